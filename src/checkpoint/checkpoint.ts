@@ -1,0 +1,196 @@
+/**
+ * @file A checkpoint from named files, wherever they are: a folder, blobs in a browser.
+ */
+import { CheckpointError } from '../errors.ts';
+import { pathFlaw } from './relative-path.ts';
+import { readSafetensors, type SafetensorsFile } from './safetensors.ts';
+import { sha256 } from './sha256.ts';
+import { parseShardIndex, SHARD_INDEX_FILE } from './shard-index.ts';
+import type { ByteSource, Checkpoint, StoredTensor } from './types.ts';
+
+/** Enough for any tokenizer.json; a larger "text" file is something else. */
+const MAX_TEXT_BYTES = 256 * 1024 * 1024;
+
+/** The files of a checkpoint, by name. */
+export interface CheckpointFiles {
+  /** Folder, file or hub id, for messages. */
+  readonly name: string;
+  /** The names of the files at hand, without folders. */
+  list(): Promise<readonly string[]>;
+  /** Opens a file; undefined where there is none of that name. */
+  open(file: string): Promise<ByteSource | undefined>;
+}
+
+/**
+ * Builds a checkpoint from `model.safetensors`, from the shards of `model.safetensors.index.json`, or from the only
+ * safetensors file there is; together with `config.json`.
+ *
+ * @param weights - A particular weight file instead.
+ * @throws CheckpointError where a file is missing, damaged, or contradicts another; it says which.
+ */
+export async function buildCheckpoint(files: CheckpointFiles, weights?: string): Promise<Checkpoint> {
+  const configText = await readText(files, 'config.json');
+  if (configText === undefined) {
+    throw new CheckpointError(
+      `${files.name}: there is no config.json. It says what kind of model this is; copy it from where the weights are from.`,
+    );
+  }
+  const config = parseObject(configText, `${files.name}: config.json`);
+  const opened: ByteSource[] = [];
+  try {
+    const shardOf = weights === undefined ? await pickWeights(files) : weights;
+    const parsed = await openShards(files, shardOf, opened);
+    const tensors = mergeShards(files.name, parsed, typeof shardOf === 'string' ? undefined : shardOf);
+    const states = opened.map((source, i) => [
+      source.stamp ?? source.name,
+      source.size,
+      sha256([...parsed.values()][i].header),
+    ]);
+    return {
+      name: files.name,
+      config,
+      tensors,
+      identity: sha256(JSON.stringify([states, sha256(configText)])),
+      async readJson(file) {
+        const text = await readText(files, file);
+        return text === undefined ? undefined : parseObject(text, `${files.name}: ${file}`);
+      },
+      readText: (file) => readText(files, file),
+      close: () => closeAll(opened),
+    };
+  } catch (error) {
+    await closeAll(opened);
+    throw error;
+  }
+}
+
+async function closeAll(sources: ByteSource[]): Promise<void> {
+  // Emptied, so that a second close is harmless.
+  await Promise.all(sources.splice(0).map((source) => source.close()));
+}
+
+/** One file's name, or which shard holds which tensor. */
+async function pickWeights(files: CheckpointFiles): Promise<string | Map<string, string>> {
+  const names = await files.list();
+  if (names.includes('model.safetensors')) return 'model.safetensors';
+  const index = await readText(files, SHARD_INDEX_FILE);
+  if (index !== undefined) return parseShardIndex(index, `${files.name}: ${SHARD_INDEX_FILE}`);
+  const others = names.filter((name) => name.endsWith('.safetensors'));
+  if (others.length === 1 && !isShardName(others[0])) return others[0];
+  if (others.length > 0) {
+    throw new CheckpointError(
+      `${files.name}: holds ${others.length} .safetensors ${others.length === 1 ? 'file' : 'files'} ` +
+        `(${others.slice(0, 3).join(', ')}${others.length > 3 ? ', …' : ''}), but neither model.safetensors nor ` +
+        `${SHARD_INDEX_FILE}. Fetch the index as well, or open one file by its path.`,
+    );
+  }
+  throw new CheckpointError(`${files.name}: ${noSafetensors(names)}`);
+}
+
+/** What to tell somebody whose folder or repository has no safetensors file. */
+export function noSafetensors(names: readonly string[]): string {
+  const pickled = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
+  if (pickled !== undefined) {
+    return (
+      `the weights are in PyTorch's pickle format (${pickled}), which can run code and is not read. ` +
+      'Convert them to safetensors, e.g. in Python with model.save_pretrained(folder, safe_serialization=True).'
+    );
+  }
+  const gguf = names.find((name) => name.endsWith('.gguf'));
+  if (gguf !== undefined) return `the weights are in GGUF format (${gguf}); use the safetensors version of the model.`;
+  return 'there are no weights: no model.safetensors, no shards with an index, no other .safetensors file.';
+}
+
+/** Whether this is the name of one shard of several, e.g. `model-00001-of-00002.safetensors`. */
+export function isShardName(name: string): boolean {
+  const match = /-\d{5,6}-of-(\d{5,6})\.safetensors$/.exec(name);
+  return match !== null && Number(match[1]) > 1;
+}
+
+/** Opens the files and reads their headers, in the order in which they are added to `opened`. */
+async function openShards(
+  files: CheckpointFiles,
+  shardOf: string | Map<string, string>,
+  opened: ByteSource[],
+): Promise<Map<string, SafetensorsFile>> {
+  const shards = typeof shardOf === 'string' ? [shardOf] : [...new Set(shardOf.values())].sort();
+  const missing: string[] = [];
+  for (const shard of shards) {
+    const source = await files.open(shard);
+    if (source === undefined) missing.push(shard);
+    else opened.push(source);
+  }
+  if (missing.length > 0) {
+    throw new CheckpointError(
+      `${files.name}: ${missing.length} of ${shards.length} weight files are missing: ${missing.slice(0, 10).join(', ')}` +
+        `${missing.length > 10 ? ', …' : ''}. Download them again.`,
+    );
+  }
+  const parsed = new Map<string, SafetensorsFile>();
+  for (let i = 0; i < shards.length; i++) parsed.set(shards[i], await readSafetensors(opened[i]));
+  return parsed;
+}
+
+function mergeShards(
+  name: string,
+  shards: ReadonlyMap<string, SafetensorsFile>,
+  shardOf: ReadonlyMap<string, string> | undefined,
+): Map<string, StoredTensor> {
+  const tensors = new Map<string, StoredTensor>();
+  const heldBy = new Map<string, string>();
+  for (const [shard, file] of shards) {
+    for (const [tensorName, tensor] of file.tensors) {
+      const other = heldBy.get(tensorName);
+      if (other !== undefined) {
+        throw new CheckpointError(
+          `${name}: tensor ${JSON.stringify(tensorName)} is in both ${other} and ${shard}. ` +
+            'The shards are from different checkpoints; download them again.',
+        );
+      }
+      heldBy.set(tensorName, shard);
+      tensors.set(tensorName, tensor);
+    }
+  }
+  for (const [tensorName, shard] of shardOf ?? []) {
+    const actual = heldBy.get(tensorName);
+    if (actual !== shard) {
+      const where = actual === undefined ? 'no shard has it' : `it is in ${actual}`;
+      throw new CheckpointError(
+        `${name}: ${SHARD_INDEX_FILE} promises tensor ${JSON.stringify(tensorName)} in ${shard}, but ${where}. ` +
+          'The index and the shards are from different checkpoints; download them again.',
+      );
+    }
+  }
+  return tensors;
+}
+
+async function readText(files: CheckpointFiles, file: string): Promise<string | undefined> {
+  const flaw = pathFlaw(file);
+  if (flaw !== undefined) throw new CheckpointError(`${files.name}: the file name ${JSON.stringify(file)} ${flaw}.`);
+  const source = await files.open(file);
+  if (source === undefined) return undefined;
+  try {
+    if (source.size > MAX_TEXT_BYTES) {
+      throw new CheckpointError(`${source.name}: ${source.size} bytes are too many for a text file.`);
+    }
+    return new TextDecoder('utf-8', { fatal: true }).decode(await source.read(0, source.size));
+  } catch (cause) {
+    if (cause instanceof CheckpointError) throw cause;
+    throw new CheckpointError(`${source.name}: is not valid UTF-8 text.`, { cause });
+  } finally {
+    await source.close();
+  }
+}
+
+function parseObject(text: string, where: string): Record<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new CheckpointError(`${where} is not valid JSON (${(cause as Error).message}).`, { cause });
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new CheckpointError(`${where} must be a JSON object.`);
+  }
+  return parsed as Record<string, unknown>;
+}

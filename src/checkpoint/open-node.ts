@@ -1,0 +1,60 @@
+/**
+ * @file A checkpoint from the disk.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { CheckpointError } from '../errors.ts';
+import { buildCheckpoint, isShardName, noSafetensors } from './checkpoint.ts';
+import { fileError, openFileSource } from './file-source-node.ts';
+import type { ByteSource, Checkpoint } from './types.ts';
+
+/**
+ * Opens a folder that holds a checkpoint (config.json and safetensors), or a single .safetensors file with its
+ * config.json beside it. The caller closes it.
+ *
+ * @throws CheckpointError where there is nothing to open, or what is there is damaged.
+ */
+export async function openCheckpointFolder(path: string): Promise<Checkpoint> {
+  const full = resolve(path);
+  let isDirectory: boolean;
+  try {
+    isDirectory = (await stat(full)).isDirectory();
+  } catch (cause) {
+    throw fileError(path, cause);
+  }
+  if (isDirectory) return buildCheckpoint(folderFiles(full, path));
+  const file = basename(full);
+  if (!file.endsWith('.safetensors')) {
+    const hint = /\.(bin|pt|pth|ckpt|gguf)$/.test(file)
+      ? noSafetensors([file])
+      : 'neither a folder nor a .safetensors file.';
+    throw new CheckpointError(`${path}: ${hint}`);
+  }
+  if (isShardName(file)) {
+    throw new CheckpointError(`${path}: is one of several shards. Open their folder, ${dirname(full)}, instead.`);
+  }
+  return buildCheckpoint(folderFiles(dirname(full), path), file);
+}
+
+function folderFiles(folder: string, name: string) {
+  return {
+    name,
+    async list(): Promise<string[]> {
+      try {
+        return await readdir(folder);
+      } catch (cause) {
+        throw fileError(folder, cause);
+      }
+    },
+    async open(file: string): Promise<ByteSource | undefined> {
+      try {
+        return await openFileSource(join(folder, file));
+      } catch (error) {
+        // A dangling link, as an interrupted download leaves it, counts as missing too.
+        const cause = error instanceof CheckpointError ? error.cause : undefined;
+        if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+        throw error;
+      }
+    },
+  };
+}

@@ -1,0 +1,67 @@
+/**
+ * @file SHA-256, for names of prepared weights.
+ *
+ * Browsers offer it only in secure contexts, and a page on plain http may run models too.
+ */
+
+/** The first 32 bits of the fractional parts of the square (power 1/2) or cube roots (1/3) of the first primes. */
+function rootBits(count: number, power: number): Int32Array {
+  const bits = new Int32Array(count);
+  for (let candidate = 2, found = 0; found < count; candidate++) {
+    let prime = true;
+    for (let d = 2; d * d <= candidate; d++) if (candidate % d === 0) prime = false;
+    if (!prime) continue;
+    const root = candidate ** power;
+    bits[found++] = (root - Math.floor(root)) * 4294967296;
+  }
+  return bits;
+}
+
+/** The SHA-256 of `data` (text as UTF-8), in lower-case hex. */
+export function sha256(data: Uint8Array | string): string {
+  const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data;
+  const constants = rootBits(64, 1 / 3);
+  const state = rootBits(8, 1 / 2);
+  const schedule = new Int32Array(64);
+  // The message, a one bit, zeros, and its length in bits: only the last blocks need a copy.
+  const whole = bytes.length - (bytes.length % 64);
+  const tail = new Uint8Array(bytes.length - whole < 56 ? 64 : 128);
+  tail.set(bytes.subarray(whole));
+  tail[bytes.length - whole] = 0x80;
+  const lengthAt = new DataView(tail.buffer);
+  lengthAt.setUint32(tail.length - 8, Math.floor(bytes.length / 0x20000000));
+  lengthAt.setUint32(tail.length - 4, (bytes.length << 3) >>> 0);
+
+  const compress = (view: DataView, at: number): void => {
+    for (let i = 0; i < 16; i++) schedule[i] = view.getInt32(at + 4 * i);
+    for (let i = 16; i < 64; i++) {
+      const x = schedule[i - 15];
+      const y = schedule[i - 2];
+      const s0 = ((x >>> 7) | (x << 25)) ^ ((x >>> 18) | (x << 14)) ^ (x >>> 3);
+      const s1 = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
+      schedule[i] = schedule[i - 16] + s0 + schedule[i - 7] + s1;
+    }
+    let [a, b, c, d, e, f, g, h] = state;
+    for (let i = 0; i < 64; i++) {
+      const s1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
+      const t1 = (h + s1 + ((e & f) ^ (~e & g)) + constants[i] + schedule[i]) | 0;
+      const s0 = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10));
+      const t2 = (s0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
+      h = g;
+      g = f;
+      f = e;
+      e = (d + t1) | 0;
+      d = c;
+      c = b;
+      b = a;
+      a = (t1 + t2) | 0;
+    }
+    const next = [a, b, c, d, e, f, g, h];
+    for (let i = 0; i < 8; i++) state[i] += next[i];
+  };
+
+  const head = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at < whole; at += 64) compress(head, at);
+  for (let at = 0; at < tail.length; at += 64) compress(lengthAt, at);
+  return Array.from(state, (word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
+}

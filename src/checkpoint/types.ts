@@ -1,0 +1,44 @@
+/**
+ * @file What the rest of the house sees of a checkpoint: named tensors that can be read in parts.
+ */
+
+/** Element types of a checkpoint's tensors, by their safetensors names. */
+export type StoredDtype = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL';
+
+/** Random access to bytes: a file, a Blob, a URL with ranges. */
+export interface ByteSource {
+  /** Where the bytes come from, for messages. */
+  readonly name: string;
+  /** Length in bytes. */
+  readonly size: number;
+  /** Where known, says which state of the bytes this is: full path and modification time. Part of a checkpoint's identity. */
+  readonly stamp?: string;
+  /** Reads exactly `length` bytes at `offset`; throws a CheckpointError where there are fewer. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** One tensor of a checkpoint. */
+export interface StoredTensor {
+  readonly name: string;
+  readonly dtype: StoredDtype;
+  readonly shape: readonly number[];
+  /** Elements from `start`, `count` of them (in row-major order), widened to float32. */
+  readFloats(start: number, count: number): Promise<Float32Array>;
+}
+
+/** A checkpoint as it lies on disk (or behind URLs): its settings and its tensors. */
+export interface Checkpoint {
+  /** Folder, file or hub id, for messages. */
+  readonly name: string;
+  /** Parsed config.json; not yet checked for anything but being an object. */
+  readonly config: Record<string, unknown>;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** Says which bytes these are (path, size, mtime, hash of the headers): prepared weights made of them are found by it. */
+  readonly identity: string;
+  /** Another file beside the weights, parsed: tokenizer.json, tokenizer_config.json, generation_config.json. */
+  readJson(file: string): Promise<Record<string, unknown> | undefined>;
+  /** Another file beside the weights as text, e.g. chat_template.jinja; undefined where there is none. */
+  readText(file: string): Promise<string | undefined>;
+  close(): Promise<void>;
+}
