@@ -1,0 +1,98 @@
+/**
+ * @file Matrices that are read row by row, and ways to put them together: nothing is held longer than it is used.
+ */
+import type { StoredTensor } from '../checkpoint/types.ts';
+import { CheckpointError } from '../errors.ts';
+import type { RowSource } from './types.ts';
+
+/**
+ * A checkpoint's tensor as rows. Vectors are one column; tensors of more axes are seen as the matrix of their last one.
+ * @throws CheckpointError where its shape is another than the model's.
+ */
+export function tensorRows(tensor: StoredTensor, rows: number, cols: number): RowSource {
+  const shape = tensor.shape.filter((length) => length !== 1);
+  const wanted = [rows, cols].filter((length) => length !== 1);
+  const last = shape.at(-1) ?? 1;
+  const folded = shape.length > 2 ? [shape.slice(0, -1).reduce((a, b) => a * b, 1), last] : shape;
+  // A vector of all heads may be stored as [heads, headSize].
+  const flat = cols === 1 ? [shape.reduce((a, b) => a * b, 1)].filter((length) => length !== 1) : folded;
+  if (`${flat}` !== `${wanted}`)
+    throw new CheckpointError(
+      `the tensor ${tensor.name} has shape [${tensor.shape}], but config.json makes it [${cols === 1 ? rows : [rows, cols]}]`,
+    );
+  return { rows, cols, read: (start, count) => tensor.readFloats(start * cols, count * cols) };
+}
+
+/** Rows `start … start + rows` of a matrix. */
+export function sliceRows(whole: RowSource, start: number, rows: number): RowSource {
+  return { rows, cols: whole.cols, read: (at, count) => whole.read(start + at, count) };
+}
+
+/** Rows in another order: row i is row `pick(i)` of the whole. Runs of neighbours are read in one piece. */
+export function pickRows(whole: RowSource, pick: (row: number) => number, rows: number): RowSource {
+  const { cols } = whole;
+  return {
+    rows,
+    cols,
+    async read(start, count) {
+      const out = new Float32Array(count * cols);
+      for (let i = 0; i < count; ) {
+        const first = pick(start + i);
+        let run = 1;
+        while (i + run < count && pick(start + i + run) === first + run) run++;
+        out.set(await whole.read(first, run), i * cols);
+        i += run;
+      }
+      return out;
+    },
+  };
+}
+
+/** Matrices of the same width below each other. */
+export function concatRows(parts: readonly RowSource[]): RowSource {
+  if (parts.length === 1) return parts[0];
+  const { cols } = parts[0];
+  return {
+    rows: parts.reduce((sum, part) => sum + part.rows, 0),
+    cols,
+    async read(start, count) {
+      const out = new Float32Array(count * cols);
+      let first = 0;
+      for (const part of parts) {
+        const from = Math.max(start, first);
+        const to = Math.min(start + count, first + part.rows);
+        if (from < to) out.set(await part.read(from - first, to - from), (from - start) * cols);
+        first += part.rows;
+      }
+      return out;
+    },
+  };
+}
+
+/** Every value through a function. */
+export function mapRows(whole: RowSource, map: (value: number) => number): RowSource {
+  return { ...whole, read: async (start, count) => (await whole.read(start, count)).map(map) };
+}
+
+/** Values that are read of a matrix at once where it must be turned around. */
+const STRIP = 2 ** 22;
+
+/** The matrix turned around. Its source is read whole, in strips, for each piece. */
+export function transpose(whole: RowSource): RowSource {
+  const { rows: cols, cols: rows } = whole;
+  return {
+    rows,
+    cols,
+    async read(start, count) {
+      const out = new Float32Array(count * cols);
+      const step = Math.max(1, Math.floor(STRIP / rows));
+      for (let at = 0; at < cols; at += step) {
+        const height = Math.min(step, cols - at);
+        const strip = await whole.read(at, height);
+        for (let i = 0; i < height; i++)
+          for (let j = 0; j < count; j++) out[j * cols + at + i] = strip[i * rows + start + j];
+      }
+      return out;
+    },
+  };
+}

@@ -1,0 +1,49 @@
+/**
+ * @file What the model asks of the weights, and where it finds them.
+ */
+
+/** How a matrix is stored and multiplied: plain float32, or blocks of 32 values with one float32 scale. */
+export type WeightFormat = 'f32' | 'int8' | 'int4';
+
+/**
+ * One parameter of the model's graph, as it must lie in the prepared weights.
+ *
+ * - `linear`: a matrix `[out, in]`, multiplied as `x · Wᵀ`; may be quantised along `in`.
+ * - `embedding`: a matrix `[rows, width]` that rows are gathered from; the same layout as `linear`, so a tied head shares it.
+ * - `plain`: anything else, always float32.
+ */
+export interface ParamSpec {
+  /** LitGPT's name, e.g. `h.0.attn.qkv.weight`. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly role: 'linear' | 'embedding' | 'plain';
+  readonly format: WeightFormat;
+}
+
+/** A tensor of the prepared weights: where its bytes are. Quantised parameters are two: `name` and `name.scale`. */
+export interface StoredParam {
+  readonly name: string;
+  /** uint8 for packed quants, float32 for the rest. */
+  readonly dtype: 'float32' | 'uint8';
+  readonly shape: readonly number[];
+  /** In bytes, from the start of the file; a multiple of 64. */
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Rows of a matrix that are made on demand: `[rows, cols]` in float32. */
+export interface RowSource {
+  readonly rows: number;
+  readonly cols: number;
+  /** Rows `start … start + count`, row-major. */
+  read(start: number, count: number): Promise<Float32Array>;
+}
+
+/** The prepared weights of one model and format: one file (or buffer) and the table of what lies where. */
+export interface PreparedWeights {
+  readonly params: ReadonlyMap<string, StoredParam>;
+  /** The file that is mapped. */
+  readonly file: { readonly folder: string; readonly name: string };
+  /** In bytes. */
+  readonly size: number;
+}
