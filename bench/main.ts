@@ -1,0 +1,234 @@
+/**
+ * @file `npm run bench`: this library and node-llama-cpp side by side, with random weights in real shapes.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command, InvalidArgumentError } from 'commander';
+import { readBandwidth } from './bandwidth.ts';
+import { writeGguf } from './gguf.ts';
+import { RemoteSide, type Timing, type Work } from './protocol.ts';
+import { countParameters, defaultShapes, shapes } from './shapes.ts';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const SEED = 1;
+/** Before each run, for threads of the other side to fall asleep. */
+const PAUSE_MS = 250;
+/** A side that uses more of a processor than this while it waits disturbs the other one. */
+const IDLE_LIMIT = 0.1;
+
+/** One line of the table; rates are medians in `unit`. */
+interface Row {
+  readonly shape: string;
+  readonly work: string;
+  readonly ours: number;
+  readonly peer: number;
+  /** ours / peer: above 1, we are faster. */
+  readonly ratio: number;
+  readonly unit: 'tok/s';
+}
+
+interface Options {
+  readonly shapes: string[];
+  readonly works: string[];
+  readonly rounds: number;
+  readonly threads: number;
+  readonly json: boolean;
+  readonly ours: string;
+  readonly peer: string;
+}
+
+const options = new Command('bench')
+  .option('--shapes <names>', `of ${Object.keys(shapes).join(', ')}`, shapeList, [...defaultShapes])
+  .option('--works <names>', 'prefill-<tokens>, decode-<tokens held>', workList, [
+    'prefill-512',
+    'decode-16',
+    'decode-256',
+    'decode-1024',
+    'decode-4000',
+  ])
+  .option('--rounds <n>', 'runs of each work on each side', count, 5)
+  .option('--threads <n>', 'for each side', count, availableParallelism())
+  .option('--json', 'print an array of rows', false)
+  .option('--ours <file>', 'the program of our side', join(here, 'ours.ts'))
+  .option('--peer <file>', 'the program of the other side', join(here, 'peer.ts'))
+  .parse()
+  .opts<Options>();
+
+const live = new Set<RemoteSide>();
+let folder: string | undefined;
+
+process.on('exit', () => {
+  for (const side of live) side.kill();
+  if (folder) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+});
+for (const [signal, number] of [
+  ['SIGINT', 2],
+  ['SIGTERM', 15],
+  ['SIGHUP', 1],
+] as const) {
+  process.on(signal, () => process.exit(128 + number));
+}
+
+await main();
+
+async function main(): Promise<void> {
+  if (resolve(options.peer) === join(here, 'peer.ts')) installPeer();
+  const machine = await describeMachine();
+  if (!options.json) print(`${machine}\n`);
+  folder = mkdtempSync(join(tmpdir(), 'keyhold-bench-'));
+  const rows: Row[] = [];
+  for (const shape of options.shapes) rows.push(...(await measureShape(shape)));
+  print(options.json ? JSON.stringify(rows, null, 2) : table(rows));
+}
+
+/** All works of one shape. Both sides stay loaded; each does nothing while the other one runs. */
+async function measureShape(shape: string): Promise<Row[]> {
+  const config = shapes[shape]!;
+  const home = join(folder!, shape);
+  const weights = join(home, 'weights');
+  mkdirSync(weights, { recursive: true });
+  const gguf = join(home, 'model.gguf');
+  log(`${shape}: ${(countParameters(config) / 1e6).toFixed(0)} M parameters`);
+  log(`  wrote a GGUF file of ${(writeGguf(gguf, config) / 1e6).toFixed(0)} MB`);
+
+  const ours = start('ours', options.ours);
+  const peer = start('peer', options.peer);
+  try {
+    for (const side of [ours, peer]) {
+      const begin = performance.now();
+      await side.load({ shape, threads: options.threads, seed: SEED, gguf, folder: weights });
+      log(`  ${side.name} loaded in ${((performance.now() - begin) / 1000).toFixed(1)} s`);
+    }
+    const rows: Row[] = [];
+    for (const work of options.works) rows.push(await measureWork(shape, work, ours, peer));
+    for (const side of [ours, peer]) {
+      if (side.idleLoad > IDLE_LIMIT) {
+        log(`  warning: ${side.name} kept ${side.idleLoad.toFixed(2)} processors busy while it had nothing to do`);
+      }
+    }
+    return rows;
+  } finally {
+    for (const side of [ours, peer]) {
+      await side.end();
+      live.delete(side);
+    }
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+async function measureWork(shape: string, name: string, ours: RemoteSide, peer: RemoteSide): Promise<Row> {
+  const work = parseWork(name);
+  await ours.prepare(work);
+  await peer.prepare(work);
+  const rates: [number[], number[]] = [[], []];
+  for (let round = 0; round < options.rounds; round++) {
+    for (const [i, side] of [ours, peer].entries()) {
+      await new Promise((done) => setTimeout(done, PAUSE_MS));
+      const timing = await side.run();
+      rates[i]!.push(rate(timing));
+      if (round === 0 && timing.threads !== undefined) log(`  ${name}: ${side.name} runs on ${timing.threads} threads`);
+    }
+    log(
+      `  ${name}, round ${round + 1}: ours ${rates[0].at(-1)!.toFixed(1)}, peer ${rates[1].at(-1)!.toFixed(1)} tok/s`,
+    );
+  }
+  await ours.release();
+  await peer.release();
+  const [a, b] = [median(rates[0]), median(rates[1])];
+  return { shape, work: name, ours: round(a, 2), peer: round(b, 2), ratio: round(a / b, 3), unit: 'tok/s' };
+}
+
+function start(name: string, file: string): RemoteSide {
+  const side = new RemoteSide(name, resolve(file));
+  live.add(side);
+  return side;
+}
+
+/** node-llama-cpp is large and needed here only: it has its own package.json, installed at the first run. */
+function installPeer(): void {
+  if (existsSync(join(here, 'node_modules', 'node-llama-cpp', 'package.json'))) return;
+  log('installing node-llama-cpp into bench/node_modules');
+  const args = ['ci', '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund'];
+  const npm = process.env['npm_execpath'];
+  const [command, rest] = npm?.endsWith('.js') ? [process.execPath, [npm, ...args]] : ['npm', args];
+  const { status, error } = spawnSync(command, rest, {
+    cwd: here,
+    stdio: ['ignore', 2, 2],
+    shell: command === 'npm' && process.platform === 'win32',
+  });
+  if (status !== 0) {
+    log(`npm ci in ${here} failed${error ? `: ${error.message}` : ''}. Run it by hand to see why.`);
+    process.exit(1);
+  }
+}
+
+async function describeMachine(): Promise<string> {
+  const bandwidth = await readBandwidth(options.threads);
+  const model = cpus()[0]?.model.trim() ?? 'unknown processor';
+  return `${model}, ${options.threads} threads, reads ${(bandwidth / 1e9).toFixed(1)} GB/s; Node ${process.versions.node}`;
+}
+
+function table(rows: readonly Row[]): string {
+  const cells = [
+    ['shape', 'work', 'ours tok/s', 'peer tok/s', 'ratio'],
+    ...rows.map((r) => [r.shape, r.work, r.ours.toFixed(1), r.peer.toFixed(1), r.ratio.toFixed(2)]),
+  ];
+  const widths = cells[0]!.map((_, c) => Math.max(...cells.map((row) => row[c]!.length)));
+  return cells
+    .map((row) => row.map((cell, c) => (c < 2 ? cell.padEnd(widths[c]!) : cell.padStart(widths[c]!))).join('  '))
+    .join('\n');
+}
+
+function rate({ tokens, ms }: Timing): number {
+  return (tokens * 1000) / ms;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+function round(value: number, digits: number): number {
+  return Number(value.toFixed(digits));
+}
+
+function shapeList(value: string): string[] {
+  const names = value.split(',');
+  for (const name of names) {
+    if (!Object.hasOwn(shapes, name)) {
+      throw new InvalidArgumentError(`There is no shape '${name}'; there are ${Object.keys(shapes).join(', ')}.`);
+    }
+  }
+  return names;
+}
+
+function workList(value: string): string[] {
+  const names = value.split(',');
+  names.forEach(parseWork);
+  return names;
+}
+
+function parseWork(name: string): Work {
+  const [, kind, tokens] = /^(prefill|decode)-([1-9]\d*)$/.exec(name) ?? [];
+  if (!kind) throw new InvalidArgumentError(`'${name}' is not a work such as prefill-512 or decode-1024.`);
+  return { kind: kind as Work['kind'], tokens: Number(tokens) };
+}
+
+function count(value: string): number {
+  const number = Number(value);
+  if (!Number.isInteger(number) || number < 1) throw new InvalidArgumentError('A whole number from 1 is needed.');
+  return number;
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+function log(text: string): void {
+  process.stderr.write(`${text}\n`);
+}

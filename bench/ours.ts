@@ -1,0 +1,78 @@
+/**
+ * @file Our side: this library, in a process of its own.
+ */
+
+import { DECODE_TOKENS, DECODE_WARM_UP, promptTokens, SPARE_TOKENS, serve, type Work } from './protocol.ts';
+import { randomCheckpoint } from './random-checkpoint.ts';
+import { type ShapeConfig, shapes } from './shapes.ts';
+
+/** The little of the library that is used. */
+interface Keyhold {
+  loadModel(
+    checkpoint: ReturnType<typeof randomCheckpoint>,
+    options: { weights: 'int4'; threads: number; weightsFolder: string },
+  ): Promise<Model>;
+}
+interface Model {
+  createCache(options: { policy: 'dense'; cacheLength: number }): Cache;
+  /** Runs one chunk; gives the last token's logits. */
+  step(cache: Cache, tokens: readonly number[], options: { logits: 'last' }): Promise<{ logits: Float32Array }>;
+  /** Runs a prompt in chunks of the model's own length; gives the last token's logits. */
+  prefill(cache: Cache, tokens: readonly number[]): Promise<{ logits: Float32Array }>;
+}
+interface Cache {
+  /** Keeps the first `length` tokens. */
+  truncate(length: number): void;
+}
+
+let config: ShapeConfig;
+let model: Model;
+let cache: Cache;
+let work: Work;
+let prompt: number[];
+
+serve({
+  async load({ shape, seed, threads, folder }) {
+    config = shapes[shape]!;
+    const entry: string = '../src/node.ts';
+    const { loadModel } = (await import(entry)) as Keyhold;
+    model = await loadModel(randomCheckpoint(config, seed), { weights: 'int4', threads, weightsFolder: folder });
+  },
+
+  async prepare(next) {
+    work = next;
+    prompt = promptTokens(work.tokens, config.vocab_size);
+    cache = model.createCache({ policy: 'dense', cacheLength: work.tokens + SPARE_TOKENS });
+    await model.prefill(cache, prompt);
+    await this.run();
+  },
+
+  async run() {
+    if (work.kind === 'prefill') {
+      cache.truncate(0);
+      const start = performance.now();
+      const { logits } = await model.prefill(cache, prompt);
+      greedy(logits);
+      return { tokens: work.tokens, ms: performance.now() - start };
+    }
+    cache.truncate(work.tokens);
+    let token = prompt[0]!;
+    let start = 0;
+    for (let made = 0; made < DECODE_WARM_UP + DECODE_TOKENS; made++) {
+      if (made === DECODE_WARM_UP) start = performance.now();
+      const { logits } = await model.step(cache, [token], { logits: 'last' });
+      token = greedy(logits);
+    }
+    return { tokens: DECODE_TOKENS, ms: performance.now() - start };
+  },
+
+  async release() {
+    cache.truncate(0);
+  },
+});
+
+function greedy(logits: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < logits.length; i++) if (logits[i]! > logits[best]!) best = i;
+  return best;
+}

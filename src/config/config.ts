@@ -1,0 +1,160 @@
+/**
+ * @file The one record that describes a decoder of any family. Names are LitGPT's where LitGPT has one, in camel case.
+ *
+ * Nothing outside of src/families knows a family by name: what a family does differently is a value in this record.
+ */
+
+/** How positions beyond the trained context are squeezed into it; see {@link ropeFrequencies} for the formulas. */
+export type RopeScaling =
+  | { readonly type: 'none' }
+  | { readonly type: 'linear'; readonly factor: number }
+  | { readonly type: 'dynamic'; readonly factor: number; readonly maxSeq: number }
+  | {
+      readonly type: 'llama3';
+      readonly factor: number;
+      readonly lowFreq: number;
+      readonly highFreq: number;
+      readonly origMaxSeq: number;
+    }
+  | {
+      readonly type: 'yarn';
+      readonly factor: number;
+      readonly betaFast: number;
+      readonly betaSlow: number;
+      readonly origMaxSeq: number;
+      /** What cos and sin are multiplied with. */
+      readonly attentionFactor: number;
+      readonly truncate: boolean;
+    }
+  | {
+      readonly type: 'longrope';
+      readonly short: readonly number[];
+      readonly long: readonly number[];
+      readonly origMaxSeq: number;
+      readonly attnFactorShort: number;
+      readonly attnFactorLong: number;
+    };
+
+/** One rotary embedding. A model may have several (gemma3: one for its sliding, one for its full layers). */
+export interface RopeSpec {
+  /** ropeTheta. */
+  readonly base: number;
+  /** n: the number that the exponents 2i/n are made with; ceil(n / 2) pairs rotate. May be odd. */
+  readonly nElem: number;
+  /** Pairs (2i, 2i+1) instead of (i, i + pairs). */
+  readonly interleave: boolean;
+  readonly scaling: RopeScaling;
+  /** Multimodal RoPE: how many of the frequencies follow each of the position streams. */
+  readonly sections?: readonly number[];
+}
+
+export interface NormSpec {
+  readonly kind: 'rms' | 'layer';
+  readonly eps: number;
+  /** Has a weight. */
+  readonly affine: boolean;
+  readonly bias: boolean;
+  /** The file holds w - 1. */
+  readonly unitOffset: boolean;
+}
+
+/** Normalisation of queries and keys before they are rotated. */
+export interface QkNormSpec extends NormSpec {
+  /** `head`: one weight of headSize for all heads; `each-head`: one per head; `full`: over all heads together. */
+  readonly over: 'head' | 'each-head' | 'full';
+}
+
+export const ACTIVATIONS = ['silu', 'gelu', 'gelu-tanh', 'quick-gelu', 'relu', 'relu2', 'tanh'] as const;
+export type Activation = (typeof ACTIVATIONS)[number];
+
+export type MlpKind = 'mlp' | 'gated';
+
+/** A decoder, whole. Arrays called "per layer" have nLayer entries. */
+export interface Config {
+  /** model_type of config.json. */
+  readonly name: string;
+  /** Positions that the model was made for (max_position_embeddings). */
+  readonly blockSize: number;
+  /** Rows of the head: the number of logits. */
+  readonly vocabSize: number;
+  /** Rows of the embedding, where they are more than the logits. */
+  readonly embedRows: number;
+  readonly nLayer: number;
+  /** E: width of the residual stream. */
+  readonly nEmbd: number;
+  /** H. */
+  readonly nHead: number;
+  /** G: number of key and value heads. */
+  readonly nQueryGroups: number;
+  /** D. */
+  readonly headSize: number;
+
+  /** Embeddings are multiplied with it. */
+  readonly embedScale: number;
+  /** Width of the embedding table where it is not nEmbd; projections lead in and out. */
+  readonly embedDim: number;
+  /** A norm directly after the embedding. */
+  readonly embedNorm: boolean;
+  readonly tieEmbeddings: boolean;
+  readonly lmHeadBias: boolean;
+  /** Logits are multiplied with it. */
+  readonly logitScale: number;
+  readonly finalLogitSoftcapping: number | null;
+
+  readonly position: 'rope' | 'learned' | 'alibi' | 'none';
+  /** Learned positions: row 0 of the table stands for position -offset. */
+  readonly positionOffset: number;
+  /** Alibi: the bias is multiplied with the attention scale. */
+  readonly alibiScaled: boolean;
+  readonly ropes: readonly RopeSpec[];
+  /** Per layer: index into ropes, or -1 for none. */
+  readonly ropeIndices: readonly number[];
+
+  readonly norm: NormSpec;
+  readonly finalNorm: NormSpec | null;
+  readonly norm1: boolean;
+  readonly norm2: boolean;
+  readonly postAttentionNorm: boolean;
+  readonly postMlpNorm: boolean;
+  /** `after-add`: norm1 and norm2 are applied to the residual sum (as OPT-350m does). */
+  readonly normPlacement: 'pre' | 'after-add';
+  /** Attention and MLP read the same residual and are added together. */
+  readonly parallelResidual: boolean;
+  /** Parallel residual with one norm for both branches. */
+  readonly sharedAttentionNorm: boolean;
+  /** Each branch is multiplied with it before it is added. */
+  readonly residualMultiplier: number;
+
+  readonly attnBias: { readonly qkv: boolean /** Per layer. */; readonly proj: readonly boolean[] };
+  /** What q·k is multiplied with. */
+  readonly attentionScale: number;
+  readonly attentionLogitSoftcapping: number | null;
+  readonly clipQkv: number | null;
+  readonly clipQkvAfterNorm: boolean;
+  readonly normQk: QkNormSpec | null;
+  /** w: a query at position p sees positions p - w + 1 … p. */
+  readonly slidingWindowSize: number | null;
+  /** Per layer: whether the window applies. */
+  readonly slidingWindowIndices: readonly boolean[];
+  /** False for encoders: every query sees every key. */
+  readonly causal: boolean;
+
+  /** Per layer. */
+  readonly mlpKind: readonly MlpKind[];
+  readonly activation: Activation;
+  readonly mlpBias: boolean;
+  readonly intermediateSize: number;
+
+  readonly bosTokenId: number | null;
+  readonly eosTokenIds: readonly number[];
+}
+
+/** Rotated dimensions of a head: 2·ceil(n / 2). Never more than headSize in a checked config. */
+export function rotatedDims(rope: Pick<RopeSpec, 'nElem'>): number {
+  return 2 * Math.ceil(rope.nElem / 2);
+}
+
+/** The window of layer `layer`, or null where it sees everything. */
+export function windowOf(config: Config, layer: number): number | null {
+  return config.slidingWindowIndices[layer] ? config.slidingWindowSize : null;
+}

@@ -1,0 +1,75 @@
+/**
+ * @file From a parsed config.json to a checked {@link Config} and the family it belongs to.
+ */
+import { ConfigError } from '../errors.ts';
+import type { Family } from '../families/family.ts';
+import { FAMILIES } from '../families/table.ts';
+import type { Config } from './config.ts';
+import { ConfigReader } from './reader.ts';
+
+/** Keys that say nothing about the arithmetic of a forward pass: training, bookkeeping, generation defaults. */
+const HARMLESS = new RegExp(
+  `^(${[
+    '_.*',
+    'architectures|auto_map|model_type|transformers_version|torch_dtype|dtype|name_or_path|task_specific_params',
+    'use_cache|return_dict|output_.*|is_decoder|is_encoder_decoder|add_cross_attention|gradient_checkpointing|use_return_dict',
+    '.*(dropout|_pdrop|_drop)|.*dropout_prob|initializer_range|.*_initializer_.*|init_.*|.*_init|embedding_init_std',
+    'pad_token_id|sep_token_id|cls_token_id|unk_token_id|decoder_start_token_id|mask_token_id|.*_token_index',
+    'id2label|label2id|num_labels|problem_type|finetuning_task|summary_.*|classifier_.*|router_aux_loss_coef|output_router_logits',
+    'pretraining_tp|slow_but_exact|chunk_size_feed_forward|pruned_heads|tokenizer_class|prefix|torchscript|tpu_.*',
+    'temperature|top_k|top_p|typical_p|do_sample|max_length|min_length|num_beams|num_beam_groups|num_return_sequences|early_stopping',
+    'length_penalty|repetition_penalty|diversity_penalty|no_repeat_ngram_size|encoder_no_repeat_ngram_size|bad_words_ids',
+    'begin_suppress_tokens|suppress_tokens|exponential_decay_length_penalty|forced_.*|remove_invalid_values|tf_legacy_loss|use_bfloat16',
+    'cross_attention_hidden_size|attn_implementation|unsloth_.*|fp32_.*|use_mems_.*|model_max_length|cache_implementation',
+  ].join('|')})$`,
+);
+
+/** A config and its family. */
+export interface ReadConfig {
+  readonly config: Config;
+  readonly family: Family;
+}
+
+/**
+ * Reads config.json.
+ * @param json the parsed file.
+ * @param where the file's name, for messages.
+ * @throws ConfigError names the key that is missing, wrong, unknown or not supported.
+ */
+export function readConfig(json: Record<string, unknown>, where = 'config.json'): ReadConfig {
+  const r = new ConfigReader(json, where);
+  const modelType = r.string('model_type');
+  const family = FAMILIES.find((f) => f.modelTypes.includes(modelType));
+  if (!family)
+    return r.fail(
+      'model_type',
+      `is "${modelType}", which is not a known family; known are ${FAMILIES.flatMap((f) => f.modelTypes).join(', ')}`,
+    );
+  r.refuse('quantization_config', 'checkpoints that are quantised already are not read; use the original weights');
+  const config = family.config(r);
+  const unknown = r.unused().filter((key) => !HARMLESS.test(key) && isSet(json[key]));
+  if (unknown.length > 0)
+    throw new ConfigError(
+      `${where}: ${unknown.map((key) => `${key} = ${JSON.stringify(json[key])?.slice(0, 60)}`).join(', ')}: ` +
+        `not known to the family ${modelType}, so results could differ from what the model was trained for`,
+    );
+  checkConfig(config, where);
+  return { config, family };
+}
+
+/** Values that switch nothing on. */
+function isSet(value: unknown): boolean {
+  return value !== null && value !== false && value !== 0 && value !== '' && !(Array.isArray(value) && !value.length);
+}
+
+/** Contradictions that only the whole record shows. */
+function checkConfig(config: Config, where: string): void {
+  const fail = (what: string): never => {
+    throw new ConfigError(`${where}: ${what}`);
+  };
+  const bytes = config.nLayer * (4 * config.nEmbd ** 2 + 3 * config.nEmbd * config.intermediateSize);
+  if (bytes > 4e12) fail(`${config.nLayer} layers of width ${config.nEmbd} make more than 10^12 parameters`);
+  if (config.nHead * config.headSize > 2 ** 24) fail(`${config.nHead} heads of ${config.headSize} are too wide`);
+  const above = config.eosTokenIds.find((id) => id >= config.embedRows);
+  if (above !== undefined) fail(`eos_token_id ${above} is not in the vocabulary of ${config.embedRows}`);
+}

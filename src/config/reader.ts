@@ -1,0 +1,164 @@
+/**
+ * @file Reads values out of a config.json with checks, and remembers which keys were asked for.
+ */
+import { ConfigError } from '../errors.ts';
+
+type Keys = string | readonly string[];
+
+/** No count in a config may exceed this: a lying file must not make us allocate for it. */
+const MAX_COUNT = 2 ** 26;
+
+/** A view of one JSON object. Keys may be given with aliases: the first that is there counts; null counts as absent. */
+export class ConfigReader {
+  readonly #json: Record<string, unknown>;
+  readonly #where: string;
+  readonly #used = new Set<string>();
+
+  /** @param where the file (and the path within), for messages. */
+  constructor(json: Record<string, unknown>, where: string) {
+    this.#json = json;
+    this.#where = where;
+  }
+
+  /** The keys that hold something and were never asked for. */
+  unused(): string[] {
+    return Object.keys(this.#json).filter((key) => !this.#used.has(key));
+  }
+
+  has(keys: Keys): boolean {
+    return this.#find(keys) !== undefined;
+  }
+
+  /** A whole number of at least `min`. Without `fallback` the key must be there. */
+  int(keys: Keys, fallback?: number, min = 1, max = MAX_COUNT): number {
+    const value = this.#need(keys, fallback);
+    if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max)
+      this.fail(keys, `must be a whole number from ${min} to ${max}, but is ${show(value)}`);
+    return value as number;
+  }
+
+  /** As {@link int}, but null where the key is absent or null. */
+  intOrNull(keys: Keys, min = 1): number | null {
+    return this.has(keys) ? this.int(keys, undefined, min) : null;
+  }
+
+  /** A finite number. */
+  float(keys: Keys, fallback?: number, min = Number.NEGATIVE_INFINITY): number {
+    const value = this.#need(keys, fallback);
+    if (typeof value !== 'number' || !Number.isFinite(value) || value < min)
+      this.fail(
+        keys,
+        `must be a number${min === Number.NEGATIVE_INFINITY ? '' : ` of at least ${min}`}, but is ${show(value)}`,
+      );
+    return value;
+  }
+
+  /** A number above 0. */
+  positive(keys: Keys, fallback?: number): number {
+    const value = this.float(keys, fallback);
+    if (!(value > 0)) this.fail(keys, `must be above 0, but is ${value}`);
+    return value;
+  }
+
+  positiveOrNull(keys: Keys): number | null {
+    return this.has(keys) ? this.positive(keys) : null;
+  }
+
+  bool(keys: Keys, fallback?: boolean): boolean {
+    const value = this.#need(keys, fallback);
+    if (typeof value !== 'boolean') this.fail(keys, `must be true or false, but is ${show(value)}`);
+    return value;
+  }
+
+  string(keys: Keys, fallback?: string): string {
+    const value = this.#need(keys, fallback);
+    if (typeof value !== 'string') this.fail(keys, `must be a string, but is ${show(value)}`);
+    return value;
+  }
+
+  /** One of `choices`. */
+  choice<T extends string>(keys: Keys, choices: Readonly<Record<string, T>>, fallback?: string): T {
+    const value = this.string(keys, fallback);
+    if (!Object.hasOwn(choices, value))
+      this.fail(keys, `is ${show(value)}, which is not known; known are ${Object.keys(choices).join(', ')}`);
+    return choices[value];
+  }
+
+  /** A list of finite numbers, of `length` entries where given. */
+  numbers(keys: Keys, length?: number): number[] {
+    const value = this.#list(keys, length);
+    if (!value.every((x) => typeof x === 'number' && Number.isFinite(x)))
+      this.fail(keys, `must be a list of numbers, but is ${show(value)}`);
+    return value as number[];
+  }
+
+  /** A list of strings, or undefined where the key is absent. */
+  strings(keys: Keys, length?: number): string[] | undefined {
+    if (!this.has(keys)) return undefined;
+    const value = this.#list(keys, length);
+    if (!value.every((x) => typeof x === 'string')) this.fail(keys, `must be a list of strings, but is ${show(value)}`);
+    return value as string[];
+  }
+
+  /** A token id, a list of them, or nothing. */
+  tokenIds(key: string): number[] {
+    const value = this.#find(key);
+    if (value === undefined) return [];
+    const list = Array.isArray(value) ? value : [value];
+    // Some checkpoints state -1 for "none".
+    if (!list.every((x) => Number.isSafeInteger(x) && x >= -1))
+      this.fail(key, `must be a token id or a list of them, but is ${show(value)}`);
+    return (list as number[]).filter((x) => x >= 0);
+  }
+
+  /** A nested object, or undefined where the key is absent. */
+  object(keys: Keys): ConfigReader | undefined {
+    const value = this.#find(keys);
+    if (value === undefined) return undefined;
+    if (typeof value !== 'object' || Array.isArray(value)) this.fail(keys, `must be an object, but is ${show(value)}`);
+    return new ConfigReader(value as Record<string, unknown>, `${this.#where}: ${this.#name(keys)}`);
+  }
+
+  /** Says that a key's value is understood and not supported, unless it is absent or one of `fine`. */
+  refuse(key: string, why: string, fine: readonly unknown[] = [false, 0]): void {
+    const value = this.#find(key);
+    if (value !== undefined && !fine.includes(value)) this.fail(key, `is ${show(value)}: ${why}`);
+  }
+
+  fail(keys: Keys, what: string): never {
+    throw new ConfigError(`${this.#where}: ${this.#name(keys)} ${what}`);
+  }
+
+  #list(keys: Keys, length?: number): unknown[] {
+    const value = this.#need(keys, undefined);
+    if (!Array.isArray(value)) this.fail(keys, `must be a list, but is ${show(value)}`);
+    if (length !== undefined && value.length !== length)
+      this.fail(keys, `must have ${length} entries, but has ${value.length}`);
+    return value;
+  }
+
+  #need(keys: Keys, fallback: unknown): unknown {
+    const value = this.#find(keys) ?? fallback;
+    if (value === undefined) this.fail(keys, 'is missing');
+    return value;
+  }
+
+  #find(keys: Keys): unknown {
+    const list = typeof keys === 'string' ? [keys] : keys;
+    let found: unknown;
+    for (const key of list) {
+      this.#used.add(key);
+      if (found === undefined && Object.hasOwn(this.#json, key)) found = this.#json[key] ?? undefined;
+    }
+    return found;
+  }
+
+  #name(keys: Keys): string {
+    return typeof keys === 'string' ? keys : (keys.find((key) => Object.hasOwn(this.#json, key)) ?? keys[0]);
+  }
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}

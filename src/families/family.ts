@@ -1,0 +1,77 @@
+/**
+ * @file What a row of the family table is: which config.json it reads, and where its tensors are in a checkpoint.
+ */
+import type { Config } from '../config/config.ts';
+import type { ConfigReader } from '../config/reader.ts';
+
+/**
+ * Where a parameter comes from. A string is the name of a module in the checkpoint (`.weight` or `.bias` is added);
+ * `{l}` stands for the layer. The other forms take rows of a fused tensor, or turn one around.
+ */
+export type TensorExpr =
+  | string
+  /** Rows of a fused query-key-value matrix. */
+  | { readonly take: 'q' | 'k' | 'v'; readonly from: TensorExpr; readonly order: QkvOrder }
+  /** Part `part` of `parts` equal blocks of rows. */
+  | { readonly part: number; readonly parts: number; readonly from: TensorExpr }
+  /** A matrix stored as [in, out]. Biases are left as they are. */
+  | { readonly transposed: TensorExpr };
+
+/**
+ * How the rows of a fused matrix are ordered: `stacked` [Q; K; V]; `grouped`: per query group its queries, its key, its
+ * value (gpt_neox, falcon, bloom).
+ */
+export type QkvOrder = 'stacked' | 'grouped';
+
+/** Parameter of the model (without `.weight` / `.bias`; `{l}` for the layer) → where it is. */
+export type TensorMap = Readonly<Record<string, TensorExpr>>;
+
+/** One family of decoders. */
+export interface Family {
+  /** The values of config.json's `model_type` that it reads. */
+  readonly modelTypes: readonly string[];
+  readonly config: (r: ConfigReader) => Config;
+  readonly tensors: TensorMap;
+  /** Prefixes under which whole checkpoints may lie or that base-model files lack, e.g. `language_model.`. */
+  readonly prefixes?: readonly string[];
+  /** Tensors that a checkpoint may hold and the model does not need. */
+  readonly ignore?: readonly RegExp[];
+}
+
+/** The module names of Llama, which most families share: pass what is called otherwise. */
+export function llamaTensors(own: TensorMap = {}): TensorMap {
+  return {
+    wte: 'model.embed_tokens',
+    'h.{l}.norm_1': 'model.layers.{l}.input_layernorm',
+    'h.{l}.norm_2': 'model.layers.{l}.post_attention_layernorm',
+    'h.{l}.attn.q': 'model.layers.{l}.self_attn.q_proj',
+    'h.{l}.attn.k': 'model.layers.{l}.self_attn.k_proj',
+    'h.{l}.attn.v': 'model.layers.{l}.self_attn.v_proj',
+    'h.{l}.attn.proj': 'model.layers.{l}.self_attn.o_proj',
+    'h.{l}.attn.norm_q': 'model.layers.{l}.self_attn.q_norm',
+    'h.{l}.attn.norm_k': 'model.layers.{l}.self_attn.k_norm',
+    'h.{l}.mlp.fc_1': 'model.layers.{l}.mlp.gate_proj',
+    'h.{l}.mlp.fc_2': 'model.layers.{l}.mlp.up_proj',
+    'h.{l}.mlp.proj': 'model.layers.{l}.mlp.down_proj',
+    ln_f: 'model.norm',
+    lm_head: 'lm_head',
+    ...own,
+  };
+}
+
+/** The three parts of a fused query-key-value module. */
+export function fusedQkv(from: TensorExpr, order: QkvOrder): TensorMap {
+  return {
+    'h.{l}.attn.q': { take: 'q', from, order },
+    'h.{l}.attn.k': { take: 'k', from, order },
+    'h.{l}.attn.v': { take: 'v', from, order },
+  };
+}
+
+/** The two parts of a fused [gate; up] module. */
+export function fusedGateUp(from: TensorExpr): TensorMap {
+  return {
+    'h.{l}.mlp.fc_1': { part: 0, parts: 2, from },
+    'h.{l}.mlp.fc_2': { part: 1, parts: 2, from },
+  };
+}

@@ -1,0 +1,79 @@
+/**
+ * @file Gemma 1 to 3: norms stored as w - 1, scaled embeddings, post norms, soft-capping, two rotary embeddings.
+ */
+import type { Config } from '../config/config.ts';
+import type { ConfigReader } from '../config/reader.ts';
+import { type Family, llamaTensors } from './family.ts';
+import { attnBias, type BaseDefaults, qkNorm, readBase, slidingLayers, window } from './read-base.ts';
+import { readRope } from './read-rope.ts';
+
+const GEMMA: BaseDefaults = {
+  headSize: 256,
+  tie: true,
+  activation: 'gelu_pytorch_tanh',
+  norm: { unitOffset: true },
+  keys: { activation: ['hidden_activation', 'hidden_act'] },
+  rope: { fractionKeys: null },
+};
+
+function gemmaBase(r: ConfigReader): Config {
+  const read = readBase(r, GEMMA);
+  const bias = r.bool('attention_bias', false);
+  // The first Gemma files say "gelu" and mean its tanh form.
+  const activation = read.activation === 'gelu' ? 'gelu-tanh' : read.activation;
+  return { ...read, activation, embedScale: Math.sqrt(read.nEmbd), ...attnBias(read, bias, bias) };
+}
+
+/** What gemma2 and gemma3 have in common. */
+function gemma2Base(r: ConfigReader, caps: { attention: number | null; logits: number | null }): Config {
+  const cap = (key: string, fallback: number | null) => (r.has(key) ? r.positive(key) : fallback);
+  return {
+    ...gemmaBase(r),
+    postAttentionNorm: true,
+    postMlpNorm: true,
+    attentionScale: r.positive('query_pre_attn_scalar', 256) ** -0.5,
+    attentionLogitSoftcapping: cap('attn_logit_softcapping', caps.attention),
+    finalLogitSoftcapping: cap('final_logit_softcapping', caps.logits),
+  };
+}
+
+export const gemma: Family = { modelTypes: ['gemma'], config: gemmaBase, tensors: llamaTensors() };
+
+const POST_NORMS = llamaTensors({
+  'h.{l}.norm_2': 'model.layers.{l}.pre_feedforward_layernorm',
+  'h.{l}.post_attention_norm': 'model.layers.{l}.post_attention_layernorm',
+  'h.{l}.post_mlp_norm': 'model.layers.{l}.post_feedforward_layernorm',
+});
+
+export const gemma2: Family = {
+  modelTypes: ['gemma2'],
+  config: (r) => {
+    const base = gemma2Base(r, { attention: null, logits: null });
+    const sliding = slidingLayers(r, base.nLayer, (l) => l % 2 === 0);
+    return { ...base, ...window(base, r.int('sliding_window', 4096), (l) => sliding[l]) };
+  },
+  tensors: POST_NORMS,
+};
+
+export const gemma3: Family = {
+  modelTypes: ['gemma3_text'],
+  config: (r) => {
+    const base = gemma2Base(r, { attention: null, logits: null });
+    r.refuse('use_bidirectional_attention', 'embedding models of this family are not supported');
+    const pattern = r.int(['sliding_window_pattern', '_sliding_window_pattern'], 6);
+    const sliding = slidingLayers(r, base.nLayer, (l) => (l + 1) % pattern !== 0);
+    const shared = { headSize: base.headSize, maxSeq: base.blockSize, fractionKeys: null };
+    const full = readRope(r, { ...shared, theta: 1e6, layerType: 'full_attention' });
+    const nested = r.object('rope_parameters')?.object('sliding_attention');
+    const local = nested?.positive('rope_theta') ?? r.positive('rope_local_base_freq', 10_000);
+    return {
+      ...base,
+      ...qkNorm(base, 'head'),
+      ...window(base, r.int('sliding_window', 4096), (l) => sliding[l]),
+      // The sliding layers have a base of their own and no scaling.
+      ropes: [full, { ...full, base: local, scaling: { type: 'none' } }],
+      ropeIndices: sliding.map((on) => (on ? 1 : 0)),
+    };
+  },
+  tensors: POST_NORMS,
+};

@@ -1,0 +1,157 @@
+/**
+ * @file The part of a Config that most families read alike, in Llama's words; a family passes what it does otherwise.
+ */
+import type { Activation, Config, NormSpec, QkNormSpec } from '../config/config.ts';
+import type { ConfigReader } from '../config/reader.ts';
+import { type RopeDefaults, readRope } from './read-rope.ts';
+
+/** Names of activations in config files. Several are the same function. */
+export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
+  silu: 'silu',
+  swish: 'silu',
+  gelu: 'gelu',
+  gelu_new: 'gelu-tanh',
+  gelu_fast: 'gelu-tanh',
+  gelu_pytorch_tanh: 'gelu-tanh',
+  quick_gelu: 'quick-gelu',
+  relu: 'relu',
+  relu2: 'relu2',
+  tanh: 'tanh',
+};
+
+/** No decoder has more layers, and a file that says so is wrong. */
+const MAX_LAYERS = 4096;
+
+/** Keys of the sizes, where a family calls them otherwise than Llama does. */
+export interface BaseKeys {
+  readonly nEmbd?: readonly string[];
+  readonly nLayer?: readonly string[];
+  readonly nHead?: readonly string[];
+  readonly nQueryGroups?: readonly string[];
+  readonly blockSize?: readonly string[];
+  readonly intermediateSize?: readonly string[];
+  readonly activation?: readonly string[];
+  readonly normEps?: readonly string[];
+}
+
+export interface BaseDefaults {
+  readonly keys?: BaseKeys;
+  readonly normEps?: number;
+  readonly norm?: Partial<NormSpec>;
+  readonly activation?: string;
+  readonly tie?: boolean;
+  readonly headSize?: number;
+  /** Default of nQueryGroups; nHead where it is absent. */
+  readonly nQueryGroups?: number;
+  readonly intermediateSize?: (nEmbd: number) => number;
+  /** null: the family has no rotary embedding. */
+  readonly rope?: Omit<RopeDefaults, 'headSize' | 'maxSeq'> | null;
+}
+
+/** Reads sizes, norms, activation, RoPE and token ids; everything else is at the value that means "as in Llama". */
+export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
+  const keys = d.keys ?? {};
+  const nLayer = r.int(keys.nLayer ?? 'num_hidden_layers', undefined, 1, MAX_LAYERS);
+  const nEmbd = r.int(keys.nEmbd ?? 'hidden_size');
+  const nHead = r.int(keys.nHead ?? 'num_attention_heads', undefined, 1, 65_536);
+  const nQueryGroups = r.int(keys.nQueryGroups ?? 'num_key_value_heads', d.nQueryGroups ?? nHead, 1, 65_536);
+  if (nHead % nQueryGroups !== 0)
+    r.fail(keys.nQueryGroups ?? 'num_key_value_heads', `is ${nQueryGroups}, which does not divide the ${nHead} heads`);
+  if (!r.has('head_dim') && d.headSize === undefined && nEmbd % nHead !== 0)
+    r.fail(keys.nHead ?? 'num_attention_heads', `is ${nHead}, which does not divide the width ${nEmbd}`);
+  const headSize = r.int('head_dim', d.headSize ?? Math.floor(nEmbd / nHead), 1, 65_536);
+  const vocabSize = r.int('vocab_size');
+  const blockSize = r.int(keys.blockSize ?? 'max_position_embeddings', 2048);
+  const norm: NormSpec = {
+    kind: 'rms',
+    eps: r.positive(keys.normEps ?? 'rms_norm_eps', d.normEps ?? 1e-6),
+    affine: true,
+    bias: false,
+    unitOffset: false,
+    ...d.norm,
+  };
+  const rope = d.rope === null ? null : readRope(r, { headSize, maxSeq: blockSize, ...d.rope });
+  const rotates = rope !== null && rope.nElem > 0;
+  const perLayer = <T>(value: T): T[] => new Array<T>(nLayer).fill(value);
+  return {
+    name: r.string('model_type'),
+    blockSize,
+    vocabSize,
+    embedRows: vocabSize,
+    nLayer,
+    nEmbd,
+    nHead,
+    nQueryGroups,
+    headSize,
+    embedScale: 1,
+    embedDim: nEmbd,
+    embedNorm: false,
+    tieEmbeddings: r.bool('tie_word_embeddings', d.tie ?? false),
+    lmHeadBias: false,
+    logitScale: 1,
+    finalLogitSoftcapping: null,
+    position: rotates ? 'rope' : 'none',
+    positionOffset: 0,
+    alibiScaled: false,
+    ropes: rotates ? [rope] : [],
+    ropeIndices: perLayer(rotates ? 0 : -1),
+    norm,
+    finalNorm: norm,
+    norm1: true,
+    norm2: true,
+    postAttentionNorm: false,
+    postMlpNorm: false,
+    normPlacement: 'pre',
+    parallelResidual: false,
+    sharedAttentionNorm: false,
+    residualMultiplier: 1,
+    attnBias: { qkv: false, proj: perLayer(false) },
+    attentionScale: headSize ** -0.5,
+    attentionLogitSoftcapping: null,
+    clipQkv: null,
+    clipQkvAfterNorm: false,
+    normQk: null,
+    slidingWindowSize: null,
+    slidingWindowIndices: perLayer(false),
+    causal: true,
+    mlpKind: perLayer('gated' as const),
+    activation: r.choice(keys.activation ?? 'hidden_act', ACTIVATION_NAMES, d.activation ?? 'silu'),
+    mlpBias: false,
+    intermediateSize: r.int(keys.intermediateSize ?? 'intermediate_size', d.intermediateSize?.(nEmbd)),
+    bosTokenId: r.tokenIds('bos_token_id')[0] ?? null,
+    eosTokenIds: r.tokenIds('eos_token_id'),
+  };
+}
+
+/** The same biases on all layers. */
+export function attnBias(config: Config, qkv: boolean, proj: boolean): Pick<Config, 'attnBias'> {
+  return { attnBias: { qkv, proj: new Array<boolean>(config.nLayer).fill(proj) } };
+}
+
+/** A norm of queries and keys that is made like the config's other norms. */
+export function qkNorm(config: Config, over: QkNormSpec['over'], own: Partial<NormSpec> = {}): Pick<Config, 'normQk'> {
+  return { normQk: { ...config.norm, ...own, over } };
+}
+
+/** A window on the layers for which `on` holds; none where the config has no window. */
+export function window(
+  config: Config,
+  size: number | null,
+  on: (layer: number) => boolean = () => true,
+): Pick<Config, 'slidingWindowSize' | 'slidingWindowIndices'> {
+  return {
+    slidingWindowSize: size,
+    slidingWindowIndices: Array.from({ length: config.nLayer }, (_, l) => size !== null && on(l)),
+  };
+}
+
+/** `layer_types` where it is there, else the family's rule: which layers have a sliding window. */
+export function slidingLayers(r: ConfigReader, nLayer: number, rule: (layer: number) => boolean): boolean[] {
+  const types = r.strings('layer_types', nLayer);
+  if (!types) return Array.from({ length: nLayer }, (_, l) => rule(l));
+  return types.map((type) => {
+    if (type !== 'sliding_attention' && type !== 'full_attention')
+      r.fail('layer_types', `names "${type}"; known are full_attention and sliding_attention`);
+    return type === 'sliding_attention';
+  });
+}

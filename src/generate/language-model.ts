@@ -1,0 +1,153 @@
+/**
+ * @file A loaded model: what a program holds in its hands.
+ */
+import type { Config } from '../config/config.ts';
+import { InputError } from '../errors.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
+import type { StepOptions, Stepper, StepResult } from '../model/stepper.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { WeightFormat } from '../weights/types.ts';
+import { type GenerateOptions, Generation } from './generate.ts';
+
+/** Tokens of a prompt that go through the graph at once, unless stated. */
+export const CHUNK_LENGTH = 256;
+
+export interface PrefillOptions {
+  /** Most tokens of one chunk; {@link CHUNK_LENGTH} unless stated. */
+  readonly chunkLength?: number;
+  /** `last`: logits of the last token [1, V]; `all`: of every token [T, V]; `none`. `last` unless stated. */
+  readonly logits?: 'none' | 'last' | 'all';
+  /** Asked between chunks. */
+  readonly signal?: AbortSignal;
+  /** Told after each chunk how many tokens are done. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** What the parts of a model are put together from. */
+export interface LanguageModelParts {
+  readonly name: string;
+  readonly stepper: Stepper;
+  readonly tokenizer: Tokenizer | null;
+  readonly format: WeightFormat;
+  /** generation_config.json, or nothing. */
+  readonly generationConfig: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * A model that is ready to run. Dispose of it (`await using`, or `release()`) to give its native memory back.
+ */
+export class LanguageModel {
+  /** Folder, file or hub id. */
+  readonly name: string;
+  readonly config: Config;
+  readonly weights: WeightFormat;
+  readonly generationConfig: Readonly<Record<string, unknown>>;
+  readonly #stepper: Stepper;
+  readonly #tokenizer: Tokenizer | null;
+
+  constructor(parts: LanguageModelParts) {
+    this.name = parts.name;
+    this.config = parts.stepper.config;
+    this.weights = parts.format;
+    this.generationConfig = parts.generationConfig;
+    this.#stepper = parts.stepper;
+    this.#tokenizer = parts.tokenizer;
+  }
+
+  /** @throws InputError where the checkpoint came without one. */
+  get tokenizer(): Tokenizer {
+    if (!this.#tokenizer)
+      throw new InputError(`${this.name} has no tokenizer.json: pass token ids instead of text, or add the file`);
+    return this.#tokenizer;
+  }
+
+  get hasTokenizer(): boolean {
+    return this.#tokenizer !== null;
+  }
+
+  /**
+   * A cache for this model. Unless stated it is dense and as long as the model's context.
+   * @throws InputError for options that the policy refuses.
+   */
+  createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
+    return createCache(this.#stepper.cacheShape, { cacheLength: this.config.blockSize, ...options });
+  }
+
+  /**
+   * Runs one chunk, one list of token ids a row.
+   * @throws InputError, CacheFullError
+   */
+  step(cache: KVCache, chunk: readonly ArrayLike<number>[], options?: StepOptions): Promise<StepResult> {
+    return this.#stepper.step(cache, chunk, options);
+  }
+
+  /**
+   * Takes tokens into a cache of one row, in chunks.
+   * @returns the logits asked for, all chunks' behind each other.
+   * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
+   */
+  async prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
+    const { chunkLength = CHUNK_LENGTH, logits = 'last', signal, onProgress } = options;
+    if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
+    if (!Number.isSafeInteger(chunkLength) || chunkLength < 1)
+      throw new InputError(`chunkLength must be a whole number of at least 1, but is ${chunkLength}`);
+    const ids = await this.#refit(cache, Array.from(tokens), logits);
+    cache.reserve([ids.length]);
+    const length = cache.length() + ids.length;
+    const skip = ids.length - tokens.length;
+    const all: Float32Array[] = [];
+    for (let at = 0; at < ids.length; at += chunkLength) {
+      signal?.throwIfAborted();
+      const chunk = ids.slice(at, at + chunkLength);
+      const last = at + chunk.length >= ids.length;
+      const wanted = logits === 'all' ? 'all' : last ? logits : 'none';
+      const result = await this.#stepper.step(cache, [chunk], { logits: wanted, lengths: [length] });
+      if (wanted !== 'none') all.push(result.logits);
+      onProgress?.(Math.min(at + chunk.length, ids.length), ids.length);
+    }
+    const joined = all.length === 1 ? all[0] : concatFloats(all);
+    return logits === 'all' ? joined.subarray(skip * this.config.vocabSize) : joined;
+  }
+
+  /**
+   * Writes text that goes on from a prompt.
+   * @param prompt text, or token ids (which are taken as they are).
+   * @throws InputError for options out of range, at once; what goes wrong later is thrown by the iteration.
+   */
+  generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
+    return new Generation(this, prompt, options);
+  }
+
+  /** Gives native memory back. The model can't be used afterwards. */
+  release(): Promise<void> {
+    return this.#stepper.release();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+
+  /**
+   * Where a longer sequence wants other rotations than the held keys have (dynamic and long RoPE), all of it is computed
+   * anew, as long as nothing was evicted; otherwise the held keys stay as they are.
+   */
+  async #refit(cache: KVCache, tokens: number[], _logits: string): Promise<number[]> {
+    const held = cache.length();
+    if (held === 0 || this.#stepper.ropeFits(held, held + tokens.length)) return tokens;
+    if (cache.stats().evicted[0] > 0) return tokens;
+    const all = [...cache.tokens[0], ...tokens];
+    cache.clear();
+    return all;
+  }
+}
+
+function concatFloats(parts: readonly Float32Array[]): Float32Array {
+  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}

@@ -1,0 +1,196 @@
+/**
+ * @file Self attention over the slots held and the chunk itself, with the weights summed over queries where asked.
+ */
+import type { QkNormSpec } from '../config/config.ts';
+import { type Dim, MICROSOFT, type Value } from '../graph/builder.ts';
+import {
+  add,
+  addDims,
+  clip,
+  concat,
+  div,
+  matmul,
+  matmulTransposed,
+  mul,
+  reshape,
+  shapeOf,
+  split,
+  tanh,
+  timesDim,
+  transpose,
+} from '../graph/ops.ts';
+import type { ModelContext } from './context.ts';
+import { linear } from './linear.ts';
+import { norm } from './norm.ts';
+
+/** The step's inputs that attention reads. */
+export interface AttentionInputs {
+  /** Keys and values held [B, G, C, D]. */
+  readonly keys: Value;
+  readonly values: Value;
+  /** Added to the scores [B, 1 or G, R·T, C + T]: what may not be seen is at -∞. */
+  readonly bias: Value;
+  /** cos and sin [B·T, pairs], and which of their rows each token takes [B, T]; null: no rotation. */
+  readonly rope: RopeInputs | null;
+  readonly observed: Observed | null;
+}
+
+/** What a cache's policy wants to see of the attention. */
+export interface Observed {
+  /** How much each query counts [B, 1, 1, R·T]; row r·T + t is query t of the group's head r. */
+  readonly queryWeights: Value;
+  /** Attention weights summed over the queries. */
+  readonly sums: boolean;
+  /** First and second moments of the queries before they are rotated. */
+  readonly moments: boolean;
+}
+
+export interface RopeInputs {
+  readonly cos: Value;
+  readonly sin: Value;
+  readonly index: Value;
+  readonly interleave: boolean;
+}
+
+export interface AttentionOutputs {
+  /** [B, T, E] */
+  readonly y: Value;
+  /** The chunk's keys (normalised and rotated) and values [B, G, T, D]. */
+  readonly k: Value;
+  readonly v: Value;
+  /** [B, G, 1, C + T] */
+  readonly sums: Value | null;
+  /** Σ w·q [B, G, R, 1, D] and Σ w·q·qᵀ [B, G, R, D, D] */
+  readonly moments: { readonly sum: Value; readonly outer: Value } | null;
+}
+
+/** @param x [B, T, E], normalised. */
+export function attention(ctx: ModelContext, x: Value, layer: number, inputs: AttentionInputs): AttentionOutputs {
+  const { g, config } = ctx;
+  const { nHead: H, nQueryGroups: G, headSize: D, nEmbd } = config;
+  const name = `h.${layer}.attn`;
+  const packed = queriesKeysValues(ctx, x, name); // [B, T, (H + 2G)·D]
+  const heads = reshape(g, packed, [0, 0, H + 2 * G, D], [...x.shape.slice(0, 2), H + 2 * G, D]);
+  const [rotating, v] = split(g, transpose(g, heads, [0, 2, 1, 3]), 1, [H + G, G]);
+  let qk = rotating; // [B, H + G, T, D]
+  if (config.normQk && config.normQk.over !== 'full') qk = normHeads(ctx, qk, config.normQk, name);
+  const moments = inputs.observed?.moments ? queryMoments(ctx, split(g, qk, 1, [H, G])[0], inputs.observed) : null;
+  if (inputs.rope) qk = rotate(ctx, qk, inputs.rope);
+  const [q, k] = split(g, qk, 1, [H, G]);
+
+  const { y, sums } = attend(ctx, q, k, v, inputs);
+  const bias = config.attnBias.proj[layer];
+  return { y: linear(ctx, y, `${name}.proj`, [{ name: `${name}.proj`, out: nEmbd }], bias), k, v, sums, moments };
+}
+
+/** The queries' weighted sum and sum of outer products, head by head. @param q [B, H, T, D] */
+function queryMoments(ctx: ModelContext, q: Value, { queryWeights }: Observed): { sum: Value; outer: Value } {
+  const { g, config } = ctx;
+  const { nHead: H, nQueryGroups: G, headSize: D } = config;
+  const [B, , T] = q.shape;
+  const R = H / G;
+  const queries = reshape(g, q, [0, G, R, -1, D], [B, G, R, T, D]);
+  const weights = reshape(g, queryWeights, [0, 1, R, 1, -1], [B, 1, R, 1, T]);
+  const weighted = mul(g, queries, transpose(g, weights, [0, 1, 2, 4, 3]));
+  const outer = matmul(g, transpose(g, weighted, [0, 1, 2, 4, 3]), queries);
+  return { sum: matmul(g, weights, queries), outer };
+}
+
+/** [B, T, (H + 2G)·D], clipped and normalised as far as that happens before the heads are told apart. */
+function queriesKeysValues(ctx: ModelContext, x: Value, name: string): Value {
+  const { g, config } = ctx;
+  const { nHead: H, nQueryGroups: G, headSize: D, clipQkv } = config;
+  const widths = [H * D, G * D, G * D];
+  const parts = ['q', 'k', 'v'].map((part, i) => ({ name: `${name}.${part}`, out: widths[i] }));
+  const clipped = (t: Value) => (clipQkv === null ? t : clip(g, t, -clipQkv, clipQkv));
+  let packed = linear(ctx, x, `${name}.qkv`, parts, config.attnBias.qkv);
+  if (!config.clipQkvAfterNorm) packed = clipped(packed);
+  if (config.normQk?.over === 'full') {
+    const [q, k, v] = split(g, packed, -1, widths);
+    packed = concat(
+      g,
+      [norm(ctx, q, config.normQk, `${name}.norm_q`), norm(ctx, k, config.normQk, `${name}.norm_k`), v],
+      -1,
+    );
+  }
+  return config.clipQkvAfterNorm ? clipped(packed) : packed;
+}
+
+/** Norms each head of [B, H + G, T, D]; the weights of queries and keys lie behind each other, one row a head. */
+function normHeads(ctx: ModelContext, qk: Value, spec: QkNormSpec, name: string): Value {
+  const { g, config } = ctx;
+  const { nHead: H, nQueryGroups: G, headSize: D } = config;
+  const perHead = (kind: 'weight' | 'bias'): Value => {
+    const rows = (part: string, heads: number) =>
+      spec.over === 'each-head'
+        ? [
+            {
+              name: `${name}.${part}.${kind}`,
+              rows: heads * D,
+              cols: 1,
+              unitOffset: kind === 'weight' && spec.unitOffset,
+            },
+          ]
+        : new Array(heads).fill({
+            name: `${name}.${part}.${kind}`,
+            rows: D,
+            cols: 1,
+            unitOffset: kind === 'weight' && spec.unitOffset,
+          });
+    return ctx.plain(`${name}.norm_qk.${kind}`, [H + G, 1, D], [...rows('norm_q', H), ...rows('norm_k', G)]);
+  };
+  const bare = norm(ctx, qk, { ...spec, affine: false, bias: false }, name);
+  const scaled = spec.affine ? mul(g, bare, perHead('weight')) : bare;
+  return spec.bias ? add(g, scaled, perHead('bias')) : scaled;
+}
+
+/** Rotates the first 2·pairs dimensions of each head; the rest passes through. @param x [B, heads, T, D] */
+export function rotate(ctx: ModelContext, x: Value, rope: RopeInputs): Value {
+  const pairs = rope.cos.shape[1] as number;
+  const [heads, D] = [x.shape[1] as number, x.shape[3] as number];
+  const attributes = {
+    interleaved: rope.interleave ? 1 : 0,
+    // Naming the width makes the operator insist on a number of heads; a whole head needs neither.
+    ...(2 * pairs === D ? {} : { rotary_embedding_dim: 2 * pairs, num_heads: heads }),
+  };
+  return ctx.g.node('RotaryEmbedding', [x, rope.index, rope.cos, rope.sin], [x], { attributes, domain: MICROSOFT })[0];
+}
+
+/**
+ * softmax(q·[keys, k]ᵀ + bias) · [values, v]. The queries of a group's heads stand below each other, so keys and values are
+ * never repeated for them.
+ * @param q [B, H, T, D]
+ * @returns y [B, T, H·D]
+ */
+function attend(
+  ctx: ModelContext,
+  q: Value,
+  k: Value,
+  v: Value,
+  inputs: AttentionInputs,
+): { y: Value; sums: Value | null } {
+  const { g, config } = ctx;
+  const { nHead: H, nQueryGroups: G, headSize: D, attentionScale, attentionLogitSoftcapping: cap } = config;
+  const [B, , T] = q.shape;
+  const queries = reshape(g, q, [0, G, -1, D], [B, G, timesDim(H / G, T), D]);
+  const held = inputs.keys.shape[2];
+  let scores = concat(
+    g,
+    [matmulTransposed(g, queries, inputs.keys, attentionScale), matmulTransposed(g, queries, k, attentionScale)],
+    -1,
+  );
+  if (cap !== null) scores = mul(g, tanh(g, div(g, scores, g.scalar(cap))), g.scalar(cap));
+  const weights = ctx.g.node(
+    'Softmax',
+    [add(g, scores, inputs.bias)],
+    [{ dtype: 'float32', shape: [...queries.shape.slice(0, 3), addDims(held, T)] }],
+    { attributes: { axis: -1 } },
+  )[0];
+  const lengths = concat(g, [shapeOf(g, inputs.keys, 2, 3), shapeOf(g, k, 2, 3)], 0);
+  const [onHeld, onChunk] = split(g, weights, -1, [held, T], lengths);
+  const sum = add(g, matmul(g, onHeld, inputs.values), matmul(g, onChunk, v)); // [B, G, R·T, D]
+  const perHead = reshape(g, sum, [0, H, -1, D], [B, H, T, D]);
+  const y = reshape(g, transpose(g, perHead, [0, 2, 1, 3]), [0, 0, H * D], [B, T, H * D] as Dim[]);
+  const { observed } = inputs;
+  return { y, sums: observed?.sums ? matmul(g, observed.queryWeights, weights) : null };
+}

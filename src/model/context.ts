@@ -1,0 +1,57 @@
+/**
+ * @file What the parts of the model hand each other while the graph is traced.
+ *
+ * Notation, in the model's files and in comments on shapes: B batch rows, T length of the chunk, C slots held, E width of the
+ * residual stream, H query heads, G query groups (key/value heads), R = H / G, D head size, F width of the MLP, V vocabulary.
+ */
+import type { Config } from '../config/config.ts';
+import { GraphError } from '../errors.ts';
+import type { GraphBuilder, Value } from '../graph/builder.ts';
+import type { ParamSpec, WeightFormat } from '../weights/types.ts';
+
+/** A piece of a parameter: rows that the family's tensor map knows by this name. */
+export interface ParamPart {
+  /** With `.weight` or `.bias`. */
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  /** The checkpoint holds w - 1. */
+  readonly unitOffset?: boolean;
+}
+
+/** A parameter and the pieces that it is put together from, row after row. */
+export interface Param extends ParamSpec {
+  readonly parts: readonly ParamPart[];
+}
+
+/** The trace of one graph. */
+export class ModelContext {
+  readonly g: GraphBuilder;
+  readonly config: Config;
+  readonly format: WeightFormat;
+  /** All parameters used so far, by name, in the order of their first use. */
+  readonly params = new Map<string, Param>();
+
+  constructor(g: GraphBuilder, config: Config, format: WeightFormat) {
+    this.g = g;
+    this.config = config;
+    this.format = format;
+  }
+
+  /** Declares a parameter. The first to ask for it decides how it is stored (a tied head takes the embedding as it is). */
+  declare(param: Param): Param {
+    const known = this.params.get(param.name);
+    if (known && `${known.shape}` !== `${param.shape}`)
+      throw new GraphError(`parameter ${param.name} is used as [${known.shape}] and as [${param.shape}]`);
+    if (!known) this.params.set(param.name, param);
+    return known ?? param;
+  }
+
+  /** A float32 parameter: a vector (norm weight, bias), or a small matrix. */
+  plain(name: string, shape: readonly number[], parts?: readonly ParamPart[]): Value {
+    const cols = shape.length > 1 ? shape[shape.length - 1] : 1;
+    const rows = shape.reduce((a, b) => a * b, 1) / cols;
+    this.declare({ name, shape, role: 'plain', format: 'f32', parts: parts ?? [{ name, rows, cols }] });
+    return this.g.external(name, 'float32', shape);
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * @file GPT: the one definition of all decoders, traced into a graph that is a pure step.
+ *
+ * Inputs of a step (names as the graph's):
+ * - `ids` int64 [B, T]; `positions` float32 [B, 1, 1, T]: each token's place in its sequence;
+ * - `slots.CLASS` float32 [B, 1 or G, 1, C]: the positions of the tokens held, EMPTY_SLOT where a slot is free; layers
+ *   of one class hold the same positions;
+ * - `k.L`, `v.L` float32 [B, G, C, D]: what layer L holds;
+ * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;
+ * - `logitRows` int64 [N]: which of the B·T tokens want logits;
+ * - `queryWeights` float32 [B, 1, 1, R·T], where attention is observed (row r·T + t: query t of a group's head r).
+ *
+ * Outputs: `logits` [N, V]; `present` [2·L·B, G, T, D]: keys and values of layer 0, of layer 1, …; where asked for,
+ * `sums.CLASS` [layers·B, G, 1, C + T]: attention weights on slots and chunk, summed over the queries, and `moments.sum`
+ * [L·B, G, R, 1, D] and `moments.outer` [L·B, G, R, D, D] of the queries before rotation; all weighted by `queryWeights`.
+ */
+import { type Config, rotatedDims, windowOf } from '../config/config.ts';
+import { type ExternalData, GraphBuilder, type Value } from '../graph/builder.ts';
+import { add, concat, div, gather, mul, reshape, tanh, timesDim } from '../graph/ops.ts';
+import { type ClassMode, slotClass } from '../kvcache/slots.ts';
+import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import type { AttentionInputs, Observed, RopeInputs } from './attention.ts';
+import { attentionBias } from './bias.ts';
+import { block } from './block.ts';
+import { ModelContext, type Param } from './context.ts';
+import { embedding, linear, ROWS_VIEW } from './linear.ts';
+import { norm, Residual } from './norm.ts';
+
+export interface StepGraphOptions {
+  readonly format: WeightFormat;
+  readonly classes: ClassMode;
+  /** Output the attention weights summed over queries. */
+  readonly sums: boolean;
+  /** Output the moments of the queries. */
+  readonly moments: boolean;
+}
+
+/** A traced step. */
+export interface StepGraph {
+  readonly config: Config;
+  readonly options: StepGraphOptions;
+  readonly params: readonly Param[];
+  /** Per layer: the class that its slots belong to. */
+  readonly classes: readonly string[];
+  readonly nodeCount: number;
+  /** The ONNX model, pointing into the prepared weights. */
+  serialise(weights: PreparedWeights): Uint8Array;
+}
+
+/** Traces the step of a config. Takes milliseconds; no weights are touched. */
+export function buildStep(config: Config, options: StepGraphOptions): StepGraph {
+  const g = new GraphBuilder();
+  const ctx = new ModelContext(g, config, options.format);
+  const { nLayer, nQueryGroups: G, headSize: D, nEmbd: E } = config;
+  const classes = Array.from({ length: nLayer }, (_, l) => slotClass(windowOf(config, l), l, options.classes));
+
+  const ids = g.input('ids', 'int64', ['B', 'T']);
+  const positions = g.input('positions', 'float32', ['B', 1, 1, 'T']);
+  const logitRows = g.input('logitRows', 'int64', ['N']);
+  const ropes = ropeInputs(ctx);
+  const observed = observedInputs(ctx, options);
+  const biases = new Map<string, Value>();
+  for (const [l, name] of classes.entries()) {
+    if (biases.has(name)) continue;
+    const slots = g.input(`slots.${name}`, 'float32', ['B', `G.${name}`, 1, `C.${name}`]);
+    biases.set(
+      name,
+      g.scope(`bias.${name}`, () => attentionBias(ctx, slots, positions, windowOf(config, l))),
+    );
+  }
+
+  const stream = new Residual(
+    ctx,
+    g.scope('embed', () => embed(ctx, ids)),
+  );
+  const present: Value[] = [];
+  const sums = new Map<string, Value[]>();
+  const moments: { sum: Value; outer: Value }[] = [];
+  for (let l = 0; l < nLayer; l++) {
+    const held = ['B', G, `C.${classes[l]}`, D];
+    const inputs: AttentionInputs = {
+      keys: g.input(`k.${l}`, 'float32', held),
+      values: g.input(`v.${l}`, 'float32', held),
+      bias: biases.get(classes[l])!,
+      rope: config.ropeIndices[l] < 0 ? null : ropes[config.ropeIndices[l]],
+      observed,
+    };
+    const out = g.scope(`h.${l}`, () => block(ctx, stream, l, inputs));
+    present.push(out.k, out.v);
+    if (out.sums) sums.set(classes[l], [...(sums.get(classes[l]) ?? []), out.sums]);
+    if (out.moments) moments.push(out.moments);
+  }
+  g.output(concat(g, present, 0), 'present');
+  for (const [name, list] of sums) g.output(concat(g, list, 0), `sums.${name}`);
+  if (options.moments)
+    for (const kind of ['sum', 'outer'] as const)
+      g.output(
+        concat(
+          g,
+          moments.map((m) => m[kind]),
+          0,
+        ),
+        `moments.${kind}`,
+      );
+
+  const x = config.finalNorm ? stream.normed(config.finalNorm, 'ln_f') : stream.value();
+  const rows = gather(g, reshape(g, x, [-1, E], ['B*T', E]), logitRows); // [N, E]
+  g.output(
+    g.scope('head', () => head(ctx, rows)),
+    'logits',
+  );
+  return {
+    config,
+    options,
+    params: [...ctx.params.values()],
+    classes,
+    nodeCount: g.nodeCount,
+    serialise: (weights) => g.serialise((name) => locate(weights, name)),
+  };
+}
+
+function observedInputs({ g, config }: ModelContext, { sums, moments }: StepGraphOptions): Observed | null {
+  if (!sums && !moments) return null;
+  const R = config.nHead / config.nQueryGroups;
+  return { queryWeights: g.input('queryWeights', 'float32', ['B', 1, 1, timesDim(R, 'T')]), sums, moments };
+}
+
+function ropeInputs(ctx: ModelContext): RopeInputs[] {
+  const { g, config } = ctx;
+  if (config.ropes.length === 0) return [];
+  const index = g.input('ropeIndex', 'int64', ['B', 'T']);
+  return config.ropes.map((rope, i) => {
+    const shape = ['B*T', rotatedDims(rope) / 2];
+    return {
+      cos: g.input(`cos.${i}`, 'float32', shape),
+      sin: g.input(`sin.${i}`, 'float32', shape),
+      index,
+      interleave: rope.interleave,
+    };
+  });
+}
+
+/** Embeddings, scaled [B, T, E]. */
+function embed(ctx: ModelContext, ids: Value): Value {
+  const { g, config } = ctx;
+  let x = embedding(ctx, ids, 'wte', config.embedRows, config.embedDim);
+  if (config.embedScale !== 1) x = mul(g, x, g.scalar(config.embedScale));
+  if (config.embedNorm) x = norm(ctx, x, config.norm, 'wte_norm');
+  return x;
+}
+
+/** Logits of rows [N, E] → [N, V]. */
+function head(ctx: ModelContext, rows: Value): Value {
+  const { g, config } = ctx;
+  const name = config.tieEmbeddings ? 'wte' : 'lm_head';
+  let y = linear(ctx, rows, name, [{ name, out: config.vocabSize }], false);
+  if (config.lmHeadBias) y = add(g, y, ctx.plain('lm_head.bias', [config.vocabSize]));
+  if (config.logitScale !== 1) y = mul(g, y, g.scalar(config.logitScale));
+  const cap = config.finalLogitSoftcapping;
+  return cap === null ? y : mul(g, tanh(g, div(g, y, g.scalar(cap))), g.scalar(cap));
+}
+
+function locate(weights: PreparedWeights, name: string): ExternalData {
+  const stored = weights.params.get(name.replace(ROWS_VIEW, ''))!;
+  return { location: weights.file.name, offset: stored.offset, length: stored.length };
+}

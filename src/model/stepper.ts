@@ -1,0 +1,211 @@
+/**
+ * @file Runs the model's graph on a cache, a chunk at a time: makes the inputs, hands the outputs to the cache.
+ */
+import { type Config, windowOf } from '../config/config.ts';
+import { InputError } from '../errors.ts';
+import type { CacheShape, KVCache } from '../kvcache/kv-cache.ts';
+import type { ClassMode } from '../kvcache/slots.ts';
+import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
+import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import { buildStep, type StepGraphOptions } from './gpt.ts';
+import { RopeTable, ropeVariant } from './rope.ts';
+
+export interface StepOptions {
+  /** Which tokens' logits are wanted: none, each row's last, or all of them (padding left out). `last` unless stated. */
+  readonly logits?: 'none' | 'last' | 'all';
+  /**
+   * Lengths of the whole sequences as far as they are known (a prompt that comes in chunks), per row: some rotary scalings
+   * depend on them. Unless stated, what the row holds after this chunk.
+   */
+  readonly lengths?: readonly number[];
+}
+
+export interface StepResult {
+  /** [N, V] in the order of rows and tokens. */
+  readonly logits: Float32Array;
+}
+
+/** The model, ready to run: its sessions and the scratch of a step. */
+export class Stepper {
+  readonly config: Config;
+  readonly #weights: PreparedWeights;
+  readonly #format: WeightFormat;
+  readonly #runtime: Runtime;
+  readonly #options: SessionOptions;
+  readonly #sessions = new Map<string, Promise<Session>>();
+  readonly #ropes: readonly RopeTable[];
+  /** Tensors over arrays that live on from step to step. */
+  #wrapped = new WeakMap<TensorData, RuntimeTensor>();
+  #scratch: Scratch | null = null;
+  #released = false;
+
+  constructor(
+    config: Config,
+    weights: PreparedWeights,
+    format: WeightFormat,
+    runtime: Runtime,
+    options: SessionOptions,
+  ) {
+    this.config = config;
+    this.#weights = weights;
+    this.#format = format;
+    this.#runtime = runtime;
+    this.#options = options;
+    this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
+  }
+
+  /** What caches of this model have to know. */
+  get cacheShape(): CacheShape {
+    const { config } = this;
+    return {
+      nLayer: config.nLayer,
+      nQueryGroups: config.nQueryGroups,
+      headSize: config.headSize,
+      windows: Array.from({ length: config.nLayer }, (_, l) => windowOf(config, l)),
+    };
+  }
+
+  /** Makes the session before the first step needs it. */
+  async warm(mode: ClassMode = 'kind'): Promise<void> {
+    await this.#session({ format: this.#format, classes: mode, sums: false, moments: false });
+  }
+
+  /**
+   * Runs one chunk: attends to what the cache holds and to the chunk, then gives the cache the chunk's keys and values.
+   * @param chunk token ids, one list per row of the cache; rows may differ in length, and may be empty.
+   * @throws InputError for token ids out of range or rows that do not fit the cache.
+   * @throws CacheFullError where a dense cache has no room.
+   */
+  async step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions = {}): Promise<StepResult> {
+    this.#check(cache, chunk);
+    cache.reserve(chunk.map((row) => row.length));
+    const session = await this.#session({ format: this.#format, classes: cache.mode, sums: false, moments: false });
+    const length = Math.max(...chunk.map((row) => row.length));
+    const scratch = this.#fill(cache, chunk, length, options);
+    const rows = logitRows(chunk, length, options.logits ?? 'last');
+    const inputs: Record<string, RuntimeTensor> = { ...scratch.tensors };
+    inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
+    const { nQueryGroups: G, headSize: D } = this.config;
+    for (const [name, table] of cache.tables)
+      inputs[`slots.${name}`] = this.#wrap(table.positions, [cache.batch, table.groups, 1, table.capacity]);
+    cache.buffers.forEach((buffer, l) => {
+      const dims = [cache.batch, G, cache.tables.get(cache.classes[l])!.capacity, D];
+      inputs[`k.${l}`] = this.#wrap(buffer.keys, dims);
+      inputs[`v.${l}`] = this.#wrap(buffer.values, dims);
+    });
+    const outputs = await session.run(inputs);
+    cache.append({ tokens: chunk, length, present: outputs.present.data as Float32Array });
+    return { logits: outputs.logits.data as Float32Array };
+  }
+
+  /** Whether the keys that a row holds were rotated as a sequence of `length` tokens wants it. */
+  ropeFits(from: number, length: number): boolean {
+    return this.config.ropes.every((rope) => ropeVariant(rope, from) === ropeVariant(rope, length));
+  }
+
+  /** Gives native memory back. */
+  async release(): Promise<void> {
+    this.#released = true;
+    const sessions = [...this.#sessions.values()];
+    this.#sessions.clear();
+    for (const session of sessions) await (await session).release();
+  }
+
+  #session(options: StepGraphOptions): Promise<Session> {
+    if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
+    const key = `${options.classes}/${options.sums}/${options.moments}`;
+    const known = this.#sessions.get(key);
+    if (known) return known;
+    const graph = buildStep(this.config, options);
+    const session = this.#runtime.createSession(graph.serialise(this.#weights), this.#weights, this.#options);
+    this.#sessions.set(key, session);
+    return session;
+  }
+
+  #wrap(data: TensorData, dims: readonly number[]): RuntimeTensor {
+    let tensor = this.#wrapped.get(data);
+    if (!tensor) {
+      tensor = this.#runtime.tensor(data, dims);
+      this.#wrapped.set(data, tensor);
+    }
+    return tensor;
+  }
+
+  #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+    if (chunk.length !== cache.batch)
+      throw new InputError(`the chunk has ${chunk.length} rows, but the cache has ${cache.batch}`);
+    if (chunk.every((row) => row.length === 0)) throw new InputError('the chunk is empty');
+    const vocabulary = this.config.embedRows;
+    for (const [row, tokens] of chunk.entries())
+      for (let i = 0; i < tokens.length; i++)
+        if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= vocabulary)
+          throw new InputError(
+            `token id ${tokens[i]} (row ${row}, place ${i}) is not in the model's vocabulary of ${vocabulary}`,
+          );
+  }
+
+  /** Token ids, positions and rotations of the chunk; padding repeats the row's last position. */
+  #fill(cache: KVCache, chunk: readonly ArrayLike<number>[], length: number, options: StepOptions): Scratch {
+    const B = cache.batch;
+    if (this.#scratch?.batch !== B || this.#scratch.length !== length)
+      this.#scratch = new Scratch(this.#runtime, B, length, this.#ropes);
+    const scratch = this.#scratch;
+    for (let b = 0; b < B; b++) {
+      const first = cache.length(b);
+      const total = options.lengths?.[b] ?? first + chunk[b].length;
+      for (let t = 0; t < length; t++) {
+        const at = b * length + t;
+        const position = first + t;
+        scratch.ids[at] = BigInt(t < chunk[b].length ? chunk[b][t] : 0);
+        scratch.positions[at] = position;
+        for (const [i, rope] of this.#ropes.entries())
+          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, position, total);
+      }
+    }
+    return scratch;
+  }
+}
+
+/** The small inputs of a chunk of one size, made once and filled anew for each step. */
+class Scratch {
+  readonly batch: number;
+  readonly length: number;
+  readonly ids: BigInt64Array;
+  readonly positions: Float32Array;
+  readonly cos: readonly Float32Array[];
+  readonly sin: readonly Float32Array[];
+  readonly tensors: Readonly<Record<string, RuntimeTensor>>;
+
+  constructor(runtime: Runtime, batch: number, length: number, ropes: readonly RopeTable[]) {
+    const n = batch * length;
+    this.batch = batch;
+    this.length = length;
+    this.ids = new BigInt64Array(n);
+    this.positions = new Float32Array(n);
+    this.cos = ropes.map((rope) => new Float32Array(n * rope.pairs));
+    this.sin = ropes.map((rope) => new Float32Array(n * rope.pairs));
+    const tensors: Record<string, RuntimeTensor> = {
+      ids: runtime.tensor(this.ids, [batch, length]),
+      positions: runtime.tensor(this.positions, [batch, 1, 1, length]),
+    };
+    ropes.forEach((rope, i) => {
+      tensors[`cos.${i}`] = runtime.tensor(this.cos[i], [n, rope.pairs]);
+      tensors[`sin.${i}`] = runtime.tensor(this.sin[i], [n, rope.pairs]);
+    });
+    if (ropes.length > 0)
+      tensors.ropeIndex = runtime.tensor(
+        BigInt64Array.from({ length: n }, (_, i) => BigInt(i)),
+        [batch, length],
+      );
+    this.tensors = tensors;
+  }
+}
+
+function logitRows(chunk: readonly ArrayLike<number>[], length: number, which: 'none' | 'last' | 'all'): number[] {
+  if (which === 'none') return [];
+  return chunk.flatMap((row, b) => {
+    if (row.length === 0) return [];
+    if (which === 'last') return [b * length + row.length - 1];
+    return Array.from({ length: row.length }, (_, t) => b * length + t);
+  });
+}

@@ -1,0 +1,72 @@
+/**
+ * @file What a parity case is: a folder or file that is recognised by what it holds, and a comparison with its golden values.
+ */
+import type { Checkpoint } from '../../src/checkpoint/types.ts';
+import { openFileSource } from '../../src/checkpoint/file-source-node.ts';
+import { readSafetensors } from '../../src/checkpoint/safetensors.ts';
+
+export interface CaseContext {
+  /** Where prepared weights may be kept while the cases run. */
+  readonly cacheDir: string;
+  /** Folders to look for models in that a case names, besides the sibling folder `families`. */
+  readonly models: readonly string[];
+}
+
+/** What a case found. It passes where `failures` is empty. */
+export interface CaseResult {
+  /** Largest absolute error of the values compared. */
+  readonly error: number;
+  readonly failures: readonly string[];
+  /** What was compared, in a few words. */
+  readonly note: string;
+}
+
+export interface CaseKind {
+  readonly name: string;
+  /** Whether a path (a file, or a folder with these entries) is a case of this kind. */
+  matches(path: string, entries: readonly string[] | null): Promise<boolean> | boolean;
+  run(path: string, context: CaseContext): Promise<CaseResult>;
+}
+
+/** A golden tensor: floats, or whole numbers as floats. */
+export interface Golden {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** All tensors of a small safetensors file. */
+export async function readGolden(path: string): Promise<Map<string, Golden>> {
+  const source = await openFileSource(path);
+  try {
+    const { tensors } = await readSafetensors(source);
+    const out = new Map<string, Golden>();
+    for (const [name, tensor] of tensors) {
+      const count = tensor.shape.reduce((a, b) => a * b, 1);
+      out.set(name, { shape: tensor.shape, data: await tensor.readFloats(0, count) });
+    }
+    return out;
+  } finally {
+    await source.close();
+  }
+}
+
+/** Largest absolute difference; NaN anywhere, or lengths that differ, count as infinite. */
+export function largestError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;
+  let worst = 0;
+  for (let i = 0; i < actual.length; i++) {
+    // -1e30 stands for "never": every very low value says the same.
+    if (expected[i] <= -1e30 && actual[i] <= -1e30) continue;
+    const error = Math.abs(actual[i] - expected[i]);
+    if (!(error <= worst)) worst = Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
+  }
+  return worst;
+}
+
+export function argmax(values: ArrayLike<number>, start = 0, end = values.length): number {
+  let best = start;
+  for (let i = start + 1; i < end; i++) if (values[i] > values[best]) best = i;
+  return best - start;
+}
+
+export type { Checkpoint };
