@@ -1,0 +1,165 @@
+/**
+ * @file What must hold of tokenizer.json and tokenizer_config.json before anything is built from them.
+ */
+import { TokenizerError } from '../errors.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Ids from here on are damage: the largest vocabularies have about a million tokens. */
+const MAX_ID = 2 ** 24;
+
+const MODELS = ['BPE', 'Unigram', 'WordPiece', 'WordLevel'];
+
+/** What tokenizer.json says of its tokens. */
+export interface TokenTable {
+  /** The highest id there is, added tokens included. */
+  readonly maxId: number;
+  /** Texts of the added tokens that are marked as special. */
+  readonly special: readonly string[];
+}
+
+/**
+ * Checks the model's vocabulary, merges and added tokens, and what would otherwise make the tokenizer run for ever.
+ * @throws TokenizerError
+ */
+export function checkTokenizerJson(json: Json): TokenTable {
+  const model = object(json['model'], '"model"');
+  const { type } = model;
+  if (type !== undefined && !MODELS.some((known) => known === type))
+    fail(`model.type must be one of ${MODELS.join(', ')}, but is ${show(type)}`);
+  const tokens = readVocab(model);
+  checkMerges(model, tokens);
+  for (const [part, list] of Object.entries({
+    normalizer: 'normalizers',
+    pre_tokenizer: 'pretokenizers',
+    decoder: 'decoders',
+  }))
+    eachPart(json[part], list, checkPart);
+  return readAdded(json['added_tokens'], tokens);
+}
+
+/**
+ * The text of a token that tokenizer_config.json names, either as it is or as an object with `content`.
+ * @throws TokenizerError
+ */
+export function tokenText(value: unknown, key: string): string | null {
+  if (value === undefined || value === null) return null;
+  const text = typeof value === 'object' ? (value as Json)['content'] : value;
+  if (typeof text === 'string') return text;
+  throw new TokenizerError(
+    `tokenizer_config.json: ${key} must be a string, or an object with "content", but is ${show(value)}`,
+  );
+}
+
+/**
+ * The texts of `additional_special_tokens`.
+ * @throws TokenizerError
+ */
+export function tokenTexts(value: unknown, key: string): string[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value))
+    throw new TokenizerError(`tokenizer_config.json: ${key} must be a list, but is ${show(value)}`);
+  return value.map((item, i) => tokenText(item, `${key}[${i}]`)).filter((text) => text !== null);
+}
+
+/** Every token of the model with its id; where two tokens share an id, it is an error. */
+function readVocab(model: Json): Map<string, number> {
+  const vocab = model['vocab'];
+  const tokens = new Map<string, number>();
+  if (Array.isArray(vocab)) {
+    vocab.forEach((entry: unknown, id) => {
+      if (!Array.isArray(entry) || typeof entry[0] !== 'string' || typeof entry[1] !== 'number')
+        fail(`model.vocab[${id}] must be a token and its score, but is ${show(entry)}`);
+      tokens.set(entry[0], id);
+    });
+    const unknown = model['unk_id'] ?? null;
+    if (unknown !== null && !(isId(unknown) && unknown < vocab.length))
+      fail(`model.unk_id must be one of the ${vocab.length} tokens, but is ${show(unknown)}`);
+  } else {
+    const owners = new Map<number, string>();
+    for (const [token, id] of Object.entries(object(vocab, 'model.vocab'))) {
+      if (!isId(id)) fail(`model.vocab gives ${show(token)} the id ${show(id)}, which is not a whole number from 0 on`);
+      const other = owners.get(id);
+      if (other !== undefined) fail(`model.vocab gives ${show(other)} and ${show(token)} the same id ${id}`);
+      owners.set(id, token);
+      tokens.set(token, id);
+    }
+  }
+  if (tokens.size === 0) fail('model.vocab is empty');
+  return tokens;
+}
+
+/** What the library would do without a word: go on for ever, or lose all text. */
+function checkPart(part: Json): void {
+  const { type, length, pattern } = part;
+  if (type === 'FixedLength' && !(isId(length) && length >= 1))
+    fail(`a FixedLength pre-tokenizer needs a whole "length" of at least 1, but has ${show(length)}`);
+  if (type !== 'Split' && type !== 'Replace') return;
+  const { String: text, Regex: regex } = object(pattern, `the "pattern" of a ${type}`);
+  if (typeof (regex ?? text) !== 'string')
+    fail(`the "pattern" of a ${type} must have a "String" or a "Regex", but is ${show(pattern)}`);
+}
+
+function checkMerges(model: Json, tokens: ReadonlyMap<string, number>): void {
+  const merges = model['merges'];
+  if (merges === undefined && model['type'] !== 'BPE') return;
+  if (!Array.isArray(merges)) fail(`model.merges must be a list, but is ${show(merges)}`);
+  const pairs = Array.isArray(merges[0]);
+  const prefixed = Boolean(model['continuing_subword_prefix']);
+  merges.forEach((merge: unknown, i) => {
+    const parts: unknown = typeof merge === 'string' && !pairs ? merge.split(' ') : pairs ? merge : null;
+    if (!Array.isArray(parts) || parts.length !== 2 || parts.some((part) => typeof part !== 'string' || part === ''))
+      fail(`model.merges[${i}] must be two tokens (written as the first merge is), but is ${show(merge)}`);
+    const missing = prefixed ? undefined : [...parts, parts.join('')].find((token) => !tokens.has(token));
+    if (missing !== undefined) fail(`model.merges[${i}] needs the token ${show(missing)}, which is not in model.vocab`);
+  });
+}
+
+function readAdded(added: unknown, tokens: ReadonlyMap<string, number>): TokenTable {
+  if (!Array.isArray(added)) fail(`added_tokens must be a list, but is ${show(added)}`);
+  let maxId = 0;
+  for (const id of tokens.values()) if (id > maxId) maxId = id;
+  const special: string[] = [];
+  const owners = new Map<number, string>();
+  added.forEach((value: unknown, i) => {
+    const { id, content, special: isSpecial } = object(value, `added_tokens[${i}]`);
+    if (!isId(id)) fail(`added_tokens[${i}] has the id ${show(id)}, which is not a whole number from 0 on`);
+    if (typeof content !== 'string' || content === '')
+      fail(`added_tokens[${i}].content must be text, but is ${show(content)}`);
+    const other = owners.get(id) ?? content;
+    if (other !== content) fail(`added_tokens gives ${show(other)} and ${show(content)} the same id ${id}`);
+    owners.set(id, content);
+    maxId = Math.max(maxId, id);
+    if (isSpecial === true) special.push(content);
+  });
+  return { maxId, special };
+}
+
+/** Calls `visit` for a part of the pipeline and, where it is a sequence, for each of its parts. */
+export function eachPart(part: unknown, list: string, visit: (part: Json) => void): void {
+  if (typeof part !== 'object' || part === null) return;
+  const parts = (part as Json)[list];
+  if ((part as Json)['type'] === 'Sequence' && Array.isArray(parts))
+    for (const inner of parts) eachPart(inner, list, visit);
+  else visit(part as Json);
+}
+
+function isId(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value < MAX_ID;
+}
+
+function object(value: unknown, name: string): Json {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    fail(`${name} must be an object, but is ${show(value)}`);
+  return value as Json;
+}
+
+/** A value as it may stand in a message: short, whatever it is. */
+function show(value: unknown): string {
+  const text = value === undefined ? 'missing' : (JSON.stringify(value) ?? typeof value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+function fail(what: string): never {
+  throw new TokenizerError(`tokenizer.json: ${what}`);
+}
