@@ -67,7 +67,38 @@ export interface QkNormSpec extends NormSpec {
 export const ACTIVATIONS = ['silu', 'gelu', 'gelu-tanh', 'quick-gelu', 'relu', 'relu2', 'tanh'] as const;
 export type Activation = (typeof ACTIVATIONS)[number];
 
-export type MlpKind = 'mlp' | 'gated';
+export type MlpKind = 'mlp' | 'gated' | 'moe';
+
+/** `experts`: a router chooses who makes a token's queries (jetmoe); `recurrent`: a gated linear recurrence in place of attention. */
+export type AttentionKind = 'self' | 'experts' | 'recurrent';
+
+/** A mixture of experts. */
+export interface MoeSpec {
+  readonly nExpert: number;
+  readonly nExpertPerToken: number;
+  /** How weights come of the router's logits: softmax, then the best; or sparsemixer's two rounds (arXiv 2409.12136). */
+  readonly router: 'softmax' | 'sparsemixer';
+  /** The weights of those chosen are divided by their p-norm; null: they stay as they are. */
+  readonly normP: number | null;
+  /** Sparsemixer's threshold. */
+  readonly jitter: number;
+  /** Width of one expert. */
+  readonly intermediateSize: number;
+  /** Width of the MLP that every token goes through besides; 0 for none. */
+  readonly sharedSize: number;
+  /** The shared MLP's result is multiplied with a sigmoid gate. */
+  readonly sharedGate: boolean;
+  readonly outputBias: boolean;
+}
+
+/** The recurrent block of Griffin (arXiv 2402.19427). */
+export interface RecurrentSpec {
+  /** W: width of the recurrence. */
+  readonly width: number;
+  readonly convWidth: number;
+  /** The gates' matrices are block diagonal, with so many blocks. */
+  readonly blocks: number;
+}
 
 /** A decoder, whole. Arrays called "per layer" have nLayer entries. */
 export interface Config {
@@ -100,6 +131,8 @@ export interface Config {
   /** Logits are multiplied with it. */
   readonly logitScale: number;
   readonly finalLogitSoftcapping: number | null;
+  /** Tokens that are never predicted. */
+  readonly suppressedTokens: readonly number[];
 
   readonly position: 'rope' | 'learned' | 'alibi' | 'none';
   /** Learned positions: row 0 of the table stands for position -offset. */
@@ -125,6 +158,12 @@ export interface Config {
   /** Each branch is multiplied with it before it is added. */
   readonly residualMultiplier: number;
 
+  /** Each branch is multiplied with a learned vector before it is added. */
+  readonly layerScale: boolean;
+
+  /** Per layer. */
+  readonly attentionKind: readonly AttentionKind[];
+  readonly recurrent: RecurrentSpec | null;
   readonly attnBias: { readonly qkv: boolean /** Per layer. */; readonly proj: readonly boolean[] };
   /** What q·k is multiplied with. */
   readonly attentionScale: number;
@@ -144,6 +183,7 @@ export interface Config {
   readonly activation: Activation;
   readonly mlpBias: boolean;
   readonly intermediateSize: number;
+  readonly moe: MoeSpec | null;
 
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];

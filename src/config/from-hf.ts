@@ -47,10 +47,12 @@ export function readConfig(json: Record<string, unknown>, where = 'config.json')
     );
   r.refuse('quantization_config', 'checkpoints that are quantised already are not read; use the original weights');
   const config = family.config(r);
-  const unknown = r.unused().filter((key) => !HARMLESS.test(key) && isSet(json[key]));
+  const unknown = r
+    .unused()
+    .filter(([key, value]) => !HARMLESS.test(key.slice(key.lastIndexOf('.') + 1)) && isSet(value));
   if (unknown.length > 0)
     throw new ConfigError(
-      `${where}: ${unknown.map((key) => `${key} = ${JSON.stringify(json[key])?.slice(0, 60)}`).join(', ')}: ` +
+      `${where}: ${unknown.map(([key, value]) => `${key} = ${JSON.stringify(value)?.slice(0, 60)}`).join(', ')}: ` +
         `not known to the family ${modelType}, so results could differ from what the model was trained for`,
     );
   checkConfig(config, where);
@@ -70,6 +72,8 @@ function checkConfig(config: Config, where: string): void {
   const bytes = config.nLayer * (4 * config.nEmbd ** 2 + 3 * config.nEmbd * config.intermediateSize);
   if (bytes > 4e12) fail(`${config.nLayer} layers of width ${config.nEmbd} make more than 10^12 parameters`);
   if (config.nHead * config.headSize > 2 ** 24) fail(`${config.nHead} heads of ${config.headSize} are too wide`);
+  const never = config.suppressedTokens.find((id) => id >= config.vocabSize);
+  if (never !== undefined) fail(`the suppressed token ${never} is not in the vocabulary of ${config.vocabSize}`);
   const above = config.eosTokenIds.find((id) => id >= config.embedRows);
   if (above !== undefined) fail(`eos_token_id ${above} is not in the vocabulary of ${config.embedRows}`);
 }

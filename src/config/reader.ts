@@ -13,6 +13,7 @@ export class ConfigReader {
   readonly #json: Record<string, unknown>;
   readonly #where: string;
   readonly #used = new Set<string>();
+  readonly #children = new Map<unknown, ConfigReader>();
 
   /** @param where the file (and the path within), for messages. */
   constructor(json: Record<string, unknown>, where: string) {
@@ -20,13 +21,21 @@ export class ConfigReader {
     this.#where = where;
   }
 
-  /** The keys that hold something and were never asked for. */
-  unused(): string[] {
-    return Object.keys(this.#json).filter((key) => !this.#used.has(key));
+  /** The keys that hold something and were never asked for, with their values; those of nested objects as `outer.inner`. */
+  unused(): [key: string, value: unknown][] {
+    const own = Object.entries(this.#json).filter(([key]) => !this.#used.has(key));
+    for (const [key, value] of Object.entries(this.#json))
+      for (const [inner, nested] of this.#children.get(value)?.unused() ?? []) own.push([`${key}.${inner}`, nested]);
+    return own;
   }
 
   has(keys: Keys): boolean {
     return this.#find(keys) !== undefined;
+  }
+
+  /** Whether the key is there and says null. */
+  isNull(key: string): boolean {
+    return this.#json[key] === null;
   }
 
   /** A whole number of at least `min`. Without `fallback` the key must be there. */
@@ -116,7 +125,24 @@ export class ConfigReader {
     const value = this.#find(keys);
     if (value === undefined) return undefined;
     if (typeof value !== 'object' || Array.isArray(value)) this.fail(keys, `must be an object, but is ${show(value)}`);
-    return new ConfigReader(value as Record<string, unknown>, `${this.#where}: ${this.#name(keys)}`);
+    const known = this.#children.get(value);
+    if (known) return known;
+    const child = new ConfigReader(value as Record<string, unknown>, `${this.#where}: ${this.#name(keys)}`);
+    this.#children.set(value, child);
+    return child;
+  }
+
+  /** An object of token ids by name; empty where the key is absent. */
+  record(key: string): Record<string, number> {
+    const value = this.#find(key) ?? {};
+    if (typeof value !== 'object' || !Object.values(value).every((x) => Number.isSafeInteger(x) && x >= 0))
+      this.fail(key, `must be an object of token ids, but is ${show(value)}`);
+    return value as Record<string, number>;
+  }
+
+  /** Says that keys are known and do not concern what is computed here. */
+  skip(...keys: string[]): void {
+    for (const key of keys) this.#used.add(key);
   }
 
   /** Says that a key's value is understood and not supported, unless it is absent or one of `fine`. */
@@ -154,7 +180,9 @@ export class ConfigReader {
   }
 
   #name(keys: Keys): string {
-    return typeof keys === 'string' ? keys : (keys.find((key) => Object.hasOwn(this.#json, key)) ?? keys[0]);
+    return typeof keys === 'string'
+      ? keys
+      : (keys.find((key) => Object.hasOwn(this.#json, key)) ?? keys[0] ?? 'a value');
   }
 }
 

@@ -5,31 +5,39 @@ import type { Config } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 
 /**
- * Where a parameter comes from. A string is the name of a module in the checkpoint (`.weight` or `.bias` is added);
- * `{l}` stands for the layer. The other forms take rows of a fused tensor, or turn one around.
+ * Where a parameter comes from. A string is the name of a module in the checkpoint (`.weight` or `.bias` is added); `{l}`
+ * stands for the layer, `{e}` for the expert or head. The other forms take rows of a fused tensor, or turn one around.
  */
 export type TensorExpr =
   | string
+  /** A tensor's whole name, to which nothing is added. */
+  | { readonly bare: string }
+  /** The first of several names that the checkpoint has. */
+  | { readonly oneOf: readonly string[] }
   /** Rows of a fused query-key-value matrix. */
   | { readonly take: 'q' | 'k' | 'v'; readonly from: TensorExpr; readonly order: QkvOrder }
   /** Part `part` of `parts` equal blocks of rows. */
   | { readonly part: number; readonly parts: number; readonly from: TensorExpr }
+  /** Block `{e}` of rows, of as many as there are experts or heads. */
+  | { readonly nthOf: 'experts' | 'heads' | 'groups'; readonly from: TensorExpr }
   /** A matrix stored as [in, out]. Biases are left as they are. */
   | { readonly transposed: TensorExpr };
 
 /**
  * How the rows of a fused matrix are ordered: `stacked` [Q; K; V]; `grouped`: per query group its queries, its key, its
- * value (gpt_neox, falcon, bloom).
+ * value (gpt_neox, falcon, bloom); `codegen`: in four blocks of [Q; V; K].
  */
-export type QkvOrder = 'stacked' | 'grouped';
+export type QkvOrder = 'stacked' | 'grouped' | 'codegen';
 
-/** Parameter of the model (without `.weight` / `.bias`; `{l}` for the layer) → where it is. */
+/** Parameter of the model (`{l}` for the layer, `{e}` for the expert or head), with or without `.weight` / `.bias` → where it is. */
 export type TensorMap = Readonly<Record<string, TensorExpr>>;
 
 /** One family of decoders. */
 export interface Family {
   /** The values of config.json's `model_type` that it reads. */
   readonly modelTypes: readonly string[];
+  /** `model_type` of files that hold such a decoder beside other parts, with its config under `text_config`. */
+  readonly wrappedBy?: readonly string[];
   readonly config: (r: ConfigReader) => Config;
   readonly tensors: TensorMap;
   /** Prefixes under which whole checkpoints may lie or that base-model files lack, e.g. `language_model.`. */
@@ -59,6 +67,11 @@ export function llamaTensors(own: TensorMap = {}): TensorMap {
   };
 }
 
+/** An MLP without a gate. */
+export function plainMlpTensors(fc: TensorExpr, proj: TensorExpr): TensorMap {
+  return { 'h.{l}.mlp.fc': fc, 'h.{l}.mlp.proj': proj };
+}
+
 /** The three parts of a fused query-key-value module. */
 export function fusedQkv(from: TensorExpr, order: QkvOrder): TensorMap {
   return {
@@ -68,10 +81,27 @@ export function fusedQkv(from: TensorExpr, order: QkvOrder): TensorMap {
   };
 }
 
-/** The two parts of a fused [gate; up] module. */
-export function fusedGateUp(from: TensorExpr): TensorMap {
+/** The two parts of a fused [gate; up] module, of the MLP unless `at` says of what. */
+export function fusedGateUp(from: TensorExpr, at = 'h.{l}.mlp'): TensorMap {
   return {
-    'h.{l}.mlp.fc_1': { part: 0, parts: 2, from },
-    'h.{l}.mlp.fc_2': { part: 1, parts: 2, from },
+    [`${at}.fc_1`]: { part: 0, parts: 2, from },
+    [`${at}.fc_2`]: { part: 1, parts: 2, from },
+  };
+}
+
+/** Experts that are modules of their own. */
+export function expertTensors(gate: TensorExpr, up: TensorExpr, down: TensorExpr): TensorMap {
+  return {
+    'h.{l}.mlp.experts.{e}.fc_1': gate,
+    'h.{l}.mlp.experts.{e}.fc_2': up,
+    'h.{l}.mlp.experts.{e}.proj': down,
+  };
+}
+
+/** Norms of queries and keys with a weight for each head, in one tensor. */
+export function headNormTensors(q: TensorExpr, k: TensorExpr): TensorMap {
+  return {
+    'h.{l}.attn.norm_q.{e}': { nthOf: 'heads', from: q },
+    'h.{l}.attn.norm_k.{e}': { nthOf: 'groups', from: k },
   };
 }

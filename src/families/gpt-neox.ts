@@ -1,8 +1,8 @@
 /**
- * @file GPT-NeoX (Pythia): layer norms with bias, parallel residual with two norms, partial rotation, fused queries, keys and values.
+ * @file GPT-NeoX (Pythia) and its kin: layer norms with bias, partial rotation, fused queries, keys and values.
  */
-import { type Family, fusedQkv, type TensorMap } from './family.ts';
-import { attnBias, readBase } from './read-base.ts';
+import { type Family, fusedQkv, llamaTensors, plainMlpTensors, type TensorMap } from './family.ts';
+import { attnBias, qkNorm, readBase, ungatedMlp } from './read-base.ts';
 
 /** Module names of GPT-NeoX under another prefix. */
 function neoxTensors(prefix: string, own: TensorMap = {}): TensorMap {
@@ -13,8 +13,7 @@ function neoxTensors(prefix: string, own: TensorMap = {}): TensorMap {
     'h.{l}.norm_2': `${layer}.post_attention_layernorm`,
     ...fusedQkv(`${layer}.attention.query_key_value`, 'grouped'),
     'h.{l}.attn.proj': `${layer}.attention.dense`,
-    'h.{l}.mlp.fc': `${layer}.mlp.dense_h_to_4h`,
-    'h.{l}.mlp.proj': `${layer}.mlp.dense_4h_to_h`,
+    ...plainMlpTensors(`${layer}.mlp.dense_h_to_4h`, `${layer}.mlp.dense_4h_to_h`),
     ln_f: `${prefix}.final_layer_norm`,
     lm_head: 'embed_out',
     ...own,
@@ -32,13 +31,53 @@ export const gptNeox: Family = {
       rope: { fraction: 0.25, fractionKeys: ['rotary_pct'], thetaKeys: ['rotary_emb_base'] },
     });
     const bias = r.bool('attention_bias', true);
-    return {
-      ...base,
-      ...attnBias(base, bias, bias),
-      parallelResidual: r.bool('use_parallel_residual', true),
-      mlpKind: base.mlpKind.map(() => 'mlp' as const),
-      mlpBias: true,
-    };
+    const parallelResidual = r.bool('use_parallel_residual', true);
+    return { ...base, ...attnBias(base, bias, bias), ...ungatedMlp(base, true), parallelResidual };
   },
   tensors: neoxTensors('gpt_neox'),
+};
+
+export const gptNeoxJapanese: Family = {
+  modelTypes: ['gpt_neox_japanese'],
+  config: (r) => {
+    const multiple = r.positive('intermediate_multiple_size', 4);
+    const base = readBase(r, {
+      keys: { normEps: ['layer_norm_eps'], intermediateSize: null },
+      normEps: 1e-5,
+      norm: { kind: 'layer', bias: true },
+      activation: 'gelu',
+      tie: true,
+      intermediateSize: (nEmbd) => Math.trunc(nEmbd * multiple),
+      rope: { fraction: 1, fractionKeys: ['rotary_pct'], thetaKeys: ['rotary_emb_base'] },
+    });
+    // Only the last layer has a bias behind its attention.
+    const proj = base.attnBias.proj.map((_, l) => l === base.nLayer - 1);
+    return { ...base, ...ungatedMlp(base, false), attnBias: { qkv: false, proj } };
+  },
+  tensors: neoxTensors('gpt_neox_japanese', {
+    'h.{l}.attn.proj.bias': { bare: 'gpt_neox_japanese.layers.{l}.attention.dense_bias' },
+  }),
+};
+
+export const persimmon: Family = {
+  modelTypes: ['persimmon'],
+  config: (r) => {
+    const base = readBase(r, {
+      keys: { normEps: ['layer_norm_eps'] },
+      normEps: 1e-5,
+      norm: { kind: 'layer', bias: true },
+      activation: 'relu2',
+      rope: { fraction: 0.5, theta: 25_000 },
+    });
+    const norms = r.bool('qk_layernorm', true) ? qkNorm(base, 'head') : {};
+    return { ...base, ...attnBias(base, true, true), ...ungatedMlp(base, true), ...norms };
+  },
+  tensors: llamaTensors({
+    ...fusedQkv('model.layers.{l}.self_attn.query_key_value', 'grouped'),
+    'h.{l}.attn.proj': 'model.layers.{l}.self_attn.dense',
+    'h.{l}.attn.norm_q': 'model.layers.{l}.self_attn.q_layernorm',
+    'h.{l}.attn.norm_k': 'model.layers.{l}.self_attn.k_layernorm',
+    ...plainMlpTensors('model.layers.{l}.mlp.dense_h_to_4h', 'model.layers.{l}.mlp.dense_4h_to_h'),
+    ln_f: 'model.final_layernorm',
+  }),
 };

@@ -1,8 +1,8 @@
 /**
- * @file Llama and the families that differ from it by little: mistral, qwen2, qwen3, phi3.
+ * @file Llama and the families that differ from it by little: mistral, qwen2, qwen3, phi3, glm, granite, moshi, chameleon.
  */
 
-import { type Family, fusedGateUp, fusedQkv, llamaTensors } from './family.ts';
+import { type Family, fusedGateUp, fusedQkv, headNormTensors, llamaTensors } from './family.ts';
 import { attnBias, qkNorm, readBase, slidingLayers, window } from './read-base.ts';
 
 export const llama: Family = {
@@ -59,4 +59,88 @@ export const phi3: Family = {
     ...fusedQkv('model.layers.{l}.self_attn.qkv_proj', 'stacked'),
     ...fusedGateUp('model.layers.{l}.mlp.gate_up_proj'),
   }),
+};
+
+export const qwen2Vl: Family = {
+  modelTypes: ['qwen2_vl_text', 'qwen2_vl'],
+  config: qwen2.config,
+  tensors: llamaTensors(),
+  prefixes: ['model.language_model.', 'language_model.'],
+  ignore: [/^(model\.)?visual\./],
+};
+
+export const glm: Family = {
+  modelTypes: ['glm'],
+  config: (r) => {
+    const base = readBase(r, {
+      headSize: 128,
+      normEps: 1.5625e-7,
+      rope: { interleave: true, fraction: 0.5 },
+    });
+    return { ...base, ...attnBias(base, r.bool('attention_bias', true), false) };
+  },
+  tensors: llamaTensors(fusedGateUp('model.layers.{l}.mlp.gate_up_proj')),
+};
+
+export const granite: Family = {
+  modelTypes: ['granite'],
+  config: (r) => {
+    const base = llama.config(r);
+    if (r.string('position_embedding_type', 'rope') !== 'rope')
+      r.fail('position_embedding_type', 'must be "rope" in this family');
+    return {
+      ...base,
+      embedScale: r.positive('embedding_multiplier', 1),
+      residualMultiplier: r.positive('residual_multiplier', 1),
+      attentionScale: r.positive('attention_multiplier', 1),
+      logitScale: 1 / r.positive('logits_scaling', 1),
+    };
+  },
+  tensors: llamaTensors(),
+};
+
+/** Moshi's main decoder, as far as it is a language model: text tokens in, text logits out. */
+export const moshi: Family = {
+  modelTypes: ['moshi'],
+  config: (r) => {
+    const base = readBase(r, { keys: { intermediateSize: ['ffn_dim'] }, normEps: 1e-8, rope: { fractionKeys: null } });
+    if (base.intermediateSize % 2 !== 0) r.fail('ffn_dim', `is ${base.intermediateSize}, but holds two halves`);
+    r.intOrNull('sliding_window'); // stated, and not applied by the model's own code
+    for (const key of ['audio_vocab_size', 'num_codebooks']) r.intOrNull(key);
+    r.skip('depth_decoder_config', 'audio_encoder_config');
+    return { ...base, intermediateSize: base.intermediateSize / 2, embedRows: base.vocabSize + 1 };
+  },
+  tensors: llamaTensors({
+    'h.{l}.attn.q': 'model.layers.{l}.self_attn.q_proj.linear',
+    'h.{l}.attn.k': 'model.layers.{l}.self_attn.k_proj.linear',
+    'h.{l}.attn.v': 'model.layers.{l}.self_attn.v_proj.linear',
+    'h.{l}.attn.proj': 'model.layers.{l}.self_attn.o_proj.linear',
+    ...fusedGateUp('model.layers.{l}.mlp.fc1'),
+    'h.{l}.mlp.proj': 'model.layers.{l}.mlp.fc2',
+  }),
+  prefixes: ['decoder.'],
+  ignore: [/^(depth_decoder|audio_encoder|embed_tokens)\./],
+};
+
+/** Chameleon on text: its image tokens are never predicted. */
+export const chameleon: Family = {
+  modelTypes: ['chameleon'],
+  config: (r) => {
+    const base = llama.config(r);
+    const swin = r.bool('swin_norm', false);
+    const images = Object.entries(r.record('vocabulary_map')).filter(([name]) => name.startsWith('IMGIMG'));
+    r.skip('vq_config', 'image_token_id', 'boi_token_id', 'eoi_token_id', 'model_parallel_size');
+    return {
+      ...base,
+      ...qkNorm(base, 'each-head', { kind: 'layer', bias: true, eps: 1e-5 }),
+      ...(swin ? { norm1: false, norm2: false, postAttentionNorm: true, postMlpNorm: true } : {}),
+      suppressedTokens: images.map(([, id]) => id),
+    };
+  },
+  tensors: llamaTensors({
+    'h.{l}.post_attention_norm': 'model.layers.{l}.input_layernorm',
+    'h.{l}.post_mlp_norm': 'model.layers.{l}.post_attention_layernorm',
+    ...headNormTensors('model.layers.{l}.self_attn.q_norm', 'model.layers.{l}.self_attn.k_norm'),
+  }),
+  ignore: [/^model\.vqmodel\./],
 };

@@ -1,7 +1,7 @@
 /**
  * @file The part of a Config that most families read alike, in Llama's words; a family passes what it does otherwise.
  */
-import type { Activation, Config, NormSpec, QkNormSpec } from '../config/config.ts';
+import type { Activation, Config, MlpKind, NormSpec, QkNormSpec } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { type RopeDefaults, readRope } from './read-rope.ts';
 
@@ -22,17 +22,19 @@ export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
 /** No decoder has more layers, and a file that says so is wrong. */
 const MAX_LAYERS = 4096;
 
-/** Keys of the sizes, where a family calls them otherwise than Llama does. */
+/** Keys of the sizes, where a family calls them otherwise than Llama does; null: it has none, and the default holds. */
 export interface BaseKeys {
-  readonly nEmbd?: readonly string[];
-  readonly nLayer?: readonly string[];
-  readonly nHead?: readonly string[];
-  readonly nQueryGroups?: readonly string[];
-  readonly blockSize?: readonly string[];
-  readonly intermediateSize?: readonly string[];
-  readonly activation?: readonly string[];
-  readonly normEps?: readonly string[];
+  readonly nEmbd?: Keys;
+  readonly nLayer?: Keys;
+  readonly nHead?: Keys;
+  readonly nQueryGroups?: Keys | null;
+  readonly headSize?: Keys;
+  readonly blockSize?: Keys;
+  readonly intermediateSize?: Keys | null;
+  readonly activation?: Keys | null;
+  readonly normEps?: Keys | null;
 }
+type Keys = readonly string[];
 
 export interface BaseDefaults {
   readonly keys?: BaseKeys;
@@ -54,17 +56,19 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
   const nLayer = r.int(keys.nLayer ?? 'num_hidden_layers', undefined, 1, MAX_LAYERS);
   const nEmbd = r.int(keys.nEmbd ?? 'hidden_size');
   const nHead = r.int(keys.nHead ?? 'num_attention_heads', undefined, 1, 65_536);
-  const nQueryGroups = r.int(keys.nQueryGroups ?? 'num_key_value_heads', d.nQueryGroups ?? nHead, 1, 65_536);
-  if (nHead % nQueryGroups !== 0)
-    r.fail(keys.nQueryGroups ?? 'num_key_value_heads', `is ${nQueryGroups}, which does not divide the ${nHead} heads`);
-  if (!r.has('head_dim') && d.headSize === undefined && nEmbd % nHead !== 0)
+  const keyOf = (keys: Keys | null | undefined, usual: string): Keys => (keys === undefined ? [usual] : (keys ?? []));
+  const groupKeys = keyOf(keys.nQueryGroups, 'num_key_value_heads');
+  const nQueryGroups = r.int(groupKeys, d.nQueryGroups ?? nHead, 1, 65_536);
+  if (nHead % nQueryGroups !== 0) r.fail(groupKeys, `is ${nQueryGroups}, which does not divide the ${nHead} heads`);
+  const headKeys = keys.headSize ?? ['head_dim'];
+  if (!r.has(headKeys) && d.headSize === undefined && nEmbd % nHead !== 0)
     r.fail(keys.nHead ?? 'num_attention_heads', `is ${nHead}, which does not divide the width ${nEmbd}`);
-  const headSize = r.int('head_dim', d.headSize ?? Math.floor(nEmbd / nHead), 1, 65_536);
+  const headSize = r.int(headKeys, d.headSize ?? Math.floor(nEmbd / nHead), 1, 65_536);
   const vocabSize = r.int('vocab_size');
   const blockSize = r.int(keys.blockSize ?? 'max_position_embeddings', 2048);
   const norm: NormSpec = {
     kind: 'rms',
-    eps: r.positive(keys.normEps ?? 'rms_norm_eps', d.normEps ?? 1e-6),
+    eps: r.positive(keyOf(keys.normEps, 'rms_norm_eps'), d.normEps ?? 1e-6),
     affine: true,
     bias: false,
     unitOffset: false,
@@ -90,6 +94,7 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
     lmHeadBias: false,
     logitScale: 1,
     finalLogitSoftcapping: null,
+    suppressedTokens: [],
     position: rotates ? 'rope' : 'none',
     positionOffset: 0,
     alibiScaled: false,
@@ -105,6 +110,9 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
     parallelResidual: false,
     sharedAttentionNorm: false,
     residualMultiplier: 1,
+    layerScale: false,
+    attentionKind: perLayer('self' as const),
+    recurrent: null,
     attnBias: { qkv: false, proj: perLayer(false) },
     attentionScale: headSize ** -0.5,
     attentionLogitSoftcapping: null,
@@ -115,9 +123,10 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
     slidingWindowIndices: perLayer(false),
     causal: true,
     mlpKind: perLayer('gated' as const),
-    activation: r.choice(keys.activation ?? 'hidden_act', ACTIVATION_NAMES, d.activation ?? 'silu'),
+    activation: r.choice(keyOf(keys.activation, 'hidden_act'), ACTIVATION_NAMES, d.activation ?? 'silu'),
     mlpBias: false,
-    intermediateSize: r.int(keys.intermediateSize ?? 'intermediate_size', d.intermediateSize?.(nEmbd)),
+    intermediateSize: r.int(keyOf(keys.intermediateSize, 'intermediate_size'), d.intermediateSize?.(nEmbd)),
+    moe: null,
     bosTokenId: r.tokenIds('bos_token_id')[0] ?? null,
     eosTokenIds: r.tokenIds('eos_token_id'),
   };
@@ -127,6 +136,14 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
 export function attnBias(config: Config, qkv: boolean, proj: boolean): Pick<Config, 'attnBias'> {
   return { attnBias: { qkv, proj: new Array<boolean>(config.nLayer).fill(proj) } };
 }
+
+/** act(fc(x)) without a gate on all layers. */
+export function ungatedMlp(config: Config, bias: boolean): Pick<Config, 'mlpKind' | 'mlpBias'> {
+  return { mlpKind: new Array<MlpKind>(config.nLayer).fill('mlp'), mlpBias: bias };
+}
+
+/** Attention and MLP side by side, behind one norm. */
+export const PARALLEL_SHARED = { parallelResidual: true, sharedAttentionNorm: true } as const;
 
 /** A norm of queries and keys that is made like the config's other norms. */
 export function qkNorm(config: Config, over: QkNormSpec['over'], own: Partial<NormSpec> = {}): Pick<Config, 'normQk'> {

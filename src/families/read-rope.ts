@@ -16,6 +16,10 @@ export interface RopeDefaults {
   readonly thetaKeys?: readonly string[];
   /** Keys of the rotated fraction besides partial_rotary_factor; null: the family rotates whole heads only. */
   readonly fractionKeys?: readonly string[] | null;
+  /** Key that states the rotated width itself; null in the file means the whole head. */
+  readonly widthKey?: string;
+  /** Its value where the file is silent. */
+  readonly width?: number;
   /** For nested rope_parameters: which of them. */
   readonly layerType?: 'full_attention' | 'sliding_attention';
   /** Other names of scaling types, e.g. phi3's `su`. */
@@ -41,14 +45,28 @@ export function readRope(r: ConfigReader, defaults: RopeDefaults): RopeSpec {
   if (defaults.fractionKeys === null && fraction !== 1)
     r.fail('partial_rotary_factor', `is ${fraction}, but this family rotates whole heads`);
 
-  const nElem = Math.trunc(defaults.headSize * fraction);
-  checkRotatedWidth(r, fractionKeys, nElem, defaults.headSize);
+  const { widthKey, width } = defaults;
+  const nElem = widthKey
+    ? r.isNull(widthKey)
+      ? defaults.headSize
+      : r.int(widthKey, width, 0)
+    : Math.trunc(defaults.headSize * fraction);
+  checkRotatedWidth(r, widthKey ?? fractionKeys, nElem, defaults.headSize);
   return {
     base,
     nElem,
     interleave: defaults.interleave ?? false,
     scaling: scaling ? readScaling(r, scaling, defaults) : { type: 'none' },
+    ...(scaling?.has('mrope_section') ? { sections: readSections(scaling, Math.ceil(nElem / 2)) } : {}),
   };
+}
+
+/** How many of the frequencies follow each of the three position streams. */
+function readSections(scaling: ConfigReader, pairs: number): number[] {
+  const sections = scaling.numbers('mrope_section', 3);
+  const sum = sections.reduce((a, b) => a + b, 0);
+  if (sum !== pairs) scaling.fail('mrope_section', `adds up to ${sum}, but there are ${pairs} frequencies`);
+  return sections;
 }
 
 /** Rotation works on pairs: an odd width takes one dimension more, which must still be inside the head. */

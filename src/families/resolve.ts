@@ -5,19 +5,25 @@ import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
 import { CheckpointError } from '../errors.ts';
 import type { Param, ParamPart } from '../model/context.ts';
-import { concatRows, mapRows, pickRows, sliceRows, tensorRows, transpose } from '../weights/rows.ts';
+import { concatRows, interleaveRows, mapRows, pickRows, sliceRows, tensorRows, transpose } from '../weights/rows.ts';
 import type { RowSource } from '../weights/types.ts';
 import type { Family, QkvOrder, TensorExpr } from './family.ts';
 
 /** Buffers that old checkpoints carry and nobody needs. */
-const IGNORED = [
-  /rotary_emb\.inv_freq$/,
-  /\.inv_freq$/,
-  /\.attn\.(bias|masked_bias)$/,
-  /\.attention\.(bias|masked_bias)$/,
-];
+const IGNORED = [/(^|\.)inv_freq$/, /\.(attn|attention)\.(bias|masked_bias)$/];
 /** Names that old files use. */
 const OLD_SUFFIXES: Readonly<Record<string, string>> = { '.weight': '.gamma', '.bias': '.beta' };
+
+/** Which tensor of a template is meant. */
+interface Place {
+  /** `.weight` or `.bias`. */
+  readonly suffix: string;
+  readonly layer: string;
+  /** Expert or head. */
+  readonly nth: string;
+}
+
+const filled = (template: string, { layer, nth }: Place): string => template.replace('{l}', layer).replace('{e}', nth);
 
 export class ParamResolver {
   readonly #checkpoint: Checkpoint;
@@ -63,34 +69,43 @@ export class ParamResolver {
   }
 
   #part(part: ParamPart): RowSource {
-    const dot = part.name.lastIndexOf('.');
-    const suffix = part.name.slice(dot);
-    const layer = /^h\.(\d+)\./.exec(part.name)?.[1];
-    const key = part.name.slice(0, dot).replace(/^h\.\d+\./, 'h.{l}.');
-    const expr = this.#family.tensors[key];
+    if (part.interleaved) return interleaveRows(part.interleaved.map((inner) => this.#part(inner)));
+    const [, layer, module, suffix] = /^(?:h\.(\d+)\.)?(.*)(\.\w+)$/.exec(part.name)!;
+    const nth = /\.(\d+)(?=\.|$)/.exec(module);
+    const key = (layer ? 'h.{l}.' : '') + (nth ? module.replace(nth[0], '.{e}') : module);
+    const expr = this.#family.tensors[key + suffix] ?? this.#family.tensors[key];
     if (expr === undefined)
       throw new CheckpointError(`the family ${this.#config.name} does not say where its checkpoints hold ${part.name}`);
-    const rows = this.#expr(expr, suffix, layer, part.rows, part.cols);
+    const rows = this.#expr(expr, { suffix, layer: layer ?? '', nth: nth?.[1] ?? '' }, part.rows, part.cols);
     return part.unitOffset ? mapRows(rows, (w) => w + 1) : rows;
   }
 
-  #expr(expr: TensorExpr, suffix: string, layer: string | undefined, rows: number, cols: number): RowSource {
-    if (typeof expr === 'string') return tensorRows(this.#tensor(expr, suffix, layer), rows, cols);
+  #expr(expr: TensorExpr, place: Place, rows: number, cols: number): RowSource {
+    if (typeof expr === 'string') return tensorRows(this.#tensor(expr + place.suffix, place), rows, cols);
+    if ('bare' in expr) return tensorRows(this.#tensor(expr.bare, place), rows, cols);
+    if ('oneOf' in expr) {
+      const there = expr.oneOf.find((name) => this.#find(filled(name + place.suffix, place)));
+      return this.#expr(there ?? expr.oneOf[0], place, rows, cols);
+    }
     if ('transposed' in expr) {
-      if (suffix !== '.weight') return this.#expr(expr.transposed, suffix, layer, rows, cols);
-      return transpose(this.#expr(expr.transposed, suffix, layer, cols, rows));
+      if (place.suffix !== '.weight') return this.#expr(expr.transposed, place, rows, cols);
+      return transpose(this.#expr(expr.transposed, place, cols, rows));
     }
     if ('parts' in expr) {
-      const whole = this.#expr(expr.from, suffix, layer, rows * expr.parts, cols);
+      const whole = this.#expr(expr.from, place, rows * expr.parts, cols);
       return sliceRows(whole, expr.part * rows, rows);
     }
-    const { nHead: H, nQueryGroups: G, headSize: D } = this.#config;
-    const whole = this.#expr(expr.from, suffix, layer, (H + 2 * G) * D, cols);
+    const { nHead: H, nQueryGroups: G, headSize: D, moe } = this.#config;
+    if ('nthOf' in expr) {
+      const count = { experts: moe?.nExpert ?? 1, heads: H, groups: G }[expr.nthOf];
+      return sliceRows(this.#expr(expr.from, place, rows * count, cols), Number(place.nth) * rows, rows);
+    }
+    const whole = this.#expr(expr.from, place, (H + 2 * G) * D, cols);
     return QKV_ROWS[expr.order](whole, expr.take, H, G, D);
   }
 
-  #tensor(template: string, suffix: string, layer: string | undefined): StoredTensor {
-    const name = template.replace('{l}', layer ?? '') + suffix;
+  #tensor(template: string, place: Place): StoredTensor {
+    const name = filled(template, place);
     const tensor = this.#find(name);
     if (!tensor)
       throw new CheckpointError(`${this.#checkpoint.name}: the tensor ${name} is missing. ${this.#expected()}`);
@@ -123,8 +138,13 @@ export class ParamResolver {
 
 function sourceName(expr: TensorExpr): string {
   if (typeof expr === 'string') return expr;
+  if ('bare' in expr) return expr.bare;
+  if ('oneOf' in expr) return expr.oneOf.join(' or ');
   return sourceName('transposed' in expr ? expr.transposed : expr.from);
 }
+
+/** Rows of codegen's fused matrix come in so many blocks, as it was trained on so many TPU cores. */
+const CODEGEN_BLOCKS = 4;
 
 type TakeRows = (whole: RowSource, take: 'q' | 'k' | 'v', H: number, G: number, D: number) => RowSource;
 
@@ -135,16 +155,14 @@ const QKV_ROWS: Readonly<Record<QkvOrder, TakeRows>> = {
   },
   grouped: (whole, take, H, G, D) => {
     const R = H / G;
-    const heads = take === 'q' ? R : 1;
-    const first = { q: 0, k: R, v: R + 1 }[take];
-    return pickRows(
-      whole,
-      (row) => {
-        const group = Math.floor(row / (heads * D));
-        return (group * (R + 2) + first) * D + (row % (heads * D));
-      },
-      G * heads * D,
-    );
+    const height = (take === 'q' ? R : 1) * D;
+    const first = { q: 0, k: R, v: R + 1 }[take] * D;
+    return pickRows(whole, (row) => Math.floor(row / height) * (R + 2) * D + first + (row % height), G * height);
+  },
+  codegen: (whole, take, H, _, D) => {
+    const height = (H * D) / CODEGEN_BLOCKS;
+    const place = { q: 0, v: 1, k: 2 }[take];
+    return pickRows(whole, (row) => (Math.floor(row / height) * 3 + place) * height + (row % height), H * D);
   },
 };
 

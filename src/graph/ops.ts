@@ -48,12 +48,17 @@ export const mul = elementwise('Mul');
 export const div = elementwise('Div');
 export const less = elementwise('Less', 'bool');
 export const greater = elementwise('Greater', 'bool');
+export const equal = elementwise('Equal', 'bool');
 export const and = elementwise('And', 'bool');
+export const pow = elementwise('Pow');
+export const max = elementwise('Max');
 
 function unary(op: string, domain?: string, attributes?: Record<string, number | string | { float: number }>) {
   return (g: GraphBuilder, x: Value): Value => g.node(op, [x], [x], { domain, attributes })[0];
 }
 export const tanh = unary('Tanh');
+export const abs = unary('Abs');
+export const log = unary('Log');
 export const sigmoid = unary('Sigmoid');
 export const relu = unary('Relu');
 export const gelu = unary('Gelu');
@@ -145,4 +150,49 @@ export function shapeOf(g: GraphBuilder, x: Value, start: number, end: number): 
 
 export function cast(g: GraphBuilder, x: Value, dtype: Dtype, onnxDtype: number): Value {
   return g.node('Cast', [x], [{ dtype, shape: x.shape }], { attributes: { to: onnxDtype } })[0];
+}
+
+/** An int64 constant without axes: an index that takes its axis away. */
+export function index(g: GraphBuilder, value: number): Value {
+  return g.constant(BigInt64Array.of(BigInt(value)), []);
+}
+
+/** Sums over one axis, which stays with length 1. */
+export function reduceSum(g: GraphBuilder, x: Value, axis: number): Value {
+  const at = axisOf(x, axis);
+  const out = { dtype: x.dtype, shape: withDim(x.shape, at, 1) };
+  return g.node('ReduceSum', [x, g.ints(at)], [out], { attributes: { keepdims: 1 } })[0];
+}
+
+/** The `k` largest values of the last axis, descending, and (int64) where they were. */
+export function topK(g: GraphBuilder, x: Value, k: number): [values: Value, indices: Value] {
+  const shape = withDim(x.shape, x.shape.length - 1, k);
+  const outputs = [
+    { dtype: x.dtype, shape },
+    { dtype: 'int64' as const, shape },
+  ];
+  const [values, indices] = g.node('TopK', [x, g.ints(k)], outputs, { attributes: { axis: -1 } });
+  return [values, indices];
+}
+
+/** x at `indices` of the last axis. */
+export function takeAlong(g: GraphBuilder, x: Value, indices: Value): Value {
+  const out = { dtype: x.dtype, shape: indices.shape };
+  return g.node('GatherElements', [x, indices], [out], { attributes: { axis: -1 } })[0];
+}
+
+/** x with `updates` at `indices` of the last axis. */
+export function putAlong(g: GraphBuilder, x: Value, indices: Value, updates: Value): Value {
+  return g.node('ScatterElements', [x, indices, updates], [x], { attributes: { axis: -1 } })[0];
+}
+
+/** x with rows `updates` added to, or put in the place of, those at `places` (int64 [M, n], the first n axes). */
+export function scatterRows(g: GraphBuilder, x: Value, places: Value, updates: Value, how: 'add' | 'none'): Value {
+  return g.node('ScatterND', [x, places, updates], [x], { attributes: { reduction: how } })[0];
+}
+
+/** A tensor of the same shape, filled with one value. */
+export function filledLike(g: GraphBuilder, x: Value, value: number): Value {
+  const shape = shapeOf(g, x, 0, x.shape.length);
+  return g.node('Expand', [g.scalar(value), shape], [{ dtype: 'float32', shape: x.shape }])[0];
 }

@@ -19,6 +19,7 @@ import {
   timesDim,
   transpose,
 } from '../graph/ops.ts';
+import { range } from '../kvcache/kv-cache.ts';
 import type { ModelContext } from './context.ts';
 import { linear } from './linear.ts';
 import { norm } from './norm.ts';
@@ -120,25 +121,15 @@ function queriesKeysValues(ctx: ModelContext, x: Value, name: string): Value {
 function normHeads(ctx: ModelContext, qk: Value, spec: QkNormSpec, name: string): Value {
   const { g, config } = ctx;
   const { nHead: H, nQueryGroups: G, headSize: D } = config;
-  const perHead = (kind: 'weight' | 'bias'): Value => {
-    const rows = (part: string, heads: number) =>
-      spec.over === 'each-head'
-        ? [
-            {
-              name: `${name}.${part}.${kind}`,
-              rows: heads * D,
-              cols: 1,
-              unitOffset: kind === 'weight' && spec.unitOffset,
-            },
-          ]
-        : new Array(heads).fill({
-            name: `${name}.${part}.${kind}`,
-            rows: D,
-            cols: 1,
-            unitOffset: kind === 'weight' && spec.unitOffset,
-          });
-    return ctx.plain(`${name}.norm_qk.${kind}`, [H + G, 1, D], [...rows('norm_q', H), ...rows('norm_k', G)]);
-  };
+  const parts = (part: string, kind: 'weight' | 'bias', heads: number) =>
+    range(heads).map((head) => ({
+      name: `${name}.${part}${spec.over === 'each-head' ? `.${head}` : ''}.${kind}`,
+      rows: D,
+      cols: 1,
+      unitOffset: kind === 'weight' && spec.unitOffset,
+    }));
+  const perHead = (kind: 'weight' | 'bias'): Value =>
+    ctx.plain(`${name}.norm_qk.${kind}`, [H + G, 1, D], [...parts('norm_q', kind, H), ...parts('norm_k', kind, G)]);
   const bare = norm(ctx, qk, { ...spec, affine: false, bias: false }, name);
   const scaled = spec.affine ? mul(g, bare, perHead('weight')) : bare;
   return spec.bias ? add(g, scaled, perHead('bias')) : scaled;

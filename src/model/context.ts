@@ -17,6 +17,8 @@ export interface ParamPart {
   readonly cols: number;
   /** The checkpoint holds w - 1. */
   readonly unitOffset?: boolean;
+  /** In place of rows of its own: the rows of these by turns. */
+  readonly interleaved?: readonly ParamPart[];
 }
 
 /** A parameter and the pieces that it is put together from, row after row. */

@@ -2,7 +2,8 @@
  * @file GPT: the one definition of all decoders, traced into a graph that is a pure step.
  *
  * Inputs of a step (names as the graph's):
- * - `ids` int64 [B, T]; `positions` float32 [B, 1, 1, T]: each token's place in its sequence;
+ * - `ids` int64 [B, T]; `positions` float32 [B, 1, 1, T]: each token's place in its sequence; where positions are learned,
+ *   `places` int64 [B, T]: rows of their table;
  * - `slots.CLASS` float32 [B, 1 or G, 1, C]: the positions of the tokens held, EMPTY_SLOT where a slot is free; layers
  *   of one class hold the same positions;
  * - `k.L`, `v.L` float32 [B, G, C, D]: what layer L holds;
@@ -140,24 +141,44 @@ function ropeInputs(ctx: ModelContext): RopeInputs[] {
   });
 }
 
-/** Embeddings, scaled [B, T, E]. */
+/** What enters the first block [B, T, E]. */
 function embed(ctx: ModelContext, ids: Value): Value {
   const { g, config } = ctx;
-  let x = embedding(ctx, ids, 'wte', config.embedRows, config.embedDim);
+  const { nEmbd: E, embedDim } = config;
+  let x = embedding(ctx, ids, 'wte', config.embedRows, embedDim);
   if (config.embedScale !== 1) x = mul(g, x, g.scalar(config.embedScale));
-  if (config.embedNorm) x = norm(ctx, x, config.norm, 'wte_norm');
-  return x;
+  if (embedDim !== E) x = linear(ctx, x, 'project_in', [{ name: 'project_in', out: E }]);
+  if (config.position === 'learned') {
+    const rows = config.blockSize + config.positionOffset;
+    const places = g.input('places', 'int64', ids.shape);
+    x = add(g, x, gather(g, ctx.plain('wpe.weight', [rows, E]), places));
+  }
+  return config.embedNorm ? norm(ctx, x, config.norm, 'wte_norm') : x;
 }
 
 /** Logits of rows [N, E] → [N, V]. */
 function head(ctx: ModelContext, rows: Value): Value {
   const { g, config } = ctx;
+  const { vocabSize, embedDim } = config;
   const name = config.tieEmbeddings ? 'wte' : 'lm_head';
-  let y = linear(ctx, rows, name, [{ name, out: config.vocabSize }], false);
-  if (config.lmHeadBias) y = add(g, y, ctx.plain('lm_head.bias', [config.vocabSize]));
+  const x =
+    embedDim === config.nEmbd ? rows : linear(ctx, rows, 'project_out', [{ name: 'project_out', out: embedDim }]);
+  let y = linear(ctx, x, name, [{ name, out: vocabSize }]);
+  if (config.lmHeadBias) y = add(g, y, ctx.plain('lm_head.bias', [vocabSize]));
   if (config.logitScale !== 1) y = mul(g, y, g.scalar(config.logitScale));
   const cap = config.finalLogitSoftcapping;
-  return cap === null ? y : mul(g, tanh(g, div(g, y, g.scalar(cap))), g.scalar(cap));
+  if (cap !== null) y = mul(g, tanh(g, div(g, y, g.scalar(cap))), g.scalar(cap));
+  return config.suppressedTokens.length === 0 ? y : add(g, y, suppression(ctx));
+}
+
+/** Never, as a logit. */
+const NEVER = -1e30;
+
+/** What takes the suppressed tokens out [V]. */
+function suppression({ g, config }: ModelContext): Value {
+  const bias = new Float32Array(config.vocabSize);
+  for (const token of config.suppressedTokens) bias[token] = NEVER;
+  return g.constant(bias, [config.vocabSize]);
 }
 
 function locate(weights: PreparedWeights, name: string): ExternalData {

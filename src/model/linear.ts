@@ -5,6 +5,7 @@ import { type Dim, MICROSOFT, type Value } from '../graph/builder.ts';
 import { add, gather, matmulTransposed } from '../graph/ops.ts';
 import { FORMAT_BITS, scaleName } from '../weights/layout.ts';
 import { blockBytes, QUANT_BLOCK } from '../weights/quantise.ts';
+import type { WeightFormat } from '../weights/types.ts';
 import type { ModelContext } from './context.ts';
 
 /** MatMulNBits: quantise the activations to 8 bits and multiply integers, by far the fastest on CPUs. */
@@ -21,9 +22,17 @@ export interface LinearPart {
  * y = x · Wᵀ (+ b), with the rows of several modules packed into one matrix.
  * @param x [..., in]
  * @param name name of the packed parameter, without `.weight`.
+ * @param format the model's weight format unless stated.
  * @returns [..., Σ out]
  */
-export function linear(ctx: ModelContext, x: Value, name: string, parts: readonly LinearPart[], bias = false): Value {
+export function linear(
+  ctx: ModelContext,
+  x: Value,
+  name: string,
+  parts: readonly LinearPart[],
+  bias = false,
+  format: WeightFormat = ctx.format,
+): Value {
   const { g } = ctx;
   const cols = x.shape.at(-1) as number;
   const out = parts.reduce((sum, part) => sum + part.out, 0);
@@ -38,7 +47,7 @@ export function linear(ctx: ModelContext, x: Value, name: string, parts: readonl
     name: `${name}.weight`,
     shape: [out, cols],
     role: 'linear',
-    format: ctx.format,
+    format,
     parts: parts.map((part) => ({ name: `${part.name}.weight`, rows: part.out, cols })),
   });
   const shape: Dim[] = [...x.shape.slice(0, -1), out];

@@ -20,29 +20,27 @@ const ACTIVATION_OPS: Readonly<Record<Activation, (g: GraphBuilder, x: Value) =>
   tanh,
 };
 
-export function activate(ctx: ModelContext, x: Value): Value {
+function activate(ctx: ModelContext, x: Value): Value {
   return ACTIVATION_OPS[ctx.config.activation](ctx.g, x);
 }
 
 /** proj(act(fc(x))). @param x [B, T, E] */
-function plainMlp(ctx: ModelContext, x: Value, name: string): Value {
+export function plainMlp(ctx: ModelContext, x: Value, name: string): Value {
   const { nEmbd, intermediateSize, mlpBias } = ctx.config;
   const hidden = linear(ctx, x, `${name}.fc`, [{ name: `${name}.fc`, out: intermediateSize }], mlpBias);
   return linear(ctx, activate(ctx, hidden), `${name}.proj`, [{ name: `${name}.proj`, out: nEmbd }], mlpBias);
 }
 
-/** proj(act(fc_1(x)) · fc_2(x)), with fc_1 and fc_2 as one packed matrix. @param x [B, T, E] */
-function gatedMlp(ctx: ModelContext, x: Value, name: string): Value {
-  const { nEmbd, intermediateSize, mlpBias } = ctx.config;
-  const parts = ['fc_1', 'fc_2'].map((part) => ({ name: `${name}.${part}`, out: intermediateSize }));
+/**
+ * proj(act(fc_1(x)) · fc_2(x)), with fc_1 and fc_2 as one packed matrix.
+ * @param x [..., E]
+ * @param size F
+ */
+export function gatedMlp(ctx: ModelContext, x: Value, name: string, size: number): Value {
+  const { nEmbd, mlpBias } = ctx.config;
+  const parts = ['fc_1', 'fc_2'].map((part) => ({ name: `${name}.${part}`, out: size }));
   const both = linear(ctx, x, `${name}.fc_12`, parts, mlpBias);
-  const [gate, up] = split(ctx.g, both, -1, [intermediateSize, intermediateSize]);
+  const [gate, up] = split(ctx.g, both, -1, [size, size]);
   const hidden = mul(ctx.g, activate(ctx, gate), up);
   return linear(ctx, hidden, `${name}.proj`, [{ name: `${name}.proj`, out: nEmbd }], mlpBias);
-}
-
-/** The feed-forward layer of block `layer`. */
-export function mlp(ctx: ModelContext, x: Value, layer: number): Value {
-  const kinds = { mlp: plainMlp, gated: gatedMlp };
-  return kinds[ctx.config.mlpKind[layer]](ctx, x, `h.${layer}.mlp`);
 }

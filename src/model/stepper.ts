@@ -135,20 +135,26 @@ export class Stepper {
     if (chunk.length !== cache.batch)
       throw new InputError(`the chunk has ${chunk.length} rows, but the cache has ${cache.batch}`);
     if (chunk.every((row) => row.length === 0)) throw new InputError('the chunk is empty');
-    const vocabulary = this.config.embedRows;
+    const { embedRows: vocabulary, blockSize, position } = this.config;
     for (const [row, tokens] of chunk.entries())
       for (let i = 0; i < tokens.length; i++)
         if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= vocabulary)
           throw new InputError(
             `token id ${tokens[i]} (row ${row}, place ${i}) is not in the model's vocabulary of ${vocabulary}`,
           );
+    chunk.forEach((tokens, row) => {
+      const end = cache.length(row) + tokens.length;
+      if (position === 'learned' && end > blockSize)
+        throw new InputError(`the model has learned ${blockSize} positions, and row ${row} would reach ${end}`);
+    });
   }
 
   /** Token ids, positions and rotations of the chunk; padding repeats the row's last position. */
   #fill(cache: KVCache, chunk: readonly ArrayLike<number>[], length: number, options: StepOptions): Scratch {
     const B = cache.batch;
+    const learned = this.config.position === 'learned';
     if (this.#scratch?.batch !== B || this.#scratch.length !== length)
-      this.#scratch = new Scratch(this.#runtime, B, length, this.#ropes);
+      this.#scratch = new Scratch(this.#runtime, B, length, this.#ropes, learned);
     const scratch = this.#scratch;
     for (let b = 0; b < B; b++) {
       const first = cache.length(b);
@@ -158,6 +164,8 @@ export class Stepper {
         const position = first + t;
         scratch.ids[at] = BigInt(t < chunk[b].length ? chunk[b][t] : 0);
         scratch.positions[at] = position;
+        if (learned)
+          scratch.places[at] = BigInt(Math.min(position, this.config.blockSize - 1) + this.config.positionOffset);
         for (const [i, rope] of this.#ropes.entries())
           rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, position, total);
       }
@@ -172,22 +180,26 @@ class Scratch {
   readonly length: number;
   readonly ids: BigInt64Array;
   readonly positions: Float32Array;
+  /** Rows of the table of learned positions. */
+  readonly places: BigInt64Array;
   readonly cos: readonly Float32Array[];
   readonly sin: readonly Float32Array[];
   readonly tensors: Readonly<Record<string, RuntimeTensor>>;
 
-  constructor(runtime: Runtime, batch: number, length: number, ropes: readonly RopeTable[]) {
+  constructor(runtime: Runtime, batch: number, length: number, ropes: readonly RopeTable[], learned: boolean) {
     const n = batch * length;
     this.batch = batch;
     this.length = length;
     this.ids = new BigInt64Array(n);
     this.positions = new Float32Array(n);
+    this.places = new BigInt64Array(n);
     this.cos = ropes.map((rope) => new Float32Array(n * rope.pairs));
     this.sin = ropes.map((rope) => new Float32Array(n * rope.pairs));
     const tensors: Record<string, RuntimeTensor> = {
       ids: runtime.tensor(this.ids, [batch, length]),
       positions: runtime.tensor(this.positions, [batch, 1, 1, length]),
     };
+    if (learned) tensors.places = runtime.tensor(this.places, [batch, length]);
     ropes.forEach((rope, i) => {
       tensors[`cos.${i}`] = runtime.tensor(this.cos[i], [n, rope.pairs]);
       tensors[`sin.${i}`] = runtime.tensor(this.sin[i], [n, rope.pairs]);

@@ -15,12 +15,6 @@ export interface WeightLayout {
   readonly size: number;
 }
 
-/** Rows and columns of a parameter: what its shape folds into. */
-export function matrixOf(shape: readonly number[]): { rows: number; cols: number } {
-  const cols = shape.length > 1 ? shape[shape.length - 1] : 1;
-  return { rows: shape.reduce((a, b) => a * b, 1) / cols, cols };
-}
-
 /** Name of the scales of a quantised parameter. */
 export const scaleName = (name: string): string => `${name}.scale`;
 
@@ -38,7 +32,7 @@ export function layOut(specs: readonly ParamSpec[]): WeightLayout {
       place(name, 'float32', shape);
       continue;
     }
-    const { rows, cols } = matrixOf(shape);
+    const [rows, cols] = shape;
     const blocks = Math.ceil(cols / QUANT_BLOCK);
     place(name, 'uint8', [rows, blocks, blockBytes(FORMAT_BITS[format])]);
     place(scaleName(name), 'float32', [rows, blocks]);

@@ -2,7 +2,7 @@
  * @file Makes the prepared weights: reads each parameter's rows in pieces, quantises them, and hands the bytes on. At no
  * time is more than one piece in memory.
  */
-import { FORMAT_BITS, matrixOf, scaleName, type WeightLayout } from './layout.ts';
+import { FORMAT_BITS, scaleName, type WeightLayout } from './layout.ts';
 import { blockBytes, QUANT_BLOCK, quantiseRows } from './quantise.ts';
 import type { ParamSpec, RowSource } from './types.ts';
 
@@ -33,8 +33,8 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
   const total = layout.size;
   let done = 0;
   for (const spec of specs) {
-    const { rows, cols } = matrixOf(spec.shape);
     const from = source(spec);
+    const { rows, cols } = from; // a plain parameter's pieces may be columns of what its shape says
     const step = Math.max(1, Math.floor(PIECE / cols));
     for (let start = 0; start < rows; start += step) {
       signal?.throwIfAborted();

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { StoredTensor } from '../checkpoint/types.ts';
 import { CheckpointError } from '../errors.ts';
-import { concatRows, mapRows, pickRows, sliceRows, tensorRows, transpose } from './rows.ts';
+import { concatRows, interleaveRows, mapRows, pickRows, sliceRows, tensorRows, transpose } from './rows.ts';
 import type { RowSource } from './types.ts';
 
 /** A tensor whose values are 0, 1, 2, …, so that a value says where it came from. */
@@ -43,6 +43,7 @@ describe('views of rows', () => {
     expect(await all(sliceRows(matrix(4, 2), 1, 2))).toEqual([2, 3, 4, 5]);
     expect(await all(concatRows([matrix(1, 2), matrix(2, 2, 10)]))).toEqual([0, 1, 10, 11, 12, 13]);
     expect(await all(pickRows(matrix(4, 2), (row) => 3 - row, 4))).toEqual([6, 7, 4, 5, 2, 3, 0, 1]);
+    expect(await all(interleaveRows([matrix(2, 1), matrix(2, 1, 10)]))).toEqual([0, 10, 1, 11]);
     expect(await all(mapRows(matrix(1, 3), (w) => w + 1))).toEqual([1, 2, 3]);
     expect(await all(transpose(matrix(2, 3)))).toEqual([0, 3, 1, 4, 2, 5]);
   });
@@ -55,7 +56,7 @@ describe('views of rows', () => {
         fc.nat(7),
         async (rows, cols, seed) => {
           const mixed = pickRows(
-            concatRows([matrix(rows, cols), transpose(matrix(cols, rows, 100))]),
+            concatRows([interleaveRows([matrix(rows, cols), transpose(matrix(cols, rows, 100))])]),
             (row) => (row * 5 + seed) % (2 * rows),
             2 * rows,
           );

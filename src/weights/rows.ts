@@ -69,6 +69,29 @@ export function concatRows(parts: readonly RowSource[]): RowSource {
   };
 }
 
+/** Rows of several matrices of the same size by turns: row 0 of each, row 1 of each, … */
+export function interleaveRows(parts: readonly RowSource[]): RowSource {
+  const { rows, cols } = parts[0];
+  const n = parts.length;
+  return {
+    rows: n * rows,
+    cols,
+    async read(start, count) {
+      const out = new Float32Array(count * cols);
+      const [first, last] = [Math.floor(start / n), Math.ceil((start + count) / n)];
+      for (const [i, part] of parts.entries()) {
+        const values = await part.read(first, last - first);
+        for (let row = first; row < last; row++) {
+          const at = row * n + i - start;
+          if (at >= 0 && at < count)
+            out.set(values.subarray((row - first) * cols, (row - first + 1) * cols), at * cols);
+        }
+      }
+      return out;
+    },
+  };
+}
+
 /** Every value through a function. */
 export function mapRows(whole: RowSource, map: (value: number) => number): RowSource {
   return { ...whole, read: async (start, count) => (await whole.read(start, count)).map(map) };
