@@ -1,11 +1,15 @@
 /**
  * @file What the library offers everywhere, without anything that only Node has.
  */
-export * from './errors.ts';
+
+export { checkpointFromBlobs } from './checkpoint/from-blobs.ts';
+export type { ByteSource, Checkpoint, StoredTensor } from './checkpoint/types.ts';
 export type { Config, NormSpec, RopeScaling, RopeSpec } from './config/config.ts';
 export { readConfig } from './config/from-hf.ts';
-export type { ByteSource, Checkpoint, StoredTensor } from './checkpoint/types.ts';
-export { checkpointFromBlobs } from './checkpoint/from-blobs.ts';
+export * from './errors.ts';
+export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
+export { type AssembleOptions, assembleModel, planModel, type WeightChoice } from './generate/load.ts';
+export { DenseKVCache } from './kvcache/dense.ts';
 export {
   type CacheMemory,
   type CacheOptions,
@@ -14,12 +18,9 @@ export {
   type Candidates,
   KVCache,
 } from './kvcache/kv-cache.ts';
-export { DenseKVCache } from './kvcache/dense.ts';
 export { LastRecentKVCache, type LastRecentOptions } from './kvcache/last-recent.ts';
 export { type AnyCacheOptions, createCache, POLICIES } from './kvcache/policies.ts';
 export type { StepOptions, StepResult } from './model/stepper.ts';
-export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
-export { assembleModel, type AssembleOptions, planModel, type WeightChoice } from './generate/load.ts';
 export type { Runtime, RuntimeTensor, Session } from './runtime/types.ts';
-export type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './weights/types.ts';
 export { Tokenizer } from './tokenizer/tokenizer.ts';
+export type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './weights/types.ts';

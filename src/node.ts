@@ -11,9 +11,9 @@ import { assembleModel, type WeightChoice } from './generate/load.ts';
 import { nodeRuntime } from './runtime/onnxruntime-node.ts';
 import { openPreparedWeights } from './weights/store-node.ts';
 
-export * from './index.ts';
 export { downloadFromHub, type HubDownloadOptions, type HubProgress } from './checkpoint/hub-node.ts';
 export { openCheckpointFolder } from './checkpoint/open-node.ts';
+export * from './index.ts';
 export { nodeRuntime } from './runtime/onnxruntime-node.ts';
 
 /** What loading tells while it goes on. */

@@ -1,7 +1,7 @@
 /**
  * @file `dense`: keeps every token, and says so when it is full.
  */
-import { cacheFull, type Candidates, KVCache } from './kv-cache.ts';
+import { type Candidates, cacheFull, KVCache } from './kv-cache.ts';
 
 /**
  * The cache that never forgets. Layers with a sliding window hold no more than the window, which no later query can see

@@ -12,7 +12,15 @@ export interface SlotBuffer {
    * Stores `count` tokens in consecutive slots of a row and group.
    * @param source [..., D] keys and values, of which those at element offsets `keyAt` and `valueAt` on are taken.
    */
-  write(row: number, group: number, slot: number, count: number, source: Float32Array, keyAt: number, valueAt: number): void;
+  write(
+    row: number,
+    group: number,
+    slot: number,
+    count: number,
+    source: Float32Array,
+    keyAt: number,
+    valueAt: number,
+  ): void;
   /** [batch, groups, capacity, D] */
   readonly keys: Float32Array;
   readonly values: Float32Array;
@@ -51,7 +59,15 @@ export class Float32Buffer implements SlotBuffer {
     this.#capacity = capacity;
   }
 
-  write(row: number, group: number, slot: number, count: number, source: Float32Array, keyAt: number, valueAt: number): void {
+  write(
+    row: number,
+    group: number,
+    slot: number,
+    count: number,
+    source: Float32Array,
+    keyAt: number,
+    valueAt: number,
+  ): void {
     const D = this.#headSize;
     const at = ((row * this.#groups + group) * this.#capacity + slot) * D;
     this.keys.set(source.subarray(keyAt, keyAt + count * D), at);

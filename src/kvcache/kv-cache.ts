@@ -6,7 +6,7 @@
  */
 import { CacheFullError, InputError } from '../errors.ts';
 import { Float32Buffer, type SlotBuffer } from './float32-buffer.ts';
-import { type ClassMode, slotClass, SlotTable } from './slots.ts';
+import { type ClassMode, SlotTable, slotClass } from './slots.ts';
 
 /** What of a model a cache has to know. */
 export interface CacheShape {
@@ -109,7 +109,8 @@ export abstract class KVCache {
     this.classes = shape.windows.map((window, l) => slotClass(window, l, mode));
     const tables = new Map<string, SlotTable>();
     shape.windows.forEach((window, l) => {
-      if (!tables.has(this.classes[l])) tables.set(this.classes[l], new SlotTable(this.batch, 1, this.budgetOf(window), window));
+      if (!tables.has(this.classes[l]))
+        tables.set(this.classes[l], new SlotTable(this.batch, 1, this.budgetOf(window), window));
     });
     this.tables = tables;
     this.buffers = shape.windows.map(() => new Float32Buffer(this.batch, shape.nQueryGroups, shape.headSize));

@@ -23,7 +23,9 @@ export class LastRecentKVCache extends KVCache {
     super(shape, options);
     this.sinks = wholeNumber('sinks', options.sinks ?? Math.min(SINKS, this.cacheLength - 1), 0);
     if (this.sinks >= this.cacheLength)
-      throw new InputError(`${this.sinks} sinks leave no room for recent tokens in a cacheLength of ${this.cacheLength}`);
+      throw new InputError(
+        `${this.sinks} sinks leave no room for recent tokens in a cacheLength of ${this.cacheLength}`,
+      );
   }
 
   protected override keep({ positions, budget, now }: Candidates): Uint8Array {

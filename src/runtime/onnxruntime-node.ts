@@ -27,7 +27,11 @@ class NodeSession implements Session {
   }
 }
 
-async function createSession(model: Uint8Array, weights: PreparedWeights, options: SessionOptions = {}): Promise<Session> {
+async function createSession(
+  model: Uint8Array,
+  weights: PreparedWeights,
+  options: SessionOptions = {},
+): Promise<Session> {
   try {
     const session = await ort.InferenceSession.create(model, {
       executionProviders: ['cpu'],

@@ -1,9 +1,10 @@
 /**
  * @file What a parity case is: a folder or file that is recognised by what it holds, and a comparison with its golden values.
  */
-import type { Checkpoint } from '../../src/checkpoint/types.ts';
+
 import { openFileSource } from '../../src/checkpoint/file-source-node.ts';
 import { readSafetensors } from '../../src/checkpoint/safetensors.ts';
+import type { Checkpoint } from '../../src/checkpoint/types.ts';
 
 export interface CaseContext {
   /** Where prepared weights may be kept while the cases run. */

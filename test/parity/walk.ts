@@ -47,7 +47,8 @@ export async function runCase({ kind, path, name }: FoundCase, context: CaseCont
     return { name, kind: kind.name, passed: failures.length === 0, error, message: failures.join('; ') || note };
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
-    const message = error instanceof KeyholdError ? `${error.name}: ${text}` : error instanceof Error ? (error.stack ?? text) : text;
+    const message =
+      error instanceof KeyholdError ? `${error.name}: ${text}` : error instanceof Error ? (error.stack ?? text) : text;
     return { name, kind: kind.name, passed: false, error: null, message };
   }
 }
