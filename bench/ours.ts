@@ -2,41 +2,21 @@
  * @file Our side: this library, in a process of its own.
  */
 
+import { type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
 import { DECODE_TOKENS, DECODE_WARM_UP, promptTokens, SPARE_TOKENS, serve, type Work } from './protocol.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
 import { type ShapeConfig, shapes } from './shapes.ts';
 
-/** The little of the library that is used. */
-interface Keyhold {
-  loadModel(
-    checkpoint: ReturnType<typeof randomCheckpoint>,
-    options: { weights: 'int4'; threads: number; weightsFolder: string },
-  ): Promise<Model>;
-}
-interface Model {
-  createCache(options: { policy: 'dense'; cacheLength: number }): Cache;
-  /** Runs one chunk; gives the last token's logits. */
-  step(cache: Cache, tokens: readonly number[], options: { logits: 'last' }): Promise<{ logits: Float32Array }>;
-  /** Runs a prompt in chunks of the model's own length; gives the last token's logits. */
-  prefill(cache: Cache, tokens: readonly number[]): Promise<{ logits: Float32Array }>;
-}
-interface Cache {
-  /** Keeps the first `length` tokens. */
-  truncate(length: number): void;
-}
-
 let config: ShapeConfig;
-let model: Model;
-let cache: Cache;
+let model: LanguageModel;
+let cache: KVCache;
 let work: Work;
 let prompt: number[];
 
 serve({
   async load({ shape, seed, threads, folder }) {
     config = shapes[shape]!;
-    const entry: string = '../src/node.ts';
-    const { loadModel } = (await import(entry)) as Keyhold;
-    model = await loadModel(randomCheckpoint(config, seed), { weights: 'int4', threads, weightsFolder: folder });
+    model = await loadModel(randomCheckpoint(config, seed), { weights: 'int4', threads, cacheDir: folder });
   },
 
   async prepare(next) {
@@ -51,8 +31,7 @@ serve({
     if (work.kind === 'prefill') {
       cache.truncate(0);
       const start = performance.now();
-      const { logits } = await model.prefill(cache, prompt);
-      greedy(logits);
+      greedy(await model.prefill(cache, prompt));
       return { tokens: work.tokens, ms: performance.now() - start };
     }
     cache.truncate(work.tokens);
@@ -60,7 +39,7 @@ serve({
     let start = 0;
     for (let made = 0; made < DECODE_WARM_UP + DECODE_TOKENS; made++) {
       if (made === DECODE_WARM_UP) start = performance.now();
-      const { logits } = await model.step(cache, [token], { logits: 'last' });
+      const { logits } = await model.step(cache, [[token]]);
       token = greedy(logits);
     }
     return { tokens: DECODE_TOKENS, ms: performance.now() - start };

@@ -9,17 +9,19 @@ export { readConfig } from './config/from-hf.ts';
 export * from './errors.ts';
 export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
 export { type AssembleOptions, assembleModel, planModel, type WeightChoice } from './generate/load.ts';
-export { DenseKVCache } from './kvcache/dense.ts';
+export { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from './kvcache/attn-weights.ts';
 export {
   type CacheMemory,
   type CacheOptions,
   type CacheShape,
   type CacheStats,
-  type Candidates,
   KVCache,
 } from './kvcache/kv-cache.ts';
-export { LastRecentKVCache, type LastRecentOptions } from './kvcache/last-recent.ts';
+export { DenseKVCache } from './kvcache/policies/dense.ts';
+export { H2OKVCache, type H2OOptions } from './kvcache/policies/h2o.ts';
+export { LastRecentKVCache, type LastRecentOptions } from './kvcache/policies/last-recent.ts';
 export { type AnyCacheOptions, createCache, POLICIES } from './kvcache/policies.ts';
+export type { GroupView, LayerView } from './kvcache/view.ts';
 export type { StepOptions, StepResult } from './model/stepper.ts';
 export type { Runtime, RuntimeTensor, Session } from './runtime/types.ts';
 export { Tokenizer } from './tokenizer/tokenizer.ts';

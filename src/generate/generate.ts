@@ -3,8 +3,8 @@
  */
 import { InputError } from '../errors.ts';
 import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
-import { wholeNumber } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { wholeNumber } from '../numbers.ts';
 import { StreamDecoder } from '../tokenizer/stream-decoder.ts';
 import type { LanguageModel } from './language-model.ts';
 import { Sampler, type SamplingOptions, type TokenLogprob } from './sampler.ts';
@@ -115,7 +115,7 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
     signal?.throwIfAborted();
     const ends = new Set(this.#options.eosTokenIds ?? this.#model.config.eosTokenIds);
     const text = new TextStream(this.#model, this.#stops);
-    const context = [...this.#cache.tokens[0], ...this.#prompt];
+    const context = [...this.#cache.tokens(), ...this.#prompt];
     const promptLength = context.length;
     const written: GeneratedToken[] = [];
     let finishReason: FinishReason = 'length';
@@ -146,7 +146,7 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
       }
       if (written.length >= this.#maxNewTokens) break;
       signal?.throwIfAborted();
-      logits = await this.#model.prefill(this.#cache, [token], { signal });
+      logits = await this.#model.prefill(this.#cache, [token], { signal, phase: 'decode' });
     }
     const rest = text.end();
     if (rest !== '' || pending.length > 0) yield { text: rest, tokens: pending };

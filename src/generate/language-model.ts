@@ -6,8 +6,10 @@ import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
 import type { StepOptions, Stepper, StepResult } from '../model/stepper.ts';
+import { wholeNumber } from '../numbers.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
+import { chunkSchedule } from './chunk-schedule.ts';
 import { type GenerateOptions, Generation } from './generate.ts';
 
 /** Tokens of a prompt that go through the graph at once, unless stated. */
@@ -18,6 +20,8 @@ export interface PrefillOptions {
   readonly chunkLength?: number;
   /** `last`: logits of the last token [1, V]; `all`: of every token [T, V]; `none`. `last` unless stated. */
   readonly logits?: 'none' | 'last' | 'all';
+  /** `decode` where the tokens were written by the model; unless stated they are a prompt, which policies may treat otherwise. */
+  readonly phase?: 'prompt' | 'decode';
   /** Asked between chunks. */
   readonly signal?: AbortSignal;
   /** Told after each chunk how many tokens are done. */
@@ -88,23 +92,26 @@ export class LanguageModel {
    * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
    */
   async prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
-    const { chunkLength = CHUNK_LENGTH, logits = 'last', signal, onProgress } = options;
+    const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', signal, onProgress } = options;
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
-    if (!Number.isSafeInteger(chunkLength) || chunkLength < 1)
-      throw new InputError(`chunkLength must be a whole number of at least 1, but is ${chunkLength}`);
+    wholeNumber('chunkLength', chunkLength);
     const ids = await this.#refit(cache, Array.from(tokens), logits);
     cache.reserve([ids.length]);
     const length = cache.length() + ids.length;
     const skip = ids.length - tokens.length;
     const all: Float32Array[] = [];
-    for (let at = 0; at < ids.length; at += chunkLength) {
+    for (const [at, end] of chunkSchedule(ids.length, chunkLength, phase === 'prompt' ? cache.promptTail : 0)) {
       signal?.throwIfAborted();
-      const chunk = ids.slice(at, at + chunkLength);
-      const last = at + chunk.length >= ids.length;
+      const last = end === ids.length;
       const wanted = logits === 'all' ? 'all' : last ? logits : 'none';
-      const result = await this.#stepper.step(cache, [chunk], { logits: wanted, lengths: [length] });
+      const step = {
+        logits: wanted,
+        lengths: [length],
+        phase: phase === 'prompt' && last ? 'prompt-end' : phase,
+      } as const;
+      const result = await this.#stepper.step(cache, [ids.slice(at, end)], step);
       if (wanted !== 'none') all.push(result.logits);
-      onProgress?.(Math.min(at + chunk.length, ids.length), ids.length);
+      onProgress?.(end, ids.length);
     }
     const joined = all.length === 1 ? all[0] : concatFloats(all);
     return logits === 'all' ? joined.subarray(skip * this.config.vocabSize) : joined;
@@ -136,7 +143,7 @@ export class LanguageModel {
     const held = cache.length();
     if (held === 0 || this.#stepper.ropeFits(held, held + tokens.length)) return tokens;
     if (cache.stats().evicted[0] > 0) return tokens;
-    const all = [...cache.tokens[0], ...tokens];
+    const all = [...cache.tokens(), ...tokens];
     cache.clear();
     return all;
   }

@@ -6,7 +6,7 @@
  * Nothing here sorts the vocabulary: the few leading tokens are found in one pass with a small heap, or by partitioning.
  */
 import { InputError } from '../errors.ts';
-import { wholeNumber } from '../kvcache/kv-cache.ts';
+import { wholeNumber } from '../numbers.ts';
 
 /** What a processor may look at besides the logits. */
 export interface LogitsContext {

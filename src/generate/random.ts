@@ -2,7 +2,7 @@
  * @file A small random generator that can be seeded, saved and gone back to.
  */
 import { InputError } from '../errors.ts';
-import { wholeNumber } from '../kvcache/kv-cache.ts';
+import { wholeNumber } from '../numbers.ts';
 
 /** All that decides what comes next: four numbers of 32 bits. */
 export type RandomState = readonly [number, number, number, number];

@@ -2,7 +2,7 @@
  * @file From logits to a token: greedy, or drawn at random after the processors that the options ask for.
  */
 import { GraphError, InputError } from '../errors.ts';
-import { wholeNumber } from '../kvcache/kv-cache.ts';
+import { wholeNumber } from '../numbers.ts';
 import {
   bannedTokens,
   frequencyPenalty,

@@ -1,26 +1,39 @@
 /**
- * @file The table of cache policies. A new policy is one file beside this one, and one row here.
+ * @file The table of cache policies. A new policy is one file in policies/, and one row here.
  */
 import { InputError } from '../errors.ts';
-import { DenseKVCache } from './dense.ts';
-import type { CacheOptions, CacheShape, KVCache } from './kv-cache.ts';
-import { LastRecentKVCache, type LastRecentOptions } from './last-recent.ts';
+import type { ScoreOptions } from './attn-weights.ts';
+import type { CacheShape, KVCache } from './kv-cache.ts';
+import { DenseKVCache } from './policies/dense.ts';
+import { H2OKVCache, type H2OOptions } from './policies/h2o.ts';
+import { H2OOriginalKVCache } from './policies/h2o-orig.ts';
+import { ValueLengthH2OKVCache } from './policies/h2o-vlen.ts';
+import { KeyDiffKVCache } from './policies/keydiff.ts';
+import { KeyNormKVCache } from './policies/knorm.ts';
+import { LastRecentKVCache, type LastRecentOptions } from './policies/last-recent.ts';
+import { TovaKVCache } from './policies/tova.ts';
+
+/** The options of all policies; each reads its own. */
+export interface PolicyOptions extends LastRecentOptions, ScoreOptions, H2OOptions {}
 
 interface PolicyRow {
   readonly summary: string;
-  readonly create: (shape: CacheShape, options: CacheOptions) => KVCache;
+  readonly cache: new (shape: CacheShape, options: PolicyOptions) => KVCache;
 }
 
 export const POLICIES: Readonly<Record<string, PolicyRow>> = {
-  dense: { summary: 'keeps every token; full is an error', create: (s, o) => new DenseKVCache(s, o) },
-  lastrec: {
-    summary: 'keeps the first tokens (sinks) and the most recent ones',
-    create: (s, o) => new LastRecentKVCache(s, o as LastRecentOptions),
-  },
+  dense: { summary: 'keeps every token; full is an error', cache: DenseKVCache },
+  lastrec: { summary: 'keeps the first tokens (sinks) and the most recent ones', cache: LastRecentKVCache },
+  h2o: { summary: 'keeps those that received the most attention', cache: H2OKVCache },
+  'h2o-orig': { summary: 'h2o as published: not normalised, half of the budget recent', cache: H2OOriginalKVCache },
+  'h2o-vlen': { summary: 'h2o with weights times the length of the value', cache: ValueLengthH2OKVCache },
+  tova: { summary: 'keeps what the newest token looks at', cache: TovaKVCache },
+  knorm: { summary: 'keeps short keys', cache: KeyNormKVCache },
+  keydiff: { summary: 'keeps keys unlike the others', cache: KeyDiffKVCache },
 };
 
 /** Any policy's options, and its name. */
-export interface AnyCacheOptions extends LastRecentOptions {
+export interface AnyCacheOptions extends PolicyOptions {
   /** Name of a row of {@link POLICIES}; `dense` unless stated. */
   readonly policy?: string;
 }
@@ -30,5 +43,5 @@ export function createCache(shape: CacheShape, options: AnyCacheOptions): KVCach
   const { policy = 'dense', ...rest } = options;
   if (!Object.hasOwn(POLICIES, policy))
     throw new InputError(`there is no cache policy "${policy}"; there are ${Object.keys(POLICIES).join(', ')}`);
-  return POLICIES[policy].create(shape, rest);
+  return new POLICIES[policy].cache(shape, rest);
 }

@@ -2,7 +2,7 @@
  * @file Self attention over the slots held and the chunk itself, with the weights summed over queries where asked.
  */
 import type { QkNormSpec } from '../config/config.ts';
-import { type Dim, MICROSOFT, type Value } from '../graph/builder.ts';
+import { MICROSOFT, type Value } from '../graph/builder.ts';
 import {
   add,
   addDims,
@@ -14,23 +14,24 @@ import {
   mul,
   reshape,
   shapeOf,
+  softmax,
   split,
   tanh,
   timesDim,
   transpose,
 } from '../graph/ops.ts';
-import { range } from '../kvcache/kv-cache.ts';
+import { range } from '../numbers.ts';
+import type { AttentionBias } from './bias.ts';
 import type { ModelContext } from './context.ts';
 import { linear } from './linear.ts';
 import { norm } from './norm.ts';
 
 /** The step's inputs that attention reads. */
 export interface AttentionInputs {
-  /** Keys and values held [B, G, C, D]. */
+  /** Keys and values held [B, G, 1, C, D]. */
   readonly keys: Value;
   readonly values: Value;
-  /** Added to the scores [B, 1 or G, R·T, C + T]: what may not be seen is at -∞. */
-  readonly bias: Value;
+  readonly bias: AttentionBias;
   /** cos and sin [B·T, pairs], and which of their rows each token takes [B, T]; null: no rotation. */
   readonly rope: RopeInputs | null;
   readonly observed: Observed | null;
@@ -38,12 +39,10 @@ export interface AttentionInputs {
 
 /** What a cache's policy wants to see of the attention. */
 export interface Observed {
-  /** How much each query counts [B, 1, 1, R·T]; row r·T + t is query t of the group's head r. */
-  readonly queryWeights: Value;
-  /** Attention weights summed over the queries. */
-  readonly sums: boolean;
-  /** First and second moments of the queries before they are rotated. */
-  readonly moments: boolean;
+  /** For each sum, how much each query counts [B, 1, sets, R·T]; column r·T + t is query t of the group's head r. */
+  readonly queryWeights: Value | null;
+  /** First and second moments of the queries before they are rotated: how much each query counts [B, 1, 1, T]. */
+  readonly momentWeights: Value | null;
 }
 
 export interface RopeInputs {
@@ -56,10 +55,10 @@ export interface RopeInputs {
 export interface AttentionOutputs {
   /** [B, T, E] */
   readonly y: Value;
-  /** The chunk's keys (normalised and rotated) and values [B, G, T, D]. */
+  /** The chunk's keys (normalised and rotated) and values [B, G, 1, T, D]. */
   readonly k: Value;
   readonly v: Value;
-  /** [B, G, 1, C + T] */
+  /** [B, G, sets, C + T] */
   readonly sums: Value | null;
   /** Σ w·q [B, G, R, 1, D] and Σ w·q·qᵀ [B, G, R, D, D] */
   readonly moments: { readonly sum: Value; readonly outer: Value } | null;
@@ -70,31 +69,40 @@ export function attention(ctx: ModelContext, x: Value, layer: number, inputs: At
   const { g, config } = ctx;
   const { nHead: H, nQueryGroups: G, headSize: D, nEmbd } = config;
   const name = `h.${layer}.attn`;
+  const [B, T] = x.shape;
   const packed = queriesKeysValues(ctx, x, name); // [B, T, (H + 2G)·D]
-  const heads = reshape(g, packed, [0, 0, H + 2 * G, D], [...x.shape.slice(0, 2), H + 2 * G, D]);
-  const [rotating, v] = split(g, transpose(g, heads, [0, 2, 1, 3]), 1, [H + G, G]);
+  const heads = reshape(g, packed, [0, 0, H + 2 * G, D], [B, T, H + 2 * G, D]);
+  const [rotating, values] = split(g, transpose(g, heads, [0, 2, 1, 3]), 1, [H + G, G]);
   let qk = rotating; // [B, H + G, T, D]
   if (config.normQk && config.normQk.over !== 'full') qk = normHeads(ctx, qk, config.normQk, name);
-  const moments = inputs.observed?.moments ? queryMoments(ctx, split(g, qk, 1, [H, G])[0], inputs.observed) : null;
+  const weights = inputs.observed?.momentWeights;
+  const moments = weights ? queryMoments(ctx, split(g, qk, 1, [H, G])[0], weights) : null;
   if (inputs.rope) qk = rotate(ctx, qk, inputs.rope);
-  const [q, k] = split(g, qk, 1, [H, G]);
+  const [queries, keys] = split(g, qk, 1, [H, G]);
+  const perGroup = (t: Value, heads: number) => reshape(g, t, [0, G, heads, -1, D], [B, G, heads, T, D]);
+  const q = perGroup(queries, H / G);
+  const k = perGroup(keys, 1);
+  const v = perGroup(values, 1);
 
   const { y, sums } = attend(ctx, q, k, v, inputs);
   const bias = config.attnBias.proj[layer];
   return { y: linear(ctx, y, `${name}.proj`, [{ name: `${name}.proj`, out: nEmbd }], bias), k, v, sums, moments };
 }
 
-/** The queries' weighted sum and sum of outer products, head by head. @param q [B, H, T, D] */
-function queryMoments(ctx: ModelContext, q: Value, { queryWeights }: Observed): { sum: Value; outer: Value } {
+/**
+ * The queries' weighted sum and sum of outer products, head by head.
+ * @param q [B, H, T, D]
+ * @param weights [B, 1, 1, T]
+ */
+function queryMoments(ctx: ModelContext, q: Value, weights: Value): { sum: Value; outer: Value } {
   const { g, config } = ctx;
   const { nHead: H, nQueryGroups: G, headSize: D } = config;
   const [B, , T] = q.shape;
-  const R = H / G;
-  const queries = reshape(g, q, [0, G, R, -1, D], [B, G, R, T, D]);
-  const weights = reshape(g, queryWeights, [0, 1, R, 1, -1], [B, 1, R, 1, T]);
-  const weighted = mul(g, queries, transpose(g, weights, [0, 1, 2, 4, 3]));
+  const queries = reshape(g, q, [0, G, H / G, -1, D], [B, G, H / G, T, D]);
+  const row = reshape(g, weights, [0, 1, 1, 1, -1], [B, 1, 1, 1, T]);
+  const weighted = mul(g, queries, transpose(g, row, [0, 1, 2, 4, 3]));
   const outer = matmul(g, transpose(g, weighted, [0, 1, 2, 4, 3]), queries);
-  return { sum: matmul(g, weights, queries), outer };
+  return { sum: matmul(g, row, queries), outer };
 }
 
 /** [B, T, (H + 2G)·D], clipped and normalised as far as that happens before the heads are told apart. */
@@ -148,9 +156,12 @@ export function rotate(ctx: ModelContext, x: Value, rope: RopeInputs): Value {
 }
 
 /**
- * softmax(q·[keys, k]ᵀ + bias) · [values, v]. The queries of a group's heads stand below each other, so keys and values are
- * never repeated for them.
- * @param q [B, H, T, D]
+ * softmax(q·[keys, k]ᵀ + bias) · [values, v], head by head; a group's heads read the same keys and values, which are never
+ * repeated for them.
+ *
+ * The scale is multiplied into the queries: without a factor the operator takes single queries to keys without packing them.
+ * @param q [B, G, R, T, D]
+ * @param k [B, G, 1, T, D], and v
  * @returns y [B, T, H·D]
  */
 function attend(
@@ -158,30 +169,27 @@ function attend(
   q: Value,
   k: Value,
   v: Value,
-  inputs: AttentionInputs,
+  { keys, values, bias, observed }: AttentionInputs,
 ): { y: Value; sums: Value | null } {
   const { g, config } = ctx;
-  const { nHead: H, nQueryGroups: G, headSize: D, attentionScale, attentionLogitSoftcapping: cap } = config;
-  const [B, , T] = q.shape;
-  const queries = reshape(g, q, [0, G, -1, D], [B, G, timesDim(H / G, T), D]);
-  const held = inputs.keys.shape[2];
-  let scores = concat(
-    g,
-    [matmulTransposed(g, queries, inputs.keys, attentionScale), matmulTransposed(g, queries, k, attentionScale)],
-    -1,
-  );
-  if (cap !== null) scores = mul(g, tanh(g, div(g, scores, g.scalar(cap))), g.scalar(cap));
-  const weights = ctx.g.node(
-    'Softmax',
-    [add(g, scores, inputs.bias)],
-    [{ dtype: 'float32', shape: [...queries.shape.slice(0, 3), addDims(held, T)] }],
-    { attributes: { axis: -1 } },
+  const { nHead: H, headSize: D, attentionScale, attentionLogitSoftcapping: cap } = config;
+  const [B, G, R, T] = q.shape;
+  const scaled = mul(g, q, g.scalar(attentionScale));
+  const scores = (keys: Value): Value => {
+    const plain = matmulTransposed(g, scaled, keys); // [B, G, R, T, ·]
+    return cap === null ? plain : mul(g, tanh(g, div(g, plain, g.scalar(cap))), g.scalar(cap));
+  };
+  const weights = softmax(g, concat(g, [add(g, scores(keys), bias.held), add(g, scores(k), bias.chunk)], -1));
+  const lengths = concat(g, [shapeOf(g, keys, 3, 4), shapeOf(g, k, 3, 4)], 0);
+  const [onHeld, onChunk] = split(g, weights, -1, [keys.shape[3], T], lengths);
+  const sum = add(g, matmul(g, onHeld, values), matmul(g, onChunk, v)); // [B, G, R, T, D]
+  const y = reshape(g, transpose(g, sum, [0, 3, 1, 2, 4]), [0, 0, H * D], [B, T, H * D]);
+  if (!observed?.queryWeights) return { y, sums: null };
+  const columns = addDims(keys.shape[3], T);
+  const flat = g.node(
+    'Reshape',
+    [weights, concat(g, [g.ints(0, G as number, -1), shapeOf(g, weights, 4, 5)], 0)],
+    [{ dtype: 'float32', shape: [B, G, timesDim(R as number, T), columns] }],
   )[0];
-  const lengths = concat(g, [shapeOf(g, inputs.keys, 2, 3), shapeOf(g, k, 2, 3)], 0);
-  const [onHeld, onChunk] = split(g, weights, -1, [held, T], lengths);
-  const sum = add(g, matmul(g, onHeld, inputs.values), matmul(g, onChunk, v)); // [B, G, R·T, D]
-  const perHead = reshape(g, sum, [0, H, -1, D], [B, H, T, D]);
-  const y = reshape(g, transpose(g, perHead, [0, 2, 1, 3]), [0, 0, H * D], [B, T, H * D] as Dim[]);
-  const { observed } = inputs;
-  return { y, sums: observed?.sums ? matmul(g, observed.queryWeights, weights) : null };
+  return { y, sums: matmul(g, observed.queryWeights, flat) };
 }

@@ -2,18 +2,18 @@
  * @file GPT: the one definition of all decoders, traced into a graph that is a pure step.
  *
  * Inputs of a step (names as the graph's):
- * - `ids` int64 [B, T]; `positions` float32 [B, 1, 1, T]: each token's place in its sequence; where positions are learned,
+ * - `ids` int64 [B, T]; `positions` float32 [B, 1, 1, 1, T]: each token's place in its sequence; where positions are learned,
  *   `places` int64 [B, T]: rows of their table;
- * - `slots.CLASS` float32 [B, 1 or G, 1, C]: the positions of the tokens held, EMPTY_SLOT where a slot is free; layers
- *   of one class hold the same positions;
- * - `k.L`, `v.L` float32 [B, G, C, D]: what layer L holds;
+ * - `slots.CLASS` float32 [B, 1 or G, 1, 1, C], where layers of one class hold the same positions: the positions of the tokens
+ *   held (EMPTY_SLOT where a slot is free) if the class has a window or alibi, else 0 (HIDDEN where a slot is free);
+ * - `k.L`, `v.L` float32 [B, G, 1, C, D]: what layer L holds;
  * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
- * - `queryWeights` float32 [B, 1, 1, R·T], where attention is observed (row r·T + t: query t of a group's head r).
+ * - `queryWeights` float32 [B, 1, sets, R·T], where attention is observed (column r·T + t: query t of a group's head r).
  *
- * Outputs: `logits` [N, V]; `present` [2·L·B, G, T, D]: keys and values of layer 0, of layer 1, …; where asked for,
- * `sums.CLASS` [layers·B, G, 1, C + T]: attention weights on slots and chunk, summed over the queries, and `moments.sum`
- * [L·B, G, R, 1, D] and `moments.outer` [L·B, G, R, D, D] of the queries before rotation; all weighted by `queryWeights`.
+ * Outputs: `logits` [N, V]; `present` [2·L·B, G, 1, T, D]: keys and values of layer 0, of layer 1, …; where asked for,
+ * `sums.CLASS` [layers·B, G, sets, C + T]: attention weights on slots and chunk, summed over the queries; `moments.sum`
+ * [L·B, G, R, 1, D] and `moments.outer` [L·B, G, R, D, D] of the queries before rotation, weighted by `momentWeights`.
  */
 import { type Config, rotatedDims, windowOf } from '../config/config.ts';
 import { type ExternalData, GraphBuilder, type Value } from '../graph/builder.ts';
@@ -21,7 +21,7 @@ import { add, concat, div, gather, mul, reshape, tanh, timesDim } from '../graph
 import { type ClassMode, slotClass } from '../kvcache/slots.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import type { AttentionInputs, Observed, RopeInputs } from './attention.ts';
-import { attentionBias } from './bias.ts';
+import { type AttentionBias, attentionBias } from './bias.ts';
 import { block } from './block.ts';
 import { ModelContext, type Param } from './context.ts';
 import { embedding, linear, ROWS_VIEW } from './linear.ts';
@@ -56,17 +56,17 @@ export function buildStep(config: Config, options: StepGraphOptions): StepGraph 
   const classes = Array.from({ length: nLayer }, (_, l) => slotClass(windowOf(config, l), l, options.classes));
 
   const ids = g.input('ids', 'int64', ['B', 'T']);
-  const positions = g.input('positions', 'float32', ['B', 1, 1, 'T']);
+  const positions = g.input('positions', 'float32', ['B', 1, 1, 1, 'T']);
   const logitRows = g.input('logitRows', 'int64', ['N']);
   const ropes = ropeInputs(ctx);
   const observed = observedInputs(ctx, options);
-  const biases = new Map<string, Value>();
+  const biases = new Map<string, AttentionBias>();
   for (const [l, name] of classes.entries()) {
     if (biases.has(name)) continue;
-    const slots = g.input(`slots.${name}`, 'float32', ['B', `G.${name}`, 1, `C.${name}`]);
+    const slots = g.input(`slots.${name}`, 'float32', ['B', `G.${name}`, 1, 1, `C.${name}`]);
     biases.set(
       name,
-      g.scope(`bias.${name}`, () => attentionBias(ctx, slots, positions, windowOf(config, l))),
+      g.scope(`bias.${name}`, () => attentionBias(ctx, slots, positions, l)),
     );
   }
 
@@ -78,7 +78,7 @@ export function buildStep(config: Config, options: StepGraphOptions): StepGraph 
   const sums = new Map<string, Value[]>();
   const moments: { sum: Value; outer: Value }[] = [];
   for (let l = 0; l < nLayer; l++) {
-    const held = ['B', G, `C.${classes[l]}`, D];
+    const held = ['B', G, 1, `C.${classes[l]}`, D];
     const inputs: AttentionInputs = {
       keys: g.input(`k.${l}`, 'float32', held),
       values: g.input(`v.${l}`, 'float32', held),
@@ -123,7 +123,10 @@ export function buildStep(config: Config, options: StepGraphOptions): StepGraph 
 function observedInputs({ g, config }: ModelContext, { sums, moments }: StepGraphOptions): Observed | null {
   if (!sums && !moments) return null;
   const R = config.nHead / config.nQueryGroups;
-  return { queryWeights: g.input('queryWeights', 'float32', ['B', 1, 1, timesDim(R, 'T')]), sums, moments };
+  return {
+    queryWeights: sums ? g.input('queryWeights', 'float32', ['B', 1, 'sets', timesDim(R, 'T')]) : null,
+    momentWeights: moments ? g.input('momentWeights', 'float32', ['B', 1, 1, 'T']) : null,
+  };
 }
 
 function ropeInputs(ctx: ModelContext): RopeInputs[] {

@@ -4,7 +4,7 @@
 import type { Config } from '../config/config.ts';
 import { MICROSOFT, type Value } from '../graph/builder.ts';
 import { add, filledLike, mul, reshape, scatterRows, sigmoid } from '../graph/ops.ts';
-import { range } from '../kvcache/kv-cache.ts';
+import { range } from '../numbers.ts';
 import { FORMAT_BITS, scaleName } from '../weights/layout.ts';
 import { blockBytes, QUANT_BLOCK } from '../weights/quantise.ts';
 import type { ModelContext, ParamPart } from './context.ts';

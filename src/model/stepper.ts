@@ -3,10 +3,13 @@
  */
 import { type Config, windowOf } from '../config/config.ts';
 import { InputError } from '../errors.ts';
+import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
 import type { CacheShape, KVCache } from '../kvcache/kv-cache.ts';
 import type { ClassMode } from '../kvcache/slots.ts';
+import { range } from '../numbers.ts';
 import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import { needsPositions } from './bias.ts';
 import { buildStep, type StepGraphOptions } from './gpt.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
 
@@ -18,6 +21,13 @@ export interface StepOptions {
    * depend on them. Unless stated, what the row holds after this chunk.
    */
   readonly lengths?: readonly number[];
+  /** Whether these are tokens of a prompt, the last of a prompt, or (unless stated) tokens that were written. */
+  readonly phase?: ChunkOutputs['phase'];
+  /**
+   * Lets a cache whose policy watches the attention tell the chunk's queries apart, so that a part of the chunk can be taken
+   * back. For short chunks.
+   */
+  readonly eachQuery?: boolean;
 }
 
 export interface StepResult {
@@ -59,15 +69,16 @@ export class Stepper {
     const { config } = this;
     return {
       nLayer: config.nLayer,
+      nHead: config.nHead,
       nQueryGroups: config.nQueryGroups,
       headSize: config.headSize,
-      windows: Array.from({ length: config.nLayer }, (_, l) => windowOf(config, l)),
+      layers: range(config.nLayer).map((l) => ({ slots: true, window: windowOf(config, l) })),
     };
   }
 
   /** Makes the session before the first step needs it. */
   async warm(mode: ClassMode = 'kind'): Promise<void> {
-    await this.#session({ format: this.#format, classes: mode, sums: false, moments: false });
+    await this.#session(mode, false);
   }
 
   /**
@@ -79,23 +90,67 @@ export class Stepper {
   async step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions = {}): Promise<StepResult> {
     this.#check(cache, chunk);
     cache.reserve(chunk.map((row) => row.length));
-    const session = await this.#session({ format: this.#format, classes: cache.mode, sums: false, moments: false });
+    const observe = cache.needs.length > 0;
+    const session = await this.#session(cache.mode, observe);
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
     const inputs: Record<string, RuntimeTensor> = { ...scratch.tensors };
     inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
-    const { nQueryGroups: G, headSize: D } = this.config;
-    for (const [name, table] of cache.tables)
-      inputs[`slots.${name}`] = this.#wrap(table.positions, [cache.batch, table.groups, 1, table.capacity]);
-    cache.buffers.forEach((buffer, l) => {
-      const dims = [cache.batch, G, cache.tables.get(cache.classes[l])!.capacity, D];
-      inputs[`k.${l}`] = this.#wrap(buffer.keys, dims);
-      inputs[`v.${l}`] = this.#wrap(buffer.values, dims);
-    });
+    this.#bindCache(cache, inputs);
+    const sets = observe ? this.#bindQueryWeights(cache, chunk, length, options.eachQuery ?? false, inputs) : 0;
     const outputs = await session.run(inputs);
-    cache.append({ tokens: chunk, length, present: outputs.present.data as Float32Array });
+    const observed: ObservedWeights | undefined = observe
+      ? {
+          sets,
+          each: options.eachQuery ?? false,
+          capacity: new Map([...cache.tables].map(([name, table]) => [name, table.capacity])),
+          weights: new Map(
+            [...cache.tables.keys()].map((name) => [name, outputs[`sums.${name}`].data as Float32Array]),
+          ),
+        }
+      : undefined;
+    const present = outputs.present.data as Float32Array;
+    cache.append({ tokens: chunk, length, present, observed, phase: options.phase ?? 'decode' });
     return { logits: outputs.logits.data as Float32Array };
+  }
+
+  /** What the cache holds, as inputs of the graph. */
+  #bindCache(cache: KVCache, inputs: Record<string, RuntimeTensor>): void {
+    const { config } = this;
+    for (const [name, table] of cache.tables) {
+      const plane = needsPositions(config, table.layers[0]) ? table.positions : table.hidden;
+      inputs[`slots.${name}`] = this.#wrap(plane.data, [cache.batch, table.groups, 1, 1, table.capacity]);
+      for (const l of table.layers)
+        for (const { name: part, data, width } of cache.buffers[l]!.inputs())
+          inputs[`${part}.${l}`] = this.#wrap(data, [cache.batch, config.nQueryGroups, 1, table.capacity, width]);
+    }
+  }
+
+  /**
+   * Which queries count for which sum.
+   * @param each every query gets a sum of its own, so that the chunk can be cut later.
+   * @returns the number of sums.
+   */
+  #bindQueryWeights(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    length: number,
+    each: boolean,
+    inputs: Record<string, RuntimeTensor>,
+  ): number {
+    const R = this.config.nHead / this.config.nQueryGroups;
+    const sets = each ? length : cache.needs.length;
+    const data = new Float32Array(cache.batch * sets * R * length);
+    chunk.forEach((tokens, b) => {
+      const rows = each ? null : cache.queryWeights(tokens.length);
+      for (let set = 0; set < sets; set++)
+        for (let r = 0; r < R; r++)
+          for (let t = 0; t < tokens.length; t++)
+            data[((b * sets + set) * R + r) * length + t] = rows ? rows[set][t] : Number(t === set);
+    });
+    inputs.queryWeights = this.#runtime.tensor(data, [cache.batch, 1, sets, R * length]);
+    return sets;
   }
 
   /** Whether the keys that a row holds were rotated as a sequence of `length` tokens wants it. */
@@ -111,9 +166,10 @@ export class Stepper {
     for (const session of sessions) await (await session).release();
   }
 
-  #session(options: StepGraphOptions): Promise<Session> {
+  #session(classes: ClassMode, sums: boolean): Promise<Session> {
     if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
-    const key = `${options.classes}/${options.sums}/${options.moments}`;
+    const options: StepGraphOptions = { format: this.#format, classes, sums, moments: false };
+    const key = `${classes}/${sums}`;
     const known = this.#sessions.get(key);
     if (known) return known;
     const graph = buildStep(this.config, options);
@@ -197,7 +253,7 @@ class Scratch {
     this.sin = ropes.map((rope) => new Float32Array(n * rope.pairs));
     const tensors: Record<string, RuntimeTensor> = {
       ids: runtime.tensor(this.ids, [batch, length]),
-      positions: runtime.tensor(this.positions, [batch, 1, 1, length]),
+      positions: runtime.tensor(this.positions, [batch, 1, 1, 1, length]),
     };
     if (learned) tensors.places = runtime.tensor(this.places, [batch, length]);
     ropes.forEach((rope, i) => {

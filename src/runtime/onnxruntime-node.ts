@@ -40,8 +40,9 @@ async function createSession(
       logSeverityLevel: 3,
       extra: {
         session: {
-          // Idle threads that spin would take a whole core from everything else.
-          intra_op: { allow_spinning: '0' },
+          // Threads wait for the next operator awake, which is worth a third of a small model's speed, and sleep between runs.
+          force_spinning_stop: '1',
+          intra_op: { allow_spinning: '1' },
           model_external_initializers_file_folder_path: weights.file.folder,
         },
       },
@@ -52,12 +53,19 @@ async function createSession(
   }
 }
 
+function dtypeOf(data: TensorData): 'float32' | 'int64' | 'float16' | 'uint8' | 'int8' | 'float64' {
+  if (data instanceof Float32Array) return 'float32';
+  if (data instanceof BigInt64Array) return 'int64';
+  if (data instanceof Uint16Array) return 'float16';
+  if (data instanceof Uint8Array) return 'uint8';
+  return data instanceof Int8Array ? 'int8' : 'float64';
+}
+
 const message = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
 /** The native CPU runtime. */
 export const nodeRuntime: Runtime = {
   name: 'onnxruntime-node',
-  tensor: (data: TensorData, dims: readonly number[]): RuntimeTensor =>
-    data instanceof Float32Array ? new ort.Tensor('float32', data, dims) : new ort.Tensor('int64', data, dims),
+  tensor: (data: TensorData, dims: readonly number[]): RuntimeTensor => new ort.Tensor(dtypeOf(data), data, dims),
   createSession,
 };

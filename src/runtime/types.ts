@@ -1,9 +1,10 @@
 /**
  * @file What the model needs of whatever runs its graph: ONNX Runtime in Node or in the browser.
  */
+import type { PlaneData } from '../kvcache/buffers/plane.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 
-export type TensorData = Float32Array | BigInt64Array;
+export type TensorData = PlaneData | BigInt64Array;
 
 /** A tensor at the graph's border. Inputs are read in place: change `data` and run again. */
 export interface RuntimeTensor {

@@ -6,9 +6,10 @@ import { basename, join, relative } from 'node:path';
 import { KeyholdError } from '../../src/errors.ts';
 import type { CaseContext, CaseKind } from './case.ts';
 import { familyCase } from './family-case.ts';
+import { policyCase } from './policy-case.ts';
 
 /** The kinds of cases. A new kind is one row here. */
-export const CASE_KINDS: readonly CaseKind[] = [familyCase];
+export const CASE_KINDS: readonly CaseKind[] = [familyCase, policyCase];
 
 export interface FoundCase {
   readonly kind: CaseKind;

@@ -1,7 +1,8 @@
 /**
  * @file `dense`: keeps every token, and says so when it is full.
  */
-import { type Candidates, cacheFull, KVCache } from './kv-cache.ts';
+import { type CacheOptions, type CacheShape, cacheFull, KVCache } from '../kv-cache.ts';
+import type { LayerView } from '../view.ts';
 
 /**
  * The cache that never forgets. Layers with a sliding window hold no more than the window, which no later query can see
@@ -9,6 +10,10 @@ import { type Candidates, cacheFull, KVCache } from './kv-cache.ts';
  */
 export class DenseKVCache extends KVCache {
   readonly policy = 'dense';
+
+  constructor(shape: CacheShape, options: CacheOptions) {
+    super(shape, options, { mode: 'kind', perGroup: false, columns: 0 });
+  }
 
   override reserve(counts: readonly number[]): void {
     counts.forEach((count, row) => {
@@ -18,7 +23,7 @@ export class DenseKVCache extends KVCache {
   }
 
   /** Reached only where `reserve` was passed by: a dense cache has nothing to give up. */
-  protected override keep({ row, now }: Candidates): never {
-    throw cacheFull(this.cacheLength, this.length(row), now + 1 - this.length(row));
+  protected override select({ row, fresh }: LayerView): never {
+    throw cacheFull(this.cacheLength, this.length(row), fresh);
   }
 }

@@ -1,0 +1,115 @@
+/**
+ * @file The memory that all of a cache is made of: numbers in slots, one row of them per slot, for each batch row and group.
+ */
+
+export type PlaneData = Float32Array | Float64Array | Uint16Array | Uint8Array | Int8Array;
+
+/** The typed arrays are interchangeable here: this is what of them is used. */
+interface Numbers<T> {
+  readonly byteLength: number;
+  readonly length: number;
+  set(source: ArrayLike<number>, at?: number): void;
+  fill(value: number, start?: number, end?: number): T;
+  subarray(start: number, end: number): T;
+}
+type Maker<T> = new (length: number) => T & Numbers<T>;
+
+/**
+ * [batch, groups, capacity, width]. Copies share the array until one of them writes: {@link own} comes before any write.
+ */
+export class Plane<T extends PlaneData> {
+  readonly groups: number;
+  readonly width: number;
+  batch: number;
+  capacity = 0;
+  data: T;
+  readonly #make: Maker<T>;
+  readonly #empty: number;
+  /** How many planes use the array. */
+  #users = { count: 1 };
+
+  /** @param empty what a slot holds that was never written. */
+  constructor(make: new (length: number) => T, batch: number, groups: number, width: number, empty = 0) {
+    this.#make = make as Maker<T>;
+    this.batch = batch;
+    this.groups = groups;
+    this.width = width;
+    this.#empty = empty;
+    this.data = new make(0);
+  }
+
+  get bytes(): number {
+    return this.data.byteLength;
+  }
+
+  /** Index of a slot's first number. */
+  at(row: number, group: number, slot = 0): number {
+    return ((row * this.groups + group) * this.capacity + slot) * this.width;
+  }
+
+  /** Changes the number of rows and slots; what lies within both sizes stays. */
+  resize(batch: number, capacity: number): void {
+    if (batch === this.batch && capacity === this.capacity) return;
+    const { groups, width } = this;
+    const next = new this.#make(batch * groups * capacity * width);
+    if (this.#empty !== 0) next.fill(this.#empty);
+    const kept = Math.min(capacity, this.capacity) * width;
+    const lanes = Math.min(batch, this.batch) * groups;
+    if (kept > 0)
+      for (let i = 0; i < lanes; i++) {
+        const from = i * this.capacity * width;
+        (next as Numbers<T>).set(this.data.subarray(from, from + kept) as T, i * capacity * width);
+      }
+    this.#release();
+    this.data = next;
+    this.batch = batch;
+    this.capacity = capacity;
+  }
+
+  /** Takes one slot over from this plane, or from another of the same kind. */
+  copySlot(from: Plane<T>, row: number, group: number, source: number, target: number): void {
+    const a = from.at(row, group, source);
+    const b = this.at(row, group, target);
+    const { data, width } = this;
+    const other = from.data;
+    for (let i = 0; i < width; i++) data[b + i] = other[a + i];
+  }
+
+  /** Makes slots what they were before they were ever written. */
+  wipe(row: number, group: number, start: number, end: number): void {
+    this.data.fill(this.#empty, this.at(row, group, start), this.at(row, group, end));
+  }
+
+  /** Takes a row over from another plane of the same kind, whose capacity may be smaller. */
+  copyRow(other: Plane<T>, from: number, to: number): void {
+    for (let group = 0; group < this.groups; group++) {
+      const start = other.at(from, group);
+      const lane = other.data.subarray(start, start + other.capacity * this.width);
+      this.data.set(lane as T, this.at(to, group));
+      this.wipe(to, group, other.capacity, this.capacity);
+    }
+  }
+
+  /** Takes the content of another plane of the same kind over; the memory is shared until one of them writes. */
+  share(other: Plane<T>): void {
+    this.#release();
+    this.batch = other.batch;
+    this.capacity = other.capacity;
+    this.data = other.data;
+    this.#users = other.#users;
+    this.#users.count++;
+  }
+
+  /** Makes sure that nobody else sees what is written from now on. */
+  own(): void {
+    if (this.#users.count === 1) return;
+    const copy = this.data.slice() as T;
+    this.#release();
+    this.data = copy;
+  }
+
+  #release(): void {
+    this.#users.count--;
+    this.#users = { count: 1 };
+  }
+}

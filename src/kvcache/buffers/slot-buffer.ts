@@ -1,0 +1,92 @@
+/**
+ * @file Where keys and values of one layer are kept: what the cache asks of a storage format, whatever it is.
+ */
+import { range } from '../../numbers.ts';
+import type { Plane, PlaneData } from './plane.ts';
+
+/** An array that the graph reads, [batch, groups, 1, capacity, width]. */
+export interface BufferInput {
+  /** Follows the layer's input name: `k`, `v`, `k.scale`, … */
+  readonly name: string;
+  readonly data: PlaneData;
+  readonly width: number;
+}
+
+/** One slot. */
+export interface SlotPlace {
+  row: number;
+  group: number;
+  slot: number;
+}
+
+/** Keys and values of one layer, in slots. A format says what planes it needs and how a token goes in and out. */
+export abstract class SlotBuffer {
+  /** D */
+  readonly headSize: number;
+  /** 0 … G - 1 */
+  readonly groups: readonly number[];
+  readonly #names: readonly string[];
+  readonly #planes: readonly Plane<PlaneData>[];
+
+  /** @param planes by the names of the graph's inputs. */
+  constructor(headSize: number, planes: Readonly<Record<string, Plane<PlaneData>>>) {
+    this.headSize = headSize;
+    this.groups = range(Object.values(planes)[0].groups);
+    this.#names = Object.keys(planes);
+    this.#planes = Object.values(planes);
+  }
+
+  /**
+   * Stores `count` tokens in consecutive slots.
+   * @param source [..., D]: keys lie from index `keyAt` on, values from `valueAt` on.
+   */
+  abstract write(at: SlotPlace, count: number, source: Float32Array, keyAt: number, valueAt: number): void;
+
+  /** The key that a slot holds, as the graph sees it. */
+  abstract readKey(at: SlotPlace, out: Float32Array): void;
+  abstract readValue(at: SlotPlace, out: Float32Array): void;
+  /** Puts another key into a slot, whose value stays. */
+  abstract writeKey(at: SlotPlace, key: Float32Array): void;
+  /** An empty buffer of the same format and sizes. */
+  abstract create(): SlotBuffer;
+
+  /** Bytes allocated. */
+  get bytes(): number {
+    return this.#planes.reduce((sum, plane) => sum + plane.bytes, 0);
+  }
+
+  /** Bytes of one slot of one group. */
+  get slotBytes(): number {
+    return this.#planes.reduce((sum, plane) => sum + plane.width * plane.data.BYTES_PER_ELEMENT, 0);
+  }
+
+  inputs(): BufferInput[] {
+    return this.#planes.map(({ data, width }, i) => ({ name: this.#names[i], data, width }));
+  }
+
+  resize(batch: number, capacity: number): void {
+    for (const plane of this.#planes) plane.resize(batch, capacity);
+  }
+
+  /** To be called before any write. */
+  own(): void {
+    for (const plane of this.#planes) plane.own();
+  }
+
+  /** Takes one slot over from this buffer, or from another of the same format. */
+  copySlot(from: SlotBuffer, row: number, group: number, source: number, target: number): void {
+    for (let i = 0; i < this.#planes.length; i++) this.#planes[i].copySlot(from.#planes[i], row, group, source, target);
+  }
+
+  /** Takes a row over from another buffer of the same format. */
+  copyRow(from: SlotBuffer, source: number, target: number): void {
+    for (let i = 0; i < this.#planes.length; i++) this.#planes[i].copyRow(from.#planes[i], source, target);
+  }
+
+  /** A buffer with the same content; the memory is shared until one of them writes. */
+  fork(): SlotBuffer {
+    const twin = this.create();
+    for (let i = 0; i < this.#planes.length; i++) twin.#planes[i].share(this.#planes[i]);
+    return twin;
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * @file A list of token ids that grows.
+ */
+
+/** Four bytes a token. */
+export class TokenList {
+  #ids = new Int32Array(64);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get bytes(): number {
+    return this.#ids.byteLength;
+  }
+
+  push(tokens: ArrayLike<number>, count = tokens.length): void {
+    const wanted = this.#length + count;
+    if (wanted > this.#ids.length) {
+      const next = new Int32Array(Math.max(wanted, 2 * this.#ids.length));
+      next.set(this.#ids);
+      this.#ids = next;
+    }
+    for (let i = 0; i < count; i++) this.#ids[this.#length + i] = tokens[i];
+    this.#length = wanted;
+  }
+
+  truncate(length: number): void {
+    this.#length = length;
+  }
+
+  at(index: number): number {
+    return this.#ids[index];
+  }
+
+  toArray(): number[] {
+    return Array.from(this.#ids.subarray(0, this.#length));
+  }
+
+  clone(): TokenList {
+    const twin = new TokenList();
+    twin.push(this.#ids, this.#length);
+    return twin;
+  }
+}
