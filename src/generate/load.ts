@@ -75,10 +75,10 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto')
   const headless = !new ParamResolver(checkpoint, family, stated).has('lm_head');
   const config = headless ? { ...stated, tieEmbeddings: true } : stated;
   const parameters = countParameters(
-    buildStep(config, { format: 'f32', classes: 'kind', sums: false, moments: false }).params,
+    buildStep(config, { format: 'f32', classes: 'kind', buffer: 'float32', sums: false, moments: false }).params,
   );
   const format = choice === 'auto' ? (parameters <= SMALL_MODEL ? 'f32' : 'int8') : choice;
-  const graph = buildStep(config, { format, classes: 'kind', sums: false, moments: false });
+  const graph = buildStep(config, { format, classes: 'kind', buffer: 'float32', sums: false, moments: false });
   const resolver = new ParamResolver(checkpoint, family, config);
   for (const param of graph.params) resolver.source(param);
   resolver.checkLeftovers();

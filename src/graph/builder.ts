@@ -21,7 +21,12 @@ export interface Value {
   readonly shape: readonly Dim[];
 }
 
-export type Attribute = number | string | readonly number[] | { readonly float: number };
+export type Attribute =
+  | number
+  | string
+  | readonly number[]
+  | { readonly float: number }
+  | { readonly graph: ProtoWriter };
 export type Attributes = Readonly<Record<string, Attribute>>;
 /** What a node's output is: the caller infers it, the builder names it. */
 export type ValueType = Pick<Value, 'dtype' | 'shape'>;
@@ -56,13 +61,14 @@ export class GraphBuilder {
   /** Weights that lie outside of the graph, in the order of their first use. */
   readonly externals = new Map<string, Value>();
   #nodes: ProtoWriter[] = [];
+  #nodeCount = 0;
   #constants = new Map<string, { value: Value; data: ConstantData }>();
   #names = new Set<string>();
   #scope = '';
 
-  /** Number of nodes so far: a measure of what a step costs besides arithmetic. */
+  /** Number of nodes so far, those of all branches included. */
   get nodeCount(): number {
-    return this.#nodes.length;
+    return this.#nodeCount;
   }
 
   /** Runs `body` with `name` put before the names of all that it makes. */
@@ -80,6 +86,35 @@ export class GraphBuilder {
     const value = { name: this.#claim(name), dtype, shape };
     this.inputs.push(value);
     return value;
+  }
+
+  /**
+   * A choice that is made when the graph runs: `yes` where `condition` (a bool without axes) holds, else `no`. Only the nodes of
+   * the one that was chosen run. Both may read any value made before, and give values of the same types.
+   */
+  branch(condition: Value, yes: () => readonly Value[], no: () => readonly Value[]): Value[] {
+    const [then, thenOutputs] = this.#subgraph(yes);
+    const [otherwise, otherOutputs] = this.#subgraph(no);
+    if (thenOutputs.length !== otherOutputs.length)
+      throw new GraphError('the two branches give different numbers of values');
+    const attributes = { then_branch: { graph: then }, else_branch: { graph: otherwise } };
+    const types = thenOutputs.map(({ dtype, shape }) => ({ dtype, shape }));
+    return this.node('If', [condition], types, { attributes });
+  }
+
+  #subgraph(body: () => readonly Value[]): [ProtoWriter, readonly Value[]] {
+    const outer = this.#nodes;
+    this.#nodes = [];
+    try {
+      const outputs = body().map((value) => this.node('Identity', [value], [value])[0]);
+      const graph = new ProtoWriter();
+      for (const node of this.#nodes) graph.message(1, node);
+      graph.string(2, `${this.#scope}branch`);
+      for (const value of outputs) graph.message(12, valueInfo(value));
+      return [graph, outputs];
+    } finally {
+      this.#nodes = outer;
+    }
   }
 
   /** Makes `value` an output of the graph under its own name. */
@@ -140,7 +175,7 @@ export class GraphBuilder {
       }
       const name = options.outputNames
         ? this.#claim(options.outputNames[i])
-        : this.#claim(`${this.#scope}${op}.${this.#nodes.length}${outputs.length > 1 ? `.${i}` : ''}`);
+        : this.#claim(`${this.#scope}${op}.${this.#nodeCount}${outputs.length > 1 ? `.${i}` : ''}`);
       made.push({ name, dtype: type.dtype, shape: type.shape });
       node.string(2, name);
     });
@@ -148,6 +183,7 @@ export class GraphBuilder {
     for (const [name, value] of Object.entries(options.attributes ?? {})) node.message(5, attribute(name, value));
     if (options.domain) node.string(7, options.domain);
     this.#nodes.push(node);
+    this.#nodeCount++;
     return made;
   }
 
@@ -213,6 +249,7 @@ function attribute(name: string, value: Attribute): ProtoWriter {
   const out = new ProtoWriter().string(1, name);
   if (typeof value === 'string') return out.bytes(4, new TextEncoder().encode(value)).int(20, 3);
   if (typeof value === 'number') return out.int(3, value).int(20, 2);
+  if ('graph' in value) return out.message(6, value.graph).int(20, 5);
   if ('float' in value) return out.float(2, value.float).int(20, 1);
   for (const item of value) out.int(8, item);
   return out.int(20, 7);

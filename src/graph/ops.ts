@@ -4,7 +4,7 @@
  * Where two known lengths contradict each other a GraphError says so while the graph is built, not when it is run.
  */
 import { GraphError } from '../errors.ts';
-import { type Dim, type Dtype, type GraphBuilder, MICROSOFT, type Value } from './builder.ts';
+import { type Dim, type Dtype, type GraphBuilder, MICROSOFT, ONNX_DTYPES, type Value } from './builder.ts';
 
 /** The length of two pieces put end to end. */
 export function addDims(...dims: readonly Dim[]): Dim {
@@ -59,6 +59,7 @@ function unary(op: string, domain?: string, attributes?: Record<string, number |
 export const tanh = unary('Tanh');
 export const abs = unary('Abs');
 export const log = unary('Log');
+export const round = unary('Round');
 export const sigmoid = unary('Sigmoid');
 export const relu = unary('Relu');
 export const gelu = unary('Gelu');
@@ -148,8 +149,8 @@ export function shapeOf(g: GraphBuilder, x: Value, start: number, end: number): 
   return g.node('Shape', [x], [{ dtype: 'int64', shape: [end - start] }], { attributes: { start, end } })[0];
 }
 
-export function cast(g: GraphBuilder, x: Value, dtype: Dtype, onnxDtype: number): Value {
-  return g.node('Cast', [x], [{ dtype, shape: x.shape }], { attributes: { to: onnxDtype } })[0];
+export function cast(g: GraphBuilder, x: Value, dtype: Dtype): Value {
+  return g.node('Cast', [x], [{ dtype, shape: x.shape }], { attributes: { to: ONNX_DTYPES[dtype] } })[0];
 }
 
 /** An int64 constant without axes: an index that takes its axis away. */
@@ -157,12 +158,16 @@ export function index(g: GraphBuilder, value: number): Value {
   return g.constant(BigInt64Array.of(BigInt(value)), []);
 }
 
-/** Sums over one axis, which stays with length 1. */
-export function reduceSum(g: GraphBuilder, x: Value, axis: number): Value {
-  const at = axisOf(x, axis);
-  const out = { dtype: x.dtype, shape: withDim(x.shape, at, 1) };
-  return g.node('ReduceSum', [x, g.ints(at)], [out], { attributes: { keepdims: 1 } })[0];
+/** Over one axis, which stays with length 1. */
+function reduce(op: string) {
+  return (g: GraphBuilder, x: Value, axis: number): Value => {
+    const at = axisOf(x, axis);
+    const out = { dtype: x.dtype, shape: withDim(x.shape, at, 1) };
+    return g.node(op, [x, g.ints(at)], [out], { attributes: { keepdims: 1 } })[0];
+  };
 }
+export const reduceSum = reduce('ReduceSum');
+export const reduceMax = reduce('ReduceMax');
 
 /** The `k` largest values of the last axis, descending, and (int64) where they were. */
 export function topK(g: GraphBuilder, x: Value, k: number): [values: Value, indices: Value] {
@@ -195,4 +200,20 @@ export function scatterRows(g: GraphBuilder, x: Value, places: Value, updates: V
 export function filledLike(g: GraphBuilder, x: Value, value: number): Value {
   const shape = shapeOf(g, x, 0, x.shape.length);
   return g.node('Expand', [g.scalar(value), shape], [{ dtype: 'float32', shape: x.shape }])[0];
+}
+
+/** a · b of whole numbers with the given zero points, in int32. */
+export function matmulInteger(g: GraphBuilder, a: Value, b: Value, zeroA: number, zeroB: number): Value {
+  const out = { dtype: 'int32' as const, shape: matmulShape(a, b, false) };
+  return g.node('MatMulInteger', [a, b, byte(g, zeroA), byte(g, zeroB)], [out])[0];
+}
+
+/** Bytes as float32, less `zero`. */
+export function bytesToFloat(g: GraphBuilder, x: Value, zero: number): Value {
+  return g.node('DequantizeLinear', [x, g.scalar(1), byte(g, zero)], [{ dtype: 'float32', shape: x.shape }])[0];
+}
+
+/** A byte without axes. */
+export function byte(g: GraphBuilder, value: number): Value {
+  return g.constant(Uint8Array.of(value), []);
 }

@@ -104,6 +104,7 @@ export abstract class KVCache {
   readonly shape: CacheShape;
   readonly options: CacheOptions;
   readonly cacheLength: number;
+  readonly bufferKind: BufferKind;
   /** Which layers share their positions. */
   readonly mode: ClassMode;
   /** Per layer: name of its table; empty where it holds no slots. */
@@ -130,6 +131,7 @@ export abstract class KVCache {
     const kind = options.buffer ?? 'float32';
     if (!Object.hasOwn(BUFFERS, kind))
       throw new InputError(`there is no cache buffer "${kind}"; there are ${Object.keys(BUFFERS).join(', ')}`);
+    this.bufferKind = kind;
     this.classes = shape.layers.map(({ slots, window }, l) => (slots ? slotClass(window, l, layout.mode) : ''));
     const tables = new Map<string, SlotTable>();
     for (const [l, name] of this.classes.entries()) {

@@ -23,14 +23,13 @@ import {
 import { range } from '../numbers.ts';
 import type { AttentionBias } from './bias.ts';
 import type { ModelContext } from './context.ts';
+import type { HeldSlots } from './held.ts';
 import { linear } from './linear.ts';
 import { norm } from './norm.ts';
 
 /** The step's inputs that attention reads. */
 export interface AttentionInputs {
-  /** Keys and values held [B, G, 1, C, D]. */
-  readonly keys: Value;
-  readonly values: Value;
+  readonly held: HeldSlots;
   readonly bias: AttentionBias;
   /** cos and sin [B·T, pairs], and which of their rows each token takes [B, T]; null: no rotation. */
   readonly rope: RopeInputs | null;
@@ -169,23 +168,25 @@ function attend(
   q: Value,
   k: Value,
   v: Value,
-  { keys, values, bias, observed }: AttentionInputs,
+  { held, bias, observed }: AttentionInputs,
 ): { y: Value; sums: Value | null } {
   const { g, config } = ctx;
   const { nHead: H, headSize: D, attentionScale, attentionLogitSoftcapping: cap } = config;
   const [B, G, R, T] = q.shape;
   const scaled = mul(g, q, g.scalar(attentionScale));
-  const scores = (keys: Value): Value => {
-    const plain = matmulTransposed(g, scaled, keys); // [B, G, R, T, ·]
-    return cap === null ? plain : mul(g, tanh(g, div(g, plain, g.scalar(cap))), g.scalar(cap));
-  };
-  const weights = softmax(g, concat(g, [add(g, scores(keys), bias.held), add(g, scores(k), bias.chunk)], -1));
-  const lengths = concat(g, [shapeOf(g, keys, 3, 4), shapeOf(g, k, 3, 4)], 0);
-  const [onHeld, onChunk] = split(g, weights, -1, [keys.shape[3], T], lengths);
-  const sum = add(g, matmul(g, onHeld, values), matmul(g, onChunk, v)); // [B, G, R, T, D]
+  const capped = (scores: Value): Value =>
+    cap === null ? scores : mul(g, tanh(g, div(g, scores, g.scalar(cap))), g.scalar(cap));
+  const scores = [
+    add(g, capped(held.scores(scaled)), bias.held),
+    add(g, capped(matmulTransposed(g, scaled, k)), bias.chunk),
+  ];
+  const weights = softmax(g, concat(g, scores, -1)); // [B, G, R, T, C + T]
+  const lengths = concat(g, [shapeOf(g, held.sized, 3, 4), shapeOf(g, k, 3, 4)], 0);
+  const [onHeld, onChunk] = split(g, weights, -1, [held.slots, T], lengths);
+  const sum = add(g, held.mix(onHeld), matmul(g, onChunk, v)); // [B, G, R, T, D]
   const y = reshape(g, transpose(g, sum, [0, 3, 1, 2, 4]), [0, 0, H * D], [B, T, H * D]);
   if (!observed?.queryWeights) return { y, sums: null };
-  const columns = addDims(keys.shape[3], T);
+  const columns = addDims(held.slots, T);
   const flat = g.node(
     'Reshape',
     [weights, concat(g, [g.ints(0, G as number, -1), shapeOf(g, weights, 4, 5)], 0)],

@@ -34,10 +34,21 @@ export class ModelContext {
   /** All parameters used so far, by name, in the order of their first use. */
   readonly params = new Map<string, Param>();
 
-  constructor(g: GraphBuilder, config: Config, format: WeightFormat) {
+  readonly #single: (() => Value) | undefined;
+  #isSingle: Value | null = null;
+
+  constructor(g: GraphBuilder, config: Config, format: WeightFormat, isSingle?: () => Value) {
     this.g = g;
     this.config = config;
     this.format = format;
+    this.#single = isSingle;
+  }
+
+  /** Whether the chunk is a single token, a bool without axes: some things are done otherwise then. */
+  get isSingle(): Value {
+    if (!this.#single) throw new GraphError('this graph has no chunk');
+    this.#isSingle ??= this.#single();
+    return this.#isSingle;
   }
 
   /** Declares a parameter. The first to ask for it decides how it is stored (a tied head takes the embedding as it is). */

@@ -6,7 +6,7 @@
  *   `places` int64 [B, T]: rows of their table;
  * - `slots.CLASS` float32 [B, 1 or G, 1, 1, C], where layers of one class hold the same positions: the positions of the tokens
  *   held (EMPTY_SLOT where a slot is free) if the class has a window or alibi, else 0 (HIDDEN where a slot is free);
- * - `k.L`, `v.L` float32 [B, G, 1, C, D]: what layer L holds;
+ * - `k.L`, `v.L` [B, G, 1, C, D], and what else the cache's format needs (held.ts): what layer L holds;
  * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
  * - `queryWeights` float32 [B, 1, sets, R·T], where attention is observed (column r·T + t: query t of a group's head r).
@@ -17,19 +17,23 @@
  */
 import { type Config, rotatedDims, windowOf } from '../config/config.ts';
 import { type ExternalData, GraphBuilder, type Value } from '../graph/builder.ts';
-import { add, concat, div, gather, mul, reshape, tanh, timesDim } from '../graph/ops.ts';
+import { add, concat, div, equal, gather, index, mul, reshape, shapeOf, tanh, timesDim } from '../graph/ops.ts';
+import type { BufferKind } from '../kvcache/buffers.ts';
 import { type ClassMode, slotClass } from '../kvcache/slots.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import type { AttentionInputs, Observed, RopeInputs } from './attention.ts';
 import { type AttentionBias, attentionBias } from './bias.ts';
 import { block } from './block.ts';
 import { ModelContext, type Param } from './context.ts';
+import { HELD_READERS } from './held.ts';
 import { embedding, linear, ROWS_VIEW } from './linear.ts';
 import { norm, Residual } from './norm.ts';
 
 export interface StepGraphOptions {
   readonly format: WeightFormat;
   readonly classes: ClassMode;
+  /** How the cache stores keys and values. */
+  readonly buffer: BufferKind;
   /** Output the attention weights summed over queries. */
   readonly sums: boolean;
   /** Output the moments of the queries. */
@@ -51,11 +55,13 @@ export interface StepGraph {
 /** Traces the step of a config. Takes milliseconds; no weights are touched. */
 export function buildStep(config: Config, options: StepGraphOptions): StepGraph {
   const g = new GraphBuilder();
-  const ctx = new ModelContext(g, config, options.format);
-  const { nLayer, nQueryGroups: G, headSize: D, nEmbd: E } = config;
+  const { nLayer, nEmbd: E } = config;
   const classes = Array.from({ length: nLayer }, (_, l) => slotClass(windowOf(config, l), l, options.classes));
 
   const ids = g.input('ids', 'int64', ['B', 'T']);
+  const ctx = new ModelContext(g, config, options.format, () =>
+    equal(g, gather(g, shapeOf(g, ids, 1, 2), index(g, 0)), index(g, 1)),
+  );
   const positions = g.input('positions', 'float32', ['B', 1, 1, 1, 'T']);
   const logitRows = g.input('logitRows', 'int64', ['N']);
   const ropes = ropeInputs(ctx);
@@ -78,10 +84,8 @@ export function buildStep(config: Config, options: StepGraphOptions): StepGraph 
   const sums = new Map<string, Value[]>();
   const moments: { sum: Value; outer: Value }[] = [];
   for (let l = 0; l < nLayer; l++) {
-    const held = ['B', G, 1, `C.${classes[l]}`, D];
     const inputs: AttentionInputs = {
-      keys: g.input(`k.${l}`, 'float32', held),
-      values: g.input(`v.${l}`, 'float32', held),
+      held: HELD_READERS[options.buffer](ctx, l, `C.${classes[l]}`),
       bias: biases.get(classes[l])!,
       rope: config.ropeIndices[l] < 0 ? null : ropes[config.ropeIndices[l]],
       observed,

@@ -3,6 +3,7 @@
  */
 import { type Config, windowOf } from '../config/config.ts';
 import { InputError } from '../errors.ts';
+import type { BufferKind } from '../kvcache/buffers.ts';
 import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
 import type { CacheShape, KVCache } from '../kvcache/kv-cache.ts';
 import type { ClassMode } from '../kvcache/slots.ts';
@@ -76,11 +77,6 @@ export class Stepper {
     };
   }
 
-  /** Makes the session before the first step needs it. */
-  async warm(mode: ClassMode = 'kind'): Promise<void> {
-    await this.#session(mode, false);
-  }
-
   /**
    * Runs one chunk: attends to what the cache holds and to the chunk, then gives the cache the chunk's keys and values.
    * @param chunk token ids, one list per row of the cache; rows may differ in length, and may be empty.
@@ -91,7 +87,7 @@ export class Stepper {
     this.#check(cache, chunk);
     cache.reserve(chunk.map((row) => row.length));
     const observe = cache.needs.length > 0;
-    const session = await this.#session(cache.mode, observe);
+    const session = await this.#session(cache.mode, cache.bufferKind, observe);
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
@@ -166,10 +162,10 @@ export class Stepper {
     for (const session of sessions) await (await session).release();
   }
 
-  #session(classes: ClassMode, sums: boolean): Promise<Session> {
+  #session(classes: ClassMode, buffer: BufferKind, sums: boolean): Promise<Session> {
     if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
-    const options: StepGraphOptions = { format: this.#format, classes, sums, moments: false };
-    const key = `${classes}/${sums}`;
+    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments: false };
+    const key = `${classes}/${buffer}/${sums}`;
     const known = this.#sessions.get(key);
     if (known) return known;
     const graph = buildStep(this.config, options);
