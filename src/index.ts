@@ -10,17 +10,18 @@ export * from './errors.ts';
 export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
 export { type AssembleOptions, assembleModel, planModel, type WeightChoice } from './generate/load.ts';
 export { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from './kvcache/attn-weights.ts';
+export { definePolicy, type PolicyDefinition } from './kvcache/define-policy.ts';
 export {
   type CacheMemory,
   type CacheOptions,
-  type CacheShape,
   type CacheStats,
   KVCache,
 } from './kvcache/kv-cache.ts';
 export { DenseKVCache } from './kvcache/policies/dense.ts';
 export { H2OKVCache, type H2OOptions } from './kvcache/policies/h2o.ts';
 export { LastRecentKVCache, type LastRecentOptions } from './kvcache/policies/last-recent.ts';
-export { type AnyCacheOptions, createCache, POLICIES } from './kvcache/policies.ts';
+export { type AnyCacheOptions, createCache, POLICIES, type PolicyRow } from './kvcache/policies.ts';
+export type { CacheShape, LayerShape, RotationShape } from './kvcache/shape.ts';
 export type { GroupView, LayerView } from './kvcache/view.ts';
 export type { StepOptions, StepResult } from './model/stepper.ts';
 export type { Runtime, RuntimeTensor, Session } from './runtime/types.ts';

@@ -34,3 +34,10 @@ export const BUFFERS: Readonly<Record<BufferKind, BufferRow>> = {
     },
   },
 };
+
+/** @throws InputError for a kind that there isn't, or that does not fit the head size. */
+export function createBuffer(kind: BufferKind, batch: number, groups: number, headSize: number): SlotBuffer {
+  if (!Object.hasOwn(BUFFERS, kind))
+    throw new InputError(`there is no cache buffer "${kind}"; there are ${Object.keys(BUFFERS).join(', ')}`);
+  return BUFFERS[kind].create(batch, groups, headSize);
+}

@@ -20,6 +20,8 @@ export interface ObservedQueries {
   readonly sum: Float32Array;
   /** [L·B, G, R, D, D] */
   readonly outer: Float32Array;
+  /** By layer of the model: which of the L it is. */
+  readonly order: readonly number[];
 }
 
 export interface ChunkOutputs {

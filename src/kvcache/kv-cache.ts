@@ -7,30 +7,15 @@
 import { CacheFullError, InputError } from '../errors.ts';
 import { range, wholeNumber } from '../numbers.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
-import { BUFFERS, type BufferKind } from './buffers.ts';
+import { type BufferKind, createBuffer } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
+import { moveSlot, type PlacementTarget, placeGroup } from './placement.ts';
+import { rebaseRow } from './rebase.ts';
+import { Row } from './row.ts';
+import type { CacheShape } from './shape.ts';
 import { type ClassMode, SlotTable, slotClass } from './slots.ts';
-import { TokenList } from './token-list.ts';
-import { groupsOf, TableUndo } from './undo.ts';
-import { LayerView, type ViewSource } from './view.ts';
-
-/** What of a model a cache has to know. */
-export interface CacheShape {
-  readonly nLayer: number;
-  /** H: query heads. */
-  readonly nHead: number;
-  /** G: key/value heads; slots are for these, not for query heads. */
-  readonly nQueryGroups: number;
-  /** D */
-  readonly headSize: number;
-  /** Per layer: whether it holds keys and values, and its sliding window (null: it sees everything). */
-  readonly layers: readonly LayerShape[];
-}
-
-export interface LayerShape {
-  readonly slots: boolean;
-  readonly window: number | null;
-}
+import { TableUndo } from './undo.ts';
+import { LayerView } from './view.ts';
 
 export interface CacheOptions {
   /** Slots that are held after a step, per layer, row and query group: the budget, in tokens. */
@@ -41,14 +26,21 @@ export interface CacheOptions {
   readonly blockSize?: number;
   /** How keys and values are stored; `float32` unless stated. */
   readonly buffer?: BufferKind;
+  /**
+   * Move what is held closer together when the next token would be at a position that the model was not made for; true unless
+   * stated. Policies that keep everything never do.
+   */
+  readonly rebase?: boolean;
 }
 
-/** What a policy may ask the graph for, besides keys and values. */
+/** What a policy may ask the graph for, besides keys and values: attention weights … */
 export type Need =
-  /** Attention weights summed over all of the chunk's queries. */
+  /** … summed over all of the chunk's queries, */
   | 'sums'
-  /** Those of the chunk's last query. */
-  | 'last-query';
+  /** … of the chunk's last query, */
+  | 'last-query'
+  /** … summed over as many of its last queries as the policy's window is long. */
+  | 'window';
 
 /** How a policy wants its slots laid out. */
 export interface CacheLayout {
@@ -58,6 +50,8 @@ export interface CacheLayout {
   readonly perGroup: boolean;
   /** Numbers that the policy keeps for each slot; the first is its score. */
   readonly columns: number;
+  /** Numbers that the policy keeps for each row. */
+  readonly numbers?: number;
   /** Slots of a layer; the cacheLength unless stated. */
   readonly budget?: (layer: number) => number;
 }
@@ -87,15 +81,6 @@ export interface CacheMemory {
   readonly limit: number;
 }
 
-/** One sequence. */
-interface Row {
-  /** Token ids seen, those evicted included. */
-  tokens: TokenList;
-  /** Its last chunk, and the tokens seen before: as far back {@link KVCache.truncate} always reaches. */
-  last: ChunkOutputs | null;
-  chunkStart: number;
-}
-
 const BLOCK = 64;
 
 export abstract class KVCache {
@@ -111,14 +96,23 @@ export abstract class KVCache {
   readonly classes: readonly string[];
   /** What the policy asks of the graph. */
   readonly needs: readonly Need[] = [];
+  /** Whether it also asks for the moments of the queries before they are rotated. */
+  readonly needsQueries: boolean = false;
+  /** Whether the policy gives tokens up. */
+  readonly evicts: boolean = true;
   /** The last chunk of a prompt should have this many tokens; 0: no matter. */
   readonly promptTail: number = 0;
+  /** Tokens at the start of a sequence that always stay. */
+  readonly sinks: number = 0;
   tables: ReadonlyMap<string, SlotTable>;
   buffers: readonly (SlotBuffer | null)[];
   readonly #block: number;
+  readonly #numbers: number;
+  /** Per layer: which of the layers with slots it is. */
+  readonly #order: readonly number[];
   #rows: Row[];
   #undo: Map<SlotTable, TableUndo> | null = null;
-  readonly #view = new LayerView();
+  readonly #view: LayerView;
 
   /** @throws InputError for options out of range. */
   constructor(shape: CacheShape, options: CacheOptions, layout: CacheLayout) {
@@ -128,18 +122,19 @@ export abstract class KVCache {
     this.cacheLength = wholeNumber('cacheLength', options.cacheLength);
     const batch = wholeNumber('batch', options.batch ?? 1);
     this.#block = wholeNumber('blockSize', options.blockSize ?? BLOCK);
-    const kind = options.buffer ?? 'float32';
-    if (!Object.hasOwn(BUFFERS, kind))
-      throw new InputError(`there is no cache buffer "${kind}"; there are ${Object.keys(BUFFERS).join(', ')}`);
-    this.bufferKind = kind;
+    this.bufferKind = options.buffer ?? 'float32';
     this.classes = shape.layers.map(({ slots, window }, l) => (slots ? slotClass(window, l, layout.mode) : ''));
+    const withSlots = range(shape.nLayer).filter((l) => this.classes[l] !== '');
+    this.#order = this.classes.map((_, l) => withSlots.indexOf(l));
     const tables = new Map<string, SlotTable>();
-    for (const [l, name] of this.classes.entries()) {
-      if (name === '' || tables.has(name)) continue;
+    for (const l of withSlots) {
+      const name = this.classes[l];
+      if (tables.has(name)) continue;
       const { window } = shape.layers[l];
       const budget = layout.budget?.(l) ?? this.cacheLength;
       const spec = {
-        layers: this.classes.flatMap((c, layer) => (c === name ? [layer] : [])),
+        name,
+        layers: withSlots.filter((layer) => this.classes[layer] === name),
         groups: layout.perGroup ? shape.nQueryGroups : 1,
         // A layer with a window w never needs more than the w - 1 tokens before the next one.
         budget: window === null ? budget : Math.max(1, Math.min(budget, window - 1)),
@@ -150,9 +145,12 @@ export abstract class KVCache {
     }
     this.tables = tables;
     this.buffers = shape.layers.map(({ slots }) =>
-      slots ? BUFFERS[kind].create(batch, shape.nQueryGroups, shape.headSize) : null,
+      slots ? createBuffer(this.bufferKind, batch, shape.nQueryGroups, shape.headSize) : null,
     );
-    this.#rows = Array.from({ length: batch }, newRow);
+    this.#numbers = layout.numbers ?? 0;
+    this.#rows = range(batch).map(() => new Row(this.#numbers));
+    this.#view = new LayerView(this.#viewSource());
+    this.#resize(batch);
   }
 
   /** Rows. */
@@ -163,6 +161,11 @@ export abstract class KVCache {
   /** Number of tokens that a row has seen; the position of its next token. */
   length(row = 0): number {
     return this.#rows[row].tokens.length;
+  }
+
+  /** Where the next token's key is rotated to: {@link length}, until the row was rebased. */
+  place(row = 0): number {
+    return this.#rows[row].place;
   }
 
   /** The tokens that a row has seen, those evicted included. */
@@ -179,52 +182,42 @@ export abstract class KVCache {
   /** Looks at a layer after a chunk, before anything has to go: the place to bring scores up to date. */
   protected observe(_view: LayerView): void {}
 
-  /** Clears `keep` of the candidates that go, so that each group has no more than the budget. Called where one has more. */
+  /** Clears `keep` of the candidates that go. Called where the layer {@link overflows}, which it must not do afterwards. */
   protected abstract select(view: LayerView): void;
 
-  /** Whether a layer holds more than it may. */
+  /** Whether a layer would hold more than it may. */
   protected overflows(view: LayerView): boolean {
     return view.groups.some((group) => group.kept > view.budget);
   }
 
+  /** Most slots that one group of a layer can come to hold. */
+  protected mostPerGroup(budget: number): number {
+    return budget;
+  }
+
   /** Which of `fresh` queries count for a need. */
-  protected queriesOf(need: Need, fresh: number): readonly [number, number] {
+  protected needRange(need: Need, fresh: number): readonly [from: number, to: number] {
     return need === 'last-query' ? [fresh - 1, fresh] : [0, fresh];
   }
 
-  /**
-   * How much each of a chunk's queries counts for each need.
-   * @returns [needs][fresh]
-   */
+  /** How much each of a chunk's queries counts for each need [needs][fresh]. */
   queryWeights(fresh: number): Float32Array[] {
-    return this.needs.map((need) => {
-      const [from, to] = this.queriesOf(need, fresh);
-      return new Float32Array(fresh).fill(1, from, to);
-    });
+    return this.needs.map((need) => new Float32Array(fresh).fill(1, ...this.needRange(need, fresh)));
   }
 
   /** Takes the chunk's keys and values in. */
   append(chunk: ChunkOutputs): void {
     const rows = range(this.batch).filter((row) => chunk.tokens[row].length > 0);
+    this.#own();
     this.#beginUndo(rows);
-    let layers = 0;
-    const order = this.buffers.map((buffer) => (buffer ? layers++ : -1));
-    for (const table of this.tables.values()) {
-      table.own();
-      for (const l of table.layers) this.buffers[l]!.own();
-      for (const row of rows) this.#appendRow(table, row, chunk, order);
-    }
-    for (const r of rows) {
-      const row = this.#rows[r];
-      row.last = chunk;
-      row.chunkStart = row.tokens.length;
-      row.tokens.push(chunk.tokens[r]);
-    }
+    for (const table of this.tables.values()) for (const row of rows) this.#appendRow(table, row, chunk);
+    for (const row of rows) this.#rows[row].advance(chunk, chunk.tokens[row]);
   }
 
   /**
-   * Goes back to the first `length` tokens of a row. The last chunk can be taken back always, as if it had never come; what
-   * lies further back only while nothing was evicted, under a policy that keeps no scores.
+   * Goes back to the first `length` tokens of a row. The last chunk can always be taken back as a whole, as if it had never come;
+   * a part of it where the policy needs no attention weights, or the step told its queries apart (`eachQuery`). What lies further
+   * back can be had back only while nothing was evicted, under a policy that keeps no scores.
    * @throws InputError where that state can't be had back.
    */
   truncate(length: number, row = 0): void {
@@ -234,27 +227,26 @@ export abstract class KVCache {
     if (length > tokens.length)
       throw new InputError(`the row has seen ${tokens.length} tokens, and can't be cut to ${length}`);
     if (length >= chunkStart && last) {
-      const keep = length - chunkStart;
-      const partial = keep > 0 ? this.#part(last, row, keep) : null;
+      const part = length > chunkStart ? this.#part(last, row, length - chunkStart) : null;
       this.#revert(row);
-      if (partial) this.append(partial);
+      if (part) this.append(part);
       return;
     }
     this.#checkTruncation(length, row);
+    this.#own();
     for (const table of this.tables.values()) this.#drop(table, row, length);
-    this.#rows[row].tokens.truncate(length);
-    this.#rows[row].last = null;
+    this.#rows[row].truncate(length);
   }
 
   /**
-   * A cache with the same content, which goes on by itself: the memory is shared until one of them writes. The last chunk
-   * can be taken back in the original only.
+   * A cache with the same content, which goes on by itself: the memory is shared until one of them writes. The last chunk can be
+   * taken back in the original only.
    */
   fork(): this {
     const twin = this.recreate(this.batch);
     twin.tables = new Map([...this.tables].map(([name, table]) => [name, table.fork()]));
     twin.buffers = this.buffers.map((buffer) => buffer?.fork() ?? null);
-    twin.#rows = this.#rows.map(({ tokens }) => ({ ...newRow(), tokens: tokens.clone() }));
+    twin.#rows = this.#rows.map((row) => row.clone());
     return twin;
   }
 
@@ -265,14 +257,81 @@ export abstract class KVCache {
 
   /** Forgets everything and gives the memory back. */
   clear(): void {
-    for (const table of this.tables.values()) {
-      table.filled.fill(0);
-      table.evicted.fill(0);
-      table.resize(this.batch, 0);
-    }
+    this.#own();
+    for (const row of range(this.batch)) this.clearRow(row);
+    for (const table of this.tables.values()) table.resize(this.batch, 0);
     for (const buffer of this.buffers) buffer?.resize(this.batch, 0);
-    this.#rows = this.#rows.map(newRow);
     this.#undo = null;
+    this.#resize(this.batch);
+  }
+
+  /** Forgets a row. */
+  clearRow(row: number): void {
+    this.#own();
+    for (const table of this.tables.values())
+      for (let g = 0; g < table.groups; g++) {
+        table.free(row, g, 0);
+        table.evicted[table.lane(row, g)] = 0;
+      }
+    this.#rows[row] = new Row(this.#numbers);
+  }
+
+  /** Changes the number of rows: the first ones stay, new ones are empty. */
+  setBatch(batch: number): void {
+    wholeNumber('batch', batch);
+    for (let row = batch; row < this.batch; row++) this.clearRow(row);
+    this.#resize(batch);
+    this.#rows = range(batch).map((row) => this.#rows[row] ?? new Row(this.#numbers));
+    // What the undo log holds is laid out for another batch.
+    this.#undo = null;
+    for (const row of this.#rows) row.last = null;
+  }
+
+  /**
+   * Takes a row over from another cache of the same policy and options, or from this one. Its last chunk can't be taken back here.
+   * @throws InputError where the caches differ.
+   */
+  copyRow(source: KVCache, from: number, to: number): void {
+    if (source.constructor !== this.constructor || source.bufferKind !== this.bufferKind || source.shape !== this.shape)
+      throw new InputError(`a row of a ${source.policy} cache does not fit into this ${this.policy} cache`);
+    this.#own();
+    for (const [name, table] of this.tables) {
+      const other = source.tables.get(name)!;
+      if (other.capacity > table.capacity) this.#setCapacity(table, other.capacity);
+      table.copyRow(other, from, to);
+      for (const l of table.layers) this.buffers[l]!.copyRow(source.buffers[l]!, from, to);
+    }
+    this.#rows[to] = source.#rows[from].clone();
+  }
+
+  /**
+   * Moves the held tokens of a row closer together, as if the evicted ones had never been: the place of the next token is as near
+   * as can be. For sequences that grow beyond what the model was made for. The last chunk can't be taken back any more.
+   * @throws InputError where the model's keys can't be moved.
+   */
+  rebase(row = 0): void {
+    if (!this.canRebase)
+      throw new InputError("this model's positions can't be moved: it has no rotary embedding that is fixed");
+    this.#own();
+    this.#rows[row].place = rebaseRow(this.shape, this.tables.values(), this.buffers, row, this.sinks);
+    this.#rows[row].last = null;
+  }
+
+  /**
+   * Rebases a row where its next `count` tokens would otherwise reach beyond a model's `limit` of positions, if that helps.
+   * @internal
+   */
+  makePlace(row: number, count: number, limit: number): void {
+    if (this.place(row) + count <= limit || this.options.rebase === false || !this.evicts || !this.canRebase) return;
+    let most = 0;
+    for (const table of this.tables.values())
+      for (let g = 0; g < table.groups; g++) most = Math.max(most, table.filled[table.lane(row, g)]);
+    if (most + count <= limit) this.rebase(row);
+  }
+
+  /** Whether {@link rebase} is possible. */
+  get canRebase(): boolean {
+    return this.shape.layers.every(({ slots, rotation }) => !slots || rotation !== 'varies');
   }
 
   /** Positions of the tokens that a layer holds for a row and group, ascending. */
@@ -289,20 +348,31 @@ export abstract class KVCache {
     return this.#slotsInOrder(layer, row, group).map(({ slot }) => scores.data[at + slot]);
   }
 
+  /** The key and value that a layer holds for a position, as the graph reads them [D]; null where it holds none. */
+  slot(layer: number, position: number, row = 0, group = 0): { key: Float32Array; value: Float32Array } | null {
+    const found = this.#slotsInOrder(layer, row, group).find((slot) => slot.position === position);
+    if (!found) return null;
+    const key = new Float32Array(this.shape.headSize);
+    const value = new Float32Array(this.shape.headSize);
+    const place = { row, group, slot: found.slot };
+    this.buffers[layer]!.readKey(place, key);
+    this.buffers[layer]!.readValue(place, value);
+    return { key, value };
+  }
+
   memory(): CacheMemory {
     const keysAndValues = this.buffers.reduce((sum, buffer) => sum + (buffer?.bytes ?? 0), 0);
-    let bookkeeping = this.#rows.reduce((sum, row) => sum + row.tokens.bytes, 0);
+    let bookkeeping = this.#rows.reduce((sum, row) => sum + row.tokens.bytes + 2 * row.numbers.byteLength, 0);
     let limit = 0;
     for (const table of this.tables.values()) {
       bookkeeping += table.bytes + (this.#undo?.get(table)?.bytes ?? 0);
-      for (const l of table.layers)
-        limit += this.batch * this.shape.nQueryGroups * table.budget * this.buffers[l]!.slotBytes;
+      const slots = this.batch * this.shape.nQueryGroups * this.mostPerGroup(table.budget);
+      for (const l of table.layers) limit += slots * this.buffers[l]!.slotBytes;
     }
     return { keysAndValues, bookkeeping, total: keysAndValues + bookkeeping, limit };
   }
 
   stats(): CacheStats {
-    const seen = this.#rows.map((row) => row.tokens.length);
     const mean = (of: 'filled' | 'evicted', row: number) => {
       let sum = 0;
       let layers = 0;
@@ -316,150 +386,72 @@ export abstract class KVCache {
     return {
       policy: this.policy,
       cacheLength: this.cacheLength,
-      seen,
-      held: seen.map((_, row) => mean('filled', row)),
-      evicted: seen.map((_, row) => mean('evicted', row)),
+      seen: this.#rows.map((row) => row.tokens.length),
+      held: range(this.batch).map((row) => mean('filled', row)),
+      evicted: range(this.batch).map((row) => mean('evicted', row)),
       bytes: this.memory().total,
     };
   }
 
-  #appendRow(table: SlotTable, row: number, chunk: ChunkOutputs, order: readonly number[]): void {
+  #viewSource() {
+    const cache = this;
+    return {
+      shape: this.shape,
+      get buffers() {
+        return cache.buffers;
+      },
+      get needCount() {
+        return cache.needs.length;
+      },
+      needRange: (need: number, fresh: number) => this.needRange(this.needs[need], fresh),
+      numbers: (row: number) => this.#rows[row].numbers,
+    };
+  }
+
+  #appendRow(table: SlotTable, row: number, chunk: ChunkOutputs): void {
     const view = this.#view;
-    view.load(table, row, chunk, this.#rows[row].tokens.length, this.#source(table, chunk, order));
+    view.load(table, row, chunk, this.#rows[row], this.#order[table.layers[0]]);
     this.observe(view);
-    const gone = this.#hideUnseen(view);
+    hideUnseen(view);
     const before = view.groups.map((group) => group.kept);
     if (this.overflows(view)) this.select(view);
     const most = Math.max(...view.groups.map((group) => group.kept));
     if (most > table.capacity) this.#grow(table, most);
+    const target = this.#target(table, row);
     view.groups.forEach((group, g) => {
       table.evicted[table.lane(row, g)] += before[g] - group.kept;
-      this.#place(table, row, g, chunk, order, gone || group.kept < group.length);
+      placeGroup(target, view, group);
     });
+  }
+
+  #target(table: SlotTable, row: number): PlacementTarget {
+    const { buffers } = this;
+    return { table, buffers, undo: this.#undo!.get(table)!, order: this.#order, place: this.#rows[row].place };
   }
 
   /** Grows a class's memory in whole blocks. */
   #grow(table: SlotTable, slots: number): void {
-    const whole = Math.ceil(slots / this.#block) * this.#block;
-    const capacity = Math.max(slots, Math.min(table.budget, whole));
+    const blocks = Math.ceil(slots / this.#block) * this.#block;
+    this.#setCapacity(table, Math.min(this.mostPerGroup(table.budget), blocks));
+  }
+
+  #setCapacity(table: SlotTable, capacity: number): void {
     table.resize(this.batch, capacity);
     for (const l of table.layers) this.buffers[l]!.resize(this.batch, capacity);
   }
 
-  /** What the window hides from every later query goes first, whatever the policy. Says whether anything went. */
-  #hideUnseen(view: LayerView): boolean {
-    if (view.window === null) return false;
-    const oldest = view.now + 2 - view.window;
-    let any = false;
-    for (const { positions, keep, length } of view.groups)
-      for (let j = 0; j < length; j++)
-        if (positions[j] < oldest) {
-          keep[j] = 0;
-          any = true;
-        }
-    return any;
-  }
-
-  /**
-   * Puts a group's survivors into the first slots: those held stay where they are, as far as that is among the first; the new
-   * ones, and those held further behind, take the places that are free.
-   */
-  #place(table: SlotTable, row: number, g: number, chunk: ChunkOutputs, order: readonly number[], gaps: boolean): void {
-    const group = this.#view.groups[g];
-    const { held, length, keep } = group;
-    const kept = group.kept;
-    const lane = table.lane(row, g);
-    for (let c = 0; c < table.columns; c++)
-      table.state[c].data.set(group.columns[c].subarray(0, held), table.state[c].at(row, g));
-    const undo = this.#undo!.get(table)!;
-    if (gaps) for (let slot = kept; slot < held; slot++) undo.save(row, g, slot);
-    let target = gaps ? 0 : held;
-    const nextTarget = () => {
-      while (target < held && keep[target] === 1) target++;
-      return target++;
-    };
-    for (let j = kept; j < held; j++) {
-      if (keep[j] === 0) continue;
-      const to = nextTarget();
-      undo.save(row, g, to);
-      table.move(row, g, j, to);
-      for (const l of table.layers)
-        for (const G of groupsOf(table, g, this.buffers[l]!))
-          this.buffers[l]!.copySlot(this.buffers[l]!, row, G, j, to);
-    }
-    for (let j = held; j < length; ) {
-      if (keep[j] === 0) {
-        j++;
-        continue;
-      }
-      const first = nextTarget();
-      undo.save(row, g, first);
-      this.#put(table, row, g, first, j);
-      let run = 1;
-      // Neighbours go in one piece.
-      while (j + run < length && keep[j + run] === 1 && (target >= held || keep[target] === 0)) {
-        undo.save(row, g, target);
-        this.#put(table, row, g, target, j + run);
-        target++;
-        run++;
-      }
-      this.#store(table, row, g, first, run, j - held, chunk, order);
-      j += run;
-    }
-    if (kept < held) table.free(row, g, kept);
-    table.filled[lane] = kept;
-  }
-
-  /** Says what candidate `j` of the group in view is in its new slot. */
-  #put(table: SlotTable, row: number, g: number, slot: number, j: number): void {
-    const { positions, columns } = this.#view.groups[g];
-    table.put(row, g, slot, positions[j]);
-    for (let c = 0; c < table.columns; c++) table.state[c].data[table.state[c].at(row, g, slot)] = columns[c][j];
-  }
-
-  /** Writes `count` new tokens, from the chunk's token `t` on, into consecutive slots of all layers of a table. */
-  #store(
-    table: SlotTable,
-    row: number,
-    g: number,
-    slot: number,
-    count: number,
-    t: number,
-    chunk: ChunkOutputs,
-    order: readonly number[],
-  ): void {
-    const { headSize: D } = this.shape;
-    for (const l of table.layers) {
-      const buffer = this.buffers[l]!;
-      for (const group of groupsOf(table, g, buffer)) {
-        const [keyAt, valueAt] = this.#presentAt(chunk, order[l], row, group);
-        buffer.write({ row, group, slot }, count, chunk.present, keyAt + t * D, valueAt + t * D);
-      }
+  /** At least one slot, for no operator likes a dimension of 0. */
+  #resize(batch: number): void {
+    for (const table of this.tables.values()) {
+      const capacity = Math.max(1, table.capacity);
+      table.resize(batch, capacity);
+      for (const l of table.layers) this.buffers[l]!.resize(batch, capacity);
     }
   }
 
-  /** Where the chunk's keys and values of a layer begin. */
-  #presentAt(chunk: ChunkOutputs, nth: number, row: number, group: number): [number, number] {
-    const { nQueryGroups: G, headSize: D } = this.shape;
-    const batch = chunk.tokens.length;
-    const at = (which: number) => (((2 * nth + which) * batch + row) * G + group) * chunk.length * D;
-    return [at(0), at(1)];
-  }
-
-  #source(table: SlotTable, chunk: ChunkOutputs, order: readonly number[]): ViewSource {
-    const { nHead, nQueryGroups, headSize: D } = this.shape;
-    return {
-      className: this.classes[table.layers[0]],
-      buffers: this.buffers,
-      nHead,
-      nQueryGroups,
-      needs: this.needs.length,
-      queriesOf: (need, fresh) => this.queriesOf(this.needs[need], fresh),
-      readFresh: (layer, row, group, t, which, out) => {
-        const at = this.#presentAt(chunk, order[layer], row, group)[which === 'key' ? 0 : 1] + t * D;
-        for (let i = 0; i < D; i++) out[i] = chunk.present[at + i];
-      },
-    };
+  #own(): void {
+    for (const table of this.tables.values()) table.own();
+    for (const buffer of this.buffers) buffer?.own();
   }
 
   #slotsInOrder(layer: number, row: number, group: number): { slot: number; position: number }[] {
@@ -467,7 +459,7 @@ export abstract class KVCache {
     if (!table) return [];
     const g = table.groups === 1 ? 0 : group;
     const at = table.positions.at(row, g);
-    const slots = Array.from({ length: table.filled[table.lane(row, g)] }, (_, slot) => ({
+    const slots = range(table.filled[table.lane(row, g)]).map((slot) => ({
       slot,
       position: table.positions.data[at + slot],
     }));
@@ -485,25 +477,22 @@ export abstract class KVCache {
       ]),
     );
     for (const undo of this.#undo.values()) undo.begin(rows);
+    for (const row of rows) this.#rows[row].begin();
   }
 
   #revert(row: number): void {
-    for (const table of this.tables.values()) {
-      table.own();
-      for (const l of table.layers) this.buffers[l]!.own();
-      this.#undo!.get(table)!.revert(row);
-    }
-    this.#rows[row].tokens.truncate(this.#rows[row].chunkStart);
-    this.#rows[row].last = null;
+    this.#own();
+    for (const undo of this.#undo!.values()) undo.revert(row);
+    this.#rows[row].revert();
   }
 
   /** The first `count` tokens of a row's last chunk, to be taken in once more. */
   #part(chunk: ChunkOutputs, row: number, count: number): ChunkOutputs {
-    if (this.needs.length > 0 && !chunk.observed?.each)
+    if ((this.needs.length > 0 && !chunk.observed?.each) || this.needsQueries)
       throw new InputError(
         `the policy ${this.policy} has seen the last chunk's queries together, so only the whole chunk can be taken back`,
       );
-    const tokens = chunk.tokens.map((ids, r) => (r === row ? Array.from({ length: count }, (_, i) => ids[i]) : []));
+    const tokens = chunk.tokens.map((ids, r) => (r === row ? range(count).map((i) => ids[i]) : []));
     return { ...chunk, tokens };
   }
 
@@ -513,8 +502,10 @@ export abstract class KVCache {
         `row ${row} can't go back to ${length} of ${this.length(row)} tokens: ${why}; fork the cache before, or start anew`,
       );
     };
-    if (this.needs.length > 0) refuse(`the policy ${this.policy} has scored what it holds by later tokens`);
-    for (const table of this.tables.values()) {
+    if (this.needs.length > 0 || this.needsQueries)
+      refuse(`the policy ${this.policy} has scored what it holds by later tokens`);
+    if (this.place(row) !== this.length(row)) refuse('its tokens were moved');
+    for (const table of this.tables.values())
       for (let g = 0; g < table.groups; g++) {
         const lane = table.lane(row, g);
         if (table.evicted[lane] > 0) refuse('tokens before it were evicted');
@@ -527,32 +518,31 @@ export abstract class KVCache {
         }
         if (seen < length - oldest) refuse('a sliding window has moved on');
       }
-    }
   }
 
   /** Gives up the slots of positions from `length` on. */
   #drop(table: SlotTable, row: number, length: number): void {
-    table.own();
-    for (const l of table.layers) this.buffers[l]!.own();
+    const target = { table, buffers: this.buffers };
     for (let g = 0; g < table.groups; g++) {
-      const lane = table.lane(row, g);
       const at = table.positions.at(row, g);
-      let slots = table.filled[lane];
+      let slots = table.filled[table.lane(row, g)];
       for (let slot = slots - 1; slot >= 0; slot--) {
         if (table.positions.data[at + slot] < length) continue;
         slots--;
-        if (slot === slots) continue;
-        table.move(row, g, slots, slot);
-        for (const l of table.layers)
-          for (const group of groupsOf(table, g, this.buffers[l]!))
-            this.buffers[l]!.copySlot(this.buffers[l]!, row, group, slots, slot);
+        if (slot !== slots) moveSlot(target, row, g, slots, slot);
       }
       table.free(row, g, slots);
     }
   }
 }
 
-const newRow = (): Row => ({ tokens: new TokenList(), last: null, chunkStart: 0 });
+/** What a window hides from every later query goes first, whatever the policy. */
+function hideUnseen({ shape, now, groups }: LayerView): void {
+  if (shape.window === null) return;
+  const oldest = now + 2 - shape.window;
+  for (const { positions, keep, length } of groups)
+    for (let j = 0; j < length; j++) if (positions[j] < oldest) keep[j] = 0;
+}
 
 /** The error of a cache that keeps everything. */
 export function cacheFull(cacheLength: number, length: number, more: number): CacheFullError {

@@ -12,38 +12,51 @@ export interface SafeTokens {
   readonly recent: number;
 }
 
+/** Whether a token stays whatever its value. */
+export function isSafe(position: number, now: number, { sinks, recent }: SafeTokens): boolean {
+  return position < sinks || position > now - recent;
+}
+
 /**
  * Clears `keep` of those that go until `budget` are left: the order is higher value, then younger position. Candidates that
  * do not stay already are left out.
  * @throws GraphError for a value that is not a number.
  */
-export function keepBest(group: GroupView, budget: number, now: number, { sinks, recent }: SafeTokens): void {
-  const { length, positions, values, keep } = group;
-  let drop = group.kept - budget;
+export function keepBest(group: GroupView, budget: number, now: number, safe: SafeTokens): void {
+  const { keep } = group;
+  const drop = group.kept - budget;
   if (drop <= 0) return;
-  const oldestSafe = now - recent;
-  const isFree = (j: number) => keep[j] === 1 && positions[j] >= sinks && positions[j] <= oldestSafe;
   if (drop <= FEW) {
-    for (; drop > 0; drop--) {
-      const worst = findWorst(group, sinks, oldestSafe);
+    for (let i = 0; i < drop; i++) {
+      const worst = findWorst(group, now, safe);
       if (worst < 0) throw outOfCandidates(budget);
       keep[worst] = 0;
     }
     return;
   }
-  const free: number[] = [];
-  for (let j = 0; j < length; j++) if (isFree(j)) free.push(j);
-  if (free.length < drop) throw outOfCandidates(budget);
-  for (const j of free) if (Number.isNaN(values[j])) throw notANumber(group, j);
-  free.sort((a, b) => values[a] - values[b] || positions[a] - positions[b]);
-  for (let i = 0; i < drop; i++) keep[free[i]] = 0;
+  const order = worstFirst(group, now, safe);
+  if (order.length < drop) throw outOfCandidates(budget);
+  for (let i = 0; i < drop; i++) keep[order[i]] = 0;
 }
 
 /** Up to so many are found one by one, which needs no sorting. */
 const FEW = 4;
 
-function findWorst(group: GroupView, sinks: number, oldestSafe: number): number {
+/** The candidates that are not safe, those to go first at the front. @throws GraphError for a value that is not a number. */
+export function worstFirst(group: GroupView, now: number, safe: SafeTokens): number[] {
   const { length, positions, values, keep } = group;
+  const free: number[] = [];
+  for (let j = 0; j < length; j++) {
+    if (keep[j] === 0 || isSafe(positions[j], now, safe)) continue;
+    if (Number.isNaN(values[j])) throw notANumber(group, j);
+    free.push(j);
+  }
+  return free.sort((a, b) => values[a] - values[b] || positions[a] - positions[b]);
+}
+
+function findWorst(group: GroupView, now: number, { sinks, recent }: SafeTokens): number {
+  const { length, positions, values, keep } = group;
+  const oldestSafe = now - recent;
   let worst = -1;
   let least = Number.POSITIVE_INFINITY;
   let age = 0;
@@ -51,12 +64,11 @@ function findWorst(group: GroupView, sinks: number, oldestSafe: number): number 
     const position = positions[j];
     if (keep[j] === 0 || position < sinks || position > oldestSafe) continue;
     const value = values[j];
-    if (value < least || (value === least && position < age) || worst < 0) {
-      if (Number.isNaN(value)) throw notANumber(group, j);
-      worst = j;
-      least = value;
-      age = position;
-    } else if (Number.isNaN(value)) throw notANumber(group, j);
+    if (Number.isNaN(value)) throw notANumber(group, j);
+    if (worst >= 0 && (value > least || (value === least && position > age))) continue;
+    worst = j;
+    least = value;
+    age = position;
   }
   return worst;
 }

@@ -21,6 +21,8 @@ export function slotClass(window: number | null, layer: number, mode: ClassMode)
 
 /** What a table is made for. */
 export interface TableSpec {
+  /** The class that its layers are of. */
+  readonly name: string;
   readonly layers: readonly number[];
   /** 1 where all groups hold the same positions, else G. */
   readonly groups: number;
@@ -34,6 +36,7 @@ export interface TableSpec {
 
 /** The tokens held by one class of layers. */
 export class SlotTable implements TableSpec {
+  readonly name: string;
   readonly layers: readonly number[];
   readonly groups: number;
   readonly budget: number;
@@ -44,6 +47,8 @@ export class SlotTable implements TableSpec {
   capacity = 0;
   /** Token positions; {@link EMPTY_SLOT} where a slot is free. float32, as the graph reads it. */
   readonly positions: Plane<Float32Array>;
+  /** Where each token's key is rotated to: its position, until the row was rebased. */
+  readonly places: Plane<Float32Array>;
   /** 0, or {@link HIDDEN} where a slot is free. */
   readonly hidden: Plane<Float32Array>;
   readonly state: readonly Plane<Float64Array>[];
@@ -54,6 +59,7 @@ export class SlotTable implements TableSpec {
   readonly #planes: readonly Plane<PlaneData>[];
 
   constructor(batch: number, spec: TableSpec) {
+    this.name = spec.name;
     this.layers = spec.layers;
     this.groups = spec.groups;
     this.budget = spec.budget;
@@ -61,9 +67,10 @@ export class SlotTable implements TableSpec {
     this.columns = spec.columns;
     this.batch = batch;
     this.positions = new Plane(Float32Array, batch, spec.groups, 1, EMPTY_SLOT);
+    this.places = new Plane(Float32Array, batch, spec.groups, 1);
     this.hidden = new Plane(Float32Array, batch, spec.groups, 1, HIDDEN);
     this.state = range(spec.columns).map(() => new Plane(Float64Array, batch, spec.groups, 1));
-    this.#planes = [this.positions, this.hidden, ...this.state];
+    this.#planes = [this.positions, this.places, this.hidden, ...this.state];
     this.filled = new Int32Array(batch * spec.groups);
     this.evicted = new Int32Array(batch * spec.groups);
   }
@@ -93,9 +100,10 @@ export class SlotTable implements TableSpec {
   }
 
   /** Says which token a slot holds. */
-  put(row: number, group: number, slot: number, position: number): void {
+  put(row: number, group: number, slot: number, position: number, place: number): void {
     const at = this.positions.at(row, group, slot);
     this.positions.data[at] = position;
+    this.places.data[at] = place;
     this.hidden.data[at] = 0;
   }
 

@@ -35,12 +35,11 @@ export class TokenList {
   }
 
   toArray(): number[] {
-    return Array.from(this.#ids.subarray(0, this.#length));
+    return Array.from(this.view());
   }
 
-  clone(): TokenList {
-    const twin = new TokenList();
-    twin.push(this.#ids, this.#length);
-    return twin;
+  /** The ids as they lie in memory, until the next change. */
+  view(): Int32Array {
+    return this.#ids.subarray(0, this.#length);
   }
 }

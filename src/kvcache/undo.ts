@@ -15,6 +15,7 @@ export class TableUndo {
   /** Per lane: the slots saved, and their positions. */
   readonly #slots: Plane<Float64Array>;
   readonly #positions: Plane<Float32Array>;
+  readonly #places: Plane<Float32Array>;
   #counts = new Int32Array(0);
   #filled = new Int32Array(0);
   #evicted = new Int32Array(0);
@@ -26,12 +27,13 @@ export class TableUndo {
     this.#state = table.state.map(() => new Plane(Float64Array, table.batch, table.groups, 1));
     this.#slots = new Plane(Float64Array, table.batch, table.groups, 1);
     this.#positions = new Plane(Float32Array, table.batch, table.groups, 1);
+    this.#places = new Plane(Float32Array, table.batch, table.groups, 1);
   }
 
   get bytes(): number {
     const buffers = this.#savedBuffers.reduce((sum, buffer) => sum + buffer.bytes, 0);
     const state = this.#state.reduce((sum, plane) => sum + plane.bytes, 0);
-    return buffers + state + this.#slots.bytes + this.#positions.bytes;
+    return buffers + state + this.#slots.bytes + this.#positions.bytes + this.#places.bytes;
   }
 
   /** A new chunk begins for some rows: forgets the one before. */
@@ -64,9 +66,11 @@ export class TableUndo {
     if (slot >= this.#filled[lane]) return;
     const index = this.#counts[lane]++;
     if (index >= this.#slots.capacity) this.#resize(table.batch, Math.max(4, 2 * this.#slots.capacity));
-    this.#slots.data[this.#slots.at(row, group, index)] = slot;
-    this.#positions.data[this.#positions.at(row, group, index)] =
-      table.positions.data[table.positions.at(row, group, slot)];
+    const at = this.#slots.at(row, group, index);
+    const from = table.positions.at(row, group, slot);
+    this.#slots.data[at] = slot;
+    this.#positions.data[at] = table.positions.data[from];
+    this.#places.data[at] = table.places.data[from];
     for (let i = 0; i < this.#buffers.length; i++)
       for (const g of groupsOf(table, group, this.#buffers[i]))
         this.#savedBuffers[i].copySlot(this.#buffers[i], row, g, slot, index);
@@ -83,8 +87,9 @@ export class TableUndo {
       table.evicted[lane] = this.#evicted[lane];
       // Backwards: of a slot that was overwritten twice the first content counts.
       for (let index = this.#counts[lane] - 1; index >= 0; index--) {
-        const slot = this.#slots.data[this.#slots.at(row, group, index)];
-        table.put(row, group, slot, this.#positions.data[this.#positions.at(row, group, index)]);
+        const at = this.#slots.at(row, group, index);
+        const slot = this.#slots.data[at];
+        table.put(row, group, slot, this.#positions.data[at], this.#places.data[at]);
         for (let i = 0; i < this.#buffers.length; i++)
           for (const g of groupsOf(table, group, this.#buffers[i]))
             this.#buffers[i].copySlot(this.#savedBuffers[i], row, g, index, slot);
@@ -99,6 +104,7 @@ export class TableUndo {
   #resize(batch: number, capacity: number): void {
     this.#slots.resize(batch, capacity);
     this.#positions.resize(batch, capacity);
+    this.#places.resize(batch, capacity);
     for (const buffer of this.#savedBuffers) buffer.resize(batch, capacity);
   }
 }

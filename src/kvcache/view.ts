@@ -1,16 +1,19 @@
 /**
  * @file What a policy sees of one layer and row after a chunk: plain arrays, group by group.
  */
-
-import type { SlotBuffer } from './buffers/slot-buffer.ts';
+import type { SlotBuffer, SlotPlace } from './buffers/slot-buffer.ts';
 import type { ChunkOutputs } from './chunk.ts';
+import type { Row } from './row.ts';
+import type { CacheShape, LayerShape } from './shape.ts';
 import type { SlotTable } from './slots.ts';
 
 /**
  * One query group: the `held` slots, then the chunk's new tokens. The arrays may be longer than `length`, and belong to the
- * cache: they are overwritten by the next group that is looked at.
+ * cache: they are overwritten by the next layer that is looked at.
  */
 export class GroupView {
+  /** Which of the layer's groups this is; 0 where all decide together. */
+  readonly index: number;
   /** n + T: slots held, and new tokens. */
   length = 0;
   held = 0;
@@ -23,28 +26,44 @@ export class GroupView {
   keep = new Uint8Array(0);
   /** Values by which slots are ranked, for the policy to fill. */
   values = new Float64Array(0);
-  #read: ((j: number, which: 'key' | 'value', out: Float32Array) => void) | null = null;
+  readonly #layer: LayerView;
+
+  constructor(layer: LayerView, index: number) {
+    this.#layer = layer;
+    this.index = index;
+  }
 
   /** The first column. */
   get scores(): Float64Array {
     return this.columns[0];
   }
 
-  /** The key of candidate `j` as it is (or will be) stored. */
+  /** How many stay. */
+  get kept(): number {
+    let count = 0;
+    for (let j = 0; j < this.length; j++) count += this.keep[j];
+    return count;
+  }
+
+  /** The key of candidate `j` [D] as it is, or will be, stored. */
   readKey(j: number, out: Float32Array): void {
-    this.#read!(j, 'key', out);
+    this.#layer.read(this, j, 'key', out);
   }
 
   readValue(j: number, out: Float32Array): void {
-    this.#read!(j, 'value', out);
+    this.#layer.read(this, j, 'value', out);
   }
 
-  /** @internal */
-  bind(read: (j: number, which: 'key' | 'value', out: Float32Array) => void): void {
-    this.#read = read;
+  /** The key of a new token (`j` ≥ `held`) as the graph made it. */
+  readExactKey(j: number, out: Float32Array): void {
+    this.#layer.readExact(this, j, 'key', out);
   }
 
-  /** @internal Makes room for `length` candidates, and says that all of them stay. */
+  readExactValue(j: number, out: Float32Array): void {
+    this.#layer.readExact(this, j, 'value', out);
+  }
+
+  /** @internal Makes room for the candidates, and says that all of them stay. */
   reset(held: number, fresh: number, columns: number, needs: number): void {
     const length = held + fresh;
     if (this.positions.length < length) {
@@ -61,112 +80,143 @@ export class GroupView {
     this.length = length;
     this.keep.fill(1, 0, length);
   }
+}
 
-  /** How many stay. */
-  get kept(): number {
-    let count = 0;
-    for (let j = 0; j < this.length; j++) count += this.keep[j];
-    return count;
-  }
+/** What of its cache a view reads. */
+export interface ViewSource {
+  readonly shape: CacheShape;
+  readonly buffers: readonly (SlotBuffer | null)[];
+  /** How many arrays of weights the policy needs. */
+  readonly needCount: number;
+  /** Which of the chunk's queries count for a need, where the graph told them apart. */
+  needRange(need: number, fresh: number): readonly [from: number, to: number];
+  /** The policy's own numbers of a row. */
+  numbers(row: number): Float64Array;
 }
 
 /** One layer (or several that decide together) of one row. */
 export class LayerView {
+  /** The first of the layers. */
   layer = 0;
   row = 0;
   /** Slots that a group may hold. */
   budget = 0;
   /** Position of the newest token. */
   now = 0;
+  /** Where its key is rotated to: its position, until the row was rebased. */
+  place = 0;
   /** Tokens of the chunk. */
   fresh = 0;
   /** Whether the chunk belongs to a prompt, and whether it is the last of it. */
   phase: ChunkOutputs['phase'] = 'decode';
-  window: number | null = null;
+  shape!: LayerShape;
+  /** The chunk, for a policy that wants more of it than weights. */
+  chunk!: ChunkOutputs;
   groups: GroupView[] = [];
   /** The query heads whose weights were summed: those of a group, or of the layer where groups decide together. */
   heads = 1;
+  readonly #source: ViewSource;
+  #table!: SlotTable;
+  /** Where the chunk's keys begin, of group 0, and its values. */
+  #keysAt = 0;
+  #valuesAt = 0;
+  readonly #place: SlotPlace = { row: 0, group: 0, slot: 0 };
+
+  constructor(source: ViewSource) {
+    this.#source = source;
+  }
+
+  /** Numbers that the policy keeps for the row, from chunk to chunk. */
+  get numbers(): Float64Array {
+    return this.#source.numbers(this.row);
+  }
 
   /**
    * @internal Takes the state of a table's row and what the graph made of its chunk.
-   * @param buffers per layer of the model.
+   * @param nth which of the layers with slots the table's first one is.
    */
-  load(table: SlotTable, row: number, chunk: ChunkOutputs, first: number, source: ViewSource): void {
+  load(table: SlotTable, row: number, chunk: ChunkOutputs, { tokens, place }: Row, nth: number): void {
+    const { shape, needCount } = this.#source;
+    const { nHead, nQueryGroups: G, headSize: D } = shape;
     const fresh = chunk.tokens[row].length;
+    const first = tokens.length;
+    this.place = place + fresh - 1;
+    this.#table = table;
+    this.chunk = chunk;
     this.layer = table.layers[0];
+    this.shape = shape.layers[this.layer];
     this.row = row;
     this.budget = table.budget;
-    this.window = table.window;
     this.now = first + fresh - 1;
     this.fresh = fresh;
     this.phase = chunk.phase;
-    const { nHead, nQueryGroups } = source;
-    this.heads = table.groups === 1 ? nHead : nHead / nQueryGroups;
-    while (this.groups.length < table.groups) this.groups.push(new GroupView());
+    this.heads = table.groups === 1 ? nHead : nHead / G;
+    const batch = chunk.tokens.length;
+    this.#keysAt = (2 * nth * batch + row) * G * chunk.length * D;
+    this.#valuesAt = ((2 * nth + 1) * batch + row) * G * chunk.length * D;
+    while (this.groups.length < table.groups) this.groups.push(new GroupView(this, this.groups.length));
     this.groups.length = table.groups;
-    for (let g = 0; g < table.groups; g++) {
-      const group = this.groups[g];
-      const held = table.filled[table.lane(row, g)];
-      group.reset(held, fresh, table.columns, source.needs);
-      const at = table.positions.at(row, g);
+    for (const group of this.groups) {
+      const held = table.filled[table.lane(row, group.index)];
+      group.reset(held, fresh, table.columns, needCount);
+      const at = table.positions.at(row, group.index);
       group.positions.set(table.positions.data.subarray(at, at + held));
       for (let t = 0; t < fresh; t++) group.positions[held + t] = first + t;
       for (let c = 0; c < table.columns; c++) {
         group.columns[c].set(table.state[c].data.subarray(at, at + held));
         group.columns[c].fill(0, held, group.length);
       }
-      if (source.needs > 0) this.#loadWeights(group, g, table, chunk, source);
-      group.bind((j, which, out) => {
-        if (j >= held) {
-          source.readFresh(this.layer, row, g, j - held, which, out);
-          return;
-        }
-        const place = { row, group: g, slot: j };
-        if (which === 'key') source.buffers[this.layer]!.readKey(place, out);
-        else source.buffers[this.layer]!.readValue(place, out);
-      });
+      if (needCount > 0) this.#loadWeights(group);
     }
+  }
+
+  /** @internal */
+  read(group: GroupView, j: number, which: 'key' | 'value', out: Float32Array): void {
+    const buffer = this.#source.buffers[this.layer]!;
+    if (j >= group.held) {
+      buffer.preview(this.chunk.present, this.#presentAt(group, j, which), which, out);
+      return;
+    }
+    const place = this.#place;
+    place.row = this.row;
+    place.group = group.index;
+    place.slot = j;
+    if (which === 'key') buffer.readKey(place, out);
+    else buffer.readValue(place, out);
+  }
+
+  /** @internal */
+  readExact(group: GroupView, j: number, which: 'key' | 'value', out: Float32Array): void {
+    const at = this.#presentAt(group, j, which);
+    for (let i = 0; i < out.length; i++) out[i] = this.chunk.present[at + i];
+  }
+
+  #presentAt(group: GroupView, j: number, which: 'key' | 'value'): number {
+    const t = group.index * this.chunk.length + j - group.held;
+    return (which === 'key' ? this.#keysAt : this.#valuesAt) + t * this.#source.shape.headSize;
   }
 
   /** Copies the columns of the slots in use and of the chunk; a table for all groups gets their sum. */
-  #loadWeights(group: GroupView, g: number, table: SlotTable, chunk: ChunkOutputs, source: ViewSource): void {
-    const { needs, nQueryGroups } = source;
-    const observed = chunk.observed!;
-    const data = observed.weights.get(source.className)!;
-    const capacity = observed.capacity.get(source.className)!;
-    const columns = capacity + chunk.length;
-    const groups = table.groups === 1 ? nQueryGroups : 1;
-    for (let need = 0; need < needs; need++) {
-      const out = group.weights[need];
-      for (let part = 0; part < groups; part++) {
-        const sets = observed.each ? eachSets(need, source, this.fresh) : [need];
-        sets.forEach((set, i) => {
-          const at = ((this.row * nQueryGroups + (groups === 1 ? g : part)) * observed.sets + set) * columns;
-          const add = part > 0 || i > 0;
-          copyColumns(out, 0, data, at, group.held, add);
-          copyColumns(out, group.held, data, at + capacity, this.fresh, add);
-        });
-      }
+  #loadWeights(group: GroupView): void {
+    const { shape, needCount } = this.#source;
+    const { sets, each, capacity, weights } = this.chunk.observed!;
+    const { name } = this.#table;
+    const slots = capacity.get(name)!;
+    const data = weights.get(name)!;
+    const columns = slots + this.chunk.length;
+    const parts = this.#table.groups === 1 ? shape.nQueryGroups : 1;
+    for (let need = 0; need < needCount; need++) {
+      const [from, to] = each ? this.#source.needRange(need, this.fresh) : [need, need + 1];
+      let add = false;
+      for (let part = 0; part < parts; part++)
+        for (let set = from; set < to; set++) {
+          const at = ((this.row * shape.nQueryGroups + group.index + part) * sets + set) * columns;
+          copyColumns(group.weights[need], 0, data, at, group.held, add);
+          copyColumns(group.weights[need], group.held, data, at + slots, this.fresh, add);
+          add = true;
+        }
     }
   }
-}
-
-/** What a view is read from. */
-export interface ViewSource {
-  readonly className: string;
-  readonly buffers: readonly (SlotBuffer | null)[];
-  readonly nHead: number;
-  readonly nQueryGroups: number;
-  /** How many arrays of weights the policy needs. */
-  readonly needs: number;
-  /** Which of the chunk's queries count for a need, where the graph told them apart. */
-  queriesOf(need: number, fresh: number): readonly [from: number, to: number];
-  readFresh(layer: number, row: number, group: number, t: number, which: 'key' | 'value', out: Float32Array): void;
-}
-
-function eachSets(need: number, source: ViewSource, fresh: number): number[] {
-  const [from, to] = source.queriesOf(need, fresh);
-  return Array.from({ length: to - from }, (_, i) => from + i);
 }
 
 function copyColumns(
@@ -177,9 +227,6 @@ function copyColumns(
   count: number,
   add: boolean,
 ): void {
-  if (!add) {
-    out.set(data.subarray(from, from + count), to);
-    return;
-  }
-  for (let j = 0; j < count; j++) out[to + j] += data[from + j];
+  if (add) for (let j = 0; j < count; j++) out[to + j] += data[from + j];
+  else out.set(data.subarray(from, from + count), to);
 }

@@ -1,16 +1,15 @@
 /**
  * @file Runs the model's graph on a cache, a chunk at a time: makes the inputs, hands the outputs to the cache.
  */
-import { type Config, windowOf } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { InputError } from '../errors.ts';
-import type { BufferKind } from '../kvcache/buffers.ts';
 import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
-import type { CacheShape, KVCache } from '../kvcache/kv-cache.ts';
-import type { ClassMode } from '../kvcache/slots.ts';
-import { range } from '../numbers.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { CacheShape } from '../kvcache/shape.ts';
 import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { needsPositions } from './bias.ts';
+import { cacheShape } from './cache-shape.ts';
 import { buildStep, type StepGraphOptions } from './gpt.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
 
@@ -39,6 +38,8 @@ export interface StepResult {
 /** The model, ready to run: its sessions and the scratch of a step. */
 export class Stepper {
   readonly config: Config;
+  /** What caches of this model have to know. */
+  readonly cacheShape: CacheShape;
   readonly #weights: PreparedWeights;
   readonly #format: WeightFormat;
   readonly #runtime: Runtime;
@@ -58,23 +59,12 @@ export class Stepper {
     options: SessionOptions,
   ) {
     this.config = config;
+    this.cacheShape = cacheShape(config);
     this.#weights = weights;
     this.#format = format;
     this.#runtime = runtime;
     this.#options = options;
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
-  }
-
-  /** What caches of this model have to know. */
-  get cacheShape(): CacheShape {
-    const { config } = this;
-    return {
-      nLayer: config.nLayer,
-      nHead: config.nHead,
-      nQueryGroups: config.nQueryGroups,
-      headSize: config.headSize,
-      layers: range(config.nLayer).map((l) => ({ slots: true, window: windowOf(config, l) })),
-    };
   }
 
   /**
@@ -86,8 +76,11 @@ export class Stepper {
   async step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions = {}): Promise<StepResult> {
     this.#check(cache, chunk);
     cache.reserve(chunk.map((row) => row.length));
+    chunk.forEach((tokens, row) => {
+      cache.makePlace(row, tokens.length, this.config.blockSize);
+    });
     const observe = cache.needs.length > 0;
-    const session = await this.#session(cache.mode, cache.bufferKind, observe);
+    const session = await this.#session(cache, observe);
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
@@ -95,6 +88,7 @@ export class Stepper {
     inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
     this.#bindCache(cache, inputs);
     const sets = observe ? this.#bindQueryWeights(cache, chunk, length, options.eachQuery ?? false, inputs) : 0;
+    if (cache.needsQueries) inputs.momentWeights = this.#momentWeights(chunk, length);
     const outputs = await session.run(inputs);
     const observed: ObservedWeights | undefined = observe
       ? {
@@ -107,7 +101,14 @@ export class Stepper {
         }
       : undefined;
     const present = outputs.present.data as Float32Array;
-    cache.append({ tokens: chunk, length, present, observed, phase: options.phase ?? 'decode' });
+    const queries = cache.needsQueries
+      ? {
+          sum: outputs['moments.sum'].data as Float32Array,
+          outer: outputs['moments.outer'].data as Float32Array,
+          order: this.cacheShape.layers.map((_, l) => l),
+        }
+      : undefined;
+    cache.append({ tokens: chunk, length, present, observed, queries, phase: options.phase ?? 'decode' });
     return { logits: outputs.logits.data as Float32Array };
   }
 
@@ -149,6 +150,15 @@ export class Stepper {
     return sets;
   }
 
+  /** Every token counts once, padding not at all. */
+  #momentWeights(chunk: readonly ArrayLike<number>[], length: number): RuntimeTensor {
+    const data = new Float32Array(chunk.length * length);
+    chunk.forEach((tokens, b) => {
+      data.fill(1, b * length, b * length + tokens.length);
+    });
+    return this.#runtime.tensor(data, [chunk.length, 1, 1, length]);
+  }
+
   /** Whether the keys that a row holds were rotated as a sequence of `length` tokens wants it. */
   ropeFits(from: number, length: number): boolean {
     return this.config.ropes.every((rope) => ropeVariant(rope, from) === ropeVariant(rope, length));
@@ -162,10 +172,10 @@ export class Stepper {
     for (const session of sessions) await (await session).release();
   }
 
-  #session(classes: ClassMode, buffer: BufferKind, sums: boolean): Promise<Session> {
+  #session({ mode: classes, bufferKind: buffer, needsQueries: moments }: KVCache, sums: boolean): Promise<Session> {
     if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
-    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments: false };
-    const key = `${classes}/${buffer}/${sums}`;
+    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments };
+    const key = `${classes}/${buffer}/${sums}/${moments}`;
     const known = this.#sessions.get(key);
     if (known) return known;
     const graph = buildStep(this.config, options);
@@ -210,6 +220,7 @@ export class Stepper {
     const scratch = this.#scratch;
     for (let b = 0; b < B; b++) {
       const first = cache.length(b);
+      const place = cache.place(b);
       const total = options.lengths?.[b] ?? first + chunk[b].length;
       for (let t = 0; t < length; t++) {
         const at = b * length + t;
@@ -219,7 +230,7 @@ export class Stepper {
         if (learned)
           scratch.places[at] = BigInt(Math.min(position, this.config.blockSize - 1) + this.config.positionOffset);
         for (const [i, rope] of this.#ropes.entries())
-          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, position, total);
+          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, place + t, total);
       }
     }
     return scratch;

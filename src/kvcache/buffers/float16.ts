@@ -36,6 +36,10 @@ export class Float16Buffer extends SlotBuffer {
     read(this.#values, place, out);
   }
 
+  override preview(source: Float32Array, from: number, _which: 'key' | 'value', out: Float32Array): void {
+    for (let i = 0; i < this.headSize; i++) out[i] = halfToFloat(floatToHalf(source[from + i]));
+  }
+
   override writeKey({ row, group, slot }: SlotPlace, key: Float32Array): void {
     const at = this.#keys.at(row, group, slot);
     for (let i = 0; i < key.length; i++) this.#keys.data[at + i] = floatToHalf(key[i]);

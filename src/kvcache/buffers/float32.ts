@@ -44,6 +44,10 @@ export class Float32Buffer extends SlotBuffer {
     this.#read(this.#values, place, out);
   }
 
+  override preview(source: Float32Array, from: number, _which: 'key' | 'value', out: Float32Array): void {
+    for (let i = 0; i < this.headSize; i++) out[i] = source[from + i];
+  }
+
   override writeKey({ row, group, slot }: SlotPlace, key: Float32Array): void {
     this.#keys.data.set(key, this.#keys.at(row, group, slot));
   }

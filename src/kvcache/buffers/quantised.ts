@@ -53,53 +53,60 @@ export class QuantisedBuffer extends SlotBuffer {
     return new QuantisedBuffer(this.#keys.batch, this.#keys.groups, this.headSize, this.bits);
   }
 
-  override write(
-    { row, group, slot }: SlotPlace,
-    count: number,
-    source: Float32Array,
-    keyAt: number,
-    valueAt: number,
-  ): void {
+  override write(place: SlotPlace, count: number, source: Float32Array, keyAt: number, valueAt: number): void {
     const D = this.headSize;
     for (let t = 0; t < count; t++) {
-      this.#store(this.#keys, this.#keyScales, row, group, slot + t, source, keyAt + t * D);
-      this.#store(this.#values, this.#valueScales, row, group, slot + t, source, valueAt + t * D);
+      this.#store(this.#keys, this.#keyScales, place, place.slot + t, source, keyAt + t * D);
+      this.#store(this.#values, this.#valueScales, place, place.slot + t, source, valueAt + t * D);
     }
   }
 
-  override readKey({ row, group, slot }: SlotPlace, out: Float32Array): void {
-    this.#read(this.#keys, this.#keyScales, row, group, slot, out);
+  override readKey(place: SlotPlace, out: Float32Array): void {
+    this.#read(this.#keys, this.#keyScales, place, out);
   }
 
-  override readValue({ row, group, slot }: SlotPlace, out: Float32Array): void {
-    this.#read(this.#values, this.#valueScales, row, group, slot, out);
+  override readValue(place: SlotPlace, out: Float32Array): void {
+    this.#read(this.#values, this.#valueScales, place, out);
   }
 
-  override writeKey({ row, group, slot }: SlotPlace, key: Float32Array): void {
-    this.#store(this.#keys, this.#keyScales, row, group, slot, key, 0);
+  override writeKey(place: SlotPlace, key: Float32Array): void {
+    this.#store(this.#keys, this.#keyScales, place, place.slot, key, 0);
+  }
+
+  override preview(source: Float32Array, from: number, which: 'key' | 'value', out: Float32Array): void {
+    const scales = which === 'key' ? this.#keyScales.width : 1;
+    const part = this.headSize / scales;
+    for (let s = 0; s < scales; s++) {
+      const scale = this.#quantise(source, from + s * part, s * part, part);
+      for (let i = s * part; i < (s + 1) * part; i++) out[i] = (this.#bytes[i] - ZERO_POINT[this.bits]) * scale;
+    }
+  }
+
+  /** Makes bytes of `count` numbers; returns their scale. */
+  #quantise(source: Float32Array, from: number, to: number, count: number): number {
+    const bytes = this.#bytes;
+    const zero = ZERO_POINT[this.bits];
+    let largest = 0;
+    for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(source[from + i]));
+    const scale = Math.fround(largest / (zero - 1));
+    const inverse = scale > 0 ? 1 / scale : 0;
+    for (let i = 0; i < count; i++) bytes[to + i] = Math.round(source[from + i] * inverse) + zero;
+    return scale;
   }
 
   #store(
     plane: Plane<Uint8Array>,
     scales: Plane<Float32Array>,
-    row: number,
-    group: number,
+    { row, group }: SlotPlace,
     slot: number,
     source: Float32Array,
     from: number,
   ): void {
     const bytes = this.#bytes;
-    const zero = ZERO_POINT[this.bits];
     const part = this.headSize / scales.width;
-    for (let s = 0; s < scales.width; s++) {
-      const start = from + s * part;
-      let largest = 0;
-      for (let i = 0; i < part; i++) largest = Math.max(largest, Math.abs(source[start + i]));
-      const scale = Math.fround(largest / (zero - 1));
-      const inverse = scale > 0 ? 1 / scale : 0;
-      for (let i = 0; i < part; i++) bytes[s * part + i] = Math.round(source[start + i] * inverse) + zero;
-      scales.data[scales.at(row, group, slot) + s] = scale;
-    }
+    const scaleAt = scales.at(row, group, slot);
+    for (let s = 0; s < scales.width; s++)
+      scales.data[scaleAt + s] = this.#quantise(source, from + s * part, s * part, part);
     const at = plane.at(row, group, slot);
     const half = plane.width;
     if (this.bits === 8) for (let i = 0; i < half; i++) plane.data[at + i] = bytes[i];
@@ -109,9 +116,7 @@ export class QuantisedBuffer extends SlotBuffer {
   #read(
     plane: Plane<Uint8Array>,
     scales: Plane<Float32Array>,
-    row: number,
-    group: number,
-    slot: number,
+    { row, group, slot }: SlotPlace,
     out: Float32Array,
   ): void {
     const at = plane.at(row, group, slot);

@@ -45,6 +45,8 @@ export abstract class SlotBuffer {
   /** The key that a slot holds, as the graph sees it. */
   abstract readKey(at: SlotPlace, out: Float32Array): void;
   abstract readValue(at: SlotPlace, out: Float32Array): void;
+  /** What a key or value [D] at `from` will be once it is stored and read again. */
+  abstract preview(source: Float32Array, from: number, which: 'key' | 'value', out: Float32Array): void;
   /** Puts another key into a slot, whose value stays. */
   abstract writeKey(at: SlotPlace, key: Float32Array): void;
   /** An empty buffer of the same format and sizes. */

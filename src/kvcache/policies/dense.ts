@@ -1,7 +1,8 @@
 /**
  * @file `dense`: keeps every token, and says so when it is full.
  */
-import { type CacheOptions, type CacheShape, cacheFull, KVCache } from '../kv-cache.ts';
+import { type CacheOptions, cacheFull, KVCache } from '../kv-cache.ts';
+import type { CacheShape } from '../shape.ts';
 import type { LayerView } from '../view.ts';
 
 /**
@@ -10,6 +11,7 @@ import type { LayerView } from '../view.ts';
  */
 export class DenseKVCache extends KVCache {
   readonly policy = 'dense';
+  override readonly evicts = false;
 
   constructor(shape: CacheShape, options: CacheOptions) {
     super(shape, options, { mode: 'kind', perGroup: false, columns: 0 });

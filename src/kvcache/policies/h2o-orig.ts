@@ -1,7 +1,7 @@
 /**
  * @file `h2o-orig`: heavy hitters as published.
  */
-import type { CacheShape } from '../kv-cache.ts';
+import type { CacheShape } from '../shape.ts';
 import { H2OKVCache, type H2OOptions } from './h2o.ts';
 
 /**

@@ -1,7 +1,7 @@
 /**
  * @file `h2o-vlen`: heavy hitters, by what they added to the output.
  */
-import type { CacheShape } from '../kv-cache.ts';
+import type { CacheShape } from '../shape.ts';
 import type { GroupView, LayerView } from '../view.ts';
 import { H2OKVCache, type H2OOptions } from './h2o.ts';
 import { lengthOf } from './vectors.ts';

@@ -2,7 +2,7 @@
  * @file `h2o`: heavy hitters, those that received the most attention.
  */
 import { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from '../attn-weights.ts';
-import type { CacheShape } from '../kv-cache.ts';
+import type { CacheShape } from '../shape.ts';
 import type { GroupView, LayerView } from '../view.ts';
 
 export interface H2OOptions extends ScoreOptions {

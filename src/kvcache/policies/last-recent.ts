@@ -1,9 +1,10 @@
 /**
  * @file `lastrec`: the first few tokens and the most recent ones.
  */
-import { type CacheOptions, type CacheShape, KVCache } from '../kv-cache.ts';
+import { type CacheOptions, KVCache } from '../kv-cache.ts';
 import { readSinks } from '../safe-options.ts';
 import { keepBest } from '../select.ts';
+import type { CacheShape } from '../shape.ts';
 import type { LayerView } from '../view.ts';
 
 export interface LastRecentOptions extends CacheOptions {
@@ -17,7 +18,7 @@ export interface LastRecentOptions extends CacheOptions {
  */
 export class LastRecentKVCache extends KVCache {
   readonly policy = 'lastrec';
-  readonly sinks: number;
+  override readonly sinks: number;
 
   /** @throws InputError where the sinks leave no slot for the newest token. */
   constructor(shape: CacheShape, options: LastRecentOptions) {

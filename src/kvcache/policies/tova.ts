@@ -2,7 +2,7 @@
  * @file `tova`: what the newest token looks at.
  */
 import { AttnWeightsKVCache, type ScoreOptions } from '../attn-weights.ts';
-import type { CacheShape } from '../kv-cache.ts';
+import type { CacheShape } from '../shape.ts';
 import type { GroupView, LayerView } from '../view.ts';
 
 /**

@@ -1,0 +1,35 @@
+/**
+ * @file `pyramid`: snapkv with wide early layers and narrow late ones.
+ */
+import { InputError } from '../../errors.ts';
+import type { CacheShape } from '../shape.ts';
+import { SnapKVCache, type SnapKVOptions } from './snapkv.ts';
+
+export interface PyramidOptions extends SnapKVOptions {
+  /** The last layer keeps cacheLength / beta slots; 20 unless stated. */
+  readonly beta?: number;
+}
+
+const BETA = 20;
+
+/**
+ * PyramidKV (arXiv 2406.02069): layer l of L keeps round(max − l·(max − min)/(L − 1)) slots, min = N/beta (at least 1), max =
+ * 2N − min, so that the mean over layers is N. The scores are snapkv's; window and sinks shrink where a layer has no room for them.
+ */
+export class PyramidKVCache extends SnapKVCache {
+  override readonly policy = 'pyramid';
+
+  /** @throws InputError for a beta below 1. */
+  constructor(shape: CacheShape, options: PyramidOptions) {
+    super(shape, options, { budget: pyramid(shape.nLayer, options) });
+  }
+}
+
+/** The slots of each layer. */
+export function pyramid(nLayer: number, options: PyramidOptions): (layer: number) => number {
+  const { cacheLength: N, beta = BETA } = options;
+  if (!(beta >= 1 && beta < Number.POSITIVE_INFINITY)) throw new InputError(`beta must be at least 1, but is ${beta}`);
+  const min = Math.max(1, N / beta);
+  const max = 2 * N - min;
+  return (layer) => (nLayer === 1 ? N : Math.round(max - (layer * (max - min)) / (nLayer - 1)));
+}

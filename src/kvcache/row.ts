@@ -1,0 +1,60 @@
+/**
+ * @file One sequence of a cache: what does not belong to single slots.
+ */
+import type { ChunkOutputs } from './chunk.ts';
+import { TokenList } from './token-list.ts';
+
+export class Row {
+  /** Token ids seen, those evicted included. */
+  readonly tokens = new TokenList();
+  /** Where the next token's key is rotated to: its position, until the row was rebased. */
+  place = 0;
+  /** The policy's own numbers. */
+  readonly numbers: Float64Array;
+  /** The last chunk, while it can be taken back, and what there was before it. */
+  last: ChunkOutputs | null = null;
+  chunkStart = 0;
+  readonly #numbersBefore: Float64Array;
+
+  constructor(numbers: number) {
+    this.numbers = new Float64Array(numbers);
+    this.#numbersBefore = new Float64Array(numbers);
+  }
+
+  /** A chunk begins. */
+  begin(): void {
+    this.#numbersBefore.set(this.numbers);
+  }
+
+  /** The chunk has come in. */
+  advance(chunk: ChunkOutputs, tokens: ArrayLike<number>): void {
+    this.last = chunk;
+    this.chunkStart = this.tokens.length;
+    this.tokens.push(tokens);
+    this.place += tokens.length;
+  }
+
+  /** Takes the last chunk back. */
+  revert(): void {
+    this.place -= this.tokens.length - this.chunkStart;
+    this.tokens.truncate(this.chunkStart);
+    this.numbers.set(this.#numbersBefore);
+    this.last = null;
+  }
+
+  /** Goes back to the first `length` tokens. */
+  truncate(length: number): void {
+    this.place -= this.tokens.length - length;
+    this.tokens.truncate(length);
+    this.last = null;
+  }
+
+  /** The same sequence, whose last chunk can't be taken back. */
+  clone(): Row {
+    const twin = new Row(this.numbers.length);
+    twin.tokens.push(this.tokens.view());
+    twin.place = this.place;
+    twin.numbers.set(this.numbers);
+    return twin;
+  }
+}
