@@ -20,6 +20,7 @@ export function randomCheckpoint(config: ShapeConfig, seed: number): Checkpoint 
     config,
     tensors,
     identity: `random-1:${seed}:${JSON.stringify(config)}`,
+    fingerprint: async () => `random-1:${seed}:${JSON.stringify(config)}`,
     readJson: async () => undefined,
     readText: async () => undefined,
     close: async () => {},

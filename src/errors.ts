@@ -70,3 +70,10 @@ export class CacheFullError extends KeyholdError {
     super('cache-full', message, options);
   }
 }
+
+/** A saved cache that is torn, of another program or version, or of another model. */
+export class SnapshotError extends KeyholdError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('snapshot', message, options);
+  }
+}

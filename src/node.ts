@@ -13,6 +13,7 @@ import { openPreparedWeights } from './weights/store-node.ts';
 
 export { downloadFromHub, type HubDownloadOptions, type HubProgress } from './checkpoint/hub-node.ts';
 export { openCheckpointFolder } from './checkpoint/open-node.ts';
+export { loadCache, saveCache } from './generate/snapshot-node.ts';
 export * from './index.ts';
 export { nodeRuntime } from './runtime/onnxruntime-node.ts';
 

@@ -51,6 +51,11 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
       config,
       tensors,
       identity: sha256(JSON.stringify([states, sha256(configText)])),
+      async fingerprint() {
+        const samples = await Promise.all(opened.map(sample));
+        const headers = [...parsed.values()].map(({ header }) => sha256(header));
+        return sha256(JSON.stringify([sha256(configText), headers, samples]));
+      },
       async readJson(file) {
         const text = await readText(files, file);
         return text === undefined ? undefined : parseObject(text, `${files.name}: ${file}`);
@@ -62,6 +67,19 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
     await closeAll(opened);
     throw error;
   }
+}
+
+/** How many bytes of a weight file a fingerprint looks at, and in how many places. */
+const SAMPLE_BYTES = 4096;
+const SAMPLES = 16;
+
+async function sample(source: ByteSource): Promise<string> {
+  const hashes: string[] = [];
+  for (let i = 0; i < SAMPLES; i++) {
+    const start = Math.floor((Math.max(0, source.size - SAMPLE_BYTES) * i) / (SAMPLES - 1));
+    hashes.push(sha256(await source.read(start, Math.min(SAMPLE_BYTES, source.size - start))));
+  }
+  return sha256(hashes.join());
 }
 
 async function closeAll(sources: ByteSource[]): Promise<void> {

@@ -36,6 +36,11 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** Says which bytes these are (path, size, mtime, hash of the headers): prepared weights made of them are found by it. */
   readonly identity: string;
+  /**
+   * Says what is in it, wherever it lies: a hash of config.json, the headers, and samples of the weights. Copies of a checkpoint
+   * have the same; a fine-tuned model has another than its base.
+   */
+  fingerprint(): Promise<string>;
   /** Another file beside the weights, parsed: tokenizer.json, tokenizer_config.json, generation_config.json. */
   readJson(file: string): Promise<Record<string, unknown> | undefined>;
   /** Another file beside the weights as text, e.g. chat_template.jinja; undefined where there is none. */

@@ -4,7 +4,8 @@
 import type { Config } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
+import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
+import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
 import type { StepOptions, Stepper, StepResult } from '../model/stepper.ts';
 import { wholeNumber } from '../numbers.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -34,6 +35,8 @@ export interface LanguageModelParts {
   readonly stepper: Stepper;
   readonly tokenizer: Tokenizer | null;
   readonly format: WeightFormat;
+  /** Says which weights these are, and in what format. */
+  readonly fingerprint: string;
   /** generation_config.json, or nothing. */
   readonly generationConfig: Readonly<Record<string, unknown>>;
 }
@@ -46,6 +49,8 @@ export class LanguageModel {
   readonly name: string;
   readonly config: Config;
   readonly weights: WeightFormat;
+  /** Says which weights these are, and in what format: saved caches belong to it. */
+  readonly fingerprint: string;
   readonly generationConfig: Readonly<Record<string, unknown>>;
   readonly #stepper: Stepper;
   readonly #tokenizer: Tokenizer | null;
@@ -54,6 +59,7 @@ export class LanguageModel {
     this.name = parts.name;
     this.config = parts.stepper.config;
     this.weights = parts.format;
+    this.fingerprint = parts.fingerprint;
     this.generationConfig = parts.generationConfig;
     this.#stepper = parts.stepper;
     this.#tokenizer = parts.tokenizer;
@@ -124,6 +130,20 @@ export class LanguageModel {
    */
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
     return new Generation(this, prompt, options);
+  }
+
+  /** A cache as bytes, for {@link restore}. */
+  snapshot(cache: KVCache): Promise<Uint8Array> {
+    return snapshotCache(cache, this.fingerprint);
+  }
+
+  /**
+   * The cache that {@link snapshot} wrote down, which goes on as if nothing had been between.
+   * @param policy for a cache whose policy is not in the table.
+   * @throws SnapshotError for bytes that are torn, or of something else.
+   */
+  restore(bytes: Uint8Array, policy?: PolicyRow): Promise<KVCache> {
+    return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
   }
 
   /** Gives native memory back. The model can't be used afterwards. */

@@ -60,7 +60,8 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     source: (param) => plan.resolver.source(param),
   });
   const stepper = new Stepper(config, weights, format, runtime, { threads: options.threads });
-  return new LanguageModel({ name: checkpoint.name, stepper, tokenizer, format, generationConfig });
+  const fingerprint = `${await checkpoint.fingerprint()}:${format}`;
+  return new LanguageModel({ name: checkpoint.name, stepper, tokenizer, format, fingerprint, generationConfig });
 }
 
 /**

@@ -6,6 +6,7 @@
  */
 import { CacheFullError, InputError } from '../errors.ts';
 import { range, wholeNumber } from '../numbers.ts';
+import type { PlaneData } from './buffers/plane.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import { type BufferKind, createBuffer } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
@@ -391,6 +392,46 @@ export abstract class KVCache {
       evicted: range(this.batch).map((row) => mean('evicted', row)),
       bytes: this.memory().total,
     };
+  }
+
+  /**
+   * All that a row is, as arrays over the cache's own memory: to be written out, or to be filled in by what was written out.
+   * @internal
+   */
+  rowArrays(row: number): (PlaneData | Int32Array)[] {
+    const arrays: (PlaneData | Int32Array)[] = [this.#rows[row].numbers];
+    for (const table of this.tables.values()) {
+      const from = table.lane(row, 0);
+      arrays.push(table.evicted.subarray(from, from + table.groups));
+      for (let g = 0; g < table.groups; g++) arrays.push(...table.lanes(row, g));
+      for (const l of table.layers)
+        for (const group of this.buffers[l]!.groups) {
+          const count = table.filled[table.lane(row, table.groups === 1 ? 0 : group)];
+          arrays.push(...this.buffers[l]!.lanes(row, group, count));
+        }
+    }
+    return arrays;
+  }
+
+  /**
+   * Makes an empty row one of so many tokens and slots; {@link rowArrays} are then to be filled.
+   * @param filled slots in use of each table's groups.
+   * @throws InputError for slots beyond the budget.
+   * @internal
+   */
+  openRow(row: number, tokens: ArrayLike<number>, place: number, filled: readonly (readonly number[])[]): void {
+    this.clearRow(row);
+    this.#rows[row].open(tokens, place);
+    [...this.tables.values()].forEach((table, i) => {
+      const most = Math.max(0, ...filled[i]);
+      if (most > this.mostPerGroup(table.budget))
+        throw new InputError(`${most} slots are more than a group of the ${this.policy} cache may hold`);
+      if (most > table.capacity) this.#grow(table, most);
+      filled[i].forEach((count, g) => {
+        for (let slot = 0; slot < count; slot++) table.put(row, g, slot, 0, 0);
+        table.filled[table.lane(row, g)] = count;
+      });
+    });
   }
 
   #viewSource() {

@@ -21,6 +21,12 @@ export class Row {
     this.#numbersBefore = new Float64Array(numbers);
   }
 
+  /** Makes an empty row one that has seen tokens. */
+  open(tokens: ArrayLike<number>, place: number): void {
+    this.tokens.push(tokens);
+    this.place = place;
+  }
+
   /** A chunk begins. */
   begin(): void {
     this.#numbersBefore.set(this.numbers);

@@ -119,6 +119,12 @@ export class SlotTable implements TableSpec {
     for (const plane of this.#planes) plane.copySlot(plane, row, group, from, to);
   }
 
+  /** What is kept of the slots in use of a row and group, as it lies in memory: one array for each kind of number. */
+  lanes(row: number, group: number): PlaneData[] {
+    const count = this.filled[this.lane(row, group)];
+    return this.#planes.map((plane) => plane.lane(row, group, count));
+  }
+
   /** Takes a row over from another table of the same kind, whose capacity may be smaller. */
   copyRow(from: SlotTable, source: number, target: number): void {
     this.#planes.forEach((plane, i) => {

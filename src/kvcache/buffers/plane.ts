@@ -90,6 +90,12 @@ export class Plane<T extends PlaneData> {
     }
   }
 
+  /** The first `count` slots of a row and group, as they lie in memory. */
+  lane(row: number, group: number, count: number): T {
+    const at = this.at(row, group);
+    return this.data.subarray(at, at + count * this.width) as T;
+  }
+
   /** Takes the content of another plane of the same kind over; the memory is shared until one of them writes. */
   share(other: Plane<T>): void {
     this.#release();

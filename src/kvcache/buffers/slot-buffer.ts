@@ -85,6 +85,11 @@ export abstract class SlotBuffer {
     for (let i = 0; i < this.#planes.length; i++) this.#planes[i].copyRow(from.#planes[i], source, target);
   }
 
+  /** The first `count` slots of a row and group, as they lie in memory: one array for each plane. */
+  lanes(row: number, group: number, count: number): PlaneData[] {
+    return this.#planes.map((plane) => plane.lane(row, group, count));
+  }
+
   /** A buffer with the same content; the memory is shared until one of them writes. */
   fork(): SlotBuffer {
     const twin = this.create();
