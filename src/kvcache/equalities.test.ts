@@ -36,37 +36,40 @@ function go(model: FakeModel, cache: KVCache, step: RunStep, options: FakeStepOp
 const flat = (outputs: ReturnType<typeof fakeStep>): number[] => outputs.flat(3).flatMap((y) => Array.from(y));
 
 describe('as long as a cache has room', () => {
-  it.each(EVERY.map((policy) => [policy.name, policy] as const))('%s holds all, and attends as dense', (name, policy) => {
-    check(
-      fc.property(anyRun({ rows: 2, buffers: ALL_BUFFERS }), (short) => {
-        const longest = Math.max(1, ...range(short.rows).map((row) => total(short, row)));
-        const run = { ...short, cacheLength: longest, sinks: undefined, recent: undefined };
-        // The thin layers of a pyramid have room where all are alike.
-        const { model, cache } = openRun(run, policy, name.includes('pyramid') ? { beta: 1 } : {});
-        const dense = createCache(model.shape, {
-          cacheLength: longest,
-          batch: run.rows,
-          buffer: cache.bufferKind,
-        });
-        for (const step of run.steps) {
-          const expected = flat(go(model, dense, step));
-          const actual = flat(go(model, cache, step));
-          for (const [i, y] of actual.entries())
-            if (!(Math.abs(y - expected[i]) < 1e-9)) expect.fail(`${y} instead of ${expected[i]}`);
-          for (const l of range(model.shape.nLayer))
-            for (const row of range(run.rows)) {
-              const { window } = model.shape.layers[l];
-              const oldest = window === null ? 0 : cache.length(row) + 1 - window;
-              const all = range(cache.length(row)).filter((position) => position >= oldest);
-              for (const g of range(model.shape.nQueryGroups)) expect(cache.tokenPositions(l, row, g)).toEqual(all);
-            }
-        }
-        expect(cache.stats().evicted).toEqual(range(run.rows).map(() => 0));
-        expect(cache.stats().seen).toEqual(range(run.rows).map((row) => total(run, row)));
-      }),
-      25,
-    );
-  });
+  it.each(EVERY.map((policy) => [policy.name, policy] as const))(
+    '%s holds all, and attends as dense',
+    (name, policy) => {
+      check(
+        fc.property(anyRun({ rows: 2, buffers: ALL_BUFFERS }), (short) => {
+          const longest = Math.max(1, ...range(short.rows).map((row) => total(short, row)));
+          const run = { ...short, cacheLength: longest, sinks: undefined, recent: undefined };
+          // The thin layers of a pyramid have room where all are alike.
+          const { model, cache } = openRun(run, policy, name.includes('pyramid') ? { beta: 1 } : {});
+          const dense = createCache(model.shape, {
+            cacheLength: longest,
+            batch: run.rows,
+            buffer: cache.bufferKind,
+          });
+          for (const step of run.steps) {
+            const expected = flat(go(model, dense, step));
+            const actual = flat(go(model, cache, step));
+            for (const [i, y] of actual.entries())
+              if (!(Math.abs(y - expected[i]) < 1e-9)) expect.fail(`${y} instead of ${expected[i]}`);
+            for (const l of range(model.shape.nLayer))
+              for (const row of range(run.rows)) {
+                const { window } = model.shape.layers[l];
+                const oldest = window === null ? 0 : cache.length(row) + 1 - window;
+                const all = range(cache.length(row)).filter((position) => position >= oldest);
+                for (const g of range(model.shape.nQueryGroups)) expect(cache.tokenPositions(l, row, g)).toEqual(all);
+              }
+          }
+          expect(cache.stats().evicted).toEqual(range(run.rows).map(() => 0));
+          expect(cache.stats().seen).toEqual(range(run.rows).map((row) => total(run, row)));
+        }),
+        25,
+      );
+    },
+  );
 });
 
 describe('every slot of every policy', () => {
@@ -110,17 +113,20 @@ describe('policies that are another in disguise', () => {
     }
   }
 
-  it.each([true, false])('h2o-vlen is h2o, up to scale, where all values have the same norm (normalize: %s)', (normalize) => {
-    check(
-      fc.property(anyRun({ headSizes: [4], buffers: ['float32', 'float16', 'int8'] }), (run) => {
-        const h2o = { name: 'h2o', options: { policy: 'h2o', normalize }, safe: true };
-        const vlen = { name: 'h2o-vlen', options: { policy: 'h2o-vlen', normalize }, safe: true };
-        // Values of 1 and -1 survive every buffer, and four of them have the norm 2.
-        sideBySide(run, h2o, vlen, 2, { values: 'signs' });
-      }),
-      60,
-    );
-  });
+  it.each([true, false])(
+    'h2o-vlen is h2o, up to scale, where all values have the same norm (normalize: %s)',
+    (normalize) => {
+      check(
+        fc.property(anyRun({ headSizes: [4], buffers: ['float32', 'float16', 'int8'] }), (run) => {
+          const h2o = { name: 'h2o', options: { policy: 'h2o', normalize }, safe: true };
+          const vlen = { name: 'h2o-vlen', options: { policy: 'h2o-vlen', normalize }, safe: true };
+          // Values of 1 and -1 survive every buffer, and four of them have the norm 2.
+          sideBySide(run, h2o, vlen, 2, { values: 'signs' });
+        }),
+        60,
+      );
+    },
+  );
 
   it('qh2o with c = 1 is h2o', () => {
     check(
@@ -265,23 +271,26 @@ describe('going on as if nothing had been', () => {
     );
   });
 
-  it.each(EVERY.map((policy) => [policy.name, policy] as const))('%s: truncate to before the last chunk', (_, policy) => {
-    check(
-      fc.property(interrupted, (where) =>
-        compare(where, policy, (model, cache) => {
-          const lengths = range(cache.batch).map((row) => cache.length(row));
-          go(model, cache, junk(where.run));
-          // A fork in between shares its memory.
-          cache.fork();
-          lengths.forEach((length, row) => {
-            cache.truncate(length, row);
-          });
-          return cache;
-        }),
-      ),
-      12,
-    );
-  });
+  it.each(EVERY.map((policy) => [policy.name, policy] as const))(
+    '%s: truncate to before the last chunk',
+    (_, policy) => {
+      check(
+        fc.property(interrupted, (where) =>
+          compare(where, policy, (model, cache) => {
+            const lengths = range(cache.batch).map((row) => cache.length(row));
+            go(model, cache, junk(where.run));
+            // A fork in between shares its memory.
+            cache.fork();
+            lengths.forEach((length, row) => {
+              cache.truncate(length, row);
+            });
+            return cache;
+          }),
+        ),
+        12,
+      );
+    },
+  );
 
   it.each(EVERY.map((policy) => [policy.name, policy] as const))('%s: snapshot and restore', async (_, policy) => {
     await fc.assert(

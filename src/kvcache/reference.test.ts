@@ -1,6 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { anyRun, cacheOptions, check, openRun, type Run, same, stepTokens, type TestPolicy } from '../../test/support/cache-runs.ts';
+import {
+  anyRun,
+  cacheOptions,
+  check,
+  openRun,
+  type Run,
+  same,
+  stepTokens,
+  type TestPolicy,
+} from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { ReferenceCache, type ReferenceOptions } from '../../test/support/reference-policies.ts';
 import { range } from '../numbers.ts';
@@ -29,9 +38,10 @@ function compare(run: Run, policy: TestPolicy): void {
       }
   }
   told.compared++;
+  if (cache.stats().evicted[0] > 0) told.evicted++;
 }
 
-const told = { compared: 0 };
+const told = { compared: 0, evicted: 0 };
 
 function expectNear(actual: readonly number[], expected: readonly number[]): void {
   expect(actual.length).toBe(expected.length);
@@ -40,21 +50,40 @@ function expectNear(actual: readonly number[], expected: readonly number[]): voi
     if (!(Math.abs(actual[j] - x) <= 1e-4 * size)) expect.fail(`scores ${actual} instead of ${expected}`);
 }
 
-const NAMES = ['lastrec', 'h2o', 'h2o-orig', 'h2o-vlen', 'qh2o', 'tova', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff'];
-const SHARED = ['h2o', 'h2o-vlen', 'qh2o', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff'].map((name) => `ada(${name})`);
+const NAMES = [
+  'lastrec',
+  'h2o',
+  'h2o-orig',
+  'h2o-vlen',
+  'qh2o',
+  'tova',
+  'snapkv',
+  'pyramid',
+  'expected',
+  'knorm',
+  'keydiff',
+];
+const SHARED = ['h2o', 'h2o-vlen', 'qh2o', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff'].map(
+  (name) => `ada(${name})`,
+);
 const RUNS = 60;
 
 describe('a policy holds what its definition says, with the scores that it says', () => {
   it.each([...NAMES, ...SHARED])('%s', (name) => {
     const lossy = name.includes('qh2o');
-    const buffers = lossy ? (['int8', 'int4', 'float16'] as const) : (['float32', 'float32', 'int8', 'int4', 'float16'] as const);
-    told.compared = 0;
+    const buffers = lossy
+      ? (['int8', 'int4', 'float16'] as const)
+      : (['float32', 'float32', 'int8', 'int4', 'float16'] as const);
+    Object.assign(told, { compared: 0, evicted: 0 });
     const policy = { name, options: { policy: name }, safe: true, lossy };
     check(
-      fc.property(anyRun({ buffers, headSizes: name.includes('expected') ? [2, 4, 6] : undefined }), (run) => compare(run, policy)),
+      fc.property(anyRun({ buffers, headSizes: name.includes('expected') ? [2, 4, 6] : undefined }), (run) =>
+        compare(run, policy),
+      ),
       RUNS,
     );
-    // Decisions by rounding are rare: these were comparisons.
+    // Decisions by rounding are rare, and there were decisions.
     expect(told.compared).toBeGreaterThan(0.85 * RUNS);
+    expect(told.evicted).toBeGreaterThan(0.5 * RUNS);
   });
 });

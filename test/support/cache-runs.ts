@@ -93,7 +93,8 @@ export function anyRun(limits: RunLimits = {}): fc.Arbitrary<Run> {
           const some = lengths.slice(0, rows);
           return {
             lengths: some.every((length) => length === 0) ? some.map(() => 1) : some,
-            phase: i < prompts - 1 ? ('prompt' as const) : i === prompts - 1 ? ('prompt-end' as const) : ('decode' as const),
+            phase:
+              i < prompts - 1 ? ('prompt' as const) : i === prompts - 1 ? ('prompt-end' as const) : ('decode' as const),
           };
         }),
       };
@@ -212,8 +213,8 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
   const { shape } = model;
   const { nQueryGroups: G, headSize: D } = shape;
   const probe = createBuffer(cache.bufferKind, 1, 1, D);
+  const [key, value, out] = [new Float32Array(D), new Float32Array(D), new Float32Array(D)];
   const stored = (which: 'key' | 'value', exact: Float32Array) => {
-    const out = new Float32Array(D);
     probe.preview(exact, 0, which, out);
     return out;
   };
@@ -232,22 +233,27 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
       for (const g of range(G)) {
         const positions = cache.tokenPositions(l, row, g);
         const where = `layer ${l}, row ${row}, group ${g}: [${positions}] of ${tokens.length}`;
-        if (positions.some((p, i) => (i > 0 && p <= positions[i - 1]) || p < 0 || p >= tokens.length)) expect.fail(where);
+        if (positions.some((p, i) => (i > 0 && p <= positions[i - 1]) || p < 0 || p >= tokens.length))
+          expect.fail(where);
         const { window } = shape.layers[l];
         if (window !== null && positions.some((p) => p <= tokens.length - window)) expect.fail(`${where}, hidden`);
         if (!shared && positions.length > table.budget) expect.fail(`${where} exceed ${table.budget}`);
         total += positions.length;
-        for (const position of positions) {
-          const slot = cache.slot(l, position, row, g)!;
-          const exact = model.value(l, g, position, tokens[position]);
-          if (!same(slot.value, stored('value', exact))) expect.fail(`${where}: another value at ${position}`);
-          if (moved) continue;
-          const key = model.key(l, g, position, tokens[position]);
-          if (!same(slot.key, stored('key', key))) expect.fail(`${where}: another key at ${position}`);
-        }
         checkLane(cache, l, row, g);
+        const lane = table.groups === 1 ? 0 : g;
+        for (let slot = 0; slot < positions.length; slot++) {
+          const position = table.positions.data[table.positions.at(row, lane, slot)];
+          cache.buffers[l]!.readValue({ row, group: g, slot }, value);
+          const exact = model.value(l, g, position, tokens[position]);
+          if (!same(value, stored('value', exact))) expect.fail(`${where}: another value at ${position}`);
+          if (moved) continue;
+          cache.buffers[l]!.readKey({ row, group: g, slot }, key);
+          const exactKey = model.key(l, g, position, tokens[position]);
+          if (!same(key, stored('key', exactKey))) expect.fail(`${where}: another key at ${position}`);
+        }
       }
-      if (total > G * table.budget) expect.fail(`layer ${l}, row ${row}: ${total} slots exceed ${G} times ${table.budget}`);
+      if (total > G * table.budget)
+        expect.fail(`layer ${l}, row ${row}: ${total} slots exceed ${G} times ${table.budget}`);
     }
   }
 }

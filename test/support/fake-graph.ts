@@ -69,32 +69,27 @@ export function fakeChunk(
           present.set(keys[t], at(0));
           present.set(values[t], at(1));
         }
-        const held = heldSlots(cache, l, row, g);
+        const slots = heldSlots(cache, l, row, g);
+        for (const [t] of ids.entries())
+          slots.push({ position: first + t, key: keys[t], value: values[t], column: table.capacity + t });
         const { window } = shape.layers[l];
-        const candidates = [
-          ...held,
-          ...ids.map((_, t) => ({ position: first + t, key: keys[t], value: values[t], column: table.capacity + t })),
-        ];
+        const paid = new Float64Array(slots.length);
         const at = (set: number) => (((inTable * B + row) * G + g) * sets + set) * columns;
-        const sums = weights.get(name)!;
-        if (cache.needs.length > 0)
-          for (let set = 0; set < counted.length; set++)
-            for (const { column } of candidates) sums[at(set) + column] = 0;
+        const sums = cache.needs.length > 0 ? weights.get(name)! : null;
+        if (sums)
+          for (let set = 0; set < counted.length; set++) for (const { column } of slots) sums[at(set) + column] = 0;
         for (let r = 0; r < R; r++)
           for (const [t, id] of ids.entries()) {
             const position = first + t;
+            const oldest = window === null ? -1 : position - window;
             const query = model.query(l, g * R + r, position, id, place + t);
-            const seen = candidates.filter(
-              (slot) => slot.position <= position && (window === null || slot.position > position - window),
-            );
-            const paid = softmax(seen.map(({ key }) => dot(query, key) * shape.attentionScale));
+            payAttention(query, slots, position, oldest, shape.attentionScale, paid);
             const out = new Float64Array(D);
-            for (const [j, { value, column }] of seen.entries()) {
-              for (let i = 0; i < D; i++) out[i] += paid[j] * value[i];
-              if (cache.needs.length > 0)
-                for (let set = 0; set < counted.length; set++) sums[at(set) + column] += counted[set][t] * paid[j];
-            }
+            for (let j = 0; j < slots.length; j++) for (let i = 0; i < D; i++) out[i] += paid[j] * slots[j].value[i];
             outputs[nth][row][g * R + r].push(out);
+            if (sums)
+              for (let set = 0; set < counted.length; set++)
+                for (let j = 0; j < slots.length; j++) sums[at(set) + slots[j].column] += counted[set][t] * paid[j];
           }
       }
     }
@@ -112,19 +107,53 @@ export function fakeChunk(
   return { outputs, chunk: { tokens, length: T, present, phase, observed, queries } };
 }
 
+/** A slot held, or a token of the chunk. */
+interface Candidate {
+  readonly position: number;
+  readonly key: Float32Array;
+  readonly value: Float32Array;
+  /** Where its weights go. */
+  readonly column: number;
+}
+
 /** What the graph would read of one layer, row and group. */
-function heldSlots(cache: KVCache, layer: number, row: number, group: number) {
+function heldSlots(cache: KVCache, layer: number, row: number, group: number): Candidate[] {
   const table = cache.tables.get(cache.classes[layer])!;
   const at = table.hidden.at(row, table.groups === 1 ? 0 : group);
   const { headSize } = cache.shape;
-  return range(table.capacity).flatMap((slot) => {
-    if (table.hidden.data[at + slot] !== 0) return [];
+  const slots: Candidate[] = [];
+  for (let slot = 0; slot < table.capacity; slot++) {
+    if (table.hidden.data[at + slot] !== 0) continue;
     const key = new Float32Array(headSize);
     const value = new Float32Array(headSize);
     cache.buffers[layer]!.readKey({ row, group, slot }, key);
     cache.buffers[layer]!.readValue({ row, group, slot }, value);
-    return [{ position: table.positions.data[at + slot], key, value, column: slot }];
-  });
+    slots.push({ position: table.positions.data[at + slot], key, value, column: slot });
+  }
+  return slots;
+}
+
+/** paid = softmax of one query over those that it sees. */
+function payAttention(
+  query: Float32Array,
+  slots: readonly Candidate[],
+  position: number,
+  oldest: number,
+  scale: number,
+  paid: Float64Array,
+): void {
+  let max = Number.NEGATIVE_INFINITY;
+  for (let j = 0; j < slots.length; j++) {
+    const seen = slots[j].position <= position && slots[j].position > oldest;
+    paid[j] = seen ? dot(query, slots[j].key) * scale : Number.NEGATIVE_INFINITY;
+    max = Math.max(max, paid[j]);
+  }
+  let sum = 0;
+  for (let j = 0; j < slots.length; j++) {
+    paid[j] = Math.exp(paid[j] - max);
+    sum += paid[j];
+  }
+  for (let j = 0; j < slots.length; j++) paid[j] /= sum;
 }
 
 function moments(

@@ -293,7 +293,10 @@ export class ReferenceCache {
       const rest = all.filter((j) => !safe.includes(j));
       rest.sort((a, b) => values[g][b] - values[g][a] || slots[b].position - slots[a].position);
       const room = budget - safe.length;
-      this.#measure(rest.map((j) => values[g][j]), room);
+      this.#measure(
+        rest.map((j) => values[g][j]),
+        room,
+      );
       return [...safe, ...rest.slice(0, room)].sort((a, b) => a - b);
     });
   }
@@ -312,14 +315,20 @@ export class ReferenceCache {
       const others = all[g].filter((j) => !safe.includes(j));
       others.sort((a, b) => values[g][b] - values[g][a] || slots[b].position - slots[a].position);
       const room = Math.max(0, own - safe.length);
-      this.#measure(others.map((j) => values[g][j]), room);
+      this.#measure(
+        others.map((j) => values[g][j]),
+        room,
+      );
       kept.push([...safe, ...others.slice(0, room)]);
       rest.push(...others.slice(room).map((j) => ({ g, j })));
     });
     const position = ({ g, j }: { g: number; j: number }) => layer.groups[g][j].position;
     rest.sort((a, b) => values[b.g][b.j] - values[a.g][a.j] || position(b) - position(a) || a.g - b.g);
     const room = total - sum(kept.map((indices) => indices.length));
-    this.#measure(rest.map(({ g, j }) => values[g][j]), room);
+    this.#measure(
+      rest.map(({ g, j }) => values[g][j]),
+      room,
+    );
     for (const { g, j } of rest.slice(0, room)) kept[g].push(j);
     return kept.map((indices) => indices.sort((a, b) => a - b));
   }
