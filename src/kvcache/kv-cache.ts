@@ -191,6 +191,11 @@ export abstract class KVCache {
     return view.groups.some((group) => group.kept > view.budget);
   }
 
+  /** Whether what a policy knows of a slot depends on tokens that came after it. */
+  protected get scoredByLater(): boolean {
+    return this.needs.length > 0 || this.needsQueries;
+  }
+
   /** Most slots that one group of a layer can come to hold. */
   protected mostPerGroup(budget: number): number {
     return budget;
@@ -543,8 +548,7 @@ export abstract class KVCache {
         `row ${row} can't go back to ${length} of ${this.length(row)} tokens: ${why}; fork the cache before, or start anew`,
       );
     };
-    if (this.needs.length > 0 || this.needsQueries)
-      refuse(`the policy ${this.policy} has scored what it holds by later tokens`);
+    if (this.scoredByLater) refuse(`the policy ${this.policy} has scored what it holds by later tokens`);
     if (this.place(row) !== this.length(row)) refuse('its tokens were moved');
     for (const table of this.tables.values())
       for (let g = 0; g < table.groups; g++) {
