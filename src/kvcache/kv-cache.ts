@@ -4,7 +4,7 @@
  * A step goes: `reserve` (may the chunk come?) → the graph attends to all that is held and to the chunk → `append` (the
  * chunk's keys and values come in; the policy sees the weights, and says what stays where that is more than the budget).
  */
-import { CacheFullError, InputError } from '../errors.ts';
+import { CacheFullError, GraphError, InputError } from '../errors.ts';
 import { range, wholeNumber } from '../numbers.ts';
 import type { PlaneData } from './buffers/plane.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
@@ -211,12 +211,20 @@ export abstract class KVCache {
     return this.needs.map((need) => new Float32Array(fresh).fill(1, ...this.needRange(need, fresh)));
   }
 
-  /** Takes the chunk's keys and values in. */
+  /** Takes the chunk's keys and values in. An error of the policy leaves the cache as it was. */
   append(chunk: ChunkOutputs): void {
     const rows = range(this.batch).filter((row) => chunk.tokens[row].length > 0);
     this.#own();
     this.#beginUndo(rows);
-    for (const table of this.tables.values()) for (const row of rows) this.#appendRow(table, row, chunk);
+    try {
+      for (const table of this.tables.values()) for (const row of rows) this.#appendRow(table, row, chunk);
+    } catch (error) {
+      for (const row of rows) {
+        for (const undo of this.#undo!.values()) undo.revert(row);
+        this.#rows[row].abandon();
+      }
+      throw error;
+    }
     for (const row of rows) this.#rows[row].advance(chunk, chunk.tokens[row]);
   }
 
@@ -460,7 +468,11 @@ export abstract class KVCache {
     this.observe(view);
     hideUnseen(view);
     const before = view.groups.map((group) => group.kept);
-    if (this.overflows(view)) this.select(view);
+    if (this.overflows(view)) {
+      this.select(view);
+      if (this.overflows(view))
+        throw new GraphError(`the policy ${this.policy} leaves more than the budget of ${view.budget} slots`);
+    }
     const most = Math.max(...view.groups.map((group) => group.kept));
     if (most > table.capacity) this.#grow(table, most);
     const target = this.#target(table, row);

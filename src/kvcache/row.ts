@@ -40,12 +40,17 @@ export class Row {
     this.place += tokens.length;
   }
 
+  /** The chunk that began does not come in. */
+  abandon(): void {
+    this.numbers.set(this.#numbersBefore);
+    this.last = null;
+  }
+
   /** Takes the last chunk back. */
   revert(): void {
     this.place -= this.tokens.length - this.chunkStart;
     this.tokens.truncate(this.chunkStart);
-    this.numbers.set(this.#numbersBefore);
-    this.last = null;
+    this.abandon();
   }
 
   /** Goes back to the first `length` tokens. */
