@@ -318,13 +318,15 @@ describe('going on as if nothing had been', () => {
           const counts = run.steps[at].lengths.map((length, row) => (cut + row) % (length + 1));
           const eachQuery = { eachQuery: true };
           go(model, cache, run.steps[at], eachQuery);
-          const sure = () => counts.forEach((count, row) => cache.truncate(before[row] + count, row));
+          const takeBack = () => {
+            for (const [row, count] of counts.entries()) cache.truncate(before[row] + count, row);
+          };
           const whole = counts.every((count, row) => count === 0 || count === run.steps[at].lengths[row]);
           if (name.includes('expected') && !whole) {
-            expect(sure).toThrow(InputError);
+            expect(takeBack).toThrow(InputError);
             return;
           }
-          sure();
+          takeBack();
           if (counts.some((count) => count > 0)) go(model, short, { ...run.steps[at], lengths: counts }, eachQuery);
           expect(contentOf(cache)).toEqual(contentOf(short));
           checkCache(model, cache);
