@@ -10,7 +10,7 @@ import type { PlaneData } from './buffers/plane.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import { type BufferKind, createBuffer } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
-import { moveSlot, type PlacementTarget, placeGroup } from './placement.ts';
+import { freeSlots, moveSlot, type PlacementTarget, placeGroup } from './placement.ts';
 import { rebaseRow } from './rebase.ts';
 import { Row } from './row.ts';
 import type { CacheShape } from './shape.ts';
@@ -284,7 +284,7 @@ export abstract class KVCache {
     this.#own();
     for (const table of this.tables.values())
       for (let g = 0; g < table.groups; g++) {
-        table.free(row, g, 0);
+        freeSlots({ table, buffers: this.buffers }, row, g, 0);
         table.evicted[table.lane(row, g)] = 0;
       }
     this.#rows[row] = new Row(this.#numbers);
@@ -306,7 +306,7 @@ export abstract class KVCache {
    * @throws InputError where the caches differ.
    */
   copyRow(source: KVCache, from: number, to: number): void {
-    if (source.constructor !== this.constructor || source.bufferKind !== this.bufferKind || source.shape !== this.shape)
+    if (source.constructor !== this.constructor || source.shape !== this.shape || !this.#isLike(source))
       throw new InputError(`a row of a ${source.policy} cache does not fit into this ${this.policy} cache`);
     this.#own();
     for (const [name, table] of this.tables) {
@@ -445,6 +445,15 @@ export abstract class KVCache {
         table.filled[table.lane(row, g)] = count;
       });
     });
+  }
+
+  /** Whether another cache was made with the same options, as far as they say what a row holds. */
+  #isLike(other: KVCache): boolean {
+    const text = ({ options, bufferKind: buffer }: KVCache) => {
+      const all = { ...options, buffer, batch: undefined, blockSize: undefined, rebase: undefined };
+      return JSON.stringify(Object.entries(all).sort());
+    };
+    return text(other) === text(this);
   }
 
   #viewSource() {
@@ -588,7 +597,7 @@ export abstract class KVCache {
         slots--;
         if (slot !== slots) moveSlot(target, row, g, slots, slot);
       }
-      table.free(row, g, slots);
+      freeSlots(target, row, g, slots);
     }
   }
 }

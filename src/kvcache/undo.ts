@@ -82,7 +82,11 @@ export class TableUndo {
     for (let group = 0; group < table.groups; group++) {
       const lane = table.lane(row, group);
       const before = this.#filled[lane];
-      if (table.filled[lane] > before) table.free(row, group, before);
+      if (table.filled[lane] > before) {
+        for (const buffer of this.#buffers)
+          for (const g of groupsOf(table, group, buffer)) buffer.wipe(row, g, before, table.filled[lane]);
+        table.free(row, group, before);
+      }
       table.filled[lane] = before;
       table.evicted[lane] = this.#evicted[lane];
       // Backwards: of a slot that was overwritten twice the first content counts.
