@@ -52,7 +52,12 @@ describe('attention weights add up to one for every query and head, whatever the
       const seen: Seen[] = [];
       const cache = model.createCache({ policy: watching(seen), cacheLength: 6, batch: 2 });
       // Rows of different lengths, longer and shorter than the cache and any window; then single tokens.
-      for (const counts of [[9, 4], [3, 7], [1, 1], [0, 2]]) {
+      for (const counts of [
+        [9, 4],
+        [3, 7],
+        [1, 1],
+        [0, 2],
+      ]) {
         const chunk = counts.map((count, row) => Array.from({ length: count }, (_, t) => (7 * t + 3 * row + 1) % 50));
         await model.step(cache, chunk, { logits: 'none', eachQuery });
       }
