@@ -170,6 +170,16 @@ describe('trap 3: ties need an order, constants no division by zero, and age is 
     }
   });
 
+  it.each(scored)('%s: keys of zeros have a score too', (name, policy) => {
+    if (name === 'own keep') return;
+    const lossy = { buffer: policy.lossy ? ('int8' as const) : ('float32' as const) };
+    const { cache, model } = open(policy, 8, { ...CONSTANT, keys: 'zero' }, { sinks: 2, recent: 2, ...lossy });
+    for (const count of [10, 1, 5]) feed(model, cache, count, 'prompt');
+    expect(cache.scores(0)!.every(Number.isFinite)).toBe(true);
+    if (/^(knorm|keydiff|expected)$/.test(name))
+      expect(cache.tokenPositions(0)).toEqual([0, 1, 10, 11, 12, 13, 14, 15]);
+  });
+
   it('tova and snapkv, to whom all are equal at once, keep the youngest', () => {
     for (const policy of ['tova', 'snapkv']) {
       const { cache, model } = open({ name: policy, options: { policy } }, 8, CONSTANT, {

@@ -7,8 +7,8 @@ import { range } from '../../src/numbers.ts';
 
 /** What a test may want to be special. */
 export interface FakeQuirks {
-  /** `constant`: all keys of a layer and group are the same. */
-  readonly keys?: 'random' | 'constant';
+  /** `constant`: all keys of a layer and group are the same; `zero`: they have no direction. */
+  readonly keys?: 'random' | 'constant' | 'zero';
   /** `signs`: of 1 and -1 only, so that all have exactly the same norm. */
   readonly values?: 'random' | 'signs';
   /** `zero`: every query pays the same to all that it sees. */
@@ -60,7 +60,9 @@ export class FakeModel {
     const { keys = 'random' } = this.quirks;
     const at = keys === 'constant' ? [0, 0] : [position, token];
     return this.#once(`k${layer},${group},${at},${place}`, () =>
-      this.#rotate(this.#vector(1, layer, group, ...at), layer, place),
+      keys === 'zero'
+        ? new Float32Array(this.shape.headSize)
+        : this.#rotate(this.#vector(1, layer, group, ...at), layer, place),
     );
   }
 
