@@ -90,7 +90,7 @@ describe('trap 2: scores move with their slots, and a slot that is overwritten s
       name: 'marked',
       needs: ['sums'],
       columns: 3,
-      score: ({ columns, positions, weights: [sums], held, length }) => {
+      score: ({ index, columns, positions, weights: [sums], held, length }) => {
         for (let j = held; j < length; j++) {
           // A new token starts with 0.
           if (columns.some((column) => column[j] !== 0)) expect.fail(`position ${positions[j]} starts with a number`);
@@ -103,7 +103,7 @@ describe('trap 2: scores move with their slots, and a slot that is overwritten s
           columns[2][j]++;
         }
         // In no order of positions, so that slots are filled here and there.
-        return Array.from({ length }, (_, j) => (positions[j] * 7919) % 101);
+        return Array.from({ length }, (_, j) => (positions[j] * 7919 + index * 37) % 101);
       },
     });
     check(

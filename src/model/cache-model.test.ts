@@ -82,7 +82,7 @@ describe('with room for all, every policy gives the logits of the dense cache', 
 });
 
 describe('trap 8: sliding windows', () => {
-  it('lastrec with chunks of one token is a sliding window, on the real graph', async () => {
+  it('lastrec with chunks of one token is a sliding window, on the real graph (and trap 5)', async () => {
     const folder = join(ROOT, 'test/fixtures/families/mistral-nowindow');
     const checkpoint = await openCheckpointFolder(folder);
     const config = { ...checkpoint.config, sliding_window: 10 };
@@ -397,7 +397,7 @@ describe('rebase on the real graph', () => {
   );
 
   it.each(['llama', 'gemma2', 'mistral', 'gptj', 'llama-rope-yarn', 'bloom'])(
-    '%s: where all move by the same distance nothing changes',
+    '%s: where all move by the same distance nothing changes, for windows see positions (trap 8)',
     async (name) => {
       const model = await open(name);
       const cache = model.createCache({ policy: 'lastrec', cacheLength: 20, sinks: 0 });
