@@ -7,6 +7,17 @@ export type { ByteSource, Checkpoint, StoredTensor } from './checkpoint/types.ts
 export type { Config, NormSpec, RopeScaling, RopeSpec } from './config/config.ts';
 export { readConfig } from './config/from-hf.ts';
 export * from './errors.ts';
+export { type CompareOptions, type CompareRow, type Contestant, compare } from './eval/compare.ts';
+export { type PerplexityOptions, type PerplexityResult, perplexity } from './eval/perplexity.ts';
+export { plotComparison } from './eval/plot.ts';
+export {
+  parseRecallCases,
+  type QuestionPlace,
+  type RecallCase,
+  type RecallOptions,
+  type RecallResult,
+  recall,
+} from './eval/recall.ts';
 export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
 export { type AssembleOptions, assembleModel, planModel, type WeightChoice } from './generate/load.ts';
 export { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from './kvcache/attn-weights.ts';
