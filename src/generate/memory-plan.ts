@@ -1,0 +1,75 @@
+/**
+ * @file How much memory a model and its cache take, told from the config alone.
+ */
+import { type Config, windowOf } from '../config/config.ts';
+import type { CacheShape } from '../kvcache/kv-cache.ts';
+import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
+import { buildStep } from '../model/gpt.ts';
+import { layOut } from '../weights/layout.ts';
+import type { WeightFormat } from '../weights/types.ts';
+import { countParameters } from './load.ts';
+
+export interface MemoryPlanOptions {
+  /** Tokens that the sequence is to reach; the model's context unless stated. */
+  readonly contextLength?: number;
+  /** The cache's options; unless stated, a dense one that holds the whole context. */
+  readonly cache?: Partial<AnyCacheOptions>;
+}
+
+/** All in bytes, unless its name says otherwise. What the runtime needs while a step runs comes on top. */
+export interface MemoryPlan {
+  /** Number of parameters. */
+  readonly parameters: number;
+  /** Prepared weights, by format. */
+  readonly weights: Readonly<Record<WeightFormat, number>>;
+  /** Tokens that the plan is for. */
+  readonly contextLength: number;
+  readonly cachePolicy: string;
+  /** Slots of the cache. */
+  readonly cacheLength: number;
+  /** Keys and values of the cache at that context. */
+  readonly cache: number;
+  /** The same for a dense cache. */
+  readonly denseCache: number;
+  /** Keys and values of one token, in all layers. */
+  readonly perToken: number;
+  /** As perToken, but without layers with a sliding window, which stop growing at their window. */
+  readonly perTokenBeyondWindow: number;
+}
+
+const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
+
+/**
+ * Plans the memory of a model. Nothing is loaded.
+ * @throws InputError for a contextLength that is not a whole number from 1 on, or cache options that the policy refuses.
+ */
+export function planMemory(config: Config, options: MemoryPlanOptions = {}): MemoryPlan {
+  const { contextLength = config.blockSize, cache: wanted = {} } = options;
+  const shape = cacheShape(config);
+  const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().limit;
+  const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength });
+  const cacheOptions = { cacheLength: contextLength, ...wanted };
+  const cache = createCache(shape, cacheOptions);
+  const graph = (format: WeightFormat) => buildStep(config, { format, classes: 'kind', sums: false, moments: false });
+  const sizeOf = (format: WeightFormat): number => layOut(graph(format).params).size;
+  // A budget above the context is never used up.
+  const used = Math.min(cache.cacheLength, contextLength);
+  const unwindowed = shape.windows.filter((window) => window === null).length;
+  const perLayer = 2 * 4 * shape.nQueryGroups * shape.headSize;
+  return {
+    parameters: countParameters(graph('f32').params),
+    weights: Object.fromEntries(FORMATS.map((format) => [format, sizeOf(format)])) as Record<WeightFormat, number>,
+    contextLength,
+    cachePolicy: cache.policy,
+    cacheLength: cache.cacheLength,
+    cache: Math.min(cache.memory().limit, dense(used)),
+    denseCache: dense(contextLength),
+    perToken: perLayer * shape.windows.length,
+    perTokenBeyondWindow: perLayer * unwindowed,
+  };
+}
+
+function cacheShape(config: Config): CacheShape {
+  const { nLayer, nQueryGroups, headSize } = config;
+  return { nLayer, nQueryGroups, headSize, windows: Array.from({ length: nLayer }, (_, l) => windowOf(config, l)) };
+}
