@@ -77,12 +77,18 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto')
   const parameters = countParameters(
     buildStep(config, { format: 'f32', classes: 'kind', sums: false, moments: false }).params,
   );
-  const format = choice === 'auto' ? (parameters <= SMALL_MODEL ? 'f32' : 'int8') : choice;
+  const format = chooseFormat(choice, parameters);
   const graph = buildStep(config, { format, classes: 'kind', sums: false, moments: false });
   const resolver = new ParamResolver(checkpoint, family, config);
   for (const param of graph.params) resolver.source(param);
   resolver.checkLeftovers();
   return { config, family, format, params: graph.params, parameters, resolver };
+}
+
+/** What `auto` stands for in a model of this size. */
+export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
+  if (choice !== 'auto') return choice;
+  return parameters <= SMALL_MODEL ? 'f32' : 'int8';
 }
 
 export function countParameters(params: readonly Param[]): number {

@@ -7,7 +7,7 @@ import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
 import { buildStep } from '../model/gpt.ts';
 import { layOut } from '../weights/layout.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import { countParameters } from './load.ts';
+import { chooseFormat, countParameters } from './load.ts';
 
 export interface MemoryPlanOptions {
   /** Tokens that the sequence is to reach; the model's context unless stated. */
@@ -20,6 +20,8 @@ export interface MemoryPlanOptions {
 export interface MemoryPlan {
   /** Number of parameters. */
   readonly parameters: number;
+  /** The format that `auto` stands for. */
+  readonly format: WeightFormat;
   /** Prepared weights, by format. */
   readonly weights: Readonly<Record<WeightFormat, number>>;
   /** Tokens that the plan is for. */
@@ -54,18 +56,19 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const sizeOf = (format: WeightFormat): number => layOut(graph(format).params).size;
   // A budget above the context is never used up.
   const used = Math.min(cache.cacheLength, contextLength);
-  const unwindowed = shape.windows.filter((window) => window === null).length;
-  const perLayer = 2 * 4 * shape.nQueryGroups * shape.headSize;
+  const widest = shape.windows.reduce<number>((a, window) => Math.max(a, window ?? 0), 1);
+  const parameters = countParameters(graph('f32').params);
   return {
-    parameters: countParameters(graph('f32').params),
+    parameters,
+    format: chooseFormat('auto', parameters),
     weights: Object.fromEntries(FORMATS.map((format) => [format, sizeOf(format)])) as Record<WeightFormat, number>,
     contextLength,
     cachePolicy: cache.policy,
     cacheLength: cache.cacheLength,
     cache: Math.min(cache.memory().limit, dense(used)),
     denseCache: dense(contextLength),
-    perToken: perLayer * shape.windows.length,
-    perTokenBeyondWindow: perLayer * unwindowed,
+    perToken: dense(1),
+    perTokenBeyondWindow: dense(widest + 1) - dense(widest),
   };
 }
 
