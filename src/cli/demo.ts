@@ -4,7 +4,7 @@
 import { planMemory } from '../index.ts';
 import type { CacheReport, Range } from './cache-report.ts';
 import { bytes, parameters, ranges, rate, whole } from './format.ts';
-import { type CliIo, widthOf, write } from './io.ts';
+import { type CliIo, shown, widthOf, write } from './io.ts';
 import { SMALL_MODEL } from './options.ts';
 import { type RunRecord, tokensPerSecond } from './record.ts';
 import { type Style, styleOf } from './style.ts';
@@ -49,7 +49,7 @@ export class DemoView implements RunView {
   }
 
   piece(text: string): Promise<void> {
-    return write(this.#io, this.#wrapper.push(text));
+    return write(this.#io, this.#wrapper.push(shown(text, this.#io.stdout)));
   }
 
   end(record: RunRecord): void {
@@ -94,9 +94,10 @@ function picture(cache: CacheReport, width: number, { cyan, dim }: Style): strin
   const held = heldRanges(cache);
   const cell = (i: number) => {
     const [from, to] = [(i * cache.seen) / cells, ((i + 1) * cache.seen) / cells];
-    return held.some(([first, end]) => first < to && end + 1 > from) ? cyan('█') : dim('·');
+    return held.some(([first, end]) => first < to && end + 1 > from) ? '█' : '·';
   };
-  return `0 ${Array.from({ length: cells }, (_, i) => cell(i)).join('')} ${last}`;
+  const line = Array.from({ length: cells }, (_, i) => cell(i)).join('');
+  return `0 ${line.replace(/█+/g, cyan).replace(/·+/g, dim)} ${last}`;
 }
 
 /** Of the layers that see the whole sequence, if there are such. */

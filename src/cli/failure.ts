@@ -4,7 +4,7 @@
 import { inspect } from 'node:util';
 import { CommanderError } from 'commander';
 import { KeyholdError } from '../errors.ts';
-import { type CliIo, Interrupted, PipeClosed, tell } from './io.ts';
+import { type CliIo, Interrupted, OutputFailed, PipeClosed, shown, tell } from './io.ts';
 import { styleOf } from './style.ts';
 
 /** 0: done; 1: an error of files, of the hub, or of the input; 2: the command was called wrongly; 130: Ctrl-C. */
@@ -23,6 +23,7 @@ export function tellFailure(io: CliIo, error: unknown, verbose: boolean): number
   const style = styleOf(io.stderr, io.env);
   const { reason } = io.signal;
   if (reason instanceof PipeClosed) return EXIT.ok;
+  if (reason instanceof OutputFailed) return EXIT.error;
   if (reason instanceof Interrupted) {
     // Also takes the cursor from behind the terminal's "^C".
     tell(io, style.dim(reason.message));
@@ -30,7 +31,7 @@ export function tellFailure(io: CliIo, error: unknown, verbose: boolean): number
   }
   const expected = error instanceof KeyholdError || error instanceof UsageError;
   const message = (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, ' ');
-  tell(io, `${style.red('error:')} ${message}`);
+  tell(io, `${style.red('error:')} ${shown(message, io.stderr)}`);
   if (verbose) tell(io, style.dim(inspect(error)));
   else if (!expected)
     tell(io, style.dim('This should not happen. Run it again with --verbose to see where it comes from.'));

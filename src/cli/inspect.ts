@@ -8,7 +8,7 @@ import { UsageError } from './failure.ts';
 import { bytes, counted, parameters, whole } from './format.ts';
 import { addExamples } from './help.ts';
 import { type Inspection, inspectModel } from './inspection.ts';
-import type { CliIo } from './io.ts';
+import { type CliIo, shown } from './io.ts';
 import { explain } from './load.ts';
 import {
   addCacheOptions,
@@ -68,7 +68,13 @@ async function inspect(model: string, flags: InspectFlags, io: CliIo): Promise<v
     throw explain(error, model);
   });
   if (flags.json) io.stdout.write(`${JSON.stringify(found)}\n`);
-  else io.stdout.write(`${report(found, flags, styleOf(io.stdout, io.env)).join('\n')}\n`);
+  else io.stdout.write(`${report(withPlainNames(found, io), flags, styleOf(io.stdout, io.env)).join('\n')}\n`);
+}
+
+/** The names in a checkpoint are anybody's. */
+function withPlainNames(found: Inspection, io: CliIo): Inspection {
+  const tensors = found.tensors?.map((tensor) => ({ ...tensor, name: shown(tensor.name, io.stdout) })) ?? null;
+  return { ...found, tensors };
 }
 
 function report(found: Inspection, flags: InspectFlags, style: Style): string[] {

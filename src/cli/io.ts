@@ -14,7 +14,7 @@ export interface CliIo {
   /** For everything that is said about them. */
   readonly stderr: OutStream;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Aborted with {@link Interrupted} by Ctrl-C, and with {@link PipeClosed} when nobody reads stdout any more. */
+  /** Aborted with {@link Interrupted} by Ctrl-C, with {@link PipeClosed} when nobody reads stdout any more. */
   readonly signal: AbortSignal;
 }
 
@@ -29,6 +29,17 @@ export class Interrupted extends Error {
 
 /** The reader of stdout has gone, as `head` does when it has its lines. */
 export class PipeClosed extends Error {}
+
+/** The results can't be written, e.g. because a disk is full. It is told where it is noticed. */
+export class OutputFailed extends Error {}
+
+/**
+ * Text of models and checkpoints as it may be shown on this stream: on a terminal without control characters, which could
+ * do anything to it.
+ */
+export function shown(text: string, stream: OutStream): string {
+  return stream.isTTY ? text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '\uFFFD') : text;
+}
 
 /** Writes text, and waits where the reader is slower than the writer. */
 export async function write(io: CliIo, text: string): Promise<void> {

@@ -2,7 +2,8 @@
 /**
  * @file The process around the command: its streams, signals and exit code.
  */
-import { type CliIo, Interrupted, PipeClosed } from './io.ts';
+import { EXIT } from './failure.ts';
+import { type CliIo, Interrupted, OutputFailed, PipeClosed } from './io.ts';
 import { run } from './program.ts';
 
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -15,7 +16,11 @@ for (const [signal, code] of Object.entries(SIGNALS))
     controller.abort(new Interrupted(code));
   });
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  controller.abort(error.code === 'EPIPE' ? new PipeClosed() : error);
+  if (error.code === 'EPIPE') return controller.abort(new PipeClosed());
+  // It may come after the command has ended: what was written then is known to be lost only now.
+  if (process.exitCode !== EXIT.error) process.stderr.write(`error: the output can't be written: ${error.message}\n`);
+  process.exitCode = EXIT.error;
+  controller.abort(new OutputFailed());
 });
 // Nobody is left to be told that nobody listens.
 process.stderr.on('error', () => undefined);
@@ -27,6 +32,7 @@ const io: CliIo = {
   env: process.env,
   signal: controller.signal,
 };
-process.exitCode = await run(process.argv.slice(2), io);
+const code = await run(process.argv.slice(2), io);
+process.exitCode ||= code;
 // A stdin that was opened and not read to its end would keep the process alive.
 process.stdin.unref?.();

@@ -1,4 +1,5 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, open, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -70,5 +71,14 @@ describe('the process', () => {
     process.child.stdout!.destroy();
     const { code, stderr } = await process.end();
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  });
+
+  it.skipIf(!existsSync('/dev/full'))('says when its results can not be written', async () => {
+    const full = await open('/dev/full', 'w');
+    const process = new CliProcess(['generate', 'And', '-n', '3', '--json', '-q'], { KEYHOLD_CACHE: cache }, full.fd);
+    const { code, stderr } = await process.end();
+    await full.close();
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^error: the output can't be written: ENOSPC.*\n$/);
   });
 });

@@ -1,7 +1,7 @@
 /**
  * @file How a run is shown: as plain text, or as one JSON object. The demo has a view of its own.
  */
-import { type CliIo, tell, write } from './io.ts';
+import { type CliIo, shown, tell, write } from './io.ts';
 import type { RunRecord } from './record.ts';
 import { styleOf } from './style.ts';
 import { type RunFacts, summaryJson, summaryLines } from './summary.ts';
@@ -29,11 +29,11 @@ export class PlainView implements RunView {
 
   async begin(): Promise<void> {
     const { stdout, env } = this.#io;
-    if (stdout.isTTY && !this.#quiet) await write(this.#io, styleOf(stdout, env).dim(this.#prompt));
+    if (stdout.isTTY && !this.#quiet) await write(this.#io, styleOf(stdout, env).dim(shown(this.#prompt, stdout)));
   }
 
   piece(text: string): Promise<void> {
-    return write(this.#io, text);
+    return write(this.#io, shown(text, this.#io.stdout));
   }
 
   end(record: RunRecord, facts: RunFacts): void {

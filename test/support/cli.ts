@@ -76,14 +76,15 @@ export class CliProcess {
   stderr = '';
   readonly #closed: Promise<{ code: number | null; signal: string | null }>;
 
-  constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  /** @param stdout where its results go instead of into {@link CliProcess.stdout}. */
+  constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}, stdout: 'pipe' | number = 'pipe') {
     const main = join(ROOT, 'src/cli/main.ts');
     this.child = spawn(process.execPath, ['--import', 'tsx', main, ...args], {
       cwd: ROOT,
       env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0', ...env },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', stdout, 'pipe'],
     });
-    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
     });
     this.child.stderr!.setEncoding('utf8').on('data', (text: string) => {
