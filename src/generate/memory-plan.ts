@@ -4,10 +4,9 @@
 import { type Config, windowOf } from '../config/config.ts';
 import type { CacheShape } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
-import { buildStep } from '../model/gpt.ts';
 import { layOut } from '../weights/layout.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import { chooseFormat, countParameters } from './load.ts';
+import { chooseFormat, countParameters, paramsOf } from './load.ts';
 
 export interface MemoryPlanOptions {
   /** Tokens that the sequence is to reach; the model's context unless stated. */
@@ -52,12 +51,11 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength });
   const cacheOptions = { cacheLength: contextLength, ...wanted };
   const cache = createCache(shape, cacheOptions);
-  const graph = (format: WeightFormat) => buildStep(config, { format, classes: 'kind', sums: false, moments: false });
-  const sizeOf = (format: WeightFormat): number => layOut(graph(format).params).size;
+  const sizeOf = (format: WeightFormat): number => layOut(paramsOf(config, format)).size;
   // A budget above the context is never used up.
   const used = Math.min(cache.cacheLength, contextLength);
   const widest = shape.windows.reduce<number>((a, window) => Math.max(a, window ?? 0), 1);
-  const parameters = countParameters(graph('f32').params);
+  const parameters = countParameters(paramsOf(config, 'f32'));
   return {
     parameters,
     format: chooseFormat('auto', parameters),
