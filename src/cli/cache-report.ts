@@ -1,7 +1,7 @@
 /**
  * @file What a cache held and what it dropped, in numbers.
  */
-import { createCache, type KVCache } from '../index.ts';
+import { type Config, createCache, type KVCache } from '../index.ts';
 
 /** First and last of positions that follow each other. */
 export type Range = readonly [first: number, last: number];
@@ -33,7 +33,7 @@ export interface CacheReport {
   readonly positions: readonly HeldLayers[] | null;
 }
 
-export function reportCache(cache: KVCache): CacheReport {
+export function reportCache(cache: KVCache, config: Config): CacheReport {
   const stats = cache.stats();
   const { keysAndValues, limit } = cache.memory();
   const seen = stats.seen[0];
@@ -46,16 +46,17 @@ export function reportCache(cache: KVCache): CacheReport {
     bytes: keysAndValues,
     limitBytes: limit,
     denseBytes: createCache(cache.shape, { policy: 'dense', cacheLength: Math.max(1, seen) }).memory().limit,
-    positions: heldLayers(cache),
+    positions: heldLayers(cache, config),
   };
 }
 
-function heldLayers(cache: KVCache): HeldLayers[] | null {
+function heldLayers(cache: KVCache, config: Config): HeldLayers[] | null {
   const found = new Map<string, { layers: number[]; window: number | null; positions: Range[] }>();
-  for (const [layer, window] of cache.shape.windows.entries()) {
+  for (let layer = 0; layer < config.nLayer; layer++) {
+    const window = config.slidingWindowIndices[layer] ? config.slidingWindowSize : null;
     const positions = toRanges(cache.tokenPositions(layer));
     const key = JSON.stringify([window, positions]);
-    for (let group = 1; group < cache.shape.nQueryGroups; group++)
+    for (let group = 1; group < config.nQueryGroups; group++)
       if (JSON.stringify([window, toRanges(cache.tokenPositions(layer, 0, group))]) !== key) return null;
     const same = found.get(key);
     if (same) same.layers.push(layer);

@@ -11,6 +11,7 @@ import {
   addCacheOptions,
   addHubOptions,
   addLoadOptions,
+  asUsage,
   type CacheFlags,
   cacheOptions,
   type LoadFlags,
@@ -98,7 +99,7 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
     const options: GenerateOptions = {
       ...sampling,
       eosTokenIds: generationDefaults(model.generationConfig).eosTokenIds,
-      cache,
+      cache: asUsage(() => model.createCache(cache)),
       stop: flags.stop,
       maxNewTokens: flags.maxNewTokens,
       chunkLength: flags.chunkLength,

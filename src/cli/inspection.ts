@@ -16,6 +16,7 @@ import {
   type StoredTensor,
 } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
+import { asUsage } from './options.ts';
 
 export interface Inspection {
   readonly model: string;
@@ -67,7 +68,7 @@ export async function inspectModel(model: string, load: LoadOptions, memory: Mem
     return {
       model,
       config,
-      plan: planMemory(config, memory),
+      plan: asUsage(() => planMemory(config, memory)),
       tensors: [...checkpoint.tensors.values()].map(({ name, dtype, shape }) => ({
         name,
         dtype,
@@ -87,7 +88,7 @@ async function inspectConfig(model: string, load: LoadOptions, memory: MemoryPla
   const folder = await downloadFromHub(model, { ...load.hub, files: ['config.json'], signal: load.signal });
   const where = `${model}: config.json`;
   const { config } = readConfig(parseObject(await readFile(join(folder, 'config.json'), 'utf8'), where), where);
-  const plan = planMemory(config, memory);
+  const plan = asUsage(() => planMemory(config, memory));
   return { model, config, plan, tensors: null, hasTokenizer: null, generationConfig: null };
 }
 

@@ -3,14 +3,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import {
-  type AnyCacheOptions,
-  createCache,
-  InputError,
-  POLICIES,
-  WEIGHT_CHOICES,
-  type WeightChoice,
-} from '../index.ts';
+import { type AnyCacheOptions, InputError, POLICIES, WEIGHT_CHOICES, type WeightChoice } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
 import { UsageError } from './failure.ts';
 import { helpSection } from './help.ts';
@@ -119,22 +112,29 @@ function policyList(): string {
 /**
  * The cache that the flags ask for. Whoever names a budget wants to go on when it is used up, so the policy then is
  * `lastrec` unless stated.
- * @throws UsageError for what the policy refuses, before anything is loaded.
+ * @throws UsageError for what can't be meant, before anything is loaded.
  */
 export function cacheOptions(flags: CacheFlags): Partial<AnyCacheOptions> {
   const { cacheLength, sinks } = flags;
   const policy = flags.cachePolicy ?? (cacheLength === undefined && sinks === undefined ? 'dense' : 'lastrec');
+  if (!Object.hasOwn(POLICIES, policy))
+    throw new UsageError(`there is no cache policy "${policy}"; there are ${Object.keys(POLICIES).join(', ')}`);
   if (sinks !== undefined && policy === 'dense')
     throw new UsageError('--sinks is for policies that drop tokens; dense keeps them all');
-  const options = {
+  if (sinks !== undefined && cacheLength !== undefined && sinks >= cacheLength)
+    throw new UsageError(`--sinks ${sinks} leaves no room for recent tokens in a --cache-length of ${cacheLength}`);
+  return {
     policy,
     ...(cacheLength === undefined ? {} : { cacheLength }),
     ...(sinks === undefined ? {} : { sinks }),
   };
+}
+
+/** Runs what takes these options: what a policy refuses is wrong usage. */
+export function asUsage<T>(use: () => T): T {
   try {
-    createCache({ nLayer: 1, nQueryGroups: 1, headSize: 1, windows: [null] }, { cacheLength: 2 ** 31, ...options });
+    return use();
   } catch (error) {
-    throw error instanceof InputError ? new UsageError(error.message) : error;
+    throw error instanceof InputError ? new UsageError(error.message, { cause: error }) : error;
   }
-  return options;
 }

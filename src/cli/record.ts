@@ -71,7 +71,7 @@ export async function recordRun(
       stopString: summary?.stopString,
       prefillMs: prefilled - begin,
       decodeMs: end - prefilled,
-      cache: reportCache(generation.cache),
+      cache: reportCache(generation.cache, model.config),
     },
   };
 }

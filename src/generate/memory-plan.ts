@@ -54,7 +54,7 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const sizeOf = (format: WeightFormat): number => layOut(paramsOf(config, format)).size;
   // A budget above the context is never used up.
   const used = Math.min(cache.cacheLength, contextLength);
-  const widest = shape.windows.reduce<number>((a, window) => Math.max(a, window ?? 0), 1);
+  const window = config.slidingWindowSize ?? 1;
   const parameters = countParameters(paramsOf(config, 'f32'));
   return {
     parameters,
@@ -66,7 +66,7 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
     cache: Math.min(cache.memory().limit, dense(used)),
     denseCache: dense(contextLength),
     perToken: dense(1),
-    perTokenBeyondWindow: dense(widest + 1) - dense(widest),
+    perTokenBeyondWindow: dense(window + 1) - dense(window),
   };
 }
 
