@@ -65,6 +65,16 @@ function heldLayers(cache: KVCache, config: Config): HeldLayers[] | null {
   return [...found.values()];
 }
 
+/** Per position: the share of layers and groups that hold it. */
+export function heldShare(cache: KVCache, config: Config): Float32Array {
+  const share = new Float32Array(cache.length());
+  const each = 1 / (config.nLayer * config.nQueryGroups);
+  for (let layer = 0; layer < config.nLayer; layer++)
+    for (let group = 0; group < config.nQueryGroups; group++)
+      for (const position of cache.tokenPositions(layer, 0, group)) share[position] += each;
+  return share;
+}
+
 /** @param positions ascending. */
 export function toRanges(positions: readonly number[]): Range[] {
   const ranges: [number, number][] = [];

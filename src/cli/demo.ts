@@ -62,14 +62,14 @@ export class DemoView implements RunView {
 
 /** The report, line by line. */
 export function demoReport(record: RunRecord, width: number, style: Style): string[] {
-  const { cache, promptTokens, finishReason } = record;
+  const { cache, heldShare, promptTokens, finishReason } = record;
   const until = finishReason === 'interrupted' ? ', until you stopped it' : '';
   return [
     style.bold(`What the cache did${until}`),
     `${whole(cache.seen)} tokens went through the model: ${whole(promptTokens)} it read, the others it wrote.`,
     `The cache may keep ${whole(cache.cacheLength)} of them (policy ${cache.policy}).`,
     '',
-    picture(cache, width, style),
+    picture(heldShare, width, style),
     '',
     ...keptLines(cache, style),
     '',
@@ -87,17 +87,20 @@ const NEXT = [
   ['everything else', 'npx keyhold --help'],
 ] as const;
 
+/** How much of a cell is held: nothing, then by quarters. */
+const SHADES = '·░▒▓█';
+
 /** The sequence from left to right; what is held stands out. */
-function picture(cache: CacheReport, width: number, { cyan, dim }: Style): string {
-  const last = Math.max(0, cache.seen - 1);
-  const cells = width - 4 - String(last).length;
-  const held = heldRanges(cache);
+function picture(share: Float32Array, width: number, { cyan, dim }: Style): string {
+  const last = String(Math.max(0, share.length - 1));
+  const cells = Math.max(1, width - 3 - last.length);
   const cell = (i: number) => {
-    const [from, to] = [(i * cache.seen) / cells, ((i + 1) * cache.seen) / cells];
-    return held.some(([first, end]) => first < to && end + 1 > from) ? '█' : '·';
+    const part = share.subarray(Math.floor((i * share.length) / cells), Math.ceil(((i + 1) * share.length) / cells));
+    const mean = part.reduce((sum, held) => sum + held, 0) / Math.max(1, part.length);
+    return SHADES[Math.ceil(mean * (SHADES.length - 1) - 1e-3)];
   };
   const line = Array.from({ length: cells }, (_, i) => cell(i)).join('');
-  return `0 ${line.replace(/█+/g, cyan).replace(/·+/g, dim)} ${last}`;
+  return `0 ${line.replace(/[^·]+/g, cyan).replace(/·+/g, dim)} ${last}`;
 }
 
 /** Of the layers that see the whole sequence, if there are such. */
@@ -119,8 +122,10 @@ function keptLines(cache: CacheReport, style: Style): string[] {
     return row(label, `${count}${`positions ${ranges([range])}`.padEnd(COLUMNS.positions)}${what}`, style);
   };
   // Policies that choose by score keep many short ranges: their numbers say enough.
-  if (held.length === 0 || held.length > 3)
-    return [...row('kept', whole(cache.held), style), ...row('dropped', whole(cache.evicted), style)];
+  if (held.length === 0 || held.length > 3) {
+    const each = cache.positions === null ? ', chosen by each group of heads for itself' : '';
+    return [...row('kept', `${whole(cache.held)}${each}`, style), ...row('dropped', whole(cache.evicted), style)];
+  }
   return [
     ...held.flatMap((range) => line('kept', range, name(range))),
     ...dropped.flatMap((range) => line('dropped', range, 'what lay between')),

@@ -2,7 +2,7 @@
  * @file One run of the model, and the record of what came of it, whole or not.
  */
 import type { FinishReason, GenerateOptions, LanguageModel } from '../index.ts';
-import { type CacheReport, reportCache } from './cache-report.ts';
+import { type CacheReport, heldShare, reportCache } from './cache-report.ts';
 
 /** All that is known about a run. */
 export interface RunRecord {
@@ -17,6 +17,8 @@ export interface RunRecord {
   /** For the tokens after it. */
   readonly decodeMs: number;
   readonly cache: CacheReport;
+  /** Per position: the share of layers and groups that hold it. */
+  readonly heldShare: Float32Array;
 }
 
 export interface Run {
@@ -72,6 +74,7 @@ export async function recordRun(
       prefillMs: prefilled - begin,
       decodeMs: end - prefilled,
       cache: reportCache(generation.cache, model.config),
+      heldShare: heldShare(generation.cache, model.config),
     },
   };
 }
