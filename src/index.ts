@@ -18,8 +18,26 @@ export {
   type RecallResult,
   recall,
 } from './eval/recall.ts';
+export { type GenerationDefaults, generationDefaults } from './generate/defaults.ts';
+export type {
+  FinishReason,
+  GeneratedPiece,
+  GeneratedToken,
+  GenerateOptions,
+  Generation,
+  GenerationSummary,
+} from './generate/generate.ts';
 export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
-export { type AssembleOptions, assembleModel, planModel, type WeightChoice } from './generate/load.ts';
+export {
+  type AssembleOptions,
+  assembleModel,
+  planModel,
+  WEIGHT_CHOICES,
+  type WeightChoice,
+} from './generate/load.ts';
+export type { LogitBias, LogitsContext, LogitsProcessor } from './generate/logits.ts';
+export { type MemoryPlan, type MemoryPlanOptions, planMemory } from './generate/memory-plan.ts';
+export type { SamplingOptions, TokenLogprob } from './generate/sampler.ts';
 export { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from './kvcache/attn-weights.ts';
 export { definePolicy, type PolicyDefinition } from './kvcache/define-policy.ts';
 export {

@@ -2,6 +2,7 @@
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
 import type { Checkpoint } from '../checkpoint/types.ts';
+import type { Config } from '../config/config.ts';
 import { readConfig } from '../config/from-hf.ts';
 import { InputError, TokenizerError } from '../errors.ts';
 import { ParamResolver } from '../families/resolve.ts';
@@ -75,15 +76,24 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto')
   // A file without a head is a file with a tied one, whatever its config says.
   const headless = !new ParamResolver(checkpoint, family, stated).has('lm_head');
   const config = headless ? { ...stated, tieEmbeddings: true } : stated;
-  const parameters = countParameters(
-    buildStep(config, { format: 'f32', classes: 'kind', buffer: 'float32', sums: false, moments: false }).params,
-  );
-  const format = choice === 'auto' ? (parameters <= SMALL_MODEL ? 'f32' : 'int8') : choice;
-  const graph = buildStep(config, { format, classes: 'kind', buffer: 'float32', sums: false, moments: false });
+  const parameters = countParameters(paramsOf(config, 'f32'));
+  const format = chooseFormat(choice, parameters);
+  const params = paramsOf(config, format);
   const resolver = new ParamResolver(checkpoint, family, config);
-  for (const param of graph.params) resolver.source(param);
+  for (const param of params) resolver.source(param);
   resolver.checkLeftovers();
-  return { config, family, format, params: graph.params, parameters, resolver };
+  return { config, family, format, params, parameters, resolver };
+}
+
+/** All parameters of a model, as they are stored in this format. */
+export function paramsOf(config: Config, format: WeightFormat): readonly Param[] {
+  return buildStep(config, { format, classes: 'kind', buffer: 'float32', sums: false, moments: false }).params;
+}
+
+/** What `auto` stands for in a model of this size. */
+export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
+  if (choice !== 'auto') return choice;
+  return parameters <= SMALL_MODEL ? 'f32' : 'int8';
 }
 
 export function countParameters(params: readonly Param[]): number {
