@@ -75,15 +75,15 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto')
   // A file without a head is a file with a tied one, whatever its config says.
   const headless = !new ParamResolver(checkpoint, family, stated).has('lm_head');
   const config = headless ? { ...stated, tieEmbeddings: true } : stated;
-  const parameters = countParameters(
-    buildStep(config, { format: 'f32', classes: 'kind', buffer: 'float32', sums: false, moments: false }).params,
-  );
-  const format = choice === 'auto' ? (parameters <= SMALL_MODEL ? 'f32' : 'int8') : choice;
-  const graph = buildStep(config, { format, classes: 'kind', buffer: 'float32', sums: false, moments: false });
+  const paramsIn = (format: WeightFormat) =>
+    buildStep(config, { format, classes: 'kind', buffer: 'float32', sums: false, moments: false }).params;
+  const plain = paramsIn('f32');
   const resolver = new ParamResolver(checkpoint, family, config);
-  for (const param of graph.params) resolver.source(param);
+  for (const param of plain) resolver.source(param);
   resolver.checkLeftovers();
-  return { config, family, format, params: graph.params, parameters, resolver };
+  const parameters = countParameters(plain);
+  const format = choice === 'auto' ? (parameters <= SMALL_MODEL ? 'f32' : 'int8') : choice;
+  return { config, family, format, params: format === 'f32' ? plain : paramsIn(format), parameters, resolver };
 }
 
 export function countParameters(params: readonly Param[]): number {
