@@ -101,8 +101,10 @@ export class LanguageModel {
     const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', signal, onProgress } = options;
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
     wholeNumber('chunkLength', chunkLength);
-    const ids = await this.#refit(cache, Array.from(tokens), logits);
-    cache.reserve([ids.length]);
+    this.#checkPrompt(cache, tokens);
+    cache.reserve([tokens.length]);
+    signal?.throwIfAborted();
+    const ids = this.#refit(cache, Array.from(tokens));
     const length = cache.length() + ids.length;
     const skip = ids.length - tokens.length;
     const all: Float32Array[] = [];
@@ -155,11 +157,22 @@ export class LanguageModel {
     return this.release();
   }
 
+  /** What would fail in a later chunk fails before the first one: a cache is left as it was. */
+  #checkPrompt(cache: KVCache, tokens: ArrayLike<number>): void {
+    const { embedRows, position, blockSize } = this.config;
+    for (let i = 0; i < tokens.length; i++)
+      if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= embedRows)
+        throw new InputError(`token id ${tokens[i]} (place ${i}) is not in the model's vocabulary of ${embedRows}`);
+    const end = cache.length() + tokens.length;
+    if (position === 'learned' && end > blockSize)
+      throw new InputError(`the model has learned ${blockSize} positions, and the sequence would reach ${end}`);
+  }
+
   /**
    * Where a longer sequence wants other rotations than the held keys have (dynamic and long RoPE), all of it is computed
    * anew, as long as nothing was evicted; otherwise the held keys stay as they are.
    */
-  async #refit(cache: KVCache, tokens: number[], _logits: string): Promise<number[]> {
+  #refit(cache: KVCache, tokens: number[]): number[] {
     const held = cache.length();
     if (held === 0 || this.#stepper.ropeFits(held, held + tokens.length)) return tokens;
     if (cache.stats().evicted[0] > 0) return tokens;
