@@ -48,9 +48,10 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   const tokenizerConfig = await checkpoint.readJson('tokenizer_config.json');
   const generationConfig = (await checkpoint.readJson('generation_config.json')) ?? {};
   const tokenizer = tokenizerJson ? Tokenizer.fromJson(tokenizerJson, tokenizerConfig ?? {}) : null;
-  if (tokenizer && tokenizer.vocabSize > config.embedRows)
+  // Added tokens may lie beyond the model's, such as one for images in a model of text; they can't be written in a prompt.
+  if (tokenizer && tokenizer.ownVocabSize > config.embedRows)
     throw new TokenizerError(
-      `${checkpoint.name}: the tokenizer has ${tokenizer.vocabSize} tokens, but the model only ${config.embedRows}; ` +
+      `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
         'they do not belong together',
     );
   const weights = await options.prepare({
