@@ -54,6 +54,8 @@ export class LanguageModel {
   readonly generationConfig: Readonly<Record<string, unknown>>;
   readonly #stepper: Stepper;
   readonly #tokenizer: Tokenizer | null;
+  /** Done when no step is under way. */
+  #idle: Promise<unknown> = Promise.resolve();
 
   constructor(parts: LanguageModelParts) {
     this.name = parts.name;
@@ -89,7 +91,7 @@ export class LanguageModel {
    * @throws InputError, CacheFullError
    */
   step(cache: KVCache, chunk: readonly ArrayLike<number>[], options?: StepOptions): Promise<StepResult> {
-    return this.#stepper.step(cache, chunk, options);
+    return this.#alone(() => this.#stepper.step(cache, chunk, options));
   }
 
   /**
@@ -117,7 +119,7 @@ export class LanguageModel {
         lengths: [length],
         phase: phase === 'prompt' && last ? 'prompt-end' : phase,
       } as const;
-      const result = await this.#stepper.step(cache, [ids.slice(at, end)], step);
+      const result = await this.step(cache, [ids.slice(at, end)], step);
       if (wanted !== 'none') all.push(result.logits);
       onProgress?.(end, ids.length);
     }
@@ -148,13 +150,20 @@ export class LanguageModel {
     return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
   }
 
-  /** Gives native memory back. The model can't be used afterwards. */
+  /** Gives native memory back, once a step that is under way is done. The model can't be used afterwards. */
   release(): Promise<void> {
-    return this.#stepper.release();
+    return this.#alone(() => this.#stepper.release());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
+  }
+
+  /** One after the other: steps share the arrays that the graph reads, whichever caches they are for. */
+  #alone<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#idle.then(run);
+    this.#idle = result.catch(() => undefined);
+    return result;
   }
 
   /** What would fail in a later chunk fails before the first one: a cache is left as it was. */
