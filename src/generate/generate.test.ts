@@ -376,6 +376,35 @@ describe('a generation', () => {
   });
 });
 
+describe('generations at the same time', () => {
+  it('do not get into each other’s way', async () => {
+    const prompts = [PROMPT, 'The jargon of hackers', 'And the king said', 'A'];
+    const write = (prompt: string) => tiny.generate(prompt, { maxNewTokens: 12 }).done();
+    const alone: string[] = [];
+    for (const prompt of prompts) alone.push((await write(prompt)).text);
+    const together = await Promise.all(prompts.map(write));
+    expect(together.map(({ text }) => text)).toEqual(alone);
+  });
+
+  it('go on where one of them fails', async () => {
+    const fine = small.generate(ids(5), { maxNewTokens: 6, eosTokenIds: [] }).done();
+    const full = small.generate(ids(5), { maxNewTokens: 6, cache: { cacheLength: 6 }, eosTokenIds: [] }).done();
+    const results = await Promise.allSettled([full, fine]);
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+    const alone = await small.generate(ids(5), { maxNewTokens: 6, eosTokenIds: [] }).done();
+    expect(tokensOf(await fine)).toEqual(tokensOf(alone));
+  });
+
+  it('are ended between steps by the disposal of the model', async () => {
+    const model = await loadModel(caseFolder('llama'), { weights: 'f32', cacheDir });
+    const prefill = model.prefill(model.createCache(), ids(5));
+    const generation = model.generate(ids(5), { maxNewTokens: 50, eosTokenIds: [] }).done();
+    await model.release();
+    expect(await prefill).toHaveLength(97);
+    await expect(generation).rejects.toThrow(/disposed of and can not be used any more/);
+  });
+});
+
 describe('going on in the same cache', () => {
   it('is one longer prompt', async () => {
     const cache = small.createCache();
