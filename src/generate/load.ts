@@ -49,9 +49,10 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   const tokenizerConfig = await checkpoint.readJson('tokenizer_config.json');
   const generationConfig = (await checkpoint.readJson('generation_config.json')) ?? {};
   const tokenizer = tokenizerJson ? Tokenizer.fromJson(tokenizerJson, tokenizerConfig ?? {}) : null;
-  if (tokenizer && tokenizer.vocabSize > config.embedRows)
+  // Added tokens may lie beyond the model's, such as one for images in a model of text; they can't be written in a prompt.
+  if (tokenizer && tokenizer.ownVocabSize > config.embedRows)
     throw new TokenizerError(
-      `${checkpoint.name}: the tokenizer has ${tokenizer.vocabSize} tokens, but the model only ${config.embedRows}; ` +
+      `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
         'they do not belong together',
     );
   const weights = await options.prepare({
@@ -76,13 +77,13 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto')
   // A file without a head is a file with a tied one, whatever its config says.
   const headless = !new ParamResolver(checkpoint, family, stated).has('lm_head');
   const config = headless ? { ...stated, tieEmbeddings: true } : stated;
-  const parameters = countParameters(paramsOf(config, 'f32'));
-  const format = chooseFormat(choice, parameters);
-  const params = paramsOf(config, format);
+  const plain = paramsOf(config, 'f32');
   const resolver = new ParamResolver(checkpoint, family, config);
-  for (const param of params) resolver.source(param);
+  for (const param of plain) resolver.source(param);
   resolver.checkLeftovers();
-  return { config, family, format, params, parameters, resolver };
+  const parameters = countParameters(plain);
+  const format = chooseFormat(choice, parameters);
+  return { config, family, format, params: format === 'f32' ? plain : paramsOf(config, format), parameters, resolver };
 }
 
 /** All parameters of a model, as they are stored in this format. */
