@@ -5,13 +5,13 @@ import type { Config } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
-import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
 import type { StepOptions, Stepper, StepResult } from '../model/stepper.ts';
 import { wholeNumber } from '../numbers.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { chunkSchedule } from './chunk-schedule.ts';
 import { type GenerateOptions, Generation } from './generate.ts';
+import { restoreCache, snapshotCache } from './snapshot.ts';
 
 /** Tokens of a prompt that go through the graph at once, unless stated. */
 export const CHUNK_LENGTH = 256;
