@@ -81,8 +81,8 @@ export class ParamResolver {
   }
 
   #expr(expr: TensorExpr, place: Place, rows: number, cols: number): RowSource {
-    if (typeof expr === 'string') return tensorRows(this.#tensor(expr + place.suffix, place), rows, cols);
-    if ('bare' in expr) return tensorRows(this.#tensor(expr.bare, place), rows, cols);
+    if (typeof expr === 'string') return this.#rows(this.#tensor(expr + place.suffix, place), rows, cols);
+    if ('bare' in expr) return this.#rows(this.#tensor(expr.bare, place), rows, cols);
     if ('oneOf' in expr) {
       const there = expr.oneOf.find((name) => this.#find(filled(name + place.suffix, place)));
       return this.#expr(there ?? expr.oneOf[0], place, rows, cols);
@@ -102,6 +102,16 @@ export class ParamResolver {
     }
     const whole = this.#expr(expr.from, place, (H + 2 * G) * D, cols);
     return QKV_ROWS[expr.order](whole, expr.take, H, G, D);
+  }
+
+  #rows(tensor: StoredTensor, rows: number, cols: number): RowSource {
+    try {
+      return tensorRows(tensor, rows, cols);
+    } catch (cause) {
+      throw new CheckpointError(`${this.#checkpoint.name}: ${(cause as Error).message}. ${this.#expected()}`, {
+        cause,
+      });
+    }
   }
 
   #tensor(template: string, place: Place): StoredTensor {

@@ -79,6 +79,7 @@ export class Stepper {
     chunk.forEach((tokens, row) => {
       cache.makePlace(row, tokens.length, this.config.blockSize);
     });
+    cache.open();
     const observe = cache.needs.length > 0;
     const session = await this.#session(cache, observe);
     const length = Math.max(...chunk.map((row) => row.length));
@@ -194,6 +195,8 @@ export class Stepper {
   }
 
   #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+    if (cache.shape !== this.cacheShape)
+      throw new InputError('this cache is of another model: make one with createCache of the model that it is for');
     if (chunk.length !== cache.batch)
       throw new InputError(`the chunk has ${chunk.length} rows, but the cache has ${cache.batch}`);
     if (chunk.every((row) => row.length === 0)) throw new InputError('the chunk is empty');
