@@ -3,13 +3,16 @@ import { describe, expect, it } from 'vitest';
 import {
   ALL_BUFFERS,
   anyRun,
+  budgetOf,
   cacheOptions,
   check,
   checkCache,
+  contentOf,
   EVICTING,
   type Run,
   stepTokens,
   type TestPolicy,
+  tokensFrom,
 } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
@@ -55,10 +58,10 @@ describe('the budget is hard', () => {
       fakeStep(model, cache, stepTokens(cache, step), step);
       for (const [l, { window }] of shape.layers.entries())
         for (const row of range(run.rows)) {
-          const { budget } = cache.tables.get(cache.classes[l])!;
+          const budget = budgetOf(cache, l, row);
           const counts = held(cache, l, row);
           expect(counts.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(counts.length * budget);
-          const own = Math.max(1, Math.floor(floor * budget));
+          const own = Math.max(1, Math.floor(floor * cache.tables.get(cache.classes[l])!.budget));
           // A window hides no more of a group than comes in.
           const least = window === 1 ? 0 : Math.min(own, cache.length(row));
           for (const count of counts) expect(count).toBeGreaterThanOrEqual(least);
@@ -110,6 +113,27 @@ describe('pyramid', () => {
       ),
       500,
     );
+  });
+
+  it('is whole while all fits, then cut at once, and the memory is given back; the cut can be taken back', () => {
+    const shape = fakeShape({ windows: [null, null, null], groups: 1, heads: 1, headSize: 4 });
+    const model = new FakeModel(shape, 1);
+    const cache = createCache(shape, { policy: 'pyramid', cacheLength: 40, blockSize: 4, beta: 10, window: 4 });
+    const feed = (count: number) => fakeStep(model, cache, [tokensFrom(0, cache.length(), count)]);
+    feed(40);
+    expect(range(3).map((l) => cache.tokenPositions(l))).toEqual(range(3).map(() => range(40)));
+    const whole = contentOf(cache);
+    const { keysAndValues } = cache.memory();
+    feed(1);
+    // The first layer has room for more; the last one is down to a tenth.
+    expect(range(3).map((l) => cache.tokenPositions(l).length)).toEqual([41, 40, 4]);
+    expect(cache.memory().keysAndValues).toBeLessThan(keysAndValues);
+    cache.truncate(40);
+    expect(contentOf(cache)).toEqual(whole);
+    checkCache(model, cache);
+    feed(2);
+    expect(range(3).map((l) => cache.tokenPositions(l).length)).toEqual([42, 40, 4]);
+    checkCache(model, cache);
   });
 
   it('rounds halves to even, so that no half counts twice', () => {

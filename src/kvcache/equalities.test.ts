@@ -20,10 +20,10 @@ import {
 import { type FakeStepOptions, fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { InputError } from '../errors.ts';
+import { restoreCache, snapshotCache } from '../generate/snapshot.ts';
 import { range } from '../numbers.ts';
 import type { KVCache } from './kv-cache.ts';
 import { createCache } from './policies.ts';
-import { restoreCache, snapshotCache } from './snapshot.ts';
 
 const total = (run: Run, row = 0): number => run.steps.reduce((sum, { lengths }) => sum + lengths[row], 0);
 

@@ -224,7 +224,7 @@ export abstract class KVCache {
       for (const table of this.tables.values()) for (const row of rows) this.#appendRow(table, row, chunk);
     } catch (error) {
       for (const row of rows) {
-        for (const undo of this.#undo!.values()) undo.revert(row);
+        this.#takeBack(row);
         this.#rows[row].abandon();
       }
       throw error;
@@ -551,8 +551,18 @@ export abstract class KVCache {
 
   #revert(row: number): void {
     this.#own();
-    for (const undo of this.#undo!.values()) undo.revert(row);
+    this.#takeBack(row);
     this.#rows[row].revert();
+  }
+
+  /** Makes a row's slots what they were before the last chunk. */
+  #takeBack(row: number): void {
+    for (const [table, undo] of this.#undo!) {
+      // Memory may have been given back since.
+      const most = undo.slotsBefore(row);
+      if (most > table.capacity) this.#grow(table, most);
+      undo.revert(row);
+    }
   }
 
   /** The first `count` tokens of a row's last chunk, to be taken in once more. */

@@ -76,6 +76,14 @@ export class TableUndo {
         this.#savedBuffers[i].copySlot(this.#buffers[i], row, g, slot, index);
   }
 
+  /** The most slots that a group of a row had. */
+  slotsBefore(row: number): number {
+    let most = 0;
+    for (let group = 0; group < this.#table.groups; group++)
+      most = Math.max(most, this.#filled[this.#table.lane(row, group)]);
+    return most;
+  }
+
   /** Makes a row what it was. */
   revert(row: number): void {
     const table = this.#table;

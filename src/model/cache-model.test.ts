@@ -70,11 +70,9 @@ describe('with room for all, every policy gives the logits of the dense cache', 
       const dense = await run(model, model.createCache({ cacheLength: 30, buffer }), tokens, chunks);
       for (const { name: policy, options, lossy } of EVERY) {
         if (lossy && buffer === 'float32') continue;
-        // A pyramid's thin layers need the room too.
-        const pyramid = policy.includes('pyramid') ? { beta: 1 } : {};
-        const cache = model.createCache({ cacheLength: 30, buffer, ...options, ...pyramid });
+        const cache = model.createCache({ cacheLength: 30, buffer, ...options });
         const logits = await run(model, cache, tokens, chunks);
-        expect(furthest(logits, dense), `${policy} ${buffer}`).toBeLessThan(1e-4);
+        expect(furthest(logits, dense), `${policy} ${buffer}`).toBeLessThan(buffer === 'int8' ? 3e-4 : 1e-4);
         expect(cache.stats().evicted).toEqual([0]);
       }
     }

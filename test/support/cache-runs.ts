@@ -230,6 +230,7 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
       const tokens = cache.tokens(row);
       if (tokens.length !== cache.length(row)) expect.fail('tokens and length differ');
       let total = 0;
+      const budget = budgetOf(cache, l, row);
       for (const g of range(G)) {
         const positions = cache.tokenPositions(l, row, g);
         const where = `layer ${l}, row ${row}, group ${g}: [${positions}] of ${tokens.length}`;
@@ -237,7 +238,7 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
           expect.fail(where);
         const { window } = shape.layers[l];
         if (window !== null && positions.some((p) => p <= tokens.length - window)) expect.fail(`${where}, hidden`);
-        if (!shared && positions.length > table.budget) expect.fail(`${where} exceed ${table.budget}`);
+        if (!shared && positions.length > budget) expect.fail(`${where} exceed ${budget}`);
         total += positions.length;
         checkLane(cache, l, row, g);
         const lane = table.groups === 1 ? 0 : g;
@@ -252,10 +253,16 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
           if (!same(key, stored('key', exactKey))) expect.fail(`${where}: another key at ${position}`);
         }
       }
-      if (total > G * table.budget)
-        expect.fail(`layer ${l}, row ${row}: ${total} slots exceed ${G} times ${table.budget}`);
+      if (total > G * budget) expect.fail(`layer ${l}, row ${row}: ${total} slots exceed ${G} times ${budget}`);
     }
   }
+}
+
+/** Slots of a layer's group: its budget, but for a pyramid that is whole as long as all of a sequence fits. */
+export function budgetOf(cache: KVCache, l: number, row: number): number {
+  const { budget } = cache.tables.get(cache.classes[l])!;
+  const whole = cache.policy === 'pyramid' && cache.length(row) <= cache.cacheLength;
+  return whole ? Math.max(budget, cache.cacheLength) : budget;
 }
 
 /** What the graph is told of slots agrees with what they hold. */

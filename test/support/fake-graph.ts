@@ -35,6 +35,7 @@ export function fakeChunk(
   tokens: readonly (readonly number[])[],
   { phase = 'decode', eachQuery = false }: FakeStepOptions = {},
 ): { outputs: FakeOutputs; chunk: ChunkOutputs } {
+  cache.open();
   const { shape } = model;
   const { nHead: H, nQueryGroups: G, headSize: D } = shape;
   const R = H / G;

@@ -120,7 +120,11 @@ export class ReferenceCache {
     const alive = groups.map((slots) => slots.map(({ position }) => position > now + 1 - window));
     const budget = Math.min(this.budget(l), Math.max(1, window - 1));
     const stays = this.options.floor === undefined ? this.#eachGroup : this.#allGroups;
-    const kept = stays.call(this, layer, values, alive, budget);
+    // A pyramid is whole as long as all of a sequence fits.
+    const fits = this.options.policy === 'pyramid' && now < this.options.cacheLength;
+    const kept = fits
+      ? alive.map((slots) => range(slots.length).filter((j) => slots[j]))
+      : stays.call(this, layer, values, alive, budget);
     kept.forEach((indices, g) => {
       groups[g] = indices.map((j) => groups[g][j]);
     });
