@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkCache, contentOf, tokensFrom } from '../../test/support/cache-runs.ts';
+import { checkCache, contentOf, expectSame, tokensFrom } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { GraphError, InputError } from '../errors.ts';
@@ -142,7 +142,7 @@ describe('a list of what to keep', () => {
     const before = contentOf(cache);
     expect(() => feed(cache, 5)).toThrow(InputError);
     expect(() => feed(cache, 5)).toThrow(/the policy mine keeps 10 slots, but the budget is 8/);
-    expect(contentOf(cache)).toEqual(before);
+    expectSame(contentOf(cache), before);
     feed(cache, 3);
     expect(cache.tokenPositions(0)).toEqual(range(8));
   });
@@ -179,9 +179,9 @@ describe('an error in a policy leaves the cache as it was', () => {
     broken = true;
     expect(() => step(cache, 3, 6)).toThrow('no');
     broken = false;
-    expect(contentOf(cache)).toEqual(contentOf(other));
+    expectSame(contentOf(cache), contentOf(other));
     for (const one of [cache, other]) step(one, 2, 4);
-    expect(contentOf(cache)).toEqual(contentOf(other));
+    expectSame(contentOf(cache), contentOf(other));
     checkCache(model, cache);
   });
 
@@ -195,7 +195,7 @@ describe('an error in a policy leaves the cache as it was', () => {
     for (const count of [1, 9]) {
       expect(() => feed(cache, count)).toThrow(GraphError);
       expect(() => feed(cache, count)).toThrow(/score of position 2 is not a number/);
-      expect(contentOf(cache)).toEqual(before);
+      expectSame(contentOf(cache), before);
     }
   });
 });

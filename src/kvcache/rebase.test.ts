@@ -7,6 +7,7 @@ import {
   checkCache,
   contentOf,
   EVICTING,
+  expectSame,
   openRun,
   stepTokens,
   tokensFrom,
@@ -55,7 +56,7 @@ describe('rebase', () => {
         );
         for (const step of run.steps) fakeStep(model, cache, stepTokens(cache, step), step);
         const row = r % run.rows;
-        const others = (contentOf(cache) as unknown[]).filter((_, i) => i !== row);
+        const others = contentOf(cache).filter((_, i) => i !== row);
         const [length, tokens] = [cache.length(row), cache.tokens(row)];
         cache.rebase(row);
         const next = cache.place(row);
@@ -71,7 +72,10 @@ describe('rebase', () => {
           }
         expect(next).toBe(most);
         expect([cache.length(row), cache.tokens(row)]).toEqual([length, tokens]);
-        expect((contentOf(cache) as unknown[]).filter((_, i) => i !== row)).toEqual(others);
+        expectSame(
+          contentOf(cache).filter((_, i) => i !== row),
+          others,
+        );
         checkKeys(model, cache, row);
         // The sequence goes on from there, and may be moved again.
         for (const count of [1, 5]) {
@@ -140,7 +144,7 @@ describe('rebase', () => {
     const before = contentOf(cache);
     feed(5);
     cache.truncate(20);
-    expect(contentOf(cache)).toEqual(before);
+    expectSame(contentOf(cache), before);
     expect(cache.place()).toBe(8);
   });
 
@@ -151,7 +155,7 @@ describe('rebase', () => {
     const before = contentOf(cache);
     cache.rebase(0);
     cache.rebase(1);
-    expect(contentOf(cache)).toEqual(before);
+    expectSame(contentOf(cache), before);
   });
 
   it('refuses models whose keys can not be moved', () => {

@@ -66,7 +66,7 @@ const NAMES = [
 const SHARED = ['h2o', 'h2o-vlen', 'qh2o', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff'].map(
   (name) => `ada(${name})`,
 );
-const RUNS = 60;
+const RUNS = 40;
 
 describe('a policy holds what its definition says, with the scores that it says', () => {
   it.each([...NAMES, ...SHARED])('%s', (name) => {

@@ -8,6 +8,7 @@ import {
   checkCache,
   contentOf,
   EVICTING,
+  expectSame,
   openRun,
   stepTokens,
   tokensFrom,
@@ -21,7 +22,7 @@ import { createCache } from './policies.ts';
 
 const runs = anyRun({ rows: 3, buffers: ALL_BUFFERS, steps: 6 });
 const anyPolicy = fc.constantFrom(...EVICTING);
-const rowOf = (cache: KVCache, row: number): unknown => (contentOf(cache) as unknown[])[row];
+const rowOf = (cache: KVCache, row: number): unknown => contentOf(cache)[row];
 
 describe('rows of a cache', () => {
   it('come and go: the others stay as they are, and a new one is empty', () => {
@@ -29,21 +30,21 @@ describe('rows of a cache', () => {
       fc.property(runs, anyPolicy, (run, policy) => {
         const { model, cache } = openRun(run, policy);
         for (const step of run.steps) fakeStep(model, cache, stepTokens(cache, step), step);
-        const before = contentOf(cache) as unknown[];
+        const before = contentOf(cache);
         const empty = rowOf(cache.recreate(), 0);
         cache.setBatch(run.rows + 2);
-        expect(contentOf(cache)).toEqual([...before, empty, empty]);
+        expectSame(contentOf(cache), [...before, empty, empty]);
         checkCache(model, cache);
         cache.clearRow(0);
-        expect(contentOf(cache)).toEqual([empty, ...before.slice(1), empty, empty]);
+        expectSame(contentOf(cache), [empty, ...before.slice(1), empty, empty]);
         // A row that was cleared is as good as new.
         const fresh = createCache(model.shape, cacheOptions(run, policy, { batch: 1 }));
         for (const one of [cache, fresh])
           fakeStep(model, one, [tokensFrom(0, 0, 9), ...range(one.batch - 1).map(() => [])], { phase: 'prompt-end' });
-        expect(rowOf(cache, 0)).toEqual(rowOf(fresh, 0));
+        expectSame(rowOf(cache, 0), rowOf(fresh, 0));
         checkCache(model, cache);
         cache.setBatch(1);
-        expect(contentOf(cache)).toEqual([rowOf(fresh, 0)]);
+        expectSame(contentOf(cache), [rowOf(fresh, 0)]);
         expect(cache.stats().seen).toEqual([9]);
         // Whose last chunk it was is not known any more.
         if (cache.needs.length > 0) expect(() => cache.truncate(0)).toThrow(InputError);
@@ -61,22 +62,25 @@ describe('rows of a cache', () => {
           phase,
         }));
         for (const step of steps) fakeStep(model, cache, stepTokens(cache, step), step);
-        const before = contentOf(cache) as unknown[];
+        const before = contentOf(cache);
         const target = createCache(model.shape, cacheOptions({ ...run, rows: 3 }, policy));
         fakeStep(model, target, [tokensFrom(0, 0, 11), tokensFrom(1, 0, 2), []], { phase: 'decode' });
         for (const one of [target, cache]) {
-          const others = contentOf(one) as unknown[];
+          const others = contentOf(one);
           one.copyRow(cache, from, to);
-          expect(contentOf(one)).toEqual(range(3).map((row) => (row === to ? before[from] : others[row])));
+          expectSame(
+            contentOf(one),
+            range(3).map((row) => (row === to ? before[from] : others[row])),
+          );
           checkCache(model, one);
         }
         // Both go on, apart from each other.
         const tokens = tokensFrom(from, cache.length(from), 4);
         const chunk = (row: number) => range(3).map((r) => (r === row ? tokens : []));
         fakeStep(model, target, chunk(to));
-        expect(rowOf(cache, from)).toEqual(before[from]);
+        expectSame(rowOf(cache, from), before[from]);
         fakeStep(model, cache, chunk(from));
-        expect(rowOf(target, to)).toEqual(rowOf(cache, from));
+        expectSame(rowOf(target, to), rowOf(cache, from));
       }),
       80,
     );
@@ -116,10 +120,10 @@ describe('rows of a cache', () => {
         for (const step of run.steps) fakeStep(model, cache, stepTokens(cache, step), step);
         const first = contentOf(cache);
         cache.clear();
-        expect(contentOf(cache)).toEqual(blank);
+        expectSame(contentOf(cache), blank);
         expect(cache.memory().total).toBe(small);
         for (const step of run.steps) fakeStep(model, cache, stepTokens(cache, step), step);
-        expect(contentOf(cache)).toEqual(first);
+        expectSame(contentOf(cache), first);
       }),
       60,
     );

@@ -12,6 +12,7 @@ import {
   checkCache,
   contentOf,
   EVICTING,
+  expectSame,
   openRun,
   same,
   stepTokens,
@@ -166,7 +167,7 @@ describe('trap 3: ties need an order, constants no division by zero, and age is 
       if (/^(knorm|keydiff|expected)$/.test(name)) expect(positions).toEqual([0, 1, 24, 25, 26, 27, 28, 29]);
       const twin = open(policy, 8, CONSTANT, { sinks: 2, recent: 2, ...lossy }).cache;
       for (const count of chunks) feed(model, twin, count, 'prompt');
-      expect(contentOf(twin)).toEqual(contentOf(cache));
+      expectSame(contentOf(twin), contentOf(cache));
     }
   });
 
@@ -287,7 +288,7 @@ describe('trap 4: nothing is too short or too long', () => {
     // Nor can it be passed by.
     const { chunk } = fakeChunk(model, cache, [tokensFrom(0, 5, 4)]);
     expect(() => cache.append(chunk)).toThrow(/can't take 4 more/);
-    expect(contentOf(cache)).toEqual(before);
+    expectSame(contentOf(cache), before);
     feed(model, cache, 3);
     expect(cache.length()).toBe(8);
   });
@@ -324,7 +325,10 @@ describe('trap 6: padding enters neither scores nor slots', () => {
           for (const [row, count] of counts.entries())
             if (count > 0) fakeStep(model, alone[row], [tokensFrom(row, alone[row].length(), count)], { phase });
         }
-        expect(alone.map((one) => (contentOf(one) as unknown[])[0])).toEqual(contentOf(cache));
+        expectSame(
+          alone.map((one) => contentOf(one)[0]),
+          contentOf(cache),
+        );
       }),
       8,
     );
