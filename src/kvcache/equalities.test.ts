@@ -23,6 +23,7 @@ import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { InputError } from '../errors.ts';
 import { restoreCache, snapshotCache } from '../generate/snapshot.ts';
 import { range } from '../numbers.ts';
+import { definePolicy } from './define-policy.ts';
 import type { KVCache } from './kv-cache.ts';
 import { createCache } from './policies.ts';
 
@@ -236,9 +237,13 @@ describe('going on as if nothing had been', () => {
   const interrupted = fc
     .tuple(anyRun({ rows: 2, buffers: ALL_BUFFERS, steps: 8 }), fc.nat(7))
     .map(([run, at]) => ({ run, at: at % run.steps.length }));
-  const junk = (run: Run): RunStep => ({ lengths: range(run.rows).map((row) => 3 + row), phase: 'decode' });
+  /** A chunk that was not meant: one token, or enough to change all that is held. */
+  const junk = (run: Run): RunStep => ({
+    lengths: range(run.rows).map((row) => 1 + ((run.seed + row) % (run.cacheLength + 4))),
+    phase: 'decode',
+  });
   const room = (run: Run, policy: TestPolicy) =>
-    policy.name === 'dense' ? { cacheLength: Math.max(...range(run.rows).map((row) => total(run, row))) + 10 } : {};
+    policy.name === 'dense' ? { cacheLength: Math.max(...range(run.rows).map((row) => total(run, row))) + 30 } : {};
 
   /** Runs to the end with an interruption, and without, and compares all that can be told apart. */
   function compare(
@@ -347,6 +352,28 @@ describe('going on as if nothing had been', () => {
       );
     },
   );
+
+  it.each(ALL_BUFFERS)('slots that a chunk moved, overwrote and freed are what they were: %s', (buffer) => {
+    const shape = fakeShape({ windows: [null, null], groups: 2, heads: 1, headSize: 4 });
+    const model = new FakeModel(shape, 1);
+    // Group 0 keeps what lies last in its slots, group 1 what lies first: 0 to 7 in a row.
+    const picky = definePolicy({
+      name: 'picky',
+      keep: ({ index, length }) => (index === 0 ? range(length).slice(5, 7) : [0, 3]),
+    });
+    for (const count of [1, 3, 12]) {
+      const cache = createCache(shape, { policy: picky, cacheLength: 8, recent: 1, buffer, blockSize: 2 });
+      go(model, cache, { lengths: [8], phase: 'decode' });
+      const before = contentOf(cache);
+      go(model, cache, { lengths: [count], phase: 'decode' });
+      expect(cache.tokenPositions(0, 0, 0)).toEqual([5, 6, 7 + count]);
+      expect(cache.tokenPositions(0, 0, 1)).toEqual([0, 3, 7 + count]);
+      checkCache(model, cache);
+      cache.truncate(8);
+      expectSame(contentOf(cache), before);
+      checkCache(model, cache);
+    }
+  });
 
   it('rows are taken back one by one', () => {
     check(

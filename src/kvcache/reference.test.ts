@@ -45,7 +45,7 @@ const told = { compared: 0, evicted: 0 };
 
 function expectNear(actual: readonly number[], expected: readonly number[]): void {
   expect(actual.length).toBe(expected.length);
-  const size = Math.max(...expected.map(Math.abs), 1e-30);
+  const size = Math.max(...expected.map(Math.abs), 0.01);
   for (const [j, x] of expected.entries())
     if (!(Math.abs(actual[j] - x) <= 1e-4 * size)) expect.fail(`scores ${actual} instead of ${expected}`);
 }

@@ -45,7 +45,8 @@ export class TableUndo {
       this.#counts = new Int32Array(filled.length);
       this.#resize(batch, this.#slots.capacity);
     }
-    for (const plane of this.#state) plane.resize(batch, capacity);
+    // Never smaller: what other rows had may be more than the table has now.
+    for (const plane of this.#state) plane.resize(batch, Math.max(plane.capacity, capacity));
     for (const row of rows)
       for (let group = 0; group < groups; group++) {
         const lane = this.#table.lane(row, group);
@@ -54,7 +55,7 @@ export class TableUndo {
         this.#counts[lane] = 0;
         state.forEach((plane, i) => {
           const at = plane.at(row, group);
-          this.#state[i].data.set(plane.data.subarray(at, at + filled[lane]), at);
+          this.#state[i].data.set(plane.data.subarray(at, at + filled[lane]), this.#state[i].at(row, group));
         });
       }
   }

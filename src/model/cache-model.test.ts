@@ -288,6 +288,37 @@ describe('slots in whole numbers', () => {
     },
   );
 
+  const stored = cases.map(([name, buffer]) => [name, buffer] as const);
+
+  it.each([...stored, ['llama', 'float16'] as const, ['gemma2', 'int4'] as const])(
+    '%s, %s: are read as what they stand for',
+    async (name, buffer) => {
+      const model = await open(name);
+      const { nLayer, nQueryGroups, vocabSize } = model.config;
+      const [bytes, floats] = [model.createCache({ buffer }), model.createCache()];
+      for (const cache of [bytes, floats]) await run(model, cache, text(60), [25, 35]);
+      // The same numbers, in float32.
+      for (const l of range(nLayer)) {
+        const table = floats.tables.get(floats.classes[l])!;
+        for (const slot of range(table.filled[0])) {
+          const position = table.positions.data[slot];
+          for (const group of range(nQueryGroups)) {
+            const { key, value } = bytes.slot(l, position, 0, group)!;
+            const source = Float32Array.from([...key, ...value]);
+            floats.buffers[l]!.write({ row: 0, group, slot }, 1, source, 0, key.length);
+          }
+        }
+      }
+      // Chunks are read exactly so; single queries are rounded first.
+      const several = async (cache: KVCache) => (await model.step(cache.fork(), [[3, 1, 7]], { logits: 'all' })).logits;
+      const [a, b] = [await several(bytes), await several(floats)];
+      expect(furthest(a, b) / spread(b.subarray(0, vocabSize))).toBeLessThan(2e-5);
+      const single = async (cache: KVCache) => (await model.step(cache.fork(), [[3]])).logits;
+      const [c, d] = [await single(bytes), await single(floats)];
+      expect(furthest(c, d) / spread(d)).toBeLessThan(buffer === 'float16' ? 2e-5 : 0.02);
+    },
+  );
+
   it.each(['llama', 'llama-headdim', 'qwen3', 'gpt_neox-head85', 'tiny'])('%s: 8 bits lose little', async (name) => {
     const model = await open(name);
     const [exact, bytes] = [model.createCache(), model.createCache({ buffer: 'int8' })];

@@ -130,6 +130,15 @@ export const THIRDS = definePolicy({
   },
 });
 
+/** Keeps less than it may, so that slots move. */
+export const FEW = definePolicy({
+  name: 'few',
+  keep: ({ positions, length }, { budget }) =>
+    range(length)
+      .filter((j) => (positions[j] * 7919) % 5 < 2)
+      .slice(0, budget),
+});
+
 const table = (name: string, more: Partial<TestPolicy> = {}): TestPolicy => ({
   name,
   options: { policy: name },
@@ -159,6 +168,7 @@ export const EVICTING: readonly TestPolicy[] = [
   { name: 'own score', options: { policy: FADING }, safe: true },
   { name: 'own score, shared', options: { policy: FADING, ada: { floor: 0.5 } }, safe: true },
   { name: 'own keep', options: { policy: THIRDS }, safe: true },
+  { name: 'own keep of few', options: { policy: FEW }, safe: true },
 ];
 
 export const EVERY: readonly TestPolicy[] = [{ name: 'dense', options: { policy: 'dense' } }, ...EVICTING];
