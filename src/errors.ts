@@ -50,6 +50,13 @@ export class TokenizerError extends KeyholdError {
   }
 }
 
+/** An adapter that is damaged, lacks something, asks for what is not supported, or was made for another model. */
+export class AdapterError extends KeyholdError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('adapter', message, options);
+  }
+}
+
 /** Something the caller passed in: an empty prompt, a token id out of range, an option out of bounds. */
 export class InputError extends KeyholdError {
   constructor(message: string, options?: ErrorOptions) {

@@ -23,6 +23,19 @@ interface Place {
   readonly nth: string;
 }
 
+/** Makes the rows of a tensor, given its template, of a shape. */
+type Leaf = (template: string, place: Place, rows: number, cols: number) => RowSource;
+
+/** Where a piece of a parameter comes from. */
+export interface PartPlace {
+  /** The family's name of the tensor. */
+  readonly name: string;
+  /** The tensor, which may have a prefix more or less than its name; undefined where the checkpoint lacks it. */
+  readonly stored: StoredTensor | undefined;
+  /** For each row, which of the tensor's outputs it is. Those of several experts in one tensor are counted on. */
+  rows(): Promise<Float32Array>;
+}
+
 const filled = (template: string, { layer, nth }: Place): string => template.replace('{l}', layer).replace('{e}', nth);
 
 export class ParamResolver {
@@ -48,7 +61,33 @@ export class ParamResolver {
    * @throws CheckpointError names a tensor that is missing, or both shapes where they disagree.
    */
   source(param: Param): RowSource {
-    return concatRows(param.parts.map((part) => this.#part(part)));
+    return concatRows(param.parts.map((part) => this.part(part)));
+  }
+
+  /**
+   * The rows of one piece of a parameter; see {@link source}.
+   * @param instead tensors in place of the checkpoint's, by the family's names for them.
+   */
+  part(part: ParamPart, instead?: ReadonlyMap<string, StoredTensor>): RowSource {
+    if (part.interleaved) return interleaveRows(part.interleaved.map((inner) => this.part(inner, instead)));
+    const rows = this.#locate(part, (template, place, r, c) =>
+      tensorRows(instead?.get(filled(template, place)) ?? this.#tensor(template, place), r, c),
+    );
+    return part.unitOffset ? mapRows(rows, (w) => w + 1) : rows;
+  }
+
+  /**
+   * Where a piece without pieces of its own comes from.
+   * @throws CheckpointError where the family has no place for it.
+   */
+  place(part: ParamPart): PartPlace {
+    let name = '';
+    const numbered = this.#locate({ ...part, cols: 1 }, (template, place, rows, cols) => {
+      name = filled(template, place);
+      const number = (start: number) => (_: number, i: number) => start * cols + i;
+      return { rows, cols, read: async (start, n) => new Float32Array(n * cols).map(number(start)) };
+    });
+    return { name, stored: this.#find(name), rows: () => numbered.read(0, part.rows) };
   }
 
   /**
@@ -68,39 +107,37 @@ export class ParamResolver {
       );
   }
 
-  #part(part: ParamPart): RowSource {
-    if (part.interleaved) return interleaveRows(part.interleaved.map((inner) => this.#part(inner)));
+  #locate(part: ParamPart, leaf: Leaf): RowSource {
     const [, layer, module, suffix] = /^(?:h\.(\d+)\.)?(.*)(\.\w+)$/.exec(part.name)!;
     const nth = /\.(\d+)(?=\.|$)/.exec(module);
     const key = (layer ? 'h.{l}.' : '') + (nth ? module.replace(nth[0], '.{e}') : module);
     const expr = this.#family.tensors[key + suffix] ?? this.#family.tensors[key];
     if (expr === undefined)
       throw new CheckpointError(`the family ${this.#config.name} does not say where its checkpoints hold ${part.name}`);
-    const rows = this.#expr(expr, { suffix, layer: layer ?? '', nth: nth?.[1] ?? '' }, part.rows, part.cols);
-    return part.unitOffset ? mapRows(rows, (w) => w + 1) : rows;
+    return this.#expr(expr, { suffix, layer: layer ?? '', nth: nth?.[1] ?? '' }, part.rows, part.cols, leaf);
   }
 
-  #expr(expr: TensorExpr, place: Place, rows: number, cols: number): RowSource {
-    if (typeof expr === 'string') return tensorRows(this.#tensor(expr + place.suffix, place), rows, cols);
-    if ('bare' in expr) return tensorRows(this.#tensor(expr.bare, place), rows, cols);
+  #expr(expr: TensorExpr, place: Place, rows: number, cols: number, leaf: Leaf): RowSource {
+    if (typeof expr === 'string') return leaf(expr + place.suffix, place, rows, cols);
+    if ('bare' in expr) return leaf(expr.bare, place, rows, cols);
     if ('oneOf' in expr) {
       const there = expr.oneOf.find((name) => this.#find(filled(name + place.suffix, place)));
-      return this.#expr(there ?? expr.oneOf[0], place, rows, cols);
+      return this.#expr(there ?? expr.oneOf[0], place, rows, cols, leaf);
     }
     if ('transposed' in expr) {
-      if (place.suffix !== '.weight') return this.#expr(expr.transposed, place, rows, cols);
-      return transpose(this.#expr(expr.transposed, place, cols, rows));
+      if (place.suffix !== '.weight') return this.#expr(expr.transposed, place, rows, cols, leaf);
+      return transpose(this.#expr(expr.transposed, place, cols, rows, leaf));
     }
     if ('parts' in expr) {
-      const whole = this.#expr(expr.from, place, rows * expr.parts, cols);
+      const whole = this.#expr(expr.from, place, rows * expr.parts, cols, leaf);
       return sliceRows(whole, expr.part * rows, rows);
     }
     const { nHead: H, nQueryGroups: G, headSize: D, moe } = this.#config;
     if ('nthOf' in expr) {
       const count = { experts: moe?.nExpert ?? 1, heads: H, groups: G }[expr.nthOf];
-      return sliceRows(this.#expr(expr.from, place, rows * count, cols), Number(place.nth) * rows, rows);
+      return sliceRows(this.#expr(expr.from, place, rows * count, cols, leaf), Number(place.nth) * rows, rows);
     }
-    const whole = this.#expr(expr.from, place, (H + 2 * G) * D, cols);
+    const whole = this.#expr(expr.from, place, (H + 2 * G) * D, cols, leaf);
     return QKV_ROWS[expr.order](whole, expr.take, H, G, D);
   }
 

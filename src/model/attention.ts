@@ -21,6 +21,7 @@ import {
   transpose,
 } from '../graph/ops.ts';
 import { range } from '../numbers.ts';
+import { adaptAttention } from './adapt.ts';
 import type { AttentionBias } from './bias.ts';
 import type { ModelContext } from './context.ts';
 import type { HeldSlots } from './held.ts';
@@ -83,7 +84,7 @@ export function attention(ctx: ModelContext, x: Value, layer: number, inputs: At
   const k = perGroup(keys, 1);
   const v = perGroup(values, 1);
 
-  const { y, sums } = attend(ctx, q, k, v, inputs);
+  const { y, sums } = attend(ctx, q, k, v, inputs, layer);
   const bias = config.attnBias.proj[layer];
   return { y: linear(ctx, y, `${name}.proj`, [{ name: `${name}.proj`, out: nEmbd }], bias), k, v, sums, moments };
 }
@@ -169,6 +170,7 @@ function attend(
   k: Value,
   v: Value,
   { held, bias, observed }: AttentionInputs,
+  layer: number,
 ): { y: Value; sums: Value | null } {
   const { g, config } = ctx;
   const { nHead: H, headSize: D, attentionScale, attentionLogitSoftcapping: cap } = config;
@@ -183,7 +185,8 @@ function attend(
   const weights = softmax(g, concat(g, scores, -1)); // [B, G, R, T, C + T]
   const lengths = concat(g, [shapeOf(g, held.sized, 3, 4), shapeOf(g, k, 3, 4)], 0);
   const [onHeld, onChunk] = split(g, weights, -1, [held.slots, T], lengths);
-  const sum = add(g, held.mix(onHeld), matmul(g, onChunk, v)); // [B, G, R, T, D]
+  const own = add(g, held.mix(onHeld), matmul(g, onChunk, v)); // [B, G, R, T, D]
+  const sum = adaptAttention(ctx, scaled, own, layer);
   const y = reshape(g, transpose(g, sum, [0, 3, 1, 2, 4]), [0, 0, H * D], [B, T, H * D]);
   if (!observed?.queryWeights) return { y, sums: null };
   const columns = addDims(held.slots, T);

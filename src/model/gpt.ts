@@ -9,6 +9,7 @@
  * - `k.L`, `v.L` [B, G, 1, C, D], and what else the cache's format needs (held.ts): what layer L holds;
  * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
+ * - those of adapt.ts, where adapters are live;
  * - `queryWeights` float32 [B, 1, sets, R·T], where attention is observed (column r·T + t: query t of a group's head r).
  *
  * Outputs: `logits` [N, V]; `present` [2·L·B, G, 1, T, D]: keys and values of layer 0, of layer 1, …; where asked for,
@@ -21,6 +22,7 @@ import { add, concat, div, equal, gather, index, mul, reshape, shapeOf, tanh, ti
 import type { BufferKind } from '../kvcache/buffers.ts';
 import { type ClassMode, slotClass } from '../kvcache/slots.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import { type AdapterHooks, AdapterTrace, unpassedHooks } from './adapt.ts';
 import type { AttentionInputs, Observed, RopeInputs } from './attention.ts';
 import { type AttentionBias, attentionBias } from './bias.ts';
 import { block } from './block.ts';
@@ -38,6 +40,8 @@ export interface StepGraphOptions {
   readonly sums: boolean;
   /** Output the moments of the queries. */
   readonly moments: boolean;
+  /** Where live adapters change the model; unless stated, nowhere. */
+  readonly adapters?: AdapterHooks | null;
 }
 
 /** A traced step. */
@@ -48,6 +52,8 @@ export interface StepGraph {
   /** Per layer: the class that its slots belong to. */
   readonly classes: readonly string[];
   readonly nodeCount: number;
+  /** Places that adapters want to change and the graph has not. */
+  readonly unchanged: readonly string[];
   /** The ONNX model, pointing into the prepared weights. */
   serialise(weights: PreparedWeights): Uint8Array;
 }
@@ -64,6 +70,7 @@ export function buildStep(config: Config, options: StepGraphOptions): StepGraph 
   );
   const positions = g.input('positions', 'float32', ['B', 1, 1, 1, 'T']);
   const logitRows = g.input('logitRows', 'int64', ['N']);
+  if (options.adapters) ctx.adapters = new AdapterTrace(options.adapters, ids, logitRows);
   const ropes = ropeInputs(ctx);
   const observed = observedInputs(ctx, options);
   const biases = new Map<string, AttentionBias>();
@@ -120,6 +127,7 @@ export function buildStep(config: Config, options: StepGraphOptions): StepGraph 
     params: [...ctx.params.values()],
     classes,
     nodeCount: g.nodeCount,
+    unchanged: ctx.adapters ? unpassedHooks(ctx.adapters) : [],
     serialise: (weights) => g.serialise((name) => locate(weights, name)),
   };
 }
@@ -170,7 +178,7 @@ function head(ctx: ModelContext, rows: Value): Value {
   const name = config.tieEmbeddings ? 'wte' : 'lm_head';
   const x =
     embedDim === config.nEmbd ? rows : linear(ctx, rows, 'project_out', [{ name: 'project_out', out: embedDim }]);
-  let y = linear(ctx, x, name, [{ name, out: vocabSize }]);
+  let y = linear(ctx, x, name, [{ name, out: vocabSize }], false, ctx.format, 'lm_head');
   if (config.lmHeadBias) y = add(g, y, ctx.plain('lm_head.bias', [vocabSize]));
   if (config.logitScale !== 1) y = mul(g, y, g.scalar(config.logitScale));
   const cap = config.finalLogitSoftcapping;

@@ -8,6 +8,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import type { AdapterHooks } from './adapt.ts';
 import { needsPositions } from './bias.ts';
 import { cacheShape } from './cache-shape.ts';
 import { buildStep, type StepGraphOptions } from './gpt.ts';
@@ -28,6 +29,15 @@ export interface StepOptions {
    * back. For short chunks.
    */
   readonly eachQuery?: boolean;
+}
+
+/** Live adapters as a step takes them: the graph's places, and what goes into them. */
+export interface StepAdapters {
+  readonly hooks: AdapterHooks;
+  /** Says which hooks these are. */
+  readonly key: string;
+  /** By name of the input. The arrays live on from step to step. */
+  readonly inputs: ReadonlyMap<string, { readonly data: Float32Array; readonly dims: readonly number[] }>;
 }
 
 export interface StepResult {
@@ -70,23 +80,30 @@ export class Stepper {
   /**
    * Runs one chunk: attends to what the cache holds and to the chunk, then gives the cache the chunk's keys and values.
    * @param chunk token ids, one list per row of the cache; rows may differ in length, and may be empty.
+   * @param adapters live ones.
    * @throws InputError for token ids out of range or rows that do not fit the cache.
    * @throws CacheFullError where a dense cache has no room.
    */
-  async step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions = {}): Promise<StepResult> {
+  async step(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    options: StepOptions = {},
+    adapters: StepAdapters | null = null,
+  ): Promise<StepResult> {
     this.#check(cache, chunk);
     cache.reserve(chunk.map((row) => row.length));
     chunk.forEach((tokens, row) => {
       cache.makePlace(row, tokens.length, this.config.blockSize);
     });
     const observe = cache.needs.length > 0;
-    const session = await this.#session(cache, observe);
+    const session = await this.#session(cache, observe, adapters);
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
     const inputs: Record<string, RuntimeTensor> = { ...scratch.tensors };
     inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
     this.#bindCache(cache, inputs);
+    for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
     const sets = observe ? this.#bindQueryWeights(cache, chunk, length, options.eachQuery ?? false, inputs) : 0;
     if (cache.needsQueries) inputs.momentWeights = this.#momentWeights(chunk, length);
     const outputs = await session.run(inputs);
@@ -164,6 +181,12 @@ export class Stepper {
     return this.config.ropes.every((rope) => ropeVariant(rope, from) === ropeVariant(rope, length));
   }
 
+  /** Places that an adapter wants to change and this model's graph has no hook for. */
+  withoutHooks(adapters: StepAdapters): readonly string[] {
+    const options = { format: this.#format, classes: 'kind', buffer: 'float32', sums: false, moments: false } as const;
+    return buildStep(this.config, { ...options, adapters: adapters.hooks }).unchanged;
+  }
+
   /** Gives native memory back. */
   async release(): Promise<void> {
     this.#released = true;
@@ -172,10 +195,12 @@ export class Stepper {
     for (const session of sessions) await (await session).release();
   }
 
-  #session({ mode: classes, bufferKind: buffer, needsQueries: moments }: KVCache, sums: boolean): Promise<Session> {
+  #session(cache: KVCache, sums: boolean, adapters: StepAdapters | null): Promise<Session> {
     if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
-    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments };
-    const key = `${classes}/${buffer}/${sums}/${moments}`;
+    const { mode: classes, bufferKind: buffer, needsQueries: moments } = cache;
+    const hooks = adapters?.hooks ?? null;
+    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments, adapters: hooks };
+    const key = `${classes}/${buffer}/${sums}/${moments}/${adapters?.key ?? ''}`;
     const known = this.#sessions.get(key);
     if (known) return known;
     const graph = buildStep(this.config, options);

@@ -1,0 +1,277 @@
+/**
+ * @file An adapter in memory as the graph's inputs take it (src/model/adapt.ts): by packed layer, what it adds to the layer's own
+ * result. All of it is linear in the adapter's weight, so that several adapters add up, and weight 0 is the base.
+ */
+import { AdapterError } from '../errors.ts';
+import { range } from '../numbers.ts';
+import type { RowSource } from '../weights/types.ts';
+import type { BaseModel, BasePart } from './base-model.ts';
+import { changedBias, changesBias, factorsOf, rowsOf } from './change-rows.ts';
+import type { Adapter, LowRank, Matrix, PartChange, PrefixChange } from './types.ts';
+
+/** y' = y + (scale - 1) ⊙ y + (x · aᵀ) · b + shift. */
+export interface PlaceChange {
+  /** [r, in] and [r, out]; for the embedding [r, width] and [V, r]. */
+  readonly a: Matrix | null;
+  readonly b: Matrix | null;
+  /** [out] */
+  readonly scale: Float32Array | null;
+  readonly shift: Float32Array | null;
+}
+
+/** A norm's weight and bias, the base's and the adapter's. */
+export interface NormChange {
+  readonly baseWeight: Float32Array;
+  readonly weight: Float32Array;
+  readonly baseBias: Float32Array | null;
+  readonly bias: Float32Array | null;
+}
+
+/** Keys and values of a prefix [G, P, D], and a gate for each head [H]. */
+export interface LivePrefix {
+  readonly length: number;
+  readonly keys: Float32Array;
+  readonly values: Float32Array;
+  readonly gates: Float32Array;
+}
+
+export interface LiveAdapter {
+  readonly name: string;
+  readonly fingerprint: string;
+  readonly places: ReadonlyMap<string, PlaceChange>;
+  readonly norms: ReadonlyMap<string, NormChange>;
+  readonly prefixes: ReadonlyMap<number, LivePrefix>;
+}
+
+/**
+ * Takes an adapter into memory. DoRA's row lengths, prefixes and replaced weights are computed here, of the checkpoint's rows.
+ * @throws AdapterError for changes that only merged weights can hold.
+ */
+export async function makeLive(
+  adapter: Adapter,
+  base: BaseModel,
+  name: string,
+  fingerprint: string,
+): Promise<LiveAdapter> {
+  const places = new Map<string, PlaceChange>();
+  const byPlace = new Map<string, BasePart[]>();
+  for (const part of base.parts.values()) byPlace.set(part.place, [...(byPlace.get(part.place) ?? []), part]);
+  for (const [place, parts] of byPlace) {
+    if (!parts.some((part) => adapter.parts.has(part.name))) continue;
+    const change = parts[0].embedding
+      ? await embeddingChange(base, parts[0], adapter.parts.get(parts[0].name)!)
+      : await placeChange(base, parts, adapter);
+    if (change) places.set(place, change);
+  }
+  return {
+    name,
+    fingerprint,
+    places,
+    norms: await normChanges(adapter, base),
+    prefixes: await livePrefixes(adapter, base),
+  };
+}
+
+/** What of an adapter can't be a weight: prefixes. Null where all of it can. */
+export async function makePrefixesLive(adapter: Adapter, base: BaseModel): Promise<LiveAdapter | null> {
+  if (adapter.prefixes.size === 0) return null;
+  const prefixes = await livePrefixes(adapter, base);
+  return { name: adapter.name, fingerprint: '', places: new Map(), norms: new Map(), prefixes };
+}
+
+async function placeChange(base: BaseModel, parts: readonly BasePart[], adapter: Adapter): Promise<PlaceChange | null> {
+  const out = parts.reduce((sum, part) => sum + part.rows, 0);
+  const pieces = new Pieces(out);
+  let scale: Float32Array | null = null;
+  let shift: Float32Array | null = null;
+  for (const part of parts) {
+    const change = adapter.parts.get(part.name);
+    if (!change) continue;
+    const rows = base.weight(part.name);
+    const factors = await factorsOf(rows, change);
+    if (factors?.some((f) => f !== 1)) {
+      scale ??= new Float32Array(out).fill(1);
+      scale.set(factors, part.start);
+    }
+    if (change.lowRank) pieces.add(change.lowRank, part.start, factors);
+    if (change.weight) pieces.add(await difference(rows, change.weight), part.start, factors);
+    const added = await addedBias(base, part, change, factors);
+    if (added?.some((d) => d !== 0)) {
+      shift ??= new Float32Array(out);
+      shift.set(added, part.start);
+    }
+  }
+  const { a, b } = pieces.stacked(parts[0].cols);
+  return a || scale || shift ? { a, b, scale, shift } : null;
+}
+
+/** b' less what the factors make of the bias that is in the layer's result already. */
+async function addedBias(
+  base: BaseModel,
+  part: BasePart,
+  change: PartChange,
+  factors: Float32Array | null,
+): Promise<Float32Array | null> {
+  const bias = base.bias(part.name);
+  const isInside = base.addsBias(part.place);
+  if (!changesBias(change, bias !== null) && !(bias && isInside && factors)) return null;
+  const own = (await bias?.read(0, part.rows)) ?? new Float32Array(part.rows);
+  const made = (await changedBias(bias, part.rows, [{ change, weight: 1 }])?.read(0, part.rows)) ?? own;
+  return made.map((b, i) => b - own[i] * (isInside ? (factors?.[i] ?? 1) : 1));
+}
+
+/** Low-rank parts of one packed layer; those that share A share their ranks. */
+class Pieces {
+  readonly #out: number;
+  readonly #found = new Map<Matrix, Float32Array>();
+
+  constructor(out: number) {
+    this.#out = out;
+  }
+
+  add({ a, b }: LowRank, start: number, factors: Float32Array | null): void {
+    const out = this.#out;
+    const columns = this.#found.get(a) ?? new Float32Array(a.rows * out);
+    for (let i = 0; i < b.rows; i++)
+      for (let k = 0; k < a.rows; k++)
+        columns[k * out + start + i] += b.data[i * b.cols + k] * (factors ? factors[i] : 1);
+    this.#found.set(a, columns);
+  }
+
+  stacked(cols: number): { a: Matrix | null; b: Matrix | null } {
+    const used = [...this.#found].filter(([, columns]) => columns.some((x) => x !== 0));
+    if (used.length === 0) return { a: null, b: null };
+    const rows = used.reduce((sum, [a]) => sum + a.rows, 0);
+    return {
+      a: { rows, cols, data: joined(used.map(([a]) => a.data)) },
+      b: { rows, cols: this.#out, data: joined(used.map(([, columns]) => columns)) },
+    };
+  }
+}
+
+/** weight - base as a matrix of full rank: the identity, and the difference. */
+async function difference(base: RowSource, weight: RowSource): Promise<LowRank> {
+  const { rows, cols } = base;
+  const [own, other] = [await base.read(0, rows), await weight.read(0, rows)];
+  return { a: identity(cols), b: { rows, cols, data: other.map((w, i) => w - own[i]) } };
+}
+
+const identities = new Map<number, WeakRef<Matrix>>();
+
+/** One object for each size, so that parts of a layer share it. */
+function identity(size: number): Matrix {
+  const known = identities.get(size)?.deref();
+  if (known) return known;
+  const data = new Float32Array(size * size);
+  for (let i = 0; i < size; i++) data[i * size + i] = 1;
+  const matrix = { rows: size, cols: size, data };
+  identities.set(size, new WeakRef(matrix));
+  return matrix;
+}
+
+/** Rows of the embedding table are gathered from b, and multiplied with a. */
+async function embeddingChange(base: BaseModel, part: BasePart, change: PartChange): Promise<PlaceChange | null> {
+  const rows = base.weight(part.name);
+  const scale = await factorsOf(rows, change, true);
+  const pieces: LowRank[] = [];
+  if (change.lowRank) pieces.push(change.lowRank);
+  if (change.weight) pieces.push(await difference(rows, change.weight));
+  const used = pieces.filter(({ b }) => b.data.some((x) => x !== 0));
+  if (used.length === 0) return scale ? { a: null, b: null, scale, shift: null } : null;
+  const { cols } = part;
+  const a = joined(used.map((piece) => piece.a.data));
+  if (scale) for (let i = 0; i < a.length; i++) a[i] *= scale[i % cols];
+  const rank = a.length / cols;
+  return { a: { rows: rank, cols, data: a }, b: sideBySide(used.map((piece) => piece.b)), scale, shift: null };
+}
+
+async function normChanges(adapter: Adapter, base: BaseModel): Promise<Map<string, NormChange>> {
+  const norms = new Map<string, NormChange>();
+  const read = (rows: RowSource) => rows.read(0, rows.rows);
+  for (const name of adapter.vectors.keys()) {
+    const norm = name.replace(/\.\w+$/, '');
+    const weightName = `${norm}.weight`;
+    if (norms.has(norm)) continue;
+    if (!base.vectors.has(weightName))
+      throw new AdapterError(`${adapter.name}: ${name} can't be changed by a live adapter; merge it`);
+    const baseWeight = await read(base.vector(weightName));
+    const biasName = `${norm}.bias`;
+    const baseBias = base.vectors.has(biasName) ? await read(base.vector(biasName)) : null;
+    const weight = adapter.vectors.get(weightName);
+    const bias = adapter.vectors.get(biasName);
+    norms.set(norm, {
+      baseWeight,
+      weight: weight ? await read(weight) : baseWeight,
+      baseBias,
+      bias: bias ? await read(bias) : baseBias,
+    });
+  }
+  return norms;
+}
+
+async function livePrefixes(adapter: Adapter, base: BaseModel): Promise<Map<number, LivePrefix>> {
+  const prefixes = new Map<number, LivePrefix>();
+  for (const [layer, prefix] of adapter.prefixes) {
+    const [keys, values] = [await projected('k'), await projected('v')];
+    prefixes.set(layer, { length: prefix.embeddings.rows, keys, values, gates: prefix.gates });
+
+    /** The prefix through the layer's own matrix, as this adapter makes it; neither normalised nor rotated. */
+    async function projected(which: 'k' | 'v'): Promise<Float32Array> {
+      const part = `h.${layer}.attn.${which}`;
+      const change = adapter.parts.get(part) ?? {};
+      const weights = await rowsOf(base.weight(part), change).read(0, base.parts.get(part)!.rows);
+      const rows = base.parts.get(part)!.rows;
+      const bias = await changedBias(base.bias(part), rows, [{ change, weight: 1 }])?.read(0, rows);
+      return byHeads(prefix, weights, bias ?? null, base.config.nQueryGroups);
+    }
+  }
+  return prefixes;
+}
+
+/** embeddings · Wᵀ + b as [G, P, D]. @param weights [G·D, E] */
+function byHeads(
+  { embeddings }: PrefixChange,
+  weights: Float32Array,
+  bias: Float32Array | null,
+  groups: number,
+): Float32Array {
+  const { rows: P, cols: E, data } = embeddings;
+  const D = weights.length / E / groups;
+  const out = new Float32Array(groups * P * D);
+  for (let g = 0; g < groups; g++)
+    for (let d = 0; d < D; d++) {
+      const row = g * D + d;
+      for (let p = 0; p < P; p++) {
+        let sum = bias ? bias[row] : 0;
+        for (let e = 0; e < E; e++) sum += weights[row * E + e] * data[p * E + e];
+        out[(g * P + p) * D + d] = sum;
+      }
+    }
+  return out;
+}
+
+export function joined(arrays: readonly Float32Array[]): Float32Array {
+  const out = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    out.set(array, at);
+    at += array.length;
+  }
+  return out;
+}
+
+/** Matrices of as many rows beside each other. */
+export function sideBySide(parts: readonly Matrix[]): Matrix {
+  if (parts.length === 1) return parts[0];
+  const { rows } = parts[0];
+  const cols = parts.reduce((sum, part) => sum + part.cols, 0);
+  const data = new Float32Array(rows * cols);
+  for (const row of range(rows)) {
+    let at = row * cols;
+    for (const part of parts) {
+      data.set(part.data.subarray(row * part.cols, (row + 1) * part.cols), at);
+      at += part.cols;
+    }
+  }
+  return { rows, cols, data };
+}
