@@ -26,7 +26,9 @@ function gemmaBase(r: ConfigReader): Config {
 
 /** What gemma2 and gemma3 have in common. */
 function gemma2Base(r: ConfigReader, caps: { attention: number | null; logits: number | null }): Config {
-  const cap = (key: string, fallback: number | null) => (r.has(key) ? r.positive(key) : fallback);
+  // A file that says null has no cap; one that is silent has the family's.
+  const cap = (key: string, fallback: number | null) =>
+    r.isNull(key) ? null : r.has(key) ? r.positive(key) : fallback;
   return {
     ...gemmaBase(r),
     postAttentionNorm: true,
@@ -48,7 +50,7 @@ const POST_NORMS = llamaTensors({
 export const gemma2: Family = {
   modelTypes: ['gemma2'],
   config: (r) => {
-    const base = gemma2Base(r, { attention: null, logits: null });
+    const base = gemma2Base(r, { attention: 50, logits: 30 });
     const sliding = slidingLayers(r, base.nLayer, (l) => l % 2 === 0);
     return { ...base, ...window(base, r.int('sliding_window', 4096), (l) => sliding[l]) };
   },
@@ -64,14 +66,17 @@ export const gemma3: Family = {
     const sliding = slidingLayers(r, base.nLayer, (l) => (l + 1) % pattern !== 0);
     const shared = { headSize: base.headSize, maxSeq: base.blockSize, fractionKeys: null };
     const full = readRope(r, { ...shared, theta: 1e6, layerType: 'full_attention' });
-    const nested = r.object('rope_parameters')?.object('sliding_attention');
-    const local = nested?.positive('rope_theta') ?? r.positive('rope_local_base_freq', 10_000);
+    // The sliding layers have a base of their own, and none of the scaling that the old keys state.
+    const theta = r.positive('rope_local_base_freq', 10_000);
+    const nested = r.object('rope_parameters')?.has('sliding_attention');
+    const local = nested
+      ? readRope(r, { ...shared, theta, layerType: 'sliding_attention' })
+      : { ...full, base: theta, scaling: { type: 'none' as const } };
     return {
       ...base,
       ...qkNorm(base, 'head'),
       ...window(base, r.int('sliding_window', 4096), (l) => sliding[l]),
-      // The sliding layers have a base of their own and no scaling.
-      ropes: [full, { ...full, base: local, scaling: { type: 'none' } }],
+      ropes: [full, local],
       ropeIndices: sliding.map((on) => (on ? 1 : 0)),
     };
   },

@@ -71,7 +71,7 @@ export class ParamResolver {
   part(part: ParamPart, instead?: ReadonlyMap<string, StoredTensor>): RowSource {
     if (part.interleaved) return interleaveRows(part.interleaved.map((inner) => this.part(inner, instead)));
     const rows = this.#locate(part, (template, place, r, c) =>
-      tensorRows(instead?.get(filled(template, place)) ?? this.#tensor(template, place), r, c),
+      this.#rows(instead?.get(filled(template, place)) ?? this.#tensor(template, place), r, c),
     );
     return part.unitOffset ? mapRows(rows, (w) => w + 1) : rows;
   }
@@ -139,6 +139,16 @@ export class ParamResolver {
     }
     const whole = this.#expr(expr.from, place, (H + 2 * G) * D, cols, leaf);
     return QKV_ROWS[expr.order](whole, expr.take, H, G, D);
+  }
+
+  #rows(tensor: StoredTensor, rows: number, cols: number): RowSource {
+    try {
+      return tensorRows(tensor, rows, cols);
+    } catch (cause) {
+      throw new CheckpointError(`${this.#checkpoint.name}: ${(cause as Error).message}. ${this.#expected()}`, {
+        cause,
+      });
+    }
   }
 
   #tensor(template: string, place: Place): StoredTensor {

@@ -54,6 +54,8 @@ export class LanguageModel {
   readonly generationConfig: Readonly<Record<string, unknown>>;
   readonly #stepper: Stepper;
   readonly #tokenizer: Tokenizer | null;
+  /** Done when no step is under way. */
+  #idle: Promise<unknown> = Promise.resolve();
 
   constructor(parts: LanguageModelParts) {
     this.name = parts.name;
@@ -89,7 +91,7 @@ export class LanguageModel {
    * @throws InputError, CacheFullError
    */
   step(cache: KVCache, chunk: readonly ArrayLike<number>[], options?: StepOptions): Promise<StepResult> {
-    return this.#stepper.step(cache, chunk, options);
+    return this.#alone(() => this.#stepper.step(cache, chunk, options));
   }
 
   /**
@@ -101,8 +103,10 @@ export class LanguageModel {
     const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', signal, onProgress } = options;
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
     wholeNumber('chunkLength', chunkLength);
-    const ids = await this.#refit(cache, Array.from(tokens), logits);
-    cache.reserve([ids.length]);
+    this.#checkPrompt(cache, tokens);
+    cache.reserve([tokens.length]);
+    signal?.throwIfAborted();
+    const ids = this.#refit(cache, Array.from(tokens));
     const length = cache.length() + ids.length;
     const skip = ids.length - tokens.length;
     const all: Float32Array[] = [];
@@ -115,7 +119,7 @@ export class LanguageModel {
         lengths: [length],
         phase: phase === 'prompt' && last ? 'prompt-end' : phase,
       } as const;
-      const result = await this.#stepper.step(cache, [ids.slice(at, end)], step);
+      const result = await this.step(cache, [ids.slice(at, end)], step);
       if (wanted !== 'none') all.push(result.logits);
       onProgress?.(end, ids.length);
     }
@@ -146,20 +150,38 @@ export class LanguageModel {
     return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
   }
 
-  /** Gives native memory back. The model can't be used afterwards. */
+  /** Gives native memory back, once a step that is under way is done. The model can't be used afterwards. */
   release(): Promise<void> {
-    return this.#stepper.release();
+    return this.#alone(() => this.#stepper.release());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
   }
 
+  /** One after the other: steps share the arrays that the graph reads, whichever caches they are for. */
+  #alone<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#idle.then(run);
+    this.#idle = result.catch(() => undefined);
+    return result;
+  }
+
+  /** What would fail in a later chunk fails before the first one: a cache is left as it was. */
+  #checkPrompt(cache: KVCache, tokens: ArrayLike<number>): void {
+    const { embedRows, position, blockSize } = this.config;
+    for (let i = 0; i < tokens.length; i++)
+      if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= embedRows)
+        throw new InputError(`token id ${tokens[i]} (place ${i}) is not in the model's vocabulary of ${embedRows}`);
+    const end = cache.length() + tokens.length;
+    if (position === 'learned' && end > blockSize)
+      throw new InputError(`the model has learned ${blockSize} positions, and the sequence would reach ${end}`);
+  }
+
   /**
    * Where a longer sequence wants other rotations than the held keys have (dynamic and long RoPE), all of it is computed
    * anew, as long as nothing was evicted; otherwise the held keys stay as they are.
    */
-  async #refit(cache: KVCache, tokens: number[], _logits: string): Promise<number[]> {
+  #refit(cache: KVCache, tokens: number[]): number[] {
     const held = cache.length();
     if (held === 0 || this.#stepper.ropeFits(held, held + tokens.length)) return tokens;
     if (cache.stats().evicted[0] > 0) return tokens;

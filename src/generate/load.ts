@@ -2,6 +2,7 @@
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
 import type { Checkpoint } from '../checkpoint/types.ts';
+import type { Config } from '../config/config.ts';
 import { readConfig } from '../config/from-hf.ts';
 import { InputError, TokenizerError } from '../errors.ts';
 import { ParamResolver } from '../families/resolve.ts';
@@ -48,9 +49,10 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   const tokenizerConfig = await checkpoint.readJson('tokenizer_config.json');
   const generationConfig = (await checkpoint.readJson('generation_config.json')) ?? {};
   const tokenizer = tokenizerJson ? Tokenizer.fromJson(tokenizerJson, tokenizerConfig ?? {}) : null;
-  if (tokenizer && tokenizer.vocabSize > config.embedRows)
+  // Added tokens may lie beyond the model's, such as one for images in a model of text; they can't be written in a prompt.
+  if (tokenizer && tokenizer.ownVocabSize > config.embedRows)
     throw new TokenizerError(
-      `${checkpoint.name}: the tokenizer has ${tokenizer.vocabSize} tokens, but the model only ${config.embedRows}; ` +
+      `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
         'they do not belong together',
     );
   const weights = await options.prepare({
@@ -75,15 +77,24 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto')
   // A file without a head is a file with a tied one, whatever its config says.
   const headless = !new ParamResolver(checkpoint, family, stated).has('lm_head');
   const config = headless ? { ...stated, tieEmbeddings: true } : stated;
-  const parameters = countParameters(
-    buildStep(config, { format: 'f32', classes: 'kind', buffer: 'float32', sums: false, moments: false }).params,
-  );
-  const format = choice === 'auto' ? (parameters <= SMALL_MODEL ? 'f32' : 'int8') : choice;
-  const graph = buildStep(config, { format, classes: 'kind', buffer: 'float32', sums: false, moments: false });
+  const plain = paramsOf(config, 'f32');
   const resolver = new ParamResolver(checkpoint, family, config);
-  for (const param of graph.params) resolver.source(param);
+  for (const param of plain) resolver.source(param);
   resolver.checkLeftovers();
-  return { config, family, format, params: graph.params, parameters, resolver };
+  const parameters = countParameters(plain);
+  const format = chooseFormat(choice, parameters);
+  return { config, family, format, params: format === 'f32' ? plain : paramsOf(config, format), parameters, resolver };
+}
+
+/** All parameters of a model, as they are stored in this format. */
+export function paramsOf(config: Config, format: WeightFormat): readonly Param[] {
+  return buildStep(config, { format, classes: 'kind', buffer: 'float32', sums: false, moments: false }).params;
+}
+
+/** What `auto` stands for in a model of this size. */
+export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
+  if (choice !== 'auto') return choice;
+  return parameters <= SMALL_MODEL ? 'f32' : 'int8';
 }
 
 export function countParameters(params: readonly Param[]): number {

@@ -34,7 +34,11 @@ function rowsOf({ shape, data }: Golden): number[][] {
   return Array.from({ length: rows }, (_, r) => Array.from(data.subarray(r * length, (r + 1) * length)));
 }
 
-async function compareLogits(model: LanguageModel, golden: Map<string, Golden>, failures: string[]) {
+/** What of a model a comparison runs. */
+type Steps = Pick<LanguageModel, 'createCache' | 'step' | 'prefill'>;
+
+/** All logits, in one chunk for the golden values, and in shorter ones for each other. What differs is added to `failures`. */
+export async function compareLogits(model: Steps, golden: ReadonlyMap<string, Golden>, failures: string[]) {
   const ids = golden.get('input_ids');
   const logits = golden.get('logits');
   if (!ids || !logits) throw new Error('expected.safetensors holds no input_ids and logits');
@@ -55,7 +59,12 @@ async function compareLogits(model: LanguageModel, golden: Map<string, Golden>, 
   return { error, note: `${prompts.length}x${prompts[0].length} tokens, chunks of ${CHUNKS.join(', ')}` };
 }
 
-async function compareGreedy(model: LanguageModel, golden: Map<string, Golden>, failures: string[]): Promise<string> {
+/** The greedy tokens, one after the other out of the cache. */
+export async function compareGreedy(
+  model: Steps,
+  golden: ReadonlyMap<string, Golden>,
+  failures: string[],
+): Promise<string> {
   const prompt = golden.get('greedy_prompt');
   const tokens = golden.get('greedy_tokens');
   if (!prompt || !tokens) return 'nothing greedy';

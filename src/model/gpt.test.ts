@@ -1,0 +1,82 @@
+import { describe, expect, it } from 'vitest';
+import { checkGraph } from '../../test/support/check-graph.ts';
+import { configJson, WORKING_CASES } from '../../test/support/family-cases.ts';
+import { readConfig } from '../config/from-hf.ts';
+import { layOut } from '../weights/layout.ts';
+import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import { buildStep, type StepGraph, type StepGraphOptions } from './gpt.ts';
+
+const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
+/** What a cache may want to see, and which layers share their positions. */
+const VARIANTS = (['kind', 'layer'] as const).flatMap((classes) =>
+  [
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true],
+  ].map(([sums, moments]) => ({ classes, sums, moments })),
+);
+
+/** The weights' table of a graph, as if they were prepared. */
+function preparedFor(graph: StepGraph): PreparedWeights {
+  return { ...layOut(graph.params), file: { folder: '/nowhere', name: 'weights.bin' } };
+}
+
+function decoded(options: StepGraphOptions, graph: StepGraph) {
+  const weights = preparedFor(graph);
+  const found = checkGraph(graph.serialise(weights));
+  const places = new Set([...weights.params.values()].map(({ offset, length }) => `${offset}+${length}`));
+  for (const [name, { offset, length }] of found.externals) expect(places, name).toContain(`${offset}+${length}`);
+  // Every byte of the weights is read by some node: checkGraph refuses initializers that are not.
+  const read = new Set([...found.externals.values()].map(({ offset, length }) => `${offset}+${length}`));
+  expect(read).toEqual(places);
+  const names = new Set(graph.classes);
+  expect(found.outputs.filter((name) => name.startsWith('sums.')).length).toBe(options.sums ? names.size : 0);
+  expect(found.outputs.filter((name) => name.startsWith('moments.')).length).toBe(options.moments ? 2 : 0);
+  expect(found.outputs).toEqual(expect.arrayContaining(['logits', 'present']));
+  for (let l = 0; l < graph.config.nLayer; l++)
+    expect(found.inputs).toEqual(expect.arrayContaining([`k.${l}`, `v.${l}`]));
+  for (const name of names) expect(found.inputs).toContain(`slots.${name}`);
+  expect(found.nodes).toBe(graph.nodeCount);
+  return found;
+}
+
+describe('a step’s graph is well formed', () => {
+  it.each(WORKING_CASES)('%s', (name) => {
+    const { config } = readConfig(configJson(name));
+    for (const format of FORMATS)
+      for (const variant of VARIANTS) {
+        const options = { ...variant, format };
+        decoded(options, buildStep(config, options));
+      }
+  });
+});
+
+describe('a step’s graph', () => {
+  const { config } = readConfig(configJson('llama'));
+  const build = (own: Partial<StepGraphOptions> = {}) =>
+    buildStep(config, { format: 'f32', classes: 'kind', sums: false, moments: false, ...own });
+
+  it('is the same whenever it is traced', () => {
+    const [one, two] = [build(), build()];
+    expect(Buffer.from(one.serialise(preparedFor(one))).equals(two.serialise(preparedFor(two)))).toBe(true);
+  });
+
+  it('reads the same weights whatever it outputs besides', () => {
+    const names = (graph: StepGraph) => graph.params.map(({ name, shape, format }) => `${name} ${format} ${shape}`);
+    for (const format of FORMATS)
+      for (const variant of VARIANTS) expect(names(build({ ...variant, format }))).toEqual(names(build({ format })));
+  });
+
+  it('has one class of layers, or as many as layers, or one for windows', () => {
+    expect(build().classes).toEqual(['full', 'full']);
+    expect(build({ classes: 'layer' }).classes).toEqual(['0', '1']);
+    const gemma = buildStep(readConfig(configJson('gemma3')).config, {
+      format: 'f32',
+      classes: 'kind',
+      sums: false,
+      moments: false,
+    });
+    expect(gemma.classes).toEqual(['window', 'window', 'full', 'window', 'window', 'full']);
+  });
+});
