@@ -2,6 +2,9 @@
  * @file What the library offers everywhere, without anything that only Node has.
  */
 
+export type { AdapterChoice, AdapterUse } from './adapters/bank.ts';
+export type { ModelAdapters } from './adapters/model-adapters.ts';
+export { type OpenAdapter, openAdapter } from './adapters/read.ts';
 export { checkpointFromBlobs } from './checkpoint/from-blobs.ts';
 export type { ByteSource, Checkpoint, StoredTensor } from './checkpoint/types.ts';
 export type { Config, NormSpec, RopeScaling, RopeSpec } from './config/config.ts';

@@ -2,6 +2,7 @@
  * @file The library in Node: {@link loadModel} from a folder, a file or the hub, run by ONNX Runtime's native build.
  */
 import { existsSync } from 'node:fs';
+import { adapterName, openAdapterFolder } from './adapters/open-node.ts';
 import { downloadFromHub, type HubDownloadOptions, type HubProgress } from './checkpoint/hub-node.ts';
 import { openCheckpointFolder } from './checkpoint/open-node.ts';
 import type { Checkpoint } from './checkpoint/types.ts';
@@ -11,6 +12,7 @@ import { assembleModel, type WeightChoice } from './generate/load.ts';
 import { nodeRuntime } from './runtime/onnxruntime-node.ts';
 import { openPreparedWeights } from './weights/store-node.ts';
 
+export { openAdapterFolder } from './adapters/open-node.ts';
 export { downloadFromHub, type HubDownloadOptions, type HubProgress } from './checkpoint/hub-node.ts';
 export { openCheckpointFolder } from './checkpoint/open-node.ts';
 export { loadCache, saveCache } from './generate/snapshot-node.ts';
@@ -32,14 +34,28 @@ export interface LoadOptions {
   readonly cacheDir?: string;
   /** Revision, token, endpoint and so on, for a model from the hub. */
   readonly hub?: Omit<HubDownloadOptions, 'onProgress' | 'signal'>;
+  /** Adapters of PEFT or LitGPT, merged into the weights or live beside them; several add up. */
+  readonly adapters?: readonly AdapterSource[];
   readonly onProgress?: (progress: LoadProgress) => void;
   readonly signal?: AbortSignal;
+}
+
+/** An adapter on the disk, and what to do with it. */
+export interface AdapterSource {
+  /** Its folder, or its .safetensors file with the settings beside. */
+  readonly path: string;
+  /** 0 leaves the base as it is, 1 (unless stated) is what was trained. */
+  readonly weight?: number;
+  /** Keep it beside the weights, so that each request can choose; it is merged into them unless stated. */
+  readonly live?: boolean;
+  /** What requests call a live adapter; the name of its folder unless stated. */
+  readonly name?: string;
 }
 
 /**
  * Loads a model.
  * @param model a folder or .safetensors file, a hub id (`org/name`), or a checkpoint that is open already.
- * @throws ConfigError, CheckpointError, TokenizerError: what is wrong with the files; HubError; WeightsError: prepared
+ * @throws ConfigError, CheckpointError, TokenizerError, AdapterError: what is wrong with the files; HubError; WeightsError: prepared
  * weights can't be stored; the signal's reason.
  */
 export async function loadModel(model: string | Checkpoint, options: LoadOptions = {}): Promise<LanguageModel> {
@@ -51,6 +67,12 @@ export async function loadModel(model: string | Checkpoint, options: LoadOptions
       checkpoint,
       runtime: nodeRuntime,
       weights: options.weights,
+      adapters: options.adapters?.map(({ path, weight, live, name }) => ({
+        open: () => openAdapterFolder(path),
+        weight,
+        live: live ? { name: name ?? adapterName(path) } : undefined,
+      })),
+      reopen: typeof model === 'string' ? () => openModel(model, options) : undefined,
       threads: options.threads,
       prepare: (request) =>
         openPreparedWeights({

@@ -52,12 +52,18 @@ export class AdapterBank {
       .join();
   }
 
+  /** @throws AdapterError where the name is taken. */
+  checkFree(name: string): void {
+    if (this.#live.has(name))
+      throw new AdapterError(`there is a live adapter named ${name} already; give another name`);
+  }
+
   /**
    * @param check names the places that the adapter changes in vain.
    * @throws AdapterError where the name is taken, or the model can't be changed there while it runs.
    */
   add(adapter: LiveAdapter, check: (adapters: StepAdapters) => readonly string[]): void {
-    if (this.#live.has(adapter.name)) throw new AdapterError(`there is an adapter named ${adapter.name} already`);
+    this.checkFree(adapter.name);
     const alone = batchAdapters(this.#config, [[{ adapter, weight: 1 }]], [adapter], new Map());
     const places = alone ? check(alone) : [];
     if (places.length > 0)

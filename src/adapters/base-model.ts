@@ -42,14 +42,28 @@ export interface BasePlan {
   readonly resolver: ParamResolver;
 }
 
-const HEAD = 'lm_head';
-const EMBEDDING = 'wte';
-
-export class BaseModel {
-  readonly checkpoint: Checkpoint;
+/** What is in a model's matrices and vectors: a base's, or a base's with adapters merged into it. */
+export interface BaseRows {
   readonly config: Config;
   readonly parts: ReadonlyMap<string, BasePart>;
   /** Vectors and small matrices besides the biases of parts, by whole name: `h.0.norm_1.weight`. */
+  readonly vectors: ReadonlyMap<string, ParamPart>;
+  /** A part's rows. */
+  weight(part: string): RowSource;
+  /** A part's bias [rows, 1]; null where it has none. */
+  bias(part: string): RowSource | null;
+  /** Whether a packed layer adds its bias itself, so that it is in what an adapter behind the layer sees. */
+  addsBias(place: string): boolean;
+  vector(name: string): RowSource;
+}
+
+const HEAD = 'lm_head';
+const EMBEDDING = 'wte';
+
+export class BaseModel implements BaseRows {
+  readonly checkpoint: Checkpoint;
+  readonly config: Config;
+  readonly parts: ReadonlyMap<string, BasePart>;
   readonly vectors: ReadonlyMap<string, ParamPart>;
   readonly #resolver: ParamResolver;
   readonly #weights = new Map<string, ParamPart>();
@@ -117,7 +131,6 @@ export class BaseModel {
     return own ? this.#resolver.part(own, instead) : null;
   }
 
-  /** Whether the layer adds its bias itself, so that it is in what an adapter behind the layer sees. */
   addsBias(place: string): boolean {
     return place !== HEAD && this.#biased.has(place);
   }

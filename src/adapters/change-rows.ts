@@ -177,16 +177,19 @@ async function madeRows(
   return out;
 }
 
-/** rows += weight · (rows of b · a). */
+/** rows += weight · (rows of b · a), rounded once. */
 function addLowRank(rows: Float32Array, { a, b }: LowRank, start: number, count: number, weight: number): void {
   const { rows: rank, cols, data } = a;
+  const sum = new Float64Array(cols);
   for (let i = 0; i < count; i++) {
     const row = rows.subarray(i * cols, (i + 1) * cols);
+    sum.set(row);
     for (let k = 0; k < rank; k++) {
       const factor = weight * b.data[(start + i) * rank + k];
       if (factor === 0) continue;
       const from = k * cols;
-      for (let j = 0; j < cols; j++) row[j] += factor * data[from + j];
+      for (let j = 0; j < cols; j++) sum[j] += factor * data[from + j];
     }
+    row.set(sum);
   }
 }

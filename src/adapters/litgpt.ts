@@ -12,6 +12,7 @@ import { Settings } from './settings.ts';
 import type { Adapter, Matrix, PartChange, PrefixChange } from './types.ts';
 
 export const LITGPT_SETTINGS = 'settings.json';
+export const LITGPT_TENSORS = 'adapter.safetensors';
 const KINDS = ['lora', 'adapter', 'adapter_v2'] as const;
 
 /** A linear layer of LitGPT: the parts that its rows are, in order. */

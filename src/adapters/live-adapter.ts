@@ -5,7 +5,7 @@
 import { AdapterError } from '../errors.ts';
 import { range } from '../numbers.ts';
 import type { RowSource } from '../weights/types.ts';
-import type { BaseModel, BasePart } from './base-model.ts';
+import type { BasePart, BaseRows } from './base-model.ts';
 import { changedBias, changesBias, factorsOf, rowsOf } from './change-rows.ts';
 import type { Adapter, LowRank, Matrix, PartChange, PrefixChange } from './types.ts';
 
@@ -49,7 +49,7 @@ export interface LiveAdapter {
  */
 export async function makeLive(
   adapter: Adapter,
-  base: BaseModel,
+  base: BaseRows,
   name: string,
   fingerprint: string,
 ): Promise<LiveAdapter> {
@@ -73,13 +73,14 @@ export async function makeLive(
 }
 
 /** What of an adapter can't be a weight: prefixes. Null where all of it can. */
-export async function makePrefixesLive(adapter: Adapter, base: BaseModel): Promise<LiveAdapter | null> {
+export async function makePrefixesLive(adapter: Adapter, base: BaseRows): Promise<LiveAdapter | null> {
   if (adapter.prefixes.size === 0) return null;
   const prefixes = await livePrefixes(adapter, base);
-  return { name: adapter.name, fingerprint: '', places: new Map(), norms: new Map(), prefixes };
+  // A name that no adapter of the caller's can have.
+  return { name: `\0${adapter.identity}`, fingerprint: '', places: new Map(), norms: new Map(), prefixes };
 }
 
-async function placeChange(base: BaseModel, parts: readonly BasePart[], adapter: Adapter): Promise<PlaceChange | null> {
+async function placeChange(base: BaseRows, parts: readonly BasePart[], adapter: Adapter): Promise<PlaceChange | null> {
   const out = parts.reduce((sum, part) => sum + part.rows, 0);
   const pieces = new Pieces(out);
   let scale: Float32Array | null = null;
@@ -89,13 +90,16 @@ async function placeChange(base: BaseModel, parts: readonly BasePart[], adapter:
     if (!change) continue;
     const rows = base.weight(part.name);
     const factors = await factorsOf(rows, change);
-    if (factors?.some((f) => f !== 1)) {
+    const other = change.weight && (await replacement(rows, change.weight));
+    // A matrix that is replaced counts for nothing; the other is added whole, which rounds less than their difference.
+    const kept = other ? new Float32Array(part.rows) : factors;
+    if (kept?.some((f) => f !== 1)) {
       scale ??= new Float32Array(out).fill(1);
-      scale.set(factors, part.start);
+      scale.set(kept, part.start);
     }
     if (change.lowRank) pieces.add(change.lowRank, part.start, factors);
-    if (change.weight) pieces.add(await difference(rows, change.weight), part.start, factors);
-    const added = await addedBias(base, part, change, factors);
+    if (other) pieces.add(other, part.start, factors);
+    const added = await addedBias(base, part, change, kept);
     if (added?.some((d) => d !== 0)) {
       shift ??= new Float32Array(out);
       shift.set(added, part.start);
@@ -105,19 +109,19 @@ async function placeChange(base: BaseModel, parts: readonly BasePart[], adapter:
   return a || scale || shift ? { a, b, scale, shift } : null;
 }
 
-/** b' less what the factors make of the bias that is in the layer's result already. */
+/** b' less what the scale makes of the bias that is in the layer's result already. */
 async function addedBias(
-  base: BaseModel,
+  base: BaseRows,
   part: BasePart,
   change: PartChange,
-  factors: Float32Array | null,
+  scale: Float32Array | null,
 ): Promise<Float32Array | null> {
   const bias = base.bias(part.name);
   const isInside = base.addsBias(part.place);
-  if (!changesBias(change, bias !== null) && !(bias && isInside && factors)) return null;
+  if (!changesBias(change, bias !== null) && !(bias && isInside && scale)) return null;
   const own = (await bias?.read(0, part.rows)) ?? new Float32Array(part.rows);
   const made = (await changedBias(bias, part.rows, [{ change, weight: 1 }])?.read(0, part.rows)) ?? own;
-  return made.map((b, i) => b - own[i] * (isInside ? (factors?.[i] ?? 1) : 1));
+  return made.map((b, i) => b - own[i] * (isInside ? (scale?.[i] ?? 1) : 1));
 }
 
 /** Low-rank parts of one packed layer; those that share A share their ranks. */
@@ -149,12 +153,20 @@ class Pieces {
   }
 }
 
-/** weight - base as a matrix of full rank: the identity, and the difference. */
-async function difference(base: RowSource, weight: RowSource): Promise<LowRank> {
+/** A matrix as one of full rank: the identity, and itself. Undefined where it is the base's. */
+async function replacement(base: RowSource, weight: RowSource): Promise<LowRank | undefined> {
   const { rows, cols } = base;
-  const [own, other] = [await base.read(0, rows), await weight.read(0, rows)];
-  return { a: identity(cols), b: { rows, cols, data: other.map((w, i) => w - own[i]) } };
+  const step = Math.max(1, Math.floor(STRIP / cols));
+  const data = await weight.read(0, rows);
+  for (let start = 0; start < rows; start += step) {
+    const own = await base.read(start, Math.min(step, rows - start));
+    if (own.some((w, i) => w !== data[start * cols + i])) return { a: identity(cols), b: { rows, cols, data } };
+  }
+  return undefined;
 }
+
+/** Values of the base that are held at once. */
+const STRIP = 2 ** 22;
 
 const identities = new Map<number, WeakRef<Matrix>>();
 
@@ -170,22 +182,21 @@ function identity(size: number): Matrix {
 }
 
 /** Rows of the embedding table are gathered from b, and multiplied with a. */
-async function embeddingChange(base: BaseModel, part: BasePart, change: PartChange): Promise<PlaceChange | null> {
-  const rows = base.weight(part.name);
-  const scale = await factorsOf(rows, change, true);
-  const pieces: LowRank[] = [];
-  if (change.lowRank) pieces.push(change.lowRank);
-  if (change.weight) pieces.push(await difference(rows, change.weight));
-  const used = pieces.filter(({ b }) => b.data.some((x) => x !== 0));
-  if (used.length === 0) return scale ? { a: null, b: null, scale, shift: null } : null;
+async function embeddingChange(base: BaseRows, part: BasePart, change: PartChange): Promise<PlaceChange | null> {
   const { cols } = part;
+  const rows = base.weight(part.name);
+  const factors = await factorsOf(rows, change, true);
+  const other = change.weight && (await replacement(rows, change.weight));
+  const scale = other ? new Float32Array(cols) : factors;
+  const used = [change.lowRank, other].filter((piece) => piece?.b.data.some((x) => x !== 0)) as LowRank[];
+  if (used.length === 0) return scale ? { a: null, b: null, scale, shift: null } : null;
   const a = joined(used.map((piece) => piece.a.data));
-  if (scale) for (let i = 0; i < a.length; i++) a[i] *= scale[i % cols];
-  const rank = a.length / cols;
-  return { a: { rows: rank, cols, data: a }, b: sideBySide(used.map((piece) => piece.b)), scale, shift: null };
+  if (factors) for (let i = 0; i < a.length; i++) a[i] *= factors[i % cols];
+  const b = sideBySide(used.map((piece) => piece.b));
+  return { a: { rows: a.length / cols, cols, data: a }, b, scale, shift: null };
 }
 
-async function normChanges(adapter: Adapter, base: BaseModel): Promise<Map<string, NormChange>> {
+async function normChanges(adapter: Adapter, base: BaseRows): Promise<Map<string, NormChange>> {
   const norms = new Map<string, NormChange>();
   const read = (rows: RowSource) => rows.read(0, rows.rows);
   for (const name of adapter.vectors.keys()) {
@@ -209,7 +220,7 @@ async function normChanges(adapter: Adapter, base: BaseModel): Promise<Map<strin
   return norms;
 }
 
-async function livePrefixes(adapter: Adapter, base: BaseModel): Promise<Map<number, LivePrefix>> {
+async function livePrefixes(adapter: Adapter, base: BaseRows): Promise<Map<number, LivePrefix>> {
   const prefixes = new Map<number, LivePrefix>();
   for (const [layer, prefix] of adapter.prefixes) {
     const [keys, values] = [await projected('k'), await projected('v')];

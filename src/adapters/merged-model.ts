@@ -8,11 +8,11 @@ import { AdapterError } from '../errors.ts';
 import type { Param, ParamPart } from '../model/context.ts';
 import { concatRows, interleaveRows } from '../weights/rows.ts';
 import type { RowSource } from '../weights/types.ts';
-import type { BaseModel } from './base-model.ts';
+import type { BaseModel, BasePart, BaseRows } from './base-model.ts';
 import { changedBias, changedRows, changedVector, changesBias, changesWeight } from './change-rows.ts';
 import type { PartChange, WeightedAdapter } from './types.ts';
 
-export class MergedModel {
+export class MergedModel implements BaseRows {
   /** The base's, with the biases and the head that the adapters make necessary. */
   readonly config: Config;
   readonly #base: BaseModel;
@@ -29,6 +29,18 @@ export class MergedModel {
   get identity(): string {
     const adapters = this.#adapters.map(({ adapter, weight }) => [adapter.identity, weight]);
     return sha256(JSON.stringify([this.#base.checkpoint.identity, adapters]));
+  }
+
+  get parts(): ReadonlyMap<string, BasePart> {
+    return this.#base.parts;
+  }
+
+  get vectors(): ReadonlyMap<string, ParamPart> {
+    return this.#base.vectors;
+  }
+
+  addsBias(place: string): boolean {
+    return place !== 'lm_head' && [...this.parts.values()].some((part) => part.place === place && this.bias(part.name));
   }
 
   /** A parameter's rows. */

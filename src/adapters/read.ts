@@ -5,7 +5,7 @@ import { pathFlaw } from '../checkpoint/relative-path.ts';
 import { AdapterError } from '../errors.ts';
 import { type AdapterFiles, AdapterTensors, readSettings } from './adapter-files.ts';
 import type { BaseModel } from './base-model.ts';
-import { LITGPT_SETTINGS, readLitgpt } from './litgpt.ts';
+import { LITGPT_SETTINGS, LITGPT_TENSORS, readLitgpt } from './litgpt.ts';
 import { PEFT_CONFIG, PEFT_TENSORS, readPeft } from './peft.ts';
 import type { Adapter } from './types.ts';
 
@@ -25,8 +25,8 @@ export interface OpenAdapter {
 }
 
 /**
- * Opens an adapter: PEFT's (adapter_config.json and adapter_model.safetensors), or LitGPT's (settings.json and one safetensors
- * file).
+ * Opens an adapter: PEFT's (adapter_config.json and adapter_model.safetensors), or LitGPT's (settings.json and
+ * adapter.safetensors, or whatever the one safetensors file is called).
  * @param tensorFile a particular file instead.
  * @throws AdapterError where files are missing; CheckpointError where they are damaged.
  */
@@ -62,7 +62,7 @@ export async function openAdapter(files: AdapterFiles, tensorFile?: string): Pro
 async function onlyTensors(files: AdapterFiles): Promise<string> {
   const found = (await files.list()).filter((name) => name.endsWith('.safetensors'));
   if (found.length === 1) return found[0];
-  if (found.length === 0) throw new AdapterError(`${files.name}: ${await missing(files, 'adapter.safetensors')}`);
+  if (found.length === 0 || found.includes(LITGPT_TENSORS)) return LITGPT_TENSORS;
   throw new AdapterError(`${files.name}: there are ${found.length} .safetensors files; open one of them by its path`);
 }
 

@@ -1,12 +1,14 @@
 /**
  * @file A loaded model: what a program holds in its hands.
  */
+import type { AdapterChoice } from '../adapters/bank.ts';
+import type { ModelAdapters } from '../adapters/model-adapters.ts';
 import type { Config } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
 import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
-import type { StepOptions, Stepper, StepResult } from '../model/stepper.ts';
+import type { StepAdapters, StepOptions, Stepper, StepResult } from '../model/stepper.ts';
 import { wholeNumber } from '../numbers.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -23,6 +25,8 @@ export interface PrefillOptions {
   readonly logits?: 'none' | 'last' | 'all';
   /** `decode` where the tokens were written by the model; unless stated they are a prompt, which policies may treat otherwise. */
   readonly phase?: 'prompt' | 'decode';
+  /** Live adapters; unless stated, the model's standard. */
+  readonly adapters?: AdapterChoice;
   /** Asked between chunks. */
   readonly signal?: AbortSignal;
   /** Told after each chunk how many tokens are done. */
@@ -39,6 +43,15 @@ export interface LanguageModelParts {
   readonly fingerprint: string;
   /** generation_config.json, or nothing. */
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  readonly adapters: ModelAdapters;
+}
+
+/** Which live adapters a step uses. */
+export interface AdapterOptions {
+  /** For all rows; unless stated, the model's standard. */
+  readonly adapters?: AdapterChoice;
+  /** For each row of a batch, instead; undefined is the standard. */
+  readonly rowAdapters?: readonly (AdapterChoice | undefined)[];
 }
 
 /**
@@ -49,9 +62,10 @@ export class LanguageModel {
   readonly name: string;
   readonly config: Config;
   readonly weights: WeightFormat;
-  /** Says which weights these are, and in what format: saved caches belong to it. */
-  readonly fingerprint: string;
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  /** The live adapters: more can be loaded, and each step chooses among them. */
+  readonly adapters: ModelAdapters;
+  readonly #fingerprint: string;
   readonly #stepper: Stepper;
   readonly #tokenizer: Tokenizer | null;
   /** Done when no step is under way. */
@@ -61,10 +75,16 @@ export class LanguageModel {
     this.name = parts.name;
     this.config = parts.stepper.config;
     this.weights = parts.format;
-    this.fingerprint = parts.fingerprint;
+    this.adapters = parts.adapters;
+    this.#fingerprint = parts.fingerprint;
     this.generationConfig = parts.generationConfig;
     this.#stepper = parts.stepper;
     this.#tokenizer = parts.tokenizer;
+  }
+
+  /** Says which weights these are, in what format, and which adapters are standard: saved caches belong to it. */
+  get fingerprint(): string {
+    return this.#fingerprint + this.adapters.fingerprint;
   }
 
   /** @throws InputError where the checkpoint came without one. */
@@ -90,8 +110,12 @@ export class LanguageModel {
    * Runs one chunk, one list of token ids a row.
    * @throws InputError, CacheFullError
    */
-  step(cache: KVCache, chunk: readonly ArrayLike<number>[], options?: StepOptions): Promise<StepResult> {
-    return this.#alone(() => this.#stepper.step(cache, chunk, options));
+  step(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    options: StepOptions & AdapterOptions = {},
+  ): Promise<StepResult> {
+    return this.#alone(() => this.#stepper.step(cache, chunk, options, this.#adaptersOf(cache.batch, options)));
   }
 
   /**
@@ -100,7 +124,7 @@ export class LanguageModel {
    * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
    */
   async prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
-    const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', signal, onProgress } = options;
+    const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', adapters, signal, onProgress } = options;
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
     wholeNumber('chunkLength', chunkLength);
     this.#checkPrompt(cache, tokens);
@@ -116,6 +140,7 @@ export class LanguageModel {
       const wanted = logits === 'all' ? 'all' : last ? logits : 'none';
       const step = {
         logits: wanted,
+        adapters,
         lengths: [length],
         phase: phase === 'prompt' && last ? 'prompt-end' : phase,
       } as const;
@@ -157,6 +182,12 @@ export class LanguageModel {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
+  }
+
+  #adaptersOf(batch: number, { adapters, rowAdapters }: AdapterOptions): StepAdapters | null {
+    if (rowAdapters && rowAdapters.length !== batch)
+      throw new InputError(`rowAdapters has ${rowAdapters.length} entries, but the cache has ${batch} rows`);
+    return this.adapters.forRows(rowAdapters ?? new Array<AdapterChoice | undefined>(batch).fill(adapters));
   }
 
   /** One after the other: steps share the arrays that the graph reads, whichever caches they are for. */

@@ -1,10 +1,12 @@
 /**
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
+import type { BasePlan } from '../adapters/base-model.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
 import { readConfig } from '../config/from-hf.ts';
 import { InputError, TokenizerError } from '../errors.ts';
+import type { Family } from '../families/family.ts';
 import { ParamResolver } from '../families/resolve.ts';
 import type { Param } from '../model/context.ts';
 import { buildStep } from '../model/gpt.ts';
@@ -13,6 +15,7 @@ import type { Runtime } from '../runtime/types.ts';
 import { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { PreparedWeights, RowSource, WeightFormat } from '../weights/types.ts';
 import { LanguageModel } from './language-model.ts';
+import { type AdapterRequest, adaptPlan } from './load-adapters.ts';
 
 /** `auto`: float32 for small models, int8 for the others. */
 export type WeightChoice = WeightFormat | 'auto';
@@ -36,10 +39,14 @@ export interface AssembleOptions {
   readonly weights?: WeightChoice;
   readonly threads?: number;
   readonly prepare: (request: PrepareRequest) => Promise<PreparedWeights>;
+  /** Adapters to merge, and adapters to keep live. */
+  readonly adapters?: readonly AdapterRequest[];
+  /** Opens the checkpoint once more, for adapters that are loaded later; unless stated, `checkpoint` is to stay open. */
+  readonly reopen?: () => Promise<Checkpoint>;
 }
 
 /**
- * @throws ConfigError, CheckpointError, TokenizerError, WeightsError: what is wrong with the files.
+ * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files.
  */
 export async function assembleModel(options: AssembleOptions): Promise<LanguageModel> {
   const { checkpoint, runtime } = options;
@@ -55,22 +62,42 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
         'they do not belong together',
     );
-  const weights = await options.prepare({
-    specs: plan.params,
-    format,
-    identity: checkpoint.identity,
-    source: (param) => plan.resolver.source(param),
-  });
-  const stepper = new Stepper(config, weights, format, runtime, { threads: options.threads });
-  const fingerprint = `${await checkpoint.fingerprint()}:${format}`;
-  return new LanguageModel({ name: checkpoint.name, stepper, tokenizer, format, fingerprint, generationConfig });
+  const adapted = await adaptPlan(checkpoint, plan, options.adapters ?? []);
+  try {
+    const weights = await options.prepare(adapted.request);
+    const stepper = new Stepper(adapted.config, weights, format, runtime, { threads: options.threads });
+    const fingerprint = `${await checkpoint.fingerprint()}:${format}${adapted.fingerprint}`;
+    const adapters = await adapted.adaptersFor(stepper, async () => {
+      const again = options.reopen ? await options.reopen() : { ...checkpoint, close: async () => {} };
+      return { checkpoint: again, plan: planModel(again, format) };
+    });
+    return new LanguageModel({
+      name: checkpoint.name,
+      stepper,
+      tokenizer,
+      format,
+      fingerprint,
+      generationConfig,
+      adapters,
+    });
+  } finally {
+    await adapted.close();
+  }
+}
+
+/** What {@link planModel} finds. */
+export interface ModelPlan extends BasePlan {
+  readonly family: Family;
+  readonly format: WeightFormat;
+  /** How many. */
+  readonly parameters: number;
 }
 
 /**
  * Everything about a checkpoint that can be known without reading its weights: the config, the parameters and where each
  * of them comes from. Missing and left-over tensors are found here.
  */
-export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto') {
+export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto'): ModelPlan {
   if (!WEIGHT_CHOICES.includes(choice))
     throw new InputError(`there is no weight format "${choice}"; there are ${WEIGHT_CHOICES.join(', ')}`);
   const { config: stated, family } = readConfig(checkpoint.config, `${checkpoint.name}: config.json`);
