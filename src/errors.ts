@@ -36,7 +36,7 @@ export class HubError extends KeyholdError {
   }
 }
 
-/** The folder of prepared weights can't be written or read (no space, no permission). */
+/** A folder of prepared or merged weights can't be written or read (no space, no permission). */
 export class WeightsError extends KeyholdError {
   constructor(message: string, options?: ErrorOptions) {
     super('weights', message, options);

@@ -9,12 +9,14 @@ import type { Checkpoint } from './checkpoint/types.ts';
 import { InputError } from './errors.ts';
 import type { LanguageModel } from './generate/language-model.ts';
 import { assembleModel, type WeightChoice } from './generate/load.ts';
+import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './generate/merge-node.ts';
 import { nodeRuntime } from './runtime/onnxruntime-node.ts';
 import { openPreparedWeights } from './weights/store-node.ts';
 
 export { openAdapterFolder } from './adapters/open-node.ts';
 export { downloadFromHub, type HubDownloadOptions, type HubProgress } from './checkpoint/hub-node.ts';
 export { openCheckpointFolder } from './checkpoint/open-node.ts';
+export type { MergeOptions, MergeResult, MergeSource } from './generate/merge-node.ts';
 export { loadCache, saveCache } from './generate/snapshot-node.ts';
 export * from './index.ts';
 export { nodeRuntime } from './runtime/onnxruntime-node.ts';
@@ -92,14 +94,38 @@ export async function loadModel(model: string | Checkpoint, options: LoadOptions
  * @throws CheckpointError, HubError
  */
 export async function openModel(model: string, options: LoadOptions = {}): Promise<Checkpoint> {
+  return openCheckpointFolder(await locateModel(model, options));
+}
+
+/**
+ * Merges adapters into a model and writes it as a checkpoint, which other libraries load too. It appears whole or not at all.
+ * @param model as for {@link loadModel}.
+ * @param out a folder that is not there yet, or is empty.
+ * @throws AdapterError for adapters that do not fit, or whose changes no checkpoint of the family can hold; CheckpointError,
+ * ConfigError for damaged files; InputError where `out` holds something; WeightsError where it can't be written; HubError.
+ */
+export async function mergeAdapter(
+  model: string | Checkpoint,
+  adapters: readonly MergeSource[],
+  out: string,
+  options: MergeOptions & Pick<LoadOptions, 'hub'> = {},
+): Promise<MergeResult> {
+  if (typeof model !== 'string') return mergeInto(model, null, adapters, out, options);
+  const { hub, signal } = options;
+  const folder = await locateModel(model, { hub, signal });
+  const checkpoint = await openCheckpointFolder(folder);
+  try {
+    return await mergeInto(checkpoint, folder, adapters, out, options);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** The folder or file of a model that is named by path or hub id. */
+async function locateModel(model: string, options: LoadOptions): Promise<string> {
   if (model === '') throw new InputError('the name of the model is empty');
   const isPath = existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model) || model.split('/').length > 2;
-  if (isPath) return openCheckpointFolder(model);
+  if (isPath) return model;
   const { onProgress, signal, hub } = options;
-  const folder = await downloadFromHub(model, {
-    ...hub,
-    signal,
-    onProgress: (p) => onProgress?.({ stage: 'download', ...p }),
-  });
-  return openCheckpointFolder(folder);
+  return downloadFromHub(model, { ...hub, signal, onProgress: (p) => onProgress?.({ stage: 'download', ...p }) });
 }

@@ -30,6 +30,8 @@ type Leaf = (template: string, place: Place, rows: number, cols: number) => RowS
 export interface PartPlace {
   /** The family's name of the tensor. */
   readonly name: string;
+  /** It is stored as [in, out]. */
+  readonly transposed: boolean;
   /** The tensor, which may have a prefix more or less than its name; undefined where the checkpoint lacks it. */
   readonly stored: StoredTensor | undefined;
   /** For each row, which of the tensor's outputs it is. Those of several experts in one tensor are counted on. */
@@ -82,12 +84,14 @@ export class ParamResolver {
    */
   place(part: ParamPart): PartPlace {
     let name = '';
+    let transposed = false;
     const numbered = this.#locate({ ...part, cols: 1 }, (template, place, rows, cols) => {
       name = filled(template, place);
+      transposed = cols !== 1;
       const number = (start: number) => (_: number, i: number) => start * cols + i;
       return { rows, cols, read: async (start, n) => new Float32Array(n * cols).map(number(start)) };
     });
-    return { name, stored: this.#find(name), rows: () => numbered.read(0, part.rows) };
+    return { name, transposed, stored: this.#find(name), rows: () => numbered.read(0, part.rows) };
   }
 
   /**

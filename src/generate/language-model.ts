@@ -7,13 +7,13 @@ import type { Config } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
-import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
 import type { StepAdapters, StepOptions, Stepper, StepResult } from '../model/stepper.ts';
 import { wholeNumber } from '../numbers.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { chunkSchedule } from './chunk-schedule.ts';
 import { type GenerateOptions, Generation } from './generate.ts';
+import { restoreCache, snapshotCache } from './snapshot.ts';
 
 /** Tokens of a prompt that go through the graph at once, unless stated. */
 export const CHUNK_LENGTH = 256;
@@ -128,6 +128,7 @@ export class LanguageModel {
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
     wholeNumber('chunkLength', chunkLength);
     this.#checkPrompt(cache, tokens);
+    this.#adaptersOf(1, { adapters });
     cache.reserve([tokens.length]);
     signal?.throwIfAborted();
     const ids = this.#refit(cache, Array.from(tokens));

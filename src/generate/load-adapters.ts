@@ -2,25 +2,18 @@
  * @file A model that is loaded with adapters: some merged into the weights that are prepared, some live beside them.
  */
 import { AdapterBank, type AdapterUse } from '../adapters/bank.ts';
-import { BaseModel } from '../adapters/base-model.ts';
 import { makePrefixesLive } from '../adapters/live-adapter.ts';
 import { MergedModel } from '../adapters/merged-model.ts';
 import { ModelAdapters } from '../adapters/model-adapters.ts';
-import type { OpenAdapter } from '../adapters/read.ts';
-import type { WeightedAdapter } from '../adapters/types.ts';
+import { type AdapterToOpen, openAll } from '../adapters/open-all.ts';
 import { sha256 } from '../checkpoint/sha256.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
-import { InputError } from '../errors.ts';
 import type { Stepper } from '../model/stepper.ts';
 import { type ModelPlan, type PrepareRequest, paramsOf } from './load.ts';
 
 /** An adapter to load a model with. */
-export interface AdapterRequest {
-  /** Opens its files; may be called more than once. */
-  readonly open: () => Promise<OpenAdapter>;
-  /** 0 leaves the base as it is, 1 (unless stated) is what was trained. */
-  readonly weight?: number;
+export interface AdapterRequest extends AdapterToOpen {
   /** Beside the weights, under a name, instead of in them. */
   readonly live?: { readonly name: string };
 }
@@ -45,16 +38,13 @@ export async function adaptPlan(
   plan: ModelPlan,
   requests: readonly AdapterRequest[],
 ): Promise<AdaptedPlan> {
-  for (const { weight = 1 } of requests)
-    if (!Number.isFinite(weight)) throw new InputError(`the weight of an adapter is ${weight}`);
   const mergedRequests = requests.filter(({ live }) => !live);
   const liveRequests = requests.filter(({ live }) => live);
-  const base = new BaseModel(checkpoint, plan);
-  const { adapters, opened, close } = await openAll(base, mergedRequests);
+  const { base, adapters, fingerprints, close } = await openAll(checkpoint, plan, mergedRequests);
   try {
     const merged = new MergedModel(base, adapters);
     const none = adapters.length === 0;
-    const marks = opened.map(({ fingerprint }, i) => [fingerprint, adapters[i].weight]);
+    const marks = fingerprints.map((fingerprint, i) => [fingerprint, adapters[i].weight]);
     return {
       config: merged.config,
       request: {
@@ -74,13 +64,12 @@ export async function adaptPlan(
           withoutHooks: (places) => stepper.withoutHooks(places),
           openBase: async () => {
             const again = await reopen();
-            const fresh = new BaseModel(again.checkpoint, again.plan);
-            const own = await openAll(fresh, mergedRequests);
+            const own = await openAll(again.checkpoint, again.plan, mergedRequests);
             const closeAll = async () => {
               await own.close();
               await again.checkpoint.close();
             };
-            return { base: fresh, rows: new MergedModel(fresh, own.adapters), close: closeAll };
+            return { base: own.base, rows: new MergedModel(own.base, own.adapters), close: closeAll };
           },
         });
         const standard: AdapterUse[] = [];
@@ -98,25 +87,6 @@ export async function adaptPlan(
         return all;
       },
     };
-  } catch (error) {
-    await close();
-    throw error;
-  }
-}
-
-async function openAll(base: BaseModel, requests: readonly AdapterRequest[]) {
-  const opened: OpenAdapter[] = [];
-  const close = async () => {
-    for (const adapter of opened) await adapter.close();
-  };
-  const adapters: WeightedAdapter[] = [];
-  try {
-    for (const { open, weight = 1 } of requests) {
-      const files = await open();
-      opened.push(files);
-      adapters.push({ adapter: await files.readFor(base), weight });
-    }
-    return { adapters, opened, close };
   } catch (error) {
     await close();
     throw error;

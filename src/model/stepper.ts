@@ -95,6 +95,7 @@ export class Stepper {
     chunk.forEach((tokens, row) => {
       cache.makePlace(row, tokens.length, this.config.blockSize);
     });
+    cache.open();
     const observe = cache.needs.length > 0;
     const session = await this.#session(cache, observe, adapters);
     const length = Math.max(...chunk.map((row) => row.length));
