@@ -76,7 +76,7 @@ export function readPeftConfig(text: string, where: string): PeftConfig {
   const config: PeftConfig = {
     base: s.text('base_model_name_or_path'),
     dora: s.bool('use_dora', false),
-    tied: s.bool('ensure_weight_tying', false),
+    tied: s.bool('ensure_weight_tying', false) && namesEmbedding(s),
     modulesToSave: s.texts('modules_to_save') ?? [],
     rank,
     scaling: (module) => (valueFor(alphas, module) ?? alpha) / (rslora ? Math.sqrt(rank(module)) : rank(module)),
@@ -84,6 +84,18 @@ export function readPeftConfig(text: string, where: string): PeftConfig {
   };
   s.checkUnused();
   return config;
+}
+
+/** What PEFT takes for an embedding or its head, by the ends of their names. */
+const EMBEDDINGS = ['embed_tokens', 'lm_head'];
+
+function namesEmbedding(s: Settings): boolean {
+  const ends = (names: readonly string[] | undefined) =>
+    names?.some((name) => EMBEDDINGS.includes(name.split('.').at(-1)!));
+  const targets = s.get('target_modules');
+  if (ends(s.texts('modules_to_save'))) return true;
+  if (typeof targets === 'string') return EMBEDDINGS.some((name) => new Pattern(targets).matchesAll(name));
+  return ends(s.texts('target_modules')) ?? false;
 }
 
 type ByPattern = readonly [Pattern, number][];

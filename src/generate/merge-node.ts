@@ -66,13 +66,13 @@ export async function mergeInto(
   const requests = adapters.map(({ path, weight }) => ({ open: () => openAdapterFolder(path), weight }));
   const { base, adapters: read, close } = await openAll(model, planModel(model), requests);
   try {
-    const merged = new MergedModel(base, read);
-    checkWritable(base, merged);
     for (const { adapter } of read)
       if (adapter.prefixes.size > 0)
         throw new AdapterError(
           `${adapter.name}: prefixes of an attention are no weights; load the model with the adapter`,
         );
+    const merged = new MergedModel(base, read);
+    checkWritable(base, merged);
     const tensors = await mergedTensors(base, merged);
     const total = tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
     let bytes = 0;
