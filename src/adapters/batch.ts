@@ -2,21 +2,22 @@
  * @file From which adapters each row of a batch uses to the inputs of one step: adapters are stacked along their ranks, and each
  * row counts the ranks of its own.
  */
+import { sha256 } from '../checkpoint/sha256.ts';
 import type { Config } from '../config/config.ts';
 import type { StepAdapters } from '../model/stepper.ts';
-import { joined, type LiveAdapter, type PlaceChange, sideBySide } from './live-adapter.ts';
-import type { Matrix } from './types.ts';
+import type { LiveAdapter, PlaceChange } from './live-adapter.ts';
+import { type RankRun, type Stack, stackOf } from './stack.ts';
 
 /** Adapters of one row, each with its weight. */
 export type RowUse = readonly { readonly adapter: LiveAdapter; readonly weight: number }[];
 
 interface Input {
-  readonly data: Float32Array;
+  readonly data: Float32Array | BigInt64Array;
   readonly dims: readonly number[];
 }
 
 /** Stacked matrices, which depend on the adapters of a batch and not on who uses which. */
-export type StackCache = Map<string, { readonly a: Matrix; readonly b: Matrix }>;
+export type StackCache = Map<string, Stack>;
 
 /**
  * @param rows one for each row of the batch.
@@ -62,44 +63,48 @@ class Batch {
     const norms = this.#norms();
     const prefixes = this.#prefixes();
     const sets = { lowRank, scale, shift, norms, prefixes };
-    const key = JSON.stringify([this.#perRow, ...Object.values(sets).map((set) => [...set])]);
+    const key = sha256(JSON.stringify([this.#perRow, ...Object.values(sets).map((set) => [...set])]));
     return { hooks: { perRow: this.#perRow, ...sets }, key, inputs: this.#inputs };
   }
 
-  #put(name: string, data: Float32Array, dims: readonly number[]): void {
+  #put(name: string, data: Float32Array | BigInt64Array, dims: readonly number[]): void {
     this.#inputs.set(name, { data, dims });
   }
 
-  #lowRank(): Set<string> {
-    const names = this.#places(({ a }) => a !== null);
-    for (const name of names) {
-      const { a, b } = this.#stack(name);
+  #lowRank(): Map<string, readonly number[]> {
+    const widths = new Map<string, readonly number[]>();
+    for (const name of this.#places(({ pieces }) => pieces.length > 0)) {
+      const { a, blocks, runs } = this.#stack(name);
+      const isTable = name === 'wte';
+      widths.set(name, isTable ? [a.cols] : blocks.map(({ cols }) => cols));
       this.#put(`lora.a.${name}`, a.data, [a.rows, a.cols]);
-      this.#put(`lora.b.${name}`, b.data, [b.rows, b.cols]);
-      if (this.#perRow) this.#put(`lora.mask.${name}`, this.#mask(name, a.rows), [this.#rows.length, 1, a.rows]);
+      for (const [i, b] of blocks.entries())
+        this.#put(`lora.b.${name}${blocks.length > 1 ? `.${i}` : ''}`, b.data, [b.rows, b.cols]);
+      if (blocks.length > 1) {
+        const ranks = BigInt64Array.from(blocks, ({ rows }) => BigInt(rows));
+        this.#put(`lora.ranks.${name}`, ranks, [blocks.length]);
+      }
+      if (this.#perRow) this.#put(`lora.mask.${name}`, this.#mask(runs, a.rows), [this.#rows.length, 1, a.rows]);
     }
-    return names;
+    return widths;
   }
 
-  #stack(name: string): { a: Matrix; b: Matrix } {
+  #stack(name: string): Stack {
     const known = this.#stacks.get(name);
     if (known) return known;
-    const changes = this.#adapters.flatMap((adapter) => adapter.places.get(name) ?? []);
-    const [a, b] = (['a', 'b'] as const).map((side) => changes.flatMap((change) => change[side] ?? []));
-    const stack = { a: below(a), b: name === 'wte' ? sideBySide(b) : below(b) };
+    const stack = stackOf(name, this.#adapters);
     this.#stacks.set(name, stack);
     return stack;
   }
 
   /** How much each rank counts for each row. */
-  #mask(name: string, rank: number): Float32Array {
+  #mask(runs: readonly RankRun[], rank: number): Float32Array {
     const mask = new Float32Array(this.#rows.length * rank);
     let at = 0;
-    for (const adapter of this.#adapters) {
-      const own = adapter.places.get(name)?.a?.rows ?? 0;
+    for (const { adapter, ranks } of runs) {
       for (const [b, row] of this.#rows.entries())
-        mask.fill(weightOf(row, adapter), b * rank + at, b * rank + at + own);
-      at += own;
+        mask.fill(weightOf(row, adapter), b * rank + at, b * rank + at + ranks);
+      at += ranks;
     }
     return mask;
   }
@@ -198,10 +203,4 @@ const HIDDEN = -1e30;
 /** A row may name an adapter more than once. */
 function weightOf(row: RowUse, adapter: LiveAdapter): number {
   return row.reduce((sum, use) => (use.adapter === adapter ? sum + use.weight : sum), 0);
-}
-
-function below(parts: readonly Matrix[]): Matrix {
-  if (parts.length === 1) return parts[0];
-  const rows = parts.reduce((sum, part) => sum + part.rows, 0);
-  return { rows, cols: parts[0].cols, data: joined(parts.map(({ data }) => data)) };
 }

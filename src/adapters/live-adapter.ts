@@ -9,11 +9,20 @@ import type { BasePart, BaseRows } from './base-model.ts';
 import { changedBias, changesBias, factorsOf, rowsOf } from './change-rows.ts';
 import type { Adapter, LowRank, Matrix, PartChange, PrefixChange } from './types.ts';
 
-/** y' = y + (scale - 1) ⊙ y + (x · aᵀ) · b + shift. */
+/** A low-rank part of a packed layer's columns `start …`. */
+export interface Piece {
+  /** [r, in]; for the embedding [r, width]. */
+  readonly a: Matrix;
+  /** [r, columns]; for the embedding [V, r]. */
+  readonly b: Matrix;
+  readonly start: number;
+}
+
+/** y' = y + (scale - 1) ⊙ y + Σ (x · aᵀ) · b + shift. */
 export interface PlaceChange {
-  /** [r, in] and [r, out]; for the embedding [r, width] and [V, r]. */
-  readonly a: Matrix | null;
-  readonly b: Matrix | null;
+  /** Columns of the layer; null for the embedding. */
+  readonly out: number | null;
+  readonly pieces: readonly Piece[];
   /** [out] */
   readonly scale: Float32Array | null;
   readonly shift: Float32Array | null;
@@ -82,7 +91,7 @@ export async function makePrefixesLive(adapter: Adapter, base: BaseRows): Promis
 
 async function placeChange(base: BaseRows, parts: readonly BasePart[], adapter: Adapter): Promise<PlaceChange | null> {
   const out = parts.reduce((sum, part) => sum + part.rows, 0);
-  const pieces = new Pieces(out);
+  const pieces = new Pieces();
   let scale: Float32Array | null = null;
   let shift: Float32Array | null = null;
   for (const part of parts) {
@@ -105,8 +114,8 @@ async function placeChange(base: BaseRows, parts: readonly BasePart[], adapter: 
       shift.set(added, part.start);
     }
   }
-  const { a, b } = pieces.stacked(parts[0].cols);
-  return a || scale || shift ? { a, b, scale, shift } : null;
+  const made = pieces.made();
+  return made.length > 0 || scale || shift ? { out, pieces: made, scale, shift } : null;
 }
 
 /** b' less what the scale makes of the bias that is in the layer's result already. */
@@ -124,32 +133,26 @@ async function addedBias(
   return made.map((b, i) => b - own[i] * (isInside ? (scale?.[i] ?? 1) : 1));
 }
 
-/** Low-rank parts of one packed layer; those that share A share their ranks. */
+/** Low-rank parts of one packed layer; those that share A become one, over all the columns of them. */
 class Pieces {
-  readonly #out: number;
-  readonly #found = new Map<Matrix, Float32Array>();
-
-  constructor(out: number) {
-    this.#out = out;
-  }
+  readonly #found = new Map<Matrix, { b: Matrix; start: number; factors: Float32Array | null }[]>();
 
   add({ a, b }: LowRank, start: number, factors: Float32Array | null): void {
-    const out = this.#out;
-    const columns = this.#found.get(a) ?? new Float32Array(a.rows * out);
-    for (let i = 0; i < b.rows; i++)
-      for (let k = 0; k < a.rows; k++)
-        columns[k * out + start + i] += b.data[i * b.cols + k] * (factors ? factors[i] : 1);
-    this.#found.set(a, columns);
+    if (b.data.every((x) => x === 0)) return;
+    this.#found.set(a, [...(this.#found.get(a) ?? []), { b, start, factors }]);
   }
 
-  stacked(cols: number): { a: Matrix | null; b: Matrix | null } {
-    const used = [...this.#found].filter(([, columns]) => columns.some((x) => x !== 0));
-    if (used.length === 0) return { a: null, b: null };
-    const rows = used.reduce((sum, [a]) => sum + a.rows, 0);
-    return {
-      a: { rows, cols, data: joined(used.map(([a]) => a.data)) },
-      b: { rows, cols: this.#out, data: joined(used.map(([, columns]) => columns)) },
-    };
+  made(): Piece[] {
+    return [...this.#found].map(([a, parts]) => {
+      const start = Math.min(...parts.map((part) => part.start));
+      const cols = Math.max(...parts.map((part) => part.start + part.b.rows)) - start;
+      const data = new Float32Array(a.rows * cols);
+      for (const { b, start: first, factors } of parts)
+        for (let i = 0; i < b.rows; i++)
+          for (let k = 0; k < a.rows; k++)
+            data[k * cols + first - start + i] = b.data[i * b.cols + k] * (factors ? factors[i] : 1);
+      return { a, b: { rows: a.rows, cols, data }, start };
+    });
   }
 }
 
@@ -189,11 +192,12 @@ async function embeddingChange(base: BaseRows, part: BasePart, change: PartChang
   const other = change.weight && (await replacement(rows, change.weight));
   const scale = other ? new Float32Array(cols) : factors;
   const used = [change.lowRank, other].filter((piece) => piece?.b.data.some((x) => x !== 0)) as LowRank[];
-  if (used.length === 0) return scale ? { a: null, b: null, scale, shift: null } : null;
+  if (used.length === 0) return scale ? { out: null, pieces: [], scale, shift: null } : null;
   const a = joined(used.map((piece) => piece.a.data));
   if (factors) for (let i = 0; i < a.length; i++) a[i] *= factors[i % cols];
   const b = sideBySide(used.map((piece) => piece.b));
-  return { a: { rows: a.length / cols, cols, data: a }, b, scale, shift: null };
+  const piece = { a: { rows: a.length / cols, cols, data: a }, b, start: 0 };
+  return { out: null, pieces: [piece], scale, shift: null };
 }
 
 async function normChanges(adapter: Adapter, base: BaseRows): Promise<Map<string, NormChange>> {

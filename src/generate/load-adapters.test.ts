@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, test } from 'vitest';
+import { randomCheckpoint } from '../../bench/random-checkpoint.ts';
+import { shapes } from '../../bench/shapes.ts';
 import { largestError } from '../../test/parity/case.ts';
 import {
   LITGPT_FILES,
@@ -247,6 +249,49 @@ describe('a batch', () => {
     await using model = await load([{ path: lora, live: true, name: 'a' }]);
     const cache = model.createCache({ batch: 2, cacheLength: 8 });
     await expect(model.step(cache, [[1], [2]], { rowAdapters: ['a'] })).rejects.toThrow(/1 entries, but .* 2 rows/);
+  });
+});
+
+describe('wide layers', () => {
+  it('are computed in blocks of columns where that saves zeros, in batches too', async () => {
+    const checkpoint = randomCheckpoint(shapes.tiny, 1);
+    const rank = 256; // so that blocks are worth it in layers this small
+    const lora = (seed: number): TestAdapter => {
+      const tensors: Record<string, TestTensor> = {};
+      for (const [name, out] of [
+        ['mlp.gate_proj', 256],
+        ['mlp.up_proj', 256],
+        ['self_attn.q_proj', 128],
+        ['self_attn.k_proj', 64],
+        ['self_attn.v_proj', 64],
+      ] as const) {
+        const module = `base_model.model.model.layers.1.${name}`;
+        tensors[`${module}.lora_A.weight`] = matrix(rank, 128, seed + out, 0.05);
+        tensors[`${module}.lora_B.weight`] = matrix(out, rank, seed + out + 1, 0.05);
+      }
+      return { settings: { peft_type: 'LORA', r: rank, lora_alpha: rank, target_modules: [] }, tensors };
+    };
+    const [a, b] = [await inFolder(lora(1)), await inFolder(lora(5))];
+    const options = { weights: 'f32', cacheDir } as const;
+    const merged: Float32Array[] = [];
+    for (const [path, weight] of [
+      [a, 1],
+      [b, 0.5],
+    ] as const) {
+      await using model = await loadModel(checkpoint, { ...options, adapters: [{ path, weight }] });
+      merged.push(await logitsOf(model));
+    }
+    const live = [a, b].map((path, i) => ({ path, live: true, name: 'ab'[i] }));
+    await using model = await loadModel(checkpoint, { ...options, adapters: live });
+    expect(largestError(await logitsOf(model, PROMPTS[0], 'a'), merged[0])).toBeLessThan(1e-4);
+    const cache = model.createCache({ batch: 2, cacheLength: 64 });
+    const rowAdapters = ['a', { name: 'b', weight: 0.5 }];
+    const { logits } = await model.step(cache, [PROMPTS[0], PROMPTS[0]], { logits: 'all', rowAdapters });
+    const half = logits.length / 2;
+    for (const row of [0, 1])
+      expect(largestError(logits.subarray(row * half, (row + 1) * half), merged[row].subarray(0, half))).toBeLessThan(
+        1e-4,
+      );
   });
 });
 

@@ -3,8 +3,10 @@
  * they hold are inputs, so that one graph serves all adapters that change the same places, each row of a batch its own.
  *
  * Inputs, for a place NAME (a packed linear layer such as `h.0.attn.qkv`, `lm_head`, `wte`, a norm): `lora.a.NAME` [r, in] and
- * `lora.b.NAME` [r, out], where r runs over the ranks of all adapters of the batch; `scale.NAME` and `shift.NAME` [b, 1, out];
- * where rows differ, `lora.mask.NAME` [B, 1, r]: how much each rank counts for each row, and b is B, else 1. For the layer L:
+ * `lora.b.NAME` [r, out], where r runs over the ranks of all adapters of the batch; where these are parted into blocks of columns,
+ * each with ranks of its own, `lora.b.NAME.I` [rI, outI], and `lora.ranks.NAME` int64 [blocks]: how many of r are each block's;
+ * `scale.NAME` and `shift.NAME` [b, 1, out]; where rows differ, `lora.mask.NAME` [B, 1, r]: how much each rank counts for each row,
+ * and b is B, else 1. For the layer L:
  * `prefix.k.L` and `prefix.v.L` [b, G, 1, n·P, D], `prefix.gate.L` [b, G, R, 1, n, 1], and once for all of them `prefix.hidden`
  * [b, 1, 1, 1, n, P]: n prefixes of up to P places each.
  */
@@ -21,6 +23,7 @@ import {
   reshape,
   shapeOf,
   softmax,
+  split,
   tanh,
 } from '../graph/ops.ts';
 import type { ModelContext } from './context.ts';
@@ -29,8 +32,9 @@ import type { ModelContext } from './context.ts';
 export interface AdapterHooks {
   /** Rows of the batch use different adapters, or count them differently. */
   readonly perRow: boolean;
-  /** Places with a low-rank part, with a factor, with something added. */
-  readonly lowRank: ReadonlySet<string>;
+  /** Places with a low-rank part, and the widths of the blocks of columns that it is parted into. */
+  readonly lowRank: ReadonlyMap<string, readonly number[]>;
+  /** Places with a factor, with something added. */
   readonly scale: ReadonlySet<string>;
   readonly shift: ReadonlySet<string>;
   /** Norms whose weight and bias come from outside. */
@@ -59,7 +63,7 @@ export class AdapterTrace {
 
   /** Whether the place is open, which also says that it was passed. */
   at(kind: 'lowRank' | 'scale' | 'shift' | 'norms' | 'prefixes', name: string | number): boolean {
-    const open = (this.hooks[kind] as ReadonlySet<string | number>).has(name);
+    const open = (this.hooks[kind] as Pick<ReadonlySet<string | number>, 'has'>).has(name);
     if (open) this.passed.add(`${kind} ${name}`);
     return open;
   }
@@ -68,7 +72,7 @@ export class AdapterTrace {
 /** Hooks that no part of the graph has passed: the model has no such place, or it can't be changed from outside. */
 export function unpassedHooks({ hooks, passed }: AdapterTrace): string[] {
   const wanted = (['lowRank', 'scale', 'shift', 'norms', 'prefixes'] as const).flatMap((kind) =>
-    [...hooks[kind]].map((name) => ({
+    [...hooks[kind].keys()].map((name) => ({
       key: `${kind} ${name}`,
       name: kind === 'prefixes' ? `h.${name}.attn` : `${name}`,
     })),
@@ -98,12 +102,33 @@ function changed(ctx: ModelContext, y: Value, name: string, ranks: () => Value, 
   const out = y.shape.at(-1)!;
   let sum = trace.at('scale', name) ? mul(g, y, rowInput(ctx, `scale.${name}`, out, y)) : y;
   if (trace.at('lowRank', name)) {
-    const r = `r.${name}`;
     const each = ranks();
-    const counted = trace.hooks.perRow ? mul(g, each, rowInput(ctx, `lora.mask.${name}`, r, y)) : each;
-    sum = add(g, sum, matmul(g, counted, g.input(`lora.${matrix}.${name}`, 'float32', [r, out])));
+    const counted = trace.hooks.perRow ? mul(g, each, rowInput(ctx, `lora.mask.${name}`, `r.${name}`, y)) : each;
+    sum = add(g, sum, product(ctx, counted, name, matrix));
   }
   return trace.at('shift', name) ? add(g, sum, rowInput(ctx, `shift.${name}`, out, y)) : sum;
+}
+
+/** ranks · matrix, block by block: a block's columns have no numbers for the ranks of others. @param ranks [..., r] */
+function product(ctx: ModelContext, ranks: Value, name: string, matrix: 'a' | 'b'): Value {
+  const { g } = ctx;
+  const widths = ctx.adapters!.hooks.lowRank.get(name)!;
+  const input = (at: string, width: number) =>
+    g.input(`lora.${matrix}.${name}${at}`, 'float32', [`r.${name}${at}`, width]);
+  if (widths.length === 1) return matmul(g, ranks, input('', widths[0]));
+  const lengths = g.input(`lora.ranks.${name}`, 'int64', [widths.length]);
+  const parts = split(
+    g,
+    ranks,
+    -1,
+    widths.map((_, i) => `r.${name}.${i}`),
+    lengths,
+  );
+  return concat(
+    g,
+    parts.map((part, i) => matmul(g, part, input(`.${i}`, widths[i]))),
+    -1,
+  );
 }
 
 /** Whether the norm's weight comes from outside; the norm itself is then to be made without one. */

@@ -37,7 +37,10 @@ export interface StepAdapters {
   /** Says which hooks these are. */
   readonly key: string;
   /** By name of the input. The arrays live on from step to step. */
-  readonly inputs: ReadonlyMap<string, { readonly data: Float32Array; readonly dims: readonly number[] }>;
+  readonly inputs: ReadonlyMap<
+    string,
+    { readonly data: Float32Array | BigInt64Array; readonly dims: readonly number[] }
+  >;
 }
 
 export interface StepResult {
