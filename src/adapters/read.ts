@@ -69,8 +69,9 @@ async function onlyTensors(files: AdapterFiles): Promise<string> {
 async function missing(files: AdapterFiles, file: string): Promise<string> {
   const pickled = (await files.list()).find((name) => /\.(bin|pt|pth|ckpt)(\.\w+)*$/.test(name));
   if (!pickled) return `there is no ${file}`;
+  const inside = file === PEFT_TENSORS ? '' : '["model"]'; // LitGPT saves the tensors under a name
   return (
     `the adapter is in PyTorch's pickle format (${pickled}), which can run code and is not read. Convert it in Python: ` +
-    `safetensors.torch.save_file(torch.load(${JSON.stringify(pickled)}), ${JSON.stringify(file)})`
+    `safetensors.torch.save_file(torch.load(${JSON.stringify(pickled)})${inside}, ${JSON.stringify(file)})`
   );
 }
