@@ -3,6 +3,7 @@
  */
 
 export type { AdapterChoice, AdapterUse } from './adapters/bank.ts';
+export { adapterFromBlobs } from './adapters/from-blobs.ts';
 export type { ModelAdapters } from './adapters/model-adapters.ts';
 export { type OpenAdapter, openAdapter } from './adapters/read.ts';
 export { checkpointFromBlobs } from './checkpoint/from-blobs.ts';
@@ -30,7 +31,7 @@ export type {
   Generation,
   GenerationSummary,
 } from './generate/generate.ts';
-export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
+export { type AdapterOptions, CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
 export {
   type AssembleOptions,
   assembleModel,

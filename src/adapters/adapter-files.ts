@@ -53,10 +53,6 @@ export class AdapterTensors {
     return tensor;
   }
 
-  has(name: string): boolean {
-    return this.#tensors.has(name);
-  }
-
   /** Takes a tensor that must have two axes. */
   async matrix(name: string): Promise<Matrix> {
     const tensor = this.take(name);

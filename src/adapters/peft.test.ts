@@ -133,6 +133,39 @@ describe('refuses', () => {
   });
 });
 
+describe('settings of any kind', () => {
+  const KEYS = [
+    ...[
+      'r',
+      'lora_alpha',
+      'use_rslora',
+      'use_dora',
+      'rank_pattern',
+      'alpha_pattern',
+      'target_modules',
+      'exclude_modules',
+    ],
+    ...['modules_to_save', 'layers_to_transform', 'layers_pattern', 'init_lora_weights', 'ensure_weight_tying', 'bias'],
+    ...['base_model_name_or_path', 'peft_type', 'target_parameters', 'lora_bias'],
+  ];
+  const value = fc.oneof(
+    fc.jsonValue({ maxDepth: 2 }),
+    fc.constantFrom<unknown>('(', '.*', ['('], { '(': 1 }, { q_proj: '1' }, [[1]], -1, 1e99, '__proto__', [
+      '__proto__',
+    ]),
+  );
+
+  it('give an adapter or an error of ours', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.dictionary(fc.constantFrom(...KEYS), value, { maxKeys: 4 }), async (settings) => {
+        const error = await read(changed(settings)).catch((e: unknown) => e);
+        if (error instanceof Error) expect(error, `${error.stack}`).toBeInstanceOf(AdapterError);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
 describe('files', () => {
   const files = (entries: Record<string, Uint8Array | string>) => {
     const all = new Map(Object.entries(entries).map(([name, data]) => [name, new TextEncoder().encode(`${data}`)]));

@@ -48,6 +48,9 @@ export interface StepResult {
   readonly logits: Float32Array;
 }
 
+/** Sessions whose graphs have places for adapters that are kept. */
+const MAX_ADAPTED = 8;
+
 /** The model, ready to run: its sessions and the scratch of a step. */
 export class Stepper {
   readonly config: Config;
@@ -209,8 +212,21 @@ export class Stepper {
     if (known) return known;
     const graph = buildStep(this.config, options);
     const session = this.#runtime.createSession(graph.serialise(this.#weights), this.#weights, this.#options);
+    if (adapters) this.#keepRoom();
     this.#sessions.set(key, session);
     return session;
+  }
+
+  /** Lets the oldest session with adapters go where there are many: batches may be mixed in any way. */
+  #keepRoom(): void {
+    const adapted = [...this.#sessions.keys()].filter((key) => !key.endsWith('/'));
+    if (adapted.length < MAX_ADAPTED) return;
+    const [oldest] = adapted;
+    void this.#sessions
+      .get(oldest)!
+      .then((session) => session.release())
+      .catch(() => undefined);
+    this.#sessions.delete(oldest);
   }
 
   #wrap(data: TensorData, dims: readonly number[]): RuntimeTensor {
