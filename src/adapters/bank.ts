@@ -64,7 +64,8 @@ export class AdapterBank {
    */
   add(adapter: LiveAdapter, check: (adapters: StepAdapters) => readonly string[]): void {
     this.checkFree(adapter.name);
-    const alone = batchAdapters(this.#config, [[{ adapter, weight: 1 }]], [adapter], new Map());
+    // Half of it, as in batches whose rows differ: these reach the fewest places.
+    const alone = batchAdapters(this.#config, [[{ adapter, weight: 0.5 }]], [adapter], new Map());
     const places = alone ? check(alone) : [];
     if (places.length > 0)
       throw new AdapterError(`${adapter.name}: ${places.join(', ')} can't be changed by a live adapter; merge it`);

@@ -154,9 +154,9 @@ class Batch {
   }
 
   /** A row's prefixes lie behind each other; where a row has fewer than others, the rest have gates of 0. */
-  #prefixes(): Set<number> {
+  #prefixes(): Set<string> {
     const layers = new Set(this.#adapters.flatMap(({ prefixes }) => [...prefixes.keys()]));
-    if (layers.size === 0) return layers;
+    if (layers.size === 0) return new Set();
     const { nQueryGroups: G, nHead: H, headSize: D } = this.#config;
     const own = this.#rows.map((row) => row.filter(({ adapter, weight }) => adapter.prefixes.size > 0 && weight !== 0));
     const n = Math.max(...own.map(({ length }) => length));
@@ -182,12 +182,12 @@ class Batch {
             values.set(prefix.values.subarray(g * size, (g + 1) * size), at);
           }
         }
-      this.#put(`prefix.k.${l}`, keys, [B, G, 1, n * P, D]);
-      this.#put(`prefix.v.${l}`, values, [B, G, 1, n * P, D]);
-      this.#put(`prefix.gate.${l}`, gates, [B, G, H / G, 1, n, 1]);
+      this.#put(`prefix.k.h.${l}.attn`, keys, [B, G, 1, n * P, D]);
+      this.#put(`prefix.v.h.${l}.attn`, values, [B, G, 1, n * P, D]);
+      this.#put(`prefix.gate.h.${l}.attn`, gates, [B, G, H / G, 1, n, 1]);
     }
     this.#put('prefix.hidden', hidden, [B, 1, 1, 1, n, P]);
-    return layers;
+    return new Set([...layers].map((l) => `h.${l}.attn`));
   }
 
   #places(test: (change: PlaceChange) => boolean): Set<string> {

@@ -6,8 +6,8 @@
  * `lora.b.NAME` [r, out], where r runs over the ranks of all adapters of the batch; where these are parted into blocks of columns,
  * each with ranks of its own, `lora.b.NAME.I` [rI, outI], and `lora.ranks.NAME` int64 [blocks]: how many of r are each block's;
  * `scale.NAME` and `shift.NAME` [b, 1, out]; where rows differ, `lora.mask.NAME` [B, 1, r]: how much each rank counts for each row,
- * and b is B, else 1. For the layer L:
- * `prefix.k.L` and `prefix.v.L` [b, G, 1, n·P, D], `prefix.gate.L` [b, G, R, 1, n, 1], and once for all of them `prefix.hidden`
+ * and b is B, else 1. For an attention NAME, such as `h.0.attn`:
+ * `prefix.k.NAME` and `prefix.v.NAME` [b, G, 1, n·P, D], `prefix.gate.NAME` [b, G, R, 1, n, 1], and once for all of them `prefix.hidden`
  * [b, 1, 1, 1, n, P]: n prefixes of up to P places each.
  */
 import { GraphError } from '../errors.ts';
@@ -39,8 +39,8 @@ export interface AdapterHooks {
   readonly shift: ReadonlySet<string>;
   /** Norms whose weight and bias come from outside. */
   readonly norms: ReadonlySet<string>;
-  /** Layers whose queries also attend to prefixes. */
-  readonly prefixes: ReadonlySet<number>;
+  /** Attentions whose queries also attend to prefixes. */
+  readonly prefixes: ReadonlySet<string>;
 }
 
 /** What is the same for all hooks of one graph. */
@@ -62,8 +62,8 @@ export class AdapterTrace {
   }
 
   /** Whether the place is open, which also says that it was passed. */
-  at(kind: 'lowRank' | 'scale' | 'shift' | 'norms' | 'prefixes', name: string | number): boolean {
-    const open = (this.hooks[kind] as Pick<ReadonlySet<string | number>, 'has'>).has(name);
+  at(kind: 'lowRank' | 'scale' | 'shift' | 'norms' | 'prefixes', name: string): boolean {
+    const open = this.hooks[kind].has(name);
     if (open) this.passed.add(`${kind} ${name}`);
     return open;
   }
@@ -71,13 +71,9 @@ export class AdapterTrace {
 
 /** Hooks that no part of the graph has passed: the model has no such place, or it can't be changed from outside. */
 export function unpassedHooks({ hooks, passed }: AdapterTrace): string[] {
-  const wanted = (['lowRank', 'scale', 'shift', 'norms', 'prefixes'] as const).flatMap((kind) =>
-    [...hooks[kind].keys()].map((name) => ({
-      key: `${kind} ${name}`,
-      name: kind === 'prefixes' ? `h.${name}.attn` : `${name}`,
-    })),
-  );
-  return [...new Set(wanted.filter(({ key }) => !passed.has(key)).map(({ name }) => name))];
+  const kinds = ['lowRank', 'scale', 'shift', 'norms', 'prefixes'] as const;
+  const left = kinds.flatMap((kind) => [...hooks[kind].keys()].filter((name) => !passed.has(`${kind} ${name}`)));
+  return [...new Set(left)];
 }
 
 /** y of a linear layer, adapted. @param x [..., in], what the layer read. @param y [..., out] */
@@ -99,6 +95,7 @@ export function adaptEmbedding(ctx: ModelContext, ids: Value, y: Value, name: st
 function changed(ctx: ModelContext, y: Value, name: string, ranks: () => Value, matrix: 'a' | 'b'): Value {
   const { g } = ctx;
   const trace = ctx.adapters!;
+  if (trace.hooks.perRow && !areApart(y)) return y; // so that the place counts as not passed
   const out = y.shape.at(-1)!;
   let sum = trace.at('scale', name) ? mul(g, y, rowInput(ctx, `scale.${name}`, out, y)) : y;
   if (trace.at('lowRank', name)) {
@@ -148,16 +145,16 @@ export function adaptNorm(ctx: ModelContext, y: Value, name: string, bias: boole
  * times the head's gate.
  * @param q [B, G, R, T, D], rotated and scaled. @param y [B, G, R, T, D]
  */
-export function adaptAttention(ctx: ModelContext, q: Value, y: Value, layer: number): Value {
+export function adaptAttention(ctx: ModelContext, q: Value, y: Value, name: string): Value {
   const trace = ctx.adapters;
-  if (!trace?.at('prefixes', layer)) return y;
+  if (!trace?.at('prefixes', name)) return y;
   const { g, config } = ctx;
   const [B, G, R, T, D] = q.shape;
   const b = trace.hooks.perRow ? B : 1;
   const all = 'n*P';
-  const keys = g.input(`prefix.k.${layer}`, 'float32', [b, G, 1, all, D]);
-  const values = g.input(`prefix.v.${layer}`, 'float32', [b, G, 1, all, D]);
-  const gates = g.input(`prefix.gate.${layer}`, 'float32', [b, G, R, 1, 'n', 1]);
+  const keys = g.input(`prefix.k.${name}`, 'float32', [b, G, 1, all, D]);
+  const values = g.input(`prefix.v.${name}`, 'float32', [b, G, 1, all, D]);
+  const gates = g.input(`prefix.gate.${name}`, 'float32', [b, G, R, 1, 'n', 1]);
   trace.hidden ??= g.input('prefix.hidden', 'float32', [b, 1, 1, 1, 'n', 'P']);
   const cap = config.attentionLogitSoftcapping;
   const bare = matmulTransposed(g, q, keys); // [B, G, R, T, n·P]
@@ -167,6 +164,11 @@ export function adaptAttention(ctx: ModelContext, q: Value, y: Value, layer: num
   const weights = mul(g, softmax(g, add(g, each, trace.hidden)), gates);
   const flat = reshape(g, weights, [0, 0, 0, 0, -1], [B, G, R, T, all]);
   return add(g, y, matmul(g, flat, values));
+}
+
+/** Whether it is known which row of the batch each line is of. */
+function areApart({ shape }: Value): boolean {
+  return shape[0] === 'N' || shape[0] === 'B*T' || (shape[0] === 'B' && shape.length === 3);
 }
 
 /**

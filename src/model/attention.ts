@@ -84,7 +84,7 @@ export function attention(ctx: ModelContext, x: Value, layer: number, inputs: At
   const k = perGroup(keys, 1);
   const v = perGroup(values, 1);
 
-  const { y, sums } = attend(ctx, q, k, v, inputs, layer);
+  const { y, sums } = attend(ctx, q, k, v, inputs, name);
   const bias = config.attnBias.proj[layer];
   return { y: linear(ctx, y, `${name}.proj`, [{ name: `${name}.proj`, out: nEmbd }], bias), k, v, sums, moments };
 }
@@ -170,7 +170,7 @@ function attend(
   k: Value,
   v: Value,
   { held, bias, observed }: AttentionInputs,
-  layer: number,
+  name: string,
 ): { y: Value; sums: Value | null } {
   const { g, config } = ctx;
   const { nHead: H, headSize: D, attentionScale, attentionLogitSoftcapping: cap } = config;
@@ -186,7 +186,7 @@ function attend(
   const lengths = concat(g, [shapeOf(g, held.sized, 3, 4), shapeOf(g, k, 3, 4)], 0);
   const [onHeld, onChunk] = split(g, weights, -1, [held.slots, T], lengths);
   const own = add(g, held.mix(onHeld), matmul(g, onChunk, v)); // [B, G, R, T, D]
-  const sum = adaptAttention(ctx, scaled, own, layer);
+  const sum = adaptAttention(ctx, scaled, own, name);
   const y = reshape(g, transpose(g, sum, [0, 3, 1, 2, 4]), [0, 0, H * D], [B, T, H * D]);
   if (!observed?.queryWeights) return { y, sums: null };
   const columns = addDims(held.slots, T);
