@@ -148,7 +148,7 @@ class PeftReader {
       if (this.#adapted.has(module.name)) continue;
       const { name } = module.parts[0].part;
       if (name.includes('.experts.')) continue; // which library version made modules of experts is not known
-      const layer = /^h\.(\d+)\./.exec(name);
+      const layer = /^.*?\.[^.]*\.(\d+)\./.exec(module.name);
       const isHead = name === 'lm_head';
       const target = { name: module.name, layer: layer && Number(layer[1]), isHead, embedding: module.embedding };
       if (this.#config.isTarget(target))
