@@ -1,6 +1,6 @@
 /**
- * @file `npx tsx bench/adapters.ts [--shape NAME] [--rank N] [--rounds N] [--weights FORMAT] [--threads N] [--cache DIR]`: what live
- * adapters on all linear layers cost a decode step. The cases take turns step by step, so that whatever else the machine does hits
+ * @file `npx tsx bench/adapters.ts [--shape NAME] [--rank N] [--rounds N] [--weights FORMAT] [--threads N] [--cases N] [--cache DIR]`: what
+ * live adapters on all linear layers cost a decode step. The cases take turns step by step, so that whatever else the machine does hits
  * all alike. With one thread the processor's own time is told as well, which others' work disturbs less.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -19,6 +19,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '60' },
     weights: { type: 'string', default: 'int4' },
     threads: { type: 'string' },
+    cases: { type: 'string', default: '6' },
     cache: { type: 'string' },
   },
 });
@@ -34,7 +35,7 @@ interface Case {
   readonly base: string;
 }
 
-const CASES: readonly Case[] = [
+const ALL_CASES: readonly Case[] = [
   { name: '1 row', rows: [[]], base: '1 row' },
   { name: '1 row, an adapter', rows: ['a'], base: '1 row' },
   { name: '1 row, half of an adapter', rows: [{ name: 'a', weight: 0.5 }], base: '1 row' },
@@ -42,6 +43,8 @@ const CASES: readonly Case[] = [
   { name: '4 rows', rows: [[], [], [], []], base: '4 rows' },
   { name: '4 rows, three adapters', rows: ['a', 'b', 'c', 'a'], base: '4 rows' },
 ];
+
+const CASES = ALL_CASES.slice(0, Number(values.cases));
 
 const folder = values.cache ?? (await mkdtemp(join(tmpdir(), 'keyhold-bench-')));
 try {
@@ -62,7 +65,9 @@ try {
       times[i].push(wall);
       busy[i].push(cpu);
     }
-  console.log(`${values.shape}, ${values.weights}, rank ${rank} on all linear layers; ms a step (minimum, median)`);
+  console.log(
+    `${values.shape}, ${values.weights}, rank ${rank} on all linear layers; ms a step (minimum, median), and more of each (and of rounds one by one)`,
+  );
   report(times);
   if (values.threads === '1') {
     console.log('of the processor');
@@ -100,9 +105,13 @@ async function step(
 
 function report(times: readonly number[][]): void {
   const figures = new Map(CASES.map(({ name }, i) => [name, [Math.min(...times[i]), median(times[i])]]));
+  const byName = new Map(CASES.map(({ name }, i) => [name, times[i]]));
   for (const { name, base } of CASES) {
     const [own, of] = [figures.get(name)!, figures.get(base)!];
     const more = own.map((ms, i) => `${((ms / of[i] - 1) * 100).toFixed(1)} %`.padStart(8));
+    // Of each round by itself, so that slow minutes count for both.
+    const paired = median(byName.get(name)!.map((ms, i) => ms / byName.get(base)![i] - 1));
+    more.push(`${(paired * 100).toFixed(1)} %`.padStart(8));
     console.log(`${name.padEnd(28)} ${own.map((ms) => ms.toFixed(2).padStart(8)).join('')} ${more.join('')}`);
   }
 }
