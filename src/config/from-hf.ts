@@ -4,6 +4,7 @@
 import { ConfigError } from '../errors.ts';
 import type { Family } from '../families/family.ts';
 import { FAMILIES } from '../families/table.ts';
+import { unwrap, WRAPPER_TYPES } from '../families/wrappers.ts';
 import type { Config } from './config.ts';
 import { ConfigReader } from './reader.ts';
 
@@ -34,17 +35,25 @@ export interface ReadConfig {
  * Reads config.json.
  * @param json the parsed file.
  * @param where the file's name, for messages.
+ * @param part which model is meant, where the file is of several; null: the one that writes text, or the first.
  * @throws ConfigError names the key that is missing, wrong, unknown or not supported.
  */
-export function readConfig(json: Record<string, unknown>, where = 'config.json'): ReadConfig {
-  const r = new ConfigReader(json, where);
+export function readConfig(
+  json: Record<string, unknown>,
+  where = 'config.json',
+  part: string | null = null,
+): ReadConfig {
+  const unwrapped = unwrap(json, where, part);
+  const r = new ConfigReader(unwrapped.json, where + unwrapped.path);
   const modelType = r.string('model_type');
-  const family = FAMILIES.find((f) => f.modelTypes.includes(modelType));
-  if (!family)
-    return r.fail(
-      'model_type',
-      `is "${modelType}", which is not a known family; known are ${FAMILIES.flatMap((f) => f.modelTypes).join(', ')}`,
-    );
+  const known = FAMILIES.find((f) => f.modelTypes.includes(modelType));
+  if (!known) {
+    const types = [...new Set([...FAMILIES.flatMap((f) => f.modelTypes), ...WRAPPER_TYPES])];
+    return r.fail('model_type', `is "${modelType}", which is not a known family; known are ${types.join(', ')}`);
+  }
+  const { moves, ignore = [] } = unwrapped.own;
+  const family = { ...known, moves, ignore: [...(known.ignore ?? []), ...ignore] };
+  r.skip(...unwrapped.skip);
   r.refuse('quantization_config', 'checkpoints that are quantised already are not read; use the original weights');
   const config = family.config(r);
   const unknown = r

@@ -90,6 +90,40 @@ function checkSees(sees: NonNullable<StepOptions['sees']>, chunk: Chunk, row: nu
       throw new InputError(`"sees" speaks of ${token.length} states, but row ${row} has ${count} attached`);
 }
 
+/** Positions of a row's tokens: one list, or one for each stream. */
+export type TokenPositions = ArrayLike<number> | readonly ArrayLike<number>[];
+
+/**
+ * Lists of positions, a list for each stream.
+ * @throws InputError for other counts than the rows and streams have, and for what is no position.
+ */
+export function readPositions(
+  given: readonly TokenPositions[],
+  lengths: readonly number[],
+  streams: number,
+): number[][][] {
+  if (given.length !== lengths.length)
+    throw new InputError(`there are positions of ${given.length} rows, but ${lengths.length} rows`);
+  return given.map((row, b) => {
+    const lists = isStreams(row) ? row : range(streams).map(() => row);
+    if (lists.length !== streams)
+      throw new InputError(`row ${b} has ${lists.length} lists of positions, but the model has ${streams} streams`);
+    return lists.map((list) => {
+      const places = Array.from(list);
+      if (places.length !== lengths[b])
+        throw new InputError(`row ${b} is ${lengths[b]} long, but has ${places.length} positions`);
+      const wrong = places.find((place) => !Number.isSafeInteger(place) || place < 0);
+      if (wrong !== undefined)
+        throw new InputError(`position ${wrong} of row ${b} is not a whole number of at least 0`);
+      return places;
+    });
+  });
+}
+
+function isStreams(given: TokenPositions): given is readonly ArrayLike<number>[] {
+  return given.length > 0 && typeof given[0] !== 'number';
+}
+
 /**
  * Positions that the caller gives: per row and token, one of each stream. null where there are none.
  * @throws InputError for a model without streams, or lists of other lengths than the chunk's rows.
@@ -105,23 +139,8 @@ export function givenPlaces(
     throw new InputError(
       `the tokens of ${name} models have one position each, which the cache knows: leave "positions" out`,
     );
-  if (positions.length !== chunk.length)
-    throw new InputError(`there are positions of ${positions.length} rows, but the chunk has ${chunk.length}`);
-  return positions.map((given, row) => {
-    const lists = isStreams(given) ? given : range(streams).map(() => given);
-    if (lists.length !== streams)
-      throw new InputError(`row ${row} has ${lists.length} lists of positions, but the model has ${streams} streams`);
-    for (const list of lists) {
-      if (list.length !== chunk[row].length)
-        throw new InputError(`row ${row} has ${chunk[row].length} tokens, but ${list.length} positions`);
-      for (let t = 0; t < list.length; t++)
-        if (!Number.isSafeInteger(list[t]) || list[t] < 0)
-          throw new InputError(`position ${list[t]} (row ${row}, token ${t}) is not a whole number of at least 0`);
-    }
-    return range(chunk[row].length).map((t) => lists.map((list) => list[t]));
-  });
-}
-
-function isStreams(given: ArrayLike<number> | readonly ArrayLike<number>[]): given is readonly ArrayLike<number>[] {
-  return given.length > 0 && typeof given[0] !== 'number';
+  const lengths = chunk.map((row) => row.length);
+  return readPositions(positions, lengths, streams).map((lists, row) =>
+    range(lengths[row]).map((t) => lists.map((list) => list[t])),
+  );
 }

@@ -53,7 +53,7 @@ export function block(ctx: ModelContext, stream: Residual, layer: number, inputs
     const postName = which === 'attn' ? 'post_attention_norm' : 'post_mlp_norm';
     let out = post ? norm(ctx, y, config.norm, `${name}.${postName}`) : y;
     if (config.residualMultiplier !== 1) out = mul(g, out, g.scalar(config.residualMultiplier));
-    return config.layerScale ? mul(g, out, ctx.plain(`${name}.scale_${which}`, [config.nEmbd])) : out;
+    return config.layerScale ? mul(g, out, ctx.plain(`${name}.${which}.scale`, [config.nEmbd])) : out;
   };
 
   const n1 = pre && config.norm1 ? stream.normed(config.norm, `${name}.norm_1`) : stream.value();

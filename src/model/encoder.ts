@@ -23,6 +23,11 @@ export function isEncoder({ output }: Config): boolean {
   return output !== 'logits';
 }
 
+/** What an encoder can be asked for. */
+export function encoderOutputs({ output }: Config): OutputKind[] {
+  return output === 'hidden' ? ['hidden'] : [output, 'hidden'];
+}
+
 /** Whether what a token sees depends on where it stands. */
 export function needsOrder(config: Config): boolean {
   return config.causal || config.position === 'alibi' || range(config.nLayer).some((l) => windowOf(config, l) !== null);

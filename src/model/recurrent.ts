@@ -10,17 +10,19 @@ import type { Value } from '../graph/builder.ts';
 import {
   add,
   concat,
+  div,
   equal,
   exp,
   mul,
+  neg,
   reshape,
   reshapeTo,
   shapeOf,
-  sigmoid,
   softplus,
   split,
   sqrt,
   sub,
+  tanh,
   transpose,
   where,
 } from '../graph/ops.ts';
@@ -118,8 +120,11 @@ function convolve(ctx: ModelContext, padded: Value, T: Value['shape'][number], n
 const C = 8;
 
 /**
- * h[t] = decay · h[t - 1] + input, with decay a = exp(-8 · r · softplus(Λ)) and input √(1 - a²) · i · u, where r and i are sigmoid
- * gates of u. A sequence begins with a = 0 and its input as it is.
+ * h[t] = decay · h[t - 1] + input, with decay a = exp(-e), e = 8 · r · softplus(Λ), and input √(1 - a²) · i · u, where r and i are
+ * sigmoid gates of u. A sequence begins with a = 0 and its input as it is.
+ *
+ * Small e are where memory is long, and where 1 - a² would lose its digits: it is 2t / (1 + t) with t = tanh(e). For the same reason
+ * the gates are not made with the runtime's Sigmoid, which is coarse for small results.
  * @param u [B, T, W]
  */
 function gates(ctx: ModelContext, u: Value, positions: Value, name: string): { decay: Value; input: Value } {
@@ -127,6 +132,7 @@ function gates(ctx: ModelContext, u: Value, positions: Value, name: string): { d
   const { width: W, blocks: H } = config.recurrent!;
   const width = W / H;
   const [B, T] = u.shape;
+  const one = g.scalar(1);
   const blocks = transpose(g, reshape(g, u, [0, 0, H, width], [B, T, H, width]), [0, 2, 1, 3]); // [B, H, T, W/H]
   const gate = (kind: string): Value => {
     const product = g.node(
@@ -135,14 +141,16 @@ function gates(ctx: ModelContext, u: Value, positions: Value, name: string): { d
       [{ dtype: 'float32', shape: [B, H, T, width] }],
     )[0];
     const flat = reshapeTo(g, transpose(g, product, [0, 2, 1, 3]), [shapeOf(g, u, 0, 3)], u.shape);
-    return sigmoid(g, add(g, flat, ctx.plain(`${name}.${kind}.bias`, [W])));
+    const biased = add(g, flat, ctx.plain(`${name}.${kind}.bias`, [W]));
+    return div(g, one, add(g, exp(g, neg(g, biased)), one));
   };
-  const rate = mul(g, softplus(g, ctx.plain(`${name}.lambda`, [W])), g.scalar(-C));
-  const logDecay = mul(g, gate('r'), rate);
+  const rate = mul(g, softplus(g, ctx.plain(`${name}.lambda`, [W])), g.scalar(C));
+  const exponent = mul(g, gate('r'), rate);
   const begins = reshape(g, equal(g, positions, g.scalar(0)), [0, -1, 1], [B, T, 1]);
-  const rest = sqrt(g, sub(g, g.scalar(1), exp(g, mul(g, logDecay, g.scalar(2)))));
+  const t = tanh(g, exponent);
+  const rest = sqrt(g, div(g, mul(g, t, g.scalar(2)), add(g, t, one)));
   return {
-    decay: where(g, begins, g.scalar(0), exp(g, logDecay)),
-    input: mul(g, mul(g, u, gate('i')), where(g, begins, g.scalar(1), rest)),
+    decay: where(g, begins, g.scalar(0), exp(g, neg(g, exponent))),
+    input: mul(g, mul(g, u, gate('i')), where(g, begins, one, rest)),
   };
 }

@@ -10,7 +10,7 @@ import { range } from '../numbers.ts';
 import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { needsPositions } from './bias.ts';
-import { bindAttached, bindStates, givenPlaces, statesOf } from './bind.ts';
+import { bindAttached, bindStates, givenPlaces, statesOf, type TokenPositions } from './bind.ts';
 import { cacheShape } from './cache-shape.ts';
 import { buildAttach } from './cross-attention.ts';
 import { buildStep, type StepGraphOptions } from './gpt.ts';
@@ -40,9 +40,6 @@ export interface StepOptions {
   /** For models that attend to attached states: per row and token, which of them it sees (0: not). All of them unless stated. */
   readonly sees?: readonly (readonly ArrayLike<number>[])[];
 }
-
-/** Positions of a row's tokens: one list, or one for each stream. */
-export type TokenPositions = ArrayLike<number> | readonly ArrayLike<number>[];
 
 export interface StepResult {
   /** [N, V] in the order of rows and tokens. */
