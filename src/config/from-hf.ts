@@ -14,7 +14,7 @@ const HARMLESS = new RegExp(
     '_.*',
     'architectures|auto_map|model_type|transformers_version|torch_dtype|dtype|name_or_path|task_specific_params',
     'use_cache|return_dict|output_.*|is_decoder|is_encoder_decoder|add_cross_attention|gradient_checkpointing|use_return_dict',
-    '.*(dropout|_pdrop|_drop)|.*dropout_prob|initializer_range|.*_initializer_.*|init_.*|.*_init|embedding_init_std',
+    '.*(dropout|_pdrop|_drop)|.*dropout_prob|initializer_(range|factor)|.*_initializer_.*|init_.*|.*_init|embedding_init_std',
     'pad_token_id|sep_token_id|cls_token_id|unk_token_id|decoder_start_token_id|mask_token_id|.*_token_index',
     'id2label|label2id|num_labels|problem_type|finetuning_task|summary_.*|classifier_.*|router_aux_loss_coef|output_router_logits',
     'pretraining_tp|slow_but_exact|chunk_size_feed_forward|pruned_heads|tokenizer_class|prefix|torchscript|tpu_.*',

@@ -40,7 +40,7 @@ export interface Family {
   readonly modelTypes: readonly string[];
   readonly config: (r: ConfigReader) => Config;
   readonly tensors: TensorMap;
-  /** Prefixes that base-model files lack, or that whole checkpoints put before every name. */
+  /** Prefixes that files of the model without its head lack, or that others put before every name; `model.` unless stated. */
   readonly prefixes?: readonly string[];
   /** Where else tensors may lie: a name that begins with the first may be found under the second in its place. */
   readonly moves?: readonly (readonly [from: string, to: string])[];

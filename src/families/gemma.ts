@@ -59,19 +59,25 @@ export const gemma3: Family = {
   modelTypes: ['gemma3_text'],
   config: (r) => {
     const base = gemma2Base(r, { attention: null, logits: null });
-    r.refuse('use_bidirectional_attention', 'embedding models of this family are not supported');
     const pattern = r.int(['sliding_window_pattern', '_sliding_window_pattern'], 6);
     const sliding = slidingLayers(r, base.nLayer, (l) => (l + 1) % pattern !== 0);
     const shared = { headSize: base.headSize, maxSeq: base.blockSize, fractionKeys: null };
     const full = readRope(r, { ...shared, theta: 1e6, layerType: 'full_attention' });
-    const nested = r.object('rope_parameters')?.object('sliding_attention');
-    const local = nested?.positive('rope_theta') ?? r.positive('rope_local_base_freq', 10_000);
+    // The sliding layers have a base of their own, and none of the scaling that the old keys state.
+    const theta = r.positive('rope_local_base_freq', 10_000);
+    const nested = r.object('rope_parameters')?.has('sliding_attention');
+    const local = nested
+      ? readRope(r, { ...shared, theta, layerType: 'sliding_attention' })
+      : { ...full, base: theta, scaling: { type: 'none' as const } };
+    const size = r.int('sliding_window', 4096);
+    // Embedding models see to both sides, half as far to each.
+    const both = r.bool('use_bidirectional_attention', false);
     return {
       ...base,
+      ...(both ? { output: 'hidden' as const, causal: false } : {}),
       ...qkNorm(base, 'head'),
-      ...window(base, r.int('sliding_window', 4096), (l) => sliding[l]),
-      // The sliding layers have a base of their own and no scaling.
-      ropes: [full, { ...full, base: local, scaling: { type: 'none' } }],
+      ...window(base, both ? Math.floor(size / 2) + 1 : size, (l) => sliding[l]),
+      ropes: [full, local],
       ropeIndices: sliding.map((on) => (on ? 1 : 0)),
     };
   },

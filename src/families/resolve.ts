@@ -134,7 +134,7 @@ export class ParamResolver {
     for (const spelling of spellings) {
       const found = tensors.get(spelling);
       if (found) return found;
-      for (const prefix of this.#family.prefixes ?? []) {
+      for (const prefix of this.#family.prefixes ?? ['model.']) {
         const other = spelling.startsWith(prefix) ? spelling.slice(prefix.length) : prefix + spelling;
         const moved = tensors.get(other);
         if (moved) return moved;

@@ -56,7 +56,7 @@ export const WRAPPERS: readonly Wrapper[] = [
         'aya_vision',
         'internvl',
       ],
-      ...['paligemma', 'gemma3', 'aria'],
+      ...['gemma3', 'aria'],
     ],
     parts: { text: TEXT, vision: VISION },
     rest: PROJECTOR,
@@ -104,6 +104,12 @@ export const WRAPPERS: readonly Wrapper[] = [
   },
 ];
 
+/** Models that look like one of these and are not. */
+const REFUSED: Readonly<Record<string, string>> = {
+  paligemma: 'it attends to its whole prompt in both directions, which decoders here do not',
+  moshi_depth: 'the depth decoder has matrices for each of its steps, which is not supported; moshi itself is',
+};
+
 /** Which config is to be read, and how its family's tensors are found. */
 export interface Unwrapped {
   readonly json: Record<string, unknown>;
@@ -126,6 +132,8 @@ export const WRAPPER_TYPES: readonly string[] = WRAPPERS.flatMap((wrapper) => wr
  */
 export function unwrap(json: Record<string, unknown>, where: string, part: string | null): Unwrapped {
   const modelType = typeof json.model_type === 'string' ? json.model_type : '';
+  if (Object.hasOwn(REFUSED, modelType))
+    throw new ConfigError(`${where}: models of type ${modelType} are not supported: ${REFUSED[modelType]}`);
   const wrapper = WRAPPERS.find((row) => row.modelTypes.includes(modelType));
   if (!wrapper) {
     if (part !== null)
