@@ -7,8 +7,37 @@ export type { ByteSource, Checkpoint, StoredTensor } from './checkpoint/types.ts
 export type { Config, NormSpec, RopeScaling, RopeSpec } from './config/config.ts';
 export { readConfig } from './config/from-hf.ts';
 export * from './errors.ts';
+export { type CompareOptions, type CompareRow, type Contestant, compare } from './eval/compare.ts';
+export { type PerplexityOptions, type PerplexityResult, perplexity } from './eval/perplexity.ts';
+export { plotComparison } from './eval/plot.ts';
+export {
+  parseRecallCases,
+  type QuestionPlace,
+  type RecallCase,
+  type RecallOptions,
+  type RecallResult,
+  recall,
+} from './eval/recall.ts';
+export { type GenerationDefaults, generationDefaults } from './generate/defaults.ts';
+export type {
+  FinishReason,
+  GeneratedPiece,
+  GeneratedToken,
+  GenerateOptions,
+  Generation,
+  GenerationSummary,
+} from './generate/generate.ts';
 export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
-export { type AssembleOptions, assembleModel, planModel, type WeightChoice } from './generate/load.ts';
+export {
+  type AssembleOptions,
+  assembleModel,
+  planModel,
+  WEIGHT_CHOICES,
+  type WeightChoice,
+} from './generate/load.ts';
+export type { LogitBias, LogitsContext, LogitsProcessor } from './generate/logits.ts';
+export { type MemoryPlan, type MemoryPlanOptions, planMemory } from './generate/memory-plan.ts';
+export type { SamplingOptions, TokenLogprob } from './generate/sampler.ts';
 export { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from './kvcache/attn-weights.ts';
 export { definePolicy, type PolicyDefinition } from './kvcache/define-policy.ts';
 export {

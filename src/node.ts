@@ -46,6 +46,7 @@ export interface LoadOptions {
  */
 export async function loadModel(model: string | Checkpoint, options: LoadOptions = {}): Promise<LanguageModel> {
   const { onProgress, signal, cacheDir } = options;
+  signal?.throwIfAborted();
   const checkpoint = typeof model === 'string' ? await openModel(model, options) : model;
   try {
     return await assembleModel({

@@ -1,18 +1,8 @@
 import { expect, it } from 'vitest';
 import { bytesSource, rawSafetensors } from '../../test/support/safetensors-bytes.ts';
+import { seeded } from '../../test/support/seeded.ts';
 import { CheckpointError } from '../errors.ts';
 import { readSafetensors } from './safetensors.ts';
-
-/** Mulberry32: the same sequence on every machine. */
-function seeded(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4294967296) * below);
-  };
-}
 
 const NUMBERS = [0, 1, -1, 0.5, 7, 2 ** 31, 2 ** 32, 2 ** 53, 2 ** 53 - 1, 1e308, -0, null, '4', [], {}, true];
 const DTYPES = ['F64', 'F32', 'F16', 'BF16', 'I64', 'U8', 'BOOL', 'F8_E4M3', '', 'constructor', null, 4, ['F32']];
@@ -43,7 +33,7 @@ function mutateJson(header: Record<string, Entry>, random: (below: number) => nu
   // An earlier edit may have replaced it.
   if (typeof entry !== 'object' || entry === null) return;
   const number = NUMBERS[random(NUMBERS.length)];
-  switch (random(7)) {
+  switch (random(8)) {
     case 0:
       entry.dtype = DTYPES[random(DTYPES.length)];
       break;
@@ -61,6 +51,10 @@ function mutateJson(header: Record<string, Entry>, random: (below: number) => nu
       break;
     case 5:
       delete entry[(['dtype', 'shape', 'data_offsets'] as const)[random(3)]];
+      break;
+    case 6:
+      // Onto another tensor's bytes.
+      entry.data_offsets = structuredClone(header[names[random(names.length)]]?.data_offsets ?? null);
       break;
     default:
       Object.assign(header, { [random(2) ? '__metadata__' : names[0]]: number });
@@ -89,15 +83,46 @@ function mutateBytes(file: Uint8Array, random: (below: number) => number): Uint8
   }
 }
 
+/** The header's text with one of its entries written twice. */
+function doubled(header: Record<string, Entry>, random: (below: number) => number): string {
+  const entries = Object.entries(header).map(([name, entry]) => `${JSON.stringify(name)}:${JSON.stringify(entry)}`);
+  entries.splice(random(entries.length + 1), 0, entries[random(entries.length)]);
+  return `{${entries.join(',')}}`;
+}
+
+/** What is wrong with headers, in the words of the messages: each must come up, or it is not tested. */
+const KINDS = [
+  /announces a header of \d+ bytes, above the limit/,
+  /announces a header of \d+ bytes, but only/,
+  /too few for a safetensors file/,
+  /not valid UTF-8/,
+  /not valid JSON/,
+  /two entries/,
+  /nested deeper/,
+  /has the dtype/,
+  /has no dtype/,
+  /not a list of non-negative integers/,
+  /is too large/,
+  /not two non-negative integers/,
+  /before its start/,
+  /but the file holds only/,
+  /bytes, but .* takes/,
+  /overlaps tensor/,
+  /belong to no tensor/,
+  /__metadata__ is not an object/,
+];
+
 it('parses or refuses 20,000 mutated files, and does nothing else', { timeout: 20_000 }, async () => {
   const random = seeded(20261124);
   let parsed = 0;
   let refused = 0;
+  const met = new Set<RegExp>();
   for (let run = 0; run < 20_000; run++) {
     const { header, data } = valid(random);
     const kind = random(3);
     if (kind > 0) for (let edits = 1 + random(2); edits > 0; edits--) mutateJson(header, random);
-    let file: Uint8Array = rawSafetensors(header, data);
+    const twice = random(20) === 0 && Object.keys(header).length > 0;
+    let file: Uint8Array = rawSafetensors(twice ? doubled(header, random) : header, data);
     if (kind !== 1) for (let edits = random(4); edits > 0 && file.length > 0; edits--) file = mutateBytes(file, random);
     // A read out of bounds throws a plain Error here, and so would an allocation by a false length.
     const source = bytesSource(file, 'fuzz');
@@ -114,9 +139,11 @@ it('parses or refuses 20,000 mutated files, and does nothing else', { timeout: 2
       if (!(error instanceof CheckpointError)) throw error;
       expect(error.message).toMatch(/^fuzz: /);
       refused++;
+      for (const kind of KINDS) if (kind.test(error.message)) met.add(kind);
     }
   }
   // Both outcomes must occur often, or the mutations test nothing.
   expect(parsed).toBeGreaterThan(2_000);
   expect(refused).toBeGreaterThan(8_000);
+  expect(KINDS.filter((kind) => !met.has(kind))).toEqual([]);
 });

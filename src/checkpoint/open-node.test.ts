@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { f32, safetensorsFile } from '../../test/support/safetensors-bytes.ts';
+import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
 import { CheckpointError } from '../errors.ts';
 import { blobSource } from './blob-source.ts';
 import { fileError, openFileSource } from './file-source-node.ts';
 import { openCheckpointFolder } from './open-node.ts';
 
 const WEIGHTS = safetensorsFile({ a: f32([2], [1, 2]) });
-const root = process.getuid?.() === 0;
 let folder: string;
 
 beforeEach(async () => {
@@ -88,12 +88,13 @@ describe('openCheckpointFolder', () => {
     await expect(openCheckpointFolder(join(folder, 'notes.txt', 'x'))).rejects.toThrow(CheckpointError);
   });
 
-  it.skipIf(root)('says that there is no permission', async () => {
+  it('says that there is no permission', async () => {
     await fill();
+    await openToAll(folder);
     await chmod(join(folder, 'model.safetensors'), 0);
-    await expect(openCheckpointFolder(folder)).rejects.toThrow(/no permission/);
+    await asNobody(() => expect(openCheckpointFolder(folder)).rejects.toThrow(/model\.safetensors.* no permission/));
     await chmod(folder, 0);
-    await expect(openCheckpointFolder(folder)).rejects.toThrow(/no permission/);
+    await asNobody(() => expect(openCheckpointFolder(folder)).rejects.toThrow(/no permission/));
     await chmod(folder, 0o700);
   });
 

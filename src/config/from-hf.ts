@@ -6,7 +6,7 @@ import type { Family } from '../families/family.ts';
 import { FAMILIES } from '../families/table.ts';
 import { unwrap, WRAPPER_TYPES } from '../families/wrappers.ts';
 import type { Config } from './config.ts';
-import { ConfigReader } from './reader.ts';
+import { ConfigReader, show } from './reader.ts';
 
 /** Keys that say nothing about the arithmetic of a forward pass: training, bookkeeping, generation defaults. */
 const HARMLESS = new RegExp(
@@ -22,6 +22,7 @@ const HARMLESS = new RegExp(
     'length_penalty|repetition_penalty|diversity_penalty|no_repeat_ngram_size|encoder_no_repeat_ngram_size|bad_words_ids',
     'begin_suppress_tokens|suppress_tokens|exponential_decay_length_penalty|forced_.*|remove_invalid_values|tf_legacy_loss|use_bfloat16',
     'cross_attention_hidden_size|attn_implementation|unsloth_.*|fp32_.*|use_mems_.*|model_max_length|cache_implementation',
+    'max_sequence_length|is_llama_config|js_config|.*softmax_in_fp32|.*_fusion|skip_bias_add.*|offset_alibi',
   ].join('|')})$`,
 );
 
@@ -49,24 +50,27 @@ export function readConfig(
   const known = FAMILIES.find((f) => f.modelTypes.includes(modelType));
   if (!known) {
     const types = [...new Set([...FAMILIES.flatMap((f) => f.modelTypes), ...WRAPPER_TYPES])];
-    return r.fail('model_type', `is "${modelType}", which is not a known family; known are ${types.join(', ')}`);
+    return r.fail('model_type', `is ${show(modelType)}, which is not a known family; known are ${types.join(', ')}`);
   }
   const { moves, ignore = [] } = unwrapped.own;
   const family = { ...known, moves, ignore: [...(known.ignore ?? []), ...ignore] };
   r.skip(...unwrapped.skip);
   r.refuse('quantization_config', 'checkpoints that are quantised already are not read; use the original weights');
-  const config = family.config(r);
+  const config = { ...family.config(r), name: String(json.model_type) };
   const unknown = r
     .unused()
     .filter(([key, value]) => !HARMLESS.test(key.slice(key.lastIndexOf('.') + 1)) && isSet(value));
   if (unknown.length > 0)
     throw new ConfigError(
-      `${where}: ${unknown.map(([key, value]) => `${key} = ${JSON.stringify(value)?.slice(0, 60)}`).join(', ')}: ` +
-        `not known to the family ${modelType}, so results could differ from what the model was trained for`,
+      `${where}: ${unknown.slice(0, 6).map(stated).join(', ')}${unknown.length > 6 ? ` and ${unknown.length - 6} more` : ''}: ` +
+        `not known to the family ${modelType}, so results could differ from what the model was trained for; ` +
+        'take out what is known to change nothing',
     );
   checkConfig(config, where);
   return { config, family };
 }
+
+const stated = ([key, value]: [key: string, value: unknown]): string => `${show(key).slice(1, -1)} = ${show(value)}`;
 
 /** Values that switch nothing on. */
 function isSet(value: unknown): boolean {
@@ -78,9 +82,20 @@ function checkConfig(config: Config, where: string): void {
   const fail = (what: string): never => {
     throw new ConfigError(`${where}: ${what}`);
   };
-  const bytes = config.nLayer * (4 * config.nEmbd ** 2 + 3 * config.nEmbd * config.intermediateSize);
-  if (bytes > 4e12) fail(`${config.nLayer} layers of width ${config.nEmbd} make more than 10^12 parameters`);
-  if (config.nHead * config.headSize > 2 ** 24) fail(`${config.nHead} heads of ${config.headSize} are too wide`);
+  const { nLayer, nEmbd, nHead, nQueryGroups, headSize, moe } = config;
+  const wide = moe ? moe.nExpert * moe.intermediateSize + moe.sharedSize : 0;
+  const attention = 2 * nEmbd * (nHead + nQueryGroups) * headSize;
+  const parameters = nLayer * (attention + 3 * nEmbd * Math.max(config.intermediateSize, wide));
+  if (parameters > 4e12)
+    fail(
+      `${nLayer} layers of width ${nEmbd} make ${parameters.toExponential(1)} parameters; one of the sizes is wrong`,
+    );
+  if (nHead * headSize > 2 ** 24) fail(`${nHead} heads of ${headSize} are too wide; one of the sizes is wrong`);
+  const parts = Math.max(nHead, moe?.nExpert ?? 0);
+  if (nLayer * parts > 2 ** 17)
+    fail(`${nLayer} layers with ${parts} heads or experts each are more than any model has; one of the sizes is wrong`);
+  if (config.tieEmbeddings && config.embedRows !== config.vocabSize)
+    fail(`tie_word_embeddings is true, but there are ${config.embedRows} embeddings and ${config.vocabSize} logits`);
   const never = config.suppressedTokens.find((id) => id >= config.vocabSize);
   if (never !== undefined) fail(`the suppressed token ${never} is not in the vocabulary of ${config.vocabSize}`);
   const above = config.eosTokenIds.find((id) => id >= config.embedRows);

@@ -170,7 +170,7 @@ export class ConfigReader {
 
   #need(keys: Keys, fallback: unknown): unknown {
     const value = this.#find(keys) ?? fallback;
-    if (value === undefined) this.fail(keys, 'is missing');
+    if (value === undefined) this.fail(keys, 'is missing; take the file that belongs to the weights');
     return value;
   }
 
@@ -191,7 +191,8 @@ export class ConfigReader {
   }
 }
 
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+/** A value of the file as it may stand in a message: on one line, and not longer than it is worth. */
+export function show(value: unknown): string {
+  const text = (JSON.stringify(value) ?? String(value)).replaceAll('\x7f', '\\u007f');
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }

@@ -27,10 +27,21 @@ export const cohere: Family = {
   tensors: llamaTensors(headNormTensors('model.layers.{l}.self_attn.q_norm', 'model.layers.{l}.self_attn.k_norm')),
 };
 
+/** What the files state and the family never does otherwise. */
+const COHERE2_FIXED: readonly (readonly [string, unknown])[] = [
+  ['order_of_interleaved_layers', 'local_attn_first'],
+  ['position_embedding_type', 'rope_gptj'],
+  ['rotary_pct', 1],
+  ['use_gated_activation', true],
+  ['use_parallel_block', true],
+];
+
 export const cohere2: Family = {
   modelTypes: ['cohere2'],
   config: (r) => {
     const base = cohereBase(r);
+    for (const [key, fine] of COHERE2_FIXED) r.refuse(key, `only ${JSON.stringify(fine)} is supported`, [fine]);
+    r.skip('layer_switch', 'use_embedding_sharing', 'use_parallel_embedding'); // the pattern once more; training
     const pattern = r.int(['sliding_window_pattern', '_sliding_window_pattern'], 4);
     const sliding = slidingLayers(r, base.nLayer, (l) => (l + 1) % pattern !== 0);
     return {

@@ -43,7 +43,7 @@ export const mllama: Family = {
     return {
       ...base,
       ...crossLayers(base, (l) => cross.includes(l)),
-      cross: { width: base.nEmbd, normQk: base.norm, gate: 'number', blind: 'mlp' },
+      cross: cross.length === 0 ? null : { width: base.nEmbd, normQk: base.norm, gate: 'number', blind: 'mlp' },
       // Eight more for the image and what goes with it, which are never predicted.
       embedRows: base.vocabSize + 8,
     };

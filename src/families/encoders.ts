@@ -88,6 +88,7 @@ export const pixtral: Family = {
       input: 'patches',
       output: 'hidden',
       causal: false,
+      tieEmbeddings: false,
       blockSize: most * most,
       patch: { size, channels: r.int('num_channels', 3), most },
       ropes: base.ropes.map((rope) => ({ ...rope, sections, alternate: true })),
@@ -139,6 +140,7 @@ export const mimi: Family = {
       ...window(base, r.int('sliding_window', 250)),
       input: 'vectors',
       output: 'hidden',
+      tieEmbeddings: false,
       layerScale: true,
       finalNorm: null,
     };

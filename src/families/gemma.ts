@@ -26,7 +26,9 @@ function gemmaBase(r: ConfigReader): Config {
 
 /** What gemma2 and gemma3 have in common. */
 function gemma2Base(r: ConfigReader, caps: { attention: number | null; logits: number | null }): Config {
-  const cap = (key: string, fallback: number | null) => (r.has(key) ? r.positive(key) : fallback);
+  // A file that says null has no cap; one that is silent has the family's.
+  const cap = (key: string, fallback: number | null) =>
+    r.isNull(key) ? null : r.has(key) ? r.positive(key) : fallback;
   return {
     ...gemmaBase(r),
     postAttentionNorm: true,
@@ -48,7 +50,7 @@ const POST_NORMS = llamaTensors({
 export const gemma2: Family = {
   modelTypes: ['gemma2'],
   config: (r) => {
-    const base = gemma2Base(r, { attention: null, logits: null });
+    const base = gemma2Base(r, { attention: 50, logits: 30 });
     const sliding = slidingLayers(r, base.nLayer, (l) => l % 2 === 0);
     return { ...base, ...window(base, r.int('sliding_window', 4096), (l) => sliding[l]) };
   },

@@ -57,6 +57,7 @@ export const gpt2: Family = {
 function gptjConfig(r: ConfigReader): Config {
   const rope = { interleave: true, widthKey: 'rotary_dim', width: 64, fractionKeys: null };
   const base = readBase(r, { ...GPT2_KEYS, rope });
+  r.skip('rotary', 'scale_attn_weights'); // always so, whatever the file says
   return { ...base, ...ungatedMlp(base, true), ...PARALLEL_SHARED, lmHeadBias: true };
 }
 
@@ -200,7 +201,7 @@ export const falcon: Family = {
       intermediateSize: (nEmbd) => 4 * nEmbd,
       rope: alibi ? null : { fractionKeys: null },
     });
-    if (alibi) r.float('rope_theta', 10_000); // stated all the same
+    if (alibi) r.skip('rope_theta', 'rope_parameters', 'rope_scaling'); // stated all the same
     const bias = r.bool('bias', false);
     return {
       ...base,

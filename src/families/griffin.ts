@@ -34,6 +34,7 @@ export const recurrentGemma: Family = {
         : r.fail('block_types', `names "${type}"; known are ${Object.keys(known).join(', ')}`);
     });
     if (!attentionKind.includes('self')) r.fail('block_types', 'gives the model no layer that attends');
+    const convWidth = r.int('conv1d_width', 4, 2, 64);
     r.skip('w_init_variance_scale', 'final_w_init_variance_scale');
     const attends = (l: number) => attentionKind[l] === 'self';
     return {
@@ -42,7 +43,7 @@ export const recurrentGemma: Family = {
       ...window(base, r.int('attention_window_size', 2048), attends),
       blockSize: TRAINED_LENGTH,
       attentionKind,
-      recurrent: { width, convWidth: r.int('conv1d_width', 4, 2), blocks: base.nHead },
+      recurrent: attentionKind.includes('recurrent') ? { width, convWidth, blocks: base.nHead } : null,
       ropeIndices: base.ropeIndices.map((index, l) => (attends(l) ? index : -1)),
       embedScale: roundToBfloat16(Math.sqrt(base.nEmbd)),
       finalLogitSoftcapping: r.positive('logits_soft_cap', 30),

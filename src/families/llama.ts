@@ -2,8 +2,10 @@
  * @file Llama and the families that differ from it by little: mistral, qwen2, qwen3, phi3, glm, granite, moshi, chameleon.
  */
 
+import type { Config } from '../config/config.ts';
+import type { ConfigReader } from '../config/reader.ts';
 import { type Family, fusedGateUp, fusedQkv, headNormTensors, llamaTensors } from './family.ts';
-import { attnBias, qkNorm, readBase, slidingLayers, window } from './read-base.ts';
+import { attnBias, type BaseDefaults, qkNorm, readBase, slidingLayers, window, windowSize } from './read-base.ts';
 
 export const llama: Family = {
   modelTypes: ['llama'],
@@ -19,31 +21,37 @@ export const mistral: Family = {
   modelTypes: ['mistral'],
   config: (r) => {
     const base = readBase(r, { rope: { fractionKeys: null } });
-    return { ...base, ...window(base, r.intOrNull('sliding_window')) };
+    return { ...base, ...window(base, windowSize(r, 4096)) };
   },
   tensors: llamaTensors(),
 };
 
+function qwenConfig(r: ConfigReader, own: BaseDefaults = {}): Config {
+  const base = readBase(r, { ...own, rope: { fractionKeys: null } });
+  const from = r.int('max_window_layers', 28, 0);
+  const sliding = slidingLayers(r, base.nLayer, (l) => l >= from);
+  return { ...base, ...attnBias(base, true, false), ...window(base, qwenWindow(r), (l) => sliding[l]) };
+}
+
+/** Qwen's files state a window that only counts where another key says so, and may be 0 where it does not. */
+export function qwenWindow(r: ConfigReader): number | null {
+  if (r.bool('use_sliding_window', false)) return windowSize(r, 4096);
+  r.intOrNull('sliding_window', 0);
+  return null;
+}
+
 export const qwen2: Family = {
   modelTypes: ['qwen2'],
-  config: (r) => {
-    const base = readBase(r, { rope: { fractionKeys: null } });
-    const size = r.intOrNull('sliding_window');
-    const from = r.int('max_window_layers', 28, 0);
-    const sliding = slidingLayers(r, base.nLayer, (l) => l >= from);
-    const used = r.bool('use_sliding_window', false) ? size : null;
-    return { ...base, ...attnBias(base, true, false), ...window(base, used, (l) => sliding[l]) };
-  },
+  config: (r) => qwenConfig(r),
   tensors: llamaTensors(),
 };
 
 export const qwen3: Family = {
   modelTypes: ['qwen3'],
   config: (r) => {
-    const base = qwen2.config(r);
-    const headSize = r.int('head_dim', 128);
+    const base = qwenConfig(r, { headSize: 128 });
     const bias = r.bool('attention_bias', false);
-    return { ...base, headSize, ...attnBias(base, bias, bias), ...qkNorm(base, 'head') };
+    return { ...base, ...attnBias(base, bias, bias), ...qkNorm(base, 'head') };
   },
   tensors: llamaTensors(),
 };
@@ -53,6 +61,7 @@ export const phi3: Family = {
   config: (r) => {
     r.int('original_max_position_embeddings', 4096); // read by longrope; the other variants state it too
     const base = readBase(r, { normEps: 1e-5, rope: { typeAliases: { su: 'longrope', yarn: 'longrope' } } });
+    for (const key of ['full_attn_mod', 'interpolate_factor']) r.refuse(key, 'only 1 is supported', [1]);
     return { ...base, ...window(base, r.intOrNull('sliding_window')) };
   },
   tensors: llamaTensors({

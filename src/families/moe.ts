@@ -3,9 +3,8 @@
  */
 import type { Config, MlpKind, MoeSpec } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
-import { ConfigError } from '../errors.ts';
 import { expertTensors, type Family, fusedGateUp, fusedQkv, llamaTensors, type TensorMap } from './family.ts';
-import { granite, qwen2, qwen3 } from './llama.ts';
+import { granite, qwen2, qwen3, qwenWindow } from './llama.ts';
 import { attnBias, readBase, window } from './read-base.ts';
 
 /** Experts on the layers for which `on` holds; what is not stated is as in mixtral. */
@@ -14,8 +13,6 @@ export function moeLayers(
   own: Pick<MoeSpec, 'nExpert' | 'nExpertPerToken'> & Partial<MoeSpec>,
   on: (layer: number) => boolean = () => true,
 ): Pick<Config, 'moe' | 'mlpKind'> {
-  if (own.nExpertPerToken > own.nExpert)
-    throw new ConfigError(`${own.nExpertPerToken} experts a token are more than the ${own.nExpert} that there are`);
   return {
     moe: {
       router: 'softmax',
@@ -60,10 +57,21 @@ function stackedExperts(module: string): TensorMap {
   };
 }
 
-const localExperts = (r: ConfigReader, nExpert: number) => ({
-  nExpert: r.int('num_local_experts', nExpert),
-  nExpertPerToken: r.int('num_experts_per_tok', 2),
-});
+/** No layer has more experts. */
+const MAX_EXPERTS = 4096;
+
+/** How many experts there are, and how many of them a token may have; the defaults are the family's. */
+export function expertCounts(
+  r: ConfigReader,
+  total: readonly [keys: string | readonly string[], fallback: number],
+  perToken: readonly [key: string, fallback: number],
+): Pick<MoeSpec, 'nExpert' | 'nExpertPerToken'> {
+  const nExpert = r.int(total[0], total[1], 1, MAX_EXPERTS);
+  return { nExpert, nExpertPerToken: r.int(perToken[0], perToken[1], 1, nExpert) };
+}
+
+const localExperts = (r: ConfigReader, nExpert: number) =>
+  expertCounts(r, ['num_local_experts', nExpert], ['num_experts_per_tok', 2]);
 
 export const mixtral: Family = {
   modelTypes: ['mixtral'],
@@ -111,8 +119,7 @@ function qwenExperts(
   const step = r.int('decoder_sparse_step', 1);
   const dense = r.has('mlp_only_layers') ? r.numbers('mlp_only_layers') : [];
   const spec = {
-    nExpert: r.int('num_experts', nExpert),
-    nExpertPerToken: r.int('num_experts_per_tok', nExpertPerToken),
+    ...expertCounts(r, [['num_experts', 'num_local_experts'], nExpert], ['num_experts_per_tok', nExpertPerToken]),
     intermediateSize: r.int('moe_intermediate_size', base.intermediateSize),
     normP: r.bool('norm_topk_prob', false) ? 1 : null,
     sharedSize: r.int('shared_expert_intermediate_size', 0, 0),
@@ -141,8 +148,7 @@ export const qwen3Moe: Family = {
   config: (r) => {
     const base = qwen3.config(r);
     // Unlike the dense models, a window is for all layers.
-    const size = r.bool('use_sliding_window', false) ? r.intOrNull('sliding_window') : null;
-    return { ...base, ...window(base, size), ...qwenExperts(r, base, 128, 8) };
+    return { ...base, ...window(base, qwenWindow(r)), ...qwenExperts(r, base, 128, 8) };
   },
   tensors: llamaTensors(MLP_EXPERTS),
 };
@@ -166,8 +172,7 @@ export const aria: Family = {
       ...attnBias(base, bias, bias),
       mlpBias: r.bool('mlp_bias', false),
       ...moeLayers(base, {
-        nExpert: r.int('moe_num_experts', 8),
-        nExpertPerToken: r.int('moe_topk', 2),
+        ...expertCounts(r, ['moe_num_experts', 8], ['moe_topk', 2]),
         sharedSize: base.intermediateSize * r.int('moe_num_shared_experts', 2, 0),
       }),
     };
@@ -208,19 +213,27 @@ export const dbrx: Family = {
       activation,
       nQueryGroups: attn?.int('kv_n_heads', 1) ?? 1,
       intermediateSize: () => hidden,
-      rope: { theta: attn?.positive('rope_theta', 10_000) ?? 10_000, fractionKeys: null },
+      rope: { fractionKeys: null },
     });
     r.intOrNull('num_key_value_heads'); // stated again by attn_config
+    const width = ffn?.intOrNull('hidden_size') ?? base.nEmbd; // likewise
+    if (width !== base.nEmbd) ffn?.fail('hidden_size', `is ${width}, but d_model is ${base.nEmbd}`);
+    // Settings of any config, which mean nothing in a part of one.
+    for (const part of [attn, ffn]) part?.skip('tie_word_embeddings', 'return_dict');
     ffn?.float('moe_jitter_eps', 0); // noise of training
     ffn?.float('moe_loss_weight', 0);
     if (base.tieEmbeddings) r.fail('tie_word_embeddings', 'is true, which this family does not have');
+    // Newer files may state another base besides, which is a default and not the model's.
+    const theta = attn?.positiveOrNull('rope_theta');
     return {
       ...base,
+      ropes: base.ropes.map((rope) => (theta ? { ...rope, base: theta } : rope)),
       clipQkv: attn?.positiveOrNull('clip_qkv') ?? null,
       ...moeLayers(base, {
-        nExpert: ffn?.int('moe_num_experts', 4) ?? 4,
-        nExpertPerToken: ffn?.int('moe_top_k', 1) ?? 1,
-        normP: ffn?.has('moe_normalize_expert_weights') ? ffn.positive('moe_normalize_expert_weights') : null,
+        ...(ffn ? expertCounts(ffn, ['moe_num_experts', 4], ['moe_top_k', 1]) : { nExpert: 4, nExpertPerToken: 1 }),
+        normP: ffn?.isNull('moe_normalize_expert_weights')
+          ? null
+          : (ffn?.positive('moe_normalize_expert_weights', 1) ?? 1),
       }),
     };
   },

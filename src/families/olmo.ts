@@ -2,7 +2,7 @@
  * @file OLMo: norms without weights, clipped queries, keys and values; OLMo 2: norms behind the branches only; OLMoE.
  */
 import { type Family, llamaTensors } from './family.ts';
-import { MLP_EXPERTS, moeLayers } from './moe.ts';
+import { expertCounts, MLP_EXPERTS, moeLayers } from './moe.ts';
 import { attnBias, qkNorm, readBase } from './read-base.ts';
 
 const ROPE = { fractionKeys: null };
@@ -54,8 +54,7 @@ export const olmoe: Family = {
       ...attnBias(base, bias, bias),
       ...qkNorm(base, 'full'),
       ...moeLayers(base, {
-        nExpert: r.int('num_experts', 64),
-        nExpertPerToken: r.int('num_experts_per_tok', 8),
+        ...expertCounts(r, ['num_experts', 64], ['num_experts_per_tok', 8]),
         normP,
       }),
       clipQkv: r.positiveOrNull('clip_qkv'),

@@ -66,6 +66,9 @@ export const starcoder2: Family = {
       tie: true,
       rope: { fractionKeys: null },
     });
+    r.refuse('mlp_type', 'only "default" is supported', ['default']);
+    r.refuse('norm_type', 'only "layer_norm" is supported', ['layer_norm']);
+    r.skip('layer_norm_epsilon', 'scale_attn_weights'); // of an older code; norm_epsilon counts
     const bias = r.bool('use_bias', true);
     const size = r.intOrNull('sliding_window');
     return { ...base, ...attnBias(base, bias, bias), ...ungatedMlp(base, bias), ...window(base, size) };

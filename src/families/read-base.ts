@@ -2,7 +2,7 @@
  * @file The part of a Config that most families read alike, in Llama's words; a family passes what it does otherwise.
  */
 import type { Activation, Config, MlpKind, NormSpec, QkNormSpec } from '../config/config.ts';
-import type { ConfigReader } from '../config/reader.ts';
+import { type ConfigReader, show } from '../config/reader.ts';
 import { range } from '../numbers.ts';
 import { type RopeDefaults, readRope } from './read-rope.ts';
 
@@ -20,8 +20,12 @@ export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
   tanh: 'tanh',
 };
 
-/** No decoder has more layers, and a file that says so is wrong. */
-const MAX_LAYERS = 4096;
+/** No decoder has more, and a file that says so is wrong: it must not make us build a graph of that size. */
+const MAX_LAYERS = 1024;
+const MAX_HEADS = 8192;
+const MAX_HEAD_SIZE = 65_536;
+const MAX_WIDTH = 2 ** 20;
+const MAX_VOCABULARY = 2 ** 23;
 
 /** Keys of the sizes, where a family calls them otherwise than Llama does; null: it has none, and the default holds. */
 export interface BaseKeys {
@@ -56,17 +60,17 @@ export interface BaseDefaults {
 export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
   const keys = d.keys ?? {};
   const nLayer = r.int(keys.nLayer ?? 'num_hidden_layers', undefined, 1, MAX_LAYERS);
-  const nEmbd = r.int(keys.nEmbd ?? 'hidden_size');
-  const nHead = r.int(keys.nHead ?? 'num_attention_heads', undefined, 1, 65_536);
+  const nEmbd = r.int(keys.nEmbd ?? 'hidden_size', undefined, 1, MAX_WIDTH);
+  const nHead = r.int(keys.nHead ?? 'num_attention_heads', undefined, 1, MAX_HEADS);
   const keyOf = (keys: Keys | null | undefined, usual: string): Keys => (keys === undefined ? [usual] : (keys ?? []));
   const groupKeys = keyOf(keys.nQueryGroups, 'num_key_value_heads');
-  const nQueryGroups = r.int(groupKeys, d.nQueryGroups ?? nHead, 1, 65_536);
+  const nQueryGroups = r.int(groupKeys, d.nQueryGroups ?? nHead, 1, MAX_HEADS);
   if (nHead % nQueryGroups !== 0) r.fail(groupKeys, `is ${nQueryGroups}, which does not divide the ${nHead} heads`);
   const headKeys = keys.headSize ?? ['head_dim'];
   if (!r.has(headKeys) && d.headSize === undefined && nEmbd % nHead !== 0)
     r.fail(keys.nHead ?? 'num_attention_heads', `is ${nHead}, which does not divide the width ${nEmbd}`);
-  const headSize = r.int(headKeys, d.headSize ?? Math.floor(nEmbd / nHead), 1, 65_536);
-  const vocabSize = keys.vocabSize === null ? 0 : r.int('vocab_size');
+  const headSize = r.int(headKeys, d.headSize ?? Math.floor(nEmbd / nHead), 1, MAX_HEAD_SIZE);
+  const vocabSize = keys.vocabSize === null ? 0 : r.int('vocab_size', undefined, 1, MAX_VOCABULARY);
   const blockSize = r.int(keys.blockSize ?? 'max_position_embeddings', 2048);
   const norm: NormSpec = {
     kind: 'rms',
@@ -173,13 +177,18 @@ export function window(
   };
 }
 
+/** The size of the window: null where the file says so, the family's own where the file is silent. */
+export function windowSize(r: ConfigReader, fallback: number): number | null {
+  return r.isNull('sliding_window') ? null : r.int('sliding_window', fallback);
+}
+
 /** `layer_types` where it is there, else the family's rule: which layers have a sliding window. */
 export function slidingLayers(r: ConfigReader, nLayer: number, rule: (layer: number) => boolean): boolean[] {
   const types = r.strings('layer_types', nLayer);
   if (!types) return Array.from({ length: nLayer }, (_, l) => rule(l));
   return types.map((type) => {
     if (type !== 'sliding_attention' && type !== 'full_attention')
-      r.fail('layer_types', `names "${type}"; known are full_attention and sliding_attention`);
+      r.fail('layer_types', `names ${show(type)}; known are full_attention and sliding_attention`);
     return type === 'sliding_attention';
   });
 }

@@ -3,7 +3,7 @@
  * (`rope_parameters`, written by transformers ≥ 5), the new first.
  */
 import type { RopeScaling, RopeSpec } from '../config/config.ts';
-import type { ConfigReader } from '../config/reader.ts';
+import { type ConfigReader, show } from '../config/reader.ts';
 
 /** What a family fixes or defaults, where its config.json is silent. */
 export interface RopeDefaults {
@@ -32,7 +32,9 @@ export interface RopeDefaults {
 export function readRope(r: ConfigReader, defaults: RopeDefaults): RopeSpec {
   const outer = r.object('rope_parameters');
   const fresh = (defaults.layerType && outer?.object(defaults.layerType)) ?? outer;
-  const old = r.object('rope_scaling');
+  // The new key says all that the old one says.
+  if (fresh) r.skip('rope_scaling');
+  const old = fresh ? undefined : r.object('rope_scaling');
   const scaling = fresh ?? old;
 
   const thetaKeys = ['rope_theta', ...(defaults.thetaKeys ?? [])];
@@ -136,7 +138,7 @@ function readScaling(r: ConfigReader, s: ConfigReader, defaults: RopeDefaults): 
     default:
       return s.fail(
         ['rope_type', 'type'],
-        `is "${stated}", which is not known; known are default, linear, dynamic, llama3, yarn, longrope`,
+        `is ${show(stated)}, which is not known; known are default, linear, dynamic, llama3, yarn, longrope`,
       );
   }
 }

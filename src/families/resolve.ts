@@ -82,8 +82,8 @@ export class ParamResolver {
   }
 
   #expr(expr: TensorExpr, place: Place, rows: number, cols: number): RowSource {
-    if (typeof expr === 'string') return tensorRows(this.#tensor(expr + place.suffix, place), rows, cols);
-    if ('bare' in expr) return tensorRows(this.#tensor(expr.bare, place), rows, cols);
+    if (typeof expr === 'string') return this.#rows(this.#tensor(expr + place.suffix, place), rows, cols);
+    if ('bare' in expr) return this.#rows(this.#tensor(expr.bare, place), rows, cols);
     if ('oneOf' in expr) {
       const there = expr.oneOf.find((name) => this.#find(filled(name + place.suffix, place)));
       return this.#expr(there ?? expr.oneOf[0], place, rows, cols);
@@ -114,7 +114,17 @@ export class ParamResolver {
     ];
     const heights = found.slice(0, -1).map((tensor) => tensor.shape[0]);
     heights.push(rows - heights.reduce((sum, height) => sum + height, 0));
-    return concatRows(found.map((tensor, i) => tensorRows(tensor, heights[i], cols)));
+    return concatRows(found.map((tensor, i) => this.#rows(tensor, heights[i], cols)));
+  }
+
+  #rows(tensor: StoredTensor, rows: number, cols: number): RowSource {
+    try {
+      return tensorRows(tensor, rows, cols);
+    } catch (cause) {
+      throw new CheckpointError(`${this.#checkpoint.name}: ${(cause as Error).message}. ${this.#expected()}`, {
+        cause,
+      });
+    }
   }
 
   #tensor(template: string, place: Place): StoredTensor {

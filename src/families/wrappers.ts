@@ -115,7 +115,6 @@ export interface Unwrapped {
   readonly json: Record<string, unknown>;
   /** Path to it within the file, for messages. */
   readonly path: string;
-  readonly modelType: string;
   /** Keys that are known and not read. */
   readonly skip: readonly string[];
   /** To be added to the family's. */
@@ -138,7 +137,7 @@ export function unwrap(json: Record<string, unknown>, where: string, part: strin
   if (!wrapper) {
     if (part !== null)
       throw new ConfigError(`${where}: a ${modelType} model has no parts, but "${part}" was asked for`);
-    return { json, path: '', modelType, skip: [], own: {} };
+    return { json, path: '', skip: [], own: {} };
   }
   const name = part ?? Object.keys(wrapper.parts)[0];
   if (!Object.hasOwn(wrapper.parts, name))
@@ -156,16 +155,16 @@ export function unwrap(json: Record<string, unknown>, where: string, part: strin
     ],
   };
   const { config, orWhole } = chosen;
-  if (config === null) return { json, path: '', modelType, skip: [], own };
+  if (config === null) return { json, path: '', skip: [], own };
   const nested = json[config];
-  if (nested === undefined && orWhole) return { json, path: '', modelType, skip: wrapper.skip ?? [], own };
+  if (nested === undefined && orWhole) return { json, path: '', skip: wrapper.skip ?? [], own };
   if (typeof nested !== 'object' || nested === null || Array.isArray(nested))
     throw new ConfigError(`${where}: ${config} must be an object, but is ${JSON.stringify(nested) ?? 'missing'}`);
   const inner = nested as Record<string, unknown>;
   const innerType = typeof inner.model_type === 'string' ? inner.model_type : '';
   const shared = Object.fromEntries(SHARED.filter((key) => json[key] !== undefined).map((key) => [key, json[key]]));
   const defaults = Object.hasOwn(NESTED_DEFAULTS, innerType) ? NESTED_DEFAULTS[innerType] : {};
-  return { json: { ...defaults, ...shared, ...inner }, path: `: ${config}`, modelType: innerType, skip: [], own };
+  return { json: { ...defaults, ...shared, ...inner }, path: `: ${config}`, skip: [], own };
 }
 
 /** What the whole config may say for its parts. */

@@ -1,7 +1,7 @@
 /**
  * @file Generation: a prompt goes into a cache, tokens come out one after the other, and text of them.
  */
-import { InputError } from '../errors.ts';
+import { CacheFullError, InputError } from '../errors.ts';
 import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { wholeNumber } from '../numbers.ts';
@@ -17,7 +17,7 @@ export interface GenerateOptions extends SamplingOptions {
   readonly stop?: string | readonly string[];
   /** Token ids at which writing ends; the model's own unless stated. */
   readonly eosTokenIds?: readonly number[];
-  /** Put the tokenizer's special tokens (such as `<s>`) before the prompt; true unless stated. */
+  /** Put the tokenizer's special tokens (such as `<s>`) before the prompt; unless stated, where the cache is empty. */
   readonly addSpecialTokens?: boolean;
   /** A cache to go on with (its tokens come before the prompt), or options for a new one. Unless stated, a dense one. */
   readonly cache?: KVCache | Partial<AnyCacheOptions>;
@@ -68,7 +68,8 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
   readonly #prompt: readonly number[];
   readonly #options: GenerateOptions;
   readonly #sampler: Sampler;
-  readonly #stops: readonly string[];
+  readonly #text: TextStream;
+  readonly #ends: ReadonlySet<number>;
   readonly #maxNewTokens: number;
   readonly #cache: KVCache;
   #started = false;
@@ -78,21 +79,22 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
   constructor(model: LanguageModel, prompt: string | readonly number[], options: GenerateOptions) {
     this.#model = model;
     this.#options = options;
-    this.#prompt =
-      typeof prompt === 'string'
-        ? model.tokenizer.encode(prompt, { addSpecialTokens: options.addSpecialTokens ?? true })
-        : prompt;
-    if (this.#prompt.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
-    this.#sampler = new Sampler(options);
-    this.#stops = typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []);
-    if (this.#stops.some((stop) => stop === '')) throw new InputError('a stop string is empty');
-    this.#maxNewTokens = wholeNumber('maxNewTokens', options.maxNewTokens ?? MAX_NEW_TOKENS);
     this.#cache = isCache(options.cache) ? options.cache : model.createCache(options.cache);
     if (this.#cache.batch !== 1)
       throw new InputError(`generate writes one row, but the cache has ${this.#cache.batch}`);
+    const addSpecialTokens = options.addSpecialTokens ?? this.#cache.length() === 0;
+    this.#prompt = typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecialTokens }) : [...prompt];
+    if (this.#prompt.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
+    this.#sampler = new Sampler(options);
+    this.#text = new TextStream(model, typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []));
+    this.#maxNewTokens = wholeNumber('maxNewTokens', options.maxNewTokens ?? MAX_NEW_TOKENS);
+    if (options.chunkLength !== undefined) wholeNumber('chunkLength', options.chunkLength);
+    if (options.topLogprobs !== undefined) wholeNumber('topLogprobs', options.topLogprobs, 0);
+    this.#ends = new Set(options.eosTokenIds ?? model.config.eosTokenIds);
+    for (const id of this.#ends) wholeNumber('a token id of eosTokenIds', id, 0);
   }
 
-  /** The cache that the tokens are in. */
+  /** The cache that the tokens are in: after a run to its end, the prompt and all tokens written. */
   get cache(): KVCache {
     return this.#cache;
   }
@@ -112,9 +114,7 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
     if (this.#started) throw new InputError('this generation was iterated already; call generate again');
     this.#started = true;
     const { chunkLength, signal, onPrefill, topLogprobs } = this.#options;
-    signal?.throwIfAborted();
-    const ends = new Set(this.#options.eosTokenIds ?? this.#model.config.eosTokenIds);
-    const text = new TextStream(this.#model, this.#stops);
+    const text = this.#text;
     const context = [...this.#cache.tokens(), ...this.#prompt];
     const promptLength = context.length;
     const written: GeneratedToken[] = [];
@@ -127,7 +127,7 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
     const prefillMs = performance.now() - begin;
     for (;;) {
       const { token, logprob, top } = this.#sampler.sample(logits, { tokens: context, promptLength }, topLogprobs);
-      if (ends.has(token)) {
+      if (this.#ends.has(token)) {
         finishReason = 'eos';
         break;
       }
@@ -145,11 +145,12 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
         break;
       }
       if (written.length >= this.#maxNewTokens) break;
-      signal?.throwIfAborted();
       logits = await this.#model.prefill(this.#cache, [token], { signal, phase: 'decode' });
     }
     const rest = text.end();
     if (rest !== '' || pending.length > 0) yield { text: rest, tokens: pending };
+    const decodeMs = performance.now() - begin - prefillMs;
+    if (finishReason !== 'eos') await this.#takeIn(written[written.length - 1].token);
     this.#summary = {
       text: text.all,
       tokens: written,
@@ -157,9 +158,22 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
       finishReason,
       stopString: text.stopped,
       prefillMs,
-      decodeMs: performance.now() - begin - prefillMs,
+      decodeMs,
       cache: this.#cache.stats(),
     };
+  }
+
+  /** The last token was written and never read: whoever goes on from here would miss it. Where it has no room, nobody can. */
+  async #takeIn(token: number): Promise<void> {
+    const { position, blockSize } = this.#model.config;
+    if (position === 'learned' && this.#cache.length() >= blockSize) return;
+    try {
+      this.#cache.reserve([1]);
+    } catch (error) {
+      if (error instanceof CacheFullError) return;
+      throw error;
+    }
+    await this.#model.prefill(this.#cache, [token], { logits: 'none', phase: 'decode' });
   }
 }
 

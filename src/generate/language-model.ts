@@ -5,7 +5,6 @@ import type { Config } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
-import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
 import type { TokenPositions } from '../model/bind.ts';
 import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../model/encode.ts';
 import type { StepOptions, Stepper, StepResult } from '../model/stepper.ts';
@@ -14,6 +13,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { chunkSchedule } from './chunk-schedule.ts';
 import { type GenerateOptions, Generation } from './generate.ts';
+import { restoreCache, snapshotCache } from './snapshot.ts';
 
 /** Tokens of a prompt that go through the graph at once, unless stated. */
 export const CHUNK_LENGTH = 256;
@@ -63,6 +63,8 @@ export class LanguageModel {
   readonly #stepper: Stepper;
   readonly #encoder: Encoder | null;
   readonly #tokenizer: Tokenizer | null;
+  /** Done when no step is under way. */
+  #idle: Promise<unknown> = Promise.resolve();
 
   constructor(parts: LanguageModelParts) {
     this.name = parts.name;
@@ -101,7 +103,7 @@ export class LanguageModel {
    * @throws InputError, CacheFullError
    */
   step(cache: KVCache, chunk: readonly ArrayLike<number>[], options?: StepOptions): Promise<StepResult> {
-    return this.#stepper.step(cache, chunk, options);
+    return this.#alone(() => this.#stepper.step(cache, chunk, options));
   }
 
   /**
@@ -111,7 +113,8 @@ export class LanguageModel {
   encode(input: EncoderInput, options?: EncodeOptions): Promise<EncodeResult> {
     if (!this.#encoder)
       throw new InputError(`${this.config.name} models write text: use generate() or step() instead of encode()`);
-    return this.#encoder.run(input, options);
+    const encoder = this.#encoder;
+    return this.#alone(() => encoder.run(input, options));
   }
 
   /**
@@ -120,7 +123,7 @@ export class LanguageModel {
    * @throws InputError where the model has no such layers, or the numbers do not fit.
    */
   attach(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
-    return this.#stepper.attach(cache, states, row);
+    return this.#alone(() => this.#stepper.attach(cache, states, row));
   }
 
   /**
@@ -133,8 +136,10 @@ export class LanguageModel {
     const { positions, sees } = options;
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
     wholeNumber('chunkLength', chunkLength);
-    const ids = positions || sees ? Array.from(tokens) : await this.#refit(cache, Array.from(tokens), logits);
-    cache.reserve([ids.length]);
+    this.#checkPrompt(cache, tokens);
+    cache.reserve([tokens.length]);
+    signal?.throwIfAborted();
+    const ids = positions || sees ? Array.from(tokens) : this.#refit(cache, Array.from(tokens));
     const length = cache.length() + ids.length;
     const skip = ids.length - tokens.length;
     const all: Float32Array[] = [];
@@ -149,7 +154,7 @@ export class LanguageModel {
         positions: positions && [slicePositions(positions, at, end)],
         sees: sees && [sees.slice(at, end)],
       } as const;
-      const result = await this.#stepper.step(cache, [ids.slice(at, end)], step);
+      const result = await this.step(cache, [ids.slice(at, end)], step);
       if (wanted !== 'none') all.push(result.logits);
       onProgress?.(end, ids.length);
     }
@@ -180,20 +185,41 @@ export class LanguageModel {
     return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
   }
 
-  /** Gives native memory back. The model can't be used afterwards. */
+  /** Gives native memory back, once a step that is under way is done. The model can't be used afterwards. */
   release(): Promise<void> {
-    return Promise.all([this.#stepper.release(), this.#encoder?.release()]).then(() => {});
+    return this.#alone(async () => {
+      await this.#stepper.release();
+      await this.#encoder?.release();
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
   }
 
+  /** One after the other: steps share the arrays that the graph reads, whichever caches they are for. */
+  #alone<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#idle.then(run);
+    this.#idle = result.catch(() => undefined);
+    return result;
+  }
+
+  /** What would fail in a later chunk fails before the first one: a cache is left as it was. */
+  #checkPrompt(cache: KVCache, tokens: ArrayLike<number>): void {
+    const { embedRows, position, blockSize } = this.config;
+    for (let i = 0; i < tokens.length; i++)
+      if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= embedRows)
+        throw new InputError(`token id ${tokens[i]} (place ${i}) is not in the model's vocabulary of ${embedRows}`);
+    const end = cache.length() + tokens.length;
+    if (position === 'learned' && end > blockSize)
+      throw new InputError(`the model has learned ${blockSize} positions, and the sequence would reach ${end}`);
+  }
+
   /**
    * Where a longer sequence wants other rotations than the held keys have (dynamic and long RoPE), all of it is computed
    * anew, as long as nothing was evicted; otherwise the held keys stay as they are.
    */
-  async #refit(cache: KVCache, tokens: number[], _logits: string): Promise<number[]> {
+  #refit(cache: KVCache, tokens: number[]): number[] {
     const held = cache.length();
     if (held === 0 || this.#stepper.ropeFits(held, held + tokens.length)) return tokens;
     if (cache.stats().evicted[0] > 0 || cache.attached.any || cache.place() !== held) return tokens;

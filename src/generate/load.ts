@@ -54,9 +54,10 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   const tokenizerConfig = await checkpoint.readJson('tokenizer_config.json');
   const generationConfig = (await checkpoint.readJson('generation_config.json')) ?? {};
   const tokenizer = tokenizerJson ? Tokenizer.fromJson(tokenizerJson, tokenizerConfig ?? {}) : null;
-  if (tokenizer && tokenizer.vocabSize > config.embedRows)
+  // Added tokens may lie beyond the model's, such as one for images in a model of text; they can't be written in a prompt.
+  if (tokenizer && tokenizer.ownVocabSize > config.embedRows)
     throw new TokenizerError(
-      `${checkpoint.name}: the tokenizer has ${tokenizer.vocabSize} tokens, but the model only ${config.embedRows}; ` +
+      `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
         'they do not belong together',
     );
   const weights = await options.prepare({
@@ -89,22 +90,23 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto',
     throw new InputError(`there is no weight format "${choice}"; there are ${WEIGHT_CHOICES.join(', ')}`);
   const { config: stated, family } = readConfig(checkpoint.config, `${checkpoint.name}: config.json`, part);
   const config = asStored(stated, new ParamResolver(checkpoint, family, stated));
-  const parameters = countParameters(paramsOf(config, 'f32'));
-  const format = choice === 'auto' ? (parameters <= SMALL_MODEL ? 'f32' : 'int8') : choice;
-  const params = paramsOf(config, format);
+  const plain = paramsOf(config, 'f32');
   const resolver = new ParamResolver(checkpoint, family, config);
-  for (const param of params) resolver.source(param);
+  for (const param of plain) resolver.source(param);
   resolver.checkLeftovers();
-  return { config, family, format, params, parameters, resolver };
+  const parameters = countParameters(plain);
+  const format = chooseFormat(choice, parameters);
+  return { config, family, format, params: format === 'f32' ? plain : paramsOf(config, format), parameters, resolver };
 }
 
 /** A file without a head is a file with a tied one, and one of a masked language model without its head is of the encoder alone. */
 function asStored(config: Config, resolver: ParamResolver): Config {
   const bare = config.output === 'masked-logits' && !resolver.has('head_dense');
+  const headless = config.embedRows === config.vocabSize && !resolver.has('lm_head');
   return {
     ...config,
     output: bare ? 'hidden' : config.output,
-    tieEmbeddings: config.tieEmbeddings || !resolver.has('lm_head'),
+    tieEmbeddings: config.tieEmbeddings || headless,
   };
 }
 
@@ -115,6 +117,12 @@ export function paramsOf(config: Config, format: WeightFormat): readonly Param[]
     ? [buildEncoder(config, format, config.output)]
     : [buildStep(config, options), ...(config.cross ? [buildAttach(config, format)] : [])];
   return [...new Map(graphs.flatMap(({ params }) => params.map((param) => [param.name, param]))).values()];
+}
+
+/** What `auto` stands for in a model of this size. */
+export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
+  if (choice !== 'auto') return choice;
+  return parameters <= SMALL_MODEL ? 'f32' : 'int8';
 }
 
 export function countParameters(params: readonly Param[]): number {

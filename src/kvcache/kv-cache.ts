@@ -160,7 +160,6 @@ export abstract class KVCache {
     this.#numbers = layout.numbers ?? 0;
     this.#rows = range(batch).map(() => new Row(this.#numbers));
     this.#view = new LayerView(this.#viewSource());
-    this.#resize(batch);
   }
 
   /** Rows. */
@@ -188,6 +187,11 @@ export abstract class KVCache {
    * @throws CacheFullError where the policy keeps everything and there is no room.
    */
   reserve(_counts: readonly number[]): void {}
+
+  /** Makes at least one slot, for operators don't like a dimension of 0. @internal */
+  open(): void {
+    for (const table of this.tables.values()) if (table.capacity === 0) this.#setCapacity(table, 1);
+  }
 
   /** Looks at a layer after a chunk, before anything has to go: the place to bring scores up to date. */
   protected observe(_view: LayerView): void {}
@@ -276,7 +280,6 @@ export abstract class KVCache {
     for (const table of this.tables.values()) table.resize(this.batch, 0);
     for (const buffer of this.buffers) buffer?.resize(this.batch, 0);
     this.#undo = null;
-    this.#resize(this.batch);
   }
 
   /** Forgets a row. */
@@ -296,7 +299,7 @@ export abstract class KVCache {
   setBatch(batch: number): void {
     wholeNumber('batch', batch);
     for (let row = batch; row < this.batch; row++) this.clearRow(row);
-    this.#resize(batch);
+    for (const table of this.tables.values()) this.#setCapacity(table, table.capacity, batch);
     this.states.setBatch(batch);
     this.attached.setBatch(batch);
     this.#rows = range(batch).map((row) => this.#rows[row] ?? new Row(this.#numbers));
@@ -496,6 +499,14 @@ export abstract class KVCache {
       table.evicted[table.lane(row, g)] += before[g] - group.kept;
       placeGroup(target, view, group);
     });
+    if (table.capacity > table.budget) this.#shrink(table);
+  }
+
+  /** Gives memory back that was needed before the policy cut a layer down. */
+  #shrink(table: SlotTable): void {
+    const most = Math.max(...table.filled);
+    const capacity = Math.ceil(most / this.#block) * this.#block;
+    if (capacity + this.#block < table.capacity) this.#setCapacity(table, capacity);
   }
 
   #target(table: SlotTable, row: number): PlacementTarget {
@@ -509,18 +520,9 @@ export abstract class KVCache {
     this.#setCapacity(table, Math.min(this.mostPerGroup(table.budget), blocks));
   }
 
-  #setCapacity(table: SlotTable, capacity: number): void {
-    table.resize(this.batch, capacity);
-    for (const l of table.layers) this.buffers[l]!.resize(this.batch, capacity);
-  }
-
-  /** At least one slot, for no operator likes a dimension of 0. */
-  #resize(batch: number): void {
-    for (const table of this.tables.values()) {
-      const capacity = Math.max(1, table.capacity);
-      table.resize(batch, capacity);
-      for (const l of table.layers) this.buffers[l]!.resize(batch, capacity);
-    }
+  #setCapacity(table: SlotTable, capacity: number, batch = this.batch): void {
+    table.resize(batch, capacity);
+    for (const l of table.layers) this.buffers[l]!.resize(batch, capacity);
   }
 
   #own(): void {

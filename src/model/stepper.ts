@@ -94,6 +94,7 @@ export class Stepper {
     chunk.forEach((tokens, row) => {
       cache.makePlace(row, tokens.length, this.config.blockSize);
     });
+    cache.open();
     const observe = cache.needs.length > 0;
     const places = givenPlaces(this.config, chunk, options.positions);
     const session = await this.#session(cache, observe);

@@ -14,6 +14,8 @@ const MODELS = ['BPE', 'Unigram', 'WordPiece', 'WordLevel'];
 export interface TokenTable {
   /** The highest id there is, added tokens included. */
   readonly maxId: number;
+  /** The highest id of the model's own vocabulary. */
+  readonly maxOwnId: number;
   /** Texts of the added tokens that are marked as special. */
   readonly special: readonly string[];
 }
@@ -117,8 +119,9 @@ function checkMerges(model: Json, tokens: ReadonlyMap<string, number>): void {
 
 function readAdded(added: unknown, tokens: ReadonlyMap<string, number>): TokenTable {
   if (!Array.isArray(added)) fail(`added_tokens must be a list, but is ${show(added)}`);
-  let maxId = 0;
-  for (const id of tokens.values()) if (id > maxId) maxId = id;
+  let maxOwnId = 0;
+  for (const id of tokens.values()) if (id > maxOwnId) maxOwnId = id;
+  let maxId = maxOwnId;
   const special: string[] = [];
   const owners = new Map<number, string>();
   added.forEach((value: unknown, i) => {
@@ -132,7 +135,7 @@ function readAdded(added: unknown, tokens: ReadonlyMap<string, number>): TokenTa
     maxId = Math.max(maxId, id);
     if (isSpecial === true) special.push(content);
   });
-  return { maxId, special };
+  return { maxId, maxOwnId, special };
 }
 
 /** Calls `visit` for a part of the pipeline and, where it is a sequence, for each of its parts. */

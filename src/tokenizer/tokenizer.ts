@@ -23,6 +23,8 @@ export interface DecodeOptions {
 export class Tokenizer {
   /** The highest id there is, added tokens included, and one more. There may be ids without a token below it. */
   readonly vocabSize: number;
+  /** The same without added tokens: what any text may be made of. */
+  readonly ownVocabSize: number;
   /** Tokens that are marks for the model and no text. */
   readonly specialTokenIds: ReadonlySet<number>;
   /** The token before a text; null where tokenizer_config.json names none, or one that there isn't. */
@@ -41,6 +43,7 @@ export class Tokenizer {
     keepByteOrderMarks(pipeline.decoder);
     this.config = config;
     this.vocabSize = table.maxId + 1;
+    this.ownVocabSize = table.maxOwnId + 1;
     const special = new Set([...table.special, ...marks]);
     const ids = new Set<number>();
     for (let id = 0; id < this.vocabSize; id++) {

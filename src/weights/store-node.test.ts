@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
 import { WeightsError } from '../errors.ts';
 import { defaultCacheDir, openPreparedWeights, type StoreOptions } from './store-node.ts';
 import type { ParamSpec, RowSource } from './types.ts';
@@ -110,12 +111,12 @@ describe('prepared weights', () => {
     await expect(openPreparedWeights(options({ cacheDir: join(cacheDir, 'file') }))).rejects.toThrow(/KEYHOLD_CACHE/);
   });
 
-  it.skipIf(process.getuid?.() === 0)('say so where permission is missing', async () => {
+  it('say so where permission is missing', async () => {
+    await openToAll(cacheDir);
     const closed = join(cacheDir, 'closed');
-    await mkdir(closed);
-    await chmod(closed, 0o500);
-    await expect(openPreparedWeights(options({ cacheDir: closed }))).rejects.toThrow(
-      /can not be written.*KEYHOLD_CACHE/,
+    await mkdir(closed, { mode: 0o555 });
+    await asNobody(() =>
+      expect(openPreparedWeights(options({ cacheDir: closed }))).rejects.toThrow(/can not be written.*KEYHOLD_CACHE/),
     );
   });
 
@@ -124,6 +125,7 @@ describe('prepared weights', () => {
     const full = openPreparedWeights(options({ specs: [endless] }));
     await expect(full).rejects.toThrow(/only .* MB are free.*KEYHOLD_CACHE/s);
     expect(reads).toBe(0);
+    expect(await readdir(join(cacheDir, 'weights'))).toEqual([]);
   });
 
   it('are made by one of several that want them at once', async () => {

@@ -96,9 +96,9 @@ async function write<S extends ParamSpec>(
   const unfinished = `${folder}.unfinished`;
   await rm(unfinished, { recursive: true, force: true });
   await rm(folder, { recursive: true, force: true });
-  await mkdir(unfinished, { recursive: true });
-  await checkSpace(dirname(unfinished), layout.size);
   try {
+    await mkdir(unfinished, { recursive: true });
+    await checkSpace(dirname(unfinished), layout.size);
     const file = await open(join(unfinished, WEIGHTS_FILE), 'w');
     try {
       await file.truncate(layout.size);

@@ -4,11 +4,20 @@
  * tokens that come out of the cache one after the other. Of encoders, what they make of whole sequences is compared.
  */
 import { join } from 'node:path';
-import { type EncoderInput, type LanguageModel, loadModel } from '../../src/node.ts';
-import { argmax, type CaseKind, type CaseResult, type Golden, largestError, readGolden } from './case.ts';
+import { type LanguageModel, loadModel } from '../../src/node.ts';
+import {
+  argmax,
+  type CaseKind,
+  type CaseResult,
+  cutInto,
+  type Golden,
+  LOGIT_TOLERANCE,
+  largestError,
+  readGolden,
+  rowsOf,
+} from './case.ts';
+import { compareEncoder } from './encoder-case.ts';
 
-/** Largest error of a logit, in float32 against float64. */
-export const LOGIT_TOLERANCE = 2e-4;
 /** How much chunks of different lengths may differ from one chunk. */
 export const CHUNK_TOLERANCE = 1e-4;
 const CHUNKS = [1, 3, 7];
@@ -65,14 +74,13 @@ async function compareDecoder(model: LanguageModel, golden: Map<string, Golden>)
   let error = 0;
   let note = '';
   for (const variant of VARIANTS) {
-    const logits = golden.get(variant.logits);
-    if (!logits) continue;
-    const found = await compareLogits(model, golden, logits, variant, failures);
+    if (!golden.has(variant.logits)) continue;
+    const found = await compareLogits(model, golden, failures, variant);
     error = Math.max(error, found.error);
     note ||= found.note;
     if (variant.says) compared.push(variant.says);
   }
-  if (note === '') throw new Error('expected.safetensors holds no logits');
+  if (note === '') throw new Error('expected.safetensors holds no input_ids and logits');
   const greedy = await compareGreedy(model, golden, failures);
   return { error, failures, note: [note, ...compared, greedy].join(', ') };
 }
@@ -96,32 +104,31 @@ const VARIANTS: readonly Variant[] = [
   { ...PLAIN, logits: 'logits_positions', says: 'three positions a token', positions: true },
 ];
 
-function rowsOf({ shape, data }: Golden): number[][] {
-  const [rows, length] = shape.length === 1 ? [1, shape[0]] : shape;
-  return Array.from({ length: rows }, (_, r) => Array.from(data.subarray(r * length, (r + 1) * length)));
-}
+/** What of a model a comparison runs. */
+type Steps = Pick<LanguageModel, 'createCache' | 'step' | 'prefill'> & Partial<Pick<LanguageModel, 'attach'>>;
 
-async function compareLogits(
-  model: LanguageModel,
-  golden: Map<string, Golden>,
-  logits: Golden,
-  variant: Variant,
+/** All logits, in one chunk for the golden values, and in shorter ones for each other. What differs is added to `failures`. */
+export async function compareLogits(
+  model: Steps,
+  golden: ReadonlyMap<string, Golden>,
   failures: string[],
+  variant: Variant = VARIANTS[0],
 ) {
   const ids = golden.get('input_ids');
-  if (!ids) throw new Error('expected.safetensors holds no input_ids');
+  const logits = golden.get(variant.logits);
+  if (!ids || !logits) throw new Error(`expected.safetensors holds no input_ids and ${variant.logits}`);
   const prompts = rowsOf(ids);
-  const states = variant.states ? blocks(golden.get('cross_states')!, prompts.length) : [];
+  const states = variant.states ? cutInto(golden.get('cross_states')!, prompts.length) : [];
   const sees = variant.sees ? golden.get('sees')! : null;
   const seenBy = (row: number) =>
     sees
-      ? blocks(sees, sees.shape[0] * sees.shape[1]).slice(row * sees.shape[1], (row + 1) * sees.shape[1])
+      ? cutInto(sees, sees.shape[0] * sees.shape[1]).slice(row * sees.shape[1], (row + 1) * sees.shape[1])
       : undefined;
   const streams = variant.positions ? rowsOf3(golden.get('position_streams')!) : null;
   const positionsOf = (row: number) => streams?.map((stream) => stream[row]);
 
   const cache = model.createCache({ batch: prompts.length, cacheLength });
-  for (const [row, data] of states.entries()) await model.attach(cache, data, row);
+  for (const [row, data] of states.entries()) await model.attach!(cache, data, row);
   const whole = (
     await model.step(cache, prompts, {
       logits: 'all',
@@ -135,37 +142,38 @@ async function compareLogits(
     const pieces: number[] = [];
     for (const [row, prompt] of prompts.entries()) {
       const one = model.createCache({ cacheLength });
-      if (states[row]) await model.attach(one, states[row]);
+      if (states[row]) await model.attach!(one, states[row]);
       const options = { chunkLength, logits: 'all', sees: seenBy(row), positions: positionsOf(row) } as const;
       for (const value of await model.prefill(one, prompt, options)) pieces.push(value);
     }
     const apart = largestError(pieces, whole);
     if (!(apart <= CHUNK_TOLERANCE))
-      failures.push(`${variant.logits}: chunks of ${chunkLength} differ by ${apart.toExponential(2)}`);
+      failures.push(
+        `${variant.says === '' ? '' : `${variant.logits}: `}chunks of ${chunkLength} differ by ${apart.toExponential(2)}`,
+      );
   }
   return { error, note: `${prompts.length}x${prompts[0].length} tokens, chunks of ${CHUNKS.join(', ')}` };
-}
-
-/** `count` pieces of equal length. */
-function blocks({ data }: Golden, count: number): Float32Array[] {
-  const length = data.length / count;
-  return Array.from({ length: count }, (_, i) => data.slice(i * length, (i + 1) * length));
 }
 
 /** Nested lists of [a, b, c]. */
 function rowsOf3(golden: Golden): number[][][] {
   const [a, b] = golden.shape;
-  const rows = blocks(golden, a * b).map((row) => Array.from(row));
+  const rows = cutInto(golden, a * b).map((row) => Array.from(row));
   return Array.from({ length: a }, (_, i) => rows.slice(i * b, (i + 1) * b));
 }
 
-async function compareGreedy(model: LanguageModel, golden: Map<string, Golden>, failures: string[]): Promise<string> {
+/** The greedy tokens, one after the other out of the cache. */
+export async function compareGreedy(
+  model: Steps,
+  golden: ReadonlyMap<string, Golden>,
+  failures: string[],
+): Promise<string> {
   const prompt = golden.get('greedy_prompt');
   const tokens = golden.get('greedy_tokens');
   if (!prompt || !tokens) return 'nothing greedy';
   const cache = model.createCache({ cacheLength });
   const states = golden.get('greedy_states');
-  if (states) await model.attach(cache, states.data);
+  if (states) await model.attach!(cache, states.data);
   let logits = await model.prefill(cache, prompt.data);
   for (const [i, expected] of tokens.data.entries()) {
     const token = argmax(logits);
@@ -176,57 +184,4 @@ async function compareGreedy(model: LanguageModel, golden: Map<string, Golden>, 
     logits = await model.prefill(cache, [token]);
   }
   return `${tokens.data.length} greedy tokens`;
-}
-
-/**
- * Encoders: `hidden` (what the encoder gives of itself), `hidden_positions_shifted` for position ids 3t + 1, `pooled`, and
- * `hidden_masked` for `attention_mask` [B, T], of which only the rows of tokens that are seen are compared.
- */
-async function compareEncoder(model: LanguageModel, golden: Map<string, Golden>): Promise<CaseResult> {
-  const failures: string[] = [];
-  const compared: string[] = [];
-  let worst = 0;
-  const compare = (name: string, actual: ArrayLike<number>, expected: ArrayLike<number>) => {
-    const error = largestError(actual, expected);
-    worst = Math.max(worst, error);
-    if (!(error <= LOGIT_TOLERANCE)) failures.push(`${name} differs by ${error.toExponential(2)}`);
-    compared.push(name);
-  };
-  const input = encoderInput(model, golden);
-  const rows = Object.values(input)[0].length;
-  const pooled = golden.get('pooled');
-  const hidden = golden.get('hidden');
-  const output = pooled ? ('hidden' as const) : undefined;
-  if (hidden) compare('hidden', (await model.encode(input, { output })).data, hidden.data);
-  if (pooled) compare('pooled', (await model.encode(input)).data, pooled.data);
-  const shifted = golden.get('hidden_positions_shifted');
-  if (shifted) {
-    const positions = Array.from({ length: rows }, () => Array.from({ length: shifted.shape[1] }, (_, t) => 3 * t + 1));
-    compare('hidden at other positions', (await model.encode(input, { positions })).data, shifted.data);
-  }
-  const masked = golden.get('hidden_masked');
-  if (masked) {
-    const mask = blocks(golden.get('attention_mask')!, rows);
-    const { data } = await model.encode(input, { mask, output });
-    const seen = mask.flatMap((row) => Array.from(row));
-    const width = masked.shape[2];
-    const keep = (values: Float32Array) =>
-      seen.flatMap((on, n) => (on ? Array.from(values.subarray(n * width, (n + 1) * width)) : []));
-    compare('hidden with a mask', keep(data), keep(masked.data));
-  }
-  if (compared.length === 0) throw new Error('expected.safetensors holds nothing of an encoder');
-  return { error: worst, failures, note: compared.join(', ') };
-}
-
-function encoderInput(model: LanguageModel, golden: Map<string, Golden>): EncoderInput {
-  const pixels = golden.get('pixel_values');
-  if (model.config.input === 'patches' && pixels) {
-    const [count, , height, width] = pixels.shape;
-    return { images: blocks(pixels, count).map((data) => ({ pixels: data, width, height })) };
-  }
-  const vectors = golden.get('inputs_embeds');
-  if (vectors) return { vectors: blocks(vectors, vectors.shape[0]) };
-  const ids = golden.get('input_ids');
-  if (!ids) throw new Error('expected.safetensors holds no input_ids, inputs_embeds or pixel_values');
-  return { ids: rowsOf(ids) };
 }

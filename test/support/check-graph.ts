@@ -2,11 +2,18 @@
  * @file Decodes a model with an independent ONNX schema and checks that it is well formed.
  */
 import { fromBinary } from '@bufbuild/protobuf';
-import { type ModelProto, ModelProtoSchema, TensorProto_DataLocation } from 'onnx-buf';
+import {
+  type ModelProto,
+  ModelProtoSchema,
+  type NodeProto,
+  TensorProto_DataLocation,
+  type ValueInfoProto,
+} from 'onnx-buf';
 
 /** What the checks found, besides that all of them held. */
 export interface DecodedGraph {
   readonly model: ModelProto;
+  /** Those of branches included. */
   readonly nodes: number;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
@@ -50,27 +57,43 @@ export function checkGraph(bytes: Uint8Array): DecodedGraph {
       throw new Error(`initializer ${tensor.name} [${tensor.dims}] has ${bytes} bytes instead of ${count * width}`);
   }
   const used = new Set<string>();
-  for (const node of graph.node) {
-    if (!node.opType) throw new Error(`node ${node.name} has no operator`);
-    if (!domains.has(node.domain)) throw new Error(`node ${node.name} is of the domain "${node.domain}", not imported`);
-    for (const name of node.input) {
-      if (name && !defined.has(name))
-        throw new Error(`node ${node.name} (${node.opType}) reads ${name} before it is made`);
-      used.add(name);
+  const visit = (nodes: readonly NodeProto[], outputs: readonly ValueInfoProto[]): number => {
+    let count = nodes.length;
+    for (const node of nodes) {
+      if (!node.opType) throw new Error(`node ${node.name} has no operator`);
+      if (!domains.has(node.domain))
+        throw new Error(`node ${node.name} is of the domain "${node.domain}", not imported`);
+      for (const name of node.input) {
+        if (name && !defined.has(name))
+          throw new Error(`node ${node.name} (${node.opType}) reads ${name} before it is made`);
+        used.add(name);
+      }
+      for (const attribute of node.attribute) {
+        if (!attribute.type) throw new Error(`attribute ${attribute.name} of ${node.name} has no type`);
+        // A branch sees what was made before it, and what it makes is seen by nobody else.
+        if (attribute.g) {
+          const outside = new Map(defined);
+          if (node.opType === 'If' && attribute.g.input.length > 0)
+            throw new Error(`the branch ${attribute.name} of ${node.name} has inputs`);
+          for (const input of attribute.g.input) define(input.name, `an input of ${attribute.name} of ${node.name}`);
+          count += visit(attribute.g.node, attribute.g.output);
+          for (const name of defined.keys()) if (!outside.has(name)) defined.delete(name);
+        }
+      }
+      for (const name of node.output) if (name) define(name, node.name);
     }
-    for (const attribute of node.attribute)
-      if (!attribute.type) throw new Error(`attribute ${attribute.name} of ${node.name} has no type`);
-    for (const name of node.output) if (name) define(name, node.name);
-  }
-  for (const output of graph.output) {
-    if (!defined.has(output.name)) throw new Error(`output ${output.name} is not made by any node`);
-    used.add(output.name);
-  }
+    for (const output of outputs) {
+      if (!defined.has(output.name)) throw new Error(`output ${output.name} is not made by any node`);
+      used.add(output.name);
+    }
+    return count;
+  };
+  const nodes = visit(graph.node, graph.output);
   for (const name of [...graph.input, ...graph.initializer].map((value) => value.name))
     if (!used.has(name)) throw new Error(`${name} is never used`);
   return {
     model,
-    nodes: graph.node.length,
+    nodes,
     inputs: graph.input.map((value) => value.name),
     outputs: graph.output.map((value) => value.name),
     externals,

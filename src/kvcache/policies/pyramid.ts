@@ -3,6 +3,7 @@
  */
 import { InputError } from '../../errors.ts';
 import type { CacheShape } from '../shape.ts';
+import type { LayerView } from '../view.ts';
 import { SnapKVCache, type SnapKVOptions } from './snapkv.ts';
 
 export interface PyramidOptions extends SnapKVOptions {
@@ -15,6 +16,7 @@ const BETA = 20;
 /**
  * PyramidKV (arXiv 2406.02069): layer l of L keeps round(max − l·(max − min)/(L − 1)) slots, min = N/beta (at least 1), max =
  * 2N − min, so that the mean over layers is N. The scores are snapkv's; window and sinks shrink where a layer has no room for them.
+ * As long as the whole sequence fits N, all of it stays in all layers.
  */
 export class PyramidKVCache extends SnapKVCache {
   override readonly policy = 'pyramid';
@@ -22,6 +24,14 @@ export class PyramidKVCache extends SnapKVCache {
   /** @throws InputError for a beta below 1. */
   constructor(shape: CacheShape, options: PyramidOptions) {
     super(shape, options, { budget: pyramid(shape.nLayer, options) });
+  }
+
+  protected override overflows(view: LayerView): boolean {
+    return view.now >= this.cacheLength && super.overflows(view);
+  }
+
+  protected override mostPerGroup(budget: number): number {
+    return Math.max(this.cacheLength, super.mostPerGroup(budget));
   }
 }
 

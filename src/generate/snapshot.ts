@@ -7,10 +7,10 @@
 import * as v from 'valibot';
 import { sha256 } from '../checkpoint/sha256.ts';
 import { InputError, SnapshotError } from '../errors.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
+import type { CacheShape } from '../kvcache/shape.ts';
 import { range } from '../numbers.ts';
-import type { KVCache } from './kv-cache.ts';
-import { type AnyCacheOptions, createCache, type PolicyRow } from './policies.ts';
-import type { CacheShape } from './shape.ts';
 
 const MAGIC = 'KEYHOLD!';
 /** Changes whenever older files could be misread. */

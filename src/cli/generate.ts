@@ -1,0 +1,126 @@
+/**
+ * @file `keyhold generate`: text that goes on from a prompt.
+ */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type GenerateOptions, generationDefaults } from '../index.ts';
+import { DEMO_FLAGS, DEMO_PROMPT, DemoView } from './demo.ts';
+import { addExamples } from './help.ts';
+import { type CliIo, PipeClosed, tell } from './io.ts';
+import { loadForCommand } from './load.ts';
+import {
+  addCacheOptions,
+  addHubOptions,
+  addLoadOptions,
+  asUsage,
+  type CacheFlags,
+  cacheOptions,
+  type LoadFlags,
+  wholeFrom,
+} from './options.ts';
+import { Progress } from './progress.ts';
+import { type PromptFlags, readPrompt } from './prompt.ts';
+import { recordRun } from './record.ts';
+import { addSamplingOptions, idleFlags, type SamplingFlags, samplingOptions } from './sampling.ts';
+import { styleOf } from './style.ts';
+import type { RunFacts } from './summary.ts';
+import { JsonView, PlainView, type RunView } from './views.ts';
+
+interface GenerateFlags extends LoadFlags, CacheFlags, PromptFlags, SamplingFlags {
+  readonly chunkLength?: number;
+  readonly maxNewTokens?: number;
+  readonly stop: readonly string[];
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly demo?: boolean;
+}
+
+export function addGenerate(program: Command, io: CliIo): void {
+  const command = program
+    .command('generate')
+    .summary('write text that goes on from a prompt')
+    .description('Writes text that goes on from a prompt: the text to stdout as it comes, all else to stderr.')
+    .argument('[prompt]', 'what to go on from; without it, or with "-", it is read from stdin')
+    .option('-f, --prompt-file <file>', 'read the prompt from a file')
+    .addOption(new Option('-n, --max-new-tokens <n>', 'most tokens to write (default: 256)').argParser(wholeFrom(1)))
+    .addOption(
+      new Option(
+        '--stop <text>',
+        'end where this text appears; may be given several times (default: nowhere)',
+      ).argParser((text: string, before: readonly string[] = []) => [...before, notEmpty(text)]),
+    )
+    .option('--json', 'print one JSON object at the end: text, tokens, timings, cache')
+    .option('-q, --quiet', 'say nothing but the text: no progress, no summary')
+    .option('--demo', 'a first look: the small model writes, and you see what its cache held and dropped');
+  addLoadOptions(command);
+  addCacheOptions(command).addOption(
+    new Option('--chunk-length <n>', 'tokens of the prompt that are read at once (default: 256)').argParser(
+      wholeFrom(1),
+    ),
+  );
+  addSamplingOptions(command);
+  addHubOptions(command);
+  addExamples(command, [
+    ['go on from a text, with the small model', 'keyhold generate "And it came to pass"'],
+    ['write for long, in a cache of 256 tokens that never grows', 'keyhold generate "And" -c 256 -n 5000'],
+    [
+      'a model from the hub in 4 bits; it is downloaded once',
+      'keyhold generate -m Qwen/Qwen3-0.6B -w int4 "The sea is"',
+    ],
+    ['a prompt from a pipe, the result for a program', 'cat notes.txt | keyhold generate --json'],
+  ]);
+  command.action((prompt: string | undefined, flags: GenerateFlags) => generate(prompt, flags, io));
+}
+
+async function generate(argument: string | undefined, given: GenerateFlags, io: CliIo): Promise<void> {
+  const flags: GenerateFlags = given.demo ? { ...DEMO_FLAGS, ...given } : given;
+  const { json = false, quiet = false, demo = false } = flags;
+  const cache = cacheOptions(flags);
+  const usesDemoPrompt = demo && argument === undefined && flags.promptFile === undefined;
+  const prompt = usesDemoPrompt ? DEMO_PROMPT : await readPrompt(argument, flags, io);
+  const progress = new Progress(io, quiet);
+  const begin = performance.now();
+  const model = await loadForCommand(flags, io, progress);
+  try {
+    const sampling = samplingOptions(flags, model.generationConfig);
+    const facts: RunFacts = { model, loadMs: performance.now() - begin, sampling };
+    const idle = idleFlags(flags, sampling);
+    if (idle.length > 0)
+      tell(
+        io,
+        styleOf(io.stderr, io.env).yellow(
+          `note: without effect at temperature 0: ${idle.join(', ')} (add --temperature)`,
+        ),
+      );
+    const view: RunView = json
+      ? new JsonView(io, quiet)
+      : demo
+        ? new DemoView(io, prompt)
+        : new PlainView(io, argument === prompt ? prompt : '', quiet);
+    const options: GenerateOptions = {
+      ...sampling,
+      eosTokenIds: generationDefaults(model.generationConfig).eosTokenIds,
+      cache: asUsage(() => model.createCache(cache)),
+      stop: flags.stop,
+      maxNewTokens: flags.maxNewTokens,
+      chunkLength: flags.chunkLength,
+      signal: io.signal,
+      onPrefill: (done, total) => progress.update({ label: 'Reading the prompt', done, total, unit: 'tokens' }),
+    };
+    const tokens = model.tokenizer.encode(prompt);
+    await view.begin(facts);
+    const { record, error } = await recordRun(model, tokens, options, (text) => {
+      progress.end();
+      return view.piece(text);
+    });
+    progress.end();
+    if (!(io.signal.reason instanceof PipeClosed)) view.end(record, facts);
+    if (error !== undefined) throw error;
+  } finally {
+    await model.release();
+  }
+}
+
+function notEmpty(text: string): string {
+  if (text === '') throw new InvalidArgumentError('It is empty.');
+  return text;
+}

@@ -1,0 +1,99 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { keyhold } from '../../test/support/cli.ts';
+import { startHubOf } from '../../test/support/hub-models.ts';
+import type { HubServer } from '../../test/support/hub-server.ts';
+
+describe('keyhold inspect', () => {
+  it('shows what the small model is', async () => {
+    const { code, stdout, stderr } = await keyhold(['inspect']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain('tiny (comes with keyhold)  llama, 5.28M parameters');
+    expect(stdout).toMatch(/layers +6\n/);
+    expect(stdout).toMatch(/tensors +56, 10\.6 MB of BF16\n/);
+    expect(stdout).toMatch(/sampling +do_sample true, temperature 0\.8, top_p 0\.95\n/);
+    expect(stdout).toMatch(/f32 +21\.1 MB +12\.6 MB +33\.7 MB +← auto\n/);
+    expect(stdout).toMatch(/int4 +3\.31 MB/);
+    expect(stdout).toContain('A token takes 3,072 bytes of keys and values.');
+    expect(stdout).not.toContain('model.layers.0');
+  });
+
+  it('plans memory for a context and a cache', async () => {
+    const { stdout } = await keyhold(['inspect', '--context', '100000', '--cache-length', '512']);
+    expect(stdout).toContain('Memory for 100,000 tokens');
+    expect(stdout).toMatch(/int8 +5\.95 MB +1\.57 MB +7\.52 MB/);
+    expect(stdout).toContain('The lastrec cache keeps 512 tokens; a dense one would take 307 MB.');
+  });
+
+  it('lists tensors, windows and experts', async () => {
+    expect((await keyhold(['inspect', '--tensors'])).stdout).toMatch(/model\.norm\.weight +BF16 +\[256\] +512 bytes\n/);
+    const gemma = (await keyhold(['inspect', 'test/fixtures/families/gemma3'])).stdout;
+    expect(gemma).toMatch(/window +8 tokens in 4 of 6 layers\n/);
+    expect(gemma).toMatch(/bytes of keys and values, \d+ beyond the window\./);
+    expect(gemma).toMatch(/tokenizer +none/);
+    expect((await keyhold(['inspect', 'test/fixtures/families/mixtral'])).stdout).toMatch(
+      /width .* experts of .* a token/,
+    );
+  });
+
+  it('--json says it in numbers', async () => {
+    const { stdout } = await keyhold(['inspect', '--json', '--context', '1000']);
+    expect(stdout.split('\n')).toHaveLength(2);
+    expect(JSON.parse(stdout)).toMatchObject({
+      config: { name: 'llama', nLayer: 6, nQueryGroups: 2 },
+      plan: { parameters: 5_278_976, format: 'f32', contextLength: 1000, cache: 3_072_000, perToken: 3072 },
+      hasTokenizer: true,
+      tensors: expect.arrayContaining([{ name: 'model.norm.weight', dtype: 'BF16', shape: [256], bytes: 512 }]),
+    });
+  });
+
+  it('refuses two models, and what is none', async () => {
+    expect(await keyhold(['inspect', 'models/tiny', '-m', 'models/tiny'])).toMatchObject({ code: 2, stdout: '' });
+    expect((await keyhold(['inspect', '-m', './models/tiny'])).code).toBe(0);
+    const { code, stderr } = await keyhold(['inspect', './models']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^error: \.\/models: there is no config\.json/);
+  });
+});
+
+describe('keyhold inspect on the hub', () => {
+  let hub: HubServer;
+  let home: string;
+  beforeEach(async () => {
+    hub = await startHubOf('org/tiny');
+    home = await mkdtemp(join(tmpdir(), 'keyhold-inspect-'));
+    vi.stubEnv('HF_HOME', home);
+    vi.stubEnv('HF_ENDPOINT', hub.endpoint);
+    vi.stubEnv('HF_HUB_OFFLINE', '');
+  });
+  afterEach(async () => {
+    vi.unstubAllEnvs();
+    await hub.close();
+    await rm(home, { recursive: true, force: true });
+  });
+
+  it('fetches no more than config.json', async () => {
+    const { code, stdout } = await keyhold(['inspect', 'org/tiny']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('org/tiny  llama, 5.28M parameters');
+    expect(stdout).toContain('not downloaded');
+    expect(hub.contentRequests.map(({ url }) => url.split('/').at(-1))).toEqual(['config.json']);
+  });
+
+  it('looks at what was downloaded before, without asking again', async () => {
+    await keyhold(['download', 'org/tiny']);
+    hub.requests.length = 0;
+    expect((await keyhold(['inspect', 'org/tiny'])).stdout).toMatch(/tensors +56/);
+    expect(hub.requests).toEqual([]);
+  });
+
+  it('says where it looked', async () => {
+    const { code, stderr } = await keyhold(['inspect', 'models/tony']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/no such repository at http.*There is no file or folder models\/tony here/);
+    expect((await keyhold(['inspect', 'org/tony'])).stderr).not.toContain('folder');
+    expect((await keyhold(['inspect', 'org/tiny', '--offline'])).stderr).toMatch(/Offline mode is on/);
+  });
+});

@@ -1,0 +1,184 @@
+/**
+ * @file `keyhold inspect`: what a model is and what memory it takes, without loading its weights.
+ */
+import { basename } from 'node:path';
+import { type Command, Option } from 'commander';
+import type { Config } from '../index.ts';
+import { UsageError } from './failure.ts';
+import { bytes, counted, parameters, whole } from './format.ts';
+import { addExamples } from './help.ts';
+import { type Inspection, inspectModel } from './inspection.ts';
+import { type CliIo, shown } from './io.ts';
+import { explain } from './load.ts';
+import {
+  addCacheOptions,
+  addHubOptions,
+  type CacheFlags,
+  cacheOptions,
+  type HubFlags,
+  hubOptions,
+  modelOption,
+  SMALL_MODEL,
+  wholeFrom,
+} from './options.ts';
+import { type Style, styleOf } from './style.ts';
+
+interface InspectFlags extends HubFlags, CacheFlags {
+  readonly model: string;
+  readonly context?: number;
+  readonly tensors?: boolean;
+  readonly json?: boolean;
+}
+
+export function addInspect(program: Command, io: CliIo): void {
+  const command = program
+    .command('inspect')
+    .summary('show what a model is, and what memory it takes')
+    .description(
+      'Shows what a model is and what memory it takes. Weights are not loaded; of a model on the hub that was not ' +
+        'downloaded yet, only config.json is fetched.',
+    )
+    .argument('[model]', 'the same as --model')
+    .addOption(modelOption())
+    .addOption(
+      new Option('--context <n>', "tokens to plan the memory for (default: the model's context)").argParser(
+        wholeFrom(1),
+      ),
+    )
+    .option('--tensors', 'list all tensors of the checkpoint')
+    .option('--json', 'print one JSON object: config, plan, tensors');
+  addCacheOptions(command);
+  addHubOptions(command);
+  addExamples(command, [
+    ['the small model', 'keyhold inspect'],
+    ['a long context in a small cache', 'keyhold inspect Qwen/Qwen3-0.6B --context 100000 --cache-length 2048'],
+    ['for a program', 'keyhold inspect --json'],
+  ]);
+  command.action(async (argument: string | undefined, flags: InspectFlags) => {
+    if (argument !== undefined && command.getOptionValueSource('model') === 'cli')
+      throw new UsageError('there are two models: an argument and a --model; give one of them');
+    await inspect(argument ?? flags.model, flags, io);
+  });
+}
+
+async function inspect(model: string, flags: InspectFlags, io: CliIo): Promise<void> {
+  const memory = { contextLength: flags.context, cache: cacheOptions(flags) };
+  const load = { hub: hubOptions(flags), signal: io.signal };
+  const found = await inspectModel(model, load, memory).catch((error: unknown) => {
+    throw explain(error, model);
+  });
+  if (flags.json) io.stdout.write(`${JSON.stringify(found)}\n`);
+  else io.stdout.write(`${report(withPlainNames(found, io), flags, styleOf(io.stdout, io.env)).join('\n')}\n`);
+}
+
+/** The names in a checkpoint are anybody's. */
+function withPlainNames(found: Inspection, io: CliIo): Inspection {
+  const tensors = found.tensors?.map((tensor) => ({ ...tensor, name: shown(tensor.name, io.stdout) })) ?? null;
+  return { ...found, tensors };
+}
+
+function report(found: Inspection, flags: InspectFlags, style: Style): string[] {
+  const { config, plan, tensors } = found;
+  const name = found.model === SMALL_MODEL ? `${basename(SMALL_MODEL)} (comes with keyhold)` : found.model;
+  const section = (title: string, rows: readonly (readonly [string, string])[]) => [
+    '',
+    style.bold(title),
+    ...rows.map(([label, text]) => `  ${style.dim(label.padEnd(LABEL))}${text}`),
+  ];
+  return [
+    `${style.bold(name)}  ${config.name}, ${parameters(plan.parameters)} parameters`,
+    ...section('Model', modelRows(found)),
+    ...section(
+      'Checkpoint',
+      tensors ? storedRows(tensors) : [['weights', 'not downloaded; this is from config.json alone']],
+    ),
+    ...(flags.tensors && tensors ? ['', ...tensorLines(tensors, style)] : []),
+    '',
+    style.bold(`Memory for ${counted(plan.contextLength, 'token')}`),
+    ...memoryTable(found, style),
+    '',
+    ...cacheWords(found).map((line) => style.dim(`  ${line}`)),
+  ];
+}
+
+const LABEL = 13;
+
+function modelRows({ config, hasTokenizer, generationConfig }: Inspection): [string, string][] {
+  const rows: [string, string][] = [
+    ['layers', whole(config.nLayer)],
+    ['width', `${whole(config.nEmbd)}, ${mlpWords(config)}`],
+    [
+      'attention',
+      `${counted(config.nHead, 'query head')} in ${counted(config.nQueryGroups, 'group')}, head size ${config.headSize}`,
+    ],
+  ];
+  const windowed = config.slidingWindowIndices.filter(Boolean).length;
+  if (windowed > 0)
+    rows.push([
+      'window',
+      `${counted(config.slidingWindowSize!, 'token')} in ${windowed} of ${counted(config.nLayer, 'layer')}`,
+    ]);
+  rows.push(
+    ['context', `${whole(config.blockSize)} positions (${positionWords(config)})`],
+    ['vocabulary', `${whole(config.vocabSize)}${config.tieEmbeddings ? ', one matrix for embedding and head' : ''}`],
+  );
+  if (hasTokenizer !== null) rows.push(['tokenizer', hasTokenizer ? 'yes' : 'none (there is no tokenizer.json)']);
+  const sampling = Object.entries(generationConfig ?? {}).filter(([key]) => SAMPLING_KEYS.includes(key));
+  if (sampling.length > 0)
+    rows.push(['sampling', sampling.map(([key, value]) => `${key} ${String(value)}`).join(', ')]);
+  return rows;
+}
+
+const SAMPLING_KEYS = ['do_sample', 'temperature', 'top_k', 'top_p', 'min_p', 'repetition_penalty'];
+
+function mlpWords({ moe, mlpKind, intermediateSize, activation }: Config): string {
+  const plain = `MLP ${whole(intermediateSize)} (${activation}${mlpKind.includes('gated') ? ', gated' : ''})`;
+  if (!moe) return plain;
+  const experts = `${whole(moe.nExpert)} experts of ${whole(moe.intermediateSize)}, ${moe.nExpertPerToken} a token`;
+  const layers = mlpKind.filter((kind) => kind === 'moe').length;
+  return layers === mlpKind.length ? experts : `${experts} in ${counted(layers, 'layer')}, else ${plain}`;
+}
+
+function positionWords({ position, ropes }: Config): string {
+  if (position !== 'rope') return position;
+  return `rope, ${ropes.map(({ base, scaling }) => `base ${whole(base)}${scaling.type === 'none' ? '' : ` scaled ${scaling.type}`}`).join(' and ')}`;
+}
+
+function storedRows(tensors: NonNullable<Inspection['tensors']>): [string, string][] {
+  const sizes = new Map<string, number>();
+  for (const { dtype, bytes: size } of tensors) sizes.set(dtype, (sizes.get(dtype) ?? 0) + size);
+  const kinds = [...sizes].map(([dtype, size]) => `${bytes(size)} of ${dtype}`).join(', ');
+  return [['tensors', `${whole(tensors.length)}, ${kinds}`]];
+}
+
+function tensorLines(tensors: NonNullable<Inspection['tensors']>, { dim }: Style): string[] {
+  const width = Math.max(...tensors.map(({ name }) => name.length));
+  return tensors.map(
+    ({ name, dtype, shape, bytes: size }) =>
+      `  ${name.padEnd(width)}  ${dtype.padEnd(4)}  ${`[${shape.join(', ')}]`.padEnd(16)}  ${dim(bytes(size))}`,
+  );
+}
+
+function memoryTable({ plan }: Inspection, { dim, green }: Style): string[] {
+  const columns = (cells: readonly string[]) =>
+    cells.map((cell, i) => (i === 0 ? `  ${cell.padEnd(LABEL)}` : cell.padStart(12))).join('');
+  return [
+    dim(columns(['format', 'weights', 'cache', 'together'])),
+    ...Object.entries(plan.weights).map(([format, size]) => {
+      const cells = columns([format, bytes(size), bytes(plan.cache), bytes(size + plan.cache)]);
+      return format === plan.format ? `${cells}  ${green('← auto')}` : cells;
+    }),
+  ];
+}
+
+function cacheWords({ plan }: Inspection): string[] {
+  const { perToken, perTokenBeyondWindow, cachePolicy, cacheLength, contextLength, cache, denseCache } = plan;
+  const beyond = perTokenBeyondWindow < perToken ? `, ${whole(perTokenBeyondWindow)} beyond the window` : '';
+  return [
+    `A token takes ${whole(perToken)} bytes of keys and values${beyond}.`,
+    cache < denseCache
+      ? `The ${cachePolicy} cache keeps ${counted(cacheLength, 'token')}; a dense one would take ${bytes(denseCache)}.`
+      : `The ${cachePolicy} cache holds all ${counted(contextLength, 'token')}; with --cache-length it would stay within a budget.`,
+    'What the runtime needs while a step runs comes on top.',
+  ];
+}

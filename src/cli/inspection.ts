@@ -1,0 +1,103 @@
+/**
+ * @file What can be known about a model without loading it.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type Checkpoint,
+  type Config,
+  ConfigError,
+  HubError,
+  type MemoryPlan,
+  type MemoryPlanOptions,
+  planMemory,
+  planModel,
+  readConfig,
+  type StoredTensor,
+} from '../index.ts';
+import type { LoadOptions } from '../node.ts';
+import { asUsage } from './options.ts';
+
+export interface Inspection {
+  readonly model: string;
+  readonly config: Config;
+  readonly plan: MemoryPlan;
+  /** null where only config.json is at hand: the weights were not downloaded. */
+  readonly tensors: readonly TensorFacts[] | null;
+  readonly hasTokenizer: boolean | null;
+  readonly generationConfig: Readonly<Record<string, unknown>> | null;
+}
+
+export interface TensorFacts {
+  readonly name: string;
+  readonly dtype: StoredTensor['dtype'];
+  readonly shape: readonly number[];
+  readonly bytes: number;
+}
+
+const DTYPE_BYTES: Readonly<Record<StoredTensor['dtype'], number>> = {
+  F64: 8,
+  I64: 8,
+  F32: 4,
+  I32: 4,
+  F16: 2,
+  BF16: 2,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+};
+
+/**
+ * Looks at a model. Of one from the hub that was not downloaded yet, config.json alone is fetched.
+ * @throws as openModel and planModel do.
+ */
+export async function inspectModel(model: string, load: LoadOptions, memory: MemoryPlanOptions): Promise<Inspection> {
+  const { openModel } = await import('../node.ts');
+  let checkpoint: Checkpoint;
+  try {
+    // What is in the cache is looked at as it is; a path needs no hub.
+    checkpoint = await openModel(model, { ...load, hub: { ...load.hub, offline: true } });
+  } catch (error) {
+    if (!(error instanceof HubError) || load.hub?.offline) throw error;
+    return inspectConfig(model, load, memory);
+  }
+  try {
+    // Also says whether the tensors are those that the config asks for.
+    const { config } = planModel(checkpoint);
+    return {
+      model,
+      config,
+      plan: asUsage(() => planMemory(config, memory)),
+      tensors: [...checkpoint.tensors.values()].map(({ name, dtype, shape }) => ({
+        name,
+        dtype,
+        shape,
+        bytes: DTYPE_BYTES[dtype] * shape.reduce((a, b) => a * b, 1),
+      })),
+      hasTokenizer: (await checkpoint.readText('tokenizer.json')) !== undefined,
+      generationConfig: (await checkpoint.readJson('generation_config.json')) ?? null,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function inspectConfig(model: string, load: LoadOptions, memory: MemoryPlanOptions): Promise<Inspection> {
+  const { downloadFromHub } = await import('../node.ts');
+  const folder = await downloadFromHub(model, { ...load.hub, files: ['config.json'], signal: load.signal });
+  const where = `${model}: config.json`;
+  const { config } = readConfig(parseObject(await readFile(join(folder, 'config.json'), 'utf8'), where), where);
+  const plan = asUsage(() => planMemory(config, memory));
+  return { model, config, plan, tensors: null, hasTokenizer: null, generationConfig: null };
+}
+
+function parseObject(text: string, where: string): Record<string, unknown> {
+  try {
+    const json: unknown = JSON.parse(text);
+    if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
+  } catch (cause) {
+    throw new ConfigError(`${where} is not valid JSON (${(cause as Error).message})`, { cause });
+  }
+  throw new ConfigError(`${where} must be a JSON object`);
+}

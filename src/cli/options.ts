@@ -1,0 +1,140 @@
+/**
+ * @file The options that commands share, each defined once, and how their values are read.
+ */
+import { fileURLToPath } from 'node:url';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type AnyCacheOptions, InputError, POLICIES, WEIGHT_CHOICES, type WeightChoice } from '../index.ts';
+import type { LoadOptions } from '../node.ts';
+import { UsageError } from './failure.ts';
+import { helpSection } from './help.ts';
+
+/** The small model that comes with the package, wherever that is. */
+export const SMALL_MODEL = fileURLToPath(new URL('../../models/tiny', import.meta.url));
+
+/** A reader of whole numbers. */
+export function wholeFrom(min: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (!Number.isSafeInteger(value) || value < min)
+      throw new InvalidArgumentError(`It must be a whole number of at least ${min}.`);
+    return value;
+  };
+}
+
+/** A reader of numbers for which `fits` holds; `range` says which these are. */
+export function numberThat(range: string, fits: (value: number) => boolean): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (!Number.isFinite(value) || !fits(value)) throw new InvalidArgumentError(`It must be a number ${range}.`);
+    return value;
+  };
+}
+
+export interface HubFlags {
+  readonly revision?: string;
+  readonly offline?: boolean;
+  readonly token?: string;
+}
+
+export function addHubOptions(command: Command): Command {
+  return command
+    .optionsGroup('Hub (models named org/name):')
+    .addOption(new Option('--revision <name>', 'branch, tag or commit (default: main)'))
+    .addOption(new Option('--offline', 'use what was downloaded before, and no network'))
+    .addOption(new Option('--token <token>', 'access token for private and gated models (better: set HF_TOKEN)'));
+}
+
+export function hubOptions(flags: HubFlags): NonNullable<LoadOptions['hub']> {
+  // Only what was said: the environment decides about the rest.
+  return { revision: flags.revision, ...(flags.offline ? { offline: true } : {}), token: flags.token };
+}
+
+/** What to name a model by. */
+export function modelOption(): Option {
+  return new Option('-m, --model <model>', 'a folder, a .safetensors file, or a name on the Hugging Face hub').default(
+    SMALL_MODEL,
+    'the small model that comes with keyhold',
+  );
+}
+
+export interface LoadFlags extends HubFlags {
+  readonly model: string;
+  readonly weights: WeightChoice;
+  readonly threads?: number;
+}
+
+export function addLoadOptions(command: Command): Command {
+  command
+    .optionsGroup('Model:')
+    .addOption(modelOption())
+    .addOption(
+      new Option('-w, --weights <format>', 'how weights are stored: auto is f32 up to 100M parameters, else int8')
+        .choices(WEIGHT_CHOICES)
+        .default('auto'),
+    )
+    .addOption(new Option('--threads <n>', 'threads to compute with (default: all cores)').argParser(wholeFrom(1)));
+  return command;
+}
+
+export interface CacheFlags {
+  readonly cachePolicy?: string;
+  readonly cacheLength?: number;
+  readonly sinks?: number;
+}
+
+export function addCacheOptions(command: Command): Command {
+  return command
+    .optionsGroup('Cache:')
+    .addOption(
+      new Option(
+        '-p, --cache-policy <name>',
+        'which tokens stay when the cache is full (default: dense, or lastrec where a --cache-length is given)',
+      ),
+    )
+    .addOption(
+      new Option('-c, --cache-length <n>', "tokens that the cache may hold (default: the model's context)").argParser(
+        wholeFrom(1),
+      ),
+    )
+    .addOption(
+      new Option('--sinks <n>', 'tokens at the very start that always stay (default: 4)').argParser(wholeFrom(0)),
+    )
+    .addHelpText('after', helpSection('Cache policies:', policyList()));
+}
+
+function policyList(): string {
+  const width = Math.max(...Object.keys(POLICIES).map((name) => name.length));
+  return Object.entries(POLICIES)
+    .map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`)
+    .join('\n');
+}
+
+/**
+ * The cache that the flags ask for. Whoever names a budget wants to go on when it is used up, so the policy then is
+ * `lastrec` unless stated.
+ * @throws UsageError for what can't be meant, before anything is loaded.
+ */
+export function cacheOptions(flags: CacheFlags): Partial<AnyCacheOptions> {
+  const { cacheLength, sinks } = flags;
+  const policy = flags.cachePolicy ?? (cacheLength === undefined && sinks === undefined ? 'dense' : 'lastrec');
+  if (!Object.hasOwn(POLICIES, policy))
+    throw new UsageError(`there is no cache policy "${policy}"; there are ${Object.keys(POLICIES).join(', ')}`);
+  if (sinks !== undefined && policy === 'dense')
+    throw new UsageError('--sinks is for policies that drop tokens; dense keeps them all');
+  if (sinks !== undefined && cacheLength !== undefined && sinks >= cacheLength)
+    throw new UsageError(`--sinks ${sinks} leaves no room for recent tokens in a --cache-length of ${cacheLength}`);
+  return {
+    policy,
+    ...(cacheLength === undefined ? {} : { cacheLength }),
+    ...(sinks === undefined ? {} : { sinks }),
+  };
+}
+
+/** Runs what takes these options: what a policy refuses is wrong usage. */
+export function asUsage<T>(use: () => T): T {
+  try {
+    return use();
+  } catch (error) {
+    throw error instanceof InputError ? new UsageError(error.message, { cause: error }) : error;
+  }
+}

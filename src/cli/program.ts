@@ -1,0 +1,82 @@
+/**
+ * @file The command `keyhold`: its sub-commands, and what holds for all of them.
+ */
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { addDownload } from './download.ts';
+import { tellFailure } from './failure.ts';
+import { addGenerate } from './generate.ts';
+import { addExamples, HELP_STYLE } from './help.ts';
+import { addInspect } from './inspect.ts';
+import { type CliIo, type OutStream, widthOf } from './io.ts';
+import { styleOf, wantsColour } from './style.ts';
+
+const MOST_WIDTH = 100;
+
+/** The command line, ready to parse. */
+export function createProgram(io: CliIo): Command {
+  const program = new Command('keyhold')
+    .description(
+      'Runs large language models straight from Hugging Face checkpoints,\nwith a key-value cache that never outgrows its budget.',
+    )
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'show this help')
+    .helpCommand('help [command]', 'show the help of a command')
+    .option('-v, --verbose', 'errors with their stack (also: KEYHOLD_DEBUG=1)')
+    .exitOverride()
+    .configureHelp(HELP_STYLE)
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      outputError: (text, write) => write(oneLine(text, io)),
+      getOutHelpWidth: () => helpWidth(io.stdout),
+      getErrHelpWidth: () => helpWidth(io.stderr),
+      getOutHasColors: () => wantsColour(io.stdout, io.env),
+      getErrHasColors: () => wantsColour(io.stderr, io.env),
+    });
+  addGenerate(program, io);
+  addInspect(program, io);
+  addDownload(program, io);
+  for (const command of [program, ...program.commands])
+    command.showHelpAfterError(`See ${command === program ? '' : 'keyhold '}${command.name()} --help.`);
+  return addExamples(program, [
+    ['a first look: the small model that comes along, in a cache of 128 tokens', 'keyhold generate --demo'],
+    ['go on from a text', 'keyhold generate "In the beginning"'],
+    ['what a model is, and what memory it takes', 'keyhold inspect Qwen/Qwen3-0.6B'],
+  ]);
+}
+
+/**
+ * Runs one command.
+ * @param args without the names of node and the script.
+ * @returns the exit code.
+ */
+export async function run(args: readonly string[], io: CliIo): Promise<number> {
+  const program = createProgram(io);
+  try {
+    // Somebody who says nothing wants to know what there is to say.
+    if (args.length === 0) program.outputHelp();
+    else await program.parseAsync(args, { from: 'user' });
+    return 0;
+  } catch (error) {
+    return tellFailure(io, error, program.opts()['verbose'] === true || Boolean(io.env['KEYHOLD_DEBUG']));
+  }
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** Commander puts its suggestions on a line of their own. */
+function oneLine(text: string, io: CliIo): string {
+  const message = text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\s*\n\s*/g, ' ');
+  return `${styleOf(io.stderr, io.env).red('error:')} ${message}\n`;
+}
+
+function helpWidth(stream: OutStream): number {
+  return Math.min(MOST_WIDTH, widthOf(stream));
+}

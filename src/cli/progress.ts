@@ -1,0 +1,112 @@
+/**
+ * @file Progress on stderr: a bar on a terminal, a line now and then anywhere else.
+ */
+import type { LoadProgress } from '../node.ts';
+import { bytes, duration, whole } from './format.ts';
+import { type CliIo, widthOf } from './io.ts';
+import { type Style, styleOf } from './style.ts';
+
+/** How far something is. */
+export interface ProgressState {
+  /** What is being done, e.g. `Downloading`; another label begins anew. */
+  readonly label: string;
+  readonly done: number;
+  readonly total: number;
+  readonly unit: 'bytes' | 'tokens';
+}
+
+/** What is over in a moment needs no bar. */
+const QUIET_MS = { terminal: 150, lines: 2_000 };
+const REDRAW_MS = 80;
+const LINE_EVERY_MS = 10_000;
+const BAR = { least: 8, most: 30 };
+
+export class Progress {
+  readonly #io: CliIo;
+  readonly #style: Style;
+  readonly #silent: boolean;
+  readonly #now: () => number;
+  #label: string | undefined;
+  #begun = { at: 0, done: 0 };
+  #told = Number.NEGATIVE_INFINITY;
+  #drawn = false;
+
+  /** @param silent says nothing at all; `now` is a clock in milliseconds. */
+  constructor(io: CliIo, silent = false, now: () => number = () => performance.now()) {
+    this.#io = io;
+    this.#style = styleOf(io.stderr, io.env);
+    this.#silent = silent;
+    this.#now = now;
+  }
+
+  update(state: ProgressState): void {
+    if (this.#silent) return;
+    const now = this.#now();
+    if (state.label !== this.#label) {
+      this.end();
+      this.#label = state.label;
+      this.#begun = { at: now, done: state.done };
+    }
+    const terminal = this.#io.stderr.isTTY === true;
+    if (now - this.#begun.at < (terminal ? QUIET_MS.terminal : QUIET_MS.lines)) return;
+    if (now - this.#told < (terminal ? REDRAW_MS : LINE_EVERY_MS) && state.done < state.total) return;
+    this.#told = now;
+    if (terminal) {
+      this.#io.stderr.write(`\r${this.#bar(state, now)}\x1b[K`);
+      this.#drawn = true;
+    } else {
+      this.#io.stderr.write(`${state.label}: ${amount(state)} (${percent(state)})\n`);
+    }
+  }
+
+  /** Takes the bar away, so that something else may be written. */
+  end(): void {
+    if (this.#drawn) this.#io.stderr.write('\r\x1b[K');
+    this.#drawn = false;
+    this.#label = undefined;
+    this.#told = Number.NEGATIVE_INFINITY;
+  }
+
+  #bar(state: ProgressState, now: number): string {
+    const { done, total, label, unit } = state;
+    const perMs = (done - this.#begun.done) / (now - this.#begun.at);
+    const speed = unit === 'bytes' ? `${bytes(perMs * 1000)}/s` : `${whole(perMs * 1000)} tokens/s`;
+    const left = perMs > 0 && done < total ? `${remaining((total - done) / perMs)} left` : '';
+    // What does not fit is left out, the least important first.
+    const room = widthOf(this.#io.stderr) - 1;
+    const parts = [percent(state).padStart(4), amount(state), perMs > 0 ? speed : '', left].filter(
+      (part) => part !== '',
+    );
+    const width = () => label.length + parts.reduce((sum, part) => sum + 2 + part.length, 0);
+    while (parts.length > 1 && width() + 2 + BAR.least > room) parts.pop();
+    const cells = Math.min(BAR.most, room - width() - 2);
+    if (cells < BAR.least) return `${label} ${percent(state)}`.slice(0, room);
+    const full = total > 0 ? Math.min(cells, Math.floor((cells * done) / total)) : 0;
+    const bar = this.#style.cyan('━'.repeat(full)) + this.#style.dim('─'.repeat(cells - full));
+    return `${label}  ${bar}${parts.map((part) => `  ${part}`).join('')}`;
+  }
+}
+
+/** Tells what {@link LoadProgress} says. */
+export function loadProgress(progress: Progress): (state: LoadProgress) => void {
+  return (state) => {
+    const label = state.stage === 'download' ? 'Downloading' : 'Preparing weights';
+    progress.update({ label, done: state.bytes, total: state.total, unit: 'bytes' });
+  };
+}
+
+/** Nobody needs parts of a second of a guess. */
+function remaining(ms: number): string {
+  return ms < 59_500 ? `${Math.max(1, Math.round(ms / 1000))} s` : duration(ms);
+}
+
+function amount({ done, total, unit }: ProgressState): string {
+  if (unit === 'tokens') return `${whole(done)} of ${whole(total)} tokens`;
+  const [have, all] = [bytes(done), bytes(total)];
+  const [value, haveUnit] = have.split(' ');
+  return all.endsWith(` ${haveUnit}`) ? `${value} of ${all}` : `${have} of ${all}`;
+}
+
+function percent({ done, total }: ProgressState): string {
+  return `${total > 0 ? Math.floor((100 * done) / total) : 0}%`;
+}

@@ -1,0 +1,107 @@
+/**
+ * @file Policies side by side: what each of them is worth under each budget, and what it costs.
+ */
+import type { LanguageModel } from '../generate/language-model.ts';
+import type { AnyCacheOptions, PolicyRow } from '../kvcache/policies.ts';
+import { groupBy } from './group-by.ts';
+import { perplexity, WINDOW_LENGTH } from './perplexity.ts';
+import { type QuestionPlace, type RecallCase, recall } from './recall.ts';
+
+/** A policy to compare: its name, and options besides the budget. */
+export interface Contestant {
+  readonly name: string;
+  readonly policy: string | PolicyRow;
+  readonly options?: Partial<AnyCacheOptions>;
+}
+
+export interface CompareOptions {
+  readonly contestants: readonly Contestant[];
+  /** Budgets as parts of the context, above 0 and up to 1. */
+  readonly budgets: readonly number[];
+  /** Text for perplexity; left out, it is not measured. */
+  readonly text?: string;
+  readonly windowLength?: number;
+  readonly windows?: number;
+  /** Cases for recall, left out: not measured; a budget is a part of each case's own length. */
+  readonly cases?: readonly RecallCase[];
+  readonly questions?: readonly QuestionPlace[];
+  readonly chunkLength?: number;
+  readonly signal?: AbortSignal;
+  readonly onRow?: (row: CompareRow, done: number, total: number) => void;
+}
+
+/** One policy under one budget. */
+export interface CompareRow {
+  readonly policy: string;
+  /** Part of the context; 1 for the dense cache that all are measured against. */
+  readonly budget: number;
+  readonly perplexity?: number;
+  /** By where the question stands. */
+  readonly recall: Readonly<Partial<Record<QuestionPlace, number>>>;
+  readonly msPerToken: number;
+  readonly cacheBytes: number;
+}
+
+/** Measures a dense cache, then every policy under every budget. */
+export async function compare(model: LanguageModel, options: CompareOptions): Promise<CompareRow[]> {
+  const { contestants, budgets, onRow } = options;
+  const total = 1 + contestants.length * budgets.length;
+  const rows: CompareRow[] = [];
+  const add = async (contestant: Contestant, budget: number) => {
+    const row = await measure(model, contestant, budget, options);
+    rows.push(row);
+    onRow?.(row, rows.length, total);
+  };
+  await add({ name: 'dense', policy: 'dense' }, 1);
+  for (const contestant of contestants) for (const budget of budgets) await add(contestant, budget);
+  return rows;
+}
+
+async function measure(
+  model: LanguageModel,
+  contestant: Contestant,
+  budget: number,
+  options: CompareOptions,
+): Promise<CompareRow> {
+  const { text, cases, questions = ['last-window', 'after'], chunkLength, signal } = options;
+  const windowLength = options.windowLength ?? Math.min(WINDOW_LENGTH, model.config.blockSize);
+  const cacheFor = (length: number): Partial<AnyCacheOptions> => ({
+    ...contestant.options,
+    policy: contestant.policy,
+    cacheLength: Math.max(1, Math.round(length * budget)),
+  });
+  const costs: { msPerToken: number; cacheBytes: number }[] = [];
+  let loss: number | undefined;
+  if (text !== undefined) {
+    const result = await perplexity(model, text, {
+      cache: cacheFor(windowLength),
+      windowLength,
+      windows: options.windows,
+      chunkLength,
+      signal,
+    });
+    loss = result.perplexity;
+    costs.push(result);
+  }
+  const recalls: Partial<Record<QuestionPlace, number>> = {};
+  if (cases)
+    for (const question of questions) {
+      let right = 0;
+      // A dense cache has to hold the answer, too.
+      for (const [length, list] of groupBy(cases, (item) => item.length)) {
+        const cache = contestant.policy === 'dense' ? { policy: 'dense' } : cacheFor(length);
+        const result = await recall(model, list, { cache, question, chunkLength, signal });
+        right += result.right;
+        costs.push(result);
+      }
+      recalls[question] = right / cases.length;
+    }
+  return {
+    policy: contestant.name,
+    budget,
+    perplexity: loss,
+    recall: recalls,
+    msPerToken: costs[0]?.msPerToken ?? 0,
+    cacheBytes: Math.max(0, ...costs.map(({ cacheBytes }) => cacheBytes)),
+  };
+}

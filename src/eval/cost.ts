@@ -1,0 +1,35 @@
+/**
+ * @file What an evaluation took.
+ */
+import type { KVCache } from '../kvcache/kv-cache.ts';
+
+export interface Cost {
+  /** Milliseconds in steps, the cache's own work included, by token. */
+  readonly msPerToken: number;
+  /** Most bytes that a cache's keys and values took. */
+  readonly cacheBytes: number;
+}
+
+export class CostMeter {
+  #ms = 0;
+  #tokens = 0;
+  #bytes = 0;
+
+  /** Runs a step of so many tokens. */
+  async time<T>(tokens: number, step: () => Promise<T>): Promise<T> {
+    const begin = performance.now();
+    const result = await step();
+    this.#ms += performance.now() - begin;
+    this.#tokens += tokens;
+    return result;
+  }
+
+  /** Looks at what a cache holds. */
+  hold(cache: KVCache): void {
+    this.#bytes = Math.max(this.#bytes, cache.memory().keysAndValues);
+  }
+
+  cost(): Cost {
+    return { msPerToken: this.#tokens === 0 ? 0 : this.#ms / this.#tokens, cacheBytes: this.#bytes };
+  }
+}

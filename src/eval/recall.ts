@@ -1,0 +1,136 @@
+/**
+ * @file Key recall: whether a model still knows what a line in its context said.
+ */
+import * as v from 'valibot';
+import { InputError } from '../errors.ts';
+import { chunkSchedule } from '../generate/chunk-schedule.ts';
+import type { LanguageModel } from '../generate/language-model.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { type Cost, CostMeter } from './cost.ts';
+import { groupBy } from './group-by.ts';
+import { EVAL_CHUNK } from './perplexity.ts';
+
+const RecallCase = v.object({
+  /** Text with the lines to be remembered. */
+  context: v.string(),
+  question: v.string(),
+  /** With its leading space. */
+  answer: v.string(),
+  /** Tokens of the whole, and where in it the line stands (0: at the start, 1: at the end). */
+  length: v.number(),
+  depth: v.number(),
+});
+export type RecallCase = v.InferOutput<typeof RecallCase>;
+
+/** `last-window`: the question is in the prompt, whose end a policy may go by; `after`: the context is in the cache before it comes. */
+export type QuestionPlace = 'last-window' | 'after';
+
+export interface RecallOptions {
+  readonly cache?: Partial<AnyCacheOptions>;
+  readonly question?: QuestionPlace;
+  /** Tokens that go through the graph at once; 64 unless stated. */
+  readonly chunkLength?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface RecallResult extends Cost {
+  /** Cases answered rightly, as a part of all. */
+  readonly recall: number;
+  readonly right: number;
+  readonly cases: number;
+  /** By length and by depth (in quarters): the same. */
+  readonly byLength: Readonly<Record<string, number>>;
+  readonly byDepth: Readonly<Record<string, number>>;
+}
+
+/** @throws InputError for lines that are no cases. */
+export function parseRecallCases(jsonl: string): RecallCase[] {
+  const lines = jsonl.split('\n').filter((line) => line.trim() !== '');
+  return lines.map((line, i) => {
+    try {
+      return v.parse(RecallCase, JSON.parse(line));
+    } catch (cause) {
+      throw new InputError(
+        `line ${i + 1} is no recall case (context, question, answer, length, depth): ${(cause as Error).message}`,
+      );
+    }
+  });
+}
+
+/**
+ * A case is right if every token of the answer is the most likely one, the true tokens before it given.
+ * @throws InputError where there are no cases.
+ */
+export async function recall(
+  model: LanguageModel,
+  cases: readonly RecallCase[],
+  options: RecallOptions = {},
+): Promise<RecallResult> {
+  if (cases.length === 0) throw new InputError('there are no recall cases');
+  const meter = new CostMeter();
+  const outcomes: { item: RecallCase; right: boolean }[] = [];
+  for (const item of cases) {
+    options.signal?.throwIfAborted();
+    outcomes.push({ item, right: await isRecalled(model, item, options, meter) });
+    options.onProgress?.(outcomes.length, cases.length);
+  }
+  const part = (list: typeof outcomes) => list.filter(({ right }) => right).length / list.length;
+  const by = (key: (item: RecallCase) => string) => {
+    const groups = groupBy(outcomes, ({ item }) => key(item));
+    return Object.fromEntries([...groups].sort().map(([name, list]) => [name, part(list)]));
+  };
+  return {
+    recall: part(outcomes),
+    right: outcomes.filter(({ right }) => right).length,
+    cases: cases.length,
+    byLength: by(({ length }) => String(length).padStart(6)),
+    byDepth: by(({ depth }) => `${Math.min(3, Math.floor(depth * 4)) * 25} %`.padStart(4)),
+    ...meter.cost(),
+  };
+}
+
+async function isRecalled(
+  model: LanguageModel,
+  item: RecallCase,
+  options: RecallOptions,
+  meter: CostMeter,
+): Promise<boolean> {
+  const { tokenizer } = model;
+  const context = tokenizer.encode(item.context);
+  const question = tokenizer.encode(item.question, { addSpecialTokens: false });
+  const answer = tokenizer.encode(item.answer, { addSpecialTokens: false });
+  const length = context.length + question.length + answer.length;
+  const cache = model.createCache({ cacheLength: length, ...options.cache });
+  const chunkLength = options.chunkLength ?? EVAL_CHUNK;
+  const prompt = (options.question ?? 'after') === 'after' ? context : [...context, ...question];
+  let best = await feed(model, cache, prompt, chunkLength, 'prompt', meter);
+  if (prompt === context) best = await feed(model, cache, question, chunkLength, 'decode', meter);
+  for (const [i, token] of answer.entries()) {
+    if (best !== token) return false;
+    if (i + 1 < answer.length) best = await feed(model, cache, [token], 1, 'decode', meter);
+  }
+  meter.hold(cache);
+  return true;
+}
+
+/** Takes tokens in; gives the one that is most likely to follow. */
+async function feed(
+  model: LanguageModel,
+  cache: KVCache,
+  tokens: readonly number[],
+  chunkLength: number,
+  phase: 'prompt' | 'decode',
+  meter: CostMeter,
+): Promise<number> {
+  let logits: Float32Array = new Float32Array(0);
+  for (const [start, end] of chunkSchedule(tokens.length, chunkLength, phase === 'prompt' ? cache.promptTail : 0)) {
+    const last = end === tokens.length;
+    const step = { logits: last ? 'last' : 'none', phase: phase === 'prompt' && last ? 'prompt-end' : phase } as const;
+    ({ logits } = await meter.time(end - start, () => model.step(cache, [tokens.slice(start, end)], step)));
+  }
+  let best = 0;
+  for (let id = 1; id < logits.length; id++) if (logits[id] > logits[best]) best = id;
+  return best;
+}

@@ -1,0 +1,46 @@
+/**
+ * @file What a checkpoint's own generation_config.json asks for.
+ */
+import type { GenerateOptions } from './generate.ts';
+
+/** The options that a checkpoint may have a wish about. */
+export type GenerationDefaults = Pick<
+  GenerateOptions,
+  'temperature' | 'topK' | 'topP' | 'minP' | 'repetitionPenalty' | 'eosTokenIds'
+>;
+
+/**
+ * Reads a generation_config.json as options of `generate`: spread them before your own, which win.
+ *
+ * `do_sample` decides: without it the model wants greedy decoding, whatever else the file says. Values that are out of
+ * range or not numbers are left out, as files in the wild have many of them (`top_k: -1` stands for "off").
+ *
+ * @param json the parsed file, e.g. {@link LanguageModel.generationConfig}.
+ */
+export function generationDefaults(json: Readonly<Record<string, unknown>>): GenerationDefaults {
+  const number = (key: string, fits: (value: number) => boolean): number | undefined => {
+    const value = json[key];
+    return typeof value === 'number' && Number.isFinite(value) && fits(value) ? value : undefined;
+  };
+  const sampling =
+    json['do_sample'] === true
+      ? {
+          temperature: number('temperature', (v) => v >= 0) ?? 1,
+          topK: number('top_k', (v) => Number.isInteger(v) && v > 0),
+          topP: number('top_p', (v) => v > 0 && v < 1),
+          minP: number('min_p', (v) => v > 0 && v <= 1),
+        }
+      : {};
+  const repetitionPenalty = number('repetition_penalty', (v) => v > 0 && v !== 1);
+  return dropUnset({ ...sampling, repetitionPenalty, eosTokenIds: tokenIds(json['eos_token_id']) });
+}
+
+function tokenIds(value: unknown): number[] | undefined {
+  const ids = (Array.isArray(value) ? value : [value]).filter((id) => Number.isSafeInteger(id) && id >= 0);
+  return ids.length > 0 ? ids : undefined;
+}
+
+/** Without keys that hold undefined, which would cover up values that they are spread over. */
+function dropUnset<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}

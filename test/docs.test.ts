@@ -1,0 +1,206 @@
+/**
+ * Runs the examples of README and docs against the sources, as a reader would: in a folder with models/ in it, with a hub
+ * at hand (of this machine) that has the models that the docs name.
+ */
+import { spawn } from 'node:child_process';
+import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import ts from 'typescript';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createProgram } from '../src/cli/program.ts';
+import { FAMILIES } from '../src/families/table.ts';
+import { POLICIES } from '../src/index.ts';
+import { testIo } from './support/cli.ts';
+import { type DocBlock, docBlocks } from './support/doc-blocks.ts';
+import { startHubOf } from './support/hub-models.ts';
+import type { HubServer } from './support/hub-server.ts';
+
+const ROOT = resolve(import.meta.dirname, '..');
+const FILES = [
+  'README.md',
+  'CONTRIBUTING.md',
+  ...(await readdir(join(ROOT, 'docs'))).filter(isPage).map((f) => `docs/${f}`),
+];
+const BLOCKS = (await Promise.all(FILES.map((file) => docBlocks(ROOT, file)))).flat();
+/** Where `import 'keyhold'` leads, as package.json's exports say of the built files. */
+const ENTRANCES = { keyhold: 'src/node.ts', 'keyhold/core': 'src/index.ts', 'keyhold/node': 'src/node.ts' };
+
+function isPage(file: string): boolean {
+  return file.endsWith('.md');
+}
+
+let hub: HubServer;
+let work: string;
+beforeAll(async () => {
+  hub = await startHubOf('Qwen/Qwen3-0.6B');
+  work = await mkdtemp(join(tmpdir(), 'keyhold-docs-'));
+  await symlink(join(ROOT, 'models'), join(work, 'models'));
+  await mkdir(join(work, 'bin'));
+  const command = `exec ${process.execPath} --import ${join(ROOT, 'node_modules/tsx/dist/esm/index.mjs')} ${join(ROOT, 'src/cli/main.ts')}`;
+  await writeFile(join(work, 'bin/keyhold'), `#!/bin/sh\n${command} "$@"\n`, { mode: 0o755 });
+  await writeFile(join(work, 'bin/npx'), `#!/bin/sh\n[ "$1" = keyhold ] && shift && ${command} "$@"\n`, {
+    mode: 0o755,
+  });
+});
+afterAll(async () => {
+  await hub.close();
+  await rm(work, { recursive: true, force: true });
+});
+
+describe('examples', () => {
+  it('are there, and nearly all are run', () => {
+    expect(BLOCKS.length).toBeGreaterThan(20);
+    expect(BLOCKS.filter(({ notRun }) => notRun).length).toBeLessThan(3);
+  });
+
+  it('are right in their types', () => {
+    const program = checkedProgram(BLOCKS.filter(({ language }) => language === 'ts'));
+    const problems = ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
+      const line = file ? file.getLineAndCharacterOfPosition(start!).line + 1 : 0;
+      return `${file?.fileName}, line ${line}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`;
+    });
+    expect(problems).toEqual([]);
+  });
+
+  const run = BLOCKS.filter(({ notRun }) => notRun === undefined);
+  it.each(run)('$name', async (block) => {
+    const { code, output } = block.language === 'ts' ? await runScript(block) : await runShell(block);
+    expect(code, output).toBe(0);
+  });
+
+  it('of npm scripts name scripts that there are', async () => {
+    const { scripts } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as { scripts: object };
+    for (const file of FILES)
+      for (const [, name] of (await readFile(join(ROOT, file), 'utf8')).matchAll(/npm run ([\w:-]+)/g))
+        expect(Object.keys(scripts), file).toContain(name);
+  });
+});
+
+describe('README.md', () => {
+  it('has the two commands that people and .ci/run look for', async () => {
+    const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
+    expect(readme).toMatch(/^ {4}npm install && npm start$/m);
+    expect(readme).toMatch(/^ {4}npm install && npm test$/m);
+  });
+
+  it('begins with an example of eight lines at most', () => {
+    const first = BLOCKS.find(({ name }) => name.startsWith('README.md'))!;
+    expect(first.language).toBe('ts');
+    expect(first.code.split('\n').length).toBeLessThanOrEqual(8);
+  });
+
+  it('lists all families and policies', async () => {
+    const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
+    const listed = FAMILIES.flatMap(({ modelTypes }) => modelTypes).filter((name) => !readme.includes(`\`${name}\``));
+    expect(listed).toEqual([]);
+    for (const name of Object.keys(POLICIES)) expect(readme).toContain(`\`${name}\``);
+  });
+});
+
+describe('pages', () => {
+  it('link to files and headings that there are', async () => {
+    for (const file of FILES) {
+      const text = await readFile(join(ROOT, file), 'utf8');
+      for (const [, target] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^https?:/.test(target)) continue;
+        const [path, anchor] = target.split('#');
+        const linked = path === '' ? join(ROOT, file) : join(ROOT, dirname(file), path);
+        await expect(access(linked), `${file}: ${target}`).resolves.toBeUndefined();
+        if (anchor !== undefined)
+          expect(headings(await readFile(linked, 'utf8')), `${file}: ${target}`).toContain(anchor);
+      }
+    }
+  });
+
+  it('name every option of the command', async () => {
+    const pages = (await Promise.all(FILES.map((file) => readFile(join(ROOT, file), 'utf8')))).join('\n');
+    const program = createProgram(testIo());
+    const flags = [program, ...program.commands].flatMap((command) => command.options.map(({ long }) => long!));
+    expect(flags.filter((flag) => !pages.includes(flag) && flag !== '--version')).toEqual([]);
+  });
+
+  it('name no option that there is not', async () => {
+    const program = createProgram(testIo());
+    const known = new Set(
+      [program, ...program.commands].flatMap((command) => command.options.map(({ long }) => long!)),
+    );
+    for (const { name, code, language } of BLOCKS) {
+      if (language !== 'sh') continue;
+      for (const line of code.split('\n').filter((text) => text.includes('keyhold ')))
+        for (const [flag] of line.matchAll(/(?<=\s)--[a-z-]+/g)) expect([...known, '--help'], name).toContain(flag);
+    }
+  });
+});
+
+/** As GitHub makes anchors of headings. */
+function headings(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, title]) =>
+    title
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+/** All examples in one program, each a module of its own, compiled as strictly as the sources are. */
+function checkedProgram(blocks: readonly DocBlock[]): ts.Program {
+  const config = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent(config.config, ts.sys, ROOT);
+  const paths = Object.fromEntries(Object.entries(ENTRANCES).map(([name, path]) => [name, [join(ROOT, path)]]));
+  // Beside the sources, so that packages are found; they exist in memory only.
+  const sources = new Map(
+    blocks.map(({ name, code }) => [join(ROOT, `${name.replace(/[:/]/g, '-')}.example.ts`), code]),
+  );
+  const host = ts.createCompilerHost({ ...options, paths });
+  const { readFile: read, fileExists: exists, getSourceFile } = host;
+  host.readFile = (path) => sources.get(path) ?? read.call(host, path);
+  host.fileExists = (path) => sources.has(path) || exists.call(host, path);
+  host.getSourceFile = (path, ...rest) => {
+    const code = sources.get(path);
+    return code === undefined ? getSourceFile.call(host, path, ...rest) : ts.createSourceFile(path, code, rest[0]);
+  };
+  return ts.createProgram({ rootNames: [...sources.keys()], options: { ...options, paths }, host });
+}
+
+async function runScript({ code }: DocBlock): Promise<Outcome> {
+  let mapped = code;
+  for (const [name, path] of Object.entries(ENTRANCES))
+    mapped = mapped.replaceAll(`from '${name}'`, `from ${JSON.stringify(join(ROOT, path))}`);
+  const file = join(work, 'example.mts');
+  await writeFile(file, mapped);
+  return execute(process.execPath, ['--import', join(ROOT, 'node_modules/tsx/dist/esm/index.mjs'), file]);
+}
+
+function runShell({ code }: DocBlock): Promise<Outcome> {
+  return execute('bash', ['-euo', 'pipefail', '-c', code]);
+}
+
+interface Outcome {
+  readonly code: number | null;
+  readonly output: string;
+}
+
+function execute(command: string, args: readonly string[]): Promise<Outcome> {
+  const env = {
+    ...process.env,
+    PATH: `${join(work, 'bin')}:${process.env.PATH}`,
+    NO_COLOR: '1',
+    FORCE_COLOR: '0',
+    HF_HOME: join(work, 'hf'),
+    HF_HUB_CACHE: '',
+    HF_HUB_OFFLINE: '',
+    HF_ENDPOINT: hub.endpoint,
+    KEYHOLD_CACHE: join(work, 'keyhold'),
+  };
+  return new Promise((done, fail) => {
+    const child = spawn(command, args, { cwd: work, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+    child.once('error', fail);
+    child.once('close', (code) => done({ code, output }));
+  });
+}

@@ -1,0 +1,127 @@
+/**
+ * What the files of src/ import: the browser's entrance reaches nothing of Node's, and the rooms of the house keep to
+ * their doors (docs/architecture.md).
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { join, relative, resolve, sep } from 'node:path';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+
+const SRC = resolve(import.meta.dirname, '../src');
+
+/** Everything that a file imports when it runs; what is a type alone is gone by then. */
+function importsOf(text: string): string[] {
+  const file = ts.createSourceFile('file.ts', text, ts.ScriptTarget.Latest, true);
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isImportDeclaration(node) && !node.importClause?.isTypeOnly) add(node.moduleSpecifier);
+    else if (ts.isExportDeclaration(node) && !node.isTypeOnly && node.moduleSpecifier) add(node.moduleSpecifier);
+    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) add(node.arguments[0]);
+    ts.forEachChild(node, visit);
+  };
+  const add = (name: ts.Expression): void => {
+    found.push(ts.isStringLiteralLike(name) ? name.text : 'something computed');
+  };
+  visit(file);
+  return found;
+}
+
+/** All files that `entry` reaches, and the packages that each of them imports. */
+async function reach(entry: string): Promise<Map<string, string[]>> {
+  const packages = new Map<string, string[]>();
+  const queue = [entry];
+  for (const path of queue) {
+    if (packages.has(path)) continue;
+    const imports = importsOf(await readFile(path, 'utf8'));
+    packages.set(
+      path,
+      imports.filter((name) => !name.startsWith('.')),
+    );
+    queue.push(...imports.filter((name) => name.startsWith('.')).map((name) => resolve(path, '..', name)));
+  }
+  return packages;
+}
+
+async function sources(): Promise<{ path: string; imports: string[] }[]> {
+  const names = (await readdir(SRC, { recursive: true })).filter((n) => n.endsWith('.ts') && !n.endsWith('.test.ts'));
+  return Promise.all(
+    names.map(async (name) => ({
+      path: name.split(sep).join('/'),
+      imports: importsOf(await readFile(join(SRC, name), 'utf8')),
+    })),
+  );
+}
+
+/** The room of a file in src/: its folder, or its own name at the top. */
+const roomOf = (path: string): string => path.split('/')[0];
+/** The rooms, and packages, that a file imports from. */
+const targetsOf = ({ path, imports }: { path: string; imports: string[] }): string[] =>
+  imports.map((name) => (name.startsWith('.') ? roomOf(join(path, '..', name).split(sep).join('/')) : name));
+/** Small files at the top that all rooms may use: errors.ts and the like, but not the entrances. */
+const isLeaf = (room: string): boolean => /^(?!index|node)\w+\.ts$/.test(room);
+
+describe('the entrance of browsers', () => {
+  it('reaches nothing that only Node has', async () => {
+    const all = await reach(join(SRC, 'index.ts'));
+    expect(all.size).toBeGreaterThan(50);
+    for (const [path, packages] of all) {
+      expect(relative(SRC, path)).not.toMatch(/-node\.ts$|^cli/);
+      for (const name of packages) expect(name, path).not.toMatch(/^node:|^onnxruntime-node/);
+    }
+  });
+
+  it('needs these packages and no others', async () => {
+    const packages = new Set([...(await reach(join(SRC, 'index.ts'))).values()].flat());
+    expect([...packages].sort()).toEqual(['@huggingface/tokenizers', 'valibot']);
+  });
+
+  it('would be seen through: Node’s entrance does reach them', async () => {
+    const packages = new Set([...(await reach(join(SRC, 'node.ts'))).values()].flat());
+    expect([...packages]).toEqual(expect.arrayContaining(['node:fs', 'onnxruntime-node']));
+  });
+});
+
+describe('the rooms', () => {
+  it('kvcache knows neither models nor ONNX, nor any package', async () => {
+    const doors = new Set((await sources()).filter(({ path }) => roomOf(path) === 'kvcache').flatMap(targetsOf));
+    expect([...doors].filter((door) => !isLeaf(door))).toEqual(['kvcache']);
+  });
+
+  it('each is entered by those above it only', async () => {
+    /** Who may import what, besides itself and the leaves. */
+    const doors: Readonly<Record<string, readonly string[]>> = {
+      checkpoint: [],
+      config: ['families'],
+      families: ['checkpoint', 'config', 'model', 'weights'],
+      generate: ['checkpoint', 'config', 'families', 'kvcache', 'model', 'runtime', 'tokenizer', 'weights'],
+      graph: [],
+      model: ['config', 'graph', 'kvcache', 'runtime', 'weights'],
+      runtime: ['weights'],
+      tokenizer: [],
+      weights: ['checkpoint'],
+    };
+    const all = await sources();
+    const rooms = new Set(all.map(({ path }) => roomOf(path)));
+    for (const file of all) {
+      const room = roomOf(file.path);
+      if (!(room in doors)) continue;
+      for (const target of targetsOf(file).filter((name) => rooms.has(name) && !isLeaf(name)))
+        expect([room, ...doors[room]], `${file.path} imports from ${target}`).toContain(target);
+    }
+  });
+
+  it('one file alone imports the native runtime, and the command alone its parser', async () => {
+    for (const { path, imports } of await sources()) {
+      if (imports.includes('onnxruntime-node')) expect(path).toBe('runtime/onnxruntime-node.ts');
+      if (imports.includes('commander')) expect(path).toMatch(/^cli\//);
+      if (!path.startsWith('cli/')) expect(imports.filter((name) => name.includes('/cli/'))).toEqual([]);
+    }
+  });
+
+  it('nothing in the library writes to the console', async () => {
+    for (const name of await readdir(SRC, { recursive: true })) {
+      if (!name.endsWith('.ts') || name.endsWith('.test.ts')) continue;
+      expect(await readFile(join(SRC, name), 'utf8'), name).not.toMatch(/\bconsole\.\w+\(/);
+    }
+  });
+});

@@ -1,0 +1,22 @@
+/**
+ * @file The small model on a hub of this machine, under any names.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HubServer, type HubServerFile } from './hub-server.ts';
+
+/** The commit that every branch is at. */
+export const TINY_COMMIT = 'c'.repeat(40);
+
+const TINY = join(import.meta.dirname, '../../models/tiny');
+const FILES = ['config.json', 'generation_config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
+
+/** Starts a hub that has the small model under each of these names. */
+export async function startHubOf(...ids: string[]): Promise<HubServer> {
+  const server = await HubServer.start();
+  const files: Record<string, HubServerFile> = { 'README.md': { content: new TextEncoder().encode('# tiny') } };
+  for (const name of FILES)
+    files[name] = { content: await readFile(join(TINY, name)), lfs: name.endsWith('.safetensors') };
+  for (const id of ids) server.repos.set(id, { commits: { [TINY_COMMIT]: files }, refs: { main: TINY_COMMIT } });
+  return server;
+}
