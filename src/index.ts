@@ -39,6 +39,7 @@ export type { LogitBias, LogitsContext, LogitsProcessor } from './generate/logit
 export { type MemoryPlan, type MemoryPlanOptions, planMemory } from './generate/memory-plan.ts';
 export type { SamplingOptions, TokenLogprob } from './generate/sampler.ts';
 export { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from './kvcache/attn-weights.ts';
+export { BUFFERS, type BufferKind } from './kvcache/buffers.ts';
 export { definePolicy, type PolicyDefinition } from './kvcache/define-policy.ts';
 export {
   type CacheMemory,

@@ -74,7 +74,7 @@ export function addGenerate(program: Command, io: CliIo): void {
 async function generate(argument: string | undefined, given: GenerateFlags, io: CliIo): Promise<void> {
   const flags: GenerateFlags = given.demo ? { ...DEMO_FLAGS, ...given } : given;
   const { json = false, quiet = false, demo = false } = flags;
-  const cache = cacheOptions(flags);
+  const cache = await cacheOptions(flags);
   const usesDemoPrompt = demo && argument === undefined && flags.promptFile === undefined;
   const prompt = usesDemoPrompt ? DEMO_PROMPT : await readPrompt(argument, flags, io);
   const progress = new Progress(io, quiet);

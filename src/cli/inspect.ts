@@ -62,7 +62,7 @@ export function addInspect(program: Command, io: CliIo): void {
 }
 
 async function inspect(model: string, flags: InspectFlags, io: CliIo): Promise<void> {
-  const memory = { contextLength: flags.context, cache: cacheOptions(flags) };
+  const memory = { contextLength: flags.context, cache: await cacheOptions(flags) };
   const load = { hub: hubOptions(flags), signal: io.signal };
   const found = await inspectModel(model, load, memory).catch((error: unknown) => {
     throw explain(error, model);

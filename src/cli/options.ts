@@ -1,9 +1,21 @@
 /**
  * @file The options that commands share, each defined once, and how their values are read.
  */
-import { fileURLToPath } from 'node:url';
+import { resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type AnyCacheOptions, InputError, POLICIES, WEIGHT_CHOICES, type WeightChoice } from '../index.ts';
+import {
+  type AnyCacheOptions,
+  BUFFERS,
+  type BufferKind,
+  definePolicy,
+  InputError,
+  POLICIES,
+  type PolicyDefinition,
+  type PolicyRow,
+  WEIGHT_CHOICES,
+  type WeightChoice,
+} from '../index.ts';
 import type { LoadOptions } from '../node.ts';
 import { UsageError } from './failure.ts';
 import { helpSection } from './help.ts';
@@ -79,7 +91,9 @@ export function addLoadOptions(command: Command): Command {
 export interface CacheFlags {
   readonly cachePolicy?: string;
   readonly cacheLength?: number;
+  readonly cacheBuffer?: BufferKind;
   readonly sinks?: number;
+  readonly cacheOption?: Readonly<Record<string, unknown>>;
 }
 
 export function addCacheOptions(command: Command): Command {
@@ -88,7 +102,8 @@ export function addCacheOptions(command: Command): Command {
     .addOption(
       new Option(
         '-p, --cache-policy <name>',
-        'which tokens stay when the cache is full (default: dense, or lastrec where a --cache-length is given)',
+        'which tokens stay when the cache is full: a name, ada(name), or a module that exports a policy ' +
+          '(default: dense, or lastrec where a --cache-length is given)',
       ),
     )
     .addOption(
@@ -97,9 +112,28 @@ export function addCacheOptions(command: Command): Command {
       ),
     )
     .addOption(
+      new Option('--cache-buffer <kind>', 'how keys and values are stored (default: float32)').choices(
+        Object.keys(BUFFERS),
+      ),
+    )
+    .addOption(
       new Option('--sinks <n>', 'tokens at the very start that always stay (default: 4)').argParser(wholeFrom(0)),
     )
+    .addOption(
+      new Option(
+        '--cache-option <name=value>',
+        'an option of the policy, such as recent=64; may be given several times',
+      ).argParser(readCacheOption),
+    )
     .addHelpText('after', helpSection('Cache policies:', policyList()));
+}
+
+function readCacheOption(text: string, before: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  const [, name, value] = /^([a-zA-Z]\w*)=(.+)$/.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError('It must be a name and a value, such as recent=64.');
+  const read = value === 'true' ? true : value === 'false' ? false : Number(value);
+  if (Number.isNaN(read)) throw new InvalidArgumentError(`${value} is no number, true or false.`);
+  return { ...before, [name]: read };
 }
 
 function policyList(): string {
@@ -114,20 +148,47 @@ function policyList(): string {
  * `lastrec` unless stated.
  * @throws UsageError for what can't be meant, before anything is loaded.
  */
-export function cacheOptions(flags: CacheFlags): Partial<AnyCacheOptions> {
-  const { cacheLength, sinks } = flags;
-  const policy = flags.cachePolicy ?? (cacheLength === undefined && sinks === undefined ? 'dense' : 'lastrec');
-  if (!Object.hasOwn(POLICIES, policy))
-    throw new UsageError(`there is no cache policy "${policy}"; there are ${Object.keys(POLICIES).join(', ')}`);
+export async function cacheOptions(flags: CacheFlags): Promise<Partial<AnyCacheOptions>> {
+  const { cacheLength, sinks, cacheBuffer: buffer, cacheOption = {} } = flags;
+  const name = flags.cachePolicy ?? (cacheLength === undefined && sinks === undefined ? 'dense' : 'lastrec');
+  const policy = await findPolicy(name);
   if (sinks !== undefined && policy === 'dense')
     throw new UsageError('--sinks is for policies that drop tokens; dense keeps them all');
   if (sinks !== undefined && cacheLength !== undefined && sinks >= cacheLength)
     throw new UsageError(`--sinks ${sinks} leaves no room for recent tokens in a --cache-length of ${cacheLength}`);
-  return {
-    policy,
-    ...(cacheLength === undefined ? {} : { cacheLength }),
-    ...(sinks === undefined ? {} : { sinks }),
-  };
+  const said = Object.entries({ cacheLength, sinks, buffer }).filter(([, value]) => value !== undefined);
+  return { policy, ...cacheOption, ...Object.fromEntries(said) };
+}
+
+/**
+ * A policy by its name, or from a module whose default export is what `definePolicy` takes, or gives.
+ * @throws UsageError where there is none.
+ */
+export async function findPolicy(name: string): Promise<string | PolicyRow> {
+  const plain = /^ada\((.*)\)$/.exec(name)?.[1] ?? name;
+  if (Object.hasOwn(POLICIES, plain)) return name;
+  if (!/[/\\.]/.test(name))
+    throw new UsageError(
+      `there is no cache policy "${name}"; there are ${Object.keys(POLICIES).join(', ')}, ada(…) around those with ` +
+        'scores, and modules of your own (a path)',
+    );
+  let module: { default?: unknown };
+  try {
+    module = (await import(pathToFileURL(resolve(name)).href)) as typeof module;
+  } catch (cause) {
+    throw new UsageError(`the cache policy ${name} can't be loaded: ${(cause as Error).message}`, { cause });
+  }
+  const found = module.default;
+  if (isPolicy(found)) return found;
+  if (typeof found !== 'object' || found === null)
+    throw new UsageError(
+      `${name} exports no cache policy: its default export must be one, as definePolicy takes or gives it`,
+    );
+  return asUsage(() => definePolicy(found as PolicyDefinition));
+}
+
+function isPolicy(value: unknown): value is PolicyRow {
+  return typeof value === 'object' && value !== null && 'name' in value && 'cache' in value;
 }
 
 /** Runs what takes these options: what a policy refuses is wrong usage. */

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addDownload } from './download.ts';
+import { addEval } from './eval.ts';
 import { tellFailure } from './failure.ts';
 import { addGenerate } from './generate.ts';
 import { addExamples, HELP_STYLE } from './help.ts';
@@ -37,6 +38,7 @@ export function createProgram(io: CliIo): Command {
   addGenerate(program, io);
   addInspect(program, io);
   addDownload(program, io);
+  addEval(program, io);
   for (const command of [program, ...program.commands])
     command.showHelpAfterError(`See ${command === program ? '' : 'keyhold '}${command.name()} --help.`);
   return addExamples(program, [

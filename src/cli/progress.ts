@@ -12,7 +12,7 @@ export interface ProgressState {
   readonly label: string;
   readonly done: number;
   readonly total: number;
-  readonly unit: 'bytes' | 'tokens';
+  readonly unit: 'bytes' | 'tokens' | 'runs';
 }
 
 /** What is over in a moment needs no bar. */
@@ -70,7 +70,8 @@ export class Progress {
   #bar(state: ProgressState, now: number): string {
     const { done, total, label, unit } = state;
     const perMs = (done - this.#begun.done) / (now - this.#begun.at);
-    const speed = unit === 'bytes' ? `${bytes(perMs * 1000)}/s` : `${whole(perMs * 1000)} tokens/s`;
+    const speed =
+      unit === 'bytes' ? `${bytes(perMs * 1000)}/s` : unit === 'tokens' ? `${whole(perMs * 1000)} tokens/s` : '';
     const left = perMs > 0 && done < total ? `${remaining((total - done) / perMs)} left` : '';
     // What does not fit is left out, the least important first.
     const room = widthOf(this.#io.stderr) - 1;
@@ -101,7 +102,7 @@ function remaining(ms: number): string {
 }
 
 function amount({ done, total, unit }: ProgressState): string {
-  if (unit === 'tokens') return `${whole(done)} of ${whole(total)} tokens`;
+  if (unit !== 'bytes') return `${whole(done)} of ${whole(total)} ${unit}`;
   const [have, all] = [bytes(done), bytes(total)];
   const [value, haveUnit] = have.split(' ');
   return all.endsWith(` ${haveUnit}`) ? `${value} of ${all}` : `${have} of ${all}`;
