@@ -253,6 +253,11 @@ export function rotatedDims(rope: Pick<RopeSpec, 'nElem'>): number {
   return 2 * Math.ceil(rope.nElem / 2);
 }
 
+/** Whether the model takes whole sequences and keeps nothing, rather than writing token after token. */
+export function isEncoder({ output }: Config): boolean {
+  return output !== 'logits';
+}
+
 /** Whether a layer keeps keys and values of the tokens it has seen. */
 export function holdsSlots(config: Config, layer: number): boolean {
   const kind = config.attentionKind[layer];

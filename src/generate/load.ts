@@ -2,14 +2,14 @@
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
 import type { Checkpoint } from '../checkpoint/types.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, isEncoder } from '../config/config.ts';
 import { readConfig } from '../config/from-hf.ts';
 import { InputError, TokenizerError } from '../errors.ts';
 import { ParamResolver } from '../families/resolve.ts';
 import type { Param } from '../model/context.ts';
 import { buildAttach } from '../model/cross-attention.ts';
 import { Encoder } from '../model/encode.ts';
-import { buildEncoder, isEncoder } from '../model/encoder.ts';
+import { buildEncoder } from '../model/encoder.ts';
 import { buildStep } from '../model/gpt.ts';
 import { Stepper } from '../model/stepper.ts';
 import type { Runtime } from '../runtime/types.ts';

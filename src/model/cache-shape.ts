@@ -1,7 +1,7 @@
 /**
  * @file What a cache has to know of a model.
  */
-import { type Config, holdsSlots, windowOf } from '../config/config.ts';
+import { type Config, holdsSlots, isEncoder, windowOf } from '../config/config.ts';
 import type { CacheShape, LayerShape } from '../kvcache/shape.ts';
 import { range } from '../numbers.ts';
 import { crossLayers } from './cross-attention.ts';
@@ -11,7 +11,7 @@ import { ropeFrequencies } from './rope.ts';
 export function cacheShape(config: Config): CacheShape {
   const { nLayer, nHead, nQueryGroups, headSize, attentionScale } = config;
   const layers = range(nLayer).map((l) => ({
-    slots: holdsSlots(config, l),
+    slots: !isEncoder(config) && holdsSlots(config, l),
     window: windowOf(config, l),
     rotation: rotationOf(config, l),
   }));

@@ -18,11 +18,6 @@ import { embed, finish, maskedHead, pool, ropeInputs, ropeOf, vectorWidth } from
 import { Residual } from './norm.ts';
 import { type TracedGraph, traced } from './traced.ts';
 
-/** Whether a model is one that {@link buildEncoder} traces. */
-export function isEncoder({ output }: Config): boolean {
-  return output !== 'logits';
-}
-
 /** What an encoder can be asked for. */
 export function encoderOutputs({ output }: Config): OutputKind[] {
   return output === 'hidden' ? ['hidden'] : [output, 'hidden'];

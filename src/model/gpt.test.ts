@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { checkGraph } from '../../test/support/check-graph.ts';
 import { configJson, WORKING_CASES } from '../../test/support/family-cases.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, isEncoder } from '../config/config.ts';
 import { readConfig } from '../config/from-hf.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
 import { layOut } from '../weights/layout.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { buildAttach } from './cross-attention.ts';
-import { buildEncoder, encoderOutputs, isEncoder } from './encoder.ts';
+import { buildEncoder, encoderOutputs } from './encoder.ts';
 import { buildStep, type StepGraph, type StepGraphOptions } from './gpt.ts';
 import type { TracedGraph } from './traced.ts';
 
