@@ -86,7 +86,8 @@ export class ParamResolver {
     if ('bare' in expr) return this.#rows(this.#tensor(expr.bare, place), rows, cols);
     if ('oneOf' in expr) {
       const there = expr.oneOf.find((name) => this.#find(filled(name + place.suffix, place)));
-      return this.#expr(there ?? expr.oneOf[0], place, rows, cols);
+      if (there) return this.#expr(there, place, rows, cols);
+      throw this.#missing(expr.oneOf.map((name) => filled(name + place.suffix, place)).join(' or '));
     }
     if ('stacked' in expr) return this.#stacked(expr.stacked, place, rows, cols);
     if ('transposed' in expr) {
@@ -130,8 +131,7 @@ export class ParamResolver {
   #tensor(template: string, place: Place): StoredTensor {
     const name = filled(template, place);
     const tensor = this.#find(name);
-    if (!tensor)
-      throw new CheckpointError(`${this.#checkpoint.name}: the tensor ${name} is missing. ${this.#expected()}`);
+    if (!tensor) throw this.#missing(name);
     this.#used.add(tensor.name);
     return tensor;
   }
@@ -155,6 +155,10 @@ export class ParamResolver {
       }
     }
     return undefined;
+  }
+
+  #missing(name: string): CheckpointError {
+    return new CheckpointError(`${this.#checkpoint.name}: the tensor ${name} is missing. ${this.#expected()}`);
   }
 
   #expected(): string {

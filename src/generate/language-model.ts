@@ -110,7 +110,7 @@ export class LanguageModel {
    * Runs an encoder on whole sequences: token ids, vectors or images, as its config says (`input`).
    * @throws InputError for what does not fit the model, and for a model that writes text.
    */
-  encode(input: EncoderInput, options?: EncodeOptions): Promise<EncodeResult> {
+  async encode(input: EncoderInput, options?: EncodeOptions): Promise<EncodeResult> {
     if (!this.#encoder)
       throw new InputError(`${this.config.name} models write text: use generate() or step() instead of encode()`);
     const encoder = this.#encoder;

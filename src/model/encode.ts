@@ -87,9 +87,9 @@ export class Encoder {
     const possible = encoderOutputs(this.config);
     if (!possible.includes(output))
       throw new InputError(`${this.config.name} models give ${possible.join(' or ')}, but "${output}" was asked for`);
+    if (Object.values(input)[0].length === 0) throw new InputError('there is nothing to encode');
     const batch = this.#batch(input);
     const B = batch.lengths.length;
-    if (B === 0) throw new InputError('there is nothing to encode');
     const T = Math.max(...batch.lengths);
     const mask = this.#mask(batch, T, options.mask);
     const [name, tensor] = batch.source;
