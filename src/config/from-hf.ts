@@ -17,7 +17,7 @@ const HARMLESS = new RegExp(
     '.*(dropout|_pdrop|_drop)|.*dropout_prob|initializer_(range|factor)|.*_initializer_.*|init_.*|.*_init|embedding_init_std',
     'pad_token_id|sep_token_id|cls_token_id|unk_token_id|decoder_start_token_id|mask_token_id|.*_token_index',
     'id2label|label2id|num_labels|problem_type|finetuning_task|summary_.*|classifier_.*|router_aux_loss_coef|output_router_logits',
-    'pretraining_tp|slow_but_exact|chunk_size_feed_forward|pruned_heads|tokenizer_class|prefix|torchscript|tpu_.*',
+    'pretraining_tp|slow_but_exact|chunk_size_feed_forward|tokenizer_class|prefix|torchscript|tpu_.*',
     'temperature|top_k|top_p|typical_p|do_sample|max_length|min_length|num_beams|num_beam_groups|num_return_sequences|early_stopping',
     'length_penalty|repetition_penalty|diversity_penalty|no_repeat_ngram_size|encoder_no_repeat_ngram_size|bad_words_ids',
     'begin_suppress_tokens|suppress_tokens|exponential_decay_length_penalty|forced_.*|remove_invalid_values|tf_legacy_loss|use_bfloat16',
@@ -74,7 +74,8 @@ const stated = ([key, value]: [key: string, value: unknown]): string => `${show(
 
 /** Values that switch nothing on. */
 function isSet(value: unknown): boolean {
-  return value !== null && value !== false && value !== 0 && value !== '' && !(Array.isArray(value) && !value.length);
+  if (typeof value === 'object') return value !== null && Object.keys(value).length > 0;
+  return value !== false && value !== 0 && value !== '';
 }
 
 /** Contradictions that only the whole record shows. */
