@@ -164,7 +164,6 @@ export const graniteMoe: Family = {
 
 export const aria: Family = {
   modelTypes: ['aria_text'],
-  wrappedBy: ['aria'],
   config: (r) => {
     const base = readBase(r, { rope: { fractionKeys: null } });
     const bias = r.bool('attention_bias', false);
@@ -189,8 +188,6 @@ export const aria: Family = {
     'h.{l}.mlp.shared.fc_2': 'model.layers.{l}.mlp.shared_experts.up_proj',
     'h.{l}.mlp.shared.proj': 'model.layers.{l}.mlp.shared_experts.down_proj',
   }),
-  prefixes: ['language_model.', 'model.language_model.'],
-  ignore: [/^(model\.)?(vision_tower|multi_modal_projector)\./],
 };
 
 export const dbrx: Family = {
@@ -260,6 +257,7 @@ export const dbrx: Family = {
 export const jetmoe: Family = {
   modelTypes: ['jetmoe'],
   config: (r) => {
+    r.float('aux_loss_coef', 0); // of training
     const experts = localExperts(r, 8);
     const groups = r.int('num_key_value_heads', 16);
     const heads = groups * experts.nExpertPerToken;

@@ -8,7 +8,8 @@ import { ModelAdapters } from '../adapters/model-adapters.ts';
 import { type AdapterToOpen, openAll } from '../adapters/open-all.ts';
 import { sha256 } from '../checkpoint/sha256.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, isEncoder } from '../config/config.ts';
+import { AdapterError } from '../errors.ts';
 import type { Stepper } from '../model/stepper.ts';
 import { type ModelPlan, type PrepareRequest, paramsOf } from './load.ts';
 
@@ -43,6 +44,9 @@ export async function adaptPlan(
   const { base, adapters, fingerprints, close } = await openAll(checkpoint, plan, mergedRequests);
   try {
     const merged = new MergedModel(base, adapters);
+    for (const { adapter } of adapters)
+      if (isEncoder(plan.config) && adapter.prefixes.size > 0)
+        throw new AdapterError(`${adapter.name}: encoders can't attend to prefixes`);
     const none = adapters.length === 0;
     const marks = fingerprints.map((fingerprint, i) => [fingerprint, adapters[i].weight]);
     return {
@@ -61,7 +65,7 @@ export async function adaptPlan(
         const bank = new AdapterBank(merged.config, fixed);
         const all = new ModelAdapters({
           bank,
-          withoutHooks: (places) => stepper.withoutHooks(places),
+          withoutHooks: (places) => (isEncoder(plan.config) ? ['an encoder'] : stepper.withoutHooks(places)),
           openBase: async () => {
             const again = await reopen();
             const own = await openAll(again.checkpoint, again.plan, mergedRequests);

@@ -1,18 +1,22 @@
 /**
  * @file Runs the model's graph on a cache, a chunk at a time: makes the inputs, hands the outputs to the cache.
  */
-import type { Config } from '../config/config.ts';
+import { type Config, holdsSlots } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
+import { range } from '../numbers.ts';
 import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import type { AdapterHooks } from './adapt.ts';
 import { needsPositions } from './bias.ts';
+import { bindAttached, bindStates, givenPlaces, statesOf, type TokenPositions } from './bind.ts';
 import { cacheShape } from './cache-shape.ts';
+import { buildAttach } from './cross-attention.ts';
 import { buildStep, type StepGraphOptions } from './gpt.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
+import type { TracedGraph } from './traced.ts';
 
 export interface StepOptions {
   /** Which tokens' logits are wanted: none, each row's last, or all of them (padding left out). `last` unless stated. */
@@ -29,6 +33,13 @@ export interface StepOptions {
    * back. For short chunks.
    */
   readonly eachQuery?: boolean;
+  /**
+   * For models whose tokens have several positions (time, height, width): per row, the positions of its tokens, one list for each of
+   * the streams, or a single one for all of them. Unless stated, tokens follow the furthest position so far, in all streams alike.
+   */
+  readonly positions?: readonly TokenPositions[];
+  /** For models that attend to attached states: per row and token, which of them it sees (0: not). All of them unless stated. */
+  readonly sees?: readonly (readonly ArrayLike<number>[])[];
 }
 
 /** Live adapters as a step takes them: the graph's places, and what goes into them. */
@@ -50,6 +61,7 @@ export interface StepResult {
 
 /** Sessions whose graphs have places for adapters that are kept. */
 const MAX_ADAPTED = 8;
+const ADAPTED = 'adapted:';
 
 /** The model, ready to run: its sessions and the scratch of a step. */
 export class Stepper {
@@ -62,6 +74,8 @@ export class Stepper {
   readonly #options: SessionOptions;
   readonly #sessions = new Map<string, Promise<Session>>();
   readonly #ropes: readonly RopeTable[];
+  /** Per layer: which of those with slots it is. */
+  readonly #order: readonly number[];
   /** Tensors over arrays that live on from step to step. */
   #wrapped = new WeakMap<TensorData, RuntimeTensor>();
   #scratch: Scratch | null = null;
@@ -81,6 +95,8 @@ export class Stepper {
     this.#runtime = runtime;
     this.#options = options;
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
+    const withSlots = range(config.nLayer).filter((l) => holdsSlots(config, l));
+    this.#order = range(config.nLayer).map((l) => withSlots.indexOf(l));
   }
 
   /**
@@ -103,14 +119,17 @@ export class Stepper {
     });
     cache.open();
     const observe = cache.needs.length > 0;
+    const places = givenPlaces(this.config, chunk, options.positions);
     const session = await this.#session(cache, observe, adapters);
     const length = Math.max(...chunk.map((row) => row.length));
-    const scratch = this.#fill(cache, chunk, length, options);
+    const scratch = this.#fill(cache, chunk, length, options, places);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
     const inputs: Record<string, RuntimeTensor> = { ...scratch.tensors };
     inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
     this.#bindCache(cache, inputs);
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
+    const times = bindStates(cache, chunk, options.eachQuery ?? false, inputs, this.#runtime);
+    bindAttached(this.config, cache, chunk, length, options.sees, inputs, this.#runtime);
     const sets = observe ? this.#bindQueryWeights(cache, chunk, length, options.eachQuery ?? false, inputs) : 0;
     if (cache.needsQueries) inputs.momentWeights = this.#momentWeights(chunk, length);
     const outputs = await session.run(inputs);
@@ -129,10 +148,20 @@ export class Stepper {
       ? {
           sum: outputs['moments.sum'].data as Float32Array,
           outer: outputs['moments.outer'].data as Float32Array,
-          order: this.cacheShape.layers.map((_, l) => l),
+          order: this.#order,
         }
       : undefined;
-    cache.append({ tokens: chunk, length, present, observed, queries, phase: options.phase ?? 'decode' });
+    const states = times ? statesOf(cache, times, outputs) : undefined;
+    cache.append({
+      tokens: chunk,
+      length,
+      present,
+      observed,
+      queries,
+      states,
+      places: places?.map((row) => row.map((streams) => Math.max(...streams))),
+      phase: options.phase ?? 'decode',
+    });
     return { logits: outputs.logits.data as Float32Array };
   }
 
@@ -202,25 +231,49 @@ export class Stepper {
     for (const session of sessions) await (await session).release();
   }
 
+  /**
+   * Gives a row of a cache what the model's cross-attention layers attend to, in place of what it had.
+   * @param states [count, width], row-major.
+   * @throws InputError where the model has no such layers, or the numbers do not fit.
+   */
+  async attach(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
+    const { cross, name } = this.config;
+    if (!cross)
+      throw new InputError(`${name} models attend to nothing but their own tokens: there is nothing to attach to`);
+    const count = states.length / cross.width;
+    if (!Number.isInteger(count) || count === 0)
+      throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
+    const session = await this.#open('attach', () => buildAttach(this.config, this.#format));
+    const outputs = await session.run({ states: this.#runtime.tensor(states, [1, count, cross.width]) });
+    cache.attached.attach(row, outputs.attached.data as Float32Array, count);
+  }
+
   #session(cache: KVCache, sums: boolean, adapters: StepAdapters | null): Promise<Session> {
-    if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
-    const { mode: classes, bufferKind: buffer, needsQueries: moments } = cache;
+    const { mode: classes, bufferKind: buffer, needsQueries: moments, attached } = cache;
+    const cross = attached.any;
     const hooks = adapters?.hooks ?? null;
-    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments, adapters: hooks };
-    const key = `${classes}/${buffer}/${sums}/${moments}/${adapters?.key ?? ''}`;
+    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments, cross, adapters: hooks };
+    const key = `${classes}/${buffer}/${sums}/${moments}/${cross}`;
+    const build = () => buildStep(this.config, options);
+    if (!adapters) return this.#open(key, build);
+    this.#keepRoom();
+    return this.#open(`${ADAPTED}${key}/${adapters.key}`, build);
+  }
+
+  #open(key: string, build: () => TracedGraph): Promise<Session> {
+    if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
     const known = this.#sessions.get(key);
     if (known) return known;
-    const graph = buildStep(this.config, options);
+    const graph = build();
     const session = this.#runtime.createSession(graph.serialise(this.#weights), this.#weights, this.#options);
-    if (adapters) this.#keepRoom();
     this.#sessions.set(key, session);
     return session;
   }
 
   /** Lets the oldest session with adapters go where there are many: batches may be mixed in any way. */
   #keepRoom(): void {
-    const adapted = [...this.#sessions.keys()].filter((key) => !key.endsWith('/'));
-    if (adapted.length < MAX_ADAPTED) return;
+    const adapted = [...this.#sessions.keys()].filter((key) => key.startsWith(ADAPTED));
+    if (adapted.length <= MAX_ADAPTED) return;
     const [oldest] = adapted;
     void this.#sessions
       .get(oldest)!
@@ -259,7 +312,13 @@ export class Stepper {
   }
 
   /** Token ids, positions and rotations of the chunk; padding repeats the row's last position. */
-  #fill(cache: KVCache, chunk: readonly ArrayLike<number>[], length: number, options: StepOptions): Scratch {
+  #fill(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    length: number,
+    options: StepOptions,
+    places: readonly (readonly number[][])[] | null,
+  ): Scratch {
     const B = cache.batch;
     const learned = this.config.position === 'learned';
     if (this.#scratch?.batch !== B || this.#scratch.length !== length)
@@ -277,7 +336,7 @@ export class Stepper {
         if (learned)
           scratch.places[at] = BigInt(Math.min(position, this.config.blockSize - 1) + this.config.positionOffset);
         for (const [i, rope] of this.#ropes.entries())
-          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, place + t, total);
+          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, places?.[b][t] ?? place + t, total);
       }
     }
     return scratch;

@@ -1,0 +1,56 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { familyCases } from './cases.ts';
+import type { FamilyReport } from './one.ts';
+import { refusedOptions } from './refusals.ts';
+import { differences, supportPage } from './table.ts';
+
+const PAGE = join(import.meta.dirname, '../../docs/families.md');
+
+describe('families', () => {
+  it('have a golden case each', () => {
+    for (const { name, cases } of familyCases()) expect(cases.length, name).toBeGreaterThan(0);
+  });
+
+  it('refuse by name what they do not compute, in the words of the page', async () => {
+    const page = await readFile(PAGE, 'utf8');
+    for (const { option, words } of refusedOptions()) {
+      expect(page).toContain(option);
+      expect(page).toContain(words);
+    }
+  });
+
+  it('are all on the page, with their cases', async () => {
+    const page = await readFile(PAGE, 'utf8');
+    for (const { family, cases } of familyCases()) {
+      for (const type of family.modelTypes) expect(page).toContain(`\`${type}\``);
+      for (const folder of cases) expect(page).toContain(folder.slice(folder.lastIndexOf('/') + 1));
+    }
+  });
+});
+
+describe('the page', () => {
+  const report = (error: number, int8: number): FamilyReport => ({
+    name: 'llama',
+    passed: true,
+    cases: [{ name: 'llama', passed: true, message: '' }],
+    error,
+    agreement: { int8, int4: 0.5 },
+  });
+  const page = (error: number, int8: number) => supportPage([report(error, int8)], []);
+
+  it('is as measured where numbers drift as they may', () => {
+    expect(differences(page(4e-6, 0.95), page(4e-6, 0.95))).toEqual([]);
+    expect(differences(page(4e-6, 0.95), page(6e-6, 0.92))).toEqual([]);
+    expect(differences(page(4e-6, 0.95), page(1e-6, 0.95))).toEqual([]);
+  });
+
+  it('is not where they do not', () => {
+    expect(differences(page(4e-6, 0.95), page(9e-5, 0.95))).toEqual([expect.stringMatching(/^line \d+: .*2e−4/)]);
+    expect(differences(page(4e-6, 0.95), page(4e-6, 0.8))).toHaveLength(1);
+    expect(differences('', page(4e-6, 0.95)).length).toBeGreaterThan(5);
+    const more = supportPage([{ ...report(4e-6, 0.95), cases: [] }], []);
+    expect(differences(page(4e-6, 0.95), more)).toHaveLength(1);
+  });
+});
