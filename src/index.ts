@@ -53,6 +53,8 @@ export { LastRecentKVCache, type LastRecentOptions } from './kvcache/policies/la
 export { type AnyCacheOptions, createCache, POLICIES, type PolicyRow } from './kvcache/policies.ts';
 export type { CacheShape, LayerShape, RotationShape } from './kvcache/shape.ts';
 export type { GroupView, LayerView } from './kvcache/view.ts';
+export type { TokenPositions } from './model/bind.ts';
+export type { EncodeOptions, EncodeResult, EncoderImage, EncoderInput } from './model/encode.ts';
 export type { StepOptions, StepResult } from './model/stepper.ts';
 export type { Runtime, RuntimeTensor, Session } from './runtime/types.ts';
 export { Tokenizer } from './tokenizer/tokenizer.ts';

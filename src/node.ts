@@ -26,6 +26,8 @@ export type LoadProgress =
 export interface LoadOptions {
   /** How matrices are stored and multiplied; `auto` unless stated. */
   readonly weights?: WeightChoice;
+  /** Which model is meant, where the checkpoint holds several; the one that writes text, or the first, unless stated. */
+  readonly part?: string;
   /** Threads of the runtime; all cores unless stated. */
   readonly threads?: number;
   /** Where prepared weights are kept; `$KEYHOLD_CACHE`, or `~/.cache/keyhold`, unless stated. */
@@ -51,6 +53,7 @@ export async function loadModel(model: string | Checkpoint, options: LoadOptions
       checkpoint,
       runtime: nodeRuntime,
       weights: options.weights,
+      part: options.part,
       threads: options.threads,
       prepare: (request) =>
         openPreparedWeights({

@@ -40,7 +40,7 @@ export class ParamResolver {
   /** Whether the checkpoint holds the module, e.g. `lm_head`. */
   has(module: string): boolean {
     const expr = this.#family.tensors[module];
-    return typeof expr === 'string' && this.#find(`${expr}.weight`) !== undefined;
+    return expr !== undefined && this.#find(`${sourceName(expr)}.weight`) !== undefined;
   }
 
   /**
@@ -76,7 +76,8 @@ export class ParamResolver {
     const expr = this.#family.tensors[key + suffix] ?? this.#family.tensors[key];
     if (expr === undefined)
       throw new CheckpointError(`the family ${this.#config.name} does not say where its checkpoints hold ${part.name}`);
-    const rows = this.#expr(expr, { suffix, layer: layer ?? '', nth: nth?.[1] ?? '' }, part.rows, part.cols);
+    const number = layer ? String(this.#config.layerNumbers[Number(layer)]) : '';
+    const rows = this.#expr(expr, { suffix, layer: number, nth: nth?.[1] ?? '' }, part.rows, part.cols);
     return part.unitOffset ? mapRows(rows, (w) => w + 1) : rows;
   }
 
@@ -85,8 +86,10 @@ export class ParamResolver {
     if ('bare' in expr) return this.#rows(this.#tensor(expr.bare, place), rows, cols);
     if ('oneOf' in expr) {
       const there = expr.oneOf.find((name) => this.#find(filled(name + place.suffix, place)));
-      return this.#expr(there ?? expr.oneOf[0], place, rows, cols);
+      if (there) return this.#expr(there, place, rows, cols);
+      throw this.#missing(expr.oneOf.map((name) => filled(name + place.suffix, place)).join(' or '));
     }
+    if ('stacked' in expr) return this.#stacked(expr.stacked, place, rows, cols);
     if ('transposed' in expr) {
       if (place.suffix !== '.weight') return this.#expr(expr.transposed, place, rows, cols);
       return transpose(this.#expr(expr.transposed, place, cols, rows));
@@ -104,6 +107,17 @@ export class ParamResolver {
     return QKV_ROWS[expr.order](whole, expr.take, H, G, D);
   }
 
+  #stacked(modules: readonly string[], place: Place, rows: number, cols: number): RowSource {
+    const [first, ...more] = modules.map((module) => filled(module + place.suffix, place));
+    const found = [
+      this.#tensor(first, place),
+      ...more.flatMap((name) => (this.#find(name) ? this.#tensor(name, place) : [])),
+    ];
+    const heights = found.slice(0, -1).map((tensor) => tensor.shape[0]);
+    heights.push(rows - heights.reduce((sum, height) => sum + height, 0));
+    return concatRows(found.map((tensor, i) => this.#rows(tensor, heights[i], cols)));
+  }
+
   #rows(tensor: StoredTensor, rows: number, cols: number): RowSource {
     try {
       return tensorRows(tensor, rows, cols);
@@ -117,13 +131,12 @@ export class ParamResolver {
   #tensor(template: string, place: Place): StoredTensor {
     const name = filled(template, place);
     const tensor = this.#find(name);
-    if (!tensor)
-      throw new CheckpointError(`${this.#checkpoint.name}: the tensor ${name} is missing. ${this.#expected()}`);
+    if (!tensor) throw this.#missing(name);
     this.#used.add(tensor.name);
     return tensor;
   }
 
-  /** Also under another suffix, with one of the family's prefixes, or without it. */
+  /** Also under another suffix, with one of the family's prefixes or without it, and where its moves say. */
   #find(name: string): StoredTensor | undefined {
     const { tensors } = this.#checkpoint;
     const suffix = name.slice(name.lastIndexOf('.'));
@@ -131,13 +144,21 @@ export class ParamResolver {
     for (const spelling of spellings) {
       const found = tensors.get(spelling);
       if (found) return found;
-      for (const prefix of this.#family.prefixes ?? []) {
+      for (const prefix of this.#family.prefixes ?? ['model.']) {
         const other = spelling.startsWith(prefix) ? spelling.slice(prefix.length) : prefix + spelling;
         const moved = tensors.get(other);
         if (moved) return moved;
       }
+      for (const [from, to] of this.#family.moves ?? []) {
+        const moved = spelling.startsWith(from) && tensors.get(to + spelling.slice(from.length));
+        if (moved) return moved;
+      }
     }
     return undefined;
+  }
+
+  #missing(name: string): CheckpointError {
+    return new CheckpointError(`${this.#checkpoint.name}: the tensor ${name} is missing. ${this.#expected()}`);
   }
 
   #expected(): string {
@@ -150,6 +171,7 @@ function sourceName(expr: TensorExpr): string {
   if (typeof expr === 'string') return expr;
   if ('bare' in expr) return expr.bare;
   if ('oneOf' in expr) return expr.oneOf.join(' or ');
+  if ('stacked' in expr) return expr.stacked[0];
   return sourceName('transposed' in expr ? expr.transposed : expr.from);
 }
 

@@ -1,17 +1,21 @@
 /**
  * @file Runs the model's graph on a cache, a chunk at a time: makes the inputs, hands the outputs to the cache.
  */
-import type { Config } from '../config/config.ts';
+import { type Config, holdsSlots } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
+import { range, wholeNumber } from '../numbers.ts';
 import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { needsPositions } from './bias.ts';
+import { bindAttached, bindStates, givenPlaces, statesOf, type TokenPositions } from './bind.ts';
 import { cacheShape } from './cache-shape.ts';
+import { buildAttach } from './cross-attention.ts';
 import { buildStep, type StepGraphOptions } from './gpt.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
+import type { TracedGraph } from './traced.ts';
 
 export interface StepOptions {
   /** Which tokens' logits are wanted: none, each row's last, or all of them (padding left out). `last` unless stated. */
@@ -24,10 +28,17 @@ export interface StepOptions {
   /** Whether these are tokens of a prompt, the last of a prompt, or (unless stated) tokens that were written. */
   readonly phase?: ChunkOutputs['phase'];
   /**
-   * Lets a cache whose policy watches the attention tell the chunk's queries apart, so that a part of the chunk can be taken
-   * back. For short chunks.
+   * Tells the chunk's tokens apart where a policy watches the attention or a model has recurrent states, so that a part of the chunk
+   * can be taken back. For short chunks.
    */
   readonly eachQuery?: boolean;
+  /**
+   * For models whose tokens have several positions (time, height, width): per row, the positions of its tokens, one list for each of
+   * the streams, or a single one for all of them. Unless stated, tokens follow the furthest position so far, in all streams alike.
+   */
+  readonly positions?: readonly TokenPositions[];
+  /** For models that attend to attached states: per row and token, which of them it sees (0: not). All of them unless stated. */
+  readonly sees?: readonly (readonly ArrayLike<number>[])[];
 }
 
 export interface StepResult {
@@ -46,6 +57,8 @@ export class Stepper {
   readonly #options: SessionOptions;
   readonly #sessions = new Map<string, Promise<Session>>();
   readonly #ropes: readonly RopeTable[];
+  /** Per layer: which of those with slots it is. */
+  readonly #order: readonly number[];
   /** Tensors over arrays that live on from step to step. */
   #wrapped = new WeakMap<TensorData, RuntimeTensor>();
   #scratch: Scratch | null = null;
@@ -65,6 +78,8 @@ export class Stepper {
     this.#runtime = runtime;
     this.#options = options;
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
+    const withSlots = range(config.nLayer).filter((l) => holdsSlots(config, l));
+    this.#order = range(config.nLayer).map((l) => withSlots.indexOf(l));
   }
 
   /**
@@ -75,6 +90,7 @@ export class Stepper {
    */
   async step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions = {}): Promise<StepResult> {
     this.#check(cache, chunk);
+    const places = givenPlaces(this.config, chunk, options.positions);
     cache.reserve(chunk.map((row) => row.length));
     chunk.forEach((tokens, row) => {
       cache.makePlace(row, tokens.length, this.config.blockSize);
@@ -83,11 +99,13 @@ export class Stepper {
     const observe = cache.needs.length > 0;
     const session = await this.#session(cache, observe);
     const length = Math.max(...chunk.map((row) => row.length));
-    const scratch = this.#fill(cache, chunk, length, options);
+    const scratch = this.#fill(cache, chunk, length, options, places);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
     const inputs: Record<string, RuntimeTensor> = { ...scratch.tensors };
     inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
     this.#bindCache(cache, inputs);
+    const times = bindStates(cache, chunk, options.eachQuery ?? false, inputs, this.#runtime);
+    bindAttached(this.config, cache, chunk, length, options.sees, inputs, this.#runtime);
     const sets = observe ? this.#bindQueryWeights(cache, chunk, length, options.eachQuery ?? false, inputs) : 0;
     if (cache.needsQueries) inputs.momentWeights = this.#momentWeights(chunk, length);
     const outputs = await session.run(inputs);
@@ -106,10 +124,20 @@ export class Stepper {
       ? {
           sum: outputs['moments.sum'].data as Float32Array,
           outer: outputs['moments.outer'].data as Float32Array,
-          order: this.cacheShape.layers.map((_, l) => l),
+          order: this.#order,
         }
       : undefined;
-    cache.append({ tokens: chunk, length, present, observed, queries, phase: options.phase ?? 'decode' });
+    const states = times ? statesOf(cache, times, outputs) : undefined;
+    cache.append({
+      tokens: chunk,
+      length,
+      present,
+      observed,
+      queries,
+      states,
+      places: places?.map((row) => row.map((streams) => Math.max(...streams))),
+      phase: options.phase ?? 'decode',
+    });
     return { logits: outputs.logits.data as Float32Array };
   }
 
@@ -173,13 +201,37 @@ export class Stepper {
     for (const session of sessions) await (await session).release();
   }
 
-  #session({ mode: classes, bufferKind: buffer, needsQueries: moments }: KVCache, sums: boolean): Promise<Session> {
+  /**
+   * Gives a row of a cache what the model's cross-attention layers attend to, in place of what it had.
+   * @param states [count, width], row-major.
+   * @throws InputError where the model has no such layers, or the numbers do not fit.
+   */
+  async attach(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
+    const { cross, name } = this.config;
+    if (!cross)
+      throw new InputError(`${name} models attend to nothing but their own tokens: there is nothing to attach to`);
+    this.#checkCache(cache);
+    if (wholeNumber('row', row, 0) >= cache.batch)
+      throw new InputError(`row ${row} is not there: the cache has ${cache.batch}`);
+    const count = states.length / cross.width;
+    if (!Number.isInteger(count) || count === 0)
+      throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
+    const session = await this.#open('attach', () => buildAttach(this.config, this.#format));
+    const outputs = await session.run({ states: this.#runtime.tensor(states, [1, count, cross.width]) });
+    cache.attached.attach(row, outputs.attached.data as Float32Array, count);
+  }
+
+  #session({ mode: classes, bufferKind: buffer, needsQueries: moments, attached }: KVCache, sums: boolean) {
+    const cross = attached.any;
+    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments, cross };
+    return this.#open(`${classes}/${buffer}/${sums}/${moments}/${cross}`, () => buildStep(this.config, options));
+  }
+
+  #open(key: string, build: () => TracedGraph): Promise<Session> {
     if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
-    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments };
-    const key = `${classes}/${buffer}/${sums}/${moments}`;
     const known = this.#sessions.get(key);
     if (known) return known;
-    const graph = buildStep(this.config, options);
+    const graph = build();
     const session = this.#runtime.createSession(graph.serialise(this.#weights), this.#weights, this.#options);
     this.#sessions.set(key, session);
     return session;
@@ -194,9 +246,13 @@ export class Stepper {
     return tensor;
   }
 
-  #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+  #checkCache(cache: KVCache): void {
     if (cache.shape !== this.cacheShape)
       throw new InputError('this cache is of another model: make one with createCache of the model that it is for');
+  }
+
+  #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+    this.#checkCache(cache);
     if (chunk.length !== cache.batch)
       throw new InputError(`the chunk has ${chunk.length} rows, but the cache has ${cache.batch}`);
     if (chunk.every((row) => row.length === 0)) throw new InputError('the chunk is empty');
@@ -215,7 +271,13 @@ export class Stepper {
   }
 
   /** Token ids, positions and rotations of the chunk; padding repeats the row's last position. */
-  #fill(cache: KVCache, chunk: readonly ArrayLike<number>[], length: number, options: StepOptions): Scratch {
+  #fill(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    length: number,
+    options: StepOptions,
+    places: readonly (readonly number[][])[] | null,
+  ): Scratch {
     const B = cache.batch;
     const learned = this.config.position === 'learned';
     if (this.#scratch?.batch !== B || this.#scratch.length !== length)
@@ -233,7 +295,7 @@ export class Stepper {
         if (learned)
           scratch.places[at] = BigInt(Math.min(position, this.config.blockSize - 1) + this.config.positionOffset);
         for (const [i, rope] of this.#ropes.entries())
-          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, place + t, total);
+          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, places?.[b][t] ?? place + t, total);
       }
     }
     return scratch;
