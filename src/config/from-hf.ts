@@ -22,7 +22,7 @@ const HARMLESS = new RegExp(
     'length_penalty|repetition_penalty|diversity_penalty|no_repeat_ngram_size|encoder_no_repeat_ngram_size|bad_words_ids',
     'begin_suppress_tokens|suppress_tokens|exponential_decay_length_penalty|forced_.*|remove_invalid_values|tf_legacy_loss|use_bfloat16',
     'cross_attention_hidden_size|attn_implementation|unsloth_.*|fp32_.*|use_mems_.*|model_max_length|cache_implementation',
-    'max_sequence_length|is_llama_config|js_config|.*softmax_in_fp32|.*_fusion|skip_bias_add.*|offset_alibi',
+    'max_sequence_length|max_new_tokens|is_composition|is_llama_config|js_config|.*softmax_in_fp32|.*_fusion|skip_bias_add.*|offset_alibi',
   ].join('|')})$`,
 );
 

@@ -77,9 +77,12 @@ export const idefics: Family = {
       r.fail('cross_layer_interval', `is ${interval}, which does not divide the ${base.nLayer} layers`);
     const rows = base.vocabSize + r.int('additional_vocab_size', 0, 0);
     const vision = r.object('vision_config');
-    const width = vision?.int('embed_dim', 768) ?? 768;
+    const width = vision?.int(['embed_dim', 'hidden_size'], 768) ?? 768;
     vision?.skipRest();
     r.skip('perceiver_config', 'use_resampler'); // what makes the states
+    // Stated by the published files, and not used by the model's own code.
+    r.refuse('cross_layer_activation_function', 'only "swiglu" is supported', ['swiglu']);
+    r.skip('ffn_dim', 'word_embed_proj_dim');
     r.skip('freeze_text_layers', 'freeze_text_module_exceptions', 'freeze_lm_head', 'freeze_vision_layers');
     r.skip('freeze_vision_module_exceptions', 'alpha_initializer', 'alphas_initializer_range'); // training
     // Before every so many of the decoder's layers comes one that attends to the image; both kinds are counted by themselves.

@@ -25,7 +25,7 @@ export const recurrentGemma: Family = {
     const width = r.int('lru_width', base.nEmbd);
     if (width % base.nHead !== 0)
       r.fail('lru_width', `is ${width}, which does not divide into ${base.nHead} heads' gates`);
-    const types = r.strings('block_types') ?? ['recurrent', 'recurrent', 'attention'];
+    const types = r.strings(['block_types', '_block_types']) ?? ['recurrent', 'recurrent', 'attention'];
     const known: Readonly<Record<string, AttentionKind>> = { recurrent: 'recurrent', attention: 'self' };
     const attentionKind = base.attentionKind.map((_, l) => {
       const type = types[l % types.length];
@@ -35,6 +35,7 @@ export const recurrentGemma: Family = {
     });
     if (!attentionKind.includes('self')) r.fail('block_types', 'gives the model no layer that attends');
     const convWidth = r.int('conv1d_width', 4, 2, 64);
+    r.refuse('embeddings_scale_by_sqrt_dim', "the model's own code always does", [true]);
     r.skip('w_init_variance_scale', 'final_w_init_variance_scale');
     const attends = (l: number) => attentionKind[l] === 'self';
     return {

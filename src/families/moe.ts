@@ -167,6 +167,10 @@ export const aria: Family = {
   config: (r) => {
     const base = readBase(r, { rope: { fractionKeys: null } });
     const bias = r.bool('attention_bias', false);
+    const width = r.int('moe_intermediate_size', base.intermediateSize); // stated twice by some
+    if (width !== base.intermediateSize)
+      r.fail('moe_intermediate_size', `is ${width}, but intermediate_size is ${base.intermediateSize}`);
+    for (const key of ['moe_aux_loss_coeff', 'moe_z_loss_coeff']) r.float(key, 0); // of training
     return {
       ...base,
       ...attnBias(base, bias, bias),
@@ -267,7 +271,8 @@ export const jetmoe: Family = {
         `is ${r.int('num_attention_heads')}, but ${experts.nExpertPerToken} experts a token with ${groups} heads each make ${heads}`,
       );
     const base = readBase(r, {
-      keys: { headSize: ['kv_channels'], activation: ['activation_function'] },
+      keys: { headSize: ['kv_channels', 'head_dim'], activation: ['activation_function'] },
+      nHead: heads,
       headSize: 128,
       nQueryGroups: groups,
       tie: true,

@@ -3,8 +3,7 @@
  * defaults are needed to read it. Taken from transformers 4.57; values that a family's reader has as its own are left out.
  */
 
-/** By model_type. */
-export const NESTED_DEFAULTS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+const OWN: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   llama: {
     vocab_size: 32000,
     hidden_size: 4096,
@@ -192,3 +191,6 @@ export const NESTED_DEFAULTS: Readonly<Record<string, Readonly<Record<string, un
     num_attention_heads: 16,
   },
 };
+
+/** By model_type. */
+export const NESTED_DEFAULTS: typeof OWN = { ...OWN, qwen2_5_vl_text: OWN.qwen2_vl_text };

@@ -48,6 +48,7 @@ export interface BaseDefaults {
   readonly norm?: Partial<NormSpec>;
   readonly activation?: string;
   readonly tie?: boolean;
+  readonly nHead?: number;
   readonly headSize?: number;
   /** Default of nQueryGroups; nHead where it is absent. */
   readonly nQueryGroups?: number;
@@ -61,7 +62,7 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
   const keys = d.keys ?? {};
   const nLayer = r.int(keys.nLayer ?? 'num_hidden_layers', undefined, 1, MAX_LAYERS);
   const nEmbd = r.int(keys.nEmbd ?? 'hidden_size', undefined, 1, MAX_WIDTH);
-  const nHead = r.int(keys.nHead ?? 'num_attention_heads', undefined, 1, MAX_HEADS);
+  const nHead = r.int(keys.nHead ?? 'num_attention_heads', d.nHead, 1, MAX_HEADS);
   const keyOf = (keys: Keys | null | undefined, usual: string): Keys => (keys === undefined ? [usual] : (keys ?? []));
   const groupKeys = keyOf(keys.nQueryGroups, 'num_key_value_heads');
   const nQueryGroups = r.int(groupKeys, d.nQueryGroups ?? nHead, 1, MAX_HEADS);

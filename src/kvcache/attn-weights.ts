@@ -6,7 +6,7 @@ import { InputError } from '../errors.ts';
 import { type CacheOptions, KVCache, type Need } from './kv-cache.ts';
 import { floorSlots, keepBestTogether, readFloor } from './policies/ada.ts';
 import { readRecent, readSinks } from './safe-options.ts';
-import { keepBest } from './select.ts';
+import { keepBest, type SafeTokens } from './select.ts';
 import type { CacheShape } from './shape.ts';
 import type { GroupView, LayerView } from './view.ts';
 
@@ -96,11 +96,16 @@ export abstract class AttnWeightsKVCache extends KVCache {
     return budget + (this.shape.nQueryGroups - 1) * (budget - floorSlots(this.#floor, budget));
   }
 
+  /** Sinks and recent tokens of a layer. */
+  protected safeTokens(view: LayerView): SafeTokens {
+    // Layers may have a smaller budget than the options were made for: those with a short window, thin ones of a pyramid.
+    const sinks = Math.min(this.sinks, view.budget - 1);
+    return { sinks, recent: Math.min(this.recentOf(view), view.budget - sinks) };
+  }
+
   protected override select(view: LayerView): void {
     const { budget, now } = view;
-    // Layers may have a smaller budget than the options were made for: those with a short window, thin ones of a pyramid.
-    const sinks = Math.min(this.sinks, budget - 1);
-    const safe = { sinks, recent: Math.min(this.recentOf(view), budget - sinks) };
+    const safe = this.safeTokens(view);
     for (const group of view.groups) {
       if (this.#floor === null && group.kept <= budget) continue;
       this.rank(group, view);

@@ -4,13 +4,13 @@
  * A step goes: `reserve` (may the chunk come?) → the graph attends to all that is held and to the chunk → `append` (the
  * chunk's keys and values come in; the policy sees the weights, and says what stays where that is more than the budget).
  */
-import { CacheFullError, InputError } from '../errors.ts';
+import { CacheFullError, GraphError, InputError } from '../errors.ts';
 import { range, wholeNumber } from '../numbers.ts';
 import type { PlaneData } from './buffers/plane.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import { type BufferKind, createBuffer } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
-import { moveSlot, type PlacementTarget, placeGroup } from './placement.ts';
+import { freeSlots, moveSlot, type PlacementTarget, placeGroup } from './placement.ts';
 import { rebaseRow } from './rebase.ts';
 import { Row } from './row.ts';
 import type { CacheShape } from './shape.ts';
@@ -204,6 +204,11 @@ export abstract class KVCache {
     return view.groups.some((group) => group.kept > view.budget);
   }
 
+  /** Whether what a policy knows of a slot depends on tokens that came after it. */
+  protected get scoredByLater(): boolean {
+    return this.needs.length > 0 || this.needsQueries;
+  }
+
   /** Most slots that one group of a layer can come to hold. */
   protected mostPerGroup(budget: number): number {
     return budget;
@@ -219,12 +224,20 @@ export abstract class KVCache {
     return this.needs.map((need) => new Float32Array(fresh).fill(1, ...this.needRange(need, fresh)));
   }
 
-  /** Takes the chunk's keys and values in. */
+  /** Takes the chunk's keys and values in. An error of the policy leaves the cache as it was. */
   append(chunk: ChunkOutputs): void {
     const rows = range(this.batch).filter((row) => chunk.tokens[row].length > 0);
     this.#own();
     this.#beginUndo(rows);
-    for (const table of this.tables.values()) for (const row of rows) this.#appendRow(table, row, chunk);
+    try {
+      for (const table of this.tables.values()) for (const row of rows) this.#appendRow(table, row, chunk);
+    } catch (error) {
+      for (const row of rows) {
+        this.#takeBack(row);
+        this.#rows[row].abandon();
+      }
+      throw error;
+    }
     this.states.advance(rows, chunk);
     for (const row of rows) this.#rows[row].advance(chunk, chunk.tokens[row], chunk.places?.[row]);
   }
@@ -287,7 +300,7 @@ export abstract class KVCache {
     this.#own();
     for (const table of this.tables.values())
       for (let g = 0; g < table.groups; g++) {
-        table.free(row, g, 0);
+        freeSlots({ table, buffers: this.buffers }, row, g, 0);
         table.evicted[table.lane(row, g)] = 0;
       }
     this.states.clearRow(row);
@@ -313,7 +326,7 @@ export abstract class KVCache {
    * @throws InputError where the caches differ.
    */
   copyRow(source: KVCache, from: number, to: number): void {
-    if (source.constructor !== this.constructor || source.bufferKind !== this.bufferKind || source.shape !== this.shape)
+    if (source.constructor !== this.constructor || source.shape !== this.shape || !this.#isLike(source))
       throw new InputError(`a row of a ${source.policy} cache does not fit into this ${this.policy} cache`);
     this.#own();
     for (const [name, table] of this.tables) {
@@ -470,6 +483,15 @@ export abstract class KVCache {
     });
   }
 
+  /** Whether another cache was made with the same options, as far as they say what a row holds. */
+  #isLike(other: KVCache): boolean {
+    const text = ({ options, bufferKind: buffer }: KVCache) => {
+      const all = { ...options, buffer, batch: undefined, blockSize: undefined, rebase: undefined };
+      return JSON.stringify(Object.entries(all).sort());
+    };
+    return text(other) === text(this);
+  }
+
   #viewSource() {
     const cache = this;
     return {
@@ -491,7 +513,11 @@ export abstract class KVCache {
     this.observe(view);
     hideUnseen(view);
     const before = view.groups.map((group) => group.kept);
-    if (this.overflows(view)) this.select(view);
+    if (this.overflows(view)) {
+      this.select(view);
+      if (this.overflows(view))
+        throw new GraphError(`the policy ${this.policy} leaves more than the budget of ${view.budget} slots`);
+    }
     const most = Math.max(...view.groups.map((group) => group.kept));
     if (most > table.capacity) this.#grow(table, most);
     const target = this.#target(table, row);
@@ -560,9 +586,19 @@ export abstract class KVCache {
 
   #revert(row: number): void {
     this.#own();
-    for (const undo of this.#undo!.values()) undo.revert(row);
+    this.#takeBack(row);
     this.states.revert(row);
     this.#rows[row].revert();
+  }
+
+  /** Makes a row's slots what they were before the last chunk. */
+  #takeBack(row: number): void {
+    for (const [table, undo] of this.#undo!) {
+      // Memory may have been given back since.
+      const most = undo.slotsBefore(row);
+      if (most > table.capacity) this.#grow(table, most);
+      undo.revert(row);
+    }
   }
 
   /** The first `count` tokens of a row's last chunk, to be taken in once more. */
@@ -582,8 +618,7 @@ export abstract class KVCache {
         `row ${row} can't go back to ${length} of ${this.length(row)} tokens: ${why}; fork the cache before, or start anew`,
       );
     };
-    if (this.needs.length > 0 || this.needsQueries)
-      refuse(`the policy ${this.policy} has scored what it holds by later tokens`);
+    if (this.scoredByLater) refuse(`the policy ${this.policy} has scored what it holds by later tokens`);
     if (!this.states.isEmpty) refuse('the model has recurrent states, which remember only the last chunk');
     if (this.place(row) !== this.length(row)) refuse('its tokens were moved');
     for (const table of this.tables.values())
@@ -612,7 +647,7 @@ export abstract class KVCache {
         slots--;
         if (slot !== slots) moveSlot(target, row, g, slots, slot);
       }
-      table.free(row, g, slots);
+      freeSlots(target, row, g, slots);
     }
   }
 }

@@ -57,8 +57,24 @@ export function placeGroup(target: PlacementTarget, view: LayerView, group: Grou
     } while (j < length && keep[j] === 1 && (free >= held || keep[free] === 0));
     store(target, chunk, row, g, first, j - start, start - held);
   }
-  if (kept < held) table.free(row, g, kept);
+  if (kept < held) freeSlots(target, row, g, kept);
   table.filled[table.lane(row, g)] = kept;
+}
+
+/**
+ * Frees the slots from `start` on, in all layers of a table. What they held is wiped: the formats' readers look at whole arrays,
+ * and what comes out must follow from what is held alone.
+ */
+export function freeSlots(
+  { table, buffers }: Pick<PlacementTarget, 'table' | 'buffers'>,
+  row: number,
+  g: number,
+  start: number,
+): void {
+  const end = table.filled[table.lane(row, g)];
+  for (const l of table.layers)
+    for (const group of groupsOf(table, g, buffers[l]!)) buffers[l]!.wipe(row, group, start, end);
+  table.free(row, g, start);
 }
 
 /** Copies one slot onto another, in all layers of a table. */

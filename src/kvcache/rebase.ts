@@ -27,17 +27,19 @@ export function rebaseRow(
       const order = Array.from({ length: count }, (_, slot) => slot);
       order.sort((a, b) => table.positions.data[at + a] - table.positions.data[at + b]);
       for (const [rank, slot] of order.entries()) {
-        const place = rank < sinks ? rank : next - count + rank;
-        const distance = place - table.places.data[at + slot];
+        // By position: what a window holds first is no sink, and stays as near to the next token as it was.
+        const isSink = table.positions.data[at + slot] < sinks;
+        const place = isSink ? rank : next - count + rank;
+        const before = table.places.data[at + slot];
         table.places.data[at + slot] = place;
-        if (distance === 0) continue;
+        if (place === before) continue;
         for (const l of table.layers) {
           const { rotation } = shape.layers[l];
           if (rotation === null || rotation === 'varies') continue;
           for (const group of groupsOf(table, g, buffers[l]!)) {
             const slotPlace = { row, group, slot };
             buffers[l]!.readKey(slotPlace, key);
-            turnKey(key, rotation, distance);
+            turnKey(key, rotation, before, place);
             buffers[l]!.writeKey(slotPlace, key);
           }
         }

@@ -43,12 +43,17 @@ export class Row {
     else this.place += tokens.length;
   }
 
+  /** The chunk that began does not come in. */
+  abandon(): void {
+    this.numbers.set(this.#numbersBefore);
+    this.last = null;
+  }
+
   /** Takes the last chunk back. */
   revert(): void {
     this.place = this.#placeBefore;
     this.tokens.truncate(this.chunkStart);
-    this.numbers.set(this.#numbersBefore);
-    this.last = null;
+    this.abandon();
   }
 
   /** Goes back to the first `length` tokens. */

@@ -44,11 +44,14 @@ export interface RotationShape {
   readonly interleave: boolean;
 }
 
-/** Turns the first dimensions of a key by `distance` positions, in place; the rest passes through. */
-export function turnKey(key: Float32Array, { inverse, interleave }: RotationShape, distance: number): void {
+/**
+ * Turns the first dimensions of a key from one position to another, in place; the rest passes through. Angles are those that the
+ * model makes of positions, in float32: otherwise their rounding would show, in the third digit at position 100,000.
+ */
+export function turnKey(key: Float32Array, { inverse, interleave }: RotationShape, from: number, to: number): void {
   const pairs = inverse.length;
   for (let i = 0; i < pairs; i++) {
-    const angle = distance * inverse[i];
+    const angle = Math.fround(to * inverse[i]) - Math.fround(from * inverse[i]);
     const cos = Math.cos(angle);
     const sin = Math.sin(angle);
     const [a, b] = interleave ? [2 * i, 2 * i + 1] : [i, i + pairs];

@@ -260,7 +260,9 @@ describe('a cache with attached states', () => {
     const short = { sees: [[[1], [1]]] };
     await expect(model.step(cache, [[5, 6]], short)).rejects.toThrow(/speaks of 1 states, but row 0 has 2/);
     expect(cache.length()).toBe(0);
+    await expect(model.attach(cache, states(model, 2), 1)).rejects.toThrow(/row 1 is not there: the cache has 1/);
     await using llama = await load(caseFolder('llama'));
+    await expect(model.attach(llama.createCache(), states(model, 2))).rejects.toThrow(/of another model/);
     await expect(llama.attach(llama.createCache(), new Float32Array(32))).rejects.toThrow(/nothing to attach/);
     await expect(llama.step(llama.createCache(), [[5]], { sees: [[[1]]] })).rejects.toThrow(/leave "sees" out/);
   });

@@ -76,13 +76,25 @@ export class TableUndo {
         this.#savedBuffers[i].copySlot(this.#buffers[i], row, g, slot, index);
   }
 
+  /** The most slots that a group of a row had. */
+  slotsBefore(row: number): number {
+    let most = 0;
+    for (let group = 0; group < this.#table.groups; group++)
+      most = Math.max(most, this.#filled[this.#table.lane(row, group)]);
+    return most;
+  }
+
   /** Makes a row what it was. */
   revert(row: number): void {
     const table = this.#table;
     for (let group = 0; group < table.groups; group++) {
       const lane = table.lane(row, group);
       const before = this.#filled[lane];
-      if (table.filled[lane] > before) table.free(row, group, before);
+      if (table.filled[lane] > before) {
+        for (const buffer of this.#buffers)
+          for (const g of groupsOf(table, group, buffer)) buffer.wipe(row, g, before, table.filled[lane]);
+        table.free(row, group, before);
+      }
       table.filled[lane] = before;
       table.evicted[lane] = this.#evicted[lane];
       // Backwards: of a slot that was overwritten twice the first content counts.

@@ -6,7 +6,7 @@ import { InputError } from '../errors.ts';
 import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
-import { range } from '../numbers.ts';
+import { range, wholeNumber } from '../numbers.ts';
 import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import type { AdapterHooks } from './adapt.ts';
@@ -29,8 +29,8 @@ export interface StepOptions {
   /** Whether these are tokens of a prompt, the last of a prompt, or (unless stated) tokens that were written. */
   readonly phase?: ChunkOutputs['phase'];
   /**
-   * Lets a cache whose policy watches the attention tell the chunk's queries apart, so that a part of the chunk can be taken
-   * back. For short chunks.
+   * Tells the chunk's tokens apart where a policy watches the attention or a model has recurrent states, so that a part of the chunk
+   * can be taken back. For short chunks.
    */
   readonly eachQuery?: boolean;
   /**
@@ -113,13 +113,13 @@ export class Stepper {
     adapters: StepAdapters | null = null,
   ): Promise<StepResult> {
     this.#check(cache, chunk);
+    const places = givenPlaces(this.config, chunk, options.positions);
     cache.reserve(chunk.map((row) => row.length));
     chunk.forEach((tokens, row) => {
       cache.makePlace(row, tokens.length, this.config.blockSize);
     });
     cache.open();
     const observe = cache.needs.length > 0;
-    const places = givenPlaces(this.config, chunk, options.positions);
     const session = await this.#session(cache, observe, adapters);
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options, places);
@@ -240,6 +240,9 @@ export class Stepper {
     const { cross, name } = this.config;
     if (!cross)
       throw new InputError(`${name} models attend to nothing but their own tokens: there is nothing to attach to`);
+    this.#checkCache(cache);
+    if (wholeNumber('row', row, 0) >= cache.batch)
+      throw new InputError(`row ${row} is not there: the cache has ${cache.batch}`);
     const count = states.length / cross.width;
     if (!Number.isInteger(count) || count === 0)
       throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
@@ -291,9 +294,13 @@ export class Stepper {
     return tensor;
   }
 
-  #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+  #checkCache(cache: KVCache): void {
     if (cache.shape !== this.cacheShape)
       throw new InputError('this cache is of another model: make one with createCache of the model that it is for');
+  }
+
+  #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+    this.#checkCache(cache);
     if (chunk.length !== cache.batch)
       throw new InputError(`the chunk has ${chunk.length} rows, but the cache has ${cache.batch}`);
     if (chunk.every((row) => row.length === 0)) throw new InputError('the chunk is empty');

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { familyCases } from './cases.ts';
@@ -27,6 +27,22 @@ describe('families', () => {
       for (const type of family.modelTypes) expect(page).toContain(`\`${type}\``);
       for (const folder of cases) expect(page).toContain(folder.slice(folder.lastIndexOf('/') + 1));
     }
+  });
+});
+
+describe('the house', () => {
+  it('has no long file of the model, and families that are short', async () => {
+    const folder = join(import.meta.dirname, '../../src/model');
+    for (const file of (await readdir(folder)).filter((name) => !name.includes('.test.'))) {
+      const text = await readFile(join(folder, file), 'utf8');
+      expect(text.split('\n').length, file).toBeLessThanOrEqual(400);
+      // What a family does otherwise is a value of its config: the model's code knows none by name.
+      for (const { family } of familyCases())
+        for (const type of family.modelTypes) expect(text, file).not.toMatch(new RegExp(`['"\`]${type}['"\`]`));
+    }
+    const neox = await readFile(join(folder, '../families/gpt-neox.ts'), 'utf8');
+    const japanese = neox.slice(neox.indexOf('export const gptNeoxJapanese'));
+    expect(japanese.slice(0, japanese.indexOf('\n};')).split('\n').length).toBeLessThan(40);
   });
 });
 

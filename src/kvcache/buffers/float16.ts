@@ -81,6 +81,7 @@ function roundShift(value: number, shift: number): number {
 export function halfToFloat(half: number): number {
   const exponent = (half >> 10) & 0x1f;
   const mantissa = half & 0x3ff;
+  if (exponent === 0x1f) return mantissa ? Number.NaN : half & 0x8000 ? -Infinity : Infinity;
   const size = exponent === 0 ? mantissa * 2 ** -24 : (1 + mantissa / 1024) * 2 ** (exponent - 15);
   return half & 0x8000 ? -size : size;
 }

@@ -14,6 +14,9 @@ export function keyScales(headSize: number): number {
 
 export type SlotBits = 8 | 4;
 
+/** The smallest number that float32 has in full precision. */
+const SMALLEST = 2 ** -126;
+
 /** The byte that stands for 0. */
 export const ZERO_POINT: Readonly<Record<SlotBits, number>> = { 8: 128, 4: 8 };
 
@@ -88,7 +91,9 @@ export class QuantisedBuffer extends SlotBuffer {
     const zero = ZERO_POINT[this.bits];
     let largest = 0;
     for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(source[from + i]));
-    const scale = Math.fround(largest / (zero - 1));
+    const exact = Math.fround(largest / (zero - 1));
+    // Numbers so small that float32 has but a few bits for them are as good as 0.
+    const scale = exact < SMALLEST ? 0 : exact;
     const inverse = scale > 0 ? 1 / scale : 0;
     for (let i = 0; i < count; i++) bytes[to + i] = Math.round(source[from + i] * inverse) + zero;
     return scale;

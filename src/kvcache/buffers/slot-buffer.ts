@@ -80,6 +80,11 @@ export abstract class SlotBuffer {
     for (let i = 0; i < this.#planes.length; i++) this.#planes[i].copySlot(from.#planes[i], row, group, source, target);
   }
 
+  /** Makes slots what they were before they were ever written. */
+  wipe(row: number, group: number, start: number, end: number): void {
+    for (const plane of this.#planes) plane.wipe(row, group, start, end);
+  }
+
   /** Takes a row over from another buffer of the same format. */
   copyRow(from: SlotBuffer, source: number, target: number): void {
     for (let i = 0; i < this.#planes.length; i++) this.#planes[i].copyRow(from.#planes[i], source, target);

@@ -59,11 +59,11 @@ export class ExpectedAttentionKVCache extends AttnWeightsKVCache {
     if (view.layer === this.firstLayer) {
       // How many queries there were, and for how many tokens the scores are old.
       numbers[0] += view.fresh;
-      numbers[1] = view.phase === 'decode' ? numbers[1] + view.fresh : this.refresh;
-      if (numbers[1] > this.refresh) numbers[1] = view.fresh;
+      const old = numbers[1] < this.refresh ? numbers[1] : 0;
+      numbers[1] = view.phase === 'decode' ? old + view.fresh : this.refresh;
     }
     this.#addMoments(view, chunk, chunk.queries!);
-    if (numbers[1] >= this.refresh || view.phase !== 'decode') super.observe(view);
+    if (numbers[1] >= this.refresh) super.observe(view);
   }
 
   protected override score(group: GroupView, view: LayerView): void {

@@ -41,5 +41,17 @@ export function pyramid(nLayer: number, options: PyramidOptions): (layer: number
   if (!(beta >= 1 && beta < Number.POSITIVE_INFINITY)) throw new InputError(`beta must be at least 1, but is ${beta}`);
   const min = Math.max(1, N / beta);
   const max = 2 * N - min;
-  return (layer) => (nLayer === 1 ? N : Math.round(max - (layer * (max - min)) / (nLayer - 1)));
+  return (layer) => {
+    const mirror = nLayer - 1 - layer;
+    if (layer === mirror) return N;
+    // Later layers get what the early ones leave, so that the mean is N whatever was rounded.
+    if (layer > mirror) return 2 * N - roundHalfEven(max - (mirror * (max - min)) / (nLayer - 1));
+    return roundHalfEven(max - (layer * (max - min)) / (nLayer - 1));
+  };
+}
+
+function roundHalfEven(x: number): number {
+  const whole = Math.floor(x);
+  if (x - whole !== 0.5) return Math.round(x);
+  return whole % 2 === 0 ? whole : whole + 1;
 }

@@ -1,0 +1,265 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { same } from '../../../test/support/cache-runs.ts';
+import { referenceStore } from '../../../test/support/reference-store.ts';
+import { InputError } from '../../errors.ts';
+import { range } from '../../numbers.ts';
+import { BUFFERS, type BufferKind, createBuffer } from '../buffers.ts';
+import { Plane } from './plane.ts';
+import { keyScales } from './quantised.ts';
+import type { SlotBuffer } from './slot-buffer.ts';
+
+const KINDS = Object.keys(BUFFERS) as BufferKind[];
+const headSizes = (kind: BufferKind) =>
+  kind === 'int4' ? [2, 6, 32, 34, 64, 96] : [1, 2, 3, 5, 7, 32, 33, 64, 80, 96];
+const vectors = (length: number) =>
+  fc
+    .array(fc.float({ min: -50, max: 50, noNaN: true }), { minLength: length, maxLength: length })
+    .map((x) => Float32Array.from(x));
+
+/** Stores one key and value, and reads them again. */
+function through(buffer: SlotBuffer, key: Float32Array, value: Float32Array, place = { row: 0, group: 0, slot: 0 }) {
+  buffer.write(place, 1, Float32Array.from([...key, ...value]), 0, key.length);
+  const [k, v] = [new Float32Array(key.length), new Float32Array(key.length)];
+  buffer.readKey(place, k);
+  buffer.readValue(place, v);
+  return { k, v };
+}
+
+function opened(kind: BufferKind, headSize: number, batch = 1, groups = 1, capacity = 1): SlotBuffer {
+  const buffer = createBuffer(kind, batch, groups, headSize);
+  buffer.resize(batch, capacity);
+  return buffer;
+}
+
+describe.each(KINDS)('%s', (kind) => {
+  it('gives back what it previews, which is what its definition says', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...headSizes(kind)).chain((D) => fc.tuple(vectors(D), vectors(D))),
+        ([key, value]) => {
+          const buffer = opened(kind, key.length);
+          const { k, v } = through(buffer, key, value);
+          const out = new Float32Array(key.length);
+          buffer.preview(Float32Array.from([9, ...key]), 1, 'key', out);
+          expect(same(out, k)).toBe(true);
+          buffer.preview(value, 0, 'value', out);
+          expect(same(out, v)).toBe(true);
+          const [wantKey, wantValue] = [referenceStore(kind, 'key', key), referenceStore(kind, 'value', value)];
+          for (const i of key.keys()) {
+            expect(k[i]).toBeCloseTo(wantKey[i], 4);
+            expect(v[i]).toBeCloseTo(wantValue[i], 4);
+          }
+          // A key that is put in later is stored the same way, and leaves the value alone.
+          buffer.writeKey({ row: 0, group: 0, slot: 0 }, value);
+          const again = new Float32Array(key.length);
+          buffer.readKey({ row: 0, group: 0, slot: 0 }, again);
+          buffer.preview(value, 0, 'key', out);
+          expect(same(again, out)).toBe(true);
+          buffer.readValue({ row: 0, group: 0, slot: 0 }, again);
+          expect(same(again, v)).toBe(true);
+        },
+      ),
+      { numRuns: 200, seed: 1 },
+    );
+  });
+
+  it('trap 7: constants, zeros, and numbers far from zero survive', () => {
+    const tolerance = { float32: 0, float16: 2 ** -11, int8: 2 ** -22, int4: 2 ** -22 }[kind];
+    for (const constant of [0, 1, -1, 5.5, 300, -300, 1e-20, 6e4])
+      for (const D of headSizes(kind)) {
+        const x = new Float32Array(D).fill(constant);
+        const { k, v } = through(opened(kind, D), x, x);
+        const bound =
+          kind === 'float16' ? Math.max(tolerance * Math.abs(constant), 2 ** -25) : tolerance * Math.abs(constant);
+        for (const y of [...k, ...v]) expect(Math.abs(y - x[0])).toBeLessThanOrEqual(bound);
+      }
+    // A block that does not straddle zero keeps its error small against its size.
+    const far = Float32Array.from(range(32), (i) => 5 + i / 31);
+    const { k } = through(opened(kind, 32), far, far);
+    for (const [i, y] of k.entries())
+      expect(Math.abs(y - far[i])).toBeLessThanOrEqual(kind === 'int4' ? 3.01 / 7 : 3.01 / 127);
+  });
+
+  it('takes the memory per token that its documentation says', () => {
+    for (const D of headSizes(kind)) {
+      const formula = {
+        float32: 8 * D,
+        float16: 4 * D,
+        int8: 2 * D + 4 * (keyScales(D) + 1),
+        int4: D + 4 * (keyScales(D) + 1),
+      };
+      const buffer = opened(kind, D, 2, 3, 5);
+      expect(buffer.slotBytes).toBe(formula[kind]);
+      expect(buffer.bytes).toBe(2 * 3 * 5 * formula[kind]);
+      const inputs = buffer.inputs().reduce((sum, { data }) => sum + data.byteLength, 0);
+      expect(inputs).toBe(buffer.bytes);
+    }
+  });
+
+  it('keeps slots apart, through other sizes, copies, forks and rows', () => {
+    const D = kind === 'int4' ? 6 : 5;
+    const content = (row: number, group: number, slot: number) =>
+      Float32Array.from(range(2 * D), (i) => Math.sin(1 + row * 97 + group * 31 + slot * 7 + i));
+    const buffer = opened(kind, D, 2, 2, 3);
+    const wanted = new Map<string, Float32Array>();
+    const read = (from: SlotBuffer, row: number, group: number, slot: number) => {
+      const out = [new Float32Array(D), new Float32Array(D)];
+      from.readKey({ row, group, slot }, out[0]);
+      from.readValue({ row, group, slot }, out[1]);
+      return Float32Array.from([...out[0], ...out[1]]);
+    };
+    // Three tokens at once, and one by one.
+    for (const row of [0, 1])
+      for (const group of [0, 1]) {
+        const three = range(3).map((slot) => content(row, group, slot));
+        const flat = [...three.flatMap((x) => [...x.subarray(0, D)]), ...three.flatMap((x) => [...x.subarray(D)])];
+        if (group === 0) buffer.write({ row, group, slot: 0 }, 3, Float32Array.from(flat), 0, 3 * D);
+        else for (const slot of range(3)) buffer.write({ row, group, slot }, 1, three[slot], 0, D);
+        for (const slot of range(3)) {
+          const { k, v } = through(opened(kind, D), three[slot].subarray(0, D), three[slot].subarray(D));
+          wanted.set(`${row},${group},${slot}`, Float32Array.from([...k, ...v]));
+        }
+      }
+    const check = (from: SlotBuffer, rows: readonly number[], slots: number) => {
+      for (const row of rows)
+        for (const group of [0, 1])
+          for (const slot of range(slots))
+            expect(read(from, row, group, slot)).toEqual(wanted.get(`${row},${group},${slot}`));
+    };
+    check(buffer, [0, 1], 3);
+    buffer.resize(2, 9);
+    check(buffer, [0, 1], 3);
+    expect(read(buffer, 1, 1, 3).every((x) => x === 0)).toBe(true);
+    buffer.resize(3, 4);
+    check(buffer, [0, 1], 3);
+    const twin = buffer.fork();
+    check(twin, [0, 1], 3);
+    twin.own();
+    through(twin, new Float32Array(D).fill(1), new Float32Array(D).fill(2), { row: 0, group: 0, slot: 1 });
+    check(buffer, [0, 1], 3);
+    buffer.own();
+    through(buffer, new Float32Array(D).fill(3), new Float32Array(D).fill(3), { row: 0, group: 1, slot: 0 });
+    expect(read(twin, 0, 0, 1)[D]).toBeCloseTo(2, 5);
+    expect(read(twin, 0, 1, 0)).toEqual(wanted.get('0,1,0'));
+    // From another buffer, whose sizes differ.
+    const other = opened(kind, D, 1, 2, 6);
+    other.copySlot(twin, 0, 1, 2, 5);
+    expect(read(other, 0, 1, 5)).toEqual(wanted.get('0,1,2'));
+    const wide = opened(kind, D, 4, 2, 6);
+    wide.copyRow(twin, 1, 3);
+    for (const group of [0, 1])
+      for (const slot of range(3)) expect(read(wide, 3, group, slot)).toEqual(wanted.get(`1,${group},${slot}`));
+    wide.wipe(3, 0, 1, 3);
+    expect(read(wide, 3, 0, 0)).toEqual(wanted.get('1,0,0'));
+    expect(read(wide, 3, 1, 2)).toEqual(wanted.get('1,1,2'));
+    for (const slot of [1, 2]) expect(read(wide, 3, 0, slot).every((x) => x === 0)).toBe(true);
+    buffer.resize(1, 2);
+    expect(read(buffer, 0, 0, 1)).toEqual(wanted.get('0,0,1'));
+  });
+});
+
+describe.each(['int8', 'int4'] as const)('%s', (kind) => {
+  it('is off by no more than half a step, scale by scale', () => {
+    const levels = kind === 'int8' ? 127 : 7;
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...headSizes(kind)).chain((D) => fc.tuple(vectors(D), fc.integer({ min: -30, max: 30 }))),
+        ([x, exponent]) => {
+          const scaled = x.map((y) => y * 2 ** exponent);
+          const { k, v } = through(opened(kind, x.length), scaled, scaled);
+          const part = x.length / keyScales(x.length);
+          for (const i of x.keys()) {
+            const block = scaled.subarray(Math.floor(i / part) * part, (Math.floor(i / part) + 1) * part);
+            // Smaller steps than float32 can tell apart are none.
+            const half = (y: Float32Array) => Math.max((Math.max(...y.map(Math.abs)) / levels / 2) * (1 + 1e-5), 2e-36);
+            expect(Math.abs(k[i] - scaled[i])).toBeLessThanOrEqual(half(block));
+            expect(Math.abs(v[i] - scaled[i])).toBeLessThanOrEqual(half(scaled));
+          }
+        },
+      ),
+      { numRuns: 200, seed: 1 },
+    );
+  });
+
+  it('stays within its bytes at the edges of float32', () => {
+    const units = range(400).map((i) => i * 2 ** -149);
+    for (const size of [...units, 5e-42, 1e-38, 1e-36, 3e38, 3.4e38]) {
+      const x = Float32Array.from([size, -size, size / 2, 0]);
+      const { k } = through(opened(kind, 4), x, x);
+      for (const [i, y] of k.entries()) {
+        expect(Math.abs(y)).toBeLessThanOrEqual(size * 1.0001);
+        expect(Math.abs(y - x[i])).toBeLessThanOrEqual(Math.max(size / 13, 2e-36));
+      }
+    }
+  });
+
+  it('does not hide what is not a number', () => {
+    for (const odd of [Number.NaN, Infinity]) {
+      const { k } = through(opened(kind, 2), Float32Array.of(odd, 1), Float32Array.of(odd, 1));
+      expect(Number.isFinite(k[0])).toBe(false);
+    }
+  });
+});
+
+describe('buffers', () => {
+  it('that there are not, or that do not fit, are refused by name', () => {
+    expect(() => createBuffer('int2' as BufferKind, 1, 1, 4)).toThrow(InputError);
+    expect(() => createBuffer('int2' as BufferKind, 1, 1, 4)).toThrow(
+      /no cache buffer "int2"; there are float32, float16, int8, int4/,
+    );
+    expect(() => createBuffer('toString' as BufferKind, 1, 1, 4)).toThrow(InputError);
+    expect(() => createBuffer('int4', 1, 1, 5)).toThrow(/int4 needs an even head size, but this model's is 5/);
+  });
+});
+
+describe('Plane', () => {
+  it('shares its array until one of several writes, whatever the order', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.constantFrom('share', 'write', 'resize', 'drop'), fc.nat(5), fc.nat(5)), {
+          maxLength: 30,
+        }),
+        (ops) => {
+          const planes = range(6).map(() => new Plane(Float64Array, 1, 1, 1, -1));
+          const wanted = planes.map((): number[] => [-1]);
+          for (const plane of planes) plane.resize(1, 1);
+          for (const [n, [op, a, b]] of ops.entries()) {
+            if (op === 'share' && a !== b) {
+              planes[a].share(planes[b]);
+              wanted[a] = [...wanted[b]];
+            } else if (op === 'write') {
+              planes[a].own();
+              planes[a].data[0] = n;
+              wanted[a][0] = n;
+            } else if (op === 'resize') {
+              planes[a].resize(1, b + 1);
+              wanted[a] = range(b + 1).map((i) => wanted[a][i] ?? -1);
+            } else {
+              planes[a].own();
+              planes[a].wipe(0, 0, 0, 1);
+              wanted[a][0] = -1;
+            }
+            expect(planes.map(({ data }) => [...data])).toEqual(wanted);
+          }
+        },
+      ),
+      { numRuns: 200, seed: 1 },
+    );
+  });
+
+  it('copies only when it has to', () => {
+    const a = new Plane(Uint8Array, 1, 1, 1);
+    a.resize(1, 4);
+    const { data } = a;
+    a.own();
+    expect(a.data).toBe(data);
+    const b = new Plane(Uint8Array, 1, 1, 1);
+    b.share(a);
+    expect(b.data).toBe(data);
+    b.own();
+    expect(b.data).not.toBe(data);
+    a.own();
+    expect(a.data).toBe(data);
+  });
+});

@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest';
+import { tokensFrom } from '../../test/support/cache-runs.ts';
+import { fakeStep } from '../../test/support/fake-graph.ts';
+import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
+import { CacheFullError, GraphError, InputError } from '../errors.ts';
+import { KVCache } from './kv-cache.ts';
+import { type AnyCacheOptions, createCache, POLICIES } from './policies.ts';
+import type { LayerView } from './view.ts';
+
+const shape = fakeShape({ windows: [null, 8], groups: 2, heads: 2, headSize: 5 });
+const open = (options: Partial<AnyCacheOptions>) => createCache(shape, { cacheLength: 16, ...options });
+const feed = (cache: KVCache, count: number) =>
+  fakeStep(new FakeModel(shape, 1), cache, [tokensFrom(0, cache.length(), count)]);
+
+describe('options that can not be', () => {
+  const refused: [Partial<AnyCacheOptions>, RegExp][] = [
+    [
+      { policy: 'lru' },
+      /there is no cache policy "lru"; there are dense, lastrec, h2o, .*, and ada\(…\) around those with scores/,
+    ],
+    [{ policy: 'toString' }, /there is no cache policy "toString"/],
+    [{ policy: '' }, /there is no cache policy ""/],
+    [{ policy: 'ada(lru)' }, /there is no cache policy "lru"/],
+    [{ policy: 'ada(dense)' }, /ada\(dense\): the policy dense has no scores/],
+    [{ policy: 'ada(lastrec)' }, /ada\(lastrec\): the policy lastrec has no scores/],
+    [{ policy: 'ada(ada(h2o))' }, /there is no cache policy "ada\(h2o\)"/],
+    [{ policy: 'ada(tova)' }, /decides for all groups of a layer at once/],
+    [{ policy: 'h2o', ada: { floor: 1.5 } }, /floor must be from 0 to 1, but is 1.5/],
+    [{ policy: 'h2o', ada: { floor: Number.NaN } }, /floor must be from 0 to 1, but is NaN/],
+    [
+      { policy: 'dense', buffer: 'int3' as 'int4' },
+      /there is no cache buffer "int3"; there are float32, float16, int8, int4/,
+    ],
+    [{ buffer: 'int4' }, /int4 needs an even head size, but this model's is 5/],
+    [{ policy: 'qh2o' }, /qh2o weighs the error of quantised slots: choose a buffer such as int8/],
+    [{ policy: 'qh2o', buffer: 'float32' }, /qh2o weighs the error of quantised slots/],
+    [{ policy: 'qh2o', buffer: 'int8', c: -0.1 }, /c must be from 0 to 1, but is -0.1/],
+    [{ policy: 'qh2o', buffer: 'int8', c: Number.NaN }, /c must be from 0 to 1, but is NaN/],
+    [{ policy: 'snapkv', window: 13 }, /4 sinks and a window of 13 are more than the cacheLength of 16/],
+    [{ policy: 'snapkv', window: 0 }, /window must be a whole number of at least 1, but is 0/],
+    [{ policy: 'snapkv', kernel: 4 }, /kernel must be odd, but is 4/],
+    [{ policy: 'snapkv', kernel: 0 }, /kernel must be a whole number/],
+    [{ policy: 'pyramid', beta: 0.5 }, /beta must be at least 1, but is 0.5/],
+    [{ policy: 'pyramid', beta: Number.POSITIVE_INFINITY }, /beta must be at least 1/],
+    [{ policy: 'lastrec', sinks: 16 }, /16 sinks leave no room for recent tokens in a cacheLength of 16/],
+    [{ policy: 'h2o', sinks: 8, recent: 9 }, /8 sinks and 9 recent tokens are more than the cacheLength of 16/],
+    [{ policy: 'h2o', sinks: 17 }, /17 sinks leave no room/],
+    [{ policy: 'h2o', sinks: -1 }, /sinks must be a whole number of at least 0, but is -1/],
+    [{ policy: 'knorm', recent: 1.5 }, /recent must be a whole number of at least 1, but is 1.5/],
+    [{ cacheLength: 0 }, /cacheLength must be a whole number of at least 1, but is 0/],
+    [{ cacheLength: Number.NaN }, /cacheLength must be a whole number of at least 1, but is NaN/],
+    [{ cacheLength: 2 ** 60 }, /cacheLength must be a whole number/],
+    [{ blockSize: 0 }, /blockSize must be a whole number of at least 1, but is 0/],
+  ];
+
+  it.each(refused)('%j', (options, message) => {
+    expect(() => open(options)).toThrow(InputError);
+    expect(() => open(options)).toThrow(message);
+  });
+
+  it('sinks and recent tokens may fill the budget exactly', () => {
+    const cache = open({ policy: 'h2o', sinks: 7, recent: 9 });
+    feed(cache, 40);
+    expect(cache.tokenPositions(0)).toEqual([0, 1, 2, 3, 4, 5, 6, 31, 32, 33, 34, 35, 36, 37, 38, 39]);
+  });
+
+  it('every policy of the table says its name', () => {
+    for (const { name } of Object.values(POLICIES))
+      expect(open({ policy: name, buffer: name === 'qh2o' ? 'int8' : 'float32' }).policy).toBe(name);
+  });
+});
+
+describe('a full dense cache', () => {
+  it('says how much there is, and what to do', () => {
+    const cache = open({ policy: 'dense' });
+    feed(cache, 15);
+    expect(() => cache.reserve([2])).toThrow(CacheFullError);
+    expect(() => cache.reserve([2])).toThrow(
+      "the dense cache holds 15 of 16 tokens and can't take 2 more; give it a larger cacheLength, shorten the prompt, or choose a policy that evicts (such as lastrec)",
+    );
+    cache.reserve([1]);
+  });
+});
+
+describe('a class of one’s own that keeps too much', () => {
+  class Greedy extends KVCache {
+    readonly policy = 'greedy';
+    protected override select(_view: LayerView): void {}
+  }
+
+  it('is stopped before memory is overwritten', () => {
+    const cache = new Greedy(shape, { cacheLength: 4 }, { mode: 'layer', perGroup: true, columns: 0 });
+    feed(cache, 4);
+    expect(() => feed(cache, 1)).toThrow(GraphError);
+    expect(() => feed(cache, 1)).toThrow(/the policy greedy leaves more than the budget of 4 slots/);
+    expect(cache.tokenPositions(0)).toEqual([0, 1, 2, 3]);
+    expect(cache.length()).toBe(4);
+  });
+});

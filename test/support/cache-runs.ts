@@ -1,0 +1,319 @@
+/**
+ * @file Random runs of a cache on a fake model: shapes, budgets, chunks, options, and every policy.
+ */
+import fc from 'fast-check';
+import { expect } from 'vitest';
+import { type BufferKind, createBuffer } from '../../src/kvcache/buffers.ts';
+import type { ChunkOutputs } from '../../src/kvcache/chunk.ts';
+import { definePolicy } from '../../src/kvcache/define-policy.ts';
+import type { KVCache } from '../../src/kvcache/kv-cache.ts';
+import { type AnyCacheOptions, createCache } from '../../src/kvcache/policies.ts';
+import { EMPTY_SLOT, HIDDEN } from '../../src/kvcache/slots.ts';
+import { range } from '../../src/numbers.ts';
+import { FakeModel, type FakeShape, fakeRotation, fakeShape } from './fake-model.ts';
+
+/** One step: how many tokens each row gets. */
+export interface RunStep {
+  readonly lengths: readonly number[];
+  readonly phase: ChunkOutputs['phase'];
+}
+
+export interface Run {
+  readonly seed: number;
+  readonly shape: FakeShape;
+  readonly cacheLength: number;
+  readonly buffer: BufferKind;
+  readonly blockSize: number;
+  readonly rows: number;
+  readonly sinks?: number;
+  readonly recent?: number;
+  readonly steps: readonly RunStep[];
+}
+
+export interface RunLimits {
+  readonly rows?: number;
+  readonly buffers?: readonly BufferKind[];
+  /** Most tokens of a chunk. */
+  readonly chunk?: number;
+  readonly windows?: boolean;
+  readonly cacheLength?: number;
+  readonly steps?: number;
+  readonly headSizes?: readonly number[];
+}
+
+/** Small ones: that keys of more than 32 dimensions have several scales is the buffers' matter. */
+const HEAD_SIZES = [2, 4, 4, 6, 8, 10];
+
+export const ALL_BUFFERS: readonly BufferKind[] = ['float32', 'float16', 'int8', 'int4'];
+
+/** Random runs. Rows of a step differ in length, and may be empty. */
+export function anyRun(limits: RunLimits = {}): fc.Arbitrary<Run> {
+  const { rows = 1, buffers = ['float32'], chunk = 12, windows = true, cacheLength = 20, steps = 12 } = limits;
+  const { headSizes = HEAD_SIZES } = limits;
+  return fc
+    .record({
+      seed: fc.nat(1e6),
+      layers: fc.array(fc.boolean(), { minLength: 1, maxLength: 3 }),
+      window: fc.integer({ min: 1, max: 20 }),
+      groups: fc.integer({ min: 1, max: 3 }),
+      heads: fc.integer({ min: 1, max: 3 }),
+      headSize: fc.constantFrom(...headSizes),
+      rotated: fc.constantFrom('', 'halves', 'pairs'),
+      cacheLength: fc.integer({ min: 1, max: cacheLength }),
+      buffer: fc.constantFrom(...buffers),
+      blockSize: fc.integer({ min: 1, max: 9 }),
+      rows: fc.integer({ min: 1, max: rows }),
+      sinks: fc.option(fc.nat(5), { nil: undefined }),
+      recent: fc.option(fc.integer({ min: 1, max: 6 }), { nil: undefined }),
+      prompts: fc.nat(3),
+      steps: fc.array(fc.array(fc.integer({ min: 0, max: chunk }), { minLength: rows, maxLength: rows }), {
+        minLength: 1,
+        maxLength: steps,
+      }),
+    })
+    .map(({ layers, window, groups, heads, headSize, rotated, prompts, steps, ...rest }) => {
+      const { cacheLength: N, rows } = rest;
+      const sinks = rest.sinks === undefined ? undefined : Math.min(rest.sinks, N - 1);
+      const room = N - (sinks ?? Math.min(4, N - 1));
+      const recent = rest.recent === undefined ? undefined : Math.min(rest.recent, room);
+      return {
+        ...rest,
+        sinks,
+        recent,
+        shape: {
+          groups,
+          heads,
+          headSize,
+          windows: layers.map((full) => (full || !windows ? null : window)),
+          rotation: rotated === '' ? null : fakeRotation(headSize, rotated === 'pairs'),
+        },
+        steps: steps.map((lengths, i) => {
+          // A step without a token is none.
+          const some = lengths.slice(0, rows);
+          return {
+            lengths: some.every((length) => length === 0) ? some.map(() => 1) : some,
+            phase:
+              i < prompts - 1 ? ('prompt' as const) : i === prompts - 1 ? ('prompt-end' as const) : ('decode' as const),
+          };
+        }),
+      };
+    });
+}
+
+/** A policy as the tests make it. */
+export interface TestPolicy {
+  readonly name: string;
+  readonly options: Partial<AnyCacheOptions>;
+  /** Whether it wants slots that lose something. */
+  readonly lossy?: boolean;
+  /** Whether it takes sinks and recent tokens as options. */
+  readonly safe?: boolean;
+}
+
+/** Attention that fades. */
+export const FADING = definePolicy({
+  name: 'fading',
+  needs: ['sums'],
+  sinks: 1,
+  score: ({ scores, weights: [sums], length }) => {
+    for (let j = 0; j < length; j++) scores[j] = 0.5 * scores[j] + sums[j];
+    return undefined;
+  },
+});
+
+/** Every third position first, then whatever comes. */
+export const THIRDS = definePolicy({
+  name: 'thirds',
+  keep: ({ positions, length }, { budget }) => {
+    const order = range(length).sort((a, b) => (positions[a] % 3) - (positions[b] % 3) || positions[b] - positions[a]);
+    return order.slice(0, budget);
+  },
+});
+
+const table = (name: string, more: Partial<TestPolicy> = {}): TestPolicy => ({
+  name,
+  options: { policy: name },
+  safe: true,
+  ...more,
+});
+
+/** Every policy that evicts. */
+export const EVICTING: readonly TestPolicy[] = [
+  table('lastrec'),
+  table('h2o'),
+  table('h2o-orig'),
+  table('h2o-vlen'),
+  table('qh2o', { lossy: true }),
+  table('tova'),
+  table('snapkv'),
+  table('pyramid'),
+  table('expected'),
+  table('knorm'),
+  table('keydiff'),
+  table('ada(h2o)'),
+  table('ada(qh2o)', { lossy: true }),
+  table('ada(snapkv)'),
+  table('ada(pyramid)'),
+  table('ada(expected)'),
+  table('ada(keydiff)'),
+  { name: 'own score', options: { policy: FADING }, safe: true },
+  { name: 'own score, shared', options: { policy: FADING, ada: { floor: 0.5 } }, safe: true },
+  { name: 'own keep', options: { policy: THIRDS }, safe: true },
+];
+
+export const EVERY: readonly TestPolicy[] = [{ name: 'dense', options: { policy: 'dense' } }, ...EVICTING];
+
+/** The options of a cache for a run; what a policy can't be made with is mended. */
+export function cacheOptions(run: Run, policy: TestPolicy, more: Partial<AnyCacheOptions> = {}): AnyCacheOptions {
+  const { cacheLength, blockSize, rows, sinks, recent } = run;
+  const buffer = policy.lossy && run.buffer === 'float32' ? 'int8' : run.buffer;
+  const snaps = /snapkv|pyramid/.test(policy.name);
+  const room = cacheLength - (sinks ?? Math.min(4, cacheLength - 1));
+  return {
+    cacheLength,
+    blockSize,
+    batch: rows,
+    buffer,
+    ...(policy.safe ? { sinks, recent } : {}),
+    ...(snaps ? { window: Math.min(4, room), kernel: 3 } : {}),
+    ...(/expected/.test(policy.name) ? { horizon: 5, refresh: 1 } : {}),
+    ...policy.options,
+    ...more,
+  };
+}
+
+/** The model and the cache of a run. */
+export function openRun(run: Run, policy: TestPolicy, more: Partial<AnyCacheOptions> = {}) {
+  const shape = fakeShape(run.shape);
+  const model = new FakeModel(shape, run.seed);
+  return { model, cache: createCache(shape, cacheOptions(run, policy, more)) };
+}
+
+/** Tokens of a row from a position on: any will do, as long as rows differ. */
+export function tokensFrom(row: number, position: number, count: number): number[] {
+  return range(count).map((t) => (row * 7919 + (position + t) * 104729) % 997);
+}
+
+/** The tokens of a run's step, as the cache stands. */
+export function stepTokens(cache: KVCache, { lengths }: RunStep): number[][] {
+  return lengths.map((count, row) => tokensFrom(row, cache.length(row), count));
+}
+
+export interface CheckOptions {
+  /** Where keys are no more where they were computed for. */
+  readonly moved?: boolean;
+}
+
+/**
+ * What must hold of every cache after every step: positions are distinct, of the past and within the window, no group holds more
+ * than it may, and every slot's key and value are the very ones that were computed for its position.
+ */
+export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: CheckOptions = {}): void {
+  const { shape } = model;
+  const { nQueryGroups: G, headSize: D } = shape;
+  const probe = createBuffer(cache.bufferKind, 1, 1, D);
+  const [key, value, out] = [new Float32Array(D), new Float32Array(D), new Float32Array(D)];
+  const stored = (which: 'key' | 'value', exact: Float32Array) => {
+    probe.preview(exact, 0, which, out);
+    return out;
+  };
+  for (const [name, table] of cache.tables) {
+    if (table.filled.some((count) => count > table.capacity)) expect.fail(`${name} holds more than its memory`);
+    for (const plane of [table.positions, table.hidden])
+      if (plane.data.length !== cache.batch * table.groups * table.capacity) expect.fail(`${name} has an odd size`);
+  }
+  for (const l of range(shape.nLayer)) {
+    const table = cache.tables.get(cache.classes[l])!;
+    const shared = 'ada' in cache.options && Boolean(cache.options.ada);
+    for (const row of range(cache.batch)) {
+      const tokens = cache.tokens(row);
+      if (tokens.length !== cache.length(row)) expect.fail('tokens and length differ');
+      let total = 0;
+      const budget = budgetOf(cache, l, row);
+      for (const g of range(G)) {
+        const positions = cache.tokenPositions(l, row, g);
+        const where = `layer ${l}, row ${row}, group ${g}: [${positions}] of ${tokens.length}`;
+        if (positions.some((p, i) => (i > 0 && p <= positions[i - 1]) || p < 0 || p >= tokens.length))
+          expect.fail(where);
+        const { window } = shape.layers[l];
+        if (window !== null && positions.some((p) => p <= tokens.length - window)) expect.fail(`${where}, hidden`);
+        if (!shared && positions.length > budget) expect.fail(`${where} exceed ${budget}`);
+        total += positions.length;
+        checkLane(cache, l, row, g);
+        const lane = table.groups === 1 ? 0 : g;
+        for (let slot = 0; slot < positions.length; slot++) {
+          const position = table.positions.data[table.positions.at(row, lane, slot)];
+          cache.buffers[l]!.readValue({ row, group: g, slot }, value);
+          const exact = model.value(l, g, position, tokens[position]);
+          if (!same(value, stored('value', exact))) expect.fail(`${where}: another value at ${position}`);
+          if (moved) continue;
+          cache.buffers[l]!.readKey({ row, group: g, slot }, key);
+          const exactKey = model.key(l, g, position, tokens[position]);
+          if (!same(key, stored('key', exactKey))) expect.fail(`${where}: another key at ${position}`);
+        }
+      }
+      if (total > G * budget) expect.fail(`layer ${l}, row ${row}: ${total} slots exceed ${G} times ${budget}`);
+    }
+  }
+}
+
+/** Slots of a layer's group: its budget, but for a pyramid that is whole as long as all of a sequence fits. */
+export function budgetOf(cache: KVCache, l: number, row: number): number {
+  const { budget } = cache.tables.get(cache.classes[l])!;
+  const whole = cache.policy === 'pyramid' && cache.length(row) <= cache.cacheLength;
+  return whole ? Math.max(budget, cache.cacheLength) : budget;
+}
+
+/** What the graph is told of slots agrees with what they hold. */
+function checkLane(cache: KVCache, l: number, row: number, group: number): void {
+  const table = cache.tables.get(cache.classes[l])!;
+  const g = table.groups === 1 ? 0 : group;
+  const filled = table.filled[table.lane(row, g)];
+  for (let slot = 0; slot < table.capacity; slot++) {
+    const at = table.positions.at(row, g, slot);
+    const used = slot < filled;
+    if ((table.positions.data[at] !== EMPTY_SLOT) !== used || (table.hidden.data[at] !== Math.fround(HIDDEN)) !== used)
+      expect.fail(`layer ${l}, row ${row}, group ${g}: slot ${slot} of ${filled} is not what it is said to be`);
+    if (!used && table.state.some(({ data }) => data[at] !== 0)) expect.fail(`slot ${slot} is free, but has a score`);
+  }
+}
+
+export function same(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (!Object.is(a[i], b[i])) return false;
+  return true;
+}
+
+/** Everything that can be told apart of a cache, to compare two. Memory that is not in use does not count. */
+export function contentOf(cache: KVCache): unknown[] {
+  return range(cache.batch).map((row) => ({
+    tokens: cache.tokens(row),
+    place: cache.place(row),
+    arrays: cache.rowArrays(row).map((array) => array.slice()),
+  }));
+}
+
+/** Fails where two things differ in any bit. What is compared here is large: `toEqual` would take a minute for all of it. */
+export function expectSame(actual: unknown, expected: unknown, path = ''): void {
+  if (Object.is(actual, expected)) return;
+  if (typeof actual !== 'object' || typeof expected !== 'object' || !actual || !expected)
+    expect.fail(`${path}: ${actual} instead of ${expected}`);
+  if (ArrayBuffer.isView(actual) && ArrayBuffer.isView(expected)) {
+    if (!same(actual as Float32Array, expected as Float32Array))
+      expect.fail(`${path}: [${actual}] instead of [${expected}]`);
+    return;
+  }
+  const [a, b] = [Object.entries(actual), Object.entries(expected)];
+  if (a.length !== b.length) expect.fail(`${path}: ${a.length} entries instead of ${b.length}`);
+  for (const [i, [key, value]] of a.entries()) {
+    if (key !== b[i][0]) expect.fail(`${path}: ${key} instead of ${b[i][0]}`);
+    expectSame(value, b[i][1], `${path}.${key}`);
+  }
+}
+
+/** The same runs every time; another seed may be named to look further. */
+export function check<T>(property: fc.IProperty<T>, numRuns: number): void {
+  fc.assert(property, { numRuns, seed: SEED });
+}
+
+const SEED = Number(process.env['KEYHOLD_TEST_SEED'] ?? 1);

@@ -1,0 +1,195 @@
+/**
+ * @file A graph in plain TypeScript: attends by hand to what a cache really holds, and hands it the chunk as the stepper would.
+ * What a cache must not look at (padding, columns of free slots) is not a number.
+ */
+import type { ChunkOutputs, ObservedQueries, ObservedWeights } from '../../src/kvcache/chunk.ts';
+import type { KVCache } from '../../src/kvcache/kv-cache.ts';
+import { range } from '../../src/numbers.ts';
+import type { FakeModel } from './fake-model.ts';
+
+export interface FakeStepOptions {
+  readonly phase?: ChunkOutputs['phase'];
+  readonly eachQuery?: boolean;
+}
+
+/** What attention gave [layer][row][head][t][D]. */
+export type FakeOutputs = readonly (readonly (readonly (readonly Float64Array[])[])[])[];
+
+/** Runs a chunk, one list of tokens a row. */
+export function fakeStep(
+  model: FakeModel,
+  cache: KVCache,
+  tokens: readonly (readonly number[])[],
+  options: FakeStepOptions = {},
+): FakeOutputs {
+  cache.reserve(tokens.map((row) => row.length));
+  const { outputs, chunk } = fakeChunk(model, cache, tokens, options);
+  cache.append(chunk);
+  return outputs;
+}
+
+/** What the graph makes of a chunk; the cache stays as it is. */
+export function fakeChunk(
+  model: FakeModel,
+  cache: KVCache,
+  tokens: readonly (readonly number[])[],
+  { phase = 'decode', eachQuery = false }: FakeStepOptions = {},
+): { outputs: FakeOutputs; chunk: ChunkOutputs } {
+  cache.open();
+  const { shape } = model;
+  const { nHead: H, nQueryGroups: G, headSize: D } = shape;
+  const R = H / G;
+  const B = tokens.length;
+  const T = Math.max(...tokens.map((row) => row.length));
+  const withSlots = range(shape.nLayer).filter((l) => shape.layers[l].slots);
+  const present = new Float32Array(2 * withSlots.length * B * G * T * D).fill(Number.NaN);
+  const sets = eachQuery ? T : cache.needs.length;
+  const weights = new Map<string, Float32Array>();
+  for (const [name, table] of cache.tables)
+    weights.set(name, new Float32Array(table.layers.length * B * G * sets * (table.capacity + T)).fill(Number.NaN));
+  const outputs = withSlots.map(() => range(B).map(() => range(H).map((): Float64Array[] => [])));
+
+  for (const [nth, l] of withSlots.entries()) {
+    const name = cache.classes[l];
+    const table = cache.tables.get(name)!;
+    const columns = table.capacity + T;
+    const inTable = table.layers.indexOf(l);
+    for (const [row, ids] of tokens.entries()) {
+      const first = cache.length(row);
+      const place = cache.place(row);
+      const counted = eachQuery
+        ? ids.map((_, set) => Float32Array.from(ids, (_, t) => Number(t === set)))
+        : cache.queryWeights(ids.length);
+      for (let g = 0; g < G; g++) {
+        const keys: Float32Array[] = [];
+        const values: Float32Array[] = [];
+        for (const [t, id] of ids.entries()) {
+          keys.push(model.key(l, g, first + t, id, place + t));
+          values.push(model.value(l, g, first + t, id));
+          const at = (which: number) => ((((2 * nth + which) * B + row) * G + g) * T + t) * D;
+          present.set(keys[t], at(0));
+          present.set(values[t], at(1));
+        }
+        const slots = heldSlots(cache, l, row, g);
+        for (const [t] of ids.entries())
+          slots.push({ position: first + t, key: keys[t], value: values[t], column: table.capacity + t });
+        const { window } = shape.layers[l];
+        const paid = new Float64Array(slots.length);
+        const at = (set: number) => (((inTable * B + row) * G + g) * sets + set) * columns;
+        const sums = cache.needs.length > 0 ? weights.get(name)! : null;
+        if (sums)
+          for (let set = 0; set < counted.length; set++) for (const { column } of slots) sums[at(set) + column] = 0;
+        for (let r = 0; r < R; r++)
+          for (const [t, id] of ids.entries()) {
+            const position = first + t;
+            const oldest = window === null ? -1 : position - window;
+            const query = model.query(l, g * R + r, position, id, place + t);
+            payAttention(query, slots, position, oldest, shape.attentionScale, paid);
+            const out = new Float64Array(D);
+            for (let j = 0; j < slots.length; j++) for (let i = 0; i < D; i++) out[i] += paid[j] * slots[j].value[i];
+            outputs[nth][row][g * R + r].push(out);
+            if (sums)
+              for (let set = 0; set < counted.length; set++)
+                for (let j = 0; j < slots.length; j++) sums[at(set) + slots[j].column] += counted[set][t] * paid[j];
+          }
+      }
+    }
+  }
+  const observed: ObservedWeights | undefined =
+    cache.needs.length > 0
+      ? {
+          sets,
+          each: eachQuery,
+          capacity: new Map([...cache.tables].map(([name, table]) => [name, table.capacity])),
+          weights,
+        }
+      : undefined;
+  const queries = cache.needsQueries ? moments(model, cache, tokens, withSlots) : undefined;
+  return { outputs, chunk: { tokens, length: T, present, phase, observed, queries } };
+}
+
+/** A slot held, or a token of the chunk. */
+interface Candidate {
+  readonly position: number;
+  readonly key: Float32Array;
+  readonly value: Float32Array;
+  /** Where its weights go. */
+  readonly column: number;
+}
+
+/** What the graph would read of one layer, row and group. */
+function heldSlots(cache: KVCache, layer: number, row: number, group: number): Candidate[] {
+  const table = cache.tables.get(cache.classes[layer])!;
+  const at = table.hidden.at(row, table.groups === 1 ? 0 : group);
+  const { headSize } = cache.shape;
+  const slots: Candidate[] = [];
+  for (let slot = 0; slot < table.capacity; slot++) {
+    if (table.hidden.data[at + slot] !== 0) continue;
+    const key = new Float32Array(headSize);
+    const value = new Float32Array(headSize);
+    cache.buffers[layer]!.readKey({ row, group, slot }, key);
+    cache.buffers[layer]!.readValue({ row, group, slot }, value);
+    slots.push({ position: table.positions.data[at + slot], key, value, column: slot });
+  }
+  return slots;
+}
+
+/** paid = softmax of one query over those that it sees. */
+function payAttention(
+  query: Float32Array,
+  slots: readonly Candidate[],
+  position: number,
+  oldest: number,
+  scale: number,
+  paid: Float64Array,
+): void {
+  let max = Number.NEGATIVE_INFINITY;
+  for (let j = 0; j < slots.length; j++) {
+    const seen = slots[j].position <= position && slots[j].position > oldest;
+    paid[j] = seen ? dot(query, slots[j].key) * scale : Number.NEGATIVE_INFINITY;
+    max = Math.max(max, paid[j]);
+  }
+  let sum = 0;
+  for (let j = 0; j < slots.length; j++) {
+    paid[j] = Math.exp(paid[j] - max);
+    sum += paid[j];
+  }
+  for (let j = 0; j < slots.length; j++) paid[j] /= sum;
+}
+
+function moments(
+  model: FakeModel,
+  cache: KVCache,
+  tokens: readonly (readonly number[])[],
+  withSlots: readonly number[],
+): ObservedQueries {
+  const { nHead: H, headSize: D, nLayer } = model.shape;
+  const B = tokens.length;
+  const sum = new Float32Array(withSlots.length * B * H * D);
+  const outer = new Float32Array(withSlots.length * B * H * D * D);
+  for (const [nth, l] of withSlots.entries())
+    for (const [row, ids] of tokens.entries())
+      for (let head = 0; head < H; head++)
+        for (const [t, id] of ids.entries()) {
+          const query = model.plainQuery(l, head, cache.length(row) + t, id);
+          const lane = (nth * B + row) * H + head;
+          for (let i = 0; i < D; i++) {
+            sum[lane * D + i] += query[i];
+            for (let j = 0; j < D; j++) outer[(lane * D + i) * D + j] += query[i] * query[j];
+          }
+        }
+  return { sum, outer, order: range(nLayer).map((l) => withSlots.indexOf(l)) };
+}
+
+export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}
+
+export function softmax(logits: readonly number[]): number[] {
+  const max = Math.max(...logits);
+  const powers = logits.map((x) => Math.exp(x - max));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((x) => x / sum);
+}

@@ -1,0 +1,368 @@
+/**
+ * @file The cache policies once more, slow and plain: written from their definitions in docs/policies.md alone, with lists of
+ * slots and whole matrices of attention. One row, any number of layers.
+ */
+import type { BufferKind } from '../../src/kvcache/buffers.ts';
+import type { ChunkOutputs } from '../../src/kvcache/chunk.ts';
+import { range } from '../../src/numbers.ts';
+import { dot, softmax } from './fake-graph.ts';
+import type { FakeModel } from './fake-model.ts';
+import { referenceStore } from './reference-store.ts';
+
+export interface ReferenceOptions {
+  readonly policy: string;
+  readonly cacheLength: number;
+  readonly buffer?: BufferKind;
+  readonly sinks?: number;
+  readonly recent?: number;
+  readonly normalize?: boolean;
+  readonly window?: number;
+  readonly kernel?: number;
+  readonly beta?: number;
+  readonly c?: number;
+  readonly horizon?: number;
+  /** The floor of `ada(…)`, where groups share. */
+  readonly floor?: number;
+}
+
+interface Slot {
+  readonly position: number;
+  readonly key: Float32Array;
+  readonly value: Float32Array;
+  readonly error: number;
+  score: number;
+}
+
+/** The attention of one group: [head][query][slot]. */
+type Weights = readonly (readonly (readonly number[])[])[];
+
+/** What a policy sees of a layer. */
+interface Layer {
+  readonly index: number;
+  readonly groups: Slot[][];
+  readonly weights: readonly Weights[];
+  readonly now: number;
+  readonly fresh: number;
+  readonly phase: ChunkOutputs['phase'];
+}
+
+const norm = (x: ArrayLike<number>): number => Math.sqrt(dot(x, x));
+const sum = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0);
+const distance = (a: Float32Array, b: Float32Array): number => norm(Array.from(a, (x, i) => x - b[i]));
+
+export class ReferenceCache {
+  readonly model: FakeModel;
+  readonly options: ReferenceOptions;
+  readonly sinks: number;
+  readonly recent: number;
+  readonly window: number;
+  length = 0;
+  /** The smallest distance, relative to the values' size, between one that went and one that stayed. */
+  margin = Number.POSITIVE_INFINITY;
+  readonly #layers: Slot[][][];
+  /** All queries seen [layer][head]. */
+  readonly #queries: Float32Array[][][];
+  /** snapkv: how many queries the scores are sums over. */
+  #counted = 0;
+
+  constructor(model: FakeModel, options: ReferenceOptions) {
+    const { policy, cacheLength: N } = options;
+    const { nLayer, nHead, nQueryGroups: G } = model.shape;
+    this.model = model;
+    this.options = options;
+    const withSinks = !['h2o-orig', 'tova', 'knorm', 'keydiff'].includes(policy);
+    this.sinks = options.sinks ?? Math.min(withSinks ? 4 : 0, N - 1);
+    const usual = { 'h2o-orig': Math.floor(N / 2), tova: 1, lastrec: 1 }[policy] ?? Math.floor(N / 8);
+    this.recent = options.recent ?? Math.max(1, Math.min(usual, N - this.sinks));
+    this.window = options.window ?? Math.min(32, N - this.sinks);
+    this.#layers = range(nLayer).map(() => range(G).map(() => []));
+    this.#queries = range(nLayer).map(() => range(nHead).map(() => []));
+  }
+
+  positions(layer: number, group: number): number[] {
+    return this.#layers[layer][group].map(({ position }) => position);
+  }
+
+  scores(layer: number, group: number): number[] {
+    return this.#layers[layer][group].map(({ score }) => score);
+  }
+
+  /** Slots of a layer, before its window is thought of. */
+  budget(layer: number): number {
+    const { policy, cacheLength: N, beta = 20 } = this.options;
+    const L = this.model.shape.nLayer;
+    if (policy !== 'pyramid' || L === 1) return N;
+    const min = Math.max(1, N / beta);
+    const max = 2 * N - min;
+    return roundHalfEven(max - (layer * (max - min)) / (L - 1));
+  }
+
+  step(tokens: readonly number[], phase: ChunkOutputs['phase']): void {
+    const counted = Math.min(tokens.length, this.window);
+    this.#counted = phase === 'decode' ? this.#counted + counted : counted;
+    for (const l of range(this.model.shape.nLayer)) this.#stepLayer(l, tokens, phase);
+    this.length += tokens.length;
+  }
+
+  #stepLayer(l: number, tokens: readonly number[], phase: ChunkOutputs['phase']): void {
+    const { shape } = this.model;
+    const groups = this.#layers[l];
+    const first = this.length;
+    const now = first + tokens.length - 1;
+    const window = shape.layers[l].window ?? Number.POSITIVE_INFINITY;
+    const weights = groups.map((slots, g) => this.#attend(l, g, slots, tokens, window));
+    groups.forEach((slots, g) => {
+      slots.push(...tokens.map((token, t) => this.#newSlot(l, g, first + t, token)));
+    });
+    const layer: Layer = { index: l, groups, weights, now, fresh: tokens.length, phase };
+    const values = this.#observe(layer);
+    // What no later query can see takes no slot.
+    const alive = groups.map((slots) => slots.map(({ position }) => position > now + 1 - window));
+    const budget = Math.min(this.budget(l), Math.max(1, window - 1));
+    const stays = this.options.floor === undefined ? this.#eachGroup : this.#allGroups;
+    // A pyramid is whole as long as all of a sequence fits.
+    const fits = this.options.policy === 'pyramid' && now < this.options.cacheLength;
+    const kept = fits
+      ? alive.map((slots) => range(slots.length).filter((j) => slots[j]))
+      : stays.call(this, layer, values, alive, budget);
+    kept.forEach((indices, g) => {
+      groups[g] = indices.map((j) => groups[g][j]);
+    });
+  }
+
+  /** The chunk's queries attend to the slots as they are stored, and to the chunk as it is. */
+  #attend(l: number, g: number, slots: readonly Slot[], tokens: readonly number[], window: number): Weights {
+    const { model, length: first } = this;
+    const { nHead, nQueryGroups, attentionScale } = model.shape;
+    const R = nHead / nQueryGroups;
+    const keys = [...slots.map(({ key }) => key), ...tokens.map((token, t) => model.key(l, g, first + t, token))];
+    const positions = [...slots.map(({ position }) => position), ...tokens.map((_, t) => first + t)];
+    return range(R).map((r) =>
+      tokens.map((token, t) => {
+        this.#queries[l][g * R + r].push(model.plainQuery(l, g * R + r, first + t, token));
+        const query = model.query(l, g * R + r, first + t, token);
+        const logits = keys.map((key, j) =>
+          positions[j] <= first + t && positions[j] > first + t - window
+            ? dot(query, key) * attentionScale
+            : Number.NEGATIVE_INFINITY,
+        );
+        return softmax(logits);
+      }),
+    );
+  }
+
+  #newSlot(l: number, g: number, position: number, token: number): Slot {
+    const { model } = this;
+    const { buffer = 'float32' } = this.options;
+    const exactKey = model.key(l, g, position, token);
+    const exactValue = model.value(l, g, position, token);
+    const key = referenceStore(buffer, 'key', exactKey);
+    const value = referenceStore(buffer, 'value', exactValue);
+    return { position, key, value, error: distance(exactKey, key) + distance(exactValue, value), score: 0 };
+  }
+
+  /** Brings the scores up to date. @returns the values by which slots are ranked [group][slot]. */
+  #observe(layer: Layer): number[][] {
+    const { groups, weights, now, phase, fresh } = layer;
+    const { normalize = true, c = 0.5 } = this.options;
+    const m = weights.map((A) => range(A[0][0].length).map((j) => sum(A.flatMap((head) => head.map((row) => row[j])))));
+    const perQuery = (slot: Slot) => slot.score / (now - slot.position + 1);
+    switch (this.options.policy) {
+      case 'lastrec':
+        return groups.map((slots) => slots.map(({ position }) => position));
+      case 'h2o':
+      case 'h2o-orig':
+      case 'h2o-vlen':
+      case 'qh2o': {
+        const byLength = this.options.policy === 'h2o-vlen';
+        groups.forEach((slots, g) => {
+          slots.forEach((slot, j) => {
+            slot.score += m[g][j] * (byLength ? norm(slot.value) : 1);
+          });
+        });
+        const divided = normalize && this.options.policy !== 'h2o-orig';
+        const S = groups.map((slots) => slots.map((slot) => (divided ? perQuery(slot) : slot.score)));
+        if (this.options.policy !== 'qh2o') return S;
+        return groups.map((slots, g) => {
+          const attention = unit(S[g]);
+          const error = unit(slots.map((slot) => slot.error));
+          return slots.map((_, j) => c * attention[j] - (1 - c) * error[j]);
+        });
+      }
+      case 'tova': {
+        const heads = weights.flat();
+        for (const slots of groups)
+          slots.forEach((slot, j) => {
+            slot.score = sum(heads.map((A) => A[fresh - 1][j])) / heads.length;
+          });
+        break;
+      }
+      case 'snapkv':
+      case 'pyramid': {
+        const from = Math.max(0, fresh - this.window);
+        groups.forEach((slots, g) => {
+          const seen = slots.map((_, j) => sum(weights[g].flatMap((A) => A.slice(from).map((row) => row[j]))));
+          const pooled = phase === 'decode' ? null : pool(seen, this.options.kernel ?? 5);
+          slots.forEach((slot, j) => {
+            slot.score = pooled ? pooled[j] : slot.score + seen[j];
+          });
+        });
+        if (phase !== 'decode') break;
+        // As h2o: divided by the number of queries (of those that were counted) that could see the slot.
+        return groups.map((slots) =>
+          slots.map((slot) => slot.score / Math.min(now - slot.position + 1, this.#counted)),
+        );
+      }
+      case 'knorm':
+        for (const slot of groups.flat()) slot.score = -norm(slot.key);
+        break;
+      case 'keydiff':
+        for (const slots of groups) {
+          const directions = slots.map(({ key }) => Array.from(key, (x) => x / norm(key)));
+          const u = range(directions[0].length).map((i) => sum(directions.map((d) => d[i])) / slots.length);
+          slots.forEach((slot, j) => {
+            slot.score = -dot(directions[j], u) / norm(u);
+          });
+        }
+        break;
+      case 'expected':
+        this.#expect(layer);
+        break;
+      default:
+        throw new Error(`no reference of ${this.options.policy}`);
+    }
+    return groups.map((slots) => slots.map(({ score }) => score));
+  }
+
+  /** mean over heads of softmax_j(kᵀR̄μ·s + kᵀR̄ΣR̄ᵀk·s²/2), times ‖v_j‖. */
+  #expect({ index, groups, now }: Layer): void {
+    const { nHead, nQueryGroups, headSize: D, attentionScale: s } = this.model.shape;
+    const R = nHead / nQueryGroups;
+    const rotation = this.#meanRotation(index, now);
+    groups.forEach((slots, g) => {
+      const perHead = range(R).map((r) => {
+        const queries = this.#queries[index][g * R + r];
+        const mean = range(D).map((i) => sum(queries.map((q) => q[i])) / queries.length);
+        const covariance = range(D).map((i) =>
+          range(D).map((j) => sum(queries.map((q) => (q[i] - mean[i]) * (q[j] - mean[j]))) / queries.length),
+        );
+        const logits = slots.map(({ key }) => {
+          // R̄ᵀk
+          const back = range(D).map((i) => sum(range(D).map((j) => rotation[j][i] * key[j])));
+          const variance = sum(range(D).map((i) => back[i] * dot(covariance[i], back)));
+          return dot(back, mean) * s + (variance * s * s) / 2;
+        });
+        return softmax(logits);
+      });
+      slots.forEach((slot, j) => {
+        slot.score = (sum(perHead.map((p) => p[j])) / R) * norm(slot.value);
+      });
+    });
+  }
+
+  /** The mean of the next positions' rotation matrices. */
+  #meanRotation(l: number, now: number): number[][] {
+    const { headSize: D, layers } = this.model.shape;
+    const { horizon = 512 } = this.options;
+    const { rotation } = layers[l];
+    const mean = range(D).map((i) => range(D).map((j) => Number(i === j)));
+    if (rotation === null || rotation === 'varies') return mean;
+    const pairs = rotation.inverse.length;
+    for (const i of range(pairs)) {
+      const [a, b] = rotation.interleave ? [2 * i, 2 * i + 1] : [i, i + pairs];
+      const angles = range(horizon).map((t) => (now + 1 + t) * rotation.inverse[i]);
+      const cos = (sum(angles.map(Math.cos)) / horizon) * rotation.scale;
+      const sin = (sum(angles.map(Math.sin)) / horizon) * rotation.scale;
+      mean[a][a] = cos;
+      mean[b][b] = cos;
+      mean[a][b] = -sin;
+      mean[b][a] = sin;
+    }
+    return mean;
+  }
+
+  #isSafe(position: number, { now, phase }: Layer, budget: number): boolean {
+    const usesWindow = (this.options.policy === 'snapkv' || this.options.policy === 'pyramid') && phase !== 'decode';
+    // A layer with less room than the options were made for has fewer sinks, and then fewer recent tokens.
+    const sinks = Math.min(this.sinks, budget - 1);
+    const recent = Math.min(usesWindow ? this.window : this.recent, budget - sinks);
+    return position < sinks || position > now - recent;
+  }
+
+  #eachGroup(layer: Layer, values: number[][], alive: boolean[][], budget: number): number[][] {
+    return layer.groups.map((slots, g) => {
+      const all = range(slots.length).filter((j) => alive[g][j]);
+      if (all.length <= budget) return all;
+      const safe = all.filter((j) => this.#isSafe(slots[j].position, layer, budget));
+      const rest = all.filter((j) => !safe.includes(j));
+      rest.sort((a, b) => values[g][b] - values[g][a] || slots[b].position - slots[a].position);
+      const room = budget - safe.length;
+      this.#measure(
+        rest.map((j) => values[g][j]),
+        room,
+      );
+      return [...safe, ...rest.slice(0, room)].sort((a, b) => a - b);
+    });
+  }
+
+  /** Groups share: each has its best for itself, the safe ones being the best of all; the rest is one ranking. */
+  #allGroups(layer: Layer, values: number[][], alive: boolean[][], budget: number): number[][] {
+    const { floor = 0.2 } = this.options;
+    const all = layer.groups.map((slots, g) => range(slots.length).filter((j) => alive[g][j]));
+    const total = layer.groups.length * budget;
+    if (sum(all.map((indices) => indices.length)) <= total) return all;
+    const own = Math.max(1, Math.floor(floor * budget));
+    const kept: number[][] = [];
+    const rest: { g: number; j: number }[] = [];
+    layer.groups.forEach((slots, g) => {
+      const safe = all[g].filter((j) => this.#isSafe(slots[j].position, layer, budget));
+      const others = all[g].filter((j) => !safe.includes(j));
+      others.sort((a, b) => values[g][b] - values[g][a] || slots[b].position - slots[a].position);
+      const room = Math.max(0, own - safe.length);
+      this.#measure(
+        others.map((j) => values[g][j]),
+        room,
+      );
+      kept.push([...safe, ...others.slice(0, room)]);
+      rest.push(...others.slice(room).map((j) => ({ g, j })));
+    });
+    const position = ({ g, j }: { g: number; j: number }) => layer.groups[g][j].position;
+    rest.sort((a, b) => values[b.g][b.j] - values[a.g][a.j] || position(b) - position(a) || a.g - b.g);
+    const room = total - sum(kept.map((indices) => indices.length));
+    this.#measure(
+      rest.map(({ g, j }) => values[g][j]),
+      room,
+    );
+    for (const { g, j } of rest.slice(0, room)) kept[g].push(j);
+    return kept.map((indices) => indices.sort((a, b) => a - b));
+  }
+
+  /** How clear the cut through values in their order was. */
+  #measure(descending: readonly number[], room: number): void {
+    if (room <= 0 || room >= descending.length) return;
+    const size = Math.max(Math.abs(descending[0]), Math.abs(descending.at(-1)!), Number.MIN_VALUE);
+    this.margin = Math.min(this.margin, (descending[room - 1] - descending[room]) / size);
+  }
+}
+
+/** Brought to [0, 1]; a constant is 0. */
+function unit(values: readonly number[]): number[] {
+  const min = Math.min(...values);
+  const max = Math.max(...values);
+  return values.map((x) => (max > min ? (x - min) / (max - min) : 0));
+}
+
+/** Means over `kernel` neighbours; at the edges over those that there are. */
+function pool(values: readonly number[], kernel: number): number[] {
+  const half = (kernel - 1) / 2;
+  return values.map((_, i) => {
+    const near = values.slice(Math.max(0, i - half), i + half + 1);
+    return sum(near) / near.length;
+  });
+}
+
+export function roundHalfEven(x: number): number {
+  const low = Math.floor(x);
+  if (x - low !== 0.5) return Math.round(x);
+  return low % 2 === 0 ? low : low + 1;
+}
