@@ -23,6 +23,8 @@ export interface MergeSource {
 }
 
 export interface MergeOptions {
+  /** Which of a checkpoint's models the adapters are for, as in loading. */
+  readonly part?: string;
   /** Most bytes of one file; 5 GB unless stated. */
   readonly maxShardBytes?: number;
   readonly onProgress?: (progress: { readonly bytes: number; readonly total: number }) => void;
@@ -64,7 +66,7 @@ export async function mergeInto(
   const folder = resolve(out);
   await checkEmpty(folder, out);
   const requests = adapters.map(({ path, weight }) => ({ open: () => openAdapterFolder(path), weight }));
-  const { base, adapters: read, close } = await openAll(model, planModel(model), requests);
+  const { base, adapters: read, close } = await openAll(model, planModel(model, 'auto', options.part), requests);
   try {
     for (const { adapter } of read)
       if (adapter.prefixes.size > 0)
@@ -86,7 +88,7 @@ export async function mergeInto(
       await copyCompanions(model, source, unfinished);
       const written = await openCheckpointFolder(unfinished);
       try {
-        planModel(written); // what was written can be read
+        planModel(written, 'auto', options.part); // what was written can be read
       } finally {
         await written.close();
       }
