@@ -98,16 +98,16 @@ async function placeChange(base: BaseRows, parts: readonly BasePart[], adapter: 
     const change = adapter.parts.get(part.name);
     if (!change) continue;
     const rows = base.weight(part.name);
-    const factors = await factorsOf(rows, change);
-    const other = change.weight && (await replacement(rows, change.weight));
+    const whole = await replacement(rows, change);
+    const factors = whole ? null : await factorsOf(rows, change);
     // A matrix that is replaced counts for nothing; the other is added whole, which rounds less than their difference.
-    const kept = other ? new Float32Array(part.rows) : factors;
+    const kept = whole ? new Float32Array(part.rows) : factors;
     if (kept?.some((f) => f !== 1)) {
       scale ??= new Float32Array(out).fill(1);
       scale.set(kept, part.start);
     }
-    if (change.lowRank) pieces.add(change.lowRank, part.start, factors);
-    if (other) pieces.add(other, part.start, factors);
+    const lowRank = whole ?? change.lowRank;
+    if (lowRank) pieces.add(lowRank, part.start, factors);
     const added = await addedBias(base, part, change, kept);
     if (added?.some((d) => d !== 0)) {
       shift ??= new Float32Array(out);
@@ -156,16 +156,21 @@ class Pieces {
   }
 }
 
-/** A matrix as one of full rank: the identity, and itself. Undefined where it is the base's. */
-async function replacement(base: RowSource, weight: RowSource): Promise<LowRank | undefined> {
+/** Where another matrix takes the base's place: what becomes of it, as one of full rank, the identity times itself. */
+async function replacement(base: RowSource, change: PartChange, embedding = false): Promise<LowRank | undefined> {
+  if (!change.weight || (await areEqual(base, change.weight))) return undefined;
   const { rows, cols } = base;
-  const step = Math.max(1, Math.floor(STRIP / cols));
-  const data = await weight.read(0, rows);
-  for (let start = 0; start < rows; start += step) {
-    const own = await base.read(start, Math.min(step, rows - start));
-    if (own.some((w, i) => w !== data[start * cols + i])) return { a: identity(cols), b: { rows, cols, data } };
+  return { a: identity(cols), b: { rows, cols, data: await rowsOf(base, change, embedding).read(0, rows) } };
+}
+
+async function areEqual(one: RowSource, other: RowSource): Promise<boolean> {
+  const step = Math.max(1, Math.floor(STRIP / one.cols));
+  for (let start = 0; start < one.rows; start += step) {
+    const count = Math.min(step, one.rows - start);
+    const [a, b] = [await one.read(start, count), await other.read(start, count)];
+    if (a.some((x, i) => x !== b[i])) return false;
   }
-  return undefined;
+  return true;
 }
 
 /** Values of the base that are held at once. */
@@ -188,16 +193,13 @@ function identity(size: number): Matrix {
 async function embeddingChange(base: BaseRows, part: BasePart, change: PartChange): Promise<PlaceChange | null> {
   const { cols } = part;
   const rows = base.weight(part.name);
-  const factors = await factorsOf(rows, change, true);
-  const other = change.weight && (await replacement(rows, change.weight));
-  const scale = other ? new Float32Array(cols) : factors;
-  const used = [change.lowRank, other].filter((piece) => piece?.b.data.some((x) => x !== 0)) as LowRank[];
-  if (used.length === 0) return scale ? { out: null, pieces: [], scale, shift: null } : null;
-  const a = joined(used.map((piece) => piece.a.data));
-  if (factors) for (let i = 0; i < a.length; i++) a[i] *= factors[i % cols];
-  const b = sideBySide(used.map((piece) => piece.b));
-  const piece = { a: { rows: a.length / cols, cols, data: a }, b, start: 0 };
-  return { out: null, pieces: [piece], scale, shift: null };
+  const whole = await replacement(rows, change, true);
+  const factors = whole ? null : await factorsOf(rows, change, true);
+  const scale = whole ? new Float32Array(cols) : factors;
+  const used = whole ?? change.lowRank;
+  if (!used || used.b.data.every((x) => x === 0)) return scale ? { out: null, pieces: [], scale, shift: null } : null;
+  const data = factors ? used.a.data.map((x, i) => x * factors[i % cols]) : used.a.data;
+  return { out: null, pieces: [{ a: { ...used.a, data }, b: used.b, start: 0 }], scale, shift: null };
 }
 
 async function normChanges(adapter: Adapter, base: BaseRows): Promise<Map<string, NormChange>> {
