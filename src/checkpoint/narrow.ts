@@ -18,8 +18,8 @@ export function narrow(values: Float32Array, dtype: FloatDtype): Uint8Array {
 
 /** The upper half of a float32. */
 function toBrain(bits: number): number {
-  const isNaN = (bits & 0x7fffffff) > 0x7f800000;
-  if (isNaN) return (bits >>> 16) | 0x40;
+  const isNone = (bits & 0x7fffffff) > 0x7f800000;
+  if (isNone) return (bits >>> 16) | 0x40;
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
