@@ -70,30 +70,39 @@ export function supportPage(reports: readonly FamilyReport[], refused: readonly 
   ].join('\n');
 }
 
+/** As the formatter writes it. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const safe = (cell: string) => cell.replaceAll('|', '\\|');
-  const line = (cells: readonly string[]) => `| ${cells.map(safe).join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+  const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|')));
+  const widths = head.map((_, i) => Math.max(...cells.map((row) => [...row[i]].length)));
+  const line = (row: readonly string[]) => `| ${row.map((cell, i) => cell.padEnd(widths[i])).join(' | ')} |`;
+  return [line(cells[0]), line(widths.map((width) => '-'.repeat(width))), ...cells.slice(1).map(line)].join('\n');
 }
 
 /** What of a page is not as measured: another row, an error above what is written, an agreement further off than rounding explains. */
 export function differences(written: string, measured: string): string[] {
-  const [old, fresh] = [written.split('\n'), measured.split('\n')];
+  const [old, fresh] = [written, measured].map((page) => page.split('\n').map(cellsOf));
   const found: string[] = [];
   for (let i = 0; i < Math.max(old.length, fresh.length); i++)
-    if (old[i] !== fresh[i] && !isClose(old[i] ?? '', fresh[i] ?? ''))
-      found.push(`line ${i + 1}: ${fresh[i] ?? 'is too many'}`);
+    if (!isClose(old[i] ?? [], fresh[i] ?? [])) found.push(`line ${i + 1}: ${fresh[i]?.join(' | ') ?? 'is too many'}`);
   return found;
 }
 
+/** A line of the page; how wide a table's columns are says nothing. */
+const cellsOf = (line: string): string[] =>
+  line.split(' | ').map((cell) =>
+    cell
+      .replace(/^\||\|$/g, '')
+      .replace(/-+$/, '-')
+      .trim(),
+  );
+
 /** Whether two rows say the same but for numbers that may drift. */
-function isClose(written: string, measured: string): boolean {
-  const [a, b] = [written, measured].map((line) => line.split(' | '));
+function isClose(written: readonly string[], measured: readonly string[]): boolean {
   return (
-    a.length === b.length &&
-    a.every((cell, i) => {
-      if (cell === b[i]) return true;
-      const [x, y] = [cell, b[i]].map((text) => Number(text.replace(' |', '').replace(' %', '').replace('−', '-')));
+    written.length === measured.length &&
+    written.every((cell, i) => {
+      if (cell === measured[i]) return true;
+      const [x, y] = [cell, measured[i]].map((text) => Number(text.replace(' %', '').replace('−', '-')));
       return cell.includes('%') ? Math.abs(x - y) <= DRIFT : x > 0 && y <= 5 * x;
     })
   );
