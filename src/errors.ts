@@ -36,7 +36,7 @@ export class HubError extends KeyholdError {
   }
 }
 
-/** The folder of prepared weights can't be written or read (no space, no permission). */
+/** A folder of prepared or merged weights can't be written or read (no space, no permission). */
 export class WeightsError extends KeyholdError {
   constructor(message: string, options?: ErrorOptions) {
     super('weights', message, options);
@@ -47,6 +47,13 @@ export class WeightsError extends KeyholdError {
 export class TokenizerError extends KeyholdError {
   constructor(message: string, options?: ErrorOptions) {
     super('tokenizer', message, options);
+  }
+}
+
+/** An adapter that is damaged, lacks something, asks for what is not supported, or was made for another model. */
+export class AdapterError extends KeyholdError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('adapter', message, options);
   }
 }
 

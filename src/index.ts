@@ -2,6 +2,10 @@
  * @file What the library offers everywhere, without anything that only Node has.
  */
 
+export type { AdapterChoice, AdapterUse } from './adapters/bank.ts';
+export { adapterFromBlobs } from './adapters/from-blobs.ts';
+export type { ModelAdapters } from './adapters/model-adapters.ts';
+export { type OpenAdapter, openAdapter } from './adapters/read.ts';
 export { checkpointFromBlobs } from './checkpoint/from-blobs.ts';
 export type { ByteSource, Checkpoint, StoredTensor } from './checkpoint/types.ts';
 export type { Config, NormSpec, RopeScaling, RopeSpec } from './config/config.ts';
@@ -27,7 +31,7 @@ export type {
   Generation,
   GenerationSummary,
 } from './generate/generate.ts';
-export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
+export { type AdapterOptions, CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
 export {
   type AssembleOptions,
   assembleModel,
@@ -53,6 +57,8 @@ export { LastRecentKVCache, type LastRecentOptions } from './kvcache/policies/la
 export { type AnyCacheOptions, createCache, POLICIES, type PolicyRow } from './kvcache/policies.ts';
 export type { CacheShape, LayerShape, RotationShape } from './kvcache/shape.ts';
 export type { GroupView, LayerView } from './kvcache/view.ts';
+export type { TokenPositions } from './model/bind.ts';
+export type { EncodeOptions, EncodeResult, EncoderImage, EncoderInput } from './model/encode.ts';
 export type { StepOptions, StepResult } from './model/stepper.ts';
 export type { Runtime, RuntimeTensor, Session } from './runtime/types.ts';
 export { Tokenizer } from './tokenizer/tokenizer.ts';

@@ -1,5 +1,5 @@
 /**
- * Runs the examples of README and docs against the sources, as a reader would: in a folder with models/ in it, with a hub
+ * Runs the examples of README and docs against the sources, as a reader would: in a folder with models/ and test/ in it, with a hub
  * at hand (of this machine) that has the models that the docs name.
  */
 import { spawn } from 'node:child_process';
@@ -36,7 +36,7 @@ let work: string;
 beforeAll(async () => {
   hub = await startHubOf('Qwen/Qwen3-0.6B');
   work = await mkdtemp(join(tmpdir(), 'keyhold-docs-'));
-  await symlink(join(ROOT, 'models'), join(work, 'models'));
+  for (const folder of ['models', 'test']) await symlink(join(ROOT, folder), join(work, folder));
   await mkdir(join(work, 'bin'));
   const command = `exec ${process.execPath} --import ${join(ROOT, 'node_modules/tsx/dist/esm/index.mjs')} ${join(ROOT, 'src/cli/main.ts')}`;
   await writeFile(join(work, 'bin/keyhold'), `#!/bin/sh\n${command} "$@"\n`, { mode: 0o755 });

@@ -52,7 +52,7 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
       tensors,
       identity: sha256(JSON.stringify([states, sha256(configText)])),
       async fingerprint() {
-        const samples = await Promise.all(opened.map(sample));
+        const samples = await Promise.all(opened.map(sampleOf));
         const headers = [...parsed.values()].map(({ header }) => sha256(header));
         return sha256(JSON.stringify([sha256(configText), headers, samples]));
       },
@@ -73,7 +73,8 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
 const SAMPLE_BYTES = 4096;
 const SAMPLES = 16;
 
-async function sample(source: ByteSource): Promise<string> {
+/** A hash of some places of a file. */
+export async function sampleOf(source: ByteSource): Promise<string> {
   const hashes: string[] = [];
   for (let i = 0; i < SAMPLES; i++) {
     const start = Math.floor((Math.max(0, source.size - SAMPLE_BYTES) * i) / (SAMPLES - 1));

@@ -4,7 +4,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CheckpointError } from '../errors.ts';
-import { buildCheckpoint, isShardName, noSafetensors } from './checkpoint.ts';
+import { buildCheckpoint, type CheckpointFiles, isShardName, noSafetensors } from './checkpoint.ts';
 import { fileError, openFileSource } from './file-source-node.ts';
 import type { ByteSource, Checkpoint } from './types.ts';
 
@@ -36,7 +36,8 @@ export async function openCheckpointFolder(path: string): Promise<Checkpoint> {
   return buildCheckpoint(folderFiles(dirname(full), path), file);
 }
 
-function folderFiles(folder: string, name: string) {
+/** The files of a folder. @param name for messages. */
+export function folderFiles(folder: string, name: string): CheckpointFiles {
   return {
     name,
     async list(): Promise<string[]> {

@@ -164,11 +164,7 @@ function storedTensor(source: ByteSource, dataStart: number, entry: Entry): Stor
     dtype,
     shape,
     async readFloats(start, count) {
-      if (!isSize(start) || !isSize(count) || start + count > elements) {
-        throw new InputError(
-          `Elements ${start} to ${start + count} of tensor ${quote(name)} were asked for; it has ${elements}.`,
-        );
-      }
+      checkRange(start, count);
       const out = new Float32Array(count);
       const step = PIECE_BYTES / size;
       for (let done = 0; done < count; done += step) {
@@ -178,7 +174,18 @@ function storedTensor(source: ByteSource, dataStart: number, entry: Entry): Stor
       }
       return out;
     },
+    async readBytes(start, count) {
+      checkRange(start, count);
+      return source.read(dataStart + entry.begin + start * size, count * size);
+    },
   };
+
+  function checkRange(start: number, count: number): void {
+    if (isSize(start) && isSize(count) && start + count <= elements) return;
+    throw new InputError(
+      `Elements ${start} to ${start + count} of tensor ${quote(name)} were asked for; it has ${elements}.`,
+    );
+  }
 }
 
 function isStoredDtype(dtype: string): dtype is StoredDtype {

@@ -25,6 +25,8 @@ export interface StoredTensor {
   readonly shape: readonly number[];
   /** Elements from `start`, `count` of them (in row-major order), widened to float32. */
   readFloats(start: number, count: number): Promise<Float32Array>;
+  /** The same elements as they are stored, where they are stored. */
+  readBytes?(start: number, count: number): Promise<Uint8Array>;
 }
 
 /** A checkpoint as it lies on disk (or behind URLs): its settings and its tensors. */

@@ -66,6 +66,7 @@ export function addGenerate(program: Command, io: CliIo): void {
       'a model from the hub in 4 bits; it is downloaded once',
       'keyhold generate -m Qwen/Qwen3-0.6B -w int4 "The sea is"',
     ],
+    ['with an adapter, and half of another one', 'keyhold generate --adapter tuned --adapter style=0.5 "And"'],
     ['a prompt from a pipe, the result for a program', 'cat notes.txt | keyhold generate --json'],
   ]);
   command.action((prompt: string | undefined, flags: GenerateFlags) => generate(prompt, flags, io));

@@ -12,8 +12,14 @@ export async function loadForCommand(flags: LoadFlags, io: CliIo, progress: Prog
   const { loadModel } = await import('../node.ts');
   const { model, weights, threads } = flags;
   try {
-    const options = { weights, threads, hub: hubOptions(flags), signal: io.signal, onProgress: loadProgress(progress) };
-    return await loadModel(model, options);
+    return await loadModel(model, {
+      weights,
+      threads,
+      adapters: flags.adapter?.map((adapter, i) => ({ ...adapter, live: flags.liveAdapters, name: `${i + 1}` })),
+      hub: hubOptions(flags),
+      signal: io.signal,
+      onProgress: loadProgress(progress),
+    });
   } catch (error) {
     throw explain(error, model);
   } finally {

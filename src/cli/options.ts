@@ -73,6 +73,31 @@ export interface LoadFlags extends HubFlags {
   readonly model: string;
   readonly weights: WeightChoice;
   readonly threads?: number;
+  readonly adapter?: readonly AdapterFlag[];
+  readonly liveAdapters?: boolean;
+}
+
+/** An adapter, and how much it counts. */
+export interface AdapterFlag {
+  readonly path: string;
+  readonly weight: number;
+}
+
+/** `PATH` or `PATH=WEIGHT`, may be given several times. */
+export function adapterOption(): Option {
+  return new Option(
+    '--adapter <path[=weight]>',
+    'a LoRA, DoRA or adapter folder to use (default weight: 1); may be given several times',
+  ).argParser((text: string, before: readonly AdapterFlag[] = []) => [...before, adapterFlag(text)]);
+}
+
+function adapterFlag(text: string): AdapterFlag {
+  const [, path, weight] = /^(.*?)(?:=([^=/\\]*))?$/s.exec(text)!;
+  if (path === '') throw new InvalidArgumentError('The path is empty.');
+  if (weight === undefined) return { path, weight: 1 };
+  const value = weight.trim() === '' ? Number.NaN : Number(weight);
+  if (!Number.isFinite(value)) throw new InvalidArgumentError('The weight must be a number.');
+  return { path, weight: value };
 }
 
 export function addLoadOptions(command: Command): Command {
@@ -84,7 +109,11 @@ export function addLoadOptions(command: Command): Command {
         .choices(WEIGHT_CHOICES)
         .default('auto'),
     )
-    .addOption(new Option('--threads <n>', 'threads to compute with (default: all cores)').argParser(wholeFrom(1)));
+    .addOption(new Option('--threads <n>', 'threads to compute with (default: all cores)').argParser(wholeFrom(1)))
+    .addOption(adapterOption())
+    .addOption(
+      new Option('--live-adapters', 'keep adapters beside the weights instead of preparing weights with them'),
+    );
   return command;
 }
 

@@ -10,6 +10,7 @@ import { addGenerate } from './generate.ts';
 import { addExamples, HELP_STYLE } from './help.ts';
 import { addInspect } from './inspect.ts';
 import { type CliIo, type OutStream, widthOf } from './io.ts';
+import { addMerge } from './merge.ts';
 import { styleOf, wantsColour } from './style.ts';
 
 const MOST_WIDTH = 100;
@@ -39,6 +40,7 @@ export function createProgram(io: CliIo): Command {
   addInspect(program, io);
   addDownload(program, io);
   addEval(program, io);
+  addMerge(program, io);
   for (const command of [program, ...program.commands])
     command.showHelpAfterError(`See ${command === program ? '' : 'keyhold '}${command.name()} --help.`);
   return addExamples(program, [

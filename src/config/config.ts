@@ -44,8 +44,15 @@ export interface RopeSpec {
   /** Pairs (2i, 2i+1) instead of (i, i + pairs). */
   readonly interleave: boolean;
   readonly scaling: RopeScaling;
-  /** Multimodal RoPE: how many of the frequencies follow each of the position streams. */
+  /** Where a token has several positions (time, height, width): how many of the pairs follow each of them. */
   readonly sections?: readonly number[];
+  /** With sections: frequencies are dealt out to them by turns, instead of one stretch to each. */
+  readonly alternate?: boolean;
+}
+
+/** How many positions a token has. */
+export function positionStreams(rope: RopeSpec): number {
+  return rope.sections?.length ?? 1;
 }
 
 export interface NormSpec {
@@ -69,8 +76,11 @@ export type Activation = (typeof ACTIVATIONS)[number];
 
 export type MlpKind = 'mlp' | 'gated' | 'moe';
 
-/** `experts`: a router chooses who makes a token's queries (jetmoe); `recurrent`: a gated linear recurrence in place of attention. */
-export type AttentionKind = 'self' | 'experts' | 'recurrent';
+/**
+ * What a layer mixes tokens with. `experts`: attention whose queries are made by those whom a router chose (jetmoe); `recurrent`:
+ * a gated linear recurrence in place of attention; `cross`: attention to states that the caller gives, in a gated layer.
+ */
+export type AttentionKind = 'self' | 'experts' | 'recurrent' | 'cross';
 
 /** A mixture of experts. */
 export interface MoeSpec {
@@ -100,10 +110,45 @@ export interface RecurrentSpec {
   readonly blocks: number;
 }
 
-/** A decoder, whole. Arrays called "per layer" have nLayer entries. */
+/** Layers that attend to states which the caller gives, such as those of an image. */
+export interface CrossSpec {
+  /** Width of the states. */
+  readonly width: number;
+  /** A norm of each head's queries and keys. */
+  readonly normQk: NormSpec | null;
+  /** Both branches are multiplied with the tanh of a learned number, or of a vector. */
+  readonly gate: 'number' | 'vector';
+  /**
+   * What is dropped where a token may see none of the states: the result of the layer's `mlp` (its attention sees all of them
+   * then, and the layer falls away where there are no states at all), or of its `attention`.
+   */
+  readonly blind: 'mlp' | 'attention';
+}
+
+/** How an image becomes a sequence: a square of pixels, all channels together, is one element. */
+export interface PatchSpec {
+  /** Pixels a side. */
+  readonly size: number;
+  readonly channels: number;
+  /** Most patches a side. */
+  readonly most: number;
+}
+
+/** What a sequence is made of: token ids; vectors; patches of an image. */
+export type InputKind = 'tokens' | 'vectors' | 'patches';
+
+/**
+ * What comes out. `logits`: of the next token, as of all decoders; the others are encoders': `masked-logits`, of each token itself;
+ * `hidden`: the last layer's states; `pooled`: their mean, projected.
+ */
+export type OutputKind = 'logits' | 'masked-logits' | 'hidden' | 'pooled';
+
+/** A decoder or encoder, whole. Arrays called "per layer" have nLayer entries. */
 export interface Config {
   /** model_type of config.json. */
   readonly name: string;
+  readonly input: InputKind;
+  readonly output: OutputKind;
   /** Positions that the model was made for (max_position_embeddings). */
   readonly blockSize: number;
   /** Rows of the head: the number of logits. */
@@ -120,6 +165,13 @@ export interface Config {
   /** D. */
   readonly headSize: number;
 
+  /** Per layer: its number in the checkpoint's names, where layers of one kind are counted by themselves. */
+  readonly layerNumbers: readonly number[];
+
+  /** Of `patches`. */
+  readonly patch: PatchSpec | null;
+  /** This token's embedding is left out, and the others are made larger by as much as training left out more (ESM). */
+  readonly droppedToken: number | null;
   /** Embeddings are multiplied with it. */
   readonly embedScale: number;
   /** Width of the embedding table where it is not nEmbd; projections lead in and out. */
@@ -128,6 +180,10 @@ export interface Config {
   readonly embedNorm: boolean;
   readonly tieEmbeddings: boolean;
   readonly lmHeadBias: boolean;
+  /** A norm of the head's own, behind the last one. */
+  readonly headNorm: NormSpec | null;
+  /** Width of what is `pooled`. */
+  readonly projectionDim: number;
   /** Logits are multiplied with it. */
   readonly logitScale: number;
   readonly finalLogitSoftcapping: number | null;
@@ -142,6 +198,8 @@ export interface Config {
   readonly ropes: readonly RopeSpec[];
   /** Per layer: index into ropes, or -1 for none. */
   readonly ropeIndices: readonly number[];
+  /** Values are rotated like keys. */
+  readonly rotateValues: boolean;
 
   readonly norm: NormSpec;
   readonly finalNorm: NormSpec | null;
@@ -164,6 +222,7 @@ export interface Config {
   /** Per layer. */
   readonly attentionKind: readonly AttentionKind[];
   readonly recurrent: RecurrentSpec | null;
+  readonly cross: CrossSpec | null;
   readonly attnBias: { readonly qkv: boolean /** Per layer. */; readonly proj: readonly boolean[] };
   /** What q·k is multiplied with. */
   readonly attentionScale: number;
@@ -192,6 +251,17 @@ export interface Config {
 /** Rotated dimensions of a head: 2·ceil(n / 2). Never more than headSize in a checked config. */
 export function rotatedDims(rope: Pick<RopeSpec, 'nElem'>): number {
   return 2 * Math.ceil(rope.nElem / 2);
+}
+
+/** Whether the model takes whole sequences and keeps nothing, rather than writing token after token. */
+export function isEncoder({ output }: Config): boolean {
+  return output !== 'logits';
+}
+
+/** Whether a layer keeps keys and values of the tokens it has seen. */
+export function holdsSlots(config: Config, layer: number): boolean {
+  const kind = config.attentionKind[layer];
+  return kind === 'self' || kind === 'experts';
 }
 
 /** The window of layer `layer`, or null where it sees everything. */

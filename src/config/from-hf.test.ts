@@ -309,12 +309,6 @@ describe('the message', () => {
       /apply_residual_connection_post_layernorm is true/,
     ],
     [
-      'two directions',
-      'gemma3',
-      { use_bidirectional_attention: true },
-      /use_bidirectional_attention is true: .*not supported/,
-    ],
-    [
       'heads not in fours',
       'codegen',
       { n_head: 2, rotary_dim: 4 },

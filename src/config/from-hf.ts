@@ -4,6 +4,7 @@
 import { ConfigError } from '../errors.ts';
 import type { Family } from '../families/family.ts';
 import { FAMILIES } from '../families/table.ts';
+import { unwrap, WRAPPER_TYPES } from '../families/wrappers.ts';
 import type { Config } from './config.ts';
 import { ConfigReader, show } from './reader.ts';
 
@@ -13,15 +14,15 @@ const HARMLESS = new RegExp(
     '_.*',
     'architectures|auto_map|model_type|transformers_version|torch_dtype|dtype|name_or_path|task_specific_params',
     'use_cache|return_dict|output_.*|is_decoder|is_encoder_decoder|add_cross_attention|gradient_checkpointing|use_return_dict',
-    '.*(dropout|_pdrop|_drop)|.*dropout_prob|initializer_range|.*_initializer_.*|init_.*|.*_init|embedding_init_std',
+    '.*(dropout|_pdrop|_drop)|.*dropout_prob|initializer_(range|factor)|.*_initializer_.*|init_.*|.*_init|embedding_init_std',
     'pad_token_id|sep_token_id|cls_token_id|unk_token_id|decoder_start_token_id|mask_token_id|.*_token_index',
     'id2label|label2id|num_labels|problem_type|finetuning_task|summary_.*|classifier_.*|router_aux_loss_coef|output_router_logits',
-    'pretraining_tp|slow_but_exact|chunk_size_feed_forward|pruned_heads|tokenizer_class|prefix|torchscript|tpu_.*',
+    'pretraining_tp|slow_but_exact|chunk_size_feed_forward|tokenizer_class|prefix|torchscript|tpu_.*',
     'temperature|top_k|top_p|typical_p|do_sample|max_length|min_length|num_beams|num_beam_groups|num_return_sequences|early_stopping',
     'length_penalty|repetition_penalty|diversity_penalty|no_repeat_ngram_size|encoder_no_repeat_ngram_size|bad_words_ids',
     'begin_suppress_tokens|suppress_tokens|exponential_decay_length_penalty|forced_.*|remove_invalid_values|tf_legacy_loss|use_bfloat16',
     'cross_attention_hidden_size|attn_implementation|unsloth_.*|fp32_.*|use_mems_.*|model_max_length|cache_implementation',
-    'max_sequence_length|is_llama_config|js_config|.*softmax_in_fp32|.*_fusion|skip_bias_add.*|offset_alibi',
+    'max_sequence_length|max_new_tokens|is_composition|is_llama_config|js_config|.*softmax_in_fp32|.*_fusion|skip_bias_add.*|offset_alibi',
   ].join('|')})$`,
 );
 
@@ -35,19 +36,27 @@ export interface ReadConfig {
  * Reads config.json.
  * @param json the parsed file.
  * @param where the file's name, for messages.
+ * @param part which model is meant, where the file is of several; null: the one that writes text, or the first.
  * @throws ConfigError names the key that is missing, wrong, unknown or not supported.
  */
-export function readConfig(json: Record<string, unknown>, where = 'config.json'): ReadConfig {
-  const r = new ConfigReader(json, where);
+export function readConfig(
+  json: Record<string, unknown>,
+  where = 'config.json',
+  part: string | null = null,
+): ReadConfig {
+  const unwrapped = unwrap(json, where, part);
+  const r = new ConfigReader(unwrapped.json, where + unwrapped.path);
   const modelType = r.string('model_type');
-  const family = FAMILIES.find((f) => f.modelTypes.includes(modelType));
-  if (!family)
-    return r.fail(
-      'model_type',
-      `is ${show(modelType)}, which is not a known family; known are ${FAMILIES.flatMap((f) => f.modelTypes).join(', ')}`,
-    );
+  const known = FAMILIES.find((f) => f.modelTypes.includes(modelType));
+  if (!known) {
+    const types = [...new Set([...FAMILIES.flatMap((f) => f.modelTypes), ...WRAPPER_TYPES])];
+    return r.fail('model_type', `is ${show(modelType)}, which is not a known family; known are ${types.join(', ')}`);
+  }
+  const { moves, ignore = [] } = unwrapped.own;
+  const family = { ...known, moves, ignore: [...(known.ignore ?? []), ...ignore] };
+  r.skip(...unwrapped.skip);
   r.refuse('quantization_config', 'checkpoints that are quantised already are not read; use the original weights');
-  const config = family.config(r);
+  const config = { ...family.config(r), name: String(json.model_type) };
   const unknown = r
     .unused()
     .filter(([key, value]) => !HARMLESS.test(key.slice(key.lastIndexOf('.') + 1)) && isSet(value));
@@ -65,7 +74,8 @@ const stated = ([key, value]: [key: string, value: unknown]): string => `${show(
 
 /** Values that switch nothing on. */
 function isSet(value: unknown): boolean {
-  return value !== null && value !== false && value !== 0 && value !== '' && !(Array.isArray(value) && !value.length);
+  if (typeof value === 'object') return value !== null && Object.keys(value).length > 0;
+  return value !== false && value !== 0 && value !== '';
 }
 
 /** Contradictions that only the whole record shows. */
@@ -85,6 +95,8 @@ function checkConfig(config: Config, where: string): void {
   const parts = Math.max(nHead, moe?.nExpert ?? 0);
   if (nLayer * parts > 2 ** 17)
     fail(`${nLayer} layers with ${parts} heads or experts each are more than any model has; one of the sizes is wrong`);
+  if (config.tieEmbeddings && config.embedRows !== config.vocabSize)
+    fail(`tie_word_embeddings is true, but there are ${config.embedRows} embeddings and ${config.vocabSize} logits`);
   const never = config.suppressedTokens.find((id) => id >= config.vocabSize);
   if (never !== undefined) fail(`the suppressed token ${never} is not in the vocabulary of ${config.vocabSize}`);
   const above = config.eosTokenIds.find((id) => id >= config.embedRows);

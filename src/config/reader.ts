@@ -145,6 +145,11 @@ export class ConfigReader {
     for (const key of keys) this.#used.add(key);
   }
 
+  /** Says that all other keys are known and do not concern what is computed here. */
+  skipRest(): void {
+    this.skip(...Object.keys(this.#json));
+  }
+
   /** Says that a key's value is understood and not supported, unless it is absent or one of `fine`. */
   refuse(key: string, why: string, fine: readonly unknown[] = [false, 0]): void {
     const value = this.#find(key);

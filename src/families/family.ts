@@ -14,6 +14,8 @@ export type TensorExpr =
   | { readonly bare: string }
   /** The first of several names that the checkpoint has. */
   | { readonly oneOf: readonly string[] }
+  /** Rows of several modules below each other, of which only the first has to be there. */
+  | { readonly stacked: readonly string[] }
   /** Rows of a fused query-key-value matrix. */
   | { readonly take: 'q' | 'k' | 'v'; readonly from: TensorExpr; readonly order: QkvOrder }
   /** Part `part` of `parts` equal blocks of rows. */
@@ -32,16 +34,16 @@ export type QkvOrder = 'stacked' | 'grouped' | 'codegen';
 /** Parameter of the model (`{l}` for the layer, `{e}` for the expert or head), with or without `.weight` / `.bias` → where it is. */
 export type TensorMap = Readonly<Record<string, TensorExpr>>;
 
-/** One family of decoders. */
+/** One family of models. */
 export interface Family {
   /** The values of config.json's `model_type` that it reads. */
   readonly modelTypes: readonly string[];
-  /** `model_type` of files that hold such a decoder beside other parts, with its config under `text_config`. */
-  readonly wrappedBy?: readonly string[];
   readonly config: (r: ConfigReader) => Config;
   readonly tensors: TensorMap;
-  /** Prefixes under which whole checkpoints may lie or that base-model files lack, e.g. `language_model.`. */
+  /** Prefixes that files of the model without its head lack, or that others put before every name; `model.` unless stated. */
   readonly prefixes?: readonly string[];
+  /** Where else tensors may lie: a name that begins with the first may be found under the second in its place. */
+  readonly moves?: readonly (readonly [from: string, to: string])[];
   /** Tensors that a checkpoint may hold and the model does not need. */
   readonly ignore?: readonly RegExp[];
 }

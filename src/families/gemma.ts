@@ -61,7 +61,6 @@ export const gemma3: Family = {
   modelTypes: ['gemma3_text'],
   config: (r) => {
     const base = gemma2Base(r, { attention: null, logits: null });
-    r.refuse('use_bidirectional_attention', 'embedding models of this family are not supported');
     const pattern = r.int(['sliding_window_pattern', '_sliding_window_pattern'], 6);
     const sliding = slidingLayers(r, base.nLayer, (l) => (l + 1) % pattern !== 0);
     const shared = { headSize: base.headSize, maxSeq: base.blockSize, fractionKeys: null };
@@ -72,10 +71,14 @@ export const gemma3: Family = {
     const local = nested
       ? readRope(r, { ...shared, theta, layerType: 'sliding_attention' })
       : { ...full, base: theta, scaling: { type: 'none' as const } };
+    const size = r.int('sliding_window', 4096);
+    // Embedding models see to both sides, half as far to each.
+    const both = r.bool('use_bidirectional_attention', false);
     return {
       ...base,
+      ...(both ? { output: 'hidden' as const, causal: false } : {}),
       ...qkNorm(base, 'head'),
-      ...window(base, r.int('sliding_window', 4096), (l) => sliding[l]),
+      ...window(base, both ? Math.floor(size / 2) + 1 : size, (l) => sliding[l]),
       ropes: [full, local],
       ropeIndices: sliding.map((on) => (on ? 1 : 0)),
     };

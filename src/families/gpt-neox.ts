@@ -35,6 +35,7 @@ export const gptNeox: Family = {
     return { ...base, ...attnBias(base, bias, bias), ...ungatedMlp(base, true), parallelResidual };
   },
   tensors: neoxTensors('gpt_neox'),
+  prefixes: ['gpt_neox.'],
 };
 
 export const gptNeoxJapanese: Family = {
@@ -57,6 +58,7 @@ export const gptNeoxJapanese: Family = {
   tensors: neoxTensors('gpt_neox_japanese', {
     'h.{l}.attn.proj.bias': { bare: 'gpt_neox_japanese.layers.{l}.attention.dense_bias' },
   }),
+  prefixes: ['gpt_neox_japanese.'],
 };
 
 export const persimmon: Family = {

@@ -183,7 +183,7 @@ export const falcon: Family = {
     const alibi = r.bool('alibi', false);
     const kvHeads = r.intOrNull(['num_kv_heads', 'n_head_kv']);
     const norms = r.intOrNull('num_ln_in_parallel_attn') ?? (fresh ? 2 : 1);
-    const parallelResidual = fresh || r.bool('parallel_attn', true);
+    const parallelResidual = r.bool('parallel_attn', true) || fresh;
     const base = readBase(r, {
       keys: {
         nLayer: ['num_hidden_layers', 'n_layer'],

@@ -71,11 +71,9 @@ export const phi3: Family = {
 };
 
 export const qwen2Vl: Family = {
-  modelTypes: ['qwen2_vl_text', 'qwen2_vl'],
+  modelTypes: ['qwen2_vl_text', 'qwen2_vl', 'qwen2_5_vl_text', 'qwen2_5_vl'],
   config: qwen2.config,
   tensors: llamaTensors(),
-  prefixes: ['model.language_model.', 'language_model.'],
-  ignore: [/^(model\.)?visual\./],
 };
 
 export const glm: Family = {
@@ -114,10 +112,11 @@ export const moshi: Family = {
   config: (r) => {
     const base = readBase(r, { keys: { intermediateSize: ['ffn_dim'] }, normEps: 1e-8, rope: { fractionKeys: null } });
     if (base.intermediateSize % 2 !== 0) r.fail('ffn_dim', `is ${base.intermediateSize}, but holds two halves`);
-    r.intOrNull('sliding_window'); // stated, and not applied by the model's own code
     for (const key of ['audio_vocab_size', 'num_codebooks']) r.intOrNull(key);
     r.skip('depth_decoder_config', 'audio_encoder_config');
-    return { ...base, intermediateSize: base.intermediateSize / 2, embedRows: base.vocabSize + 1 };
+    // Newer versions of transformers state the window and forget it; the model was trained with it.
+    const limits = window(base, r.intOrNull('sliding_window'));
+    return { ...base, ...limits, intermediateSize: base.intermediateSize / 2, embedRows: base.vocabSize + 1 };
   },
   tensors: llamaTensors({
     'h.{l}.attn.q': 'model.layers.{l}.self_attn.q_proj.linear',

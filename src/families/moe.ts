@@ -164,10 +164,13 @@ export const graniteMoe: Family = {
 
 export const aria: Family = {
   modelTypes: ['aria_text'],
-  wrappedBy: ['aria'],
   config: (r) => {
     const base = readBase(r, { rope: { fractionKeys: null } });
     const bias = r.bool('attention_bias', false);
+    const width = r.int('moe_intermediate_size', base.intermediateSize); // stated twice by some
+    if (width !== base.intermediateSize)
+      r.fail('moe_intermediate_size', `is ${width}, but intermediate_size is ${base.intermediateSize}`);
+    for (const key of ['moe_aux_loss_coeff', 'moe_z_loss_coeff']) r.float(key, 0); // of training
     return {
       ...base,
       ...attnBias(base, bias, bias),
@@ -189,8 +192,6 @@ export const aria: Family = {
     'h.{l}.mlp.shared.fc_2': 'model.layers.{l}.mlp.shared_experts.up_proj',
     'h.{l}.mlp.shared.proj': 'model.layers.{l}.mlp.shared_experts.down_proj',
   }),
-  prefixes: ['language_model.', 'model.language_model.'],
-  ignore: [/^(model\.)?(vision_tower|multi_modal_projector)\./],
 };
 
 export const dbrx: Family = {
@@ -260,6 +261,7 @@ export const dbrx: Family = {
 export const jetmoe: Family = {
   modelTypes: ['jetmoe'],
   config: (r) => {
+    r.float('aux_loss_coef', 0); // of training
     const experts = localExperts(r, 8);
     const groups = r.int('num_key_value_heads', 16);
     const heads = groups * experts.nExpertPerToken;
@@ -269,7 +271,8 @@ export const jetmoe: Family = {
         `is ${r.int('num_attention_heads')}, but ${experts.nExpertPerToken} experts a token with ${groups} heads each make ${heads}`,
       );
     const base = readBase(r, {
-      keys: { headSize: ['kv_channels'], activation: ['activation_function'] },
+      keys: { headSize: ['kv_channels', 'head_dim'], activation: ['activation_function'] },
+      nHead: heads,
       headSize: 128,
       nQueryGroups: groups,
       tie: true,

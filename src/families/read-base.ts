@@ -3,6 +3,7 @@
  */
 import type { Activation, Config, MlpKind, NormSpec, QkNormSpec } from '../config/config.ts';
 import { type ConfigReader, show } from '../config/reader.ts';
+import { range } from '../numbers.ts';
 import { type RopeDefaults, readRope } from './read-rope.ts';
 
 /** Names of activations in config files. Several are the same function. */
@@ -28,6 +29,7 @@ const MAX_VOCABULARY = 2 ** 23;
 
 /** Keys of the sizes, where a family calls them otherwise than Llama does; null: it has none, and the default holds. */
 export interface BaseKeys {
+  readonly vocabSize?: null;
   readonly nEmbd?: Keys;
   readonly nLayer?: Keys;
   readonly nHead?: Keys;
@@ -46,6 +48,7 @@ export interface BaseDefaults {
   readonly norm?: Partial<NormSpec>;
   readonly activation?: string;
   readonly tie?: boolean;
+  readonly nHead?: number;
   readonly headSize?: number;
   /** Default of nQueryGroups; nHead where it is absent. */
   readonly nQueryGroups?: number;
@@ -59,7 +62,7 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
   const keys = d.keys ?? {};
   const nLayer = r.int(keys.nLayer ?? 'num_hidden_layers', undefined, 1, MAX_LAYERS);
   const nEmbd = r.int(keys.nEmbd ?? 'hidden_size', undefined, 1, MAX_WIDTH);
-  const nHead = r.int(keys.nHead ?? 'num_attention_heads', undefined, 1, MAX_HEADS);
+  const nHead = r.int(keys.nHead ?? 'num_attention_heads', d.nHead, 1, MAX_HEADS);
   const keyOf = (keys: Keys | null | undefined, usual: string): Keys => (keys === undefined ? [usual] : (keys ?? []));
   const groupKeys = keyOf(keys.nQueryGroups, 'num_key_value_heads');
   const nQueryGroups = r.int(groupKeys, d.nQueryGroups ?? nHead, 1, MAX_HEADS);
@@ -68,7 +71,7 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
   if (!r.has(headKeys) && d.headSize === undefined && nEmbd % nHead !== 0)
     r.fail(keys.nHead ?? 'num_attention_heads', `is ${nHead}, which does not divide the width ${nEmbd}`);
   const headSize = r.int(headKeys, d.headSize ?? Math.floor(nEmbd / nHead), 1, MAX_HEAD_SIZE);
-  const vocabSize = r.int('vocab_size', undefined, 1, MAX_VOCABULARY);
+  const vocabSize = keys.vocabSize === null ? 0 : r.int('vocab_size', undefined, 1, MAX_VOCABULARY);
   const blockSize = r.int(keys.blockSize ?? 'max_position_embeddings', 2048);
   const norm: NormSpec = {
     kind: 'rms',
@@ -83,6 +86,8 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
   const perLayer = <T>(value: T): T[] => new Array<T>(nLayer).fill(value);
   return {
     name: r.string('model_type'),
+    input: 'tokens',
+    output: 'logits',
     blockSize,
     vocabSize,
     embedRows: vocabSize,
@@ -91,11 +96,16 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
     nHead,
     nQueryGroups,
     headSize,
+    layerNumbers: range(nLayer),
+    patch: null,
+    droppedToken: null,
     embedScale: 1,
     embedDim: nEmbd,
     embedNorm: false,
     tieEmbeddings: r.bool('tie_word_embeddings', d.tie ?? false),
     lmHeadBias: false,
+    headNorm: null,
+    projectionDim: 0,
     logitScale: 1,
     finalLogitSoftcapping: null,
     suppressedTokens: [],
@@ -104,6 +114,7 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
     alibiScaled: false,
     ropes: rotates ? [rope] : [],
     ropeIndices: perLayer(rotates ? 0 : -1),
+    rotateValues: false,
     norm,
     finalNorm: norm,
     norm1: true,
@@ -117,6 +128,7 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
     layerScale: false,
     attentionKind: perLayer('self' as const),
     recurrent: null,
+    cross: null,
     attnBias: { qkv: false, proj: perLayer(false) },
     attentionScale: headSize ** -0.5,
     attentionLogitSoftcapping: null,

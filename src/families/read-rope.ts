@@ -53,7 +53,8 @@ export function readRope(r: ConfigReader, defaults: RopeDefaults): RopeSpec {
       ? defaults.headSize
       : r.int(widthKey, width, 0)
     : Math.trunc(defaults.headSize * fraction);
-  checkRotatedWidth(r, widthKey ?? fractionKeys, nElem, defaults.headSize);
+  // Where heads rotate whole, it is their size that does not fit.
+  checkRotatedWidth(r, widthKey ?? (fraction === 1 ? 'head_dim' : fractionKeys), nElem, defaults.headSize);
   return {
     base,
     nElem,

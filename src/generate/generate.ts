@@ -1,6 +1,7 @@
 /**
  * @file Generation: a prompt goes into a cache, tokens come out one after the other, and text of them.
  */
+import type { AdapterChoice } from '../adapters/bank.ts';
 import { CacheFullError, InputError } from '../errors.ts';
 import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
@@ -23,6 +24,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly cache?: KVCache | Partial<AnyCacheOptions>;
   /** Tokens of the prompt that go through the graph at once. */
   readonly chunkLength?: number;
+  /** Live adapters to write with; unless stated, the model's standard. */
+  readonly adapters?: AdapterChoice;
   /** The most likely tokens to report for each place; none unless stated. */
   readonly topLogprobs?: number;
   readonly signal?: AbortSignal;
@@ -113,7 +116,7 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
   async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedPiece, void, undefined> {
     if (this.#started) throw new InputError('this generation was iterated already; call generate again');
     this.#started = true;
-    const { chunkLength, signal, onPrefill, topLogprobs } = this.#options;
+    const { chunkLength, adapters, signal, onPrefill, topLogprobs } = this.#options;
     const text = this.#text;
     const context = [...this.#cache.tokens(), ...this.#prompt];
     const promptLength = context.length;
@@ -122,7 +125,7 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
     let pending: GeneratedToken[] = [];
 
     const begin = performance.now();
-    const prefill = { chunkLength, signal, onProgress: onPrefill };
+    const prefill = { chunkLength, adapters, signal, onProgress: onPrefill };
     let logits = await this.#model.prefill(this.#cache, this.#prompt, prefill);
     const prefillMs = performance.now() - begin;
     for (;;) {
@@ -145,7 +148,7 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
         break;
       }
       if (written.length >= this.#maxNewTokens) break;
-      logits = await this.#model.prefill(this.#cache, [token], { signal, phase: 'decode' });
+      logits = await this.#model.prefill(this.#cache, [token], { adapters, signal, phase: 'decode' });
     }
     const rest = text.end();
     if (rest !== '' || pending.length > 0) yield { text: rest, tokens: pending };
@@ -173,7 +176,8 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
       if (error instanceof CacheFullError) return;
       throw error;
     }
-    await this.#model.prefill(this.#cache, [token], { logits: 'none', phase: 'decode' });
+    const { adapters } = this.#options;
+    await this.#model.prefill(this.#cache, [token], { logits: 'none', adapters, phase: 'decode' });
   }
 }
 

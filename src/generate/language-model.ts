@@ -1,11 +1,15 @@
 /**
  * @file A loaded model: what a program holds in its hands.
  */
+import type { AdapterChoice } from '../adapters/bank.ts';
+import type { ModelAdapters } from '../adapters/model-adapters.ts';
 import type { Config } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
-import type { StepOptions, Stepper, StepResult } from '../model/stepper.ts';
+import type { TokenPositions } from '../model/bind.ts';
+import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../model/encode.ts';
+import type { StepAdapters, StepOptions, Stepper, StepResult } from '../model/stepper.ts';
 import { wholeNumber } from '../numbers.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -23,6 +27,12 @@ export interface PrefillOptions {
   readonly logits?: 'none' | 'last' | 'all';
   /** `decode` where the tokens were written by the model; unless stated they are a prompt, which policies may treat otherwise. */
   readonly phase?: 'prompt' | 'decode';
+  /** Live adapters; unless stated, the model's standard. */
+  readonly adapters?: AdapterChoice;
+  /** Positions of the tokens, in models where they have several; see {@link StepOptions.positions}. */
+  readonly positions?: TokenPositions;
+  /** Which attached states each token sees; see {@link StepOptions.sees}. */
+  readonly sees?: readonly ArrayLike<number>[];
   /** Asked between chunks. */
   readonly signal?: AbortSignal;
   /** Told after each chunk how many tokens are done. */
@@ -33,12 +43,23 @@ export interface PrefillOptions {
 export interface LanguageModelParts {
   readonly name: string;
   readonly stepper: Stepper;
+  /** Where the model is one. */
+  readonly encoder: Encoder | null;
   readonly tokenizer: Tokenizer | null;
   readonly format: WeightFormat;
   /** Says which weights these are, and in what format. */
   readonly fingerprint: string;
   /** generation_config.json, or nothing. */
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  readonly adapters: ModelAdapters;
+}
+
+/** Which live adapters a step uses. */
+export interface AdapterOptions {
+  /** For all rows; unless stated, the model's standard. */
+  readonly adapters?: AdapterChoice;
+  /** For each row of a batch, instead; undefined is the standard. */
+  readonly rowAdapters?: readonly (AdapterChoice | undefined)[];
 }
 
 /**
@@ -49,10 +70,12 @@ export class LanguageModel {
   readonly name: string;
   readonly config: Config;
   readonly weights: WeightFormat;
-  /** Says which weights these are, and in what format: saved caches belong to it. */
-  readonly fingerprint: string;
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  /** The live adapters: more can be loaded, and each step chooses among them. */
+  readonly adapters: ModelAdapters;
+  readonly #fingerprint: string;
   readonly #stepper: Stepper;
+  readonly #encoder: Encoder | null;
   readonly #tokenizer: Tokenizer | null;
   /** Done when no step is under way. */
   #idle: Promise<unknown> = Promise.resolve();
@@ -61,10 +84,17 @@ export class LanguageModel {
     this.name = parts.name;
     this.config = parts.stepper.config;
     this.weights = parts.format;
-    this.fingerprint = parts.fingerprint;
+    this.adapters = parts.adapters;
+    this.#fingerprint = parts.fingerprint;
     this.generationConfig = parts.generationConfig;
     this.#stepper = parts.stepper;
+    this.#encoder = parts.encoder;
     this.#tokenizer = parts.tokenizer;
+  }
+
+  /** Says which weights these are, in what format, and which adapters are standard: saved caches belong to it. */
+  get fingerprint(): string {
+    return this.#fingerprint + this.adapters.fingerprint;
   }
 
   /** @throws InputError where the checkpoint came without one. */
@@ -83,6 +113,8 @@ export class LanguageModel {
    * @throws InputError for options that the policy refuses.
    */
   createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
+    if (this.#encoder)
+      throw new InputError(`${this.config.name} models are encoders, which keep nothing: use encode() instead`);
     return createCache(this.#stepper.cacheShape, { cacheLength: this.config.blockSize, ...options });
   }
 
@@ -90,8 +122,32 @@ export class LanguageModel {
    * Runs one chunk, one list of token ids a row.
    * @throws InputError, CacheFullError
    */
-  step(cache: KVCache, chunk: readonly ArrayLike<number>[], options?: StepOptions): Promise<StepResult> {
-    return this.#alone(() => this.#stepper.step(cache, chunk, options));
+  step(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    options: StepOptions & AdapterOptions = {},
+  ): Promise<StepResult> {
+    return this.#alone(() => this.#stepper.step(cache, chunk, options, this.#adaptersOf(cache.batch, options)));
+  }
+
+  /**
+   * Runs an encoder on whole sequences: token ids, vectors or images, as its config says (`input`).
+   * @throws InputError for what does not fit the model, and for a model that writes text.
+   */
+  async encode(input: EncoderInput, options?: EncodeOptions): Promise<EncodeResult> {
+    if (!this.#encoder)
+      throw new InputError(`${this.config.name} models write text: use generate() or step() instead of encode()`);
+    const encoder = this.#encoder;
+    return this.#alone(() => encoder.run(input, options));
+  }
+
+  /**
+   * Gives a row of a cache what the model's cross-attention layers attend to (an image's states), in place of what it had.
+   * @param states [count, width], row-major; the config's `cross.width`.
+   * @throws InputError where the model has no such layers, or the numbers do not fit.
+   */
+  attach(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
+    return this.#alone(() => this.#stepper.attach(cache, states, row));
   }
 
   /**
@@ -100,13 +156,15 @@ export class LanguageModel {
    * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
    */
   async prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
-    const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', signal, onProgress } = options;
+    const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', adapters, signal, onProgress } = options;
+    const { positions, sees } = options;
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
     wholeNumber('chunkLength', chunkLength);
     this.#checkPrompt(cache, tokens);
+    this.#adaptersOf(1, { adapters });
     cache.reserve([tokens.length]);
     signal?.throwIfAborted();
-    const ids = this.#refit(cache, Array.from(tokens));
+    const ids = positions || sees ? Array.from(tokens) : this.#refit(cache, Array.from(tokens));
     const length = cache.length() + ids.length;
     const skip = ids.length - tokens.length;
     const all: Float32Array[] = [];
@@ -116,8 +174,11 @@ export class LanguageModel {
       const wanted = logits === 'all' ? 'all' : last ? logits : 'none';
       const step = {
         logits: wanted,
+        adapters,
         lengths: [length],
         phase: phase === 'prompt' && last ? 'prompt-end' : phase,
+        positions: positions && [slicePositions(positions, at, end)],
+        sees: sees && [sees.slice(at, end)],
       } as const;
       const result = await this.step(cache, [ids.slice(at, end)], step);
       if (wanted !== 'none') all.push(result.logits);
@@ -152,11 +213,20 @@ export class LanguageModel {
 
   /** Gives native memory back, once a step that is under way is done. The model can't be used afterwards. */
   release(): Promise<void> {
-    return this.#alone(() => this.#stepper.release());
+    return this.#alone(async () => {
+      await this.#stepper.release();
+      await this.#encoder?.release();
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
+  }
+
+  #adaptersOf(batch: number, { adapters, rowAdapters }: AdapterOptions): StepAdapters | null {
+    if (rowAdapters && rowAdapters.length !== batch)
+      throw new InputError(`rowAdapters has ${rowAdapters.length} entries, but the cache has ${batch} rows`);
+    return this.adapters.forRows(rowAdapters ?? new Array<AdapterChoice | undefined>(batch).fill(adapters));
   }
 
   /** One after the other: steps share the arrays that the graph reads, whichever caches they are for. */
@@ -184,11 +254,19 @@ export class LanguageModel {
   #refit(cache: KVCache, tokens: number[]): number[] {
     const held = cache.length();
     if (held === 0 || this.#stepper.ropeFits(held, held + tokens.length)) return tokens;
-    if (cache.stats().evicted[0] > 0) return tokens;
+    if (cache.stats().evicted[0] > 0 || cache.attached.any || cache.place() !== held) return tokens;
     const all = [...cache.tokens(), ...tokens];
     cache.clear();
     return all;
   }
+}
+
+/** Positions of some of the tokens. */
+function slicePositions(positions: TokenPositions, from: number, to: number): TokenPositions {
+  const cut = (list: ArrayLike<number>) => Array.from(list).slice(from, to);
+  return typeof positions[0] === 'number'
+    ? cut(positions as ArrayLike<number>)
+    : (positions as readonly ArrayLike<number>[]).map(cut);
 }
 
 function concatFloats(parts: readonly Float32Array[]): Float32Array {

@@ -1,18 +1,24 @@
 /**
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
+import type { BasePlan } from '../adapters/base-model.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, isEncoder } from '../config/config.ts';
 import { readConfig } from '../config/from-hf.ts';
 import { InputError, TokenizerError } from '../errors.ts';
+import type { Family } from '../families/family.ts';
 import { ParamResolver } from '../families/resolve.ts';
 import type { Param } from '../model/context.ts';
+import { buildAttach } from '../model/cross-attention.ts';
+import { Encoder } from '../model/encode.ts';
+import { buildEncoder } from '../model/encoder.ts';
 import { buildStep } from '../model/gpt.ts';
 import { Stepper } from '../model/stepper.ts';
 import type { Runtime } from '../runtime/types.ts';
 import { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { PreparedWeights, RowSource, WeightFormat } from '../weights/types.ts';
 import { LanguageModel } from './language-model.ts';
+import { type AdapterRequest, adaptPlan } from './load-adapters.ts';
 
 /** `auto`: float32 for small models, int8 for the others. */
 export type WeightChoice = WeightFormat | 'auto';
@@ -32,18 +38,24 @@ export interface PrepareRequest {
 
 export interface AssembleOptions {
   readonly checkpoint: Checkpoint;
+  /** Which model is meant, where the checkpoint holds several; the one that writes text, or the first, unless stated. */
+  readonly part?: string;
   readonly runtime: Runtime;
   readonly weights?: WeightChoice;
   readonly threads?: number;
   readonly prepare: (request: PrepareRequest) => Promise<PreparedWeights>;
+  /** Adapters to merge, and adapters to keep live. */
+  readonly adapters?: readonly AdapterRequest[];
+  /** Opens the checkpoint once more, for adapters that are loaded later; unless stated, `checkpoint` is to stay open. */
+  readonly reopen?: () => Promise<Checkpoint>;
 }
 
 /**
- * @throws ConfigError, CheckpointError, TokenizerError, WeightsError: what is wrong with the files.
+ * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files.
  */
 export async function assembleModel(options: AssembleOptions): Promise<LanguageModel> {
   const { checkpoint, runtime } = options;
-  const plan = planModel(checkpoint, options.weights);
+  const plan = planModel(checkpoint, options.weights, options.part);
   const { config, format } = plan;
   const tokenizerJson = await checkpoint.readJson('tokenizer.json');
   const tokenizerConfig = await checkpoint.readJson('tokenizer_config.json');
@@ -55,28 +67,49 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
         'they do not belong together',
     );
-  const weights = await options.prepare({
-    specs: plan.params,
-    format,
-    identity: checkpoint.identity,
-    source: (param) => plan.resolver.source(param),
-  });
-  const stepper = new Stepper(config, weights, format, runtime, { threads: options.threads });
-  const fingerprint = `${await checkpoint.fingerprint()}:${format}`;
-  return new LanguageModel({ name: checkpoint.name, stepper, tokenizer, format, fingerprint, generationConfig });
+  const adapted = await adaptPlan(checkpoint, plan, options.adapters ?? []);
+  try {
+    const weights = await options.prepare(adapted.request);
+    const sessions = { threads: options.threads };
+    const stepper = new Stepper(adapted.config, weights, format, runtime, sessions);
+    const encoder = isEncoder(config) ? new Encoder(adapted.config, weights, format, runtime, sessions) : null;
+    const fingerprint = `${await checkpoint.fingerprint()}:${format}${adapted.fingerprint}`;
+    const adapters = await adapted.adaptersFor(stepper, async () => {
+      const again = options.reopen ? await options.reopen() : { ...checkpoint, close: async () => {} };
+      return { checkpoint: again, plan: planModel(again, format, options.part) };
+    });
+    return new LanguageModel({
+      name: checkpoint.name,
+      stepper,
+      encoder,
+      tokenizer,
+      format,
+      fingerprint,
+      generationConfig,
+      adapters,
+    });
+  } finally {
+    await adapted.close();
+  }
+}
+
+/** What {@link planModel} finds. */
+export interface ModelPlan extends BasePlan {
+  readonly family: Family;
+  readonly format: WeightFormat;
+  /** How many. */
+  readonly parameters: number;
 }
 
 /**
  * Everything about a checkpoint that can be known without reading its weights: the config, the parameters and where each
  * of them comes from. Missing and left-over tensors are found here.
  */
-export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto') {
+export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto', part?: string): ModelPlan {
   if (!WEIGHT_CHOICES.includes(choice))
     throw new InputError(`there is no weight format "${choice}"; there are ${WEIGHT_CHOICES.join(', ')}`);
-  const { config: stated, family } = readConfig(checkpoint.config, `${checkpoint.name}: config.json`);
-  // A file without a head is a file with a tied one, whatever its config says.
-  const headless = !new ParamResolver(checkpoint, family, stated).has('lm_head');
-  const config = headless ? { ...stated, tieEmbeddings: true } : stated;
+  const { config: stated, family } = readConfig(checkpoint.config, `${checkpoint.name}: config.json`, part);
+  const config = asStored(stated, new ParamResolver(checkpoint, family, stated));
   const plain = paramsOf(config, 'f32');
   const resolver = new ParamResolver(checkpoint, family, config);
   for (const param of plain) resolver.source(param);
@@ -86,9 +119,24 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto')
   return { config, family, format, params: format === 'f32' ? plain : paramsOf(config, format), parameters, resolver };
 }
 
+/** A file without a head is a file with a tied one, and one of a masked language model without its head is of the encoder alone. */
+function asStored(config: Config, resolver: ParamResolver): Config {
+  const bare = config.output === 'masked-logits' && !resolver.has('head_dense');
+  const headless = config.embedRows === config.vocabSize && !resolver.has('lm_head');
+  return {
+    ...config,
+    output: bare ? 'hidden' : config.output,
+    tieEmbeddings: config.tieEmbeddings || headless,
+  };
+}
+
 /** All parameters of a model, as they are stored in this format. */
 export function paramsOf(config: Config, format: WeightFormat): readonly Param[] {
-  return buildStep(config, { format, classes: 'kind', buffer: 'float32', sums: false, moments: false }).params;
+  const options = { format, classes: 'kind', buffer: 'float32', sums: false, moments: false, cross: true } as const;
+  const graphs = isEncoder(config)
+    ? [buildEncoder(config, format, config.output)]
+    : [buildStep(config, options), ...(config.cross ? [buildAttach(config, format)] : [])];
+  return [...new Map(graphs.flatMap(({ params }) => params.map((param) => [param.name, param]))).values()];
 }
 
 /** What `auto` stands for in a model of this size. */

@@ -26,7 +26,9 @@ const Header = v.object({
   /** What the cache was made with; a policy of one's own has to be passed in again. */
   policy: v.string(),
   options: v.record(v.string(), v.unknown()),
-  rows: v.array(v.object({ tokens: count, place: count, filled: v.array(v.array(count)) })),
+  rows: v.array(
+    v.object({ tokens: count, place: count, filled: v.array(v.array(count)), attached: v.optional(count, 0) }),
+  ),
 });
 type Header = v.InferOutput<typeof Header>;
 
@@ -38,6 +40,7 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
   const rows = range(cache.batch).map((row) => ({
     tokens: cache.length(row),
     place: cache.place(row),
+    attached: cache.attached.length(row),
     filled: [...cache.tables.values()].map((table) => range(table.groups).map((g) => table.filled[table.lane(row, g)])),
   }));
   const header: Header = { model, policy: cache.policy, options: { ...cache.options, batch: cache.batch }, rows };
@@ -84,11 +87,11 @@ export async function restoreCache(
     at += padded(array.byteLength);
   };
   try {
-    for (const [row, { tokens, place, filled }] of header.rows.entries()) {
+    for (const [row, { tokens, place, filled, attached }] of header.rows.entries()) {
       if (4 * tokens > body.length) throw new SnapshotError('the saved cache ends too early');
       const ids = new Int32Array(tokens);
       take(ids);
-      cache.openRow(row, ids, place, filled);
+      cache.openRow(row, ids, place, filled, attached);
       for (const array of cache.rowArrays(row)) take(array);
     }
   } catch (error) {

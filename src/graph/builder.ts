@@ -102,7 +102,39 @@ export class GraphBuilder {
     return this.node('If', [condition], types, { attributes });
   }
 
-  #subgraph(body: () => readonly Value[]): [ProtoWriter, readonly Value[]] {
+  /**
+   * Goes along an axis of `sequences`, step by step: `body` gets the state and each sequence's element, and gives the next state,
+   * which is also the step's result.
+   * @param axis of the sequences, and of the result.
+   * @returns the states after each step.
+   */
+  scan(
+    state: Value,
+    sequences: readonly Value[],
+    axis: number,
+    body: (state: Value, elements: readonly Value[]) => Value,
+  ): Value {
+    const steps = sequences[0].shape[axis];
+    const without = (shape: readonly Dim[]) => shape.filter((_, i) => i !== axis);
+    const inner = [state, ...sequences.map(({ dtype, shape }) => ({ dtype, shape: without(shape) }))].map(
+      ({ dtype, shape }, i) => ({ name: this.#claim(`${this.#scope}scan.${this.#nodeCount}.${i}`), dtype, shape }),
+    );
+    const [graph] = this.#subgraph(() => {
+      const next = body(inner[0], inner.slice(1));
+      return [next, next];
+    }, inner);
+    const shape = [...state.shape.slice(0, axis), steps, ...state.shape.slice(axis)];
+    const axes = sequences.map(() => axis);
+    const attributes = {
+      body: { graph },
+      num_scan_inputs: sequences.length,
+      scan_input_axes: axes,
+      scan_output_axes: [axis],
+    };
+    return this.node('Scan', [state, ...sequences], [state, { dtype: state.dtype, shape }], { attributes })[1];
+  }
+
+  #subgraph(body: () => readonly Value[], inputs: readonly Value[] = []): [ProtoWriter, readonly Value[]] {
     const outer = this.#nodes;
     this.#nodes = [];
     try {
@@ -110,6 +142,7 @@ export class GraphBuilder {
       const graph = new ProtoWriter();
       for (const node of this.#nodes) graph.message(1, node);
       graph.string(2, `${this.#scope}branch`);
+      for (const value of inputs) graph.message(11, valueInfo(value));
       for (const value of outputs) graph.message(12, valueInfo(value));
       return [graph, outputs];
     } finally {

@@ -61,6 +61,10 @@ export const abs = unary('Abs');
 export const log = unary('Log');
 export const round = unary('Round');
 export const sigmoid = unary('Sigmoid');
+export const exp = unary('Exp');
+export const neg = unary('Neg');
+export const sqrt = unary('Sqrt');
+export const softplus = unary('Softplus');
 export const relu = unary('Relu');
 export const gelu = unary('Gelu');
 export const geluTanh = unary('Gelu', undefined, { approximate: 'tanh' });
@@ -133,6 +137,11 @@ export function reshape(g: GraphBuilder, x: Value, target: readonly number[], sh
   return g.node('Reshape', [x, g.ints(...target)], [{ dtype: x.dtype, shape }])[0];
 }
 
+/** {@link reshape}, where the target is known only at run time. */
+export function reshapeTo(g: GraphBuilder, x: Value, target: readonly Value[], shape: readonly Dim[]): Value {
+  return g.node('Reshape', [x, concat(g, target, 0)], [{ dtype: x.dtype, shape }])[0];
+}
+
 export function transpose(g: GraphBuilder, x: Value, perm: readonly number[]): Value {
   const out = { dtype: x.dtype, shape: perm.map((i) => x.shape[i]) };
   return g.node('Transpose', [x], [out], { attributes: { perm } })[0];
@@ -198,8 +207,12 @@ export function scatterRows(g: GraphBuilder, x: Value, places: Value, updates: V
 
 /** A tensor of the same shape, filled with one value. */
 export function filledLike(g: GraphBuilder, x: Value, value: number): Value {
-  const shape = shapeOf(g, x, 0, x.shape.length);
-  return g.node('Expand', [g.scalar(value), shape], [{ dtype: 'float32', shape: x.shape }])[0];
+  return filled(g, [shapeOf(g, x, 0, x.shape.length)], x.shape, value);
+}
+
+/** A tensor of one value. @param lengths of its axes, in pieces. */
+export function filled(g: GraphBuilder, lengths: readonly Value[], shape: readonly Dim[], value: number): Value {
+  return g.node('Expand', [g.scalar(value), concat(g, lengths, 0)], [{ dtype: 'float32', shape }])[0];
 }
 
 /** a · b of whole numbers with the given zero points, in int32. */

@@ -24,6 +24,14 @@ export interface ObservedQueries {
   readonly order: readonly number[];
 }
 
+/** States of recurrent layers, after some of the chunk's tokens. */
+export interface ChunkStates {
+  /** Per row: after how many tokens, S of them. */
+  readonly times: readonly (readonly number[])[];
+  /** By name, [B, S, ...dims]. */
+  readonly values: ReadonlyMap<string, Float32Array>;
+}
+
 export interface ChunkOutputs {
   /** Tokens of each row; a row may have fewer than the chunk is long (the rest is padding, and is not stored). */
   readonly tokens: readonly ArrayLike<number>[];
@@ -33,6 +41,10 @@ export interface ChunkOutputs {
   readonly present: Float32Array;
   /** Whether these are tokens of a prompt, the last of a prompt, or tokens that were written. */
   readonly phase: 'prompt' | 'prompt-end' | 'decode';
+  /** Where the model has recurrent layers. */
+  readonly states?: ChunkStates;
+  /** Per row and token, where the caller said so: the furthest place that its key is rotated to. */
+  readonly places?: readonly (readonly number[])[];
   /** Where the policy asked for them. */
   readonly observed?: ObservedWeights;
   readonly queries?: ObservedQueries;

@@ -15,6 +15,7 @@ import { rebaseRow } from './rebase.ts';
 import { Row } from './row.ts';
 import type { CacheShape } from './shape.ts';
 import { type ClassMode, SlotTable, slotClass } from './slots.ts';
+import { AttachedTable, StateTable } from './states.ts';
 import { TableUndo } from './undo.ts';
 import { LayerView } from './view.ts';
 
@@ -77,6 +78,8 @@ export interface CacheMemory {
   readonly keysAndValues: number;
   /** Bytes of positions and scores, and of what it takes to take the last chunk back. */
   readonly bookkeeping: number;
+  /** Bytes of recurrent states, and of keys and values that were attached. */
+  readonly states: number;
   readonly total: number;
   /** Most that keys and values can ever take under this budget. */
   readonly limit: number;
@@ -107,6 +110,10 @@ export abstract class KVCache {
   readonly sinks: number = 0;
   tables: ReadonlyMap<string, SlotTable>;
   buffers: readonly (SlotBuffer | null)[];
+  /** What recurrent layers keep. */
+  readonly states: StateTable;
+  /** What was attached to the rows, for layers that attend to it. */
+  readonly attached: AttachedTable;
   readonly #block: number;
   readonly #numbers: number;
   /** Per layer: which of the layers with slots it is. */
@@ -148,6 +155,8 @@ export abstract class KVCache {
     this.buffers = shape.layers.map(({ slots }) =>
       slots ? createBuffer(this.bufferKind, batch, shape.nQueryGroups, shape.headSize) : null,
     );
+    this.states = new StateTable(batch, shape);
+    this.attached = new AttachedTable(batch, shape);
     this.#numbers = layout.numbers ?? 0;
     this.#rows = range(batch).map(() => new Row(this.#numbers));
     this.#view = new LayerView(this.#viewSource());
@@ -229,13 +238,15 @@ export abstract class KVCache {
       }
       throw error;
     }
-    for (const row of rows) this.#rows[row].advance(chunk, chunk.tokens[row]);
+    this.states.advance(rows, chunk);
+    for (const row of rows) this.#rows[row].advance(chunk, chunk.tokens[row], chunk.places?.[row]);
   }
 
   /**
    * Goes back to the first `length` tokens of a row. The last chunk can always be taken back as a whole, as if it had never come;
-   * a part of it where the policy needs no attention weights, or the step told its queries apart (`eachQuery`). What lies further
-   * back can be had back only while nothing was evicted, under a policy that keeps no scores.
+   * a part of it where the policy needs no attention weights and the model has no recurrent states, or the step told its queries
+   * apart (`eachQuery`). What lies further back can be had back only while nothing was evicted, under a policy that keeps no scores,
+   * in a model without recurrent states.
    * @throws InputError where that state can't be had back.
    */
   truncate(length: number, row = 0): void {
@@ -264,6 +275,8 @@ export abstract class KVCache {
     const twin = this.recreate(this.batch);
     twin.tables = new Map([...this.tables].map(([name, table]) => [name, table.fork()]));
     twin.buffers = this.buffers.map((buffer) => buffer?.fork() ?? null);
+    twin.states.share(this.states);
+    twin.attached.share(this.attached);
     twin.#rows = this.#rows.map((row) => row.clone());
     return twin;
   }
@@ -290,6 +303,8 @@ export abstract class KVCache {
         freeSlots({ table, buffers: this.buffers }, row, g, 0);
         table.evicted[table.lane(row, g)] = 0;
       }
+    this.states.clearRow(row);
+    this.attached.clearRow(row);
     this.#rows[row] = new Row(this.#numbers);
   }
 
@@ -298,6 +313,8 @@ export abstract class KVCache {
     wholeNumber('batch', batch);
     for (let row = batch; row < this.batch; row++) this.clearRow(row);
     for (const table of this.tables.values()) this.#setCapacity(table, table.capacity, batch);
+    this.states.setBatch(batch);
+    this.attached.setBatch(batch);
     this.#rows = range(batch).map((row) => this.#rows[row] ?? new Row(this.#numbers));
     // What the undo log holds is laid out for another batch.
     this.#undo = null;
@@ -318,6 +335,8 @@ export abstract class KVCache {
       table.copyRow(other, from, to);
       for (const l of table.layers) this.buffers[l]!.copyRow(source.buffers[l]!, from, to);
     }
+    this.states.copyRow(source.states, from, to);
+    this.attached.copyRow(source.attached, from, to);
     this.#rows[to] = source.#rows[from].clone();
   }
 
@@ -386,7 +405,9 @@ export abstract class KVCache {
       const slots = this.batch * this.shape.nQueryGroups * this.mostPerGroup(table.budget);
       for (const l of table.layers) limit += slots * this.buffers[l]!.slotBytes;
     }
-    return { keysAndValues, bookkeeping, total: keysAndValues + bookkeeping, limit };
+    bookkeeping += this.states.undoBytes;
+    const states = this.states.bytes + this.attached.bytes;
+    return { keysAndValues, bookkeeping, states, total: keysAndValues + bookkeeping + states, limit };
   }
 
   stats(): CacheStats {
@@ -415,7 +436,11 @@ export abstract class KVCache {
    * @internal
    */
   rowArrays(row: number): (PlaneData | Int32Array)[] {
-    const arrays: (PlaneData | Int32Array)[] = [this.#rows[row].numbers];
+    const arrays: (PlaneData | Int32Array)[] = [
+      this.#rows[row].numbers,
+      ...this.states.lanes(row),
+      ...this.attached.lanes(row),
+    ];
     for (const table of this.tables.values()) {
       const from = table.lane(row, 0);
       arrays.push(table.evicted.subarray(from, from + table.groups));
@@ -432,11 +457,19 @@ export abstract class KVCache {
   /**
    * Makes an empty row one of so many tokens and slots; {@link rowArrays} are then to be filled.
    * @param filled slots in use of each table's groups.
+   * @param attached how many states it attends to.
    * @throws InputError for slots beyond the budget.
    * @internal
    */
-  openRow(row: number, tokens: ArrayLike<number>, place: number, filled: readonly (readonly number[])[]): void {
+  openRow(
+    row: number,
+    tokens: ArrayLike<number>,
+    place: number,
+    filled: readonly (readonly number[])[],
+    attached = 0,
+  ): void {
     this.clearRow(row);
+    this.attached.open(row, attached);
     this.#rows[row].open(tokens, place);
     [...this.tables.values()].forEach((table, i) => {
       const most = Math.max(0, ...filled[i]);
@@ -521,6 +554,7 @@ export abstract class KVCache {
   #own(): void {
     for (const table of this.tables.values()) table.own();
     for (const buffer of this.buffers) buffer?.own();
+    this.states.own();
   }
 
   #slotsInOrder(layer: number, row: number, group: number): { slot: number; position: number }[] {
@@ -546,12 +580,14 @@ export abstract class KVCache {
       ]),
     );
     for (const undo of this.#undo.values()) undo.begin(rows);
+    this.states.begin(rows);
     for (const row of rows) this.#rows[row].begin();
   }
 
   #revert(row: number): void {
     this.#own();
     this.#takeBack(row);
+    this.states.revert(row);
     this.#rows[row].revert();
   }
 
@@ -571,6 +607,7 @@ export abstract class KVCache {
       throw new InputError(
         `the policy ${this.policy} has seen the last chunk's queries together, so only the whole chunk can be taken back`,
       );
+    this.states.check(row, chunk, count);
     const tokens = chunk.tokens.map((ids, r) => (r === row ? range(count).map((i) => ids[i]) : []));
     return { ...chunk, tokens };
   }
@@ -582,6 +619,7 @@ export abstract class KVCache {
       );
     };
     if (this.scoredByLater) refuse(`the policy ${this.policy} has scored what it holds by later tokens`);
+    if (!this.states.isEmpty) refuse('the model has recurrent states, which remember only the last chunk');
     if (this.place(row) !== this.length(row)) refuse('its tokens were moved');
     for (const table of this.tables.values())
       for (let g = 0; g < table.groups; g++) {

@@ -15,6 +15,7 @@ export class Row {
   last: ChunkOutputs | null = null;
   chunkStart = 0;
   readonly #numbersBefore: Float64Array;
+  #placeBefore = 0;
 
   constructor(numbers: number) {
     this.numbers = new Float64Array(numbers);
@@ -30,14 +31,16 @@ export class Row {
   /** A chunk begins. */
   begin(): void {
     this.#numbersBefore.set(this.numbers);
+    this.#placeBefore = this.place;
   }
 
   /** The chunk has come in. */
-  advance(chunk: ChunkOutputs, tokens: ArrayLike<number>): void {
+  advance(chunk: ChunkOutputs, tokens: ArrayLike<number>, places?: readonly number[]): void {
     this.last = chunk;
     this.chunkStart = this.tokens.length;
     this.tokens.push(tokens);
-    this.place += tokens.length;
+    if (places) for (let t = 0; t < tokens.length; t++) this.place = Math.max(this.place, places[t] + 1);
+    else this.place += tokens.length;
   }
 
   /** The chunk that began does not come in. */
@@ -48,7 +51,7 @@ export class Row {
 
   /** Takes the last chunk back. */
   revert(): void {
-    this.place -= this.tokens.length - this.chunkStart;
+    this.place = this.#placeBefore;
     this.tokens.truncate(this.chunkStart);
     this.abandon();
   }

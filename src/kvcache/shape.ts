@@ -13,6 +13,16 @@ export interface CacheShape {
   /** What q·k is multiplied with. */
   readonly attentionScale: number;
   readonly layers: readonly LayerShape[];
+  /** What layers keep in place of slots; none unless stated. */
+  readonly states?: readonly StateShape[];
+  /** Layers that attend to states which the caller gives; none unless stated. */
+  readonly cross?: readonly number[];
+}
+
+/** A state: float32 numbers that every chunk changes as a whole. */
+export interface StateShape {
+  readonly name: string;
+  readonly dims: readonly number[];
 }
 
 export interface LayerShape {

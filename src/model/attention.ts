@@ -1,11 +1,10 @@
 /**
- * @file Self attention over the slots held and the chunk itself, with the weights summed over queries where asked.
+ * @file Attention over the slots held and the chunk itself, with the weights summed over queries where asked.
  */
 import type { QkNormSpec } from '../config/config.ts';
 import { MICROSOFT, type Value } from '../graph/builder.ts';
 import {
   add,
-  addDims,
   clip,
   concat,
   div,
@@ -13,6 +12,7 @@ import {
   matmulTransposed,
   mul,
   reshape,
+  reshapeTo,
   shapeOf,
   softmax,
   split,
@@ -21,6 +21,7 @@ import {
   transpose,
 } from '../graph/ops.ts';
 import { range } from '../numbers.ts';
+import { adaptAttention } from './adapt.ts';
 import type { AttentionBias } from './bias.ts';
 import type { ModelContext } from './context.ts';
 import type { HeldSlots } from './held.ts';
@@ -29,7 +30,8 @@ import { norm } from './norm.ts';
 
 /** The step's inputs that attention reads. */
 export interface AttentionInputs {
-  readonly held: HeldSlots;
+  /** null: nothing is held, as in encoders. */
+  readonly held: HeldSlots | null;
   readonly bias: AttentionBias;
   /** cos and sin [B·T, pairs], and which of their rows each token takes [B, T]; null: no rotation. */
   readonly rope: RopeInputs | null;
@@ -63,7 +65,7 @@ export interface AttentionOutputs {
   readonly moments: { readonly sum: Value; readonly outer: Value } | null;
 }
 
-/** @param x [B, T, E], normalised. */
+/** Self attention. @param x [B, T, E], normalised. */
 export function attention(ctx: ModelContext, x: Value, layer: number, inputs: AttentionInputs): AttentionOutputs {
   const { g, config } = ctx;
   const { nHead: H, nQueryGroups: G, headSize: D, nEmbd } = config;
@@ -71,21 +73,33 @@ export function attention(ctx: ModelContext, x: Value, layer: number, inputs: At
   const [B, T] = x.shape;
   const packed = queriesKeysValues(ctx, x, name); // [B, T, (H + 2G)·D]
   const heads = reshape(g, packed, [0, 0, H + 2 * G, D], [B, T, H + 2 * G, D]);
-  const [rotating, values] = split(g, transpose(g, heads, [0, 2, 1, 3]), 1, [H + G, G]);
-  let qk = rotating; // [B, H + G, T, D]
+  const out = attendHeads(ctx, transpose(g, heads, [0, 2, 1, 3]), name, inputs);
+  const bias = config.attnBias.proj[layer];
+  return { ...out, y: linear(ctx, out.y, `${name}.proj`, [{ name: `${name}.proj`, out: nEmbd }], bias) };
+}
+
+/**
+ * What comes between the projections: norms, rotation, and attention itself.
+ * @param heads [B, H + 2G, T, D]: queries (group by group), keys, values.
+ * @returns y [B, T, H·D], not projected yet.
+ */
+export function attendHeads(ctx: ModelContext, heads: Value, name: string, inputs: AttentionInputs): AttentionOutputs {
+  const { g, config } = ctx;
+  const { nHead: H, nQueryGroups: G, headSize: D, rotateValues } = config;
+  const [B, , T] = heads.shape;
+  let [qk, values] = split(g, heads, 1, [H + G, G]);
   if (config.normQk && config.normQk.over !== 'full') qk = normHeads(ctx, qk, config.normQk, name);
   const weights = inputs.observed?.momentWeights;
   const moments = weights ? queryMoments(ctx, split(g, qk, 1, [H, G])[0], weights) : null;
-  if (inputs.rope) qk = rotate(ctx, qk, inputs.rope);
+  if (inputs.rope) {
+    qk = rotate(ctx, qk, inputs.rope);
+    if (rotateValues) values = rotate(ctx, values, inputs.rope);
+  }
   const [queries, keys] = split(g, qk, 1, [H, G]);
   const perGroup = (t: Value, heads: number) => reshape(g, t, [0, G, heads, -1, D], [B, G, heads, T, D]);
-  const q = perGroup(queries, H / G);
   const k = perGroup(keys, 1);
   const v = perGroup(values, 1);
-
-  const { y, sums } = attend(ctx, q, k, v, inputs);
-  const bias = config.attnBias.proj[layer];
-  return { y: linear(ctx, y, `${name}.proj`, [{ name: `${name}.proj`, out: nEmbd }], bias), k, v, sums, moments };
+  return { ...attend(ctx, perGroup(queries, H / G), k, v, inputs, name), k, v, moments };
 }
 
 /**
@@ -163,34 +177,38 @@ export function rotate(ctx: ModelContext, x: Value, rope: RopeInputs): Value {
  * @param k [B, G, 1, T, D], and v
  * @returns y [B, T, H·D]
  */
-function attend(
+export function attend(
   ctx: ModelContext,
   q: Value,
   k: Value,
   v: Value,
-  { held, bias, observed }: AttentionInputs,
+  { held, bias, observed }: Pick<AttentionInputs, 'held' | 'bias' | 'observed'>,
+  name = '',
 ): { y: Value; sums: Value | null } {
   const { g, config } = ctx;
   const { nHead: H, headSize: D, attentionScale, attentionLogitSoftcapping: cap } = config;
   const [B, G, R, T] = q.shape;
+  const S = k.shape[3];
   const scaled = mul(g, q, g.scalar(attentionScale));
   const capped = (scores: Value): Value =>
     cap === null ? scores : mul(g, tanh(g, div(g, scores, g.scalar(cap))), g.scalar(cap));
-  const scores = [
-    add(g, capped(held.scores(scaled)), bias.held),
-    add(g, capped(matmulTransposed(g, scaled, k)), bias.chunk),
-  ];
-  const weights = softmax(g, concat(g, scores, -1)); // [B, G, R, T, C + T]
-  const lengths = concat(g, [shapeOf(g, held.sized, 3, 4), shapeOf(g, k, 3, 4)], 0);
-  const [onHeld, onChunk] = split(g, weights, -1, [held.slots, T], lengths);
-  const sum = add(g, held.mix(onHeld), matmul(g, onChunk, v)); // [B, G, R, T, D]
+  const scores = [add(g, capped(matmulTransposed(g, scaled, k)), bias.chunk)];
+  if (held) scores.unshift(add(g, capped(held.scores(scaled)), bias.held!));
+  const weights = softmax(g, concat(g, scores, -1)); // [B, G, R, T, C + S]
+  const mixed = (): Value => {
+    if (!held) return matmul(g, weights, v);
+    const lengths = concat(g, [shapeOf(g, held.sized, 3, 4), shapeOf(g, k, 3, 4)], 0);
+    const [onHeld, onChunk] = split(g, weights, -1, [held.slots, S], lengths);
+    return add(g, held.mix(onHeld), matmul(g, onChunk, v));
+  };
+  const sum = adaptAttention(ctx, scaled, mixed(), name);
   const y = reshape(g, transpose(g, sum, [0, 3, 1, 2, 4]), [0, 0, H * D], [B, T, H * D]);
   if (!observed?.queryWeights) return { y, sums: null };
-  const columns = addDims(held.slots, T);
-  const flat = g.node(
-    'Reshape',
-    [weights, concat(g, [g.ints(0, G as number, -1), shapeOf(g, weights, 4, 5)], 0)],
-    [{ dtype: 'float32', shape: [B, G, timesDim(R as number, T), columns] }],
-  )[0];
+  const flat = reshapeTo(
+    g,
+    weights,
+    [g.ints(0, G as number, -1), shapeOf(g, weights, 4, 5)],
+    [B, G, timesDim(R as number, T), weights.shape[4]],
+  );
   return { y, sums: matmul(g, observed.queryWeights, flat) };
 }

@@ -11,8 +11,8 @@ import type { ModelContext } from './context.ts';
 
 /** Added to the scores [B, G, R, T, ·] of the slots held and of the chunk itself. */
 export interface AttentionBias {
-  /** [B, 1 or G, 1 or R, 1 or T, C] */
-  readonly held: Value;
+  /** [B, 1 or G, 1 or R, 1 or T, C]; null where nothing is held. */
+  readonly held: Value | null;
   /** [B, 1 or G, 1 or R, T, T] */
   readonly chunk: Value;
 }
@@ -33,15 +33,36 @@ export function attentionBias(ctx: ModelContext, slots: Value, positions: Value,
   const zero = g.scalar(0);
   const hidden = g.scalar(HIDDEN);
   const oldest = window === null ? null : sub(g, queries, g.scalar(window));
-
-  let seen = greater(g, add(g, queries, g.scalar(0.5)), positions);
-  if (oldest) seen = and(g, seen, greater(g, positions, oldest));
-  const chunk = where(g, seen, zero, hidden); // [B, 1, 1, T, T]
+  const chunk = where(g, seenBy(ctx, queries, positions, window)!, zero, hidden); // [B, 1, 1, T, T]
   if (!needsPositions(config, layer)) return { held: slots, chunk };
   // Slots are always of the past, so only free ones and those before the window are hidden.
   const held = where(g, greater(g, slots, oldest ?? g.scalar(-0.5)), zero, hidden); // [B, 1|G, 1, 1|T, C]
   if (config.position !== 'alibi') return { held, chunk };
   return { held: add(g, alibi(ctx, slots, queries), held), chunk: add(g, alibi(ctx, positions, queries), chunk) };
+}
+
+/**
+ * The bias of a model that holds nothing: what the mask hides, and, where queries may not see all keys, what lies ahead or out of
+ * the window.
+ * @param mask [B, 1, 1, 1, T]: 0, or HIDDEN for padding.
+ * @param order [B, 1, 1, 1, T]: places in the sequence.
+ */
+export function encoderBias(ctx: ModelContext, mask: Value, order: Value, layer: number): AttentionBias {
+  const { g, config } = ctx;
+  const queries = transpose(g, order, [0, 1, 2, 4, 3]);
+  const seen = seenBy(ctx, queries, order, windowOf(config, layer));
+  const chunk = seen ? where(g, seen, mask, g.scalar(HIDDEN)) : mask;
+  return { held: null, chunk: config.position === 'alibi' ? add(g, alibi(ctx, order, queries), chunk) : chunk };
+}
+
+/** Which keys a query sees [B, 1, 1, T, T]; null: all. Without causality a window reaches to both sides. */
+function seenBy({ g, config }: ModelContext, queries: Value, keys: Value, window: number | null): Value | null {
+  const after = window === null ? null : greater(g, keys, sub(g, queries, g.scalar(window)));
+  if (config.causal) {
+    const before = greater(g, add(g, queries, g.scalar(0.5)), keys);
+    return after ? and(g, before, after) : before;
+  }
+  return after && and(g, after, greater(g, add(g, queries, g.scalar(window!)), keys));
 }
 
 /** Slopes of `heads` heads (ALiBi, arXiv 2108.12409): powers of one ratio, and where heads are no power of two, in between. */

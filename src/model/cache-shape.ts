@@ -1,19 +1,24 @@
 /**
  * @file What a cache has to know of a model.
  */
-import { type Config, windowOf } from '../config/config.ts';
+import { type Config, holdsSlots, isEncoder, windowOf } from '../config/config.ts';
 import type { CacheShape, LayerShape } from '../kvcache/shape.ts';
 import { range } from '../numbers.ts';
+import { crossLayers } from './cross-attention.ts';
+import { recurrentStates } from './recurrent.ts';
 import { ropeFrequencies } from './rope.ts';
 
 export function cacheShape(config: Config): CacheShape {
   const { nLayer, nHead, nQueryGroups, headSize, attentionScale } = config;
   const layers = range(nLayer).map((l) => ({
-    slots: true,
+    slots: !isEncoder(config) && holdsSlots(config, l),
     window: windowOf(config, l),
     rotation: rotationOf(config, l),
   }));
-  return { nLayer, nHead, nQueryGroups, headSize, attentionScale, layers };
+  const states = range(nLayer).flatMap((l) =>
+    config.attentionKind[l] === 'recurrent' ? recurrentStates(config, l) : [],
+  );
+  return { nLayer, nHead, nQueryGroups, headSize, attentionScale, layers, states, cross: crossLayers(config) };
 }
 
 /** Scalings whose frequencies are the same at every length. */

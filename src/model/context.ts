@@ -8,6 +8,7 @@ import type { Config } from '../config/config.ts';
 import { GraphError } from '../errors.ts';
 import type { GraphBuilder, Value } from '../graph/builder.ts';
 import type { ParamSpec, WeightFormat } from '../weights/types.ts';
+import type { AdapterTrace } from './adapt.ts';
 
 /** A piece of a parameter: rows that the family's tensor map knows by this name. */
 export interface ParamPart {
@@ -31,6 +32,8 @@ export class ModelContext {
   readonly g: GraphBuilder;
   readonly config: Config;
   readonly format: WeightFormat;
+  /** Live adapters; null: the graph has no place for them. */
+  adapters: AdapterTrace | null = null;
   /** All parameters used so far, by name, in the order of their first use. */
   readonly params = new Map<string, Param>();
 

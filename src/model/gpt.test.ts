@@ -1,11 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { checkGraph } from '../../test/support/check-graph.ts';
 import { configJson, WORKING_CASES } from '../../test/support/family-cases.ts';
+import { type Config, isEncoder } from '../config/config.ts';
 import { readConfig } from '../config/from-hf.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
 import { layOut } from '../weights/layout.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import { buildAttach } from './cross-attention.ts';
+import { buildEncoder, encoderOutputs } from './encoder.ts';
 import { buildStep, type StepGraph, type StepGraphOptions } from './gpt.ts';
+import type { TracedGraph } from './traced.ts';
 
 const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
 const PLAIN: StepGraphOptions = { format: 'f32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
@@ -30,7 +34,7 @@ const OPTIONS: readonly StepGraphOptions[] = [
 ];
 
 /** The weights' table of a graph, as if they were prepared. */
-function preparedFor(graph: StepGraph): PreparedWeights {
+function preparedFor(graph: TracedGraph): PreparedWeights {
   return { ...layOut(graph.params), file: { folder: '/nowhere', name: 'weights.bin' } };
 }
 
@@ -42,23 +46,42 @@ function decoded(options: StepGraphOptions, graph: StepGraph) {
   // Every byte of the weights is read by some node: checkGraph refuses initializers that are not.
   const read = new Set([...found.externals.values()].map(({ offset, length }) => `${offset}+${length}`));
   expect(read).toEqual(places);
-  const names = new Set(graph.classes);
+  const names = new Set(graph.classes.filter((name) => name !== ''));
   expect(found.outputs.filter((name) => name.startsWith('sums.')).length).toBe(options.sums ? names.size : 0);
   expect(found.outputs.filter((name) => name.startsWith('moments.')).length).toBe(options.moments ? 2 : 0);
   expect(found.outputs).toEqual(expect.arrayContaining(['logits', 'present']));
   for (let l = 0; l < graph.config.nLayer; l++)
     for (const input of createBuffer(options.buffer, 1, 1, graph.config.headSize).inputs())
-      expect(found.inputs).toContain(`${input.name}.${l}`);
+      expect(found.inputs.includes(`${input.name}.${l}`)).toBe(graph.classes[l] !== '');
   for (const name of names) expect(found.inputs).toContain(`slots.${name}`);
   expect(found.nodes).toBe(graph.nodeCount);
   return found;
 }
 
+const configOf = (name: string): Config => readConfig(configJson(name)).config;
+
 describe('a step’s graph is well formed', () => {
-  it.each(WORKING_CASES)('%s', (name) => {
-    const { config } = readConfig(configJson(name));
+  it.each(WORKING_CASES.filter((name) => !isEncoder(configOf(name))))('%s', (name) => {
+    const config = configOf(name);
     for (const options of OPTIONS)
       if (options.buffer !== 'int4' || config.headSize % 2 === 0) decoded(options, buildStep(config, options));
+    if (!config.cross) return;
+    const [step, attach] = [buildStep(config, { ...PLAIN, cross: true }), buildAttach(config, 'f32')];
+    expect(decoded(PLAIN, step).inputs).toContain('cross.bias');
+    expect(checkGraph(attach.serialise(preparedFor(attach))).outputs).toEqual(['attached']);
+  });
+});
+
+describe('an encoder’s graph is well formed', () => {
+  it.each(WORKING_CASES.filter((name) => isEncoder(configOf(name))))('%s', (name) => {
+    const config = configOf(name);
+    for (const format of FORMATS)
+      for (const output of encoderOutputs(config)) {
+        const graph = buildEncoder(config, format, output);
+        const found = checkGraph(graph.serialise(preparedFor(graph)));
+        expect(found.outputs).toEqual(['encoded']);
+        expect(found.nodes).toBe(graph.nodeCount);
+      }
   });
 });
 

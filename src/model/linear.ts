@@ -6,6 +6,7 @@ import { add, gather, matmulTransposed } from '../graph/ops.ts';
 import { FORMAT_BITS, scaleName } from '../weights/layout.ts';
 import { blockBytes, QUANT_BLOCK } from '../weights/quantise.ts';
 import type { WeightFormat } from '../weights/types.ts';
+import { adaptEmbedding, adaptLinear } from './adapt.ts';
 import type { ModelContext } from './context.ts';
 
 /** MatMulNBits: quantise the activations to 8 bits and multiply integers, by far the fastest on CPUs. */
@@ -23,6 +24,7 @@ export interface LinearPart {
  * @param x [..., in]
  * @param name name of the packed parameter, without `.weight`.
  * @param format the model's weight format unless stated.
+ * @param place what adapters know the layer by, where another shares its matrix.
  * @returns [..., Σ out]
  */
 export function linear(
@@ -32,6 +34,18 @@ export function linear(
   parts: readonly LinearPart[],
   bias = false,
   format: WeightFormat = ctx.format,
+  place: string = name,
+): Value {
+  return adaptLinear(ctx, x, product(ctx, x, name, parts, bias, format), place);
+}
+
+function product(
+  ctx: ModelContext,
+  x: Value,
+  name: string,
+  parts: readonly LinearPart[],
+  bias: boolean,
+  format: WeightFormat,
 ): Value {
   const { g } = ctx;
   const cols = x.shape.at(-1) as number;
@@ -83,11 +97,12 @@ export function embedding(ctx: ModelContext, ids: Value, name: string, rows: num
     format,
     parts: [{ name: full, rows, cols: width }],
   });
-  if (format === 'f32') return gather(g, g.external(full, 'float32', [rows, width]), ids);
+  const adapted = (y: Value) => adaptEmbedding(ctx, ids, y, name, rows);
+  if (format === 'f32') return adapted(gather(g, g.external(full, 'float32', [rows, width]), ids));
   const bits = FORMAT_BITS[format];
   const packed = g.external(full + ROWS_VIEW, 'uint8', [rows, (width * bits) / 8]);
   const scale = g.external(scaleName(full) + ROWS_VIEW, 'float32', [rows, width / QUANT_BLOCK]);
   const attributes = { bits, block_size: QUANT_BLOCK, gather_axis: 0, quantize_axis: 1 };
   const out = { dtype: 'float32' as const, shape: [...ids.shape, width] };
-  return g.node('GatherBlockQuantized', [packed, ids, scale], [out], { attributes, domain: MICROSOFT })[0];
+  return adapted(g.node('GatherBlockQuantized', [packed, ids, scale], [out], { attributes, domain: MICROSOFT })[0]);
 }

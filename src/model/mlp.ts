@@ -20,7 +20,7 @@ const ACTIVATION_OPS: Readonly<Record<Activation, (g: GraphBuilder, x: Value) =>
   tanh,
 };
 
-function activate(ctx: ModelContext, x: Value): Value {
+export function activate(ctx: ModelContext, x: Value): Value {
   return ACTIVATION_OPS[ctx.config.activation](ctx.g, x);
 }
 

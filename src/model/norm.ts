@@ -4,6 +4,7 @@
 import type { NormSpec } from '../config/config.ts';
 import { MICROSOFT, type Value } from '../graph/builder.ts';
 import { add } from '../graph/ops.ts';
+import { adaptNorm, normIsAdapted } from './adapt.ts';
 import type { ModelContext } from './context.ts';
 
 /** Weight (ones where the norm has none) and bias of a norm over `width` values. */
@@ -15,8 +16,11 @@ function affine(ctx: ModelContext, spec: NormSpec, name: string, width: number):
   return spec.bias ? [weight, ctx.plain(`${name}.bias`, [width])] : [weight];
 }
 
+const bare = (spec: NormSpec): NormSpec => ({ ...spec, affine: false, bias: false });
+
 /** x normalised over its last axis. */
 export function norm(ctx: ModelContext, x: Value, spec: NormSpec, name: string): Value {
+  if (normIsAdapted(ctx, name)) return adaptNorm(ctx, norm(ctx, x, bare(spec), ''), name, spec.bias);
   const op = spec.kind === 'rms' ? 'SimplifiedLayerNormalization' : 'LayerNormalization';
   const inputs = [x, ...affine(ctx, spec, name, x.shape.at(-1) as number)];
   return ctx.g.node(op, inputs, [x], { attributes: { axis: -1, epsilon: { float: spec.eps } } })[0];
@@ -50,6 +54,7 @@ export class Residual {
 
   /** The sum, normalised; the sum itself stays the stream. One fused operator where an addend is pending. */
   normed(spec: NormSpec, name: string): Value {
+    if (normIsAdapted(this.#ctx, name)) return adaptNorm(this.#ctx, this.normed(bare(spec), ''), name, spec.bias);
     if (!this.#pending) return norm(this.#ctx, this.#x, spec, name);
     const op = spec.kind === 'rms' ? 'SkipSimplifiedLayerNormalization' : 'SkipLayerNormalization';
     const inputs = [this.#pending, this.#x, ...affine(this.#ctx, spec, name, this.#x.shape.at(-1) as number)];

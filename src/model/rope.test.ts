@@ -6,7 +6,7 @@ import { readConfig } from '../config/from-hf.ts';
 import { GraphBuilder } from '../graph/builder.ts';
 import { rotate } from './attention.ts';
 import { ModelContext } from './context.ts';
-import { RopeTable, ropeFrequencies, ropeVariant } from './rope.ts';
+import { RopeTable, ropeFrequencies, ropePairs, ropeVariant } from './rope.ts';
 
 const plain = (nElem: number, interleave = false, base = 10_000): RopeSpec => ({
   base,
@@ -40,7 +40,10 @@ async function rotator(headSize: number, rope: RopeSpec) {
     }),
     { logSeverityLevel: 3 },
   );
-  return async (vectors: readonly Float32Array[], positions: readonly number[]): Promise<Float32Array[]> => {
+  return async (
+    vectors: readonly Float32Array[],
+    positions: readonly (number | readonly number[])[],
+  ): Promise<Float32Array[]> => {
     const n = vectors.length;
     const flat = new Float32Array(n * headSize);
     vectors.forEach((v, i) => {
@@ -48,7 +51,7 @@ async function rotator(headSize: number, rope: RopeSpec) {
     });
     const [c, s] = [new Float32Array(n * table.pairs), new Float32Array(n * table.pairs)];
     positions.forEach((p, i) => {
-      table.write(c, s, i * table.pairs, p, p + 1);
+      table.write(c, s, i * table.pairs, p, 1);
     });
     const { y } = await session.run({
       x: new Tensor('float32', flat, [1, 1, n, headSize]),
@@ -140,6 +143,81 @@ describe('rotation', () => {
     expect([...half].map((x) => Math.abs(x) > 1e-3)).toEqual([true, false, true, false, false, false]);
     const [pairs] = await (await rotator(6, plain(3, true)))([unit(0)], [1]);
     expect([...pairs].map((x) => Math.abs(x) > 1e-3)).toEqual([true, true, false, false, false, false]);
+  });
+});
+
+describe('rotation by several positions', () => {
+  const sectionsOf = fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 2, maxLength: 4 });
+  const place = fc.integer({ min: 0, max: 300 });
+  const vector = (seed: number, size: number) =>
+    Float32Array.from({ length: size }, (_, i) => Math.sin(seed * 12.9898 + i * 78.233) * 2);
+  const several = (sections: readonly number[], alternate: boolean): RopeSpec => ({
+    ...plain(2 * sections.reduce((a, b) => a + b, 0), false, 100),
+    sections,
+    alternate,
+  });
+
+  it('keeps norms, depends on the distance in each of them only, and starts at the identity', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        sectionsOf,
+        fc.boolean(),
+        fc.array(fc.tuple(place, place, place), { minLength: 4, maxLength: 4 }),
+        async (counts, even, streams) => {
+          // Dealing by turns needs sections of one size, give or take the last pair.
+          const sections = even ? counts.map(() => counts[0]) : counts;
+          const headSize = 2 * sections.reduce((a, b) => a + b, 0) + 3;
+          const run = await rotator(headSize, several(sections, even));
+          const [q, k] = [vector(streams[0][0], headSize), vector(streams[0][1], headSize)];
+          const at = (nth: 0 | 1, shift: 0 | 1) =>
+            sections.map((_, s) => streams[s % 4][nth] + shift * streams[(s + 1) % 4][2]);
+          const [q0, qa, kb, qas, kbs] = await run(
+            [q, q, k, q, k],
+            [sections.map(() => 0), at(0, 0), at(1, 0), at(0, 1), at(1, 1)],
+          );
+          expect([...q0]).toEqual([...q]);
+          expect(dot(qa, qa)).toBeCloseTo(dot(q, q), 2);
+          expect(Math.abs(dot(qa, kb) - dot(qas, kbs))).toBeLessThan(1e-3 * Math.sqrt(dot(q, q) * dot(k, k)));
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  it('is that by one position where all are the same and frequencies stay in order', async () => {
+    await fc.assert(
+      fc.asyncProperty(sectionsOf, place, async (sections, at) => {
+        const headSize = 2 * sections.reduce((a, b) => a + b, 0);
+        const x = vector(at, headSize);
+        const [one] = await (await rotator(headSize, plain(headSize, false, 100)))([x], [at]);
+        const all = sections.map(() => at);
+        const [many] = await (await rotator(headSize, several(sections, false)))([x], [all]);
+        expect([...many]).toEqual([...one]);
+        // A single number stands for all of them, too.
+        const [same] = await (await rotator(headSize, several(sections, false)))([x], [at]);
+        expect([...same]).toEqual([...one]);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('gives stretches of frequencies to the streams, or deals them out by turns', () => {
+    const mrope = ropePairs({ ...plain(8), sections: [2, 1, 1] });
+    expect(mrope.map(({ stream, frequency }) => [stream, frequency])).toEqual([
+      [0, 0],
+      [0, 1],
+      [1, 2],
+      [2, 3],
+    ]);
+    // As Pixtral's vision tower: rows take frequencies 0, 2, 4, columns 1, 3.
+    const dealt = ropePairs({ ...plain(10), sections: [3, 2], alternate: true });
+    expect(dealt.map(({ stream, frequency }) => [stream, frequency])).toEqual([
+      [0, 0],
+      [0, 2],
+      [0, 4],
+      [1, 1],
+      [1, 3],
+    ]);
   });
 });
 

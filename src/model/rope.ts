@@ -5,7 +5,8 @@
  * base^(-2i / n); for an odd n one dimension more rotates, so that rotation stays a rotation. Angles are made in float32, as
  * checkpoints were trained.
  */
-import type { RopeSpec } from '../config/config.ts';
+import { positionStreams, type RopeSpec } from '../config/config.ts';
+import { range } from '../numbers.ts';
 
 /** The frequencies of one rotary embedding. */
 export interface RopeFrequencies {
@@ -75,24 +76,46 @@ export function ropeFrequencies(rope: RopeSpec, length: number): RopeFrequencies
   }
 }
 
-/** cos and sin by position, kept for the positions already asked for. */
+/** What each pair rotates by: which of the token's positions, and which of the frequencies. */
+export function ropePairs({ nElem, sections, alternate }: RopeSpec): { stream: number; frequency: number }[] {
+  const pairs = range(Math.ceil(nElem / 2));
+  if (!sections) return pairs.map((i) => ({ stream: 0, frequency: i }));
+  const places = sections.flatMap((count, stream) => range(count).map((nth) => ({ stream, nth })));
+  return pairs.map((i) => {
+    const { stream, nth } = places[i];
+    return { stream, frequency: alternate ? nth * sections.length + stream : i };
+  });
+}
+
+/** cos and sin of positions. */
 export class RopeTable {
   readonly pairs: number;
+  /** How many positions a token has. */
+  readonly streams: number;
   readonly #rope: RopeSpec;
+  readonly #order: readonly { stream: number; frequency: number }[];
   #variant: string | null = null;
   #frequencies!: RopeFrequencies;
 
   constructor(rope: RopeSpec) {
     this.#rope = rope;
     this.pairs = Math.ceil(rope.nElem / 2);
+    this.streams = positionStreams(rope);
+    this.#order = ropePairs(rope);
   }
 
   /**
    * Writes cos and sin of one token [pairs] at `offset`.
-   * @param position of the token; one per position stream where the embedding has sections.
+   * @param position of the token; or several, one for each stream.
    * @param length of the whole sequence, as far as it is known.
    */
-  write(cos: Float32Array, sin: Float32Array, offset: number, position: number, length: number): void {
+  write(
+    cos: Float32Array,
+    sin: Float32Array,
+    offset: number,
+    position: number | ArrayLike<number>,
+    length: number,
+  ): void {
     const variant = ropeVariant(this.#rope, length);
     if (variant !== this.#variant) {
       this.#frequencies = ropeFrequencies(this.#rope, length);
@@ -100,7 +123,9 @@ export class RopeTable {
     }
     const { inverse, scale } = this.#frequencies;
     for (let i = 0; i < this.pairs; i++) {
-      const angle = Math.fround(position * inverse[i]);
+      const { stream, frequency } = this.#order[i];
+      const at = typeof position === 'number' ? position : position[stream];
+      const angle = Math.fround(at * inverse[frequency]);
       cos[offset + i] = Math.fround(Math.cos(angle)) * scale;
       sin[offset + i] = Math.fround(Math.sin(angle)) * scale;
     }

@@ -1,17 +1,22 @@
 /**
  * @file Runs the model's graph on a cache, a chunk at a time: makes the inputs, hands the outputs to the cache.
  */
-import type { Config } from '../config/config.ts';
+import { type Config, holdsSlots } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
+import { range, wholeNumber } from '../numbers.ts';
 import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import type { AdapterHooks } from './adapt.ts';
 import { needsPositions } from './bias.ts';
+import { bindAttached, bindStates, givenPlaces, statesOf, type TokenPositions } from './bind.ts';
 import { cacheShape } from './cache-shape.ts';
+import { buildAttach } from './cross-attention.ts';
 import { buildStep, type StepGraphOptions } from './gpt.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
+import type { TracedGraph } from './traced.ts';
 
 export interface StepOptions {
   /** Which tokens' logits are wanted: none, each row's last, or all of them (padding left out). `last` unless stated. */
@@ -24,16 +29,39 @@ export interface StepOptions {
   /** Whether these are tokens of a prompt, the last of a prompt, or (unless stated) tokens that were written. */
   readonly phase?: ChunkOutputs['phase'];
   /**
-   * Lets a cache whose policy watches the attention tell the chunk's queries apart, so that a part of the chunk can be taken
-   * back. For short chunks.
+   * Tells the chunk's tokens apart where a policy watches the attention or a model has recurrent states, so that a part of the chunk
+   * can be taken back. For short chunks.
    */
   readonly eachQuery?: boolean;
+  /**
+   * For models whose tokens have several positions (time, height, width): per row, the positions of its tokens, one list for each of
+   * the streams, or a single one for all of them. Unless stated, tokens follow the furthest position so far, in all streams alike.
+   */
+  readonly positions?: readonly TokenPositions[];
+  /** For models that attend to attached states: per row and token, which of them it sees (0: not). All of them unless stated. */
+  readonly sees?: readonly (readonly ArrayLike<number>[])[];
+}
+
+/** Live adapters as a step takes them: the graph's places, and what goes into them. */
+export interface StepAdapters {
+  readonly hooks: AdapterHooks;
+  /** Says which hooks these are. */
+  readonly key: string;
+  /** By name of the input. The arrays live on from step to step. */
+  readonly inputs: ReadonlyMap<
+    string,
+    { readonly data: Float32Array | BigInt64Array; readonly dims: readonly number[] }
+  >;
 }
 
 export interface StepResult {
   /** [N, V] in the order of rows and tokens. */
   readonly logits: Float32Array;
 }
+
+/** Sessions whose graphs have places for adapters that are kept. */
+const MAX_ADAPTED = 8;
+const ADAPTED = 'adapted:';
 
 /** The model, ready to run: its sessions and the scratch of a step. */
 export class Stepper {
@@ -46,6 +74,8 @@ export class Stepper {
   readonly #options: SessionOptions;
   readonly #sessions = new Map<string, Promise<Session>>();
   readonly #ropes: readonly RopeTable[];
+  /** Per layer: which of those with slots it is. */
+  readonly #order: readonly number[];
   /** Tensors over arrays that live on from step to step. */
   #wrapped = new WeakMap<TensorData, RuntimeTensor>();
   #scratch: Scratch | null = null;
@@ -65,29 +95,41 @@ export class Stepper {
     this.#runtime = runtime;
     this.#options = options;
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
+    const withSlots = range(config.nLayer).filter((l) => holdsSlots(config, l));
+    this.#order = range(config.nLayer).map((l) => withSlots.indexOf(l));
   }
 
   /**
    * Runs one chunk: attends to what the cache holds and to the chunk, then gives the cache the chunk's keys and values.
    * @param chunk token ids, one list per row of the cache; rows may differ in length, and may be empty.
+   * @param adapters live ones.
    * @throws InputError for token ids out of range or rows that do not fit the cache.
    * @throws CacheFullError where a dense cache has no room.
    */
-  async step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions = {}): Promise<StepResult> {
+  async step(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    options: StepOptions = {},
+    adapters: StepAdapters | null = null,
+  ): Promise<StepResult> {
     this.#check(cache, chunk);
+    const places = givenPlaces(this.config, chunk, options.positions);
     cache.reserve(chunk.map((row) => row.length));
     chunk.forEach((tokens, row) => {
       cache.makePlace(row, tokens.length, this.config.blockSize);
     });
     cache.open();
     const observe = cache.needs.length > 0;
-    const session = await this.#session(cache, observe);
+    const session = await this.#session(cache, observe, adapters);
     const length = Math.max(...chunk.map((row) => row.length));
-    const scratch = this.#fill(cache, chunk, length, options);
+    const scratch = this.#fill(cache, chunk, length, options, places);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
     const inputs: Record<string, RuntimeTensor> = { ...scratch.tensors };
     inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
     this.#bindCache(cache, inputs);
+    for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
+    const times = bindStates(cache, chunk, options.eachQuery ?? false, inputs, this.#runtime);
+    bindAttached(this.config, cache, chunk, length, options.sees, inputs, this.#runtime);
     const sets = observe ? this.#bindQueryWeights(cache, chunk, length, options.eachQuery ?? false, inputs) : 0;
     if (cache.needsQueries) inputs.momentWeights = this.#momentWeights(chunk, length);
     const outputs = await session.run(inputs);
@@ -106,10 +148,20 @@ export class Stepper {
       ? {
           sum: outputs['moments.sum'].data as Float32Array,
           outer: outputs['moments.outer'].data as Float32Array,
-          order: this.cacheShape.layers.map((_, l) => l),
+          order: this.#order,
         }
       : undefined;
-    cache.append({ tokens: chunk, length, present, observed, queries, phase: options.phase ?? 'decode' });
+    const states = times ? statesOf(cache, times, outputs) : undefined;
+    cache.append({
+      tokens: chunk,
+      length,
+      present,
+      observed,
+      queries,
+      states,
+      places: places?.map((row) => row.map((streams) => Math.max(...streams))),
+      phase: options.phase ?? 'decode',
+    });
     return { logits: outputs.logits.data as Float32Array };
   }
 
@@ -165,6 +217,12 @@ export class Stepper {
     return this.config.ropes.every((rope) => ropeVariant(rope, from) === ropeVariant(rope, length));
   }
 
+  /** Places that an adapter wants to change and this model's graph has no hook for. */
+  withoutHooks(adapters: StepAdapters): readonly string[] {
+    const options = { format: this.#format, classes: 'kind', buffer: 'float32', sums: false, moments: false } as const;
+    return buildStep(this.config, { ...options, adapters: adapters.hooks }).unchanged;
+  }
+
   /** Gives native memory back. */
   async release(): Promise<void> {
     this.#released = true;
@@ -173,16 +231,58 @@ export class Stepper {
     for (const session of sessions) await (await session).release();
   }
 
-  #session({ mode: classes, bufferKind: buffer, needsQueries: moments }: KVCache, sums: boolean): Promise<Session> {
+  /**
+   * Gives a row of a cache what the model's cross-attention layers attend to, in place of what it had.
+   * @param states [count, width], row-major.
+   * @throws InputError where the model has no such layers, or the numbers do not fit.
+   */
+  async attach(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
+    const { cross, name } = this.config;
+    if (!cross)
+      throw new InputError(`${name} models attend to nothing but their own tokens: there is nothing to attach to`);
+    this.#checkCache(cache);
+    if (wholeNumber('row', row, 0) >= cache.batch)
+      throw new InputError(`row ${row} is not there: the cache has ${cache.batch}`);
+    const count = states.length / cross.width;
+    if (!Number.isInteger(count) || count === 0)
+      throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
+    const session = await this.#open('attach', () => buildAttach(this.config, this.#format));
+    const outputs = await session.run({ states: this.#runtime.tensor(states, [1, count, cross.width]) });
+    cache.attached.attach(row, outputs.attached.data as Float32Array, count);
+  }
+
+  #session(cache: KVCache, sums: boolean, adapters: StepAdapters | null): Promise<Session> {
+    const { mode: classes, bufferKind: buffer, needsQueries: moments, attached } = cache;
+    const cross = attached.any;
+    const hooks = adapters?.hooks ?? null;
+    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments, cross, adapters: hooks };
+    const key = `${classes}/${buffer}/${sums}/${moments}/${cross}`;
+    const build = () => buildStep(this.config, options);
+    if (!adapters) return this.#open(key, build);
+    this.#keepRoom();
+    return this.#open(`${ADAPTED}${key}/${adapters.key}`, build);
+  }
+
+  #open(key: string, build: () => TracedGraph): Promise<Session> {
     if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
-    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments };
-    const key = `${classes}/${buffer}/${sums}/${moments}`;
     const known = this.#sessions.get(key);
     if (known) return known;
-    const graph = buildStep(this.config, options);
+    const graph = build();
     const session = this.#runtime.createSession(graph.serialise(this.#weights), this.#weights, this.#options);
     this.#sessions.set(key, session);
     return session;
+  }
+
+  /** Lets the oldest session with adapters go where there are many: batches may be mixed in any way. */
+  #keepRoom(): void {
+    const adapted = [...this.#sessions.keys()].filter((key) => key.startsWith(ADAPTED));
+    if (adapted.length <= MAX_ADAPTED) return;
+    const [oldest] = adapted;
+    void this.#sessions
+      .get(oldest)!
+      .then((session) => session.release())
+      .catch(() => undefined);
+    this.#sessions.delete(oldest);
   }
 
   #wrap(data: TensorData, dims: readonly number[]): RuntimeTensor {
@@ -194,9 +294,13 @@ export class Stepper {
     return tensor;
   }
 
-  #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+  #checkCache(cache: KVCache): void {
     if (cache.shape !== this.cacheShape)
       throw new InputError('this cache is of another model: make one with createCache of the model that it is for');
+  }
+
+  #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+    this.#checkCache(cache);
     if (chunk.length !== cache.batch)
       throw new InputError(`the chunk has ${chunk.length} rows, but the cache has ${cache.batch}`);
     if (chunk.every((row) => row.length === 0)) throw new InputError('the chunk is empty');
@@ -215,7 +319,13 @@ export class Stepper {
   }
 
   /** Token ids, positions and rotations of the chunk; padding repeats the row's last position. */
-  #fill(cache: KVCache, chunk: readonly ArrayLike<number>[], length: number, options: StepOptions): Scratch {
+  #fill(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    length: number,
+    options: StepOptions,
+    places: readonly (readonly number[][])[] | null,
+  ): Scratch {
     const B = cache.batch;
     const learned = this.config.position === 'learned';
     if (this.#scratch?.batch !== B || this.#scratch.length !== length)
@@ -233,7 +343,7 @@ export class Stepper {
         if (learned)
           scratch.places[at] = BigInt(Math.min(position, this.config.blockSize - 1) + this.config.positionOffset);
         for (const [i, rope] of this.#ropes.entries())
-          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, place + t, total);
+          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, places?.[b][t] ?? place + t, total);
       }
     }
     return scratch;

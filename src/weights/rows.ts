@@ -6,14 +6,18 @@ import { CheckpointError } from '../errors.ts';
 import type { RowSource } from './types.ts';
 
 /**
- * A checkpoint's tensor as rows. Vectors are one column; tensors of more axes are seen as the matrix of their last one.
+ * A checkpoint's tensor as rows. Vectors are one column; tensors of more axes are seen as the matrix of their last one, or of their
+ * first.
  * @throws CheckpointError where its shape is another than the model's.
  */
 export function tensorRows(tensor: StoredTensor, rows: number, cols: number): RowSource {
   const shape = tensor.shape.filter((length) => length !== 1);
   const wanted = [rows, cols].filter((length) => length !== 1);
   const last = shape.at(-1) ?? 1;
-  const folded = shape.length > 2 ? [shape.slice(0, -1).reduce((a, b) => a * b, 1), last] : shape;
+  const rest = shape.slice(1).reduce((a, b) => a * b, 1);
+  const byFirst = shape.length > 2 && shape[0] === rows && rest === cols;
+  const byLast = [shape.slice(0, -1).reduce((a, b) => a * b, 1), last];
+  const folded = byFirst ? [rows, cols] : shape.length > 2 ? byLast : shape;
   // A vector of all heads may be stored as [heads, headSize].
   const flat = cols === 1 ? [shape.reduce((a, b) => a * b, 1)].filter((length) => length !== 1) : folded;
   if (`${flat}` !== `${wanted}`)

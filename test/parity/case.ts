@@ -51,6 +51,21 @@ export async function readGolden(path: string): Promise<Map<string, Golden>> {
   }
 }
 
+/** Rows of a matrix, as lists; a vector is one row. */
+export function rowsOf({ shape, data }: Golden): number[][] {
+  const [rows, length] = shape.length === 1 ? [1, shape[0]] : shape;
+  return Array.from({ length: rows }, (_, r) => Array.from(data.subarray(r * length, (r + 1) * length)));
+}
+
+/** `count` pieces of equal length. */
+export function cutInto({ data }: Golden, count: number): Float32Array[] {
+  const length = data.length / count;
+  return Array.from({ length: count }, (_, i) => data.slice(i * length, (i + 1) * length));
+}
+
+/** Largest error of a logit, in float32 against float64. */
+export const LOGIT_TOLERANCE = 2e-4;
+
 /** Largest absolute difference; NaN anywhere, or lengths that differ, count as infinite. */
 export function largestError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;

@@ -1,14 +1,23 @@
 /**
  * @file A family's case: a folder with config.json, model.safetensors and expected.safetensors. The checkpoint is loaded as a
  * user would load it, in float32; all logits are compared, in one chunk and in chunks of several lengths, and the greedy
- * tokens that come out of the cache one after the other.
+ * tokens that come out of the cache one after the other. Of encoders, what they make of whole sequences is compared.
  */
 import { join } from 'node:path';
 import { type LanguageModel, loadModel } from '../../src/node.ts';
-import { argmax, type CaseKind, type CaseResult, type Golden, largestError, readGolden } from './case.ts';
+import {
+  argmax,
+  type CaseKind,
+  type CaseResult,
+  cutInto,
+  type Golden,
+  LOGIT_TOLERANCE,
+  largestError,
+  readGolden,
+  rowsOf,
+} from './case.ts';
+import { compareEncoder } from './encoder-case.ts';
 
-/** Largest error of a logit, in float32 against float64. */
-export const LOGIT_TOLERANCE = 2e-4;
 /** How much chunks of different lengths may differ from one chunk. */
 export const CHUNK_TOLERANCE = 1e-4;
 const CHUNKS = [1, 3, 7];
@@ -20,43 +29,137 @@ export const familyCase: CaseKind = {
   matches: (_, entries) =>
     ['config.json', 'model.safetensors', 'expected.safetensors'].every((file) => entries?.includes(file)),
   async run(path, { cacheDir }): Promise<CaseResult> {
-    await using model = await loadModel(path, { weights: 'f32', cacheDir });
     const golden = await readGolden(join(path, 'expected.safetensors'));
     const failures: string[] = [];
-    const { error, note } = await compareLogits(model, golden, failures);
-    const greedy = await compareGreedy(model, golden, failures);
-    return { error, failures, note: `${note}, ${greedy}` };
+    let error = 0;
+    const notes: string[] = [];
+    for (const part of partsOf(golden)) {
+      await using model = await loadModel(path, { weights: 'f32', cacheDir, part: part.name });
+      const found =
+        model.config.output === 'logits'
+          ? await compareDecoder(model, part.golden)
+          : await compareEncoder(model, part.golden);
+      error = Math.max(error, found.error);
+      failures.push(...found.failures);
+      notes.push(found.note);
+    }
+    return { error, failures, note: notes.join('; ') };
   },
 };
 
-function rowsOf({ shape, data }: Golden): number[][] {
-  const [rows, length] = shape.length === 1 ? [1, shape[0]] : shape;
-  return Array.from({ length: rows }, (_, r) => Array.from(data.subarray(r * length, (r + 1) * length)));
+/** A checkpoint of several models has golden values `NAME/...` for its part NAME. */
+function partsOf(golden: Map<string, Golden>): { name: string | undefined; golden: Map<string, Golden> }[] {
+  const names = new Set(
+    [...golden.keys()].map((key) => (key.includes('/') ? key.slice(0, key.indexOf('/')) : undefined)),
+  );
+  return [...names].map((name) => ({
+    name,
+    golden: new Map(
+      [...golden].flatMap(([key, value]) =>
+        name === undefined
+          ? key.includes('/')
+            ? []
+            : [[key, value] as const]
+          : key.startsWith(`${name}/`)
+            ? [[key.slice(name.length + 1), value] as const]
+            : [],
+      ),
+    ),
+  }));
 }
 
+async function compareDecoder(model: LanguageModel, golden: Map<string, Golden>): Promise<CaseResult> {
+  const failures: string[] = [];
+  const compared: string[] = [];
+  let error = 0;
+  let note = '';
+  for (const variant of VARIANTS) {
+    if (!golden.has(variant.logits)) continue;
+    const found = await compareLogits(model, golden, failures, variant);
+    error = Math.max(error, found.error);
+    note ||= found.note;
+    if (variant.says) compared.push(variant.says);
+  }
+  if (note === '') throw new Error('expected.safetensors holds no input_ids and logits');
+  const greedy = await compareGreedy(model, golden, failures);
+  return { error, failures, note: [note, ...compared, greedy].join(', ') };
+}
+
+/** Ways to run a decoder, each with golden logits of its own. */
+interface Variant {
+  readonly logits: string;
+  readonly says: string;
+  /** `cross_states` [B, S, width] are attached. */
+  readonly states: boolean;
+  /** Which of them a token sees: `sees` [B, T, S]. */
+  readonly sees: boolean;
+  /** Positions of all streams: `position_streams` [streams, B, T]. */
+  readonly positions: boolean;
+}
+const PLAIN = { states: false, sees: false, positions: false };
+const VARIANTS: readonly Variant[] = [
+  { ...PLAIN, logits: 'logits', says: '' },
+  { ...PLAIN, logits: 'logits_cross', says: 'attached states', states: true },
+  { ...PLAIN, logits: 'logits_sees', says: 'some of them seen', states: true, sees: true },
+  { ...PLAIN, logits: 'logits_positions', says: 'three positions a token', positions: true },
+];
+
 /** What of a model a comparison runs. */
-type Steps = Pick<LanguageModel, 'createCache' | 'step' | 'prefill'>;
+type Steps = Pick<LanguageModel, 'createCache' | 'step' | 'prefill'> & Partial<Pick<LanguageModel, 'attach'>>;
 
 /** All logits, in one chunk for the golden values, and in shorter ones for each other. What differs is added to `failures`. */
-export async function compareLogits(model: Steps, golden: ReadonlyMap<string, Golden>, failures: string[]) {
+export async function compareLogits(
+  model: Steps,
+  golden: ReadonlyMap<string, Golden>,
+  failures: string[],
+  variant: Variant = VARIANTS[0],
+) {
   const ids = golden.get('input_ids');
-  const logits = golden.get('logits');
-  if (!ids || !logits) throw new Error('expected.safetensors holds no input_ids and logits');
+  const logits = golden.get(variant.logits);
+  if (!ids || !logits) throw new Error(`expected.safetensors holds no input_ids and ${variant.logits}`);
   const prompts = rowsOf(ids);
+  const states = variant.states ? cutInto(golden.get('cross_states')!, prompts.length) : [];
+  const sees = variant.sees ? golden.get('sees')! : null;
+  const seenBy = (row: number) =>
+    sees
+      ? cutInto(sees, sees.shape[0] * sees.shape[1]).slice(row * sees.shape[1], (row + 1) * sees.shape[1])
+      : undefined;
+  const streams = variant.positions ? rowsOf3(golden.get('position_streams')!) : null;
+  const positionsOf = (row: number) => streams?.map((stream) => stream[row]);
+
   const cache = model.createCache({ batch: prompts.length, cacheLength });
-  const whole = (await model.step(cache, prompts, { logits: 'all' })).logits;
+  for (const [row, data] of states.entries()) await model.attach!(cache, data, row);
+  const whole = (
+    await model.step(cache, prompts, {
+      logits: 'all',
+      sees: sees ? prompts.map((_, row) => seenBy(row)!) : undefined,
+      positions: streams ? prompts.map((_, row) => positionsOf(row)!) : undefined,
+    })
+  ).logits;
   const error = largestError(whole, logits.data);
-  if (!(error <= LOGIT_TOLERANCE)) failures.push(`logits differ by ${error.toExponential(2)}`);
+  if (!(error <= LOGIT_TOLERANCE)) failures.push(`${variant.logits} differ by ${error.toExponential(2)}`);
   for (const chunkLength of CHUNKS) {
     const pieces: number[] = [];
-    for (const prompt of prompts) {
-      const row = await model.prefill(model.createCache({ cacheLength }), prompt, { chunkLength, logits: 'all' });
-      for (const value of row) pieces.push(value);
+    for (const [row, prompt] of prompts.entries()) {
+      const one = model.createCache({ cacheLength });
+      if (states[row]) await model.attach!(one, states[row]);
+      const options = { chunkLength, logits: 'all', sees: seenBy(row), positions: positionsOf(row) } as const;
+      for (const value of await model.prefill(one, prompt, options)) pieces.push(value);
     }
     const apart = largestError(pieces, whole);
-    if (!(apart <= CHUNK_TOLERANCE)) failures.push(`chunks of ${chunkLength} differ by ${apart.toExponential(2)}`);
+    if (!(apart <= CHUNK_TOLERANCE))
+      failures.push(
+        `${variant.says === '' ? '' : `${variant.logits}: `}chunks of ${chunkLength} differ by ${apart.toExponential(2)}`,
+      );
   }
   return { error, note: `${prompts.length}x${prompts[0].length} tokens, chunks of ${CHUNKS.join(', ')}` };
+}
+
+/** Nested lists of [a, b, c]. */
+function rowsOf3(golden: Golden): number[][][] {
+  const [a, b] = golden.shape;
+  const rows = cutInto(golden, a * b).map((row) => Array.from(row));
+  return Array.from({ length: a }, (_, i) => rows.slice(i * b, (i + 1) * b));
 }
 
 /** The greedy tokens, one after the other out of the cache. */
@@ -69,6 +172,8 @@ export async function compareGreedy(
   const tokens = golden.get('greedy_tokens');
   if (!prompt || !tokens) return 'nothing greedy';
   const cache = model.createCache({ cacheLength });
+  const states = golden.get('greedy_states');
+  if (states) await model.attach!(cache, states.data);
   let logits = await model.prefill(cache, prompt.data);
   for (const [i, expected] of tokens.data.entries()) {
     const token = argmax(logits);

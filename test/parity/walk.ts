@@ -4,12 +4,13 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { KeyholdError } from '../../src/errors.ts';
+import { adapterCase } from './adapter-case.ts';
 import type { CaseContext, CaseKind } from './case.ts';
 import { familyCase } from './family-case.ts';
 import { policyCase } from './policy-case.ts';
 
 /** The kinds of cases. A new kind is one row here. */
-export const CASE_KINDS: readonly CaseKind[] = [familyCase, policyCase];
+export const CASE_KINDS: readonly CaseKind[] = [familyCase, policyCase, adapterCase];
 
 export interface FoundCase {
   readonly kind: CaseKind;

@@ -73,7 +73,9 @@ export function checkGraph(bytes: Uint8Array): DecodedGraph {
         // A branch sees what was made before it, and what it makes is seen by nobody else.
         if (attribute.g) {
           const outside = new Map(defined);
-          if (attribute.g.input.length > 0) throw new Error(`the branch ${attribute.name} of ${node.name} has inputs`);
+          if (node.opType === 'If' && attribute.g.input.length > 0)
+            throw new Error(`the branch ${attribute.name} of ${node.name} has inputs`);
+          for (const input of attribute.g.input) define(input.name, `an input of ${attribute.name} of ${node.name}`);
           count += visit(attribute.g.node, attribute.g.output);
           for (const name of defined.keys()) if (!outside.has(name)) defined.delete(name);
         }

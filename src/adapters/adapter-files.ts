@@ -1,0 +1,126 @@
+/**
+ * @file The files of an adapter: settings in JSON, tensors in safetensors.
+ */
+import { type CheckpointFiles, sampleOf } from '../checkpoint/checkpoint.ts';
+import { readSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
+import { sha256 } from '../checkpoint/sha256.ts';
+import type { ByteSource, StoredTensor } from '../checkpoint/types.ts';
+import { AdapterError } from '../errors.ts';
+import type { Matrix } from './types.ts';
+
+/** Where an adapter's files are; {@link CheckpointFiles} of a folder, or blobs. */
+export type AdapterFiles = CheckpointFiles;
+
+/** Settings larger than this are something else. */
+const MAX_SETTINGS = 16 * 1024 * 1024;
+
+/** The tensors of an adapter that was opened. Each is asked for once; what nobody asked for is left over. */
+export class AdapterTensors {
+  readonly name: string;
+  readonly identity: string;
+  readonly fingerprint: string;
+  readonly #source: ByteSource;
+  readonly #tensors: ReadonlyMap<string, StoredTensor>;
+  readonly #left: Set<string>;
+
+  private constructor(name: string, source: ByteSource, file: SafetensorsFile, settings: string, sample: string) {
+    this.name = name;
+    this.#source = source;
+    this.#tensors = file.tensors;
+    this.#left = new Set(file.tensors.keys());
+    const header = sha256(file.header);
+    this.identity = sha256(JSON.stringify([source.stamp ?? source.name, source.size, header, settings]));
+    this.fingerprint = sha256(JSON.stringify([source.size, header, settings, sample]));
+  }
+
+  /**
+   * @param settings the text beside, which says what the tensors mean.
+   * @throws CheckpointError for a damaged file.
+   */
+  static async open(name: string, source: ByteSource, settings: string): Promise<AdapterTensors> {
+    return new AdapterTensors(name, source, await readSafetensors(source), settings, await sampleOf(source));
+  }
+
+  get names(): readonly string[] {
+    return [...this.#tensors.keys()];
+  }
+
+  /** Takes a tensor. @throws AdapterError where there is none. */
+  take(name: string): StoredTensor {
+    const tensor = this.#tensors.get(name);
+    if (!tensor) throw this.fail(`the tensor ${name} is missing`);
+    this.#left.delete(name);
+    return tensor;
+  }
+
+  /** Takes a tensor that must have two axes. */
+  async matrix(name: string): Promise<Matrix> {
+    const tensor = this.take(name);
+    if (tensor.shape.length !== 2) throw this.fail(`${name} has shape [${tensor.shape}], but a matrix was expected`);
+    const [rows, cols] = tensor.shape;
+    return { rows, cols, data: await this.#read(tensor) };
+  }
+
+  /** Takes a tensor of so many values, whatever its axes. */
+  async vector(name: string, length: number, what: string): Promise<Float32Array> {
+    const tensor = this.take(name);
+    const count = tensor.shape.reduce((a, b) => a * b, 1);
+    if (count !== length || tensor.shape.filter((n) => n !== 1).length > 1)
+      throw this.fail(`${name} has shape [${tensor.shape}], but ${what} of the base has ${length}`);
+    return this.#read(tensor);
+  }
+
+  /** @throws AdapterError names the tensors that nobody took. */
+  checkLeftovers(why: string): void {
+    const left = [...this.#left];
+    if (left.length === 0) return;
+    const some = left.slice(0, 5).join(', ') + (left.length > 5 ? ` and ${left.length - 5} more` : '');
+    throw this.fail(`${left.length} of its tensors have no use: ${some}. ${why}`);
+  }
+
+  fail(what: string): AdapterError {
+    return new AdapterError(`${this.name}: ${what}`);
+  }
+
+  close(): Promise<void> {
+    return this.#source.close();
+  }
+
+  async #read(tensor: StoredTensor): Promise<Float32Array> {
+    const data = await tensor.readFloats(
+      0,
+      tensor.shape.reduce((a, b) => a * b, 1),
+    );
+    if (!data.every(Number.isFinite))
+      throw this.fail(`the tensor ${tensor.name} holds values that are not finite; the file is damaged`);
+    return data;
+  }
+}
+
+/** A text file beside the tensors; undefined where there is none. @throws AdapterError where it is no UTF-8 text. */
+export async function readSettings(files: AdapterFiles, file: string): Promise<string | undefined> {
+  const source = await files.open(file);
+  if (!source) return undefined;
+  try {
+    if (source.size > MAX_SETTINGS) throw new AdapterError(`${files.name}: ${file} has ${source.size} bytes, too many`);
+    return new TextDecoder('utf-8', { fatal: true }).decode(await source.read(0, source.size));
+  } catch (cause) {
+    if (cause instanceof TypeError) throw new AdapterError(`${files.name}: ${file} is no UTF-8 text`, { cause });
+    throw cause;
+  } finally {
+    await source.close();
+  }
+}
+
+/** @throws AdapterError where the text is no JSON object. */
+export function parseSettings(text: string, where: string): Readonly<Record<string, unknown>> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new AdapterError(`${where} is not valid JSON (${(cause as Error).message})`, { cause });
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw new AdapterError(`${where} must be a JSON object`);
+  return parsed as Record<string, unknown>;
+}

@@ -1,0 +1,21 @@
+/**
+ * @file An adapter from Blobs: files chosen, dropped or fetched in a browser.
+ */
+import { blobSource } from '../checkpoint/blob-source.ts';
+import { type OpenAdapter, openAdapter } from './read.ts';
+
+/**
+ * Opens an adapter from files by name.
+ * @param name for messages.
+ * @throws AdapterError, CheckpointError as {@link openAdapter} does.
+ */
+export function adapterFromBlobs(files: ReadonlyMap<string, Blob>, name = 'adapter'): Promise<OpenAdapter> {
+  return openAdapter({
+    name,
+    list: async () => [...files.keys()],
+    async open(file) {
+      const blob = files.get(file);
+      return blob === undefined ? undefined : blobSource(blob, `${name}: ${file}`);
+    },
+  });
+}

@@ -1,0 +1,32 @@
+/**
+ * @file An adapter from the disk.
+ */
+import { stat } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
+import { fileError } from '../checkpoint/file-source-node.ts';
+import { folderFiles } from '../checkpoint/open-node.ts';
+import { AdapterError } from '../errors.ts';
+import { type OpenAdapter, openAdapter } from './read.ts';
+
+/**
+ * Opens a folder that holds an adapter of PEFT or LitGPT, or its .safetensors file with the settings beside it. The caller closes it.
+ * @throws AdapterError where there is no adapter; CheckpointError where its files are damaged.
+ */
+export async function openAdapterFolder(path: string): Promise<OpenAdapter> {
+  const full = resolve(path);
+  let isDirectory: boolean;
+  try {
+    isDirectory = (await stat(full)).isDirectory();
+  } catch (cause) {
+    throw new AdapterError(fileError(path, cause).message, { cause });
+  }
+  if (isDirectory) return openAdapter(folderFiles(full, path));
+  if (!full.endsWith('.safetensors')) throw new AdapterError(`${path}: is neither a folder nor a .safetensors file`);
+  return openAdapter(folderFiles(dirname(full), path), basename(full));
+}
+
+/** What a live adapter is called unless it is given a name: the last folder of its path. */
+export function adapterName(path: string): string {
+  const full = resolve(path);
+  return basename(full.endsWith('.safetensors') ? dirname(full) : full);
+}

@@ -1,0 +1,77 @@
+/**
+ * @file Tells what kind of adapter some files are, and reads it.
+ */
+import { pathFlaw } from '../checkpoint/relative-path.ts';
+import { AdapterError } from '../errors.ts';
+import { type AdapterFiles, AdapterTensors, readSettings } from './adapter-files.ts';
+import type { BaseModel } from './base-model.ts';
+import { LITGPT_SETTINGS, LITGPT_TENSORS, readLitgpt } from './litgpt.ts';
+import { PEFT_CONFIG, PEFT_TENSORS, readPeft } from './peft.ts';
+import type { Adapter } from './types.ts';
+
+/** An adapter's files, opened: their text and tensors, not yet what they mean for a base. */
+export interface OpenAdapter {
+  readonly name: string;
+  /** Says which bytes these are. */
+  readonly identity: string;
+  /** Says what is in them, wherever they lie. */
+  readonly fingerprint: string;
+  /**
+   * What the adapter makes of a base.
+   * @throws AdapterError where it does not fit.
+   */
+  readFor(base: BaseModel): Promise<Adapter>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens an adapter: PEFT's (adapter_config.json and adapter_model.safetensors), or LitGPT's (settings.json and
+ * adapter.safetensors, or whatever the one safetensors file is called).
+ * @param tensorFile a particular file instead.
+ * @throws AdapterError where files are missing; CheckpointError where they are damaged.
+ */
+export async function openAdapter(files: AdapterFiles, tensorFile?: string): Promise<OpenAdapter> {
+  const peft = await readSettings(files, PEFT_CONFIG);
+  const litgpt = peft === undefined ? await readSettings(files, LITGPT_SETTINGS) : undefined;
+  const settings = peft ?? litgpt;
+  if (settings === undefined)
+    throw new AdapterError(
+      `${files.name}: there is neither ${PEFT_CONFIG} (an adapter of PEFT) nor ${LITGPT_SETTINGS} (one of LitGPT)`,
+    );
+  const file = tensorFile ?? (peft === undefined ? await onlyTensors(files) : PEFT_TENSORS);
+  const flaw = pathFlaw(file);
+  if (flaw) throw new AdapterError(`${files.name}: the file name ${JSON.stringify(file)} ${flaw}`);
+  const source = await files.open(file);
+  if (!source) throw new AdapterError(`${files.name}: ${await missing(files, file)}`);
+  try {
+    const tensors = await AdapterTensors.open(files.name, source, settings);
+    const read = peft === undefined ? readLitgpt : readPeft;
+    return {
+      name: files.name,
+      identity: tensors.identity,
+      fingerprint: tensors.fingerprint,
+      readFor: (base) => read(tensors, settings, base),
+      close: () => source.close(),
+    };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+async function onlyTensors(files: AdapterFiles): Promise<string> {
+  const found = (await files.list()).filter((name) => name.endsWith('.safetensors'));
+  if (found.length === 1) return found[0];
+  if (found.length === 0 || found.includes(LITGPT_TENSORS)) return LITGPT_TENSORS;
+  throw new AdapterError(`${files.name}: there are ${found.length} .safetensors files; open one of them by its path`);
+}
+
+async function missing(files: AdapterFiles, file: string): Promise<string> {
+  const pickled = (await files.list()).find((name) => /\.(bin|pt|pth|ckpt)(\.\w+)*$/.test(name));
+  if (!pickled) return `there is no ${file}`;
+  const inside = file === PEFT_TENSORS ? '' : '["model"]'; // LitGPT saves the tensors under a name
+  return (
+    `the adapter is in PyTorch's pickle format (${pickled}), which can run code and is not read. Convert it in Python: ` +
+    `safetensors.torch.save_file(torch.load(${JSON.stringify(pickled)})${inside}, ${JSON.stringify(file)})`
+  );
+}

@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest';
+import { type ConfigJson, caseFolder, configJson } from '../../test/support/family-cases.ts';
+import { openCheckpointFolder } from '../checkpoint/open-node.ts';
+import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
+import { planModel } from '../generate/load.ts';
+import { layOut } from './layout.ts';
+import { prepareWeights } from './prepare.ts';
+
+/** Sizes of the small cases, and what they are here: experts of 8 MB each, in float32. */
+const SIZES: Readonly<Record<number, number>> = { 16: 512, 32: 1024, 40: 2048, 64: 2048, 80: 4096, 160: 8192 };
+/** Values that may be read at once: 16 MB of float32. */
+const PIECE = 2 ** 22;
+
+/** A small case's checkpoint as if it were large. All weights are 0.5, and are made when they are read. */
+async function enlarged(name: string, seen: (values: number) => void): Promise<Checkpoint> {
+  const json: ConfigJson = configJson(name);
+  for (const key of ['hidden_size', 'intermediate_size', 'd_model'])
+    if (typeof json[key] === 'number') json[key] = SIZES[json[key]];
+  if (json.ffn_config) json.ffn_config = { ...json.ffn_config, ffn_hidden_size: 2048 };
+  delete json.head_dim;
+  const checkpoint = await openCheckpointFolder(caseFolder(name));
+  await checkpoint.close();
+  const tensors = new Map<string, StoredTensor>();
+  for (const [key, tensor] of checkpoint.tensors)
+    tensors.set(key, {
+      ...tensor,
+      shape: tensor.shape.map((length) => SIZES[length] ?? length),
+      readFloats: async (_, count) => {
+        seen(count);
+        return new Float32Array(count).fill(0.5);
+      },
+    });
+  return { ...checkpoint, config: json, tensors };
+}
+
+describe('experts', () => {
+  // Modules of their own, stacked, stacked and turned around, one below the other.
+  it.each(['mixtral', 'granitemoe', 'aria_text', 'dbrx'])('of %s are prepared piece by piece', async (name) => {
+    let most = 0;
+    const checkpoint = await enlarged(name, (values) => {
+      most = Math.max(most, values);
+    });
+    const { params, resolver } = planModel(checkpoint, 'int8');
+    const specs = params.filter((param) => param.name.startsWith('h.0.mlp.experts.'));
+    const layout = layOut(specs);
+    let [largest, written] = [0, 0];
+    await prepareWeights({
+      specs,
+      layout,
+      source: (param) => resolver.source(param),
+      sink: async (bytes) => {
+        largest = Math.max(largest, bytes.byteLength);
+        written += bytes.byteLength;
+      },
+    });
+    const values = 4 * 3 * 1024 * 2048;
+    expect(written).toBe(values + (values / 32) * 4);
+    expect(values).toBeGreaterThan(5 * PIECE);
+    expect(most).toBeLessThanOrEqual(PIECE);
+    expect(largest).toBeLessThanOrEqual(PIECE);
+  });
+});
