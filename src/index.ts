@@ -19,15 +19,8 @@ export {
   recall,
 } from './eval/recall.ts';
 export { type GenerationDefaults, generationDefaults } from './generate/defaults.ts';
-export type {
-  FinishReason,
-  GeneratedPiece,
-  GeneratedToken,
-  GenerateOptions,
-  Generation,
-  GenerationSummary,
-} from './generate/generate.ts';
-export { CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
+export type { GenerateOptions, Generation, GenerationSummary } from './generate/generate.ts';
+export { LanguageModel } from './generate/language-model.ts';
 export {
   type AssembleOptions,
   assembleModel,
@@ -36,8 +29,11 @@ export {
   type WeightChoice,
 } from './generate/load.ts';
 export type { LogitBias, LogitsContext, LogitsProcessor } from './generate/logits.ts';
+export type { SpeculateOptions, SpeculationStats } from './generate/lookahead.ts';
 export { type MemoryPlan, type MemoryPlanOptions, planMemory } from './generate/memory-plan.ts';
+export { CHUNK_LENGTH, type PrefillOptions, type PrefillStep } from './generate/prefill.ts';
 export type { SamplingOptions, TokenLogprob } from './generate/sampler.ts';
+export type { FinishReason, GeneratedPiece, GeneratedToken, WritingOptions } from './generate/writer.ts';
 export { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from './kvcache/attn-weights.ts';
 export { BUFFERS, type BufferKind } from './kvcache/buffers.ts';
 export { definePolicy, type PolicyDefinition } from './kvcache/define-policy.ts';

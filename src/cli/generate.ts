@@ -2,7 +2,7 @@
  * @file `keyhold generate`: text that goes on from a prompt.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type GenerateOptions, generationDefaults } from '../index.ts';
+import type { GenerateOptions } from '../index.ts';
 import { DEMO_FLAGS, DEMO_PROMPT, DemoView } from './demo.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, PipeClosed, tell } from './io.ts';
@@ -98,7 +98,6 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
         : new PlainView(io, argument === prompt ? prompt : '', quiet);
     const options: GenerateOptions = {
       ...sampling,
-      eosTokenIds: generationDefaults(model.generationConfig).eosTokenIds,
       cache: asUsage(() => model.createCache(cache)),
       stop: flags.stop,
       maxNewTokens: flags.maxNewTokens,

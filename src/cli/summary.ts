@@ -56,8 +56,8 @@ function ending({ finishReason, stopString }: RunRecord): string {
       return `stopped at ${JSON.stringify(stopString)}`;
     case 'length':
       return 'length reached';
-    case 'interrupted':
-    case 'failed':
+    case 'aborted':
+    case 'error':
       return 'not finished';
     default:
       return finishReason satisfies never;

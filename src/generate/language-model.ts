@@ -6,28 +6,13 @@ import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
 import type { StepOptions, Stepper, StepResult } from '../model/stepper.ts';
-import { wholeNumber } from '../numbers.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import { chunkSchedule } from './chunk-schedule.ts';
+import { generationDefaults } from './defaults.ts';
 import { type GenerateOptions, Generation } from './generate.ts';
+import { concatFloats, type PrefillModel, type PrefillOptions, type PrefillStep, prefillSteps } from './prefill.ts';
 import { restoreCache, snapshotCache } from './snapshot.ts';
-
-/** Tokens of a prompt that go through the graph at once, unless stated. */
-export const CHUNK_LENGTH = 256;
-
-export interface PrefillOptions {
-  /** Most tokens of one chunk; {@link CHUNK_LENGTH} unless stated. */
-  readonly chunkLength?: number;
-  /** `last`: logits of the last token [1, V]; `all`: of every token [T, V]; `none`. `last` unless stated. */
-  readonly logits?: 'none' | 'last' | 'all';
-  /** `decode` where the tokens were written by the model; unless stated they are a prompt, which policies may treat otherwise. */
-  readonly phase?: 'prompt' | 'decode';
-  /** Asked between chunks. */
-  readonly signal?: AbortSignal;
-  /** Told after each chunk how many tokens are done. */
-  readonly onProgress?: (done: number, total: number) => void;
-}
+import type { WritingModel } from './writer.ts';
 
 /** What the parts of a model are put together from. */
 export interface LanguageModelParts {
@@ -44,7 +29,7 @@ export interface LanguageModelParts {
 /**
  * A model that is ready to run. Dispose of it (`await using`, or `release()`) to give its native memory back.
  */
-export class LanguageModel {
+export class LanguageModel implements PrefillModel, WritingModel {
   /** Folder, file or hub id. */
   readonly name: string;
   readonly config: Config;
@@ -52,6 +37,8 @@ export class LanguageModel {
   /** Says which weights these are, and in what format: saved caches belong to it. */
   readonly fingerprint: string;
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  /** Tokens at which it ends, by config.json and generation_config.json. */
+  readonly eosTokenIds: readonly number[];
   readonly #stepper: Stepper;
   readonly #tokenizer: Tokenizer | null;
   /** Done when no step is under way. */
@@ -65,6 +52,8 @@ export class LanguageModel {
     this.generationConfig = parts.generationConfig;
     this.#stepper = parts.stepper;
     this.#tokenizer = parts.tokenizer;
+    const stated = generationDefaults(parts.generationConfig).eosTokenIds ?? [];
+    this.eosTokenIds = [...new Set([...this.config.eosTokenIds, ...stated])];
   }
 
   /** @throws InputError where the checkpoint came without one. */
@@ -94,37 +83,50 @@ export class LanguageModel {
     return this.#alone(() => this.#stepper.step(cache, chunk, options));
   }
 
+  /** Makes what steps with this cache run on, which takes a moment the first time: for those who measure what comes after. */
+  prepare(cache: KVCache): Promise<void> {
+    return this.#alone(() => this.#stepper.prepare(cache));
+  }
+
   /**
    * Takes tokens into a cache of one row, in chunks.
    * @returns the logits asked for, all chunks' behind each other.
    * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
    */
   async prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
-    const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', signal, onProgress } = options;
-    if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
-    wholeNumber('chunkLength', chunkLength);
-    this.#checkPrompt(cache, tokens);
-    cache.reserve([tokens.length]);
-    signal?.throwIfAborted();
-    const ids = this.#refit(cache, Array.from(tokens));
-    const length = cache.length() + ids.length;
-    const skip = ids.length - tokens.length;
     const all: Float32Array[] = [];
-    for (const [at, end] of chunkSchedule(ids.length, chunkLength, phase === 'prompt' ? cache.promptTail : 0)) {
-      signal?.throwIfAborted();
-      const last = end === ids.length;
-      const wanted = logits === 'all' ? 'all' : last ? logits : 'none';
-      const step = {
-        logits: wanted,
-        lengths: [length],
-        phase: phase === 'prompt' && last ? 'prompt-end' : phase,
-      } as const;
-      const result = await this.step(cache, [ids.slice(at, end)], step);
-      if (wanted !== 'none') all.push(result.logits);
-      onProgress?.(end, ids.length);
-    }
-    const joined = all.length === 1 ? all[0] : concatFloats(all);
-    return logits === 'all' ? joined.subarray(skip * this.config.vocabSize) : joined;
+    for await (const { logits } of this.prefillSteps(cache, tokens, options)) if (logits.length > 0) all.push(logits);
+    return concatFloats(all);
+  }
+
+  /** The same, a chunk whenever the next one is asked for, with the logits of its tokens that are wanted. */
+  prefillSteps(
+    cache: KVCache,
+    tokens: ArrayLike<number>,
+    options: PrefillOptions = {},
+  ): AsyncGenerator<PrefillStep, void, undefined> {
+    return prefillSteps(this, cache, tokens, options);
+  }
+
+  /** Whether keys of a sequence that grows from one length to another stay rotated as it wants them. @internal */
+  ropeFits(from: number, to: number): boolean {
+    return this.#stepper.ropeFits(from, to);
+  }
+
+  /**
+   * How many tokens one decoding step may take in, up to `most`, and still compute what steps of one token would. It ends where the
+   * policy would give a token up before the last of them came, and where keys would have to be rotated otherwise.
+   * @param exact false: tokens may be given up within the step.
+   * @internal
+   */
+  stepLimit(cache: KVCache, row: number, most: number, exact: boolean): number {
+    const length = cache.length(row);
+    if (!this.ropeFits(length, length + most)) return 1;
+    // What goes after the last token has come was seen by all.
+    const room = cache.evicts ? (exact ? cache.room(row) + 1 : most) : cache.room(row);
+    const ends = cache.evicts || this.config.position === 'learned';
+    const places = ends ? this.config.blockSize - cache.place(row) : most;
+    return Math.max(1, Math.min(most, room, places));
   }
 
   /**
@@ -165,38 +167,4 @@ export class LanguageModel {
     this.#idle = result.catch(() => undefined);
     return result;
   }
-
-  /** What would fail in a later chunk fails before the first one: a cache is left as it was. */
-  #checkPrompt(cache: KVCache, tokens: ArrayLike<number>): void {
-    const { embedRows, position, blockSize } = this.config;
-    for (let i = 0; i < tokens.length; i++)
-      if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= embedRows)
-        throw new InputError(`token id ${tokens[i]} (place ${i}) is not in the model's vocabulary of ${embedRows}`);
-    const end = cache.length() + tokens.length;
-    if (position === 'learned' && end > blockSize)
-      throw new InputError(`the model has learned ${blockSize} positions, and the sequence would reach ${end}`);
-  }
-
-  /**
-   * Where a longer sequence wants other rotations than the held keys have (dynamic and long RoPE), all of it is computed
-   * anew, as long as nothing was evicted; otherwise the held keys stay as they are.
-   */
-  #refit(cache: KVCache, tokens: number[]): number[] {
-    const held = cache.length();
-    if (held === 0 || this.#stepper.ropeFits(held, held + tokens.length)) return tokens;
-    if (cache.stats().evicted[0] > 0) return tokens;
-    const all = [...cache.tokens(), ...tokens];
-    cache.clear();
-    return all;
-  }
-}
-
-function concatFloats(parts: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }

@@ -76,7 +76,13 @@ export class TableUndo {
         this.#savedBuffers[i].copySlot(this.#buffers[i], row, g, slot, index);
   }
 
-  /** Makes a row what it was. */
+  /** Slots that a row held before the chunk, in the group that held most. */
+  heldBefore(row: number): number {
+    const from = this.#table.lane(row, 0);
+    return Math.max(...this.#filled.subarray(from, from + this.#table.groups));
+  }
+
+  /** Makes a row what it was; the table must have room for {@link heldBefore}. */
   revert(row: number): void {
     const table = this.#table;
     for (let group = 0; group < table.groups; group++) {
