@@ -18,6 +18,14 @@ export {
   type RecallResult,
   recall,
 } from './eval/recall.ts';
+export type { BatchEvent, BatchGeneration, BatchOptions, BatchRequest, BatchResult } from './generate/batch.ts';
+export type { ChatOptions, TemplateOptions } from './generate/chat.ts';
+export {
+  type Answer,
+  Conversation,
+  type ConversationOptions,
+  type ConversationState,
+} from './generate/conversation.ts';
 export { type GenerationDefaults, generationDefaults } from './generate/defaults.ts';
 export type { GenerateOptions, Generation, GenerationSummary } from './generate/generate.ts';
 export { LanguageModel } from './generate/language-model.ts';
@@ -33,6 +41,7 @@ export type { SpeculateOptions, SpeculationStats } from './generate/lookahead.ts
 export { type MemoryPlan, type MemoryPlanOptions, planMemory } from './generate/memory-plan.ts';
 export { CHUNK_LENGTH, type PrefillOptions, type PrefillStep } from './generate/prefill.ts';
 export type { SamplingOptions, TokenLogprob } from './generate/sampler.ts';
+export type { ScoredToken, ScoreOptions as TextScoreOptions, ScoreResult } from './generate/score.ts';
 export type { FinishReason, GeneratedPiece, GeneratedToken, WritingOptions } from './generate/writer.ts';
 export { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from './kvcache/attn-weights.ts';
 export { BUFFERS, type BufferKind } from './kvcache/buffers.ts';
@@ -51,5 +60,6 @@ export type { CacheShape, LayerShape, RotationShape } from './kvcache/shape.ts';
 export type { GroupView, LayerView } from './kvcache/view.ts';
 export type { StepOptions, StepResult } from './model/stepper.ts';
 export type { Runtime, RuntimeTensor, Session } from './runtime/types.ts';
+export { type ChatMessage, ChatTemplate, type RenderOptions } from './tokenizer/chat-template.ts';
 export { Tokenizer } from './tokenizer/tokenizer.ts';
 export type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './weights/types.ts';

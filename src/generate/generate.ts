@@ -1,12 +1,14 @@
 /**
  * @file Generation: a prompt goes into a cache, tokens come out one after the other, and text of them.
  */
-import { CacheFullError, InputError } from '../errors.ts';
+import { InputError } from '../errors.ts';
 import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { wholeNumber } from '../numbers.ts';
+import { Clock } from './clock.ts';
 import type { LanguageModel } from './language-model.ts';
 import { Lookahead, type SpeculateOptions, type SpeculationStats } from './lookahead.ts';
+import { takeIn } from './prefill.ts';
 import { reusePrefix } from './prefix.ts';
 import { type FinishReason, type GeneratedPiece, type GeneratedToken, Writer, type WritingOptions } from './writer.ts';
 
@@ -158,51 +160,13 @@ export class Generation implements AsyncIterable<GeneratedPiece> {
     return this.#lookahead.ran(logits, before);
   }
 
-  /**
-   * Leaves in the cache what was read and written, and no more. The last token was written and never read: whoever goes on from
-   * here would miss it. Where it has no room, nobody can.
-   */
+  /** Leaves in the cache what was read and written, and no more. */
   async #settle(): Promise<void> {
     const { finishReason } = this.#writer;
     const whole = finishReason === 'stop' || finishReason === 'length';
     const last = whole ? this.#writer.last : null;
     const held = this.#lookahead.end(this.#cache, 0, last);
-    if (last === null || held) return;
-    const { position, blockSize } = this.#model.config;
-    if (position === 'learned' && this.#cache.length() >= blockSize) return;
-    try {
-      await this.#model.prefill(this.#cache, [last], { logits: 'none', phase: 'decode' });
-    } catch (error) {
-      if (!(error instanceof CacheFullError)) throw error;
-    }
-  }
-}
-
-/** Milliseconds until the first logits, and from then on. */
-class Clock {
-  #begin = performance.now();
-  #prefilled = Number.NaN;
-  #end = Number.NaN;
-
-  start(): void {
-    this.#begin = performance.now();
-  }
-
-  prefilled(): void {
-    this.#prefilled = performance.now();
-  }
-
-  stop(): void {
-    this.#end = performance.now();
-    if (Number.isNaN(this.#prefilled)) this.#prefilled = this.#end;
-  }
-
-  get prefillMs(): number {
-    return this.#prefilled - this.#begin;
-  }
-
-  get decodeMs(): number {
-    return this.#end - this.#prefilled;
+    if (last !== null && !held) await takeIn(this.#model, this.#cache, last);
   }
 }
 

@@ -6,11 +6,16 @@ import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
 import type { StepOptions, Stepper, StepResult } from '../model/stepper.ts';
+import type { ChatMessage, ChatTemplate } from '../tokenizer/chat-template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
+import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.ts';
+import { answerEnds, type ChatOptions, chatPrompt } from './chat.ts';
 import { generationDefaults } from './defaults.ts';
 import { type GenerateOptions, Generation } from './generate.ts';
+import type { Source } from './intake.ts';
 import { concatFloats, type PrefillModel, type PrefillOptions, type PrefillStep, prefillSteps } from './prefill.ts';
+import { type ScoreOptions, type ScoreResult, scoreText } from './score.ts';
 import { restoreCache, snapshotCache } from './snapshot.ts';
 import type { WritingModel } from './writer.ts';
 
@@ -19,6 +24,8 @@ export interface LanguageModelParts {
   readonly name: string;
   readonly stepper: Stepper;
   readonly tokenizer: Tokenizer | null;
+  /** null: none of its own. */
+  readonly chatTemplate: ChatTemplate | null;
   readonly format: WeightFormat;
   /** Says which weights these are, and in what format. */
   readonly fingerprint: string;
@@ -37,6 +44,8 @@ export class LanguageModel implements PrefillModel, WritingModel {
   /** Says which weights these are, and in what format: saved caches belong to it. */
   readonly fingerprint: string;
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  /** How it wants messages written; null for models that were not made for conversations. */
+  readonly chatTemplate: ChatTemplate | null;
   /** Tokens at which it ends, by config.json and generation_config.json. */
   readonly eosTokenIds: readonly number[];
   readonly #stepper: Stepper;
@@ -49,6 +58,7 @@ export class LanguageModel implements PrefillModel, WritingModel {
     this.config = parts.stepper.config;
     this.weights = parts.format;
     this.fingerprint = parts.fingerprint;
+    this.chatTemplate = parts.chatTemplate;
     this.generationConfig = parts.generationConfig;
     this.#stepper = parts.stepper;
     this.#tokenizer = parts.tokenizer;
@@ -136,6 +146,34 @@ export class LanguageModel implements PrefillModel, WritingModel {
    */
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
     return new Generation(this, prompt, options);
+  }
+
+  /**
+   * Writes several texts at once; see {@link BatchGeneration}. Each is what {@link generate} would write for it alone.
+   * @param requests prompts, or requests with options of their own: a list, or something that gives more of them in time.
+   * @throws InputError for options of the batch out of range, at once; what is wrong with a request is told by an event.
+   */
+  generateBatch(requests: Source<BatchRequest | string>, options: BatchOptions = {}): BatchGeneration {
+    return new BatchGeneration(this, requests, options);
+  }
+
+  /**
+   * Answers messages, as {@link generate} writes. With `reusePrefix` and a cache that has seen the conversation so far, only what is
+   * new is computed; see {@link Conversation}, which takes care of that.
+   * @throws InputError for a model without a chat template, messages that it does not take, options out of range.
+   */
+  chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
+    const { tokens } = chatPrompt(this, messages, options);
+    return this.generate(tokens, { ...options, eosTokenIds: options.eosTokenIds ?? answerEnds(this) });
+  }
+
+  /**
+   * Tells how likely each token of a text is after those before it. Where the tokenizer puts a special token before texts, that is
+   * the first, and all of the text has a probability.
+   * @throws InputError for an empty text; CacheFullError.
+   */
+  score(text: string | readonly number[], options: ScoreOptions = {}): Promise<ScoreResult> {
+    return scoreText(this, text, options);
   }
 
   /** A cache as bytes, for {@link restore}. */

@@ -10,6 +10,7 @@ import type { Param } from '../model/context.ts';
 import { buildStep } from '../model/gpt.ts';
 import { Stepper } from '../model/stepper.ts';
 import type { Runtime } from '../runtime/types.ts';
+import { ChatTemplate } from '../tokenizer/chat-template.ts';
 import { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { PreparedWeights, RowSource, WeightFormat } from '../weights/types.ts';
 import { LanguageModel } from './language-model.ts';
@@ -55,6 +56,11 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
         'they do not belong together',
     );
+  const chatTemplate = ChatTemplate.of({
+    jinja: await checkpoint.readText('chat_template.jinja'),
+    config: tokenizerConfig,
+    json: await checkpoint.readJson('chat_template.json'),
+  });
   const weights = await options.prepare({
     specs: plan.params,
     format,
@@ -63,7 +69,15 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   });
   const stepper = new Stepper(config, weights, format, runtime, { threads: options.threads });
   const fingerprint = `${await checkpoint.fingerprint()}:${format}`;
-  return new LanguageModel({ name: checkpoint.name, stepper, tokenizer, format, fingerprint, generationConfig });
+  return new LanguageModel({
+    name: checkpoint.name,
+    stepper,
+    tokenizer,
+    chatTemplate,
+    format,
+    fingerprint,
+    generationConfig,
+  });
 }
 
 /**

@@ -2,7 +2,7 @@
  * @file Takes tokens into a cache of one row, chunk by chunk.
  */
 import type { Config } from '../config/config.ts';
-import { InputError } from '../errors.ts';
+import { CacheFullError, InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { StepOptions, StepResult } from '../model/stepper.ts';
 import { wholeNumber } from '../numbers.ts';
@@ -53,8 +53,7 @@ export async function* prefillSteps(
   const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', signal, onProgress } = options;
   if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
   wholeNumber('chunkLength', chunkLength);
-  checkPrompt(model.config, cache, tokens);
-  cache.reserve([tokens.length]);
+  checkTokens(model.config, cache, tokens);
   signal?.throwIfAborted();
   const ids = refit(model, cache, Array.from(tokens));
   const length = cache.length() + ids.length;
@@ -76,18 +75,36 @@ export async function* prefillSteps(
   }
 }
 
-/** What would fail in a later chunk fails before the first one: a cache is left as it was. */
-export function checkPrompt(
+/**
+ * Reads the token that was written last: whoever goes on from a cache would miss it. Where it has no room, nobody can.
+ */
+export async function takeIn(model: PrefillModel, cache: KVCache, token: number): Promise<void> {
+  const { position, blockSize } = model.config;
+  if (position === 'learned' && cache.length() >= blockSize) return;
+  try {
+    for await (const _ of prefillSteps(model, cache, [token], { logits: 'none', phase: 'decode' }));
+  } catch (error) {
+    if (!(error instanceof CacheFullError)) throw error;
+  }
+}
+
+/**
+ * What would fail in a later chunk fails before the first one: a cache is left as it was.
+ * @throws InputError, CacheFullError
+ */
+export function checkTokens(
   { embedRows, position, blockSize }: Config,
   cache: KVCache,
   tokens: ArrayLike<number>,
+  row = 0,
 ): void {
   for (let i = 0; i < tokens.length; i++)
     if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= embedRows)
       throw new InputError(`token id ${tokens[i]} (place ${i}) is not in the model's vocabulary of ${embedRows}`);
-  const end = cache.length() + tokens.length;
+  const end = cache.length(row) + tokens.length;
   if (position === 'learned' && end > blockSize)
     throw new InputError(`the model has learned ${blockSize} positions, and the sequence would reach ${end}`);
+  cache.reserve(Array.from({ length: cache.batch }, (_, r) => (r === row ? tokens.length : 0)));
 }
 
 /**
