@@ -77,3 +77,10 @@ export class SnapshotError extends KeyholdError {
     super('snapshot', message, options);
   }
 }
+
+/** The thread that a model lived in has crashed, or was ended: its model and caches are gone. Load the model again. */
+export class WorkerError extends KeyholdError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('worker', message, options);
+  }
+}

@@ -1,13 +1,16 @@
 /**
  * @file One run of the model, and the record of what came of it, whole or not.
  */
-import type { FinishReason, GenerateOptions, LanguageModel } from '../index.ts';
+import type { FinishReason, GeneratedToken, GenerateOptions, LanguageModel, SpeculationStats } from '../index.ts';
 import { type CacheReport, heldShare, reportCache } from './cache-report.ts';
 
 /** All that is known about a run. */
 export interface RunRecord {
   readonly text: string;
   readonly tokens: readonly number[];
+  /** As the library gives them, where the likeliest of each place were asked for. */
+  readonly logprobs?: readonly GeneratedToken[];
+  readonly speculation?: SpeculationStats;
   readonly promptTokens: number;
   readonly finishReason: FinishReason;
   readonly stopString?: string;
@@ -43,17 +46,13 @@ export async function recordRun(
   } catch (cause) {
     error = cause;
   }
-  const { text, tokens, promptTokens, finishReason, stopString, prefillMs, decodeMs } = generation.summary!;
+  const { tokens, ...summary } = generation.summary!;
   return {
     error,
     record: {
-      text,
+      ...summary,
       tokens: tokens.map(({ token }) => token),
-      promptTokens,
-      finishReason,
-      stopString,
-      prefillMs,
-      decodeMs,
+      logprobs: options.topLogprobs === undefined ? undefined : tokens,
       cache: reportCache(generation.cache, model.config),
       heldShare: heldShare(generation.cache, model.config),
     },

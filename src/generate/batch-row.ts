@@ -4,6 +4,8 @@
 import { InputError } from '../errors.ts';
 import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
 import { wholeNumber } from '../numbers.ts';
+import type { ChatMessage } from '../tokenizer/chat-template.ts';
+import { answerEnds, chatPrompt, type TemplateOptions } from './chat.ts';
 import { Clock } from './clock.ts';
 import { type GenerateOptions, type GenerationSummary, openCache, promptTokens } from './generate.ts';
 import type { LanguageModel } from './language-model.ts';
@@ -12,9 +14,12 @@ import { type PrefillStep, prefillSteps, takeIn } from './prefill.ts';
 import { reusePrefix } from './prefix.ts';
 import { type FinishReason, type GeneratedPiece, Writer } from './writer.ts';
 
-/** Options of a row. */
-export interface RowOptions extends Omit<GenerateOptions, 'onPrefill'> {
-  readonly prompt: string | readonly number[];
+/** What a row goes on from, and its options. */
+export interface RowOptions extends Omit<GenerateOptions, 'onPrefill'>, TemplateOptions {
+  /** Text, or token ids. */
+  readonly prompt?: string | readonly number[];
+  /** In place of a prompt: messages to answer, by the model's chat template. */
+  readonly messages?: readonly ChatMessage[];
 }
 
 export class BatchRow {
@@ -39,8 +44,13 @@ export class BatchRow {
     this.#options = options;
     this.cache = openCache(model, options.cache);
     if (this.cache.batch !== 1) throw new InputError(`a request is one row, but its cache has ${this.cache.batch}`);
-    this.#prompt = promptTokens(model, options.prompt, options, this.cache);
-    this.writer = new Writer(model, options);
+    const { prompt, messages } = options;
+    if ((prompt === undefined) === (messages === undefined))
+      throw new InputError('a request needs a prompt, or messages instead');
+    const start = prompt ?? chatPrompt(model, messages!, options).tokens;
+    this.#prompt = promptTokens(model, start, options, this.cache);
+    const eosTokenIds = options.eosTokenIds ?? (messages ? answerEnds(model) : undefined);
+    this.writer = new Writer(model, { ...options, eosTokenIds });
     if (options.chunkLength !== undefined) wholeNumber('chunkLength', options.chunkLength);
     this.lookahead = new Lookahead(model, this.cache, options.speculate, options);
   }

@@ -20,7 +20,8 @@ export interface BatchRequest extends RowOptions {
 }
 
 /** What holds for all requests that do not say otherwise, and for the batch itself. */
-export interface BatchOptions extends Omit<RowOptions, 'prompt' | 'cache'> {
+export interface BatchOptions extends Omit<RowOptions, 'prompt' | 'messages' | 'cache'> {
+  /** Options of the rows' caches. Rows with the same ones share their steps. */
   readonly cache?: Partial<AnyCacheOptions>;
   /** Rows at work at the same time; 8 unless stated. */
   readonly batchSize?: number;

@@ -131,7 +131,7 @@ async function alone(model: LanguageModel, { prompt, ...options }: BatchRequest)
   let run: Generation | undefined;
   let ended: string;
   try {
-    run = model.generate(prompt, { ...options, speculate: false, topLogprobs: model.config.vocabSize });
+    run = model.generate(prompt!, { ...options, speculate: false, topLogprobs: model.config.vocabSize });
     ended = (await run.done()).finishReason;
   } catch (error) {
     ended = String(error);
