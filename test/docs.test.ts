@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import type { Command } from 'commander';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createProgram } from '../src/cli/program.ts';
@@ -115,16 +116,12 @@ describe('pages', () => {
 
   it('name every option of the command', async () => {
     const pages = (await Promise.all(FILES.map((file) => readFile(join(ROOT, file), 'utf8')))).join('\n');
-    const program = createProgram(testIo());
-    const flags = [program, ...program.commands].flatMap((command) => command.options.map(({ long }) => long!));
+    const flags = allCommands().flatMap((command) => command.options.map(({ long }) => long!));
     expect(flags.filter((flag) => !pages.includes(flag) && flag !== '--version')).toEqual([]);
   });
 
   it('name no option that there is not', async () => {
-    const program = createProgram(testIo());
-    const known = new Set(
-      [program, ...program.commands].flatMap((command) => command.options.map(({ long }) => long!)),
-    );
+    const known = new Set(allCommands().flatMap((command) => command.options.map(({ long }) => long!)));
     for (const { name, code, language } of BLOCKS) {
       if (language !== 'sh') continue;
       for (const line of code.split('\n').filter((text) => text.includes('keyhold ')))
@@ -132,6 +129,12 @@ describe('pages', () => {
     }
   });
 });
+
+/** The program, its commands, and theirs. */
+function allCommands(): Command[] {
+  const within = (command: Command): Command[] => [command, ...command.commands.flatMap(within)];
+  return within(createProgram(testIo()));
+}
 
 /** As GitHub makes anchors of headings. */
 function headings(text: string): string[] {

@@ -74,6 +74,10 @@ export function addEval(program: Command, io: CliIo): void {
   addPerplexity(command, io);
   addRecall(command, io);
   addCompare(command, io);
+  addExamples(command, [
+    ['how well the small model foresees a text in a cache of 256', 'keyhold eval perplexity -p h2o -c 256 --windows 4'],
+    ['policies side by side', 'keyhold eval compare --policies lastrec,keydiff --plot compare.svg'],
+  ]);
   for (const sub of command.commands) sub.showHelpAfterError(`See keyhold eval ${sub.name()} --help.`);
 }
 

@@ -8,8 +8,10 @@ import {
   type AnyCacheOptions,
   BUFFERS,
   type BufferKind,
+  definePolicy,
   InputError,
   POLICIES,
+  type PolicyDefinition,
   type PolicyRow,
   WEIGHT_CHOICES,
   type WeightChoice,
@@ -165,7 +167,7 @@ export async function cacheOptions(flags: CacheFlags): Promise<Partial<AnyCacheO
 }
 
 /**
- * A policy by its name, or from a module whose default export `definePolicy` made.
+ * A policy by its name, or from a module whose default export is what `definePolicy` takes, or gives.
  * @throws UsageError where there is none.
  */
 export async function findPolicy(name: string): Promise<string | PolicyRow> {
@@ -182,9 +184,13 @@ export async function findPolicy(name: string): Promise<string | PolicyRow> {
   } catch (cause) {
     throw new UsageError(`the cache policy ${name} can't be loaded: ${(cause as Error).message}`, { cause });
   }
-  if (!isPolicy(module.default))
-    throw new UsageError(`${name} exports no cache policy: its default export must be what definePolicy gives`);
-  return module.default;
+  const found = module.default;
+  if (isPolicy(found)) return found;
+  if (typeof found !== 'object' || found === null)
+    throw new UsageError(
+      `${name} exports no cache policy: its default export must be one, as definePolicy takes or gives it`,
+    );
+  return asUsage(() => definePolicy(found as PolicyDefinition));
 }
 
 function isPolicy(value: unknown): value is PolicyRow {

@@ -200,6 +200,8 @@ export class Stepper {
   }
 
   #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+    if (cache.shape !== this.cacheShape)
+      throw new InputError('this cache is of another model: make one with createCache of the model that it is for');
     if (chunk.length !== cache.batch)
       throw new InputError(`the chunk has ${chunk.length} rows, but the cache has ${cache.batch}`);
     if (chunk.every((row) => row.length === 0)) throw new InputError('the chunk is empty');
