@@ -67,7 +67,11 @@ export class BatchGeneration implements AsyncIterable<BatchEvent> {
 
   /** @throws InputError */
   constructor(model: LanguageModel, requests: Source<BatchRequest | string>, options: BatchOptions) {
-    if (typeof requests === 'string' || !requests || !(Symbol.iterator in requests || Symbol.asyncIterator in requests))
+    if (
+      typeof requests !== 'object' ||
+      requests === null ||
+      !(Symbol.iterator in requests || Symbol.asyncIterator in requests)
+    )
       throw new InputError('generateBatch takes a list of requests, or something else to iterate over');
     const { batchSize = BATCH_SIZE } = options;
     this.#model = model;

@@ -115,7 +115,8 @@ export class Conversation {
    * what the template writes.
    */
   #messageOf(messages: readonly ChatMessage[], written: string, answer: string, options: ChatOptions): ChatMessage {
-    const forms = [answer, answer.trimStart(), answer.trim()].map((content) => ({ role: 'assistant', content }));
+    const texts = [answer, answer.replace(/^ /, ''), answer.trimStart(), answer.trim()];
+    const forms = texts.map((content) => ({ role: 'assistant', content }));
     const template = templateOf(this.#model, options);
     const fits = (form: ChatMessage) => {
       try {

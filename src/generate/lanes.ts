@@ -51,6 +51,7 @@ export class Lanes<T extends Passenger> {
     const { cache } = this;
     const lanes = this.#lanes;
     const gaps = lanes.flatMap((passenger, lane) => (passenger ? [] : [lane]));
+    if (gaps.length === 0 && this.#joining.length === 0) return;
     const longer = lanes.length + Math.max(0, this.#joining.length - gaps.length);
     if (longer > cache.batch) cache.setBatch(longer);
     for (const passenger of this.#joining) {
@@ -59,17 +60,14 @@ export class Lanes<T extends Passenger> {
       lanes[lane] = passenger;
     }
     this.#joining = [];
-    if (gaps.length === 0) return;
     for (const gap of gaps) {
       while (lanes.length > gap && lanes[lanes.length - 1] === null) lanes.pop();
       if (gap >= lanes.length) break;
       cache.copyRow(cache, lanes.length - 1, gap);
       lanes[gap] = lanes.pop()!;
     }
-    if (lanes.length > 0) {
-      cache.setBatch(lanes.length);
-      cache.trim();
-    }
+    cache.setBatch(Math.max(1, lanes.length));
+    cache.trim();
   }
 }
 
