@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { readBandwidth } from './bandwidth.ts';
 import { writeGguf } from './gguf.ts';
-import { RemoteSide, type Timing, type Work } from './protocol.ts';
+import { BATCH_HELD, RemoteSide, type Timing, type Work } from './protocol.ts';
 import { countParameters, defaultShapes, shapes } from './shapes.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -43,7 +43,7 @@ interface Options {
 
 const options = new Command('bench')
   .option('--shapes <names>', `of ${Object.keys(shapes).join(', ')}`, shapeList, [...defaultShapes])
-  .option('--works <names>', 'prefill-<tokens>, decode-<tokens held>', workList, [
+  .option('--works <names>', 'prefill-<tokens>, decode-<tokens held>, batch-<rows>', workList, [
     'prefill-512',
     'decode-16',
     'decode-256',
@@ -214,9 +214,10 @@ function workList(value: string): string[] {
 }
 
 function parseWork(name: string): Work {
-  const [, kind, tokens] = /^(prefill|decode)-([1-9]\d*)$/.exec(name) ?? [];
-  if (!kind) throw new InvalidArgumentError(`'${name}' is not a work such as prefill-512 or decode-1024.`);
-  return { kind: kind as Work['kind'], tokens: Number(tokens) };
+  const [, kind, count] = /^(prefill|decode|batch)-([1-9]\d*)$/.exec(name) ?? [];
+  if (!kind) throw new InvalidArgumentError(`'${name}' is not a work such as prefill-512, decode-1024 or batch-8.`);
+  if (kind === 'batch') return { kind, tokens: BATCH_HELD, rows: Number(count) };
+  return { kind: kind as Work['kind'], tokens: Number(count), rows: 1 };
 }
 
 function count(value: string): number {

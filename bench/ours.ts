@@ -22,8 +22,10 @@ serve({
   async prepare(next) {
     work = next;
     prompt = promptTokens(work.tokens, config.vocab_size);
-    cache = model.createCache({ policy: 'dense', cacheLength: work.tokens + SPARE_TOKENS });
-    await model.prefill(cache, prompt);
+    const one = model.createCache({ policy: 'dense', cacheLength: work.tokens + SPARE_TOKENS });
+    await model.prefill(one, prompt);
+    cache = one.recreate(work.rows);
+    for (let row = 0; row < work.rows; row++) cache.copyRow(one, 0, row);
     await this.run();
   },
 
@@ -34,19 +36,23 @@ serve({
       greedy(await model.prefill(cache, prompt));
       return { tokens: work.tokens, ms: performance.now() - start };
     }
-    cache.truncate(work.tokens);
-    let token = prompt[0]!;
+    for (let row = 0; row < work.rows; row++) cache.truncate(work.tokens, row);
+    let tokens = Array.from({ length: work.rows }, (_, row) => prompt[row]!);
     let start = 0;
     for (let made = 0; made < DECODE_WARM_UP + DECODE_TOKENS; made++) {
       if (made === DECODE_WARM_UP) start = performance.now();
-      const { logits } = await model.step(cache, [[token]]);
-      token = greedy(logits);
+      const { logits } = await model.step(
+        cache,
+        tokens.map((token) => [token]),
+      );
+      const width = logits.length / work.rows;
+      tokens = tokens.map((_, row) => greedy(logits.subarray(row * width, (row + 1) * width)));
     }
-    return { tokens: DECODE_TOKENS, ms: performance.now() - start };
+    return { tokens: DECODE_TOKENS * work.rows, ms: performance.now() - start };
   },
 
   async release() {
-    cache.truncate(0);
+    cache.clear();
   },
 });
 

@@ -16,6 +16,7 @@ interface Llama {
 interface LlamaModel {
   createContext(options: {
     contextSize: number;
+    sequences: number;
     batchSize: number;
     threads: { ideal: number; min: number };
   }): Promise<LlamaContext>;
@@ -43,7 +44,7 @@ let threads: number;
 let llama: Llama;
 let model: LlamaModel;
 let context: LlamaContext;
-let sequence: LlamaSequence;
+let sequences: LlamaSequence[];
 let work: Work;
 let prompt: number[];
 
@@ -62,12 +63,13 @@ serve({
     prompt = promptTokens(work.tokens, config.vocab_size);
     context = await model.createContext({
       contextSize: work.tokens + SPARE_TOKENS,
+      sequences: work.rows,
       batchSize: BATCH_SIZE,
       threads: { ideal: threads, min: 1 },
     });
-    sequence = context.getSequence();
+    sequences = Array.from({ length: work.rows }, () => context.getSequence());
     llama.maxThreads = threads;
-    await sequence.evaluateWithoutGeneratingNewTokens(prompt);
+    for (const sequence of sequences) await sequence.evaluateWithoutGeneratingNewTokens(prompt);
 
     // More threads are not always faster here (they are started anew for each token): take the count that is.
     const trials = new Map<number, number>();
@@ -81,20 +83,24 @@ serve({
 
   async run() {
     if (work.kind === 'prefill') {
-      await sequence.clearHistory();
+      const [sequence] = sequences;
+      await sequence!.clearHistory();
       const start = performance.now();
-      for await (const _first of sequence.evaluate(prompt, GREEDY)) break;
+      for await (const _first of sequence!.evaluate(prompt, GREEDY)) break;
       return { tokens: work.tokens, ms: performance.now() - start, threads: context.currentThreads };
     }
-    await sequence.eraseContextTokenRanges([{ start: work.tokens, end: sequence.nextTokenIndex }]);
-    let made = 0;
+    for (const sequence of sequences)
+      await sequence.eraseContextTokenRanges([{ start: work.tokens, end: sequence.nextTokenIndex }]);
+    // It puts into one batch what its sequences ask for at the same time, so all of them are asked at once, token by token.
+    const writing = sequences.map((sequence, row) => sequence.evaluate([prompt[row]!], GREEDY));
     let start = 0;
-    for await (const _token of sequence.evaluate([prompt[0]!], GREEDY)) {
-      made++;
+    for (let made = 0; made < DECODE_WARM_UP + DECODE_TOKENS; made++) {
       if (made === DECODE_WARM_UP) start = performance.now();
-      if (made === DECODE_WARM_UP + DECODE_TOKENS) break;
+      await Promise.all(writing.map((tokens) => tokens.next()));
     }
-    return { tokens: DECODE_TOKENS, ms: performance.now() - start, threads: context.currentThreads };
+    const ms = performance.now() - start;
+    await Promise.all(writing.map((tokens) => tokens.return()));
+    return { tokens: DECODE_TOKENS * work.rows, ms, threads: context.currentThreads };
   },
 
   async release() {

@@ -4,10 +4,12 @@
 
 import { type ChildProcess, fork } from 'node:child_process';
 
-/** One line of the table: a prompt of `tokens` to be read, or tokens to be made with `tokens` held in the cache. */
+/** One line of the table: a prompt of `tokens` to be read, or tokens to be made with `tokens` held in the cache of each row. */
 export interface Work {
-  readonly kind: 'prefill' | 'decode';
+  readonly kind: 'prefill' | 'decode' | 'batch';
   readonly tokens: number;
+  /** Sequences that are written side by side. */
+  readonly rows: number;
 }
 
 export interface LoadOptions {
@@ -42,6 +44,8 @@ export interface Side {
 /** Tokens timed per run of a decode work; before them come a few that are not. */
 export const DECODE_TOKENS = 32;
 export const DECODE_WARM_UP = 4;
+/** Tokens held by each row of a batch. */
+export const BATCH_HELD = 256;
 /** Room beyond the held tokens. */
 export const SPARE_TOKENS = 600;
 

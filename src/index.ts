@@ -2,7 +2,7 @@
  * @file What the library offers everywhere, without anything that only Node has.
  */
 
-export type { AdapterChoice, AdapterUse } from './adapters/bank.ts';
+export type { AdapterChoice, AdapterOptions, AdapterUse } from './adapters/bank.ts';
 export { adapterFromBlobs } from './adapters/from-blobs.ts';
 export type { ModelAdapters } from './adapters/model-adapters.ts';
 export { type OpenAdapter, openAdapter } from './adapters/read.ts';
@@ -22,16 +22,17 @@ export {
   type RecallResult,
   recall,
 } from './eval/recall.ts';
+export type { BatchEvent, BatchGeneration, BatchOptions, BatchRequest, BatchResult } from './generate/batch.ts';
+export type { ChatOptions, TemplateOptions } from './generate/chat.ts';
+export {
+  type Answer,
+  Conversation,
+  type ConversationOptions,
+  type ConversationState,
+} from './generate/conversation.ts';
 export { type GenerationDefaults, generationDefaults } from './generate/defaults.ts';
-export type {
-  FinishReason,
-  GeneratedPiece,
-  GeneratedToken,
-  GenerateOptions,
-  Generation,
-  GenerationSummary,
-} from './generate/generate.ts';
-export { type AdapterOptions, CHUNK_LENGTH, LanguageModel, type PrefillOptions } from './generate/language-model.ts';
+export type { GenerateOptions, Generation, GenerationSummary } from './generate/generate.ts';
+export { LanguageModel } from './generate/language-model.ts';
 export {
   type AssembleOptions,
   assembleModel,
@@ -40,8 +41,12 @@ export {
   type WeightChoice,
 } from './generate/load.ts';
 export type { LogitBias, LogitsContext, LogitsProcessor } from './generate/logits.ts';
+export type { SpeculateOptions, SpeculationStats } from './generate/lookahead.ts';
 export { type MemoryPlan, type MemoryPlanOptions, planMemory } from './generate/memory-plan.ts';
+export { CHUNK_LENGTH, type PrefillOptions, type PrefillStep } from './generate/prefill.ts';
 export type { SamplingOptions, TokenLogprob } from './generate/sampler.ts';
+export type { ScoredToken, ScoreOptions as TextScoreOptions, ScoreResult } from './generate/score.ts';
+export type { FinishReason, GeneratedPiece, GeneratedToken, WritingOptions } from './generate/writer.ts';
 export { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from './kvcache/attn-weights.ts';
 export { BUFFERS, type BufferKind } from './kvcache/buffers.ts';
 export { definePolicy, type PolicyDefinition } from './kvcache/define-policy.ts';
@@ -61,5 +66,6 @@ export type { TokenPositions } from './model/bind.ts';
 export type { EncodeOptions, EncodeResult, EncoderImage, EncoderInput } from './model/encode.ts';
 export type { StepOptions, StepResult } from './model/stepper.ts';
 export type { Runtime, RuntimeTensor, Session } from './runtime/types.ts';
+export { type ChatMessage, ChatTemplate, type RenderOptions } from './tokenizer/chat-template.ts';
 export { Tokenizer } from './tokenizer/tokenizer.ts';
 export type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './weights/types.ts';

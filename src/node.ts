@@ -16,10 +16,21 @@ import { openPreparedWeights } from './weights/store-node.ts';
 export { openAdapterFolder } from './adapters/open-node.ts';
 export { downloadFromHub, type HubDownloadOptions, type HubProgress } from './checkpoint/hub-node.ts';
 export { openCheckpointFolder } from './checkpoint/open-node.ts';
+export { loadConversation, saveConversation } from './generate/conversation-node.ts';
 export type { MergeOptions, MergeResult, MergeSource } from './generate/merge-node.ts';
 export { loadCache, saveCache } from './generate/snapshot-node.ts';
 export * from './index.ts';
 export { nodeRuntime } from './runtime/onnxruntime-node.ts';
+export type { WorkerCache } from './worker/worker-cache.ts';
+export type { WorkerBatch, WorkerBatchRequest, WorkerGeneration } from './worker/worker-generation.ts';
+export {
+  loadModelInWorker,
+  type WorkerChatOptions,
+  type WorkerGenerateOptions,
+  type WorkerLoadOptions,
+  type WorkerModel,
+  type WorkerScoreOptions,
+} from './worker/worker-model-node.ts';
 
 /** What loading tells while it goes on. */
 export type LoadProgress =

@@ -12,6 +12,14 @@ export type AdapterUse = string | { readonly name: string; readonly weight?: num
 /** What a request uses; several add up, and an empty list is the model without adapters. */
 export type AdapterChoice = AdapterUse | readonly AdapterUse[];
 
+/** Which live adapters a step uses. */
+export interface AdapterOptions {
+  /** For all rows; unless stated, the model's standard. */
+  readonly adapters?: AdapterChoice;
+  /** For each row of a batch, instead; undefined is the standard. */
+  readonly rowAdapters?: readonly (AdapterChoice | undefined)[];
+}
+
 /** How many batches' inputs, and how many batches' stacked matrices, are kept. */
 const MAX_BATCHES = 16;
 const MAX_STACKS = 2;

@@ -63,7 +63,7 @@ export class DemoView implements RunView {
 /** The report, line by line. */
 export function demoReport(record: RunRecord, width: number, style: Style): string[] {
   const { cache, heldShare, promptTokens, finishReason } = record;
-  const until = finishReason === 'interrupted' ? ', until you stopped it' : '';
+  const until = finishReason === 'aborted' ? ', until you stopped it' : '';
   return [
     style.bold(`What the cache did${until}`),
     `${whole(cache.seen)} tokens went through the model: ${whole(promptTokens)} it read, the others it wrote.`,

@@ -1,9 +1,18 @@
 /**
  * @file `keyhold generate`: text that goes on from a prompt.
  */
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type GenerateOptions, generationDefaults } from '../index.ts';
+import { type Command, Option } from 'commander';
+import {
+  type AnyCacheOptions,
+  type BatchOptions,
+  type GenerateOptions,
+  InputError,
+  type LanguageModel,
+  type SamplingOptions,
+} from '../index.ts';
+import { runBatch } from './batch.ts';
 import { DEMO_FLAGS, DEMO_PROMPT, DemoView } from './demo.ts';
+import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, PipeClosed, tell } from './io.ts';
 import { loadForCommand } from './load.ts';
@@ -15,6 +24,7 @@ import {
   type CacheFlags,
   cacheOptions,
   type LoadFlags,
+  notEmpty,
   wholeFrom,
 } from './options.ts';
 import { Progress } from './progress.ts';
@@ -32,6 +42,12 @@ interface GenerateFlags extends LoadFlags, CacheFlags, PromptFlags, SamplingFlag
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly demo?: boolean;
+  readonly prompts?: string;
+  readonly out?: string;
+  readonly batchSize?: number;
+  readonly logprobs?: number;
+  readonly speculate?: boolean;
+  readonly draft?: string;
 }
 
 export function addGenerate(program: Command, io: CliIo): void {
@@ -51,6 +67,23 @@ export function addGenerate(program: Command, io: CliIo): void {
     .option('--json', 'print one JSON object at the end: text, tokens, timings, cache')
     .option('-q, --quiet', 'say nothing but the text: no progress, no summary')
     .option('--demo', 'a first look: the small model writes, and you see what its cache held and dropped');
+  command
+    .addOption(
+      new Option(
+        '--logprobs <n>',
+        'with --json or --prompts: log probabilities, and so many of the likeliest',
+      ).argParser(wholeFrom(0)),
+    )
+    .option('--speculate', 'look for repetitions, and check several tokens at once: the same text, sooner')
+    .option('--draft <model>', 'a smaller model of the same family guesses, and several tokens are checked at once');
+  command
+    .optionsGroup('Many prompts at once:')
+    .option('--prompts <file>', 'one prompt a line, in JSON: a text, or an object with prompt or messages, and options')
+    .option(
+      '--out <file>',
+      'append each result to this file as a line of JSON; what is there already is not done again',
+    )
+    .addOption(new Option('--batch-size <n>', 'rows at work at the same time (default: 8)').argParser(wholeFrom(1)));
   addLoadOptions(command);
   addCacheOptions(command).addOption(
     new Option('--chunk-length <n>', 'tokens of the prompt that are read at once (default: 256)').argParser(
@@ -68,6 +101,7 @@ export function addGenerate(program: Command, io: CliIo): void {
     ],
     ['with an adapter, and half of another one', 'keyhold generate --adapter tuned --adapter style=0.5 "And"'],
     ['a prompt from a pipe, the result for a program', 'cat notes.txt | keyhold generate --json'],
+    ['a file of prompts, eight at a time', 'keyhold generate --prompts prompts.jsonl --out texts.jsonl'],
   ]);
   command.action((prompt: string | undefined, flags: GenerateFlags) => generate(prompt, flags, io));
 }
@@ -75,23 +109,19 @@ export function addGenerate(program: Command, io: CliIo): void {
 async function generate(argument: string | undefined, given: GenerateFlags, io: CliIo): Promise<void> {
   const flags: GenerateFlags = given.demo ? { ...DEMO_FLAGS, ...given } : given;
   const { json = false, quiet = false, demo = false } = flags;
+  checkFlags(argument, flags);
   const cache = await cacheOptions(flags);
+  if (flags.prompts !== undefined) return generateMany(flags.prompts, flags, cache, io);
   const usesDemoPrompt = demo && argument === undefined && flags.promptFile === undefined;
   const prompt = usesDemoPrompt ? DEMO_PROMPT : await readPrompt(argument, flags, io);
   const progress = new Progress(io, quiet);
   const begin = performance.now();
   const model = await loadForCommand(flags, io, progress);
+  const draft = await loadDraft(flags, io, progress);
   try {
     const sampling = samplingOptions(flags, model.generationConfig);
     const facts: RunFacts = { model, loadMs: performance.now() - begin, sampling };
-    const idle = idleFlags(flags, sampling);
-    if (idle.length > 0)
-      tell(
-        io,
-        styleOf(io.stderr, io.env).yellow(
-          `note: without effect at temperature 0: ${idle.join(', ')} (add --temperature)`,
-        ),
-      );
+    noteIdle(flags, sampling, io);
     const view: RunView = json
       ? new JsonView(io, quiet)
       : demo
@@ -99,11 +129,12 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
         : new PlainView(io, argument === prompt ? prompt : '', quiet);
     const options: GenerateOptions = {
       ...sampling,
-      eosTokenIds: generationDefaults(model.generationConfig).eosTokenIds,
       cache: asUsage(() => model.createCache(cache)),
       stop: flags.stop,
       maxNewTokens: flags.maxNewTokens,
       chunkLength: flags.chunkLength,
+      topLogprobs: flags.logprobs,
+      speculate: draft ? { draft } : flags.speculate,
       signal: io.signal,
       onPrefill: (done, total) => progress.update({ label: 'Reading the prompt', done, total, unit: 'tokens' }),
     };
@@ -117,11 +148,68 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
     if (!(io.signal.reason instanceof PipeClosed)) view.end(record, facts);
     if (error !== undefined) throw error;
   } finally {
+    await draft?.release();
     await model.release();
   }
 }
 
-function notEmpty(text: string): string {
-  if (text === '') throw new InvalidArgumentError('It is empty.');
-  return text;
+async function generateMany(
+  prompts: string,
+  flags: GenerateFlags,
+  cache: Partial<AnyCacheOptions>,
+  io: CliIo,
+): Promise<void> {
+  const { quiet = false, out } = flags;
+  const progress = new Progress(io, quiet);
+  const model = await loadForCommand(flags, io, progress);
+  const draft = await loadDraft(flags, io, progress);
+  try {
+    const sampling = samplingOptions(flags, model.generationConfig);
+    noteIdle(flags, sampling, io);
+    asUsage(() => model.createCache(cache));
+    const options: BatchOptions = {
+      ...sampling,
+      cache,
+      batchSize: flags.batchSize,
+      stop: flags.stop,
+      maxNewTokens: flags.maxNewTokens,
+      chunkLength: flags.chunkLength,
+      topLogprobs: flags.logprobs,
+      speculate: draft ? { draft } : flags.speculate,
+    };
+    const failed = await runBatch(model, { prompts, out, quiet }, options, io, progress);
+    if (failed > 0)
+      throw new InputError(`${failed === 1 ? 'a request' : `${failed} requests`} failed; the results say why`);
+  } finally {
+    progress.end();
+    await draft?.release();
+    await model.release();
+  }
+}
+
+/** @throws UsageError for flags that contradict each other. */
+function checkFlags(argument: string | undefined, flags: GenerateFlags): void {
+  const refuse = (message: string): never => {
+    throw new UsageError(message);
+  };
+  if (flags.prompts === undefined) {
+    for (const [name, value] of Object.entries({ '--out': flags.out, '--batch-size': flags.batchSize }))
+      if (value !== undefined) refuse(`${name} belongs to --prompts`);
+    return;
+  }
+  if (argument !== undefined || flags.promptFile !== undefined)
+    refuse('there are prompts in a file, and another prompt; give one or the other');
+  for (const [name, value] of Object.entries({ '--demo': flags.demo, '--json': flags.json }))
+    if (value) refuse(`${name} is for one prompt; results of --prompts are lines of JSON`);
+}
+
+async function loadDraft(flags: GenerateFlags, io: CliIo, progress: Progress): Promise<LanguageModel | null> {
+  return flags.draft === undefined ? null : loadForCommand({ ...flags, model: flags.draft }, io, progress);
+}
+
+function noteIdle(flags: GenerateFlags, sampling: SamplingOptions, io: CliIo): void {
+  const idle = idleFlags(flags, sampling);
+  if (idle.length === 0) return;
+  const note = `note: without effect at temperature 0: ${idle.join(', ')} (add --temperature)`;
+  tell(io, styleOf(io.stderr, io.env).yellow(note));
 }

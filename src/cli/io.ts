@@ -16,6 +16,8 @@ export interface CliIo {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborted with {@link Interrupted} by Ctrl-C, with {@link PipeClosed} when nobody reads stdout any more. */
   readonly signal: AbortSignal;
+  /** Who gets a Ctrl-C in place of {@link signal}, as long as there is somebody. */
+  readonly interrupts?: { handler: (() => void) | null };
 }
 
 /** Somebody pressed Ctrl-C, or the system wants the process to end. */

@@ -9,8 +9,10 @@ import { run } from './program.ts';
 const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
 
 const controller = new AbortController();
+const interrupts: NonNullable<CliIo['interrupts']> = { handler: null };
 for (const [signal, code] of Object.entries(SIGNALS))
   process.on(signal, () => {
+    if (signal === 'SIGINT' && interrupts.handler) return interrupts.handler();
     // Whoever asks twice does not want to wait for the end of what is going on.
     if (controller.signal.aborted) process.exit(code);
     controller.abort(new Interrupted(code));
@@ -31,6 +33,7 @@ const io: CliIo = {
   stderr: process.stderr,
   env: process.env,
   signal: controller.signal,
+  interrupts,
 };
 const code = await run(process.argv.slice(2), io);
 process.exitCode ||= code;

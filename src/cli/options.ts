@@ -33,6 +33,12 @@ export function wholeFrom(min: number): (text: string) => number {
   };
 }
 
+/** A text that is there. */
+export function notEmpty(text: string): string {
+  if (text === '') throw new InvalidArgumentError('It is empty.');
+  return text;
+}
+
 /** A reader of numbers for which `fits` holds; `range` says which these are. */
 export function numberThat(range: string, fits: (value: number) => boolean): (text: string) => number {
   return (text) => {

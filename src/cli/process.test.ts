@@ -55,7 +55,7 @@ describe('the process', () => {
     process.child.kill('SIGINT');
     const { code, stdout } = await process.end();
     expect(code).toBe(130);
-    expect(JSON.parse(stdout)).toMatchObject({ finishReason: 'interrupted', cache: { policy: 'lastrec' } });
+    expect(JSON.parse(stdout)).toMatchObject({ finishReason: 'aborted', cache: { policy: 'lastrec' } });
   });
 
   it('says when it is told to end by the system', async () => {

@@ -3,6 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { addChat } from './chat.ts';
 import { addDownload } from './download.ts';
 import { addEval } from './eval.ts';
 import { tellFailure } from './failure.ts';
@@ -37,6 +38,7 @@ export function createProgram(io: CliIo): Command {
       getErrHasColors: () => wantsColour(io.stderr, io.env),
     });
   addGenerate(program, io);
+  addChat(program, io);
   addInspect(program, io);
   addDownload(program, io);
   addEval(program, io);

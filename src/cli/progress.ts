@@ -12,7 +12,7 @@ export interface ProgressState {
   readonly label: string;
   readonly done: number;
   readonly total: number;
-  readonly unit: 'bytes' | 'tokens' | 'runs';
+  readonly unit: 'bytes' | 'tokens' | 'runs' | 'rows';
 }
 
 /** What is over in a moment needs no bar. */

@@ -1,16 +1,18 @@
 /**
  * @file One run of the model, and the record of what came of it, whole or not.
  */
-import type { FinishReason, GenerateOptions, LanguageModel } from '../index.ts';
+import type { FinishReason, GeneratedToken, GenerateOptions, LanguageModel, SpeculationStats } from '../index.ts';
 import { type CacheReport, heldShare, reportCache } from './cache-report.ts';
 
 /** All that is known about a run. */
 export interface RunRecord {
   readonly text: string;
   readonly tokens: readonly number[];
+  /** As the library gives them, where the likeliest of each place were asked for. */
+  readonly logprobs?: readonly GeneratedToken[];
+  readonly speculation?: SpeculationStats;
   readonly promptTokens: number;
-  /** `interrupted`: by Ctrl-C; `failed`: by an error. */
-  readonly finishReason: FinishReason | 'interrupted' | 'failed';
+  readonly finishReason: FinishReason;
   readonly stopString?: string;
   /** Until the first token could be chosen. */
   readonly prefillMs: number;
@@ -37,42 +39,20 @@ export async function recordRun(
   options: GenerateOptions,
   onText: (text: string) => Promise<void>,
 ): Promise<Run> {
-  let prefillDone = Number.NaN;
-  const generation = model.generate(prompt, {
-    ...options,
-    onPrefill: (done, total) => {
-      if (done === total) prefillDone = performance.now();
-      options.onPrefill?.(done, total);
-    },
-  });
-  let text = '';
-  const tokens: number[] = [];
-  const begin = performance.now();
+  const generation = model.generate(prompt, options);
   let error: unknown;
-  let interrupted = false;
   try {
-    for await (const piece of generation) {
-      text += piece.text;
-      for (const { token } of piece.tokens) tokens.push(token);
-      await onText(piece.text);
-    }
+    for await (const { text } of generation) await onText(text);
   } catch (cause) {
     error = cause;
-    interrupted = options.signal?.aborted === true;
   }
-  const end = performance.now();
-  const { summary } = generation;
-  const prefilled = Number.isNaN(prefillDone) ? end : prefillDone;
+  const { tokens, ...summary } = generation.summary!;
   return {
     error,
     record: {
-      text,
-      tokens,
-      promptTokens: prompt.length,
-      finishReason: summary?.finishReason ?? (interrupted ? 'interrupted' : 'failed'),
-      stopString: summary?.stopString,
-      prefillMs: prefilled - begin,
-      decodeMs: end - prefilled,
+      ...summary,
+      tokens: tokens.map(({ token }) => token),
+      logprobs: options.topLogprobs === undefined ? undefined : tokens,
       cache: reportCache(generation.cache, model.config),
       heldShare: heldShare(generation.cache, model.config),
     },

@@ -29,7 +29,8 @@ export function summaryLines(record: RunRecord, { model, sampling }: RunFacts): 
   ];
 }
 
-function cacheLine(cache: CacheReport): string {
+/** What a cache holds, what it dropped, and what that takes. */
+export function cacheLine(cache: CacheReport): string {
   const { policy, seen, held, evicted, bytes: size, limitBytes, denseBytes } = cache;
   if (evicted === 0)
     return `cache (${policy}): holds all ${counted(seen, 'token')}, ${bytes(size)} of at most ${bytes(limitBytes)}`;
@@ -56,8 +57,8 @@ function ending({ finishReason, stopString }: RunRecord): string {
       return `stopped at ${JSON.stringify(stopString)}`;
     case 'length':
       return 'length reached';
-    case 'interrupted':
-    case 'failed':
+    case 'aborted':
+    case 'error':
       return 'not finished';
     default:
       return finishReason satisfies never;
@@ -66,18 +67,21 @@ function ending({ finishReason, stopString }: RunRecord): string {
 
 /** The object that --json prints. Times are in milliseconds, sizes in bytes. */
 export function summaryJson(record: RunRecord, { model, loadMs, sampling }: RunFacts): Record<string, unknown> {
-  const { text, tokens, promptTokens, finishReason, stopString, prefillMs, decodeMs, cache } = record;
+  const { text, tokens, logprobs, promptTokens, finishReason, stopString, prefillMs, decodeMs, speculation, cache } =
+    record;
   const speed = tokensPerSecond(record);
   return {
     model: model.name,
     weights: model.weights,
     text,
     tokens,
+    ...(logprobs ? { logprobs } : {}),
     promptTokens,
     finishReason,
     ...(stopString === undefined ? {} : { stopString }),
     sampling,
     timings: { loadMs, prefillMs, decodeMs, tokensPerSecond: Number.isNaN(speed) ? null : speed },
+    ...(speculation ? { speculation } : {}),
     cache,
     memory: { rssBytes: process.memoryUsage.rss() },
   };

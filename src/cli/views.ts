@@ -58,7 +58,7 @@ export class JsonView implements RunView {
 
   end(record: RunRecord, facts: RunFacts): void {
     // After an error there is no result, and half of one would be taken for a whole one.
-    if (record.finishReason !== 'failed') this.#io.stdout.write(`${JSON.stringify(summaryJson(record, facts))}\n`);
+    if (record.finishReason !== 'error') this.#io.stdout.write(`${JSON.stringify(summaryJson(record, facts))}\n`);
     if (!this.#quiet) tellSummary(this.#io, record, facts);
   }
 }

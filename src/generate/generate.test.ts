@@ -4,9 +4,10 @@ import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { CacheFullError, InputError } from '../errors.ts';
 import { type AnyCacheOptions, type KVCache, loadModel, POLICIES } from '../node.ts';
-import type { GeneratedPiece, Generation } from './generate.ts';
+import type { Generation } from './generate.ts';
 import type { LanguageModel } from './language-model.ts';
 import type { LogitsProcessor } from './logits.ts';
+import type { GeneratedPiece } from './writer.ts';
 
 const cacheDir = await tempFolder('generate');
 let tiny: LanguageModel;
@@ -267,7 +268,7 @@ describe('an abort', () => {
     const generation = small.generate(ids(5), { cache, signal: AbortSignal.abort(reason) });
     await expect(generation.done()).rejects.toBe(reason);
     expect(cache.length()).toBe(0);
-    expect(generation.summary).toBeNull();
+    expect(generation.summary).toMatchObject({ finishReason: 'aborted', text: '', tokens: [], promptTokens: 5 });
   });
 
   it('during the prompt ends between chunks', async () => {
@@ -302,10 +303,11 @@ describe('an abort', () => {
       }
     }).rejects.toBe(reason);
     expect(tokens.length).toBe(5);
-    expect(generation.summary).toBeNull();
+    expect(generation.summary).toMatchObject({ finishReason: 'aborted', text: ' heavens. He made the' });
+    expect(tokensOf(generation.summary!)).toEqual(tokens);
     const prompt = tiny.tokenizer.encode(PROMPT);
     expect(cache.tokens()).toEqual([...prompt, ...tokens.slice(0, 4)]);
-    await expect(generation.done()).rejects.toThrow(InputError);
+    await expect(generation.done()).rejects.toBe(reason);
   });
 });
 

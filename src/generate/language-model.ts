@@ -1,43 +1,26 @@
 /**
  * @file A loaded model: what a program holds in its hands.
  */
-import type { AdapterChoice } from '../adapters/bank.ts';
+import type { AdapterChoice, AdapterOptions } from '../adapters/bank.ts';
 import type { ModelAdapters } from '../adapters/model-adapters.ts';
 import type { Config } from '../config/config.ts';
 import { InputError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
-import type { TokenPositions } from '../model/bind.ts';
 import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../model/encode.ts';
 import type { StepAdapters, StepOptions, Stepper, StepResult } from '../model/stepper.ts';
-import { wholeNumber } from '../numbers.ts';
+import type { ChatMessage, ChatTemplate } from '../tokenizer/chat-template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import { chunkSchedule } from './chunk-schedule.ts';
+import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.ts';
+import { answerEnds, type ChatOptions, chatPrompt } from './chat.ts';
+import { generationDefaults } from './defaults.ts';
 import { type GenerateOptions, Generation } from './generate.ts';
+import type { Source } from './intake.ts';
+import { concatFloats, type PrefillModel, type PrefillOptions, type PrefillStep, prefillSteps } from './prefill.ts';
+import { type ScoreOptions, type ScoreResult, scoreText } from './score.ts';
 import { restoreCache, snapshotCache } from './snapshot.ts';
-
-/** Tokens of a prompt that go through the graph at once, unless stated. */
-export const CHUNK_LENGTH = 256;
-
-export interface PrefillOptions {
-  /** Most tokens of one chunk; {@link CHUNK_LENGTH} unless stated. */
-  readonly chunkLength?: number;
-  /** `last`: logits of the last token [1, V]; `all`: of every token [T, V]; `none`. `last` unless stated. */
-  readonly logits?: 'none' | 'last' | 'all';
-  /** `decode` where the tokens were written by the model; unless stated they are a prompt, which policies may treat otherwise. */
-  readonly phase?: 'prompt' | 'decode';
-  /** Live adapters; unless stated, the model's standard. */
-  readonly adapters?: AdapterChoice;
-  /** Positions of the tokens, in models where they have several; see {@link StepOptions.positions}. */
-  readonly positions?: TokenPositions;
-  /** Which attached states each token sees; see {@link StepOptions.sees}. */
-  readonly sees?: readonly ArrayLike<number>[];
-  /** Asked between chunks. */
-  readonly signal?: AbortSignal;
-  /** Told after each chunk how many tokens are done. */
-  readonly onProgress?: (done: number, total: number) => void;
-}
+import type { WritingModel } from './writer.ts';
 
 /** What the parts of a model are put together from. */
 export interface LanguageModelParts {
@@ -46,6 +29,8 @@ export interface LanguageModelParts {
   /** Where the model is one. */
   readonly encoder: Encoder | null;
   readonly tokenizer: Tokenizer | null;
+  /** null: none of its own. */
+  readonly chatTemplate: ChatTemplate | null;
   readonly format: WeightFormat;
   /** Says which weights these are, and in what format. */
   readonly fingerprint: string;
@@ -54,18 +39,10 @@ export interface LanguageModelParts {
   readonly adapters: ModelAdapters;
 }
 
-/** Which live adapters a step uses. */
-export interface AdapterOptions {
-  /** For all rows; unless stated, the model's standard. */
-  readonly adapters?: AdapterChoice;
-  /** For each row of a batch, instead; undefined is the standard. */
-  readonly rowAdapters?: readonly (AdapterChoice | undefined)[];
-}
-
 /**
  * A model that is ready to run. Dispose of it (`await using`, or `release()`) to give its native memory back.
  */
-export class LanguageModel {
+export class LanguageModel implements PrefillModel, WritingModel {
   /** Folder, file or hub id. */
   readonly name: string;
   readonly config: Config;
@@ -73,6 +50,10 @@ export class LanguageModel {
   readonly generationConfig: Readonly<Record<string, unknown>>;
   /** The live adapters: more can be loaded, and each step chooses among them. */
   readonly adapters: ModelAdapters;
+  /** How it wants messages written; null for models that were not made for conversations. */
+  readonly chatTemplate: ChatTemplate | null;
+  /** Tokens at which it ends, by config.json and generation_config.json. */
+  readonly eosTokenIds: readonly number[];
   readonly #fingerprint: string;
   readonly #stepper: Stepper;
   readonly #encoder: Encoder | null;
@@ -85,11 +66,14 @@ export class LanguageModel {
     this.config = parts.stepper.config;
     this.weights = parts.format;
     this.adapters = parts.adapters;
+    this.chatTemplate = parts.chatTemplate;
     this.#fingerprint = parts.fingerprint;
     this.generationConfig = parts.generationConfig;
     this.#stepper = parts.stepper;
     this.#encoder = parts.encoder;
     this.#tokenizer = parts.tokenizer;
+    const stated = generationDefaults(parts.generationConfig).eosTokenIds ?? [];
+    this.eosTokenIds = [...new Set([...this.config.eosTokenIds, ...stated])];
   }
 
   /** Says which weights these are, in what format, and which adapters are standard: saved caches belong to it. */
@@ -150,42 +134,50 @@ export class LanguageModel {
     return this.#alone(() => this.#stepper.attach(cache, states, row));
   }
 
+  /** Makes what steps with this cache run on, which takes a moment the first time: for those who measure what comes after. */
+  prepare(cache: KVCache, options: AdapterOptions = {}): Promise<void> {
+    return this.#alone(() => this.#stepper.prepare(cache, this.#adaptersOf(cache.batch, options)));
+  }
+
   /**
    * Takes tokens into a cache of one row, in chunks.
    * @returns the logits asked for, all chunks' behind each other.
    * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
    */
   async prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
-    const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', adapters, signal, onProgress } = options;
-    const { positions, sees } = options;
-    if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
-    wholeNumber('chunkLength', chunkLength);
-    this.#checkPrompt(cache, tokens);
-    this.#adaptersOf(1, { adapters });
-    cache.reserve([tokens.length]);
-    signal?.throwIfAborted();
-    const ids = positions || sees ? Array.from(tokens) : this.#refit(cache, Array.from(tokens));
-    const length = cache.length() + ids.length;
-    const skip = ids.length - tokens.length;
     const all: Float32Array[] = [];
-    for (const [at, end] of chunkSchedule(ids.length, chunkLength, phase === 'prompt' ? cache.promptTail : 0)) {
-      signal?.throwIfAborted();
-      const last = end === ids.length;
-      const wanted = logits === 'all' ? 'all' : last ? logits : 'none';
-      const step = {
-        logits: wanted,
-        adapters,
-        lengths: [length],
-        phase: phase === 'prompt' && last ? 'prompt-end' : phase,
-        positions: positions && [slicePositions(positions, at, end)],
-        sees: sees && [sees.slice(at, end)],
-      } as const;
-      const result = await this.step(cache, [ids.slice(at, end)], step);
-      if (wanted !== 'none') all.push(result.logits);
-      onProgress?.(end, ids.length);
-    }
-    const joined = all.length === 1 ? all[0] : concatFloats(all);
-    return logits === 'all' ? joined.subarray(skip * this.config.vocabSize) : joined;
+    for await (const { logits } of this.prefillSteps(cache, tokens, options)) if (logits.length > 0) all.push(logits);
+    return concatFloats(all);
+  }
+
+  /** The same, a chunk whenever the next one is asked for, with the logits of its tokens that are wanted. */
+  prefillSteps(
+    cache: KVCache,
+    tokens: ArrayLike<number>,
+    options: PrefillOptions = {},
+  ): AsyncGenerator<PrefillStep, void, undefined> {
+    return prefillSteps(this, cache, tokens, options);
+  }
+
+  /** Whether keys of a sequence that grows from one length to another stay rotated as it wants them. @internal */
+  ropeFits(from: number, to: number): boolean {
+    return this.#stepper.ropeFits(from, to);
+  }
+
+  /**
+   * How many tokens one decoding step may take in, up to `most`, and still compute what steps of one token would. It ends where the
+   * policy would give a token up before the last of them came, and where keys would have to be rotated otherwise.
+   * @param exact false: tokens may be given up within the step.
+   * @internal
+   */
+  stepLimit(cache: KVCache, row: number, most: number, exact: boolean): number {
+    const length = cache.length(row);
+    if (!this.ropeFits(length, length + most)) return 1;
+    // What goes after the last token has come was seen by all.
+    const room = cache.evicts ? (exact ? cache.room(row) + 1 : most) : cache.room(row);
+    const ends = cache.evicts || this.config.position === 'learned';
+    const places = ends ? this.config.blockSize - cache.place(row) : most;
+    return Math.max(1, Math.min(most, room, places));
   }
 
   /**
@@ -195,6 +187,34 @@ export class LanguageModel {
    */
   generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
     return new Generation(this, prompt, options);
+  }
+
+  /**
+   * Writes several texts at once; see {@link BatchGeneration}. Each is what {@link generate} would write for it alone.
+   * @param requests prompts, or requests with options of their own: a list, or something that gives more of them in time.
+   * @throws InputError for options of the batch out of range, at once; what is wrong with a request is told by an event.
+   */
+  generateBatch(requests: Source<BatchRequest | string>, options: BatchOptions = {}): BatchGeneration {
+    return new BatchGeneration(this, requests, options);
+  }
+
+  /**
+   * Answers messages, as {@link generate} writes. With `reusePrefix` and a cache that has seen the conversation so far, only what is
+   * new is computed; see {@link Conversation}, which takes care of that.
+   * @throws InputError for a model without a chat template, messages that it does not take, options out of range.
+   */
+  chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
+    const { tokens } = chatPrompt(this, messages, options);
+    return this.generate(tokens, { ...options, eosTokenIds: options.eosTokenIds ?? answerEnds(this) });
+  }
+
+  /**
+   * Tells how likely each token of a text is after those before it. Where the tokenizer puts a special token before texts, that is
+   * the first, and all of the text has a probability.
+   * @throws InputError for an empty text; CacheFullError.
+   */
+  score(text: string | readonly number[], options: ScoreOptions = {}): Promise<ScoreResult> {
+    return scoreText(this, text, options);
   }
 
   /** A cache as bytes, for {@link restore}. */
@@ -235,46 +255,4 @@ export class LanguageModel {
     this.#idle = result.catch(() => undefined);
     return result;
   }
-
-  /** What would fail in a later chunk fails before the first one: a cache is left as it was. */
-  #checkPrompt(cache: KVCache, tokens: ArrayLike<number>): void {
-    const { embedRows, position, blockSize } = this.config;
-    for (let i = 0; i < tokens.length; i++)
-      if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= embedRows)
-        throw new InputError(`token id ${tokens[i]} (place ${i}) is not in the model's vocabulary of ${embedRows}`);
-    const end = cache.length() + tokens.length;
-    if (position === 'learned' && end > blockSize)
-      throw new InputError(`the model has learned ${blockSize} positions, and the sequence would reach ${end}`);
-  }
-
-  /**
-   * Where a longer sequence wants other rotations than the held keys have (dynamic and long RoPE), all of it is computed
-   * anew, as long as nothing was evicted; otherwise the held keys stay as they are.
-   */
-  #refit(cache: KVCache, tokens: number[]): number[] {
-    const held = cache.length();
-    if (held === 0 || this.#stepper.ropeFits(held, held + tokens.length)) return tokens;
-    if (cache.stats().evicted[0] > 0 || cache.attached.any || cache.place() !== held) return tokens;
-    const all = [...cache.tokens(), ...tokens];
-    cache.clear();
-    return all;
-  }
-}
-
-/** Positions of some of the tokens. */
-function slicePositions(positions: TokenPositions, from: number, to: number): TokenPositions {
-  const cut = (list: ArrayLike<number>) => Array.from(list).slice(from, to);
-  return typeof positions[0] === 'number'
-    ? cut(positions as ArrayLike<number>)
-    : (positions as readonly ArrayLike<number>[]).map(cut);
-}
-
-function concatFloats(parts: readonly Float32Array[]): Float32Array {
-  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }

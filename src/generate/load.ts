@@ -15,6 +15,7 @@ import { buildEncoder } from '../model/encoder.ts';
 import { buildStep } from '../model/gpt.ts';
 import { Stepper } from '../model/stepper.ts';
 import type { Runtime } from '../runtime/types.ts';
+import { ChatTemplate } from '../tokenizer/chat-template.ts';
 import { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { PreparedWeights, RowSource, WeightFormat } from '../weights/types.ts';
 import { LanguageModel } from './language-model.ts';
@@ -67,6 +68,11 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
         'they do not belong together',
     );
+  const chatTemplate = ChatTemplate.of({
+    jinja: await checkpoint.readText('chat_template.jinja'),
+    config: tokenizerConfig,
+    json: await checkpoint.readJson('chat_template.json'),
+  });
   const adapted = await adaptPlan(checkpoint, plan, options.adapters ?? []);
   try {
     const weights = await options.prepare(adapted.request);
@@ -83,6 +89,7 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       stepper,
       encoder,
       tokenizer,
+      chatTemplate,
       format,
       fingerprint,
       generationConfig,

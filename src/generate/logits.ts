@@ -172,12 +172,13 @@ export function maximum(logits: Float32Array): number {
 /** Token ids partly ordered by their logits, in memory that is used again at every step. */
 export class Order {
   ids = new Int32Array(0);
-  /** The sum that {@link weigh} came to. */
+  /** How many of {@link ids} are taken. */
+  count = 0;
+  /** By id, of the taken ones: what {@link weigh} found, and what it came to. */
+  weights = new Float64Array(0);
   total = 0;
-  #weights = new Float64Array(0);
   /** Logits set aside. */
   #kept = new Float32Array(0);
-  #count = 0;
 
   /** Takes all ids that are still possible, and not below `least`. */
   fill(logits: Float32Array, least = -Infinity): number {
@@ -185,15 +186,15 @@ export class Order {
     let count = 0;
     for (let id = 0; id < logits.length; id++)
       if (logits[id] >= least && logits[id] > -Infinity) this.ids[count++] = id;
-    this.#count = count;
+    this.count = count;
     return count;
   }
 
   /** Gives up the taken ids whose logits are below `least`. */
   narrow(logits: Float32Array, least: number): void {
     let count = 0;
-    for (let i = 0; i < this.#count; i++) if (logits[this.ids[i]] >= least) this.ids[count++] = this.ids[i];
-    this.#count = count;
+    for (let i = 0; i < this.count; i++) if (logits[this.ids[i]] >= least) this.ids[count++] = this.ids[i];
+    this.count = count;
   }
 
   /**
@@ -209,15 +210,15 @@ export class Order {
 
   /** exp(logit - max) of every taken id, at the id's index. */
   weigh(logits: Float32Array, max: number): Float64Array {
-    if (this.#weights.length < logits.length) this.#weights = new Float64Array(logits.length);
+    if (this.weights.length < logits.length) this.weights = new Float64Array(logits.length);
     this.total = 0;
-    for (let i = 0; i < this.#count; i++) {
+    for (let i = 0; i < this.count; i++) {
       const id = this.ids[i];
       const weight = Math.exp(logits[id] - max);
-      this.#weights[id] = weight;
+      this.weights[id] = weight;
       this.total += weight;
     }
-    return this.#weights;
+    return this.weights;
   }
 
   /**
@@ -227,7 +228,7 @@ export class Order {
   lead(logits: Float32Array, weightOf: (id: number) => number, target: number): number {
     const { ids } = this;
     let low = 0;
-    let high = this.#count;
+    let high = this.count;
     let before = 0;
     while (high - low > 2) {
       const pivot = medianOfThree(logits, ids[low], ids[(low + high) >> 1], ids[high - 1]);

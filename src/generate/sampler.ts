@@ -63,6 +63,13 @@ export interface Sample extends TokenLogprob {
   readonly top?: TokenLogprob[];
 }
 
+/** A token that may come next, as somebody else (a smaller model, say) thinks. */
+export interface Proposal {
+  readonly token: number;
+  /** The distribution that it was drawn from [V]; null where nothing was drawn: it is that token or none. */
+  readonly probabilities: Float64Array | null;
+}
+
 /**
  * Chooses tokens. It holds a random generator, so one sampler belongs to one sequence.
  */
@@ -89,18 +96,37 @@ export class Sampler {
   /**
    * @param logits [V], the model's; they are left as they are.
    * @param topLogprobs how many of the most likely tokens to report.
+   * @param proposal a token that is to be taken as often as may be without changing the distribution.
    * @throws GraphError for logits that are not numbers; InputError where the options leave no token.
    */
-  sample(logits: Float32Array, context: LogitsContext, topLogprobs = 0): Sample {
-    wholeNumber('topLogprobs', topLogprobs, 0);
+  sample(logits: Float32Array, context: LogitsContext, topLogprobs = 0, proposal: Proposal | null = null): Sample {
     const norm = normaliser(logits);
-    const token = this.#choose(logits, context);
-    const logprobOf = (id: number): TokenLogprob => ({ token: id, logprob: logits[id] - norm.max - norm.rest });
-    if (topLogprobs === 0) return logprobOf(token);
-    return { ...logprobOf(token), top: mostLikely(logits, topLogprobs, this.#order).map(logprobOf) };
+    const token = this.#choose(logits, context, proposal);
+    return report(logits, norm, token, wholeNumber('topLogprobs', topLogprobs, 0), this.#order);
   }
 
-  #choose(logits: Float32Array, context: LogitsContext): number {
+  /** Draws a token, and tells what it was drawn from. */
+  propose(logits: Float32Array, context: LogitsContext): Proposal {
+    const certain = this.#process(logits, context);
+    if (certain !== null) return { token: certain, probabilities: null };
+    const order = this.#order;
+    const probabilities = new Float64Array(logits.length);
+    for (let i = 0; i < order.count; i++) probabilities[order.ids[i]] = order.weights[order.ids[i]] / order.total;
+    return { token: this.#draw(this.#random!), probabilities };
+  }
+
+  #choose(logits: Float32Array, context: LogitsContext, proposal: Proposal | null): number {
+    const certain = this.#process(logits, context);
+    if (certain !== null) return certain;
+    if (proposal?.probabilities) return this.#judge(proposal.token, proposal.probabilities, this.#random!);
+    return this.#draw(this.#random!);
+  }
+
+  /**
+   * Brings the logits to the weights that a token is drawn by.
+   * @returns the token, where there is nothing to draw.
+   */
+  #process(logits: Float32Array, context: LogitsContext): number | null {
     if (this.#changing.length === 0 && !this.#random) return mostLikelyToken(logits);
     if (this.#scratch.length !== logits.length) this.#scratch = new Float32Array(logits.length);
     const changed = this.#scratch;
@@ -109,18 +135,18 @@ export class Sampler {
     const best = mostLikelyToken(changed);
     if (!this.#random) return best;
     for (const process of this.#drawing) process(changed, context);
-    return this.#draw(changed, changed[best], this.#random);
+    this.#order.fill(changed);
+    this.#order.weigh(changed, changed[best]);
+    return null;
   }
 
-  #draw(logits: Float32Array, max: number, random: Random): number {
-    const order = this.#order;
-    const count = order.fill(logits);
-    const weights = order.weigh(logits, max);
-    const target = random.next() * order.total;
+  #draw(random: Random): number {
+    const { ids, count, weights, total } = this.#order;
+    const target = random.next() * total;
     let sum = 0;
     let last = -1;
     for (let i = 0; i < count; i++) {
-      const id = order.ids[i];
+      const id = ids[i];
       if (weights[id] === 0) continue;
       sum += weights[id];
       last = id;
@@ -128,6 +154,45 @@ export class Sampler {
     }
     return last;
   }
+
+  /**
+   * Takes a token that was drawn from q with probability min(1, p/q), and otherwise draws from max(p - q, 0): together that is p
+   * (Leviathan et al. 2023, arXiv 2211.17192).
+   */
+  #judge(token: number, q: Float64Array, random: Random): number {
+    const { ids, count, weights, total } = this.#order;
+    const possible = this.#scratch[token] > -Infinity;
+    if (random.next() * q[token] < (possible ? weights[token] / total : 0)) return token;
+    const missing = (id: number) => Math.max(0, weights[id] / total - (q[id] ?? 0));
+    let sum = 0;
+    for (let i = 0; i < count; i++) sum += missing(ids[i]);
+    const target = random.next() * sum;
+    let last = -1;
+    let reached = 0;
+    for (let i = 0; i < count && (last < 0 || reached <= target); i++) {
+      if (missing(ids[i]) === 0) continue;
+      reached += missing(ids[i]);
+      last = ids[i];
+    }
+    // Where p and q are the same but for rounding, nothing is missing.
+    return last < 0 ? this.#draw(random) : last;
+  }
+}
+
+/** A token's log probability, and those of the most likely ones. */
+function report(logits: Float32Array, norm: Normaliser, token: number, count: number, order: Order): Sample {
+  const logprobOf = (id: number): TokenLogprob => ({ token: id, logprob: logits[id] - norm.max - norm.rest });
+  if (count === 0) return logprobOf(token);
+  return { ...logprobOf(token), top: mostLikely(logits, count, order).map(logprobOf) };
+}
+
+/**
+ * The natural logarithm of a token's probability under the logits [V], and where asked for those of the most likely tokens.
+ * @throws GraphError, InputError as {@link logSoftmaxAt}.
+ */
+export function tokenLogprobs(logits: Float32Array, token: number, topLogprobs = 0, order = new Order()): Sample {
+  inVocabulary(logits, token);
+  return report(logits, normaliser(logits), token, topLogprobs, order);
 }
 
 /**
@@ -136,14 +201,23 @@ export class Sampler {
  * the vocabulary.
  */
 export function logSoftmaxAt(logits: Float32Array, token: number): number {
-  if (!Number.isSafeInteger(token) || token < 0 || token >= logits.length)
-    throw new InputError(`token ${token} is not in the vocabulary, which has ids 0 to ${logits.length - 1}`);
+  inVocabulary(logits, token);
   const norm = normaliser(logits);
   return logits[token] - norm.max - norm.rest;
 }
 
-/** ln(sum of exp) of the logits as their maximum and the rest, which would be lost in a sum with a large maximum. */
-function normaliser(logits: Float32Array): { max: number; rest: number } {
+function inVocabulary(logits: Float32Array, token: number): void {
+  if (!Number.isSafeInteger(token) || token < 0 || token >= logits.length)
+    throw new InputError(`token ${token} is not in the vocabulary, which has ids 0 to ${logits.length - 1}`);
+}
+
+/** ln(sum of exp) as a maximum and the rest, which would be lost in a sum with a large maximum. */
+interface Normaliser {
+  readonly max: number;
+  readonly rest: number;
+}
+
+function normaliser(logits: Float32Array): Normaliser {
   const max = maximum(logits);
   let sum = 0;
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);

@@ -1,12 +1,12 @@
 /**
  * @file Saved caches as files.
  */
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { SnapshotError } from '../errors.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { PolicyRow } from '../kvcache/policies.ts';
 import type { LanguageModel } from './language-model.ts';
+import { writeWhole } from './write-whole-node.ts';
 
 /**
  * Saves a cache, so that {@link loadCache} can go on with it. The file is written beside its place and renamed when it is whole: a
@@ -15,19 +15,9 @@ import type { LanguageModel } from './language-model.ts';
  */
 export async function saveCache(model: LanguageModel, cache: KVCache, path: string): Promise<void> {
   const bytes = await model.snapshot(cache);
-  const unfinished = `${path}.${process.pid}-${Math.random().toString(36).slice(2)}.tmp`;
   try {
-    await mkdir(dirname(path), { recursive: true });
-    const file = await open(unfinished, 'w');
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(unfinished, path);
+    await writeWhole(path, bytes);
   } catch (cause) {
-    await rm(unfinished, { force: true }).catch(() => undefined);
     throw new SnapshotError(`${path}: the cache can't be saved: ${(cause as Error).message}`, { cause });
   }
 }

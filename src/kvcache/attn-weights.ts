@@ -8,6 +8,7 @@ import { floorSlots, keepBestTogether, readFloor } from './policies/ada.ts';
 import { readRecent, readSinks } from './safe-options.ts';
 import { keepBest, type SafeTokens } from './select.ts';
 import type { CacheShape } from './shape.ts';
+import type { SlotTable } from './slots.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 export interface ScoreOptions extends CacheOptions {
@@ -89,6 +90,13 @@ export abstract class AttnWeightsKVCache extends KVCache {
   protected override overflows(view: LayerView): boolean {
     if (this.#floor === null) return super.overflows(view);
     return view.groups.reduce((sum, group) => sum + group.kept, 0) > view.groups.length * view.budget;
+  }
+
+  protected override roomIn(table: SlotTable, row: number): number {
+    if (this.#floor === null) return super.roomIn(table, row);
+    const from = table.lane(row, 0);
+    const held = table.filled.subarray(from, from + table.groups).reduce((sum, count) => sum + count, 0);
+    return Math.floor(table.budget - held / table.groups);
   }
 
   protected override mostPerGroup(budget: number): number {

@@ -188,6 +188,26 @@ export abstract class KVCache {
    */
   reserve(_counts: readonly number[]): void {}
 
+  /**
+   * How many more tokens a row may take before the policy gives any up: 0 once its budget is used up, and Infinity where it never
+   * gives up what a later token could see.
+   */
+  room(row = 0): number {
+    let room = Number.POSITIVE_INFINITY;
+    for (const table of this.tables.values()) {
+      // What only a window hides is not given up.
+      if (table.window !== null && table.budget >= table.window - 1) continue;
+      room = Math.min(room, this.roomIn(table, row));
+    }
+    return Math.max(0, room);
+  }
+
+  /** The same for the layers of one table. */
+  protected roomIn(table: SlotTable, row: number): number {
+    const from = table.lane(row, 0);
+    return table.budget - Math.max(...table.filled.subarray(from, from + table.groups));
+  }
+
   /** Makes at least one slot, for operators don't like a dimension of 0. @internal */
   open(): void {
     for (const table of this.tables.values()) if (table.capacity === 0) this.#setCapacity(table, 1);
@@ -306,6 +326,12 @@ export abstract class KVCache {
     this.states.clearRow(row);
     this.attached.clearRow(row);
     this.#rows[row] = new Row(this.#numbers);
+  }
+
+  /** Gives memory back that no row needs any more, as after long rows have left. */
+  trim(): void {
+    this.#own();
+    for (const table of this.tables.values()) this.#shrink(table);
   }
 
   /** Changes the number of rows: the first ones stay, new ones are empty. */

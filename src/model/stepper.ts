@@ -212,6 +212,11 @@ export class Stepper {
     return this.#runtime.tensor(data, [chunk.length, 1, 1, length]);
   }
 
+  /** Makes the session that steps with this cache run on, which takes a moment the first time. */
+  async prepare(cache: KVCache, adapters: StepAdapters | null = null): Promise<void> {
+    await this.#session(cache, cache.needs.length > 0, adapters);
+  }
+
   /** Whether the keys that a row holds were rotated as a sequence of `length` tokens wants it. */
   ropeFits(from: number, length: number): boolean {
     return this.config.ropes.every((rope) => ropeVariant(rope, from) === ropeVariant(rope, length));

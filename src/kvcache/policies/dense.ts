@@ -24,6 +24,11 @@ export class DenseKVCache extends KVCache {
     });
   }
 
+  /** Until it is full. */
+  override room(row = 0): number {
+    return this.cacheLength - this.length(row);
+  }
+
   /** Reached only where `reserve` was passed by: a dense cache has nothing to give up. */
   protected override select({ row, fresh }: LayerView): never {
     throw cacheFull(this.cacheLength, this.length(row), fresh);

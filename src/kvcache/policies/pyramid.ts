@@ -26,6 +26,10 @@ export class PyramidKVCache extends SnapKVCache {
     super(shape, options, { budget: pyramid(shape.nLayer, options) });
   }
 
+  override room(row = 0): number {
+    return Math.max(super.room(row), this.cacheLength - this.length(row));
+  }
+
   protected override overflows(view: LayerView): boolean {
     return view.now >= this.cacheLength && super.overflows(view);
   }

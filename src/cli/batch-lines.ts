@@ -1,0 +1,173 @@
+/**
+ * @file The files of a batch: one request a line, one result a line (JSON Lines).
+ */
+import { type FileHandle, open, readFile } from 'node:fs/promises';
+import * as v from 'valibot';
+import { type BatchRequest, InputError } from '../index.ts';
+import { UsageError } from './failure.ts';
+
+const number = v.number();
+const count = v.pipe(number, v.integer(), v.minValue(0));
+const Id = v.union([v.string(), count]);
+
+/** A line: a prompt alone, or a request with options of its own, named as in the library. */
+const Line = v.union([
+  v.string(),
+  v.strictObject({
+    id: v.optional(Id),
+    prompt: v.optional(v.union([v.string(), v.array(count)])),
+    messages: v.optional(v.array(v.looseObject({ role: v.string(), content: v.string() }))),
+    template: v.optional(v.string()),
+    maxNewTokens: v.optional(number),
+    stop: v.optional(v.union([v.string(), v.array(v.string())])),
+    eosTokenIds: v.optional(v.array(count)),
+    topLogprobs: v.optional(number),
+    temperature: v.optional(number),
+    topK: v.optional(number),
+    topP: v.optional(number),
+    minP: v.optional(number),
+    repetitionPenalty: v.optional(number),
+    frequencyPenalty: v.optional(number),
+    presencePenalty: v.optional(number),
+    bannedTokens: v.optional(v.array(count)),
+    logitBias: v.optional(v.record(v.string(), number)),
+    seed: v.optional(number),
+    cache: v.optional(v.record(v.string(), v.union([v.string(), number, v.boolean()]))),
+  }),
+]);
+
+/** A request and its place in the file, which is its id unless it has one. */
+export type NamedRequest = BatchRequest & { readonly id: string | number; readonly index: number };
+
+/** @throws UsageError for a file that can't be read; InputError for a line that is no request, and for ids that occur twice. */
+export async function readRequests(path: string): Promise<NamedRequest[]> {
+  const lines = (await textOf(path, '--prompts')).split(/\r?\n/);
+  const requests: NamedRequest[] = [];
+  const ids = new Set<string | number>();
+  for (const [i, text] of lines.entries()) {
+    if (text.trim() === '') continue;
+    const where = `${path}, line ${i + 1}`;
+    const parsed = v.safeParse(Line, parsedJson(text, where));
+    if (!parsed.success) throw new InputError(`${where}: ${flawOf(parsed.issues)}`);
+    const said = typeof parsed.output === 'string' ? { prompt: parsed.output } : parsed.output;
+    if ((said.prompt === undefined) === (said.messages === undefined))
+      throw new InputError(`${where} must have a prompt, or messages instead`);
+    const index = requests.length;
+    const id = said.id ?? index;
+    if (ids.has(id)) throw new InputError(`${where}: there is another request with the id ${JSON.stringify(id)}`);
+    ids.add(id);
+    requests.push({ ...(said as BatchRequest), id, index });
+  }
+  if (requests.length === 0) throw new InputError(`${path} has no requests: one a line, as JSON`);
+  return requests;
+}
+
+/** What a result's line says besides what came of it. */
+export interface ResultLine {
+  readonly id: string | number;
+  readonly prompt?: BatchRequest['prompt'];
+  readonly messages?: BatchRequest['messages'];
+  readonly [key: string]: unknown;
+}
+
+/** Results, appended line by line. */
+export class ResultFile {
+  readonly #file: FileHandle;
+  /** Ids of the requests whose results were there already. */
+  readonly done: ReadonlySet<string | number>;
+
+  private constructor(file: FileHandle, done: ReadonlySet<string | number>) {
+    this.#file = file;
+    this.done = done;
+  }
+
+  /**
+   * Opens a file for more results. A last line that is torn, because a process was killed while it wrote, is taken away.
+   * @throws InputError where the file holds something else, or results of other requests.
+   */
+  static async open(path: string, requests: readonly NamedRequest[]): Promise<ResultFile> {
+    let file: FileHandle;
+    try {
+      file = await open(path, 'a+');
+    } catch (cause) {
+      throw new InputError(`--out ${path} can't be written: ${(cause as Error).message}`, { cause });
+    }
+    try {
+      const bytes = await readFile(path);
+      const whole = bytes.lastIndexOf(10) + 1;
+      const text = bytes.subarray(0, whole).toString();
+      const done = checkResults(path, text.split('\n').slice(0, -1), requests);
+      if (whole < bytes.length) {
+        // What lacks only its line end is whole.
+        const last = bytes.subarray(whole).toString();
+        if (isWhole(last)) {
+          for (const id of checkResults(path, [last], requests)) done.add(id);
+          await file.appendFile('\n');
+        } else {
+          await file.truncate(whole);
+        }
+      }
+      return new ResultFile(file, done);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  append(line: ResultLine): Promise<void> {
+    return this.#file.appendFile(`${JSON.stringify(line)}\n`);
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}
+
+/** The ids of results. @throws InputError where they are of other requests. */
+function checkResults(path: string, lines: readonly string[], requests: readonly NamedRequest[]): Set<string | number> {
+  const byId = new Map(requests.map((request) => [request.id, request]));
+  const done = new Set<string | number>();
+  for (const [i, text] of lines.entries()) {
+    const line = parsedJson(text, `--out ${path}, line ${i + 1}`) as Partial<ResultLine> | null;
+    const request = byId.get(line?.id ?? '');
+    const isSame = (key: 'prompt' | 'messages') => JSON.stringify(line?.[key]) === JSON.stringify(request?.[key]);
+    if (!request || !isSame('prompt') || !isSame('messages'))
+      throw new InputError(
+        `--out ${path}, line ${i + 1} is not a result of these prompts; name another file, or take it away`,
+      );
+    done.add(request.id);
+  }
+  return done;
+}
+
+function isWhole(text: string): boolean {
+  try {
+    return typeof JSON.parse(text) === 'object';
+  } catch {
+    return false;
+  }
+}
+
+function parsedJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new InputError(`${where} is not JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+async function textOf(path: string, flag: string): Promise<string> {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
+  } catch (cause) {
+    throw new UsageError(`${flag} ${path} can't be read: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** The first thing that is wrong, by its key. */
+function flawOf(issues: readonly v.BaseIssue<unknown>[]): string {
+  // Of the two forms of a line, an object is the one that says more.
+  const issue = issues[0].issues?.at(-1) ?? issues[0];
+  const path = v.getDotPath(issue);
+  return path === null ? 'must be a prompt, or an object with a prompt' : `${path}: ${issue.message}`;
+}

@@ -1,0 +1,141 @@
+/**
+ * @file `keyhold generate --prompts`: many prompts at once, each result a line.
+ */
+import { takeFileLock } from '../checkpoint/file-lock-node.ts';
+import type { BatchOptions, BatchResult, LanguageModel } from '../index.ts';
+import { type NamedRequest, ResultFile, type ResultLine, readRequests } from './batch-lines.ts';
+import { counted, duration, rate } from './format.ts';
+import { type CliIo, shown, tell, write } from './io.ts';
+import type { Progress } from './progress.ts';
+import { styleOf } from './style.ts';
+
+export interface BatchJob {
+  readonly prompts: string;
+  /** Where results go; stdout unless stated. */
+  readonly out: string | undefined;
+  readonly quiet: boolean;
+}
+
+/** Where results go. */
+interface Sink {
+  readonly done: ReadonlySet<string | number>;
+  append(line: ResultLine): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Works on all requests whose results are not there yet. A result is written the moment it is there, so that a run that was cut off
+ * goes on where it was.
+ * @param options for requests that do not say otherwise. A seed is that of the first request; each one after it has the next.
+ * @returns how many requests failed.
+ */
+export async function runBatch(
+  model: LanguageModel,
+  job: BatchJob,
+  options: BatchOptions,
+  io: CliIo,
+  progress: Progress,
+): Promise<number> {
+  const requests = await readRequests(job.prompts);
+  // Two processes that write the same file would write some results twice.
+  const lock = job.out === undefined ? null : await takeFileLock(`${job.out}.lock`, io.signal);
+  let sink: Sink | null = null;
+  try {
+    sink = job.out === undefined ? stdoutSink(io) : await ResultFile.open(job.out, requests);
+    return await work(model, requests, sink, job, options, io, progress);
+  } finally {
+    await sink?.close();
+    await lock?.release();
+  }
+}
+
+async function work(
+  model: LanguageModel,
+  requests: readonly NamedRequest[],
+  sink: Sink,
+  job: BatchJob,
+  options: BatchOptions,
+  io: CliIo,
+  progress: Progress,
+): Promise<number> {
+  const { done } = sink;
+  const open = requests
+    .filter(({ id }) => !done.has(id))
+    .map((request) => ({ ...request, seed: request.seed ?? seedOf(options, request.index) }));
+  const byId = new Map(open.map((request) => [request.id, request]));
+  const state = { finished: 0, failed: 0, tokens: 0 };
+  const begin = performance.now();
+  const show = () => {
+    const at = done.size + state.finished;
+    progress.update({ label: 'Writing', done: at, total: requests.length, unit: 'rows' });
+  };
+  show();
+  for await (const event of model.generateBatch(open, { ...options, signal: io.signal })) {
+    if (event.type === 'piece') {
+      state.tokens += event.tokens.length;
+      show();
+      continue;
+    }
+    // Whoever was interrupted begins anew with the next run.
+    if (event.type === 'end' && event.summary.finishReason === 'aborted') continue;
+    if (event.type === 'error') state.failed++;
+    await sink.append(resultLine(byId.get(event.id)!, event));
+    state.finished++;
+    show();
+  }
+  progress.end();
+  if (!job.quiet) tellBatch(io, state, done.size, performance.now() - begin);
+  return state.failed;
+}
+
+function tellBatch(
+  io: CliIo,
+  { finished, failed, tokens }: { readonly finished: number; readonly failed: number; readonly tokens: number },
+  before: number,
+  ms: number,
+): void {
+  const { dim } = styleOf(io.stderr, io.env);
+  const there = before > 0 ? `, ${counted(before, 'row')} were there already` : '';
+  const errors = failed > 0 ? `, ${failed} of them failed` : '';
+  tell(
+    io,
+    dim(
+      `${counted(finished, 'row')} with ${counted(tokens, 'token')} in ${duration(ms)} ` +
+        `(${rate((tokens * 1000) / ms)} a second)${errors}${there}`,
+    ),
+  );
+}
+
+/** The same in whatever order requests are worked on. */
+function seedOf(options: BatchOptions, index: number): number | undefined {
+  return options.seed === undefined ? undefined : options.seed + index;
+}
+
+function resultLine(request: NamedRequest, result: BatchResult): ResultLine {
+  const { id, prompt, messages, seed, temperature } = request;
+  const said = { id, ...(prompt === undefined ? { messages } : { prompt }) };
+  if (result.type === 'error') {
+    const { name, message } =
+      result.error instanceof Error ? result.error : { name: 'Error', message: String(result.error) };
+    return { ...said, error: { name, message } };
+  }
+  const { text, tokens, finishReason, stopString, promptTokens } = result.summary;
+  return {
+    ...said,
+    text,
+    finishReason,
+    ...(stopString === undefined ? {} : { stopString }),
+    promptTokens,
+    tokens: tokens.map(({ token }) => token),
+    ...(tokens.some(({ top }) => top) ? { logprobs: tokens } : {}),
+    ...(temperature === 0 ? {} : { seed }),
+  };
+}
+
+function stdoutSink(io: CliIo): Sink {
+  return {
+    done: new Set(),
+    append: (line) => write(io, `${shown(JSON.stringify(line), io.stdout)}\n`),
+    close: async () => {},
+  };
+}

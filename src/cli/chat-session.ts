@@ -1,0 +1,195 @@
+/**
+ * @file A conversation at the terminal: messages and commands, turn by turn.
+ */
+import {
+  Conversation,
+  type ConversationOptions,
+  KeyholdError,
+  type KVCache,
+  type LanguageModel,
+  type PolicyRow,
+} from '../index.ts';
+import { loadConversation, saveConversation } from '../node.ts';
+import { reportCache } from './cache-report.ts';
+import { bytes, counted, duration, rate } from './format.ts';
+import { type CliIo, shown, tell, write } from './io.ts';
+import { LineReader } from './line-reader.ts';
+import { type Style, styleOf } from './style.ts';
+import { cacheLine } from './summary.ts';
+
+export interface SessionOptions {
+  /** Of every answer. */
+  readonly options: ConversationOptions;
+  readonly cache: KVCache;
+  /** Of that cache. */
+  readonly policy: string | PolicyRow | undefined;
+  readonly quiet: boolean;
+}
+
+/** What may be typed besides messages. */
+const COMMANDS: readonly (readonly [usage: string, what: string])[] = [
+  ['/cache', 'what the cache holds, what it dropped, what memory it takes'],
+  ['/save FILE', 'save the conversation, and its cache beside it'],
+  ['/load FILE', 'go on with a saved one'],
+  ['/reset', 'begin anew'],
+  ['/help', 'this list'],
+  ['/exit', 'leave; so does Ctrl-D'],
+];
+const MORE_HELP = [
+  'A line that ends with a backslash goes on in the next one; so does all between two lines of """.',
+  'Ctrl-C stops an answer. A message that begins with a slash is written with two.',
+];
+
+export class ChatSession {
+  readonly #model: LanguageModel;
+  readonly #io: CliIo;
+  readonly #session: SessionOptions;
+  readonly #style: Style;
+  #conversation: Conversation;
+  #failures = 0;
+
+  constructor(model: LanguageModel, io: CliIo, session: SessionOptions) {
+    this.#model = model;
+    this.#io = io;
+    this.#session = session;
+    this.#style = styleOf(io.stderr, io.env);
+    this.#conversation = new Conversation(model, { ...session.options, cache: session.cache });
+  }
+
+  /** Takes over a saved conversation. */
+  async load(path: string): Promise<void> {
+    const { options, policy } = this.#session;
+    const own = typeof policy === 'object' ? policy : undefined;
+    this.#conversation = await loadConversation(this.#model, path, options, own);
+    this.#say(`${counted(this.#conversation.messages.length, 'message')} from ${path}`);
+  }
+
+  /** Reads and answers until the end. @returns how many messages got no whole answer, because something went wrong. */
+  async run(): Promise<number> {
+    const io = this.#io;
+    const lines = new LineReader(io);
+    if (io.interrupts) io.interrupts.handler = () => lines.interrupt();
+    const stop = () => lines.close();
+    io.signal.addEventListener('abort', stop);
+    try {
+      if (io.stdin.isTTY) this.#say(`${this.#model.name} · /help for help, Ctrl-D to leave`);
+      let warned = false;
+      for (;;) {
+        const typed = await lines.read('> ', '… ');
+        io.signal.throwIfAborted();
+        if (typed === 'end') break;
+        if (typed === 'interrupt') {
+          if (warned || !io.stdin.isTTY) break;
+          warned = true;
+          tell(io, this.#style.dim('\n(once more, Ctrl-D, or /exit to leave)'));
+          continue;
+        }
+        warned = false;
+        if (!(await this.#take(typed.text, lines))) break;
+      }
+    } finally {
+      io.signal.removeEventListener('abort', stop);
+      if (io.interrupts) io.interrupts.handler = null;
+      lines.close();
+    }
+    return this.#failures;
+  }
+
+  /** @returns whether to go on. */
+  async #take(text: string, lines: LineReader): Promise<boolean> {
+    if (text.trim() === '') return true;
+    const isCommand = /^\/(?!\/)/.test(text);
+    try {
+      if (isCommand) return await this.#command(text.trim());
+      await this.#answer(text.replace(/^\/\//, '/'), lines);
+    } catch (error) {
+      this.#io.signal.throwIfAborted();
+      if (!(error instanceof KeyholdError)) throw error;
+      if (!isCommand) this.#failures++;
+      tell(this.#io, `${this.#style.red('error:')} ${shown(error.message, this.#io.stderr)}`);
+    }
+    return true;
+  }
+
+  async #answer(text: string, lines: LineReader): Promise<void> {
+    const io = this.#io;
+    const stopper = new AbortController();
+    lines.onInterrupt = () => stopper.abort();
+    const answer = this.#conversation.say(text, { signal: AbortSignal.any([stopper.signal, io.signal]) });
+    let last = '';
+    try {
+      for await (const piece of answer) {
+        // Many models begin with a space or a line end.
+        const text = last === '' ? piece.text.trimStart() : piece.text;
+        await write(io, shown(text, io.stdout));
+        if (text !== '') last = text;
+      }
+    } catch (error) {
+      if (!stopper.signal.aborted) throw error;
+    } finally {
+      lines.onInterrupt = null;
+      if (last !== '' && !last.endsWith('\n')) io.stdout.write('\n');
+    }
+    const { tokens, promptTokens, reusedTokens, prefillMs, decodeMs, finishReason } = answer.summary!;
+    const speed = tokens.length > 1 ? ` (${rate(((tokens.length - 1) * 1000) / decodeMs)} a second)` : '';
+    const ending = finishReason === 'aborted' ? ' · stopped' : finishReason === 'length' ? ' · length reached' : '';
+    this.#say(
+      `${counted(tokens.length, 'token')} in ${duration(decodeMs)}${speed}, ` +
+        `${counted(promptTokens - reusedTokens, 'new token')} of ${promptTokens} read in ${duration(prefillMs)}${ending}`,
+    );
+    if (io.stdin.isTTY) this.#say();
+  }
+
+  /** @returns whether to go on. */
+  async #command(line: string): Promise<boolean> {
+    const [name, ...rest] = line.split(/\s+/);
+    const argument = line.slice(name.length).trim();
+    switch (name) {
+      case '/exit':
+      case '/quit':
+        return false;
+      case '/reset':
+        this.#conversation.reset();
+        this.#tell(['the conversation begins anew']);
+        break;
+      case '/cache':
+        this.#tell(this.#cacheLines());
+        break;
+      case '/save':
+      case '/load':
+        if (rest.length === 0) this.#tell([`${name} needs the name of a file`]);
+        else if (name === '/load') await this.load(argument);
+        else {
+          await saveConversation(this.#model, this.#conversation, argument);
+          this.#tell([`saved to ${argument} and ${argument}.cache`]);
+        }
+        break;
+      case '/help':
+        this.#tell([...COMMANDS.map(([usage, what]) => `${usage.padEnd(12)}${what}`), ...MORE_HELP]);
+        break;
+      default:
+        this.#tell([`there is no command ${name}; /help tells what there is`]);
+    }
+    return true;
+  }
+
+  #cacheLines(): string[] {
+    const { cache, messages } = this.#conversation;
+    const { total, limit } = cache.memory();
+    if (cache.length() === 0) return [`cache (${cache.policy}): empty, of at most ${bytes(limit)}`];
+    return [
+      cacheLine(reportCache(cache, this.#model.config)),
+      `${counted(messages.length, 'message')} · with bookkeeping ${bytes(total)} · ${bytes(process.memoryUsage.rss())} in all`,
+    ];
+  }
+
+  /** What was asked for. */
+  #tell(lines: readonly string[]): void {
+    for (const line of lines) tell(this.#io, this.#style.dim(line));
+  }
+
+  /** What nobody asked for. */
+  #say(line = ''): void {
+    if (!this.#session.quiet) tell(this.#io, this.#style.dim(line));
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * @file `keyhold chat`: a conversation at the terminal.
+ */
+import { readFile } from 'node:fs/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type ConversationOptions, InputError, type LanguageModel } from '../index.ts';
+import { UsageError } from './failure.ts';
+import { addExamples } from './help.ts';
+import type { CliIo } from './io.ts';
+import { loadForCommand } from './load.ts';
+import {
+  addCacheOptions,
+  addHubOptions,
+  addLoadOptions,
+  asUsage,
+  type CacheFlags,
+  cacheOptions,
+  type LoadFlags,
+  notEmpty,
+  wholeFrom,
+} from './options.ts';
+import { Progress } from './progress.ts';
+import { addSamplingOptions, type SamplingFlags, samplingOptions } from './sampling.ts';
+
+interface ChatFlags extends LoadFlags, CacheFlags, SamplingFlags {
+  readonly system?: string;
+  readonly template?: string;
+  readonly templateOption?: Readonly<Record<string, unknown>>;
+  readonly maxNewTokens?: number;
+  readonly stop?: readonly string[];
+  readonly load?: string;
+  readonly quiet?: boolean;
+}
+
+/** Answers may be longer than what `generate` writes. */
+const MAX_NEW_TOKENS = 1024;
+
+export function addChat(program: Command, io: CliIo): void {
+  const command = program
+    .command('chat')
+    .summary('talk to a model')
+    .description(
+      'Talks to a model that was made for it. Each line is a message; the cache goes on from turn to turn, so only what is new\n' +
+        'is computed. /help tells what else may be typed. Lines that are piped in are answered one after the other.',
+    )
+    .option('-s, --system <text>', 'what the model is told before the conversation')
+    .option('--template <file>', "a chat template (Jinja) in place of the model's own")
+    .addOption(
+      new Option(
+        '--template-option <name=value>',
+        'what the template asks for, such as enable_thinking=false; may be given several times',
+      ).argParser(readTemplateOption),
+    )
+    .addOption(
+      new Option('-n, --max-new-tokens <n>', `most tokens of an answer (default: ${MAX_NEW_TOKENS})`).argParser(
+        wholeFrom(1),
+      ),
+    )
+    .addOption(
+      new Option('--stop <text>', 'end an answer where this text appears; may be given several times').argParser(
+        (text: string, before: readonly string[] = []) => [...before, notEmpty(text)],
+      ),
+    )
+    .option('--load <file>', 'go on with a conversation that /save has saved')
+    .option('-q, --quiet', 'answers and nothing else');
+  addLoadOptions(command);
+  addCacheOptions(command);
+  addSamplingOptions(command);
+  addHubOptions(command);
+  addExamples(command, [
+    ['talk to a model from the hub, in 4 bits', 'keyhold chat -m Qwen/Qwen3-0.6B -w int4'],
+    ['for hours, in a cache of 2,048 tokens', 'keyhold chat -m Qwen/Qwen3-0.6B -c 2048'],
+    ['one question, from a script', 'echo "What is a monad?" | keyhold chat -q -m Qwen/Qwen3-0.6B'],
+  ]);
+  command.action((flags: ChatFlags) => chat(flags, io));
+}
+
+async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
+  const { quiet = false } = flags;
+  const cache = await cacheOptions(flags);
+  const template = flags.template === undefined ? undefined : await readTemplate(flags.template);
+  const model = await loadForCommand(flags, io, new Progress(io, quiet));
+  try {
+    checkTemplate(model, template);
+    const options: ConversationOptions = {
+      ...samplingOptions(flags, model.generationConfig),
+      messages: flags.system === undefined ? [] : [{ role: 'system', content: flags.system }],
+      template,
+      variables: flags.templateOption,
+      maxNewTokens: flags.maxNewTokens ?? MAX_NEW_TOKENS,
+      stop: flags.stop,
+    };
+    const made = asUsage(() => model.createCache(cache));
+    // It knows the native runtime, which other commands shall not wait for.
+    const { ChatSession } = await import('./chat-session.ts');
+    const session = new ChatSession(model, io, { options, cache: made, policy: cache.policy, quiet });
+    if (flags.load !== undefined) await session.load(flags.load);
+    const failures = await session.run();
+    if (failures > 0)
+      throw new InputError(`${failures === 1 ? 'a message' : `${failures} messages`} got no whole answer`);
+  } finally {
+    await model.release();
+  }
+}
+
+/** The library says what is missing; here it can also say which option helps. */
+function checkTemplate(model: LanguageModel, template: string | undefined): void {
+  if (template === undefined && !model.chatTemplate)
+    throw new InputError(
+      `${model.name} has no chat template: it was probably not trained on conversations. Use its chat-tuned sibling, name a ` +
+        'template with --template FILE, or write with keyhold generate',
+    );
+}
+
+async function readTemplate(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new UsageError(`--template ${path} can't be read: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function readTemplateOption(text: string, before: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  const [, name, value] = /^([a-zA-Z_]\w*)=(.*)$/s.exec(text) ?? [];
+  if (name === undefined)
+    throw new InvalidArgumentError('It must be a name and a value, such as enable_thinking=false.');
+  const read =
+    value === 'true'
+      ? true
+      : value === 'false'
+        ? false
+        : value !== '' && !Number.isNaN(Number(value))
+          ? Number(value)
+          : value;
+  return { ...before, [name]: read };
+}

@@ -1,0 +1,176 @@
+/**
+ * @file Runs in the thread of a model, as the program follows them.
+ */
+import { InputError } from '../errors.ts';
+import type { BatchEvent, BatchRequest, BatchResult } from '../generate/batch.ts';
+import type { GenerationSummary } from '../generate/generate.ts';
+import type { Source } from '../generate/intake.ts';
+import type { GeneratedPiece } from '../generate/writer.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { EventQueue } from './event-queue.ts';
+import type { BatchInput, BatchMessage, Outcome, PlainRequest } from './protocol.ts';
+import type { Caller, CallOptions } from './rpc.ts';
+import { fromWire, toWire } from './wire.ts';
+import type { WorkerCache } from './worker-cache.ts';
+
+/** As Generation of the library, whose text is written by another thread. */
+export class WorkerGeneration implements AsyncIterable<GeneratedPiece> {
+  readonly #caller: Caller;
+  readonly #method: string;
+  readonly #args: unknown;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onPrefill: ((done: number, total: number) => void) | undefined;
+  #started = false;
+  #summary: GenerationSummary | null = null;
+  #failure: { readonly error: unknown } | null = null;
+
+  /** @internal */
+  constructor(
+    caller: Caller,
+    method: string,
+    args: unknown,
+    signal: AbortSignal | undefined,
+    onPrefill: ((done: number, total: number) => void) | undefined,
+  ) {
+    this.#caller = caller;
+    this.#method = method;
+    this.#args = args;
+    this.#signal = signal;
+    this.#onPrefill = onPrefill;
+  }
+
+  /** What came of it, whole or not; null until the iteration has ended, and where the thread has crashed. */
+  get summary(): GenerationSummary | null {
+    return this.#summary;
+  }
+
+  /** Runs to the end. @throws whatever ended it before its time. */
+  async done(): Promise<GenerationSummary> {
+    if (!this.#summary && !this.#failure) for await (const _ of this);
+    if (this.#failure) throw this.#failure.error;
+    return this.#summary!;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedPiece, void, undefined> {
+    if (this.#started) throw new InputError('this generation was iterated already; call generate again');
+    this.#started = true;
+    const pieces = new EventQueue<GeneratedPiece>();
+    const onEvent = (event: { readonly piece?: GeneratedPiece; readonly prefill?: [number, number] }) => {
+      if (event.piece) pieces.push(event.piece);
+      else if (event.prefill) this.#onPrefill?.(...event.prefill);
+    };
+    const call = this.#caller.call<Outcome>(this.#method, this.#args, { signal: this.#signal, onEvent } as CallOptions);
+    call.done.then(
+      () => pieces.end(),
+      () => pieces.end(),
+    );
+    try {
+      yield* pieces;
+    } catch (error) {
+      this.#failure = { error };
+      throw error;
+    } finally {
+      // Whoever leaves the loop ends it; what it uses is free once it has ended.
+      if (!pieces.ended) call.abort();
+      await this.#settle(call.done);
+    }
+    if (this.#failure) throw (this.#failure as { readonly error: unknown }).error;
+  }
+
+  async #settle(done: Promise<Outcome>): Promise<void> {
+    try {
+      const { summary, error } = await done;
+      this.#summary = summary;
+      if (error) this.#failure ??= { error: this.#signal?.aborted ? this.#signal.reason : fromWire(error) };
+    } catch (error) {
+      this.#failure ??= { error };
+    }
+  }
+}
+
+/** A request whose cache lives in the thread. */
+export type WorkerBatchRequest = Omit<BatchRequest, 'cache'> & {
+  readonly cache?: WorkerCache | Partial<AnyCacheOptions>;
+};
+
+/** As BatchGeneration of the library, whose rows are written by another thread. */
+export class WorkerBatch implements AsyncIterable<BatchEvent> {
+  readonly #caller: Caller;
+  readonly #requests: Source<WorkerBatchRequest | string>;
+  readonly #options: unknown;
+  readonly #signal: AbortSignal | undefined;
+  /** What of a request's options can go to another thread. */
+  readonly #plain: <T extends object>(options: T) => T;
+  #started = false;
+  #count = 0;
+
+  /** @internal */
+  constructor(
+    caller: Caller,
+    requests: Source<WorkerBatchRequest | string>,
+    options: unknown,
+    signal: AbortSignal | undefined,
+    plain: <T extends object>(options: T) => T,
+  ) {
+    this.#caller = caller;
+    this.#requests = requests;
+    this.#options = options;
+    this.#signal = signal;
+    this.#plain = plain;
+  }
+
+  /** Runs to the end. @returns how each request ended, in the order in which they did. */
+  async done(): Promise<BatchResult[]> {
+    const results: BatchResult[] = [];
+    for await (const event of this) if (event.type !== 'piece') results.push(event);
+    return results;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<BatchEvent, void, undefined> {
+    if (this.#started) throw new InputError('this batch was iterated already; call generateBatch again');
+    this.#started = true;
+    const source = this.#requests;
+    const iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
+    const events = new EventQueue<BatchEvent>();
+    const send = (input: BatchInput) => call.send(input);
+    const onEvent = (message: BatchMessage) => {
+      if (message.type === 'pull') void this.#next(iterator, send).then(send);
+      else if (message.error) events.push({ ...message.event, error: fromWire(message.error) } as BatchEvent);
+      else events.push(message.event);
+    };
+    const options = { signal: this.#signal, onEvent } as CallOptions;
+    const call = this.#caller.call<void>('generateBatch', { options: this.#options }, options);
+    call.done.then(
+      () => events.end(),
+      () => events.end(),
+    );
+    let whole = false;
+    try {
+      yield* events;
+      whole = true;
+    } finally {
+      if (!whole) call.abort();
+      void Promise.resolve(iterator.return?.()).catch(() => undefined);
+      if (!whole) await call.done.catch(() => undefined);
+    }
+    await call.done;
+  }
+
+  async #next(
+    iterator: Iterator<WorkerBatchRequest | string> | AsyncIterator<WorkerBatchRequest | string>,
+    send: (input: BatchInput) => void,
+  ): Promise<BatchInput> {
+    try {
+      const { done, value } = await iterator.next();
+      if (done) return { done: true };
+      const { signal, ...request } = typeof value === 'string' ? { prompt: value, signal: undefined } : value;
+      const id = (request as BatchRequest).id ?? this.#count;
+      this.#count++;
+      const aborted = signal?.aborted ?? false;
+      signal?.addEventListener('abort', () => send({ abort: id }), { once: true });
+      return { request: { ...this.#plain(request), id } as PlainRequest, aborted };
+    } catch (error) {
+      return { error: toWire(error) };
+    }
+  }
+}
