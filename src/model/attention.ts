@@ -192,13 +192,12 @@ export function attend(
   const scaled = mul(g, q, g.scalar(attentionScale));
   const capped = (scores: Value): Value =>
     cap === null ? scores : mul(g, tanh(g, div(g, scores, g.scalar(cap))), g.scalar(cap));
-  const scores = [add(g, capped(matmulTransposed(g, scaled, k)), bias.chunk)];
-  if (held) scores.unshift(add(g, capped(held.scores(scaled)), bias.held!));
-  const weights = softmax(g, concat(g, scores, -1)); // [B, G, R, T, C + S]
+  const own = matmulTransposed(g, scaled, k);
+  const scores = held ? concat(g, [held.scores(scaled), own], -1) : own;
+  const weights = softmax(g, add(g, capped(scores), bias.added)); // [B, G, R, T, C + S]
   const mixed = (): Value => {
     if (!held) return matmul(g, weights, v);
-    const lengths = concat(g, [shapeOf(g, held.sized, 3, 4), shapeOf(g, k, 3, 4)], 0);
-    const [onHeld, onChunk] = split(g, weights, -1, [held.slots, S], lengths);
+    const [onHeld, onChunk] = split(g, weights, -1, [held.slots, S], bias.lengths!);
     return add(g, held.mix(onHeld), matmul(g, onChunk, v));
   };
   const sum = adaptAttention(ctx, scaled, mixed(), name);

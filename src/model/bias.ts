@@ -3,18 +3,17 @@
  * a step for all layers of a class.
  */
 import { type Config, windowOf } from '../config/config.ts';
-import type { Value } from '../graph/builder.ts';
-import { add, and, greater, mul, sub, transpose, where } from '../graph/ops.ts';
+import type { GraphBuilder, Value } from '../graph/builder.ts';
+import { add, and, broadcast, concat, greater, mul, shapeOf, sub, transpose, where } from '../graph/ops.ts';
 import { HIDDEN } from '../kvcache/slots.ts';
 import { range } from '../numbers.ts';
 import type { ModelContext } from './context.ts';
 
-/** Added to the scores [B, G, R, T, ·] of the slots held and of the chunk itself. */
 export interface AttentionBias {
-  /** [B, 1 or G, 1 or R, 1 or T, C]; null where nothing is held. */
-  readonly held: Value | null;
-  /** [B, 1 or G, 1 or R, T, T] */
-  readonly chunk: Value;
+  /** Added to the scores [B, G, R, T, C + T] of the slots held and of the chunk itself; each axis may be 1 for all. */
+  readonly added: Value;
+  /** C and T, int64 [2]; null where nothing is held. */
+  readonly lengths: Value | null;
 }
 
 /** Whether a layer's bias depends on where its slots lie: if not, it is enough to know which of them are in use. */
@@ -34,11 +33,23 @@ export function attentionBias(ctx: ModelContext, slots: Value, positions: Value,
   const hidden = g.scalar(HIDDEN);
   const oldest = window === null ? null : sub(g, queries, g.scalar(window));
   const chunk = where(g, seenBy(ctx, queries, positions, window)!, zero, hidden); // [B, 1, 1, T, T]
-  if (!needsPositions(config, layer)) return { held: slots, chunk };
+  const lengths = concat(g, [shapeOf(g, slots, 4, 5), shapeOf(g, positions, 4, 5)], 0);
+  const both = (held: Value, own: Value): AttentionBias => ({
+    added: concat(g, [broadcastLike(g, held, own), broadcastLike(g, own, held)], -1),
+    lengths,
+  });
+  if (!needsPositions(config, layer)) return both(slots, chunk);
   // Slots are always of the past, so only free ones and those before the window are hidden.
   const held = where(g, greater(g, slots, oldest ?? g.scalar(-0.5)), zero, hidden); // [B, 1|G, 1, 1|T, C]
-  if (config.position !== 'alibi') return { held, chunk };
-  return { held: add(g, alibi(ctx, slots, queries), held), chunk: add(g, alibi(ctx, positions, queries), chunk) };
+  if (config.position !== 'alibi') return both(held, chunk);
+  return both(add(g, alibi(ctx, slots, queries), held), add(g, alibi(ctx, positions, queries), chunk));
+}
+
+/** Makes all axes but the last as long as those of `other`, where they are 1. */
+function broadcastLike(g: GraphBuilder, x: Value, other: Value): Value {
+  const lengths = concat(g, [shapeOf(g, other, 0, 4), g.ints(1)], 0);
+  const shape = [...broadcast(x.shape, other.shape).slice(0, 4), x.shape[4]];
+  return g.node('Expand', [x, lengths], [{ dtype: x.dtype, shape }])[0];
 }
 
 /**
@@ -51,8 +62,9 @@ export function encoderBias(ctx: ModelContext, mask: Value, order: Value, layer:
   const { g, config } = ctx;
   const queries = transpose(g, order, [0, 1, 2, 4, 3]);
   const seen = seenBy(ctx, queries, order, windowOf(config, layer));
-  const chunk = seen ? where(g, seen, mask, g.scalar(HIDDEN)) : mask;
-  return { held: null, chunk: config.position === 'alibi' ? add(g, alibi(ctx, order, queries), chunk) : chunk };
+  const hidden = seen ? where(g, seen, mask, g.scalar(HIDDEN)) : mask;
+  const added = config.position === 'alibi' ? add(g, alibi(ctx, order, queries), hidden) : hidden;
+  return { added, lengths: null };
 }
 
 /** Which keys a query sees [B, 1, 1, T, T]; null: all. Without causality a window reaches to both sides. */

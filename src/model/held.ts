@@ -36,8 +36,6 @@ import type { ModelContext } from './context.ts';
 export interface HeldSlots {
   /** C */
   readonly slots: Dim;
-  /** A value whose fourth axis is the slots. */
-  readonly sized: Value;
   /** q · keysᵀ. @param q [B, G, R, T, D], scaled. @returns [B, G, R, T, C] */
   scores(q: Value): Value;
   /** weights · values. @param weights [B, G, R, T, C]. @returns [B, G, R, T, D] */
@@ -62,7 +60,6 @@ function floats(ctx: ModelContext, layer: number, slots: Dim, dtype: 'float32' |
   const wide = (x: Value) => (dtype === 'float32' ? x : cast(g, x, 'float32'));
   return {
     slots,
-    sized: k,
     scores: (q) => matmulTransposed(g, q, wide(k)),
     mix: (weights) => matmul(g, weights, wide(v)),
   };
@@ -130,7 +127,7 @@ function wholeNumbers(ctx: ModelContext, layer: number, slots: Dim, bits: SlotBi
       () => [one(x)],
       () => [many(x)],
     )[0];
-  return { slots, sized: k, scores: choose(scoresOfOne, scoresOfMany), mix: choose(mixOfOne, mixOfMany) };
+  return { slots, scores: choose(scoresOfOne, scoresOfMany), mix: choose(mixOfOne, mixOfMany) };
 }
 
 /** Two numbers a byte [..., D/2] → one [..., D]. */

@@ -3,7 +3,7 @@
  */
 import { type Config, holdsSlots } from '../config/config.ts';
 import { InputError } from '../errors.ts';
-import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
+import type { ChunkOutputs } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { range, wholeNumber } from '../numbers.ts';
@@ -15,6 +15,7 @@ import { bindAttached, bindStates, givenPlaces, statesOf, type TokenPositions } 
 import { cacheShape } from './cache-shape.ts';
 import { buildAttach } from './cross-attention.ts';
 import { buildStep, type StepGraphOptions } from './gpt.ts';
+import { bindObserved, observedOf, queriesOf } from './observe.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
 import type { TracedGraph } from './traced.ts';
 
@@ -119,8 +120,7 @@ export class Stepper {
       cache.makePlace(row, tokens.length, this.config.blockSize);
     });
     cache.open();
-    const observe = cache.needs.length > 0;
-    const session = await this.#session(cache, observe, adapters);
+    const session = await this.#session(cache, adapters);
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options, places);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
@@ -128,37 +128,18 @@ export class Stepper {
     inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
     this.#bindCache(cache, inputs);
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
-    const times = bindStates(cache, chunk, options.eachQuery ?? false, inputs, this.#runtime);
+    const each = options.eachQuery ?? false;
+    const times = bindStates(cache, chunk, each, inputs, this.#runtime);
     bindAttached(this.config, cache, chunk, length, options.sees, inputs, this.#runtime);
-    const sets = observe ? this.#bindQueryWeights(cache, chunk, length, options.eachQuery ?? false, inputs) : 0;
-    if (cache.needsQueries) inputs.momentWeights = this.#momentWeights(chunk, length);
+    const sets = bindObserved(this.config, cache, chunk, length, each, inputs, this.#runtime);
     const outputs = await session.run(inputs);
-    const observed: ObservedWeights | undefined = observe
-      ? {
-          sets,
-          each: options.eachQuery ?? false,
-          capacity: new Map([...cache.tables].map(([name, table]) => [name, table.capacity])),
-          weights: new Map(
-            [...cache.tables.keys()].map((name) => [name, outputs[`sums.${name}`].data as Float32Array]),
-          ),
-        }
-      : undefined;
-    const present = outputs.present.data as Float32Array;
-    const queries = cache.needsQueries
-      ? {
-          sum: outputs['moments.sum'].data as Float32Array,
-          outer: outputs['moments.outer'].data as Float32Array,
-          order: this.#order,
-        }
-      : undefined;
-    const states = times ? statesOf(cache, times, outputs) : undefined;
     cache.append({
       tokens: chunk,
       length,
-      present,
-      observed,
-      queries,
-      states,
+      present: outputs.present.data as Float32Array,
+      observed: observedOf(cache, sets, each, outputs),
+      queries: queriesOf(cache, this.#order, outputs),
+      states: times ? statesOf(cache, times, outputs) : undefined,
       places: places?.map((row) => row.map((streams) => Math.max(...streams))),
       phase: options.phase ?? 'decode',
     });
@@ -177,44 +158,9 @@ export class Stepper {
     }
   }
 
-  /**
-   * Which queries count for which sum.
-   * @param each every query gets a sum of its own, so that the chunk can be cut later.
-   * @returns the number of sums.
-   */
-  #bindQueryWeights(
-    cache: KVCache,
-    chunk: readonly ArrayLike<number>[],
-    length: number,
-    each: boolean,
-    inputs: Record<string, RuntimeTensor>,
-  ): number {
-    const R = this.config.nHead / this.config.nQueryGroups;
-    const sets = each ? length : cache.needs.length;
-    const data = new Float32Array(cache.batch * sets * R * length);
-    chunk.forEach((tokens, b) => {
-      const rows = each ? null : cache.queryWeights(tokens.length);
-      for (let set = 0; set < sets; set++)
-        for (let r = 0; r < R; r++)
-          for (let t = 0; t < tokens.length; t++)
-            data[((b * sets + set) * R + r) * length + t] = rows ? rows[set][t] : Number(t === set);
-    });
-    inputs.queryWeights = this.#runtime.tensor(data, [cache.batch, 1, sets, R * length]);
-    return sets;
-  }
-
-  /** Every token counts once, padding not at all. */
-  #momentWeights(chunk: readonly ArrayLike<number>[], length: number): RuntimeTensor {
-    const data = new Float32Array(chunk.length * length);
-    chunk.forEach((tokens, b) => {
-      data.fill(1, b * length, b * length + tokens.length);
-    });
-    return this.#runtime.tensor(data, [chunk.length, 1, 1, length]);
-  }
-
   /** Makes the session that steps with this cache run on, which takes a moment the first time. */
   async prepare(cache: KVCache, adapters: StepAdapters | null = null): Promise<void> {
-    await this.#session(cache, cache.needs.length > 0, adapters);
+    await this.#session(cache, adapters);
   }
 
   /** Whether the keys that a row holds were rotated as a sequence of `length` tokens wants it. */
@@ -256,7 +202,8 @@ export class Stepper {
     cache.attached.attach(row, outputs.attached.data as Float32Array, count);
   }
 
-  #session(cache: KVCache, sums: boolean, adapters: StepAdapters | null): Promise<Session> {
+  #session(cache: KVCache, adapters: StepAdapters | null): Promise<Session> {
+    const sums = cache.needs.length > 0;
     const { mode: classes, bufferKind: buffer, needsQueries: moments, attached } = cache;
     const cross = attached.any;
     const hooks = adapters?.hooks ?? null;
