@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { loadModel } from '../src/node.ts';
 import { largestError } from './parity/case.ts';
 import { LITGPT_FILES, matrix, openBase, type TestAdapter, vector, writeTestAdapter } from './support/adapters.ts';
-import { caseFolder, WORKING_CASES } from './support/family-cases.ts';
+import { CASES, caseFolder } from './support/family-cases.ts';
 import { f32, type TestTensor } from './support/safetensors-bytes.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
@@ -25,7 +25,7 @@ const DIFFERENT = [
 ];
 /** Encoders, and layers that attend to an image: adapters can be merged into them, and are refused by name when they are to be live. */
 const MERGED_ONLY = ['esm', 'mimi_transformer', 'mllama_text', 'pixtral_vision'];
-const ALL = WORKING_CASES.filter((name) => !MERGED_ONLY.includes(name));
+const ALL = CASES.filter((name) => !MERGED_ONLY.includes(name));
 const names = process.env.KEYHOLD_ALL_FAMILIES ? ALL : DIFFERENT;
 const PROMPTS = [
   [5, 6, 7, 8, 9],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { caseFolder, configJson, MORE_CASES, WORKING_CASES } from '../../test/support/family-cases.ts';
+import { CASES, caseFolder, configJson, MORE_CASES } from '../../test/support/family-cases.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import { readConfig } from '../config/from-hf.ts';
@@ -25,7 +25,7 @@ function renamed(checkpoint: Checkpoint, rename: (name: string) => string | null
 /** Tensors of what is beside the language model. */
 const BESIDE = /^(visual|model\.vqmodel|esm\.contact_head)\./;
 
-describe.each(WORKING_CASES)('%s', (name) => {
+describe.each(CASES)('%s', (name) => {
   it('misses each of its tensors by name, and has no use for another', async () => {
     const checkpoint = await open(caseFolder(name));
     const { config } = planModel(checkpoint);

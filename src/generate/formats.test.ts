@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { type Golden, readGolden, rowsOf } from '../../test/parity/case.ts';
 import { encoderInput } from '../../test/parity/encoder-case.ts';
-import { caseFolder, WORKING_CASES } from '../../test/support/family-cases.ts';
+import { CASES, caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { type LanguageModel, loadModel } from '../node.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -50,7 +50,7 @@ describe('with 8 and 4 bits every family computes nearly what it does in float32
   /** Largest error of all logits, as a share of their size. The weights are random, which quantises worse than trained ones. */
   const MOST: Readonly<Record<string, number>> = { int8: 0.2, int4: 0.7 };
 
-  it.each(WORKING_CASES)('%s', async (name) => {
+  it.each(CASES)('%s', async (name) => {
     const golden = await readGolden(`${caseFolder(name)}/expected.safetensors`);
     const expected = (golden.get('logits') ?? golden.get('hidden')!).data;
     const shares: number[] = [];

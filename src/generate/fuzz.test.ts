@@ -1,11 +1,5 @@
 import { expect, it } from 'vitest';
-import {
-  type ConfigJson,
-  caseFolder,
-  configJson,
-  newConfigJson,
-  WORKING_CASES,
-} from '../../test/support/family-cases.ts';
+import { CASES, type ConfigJson, caseFolder, configJson, newConfigJson } from '../../test/support/family-cases.ts';
 import { seeded } from '../../test/support/seeded.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
@@ -105,7 +99,7 @@ function mutate(json: ConfigJson, random: Random): void {
 /** The case's tensors with another config.json beside them. */
 async function checkpoints(): Promise<Map<string, Checkpoint>> {
   const opened = new Map<string, Checkpoint>();
-  for (const name of WORKING_CASES) {
+  for (const name of CASES) {
     const checkpoint = await openCheckpointFolder(caseFolder(name));
     await checkpoint.close();
     opened.set(name, checkpoint);
@@ -138,7 +132,7 @@ it(`reads or refuses ${RUNS} mutated configs, and does nothing else`, { timeout:
   for (let run = 0; run < RUNS; run++) {
     // Each run by itself, so that one that fails can be repeated alone.
     const random = seeded(SEED + run);
-    const name = WORKING_CASES[random(WORKING_CASES.length)];
+    const name = CASES[random(CASES.length)];
     const config = random(3) === 0 ? newConfigJson(name) : configJson(name);
     for (let edits = 1 + random(3); edits > 0; edits--) mutate(config, random);
     const before = process.memoryUsage().arrayBuffers;

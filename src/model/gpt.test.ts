@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { checkGraph } from '../../test/support/check-graph.ts';
-import { configJson, WORKING_CASES } from '../../test/support/family-cases.ts';
+import { CASES, configJson } from '../../test/support/family-cases.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import { readConfig } from '../config/from-hf.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
@@ -61,7 +61,7 @@ function decoded(options: StepGraphOptions, graph: StepGraph) {
 const configOf = (name: string): Config => readConfig(configJson(name)).config;
 
 describe('a step’s graph is well formed', () => {
-  it.each(WORKING_CASES.filter((name) => !isEncoder(configOf(name))))('%s', (name) => {
+  it.each(CASES.filter((name) => !isEncoder(configOf(name))))('%s', (name) => {
     const config = configOf(name);
     for (const options of OPTIONS)
       if (options.buffer !== 'int4' || config.headSize % 2 === 0) decoded(options, buildStep(config, options));
@@ -73,7 +73,7 @@ describe('a step’s graph is well formed', () => {
 });
 
 describe('an encoder’s graph is well formed', () => {
-  it.each(WORKING_CASES.filter((name) => isEncoder(configOf(name))))('%s', (name) => {
+  it.each(CASES.filter((name) => isEncoder(configOf(name))))('%s', (name) => {
     const config = configOf(name);
     for (const format of FORMATS)
       for (const output of encoderOutputs(config)) {

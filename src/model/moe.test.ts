@@ -1,7 +1,7 @@
 import { cp, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type ConfigJson, caseFolder, configJson, WORKING_CASES } from '../../test/support/family-cases.ts';
+import { CASES, type ConfigJson, caseFolder, configJson } from '../../test/support/family-cases.ts';
 import { floatsOf, readTensors, writeTensors } from '../../test/support/safetensors-file.ts';
 import { seeded } from '../../test/support/seeded.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
@@ -22,7 +22,7 @@ import { traced } from './traced.ts';
 
 const cacheDir = await tempFolder('moe');
 const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
-const FAMILIES = WORKING_CASES.filter((name) => readConfig(configJson(name)).config.moe);
+const FAMILIES = CASES.filter((name) => readConfig(configJson(name)).config.moe);
 const N = 40;
 
 /** A family's config with experts of another size: whole blocks of 32, or not. */

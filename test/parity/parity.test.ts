@@ -4,7 +4,7 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadModel } from '../../src/node.ts';
-import { caseFolder, FAMILY_CASES, MORE_CASES, NOT_YET } from '../support/family-cases.ts';
+import { caseFolder, FAMILY_CASES, MORE_CASES } from '../support/family-cases.ts';
 import type { TestTensor } from '../support/safetensors-bytes.ts';
 import { floatsOf, readTensors, writeTensors } from '../support/safetensors-file.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -19,8 +19,7 @@ const MODELS = join(import.meta.dirname, '../../models');
 const found = (await Promise.all([FAMILY_CASES, MORE_CASES, MODELS].map((root) => findCases(root)))).flat();
 
 describe('parity with the golden values', () => {
-  it.for(found.map((one) => [one.name, one] as const))('%s', async ([name, one], { skip }) => {
-    skip(NOT_YET.has(name), 'not read yet');
+  it.each(found.map((one) => [one.name, one] as const))('%s', async (_, one) => {
     const report = await runCase(one, context);
     expect(report).toMatchObject({ passed: true, name: one.name });
     expect(report.error).toBeLessThanOrEqual(2e-4);
