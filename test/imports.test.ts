@@ -72,7 +72,7 @@ describe('the entrance of browsers', () => {
 
   it('needs these packages and no others', async () => {
     const packages = new Set([...(await reach(join(SRC, 'index.ts'))).values()].flat());
-    expect([...packages].sort()).toEqual(['@huggingface/tokenizers', 'valibot']);
+    expect([...packages].sort()).toEqual(['@huggingface/jinja', '@huggingface/tokenizers', 'valibot']);
   });
 
   it('would be seen through: Node’s entrance does reach them', async () => {
