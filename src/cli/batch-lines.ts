@@ -36,6 +36,8 @@ const Line = v.union([
   }),
 ]);
 
+const NO_REQUEST = 'must be a prompt, or an object with a prompt';
+
 /** A request and its place in the file, which is its id unless it has one. */
 export type NamedRequest = BatchRequest & { readonly id: string | number; readonly index: number };
 
@@ -47,8 +49,11 @@ export async function readRequests(path: string): Promise<NamedRequest[]> {
   for (const [i, text] of lines.entries()) {
     if (text.trim() === '') continue;
     const where = `${path}, line ${i + 1}`;
-    const parsed = v.safeParse(Line, parsedJson(text, where));
-    if (!parsed.success) throw new InputError(`${where}: ${flawOf(parsed.issues)}`);
+    const json = parsedJson(text, where);
+    // Which would be an object whose keys are numbers.
+    if (Array.isArray(json)) throw new InputError(`${where} ${NO_REQUEST}`);
+    const parsed = v.safeParse(Line, json);
+    if (!parsed.success) throw new InputError(`${where}${flawOf(parsed.issues)}`);
     const said = typeof parsed.output === 'string' ? { prompt: parsed.output } : parsed.output;
     if ((said.prompt === undefined) === (said.messages === undefined))
       throw new InputError(`${where} must have a prompt, or messages instead`);
@@ -179,6 +184,6 @@ function flawOf(issues: readonly v.BaseIssue<unknown>[]): string {
   const issue = issues[0].issues?.at(-1) ?? issues[0];
   const path = v.getDotPath(issue);
   // strictObject says of a key that it does not know that it should never be there.
-  if (path !== null && issue.expected === 'never') return `there is no option ${path}`;
-  return path === null ? 'must be a prompt, or an object with a prompt' : `${path}: ${issue.message}`;
+  if (path !== null && issue.expected === 'never') return `: there is no option ${path}`;
+  return path === null ? ` ${NO_REQUEST}` : `: ${path}: ${issue.message}`;
 }

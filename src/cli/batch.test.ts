@@ -99,7 +99,7 @@ describe('keyhold generate --prompts', () => {
       for (const line of lines) expect(line).toEqual(whole.find(({ id }) => id === line.id));
     }
     const { stderr } = await batch();
-    expect(stderr).toMatch(/^0 rows .*, 5 rows were there already\n$/);
+    expect(stderr).toMatch(/^0 rows with 0 tokens in [^(]*, 5 rows were there already\n$/);
   });
 
   it('keeps what was finished when it is killed', async () => {
@@ -181,6 +181,8 @@ describe('keyhold generate --prompts', () => {
     ['{"prompt": 3}', /line 1: prompt: Invalid type/],
     ['"fine"\n{"prompt": "x", "maxTokens": 3}', /line 2: there is no option maxTokens\n/],
     ['{"prompt": "x"', /line 1 is not JSON/],
+    ['[1]', /line 1 must be a prompt, or an object with a prompt\n/],
+    ['3', /line 1 must be a prompt, or an object with a prompt\n/],
     ['{}', /line 1 must have a prompt, or messages instead/],
     ['{"prompt": "x", "messages": []}', /line 1 must have a prompt, or messages instead/],
     ['{"prompt": "x", "id": 1}\n"y"', /line 2: there is another request with the id 1/],

@@ -113,13 +113,11 @@ function tellBatch(
   const { size } = before.done;
   const were = `${counted(size, 'row')} ${size === 1 ? 'was' : 'were'} there already`;
   const there = size === 0 ? '' : `, ${were}${before.failed > 0 ? ` (${before.failed} failed)` : ''}`;
+  const speed = tokens === 0 ? '' : ` (${rate((tokens * 1000) / ms)} a second)`;
   const errors = failed > 0 ? `, ${failed} of them failed` : '';
   tell(
     io,
-    dim(
-      `${counted(finished, 'row')} with ${counted(tokens, 'token')} in ${duration(ms)} ` +
-        `(${rate((tokens * 1000) / ms)} a second)${errors}${there}`,
-    ),
+    dim(`${counted(finished, 'row')} with ${counted(tokens, 'token')} in ${duration(ms)}${speed}${errors}${there}`),
   );
 }
 
