@@ -36,6 +36,8 @@ const Line = v.union([
   }),
 ]);
 
+const NO_REQUEST = 'must be a prompt, or an object with a prompt';
+
 /** A request and its place in the file, which is its id unless it has one. */
 export type NamedRequest = BatchRequest & { readonly id: string | number; readonly index: number };
 
@@ -47,8 +49,11 @@ export async function readRequests(path: string): Promise<NamedRequest[]> {
   for (const [i, text] of lines.entries()) {
     if (text.trim() === '') continue;
     const where = `${path}, line ${i + 1}`;
-    const parsed = v.safeParse(Line, parsedJson(text, where));
-    if (!parsed.success) throw new InputError(`${where}: ${flawOf(parsed.issues)}`);
+    const json = parsedJson(text, where);
+    // Which would be an object whose keys are numbers.
+    if (Array.isArray(json)) throw new InputError(`${where} ${NO_REQUEST}`);
+    const parsed = v.safeParse(Line, json);
+    if (!parsed.success) throw new InputError(`${where}${flawOf(parsed.issues)}`);
     const said = typeof parsed.output === 'string' ? { prompt: parsed.output } : parsed.output;
     if ((said.prompt === undefined) === (said.messages === undefined))
       throw new InputError(`${where} must have a prompt, or messages instead`);
@@ -75,10 +80,13 @@ export class ResultFile {
   readonly #file: FileHandle;
   /** Ids of the requests whose results were there already. */
   readonly done: ReadonlySet<string | number>;
+  /** How many of them are errors. */
+  readonly failed: number;
 
-  private constructor(file: FileHandle, done: ReadonlySet<string | number>) {
+  private constructor(file: FileHandle, { done, failed }: Found) {
     this.#file = file;
     this.done = done;
+    this.failed = failed;
   }
 
   /**
@@ -96,18 +104,19 @@ export class ResultFile {
       const bytes = await readFile(path);
       const whole = bytes.lastIndexOf(10) + 1;
       const text = bytes.subarray(0, whole).toString();
-      const done = checkResults(path, text.split('\n').slice(0, -1), requests);
+      const found: Found = { done: new Set(), failed: 0 };
+      checkResults(path, text.split('\n').slice(0, -1), requests, found);
       if (whole < bytes.length) {
         // What lacks only its line end is whole.
         const last = bytes.subarray(whole).toString();
         if (isWhole(last)) {
-          for (const id of checkResults(path, [last], requests)) done.add(id);
+          checkResults(path, [last], requests, found);
           await file.appendFile('\n');
         } else {
           await file.truncate(whole);
         }
       }
-      return new ResultFile(file, done);
+      return new ResultFile(file, found);
     } catch (error) {
       await file.close();
       throw error;
@@ -123,10 +132,15 @@ export class ResultFile {
   }
 }
 
-/** The ids of results. @throws InputError where they are of other requests. */
-function checkResults(path: string, lines: readonly string[], requests: readonly NamedRequest[]): Set<string | number> {
+/** What a file of results has in it. */
+interface Found {
+  readonly done: Set<string | number>;
+  failed: number;
+}
+
+/** Adds up results. @throws InputError where they are of other requests. */
+function checkResults(path: string, lines: readonly string[], requests: readonly NamedRequest[], found: Found): void {
   const byId = new Map(requests.map((request) => [request.id, request]));
-  const done = new Set<string | number>();
   for (const [i, text] of lines.entries()) {
     const line = parsedJson(text, `--out ${path}, line ${i + 1}`) as Partial<ResultLine> | null;
     const request = byId.get(line?.id ?? '');
@@ -135,9 +149,9 @@ function checkResults(path: string, lines: readonly string[], requests: readonly
       throw new InputError(
         `--out ${path}, line ${i + 1} is not a result of these prompts; name another file, or take it away`,
       );
-    done.add(request.id);
+    found.done.add(request.id);
+    if (line?.['error'] !== undefined) found.failed++;
   }
-  return done;
 }
 
 function isWhole(text: string): boolean {
@@ -169,5 +183,7 @@ function flawOf(issues: readonly v.BaseIssue<unknown>[]): string {
   // Of the two forms of a line, an object is the one that says more.
   const issue = issues[0].issues?.at(-1) ?? issues[0];
   const path = v.getDotPath(issue);
-  return path === null ? 'must be a prompt, or an object with a prompt' : `${path}: ${issue.message}`;
+  // strictObject says of a key that it does not know that it should never be there.
+  if (path !== null && issue.expected === 'never') return `: there is no option ${path}`;
+  return path === null ? ` ${NO_REQUEST}` : `: ${path}: ${issue.message}`;
 }

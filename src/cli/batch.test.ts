@@ -1,8 +1,10 @@
 import { appendFile, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { CliProcess, keyhold } from '../../test/support/cli.ts';
+import { CliProcess, keyhold, testIo } from '../../test/support/cli.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
+import { takeFileLock } from '../checkpoint/file-lock-node.ts';
+import { run } from './program.ts';
 
 const folder = await tempFolder('batch-cli');
 const cacheDir = join(folder, 'cache');
@@ -90,13 +92,14 @@ describe('keyhold generate --prompts', () => {
       const there = text.slice(0, cut + 1).split('\n').length - 1;
       const { code, stderr } = await batch();
       expect(code).toBe(0);
-      expect(stderr).toMatch(there > 0 ? new RegExp(`, ${there} rows? were there already`) : /a second\)\n$/);
+      const were = there === 1 ? '1 row was' : `${there} rows were`;
+      expect(stderr).toMatch(there > 0 ? new RegExp(`, ${were} there already`) : /a second\)\n$/);
       const lines = await read();
       expect(lines.map(({ id }) => String(id)).sort()).toEqual(whole.map(({ id }) => String(id)).sort());
       for (const line of lines) expect(line).toEqual(whole.find(({ id }) => id === line.id));
     }
     const { stderr } = await batch();
-    expect(stderr).toMatch(/^0 rows .*, 5 rows were there already\n$/);
+    expect(stderr).toMatch(/^0 rows with 0 tokens in [^(]*, 5 rows were there already\n$/);
   });
 
   it('keeps what was finished when it is killed', async () => {
@@ -156,13 +159,30 @@ describe('keyhold generate --prompts', () => {
       [0, 'InputError'],
       [2, 'InputError'],
     ]);
+    // They are not tried again, but nobody is told that all went well.
+    const again = await batch();
+    expect(again.code).toBe(1);
+    expect(again.stderr).toMatch(/, 3 rows were there already \(2 failed\)\nerror: 2 requests failed/);
+  });
+
+  it('waits for another process that writes the same file, and says so', async () => {
+    await write(['And']);
+    const lock = await takeFileLock(`${out}.lock`);
+    const io = testIo();
+    const done = run(['generate', '--prompts', prompts, '--out', out, '-n', '2'], io);
+    await vi.waitUntil(() => io.stderr.text.includes(`waiting for another process that writes ${out}`), 10_000);
+    await lock.release();
+    expect(await done).toBe(0);
+    expect(await read()).toHaveLength(1);
   });
 
   it.each<[unknown[] | string, RegExp]>([
     ['', /has no requests/],
     ['{"prompt": 3}', /line 1: prompt: Invalid type/],
-    ['"fine"\n{"prompt": "x", "maxTokens": 3}', /line 2: maxTokens: /],
+    ['"fine"\n{"prompt": "x", "maxTokens": 3}', /line 2: there is no option maxTokens\n/],
     ['{"prompt": "x"', /line 1 is not JSON/],
+    ['[1]', /line 1 must be a prompt, or an object with a prompt\n/],
+    ['3', /line 1 must be a prompt, or an object with a prompt\n/],
     ['{}', /line 1 must have a prompt, or messages instead/],
     ['{"prompt": "x", "messages": []}', /line 1 must have a prompt, or messages instead/],
     ['{"prompt": "x", "id": 1}\n"y"', /line 2: there is another request with the id 1/],
@@ -203,6 +223,11 @@ describe('keyhold generate --prompts', () => {
       ['--prompts', prompts, '--json'],
       ['--prompts', prompts, '--demo'],
       ['--prompts', join(folder, 'nope')],
+      ['--prompts', prompts, '--speculate', '-p', 'expected', '-c', '32'],
+      ['--prompts', prompts, '--speculate', '--cache-buffer', 'int8'],
+      ['And', '--logprobs', '2'],
+      ['And', '--draft', 'models/tiny', '--cache-buffer', 'float16'],
+      ['And', '--speculate', '-p', 'expected', '-c', '32'],
     ])
       expect((await keyhold(['generate', ...flags])).code, flags.join(' ')).toBe(2);
   });
@@ -220,7 +245,7 @@ describe('one prompt', () => {
   });
 
   it('is the same text with speculation, which is told', async () => {
-    const run = async (...flags: string[]) => {
+    const written = async (...flags: string[]) => {
       const { stdout } = await keyhold([
         'generate',
         'the sea and the sea and the sea',
@@ -234,7 +259,11 @@ describe('one prompt', () => {
       ]);
       return JSON.parse(stdout) as { text: string; speculation?: { proposed: number; accepted: number } };
     };
-    const [plain, lookup, draft] = [await run(), await run('--speculate'), await run('--draft', 'models/tiny')];
+    const [plain, lookup, draft] = [
+      await written(),
+      await written('--speculate'),
+      await written('--draft', 'models/tiny'),
+    ];
     expect(lookup.text).toBe(plain.text);
     expect(draft.text).toBe(plain.text);
     expect(plain.speculation).toBeUndefined();

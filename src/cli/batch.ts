@@ -1,7 +1,7 @@
 /**
  * @file `keyhold generate --prompts`: many prompts at once, each result a line.
  */
-import { takeFileLock } from '../checkpoint/file-lock-node.ts';
+import { type FileLock, takeFileLock } from '../checkpoint/file-lock-node.ts';
 import type { BatchOptions, BatchResult, LanguageModel } from '../index.ts';
 import { type NamedRequest, ResultFile, type ResultLine, readRequests } from './batch-lines.ts';
 import { counted, duration, rate } from './format.ts';
@@ -16,9 +16,13 @@ export interface BatchJob {
   readonly quiet: boolean;
 }
 
+const PATIENCE_MS = 1000;
+
 /** Where results go. */
 interface Sink {
   readonly done: ReadonlySet<string | number>;
+  /** How many of those that are there failed. */
+  readonly failed: number;
   append(line: ResultLine): Promise<void>;
   close(): Promise<void>;
 }
@@ -27,7 +31,7 @@ interface Sink {
  * Works on all requests whose results are not there yet. A result is written the moment it is there, so that a run that was cut off
  * goes on where it was.
  * @param options for requests that do not say otherwise. A seed is that of the first request; each one after it has the next.
- * @returns how many requests failed.
+ * @returns how many requests failed, now or before.
  */
 export async function runBatch(
   model: LanguageModel,
@@ -38,7 +42,7 @@ export async function runBatch(
 ): Promise<number> {
   const requests = await readRequests(job.prompts);
   // Two processes that write the same file would write some results twice.
-  const lock = job.out === undefined ? null : await takeFileLock(`${job.out}.lock`, io.signal);
+  const lock = job.out === undefined ? null : await lockOf(job.out, job, io);
   let sink: Sink | null = null;
   try {
     sink = job.out === undefined ? stdoutSink(io) : await ResultFile.open(job.out, requests);
@@ -46,6 +50,17 @@ export async function runBatch(
   } finally {
     await sink?.close();
     await lock?.release();
+  }
+}
+
+/** Waits for another process that writes the same file, and says so where it takes long. */
+async function lockOf(out: string, { quiet }: BatchJob, io: CliIo): Promise<FileLock> {
+  const note = () => tell(io, styleOf(io.stderr, io.env).dim(`waiting for another process that writes ${out}`));
+  const timer = setTimeout(() => quiet || note(), PATIENCE_MS);
+  try {
+    return await takeFileLock(`${out}.lock`, io.signal);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -84,25 +99,25 @@ async function work(
     show();
   }
   progress.end();
-  if (!job.quiet) tellBatch(io, state, done.size, performance.now() - begin);
-  return state.failed;
+  if (!job.quiet) tellBatch(io, state, sink, performance.now() - begin);
+  return sink.failed + state.failed;
 }
 
 function tellBatch(
   io: CliIo,
   { finished, failed, tokens }: { readonly finished: number; readonly failed: number; readonly tokens: number },
-  before: number,
+  before: Sink,
   ms: number,
 ): void {
   const { dim } = styleOf(io.stderr, io.env);
-  const there = before > 0 ? `, ${counted(before, 'row')} were there already` : '';
+  const { size } = before.done;
+  const were = `${counted(size, 'row')} ${size === 1 ? 'was' : 'were'} there already`;
+  const there = size === 0 ? '' : `, ${were}${before.failed > 0 ? ` (${before.failed} failed)` : ''}`;
+  const speed = tokens === 0 ? '' : ` (${rate((tokens * 1000) / ms)} a second)`;
   const errors = failed > 0 ? `, ${failed} of them failed` : '';
   tell(
     io,
-    dim(
-      `${counted(finished, 'row')} with ${counted(tokens, 'token')} in ${duration(ms)} ` +
-        `(${rate((tokens * 1000) / ms)} a second)${errors}${there}`,
-    ),
+    dim(`${counted(finished, 'row')} with ${counted(tokens, 'token')} in ${duration(ms)}${speed}${errors}${there}`),
   );
 }
 
@@ -135,6 +150,7 @@ function resultLine(request: NamedRequest, result: BatchResult): ResultLine {
 function stdoutSink(io: CliIo): Sink {
   return {
     done: new Set(),
+    failed: 0,
     append: (line) => write(io, `${shown(JSON.stringify(line), io.stdout)}\n`),
     close: async () => {},
   };

@@ -11,6 +11,7 @@ import {
 } from '../index.ts';
 import { loadConversation, saveConversation } from '../node.ts';
 import { reportCache } from './cache-report.ts';
+import { oneLine } from './failure.ts';
 import { bytes, counted, duration, rate } from './format.ts';
 import { type CliIo, shown, tell, write } from './io.ts';
 import { LineReader } from './line-reader.ts';
@@ -67,6 +68,8 @@ export class ChatSession {
   /** Reads and answers until the end. @returns how many messages got no whole answer, because something went wrong. */
   async run(): Promise<number> {
     const io = this.#io;
+    // A Ctrl-C while the model was loaded.
+    io.signal.throwIfAborted();
     const lines = new LineReader(io);
     if (io.interrupts) io.interrupts.handler = () => lines.interrupt();
     const stop = () => lines.close();
@@ -106,7 +109,7 @@ export class ChatSession {
       this.#io.signal.throwIfAborted();
       if (!(error instanceof KeyholdError)) throw error;
       if (!isCommand) this.#failures++;
-      tell(this.#io, `${this.#style.red('error:')} ${shown(error.message, this.#io.stderr)}`);
+      tell(this.#io, `${this.#style.red('error:')} ${shown(oneLine(error.message), this.#io.stderr)}`);
     }
     return true;
   }

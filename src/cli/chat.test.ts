@@ -4,7 +4,11 @@ import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { PLAIN } from '../../test/support/chat-templates.ts';
 import { CliProcess, keyhold, testIo } from '../../test/support/cli.ts';
+import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
+import { loadModel } from '../node.ts';
+import { ChatSession } from './chat-session.ts';
+import { Interrupted } from './io.ts';
 import { LineReader } from './line-reader.ts';
 import { run } from './program.ts';
 
@@ -121,8 +125,7 @@ describe('keyhold chat', () => {
       ],
       { stdin: 'Hi\n' },
     );
-    const prompt = (await import('../node.ts')).loadModel('models/tiny', { weights: 'f32', cacheDir });
-    await using model = await prompt;
+    await using model = await loadModel('models/tiny', { weights: 'f32', cacheDir });
     const length = model.tokenizer.encode('x y4systemuser', { addSpecialTokens: false }).length;
     expect(stderr).toMatch(new RegExp(`${length} new tokens of ${length} read`));
   });
@@ -136,6 +139,33 @@ describe('keyhold chat', () => {
     const missing = await keyhold(['chat', '--template', join(folder, 'nope')], { stdin: '' });
     expect(missing.code).toBe(2);
     expect((await keyhold(['chat', '--template-option', 'x'], { stdin: '' })).code).toBe(2);
+  });
+
+  it('does not begin with what can not be answered', async () => {
+    const broken = join(folder, 'broken.jinja');
+    await writeFile(broken, '{{ broken');
+    const bad = await keyhold(['chat', '--template', broken], { stdin: 'Hi\n' });
+    expect(bad).toMatchObject({ code: 2, stdout: '' });
+    expect(bad.stderr).toMatch(/^error: --template .*broken\.jinja: the chat template can't be read: .*\n$/);
+    const ids = await keyhold(['chat', '--template', template, '-m', caseFolder('llama')], { stdin: 'Hi\n' });
+    expect(ids.code).toBe(1);
+    expect(ids.stderr).toMatch(/has no tokenizer\.json, which a conversation needs; add the file\n$/);
+  });
+
+  it('tells errors in one line, whatever is in a file', async () => {
+    const notes = join(folder, 'notes.txt');
+    await writeFile(notes, 'some\nnotes\n');
+    const { stderr } = await chat([`/load ${notes}`], '-q');
+    expect(stderr).toMatch(/^error: .*notes\.txt: this is not a saved conversation: .*\n$/);
+    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  it('ends where there was a Ctrl-C before it began', async () => {
+    await using model = await loadModel('models/tiny', { weights: 'f32', cacheDir });
+    const io = testIo({ signal: AbortSignal.abort(new Interrupted(130)) });
+    const options = { template: PLAIN };
+    const session = new ChatSession(model, io, { options, cache: model.createCache(), policy: undefined, quiet: true });
+    await expect(session.run()).rejects.toThrow(Interrupted);
   });
 
   it('asks at a terminal, and leaves with Ctrl-D', async () => {

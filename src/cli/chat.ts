@@ -3,7 +3,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type ConversationOptions, InputError, type LanguageModel } from '../index.ts';
+import { ChatTemplate, type ConversationOptions, InputError, type LanguageModel, TokenizerError } from '../index.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import type { CliIo } from './io.ts';
@@ -40,7 +40,7 @@ export function addChat(program: Command, io: CliIo): void {
     .command('chat')
     .summary('talk to a model')
     .description(
-      'Talks to a model that was made for it. Each line is a message; the cache goes on from turn to turn, so only what is new\n' +
+      'Talks to a model that was made for it. Each line is a message; the cache goes on from turn to turn, so only what is new ' +
         'is computed. /help tells what else may be typed. Lines that are piped in are answered one after the other.',
     )
     .option('-s, --system <text>', 'what the model is told before the conversation')
@@ -81,7 +81,7 @@ async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
   const template = flags.template === undefined ? undefined : await readTemplate(flags.template);
   const model = await loadForCommand(flags, io, new Progress(io, quiet));
   try {
-    checkTemplate(model, template);
+    checkModel(model, template);
     const options: ConversationOptions = {
       ...samplingOptions(flags, model.generationConfig),
       messages: flags.system === undefined ? [] : [{ role: 'system', content: flags.system }],
@@ -103,19 +103,35 @@ async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
   }
 }
 
-/** The library says what is missing; here it can also say which option helps. */
-function checkTemplate(model: LanguageModel, template: string | undefined): void {
+/** What no message could be answered with is told at once; the library says what is missing, here it is said which option helps. */
+function checkModel(model: LanguageModel, template: string | undefined): void {
+  if (!model.hasTokenizer)
+    throw new InputError(`${model.name} has no tokenizer.json, which a conversation needs; add the file`);
   if (template === undefined && !model.chatTemplate)
     throw new InputError(
       `${model.name} has no chat template: it was probably not trained on conversations. Use its chat-tuned sibling, name a ` +
         'template with --template FILE, or write with keyhold generate',
     );
+  if (template === undefined) checkTemplate(model.chatTemplate!);
+}
+
+/** @throws TokenizerError where it is no template. */
+function checkTemplate(template: ChatTemplate): void {
+  try {
+    template.render([{ role: 'user', content: '' }]);
+  } catch (error) {
+    // What a template thinks of messages is told when there are some.
+    if (error instanceof TokenizerError) throw error;
+  }
 }
 
 async function readTemplate(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    const template = await readFile(path, 'utf8');
+    checkTemplate(new ChatTemplate(template));
+    return template;
   } catch (cause) {
+    if (cause instanceof TokenizerError) throw new UsageError(`--template ${path}: ${cause.message}`, { cause });
     throw new UsageError(`--template ${path} can't be read: ${(cause as Error).message}`, { cause });
   }
 }

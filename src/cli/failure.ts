@@ -10,6 +10,11 @@ import { styleOf } from './style.ts';
 /** 0: done; 1: an error of files, of the hub, or of the input; 2: the command was called wrongly; 130: Ctrl-C. */
 export const EXIT = { ok: 0, error: 1, usage: 2 } as const;
 
+/** A message as one line, whatever a file that it quotes has in it. */
+export function oneLine(message: string): string {
+  return message.replace(/\s*\n\s*/g, ' ');
+}
+
 /** The command was called in a way that can't be meant. */
 export class UsageError extends Error {}
 
@@ -30,7 +35,7 @@ export function tellFailure(io: CliIo, error: unknown, verbose: boolean): number
     return reason.exitCode;
   }
   const expected = error instanceof KeyholdError || error instanceof UsageError;
-  const message = (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, ' ');
+  const message = oneLine(error instanceof Error ? error.message : String(error));
   tell(io, `${style.red('error:')} ${shown(message, io.stderr)}`);
   if (verbose) tell(io, style.dim(inspect(error)));
   else if (!expected)

@@ -117,8 +117,9 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
   const progress = new Progress(io, quiet);
   const begin = performance.now();
   const model = await loadForCommand(flags, io, progress);
-  const draft = await loadDraft(flags, io, progress);
+  let draft: LanguageModel | null = null;
   try {
+    draft = await loadDraft(flags, io, progress);
     const sampling = samplingOptions(flags, model.generationConfig);
     const facts: RunFacts = { model, loadMs: performance.now() - begin, sampling };
     noteIdle(flags, sampling, io);
@@ -138,6 +139,7 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
       signal: io.signal,
       onPrefill: (done, total) => progress.update({ label: 'Reading the prompt', done, total, unit: 'tokens' }),
     };
+    asUsage(() => model.generate([0], options));
     const tokens = model.tokenizer.encode(prompt);
     await view.begin(facts);
     const { record, error } = await recordRun(model, tokens, options, (text) => {
@@ -162,11 +164,11 @@ async function generateMany(
   const { quiet = false, out } = flags;
   const progress = new Progress(io, quiet);
   const model = await loadForCommand(flags, io, progress);
-  const draft = await loadDraft(flags, io, progress);
+  let draft: LanguageModel | null = null;
   try {
+    draft = await loadDraft(flags, io, progress);
     const sampling = samplingOptions(flags, model.generationConfig);
     noteIdle(flags, sampling, io);
-    asUsage(() => model.createCache(cache));
     const options: BatchOptions = {
       ...sampling,
       cache,
@@ -177,6 +179,8 @@ async function generateMany(
       topLogprobs: flags.logprobs,
       speculate: draft ? { draft } : flags.speculate,
     };
+    // What all requests would fail at.
+    asUsage(() => model.generate([0], options));
     const failed = await runBatch(model, { prompts, out, quiet }, options, io, progress);
     if (failed > 0)
       throw new InputError(`${failed === 1 ? 'a request' : `${failed} requests`} failed; the results say why`);
@@ -192,7 +196,14 @@ function checkFlags(argument: string | undefined, flags: GenerateFlags): void {
   const refuse = (message: string): never => {
     throw new UsageError(message);
   };
+  const { cacheBuffer = 'float32' } = flags;
+  if ((flags.speculate || flags.draft !== undefined) && cacheBuffer !== 'float32')
+    refuse(
+      `with --cache-buffer ${cacheBuffer} the text would not be the same with ${flags.speculate ? '--speculate' : '--draft'} as ` +
+        'without it; leave one of them out',
+    );
   if (flags.prompts === undefined) {
+    if (flags.logprobs !== undefined && !flags.json) refuse('--logprobs are told with --json, or for --prompts');
     for (const [name, value] of Object.entries({ '--out': flags.out, '--batch-size': flags.batchSize }))
       if (value !== undefined) refuse(`${name} belongs to --prompts`);
     return;
