@@ -42,6 +42,8 @@ export class ExpectedAttentionKVCache extends AttnWeightsKVCache {
   constructor(shape: CacheShape, options: ExpectedOptions) {
     super(shape, options, {
       sinks: 4,
+      // Attention far ahead says little of the tokens next door: with an eighth, perplexity was 2.8 % above a dense cache's, not 1.9 %.
+      recent: (cacheLength) => Math.floor(cacheLength / 4),
       numbers: 2 + shape.nLayer * shape.nHead * (shape.headSize + shape.headSize ** 2),
     });
     if (shape.layers.some(({ rotation }) => rotation === 'varies'))
