@@ -192,15 +192,26 @@ export function attend(
   const scaled = mul(g, q, g.scalar(attentionScale));
   const capped = (scores: Value): Value =>
     cap === null ? scores : mul(g, tanh(g, div(g, scores, g.scalar(cap))), g.scalar(cap));
-  const own = matmulTransposed(g, scaled, k);
-  const scores = held ? concat(g, [held.scores(scaled), own], -1) : own;
-  const weights = softmax(g, add(g, capped(scores), bias.added)); // [B, G, R, T, C + S]
-  const mixed = (): Value => {
-    if (!held) return matmul(g, weights, v);
-    const [onHeld, onChunk] = split(g, weights, -1, [held.slots, S], bias.lengths!);
-    return add(g, held.mix(onHeld), matmul(g, onChunk, v));
+  const weightsOf = (scores: Value): Value => softmax(g, add(g, capped(scores), bias.added)); // [B, G, R, T, C + S]
+  /** What is wanted of the weights: the values, mixed by them, and, for those who watch, the weights. */
+  const wanted = (mixed: Value, weights: Value): Value[] => (observed?.queryWeights ? [mixed, weights] : [mixed]);
+  const whole = (keys: Value, values: Value): Value[] => {
+    const weights = weightsOf(matmulTransposed(g, scaled, keys));
+    return wanted(matmul(g, weights, values), weights);
   };
-  const sum = adaptAttention(ctx, scaled, mixed(), name);
+  const apart = (slots: HeldSlots): Value[] => {
+    const weights = weightsOf(concat(g, [slots.scores(scaled), matmulTransposed(g, scaled, k)], -1));
+    const [onHeld, onChunk] = split(g, weights, -1, [slots.slots, S], bias.lengths!);
+    return wanted(add(g, slots.mix(onHeld), matmul(g, onChunk, v)), weights);
+  };
+  const [mixed, weights] = held
+    ? g.branch(
+        held.apart,
+        () => apart(held),
+        () => whole(concat(g, [held.keys(), k], 3), concat(g, [held.values(), v], 3)),
+      )
+    : whole(k, v);
+  const sum = adaptAttention(ctx, scaled, mixed, name);
   const y = reshape(g, transpose(g, sum, [0, 3, 1, 2, 4]), [0, 0, H * D], [B, T, H * D]);
   if (!observed?.queryWeights) return { y, sums: null };
   const flat = reshapeTo(

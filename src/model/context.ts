@@ -7,6 +7,7 @@
 import type { Config } from '../config/config.ts';
 import { GraphError } from '../errors.ts';
 import type { GraphBuilder, Value } from '../graph/builder.ts';
+import { index, less, reshape } from '../graph/ops.ts';
 import type { ParamSpec, WeightFormat } from '../weights/types.ts';
 import type { AdapterTrace } from './adapt.ts';
 
@@ -37,21 +38,27 @@ export class ModelContext {
   /** All parameters used so far, by name, in the order of their first use. */
   readonly params = new Map<string, Param>();
 
-  readonly #single: (() => Value) | undefined;
-  #isSingle: Value | null = null;
+  readonly #chunkLength: Value | null;
+  readonly #atMost = new Map<number, Value>();
 
-  constructor(g: GraphBuilder, config: Config, format: WeightFormat, isSingle?: () => Value) {
+  /** @param chunkLength T, int64 [1]; null where the graph has no chunk. */
+  constructor(g: GraphBuilder, config: Config, format: WeightFormat, chunkLength: Value | null = null) {
     this.g = g;
     this.config = config;
     this.format = format;
-    this.#single = isSingle;
+    this.#chunkLength = chunkLength;
   }
 
-  /** Whether the chunk is a single token, a bool without axes: some things are done otherwise then. */
-  get isSingle(): Value {
-    if (!this.#single) throw new GraphError('this graph has no chunk');
-    this.#isSingle ??= this.#single();
-    return this.#isSingle;
+  /** Whether the chunk has at most so many tokens, a bool without axes: some things are done otherwise then. */
+  atMost(tokens: number): Value {
+    if (!this.#chunkLength) throw new GraphError('this graph has no chunk');
+    const known = this.#atMost.get(tokens);
+    if (known) return known;
+    const { g } = this;
+    const length = reshape(g, this.#chunkLength, [], []);
+    const value = less(g, length, index(g, Math.floor(tokens) + 1));
+    this.#atMost.set(tokens, value);
+    return value;
   }
 
   /** Declares a parameter. The first to ask for it decides how it is stored (a tied head takes the embedding as it is). */

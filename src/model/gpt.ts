@@ -22,7 +22,7 @@
  */
 import { type Config, holdsSlots, windowOf } from '../config/config.ts';
 import { GraphBuilder, type Value } from '../graph/builder.ts';
-import { concat, equal, gather, index, reshape, shapeOf, timesDim } from '../graph/ops.ts';
+import { concat, gather, reshape, shapeOf, timesDim } from '../graph/ops.ts';
 import type { BufferKind } from '../kvcache/buffers.ts';
 import { type ClassMode, slotClass } from '../kvcache/slots.ts';
 import { range } from '../numbers.ts';
@@ -73,9 +73,7 @@ export function buildStep(config: Config, options: StepGraphOptions): StepGraph 
   );
 
   const ids = g.input('ids', 'int64', ['B', 'T']);
-  const ctx = new ModelContext(g, config, options.format, () =>
-    equal(g, gather(g, shapeOf(g, ids, 1, 2), index(g, 0)), index(g, 1)),
-  );
+  const ctx = new ModelContext(g, config, options.format, shapeOf(g, ids, 1, 2));
   const positions = g.input('positions', 'float32', ['B', 1, 1, 1, 'T']);
   const logitRows = g.input('logitRows', 'int64', ['N']);
   if (options.adapters) ctx.adapters = new AdapterTrace(options.adapters, ids, logitRows);

@@ -36,10 +36,18 @@ import type { ModelContext } from './context.ts';
 export interface HeldSlots {
   /** C */
   readonly slots: Dim;
+  /**
+   * Whether slots and chunk are to be attended to apart, a bool without axes: scores are put side by side then. Otherwise keys and
+   * values are, as floats, which is cheaper for chunks: there are fewer of them.
+   */
+  readonly apart: Value;
   /** q · keysᵀ. @param q [B, G, R, T, D], scaled. @returns [B, G, R, T, C] */
   scores(q: Value): Value;
   /** weights · values. @param weights [B, G, R, T, C]. @returns [B, G, R, T, D] */
   mix(weights: Value): Value;
+  /** [B, G, 1, C, D] */
+  keys(): Value;
+  values(): Value;
 }
 
 type Reader = (ctx: ModelContext, layer: number, slots: Dim) => HeldSlots;
@@ -60,8 +68,11 @@ function floats(ctx: ModelContext, layer: number, slots: Dim, dtype: 'float32' |
   const wide = (x: Value) => (dtype === 'float32' ? x : cast(g, x, 'float32'));
   return {
     slots,
+    apart: ctx.atMost((config.headSize * config.nQueryGroups) / config.nHead),
     scores: (q) => matmulTransposed(g, q, wide(k)),
     mix: (weights) => matmul(g, weights, wide(v)),
+    keys: () => wide(k),
+    values: () => wide(v),
   };
 }
 
@@ -84,7 +95,7 @@ function wholeNumbers(ctx: ModelContext, layer: number, slots: Dim, bits: SlotBi
   const perSlot = transpose(g, vScale, [0, 1, 2, 4, 3]); // [B, G, 1, 1, C]
 
   /** One query: both sides as whole numbers, part by part of the head. */
-  const scoresOfOne = (q: Value): Value => {
+  const scores = (q: Value): Value => {
     const parts = transpose(g, reshape(g, q, [0, G, R, S, W], ['B', G, R, S, W]), [0, 1, 3, 2, 4]); // [B, G, S, R, W]
     const step = div(g, max(g, reduceMax(g, abs(g, parts), -1), g.scalar(TINY)), g.scalar(127)); // [B, G, S, R, 1]
     const whole = cast(g, add(g, round(g, div(g, parts, step)), g.scalar(128)), 'uint8');
@@ -95,18 +106,11 @@ function wholeNumbers(ctx: ModelContext, layer: number, slots: Dim, bits: SlotBi
     const sum = S === 1 ? scaled : reduceSum(g, scaled, 2); // [B, G, 1, R, C]
     return transpose(g, sum, [0, 1, 3, 2, 4]);
   };
-  const scoresOfMany = (q: Value): Value => {
-    const floats = bytesToFloat(g, bytes(k), zero); // [B, G, 1, C, D]
-    if (S === 1) return mul(g, matmulTransposed(g, q, floats), transpose(g, kScale, [0, 1, 2, 4, 3]));
-    const parts = reshape(g, floats, [0, G, -1, S, W], ['B', G, slots, S, W]);
-    const scaled = mul(g, parts, reshape(g, kScale, [0, G, -1, S, 1], ['B', G, slots, S, 1]));
-    return matmulTransposed(g, q, reshape(g, scaled, [0, G, 1, -1, D], ['B', G, 1, slots, D]));
-  };
   /**
    * One query: weights in two bytes each, the second for what the first leaves, as small weights beside a large one count. The
    * values' scales are multiplied into them.
    */
-  const mixOfOne = (weights: Value): Value => {
+  const mix = (weights: Value): Value => {
     const largest = max(g, reduceMax(g, perSlot, -1), g.scalar(TINY)); // [B, G, 1, 1, 1]
     const x = mul(g, weights, mul(g, perSlot, div(g, g.scalar(255), largest))); // [B, G, R, 1, C], below 256
     const high = cast(g, x, 'uint8');
@@ -119,15 +123,15 @@ function wholeNumbers(ctx: ModelContext, layer: number, slots: Dim, bits: SlotBi
     const sum = mul(g, add(g, a, mul(g, b, g.scalar(1 / 255))), mul(g, largest, g.scalar(1 / 255)));
     return transpose(g, sum, [0, 1, 3, 2, 4]);
   };
-  const mixOfMany = (weights: Value): Value => matmul(g, mul(g, weights, perSlot), bytesToFloat(g, bytes(v), zero));
-
-  const choose = (one: (x: Value) => Value, many: (x: Value) => Value) => (x: Value) =>
-    g.branch(
-      ctx.isSingle,
-      () => [one(x)],
-      () => [many(x)],
-    )[0];
-  return { slots, scores: choose(scoresOfOne, scoresOfMany), mix: choose(mixOfOne, mixOfMany) };
+  const keys = (): Value => {
+    const floats = bytesToFloat(g, bytes(k), zero);
+    if (S === 1) return mul(g, floats, kScale);
+    const parts = reshape(g, floats, [0, G, -1, S, W], ['B', G, slots, S, W]);
+    const scaled = mul(g, parts, reshape(g, kScale, [0, G, -1, S, 1], ['B', G, slots, S, 1]));
+    return reshape(g, scaled, [0, G, 1, -1, D], ['B', G, 1, slots, D]);
+  };
+  const values = (): Value => mul(g, bytesToFloat(g, bytes(v), zero), vScale);
+  return { slots, apart: ctx.atMost(1), scores, mix, keys, values };
 }
 
 /** Two numbers a byte [..., D/2] → one [..., D]. */
