@@ -42,7 +42,13 @@ export {
 } from './generate/load.ts';
 export type { LogitBias, LogitsContext, LogitsProcessor } from './generate/logits.ts';
 export type { SpeculateOptions, SpeculationStats } from './generate/lookahead.ts';
-export { type MemoryPlan, type MemoryPlanOptions, planMemory } from './generate/memory-plan.ts';
+export {
+  type MemoryPlan,
+  type MemoryPlanOptions,
+  planMemory,
+  type ResidentWeights,
+  type Workspace,
+} from './generate/memory-plan.ts';
 export { CHUNK_LENGTH, type PrefillOptions, type PrefillStep } from './generate/prefill.ts';
 export type { SamplingOptions, TokenLogprob } from './generate/sampler.ts';
 export type { ScoredToken, ScoreOptions as TextScoreOptions, ScoreResult } from './generate/score.ts';

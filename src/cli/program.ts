@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addChat } from './chat.ts';
 import { addDownload } from './download.ts';
+import { addEstimate } from './estimate.ts';
 import { addEval } from './eval.ts';
 import { tellFailure } from './failure.ts';
 import { addGenerate } from './generate.ts';
@@ -40,6 +41,7 @@ export function createProgram(io: CliIo): Command {
   addGenerate(program, io);
   addChat(program, io);
   addInspect(program, io);
+  addEstimate(program, io);
   addDownload(program, io);
   addEval(program, io);
   addMerge(program, io);
