@@ -3,6 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { addBench } from './bench.ts';
 import { addChat } from './chat.ts';
 import { addDownload } from './download.ts';
 import { addEstimate } from './estimate.ts';
@@ -42,6 +43,7 @@ export function createProgram(io: CliIo): Command {
   addChat(program, io);
   addInspect(program, io);
   addEstimate(program, io);
+  addBench(program, io);
   addDownload(program, io);
   addEval(program, io);
   addMerge(program, io);
