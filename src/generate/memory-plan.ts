@@ -96,8 +96,8 @@ const PER_NODE = 17_000;
 const PER_ENTRY = 300;
 /** Copies of the scores: of each operator its input and output, and what the allocator can not use again. */
 const SCORES = 3;
-/** Copies of a chunk's keys and values: by layer, put together, handed over, and those of the chunk before. */
-const CHUNKS = 5;
+/** Copies of a chunk's keys and values: by layer, put together, handed over, and those of chunks before. */
+const CHUNKS = 6;
 /** Rows of the MLP's width: both halves together, each by itself, activated and multiplied. */
 const MLP_ROWS = 5;
 /** Small things, and garbage that V8 lets lie at any rate. */
@@ -122,7 +122,7 @@ const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
  *     workspace = 3 · 4·B·H·T·(C + T)            attention scores of the largest chunk
  *               + 5 · 4·B·T·F                    the MLP
  *               + 2 · 4·B·V                      logits
- *               + 5 · the chunk's keys and values in float32
+ *               + 6 · the chunk's keys and values in float32
  *               + 10 MB + min(16 MB + 0.6 · cache · min(1, chunks / 16) where it grows with every chunk, all that is ever made)
  *
  * with B rows, H query heads, T tokens of a chunk, C slots held before it, F the width of the MLP, V the vocabulary. The numbers were
