@@ -1,7 +1,6 @@
 /**
  * @file `keyhold inspect`: what a model is and what memory it takes, without loading its weights.
  */
-import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Config } from '../index.ts';
 import { UsageError } from './failure.ts';
@@ -18,9 +17,10 @@ import {
   type HubFlags,
   hubOptions,
   modelOption,
-  SMALL_MODEL,
+  nameOf,
   wholeFrom,
 } from './options.ts';
+import { peakLines } from './peak-rows.ts';
 import { type Style, styleOf } from './style.ts';
 
 interface InspectFlags extends HubFlags, CacheFlags {
@@ -79,14 +79,13 @@ function withPlainNames(found: Inspection, io: CliIo): Inspection {
 
 function report(found: Inspection, flags: InspectFlags, style: Style): string[] {
   const { config, plan, tensors } = found;
-  const name = found.model === SMALL_MODEL ? `${basename(SMALL_MODEL)} (comes with keyhold)` : found.model;
   const section = (title: string, rows: readonly (readonly [string, string])[]) => [
     '',
     style.bold(title),
     ...rows.map(([label, text]) => `  ${style.dim(label.padEnd(LABEL))}${text}`),
   ];
   return [
-    `${style.bold(name)}  ${config.name}, ${parameters(plan.parameters)} parameters`,
+    `${style.bold(nameOf(found.model))}  ${config.name}, ${parameters(plan.parameters)} parameters`,
     ...section('Model', modelRows(found)),
     ...section(
       'Checkpoint',
@@ -98,6 +97,9 @@ function report(found: Inspection, flags: InspectFlags, style: Style): string[] 
     ...memoryTable(found, style),
     '',
     ...cacheWords(found).map((line) => style.dim(`  ${line}`)),
+    '',
+    style.bold(`The process at most, with weights in ${plan.format}`),
+    ...peakLines(plan, style.dim),
   ];
 }
 
@@ -179,6 +181,5 @@ function cacheWords({ plan }: Inspection): string[] {
     cache < denseCache
       ? `The ${cachePolicy} cache keeps ${counted(cacheLength, 'token')}; a dense one would take ${bytes(denseCache)}.`
       : `The ${cachePolicy} cache holds all ${counted(contextLength, 'token')}; with --cache-length it would stay within a budget.`,
-    'What the runtime needs while a step runs comes on top.',
   ];
 }

@@ -65,17 +65,18 @@ export async function inspectModel(model: string, load: LoadOptions, memory: Mem
   try {
     // Also says whether the tensors are those that the config asks for.
     const { config } = planModel(checkpoint);
+    const hasTokenizer = (await checkpoint.readText('tokenizer.json')) !== undefined;
     return {
       model,
       config,
-      plan: asUsage(() => planMemory(config, memory)),
+      plan: asUsage(() => planMemory(config, { tokenizer: hasTokenizer, ...memory })),
       tensors: [...checkpoint.tensors.values()].map(({ name, dtype, shape }) => ({
         name,
         dtype,
         shape,
         bytes: DTYPE_BYTES[dtype] * shape.reduce((a, b) => a * b, 1),
       })),
-      hasTokenizer: (await checkpoint.readText('tokenizer.json')) !== undefined,
+      hasTokenizer,
       generationConfig: (await checkpoint.readJson('generation_config.json')) ?? null,
     };
   } finally {

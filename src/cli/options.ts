@@ -1,7 +1,7 @@
 /**
  * @file The options that commands share, each defined once, and how their values are read.
  */
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
@@ -22,6 +22,11 @@ import { helpSection } from './help.ts';
 
 /** The small model that comes with the package, wherever that is. */
 export const SMALL_MODEL = fileURLToPath(new URL('../../models/tiny', import.meta.url));
+
+/** A model as people are told of it. */
+export function nameOf(model: string): string {
+  return model === SMALL_MODEL ? `${basename(SMALL_MODEL)} (comes with keyhold)` : model;
+}
 
 /** A reader of whole numbers. */
 export function wholeFrom(min: number): (text: string) => number {

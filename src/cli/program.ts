@@ -3,8 +3,10 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { addBench } from './bench.ts';
 import { addChat } from './chat.ts';
 import { addDownload } from './download.ts';
+import { addEstimate } from './estimate.ts';
 import { addEval } from './eval.ts';
 import { tellFailure } from './failure.ts';
 import { addGenerate } from './generate.ts';
@@ -40,6 +42,8 @@ export function createProgram(io: CliIo): Command {
   addGenerate(program, io);
   addChat(program, io);
   addInspect(program, io);
+  addEstimate(program, io);
+  addBench(program, io);
   addDownload(program, io);
   addEval(program, io);
   addMerge(program, io);

@@ -113,8 +113,7 @@ export interface ModelPlan extends BasePlan {
  * of them comes from. Missing and left-over tensors are found here.
  */
 export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto', part?: string): ModelPlan {
-  if (!WEIGHT_CHOICES.includes(choice))
-    throw new InputError(`there is no weight format "${choice}"; there are ${WEIGHT_CHOICES.join(', ')}`);
+  checkFormat(choice);
   const { config: stated, family } = readConfig(checkpoint.config, `${checkpoint.name}: config.json`, part);
   const config = asStored(stated, new ParamResolver(checkpoint, family, stated));
   const plain = paramsOf(config, 'f32');
@@ -146,10 +145,20 @@ export function paramsOf(config: Config, format: WeightFormat): readonly Param[]
   return [...new Map(graphs.flatMap(({ params }) => params.map((param) => [param.name, param]))).values()];
 }
 
-/** What `auto` stands for in a model of this size. */
+/**
+ * What `auto` stands for in a model of this size.
+ * @throws InputError for a choice that there is not.
+ */
 export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
+  checkFormat(choice);
   if (choice !== 'auto') return choice;
   return parameters <= SMALL_MODEL ? 'f32' : 'int8';
+}
+
+/** @throws InputError */
+function checkFormat(choice: WeightChoice): void {
+  if (!WEIGHT_CHOICES.includes(choice))
+    throw new InputError(`there is no weight format "${choice}"; there are ${WEIGHT_CHOICES.join(', ')}`);
 }
 
 export function countParameters(params: readonly Param[]): number {

@@ -46,10 +46,64 @@ describe('planMemory', () => {
     expect(plan.cache).toBe(10_000 * plan.perTokenBeyondWindow + windows * perLayer * (config.slidingWindowSize! - 1));
   });
 
+  it('adds up to the peak of a process', async () => {
+    const config = await configOf(join(TINY, 'config.json'));
+    for (const policy of ['dense', 'lastrec', 'h2o'])
+      for (const weights of ['f32', 'int8', 'int4'] as const) {
+        const plan = planMemory(config, { contextLength: 2000, weights, cache: { policy, cacheLength: 2000 } });
+        expect(plan.format).toBe(weights);
+        const { private: copies, mapped } = plan.resident[weights];
+        const parts = [plan.runtime, copies, mapped, plan.cache, plan.bookkeeping, plan.workspace];
+        for (const part of parts) expect(part).toBeGreaterThan(0);
+        expect(plan.total[weights]).toBe(parts.reduce((a, b) => a + b, 0));
+        const workspace = Object.values(plan.workspaceParts).reduce((a, b) => a + b, 0);
+        expect(plan.workspace).toBe(workspace + 10e6);
+      }
+  });
+
+  it('knows which weights are copied, and which are read in place', async () => {
+    const config = await configOf(join(TINY, 'config.json'));
+    const { resident, weights } = planMemory(config);
+    const embedding = 4096 * 256;
+    const matrices = 5_278_976 - 13 * 256; // all but norms; the head is the embedding once more
+    // A copy and a table of embeddings; norms are in neither twice.
+    expect(resident.f32.private).toBe(4 * matrices);
+    expect(resident.f32.mapped).toBe(4 * (embedding + 13 * 256));
+    expect(resident.int8.private).toBe(matrices + (8 * matrices) / 32);
+    expect(resident.int8.mapped).toBe(embedding + (4 * matrices) / 32 + 4 * 13 * 256);
+    expect(resident.int4.private).toBe(matrices / 2 + (8 * matrices) / 32);
+    expect(resident.int4.private).toBeLessThan(weights.int8);
+  });
+
+  it('knows that longer chunks take more, and smaller budgets less', async () => {
+    const config = await configOf(join(TINY, 'config.json'));
+    const total = (chunkLength: number, cacheLength: number) =>
+      planMemory(config, { contextLength: 8000, chunkLength, cache: { policy: 'lastrec', cacheLength } }).total.f32;
+    expect(total(512, 1024)).toBeGreaterThan(total(256, 1024));
+    expect(total(256, 1024)).toBeGreaterThan(total(256, 512));
+    // 3 copies of [8 heads, 256 queries, 512 + 256 keys]
+    const { workspaceParts, bookkeeping } = planMemory(config, {
+      contextLength: 2000,
+      cache: { policy: 'lastrec', cacheLength: 512 },
+    });
+    expect(workspaceParts.scores).toBe(3 * 4 * 8 * 256 * 768);
+    // 256 slots that the last chunk overwrote, three numbers a slot, and the tokens themselves
+    expect(bookkeeping).toBe(256 * 3072 + 512 * 12 + 4 * 2000);
+  });
+
+  it('plans encoders, which hold nothing', async () => {
+    const config = await configOf(join(ROOT, 'test/fixtures/families/esm/config.json'));
+    const plan = planMemory(config, { contextLength: 64 });
+    expect({ cache: plan.cache, bookkeeping: plan.bookkeeping }).toEqual({ cache: 0, bookkeeping: 0 });
+    expect(plan.total.f32).toBeGreaterThan(plan.runtime);
+  });
+
   it('refuses contexts and budgets that are none', async () => {
     const config = await configOf(join(TINY, 'config.json'));
     expect(() => planMemory(config, { contextLength: 0 })).toThrow(InputError);
     expect(() => planMemory(config, { cache: { policy: 'lru' } })).toThrow(/no cache policy "lru"/);
+    expect(() => planMemory(config, { chunkLength: 0 })).toThrow(InputError);
+    expect(() => planMemory(config, { weights: 'int2' as 'int4' })).toThrow(/no weight format "int2"/);
   });
 });
 

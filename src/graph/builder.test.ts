@@ -28,6 +28,35 @@ describe('GraphBuilder', () => {
     expect(decoded.model.graph!.node.map((node) => node.name)).toEqual(['layer.MatMul.0', 'layer.Add.1', 'y']);
   });
 
+  it('puts the nodes that only an output needs last, the first of them at the very end', () => {
+    const g = new GraphBuilder();
+    const x = g.input('x', 'float32', ['B', 4]);
+    const a = add(g, x, g.scalar(1));
+    const sums = [0, 1].map((l) => g.scope(`sum${l}`, () => add(g, a, g.scalar(10 + l))));
+    const b = add(g, a, a);
+    const parts = split(g, b, -1, [2, 2]);
+    const y = g.scope('y', () => add(g, parts[0], parts[1]));
+    g.output(b, 'b'); // is read by others, too
+    g.output(parts[1], 'part');
+    sums.forEach((sum, l) => {
+      g.output(sum, `sums.${l}`);
+    });
+    g.output(y, 'out');
+    const names = checkGraph(g.serialise(nowhere)).model.graph!.node.map(({ name }) =>
+      name.replace(/\.\d+(\.\d)?$/, ''),
+    );
+    expect(names.filter((name) => name !== 'Add' && name !== 'Split')).toEqual([
+      'b',
+      'part',
+      'y.Add',
+      'out',
+      'sum1.Add',
+      'sums',
+      'sum0.Add',
+      'sums',
+    ]);
+  });
+
   it('writes negative and large integers, floats, strings and lists as attributes', () => {
     const g = new GraphBuilder();
     const x = g.input('x', 'float32', [2, 2]);

@@ -61,6 +61,11 @@ export class GraphBuilder {
   /** Weights that lie outside of the graph, in the order of their first use. */
   readonly externals = new Map<string, Value>();
   #nodes: ProtoWriter[] = [];
+  /** Which node makes a value, where that is all it makes, and how often a value is read. */
+  readonly #maker = new Map<string, ProtoWriter>();
+  readonly #reads = new Map<string, number>();
+  /** Names of the outputs, and of the values that they are. */
+  readonly #named = new Map<string, string>();
   #nodeCount = 0;
   #constants = new Map<string, { value: Value; data: ConstantData }>();
   #names = new Set<string>();
@@ -154,6 +159,7 @@ export class GraphBuilder {
   output(value: Value, name: string): void {
     const [out] = this.node('Identity', [value], [value], { outputNames: [name] });
     this.outputs.push(out);
+    this.#named.set(out.name, value.name);
   }
 
   /** A small constant inside the graph; equal constants are one. */
@@ -200,7 +206,10 @@ export class GraphBuilder {
   ): Value[] {
     const made: Value[] = [];
     const node = new ProtoWriter();
-    for (const value of inputs) node.string(1, value?.name ?? '');
+    for (const value of inputs) {
+      node.string(1, value?.name ?? '');
+      if (value) this.#reads.set(value.name, (this.#reads.get(value.name) ?? 0) + 1);
+    }
     outputs.forEach((type, i) => {
       if (!type) {
         node.string(2, '');
@@ -210,6 +219,7 @@ export class GraphBuilder {
         ? this.#claim(options.outputNames[i])
         : this.#claim(`${this.#scope}${op}.${this.#nodeCount}${outputs.length > 1 ? `.${i}` : ''}`);
       made.push({ name, dtype: type.dtype, shape: type.shape });
+      if (outputs.length === 1) this.#maker.set(name, node);
       node.string(2, name);
     });
     node.string(3, made[0].name).string(4, op);
@@ -226,7 +236,7 @@ export class GraphBuilder {
    */
   serialise(locate: (name: string) => ExternalData): Uint8Array {
     const graph = new ProtoWriter();
-    for (const node of this.#nodes) graph.message(1, node);
+    for (const node of this.#inOrder()) graph.message(1, node);
     graph.string(2, 'keyhold');
     for (const { value, data } of this.#constants.values())
       graph.message(5, tensor(value).bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)));
@@ -250,6 +260,21 @@ export class GraphBuilder {
       .message(8, new ProtoWriter().string(1, '').int(2, OPSET))
       .message(8, new ProtoWriter().string(1, MICROSOFT).int(2, 1))
       .finish();
+  }
+
+  /**
+   * The nodes, those at the end of which only an output hangs put last, the first of them at the very end. ONNX Runtime goes through
+   * a graph backwards from such ends, the last one first: what it needs runs first. So an output of an early layer is computed when its
+   * layer is, and not when all others are done, up to which what it is made of would take memory.
+   */
+  #inOrder(): readonly ProtoWriter[] {
+    const ends = [...this.#named]
+      .filter(([, value]) => this.#maker.has(value) && this.#reads.get(value) === 1)
+      .map(([name, value]) => [this.#maker.get(value)!, this.#maker.get(name)!]);
+    const order = new Map(this.#nodes.map((node, i) => [node, i]));
+    ends.sort(([a], [b]) => order.get(b)! - order.get(a)!);
+    const last = new Set(ends.flat());
+    return [...this.#nodes.filter((node) => !last.has(node)), ...last];
   }
 
   #claim(name: string): string {

@@ -22,7 +22,7 @@ import {
 } from '../graph/ops.ts';
 import { range } from '../numbers.ts';
 import { adaptAttention } from './adapt.ts';
-import type { AttentionBias } from './bias.ts';
+import { type AttentionBias, joinedBias } from './bias.ts';
 import type { ModelContext } from './context.ts';
 import type { HeldSlots } from './held.ts';
 import { linear } from './linear.ts';
@@ -192,15 +192,16 @@ export function attend(
   const scaled = mul(g, q, g.scalar(attentionScale));
   const capped = (scores: Value): Value =>
     cap === null ? scores : mul(g, tanh(g, div(g, scores, g.scalar(cap))), g.scalar(cap));
-  const weightsOf = (scores: Value): Value => softmax(g, add(g, capped(scores), bias.added)); // [B, G, R, T, C + S]
+  const biased = (scores: Value, added: Value): Value => add(g, capped(scores), added);
   /** What is wanted of the weights: the values, mixed by them, and, for those who watch, the weights. */
   const wanted = (mixed: Value, weights: Value): Value[] => (observed?.queryWeights ? [mixed, weights] : [mixed]);
   const whole = (keys: Value, values: Value): Value[] => {
-    const weights = weightsOf(matmulTransposed(g, scaled, keys));
+    const weights = softmax(g, biased(matmulTransposed(g, scaled, keys), joinedBias(g, bias)));
     return wanted(matmul(g, weights, values), weights);
   };
   const apart = (slots: HeldSlots): Value[] => {
-    const weights = weightsOf(concat(g, [slots.scores(scaled), matmulTransposed(g, scaled, k)], -1));
+    const onSlots = biased(slots.scores(scaled), bias.held!);
+    const weights = softmax(g, concat(g, [onSlots, biased(matmulTransposed(g, scaled, k), bias.chunk)], -1)); // [B, G, R, T, C + S]
     const [onHeld, onChunk] = split(g, weights, -1, [slots.slots, S], bias.lengths!);
     return wanted(add(g, slots.mix(onHeld), matmul(g, onChunk, v)), weights);
   };

@@ -9,9 +9,12 @@ import { HIDDEN } from '../kvcache/slots.ts';
 import { range } from '../numbers.ts';
 import type { ModelContext } from './context.ts';
 
+/** Added to the scores [B, G, R, T, ·] of the slots held and of the chunk itself. */
 export interface AttentionBias {
-  /** Added to the scores [B, G, R, T, C + T] of the slots held and of the chunk itself; each axis may be 1 for all. */
-  readonly added: Value;
+  /** [B, 1 or G, 1 or R, 1 or T, C]; null where nothing is held. */
+  readonly held: Value | null;
+  /** [B, 1 or G, 1 or R, T, T] */
+  readonly chunk: Value;
   /** C and T, int64 [2]; null where nothing is held. */
   readonly lengths: Value | null;
 }
@@ -34,15 +37,20 @@ export function attentionBias(ctx: ModelContext, slots: Value, positions: Value,
   const oldest = window === null ? null : sub(g, queries, g.scalar(window));
   const chunk = where(g, seenBy(ctx, queries, positions, window)!, zero, hidden); // [B, 1, 1, T, T]
   const lengths = concat(g, [shapeOf(g, slots, 4, 5), shapeOf(g, positions, 4, 5)], 0);
-  const both = (held: Value, own: Value): AttentionBias => ({
-    added: concat(g, [broadcastLike(g, held, own), broadcastLike(g, own, held)], -1),
-    lengths,
-  });
-  if (!needsPositions(config, layer)) return both(slots, chunk);
+  if (!needsPositions(config, layer)) return { held: slots, chunk, lengths };
   // Slots are always of the past, so only free ones and those before the window are hidden.
   const held = where(g, greater(g, slots, oldest ?? g.scalar(-0.5)), zero, hidden); // [B, 1|G, 1, 1|T, C]
-  if (config.position !== 'alibi') return both(held, chunk);
-  return both(add(g, alibi(ctx, slots, queries), held), add(g, alibi(ctx, positions, queries), chunk));
+  if (config.position !== 'alibi') return { held, chunk, lengths };
+  return {
+    held: add(g, alibi(ctx, slots, queries), held),
+    chunk: add(g, alibi(ctx, positions, queries), chunk),
+    lengths,
+  };
+}
+
+/** Both side by side [B, 1 or G, 1 or R, T, C + T]. */
+export function joinedBias(g: GraphBuilder, { held, chunk }: AttentionBias): Value {
+  return held ? concat(g, [broadcastLike(g, held, chunk), broadcastLike(g, chunk, held)], -1) : chunk;
 }
 
 /** Makes all axes but the last as long as those of `other`, where they are 1. */
@@ -63,8 +71,8 @@ export function encoderBias(ctx: ModelContext, mask: Value, order: Value, layer:
   const queries = transpose(g, order, [0, 1, 2, 4, 3]);
   const seen = seenBy(ctx, queries, order, windowOf(config, layer));
   const hidden = seen ? where(g, seen, mask, g.scalar(HIDDEN)) : mask;
-  const added = config.position === 'alibi' ? add(g, alibi(ctx, order, queries), hidden) : hidden;
-  return { added, lengths: null };
+  const chunk = config.position === 'alibi' ? add(g, alibi(ctx, order, queries), hidden) : hidden;
+  return { held: null, chunk, lengths: null };
 }
 
 /** Which keys a query sees [B, 1, 1, T, T]; null: all. Without causality a window reaches to both sides. */

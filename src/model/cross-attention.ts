@@ -58,7 +58,11 @@ export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, i
     const q = reshape(g, normed, [0, G, H / G, -1, D], [B, G, H / G, T, D]);
     const k = g.input(`cross.k.${layer}`, 'float32', [B, G, 1, 'S', D]);
     const v = g.input(`cross.v.${layer}`, 'float32', [B, G, 1, 'S', D]);
-    const { y } = attend(ctx, q, k, v, { held: null, bias: { added: inputs.bias, lengths: null }, observed: null });
+    const { y } = attend(ctx, q, k, v, {
+      held: null,
+      bias: { held: null, chunk: inputs.bias, lengths: null },
+      observed: null,
+    });
     const projected = linear(ctx, y, `${name}.proj`, [{ name: `${name}.proj`, out: E }]);
     stream.add(gated(projected, 'attn', inputs.attention));
   }

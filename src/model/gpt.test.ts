@@ -1,15 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { checkGraph } from '../../test/support/check-graph.ts';
+import { checkGraph, preparedFor } from '../../test/support/check-graph.ts';
 import { CASES, configJson } from '../../test/support/family-cases.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import { readConfig } from '../config/from-hf.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
-import { layOut } from '../weights/layout.ts';
-import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import type { WeightFormat } from '../weights/types.ts';
 import { buildAttach } from './cross-attention.ts';
 import { buildEncoder, encoderOutputs } from './encoder.ts';
 import { buildStep, type StepGraph, type StepGraphOptions } from './gpt.ts';
-import type { TracedGraph } from './traced.ts';
 
 const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
 const PLAIN: StepGraphOptions = { format: 'f32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
@@ -32,11 +30,6 @@ const OPTIONS: readonly StepGraphOptions[] = [
       { ...PLAIN, buffer, classes: 'layer' as const, sums: true },
     ]),
 ];
-
-/** The weights' table of a graph, as if they were prepared. */
-function preparedFor(graph: TracedGraph): PreparedWeights {
-  return { ...layOut(graph.params), file: { folder: '/nowhere', name: 'weights.bin' } };
-}
 
 function decoded(options: StepGraphOptions, graph: StepGraph) {
   const weights = preparedFor(graph);

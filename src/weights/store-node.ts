@@ -41,10 +41,7 @@ export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
  * @throws WeightsError where the folder can't be written or the disk is full; what reading the checkpoint throws.
  */
 export async function openPreparedWeights<S extends ParamSpec>(options: StoreOptions<S>): Promise<PreparedWeights> {
-  const layout = layOut(options.specs);
-  const manifest = describe(options, layout);
-  const key = createHash('sha256').update(manifest).digest('hex').slice(0, 32);
-  const folder = join(options.cacheDir ? resolve(options.cacheDir) : defaultCacheDir(), 'weights', key);
+  const { layout, manifest, folder } = entryOf(options);
   const prepared = { params: layout.params, size: layout.size, file: { folder, name: WEIGHTS_FILE } };
   if (await isWhole(folder, manifest, layout.size)) return prepared;
   let lock: FileLock | undefined;
@@ -58,6 +55,23 @@ export async function openPreparedWeights<S extends ParamSpec>(options: StoreOpt
     await lock?.release();
   }
   return prepared;
+}
+
+/** Whether weights were prepared already. */
+export async function hasPreparedWeights(
+  options: Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir'>,
+): Promise<boolean> {
+  const { manifest, folder, layout } = entryOf(options);
+  return isWhole(folder, manifest, layout.size);
+}
+
+/** Where an entry is, and what is in it. */
+function entryOf(options: Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir'>) {
+  const layout = layOut(options.specs);
+  const manifest = describe(options, layout);
+  const key = createHash('sha256').update(manifest).digest('hex').slice(0, 32);
+  const folder = join(options.cacheDir ? resolve(options.cacheDir) : defaultCacheDir(), 'weights', key);
+  return { layout, manifest, folder };
 }
 
 /** What must be equal for an entry to be used again. */

@@ -9,6 +9,9 @@ import {
   TensorProto_DataLocation,
   type ValueInfoProto,
 } from 'onnx-buf';
+import type { TracedGraph } from '../../src/model/traced.ts';
+import { layOut } from '../../src/weights/layout.ts';
+import type { PreparedWeights } from '../../src/weights/types.ts';
 
 /** What the checks found, besides that all of them held. */
 export interface DecodedGraph {
@@ -98,4 +101,9 @@ export function checkGraph(bytes: Uint8Array): DecodedGraph {
     outputs: graph.output.map((value) => value.name),
     externals,
   };
+}
+
+/** The weights' table of a graph, as if they were prepared. */
+export function preparedFor(graph: TracedGraph): PreparedWeights {
+  return { ...layOut(graph.params), file: { folder: '/nowhere', name: 'weights.bin' } };
 }

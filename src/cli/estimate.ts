@@ -1,0 +1,91 @@
+/**
+ * @file `keyhold estimate`: the memory that a run takes at most, and what of it is what.
+ */
+import { type Command, Option } from 'commander';
+import { WEIGHT_CHOICES, type WeightChoice } from '../index.ts';
+import { UsageError } from './failure.ts';
+import { counted, parameters } from './format.ts';
+import { addExamples } from './help.ts';
+import { inspectModel } from './inspection.ts';
+import { type CliIo, write } from './io.ts';
+import { explain } from './load.ts';
+import {
+  addCacheOptions,
+  addHubOptions,
+  type CacheFlags,
+  cacheOptions,
+  type HubFlags,
+  hubOptions,
+  modelOption,
+  nameOf,
+  wholeFrom,
+} from './options.ts';
+import { peakLines } from './peak-rows.ts';
+import { styleOf } from './style.ts';
+
+interface EstimateFlags extends HubFlags, CacheFlags {
+  readonly model: string;
+  readonly weights: WeightChoice;
+  readonly context?: number;
+  readonly chunkLength?: number;
+  readonly json?: boolean;
+}
+
+export function addEstimate(program: Command, io: CliIo): void {
+  const command = program
+    .command('estimate')
+    .summary('estimate the memory that a run takes at most')
+    .description(
+      'Estimates the peak memory of a process that reads and writes as many tokens as --context says, and tells its parts. ' +
+        'Nothing is loaded; of a model on the hub that was not downloaded yet, only config.json is fetched.',
+    )
+    .argument('[model]', 'the same as --model')
+    .addOption(modelOption())
+    .addOption(
+      new Option('-w, --weights <format>', 'how weights are stored: auto is f32 up to 100M parameters, else int8')
+        .choices(WEIGHT_CHOICES)
+        .default('auto'),
+    )
+    .addOption(
+      new Option('--context <n>', "tokens that are there at the end (default: the model's context)").argParser(
+        wholeFrom(1),
+      ),
+    )
+    .addOption(
+      new Option('--chunk-length <n>', 'tokens of the prompt that are read at once (default: 256)').argParser(
+        wholeFrom(1),
+      ),
+    )
+    .option('--json', 'print the plan as one JSON object');
+  addCacheOptions(command);
+  addHubOptions(command);
+  addExamples(command, [
+    ['the small model', 'keyhold estimate'],
+    ['a model in 4 bits, with a cache of 2,048 tokens', 'keyhold estimate Qwen/Qwen3-0.6B -w int4 -c 2048'],
+    ['for a program', 'keyhold estimate --context 2000 --json'],
+  ]);
+  command.action(async (argument: string | undefined, flags: EstimateFlags) => {
+    if (argument !== undefined && command.getOptionValueSource('model') === 'cli')
+      throw new UsageError('there are two models: an argument and a --model; give one of them');
+    await estimate(argument ?? flags.model, flags, io);
+  });
+}
+
+async function estimate(model: string, flags: EstimateFlags, io: CliIo): Promise<void> {
+  const { context: contextLength, weights, chunkLength } = flags;
+  const memory = { contextLength, weights, chunkLength, cache: await cacheOptions(flags) };
+  const load = { hub: hubOptions(flags), signal: io.signal };
+  const { config, plan } = await inspectModel(model, load, memory).catch((error: unknown) => {
+    throw explain(error, model);
+  });
+  if (flags.json) return write(io, `${JSON.stringify({ model, ...plan })}\n`);
+  const { bold, dim } = styleOf(io.stdout, io.env);
+  const title = `${bold(nameOf(model))}  ${config.name}, ${parameters(plan.parameters)} parameters in ${plan.format}`;
+  const lines = [
+    title,
+    '',
+    bold(`Memory at most, for ${counted(plan.contextLength, 'token')}`),
+    ...peakLines(plan, dim),
+  ];
+  await write(io, `${lines.join('\n')}\n`);
+}

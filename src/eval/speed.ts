@@ -1,0 +1,177 @@
+/**
+ * @file How fast a model reads and writes through a cache on this machine, and which settings are the fastest here.
+ */
+import { InputError } from '../errors.ts';
+import type { LanguageModel } from '../generate/language-model.ts';
+import { CHUNK_LENGTH } from '../generate/prefill.ts';
+import type { BufferKind } from '../kvcache/buffers.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { wholeNumber } from '../numbers.ts';
+import type { WeightFormat } from '../weights/types.ts';
+import { CostMeter } from './cost.ts';
+
+export interface SpeedOptions {
+  /** Options of the cache; unless stated, a dense one with room for all. */
+  readonly cache?: Partial<AnyCacheOptions>;
+  /** Tokens of the prompt; 512 unless stated, or what the model's context has room for. */
+  readonly promptTokens?: number;
+  /** Tokens to write after it; 32 unless stated. */
+  readonly newTokens?: number;
+  /** Times that all is done; the medians count. 3 unless stated. A round to warm up comes before them. */
+  readonly rounds?: number;
+  /** Most tokens of the prompt that are read at once; 256 unless stated. */
+  readonly chunkLength?: number;
+  readonly signal?: AbortSignal;
+  /** Told after each round, that to warm up included. */
+  readonly onRound?: (done: number, total: number) => void;
+}
+
+/** Medians of the rounds. */
+export interface SpeedResult {
+  readonly promptTokens: number;
+  readonly newTokens: number;
+  readonly rounds: number;
+  readonly chunkLength: number;
+  /** Tokens a second of the prompt. */
+  readonly prefillSpeed: number;
+  /** Tokens a second that are written, after the first. */
+  readonly decodeSpeed: number;
+  /** Milliseconds from an empty cache to the first token. */
+  readonly firstTokenMs: number;
+  /** Milliseconds for all of it. */
+  readonly totalMs: number;
+  /** Bytes of keys and values. */
+  readonly cacheBytes: number;
+}
+
+export const SPEED_DEFAULTS = { promptTokens: 512, newTokens: 32, rounds: 3 } as const;
+
+/**
+ * Measures a model with a prompt of some tokens, whose text plays no part.
+ * @throws InputError for options out of range, and for an encoder; CacheFullError where a dense cache has no room; the signal's reason.
+ */
+export async function measureSpeed(model: LanguageModel, options: SpeedOptions = {}): Promise<SpeedResult> {
+  const { chunkLength = CHUNK_LENGTH, signal, onRound } = options;
+  const { vocabSize, blockSize } = model.config;
+  const newTokens = wholeNumber('newTokens', options.newTokens ?? SPEED_DEFAULTS.newTokens);
+  const rounds = wholeNumber('rounds', options.rounds ?? SPEED_DEFAULTS.rounds);
+  wholeNumber('chunkLength', chunkLength);
+  const room = Math.max(1, blockSize - newTokens);
+  const promptTokens = wholeNumber('promptTokens', options.promptTokens ?? Math.min(SPEED_DEFAULTS.promptTokens, room));
+  if (promptTokens > room)
+    throw new InputError(
+      `a prompt of ${promptTokens} tokens and ${newTokens} new ones are more than the model's ${blockSize} positions`,
+    );
+  const prompt = Array.from({ length: promptTokens }, (_, i) => (i * 7919 + 1) % vocabSize);
+  const times: { read: number; write: number; bytes: number }[] = [];
+  for (let round = 0; round <= rounds; round++) {
+    signal?.throwIfAborted();
+    const cache = model.createCache({ cacheLength: promptTokens + newTokens, ...options.cache });
+    const [reading, writing] = [new CostMeter(), new CostMeter()];
+    let token = await reading.time(promptTokens, async () =>
+      likeliest(await model.prefill(cache, prompt, { chunkLength, signal })),
+    );
+    for (let i = 0; i < newTokens; i++) {
+      signal?.throwIfAborted();
+      token = await writing.time(1, async () => likeliest((await model.step(cache, [[token]])).logits));
+    }
+    writing.hold(cache);
+    // The first round also makes what later ones find.
+    if (round > 0) {
+      const { msPerToken, cacheBytes } = writing.cost();
+      times.push({ read: reading.cost().msPerToken * promptTokens, write: msPerToken, bytes: cacheBytes });
+    }
+    onRound?.(round + 1, rounds + 1);
+  }
+  const read = median(times.map((time) => time.read));
+  const write = median(times.map((time) => time.write));
+  return {
+    promptTokens,
+    newTokens,
+    rounds,
+    chunkLength,
+    prefillSpeed: (1000 * promptTokens) / read,
+    decodeSpeed: 1000 / write,
+    firstTokenMs: read,
+    totalMs: read + write * newTokens,
+    cacheBytes: times[0].bytes,
+  };
+}
+
+/** What a search varies. */
+export interface SpeedSettings {
+  readonly threads: number;
+  readonly weights: WeightFormat;
+  readonly chunkLength: number;
+  readonly buffer: BufferKind;
+}
+
+export interface SpeedTrial extends SpeedSettings {
+  readonly prefillSpeed: number;
+  readonly decodeSpeed: number;
+  readonly totalMs: number;
+}
+
+/** What to try of each setting. */
+export type SpeedChoices = { readonly [K in keyof SpeedSettings]: readonly SpeedSettings[K][] };
+
+export interface SpeedSearch {
+  /** All that was tried, that from which it began first. */
+  readonly trials: readonly SpeedTrial[];
+  readonly fastest: SpeedTrial;
+}
+
+/** A setting must be faster by this part to be better: less is noise. */
+const NOTABLE = 0.03;
+
+/**
+ * Looks for the fastest settings, one after the other: each is tried with the best of those before it. What counts is the time for
+ * the prompt and the new tokens together.
+ * @param begin where it begins, and what it gives up only for something notably faster.
+ * @param measure measures settings once.
+ */
+export async function searchSpeed(
+  begin: SpeedSettings,
+  choices: SpeedChoices,
+  measure: (settings: SpeedSettings) => Promise<Omit<SpeedTrial, keyof SpeedSettings>>,
+  onTrial?: (done: number, total: number) => void,
+): Promise<SpeedSearch> {
+  const names = ['threads', 'weights', 'chunkLength', 'buffer'] as const;
+  const others = names.flatMap((name) =>
+    [...new Set<SpeedSettings[typeof name]>(choices[name])].filter((value) => value !== begin[name]),
+  );
+  const trials: SpeedTrial[] = [];
+  const attempt = async (settings: SpeedSettings): Promise<SpeedTrial> => {
+    const { prefillSpeed, decodeSpeed, totalMs } = await measure(settings);
+    const trial = { ...settings, prefillSpeed, decodeSpeed, totalMs };
+    trials.push(trial);
+    onTrial?.(trials.length, others.length + 1);
+    return trial;
+  };
+  let fastest = await attempt(begin);
+  for (const name of names) {
+    const from = settingsOf(fastest);
+    for (const value of new Set<SpeedSettings[typeof name]>(choices[name])) {
+      if (value === begin[name]) continue;
+      const trial = await attempt({ ...from, [name]: value });
+      if (trial.totalMs < fastest.totalMs * (1 - NOTABLE)) fastest = trial;
+    }
+  }
+  return { trials, fastest };
+}
+
+export function settingsOf({ threads, weights, chunkLength, buffer }: SpeedSettings): SpeedSettings {
+  return { threads, weights, chunkLength, buffer };
+}
+
+function likeliest(logits: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
+  return best;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
