@@ -5,17 +5,21 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { readBandwidth } from './bandwidth.ts';
-import { writeGguf } from './gguf.ts';
 import { type LoadOptions, RemoteSide, type Timing } from './protocol.ts';
 import { countParameters, defaultShapes, shapes } from './shapes.ts';
 import { parseWork, positionsOf, WORK_FORMS } from './works.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const SEED = 1;
+/** Our programs of other sides, and the packages that they run. */
+const peerPackages: Readonly<Record<string, string>> = {
+  'peer.ts': 'node-llama-cpp',
+  'peer-transformers.ts': '@huggingface/transformers',
+};
 /** Before each run, for threads of the other side to fall asleep. */
 const PAUSE_MS = 250;
 /** A side that uses more of a processor than this while it waits disturbs the other one. */
@@ -79,7 +83,8 @@ await main();
 
 async function main(): Promise<void> {
   checkPositions();
-  if (resolve(options.peer) === join(here, 'peer.ts')) installPeer();
+  const needed = peerPackages[relative(here, resolve(options.peer))];
+  if (needed) installPeers(needed);
   const machine = await describeMachine();
   if (!options.json) print(`${machine}\n`);
   folder = mkdtempSync(join(tmpdir(), 'keyhold-bench-'));
@@ -104,20 +109,19 @@ function checkPositions(): void {
 async function measureShape(shape: string): Promise<Row[]> {
   const config = shapes[shape]!;
   const home = join(folder!, shape);
-  const weights = join(home, 'weights');
-  mkdirSync(weights, { recursive: true });
-  const gguf = join(home, 'model.gguf');
+  mkdirSync(home);
   log(`${shape}: ${(countParameters(config) / 1e6).toFixed(0)} M parameters`);
-  log(`  wrote a GGUF file of ${(writeGguf(gguf, config) / 1e6).toFixed(0)} MB`);
 
-  const loading = { shape, threads: options.threads, seed: SEED, gguf, folder: weights };
+  const loading = { shape, threads: options.threads, seed: SEED, folder: home };
   const ours = start('ours', options.ours);
   const peer = start('peer', options.peer);
   try {
     for (const side of [ours, peer]) {
       const begin = performance.now();
+      // What writing the weights takes of the memory is not to be counted later.
+      await inNewProcess(side, (fresh) => fresh.load(loading));
+      log(`  ${side.name} wrote its weights in ${((performance.now() - begin) / 1000).toFixed(1)} s`);
       await side.load(loading);
-      log(`  ${side.name} loaded in ${((performance.now() - begin) / 1000).toFixed(1)} s`);
     }
     const rows: Row[] = [];
     for (const work of options.works) rows.push(await measureWork(loading, work, ours, peer));
@@ -146,7 +150,7 @@ async function measureWork(loading: LoadOptions, name: string, ours: RemoteSide,
   for (let round = 0; round < rounds; round++) {
     for (const [i, side] of [ours, peer].entries()) {
       await new Promise((done) => setTimeout(done, PAUSE_MS));
-      const timing = work.kind === 'open' ? await openAgain(side, loading) : await side.run();
+      const timing = work.kind === 'open' ? await inNewProcess(side, (fresh) => fresh.open(loading)) : await side.run();
       figures[i]!.push(unit === 'ms' ? timing.ms : rate(timing));
       if (round === 0) logDetails(`  ${name}: ${side.name}`, timing);
     }
@@ -158,11 +162,11 @@ async function measureWork(loading: LoadOptions, name: string, ours: RemoteSide,
   return { shape: loading.shape, work: name, ours: round(a, 2), peer: round(b, 2), ratio: round(ratio, 3), unit };
 }
 
-/** In a process of its own. */
-async function openAgain(side: RemoteSide, loading: LoadOptions): Promise<Timing> {
+/** Does something in another process of the same side. */
+async function inNewProcess<T>(side: RemoteSide, use: (fresh: RemoteSide) => Promise<T>): Promise<T> {
   const fresh = start(side.name, side.file);
   try {
-    return await fresh.open(loading);
+    return await use(fresh);
   } finally {
     await fresh.end();
     live.delete(fresh);
@@ -183,10 +187,10 @@ function start(name: string, file: string): RemoteSide {
   return side;
 }
 
-/** node-llama-cpp is large and needed here only: it has its own package.json, installed at the first run. */
-function installPeer(): void {
-  if (existsSync(join(here, 'node_modules', 'node-llama-cpp', 'package.json'))) return;
-  log('installing node-llama-cpp into bench/node_modules');
+/** The peers are large and needed here only: they have their own package.json, installed at the first run. */
+function installPeers(needed: string): void {
+  if (existsSync(join(here, 'node_modules', needed, 'package.json'))) return;
+  log(`installing ${needed} into bench/node_modules`);
   const args = ['ci', '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund'];
   const npm = process.env['npm_execpath'];
   const [command, rest] = npm?.endsWith('.js') ? [process.execPath, [npm, ...args]] : ['npm', args];

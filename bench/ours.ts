@@ -36,7 +36,7 @@ let prompt: number[];
 serve({
   async load(options) {
     await load(options);
-    weights = sizeOf(options.folder);
+    weights = sizeOf(cacheDir(options));
   },
 
   async prepare(next) {
@@ -97,9 +97,14 @@ serve({
   },
 });
 
-async function load({ shape, seed, threads, folder }: LoadOptions): Promise<void> {
+async function load(options: LoadOptions): Promise<void> {
+  const { shape, seed, threads } = options;
   config = shapes[shape]!;
-  model = await loadModel(randomCheckpoint(config, seed), { weights: 'int4', threads, cacheDir: folder });
+  model = await loadModel(randomCheckpoint(config, seed), { weights: 'int4', threads, cacheDir: cacheDir(options) });
+}
+
+function cacheDir({ folder }: LoadOptions): string {
+  return join(folder, 'ours');
 }
 
 function createCache({ tokens, budget, buffer }: Work): KVCache {

@@ -2,7 +2,9 @@
  * @file The peer: llama.cpp through node-llama-cpp, in a process of its own.
  */
 
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeGguf } from './gguf.ts';
 import { readMemory, resetPeak } from './memory.ts';
 import {
   DECODE_TOKENS,
@@ -67,7 +69,10 @@ let prompt: number[];
 serve({
   async load(options) {
     await startLlama(options);
-    model = await llama.loadModel({ modelPath: options.gguf });
+    const file = gguf(options);
+    if (!existsSync(file)) writeGguf(file, config);
+    weights = statSync(file).size;
+    model = await llama.loadModel({ modelPath: file });
   },
 
   async prepare(next) {
@@ -120,7 +125,7 @@ serve({
   async open(options) {
     await startLlama(options);
     const begin = performance.now();
-    model = await llama.loadModel({ modelPath: options.gguf });
+    model = await llama.loadModel({ modelPath: gguf(options) });
     await createContext(OPEN_TOKENS, 1);
     return { tokens: 0, ms: performance.now() - begin };
   },
@@ -129,10 +134,14 @@ serve({
 async function startLlama(options: LoadOptions): Promise<void> {
   config = shapes[options.shape]!;
   threads = options.threads;
-  weights = statSync(options.gguf).size;
   const packageName: string = 'node-llama-cpp';
   const { getLlama } = (await import(packageName)) as NodeLlamaCpp;
   llama = await getLlama({ gpu: false, build: 'never', logLevel: 'error', maxThreads: threads });
+}
+
+/** The shape as a file for llama.cpp. */
+function gguf({ folder }: LoadOptions): string {
+  return join(folder, 'model.gguf');
 }
 
 function createContext(contextSize: number, rows: number): Promise<LlamaContext> {

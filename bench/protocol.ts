@@ -24,9 +24,7 @@ export interface LoadOptions {
   readonly threads: number;
   /** Seed of the random checkpoint. */
   readonly seed: number;
-  /** The same shape as a GGUF file. */
-  readonly gguf: string;
-  /** An empty folder for prepared weights and the like; it is removed afterwards. */
+  /** A folder for prepared weights and the like, for both sides and empty at first; it is removed afterwards. */
   readonly folder: string;
 }
 
