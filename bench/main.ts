@@ -5,30 +5,36 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { readBandwidth } from './bandwidth.ts';
-import { writeGguf } from './gguf.ts';
-import { BATCH_HELD, RemoteSide, type Timing, type Work } from './protocol.ts';
+import { type LoadOptions, RemoteSide, type Timing } from './protocol.ts';
 import { countParameters, defaultShapes, shapes } from './shapes.ts';
+import { parseWork, positionsOf, WORK_FORMS } from './works.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const SEED = 1;
+/** Our programs of other sides, and the packages that they run. */
+const peerPackages: Readonly<Record<string, string>> = {
+  'peer.ts': 'node-llama-cpp',
+  'peer-transformers.ts': '@huggingface/transformers',
+};
 /** Before each run, for threads of the other side to fall asleep. */
 const PAUSE_MS = 250;
 /** A side that uses more of a processor than this while it waits disturbs the other one. */
 const IDLE_LIMIT = 0.1;
 
-/** One line of the table; rates are medians in `unit`. */
+/** One line of the table; figures are medians in `unit`. */
 interface Row {
   readonly shape: string;
   readonly work: string;
   readonly ours: number;
   readonly peer: number;
-  /** ours / peer: above 1, we are faster. */
+  /** Above 1, we are faster. */
   readonly ratio: number;
-  readonly unit: 'tok/s';
+  /** `ms` for works that are waited for as a whole. */
+  readonly unit: 'tok/s' | 'ms';
 }
 
 interface Options {
@@ -43,7 +49,7 @@ interface Options {
 
 const options = new Command('bench')
   .option('--shapes <names>', `of ${Object.keys(shapes).join(', ')}`, shapeList, [...defaultShapes])
-  .option('--works <names>', 'prefill-<tokens>, decode-<tokens held>, batch-<rows>', workList, [
+  .option('--works <names>', WORK_FORMS, workList, [
     'prefill-512',
     'decode-16',
     'decode-256',
@@ -76,7 +82,9 @@ for (const [signal, number] of [
 await main();
 
 async function main(): Promise<void> {
-  if (resolve(options.peer) === join(here, 'peer.ts')) installPeer();
+  checkPositions();
+  const needed = peerPackages[relative(here, resolve(options.peer))];
+  if (needed) installPeers(needed);
   const machine = await describeMachine();
   if (!options.json) print(`${machine}\n`);
   folder = mkdtempSync(join(tmpdir(), 'keyhold-bench-'));
@@ -85,26 +93,38 @@ async function main(): Promise<void> {
   print(options.json ? JSON.stringify(rows, null, 2) : table(rows));
 }
 
+/** What a model has no positions for would fail after all that was measured before. */
+function checkPositions(): void {
+  for (const shape of options.shapes)
+    for (const name of options.works) {
+      const { max_position_embeddings: most } = shapes[shape]!;
+      const needed = positionsOf(parseWork(name));
+      if (needed <= most) continue;
+      log(`error: ${name} needs ${needed} positions, but ${shape} has ${most}.`);
+      process.exit(1);
+    }
+}
+
 /** All works of one shape. Both sides stay loaded; each does nothing while the other one runs. */
 async function measureShape(shape: string): Promise<Row[]> {
   const config = shapes[shape]!;
   const home = join(folder!, shape);
-  const weights = join(home, 'weights');
-  mkdirSync(weights, { recursive: true });
-  const gguf = join(home, 'model.gguf');
+  mkdirSync(home);
   log(`${shape}: ${(countParameters(config) / 1e6).toFixed(0)} M parameters`);
-  log(`  wrote a GGUF file of ${(writeGguf(gguf, config) / 1e6).toFixed(0)} MB`);
 
+  const loading = { shape, threads: options.threads, seed: SEED, folder: home };
   const ours = start('ours', options.ours);
   const peer = start('peer', options.peer);
   try {
     for (const side of [ours, peer]) {
       const begin = performance.now();
-      await side.load({ shape, threads: options.threads, seed: SEED, gguf, folder: weights });
-      log(`  ${side.name} loaded in ${((performance.now() - begin) / 1000).toFixed(1)} s`);
+      // What writing the weights takes of the memory is not to be counted later.
+      await inNewProcess(side, (fresh) => fresh.load(loading));
+      log(`  ${side.name} wrote its weights in ${((performance.now() - begin) / 1000).toFixed(1)} s`);
+      await side.load(loading);
     }
     const rows: Row[] = [];
-    for (const work of options.works) rows.push(await measureWork(shape, work, ours, peer));
+    for (const work of options.works) rows.push(await measureWork(loading, work, ours, peer));
     for (const side of [ours, peer]) {
       if (side.idleLoad > IDLE_LIMIT) {
         log(`  warning: ${side.name} kept ${side.idleLoad.toFixed(2)} processors busy while it had nothing to do`);
@@ -120,26 +140,45 @@ async function measureShape(shape: string): Promise<Row[]> {
   }
 }
 
-async function measureWork(shape: string, name: string, ours: RemoteSide, peer: RemoteSide): Promise<Row> {
+async function measureWork(loading: LoadOptions, name: string, ours: RemoteSide, peer: RemoteSide): Promise<Row> {
   const work = parseWork(name);
-  await ours.prepare(work);
-  await peer.prepare(work);
-  const rates: [number[], number[]] = [[], []];
-  for (let round = 0; round < options.rounds; round++) {
+  const unit = work.kind === 'prompt' || work.kind === 'open' ? 'ms' : 'tok/s';
+  if (work.kind !== 'open') for (const side of [ours, peer]) await side.prepare(work);
+  const figures: [number[], number[]] = [[], []];
+  // A long prompt takes minutes.
+  const rounds = work.kind === 'prompt' ? 1 : options.rounds;
+  for (let round = 0; round < rounds; round++) {
     for (const [i, side] of [ours, peer].entries()) {
       await new Promise((done) => setTimeout(done, PAUSE_MS));
-      const timing = await side.run();
-      rates[i]!.push(rate(timing));
-      if (round === 0 && timing.threads !== undefined) log(`  ${name}: ${side.name} runs on ${timing.threads} threads`);
+      const timing = work.kind === 'open' ? await inNewProcess(side, (fresh) => fresh.open(loading)) : await side.run();
+      figures[i]!.push(unit === 'ms' ? timing.ms : rate(timing));
+      if (round === 0) logDetails(`  ${name}: ${side.name}`, timing);
     }
-    log(
-      `  ${name}, round ${round + 1}: ours ${rates[0].at(-1)!.toFixed(1)}, peer ${rates[1].at(-1)!.toFixed(1)} tok/s`,
-    );
+    const [a, b] = figures.map((of) => of.at(-1)!.toFixed(1));
+    log(`  ${name}, round ${round + 1}: ours ${a}, peer ${b} ${unit}`);
   }
-  await ours.release();
-  await peer.release();
-  const [a, b] = [median(rates[0]), median(rates[1])];
-  return { shape, work: name, ours: round(a, 2), peer: round(b, 2), ratio: round(a / b, 3), unit: 'tok/s' };
+  const [a, b] = [median(figures[0]), median(figures[1])];
+  const ratio = unit === 'ms' ? b / a : a / b;
+  return { shape: loading.shape, work: name, ours: round(a, 2), peer: round(b, 2), ratio: round(ratio, 3), unit };
+}
+
+/** Does something in another process of the same side. */
+async function inNewProcess<T>(side: RemoteSide, use: (fresh: RemoteSide) => Promise<T>): Promise<T> {
+  const fresh = start(side.name, side.file);
+  try {
+    return await use(fresh);
+  } finally {
+    await fresh.end();
+    live.delete(fresh);
+  }
+}
+
+function logDetails(who: string, { threads, memory }: Timing): void {
+  if (threads !== undefined) log(`${who} runs on ${threads} threads`);
+  if (!memory) return;
+  const { resident, peak, weights } = memory;
+  const text = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB (${((bytes - weights) / 1e6).toFixed(0)} MB)`;
+  log(`${who} has ${text(resident)} resident, ${text(peak)} at its peak; without its weights in brackets`);
 }
 
 function start(name: string, file: string): RemoteSide {
@@ -148,10 +187,10 @@ function start(name: string, file: string): RemoteSide {
   return side;
 }
 
-/** node-llama-cpp is large and needed here only: it has its own package.json, installed at the first run. */
-function installPeer(): void {
-  if (existsSync(join(here, 'node_modules', 'node-llama-cpp', 'package.json'))) return;
-  log('installing node-llama-cpp into bench/node_modules');
+/** The peers are large and needed here only: they have their own package.json, installed at the first run. */
+function installPeers(needed: string): void {
+  if (existsSync(join(here, 'node_modules', needed, 'package.json'))) return;
+  log(`installing ${needed} into bench/node_modules`);
   const args = ['ci', '--ignore-scripts', '--include=dev', '--include=optional', '--no-audit', '--no-fund'];
   const npm = process.env['npm_execpath'];
   const [command, rest] = npm?.endsWith('.js') ? [process.execPath, [npm, ...args]] : ['npm', args];
@@ -174,8 +213,8 @@ async function describeMachine(): Promise<string> {
 
 function table(rows: readonly Row[]): string {
   const cells = [
-    ['shape', 'work', 'ours tok/s', 'peer tok/s', 'ratio'],
-    ...rows.map((r) => [r.shape, r.work, r.ours.toFixed(1), r.peer.toFixed(1), r.ratio.toFixed(2)]),
+    ['shape', 'work', 'ours', 'peer', 'unit', 'ratio'],
+    ...rows.map((r) => [r.shape, r.work, r.ours.toFixed(1), r.peer.toFixed(1), r.unit, r.ratio.toFixed(2)]),
   ];
   const widths = cells[0]!.map((_, c) => Math.max(...cells.map((row) => row[c]!.length)));
   return cells
@@ -209,15 +248,12 @@ function shapeList(value: string): string[] {
 
 function workList(value: string): string[] {
   const names = value.split(',');
-  names.forEach(parseWork);
+  try {
+    names.forEach(parseWork);
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
   return names;
-}
-
-function parseWork(name: string): Work {
-  const [, kind, count] = /^(prefill|decode|batch)-([1-9]\d*)$/.exec(name) ?? [];
-  if (!kind) throw new InvalidArgumentError(`'${name}' is not a work such as prefill-512, decode-1024 or batch-8.`);
-  if (kind === 'batch') return { kind, tokens: BATCH_HELD, rows: Number(count) };
-  return { kind: kind as Work['kind'], tokens: Number(count), rows: 1 };
 }
 
 function count(value: string): number {

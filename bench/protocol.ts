@@ -3,13 +3,19 @@
  */
 
 import { type ChildProcess, fork } from 'node:child_process';
+import type { BufferKind } from '../src/node.ts';
+import type { Memory } from './resident.ts';
 
-/** One line of the table: a prompt of `tokens` to be read, or tokens to be made with `tokens` held in the cache of each row. */
+/** One line of the table: a prompt of `tokens` to be read, or tokens to be made after `tokens` in each row. */
 export interface Work {
-  readonly kind: 'prefill' | 'decode' | 'batch';
+  readonly kind: 'prefill' | 'prompt' | 'decode' | 'batch' | 'open';
   readonly tokens: number;
   /** Sequences that are written side by side. */
   readonly rows: number;
+  /** Slots of our cache, which then evicts; unless stated it holds all tokens, as the peer always does. */
+  readonly budget?: number;
+  /** How our cache stores keys and values; float32 unless stated. The peer's does not change. */
+  readonly buffer?: BufferKind;
 }
 
 export interface LoadOptions {
@@ -18,9 +24,7 @@ export interface LoadOptions {
   readonly threads: number;
   /** Seed of the random checkpoint. */
   readonly seed: number;
-  /** The same shape as a GGUF file. */
-  readonly gguf: string;
-  /** An empty folder for prepared weights and the like; it is removed afterwards. */
+  /** A folder for prepared weights and the like, for both sides and empty at first; it is removed afterwards. */
   readonly folder: string;
 }
 
@@ -29,16 +33,22 @@ export interface Timing {
   readonly ms: number;
   /** How many were used, where it is not simply what was asked for. */
   readonly threads?: number;
+  /** After a long prompt, where it can be known. */
+  readonly memory?: Memory;
 }
 
-/** What a side can do. `prepare` … `run`, any number of times … `release`, for one work after the other. */
+/** What a side can do: `load`, then for one work after the other `prepare` and any number of times `run`. */
 export interface Side {
   load(options: LoadOptions): Promise<void>;
-  /** Everything that is not to be timed: makes the context, fills it, warms up. */
+  /**
+   * Everything that is not to be timed: makes the context, fills it, warms up. What the last work has left is used again where it
+   * fits, so that a long prompt need not be read twice.
+   */
   prepare(work: Work): Promise<void>;
   /** Does the prepared work once, from the same state each time. */
   run(): Promise<Timing>;
-  release(): Promise<void>;
+  /** Instead of all that: loads what was loaded by other processes before, up to where the first token could be read. */
+  open(options: LoadOptions): Promise<Timing>;
 }
 
 /** Tokens timed per run of a decode work; before them come a few that are not. */
@@ -48,6 +58,15 @@ export const DECODE_WARM_UP = 4;
 export const BATCH_HELD = 256;
 /** Room beyond the held tokens. */
 export const SPARE_TOKENS = 600;
+/** Tokens that there is room for after `open`. */
+export const OPEN_TOKENS = 1024;
+/** Before a long prompt so many of its tokens are read, for what happens only once. */
+export const PROMPT_WARM_UP = 512;
+
+/** Whether a work begins with what another one has left: the same tokens in as many rows. */
+export function sameTokens(a: Work, b: Work): boolean {
+  return a.tokens === b.tokens && a.rows === b.rows;
+}
 
 /** Some prompt: the same on both sides. */
 export function promptTokens(length: number, vocabSize: number): number[] {
@@ -98,6 +117,8 @@ export function serve(side: Side): void {
 /** In the parent: a side in a process of its own. */
 export class RemoteSide implements Side {
   readonly name: string;
+  /** Its program. */
+  readonly file: string;
   /** The highest load seen while the side had nothing to do (over stretches of 200 ms and more). */
   idleLoad = 0;
   private readonly child: ChildProcess;
@@ -107,6 +128,7 @@ export class RemoteSide implements Side {
 
   constructor(name: string, file: string) {
     this.name = name;
+    this.file = file;
     // What native code prints must not get between the lines of the table: both streams go to stderr.
     this.child = fork(file, { stdio: ['ignore', 2, 2, 'ipc'] });
     this.child.on('message', (response: Response) => this.settle(response));
@@ -126,8 +148,8 @@ export class RemoteSide implements Side {
     return this.call('run');
   }
 
-  release(): Promise<void> {
-    return this.call('release');
+  open(options: LoadOptions): Promise<Timing> {
+    return this.call('open', options);
   }
 
   kill(): void {

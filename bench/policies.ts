@@ -1,0 +1,126 @@
+/**
+ * @file `npm run bench:policies`: what eviction costs. Caches that are full and give a slot up at each step decode in turns,
+ * so that a slow minute of the machine hits all of them. Of the two tokens of a turn the second is timed: as usual, a step of the
+ * same cache came before it.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
+import { promptTokens } from './protocol.ts';
+import { randomCheckpoint } from './random-checkpoint.ts';
+import { shapes } from './shapes.ts';
+
+const POLICIES = ['lastrec', 'h2o', 'snapkv', 'tova', 'keydiff', 'expected'];
+/** So few slots that attending to them costs next to nothing. */
+const FEW = 16;
+/** Tokens that are read beyond the slots, so that each further one makes another go. */
+const BEYOND = 64;
+const WARM_UP = 4;
+
+const options = new Command('bench:policies')
+  .option('--shape <name>', `of ${Object.keys(shapes).join(', ')}`, 'llama-3.2-1b')
+  .option('--slots <n>', 'of each cache', '1024')
+  .option('--steps <n>', 'of each cache', '64')
+  .option('--threads <n>', 'of the runtime', String(availableParallelism()))
+  .parse()
+  .opts<{ shape: string; slots: string; steps: string; threads: string }>();
+
+const config = shapes[options.shape];
+if (!config) throw new Error(`there is no shape ${options.shape}; there are ${Object.keys(shapes).join(', ')}`);
+const slots = Number(options.slots);
+const steps = Number(options.steps);
+
+const folder = mkdtempSync(join(tmpdir(), 'keyhold-bench-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+process.on('SIGINT', () => process.exit(130));
+
+/** A cache whose `append` is timed. */
+class Case {
+  readonly name: string;
+  readonly cache: KVCache;
+  /** ms, a step each. */
+  readonly whole: number[] = [];
+  readonly bookkeeping: number[] = [];
+  #appending = 0;
+
+  constructor(model: LanguageModel, name: string, policy: string, cacheLength: number) {
+    this.name = name;
+    this.cache = model.createCache({ policy, cacheLength });
+    const append = this.cache.append.bind(this.cache);
+    this.cache.append = (chunk) => {
+      const begin = performance.now();
+      append(chunk);
+      this.#appending = performance.now() - begin;
+    };
+  }
+
+  async turn(model: LanguageModel, token: number, count: boolean): Promise<void> {
+    await model.step(this.cache, [[token]]);
+    const begin = performance.now();
+    await model.step(this.cache, [[token]]);
+    const whole = performance.now() - begin;
+    if (!count) return;
+    this.whole.push(whole);
+    this.bookkeeping.push(this.#appending);
+  }
+
+  /** What a step takes apart from the bookkeeping: the graph. */
+  get graph(): number[] {
+    return this.whole.map((whole, i) => whole - this.bookkeeping[i]!);
+  }
+}
+
+await using model = await loadModel(randomCheckpoint(config, 1), {
+  weights: 'int4',
+  threads: Number(options.threads),
+  cacheDir: folder,
+});
+const few = new Case(model, `lastrec, ${FEW} slots`, 'lastrec', FEW);
+const full = POLICIES.map((policy) => new Case(model, policy, policy, slots));
+const cases = [few, ...full];
+const prompt = promptTokens(slots + BEYOND, config.vocab_size);
+for (const { cache } of cases) await model.prefill(cache, prompt);
+for (let step = 0; step < WARM_UP + steps; step++)
+  for (const one of cases) await one.turn(model, prompt[step]!, step >= WARM_UP);
+report();
+
+function report(): void {
+  const [plain] = full as [Case];
+  // Of one turn each, so that both were measured in the same moment.
+  const more = (a: Case, b: Case) => median(a.graph.map((ms, i) => ms - b.graph[i]!));
+  const attention = more(plain, few);
+  print(`${options.shape}, int4, ${slots} slots, medians of ${steps} steps`);
+  print(`attention itself: ${attention.toFixed(2)} ms a step (lastrec with ${slots} slots less lastrec with ${FEW})\n`);
+  const rows = [['policy', 'ms a step', 'bookkeeping', 'of the step', 'graph beyond lastrec', 'of attention']];
+  for (const one of cases) {
+    const bookkeeping = median(one.bookkeeping);
+    const beyond = more(one, plain);
+    rows.push([
+      one.name,
+      median(one.whole).toFixed(2),
+      bookkeeping.toFixed(2),
+      percent(bookkeeping / median(one.whole)),
+      ...(one === few || one === plain ? ['', ''] : [beyond.toFixed(2), percent(beyond / attention)]),
+    ]);
+  }
+  const widths = rows[0]!.map((_, c) => Math.max(...rows.map((row) => row[c]!.length)));
+  for (const row of rows)
+    print(row.map((cell, c) => (c ? cell.padStart(widths[c]!) : cell.padEnd(widths[c]!))).join('  '));
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
