@@ -5,7 +5,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
-import { readMemory, resetPeak } from './memory.ts';
+import { watchMemory } from './memory.ts';
 import {
   DECODE_TOKENS,
   DECODE_WARM_UP,
@@ -62,10 +62,10 @@ serve({
     const { kind, tokens: held, rows, budget } = work!;
     if (kind === 'prompt') {
       cache.clear();
-      resetPeak();
+      const memory = watchMemory(weights);
       const start = performance.now();
       greedy(await model.prefill(cache, prompt));
-      return { tokens: held, ms: performance.now() - start, memory: readMemory(weights) };
+      return { tokens: held, ms: performance.now() - start, memory: memory() };
     }
     if (kind === 'prefill') {
       cache.truncate(0);

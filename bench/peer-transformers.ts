@@ -4,7 +4,7 @@
 
 import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { readMemory, resetPeak } from './memory.ts';
+import { watchMemory } from './memory.ts';
 import { writeOnnx } from './onnx-export.ts';
 import {
   DECODE_TOKENS,
@@ -76,9 +76,9 @@ serve({
     const { kind, rows } = work!;
     if (kind === 'prefill') return read(prompt);
     if (kind === 'prompt') {
-      resetPeak();
+      const memory = watchMemory(weights);
       const timing = await read(prompt);
-      return { ...timing, memory: readMemory(weights) };
+      return { ...timing, memory: memory() };
     }
     // The prompt itself is told of first, then each token. It goes on in the cache that it is given, so that one is a new one.
     const times: number[] = [];

@@ -5,7 +5,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeGguf } from './gguf.ts';
-import { readMemory, resetPeak } from './memory.ts';
+import { watchMemory } from './memory.ts';
 import {
   DECODE_TOKENS,
   DECODE_WARM_UP,
@@ -104,9 +104,9 @@ serve({
     const { kind, tokens: held, rows } = work!;
     if (kind === 'prefill') return read(prompt);
     if (kind === 'prompt') {
-      resetPeak();
+      const memory = watchMemory(weights);
       const timing = await read(prompt);
-      return { ...timing, memory: readMemory(weights) };
+      return { ...timing, memory: memory() };
     }
     for (const sequence of sequences)
       await sequence.eraseContextTokenRanges([{ start: held, end: sequence.nextTokenIndex }]);
