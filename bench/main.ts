@@ -176,9 +176,10 @@ async function inNewProcess<T>(side: RemoteSide, use: (fresh: RemoteSide) => Pro
 function logDetails(who: string, { threads, memory }: Timing): void {
   if (threads !== undefined) log(`${who} runs on ${threads} threads`);
   if (!memory) return;
-  const { resident, peak, weights } = memory;
-  const text = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB (${((bytes - weights) / 1e6).toFixed(0)} MB)`;
-  log(`${who} has ${text(resident)} resident, ${text(peak)} at its peak; without its weights in brackets`);
+  const { before, now, peak, weights } = memory;
+  const text = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
+  const beyond = (bytes: number) => `${text(bytes)} (${text(bytes - weights)} beyond its weights)`;
+  log(`${who} had ${beyond(before)} resident before, has ${beyond(now)}, and had ${beyond(peak)} at its peak`);
 }
 
 function start(name: string, file: string): RemoteSide {

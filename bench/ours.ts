@@ -18,7 +18,7 @@ import {
   type Work,
 } from './protocol.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
-import { readMemory, resetPeak } from './resident.ts';
+import { watchMemory } from './resident.ts';
 import { type ShapeConfig, shapes } from './shapes.ts';
 
 /** What decides where there is a budget. */
@@ -62,10 +62,10 @@ serve({
     const { kind, tokens: held, rows, budget } = work!;
     if (kind === 'prompt') {
       cache.clear();
-      resetPeak();
+      const memory = watchMemory(weights);
       const start = performance.now();
       greedy(await model.prefill(cache, prompt));
-      return { tokens: held, ms: performance.now() - start, memory: readMemory(weights) };
+      return { tokens: held, ms: performance.now() - start, memory: memory() };
     }
     if (kind === 'prefill') {
       cache.truncate(0);
