@@ -61,11 +61,13 @@ function findWorst(group: GroupView, now: number, { sinks, recent }: SafeTokens)
   let least = Number.POSITIVE_INFINITY;
   let age = 0;
   for (let j = 0; j < length; j++) {
+    const value = values[j];
+    // First what is true of nearly all. Nothing is above or below what is no number.
+    if (value > least) continue;
     const position = positions[j];
     if (keep[j] === 0 || position < sinks || position > oldestSafe) continue;
-    const value = values[j];
     if (Number.isNaN(value)) throw notANumber(group, j);
-    if (worst >= 0 && (value > least || (value === least && position > age))) continue;
+    if (worst >= 0 && value === least && position > age) continue;
     worst = j;
     least = value;
     age = position;

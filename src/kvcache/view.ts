@@ -27,6 +27,8 @@ export class GroupView {
   /** Values by which slots are ranked, for the policy to fill. */
   values = new Float64Array(0);
   readonly #layer: LayerView;
+  /** `keep`, in words of four bytes. */
+  #words = new Uint32Array(0);
 
   constructor(layer: LayerView, index: number) {
     this.#layer = layer;
@@ -40,9 +42,22 @@ export class GroupView {
 
   /** How many stay. */
   get kept(): number {
+    const { length, keep } = this;
+    const words = length >> 2;
     let count = 0;
-    for (let j = 0; j < this.length; j++) count += this.keep[j];
+    // Four at a time, for this is asked often: a word of four ones is 0x01010101.
+    for (let w = 0; w < words; ) {
+      let sum = 0;
+      for (const end = Math.min(words, w + 255); w < end; w++) sum += this.#words[w];
+      count += (sum & 255) + ((sum >>> 8) & 255) + ((sum >>> 16) & 255) + Math.floor(sum / 0x1000000);
+    }
+    for (let j = 4 * words; j < length; j++) count += keep[j];
     return count;
+  }
+
+  /** The keys of all candidates, behind each other [length, D], as {@link readKey} tells them one by one. */
+  readKeys(out: Float32Array): void {
+    this.#layer.readKeys(this, out);
   }
 
   /** The key of candidate `j` [D] as it is, or will be, stored. */
@@ -70,7 +85,8 @@ export class GroupView {
       const room = Math.ceil(length * 1.25);
       this.positions = new Float32Array(room);
       this.values = new Float64Array(room);
-      this.keep = new Uint8Array(room);
+      this.#words = new Uint32Array(Math.ceil(room / 4));
+      this.keep = new Uint8Array(this.#words.buffer);
       this.columns = [];
       this.weights = [];
     }
@@ -183,6 +199,13 @@ export class LayerView {
     place.slot = j;
     if (which === 'key') buffer.readKey(place, out);
     else buffer.readValue(place, out);
+  }
+
+  /** @internal */
+  readKeys(group: GroupView, out: Float32Array): void {
+    const { headSize: D } = this.#source.shape;
+    this.#source.buffers[this.layer]!.readKeys(this.row, group.index, group.held, out);
+    for (let j = group.held; j < group.length; j++) this.read(group, j, 'key', out.subarray(j * D, (j + 1) * D));
   }
 
   /** @internal */

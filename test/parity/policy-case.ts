@@ -8,10 +8,11 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { logSoftmaxAt } from '../../src/generate/sampler.ts';
+import type { PolicyRow } from '../../src/kvcache/policies.ts';
 import { type AnyCacheOptions, type KVCache, type LanguageModel, loadModel } from '../../src/node.ts';
 import { range } from '../../src/numbers.ts';
 import type { CaseContext, CaseKind, CaseResult } from './case.ts';
-import { resolutions, TieAwareKeyNormKVCache, youngest } from './knorm-ties.ts';
+import { resolutions, type TieAware, tieAware, youngest } from './ties.ts';
 
 /** Largest error of a token's loss, in nats. */
 const NLL_TOLERANCE = 1e-3;
@@ -45,12 +46,12 @@ export const policyCase: CaseKind = {
       cacheDir: context.cacheDir,
     });
     const note = `${golden.tokens.length} tokens in ${golden.chunks.length} chunks`;
-    if (golden.policy !== 'knorm') {
-      const cache = model.createCache(cacheOptions(golden));
-      const error = await runAll(model, cache, golden);
-      return { error, failures: [...checkLoss(error), ...compareHeld(cache, golden)], note };
-    }
-    const { error, failures, ties } = await runChoosing(model, golden);
+    const cache = model.createCache(cacheOptions(golden));
+    const plain = await runAll(model, cache, golden);
+    const differences = [...checkLoss(plain), ...compareHeld(cache, golden)];
+    const policy = tieAware(golden.policy);
+    if (differences.length === 0 || !policy) return { error: plain, failures: differences, note };
+    const { error, failures, ties } = await runChoosing(model, golden, policy);
     return { error, failures, note: `${note}, ${ties} ties resolved` };
   },
 };
@@ -84,7 +85,7 @@ async function runChunk(model: LanguageModel, cache: KVCache, golden: PolicyCase
 
 /** A way through the ties so far. */
 interface Path {
-  readonly cache: TieAwareKeyNormKVCache;
+  readonly cache: TieAware;
   readonly error: number;
   /** How far all losses are off, squared. */
   readonly off: number;
@@ -97,12 +98,11 @@ const WIDTH = 8;
 const WAYS = 64;
 
 /**
- * Searches for choices among equal keys that give the reference's losses, positions and scores. Each chunk's losses judge the
+ * Searches for choices among equal values that give the reference's losses, positions and scores. Each chunk's losses judge the
  * choices before it; what the reference holds at its end says which choices to try first.
  */
-async function runChoosing(model: LanguageModel, golden: PolicyCase) {
-  const policy = { name: 'knorm', summary: 'short keys', cache: TieAwareKeyNormKVCache };
-  const empty = model.createCache({ ...cacheOptions(golden), policy }) as TieAwareKeyNormKVCache;
+async function runChoosing(model: LanguageModel, golden: PolicyCase, policy: PolicyRow) {
+  const empty = model.createCache({ ...cacheOptions(golden), policy }) as TieAware;
   let paths: Path[] = [{ cache: empty, error: 0, off: 0, ties: 0 }];
   let at = 0;
   for (const length of golden.chunks) {

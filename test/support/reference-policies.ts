@@ -72,7 +72,8 @@ export class ReferenceCache {
     this.options = options;
     const withSinks = !['h2o-orig', 'tova', 'knorm', 'keydiff'].includes(policy);
     this.sinks = options.sinks ?? Math.min(withSinks ? 4 : 0, N - 1);
-    const usual = { 'h2o-orig': Math.floor(N / 2), tova: 1, lastrec: 1 }[policy] ?? Math.floor(N / 8);
+    const part = { 'h2o-orig': 2, expected: 4 }[policy] ?? 8;
+    const usual = ['tova', 'lastrec'].includes(policy) ? 1 : Math.floor(N / part);
     this.recent = options.recent ?? Math.max(1, Math.min(usual, N - this.sinks));
     this.window = options.window ?? Math.min(32, N - this.sinks);
     this.#layers = range(nLayer).map(() => range(G).map(() => []));

@@ -40,6 +40,11 @@ export class Float32Buffer extends SlotBuffer {
     this.#read(this.#keys, place, out);
   }
 
+  override readKeys(row: number, group: number, count: number, out: Float32Array): void {
+    const at = this.#keys.at(row, group, 0);
+    out.set(this.#keys.data.subarray(at, at + count * this.headSize));
+  }
+
   override readValue(place: SlotPlace, out: Float32Array): void {
     this.#read(this.#values, place, out);
   }

@@ -45,6 +45,14 @@ export abstract class SlotBuffer {
   /** The key that a slot holds, as the graph sees it. */
   abstract readKey(at: SlotPlace, out: Float32Array): void;
   abstract readValue(at: SlotPlace, out: Float32Array): void;
+
+  /** The keys of a group's first `count` slots, behind each other [count, D]. */
+  readKeys(row: number, group: number, count: number, out: Float32Array): void {
+    const place = { row, group, slot: 0 };
+    const D = this.headSize;
+    for (; place.slot < count; place.slot++) this.readKey(place, out.subarray(place.slot * D, (place.slot + 1) * D));
+  }
+
   /** What a key or value [D] at `from` will be once it is stored and read again. */
   abstract preview(source: Float32Array, from: number, which: 'key' | 'value', out: Float32Array): void;
   /** Puts another key into a slot, whose value stays. */

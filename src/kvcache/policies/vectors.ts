@@ -2,10 +2,10 @@
  * @file Arithmetic on single keys and values, in float64.
  */
 
-/** ‖x‖₂ */
-export function lengthOf(x: Float32Array): number {
+/** ‖x‖₂, or that of a part of it. */
+export function lengthOf(x: Float32Array | Float64Array, from = 0, count = x.length): number {
   let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += x[i] * x[i];
+  for (let i = from; i < from + count; i++) sum += x[i] * x[i];
   return Math.sqrt(sum);
 }
 
@@ -14,4 +14,39 @@ export function distance(a: Float32Array, b: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += (a[i] - b[i]) ** 2;
   return Math.sqrt(sum);
+}
+
+/** out += Σ_j weights_j · x_j. @param x [count, D] */
+export function addWeighted(x: Float32Array, weights: Float64Array, count: number, out: Float64Array): void {
+  const D = out.length;
+  let j = 0;
+  // Four at once: reading and writing `out` is most of the work.
+  for (let at = 0; j + 4 <= count; j += 4, at += 4 * D) {
+    const a = weights[j];
+    const b = weights[j + 1];
+    const c = weights[j + 2];
+    const d = weights[j + 3];
+    for (let i = 0; i < D; i++)
+      out[i] += a * x[at + i] + b * x[at + D + i] + c * x[at + 2 * D + i] + d * x[at + 3 * D + i];
+  }
+  for (; j < count; j++) for (let i = 0; i < D; i++) out[i] += weights[j] * x[j * D + i];
+}
+
+/** x_j · y. */
+export function dotAt(x: Float32Array, at: number, y: Float64Array): number {
+  const D = y.length;
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  let i = 0;
+  // Four sums, as each has to wait for itself.
+  for (; i + 4 <= D; i += 4) {
+    a += x[at + i] * y[i];
+    b += x[at + i + 1] * y[i + 1];
+    c += x[at + i + 2] * y[i + 2];
+    d += x[at + i + 3] * y[i + 3];
+  }
+  for (; i < D; i++) a += x[at + i] * y[i];
+  return a + b + (c + d);
 }

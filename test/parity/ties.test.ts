@@ -7,8 +7,8 @@ import { tokensFrom } from '../support/cache-runs.ts';
 import { fakeStep } from '../support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../support/fake-model.ts';
 import { tempFolder } from '../support/temp-folder.ts';
-import { resolutions, type Tie, TieAwareKeyNormKVCache, youngest } from './knorm-ties.ts';
 import { policyCase } from './policy-case.ts';
+import { resolutions, type Tie, type TieAware, tieAware, youngest } from './ties.ts';
 import { runCase } from './walk.ts';
 
 const FIXTURES = join(import.meta.dirname, '../fixtures');
@@ -65,7 +65,11 @@ describe('a knorm case', () => {
 describe('the cache that asks', () => {
   const shape = fakeShape({ windows: [null], groups: 1, heads: 1, headSize: 4 });
   const open = (constant: boolean) => ({
-    cache: new TieAwareKeyNormKVCache(shape, { cacheLength: 5, sinks: 1, recent: 1 }),
+    cache: new (tieAware('knorm')!.cache)(shape, {
+      cacheLength: 5,
+      sinks: 1,
+      recent: 1,
+    } as never) as unknown as TieAware,
     model: new FakeModel(shape, 1, { keys: constant ? 'constant' : 'random' }),
   });
 

@@ -1,0 +1,107 @@
+/**
+ * @file Values that float32 can't tell apart: keys of equal tokens have equal norms in a model's first layer, and sums of attention
+ * weights may come as near to each other as rounding. Which of them the reference kept was decided by the last bits of float64, which
+ * nobody else computes. So a policy's case passes where some choice among equals gives what the reference gave.
+ */
+
+import { AttnWeightsKVCache } from '../../src/kvcache/attn-weights.ts';
+// Any of them would do: the compiler wants one that is no abstract class.
+import type { KeyNormKVCache } from '../../src/kvcache/policies/knorm.ts';
+import { POLICIES, type PolicyRow } from '../../src/kvcache/policies.ts';
+import { isSafe } from '../../src/kvcache/select.ts';
+import type { CacheShape } from '../../src/kvcache/shape.ts';
+import type { GroupView, LayerView } from '../../src/kvcache/view.ts';
+import { range } from '../../src/numbers.ts';
+
+/** Values that differ by less, in parts of their size, are equal. */
+const EQUAL = 1e-5;
+
+/** A cut that goes through equal values. */
+export interface Tie {
+  readonly layer: number;
+  readonly group: number;
+  /** The positions of the equal ones, ascending, and how many of them stay. */
+  readonly positions: readonly number[];
+  readonly stay: number;
+}
+
+/** Says which positions of a tie stay. */
+export type Chooser = (tie: Tie) => readonly number[];
+
+/** Those that are preferred, then the younger ones: what the cache itself does, but for the preference. */
+export const youngest = (tie: Tie, preferred: ReadonlySet<number> = new Set()): number[] =>
+  [...tie.positions].sort((a, b) => Number(preferred.has(b)) - Number(preferred.has(a)) || b - a).slice(0, tie.stay);
+
+/** A cache that asks where values are equal. */
+export interface TieAware extends AttnWeightsKVCache {
+  choose: Chooser;
+  /** The ties of the last chunk. */
+  ties: Tie[];
+}
+
+/** A policy of the table that asks where values are equal. null: it has no values. */
+export function tieAware(policy: string): PolicyRow | null {
+  const row = POLICIES[policy];
+  if (!(row?.cache.prototype instanceof AttnWeightsKVCache)) return null;
+  return { ...row, cache: aware(row.cache as unknown as Scored) };
+}
+
+type Scored = new (shape: CacheShape, options: object) => KeyNormKVCache;
+
+const aware = (Base: Scored) =>
+  class extends Base implements TieAware {
+    choose: Chooser = youngest;
+    ties: Tie[] = [];
+
+    protected override select(view: LayerView): void {
+      for (const group of view.groups) if (group.kept > view.budget) this.#cut(group, view);
+    }
+
+    #cut(group: GroupView, view: LayerView): void {
+      const { positions, values, keep, length } = group;
+      this.rank(group, view);
+      const safe = this.safeTokens(view);
+      const free = range(length).filter((j) => keep[j] === 1 && !isSafe(positions[j], view.now, safe));
+      free.sort((a, b) => values[b] - values[a] || positions[b] - positions[a]);
+      const room = free.length - (group.kept - view.budget);
+      let stay = free.slice(0, room);
+      const [last, first] = [values[free[room - 1]], values[free[room]]];
+      if (room > 0 && last - first <= EQUAL * Math.abs(first)) {
+        const equal = free.filter((j) => Math.abs(values[j] - first) <= EQUAL * Math.abs(first));
+        const sure = stay.filter((j) => !equal.includes(j));
+        const tie: Tie = {
+          layer: view.layer,
+          group: group.index,
+          positions: equal.map((j) => positions[j]).sort((a, b) => a - b),
+          stay: room - sure.length,
+        };
+        this.ties.push(tie);
+        const chosen = this.choose(tie);
+        stay = [...sure, ...equal.filter((j) => chosen.includes(positions[j]))];
+      }
+      for (const j of free) if (!stay.includes(j)) keep[j] = 0;
+    }
+  };
+
+/** Ways to choose among ties, at most so many: for each tie, which positions stay. */
+export function resolutions(ties: readonly Tie[], most: number): (readonly (readonly number[])[])[] {
+  let all: (readonly (readonly number[])[])[] = [[]];
+  for (const { positions, stay } of ties) {
+    const next: (readonly (readonly number[])[])[] = [];
+    for (const chosen of subsets(positions, stay)) {
+      for (const before of all) next.push([...before, chosen]);
+      if (next.length >= most) break;
+    }
+    all = next.slice(0, most);
+  }
+  return all;
+}
+
+/** The subsets of so many, those of later elements first. */
+function* subsets(positions: readonly number[], count: number): Generator<number[]> {
+  if (count === 0) yield [];
+  if (count === 0 || count > positions.length) return;
+  const [first, ...rest] = positions;
+  yield* subsets(rest, count);
+  for (const others of subsets(rest, count - 1)) yield [first, ...others];
+}
