@@ -544,11 +544,12 @@ export abstract class KVCache {
       if (this.overflows(view))
         throw new GraphError(`the policy ${this.policy} leaves more than the budget of ${view.budget} slots`);
     }
-    const most = Math.max(...view.groups.map((group) => group.kept));
+    const after = view.groups.map((group) => group.kept);
+    const most = Math.max(...after);
     if (most > table.capacity) this.#grow(table, most);
     const target = this.#target(table, row);
     view.groups.forEach((group, g) => {
-      table.evicted[table.lane(row, g)] += before[g] - group.kept;
+      table.evicted[table.lane(row, g)] += before[g] - after[g];
       placeGroup(target, view, group);
     });
     if (table.capacity > table.budget) this.#shrink(table);

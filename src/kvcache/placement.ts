@@ -33,12 +33,9 @@ export function placeGroup(target: PlacementTarget, view: LayerView, group: Grou
   const full = kept === length;
   if (!full) for (let slot = kept; slot < held; slot++) undo.save(row, g, slot);
   let free = full ? held : 0;
-  const skipKept = () => {
-    while (free < held && keep[free] === 1) free++;
-  };
   for (let j = kept; j < held; j++) {
     if (keep[j] === 0) continue;
-    skipKept();
+    free = nextFree(keep, free, held);
     undo.save(row, g, free);
     moveSlot(target, row, g, j, free++);
   }
@@ -47,7 +44,7 @@ export function placeGroup(target: PlacementTarget, view: LayerView, group: Grou
       j++;
       continue;
     }
-    skipKept();
+    free = nextFree(keep, free, held);
     const first = free;
     const start = j;
     // Neighbours go in one piece.
@@ -59,6 +56,13 @@ export function placeGroup(target: PlacementTarget, view: LayerView, group: Grou
   }
   if (kept < held) freeSlots(target, row, g, kept);
   table.filled[table.lane(row, g)] = kept;
+}
+
+/** The first slot from `free` on whose token goes, or that was not in use. */
+function nextFree(keep: Uint8Array, free: number, held: number): number {
+  let slot = free;
+  while (slot < held && keep[slot] === 1) slot++;
+  return slot;
 }
 
 /**
@@ -111,9 +115,9 @@ function store(
     const buffer = buffers[l]!;
     const { headSize: D, groups } = buffer;
     for (const group of groupsOf(table, g, buffer)) {
-      const at = (which: number) =>
-        ((((2 * order[l] + which) * tokens.length + row) * groups.length + group) * length + t) * D;
-      buffer.write({ row, group, slot }, count, present, at(0), at(1));
+      const keyAt = (((2 * order[l] * tokens.length + row) * groups.length + group) * length + t) * D;
+      const valueAt = keyAt + tokens.length * groups.length * length * D;
+      buffer.write({ row, group, slot }, count, present, keyAt, valueAt);
     }
   }
 }
