@@ -19,7 +19,6 @@ import {
   type WeightFormat,
 } from '../index.ts';
 import { type BenchReport, benchLines } from './bench-view.ts';
-import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, write } from './io.ts';
 import { loadForCommand } from './load.ts';
@@ -30,8 +29,10 @@ import {
   asUsage,
   type CacheFlags,
   cacheOptions,
+  chunkLengthOption,
   hubOptions,
   type LoadFlags,
+  modelFrom,
   wholeFrom,
 } from './options.ts';
 import { Progress } from './progress.ts';
@@ -65,11 +66,7 @@ export function addBench(program: Command, io: CliIo): void {
     .option('--quick', 'measure what was asked for, and look for nothing faster')
     .option('--json', 'print one JSON object');
   addLoadOptions(command);
-  addCacheOptions(command).addOption(
-    new Option('--chunk-length <n>', 'tokens of the prompt that are read at once (default: 256)').argParser(
-      wholeFrom(1),
-    ),
-  );
+  addCacheOptions(command).addOption(chunkLengthOption());
   addHubOptions(command);
   addExamples(command, [
     ['the small model as it comes', 'keyhold bench --quick'],
@@ -77,9 +74,7 @@ export function addBench(program: Command, io: CliIo): void {
     ['a cache of 512 tokens, for a program', 'keyhold bench -p h2o -c 512 --prompt 2000 --quick --json'],
   ]);
   command.action(async (argument: string | undefined, flags: BenchFlags) => {
-    if (argument !== undefined && command.getOptionValueSource('model') === 'cli')
-      throw new UsageError('there are two models: an argument and a --model; give one of them');
-    await bench({ ...flags, model: argument ?? flags.model }, io);
+    await bench({ ...flags, model: modelFrom(command, argument, flags) }, io);
   });
 }
 

@@ -2,8 +2,7 @@
  * @file `keyhold estimate`: the memory that a run takes at most, and what of it is what.
  */
 import { type Command, Option } from 'commander';
-import { WEIGHT_CHOICES, type WeightChoice } from '../index.ts';
-import { UsageError } from './failure.ts';
+import type { WeightChoice } from '../index.ts';
 import { counted, parameters } from './format.ts';
 import { addExamples } from './help.ts';
 import { inspectModel } from './inspection.ts';
@@ -14,10 +13,13 @@ import {
   addHubOptions,
   type CacheFlags,
   cacheOptions,
+  chunkLengthOption,
   type HubFlags,
   hubOptions,
+  modelFrom,
   modelOption,
   nameOf,
+  weightsOption,
   wholeFrom,
 } from './options.ts';
 import { peakLines } from './peak-rows.ts';
@@ -41,21 +43,13 @@ export function addEstimate(program: Command, io: CliIo): void {
     )
     .argument('[model]', 'the same as --model')
     .addOption(modelOption())
-    .addOption(
-      new Option('-w, --weights <format>', 'how weights are stored: auto is f32 up to 100M parameters, else int8')
-        .choices(WEIGHT_CHOICES)
-        .default('auto'),
-    )
+    .addOption(weightsOption())
     .addOption(
       new Option('--context <n>', "tokens that are there at the end (default: the model's context)").argParser(
         wholeFrom(1),
       ),
     )
-    .addOption(
-      new Option('--chunk-length <n>', 'tokens of the prompt that are read at once (default: 256)').argParser(
-        wholeFrom(1),
-      ),
-    )
+    .addOption(chunkLengthOption())
     .option('--json', 'print the plan as one JSON object');
   addCacheOptions(command);
   addHubOptions(command);
@@ -65,9 +59,7 @@ export function addEstimate(program: Command, io: CliIo): void {
     ['for a program', 'keyhold estimate --context 2000 --json'],
   ]);
   command.action(async (argument: string | undefined, flags: EstimateFlags) => {
-    if (argument !== undefined && command.getOptionValueSource('model') === 'cli')
-      throw new UsageError('there are two models: an argument and a --model; give one of them');
-    await estimate(argument ?? flags.model, flags, io);
+    await estimate(modelFrom(command, argument, flags), flags, io);
   });
 }
 

@@ -23,6 +23,7 @@ import {
   asUsage,
   type CacheFlags,
   cacheOptions,
+  chunkLengthOption,
   type LoadFlags,
   notEmpty,
   wholeFrom,
@@ -85,11 +86,7 @@ export function addGenerate(program: Command, io: CliIo): void {
     )
     .addOption(new Option('--batch-size <n>', 'rows at work at the same time (default: 8)').argParser(wholeFrom(1)));
   addLoadOptions(command);
-  addCacheOptions(command).addOption(
-    new Option('--chunk-length <n>', 'tokens of the prompt that are read at once (default: 256)').argParser(
-      wholeFrom(1),
-    ),
-  );
+  addCacheOptions(command).addOption(chunkLengthOption());
   addSamplingOptions(command);
   addHubOptions(command);
   addExamples(command, [

@@ -3,7 +3,6 @@
  */
 import { type Command, Option } from 'commander';
 import type { Config } from '../index.ts';
-import { UsageError } from './failure.ts';
 import { bytes, counted, parameters, whole } from './format.ts';
 import { addExamples } from './help.ts';
 import { type Inspection, inspectModel } from './inspection.ts';
@@ -16,6 +15,7 @@ import {
   cacheOptions,
   type HubFlags,
   hubOptions,
+  modelFrom,
   modelOption,
   nameOf,
   wholeFrom,
@@ -55,9 +55,7 @@ export function addInspect(program: Command, io: CliIo): void {
     ['for a program', 'keyhold inspect --json'],
   ]);
   command.action(async (argument: string | undefined, flags: InspectFlags) => {
-    if (argument !== undefined && command.getOptionValueSource('model') === 'cli')
-      throw new UsageError('there are two models: an argument and a --model; give one of them');
-    await inspect(argument ?? flags.model, flags, io);
+    await inspect(modelFrom(command, argument, flags), flags, io);
   });
 }
 

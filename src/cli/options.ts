@@ -8,6 +8,7 @@ import {
   type AnyCacheOptions,
   BUFFERS,
   type BufferKind,
+  CHUNK_LENGTH,
   definePolicy,
   InputError,
   POLICIES,
@@ -80,6 +81,26 @@ export function modelOption(): Option {
   );
 }
 
+/** The model that an argument or --model names. @throws UsageError where both do. */
+export function modelFrom(command: Command, argument: string | undefined, flags: { readonly model: string }): string {
+  if (argument !== undefined && command.getOptionValueSource('model') === 'cli')
+    throw new UsageError('there are two models: an argument and a --model; give one of them');
+  return argument ?? flags.model;
+}
+
+export function weightsOption(): Option {
+  return new Option('-w, --weights <format>', 'how weights are stored: auto is f32 up to 100M parameters, else int8')
+    .choices(WEIGHT_CHOICES)
+    .default('auto');
+}
+
+export function chunkLengthOption(): Option {
+  return new Option(
+    '--chunk-length <n>',
+    `tokens of the prompt that are read at once (default: ${CHUNK_LENGTH})`,
+  ).argParser(wholeFrom(1));
+}
+
 export interface LoadFlags extends HubFlags {
   readonly model: string;
   readonly weights: WeightChoice;
@@ -115,11 +136,7 @@ export function addLoadOptions(command: Command): Command {
   command
     .optionsGroup('Model:')
     .addOption(modelOption())
-    .addOption(
-      new Option('-w, --weights <format>', 'how weights are stored: auto is f32 up to 100M parameters, else int8')
-        .choices(WEIGHT_CHOICES)
-        .default('auto'),
-    )
+    .addOption(weightsOption())
     .addOption(new Option('--threads <n>', 'threads to compute with (default: all cores)').argParser(wholeFrom(1)))
     .addOption(adapterOption())
     .addOption(

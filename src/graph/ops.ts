@@ -94,9 +94,9 @@ export function matmul(g: GraphBuilder, a: Value, b: Value): Value {
   return g.node('MatMul', [a, b], [{ dtype: a.dtype, shape: matmulShape(a, b, false) }])[0];
 }
 
-/** alpha · a · bᵀ over the last two axes. */
-export function matmulTransposed(g: GraphBuilder, a: Value, b: Value, alpha = 1): Value {
-  const attributes = { transB: 1, alpha: { float: alpha } };
+/** a · bᵀ over the last two axes. */
+export function matmulTransposed(g: GraphBuilder, a: Value, b: Value): Value {
+  const attributes = { transB: 1 };
   const out = { dtype: a.dtype, shape: matmulShape(a, b, true) };
   return g.node('FusedMatMul', [a, b], [out], { attributes, domain: MICROSOFT })[0];
 }
