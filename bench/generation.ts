@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { Conversation, type GenerateOptions, type LanguageModel, loadModel } from '../src/node.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 5);
-const folder = join(import.meta.dirname, '../models/tiny');
+const folder = 'models/tiny';
 const cacheDir = mkdtempSync(join(tmpdir(), 'keyhold-bench-'));
 process.on('exit', () => rmSync(cacheDir, { recursive: true, force: true }));
 

@@ -130,7 +130,9 @@ export class RemoteSide implements Side {
     this.name = name;
     this.file = file;
     // What native code prints must not get between the lines of the table: both streams go to stderr.
-    this.child = fork(file, { stdio: ['ignore', 2, 2, 'ipc'] });
+    // What is compiled needs no loader.
+    const execArgv = file.endsWith('.js') ? [] : process.execArgv;
+    this.child = fork(file, { stdio: ['ignore', 2, 2, 'ipc'], execArgv });
     this.child.on('message', (response: Response) => this.settle(response));
     this.child.on('error', (error) => this.fail(error));
     this.child.on('exit', (code, signal) => this.fail(new Error(`${name} (${file}) ended early: ${signal ?? code}`)));
