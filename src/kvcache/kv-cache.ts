@@ -119,6 +119,8 @@ export abstract class KVCache {
   /** Per layer: which of the layers with slots it is. */
   readonly #order: readonly number[];
   #rows: Row[];
+  /** How long a row is known to become. */
+  #expected = 0;
   #undo: Map<SlotTable, TableUndo> | null = null;
   readonly #view: LayerView;
 
@@ -183,10 +185,15 @@ export abstract class KVCache {
   }
 
   /**
-   * Says whether a chunk may come, before anything is computed for it.
+   * Says whether tokens may come, before anything is computed for them. Memory will be had for all of them at once.
+   * @param counts of each row.
    * @throws CacheFullError where the policy keeps everything and there is no room.
    */
-  reserve(_counts: readonly number[]): void {}
+  reserve(counts: readonly number[]): void {
+    counts.forEach((count, row) => {
+      this.#expected = Math.max(this.#expected, this.length(row) + count);
+    });
+  }
 
   /**
    * How many more tokens a row may take before the policy gives any up: 0 once its budget is used up, and Infinity where it never
@@ -312,6 +319,7 @@ export abstract class KVCache {
     for (const row of range(this.batch)) this.clearRow(row);
     for (const table of this.tables.values()) table.resize(this.batch, 0);
     for (const buffer of this.buffers) buffer?.resize(this.batch, 0);
+    this.#expected = 0;
     this.#undo = null;
   }
 
@@ -550,7 +558,7 @@ export abstract class KVCache {
     const target = this.#target(table, row);
     view.groups.forEach((group, g) => {
       table.evicted[table.lane(row, g)] += before[g] - after[g];
-      placeGroup(target, view, group);
+      placeGroup(target, view, group, after[g]);
     });
     if (table.capacity > table.budget) this.#shrink(table);
   }
@@ -567,15 +575,20 @@ export abstract class KVCache {
     return { table, buffers, undo: this.#undo!.get(table)!, order: this.#order, place: this.#rows[row].place };
   }
 
-  /** Grows a class's memory in whole blocks. */
+  /**
+   * Grows a class in whole blocks. Where that needs new memory, there will be some for what is known to come, and a half more, but
+   * never for more than the budget.
+   */
   #grow(table: SlotTable, slots: number): void {
-    const blocks = Math.ceil(slots / this.#block) * this.#block;
-    this.#setCapacity(table, Math.min(this.mostPerGroup(table.budget), blocks));
+    const most = this.mostPerGroup(table.budget);
+    const blocks = Math.min(most, Math.ceil(slots / this.#block) * this.#block);
+    const reserve = Math.min(most, Math.max(this.#expected, Math.ceil(1.5 * blocks)));
+    this.#setCapacity(table, blocks, this.batch, reserve);
   }
 
-  #setCapacity(table: SlotTable, capacity: number, batch = this.batch): void {
-    table.resize(batch, capacity);
-    for (const l of table.layers) this.buffers[l]!.resize(batch, capacity);
+  #setCapacity(table: SlotTable, capacity: number, batch = this.batch, reserve = capacity): void {
+    table.resize(batch, capacity, reserve);
+    for (const l of table.layers) this.buffers[l]!.resize(batch, capacity, reserve);
   }
 
   #own(): void {

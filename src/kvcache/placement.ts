@@ -22,12 +22,12 @@ export interface PlacementTarget {
 /**
  * Puts the survivors of a group into its first slots: those held stay where they are, as far as that is among the first; the
  * new ones, and those held further behind, take the places that are free, in ascending order.
+ * @param kept how many there are.
  */
-export function placeGroup(target: PlacementTarget, view: LayerView, group: GroupView): void {
+export function placeGroup(target: PlacementTarget, view: LayerView, group: GroupView, kept: number): void {
   const { table, undo } = target;
   const { row, chunk } = view;
   const { index: g, held, length, keep } = group;
-  const kept = group.kept;
   for (let c = 0; c < table.columns; c++)
     table.state[c].data.set(group.columns[c].subarray(0, held), table.state[c].at(row, g));
   const full = kept === length;

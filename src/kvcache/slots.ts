@@ -85,8 +85,9 @@ export class SlotTable implements TableSpec {
     return planes + this.filled.byteLength + this.evicted.byteLength;
   }
 
-  resize(batch: number, capacity: number): void {
-    for (const plane of this.#planes) plane.resize(batch, capacity);
+  /** @param reserve slots to make room for where new memory is needed. */
+  resize(batch: number, capacity: number, reserve = capacity): void {
+    for (const plane of this.#planes) plane.resize(batch, capacity, reserve);
     if (batch !== this.batch) {
       this.filled = resized(this.filled, batch * this.groups);
       this.evicted = resized(this.evicted, batch * this.groups);

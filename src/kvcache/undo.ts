@@ -124,5 +124,5 @@ export class TableUndo {
 
 /** The groups of a buffer that a group of a table stands for: itself, or all of them. */
 export function groupsOf(table: SlotTable, group: number, buffer: SlotBuffer): readonly number[] {
-  return table.groups === 1 ? buffer.groups : buffer.groups.slice(group, group + 1);
+  return table.groups === 1 ? buffer.groups : buffer.alone[group];
 }

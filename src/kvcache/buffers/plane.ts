@@ -11,6 +11,7 @@ interface Numbers<T> {
   set(source: ArrayLike<number>, at?: number): void;
   fill(value: number, start?: number, end?: number): T;
   subarray(start: number, end: number): T;
+  copyWithin(target: number, start: number, end: number): T;
 }
 type Maker<T> = new (length: number) => T & Numbers<T>;
 
@@ -22,7 +23,10 @@ export class Plane<T extends PlaneData> {
   readonly width: number;
   batch: number;
   capacity = 0;
+  /** The numbers of all slots; another array whenever their layout changes. */
   data: T;
+  /** The memory that `data` is the beginning of. */
+  #room: T & Numbers<T>;
   readonly #make: Maker<T>;
   readonly #empty: number;
   /** How many planes use the array. */
@@ -35,7 +39,8 @@ export class Plane<T extends PlaneData> {
     this.groups = groups;
     this.width = width;
     this.#empty = empty;
-    this.data = new make(0);
+    this.#room = new this.#make(0);
+    this.data = this.#room;
   }
 
   get bytes(): number {
@@ -47,23 +52,44 @@ export class Plane<T extends PlaneData> {
     return ((row * this.groups + group) * this.capacity + slot) * this.width;
   }
 
-  /** Changes the number of rows and slots; what lies within both sizes stays. */
-  resize(batch: number, capacity: number): void {
+  /**
+   * Changes the number of rows and slots; what lies within both sizes stays.
+   * @param reserve slots to make room for where new memory is needed, so that growing up to them needs none. What is not used yet
+   * is not touched, and systems give memory when it is.
+   */
+  resize(batch: number, capacity: number, reserve = capacity): void {
     if (batch === this.batch && capacity === this.capacity) return;
     const { groups, width } = this;
-    const next = new this.#make(batch * groups * capacity * width);
-    if (this.#empty !== 0) next.fill(this.#empty);
-    const kept = Math.min(capacity, this.capacity) * width;
+    const size = batch * groups * capacity * width;
+    const from = this.capacity * width;
+    const to = capacity * width;
+    const kept = Math.min(from, to);
     const lanes = Math.min(batch, this.batch) * groups;
-    if (kept > 0)
-      for (let i = 0; i < lanes; i++) {
-        const from = i * this.capacity * width;
-        (next as Numbers<T>).set(this.data.subarray(from, from + kept) as T, i * capacity * width);
-      }
-    this.#release();
-    this.data = next;
+    const inPlace = this.#users.count === 1 && size <= this.#room.length && 2 * size >= this.data.length;
+    if (inPlace) this.#spread(lanes, from, to, size);
+    else {
+      const room = new this.#make(Math.max(size, batch * groups * reserve * width));
+      if (this.#empty !== 0) room.fill(this.#empty, 0, size);
+      if (kept > 0)
+        for (let i = 0; i < lanes; i++) room.set(this.data.subarray(i * from, i * from + kept) as T, i * to);
+      this.#release();
+      this.#room = room;
+    }
+    this.data = this.#room.subarray(0, size) as T;
     this.batch = batch;
     this.capacity = capacity;
+  }
+
+  /** Moves lanes of `from` numbers to where lanes of `to` numbers lie: no lane onto one that was not moved yet. */
+  #spread(lanes: number, from: number, to: number, size: number): void {
+    const room = this.#room;
+    if (to <= from) for (let i = 1; i < lanes; i++) room.copyWithin(i * to, i * from, i * from + to);
+    else
+      for (let i = lanes - 1; i >= 0; i--) {
+        room.copyWithin(i * to, i * from, (i + 1) * from);
+        room.fill(this.#empty, i * to + from, (i + 1) * to);
+      }
+    room.fill(this.#empty, lanes * to, size);
   }
 
   /** Takes one slot over from this plane, or from another of the same kind. */
@@ -102,6 +128,7 @@ export class Plane<T extends PlaneData> {
     this.batch = other.batch;
     this.capacity = other.capacity;
     this.data = other.data;
+    this.#room = other.#room;
     this.#users = other.#users;
     this.#users.count++;
   }
@@ -109,9 +136,10 @@ export class Plane<T extends PlaneData> {
   /** Makes sure that nobody else sees what is written from now on. */
   own(): void {
     if (this.#users.count === 1) return;
-    const copy = this.data.slice() as T;
+    const copy = this.data.slice() as T & Numbers<T>;
     this.#release();
     this.data = copy;
+    this.#room = copy;
   }
 
   #release(): void {

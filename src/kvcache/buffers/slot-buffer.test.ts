@@ -248,6 +248,44 @@ describe('Plane', () => {
     );
   });
 
+  it('keeps every slot within both sizes where it was, in the memory it has or in new one', () => {
+    const size = fc.record({ batch: fc.nat(3), capacity: fc.nat(9), reserve: fc.nat(12), fill: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(size, { maxLength: 12 }), fc.constantFrom(0, -1), (sizes, empty) => {
+        const plane = new Plane(Float64Array, 1, 2, 3, empty);
+        let wanted: number[][][][] = [[[], []]];
+        for (const [n, { batch, capacity, reserve, fill }] of sizes.entries()) {
+          plane.resize(batch, capacity, reserve);
+          wanted = range(batch).map((row) =>
+            range(2).map((group) =>
+              range(capacity).map((slot) => wanted[row]?.[group][slot] ?? new Array<number>(3).fill(empty)),
+            ),
+          );
+          expect([...plane.data]).toEqual(wanted.flat(3));
+          if (!fill) continue;
+          plane.data.forEach((_, i) => {
+            plane.data[i] = 1000 * n + i;
+          });
+          let next = 1000 * n;
+          wanted = wanted.map((row) => row.map((group) => group.map((slot) => slot.map(() => next++))));
+        }
+      }),
+      { numRuns: 500, seed: 1 },
+    );
+  });
+
+  it('grows into what was reserved without new memory, and gives memory back that is more than twice what is needed', () => {
+    const plane = new Plane(Float32Array, 1, 2, 4);
+    plane.resize(1, 10, 100);
+    const { buffer } = plane.data;
+    plane.resize(1, 100);
+    expect(plane.data.buffer).toBe(buffer);
+    plane.resize(1, 50);
+    expect(plane.data.buffer).toBe(buffer);
+    plane.resize(1, 20);
+    expect(plane.data.buffer.byteLength).toBe(4 * 2 * 20 * 4);
+  });
+
   it('copies only when it has to', () => {
     const a = new Plane(Uint8Array, 1, 1, 1);
     a.resize(1, 4);

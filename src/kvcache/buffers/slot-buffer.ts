@@ -25,6 +25,8 @@ export abstract class SlotBuffer {
   readonly headSize: number;
   /** 0 … G - 1 */
   readonly groups: readonly number[];
+  /** Each of them in a list of its own. */
+  readonly alone: readonly (readonly number[])[];
   readonly #names: readonly string[];
   readonly #planes: readonly Plane<PlaneData>[];
 
@@ -32,6 +34,7 @@ export abstract class SlotBuffer {
   constructor(headSize: number, planes: Readonly<Record<string, Plane<PlaneData>>>) {
     this.headSize = headSize;
     this.groups = range(Object.values(planes)[0].groups);
+    this.alone = this.groups.map((group) => [group]);
     this.#names = Object.keys(planes);
     this.#planes = Object.values(planes);
   }
@@ -74,8 +77,9 @@ export abstract class SlotBuffer {
     return this.#planes.map(({ data, width }, i) => ({ name: this.#names[i], data, width }));
   }
 
-  resize(batch: number, capacity: number): void {
-    for (const plane of this.#planes) plane.resize(batch, capacity);
+  /** @param reserve slots to make room for where new memory is needed. */
+  resize(batch: number, capacity: number, reserve = capacity): void {
+    for (const plane of this.#planes) plane.resize(batch, capacity, reserve);
   }
 
   /** To be called before any write. */

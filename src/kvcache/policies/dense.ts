@@ -22,6 +22,7 @@ export class DenseKVCache extends KVCache {
       const length = this.length(row);
       if (length + count > this.cacheLength) throw cacheFull(this.cacheLength, length, count);
     });
+    super.reserve(counts);
   }
 
   /** Until it is full. */
