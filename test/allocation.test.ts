@@ -17,15 +17,15 @@ const FLAGS = ['--expose-gc', '--max-semi-space-size=256', '--import', 'tsx'];
 
 /**
  * Measured, in bytes a token. External are 16,384 of logits and 3,072 of new keys and values; a growing dense cache's new memory, and
- * the sums of h2o. The heap's are the tensors that wrap the step's inputs and outputs, their names and shapes (a third), the views on
- * them, and promises; under `generate` also the text.
+ * the sums of h2o. The heap's are what hands the step's inputs and outputs to the runtime and back, the views on them, and promises;
+ * under `generate` also the text.
  */
 const MEASURED: readonly (readonly [policy: string, how: 'step' | 'generate', heap: number, external: number])[] = [
-  ['dense', 'step', 34_600, 34_400],
-  ['lastrec', 'step', 35_000, 19_500],
-  ['h2o', 'step', 66_800, 22_700],
-  ['keydiff', 'step', 57_000, 19_500],
-  ['lastrec', 'generate', 52_200, 19_600],
+  ['dense', 'step', 23_600, 25_500],
+  ['lastrec', 'step', 24_600, 19_500],
+  ['h2o', 'step', 47_700, 22_700],
+  ['keydiff', 'step', 42_700, 19_500],
+  ['lastrec', 'generate', 39_600, 19_600],
 ];
 const HEADROOM = 1.5;
 

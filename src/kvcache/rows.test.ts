@@ -147,9 +147,9 @@ describe('memory', () => {
       expect(cache.memory().keysAndValues).toBe(slots * slot);
     }
     const twin = cache.fork();
-    expect(twin.buffers[0]!.inputs()[0].data).toBe(cache.buffers[0]!.inputs()[0].data);
+    expect(twin.buffers[0]!.inputs[0].plane.data).toBe(cache.buffers[0]!.inputs[0].plane.data);
     fakeStep(model, twin, [tokensFrom(0, twin.length(), 1)]);
-    expect(twin.buffers[0]!.inputs()[0].data).not.toBe(cache.buffers[0]!.inputs()[0].data);
+    expect(twin.buffers[0]!.inputs[0].plane.data).not.toBe(cache.buffers[0]!.inputs[0].plane.data);
   });
 
   function shape() {
@@ -173,7 +173,7 @@ describe('what a slot held', () => {
         if (run.rows > 1) cache.clearRow(1);
         for (const table of cache.tables.values())
           for (const l of table.layers)
-            for (const { data, width } of cache.buffers[l]!.inputs())
+            for (const { data, width } of cache.buffers[l]!.inputs.map(({ plane }) => plane))
               for (const row of range(run.rows))
                 for (const g of range(model.shape.nQueryGroups)) {
                   const filled = table.filled[table.lane(row, table.groups === 1 ? 0 : g)];

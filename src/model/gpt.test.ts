@@ -44,7 +44,7 @@ function decoded(options: StepGraphOptions, graph: StepGraph) {
   expect(found.outputs.filter((name) => name.startsWith('moments.')).length).toBe(options.moments ? 2 : 0);
   expect(found.outputs).toEqual(expect.arrayContaining(['logits', 'present']));
   for (let l = 0; l < graph.config.nLayer; l++)
-    for (const input of createBuffer(options.buffer, 1, 1, graph.config.headSize).inputs())
+    for (const input of createBuffer(options.buffer, 1, 1, graph.config.headSize).inputs)
       expect(found.inputs.includes(`${input.name}.${l}`)).toBe(graph.classes[l] !== '');
   for (const name of names) expect(found.inputs).toContain(`slots.${name}`);
   expect(found.nodes).toBe(graph.nodeCount);

@@ -10,8 +10,8 @@ import { range, wholeNumber } from '../numbers.ts';
 import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../runtime/types.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import type { AdapterHooks } from './adapt.ts';
-import { needsPositions } from './bias.ts';
 import { bindAttached, bindStates, givenPlaces, statesOf, type TokenPositions } from './bind.ts';
+import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
 import { buildAttach } from './cross-attention.ts';
 import { buildStep, type StepGraphOptions } from './gpt.ts';
@@ -77,7 +77,8 @@ export class Stepper {
   readonly #ropes: readonly RopeTable[];
   /** Per layer: which of those with slots it is. */
   readonly #order: readonly number[];
-  /** Tensors over arrays that live on from step to step. */
+  readonly #caches = new WeakMap<KVCache, BoundCache>();
+  /** Tensors over arrays of adapters, which live on from step to step. */
   #wrapped = new WeakMap<TensorData, RuntimeTensor>();
   #scratch: Scratch | null = null;
   #released = false;
@@ -126,7 +127,7 @@ export class Stepper {
     const rows = logitRows(chunk, length, options.logits ?? 'last');
     const inputs: Record<string, RuntimeTensor> = { ...scratch.tensors };
     inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
-    this.#bindCache(cache, inputs);
+    this.#bound(cache).bind(inputs, this.#runtime);
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
     const each = options.eachQuery ?? false;
     const times = bindStates(cache, chunk, each, inputs, this.#runtime);
@@ -144,18 +145,6 @@ export class Stepper {
       phase: options.phase ?? 'decode',
     });
     return { logits: outputs.logits.data as Float32Array };
-  }
-
-  /** What the cache holds, as inputs of the graph. */
-  #bindCache(cache: KVCache, inputs: Record<string, RuntimeTensor>): void {
-    const { config } = this;
-    for (const [name, table] of cache.tables) {
-      const plane = needsPositions(config, table.layers[0]) ? table.positions : table.hidden;
-      inputs[`slots.${name}`] = this.#wrap(plane.data, [cache.batch, table.groups, 1, 1, table.capacity]);
-      for (const l of table.layers)
-        for (const { name: part, data, width } of cache.buffers[l]!.inputs())
-          inputs[`${part}.${l}`] = this.#wrap(data, [cache.batch, config.nQueryGroups, 1, table.capacity, width]);
-    }
   }
 
   /** Makes the session that steps with this cache run on, which takes a moment the first time. */
@@ -235,6 +224,15 @@ export class Stepper {
       .then((session) => session.release())
       .catch(() => undefined);
     this.#sessions.delete(oldest);
+  }
+
+  #bound(cache: KVCache): BoundCache {
+    let bound = this.#caches.get(cache);
+    if (!bound) {
+      bound = new BoundCache(this.config, cache);
+      this.#caches.set(cache, bound);
+    }
+    return bound;
   }
 
   #wrap(data: TensorData, dims: readonly number[]): RuntimeTensor {

@@ -92,7 +92,7 @@ describe.each(KINDS)('%s', (kind) => {
       const buffer = opened(kind, D, 2, 3, 5);
       expect(buffer.slotBytes).toBe(formula[kind]);
       expect(buffer.bytes).toBe(2 * 3 * 5 * formula[kind]);
-      const inputs = buffer.inputs().reduce((sum, { data }) => sum + data.byteLength, 0);
+      const inputs = buffer.inputs.reduce((sum, { plane }) => sum + plane.data.byteLength, 0);
       expect(inputs).toBe(buffer.bytes);
     }
   });

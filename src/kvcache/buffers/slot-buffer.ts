@@ -4,12 +4,11 @@
 import { range } from '../../numbers.ts';
 import type { Plane, PlaneData } from './plane.ts';
 
-/** An array that the graph reads, [batch, groups, 1, capacity, width]. */
+/** What the graph reads, [batch, groups, 1, capacity, width]. */
 export interface BufferInput {
-  /** Follows the layer's input name: `k`, `v`, `k.scale`, … */
+  /** The layer's number follows it in the input's name: `k`, `v`, `k.scale`, … */
   readonly name: string;
-  readonly data: PlaneData;
-  readonly width: number;
+  readonly plane: Plane<PlaneData>;
 }
 
 /** One slot. */
@@ -27,7 +26,7 @@ export abstract class SlotBuffer {
   readonly groups: readonly number[];
   /** Each of them in a list of its own. */
   readonly alone: readonly (readonly number[])[];
-  readonly #names: readonly string[];
+  readonly inputs: readonly BufferInput[];
   readonly #planes: readonly Plane<PlaneData>[];
 
   /** @param planes by the names of the graph's inputs. */
@@ -35,7 +34,7 @@ export abstract class SlotBuffer {
     this.headSize = headSize;
     this.groups = range(Object.values(planes)[0].groups);
     this.alone = this.groups.map((group) => [group]);
-    this.#names = Object.keys(planes);
+    this.inputs = Object.entries(planes).map(([name, plane]) => ({ name, plane }));
     this.#planes = Object.values(planes);
   }
 
@@ -71,10 +70,6 @@ export abstract class SlotBuffer {
   /** Bytes of one slot of one group. */
   get slotBytes(): number {
     return this.#planes.reduce((sum, plane) => sum + plane.width * plane.data.BYTES_PER_ELEMENT, 0);
-  }
-
-  inputs(): BufferInput[] {
-    return this.#planes.map(({ data, width }, i) => ({ name: this.#names[i], data, width }));
   }
 
   /** @param reserve slots to make room for where new memory is needed. */
