@@ -46,7 +46,7 @@ export interface Workspace {
   readonly logits: number;
   /** Keys and values that the graph makes of a chunk, and the copies on their way into the cache. */
   readonly chunk: number;
-  /** Arrays that nobody uses any more, until they are collected: those of chunks before, and the smaller ones of a cache that grew. */
+  /** Arrays of chunks before that nobody uses any more, until they are collected. */
   readonly garbage: number;
 }
 
@@ -96,16 +96,13 @@ const PER_NODE = 17_000;
 const PER_ENTRY = 300;
 /** Copies of the scores: of each operator its input and output, and what the allocator can not use again. */
 const SCORES = 3;
-/** Copies of a chunk's keys and values: by layer, put together, handed over, and those of chunks before. */
-const CHUNKS = 6;
-/** Rows of the MLP's width: both halves together, each by itself, activated and multiplied. */
-const MLP_ROWS = 5;
+/** Copies of a chunk's keys and values: by layer, put together, handed over, those of chunks before, and the allocator's share. */
+const CHUNKS = 8;
+/** Rows of the MLP's width: both halves together, each by itself, activated and multiplied; and the allocator's share. */
+const MLP_ROWS = 7;
 /** Small things, and garbage that V8 lets lie at any rate. */
 const SLACK = 10 * MB;
 const GARBAGE = 16 * MB;
-/** A cache that grew 16 times leaves this part of its size behind in arrays that were too small; one that grew less, less. */
-const GROWN = 0.6;
-const GROWTHS = 16;
 
 const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
 
@@ -120,10 +117,10 @@ const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
  *     mapped    = the embedding, the scales, the norms: what of the file is read in place
  *     cache     = slots · bytes of a slot in its format, as `cache` says
  *     workspace = 3 · 4·B·H·T·(C + T)            attention scores of the largest chunk
- *               + 5 · 4·B·T·F                    the MLP
+ *               + 7 · 4·B·T·F                    the MLP
  *               + 2 · 4·B·V                      logits
- *               + 6 · the chunk's keys and values in float32
- *               + 10 MB + min(16 MB + 0.6 · cache · min(1, chunks / 16) where it grows with every chunk, all that is ever made)
+ *               + 8 · the chunk's keys and values in float32
+ *               + 10 MB + min(16 MB, keys and values of all chunks)
  *
  * with B rows, H query heads, T tokens of a chunk, C slots held before it, F the width of the MLP, V the vocabulary. The numbers were
  * fitted to measured peaks (`npm run bench:memory`), and are of Linux on x86-64.
@@ -149,7 +146,7 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const cacheBytes = Math.min(cache.memory().limit, dense(used));
   const resident = byFormat((each) => residentWeights(config, params[each]));
   const bookkeeping = planBookkeeping(config, cache, cacheBytes / used, contextLength, chunkLength);
-  const workspaceParts = planWorkspace(config, cache, cacheBytes, contextLength, chunkLength);
+  const workspaceParts = planWorkspace(config, cache, contextLength, chunkLength);
   const workspace = Object.values(workspaceParts).reduce((a, b) => a + b, SLACK);
   const runtime = planRuntime(config, cache, format, options.tokenizer ?? true);
   const apart = runtime + cacheBytes + bookkeeping + workspace;
@@ -202,7 +199,7 @@ function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, cont
   return isEncoder(config) ? 0 : bytes + cache.memory().states;
 }
 
-function planWorkspace(config: Config, cache: KVCache, held: number, context: number, most: number): Workspace {
+function planWorkspace(config: Config, cache: KVCache, context: number, most: number): Workspace {
   const { nHead: H, nQueryGroups: G, headSize: D, vocabSize } = config;
   const encoder = isEncoder(config);
   const B = cache.batch;
@@ -214,16 +211,12 @@ function planWorkspace(config: Config, cache: KVCache, held: number, context: nu
   const scores = SCORES * 4 * B * H * Math.max(scoresAt(whole * T, T), scoresAt(context, context - whole * T));
   const layers = cache.classes.filter((name) => name !== '').length;
   const present = 8 * B * layers * G * D * T;
-  const chunks = Math.ceil(context / T);
-  const grows = budget >= context;
-  const made = present * chunks + (grows ? (held * (chunks - 1)) / 2 : 0);
-  const left = GARBAGE + (grows ? GROWN * held * Math.min(1, chunks / GROWTHS) : 0);
   return {
     scores,
     mlp: MLP_ROWS * 4 * B * T * mlpWidth(config),
     logits: 2 * 4 * B * vocabSize * (encoder && config.output !== 'hidden' ? T : 1),
     chunk: CHUNKS * present,
-    garbage: Math.min(left, made),
+    garbage: Math.min(GARBAGE, present * Math.ceil(context / T)),
   };
 }
 
