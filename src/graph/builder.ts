@@ -61,6 +61,8 @@ export class GraphBuilder {
   /** Weights that lie outside of the graph, in the order of their first use. */
   readonly externals = new Map<string, Value>();
   #nodes: ProtoWriter[] = [];
+  /** Names of what they make. */
+  #made = new Set<string>();
   /** Which node makes a value, where that is all it makes, and how often a value is read. */
   readonly #maker = new Map<string, ProtoWriter>();
   readonly #reads = new Map<string, number>();
@@ -141,9 +143,14 @@ export class GraphBuilder {
 
   #subgraph(body: () => readonly Value[], inputs: readonly Value[] = []): [ProtoWriter, readonly Value[]] {
     const outer = this.#nodes;
+    const outerMade = this.#made;
     this.#nodes = [];
+    this.#made = new Set();
     try {
-      const outputs = body().map((value) => this.node('Identity', [value], [value])[0]);
+      // What was made elsewhere, or is wanted twice, needs a name of its own here; for the rest that would be a copy too many.
+      const outputs = body().map((value) =>
+        this.#made.delete(value.name) ? value : this.node('Identity', [value], [value])[0],
+      );
       const graph = new ProtoWriter();
       for (const node of this.#nodes) graph.message(1, node);
       graph.string(2, `${this.#scope}branch`);
@@ -152,6 +159,7 @@ export class GraphBuilder {
       return [graph, outputs];
     } finally {
       this.#nodes = outer;
+      this.#made = outerMade;
     }
   }
 
@@ -219,6 +227,7 @@ export class GraphBuilder {
         ? this.#claim(options.outputNames[i])
         : this.#claim(`${this.#scope}${op}.${this.#nodeCount}${outputs.length > 1 ? `.${i}` : ''}`);
       made.push({ name, dtype: type.dtype, shape: type.shape });
+      this.#made.add(name);
       if (outputs.length === 1) this.#maker.set(name, node);
       node.string(2, name);
     });

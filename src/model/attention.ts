@@ -22,7 +22,7 @@ import {
 } from '../graph/ops.ts';
 import { range } from '../numbers.ts';
 import { adaptAttention } from './adapt.ts';
-import { type AttentionBias, joinedBias } from './bias.ts';
+import type { AttentionBias, BiasApart } from './bias.ts';
 import type { ModelContext } from './context.ts';
 import type { HeldSlots } from './held.ts';
 import { linear } from './linear.ts';
@@ -196,19 +196,19 @@ export function attend(
   /** What is wanted of the weights: the values, mixed by them, and, for those who watch, the weights. */
   const wanted = (mixed: Value, weights: Value): Value[] => (observed?.queryWeights ? [mixed, weights] : [mixed]);
   const whole = (keys: Value, values: Value): Value[] => {
-    const weights = softmax(g, biased(matmulTransposed(g, scaled, keys), joinedBias(g, bias)));
+    const weights = softmax(g, biased(matmulTransposed(g, scaled, keys), bias.joined()));
     return wanted(matmul(g, weights, values), weights);
   };
-  const apart = (slots: HeldSlots): Value[] => {
-    const onSlots = biased(slots.scores(scaled), bias.held!);
-    const weights = softmax(g, concat(g, [onSlots, biased(matmulTransposed(g, scaled, k), bias.chunk)], -1)); // [B, G, R, T, C + S]
-    const [onHeld, onChunk] = split(g, weights, -1, [slots.slots, S], bias.lengths!);
+  const apart = (slots: HeldSlots, { held: before, chunk, lengths }: BiasApart): Value[] => {
+    const onSlots = biased(slots.scores(scaled), before);
+    const weights = softmax(g, concat(g, [onSlots, biased(matmulTransposed(g, scaled, k), chunk)], -1)); // [B, G, R, T, C + S]
+    const [onHeld, onChunk] = split(g, weights, -1, [slots.slots, S], lengths);
     return wanted(add(g, slots.mix(onHeld), matmul(g, onChunk, v)), weights);
   };
   const [mixed, weights] = held
     ? g.branch(
         held.apart,
-        () => apart(held),
+        () => apart(held, bias.apart!),
         () => whole(concat(g, [held.keys(), k], 3), concat(g, [held.values(), v], 3)),
       )
     : whole(k, v);

@@ -3,20 +3,27 @@
  * a step for all layers of a class.
  */
 import { type Config, windowOf } from '../config/config.ts';
-import type { GraphBuilder, Value } from '../graph/builder.ts';
-import { add, and, broadcast, concat, greater, mul, shapeOf, sub, transpose, where } from '../graph/ops.ts';
+import type { Dim, GraphBuilder, Value } from '../graph/builder.ts';
+import { add, addDims, and, broadcast, concat, greater, mul, shapeOf, sub, transpose, where } from '../graph/ops.ts';
 import { HIDDEN } from '../kvcache/slots.ts';
 import { range } from '../numbers.ts';
 import type { ModelContext } from './context.ts';
 
-/** Added to the scores [B, G, R, T, ·] of the slots held and of the chunk itself. */
+/** What is added to scores of the slots held and of the chunk. */
 export interface AttentionBias {
-  /** [B, 1 or G, 1 or R, 1 or T, C]; null where nothing is held. */
-  readonly held: Value | null;
+  /** Of both side by side [B, 1 or G, 1 or R, T, C + T]; to be asked for only where they are not attended to apart. */
+  joined(): Value;
+  /** Of each by itself; null where nothing is held. */
+  readonly apart: BiasApart | null;
+}
+
+export interface BiasApart {
+  /** [B, 1 or G, 1 or R, 1 or T, C] */
+  readonly held: Value;
   /** [B, 1 or G, 1 or R, T, T] */
   readonly chunk: Value;
-  /** C and T, int64 [2]; null where nothing is held. */
-  readonly lengths: Value | null;
+  /** C and T, int64 [2]. */
+  readonly lengths: Value;
 }
 
 /** Whether a layer's bias depends on where its slots lie: if not, it is enough to know which of them are in use. */
@@ -24,33 +31,83 @@ export function needsPositions(config: Config, layer: number): boolean {
   return windowOf(config, layer) !== null || config.position === 'alibi';
 }
 
-/**
- * @param slots [B, 1 or G, 1, 1, C]: positions of the slots where {@link needsPositions}, else the bias itself.
- * @param positions [B, 1, 1, 1, T]
- */
-export function attentionBias(ctx: ModelContext, slots: Value, positions: Value, layer: number): AttentionBias {
-  const { g, config } = ctx;
-  const window = windowOf(config, layer);
-  const queries = transpose(g, positions, [0, 1, 2, 4, 3]); // [B, 1, 1, T, 1]
-  const zero = g.scalar(0);
-  const hidden = g.scalar(HIDDEN);
-  const oldest = window === null ? null : sub(g, queries, g.scalar(window));
-  const chunk = where(g, seenBy(ctx, queries, positions, window)!, zero, hidden); // [B, 1, 1, T, T]
-  const lengths = concat(g, [shapeOf(g, slots, 4, 5), shapeOf(g, positions, 4, 5)], 0);
-  if (!needsPositions(config, layer)) return { held: slots, chunk, lengths };
-  // Slots are always of the past, so only free ones and those before the window are hidden.
-  const held = where(g, greater(g, slots, oldest ?? g.scalar(-0.5)), zero, hidden); // [B, 1|G, 1, 1|T, C]
-  if (config.position !== 'alibi') return { held, chunk, lengths };
-  return {
-    held: add(g, alibi(ctx, slots, queries), held),
-    chunk: add(g, alibi(ctx, positions, queries), chunk),
-    lengths,
-  };
+/** The biases of a step. What they have in common is made once. */
+export class StepBiases {
+  readonly #ctx: ModelContext;
+  /** [B, 1, 1, 1, T] */
+  readonly #positions: Value;
+  /** [B, 1, 1, T, 1] */
+  readonly #queries: Value;
+  /** T, int64 [1] */
+  readonly #length: Value;
+  /** By window. */
+  readonly #chunks = new Map<number | null, Value>();
+
+  /** @param positions [B, 1, 1, 1, T] */
+  constructor(ctx: ModelContext, positions: Value) {
+    this.#ctx = ctx;
+    this.#positions = positions;
+    this.#queries = transpose(ctx.g, positions, [0, 1, 2, 4, 3]);
+    this.#length = shapeOf(ctx.g, positions, 4, 5);
+  }
+
+  /**
+   * The bias of a class of layers.
+   * @param slots [B, 1 or G, 1, 1, C]: positions of the slots where {@link needsPositions}, else the bias itself.
+   * @param layer one of the class.
+   * @param isApart a bool without axes: whether the class attends to slots and chunk apart. null for a class of one layer, which joins
+   *   them itself where it has to.
+   */
+  of(slots: Value, layer: number, isApart: Value | null): AttentionBias {
+    const { g } = this.#ctx;
+    const chunk = this.#chunk(layer);
+    const apart = {
+      held: this.#held(slots, layer),
+      chunk,
+      lengths: concat(g, [shapeOf(g, slots, 4, 5), this.#length], 0),
+    };
+    if (!isApart) return { joined: () => join(g, apart), apart };
+    const [made] = g.branch(
+      isApart,
+      () => [chunk], // never read
+      () => [join(g, apart)],
+    );
+    const joined = { ...made, shape: joinedShape(apart) };
+    return { joined: () => joined, apart };
+  }
+
+  /** What is added for the chunk's own tokens [B, 1, 1 or R, T, T]. */
+  #chunk(layer: number): Value {
+    const ctx = this.#ctx;
+    const { g, config } = ctx;
+    const window = windowOf(config, layer);
+    const known = this.#chunks.get(window);
+    if (known) return known;
+    const seen = seenBy(ctx, this.#queries, this.#positions, window)!;
+    const visible = where(g, seen, g.scalar(0), g.scalar(HIDDEN));
+    const chunk = config.position === 'alibi' ? add(g, alibi(ctx, this.#positions, this.#queries), visible) : visible;
+    this.#chunks.set(window, chunk);
+    return chunk;
+  }
+
+  /** What is added for the slots. Those in use are always of the past, so only free ones and those before the window are hidden. */
+  #held(slots: Value, layer: number): Value {
+    const ctx = this.#ctx;
+    const { g, config } = ctx;
+    if (!needsPositions(config, layer)) return slots;
+    const window = windowOf(config, layer);
+    const oldest = window === null ? g.scalar(-0.5) : sub(g, this.#queries, g.scalar(window));
+    const visible = where(g, greater(g, slots, oldest), g.scalar(0), g.scalar(HIDDEN));
+    return config.position === 'alibi' ? add(g, alibi(ctx, slots, this.#queries), visible) : visible;
+  }
 }
 
-/** Both side by side [B, 1 or G, 1 or R, T, C + T]. */
-export function joinedBias(g: GraphBuilder, { held, chunk }: AttentionBias): Value {
-  return held ? concat(g, [broadcastLike(g, held, chunk), broadcastLike(g, chunk, held)], -1) : chunk;
+function join(g: GraphBuilder, { held, chunk }: BiasApart): Value {
+  return concat(g, [broadcastLike(g, held, chunk), broadcastLike(g, chunk, held)], -1);
+}
+
+function joinedShape({ held, chunk }: BiasApart): Dim[] {
+  return [...broadcast(held.shape, chunk.shape).slice(0, 4), addDims(held.shape[4], chunk.shape[4])];
 }
 
 /** Makes all axes but the last as long as those of `other`, where they are 1. */
@@ -71,8 +128,8 @@ export function encoderBias(ctx: ModelContext, mask: Value, order: Value, layer:
   const queries = transpose(g, order, [0, 1, 2, 4, 3]);
   const seen = seenBy(ctx, queries, order, windowOf(config, layer));
   const hidden = seen ? where(g, seen, mask, g.scalar(HIDDEN)) : mask;
-  const chunk = config.position === 'alibi' ? add(g, alibi(ctx, order, queries), hidden) : hidden;
-  return { held: null, chunk, lengths: null };
+  const joined = config.position === 'alibi' ? add(g, alibi(ctx, order, queries), hidden) : hidden;
+  return { joined: () => joined, apart: null };
 }
 
 /** Which keys a query sees [B, 1, 1, T, T]; null: all. Without causality a window reaches to both sides. */

@@ -60,7 +60,7 @@ export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, i
     const v = g.input(`cross.v.${layer}`, 'float32', [B, G, 1, 'S', D]);
     const { y } = attend(ctx, q, k, v, {
       held: null,
-      bias: { held: null, chunk: inputs.bias, lengths: null },
+      bias: { joined: () => inputs.bias, apart: null },
       observed: null,
     });
     const projected = linear(ctx, y, `${name}.proj`, [{ name: `${name}.proj`, out: E }]);

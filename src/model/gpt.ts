@@ -29,12 +29,12 @@ import { range } from '../numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type AdapterHooks, AdapterTrace, unpassedHooks } from './adapt.ts';
 import type { AttentionInputs, Observed } from './attention.ts';
-import { type AttentionBias, attentionBias } from './bias.ts';
+import { type AttentionBias, StepBiases } from './bias.ts';
 import { block } from './block.ts';
 import { ModelContext } from './context.ts';
 import { crossBlock, crossInputs } from './cross-attention.ts';
 import { embed, finish, head, ropeInputs, ropeOf } from './ends.ts';
-import { HELD_READERS } from './held.ts';
+import { attendsApart, HELD_READERS } from './held.ts';
 import { Residual } from './norm.ts';
 import type { RecurrentInputs } from './recurrent.ts';
 import { type TracedGraph, traced } from './traced.ts';
@@ -80,12 +80,14 @@ export function buildStep(config: Config, options: StepGraphOptions): StepGraph 
   const ropes = ropeInputs(ctx);
   const observed = observedInputs(ctx, options);
   const biases = new Map<string, AttentionBias>();
+  const stepBiases = g.scope('bias', () => new StepBiases(ctx, positions));
   for (const [l, name] of classes.entries()) {
     if (name === '' || biases.has(name)) continue;
     const slots = g.input(`slots.${name}`, 'float32', ['B', `G.${name}`, 1, 1, `C.${name}`]);
+    const isApart = classes.lastIndexOf(name) > l ? attendsApart(ctx, options.buffer) : null;
     biases.set(
       name,
-      g.scope(`bias.${name}`, () => attentionBias(ctx, slots, positions, l)),
+      g.scope(`bias.${name}`, () => stepBiases.of(slots, l, isApart)),
     );
   }
 

@@ -50,6 +50,12 @@ export interface HeldSlots {
   values(): Value;
 }
 
+/** {@link HeldSlots.apart} of all layers: floats up to as many tokens as a head has dimensions for each query head, bytes for one token. */
+export function attendsApart(ctx: ModelContext, buffer: BufferKind): Value {
+  const { headSize, nQueryGroups, nHead } = ctx.config;
+  return ctx.atMost(buffer === 'int8' || buffer === 'int4' ? 1 : (headSize * nQueryGroups) / nHead);
+}
+
 type Reader = (ctx: ModelContext, layer: number, slots: Dim) => HeldSlots;
 
 /** Declares the layer's inputs, and says how they are read. */
@@ -68,7 +74,7 @@ function floats(ctx: ModelContext, layer: number, slots: Dim, dtype: 'float32' |
   const wide = (x: Value) => (dtype === 'float32' ? x : cast(g, x, 'float32'));
   return {
     slots,
-    apart: ctx.atMost((config.headSize * config.nQueryGroups) / config.nHead),
+    apart: attendsApart(ctx, dtype),
     scores: (q) => matmulTransposed(g, q, wide(k)),
     mix: (weights) => matmul(g, weights, wide(v)),
     keys: () => wide(k),
@@ -131,7 +137,7 @@ function wholeNumbers(ctx: ModelContext, layer: number, slots: Dim, bits: SlotBi
     return reshape(g, scaled, [0, G, 1, -1, D], ['B', G, 1, slots, D]);
   };
   const values = (): Value => mul(g, bytesToFloat(g, bytes(v), zero), vScale);
-  return { slots, apart: ctx.atMost(1), scores, mix, keys, values };
+  return { slots, apart: attendsApart(ctx, bits === 8 ? 'int8' : 'int4'), scores, mix, keys, values };
 }
 
 /** Two numbers a byte [..., D/2] → one [..., D]. */
