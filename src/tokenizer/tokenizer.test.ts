@@ -50,9 +50,14 @@ describe('round trips', () => {
   it('give the text back where every byte has a token', () => {
     fc.assert(
       fc.property(text, (original) => {
-        for (const tokenizer of [tiny, byteLevel, byteFallback])
-          expect(tokenizer.decode(tokenizer.encode(original, { addSpecialTokens: false }))).toBe(original);
+        const back = (tokenizer: Tokenizer) =>
+          tokenizer.decode(tokenizer.encode(original, { addSpecialTokens: false }));
+        expect(back(tiny)).toBe(original);
+        expect(back(byteLevel)).toBe(original);
+        // SentencePiece writes a space as this very character, so the two can't be told apart.
+        expect(back(byteFallback)).toBe(original.replaceAll('▁', ' '));
       }),
+      { examples: [['▁'], ['a▁ b']] },
     );
   });
 
