@@ -74,7 +74,7 @@ export interface CacheStats {
 }
 
 export interface CacheMemory {
-  /** Bytes allocated for keys and values. */
+  /** Bytes of the slots that there are, for keys and values. What is reserved for more, and not used yet, does not count. */
   readonly keysAndValues: number;
   /** Bytes of positions and scores, and of what it takes to take the last chunk back. */
   readonly bookkeeping: number;

@@ -62,7 +62,7 @@ export abstract class SlotBuffer {
   /** An empty buffer of the same format and sizes. */
   abstract create(): SlotBuffer;
 
-  /** Bytes allocated. */
+  /** Bytes of all slots that there are. */
   get bytes(): number {
     return this.#planes.reduce((sum, plane) => sum + plane.bytes, 0);
   }
