@@ -207,7 +207,7 @@ export function attend(
   };
   const [mixed, weights] = held
     ? g.branch(
-        held.apart,
+        bias.apart!.chosen,
         () => apart(held, bias.apart!),
         () => whole(concat(g, [held.keys(), k], 3), concat(g, [held.values(), v], 3)),
       )

@@ -18,6 +18,8 @@ export interface AttentionBias {
 }
 
 export interface BiasApart {
+  /** Whether slots and chunk are attended to apart, a bool without axes. */
+  readonly chosen: Value;
   /** [B, 1 or G, 1 or R, 1 or T, C] */
   readonly held: Value;
   /** [B, 1 or G, 1 or R, T, T] */
@@ -40,35 +42,40 @@ export class StepBiases {
   readonly #queries: Value;
   /** T, int64 [1] */
   readonly #length: Value;
+  readonly #isApart: Value;
   /** By window. */
   readonly #chunks = new Map<number | null, Value>();
 
-  /** @param positions [B, 1, 1, 1, T] */
-  constructor(ctx: ModelContext, positions: Value) {
+  /**
+   * @param positions [B, 1, 1, 1, T]
+   * @param isApart a bool without axes: whether layers attend to slots and chunk apart.
+   */
+  constructor(ctx: ModelContext, positions: Value, isApart: Value) {
     this.#ctx = ctx;
     this.#positions = positions;
     this.#queries = transpose(ctx.g, positions, [0, 1, 2, 4, 3]);
     this.#length = shapeOf(ctx.g, positions, 4, 5);
+    this.#isApart = isApart;
   }
 
   /**
    * The bias of a class of layers.
    * @param slots [B, 1 or G, 1, 1, C]: positions of the slots where {@link needsPositions}, else the bias itself.
    * @param layer one of the class.
-   * @param isApart a bool without axes: whether the class attends to slots and chunk apart. null for a class of one layer, which joins
-   *   them itself where it has to.
+   * @param isShared whether there are others: then both are joined once for all of them, else by the layer itself where it has to.
    */
-  of(slots: Value, layer: number, isApart: Value | null): AttentionBias {
+  of(slots: Value, layer: number, isShared: boolean): AttentionBias {
     const { g } = this.#ctx;
     const chunk = this.#chunk(layer);
     const apart = {
+      chosen: this.#isApart,
       held: this.#held(slots, layer),
       chunk,
       lengths: concat(g, [shapeOf(g, slots, 4, 5), this.#length], 0),
     };
-    if (!isApart) return { joined: () => join(g, apart), apart };
+    if (!isShared) return { joined: () => join(g, apart), apart };
     const [made] = g.branch(
-      isApart,
+      this.#isApart,
       () => [chunk], // never read
       () => [join(g, apart)],
     );
@@ -85,7 +92,7 @@ export class StepBiases {
     if (known) return known;
     const seen = seenBy(ctx, this.#queries, this.#positions, window)!;
     const visible = where(g, seen, g.scalar(0), g.scalar(HIDDEN));
-    const chunk = config.position === 'alibi' ? add(g, alibi(ctx, this.#positions, this.#queries), visible) : visible;
+    const chunk = withAlibi(ctx, visible, this.#positions, this.#queries);
     this.#chunks.set(window, chunk);
     return chunk;
   }
@@ -98,7 +105,7 @@ export class StepBiases {
     const window = windowOf(config, layer);
     const oldest = window === null ? g.scalar(-0.5) : sub(g, this.#queries, g.scalar(window));
     const visible = where(g, greater(g, slots, oldest), g.scalar(0), g.scalar(HIDDEN));
-    return config.position === 'alibi' ? add(g, alibi(ctx, slots, this.#queries), visible) : visible;
+    return withAlibi(ctx, visible, slots, this.#queries);
   }
 }
 
@@ -128,7 +135,7 @@ export function encoderBias(ctx: ModelContext, mask: Value, order: Value, layer:
   const queries = transpose(g, order, [0, 1, 2, 4, 3]);
   const seen = seenBy(ctx, queries, order, windowOf(config, layer));
   const hidden = seen ? where(g, seen, mask, g.scalar(HIDDEN)) : mask;
-  const joined = config.position === 'alibi' ? add(g, alibi(ctx, order, queries), hidden) : hidden;
+  const joined = withAlibi(ctx, hidden, order, queries);
   return { joined: () => joined, apart: null };
 }
 
@@ -149,6 +156,11 @@ export function alibiSlopes(heads: number): number[] {
   const slopes = range(whole).map((i) => ratio(whole) ** (i + 1));
   for (let i = 1; slopes.length < heads; i += 2) slopes.push(ratio(2 * whole) ** i);
   return slopes;
+}
+
+/** What is hidden, and alibi where the model has it. */
+function withAlibi(ctx: ModelContext, hidden: Value, keys: Value, queries: Value): Value {
+  return ctx.config.position === 'alibi' ? add(ctx.g, alibi(ctx, keys, queries), hidden) : hidden;
 }
 
 /** Each head's slope times how far back a key lies [B, G, R, T, ·]. Distances keep the numbers small at any position. */

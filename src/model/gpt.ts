@@ -80,14 +80,15 @@ export function buildStep(config: Config, options: StepGraphOptions): StepGraph 
   const ropes = ropeInputs(ctx);
   const observed = observedInputs(ctx, options);
   const biases = new Map<string, AttentionBias>();
-  const stepBiases = g.scope('bias', () => new StepBiases(ctx, positions));
+  const isApart = attendsApart(ctx, options.buffer);
+  const stepBiases = g.scope('bias', () => new StepBiases(ctx, positions, isApart));
   for (const [l, name] of classes.entries()) {
     if (name === '' || biases.has(name)) continue;
     const slots = g.input(`slots.${name}`, 'float32', ['B', `G.${name}`, 1, 1, `C.${name}`]);
-    const isApart = classes.lastIndexOf(name) > l ? attendsApart(ctx, options.buffer) : null;
+    const isShared = classes.lastIndexOf(name) > l;
     biases.set(
       name,
-      g.scope(`bias.${name}`, () => stepBiases.of(slots, l, isApart)),
+      g.scope(`bias.${name}`, () => stepBiases.of(slots, l, isShared)),
     );
   }
 

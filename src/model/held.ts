@@ -36,11 +36,6 @@ import type { ModelContext } from './context.ts';
 export interface HeldSlots {
   /** C */
   readonly slots: Dim;
-  /**
-   * Whether slots and chunk are to be attended to apart, a bool without axes: scores are put side by side then. Otherwise keys and
-   * values are, as floats, which is cheaper for chunks: there are fewer of them.
-   */
-  readonly apart: Value;
   /** q · keysᵀ. @param q [B, G, R, T, D], scaled. @returns [B, G, R, T, C] */
   scores(q: Value): Value;
   /** weights · values. @param weights [B, G, R, T, C]. @returns [B, G, R, T, D] */
@@ -50,7 +45,11 @@ export interface HeldSlots {
   values(): Value;
 }
 
-/** {@link HeldSlots.apart} of all layers: floats up to as many tokens as a head has dimensions for each query head, bytes for one token. */
+/**
+ * Whether slots and chunk are to be attended to apart, a bool without axes: scores are put side by side then. Otherwise keys and
+ * values are, as floats, which is cheaper for chunks: there are fewer of them. So floats are kept apart up to as many tokens as a head
+ * has dimensions for each query head, bytes for one token.
+ */
 export function attendsApart(ctx: ModelContext, buffer: BufferKind): Value {
   const { headSize, nQueryGroups, nHead } = ctx.config;
   return ctx.atMost(buffer === 'int8' || buffer === 'int4' ? 1 : (headSize * nQueryGroups) / nHead);
@@ -74,7 +73,6 @@ function floats(ctx: ModelContext, layer: number, slots: Dim, dtype: 'float32' |
   const wide = (x: Value) => (dtype === 'float32' ? x : cast(g, x, 'float32'));
   return {
     slots,
-    apart: attendsApart(ctx, dtype),
     scores: (q) => matmulTransposed(g, q, wide(k)),
     mix: (weights) => matmul(g, weights, wide(v)),
     keys: () => wide(k),
@@ -137,7 +135,7 @@ function wholeNumbers(ctx: ModelContext, layer: number, slots: Dim, bits: SlotBi
     return reshape(g, scaled, [0, G, 1, -1, D], ['B', G, 1, slots, D]);
   };
   const values = (): Value => mul(g, bytesToFloat(g, bytes(v), zero), vScale);
-  return { slots, apart: attendsApart(ctx, bits === 8 ? 'int8' : 'int4'), scores, mix, keys, values };
+  return { slots, scores, mix, keys, values };
 }
 
 /** Two numbers a byte [..., D/2] → one [..., D]. */

@@ -11,7 +11,6 @@ interface Numbers<T> {
   set(source: ArrayLike<number>, at?: number): void;
   fill(value: number, start?: number, end?: number): T;
   subarray(start: number, end: number): T;
-  copyWithin(target: number, start: number, end: number): T;
 }
 type Maker<T> = new (length: number) => T & Numbers<T>;
 
@@ -65,31 +64,22 @@ export class Plane<T extends PlaneData> {
     const to = capacity * width;
     const kept = Math.min(from, to);
     const lanes = Math.min(batch, this.batch) * groups;
-    const inPlace = this.#users.count === 1 && size <= this.#room.length && 2 * size >= this.data.length;
-    if (inPlace) this.#spread(lanes, from, to, size);
-    else {
-      const room = new this.#make(Math.max(size, batch * groups * reserve * width));
-      if (this.#empty !== 0) room.fill(this.#empty, 0, size);
-      if (kept > 0)
-        for (let i = 0; i < lanes; i++) room.set(this.data.subarray(i * from, i * from + kept) as T, i * to);
-      this.#release();
-      this.#room = room;
-    }
-    this.data = this.#room.subarray(0, size) as T;
+    const old = this.data;
+    const inPlace = this.#users.count === 1 && size <= this.#room.length && 2 * size >= old.length;
+    const room = inPlace ? this.#room : new this.#make(Math.max(size, batch * groups * reserve * width));
+    const move = (lane: number): void => {
+      room.set(old.subarray(lane * from, lane * from + kept) as T, lane * to);
+      room.fill(this.#empty, lane * to + kept, (lane + 1) * to);
+    };
+    // In place no lane may come onto one that is yet to be moved.
+    if (to > from) for (let lane = lanes - 1; lane >= 0; lane--) move(lane);
+    else for (let lane = 0; lane < lanes; lane++) move(lane);
+    room.fill(this.#empty, lanes * to, size);
+    if (!inPlace) this.#release();
+    this.#room = room;
+    this.data = room.subarray(0, size) as T;
     this.batch = batch;
     this.capacity = capacity;
-  }
-
-  /** Moves lanes of `from` numbers to where lanes of `to` numbers lie: no lane onto one that was not moved yet. */
-  #spread(lanes: number, from: number, to: number, size: number): void {
-    const room = this.#room;
-    if (to <= from) for (let i = 1; i < lanes; i++) room.copyWithin(i * to, i * from, i * from + to);
-    else
-      for (let i = lanes - 1; i >= 0; i--) {
-        room.copyWithin(i * to, i * from, (i + 1) * from);
-        room.fill(this.#empty, i * to + from, (i + 1) * to);
-      }
-    room.fill(this.#empty, lanes * to, size);
   }
 
   /** Takes one slot over from this plane, or from another of the same kind. */

@@ -26,8 +26,8 @@ export abstract class SlotBuffer {
   readonly groups: readonly number[];
   /** Each of them in a list of its own. */
   readonly alone: readonly (readonly number[])[];
+  /** All that it consists of. */
   readonly inputs: readonly BufferInput[];
-  readonly #planes: readonly Plane<PlaneData>[];
 
   /** @param planes by the names of the graph's inputs. */
   constructor(headSize: number, planes: Readonly<Record<string, Plane<PlaneData>>>) {
@@ -35,7 +35,6 @@ export abstract class SlotBuffer {
     this.groups = range(Object.values(planes)[0].groups);
     this.alone = this.groups.map((group) => [group]);
     this.inputs = Object.entries(planes).map(([name, plane]) => ({ name, plane }));
-    this.#planes = Object.values(planes);
   }
 
   /**
@@ -64,48 +63,53 @@ export abstract class SlotBuffer {
 
   /** Bytes of all slots that there are. */
   get bytes(): number {
-    return this.#planes.reduce((sum, plane) => sum + plane.bytes, 0);
+    return this.inputs.reduce((sum, { plane }) => sum + plane.bytes, 0);
   }
 
   /** Bytes of one slot of one group. */
   get slotBytes(): number {
-    return this.#planes.reduce((sum, plane) => sum + plane.width * plane.data.BYTES_PER_ELEMENT, 0);
+    return this.inputs.reduce((sum, { plane }) => sum + plane.width * plane.data.BYTES_PER_ELEMENT, 0);
   }
 
   /** @param reserve slots to make room for where new memory is needed. */
   resize(batch: number, capacity: number, reserve = capacity): void {
-    for (const plane of this.#planes) plane.resize(batch, capacity, reserve);
+    for (const { plane } of this.inputs) plane.resize(batch, capacity, reserve);
   }
 
   /** To be called before any write. */
   own(): void {
-    for (const plane of this.#planes) plane.own();
+    for (const { plane } of this.inputs) plane.own();
   }
 
   /** Takes one slot over from this buffer, or from another of the same format. */
   copySlot(from: SlotBuffer, row: number, group: number, source: number, target: number): void {
-    for (let i = 0; i < this.#planes.length; i++) this.#planes[i].copySlot(from.#planes[i], row, group, source, target);
+    for (let i = 0; i < this.inputs.length; i++)
+      this.inputs[i].plane.copySlot(from.inputs[i].plane, row, group, source, target);
   }
 
   /** Makes slots what they were before they were ever written. */
   wipe(row: number, group: number, start: number, end: number): void {
-    for (const plane of this.#planes) plane.wipe(row, group, start, end);
+    for (const { plane } of this.inputs) plane.wipe(row, group, start, end);
   }
 
   /** Takes a row over from another buffer of the same format. */
   copyRow(from: SlotBuffer, source: number, target: number): void {
-    for (let i = 0; i < this.#planes.length; i++) this.#planes[i].copyRow(from.#planes[i], source, target);
+    this.inputs.forEach(({ plane }, i) => {
+      plane.copyRow(from.inputs[i].plane, source, target);
+    });
   }
 
   /** The first `count` slots of a row and group, as they lie in memory: one array for each plane. */
   lanes(row: number, group: number, count: number): PlaneData[] {
-    return this.#planes.map((plane) => plane.lane(row, group, count));
+    return this.inputs.map(({ plane }) => plane.lane(row, group, count));
   }
 
   /** A buffer with the same content; the memory is shared until one of them writes. */
   fork(): SlotBuffer {
     const twin = this.create();
-    for (let i = 0; i < this.#planes.length; i++) twin.#planes[i].share(this.#planes[i]);
+    this.inputs.forEach(({ plane }, i) => {
+      twin.inputs[i].plane.share(plane);
+    });
     return twin;
   }
 }
