@@ -29,7 +29,7 @@ if (!job.prepareOnly) {
     `${JSON.stringify({ stages, cache: cache.memory(), memory: process.memoryUsage(), peak: stages.written.VmHWM })}\n`,
   );
 }
-await model.release();
+await model.dispose();
 
 /** The kernel's figures of this process, in bytes. */
 function status(): Record<string, number> {

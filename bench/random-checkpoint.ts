@@ -3,7 +3,7 @@
  */
 
 import type { Checkpoint, StoredTensor } from '../src/checkpoint/types.ts';
-import { CheckpointError } from '../src/errors.ts';
+import { CheckpointError } from '../src/util/errors.ts';
 import { layout, type ShapeConfig } from './shapes.ts';
 
 /** Spread of the matrices' values (standard deviation, uniformly distributed), as a model starts out. */

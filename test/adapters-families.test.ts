@@ -74,7 +74,7 @@ test.each(names)('%s', async (name) => {
     { path: await writeTestAdapter(join(folder, name, 'lora'), await lora(name)), name: 'lora' },
     { path: await writeTestAdapter(join(folder, name, 'prefix'), await prefixes(name), LITGPT_FILES), name: 'prefix' },
   ];
-  const options = { weights: 'f32', cacheDir } as const;
+  const options = { weights: 'float32', cacheDir } as const;
   const model = caseFolder(name);
   await using live = await loadModel(model, { ...options, adapters: sources.map((s) => ({ ...s, live: true })) });
   const V = live.config.vocabSize;

@@ -26,7 +26,7 @@ const folder = await mkdtemp(join(tmpdir(), 'keyhold-soak-'));
 const path = join(folder, 'saved.cache');
 try {
   await using model = await loadModel(join(ROOT, 'models/tiny'), {
-    weights: 'f32',
+    weights: 'float32',
     cacheDir: join(folder, 'weights'),
   });
   // Two caches that differ in length, so that the file's size changes with each save, and in every number.

@@ -10,7 +10,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { logSoftmaxAt } from '../src/generate/sampler.ts';
+import { logSoftmaxAt } from '../src/engine/sampling/sampler.ts';
 import { type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
 
 /** `--no-rebase` shows what becomes of a stream whose positions just go on: it judges memory alone. */
@@ -70,8 +70,8 @@ const folder = join(import.meta.dirname, '../models/tiny');
 const cacheDir = await mkdtemp(join(tmpdir(), 'keyhold-soak-'));
 const failures: string[] = [];
 try {
-  await using model = await loadModel(folder, { weights: 'f32', cacheDir });
-  const context = model.config.blockSize;
+  await using model = await loadModel(folder, { weights: 'float32', cacheDir });
+  const context = model.config.contextLength;
   const text = model.tokenizer.encode(await readFile(join(folder, 'validation.txt'), 'utf8'), {
     addSpecialTokens: false,
   });

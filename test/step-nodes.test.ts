@@ -5,16 +5,16 @@
  */
 import type { NodeProto } from 'onnx-buf';
 import { describe, expect, it } from 'vitest';
-import { readConfig } from '../src/config/from-hf.ts';
+import { readConfig } from '../src/families/read-config.ts';
 import { buildStep, type StepGraphOptions } from '../src/model/gpt.ts';
 import { checkGraph, preparedFor } from './support/check-graph.ts';
 import { configJson } from './support/family-cases.ts';
 
-const PLAIN: StepGraphOptions = { format: 'f32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
+const PLAIN: StepGraphOptions = { format: 'float32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
 
 /** Nodes that a layer runs for one token: of llama, by what differs from float32 weights in a plain float32 cache. */
 const NODES_PER_LAYER: readonly (readonly [what: string, own: Partial<StepGraphOptions>, nodes: number])[] = [
-  ['f32', {}, 31],
+  ['float32', {}, 31],
   ['int8', { format: 'int8' }, 31],
   ['int4', { format: 'int4' }, 31],
   ['f32, layers by themselves', { classes: 'layer' }, 33],

@@ -3,9 +3,9 @@
  */
 import { type CheckpointFiles, sampleOf } from '../checkpoint/checkpoint.ts';
 import { readSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
-import { sha256 } from '../checkpoint/sha256.ts';
 import type { ByteSource, StoredTensor } from '../checkpoint/types.ts';
-import { AdapterError } from '../errors.ts';
+import { AdapterError } from '../util/errors.ts';
+import { sha256 } from '../util/sha256.ts';
 import type { Matrix } from './types.ts';
 
 /** Where an adapter's files are; {@link CheckpointFiles} of a folder, or blobs. */

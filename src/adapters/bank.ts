@@ -2,8 +2,8 @@
  * @file The live adapters of a loaded model, by name, and which of them a step uses.
  */
 import type { Config } from '../config/config.ts';
-import { AdapterError, InputError } from '../errors.ts';
-import type { StepAdapters } from '../model/stepper.ts';
+import type { StepAdapters } from '../step/stepper.ts';
+import { AdapterError, InputError } from '../util/errors.ts';
 import { batchAdapters, type RowUse, type StackCache, usedAdapters } from './batch.ts';
 import type { LiveAdapter } from './live-adapter.ts';
 

@@ -3,8 +3,8 @@
  */
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
-import type { ParamResolver, PartPlace } from '../families/resolve.ts';
 import type { Param, ParamPart } from '../model/context.ts';
+import type { ParamResolver, PartPlace } from '../weights/resolve.ts';
 import { sliceRows } from '../weights/rows.ts';
 import type { RowSource } from '../weights/types.ts';
 

@@ -2,9 +2,10 @@
  * @file From which adapters each row of a batch uses to the inputs of one step: adapters are stacked along their ranks, and each
  * row counts the ranks of its own.
  */
-import { sha256 } from '../checkpoint/sha256.ts';
+
 import type { Config } from '../config/config.ts';
-import type { StepAdapters } from '../model/stepper.ts';
+import type { StepAdapters } from '../step/stepper.ts';
+import { sha256 } from '../util/sha256.ts';
 import type { LiveAdapter, PlaceChange } from './live-adapter.ts';
 import { type RankRun, type Stack, stackOf } from './stack.ts';
 

@@ -2,8 +2,8 @@
  * @file An adapter in memory as the graph's inputs take it (src/model/adapt.ts): by packed layer, what it adds to the layer's own
  * result. All of it is linear in the adapter's weight, so that several adapters add up, and weight 0 is the base.
  */
-import { AdapterError } from '../errors.ts';
-import { range } from '../numbers.ts';
+import { AdapterError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
 import type { RowSource } from '../weights/types.ts';
 import type { BasePart, BaseRows } from './base-model.ts';
 import { changedBias, changesBias, factorsOf, rowsOf } from './change-rows.ts';

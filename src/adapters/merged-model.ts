@@ -2,10 +2,11 @@
  * @file A base with adapters merged into it: its config and the rows of its parameters, made as they are read. What can't be a
  * weight (prefixes) is left to be live.
  */
-import { sha256 } from '../checkpoint/sha256.ts';
+
 import type { Config } from '../config/config.ts';
-import { AdapterError } from '../errors.ts';
 import type { Param, ParamPart } from '../model/context.ts';
+import { AdapterError } from '../util/errors.ts';
+import { sha256 } from '../util/sha256.ts';
 import { concatRows, interleaveRows } from '../weights/rows.ts';
 import type { RowSource } from '../weights/types.ts';
 import type { BaseModel, BasePart, BaseRows } from './base-model.ts';

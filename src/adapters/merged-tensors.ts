@@ -1,10 +1,11 @@
 /**
  * @file A merged model as the tensors of a checkpoint: under the family's names, in its order of rows, in the types of the base.
  */
-import { narrow } from '../checkpoint/narrow.ts';
+
 import type { StoredDtype, StoredTensor } from '../checkpoint/types.ts';
-import { AdapterError } from '../errors.ts';
-import type { PartPlace } from '../families/resolve.ts';
+import { AdapterError } from '../util/errors.ts';
+import { narrow } from '../util/narrow.ts';
+import type { PartPlace } from '../weights/resolve.ts';
 import { concatRows, mapRows, pickRows, transpose } from '../weights/rows.ts';
 import type { RowSource } from '../weights/types.ts';
 import type { BaseModel } from './base-model.ts';

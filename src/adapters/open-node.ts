@@ -5,7 +5,7 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { fileError } from '../checkpoint/file-source-node.ts';
 import { folderFiles } from '../checkpoint/open-node.ts';
-import { AdapterError } from '../errors.ts';
+import { AdapterError } from '../util/errors.ts';
 import { type OpenAdapter, openAdapter } from './read.ts';
 
 /**

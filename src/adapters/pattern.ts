@@ -4,7 +4,7 @@
  * Adapters come from strangers, and a backtracking matcher can be made to run for ever. This one keeps the set of all places that
  * a part of the pattern can end at, so its work is bounded by the lengths of pattern and text.
  */
-import { AdapterError } from '../errors.ts';
+import { AdapterError } from '../util/errors.ts';
 
 /** From where the node may begin to where it may end. */
 type Matcher = (from: ReadonlySet<number>, text: string, budget: Budget) => Set<number>;

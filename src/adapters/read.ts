@@ -1,8 +1,9 @@
 /**
  * @file Tells what kind of adapter some files are, and reads it.
  */
-import { pathFlaw } from '../checkpoint/relative-path.ts';
-import { AdapterError } from '../errors.ts';
+
+import { AdapterError } from '../util/errors.ts';
+import { pathFlaw } from '../util/relative-path.ts';
 import { type AdapterFiles, AdapterTensors, readSettings } from './adapter-files.ts';
 import type { BaseModel } from './base-model.ts';
 import { LITGPT_SETTINGS, LITGPT_TENSORS, readLitgpt } from './litgpt.ts';

@@ -1,7 +1,7 @@
 /**
  * @file Reads an adapter's settings with checks: each value is asked for by its type, and what nobody asked for must say nothing.
  */
-import { AdapterError } from '../errors.ts';
+import { AdapterError } from '../util/errors.ts';
 
 export class Settings {
   readonly where: string;

@@ -1,7 +1,7 @@
 /**
  * @file Random access to a Blob or File: how a browser hands over what was dropped on the page or fetched.
  */
-import { CheckpointError } from '../errors.ts';
+import { CheckpointError } from '../util/errors.ts';
 import type { ByteSource } from './types.ts';
 
 /**

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { f32, safetensorsFile } from '../../test/support/safetensors-bytes.ts';
-import { CheckpointError } from '../errors.ts';
+import { CheckpointError } from '../util/errors.ts';
+import { pathFlaw } from '../util/relative-path.ts';
 import { buildCheckpoint, type CheckpointFiles } from './checkpoint.ts';
 import { checkpointFromBlobs } from './from-blobs.ts';
-import { pathFlaw } from './relative-path.ts';
 
 const A = safetensorsFile({ a: f32([2], [1, 2]) });
 const B = safetensorsFile({ b: f32([1], [3]) });

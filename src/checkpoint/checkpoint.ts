@@ -1,10 +1,10 @@
 /**
  * @file A checkpoint from named files, wherever they are: a folder, blobs in a browser.
  */
-import { CheckpointError } from '../errors.ts';
-import { pathFlaw } from './relative-path.ts';
+import { CheckpointError } from '../util/errors.ts';
+import { pathFlaw } from '../util/relative-path.ts';
+import { sha256 } from '../util/sha256.ts';
 import { readSafetensors, type SafetensorsFile } from './safetensors.ts';
-import { sha256 } from './sha256.ts';
 import { parseShardIndex, SHARD_INDEX_FILE } from './shard-index.ts';
 import type { ByteSource, Checkpoint, StoredTensor } from './types.ts';
 

@@ -2,7 +2,7 @@
  * @file Random access to a file on disk.
  */
 import { type FileHandle, open, realpath } from 'node:fs/promises';
-import { CheckpointError } from '../errors.ts';
+import { CheckpointError } from '../util/errors.ts';
 import type { ByteSource } from './types.ts';
 
 /** Node refuses single reads of 2 GiB and more. */

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { bytesSource, rawSafetensors } from '../../test/support/safetensors-bytes.ts';
 import { seeded } from '../../test/support/seeded.ts';
-import { CheckpointError } from '../errors.ts';
+import { CheckpointError } from '../util/errors.ts';
 import { readSafetensors } from './safetensors.ts';
 
 const NUMBERS = [0, 1, -1, 0.5, 7, 2 ** 31, 2 ** 32, 2 ** 53, 2 ** 53 - 1, 1e308, -0, null, '4', [], {}, true];

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { f32, safetensorsFile } from '../../test/support/safetensors-bytes.ts';
 import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
-import { CheckpointError } from '../errors.ts';
+import { CheckpointError } from '../util/errors.ts';
 import { blobSource } from './blob-source.ts';
 import { fileError, openFileSource } from './file-source-node.ts';
 import { openCheckpointFolder } from './open-node.ts';

@@ -3,7 +3,7 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { CheckpointError } from '../errors.ts';
+import { CheckpointError } from '../util/errors.ts';
 import { buildCheckpoint, type CheckpointFiles, isShardName, noSafetensors } from './checkpoint.ts';
 import { fileError, openFileSource } from './file-source-node.ts';
 import type { ByteSource, Checkpoint } from './types.ts';

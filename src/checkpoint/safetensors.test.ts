@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { bytesSource, f32, rawSafetensors, safetensorsFile } from '../../test/support/safetensors-bytes.ts';
-import { CheckpointError, InputError } from '../errors.ts';
+import { CheckpointError, InputError } from '../util/errors.ts';
 import { readSafetensors } from './safetensors.ts';
 
 const parse = (bytes: Uint8Array) => readSafetensors(bytesSource(bytes));

@@ -3,9 +3,9 @@
  *
  * The header is checked as strictly as the reference implementation checks it, before anything is read or allocated by it.
  */
-import { CheckpointError, InputError } from '../errors.ts';
-import { DTYPE_BYTES, widenInto } from './half.ts';
-import { findJsonFlaw } from './json-keys.ts';
+import { CheckpointError, InputError } from '../util/errors.ts';
+import { DTYPE_BYTES, widenInto } from '../util/half.ts';
+import { findJsonFlaw } from '../util/json-keys.ts';
 import type { ByteSource, StoredDtype, StoredTensor } from './types.ts';
 
 /** The same limit as in the reference implementation. */

@@ -1,9 +1,9 @@
 /**
  * @file `model.safetensors.index.json`: which shard holds which tensor.
  */
-import { CheckpointError } from '../errors.ts';
-import { findJsonFlaw } from './json-keys.ts';
-import { pathFlaw } from './relative-path.ts';
+import { CheckpointError } from '../util/errors.ts';
+import { findJsonFlaw } from '../util/json-keys.ts';
+import { pathFlaw } from '../util/relative-path.ts';
 
 /** The name under which Hugging Face libraries store the index. */
 export const SHARD_INDEX_FILE = 'model.safetensors.index.json';

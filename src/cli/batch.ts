@@ -1,8 +1,9 @@
 /**
  * @file `keyhold generate --prompts`: many prompts at once, each result a line.
  */
-import { type FileLock, takeFileLock } from '../checkpoint/file-lock-node.ts';
+
 import type { BatchOptions, BatchResult, LanguageModel } from '../index.ts';
+import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
 import { type NamedRequest, ResultFile, type ResultLine, readRequests } from './batch-lines.ts';
 import { counted, duration, rate } from './format.ts';
 import { type CliIo, shown, tell, write } from './io.ts';

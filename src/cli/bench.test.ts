@@ -29,7 +29,7 @@ describe('keyhold bench', () => {
   it('--quick measures what was asked for', async () => {
     const found = await report('--quick', '--threads', '1', '-p', 'lastrec', '-c', '16', '--chunk-length', '8');
     expect(found).toMatchObject({
-      settings: { threads: 1, weights: 'f32', chunkLength: 8, buffer: 'float32' },
+      settings: { threads: 1, weights: 'float32', chunkLength: 8, buffer: 'float32' },
       cache: { policy: 'lastrec', cacheLength: 16 },
       speed: { promptTokens: 24, newTokens: 2, rounds: 1, chunkLength: 8 },
       memory: { cacheBytes: 16 * 3072 },
@@ -42,10 +42,10 @@ describe('keyhold bench', () => {
 
   it('tries what is not said, with formats that are prepared already', async () => {
     await report('--quick', '-w', 'int4', '--threads', '1');
-    const { search } = await report('--threads', '1', '-w', 'f32');
+    const { search } = await report('--threads', '1', '-w', 'float32');
     const tried = search!.trials.map(({ threads, weights, buffer }) => `${threads} ${weights} ${buffer}`);
-    expect(tried[0]).toBe('1 f32 float32');
-    expect(new Set(search!.trials.map(({ weights }) => weights))).toEqual(new Set(['f32', 'int4']));
+    expect(tried[0]).toBe('1 float32 float32');
+    expect(new Set(search!.trials.map(({ weights }) => weights))).toEqual(new Set(['float32', 'int4']));
     expect(new Set(search!.trials.map(({ buffer }) => buffer))).toEqual(new Set(['float32', 'float16', 'int8']));
     // Of chunks that take the whole prompt one is enough: the one asked for, and the shortest.
     expect(new Set(search!.trials.map(({ chunkLength }) => chunkLength))).toEqual(new Set([256, 64]));

@@ -181,7 +181,7 @@ class Desk {
   async clear(): Promise<void> {
     const model = this.#model;
     this.#model = null;
-    await model?.release();
+    await model?.dispose();
   }
 
   /** The formats that are there already: nothing is prepared for a search. */

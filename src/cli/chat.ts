@@ -99,7 +99,7 @@ async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
     if (failures > 0)
       throw new InputError(`${failures === 1 ? 'a message' : `${failures} messages`} got no whole answer`);
   } finally {
-    await model.release();
+    await model.dispose();
   }
 }
 

@@ -5,7 +5,7 @@ describe('keyhold estimate', () => {
   it('tells the parts of the peak, and their sum', async () => {
     const { code, stdout, stderr } = await keyhold(['estimate', '--context', '2000']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout).toContain('tiny (comes with keyhold)  llama, 5.28M parameters in f32');
+    expect(stdout).toContain('tiny (comes with keyhold)  llama, 5.28M parameters in float32');
     expect(stdout).toContain('Memory at most, for 2,000 tokens');
     expect(stdout).toMatch(/weights +21\.1 MB {2}copies/);
     expect(stdout).toMatch(/cache +6\.14 MB {2}keys and values of 2,000 tokens \(dense\)/);
@@ -28,7 +28,7 @@ describe('keyhold estimate', () => {
     });
     const { private: copies, mapped } = plan.resident.int4;
     expect(plan.total.int4).toBe(plan.runtime + copies + mapped + plan.cache + plan.bookkeeping + plan.workspace);
-    expect(plan.total.int4).toBeLessThan(plan.total.f32);
+    expect(plan.total.int4).toBeLessThan(plan.total.float32);
   });
 
   it('is part of inspect', async () => {
@@ -40,7 +40,7 @@ describe('keyhold estimate', () => {
     const flags = ['--context', '1000', '-c', '128'];
     const [one, other] = [await keyhold(['estimate', ...flags]), await keyhold(['inspect', ...flags])];
     expect(last(one.stdout)).toBe(last(other.stdout));
-    expect(other.stdout).toContain('The process at most, with weights in f32');
+    expect(other.stdout).toContain('The process at most, with weights in float32');
   });
 
   it('refuses what can not be meant', async () => {
@@ -48,7 +48,7 @@ describe('keyhold estimate', () => {
       [['models/tiny', '-m', 'models/tiny'], 2, /two models/],
       [['--context', '0'], 2, /--context <n>' argument '0' is invalid/],
       [['--chunk-length', 'x'], 2, /whole number/],
-      [['-w', 'int2'], 2, /Allowed choices are auto, f32, int8, int4/],
+      [['-w', 'int2'], 2, /Allowed choices are auto, float32, int8, int4/],
       [['-p', 'lru'], 2, /no cache policy "lru"/],
       [['./models'], 1, /no config\.json/],
     ];

@@ -249,7 +249,7 @@ async function withModel(
     await use(model, progress);
   } finally {
     progress.end();
-    await model.release();
+    await model.dispose();
   }
 }
 

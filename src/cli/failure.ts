@@ -3,7 +3,7 @@
  */
 import { inspect } from 'node:util';
 import { CommanderError } from 'commander';
-import { KeyholdError } from '../errors.ts';
+import { KeyholdError } from '../util/errors.ts';
 import { type CliIo, Interrupted, OutputFailed, PipeClosed, shown, tell } from './io.ts';
 import { styleOf } from './style.ts';
 

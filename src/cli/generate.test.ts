@@ -45,7 +45,7 @@ describe('keyhold generate', () => {
     expect(stdout).toMatch(/^ \S.*\n$/);
     expect(stderr).toMatch(/12 tokens in .* prompt of 6 tokens in .* length reached/);
     expect(stderr).toMatch(/cache \(dense\): holds all 18 tokens/);
-    expect(stderr).toMatch(/weights f32 · seed 3/);
+    expect(stderr).toMatch(/weights float32 · seed 3/);
   });
 
   it('gives the same text for the same seed, from argument, file and stdin', async () => {
@@ -220,7 +220,7 @@ describe('keyhold generate refuses', () => {
       args: ['x', '-p', 'lru'],
       message: 'there is no cache policy "lru"; there are dense,',
     },
-    { what: 'an unknown format', args: ['x', '-w', 'int3'], message: 'Allowed choices are auto, f32, int8, int4.' },
+    { what: 'an unknown format', args: ['x', '-w', 'int3'], message: 'Allowed choices are auto, float32, int8, int4.' },
     { what: 'sinks that fill the cache', args: ['x', '-c', '4', '--sinks', '4'], message: '--sinks 4 leaves no room' },
     {
       what: 'sinks for dense',

@@ -147,8 +147,8 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
     if (!(io.signal.reason instanceof PipeClosed)) view.end(record, facts);
     if (error !== undefined) throw error;
   } finally {
-    await draft?.release();
-    await model.release();
+    await draft?.dispose();
+    await model.dispose();
   }
 }
 
@@ -183,8 +183,8 @@ async function generateMany(
       throw new InputError(`${failed === 1 ? 'a request' : `${failed} requests`} failed; the results say why`);
   } finally {
     progress.end();
-    await draft?.release();
-    await model.release();
+    await draft?.dispose();
+    await model.dispose();
   }
 }
 

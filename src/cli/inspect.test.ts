@@ -14,7 +14,7 @@ describe('keyhold inspect', () => {
     expect(stdout).toMatch(/layers +6\n/);
     expect(stdout).toMatch(/tensors +56, 10\.6 MB of BF16\n/);
     expect(stdout).toMatch(/sampling +do_sample true, temperature 0\.8, top_p 0\.95\n/);
-    expect(stdout).toMatch(/f32 +21\.1 MB +12\.6 MB +33\.7 MB +← auto\n/);
+    expect(stdout).toMatch(/float32 +21\.1 MB +12\.6 MB +33\.7 MB +← auto\n/);
     expect(stdout).toMatch(/int4 +3\.31 MB/);
     expect(stdout).toContain('A token takes 3,072 bytes of keys and values.');
     expect(stdout).not.toContain('model.layers.0');
@@ -43,7 +43,7 @@ describe('keyhold inspect', () => {
     expect(stdout.split('\n')).toHaveLength(2);
     expect(JSON.parse(stdout)).toMatchObject({
       config: { name: 'llama', nLayer: 6, nQueryGroups: 2 },
-      plan: { parameters: 5_278_976, format: 'f32', contextLength: 1000, cache: 3_072_000, perToken: 3072 },
+      plan: { parameters: 5_278_976, format: 'float32', contextLength: 1000, cache: 3_072_000, perToken: 3072 },
       hasTokenizer: true,
       tensors: expect.arrayContaining([{ name: 'model.norm.weight', dtype: 'BF16', shape: [256], bytes: 512 }]),
     });

@@ -119,7 +119,7 @@ function modelRows({ config, hasTokenizer, generationConfig }: Inspection): [str
       `${counted(config.slidingWindowSize!, 'token')} in ${windowed} of ${counted(config.nLayer, 'layer')}`,
     ]);
   rows.push(
-    ['context', `${whole(config.blockSize)} positions (${positionWords(config)})`],
+    ['context', `${whole(config.contextLength)} positions (${positionWords(config)})`],
     ['vocabulary', `${whole(config.vocabSize)}${config.tieEmbeddings ? ', one matrix for embedding and head' : ''}`],
   );
   if (hasTokenizer !== null) rows.push(['tokenizer', hasTokenizer ? 'yes' : 'none (there is no tokenizer.json)']);

@@ -89,7 +89,10 @@ export function modelFrom(command: Command, argument: string | undefined, flags:
 }
 
 export function weightsOption(): Option {
-  return new Option('-w, --weights <format>', 'how weights are stored: auto is f32 up to 100M parameters, else int8')
+  return new Option(
+    '-w, --weights <format>',
+    'how weights are stored: auto is float32 up to 100M parameters, else int8',
+  )
     .choices(WEIGHT_CHOICES)
     .default('auto');
 }

@@ -150,7 +150,7 @@ export interface Config {
   readonly input: InputKind;
   readonly output: OutputKind;
   /** Positions that the model was made for (max_position_embeddings). */
-  readonly blockSize: number;
+  readonly contextLength: number;
   /** Rows of the head: the number of logits. */
   readonly vocabSize: number;
   /** Rows of the embedding, where they are more than the logits. */

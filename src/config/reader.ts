@@ -1,7 +1,7 @@
 /**
  * @file Reads values out of a config.json with checks, and remembers which keys were asked for.
  */
-import { ConfigError } from '../errors.ts';
+import { ConfigError } from '../util/errors.ts';
 
 type Keys = string | readonly string[];
 

@@ -1,7 +1,7 @@
 /**
  * @file Policies side by side: what each of them is worth under each budget, and what it costs.
  */
-import type { LanguageModel } from '../generate/language-model.ts';
+import type { LanguageModel } from '../engine/language-model.ts';
 import type { AnyCacheOptions, PolicyRow } from '../kvcache/policies.ts';
 import { groupBy } from './group-by.ts';
 import { perplexity, WINDOW_LENGTH } from './perplexity.ts';
@@ -64,7 +64,7 @@ async function measure(
   options: CompareOptions,
 ): Promise<CompareRow> {
   const { text, cases, questions = ['last-window', 'after'], chunkLength, signal } = options;
-  const windowLength = options.windowLength ?? Math.min(WINDOW_LENGTH, model.config.blockSize);
+  const windowLength = options.windowLength ?? Math.min(WINDOW_LENGTH, model.config.contextLength);
   const cacheFor = (length: number): Partial<AnyCacheOptions> => ({
     ...contestant.options,
     policy: contestant.policy,

@@ -1,11 +1,12 @@
 /**
  * @file Perplexity: how well a model foresees a text when it goes through a cache.
  */
-import { InputError } from '../errors.ts';
-import type { LanguageModel } from '../generate/language-model.ts';
-import { logSoftmaxAt } from '../generate/sampler.ts';
+
+import type { LanguageModel } from '../engine/language-model.ts';
+import { logSoftmaxAt } from '../engine/sampling/sampler.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { wholeNumber } from '../numbers.ts';
+import { InputError } from '../util/errors.ts';
+import { wholeNumber } from '../util/numbers.ts';
 import { type Cost, CostMeter } from './cost.ts';
 
 export interface PerplexityOptions {
@@ -50,7 +51,7 @@ export async function perplexity(
   wholeNumber('chunkLength', chunkLength);
   const windowLength = wholeNumber(
     'windowLength',
-    options.windowLength ?? Math.min(WINDOW_LENGTH, model.config.blockSize),
+    options.windowLength ?? Math.min(WINDOW_LENGTH, model.config.contextLength),
     2,
   );
   const windows = cutWindows(model, text, windowLength, options.windows);

@@ -2,11 +2,11 @@
  * @file Key recall: whether a model still knows what a line in its context said.
  */
 import * as v from 'valibot';
-import { InputError } from '../errors.ts';
-import { chunkSchedule } from '../generate/chunk-schedule.ts';
-import type { LanguageModel } from '../generate/language-model.ts';
+import { chunkSchedule } from '../engine/chunk-schedule.ts';
+import type { LanguageModel } from '../engine/language-model.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { InputError } from '../util/errors.ts';
 import { type Cost, CostMeter } from './cost.ts';
 import { groupBy } from './group-by.ts';
 import { EVAL_CHUNK } from './perplexity.ts';

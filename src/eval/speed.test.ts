@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CacheFullError, InputError } from '../errors.ts';
 import { type LanguageModel, loadModel } from '../node.ts';
+import { CacheFullError, InputError } from '../util/errors.ts';
 import { measureSpeed, type SpeedSettings, searchSpeed } from './speed.ts';
 
 let model: LanguageModel;
@@ -13,7 +13,7 @@ beforeAll(async () => {
   model = await loadModel(join(import.meta.dirname, '../../models/tiny'), { cacheDir, threads: 1 });
 });
 afterAll(async () => {
-  await model.release();
+  await model.dispose();
   await rm(cacheDir, { recursive: true, force: true });
 });
 
@@ -52,10 +52,10 @@ describe('measureSpeed', () => {
 });
 
 describe('searchSpeed', () => {
-  const begin: SpeedSettings = { threads: 2, weights: 'f32', chunkLength: 256, buffer: 'float32' };
+  const begin: SpeedSettings = { threads: 2, weights: 'float32', chunkLength: 256, buffer: 'float32' };
   const choices = {
     threads: [1, 2],
-    weights: ['f32', 'int4'],
+    weights: ['float32', 'int4'],
     chunkLength: [64, 256],
     buffer: ['float32', 'int8'],
   } as const;
@@ -73,8 +73,8 @@ describe('searchSpeed', () => {
     const { trials, fastest } = await searchSpeed(begin, choices, timed(cost), (...args) => told.push(args));
     expect(fastest).toMatchObject({ threads: 2, weights: 'int4', chunkLength: 64, buffer: 'float32' });
     expect(trials.map(({ threads, weights, chunkLength, buffer }) => [threads, weights, chunkLength, buffer])).toEqual([
-      [2, 'f32', 256, 'float32'],
-      [1, 'f32', 256, 'float32'],
+      [2, 'float32', 256, 'float32'],
+      [1, 'float32', 256, 'float32'],
       [2, 'int4', 256, 'float32'],
       [2, 'int4', 64, 'float32'],
       [2, 'int4', 64, 'int8'],

@@ -1,12 +1,13 @@
 /**
  * @file How fast a model reads and writes through a cache on this machine, and which settings are the fastest here.
  */
-import { InputError } from '../errors.ts';
-import type { LanguageModel } from '../generate/language-model.ts';
-import { CHUNK_LENGTH } from '../generate/prefill.ts';
+
+import type { LanguageModel } from '../engine/language-model.ts';
+import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import type { BufferKind } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { wholeNumber } from '../numbers.ts';
+import { InputError } from '../util/errors.ts';
+import { wholeNumber } from '../util/numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { CostMeter } from './cost.ts';
 
@@ -52,15 +53,15 @@ export const SPEED_DEFAULTS = { promptTokens: 512, newTokens: 32, rounds: 3 } as
  */
 export async function measureSpeed(model: LanguageModel, options: SpeedOptions = {}): Promise<SpeedResult> {
   const { chunkLength = CHUNK_LENGTH, signal, onRound } = options;
-  const { vocabSize, blockSize } = model.config;
+  const { vocabSize, contextLength } = model.config;
   const newTokens = wholeNumber('newTokens', options.newTokens ?? SPEED_DEFAULTS.newTokens);
   const rounds = wholeNumber('rounds', options.rounds ?? SPEED_DEFAULTS.rounds);
   wholeNumber('chunkLength', chunkLength);
-  const room = Math.max(1, blockSize - newTokens);
+  const room = Math.max(1, contextLength - newTokens);
   const promptTokens = wholeNumber('promptTokens', options.promptTokens ?? Math.min(SPEED_DEFAULTS.promptTokens, room));
   if (promptTokens > room)
     throw new InputError(
-      `a prompt of ${promptTokens} tokens and ${newTokens} new ones are more than the model's ${blockSize} positions`,
+      `a prompt of ${promptTokens} tokens and ${newTokens} new ones are more than the model's ${contextLength} positions`,
     );
   const prompt = Array.from({ length: promptTokens }, (_, i) => (i * 7919 + 1) % vocabSize);
   const times: { read: number; write: number; bytes: number }[] = [];

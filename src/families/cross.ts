@@ -4,7 +4,7 @@
  */
 import type { AttentionKind, Config } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
-import { range } from '../numbers.ts';
+import { range } from '../util/numbers.ts';
 import { type Family, llamaTensors, type TensorMap } from './family.ts';
 import { readBase } from './read-base.ts';
 

@@ -30,7 +30,7 @@ export const esm: Family = {
     // Row 0 of the table would be position -offset: those up to the padding token's are never used.
     const learned =
       position === 'learned'
-        ? { position, positionOffset: padding + 1, blockSize: base.blockSize - padding - 1, ropes: [] }
+        ? { position, positionOffset: padding + 1, contextLength: base.contextLength - padding - 1, ropes: [] }
         : {};
     return {
       ...base,
@@ -74,7 +74,7 @@ export const pixtral: Family = {
     const size = r.int('patch_size', 16);
     const most = Math.floor(r.int('image_size', 1024) / size);
     const base = readBase(r, {
-      keys: { vocabSize: null, nQueryGroups: null, normEps: null, blockSize: [] },
+      keys: { vocabSize: null, nQueryGroups: null, normEps: null, contextLength: [] },
       normEps: 1e-5,
       activation: 'gelu',
       rope: { fractionKeys: null, typeAliases: { axial: 'default' } },
@@ -89,7 +89,7 @@ export const pixtral: Family = {
       output: 'hidden',
       causal: false,
       tieEmbeddings: false,
-      blockSize: most * most,
+      contextLength: most * most,
       patch: { size, channels: r.int('num_channels', 3), most },
       ropes: base.ropes.map((rope) => ({ ...rope, sections, alternate: true })),
       embedNorm: true,

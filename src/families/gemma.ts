@@ -63,7 +63,7 @@ export const gemma3: Family = {
     const base = gemma2Base(r, { attention: null, logits: null });
     const pattern = r.int(['sliding_window_pattern', '_sliding_window_pattern'], 6);
     const sliding = slidingLayers(r, base.nLayer, (l) => (l + 1) % pattern !== 0);
-    const shared = { headSize: base.headSize, maxSeq: base.blockSize, fractionKeys: null };
+    const shared = { headSize: base.headSize, maxSeq: base.contextLength, fractionKeys: null };
     const full = readRope(r, { ...shared, theta: 1e6, layerType: 'full_attention' });
     // The sliding layers have a base of their own, and none of the scaling that the old keys state.
     const theta = r.positive('rope_local_base_freq', 10_000);

@@ -12,7 +12,7 @@ const GPT2_KEYS: BaseDefaults = {
     nLayer: ['n_layer', 'num_hidden_layers'],
     nHead: ['n_head', 'num_attention_heads'],
     nQueryGroups: null,
-    blockSize: ['n_positions', 'n_ctx', 'max_position_embeddings'],
+    contextLength: ['n_positions', 'n_ctx', 'max_position_embeddings'],
     intermediateSize: ['n_inner'],
     activation: ['activation_function'],
     normEps: ['layer_norm_epsilon'],
@@ -162,7 +162,7 @@ export const bloom: Family = {
       keys: {
         ...GPT2_KEYS.keys,
         nEmbd: ['hidden_size', 'n_embed'],
-        blockSize: ['seq_length'],
+        contextLength: ['seq_length'],
         intermediateSize: null,
         activation: null,
       },

@@ -17,7 +17,7 @@ export const recurrentGemma: Family = {
       norm: { unitOffset: true },
       tie: true,
       activation: 'gelu_pytorch_tanh',
-      keys: { activation: ['hidden_activation'], blockSize: [] },
+      keys: { activation: ['hidden_activation'], contextLength: [] },
       rope: { fraction: 0.5 },
     });
     if (base.intermediateSize % 2 !== 0)
@@ -42,7 +42,7 @@ export const recurrentGemma: Family = {
       ...base,
       ...attnBias(base, r.bool('attention_bias', false), true),
       ...window(base, r.int('attention_window_size', 2048), attends),
-      blockSize: TRAINED_LENGTH,
+      contextLength: TRAINED_LENGTH,
       attentionKind,
       recurrent: attentionKind.includes('recurrent') ? { width, convWidth, blocks: base.nHead } : null,
       ropeIndices: base.ropeIndices.map((index, l) => (attends(l) ? index : -1)),

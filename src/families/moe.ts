@@ -207,7 +207,7 @@ export const dbrx: Family = {
         nLayer: ['n_layers'],
         nHead: ['n_heads'],
         nQueryGroups: null,
-        blockSize: ['max_seq_len'],
+        contextLength: ['max_seq_len'],
         intermediateSize: null,
         activation: null,
         normEps: null,

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { ConfigJson } from '../../test/support/family-cases.ts';
 import type { Config } from '../config/config.ts';
-import { readConfig } from '../config/from-hf.ts';
-import { range } from '../numbers.ts';
+import { range } from '../util/numbers.ts';
+import { readConfig } from './read-config.ts';
 
 const LLAMA3 = {
   factor: 8.0,
@@ -91,7 +91,7 @@ const PUBLISHED: Readonly<Record<string, readonly [json: ConfigJson, expected: P
       vocabSize: 128256,
       attentionKind: range(40).map((l) => (l % 5 === 3 ? 'cross' : 'self')),
       eosTokenIds: [128001, 128008, 128009],
-      blockSize: 131072,
+      contextLength: 131072,
     },
   ],
   'tiny-random-idefics': [
@@ -188,7 +188,7 @@ const PUBLISHED: Readonly<Record<string, readonly [json: ConfigJson, expected: P
       },
       vision_config: { head_dim: 64, model_type: 'pixtral', patch_size: 16, image_size: 1024 },
     },
-    { nHead: 32, nQueryGroups: 8, headSize: 128, slidingWindowSize: null, blockSize: 1024000 },
+    { nHead: 32, nQueryGroups: 8, headSize: 128, slidingWindowSize: null, contextLength: 1024000 },
   ],
   'Qwen2-VL-2B-Instruct': [
     {

@@ -3,7 +3,7 @@
  */
 import type { Activation, Config, MlpKind, NormSpec, QkNormSpec } from '../config/config.ts';
 import { type ConfigReader, show } from '../config/reader.ts';
-import { range } from '../numbers.ts';
+import { range } from '../util/numbers.ts';
 import { type RopeDefaults, readRope } from './read-rope.ts';
 
 /** Names of activations in config files. Several are the same function. */
@@ -35,7 +35,7 @@ export interface BaseKeys {
   readonly nHead?: Keys;
   readonly nQueryGroups?: Keys | null;
   readonly headSize?: Keys;
-  readonly blockSize?: Keys;
+  readonly contextLength?: Keys;
   readonly intermediateSize?: Keys | null;
   readonly activation?: Keys | null;
   readonly normEps?: Keys | null;
@@ -72,7 +72,7 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
     r.fail(keys.nHead ?? 'num_attention_heads', `is ${nHead}, which does not divide the width ${nEmbd}`);
   const headSize = r.int(headKeys, d.headSize ?? Math.floor(nEmbd / nHead), 1, MAX_HEAD_SIZE);
   const vocabSize = keys.vocabSize === null ? 0 : r.int('vocab_size', undefined, 1, MAX_VOCABULARY);
-  const blockSize = r.int(keys.blockSize ?? 'max_position_embeddings', 2048);
+  const contextLength = r.int(keys.contextLength ?? 'max_position_embeddings', 2048);
   const norm: NormSpec = {
     kind: 'rms',
     eps: r.positive(keyOf(keys.normEps, 'rms_norm_eps'), d.normEps ?? 1e-6),
@@ -81,14 +81,14 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
     unitOffset: false,
     ...d.norm,
   };
-  const rope = d.rope === null ? null : readRope(r, { headSize, maxSeq: blockSize, ...d.rope });
+  const rope = d.rope === null ? null : readRope(r, { headSize, maxSeq: contextLength, ...d.rope });
   const rotates = rope !== null && rope.nElem > 0;
   const perLayer = <T>(value: T): T[] => new Array<T>(nLayer).fill(value);
   return {
     name: r.string('model_type'),
     input: 'tokens',
     output: 'logits',
-    blockSize,
+    contextLength,
     vocabSize,
     embedRows: vocabSize,
     nLayer,

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { type ConfigJson, configJson } from '../../test/support/family-cases.ts';
-import { readConfig } from '../config/from-hf.ts';
-import { ConfigError } from '../errors.ts';
+import { ConfigError } from '../util/errors.ts';
 import { NESTED_DEFAULTS } from './nested-defaults.ts';
+import { readConfig } from './read-config.ts';
 import { FAMILIES } from './table.ts';
 import { unwrap, WRAPPERS } from './wrappers.ts';
 
@@ -37,7 +37,7 @@ describe('a config inside of another', () => {
       wrapped('llava', { model_type: 'llama', max_position_embeddings: 4096, rms_norm_eps: 1e-5, vocab_size: 32064 }),
     ).config;
     expect(llava).toMatchObject({ nLayer: 32, nEmbd: 4096, nHead: 32, intermediateSize: 11008, vocabSize: 32064 });
-    expect([llava.blockSize, llava.norm.eps, llava.eosTokenIds]).toEqual([4096, 1e-5, [2]]);
+    expect([llava.contextLength, llava.norm.eps, llava.eosTokenIds]).toEqual([4096, 1e-5, [2]]);
     const gemma = readConfig(
       wrapped(
         'gemma3',
@@ -53,7 +53,7 @@ describe('a config inside of another', () => {
       ),
     ).config;
     expect(gemma).toMatchObject({ nHead: 8, nQueryGroups: 4, headSize: 256, vocabSize: 262208, tieEmbeddings: true });
-    expect([gemma.blockSize, gemma.eosTokenIds, gemma.slidingWindowSize]).toEqual([131072, [1, 106], 1024]);
+    expect([gemma.contextLength, gemma.eosTokenIds, gemma.slidingWindowSize]).toEqual([131072, [1, 106], 1024]);
     expect(gemma.ropes.map((rope) => [rope.base, rope.scaling.type])).toEqual([
       [1e6, 'linear'],
       [1e4, 'none'],

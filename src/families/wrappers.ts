@@ -1,7 +1,7 @@
 /**
  * @file Checkpoints that hold several models, each with its part of the config: a decoder beside a vision tower, two encoders.
  */
-import { ConfigError } from '../errors.ts';
+import { ConfigError } from '../util/errors.ts';
 import type { Family } from './family.ts';
 import { NESTED_DEFAULTS } from './nested-defaults.ts';
 

@@ -2,9 +2,9 @@
  * @file What all policies share that give each slot a score: the frame in which scores move with their slots, and the order
  * in which slots go.
  */
-import { InputError } from '../errors.ts';
+import { InputError } from '../util/errors.ts';
+import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
 import { type CacheOptions, KVCache, type Need } from './kv-cache.ts';
-import { floorSlots, keepBestTogether, readFloor } from './policies/ada.ts';
 import { readRecent, readSinks } from './safe-options.ts';
 import { keepBest, type SafeTokens } from './select.ts';
 import type { CacheShape } from './shape.ts';

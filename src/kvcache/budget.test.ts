@@ -17,7 +17,7 @@ import {
 } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
-import { range } from '../numbers.ts';
+import { range } from '../util/numbers.ts';
 import type { KVCache } from './kv-cache.ts';
 import { pyramid } from './policies/pyramid.ts';
 import { createCache } from './policies.ts';

@@ -1,7 +1,7 @@
 /**
  * @file The table of storage formats. A new one is a file in buffers/, a row here, and a reader in model/held.ts.
  */
-import { InputError } from '../errors.ts';
+import { InputError } from '../util/errors.ts';
 import { Float16Buffer } from './buffers/float16.ts';
 import { Float32Buffer } from './buffers/float32.ts';
 import { QuantisedBuffer } from './buffers/quantised.ts';

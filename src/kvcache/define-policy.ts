@@ -1,7 +1,7 @@
 /**
  * @file A policy of one's own, without a class.
  */
-import { InputError } from '../errors.ts';
+import { InputError } from '../util/errors.ts';
 import { AttnWeightsKVCache, type ScoreOptions } from './attn-weights.ts';
 import type { Need } from './kv-cache.ts';
 import type { PolicyOptions, PolicyRow } from './policies.ts';

@@ -20,9 +20,9 @@ import {
 } from '../../test/support/cache-runs.ts';
 import { type FakeStepOptions, fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
-import { InputError } from '../errors.ts';
-import { restoreCache, snapshotCache } from '../generate/snapshot.ts';
-import { range } from '../numbers.ts';
+import { restoreCache, snapshotCache } from '../engine/snapshot.ts';
+import { InputError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
 import { definePolicy } from './define-policy.ts';
 import type { KVCache } from './kv-cache.ts';
 import { createCache } from './policies.ts';

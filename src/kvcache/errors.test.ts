@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { tokensFrom } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
-import { CacheFullError, GraphError, InputError } from '../errors.ts';
+import { CacheFullError, GraphError, InputError } from '../util/errors.ts';
 import { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, POLICIES } from './policies.ts';
 import type { LayerView } from './view.ts';

@@ -4,8 +4,8 @@
  * A step goes: `reserve` (may the chunk come?) → the graph attends to all that is held and to the chunk → `append` (the
  * chunk's keys and values come in; the policy sees the weights, and says what stays where that is more than the budget).
  */
-import { CacheFullError, GraphError, InputError } from '../errors.ts';
-import { range, wholeNumber } from '../numbers.ts';
+import { CacheFullError, GraphError, InputError } from '../util/errors.ts';
+import { range, wholeNumber } from '../util/numbers.ts';
 import type { PlaneData } from './buffers/plane.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import { type BufferKind, createBuffer } from './buffers.ts';

@@ -1,7 +1,7 @@
 /**
  * @file The table of cache policies. A new policy is one file in policies/, and one row here.
  */
-import { InputError } from '../errors.ts';
+import { InputError } from '../util/errors.ts';
 import { AttnWeightsKVCache, type ScoreOptions } from './attn-weights.ts';
 import type { KVCache } from './kv-cache.ts';
 import { DenseKVCache } from './policies/dense.ts';

@@ -15,9 +15,9 @@ import {
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeRotation, fakeShape } from '../../test/support/fake-model.ts';
 import type { RopeSpec } from '../config/config.ts';
-import { InputError } from '../errors.ts';
-import { RopeTable, ropeFrequencies } from '../model/rope.ts';
-import { range } from '../numbers.ts';
+import { RopeTable, ropeFrequencies } from '../step/rope.ts';
+import { InputError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
 import type { KVCache } from './kv-cache.ts';
 import { createCache } from './policies.ts';
 import { turnKey } from './shape.ts';

@@ -12,7 +12,7 @@ import {
 } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { ReferenceCache, type ReferenceOptions } from '../../test/support/reference-policies.ts';
-import { range } from '../numbers.ts';
+import { range } from '../util/numbers.ts';
 
 /** A cut through values closer than this is up to rounding. */
 const NEAR = 1e-5;

@@ -5,7 +5,7 @@ import { loadModel } from '../node.ts';
 import type { KVCache } from './kv-cache.ts';
 
 const cacheDir = await tempFolder('room');
-const load = (name: string) => loadModel(caseFolder(name), { weights: 'f32', cacheDir });
+const load = (name: string) => loadModel(caseFolder(name), { weights: 'float32', cacheDir });
 const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 80));
 /** All that was given up, in every layer and group. */
 const lost = (cache: KVCache): number =>

@@ -15,8 +15,8 @@ import {
 } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
-import { InputError } from '../errors.ts';
-import { range } from '../numbers.ts';
+import { InputError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
 import type { KVCache } from './kv-cache.ts';
 import { createCache } from './policies.ts';
 

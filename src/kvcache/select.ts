@@ -1,7 +1,7 @@
 /**
  * @file The order of eviction: who stays, given a value for each candidate.
  */
-import { GraphError } from '../errors.ts';
+import { GraphError } from '../util/errors.ts';
 import type { GroupView } from './view.ts';
 
 /** Tokens that stay whatever their value. */

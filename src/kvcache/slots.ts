@@ -1,7 +1,7 @@
 /**
  * @file Slots: which token each of them holds. Layers that always hold the same positions share one table.
  */
-import { range } from '../numbers.ts';
+import { range } from '../util/numbers.ts';
 import { Plane, type PlaneData } from './buffers/plane.ts';
 
 /** The position of a slot that holds nothing: negative, and before every window. */

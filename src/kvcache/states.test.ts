@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { caseFolder, MORE_CASES } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import { InputError } from '../errors.ts';
 import { type LanguageModel, loadModel } from '../node.ts';
+import { InputError } from '../util/errors.ts';
 import type { KVCache } from './kv-cache.ts';
 import type { CacheShape } from './shape.ts';
 import { AttachedTable, StateTable } from './states.ts';
@@ -138,7 +138,7 @@ describe('AttachedTable', () => {
 const PROMPT = [5, 17, 33, 8, 61, 90, 12, 44, 7, 29, 53, 71];
 const all = (model: LanguageModel, cache: KVCache, tokens: readonly number[]) =>
   model.prefill(cache, tokens, { logits: 'all' });
-const load = (folder: string) => loadModel(folder, { weights: 'f32', cacheDir });
+const load = (folder: string) => loadModel(folder, { weights: 'float32', cacheDir });
 
 function expectClose(actual: ArrayLike<number>, expected: ArrayLike<number>, most = 2e-5): void {
   expect(actual.length).toBe(expected.length);

@@ -2,8 +2,8 @@
  * @file What a cache keeps besides slots: the states of recurrent layers, and keys and values that were attached to a row (those
  * of an image, say), which never change. Nothing of it is ever evicted.
  */
-import { InputError } from '../errors.ts';
-import { range } from '../numbers.ts';
+import { InputError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
 import { Plane } from './buffers/plane.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import type { CacheShape } from './shape.ts';

@@ -21,8 +21,8 @@ import {
 } from '../../test/support/cache-runs.ts';
 import { fakeChunk, fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, type FakeQuirks, fakeShape } from '../../test/support/fake-model.ts';
-import { InputError } from '../errors.ts';
-import { range } from '../numbers.ts';
+import { InputError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
 import { createBuffer } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import { definePolicy } from './define-policy.ts';

@@ -10,8 +10,8 @@
  * `prefix.k.NAME` and `prefix.v.NAME` [b, G, 1, n·P, D], `prefix.gate.NAME` [b, G, R, 1, n, 1], and once for all of them `prefix.hidden`
  * [b, 1, 1, 1, n, P]: n prefixes of up to P places each.
  */
-import { GraphError } from '../errors.ts';
-import type { Dim, Value } from '../graph/builder.ts';
+
+import type { Dim, Value } from '../backends/onnx/builder.ts';
 import {
   add,
   concat,
@@ -25,7 +25,8 @@ import {
   softmax,
   split,
   tanh,
-} from '../graph/ops.ts';
+} from '../backends/onnx/ops.ts';
+import { GraphError } from '../util/errors.ts';
 import type { ModelContext } from './context.ts';
 
 /** Which places of the graph are open to adapters. */

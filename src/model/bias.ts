@@ -2,11 +2,24 @@
  * @file What is added to attention scores: what may not be seen, and alibi. Made from positions, never from slot numbers, once
  * a step for all layers of a class.
  */
+
+import type { Dim, GraphBuilder, Value } from '../backends/onnx/builder.ts';
+import {
+  add,
+  addDims,
+  and,
+  broadcast,
+  concat,
+  greater,
+  mul,
+  shapeOf,
+  sub,
+  transpose,
+  where,
+} from '../backends/onnx/ops.ts';
 import { type Config, windowOf } from '../config/config.ts';
-import type { Dim, GraphBuilder, Value } from '../graph/builder.ts';
-import { add, addDims, and, broadcast, concat, greater, mul, shapeOf, sub, transpose, where } from '../graph/ops.ts';
 import { HIDDEN } from '../kvcache/slots.ts';
-import { range } from '../numbers.ts';
+import { range } from '../util/numbers.ts';
 import type { ModelContext } from './context.ts';
 
 /** What is added to scores of the slots held and of the chunk. */

@@ -2,16 +2,17 @@
  * @file One block: what mixes tokens (attention, or what stands in its place) and the MLP, with norms around the residual
  * stream, sequential or parallel.
  */
+
+import type { Value } from '../backends/onnx/builder.ts';
+import { add, mul } from '../backends/onnx/ops.ts';
 import type { AttentionKind, MlpKind } from '../config/config.ts';
-import type { Value } from '../graph/builder.ts';
-import { add, mul } from '../graph/ops.ts';
-import { type AttentionInputs, type AttentionOutputs, attention } from './attention.ts';
 import type { ModelContext } from './context.ts';
-import { headExperts } from './head-experts.ts';
+import { headExperts } from './mixers/head-experts.ts';
+import { type RecurrentInputs, recurrent } from './mixers/rg-lru.ts';
+import { type AttentionInputs, type AttentionOutputs, attention } from './mixers/self-attention.ts';
 import { gatedMlp, plainMlp } from './mlp.ts';
 import { mixtureOfExperts } from './moe.ts';
 import { norm, type Residual } from './norm.ts';
-import { type RecurrentInputs, recurrent } from './recurrent.ts';
 
 /** What the kinds of mixers read. */
 export interface MixerInputs {

@@ -4,10 +4,11 @@
  * Notation, in the model's files and in comments on shapes: B batch rows, T length of the chunk, C slots held, E width of the
  * residual stream, H query heads, G query groups (key/value heads), R = H / G, D head size, F width of the MLP, V vocabulary.
  */
+
+import type { GraphBuilder, Value } from '../backends/onnx/builder.ts';
+import { index, less, reshape } from '../backends/onnx/ops.ts';
 import type { Config } from '../config/config.ts';
-import { GraphError } from '../errors.ts';
-import type { GraphBuilder, Value } from '../graph/builder.ts';
-import { index, less, reshape } from '../graph/ops.ts';
+import { GraphError } from '../util/errors.ts';
 import type { ParamSpec, WeightFormat } from '../weights/types.ts';
 import type { AdapterTrace } from './adapt.ts';
 
@@ -74,7 +75,7 @@ export class ModelContext {
   plain(name: string, shape: readonly number[], parts?: readonly ParamPart[]): Value {
     const cols = shape.length > 1 ? shape[shape.length - 1] : 1;
     const rows = shape.reduce((a, b) => a * b, 1) / cols;
-    this.declare({ name, shape, role: 'plain', format: 'f32', parts: parts ?? [{ name, rows, cols }] });
+    this.declare({ name, shape, role: 'plain', format: 'float32', parts: parts ?? [{ name, rows, cols }] });
     return this.g.external(name, 'float32', shape);
   }
 }

@@ -5,11 +5,12 @@
  * the family's positions need (`ropeIndex`, `cos.I`, `sin.I`, `places`, `order`) and `embedFactors` where a token is dropped.
  * Output: `encoded`: [B, T, E], logits [B, T, V], or [B, P], as the config or the caller says.
  */
+
+import { GraphBuilder, type Value } from '../backends/onnx/builder.ts';
+import { exp, reshape } from '../backends/onnx/ops.ts';
 import { type Config, holdsSlots, type OutputKind, windowOf } from '../config/config.ts';
-import { GraphError } from '../errors.ts';
-import { GraphBuilder, type Value } from '../graph/builder.ts';
-import { exp, reshape } from '../graph/ops.ts';
-import { range } from '../numbers.ts';
+import { GraphError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type AttentionBias, encoderBias } from './bias.ts';
 import { block } from './block.ts';

@@ -1,12 +1,13 @@
 /**
  * @file The two ends of the model: what enters the first block, and what becomes of the last one's result.
  */
+
+import type { Value } from '../backends/onnx/builder.ts';
+import { add, div, gather, mul, reduceSum, reshape, tanh, transpose } from '../backends/onnx/ops.ts';
 import { type Config, rotatedDims } from '../config/config.ts';
-import type { Value } from '../graph/builder.ts';
-import { add, div, gather, mul, reduceSum, reshape, tanh, transpose } from '../graph/ops.ts';
-import type { RopeInputs } from './attention.ts';
 import type { ModelContext } from './context.ts';
 import { embedding, linear } from './linear.ts';
+import type { RopeInputs } from './mixers/self-attention.ts';
 import { activate } from './mlp.ts';
 import { norm, type Residual } from './norm.ts';
 
@@ -44,7 +45,7 @@ export function embed(ctx: ModelContext, source: Value): Value {
   if (config.embedScale !== 1) x = mul(g, x, g.scalar(config.embedScale));
   if (embedDim !== E) x = linear(ctx, x, 'project_in', [{ name: 'project_in', out: E }]);
   if (config.position === 'learned') {
-    const rows = config.blockSize + config.positionOffset;
+    const rows = config.contextLength + config.positionOffset;
     x = add(g, x, gather(g, ctx.plain('wpe.weight', [rows, E]), g.input('places', 'int64', ['B', 'T'])));
   }
   return config.embedNorm ? norm(ctx, x, config.norm, 'wte_norm') : x;
@@ -55,7 +56,7 @@ function enter(ctx: ModelContext, source: Value): Value {
   if (config.input === 'tokens') return embedding(ctx, source, 'wte', config.embedRows, config.embedDim);
   if (config.input === 'vectors') return source;
   // All that comes after sees the image through this small matrix: never quantised.
-  return linear(ctx, source, 'patches', [{ name: 'patches', out: config.embedDim }], false, 'f32');
+  return linear(ctx, source, 'patches', [{ name: 'patches', out: config.embedDim }], false, 'float32');
 }
 
 /** The stream's end, normalised. */

@@ -2,15 +2,15 @@ import { describe, expect, it } from 'vitest';
 import { checkGraph, preparedFor } from '../../test/support/check-graph.ts';
 import { CASES, configJson } from '../../test/support/family-cases.ts';
 import { type Config, isEncoder } from '../config/config.ts';
-import { readConfig } from '../config/from-hf.ts';
+import { readConfig } from '../families/read-config.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import { buildAttach } from './cross-attention.ts';
 import { buildEncoder, encoderOutputs } from './encoder.ts';
 import { buildStep, type StepGraph, type StepGraphOptions } from './gpt.ts';
+import { buildAttach } from './mixers/cross-attention.ts';
 
-const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
-const PLAIN: StepGraphOptions = { format: 'f32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
+const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
+const PLAIN: StepGraphOptions = { format: 'float32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
 /** What a cache may want to see, and which layers share their positions. */
 const VARIANTS = (['kind', 'layer'] as const).flatMap((classes) =>
   [
@@ -59,7 +59,7 @@ describe('a step’s graph is well formed', () => {
     for (const options of OPTIONS)
       if (options.buffer !== 'int4' || config.headSize % 2 === 0) decoded(options, buildStep(config, options));
     if (!config.cross) return;
-    const [step, attach] = [buildStep(config, { ...PLAIN, cross: true }), buildAttach(config, 'f32')];
+    const [step, attach] = [buildStep(config, { ...PLAIN, cross: true }), buildAttach(config, 'float32')];
     expect(decoded(PLAIN, step).inputs).toContain('cross.bias');
     expect(checkGraph(attach.serialise(preparedFor(attach))).outputs).toEqual(['attached']);
   });

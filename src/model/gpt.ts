@@ -20,23 +20,24 @@
  * `sums.CLASS` [layers·B, G, sets, C + T]: attention weights on slots and chunk, summed over the queries; `moments.sum`
  * [L·B, G, R, 1, D] and `moments.outer` [L·B, G, R, D, D] of the queries before rotation, weighted by `momentWeights`.
  */
+
+import { GraphBuilder, type Value } from '../backends/onnx/builder.ts';
+import { concat, gather, reshape, shapeOf, timesDim } from '../backends/onnx/ops.ts';
 import { type Config, holdsSlots, windowOf } from '../config/config.ts';
-import { GraphBuilder, type Value } from '../graph/builder.ts';
-import { concat, gather, reshape, shapeOf, timesDim } from '../graph/ops.ts';
 import type { BufferKind } from '../kvcache/buffers.ts';
 import { type ClassMode, slotClass } from '../kvcache/slots.ts';
-import { range } from '../numbers.ts';
+import { range } from '../util/numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type AdapterHooks, AdapterTrace, unpassedHooks } from './adapt.ts';
-import type { AttentionInputs, Observed } from './attention.ts';
 import { type AttentionBias, StepBiases } from './bias.ts';
 import { block } from './block.ts';
 import { ModelContext } from './context.ts';
-import { crossBlock, crossInputs } from './cross-attention.ts';
 import { embed, finish, head, ropeInputs, ropeOf } from './ends.ts';
 import { attendsApart, HELD_READERS } from './held.ts';
+import { crossBlock, crossInputs } from './mixers/cross-attention.ts';
+import type { RecurrentInputs } from './mixers/rg-lru.ts';
+import type { AttentionInputs, Observed } from './mixers/self-attention.ts';
 import { Residual } from './norm.ts';
-import type { RecurrentInputs } from './recurrent.ts';
 import { type TracedGraph, traced } from './traced.ts';
 
 export interface StepGraphOptions {

@@ -6,7 +6,7 @@
  * dequantised first, 0.71 + 0.56; 8 bits as whole numbers 0.44 + 0.27. So for single queries no float copy is made of bytes.
  * For chunks, whose work is arithmetic, the copy costs a hundredth of the rest, and whole numbers would cost accuracy.
  */
-import type { Dim, Value } from '../graph/builder.ts';
+import type { Dim, Value } from '../backends/onnx/builder.ts';
 import {
   abs,
   add,
@@ -27,7 +27,7 @@ import {
   split,
   sub,
   transpose,
-} from '../graph/ops.ts';
+} from '../backends/onnx/ops.ts';
 import { keyScales, type SlotBits, ZERO_POINT } from '../kvcache/buffers/quantised.ts';
 import type { BufferKind } from '../kvcache/buffers.ts';
 import type { ModelContext } from './context.ts';

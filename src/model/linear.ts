@@ -1,8 +1,8 @@
 /**
  * @file Matrices: linear layers and the embedding, in every weight format.
  */
-import { type Dim, MICROSOFT, type Value } from '../graph/builder.ts';
-import { add, gather, matmulTransposed } from '../graph/ops.ts';
+import { type Dim, MICROSOFT, type Value } from '../backends/onnx/builder.ts';
+import { add, gather, matmulTransposed } from '../backends/onnx/ops.ts';
 import { FORMAT_BITS, scaleName } from '../weights/layout.ts';
 import { blockBytes, QUANT_BLOCK } from '../weights/quantise.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -65,7 +65,7 @@ function product(
     parts: parts.map((part) => ({ name: `${part.name}.weight`, rows: part.out, cols })),
   });
   const shape: Dim[] = [...x.shape.slice(0, -1), out];
-  if (matrix.format === 'f32') {
+  if (matrix.format === 'float32') {
     const y = { ...matmulTransposed(g, x, g.external(matrix.name, 'float32', matrix.shape)), shape };
     return b ? add(g, y, b) : y;
   }
@@ -88,7 +88,7 @@ export const ROWS_VIEW = '@rows';
  */
 export function embedding(ctx: ModelContext, ids: Value, name: string, rows: number, width: number): Value {
   const { g } = ctx;
-  const format = width % QUANT_BLOCK === 0 ? ctx.format : 'f32';
+  const format = width % QUANT_BLOCK === 0 ? ctx.format : 'float32';
   const full = `${name}.weight`;
   ctx.declare({
     name: full,
@@ -98,7 +98,7 @@ export function embedding(ctx: ModelContext, ids: Value, name: string, rows: num
     parts: [{ name: full, rows, cols: width }],
   });
   const adapted = (y: Value) => adaptEmbedding(ctx, ids, y, name, rows);
-  if (format === 'f32') return adapted(gather(g, g.external(full, 'float32', [rows, width]), ids));
+  if (format === 'float32') return adapted(gather(g, g.external(full, 'float32', [rows, width]), ids));
   const bits = FORMAT_BITS[format];
   const packed = g.external(full + ROWS_VIEW, 'uint8', [rows, (width * bits) / 8]);
   const scale = g.external(scaleName(full) + ROWS_VIEW, 'float32', [rows, width / QUANT_BLOCK]);

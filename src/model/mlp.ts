@@ -1,9 +1,10 @@
 /**
  * @file Feed-forward layers.
  */
+
+import type { GraphBuilder, Value } from '../backends/onnx/builder.ts';
+import { gelu, geluTanh, mul, quickGelu, relu, silu, split, tanh } from '../backends/onnx/ops.ts';
 import type { Activation } from '../config/config.ts';
-import type { GraphBuilder, Value } from '../graph/builder.ts';
-import { gelu, geluTanh, mul, quickGelu, relu, silu, split, tanh } from '../graph/ops.ts';
 import type { ModelContext } from './context.ts';
 import { linear } from './linear.ts';
 

@@ -5,13 +5,13 @@ import { CASES, type ConfigJson, caseFolder, configJson } from '../../test/suppo
 import { floatsOf, readTensors, writeTensors } from '../../test/support/safetensors-file.ts';
 import { seeded } from '../../test/support/seeded.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
+import { GraphBuilder } from '../backends/onnx/builder.ts';
+import { nodeRuntime } from '../backends/onnx/onnxruntime-node.ts';
+import { shapeOf } from '../backends/onnx/ops.ts';
 import type { Config } from '../config/config.ts';
-import { readConfig } from '../config/from-hf.ts';
-import { GraphBuilder } from '../graph/builder.ts';
-import { shapeOf } from '../graph/ops.ts';
+import { readConfig } from '../families/read-config.ts';
 import { loadModel } from '../node.ts';
-import { range } from '../numbers.ts';
-import { nodeRuntime } from '../runtime/onnxruntime-node.ts';
+import { range } from '../util/numbers.ts';
 import { concatRows, interleaveRows } from '../weights/rows.ts';
 import { openPreparedWeights } from '../weights/store-node.ts';
 import type { PreparedWeights, RowSource, WeightFormat } from '../weights/types.ts';
@@ -21,7 +21,7 @@ import { chosenBy, route } from './router.ts';
 import { traced } from './traced.ts';
 
 const cacheDir = await tempFolder('moe');
-const FORMATS: readonly WeightFormat[] = ['f32', 'int8', 'int4'];
+const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
 const FAMILIES = CASES.filter((name) => readConfig(configJson(name)).config.moe);
 const N = 40;
 
@@ -66,7 +66,7 @@ async function experts(
     await spoil?.(weights);
     const session = await nodeRuntime.createSession(graph.serialise(weights), weights);
     const { y } = await session.run({ x: nodeRuntime.tensor(values, [1, N, config.nEmbd]) });
-    await session.release();
+    await session.dispose();
     return y.data as Float32Array;
   };
   return { run, params: graph.params };
@@ -92,7 +92,7 @@ describe('experts in 8 and 4 bits', () => {
     for (const width of [64, 40]) {
       const config = sized(name, width);
       const x = inputs(config.nEmbd);
-      const exact = await (await experts(config, 'f32')).run(x);
+      const exact = await (await experts(config, 'float32')).run(x);
       const [int8, int4] = [
         shareOf(await (await experts(config, 'int8')).run(x), exact),
         shareOf(await (await experts(config, 'int4')).run(x), exact),
@@ -109,7 +109,7 @@ async function spoilExperts(weights: PreparedWeights, config: Config, format: We
   const file = await open(join(weights.file.folder, weights.file.name), 'r+');
   for (const [name, { offset, length, dtype }] of weights.params) {
     if (!/\.experts\./.test(name) || dtype !== 'float32') continue;
-    expect(name.endsWith('.scale')).toBe(format !== 'f32');
+    expect(name.endsWith('.scale')).toBe(format !== 'float32');
     const single = /\.experts\.(\d+)\./.exec(name);
     const share = single ? (Number(single[1]) < first ? 1 : 0) : first / config.moe!.nExpert;
     const bytes = new Uint8Array(length * (1 - share)).fill(0xff);
@@ -152,7 +152,7 @@ describe('experts that were not chosen', () => {
       const config = sized(name, 64);
       const { nExpert, nExpertPerToken: k } = config.moe!;
       const g = new GraphBuilder();
-      const ctx = new ModelContext(g, config, 'f32');
+      const ctx = new ModelContext(g, config, 'float32');
       const routing = route(ctx, g.input('x', 'float32', ['N', config.nEmbd]), 'h.0.mlp');
       for (const e of range(nExpert)) {
         const { tokens, places, weights } = chosenBy(ctx, routing, e);
@@ -163,7 +163,7 @@ describe('experts that were not chosen', () => {
       const graph = traced(ctx);
       const weights = await openPreparedWeights({
         specs: graph.params,
-        format: 'f32',
+        format: 'float32',
         identity: String(identity++),
         source: (param) => concatRows(param.parts.map(randomRows)),
         cacheDir,
@@ -175,7 +175,7 @@ describe('experts that were not chosen', () => {
       const chosen = range(nExpert).flatMap((e) => Array.from(found[`places.${e}`].data as BigInt64Array, Number));
       const pairs = new Set(range(N * k).map((i) => `${chosen[2 * i]},${chosen[2 * i + 1]}`));
       expect(pairs.size).toBe(N * k);
-      await session.release();
+      await session.dispose();
     }
   });
 });
@@ -193,7 +193,7 @@ describe('a mixture of attention heads', () => {
       values.fill(Number.NaN, values.length / 2);
     }
     await writeTensors(join(folder, 'model.safetensors'), tensors);
-    await using model = await loadModel(folder, { weights: 'f32', cacheDir });
+    await using model = await loadModel(folder, { weights: 'float32', cacheDir });
     const logits = await model.prefill(model.createCache(), [5, 17, 33, 8], { logits: 'all' });
     expect(logits.every(Number.isFinite)).toBe(true);
   });

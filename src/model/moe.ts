@@ -1,10 +1,11 @@
 /**
  * @file Mixtures of experts: each token runs through the few experts that its router chose, and no others.
  */
+
+import { MICROSOFT, type Value } from '../backends/onnx/builder.ts';
+import { add, filledLike, mul, reshape, scatterRows, sigmoid } from '../backends/onnx/ops.ts';
 import type { Config } from '../config/config.ts';
-import { MICROSOFT, type Value } from '../graph/builder.ts';
-import { add, filledLike, mul, reshape, scatterRows, sigmoid } from '../graph/ops.ts';
-import { range } from '../numbers.ts';
+import { range } from '../util/numbers.ts';
 import { FORMAT_BITS, scaleName } from '../weights/layout.ts';
 import { blockBytes, QUANT_BLOCK } from '../weights/quantise.ts';
 import type { ModelContext, ParamPart } from './context.ts';
@@ -23,7 +24,10 @@ export function mixtureOfExperts(ctx: ModelContext, x: Value, name: string): Val
   if (moe.sharedSize > 0) {
     const shared = gatedMlp(ctx, tokens, `${name}.shared`, moe.sharedSize);
     const gate = () =>
-      sigmoid(g, linear(ctx, tokens, `${name}.shared_gate`, [{ name: `${name}.shared_gate`, out: 1 }], false, 'f32'));
+      sigmoid(
+        g,
+        linear(ctx, tokens, `${name}.shared_gate`, [{ name: `${name}.shared_gate`, out: 1 }], false, 'float32'),
+      );
     y = add(g, y, moe.sharedGate ? mul(g, shared, gate()) : shared);
   }
   if (moe.outputBias) y = add(g, y, ctx.plain(`${name}.bias`, [E]));
@@ -37,7 +41,7 @@ export function mixtureOfExperts(ctx: ModelContext, x: Value, name: string): Val
 
 /** Whether ONNX Runtime's fused operators compute these experts: gated by SiLU, in whole blocks. */
 function isFusable({ activation, nEmbd, moe }: Config, format: string): boolean {
-  const whole = format === 'f32' || (nEmbd % QUANT_BLOCK === 0 && moe!.intermediateSize % QUANT_BLOCK === 0);
+  const whole = format === 'float32' || (nEmbd % QUANT_BLOCK === 0 && moe!.intermediateSize % QUANT_BLOCK === 0);
   return activation === 'silu' && whole;
 }
 
@@ -49,7 +53,7 @@ function fused(ctx: ModelContext, x: Value, routing: Routing, name: string): Val
   const weights = (module: string, rows: number, cols: number, parts: readonly ParamPart[]) => {
     const full = `${name}.experts.${module}.weight`;
     ctx.declare({ name: full, shape: [nExpert * rows, cols], role: 'linear', format, parts });
-    if (format === 'f32') return [g.external(full, 'float32', [nExpert, rows, cols])];
+    if (format === 'float32') return [g.external(full, 'float32', [nExpert, rows, cols])];
     const bits = FORMAT_BITS[format];
     const blocks = cols / QUANT_BLOCK;
     return [
@@ -79,7 +83,7 @@ function fused(ctx: ModelContext, x: Value, routing: Routing, name: string): Val
     activation_beta: { float: 0 },
   };
   const y =
-    format === 'f32'
+    format === 'float32'
       ? g.node('MoE', [x, logits, fc1[0], null, fc2[0]], [x], { attributes, domain: MICROSOFT })[0]
       : g.node('QMoE', [x, logits, ...fc1, null, ...fc2], [x], {
           attributes: { ...attributes, expert_weight_bits: FORMAT_BITS[format], block_size: QUANT_BLOCK },

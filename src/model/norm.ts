@@ -1,9 +1,10 @@
 /**
  * @file Norms, and the residual stream: a sum whose last addend is still pending is added inside of the next norm.
  */
+
+import { MICROSOFT, type Value } from '../backends/onnx/builder.ts';
+import { add } from '../backends/onnx/ops.ts';
 import type { NormSpec } from '../config/config.ts';
-import { MICROSOFT, type Value } from '../graph/builder.ts';
-import { add } from '../graph/ops.ts';
 import { adaptNorm, normIsAdapted } from './adapt.ts';
 import type { ModelContext } from './context.ts';
 

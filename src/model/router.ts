@@ -1,8 +1,8 @@
 /**
  * @file Which experts a token goes to, and how much each of them counts.
  */
-import { GraphError } from '../errors.ts';
-import type { Value } from '../graph/builder.ts';
+
+import type { Value } from '../backends/onnx/builder.ts';
 import {
   abs,
   add,
@@ -24,7 +24,8 @@ import {
   topK,
   transpose,
   where,
-} from '../graph/ops.ts';
+} from '../backends/onnx/ops.ts';
+import { GraphError } from '../util/errors.ts';
 import type { ModelContext } from './context.ts';
 import { linear } from './linear.ts';
 
@@ -45,7 +46,7 @@ const OUT = -1e30;
 export function route(ctx: ModelContext, x: Value, name: string): Routing {
   const moe = ctx.config.moe!;
   // A router is small, and a wrong choice costs more than its rounding saves: never quantised.
-  const logits = linear(ctx, x, `${name}.gate`, [{ name: `${name}.gate`, out: moe.nExpert }], false, 'f32');
+  const logits = linear(ctx, x, `${name}.gate`, [{ name: `${name}.gate`, out: moe.nExpert }], false, 'float32');
   if (moe.router === 'sparsemixer') return { logits, ...sparsemixer(ctx, logits) };
   const { g } = ctx;
   const [best, experts] = topK(g, softmax(g, logits), moe.nExpertPerToken);

@@ -1,7 +1,7 @@
 /**
  * @file What is left of a trace: the parameters it uses, and its bytes.
  */
-import type { ExternalData } from '../graph/builder.ts';
+import type { ExternalData } from '../backends/onnx/builder.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 import type { ModelContext, Param } from './context.ts';
 import { ROWS_VIEW } from './linear.ts';

@@ -7,7 +7,7 @@ import {
   unigramJson,
   wordPieceJson,
 } from '../../test/support/tokenizers.ts';
-import { TokenizerError } from '../errors.ts';
+import { TokenizerError } from '../util/errors.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 /** The byte-level tokenizer with one part put in the place of another. */

@@ -1,7 +1,7 @@
 /**
  * @file What must hold of tokenizer.json and tokenizer_config.json before anything is built from them.
  */
-import { TokenizerError } from '../errors.ts';
+import { TokenizerError } from '../util/errors.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 

@@ -7,7 +7,7 @@ import {
   tinyTokenizer,
   tokenizerKinds,
 } from '../../test/support/tokenizers.ts';
-import { InputError } from '../errors.ts';
+import { InputError } from '../util/errors.ts';
 import { StreamDecoder } from './stream-decoder.ts';
 import { Tokenizer } from './tokenizer.ts';
 

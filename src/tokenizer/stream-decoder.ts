@@ -1,7 +1,7 @@
 /**
  * @file Text from token ids that come one at a time.
  */
-import { InputError } from '../errors.ts';
+import { InputError } from '../util/errors.ts';
 import type { DecodeOptions, Tokenizer } from './tokenizer.ts';
 
 /** Tokens in the window before it is cut back to its last third, which new tokens need so as not to stand at a beginning. */

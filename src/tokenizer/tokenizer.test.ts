@@ -8,7 +8,7 @@ import {
   tokenizerKinds,
   unigramJson,
 } from '../../test/support/tokenizers.ts';
-import { InputError, TokenizerError } from '../errors.ts';
+import { InputError, TokenizerError } from '../util/errors.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 interface Golden {

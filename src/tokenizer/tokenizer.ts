@@ -2,7 +2,7 @@
  * @file Text to token ids and back, by a checkpoint's tokenizer.json.
  */
 import { type Encoding, Tokenizer as Pipeline } from '@huggingface/tokenizers';
-import { InputError, TokenizerError } from '../errors.ts';
+import { InputError, TokenizerError } from '../util/errors.ts';
 import { adaptTokenizerJson } from './adapt-json.ts';
 import { checkTokenizerJson, type TokenTable, tokenText, tokenTexts } from './check-json.ts';
 import { decodesInPieces } from './decoder-kind.ts';

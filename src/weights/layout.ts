@@ -7,7 +7,7 @@ import type { ParamSpec, StoredParam, WeightFormat } from './types.ts';
 /** Offsets are multiples of this, as wide vector loads like it. */
 const ALIGNMENT = 64;
 
-export const FORMAT_BITS: Readonly<Record<Exclude<WeightFormat, 'f32'>, QuantBits>> = { int8: 8, int4: 4 };
+export const FORMAT_BITS: Readonly<Record<Exclude<WeightFormat, 'float32'>, QuantBits>> = { int8: 8, int4: 4 };
 
 export interface WeightLayout {
   readonly params: ReadonlyMap<string, StoredParam>;
@@ -28,7 +28,7 @@ export function layOut(specs: readonly ParamSpec[]): WeightLayout {
     size = Math.ceil((size + length) / ALIGNMENT) * ALIGNMENT;
   };
   for (const { name, shape, format } of specs) {
-    if (format === 'f32') {
+    if (format === 'float32') {
       place(name, 'float32', shape);
       continue;
     }

@@ -52,7 +52,7 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
 
 /** The pieces of a parameter as they are stored, by name. */
 function stored(spec: ParamSpec, values: Float32Array, rows: number, cols: number): [string, Uint8Array][] {
-  if (spec.format === 'f32') return [[spec.name, bytesOf(values)]];
+  if (spec.format === 'float32') return [[spec.name, bytesOf(values)]];
   const bits = FORMAT_BITS[spec.format];
   const blocks = rows * Math.ceil(cols / QUANT_BLOCK);
   const packed = new Uint8Array(blocks * blockBytes(bits));

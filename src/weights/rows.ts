@@ -2,7 +2,7 @@
  * @file Matrices that are read row by row, and ways to put them together: nothing is held longer than it is used.
  */
 import type { StoredTensor } from '../checkpoint/types.ts';
-import { CheckpointError } from '../errors.ts';
+import { CheckpointError } from '../util/errors.ts';
 import type { RowSource } from './types.ts';
 
 /**

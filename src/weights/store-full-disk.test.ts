@@ -3,7 +3,7 @@ import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import { WeightsError } from '../errors.ts';
+import { WeightsError } from '../util/errors.ts';
 import { openPreparedWeights } from './store-node.ts';
 import type { ParamSpec, RowSource } from './types.ts';
 
@@ -52,7 +52,7 @@ vi.mock('node:fs/promises', async (original) => {
 });
 
 const SPECS: ParamSpec[] = [
-  { name: 'wte.weight', shape: [64, 64], role: 'embedding', format: 'f32' },
+  { name: 'wte.weight', shape: [64, 64], role: 'embedding', format: 'float32' },
   { name: 'h.0.attn.qkv.weight', shape: [96, 64], role: 'linear', format: 'int8' },
 ];
 const source = ({ shape: [rows, cols] }: ParamSpec): RowSource => ({

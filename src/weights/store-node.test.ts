@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
-import { WeightsError } from '../errors.ts';
+import { WeightsError } from '../util/errors.ts';
 import { defaultCacheDir, openPreparedWeights, type StoreOptions } from './store-node.ts';
 import type { ParamSpec, RowSource } from './types.ts';
 
 const SPECS: ParamSpec[] = [
   { name: 'wte.weight', shape: [5, 64], role: 'embedding', format: 'int8' },
   { name: 'h.0.attn.qkv.weight', shape: [3, 40], role: 'linear', format: 'int4' },
-  { name: 'ln_f.weight', shape: [64], role: 'plain', format: 'f32' },
+  { name: 'ln_f.weight', shape: [64], role: 'plain', format: 'float32' },
 ];
 
 let cacheDir: string;
@@ -121,7 +121,7 @@ describe('prepared weights', () => {
   });
 
   it('say so where the disk is full', async () => {
-    const endless: ParamSpec = { name: 'wte.weight', shape: [2 ** 40, 4096], role: 'plain', format: 'f32' };
+    const endless: ParamSpec = { name: 'wte.weight', shape: [2 ** 40, 4096], role: 'plain', format: 'float32' };
     const full = openPreparedWeights(options({ specs: [endless] }));
     await expect(full).rejects.toThrow(/only .* MB are free.*KEYHOLD_CACHE/s);
     expect(reads).toBe(0);
@@ -137,13 +137,13 @@ describe('prepared weights', () => {
   it('survive a writer that is killed', async () => {
     const script = `
       import { openPreparedWeights } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, 'store-node.ts')).href)};
-      const spec = { name: 'w', shape: [1000, 64], role: 'plain', format: 'f32' };
+      const spec = { name: 'w', shape: [1000, 64], role: 'plain', format: 'float32' };
       const read = async (start, count) => {
         process.stdout.write('reading');
         await new Promise((done) => setTimeout(done, 60_000));
         return new Float32Array(count * 64);
       };
-      await openPreparedWeights({ specs: [spec], format: 'f32', identity: 'x', cacheDir: process.argv[1],
+      await openPreparedWeights({ specs: [spec], format: 'float32', identity: 'x', cacheDir: process.argv[1],
         source: () => ({ rows: 1000, cols: 64, read }) });`;
     const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script, cacheDir], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -153,8 +153,8 @@ describe('prepared weights', () => {
     child.kill('SIGKILL');
     await died;
     expect((await readdir(join(cacheDir, 'weights'))).length).toBeGreaterThan(0);
-    const spec: ParamSpec = { name: 'w', shape: [1000, 64], role: 'plain', format: 'f32' };
-    const prepared = await openPreparedWeights(options({ specs: [spec], format: 'f32', identity: 'x' }));
+    const spec: ParamSpec = { name: 'w', shape: [1000, 64], role: 'plain', format: 'float32' };
+    const prepared = await openPreparedWeights(options({ specs: [spec], format: 'float32', identity: 'x' }));
     expect((await readFile(pathOf(prepared.file))).length).toBe(256_000);
     expect(await readdir(join(cacheDir, 'weights'))).toEqual([prepared.file.folder.split('/').at(-1)]);
   });

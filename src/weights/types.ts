@@ -3,7 +3,7 @@
  */
 
 /** How a matrix is stored and multiplied: plain float32, or blocks of 32 values with one float32 scale. */
-export type WeightFormat = 'f32' | 'int8' | 'int4';
+export type WeightFormat = 'float32' | 'int8' | 'int4';
 
 /**
  * One parameter of the model's graph, as it must lie in the prepared weights.

@@ -1,11 +1,12 @@
 /**
  * @file What the program and the thread of a model say to each other.
  */
+
+import type { ChatOptions } from '../chat/chat.ts';
 import type { Config } from '../config/config.ts';
-import type { BatchEvent, BatchOptions, BatchRequest } from '../generate/batch.ts';
-import type { ChatOptions } from '../generate/chat.ts';
-import type { GenerateOptions, GenerationSummary } from '../generate/generate.ts';
-import type { ScoreOptions } from '../generate/score.ts';
+import type { BatchEvent, BatchOptions, BatchRequest } from '../engine/batch.ts';
+import type { GenerateOptions, GenerationSummary } from '../engine/generate.ts';
+import type { ScoreOptions } from '../engine/score.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import type { WireError } from './wire.ts';

@@ -1,7 +1,7 @@
 /**
  * @file Calls from one thread to another: each has a number, may tell of events before it returns, takes input, and can be aborted.
  */
-import { InputError } from '../errors.ts';
+import { InputError } from '../util/errors.ts';
 import { fromWire, type Port, type Request, type Response, toWire } from './wire.ts';
 
 export interface CallOptions {

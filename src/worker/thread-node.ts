@@ -2,15 +2,15 @@
  * @file The thread that a model lives in.
  */
 import { parentPort } from 'node:worker_threads';
-import { InputError } from '../errors.ts';
-import type { BatchRequest } from '../generate/batch.ts';
-import type { Generation } from '../generate/generate.ts';
-import type { LanguageModel } from '../generate/language-model.ts';
-import { loadCache, saveCache } from '../generate/snapshot-node.ts';
+import type { ChatMessage } from '../chat/chat-template.ts';
+import type { BatchRequest } from '../engine/batch.ts';
+import type { Generation } from '../engine/generate.ts';
+import type { LanguageModel } from '../engine/language-model.ts';
+import { loadCache, saveCache } from '../engine/snapshot-node.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { type LoadOptions, loadModel } from '../node.ts';
-import type { ChatMessage } from '../tokenizer/chat-template.ts';
+import { InputError } from '../util/errors.ts';
 import type {
   BatchInput,
   BatchMessage,
@@ -152,7 +152,7 @@ const methods = {
     caches.delete(cacheId);
   },
 
-  release: async () => model?.release(),
+  release: async () => model?.dispose(),
 };
 
 /** The names of all that may be called. */

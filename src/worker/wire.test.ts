@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import * as errors from '../errors.ts';
+import * as errors from '../util/errors.ts';
 import { fromWire, toWire } from './wire.ts';
 
 const there = (error: unknown): Error => fromWire(structuredClone(toWire(error)));

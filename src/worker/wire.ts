@@ -1,7 +1,7 @@
 /**
  * @file What crosses the border between threads: messages, and errors that keep their types.
  */
-import * as errors from '../errors.ts';
+import * as errors from '../util/errors.ts';
 
 /** From the program to the thread. */
 export type Request =

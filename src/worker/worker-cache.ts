@@ -56,12 +56,12 @@ export class WorkerCache {
   }
 
   /** Gives its memory back; it can't be used afterwards. */
-  release(): Promise<void> {
+  dispose(): Promise<void> {
     return this.#call('releaseCache');
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.release();
+    return this.dispose();
   }
 
   #call<T>(method: string): Promise<T> {

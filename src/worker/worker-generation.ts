@@ -1,12 +1,13 @@
 /**
  * @file Runs in the thread of a model, as the program follows them.
  */
-import { InputError } from '../errors.ts';
-import type { BatchEvent, BatchRequest, BatchResult } from '../generate/batch.ts';
-import type { GenerationSummary } from '../generate/generate.ts';
-import type { Source } from '../generate/intake.ts';
-import type { GeneratedPiece } from '../generate/writer.ts';
+
+import type { BatchEvent, BatchRequest, BatchResult } from '../engine/batch.ts';
+import type { GenerationSummary } from '../engine/generate.ts';
+import type { Source } from '../engine/intake.ts';
+import type { GeneratedPiece } from '../engine/writer.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { InputError } from '../util/errors.ts';
 import { EventQueue } from './event-queue.ts';
 import type { BatchInput, BatchMessage, Outcome, PlainRequest } from './protocol.ts';
 import type { Caller, CallOptions } from './rpc.ts';

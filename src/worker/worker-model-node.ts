@@ -2,17 +2,17 @@
  * @file A model in a thread of its own: the program's event loop stays free while it computes.
  */
 import { Worker, type WorkerOptions } from 'node:worker_threads';
+import type { ChatOptions } from '../chat/chat.ts';
+import type { ChatMessage } from '../chat/chat-template.ts';
 import type { Config } from '../config/config.ts';
-import { InputError, WorkerError } from '../errors.ts';
-import type { BatchOptions } from '../generate/batch.ts';
-import type { ChatOptions } from '../generate/chat.ts';
-import type { GenerateOptions } from '../generate/generate.ts';
-import type { Source } from '../generate/intake.ts';
-import type { ScoreOptions, ScoreResult } from '../generate/score.ts';
+import type { BatchOptions } from '../engine/batch.ts';
+import type { GenerateOptions } from '../engine/generate.ts';
+import type { Source } from '../engine/intake.ts';
+import type { ScoreOptions, ScoreResult } from '../engine/score.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { LoadOptions, LoadProgress } from '../node.ts';
-import type { ChatMessage } from '../tokenizer/chat-template.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
+import { InputError, WorkerError } from '../util/errors.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import type { CacheRef, ModelFacts } from './protocol.ts';
 import { Caller, type CallOptions } from './rpc.ts';
@@ -139,14 +139,14 @@ export class WorkerModel {
   }
 
   /** Ends the thread, once a step that is under way is done. The model can't be used afterwards. */
-  async release(): Promise<void> {
+  async dispose(): Promise<void> {
     await this.#caller.call('release', {}).done.catch(() => undefined);
     this.#caller.end(new InputError('the model was disposed of and can not be used any more'));
     await this.#thread.terminate();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.release();
+    return this.dispose();
   }
 }
 

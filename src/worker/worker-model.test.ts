@@ -19,7 +19,7 @@ import {
 
 const folder = await tempFolder('worker');
 const cacheDir = join(folder, 'cache');
-const OPTIONS = { weights: 'f32', cacheDir } as const;
+const OPTIONS = { weights: 'float32', cacheDir } as const;
 let here: LanguageModel;
 let there: WorkerModel;
 beforeAll(async () => {
@@ -27,8 +27,8 @@ beforeAll(async () => {
   there = await loadModelInWorker('models/tiny', OPTIONS);
 });
 afterAll(async () => {
-  await here.release();
-  await there.release();
+  await here.dispose();
+  await there.dispose();
 });
 
 const PROMPT = 'In the beginning';
@@ -160,7 +160,7 @@ describe('caches in the thread', () => {
     await expect(fork.truncate(3)).rejects.toThrow(InputError);
     await fork.clear();
     expect(await fork.tokens()).toEqual([]);
-    await fork.release();
+    await fork.dispose();
     await expect(fork.stats()).rejects.toThrow(/this cache was released/);
     await cache[Symbol.asyncDispose]();
   });
@@ -268,11 +268,11 @@ describe('the thread', () => {
       .generate([5, 6, 7], { maxNewTokens: 4000, eosTokenIds: [], cache: { policy: 'lastrec', cacheLength: 8 } })
       .done();
     run.catch(() => undefined);
-    await model.release();
+    await model.dispose();
     await expect(run).rejects.toThrow(/the model was disposed of/);
     await expect(model.generate([5]).done()).rejects.toThrow(InputError);
     await expect(model.createCache()).rejects.toThrow(/the model was disposed of/);
-    await model.release();
+    await model.dispose();
   });
 
   it('that crashes fails its calls, and nothing else', async () => {
@@ -292,7 +292,7 @@ describe('the thread', () => {
     expect(run.summary).toBeNull();
     await expect(cache.stats()).rejects.toThrow(WorkerError);
     await expect(model.generate(PROMPT).done()).rejects.toThrow(WorkerError);
-    await model.release();
+    await model.dispose();
     // Others live on.
     expect((await there.generate(PROMPT, { maxNewTokens: 2 }).done()).tokens).toHaveLength(2);
   });

@@ -37,7 +37,7 @@ async function report(name: string, cacheDir: string): Promise<FamilyReport> {
     cases.push({ name: basename(folder), passed: result.passed, message: result.message });
     error = Math.max(error, result.error ?? 0);
     const golden = await readGolden(join(folder, 'expected.safetensors'));
-    const exact = await predictions(folder, golden, 'f32', cacheDir);
+    const exact = await predictions(folder, golden, 'float32', cacheDir);
     for (const format of ['int8', 'int4'] as const) {
       const quantised = await predictions(folder, golden, format, cacheDir);
       const same = exact.filter((token, i) => token === quantised[i]).length;

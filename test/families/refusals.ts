@@ -1,8 +1,8 @@
 /**
  * @file Options of config.json that a family has and Keyhold does not compute: each must be refused, by name.
  */
-import { readConfig } from '../../src/config/from-hf.ts';
-import { ConfigError } from '../../src/errors.ts';
+import { readConfig } from '../../src/families/read-config.ts';
+import { ConfigError } from '../../src/util/errors.ts';
 import { configJson } from '../support/family-cases.ts';
 
 /** Case whose config is changed, and what is put into it. */

@@ -33,7 +33,7 @@ export const adapterCase: CaseKind = {
     const [rows, length] = ids.shape;
     const prompts = Array.from({ length: rows }, (_, r) => Array.from(ids.data.subarray(r * length, (r + 1) * length)));
     const folder = findModel(base, path, context);
-    const options = { weights: 'f32', cacheDir: context.cacheDir } as const;
+    const options = { weights: 'float32', cacheDir: context.cacheDir } as const;
     const same = Math.max(SAME_TOLERANCE, SAME_SHARE * logits.data.reduce((a, b) => Math.max(a, Math.abs(b)), 0));
     const failures: string[] = [];
     const made: Float32Array[] = [];

@@ -35,7 +35,7 @@ export const familyCase: CaseKind = {
     let error = 0;
     const notes: string[] = [];
     for (const part of partsOf(golden)) {
-      await using model = await loadModel(path, { weights: 'f32', cacheDir, part: part.name });
+      await using model = await loadModel(path, { weights: 'float32', cacheDir, part: part.name });
       const found =
         model.config.output === 'logits'
           ? await compareDecoder(model, part.golden)

@@ -123,7 +123,7 @@ describe('a case fails', () => {
   });
 
   it('where chunks of another length give other logits', async () => {
-    await using model = await loadModel(caseFolder('llama'), { weights: 'f32', cacheDir: context.cacheDir });
+    await using model = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir: context.cacheDir });
     const golden = await readGolden(join(caseFolder('llama'), 'expected.safetensors'));
     /** The model, but chunks of 3 leave a value behind that is off. */
     const steps: Parameters<typeof compareLogits>[0] = {

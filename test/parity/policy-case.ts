@@ -7,10 +7,10 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
-import { logSoftmaxAt } from '../../src/generate/sampler.ts';
+import { logSoftmaxAt } from '../../src/engine/sampling/sampler.ts';
 import type { PolicyRow } from '../../src/kvcache/policies.ts';
 import { type AnyCacheOptions, type KVCache, type LanguageModel, loadModel } from '../../src/node.ts';
-import { range } from '../../src/numbers.ts';
+import { range } from '../../src/util/numbers.ts';
 import type { CaseContext, CaseKind, CaseResult } from './case.ts';
 import { resolutions, type TieAware, tieAware, youngest } from './ties.ts';
 
@@ -42,7 +42,7 @@ export const policyCase: CaseKind = {
   async run(path, context): Promise<CaseResult> {
     const golden = v.parse(PolicyCase, await readJson(path));
     await using model = await loadModel(findModel(golden.model, path, context), {
-      weights: 'f32',
+      weights: 'float32',
       cacheDir: context.cacheDir,
     });
     const note = `${golden.tokens.length} tokens in ${golden.chunks.length} chunks`;

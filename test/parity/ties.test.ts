@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { KeyNormKVCache } from '../../src/kvcache/policies/knorm.ts';
-import { range } from '../../src/numbers.ts';
+import { range } from '../../src/util/numbers.ts';
 import { tokensFrom } from '../support/cache-runs.ts';
 import { fakeStep } from '../support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../support/fake-model.ts';

@@ -11,7 +11,7 @@ import { POLICIES, type PolicyRow } from '../../src/kvcache/policies.ts';
 import { isSafe } from '../../src/kvcache/select.ts';
 import type { CacheShape } from '../../src/kvcache/shape.ts';
 import type { GroupView, LayerView } from '../../src/kvcache/view.ts';
-import { range } from '../../src/numbers.ts';
+import { range } from '../../src/util/numbers.ts';
 
 /** Values that differ by less, in parts of their size, are equal. */
 const EQUAL = 1e-5;

@@ -5,11 +5,11 @@
  */
 import { openCheckpointFolder } from '../../src/checkpoint/open-node.ts';
 import { type Config, isEncoder } from '../../src/config/config.ts';
-import { planModel } from '../../src/generate/load.ts';
 import { createCache } from '../../src/kvcache/policies.ts';
-import { Encoder } from '../../src/model/encode.ts';
-import { Stepper } from '../../src/model/stepper.ts';
+import { planModel } from '../../src/load/load.ts';
 import { nodeRuntime } from '../../src/node.ts';
+import { Encoder } from '../../src/step/encoder-runner.ts';
+import { Stepper } from '../../src/step/stepper.ts';
 import { openPreparedWeights } from '../../src/weights/store-node.ts';
 import { argmax, cutInto, type Golden, LOGIT_TOLERANCE, largestError, rowsOf } from './case.ts';
 
@@ -34,12 +34,12 @@ export async function compareUnmasked(
 ): Promise<Unmasked | null> {
   const checkpoint = await openCheckpointFolder(path);
   try {
-    const plan = planModel(checkpoint, 'f32');
+    const plan = planModel(checkpoint, 'float32');
     const without = FORGETFUL[plan.config.name];
     if (!without) return null;
     const weights = await openPreparedWeights({
       specs: plan.params,
-      format: 'f32',
+      format: 'float32',
       identity: checkpoint.identity,
       source: (param) => plan.resolver.source(param),
       cacheDir,
@@ -56,7 +56,7 @@ export async function compareUnmasked(
       const note = `as computed without ${without === 'window' ? 'the window' : 'a causal mask'}, which is how transformers 4.57 made these values`;
       return await compare(runs.run, golden, note);
     } finally {
-      await runs.release();
+      await runs.dispose();
     }
   } finally {
     await checkpoint.close();
@@ -67,25 +67,25 @@ export async function compareUnmasked(
 type Run = (input: { ids: number[][] } | { vectors: Float32Array[] }) => Promise<Float32Array>;
 interface Runs {
   readonly run: Run;
-  release(): Promise<void>;
+  dispose(): Promise<void>;
 }
 type Weights = Awaited<ReturnType<typeof openPreparedWeights>>;
 
 function decoding(config: Config, weights: Weights): Runs {
-  const stepper = new Stepper(config, weights, 'f32', nodeRuntime, {});
+  const stepper = new Stepper(config, weights, 'float32', nodeRuntime, {});
   return {
     run: async (input) => {
       const { ids } = input as { ids: number[][] };
       const cache = createCache(stepper.cacheShape, { policy: 'dense', cacheLength: 512, batch: ids.length });
       return (await stepper.step(cache, ids, { logits: 'all' })).logits;
     },
-    release: () => stepper.release(),
+    dispose: () => stepper.dispose(),
   };
 }
 
 /** @param head makes logits of hidden states. */
 function encoding(config: Config, weights: Weights, head: Float32Array | null = null): Runs {
-  const encoder = new Encoder(config, weights, 'f32', nodeRuntime, {});
+  const encoder = new Encoder(config, weights, 'float32', nodeRuntime, {});
   const E = config.nEmbd;
   return {
     run: async (input) => {
@@ -98,7 +98,7 @@ function encoding(config: Config, weights: Weights, head: Float32Array | null = 
           for (let i = 0; i < E; i++) logits[t * V + v] += hidden[t * E + i] * head[v * E + i];
       return logits;
     },
-    release: () => encoder.release(),
+    dispose: () => encoder.dispose(),
   };
 }
 

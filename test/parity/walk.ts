@@ -3,7 +3,7 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
-import { KeyholdError } from '../../src/errors.ts';
+import { KeyholdError } from '../../src/util/errors.ts';
 import { adapterCase } from './adapter-case.ts';
 import type { CaseContext, CaseKind } from './case.ts';
 import { familyCase } from './family-case.ts';

@@ -9,7 +9,7 @@ import { definePolicy } from '../../src/kvcache/define-policy.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../../src/kvcache/policies.ts';
 import { EMPTY_SLOT, HIDDEN } from '../../src/kvcache/slots.ts';
-import { range } from '../../src/numbers.ts';
+import { range } from '../../src/util/numbers.ts';
 import { FakeModel, type FakeShape, fakeRotation, fakeShape } from './fake-model.ts';
 
 /** One step: how many tokens each row gets. */

@@ -4,7 +4,7 @@
  */
 import type { ChunkOutputs, ObservedQueries, ObservedWeights } from '../../src/kvcache/chunk.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
-import { range } from '../../src/numbers.ts';
+import { range } from '../../src/util/numbers.ts';
 import type { FakeModel } from './fake-model.ts';
 
 export interface FakeStepOptions {

@@ -3,7 +3,7 @@
  * so that a test can say what any slot must hold.
  */
 import type { CacheShape, RotationShape } from '../../src/kvcache/shape.ts';
-import { range } from '../../src/numbers.ts';
+import { range } from '../../src/util/numbers.ts';
 
 /** What a test may want to be special. */
 export interface FakeQuirks {

@@ -5,8 +5,8 @@ import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, vi } from 'vitest';
-import { downloadFromHub, type HubDownloadOptions } from '../../src/checkpoint/hub-node.ts';
-import { HubError } from '../../src/errors.ts';
+import { downloadFromHub, type HubDownloadOptions } from '../../src/hub/hub-node.ts';
+import { HubError } from '../../src/util/errors.ts';
 import { etagOf, HubServer, type HubServerFile, type HubServerRequest } from './hub-server.ts';
 import { f32, safetensorsFile } from './safetensors-bytes.ts';
 

@@ -66,7 +66,7 @@ export const PUBLISHED: Readonly<Record<string, PublishedConfig>> = {
     },
     expected: {
       name: 'llama',
-      blockSize: 131072,
+      contextLength: 131072,
       vocabSize: 128256,
       nLayer: 16,
       nEmbd: 2048,
@@ -148,7 +148,7 @@ export const PUBLISHED: Readonly<Record<string, PublishedConfig>> = {
       use_cache: true,
       vocab_size: 32000,
     },
-    expected: { nQueryGroups: 32, headSize: 128, blockSize: 2048, ropes: [rope(10000, 128)] },
+    expected: { nQueryGroups: 32, headSize: 128, contextLength: 2048, ropes: [rope(10000, 128)] },
   },
 
   'Mistral-7B-v0.1': {
@@ -539,7 +539,7 @@ export const PUBLISHED: Readonly<Record<string, PublishedConfig>> = {
       position: 'learned',
       ropes: [],
       ropeIndices: times(12, -1),
-      blockSize: 1024,
+      contextLength: 1024,
       intermediateSize: 3072,
       tieEmbeddings: true,
       activation: 'gelu-tanh',

@@ -4,7 +4,7 @@
  */
 import type { BufferKind } from '../../src/kvcache/buffers.ts';
 import type { ChunkOutputs } from '../../src/kvcache/chunk.ts';
-import { range } from '../../src/numbers.ts';
+import { range } from '../../src/util/numbers.ts';
 import { dot, softmax } from './fake-graph.ts';
 import type { FakeModel } from './fake-model.ts';
 import { referenceStore } from './reference-store.ts';

@@ -1,8 +1,9 @@
 /**
  * @file Runtimes and weights for tests that must not compute anything.
  */
-import type { PrepareRequest } from '../../src/generate/load.ts';
-import type { Runtime } from '../../src/runtime/types.ts';
+
+import type { Runtime } from '../../src/backends/types.ts';
+import type { PrepareRequest } from '../../src/load/load.ts';
 import { layOut } from '../../src/weights/layout.ts';
 import type { PreparedWeights } from '../../src/weights/types.ts';
 

@@ -7,9 +7,9 @@
 import { writeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { LanguageModel } from '../../src/generate/language-model.ts';
-import { restoreCache, snapshotCache } from '../../src/generate/snapshot.ts';
-import { saveCache } from '../../src/generate/snapshot-node.ts';
+import type { LanguageModel } from '../../src/engine/language-model.ts';
+import { restoreCache, snapshotCache } from '../../src/engine/snapshot.ts';
+import { saveCache } from '../../src/engine/snapshot-node.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import type { CacheShape } from '../../src/kvcache/shape.ts';
 

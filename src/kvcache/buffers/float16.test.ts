@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { nearestHalf } from '../../../test/support/reference-store.ts';
-import { widenInto } from '../../checkpoint/half.ts';
+import { widenInto } from '../../util/half.ts';
 import { floatToHalf, halfToFloat } from './float16.ts';
 
 /** The bits of a number in float32. */

@@ -1,7 +1,7 @@
 /**
  * @file Where keys and values of one layer are kept: what the cache asks of a storage format, whatever it is.
  */
-import { range } from '../../numbers.ts';
+import { range } from '../../util/numbers.ts';
 import type { Plane, PlaneData } from './plane.ts';
 
 /** What the graph reads, [batch, groups, 1, capacity, width]. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { tokensFrom } from '../../../test/support/cache-runs.ts';
 import { fakeStep } from '../../../test/support/fake-graph.ts';
 import { FakeModel, fakeRotation, fakeShape } from '../../../test/support/fake-model.ts';
-import { InputError } from '../../errors.ts';
+import { InputError } from '../../util/errors.ts';
 import type { KVCache } from '../kv-cache.ts';
 import { createCache } from '../policies.ts';
 

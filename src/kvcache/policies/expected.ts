@@ -1,13 +1,13 @@
 /**
  * @file `expected`: what future queries are likely to look at.
  */
-import { InputError } from '../../errors.ts';
-import { wholeNumber } from '../../numbers.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
 import { AttnWeightsKVCache, type ScoreOptions } from '../attn-weights.ts';
 import type { ChunkOutputs, ObservedQueries } from '../chunk.ts';
 import type { CacheShape, RotationShape } from '../shape.ts';
+import { lengthOf } from '../vectors.ts';
 import type { GroupView, LayerView } from '../view.ts';
-import { lengthOf } from './vectors.ts';
 
 export interface ExpectedOptions extends ScoreOptions {
   /** F: how many positions ahead; 512 unless stated. */

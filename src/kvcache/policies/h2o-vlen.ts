@@ -2,9 +2,9 @@
  * @file `h2o-vlen`: heavy hitters, by what they added to the output.
  */
 import type { CacheShape } from '../shape.ts';
+import { lengthOf } from '../vectors.ts';
 import type { GroupView, LayerView } from '../view.ts';
 import { H2OKVCache, type H2OOptions } from './h2o.ts';
-import { lengthOf } from './vectors.ts';
 
 /**
  * H2O with each weight times the length of the slot's value vector: S_j += m_j · ‖v_j‖₂ (the idea of awslabs/keys_values'

@@ -3,8 +3,8 @@
  */
 import { AttnWeightsKVCache, type ScoreOptions } from '../attn-weights.ts';
 import type { CacheShape } from '../shape.ts';
+import { addWeighted, dotAt, lengthOf } from '../vectors.ts';
 import type { GroupView, LayerView } from '../view.ts';
-import { addWeighted, dotAt, lengthOf } from './vectors.ts';
 
 /** Columns: the score, and 1 / ‖k‖, 0 where it is not known yet. */
 const COLUMNS = 2;

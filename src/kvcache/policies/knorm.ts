@@ -3,8 +3,8 @@
  */
 import { AttnWeightsKVCache, type ScoreOptions } from '../attn-weights.ts';
 import type { CacheShape } from '../shape.ts';
+import { lengthOf } from '../vectors.ts';
 import type { GroupView, LayerView } from '../view.ts';
-import { lengthOf } from './vectors.ts';
 
 /**
  * Key norm (arXiv 2406.11430): keys with a large norm tend to get little attention, so the score is −‖k_j‖₂. It needs no

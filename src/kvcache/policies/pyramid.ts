@@ -1,7 +1,7 @@
 /**
  * @file `pyramid`: snapkv with wide early layers and narrow late ones.
  */
-import { InputError } from '../../errors.ts';
+import { InputError } from '../../util/errors.ts';
 import type { CacheShape } from '../shape.ts';
 import type { LayerView } from '../view.ts';
 import { SnapKVCache, type SnapKVOptions } from './snapkv.ts';

@@ -1,11 +1,11 @@
 /**
  * @file `qh2o`: heavy hitters that quantisation left whole.
  */
-import { InputError } from '../../errors.ts';
+import { InputError } from '../../util/errors.ts';
 import type { CacheShape } from '../shape.ts';
+import { distance } from '../vectors.ts';
 import type { GroupView, LayerView } from '../view.ts';
 import { H2OKVCache, type H2OOptions } from './h2o.ts';
-import { distance } from './vectors.ts';
 
 export interface QuantisedH2OOptions extends H2OOptions {
   /** c: how much the attention counts against the error, from 0 to 1; 0.5 unless stated. */

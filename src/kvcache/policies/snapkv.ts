@@ -1,8 +1,8 @@
 /**
  * @file `snapkv`: what the end of the prompt looks at.
  */
-import { InputError } from '../../errors.ts';
-import { wholeNumber } from '../../numbers.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
 import { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from '../attn-weights.ts';
 import type { Need } from '../kv-cache.ts';
 import type { CacheShape } from '../shape.ts';

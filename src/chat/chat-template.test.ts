@@ -1,0 +1,108 @@
+import { describe, expect, it } from 'vitest';
+import { CONVERSATION, TEMPLATES } from '../../test/support/chat-templates.ts';
+import { InputError, TokenizerError } from '../util/errors.ts';
+import { type ChatMessage, ChatTemplate } from './chat-template.ts';
+
+const USER: ChatMessage = { role: 'user', content: 'Hello' };
+
+describe('published templates', () => {
+  it.each(TEMPLATES)('$name', ({ template, tokens, text }) => {
+    expect(new ChatTemplate(template, tokens).render(CONVERSATION)).toBe(text);
+  });
+
+  it('leave the answer’s beginning out where it is not wanted', () => {
+    const [{ template, tokens, text }] = TEMPLATES;
+    const rendered = new ChatTemplate(template, tokens).render(CONVERSATION, { addGenerationPrompt: false });
+    expect(`${rendered}<|im_start|>assistant\n`).toBe(text);
+  });
+
+  it('refuse messages in their own words', () => {
+    const mistral = new ChatTemplate(TEMPLATES[2].template, TEMPLATES[2].tokens);
+    expect(() => mistral.render([USER, USER])).toThrow(InputError);
+    expect(() => mistral.render([USER, USER])).toThrow(
+      /^the chat template does not take these messages: .*roles must alternate/,
+    );
+  });
+});
+
+describe('ChatTemplate', () => {
+  it('gives templates what they ask for: tools, variables, special tokens, time', () => {
+    const template =
+      '{{ bos_token }}{{ pad_token }}|{{ additional_special_tokens | join(",") }}|{% if tools %}{{ tools | tojson }}{% endif %}|' +
+      '{% if enable_thinking is defined and not enable_thinking %}no thoughts{% endif %}|{{ strftime_now("%Y") | length }}';
+    const config = {
+      bos_token: '<s>',
+      pad_token: { content: '<pad>' },
+      additional_special_tokens: ['<a>', { content: '<b>' }],
+    };
+    const made = new ChatTemplate(template, config);
+    const options = { tools: [{ name: 'f' }], variables: { enable_thinking: false } };
+    expect(made.render([USER], options)).toBe('<s><pad>|<a>,<b>|[{"name": "f"}]|no thoughts|4');
+    expect(made.render([USER])).toBe('<s><pad>|<a>,<b>|||4');
+  });
+
+  it('sees all of a message', () => {
+    const made = new ChatTemplate('{% for m in messages %}{{ m.name }}{{ m.tool_calls[0].id }}{% endfor %}');
+    expect(made.render([{ role: 'tool', content: '', name: 'ann', tool_calls: [{ id: 7 }] }])).toBe('ann7');
+  });
+
+  it('refuses what are no messages', () => {
+    const made = new ChatTemplate('x');
+    const refused = (messages: unknown, message: RegExp) => {
+      expect(() => made.render(messages as ChatMessage[])).toThrow(InputError);
+      expect(() => made.render(messages as ChatMessage[])).toThrow(message);
+    };
+    refused([], /needs messages/);
+    refused('Hello', /needs messages/);
+    refused([{ content: 'x' }], /message 0 has no role/);
+    refused([USER, null], /message 1 has no role/);
+    refused([USER, { role: 'user' }], /message 1 \(user\) has no content/);
+  });
+
+  it('says where a template can not be read', () => {
+    const broken = new ChatTemplate('{% if %}');
+    expect(() => broken.render([USER])).toThrow(TokenizerError);
+    expect(() => broken.render([USER])).toThrow(/^the chat template can't be read: /);
+    expect(() => new ChatTemplate('{{ messages | nonesuch }}').render([USER])).toThrow(/does not take these messages/);
+  });
+});
+
+describe('the template of a checkpoint', () => {
+  it('is in tokenizer_config.json, as a text', () => {
+    const made = ChatTemplate.of({ config: { chat_template: '{{ bos_token }}!', bos_token: '<s>' } })!;
+    expect(made.render([USER])).toBe('<s>!');
+    expect(made.names).toEqual(['default']);
+  });
+
+  it('is one of several, by name or by what is asked', () => {
+    const chat_template = [
+      { name: 'default', template: 'plain' },
+      { name: 'tool_use', template: 'tools' },
+      { name: 'rag', template: 'documents' },
+    ];
+    const made = ChatTemplate.of({ config: { chat_template } })!;
+    expect(made.render([USER])).toBe('plain');
+    expect(made.render([USER], { tools: [] })).toBe('tools');
+    expect(made.render([USER], { templateName: 'rag' })).toBe('documents');
+    expect(() => made.render([USER], { templateName: 'rap' })).toThrow(
+      /no chat template named rap; there are default, tool_use, rag/,
+    );
+  });
+
+  it('is chat_template.jinja where there is one, or else chat_template.json', () => {
+    const sources = { config: { chat_template: 'old' }, json: { chat_template: 'older' } };
+    expect(ChatTemplate.of({ ...sources, jinja: 'new' })!.render([USER])).toBe('new');
+    expect(ChatTemplate.of(sources)!.render([USER])).toBe('old');
+    expect(ChatTemplate.of({ ...sources, config: {} })!.render([USER])).toBe('older');
+    const named = [{ name: 'rag', template: 'documents' }];
+    const both = ChatTemplate.of({ jinja: 'new', config: { chat_template: named } })!;
+    expect([both.render([USER]), both.render([USER], { templateName: 'rag' })]).toEqual(['new', 'documents']);
+  });
+
+  it('may not be there, or be nonsense', () => {
+    expect(ChatTemplate.of({})).toBeNull();
+    expect(ChatTemplate.of({ config: { chat_template: null } })).toBeNull();
+    for (const chat_template of [3, {}, [3], [{ name: 'x' }]])
+      expect(() => ChatTemplate.of({ config: { chat_template } })).toThrow(TokenizerError);
+  });
+});

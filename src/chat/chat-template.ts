@@ -1,0 +1,146 @@
+/**
+ * @file Chat templates: how a checkpoint wants messages written as one text (Jinja, as Hugging Face's).
+ */
+import { Template } from '@huggingface/jinja';
+import { tokenText, tokenTexts } from '../tokenizer/check-json.ts';
+import { InputError, TokenizerError } from '../util/errors.ts';
+
+/** One message. Templates may look at more than role and content, such as `tool_calls`. */
+export interface ChatMessage {
+  /** `system`, `user`, `assistant`, `tool`, as the template knows them. */
+  readonly role: string;
+  readonly content: string;
+  readonly [key: string]: unknown;
+}
+
+export interface RenderOptions {
+  /** End with what an answer begins with; true unless stated. */
+  readonly addGenerationPrompt?: boolean;
+  /** Functions that the model may call, as JSON schemas. */
+  readonly tools?: readonly unknown[];
+  /** Which template, where there are several; `tool_use` with tools, else `default`, unless stated. */
+  readonly templateName?: string;
+  /** What a template asks for besides, such as `enable_thinking`. */
+  readonly variables?: Readonly<Record<string, unknown>>;
+}
+
+/** Where templates may stand. */
+export interface TemplateSources {
+  /** chat_template.jinja, which goes before the other. */
+  readonly jinja?: string | undefined;
+  /** tokenizer_config.json: `chat_template` is a template, or a list of them with names. */
+  readonly config?: Readonly<Record<string, unknown>> | undefined;
+  /** chat_template.json, as some processors have it. */
+  readonly json?: Readonly<Record<string, unknown>> | undefined;
+}
+
+export class ChatTemplate {
+  readonly #sources: ReadonlyMap<string, string>;
+  readonly #parsed = new Map<string, Template>();
+  readonly #specials: Readonly<Record<string, unknown>>;
+
+  /**
+   * @param templates one, or several by their names.
+   * @param tokenizerConfig whose special tokens templates may write.
+   */
+  constructor(
+    templates: string | Readonly<Record<string, string>>,
+    tokenizerConfig: Readonly<Record<string, unknown>> = {},
+  ) {
+    this.#sources = new Map(Object.entries(typeof templates === 'string' ? { default: templates } : templates));
+    this.#specials = specialTokens(tokenizerConfig);
+  }
+
+  /**
+   * The template of a checkpoint; null where it has none.
+   * @throws TokenizerError for what is no template.
+   */
+  static of({ jinja, config = {}, json }: TemplateSources): ChatTemplate | null {
+    const stated = config['chat_template'] ?? json?.['chat_template'] ?? null;
+    const named = Array.isArray(stated) ? namedTemplates(stated) : {};
+    if (jinja !== undefined) return new ChatTemplate({ ...named, default: jinja }, config);
+    if (stated === null) return null;
+    if (typeof stated === 'string') return new ChatTemplate(stated, config);
+    if (!Array.isArray(stated))
+      throw new TokenizerError(
+        'tokenizer_config.json: chat_template must be a text, or a list of templates with names',
+      );
+    return new ChatTemplate(named, config);
+  }
+
+  get names(): readonly string[] {
+    return [...this.#sources.keys()];
+  }
+
+  /**
+   * Messages as one text. It holds its special tokens, so none are to be added when it is encoded.
+   * @throws InputError where the template refuses the messages; TokenizerError where it can't be read.
+   */
+  render(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
+    const { addGenerationPrompt = true, tools, variables } = options;
+    checkMessages(messages);
+    const template = this.#template(this.#choose(options));
+    try {
+      return template.render({
+        ...this.#specials,
+        ...variables,
+        messages,
+        tools: tools ?? null,
+        add_generation_prompt: addGenerationPrompt,
+      });
+    } catch (cause) {
+      throw new InputError(`the chat template does not take these messages: ${(cause as Error).message}`, { cause });
+    }
+  }
+
+  #choose({ templateName, tools }: RenderOptions): string {
+    const name = templateName ?? (tools && this.#sources.has('tool_use') ? 'tool_use' : 'default');
+    if (!this.#sources.has(name))
+      throw new InputError(`there is no chat template named ${name}; there are ${this.names.join(', ')}`);
+    return name;
+  }
+
+  #template(name: string): Template {
+    const known = this.#parsed.get(name);
+    if (known) return known;
+    try {
+      const parsed = new Template(this.#sources.get(name)!);
+      this.#parsed.set(name, parsed);
+      return parsed;
+    } catch (cause) {
+      throw new TokenizerError(`the chat template can't be read: ${(cause as Error).message}`, { cause });
+    }
+  }
+}
+
+function namedTemplates(list: readonly unknown[]): Record<string, string> {
+  return Object.fromEntries(
+    list.map((entry, i) => {
+      const { name, template } = (entry ?? {}) as Readonly<Record<string, unknown>>;
+      if (typeof name !== 'string' || typeof template !== 'string')
+        throw new TokenizerError(`tokenizer_config.json: chat_template[${i}] must have a name and a template`);
+      return [name, template];
+    }),
+  );
+}
+
+/** Texts of special tokens, under the names that templates know them by. */
+function specialTokens(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const out: Record<string, unknown> = {};
+  for (const key of ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token']) {
+    const text = tokenText(config[key], key);
+    if (text !== null) out[key] = text;
+  }
+  const more = tokenTexts(config['additional_special_tokens'], 'additional_special_tokens');
+  if (more.length > 0) out['additional_special_tokens'] = more;
+  return out;
+}
+
+function checkMessages(messages: readonly ChatMessage[]): void {
+  if (!Array.isArray(messages) || messages.length === 0)
+    throw new InputError('a conversation needs messages: [{ role, content }, …]');
+  messages.forEach((message: Partial<ChatMessage> | null, i) => {
+    if (typeof message?.role !== 'string') throw new InputError(`message ${i} has no role, such as user`);
+    if (message.content === undefined) throw new InputError(`message ${i} (${message.role}) has no content`);
+  });
+}

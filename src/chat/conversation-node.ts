@@ -1,0 +1,60 @@
+/**
+ * @file Saved conversations: a file with the messages, and beside it one with the cache.
+ */
+import { readFile } from 'node:fs/promises';
+import * as v from 'valibot';
+import type { LanguageModel } from '../engine/language-model.ts';
+import { loadCache, saveCache } from '../engine/snapshot-node.ts';
+import type { PolicyRow } from '../kvcache/policies.ts';
+import { SnapshotError } from '../util/errors.ts';
+import { writeWhole } from '../util/write-whole-node.ts';
+import { Conversation, type ConversationOptions } from './conversation.ts';
+
+const VERSION = 1;
+const id = v.pipe(v.number(), v.integer(), v.minValue(0));
+const Saved = v.object({
+  keyhold: v.literal('conversation'),
+  version: v.literal(VERSION),
+  messages: v.array(v.looseObject({ role: v.string(), content: v.string() })),
+  text: v.string(),
+  ids: v.array(id),
+});
+
+/** Where the cache of a saved conversation is. */
+export const cacheFileOf = (path: string): string => `${path}.cache`;
+
+/**
+ * Saves a conversation: its messages as JSON, and its cache in a file of that name with `.cache` behind it.
+ * @throws SnapshotError where they can't be written.
+ */
+export async function saveConversation(model: LanguageModel, conversation: Conversation, path: string): Promise<void> {
+  await saveCache(model, conversation.cache, cacheFileOf(path));
+  const content = { keyhold: 'conversation', version: VERSION, ...conversation.state };
+  try {
+    await writeWhole(path, `${JSON.stringify(content)}\n`);
+  } catch (cause) {
+    throw new SnapshotError(`${path}: the conversation can't be saved: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/**
+ * A conversation that {@link saveConversation} saved. It goes on with its cache; what that has not seen is computed with the next turn.
+ * @param options as when it began, without the cache.
+ * @param policy for a cache whose policy is not in the table.
+ * @throws SnapshotError for files that are missing, damaged, or of another model.
+ */
+export async function loadConversation(
+  model: LanguageModel,
+  path: string,
+  options: Omit<ConversationOptions, 'cache'> = {},
+  policy?: PolicyRow,
+): Promise<Conversation> {
+  let state: v.InferOutput<typeof Saved>;
+  try {
+    state = v.parse(Saved, JSON.parse(await readFile(path, 'utf8')));
+  } catch (cause) {
+    throw new SnapshotError(`${path}: this is not a saved conversation: ${(cause as Error).message}`, { cause });
+  }
+  const cache = await loadCache(model, cacheFileOf(path), policy);
+  return new Conversation(model, { ...options, cache }, state);
+}

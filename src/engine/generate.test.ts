@@ -1,0 +1,571 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { caseFolder } from '../../test/support/family-cases.ts';
+import { tempFolder } from '../../test/support/temp-folder.ts';
+import { type AnyCacheOptions, type KVCache, loadModel, POLICIES } from '../node.ts';
+import { CacheFullError, InputError } from '../util/errors.ts';
+import type { Generation } from './generate.ts';
+import type { LanguageModel } from './language-model.ts';
+import type { LogitsProcessor } from './sampling/logits.ts';
+import type { GeneratedPiece } from './writer.ts';
+
+const cacheDir = await tempFolder('generate');
+let tiny: LanguageModel;
+/** Two layers, 97 tokens and no tokenizer. */
+let small: LanguageModel;
+
+beforeAll(async () => {
+  tiny = await loadModel('models/tiny', { weights: 'float32', cacheDir });
+  small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+});
+afterAll(async () => {
+  await tiny.dispose();
+  await small.dispose();
+});
+
+const PROMPT = 'In the beginning God created the';
+/** Any number of tokens that the small model has. */
+const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
+
+async function collect(generation: Generation): Promise<GeneratedPiece[]> {
+  const pieces: GeneratedPiece[] = [];
+  for await (const piece of generation) pieces.push(piece);
+  return pieces;
+}
+
+/** Writes these tokens, whatever the model says. */
+function dictate(script: readonly number[]): LogitsProcessor {
+  return (logits, { tokens, promptLength }) => {
+    const next = script[tokens.length - promptLength];
+    if (next !== undefined) logits.fill(-Infinity).fill(0, next, next + 1);
+  };
+}
+
+function argmax(values: ArrayLike<number>): number {
+  let best = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
+  return best;
+}
+
+const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[] => tokens.map(({ token }) => token);
+
+describe('what is written', () => {
+  it('is the same for the same seed, and another for another', async () => {
+    const write = (seed: number) =>
+      tiny.generate(PROMPT, { temperature: 1, topP: 0.95, seed, maxNewTokens: 24 }).done();
+    const [one, again, other] = [await write(1), await write(1), await write(2)];
+    expect(again.text).toBe(one.text);
+    expect(again.tokens).toEqual(one.tokens);
+    expect(other.text).not.toBe(one.text);
+    expect(one.tokens.length).toBeGreaterThan(1);
+  });
+
+  it('is the most likely token after the other, unless stated', async () => {
+    const { tokens, text } = await tiny.generate(PROMPT, { maxNewTokens: 16 }).done();
+    const cache = tiny.createCache();
+    let chunk = tiny.tokenizer.encode(PROMPT);
+    const chain: number[] = [];
+    for (let i = 0; i < 16; i++) {
+      const { logits } = await tiny.step(cache, [chunk]);
+      chain.push(argmax(logits));
+      chunk = [chain[i]];
+    }
+    expect(tokensOf({ tokens })).toEqual(chain);
+    expect(text).toBe(tiny.tokenizer.decode(chain));
+  });
+
+  it('is reported in pieces that make up the whole', async () => {
+    const generation = tiny.generate(PROMPT, { maxNewTokens: 40, temperature: 1, seed: 5 });
+    expect(generation.summary).toBeNull();
+    const pieces = await collect(generation);
+    const summary = generation.summary!;
+    expect(pieces.map(({ text }) => text).join('')).toBe(summary.text);
+    expect(pieces.flatMap(({ tokens }) => tokens)).toEqual(summary.tokens);
+    expect(pieces.length).toBeGreaterThan(10);
+    expect(pieces.every(({ text, tokens }) => text !== '' || tokens.length > 0)).toBe(true);
+    expect(await generation.done()).toBe(summary);
+    expect(summary).toMatchObject({
+      promptTokens: tiny.tokenizer.encode(PROMPT).length,
+      finishReason: 'length',
+      stopString: undefined,
+      cache: { policy: 'dense', evicted: [0] },
+    });
+    expect(summary.prefillMs).toBeGreaterThan(0);
+    expect(summary.decodeMs).toBeGreaterThan(0);
+  });
+
+  it('ends after maxNewTokens', async () => {
+    for (const maxNewTokens of [1, 2, 7]) {
+      const { tokens, finishReason } = await small.generate(ids(5), { maxNewTokens, eosTokenIds: [] }).done();
+      expect({ n: tokens.length, finishReason }).toEqual({ n: maxNewTokens, finishReason: 'length' });
+    }
+  });
+
+  it('ends at the model’s end, which is no part of it', async () => {
+    const script = [...tiny.tokenizer.encode(' the sea', { addSpecialTokens: false }), 1, 50];
+    const summary = await tiny.generate(PROMPT, { processors: [dictate(script)] }).done();
+    expect(summary).toMatchObject({ text: ' the sea', finishReason: 'eos' });
+    expect(tokensOf(summary)).toEqual(script.slice(0, -2));
+  });
+
+  it('ends at tokens that the caller names instead', async () => {
+    const script = [10, 1, 20, 30, 40];
+    const own = await tiny.generate(PROMPT, { processors: [dictate(script)], eosTokenIds: [30, 77] }).done();
+    expect(own.finishReason).toBe('eos');
+    expect(tokensOf(own)).toEqual([10, 1, 20]);
+    const none = await tiny
+      .generate(PROMPT, { processors: [dictate(script)], eosTokenIds: [], maxNewTokens: 5 })
+      .done();
+    expect(none.finishReason).toBe('length');
+    expect(tokensOf(none)).toEqual(script);
+  });
+
+  it('may be nothing at all', async () => {
+    const generation = tiny.generate(PROMPT, { processors: [dictate([1])] });
+    expect(await collect(generation)).toEqual([]);
+    expect(generation.summary).toMatchObject({ text: '', tokens: [], finishReason: 'eos' });
+  });
+
+  it('is tokens alone where the model has no tokenizer', async () => {
+    const generation = small.generate(ids(5), { maxNewTokens: 4 });
+    const pieces = await collect(generation);
+    expect(pieces).toEqual([{ text: '', tokens: generation.summary!.tokens }]);
+    expect(generation.summary).toMatchObject({ text: '', promptTokens: 5 });
+    expect(() => small.generate(ids(5), { stop: 'x' })).toThrow(/stop strings need a tokenizer/);
+  });
+
+  it('follows biases, bans and the caller’s own processors', async () => {
+    const free = await small.generate(ids(5), { maxNewTokens: 1 }).done();
+    const first = free.tokens[0].token;
+    const banned = await small.generate(ids(5), { maxNewTokens: 1, bannedTokens: [first] }).done();
+    expect(banned.tokens[0].token).not.toBe(first);
+    const biased = await small.generate(ids(5), { maxNewTokens: 3, logitBias: { 42: 100 } }).done();
+    expect(tokensOf(biased)).toEqual([42, 42, 42]);
+    const seen: number[][] = [];
+    const processors: LogitsProcessor[] = [(_, { tokens, promptLength }) => seen.push([tokens.length, promptLength])];
+    await small.generate(ids(5), { maxNewTokens: 3, processors, eosTokenIds: [] }).done();
+    expect(seen).toEqual([
+      [5, 5],
+      [6, 5],
+      [7, 5],
+    ]);
+  });
+});
+
+describe('logprobs', () => {
+  it('are the model’s own, whatever the sampling', async () => {
+    const options = { temperature: 0.7, topK: 5, seed: 3, maxNewTokens: 6, topLogprobs: 4, eosTokenIds: [] };
+    const bias = { logitBias: { 42: 3 }, repetitionPenalty: 1.3 };
+    const prompt = ids(9);
+    const { tokens } = await small.generate(prompt, { ...options, ...bias }).done();
+    const all = await small.prefill(small.createCache(), [...prompt, ...tokensOf({ tokens })], { logits: 'all' });
+    tokens.forEach(({ token, logprob, top }, i) => {
+      const row = Array.from(all.subarray((8 + i) * 97, (9 + i) * 97));
+      const max = Math.max(...row);
+      const normaliser = max + Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - max), 0));
+      expect(logprob).toBeCloseTo(row[token] - normaliser, 4);
+      const best = row.map((logit, id) => ({ id, logit })).sort((a, b) => b.logit - a.logit || a.id - b.id);
+      expect(top!.map((one) => one.token)).toEqual(best.slice(0, 4).map(({ id }) => id));
+      top!.forEach((one, rank) => {
+        expect(one.logprob).toBeCloseTo(best[rank].logit - normaliser, 4);
+      });
+    });
+    expect(tokens).toHaveLength(6);
+  });
+
+  it('of other tokens come only where asked for', async () => {
+    const { tokens } = await small.generate(ids(5), { maxNewTokens: 2 }).done();
+    expect(tokens.every((one) => !('top' in one))).toBe(true);
+    const all = await small.generate(ids(5), { maxNewTokens: 1, topLogprobs: 200 }).done();
+    const top = all.tokens[0].top!;
+    expect(top).toHaveLength(97);
+    expect(top.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeCloseTo(1, 6);
+    expect(top[0]).toEqual({ token: all.tokens[0].token, logprob: all.tokens[0].logprob });
+  });
+});
+
+describe('stop strings', () => {
+  const written = async (text: string, stop: string | readonly string[]) => {
+    const script = tiny.tokenizer.encode(text, { addSpecialTokens: false });
+    const processors = [dictate([...script, 1])];
+    const generation = tiny.generate(PROMPT, { processors, stop, maxNewTokens: 100 });
+    const pieces = await collect(generation);
+    expect(pieces.map((piece) => piece.text).join('')).toBe(generation.summary!.text);
+    return generation.summary!;
+  };
+
+  it.each<[string, string | readonly string[], string, string | undefined]>([
+    // What is written, the stops, what is left of it, and what stopped it.
+    [' aaab and', 'aab', ' a', 'aab'],
+    [' abababc', 'ababc', ' ab', 'ababc'],
+    [' aaaa', 'aaa', ' ', 'aaa'],
+    [' one two three', ['three', 'two'], ' one ', 'two'],
+    [' one two', [' two', 'one two'], ' ', 'one two'],
+    [' one two', 'two ', ' one two', undefined],
+    [' one two', ' one', '', ' one'],
+    [' war and peace', 'and peac', ' war ', 'and peac'],
+    [' line\n\nmore', '\n\n', ' line', '\n\n'],
+    [' 12345', '345', ' 12', '345'],
+    [' the sea', 'seal', ' the sea', undefined],
+    [' 中文 text', '文', ' 中', '文'],
+    [' 😀😁 x', '😁', ' 😀', '😁'],
+  ])('%j is cut by %j', async (text, stop, left, stopString) => {
+    const summary = await written(text, stop);
+    expect({ text: summary.text, stopString: summary.stopString }).toEqual({ text: left, stopString });
+    expect(summary.finishReason).toBe(stopString === undefined ? 'eos' : 'stop');
+  });
+
+  it('are never part of the text, wherever they appear', async () => {
+    const text = ' abracadabra, and the sea and the sand';
+    const whole = (await written(text, [])).text;
+    expect(whole).toBe(text);
+    await fc.assert(
+      fc.asyncProperty(fc.nat(text.length - 1), fc.integer({ min: 1, max: 9 }), async (at, length) => {
+        const stop = text.slice(at, at + length);
+        const summary = await written(text, stop);
+        expect(summary.text).toBe(text.slice(0, text.indexOf(stop)));
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  it('end the writing', async () => {
+    const { tokens } = await written(' one two three four five', 'two');
+    const text = tiny.tokenizer.decode(tokensOf({ tokens }));
+    expect(text).toContain('two');
+    expect(text).not.toContain('four');
+  });
+});
+
+describe('pieces', () => {
+  it('never end within a character', async () => {
+    const text = ' é中文😀 e\u0301 👩‍👩‍👧 ﷽ ы';
+    const script = tiny.tokenizer.encode(text, { addSpecialTokens: false });
+    expect(script.length).toBeGreaterThan(30); // bytes, not whole characters
+    const pieces = await collect(tiny.generate(PROMPT, { processors: [dictate([...script, 1])] }));
+    expect(pieces.map((piece) => piece.text).join('')).toBe(text);
+    for (const piece of pieces) {
+      expect(piece.text).not.toContain('\uFFFD');
+      expect(piece.text).not.toMatch(/\p{Surrogate}/u);
+    }
+    // A character of several tokens comes with all of them.
+    expect(pieces.some(({ tokens }) => tokens.length >= 4)).toBe(true);
+  });
+
+  it('hold back no more than the last character, which may be cut off', async () => {
+    const script = tiny.tokenizer.encode(' a😀', { addSpecialTokens: false }).slice(0, -1);
+    const pieces = await collect(tiny.generate(PROMPT, { processors: [dictate([...script, 1])] }));
+    expect(pieces.at(-1)!.text).toBe('\uFFFD');
+    expect(pieces.map((piece) => piece.text).join('')).toBe(' a\uFFFD');
+  });
+});
+
+describe('an abort', () => {
+  const reason = new Error('enough');
+
+  it('before the first token leaves the cache alone', async () => {
+    const cache = small.createCache();
+    const generation = small.generate(ids(5), { cache, signal: AbortSignal.abort(reason) });
+    await expect(generation.done()).rejects.toBe(reason);
+    expect(cache.length()).toBe(0);
+    expect(generation.summary).toMatchObject({ finishReason: 'aborted', text: '', tokens: [], promptTokens: 5 });
+  });
+
+  it('during the prompt ends between chunks', async () => {
+    const aborter = new AbortController();
+    const cache = small.createCache();
+    const progress: number[] = [];
+    const onPrefill = (done: number, total: number) => {
+      progress.push(done, total);
+      if (done === 6) aborter.abort(reason);
+    };
+    const generation = small.generate(ids(20), { cache, chunkLength: 3, signal: aborter.signal, onPrefill });
+    await expect(collect(generation)).rejects.toBe(reason);
+    expect(progress).toEqual([3, 20, 6, 20]);
+    expect(cache.tokens()).toEqual(ids(20).slice(0, 6));
+    // The cache goes on where it was left.
+    const rest = await small.prefill(cache, ids(20).slice(6));
+    const whole = await small.prefill(small.createCache(), ids(20));
+    rest.forEach((logit, i) => {
+      expect(logit).toBeCloseTo(whole[i], 4);
+    });
+  });
+
+  it('between tokens ends the iteration, and the text so far was given', async () => {
+    const aborter = new AbortController();
+    const cache = tiny.createCache();
+    const generation = tiny.generate(PROMPT, { cache, signal: aborter.signal, maxNewTokens: 50 });
+    const tokens: number[] = [];
+    await expect(async () => {
+      for await (const piece of generation) {
+        tokens.push(...tokensOf(piece));
+        if (tokens.length >= 5) aborter.abort(reason);
+      }
+    }).rejects.toBe(reason);
+    expect(tokens.length).toBe(5);
+    expect(generation.summary).toMatchObject({ finishReason: 'aborted', text: ' heavens. He made the' });
+    expect(tokensOf(generation.summary!)).toEqual(tokens);
+    const prompt = tiny.tokenizer.encode(PROMPT);
+    expect(cache.tokens()).toEqual([...prompt, ...tokens.slice(0, 4)]);
+    await expect(generation.done()).rejects.toBe(reason);
+  });
+});
+
+describe('a generation', () => {
+  it('can be iterated once', async () => {
+    const generation = small.generate(ids(5), { maxNewTokens: 2 });
+    await collect(generation);
+    await expect(collect(generation)).rejects.toThrow(/iterated already; call generate again/);
+    const broken = small.generate(ids(5), { maxNewTokens: 4 });
+    const iterator = broken[Symbol.asyncIterator]();
+    await iterator.next();
+    await expect(broken.done()).rejects.toThrow(InputError);
+  });
+
+  it('may be left early', async () => {
+    const cache = tiny.createCache();
+    for await (const _ of tiny.generate(PROMPT, { cache, maxNewTokens: 50 })) break;
+    expect(cache.length()).toBe(tiny.tokenizer.encode(PROMPT).length);
+    expect((await tiny.generate(' earth', { cache, maxNewTokens: 2 }).done()).tokens).toHaveLength(2);
+  });
+
+  it('says at once what is wrong with its options', () => {
+    const refused = (options: object, message: RegExp) => {
+      expect(() => small.generate(ids(5), options)).toThrow(InputError);
+      expect(() => small.generate(ids(5), options)).toThrow(message);
+    };
+    for (const bad of [0, -1, 1.5, Number.NaN]) {
+      refused({ maxNewTokens: bad }, /maxNewTokens must be a whole number of at least 1/);
+      refused({ chunkLength: bad }, /chunkLength must be a whole number of at least 1/);
+    }
+    refused({ topLogprobs: -1 }, /topLogprobs must be a whole number of at least 0/);
+    refused({ eosTokenIds: [1.5] }, /eosTokenIds must be a whole number/);
+    refused({ temperature: -1 }, /temperature/);
+    refused({ topP: 0 }, /topP/);
+    refused({ seed: -1 }, /seed/);
+    refused({ cache: { policy: 'none' } }, /there is no cache policy "none"; there are dense, lastrec/);
+    refused({ cache: { cacheLength: 0 } }, /cacheLength must be a whole number of at least 1/);
+    refused({ cache: small.createCache({ batch: 2 }) }, /writes one row, but the cache has 2/);
+    expect(() => tiny.generate(PROMPT, { stop: ['a', ''] })).toThrow(/a stop string is empty/);
+    expect(() => tiny.generate(PROMPT, { stop: '\uD83D' })).toThrow(/half of a surrogate pair/);
+    expect(() => tiny.generate('', { addSpecialTokens: false })).toThrow(/the prompt is empty/);
+  });
+
+  it('does not follow what the caller does with the prompt later', async () => {
+    const prompt = ids(5);
+    const generation = small.generate(prompt, { maxNewTokens: 3 });
+    prompt.length = 1;
+    expect((await generation.done()).tokens).toEqual((await small.generate(ids(5), { maxNewTokens: 3 }).done()).tokens);
+  });
+
+  it('tells where a dense cache has no room for more', async () => {
+    const cache = small.createCache({ cacheLength: 8 });
+    const generation = small.generate(ids(5), { cache, maxNewTokens: 20, eosTokenIds: [] });
+    await expect(generation.done()).rejects.toThrow(CacheFullError);
+    expect(cache.length()).toBe(8);
+    // The token that would need a ninth slot is the last one: nobody has to read it.
+    const fits = small.generate(ids(5), { cache: { cacheLength: 8 }, maxNewTokens: 4, eosTokenIds: [] });
+    expect((await fits.done()).tokens).toHaveLength(4);
+    expect(fits.cache.length()).toBe(8);
+  });
+
+  it('may write up to the last position that a model has learned', async () => {
+    await using gpt2 = await loadModel(caseFolder('gpt2'), { weights: 'float32', cacheDir });
+    const write = (maxNewTokens: number) =>
+      gpt2.generate(ids(120), { cache: { cacheLength: 512 }, maxNewTokens, eosTokenIds: [] });
+    expect((await write(9).done()).tokens).toHaveLength(9);
+    await expect(write(10).done()).rejects.toThrow(/the model has learned 128 positions/);
+  });
+});
+
+describe('generations at the same time', () => {
+  it('do not get into each other’s way', async () => {
+    const prompts = [PROMPT, 'The jargon of hackers', 'And the king said', 'A'];
+    const write = (prompt: string) => tiny.generate(prompt, { maxNewTokens: 12 }).done();
+    const alone: string[] = [];
+    for (const prompt of prompts) alone.push((await write(prompt)).text);
+    const together = await Promise.all(prompts.map(write));
+    expect(together.map(({ text }) => text)).toEqual(alone);
+  });
+
+  it('go on where one of them fails', async () => {
+    const fine = small.generate(ids(5), { maxNewTokens: 6, eosTokenIds: [] }).done();
+    const full = small.generate(ids(5), { maxNewTokens: 6, cache: { cacheLength: 6 }, eosTokenIds: [] }).done();
+    const results = await Promise.allSettled([full, fine]);
+    expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+    const alone = await small.generate(ids(5), { maxNewTokens: 6, eosTokenIds: [] }).done();
+    expect(tokensOf(await fine)).toEqual(tokensOf(alone));
+  });
+
+  it('are ended between steps by the disposal of the model', async () => {
+    const model = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+    const prefill = model.prefill(model.createCache(), ids(5));
+    const generation = model.generate(ids(5), { maxNewTokens: 50, eosTokenIds: [] }).done();
+    await model.dispose();
+    expect(await prefill).toHaveLength(97);
+    await expect(generation).rejects.toThrow(/disposed of and can not be used any more/);
+  });
+});
+
+describe('going on in the same cache', () => {
+  it('is one longer prompt', async () => {
+    const cache = small.createCache();
+    const first = await small.generate(ids(7), { cache, maxNewTokens: 5, eosTokenIds: [] }).done();
+    expect(cache.tokens()).toEqual([...ids(7), ...tokensOf(first)]);
+    const second = await small.generate(ids(4, 50), { cache, maxNewTokens: 6, eosTokenIds: [] }).done();
+    const whole = [...ids(7), ...tokensOf(first), ...ids(4, 50)];
+    const one = await small.generate(whole, { maxNewTokens: 6, eosTokenIds: [] }).done();
+    expect(tokensOf(second)).toEqual(tokensOf(one));
+    second.tokens.forEach(({ logprob }, i) => {
+      expect(logprob).toBeCloseTo(one.tokens[i].logprob, 4);
+    });
+    expect(second.promptTokens).toBe(4);
+    expect(second.cache.seen).toEqual([22]);
+  });
+
+  it('is so after an end, a stop string and one token, too', async () => {
+    const cache = tiny.createCache();
+    const prompt = tiny.tokenizer.encode(PROMPT);
+    const ended = await tiny.generate(PROMPT, { cache, processors: [dictate([50, 60, 1])] }).done();
+    expect(cache.tokens()).toEqual([...prompt, ...tokensOf(ended)]);
+    const sea = tiny.tokenizer.encode(' the sea', { addSpecialTokens: false });
+    const stopped = await tiny.generate([70], { cache, stop: 'sea', processors: [dictate(sea)] }).done();
+    expect(cache.tokens()).toEqual([...prompt, 50, 60, 70, ...tokensOf(stopped)]);
+    const single = await tiny.generate([80], { cache, maxNewTokens: 1 }).done();
+    expect(cache.tokens().slice(-2)).toEqual([80, single.tokens[0].token]);
+  });
+
+  it('puts no special tokens between', async () => {
+    const cache = tiny.createCache();
+    await tiny.generate(PROMPT, { cache, maxNewTokens: 3 }).done();
+    const before = cache.length();
+    await tiny.generate(' earth', { cache, maxNewTokens: 1 }).done();
+    const earth = tiny.tokenizer.encode(' earth', { addSpecialTokens: false });
+    expect(cache.tokens().slice(before, -1)).toEqual(earth);
+    expect(cache.tokens()[0]).toBe(0);
+    const stated = tiny.createCache();
+    await tiny.generate(' earth', { cache: stated, maxNewTokens: 1, addSpecialTokens: false }).done();
+    expect(stated.tokens().slice(0, -1)).toEqual(earth);
+  });
+
+  it('counts what was in it for penalties', async () => {
+    const cache = small.createCache();
+    await small.prefill(cache, ids(6));
+    let seen: readonly number[] = [];
+    const processors: LogitsProcessor[] = [
+      (_, { tokens }) => {
+        seen = [...tokens];
+      },
+    ];
+    await small.generate([9], { cache, maxNewTokens: 1, processors }).done();
+    expect(seen).toEqual([...ids(6), 9]);
+  });
+
+  it('gives the same whatever the chunks of the prompt', async () => {
+    const texts = new Set<string>();
+    for (const chunkLength of [1, 5, 256])
+      texts.add((await tiny.generate(PROMPT, { chunkLength, maxNewTokens: 20 }).done()).text);
+    expect(texts.size).toBe(1);
+  });
+});
+
+describe('a budget', () => {
+  /** The sinks, and the most recent tokens. */
+  function lastRecent(seen: number, budget: number, sinks: number): number[] {
+    const all = Array.from({ length: seen }, (_, position) => position);
+    return seen <= budget ? all : [...all.slice(0, sinks), ...all.slice(seen - (budget - sinks))];
+  }
+
+  function expectPolicy(model: LanguageModel, cache: KVCache, budget: number, sinks: number): void {
+    const held = lastRecent(cache.length(), budget, sinks);
+    for (let layer = 0; layer < model.config.nLayer; layer++)
+      for (let group = 0; group < model.config.nQueryGroups; group++)
+        expect(cache.tokenPositions(layer, 0, group)).toEqual(held);
+    expect(cache.stats()).toMatchObject({
+      held: [held.length],
+      evicted: [cache.length() - held.length],
+      seen: [cache.length()],
+    });
+    expect(cache.memory().keysAndValues).toBeLessThanOrEqual(cache.memory().limit);
+  }
+
+  it('is kept after every step, by the first tokens and the last', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 24 }),
+        fc.nat(5),
+        fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 12 }),
+        async (cacheLength, wanted, chunks) => {
+          const sinks = Math.min(wanted, cacheLength - 1);
+          const cache = small.createCache({ policy: 'lastrec', cacheLength, sinks });
+          for (const length of chunks) {
+            await small.step(cache, [ids(length, cache.length())], { logits: 'none' });
+            expectPolicy(small, cache, cacheLength, sinks);
+          }
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  it('is kept while text is written, and its memory does not grow', async () => {
+    const budget = 32;
+    const cache = tiny.createCache({ policy: 'lastrec', cacheLength: budget });
+    const prompt = ids(100).map((id) => id * 40);
+    const options = { cache, chunkLength: 16, maxNewTokens: 100, eosTokenIds: [], temperature: 1, seed: 1 };
+    const onPrefill = () => expectPolicy(tiny, cache, budget, 4);
+    let memory = 0;
+    let total = 0;
+    for await (const _ of tiny.generate(prompt, { ...options, onPrefill })) {
+      expectPolicy(tiny, cache, budget, 4);
+      memory ||= cache.memory().keysAndValues;
+      total ||= cache.memory().total;
+      expect(cache.memory().keysAndValues).toBe(memory);
+    }
+    expect(cache.length()).toBe(200);
+    // 6 layers, 2 groups, 32 numbers, keys and values, 4 bytes.
+    expect(memory).toBe(6 * 2 * 32 * 2 * 4 * budget);
+    expect(cache.memory().limit).toBe(memory);
+    // What grows is the list of the tokens seen.
+    expect(cache.memory().total - total).toBeLessThanOrEqual(100 * 16);
+  });
+
+  it.each(Object.keys(POLICIES))('as large as the sequence changes nothing: %s', async (policy) => {
+    const options = { maxNewTokens: 40, temperature: 1, seed: 9, eosTokenIds: [], chunkLength: 7 };
+    const write = (cache: Partial<AnyCacheOptions>) => tiny.generate(PROMPT, { ...options, cache }).done();
+    // One of them asks for slots that lose something.
+    const buffer = policy === 'qh2o' ? 'int8' : 'float32';
+    const dense = await write({ buffer });
+    const length = dense.cache.seen[0];
+    expect((await write({ policy, buffer, cacheLength: length })).text).toBe(dense.text);
+  });
+
+  it('that is smaller changes what is written', async () => {
+    const write = (cache: Partial<AnyCacheOptions>) => tiny.generate(PROMPT, { maxNewTokens: 60, cache }).done();
+    expect((await write({ policy: 'lastrec', cacheLength: 6 })).text).not.toBe((await write({})).text);
+  });
+
+  it('that holds the window costs a model with windows nothing', async () => {
+    await using mistral = await loadModel(caseFolder('mistral'), { weights: 'float32', cacheDir }); // a window of 8
+    const prompt = ids(40);
+    const dense = mistral.createCache();
+    const whole = await mistral.prefill(dense, prompt);
+    expect(dense.tokenPositions(0)).toEqual([33, 34, 35, 36, 37, 38, 39]);
+    expect(dense.stats().evicted).toEqual([0]);
+    const cache = mistral.createCache({ policy: 'lastrec', cacheLength: 8, sinks: 0 });
+    const last = await mistral.prefill(cache, prompt, { chunkLength: 3 });
+    last.forEach((logit, i) => {
+      expect(logit).toBeCloseTo(whole[i], 4);
+    });
+  });
+
+  it('is each row’s own in a batch', async () => {
+    const cache = small.createCache({ policy: 'lastrec', cacheLength: 6, sinks: 2, batch: 2 });
+    await small.step(cache, [ids(9), ids(3)]);
+    await small.step(cache, [ids(1), []]);
+    await small.step(cache, [[], ids(2)]);
+    expect(cache.tokenPositions(0, 0)).toEqual([0, 1, 6, 7, 8, 9]);
+    expect(cache.tokenPositions(1, 1)).toEqual([0, 1, 2, 3, 4]);
+    expect(cache.stats()).toMatchObject({ seen: [10, 5], held: [6, 5], evicted: [4, 0] });
+  });
+});

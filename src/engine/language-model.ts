@@ -1,0 +1,258 @@
+/**
+ * @file A loaded model: what a program holds in its hands.
+ */
+import type { AdapterChoice, AdapterOptions } from '../adapters/bank.ts';
+import type { ModelAdapters } from '../adapters/model-adapters.ts';
+import { answerEnds, type ChatOptions, chatPrompt } from '../chat/chat.ts';
+import type { ChatMessage, ChatTemplate } from '../chat/chat-template.ts';
+import type { Config } from '../config/config.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
+import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../step/encoder-runner.ts';
+import type { StepAdapters, StepOptions, Stepper, StepResult } from '../step/stepper.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { InputError } from '../util/errors.ts';
+import type { WeightFormat } from '../weights/types.ts';
+import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.ts';
+import { generationDefaults } from './defaults.ts';
+import { type GenerateOptions, Generation } from './generate.ts';
+import type { Source } from './intake.ts';
+import { concatFloats, type PrefillModel, type PrefillOptions, type PrefillStep, prefillSteps } from './prefill.ts';
+import { type ScoreOptions, type ScoreResult, scoreText } from './score.ts';
+import { restoreCache, snapshotCache } from './snapshot.ts';
+import type { WritingModel } from './writer.ts';
+
+/** What the parts of a model are put together from. */
+export interface LanguageModelParts {
+  readonly name: string;
+  readonly stepper: Stepper;
+  /** Where the model is one. */
+  readonly encoder: Encoder | null;
+  readonly tokenizer: Tokenizer | null;
+  /** null: none of its own. */
+  readonly chatTemplate: ChatTemplate | null;
+  readonly format: WeightFormat;
+  /** Says which weights these are, and in what format. */
+  readonly fingerprint: string;
+  /** generation_config.json, or nothing. */
+  readonly generationConfig: Readonly<Record<string, unknown>>;
+  readonly adapters: ModelAdapters;
+}
+
+/**
+ * A model that is ready to run. Dispose of it (`await using`, or `release()`) to give its native memory back.
+ */
+export class LanguageModel implements PrefillModel, WritingModel {
+  /** Folder, file or hub id. */
+  readonly name: string;
+  readonly config: Config;
+  readonly weights: WeightFormat;
+  readonly generationConfig: Readonly<Record<string, unknown>>;
+  /** The live adapters: more can be loaded, and each step chooses among them. */
+  readonly adapters: ModelAdapters;
+  /** How it wants messages written; null for models that were not made for conversations. */
+  readonly chatTemplate: ChatTemplate | null;
+  /** Tokens at which it ends, by config.json and generation_config.json. */
+  readonly eosTokenIds: readonly number[];
+  readonly #fingerprint: string;
+  readonly #stepper: Stepper;
+  readonly #encoder: Encoder | null;
+  readonly #tokenizer: Tokenizer | null;
+  /** Done when no step is under way. */
+  #idle: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: LanguageModelParts) {
+    this.name = parts.name;
+    this.config = parts.stepper.config;
+    this.weights = parts.format;
+    this.adapters = parts.adapters;
+    this.chatTemplate = parts.chatTemplate;
+    this.#fingerprint = parts.fingerprint;
+    this.generationConfig = parts.generationConfig;
+    this.#stepper = parts.stepper;
+    this.#encoder = parts.encoder;
+    this.#tokenizer = parts.tokenizer;
+    const stated = generationDefaults(parts.generationConfig).eosTokenIds ?? [];
+    this.eosTokenIds = [...new Set([...this.config.eosTokenIds, ...stated])];
+  }
+
+  /** Says which weights these are, in what format, and which adapters are standard: saved caches belong to it. */
+  get fingerprint(): string {
+    return this.#fingerprint + this.adapters.fingerprint;
+  }
+
+  /** @throws InputError where the checkpoint came without one. */
+  get tokenizer(): Tokenizer {
+    if (!this.#tokenizer)
+      throw new InputError(`${this.name} has no tokenizer.json: pass token ids instead of text, or add the file`);
+    return this.#tokenizer;
+  }
+
+  get hasTokenizer(): boolean {
+    return this.#tokenizer !== null;
+  }
+
+  /**
+   * A cache for this model. Unless stated it is dense and as long as the model's context.
+   * @throws InputError for options that the policy refuses.
+   */
+  createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
+    if (this.#encoder)
+      throw new InputError(`${this.config.name} models are encoders, which keep nothing: use encode() instead`);
+    return createCache(this.#stepper.cacheShape, { cacheLength: this.config.contextLength, ...options });
+  }
+
+  /**
+   * Runs one chunk, one list of token ids a row.
+   * @throws InputError, CacheFullError
+   */
+  step(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    options: StepOptions & AdapterOptions = {},
+  ): Promise<StepResult> {
+    return this.#alone(() => this.#stepper.step(cache, chunk, options, this.#adaptersOf(cache.batch, options)));
+  }
+
+  /**
+   * Runs an encoder on whole sequences: token ids, vectors or images, as its config says (`input`).
+   * @throws InputError for what does not fit the model, and for a model that writes text.
+   */
+  async encode(input: EncoderInput, options?: EncodeOptions): Promise<EncodeResult> {
+    if (!this.#encoder)
+      throw new InputError(`${this.config.name} models write text: use generate() or step() instead of encode()`);
+    const encoder = this.#encoder;
+    return this.#alone(() => encoder.run(input, options));
+  }
+
+  /**
+   * Gives a row of a cache what the model's cross-attention layers attend to (an image's states), in place of what it had.
+   * @param states [count, width], row-major; the config's `cross.width`.
+   * @throws InputError where the model has no such layers, or the numbers do not fit.
+   */
+  attach(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
+    return this.#alone(() => this.#stepper.attach(cache, states, row));
+  }
+
+  /** Makes what steps with this cache run on, which takes a moment the first time: for those who measure what comes after. */
+  prepare(cache: KVCache, options: AdapterOptions = {}): Promise<void> {
+    return this.#alone(() => this.#stepper.prepare(cache, this.#adaptersOf(cache.batch, options)));
+  }
+
+  /**
+   * Takes tokens into a cache of one row, in chunks.
+   * @returns the logits asked for, all chunks' behind each other.
+   * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
+   */
+  async prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
+    const all: Float32Array[] = [];
+    for await (const { logits } of this.prefillSteps(cache, tokens, options)) if (logits.length > 0) all.push(logits);
+    return concatFloats(all);
+  }
+
+  /** The same, a chunk whenever the next one is asked for, with the logits of its tokens that are wanted. */
+  prefillSteps(
+    cache: KVCache,
+    tokens: ArrayLike<number>,
+    options: PrefillOptions = {},
+  ): AsyncGenerator<PrefillStep, void, undefined> {
+    return prefillSteps(this, cache, tokens, options);
+  }
+
+  /** Whether keys of a sequence that grows from one length to another stay rotated as it wants them. @internal */
+  ropeFits(from: number, to: number): boolean {
+    return this.#stepper.ropeFits(from, to);
+  }
+
+  /**
+   * How many tokens one decoding step may take in, up to `most`, and still compute what steps of one token would. It ends where the
+   * policy would give a token up before the last of them came, and where keys would have to be rotated otherwise.
+   * @param exact false: tokens may be given up within the step.
+   * @internal
+   */
+  stepLimit(cache: KVCache, row: number, most: number, exact: boolean): number {
+    const length = cache.length(row);
+    if (!this.ropeFits(length, length + most)) return 1;
+    // What goes after the last token has come was seen by all.
+    const room = cache.evicts ? (exact ? cache.room(row) + 1 : most) : cache.room(row);
+    const ends = cache.evicts || this.config.position === 'learned';
+    const places = ends ? this.config.contextLength - cache.place(row) : most;
+    return Math.max(1, Math.min(most, room, places));
+  }
+
+  /**
+   * Writes text that goes on from a prompt.
+   * @param prompt text, or token ids (which are taken as they are).
+   * @throws InputError for options out of range, at once; what goes wrong later is thrown by the iteration.
+   */
+  generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
+    return new Generation(this, prompt, options);
+  }
+
+  /**
+   * Writes several texts at once; see {@link BatchGeneration}. Each is what {@link generate} would write for it alone.
+   * @param requests prompts, or requests with options of their own: a list, or something that gives more of them in time.
+   * @throws InputError for options of the batch out of range, at once; what is wrong with a request is told by an event.
+   */
+  generateBatch(requests: Source<BatchRequest | string>, options: BatchOptions = {}): BatchGeneration {
+    return new BatchGeneration(this, requests, options);
+  }
+
+  /**
+   * Answers messages, as {@link generate} writes. With `reusePrefix` and a cache that has seen the conversation so far, only what is
+   * new is computed; see {@link Conversation}, which takes care of that.
+   * @throws InputError for a model without a chat template, messages that it does not take, options out of range.
+   */
+  chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
+    const { tokens } = chatPrompt(this, messages, options);
+    return this.generate(tokens, { ...options, eosTokenIds: options.eosTokenIds ?? answerEnds(this) });
+  }
+
+  /**
+   * Tells how likely each token of a text is after those before it. Where the tokenizer puts a special token before texts, that is
+   * the first, and all of the text has a probability.
+   * @throws InputError for an empty text; CacheFullError.
+   */
+  score(text: string | readonly number[], options: ScoreOptions = {}): Promise<ScoreResult> {
+    return scoreText(this, text, options);
+  }
+
+  /** A cache as bytes, for {@link restore}. */
+  snapshot(cache: KVCache): Promise<Uint8Array> {
+    return snapshotCache(cache, this.fingerprint);
+  }
+
+  /**
+   * The cache that {@link snapshot} wrote down, which goes on as if nothing had been between.
+   * @param policy for a cache whose policy is not in the table.
+   * @throws SnapshotError for bytes that are torn, or of something else.
+   */
+  restore(bytes: Uint8Array, policy?: PolicyRow): Promise<KVCache> {
+    return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
+  }
+
+  /** Gives native memory back, once a step that is under way is done. The model can't be used afterwards. */
+  dispose(): Promise<void> {
+    return this.#alone(async () => {
+      await this.#stepper.dispose();
+      await this.#encoder?.dispose();
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #adaptersOf(batch: number, { adapters, rowAdapters }: AdapterOptions): StepAdapters | null {
+    if (rowAdapters && rowAdapters.length !== batch)
+      throw new InputError(`rowAdapters has ${rowAdapters.length} entries, but the cache has ${batch} rows`);
+    return this.adapters.forRows(rowAdapters ?? new Array<AdapterChoice | undefined>(batch).fill(adapters));
+  }
+
+  /** One after the other: steps share the arrays that the graph reads, whichever caches they are for. */
+  #alone<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#idle.then(run);
+    this.#idle = result.catch(() => undefined);
+    return result;
+  }
+}

@@ -1,0 +1,74 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { caseFolder } from '../../test/support/family-cases.ts';
+import { tempFolder } from '../../test/support/temp-folder.ts';
+import { type AnyCacheOptions, type KVCache, loadModel } from '../node.ts';
+import type { LanguageModel } from './language-model.ts';
+import { reusePrefix } from './prefix.ts';
+
+const cacheDir = await tempFolder('prefix');
+let model: LanguageModel;
+beforeAll(async () => {
+  model = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+});
+afterAll(() => model.dispose());
+
+const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
+
+async function filled(tokens: readonly number[], options: Partial<AnyCacheOptions> = {}): Promise<KVCache> {
+  const cache = model.createCache(options);
+  await model.prefill(cache, tokens, { chunkLength: 4 });
+  return cache;
+}
+
+describe('reusePrefix', () => {
+  it('goes back to what is the same', async () => {
+    const cache = await filled(ids(20));
+    expect(reusePrefix(cache, [...ids(12), 90, 91])).toBe(12);
+    expect(cache.tokens()).toEqual(ids(12));
+  });
+
+  it('leaves the last token to be computed, whose logits are wanted', async () => {
+    const cache = await filled(ids(20));
+    expect(reusePrefix(cache, ids(20))).toBe(19);
+    expect(reusePrefix(cache, ids(5))).toBe(4);
+    expect(reusePrefix(cache, ids(1))).toBe(0);
+    expect(cache.length()).toBe(0);
+  });
+
+  it('starts anew where nothing is the same', async () => {
+    const cache = await filled(ids(20));
+    expect(reusePrefix(cache, ids(20, 5))).toBe(0);
+    expect(cache.length()).toBe(0);
+    expect(reusePrefix(cache, ids(20))).toBe(0);
+  });
+
+  it('goes on from a cache that has dropped tokens, if it has seen nothing else', async () => {
+    for (const policy of ['lastrec', 'h2o', 'expected']) {
+      const cache = await filled(ids(20), { policy, cacheLength: 8, sinks: 1 });
+      expect(reusePrefix(cache, [...ids(20), 5])).toBe(20);
+      expect(cache.stats()).toMatchObject({ seen: [20], evicted: [12] });
+      // It can't go back beyond its last chunk.
+      expect(reusePrefix(cache, [...ids(12), 5])).toBe(0);
+      expect(cache.length()).toBe(0);
+    }
+  });
+
+  it('goes back within the last chunk under any policy', async () => {
+    for (const policy of ['lastrec', 'h2o', 'expected']) {
+      const cache = await filled(ids(20), { policy, cacheLength: 8, sinks: 1 });
+      expect(reusePrefix(cache, [...ids(16), 90, 91])).toBe(16);
+      expect(cache.stats()).toMatchObject({ seen: [16], held: [8] });
+    }
+  });
+
+  it('is told by generate', async () => {
+    const cache = await filled(ids(20));
+    const prompt = [...ids(14), 90, 91];
+    const options = { cache, reusePrefix: true, maxNewTokens: 4, eosTokenIds: [] };
+    const { tokens, reusedTokens, promptTokens } = await model.generate(prompt, options).done();
+    expect({ reusedTokens, promptTokens }).toEqual({ reusedTokens: 14, promptTokens: 16 });
+    const anew = await model.generate(prompt, { maxNewTokens: 4, eosTokenIds: [] }).done();
+    expect(anew.reusedTokens).toBe(0);
+    expect(tokens.map(({ token }) => token)).toEqual(anew.tokens.map(({ token }) => token));
+  });
+});

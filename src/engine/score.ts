@@ -1,0 +1,62 @@
+/**
+ * @file How likely a model finds a given text, token by token.
+ */
+import { InputError } from '../util/errors.ts';
+import { wholeNumber } from '../util/numbers.ts';
+import { type GenerateOptions, openCache, promptTokens } from './generate.ts';
+import type { LanguageModel } from './language-model.ts';
+import { Order } from './sampling/logits.ts';
+import { type TokenLogprob, tokenLogprobs } from './sampling/sampler.ts';
+
+export interface ScoreOptions
+  extends Pick<GenerateOptions, 'addSpecialTokens' | 'adapters' | 'cache' | 'chunkLength' | 'signal' | 'topLogprobs'> {
+  /** Told how many tokens are done. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** A token of the text. */
+export interface ScoredToken {
+  readonly token: number;
+  /** Natural logarithm of its probability after those before it; null for the first, before which there is none. */
+  readonly logprob: number | null;
+  /** The most likely tokens of its place, where asked for; none for the first. */
+  readonly top?: readonly TokenLogprob[];
+}
+
+export interface ScoreResult {
+  readonly tokens: readonly ScoredToken[];
+  /** Sum of all that have a logprob: of the whole text. */
+  readonly logprob: number;
+  /** exp of the mean loss of a token; NaN where there is none. */
+  readonly perplexity: number;
+}
+
+/** Reads the text through a cache, chunk by chunk; see {@link LanguageModel.score}. */
+export async function scoreText(
+  model: LanguageModel,
+  text: string | readonly number[],
+  options: ScoreOptions,
+): Promise<ScoreResult> {
+  const { chunkLength, adapters, signal, onProgress } = options;
+  const topLogprobs = wholeNumber('topLogprobs', options.topLogprobs ?? 0, 0);
+  const cache = openCache(model, options.cache);
+  if (cache.batch !== 1) throw new InputError(`a text is one row, but the cache has ${cache.batch}`);
+  const ids = promptTokens(model, text, options, cache);
+  const order = new Order();
+  const width = model.config.vocabSize;
+  const tokens: ScoredToken[] = [{ token: ids[0], logprob: null }];
+  let sum = 0;
+  for await (const { logits } of model.prefillSteps(cache, ids, {
+    chunkLength,
+    adapters,
+    signal,
+    onProgress,
+    logits: 'all',
+  }))
+    for (let at = 0; at < logits.length && tokens.length < ids.length; at += width) {
+      const scored = tokenLogprobs(logits.subarray(at, at + width), ids[tokens.length], topLogprobs, order);
+      sum += scored.logprob;
+      tokens.push(scored);
+    }
+  return { tokens, logprob: sum, perplexity: Math.exp(-sum / (tokens.length - 1)) };
+}

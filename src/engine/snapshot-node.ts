@@ -1,0 +1,36 @@
+/**
+ * @file Saved caches as files.
+ */
+import { readFile } from 'node:fs/promises';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { PolicyRow } from '../kvcache/policies.ts';
+import { SnapshotError } from '../util/errors.ts';
+import { writeWhole } from '../util/write-whole-node.ts';
+import type { LanguageModel } from './language-model.ts';
+
+/**
+ * Saves a cache, so that {@link loadCache} can go on with it. The file is written beside its place and renamed when it is whole: a
+ * crash leaves the old file or the new one.
+ * @throws SnapshotError where the file can't be written.
+ */
+export async function saveCache(model: LanguageModel, cache: KVCache, path: string): Promise<void> {
+  const bytes = await model.snapshot(cache);
+  try {
+    await writeWhole(path, bytes);
+  } catch (cause) {
+    throw new SnapshotError(`${path}: the cache can't be saved: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/**
+ * A cache that {@link saveCache} saved.
+ * @param policy for a cache whose policy is not in the table.
+ * @throws SnapshotError for a file that is missing, torn, or of something else; it names the file.
+ */
+export async function loadCache(model: LanguageModel, path: string, policy?: PolicyRow): Promise<KVCache> {
+  try {
+    return await model.restore(await readFile(path), policy);
+  } catch (cause) {
+    throw new SnapshotError(`${path}: ${(cause as Error).message}`, { cause });
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * @file Speculation: several tokens go through the graph at once, those that were chosen stay.
+ *
+ * A drafter proposes what may follow the token that was chosen last; the graph runs on all of them in one chunk; then tokens are
+ * chosen from its logits one after the other, as always. As long as each is the one that was proposed, the next one's logits are
+ * there already. What was proposed in vain is taken back from the cache.
+ *
+ * This changes nothing but the speed where a chunk computes what single steps would: where slots hold exactly what the graph made
+ * (float32), and no token is given up before the last of the chunk came. {@link LanguageModel.stepLimit} says how long a chunk
+ * may be for that.
+ */
+
+import type { KVCache } from '../../kvcache/kv-cache.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
+import type { LanguageModel } from '../language-model.ts';
+import type { Proposal, SamplingOptions } from '../sampling/sampler.ts';
+import { ModelDrafter } from './model-drafter.ts';
+import { NgramDrafter } from './ngram-drafter.ts';
+
+/** Says what may come next. */
+export interface Drafter {
+  /**
+   * @param context all tokens so far; it has only grown since the last call.
+   * @returns up to `most` tokens that may follow, one after the other.
+   */
+  propose(context: readonly number[], most: number): Promise<readonly Proposal[]>;
+}
+
+export interface SpeculateOptions {
+  /** A smaller model with the same tokenizer. Unless stated, what follows is looked up in the text so far. */
+  readonly draft?: LanguageModel;
+  /** Most tokens to propose at once; 8 unless stated, or 4 of a draft model. */
+  readonly tokens?: number;
+  /**
+   * Whether the text must be what it is without speculation; true unless stated. If not, slots may be rounded and tokens given up
+   * within a chunk, so that the text is what the model writes when it reads chunks.
+   */
+  readonly exact?: boolean;
+}
+
+/** What speculation came to. */
+export interface SpeculationStats {
+  /** Runs of the graph after the prompt. */
+  readonly steps: number;
+  /** Tokens that were proposed, and those of them that were taken. */
+  readonly proposed: number;
+  readonly accepted: number;
+}
+
+const MOST = { lookup: 8, model: 4 };
+
+/** What a sequence has ahead of the tokens that were chosen. */
+export class Lookahead {
+  /** The tokens to run next: the one that was chosen last, and what may follow it. */
+  chunk: readonly number[] = [];
+  readonly #model: LanguageModel;
+  readonly #drafter: Drafter | null;
+  readonly #exact: boolean;
+  readonly #most: number;
+  /** How many to propose: more where the last ones were right. */
+  #length: number;
+  #drafts: readonly Proposal[] = [];
+  /** Logits [T, V] of the chunk; null where nothing is left of it. */
+  #logits: Float32Array | null = null;
+  /** Tokens of the cache before the chunk. */
+  #base = 0;
+  /** Which of the chunk's logits were given out last. */
+  #at = 0;
+  #steps = 0;
+  #proposed = 0;
+  #accepted = 0;
+
+  /**
+   * @param speculate nothing: one token after the other.
+   * @throws InputError where the cache allows no speculation, or the draft model does not belong to this one.
+   */
+  constructor(
+    model: LanguageModel,
+    cache: KVCache,
+    speculate: boolean | SpeculateOptions | undefined,
+    sampling: SamplingOptions & { readonly signal?: AbortSignal },
+  ) {
+    this.#model = model;
+    const options = speculate === true ? {} : speculate || null;
+    const { draft, tokens = draft ? MOST.model : MOST.lookup, exact = true } = options ?? {};
+    this.#exact = exact;
+    this.#most = wholeNumber('speculate.tokens', tokens);
+    this.#length = this.#most;
+    if (!options) {
+      this.#drafter = null;
+      return;
+    }
+    checkCache(cache, exact);
+    this.#drafter = draft ? new ModelDrafter(model, draft, sampling) : new NgramDrafter();
+  }
+
+  /** What was proposed for the place whose logits were given out last. */
+  get proposal(): Proposal | null {
+    return this.#logits ? (this.#drafts[this.#at] ?? null) : null;
+  }
+
+  get stats(): SpeculationStats | undefined {
+    if (!this.#drafter) return undefined;
+    return { steps: this.#steps, proposed: this.#proposed, accepted: this.#accepted };
+  }
+
+  /**
+   * Goes on with the token that was chosen, the last of the context.
+   * @returns the logits of the next place [V], where they are there; otherwise null, and {@link chunk} is to be run.
+   */
+  async next(cache: KVCache, row: number, context: readonly number[]): Promise<Float32Array | null> {
+    const token = context[context.length - 1];
+    if (this.#logits) {
+      if (this.#takes(token)) {
+        const width = this.#logits.length / this.chunk.length;
+        return this.#logits.subarray(this.#at * width, (this.#at + 1) * width);
+      }
+      this.#settle(cache, row);
+    }
+    const limit = this.#drafter ? this.#model.stepLimit(cache, row, 1 + this.#length, this.#exact) : 1;
+    this.#drafts = limit > 1 ? await this.#drafter!.propose(context, limit - 1) : [];
+    this.chunk = [token, ...this.#drafts.map((draft) => draft.token)];
+    return null;
+  }
+
+  /**
+   * The chunk was run.
+   * @param logits [T, V]
+   * @param before tokens of the cache before it.
+   * @returns the logits of the next place [V].
+   */
+  ran(logits: Float32Array, before: number): Float32Array {
+    this.#steps++;
+    this.#proposed += this.#drafts.length;
+    this.#logits = this.#drafts.length > 0 ? logits : null;
+    this.#base = before;
+    this.#at = 0;
+    return logits.subarray(0, logits.length / this.chunk.length);
+  }
+
+  /**
+   * Nothing more is chosen: takes back what was proposed in vain.
+   * @param token the last one, where it is to be held; null: it is not.
+   * @returns whether the cache holds it.
+   */
+  end(cache: KVCache, row: number, token: number | null): boolean {
+    if (!this.#logits) return false;
+    const held = token !== null && this.#takes(token);
+    this.#settle(cache, row);
+    return held;
+  }
+
+  /** Whether a token is the one that was proposed; then the chunk's next logits count. */
+  #takes(token: number): boolean {
+    if (this.#drafts[this.#at]?.token !== token) return false;
+    this.#at++;
+    this.#accepted++;
+    return true;
+  }
+
+  #settle(cache: KVCache, row: number): void {
+    const right = this.#at === this.#drafts.length;
+    if (!right) cache.truncate(this.#base + 1 + this.#at, row);
+    this.#length = right ? Math.min(this.#most, 2 * this.#length) : Math.max(1, this.#at);
+    this.#logits = null;
+  }
+}
+
+/** @throws InputError where part of a chunk can't be taken back, or a chunk does not compute what single steps do. */
+function checkCache(cache: KVCache, exact: boolean): void {
+  if (cache.needsQueries)
+    throw new InputError(
+      `speculation takes tokens back, which the policy ${cache.policy} can't: it counts all queries; leave speculate out`,
+    );
+  if (exact && cache.bufferKind !== 'float32')
+    throw new InputError(
+      `with a cache in ${cache.bufferKind} speculation would change the text a little, for tokens of one chunk see each other ` +
+        'before they are rounded; use a float32 cache, or allow it with speculate: { exact: false }',
+    );
+}

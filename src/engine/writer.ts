@@ -1,0 +1,133 @@
+/**
+ * @file One sequence that is being written: from logits to tokens, to text that is certain, and to its end.
+ */
+
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { wholeNumber } from '../util/numbers.ts';
+import { type Proposal, Sampler, type SamplingOptions, type TokenLogprob } from './sampling/sampler.ts';
+import { TextStream } from './text/text-stream.ts';
+
+/** How tokens are chosen, and when that ends. */
+export interface WritingOptions extends SamplingOptions {
+  /** Most tokens to write; 256 unless stated. */
+  readonly maxNewTokens?: number;
+  /** Writing ends where one of these appears; it is not part of the text. */
+  readonly stop?: string | readonly string[];
+  /** Token ids at which writing ends; the model's own unless stated. */
+  readonly eosTokenIds?: readonly number[];
+  /** The most likely tokens to report for each place; none unless stated. */
+  readonly topLogprobs?: number;
+}
+
+/** A token that was written. */
+export interface GeneratedToken extends TokenLogprob {
+  /** The most likely tokens of this place, where asked for. */
+  readonly top?: readonly TokenLogprob[];
+}
+
+/** The text that became certain, and the tokens it took. */
+export interface GeneratedPiece {
+  readonly text: string;
+  readonly tokens: readonly GeneratedToken[];
+}
+
+/**
+ * `eos`: the model ended; `stop`: a stop string appeared; `length`: maxNewTokens were written; `aborted`: by the signal, or by who
+ * left the loop; `error`: something went wrong.
+ */
+export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted' | 'error';
+
+/** What a writer has to know of its model. */
+export interface WritingModel {
+  readonly hasTokenizer: boolean;
+  readonly tokenizer: Tokenizer;
+  /** Tokens at which the model ends. */
+  readonly eosTokenIds: readonly number[];
+}
+
+const MAX_NEW_TOKENS = 256;
+
+export class Writer {
+  readonly tokens: GeneratedToken[] = [];
+  /** Why it is over; null as long as it is not. */
+  finishReason: 'eos' | 'stop' | 'length' | null = null;
+  readonly #sampler: Sampler;
+  readonly #text: TextStream;
+  readonly #ends: ReadonlySet<number>;
+  readonly #maxNewTokens: number;
+  readonly #topLogprobs: number;
+  #context: number[] = [];
+  #promptLength = 0;
+  #pending: GeneratedToken[] = [];
+
+  /** @throws InputError for an option out of its range. */
+  constructor(model: WritingModel, options: WritingOptions) {
+    this.#sampler = new Sampler(options);
+    const stops = typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []);
+    this.#text = new TextStream(model.hasTokenizer ? model.tokenizer : null, stops);
+    this.#maxNewTokens = wholeNumber('maxNewTokens', options.maxNewTokens ?? MAX_NEW_TOKENS);
+    this.#topLogprobs = wholeNumber('topLogprobs', options.topLogprobs ?? 0, 0);
+    this.#ends = new Set(options.eosTokenIds ?? model.eosTokenIds);
+    for (const id of this.#ends) wholeNumber('a token id of eosTokenIds', id, 0);
+  }
+
+  /** Says which tokens come before the first one. */
+  begin(prompt: readonly number[]): void {
+    this.#context = [...prompt];
+    this.#promptLength = prompt.length;
+  }
+
+  /** All tokens: the prompt's, then those that were written. */
+  get context(): readonly number[] {
+    return this.#context;
+  }
+
+  /** The token that was written last. */
+  get last(): number {
+    return this.tokens[this.tokens.length - 1].token;
+  }
+
+  /** All text that was given out. */
+  get text(): string {
+    return this.#text.all;
+  }
+
+  get stopString(): string | undefined {
+    return this.#text.stopped;
+  }
+
+  /**
+   * Chooses the next token.
+   * @param logits [V]
+   * @param proposal what somebody thought it may be.
+   * @returns what became certain, if anything did.
+   * @throws GraphError, InputError as {@link Sampler.sample}.
+   */
+  take(logits: Float32Array, proposal: Proposal | null = null): GeneratedPiece | null {
+    const context = { tokens: this.#context, promptLength: this.#promptLength };
+    const made = this.#sampler.sample(logits, context, this.#topLogprobs, proposal);
+    if (this.#ends.has(made.token)) {
+      this.finishReason = 'eos';
+      return null;
+    }
+    this.tokens.push(made);
+    this.#pending.push(made);
+    this.#context.push(made.token);
+    const text = this.#text.push(made.token);
+    if (this.#text.stopped !== undefined) this.finishReason = 'stop';
+    else if (this.tokens.length >= this.#maxNewTokens) this.finishReason = 'length';
+    return text === '' ? null : this.#piece(text);
+  }
+
+  /** What was held back, after the last token. */
+  end(): GeneratedPiece | null {
+    const text = this.#text.end();
+    return text === '' && this.#pending.length === 0 ? null : this.#piece(text);
+  }
+
+  #piece(text: string): GeneratedPiece {
+    const tokens = this.#pending;
+    this.#pending = [];
+    return { text, tokens };
+  }
+}

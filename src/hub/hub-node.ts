@@ -1,0 +1,277 @@
+/**
+ * @file The download of a model from the Hugging Face hub into the cache that Python's libraries use too.
+ */
+import { mkdir, readFile, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseShardIndex } from '../checkpoint/shard-index.ts';
+import { HubError } from '../util/errors.ts';
+import { takeFileLock } from '../util/file-lock-node.ts';
+import { pathFlaw } from '../util/relative-path.ts';
+import {
+  checkHubNames,
+  fileSize,
+  isCommit,
+  linkIntoSnapshot,
+  missingFromSnapshot,
+  type RepoCache,
+  readRef,
+  repoCache,
+  writeRef,
+} from './cache-node.ts';
+import { chooseFiles, collectFiles, type HubFile, pickFiles } from './files.ts';
+import { HubHttp, isTransient } from './http.ts';
+import { type HubSettingsOptions, readHubSettings } from './settings-node.ts';
+import { diskError, incompletePath, transferBlob } from './transfer-node.ts';
+
+/** How far a download is. */
+export interface HubProgress {
+  /** The file that just grew. */
+  readonly file: string;
+  readonly fileBytes: number;
+  readonly fileTotal: number;
+  /** Over all files, those that were there before included. */
+  readonly bytes: number;
+  readonly total: number;
+}
+
+/** Options of {@link downloadFromHub}. */
+export interface HubDownloadOptions extends HubSettingsOptions {
+  /** Branch, tag, or commit hash; `main` by default. */
+  readonly revision?: string;
+  readonly fetch?: typeof globalThis.fetch;
+  readonly onProgress?: (progress: HubProgress) => void;
+  readonly signal?: AbortSignal;
+  /** Exactly these files, instead of what a checkpoint needs. */
+  readonly files?: readonly string[];
+  /** Failures in a row that are put up with; 5 by default. */
+  readonly retries?: number;
+  /** Wait before the first new try, doubling after; 500 ms by default. */
+  readonly retryDelayMs?: number;
+  /** Silence after which a connection counts as dropped; 60 s by default. */
+  readonly stallMs?: number;
+}
+
+/** Progress is told at most this often, besides the end of each file. */
+const PROGRESS_EVERY_MS = 50;
+
+/**
+ * Downloads what a checkpoint needs, and returns the folder it is in. What is in the cache is not downloaded again;
+ * an interrupted download is continued. Without network, the cached state of the revision is used.
+ *
+ * The cache is `$HF_HUB_CACHE`, `$HF_HOME/hub` or `~/.cache/huggingface/hub`; the token is `$HF_TOKEN` or the one that
+ * `hf auth login` stored; with `HF_HUB_OFFLINE=1` only the cache is looked at.
+ *
+ * @param id - `org/name`, or `name` for the oldest models.
+ * @throws HubError where the hub can't be reached, refuses, lacks something, or sends something wrong; and where the
+ * disk is full. What `signal` is aborted with.
+ */
+export async function downloadFromHub(id: string, options: HubDownloadOptions = {}): Promise<string> {
+  const { revision = 'main', files, signal } = options;
+  checkHubNames(id, revision);
+  for (const file of files ?? []) {
+    const flaw = pathFlaw(file);
+    if (flaw !== undefined) throw new HubError(`The file name ${JSON.stringify(file)} ${flaw}.`);
+  }
+  signal?.throwIfAborted();
+  const settings = await readHubSettings(options);
+  const cache = repoCache(settings.cacheDir, id);
+  const cached = await findCached(cache, revision, files);
+  if (settings.offline) return requireCached(cached, id, revision, settings.cacheDir, 'Offline mode is on');
+  // A commit never changes, so a complete copy of it needs no question.
+  if (isCommit(revision) && cached.whole) return cached.folder;
+
+  const http = new HubHttp({
+    endpoint: settings.endpoint,
+    token: settings.token,
+    fetch: options.fetch,
+    signal,
+    retries: options.retries ?? 5,
+    retryDelayMs: options.retryDelayMs ?? 500,
+    stallMs: options.stallMs ?? 60_000,
+  });
+  try {
+    const commit = await resolveCommit(http, id, revision, cached.usable);
+    const known = commit === cached.commit ? cached : await findCached(cache, commit, files);
+    if (!known.whole) await fetchSnapshot(http, cache, { id, revision, commit }, options);
+    await writeRef(cache, revision, commit);
+    return join(cache.snapshots, commit);
+  } catch (error) {
+    // Better the state of yesterday than none.
+    if (isTransient(error) && cached.usable) return cached.folder;
+    throw diskError(error, settings.cacheDir);
+  }
+}
+
+/** What the cache has of a revision. */
+interface Cached {
+  readonly commit: string | undefined;
+  readonly folder: string;
+  /** Has what it takes to load the model. */
+  readonly usable: boolean;
+  /** Has the tokenizer as well, so that there is most likely nothing left to fetch. */
+  readonly whole: boolean;
+  readonly missing: string | undefined;
+}
+
+async function findCached(cache: RepoCache, revision: string, files?: readonly string[]): Promise<Cached> {
+  const commit = await readRef(cache, revision);
+  if (commit === undefined) return { commit, folder: '', usable: false, whole: false, missing: undefined };
+  const folder = join(cache.snapshots, commit);
+  const missing = await missingFromSnapshot(folder, files);
+  const usable = missing === undefined;
+  const whole = usable && (files !== undefined || (await fileSize(join(folder, 'tokenizer.json'))) !== undefined);
+  return { commit, folder, usable, whole, missing };
+}
+
+function requireCached(cached: Cached, id: string, revision: string, cacheDir: string, why: string): string {
+  if (cached.usable) return cached.folder;
+  const lack = cached.missing === undefined ? '' : ` whole (it lacks ${cached.missing})`;
+  throw new HubError(
+    `${why}, and ${id} at revision ${revision} is not in the cache${lack}: ${cacheDir}. ` +
+      'Download it once while online (unset HF_HUB_OFFLINE).',
+  );
+}
+
+async function resolveCommit(http: HubHttp, id: string, revision: string, hasCached: boolean): Promise<string> {
+  if (isCommit(revision)) return revision;
+  const { modelInfo } = await import('@huggingface/hub');
+  // With a usable copy at hand nobody should wait for a network that is down.
+  const fetch = http.api({ id, revision }, hasCached ? 0 : undefined);
+  const info: { sha?: unknown } = await asHubError(id, () =>
+    modelInfo({ name: id, revision, hubUrl: http.options.endpoint, fetch, additionalFields: ['sha'] }),
+  );
+  if (typeof info.sha !== 'string' || !isCommit(info.sha)) {
+    throw new HubError(`${id}: the server names no commit for revision ${revision}. Is HF_ENDPOINT right?`);
+  }
+  return info.sha;
+}
+
+/** Answers that are not even JSON, as captive portals send them, make the API's client throw errors of all kinds. */
+async function asHubError<T>(id: string, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (cause) {
+    if (cause instanceof SyntaxError || cause instanceof TypeError) {
+      throw new HubError(`${id}: the server's answer is not what the hub sends. Is HF_ENDPOINT right?`, undefined, {
+        cause,
+      });
+    }
+    throw cause;
+  }
+}
+
+interface Snapshot {
+  readonly id: string;
+  readonly revision: string;
+  readonly commit: string;
+}
+
+async function fetchSnapshot(
+  http: HubHttp,
+  cache: RepoCache,
+  snapshot: Snapshot,
+  options: HubDownloadOptions,
+): Promise<void> {
+  const { id, commit } = snapshot;
+  const { listFiles } = await import('@huggingface/hub');
+  const repo = { type: 'model', name: id } as const;
+  const listing = await asHubError(id, () =>
+    collectFiles(
+      listFiles({
+        repo,
+        revision: commit,
+        recursive: true,
+        hubUrl: http.options.endpoint,
+        fetch: http.api({ id, revision: snapshot.revision }),
+      }),
+      id,
+    ),
+  );
+  let files: HubFile[];
+  if (options.files !== undefined) {
+    files = pickFiles(listing, options.files, id);
+  } else {
+    const choice = chooseFiles(listing, id);
+    files = [...choice.files];
+    if (choice.index !== undefined) {
+      // First of all, and without a word: only with it the total is known.
+      await fetchFile(http, cache, snapshot, choice.index, () => undefined);
+      const path = join(cache.snapshots, commit, choice.index.path);
+      const shardOf = parseShardIndex(await readFile(path, 'utf8'), `${id}/${choice.index.path}`);
+      files.push(choice.index, ...pickFiles(listing, [...new Set(shardOf.values())].sort(), id));
+    }
+  }
+  await checkSpace(cache, files, id);
+  const report = progressReporter(files, options.onProgress);
+  for (const file of files) await fetchFile(http, cache, snapshot, file, (have) => report(file, have));
+}
+
+/** Makes sure that a file is in the cache and in the snapshot. */
+async function fetchFile(
+  http: HubHttp,
+  cache: RepoCache,
+  { id, revision, commit }: Snapshot,
+  file: HubFile,
+  onBytes: (have: number) => void,
+): Promise<void> {
+  http.options.signal?.throwIfAborted();
+  const pointer = join(cache.snapshots, commit, file.path);
+  const blob = join(cache.blobs, file.etag);
+  if ((await fileSize(pointer)) !== file.size) {
+    if ((await fileSize(blob)) !== file.size) {
+      const lock = await takeFileLock(join(cache.locks, `${file.etag}.keyhold`), http.options.signal);
+      try {
+        // Another process may have brought it while this one waited.
+        if ((await fileSize(blob)) !== file.size) {
+          const path = file.path.split('/').map(encodeURIComponent).join('/');
+          const url = `${http.options.endpoint}/${id}/resolve/${commit}/${path}`;
+          await transferBlob(http, { url, file, blob, subject: { id, revision, file: file.path }, onBytes });
+        }
+      } finally {
+        await lock.release();
+      }
+    }
+    await linkIntoSnapshot(blob, pointer);
+  }
+  onBytes(file.size);
+}
+
+/** Better to fail now than after an hour. */
+async function checkSpace(cache: RepoCache, files: readonly HubFile[], id: string): Promise<void> {
+  let needed = 0;
+  for (const { etag, size } of files) {
+    const blob = join(cache.blobs, etag);
+    if ((await fileSize(blob)) !== size) needed += size - Math.min(size, (await fileSize(incompletePath(blob))) ?? 0);
+  }
+  await mkdir(cache.blobs, { recursive: true });
+  const { bavail, bsize } = await statfs(cache.blobs);
+  const free = bavail * bsize;
+  if (needed > free) {
+    const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
+    throw new HubError(
+      `${id}: ${gigabytes(needed)} are to be downloaded, but the disk of ${cache.blobs} has only ${gigabytes(free)} left. ` +
+        'Free some space, or choose another cache folder (HF_HUB_CACHE).',
+    );
+  }
+}
+
+function progressReporter(
+  files: readonly HubFile[],
+  onProgress: HubDownloadOptions['onProgress'],
+): (file: HubFile, have: number) => void {
+  if (onProgress === undefined) return () => undefined;
+  const total = files.reduce((sum, file) => sum + file.size, 0);
+  const counted = new Map<string, number>();
+  let bytes = 0;
+  let lastTime = 0;
+  return (file, have) => {
+    const before = counted.get(file.path);
+    if (before === have) return;
+    bytes += have - (before ?? 0);
+    counted.set(file.path, have);
+    const now = performance.now();
+    if (have < file.size && now - lastTime < PROGRESS_EVERY_MS) return;
+    lastTime = now;
+    onProgress({ file: file.path, fileBytes: have, fileTotal: file.size, bytes, total });
+  };
+}

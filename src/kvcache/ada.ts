@@ -1,0 +1,46 @@
+/**
+ * @file `ada(…)`: the groups of a layer share its budget.
+ */
+import { InputError } from '../util/errors.ts';
+import { isSafe, type SafeTokens, worstFirst } from './select.ts';
+import type { LayerView } from './view.ts';
+
+/** The part of the budget that each group's best have for themselves. */
+export const ADA_FLOOR = 0.2;
+
+/** @throws InputError for a floor that is no part. */
+export function readFloor(floor: number | undefined): number {
+  const part = floor ?? ADA_FLOOR;
+  if (!(part >= 0 && part <= 1)) throw new InputError(`floor must be from 0 to 1, but is ${part}`);
+  return part;
+}
+
+/** Slots that each group's best have for themselves. */
+export function floorSlots(floor: number, budget: number): number {
+  return Math.max(1, Math.floor(floor * budget));
+}
+
+/**
+ * Ada-KV (arXiv 2407.11550): G groups share G·budget slots. Each group's best `floor`·budget are safe, besides sinks and recent
+ * tokens; the rest is one ranking over all groups, so their lengths differ. `values` must be filled.
+ */
+export function keepBestTogether(view: LayerView, safe: SafeTokens, floor: number): void {
+  const { groups, budget, now } = view;
+  let drop = groups.reduce((sum, group) => sum + group.kept, 0) - groups.length * budget;
+  const own = floorSlots(floor, budget);
+  const free: { group: number; j: number; value: number; position: number }[] = [];
+  groups.forEach((group, g) => {
+    const order = worstFirst(group, now, safe);
+    let safeCount = 0;
+    for (let j = 0; j < group.length; j++)
+      if (group.keep[j] === 1 && isSafe(group.positions[j], now, safe)) safeCount++;
+    const spare = order.length - Math.max(0, own - safeCount);
+    for (let i = 0; i < spare; i++)
+      free.push({ group: g, j: order[i], value: group.values[order[i]], position: group.positions[order[i]] });
+  });
+  free.sort((a, b) => a.value - b.value || a.position - b.position || b.group - a.group);
+  for (const { group, j } of free) {
+    if (drop-- <= 0) return;
+    groups[group].keep[j] = 0;
+  }
+}

@@ -1,0 +1,129 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readConfig } from '../families/read-config.ts';
+import { loadModel } from '../node.ts';
+import { InputError } from '../util/errors.ts';
+import { planMemory } from './memory-plan.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const TINY = join(ROOT, 'models/tiny');
+
+async function configOf(path: string) {
+  return readConfig(JSON.parse(await readFile(path, 'utf8'))).config;
+}
+
+describe('planMemory', () => {
+  it('counts keys and values of every layer', async () => {
+    const plan = planMemory(await configOf(join(TINY, 'config.json')), { contextLength: 1000 });
+    // 2 (keys, values) · 6 layers · 2 groups · 32 wide · 4 bytes
+    expect(plan.perToken).toBe(3072);
+    expect(plan.perTokenBeyondWindow).toBe(3072);
+    expect(plan.cache).toBe(3_072_000);
+    expect(plan.denseCache).toBe(3_072_000);
+    expect(plan.cachePolicy).toBe('dense');
+  });
+
+  it('keeps to the budget, however long the context', async () => {
+    const config = await configOf(join(TINY, 'config.json'));
+    const plan = planMemory(config, { contextLength: 100_000, cache: { policy: 'lastrec', cacheLength: 128 } });
+    expect(plan.cache).toBe(128 * 3072);
+    expect(plan.denseCache).toBe(100_000 * 3072);
+    // A budget that the context does not reach costs only what the context needs.
+    expect(planMemory(config, { contextLength: 10, cache: { policy: 'lastrec', cacheLength: 128 } }).cache).toBe(
+      10 * 3072,
+    );
+  });
+
+  it('knows that layers with a window stop growing', async () => {
+    const config = await configOf(join(ROOT, 'test/fixtures/families/gemma3/config.json'));
+    const windows = config.slidingWindowIndices.filter(Boolean).length;
+    expect(windows).toBeGreaterThan(0);
+    const plan = planMemory(config, { contextLength: 10_000 });
+    const perLayer = 8 * config.nQueryGroups * config.headSize;
+    expect(plan.perTokenBeyondWindow).toBe(perLayer * (config.nLayer - windows));
+    expect(plan.cache).toBe(10_000 * plan.perTokenBeyondWindow + windows * perLayer * (config.slidingWindowSize! - 1));
+  });
+
+  it('adds up to the peak of a process', async () => {
+    const config = await configOf(join(TINY, 'config.json'));
+    for (const policy of ['dense', 'lastrec', 'h2o'])
+      for (const weights of ['float32', 'int8', 'int4'] as const) {
+        const plan = planMemory(config, { contextLength: 2000, weights, cache: { policy, cacheLength: 2000 } });
+        expect(plan.format).toBe(weights);
+        const { private: copies, mapped } = plan.resident[weights];
+        const parts = [plan.runtime, copies, mapped, plan.cache, plan.bookkeeping, plan.workspace];
+        for (const part of parts) expect(part).toBeGreaterThan(0);
+        expect(plan.total[weights]).toBe(parts.reduce((a, b) => a + b, 0));
+        const workspace = Object.values(plan.workspaceParts).reduce((a, b) => a + b, 0);
+        expect(plan.workspace).toBe(workspace + 10e6);
+      }
+  });
+
+  it('knows which weights are copied, and which are read in place', async () => {
+    const config = await configOf(join(TINY, 'config.json'));
+    const { resident, weights } = planMemory(config);
+    const embedding = 4096 * 256;
+    const matrices = 5_278_976 - 13 * 256; // all but norms; the head is the embedding once more
+    // A copy and a table of embeddings; norms are in neither twice.
+    expect(resident.float32.private).toBe(4 * matrices);
+    expect(resident.float32.mapped).toBe(4 * (embedding + 13 * 256));
+    expect(resident.int8.private).toBe(matrices + (8 * matrices) / 32);
+    expect(resident.int8.mapped).toBe(embedding + (4 * matrices) / 32 + 4 * 13 * 256);
+    expect(resident.int4.private).toBe(matrices / 2 + (8 * matrices) / 32);
+    expect(resident.int4.private).toBeLessThan(weights.int8);
+  });
+
+  it('knows that longer chunks take more, and smaller budgets less', async () => {
+    const config = await configOf(join(TINY, 'config.json'));
+    const total = (chunkLength: number, cacheLength: number) =>
+      planMemory(config, { contextLength: 8000, chunkLength, cache: { policy: 'lastrec', cacheLength } }).total.float32;
+    expect(total(512, 1024)).toBeGreaterThan(total(256, 1024));
+    expect(total(256, 1024)).toBeGreaterThan(total(256, 512));
+    // 3 copies of [8 heads, 256 queries, 512 + 256 keys]
+    const { workspaceParts, bookkeeping } = planMemory(config, {
+      contextLength: 2000,
+      cache: { policy: 'lastrec', cacheLength: 512 },
+    });
+    expect(workspaceParts.scores).toBe(3 * 4 * 8 * 256 * 768);
+    // 256 slots that the last chunk overwrote, three numbers a slot, and the tokens themselves
+    expect(bookkeeping).toBe(256 * 3072 + 512 * 12 + 4 * 2000);
+  });
+
+  it('plans encoders, which hold nothing', async () => {
+    const config = await configOf(join(ROOT, 'test/fixtures/families/esm/config.json'));
+    const plan = planMemory(config, { contextLength: 64 });
+    expect({ cache: plan.cache, bookkeeping: plan.bookkeeping }).toEqual({ cache: 0, bookkeeping: 0 });
+    expect(plan.total.float32).toBeGreaterThan(plan.runtime);
+  });
+
+  it('refuses contexts and budgets that are none', async () => {
+    const config = await configOf(join(TINY, 'config.json'));
+    expect(() => planMemory(config, { contextLength: 0 })).toThrow(InputError);
+    expect(() => planMemory(config, { cache: { policy: 'lru' } })).toThrow(/no cache policy "lru"/);
+    expect(() => planMemory(config, { chunkLength: 0 })).toThrow(InputError);
+    expect(() => planMemory(config, { weights: 'int2' as 'int4' })).toThrow(/no weight format "int2"/);
+  });
+});
+
+describe('a plan', () => {
+  let cacheDir: string;
+  beforeEach(async () => {
+    cacheDir = await mkdtemp(join(tmpdir(), 'keyhold-plan-'));
+  });
+  afterEach(() => rm(cacheDir, { recursive: true, force: true }));
+
+  it('is what a run takes', async () => {
+    const cache = { policy: 'lastrec', cacheLength: 64 };
+    const model = await loadModel(TINY, { cacheDir });
+    try {
+      const plan = planMemory(model.config, { contextLength: 100, cache });
+      const generation = model.generate('In the beginning', { maxNewTokens: 96, cache, eosTokenIds: [] });
+      await generation.done();
+      expect(generation.cache.memory().keysAndValues).toBe(plan.cache);
+    } finally {
+      await model.dispose();
+    }
+  });
+});

@@ -1,0 +1,234 @@
+/**
+ * @file How much memory a model and its cache take, told from the config alone.
+ */
+import { type Config, isEncoder } from '../config/config.ts';
+import { CHUNK_LENGTH } from '../engine/prefill.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
+import type { Param } from '../model/context.ts';
+import { buildEncoder } from '../model/encoder.ts';
+import { buildStep } from '../model/gpt.ts';
+import { cacheShape } from '../step/cache-shape.ts';
+import { wholeNumber } from '../util/numbers.ts';
+import { layOut } from '../weights/layout.ts';
+import { QUANT_BLOCK } from '../weights/quantise.ts';
+import type { WeightFormat } from '../weights/types.ts';
+import { chooseFormat, countParameters, paramsOf, type WeightChoice } from './load.ts';
+
+export interface MemoryPlanOptions {
+  /** Tokens that the sequence is to reach; the model's context unless stated. */
+  readonly contextLength?: number;
+  /** The cache's options; unless stated, a dense one that holds the whole context. */
+  readonly cache?: Partial<AnyCacheOptions>;
+  /** How weights are stored; `auto` unless stated. */
+  readonly weights?: WeightChoice;
+  /** Tokens of a prompt that are read at once; 256 unless stated. */
+  readonly chunkLength?: number;
+  /** Whether there is a tokenizer, which takes memory too; true unless stated. */
+  readonly tokenizer?: boolean;
+}
+
+/** What weights take of a running process, in bytes. */
+export interface ResidentWeights {
+  /** Copies that ONNX Runtime arranges for its matrix products. */
+  readonly private: number;
+  /** Pages of the prepared file: embeddings, scales, norms. They are shared with other processes, and the system may drop them. */
+  readonly mapped: number;
+}
+
+/** What a step takes while it runs, in bytes. */
+export interface Workspace {
+  /** Attention scores of the largest chunk, as they are before and after the softmax. */
+  readonly scores: number;
+  /** The MLP's hidden values. */
+  readonly mlp: number;
+  /** Logits of the last token. */
+  readonly logits: number;
+  /** Keys and values that the graph makes of a chunk, and the copies on their way into the cache. */
+  readonly chunk: number;
+  /** Arrays of chunks before that nobody uses any more, until they are collected. */
+  readonly garbage: number;
+}
+
+/** All in bytes, unless its name says otherwise. */
+export interface MemoryPlan {
+  /** Number of parameters. */
+  readonly parameters: number;
+  /** The format of the weights: what was asked for, or what `auto` stands for. */
+  readonly format: WeightFormat;
+  /** Prepared weights on the disk, by format. */
+  readonly weights: Readonly<Record<WeightFormat, number>>;
+  /** Tokens that the plan is for. */
+  readonly contextLength: number;
+  readonly cachePolicy: string;
+  /** Slots of the cache. */
+  readonly cacheLength: number;
+  /** Keys and values of the cache at that context. */
+  readonly cache: number;
+  /** The same for a dense cache. */
+  readonly denseCache: number;
+  /** Keys and values of one token, in all layers. */
+  readonly perToken: number;
+  /** As perToken, but without layers with a sliding window, which stop growing at their window. */
+  readonly perTokenBeyondWindow: number;
+  /** Tokens of a prompt that are read at once. */
+  readonly chunkLength: number;
+  /** Weights in memory, by format. */
+  readonly resident: Readonly<Record<WeightFormat, ResidentWeights>>;
+  /** Positions and scores of the cache's slots, and what it takes to take the last chunk back. */
+  readonly bookkeeping: number;
+  /** What a step takes while it runs: all of {@link workspaceParts}. */
+  readonly workspace: number;
+  readonly workspaceParts: Workspace;
+  /** Node, the library, ONNX Runtime, and the graph; the tokenizer. */
+  readonly runtime: number;
+  /** Peak of the process's resident memory, by format: runtime, weights, cache, bookkeeping and workspace. */
+  readonly total: Readonly<Record<WeightFormat, number>>;
+}
+
+const MB = 1e6;
+/** Node 20, the library and ONNX Runtime 1.30 with their code, before any model. */
+const BASE = 97 * MB;
+/** What the graph takes: of each layer, and of each node. */
+const PER_LAYER = 1.3 * MB;
+const PER_NODE = 17_000;
+/** What the tokenizer takes of each entry of the vocabulary. */
+const PER_ENTRY = 300;
+/** Copies of the scores: of each operator its input and output, and what the allocator can not use again. */
+const SCORES = 3;
+/** Copies of a chunk's keys and values: by layer, put together, handed over, those of chunks before, and the allocator's share. */
+const CHUNKS = 8;
+/** Rows of the MLP's width: both halves together, each by itself, activated and multiplied; and the allocator's share. */
+const MLP_ROWS = 7;
+/** Small things, and garbage that V8 lets lie at any rate. */
+const SLACK = 10 * MB;
+const GARBAGE = 16 * MB;
+
+const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
+
+/**
+ * Plans the memory of a model. Nothing is loaded.
+ *
+ * The peak of a process that reads a prompt and writes until `contextLength` tokens are there is estimated as
+ *
+ *     total     = runtime + resident (private + mapped) + cache + bookkeeping + workspace
+ *     runtime   = 97 MB + 1.3 MB a layer + 17 kB a node of the graph + 300 bytes an entry of the tokenizer
+ *     private   = matrices that are multiplied: float32 as stored; int8 and int4 with 8 bytes for every 32 values (scale and sum)
+ *     mapped    = the embedding, the scales, the norms: what of the file is read in place
+ *     cache     = slots · bytes of a slot in its format, as `cache` says
+ *     workspace = 3 · 4·B·H·T·(C + T)            attention scores of the largest chunk
+ *               + 7 · 4·B·T·F                    the MLP
+ *               + 2 · 4·B·V                      logits
+ *               + 8 · the chunk's keys and values in float32
+ *               + 10 MB + min(16 MB, keys and values of all chunks)
+ *
+ * with B rows, H query heads, T tokens of a chunk, C slots held before it, F the width of the MLP, V the vocabulary. The numbers were
+ * fitted to measured peaks (`npm run bench:memory`), and are of Linux on x86-64.
+ * @throws InputError for a contextLength or chunkLength that is not a whole number from 1 on, or cache options that the policy refuses.
+ */
+export function planMemory(config: Config, options: MemoryPlanOptions = {}): MemoryPlan {
+  const { contextLength = config.contextLength, cache: wanted = {}, weights: choice = 'auto' } = options;
+  const chunkLength = wholeNumber('chunkLength', options.chunkLength ?? CHUNK_LENGTH);
+  const shape = cacheShape(config);
+  const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().limit;
+  const { batch } = wanted;
+  const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: wanted.buffer, batch });
+  const cacheOptions = { cacheLength: contextLength, ...wanted };
+  const cache = createCache(shape, cacheOptions);
+  const byFormat = <T>(of: (format: WeightFormat) => T) =>
+    Object.fromEntries(FORMATS.map((format) => [format, of(format)])) as Record<WeightFormat, T>;
+  const params = byFormat((format) => paramsOf(config, format));
+  // A budget above the context is never used up.
+  const used = Math.min(cache.cacheLength, contextLength);
+  const window = config.slidingWindowSize ?? 1;
+  const parameters = countParameters(params.float32);
+  const format = chooseFormat(choice, parameters);
+  const cacheBytes = Math.min(cache.memory().limit, dense(used));
+  const resident = byFormat((each) => residentWeights(config, params[each]));
+  const bookkeeping = planBookkeeping(config, cache, cacheBytes / used, contextLength, chunkLength);
+  const workspaceParts = planWorkspace(config, cache, contextLength, chunkLength);
+  const workspace = Object.values(workspaceParts).reduce((a, b) => a + b, SLACK);
+  const runtime = planRuntime(config, cache, format, options.tokenizer ?? true);
+  const apart = runtime + cacheBytes + bookkeeping + workspace;
+  return {
+    parameters,
+    format,
+    weights: byFormat((each) => layOut(params[each]).size),
+    contextLength,
+    cachePolicy: cache.policy,
+    cacheLength: cache.cacheLength,
+    cache: cacheBytes,
+    denseCache: dense(contextLength),
+    perToken: dense(1),
+    perTokenBeyondWindow: dense(window + 1) - dense(window),
+    chunkLength,
+    resident,
+    bookkeeping,
+    workspace,
+    workspaceParts,
+    runtime,
+    total: byFormat((each) => apart + resident[each].private + resident[each].mapped),
+  };
+}
+
+function residentWeights(config: Config, params: readonly Param[]): ResidentWeights {
+  const resident = { private: 0, mapped: 0 };
+  for (const param of params) {
+    const { size } = layOut([param]);
+    const embedding = param.role === 'embedding';
+    const multiplied = param.role === 'linear' || (embedding && config.tieEmbeddings);
+    const blocks = param.format === 'float32' ? 0 : param.shape[0] * Math.ceil(param.shape[1] / QUANT_BLOCK);
+    // Beside the values, a copy has a scale and a sum for each block; the file has the scale.
+    if (multiplied) resident.private += size + 4 * blocks;
+    if (multiplied && !embedding) resident.mapped += 4 * blocks;
+    else resident.mapped += size;
+  }
+  return resident;
+}
+
+function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, context: number, chunk: number): number {
+  let bytes = 4 * context;
+  const layers = cache.classes.filter((name) => name !== '').length;
+  for (const { budget, groups, columns, layers: own } of cache.tables.values()) {
+    const slots = Math.min(budget, context);
+    bytes += cache.batch * groups * slots * (12 + 8 * columns);
+    // What the last chunk overwrote, in memory that doubles.
+    const over = Math.min(budget, chunk, context - slots);
+    if (over > 0) bytes += 2 ** Math.ceil(Math.log2(over)) * slotBytes * (own.length / layers);
+  }
+  return isEncoder(config) ? 0 : bytes + cache.memory().states;
+}
+
+function planWorkspace(config: Config, cache: KVCache, context: number, most: number): Workspace {
+  const { nHead: H, nQueryGroups: G, headSize: D, vocabSize } = config;
+  const encoder = isEncoder(config);
+  const B = cache.batch;
+  const T = encoder ? context : Math.min(most, context);
+  const budget = Math.max(0, ...[...cache.tables.values()].map((table) => table.budget));
+  /** Scores of a chunk that ends at a token. */
+  const scoresAt = (end: number, tokens: number) => tokens * (Math.min(budget, end - tokens) + tokens);
+  const whole = Math.floor(context / T);
+  const scores = SCORES * 4 * B * H * Math.max(scoresAt(whole * T, T), scoresAt(context, context - whole * T));
+  const layers = cache.classes.filter((name) => name !== '').length;
+  const present = 8 * B * layers * G * D * T;
+  return {
+    scores,
+    mlp: MLP_ROWS * 4 * B * T * mlpWidth(config),
+    logits: 2 * 4 * B * vocabSize * (encoder && config.output !== 'hidden' ? T : 1),
+    chunk: CHUNKS * present,
+    garbage: Math.min(GARBAGE, present * Math.ceil(context / T)),
+  };
+}
+
+/** Values of the widest MLP for one token; experts that are chosen work one after the other. */
+function mlpWidth({ intermediateSize, moe }: Config): number {
+  return Math.max(intermediateSize, (moe?.intermediateSize ?? 0) * (moe?.nExpertPerToken ?? 0));
+}
+
+function planRuntime(config: Config, cache: KVCache, format: WeightFormat, tokenizer: boolean): number {
+  const { mode: classes, bufferKind: buffer, needsQueries: moments, needs } = cache;
+  const { nodeCount } = isEncoder(config)
+    ? buildEncoder(config, format, config.output)
+    : buildStep(config, { format, classes, buffer, sums: needs.length > 0, moments });
+  return BASE + PER_LAYER * config.nLayer + PER_NODE * nodeCount + (tokenizer ? PER_ENTRY * config.vocabSize : 0);
+}

@@ -1,0 +1,75 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { holdsSlots, isEncoder } from '../../config/config.ts';
+import { definePolicy } from '../../kvcache/define-policy.ts';
+import { loadModel } from '../../node.ts';
+import { range } from '../../util/numbers.ts';
+
+const FAMILIES = join(import.meta.dirname, '../../../test/fixtures/families');
+const cacheDir = await tempFolder('sums');
+
+/** The weights that one group sees, added up. */
+interface Seen {
+  readonly needs: readonly number[];
+  readonly heads: number;
+  readonly fresh: number;
+  readonly eachAtLeast: number;
+}
+
+/** A policy that adds up what it is shown, and keeps a few. */
+function watching(seen: Seen[]) {
+  return definePolicy({
+    name: 'watching',
+    needs: ['sums', 'last-query', 'window'],
+    promptTail: 2,
+    score: ({ weights, length }, { heads, fresh }) => {
+      const shown = weights.map((w) => Array.from(w.subarray(0, length)));
+      seen.push({
+        needs: shown.map((w) => w.reduce((a, b) => a + b, 0)),
+        heads,
+        fresh,
+        eachAtLeast: Math.min(...shown.flat()),
+      });
+      return shown[0];
+    },
+  });
+}
+
+describe('attention weights add up to one for every query and head, whatever the family', () => {
+  let loaded = 0;
+
+  it.each(readdirSync(FAMILIES).sort())('%s', async (family) => {
+    await using model = await loadModel(join(FAMILIES, family), { weights: 'float32', cacheDir, threads: 1 });
+    if (isEncoder(model.config)) return;
+    loaded++;
+    for (const eachQuery of [false, true]) {
+      const seen: Seen[] = [];
+      const cache = model.createCache({ policy: watching(seen), cacheLength: 6, batch: 2 });
+      // Rows of different lengths, longer and shorter than the cache and any window; then single tokens.
+      for (const counts of [
+        [9, 4],
+        [3, 7],
+        [1, 1],
+        [0, 2],
+      ]) {
+        const chunk = counts.map((count, row) => Array.from({ length: count }, (_, t) => (7 * t + 3 * row + 1) % 50));
+        await model.step(cache, chunk, { logits: 'none', eachQuery });
+      }
+      const { nLayer, nQueryGroups, nHead } = model.config;
+      const layers = range(nLayer).filter((l) => holdsSlots(model.config, l)).length;
+      expect(seen.length).toBe(7 * layers * nQueryGroups);
+      for (const { needs, heads, fresh, eachAtLeast } of seen) {
+        expect(heads).toBe(nHead / nQueryGroups);
+        for (const [i, queries] of [fresh, 1, Math.min(2, fresh)].entries())
+          expect(Math.abs(needs[i] - heads * queries)).toBeLessThan(1e-5 * heads * queries);
+        expect(eachAtLeast).toBeGreaterThanOrEqual(0);
+      }
+    }
+  });
+
+  it('covers the families', () => {
+    expect(loaded).toBeGreaterThan(70);
+  });
+});

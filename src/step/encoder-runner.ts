@@ -1,0 +1,294 @@
+/**
+ * @file Runs encoders: makes the inputs of a batch of sequences, and says what came out.
+ */
+
+import type { Runtime, RuntimeTensor, Session, SessionOptions } from '../backends/types.ts';
+import { type Config, type OutputKind, positionStreams } from '../config/config.ts';
+import { HIDDEN } from '../kvcache/slots.ts';
+import { buildEncoder, encoderOutputs, needsOrder } from '../model/encoder.ts';
+import { vectorWidth } from '../model/ends.ts';
+import { InputError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
+import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import { readPositions, type TokenPositions } from './bind.ts';
+import { RopeTable } from './rope.ts';
+
+/** An image, as the model's processor makes it: normalised, channel after channel. */
+export interface EncoderImage {
+  /** [channels, height, width] */
+  readonly pixels: Float32Array;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** What an encoder takes, row by row. Which of them it is, the model's config says (`input`). */
+export type EncoderInput =
+  | { readonly ids: readonly ArrayLike<number>[] }
+  /** Vectors of the model's width, one behind the other. */
+  | { readonly vectors: readonly Float32Array[] }
+  | { readonly images: readonly EncoderImage[] };
+
+export interface EncodeOptions {
+  /** Per row: 1 for what may be seen, 0 for padding. All is seen unless stated; rows may differ in length without it. */
+  readonly mask?: readonly ArrayLike<number>[];
+  /** Per row: positions of its tokens, one list for each of the model's streams. Their places in the row (the image) unless stated. */
+  readonly positions?: readonly TokenPositions[];
+  /** What is wanted: the config's `output` unless stated; `hidden` can be had of all encoders. */
+  readonly output?: OutputKind;
+}
+
+export interface EncodeResult {
+  /** [rows, T, width], or [rows, width] where a row is `pooled`. What stands in the place of padding means nothing. */
+  readonly data: Float32Array;
+  readonly shape: readonly number[];
+  /** Per row: how many of the T are its own. */
+  readonly lengths: readonly number[];
+}
+
+/** Rows, as the graph takes them. */
+interface Batch {
+  readonly lengths: readonly number[];
+  readonly source: readonly [name: string, tensor: RuntimeTensor];
+  /** Per row and stream; null: the places in the row. */
+  readonly positions: readonly (readonly number[][])[] | null;
+  readonly ids: readonly ArrayLike<number>[] | null;
+}
+
+/** Of embeddings, the share that training left out of what a masked token stands for: 15 % of tokens, 80 % of these. */
+const TRAINED_DROP = 0.15 * 0.8;
+
+/** An encoder, ready to run. */
+export class Encoder {
+  readonly config: Config;
+  readonly #weights: PreparedWeights;
+  readonly #format: WeightFormat;
+  readonly #runtime: Runtime;
+  readonly #options: SessionOptions;
+  readonly #sessions = new Map<OutputKind, Promise<Session>>();
+  readonly #ropes: readonly RopeTable[];
+
+  constructor(
+    config: Config,
+    weights: PreparedWeights,
+    format: WeightFormat,
+    runtime: Runtime,
+    options: SessionOptions,
+  ) {
+    this.config = config;
+    this.#weights = weights;
+    this.#format = format;
+    this.#runtime = runtime;
+    this.#options = options;
+    this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
+  }
+
+  /** @throws InputError for what does not fit the model. */
+  async run(input: EncoderInput, options: EncodeOptions = {}): Promise<EncodeResult> {
+    const output = options.output ?? this.config.output;
+    const possible = encoderOutputs(this.config);
+    if (!possible.includes(output))
+      throw new InputError(`${this.config.name} models give ${possible.join(' or ')}, but "${output}" was asked for`);
+    if (Object.values(input)[0].length === 0) throw new InputError('there is nothing to encode');
+    const batch = this.#batch(input);
+    const B = batch.lengths.length;
+    const T = Math.max(...batch.lengths);
+    const mask = this.#mask(batch, T, options.mask);
+    const [name, tensor] = batch.source;
+    const inputs: Record<string, RuntimeTensor> = {
+      [name]: tensor,
+      mask: this.#runtime.tensor(
+        mask.map((seen) => (seen ? 0 : HIDDEN)),
+        [B, 1, 1, 1, T],
+      ),
+    };
+    this.#bindPositions(batch, mask, T, options.positions, inputs);
+    if (this.config.droppedToken !== null) inputs.embedFactors = this.#embedFactors(batch, mask, T);
+    const encoded = (await (await this.#session(output)).run(inputs)).encoded;
+    return { data: encoded.data as Float32Array, shape: encoded.dims, lengths: batch.lengths };
+  }
+
+  /** Gives native memory back. */
+  async dispose(): Promise<void> {
+    const sessions = [...this.#sessions.values()];
+    this.#sessions.clear();
+    for (const session of sessions) await (await session).dispose();
+  }
+
+  #session(output: OutputKind): Promise<Session> {
+    const known = this.#sessions.get(output);
+    if (known) return known;
+    const graph = buildEncoder(this.config, this.#format, output);
+    const session = this.#runtime.createSession(graph.serialise(this.#weights), this.#weights, this.#options);
+    this.#sessions.set(output, session);
+    return session;
+  }
+
+  #batch(input: EncoderInput): Batch {
+    const { input: kind, name } = this.config;
+    const given = 'ids' in input ? 'tokens' : 'vectors' in input ? 'vectors' : 'patches';
+    if (given !== kind) throw new InputError(`${name} models take ${TAKES[kind]}, but ${TAKES[given]} were given`);
+    if ('ids' in input) return this.#tokens(input.ids);
+    const width = vectorWidth(this.config);
+    if ('images' in input) {
+      const cut = input.images.map((image, row) => this.#patches(image, row));
+      return this.#vectors(
+        cut.map(({ patches }) => patches),
+        width,
+        cut.map(({ rows, columns }) => [rows, columns]),
+      );
+    }
+    return this.#vectors(input.vectors, width, null);
+  }
+
+  #tokens(rows: readonly ArrayLike<number>[]): Batch {
+    const { embedRows } = this.config;
+    const lengths = rows.map((row) => row.length);
+    const T = Math.max(...lengths);
+    const data = new BigInt64Array(rows.length * T);
+    rows.forEach((row, b) => {
+      checkLength(row.length, b);
+      for (let t = 0; t < row.length; t++) {
+        if (!Number.isInteger(row[t]) || row[t] < 0 || row[t] >= embedRows)
+          throw new InputError(
+            `token id ${row[t]} (row ${b}, place ${t}) is not in the model's vocabulary of ${embedRows}`,
+          );
+        data[b * T + t] = BigInt(row[t]);
+      }
+    });
+    return { lengths, source: ['ids', this.#runtime.tensor(data, [rows.length, T])], positions: null, ids: rows };
+  }
+
+  #vectors(rows: readonly Float32Array[], width: number, positions: readonly (readonly number[][])[] | null): Batch {
+    const lengths = rows.map((row, b) => {
+      if (row.length % width !== 0)
+        throw new InputError(`row ${b} must hold vectors of ${width} numbers, but holds ${row.length} numbers`);
+      checkLength(row.length, b);
+      return row.length / width;
+    });
+    const T = Math.max(...lengths);
+    const data = new Float32Array(rows.length * T * width);
+    rows.forEach((row, b) => {
+      data.set(row, b * T * width);
+    });
+    return {
+      lengths,
+      source: ['vectors', this.#runtime.tensor(data, [rows.length, T, width])],
+      positions,
+      ids: null,
+    };
+  }
+
+  /** The squares of an image, row by row: [N, channels·size²], and where each of them lies. */
+  #patches({ pixels, width, height }: EncoderImage, row: number) {
+    const { size, channels, most } = this.config.patch!;
+    const [down, across] = [height / size, width / size];
+    if (!Number.isInteger(down) || !Number.isInteger(across) || down < 1 || across < 1)
+      throw new InputError(`image ${row} is ${width} x ${height}, which is not cut into squares of ${size} pixels`);
+    if (down > most || across > most)
+      throw new InputError(
+        `image ${row} is ${width} x ${height}, but the model was made for up to ${most * size} a side`,
+      );
+    if (pixels.length !== channels * width * height)
+      throw new InputError(`image ${row} has ${pixels.length} numbers instead of ${channels} x ${height} x ${width}`);
+    const patches = new Float32Array(pixels.length);
+    let to = 0;
+    for (let i = 0; i < down; i++)
+      for (let j = 0; j < across; j++)
+        for (let c = 0; c < channels; c++)
+          for (let y = 0; y < size; y++) {
+            const from = (c * height + i * size + y) * width + j * size;
+            patches.set(pixels.subarray(from, from + size), to);
+            to += size;
+          }
+    const places = range(down * across);
+    return { patches, rows: places.map((n) => Math.floor(n / across)), columns: places.map((n) => n % across) };
+  }
+
+  /** 1 for what may be seen [B·T]. */
+  #mask({ lengths }: Batch, T: number, given: EncodeOptions['mask']): Float32Array {
+    if (given && given.length !== lengths.length)
+      throw new InputError(`the mask has ${given.length} rows, but there are ${lengths.length}`);
+    const mask = new Float32Array(lengths.length * T);
+    lengths.forEach((length, b) => {
+      if (given && given[b].length !== length)
+        throw new InputError(`the mask of row ${b} has ${given[b].length} entries, but the row ${length}`);
+      for (let t = 0; t < length; t++) mask[b * T + t] = given ? Number(Boolean(given[b][t])) : 1;
+      if (!mask.subarray(b * T, b * T + length).includes(1)) throw new InputError(`the mask hides all of row ${b}`);
+    });
+    return mask;
+  }
+
+  #bindPositions(
+    batch: Batch,
+    mask: Float32Array,
+    T: number,
+    given: EncodeOptions['positions'],
+    inputs: Record<string, RuntimeTensor>,
+  ): void {
+    const { config } = this;
+    const B = batch.lengths.length;
+    const streams = Math.max(1, ...config.ropes.map(positionStreams));
+    const learned = config.position === 'learned';
+    if (given && (config.position === 'none' || config.position === 'alibi'))
+      throw new InputError(`${config.name} models have no positions of tokens: leave "positions" out`);
+    const stated = given ? readPositions(given, batch.lengths, streams) : batch.positions;
+    // Positions that are learned count what may be seen; what is rotated by counts everything.
+    const usual = (b: number) => range(T).map((t) => (learned ? seenBefore(mask, b * T, t) : t));
+    const rows = range(B).map((b) => stated?.[b] ?? new Array<number[]>(streams).fill(usual(b)));
+    const at = (b: number, t: number) => rows[b].map((list) => list[Math.min(t, list.length - 1)]);
+    if (needsOrder(config))
+      inputs.order = this.#runtime.tensor(
+        Float32Array.from({ length: B * T }, (_, i) => i % T),
+        [B, 1, 1, 1, T],
+      );
+    if (learned)
+      inputs.places = this.#runtime.tensor(
+        BigInt64Array.from({ length: B * T }, (_, i) => {
+          const [place] = at(Math.floor(i / T), i % T);
+          if (place >= config.contextLength && mask[i] === 1)
+            throw new InputError(
+              `the model has learned ${config.contextLength} positions, and ${place} is beyond them`,
+            );
+          return BigInt(Math.min(place, config.contextLength - 1) + config.positionOffset);
+        }),
+        [B, T],
+      );
+    if (config.ropes.length === 0) return;
+    inputs.ropeIndex = this.#runtime.tensor(BigInt64Array.from(range(B * T), BigInt), [B, T]);
+    this.#ropes.forEach((rope, i) => {
+      const [cos, sin] = [new Float32Array(B * T * rope.pairs), new Float32Array(B * T * rope.pairs)];
+      for (let n = 0; n < B * T; n++)
+        rope.write(cos, sin, n * rope.pairs, at(Math.floor(n / T), n % T), Math.max(...batch.lengths));
+      inputs[`cos.${i}`] = this.#runtime.tensor(cos, [B * T, rope.pairs]);
+      inputs[`sin.${i}`] = this.#runtime.tensor(sin, [B * T, rope.pairs]);
+    });
+  }
+
+  /** Nothing of the dropped token and of padding, and as much more of the others. */
+  #embedFactors({ ids, lengths }: Batch, mask: Float32Array, T: number): RuntimeTensor {
+    const { droppedToken } = this.config;
+    const factors = new Float32Array(mask.length);
+    lengths.forEach((length, b) => {
+      const row = range(length);
+      const count = row.filter((t) => mask[b * T + t] === 1).length;
+      const dropped = row.filter((t) => ids![b][t] === droppedToken).length;
+      if (dropped >= count) throw new InputError(`row ${b} holds nothing but masked tokens`);
+      const factor = (1 - TRAINED_DROP) / (1 - dropped / count);
+      for (const t of row) factors[b * T + t] = ids![b][t] === droppedToken || mask[b * T + t] === 0 ? 0 : factor;
+    });
+    return this.#runtime.tensor(factors, [lengths.length, T, 1]);
+  }
+}
+
+const TAKES = { tokens: 'token ids', vectors: 'vectors', patches: 'images' } as const;
+
+function checkLength(length: number, row: number): void {
+  if (length === 0) throw new InputError(`row ${row} is empty`);
+}
+
+/** How many of the first `t` may be seen. */
+function seenBefore(mask: Float32Array, start: number, t: number): number {
+  let count = 0;
+  for (let i = start; i < start + t; i++) count += mask[i];
+  return count;
+}

@@ -1,0 +1,63 @@
+/**
+ * @file What a cache's policy wants to see of a step: attention weights summed over queries, and moments of the queries.
+ */
+
+import type { Runtime, RuntimeTensor, Tensors } from '../backends/types.ts';
+import type { Config } from '../config/config.ts';
+import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+
+/**
+ * Says which queries count for what.
+ * @param length of the longest row.
+ * @param each every query gets a sum of its own, so that the chunk can be cut later.
+ * @returns the number of sums; 0 where nothing is observed.
+ */
+export function bindObserved(
+  { nHead, nQueryGroups }: Config,
+  cache: KVCache,
+  chunk: readonly ArrayLike<number>[],
+  length: number,
+  each: boolean,
+  inputs: Record<string, RuntimeTensor>,
+  runtime: Runtime,
+): number {
+  if (cache.needsQueries) {
+    // Every token counts once, padding not at all.
+    const data = new Float32Array(chunk.length * length);
+    for (const [b, tokens] of chunk.entries()) data.fill(1, b * length, b * length + tokens.length);
+    inputs.momentWeights = runtime.tensor(data, [chunk.length, 1, 1, length]);
+  }
+  if (cache.needs.length === 0) return 0;
+  const R = nHead / nQueryGroups;
+  const sets = each ? length : cache.needs.length;
+  const data = new Float32Array(cache.batch * sets * R * length);
+  for (const [b, tokens] of chunk.entries()) {
+    const rows = each ? null : cache.queryWeights(tokens.length);
+    for (let set = 0; set < sets; set++)
+      for (let r = 0; r < R; r++)
+        for (let t = 0; t < tokens.length; t++)
+          data[((b * sets + set) * R + r) * length + t] = rows ? rows[set][t] : Number(t === set);
+  }
+  inputs.queryWeights = runtime.tensor(data, [cache.batch, 1, sets, R * length]);
+  return sets;
+}
+
+/** The sums that the graph made. @param sets how many; what {@link bindObserved} gave. */
+export function observedOf(cache: KVCache, sets: number, each: boolean, outputs: Tensors): ObservedWeights | undefined {
+  if (sets === 0) return undefined;
+  const tables = [...cache.tables];
+  return {
+    sets,
+    each,
+    capacity: new Map(tables.map(([name, table]) => [name, table.capacity])),
+    weights: new Map(tables.map(([name]) => [name, outputs[`sums.${name}`].data as Float32Array])),
+  };
+}
+
+/** The queries' moments that the graph made. @param order per layer, which of those with slots it is. */
+export function queriesOf(cache: KVCache, order: readonly number[], outputs: Tensors): ChunkOutputs['queries'] {
+  if (!cache.needsQueries) return undefined;
+  const [sum, outer] = ['sum', 'outer'].map((kind) => outputs[`moments.${kind}`].data as Float32Array);
+  return { sum, outer, order };
+}

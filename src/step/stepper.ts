@@ -1,0 +1,350 @@
+/**
+ * @file Runs the model's graph on a cache, a chunk at a time: makes the inputs, hands the outputs to the cache.
+ */
+
+import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../backends/types.ts';
+import { type Config, holdsSlots } from '../config/config.ts';
+import type { ChunkOutputs } from '../kvcache/chunk.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { CacheShape } from '../kvcache/shape.ts';
+import type { AdapterHooks } from '../model/adapt.ts';
+import { buildStep, type StepGraphOptions } from '../model/gpt.ts';
+import { buildAttach } from '../model/mixers/cross-attention.ts';
+import type { TracedGraph } from '../model/traced.ts';
+import { InputError } from '../util/errors.ts';
+import { range, wholeNumber } from '../util/numbers.ts';
+import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import { bindAttached, bindStates, givenPlaces, statesOf, type TokenPositions } from './bind.ts';
+import { BoundCache } from './bound-cache.ts';
+import { cacheShape } from './cache-shape.ts';
+import { bindObserved, observedOf, queriesOf } from './observe.ts';
+import { RopeTable, ropeVariant } from './rope.ts';
+
+export interface StepOptions {
+  /** Which tokens' logits are wanted: none, each row's last, or all of them (padding left out). `last` unless stated. */
+  readonly logits?: 'none' | 'last' | 'all';
+  /**
+   * Lengths of the whole sequences as far as they are known (a prompt that comes in chunks), per row: some rotary scalings
+   * depend on them. Unless stated, what the row holds after this chunk.
+   */
+  readonly lengths?: readonly number[];
+  /** Whether these are tokens of a prompt, the last of a prompt, or (unless stated) tokens that were written. */
+  readonly phase?: ChunkOutputs['phase'];
+  /**
+   * Tells the chunk's tokens apart where a policy watches the attention or a model has recurrent states, so that a part of the chunk
+   * can be taken back. For short chunks.
+   */
+  readonly eachQuery?: boolean;
+  /**
+   * For models whose tokens have several positions (time, height, width): per row, the positions of its tokens, one list for each of
+   * the streams, or a single one for all of them. Unless stated, tokens follow the furthest position so far, in all streams alike.
+   */
+  readonly positions?: readonly TokenPositions[];
+  /** For models that attend to attached states: per row and token, which of them it sees (0: not). All of them unless stated. */
+  readonly sees?: readonly (readonly ArrayLike<number>[])[];
+}
+
+/** Live adapters as a step takes them: the graph's places, and what goes into them. */
+export interface StepAdapters {
+  readonly hooks: AdapterHooks;
+  /** Says which hooks these are. */
+  readonly key: string;
+  /** By name of the input. The arrays live on from step to step. */
+  readonly inputs: ReadonlyMap<
+    string,
+    { readonly data: Float32Array | BigInt64Array; readonly dims: readonly number[] }
+  >;
+}
+
+export interface StepResult {
+  /** [N, V] in the order of rows and tokens. */
+  readonly logits: Float32Array;
+}
+
+/** Sessions whose graphs have places for adapters that are kept. */
+const MAX_ADAPTED = 8;
+const ADAPTED = 'adapted:';
+
+/** The model, ready to run: its sessions and the scratch of a step. */
+export class Stepper {
+  readonly config: Config;
+  /** What caches of this model have to know. */
+  readonly cacheShape: CacheShape;
+  readonly #weights: PreparedWeights;
+  readonly #format: WeightFormat;
+  readonly #runtime: Runtime;
+  readonly #options: SessionOptions;
+  readonly #sessions = new Map<string, Promise<Session>>();
+  readonly #ropes: readonly RopeTable[];
+  /** Per layer: which of those with slots it is. */
+  readonly #order: readonly number[];
+  readonly #caches = new WeakMap<KVCache, BoundCache>();
+  /** Tensors over arrays of adapters, which live on from step to step. */
+  #wrapped = new WeakMap<TensorData, RuntimeTensor>();
+  #scratch: Scratch | null = null;
+  #released = false;
+
+  constructor(
+    config: Config,
+    weights: PreparedWeights,
+    format: WeightFormat,
+    runtime: Runtime,
+    options: SessionOptions,
+  ) {
+    this.config = config;
+    this.cacheShape = cacheShape(config);
+    this.#weights = weights;
+    this.#format = format;
+    this.#runtime = runtime;
+    this.#options = options;
+    this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
+    const withSlots = range(config.nLayer).filter((l) => holdsSlots(config, l));
+    this.#order = range(config.nLayer).map((l) => withSlots.indexOf(l));
+  }
+
+  /**
+   * Runs one chunk: attends to what the cache holds and to the chunk, then gives the cache the chunk's keys and values.
+   * @param chunk token ids, one list per row of the cache; rows may differ in length, and may be empty.
+   * @param adapters live ones.
+   * @throws InputError for token ids out of range or rows that do not fit the cache.
+   * @throws CacheFullError where a dense cache has no room.
+   */
+  async step(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    options: StepOptions = {},
+    adapters: StepAdapters | null = null,
+  ): Promise<StepResult> {
+    this.#check(cache, chunk);
+    const places = givenPlaces(this.config, chunk, options.positions);
+    cache.reserve(chunk.map((row) => row.length));
+    chunk.forEach((tokens, row) => {
+      cache.makePlace(row, tokens.length, this.config.contextLength);
+    });
+    cache.open();
+    const session = await this.#session(cache, adapters);
+    const length = Math.max(...chunk.map((row) => row.length));
+    const scratch = this.#fill(cache, chunk, length, options, places);
+    const rows = logitRows(chunk, length, options.logits ?? 'last');
+    const inputs: Record<string, RuntimeTensor> = { ...scratch.tensors };
+    inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
+    this.#bound(cache).bind(inputs, this.#runtime);
+    for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
+    const each = options.eachQuery ?? false;
+    const times = bindStates(cache, chunk, each, inputs, this.#runtime);
+    bindAttached(this.config, cache, chunk, length, options.sees, inputs, this.#runtime);
+    const sets = bindObserved(this.config, cache, chunk, length, each, inputs, this.#runtime);
+    const outputs = await session.run(inputs);
+    cache.append({
+      tokens: chunk,
+      length,
+      present: outputs.present.data as Float32Array,
+      observed: observedOf(cache, sets, each, outputs),
+      queries: queriesOf(cache, this.#order, outputs),
+      states: times ? statesOf(cache, times, outputs) : undefined,
+      places: places?.map((row) => row.map((streams) => Math.max(...streams))),
+      phase: options.phase ?? 'decode',
+    });
+    return { logits: outputs.logits.data as Float32Array };
+  }
+
+  /** Makes the session that steps with this cache run on, which takes a moment the first time. */
+  async prepare(cache: KVCache, adapters: StepAdapters | null = null): Promise<void> {
+    await this.#session(cache, adapters);
+  }
+
+  /** Whether the keys that a row holds were rotated as a sequence of `length` tokens wants it. */
+  ropeFits(from: number, length: number): boolean {
+    return this.config.ropes.every((rope) => ropeVariant(rope, from) === ropeVariant(rope, length));
+  }
+
+  /** Places that an adapter wants to change and this model's graph has no hook for. */
+  withoutHooks(adapters: StepAdapters): readonly string[] {
+    const options = { format: this.#format, classes: 'kind', buffer: 'float32', sums: false, moments: false } as const;
+    return buildStep(this.config, { ...options, adapters: adapters.hooks }).unchanged;
+  }
+
+  /** Gives native memory back. */
+  async dispose(): Promise<void> {
+    this.#released = true;
+    const sessions = [...this.#sessions.values()];
+    this.#sessions.clear();
+    for (const session of sessions) await (await session).dispose();
+  }
+
+  /**
+   * Gives a row of a cache what the model's cross-attention layers attend to, in place of what it had.
+   * @param states [count, width], row-major.
+   * @throws InputError where the model has no such layers, or the numbers do not fit.
+   */
+  async attach(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
+    const { cross, name } = this.config;
+    if (!cross)
+      throw new InputError(`${name} models attend to nothing but their own tokens: there is nothing to attach to`);
+    this.#checkCache(cache);
+    if (wholeNumber('row', row, 0) >= cache.batch)
+      throw new InputError(`row ${row} is not there: the cache has ${cache.batch}`);
+    const count = states.length / cross.width;
+    if (!Number.isInteger(count) || count === 0)
+      throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
+    const session = await this.#open('attach', () => buildAttach(this.config, this.#format));
+    const outputs = await session.run({ states: this.#runtime.tensor(states, [1, count, cross.width]) });
+    cache.attached.attach(row, outputs.attached.data as Float32Array, count);
+  }
+
+  #session(cache: KVCache, adapters: StepAdapters | null): Promise<Session> {
+    const sums = cache.needs.length > 0;
+    const { mode: classes, bufferKind: buffer, needsQueries: moments, attached } = cache;
+    const cross = attached.any;
+    const hooks = adapters?.hooks ?? null;
+    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments, cross, adapters: hooks };
+    const key = `${classes}/${buffer}/${sums}/${moments}/${cross}`;
+    const build = () => buildStep(this.config, options);
+    if (!adapters) return this.#open(key, build);
+    this.#keepRoom();
+    return this.#open(`${ADAPTED}${key}/${adapters.key}`, build);
+  }
+
+  #open(key: string, build: () => TracedGraph): Promise<Session> {
+    if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
+    const known = this.#sessions.get(key);
+    if (known) return known;
+    const graph = build();
+    const session = this.#runtime.createSession(graph.serialise(this.#weights), this.#weights, this.#options);
+    this.#sessions.set(key, session);
+    return session;
+  }
+
+  /** Lets the oldest session with adapters go where there are many: batches may be mixed in any way. */
+  #keepRoom(): void {
+    const adapted = [...this.#sessions.keys()].filter((key) => key.startsWith(ADAPTED));
+    if (adapted.length <= MAX_ADAPTED) return;
+    const [oldest] = adapted;
+    void this.#sessions
+      .get(oldest)!
+      .then((session) => session.dispose())
+      .catch(() => undefined);
+    this.#sessions.delete(oldest);
+  }
+
+  #bound(cache: KVCache): BoundCache {
+    let bound = this.#caches.get(cache);
+    if (!bound) {
+      bound = new BoundCache(this.config, cache);
+      this.#caches.set(cache, bound);
+    }
+    return bound;
+  }
+
+  #wrap(data: TensorData, dims: readonly number[]): RuntimeTensor {
+    let tensor = this.#wrapped.get(data);
+    if (!tensor) {
+      tensor = this.#runtime.tensor(data, dims);
+      this.#wrapped.set(data, tensor);
+    }
+    return tensor;
+  }
+
+  #checkCache(cache: KVCache): void {
+    if (cache.shape !== this.cacheShape)
+      throw new InputError('this cache is of another model: make one with createCache of the model that it is for');
+  }
+
+  #check(cache: KVCache, chunk: readonly ArrayLike<number>[]): void {
+    this.#checkCache(cache);
+    if (chunk.length !== cache.batch)
+      throw new InputError(`the chunk has ${chunk.length} rows, but the cache has ${cache.batch}`);
+    if (chunk.every((row) => row.length === 0)) throw new InputError('the chunk is empty');
+    const { embedRows: vocabulary, contextLength, position } = this.config;
+    for (const [row, tokens] of chunk.entries())
+      for (let i = 0; i < tokens.length; i++)
+        if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= vocabulary)
+          throw new InputError(
+            `token id ${tokens[i]} (row ${row}, place ${i}) is not in the model's vocabulary of ${vocabulary}`,
+          );
+    chunk.forEach((tokens, row) => {
+      const end = cache.length(row) + tokens.length;
+      if (position === 'learned' && end > contextLength)
+        throw new InputError(`the model has learned ${contextLength} positions, and row ${row} would reach ${end}`);
+    });
+  }
+
+  /** Token ids, positions and rotations of the chunk; padding repeats the row's last position. */
+  #fill(
+    cache: KVCache,
+    chunk: readonly ArrayLike<number>[],
+    length: number,
+    options: StepOptions,
+    places: readonly (readonly number[][])[] | null,
+  ): Scratch {
+    const B = cache.batch;
+    const learned = this.config.position === 'learned';
+    if (this.#scratch?.batch !== B || this.#scratch.length !== length)
+      this.#scratch = new Scratch(this.#runtime, B, length, this.#ropes, learned);
+    const scratch = this.#scratch;
+    for (let b = 0; b < B; b++) {
+      const first = cache.length(b);
+      const place = cache.place(b);
+      const total = options.lengths?.[b] ?? first + chunk[b].length;
+      for (let t = 0; t < length; t++) {
+        const at = b * length + t;
+        const position = first + t;
+        scratch.ids[at] = BigInt(t < chunk[b].length ? chunk[b][t] : 0);
+        scratch.positions[at] = position;
+        if (learned)
+          scratch.places[at] = BigInt(Math.min(position, this.config.contextLength - 1) + this.config.positionOffset);
+        for (const [i, rope] of this.#ropes.entries())
+          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, places?.[b][t] ?? place + t, total);
+      }
+    }
+    return scratch;
+  }
+}
+
+/** The small inputs of a chunk of one size, made once and filled anew for each step. */
+class Scratch {
+  readonly batch: number;
+  readonly length: number;
+  readonly ids: BigInt64Array;
+  readonly positions: Float32Array;
+  /** Rows of the table of learned positions. */
+  readonly places: BigInt64Array;
+  readonly cos: readonly Float32Array[];
+  readonly sin: readonly Float32Array[];
+  readonly tensors: Readonly<Record<string, RuntimeTensor>>;
+
+  constructor(runtime: Runtime, batch: number, length: number, ropes: readonly RopeTable[], learned: boolean) {
+    const n = batch * length;
+    this.batch = batch;
+    this.length = length;
+    this.ids = new BigInt64Array(n);
+    this.positions = new Float32Array(n);
+    this.places = new BigInt64Array(n);
+    this.cos = ropes.map((rope) => new Float32Array(n * rope.pairs));
+    this.sin = ropes.map((rope) => new Float32Array(n * rope.pairs));
+    const tensors: Record<string, RuntimeTensor> = {
+      ids: runtime.tensor(this.ids, [batch, length]),
+      positions: runtime.tensor(this.positions, [batch, 1, 1, 1, length]),
+    };
+    if (learned) tensors.places = runtime.tensor(this.places, [batch, length]);
+    ropes.forEach((rope, i) => {
+      tensors[`cos.${i}`] = runtime.tensor(this.cos[i], [n, rope.pairs]);
+      tensors[`sin.${i}`] = runtime.tensor(this.sin[i], [n, rope.pairs]);
+    });
+    if (ropes.length > 0)
+      tensors.ropeIndex = runtime.tensor(
+        BigInt64Array.from({ length: n }, (_, i) => BigInt(i)),
+        [batch, length],
+      );
+    this.tensors = tensors;
+  }
+}
+
+function logitRows(chunk: readonly ArrayLike<number>[], length: number, which: 'none' | 'last' | 'all'): number[] {
+  if (which === 'none') return [];
+  return chunk.flatMap((row, b) => {
+    if (row.length === 0) return [];
+    if (which === 'last') return [b * length + row.length - 1];
+    return Array.from({ length: row.length }, (_, t) => b * length + t);
+  });
+}

@@ -1,0 +1,244 @@
+/**
+ * @file Finds a model's parameters in a checkpoint, by the family's tensor map; names what is missing and what is left over.
+ */
+import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
+import type { Config } from '../config/config.ts';
+import type { Family, QkvOrder, TensorExpr } from '../families/family.ts';
+import type { Param, ParamPart } from '../model/context.ts';
+import { CheckpointError } from '../util/errors.ts';
+import { concatRows, interleaveRows, mapRows, pickRows, sliceRows, tensorRows, transpose } from './rows.ts';
+import type { RowSource } from './types.ts';
+
+/** Buffers that old checkpoints carry and nobody needs. */
+const IGNORED = [/(^|\.)inv_freq$/, /\.(attn|attention)\.(bias|masked_bias)$/];
+/** Names that old files use. */
+const OLD_SUFFIXES: Readonly<Record<string, string>> = { '.weight': '.gamma', '.bias': '.beta' };
+
+/** Which tensor of a template is meant. */
+interface Place {
+  /** `.weight` or `.bias`. */
+  readonly suffix: string;
+  readonly layer: string;
+  /** Expert or head. */
+  readonly nth: string;
+}
+
+/** Makes the rows of a tensor, given its template, of a shape. */
+type Leaf = (template: string, place: Place, rows: number, cols: number) => RowSource;
+
+/** Where a piece of a parameter comes from. */
+export interface PartPlace {
+  /** The family's name of the tensor. */
+  readonly name: string;
+  /** It is stored as [in, out]. */
+  readonly transposed: boolean;
+  /** The tensor, which may have a prefix more or less than its name; undefined where the checkpoint lacks it. */
+  readonly stored: StoredTensor | undefined;
+  /** For each row, which of the tensor's outputs it is. Those of several experts in one tensor are counted on. */
+  rows(): Promise<Float32Array>;
+}
+
+const filled = (template: string, { layer, nth }: Place): string => template.replace('{l}', layer).replace('{e}', nth);
+
+export class ParamResolver {
+  readonly #checkpoint: Checkpoint;
+  readonly #family: Family;
+  readonly #config: Config;
+  readonly #used = new Set<string>();
+
+  constructor(checkpoint: Checkpoint, family: Family, config: Config) {
+    this.#checkpoint = checkpoint;
+    this.#family = family;
+    this.#config = config;
+  }
+
+  /** Whether the checkpoint holds the module, e.g. `lm_head`. */
+  has(module: string): boolean {
+    const expr = this.#family.tensors[module];
+    return expr !== undefined && this.#find(`${sourceName(expr)}.weight`) !== undefined;
+  }
+
+  /**
+   * The parameter's rows. Nothing is read yet.
+   * @throws CheckpointError names a tensor that is missing, or both shapes where they disagree.
+   */
+  source(param: Param): RowSource {
+    return concatRows(param.parts.map((part) => this.part(part)));
+  }
+
+  /**
+   * The rows of one piece of a parameter; see {@link source}.
+   * @param instead tensors in place of the checkpoint's, by the family's names for them.
+   */
+  part(part: ParamPart, instead?: ReadonlyMap<string, StoredTensor>): RowSource {
+    if (part.interleaved) return interleaveRows(part.interleaved.map((inner) => this.part(inner, instead)));
+    const rows = this.#locate(part, (template, place, r, c) =>
+      this.#rows(instead?.get(filled(template, place)) ?? this.#tensor(template, place), r, c),
+    );
+    return part.unitOffset ? mapRows(rows, (w) => w + 1) : rows;
+  }
+
+  /**
+   * Where a piece without pieces of its own comes from.
+   * @throws CheckpointError where the family has no place for it.
+   */
+  place(part: ParamPart): PartPlace {
+    let name = '';
+    let transposed = false;
+    const numbered = this.#locate({ ...part, cols: 1 }, (template, place, rows, cols) => {
+      name = filled(template, place);
+      transposed = cols !== 1;
+      const number = (start: number) => (_: number, i: number) => start * cols + i;
+      return { rows, cols, read: async (start, n) => new Float32Array(n * cols).map(number(start)) };
+    });
+    return { name, transposed, stored: this.#find(name), rows: () => numbered.read(0, part.rows) };
+  }
+
+  /**
+   * To be called when all parameters were asked for.
+   * @throws CheckpointError names the tensors that nothing uses: the checkpoint is of another architecture than it says.
+   */
+  checkLeftovers(): void {
+    const ignored = [...IGNORED, ...(this.#family.ignore ?? [])];
+    if (this.#config.tieEmbeddings) ignored.push(/(^|\.)(lm_head|embed_out)\.weight$/);
+    const left = [...this.#checkpoint.tensors.keys()].filter(
+      (name) => !this.#used.has(name) && !ignored.some((pattern) => pattern.test(name)),
+    );
+    if (left.length > 0)
+      throw new CheckpointError(
+        `${this.#checkpoint.name}: ${left.length} tensors have no place in a ${this.#config.name} model with this ` +
+          `config.json: ${list(left)}. ${this.#expected()}`,
+      );
+  }
+
+  #locate(part: ParamPart, leaf: Leaf): RowSource {
+    const [, layer, module, suffix] = /^(?:h\.(\d+)\.)?(.*)(\.\w+)$/.exec(part.name)!;
+    const nth = /\.(\d+)(?=\.|$)/.exec(module);
+    const key = (layer ? 'h.{l}.' : '') + (nth ? module.replace(nth[0], '.{e}') : module);
+    const expr = this.#family.tensors[key + suffix] ?? this.#family.tensors[key];
+    if (expr === undefined)
+      throw new CheckpointError(`the family ${this.#config.name} does not say where its checkpoints hold ${part.name}`);
+    const number = layer ? String(this.#config.layerNumbers[Number(layer)]) : '';
+    return this.#expr(expr, { suffix, layer: number, nth: nth?.[1] ?? '' }, part.rows, part.cols, leaf);
+  }
+
+  #expr(expr: TensorExpr, place: Place, rows: number, cols: number, leaf: Leaf): RowSource {
+    if (typeof expr === 'string') return leaf(expr + place.suffix, place, rows, cols);
+    if ('bare' in expr) return leaf(expr.bare, place, rows, cols);
+    if ('oneOf' in expr) {
+      const there = expr.oneOf.find((name) => this.#find(filled(name + place.suffix, place)));
+      if (there) return this.#expr(there, place, rows, cols, leaf);
+      throw this.#missing(expr.oneOf.map((name) => filled(name + place.suffix, place)).join(' or '));
+    }
+    if ('stacked' in expr) return this.#stacked(expr.stacked, place, rows, cols);
+    if ('transposed' in expr) {
+      if (place.suffix !== '.weight') return this.#expr(expr.transposed, place, rows, cols, leaf);
+      return transpose(this.#expr(expr.transposed, place, cols, rows, leaf));
+    }
+    if ('parts' in expr) {
+      const whole = this.#expr(expr.from, place, rows * expr.parts, cols, leaf);
+      return sliceRows(whole, expr.part * rows, rows);
+    }
+    const { nHead: H, nQueryGroups: G, headSize: D, moe } = this.#config;
+    if ('nthOf' in expr) {
+      const count = { experts: moe?.nExpert ?? 1, heads: H, groups: G }[expr.nthOf];
+      return sliceRows(this.#expr(expr.from, place, rows * count, cols, leaf), Number(place.nth) * rows, rows);
+    }
+    const whole = this.#expr(expr.from, place, (H + 2 * G) * D, cols, leaf);
+    return QKV_ROWS[expr.order](whole, expr.take, H, G, D);
+  }
+
+  #stacked(modules: readonly string[], place: Place, rows: number, cols: number): RowSource {
+    const [first, ...more] = modules.map((module) => filled(module + place.suffix, place));
+    const found = [
+      this.#tensor(first, place),
+      ...more.flatMap((name) => (this.#find(name) ? this.#tensor(name, place) : [])),
+    ];
+    const heights = found.slice(0, -1).map((tensor) => tensor.shape[0]);
+    heights.push(rows - heights.reduce((sum, height) => sum + height, 0));
+    return concatRows(found.map((tensor, i) => this.#rows(tensor, heights[i], cols)));
+  }
+
+  #rows(tensor: StoredTensor, rows: number, cols: number): RowSource {
+    try {
+      return tensorRows(tensor, rows, cols);
+    } catch (cause) {
+      throw new CheckpointError(`${this.#checkpoint.name}: ${(cause as Error).message}. ${this.#expected()}`, {
+        cause,
+      });
+    }
+  }
+
+  #tensor(template: string, place: Place): StoredTensor {
+    const name = filled(template, place);
+    const tensor = this.#find(name);
+    if (!tensor) throw this.#missing(name);
+    this.#used.add(tensor.name);
+    return tensor;
+  }
+
+  /** Also under another suffix, with one of the family's prefixes or without it, and where its moves say. */
+  #find(name: string): StoredTensor | undefined {
+    const { tensors } = this.#checkpoint;
+    const suffix = name.slice(name.lastIndexOf('.'));
+    const spellings = [name, name.slice(0, -suffix.length) + (OLD_SUFFIXES[suffix] ?? suffix)];
+    for (const spelling of spellings) {
+      const found = tensors.get(spelling);
+      if (found) return found;
+      for (const prefix of this.#family.prefixes ?? ['model.']) {
+        const other = spelling.startsWith(prefix) ? spelling.slice(prefix.length) : prefix + spelling;
+        const moved = tensors.get(other);
+        if (moved) return moved;
+      }
+      for (const [from, to] of this.#family.moves ?? []) {
+        const moved = spelling.startsWith(from) && tensors.get(to + spelling.slice(from.length));
+        if (moved) return moved;
+      }
+    }
+    return undefined;
+  }
+
+  #missing(name: string): CheckpointError {
+    return new CheckpointError(`${this.#checkpoint.name}: the tensor ${name} is missing. ${this.#expected()}`);
+  }
+
+  #expected(): string {
+    const modules = Object.values(this.#family.tensors).map((expr) => sourceName(expr));
+    return `The family ${this.#config.name} has ${[...new Set(modules)].join(', ')}.`;
+  }
+}
+
+function sourceName(expr: TensorExpr): string {
+  if (typeof expr === 'string') return expr;
+  if ('bare' in expr) return expr.bare;
+  if ('oneOf' in expr) return expr.oneOf.join(' or ');
+  if ('stacked' in expr) return expr.stacked[0];
+  return sourceName('transposed' in expr ? expr.transposed : expr.from);
+}
+
+/** Rows of codegen's fused matrix come in so many blocks, as it was trained on so many TPU cores. */
+const CODEGEN_BLOCKS = 4;
+
+type TakeRows = (whole: RowSource, take: 'q' | 'k' | 'v', H: number, G: number, D: number) => RowSource;
+
+const QKV_ROWS: Readonly<Record<QkvOrder, TakeRows>> = {
+  stacked: (whole, take, H, G, D) => {
+    const start = { q: 0, k: H, v: H + G }[take];
+    return sliceRows(whole, start * D, (take === 'q' ? H : G) * D);
+  },
+  grouped: (whole, take, H, G, D) => {
+    const R = H / G;
+    const height = (take === 'q' ? R : 1) * D;
+    const first = { q: 0, k: R, v: R + 1 }[take] * D;
+    return pickRows(whole, (row) => Math.floor(row / height) * (R + 2) * D + first + (row % height), G * height);
+  },
+  codegen: (whole, take, H, _, D) => {
+    const height = (H * D) / CODEGEN_BLOCKS;
+    const place = { q: 0, v: 1, k: 2 }[take];
+    return pickRows(whole, (row) => (Math.floor(row / height) * 3 + place) * height + (row % height), H * D);
+  },
+};
+
+function list(names: readonly string[]): string {
+  return names.length > 6 ? `${names.slice(0, 6).join(', ')} and ${names.length - 6} more` : names.join(', ');
+}
