@@ -3,10 +3,9 @@
  */
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
-import type { Param, ParamPart } from '../model/context.ts';
 import type { ParamResolver, PartPlace } from '../weights/resolve.ts';
 import { sliceRows } from '../weights/rows.ts';
-import type { RowSource } from '../weights/types.ts';
+import type { Param, ParamPart, RowSource } from '../weights/types.ts';
 
 /** Rows of a matrix that have a name of their own. */
 export interface BasePart {

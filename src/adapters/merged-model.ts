@@ -3,12 +3,12 @@
  * weight (prefixes) is left to be live.
  */
 
-import type { Config } from '../config/config.ts';
-import type { Param, ParamPart } from '../model/context.ts';
+import { type Config, withLayers } from '../config/config.ts';
+import { keepsSlots } from '../config/layer-spec.ts';
 import { AdapterError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
 import { concatRows, interleaveRows } from '../weights/rows.ts';
-import type { RowSource } from '../weights/types.ts';
+import type { Param, ParamPart, RowSource } from '../weights/types.ts';
 import type { BaseModel, BasePart, BaseRows } from './base-model.ts';
 import { changedBias, changedRows, changedVector, changesBias, changesWeight } from './change-rows.ts';
 import type { PartChange, WeightedAdapter } from './types.ts';
@@ -108,13 +108,27 @@ export class MergedModel implements BaseRows {
 /** The config of a model whose part has a bias. */
 function withBias(config: Config, part: string, adapters: readonly WeightedAdapter[]): Config {
   const [, layer, module] = /^(?:h\.(\d+)\.)?(.*)$/.exec(part)!;
-  if (/^attn\.[qkv]$/.test(module)) return { ...config, attnBias: { ...config.attnBias, qkv: true } };
+  const attends = (own: { qkv?: boolean; proj?: boolean }, on: (l: number) => boolean) =>
+    withLayers(config, ({ mixer, ...rest }, l) =>
+      on(l) && keepsSlots(mixer)
+        ? { ...rest, mixer: { ...mixer, bias: { ...mixer.bias, ...own } } }
+        : { ...rest, mixer },
+    );
+  if (/^attn\.[qkv]$/.test(module))
+    return { ...attends({ qkv: true }, () => true), attnBias: { ...config.attnBias, qkv: true } };
   if (module === 'attn.proj') {
     const proj = config.attnBias.proj.map((has, l) => has || l === Number(layer));
-    return { ...config, attnBias: { ...config.attnBias, proj } };
+    return { ...attends({ proj: true }, (l) => l === Number(layer)), attnBias: { ...config.attnBias, proj } };
   }
   if (module === 'lm_head') return { ...config, lmHeadBias: true };
-  if (module.startsWith('mlp.') && config.moe === null) return { ...config, mlpBias: true };
+  if (module.startsWith('mlp.') && config.moe === null)
+    return {
+      ...withLayers(config, ({ mlp, ...rest }) => ({
+        ...rest,
+        mlp: mlp.kind === 'moe' ? mlp : { ...mlp, bias: true },
+      })),
+      mlpBias: true,
+    };
   const names = adapters.map(({ adapter }) => adapter.name).join(', ');
   throw new AdapterError(`${names}: a bias is added to ${part}, where a model of this kind has no place for one`);
 }

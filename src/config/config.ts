@@ -4,6 +4,10 @@
  * Nothing outside of src/families knows a family by name: what a family does differently is a value in this record.
  */
 
+import type { Activation, LayerSpec, NormSpec, QkNormSpec } from './layer-spec.ts';
+
+export { ACTIVATIONS, type Activation, type NormSpec, type QkNormSpec } from './layer-spec.ts';
+
 /** How positions beyond the trained context are squeezed into it; see {@link ropeFrequencies} for the formulas. */
 export type RopeScaling =
   | { readonly type: 'none' }
@@ -54,25 +58,6 @@ export interface RopeSpec {
 export function positionStreams(rope: RopeSpec): number {
   return rope.sections?.length ?? 1;
 }
-
-export interface NormSpec {
-  readonly kind: 'rms' | 'layer';
-  readonly eps: number;
-  /** Has a weight. */
-  readonly affine: boolean;
-  readonly bias: boolean;
-  /** The file holds w - 1. */
-  readonly unitOffset: boolean;
-}
-
-/** Normalisation of queries and keys before they are rotated. */
-export interface QkNormSpec extends NormSpec {
-  /** `head`: one weight of headSize for all heads; `each-head`: one per head; `full`: over all heads together. */
-  readonly over: 'head' | 'each-head' | 'full';
-}
-
-export const ACTIVATIONS = ['silu', 'gelu', 'gelu-tanh', 'quick-gelu', 'relu', 'relu2', 'tanh'] as const;
-export type Activation = (typeof ACTIVATIONS)[number];
 
 export type MlpKind = 'mlp' | 'gated' | 'moe';
 
@@ -164,6 +149,9 @@ export interface Config {
   readonly nQueryGroups: number;
   /** D. */
   readonly headSize: number;
+
+  /** One record a layer: its mixer, MLP, norms and rotation. */
+  readonly layers: readonly LayerSpec[];
 
   /** Per layer: its number in the checkpoint's names, where layers of one kind are counted by themselves. */
   readonly layerNumbers: readonly number[];
@@ -267,4 +255,9 @@ export function holdsSlots(config: Config, layer: number): boolean {
 /** The window of layer `layer`, or null where it sees everything. */
 export function windowOf(config: Config, layer: number): number | null {
   return config.slidingWindowIndices[layer] ? config.slidingWindowSize : null;
+}
+
+/** The same model with each layer changed. */
+export function withLayers(config: Config, change: (layer: LayerSpec, index: number) => LayerSpec): Config {
+  return { ...config, layers: config.layers.map(change) };
 }

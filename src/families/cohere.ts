@@ -1,12 +1,12 @@
 /**
  * @file Cohere's Command models: parallel branches behind one layer norm without bias, interleaved rotation, scaled logits.
  */
-import type { Config } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, headNormTensors, llamaTensors } from './family.ts';
+import type { FamilyConfig } from './layers.ts';
 import { attnBias, PARALLEL_SHARED, qkNorm, readBase, slidingLayers, window } from './read-base.ts';
 
-function cohereBase(r: ConfigReader): Config {
+function cohereBase(r: ConfigReader): FamilyConfig {
   const base = readBase(r, {
     keys: { normEps: ['layer_norm_eps'] },
     normEps: 1e-5,

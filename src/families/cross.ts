@@ -2,14 +2,18 @@
  * @file Decoders with layers that attend to an image's states: mllama (Llama 3.2 Vision) and idefics. The states come from the
  * caller; what makes them of an image is not part of the decoder.
  */
-import type { AttentionKind, Config } from '../config/config.ts';
+import type { AttentionKind } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
 import { type Family, llamaTensors, type TensorMap } from './family.ts';
+import type { FamilyConfig } from './layers.ts';
 import { readBase } from './read-base.ts';
 
 /** Layers on which `on` holds attend to given states, and rotate nothing. */
-function crossLayers(base: Config, on: (layer: number) => boolean): Pick<Config, 'attentionKind' | 'ropeIndices'> {
+function crossLayers(
+  base: FamilyConfig,
+  on: (layer: number) => boolean,
+): Pick<FamilyConfig, 'attentionKind' | 'ropeIndices'> {
   return {
     attentionKind: range(base.nLayer).map((l): AttentionKind => (on(l) ? 'cross' : 'self')),
     ropeIndices: range(base.nLayer).map((l) => (on(l) ? -1 : 0)),
@@ -117,7 +121,7 @@ export const idefics: Family = {
 };
 
 /** The same model with more layers, all of one kind. */
-function growTo(base: Config, nLayer: number): Config {
+function growTo(base: FamilyConfig, nLayer: number): FamilyConfig {
   const fill = <T>([first]: readonly T[]): T[] => new Array<T>(nLayer).fill(first);
   return {
     ...base,

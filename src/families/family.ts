@@ -1,8 +1,8 @@
 /**
  * @file What a row of the family table is: which config.json it reads, and where its tensors are in a checkpoint.
  */
-import type { Config } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
+import type { FamilyConfig } from './layers.ts';
 
 /**
  * Where a parameter comes from. A string is the name of a module in the checkpoint (`.weight` or `.bias` is added); `{l}`
@@ -38,7 +38,7 @@ export type TensorMap = Readonly<Record<string, TensorExpr>>;
 export interface Family {
   /** The values of config.json's `model_type` that it reads. */
   readonly modelTypes: readonly string[];
-  readonly config: (r: ConfigReader) => Config;
+  readonly config: (r: ConfigReader) => FamilyConfig;
   readonly tensors: TensorMap;
   /** Prefixes that files of the model without its head lack, or that others put before every name; `model.` unless stated. */
   readonly prefixes?: readonly string[];

@@ -1,9 +1,9 @@
 /**
  * @file Gemma 1 to 3: norms stored as w - 1, scaled embeddings, post norms, soft-capping, two rotary embeddings.
  */
-import type { Config } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, llamaTensors } from './family.ts';
+import type { FamilyConfig } from './layers.ts';
 import { attnBias, type BaseDefaults, qkNorm, readBase, slidingLayers, window } from './read-base.ts';
 import { readRope } from './read-rope.ts';
 
@@ -16,7 +16,7 @@ const GEMMA: BaseDefaults = {
   rope: { fractionKeys: null },
 };
 
-function gemmaBase(r: ConfigReader): Config {
+function gemmaBase(r: ConfigReader): FamilyConfig {
   const read = readBase(r, GEMMA);
   const bias = r.bool('attention_bias', false);
   // The first Gemma files say "gelu" and mean its tanh form.
@@ -25,7 +25,7 @@ function gemmaBase(r: ConfigReader): Config {
 }
 
 /** What gemma2 and gemma3 have in common. */
-function gemma2Base(r: ConfigReader, caps: { attention: number | null; logits: number | null }): Config {
+function gemma2Base(r: ConfigReader, caps: { attention: number | null; logits: number | null }): FamilyConfig {
   // A file that says null has no cap; one that is silent has the family's.
   const cap = (key: string, fallback: number | null) =>
     r.isNull(key) ? null : r.has(key) ? r.positive(key) : fallback;

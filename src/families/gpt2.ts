@@ -1,9 +1,9 @@
 /**
  * @file The families that followed GPT-2: gpt2, gptj, codegen, opt, bloom, falcon.
  */
-import type { Config } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, fusedQkv, plainMlpTensors, type TensorMap } from './family.ts';
+import type { FamilyConfig } from './layers.ts';
 import { attnBias, type BaseDefaults, PARALLEL_SHARED, readBase, ungatedMlp } from './read-base.ts';
 
 const GPT2_KEYS: BaseDefaults = {
@@ -54,7 +54,7 @@ export const gpt2: Family = {
 };
 
 /** What gptj and codegen have in common: interleaved rotation, parallel branches behind one norm. */
-function gptjConfig(r: ConfigReader): Config {
+function gptjConfig(r: ConfigReader): FamilyConfig {
   const rope = { interleave: true, widthKey: 'rotary_dim', width: 64, fractionKeys: null };
   const base = readBase(r, { ...GPT2_KEYS, rope });
   r.skip('rotary', 'scale_attn_weights'); // always so, whatever the file says

@@ -2,9 +2,9 @@
  * @file Llama and the families that differ from it by little: mistral, qwen2, qwen3, phi3, glm, granite, moshi, chameleon.
  */
 
-import type { Config } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, fusedGateUp, fusedQkv, headNormTensors, llamaTensors } from './family.ts';
+import type { FamilyConfig } from './layers.ts';
 import { attnBias, type BaseDefaults, qkNorm, readBase, slidingLayers, window, windowSize } from './read-base.ts';
 
 export const llama: Family = {
@@ -26,7 +26,7 @@ export const mistral: Family = {
   tensors: llamaTensors(),
 };
 
-function qwenConfig(r: ConfigReader, own: BaseDefaults = {}): Config {
+function qwenConfig(r: ConfigReader, own: BaseDefaults = {}): FamilyConfig {
   const base = readBase(r, { ...own, rope: { fractionKeys: null } });
   const from = r.int('max_window_layers', 28, 0);
   const sliding = slidingLayers(r, base.nLayer, (l) => l >= from);

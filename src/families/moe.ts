@@ -1,18 +1,19 @@
 /**
  * @file Mixtures of experts with Llama's attention: mixtral, phimoe, qwen2_moe, qwen3_moe, granitemoe, aria, dbrx, jetmoe.
  */
-import type { Config, MlpKind, MoeSpec } from '../config/config.ts';
+import type { MlpKind, MoeSpec } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { expertTensors, type Family, fusedGateUp, fusedQkv, llamaTensors, type TensorMap } from './family.ts';
+import type { FamilyConfig } from './layers.ts';
 import { granite, qwen2, qwen3, qwenWindow } from './llama.ts';
 import { attnBias, readBase, window } from './read-base.ts';
 
 /** Experts on the layers for which `on` holds; what is not stated is as in mixtral. */
 export function moeLayers(
-  config: Config,
+  config: FamilyConfig,
   own: Pick<MoeSpec, 'nExpert' | 'nExpertPerToken'> & Partial<MoeSpec>,
   on: (layer: number) => boolean = () => true,
-): Pick<Config, 'moe' | 'mlpKind'> {
+): Pick<FamilyConfig, 'moe' | 'mlpKind'> {
   return {
     moe: {
       router: 'softmax',
@@ -112,10 +113,10 @@ export const phimoe: Family = {
 /** What qwen2_moe and qwen3_moe add to the dense models. */
 function qwenExperts(
   r: ConfigReader,
-  base: Config,
+  base: FamilyConfig,
   nExpert: number,
   nExpertPerToken: number,
-): Pick<Config, 'moe' | 'mlpKind'> {
+): Pick<FamilyConfig, 'moe' | 'mlpKind'> {
   const step = r.int('decoder_sparse_step', 1);
   const dense = r.has('mlp_only_layers') ? r.numbers('mlp_only_layers') : [];
   const spec = {

@@ -1,9 +1,10 @@
 /**
- * @file The part of a Config that most families read alike, in Llama's words; a family passes what it does otherwise.
+ * @file The part of a FamilyConfig that most families read alike, in Llama's words; a family passes what it does otherwise.
  */
-import type { Activation, Config, MlpKind, NormSpec, QkNormSpec } from '../config/config.ts';
+import type { Activation, MlpKind, NormSpec, QkNormSpec } from '../config/config.ts';
 import { type ConfigReader, show } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
+import type { FamilyConfig } from './layers.ts';
 import { type RopeDefaults, readRope } from './read-rope.ts';
 
 /** Names of activations in config files. Several are the same function. */
@@ -58,7 +59,7 @@ export interface BaseDefaults {
 }
 
 /** Reads sizes, norms, activation, RoPE and token ids; everything else is at the value that means "as in Llama". */
-export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
+export function readBase(r: ConfigReader, d: BaseDefaults = {}): FamilyConfig {
   const keys = d.keys ?? {};
   const nLayer = r.int(keys.nLayer ?? 'num_hidden_layers', undefined, 1, MAX_LAYERS);
   const nEmbd = r.int(keys.nEmbd ?? 'hidden_size', undefined, 1, MAX_WIDTH);
@@ -149,12 +150,12 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): Config {
 }
 
 /** The same biases on all layers. */
-export function attnBias(config: Config, qkv: boolean, proj: boolean): Pick<Config, 'attnBias'> {
+export function attnBias(config: FamilyConfig, qkv: boolean, proj: boolean): Pick<FamilyConfig, 'attnBias'> {
   return { attnBias: { qkv, proj: new Array<boolean>(config.nLayer).fill(proj) } };
 }
 
 /** act(fc(x)) without a gate on all layers. */
-export function ungatedMlp(config: Config, bias: boolean): Pick<Config, 'mlpKind' | 'mlpBias'> {
+export function ungatedMlp(config: FamilyConfig, bias: boolean): Pick<FamilyConfig, 'mlpKind' | 'mlpBias'> {
   return { mlpKind: new Array<MlpKind>(config.nLayer).fill('mlp'), mlpBias: bias };
 }
 
@@ -162,16 +163,20 @@ export function ungatedMlp(config: Config, bias: boolean): Pick<Config, 'mlpKind
 export const PARALLEL_SHARED = { parallelResidual: true, sharedAttentionNorm: true } as const;
 
 /** A norm of queries and keys that is made like the config's other norms. */
-export function qkNorm(config: Config, over: QkNormSpec['over'], own: Partial<NormSpec> = {}): Pick<Config, 'normQk'> {
+export function qkNorm(
+  config: FamilyConfig,
+  over: QkNormSpec['over'],
+  own: Partial<NormSpec> = {},
+): Pick<FamilyConfig, 'normQk'> {
   return { normQk: { ...config.norm, ...own, over } };
 }
 
 /** A window on the layers for which `on` holds; none where the config has no window. */
 export function window(
-  config: Config,
+  config: FamilyConfig,
   size: number | null,
   on: (layer: number) => boolean = () => true,
-): Pick<Config, 'slidingWindowSize' | 'slidingWindowIndices'> {
+): Pick<FamilyConfig, 'slidingWindowSize' | 'slidingWindowIndices'> {
   return {
     slidingWindowSize: size,
     slidingWindowIndices: Array.from({ length: config.nLayer }, (_, l) => size !== null && on(l)),

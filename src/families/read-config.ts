@@ -6,6 +6,7 @@ import type { Config } from '../config/config.ts';
 import { ConfigReader, show } from '../config/reader.ts';
 import { ConfigError } from '../util/errors.ts';
 import type { Family } from './family.ts';
+import { type FamilyConfig, layersOf } from './layers.ts';
 import { FAMILIES } from './table.ts';
 import { unwrap, WRAPPER_TYPES } from './wrappers.ts';
 
@@ -57,7 +58,7 @@ export function readConfig(
   const family = { ...known, moves, ignore: [...(known.ignore ?? []), ...ignore] };
   r.skip(...unwrapped.skip);
   r.refuse('quantization_config', 'checkpoints that are quantised already are not read; use the original weights');
-  const config = { ...family.config(r), name: String(json.model_type) };
+  const flat = { ...family.config(r), name: String(json.model_type) };
   const unknown = r
     .unused()
     .filter(([key, value]) => !HARMLESS.test(key.slice(key.lastIndexOf('.') + 1)) && isSet(value));
@@ -67,7 +68,8 @@ export function readConfig(
         `not known to the family ${modelType}, so results could differ from what the model was trained for; ` +
         'take out what is known to change nothing',
     );
-  checkConfig(config, where);
+  checkConfig(flat, where);
+  const config = { ...flat, layers: layersOf(flat) };
   return { config, family };
 }
 
@@ -80,7 +82,7 @@ function isSet(value: unknown): boolean {
 }
 
 /** Contradictions that only the whole record shows. */
-function checkConfig(config: Config, where: string): void {
+function checkConfig(config: FamilyConfig, where: string): void {
   const fail = (what: string): never => {
     throw new ConfigError(`${where}: ${what}`);
   };

@@ -9,7 +9,6 @@ import { type Config, isEncoder } from '../config/config.ts';
 import { LanguageModel } from '../engine/language-model.ts';
 import type { Family } from '../families/family.ts';
 import { readConfig } from '../families/read-config.ts';
-import type { Param } from '../model/context.ts';
 import { buildEncoder } from '../model/encoder.ts';
 import { buildStep } from '../model/gpt.ts';
 import { buildAttach } from '../model/mixers/cross-attention.ts';
@@ -18,7 +17,7 @@ import { Stepper } from '../step/stepper.ts';
 import { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
 import { ParamResolver } from '../weights/resolve.ts';
-import type { PreparedWeights, RowSource, WeightFormat } from '../weights/types.ts';
+import type { Param, PreparedWeights, RowSource, WeightFormat } from '../weights/types.ts';
 import { type AdapterRequest, adaptPlan } from './load-adapters.ts';
 
 /** `auto`: float32 for small models, int8 for the others. */

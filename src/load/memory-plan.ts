@@ -5,14 +5,13 @@ import { type Config, isEncoder } from '../config/config.ts';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
-import type { Param } from '../model/context.ts';
 import { buildEncoder } from '../model/encoder.ts';
 import { buildStep } from '../model/gpt.ts';
 import { cacheShape } from '../step/cache-shape.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { layOut } from '../weights/layout.ts';
 import { QUANT_BLOCK } from '../weights/quantise.ts';
-import type { WeightFormat } from '../weights/types.ts';
+import type { Param, WeightFormat } from '../weights/types.ts';
 import { chooseFormat, countParameters, paramsOf, type WeightChoice } from './load.ts';
 
 export interface MemoryPlanOptions {

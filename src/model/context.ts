@@ -9,25 +9,8 @@ import type { GraphBuilder, Value } from '../backends/onnx/builder.ts';
 import { index, less, reshape } from '../backends/onnx/ops.ts';
 import type { Config } from '../config/config.ts';
 import { GraphError } from '../util/errors.ts';
-import type { ParamSpec, WeightFormat } from '../weights/types.ts';
+import type { Param, ParamPart, WeightFormat } from '../weights/types.ts';
 import type { AdapterTrace } from './adapt.ts';
-
-/** A piece of a parameter: rows that the family's tensor map knows by this name. */
-export interface ParamPart {
-  /** With `.weight` or `.bias`. */
-  readonly name: string;
-  readonly rows: number;
-  readonly cols: number;
-  /** The checkpoint holds w - 1. */
-  readonly unitOffset?: boolean;
-  /** In place of rows of its own: the rows of these by turns. */
-  readonly interleaved?: readonly ParamPart[];
-}
-
-/** A parameter and the pieces that it is put together from, row after row. */
-export interface Param extends ParamSpec {
-  readonly parts: readonly ParamPart[];
-}
 
 /** The trace of one graph. */
 export class ModelContext {

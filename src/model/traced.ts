@@ -2,8 +2,8 @@
  * @file What is left of a trace: the parameters it uses, and its bytes.
  */
 import type { ExternalData } from '../backends/onnx/builder.ts';
-import type { PreparedWeights } from '../weights/types.ts';
-import type { ModelContext, Param } from './context.ts';
+import type { Param, PreparedWeights } from '../weights/types.ts';
+import type { ModelContext } from './context.ts';
 import { ROWS_VIEW } from './linear.ts';
 
 export interface TracedGraph {

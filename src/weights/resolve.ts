@@ -4,10 +4,9 @@
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
 import type { Family, QkvOrder, TensorExpr } from '../families/family.ts';
-import type { Param, ParamPart } from '../model/context.ts';
 import { CheckpointError } from '../util/errors.ts';
 import { concatRows, interleaveRows, mapRows, pickRows, sliceRows, tensorRows, transpose } from './rows.ts';
-import type { RowSource } from './types.ts';
+import type { Param, ParamPart, RowSource } from './types.ts';
 
 /** Buffers that old checkpoints carry and nobody needs. */
 const IGNORED = [/(^|\.)inv_freq$/, /\.(attn|attention)\.(bias|masked_bias)$/];

@@ -20,6 +20,23 @@ export interface ParamSpec {
   readonly format: WeightFormat;
 }
 
+/** A piece of a parameter: rows that the family's tensor map knows by this name. */
+export interface ParamPart {
+  /** With `.weight` or `.bias`. */
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  /** The checkpoint holds w - 1. */
+  readonly unitOffset?: boolean;
+  /** In place of rows of its own: the rows of these by turns. */
+  readonly interleaved?: readonly ParamPart[];
+}
+
+/** A parameter and the pieces that it is put together from, row after row. */
+export interface Param extends ParamSpec {
+  readonly parts: readonly ParamPart[];
+}
+
 /** A tensor of the prepared weights: where its bytes are. Quantised parameters are two: `name` and `name.scale`. */
 export interface StoredParam {
   readonly name: string;

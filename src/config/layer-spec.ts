@@ -1,0 +1,185 @@
+/**
+ * @file What one layer is: its mixer (attention, or what stands in its place), its MLP, its norms and its rotation.
+ *
+ * Mixers and MLPs are discriminated unions, and each variant holds its own numbers, so that layers of one model may differ in all of
+ * them. `Config.layers` has one record a layer; nothing about a layer is stated elsewhere.
+ */
+
+export interface NormSpec {
+  readonly kind: 'rms' | 'layer';
+  readonly eps: number;
+  /** Has a weight. */
+  readonly affine: boolean;
+  readonly bias: boolean;
+  /** The checkpoint holds w - 1. */
+  readonly unitOffset: boolean;
+}
+
+/** Normalisation of queries and keys before they are rotated. */
+export interface QkNormSpec extends NormSpec {
+  /** `head`: one weight of keySize for all heads; `each-head`: one per head; `full`: over all heads together. */
+  readonly over: 'head' | 'each-head' | 'full';
+}
+
+export const ACTIVATIONS = ['silu', 'gelu', 'gelu-tanh', 'quick-gelu', 'relu', 'relu2', 'tanh'] as const;
+export type Activation = (typeof ACTIVATIONS)[number];
+
+/** The numbers of softmax attention over cached keys and values. */
+export interface AttentionSpec {
+  /** H: query heads. */
+  readonly heads: number;
+  /** G: key and value heads; divides `heads`. */
+  readonly groups: number;
+  /** Width of a query and of a key. */
+  readonly keySize: number;
+  /** Width of a value. */
+  readonly valueSize: number;
+  /** w: a query at position p attends to positions p - w + 1 … p. null: to all before it. */
+  readonly window: number | null;
+  /** What q·k is multiplied with. */
+  readonly scale: number;
+  /** Scores become cap · tanh(scores / cap). */
+  readonly softcap: number | null;
+  readonly qkNorm: QkNormSpec | null;
+  /** Queries, keys and values are clipped to ±limit. */
+  readonly clip: { readonly limit: number; readonly afterNorm: boolean } | null;
+  /** Values are rotated like keys. */
+  readonly rotateValues: boolean;
+  readonly bias: { readonly qkv: boolean; readonly proj: boolean };
+}
+
+export interface SelfAttention extends AttentionSpec {
+  readonly kind: 'self-attention';
+}
+
+/** Attention whose queries and output are made by the experts that a router chose (JetMoE, arXiv 2404.07413); H = G · perToken. */
+export interface HeadExperts extends AttentionSpec {
+  readonly kind: 'head-experts';
+  readonly experts: number;
+  readonly router: RouterSpec;
+}
+
+/** The recurrent block of Griffin (arXiv 2402.19427). */
+export interface RgLru {
+  readonly kind: 'rg-lru';
+  /** W: width of the recurrence. */
+  readonly width: number;
+  readonly convWidth: number;
+  /** The gates' matrices are block diagonal, with so many blocks. */
+  readonly blocks: number;
+  /** Of the branch that gates the recurrence. */
+  readonly activation: Activation;
+}
+
+/** Attention to states that the caller gives, such as those of an image. */
+export interface CrossAttention {
+  readonly kind: 'cross-attention';
+  readonly heads: number;
+  readonly groups: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly scale: number;
+  readonly softcap: number | null;
+  /** Width of the states. */
+  readonly width: number;
+  /** A norm of each head's queries and keys. */
+  readonly qkNorm: NormSpec | null;
+  /** Attention and MLP are multiplied with the tanh of a learned number, or of a vector. */
+  readonly gate: 'number' | 'vector';
+  /**
+   * What is dropped for a token that may attend to no state: the result of the layer's `mlp` (its attention reads all states
+   * then, and the layer is left out where there are no states at all), or of its `attention`.
+   */
+  readonly blind: 'mlp' | 'attention';
+}
+
+export type MixerSpec = SelfAttention | HeadExperts | RgLru | CrossAttention;
+export type MixerKind = MixerSpec['kind'];
+
+/** act(fc(x)), projected. */
+export interface PlainMlp {
+  readonly kind: 'plain';
+  /** F */
+  readonly size: number;
+  readonly bias: boolean;
+  readonly activation: Activation;
+}
+
+/** act(fc_1(x)) · fc_2(x), projected. */
+export interface GatedMlp {
+  readonly kind: 'gated';
+  readonly size: number;
+  readonly bias: boolean;
+  readonly activation: Activation;
+}
+
+/** How a token's experts are chosen and weighted. */
+export interface RouterSpec {
+  /** k: experts of a token. */
+  readonly perToken: number;
+  /** softmax over all experts, then the best k; or sparsemixer's two rounds (arXiv 2409.12136). */
+  readonly score: 'softmax' | 'sparsemixer';
+  /** The weights of those chosen are divided by their p-norm; null: they stay as they are. */
+  readonly normP: number | null;
+  /** Threshold of sparsemixer. */
+  readonly jitter: number;
+}
+
+/** A mixture of experts. */
+export interface MoeMlp {
+  readonly kind: 'moe';
+  readonly router: RouterSpec;
+  readonly experts: {
+    readonly count: number;
+    /** F of one expert. */
+    readonly size: number;
+    readonly bias: boolean;
+    readonly activation: Activation;
+  };
+  /** A gated MLP that every token goes through besides; `gate`: its result is multiplied with a sigmoid of the token. */
+  readonly shared: { readonly size: number; readonly gate: boolean } | null;
+  /** A bias of the sum. */
+  readonly outputBias: boolean;
+}
+
+export type MlpSpec = PlainMlp | GatedMlp | MoeMlp;
+export type MlpKind = MlpSpec['kind'];
+
+/** The norms of a layer; null: there is none. */
+export interface LayerNorms {
+  /** `norm_1`: of what the mixer reads. */
+  readonly beforeMixer: NormSpec | null;
+  /** `post_attention_norm`: of the mixer's result, before it is added to the stream. */
+  readonly afterMixer: NormSpec | null;
+  /** `norm_2`: of what the MLP reads. */
+  readonly beforeMlp: NormSpec | null;
+  /** `post_mlp_norm` */
+  readonly afterMlp: NormSpec | null;
+  /** `norm_1`, `norm_2`: of the stream after the addition, as OPT-350m does. */
+  readonly afterMixerAdd: NormSpec | null;
+  readonly afterMlpAdd: NormSpec | null;
+}
+
+export interface LayerSpec {
+  readonly mixer: MixerSpec;
+  readonly mlp: MlpSpec;
+  readonly norms: LayerNorms;
+  /**
+   * `sequential`: the MLP reads the stream after the mixer's result was added; `parallel`: both read the same stream;
+   * `parallel-shared`: both read the same normalised stream.
+   */
+  readonly residual: 'sequential' | 'parallel' | 'parallel-shared';
+  /** Each branch is multiplied with it before it is added. */
+  readonly residualScale: number;
+  /** Each branch is multiplied with a learned vector before it is added. */
+  readonly layerScale: boolean;
+  /** Index into `Config.ropes`; null: nothing is rotated. */
+  readonly rope: number | null;
+  /** The layer's number in the checkpoint's names. */
+  readonly checkpointIndex: number;
+}
+
+/** Whether a mixer keeps keys and values of the tokens that it has seen. */
+export function keepsSlots(mixer: MixerSpec): mixer is SelfAttention | HeadExperts {
+  return mixer.kind === 'self-attention' || mixer.kind === 'head-experts';
+}
