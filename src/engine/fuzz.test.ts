@@ -4,7 +4,7 @@ import { seeded } from '../../test/support/seeded.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { readConfig } from '../families/read-config.ts';
-import { planModel, WEIGHT_CHOICES } from '../load/load.ts';
+import { planModel, WEIGHT_CHOICES } from '../load/plan.ts';
 import { CheckpointError, ConfigError } from '../util/errors.ts';
 
 const RUNS = 20_000;

@@ -5,7 +5,8 @@
 import type { AttentionKind } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
-import { type Family, llamaTensors, type TensorMap } from './family.ts';
+import type { TensorMap } from '../weights/tensor-map.ts';
+import { type Family, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 import { readBase } from './read-base.ts';
 

@@ -1,7 +1,8 @@
 /**
  * @file GPT-NeoX (Pythia) and its kin: layer norms with bias, partial rotation, fused queries, keys and values.
  */
-import { type Family, fusedQkv, llamaTensors, plainMlpTensors, type TensorMap } from './family.ts';
+import type { TensorMap } from '../weights/tensor-map.ts';
+import { type Family, fusedQkv, llamaTensors, plainMlpTensors } from './family.ts';
 import { attnBias, qkNorm, readBase, ungatedMlp } from './read-base.ts';
 
 /** Module names of GPT-NeoX under another prefix. */

@@ -2,7 +2,8 @@
  * @file The families that followed GPT-2: gpt2, gptj, codegen, opt, bloom, falcon.
  */
 import type { ConfigReader } from '../config/reader.ts';
-import { type Family, fusedQkv, plainMlpTensors, type TensorMap } from './family.ts';
+import type { TensorMap } from '../weights/tensor-map.ts';
+import { type Family, fusedQkv, plainMlpTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 import { attnBias, type BaseDefaults, PARALLEL_SHARED, readBase, ungatedMlp } from './read-base.ts';
 

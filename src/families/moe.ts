@@ -3,7 +3,8 @@
  */
 import type { MlpKind, MoeSpec } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
-import { expertTensors, type Family, fusedGateUp, fusedQkv, llamaTensors, type TensorMap } from './family.ts';
+import type { TensorMap } from '../weights/tensor-map.ts';
+import { expertTensors, type Family, fusedGateUp, fusedQkv, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 import { granite, qwen2, qwen3, qwenWindow } from './llama.ts';
 import { attnBias, readBase, window } from './read-base.ts';

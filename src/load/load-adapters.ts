@@ -11,7 +11,7 @@ import { type Config, isEncoder } from '../config/config.ts';
 import type { Stepper } from '../step/stepper.ts';
 import { AdapterError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
-import { type ModelPlan, type PrepareRequest, paramsOf } from './load.ts';
+import { type ModelPlan, type PrepareRequest, paramsOf } from './plan.ts';
 
 /** An adapter to load a model with. */
 export interface AdapterRequest extends AdapterToOpen {

@@ -7,7 +7,8 @@ import { byteLevelJson, tinyJson } from '../../test/support/tokenizers.ts';
 import { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { CheckpointError, ConfigError, InputError, type KeyholdError, TokenizerError } from '../util/errors.ts';
-import { assembleModel, planModel, type WeightChoice } from './load.ts';
+import { assembleModel } from './load.ts';
+import { planModel, type WeightChoice } from './plan.ts';
 
 type Tensors = Record<string, TestTensor>;
 interface Change {

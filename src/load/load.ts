@@ -1,40 +1,18 @@
 /**
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
-import type { BasePlan } from '../adapters/base-model.ts';
 import type { Runtime } from '../backends/types.ts';
 import { ChatTemplate } from '../chat/chat-template.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
-import { type Config, isEncoder } from '../config/config.ts';
+import { isEncoder } from '../config/config.ts';
 import { LanguageModel } from '../engine/language-model.ts';
-import type { Family } from '../families/family.ts';
-import { readConfig } from '../families/read-config.ts';
-import { buildEncoder } from '../model/encoder.ts';
-import { buildStep } from '../model/gpt.ts';
-import { buildAttach } from '../model/mixers/cross-attention.ts';
 import { Encoder } from '../step/encoder-runner.ts';
 import { Stepper } from '../step/stepper.ts';
 import { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { InputError, TokenizerError } from '../util/errors.ts';
-import { ParamResolver } from '../weights/resolve.ts';
-import type { Param, PreparedWeights, RowSource, WeightFormat } from '../weights/types.ts';
+import { TokenizerError } from '../util/errors.ts';
+import type { PreparedWeights } from '../weights/types.ts';
 import { type AdapterRequest, adaptPlan } from './load-adapters.ts';
-
-/** `auto`: float32 for small models, int8 for the others. */
-export type WeightChoice = WeightFormat | 'auto';
-export const WEIGHT_CHOICES: readonly WeightChoice[] = ['auto', 'float32', 'int8', 'int4'];
-
-/** Up to this many parameters float32 costs little and changes nothing. */
-const SMALL_MODEL = 100e6;
-
-/** What is to be prepared, and how its rows are had. */
-export interface PrepareRequest {
-  readonly specs: readonly Param[];
-  readonly format: WeightFormat;
-  /** Says which checkpoint it is. */
-  readonly identity: string;
-  readonly source: (spec: Param) => RowSource;
-}
+import { type PrepareRequest, planModel, type WeightChoice } from './plan.ts';
 
 export interface AssembleOptions {
   readonly checkpoint: Checkpoint;
@@ -97,76 +75,4 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   } finally {
     await adapted.close();
   }
-}
-
-/** What {@link planModel} finds. */
-export interface ModelPlan extends BasePlan {
-  readonly family: Family;
-  readonly format: WeightFormat;
-  /** How many. */
-  readonly parameters: number;
-}
-
-/**
- * Everything about a checkpoint that can be known without reading its weights: the config, the parameters and where each
- * of them comes from. Missing and left-over tensors are found here.
- */
-export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto', part?: string): ModelPlan {
-  checkFormat(choice);
-  const { config: stated, family } = readConfig(checkpoint.config, `${checkpoint.name}: config.json`, part);
-  const config = asStored(stated, new ParamResolver(checkpoint, family, stated));
-  const plain = paramsOf(config, 'float32');
-  const resolver = new ParamResolver(checkpoint, family, config);
-  for (const param of plain) resolver.source(param);
-  resolver.checkLeftovers();
-  const parameters = countParameters(plain);
-  const format = chooseFormat(choice, parameters);
-  return {
-    config,
-    family,
-    format,
-    params: format === 'float32' ? plain : paramsOf(config, format),
-    parameters,
-    resolver,
-  };
-}
-
-/** A file without a head is a file with a tied one, and one of a masked language model without its head is of the encoder alone. */
-function asStored(config: Config, resolver: ParamResolver): Config {
-  const bare = config.output === 'masked-logits' && !resolver.has('head_dense');
-  const headless = config.embedRows === config.vocabSize && !resolver.has('lm_head');
-  return {
-    ...config,
-    output: bare ? 'hidden' : config.output,
-    tieEmbeddings: config.tieEmbeddings || headless,
-  };
-}
-
-/** All parameters of a model, as they are stored in this format. */
-export function paramsOf(config: Config, format: WeightFormat): readonly Param[] {
-  const options = { format, classes: 'kind', buffer: 'float32', sums: false, moments: false, cross: true } as const;
-  const graphs = isEncoder(config)
-    ? [buildEncoder(config, format, config.output)]
-    : [buildStep(config, options), ...(config.cross ? [buildAttach(config, format)] : [])];
-  return [...new Map(graphs.flatMap(({ params }) => params.map((param) => [param.name, param]))).values()];
-}
-
-/**
- * What `auto` stands for in a model of this size.
- * @throws InputError for a choice that there is not.
- */
-export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
-  checkFormat(choice);
-  if (choice !== 'auto') return choice;
-  return parameters <= SMALL_MODEL ? 'float32' : 'int8';
-}
-
-/** @throws InputError */
-function checkFormat(choice: WeightChoice): void {
-  if (!WEIGHT_CHOICES.includes(choice))
-    throw new InputError(`there is no weight format "${choice}"; there are ${WEIGHT_CHOICES.join(', ')}`);
-}
-
-export function countParameters(params: readonly Param[]): number {
-  return params.reduce((sum, param) => sum + param.shape.reduce((a, b) => a * b, 1), 0);
 }

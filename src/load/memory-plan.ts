@@ -12,7 +12,7 @@ import { wholeNumber } from '../util/numbers.ts';
 import { layOut } from '../weights/layout.ts';
 import { QUANT_BLOCK } from '../weights/quantise.ts';
 import type { Param, WeightFormat } from '../weights/types.ts';
-import { chooseFormat, countParameters, paramsOf, type WeightChoice } from './load.ts';
+import { chooseFormat, countParameters, paramsOf, type WeightChoice } from './plan.ts';
 
 export interface MemoryPlanOptions {
   /** Tokens that the sequence is to reach; the model's context unless stated. */

@@ -12,7 +12,7 @@ import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { tensorBytes, writeSafetensors } from '../checkpoint/write-safetensors-node.ts';
 import { AdapterError, InputError, KeyholdError, WeightsError } from '../util/errors.ts';
-import { planModel } from './load.ts';
+import { planModel } from './plan.ts';
 
 /** An adapter to merge. */
 export interface MergeSource {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type ConfigJson, caseFolder, configJson } from '../../test/support/family-cases.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
-import { planModel } from '../load/load.ts';
+import { planModel } from '../load/plan.ts';
 import { layOut } from './layout.ts';
 import { prepareWeights } from './prepare.ts';
 

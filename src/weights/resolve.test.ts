@@ -3,7 +3,7 @@ import { CASES, caseFolder, configJson, MORE_CASES } from '../../test/support/fa
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import { readConfig } from '../families/read-config.ts';
-import { planModel } from '../load/load.ts';
+import { planModel } from '../load/plan.ts';
 import { CheckpointError } from '../util/errors.ts';
 
 async function open(folder: string): Promise<Checkpoint> {

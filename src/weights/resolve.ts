@@ -3,9 +3,9 @@
  */
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
-import type { Family, QkvOrder, TensorExpr } from '../families/family.ts';
 import { CheckpointError } from '../util/errors.ts';
 import { concatRows, interleaveRows, mapRows, pickRows, sliceRows, tensorRows, transpose } from './rows.ts';
+import type { QkvOrder, TensorExpr, TensorNames } from './tensor-map.ts';
 import type { Param, ParamPart, RowSource } from './types.ts';
 
 /** Buffers that old checkpoints carry and nobody needs. */
@@ -41,11 +41,11 @@ const filled = (template: string, { layer, nth }: Place): string => template.rep
 
 export class ParamResolver {
   readonly #checkpoint: Checkpoint;
-  readonly #family: Family;
+  readonly #family: TensorNames;
   readonly #config: Config;
   readonly #used = new Set<string>();
 
-  constructor(checkpoint: Checkpoint, family: Family, config: Config) {
+  constructor(checkpoint: Checkpoint, family: TensorNames, config: Config) {
     this.#checkpoint = checkpoint;
     this.#family = family;
     this.#config = config;

@@ -6,7 +6,7 @@
 import { openCheckpointFolder } from '../../src/checkpoint/open-node.ts';
 import { type Config, isEncoder } from '../../src/config/config.ts';
 import { createCache } from '../../src/kvcache/policies.ts';
-import { planModel } from '../../src/load/load.ts';
+import { planModel } from '../../src/load/plan.ts';
 import { nodeRuntime } from '../../src/node.ts';
 import { Encoder } from '../../src/step/encoder-runner.ts';
 import { Stepper } from '../../src/step/stepper.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { BaseModel as Base, type BaseModel } from '../../src/adapters/base-model.ts';
 import { type OpenAdapter, openAdapter } from '../../src/adapters/read.ts';
 import { openCheckpointFolder } from '../../src/checkpoint/open-node.ts';
-import { planModel } from '../../src/load/load.ts';
+import { planModel } from '../../src/load/plan.ts';
 import { caseFolder } from './family-cases.ts';
 import { bytesSource, f32, safetensorsFile, type TestTensor } from './safetensors-bytes.ts';
 

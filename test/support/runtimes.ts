@@ -3,7 +3,7 @@
  */
 
 import type { Runtime } from '../../src/backends/types.ts';
-import type { PrepareRequest } from '../../src/load/load.ts';
+import type { PrepareRequest } from '../../src/load/plan.ts';
 import { layOut } from '../../src/weights/layout.ts';
 import type { PreparedWeights } from '../../src/weights/types.ts';
 
