@@ -2,9 +2,10 @@
  * @file A conversation: messages, and a cache that goes on from turn to turn, so that only what is new is computed.
  */
 
-import { type Generation, type GenerationSummary, openCache } from '../engine/generate.ts';
+import type { Generation } from '../engine/generate.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import type { GeneratedPiece } from '../engine/writer.ts';
+import type { GeneratedPiece, GenerationSummary } from '../engine/options.ts';
+import { resolveCache } from '../engine/prompt.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { InputError } from '../util/errors.ts';
 import { answerEnds, type ChatOptions, chatPrompt, templateOf } from './chat.ts';
@@ -49,7 +50,7 @@ export class Conversation {
     this.#messages = state?.messages ?? messages;
     this.#text = state?.text ?? '';
     this.#ids = state?.ids ?? [];
-    this.cache = openCache(model, options.cache);
+    this.cache = resolveCache(model, options.cache);
     if (this.cache.batch !== 1)
       throw new InputError(`a conversation is one row, but its cache has ${this.cache.batch}`);
   }

@@ -8,12 +8,13 @@ import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
 import { Clock } from '../util/clock.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { type GenerateOptions, type GenerationSummary, openCache, promptTokens } from './generate.ts';
-import type { LanguageModel } from './language-model.ts';
-import { type PrefillStep, prefillSteps, takeIn } from './prefill.ts';
+import type { DecoderModel } from './model.ts';
+import type { FinishReason, GeneratedPiece, GenerateOptions, GenerationSummary } from './options.ts';
+import { appendLastToken, type PrefillStep, prefillSteps } from './prefill.ts';
 import { reusePrefix } from './prefix.ts';
-import { Lookahead } from './speculate/lookahead.ts';
-import { type FinishReason, type GeneratedPiece, Writer } from './writer.ts';
+import { promptTokens, resolveCache } from './prompt.ts';
+import { Speculator } from './speculate/speculator.ts';
+import { TokenStream } from './token-stream.ts';
 
 /** What a row goes on from, and its options. */
 export interface RowOptions extends Omit<GenerateOptions, 'onPrefill'>, TemplateOptions {
@@ -29,9 +30,9 @@ export class BatchRow {
   readonly cache: KVCache;
   readonly signal: AbortSignal | undefined;
   readonly adapters: AdapterChoice | undefined;
-  readonly writer: Writer;
-  readonly lookahead: Lookahead;
-  readonly #model: LanguageModel;
+  readonly writer: TokenStream;
+  readonly speculator: Speculator;
+  readonly #model: DecoderModel;
   readonly #options: RowOptions;
   readonly #prompt: readonly number[];
   readonly #clock = new Clock();
@@ -39,13 +40,13 @@ export class BatchRow {
   #reused = 0;
 
   /** @throws InputError for options out of range. */
-  constructor(model: LanguageModel, id: string | number, options: RowOptions) {
+  constructor(model: DecoderModel, id: string | number, options: RowOptions) {
     this.id = id;
     this.signal = options.signal;
     this.adapters = options.adapters;
     this.#model = model;
     this.#options = options;
-    this.cache = openCache(model, options.cache);
+    this.cache = resolveCache(model, options.cache);
     if (this.cache.batch !== 1) throw new InputError(`a request is one row, but its cache has ${this.cache.batch}`);
     const { prompt, messages } = options;
     if ((prompt === undefined) === (messages === undefined))
@@ -53,9 +54,9 @@ export class BatchRow {
     const start = prompt ?? chatPrompt(model, messages!, options).tokens;
     this.#prompt = promptTokens(model, start, options, this.cache);
     const eosTokenIds = options.eosTokenIds ?? (messages ? answerEnds(model) : undefined);
-    this.writer = new Writer(model, { ...options, eosTokenIds });
+    this.writer = new TokenStream(model, { ...options, eosTokenIds });
     if (options.chunkLength !== undefined) wholeNumber('chunkLength', options.chunkLength);
-    this.lookahead = new Lookahead(model, this.cache, options.speculate, options);
+    this.speculator = new Speculator(model, this.cache, options.speculate, options);
   }
 
   /** Reads a chunk of the prompt. @returns the logits after it [V]; null as long as there is more to read. */
@@ -71,9 +72,9 @@ export class BatchRow {
 
   /** Chooses tokens, as long as their logits are there; then its chunk is to be run, or it is over. */
   async *write(cache: KVCache, row: number, logits: Float32Array): AsyncGenerator<GeneratedPiece, void, undefined> {
-    const { writer, lookahead } = this;
-    for (let next: Float32Array | null = logits; next; next = await lookahead.next(cache, row, writer.context)) {
-      const piece = writer.take(next, lookahead.proposal);
+    const { writer, speculator } = this;
+    for (let next: Float32Array | null = logits; next; next = await speculator.next(cache, row, writer.context)) {
+      const piece = writer.take(next, speculator.proposal);
       if (piece) yield piece;
       if (!writer.finishReason) continue;
       const rest = writer.end();
@@ -87,17 +88,17 @@ export class BatchRow {
    * @param cache where the row is now.
    */
   async end(cache: KVCache, row: number, reason: FinishReason): Promise<GenerationSummary> {
-    const { writer, lookahead } = this;
+    const { writer, speculator } = this;
     this.#clock.stop();
     const whole = writer.finishReason === 'stop' || writer.finishReason === 'length';
     const last = whole ? writer.last : null;
-    const held = lookahead.end(cache, row, last);
+    const held = speculator.end(cache, row, last);
     if (this.#options.cache === this.cache) {
       if (cache !== this.cache) {
         this.cache.copyRow(cache, row, 0);
         this.cache.trim();
       }
-      if (last !== null && !held) await takeIn(this.#model, this.cache, last, this.adapters);
+      if (last !== null && !held) await appendLastToken(this.#model, this.cache, last, this.adapters);
     }
     return {
       text: writer.text,
@@ -109,7 +110,7 @@ export class BatchRow {
       prefillMs: this.#clock.prefillMs,
       decodeMs: this.#clock.decodeMs,
       cache: statsOf(cache, row),
-      speculation: lookahead.stats,
+      speculation: speculator.stats,
     };
   }
 

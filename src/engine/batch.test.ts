@@ -5,8 +5,8 @@ import { tempFolder } from '../../test/support/temp-folder.ts';
 import { loadModel } from '../node.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
 import type { BatchEvent, BatchOptions, BatchRequest, BatchResult } from './batch.ts';
-import type { GenerationSummary } from './generate.ts';
 import type { LanguageModel } from './language-model.ts';
+import type { GenerationSummary } from './options.ts';
 
 const cacheDir = await tempFolder('batch');
 const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir });

@@ -7,12 +7,11 @@ import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { BatchRow, type RowOptions } from './batch-row.ts';
-import type { GenerationSummary } from './generate.ts';
-import { Intake, type Source } from './intake.ts';
-import { Lanes } from './lanes.ts';
-import type { LanguageModel } from './language-model.ts';
-import { checkTokens } from './prefill.ts';
-import type { FinishReason, GeneratedPiece } from './writer.ts';
+import type { DecoderModel } from './model.ts';
+import type { FinishReason, GeneratedPiece, GenerationSummary } from './options.ts';
+import { checkTokenIds, prefill } from './prefill.ts';
+import { RequestQueue, type Source } from './request-queue.ts';
+import { SharedBatch } from './shared-batch.ts';
 
 /** A prompt with options of its own, over those of the batch. */
 export interface BatchRequest extends RowOptions {
@@ -54,20 +53,20 @@ const BATCH_SIZE = 8;
  * those who read. A prompt is read in a cache of its own; then its row is copied into the one that the rows of its kind share.
  */
 export class BatchGeneration implements AsyncIterable<BatchEvent> {
-  readonly #model: LanguageModel;
+  readonly #model: DecoderModel;
   readonly #options: BatchOptions;
   readonly #batchSize: number;
-  readonly #intake: Intake<BatchRequest | string>;
+  readonly #intake: RequestQueue<BatchRequest | string>;
   readonly #ids = new Set<string | number>();
   #count = 0;
   #started = false;
   /** Prompts that are being read, the oldest first. */
   #reading: BatchRow[] = [];
   /** Rows that write, by the kind of their caches. */
-  #lanes: Lanes<BatchRow>[] = [];
+  #lanes: SharedBatch<BatchRow>[] = [];
 
   /** @throws InputError */
-  constructor(model: LanguageModel, requests: Source<BatchRequest | string>, options: BatchOptions) {
+  constructor(model: DecoderModel, requests: Source<BatchRequest | string>, options: BatchOptions) {
     if (
       typeof requests !== 'object' ||
       requests === null ||
@@ -78,7 +77,7 @@ export class BatchGeneration implements AsyncIterable<BatchEvent> {
     this.#model = model;
     this.#options = options;
     this.#batchSize = wholeNumber('batchSize', batchSize);
-    this.#intake = new Intake(requests);
+    this.#intake = new RequestQueue(requests);
   }
 
   /**
@@ -99,7 +98,7 @@ export class BatchGeneration implements AsyncIterable<BatchEvent> {
     try {
       for (;;) {
         signal?.throwIfAborted();
-        yield* this.#takeIn();
+        yield* this.#acceptRequests();
         if (this.#rows.length === 0) {
           if (this.#intake.done) return;
           await this.#intake.wait(signal);
@@ -129,7 +128,7 @@ export class BatchGeneration implements AsyncIterable<BatchEvent> {
   }
 
   /** New requests, as many as there is room for. */
-  async *#takeIn(): AsyncGenerator<BatchEvent, void, undefined> {
+  async *#acceptRequests(): AsyncGenerator<BatchEvent, void, undefined> {
     while (this.#rows.length < this.#batchSize) {
       const next = this.#intake.ready();
       if (!next) return;
@@ -171,14 +170,14 @@ export class BatchGeneration implements AsyncIterable<BatchEvent> {
     this.#reading.shift();
     let lanes = this.#lanes.find((some) => some.takes(row.cache));
     if (!lanes) {
-      lanes = new Lanes(row.cache);
+      lanes = new SharedBatch(row.cache);
       this.#lanes.push(lanes);
     }
     lanes.join(row);
   }
 
   /** One step with all rows of one kind. */
-  async *#step(lanes: Lanes<BatchRow>): AsyncGenerator<BatchEvent, void, undefined> {
+  async *#step(lanes: SharedBatch<BatchRow>): AsyncGenerator<BatchEvent, void, undefined> {
     yield* this.#endUnfit(lanes);
     const { cache } = lanes;
     const rows = [...lanes.rows];
@@ -186,9 +185,9 @@ export class BatchGeneration implements AsyncIterable<BatchEvent> {
     const before = rows.map((_, lane) => cache.length(lane));
     const logits = new Map<BatchRow, Float32Array>();
     for (const [lane, row] of rows.entries())
-      if (!this.#model.ropeFits(before[lane], before[lane] + row.lookahead.chunk.length))
+      if (!this.#model.ropeFits(before[lane], before[lane] + row.speculator.chunk.length))
         logits.set(row, await this.#stepAlone(cache, lane, row));
-    const chunk = rows.map((row) => (logits.has(row) ? [] : row.lookahead.chunk));
+    const chunk = rows.map((row) => (logits.has(row) ? [] : row.speculator.chunk));
     if (chunk.some((tokens) => tokens.length > 0)) {
       const result = await this.#model.step(cache, chunk, {
         logits: 'all',
@@ -205,7 +204,7 @@ export class BatchGeneration implements AsyncIterable<BatchEvent> {
     }
     for (const [lane, row] of rows.entries()) {
       try {
-        yield* this.#write(row, cache, lane, row.lookahead.ran(logits.get(row)!, before[lane]));
+        yield* this.#write(row, cache, lane, row.speculator.accept(logits.get(row)!, before[lane]));
       } catch (error) {
         yield await this.#fail(row, error);
         continue;
@@ -224,23 +223,23 @@ export class BatchGeneration implements AsyncIterable<BatchEvent> {
   }
 
   /** Seats those who join, and lets those go that have no room for another token. */
-  async *#endUnfit(lanes: Lanes<BatchRow>): AsyncGenerator<BatchEvent, void, undefined> {
-    lanes.settle();
+  async *#endUnfit(lanes: SharedBatch<BatchRow>): AsyncGenerator<BatchEvent, void, undefined> {
+    lanes.compact();
     for (const [lane, row] of [...lanes.rows].entries()) {
       try {
-        checkTokens(this.#model.config, lanes.cache, row.lookahead.chunk, lane);
+        checkTokenIds(this.#model.config, lanes.cache, row.speculator.chunk, lane);
       } catch (error) {
         yield await this.#fail(row, error);
       }
     }
-    lanes.settle();
+    lanes.compact();
   }
 
   /** A row whose longer sequence wants other rotations than its keys have is read anew, in a cache of its own. */
   async #stepAlone(cache: KVCache, lane: number, row: BatchRow): Promise<Float32Array> {
     const own = cache.recreate(1);
     own.copyRow(cache, lane, 0);
-    const logits = await this.#model.prefill(own, row.lookahead.chunk, { phase: 'decode', adapters: row.adapters });
+    const logits = await prefill(this.#model, own, row.speculator.chunk, { phase: 'decode', adapters: row.adapters });
     cache.copyRow(own, 0, lane);
     return logits;
   }

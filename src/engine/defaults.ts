@@ -1,7 +1,7 @@
 /**
  * @file What a checkpoint's own generation_config.json asks for.
  */
-import type { GenerateOptions } from './generate.ts';
+import type { GenerateOptions } from './options.ts';
 
 /** The options that a checkpoint may have a wish about. */
 export type GenerationDefaults = Pick<

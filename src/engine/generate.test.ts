@@ -6,8 +6,8 @@ import { type AnyCacheOptions, type KVCache, loadModel, POLICIES } from '../node
 import { CacheFullError, InputError } from '../util/errors.ts';
 import type { Generation } from './generate.ts';
 import type { LanguageModel } from './language-model.ts';
+import type { GeneratedPiece } from './options.ts';
 import type { LogitsProcessor } from './sampling/logits.ts';
-import type { GeneratedPiece } from './writer.ts';
 
 const cacheDir = await tempFolder('generate');
 let tiny: LanguageModel;
@@ -162,12 +162,12 @@ describe('logprobs', () => {
     tokens.forEach(({ token, logprob, top }, i) => {
       const row = Array.from(all.subarray((8 + i) * 97, (9 + i) * 97));
       const max = Math.max(...row);
-      const normaliser = max + Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - max), 0));
-      expect(logprob).toBeCloseTo(row[token] - normaliser, 4);
+      const normalizer = max + Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - max), 0));
+      expect(logprob).toBeCloseTo(row[token] - normalizer, 4);
       const best = row.map((logit, id) => ({ id, logit })).sort((a, b) => b.logit - a.logit || a.id - b.id);
       expect(top!.map((one) => one.token)).toEqual(best.slice(0, 4).map(({ id }) => id));
       top!.forEach((one, rank) => {
-        expect(one.logprob).toBeCloseTo(best[rank].logit - normaliser, 4);
+        expect(one.logprob).toBeCloseTo(best[rank].logit - normalizer, 4);
       });
     });
     expect(tokens).toHaveLength(6);

@@ -15,12 +15,13 @@ import { InputError } from '../util/errors.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.ts';
 import { generationDefaults } from './defaults.ts';
-import { type GenerateOptions, Generation } from './generate.ts';
-import type { Source } from './intake.ts';
-import { concatFloats, type PrefillModel, type PrefillOptions, type PrefillStep, prefillSteps } from './prefill.ts';
+import { Generation } from './generate.ts';
+import type { DecoderModel } from './model.ts';
+import type { GenerateOptions } from './options.ts';
+import { type PrefillOptions, type PrefillStep, prefill, prefillSteps } from './prefill.ts';
+import type { Source } from './request-queue.ts';
 import { type ScoreOptions, type ScoreResult, scoreText } from './score.ts';
 import { restoreCache, snapshotCache } from './snapshot.ts';
-import type { WritingModel } from './writer.ts';
 
 /** What the parts of a model are put together from. */
 export interface LanguageModelParts {
@@ -42,7 +43,7 @@ export interface LanguageModelParts {
 /**
  * A model that is ready to run. Dispose of it (`await using`, or `release()`) to give its native memory back.
  */
-export class LanguageModel implements PrefillModel, WritingModel {
+export class LanguageModel implements DecoderModel {
   /** Folder, file or hub id. */
   readonly name: string;
   readonly config: Config;
@@ -144,10 +145,8 @@ export class LanguageModel implements PrefillModel, WritingModel {
    * @returns the logits asked for, all chunks' behind each other.
    * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
    */
-  async prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
-    const all: Float32Array[] = [];
-    for await (const { logits } of this.prefillSteps(cache, tokens, options)) if (logits.length > 0) all.push(logits);
-    return concatFloats(all);
+  prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
+    return prefill(this, cache, tokens, options);
   }
 
   /** The same, a chunk whenever the next one is asked for, with the logits of its tokens that are wanted. */

@@ -1,15 +1,14 @@
 /**
  * @file Takes tokens into a cache of one row, chunk by chunk.
  */
-import type { AdapterChoice, AdapterOptions } from '../adapters/bank.ts';
-import type { ModelAdapters } from '../adapters/model-adapters.ts';
+import type { AdapterChoice } from '../adapters/bank.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { TokenPositions } from '../step/bind.ts';
-import type { StepOptions, StepResult } from '../step/stepper.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { chunkSchedule } from './chunk-schedule.ts';
+import type { PrefillModel } from './model.ts';
 
 /** Tokens of a prompt that go through the graph at once, unless stated. */
 export const CHUNK_LENGTH = 256;
@@ -41,15 +40,6 @@ export interface PrefillStep {
   readonly logits: Float32Array;
 }
 
-/** What prefilling needs of a model. */
-export interface PrefillModel {
-  readonly config: Config;
-  readonly adapters: ModelAdapters;
-  /** Whether keys of a sequence that grows from one length to another stay rotated as it wants them. */
-  ropeFits(from: number, to: number): boolean;
-  step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions & AdapterOptions): Promise<StepResult>;
-}
-
 /**
  * One chunk after the other; the next one runs when it is asked for.
  * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
@@ -64,7 +54,7 @@ export async function* prefillSteps(
   const { adapters, positions, sees } = options;
   if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
   wholeNumber('chunkLength', chunkLength);
-  checkTokens(model.config, cache, tokens);
+  checkTokenIds(model.config, cache, tokens);
   model.adapters.forRows([adapters]);
   signal?.throwIfAborted();
   const ids = positions || sees ? Array.from(tokens) : refit(model, cache, Array.from(tokens));
@@ -90,10 +80,22 @@ export async function* prefillSteps(
   }
 }
 
+/** Runs {@link prefillSteps} to its end. @returns the logits that were asked for, of all chunks. */
+export async function prefill(
+  model: PrefillModel,
+  cache: KVCache,
+  tokens: ArrayLike<number>,
+  options: PrefillOptions = {},
+): Promise<Float32Array> {
+  const all: Float32Array[] = [];
+  for await (const { logits } of prefillSteps(model, cache, tokens, options)) if (logits.length > 0) all.push(logits);
+  return concatFloats(all);
+}
+
 /**
  * Reads the token that was written last: whoever goes on from a cache would miss it. Where it has no room, nobody can.
  */
-export async function takeIn(
+export async function appendLastToken(
   model: PrefillModel,
   cache: KVCache,
   token: number,
@@ -112,7 +114,7 @@ export async function takeIn(
  * What would fail in a later chunk fails before the first one: a cache is left as it was.
  * @throws InputError, CacheFullError
  */
-export function checkTokens(
+export function checkTokenIds(
   { embedRows, position, contextLength }: Config,
   cache: KVCache,
   tokens: ArrayLike<number>,

@@ -3,10 +3,12 @@
  */
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { type GenerateOptions, openCache, promptTokens } from './generate.ts';
-import type { LanguageModel } from './language-model.ts';
-import { Order } from './sampling/logits.ts';
+import type { DecoderModel } from './model.ts';
+import type { GenerateOptions } from './options.ts';
+import { prefillSteps } from './prefill.ts';
+import { promptTokens, resolveCache } from './prompt.ts';
 import { type TokenLogprob, tokenLogprobs } from './sampling/sampler.ts';
+import { TokenRanking } from './sampling/token-ranking.ts';
 
 export interface ScoreOptions
   extends Pick<GenerateOptions, 'addSpecialTokens' | 'adapters' | 'cache' | 'chunkLength' | 'signal' | 'topLogprobs'> {
@@ -33,20 +35,20 @@ export interface ScoreResult {
 
 /** Reads the text through a cache, chunk by chunk; see {@link LanguageModel.score}. */
 export async function scoreText(
-  model: LanguageModel,
+  model: DecoderModel,
   text: string | readonly number[],
   options: ScoreOptions,
 ): Promise<ScoreResult> {
   const { chunkLength, adapters, signal, onProgress } = options;
   const topLogprobs = wholeNumber('topLogprobs', options.topLogprobs ?? 0, 0);
-  const cache = openCache(model, options.cache);
+  const cache = resolveCache(model, options.cache);
   if (cache.batch !== 1) throw new InputError(`a text is one row, but the cache has ${cache.batch}`);
   const ids = promptTokens(model, text, options, cache);
-  const order = new Order();
+  const ranking = new TokenRanking();
   const width = model.config.vocabSize;
   const tokens: ScoredToken[] = [{ token: ids[0], logprob: null }];
   let sum = 0;
-  for await (const { logits } of model.prefillSteps(cache, ids, {
+  for await (const { logits } of prefillSteps(model, cache, ids, {
     chunkLength,
     adapters,
     signal,
@@ -54,7 +56,7 @@ export async function scoreText(
     logits: 'all',
   }))
     for (let at = 0; at < logits.length && tokens.length < ids.length; at += width) {
-      const scored = tokenLogprobs(logits.subarray(at, at + width), ids[tokens.length], topLogprobs, order);
+      const scored = tokenLogprobs(logits.subarray(at, at + width), ids[tokens.length], topLogprobs, ranking);
       sum += scored.logprob;
       tokens.push(scored);
     }

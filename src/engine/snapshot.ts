@@ -79,7 +79,7 @@ export async function restoreCache(
     throw new SnapshotError(
       'this cache was saved by another model (or other weights of it): its keys and values mean nothing here',
     );
-  const cache = openCache(shape, header, policy);
+  const cache = cacheFromHeader(shape, header, policy);
   let at = 0;
   const take = (array: { buffer: ArrayBufferLike; byteOffset: number; byteLength: number }) => {
     if (at + array.byteLength > body.length) throw new SnapshotError('the saved cache ends too early');
@@ -127,7 +127,7 @@ async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uin
   }
 }
 
-function openCache(shape: CacheShape, { policy, options, rows }: Header, own: PolicyRow | undefined): KVCache {
+function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, own: PolicyRow | undefined): KVCache {
   if (own && own.name !== policy)
     throw new SnapshotError(`the cache was saved under the policy ${policy}, but ${own.name} was passed in`);
   try {

@@ -5,7 +5,7 @@
 import type { ChatOptions } from '../chat/chat.ts';
 import type { Config } from '../config/config.ts';
 import type { BatchEvent, BatchOptions, BatchRequest } from '../engine/batch.ts';
-import type { GenerateOptions, GenerationSummary } from '../engine/generate.ts';
+import type { GenerateOptions, GenerationSummary } from '../engine/options.ts';
 import type { ScoreOptions } from '../engine/score.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { WeightFormat } from '../weights/types.ts';

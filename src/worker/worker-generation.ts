@@ -3,9 +3,8 @@
  */
 
 import type { BatchEvent, BatchRequest, BatchResult } from '../engine/batch.ts';
-import type { GenerationSummary } from '../engine/generate.ts';
-import type { Source } from '../engine/intake.ts';
-import type { GeneratedPiece } from '../engine/writer.ts';
+import type { GeneratedPiece, GenerationSummary } from '../engine/options.ts';
+import type { Source } from '../engine/request-queue.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { EventQueue } from './event-queue.ts';

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InputError } from '../../util/errors.ts';
+import type { LogitsProcessor } from './logits.ts';
 import * as processors from './logits.ts';
-import { type LogitsProcessor, mostLikely } from './logits.ts';
+import { mostLikely } from './token-ranking.ts';
 
 const NONE = { tokens: [], promptLength: 0 };
 
@@ -73,9 +74,9 @@ describe('topK', () => {
 describe('topP', () => {
   /** How many of the ranked tokens are needed, by adding up; null where rounding decides. */
   function nucleus(logits: Float32Array, p: number): number | null {
-    const order = ranked(logits);
-    const max = logits[order[0]];
-    const weights = order.map((id) => Math.exp(logits[id] - max));
+    const ranking = ranked(logits);
+    const max = logits[ranking[0]];
+    const weights = ranking.map((id) => Math.exp(logits[id] - max));
     const target = p * weights.reduce((a, b) => a + b, 0);
     let sum = 0;
     for (let n = 1; n <= weights.length; n++) {

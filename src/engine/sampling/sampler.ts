@@ -11,16 +11,14 @@ import {
   type LogitsContext,
   type LogitsProcessor,
   logitBias,
-  maximum,
   minP,
-  mostLikely,
-  Order,
   presencePenalty,
   repetitionPenalty,
   temperature,
   topK,
   topP,
 } from './logits.ts';
+import { maximum, mostLikely, TokenRanking } from './token-ranking.ts';
 
 /**
  * How tokens are chosen. They take effect in this order, which is Hugging Face's: `logitBias`, `bannedTokens`,
@@ -77,7 +75,7 @@ export class Sampler {
   readonly #changing: readonly LogitsProcessor[];
   readonly #drawing: readonly LogitsProcessor[];
   readonly #random: Random | null;
-  readonly #order = new Order();
+  readonly #ranking = new TokenRanking();
   #scratch = new Float32Array(0);
 
   /** @throws InputError for an option out of its range, with its name and value. */
@@ -100,18 +98,19 @@ export class Sampler {
    * @throws GraphError for logits that are not numbers; InputError where the options leave no token.
    */
   sample(logits: Float32Array, context: LogitsContext, topLogprobs = 0, proposal: Proposal | null = null): Sample {
-    const norm = normaliser(logits);
+    const norm = normalizer(logits);
     const token = this.#choose(logits, context, proposal);
-    return report(logits, norm, token, wholeNumber('topLogprobs', topLogprobs, 0), this.#order);
+    return report(logits, norm, token, wholeNumber('topLogprobs', topLogprobs, 0), this.#ranking);
   }
 
   /** Draws a token, and tells what it was drawn from. */
   propose(logits: Float32Array, context: LogitsContext): Proposal {
     const certain = this.#process(logits, context);
     if (certain !== null) return { token: certain, probabilities: null };
-    const order = this.#order;
+    const ranking = this.#ranking;
     const probabilities = new Float64Array(logits.length);
-    for (let i = 0; i < order.count; i++) probabilities[order.ids[i]] = order.weights[order.ids[i]] / order.total;
+    for (let i = 0; i < ranking.count; i++)
+      probabilities[ranking.ids[i]] = ranking.weights[ranking.ids[i]] / ranking.total;
     return { token: this.#draw(this.#random!), probabilities };
   }
 
@@ -135,13 +134,13 @@ export class Sampler {
     const best = mostLikelyToken(changed);
     if (!this.#random) return best;
     for (const process of this.#drawing) process(changed, context);
-    this.#order.fill(changed);
-    this.#order.weigh(changed, changed[best]);
+    this.#ranking.fill(changed);
+    this.#ranking.weigh(changed, changed[best]);
     return null;
   }
 
   #draw(random: Random): number {
-    const { ids, count, weights, total } = this.#order;
+    const { ids, count, weights, total } = this.#ranking;
     const target = random.next() * total;
     let sum = 0;
     let last = -1;
@@ -160,7 +159,7 @@ export class Sampler {
    * (Leviathan et al. 2023, arXiv 2211.17192).
    */
   #judge(token: number, q: Float64Array, random: Random): number {
-    const { ids, count, weights, total } = this.#order;
+    const { ids, count, weights, total } = this.#ranking;
     const possible = this.#scratch[token] > -Infinity;
     if (random.next() * q[token] < (possible ? weights[token] / total : 0)) return token;
     const missing = (id: number) => Math.max(0, weights[id] / total - (q[id] ?? 0));
@@ -180,19 +179,24 @@ export class Sampler {
 }
 
 /** A token's log probability, and those of the most likely ones. */
-function report(logits: Float32Array, norm: Normaliser, token: number, count: number, order: Order): Sample {
+function report(logits: Float32Array, norm: Normalizer, token: number, count: number, ranking: TokenRanking): Sample {
   const logprobOf = (id: number): TokenLogprob => ({ token: id, logprob: logits[id] - norm.max - norm.rest });
   if (count === 0) return logprobOf(token);
-  return { ...logprobOf(token), top: mostLikely(logits, count, order).map(logprobOf) };
+  return { ...logprobOf(token), top: mostLikely(logits, count, ranking).map(logprobOf) };
 }
 
 /**
  * The natural logarithm of a token's probability under the logits [V], and where asked for those of the most likely tokens.
  * @throws GraphError, InputError as {@link logSoftmaxAt}.
  */
-export function tokenLogprobs(logits: Float32Array, token: number, topLogprobs = 0, order = new Order()): Sample {
+export function tokenLogprobs(
+  logits: Float32Array,
+  token: number,
+  topLogprobs = 0,
+  ranking = new TokenRanking(),
+): Sample {
   inVocabulary(logits, token);
-  return report(logits, normaliser(logits), token, topLogprobs, order);
+  return report(logits, normalizer(logits), token, topLogprobs, ranking);
 }
 
 /**
@@ -202,7 +206,7 @@ export function tokenLogprobs(logits: Float32Array, token: number, topLogprobs =
  */
 export function logSoftmaxAt(logits: Float32Array, token: number): number {
   inVocabulary(logits, token);
-  const norm = normaliser(logits);
+  const norm = normalizer(logits);
   return logits[token] - norm.max - norm.rest;
 }
 
@@ -212,12 +216,12 @@ function inVocabulary(logits: Float32Array, token: number): void {
 }
 
 /** ln(sum of exp) as a maximum and the rest, which would be lost in a sum with a large maximum. */
-interface Normaliser {
+interface Normalizer {
   readonly max: number;
   readonly rest: number;
 }
 
-function normaliser(logits: Float32Array): Normaliser {
+function normalizer(logits: Float32Array): Normalizer {
   const max = maximum(logits);
   let sum = 0;
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);

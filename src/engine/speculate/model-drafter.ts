@@ -4,12 +4,13 @@
 
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import { InputError } from '../../util/errors.ts';
-import type { LanguageModel } from '../language-model.ts';
+import type { DecoderModel } from '../model.ts';
+import { prefill } from '../prefill.ts';
 import { type Proposal, Sampler, type SamplingOptions } from '../sampling/sampler.ts';
-import type { Drafter } from './lookahead.ts';
+import type { Drafter } from './drafter.ts';
 
 export class ModelDrafter implements Drafter {
-  readonly #draft: LanguageModel;
+  readonly #draft: DecoderModel;
   readonly #sampler: Sampler;
   readonly #signal: AbortSignal | undefined;
   /** Whether layers with a sliding window give up what going back would need. */
@@ -23,11 +24,11 @@ export class ModelDrafter implements Drafter {
 
   /** @throws InputError where the models' tokens differ. */
   constructor(
-    model: LanguageModel,
-    draft: LanguageModel,
+    model: DecoderModel,
+    draft: DecoderModel,
     { signal, ...sampling }: SamplingOptions & { readonly signal?: AbortSignal },
   ) {
-    checkTokens(model, draft);
+    checkSameVocabulary(model, draft);
     this.#draft = draft;
     // Its own luck, so that the larger model's is what it would be; and a caller's processors may count their calls.
     const seed = sampling.seed === undefined ? undefined : (sampling.seed ^ 0x5eed) >>> 0;
@@ -70,12 +71,12 @@ export class ModelDrafter implements Drafter {
 
   async #feed(tokens: readonly number[]): Promise<Float32Array> {
     for (const token of tokens) this.#fed.push(token);
-    return this.#draft.prefill(this.#cache, tokens, { signal: this.#signal, phase: 'decode' });
+    return prefill(this.#draft, this.#cache, tokens, { signal: this.#signal, phase: 'decode' });
   }
 }
 
 /** @throws InputError for models whose tokens mean different things. */
-function checkTokens(model: LanguageModel, draft: LanguageModel): void {
+function checkSameVocabulary(model: DecoderModel, draft: DecoderModel): void {
   const refuse = (why: string): never => {
     throw new InputError(
       `${draft.name} can't draft for ${model.name}: ${why}; both must have the same tokenizer, as models of one family have`,

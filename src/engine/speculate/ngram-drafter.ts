@@ -3,7 +3,7 @@
  */
 
 import type { Proposal } from '../sampling/sampler.ts';
-import type { Drafter } from './lookahead.ts';
+import type { Drafter } from './drafter.ts';
 
 /** Earlier places that are looked at, the most recent first. */
 const MOST_PLACES = 16;

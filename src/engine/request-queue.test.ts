@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { Intake } from './intake.ts';
+import { RequestQueue } from './request-queue.ts';
 
-describe('Intake', () => {
+describe('RequestQueue', () => {
   it('gives what is there, from a list', () => {
-    const intake = new Intake([1, 2]);
+    const intake = new RequestQueue([1, 2]);
     expect(intake.ready()).toEqual({ value: 1 });
     expect(intake.done).toBe(false);
     expect(intake.ready()).toEqual({ value: 2 });
@@ -24,7 +24,7 @@ describe('Intake', () => {
         },
       }),
     };
-    const intake = new Intake<number>(source);
+    const intake = new RequestQueue<number>(source);
     expect(asked).toBe(0);
     expect(intake.ready()).toBeNull();
     expect(intake.ready()).toBeNull();
@@ -48,7 +48,7 @@ describe('Intake', () => {
       yield 1;
       throw new Error('broken');
     }
-    const intake = new Intake(source());
+    const intake = new RequestQueue(source());
     await intake.wait();
     expect(intake.ready()).toEqual({ value: 1 });
     await intake.wait();
@@ -58,7 +58,7 @@ describe('Intake', () => {
 
   it('waits no longer than its signal', async () => {
     const source = { [Symbol.asyncIterator]: () => ({ next: () => new Promise<IteratorResult<number>>(() => {}) }) };
-    const intake = new Intake<number>(source);
+    const intake = new RequestQueue<number>(source);
     const aborter = new AbortController();
     const waiting = intake.wait(aborter.signal);
     aborter.abort(new Error('enough'));

@@ -6,55 +6,26 @@
  * there already. What was proposed in vain is taken back from the cache.
  *
  * This changes nothing but the speed where a chunk computes what single steps would: where slots hold exactly what the graph made
- * (float32), and no token is given up before the last of the chunk came. {@link LanguageModel.stepLimit} says how long a chunk
+ * (float32), and no token is given up before the last of the chunk came. {@link DecoderModel.stepLimit} says how long a chunk
  * may be for that.
  */
 
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
-import type { LanguageModel } from '../language-model.ts';
+import type { DecoderModel } from '../model.ts';
 import type { Proposal, SamplingOptions } from '../sampling/sampler.ts';
+import type { Drafter, SpeculateOptions, SpeculationStats } from './drafter.ts';
 import { ModelDrafter } from './model-drafter.ts';
 import { NgramDrafter } from './ngram-drafter.ts';
 
-/** Says what may come next. */
-export interface Drafter {
-  /**
-   * @param context all tokens so far; it has only grown since the last call.
-   * @returns up to `most` tokens that may follow, one after the other.
-   */
-  propose(context: readonly number[], most: number): Promise<readonly Proposal[]>;
-}
-
-export interface SpeculateOptions {
-  /** A smaller model with the same tokenizer. Unless stated, what follows is looked up in the text so far. */
-  readonly draft?: LanguageModel;
-  /** Most tokens to propose at once; 8 unless stated, or 4 of a draft model. */
-  readonly tokens?: number;
-  /**
-   * Whether the text must be what it is without speculation; true unless stated. If not, slots may be rounded and tokens given up
-   * within a chunk, so that the text is what the model writes when it reads chunks.
-   */
-  readonly exact?: boolean;
-}
-
-/** What speculation came to. */
-export interface SpeculationStats {
-  /** Runs of the graph after the prompt. */
-  readonly steps: number;
-  /** Tokens that were proposed, and those of them that were taken. */
-  readonly proposed: number;
-  readonly accepted: number;
-}
-
-const MOST = { lookup: 8, model: 4 };
+const DEFAULT_DRAFT_TOKENS = { lookup: 8, model: 4 };
 
 /** What a sequence has ahead of the tokens that were chosen. */
-export class Lookahead {
+export class Speculator {
   /** The tokens to run next: the one that was chosen last, and what may follow it. */
   chunk: readonly number[] = [];
-  readonly #model: LanguageModel;
+  readonly #model: DecoderModel;
   readonly #drafter: Drafter | null;
   readonly #exact: boolean;
   readonly #most: number;
@@ -76,14 +47,18 @@ export class Lookahead {
    * @throws InputError where the cache allows no speculation, or the draft model does not belong to this one.
    */
   constructor(
-    model: LanguageModel,
+    model: DecoderModel,
     cache: KVCache,
     speculate: boolean | SpeculateOptions | undefined,
     sampling: SamplingOptions & { readonly signal?: AbortSignal },
   ) {
     this.#model = model;
     const options = speculate === true ? {} : speculate || null;
-    const { draft, tokens = draft ? MOST.model : MOST.lookup, exact = true } = options ?? {};
+    const {
+      draft,
+      tokens = draft ? DEFAULT_DRAFT_TOKENS.model : DEFAULT_DRAFT_TOKENS.lookup,
+      exact = true,
+    } = options ?? {};
     this.#exact = exact;
     this.#most = wholeNumber('speculate.tokens', tokens);
     this.#length = this.#most;
@@ -112,11 +87,11 @@ export class Lookahead {
   async next(cache: KVCache, row: number, context: readonly number[]): Promise<Float32Array | null> {
     const token = context[context.length - 1];
     if (this.#logits) {
-      if (this.#takes(token)) {
+      if (this.#matches(token)) {
         const width = this.#logits.length / this.chunk.length;
         return this.#logits.subarray(this.#at * width, (this.#at + 1) * width);
       }
-      this.#settle(cache, row);
+      this.#takeBack(cache, row);
     }
     const limit = this.#drafter ? this.#model.stepLimit(cache, row, 1 + this.#length, this.#exact) : 1;
     this.#drafts = limit > 1 ? await this.#drafter!.propose(context, limit - 1) : [];
@@ -130,7 +105,7 @@ export class Lookahead {
    * @param before tokens of the cache before it.
    * @returns the logits of the next place [V].
    */
-  ran(logits: Float32Array, before: number): Float32Array {
+  accept(logits: Float32Array, before: number): Float32Array {
     this.#steps++;
     this.#proposed += this.#drafts.length;
     this.#logits = this.#drafts.length > 0 ? logits : null;
@@ -146,20 +121,20 @@ export class Lookahead {
    */
   end(cache: KVCache, row: number, token: number | null): boolean {
     if (!this.#logits) return false;
-    const held = token !== null && this.#takes(token);
-    this.#settle(cache, row);
+    const held = token !== null && this.#matches(token);
+    this.#takeBack(cache, row);
     return held;
   }
 
   /** Whether a token is the one that was proposed; then the chunk's next logits count. */
-  #takes(token: number): boolean {
+  #matches(token: number): boolean {
     if (this.#drafts[this.#at]?.token !== token) return false;
     this.#at++;
     this.#accepted++;
     return true;
   }
 
-  #settle(cache: KVCache, row: number): void {
+  #takeBack(cache: KVCache, row: number): void {
     const right = this.#at === this.#drafts.length;
     if (!right) cache.truncate(this.#base + 1 + this.#at, row);
     this.#length = right ? Math.min(this.#most, 2 * this.#length) : Math.max(1, this.#at);

@@ -4,13 +4,13 @@
 import type { KVCache } from '../kvcache/kv-cache.ts';
 
 /** A sequence that takes a lane. */
-export interface Passenger {
+export interface BatchMember {
   /** The cache of one row that it comes from. */
   readonly cache: KVCache;
 }
 
-export class Lanes<T extends Passenger> {
-  /** A row for each lane, once {@link settle} was called. */
+export class SharedBatch<T extends BatchMember> {
+  /** A row for each lane, once {@link compact} was called. */
   readonly cache: KVCache;
   readonly #lanes: (T | null)[] = [];
   #joining: T[] = [];
@@ -30,12 +30,12 @@ export class Lanes<T extends Passenger> {
     return [...this.#lanes.filter((passenger) => passenger !== null), ...this.#joining];
   }
 
-  /** Those in lanes: the index is the row of {@link cache}. Meaningful after {@link settle}. */
+  /** Those in lanes: the index is the row of {@link cache}. Meaningful after {@link compact}. */
   get rows(): readonly T[] {
     return this.#lanes as T[];
   }
 
-  /** Takes a lane with the next {@link settle}. */
+  /** Takes a lane with the next {@link compact}. */
   join(passenger: T): void {
     this.#joining.push(passenger);
   }
@@ -47,7 +47,7 @@ export class Lanes<T extends Passenger> {
   }
 
   /** Gives free lanes to those who join, and closes the gaps that are left. */
-  settle(): void {
+  compact(): void {
     const { cache } = this;
     const lanes = this.#lanes;
     const gaps = lanes.flatMap((passenger, lane) => (passenger ? [] : [lane]));

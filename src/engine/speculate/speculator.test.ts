@@ -5,8 +5,8 @@ import { seeded } from '../../../test/support/seeded.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
 import { type AnyCacheOptions, definePolicy, type KVCache, loadModel } from '../../node.ts';
 import { InputError } from '../../util/errors.ts';
-import type { GenerateOptions } from '../generate.ts';
 import type { LanguageModel } from '../language-model.ts';
+import type { GenerateOptions } from '../options.ts';
 import type { LogitsProcessor } from '../sampling/logits.ts';
 import { Sampler } from '../sampling/sampler.ts';
 

@@ -3,8 +3,8 @@ import { caseFolder } from '../../test/support/family-cases.ts';
 import { seeded } from '../../test/support/seeded.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { type KVCache, loadModel } from '../node.ts';
-import { Lanes } from './lanes.ts';
 import type { LanguageModel } from './language-model.ts';
+import { SharedBatch } from './shared-batch.ts';
 
 const cacheDir = await tempFolder('lanes');
 let model: LanguageModel;
@@ -23,7 +23,7 @@ async function passenger(n: number): Promise<{ name: number; cache: KVCache }> {
 describe('lanes', () => {
   it('are always the first ones, whoever joins and leaves', async () => {
     const random = seeded(3);
-    const lanes = new Lanes<{ name: number; cache: KVCache }>((await passenger(0)).cache);
+    const lanes = new SharedBatch<{ name: number; cache: KVCache }>((await passenger(0)).cache);
     const aboard = new Map<number, { name: number; cache: KVCache }>();
     let next = 1;
     for (let round = 0; round < 60; round++) {
@@ -37,7 +37,7 @@ describe('lanes', () => {
         lanes.leave(one);
         aboard.delete(one.name);
       }
-      lanes.settle();
+      lanes.compact();
       expect(lanes.all.map(({ name }) => name).sort()).toEqual([...aboard.keys()].sort());
       expect(lanes.rows).toHaveLength(aboard.size);
       expect(lanes.cache.batch).toBe(Math.max(1, aboard.size));
@@ -54,7 +54,7 @@ describe('lanes', () => {
 
   it('take caches of the same policy and options', () => {
     const make = (options: object) => model.createCache({ policy: 'h2o', cacheLength: 20, ...options });
-    const lanes = new Lanes(make({}));
+    const lanes = new SharedBatch(make({}));
     expect(lanes.takes(make({}))).toBe(true);
     expect(lanes.takes(make({ batch: 3 }))).toBe(true);
     expect(lanes.takes(make({ cacheLength: 21 }))).toBe(false);

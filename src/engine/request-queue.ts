@@ -6,7 +6,7 @@
 export type Source<T> = Iterable<T> | AsyncIterable<T>;
 
 /** Takes one request at a time from a source, and only when there is room for it. */
-export class Intake<T> {
+export class RequestQueue<T> {
   readonly #iterator: Iterator<T> | AsyncIterator<T>;
   /** The request that was asked for and has not come yet. */
   #asked: Promise<void> | null = null;

@@ -2,52 +2,18 @@
  * @file One sequence that is being written: from logits to tokens, to text that is certain, and to its end.
  */
 
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { type Proposal, Sampler, type SamplingOptions, type TokenLogprob } from './sampling/sampler.ts';
+import type { DecoderModel } from './model.ts';
+import type { GeneratedPiece, GeneratedToken, WritingOptions } from './options.ts';
+import { type Proposal, Sampler } from './sampling/sampler.ts';
 import { TextStream } from './text/text-stream.ts';
 
-/** How tokens are chosen, and when that ends. */
-export interface WritingOptions extends SamplingOptions {
-  /** Most tokens to write; 256 unless stated. */
-  readonly maxNewTokens?: number;
-  /** Writing ends where one of these appears; it is not part of the text. */
-  readonly stop?: string | readonly string[];
-  /** Token ids at which writing ends; the model's own unless stated. */
-  readonly eosTokenIds?: readonly number[];
-  /** The most likely tokens to report for each place; none unless stated. */
-  readonly topLogprobs?: number;
-}
-
-/** A token that was written. */
-export interface GeneratedToken extends TokenLogprob {
-  /** The most likely tokens of this place, where asked for. */
-  readonly top?: readonly TokenLogprob[];
-}
-
-/** The text that became certain, and the tokens it took. */
-export interface GeneratedPiece {
-  readonly text: string;
-  readonly tokens: readonly GeneratedToken[];
-}
-
-/**
- * `eos`: the model ended; `stop`: a stop string appeared; `length`: maxNewTokens were written; `aborted`: by the signal, or by who
- * left the loop; `error`: something went wrong.
- */
-export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted' | 'error';
-
-/** What a writer has to know of its model. */
-export interface WritingModel {
-  readonly hasTokenizer: boolean;
-  readonly tokenizer: Tokenizer;
-  /** Tokens at which the model ends. */
-  readonly eosTokenIds: readonly number[];
-}
+/** What it needs of its model. */
+type TextTokens = Pick<DecoderModel, 'hasTokenizer' | 'tokenizer' | 'eosTokenIds'>;
 
 const MAX_NEW_TOKENS = 256;
 
-export class Writer {
+export class TokenStream {
   readonly tokens: GeneratedToken[] = [];
   /** Why it is over; null as long as it is not. */
   finishReason: 'eos' | 'stop' | 'length' | null = null;
@@ -61,7 +27,7 @@ export class Writer {
   #pending: GeneratedToken[] = [];
 
   /** @throws InputError for an option out of its range. */
-  constructor(model: WritingModel, options: WritingOptions) {
+  constructor(model: TextTokens, options: WritingOptions) {
     this.#sampler = new Sampler(options);
     const stops = typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []);
     this.#text = new TextStream(model.hasTokenizer ? model.tokenizer : null, stops);

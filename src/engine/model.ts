@@ -1,0 +1,42 @@
+/**
+ * @file What generating text needs of a decoder model: {@link LanguageModel} implements it, and tests do with less.
+ */
+import type { AdapterOptions } from '../adapters/bank.ts';
+import type { ModelAdapters } from '../adapters/model-adapters.ts';
+import type { ChatTemplate } from '../chat/chat-template.ts';
+import type { Config } from '../config/config.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import type { StepOptions, StepResult } from '../step/stepper.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+
+/** What reading a prompt needs of a model. */
+export interface PrefillModel {
+  readonly config: Config;
+  readonly adapters: ModelAdapters;
+  /** Whether the keys of a sequence that grows from one length to another stay rotated as the model wants them. */
+  ropeFits(from: number, to: number): boolean;
+  /** Runs one chunk, one list of token ids a row. */
+  step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions & AdapterOptions): Promise<StepResult>;
+}
+
+/** A model that generates text. */
+export interface DecoderModel extends PrefillModel {
+  /** Folder, file or hub id. */
+  readonly name: string;
+  readonly hasTokenizer: boolean;
+  /** @throws InputError where the checkpoint has none. */
+  readonly tokenizer: Tokenizer;
+  /** null: the checkpoint has none. */
+  readonly chatTemplate: ChatTemplate | null;
+  /** Tokens at which the model ends, by config.json and generation_config.json. */
+  readonly eosTokenIds: readonly number[];
+  createCache(options?: Partial<AnyCacheOptions>): KVCache;
+  /** Makes the session that steps with this cache run on. */
+  prepare(cache: KVCache, options?: AdapterOptions): Promise<void>;
+  /**
+   * How many tokens one step may take in, up to `most`, and still compute what steps of one token would.
+   * @param exact false: tokens may be evicted within the step.
+   */
+  stepLimit(cache: KVCache, row: number, most: number, exact: boolean): number;
+}

@@ -1,0 +1,94 @@
+/**
+ * @file Options of a generation, and what comes out of it.
+ */
+import type { AdapterChoice } from '../adapters/bank.ts';
+import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import type { SamplingOptions, TokenLogprob } from './sampling/sampler.ts';
+import type { SpeculateOptions, SpeculationStats } from './speculate/drafter.ts';
+
+/** How tokens are chosen, and when that ends. */
+export interface WritingOptions extends SamplingOptions {
+  /**
+   * Most tokens to generate.
+   * @default 256
+   */
+  readonly maxNewTokens?: number;
+  /** Generation ends where one of these appears; it is not part of the text. */
+  readonly stop?: string | readonly string[];
+  /**
+   * Token ids at which generation ends.
+   * @default the model's own
+   */
+  readonly eosTokenIds?: readonly number[];
+  /**
+   * How many of the most likely tokens to report for each token.
+   * @default 0
+   */
+  readonly topLogprobs?: number;
+}
+
+export interface GenerateOptions extends WritingOptions {
+  /**
+   * Put the tokenizer's special tokens (such as `<s>`) before the prompt.
+   * @default true where the cache is empty
+   */
+  readonly addSpecialTokens?: boolean;
+  /**
+   * A cache to go on with (its tokens come before the prompt), or options for a new one.
+   * @default a dense one
+   */
+  readonly cache?: KVCache | Partial<AnyCacheOptions>;
+  /**
+   * The prompt is all of the text, from its beginning: what the given cache has seen of it is not computed again. Where the cache
+   * has seen something else, it goes back as far as it can.
+   */
+  readonly reusePrefix?: boolean;
+  /** Tokens of the prompt that go through the graph at once. */
+  readonly chunkLength?: number;
+  /**
+   * Live adapters.
+   * @default the model's default adapters
+   */
+  readonly adapters?: AdapterChoice;
+  /** Propose tokens and check several at once: `true` looks for repetitions, a draft model guesses. */
+  readonly speculate?: boolean | SpeculateOptions;
+  readonly signal?: AbortSignal;
+  /** Called after each chunk of the prompt. */
+  readonly onPrefill?: (done: number, total: number) => void;
+}
+
+/** A token that was generated. */
+export interface GeneratedToken extends TokenLogprob {
+  /** The most likely tokens at its position, where asked for. */
+  readonly top?: readonly TokenLogprob[];
+}
+
+/** The text that became certain, and the tokens it took. */
+export interface GeneratedPiece {
+  readonly text: string;
+  readonly tokens: readonly GeneratedToken[];
+}
+
+/**
+ * `eos`: the model ended; `stop`: a stop string appeared; `length`: maxNewTokens were generated; `aborted`: by the signal, or the
+ * reader left the loop; `error`: something went wrong.
+ */
+export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted' | 'error';
+
+export interface GenerationSummary {
+  /** All text, without the prompt. */
+  readonly text: string;
+  readonly tokens: readonly GeneratedToken[];
+  readonly promptTokens: number;
+  /** Those of the prompt that the cache had seen already; see {@link GenerateOptions.reusePrefix}. */
+  readonly reusedTokens: number;
+  readonly finishReason: FinishReason;
+  readonly stopString?: string;
+  /** Milliseconds until the first token's logits, and for all tokens after it. */
+  readonly prefillMs: number;
+  readonly decodeMs: number;
+  readonly cache: CacheStats;
+  /** Where it was asked for. */
+  readonly speculation?: SpeculationStats;
+}

@@ -1,0 +1,25 @@
+/**
+ * @file The start of a generation: its cache, and the token ids of its prompt.
+ */
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import { InputError } from '../util/errors.ts';
+import type { DecoderModel } from './model.ts';
+import type { GenerateOptions } from './options.ts';
+
+/** The cache that was given, or a new one. @throws InputError for options that the policy refuses. */
+export function resolveCache(model: DecoderModel, cache: GenerateOptions['cache']): KVCache {
+  return cache !== undefined && 'append' in cache ? cache : model.createCache(cache);
+}
+
+/** The ids of a prompt. @throws InputError where there are none. */
+export function promptTokens(
+  model: DecoderModel,
+  prompt: string | readonly number[],
+  options: Pick<GenerateOptions, 'addSpecialTokens' | 'reusePrefix'>,
+  cache: KVCache,
+): readonly number[] {
+  const addSpecialTokens = options.addSpecialTokens ?? (options.reusePrefix || cache.length() === 0);
+  const tokens = typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecialTokens }) : [...prompt];
+  if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
+  return tokens;
+}
