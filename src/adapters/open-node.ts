@@ -6,14 +6,16 @@ import { basename, dirname, resolve } from 'node:path';
 import { fileError } from '../checkpoint/file-source-node.ts';
 import { folderFiles } from '../checkpoint/open-node.ts';
 import { AdapterError } from '../util/errors.ts';
+import { shippedFolder } from '../util/shipped-node.ts';
 import { type OpenAdapter, openAdapter } from './read.ts';
 
 /**
- * Opens a folder that holds an adapter of PEFT or LitGPT, or its .safetensors file with the settings beside it. The caller closes it.
+ * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, or the adapter that ships
+ * with the package (`keyhold/tiny-jargon`). The caller closes it.
  * @throws AdapterError where there is no adapter; CheckpointError where its files are damaged.
  */
 export async function openAdapterFolder(path: string): Promise<OpenAdapter> {
-  const full = resolve(path);
+  const full = resolve(shippedFolder(path) ?? path);
   let isDirectory: boolean;
   try {
     isDirectory = (await stat(full)).isDirectory();

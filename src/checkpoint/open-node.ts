@@ -11,10 +11,10 @@ import type { ByteSource, Checkpoint } from './types.ts';
 /**
  * Opens a folder that holds a checkpoint (config.json and safetensors), or a single .safetensors file with its
  * config.json beside it. The caller closes it.
- *
+ * @param name of the checkpoint, for messages.
  * @throws CheckpointError where there is nothing to open, or what is there is damaged.
  */
-export async function openCheckpointFolder(path: string): Promise<Checkpoint> {
+export async function openCheckpointFolder(path: string, name = path): Promise<Checkpoint> {
   const full = resolve(path);
   let isDirectory: boolean;
   try {
@@ -22,7 +22,7 @@ export async function openCheckpointFolder(path: string): Promise<Checkpoint> {
   } catch (cause) {
     throw fileError(path, cause);
   }
-  if (isDirectory) return buildCheckpoint(folderFiles(full, path));
+  if (isDirectory) return buildCheckpoint(folderFiles(full, name));
   const file = basename(full);
   if (!file.endsWith('.safetensors')) {
     const hint = /\.(bin|pt|pth|ckpt|gguf)$/.test(file)
@@ -33,7 +33,7 @@ export async function openCheckpointFolder(path: string): Promise<Checkpoint> {
   if (isShardName(file)) {
     throw new CheckpointError(`${path}: is one of several shards. Open their folder, ${dirname(full)}, instead.`);
   }
-  return buildCheckpoint(folderFiles(dirname(full), path), file);
+  return buildCheckpoint(folderFiles(dirname(full), name), file);
 }
 
 /** The files of a folder. @param name for messages. */

@@ -3,7 +3,6 @@
  */
 import type { SpeedResult, SpeedSearch, SpeedSettings, SpeedTrial } from '../index.ts';
 import { bytes, counted, duration, rate } from './format.ts';
-import { nameOf } from './options.ts';
 import type { Style } from './style.ts';
 
 /** Also what --json prints. */
@@ -23,7 +22,7 @@ export function benchLines(report: BenchReport, { bold, dim, green }: Style): st
   const { settings, cache, speed, memory, search } = report;
   const row = (label: string, text: string) => `  ${dim(label.padEnd(LABEL))}${text}`;
   const lines = [
-    `${bold(nameOf(report.model))}  ${settingsWords(settings)}`,
+    `${bold(report.model)}  ${settingsWords(settings)}`,
     row('reading', `${rate(speed.prefillSpeed)} tokens a second (a prompt of ${counted(speed.promptTokens, 'token')})`),
     row('writing', `${rate(speed.decodeSpeed)} tokens a second (${counted(speed.newTokens, 'token')})`),
     row('first token', `after ${duration(speed.firstTokenMs)}`),

@@ -5,7 +5,7 @@ import { planMemory } from '../index.ts';
 import type { CacheReport, Range } from './cache-report.ts';
 import { bytes, parameters, ranges, rate, whole } from './format.ts';
 import { type CliIo, shown, widthOf, write } from './io.ts';
-import { SMALL_MODEL } from './options.ts';
+import { isSmallModel } from './options.ts';
 import { type RunRecord, tokensPerSecond } from './record.ts';
 import { type Style, styleOf } from './style.ts';
 import type { RunFacts } from './summary.ts';
@@ -40,7 +40,7 @@ export class DemoView implements RunView {
   async begin({ model }: RunFacts): Promise<void> {
     const { bold, dim } = this.#style;
     const size = parameters(planMemory(model.config).parameters);
-    const reads = model.name === SMALL_MODEL ? ', raised on the King James Bible,' : '';
+    const reads = isSmallModel(model.name) ? ', trained on the King James Bible,' : '';
     await write(
       this.#io,
       `\n${INDENT}${bold('Keyhold')} ${dim(`· a ${model.config.name} of ${size} parameters${reads} writes:`)}\n\n`,

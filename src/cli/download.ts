@@ -52,6 +52,7 @@ async function download(model: string, flags: DownloadFlags, io: CliIo): Promise
         fetched = true;
         report({ stage: 'download', ...state });
       },
+      onRetry: (retry) => report({ stage: 'retry', ...retry }),
     });
   } catch (error) {
     progress.end();

@@ -5,7 +5,7 @@ describe('keyhold estimate', () => {
   it('tells the parts of the peak, and their sum', async () => {
     const { code, stdout, stderr } = await keyhold(['estimate', '--context', '2000']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout).toContain('tiny (comes with keyhold)  llama, 5.28M parameters in float32');
+    expect(stdout).toContain('keyhold/tiny  llama, 5.28M parameters in float32');
     expect(stdout).toContain('Memory at most, for 2,000 tokens');
     expect(stdout).toMatch(/weights +21\.1 MB {2}copies/);
     expect(stdout).toMatch(/cache +6\.14 MB {2}keys and values of 2,000 tokens \(dense\)/);

@@ -7,7 +7,6 @@ import { counted, parameters } from './format.ts';
 import { addExamples } from './help.ts';
 import { inspectModel } from './inspection.ts';
 import { type CliIo, write } from './io.ts';
-import { explain } from './load.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -18,7 +17,6 @@ import {
   hubOptions,
   modelFrom,
   modelOption,
-  nameOf,
   weightsOption,
   wholeFrom,
 } from './options.ts';
@@ -67,12 +65,10 @@ async function estimate(model: string, flags: EstimateFlags, io: CliIo): Promise
   const { context: contextLength, weights, chunkLength } = flags;
   const memory = { contextLength, weights, chunkLength, cache: await cacheOptions(flags) };
   const load = { hub: hubOptions(flags), signal: io.signal };
-  const { config, plan } = await inspectModel(model, load, memory).catch((error: unknown) => {
-    throw explain(error, model);
-  });
+  const { config, plan } = await inspectModel(model, load, memory);
   if (flags.json) return write(io, `${JSON.stringify({ model, ...plan })}\n`);
   const { bold, dim } = styleOf(io.stdout, io.env);
-  const title = `${bold(nameOf(model))}  ${config.name}, ${parameters(plan.parameters)} parameters in ${plan.format}`;
+  const title = `${bold(model)}  ${config.name}, ${parameters(plan.parameters)} parameters in ${plan.format}`;
   const lines = [
     title,
     '',

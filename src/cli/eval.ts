@@ -28,6 +28,7 @@ import {
   type CacheFlags,
   cacheOptions,
   findPolicy,
+  isSmallModel,
   type LoadFlags,
   SMALL_MODEL,
   wholeFrom,
@@ -254,7 +255,7 @@ async function withModel(
 }
 
 async function readText(path: string | undefined, model: string): Promise<string> {
-  if (path === undefined && model !== SMALL_MODEL) throw new UsageError('name the text to measure with: --text FILE');
+  if (path === undefined && !isSmallModel(model)) throw new UsageError('name the text to measure with: --text FILE');
   return readInput(path ?? join(SMALL_MODEL, 'validation.txt'));
 }
 
@@ -263,7 +264,7 @@ async function readCases(
   model: string,
   flags: { length?: number; limit?: number },
 ): Promise<RecallCase[]> {
-  if (path === undefined && model !== SMALL_MODEL)
+  if (path === undefined && !isSmallModel(model))
     throw new UsageError('name the recall cases to measure with: --cases FILE (docs/policies.md says what is in it)');
   const all = parseRecallCases(await readInput(path ?? join(SMALL_MODEL, 'recall.jsonl')));
   const chosen = all

@@ -10,7 +10,7 @@ describe('keyhold inspect', () => {
   it('shows what the small model is', async () => {
     const { code, stdout, stderr } = await keyhold(['inspect']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout).toContain('tiny (comes with keyhold)  llama, 5.28M parameters');
+    expect(stdout).toContain('keyhold/tiny  llama, 5.28M parameters');
     expect(stdout).toMatch(/layers +6\n/);
     expect(stdout).toMatch(/tensors +56, 10\.6 MB of BF16\n/);
     expect(stdout).toMatch(/sampling +do_sample true, temperature 0\.8, top_p 0\.95\n/);

@@ -7,7 +7,6 @@ import { bytes, counted, parameters, whole } from './format.ts';
 import { addExamples } from './help.ts';
 import { type Inspection, inspectModel } from './inspection.ts';
 import { type CliIo, shown } from './io.ts';
-import { explain } from './load.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -17,7 +16,6 @@ import {
   hubOptions,
   modelFrom,
   modelOption,
-  nameOf,
   wholeFrom,
 } from './options.ts';
 import { peakLines } from './peak-rows.ts';
@@ -62,9 +60,7 @@ export function addInspect(program: Command, io: CliIo): void {
 async function inspect(model: string, flags: InspectFlags, io: CliIo): Promise<void> {
   const memory = { contextLength: flags.context, cache: await cacheOptions(flags) };
   const load = { hub: hubOptions(flags), signal: io.signal };
-  const found = await inspectModel(model, load, memory).catch((error: unknown) => {
-    throw explain(error, model);
-  });
+  const found = await inspectModel(model, load, memory);
   if (flags.json) io.stdout.write(`${JSON.stringify(found)}\n`);
   else io.stdout.write(`${report(withPlainNames(found, io), flags, styleOf(io.stdout, io.env)).join('\n')}\n`);
 }
@@ -83,7 +79,7 @@ function report(found: Inspection, flags: InspectFlags, style: Style): string[] 
     ...rows.map(([label, text]) => `  ${style.dim(label.padEnd(LABEL))}${text}`),
   ];
   return [
-    `${style.bold(nameOf(found.model))}  ${config.name}, ${parameters(plan.parameters)} parameters`,
+    `${style.bold(found.model)}  ${config.name}, ${parameters(plan.parameters)} parameters`,
     ...section('Model', modelRows(found)),
     ...section(
       'Checkpoint',

@@ -50,14 +50,14 @@ const DTYPE_BYTES: Readonly<Record<StoredTensor['dtype'], number>> = {
 
 /**
  * Looks at a model. Of one from the hub that was not downloaded yet, config.json alone is fetched.
- * @throws as openModel and planModel do.
+ * @throws as openCheckpoint and planModel do.
  */
 export async function inspectModel(model: string, load: LoadOptions, memory: MemoryPlanOptions): Promise<Inspection> {
-  const { openModel } = await import('../node.ts');
+  const { openCheckpoint } = await import('../node.ts');
   let checkpoint: Checkpoint;
   try {
     // What is in the cache is looked at as it is; a path needs no hub.
-    checkpoint = await openModel(model, { ...load, hub: { ...load.hub, offline: true } });
+    checkpoint = await openCheckpoint(model, { ...load, hub: { ...load.hub, offline: true } });
   } catch (error) {
     if (!(error instanceof HubError) || load.hub?.offline) throw error;
     return inspectConfig(model, load, memory);
@@ -85,8 +85,8 @@ export async function inspectModel(model: string, load: LoadOptions, memory: Mem
 }
 
 async function inspectConfig(model: string, load: LoadOptions, memory: MemoryPlanOptions): Promise<Inspection> {
-  const { downloadFromHub } = await import('../node.ts');
-  const folder = await downloadFromHub(model, { ...load.hub, files: ['config.json'], signal: load.signal });
+  const { locateModel } = await import('../load/load-model-node.ts');
+  const folder = await locateModel(model, { ...load, hub: { ...load.hub, files: ['config.json'] } });
   const where = `${model}: config.json`;
   const { config } = readConfig(parseObject(await readFile(join(folder, 'config.json'), 'utf8'), where), where);
   const plan = asUsage(() => planMemory(config, memory));

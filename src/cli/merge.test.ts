@@ -5,7 +5,7 @@ import { llamaLora, matrix, writeTestAdapter } from '../../test/support/adapters
 import { keyhold } from '../../test/support/cli.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import { openModel } from '../node.ts';
+import { openCheckpoint } from '../node.ts';
 import { SMALL_MODEL } from './options.ts';
 
 const base = await tempFolder('cli-merge');
@@ -53,7 +53,7 @@ describe('keyhold merge', () => {
 
 describe('keyhold generate --adapter', () => {
   it('writes otherwise, merged and live alike', async () => {
-    const model = await openModel(SMALL_MODEL);
+    const model = await openCheckpoint(SMALL_MODEL);
     const [name, tensor] = [...model.tensors].find(([n]) => n.endsWith('layers.0.mlp.down_proj.weight'))!;
     await model.close();
     const [out, width] = tensor.shape;

@@ -6,7 +6,6 @@ import { UsageError } from './failure.ts';
 import { bytes, counted, duration } from './format.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell } from './io.ts';
-import { explain } from './load.ts';
 import {
   type AdapterFlag,
   adapterOption,
@@ -56,11 +55,11 @@ export function addMerge(program: Command, io: CliIo): void {
 async function merge(out: string, flags: MergeFlags, io: CliIo): Promise<void> {
   const { model, adapter = [], shardSize, quiet } = flags;
   if (adapter.length === 0) throw new UsageError('name what to merge with --adapter');
-  const { mergeAdapter } = await import('../node.ts');
+  const { mergeAdapters } = await import('../node.ts');
   const progress = new Progress(io, quiet);
   const begin = performance.now();
   try {
-    const result = await mergeAdapter(model, adapter, out, {
+    const result = await mergeAdapters(model, adapter, out, {
       hub: hubOptions(flags),
       maxShardBytes: shardSize && shardSize * 1e9,
       signal: io.signal,
@@ -71,8 +70,6 @@ async function merge(out: string, flags: MergeFlags, io: CliIo): Promise<void> {
     const facts = `${counted(tensors, 'tensor')}, ${bytes(size)}, in ${duration(performance.now() - begin)}`;
     if (!quiet) tell(io, styleOf(io.stderr, io.env).dim(facts));
     io.stdout.write(flags.json ? `${JSON.stringify({ folder, bytes: size, tensors })}\n` : `${folder}\n`);
-  } catch (error) {
-    throw explain(error, model);
   } finally {
     progress.end();
   }

@@ -1,8 +1,8 @@
 /**
  * @file The options that commands share, each defined once, and how their values are read.
  */
-import { basename, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
   type AnyCacheOptions,
@@ -18,16 +18,15 @@ import {
   type WeightChoice,
 } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
+import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { UsageError } from './failure.ts';
 import { helpSection } from './help.ts';
 
-/** The small model that comes with the package, wherever that is. */
-export const SMALL_MODEL = fileURLToPath(new URL('../../models/tiny', import.meta.url));
+/** The folder of the small model that ships with the package. */
+export const SMALL_MODEL = shippedFolder(TINY_MODEL)!;
 
-/** A model as people are told of it. */
-export function nameOf(model: string): string {
-  return model === SMALL_MODEL ? `${basename(SMALL_MODEL)} (comes with keyhold)` : model;
-}
+/** Whether a model's name is that of the small model. */
+export const isSmallModel = (model: string): boolean => model === TINY_MODEL || resolve(model) === SMALL_MODEL;
 
 /** A reader of whole numbers. */
 export function wholeFrom(min: number): (text: string) => number {
@@ -76,8 +75,8 @@ export function hubOptions(flags: HubFlags): NonNullable<LoadOptions['hub']> {
 /** What to name a model by. */
 export function modelOption(): Option {
   return new Option('-m, --model <model>', 'a folder, a .safetensors file, or a name on the Hugging Face hub').default(
-    SMALL_MODEL,
-    'the small model that comes with keyhold',
+    TINY_MODEL,
+    `${TINY_MODEL}, the small model that ships with keyhold`,
   );
 }
 

@@ -50,7 +50,7 @@ export function createProgram(io: CliIo): Command {
   for (const command of [program, ...program.commands])
     command.showHelpAfterError(`See ${command === program ? '' : 'keyhold '}${command.name()} --help.`);
   return addExamples(program, [
-    ['a first look: the small model that comes along, in a cache of 128 tokens', 'keyhold generate --demo'],
+    ['a first look: the small model that ships with keyhold, in a cache of 128 tokens', 'keyhold generate --demo'],
     ['go on from a text', 'keyhold generate "In the beginning"'],
     ['what a model is, and what memory it takes', 'keyhold inspect Qwen/Qwen3-0.6B'],
   ]);

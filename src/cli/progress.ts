@@ -1,9 +1,10 @@
 /**
  * @file Progress on stderr: a bar on a terminal, a line now and then anywhere else.
  */
-import type { LoadProgress } from '../node.ts';
+import type { HubRetry, LoadProgress } from '../node.ts';
+import { oneLine } from './failure.ts';
 import { bytes, duration, whole } from './format.ts';
-import { type CliIo, widthOf } from './io.ts';
+import { type CliIo, shown, widthOf } from './io.ts';
 import { type Style, styleOf } from './style.ts';
 
 /** How far something is. */
@@ -59,6 +60,13 @@ export class Progress {
     }
   }
 
+  /** Writes a line that stays. */
+  note(line: string): void {
+    if (this.#silent) return;
+    this.end();
+    this.#io.stderr.write(`${this.#style.yellow(shown(line, this.#io.stderr))}\n`);
+  }
+
   /** Takes the bar away, so that something else may be written. */
   end(): void {
     if (this.#drawn) this.#io.stderr.write('\r\x1b[K');
@@ -91,9 +99,14 @@ export class Progress {
 /** Tells what {@link LoadProgress} says. */
 export function loadProgress(progress: Progress): (state: LoadProgress) => void {
   return (state) => {
+    if (state.stage === 'retry') return progress.note(retryWords(state));
     const label = state.stage === 'download' ? 'Downloading' : 'Preparing weights';
     progress.update({ label, done: state.bytes, total: state.total, unit: 'bytes' });
   };
+}
+
+function retryWords({ reason, waitMs, failures, retries }: HubRetry): string {
+  return `${oneLine(reason)} Trying again in ${duration(waitMs)} (${failures} of ${retries}).`;
 }
 
 /** Nobody needs parts of a second of a guess. */

@@ -15,6 +15,18 @@ export interface HubHttpOptions {
   readonly retryDelayMs: number;
   /** Silence after which a connection counts as dropped. */
   readonly stallMs: number;
+  /** Called before the wait for another try. */
+  readonly onRetry?: (retry: HubRetry) => void;
+}
+
+/** A request failed, and is tried again after a wait. */
+export interface HubRetry {
+  /** Why it failed. */
+  readonly reason: string;
+  readonly waitMs: number;
+  /** Failures in a row so far, and how many are allowed. */
+  readonly failures: number;
+  readonly retries: number;
 }
 
 /** The hub was not reached, or the connection was lost; another try may help. */
@@ -166,10 +178,10 @@ export class HubHttp {
 
 /** Waits between tries, and gives up after too many failures in a row. */
 export class Backoff {
-  readonly #options: Pick<HubHttpOptions, 'retries' | 'retryDelayMs' | 'signal'>;
+  readonly #options: Pick<HubHttpOptions, 'retries' | 'retryDelayMs' | 'signal' | 'onRetry'>;
   #failures = 0;
 
-  constructor(options: Pick<HubHttpOptions, 'retries' | 'retryDelayMs' | 'signal'>) {
+  constructor(options: Pick<HubHttpOptions, 'retries' | 'retryDelayMs' | 'signal' | 'onRetry'>) {
     this.#options = options;
   }
 
@@ -186,6 +198,7 @@ export class Backoff {
     const asked = error.retryAfterMs ?? 0;
     const wait = Math.min(MAX_WAIT_MS, Math.max(asked, retryDelayMs * 2 ** this.#failures));
     this.#failures++;
+    this.#options.onRetry?.({ reason: error.message, waitMs: wait, failures: this.#failures, retries });
     await new Promise<void>((resolve, reject) => {
       const stop = (): void => {
         clearTimeout(timer);

@@ -19,9 +19,11 @@ import {
   writeRef,
 } from './cache-node.ts';
 import { chooseFiles, collectFiles, type HubFile, pickFiles } from './files.ts';
-import { HubHttp, isTransient } from './http.ts';
+import { HubHttp, type HubRetry, isTransient } from './http.ts';
 import { type HubSettingsOptions, readHubSettings } from './settings-node.ts';
 import { diskError, incompletePath, transferBlob } from './transfer-node.ts';
+
+export type { HubRetry } from './http.ts';
 
 /** How far a download is. */
 export interface HubProgress {
@@ -40,6 +42,8 @@ export interface HubDownloadOptions extends HubSettingsOptions {
   readonly revision?: string;
   readonly fetch?: typeof globalThis.fetch;
   readonly onProgress?: (progress: HubProgress) => void;
+  /** Called when the hub was not reached and another try follows. */
+  readonly onRetry?: (retry: HubRetry) => void;
   readonly signal?: AbortSignal;
   /** Exactly these files, instead of what a checkpoint needs. */
   readonly files?: readonly string[];
@@ -88,6 +92,7 @@ export async function downloadFromHub(id: string, options: HubDownloadOptions = 
     retries: options.retries ?? 5,
     retryDelayMs: options.retryDelayMs ?? 500,
     stallMs: options.stallMs ?? 60_000,
+    onRetry: options.onRetry,
   });
   try {
     const commit = await resolveCommit(http, id, revision, cached.usable);

@@ -18,7 +18,7 @@ import { f32, type TestTensor } from '../../test/support/safetensors-bytes.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { AdapterChoice } from '../adapters/bank.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import { type AdapterSource, type LoadOptions, loadModel, openAdapterFolder, openModel } from '../node.ts';
+import { type AdapterSource, type LoadOptions, loadModel, openAdapterFolder, openCheckpoint } from '../node.ts';
 import { AdapterError, InputError } from '../util/errors.ts';
 
 const folder = await tempFolder('adapters');
@@ -316,7 +316,7 @@ describe('while the model runs', () => {
   });
 
   it('one may be laid over a merged one, also later, of a checkpoint that the caller opened', async () => {
-    const checkpoint = await openModel(LLAMA);
+    const checkpoint = await openCheckpoint(LLAMA);
     const both = await logitsWith([{ path: lora }, { path: wide }]);
     await using model = await loadModel(checkpoint, { weights: 'float32', cacheDir, adapters: [{ path: lora }] });
     await model.adapters.load(await openAdapterFolder(wide), 'wide');
@@ -401,7 +401,7 @@ describe('other places', () => {
 
   it('experts are merged one by one, and refused by name when they are to be live', async () => {
     const name = 'base_model.model.model.layers.1.mlp.experts.2.up_proj';
-    const checkpoint = await openModel(caseFolder('qwen3_moe'));
+    const checkpoint = await openCheckpoint(caseFolder('qwen3_moe'));
     const [out, width] = checkpoint.tensors.get('model.layers.1.mlp.experts.2.up_proj.weight')!.shape;
     await checkpoint.close();
     const tensors = {

@@ -8,7 +8,7 @@ import { f32 } from '../../test/support/safetensors-bytes.ts';
 import { floatsOf, readTensors, writeTensors } from '../../test/support/safetensors-file.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
-import { loadModel, mergeAdapter, openCheckpointFolder, openModel } from '../node.ts';
+import { loadModel, mergeAdapters, openCheckpoint, openCheckpointFolder } from '../node.ts';
 import { AdapterError, InputError, WeightsError } from '../util/errors.ts';
 import { narrow } from '../util/narrow.ts';
 
@@ -42,7 +42,7 @@ describe('a merged checkpoint', () => {
   it('computes what the adapter computes, and keeps what nothing changes', async () => {
     const out = fresh();
     const done: number[] = [];
-    const result = await mergeAdapter(LLAMA, [{ path: lora }], out, {
+    const result = await mergeAdapters(LLAMA, [{ path: lora }], out, {
       onProgress: ({ bytes, total }) => done.push(bytes / total),
     });
     expect(result).toEqual({ folder: out, bytes: 80_768, tensors: 21 });
@@ -63,7 +63,7 @@ describe('a merged checkpoint', () => {
 
   it('comes in shards where it is large, with an index', async () => {
     const out = fresh();
-    await mergeAdapter(LLAMA, [{ path: lora }], out, { maxShardBytes: 20_000 });
+    await mergeAdapters(LLAMA, [{ path: lora }], out, { maxShardBytes: 20_000 });
     const names = (await readdir(out)).sort();
     expect(names).toContain('model-00001-of-00005.safetensors');
     expect(names).toContain('model.safetensors.index.json');
@@ -95,7 +95,7 @@ describe('a merged checkpoint', () => {
       const settings = { peft_type: 'LORA', r: 1, lora_alpha: 1, target_modules: [module] };
       const path = await writeTestAdapter(join(base, `fused-${name}`), { settings, tensors });
       const out = fresh();
-      await mergeAdapter(caseFolder(name), [{ path }], out);
+      await mergeAdapters(caseFolder(name), [{ path }], out);
       const own = floatsOf((await readTensors(join(caseFolder(name), 'model.safetensors')))[tensor]).slice();
       const made = floatsOf((await readTensors(join(out, 'model.safetensors')))[tensor]).slice();
       const [a, b] = Object.values(tensors).map((t) => new Float32Array(t.bytes.buffer.slice(0)));
@@ -116,7 +116,7 @@ describe('a merged checkpoint', () => {
     const path = await writeTestAdapter(join(base, 'head'), { settings, tensors });
     for (const name of ['gpt2', 'llama-bias-tied']) {
       const out = fresh();
-      await mergeAdapter(caseFolder(name), [{ path }], out);
+      await mergeAdapters(caseFolder(name), [{ path }], out);
       const merged = await openCheckpointFolder(out);
       expect(merged.config.tie_word_embeddings).toBe(false);
       expect([...merged.tensors.keys()]).toContain('lm_head.weight');
@@ -133,7 +133,7 @@ describe('a merged checkpoint', () => {
     );
     await writeFile(join(bare, 'config.json'), await readFile(join(caseFolder('gpt2'), 'config.json')));
     const out = fresh();
-    await mergeAdapter(bare, [{ path }], out);
+    await mergeAdapters(bare, [{ path }], out);
     const names = Object.keys(await readTensors(join(out, 'model.safetensors')));
     expect(names.filter((n) => !n.startsWith('transformer.'))).toEqual(['lm_head.weight']);
   });
@@ -158,7 +158,7 @@ describe('a merged checkpoint', () => {
     for (const name of ['README.md', 'pytorch_model.bin', 'optimizer.pt']) await writeFile(join(source, name), 'x');
     await writeFile(join(source, 'tokenizer.model'), Uint8Array.of(0xff, 0xfe));
     const out = fresh();
-    await mergeAdapter(source, [{ path: lora }], out);
+    await mergeAdapters(source, [{ path: lora }], out);
     expect((await readdir(out)).sort()).toEqual([
       'LICENSE',
       'config.json',
@@ -177,8 +177,8 @@ describe('a merged checkpoint', () => {
   it('may be made of a checkpoint that is open, and an empty folder', async () => {
     const out = fresh();
     await mkdir(out);
-    const checkpoint = await openModel(LLAMA);
-    await mergeAdapter(checkpoint, [{ path: lora, weight: 0.5 }], out);
+    const checkpoint = await openCheckpoint(LLAMA);
+    await mergeAdapters(checkpoint, [{ path: lora, weight: 0.5 }], out);
     await checkpoint.close();
     expect(largestError(await logitsIn(out), await logitsIn(LLAMA))).toBeGreaterThan(0.01);
   });
@@ -188,7 +188,7 @@ describe('nothing half written is left', () => {
   it('when it is aborted', async () => {
     const out = fresh();
     const controller = new AbortController();
-    const merging = mergeAdapter(LLAMA, [{ path: lora }], out, {
+    const merging = mergeAdapters(LLAMA, [{ path: lora }], out, {
       signal: controller.signal,
       onProgress: () => controller.abort(new Error('enough')),
     });
@@ -206,7 +206,7 @@ describe('nothing half written is left', () => {
     await writeTensors(join(source, 'model.safetensors'), { ...own, [name]: { ...own[name], dtype: 'F16', bytes } });
     await writeFile(join(source, 'config.json'), await readFile(join(LLAMA, 'config.json')));
     const out = fresh();
-    const { error, left } = await refused(mergeAdapter(source, [{ path: lora, weight: 1e6 }], out), out);
+    const { error, left } = await refused(mergeAdapters(source, [{ path: lora, weight: 1e6 }], out), out);
     expect(error).toBeInstanceOf(AdapterError);
     expect(error.message).toMatch(/q_proj\.weight has values too large for its type, F16/);
     expect(left).toEqual([]);
@@ -217,7 +217,7 @@ describe('nothing half written is left', () => {
     await mkdir(closed);
     await chmod(closed, 0o555);
     const out = join(closed, 'out');
-    const error = await asNobody(() => mergeAdapter(LLAMA, [{ path: lora }], out).catch((e: unknown) => e));
+    const error = await asNobody(() => mergeAdapters(LLAMA, [{ path: lora }], out).catch((e: unknown) => e));
     expect(error).toBeInstanceOf(WeightsError);
     expect((error as Error).message).toMatch(/closed\/out: the merged model can't be written: EACCES/);
     expect(await readdir(closed)).toEqual([]);
@@ -229,10 +229,10 @@ describe('refuses', () => {
     const full = fresh();
     await mkdir(full);
     await writeFile(join(full, 'mine.txt'), 'x');
-    await expect(mergeAdapter(LLAMA, [{ path: lora }], full)).rejects.toThrow(/holds files already \(mine\.txt\)/);
-    await expect(mergeAdapter(LLAMA, [{ path: lora }], join(full, 'mine.txt'))).rejects.toThrow(InputError);
-    await expect(mergeAdapter(LLAMA, [], fresh())).rejects.toThrow(/no adapter to merge/);
-    await expect(mergeAdapter(LLAMA, [{ path: lora }], fresh(), { maxShardBytes: 0 })).rejects.toThrow(InputError);
+    await expect(mergeAdapters(LLAMA, [{ path: lora }], full)).rejects.toThrow(/holds files already \(mine\.txt\)/);
+    await expect(mergeAdapters(LLAMA, [{ path: lora }], join(full, 'mine.txt'))).rejects.toThrow(InputError);
+    await expect(mergeAdapters(LLAMA, [], fresh())).rejects.toThrow(/no adapter to merge/);
+    await expect(mergeAdapters(LLAMA, [{ path: lora }], fresh(), { maxShardBytes: 0 })).rejects.toThrow(InputError);
     expect(await readdir(full)).toEqual(['mine.txt']);
   });
 
@@ -248,12 +248,12 @@ describe('refuses', () => {
       },
       LITGPT_FILES,
     );
-    await expect(mergeAdapter(LLAMA, [{ path: prefix }], fresh())).rejects.toThrow(
+    await expect(mergeAdapters(LLAMA, [{ path: prefix }], fresh())).rejects.toThrow(
       /prefixes of an attention are no weights; load the model with the adapter/,
     );
     const { settings, tensors } = llamaLora(1);
     const bias = { ...tensors, 'base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias': vector(32, 1) };
     const biased = await writeTestAdapter(join(base, 'biased'), { settings, tensors: bias });
-    await expect(mergeAdapter(LLAMA, [{ path: biased }], fresh())).rejects.toThrow(/adds a bias to h\.0\.attn\.q/);
+    await expect(mergeAdapters(LLAMA, [{ path: biased }], fresh())).rejects.toThrow(/adds a bias to h\.0\.attn\.q/);
   });
 });

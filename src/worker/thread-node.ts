@@ -9,7 +9,7 @@ import type { LanguageModel } from '../engine/language-model.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { type LoadOptions, loadModel } from '../node.ts';
+import { type LoadOptions, loadModel } from '../load/load-model-node.ts';
 import { InputError } from '../util/errors.ts';
 import type {
   BatchInput,

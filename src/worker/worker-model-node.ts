@@ -10,9 +10,10 @@ import type { GenerateOptions } from '../engine/options.ts';
 import type { Source } from '../engine/request-queue.ts';
 import type { ScoreOptions, ScoreResult } from '../engine/score.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import type { LoadOptions, LoadProgress } from '../node.ts';
+import type { LoadOptions, LoadProgress } from '../load/load-model-node.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
+import { TINY_MODEL } from '../util/shipped-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import type { CacheRef, ModelFacts } from './protocol.ts';
 import { Caller, type CallOptions } from './rpc.ts';
@@ -36,7 +37,10 @@ export interface WorkerLoadOptions extends LoadOptions {
  * @param model a folder or file, or a hub id.
  * @throws what loadModel throws; WorkerError where the thread crashes.
  */
-export async function loadModelInWorker(model: string, options: WorkerLoadOptions = {}): Promise<WorkerModel> {
+export async function loadModelInWorker(
+  model: string = TINY_MODEL,
+  options: WorkerLoadOptions = {},
+): Promise<WorkerModel> {
   const { worker: threadOptions, signal, onProgress, ...rest } = options;
   if (typeof model !== 'string') throw new InputError('a model in a worker is loaded by its path or name');
   signal?.throwIfAborted();

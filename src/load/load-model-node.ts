@@ -1,0 +1,193 @@
+/**
+ * @file Loads a model in Node: from a folder, a file, the hub, or the package itself.
+ */
+import { existsSync } from 'node:fs';
+import { adapterName, openAdapterFolder } from '../adapters/open-node.ts';
+import { nodeRuntime } from '../backends/onnx/onnxruntime-node.ts';
+import { openCheckpointFolder } from '../checkpoint/open-node.ts';
+import type { Checkpoint } from '../checkpoint/types.ts';
+import type { LanguageModel } from '../engine/language-model.ts';
+import { downloadFromHub, type HubDownloadOptions, type HubProgress, type HubRetry } from '../hub/hub-node.ts';
+import { HubError, InputError } from '../util/errors.ts';
+import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
+import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
+import type { WeightFormat } from '../weights/types.ts';
+import { assembleModel } from './load.ts';
+import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
+import { planModel, type WeightChoice } from './plan.ts';
+
+/** What {@link loadModel} reports while it works. */
+export type LoadProgress =
+  | ({ readonly stage: 'download' } & HubProgress)
+  /** The hub was not reached; another try follows. */
+  | ({ readonly stage: 'retry' } & HubRetry)
+  /** Weights are being prepared: bytes written, and bytes in all. */
+  | { readonly stage: 'weights'; readonly bytes: number; readonly total: number };
+
+export interface LoadOptions {
+  /**
+   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, else int8.
+   * @default 'auto'
+   */
+  readonly weights?: WeightChoice;
+  /**
+   * Which model of a checkpoint that holds several.
+   * @default the one that generates text, or else the first
+   */
+  readonly part?: string;
+  /**
+   * Threads of the engine.
+   * @default all cores
+   */
+  readonly threads?: number;
+  /**
+   * Folder of prepared weights.
+   * @default `$KEYHOLD_CACHE`, or `~/.cache/keyhold`
+   */
+  readonly cacheDir?: string;
+  /** Revision, token, endpoint and so on, for a model from the hub. */
+  readonly hub?: Omit<HubDownloadOptions, 'onProgress' | 'onRetry' | 'signal'>;
+  /** Adapters of PEFT or LitGPT, merged into the weights or live beside them; several add up. */
+  readonly adapters?: readonly AdapterSource[];
+  readonly onProgress?: (progress: LoadProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** An adapter on the disk, and what to do with it. */
+export interface AdapterSource {
+  /** Its folder, or its .safetensors file with the settings beside it. */
+  readonly path: string;
+  /**
+   * 0 leaves the base model as it is, 1 is what was trained.
+   * @default 1
+   */
+  readonly weight?: number;
+  /**
+   * Keep it beside the weights, so that each request can choose it, instead of merging it into them.
+   * @default false
+   */
+  readonly live?: boolean;
+  /**
+   * Name of a live adapter in requests.
+   * @default the name of its folder
+   */
+  readonly name?: string;
+}
+
+/**
+ * Loads a model.
+ * @param model a folder or .safetensors file, a hub id (`org/name`), `keyhold/tiny` (the small model that ships with the package), or
+ * an open checkpoint.
+ * @default model `keyhold/tiny`
+ * @throws ConfigError, CheckpointError, TokenizerError, AdapterError: what is wrong with the files; HubError; WeightsError: prepared
+ * weights can't be stored; the signal's reason.
+ */
+export async function loadModel(
+  model: string | Checkpoint = TINY_MODEL,
+  options: LoadOptions = {},
+): Promise<LanguageModel> {
+  const { onProgress, signal, cacheDir } = options;
+  signal?.throwIfAborted();
+  const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
+  try {
+    return await assembleModel({
+      checkpoint,
+      runtime: nodeRuntime,
+      weights: options.weights,
+      adapters: options.adapters?.map(({ path, weight, live, name }) => ({
+        open: () => openAdapterFolder(path),
+        weight,
+        live: live ? { name: name ?? adapterName(path) } : undefined,
+      })),
+      reopen: typeof model === 'string' ? () => openCheckpoint(model, options) : undefined,
+      part: options.part,
+      threads: options.threads,
+      prepare: (request) =>
+        openPreparedWeights({
+          ...request,
+          cacheDir,
+          signal,
+          onProgress: (p) => onProgress?.({ stage: 'weights', ...p }),
+        }),
+    });
+  } finally {
+    if (typeof model === 'string') await checkpoint.close();
+  }
+}
+
+/**
+ * The formats in which a model's weights, without adapters, are prepared already.
+ * @throws as {@link openCheckpoint} and planModel do.
+ */
+export async function preparedFormats(model: string, options: LoadOptions = {}): Promise<readonly WeightFormat[]> {
+  const checkpoint = await openCheckpoint(model, options);
+  try {
+    const formats: WeightFormat[] = [];
+    for (const format of ['float32', 'int8', 'int4'] as const) {
+      const { params: specs } = planModel(checkpoint, format, options.part);
+      const { cacheDir } = options;
+      if (await hasPreparedWeights({ specs, format, identity: checkpoint.identity, cacheDir })) formats.push(format);
+    }
+    return formats;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/**
+ * Opens a checkpoint by path, hub id or shipped name, as {@link loadModel} takes it. Downloads it if it is not there yet.
+ * @throws CheckpointError, HubError
+ */
+export async function openCheckpoint(model: string = TINY_MODEL, options: LoadOptions = {}): Promise<Checkpoint> {
+  return openCheckpointFolder(await locateModel(model, options), model);
+}
+
+/**
+ * Merges adapters into a model and writes it as a checkpoint, which other libraries load too. It appears whole or not at all.
+ * @param model as for {@link loadModel}.
+ * @param out a folder that does not exist yet, or is empty.
+ * @throws AdapterError for adapters that do not fit, or whose changes no checkpoint of the family can hold; CheckpointError,
+ * ConfigError for damaged files; InputError if `out` is not empty; WeightsError if it can't be written; HubError.
+ */
+export async function mergeAdapters(
+  model: string | Checkpoint,
+  adapters: readonly MergeSource[],
+  out: string,
+  options: MergeOptions & Pick<LoadOptions, 'hub'> = {},
+): Promise<MergeResult> {
+  if (typeof model !== 'string') return mergeInto(model, null, adapters, out, options);
+  const { hub, signal } = options;
+  const folder = await locateModel(model, { hub, signal });
+  const checkpoint = await openCheckpointFolder(folder);
+  try {
+    return await mergeInto(checkpoint, folder, adapters, out, options);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/**
+ * The folder or file of a model that is named by path, hub id or shipped name; downloads it if it is not there yet.
+ * @throws HubError, InputError
+ */
+export async function locateModel(model: string, options: LoadOptions): Promise<string> {
+  if (model === '') throw new InputError('the name of the model is empty');
+  const shipped = shippedFolder(model);
+  if (shipped !== undefined) return shipped;
+  const isPath = existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model) || model.split('/').length > 2;
+  if (isPath) return model;
+  const { onProgress, signal, hub } = options;
+  try {
+    return await downloadFromHub(model, {
+      ...hub,
+      signal,
+      onProgress: (p) => onProgress?.({ stage: 'download', ...p }),
+      onRetry: (p) => onProgress?.({ stage: 'retry', ...p }),
+    });
+  } catch (cause) {
+    if (!(cause instanceof HubError)) throw cause;
+    // A mistyped path looks like a hub id.
+    const hint = `There is no file or folder ${model} here, so it was looked for on the hub`;
+    throw new HubError(`${cause.message.replace(/\.?$/, '.')} ${hint}`, cause.status, { cause });
+  }
+}
