@@ -120,6 +120,7 @@ describe('the rooms', () => {
         'config',
         'engine',
         'families',
+        'hub',
         'kvcache',
         'model',
         'step',

@@ -177,7 +177,7 @@ describe('keyhold chat', () => {
     await until(() => io.stdout.text.split('> ').length > 2);
     stdin.write('\x04');
     expect(await done).toBe(0);
-    expect(io.stderr.text).toMatch(/models\/tiny · \/help for help, Ctrl-D to leave/);
+    expect(io.stderr.text).toMatch(/keyhold\/tiny · \/help for help, Ctrl-D to leave/);
   });
 
   it('stops an answer at Ctrl-C, not the program', async () => {

@@ -93,7 +93,7 @@ describe('keyhold inspect on the hub', () => {
     const { code, stderr } = await keyhold(['inspect', 'models/tony']);
     expect(code).toBe(1);
     expect(stderr).toMatch(/no such repository at http.*There is no file or folder models\/tony here/);
-    expect((await keyhold(['inspect', 'org/tony'])).stderr).not.toContain('folder');
+    expect((await keyhold(['inspect', 'org/tony'])).stderr).toContain('There is no file or folder org/tony here');
     expect((await keyhold(['inspect', 'org/tiny', '--offline'])).stderr).toMatch(/Offline mode is on/);
   });
 });
