@@ -1,10 +1,11 @@
 /**
  * @file The files of an adapter: settings in JSON, tensors in safetensors.
  */
-import { type CheckpointFiles, sampleOf } from '../checkpoint/checkpoint.ts';
+import type { CheckpointFiles } from '../checkpoint/checkpoint.ts';
 import { readSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
 import type { ByteSource, StoredTensor } from '../checkpoint/types.ts';
 import { AdapterError } from '../util/errors.ts';
+import { hashSamples } from '../util/sample.ts';
 import { sha256 } from '../util/sha256.ts';
 import type { Matrix } from './types.ts';
 
@@ -29,8 +30,8 @@ export class AdapterTensors {
     this.#tensors = file.tensors;
     this.#left = new Set(file.tensors.keys());
     const header = sha256(file.header);
-    this.identity = sha256(JSON.stringify([source.stamp ?? source.name, source.size, header, settings]));
     this.fingerprint = sha256(JSON.stringify([source.size, header, settings, sample]));
+    this.identity = sha256(JSON.stringify([source.stamp ?? source.name, this.fingerprint]));
   }
 
   /**
@@ -38,7 +39,8 @@ export class AdapterTensors {
    * @throws CheckpointError for a damaged file.
    */
   static async open(name: string, source: ByteSource, settings: string): Promise<AdapterTensors> {
-    return new AdapterTensors(name, source, await readSafetensors(source), settings, await sampleOf(source));
+    const file = await readSafetensors(source);
+    return new AdapterTensors(name, source, file, settings, await hashSamples(source, file.ranges));
   }
 
   get names(): readonly string[] {

@@ -7,7 +7,7 @@ import type { LanguageModel } from '../engine/language-model.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
 import type { PolicyRow } from '../kvcache/policies.ts';
 import { SnapshotError } from '../util/errors.ts';
-import { writeWhole } from '../util/write-whole-node.ts';
+import { writeWhole } from '../util/files-node.ts';
 import { Conversation, type ConversationOptions } from './conversation.ts';
 
 const VERSION = 1;

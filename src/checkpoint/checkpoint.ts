@@ -3,6 +3,7 @@
  */
 import { CheckpointError } from '../util/errors.ts';
 import { pathFlaw } from '../util/relative-path.ts';
+import { hashSamples } from '../util/sample.ts';
 import { sha256 } from '../util/sha256.ts';
 import { readSafetensors, type SafetensorsFile } from './safetensors.ts';
 import { parseShardIndex, SHARD_INDEX_FILE } from './shard-index.ts';
@@ -41,21 +42,16 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
     const shardOf = weights === undefined ? await pickWeights(files) : weights;
     const parsed = await openShards(files, shardOf, opened);
     const tensors = mergeShards(files.name, parsed, typeof shardOf === 'string' ? undefined : shardOf);
-    const states = opened.map((source, i) => [
-      source.stamp ?? source.name,
-      source.size,
-      sha256([...parsed.values()][i].header),
-    ]);
+    const read = [...parsed.values()];
+    const samples = await Promise.all(opened.map((source, i) => hashSamples(source, read[i].ranges)));
+    const fingerprint = sha256(JSON.stringify([sha256(configText), read.map(({ header }) => sha256(header)), samples]));
+    const states = opened.map((source) => [source.stamp ?? source.name, source.size]);
     return {
       name: files.name,
       config,
       tensors,
-      identity: sha256(JSON.stringify([states, sha256(configText)])),
-      async fingerprint() {
-        const samples = await Promise.all(opened.map(sampleOf));
-        const headers = [...parsed.values()].map(({ header }) => sha256(header));
-        return sha256(JSON.stringify([sha256(configText), headers, samples]));
-      },
+      identity: sha256(JSON.stringify([states, fingerprint])),
+      fingerprint: async () => fingerprint,
       async readJson(file) {
         const text = await readText(files, file);
         return text === undefined ? undefined : parseObject(text, `${files.name}: ${file}`);
@@ -67,20 +63,6 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
     await closeAll(opened);
     throw error;
   }
-}
-
-/** How many bytes of a weight file a fingerprint looks at, and in how many places. */
-const SAMPLE_BYTES = 4096;
-const SAMPLES = 16;
-
-/** A hash of some places of a file. */
-export async function sampleOf(source: ByteSource): Promise<string> {
-  const hashes: string[] = [];
-  for (let i = 0; i < SAMPLES; i++) {
-    const start = Math.floor((Math.max(0, source.size - SAMPLE_BYTES) * i) / (SAMPLES - 1));
-    hashes.push(sha256(await source.read(start, Math.min(SAMPLE_BYTES, source.size - start))));
-  }
-  return sha256(hashes.join());
 }
 
 async function closeAll(sources: ByteSource[]): Promise<void> {

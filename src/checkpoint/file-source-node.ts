@@ -1,6 +1,7 @@
 /**
  * @file Random access to a file on disk.
  */
+import { constants } from 'node:fs';
 import { type FileHandle, open, realpath } from 'node:fs/promises';
 import { CheckpointError } from '../util/errors.ts';
 import type { ByteSource } from './types.ts';
@@ -16,7 +17,8 @@ const MAX_READ = 1 << 28;
 export async function openFileSource(path: string): Promise<ByteSource> {
   let handle: FileHandle;
   try {
-    handle = await open(path, 'r');
+    // Opening a FIFO would wait for its writer; only Windows has no such flag, and no FIFOs.
+    handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (cause) {
     throw fileError(path, cause);
   }

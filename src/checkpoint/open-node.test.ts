@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, realpath, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,6 +56,26 @@ describe('openCheckpointFolder', () => {
     await checkpoint.close();
     await rm(join(folder, 'blobs', 'config.json'));
     await expect(openCheckpointFolder(join(folder, 'snapshot'))).rejects.toThrow(/no config\.json/);
+  });
+
+  it('changes its identity with the values of any tensor, at the same size and time', async () => {
+    await writeFile(join(folder, 'config.json'), '{}');
+    const path = join(folder, 'model.safetensors');
+    const write = async (last: number) => {
+      await writeFile(path, safetensorsFile({ a: f32([4], [1, 2, 3, 4]), b: f32([2], [1, last]) }));
+      await utimes(path, 1000, 1000);
+      const checkpoint = await openCheckpointFolder(folder);
+      await checkpoint.close();
+      return checkpoint.identity;
+    };
+    expect(await write(3)).not.toBe(await write(2));
+  });
+
+  it('refuses a FIFO instead of waiting for its writer', async () => {
+    const fifo = join(folder, 'fifo');
+    await mkdir(fifo);
+    execFileSync('mkfifo', [join(fifo, 'config.json')]);
+    await expect(openCheckpointFolder(fifo)).rejects.toThrow(/config\.json: is not a regular file/);
   });
 
   it('changes its identity with the modification time and place', async () => {

@@ -6,6 +6,7 @@
 import { CheckpointError, InputError } from '../util/errors.ts';
 import { DTYPE_BYTES, widenInto } from '../util/half.ts';
 import { findJsonFlaw } from '../util/json-keys.ts';
+import type { ByteRange } from '../util/sample.ts';
 import type { ByteSource, StoredDtype, StoredTensor } from './types.ts';
 
 /** The same limit as in the reference implementation. */
@@ -19,10 +20,10 @@ const PIECE_BYTES = 1 << 24;
 /** A safetensors file whose header was read and found consistent. */
 export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
-  /** The strings under `__metadata__`, e.g. `format: 'pt'`. */
-  readonly metadata: Readonly<Record<string, string>>;
   /** The bytes of the header, to tell files apart. */
   readonly header: Uint8Array;
+  /** Where the tensors' bytes are in the file. */
+  readonly ranges: readonly ByteRange[];
 }
 
 interface Entry {
@@ -58,7 +59,7 @@ export async function readSafetensors(source: ByteSource): Promise<SafetensorsFi
   const header = await source.read(8, length);
   const parsed = parseHeader(header, fail);
   const dataStart = 8 + length;
-  const metadata = readMetadata(parsed['__metadata__'], fail);
+  checkMetadata(parsed['__metadata__'], fail);
   const entries: Entry[] = [];
   for (const [name, value] of Object.entries(parsed)) {
     if (name !== '__metadata__') entries.push(readEntry(name, value, source.size - dataStart, fail));
@@ -66,7 +67,8 @@ export async function readSafetensors(source: ByteSource): Promise<SafetensorsFi
   checkLayout(entries, source.size - dataStart, fail);
   const tensors = new Map<string, StoredTensor>();
   for (const entry of entries) tensors.set(entry.name, storedTensor(source, dataStart, entry));
-  return { tensors, metadata, header };
+  const ranges = entries.map(({ begin, end }) => ({ offset: dataStart + begin, length: end - begin }));
+  return { tensors, header, ranges };
 }
 
 type Fail = (what: string, advice?: string) => CheckpointError;
@@ -91,13 +93,12 @@ function parseHeader(header: Uint8Array, fail: Fail): Record<string, unknown> {
   return parsed as Record<string, unknown>;
 }
 
-function readMetadata(value: unknown, fail: Fail): Record<string, string> {
-  if (value === undefined) return {};
+function checkMetadata(value: unknown, fail: Fail): void {
+  if (value === undefined) return;
   if (!isObject(value)) throw fail('__metadata__ is not an object');
   for (const [key, text] of Object.entries(value)) {
     if (typeof text !== 'string') throw fail(`__metadata__ ${quote(key)} is not a string`);
   }
-  return value as Record<string, string>;
 }
 
 function readEntry(name: string, value: unknown, dataBytes: number, fail: Fail): Entry {

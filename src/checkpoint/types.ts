@@ -36,7 +36,8 @@ export interface Checkpoint {
   /** Parsed config.json; not yet checked for anything but being an object. */
   readonly config: Record<string, unknown>;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
-  /** Says which bytes these are (path, size, mtime, hash of the headers): prepared weights made of them are found by it. */
+  /** Says which bytes these are (path, size, mtime, hash of the headers, samples of every tensor): prepared weights made of them are
+   * found by it. */
   readonly identity: string;
   /**
    * Says what is in it, wherever it lies: a hash of config.json, the headers, and samples of the weights. Copies of a checkpoint

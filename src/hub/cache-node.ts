@@ -5,10 +5,11 @@
  * holds the commit that a branch or tag was last seen at.
  */
 import { constants } from 'node:fs';
-import { copyFile, link, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, link, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { parseShardIndex, SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
+import { unfinishedName, writeWhole } from '../util/files-node.ts';
 import { pathFlaw } from '../util/relative-path.ts';
 
 /** The folders of one repository in the cache. */
@@ -47,10 +48,7 @@ export async function readRef(cache: RepoCache, revision: string): Promise<strin
 export async function writeRef(cache: RepoCache, revision: string, commit: string): Promise<void> {
   if (isCommit(revision) || (await readRef(cache, revision)) === commit) return;
   const path = join(cache.refs, revision);
-  await mkdir(dirname(path), { recursive: true });
-  const temporary = temporaryName(path);
-  await writeFile(temporary, commit);
-  await rename(temporary, path);
+  await writeWhole(path, commit);
 }
 
 /** How the links of a snapshot are made; replaced in tests. */
@@ -66,7 +64,7 @@ export async function linkIntoSnapshot(
   linkers: readonly Linker[] = [symlink, hardLink, copy],
 ): Promise<void> {
   await mkdir(dirname(pointer), { recursive: true });
-  const temporary = temporaryName(pointer);
+  const temporary = unfinishedName(pointer);
   let lastError: unknown;
   for (const linker of linkers) {
     try {
@@ -92,10 +90,6 @@ async function hardLink(target: string, path: string): Promise<void> {
 
 async function copy(target: string, path: string): Promise<void> {
   await copyFile(join(dirname(path), target), path, constants.COPYFILE_FICLONE);
-}
-
-function temporaryName(path: string): string {
-  return `${path}.${process.pid}-${Math.random().toString(36).slice(2)}.tmp`;
 }
 
 /** The size of a file (links followed), or undefined where there is none. */

@@ -1,11 +1,12 @@
 /**
  * @file The download of a model from the Hugging Face hub into the cache that Python's libraries use too.
  */
-import { mkdir, readFile, statfs } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseShardIndex } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { takeFileLock } from '../util/file-lock-node.ts';
+import { freeBytes } from '../util/files-node.ts';
 import { pathFlaw } from '../util/relative-path.ts';
 import {
   checkHubNames,
@@ -249,8 +250,7 @@ async function checkSpace(cache: RepoCache, files: readonly HubFile[], id: strin
     if ((await fileSize(blob)) !== size) needed += size - Math.min(size, (await fileSize(incompletePath(blob))) ?? 0);
   }
   await mkdir(cache.blobs, { recursive: true });
-  const { bavail, bsize } = await statfs(cache.blobs);
-  const free = bavail * bsize;
+  const free = await freeBytes(cache.blobs);
   if (needed > free) {
     const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
     throw new HubError(

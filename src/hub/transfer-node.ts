@@ -6,6 +6,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { HubError, KeyholdError } from '../util/errors.ts';
+import { writeAt } from '../util/files-node.ts';
 import { fileSize } from './cache-node.ts';
 import type { HubFile } from './files.ts';
 import { Backoff, type HubAnswer, type HubHttp, type HubSubject, HubUnreachableError, refusal } from './http.ts';
@@ -203,13 +204,9 @@ class PartialFile {
   }
 
   async append(bytes: Uint8Array): Promise<void> {
-    let done = 0;
-    while (done < bytes.length) {
-      const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, this.have);
-      this.#hash.update(bytes.subarray(done, done + bytesWritten));
-      done += bytesWritten;
-      this.have += bytesWritten;
-    }
+    await writeAt(this.#handle, bytes, this.have);
+    this.#hash.update(bytes);
+    this.have += bytes.length;
   }
 
   async restart(): Promise<void> {
@@ -232,6 +229,7 @@ class PartialFile {
 /** Puts what the file system refuses into words; other errors pass. */
 export function diskError(error: unknown, path: string): unknown {
   if (error instanceof KeyholdError || !(error instanceof Error) || !('code' in error)) return error;
+  if (error.code === 'ELOCK') return new HubError(error.message, undefined, { cause: error });
   const reasons: Record<string, string> = {
     ENOSPC: 'the disk is full. Free some space and try again; what was downloaded is kept.',
     EDQUOT: 'the disk quota is used up. Free some space and try again; what was downloaded is kept.',

@@ -2,6 +2,7 @@
  * @file Loads a model in Node: from a folder, a file, the hub, or the package itself.
  */
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { adapterName, openAdapterFolder } from '../adapters/open-node.ts';
 import { nodeRuntime } from '../backends/onnx/onnxruntime-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
@@ -9,6 +10,7 @@ import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import { downloadFromHub, type HubDownloadOptions, type HubProgress, type HubRetry } from '../hub/hub-node.ts';
 import { HubError, InputError } from '../util/errors.ts';
+import { wholeNumber } from '../util/numbers.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -101,7 +103,7 @@ export async function loadModel(
       })),
       reopen: typeof model === 'string' ? () => openCheckpoint(model, options) : undefined,
       part: options.part,
-      threads: options.threads,
+      threads: boundThreads(options.threads),
       prepare: (request) =>
         openPreparedWeights({
           ...request,
@@ -190,4 +192,12 @@ export async function locateModel(model: string, options: LoadOptions): Promise<
     const hint = `There is no file or folder ${model} here, so it was looked for on the hub`;
     throw new HubError(`${cause.message.replace(/\.?$/, '.')} ${hint}`, cause.status, { cause });
   }
+}
+
+/**
+ * More threads than cores only wait for each other, and tens of thousands of them bring a machine down.
+ * @throws InputError
+ */
+function boundThreads(threads: number | undefined): number | undefined {
+  return threads === undefined ? undefined : Math.min(wholeNumber('threads', threads), availableParallelism());
 }

@@ -1,8 +1,8 @@
 /**
  * @file A merged model as a checkpoint on the disk, which every library loads that loads its base.
  */
-import { copyFile, mkdir, open, readdir, rename, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { copyFile, mkdir, readdir, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import type { BaseModel } from '../adapters/base-model.ts';
 import { MergedModel } from '../adapters/merged-model.ts';
 import { mergedTensors } from '../adapters/merged-tensors.ts';
@@ -12,6 +12,7 @@ import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { tensorBytes, writeSafetensors } from '../checkpoint/write-safetensors-node.ts';
 import { AdapterError, InputError, KeyholdError, WeightsError } from '../util/errors.ts';
+import { freeBytes, syncFolder, unfinishedName } from '../util/files-node.ts';
 import { planModel } from './plan.ts';
 
 /** An adapter to merge. */
@@ -131,16 +132,13 @@ async function atomically(
   signal: AbortSignal | undefined,
   write: (unfinished: string) => Promise<void>,
 ): Promise<void> {
-  const unfinished = join(
-    dirname(folder),
-    `.${basename(folder)}.${process.pid}-${Math.random().toString(36).slice(2)}`,
-  );
+  const unfinished = unfinishedName(folder);
   try {
     await mkdir(unfinished, { recursive: true });
-    const { bavail, bsize } = await statfs(unfinished);
-    if (bavail * bsize < size)
+    const free = await freeBytes(unfinished);
+    if (free < size)
       throw new WeightsError(
-        `${folder}: the merged model takes ${Math.ceil(size / 1e6)} MB, but only ${Math.ceil((bavail * bsize) / 1e6)} MB are free`,
+        `${folder}: the merged model takes ${Math.ceil(size / 1e6)} MB, but only ${Math.ceil(free / 1e6)} MB are free`,
       );
     await write(unfinished);
     await rmdir(folder).catch(() => undefined); // empty, or not there
@@ -152,12 +150,6 @@ async function atomically(
     if (cause instanceof KeyholdError || signal?.aborted || !code) throw cause;
     throw new WeightsError(`${folder}: the merged model can't be written: ${message}`, { cause });
   }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r').catch(() => null); // not every system lets folders be opened
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
 }
 
 async function copyCompanions(model: Checkpoint, source: string | null, to: string): Promise<void> {

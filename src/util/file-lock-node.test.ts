@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { takeFileLock } from './file-lock-node.ts';
+import { hostId } from './files-node.ts';
 
 let folder: string;
 let path: string;
@@ -31,12 +32,38 @@ it('lets one in at a time', async () => {
 it('takes over from a process that died, and from a lock that nobody touches', async () => {
   const { pid } = spawnSync(process.execPath, ['-e', '']);
   await (await takeFileLock(path)).release();
-  await writeFile(path, `${pid} ${hostname()} x`);
+  await writeFile(path, `${pid} ${hostId()} - x`);
   await (await takeFileLock(path)).release();
   await writeFile(path, '1 elsewhere x');
   await utimes(path, 1000, 1000);
   await (await takeFileLock(path)).release();
   expect(await readdir(join(folder, 'deep'))).toEqual([]);
+});
+
+it('is never taken from a living process of this machine, however long it stands still', async () => {
+  const lock = await takeFileLock(path);
+  await utimes(path, 1000, 1000);
+  await expect(takeFileLock(path, AbortSignal.timeout(500))).rejects.toThrow(/timeout/);
+  await lock.release();
+});
+
+it('is taken where a later process has the id of the holder', async () => {
+  const lock = await takeFileLock(path);
+  const [pid, host, start, random] = (await readFile(path, 'utf8')).split(' ');
+  if (start !== '-') {
+    await writeFile(path, [pid, host, '1', random].join(' '));
+    await (await takeFileLock(path, AbortSignal.timeout(5000))).release();
+  }
+  await lock.release();
+});
+
+it('refuses what is no regular file in its place, without a loop', async () => {
+  await mkdir(join(folder, 'deep'));
+  await symlink('/nowhere', path);
+  await expect(takeFileLock(path)).rejects.toMatchObject({ code: 'ELOCK', message: /no regular file; remove it/ });
+  await rm(path);
+  await mkdir(path);
+  await expect(takeFileLock(path)).rejects.toMatchObject({ code: 'ELOCK' });
 });
 
 it('waits for a living holder until told to stop', async () => {

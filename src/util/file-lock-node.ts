@@ -1,12 +1,13 @@
 /**
  * @file A lock between processes: a file that its holder keeps touching.
  *
- * Node has no flock. A holder that died is told by its process id on the same machine, and else by the age of the file.
+ * Node has no flock. On the same machine a holder has died when its process is gone; a living one keeps its lock however long it
+ * stands still (Ctrl-Z, a debugger, a closed laptop). Of a holder on another machine only the age of the file is known.
  */
-import { mkdir, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { lstat, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hostId, processRuns, processStart, randomName } from './files-node.ts';
 
 /** A lock that is held. */
 export interface FileLock {
@@ -20,20 +21,25 @@ const POLL_MS = 200;
 /**
  * Waits for the lock file `path` and takes it.
  *
- * @throws what `signal` is aborted with, or what the file system refuses.
+ * @throws what `signal` is aborted with, what the file system refuses, and an error with the code `ELOCK` where the lock can't be
+ * read or is no regular file.
  */
 export async function takeFileLock(path: string, signal?: AbortSignal): Promise<FileLock> {
   await mkdir(dirname(path), { recursive: true });
-  const content = `${process.pid} ${hostname()} ${Math.random().toString(36).slice(2)}`;
+  const content = [process.pid, hostId(), await processStart(process.pid), randomName()].join(' ');
   for (;;) {
     signal?.throwIfAborted();
     if (await create(path, content)) return hold(path, content);
-    const holder = await readFile(path, 'utf8').catch(() => undefined);
-    // Gone in between: try again at once.
-    if (holder === undefined) continue;
-    if (await isStale(path, holder)) await remove(path, holder);
+    const holder = await readHolder(path);
+    if (holder !== undefined && (await isStale(holder))) await remove(path, holder);
     else await sleep(POLL_MS, undefined, { signal }).catch(() => signal?.throwIfAborted());
   }
+}
+
+interface Holder {
+  /** null where the file of another user can't be read. */
+  readonly content: string | null;
+  readonly touched: number;
 }
 
 async function create(path: string, content: string): Promise<boolean> {
@@ -56,7 +62,7 @@ function hold(path: string, content: string): FileLock {
     const now = new Date();
     utimes(path, now, now).catch(() => undefined);
   }, TOUCH_MS);
-  // A lock is no reason to keep a process alive.
+  // A lock does not keep a process alive.
   timer.unref();
   return {
     async release() {
@@ -66,30 +72,46 @@ function hold(path: string, content: string): FileLock {
   };
 }
 
-async function isStale(path: string, holder: string): Promise<boolean> {
-  const stats = await stat(path).catch(() => undefined);
-  if (stats === undefined) return false;
-  if (Date.now() - stats.mtimeMs > STALE_MS) return true;
-  const [pid, host] = holder.split(' ');
-  if (host !== hostname() || !/^\d+$/.test(pid)) return false;
+/** What the lock file says; undefined where it is gone. */
+async function readHolder(path: string): Promise<Holder | undefined> {
   try {
-    process.kill(Number(pid), 0);
-    return false;
+    const stats = await lstat(path);
+    if (!stats.isFile()) throw lockError(`${path} is in the way of a lock file and is no regular file; remove it`);
+    const content = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'EACCES' || error.code === 'EPERM') return null;
+      throw error;
+    });
+    return { content, touched: stats.mtimeMs };
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
   }
 }
 
-/** Takes a stale lock away by renaming, which only one process can succeed in. */
-async function remove(path: string, holder: string): Promise<void> {
-  const aside = `${path}.${process.pid}-${Math.random().toString(36).slice(2)}`;
+async function isStale({ content, touched }: Holder): Promise<boolean> {
+  const [pid, host, start] = content?.split(' ') ?? [];
+  if (host === hostId() && /^\d+$/.test(pid)) {
+    if (!processRuns(Number(pid))) return true;
+    // The id may belong to a later process by now.
+    return start !== '-' && start !== (await processStart(Number(pid)));
+  }
+  return Date.now() - touched > STALE_MS;
+}
+
+/** Removes a stale lock by renaming it, which only one process can succeed in. */
+async function remove(path: string, { content }: Holder): Promise<void> {
+  const aside = `${path}.${process.pid}-${randomName()}`;
   try {
     await rename(path, aside);
-  } catch {
-    return;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw lockError(`the lock ${path} was left behind and can't be removed; remove it`, cause);
   }
-  const moved = await readFile(aside, 'utf8').catch(() => holder);
-  // Another process was faster and this is its fresh lock: put it back, unless the place is taken.
-  if (moved !== holder) await create(path, moved);
+  const moved = await readFile(aside, 'utf8').catch(() => null);
+  // Another process was faster and this is its new lock: put it back, unless the name is taken.
+  if (moved !== null && moved !== content) await create(path, moved);
   await rm(aside, { force: true });
 }
+
+const lockError = (message: string, cause?: unknown): Error =>
+  Object.assign(new Error(message, { cause }), { code: 'ELOCK' });

@@ -24,6 +24,25 @@ async function all(source: RowSource, step = source.rows): Promise<number[]> {
 const matrix = (rows: number, cols: number, from = 0) => tensorRows(counting([rows, cols], from), rows, cols);
 
 describe('tensorRows', () => {
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
+    'refuses %d by tensor and row',
+    async (bad) => {
+      const tensor = counting([3, 2]);
+      const damaged = {
+        ...tensor,
+        readFloats: async (start: number, count: number) =>
+          (await tensor.readFloats(start, count)).map((value) => (value === 5 ? bad : value)),
+      };
+      const rows = tensorRows(damaged, 3, 2);
+      expect(await rows.read(0, 2)).toEqual(Float32Array.of(0, 1, 2, 3));
+      await expect(rows.read(1, 2)).rejects.toThrow(
+        new CheckpointError(
+          `the tensor some.weight holds ${bad} in row 2, column 1; the file is damaged, or was saved by a training run that diverged`,
+        ),
+      );
+    },
+  );
+
   it('takes vectors, matrices, and vectors that are stored as a matrix', async () => {
     expect(await all(tensorRows(counting([3]), 3, 1))).toEqual([0, 1, 2]);
     expect(await all(tensorRows(counting([3, 1]), 3, 1))).toEqual([0, 1, 2]);

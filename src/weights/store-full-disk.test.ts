@@ -27,6 +27,8 @@ vi.mock('node:fs/promises', async (original) => {
       disk.fails === operation ? Promise.reject(failure()) : run(...args);
   const open = async (...args: Parameters<typeof real.open>): Promise<FileHandle> => {
     const handle = await real.open(...args);
+    if (String(args[0]).endsWith('manifest.json'))
+      Object.assign(handle, { writeFile: guard('manifest', handle.writeFile.bind(handle)) });
     if (!String(args[0]).endsWith('weights.bin')) return handle;
     const write = handle.write.bind(handle);
     Object.assign(handle, {
@@ -46,8 +48,7 @@ vi.mock('node:fs/promises', async (original) => {
     open,
     rename: guard('rename', real.rename),
     mkdir: (path: string, options: { recursive: true }) =>
-      disk.fails === 'mkdir' && path.endsWith('.unfinished') ? Promise.reject(failure()) : real.mkdir(path, options),
-    writeFile: guard('manifest', real.writeFile),
+      disk.fails === 'mkdir' && path.endsWith('.tmp') ? Promise.reject(failure()) : real.mkdir(path, options),
   };
 });
 

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
 import { WeightsError } from '../util/errors.ts';
 import { defaultCacheDir, openPreparedWeights, type StoreOptions } from './store-node.ts';
@@ -79,6 +79,10 @@ describe('prepared weights', () => {
       (folder: string) => truncate(join(folder, 'manifest.json'), 20),
       (folder: string) => rm(join(folder, 'manifest.json')),
       (folder: string) => rm(join(folder, 'weights.bin')),
+      async (folder: string) => {
+        const file = join(folder, 'weights.bin');
+        await writeFile(file, new Uint8Array((await readFile(file)).length));
+      },
     ];
     for (const damage of damages) {
       const { file } = await openPreparedWeights(options());
@@ -102,6 +106,41 @@ describe('prepared weights', () => {
     const aborting = options({ signal: aborter.signal, onProgress: () => aborter.abort(new Error('enough')) });
     await expect(openPreparedWeights(aborting)).rejects.toThrow('enough');
     expect(await readdir(join(cacheDir, 'weights'))).toEqual([]);
+  });
+
+  it('are whole where a writer that lost its lock finishes late', async () => {
+    let goOn = (): void => undefined;
+    const waiting = new Promise<void>((done) => {
+      goOn = done;
+    });
+    const late = openPreparedWeights(
+      options({
+        source: (spec) => {
+          const rows = source(spec);
+          return { ...rows, read: (start, count) => waiting.then(() => rows.read(start, count)) };
+        },
+      }),
+    );
+    const lockOf = async () => (await readdir(join(cacheDir, 'weights'))).find((name) => name.endsWith('.lock'));
+    await vi.waitFor(async () => expect(await lockOf()).toBeDefined());
+    // As if it were a holder on another machine that has not touched it for a minute.
+    const lock = join(cacheDir, 'weights', (await lockOf())!);
+    await writeFile(lock, '1 elsewhere - x');
+    await utimes(lock, 1000, 1000);
+    const second = await openPreparedWeights(options());
+    const whole = await readFile(pathOf(second.file));
+    goOn();
+    expect((await late).file).toEqual(second.file);
+    expect(await readFile(pathOf(second.file))).toEqual(whole);
+    expect((await readdir(join(cacheDir, 'weights'))).length).toBe(1);
+  });
+
+  it('say what to do where the lock can not be taken', async () => {
+    const { file } = await openPreparedWeights(options());
+    await rm(file.folder, { recursive: true });
+    await mkdir(`${file.folder}.lock`);
+    await expect(openPreparedWeights(options())).rejects.toThrow(WeightsError);
+    await expect(openPreparedWeights(options())).rejects.toThrow(/no regular file; remove it/);
   });
 
   it('say what to do where the folder can not be written', async () => {

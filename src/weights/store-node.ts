@@ -1,27 +1,31 @@
 /**
  * @file The folder of prepared weights: made once per checkpoint, format and quantiser, mapped on every later open.
  *
- * An entry is a folder `weights/KEY` with `weights.bin` and `manifest.json`. It is written beside its place and renamed when
- * it is whole, so what has its name is complete; a leftover of a writer that died is removed by the next one.
+ * An entry is a folder `weights/KEY` with `weights.bin` and `manifest.json`. Each writer has an unfinished folder of its own and
+ * renames it when it is complete. The manifest is written last and holds a hash of samples of every tensor, which is checked at
+ * every open. Leftovers of writers that died are removed by the next one.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { KeyholdError, WeightsError } from '../util/errors.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
+import { clearLeftOvers, freeBytes, syncFolder, unfinishedName, writeAt, writeSynced } from '../util/files-node.ts';
+import { hashSamples } from '../util/sample.ts';
 import { layOut, type WeightLayout } from './layout.ts';
 import { prepareWeights, type WeightProgress } from './prepare.ts';
 import { QUANTISER_VERSION } from './quantise.ts';
+
 import type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './types.ts';
 
 export interface StoreOptions<S extends ParamSpec> {
   readonly specs: readonly S[];
   readonly format: WeightFormat;
-  /** Says which bytes the checkpoint has: path, size, time and hash of its headers. */
+  /** Says which bytes the checkpoint has: path, size, time, and a hash of its headers and of samples of its tensors. */
   readonly identity: string;
   readonly source: (spec: S) => RowSource;
-  /** Unless stated: `$KEYHOLD_CACHE`, else `$XDG_CACHE_HOME/keyhold`, else `~/.cache/keyhold`. */
+  /** @default `$KEYHOLD_CACHE`, else `$XDG_CACHE_HOME/keyhold`, else `~/.cache/keyhold` */
   readonly cacheDir?: string;
   readonly onProgress?: (progress: WeightProgress) => void;
   readonly signal?: AbortSignal;
@@ -30,7 +34,7 @@ export interface StoreOptions<S extends ParamSpec> {
 const WEIGHTS_FILE = 'weights.bin';
 const MANIFEST_FILE = 'manifest.json';
 
-/** The folder where Keyhold keeps what it made of checkpoints. */
+/** The folder of prepared weights and of everything else that Keyhold makes of checkpoints. */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
   if (env.KEYHOLD_CACHE) return resolve(env.KEYHOLD_CACHE);
   return join(env.XDG_CACHE_HOME ? resolve(env.XDG_CACHE_HOME) : join(homedir(), '.cache'), 'keyhold');
@@ -41,14 +45,15 @@ export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
  * @throws WeightsError where the folder can't be written or the disk is full; what reading the checkpoint throws.
  */
 export async function openPreparedWeights<S extends ParamSpec>(options: StoreOptions<S>): Promise<PreparedWeights> {
-  const { layout, manifest, folder } = entryOf(options);
+  const entry = entryOf(options);
+  const { layout, folder } = entry;
   const prepared = { params: layout.params, size: layout.size, file: { folder, name: WEIGHTS_FILE } };
-  if (await isWhole(folder, manifest, layout.size)) return prepared;
+  if (await isWhole(entry)) return prepared;
   let lock: FileLock | undefined;
   try {
     lock = await takeFileLock(`${folder}.lock`, options.signal);
     // Another process may have been faster.
-    if (!(await isWhole(folder, manifest, layout.size))) await write(options, layout, manifest, folder);
+    if (!(await isWhole(entry))) await write(options, entry);
   } catch (cause) {
     throw readable(cause, folder, layout.size, options.signal);
   } finally {
@@ -61,20 +66,25 @@ export async function openPreparedWeights<S extends ParamSpec>(options: StoreOpt
 export async function hasPreparedWeights(
   options: Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir'>,
 ): Promise<boolean> {
-  const { manifest, folder, layout } = entryOf(options);
-  return isWhole(folder, manifest, layout.size);
+  return isWhole(entryOf(options));
+}
+
+interface Entry {
+  readonly layout: WeightLayout;
+  /** What must be equal for an entry to be used again. */
+  readonly description: string;
+  readonly folder: string;
 }
 
 /** Where an entry is, and what is in it. */
-function entryOf(options: Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir'>) {
+function entryOf(options: Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir'>): Entry {
   const layout = layOut(options.specs);
-  const manifest = describe(options, layout);
-  const key = createHash('sha256').update(manifest).digest('hex').slice(0, 32);
+  const description = describe(options, layout);
+  const key = createHash('sha256').update(description).digest('hex').slice(0, 32);
   const folder = join(options.cacheDir ? resolve(options.cacheDir) : defaultCacheDir(), 'weights', key);
-  return { layout, manifest, folder };
+  return { layout, description, folder };
 }
 
-/** What must be equal for an entry to be used again. */
 function describe(
   options: Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity'>,
   layout: WeightLayout,
@@ -92,57 +102,70 @@ function describe(
   );
 }
 
-async function isWhole(folder: string, manifest: string, size: number): Promise<boolean> {
+const manifestOf = (entry: Entry, samples: string): string => `${entry.description}\n${samples}\n`;
+
+async function isWhole(entry: Entry): Promise<boolean> {
+  const { folder, layout } = entry;
   try {
-    const found = await readFile(join(folder, MANIFEST_FILE), 'utf8');
-    return found === manifest && (await stat(join(folder, WEIGHTS_FILE))).size === size;
+    const manifest = await readFile(join(folder, MANIFEST_FILE), 'utf8');
+    if (!manifest.startsWith(`${entry.description}\n`)) return false;
+    const file = await open(join(folder, WEIGHTS_FILE), 'r');
+    try {
+      return (await file.stat()).size === layout.size && manifest === manifestOf(entry, await samplesOf(file, layout));
+    } finally {
+      await file.close();
+    }
   } catch {
     return false;
   }
 }
 
-async function write<S extends ParamSpec>(
-  options: StoreOptions<S>,
-  layout: WeightLayout,
-  manifest: string,
-  folder: string,
-): Promise<void> {
-  const unfinished = `${folder}.unfinished`;
-  await rm(unfinished, { recursive: true, force: true });
-  await rm(folder, { recursive: true, force: true });
+function samplesOf(file: FileHandle, layout: WeightLayout): Promise<string> {
+  const read = async (offset: number, length: number) => {
+    const { bytesRead, buffer } = await file.read(new Uint8Array(length), 0, length, offset);
+    return buffer.subarray(0, bytesRead);
+  };
+  return hashSamples({ read }, [...layout.params.values()], true);
+}
+
+async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry): Promise<void> {
+  const { layout, folder } = entry;
+  const unfinished = unfinishedName(folder);
   try {
+    await clearLeftOvers(folder);
     await mkdir(unfinished, { recursive: true });
     await checkSpace(dirname(unfinished), layout.size);
-    const file = await open(join(unfinished, WEIGHTS_FILE), 'w');
+    const file = await open(join(unfinished, WEIGHTS_FILE), 'w+');
+    let samples: string;
     try {
       await file.truncate(layout.size);
-      const sink = async (bytes: Uint8Array, offset: number) => {
-        for (let at = 0; at < bytes.byteLength; )
-          at += (await file.write(bytes, at, bytes.byteLength - at, offset + at)).bytesWritten;
-      };
-      await prepareWeights({ ...options, layout, sink });
+      await prepareWeights({ ...options, layout, sink: (bytes, offset) => writeAt(file, bytes, offset) });
       await file.sync();
+      samples = await samplesOf(file, layout);
     } finally {
       await file.close();
     }
-    await writeFile(join(unfinished, MANIFEST_FILE), manifest, { flush: true });
+    await writeSynced(join(unfinished, MANIFEST_FILE), manifestOf(entry, samples));
+    // The lock may have been lost to a process on another machine, whose entry is as good as this one.
+    if (await isWhole(entry)) return;
+    await rm(folder, { recursive: true, force: true });
     await rename(unfinished, folder);
-  } catch (error) {
+    await syncFolder(dirname(folder));
+  } finally {
     await rm(unfinished, { recursive: true, force: true }).catch(() => undefined);
-    throw error;
   }
 }
 
 async function checkSpace(folder: string, size: number): Promise<void> {
-  const { bavail, bsize } = await statfs(folder);
-  if (bavail * bsize < size)
+  const free = await freeBytes(folder);
+  if (free < size)
     throw new WeightsError(
-      `${folder}: preparing the weights takes ${megabytes(size)}, but only ${megabytes(bavail * bsize)} are free; ` +
-        'make room, or name another folder (option cacheDir, environment variable KEYHOLD_CACHE)',
+      `${folder}: preparing the weights takes ${megabytes(size)}, but only ${megabytes(free)} are free; ` +
+        'free some space, or name another folder (option cacheDir, environment variable KEYHOLD_CACHE)',
     );
 }
 
-/** What the file system says, in the words of what was being done. */
+/** Says for an error of the file system what was being done, and what to do. */
 function readable(cause: unknown, folder: string, size: number, signal: AbortSignal | undefined): unknown {
   if (cause instanceof KeyholdError || signal?.aborted) return cause;
   const code = (cause as NodeJS.ErrnoException).code;

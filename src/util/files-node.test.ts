@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:f
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { unfinishedName, writeWhole } from './write-whole-node.ts';
+import { unfinishedName, writeWhole } from './files-node.ts';
 
 let folder: string;
 let path: string;

@@ -1,0 +1,41 @@
+/**
+ * @file A hash of samples of tensors: cheap enough for every load, and different where a tensor's values are.
+ */
+import { sha256 } from './sha256.ts';
+
+/** Bytes of one sample; smaller tensors are read whole. */
+const SAMPLE_BYTES = 4096;
+/** Samples that are read at the same time. */
+const AT_ONCE = 32;
+
+/** Bytes of a file that belong together. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/**
+ * The hash of a sample from each range. With `ends`, also of its first and last bytes.
+ */
+export async function hashSamples(
+  source: { read(offset: number, length: number): Promise<Uint8Array> },
+  ranges: readonly ByteRange[],
+  ends = false,
+): Promise<string> {
+  const pieces = ranges.flatMap((range) => samplesOf(range, ends));
+  const hashes: string[] = [];
+  for (let i = 0; i < pieces.length; i += AT_ONCE) {
+    const some = pieces.slice(i, i + AT_ONCE);
+    hashes.push(
+      ...(await Promise.all(some.map(async ({ offset, length }) => sha256(await source.read(offset, length))))),
+    );
+  }
+  return sha256(hashes.join());
+}
+
+function samplesOf({ offset, length }: ByteRange, ends: boolean): ByteRange[] {
+  if (length <= SAMPLE_BYTES) return [{ offset, length }];
+  const last = offset + length - SAMPLE_BYTES;
+  const starts = [offset + Math.floor((length - SAMPLE_BYTES) / 2), ...(ends ? [offset, last] : [])];
+  return starts.map((start) => ({ offset: start, length: SAMPLE_BYTES }));
+}
