@@ -1,0 +1,203 @@
+/**
+ * @file Opens ggml's shared libraries and makes their functions callable. Nothing is loaded before {@link openGgml} is called.
+ */
+import { createRequire } from 'node:module';
+import type * as Koffi from 'koffi';
+import { EngineError } from '../../util/errors.ts';
+import {
+  BASE_FUNCTIONS,
+  type Calls,
+  CPU_FUNCTIONS,
+  type CType,
+  type Pointer,
+  REGISTRY_FUNCTIONS,
+} from './functions.ts';
+import { findLibraries, GGML_VERSION, type LibraryFiles } from './platform.ts';
+import { checkTensorLayout } from './tensor-layout.ts';
+
+type KoffiModule = typeof Koffi;
+/** A function of koffi's that can also run on another thread. */
+interface AsyncCall {
+  async(backend: Pointer, graph: Pointer, done: (error: unknown, status: number) => void): void;
+}
+
+/** ggml, open. One for a process. */
+export interface Ggml
+  extends Calls<typeof BASE_FUNCTIONS>,
+    Calls<typeof REGISTRY_FUNCTIONS>,
+    Calls<typeof CPU_FUNCTIONS> {
+  readonly files: LibraryFiles;
+  /** The CPU device. */
+  readonly cpu: Pointer;
+  /** Buffer types that rearrange weights for this processor, the fastest first. */
+  readonly fastBuffers: readonly { readonly type: Pointer; readonly name: string }[];
+  /** A buffer over all memory of the process: what tensors over typed arrays and mapped files are placed in. */
+  readonly hostBuffer: Pointer;
+  /** Features of the processor that the libraries use, such as `AVX512_VNNI`. */
+  readonly features: readonly string[];
+  /** The address of a typed array's memory, which has to be kept referenced. */
+  addressOf(array: ArrayBufferView): bigint;
+  /** The address of an exported function. */
+  symbol(name: string): Pointer;
+  /** Runs `graph` on another thread; the event loop goes on. @returns ggml's status. */
+  compute(backend: Pointer, graph: Pointer): Promise<number>;
+  readonly koffi: KoffiModule;
+}
+
+/** How ggml's C types are written for koffi. */
+const KOFFI_TYPES: Readonly<Record<CType, string>> = {
+  void: 'void',
+  pointer: 'void *',
+  memory: 'void *',
+  int: 'int',
+  float: 'float',
+  size: 'int64_t',
+  bool: 'bool',
+  str: 'const char *',
+  init: 'keyhold_ggml_init_params',
+};
+
+/** A table as it is walked. */
+type Table = Readonly<Record<string, readonly [CType, ...CType[]]>>;
+/** `GGML_BACKEND_DEVICE_TYPE_CPU` */
+const CPU_DEVICE = 0;
+/** From the first address that is a multiple of any alignment to the end of what a signed size can say. */
+const ALL_MEMORY = { base: 4096n, size: Number.MAX_SAFE_INTEGER - 8191 };
+
+let opened: Ggml | null = null;
+
+/**
+ * ggml, opened at the first call.
+ * @throws EngineError for a platform without libraries, a package that is missing, or one of another version.
+ */
+export function openGgml(): Ggml {
+  opened ??= open(findLibraries());
+  return opened;
+}
+
+function open(files: LibraryFiles): Ggml {
+  const koffi = loadKoffi();
+  koffi.struct(KOFFI_TYPES.init, { mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' });
+  const base = load(koffi, files.base);
+  const registry = load(koffi, files.registry);
+  const symbol = (name: string): Pointer => base.symbol(name) as Pointer;
+  const bind = (library: Koffi.LibraryHandle, table: Table): Record<string, unknown> =>
+    Object.fromEntries(
+      Object.entries(table).map(([name, [result, ...args]]) => [
+        name,
+        library.func(
+          name,
+          KOFFI_TYPES[result],
+          args.map((type) => KOFFI_TYPES[type]),
+        ),
+      ]),
+    );
+  const version = (base.func('ggml_version', 'const char *', []) as () => string)();
+  if (version !== GGML_VERSION)
+    throw new EngineError(`${files.base}: this is ggml ${version}, but the ggml engine was made for ${GGML_VERSION}`);
+  const calls = { ...bind(base, BASE_FUNCTIONS), ...bind(registry, REGISTRY_FUNCTIONS) } as unknown as Ggml;
+  // Log lines would go to stderr. This function takes no arguments and has no effect, so it can be called as a log callback from any thread.
+  calls.ggml_log_set(symbol('ggml_tensor_overhead'), null);
+  calls.ggml_backend_load_all_from_path(files.folder);
+  const cpu = calls.ggml_backend_dev_by_type(CPU_DEVICE);
+  if (!cpu) throw new EngineError(`${files.folder}: ggml found no build for this processor`);
+  const cpuCalls = bindCpu(koffi, calls, cpu);
+  const computeGraph = calls.ggml_backend_graph_compute as unknown as AsyncCall;
+  const ggml: Ggml = {
+    ...calls,
+    ...cpuCalls,
+    files,
+    cpu,
+    koffi,
+    symbol,
+    fastBuffers: fastBuffers(koffi, calls, cpuCalls, cpu),
+    hostBuffer: calls.ggml_backend_cpu_buffer_from_ptr(ALL_MEMORY.base, ALL_MEMORY.size),
+    features: features(koffi, calls, cpuCalls, cpu),
+    addressOf: (array) => koffi.address(array),
+    compute: (backend, graph) =>
+      new Promise((resolve, reject) => {
+        computeGraph.async(backend, graph, (error: unknown, status: number) =>
+          error ? reject(error) : resolve(status),
+        );
+      }),
+  };
+  checkTensorLayout(ggml);
+  return ggml;
+}
+
+function loadKoffi(): KoffiModule {
+  try {
+    return createRequire(import.meta.url)('koffi') as KoffiModule;
+  } catch (cause) {
+    throw new EngineError(
+      'the ggml engine needs the package koffi, which is not installed or has no build for this platform ' +
+        "(an install with --omit=optional leaves it out): npm install koffi, or load with the option engine: 'onnx'",
+      { cause },
+    );
+  }
+}
+
+function load(koffi: KoffiModule, path: string): Koffi.LibraryHandle {
+  try {
+    return koffi.load(path, { global: true });
+  } catch (cause) {
+    throw new EngineError(
+      `${path} can't be loaded (${cause instanceof Error ? cause.message : cause}); ` +
+        "the option engine: 'onnx' works without it where onnxruntime-node is installed",
+      { cause },
+    );
+  }
+}
+
+/** The functions of the CPU device, which are in the library that was chosen for this processor. */
+function bindCpu(koffi: KoffiModule, calls: Ggml, cpu: Pointer): Calls<typeof CPU_FUNCTIONS> {
+  const registry = calls.ggml_backend_dev_backend_reg(cpu);
+  const table: Table = CPU_FUNCTIONS;
+  const bound = Object.entries(table).map(([name, [result, ...args]]) => {
+    const address = calls.ggml_backend_reg_get_proc_address(registry, name);
+    if (!address) throw new EngineError(`${calls.ggml_version()}: ggml's CPU build has no function ${name}`);
+    const type = koffi.proto(
+      KOFFI_TYPES[result],
+      args.map((arg) => KOFFI_TYPES[arg]),
+    );
+    return [name, (...values: unknown[]): unknown => koffi.call(address, type, ...values)];
+  });
+  return Object.fromEntries(bound) as Calls<typeof CPU_FUNCTIONS>;
+}
+
+/** Reads a list of pointers that ends with null, `fields` pointers an entry. */
+function pointers(koffi: KoffiModule, list: Pointer, fields = 1): Pointer[][] {
+  const found: Pointer[][] = [];
+  if (!list) return found;
+  for (let i = 0; ; i++) {
+    const entry = Array.from(
+      { length: fields },
+      (_, field) => koffi.decode(list, 8 * (i * fields + field), 'void *') as Pointer,
+    );
+    if (!entry[0]) return found;
+    found.push(entry);
+  }
+}
+
+function fastBuffers(
+  koffi: KoffiModule,
+  calls: Ggml,
+  { ggml_backend_dev_get_extra_bufts }: Calls<typeof CPU_FUNCTIONS>,
+  cpu: Pointer,
+) {
+  return pointers(koffi, ggml_backend_dev_get_extra_bufts(cpu)).map(([type]) => ({
+    type,
+    name: calls.ggml_backend_buft_name(type),
+  }));
+}
+
+function features(
+  koffi: KoffiModule,
+  calls: Ggml,
+  { ggml_backend_get_features }: Calls<typeof CPU_FUNCTIONS>,
+  cpu: Pointer,
+) {
+  return pointers(koffi, ggml_backend_get_features(calls.ggml_backend_dev_backend_reg(cpu)), 2).map(
+    ([name]) => koffi.decode.string(name) as string,
+  );
+}

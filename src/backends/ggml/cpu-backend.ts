@@ -1,0 +1,104 @@
+/**
+ * @file Runs graphs on the CPU: threads, aborts, one graph at a time.
+ */
+import { availableParallelism } from 'node:os';
+import { EngineError, GraphError } from '../../util/errors.ts';
+import type { Ggml } from './binding.ts';
+import type { Pointer } from './functions.ts';
+import { NativeHandle } from './native.ts';
+import { TensorContext } from './tensor-context.ts';
+import { ThreadCount } from './thread-count.ts';
+
+const STATUS = { allocFailed: -2, failed: -1, success: 0, aborted: 1 } as const;
+
+/** `struct ggml_threadpool_params`: cpumask[512], n_threads, prio, poll, strict_cpu, paused. */
+const POOL = { size: 512 + 16, threads: 512, priority: 516, poll: 520 } as const;
+/**
+ * How long the pool's threads wait for the next graph awake, of 100: about 2 ms. That covers the host's work between two steps; without
+ * it each step begins with waking threads, with more an idle model would keep a core busy.
+ */
+const POLL = 1;
+
+export class CpuBackend {
+  readonly pointer: Pointer;
+  readonly #ggml: Ggml;
+  readonly #threads: ThreadCount;
+  /** Its flag `no_alloc` says whether the graph that runs is to stop: ggml's own reader of the flag serves as the abort callback. */
+  readonly #flag: TensorContext;
+  readonly #handle: NativeHandle;
+  #last: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+
+  /** @param threads @default all cores */
+  constructor(ggml: Ggml, threads = availableParallelism()) {
+    this.#ggml = ggml;
+    const pointer = ggml.ggml_backend_dev_init(ggml.cpu, '');
+    if (!pointer) throw new EngineError('ggml could not make a CPU backend');
+    this.pointer = pointer;
+    this.#flag = new TensorContext(ggml, 1);
+    ggml.ggml_set_no_alloc(this.#flag.pointer, false);
+    ggml.ggml_backend_set_abort_callback(pointer, ggml.symbol('ggml_get_no_alloc'), this.#flag.pointer);
+    const pool = threads > 1 ? makePool(ggml, threads) : null;
+    if (pool) ggml.ggml_backend_cpu_set_threadpool(pointer, pool);
+    ggml.ggml_backend_set_n_threads(pointer, threads);
+    this.#threads = new ThreadCount(threads);
+    this.#handle = new NativeHandle('backend', () => {
+      ggml.ggml_backend_free(pointer);
+      if (pool) ggml.ggml_threadpool_free(pool);
+    });
+  }
+
+  /**
+   * Runs a graph after those that were asked for before it.
+   * @param signal stops it between two of its operators.
+   * @throws the signal's reason, GraphError where ggml fails.
+   */
+  compute(graph: Pointer, signal?: AbortSignal): Promise<void> {
+    const run = this.#last.then(() => this.#run(graph, signal));
+    this.#last = run.catch(() => undefined);
+    return run;
+  }
+
+  /** Waits for what runs, and gives native memory back. */
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#ggml.ggml_set_no_alloc(this.#flag.pointer, true);
+    await this.#last;
+    this.#handle.dispose();
+    this.#flag.dispose();
+  }
+
+  async #run(graph: Pointer, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    if (this.#disposed) throw new GraphError('the model was disposed of while a step waited for its turn');
+    const ggml = this.#ggml;
+    const stop = (): void => ggml.ggml_set_no_alloc(this.#flag.pointer, true);
+    signal?.addEventListener('abort', stop, { once: true });
+    try {
+      ggml.ggml_backend_set_n_threads(this.pointer, this.#threads.next());
+      const status = await ggml.compute(this.pointer, graph);
+      this.#threads.done();
+      if (status === STATUS.success) return;
+      if (status === STATUS.aborted) {
+        signal?.throwIfAborted();
+        throw new GraphError('the step was stopped: the model was disposed of');
+      }
+      if (status === STATUS.allocFailed) throw new EngineError('there is no memory for the work of this step');
+      throw new GraphError(`ggml could not run the step (status ${status})`);
+    } finally {
+      signal?.removeEventListener('abort', stop);
+      if (!this.#disposed) ggml.ggml_set_no_alloc(this.#flag.pointer, false);
+    }
+  }
+}
+
+function makePool(ggml: Ggml, threads: number): Pointer {
+  const params = new Uint8Array(new ArrayBuffer(POOL.size));
+  const fields = new DataView(params.buffer);
+  fields.setInt32(POOL.threads, threads, true);
+  fields.setUint32(POOL.poll, POLL, true);
+  const pool = ggml.ggml_threadpool_new(params);
+  if (!pool) throw new EngineError(`the system gave no ${threads} threads: set the option "threads" to fewer`);
+  return pool;
+}

@@ -1,0 +1,53 @@
+/**
+ * @file Which of this processor's layouts a matrix can have. A buffer takes any tensor, but one that its products do not know crashes
+ * the process when values are written to it: so ggml is asked about the product first.
+ */
+import type { Ggml } from './binding.ts';
+import type { Pointer } from './functions.ts';
+import { TensorContext } from './tensor-context.ts';
+import { GGML_TYPES, type GgmlType } from './types.ts';
+
+/** A matrix [rows, cols], or one for each of some experts. */
+export interface MatrixShape {
+  readonly type: GgmlType;
+  readonly rows: number;
+  readonly cols: number;
+  /** @default null: no expert chooses */
+  readonly experts?: number | null;
+}
+
+/** Empty buffers, which stand for their type. */
+const samples = new WeakMap<Ggml, readonly Pointer[]>();
+
+function samplesOf(ggml: Ggml): readonly Pointer[] {
+  let found = samples.get(ggml);
+  if (!found) {
+    found = ggml.fastBuffers.map(({ type }) => ggml.ggml_backend_buft_alloc_buffer(type, 0));
+    samples.set(ggml, found);
+  }
+  return found;
+}
+
+/** The fastest buffer type for products with the matrix; null: none is faster than plain memory. */
+export function fastBufferFor(ggml: Ggml, { type, rows, cols, experts = null }: MatrixShape): Pointer {
+  const buffers = samplesOf(ggml);
+  if (buffers.length === 0) return null;
+  const context = new TensorContext(ggml, 4);
+  const number = GGML_TYPES[type];
+  const { pointer } = context;
+  const weights =
+    experts === null
+      ? ggml.ggml_new_tensor_2d(pointer, number, cols, rows)
+      : ggml.ggml_new_tensor_3d(pointer, number, cols, rows, experts);
+  const x = ggml.ggml_new_tensor_3d(pointer, GGML_TYPES.f32, cols, 1, 1);
+  const product =
+    experts === null
+      ? ggml.ggml_mul_mat(pointer, weights, x)
+      : ggml.ggml_mul_mat_id(pointer, weights, x, ggml.ggml_new_tensor_2d(pointer, GGML_TYPES.i32, 1, 1));
+  const index = buffers.findIndex((buffer) => {
+    context.setBuffer(weights, buffer);
+    return ggml.ggml_backend_dev_supports_op(ggml.cpu, product);
+  });
+  context.dispose();
+  return index < 0 ? null : ggml.fastBuffers[index].type;
+}

@@ -1,0 +1,96 @@
+/**
+ * @file Which package has ggml's libraries for this platform, and where its files are.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { EngineError } from '../../util/errors.ts';
+
+/** The version of the packages that the function table was written for. */
+export const PACKAGE_VERSION = '3.21.1';
+/** What `ggml_version()` of these packages says. */
+export const GGML_VERSION = '0.23.0';
+
+interface Platform {
+  /** Of npm, in the scope `@node-llama-cpp`. */
+  readonly package: string;
+  /** The folder of `bins/`. */
+  readonly folder: string;
+}
+
+const same = (name: string): Platform => ({ package: name, folder: name });
+
+/** By `process.platform` and `process.arch`. */
+const PLATFORMS: Readonly<Record<string, Platform>> = {
+  'linux-x64': same('linux-x64'),
+  'linux-arm64': same('linux-arm64'),
+  'linux-arm': same('linux-armv7l'),
+  'darwin-arm64': same('mac-arm64-metal'),
+  'darwin-x64': same('mac-x64'),
+  'win32-x64': same('win-x64'),
+  'win32-arm64': same('win-arm64'),
+};
+
+const OTHER_ENGINE =
+  "or use the other engine: npm install onnxruntime-node, and load with the option engine: 'onnx' (command line: --engine onnx)";
+
+/** The shared libraries of one package. */
+export interface LibraryFiles {
+  readonly folder: string;
+  /** Tensors and graphs. */
+  readonly base: string;
+  /** Devices and their registry. */
+  readonly registry: string;
+  /** libllama, for comparisons. */
+  readonly llama: string | null;
+}
+
+/**
+ * Finds the libraries.
+ * @param platform `${process.platform}-${process.arch}`
+ * @param packageName another package of the same version, such as a GPU build.
+ * @throws EngineError for a platform without a package, a package that is not installed, or one of another version.
+ */
+export function findLibraries(
+  platform = `${process.platform}-${process.arch}`,
+  packageName?: string,
+  require: Pick<NodeJS.Require, 'resolve'> = createRequire(import.meta.url),
+): LibraryFiles {
+  const known = Object.hasOwn(PLATFORMS, platform) ? PLATFORMS[platform] : null;
+  if (!known) throw new EngineError(`the ggml engine has no libraries for ${platform}; ${OTHER_ENGINE}`);
+  const name = `@node-llama-cpp/${packageName ?? known.package}`;
+  const root = packageRoot(name, require);
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  if (version !== PACKAGE_VERSION)
+    throw new EngineError(
+      `the package ${name} is version ${version}, but the ggml engine needs ${PACKAGE_VERSION}: ` +
+        `npm install ${name}@${PACKAGE_VERSION}, ${OTHER_ENGINE}`,
+    );
+  return librariesIn(join(root, 'bins', packageName ?? known.folder), name);
+}
+
+function packageRoot(name: string, require: Pick<NodeJS.Require, 'resolve'>): string {
+  try {
+    return dirname(dirname(require.resolve(name)));
+  } catch (cause) {
+    throw new EngineError(
+      `the ggml engine needs the package ${name}, which is not installed (an install with --omit=optional leaves it out): ` +
+        `npm install ${name}@${PACKAGE_VERSION}, ${OTHER_ENGINE}`,
+      { cause },
+    );
+  }
+}
+
+/** File names differ by platform: `libggml-base.so`, `libggml.v0.4.0.dylib`, `ggml.dll`. */
+function librariesIn(folder: string, name: string): LibraryFiles {
+  const files = existsSync(folder) ? readdirSync(folder) : [];
+  const find = (pattern: RegExp): string | null => {
+    const file = files.find((candidate) => pattern.test(candidate));
+    return file === undefined ? null : join(folder, file);
+  };
+  const base = find(/^(lib)?ggml-base(\.v[\d.]+)?\.(so|dll|dylib)$/);
+  const registry = find(/^(lib)?ggml(\.v[\d.]+)?\.(so|dll|dylib)$/);
+  if (!base || !registry)
+    throw new EngineError(`${folder}: the package ${name} is damaged: no ggml library in it; install it again`);
+  return { folder, base, registry, llama: find(/^(lib)?llama(\.v[\d.]+)?\.(so|dll|dylib)$/) };
+}

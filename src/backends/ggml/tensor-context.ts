@@ -1,0 +1,94 @@
+/**
+ * @file A context of ggml: the memory that the descriptions of tensors and graphs lie in. It is a typed array of ours, so fields of
+ * tensors are read and written without calls.
+ */
+import type { Ggml } from './binding.ts';
+import type { Pointer } from './functions.ts';
+import { NativeHandle } from './native.ts';
+import { TENSOR } from './tensor-layout.ts';
+
+/** Room for what ggml puts beside each object, and for alignment. */
+const SLACK = 4096;
+
+export class TensorContext {
+  readonly pointer: Pointer;
+  readonly #ggml: Ggml;
+  readonly #memory: Uint8Array;
+  readonly #fields: DataView;
+  readonly #start: bigint;
+  readonly #handle: NativeHandle;
+
+  /**
+   * @param tensors how many tensors, views included, are made in it at most: more would end the process, so callers count.
+   * @param nodes of a graph in it; 0: none.
+   */
+  constructor(ggml: Ggml, tensors: number, nodes = 0) {
+    const graph = nodes > 0 ? ggml.ggml_graph_overhead_custom(nodes, false) : 0;
+    const size = tensors * ggml.ggml_tensor_overhead() + graph + SLACK;
+    const memory = new Uint8Array(new ArrayBuffer(size));
+    const pointer = ggml.ggml_init({ mem_size: size, mem_buffer: memory, no_alloc: true });
+    this.#ggml = ggml;
+    this.#memory = memory;
+    this.#fields = new DataView(memory.buffer);
+    this.#start = ggml.addressOf(memory);
+    this.pointer = pointer;
+    // The memory is referred to by the closure, so it lives as long as the context.
+    this.#handle = new NativeHandle('context', () => {
+      ggml.ggml_free(pointer);
+      memory.fill(0, 0, 0);
+    });
+  }
+
+  /** Bytes that are left for tensors. */
+  get headroom(): number {
+    return this.#memory.byteLength - this.#ggml.ggml_used_mem(this.pointer);
+  }
+
+  /** Lengths of the axes, the innermost first. */
+  shape(tensor: Pointer): [number, number, number, number] {
+    const at = this.#at(tensor) + TENSOR.shape;
+    const length = (axis: number): number => Number(this.#fields.getBigInt64(at + 8 * axis, true));
+    return [length(0), length(1), length(2), length(3)];
+  }
+
+  /** Bytes from one index of an axis to the next. */
+  strides(tensor: Pointer): [number, number, number, number] {
+    const at = this.#at(tensor) + TENSOR.strides;
+    const stride = (axis: number): number => Number(this.#fields.getBigUint64(at + 8 * axis, true));
+    return [stride(0), stride(1), stride(2), stride(3)];
+  }
+
+  typeOf(tensor: Pointer): number {
+    return this.#fields.getInt32(this.#at(tensor) + TENSOR.type, true);
+  }
+
+  /** Where the tensor's values are; null before they have a place. */
+  data(tensor: Pointer): bigint | null {
+    return this.#fields.getBigUint64(this.#at(tensor) + TENSOR.data, true) || null;
+  }
+
+  /** Moves a tensor, and with it nothing else: views of it are for the caller to move. */
+  setData(tensor: Pointer, address: bigint): void {
+    this.#fields.setBigUint64(this.#at(tensor) + TENSOR.data, address, true);
+  }
+
+  viewSource(tensor: Pointer): bigint | null {
+    return this.#fields.getBigUint64(this.#at(tensor) + TENSOR.viewSource, true) || null;
+  }
+
+  viewOffset(tensor: Pointer): bigint {
+    return this.#fields.getBigUint64(this.#at(tensor) + TENSOR.viewOffset, true);
+  }
+
+  setBuffer(tensor: Pointer, buffer: Pointer): void {
+    this.#fields.setBigUint64(this.#at(tensor) + TENSOR.buffer, buffer ?? 0n, true);
+  }
+
+  dispose(): void {
+    this.#handle.dispose();
+  }
+
+  #at(tensor: Pointer): number {
+    return Number(BigInt(tensor!) - this.#start);
+  }
+}
