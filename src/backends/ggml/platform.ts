@@ -20,11 +20,10 @@ interface Platform {
 
 const same = (name: string): Platform => ({ package: name, folder: name });
 
-/** By `process.platform` and `process.arch`. */
+/** By `process.platform` and `process.arch`. The build for 32-bit ARM is left out: fields of tensors are read for pointers of 8 bytes. */
 const PLATFORMS: Readonly<Record<string, Platform>> = {
   'linux-x64': same('linux-x64'),
   'linux-arm64': same('linux-arm64'),
-  'linux-arm': same('linux-armv7l'),
   'darwin-arm64': same('mac-arm64-metal'),
   'darwin-x64': same('mac-x64'),
   'win32-x64': same('win-x64'),
