@@ -3,7 +3,7 @@
  */
 import { type Dim, MICROSOFT, type Value } from '../backends/onnx/builder.ts';
 import { add, gather, matmulTransposed } from '../backends/onnx/ops.ts';
-import { FORMAT_BITS, scaleName } from '../weights/layout.ts';
+import { FORMAT_BITS, scaleName } from '../weights/codec.ts';
 import { blockBytes, QUANT_BLOCK } from '../weights/quantise.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { adaptEmbedding, adaptLinear } from './adapt.ts';

@@ -6,7 +6,7 @@ import { MICROSOFT, type Value } from '../backends/onnx/builder.ts';
 import { add, filledLike, mul, reshape, scatterRows, sigmoid } from '../backends/onnx/ops.ts';
 import type { Config } from '../config/config.ts';
 import { range } from '../util/numbers.ts';
-import { FORMAT_BITS, scaleName } from '../weights/layout.ts';
+import { FORMAT_BITS, scaleName } from '../weights/codec.ts';
 import { blockBytes, QUANT_BLOCK } from '../weights/quantise.ts';
 import type { ParamPart } from '../weights/types.ts';
 import type { ModelContext } from './context.ts';

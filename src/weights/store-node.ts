@@ -13,10 +13,9 @@ import { KeyholdError, WeightsError } from '../util/errors.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
 import { clearLeftOvers, freeBytes, syncFolder, unfinishedName, writeAt, writeSynced } from '../util/files-node.ts';
 import { hashSamples } from '../util/sample.ts';
+import { scaledBlocks, type WeightCodec } from './codec.ts';
 import { layOut, type WeightLayout } from './layout.ts';
 import { prepareWeights, type WeightProgress } from './prepare.ts';
-import { QUANTISER_VERSION } from './quantise.ts';
-
 import type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './types.ts';
 
 export interface StoreOptions<S extends ParamSpec> {
@@ -25,11 +24,19 @@ export interface StoreOptions<S extends ParamSpec> {
   /** Says which bytes the checkpoint has: path, size, time, and a hash of its headers and of samples of its tensors. */
   readonly identity: string;
   readonly source: (spec: S) => RowSource;
+  /**
+   * How the backend stores parameters.
+   * @default scaledBlocks
+   */
+  readonly codec?: WeightCodec;
   /** @default `$KEYHOLD_CACHE`, else `$XDG_CACHE_HOME/keyhold`, else `~/.cache/keyhold` */
   readonly cacheDir?: string;
   readonly onProgress?: (progress: WeightProgress) => void;
   readonly signal?: AbortSignal;
 }
+
+/** What an entry is found by. */
+export type EntryOptions = Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir' | 'codec'>;
 
 const WEIGHTS_FILE = 'weights.bin';
 const MANIFEST_FILE = 'manifest.json';
@@ -63,9 +70,7 @@ export async function openPreparedWeights<S extends ParamSpec>(options: StoreOpt
 }
 
 /** Whether weights were prepared already. */
-export async function hasPreparedWeights(
-  options: Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir'>,
-): Promise<boolean> {
+export async function hasPreparedWeights(options: EntryOptions): Promise<boolean> {
   return isWhole(entryOf(options));
 }
 
@@ -77,21 +82,18 @@ interface Entry {
 }
 
 /** Where an entry is, and what is in it. */
-function entryOf(options: Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir'>): Entry {
-  const layout = layOut(options.specs);
+function entryOf(options: EntryOptions): Entry {
+  const layout = layOut(options.specs, options.codec);
   const description = describe(options, layout);
   const key = createHash('sha256').update(description).digest('hex').slice(0, 32);
   const folder = join(options.cacheDir ? resolve(options.cacheDir) : defaultCacheDir(), 'weights', key);
   return { layout, description, folder };
 }
 
-function describe(
-  options: Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity'>,
-  layout: WeightLayout,
-): string {
+function describe(options: EntryOptions, layout: WeightLayout): string {
   return JSON.stringify(
     {
-      version: QUANTISER_VERSION,
+      codec: (options.codec ?? scaledBlocks).id,
       format: options.format,
       checkpoint: options.identity,
       size: layout.size,

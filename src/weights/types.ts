@@ -37,11 +37,11 @@ export interface Param extends ParamSpec {
   readonly parts: readonly ParamPart[];
 }
 
-/** A tensor of the prepared weights: where its bytes are. Quantised parameters are two: `name` and `name.scale`. */
+/** A tensor of the prepared weights: where its bytes are. A parameter may be stored as several, such as values and scales. */
 export interface StoredParam {
   readonly name: string;
-  /** uint8 for packed quants, float32 for the rest. */
-  readonly dtype: 'float32' | 'uint8';
+  /** How its bytes are to be read, in the backend's words: `float32`, `uint8` for packed quants, `q8_0`, … */
+  readonly dtype: string;
   readonly shape: readonly number[];
   /** In bytes, from the start of the file; a multiple of 64. */
   readonly offset: number;

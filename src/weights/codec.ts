@@ -1,0 +1,59 @@
+/**
+ * @file How a backend stores parameters: which tensors a parameter becomes, and what bytes its rows become.
+ */
+import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantiseRows } from './quantise.ts';
+import type { ParamSpec, StoredParam, WeightFormat } from './types.ts';
+
+/** A tensor that a parameter becomes. */
+export type StoredPart = Pick<StoredParam, 'name' | 'dtype' | 'shape'> & {
+  /** In bytes; a multiple of the parameter's rows. */
+  readonly length: number;
+};
+
+export interface WeightCodec {
+  /** Stands in the key of prepared weights: changes whenever the same weights would be stored otherwise. */
+  readonly id: string;
+  /** The tensors of a parameter, in the order of {@link encode}. */
+  parts(spec: ParamSpec): readonly StoredPart[];
+  /**
+   * Rows of a parameter as bytes, one array for each tensor.
+   * @param values [rows, cols]
+   */
+  encode(spec: ParamSpec, values: Float32Array, rows: number, cols: number): readonly Uint8Array[];
+}
+
+export const FORMAT_BITS: Readonly<Record<Exclude<WeightFormat, 'float32'>, QuantBits>> = { int8: 8, int4: 4 };
+
+/** Name of the scales of a quantised parameter. */
+export const scaleName = (name: string): string => `${name}.scale`;
+
+/** float32 as it is, or blocks of 32 values apart from their scales: what ONNX Runtime's operators read. */
+export const scaledBlocks: WeightCodec = {
+  id: `blocks ${QUANTISER_VERSION}`,
+  parts({ name, shape, format }) {
+    if (format === 'float32') return [{ name, dtype: 'float32', shape, length: 4 * product(shape) }];
+    const [rows, cols] = shape;
+    const blocks = Math.ceil(cols / QUANT_BLOCK);
+    const packed = [rows, blocks, blockBytes(FORMAT_BITS[format])];
+    return [
+      { name, dtype: 'uint8', shape: packed, length: product(packed) },
+      { name: scaleName(name), dtype: 'float32', shape: [rows, blocks], length: 4 * rows * blocks },
+    ];
+  },
+  encode({ format }, values, rows, cols) {
+    if (format === 'float32') return [bytesOf(values)];
+    const bits = FORMAT_BITS[format];
+    const blocks = rows * Math.ceil(cols / QUANT_BLOCK);
+    const packed = new Uint8Array(blocks * blockBytes(bits));
+    const scales = new Float32Array(blocks);
+    quantiseRows(values, rows, cols, bits, packed, scales);
+    return [packed, bytesOf(scales)];
+  },
+};
+
+const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+/** The memory of numbers. */
+export function bytesOf(values: Float32Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
