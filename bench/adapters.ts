@@ -8,7 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { AdapterChoice } from '../src/adapters/bank.ts';
-import { type KVCache, type LanguageModel, loadModel, openAdapter, type WeightChoice } from '../src/node.ts';
+import { openAdapter } from '../src/exports/adapters.ts';
+import { type KVCache, type LanguageModel, loadModel, type WeightChoice } from '../src/node.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
 import { layout, shapes } from './shapes.ts';
 

@@ -2,7 +2,8 @@
  * @file What one run of the memory benchmark is to do.
  */
 import { readFileSync } from 'node:fs';
-import type { AnyCacheOptions, WeightFormat } from '../src/node.ts';
+import type { WeightFormat } from '../src/exports/checkpoint.ts';
+import type { AnyCacheOptions } from '../src/exports/policies.ts';
 import { type ShapeConfig, shapes } from './shapes.ts';
 
 export interface MemoryJob {

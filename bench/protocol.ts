@@ -3,7 +3,7 @@
  */
 
 import { type ChildProcess, fork } from 'node:child_process';
-import type { BufferKind } from '../src/node.ts';
+import type { BufferKind } from '../src/exports/policies.ts';
 import type { Memory } from './resident.ts';
 
 /** One line of the table: a prompt of `tokens` to be read, or tokens to be made after `tokens` in each row. */

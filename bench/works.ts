@@ -2,7 +2,7 @@
  * @file The names of works.
  */
 
-import { BUFFERS, type BufferKind } from '../src/node.ts';
+import { BUFFERS, type BufferKind } from '../src/exports/policies.ts';
 import { BATCH_HELD, OPEN_TOKENS, SPARE_TOKENS, type Work } from './protocol.ts';
 
 export const WORK_FORMS =

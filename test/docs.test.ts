@@ -11,7 +11,7 @@ import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createProgram } from '../src/cli/program.ts';
 import { FAMILIES } from '../src/families/table.ts';
-import { POLICIES } from '../src/index.ts';
+import { POLICIES } from '../src/kvcache/policies.ts';
 import { testIo } from './support/cli.ts';
 import { type DocBlock, docBlocks } from './support/doc-blocks.ts';
 import { startHubOf } from './support/hub-models.ts';
@@ -25,7 +25,13 @@ const FILES = [
 ];
 const BLOCKS = (await Promise.all(FILES.map((file) => docBlocks(ROOT, file)))).flat();
 /** Where `import 'keyhold'` leads, as package.json's exports say of the built files. */
-const ENTRANCES = { keyhold: 'src/node.ts', 'keyhold/core': 'src/index.ts', 'keyhold/node': 'src/node.ts' };
+const ENTRANCES = {
+  keyhold: 'src/node.ts',
+  'keyhold/eval': 'src/exports/eval.ts',
+  'keyhold/policies': 'src/exports/policies.ts',
+  'keyhold/adapters': 'src/exports/adapters-node.ts',
+  'keyhold/checkpoint': 'src/exports/checkpoint-node.ts',
+};
 
 function isPage(file: string): boolean {
   return file.endsWith('.md');
@@ -37,6 +43,8 @@ beforeAll(async () => {
   hub = await startHubOf('Qwen/Qwen3-0.6B');
   work = await mkdtemp(join(tmpdir(), 'keyhold-docs-'));
   for (const folder of ['models', 'test']) await symlink(join(ROOT, folder), join(work, folder));
+  await mkdir(join(work, 'node_modules'));
+  await symlink(ROOT, join(work, 'node_modules/keyhold'));
   await mkdir(join(work, 'bin'));
   const command = `exec ${process.execPath} --import ${join(ROOT, 'node_modules/tsx/dist/esm/index.mjs')} ${join(ROOT, 'src/cli/main.ts')}`;
   await writeFile(join(work, 'bin/keyhold'), `#!/bin/sh\n${command} "$@"\n`, { mode: 0o755 });

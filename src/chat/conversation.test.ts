@@ -6,7 +6,8 @@ import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { LogitsProcessor } from '../engine/sampling/logits.ts';
-import { type AnyCacheOptions, loadConversation, loadModel, saveConversation } from '../node.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { loadConversation, loadModel, saveConversation } from '../node.ts';
 import { InputError, SnapshotError } from '../util/errors.ts';
 import { Conversation, type ConversationOptions } from './conversation.ts';
 

@@ -1,7 +1,7 @@
 /**
  * @file What `keyhold bench` found, as people read it.
  */
-import type { SpeedResult, SpeedSearch, SpeedSettings, SpeedTrial } from '../index.ts';
+import type { SpeedResult, SpeedSearch, SpeedSettings, SpeedTrial } from '../exports/eval.ts';
 import { bytes, counted, duration, rate } from './format.ts';
 import type { Style } from './style.ts';
 

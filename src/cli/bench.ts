@@ -3,21 +3,19 @@
  */
 import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
+import { CHUNK_LENGTH } from '../engine/prefill.ts';
+import { settingsOf } from '../eval/speed.ts';
+import { planMemory, type WeightFormat } from '../exports/checkpoint.ts';
 import {
-  type AnyCacheOptions,
-  type BufferKind,
-  CHUNK_LENGTH,
-  type LanguageModel,
   measureSpeed,
-  planMemory,
   type SpeedChoices,
   type SpeedResult,
   type SpeedSearch,
   type SpeedSettings,
   searchSpeed,
-  settingsOf,
-  type WeightFormat,
-} from '../index.ts';
+} from '../exports/eval.ts';
+import type { AnyCacheOptions, BufferKind } from '../exports/policies.ts';
+import type { LanguageModel } from '../index.ts';
 import { type BenchReport, benchLines } from './bench-view.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, write } from './io.ts';
@@ -188,8 +186,11 @@ class Desk {
   async #formats(asked: WeightFormat): Promise<readonly WeightFormat[]> {
     // Adapters are merged into weights of their own.
     if (this.#flags.adapter !== undefined) return [asked];
-    const { preparedFormats } = await import('../node.ts');
-    return preparedFormats(this.#flags.model, { hub: hubOptions(this.#flags), signal: this.#io.signal });
+    const { preparedFormats } = await import('../load/load-model-node.ts');
+    return preparedFormats(this.#flags.model, {
+      hub: hubOptions(this.#flags, this.#progress),
+      signal: this.#io.signal,
+    });
   }
 }
 

@@ -1,7 +1,9 @@
 /**
  * @file What a cache held and what it dropped, in numbers.
  */
-import { type Config, createCache, type KVCache } from '../index.ts';
+import type { Config } from '../exports/checkpoint.ts';
+import { createCache } from '../exports/policies.ts';
+import type { KVCache } from '../index.ts';
 
 /** First and last of positions that follow each other. */
 export type Range = readonly [first: number, last: number];

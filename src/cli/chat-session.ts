@@ -1,14 +1,9 @@
 /**
  * @file A conversation at the terminal: messages and commands, turn by turn.
  */
-import {
-  Conversation,
-  type ConversationOptions,
-  KeyholdError,
-  type KVCache,
-  type LanguageModel,
-  type PolicyRow,
-} from '../index.ts';
+
+import type { PolicyRow } from '../exports/policies.ts';
+import { Conversation, type ConversationOptions, KeyholdError, type KVCache, type LanguageModel } from '../index.ts';
 import { loadConversation, saveConversation } from '../node.ts';
 import { reportCache } from './cache-report.ts';
 import { oneLine } from './failure.ts';

@@ -3,7 +3,8 @@
  */
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { ChatTemplate, type ConversationOptions, InputError, type LanguageModel, TokenizerError } from '../index.ts';
+import { ChatTemplate } from '../exports/checkpoint.ts';
+import { type ConversationOptions, InputError, type LanguageModel, TokenizerError } from '../index.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import type { CliIo } from './io.ts';

@@ -46,13 +46,12 @@ async function download(model: string, flags: DownloadFlags, io: CliIo): Promise
   let folder: string;
   try {
     folder = await downloadFromHub(model, {
-      ...hubOptions(flags),
+      ...hubOptions(flags, progress),
       signal: io.signal,
       onProgress: (state) => {
         fetched = true;
         report({ stage: 'download', ...state });
       },
-      onRetry: (retry) => report({ stage: 'retry', ...retry }),
     });
   } catch (error) {
     progress.end();

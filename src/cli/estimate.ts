@@ -21,6 +21,7 @@ import {
   wholeFrom,
 } from './options.ts';
 import { peakLines } from './peak-rows.ts';
+import { Progress } from './progress.ts';
 import { styleOf } from './style.ts';
 
 interface EstimateFlags extends HubFlags, CacheFlags {
@@ -64,7 +65,7 @@ export function addEstimate(program: Command, io: CliIo): void {
 async function estimate(model: string, flags: EstimateFlags, io: CliIo): Promise<void> {
   const { context: contextLength, weights, chunkLength } = flags;
   const memory = { contextLength, weights, chunkLength, cache: await cacheOptions(flags) };
-  const load = { hub: hubOptions(flags), signal: io.signal };
+  const load = { hub: hubOptions(flags, new Progress(io)), signal: io.signal };
   const { config, plan } = await inspectModel(model, load, memory);
   if (flags.json) return write(io, `${JSON.stringify({ model, ...plan })}\n`);
   const { bold, dim } = styleOf(io.stdout, io.env);

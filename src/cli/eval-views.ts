@@ -1,7 +1,7 @@
 /**
  * @file Evaluations as people read them.
  */
-import type { CompareRow, PerplexityResult, QuestionPlace, RecallResult } from '../index.ts';
+import type { CompareRow, PerplexityResult, QuestionPlace, RecallResult } from '../exports/eval.ts';
 import { bytes, counted, whole } from './format.ts';
 
 export function perplexityLines(result: PerplexityResult): string[] {

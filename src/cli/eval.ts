@@ -5,17 +5,16 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import {
-  type AnyCacheOptions,
   compare,
-  InputError,
-  type LanguageModel,
   parseRecallCases,
   perplexity,
   plotComparison,
   type QuestionPlace,
   type RecallCase,
   recall,
-} from '../index.ts';
+} from '../exports/eval.ts';
+import type { AnyCacheOptions } from '../exports/policies.ts';
+import { InputError, type LanguageModel } from '../index.ts';
 import { comparisonTable, perplexityLines, recallLines } from './eval-views.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';

@@ -2,8 +2,8 @@
  * @file `keyhold generate`: text that goes on from a prompt.
  */
 import { type Command, Option } from 'commander';
+import type { AnyCacheOptions } from '../exports/policies.ts';
 import {
-  type AnyCacheOptions,
   type BatchOptions,
   type GenerateOptions,
   InputError,

@@ -2,7 +2,7 @@
  * @file `keyhold inspect`: what a model is and what memory it takes, without loading its weights.
  */
 import { type Command, Option } from 'commander';
-import type { Config } from '../index.ts';
+import type { Config } from '../exports/checkpoint.ts';
 import { bytes, counted, parameters, whole } from './format.ts';
 import { addExamples } from './help.ts';
 import { type Inspection, inspectModel } from './inspection.ts';
@@ -19,6 +19,7 @@ import {
   wholeFrom,
 } from './options.ts';
 import { peakLines } from './peak-rows.ts';
+import { Progress } from './progress.ts';
 import { type Style, styleOf } from './style.ts';
 
 interface InspectFlags extends HubFlags, CacheFlags {
@@ -59,7 +60,7 @@ export function addInspect(program: Command, io: CliIo): void {
 
 async function inspect(model: string, flags: InspectFlags, io: CliIo): Promise<void> {
   const memory = { contextLength: flags.context, cache: await cacheOptions(flags) };
-  const load = { hub: hubOptions(flags), signal: io.signal };
+  const load = { hub: hubOptions(flags, new Progress(io)), signal: io.signal };
   const found = await inspectModel(model, load, memory);
   if (flags.json) io.stdout.write(`${JSON.stringify(found)}\n`);
   else io.stdout.write(`${report(withPlainNames(found, io), flags, styleOf(io.stdout, io.env)).join('\n')}\n`);

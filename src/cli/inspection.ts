@@ -6,15 +6,14 @@ import { join } from 'node:path';
 import {
   type Checkpoint,
   type Config,
-  ConfigError,
-  HubError,
   type MemoryPlan,
   type MemoryPlanOptions,
   planMemory,
   planModel,
   readConfig,
   type StoredTensor,
-} from '../index.ts';
+} from '../exports/checkpoint.ts';
+import { ConfigError, HubError } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
 import { asUsage } from './options.ts';
 
@@ -53,7 +52,7 @@ const DTYPE_BYTES: Readonly<Record<StoredTensor['dtype'], number>> = {
  * @throws as openCheckpoint and planModel do.
  */
 export async function inspectModel(model: string, load: LoadOptions, memory: MemoryPlanOptions): Promise<Inspection> {
-  const { openCheckpoint } = await import('../node.ts');
+  const { openCheckpoint } = await import('../load/load-model-node.ts');
   let checkpoint: Checkpoint;
   try {
     // What is in the cache is looked at as it is; a path needs no hub.

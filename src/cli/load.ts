@@ -15,7 +15,7 @@ export async function loadForCommand(flags: LoadFlags, io: CliIo, progress: Prog
       weights,
       threads,
       adapters: flags.adapter?.map((adapter, i) => ({ ...adapter, live: flags.liveAdapters, name: `${i + 1}` })),
-      hub: hubOptions(flags),
+      hub: hubOptions(flags, progress),
       signal: io.signal,
       onProgress: loadProgress(progress),
     });

@@ -5,7 +5,7 @@ import { llamaLora, matrix, writeTestAdapter } from '../../test/support/adapters
 import { keyhold } from '../../test/support/cli.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import { openCheckpoint } from '../node.ts';
+import { openCheckpoint } from '../load/load-model-node.ts';
 import { SMALL_MODEL } from './options.ts';
 
 const base = await tempFolder('cli-merge');

@@ -55,12 +55,12 @@ export function addMerge(program: Command, io: CliIo): void {
 async function merge(out: string, flags: MergeFlags, io: CliIo): Promise<void> {
   const { model, adapter = [], shardSize, quiet } = flags;
   if (adapter.length === 0) throw new UsageError('name what to merge with --adapter');
-  const { mergeAdapters } = await import('../node.ts');
+  const { mergeAdapters } = await import('../load/load-model-node.ts');
   const progress = new Progress(io, quiet);
   const begin = performance.now();
   try {
     const result = await mergeAdapters(model, adapter, out, {
-      hub: hubOptions(flags),
+      hub: hubOptions(flags, progress),
       maxShardBytes: shardSize && shardSize * 1e9,
       signal: io.signal,
       onProgress: ({ bytes: done, total }) => progress.update({ label: 'Writing', done, total, unit: 'bytes' }),

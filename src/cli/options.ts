@@ -4,23 +4,22 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { CHUNK_LENGTH } from '../engine/prefill.ts';
+import { WEIGHT_CHOICES } from '../exports/checkpoint.ts';
 import {
   type AnyCacheOptions,
   BUFFERS,
   type BufferKind,
-  CHUNK_LENGTH,
-  definePolicy,
-  InputError,
   POLICIES,
   type PolicyDefinition,
   type PolicyRow,
-  WEIGHT_CHOICES,
-  type WeightChoice,
-} from '../index.ts';
+} from '../exports/policies.ts';
+import { definePolicy, InputError, type WeightChoice } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { UsageError } from './failure.ts';
 import { helpSection } from './help.ts';
+import { type Progress, retryNote } from './progress.ts';
 
 /** The folder of the small model that ships with the package. */
 export const SMALL_MODEL = shippedFolder(TINY_MODEL)!;
@@ -67,9 +66,10 @@ export function addHubOptions(command: Command): Command {
     .addOption(new Option('--token <token>', 'access token for private and gated models (better: set HF_TOKEN)'));
 }
 
-export function hubOptions(flags: HubFlags): NonNullable<LoadOptions['hub']> {
+export function hubOptions(flags: HubFlags, progress: Progress): NonNullable<LoadOptions['hub']> {
+  const { revision, offline, token } = flags;
   // Only what was said: the environment decides about the rest.
-  return { revision: flags.revision, ...(flags.offline ? { offline: true } : {}), token: flags.token };
+  return { revision, ...(offline ? { offline } : {}), token, onRetry: retryNote(progress) };
 }
 
 /** What to name a model by. */

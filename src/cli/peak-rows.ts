@@ -1,7 +1,7 @@
 /**
  * @file The parts of a process's peak memory, as `estimate` and `inspect` show them.
  */
-import type { MemoryPlan } from '../index.ts';
+import type { MemoryPlan } from '../exports/checkpoint.ts';
 import { bytes, counted } from './format.ts';
 
 /** A part: what it belongs to (empty: as the one before), its size, and what it is. */

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { keyhold, testIo } from '../../test/support/cli.ts';
-import { POLICIES } from '../index.ts';
+import { POLICIES } from '../kvcache/policies.ts';
 import { createProgram } from './program.ts';
 
 describe('keyhold', () => {

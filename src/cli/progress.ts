@@ -1,7 +1,8 @@
 /**
  * @file Progress on stderr: a bar on a terminal, a line now and then anywhere else.
  */
-import type { HubRetry, LoadProgress } from '../node.ts';
+import type { HubRetry } from '../exports/checkpoint-node.ts';
+import type { LoadProgress } from '../node.ts';
 import { oneLine } from './failure.ts';
 import { bytes, duration, whole } from './format.ts';
 import { type CliIo, shown, widthOf } from './io.ts';
@@ -99,10 +100,14 @@ export class Progress {
 /** Tells what {@link LoadProgress} says. */
 export function loadProgress(progress: Progress): (state: LoadProgress) => void {
   return (state) => {
-    if (state.stage === 'retry') return progress.note(retryWords(state));
     const label = state.stage === 'download' ? 'Downloading' : 'Preparing weights';
     progress.update({ label, done: state.bytes, total: state.total, unit: 'bytes' });
   };
+}
+
+/** Tells that the hub was not reached, and is tried again. */
+export function retryNote(progress: Progress): (retry: HubRetry) => void {
+  return (retry) => progress.note(retryWords(retry));
 }
 
 function retryWords({ reason, waitMs, failures, retries }: HubRetry): string {

@@ -2,7 +2,8 @@
  * @file The options of sampling: what the flags say, over what the model's generation_config.json says.
  */
 import { type Command, Option } from 'commander';
-import { generationDefaults, type SamplingOptions } from '../index.ts';
+import { generationDefaults } from '../exports/checkpoint.ts';
+import type { SamplingOptions } from '../index.ts';
 import { numberThat, wholeFrom } from './options.ts';
 
 export interface SamplingFlags {

@@ -14,7 +14,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 export interface PrefillModel {
   readonly config: Config;
   readonly adapters: ModelAdapters;
-  /** Whether the keys of a sequence that grows from one length to another stay rotated as the model wants them. */
+  /** Whether the keys of a sequence that grows from one length to another stay rotated as the model wants them. @internal */
   ropeFits(from: number, to: number): boolean;
   /** Runs one chunk, one list of token ids a row. */
   step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions & AdapterOptions): Promise<StepResult>;
@@ -37,6 +37,7 @@ export interface DecoderModel extends PrefillModel {
   /**
    * How many tokens one step may take in, up to `most`, and still compute what steps of one token would.
    * @param exact false: tokens may be evicted within the step.
+   * @internal
    */
   stepLimit(cache: KVCache, row: number, most: number, exact: boolean): number;
 }

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import { type AnyCacheOptions, type KVCache, loadModel } from '../node.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { type KVCache, loadModel } from '../node.ts';
 import type { LanguageModel } from './language-model.ts';
 import { reusePrefix } from './prefix.ts';
 

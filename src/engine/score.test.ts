@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import { loadModel, perplexity } from '../node.ts';
+import { perplexity } from '../eval/perplexity.ts';
+import { loadModel } from '../node.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
 import type { LanguageModel } from './language-model.ts';
 

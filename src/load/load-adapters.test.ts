@@ -17,9 +17,11 @@ import { caseFolder } from '../../test/support/family-cases.ts';
 import { f32, type TestTensor } from '../../test/support/safetensors-bytes.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { AdapterChoice } from '../adapters/bank.ts';
+import { openAdapterFolder } from '../adapters/open-node.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import { type AdapterSource, type LoadOptions, loadModel, openAdapterFolder, openCheckpoint } from '../node.ts';
+import { type AdapterSource, type LoadOptions, loadModel } from '../node.ts';
 import { AdapterError, InputError } from '../util/errors.ts';
+import { openCheckpoint } from './load-model-node.ts';
 
 const folder = await tempFolder('adapters');
 const cacheDir = join(folder, 'cache');

@@ -8,7 +8,7 @@ import { nodeRuntime } from '../backends/onnx/onnxruntime-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import { downloadFromHub, type HubDownloadOptions, type HubProgress, type HubRetry } from '../hub/hub-node.ts';
+import { downloadFromHub, type HubDownloadOptions, type HubProgress } from '../hub/hub-node.ts';
 import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
@@ -21,8 +21,6 @@ import { planModel, type WeightChoice } from './plan.ts';
 /** What {@link loadModel} reports while it works. */
 export type LoadProgress =
   | ({ readonly stage: 'download' } & HubProgress)
-  /** The hub was not reached; another try follows. */
-  | ({ readonly stage: 'retry' } & HubRetry)
   /** Weights are being prepared: bytes written, and bytes in all. */
   | { readonly stage: 'weights'; readonly bytes: number; readonly total: number };
 
@@ -48,7 +46,7 @@ export interface LoadOptions {
    */
   readonly cacheDir?: string;
   /** Revision, token, endpoint and so on, for a model from the hub. */
-  readonly hub?: Omit<HubDownloadOptions, 'onProgress' | 'onRetry' | 'signal'>;
+  readonly hub?: Omit<HubDownloadOptions, 'onProgress' | 'signal'>;
   /** Adapters of PEFT or LitGPT, merged into the weights or live beside them; several add up. */
   readonly adapters?: readonly AdapterSource[];
   readonly onProgress?: (progress: LoadProgress) => void;
@@ -184,7 +182,6 @@ export async function locateModel(model: string, options: LoadOptions): Promise<
       ...hub,
       signal,
       onProgress: (p) => onProgress?.({ stage: 'download', ...p }),
-      onRetry: (p) => onProgress?.({ stage: 'retry', ...p }),
     });
   } catch (cause) {
     if (!(cause instanceof HubError)) throw cause;

@@ -8,9 +8,11 @@ import { f32 } from '../../test/support/safetensors-bytes.ts';
 import { floatsOf, readTensors, writeTensors } from '../../test/support/safetensors-file.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
-import { loadModel, mergeAdapters, openCheckpoint, openCheckpointFolder } from '../node.ts';
+import { openCheckpointFolder } from '../checkpoint/open-node.ts';
+import { loadModel } from '../node.ts';
 import { AdapterError, InputError, WeightsError } from '../util/errors.ts';
 import { narrow } from '../util/narrow.ts';
+import { mergeAdapters, openCheckpoint } from './load-model-node.ts';
 
 const base = await tempFolder('merge');
 const cacheDir = join(base, 'cache');

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * @file A cache that lives in the thread of its model, as the program holds it.
  */

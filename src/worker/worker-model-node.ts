@@ -1,7 +1,8 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * @file A model in a thread of its own: the program's event loop stays free while it computes.
  */
-import { Worker, type WorkerOptions } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
 import type { ChatOptions } from '../chat/chat.ts';
 import type { ChatMessage } from '../chat/chat-template.ts';
 import type { Config } from '../config/config.ts';
@@ -27,9 +28,21 @@ export type WorkerGenerateOptions = InWorker<GenerateOptions>;
 export type WorkerChatOptions = InWorker<ChatOptions>;
 export type WorkerScoreOptions = InWorker<ScoreOptions>;
 
+/** Options of the thread, as `node:worker_threads` takes them. */
+export interface ThreadOptions {
+  readonly name?: string;
+  readonly env?: Record<string, string | undefined>;
+  readonly execArgv?: string[];
+  readonly resourceLimits?: {
+    readonly maxOldGenerationSizeMb?: number;
+    readonly maxYoungGenerationSizeMb?: number;
+    readonly codeRangeSizeMb?: number;
+    readonly stackSizeMb?: number;
+  };
+}
+
 export interface WorkerLoadOptions extends LoadOptions {
-  /** Of the thread itself, such as `resourceLimits`. */
-  readonly worker?: Omit<WorkerOptions, 'eval' | 'workerData'>;
+  readonly worker?: ThreadOptions;
 }
 
 /**

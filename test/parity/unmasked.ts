@@ -3,11 +3,12 @@
  * recurrent_gemma and mimi without their windows. That is no model that anybody trained; golden values that were made so can be told from
  * wrong ones by it.
  */
+
+import { nodeRuntime } from '../../src/backends/onnx/onnxruntime-node.ts';
 import { openCheckpointFolder } from '../../src/checkpoint/open-node.ts';
 import { type Config, isEncoder } from '../../src/config/config.ts';
 import { createCache } from '../../src/kvcache/policies.ts';
 import { planModel } from '../../src/load/plan.ts';
-import { nodeRuntime } from '../../src/node.ts';
 import { Encoder } from '../../src/step/encoder-runner.ts';
 import { Stepper } from '../../src/step/stepper.ts';
 import { openPreparedWeights } from '../../src/weights/store-node.ts';

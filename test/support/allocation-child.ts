@@ -4,7 +4,8 @@
  */
 import { join } from 'node:path';
 import { PerformanceObserver } from 'node:perf_hooks';
-import { type AnyCacheOptions, loadModel } from '../../src/node.ts';
+import type { AnyCacheOptions } from '../../src/kvcache/policies.ts';
+import { loadModel } from '../../src/node.ts';
 
 export interface Allocation {
   /** Bytes a token: objects of JavaScript, … */

@@ -1,8 +1,12 @@
 /**
  * @file Random batches: requests of every kind that join and leave, and whether each gets what it gets alone.
  */
-import type { AnyCacheOptions, BatchRequest, BufferKind, Generation, LanguageModel } from '../../src/index.ts';
-import { BUFFERS, POLICIES } from '../../src/index.ts';
+
+import type { BatchRequest, Generation, LanguageModel } from '../../src/index.ts';
+import type { BufferKind } from '../../src/kvcache/buffers.ts';
+import { BUFFERS } from '../../src/kvcache/buffers.ts';
+import type { AnyCacheOptions } from '../../src/kvcache/policies.ts';
+import { POLICIES } from '../../src/kvcache/policies.ts';
 import { seeded } from './seeded.ts';
 
 type Random = (below: number) => number;

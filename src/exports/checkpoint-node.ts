@@ -1,0 +1,7 @@
+/**
+ * @file `keyhold/checkpoint`: what a checkpoint holds and what it takes, without running it.
+ */
+export { openCheckpointFolder } from '../checkpoint/open-node.ts';
+export { downloadFromHub, type HubDownloadOptions, type HubProgress, type HubRetry } from '../hub/hub-node.ts';
+export { openCheckpoint, preparedFormats } from '../load/load-model-node.ts';
+export * from './checkpoint.ts';

@@ -1,0 +1,19 @@
+/**
+ * @file `keyhold/checkpoint` where there is no Node: what a checkpoint holds and what it takes, without running it.
+ */
+export { ChatTemplate, type RenderOptions } from '../chat/chat-template.ts';
+export { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
+export type { ByteSource, Checkpoint, StoredTensor } from '../checkpoint/types.ts';
+export type { Config } from '../config/config.ts';
+export { type GenerationDefaults, generationDefaults } from '../engine/defaults.ts';
+export { readConfig } from '../families/read-config.ts';
+export {
+  type MemoryPlan,
+  type MemoryPlanOptions,
+  planMemory,
+  type ResidentWeights,
+  type Workspace,
+} from '../load/memory-plan.ts';
+export { type ModelPlan, planModel, WEIGHT_CHOICES, type WeightChoice } from '../load/plan.ts';
+export { Tokenizer } from '../tokenizer/tokenizer.ts';
+export type { ParamSpec, RowSource, WeightFormat } from '../weights/types.ts';

@@ -1,0 +1,24 @@
+/**
+ * @file `keyhold/eval`: what a cache costs in quality, and how fast a model is.
+ */
+export { type CompareOptions, type CompareRow, type Contestant, compare } from '../eval/compare.ts';
+export { type PerplexityOptions, type PerplexityResult, perplexity } from '../eval/perplexity.ts';
+export { plotComparison } from '../eval/plot.ts';
+export {
+  parseRecallCases,
+  type QuestionPlace,
+  type RecallCase,
+  type RecallOptions,
+  type RecallResult,
+  recall,
+} from '../eval/recall.ts';
+export {
+  measureSpeed,
+  type SpeedChoices,
+  type SpeedOptions,
+  type SpeedResult,
+  type SpeedSearch,
+  type SpeedSettings,
+  type SpeedTrial,
+  searchSpeed,
+} from '../eval/speed.ts';

@@ -1,0 +1,56 @@
+/**
+ * @file Packs the package, installs it into empty projects as a user does, and uses it there: `npm run check:package`.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startHubOf } from '../support/hub-models.ts';
+import { checkContents, pack } from './contents.ts';
+import { Project } from './project.ts';
+import { type Check, command, ROOT, runChecks } from './run.ts';
+import { compilerChecks } from './types.ts';
+
+const work = await mkdtemp(join(tmpdir(), 'keyhold-package-'));
+const hub = await startHubOf('Qwen/Qwen3-0.6B');
+try {
+  const tarball = await pack(work);
+  const esm = new Project(join(work, 'esm'), tarball, hub.endpoint);
+  const cjs = new Project(join(work, 'cjs'), tarball, hub.endpoint);
+  const bin = (name: string) => join(ROOT, 'node_modules/.bin', name);
+  const checks: Check[] = [
+    ['the tarball holds what its pages name, and nothing else', () => checkContents(tarball)],
+    ['publint', () => command(bin('publint'), ['run', tarball, '--strict'], ROOT)],
+    [
+      'attw',
+      () =>
+        command(
+          bin('attw'),
+          [tarball, '--profile', 'esm-only', '--no-color', '--exclude-entrypoints', './models/*'],
+          ROOT,
+        ),
+    ],
+    ['an ESM project', () => esm.install('module', ['@types/node@20.19.43'])],
+    ['the examples of README', () => esm.runExamples('README.md')],
+    ['a CommonJS project', () => cjs.install('commonjs', [])],
+    [
+      'require()',
+      () =>
+        cjs.run(
+          'main.cjs',
+          "const { loadModel } = require('keyhold');\n" +
+            "const { perplexity } = require('keyhold/eval');\n" +
+            "require('keyhold/policies'); require('keyhold/adapters'); require('keyhold/checkpoint');\n" +
+            'loadModel().then(async (model) => {\n' +
+            "  const { perplexity: value } = await perplexity(model, 'In the beginning God created the heaven.');\n" +
+            '  if (!(value > 1)) throw new Error(`perplexity ${value}`);\n' +
+            '  await model.dispose();\n' +
+            '});\n',
+        ),
+    ],
+    ...compilerChecks(esm, cjs),
+  ];
+  process.exitCode = (await runChecks(checks)) === 0 ? 0 : 1;
+} finally {
+  await hub.close();
+  await rm(work, { recursive: true, force: true });
+}
