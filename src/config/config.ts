@@ -52,6 +52,10 @@ export interface RopeSpec {
   readonly sections?: readonly number[];
   /** With sections: frequencies are dealt out to them by turns, instead of one stretch to each. */
   readonly alternate?: boolean;
+  /** With three sections: pair i follows stream i mod 3, as long as that stream has pairs left; the others follow the first. */
+  readonly byTurns?: boolean;
+  /** Pairs rotate the other way round (nanochat). */
+  readonly reverse?: boolean;
 }
 
 /** How many positions a token has. */

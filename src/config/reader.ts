@@ -38,6 +38,10 @@ export class ConfigReader {
     return this.#json[key] === null;
   }
 
+  isString(key: string): boolean {
+    return typeof this.#json[key] === 'string';
+  }
+
   /** A whole number of at least `min`. Without `fallback` the key must be there. */
   int(keys: Keys, fallback?: number, min = 1, max = MAX_COUNT): number {
     const value = this.#need(keys, fallback);
@@ -99,6 +103,11 @@ export class ConfigReader {
     if (!value.every((x) => typeof x === 'number' && Number.isFinite(x)))
       this.fail(keys, `must be a list of numbers, but is ${show(value)}`);
     return value as number[];
+  }
+
+  /** A list of anything, which the caller checks. */
+  list(keys: Keys): readonly unknown[] {
+    return this.#list(keys, undefined);
   }
 
   /** A list of strings, or undefined where the key is absent. */

@@ -4,8 +4,7 @@
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
-import { attnBias, type BaseDefaults, qkNorm, readBase, slidingLayers, window } from './read-base.ts';
-import { readRope } from './read-rope.ts';
+import { attnBias, type BaseDefaults, qkNorm, readBase, ropesByType, slidingLayers, window } from './read-base.ts';
 
 const GEMMA: BaseDefaults = {
   headSize: 256,
@@ -57,20 +56,22 @@ export const gemma2: Family = {
   tensors: POST_NORMS,
 };
 
+/** Gemma 2 trained with differential privacy: no norms behind the branches. */
+export const vaultGemma: Family = {
+  modelTypes: ['vaultgemma'],
+  config: (r) => ({ ...gemma2.config(r), postAttentionNorm: false, postMlpNorm: false }),
+  tensors: llamaTensors({ 'h.{l}.norm_2': 'model.layers.{l}.pre_feedforward_layernorm' }),
+};
+
 export const gemma3: Family = {
   modelTypes: ['gemma3_text'],
   config: (r) => {
     const base = gemma2Base(r, { attention: null, logits: null });
     const pattern = r.int(['sliding_window_pattern', '_sliding_window_pattern'], 6);
     const sliding = slidingLayers(r, base.nLayer, (l) => (l + 1) % pattern !== 0);
-    const shared = { headSize: base.headSize, maxSeq: base.contextLength, fractionKeys: null };
-    const full = readRope(r, { ...shared, theta: 1e6, layerType: 'full_attention' });
     // The sliding layers have a base of their own, and none of the scaling that the old keys state.
-    const theta = r.positive('rope_local_base_freq', 10_000);
-    const nested = r.object('rope_parameters')?.has('sliding_attention');
-    const local = nested
-      ? readRope(r, { ...shared, theta, layerType: 'sliding_attention' })
-      : { ...full, base: theta, scaling: { type: 'none' as const } };
+    const defaults = { headSize: base.headSize, maxSeq: base.contextLength, fractionKeys: null, theta: 1e6 };
+    const ropes = ropesByType(r, defaults, sliding, r.positive('rope_local_base_freq', 10_000));
     const size = r.int('sliding_window', 4096);
     // Embedding models see to both sides, half as far to each.
     const both = r.bool('use_bidirectional_attention', false);
@@ -79,8 +80,7 @@ export const gemma3: Family = {
       ...(both ? { output: 'hidden' as const, causal: false } : {}),
       ...qkNorm(base, 'head'),
       ...window(base, both ? Math.floor(size / 2) + 1 : size, (l) => sliding[l]),
-      ropes: [full, local],
-      ropeIndices: sliding.map((on) => (on ? 1 : 0)),
+      ...ropes,
     };
   },
   tensors: POST_NORMS,

@@ -7,7 +7,8 @@ import { type Family, fusedQkv, plainMlpTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 import { attnBias, type BaseDefaults, PARALLEL_SHARED, readBase, ungatedMlp } from './read-base.ts';
 
-const GPT2_KEYS: BaseDefaults = {
+/** Keys and defaults of GPT-2's config. */
+export const GPT2_KEYS: BaseDefaults = {
   keys: {
     nEmbd: ['n_embd', 'hidden_size'],
     nLayer: ['n_layer', 'num_hidden_layers'],
@@ -25,12 +26,27 @@ const GPT2_KEYS: BaseDefaults = {
   rope: null,
 };
 
+/** Embeddings and norms of GPT-2's checkpoints. */
+export const GPT2_TENSORS: TensorMap = {
+  wte: 'transformer.wte',
+  wpe: 'transformer.wpe',
+  'h.{l}.norm_1': 'transformer.h.{l}.ln_1',
+  'h.{l}.norm_2': 'transformer.h.{l}.ln_2',
+  ln_f: 'transformer.ln_f',
+  lm_head: 'lm_head',
+};
+
+/** @throws ConfigError for a decoder with an encoder before it. */
+export function notCrossAttending(r: ConfigReader): void {
+  r.refuse('add_cross_attention', 'cross-attention is not supported in this family');
+}
+
 export const gpt2: Family = {
   modelTypes: ['gpt2'],
   config: (r) => {
     const base = readBase(r, { ...GPT2_KEYS, tie: true });
     r.refuse('scale_attn_by_inverse_layer_idx', 'attention scales that differ from layer to layer are not supported');
-    r.refuse('add_cross_attention', 'cross-attention is not supported in this family');
+    notCrossAttending(r);
     r.bool('reorder_and_upcast_attn', false); // says how numbers are rounded in half precision
     return {
       ...base,
@@ -41,15 +57,10 @@ export const gpt2: Family = {
     };
   },
   tensors: {
-    wte: 'transformer.wte',
-    wpe: 'transformer.wpe',
-    'h.{l}.norm_1': 'transformer.h.{l}.ln_1',
-    'h.{l}.norm_2': 'transformer.h.{l}.ln_2',
+    ...GPT2_TENSORS,
     ...fusedQkv({ transposed: 'transformer.h.{l}.attn.c_attn' }, 'stacked'),
     'h.{l}.attn.proj': { transposed: 'transformer.h.{l}.attn.c_proj' },
     ...plainMlpTensors({ transposed: 'transformer.h.{l}.mlp.c_fc' }, { transposed: 'transformer.h.{l}.mlp.c_proj' }),
-    ln_f: 'transformer.ln_f',
-    lm_head: 'lm_head',
   },
   prefixes: ['transformer.'],
 };

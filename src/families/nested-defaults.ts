@@ -73,6 +73,15 @@ const OWN: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     sliding_window: 4096,
     max_window_layers: 80,
   },
+  qwen3_vl_text: {
+    vocab_size: 151936,
+    hidden_size: 4096,
+    intermediate_size: 22016,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 32,
+    max_position_embeddings: 128000,
+  },
   gemma: {
     vocab_size: 256000,
     hidden_size: 3072,

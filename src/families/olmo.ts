@@ -1,9 +1,13 @@
 /**
  * @file OLMo: norms without weights, clipped queries, keys and values; OLMo 2: norms behind the branches only; OLMoE.
  */
+
+import type { ConfigReader } from '../config/reader.ts';
+import type { TensorMap } from '../weights/tensor-map.ts';
 import { type Family, llamaTensors } from './family.ts';
+import type { FamilyConfig } from './layers.ts';
 import { expertCounts, MLP_EXPERTS, moeLayers } from './moe.ts';
-import { attnBias, qkNorm, readBase } from './read-base.ts';
+import { attnBias, qkNorm, readBase, ropesByType, slidingLayers, window } from './read-base.ts';
 
 const ROPE = { fractionKeys: null };
 
@@ -22,25 +26,39 @@ export const olmo: Family = {
   tensors: llamaTensors(),
 };
 
+/** Norms behind the branches, and none before them. */
+export const POST_NORMS_ONLY = { norm1: false, norm2: false, postAttentionNorm: true, postMlpNorm: true } as const;
+export const POST_NORM_TENSORS: TensorMap = {
+  'h.{l}.post_attention_norm': 'model.layers.{l}.post_attention_layernorm',
+  'h.{l}.post_mlp_norm': 'model.layers.{l}.post_feedforward_layernorm',
+};
+
+function olmo2Config(r: ConfigReader): FamilyConfig {
+  const base = readBase(r, { normEps: 1e-5, rope: ROPE });
+  const bias = r.bool('attention_bias', false);
+  return { ...base, ...attnBias(base, bias, bias), ...qkNorm(base, 'full'), ...POST_NORMS_ONLY };
+}
+
 export const olmo2: Family = {
   modelTypes: ['olmo2'],
+  config: olmo2Config,
+  tensors: llamaTensors(POST_NORM_TENSORS),
+};
+
+/** OLMo 2 with windows; the old keys' scaling of the rotation is of the full layers alone. */
+export const olmo3: Family = {
+  modelTypes: ['olmo3'],
   config: (r) => {
-    const base = readBase(r, { normEps: 1e-5, rope: ROPE });
-    const bias = r.bool('attention_bias', false);
+    const base = olmo2Config(r);
+    const sliding = slidingLayers(r, base.nLayer, (l) => (l + 1) % 4 !== 0);
+    const defaults = { ...ROPE, headSize: base.headSize, maxSeq: base.contextLength };
     return {
       ...base,
-      ...attnBias(base, bias, bias),
-      ...qkNorm(base, 'full'),
-      norm1: false,
-      norm2: false,
-      postAttentionNorm: true,
-      postMlpNorm: true,
+      ...window(base, r.int('sliding_window', 4096), (l) => sliding[l]),
+      ...ropesByType(r, defaults, sliding, null),
     };
   },
-  tensors: llamaTensors({
-    'h.{l}.post_attention_norm': 'model.layers.{l}.post_attention_layernorm',
-    'h.{l}.post_mlp_norm': 'model.layers.{l}.post_feedforward_layernorm',
-  }),
+  tensors: olmo2.tensors,
 };
 
 export const olmoe: Family = {

@@ -1,7 +1,7 @@
 /**
- * @file The part of a FamilyConfig that most families read alike, in Llama's words; a family passes what it does otherwise.
+ * @file The part of a config that most families read alike, in Llama's words; a family passes what it does otherwise.
  */
-import type { Activation, MlpKind, NormSpec, QkNormSpec } from '../config/config.ts';
+import type { Activation, MlpKind, NormSpec, QkNormSpec, RopeSpec } from '../config/config.ts';
 import { type ConfigReader, show } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
 import type { FamilyConfig } from './layers.ts';
@@ -22,7 +22,7 @@ export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
 };
 
 /** No decoder has more, and a file that says so is wrong: it must not make us build a graph of that size. */
-const MAX_LAYERS = 1024;
+export const MAX_LAYERS = 1024;
 const MAX_HEADS = 8192;
 const MAX_HEAD_SIZE = 65_536;
 const MAX_WIDTH = 2 ** 20;
@@ -181,6 +181,41 @@ export function window(
     slidingWindowSize: size,
     slidingWindowIndices: Array.from({ length: config.nLayer }, (_, l) => size !== null && on(l)),
   };
+}
+
+/** Rotation on the layers for which `on` holds, and none on the others. */
+export function ropeOn(config: FamilyConfig, on: (layer: number) => boolean): Pick<FamilyConfig, 'ropeIndices'> {
+  return { ropeIndices: config.ropeIndices.map((index, l) => (on(l) ? index : -1)) };
+}
+
+/** `no_rope_layers`, where 1 stands for a layer that does rotate; where it is absent, one in `no_rope_layer_interval` does not. */
+export function rotatingLayers(r: ConfigReader, nLayer: number): boolean[] {
+  const interval = r.int('no_rope_layer_interval', 4);
+  if (!r.has('no_rope_layers')) return range(nLayer).map((l) => (l + 1) % interval !== 0);
+  return r.numbers('no_rope_layers', nLayer).map((value) => {
+    if (value !== 0 && value !== 1) r.fail('no_rope_layers', `must be a list of 0 and 1, but has ${value}`);
+    return value === 1;
+  });
+}
+
+/**
+ * Rotary embeddings of full and of sliding layers: nested `rope_parameters` state each; old keys state the full layers', and
+ * sliding layers have the base `localTheta` and no scaling.
+ * @param localTheta null: the full layers' base.
+ */
+export function ropesByType(
+  r: ConfigReader,
+  defaults: RopeDefaults,
+  sliding: readonly boolean[],
+  localTheta: number | null,
+): Pick<FamilyConfig, 'ropes' | 'ropeIndices'> {
+  const full = readRope(r, { ...defaults, layerType: 'full_attention' });
+  const nested = r.object('rope_parameters')?.has('sliding_attention');
+  const local: RopeSpec = nested
+    ? readRope(r, { ...defaults, theta: localTheta ?? defaults.theta, layerType: 'sliding_attention' })
+    : { ...full, base: localTheta ?? full.base, scaling: { type: 'none' } };
+  if (JSON.stringify(full) === JSON.stringify(local)) return { ropes: [full], ropeIndices: sliding.map(() => 0) };
+  return { ropes: [full, local], ropeIndices: sliding.map((on) => (on ? 1 : 0)) };
 }
 
 /** The size of the window: null where the file says so, the family's own where the file is silent. */

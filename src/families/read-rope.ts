@@ -61,6 +61,7 @@ export function readRope(r: ConfigReader, defaults: RopeDefaults): RopeSpec {
     interleave: defaults.interleave ?? false,
     scaling: scaling ? readScaling(r, scaling, defaults) : { type: 'none' },
     ...(scaling?.has('mrope_section') ? { sections: readSections(scaling, Math.ceil(nElem / 2)) } : {}),
+    ...(scaling?.has('mrope_interleaved') && scaling.bool('mrope_interleaved') ? { byTurns: true } : {}),
   };
 }
 

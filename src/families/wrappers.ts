@@ -73,7 +73,7 @@ export const WRAPPERS: readonly Wrapper[] = [
     rest: /^model\.(vision_model|connector)\./,
   },
   {
-    modelTypes: ['qwen2_vl', 'qwen2_5_vl'],
+    modelTypes: ['qwen2_vl', 'qwen2_5_vl', 'qwen3_vl'],
     parts: { text: { ...TEXT, orWhole: true } },
     skip: [
       'vision_config',

@@ -186,7 +186,7 @@ function residentWeights(config: Config, params: readonly Param[]): ResidentWeig
 }
 
 function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, context: number, chunk: number): number {
-  let bytes = 4 * context;
+  let bytes = 4 * context + rowStateBytes(cache);
   const layers = cache.classes.filter((name) => name !== '').length;
   for (const { budget, groups, columns, layers: own } of cache.tables.values()) {
     const slots = Math.min(budget, context);
@@ -196,6 +196,11 @@ function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, cont
     if (over > 0) bytes += 2 ** Math.ceil(Math.log2(over)) * slotBytes * (own.length / layers);
   }
   return isEncoder(config) ? 0 : bytes + cache.memory().states;
+}
+
+/** The policy's state of each row: all that an empty cache keeps beside its tables of slots. */
+function rowStateBytes(cache: KVCache): number {
+  return [...cache.tables.values()].reduce((bytes, table) => bytes - table.bytes, cache.memory().bookkeeping);
 }
 
 function planWorkspace(config: Config, cache: KVCache, context: number, most: number): Workspace {

@@ -31,10 +31,11 @@ export function ropeVariant(rope: RopeSpec, length: number): string {
 export function ropeFrequencies(rope: RopeSpec, length: number): RopeFrequencies {
   const { nElem: n, scaling: s } = rope;
   const pairs = Math.ceil(n / 2);
+  const sign = rope.reverse ? -1 : 1;
   const make = (frequency: (i: number, plain: number) => number, scale = 1, base = rope.base): RopeFrequencies => {
     const inverse = new Float32Array(pairs);
     for (let i = 0; i < pairs; i++)
-      inverse[i] = frequency(i, Math.fround(1 / Math.fround(base ** Math.fround((2 * i) / n))));
+      inverse[i] = sign * frequency(i, Math.fround(1 / Math.fround(base ** Math.fround((2 * i) / n))));
     return { inverse, scale };
   };
   switch (s.type) {
@@ -77,9 +78,13 @@ export function ropeFrequencies(rope: RopeSpec, length: number): RopeFrequencies
 }
 
 /** What each pair rotates by: which of the token's positions, and which of the frequencies. */
-export function ropePairs({ nElem, sections, alternate }: RopeSpec): { stream: number; frequency: number }[] {
+export function ropePairs({ nElem, sections, alternate, byTurns }: RopeSpec): { stream: number; frequency: number }[] {
   const pairs = range(Math.ceil(nElem / 2));
   if (!sections) return pairs.map((i) => ({ stream: 0, frequency: i }));
+  if (byTurns) {
+    const count = sections.length;
+    return pairs.map((i) => ({ stream: i < count * sections[i % count] ? i % count : 0, frequency: i }));
+  }
   const places = sections.flatMap((count, stream) => range(count).map((nth) => ({ stream, nth })));
   return pairs.map((i) => {
     const { stream, nth } = places[i];

@@ -129,6 +129,7 @@ export class ParamResolver {
       if (there) return this.#expr(there, place, rows, cols, leaf);
       throw this.#missing(expr.oneOf.map((name) => filled(name + place.suffix, place)).join(' or '));
     }
+    if ('sinusoids' in expr) return sinusoids(rows, cols);
     if ('stacked' in expr) return this.#stacked(expr.stacked, place, rows, cols);
     if ('transposed' in expr) {
       if (place.suffix !== '.weight') return this.#expr(expr.transposed, place, rows, cols, leaf);
@@ -212,7 +213,30 @@ function sourceName(expr: TensorExpr): string {
   if ('bare' in expr) return expr.bare;
   if ('oneOf' in expr) return expr.oneOf.join(' or ');
   if ('stacked' in expr) return expr.stacked[0];
+  if ('sinusoids' in expr) return 'computed positions';
   return sourceName('transposed' in expr ? expr.transposed : expr.from);
+}
+
+/** A table of positions, as XGLM computes it: row 1 belongs to padding. */
+function sinusoids(rows: number, cols: number): RowSource {
+  const half = Math.floor(cols / 2);
+  const step = Math.log(10_000) / (half - 1);
+  return {
+    rows,
+    cols,
+    read: async (start, count) => {
+      const data = new Float32Array(count * cols);
+      for (let r = 0; r < count; r++) {
+        if (start + r === 1) continue;
+        for (let i = 0; i < half; i++) {
+          const angle = (start + r) * Math.exp(-step * i);
+          data[r * cols + i] = Math.sin(angle);
+          data[r * cols + half + i] = Math.cos(angle);
+        }
+      }
+      return data;
+    },
+  };
 }
 
 /** Rows of codegen's fused matrix come in so many blocks, as it was trained on so many TPU cores. */

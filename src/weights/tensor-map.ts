@@ -20,6 +20,8 @@ export type TensorExpr =
   | { readonly part: number; readonly parts: number; readonly from: TensorExpr }
   /** Block `{e}` of rows, of as many as there are experts or heads. */
   | { readonly nthOf: 'experts' | 'heads' | 'groups'; readonly from: TensorExpr }
+  /** Not in the checkpoint: row p + 2 is sin and cos of position p (arXiv 1706.03762, halves side by side); row 1 is zero. */
+  | { readonly sinusoids: true }
   /** A matrix stored as [in, out]. Biases are left as they are. */
   | { readonly transposed: TensorExpr };
 

@@ -1,6 +1,7 @@
 /**
- * @file `npm run families [-- --write] [--only NAME]`: runs each family's cases alone, one line a family, with a log of each, and
- * goes on after a failure. Checks docs/families.md against what was measured, or writes it.
+ * @file `npm run families [-- --write] [--only NAME,NAME]`: runs each family's cases alone, one line a family, with a log of
+ * each, and goes on after a failure. Checks docs/families.md against what was measured, or writes it; with `--only`, the other
+ * families keep their rows.
  */
 import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
@@ -53,10 +54,11 @@ function line(name: string, report: FamilyReport | null): string {
 }
 
 await mkdir(LOGS, { recursive: true });
+const only = values.only?.split(',');
 const reports: FamilyReport[] = [];
 let failures = 0;
 for (const { name } of familyCases()) {
-  if (values.only && name !== values.only) continue;
+  if (only && !only.includes(name)) continue;
   const report = await run(name);
   console.log(line(name, report));
   if (!report?.passed) failures++;
@@ -66,11 +68,12 @@ if (reports.length === 0 && failures === 0) {
   console.error(`there is no family ${values.only}`);
   failures++;
 }
-if (!values.only && failures === 0) {
-  const page = supportPage(reports, refusedOptions());
+if (failures === 0) {
+  const before = await readFile(PAGE, 'utf8').catch(() => '');
+  const page = supportPage(reports, refusedOptions(), only ? before : '');
   if (values.write) await writeFile(PAGE, page);
   else {
-    const found = differences(await readFile(PAGE, 'utf8').catch(() => ''), page);
+    const found = differences(before, page);
     for (const text of found) console.error(`docs/families.md ${text}`);
     if (found.length > 0) console.error('docs/families.md is not what was measured: npm run families -- --write');
     failures += found.length;

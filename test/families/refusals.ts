@@ -43,6 +43,15 @@ export const REFUSALS: readonly Refusal[] = [
   ['esm', { is_folding_model: true }],
   ['esm', { token_dropout: true, mask_token_id: null }],
   ['pixtral_vision', { head_dim: 7 }],
+  ['smollm3', { no_rope_layers: [1, 2, 0, 1] }],
+  ['exaone4', { layer_types: null, sliding_window_pattern: 'LLX' }],
+  ['granitemoehybrid-dense', { num_local_experts: 4 }],
+  ['granitemoehybrid-dense', { position_embedding_type: 'alibi' }],
+  ['gpt_neo', { attention_layers: ['global', 'local', 'global', 'sparse'] }],
+  ['gpt_neo', { attention_layers: null, attention_types: [[['global'], 3]] }],
+  ['mpt', { attn_config: { alibi: false } }],
+  ['mpt', { attn_config: { qk_ln: true } }],
+  ['nanochat', { rope_parameters: { rope_type: 'yarn', factor: 2, rope_theta: 10_000 } }],
 ];
 
 export interface RefusedOption {

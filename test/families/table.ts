@@ -21,16 +21,26 @@ function bound(error: number): string {
   return found.toExponential(0).replace('e-', 'e−');
 }
 
-/** Writes the page. */
-export function supportPage(reports: readonly FamilyReport[], refused: readonly RefusedOption[]): string {
-  const types = new Map(familyCases().map(({ name, family }) => [name, family.modelTypes]));
-  const rows = reports.map(({ name, cases, error, agreement }) => [
-    code(types.get(name)!),
-    cases.map((one) => one.name).join(', '),
-    bound(error),
-    percent(agreement.int8),
-    percent(agreement.int4),
-  ]);
+/**
+ * Writes the page.
+ * @param before the page as it was: families that were not measured now keep their rows.
+ */
+export function supportPage(reports: readonly FamilyReport[], refused: readonly RefusedOption[], before = ''): string {
+  const cells = before.split('\n').map((line) =>
+    line
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+  const kept = new Map(cells.filter(({ length }) => length === 5).map((row) => [row[0], row]));
+  const rows = familyCases().flatMap(({ name, family }) => {
+    const types = code(family.modelTypes);
+    const report = reports.find((one) => one.name === name);
+    if (!report) return kept.has(types) ? [kept.get(types)!] : [];
+    const { cases, error, agreement } = report;
+    const names = cases.map((one) => one.name).join(', ');
+    return [[types, names, bound(error), percent(agreement.int8), percent(agreement.int4)]];
+  });
   const wrapped = WRAPPERS.map(({ modelTypes, parts }) => [
     code(modelTypes),
     Object.entries(parts)

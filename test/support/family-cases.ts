@@ -1,7 +1,7 @@
 /**
  * @file The golden cases of the families: their names, and their config.json as older and newer tools write it.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** The folder of all cases. */
@@ -17,7 +17,8 @@ export const CASES: readonly string[] = readdirSync(FAMILY_CASES).sort();
 export type ConfigJson = Record<string, unknown>;
 
 /** The folder of a case. */
-export const caseFolder = (name: string): string => join(FAMILY_CASES, name);
+export const caseFolder = (name: string): string =>
+  [FAMILY_CASES, MORE_CASES].map((root) => join(root, name)).find(existsSync) ?? join(FAMILY_CASES, name);
 
 /** A case's config.json, with the keys of transformers 4. */
 export const configJson = (name: string): ConfigJson => parsed(join(caseFolder(name), 'config.json'));

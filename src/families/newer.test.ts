@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest';
+import { type ConfigJson, configJson } from '../../test/support/family-cases.ts';
+import type { SelfAttention } from '../config/layer-spec.ts';
+import { readConfig } from './read-config.ts';
+
+const read = (name: string, changes: ConfigJson = {}) => readConfig({ ...configJson(name), ...changes }).config;
+const windows = (name: string, changes?: ConfigJson) =>
+  read(name, changes).layers.map(({ mixer }) => (mixer as SelfAttention).window);
+const ropes = (name: string, changes?: ConfigJson) => read(name, changes).layers.map(({ rope }) => rope);
+
+describe('layers that rotate nothing', () => {
+  it('are listed, or one in so many', () => {
+    expect(ropes('smollm3')).toEqual([0, 0, null, 0]);
+    expect(ropes('smollm3', { no_rope_layers: null })).toEqual([0, 0, 0, null]);
+    expect(ropes('smollm3', { no_rope_layers: null, no_rope_layer_interval: 2 })).toEqual([0, null, 0, null]);
+  });
+
+  it('have a window where the file asks for it', () => {
+    const sliding = { use_sliding_window: true, sliding_window: 8 };
+    expect(windows('smollm3', { ...sliding, layer_types: null })).toEqual([null, null, 8, null]);
+    expect(windows('smollm3', { sliding_window: 8 })).toEqual([null, null, null, null]);
+  });
+
+  it('are the full ones of exaone4, unless all are full', () => {
+    expect(ropes('exaone4')).toEqual([0, 0, 0, null]);
+    const none = { sliding_window: null, sliding_window_pattern: null };
+    expect(ropes('exaone4', none)).toEqual([0, 0, 0, 0]);
+    expect(windows('exaone4', none)).toEqual([null, null, null, null]);
+    expect(windows('exaone4', { layer_types: null, sliding_window_pattern: 'LG' })).toEqual([8, null, 8, null]);
+    expect(windows('exaone4', { layer_types: null, sliding_window_pattern: 2 })).toEqual([8, null, 8, null]);
+  });
+
+  it('are all of granite 4 where its file says nope', () => {
+    const none = read('granitemoehybrid-dense', { position_embedding_type: 'nope' });
+    expect(none).toMatchObject({ position: 'none', ropes: [] });
+    expect(none.layers.every(({ rope }) => rope === null)).toBe(true);
+    expect(read('granitemoehybrid-dense', { position_embedding_type: null }).position).toBe('none');
+  });
+});
+
+describe('rotations by type of layer', () => {
+  const yarn = { rope_type: 'yarn', factor: 8, original_max_position_embeddings: 16 };
+
+  it('of old keys scale the full layers alone', () => {
+    const old = { rope_parameters: null, rope_theta: 5e5, rope_scaling: yarn };
+    expect(ropes('olmo3', old)).toEqual([1, 1, 1, 0]);
+    expect(read('olmo3', old).ropes).toMatchObject([
+      { base: 5e5, scaling: { type: 'yarn', factor: 8 } },
+      { base: 5e5, scaling: { type: 'none' } },
+    ]);
+  });
+
+  it('are one where both are the same', () => {
+    expect(read('olmo3').ropes).toHaveLength(1);
+    expect(ropes('olmo3')).toEqual([0, 0, 0, 0]);
+  });
+
+  it('are each stated by nested keys', () => {
+    const nested = {
+      full_attention: { ...yarn, rope_theta: 5e5 },
+      sliding_attention: { rope_type: 'default', rope_theta: 1e4 },
+    };
+    expect(read('olmo3', { rope_parameters: nested }).ropes).toMatchObject([{ base: 5e5 }, { base: 1e4 }]);
+  });
+});
+
+describe('classic decoders', () => {
+  it('gpt_neo has the short form of its pattern', () => {
+    expect(windows('gpt_neo', { attention_layers: null })).toEqual([null, 8, null, 8]);
+    expect(
+      windows('gpt_neo', {
+        attention_layers: null,
+        attention_types: [
+          [['global'], 1],
+          [['local'], 3],
+        ],
+      }),
+    ).toEqual([null, 8, 8, 8]);
+  });
+
+  it('gpt_bigcode has one key for all heads, or one for each', () => {
+    expect(read('gpt_bigcode').layers[0].mixer).toMatchObject({ heads: 4, groups: 1 });
+    expect(read('gpt_bigcode', { multi_query: false }).layers[0].mixer).toMatchObject({ heads: 4, groups: 4 });
+  });
+
+  it('mpt states its own scale', () => {
+    const attn_config = { ...(configJson('mpt').attn_config as ConfigJson), softmax_scale: 0.5, clip_qkv: 6 };
+    expect(read('mpt', { attn_config }).layers[0].mixer).toMatchObject({ scale: 0.5, clip: { limit: 6 } });
+  });
+});
