@@ -1,0 +1,128 @@
+/**
+ * @file Attention: rotation, the weights summed over queries, moments of queries, prefixes.
+ */
+import { GraphError } from '../util/errors.ts';
+import type { OpGraph } from './graph.ts';
+import { addDims, type Dim } from './shapes.ts';
+import type { OpAttributes, ScoreAttributes, Value } from './types.ts';
+
+export interface Rotation {
+  /** [B·T, pairs] */
+  readonly cos: Value;
+  readonly sin: Value;
+  /** int64 [B, T]: rows of cos and sin. */
+  readonly index: Value;
+  readonly interleave: boolean;
+}
+
+/** Rotates the first 2·pairs dimensions of each head. @param x [B, heads, T, D] */
+export function rotate(g: OpGraph, x: Value, { cos, sin, index, interleave }: Rotation): Value {
+  const [pairs, size] = [cos.shape[1] as number, x.shape[3] as number];
+  if (2 * pairs > size) throw new GraphError(`rotate: ${pairs} pairs do not fit heads of ${size}`);
+  return g.add('rotate', [x, cos, sin, index], { interleave }, [x])[0];
+}
+
+/** The slots of one layer: inputs of the step that an engine reads where they are. */
+export interface CachedKV {
+  /** [B, G, C, D], or packed in bytes. */
+  readonly keys: Value;
+  readonly values: Value;
+  /** [B, G, C, n]; null where the buffer has none. */
+  readonly keyScales: Value | null;
+  readonly valueScales: Value | null;
+}
+
+export interface AttendInputs {
+  /** [B, H, T, D] */
+  readonly q: Value;
+  /** [B, G, T, D] */
+  readonly k: Value;
+  /** [B, G, T, Dv] */
+  readonly v: Value;
+  /** [B, T] */
+  readonly positions: Value;
+  /** [B, 1 or G, C] */
+  readonly slots: Value;
+  readonly cached: CachedKV;
+  /** [B, sets, R·T]; null: the weights are not wanted. */
+  readonly queryWeights: Value | null;
+}
+
+/** Attention to the slots of a cache and to the chunk itself. See {@link OpAttributes.attend}. */
+export function attend(
+  g: OpGraph,
+  inputs: AttendInputs,
+  attributes: OpAttributes['attend'],
+): { readonly y: Value; readonly sums: Value | null } {
+  const { q, k, v, positions, slots, cached, queryWeights } = inputs;
+  checkHeads(q, k);
+  const sums: Dim[] = [k.shape[0], k.shape[1], queryWeights?.shape[1] ?? 0, addDims(slots.shape[2], q.shape[2])];
+  const list = [
+    q,
+    k,
+    v,
+    positions,
+    slots,
+    queryWeights,
+    cached.keys,
+    cached.values,
+    cached.keyScales,
+    cached.valueScales,
+  ];
+  const types = [mixed(q, v), ...(queryWeights ? [{ dtype: 'float32' as const, shape: sums }] : [])];
+  const [y, weights] = g.add('attend', list, attributes, types);
+  return { y, sums: weights ?? null };
+}
+
+/** Attention to given keys and values [B, G, S, ·]. @param mask [B, Tc, S]. @returns [B, T, H·Dv] */
+export function attendTo(g: OpGraph, q: Value, k: Value, v: Value, mask: Value, attributes: ScoreAttributes): Value {
+  checkHeads(q, k);
+  return g.add('attendTo', [q, k, v, mask], attributes, [mixed(q, v)])[0];
+}
+
+/** Attention within one whole sequence. @param mask [B, T]. @param order [B, T]. @returns [B, T, H·Dv] */
+export function attendWithin(
+  g: OpGraph,
+  q: Value,
+  k: Value,
+  v: Value,
+  mask: Value,
+  order: Value,
+  attributes: OpAttributes['attendWithin'],
+): Value {
+  checkHeads(q, k);
+  return g.add('attendWithin', [q, k, v, mask, order], attributes, [mixed(q, v)])[0];
+}
+
+/** Weighted sums of queries and of their outer products. @param q [B, H, T, D]. @param weights [B, T] */
+export function queryMoments(g: OpGraph, q: Value, weights: Value, groups: number): { sum: Value; outer: Value } {
+  const [B, H, , D] = q.shape;
+  const [sum, outer] = g.add('queryMoments', [q, weights], { groups }, [
+    { dtype: 'float32', shape: [B, H, D] },
+    { dtype: 'float32', shape: [B, H, D, D] },
+  ]);
+  return { sum, outer };
+}
+
+/** Attention to prefixes. @param q [B, H, T, D]. See {@link OpAttributes.prefixAttend}. @returns [B, T, H·Dv] */
+export function prefixAttend(
+  g: OpGraph,
+  q: Value,
+  prefix: { readonly keys: Value; readonly values: Value; readonly gate: Value; readonly hidden: Value },
+  attributes: ScoreAttributes,
+): Value {
+  const { keys, values, gate, hidden } = prefix;
+  return g.add('prefixAttend', [q, keys, values, gate, hidden], attributes, [mixed(q, values)])[0];
+}
+
+function mixed(q: Value, v: Value): { dtype: 'float32'; shape: Dim[] } {
+  const [B, H, T] = q.shape;
+  return { dtype: 'float32', shape: [B, T, (H as number) * (v.shape[3] as number)] };
+}
+
+function checkHeads(q: Value, k: Value): void {
+  const [heads, groups] = [q.shape[1] as number, k.shape[1] as number];
+  if (heads % groups !== 0) throw new GraphError(`attention: ${heads} query heads do not divide into ${groups} groups`);
+  if (q.shape[3] !== k.shape[3])
+    throw new GraphError(`attention: queries have ${q.shape[3]} dimensions and keys ${k.shape[3]}`);
+}

@@ -1,0 +1,107 @@
+/**
+ * @file A traced model: records of operators, in the order in which they were added.
+ */
+import { GraphError } from '../util/errors.ts';
+import type { Param } from '../weights/types.ts';
+import type { Dim } from './shapes.ts';
+import type { GraphTarget } from './target.ts';
+import type { Dtype, OpAttributes, OpName, OpNode, Value } from './types.ts';
+
+/** What a node's output is; the graph names it. */
+export type ValueType = Pick<Value, 'dtype' | 'shape'>;
+
+export interface Constant {
+  readonly value: Value;
+  readonly data: Float32Array | BigInt64Array;
+}
+
+/** One traced graph. Names of values are made from the scope, so that a profile reads like the model. */
+export class OpGraph {
+  /** What the engine chose for this trace. */
+  readonly target: GraphTarget;
+  readonly nodes: OpNode[] = [];
+  readonly inputs: Value[] = [];
+  /** By name: what the value is inside of the graph. */
+  readonly outputs = new Map<string, Value>();
+  /** All parameters, by name, in the order of their first use. */
+  readonly params = new Map<string, Param>();
+  /** By name of the value. */
+  readonly constants = new Map<string, Constant>();
+  readonly #paramValues = new Map<string, Value>();
+  readonly #names = new Set<string>();
+  #scope = '';
+
+  constructor(target: GraphTarget) {
+    this.target = target;
+  }
+
+  /** Runs `body` with `name` put before the names of all that it adds. */
+  scope<T>(name: string, body: () => T): T {
+    const outer = this.#scope;
+    this.#scope = `${outer}${name}.`;
+    try {
+      return body();
+    } finally {
+      this.#scope = outer;
+    }
+  }
+
+  /** What each step gives. @throws GraphError for a name that is taken. */
+  input(name: string, dtype: Dtype, shape: readonly Dim[]): Value {
+    if (shape.length > 4) throw new GraphError(`input ${name} has ${shape.length} axes; there are 4 at most`);
+    const value = { name: this.#claim(name), dtype, shape };
+    this.inputs.push(value);
+    return value;
+  }
+
+  /**
+   * A parameter. The first use decides how it is stored: a tied head takes the embedding as it is.
+   * @throws GraphError for a second use with another shape.
+   */
+  param(param: Param): Value {
+    const known = this.params.get(param.name);
+    if (known && `${known.shape}` !== `${param.shape}`)
+      throw new GraphError(`parameter ${param.name} is used as [${known.shape}] and as [${param.shape}]`);
+    if (!known) {
+      this.params.set(param.name, param);
+      this.#paramValues.set(param.name, { name: this.#claim(param.name), dtype: 'float32', shape: param.shape });
+    }
+    return this.#paramValues.get(param.name)!;
+  }
+
+  /** A small constant. */
+  constant(data: Float32Array | BigInt64Array, shape: readonly number[]): Value {
+    const dtype = data instanceof Float32Array ? 'float32' : 'int64';
+    const value: Value = { name: this.#claim(`const.${this.constants.size}`), dtype, shape };
+    this.constants.set(value.name, { value, data });
+    return value;
+  }
+
+  /** Adds an operator. @returns its outputs. */
+  add<K extends OpName>(
+    op: K,
+    inputs: readonly (Value | null)[],
+    attributes: OpAttributes[K],
+    types: readonly ValueType[],
+  ): Value[] {
+    const base = `${this.#scope}${op}.${this.nodes.length}`;
+    const outputs = types.map(({ dtype, shape }, i) => {
+      if (shape.length > 4) throw new GraphError(`${base} has ${shape.length} axes; there are 4 at most`);
+      return { name: this.#claim(types.length > 1 ? `${base}.${i}` : base), dtype, shape };
+    });
+    this.nodes.push({ op, inputs, attributes, outputs, scope: this.#scope } as unknown as OpNode);
+    return outputs;
+  }
+
+  /** Makes `value` a result of the step. */
+  output(value: Value, name: string): void {
+    if (this.outputs.has(name)) throw new GraphError(`two outputs are named ${name}`);
+    this.outputs.set(name, value);
+  }
+
+  #claim(name: string): string {
+    if (this.#names.has(name)) throw new GraphError(`two values of the graph are named ${name}`);
+    this.#names.add(name);
+    return name;
+  }
+}

@@ -1,0 +1,18 @@
+/**
+ * @file What an engine chooses while a model is traced for it: how matrices are stored.
+ */
+import type { MoeMlp } from '../config/layer-spec.ts';
+import type { ParamSpec, WeightFormat } from '../weights/types.ts';
+
+/**
+ * How the experts of a mixture are laid out: all in one matrix with rows of gate and up by turns, in one matrix for each of gate, up
+ * and down, or each expert in matrices of its own.
+ */
+export type ExpertLayout = 'interleaved' | 'separate' | 'apart';
+
+export interface GraphTarget {
+  /** The format of one matrix, where the model's is `format`. */
+  weightFormat(role: ParamSpec['role'], format: WeightFormat, rows: number, cols: number): WeightFormat;
+  /** @param width E, what an expert reads. */
+  expertLayout(experts: MoeMlp['experts'], width: number, format: WeightFormat): ExpertLayout;
+}

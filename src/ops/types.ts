@@ -1,0 +1,183 @@
+/**
+ * @file The operators that models are made of, as records. An engine computes each of them in its own way: one call of ggml, or
+ * twelve ONNX nodes.
+ *
+ * Letters in shapes: B rows of the batch, T tokens of the chunk, C slots of the cache, E width of the residual stream, H query
+ * heads, G query groups, R = H / G, D size of a key, Dv size of a value, N tokens that want logits, S states or state times.
+ * No value has more than four axes.
+ */
+import type { Activation } from '../config/layer-spec.ts';
+import type { BufferKind } from '../kvcache/buffers.ts';
+import type { Dim } from './shapes.ts';
+
+/** Element types of values. Slots of a cache may be `float16` or packed in `uint8`. */
+export type Dtype = 'float32' | 'float16' | 'int64' | 'uint8';
+
+/** A tensor of the graph. */
+export interface Value {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly Dim[];
+}
+
+export type UnaryKind = Activation | 'sigmoid' | 'softplus' | 'exp' | 'neg' | 'sqrt';
+export type BinaryKind = 'add' | 'sub' | 'mul' | 'div';
+
+/** Which keys a query attends to, and what is added to scores by distance. */
+export interface MaskAttributes {
+  /** w: a query at position p attends to positions p - w + 1 … p; null: no window. Without causality it reaches to both sides. */
+  readonly window: number | null;
+  /** Slope of each query head [H] (ALiBi, arXiv 2108.12409): slope · (position of the key - position of the query) is added. */
+  readonly alibi: Float32Array | null;
+}
+
+export interface ScoreAttributes {
+  /** What q·k is multiplied with. */
+  readonly scale: number;
+  /** Scores become cap · tanh(scores / cap). */
+  readonly softcap: number | null;
+}
+
+/**
+ * What each operator has besides its inputs. Inputs and outputs are listed as `(inputs) → (outputs)`; `?` marks an input that may
+ * be null.
+ */
+export interface OpAttributes {
+  /** (ids int64 [B, T], table [rows, E]) → [B, T, E] */
+  readonly embed: Record<never, never>;
+  /** (x [..., in], weight [out, in], bias? [out]) → [..., out] */
+  readonly linear: Record<never, never>;
+  /** (x [..., n], weight? [n], bias? [n]) → [..., n], normalised over the last axis. */
+  readonly norm: { readonly kind: 'rms' | 'layer'; readonly eps: number };
+  /** (addend [..., n], x [..., n], weight?, bias?) → (the sum, normalised; the sum) */
+  readonly addNorm: { readonly kind: 'rms' | 'layer'; readonly eps: number };
+  /** (x) → same shape */
+  readonly unary: { readonly kind: UnaryKind };
+  /** (a, b) → broadcast shape, as NumPy does */
+  readonly binary: { readonly kind: BinaryKind };
+  /** (x) → x · factor */
+  readonly scale: { readonly factor: number };
+  /** (x) → cap · tanh(x / cap) */
+  readonly softcap: { readonly cap: number };
+  readonly clip: { readonly low: number; readonly high: number };
+  /** (x) → the same numbers under `target`: 0 keeps the axis of that index, -1 is what remains. */
+  readonly reshape: { readonly target: readonly number[] };
+  readonly transpose: { readonly perm: readonly number[] };
+  /** (x) → one value for each length */
+  readonly split: { readonly axis: number; readonly lengths: readonly number[] };
+  /** (x, y, …) → [...] */
+  readonly concat: { readonly axis: number };
+  /** (table [rows, ...], index int64 [...]) → [...index, ...]: rows of the first axis */
+  readonly gatherRows: Record<never, never>;
+  /** (x) → the sum over one axis, which stays with length 1. */
+  readonly reduceSum: { readonly axis: number };
+
+  /** (x [B, heads, T, D], cos [B·T, pairs], sin [B·T, pairs], index int64 [B, T]: rows of cos and sin) → same shape; dimensions from 2·pairs on are unchanged. */
+  readonly rotate: { /** Pairs (2i, 2i + 1) instead of (i, i + pairs). */ readonly interleave: boolean };
+  /**
+   * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], positions [B, T], slots [B, 1 or G, C], queryWeights? [B, sets, R·T],
+   * cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?)
+   * → (y [B, T, H·Dv]; where queryWeights are given: sums [B, G, sets, C + T], the attention weights summed over queries).
+   *
+   * Queries attend to the slots in use and to the chunk's tokens up to themselves. `slots` holds the positions of the cached tokens
+   * (EMPTY_SLOT where a slot is free) if the mask has a window or ALiBi, else 0 (HIDDEN where a slot is free). Column r·T + t of
+   * queryWeights is query t of the group's head r.
+   */
+  readonly attend: ScoreAttributes &
+    MaskAttributes & {
+      readonly buffer: BufferKind /** Attend nodes of one group read the same slots. */;
+      readonly layerGroup: string;
+    };
+  /**
+   * (q [B, H, T, D], k [B, G, S, D], v [B, G, S, Dv], mask [B, Tc, S], added to the scores; Tc is T or 1) → y [B, T, H·Dv].
+   */
+  readonly attendTo: ScoreAttributes;
+  /**
+   * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], mask [B, T]: 0, or HIDDEN for padding, order [B, T]: positions) → y [B, T, H·Dv].
+   * Attention within one whole sequence.
+   */
+  readonly attendWithin: ScoreAttributes & MaskAttributes & { readonly causal: boolean };
+  /** (q [B, H, T, D], weights [B, T]) → (Σ w·q [B, H, D], Σ w·q·qᵀ [B, H, D, D]), each head by itself */
+  readonly queryMoments: { readonly groups: number };
+
+  /**
+   * (logits [N, experts]) → (experts int64 [N, k], weights [N, k])
+   */
+  readonly route: RouterAttributes;
+  /**
+   * (x [N, E], logits [N, experts], chosen int64 [N, k], weights [N, k], then matrices as `layout` says) → [N, E]: each token's
+   * experts, act(gate(x)) · up(x) and the projection down, weighted and summed.
+   * - `interleaved`: (gate and up [experts·2F, E], rows by turns; down [experts·E, F])
+   * - `separate`: (gate [experts·F, E], up [experts·F, E], down [experts·E, F])
+   */
+  readonly experts: {
+    readonly layout: 'interleaved' | 'separate';
+    readonly count: number;
+    readonly activation: Activation;
+    readonly router: RouterAttributes;
+  };
+  /** (x [N, k or 1, in], chosen int64 [N, k], weights of each expert [out, in] … or one stack [experts·out, in]) → [N, k, out] */
+  readonly expertLinear: { readonly count: number };
+  /** (x [N, E], chosen int64 [N, k], weights [N, k]) → (int64 [M, 1]: the tokens that chose `expert`; their x [M, E]; their weights [M, 1]) */
+  readonly tokensOf: { readonly expert: number };
+  /** (x [N, E], tokens int64 [M, 1], rows [M, E]) → x with the rows added */
+  readonly addRows: Record<never, never>;
+
+  /**
+   * (state [B, K - 1, W], x [B, T, W], weight [K, W], bias? [W], times int64 [B, S]) → ([B, T, W], next states [B, S, K - 1, W]):
+   * each channel's causal convolution, out[t] = Σ weight[i] · x[t - K + 1 + i] + bias. States after as many tokens as `times` says.
+   */
+  readonly convolve: Record<never, never>;
+  /** (state [B, W], decay [B, T, W], input [B, T, W], times int64 [B, S]) → (h [B, T, W], next states [B, S, W]): h[t] = decay[t] · h[t-1] + input[t] */
+  readonly linearScan: Record<never, never>;
+  /** (x [B, T, W], weight [blocks, W / blocks, W / blocks], bias [W]) → [B, T, W]: a block-diagonal matrix, x·weight for each block */
+  readonly blockLinear: Record<never, never>;
+  /** (positions [B, T]) → [B, T, 1]: 1 at the first token of a sequence, else 0 */
+  readonly startMask: Record<never, never>;
+  /** (x [B, T, E], mask [B, T]: 0, or HIDDEN for padding) → [B, E], the mean of the tokens that are no padding */
+  readonly meanPool: Record<never, never>;
+
+  /**
+   * (x [..., in], a [r, in], mask? as rowVector gives it, ranks? int64 [blocks], b_0 [r_0, out_0], …) → [..., Σ out_i]: x·aᵀ, masked;
+   * each block of columns takes the next r_i of the ranks. `ranks` holds the numbers r_i; null with one block.
+   */
+  readonly lowRank: Record<never, never>;
+  /** (ids int64 [B, T], b [rows, r], mask?, a [r, width]) → [B, T, width]: the same for a table of embeddings */
+  readonly lowRankRows: Record<never, never>;
+  /**
+   * (lines [B, 1, n], ids int64 [B, T], logitRows int64 [N]) → lines of the rows of the batch, as they are multiplied with or added to
+   * a value of which `over` says what its first axes are: `tokens` [B, T, ·] → [B, 1, n]; `flat` [B·T, ·] → [B·T, n]; `logits` [N, ·] → [N, n]
+   */
+  readonly rowVector: { readonly over: 'tokens' | 'flat' | 'logits' };
+  /**
+   * (q [B, H, T, D], keys [b, G, n·P, D], values [b, G, n·P, Dv], gate [b, H, n], hidden [b, n, P]: 0 or HIDDEN) → [B, T, H·Dv]: for each of n
+   * prefixes a softmax of its own, times the head's gate (LLaMA-Adapter, arXiv 2303.16199). b is B or 1.
+   */
+  readonly prefixAttend: ScoreAttributes;
+}
+
+/** How a token's experts are chosen and weighted. */
+export interface RouterAttributes {
+  /** k */
+  readonly perToken: number;
+  /** softmax over all experts, then the best k; or sparsemixer's two rounds (arXiv 2409.12136). */
+  readonly score: 'softmax' | 'sparsemixer';
+  /** The weights of those chosen are divided by their p-norm; null: they are unchanged. */
+  readonly normP: number | null;
+  /** Sparsemixer's threshold. */
+  readonly jitter: number;
+}
+
+export type OpName = keyof OpAttributes;
+
+/** One use of an operator. */
+export type OpNode<K extends OpName = OpName> = {
+  [P in K]: {
+    readonly op: P;
+    readonly inputs: readonly (Value | null)[];
+    readonly attributes: OpAttributes[P];
+    readonly outputs: readonly Value[];
+    /** Where in the model, such as `h.0.`. */
+    readonly scope: string;
+  };
+}[K];
