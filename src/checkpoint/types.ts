@@ -18,6 +18,45 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
+/** Names of ggml's block formats, as in a file: see `src/checkpoint/gguf/block-formats.ts`. */
+export type BlockFormat =
+  | 'q4_0'
+  | 'q4_1'
+  | 'q5_0'
+  | 'q5_1'
+  | 'q8_0'
+  | 'q2_k'
+  | 'q3_k'
+  | 'q4_k'
+  | 'q5_k'
+  | 'q6_k'
+  | 'q8_k'
+  | 'iq1_s'
+  | 'iq1_m'
+  | 'iq2_xxs'
+  | 'iq2_xs'
+  | 'iq2_s'
+  | 'iq3_xxs'
+  | 'iq3_s'
+  | 'iq4_nl'
+  | 'iq4_xs'
+  | 'tq1_0'
+  | 'tq2_0'
+  | 'mxfp4'
+  | 'nvfp4';
+
+/** The rows of a matrix as a GGUF file stores them: each row is a whole number of blocks. */
+export interface BlockRows {
+  /** `f32`, `f16` and `bf16` have blocks of one value. */
+  readonly format: BlockFormat | 'f32' | 'f16' | 'bf16';
+  /** Bytes of one row. */
+  readonly rowBytes: number;
+  /** The bytes of rows `start … start + count`. */
+  read(start: number, count: number): Promise<Uint8Array>;
+  /** Where the first row is, if all rows lie behind each other in one file: for mapping it. */
+  readonly location?: { readonly file: string; readonly offset: number };
+}
+
 /** One tensor of a checkpoint. */
 export interface StoredTensor {
   readonly name: string;
@@ -27,6 +66,12 @@ export interface StoredTensor {
   readFloats(start: number, count: number): Promise<Float32Array>;
   /** The same elements as they are stored, where they are stored. */
   readBytes?(start: number, count: number): Promise<Uint8Array>;
+  /** How a tensor is stored that {@link dtype} has no name for, such as `q4_k` or `gptq 4 bit`. @default dtype */
+  readonly format?: string;
+  /** The same values as ggml's blocks; their rows are those of the matrix of the last axis. */
+  readonly blocks?: BlockRows;
+  /** The same matrix with rows and columns exchanged, where that is how the file stores it. */
+  readonly transposed?: StoredTensor;
 }
 
 /** A checkpoint as it lies on disk (or behind URLs): its settings and its tensors. */

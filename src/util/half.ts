@@ -43,6 +43,11 @@ function table(): Uint32Array {
   return halfTable;
 }
 
+/** The value of each of the 65536 halves, by its bits. */
+export function halfValues(): Float32Array {
+  return new Float32Array(table().buffer);
+}
+
 /**
  * Widens all whole elements of `bytes` into `out`, from `outStart` on.
  *

@@ -1,0 +1,133 @@
+/**
+ * @file Reads values out of a GGUF file's metadata, with checks.
+ */
+import { CheckpointError } from '../../util/errors.ts';
+import type { MetadataArray, MetadataValue } from './header.ts';
+
+/** No count in the metadata may exceed this. */
+const MAX_COUNT = 2 ** 26;
+
+export class Metadata {
+  readonly #values: ReadonlyMap<string, MetadataValue>;
+  readonly #where: string;
+  readonly #prefix: string;
+
+  /**
+   * @param where the file, for messages.
+   * @param prefix put before each key, e.g. `llama.`.
+   */
+  constructor(values: ReadonlyMap<string, MetadataValue>, where: string, prefix = '') {
+    this.#values = values;
+    this.#where = where;
+    this.#prefix = prefix;
+  }
+
+  /** The keys below `prefix`. */
+  below(prefix: string): Metadata {
+    return new Metadata(this.#values, this.#where, `${this.#prefix}${prefix}`);
+  }
+
+  has(key: string): boolean {
+    return this.#values.has(this.#prefix + key);
+  }
+
+  /** A whole number from `min` on. Without `fallback` the key must be there. */
+  int(key: string, fallback?: number, min = 0): number {
+    const value = this.#need(key, fallback);
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > MAX_COUNT)
+      throw this.#wrong(key, `a whole number from ${min} to ${MAX_COUNT}`, value);
+    return value;
+  }
+
+  intOrNull(key: string): number | null {
+    return this.has(key) ? this.int(key) : null;
+  }
+
+  float(key: string, fallback?: number): number {
+    const value = this.#need(key, fallback);
+    if (typeof value !== 'number' || !Number.isFinite(value)) throw this.#wrong(key, 'a number', value);
+    return value;
+  }
+
+  floatOrNull(key: string): number | null {
+    return this.has(key) ? this.float(key) : null;
+  }
+
+  bool(key: string, fallback?: boolean): boolean {
+    const value = this.#need(key, fallback);
+    if (typeof value !== 'boolean') throw this.#wrong(key, 'true or false', value);
+    return value;
+  }
+
+  text(key: string, fallback?: string): string {
+    const value = this.#need(key, fallback);
+    if (typeof value !== 'string') throw this.#wrong(key, 'text', value);
+    return value;
+  }
+
+  textOrNull(key: string): string | null {
+    return this.has(key) ? this.text(key) : null;
+  }
+
+  /** Whole numbers, one for each of `length`: a single number stands for all. */
+  intsPer(length: number, key: string, fallback?: number): number[] {
+    const value = this.#need(key, fallback);
+    if (!isArray(value)) return new Array<number>(length).fill(this.int(key, fallback));
+    const numbers = this.numbers(key);
+    if (numbers.length < length) throw this.#wrong(key, `${length} numbers`, `${numbers.length} of them`);
+    const wrong = numbers.find((number) => !Number.isInteger(number) || number < 0 || number > MAX_COUNT);
+    if (wrong !== undefined) throw this.#wrong(key, `whole numbers from 0 to ${MAX_COUNT}`, wrong);
+    return numbers.slice(0, length);
+  }
+
+  numbers(key: string): number[] {
+    const values = this.#list(key, 'number').values();
+    const wrong = values.find((value) => typeof value !== 'number');
+    if (wrong !== undefined) throw this.#wrong(key, 'numbers', wrong);
+    return values as number[];
+  }
+
+  texts(key: string): string[] {
+    return this.#list(key, 'string').values() as string[];
+  }
+
+  bools(key: string): boolean[] {
+    return this.#list(key, 'boolean').values() as boolean[];
+  }
+
+  /** Whether the key holds an array. */
+  isList(key: string): boolean {
+    return isArray(this.#values.get(this.#prefix + key));
+  }
+
+  /** An error about this key. */
+  fail(key: string, what: string): CheckpointError {
+    return new CheckpointError(`${this.#where}: metadata ${this.#prefix}${key} ${what}.`);
+  }
+
+  #list(key: string, type: MetadataArray['elementType']): MetadataArray {
+    const value = this.#need(key);
+    if (!isArray(value)) throw this.#wrong(key, 'an array', value);
+    if (value.length > 0 && value.elementType !== type)
+      throw this.#wrong(key, `an array of type ${type}`, `one of type ${value.elementType}`);
+    return value;
+  }
+
+  #need(key: string, fallback?: MetadataValue): MetadataValue {
+    const value = this.#values.get(this.#prefix + key) ?? fallback;
+    if (value === undefined)
+      throw new CheckpointError(
+        `${this.#where}: the metadata lack ${this.#prefix}${key}. The file is incomplete; convert the model again.`,
+      );
+    return value;
+  }
+
+  #wrong(key: string, wanted: string, found: MetadataValue): CheckpointError {
+    const shown = isArray(found) ? `an array of ${found.length}` : JSON.stringify(String(found).slice(0, 80));
+    return this.fail(key, `must be ${wanted}, but is ${shown}`);
+  }
+}
+
+function isArray(value: MetadataValue | undefined): value is MetadataArray {
+  return typeof value === 'object';
+}

@@ -1,0 +1,184 @@
+/**
+ * @file Tensors made of others without copying them: rows in another order, parts, values through a function.
+ */
+import type { BlockRows, StoredTensor } from '../types.ts';
+
+const width = (shape: readonly number[]): number => shape.slice(1).reduce((a, b) => a * b, 1);
+
+/** The same tensor under another name, and perhaps with another shape of as many values. */
+export function renamed(tensor: StoredTensor, name: string, shape = tensor.shape): StoredTensor {
+  return { ...tensor, name, shape };
+}
+
+/**
+ * Rows (along the first axis) in another order: row i is row `pick(i)` of `tensor`. Raw blocks move with their rows.
+ */
+export function pickedRows(
+  tensor: StoredTensor,
+  name: string,
+  rows: number,
+  pick: (row: number) => number,
+): StoredTensor {
+  const cols = width(tensor.shape);
+  const { blocks } = tensor;
+  return {
+    name,
+    dtype: tensor.dtype,
+    format: tensor.format,
+    shape: [rows, ...tensor.shape.slice(1)],
+    async readFloats(start, count) {
+      const first = Math.floor(start / cols);
+      const last = Math.ceil((start + count) / cols);
+      const out = new Float32Array((last - first) * cols);
+      await gather(out, cols, first, last, pick, (row, n) => tensor.readFloats(row * cols, n * cols));
+      return out.subarray(start - first * cols, start - first * cols + count);
+    },
+    // The picks are of the first axis, the rows of blocks of the last.
+    ...(blocks && tensor.shape.length === 2 ? { blocks: pickedBlocks(blocks, pick) } : {}),
+  };
+}
+
+function pickedBlocks({ format, rowBytes, read }: BlockRows, pick: (row: number) => number): BlockRows {
+  return {
+    format,
+    rowBytes,
+    async read(start, count) {
+      const out = new Uint8Array(count * rowBytes);
+      await gather(out, rowBytes, start, start + count, pick, read);
+      return out;
+    },
+  };
+}
+
+/** Rows that are gathered at once. */
+const GATHERED = 1024;
+
+interface Numbers {
+  set(values: this, at: number): void;
+  subarray(start: number, end: number): this;
+}
+
+/** Rows `pick(start) … pick(end - 1)`. Rows that lie close together, in any order, are read in one piece. */
+async function gather<T extends Numbers>(
+  out: T,
+  size: number,
+  start: number,
+  end: number,
+  pick: (row: number) => number,
+  read: (row: number, rows: number) => Promise<T>,
+): Promise<void> {
+  for (let at = start; at < end; at += GATHERED) {
+    const picks = Array.from({ length: Math.min(GATHERED, end - at) }, (_, i) => pick(at + i));
+    const low = Math.min(...picks);
+    const span = Math.max(...picks) - low + 1;
+    if (span <= 2 * picks.length) {
+      const rows = await read(low, span);
+      for (const [i, row] of picks.entries())
+        out.set(rows.subarray((row - low) * size, (row - low + 1) * size), (at - start + i) * size);
+      continue;
+    }
+    for (let i = 0; i < picks.length; ) {
+      let run = 1;
+      while (i + run < picks.length && picks[i + run] === picks[i] + run) run++;
+      out.set(await read(picks[i], run), (at - start + i) * size);
+      i += run;
+    }
+  }
+}
+
+/** Rows `start … start + rows` of the first axis. */
+export function slicedRows(tensor: StoredTensor, name: string, start: number, rows: number): StoredTensor {
+  return part(tensor, name, start * width(tensor.shape), [rows, ...tensor.shape.slice(1)]);
+}
+
+/** Entry `index` of the first axis, e.g. one expert of all. */
+export function entry(tensor: StoredTensor, name: string, index: number): StoredTensor {
+  return part(tensor, name, index * width(tensor.shape), tensor.shape.slice(1));
+}
+
+/** The values from element `offset` on, as a tensor of `shape`. */
+function part(tensor: StoredTensor, name: string, offset: number, shape: readonly number[]): StoredTensor {
+  const { blocks, readBytes } = tensor;
+  const first = offset / shape[shape.length - 1];
+  return {
+    name,
+    dtype: tensor.dtype,
+    format: tensor.format,
+    shape,
+    readFloats: (start, count) => tensor.readFloats(offset + start, count),
+    ...(readBytes ? { readBytes: (start: number, count: number) => readBytes(offset + start, count) } : {}),
+    ...(blocks ? { blocks: slicedBlocks(blocks, first) } : {}),
+  };
+}
+
+/** Blocks from row `first` on. */
+export function slicedBlocks({ format, rowBytes, read, location }: BlockRows, first: number): BlockRows {
+  return {
+    format,
+    rowBytes,
+    read: (start, count) => read(first + start, count),
+    ...(location ? { location: { file: location.file, offset: location.offset + first * rowBytes } } : {}),
+  };
+}
+
+/** Every value through a function. */
+export function mapped(tensor: StoredTensor, name: string, map: (value: number) => number): StoredTensor {
+  const { dtype, format, shape } = tensor;
+  return {
+    name,
+    dtype,
+    format,
+    shape,
+    readFloats: async (start, count) => (await tensor.readFloats(start, count)).map(map),
+  };
+}
+
+/** A matrix with rows and columns exchanged. Reading it reads the whole of `tensor`; `transposed` gives the latter back. */
+export function turned(tensor: StoredTensor, name: string): StoredTensor {
+  const [rows, cols] = tensor.shape;
+  return {
+    name,
+    dtype: tensor.dtype,
+    format: tensor.format,
+    shape: [cols, rows],
+    transposed: tensor,
+    async readFloats(start, count) {
+      const all = await tensor.readFloats(0, rows * cols);
+      return Float32Array.from({ length: count }, (_, i) => {
+        const at = start + i;
+        return all[(at % rows) * cols + Math.floor(at / rows)];
+      });
+    },
+  };
+}
+
+/** Entry by entry of the first axis, the rows of several tensors below each other: [E, a + b, …] of [E, a, …] and [E, b, …]. */
+export function stackedEntries(tensors: readonly StoredTensor[], name: string): StoredTensor {
+  const { dtype, format, shape } = tensors[0];
+  const height = tensors.reduce((sum, tensor) => sum + tensor.shape[1], 0);
+  const whole = [shape[0], height, ...shape.slice(2)];
+  const size = width(whole);
+  return {
+    name,
+    dtype,
+    format,
+    shape: whole,
+    async readFloats(start, count) {
+      const out = new Float32Array(count);
+      for (let at = start; at < start + count; ) {
+        const index = Math.floor(at / size);
+        let first = index * size;
+        for (const tensor of tensors) {
+          const length = width(tensor.shape);
+          const end = Math.min(first + length, start + count);
+          if (at >= first && at < end) {
+            out.set(await tensor.readFloats(index * length + at - first, end - at), at - start);
+            at = end;
+          }
+          first += length;
+        }
+      }
+      return out;
+    },
+  };
+}
