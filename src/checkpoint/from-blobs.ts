@@ -2,12 +2,13 @@
  * @file A checkpoint from Blobs: files chosen, dropped or fetched in a browser.
  */
 import { blobSource } from './blob-source.ts';
-import { buildCheckpoint } from './checkpoint.ts';
+import { isGguf } from './gguf/shards.ts';
+import { checkpointFromFiles } from './open.ts';
 import type { Checkpoint } from './types.ts';
 
 /**
  * Builds a checkpoint from files by name. Where a folder was chosen, the names may be paths within it
- * (`webkitRelativePath`): the files beside its config.json count.
+ * (`webkitRelativePath`): the files beside its config.json (or its .gguf file) count.
  *
  * The identity follows names, sizes, headers and modification times (of Files): the bytes are not read for it.
  *
@@ -17,7 +18,7 @@ import type { Checkpoint } from './types.ts';
 export async function checkpointFromBlobs(files: ReadonlyMap<string, Blob>, name = 'files'): Promise<Checkpoint> {
   const prefix = folderOfConfig([...files.keys()]);
   const names = [...files.keys()].filter((file) => file.startsWith(prefix)).map((file) => file.slice(prefix.length));
-  return buildCheckpoint({
+  return checkpointFromFiles({
     name,
     list: async () => names.filter((file) => !file.includes('/')),
     async open(file) {
@@ -30,6 +31,9 @@ export async function checkpointFromBlobs(files: ReadonlyMap<string, Blob>, name
 function folderOfConfig(names: readonly string[]): string {
   if (names.includes('config.json')) return '';
   const configs = names.filter((file) => file.endsWith('/config.json'));
-  configs.sort((a, b) => a.split('/').length - b.split('/').length);
-  return configs.length === 0 ? '' : configs[0].slice(0, -'config.json'.length);
+  // A GGUF file needs no config.json.
+  const main = (configs.length > 0 ? configs : names.filter(isGguf)).sort(
+    (a, b) => a.split('/').length - b.split('/').length,
+  )[0];
+  return main === undefined ? '' : main.slice(0, main.lastIndexOf('/') + 1);
 }

@@ -4,13 +4,15 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CheckpointError } from '../util/errors.ts';
-import { buildCheckpoint, type CheckpointFiles, isShardName, noSafetensors } from './checkpoint.ts';
+import { type CheckpointFiles, isShardName, noSafetensors } from './checkpoint.ts';
 import { fileError, openFileSource } from './file-source-node.ts';
+import { isGguf } from './gguf/shards.ts';
+import { checkpointFromFiles } from './open.ts';
 import type { ByteSource, Checkpoint } from './types.ts';
 
 /**
- * Opens a folder that holds a checkpoint (config.json and safetensors), or a single .safetensors file with its
- * config.json beside it. The caller closes it.
+ * Opens a folder that holds a checkpoint (config.json and safetensors, or a GGUF file), a single .safetensors file with its
+ * config.json beside it, or a .gguf file. The caller closes it.
  * @param name of the checkpoint, for messages.
  * @throws CheckpointError where there is nothing to open, or what is there is damaged.
  */
@@ -22,18 +24,19 @@ export async function openCheckpointFolder(path: string, name = path): Promise<C
   } catch (cause) {
     throw fileError(path, cause);
   }
-  if (isDirectory) return buildCheckpoint(folderFiles(full, name));
+  if (isDirectory) return checkpointFromFiles(folderFiles(full, name));
   const file = basename(full);
+  if (isGguf(file)) return checkpointFromFiles(folderFiles(dirname(full), name), file);
   if (!file.endsWith('.safetensors')) {
-    const hint = /\.(bin|pt|pth|ckpt|gguf)$/.test(file)
+    const hint = /\.(bin|pt|pth|ckpt)$/.test(file)
       ? noSafetensors([file])
-      : 'neither a folder nor a .safetensors file.';
+      : 'neither a folder nor a .safetensors or .gguf file.';
     throw new CheckpointError(`${path}: ${hint}`);
   }
   if (isShardName(file)) {
     throw new CheckpointError(`${path}: is one of several shards. Open their folder, ${dirname(full)}, instead.`);
   }
-  return buildCheckpoint(folderFiles(dirname(full), name), file);
+  return checkpointFromFiles(folderFiles(dirname(full), name), file);
 }
 
 /** The files of a folder. @param name for messages. */

@@ -12,7 +12,7 @@ import type { Checkpoint } from './types.ts';
  * @param weights a particular weight file. @default the one that the files leave no doubt about
  * @throws CheckpointError as {@link buildCheckpoint} and {@link buildGgufCheckpoint} do.
  */
-export async function openCheckpoint(files: CheckpointFiles, weights?: string): Promise<Checkpoint> {
+export async function checkpointFromFiles(files: CheckpointFiles, weights?: string): Promise<Checkpoint> {
   const gguf = weights === undefined ? pickGguf(await files.list(), files.name) : isGguf(weights) ? weights : undefined;
   return gguf === undefined ? buildCheckpoint(files, weights) : buildGgufCheckpoint(files, gguf);
 }

@@ -1,7 +1,8 @@
 /**
  * @file Matrices that are read row by row, and ways to put them together: nothing is held longer than it is used.
  */
-import type { StoredTensor } from '../checkpoint/types.ts';
+import { type Gatherable, gatherRows, pickedBlocks, slicedBlocks } from '../checkpoint/block-rows.ts';
+import type { BlockRows, StoredTensor } from '../checkpoint/types.ts';
 import { CheckpointError } from '../util/errors.ts';
 import type { RowSource } from './types.ts';
 
@@ -24,6 +25,7 @@ export function tensorRows(tensor: StoredTensor, rows: number, cols: number): Ro
     throw new CheckpointError(
       `the tensor ${tensor.name} has shape [${tensor.shape}], but config.json makes it [${cols === 1 ? rows : [rows, cols]}]`,
     );
+  const { blocks, transposed } = tensor;
   return {
     rows,
     cols,
@@ -32,6 +34,9 @@ export function tensorRows(tensor: StoredTensor, rows: number, cols: number): Ro
       checkFinite(tensor.name, values, start, cols);
       return values;
     },
+    // Blocks run along the last axis, which must be the columns.
+    ...(blocks && shape.length > 0 && last === cols ? { blocks } : {}),
+    ...(transposed ? { transposed: tensorRows(transposed, cols, rows) } : {}),
   };
 }
 
@@ -53,26 +58,27 @@ export function checkFinite(name: string, values: Float32Array, firstRow: number
 
 /** Rows `start … start + rows` of a matrix. */
 export function sliceRows(whole: RowSource, start: number, rows: number): RowSource {
-  return { rows, cols: whole.cols, read: (at, count) => whole.read(start + at, count) };
+  const { cols, blocks } = whole;
+  return {
+    rows,
+    cols,
+    read: (at, count) => whole.read(start + at, count),
+    ...(blocks ? { blocks: slicedBlocks(blocks, start) } : {}),
+  };
 }
 
 /** Rows in another order: row i is row `pick(i)` of the whole. Runs of neighbours are read in one piece. */
 export function pickRows(whole: RowSource, pick: (row: number) => number, rows: number): RowSource {
-  const { cols } = whole;
+  const { cols, blocks } = whole;
   return {
     rows,
     cols,
     async read(start, count) {
       const out = new Float32Array(count * cols);
-      for (let i = 0; i < count; ) {
-        const first = pick(start + i);
-        let run = 1;
-        while (i + run < count && pick(start + i + run) === first + run) run++;
-        out.set(await whole.read(first, run), i * cols);
-        i += run;
-      }
+      await gatherRows(out, cols, start, start + count, pick, whole.read);
       return out;
     },
+    ...(blocks ? { blocks: pickedBlocks(blocks, pick) } : {}),
   };
 }
 
@@ -80,21 +86,51 @@ export function pickRows(whole: RowSource, pick: (row: number) => number, rows: 
 export function concatRows(parts: readonly RowSource[]): RowSource {
   if (parts.length === 1) return parts[0];
   const { cols } = parts[0];
+  const blocks = concatBlocks(parts);
   return {
     rows: parts.reduce((sum, part) => sum + part.rows, 0),
     cols,
     async read(start, count) {
       const out = new Float32Array(count * cols);
-      let first = 0;
-      for (const part of parts) {
-        const from = Math.max(start, first);
-        const to = Math.min(start + count, first + part.rows);
-        if (from < to) out.set(await part.read(from - first, to - from), (from - start) * cols);
-        first += part.rows;
-      }
+      await concatenate(out, cols, parts, start, count, (part) => part.read);
+      return out;
+    },
+    ...(blocks ? { blocks } : {}),
+  };
+}
+
+/** Null where a part has no blocks, or blocks of another format. */
+function concatBlocks(parts: readonly RowSource[]): BlockRows | null {
+  const first = parts[0].blocks;
+  if (!first || parts.some(({ blocks }) => blocks?.format !== first.format)) return null;
+  const { format, rowBytes } = first;
+  return {
+    format,
+    rowBytes,
+    async read(start, count) {
+      const out = new Uint8Array(count * rowBytes);
+      await concatenate(out, rowBytes, parts, start, count, (part) => part.blocks!.read);
       return out;
     },
   };
+}
+
+/** Rows `start … start + count` of parts below each other. */
+async function concatenate<T extends Gatherable>(
+  out: T,
+  size: number,
+  parts: readonly RowSource[],
+  start: number,
+  count: number,
+  reader: (part: RowSource) => (start: number, count: number) => Promise<T>,
+): Promise<void> {
+  let first = 0;
+  for (const part of parts) {
+    const from = Math.max(start, first);
+    const to = Math.min(start + count, first + part.rows);
+    if (from < to) out.set(await reader(part)(from - first, to - from), (from - start) * size);
+    first += part.rows;
+  }
 }
 
 /** Rows of several matrices of the same size by turns: row 0 of each, row 1 of each, … */
@@ -121,15 +157,16 @@ export function interleaveRows(parts: readonly RowSource[]): RowSource {
 }
 
 /** Every value through a function. */
-export function mapRows(whole: RowSource, map: (value: number) => number): RowSource {
-  return { ...whole, read: async (start, count) => (await whole.read(start, count)).map(map) };
+export function mapRows({ rows, cols, read }: RowSource, map: (value: number) => number): RowSource {
+  return { rows, cols, read: async (start, count) => (await read(start, count)).map(map) };
 }
 
 /** Values that are read of a matrix at once where it must be turned around. */
 const STRIP = 2 ** 22;
 
-/** The matrix turned around. Its source is read whole, in strips, for each piece. */
+/** The matrix turned around. Its source is read whole, in strips, for each piece, unless it is stored turned around. */
 export function transpose(whole: RowSource): RowSource {
+  if (whole.transposed) return whole.transposed;
   const { rows: cols, cols: rows } = whole;
   return {
     rows,

@@ -1,6 +1,7 @@
 /**
  * @file What the model asks of the weights, and where it finds them.
  */
+import type { BlockRows } from '../checkpoint/types.ts';
 
 /** How a matrix is stored and multiplied: plain float32, or blocks of 32 values with one float32 scale. */
 export type WeightFormat = 'float32' | 'int8' | 'int4';
@@ -54,6 +55,10 @@ export interface RowSource {
   readonly cols: number;
   /** Rows `start … start + count`, row-major. */
   read(start: number, count: number): Promise<Float32Array>;
+  /** The same rows as ggml's blocks, where the checkpoint stores them so. */
+  readonly blocks?: BlockRows;
+  /** The same matrix with rows and columns exchanged, where that is how it is stored. */
+  readonly transposed?: RowSource;
 }
 
 /** The prepared weights of one model and format: one file (or buffer) and the table of what lies where. */

@@ -1,7 +1,8 @@
 /**
  * @file A checkpoint from a GGUF file, or from its shards.
  */
-import { ggufTokenizerConfig, ggufTokenizerJson, type GgufVocabulary } from '../../tokenizer/gguf/vocabulary.ts';
+import { ggufTokenizerConfig, ggufTokenizerJson } from '../../tokenizer/gguf/tokenizer-json.ts';
+import type { GgufVocabulary } from '../../tokenizer/gguf/types.ts';
 import { CheckpointError } from '../../util/errors.ts';
 import { sha256 } from '../../util/sha256.ts';
 import { type CheckpointFiles, sampleOf } from '../checkpoint.ts';

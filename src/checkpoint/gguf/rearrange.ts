@@ -1,7 +1,8 @@
 /**
  * @file Tensors made of others without copying them: rows in another order, parts, values through a function.
  */
-import type { BlockRows, StoredTensor } from '../types.ts';
+import { gatherRows, pickedBlocks, slicedBlocks } from '../block-rows.ts';
+import type { StoredTensor } from '../types.ts';
 
 const width = (shape: readonly number[]): number => shape.slice(1).reduce((a, b) => a * b, 1);
 
@@ -30,60 +31,12 @@ export function pickedRows(
       const first = Math.floor(start / cols);
       const last = Math.ceil((start + count) / cols);
       const out = new Float32Array((last - first) * cols);
-      await gather(out, cols, first, last, pick, (row, n) => tensor.readFloats(row * cols, n * cols));
+      await gatherRows(out, cols, first, last, pick, (row, n) => tensor.readFloats(row * cols, n * cols));
       return out.subarray(start - first * cols, start - first * cols + count);
     },
     // The picks are of the first axis, the rows of blocks of the last.
     ...(blocks && tensor.shape.length === 2 ? { blocks: pickedBlocks(blocks, pick) } : {}),
   };
-}
-
-function pickedBlocks({ format, rowBytes, read }: BlockRows, pick: (row: number) => number): BlockRows {
-  return {
-    format,
-    rowBytes,
-    async read(start, count) {
-      const out = new Uint8Array(count * rowBytes);
-      await gather(out, rowBytes, start, start + count, pick, read);
-      return out;
-    },
-  };
-}
-
-/** Rows that are gathered at once. */
-const GATHERED = 1024;
-
-interface Numbers {
-  set(values: this, at: number): void;
-  subarray(start: number, end: number): this;
-}
-
-/** Rows `pick(start) … pick(end - 1)`. Rows that lie close together, in any order, are read in one piece. */
-async function gather<T extends Numbers>(
-  out: T,
-  size: number,
-  start: number,
-  end: number,
-  pick: (row: number) => number,
-  read: (row: number, rows: number) => Promise<T>,
-): Promise<void> {
-  for (let at = start; at < end; at += GATHERED) {
-    const picks = Array.from({ length: Math.min(GATHERED, end - at) }, (_, i) => pick(at + i));
-    const low = Math.min(...picks);
-    const span = Math.max(...picks) - low + 1;
-    if (span <= 2 * picks.length) {
-      const rows = await read(low, span);
-      for (const [i, row] of picks.entries())
-        out.set(rows.subarray((row - low) * size, (row - low + 1) * size), (at - start + i) * size);
-      continue;
-    }
-    for (let i = 0; i < picks.length; ) {
-      let run = 1;
-      while (i + run < picks.length && picks[i + run] === picks[i] + run) run++;
-      out.set(await read(picks[i], run), (at - start + i) * size);
-      i += run;
-    }
-  }
 }
 
 /** Rows `start … start + rows` of the first axis. */
@@ -108,16 +61,6 @@ function part(tensor: StoredTensor, name: string, offset: number, shape: readonl
     readFloats: (start, count) => tensor.readFloats(offset + start, count),
     ...(readBytes ? { readBytes: (start: number, count: number) => readBytes(offset + start, count) } : {}),
     ...(blocks ? { blocks: slicedBlocks(blocks, first) } : {}),
-  };
-}
-
-/** Blocks from row `first` on. */
-export function slicedBlocks({ format, rowBytes, read, location }: BlockRows, first: number): BlockRows {
-  return {
-    format,
-    rowBytes,
-    read: (start, count) => read(first + start, count),
-    ...(location ? { location: { file: location.file, offset: location.offset + first * rowBytes } } : {}),
   };
 }
 

@@ -1,0 +1,64 @@
+/**
+ * @file The vocabulary that a GGUF file's metadata hold.
+ */
+import type { GgufVocabulary } from '../../tokenizer/gguf/types.ts';
+import type { Metadata } from './metadata.ts';
+
+const TOKEN_IDS = ['bos', 'eos', 'unknown', 'padding', 'seperator', 'cls', 'mask'] as const;
+
+/**
+ * Null where the file has none.
+ * @throws CheckpointError for lists that do not fit each other, and ids out of range.
+ */
+export function readVocabulary(metadata: Metadata, architecture: string): GgufVocabulary | null {
+  const own = metadata.below('tokenizer.ggml.');
+  if (!own.has('model') || own.text('model') === 'none' || own.text('model') === 'no_vocab') return null;
+  const tokens = own.texts('tokens');
+  const list = (key: string): number[] | null => {
+    if (!own.has(key)) return null;
+    const values = own.numbers(key);
+    if (values.length !== tokens.length)
+      throw own.fail(key, `has ${values.length} entries for ${tokens.length} tokens`);
+    return values;
+  };
+  const ids: Record<string, number> = {};
+  for (const key of TOKEN_IDS) {
+    const id = own.intOrNull(`${key}_token_id`);
+    // Some files name tokens that there are not.
+    if (id !== null && id < tokens.length) ids[key] = id;
+  }
+  const flag = (key: string) => (own.has(key) ? own.bool(key) : null);
+  return {
+    architecture,
+    model: own.text('model'),
+    pre: own.textOrNull('pre'),
+    tokens,
+    scores: list('scores'),
+    types: list('token_type'),
+    merges: own.has('merges') ? own.texts('merges') : null,
+    ids,
+    addBos: flag('add_bos_token'),
+    addEos: flag('add_eos_token'),
+    addSep: flag('add_sep_token'),
+    addSpacePrefix: flag('add_space_prefix'),
+    removeExtraWhitespaces: flag('remove_extra_whitespaces'),
+    charsmap: own.has('precompiled_charsmap')
+      ? Uint8Array.from(own.numbers('precompiled_charsmap'), (byte) => byte & 255)
+      : null,
+    chatTemplates: chatTemplates(metadata),
+    huggingFaceJson: metadata.textOrNull('tokenizer.huggingface.json'),
+  };
+}
+
+/** By name; `default` is the one without a name. */
+function chatTemplates(metadata: Metadata): Record<string, string> {
+  const templates: Record<string, string> = {};
+  const plain = metadata.textOrNull('tokenizer.chat_template');
+  if (plain !== null) templates['default'] = plain;
+  if (metadata.has('tokenizer.chat_templates'))
+    for (const name of metadata.texts('tokenizer.chat_templates')) {
+      const template = metadata.textOrNull(`tokenizer.chat_template.${name}`);
+      if (template !== null) templates[name] = template;
+    }
+  return templates;
+}

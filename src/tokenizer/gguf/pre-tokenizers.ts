@@ -1,0 +1,101 @@
+/**
+ * @file How text is cut before byte-level merges, by the name that GGUF files have for it (tokenizer.ggml.pre).
+ *
+ * The patterns are those of the original tokenizer.json files; llama.cpp runs rewritten forms of them.
+ */
+
+/** One row: the patterns that cut a text one after the other, and what else is particular. */
+export interface PreTokenizer {
+  readonly names: readonly string[];
+  /** Each match becomes a piece of its own, and so does what is between them. */
+  readonly patterns: readonly string[];
+  /** A piece that is a token is taken whole, whatever the merges say. */
+  readonly ignoreMerges?: boolean;
+  /** A token before each text, unless the file says otherwise. */
+  readonly addBos?: boolean;
+  /** Text is brought into composed form first. */
+  readonly nfc?: boolean;
+}
+
+const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+const TAIL = '\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+';
+const PUNCTUATION = ' ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*';
+
+/** Llama 3 and Qwen 2: they differ in how many digits are together. */
+const words = (digits: string) => `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}|${PUNCTUATION}|${TAIL}`;
+const LLAMA3 = words('\\p{N}{1,3}');
+const QWEN2 = words('\\p{N}');
+const QWEN35 = `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|${TAIL}`;
+const GPT2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+const UPPER = '[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]';
+const LOWER = '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]';
+/** Words in which a capital letter begins a new one; `after` may follow each. */
+const cased = (after: string, digits: string) =>
+  `[^\\r\\n\\p{L}\\p{N}]?${UPPER}*${LOWER}+${after}|[^\\r\\n\\p{L}\\p{N}]?${UPPER}+${LOWER}*${after}|${digits}` +
+  `| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${TAIL}`;
+const TEKKEN = cased('', '\\p{N}');
+const GPT4O = cased(`${CONTRACTIONS}?`, '\\p{N}{1,3}');
+
+const CJK = '[一-龥\\u3040-ゟ゠-ヿ]+';
+const DEEPSEEK3 = [
+  '\\p{N}{1,3}',
+  CJK,
+  '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+' +
+    `| ?[\\p{P}\\p{S}]+[\\r\\n]*|${TAIL}`,
+];
+const DEEPSEEK_CODER = ['[\\r\\n]', '\\s?\\p{L}+', '\\s?\\p{P}+', '[一-龥ࠀ-一가-\\ud7ff]+', '\\p{N}'];
+const FALCON = ['[\\p{P}\\$\\+<=>\\^~\\|`]+', GPT2, '[0-9][0-9][0-9]'];
+const BLOOM = ' ?[^(\\s|.,!?…。，、।۔،)]+';
+const BAILING = `'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|${PUNCTUATION}|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`;
+const SEED = `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|${TAIL}`;
+
+/** What llama.cpp takes where a file names nothing. */
+export const DEFAULT_PRE_TOKENIZER: PreTokenizer = {
+  names: ['default'],
+  patterns: ['[\\p{P}\\$\\+<=>\\^~\\|]+', GPT2, '\\p{N}+', '[0-9][0-9][0-9]'],
+};
+
+const PRE_TOKENIZERS: readonly PreTokenizer[] = [
+  {
+    names: ['llama3', 'llama-v3', 'llama-bpe', 'falcon3', 'falcon-h1', 'pixtral', 'midm-2.0', 'lfm2', 'jina-v5-nano'],
+    patterns: [LLAMA3],
+    ignoreMerges: true,
+    addBos: true,
+  },
+  { names: ['dbrx', 'smaug-bpe', 'glm4', 'chatglm-bpe'], patterns: [LLAMA3] },
+  { names: ['qwen2', 'deepseek-r1-qwen', 'stablelm2'], patterns: [QWEN2], nfc: true },
+  { names: ['kormo', 'f2llmv2', 'megrez', 'hunyuan', 'solar-open', 'grok-2'], patterns: [QWEN2] },
+  { names: ['qwen35'], patterns: [QWEN35], nfc: true },
+  {
+    names: [
+      ...['gpt-2', 'phi-2', 'mpt', 'jais', 'mellum', 'exaone4', 'trillion', 'granite-docling', 'modern-bert'],
+      ...['jina-es', 'jina-de', 'jina-v1-en', 'jina-v2-es', 'jina-v2-de', 'jina-v2-code', 'roberta-bpe', 'gigachat'],
+    ],
+    patterns: [GPT2],
+  },
+  { names: ['olmo'], patterns: [GPT2], nfc: true },
+  {
+    names: ['starcoder', 'refact', 'command-r', 'smollm', 'codeshell', 'exaone', 'minerva-7b', 'mellum2'],
+    patterns: ['\\p{N}', GPT2],
+  },
+  { names: ['tekken'], patterns: [TEKKEN], ignoreMerges: true, addBos: true },
+  { names: ['gpt-4o', 'llama4', 'kanana2', 'talkie', 'minimax-m2'], patterns: [GPT4O] },
+  { names: ['tiny_aya', 'cohere2moe'], patterns: ['\\d{1,3}(?=(?:\\d{3})*\\b)', GPT4O] },
+  { names: ['deepseek-v3', 'hunyuan-dense', 'joyai-llm', 'hy_v4'], patterns: DEEPSEEK3 },
+  { names: ['deepseek-coder'], patterns: DEEPSEEK_CODER },
+  { names: ['falcon'], patterns: FALCON },
+  { names: ['bloom', 'poro-chat', 'gpt3-finnish'], patterns: [BLOOM] },
+  { names: ['viking'], patterns: [BLOOM, '\\p{N}'] },
+  { names: ['bailingmoe', 'bailingmoe2', 'llada-moe'], patterns: [BAILING] },
+  { names: ['seed-coder'], patterns: [SEED] },
+  { names: ['superbpe'], patterns: ['\\p{N}+', '(?=(\\d{3})+(?!\\d))'] },
+  { names: ['laguna'], patterns: ['[^\\n]+|[\\n]+', QWEN2] },
+  { names: ['minicpm5'], patterns: ['\\p{N}{1,3}', words('\\p{N}+')], ignoreMerges: true },
+];
+
+/** Null for a name that is not known. */
+export function preTokenizer(name: string): PreTokenizer | null {
+  if (name === 'default') return DEFAULT_PRE_TOKENIZER;
+  return PRE_TOKENIZERS.find(({ names }) => names.includes(name)) ?? null;
+}

@@ -1,0 +1,95 @@
+/**
+ * @file SentencePiece's BPE (`llama`): spaces are written ▁, unknown characters as bytes; merges follow from scores.
+ */
+
+import { splitMerge } from './byte-level.ts';
+import { addedTokens, sequence, template, typeOf, vocabOf } from './parts.ts';
+import { type GgufVocabulary, type Json, TOKEN_TYPE } from './types.ts';
+
+const SPACE = '▁';
+
+export function sentencePieceJson(original: GgufVocabulary): Json {
+  const gemma = original.architecture.startsWith('gemma');
+  const vocabulary = gemma ? withSpaceMarks(original) : original;
+  const unused = (id: number) => typeOf(vocabulary, id) === TOKEN_TYPE.unused && !gemma;
+  const vocab = vocabOf(vocabulary, unused);
+  const prefix = vocabulary.addSpacePrefix ?? !gemma;
+  // Runs of spaces and lines that Gemma's files call user-defined are merged as all text is.
+  const isText = gemma ? (token: string) => /^(▁+|[\s]+)$/.test(token) : undefined;
+  return {
+    version: '1.0',
+    added_tokens: addedTokens(vocabulary, isText),
+    normalizer: sequence('normalizers', [
+      ...(prefix ? [{ type: 'Prepend', prepend: SPACE }] : []),
+      { type: 'Replace', pattern: { String: ' ' }, content: SPACE },
+    ]),
+    pre_tokenizer: preTokenizer(vocabulary.model),
+    post_processor: template(
+      vocabulary,
+      (vocabulary.addBos ?? true) ? ['bos'] : [],
+      (vocabulary.addEos ?? false) ? ['eos'] : [],
+    ),
+    decoder: sequence('decoders', [
+      { type: 'Replace', pattern: { String: SPACE }, content: ' ' },
+      { type: 'ByteFallback' },
+      { type: 'Fuse' },
+      ...(prefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
+    ]),
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: vocabulary.tokens[vocabulary.ids['unknown'] ?? 0] ?? null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: true,
+      byte_fallback: true,
+      ignore_merges: false,
+      vocab,
+      merges: vocabulary.merges?.map(splitMerge) ?? mergesOf(vocabulary, vocab, gemma),
+    },
+  };
+}
+
+/** Gemma 4 merges within lines only. */
+function preTokenizer(model: string): Json | null {
+  if (model !== 'gemma4') return null;
+  return { type: 'Split', pattern: { Regex: '[^\\n]+|[\\n]+' }, behavior: 'Isolated', invert: false };
+}
+
+/** User-defined tokens are stored with real spaces. */
+function withSpaceMarks(vocabulary: GgufVocabulary): GgufVocabulary {
+  const tokens = vocabulary.tokens.map((token, id) =>
+    typeOf(vocabulary, id) === TOKEN_TYPE.userDefined && /^ +$/.test(token) ? token.replaceAll(' ', SPACE) : token,
+  );
+  return { ...vocabulary, tokens };
+}
+
+/** Token types that merges make: text. */
+const MERGED: ReadonlySet<number> = new Set([TOKEN_TYPE.normal, TOKEN_TYPE.userDefined, TOKEN_TYPE.unused]);
+
+/**
+ * Every way to make a token of two others, best token first: the one of the higher score, in Gemma's files (whose scores say
+ * nothing) the one of the lower id. Among equals the order is Hugging Face's converter's.
+ */
+function mergesOf(vocabulary: GgufVocabulary, vocab: Record<string, number>, byId: boolean): [string, string][] {
+  const { tokens, scores } = vocabulary;
+  const merges: { left: string; right: string; rank: number; lengths: number }[] = [];
+  tokens.forEach((token, id) => {
+    if (vocab[token] !== id || !MERGED.has(typeOf(vocabulary, id))) return;
+    const letters = [...token];
+    const made: typeof merges = [];
+    let left = '';
+    for (let i = 1; i < letters.length; i++) {
+      left += letters[i - 1];
+      const right = token.slice(left.length);
+      if (left in vocab && right in vocab)
+        made.push({ left, right, rank: byId ? id : -(scores?.[id] ?? 0), lengths: i * 65_536 + letters.length - i });
+    }
+    made.sort((a, b) => vocab[a.left] - vocab[b.left] || vocab[a.right] - vocab[b.right]);
+    merges.push(...made);
+  });
+  // Higher scores first, and with them longer left parts; lower ids first, and with them shorter ones.
+  const direction = byId ? 1 : -1;
+  merges.sort((a, b) => a.rank - b.rank || direction * (a.lengths - b.lengths));
+  return merges.map(({ left, right }) => [left, right]);
+}

