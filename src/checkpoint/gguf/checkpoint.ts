@@ -4,8 +4,9 @@
 import { ggufTokenizerConfig, ggufTokenizerJson } from '../../tokenizer/gguf/tokenizer-json.ts';
 import type { GgufVocabulary } from '../../tokenizer/gguf/types.ts';
 import { CheckpointError } from '../../util/errors.ts';
+import { hashSamples } from '../../util/sample.ts';
 import { sha256 } from '../../util/sha256.ts';
-import { type CheckpointFiles, sampleOf } from '../checkpoint.ts';
+import type { CheckpointFiles } from '../checkpoint.ts';
 import type { ByteSource, Checkpoint, StoredTensor } from '../types.ts';
 import { type GgufHeader, type MetadataValue, readGgufHeader } from './header.ts';
 import { Metadata } from './metadata.ts';
@@ -32,17 +33,23 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
     const all = new Metadata(metadata, files.name);
     const stored = mergeShards(files.name, headers, sources);
     const { config, tensors } = await asHuggingFace(all, stored, files.name);
-    const hashes = headers.map(({ bytes }) => sha256(bytes));
-    const states = sources.map((source, i) => [source.stamp ?? source.name, source.size, hashes[i]]);
+    const samples = await Promise.all(
+      sources.map((source, i) =>
+        hashSamples(
+          source,
+          headers[i].tensors.map(({ offset, bytes }) => ({ offset, length: bytes })),
+        ),
+      ),
+    );
+    const fingerprint = sha256(JSON.stringify([headers.map(({ bytes }) => sha256(bytes)), samples]));
+    const states = sources.map((source) => [source.stamp ?? source.name, source.size]);
     const texts = new VocabularyFiles(all, String(metadata.get('general.architecture')));
     return {
       name: files.name,
       config,
       tensors,
-      identity: sha256(JSON.stringify(states)),
-      async fingerprint() {
-        return sha256(JSON.stringify([hashes, await Promise.all(sources.map(sampleOf))]));
-      },
+      identity: sha256(JSON.stringify([states, fingerprint])),
+      fingerprint: async () => fingerprint,
       readJson: async (name) => texts.json(name),
       readText: async () => undefined,
       close,
