@@ -101,7 +101,7 @@ describe('the rooms', () => {
       adapters: ['checkpoint', 'config', 'step', 'weights'],
       backends: ['kvcache', 'weights'],
       chat: ['engine', 'kvcache', 'tokenizer'],
-      checkpoint: ['tokenizer'],
+      checkpoint: [],
       config: [],
       engine: [
         'adapters',

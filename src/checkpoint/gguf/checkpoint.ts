@@ -1,8 +1,7 @@
 /**
  * @file A checkpoint from a GGUF file, or from its shards.
  */
-import { ggufTokenizerConfig, ggufTokenizerJson } from '../../tokenizer/gguf/tokenizer-json.ts';
-import type { GgufVocabulary } from '../../tokenizer/gguf/types.ts';
+
 import { CheckpointError } from '../../util/errors.ts';
 import { hashSamples } from '../../util/sample.ts';
 import { sha256 } from '../../util/sha256.ts';
@@ -13,7 +12,9 @@ import { Metadata } from './metadata.ts';
 import { asHuggingFace } from './model.ts';
 import { shardNames } from './shards.ts';
 import { storedTensor } from './tensors.ts';
-import { readVocabulary } from './vocabulary.ts';
+import { readVocabulary } from './tokenizer/read-vocabulary.ts';
+import { ggufTokenizerConfig, ggufTokenizerJson } from './tokenizer/tokenizer-json.ts';
+import type { GgufVocabulary } from './tokenizer/types.ts';
 
 /**
  * Builds a checkpoint from a GGUF file: its metadata as config.json, tokenizer.json and tokenizer_config.json, its tensors by

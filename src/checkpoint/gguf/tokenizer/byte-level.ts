@@ -1,7 +1,7 @@
 /**
  * @file Byte-level BPE (`gpt2`): tokens are written in GPT-2's letters for bytes, merges are in the file.
  */
-import { TokenizerError } from '../../util/errors.ts';
+import { TokenizerError } from '../../../util/errors.ts';
 import { addedTokens, sequence, template, typeOf, vocabOf } from './parts.ts';
 import { DEFAULT_PRE_TOKENIZER, type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';
 import { type GgufVocabulary, type Json, TOKEN_TYPE } from './types.ts';

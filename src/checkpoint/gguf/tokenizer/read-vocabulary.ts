@@ -1,8 +1,9 @@
 /**
  * @file The vocabulary that a GGUF file's metadata hold.
  */
-import type { GgufVocabulary } from '../../tokenizer/gguf/types.ts';
-import type { Metadata } from './metadata.ts';
+
+import type { Metadata } from '../metadata.ts';
+import type { GgufVocabulary } from './types.ts';
 
 const TOKEN_IDS = ['bos', 'eos', 'unknown', 'padding', 'seperator', 'cls', 'mask'] as const;
 

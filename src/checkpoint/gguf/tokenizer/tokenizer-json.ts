@@ -1,7 +1,7 @@
 /**
  * @file tokenizer.json and tokenizer_config.json, made of the vocabulary in a GGUF file.
  */
-import { TokenizerError } from '../../util/errors.ts';
+import { TokenizerError } from '../../../util/errors.ts';
 import { byteLevelJson } from './byte-level.ts';
 import { sentencePieceJson } from './sentencepiece.ts';
 import type { GgufVocabulary, Json } from './types.ts';
