@@ -125,7 +125,7 @@ function withBias(config: Config, part: string, adapters: readonly WeightedAdapt
     return {
       ...withLayers(config, ({ mlp, ...rest }) => ({
         ...rest,
-        mlp: mlp.kind === 'moe' ? mlp : { ...mlp, bias: true },
+        mlp: !mlp || mlp.kind === 'moe' ? mlp : { ...mlp, bias: true },
       })),
       mlpBias: true,
     };

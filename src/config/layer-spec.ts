@@ -15,14 +15,22 @@ export interface NormSpec {
   readonly unitOffset: boolean;
 }
 
-/** Normalisation of queries and keys before they are rotated. */
+/** Normalisation of queries and keys. */
 export interface QkNormSpec extends NormSpec {
+  /** Before or after they are rotated. `full` is always before. */
+  readonly place: 'before-rope' | 'after-rope';
   /** `head`: one weight of keySize for all heads; `each-head`: one per head; `full`: over all heads together. */
   readonly over: 'head' | 'each-head' | 'full';
 }
 
 export const ACTIVATIONS = ['silu', 'gelu', 'gelu-tanh', 'quick-gelu', 'relu', 'relu2', 'tanh'] as const;
 export type Activation = (typeof ACTIVATIONS)[number];
+
+export interface QueryTemperature {
+  readonly beta: number;
+  readonly floor: number;
+  readonly offset: number;
+}
 
 /** The numbers of softmax attention over cached keys and values. */
 export interface AttentionSpec {
@@ -36,6 +44,8 @@ export interface AttentionSpec {
   readonly valueSize: number;
   /** w: a query at position p attends to positions p - w + 1 … p. null: to all before it. */
   readonly window: number | null;
+  /** c: a query at position p attends to positions ⌊p / c⌋ · c … p (Llama 4). */
+  readonly chunk: number | null;
   /** What q·k is multiplied with. */
   readonly scale: number;
   /** Scores become cap · tanh(scores / cap). */
@@ -45,6 +55,12 @@ export interface AttentionSpec {
   readonly clip: { readonly limit: number; readonly afterNorm: boolean } | null;
   /** Values are rotated like keys. */
   readonly rotateValues: boolean;
+  /** A learned score of each head (`sinks` [H]) that takes part in the softmax and mixes no value. */
+  readonly sinks: boolean;
+  /** The result is multiplied with the sigmoid of another projection (`gate`, as wide as the result) before `proj`. */
+  readonly gate: boolean;
+  /** Rotated queries at position p are multiplied with 1 + beta · ln(1 + ⌊(p + offset) / floor⌋). */
+  readonly temperature: QueryTemperature | null;
   readonly bias: { readonly qkv: boolean; readonly proj: boolean };
 }
 
@@ -96,7 +112,7 @@ export interface CrossAttention {
 export type MixerSpec = SelfAttention | HeadExperts | RgLru | CrossAttention;
 export type MixerKind = MixerSpec['kind'];
 
-/** act(fc(x)), projected. */
+/** act(fc(x)), projected. `xielu` (arXiv 2411.13010) has four learned numbers: `act.alpha_p`, `act.alpha_n`, `act.beta`, `act.eps`. */
 export interface PlainMlp {
   readonly kind: 'plain';
   /** F */
@@ -113,14 +129,28 @@ export interface GatedMlp {
   readonly activation: Activation;
 }
 
-/** How a token's experts are chosen and weighted. */
+/**
+ * How a token's experts are chosen and weighted: scores = score(gate · x + bias); the best k of scores + choiceBias within the chosen
+ * groups; weights = scores of those chosen, normalised, times scale.
+ */
 export interface RouterSpec {
   /** k: experts of a token. */
   readonly perToken: number;
-  /** softmax over all experts, then the best k; or sparsemixer's two rounds (arXiv 2409.12136). */
-  readonly score: 'softmax' | 'sparsemixer';
+  /** `softmax`: over all experts; `softmax-chosen`: over the logits of those chosen; sparsemixer's two rounds (arXiv 2409.12136). */
+  readonly score: 'softmax' | 'sigmoid' | 'softmax-chosen' | 'sparsemixer';
+  /** The gate has a bias (`gate.bias`). */
+  readonly bias: boolean;
+  /** A vector (`choice_bias` [experts]) is added to the scores for the choice, and not to the weights (DeepSeek-V3, arXiv 2412.19437). */
+  readonly choiceBias: boolean;
+  /** Experts lie in `count` groups, and the choice is among the best `perToken` of them: by their best score, or their two best. */
+  readonly groups: { readonly count: number; readonly perToken: number; readonly by: 'max' | 'top-2' } | null;
   /** The weights of those chosen are divided by their p-norm; null: they stay as they are. */
   readonly normP: number | null;
+  /** Added to that norm, and its least value. */
+  readonly normEps: number;
+  readonly normMin: number;
+  /** Weights are multiplied with it. */
+  readonly scale: number;
   /** Threshold of sparsemixer. */
   readonly jitter: number;
 }
@@ -135,6 +165,12 @@ export interface MoeMlp {
     readonly size: number;
     readonly bias: boolean;
     readonly activation: Activation;
+    /** act(fc_1) · fc_2, or act(fc) alone. */
+    readonly gated: boolean;
+    /** GPT-OSS: gate at most, and up within ±, limit; (up + 1) · gate · σ(1.702 · gate). */
+    readonly clamp: number | null;
+    /** What an expert reads is multiplied with its weight, instead of what it gives (Llama 4). */
+    readonly scaledInput: boolean;
   };
   /** A gated MLP that every token goes through besides; `gate`: its result is multiplied with a sigmoid of the token. */
   readonly shared: { readonly size: number; readonly gate: boolean } | null;
@@ -161,8 +197,10 @@ export interface LayerNorms {
 }
 
 export interface LayerSpec {
-  readonly mixer: MixerSpec;
-  readonly mlp: MlpSpec;
+  /** null: the layer is its MLP alone. */
+  readonly mixer: MixerSpec | null;
+  /** null: the layer is its mixer alone. */
+  readonly mlp: MlpSpec | null;
   readonly norms: LayerNorms;
   /**
    * `sequential`: the MLP reads the stream after the mixer's result was added; `parallel`: both read the same stream;
@@ -180,6 +218,6 @@ export interface LayerSpec {
 }
 
 /** Whether a mixer keeps keys and values of the tokens that it has seen. */
-export function keepsSlots(mixer: MixerSpec): mixer is SelfAttention | HeadExperts {
-  return mixer.kind === 'self-attention' || mixer.kind === 'head-experts';
+export function keepsSlots(mixer: MixerSpec | null): mixer is SelfAttention | HeadExperts {
+  return mixer?.kind === 'self-attention' || mixer?.kind === 'head-experts';
 }

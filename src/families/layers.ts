@@ -57,9 +57,13 @@ function mixerOf(config: FamilyConfig, l: number): MixerSpec {
   const attention: AttentionSpec = {
     ...heads,
     window: config.slidingWindowIndices[l] ? config.slidingWindowSize : null,
+    chunk: null,
     qkNorm: config.normQk,
     clip: clipQkv === null ? null : { limit: clipQkv, afterNorm: config.clipQkvAfterNorm },
     rotateValues: config.rotateValues,
+    sinks: false,
+    gate: false,
+    temperature: null,
     bias: { qkv: config.attnBias.qkv, proj: config.attnBias.proj[l] },
   };
   return kind === 'self'
@@ -67,9 +71,12 @@ function mixerOf(config: FamilyConfig, l: number): MixerSpec {
     : { kind: 'head-experts', ...attention, experts: moe!.nExpert, router: routerOf(config) };
 }
 
+/** A router without anything beyond its scores. */
+const PLAIN_ROUTER = { bias: false, choiceBias: false, groups: null, normEps: 0, normMin: 0, scale: 1 } as const;
+
 function routerOf({ moe }: FamilyConfig): RouterSpec {
   const { nExpertPerToken: perToken, router: score, normP, jitter } = moe!;
-  return { perToken, score, normP, jitter };
+  return { ...PLAIN_ROUTER, perToken, score, normP, jitter };
 }
 
 function mlpOf(config: FamilyConfig, l: number): MlpSpec {
@@ -79,7 +86,15 @@ function mlpOf(config: FamilyConfig, l: number): MlpSpec {
     return {
       kind: 'moe',
       router: routerOf(config),
-      experts: { count: nExpert, size: intermediateSize, bias, activation },
+      experts: {
+        count: nExpert,
+        size: intermediateSize,
+        bias,
+        activation,
+        gated: true,
+        clamp: null,
+        scaledInput: false,
+      },
       shared: sharedSize > 0 ? { size: sharedSize, gate: sharedGate } : null,
       outputBias,
     };

@@ -166,9 +166,9 @@ export const PARALLEL_SHARED = { parallelResidual: true, sharedAttentionNorm: tr
 export function qkNorm(
   config: FamilyConfig,
   over: QkNormSpec['over'],
-  own: Partial<NormSpec> = {},
+  own: Partial<QkNormSpec> = {},
 ): Pick<FamilyConfig, 'normQk'> {
-  return { normQk: { ...config.norm, ...own, over } };
+  return { normQk: { place: 'before-rope', ...config.norm, ...own, over } };
 }
 
 /** A window on the layers for which `on` holds; none where the config has no window. */

@@ -252,7 +252,15 @@ export const PUBLISHED: Readonly<Record<string, PublishedConfig>> = {
       attentionScale: 128 ** -0.5,
       ropes: [rope(1e6, 128)],
       attnBias: { qkv: false, proj: times(28, false) },
-      normQk: { kind: 'rms', eps: 1e-6, affine: true, bias: false, unitOffset: false, over: 'head' },
+      normQk: {
+        kind: 'rms',
+        eps: 1e-6,
+        affine: true,
+        bias: false,
+        unitOffset: false,
+        place: 'before-rope',
+        over: 'head',
+      },
     },
   },
 
@@ -380,7 +388,15 @@ export const PUBLISHED: Readonly<Record<string, PublishedConfig>> = {
       slidingWindowIndices: Array.from({ length: 26 }, (_, l) => ![5, 11, 17, 23].includes(l)),
       ropes: [rope(1e6, 256), rope(1e4, 256)],
       ropeIndices: Array.from({ length: 26 }, (_, l) => ([5, 11, 17, 23].includes(l) ? 0 : 1)),
-      normQk: { kind: 'rms', eps: 1e-6, affine: true, bias: false, unitOffset: true, over: 'head' },
+      normQk: {
+        kind: 'rms',
+        eps: 1e-6,
+        affine: true,
+        bias: false,
+        unitOffset: true,
+        place: 'before-rope',
+        over: 'head',
+      },
     },
   },
 
