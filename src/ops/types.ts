@@ -130,6 +130,21 @@ export interface OpAttributes {
   readonly convolve: Record<never, never>;
   /** (state [B, W], decay [B, T, W], input [B, T, W], times int64 [B, S]) → (h [B, T, W], next states [B, S, W]): h[t] = decay[t] · h[t-1] + input[t] */
   readonly linearScan: Record<never, never>;
+  /**
+   * (state [B, H, V, K], q [B, T, Hk, K], k [B, T, Hk, K], v [B, T, H, V], log of the decay [B, T, H], beta [B, T, H], times int64 [B, S])
+   * → (y [B, T, H, V], next states [B, S, H, V·K]): the gated delta rule (arXiv 2412.06464). Head h reads key head ⌊h · Hk / H⌋:
+   * M ← decay · M; M ← M + (beta · (v - M·k)) ⊗ k; y = M·q / √K.
+   */
+  readonly gatedDelta: Record<never, never>;
+  /**
+   * (state [B, H, P, N], x [B, T, H, P], dt [B, T, H], a [H] or [H, N], b [B, T, G, N], c [B, T, G, N], times int64 [B, S])
+   * → (y [B, T, H, P], next states [B, S, H, P·N]): the scan of Mamba (arXiv 2312.00752; P = 1, a for each of N) and of Mamba-2
+   * (arXiv 2405.21060). Head h reads group ⌊h · G / H⌋, and d = softplus(dt), within the limits:
+   * M ← e^(d·a) · M + (d · x) ⊗ b; y = M·c.
+   */
+  readonly selectiveScan: { readonly low: number; readonly high: number };
+  /** (x [B, H, T, in], weight [H, out, in]) → [B, H, T, out]: x·weightᵀ, each head with a matrix of its own */
+  readonly headLinear: Record<never, never>;
   /** (x [B, T, W], weight [blocks, W / blocks, W / blocks], bias [W]) → [B, T, W]: a block-diagonal matrix, x·weight for each block */
   readonly blockLinear: Record<never, never>;
   /** (positions [B, T]) → [B, T, 1]: 1 at the first token of a sequence, else 0 */
