@@ -109,7 +109,94 @@ export interface CrossAttention {
   readonly blind: 'mlp' | 'attention';
 }
 
-export type MixerSpec = SelfAttention | HeadExperts | RgLru | CrossAttention;
+/** Gated delta net (arXiv 2412.06464), as Qwen3-Next and Qwen3.5 have it. */
+export interface GatedDelta {
+  readonly kind: 'gated-delta';
+  /** Heads of queries and keys; divides `valueHeads`. */
+  readonly keyHeads: number;
+  readonly valueHeads: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly convWidth: number;
+  /** Of each head's result, before the gate. */
+  readonly norm: NormSpec;
+}
+
+/** A gated short convolution (LFM2). */
+export interface ShortConv {
+  readonly kind: 'short-conv';
+  readonly width: number;
+  readonly convWidth: number;
+  readonly bias: boolean;
+}
+
+/** Mamba (arXiv 2312.00752). */
+export interface Mamba {
+  readonly kind: 'mamba';
+  /** I: width of the scan. */
+  readonly width: number;
+  /** N: state of one channel. */
+  readonly stateSize: number;
+  /** R: rank of the time steps. */
+  readonly rank: number;
+  readonly convWidth: number;
+  /** Of the convolution, and of the projections in and out. */
+  readonly bias: { readonly conv: boolean; readonly proj: boolean };
+  /** Of what makes the time steps, of b and of c. */
+  readonly norm: NormSpec | null;
+}
+
+/** Mamba-2 (arXiv 2405.21060). */
+export interface Mamba2 {
+  readonly kind: 'mamba2';
+  readonly heads: number;
+  /** P: width of a head. */
+  readonly headSize: number;
+  /** G: groups of heads that share b and c; divides `heads`. */
+  readonly groups: number;
+  /** N: state of one channel. */
+  readonly stateSize: number;
+  readonly convWidth: number;
+  readonly bias: { readonly conv: boolean; readonly proj: boolean };
+  /** Time steps are clipped to these limits. */
+  readonly timeLimit: readonly [low: number, high: number];
+  /** Of the result, in groups of its width; null: the gate alone. */
+  readonly norm: (NormSpec & { readonly groups: number; readonly place: 'before-gate' | 'after-gate' }) | null;
+}
+
+/**
+ * Multi-head latent attention (arXiv 2405.04434): the cache holds one key a token for all heads, a latent vector followed by a rotated
+ * key. The latent vector is the value, too.
+ */
+export interface LatentAttention {
+  readonly kind: 'mla';
+  readonly heads: number;
+  /** Rank of the queries' projection; null: one matrix. */
+  readonly queryRank: number | null;
+  /** r: width of the latent vector. */
+  readonly latentSize: number;
+  /** Width of a head's query and key that is not rotated. */
+  readonly nopeSize: number;
+  /** Width of what is rotated. */
+  readonly ropeSize: number;
+  readonly valueSize: number;
+  readonly scale: number;
+  /** Of the latent vectors of queries and of keys. */
+  readonly norm: NormSpec;
+  /** Of the projections to the latent vectors, and of the one out. */
+  readonly bias: boolean;
+}
+
+export type MixerSpec =
+  | SelfAttention
+  | HeadExperts
+  | RgLru
+  | CrossAttention
+  | GatedDelta
+  | ShortConv
+  | Mamba
+  | Mamba2
+  | LatentAttention;
 export type MixerKind = MixerSpec['kind'];
 
 /** act(fc(x)), projected. `xielu` (arXiv 2411.13010) has four learned numbers: `act.alpha_p`, `act.alpha_n`, `act.beta`, `act.eps`. */
