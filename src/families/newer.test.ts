@@ -64,6 +64,29 @@ describe('rotations by type of layer', () => {
   });
 });
 
+describe('keys of rope_scaling that change nothing', () => {
+  const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64 };
+  const scaling = (rope_scaling: ConfigJson) => read('llama', { rope_scaling }).ropes[0].scaling;
+
+  it.each<[string, ConfigJson, ConfigJson]>([
+    ['attn_factor of DeepSeek-R1-0528-Qwen3-8B', { ...yarn, attn_factor: 0.8782488562869419 }, yarn],
+    ['finetuned of Yarn-Llama-2', { ...yarn, finetuned: true }, yarn],
+    ['an mscale_all_dim of 0', { ...yarn, mscale: 1, mscale_all_dim: 0 }, yarn],
+    ['a factor of the default', { rope_type: 'default', factor: 1 }, { rope_type: 'default' }],
+    [
+      'the original length of dynamic',
+      { type: 'dynamic', factor: 2, original_max_position_embeddings: 64 },
+      { type: 'dynamic', factor: 2 },
+    ],
+  ])('%s', (_, stated, plain) => {
+    expect(scaling(stated)).toEqual(scaling(plain));
+  });
+
+  it('are not all keys', () => {
+    expect(() => scaling({ ...yarn, beta_middle: 3 })).toThrow(/rope_scaling.beta_middle/);
+  });
+});
+
 describe('classic decoders', () => {
   it('gpt_neo has the short form of its pattern', () => {
     expect(windows('gpt_neo', { attention_layers: null })).toEqual([null, 8, null, 8]);

@@ -93,10 +93,12 @@ function readScaling(r: ConfigReader, s: ConfigReader, defaults: RopeDefaults): 
   switch (type) {
     case 'default':
     case 'mrope':
+      s.skip('factor', 'original_max_position_embeddings'); // stated by some files, and read by no code
       return { type: 'none' };
     case 'linear':
       return { type: 'linear', factor: s.positive('factor') };
     case 'dynamic':
+      s.skip('original_max_position_embeddings'); // transformers takes the config's max_position_embeddings
       return { type: 'dynamic', factor: s.positive('factor'), maxSeq: defaults.maxSeq };
     case 'llama3': {
       const lowFreq = s.positive('low_freq_factor');
@@ -108,8 +110,10 @@ function readScaling(r: ConfigReader, s: ConfigReader, defaults: RopeDefaults): 
     case 'yarn': {
       const factor = s.positive('factor');
       const g = (mscale: number) => (factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1);
-      const mscale = s.positiveOrNull('mscale');
-      const mscaleAll = s.positiveOrNull('mscale_all_dim');
+      // 0 stands for "not there".
+      const mscale = s.float('mscale', 0, 0);
+      const mscaleAll = s.float('mscale_all_dim', 0, 0);
+      s.skip('attn_factor', 'finetuned'); // DeepSeek-R1-0528-Qwen3-8B, Yarn-Llama-2: transformers reads neither
       const attentionFactor =
         s.positiveOrNull('attention_factor') ?? (mscale && mscaleAll ? g(mscale) / g(mscaleAll) : g(1));
       return {

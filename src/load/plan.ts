@@ -61,14 +61,18 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto',
   };
 }
 
-/** A file without a head is a file with a tied one, and one of a masked language model without its head is of the encoder alone. */
+/**
+ * What the file holds counts where the config says otherwise. A head in the file is used, although `tie_word_embeddings` is true:
+ * fine-tuning tools write both (huggingface/transformers#42612). Without one, the head is tied. A masked language model without its
+ * head is the encoder alone.
+ */
 function asStored(config: Config, resolver: ParamResolver): Config {
   const bare = config.output === 'masked-logits' && !resolver.has('head_dense');
-  const headless = config.embedRows === config.vocabSize && !resolver.has('lm_head');
+  const hasHead = resolver.has('lm_head');
   return {
     ...config,
     output: bare ? 'hidden' : config.output,
-    tieEmbeddings: config.tieEmbeddings || headless,
+    tieEmbeddings: !hasHead && (config.tieEmbeddings || config.embedRows === config.vocabSize),
   };
 }
 

@@ -57,6 +57,19 @@ describe.each(CASES)('%s', (name) => {
   });
 });
 
+describe('a head', () => {
+  it('that the file holds is used, whatever the config says of ties', async () => {
+    const checkpoint = await open(caseFolder('llama'));
+    const tied = { ...checkpoint, config: { ...checkpoint.config, tie_word_embeddings: true } };
+    const plan = planModel(tied);
+    expect(plan.config.tieEmbeddings).toBe(false);
+    expect(plan.params.map(({ name }) => name)).toContain('lm_head.weight');
+    expect(planModel(renamed(tied, (name) => (name.startsWith('lm_head') ? null : name))).config.tieEmbeddings).toBe(
+      true,
+    );
+  });
+});
+
 describe('names', () => {
   const used = (checkpoint: Checkpoint) => planModel(checkpoint).params.length;
 
