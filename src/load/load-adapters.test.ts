@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it, test } from 'vitest';
 import { randomCheckpoint } from '../../bench/random-checkpoint.ts';
 import { shapes } from '../../bench/shapes.ts';
-import { largestError } from '../../test/parity/case.ts';
+import { largestError, relativeError } from '../../test/parity/case.ts';
 import {
   LITGPT_FILES,
   llamaLora,
@@ -137,7 +137,7 @@ describe('merged and live', () => {
     for (const adapters of sources) {
       const merged = await logitsWith(adapters);
       const live = await logitsWith(adapters.map((adapter) => ({ ...adapter, live: true })));
-      expect(largestError(live, merged)).toBeLessThan(1e-4);
+      expect(relativeError(live, merged)).toBeLessThan(1e-4);
       expect(largestError(merged, plain)).toBeGreaterThan(0.1);
     }
   });
@@ -145,7 +145,7 @@ describe('merged and live', () => {
   it('low-rank adapters may be partly merged, partly live', async () => {
     const adapters = [{ path: lora, weight: 0.7 }, { path: wide }];
     const mixed = await logitsWith(adapters.map((adapter, i) => ({ ...adapter, live: i === 0 })));
-    expect(largestError(mixed, await logitsWith(adapters))).toBeLessThan(1e-4);
+    expect(relativeError(mixed, await logitsWith(adapters))).toBeLessThan(1e-4);
   });
 
   it('all eight choices of queries, keys and values, with fewer groups than heads', async () => {
@@ -162,7 +162,7 @@ describe('merged and live', () => {
       const settings = { kind: 'lora', lora_r: 3, ...Object.fromEntries(parts.map((part) => [flags[part], true])) };
       const path = await inFolder({ settings, tensors }, LITGPT_FILES);
       const [merged, live] = [await logitsWith([{ path }]), await logitsWith([{ path, live: true }])];
-      expect(largestError(live, merged)).toBeLessThan(1e-4);
+      expect(relativeError(live, merged)).toBeLessThan(1e-4);
       if (bits === 0) expect(largestError(live, plain)).toBe(0);
       else expect(largestError(live, plain)).toBeGreaterThan(0.01);
     }
@@ -243,7 +243,7 @@ describe('a batch', () => {
     const sources = Object.entries(all).map(([name, path]) => ({ path, name, live: true }));
     await using model = await load(sources);
     for (const [name, path] of Object.entries(all))
-      expect(largestError(await logitsOf(model, PROMPTS[0], name), await logitsWith([{ path }]))).toBeLessThan(1e-4);
+      expect(relativeError(await logitsOf(model, PROMPTS[0], name), await logitsWith([{ path }]))).toBeLessThan(1e-4);
     expect(largestError(await logitsOf(model, PROMPTS[0], []), plain)).toBe(0);
   });
 
@@ -285,13 +285,13 @@ describe('wide layers', () => {
     }
     const live = [a, b].map((path, i) => ({ path, live: true, name: 'ab'[i] }));
     await using model = await loadModel(checkpoint, { ...options, adapters: live });
-    expect(largestError(await logitsOf(model, PROMPTS[0], 'a'), merged[0])).toBeLessThan(1e-4);
+    expect(relativeError(await logitsOf(model, PROMPTS[0], 'a'), merged[0])).toBeLessThan(1e-4);
     const cache = model.createCache({ batch: 2, cacheLength: 64 });
     const rowAdapters = ['a', { name: 'b', weight: 0.5 }];
     const { logits } = await model.step(cache, [PROMPTS[0], PROMPTS[0]], { logits: 'all', rowAdapters });
     const half = logits.length / 2;
     for (const row of [0, 1])
-      expect(largestError(logits.subarray(row * half, (row + 1) * half), merged[row].subarray(0, half))).toBeLessThan(
+      expect(relativeError(logits.subarray(row * half, (row + 1) * half), merged[row].subarray(0, half))).toBeLessThan(
         1e-4,
       );
   });
@@ -305,9 +305,9 @@ describe('while the model runs', () => {
     expect(model.adapters.names).toEqual(['mine']);
     const merged = await logitsWith([{ path: lora }]);
     expect(largestError(await logitsOf(model), plain)).toBe(0);
-    expect(largestError(await logitsOf(model, PROMPTS[0], 'mine'), merged)).toBeLessThan(1e-4);
+    expect(relativeError(await logitsOf(model, PROMPTS[0], 'mine'), merged)).toBeLessThan(1e-4);
     model.adapters.standard = { name: 'mine' };
-    expect(largestError(await logitsOf(model), merged)).toBeLessThan(1e-4);
+    expect(relativeError(await logitsOf(model), merged)).toBeLessThan(1e-4);
     expect(largestError(await logitsOf(model, PROMPTS[0], []), plain)).toBe(0);
     await expect(model.adapters.load(await openAdapterFolder(wide), 'mine')).rejects.toThrow(/named mine already/);
     model.adapters.unload('mine');
@@ -322,7 +322,7 @@ describe('while the model runs', () => {
     const both = await logitsWith([{ path: lora }, { path: wide }]);
     await using model = await loadModel(checkpoint, { weights: 'float32', cacheDir, adapters: [{ path: lora }] });
     await model.adapters.load(await openAdapterFolder(wide), 'wide');
-    expect(largestError(await logitsOf(model, PROMPTS[0], 'wide'), both)).toBeLessThan(1e-4);
+    expect(relativeError(await logitsOf(model, PROMPTS[0], 'wide'), both)).toBeLessThan(1e-4);
     await checkpoint.close();
   });
 
@@ -368,16 +368,16 @@ describe('other places', () => {
       }),
     );
     const merged = await logitsWith([{ path, weight: 0.8 }]);
-    expect(largestError(await logitsWith([{ path, weight: 0.8, live: true }]), merged)).toBeLessThan(1e-4);
+    expect(relativeError(await logitsWith([{ path, weight: 0.8, live: true }]), merged)).toBeLessThan(1e-4);
     await using model = await load([{ path, live: true, name: 'n' }]);
     const cache = model.createCache({ batch: 2, cacheLength: 16 });
     const chunk = [PROMPTS[0], PROMPTS[0]];
     const { logits } = await model.step(cache, chunk, { logits: 'all', rowAdapters: [[], { name: 'n', weight: 0.8 }] });
-    expect(largestError(logits.subarray(0, logits.length / 2), plain.subarray(0, logits.length / 2))).toBeLessThan(
+    expect(relativeError(logits.subarray(0, logits.length / 2), plain.subarray(0, logits.length / 2))).toBeLessThan(
       1e-4,
     );
     const second = logits.subarray(logits.length / 2);
-    expect(largestError(second, merged.subarray(0, second.length))).toBeLessThan(1e-4);
+    expect(relativeError(second, merged.subarray(0, second.length))).toBeLessThan(1e-4);
   });
 
   it('what the graph has no hook for is merged, and refused by name when it is to be live', async () => {

@@ -63,7 +63,7 @@ export function cutInto({ data }: Golden, count: number): Float32Array[] {
   return Array.from({ length: count }, (_, i) => data.slice(i * length, (i + 1) * length));
 }
 
-/** Largest error of a logit, in float32 against float64. */
+/** Largest error of a logit, in float32 against float64; a share of the largest logit where that is above 1. */
 export const LOGIT_TOLERANCE = 2e-4;
 
 /** Largest absolute difference; NaN anywhere, or lengths that differ, count as infinite. */
@@ -77,6 +77,13 @@ export function largestError(actual: ArrayLike<number>, expected: ArrayLike<numb
     if (!(error <= worst)) worst = Number.isNaN(error) ? Number.POSITIVE_INFINITY : error;
   }
   return worst;
+}
+
+/** {@link largestError}, as a share of the largest expected value where that is above 1. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let size = 1;
+  for (let i = 0; i < expected.length; i++) if (expected[i] > -1e30) size = Math.max(size, Math.abs(expected[i]));
+  return largestError(actual, expected) / size;
 }
 
 export function argmax(values: ArrayLike<number>, start = 0, end = values.length): number {

@@ -12,12 +12,11 @@ import {
   cutInto,
   type Golden,
   LOGIT_TOLERANCE,
-  largestError,
   readGolden,
+  relativeError,
   rowsOf,
 } from './case.ts';
 import { compareEncoder } from './encoder-case.ts';
-import { compareUnmasked } from './unmasked.ts';
 
 /** How much chunks of different lengths may differ from one chunk. */
 export const CHUNK_TOLERANCE = 1e-4;
@@ -40,11 +39,9 @@ export const familyCase: CaseKind = {
         model.config.output === 'logits'
           ? await compareDecoder(model, await withLogits(path, part.golden))
           : await compareEncoder(model, part.golden);
-      const unmasked = found.failures.length > 0 ? await compareUnmasked(path, cacheDir, part.golden) : null;
-      error = Math.max(error, (unmasked ?? found).error);
-      // What chunks say of each other holds for any golden values.
-      failures.push(...(unmasked ? found.failures.filter((failure) => failure.includes('chunks')) : found.failures));
-      notes.push(unmasked ? unmasked.note : found.note);
+      error = Math.max(error, found.error);
+      failures.push(...found.failures);
+      notes.push(found.note);
     }
     return { error, failures, note: notes.join('; ') };
   },
@@ -158,7 +155,7 @@ export async function compareLogits(
       positions: streams ? prompts.map((_, row) => positionsOf(row)!) : undefined,
     })
   ).logits;
-  const error = largestError(whole, logits.data);
+  const error = relativeError(whole, logits.data);
   if (!(error <= LOGIT_TOLERANCE)) failures.push(`${variant.logits} differ by ${error.toExponential(2)}`);
   for (const chunkLength of CHUNKS) {
     const pieces: number[] = [];
@@ -168,7 +165,7 @@ export async function compareLogits(
       const options = { chunkLength, logits: 'all', sees: seenBy(row), positions: positionsOf(row) } as const;
       for (const value of await model.prefill(one, prompt, options)) pieces.push(value);
     }
-    const apart = largestError(pieces, whole);
+    const apart = relativeError(pieces, whole);
     if (!(apart <= CHUNK_TOLERANCE))
       failures.push(
         `${variant.says === '' ? '' : `${variant.logits}: `}chunks of ${chunkLength} differ by ${apart.toExponential(2)}`,
