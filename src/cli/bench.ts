@@ -24,14 +24,15 @@ import {
   addCacheOptions,
   addHubOptions,
   addLoadOptions,
+  addModelArgument,
   asUsage,
   type CacheFlags,
   cacheOptions,
   chunkLengthOption,
   hubOptions,
   type LoadFlags,
-  modelFrom,
   wholeFrom,
+  withModel,
 } from './options.ts';
 import { Progress } from './progress.ts';
 import { styleOf } from './style.ts';
@@ -57,12 +58,12 @@ export function addBench(program: Command, io: CliIo): void {
         'settings that are fastest here: threads, weight formats that are prepared already, chunk lengths, and how the ' +
         'cache stores keys and values.',
     )
-    .argument('[model]', 'the same as --model')
     .addOption(new Option('--prompt <n>', 'tokens of the prompt (default: 512)').argParser(wholeFrom(1)))
     .addOption(new Option('--new <n>', 'tokens to write after it (default: 32)').argParser(wholeFrom(1)))
     .addOption(new Option('--rounds <n>', 'times to measure; medians are told (default: 3)').argParser(wholeFrom(1)))
     .option('--quick', 'measure what was asked for, and look for nothing faster')
     .option('--json', 'print one JSON object');
+  addModelArgument(command);
   addLoadOptions(command);
   addCacheOptions(command).addOption(chunkLengthOption());
   addHubOptions(command);
@@ -72,7 +73,7 @@ export function addBench(program: Command, io: CliIo): void {
     ['a cache of 512 tokens, for a program', 'keyhold bench -p h2o -c 512 --prompt 2000 --quick --json'],
   ]);
   command.action(async (argument: string | undefined, flags: BenchFlags) => {
-    await bench({ ...flags, model: modelFrom(command, argument, flags) }, io);
+    await bench(withModel(command, argument, flags), io);
   });
 }
 

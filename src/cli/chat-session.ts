@@ -8,10 +8,13 @@ import { loadConversation, saveConversation } from '../node.ts';
 import { reportCache } from './cache-report.ts';
 import { oneLine } from './failure.ts';
 import { bytes, counted, duration, rate } from './format.ts';
-import { type CliIo, shown, tell, write } from './io.ts';
+import { type CliIo, shown, tell } from './io.ts';
 import { LineReader } from './line-reader.ts';
+import { repeatsItself } from './repetition.ts';
+import { samplingWords } from './sampling.ts';
 import { type Style, styleOf } from './style.ts';
 import { cacheLine } from './summary.ts';
+import { AnswerText } from './text-out.ts';
 
 export interface SessionOptions {
   /** Of every answer. */
@@ -70,7 +73,8 @@ export class ChatSession {
     const stop = () => lines.close();
     io.signal.addEventListener('abort', stop);
     try {
-      if (io.stdin.isTTY) this.#say(`${this.#model.name} · /help for help, Ctrl-D to leave`);
+      if (io.stdin.isTTY)
+        this.#say(`${this.#model.name} · ${samplingWords(this.#session.options)} · /help for help, Ctrl-D to leave`);
       let warned = false;
       for (;;) {
         const typed = await lines.read('> ', '… ');
@@ -109,28 +113,36 @@ export class ChatSession {
     return true;
   }
 
-  async #answer(text: string, lines: LineReader): Promise<void> {
+  async #answer(message: string, lines: LineReader): Promise<void> {
     const io = this.#io;
     const stopper = new AbortController();
     lines.onInterrupt = () => stopper.abort();
-    const answer = this.#conversation.say(text, { signal: AbortSignal.any([stopper.signal, io.signal]) });
-    let last = '';
+    const answer = this.#conversation.say(message, { signal: AbortSignal.any([stopper.signal, io.signal]) });
+    const text = new AnswerText(io);
+    const written: number[] = [];
+    let repeats = false;
     try {
       for await (const piece of answer) {
-        // Many models begin with a space or a line end.
-        const text = last === '' ? piece.text.trimStart() : piece.text;
-        await write(io, shown(text, io.stdout));
-        if (text !== '') last = text;
+        await text.push(piece.text);
+        written.push(...piece.tokens.map(({ token }) => token));
+        if (!repeats && repeatsItself(written)) {
+          repeats = true;
+          stopper.abort();
+        }
       }
     } catch (error) {
       if (!stopper.signal.aborted) throw error;
     } finally {
       lines.onInterrupt = null;
-      if (last !== '' && !last.endsWith('\n')) io.stdout.write('\n');
+      text.end();
     }
     const { tokens, promptTokens, reusedTokens, prefillMs, decodeMs, finishReason } = answer.summary!;
     const speed = tokens.length > 1 ? ` (${rate(((tokens.length - 1) * 1000) / decodeMs)} a second)` : '';
     const ending = finishReason === 'aborted' ? ' · stopped' : finishReason === 'length' ? ' · length reached' : '';
+    if (repeats)
+      this.#tell([
+        'The answer repeated itself and was stopped. A higher --temperature, or --repetition-penalty 1.1, may help.',
+      ]);
     this.#say(
       `${counted(tokens.length, 'token')} in ${duration(decodeMs)}${speed}, ` +
         `${counted(promptTokens - reusedTokens, 'new token')} of ${promptTokens} read in ${duration(prefillMs)}${ending}`,

@@ -11,6 +11,7 @@ import { ChatSession } from './chat-session.ts';
 import { Interrupted } from './io.ts';
 import { LineReader } from './line-reader.ts';
 import { run } from './program.ts';
+import { SUGGESTED_MODELS } from './suggested-models.ts';
 
 const folder = await tempFolder('chat');
 const cacheDir = join(folder, 'cache');
@@ -131,7 +132,7 @@ describe('keyhold chat', () => {
   });
 
   it('says what to do where a model has no template', async () => {
-    const { code, stderr } = await keyhold(['chat'], { stdin: 'Hi\n' });
+    const { code, stderr } = await keyhold(['chat', 'keyhold/tiny'], { stdin: 'Hi\n' });
     expect(code).toBe(1);
     expect(stderr).toMatch(
       /has no chat template: .* name a template with --template FILE, or write with keyhold generate/,
@@ -177,7 +178,31 @@ describe('keyhold chat', () => {
     await until(() => io.stdout.text.split('> ').length > 2);
     stdin.write('\x04');
     expect(await done).toBe(0);
-    expect(io.stderr.text).toMatch(/keyhold\/tiny · \/help for help, Ctrl-D to leave/);
+    expect(io.stderr.text).toMatch(/keyhold\/tiny · temperature 0\.8, top-p 0\.95 · \/help for help, Ctrl-D to leave/);
+  });
+
+  it('takes lines that are pasted as one message', async () => {
+    const stdin = Object.assign(new PassThrough(), { isTTY: true });
+    const io = { ...testIo({ terminal: 80 }), stdin };
+    const done = run(['chat', '--template', template, '-n', '2', '-t', '0'], io);
+    await until(() => io.stdout.text.includes('> '));
+    expect(io.stdout.text).toContain('\x1b[?2004h');
+    stdin.write('\x1b[200~one\rtwo\rthree\x1b[201~');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(io.stderr.text).not.toContain('new tokens');
+    stdin.write('\r');
+    await until(() => io.stdout.text.split('> ').length > 2);
+    stdin.write('\x04');
+    expect(await done).toBe(0);
+    expect(io.stderr.text.split('new tokens').length).toBe(2);
+    expect(io.stdout.text).toContain('\x1b[?2004l');
+  });
+
+  it('names models where none is given', async () => {
+    const { code, stderr } = await keyhold(['chat'], { stdin: 'Hi\n' });
+    expect(code).toBe(2);
+    for (const { name } of SUGGESTED_MODELS)
+      expect(stderr).toMatch(new RegExp(`keyhold chat ${name} +# downloads .*GB`));
   });
 
   it('stops an answer at Ctrl-C, not the program', async () => {

@@ -13,15 +13,18 @@ import {
   addCacheOptions,
   addHubOptions,
   addLoadOptions,
+  addModelArgument,
   asUsage,
   type CacheFlags,
   cacheOptions,
   type LoadFlags,
   notEmpty,
   wholeFrom,
+  withModel,
 } from './options.ts';
 import { Progress } from './progress.ts';
-import { addSamplingOptions, type SamplingFlags, samplingOptions } from './sampling.ts';
+import { addSamplingOptions, CHAT_SAMPLING, type SamplingFlags, samplingOptions, samplingWords } from './sampling.ts';
+import { suggestionLines } from './suggested-models.ts';
 
 interface ChatFlags extends LoadFlags, CacheFlags, SamplingFlags {
   readonly system?: string;
@@ -64,16 +67,25 @@ export function addChat(program: Command, io: CliIo): void {
     )
     .option('--load <file>', 'go on with a conversation that /save has saved')
     .option('-q, --quiet', 'answers and nothing else');
+  addModelArgument(command);
   addLoadOptions(command);
   addCacheOptions(command);
-  addSamplingOptions(command);
+  addSamplingOptions(command, samplingWords(CHAT_SAMPLING));
   addHubOptions(command);
   addExamples(command, [
-    ['talk to a model from the hub, in 4 bits', 'keyhold chat -m Qwen/Qwen3-0.6B -w int4'],
-    ['for hours, in a cache of 2,048 tokens', 'keyhold chat -m Qwen/Qwen3-0.6B -c 2048'],
-    ['one question, from a script', 'echo "What is a monad?" | keyhold chat -q -m Qwen/Qwen3-0.6B'],
+    ['talk to a model from the hub, in 4 bits', 'keyhold chat Qwen/Qwen3-0.6B -w int4'],
+    ['for hours, in a cache of 2,048 tokens', 'keyhold chat Qwen/Qwen3-0.6B -c 2048'],
+    ['one question, from a script', 'echo "What is a monad?" | keyhold chat -q Qwen/Qwen3-0.6B'],
   ]);
-  command.action((flags: ChatFlags) => chat(flags, io));
+  command.action((argument: string | undefined, given: ChatFlags) => {
+    const flags = withModel(command, argument, given);
+    // The small model has no chat template.
+    if (argument === undefined && command.getOptionValueSource('model') !== 'cli' && flags.template === undefined)
+      throw new UsageError('name a model to talk to; each of these is downloaded once:', {
+        details: suggestionLines(),
+      });
+    return chat(flags, io);
+  });
 }
 
 async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
@@ -84,7 +96,7 @@ async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
   try {
     checkModel(model, template);
     const options: ConversationOptions = {
-      ...samplingOptions(flags, model.generationConfig),
+      ...samplingOptions(flags, model.generationConfig, CHAT_SAMPLING),
       messages: flags.system === undefined ? [] : [{ role: 'system', content: flags.system }],
       template,
       variables: flags.templateOption,

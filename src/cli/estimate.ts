@@ -10,15 +10,16 @@ import { type CliIo, write } from './io.ts';
 import {
   addCacheOptions,
   addHubOptions,
+  addModelArgument,
   type CacheFlags,
   cacheOptions,
   chunkLengthOption,
   type HubFlags,
   hubOptions,
-  modelFrom,
   modelOption,
   weightsOption,
   wholeFrom,
+  withModel,
 } from './options.ts';
 import { peakLines } from './peak-rows.ts';
 import { Progress } from './progress.ts';
@@ -40,7 +41,6 @@ export function addEstimate(program: Command, io: CliIo): void {
       'Estimates the peak memory of a process that reads and writes as many tokens as --context says, and tells its parts. ' +
         'Nothing is loaded; of a model on the hub that was not downloaded yet, only config.json is fetched.',
     )
-    .argument('[model]', 'the same as --model')
     .addOption(modelOption())
     .addOption(weightsOption())
     .addOption(
@@ -50,6 +50,7 @@ export function addEstimate(program: Command, io: CliIo): void {
     )
     .addOption(chunkLengthOption())
     .option('--json', 'print the plan as one JSON object');
+  addModelArgument(command);
   addCacheOptions(command);
   addHubOptions(command);
   addExamples(command, [
@@ -58,12 +59,12 @@ export function addEstimate(program: Command, io: CliIo): void {
     ['for a program', 'keyhold estimate --context 2000 --json'],
   ]);
   command.action(async (argument: string | undefined, flags: EstimateFlags) => {
-    await estimate(modelFrom(command, argument, flags), flags, io);
+    await estimate(withModel(command, argument, flags), io);
   });
 }
 
-async function estimate(model: string, flags: EstimateFlags, io: CliIo): Promise<void> {
-  const { context: contextLength, weights, chunkLength } = flags;
+async function estimate(flags: EstimateFlags, io: CliIo): Promise<void> {
+  const { model, context: contextLength, weights, chunkLength } = flags;
   const memory = { contextLength, weights, chunkLength, cache: await cacheOptions(flags) };
   const load = { hub: hubOptions(flags, new Progress(io)), signal: io.signal };
   const { config, plan } = await inspectModel(model, load, memory);

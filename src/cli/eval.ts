@@ -1,10 +1,12 @@
 /**
  * @file `keyhold eval`: how good a model is through a cache, and how good policies are side by side.
  */
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { measuredWords } from '../eval/plot.ts';
 import {
+  type Contestant,
   compare,
   parseRecallCases,
   perplexity,
@@ -24,6 +26,7 @@ import {
   addCacheOptions,
   addHubOptions,
   addLoadOptions,
+  addModelArgument,
   type CacheFlags,
   cacheOptions,
   findPolicy,
@@ -31,6 +34,7 @@ import {
   type LoadFlags,
   SMALL_MODEL,
   wholeFrom,
+  withModel,
 } from './options.ts';
 import { Progress } from './progress.ts';
 
@@ -95,11 +99,12 @@ function addPerplexity(parent: Command, io: CliIo): void {
   addExamples(command, [
     ['the small model with a quarter of its context', 'keyhold eval perplexity -p h2o -c 256 --windows 4'],
   ]);
-  command.action(async (flags: PerplexityFlags) => {
+  command.action(async (model: string | undefined, given: PerplexityFlags) => {
+    const flags = withModel(command, model, given);
     const cache = await cacheOptions(flags);
     const text = await readText(flags.text, flags.model);
-    await withModel(flags, io, async (model, progress) => {
-      const result = await perplexity(model, text, {
+    await useModel(flags, io, async (loaded, progress) => {
+      const result = await perplexity(loaded, text, {
         cache: budgetOf(cache),
         windowLength: flags.window,
         windows: flags.windows,
@@ -134,11 +139,12 @@ function addRecall(parent: Command, io: CliIo): void {
   addExamples(command, [
     ['the small model in a cache of 100 tokens', 'keyhold eval recall -p keydiff -c 100 --length 512 --limit 8'],
   ]);
-  command.action(async (flags: RecallFlags) => {
+  command.action(async (model: string | undefined, given: RecallFlags) => {
+    const flags = withModel(command, model, given);
     const cache = await cacheOptions(flags);
     const cases = await readCases(flags.cases, flags.model, flags);
-    await withModel(flags, io, async (model, progress) => {
-      const result = await recall(model, cases, {
+    await useModel(flags, io, async (loaded, progress) => {
+      const result = await recall(loaded, cases, {
         cache: budgetOf(cache),
         question: flags.question,
         chunkLength: flags.chunkLength,
@@ -186,16 +192,16 @@ function addCompare(parent: Command, io: CliIo): void {
       'keyhold eval compare --policies lastrec,keydiff --budgets 0.2 --windows 1 --length 256 --limit 4 --plot compare.svg',
     ],
   ]);
-  command.action(async (flags: CompareFlags) => {
-    const contestants = await Promise.all(
-      flags.policies.map(async (name) => ({ name, policy: await findPolicy(name) })),
-    );
+  command.action(async (model: string | undefined, given: CompareFlags) => {
+    const flags = withModel(command, model, given);
+    if (flags.plot !== undefined) await checkPlot(flags.plot);
+    const contestants = await Promise.all(flags.policies.map(contestant));
     const text = flags.text === false ? undefined : await readText(flags.text, flags.model);
     const cases = flags.cases === false ? undefined : await readCases(flags.cases, flags.model, flags);
     if (text === undefined && cases === undefined)
       throw new UsageError('--no-text and --no-cases together leave nothing to measure');
-    await withModel(flags, io, async (model, progress) => {
-      const rows = await compare(model, {
+    await useModel(flags, io, async (loaded, progress) => {
+      const rows = await compare(loaded, {
         contestants,
         budgets: flags.budgets,
         text,
@@ -208,6 +214,7 @@ function addCompare(parent: Command, io: CliIo): void {
       });
       progress.end();
       await write(io, flags.json ? `${JSON.stringify(rows)}\n` : lines(comparisonTable(rows)));
+      if (!flags.json) tell(io, `measured on ${measuredWords(rows)}`);
       if (flags.plot === undefined) return;
       await writeFile(flags.plot, plotComparison(rows)).catch((cause: Error) => {
         throw new InputError(`${flags.plot}: the plot can't be written: ${cause.message}`, { cause });
@@ -215,6 +222,23 @@ function addCompare(parent: Command, io: CliIo): void {
       tell(io, `wrote ${flags.plot}`);
     });
   });
+}
+
+/** A policy of one's own is called as it calls itself. */
+async function contestant(name: string): Promise<Contestant> {
+  const policy = await findPolicy(name);
+  return { name: typeof policy === 'string' ? name : policy.name, policy };
+}
+
+/** @throws UsageError where the plot could not be written at the end. */
+async function checkPlot(file: string): Promise<void> {
+  if (!/\.svg$/i.test(file)) throw new UsageError(`--plot ${file}: plots are SVG files; name one that ends in .svg`);
+  const folder = dirname(resolve(file));
+  const isFolder = await stat(folder).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) throw new UsageError(`--plot ${file}: there is no folder ${folder}`);
 }
 
 function addCommon(command: Command): void {
@@ -226,6 +250,7 @@ function addCommon(command: Command): void {
       ).argParser(wholeFrom(1)),
     )
     .option('--json', 'print JSON');
+  addModelArgument(command);
   addLoadOptions(command);
 }
 
@@ -238,7 +263,7 @@ function budgetOf(cache: Partial<AnyCacheOptions>): Partial<AnyCacheOptions> {
   return cache.policy === 'dense' && cache.cacheLength === undefined && cache.buffer === undefined ? {} : cache;
 }
 
-async function withModel(
+async function useModel(
   flags: EvalFlags,
   io: CliIo,
   use: (model: LanguageModel, progress: Progress) => Promise<void>,

@@ -16,7 +16,15 @@ export function oneLine(message: string): string {
 }
 
 /** The command was called in a way that can't be meant. */
-export class UsageError extends Error {}
+export class UsageError extends Error {
+  /** Lines that are shown below the message. */
+  readonly details: readonly string[];
+
+  constructor(message: string, options?: ErrorOptions & { readonly details?: readonly string[] }) {
+    super(message, options);
+    this.details = options?.details ?? [];
+  }
+}
 
 /**
  * Tells an error on stderr, and gives the exit code that belongs to it.
@@ -37,6 +45,7 @@ export function tellFailure(io: CliIo, error: unknown, verbose: boolean): number
   const expected = error instanceof KeyholdError || error instanceof UsageError;
   const message = oneLine(error instanceof Error ? error.message : String(error));
   tell(io, `${style.red('error:')} ${shown(message, io.stderr)}`);
+  if (error instanceof UsageError) for (const line of error.details) tell(io, `  ${line}`);
   if (verbose) tell(io, style.dim(inspect(error)));
   else if (!expected)
     tell(io, style.dim('This should not happen. Run it again with --verbose to see where it comes from.'));

@@ -10,13 +10,14 @@ import { type CliIo, shown } from './io.ts';
 import {
   addCacheOptions,
   addHubOptions,
+  addModelArgument,
   type CacheFlags,
   cacheOptions,
   type HubFlags,
   hubOptions,
-  modelFrom,
   modelOption,
   wholeFrom,
+  withModel,
 } from './options.ts';
 import { peakLines } from './peak-rows.ts';
 import { Progress } from './progress.ts';
@@ -37,7 +38,6 @@ export function addInspect(program: Command, io: CliIo): void {
       'Shows what a model is and what memory it takes. Weights are not loaded; of a model on the hub that was not ' +
         'downloaded yet, only config.json is fetched.',
     )
-    .argument('[model]', 'the same as --model')
     .addOption(modelOption())
     .addOption(
       new Option('--context <n>', "tokens to plan the memory for (default: the model's context)").argParser(
@@ -46,6 +46,7 @@ export function addInspect(program: Command, io: CliIo): void {
     )
     .option('--tensors', 'list all tensors of the checkpoint')
     .option('--json', 'print one JSON object: config, plan, tensors');
+  addModelArgument(command);
   addCacheOptions(command);
   addHubOptions(command);
   addExamples(command, [
@@ -54,14 +55,14 @@ export function addInspect(program: Command, io: CliIo): void {
     ['for a program', 'keyhold inspect --json'],
   ]);
   command.action(async (argument: string | undefined, flags: InspectFlags) => {
-    await inspect(modelFrom(command, argument, flags), flags, io);
+    await inspect(withModel(command, argument, flags), io);
   });
 }
 
-async function inspect(model: string, flags: InspectFlags, io: CliIo): Promise<void> {
+async function inspect(flags: InspectFlags, io: CliIo): Promise<void> {
   const memory = { contextLength: flags.context, cache: await cacheOptions(flags) };
   const load = { hub: hubOptions(flags, new Progress(io)), signal: io.signal };
-  const found = await inspectModel(model, load, memory);
+  const found = await inspectModel(flags.model, load, memory);
   if (flags.json) io.stdout.write(`${JSON.stringify(found)}\n`);
   else io.stdout.write(`${report(withPlainNames(found, io), flags, styleOf(io.stdout, io.env)).join('\n')}\n`);
 }

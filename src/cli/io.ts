@@ -3,6 +3,7 @@
  */
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import { wrapLine } from './wrap.ts';
 
 /** A stream that text is written to; on a terminal it has a width. */
 export type OutStream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
@@ -48,9 +49,9 @@ export async function write(io: CliIo, text: string): Promise<void> {
   if (text !== '' && !io.stdout.write(text)) await once(io.stdout, 'drain', { signal: io.signal });
 }
 
-/** Writes a line to stderr. */
+/** Writes a line to stderr; on a terminal it is broken between words. */
 export function tell(io: CliIo, line = ''): void {
-  io.stderr.write(`${line}\n`);
+  io.stderr.write(`${io.stderr.isTTY ? wrapLine(line, widthOf(io.stderr)) : line}\n`);
 }
 
 /** Columns of a terminal; 80 where nobody knows. A terminal of unknown size says 0. */

@@ -8,6 +8,9 @@ import type { CliIo } from './io.ts';
 /** What is read: some lines as one text, or a Ctrl-C in place of them, or nothing more. */
 export type Typed = { readonly text: string } | 'interrupt' | 'end';
 
+/** A terminal that is asked to marks what is pasted (bracketed paste). */
+const PASTE_MODE = { on: '\x1b[?2004h', off: '\x1b[?2004l' } as const;
+
 /** A block of lines begins and ends with this. */
 const FENCE = '"""';
 
@@ -19,6 +22,11 @@ export class LineReader {
   /** Told of the next line, or of the end, or that there was a Ctrl-C instead. */
   #wake: ((interrupted: boolean) => void) | null = null;
   #ended = false;
+  readonly #io: CliIo;
+  /** Lines of a paste so far; they are one message with the line that ends it. */
+  readonly #pasted: string[] = [];
+  #pasting = false;
+  #closed = false;
   /** Whoever wants the next Ctrl-C, in place of the one who types. */
   onInterrupt: (() => void) | null = null;
 
@@ -27,13 +35,20 @@ export class LineReader {
     this.#screen = new Screen(io.stdout);
     this.#interface = createInterface({ input: io.stdin, output: this.#screen, terminal: this.#terminal });
     this.#interface.on('line', (line) => {
-      this.#lines.push(line);
+      this.#pasted.push(line);
+      if (this.#pasting) return;
+      this.#lines.push(this.#pasted.splice(0).join('\n'));
       this.#tell();
     });
     this.#interface.on('close', () => {
       this.#ended = true;
       this.#tell();
     });
+    if (this.#terminal) {
+      io.stdin.on('keypress', this.#onKey);
+      io.stdout.write(PASTE_MODE.on);
+    }
+    this.#io = io;
     this.#interface.on('SIGINT', () => this.interrupt());
   }
 
@@ -49,6 +64,7 @@ export class LineReader {
     if (typeof first === 'string') return first;
     const lines: string[] = [];
     let { text } = first;
+    if (text.includes('\n')) return first;
     if (text.trimStart().startsWith(FENCE)) {
       text = text.trimStart().slice(FENCE.length);
       while (!text.trimEnd().endsWith(FENCE)) {
@@ -70,8 +86,19 @@ export class LineReader {
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#terminal) {
+      this.#io.stdin.off('keypress', this.#onKey);
+      this.#io.stdout.write(PASTE_MODE.off);
+    }
     this.#interface.close();
   }
+
+  readonly #onKey = (_: string | undefined, key: { readonly name?: string } | undefined): void => {
+    if (key?.name === 'paste-start') this.#pasting = true;
+    else if (key?.name === 'paste-end') this.#pasting = false;
+  };
 
   async #line(prompt: string): Promise<Typed> {
     // What was typed meanwhile counts, unseen as it was.
@@ -86,6 +113,8 @@ export class LineReader {
       });
       this.#screen.muted = true;
       if (interrupted) {
+        this.#pasted.length = 0;
+        this.#pasting = false;
         // Forgets what stands in the line.
         if (this.#terminal) this.#interface.write(null, { ctrl: true, name: 'u' });
         return 'interrupt';

@@ -80,11 +80,20 @@ export function modelOption(): Option {
   );
 }
 
-/** The model that an argument or --model names. @throws UsageError where both do. */
-export function modelFrom(command: Command, argument: string | undefined, flags: { readonly model: string }): string {
+/** Adds the model as first argument of a command. */
+export function addModelArgument(command: Command): Command {
+  return command.argument('[model]', 'a folder, a .safetensors file, or a name on the hub; the same as --model');
+}
+
+/** The flags, with the model that the argument or --model names. @throws UsageError where both do. */
+export function withModel<T extends { readonly model: string }>(
+  command: Command,
+  argument: string | undefined,
+  flags: T,
+): T {
   if (argument !== undefined && command.getOptionValueSource('model') === 'cli')
     throw new UsageError('there are two models: an argument and a --model; give one of them');
-  return argument ?? flags.model;
+  return argument === undefined ? flags : { ...flags, model: notEmpty(argument) };
 }
 
 export function weightsOption(): Option {

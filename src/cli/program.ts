@@ -8,7 +8,7 @@ import { addChat } from './chat.ts';
 import { addDownload } from './download.ts';
 import { addEstimate } from './estimate.ts';
 import { addEval } from './eval.ts';
-import { tellFailure } from './failure.ts';
+import { tellFailure, UsageError } from './failure.ts';
 import { addGenerate } from './generate.ts';
 import { addExamples, HELP_STYLE } from './help.ts';
 import { addInspect } from './inspect.ts';
@@ -26,7 +26,7 @@ export function createProgram(io: CliIo): Command {
     )
     .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show this help')
-    .helpCommand('help [command]', 'show the help of a command')
+    .helpCommand(false)
     .option('-v, --verbose', 'errors with their stack (also: KEYHOLD_DEBUG=1)')
     .exitOverride()
     .configureHelp(HELP_STYLE)
@@ -47,6 +47,7 @@ export function createProgram(io: CliIo): Command {
   addDownload(program, io);
   addEval(program, io);
   addMerge(program, io);
+  addHelp(program);
   for (const command of [program, ...program.commands])
     command.showHelpAfterError(`See ${command === program ? '' : 'keyhold '}${command.name()} --help.`);
   return addExamples(program, [
@@ -54,6 +55,28 @@ export function createProgram(io: CliIo): Command {
     ['go on from a text', 'keyhold generate "In the beginning"'],
     ['what a model is, and what memory it takes', 'keyhold inspect Qwen/Qwen3-0.6B'],
   ]);
+}
+
+/** `keyhold help eval compare`: commander's own help command knows one level only. */
+function addHelp(program: Command): void {
+  const help = program
+    .command('help')
+    .summary('show the help of a command')
+    .description('Shows the help of a command, such as `keyhold help eval compare`.')
+    .argument('[command...]', 'the command')
+    .action((path: readonly string[]) => {
+      let command = program;
+      for (const name of path) {
+        const found = command.commands.find((sub) => sub.name() === name);
+        if (!found)
+          throw new UsageError(
+            `there is no command "${path.join(' ')}"; there are ${command.commands.map((sub) => sub.name()).join(', ')}`,
+          );
+        command = found;
+      }
+      command.outputHelp();
+    });
+  addExamples(help, [['the help of a command within a command', 'keyhold help eval compare']]);
 }
 
 /**
@@ -64,7 +87,7 @@ export function createProgram(io: CliIo): Command {
 export async function run(args: readonly string[], io: CliIo): Promise<number> {
   const program = createProgram(io);
   try {
-    // Somebody who says nothing wants to know what there is to say.
+    // No arguments: print the help.
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(args, { from: 'user' });
     return 0;

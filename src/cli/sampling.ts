@@ -12,13 +12,18 @@ export interface SamplingFlags {
   readonly topP?: number;
   readonly minP?: number;
   readonly repetitionPenalty?: number;
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
   readonly seed?: number;
 }
 
-export function addSamplingOptions(command: Command): Command {
+/**
+ * @param otherwise what holds where generation_config.json says nothing.
+ */
+export function addSamplingOptions(command: Command, otherwise = 'greedy'): Command {
   const option = <T>(flags: string, description: string, read: (text: string) => T) =>
     command.addOption(new Option(flags, description).argParser(read));
-  command.optionsGroup("Sampling (unless stated, what the model's generation_config.json says, else greedy):");
+  command.optionsGroup(`Sampling (default: what the model's generation_config.json says, else ${otherwise}):`);
   option('-t, --temperature <t>', '0: always the likeliest token; higher: more surprises', number0);
   option('--top-k <n>', 'draw from the n likeliest tokens; 0: from all', wholeFrom(0));
   option('--top-p <p>', 'draw from the likeliest tokens that come to p together', share);
@@ -32,24 +37,49 @@ export function addSamplingOptions(command: Command): Command {
     'above 1: what was there before becomes less likely',
     numberThat('above 0', (v) => v > 0),
   );
+  option('--presence-penalty <p>', 'taken off the logit of every token that was written', anyNumber);
+  option('--frequency-penalty <p>', 'taken off the logit of a token as often as it was written', anyNumber);
   return option('--seed <n>', 'the same seed gives the same text (default: a random one)', wholeFrom(0));
 }
 
+const anyNumber = numberThat('from -2 to 2', (v) => v >= -2 && v <= 2);
 const number0 = numberThat('of at least 0', (v) => v >= 0);
 const share = numberThat('above 0 and at most 1', (v) => v > 0 && v <= 1);
 
-/** The seed is chosen here where none is given, so that it can be told and the text be had again. */
+/** What `chat` does where generation_config.json says nothing of sampling: small models repeat themselves when greedy. */
+export const CHAT_SAMPLING: SamplingOptions = { temperature: 0.7, topP: 0.95, minP: 0.05 };
+
+/**
+ * The options in force. The seed is chosen here where none is given, so that it can be reported.
+ * @param otherwise what holds where neither the flags nor generation_config.json say anything.
+ */
 export function samplingOptions(
   flags: SamplingFlags,
   generationConfig: Readonly<Record<string, unknown>>,
+  otherwise: SamplingOptions = { temperature: 0 },
 ): SamplingOptions {
   const { eosTokenIds: _, ...wished } = generationDefaults(generationConfig);
-  const { temperature, topK, topP, minP, repetitionPenalty, seed } = flags;
-  const said = Object.entries({ temperature, topK, topP, minP, repetitionPenalty }).filter(([, v]) => v !== undefined);
-  const options: SamplingOptions = { temperature: 0, ...wished, ...Object.fromEntries(said) };
+  const { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, seed } = flags;
+  const all = { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty };
+  const said = Object.entries(all).filter(([, v]) => v !== undefined);
+  const silent = wished.temperature === undefined && generationConfig['do_sample'] !== false;
+  const base = silent ? otherwise : {};
+  const options: SamplingOptions = { temperature: 0, ...base, ...wished, ...Object.fromEntries(said) };
   return options.temperature === 0
     ? options
     : { ...options, seed: seed ?? crypto.getRandomValues(new Uint32Array(1))[0] };
+}
+
+/** `temperature 0.7, top-p 0.95, min-p 0.05`, or `greedy` */
+export function samplingWords(options: SamplingOptions): string {
+  if (!options.temperature) return 'greedy';
+  const names = { temperature: 'temperature', topK: 'top-k', topP: 'top-p', minP: 'min-p' } as const;
+  return Object.entries(names)
+    .flatMap(([key, name]) => {
+      const value = options[key as keyof typeof names];
+      return value === undefined ? [] : `${name} ${value}`;
+    })
+    .join(', ');
 }
 
 /** The flags that were given and change nothing, because the likeliest token is always taken. */

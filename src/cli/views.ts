@@ -1,10 +1,11 @@
 /**
  * @file How a run is shown: as plain text, or as one JSON object. The demo has a view of its own.
  */
-import { type CliIo, shown, tell, write } from './io.ts';
+import { type CliIo, tell } from './io.ts';
 import type { RunRecord } from './record.ts';
 import { styleOf } from './style.ts';
 import { type RunFacts, summaryJson, summaryLines } from './summary.ts';
+import { ModelText } from './text-out.ts';
 
 /** Is told of a run as it goes on. */
 export interface RunView {
@@ -17,27 +18,29 @@ export interface RunView {
 /** Text to stdout as it comes, and a summary on stderr. */
 export class PlainView implements RunView {
   readonly #io: CliIo;
+  readonly #text: ModelText;
   readonly #prompt: string;
   readonly #quiet: boolean;
 
   /** @param prompt is shown before the text on a terminal; nothing for none. */
   constructor(io: CliIo, prompt: string, quiet: boolean) {
     this.#io = io;
+    this.#text = new ModelText(io);
     this.#prompt = prompt;
     this.#quiet = quiet;
   }
 
   async begin(): Promise<void> {
     const { stdout, env } = this.#io;
-    if (stdout.isTTY && !this.#quiet) await write(this.#io, styleOf(stdout, env).dim(shown(this.#prompt, stdout)));
+    if (stdout.isTTY && !this.#quiet) await this.#text.quote(this.#prompt, styleOf(stdout, env).dim);
   }
 
   piece(text: string): Promise<void> {
-    return write(this.#io, shown(text, this.#io.stdout));
+    return this.#text.push(text);
   }
 
   end(record: RunRecord, facts: RunFacts): void {
-    if (!record.text.endsWith('\n')) this.#io.stdout.write('\n');
+    this.#text.end(true);
     if (!this.#quiet) tellSummary(this.#io, record, facts);
   }
 }

@@ -2,6 +2,29 @@
  * @file Breaks lines of text that comes in pieces, between words.
  */
 
+/** The line in as many lines as it takes, broken between words. */
+export function wrapLine(line: string, width: number): string {
+  const indent = /^ */.exec(line)![0];
+  let out = '';
+  let column = 0;
+  for (const [, space, word] of line.matchAll(/( *)([^ ]+)/g)) {
+    const length = visibleLength(word);
+    if (column > indent.length && column + space.length + length > width) {
+      out += `\n${indent}`;
+      column = indent.length;
+    } else {
+      out += space;
+      column += space.length;
+    }
+    out += word;
+    column += length;
+  }
+  return out;
+}
+
+/** Escape sequences of colours take no columns. */
+const visibleLength = (text: string): number => text.replace(/\x1b\[[\d;]*m/g, '').length;
+
 /** Text goes in as it comes; what comes out has lines of at most `width`, each with the indent before it. */
 export class LineWrapper {
   readonly #width: number;
@@ -29,7 +52,7 @@ export class LineWrapper {
         out += '\n';
         this.#column = 0;
         this.#space = '';
-      } else if (this.#column > 0) {
+      } else {
         this.#space += char;
       }
     }
@@ -43,10 +66,11 @@ export class LineWrapper {
 
   #place(): string {
     if (this.#word === '') return '';
-    const wraps = this.#column > 0 && this.#column + this.#space.length + this.#word.length > this.#width;
-    const before = wraps ? `\n${this.#indent}` : this.#column === 0 ? this.#indent : this.#space;
-    this.#column =
-      wraps || this.#column === 0 ? this.#word.length : this.#column + this.#space.length + this.#word.length;
+    const length = visibleLength(this.#word);
+    const wraps = this.#column > 0 && this.#column + this.#space.length + length > this.#width;
+    // Spaces at the start of a line are kept: they indent code.
+    const before = wraps ? `\n${this.#indent}` : `${this.#column === 0 ? this.#indent : ''}${this.#space}`;
+    this.#column = wraps ? length : this.#column + this.#space.length + length;
     const out = before + this.#word;
     this.#space = '';
     this.#word = '';

@@ -4,8 +4,9 @@
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { AnyCacheOptions, PolicyRow } from '../kvcache/policies.ts';
 import { groupBy } from './group-by.ts';
-import { perplexity, WINDOW_LENGTH } from './perplexity.ts';
+import { type PerplexityResult, perplexity, WINDOW_LENGTH } from './perplexity.ts';
 import { type QuestionPlace, type RecallCase, recall } from './recall.ts';
+import { EVAL_CHUNK } from './steps.ts';
 
 /** A policy to compare: its name, and options besides the budget. */
 export interface Contestant {
@@ -36,8 +37,12 @@ export interface CompareRow {
   /** Part of the context; 1 for the dense cache that all are measured against. */
   readonly budget: number;
   readonly perplexity?: number;
+  /** Windows of text that perplexity was measured on. */
+  readonly windows?: number;
   /** By where the question stands. */
   readonly recall: Readonly<Partial<Record<QuestionPlace, number>>>;
+  /** Cases that recall was measured on. */
+  readonly cases?: number;
   readonly msPerToken: number;
   readonly cacheBytes: number;
 }
@@ -52,9 +57,16 @@ export async function compare(model: LanguageModel, options: CompareOptions): Pr
     rows.push(row);
     onRow?.(row, rows.length, total);
   };
+  await warmUp(model, options);
   await add({ name: 'dense', policy: 'dense' }, 1);
   for (const contestant of contestants) for (const budget of budgets) await add(contestant, budget);
   return rows;
+}
+
+/** The first steps of a process are slower than the others; no row of the comparison is to have them. */
+async function warmUp(model: LanguageModel, { chunkLength = EVAL_CHUNK, signal }: CompareOptions): Promise<void> {
+  const tokens = Array.from({ length: Math.min(4 * chunkLength, model.config.contextLength) }, () => 0);
+  await model.prefill(model.createCache({ cacheLength: tokens.length }), tokens, { chunkLength, signal });
 }
 
 async function measure(
@@ -71,16 +83,15 @@ async function measure(
     cacheLength: Math.max(1, Math.round(length * budget)),
   });
   const costs: { msPerToken: number; cacheBytes: number }[] = [];
-  let loss: number | undefined;
+  let result: PerplexityResult | undefined;
   if (text !== undefined) {
-    const result = await perplexity(model, text, {
+    result = await perplexity(model, text, {
       cache: cacheFor(windowLength),
       windowLength,
       windows: options.windows,
       chunkLength,
       signal,
     });
-    loss = result.perplexity;
     costs.push(result);
   }
   const recalls: Partial<Record<QuestionPlace, number>> = {};
@@ -90,17 +101,19 @@ async function measure(
       // A dense cache has to hold the answer, too.
       for (const [length, list] of groupBy(cases, (item) => item.length)) {
         const cache = contestant.policy === 'dense' ? { policy: 'dense' } : cacheFor(length);
-        const result = await recall(model, list, { cache, question, chunkLength, signal });
-        right += result.right;
-        costs.push(result);
+        const answers = await recall(model, list, { cache, question, chunkLength, signal });
+        right += answers.right;
+        costs.push(answers);
       }
       recalls[question] = right / cases.length;
     }
   return {
     policy: contestant.name,
     budget,
-    perplexity: loss,
+    perplexity: result?.perplexity,
+    windows: result?.windows,
     recall: recalls,
+    cases: cases?.length,
     msPerToken: costs[0]?.msPerToken ?? 0,
     cacheBytes: Math.max(0, ...costs.map(({ cacheBytes }) => cacheBytes)),
   };

@@ -15,12 +15,17 @@ export class CostMeter {
   #tokens = 0;
   #bytes = 0;
 
-  /** Runs a step of so many tokens. */
+  /** Counts a step of so many tokens. */
+  add(ms: number, tokens: number): void {
+    this.#ms += ms;
+    this.#tokens += tokens;
+  }
+
+  /** Runs and counts a step. */
   async time<T>(tokens: number, step: () => Promise<T>): Promise<T> {
     const begin = performance.now();
     const result = await step();
-    this.#ms += performance.now() - begin;
-    this.#tokens += tokens;
+    this.add(performance.now() - begin, tokens);
     return result;
   }
 

@@ -1,5 +1,5 @@
 /**
- * @file Perplexity: how well a model foresees a text when it goes through a cache.
+ * @file Perplexity: how well a model predicts a text that goes through a cache.
  */
 
 import type { LanguageModel } from '../engine/language-model.ts';
@@ -8,15 +8,28 @@ import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { type Cost, CostMeter } from './cost.ts';
+import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
 export interface PerplexityOptions {
-  /** Options of the cache; each window of text gets a fresh one. Unless stated, a dense one. */
+  /**
+   * Options of the cache; each window of text gets a new one.
+   * @default a dense one
+   */
   readonly cache?: Partial<AnyCacheOptions>;
-  /** Tokens of each window of text, the leading special token included; the model's context unless stated, at most 1024. */
+  /**
+   * Tokens of each window of text, the leading special token included.
+   * @default 1024, or the model's context where that is shorter
+   */
   readonly windowLength?: number;
-  /** Windows to take from the start of the text; all unless stated. */
+  /**
+   * Windows to take from the start of the text.
+   * @default all
+   */
   readonly windows?: number;
-  /** Tokens that go through the graph at once; 64 unless stated. A policy decides after each chunk. */
+  /**
+   * Tokens of a chunk; a policy decides after each chunk.
+   * @default 64
+   */
   readonly chunkLength?: number;
   readonly signal?: AbortSignal;
   /** Told how many tokens are done. */
@@ -28,14 +41,13 @@ export interface PerplexityResult extends Cost {
   readonly perplexity: number;
   /** Mean loss of a token, in nats. */
   readonly loss: number;
-  /** Tokens that were foreseen. */
+  /** Tokens that were predicted. */
   readonly tokens: number;
   readonly windows: number;
 }
 
-/** Unless stated, and for models whose context is longer. */
+/** Default length of a window. */
 export const WINDOW_LENGTH = 1024;
-export const EVAL_CHUNK = 64;
 
 /**
  * Teacher-forced perplexity: the text is cut into windows that do not overlap; in each the model sees the true tokens, chunk by
@@ -57,25 +69,28 @@ export async function perplexity(
   const windows = cutWindows(model, text, windowLength, options.windows);
   const meter = new CostMeter();
   const total = windows.reduce((sum, window) => sum + window.length, 0);
-  let done = 0;
+  let before = 0;
   let loss = 0;
   let tokens = 0;
   for (const window of windows) {
     const cache = model.createCache({ cacheLength: window.length, ...options.cache });
-    for (let at = 0; at < window.length; at += chunkLength) {
-      signal?.throwIfAborted();
-      const chunk = window.slice(at, at + chunkLength);
-      const { logits } = await meter.time(chunk.length, () =>
-        model.step(cache, [chunk], { logits: 'all', phase: 'prompt' }),
-      );
-      const V = logits.length / chunk.length;
-      for (let i = 0; i < chunk.length && at + i + 1 < window.length; i++) {
-        loss -= logSoftmaxAt(logits.subarray(i * V, (i + 1) * V), window[at + i + 1]);
+    await model.prepare(cache);
+    const width = model.config.vocabSize;
+    let next = 1;
+    for await (const { done, logits } of meteredSteps(
+      model,
+      cache,
+      window,
+      { chunkLength, logits: 'all', signal },
+      meter,
+    )) {
+      for (let at = 0; at < logits.length && next < window.length; at += width, next++) {
+        loss -= logSoftmaxAt(logits.subarray(at, at + width), window[next]);
         tokens++;
       }
-      done += chunk.length;
-      onProgress?.(done, total);
+      onProgress?.(before + done, total);
     }
+    before += window.length;
     meter.hold(cache);
   }
   return { perplexity: Math.exp(loss / tokens), loss: loss / tokens, tokens, windows: windows.length, ...meter.cost() };
@@ -91,6 +106,6 @@ function cutWindows(model: LanguageModel, text: string, length: number, most = N
   for (let at = 0; at + body <= ids.length && windows.length < most; at += body)
     windows.push([...lead, ...ids.slice(at, at + body)]);
   if (windows.length === 0) windows.push([...lead, ...ids]);
-  if (windows[0].length < 2) throw new InputError('the text is too short: there is no token to foresee');
+  if (windows[0].length < 2) throw new InputError('the text is too short: there is no token to predict');
   return windows;
 }

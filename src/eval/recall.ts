@@ -2,14 +2,13 @@
  * @file Key recall: whether a model still knows what a line in its context said.
  */
 import * as v from 'valibot';
-import { chunkSchedule } from '../engine/chunk-schedule.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
+import { argmax } from '../util/numbers.ts';
 import { type Cost, CostMeter } from './cost.ts';
 import { groupBy } from './group-by.ts';
-import { EVAL_CHUNK } from './perplexity.ts';
+import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
 const RecallCase = v.object({
   /** Text with the lines to be remembered. */
@@ -29,7 +28,10 @@ export type QuestionPlace = 'last-window' | 'after';
 export interface RecallOptions {
   readonly cache?: Partial<AnyCacheOptions>;
   readonly question?: QuestionPlace;
-  /** Tokens that go through the graph at once; 64 unless stated. */
+  /**
+   * Tokens of a chunk.
+   * @default 64
+   */
   readonly chunkLength?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
@@ -98,6 +100,7 @@ async function isRecalled(
   meter: CostMeter,
 ): Promise<boolean> {
   const { tokenizer } = model;
+  const { signal } = options;
   const context = tokenizer.encode(item.context);
   const question = tokenizer.encode(item.question, { addSpecialTokens: false });
   const answer = tokenizer.encode(item.answer, { addSpecialTokens: false });
@@ -105,32 +108,19 @@ async function isRecalled(
   const cache = model.createCache({ cacheLength: length, ...options.cache });
   const chunkLength = options.chunkLength ?? EVAL_CHUNK;
   const prompt = (options.question ?? 'after') === 'after' ? context : [...context, ...question];
-  let best = await feed(model, cache, prompt, chunkLength, 'prompt', meter);
-  if (prompt === context) best = await feed(model, cache, question, chunkLength, 'decode', meter);
+  const feed = async (tokens: readonly number[], phase: 'prompt' | 'decode'): Promise<number> => {
+    let last: Float32Array = new Float32Array(0);
+    for await (const { logits } of meteredSteps(model, cache, tokens, { chunkLength, phase, signal }, meter))
+      last = logits;
+    return argmax(last);
+  };
+  await model.prepare(cache);
+  let best = await feed(prompt, 'prompt');
+  if (prompt === context) best = await feed(question, 'decode');
   for (const [i, token] of answer.entries()) {
     if (best !== token) return false;
-    if (i + 1 < answer.length) best = await feed(model, cache, [token], 1, 'decode', meter);
+    if (i + 1 < answer.length) best = await feed([token], 'decode');
   }
   meter.hold(cache);
   return true;
-}
-
-/** Takes tokens in; gives the one that is most likely to follow. */
-async function feed(
-  model: LanguageModel,
-  cache: KVCache,
-  tokens: readonly number[],
-  chunkLength: number,
-  phase: 'prompt' | 'decode',
-  meter: CostMeter,
-): Promise<number> {
-  let logits: Float32Array = new Float32Array(0);
-  for (const [start, end] of chunkSchedule(tokens.length, chunkLength, phase === 'prompt' ? cache.promptTail : 0)) {
-    const last = end === tokens.length;
-    const step = { logits: last ? 'last' : 'none', phase: phase === 'prompt' && last ? 'prompt-end' : phase } as const;
-    ({ logits } = await meter.time(end - start, () => model.step(cache, [tokens.slice(start, end)], step)));
-  }
-  let best = 0;
-  for (let id = 1; id < logits.length; id++) if (logits[id] > logits[best]) best = id;
-  return best;
 }

@@ -7,7 +7,7 @@ import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import type { BufferKind } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
+import { argmax, wholeNumber } from '../util/numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { CostMeter } from './cost.ts';
 
@@ -70,11 +70,11 @@ export async function measureSpeed(model: LanguageModel, options: SpeedOptions =
     const cache = model.createCache({ cacheLength: promptTokens + newTokens, ...options.cache });
     const [reading, writing] = [new CostMeter(), new CostMeter()];
     let token = await reading.time(promptTokens, async () =>
-      likeliest(await model.prefill(cache, prompt, { chunkLength, signal })),
+      argmax(await model.prefill(cache, prompt, { chunkLength, signal })),
     );
     for (let i = 0; i < newTokens; i++) {
       signal?.throwIfAborted();
-      token = await writing.time(1, async () => likeliest((await model.step(cache, [[token]])).logits));
+      token = await writing.time(1, async () => argmax((await model.step(cache, [[token]])).logits));
     }
     writing.hold(cache);
     // The first round also makes what later ones find.
@@ -163,12 +163,6 @@ export async function searchSpeed(
 
 export function settingsOf({ threads, weights, chunkLength, buffer }: SpeedSettings): SpeedSettings {
   return { threads, weights, chunkLength, buffer };
-}
-
-function likeliest(logits: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
-  return best;
 }
 
 function median(values: readonly number[]): number {

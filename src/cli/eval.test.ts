@@ -1,0 +1,51 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { keyhold } from '../../test/support/cli.ts';
+import { tempFolder } from '../../test/support/temp-folder.ts';
+
+const folder = await tempFolder('eval');
+
+describe('keyhold eval', () => {
+  it('takes the model as first argument', async () => {
+    const args = ['--window', '64', '--windows', '1', '--json'];
+    const { stdout, stderr } = await keyhold(['eval', 'perplexity', 'keyhold/tiny', ...args]);
+    expect(stderr).toBe('');
+    expect(JSON.parse(stdout)).toMatchObject({ windows: 1, tokens: 63 });
+    const both = await keyhold(['eval', 'recall', 'keyhold/tiny', '-m', 'keyhold/tiny']);
+    expect(both).toMatchObject({ code: 2, stderr: expect.stringContaining('there are two models') });
+  });
+
+  it('draws a comparison, with the names that policies give themselves', async () => {
+    const plot = join(folder, 'compare.svg');
+    const policy = join(import.meta.dirname, '../../test/fixtures/policies-own/newest.mjs');
+    const args = [
+      '--policies',
+      policy,
+      '--budgets',
+      '0.2',
+      '--windows',
+      '1',
+      '--window',
+      '64',
+      '--no-cases',
+      '--plot',
+      plot,
+    ];
+    const { stdout, stderr } = await keyhold(['eval', 'compare', ...args]);
+    expect(stdout).toMatch(/^policy .*\ndense .*\nnewest .*\n$/);
+    expect(stderr).toContain('measured on 1 window of text');
+    expect(await readFile(plot, 'utf8')).toContain('>newest<');
+  });
+
+  it('refuses a plot that could not be written, before anything is measured', async () => {
+    for (const [file, why] of [
+      ['x.png', /plots are SVG files/],
+      ['nowhere/x.svg', /there is no folder .*nowhere/],
+    ] as const) {
+      const { code, stderr } = await keyhold(['eval', 'compare', '--plot', file]);
+      expect(code).toBe(2);
+      expect(stderr).toMatch(why);
+    }
+  });
+});

@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest';
+import type { CompareRow } from './compare.ts';
+import { measuredWords, plotComparison } from './plot.ts';
+import { niceTicks, seriesStyle, sharedDashes } from './plot-style.ts';
+
+const row = (policy: string, budget: number, perplexity: number): CompareRow => ({
+  policy,
+  budget,
+  perplexity,
+  windows: 4,
+  recall: { after: budget },
+  cases: 1,
+  msPerToken: 2,
+  cacheBytes: 1000 * budget,
+});
+const NAMES = Array.from({ length: 13 }, (_, i) => `policy-with-a-long-name-${i}`);
+const rows = [row('dense', 1, 30), ...NAMES.flatMap((name, i) => [row(name, 0.1, 40 + i), row(name, 0.5, 35)])];
+
+/** Numbers of an attribute. */
+const numbers = (svg: string, attribute: string) =>
+  [...svg.matchAll(new RegExp(` ${attribute}="([-\\d.]+)"`, 'g'))].map(([, value]) => Number(value));
+
+describe('plotComparison', () => {
+  it('draws a line and points of its own colour for each policy', () => {
+    const svg = plotComparison(rows);
+    const colours = new Set(NAMES.map((_, i) => seriesStyle(i).colour));
+    expect(colours.size).toBe(NAMES.length);
+    for (const colour of colours) {
+      expect(svg).toContain(`stroke="${colour}"`);
+      expect(svg).toContain(`fill="${colour}"`);
+    }
+    for (const name of NAMES) expect(svg).toContain(`>${name}<`);
+  });
+
+  it('keeps within the picture, labels included', () => {
+    const svg = plotComparison(rows);
+    const [width, height] = [numbers(svg, 'width')[0], numbers(svg, 'height')[0]];
+    const labels = [
+      ...svg.matchAll(/translate\(([\d.]+) ([\d.]+)\)">(?:<path[^>]*>|<circle[^>]*>)+<text[^>]*>([^<]+)</g),
+    ];
+    expect(labels).toHaveLength(NAMES.length + 1);
+    for (const [, x, y, text] of labels) {
+      expect(Number(x) + 34 + text.length * 6.6).toBeLessThanOrEqual(width);
+      expect(Number(y)).toBeLessThan(height);
+    }
+    for (const y of numbers(svg, 'cy')) expect(y).toBeGreaterThanOrEqual(0);
+  });
+
+  it('has axes that begin at 0', () => {
+    const svg = plotComparison(rows);
+    expect(svg.match(/text-anchor="end"[^>]*>0( %)?</g)).toHaveLength(4);
+  });
+
+  it('says on how much it was measured', () => {
+    expect(measuredWords(rows)).toBe('4 windows of text, 1 recall case');
+    expect(plotComparison(rows)).toContain('4 windows of text, 1 recall case');
+    expect(measuredWords([{ ...rows[0], windows: undefined, cases: 1200 }])).toBe('1,200 recall cases');
+  });
+
+  it('draws one policy under one budget', () => {
+    const svg = plotComparison([row('dense', 1, 30), row('a<b', 0.2, 31)]);
+    expect(svg).toContain('a&#60;b');
+    expect(svg).not.toContain('NaN');
+  });
+});
+
+describe('the parts of a plot', () => {
+  it('has ticks that are round and cover all values', () => {
+    expect(niceTicks(61.2)).toEqual([0, 20, 40, 60, 80]);
+    expect(niceTicks(1)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
+    expect(niceTicks(0)).toEqual([0, 1]);
+    for (const high of [0.013, 0.7, 3, 9.99, 123, 98765]) {
+      const ticks = niceTicks(high);
+      expect(ticks[0]).toBe(0);
+      expect(ticks.at(-1)!).toBeGreaterThanOrEqual(high);
+      expect(ticks.length).toBeGreaterThanOrEqual(3);
+      expect(ticks.length).toBeLessThanOrEqual(7);
+    }
+  });
+
+  it('lets lines that lie on each other take turns', () => {
+    expect(sharedDashes(['a', 'b', 'a'])).toEqual([
+      ' stroke-dasharray="6 6" stroke-dashoffset="0"',
+      '',
+      ' stroke-dasharray="6 6" stroke-dashoffset="-6"',
+    ]);
+  });
+});
