@@ -8,7 +8,13 @@ import { nodeRuntime } from '../backends/onnx/onnxruntime-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import { downloadFromHub, type HubDownloadOptions, type HubProgress } from '../hub/hub-node.ts';
+import {
+  downloadFromHub,
+  ggufOfDownload,
+  type HubDownloadOptions,
+  type HubProgress,
+  hubGguf,
+} from '../hub/hub-node.ts';
 import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
@@ -174,15 +180,17 @@ export async function locateModel(model: string, options: LoadOptions): Promise<
   if (model === '') throw new InputError('the name of the model is empty');
   const shipped = shippedFolder(model);
   if (shipped !== undefined) return shipped;
-  const isPath = existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model) || model.split('/').length > 2;
-  if (isPath) return model;
+  if (existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model)) return model;
+  const named = hubGguf(model);
+  if (named === null && model.split('/').length > 2) return model;
   const { onProgress, signal, hub } = options;
   try {
-    return await downloadFromHub(model, {
+    const folder = await downloadFromHub(model, {
       ...hub,
       signal,
       onProgress: (p) => onProgress?.({ stage: 'download', ...p }),
     });
+    return (hub?.files === undefined ? await ggufOfDownload(folder, named?.gguf) : null) ?? folder;
   } catch (cause) {
     if (!(cause instanceof HubError)) throw cause;
     // A mistyped path looks like a hub id.
