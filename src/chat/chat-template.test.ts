@@ -63,7 +63,9 @@ describe('ChatTemplate', () => {
     const broken = new ChatTemplate('{% if %}');
     expect(() => broken.render([USER])).toThrow(TokenizerError);
     expect(() => broken.render([USER])).toThrow(/^the chat template can't be read: /);
-    expect(() => new ChatTemplate('{{ messages | nonesuch }}').render([USER])).toThrow(/does not take these messages/);
+    expect(() => new ChatTemplate('{{ messages | nonesuch }}').render([USER])).toThrow(
+      /fails on these messages: .*No filter named 'nonesuch'/,
+    );
   });
 });
 
@@ -104,5 +106,37 @@ describe('the template of a checkpoint', () => {
     expect(ChatTemplate.of({ config: { chat_template: null } })).toBeNull();
     for (const chat_template of [3, {}, [3], [{ name: 'x' }]])
       expect(() => ChatTemplate.of({ config: { chat_template } })).toThrow(TokenizerError);
+  });
+});
+
+describe('what templates of checkpoints rely on', () => {
+  const render = (template: string, messages: readonly Record<string, unknown>[] = [USER]) =>
+    new ChatTemplate(template).render(messages as unknown as ChatMessage[]);
+
+  it('is Python: white space that is told, equality by type, and values as Python writes them', () => {
+    const answer = { role: 'assistant', content: '<think>\nhm  \n</think>\n\n    return 1\n' };
+    const past =
+      "{{ messages[0].content.split('</think>')[-1].lstrip('\\n') }}|{{ messages[0].content.split('</think>')[0].rstrip('\\n') }}";
+    expect(render(past, [answer])).toBe('    return 1\n|<think>\nhm  ');
+    expect(render("{{ '' != false }} {{ '1' == 1 }} {{ [1] == [1] }} {{ documents is defined }}")).toBe(
+      'True False True True',
+    );
+    const call = { role: 'assistant', content: '', tool_calls: [{ arguments: { deep: true, n: 2, tags: ['a'] } }] };
+    expect(
+      render('{% for k, v in messages[0].tool_calls[0].arguments | items %}{{ k }}={{ v | string }};{% endfor %}', [
+        call,
+      ]),
+    ).toBe("deep=True;n=2;tags=['a'];");
+  });
+
+  it('is that every line end is one character, and that what lacks an attribute can be selected', () => {
+    expect(render('{% for m in messages %}\r\n<{{ m.role }}>\r\n{% endfor %}')).toBe('<user>\n');
+    const users = [USER, { ...USER, tool_calls: [] }, USER];
+    expect(render("{{ messages | selectattr('tool_calls', 'undefined') | list | length }}", users)).toBe('2');
+  });
+
+  it('takes messages without content, as calls of tools are', () => {
+    const call = { role: 'assistant', tool_calls: [{ id: 'x' }] };
+    expect(render('{{ messages[0].content is defined }}{{ messages[0].tool_calls[0].id }}', [call])).toBe('Falsex');
   });
 });

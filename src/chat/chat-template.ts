@@ -1,9 +1,10 @@
 /**
  * @file Chat templates: how a checkpoint wants messages written as one text (Jinja, as Hugging Face's).
  */
-import { Template } from '@huggingface/jinja';
 import { tokenText, tokenTexts } from '../tokenizer/check-json.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
+import { JinjaError, RaisedError } from './jinja/errors.ts';
+import { Template } from './jinja/template.ts';
 
 /** One message. Templates may look at more than role and content, such as `tool_calls`. */
 export interface ChatMessage {
@@ -86,10 +87,13 @@ export class ChatTemplate {
         ...variables,
         messages,
         tools: tools ?? null,
+        documents: variables?.['documents'] ?? null,
         add_generation_prompt: addGenerationPrompt,
       });
     } catch (cause) {
-      throw new InputError(`the chat template does not take these messages: ${(cause as Error).message}`, { cause });
+      if (!(cause instanceof JinjaError)) throw cause;
+      const what = cause instanceof RaisedError ? 'does not take these messages' : 'fails on these messages';
+      throw new InputError(`the chat template ${what}: ${cause.message}`, { cause });
     }
   }
 
@@ -141,6 +145,7 @@ function checkMessages(messages: readonly ChatMessage[]): void {
     throw new InputError('a conversation needs messages: [{ role, content }, …]');
   messages.forEach((message: Partial<ChatMessage> | null, i) => {
     if (typeof message?.role !== 'string') throw new InputError(`message ${i} has no role, such as user`);
-    if (message.content === undefined) throw new InputError(`message ${i} (${message.role}) has no content`);
+    if (message.content === undefined && Object.keys(message).length < 2)
+      throw new InputError(`message ${i} (${message.role}) has no content`);
   });
 }
