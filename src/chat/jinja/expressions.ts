@@ -101,7 +101,7 @@ export class ExpressionParser {
         this.next();
         const test = this.#or();
         const otherwise = this.isName('else') ? (this.next(), this.expression()) : null;
-        value = { kind: 'condition', test, then: value, otherwise };
+        value = { kind: 'condition', test, value, otherwise };
       }
       return value;
     });

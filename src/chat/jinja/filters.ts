@@ -144,7 +144,7 @@ const TEXT_FILTERS: FilterTable = {
     [],
     (value) =>
       str(value)
-        .replace(/<!--[^]*?-->|<[^>]*>/g, '')
+        .replace(/<!--[\s\S]*?-->|<[^>]*>/g, '')
         .split(/\s+/)
         .filter((word) => word !== '')
         .join(' '),

@@ -306,7 +306,7 @@ export class Interpreter {
         return true;
       }
       case 'condition':
-        if (isTrue(this.#value(node.test, scope))) return this.#value(node.then, scope);
+        if (isTrue(this.#value(node.test, scope))) return this.#value(node.value, scope);
         return node.otherwise
           ? this.#value(node.otherwise, scope)
           : new Undefined(

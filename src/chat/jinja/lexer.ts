@@ -2,6 +2,7 @@
  * @file A template as tokens, with white space trimmed as transformers sets jinja2 up: `trim_blocks` and `lstrip_blocks`.
  */
 import { JinjaError } from './errors.ts';
+import { isAllSpace, SPACES, spaceEnd, trimEndSpaces } from './spaces.ts';
 
 export type TokenType =
   | 'data'
@@ -22,12 +23,6 @@ export interface Token {
   readonly line: number;
 }
 
-/** Python's white space: U+FEFF is none, and the separators U+001C to U+001F are. */
-export const SPACES = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
-const TRAILING_SPACES = new RegExp(`[${SPACES}]+$`);
-const ALL_SPACES = new RegExp(`^[${SPACES}]+$`);
-const SPACE_RUN = new RegExp(`[${SPACES}]+`, 'y');
-
 const RAW_BEGIN = new RegExp(`\\{%([-+]?)[${SPACES}]*raw[${SPACES}]*(-%\\}[${SPACES}]*|%\\})`, 'y');
 const RAW_END = new RegExp(`\\{%([-+]?)[${SPACES}]*endraw[${SPACES}]*(?:\\+%\\}|-%\\}[${SPACES}]*|%\\}\\n?)`, 'g');
 const COMMENT_END = new RegExp(`\\+#\\}|-#\\}[${SPACES}]*|#\\}\\n?`, 'g');
@@ -36,7 +31,7 @@ const VARIABLE_END = new RegExp(`-\\}\\}[${SPACES}]*|\\}\\}`, 'y');
 const FLOAT = /(?:\d+_)*\d+(?:(?:\.(?:\d+_)*\d+)?e[+-]?(?:\d+_)*\d+|\.(?:\d+_)*\d+)/iy;
 const INTEGER = /0b(?:_?[01])+|0o(?:_?[0-7])+|0x(?:_?[\da-f])+|[1-9](?:_?\d)*|0(?:_?0)*/iy;
 const NAME = /[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*/uy;
-const STRING = /'(?:[^'\\]|\\[^])*'|"(?:[^"\\]|\\[^])*"/y;
+const STRING = /'(?:[^'\\]|\\[\s\S])*'|"(?:[^"\\]|\\[\s\S])*"/y;
 const OPERATOR = /\/\/|\*\*|[=!<>]=|[-+/*%~[\](){}<>=.:|,;]/y;
 const CLOSING: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}' };
 
@@ -88,19 +83,21 @@ class Lexer {
     const kind = source[begin + 1];
     const sign = '-+'.includes(source[begin + 2] || ' ') ? source[begin + 2] : '';
     let data = source.slice(this.#at, begin);
-    if (sign === '-') data = data.replace(TRAILING_SPACES, '');
+    if (sign === '-') data = trimEndSpaces(data);
     else if (sign === '' && kind !== '{') {
       const line = data.lastIndexOf('\n') + 1;
-      if ((line > 0 || this.#lineStart) && ALL_SPACES.test(data.slice(line))) data = data.slice(0, line);
+      if ((line > 0 || this.#lineStart) && isAllSpace(data.slice(line))) data = data.slice(0, line);
     }
     if (data !== '') this.#push('data', data);
     this.#at = begin;
     const raw = kind === '%' ? this.#match(RAW_BEGIN) : null;
-    if (raw !== null) return this.#raw(begin + raw.length);
     this.#at = begin + 2 + sign.length;
-    if (kind === '#') return this.#skipTo(COMMENT_END, 'comment');
-    this.#push(kind === '%' ? 'block-begin' : 'variable-begin', '');
-    this.#expression(kind === '%' ? BLOCK_END : VARIABLE_END, kind === '%' ? 'block-end' : 'variable-end');
+    if (raw !== null) this.#raw(begin + raw.length);
+    else if (kind === '#') this.#skipTo(COMMENT_END, 'comment');
+    else {
+      this.#push(kind === '%' ? 'block-begin' : 'variable-begin', '');
+      this.#expression(kind === '%' ? BLOCK_END : VARIABLE_END, kind === '%' ? 'block-end' : 'variable-end');
+    }
   }
 
   #raw(start: number): void {
@@ -109,10 +106,10 @@ class Lexer {
     if (!end) throw this.#error('a raw block is not closed');
     const [whole, sign] = end;
     let data = this.#source.slice(start, end.index);
-    if (sign === '-') data = data.replace(TRAILING_SPACES, '');
+    if (sign === '-') data = trimEndSpaces(data);
     else if (sign === '') {
       const line = data.lastIndexOf('\n') + 1;
-      if (line > 0 && ALL_SPACES.test(data.slice(line))) data = data.slice(0, line);
+      if (line > 0 && isAllSpace(data.slice(line))) data = data.slice(0, line);
     }
     if (data !== '') this.#push('data', data);
     this.#at = end.index + whole.length;
@@ -139,8 +136,8 @@ class Lexer {
         return;
       }
       if (this.#at >= this.#source.length) throw this.#error('a tag is not closed');
-      const space = this.#match(SPACE_RUN);
-      if (space !== null) this.#at += space.length;
+      const next = spaceEnd(this.#source, this.#at);
+      if (next > this.#at) this.#at = next;
       else this.#token(open);
     }
   }
@@ -158,7 +155,7 @@ class Lexer {
       // `a.1.2` is two indexes and no float.
       if (type === 'float' && this.#source[this.#at - 1] === '.') continue;
       if (type === 'operator') this.#balance(text, open);
-      this.#push(type, type === 'string' ? unescape(text.slice(1, -1)) : text);
+      this.#push(type, type === 'string' ? decodeEscapes(text.slice(1, -1)) : text);
       this.#at += text.length;
       return;
     }
@@ -201,9 +198,9 @@ const ESCAPED: Readonly<Record<string, string>> = {
 };
 
 /** Python's escapes; an unknown one stays as it is. */
-function unescape(text: string): string {
+function decodeEscapes(text: string): string {
   return text.replace(
-    /\\(?:([0-7]{1,3})|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|([^]))/g,
+    /\\(?:([0-7]{1,3})|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|([\s\S]))/g,
     (whole, octal?: string, x?: string, u?: string, long?: string, char?: string) => {
       if (octal !== undefined) return String.fromCharCode(Number.parseInt(octal, 8));
       const hex = x ?? u ?? long;

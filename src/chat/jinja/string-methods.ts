@@ -5,40 +5,43 @@ import { Arguments } from './arguments.ts';
 import type { Budget } from './budget.ts';
 import { JinjaError } from './errors.ts';
 import { formatBraces } from './format.ts';
-import { SPACES } from './lexer.ts';
+import { isAllSpace, SPACES, trimEndSpaces, trimStartSpaces } from './spaces.ts';
 import { Callable, iterate, lengthOf, Tuple, tupleOf, typeName, type Value } from './values.ts';
 
 type Method = (self: string, args: Arguments, budget: Budget) => Value;
-const ALL_SPACE = new RegExp(`^[${SPACES}]+$`);
-const SPACE_RUN = new RegExp(`[${SPACES}]+`, 'g');
+const WORD = new RegExp(`[^${SPACES}]+`, 'g');
 const LINE_END = /\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]/g;
-
-const isSpace = (char: string): boolean => ALL_SPACE.test(char);
 
 /** Takes characters of `chars` (white space where it is null) away at the start, the end, or both. */
 export function strip(text: string, chars: string | null, sides: 'both' | 'start' | 'end' = 'both'): string {
-  const set = chars === null ? null : new Set(Array.from(chars));
-  const goes = (char: string) => (set ? set.has(char) : isSpace(char));
+  if (chars === null) {
+    const rest = sides === 'end' ? text : trimStartSpaces(text);
+    return sides === 'start' ? rest : trimEndSpaces(rest);
+  }
+  const set = new Set(Array.from(chars));
   const points = Array.from(text);
   let [start, end] = [0, points.length];
-  if (sides !== 'end') while (start < end && goes(points[start])) start++;
-  if (sides !== 'start') while (end > start && goes(points[end - 1])) end--;
+  if (sides !== 'end') while (start < end && set.has(points[start])) start++;
+  if (sides !== 'start') while (end > start && set.has(points[end - 1])) end--;
   return end - start === points.length ? text : points.slice(start, end).join('');
 }
 
 function split(text: string, separator: string | null, limit: number): string[] {
+  if (separator === null) return splitWords(text, limit);
   if (separator === '') throw new JinjaError('ValueError: empty separator');
-  const parts: string[] = [];
-  let rest = separator === null ? strip(text, null, 'start') : text;
-  while (limit < 0 || parts.length < limit) {
-    const at = separator === null ? rest.search(SPACE_RUN) : rest.indexOf(separator);
-    if (at < 0) break;
-    parts.push(rest.slice(0, at));
-    rest = separator === null ? strip(rest.slice(at), null, 'start') : rest.slice(at + separator.length);
+  const parts = text.split(separator);
+  return limit < 0 || parts.length <= limit + 1
+    ? parts
+    : [...parts.slice(0, limit), parts.slice(limit).join(separator)];
+}
+
+function splitWords(text: string, limit: number): string[] {
+  const words: string[] = [];
+  for (const { 0: word, index } of text.matchAll(WORD)) {
+    if (words.length === limit) return [...words, text.slice(index)];
+    words.push(word);
   }
-  if (separator !== null) return [...parts, rest];
-  const last = parts.length === limit ? rest : strip(rest, null, 'end');
-  return last === '' ? parts : [...parts, last];
+  return words;
 }
 
 function splitFromEnd(text: string, separator: string | null, limit: number): string[] {
@@ -217,7 +220,7 @@ const METHODS: Readonly<Record<string, readonly [names: readonly string[], run: 
   isnumeric: every(/^\p{N}+$/u),
   isalpha: every(/^\p{L}+$/u),
   isalnum: every(/^[\p{L}\p{N}]+$/u),
-  isspace: every(ALL_SPACE),
+  isspace: [[], (text) => isAllSpace(text)],
   isascii: every(/^[\0-\x7f]*$/),
   isidentifier: every(/^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*$/u),
   isupper: [[], (text) => /[\p{Lu}\p{Lt}]/u.test(text) && !/[\p{Ll}\p{Lt}]/u.test(text)],
