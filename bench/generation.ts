@@ -28,14 +28,16 @@ async function secondTurn(model: LanguageModel): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     const conversation = new Conversation(model, { template, maxNewTokens: 20 });
     const first = model.tokenizer.decode(model.tokenizer.encode(text).slice(0, 1960));
-    await conversation.say(first).done();
+    await conversation.say(first).result();
     const asked = [...conversation.messages, { role: 'user', content: 'And what then?' }];
-    const anew = await model.chat(asked, { template, maxNewTokens: 1 }).done();
-    const going = await conversation.say('And what then?', { maxNewTokens: 1 }).done();
+    const anew = await model.chat(asked, { template, maxNewTokens: 1 }).result();
+    const going = await conversation.say('And what then?', { maxNewTokens: 1 }).result();
     if (anew.text !== going.text) throw new Error('the second turn is another than computed anew');
-    shares.push(going.prefillMs / anew.prefillMs);
+    shares.push(going.timings.prefillMs / anew.timings.prefillMs);
     if (round === 0)
-      print(`second turn: ${going.promptTokens} tokens, ${going.promptTokens - going.reusedTokens} of them new`);
+      print(
+        `second turn: ${going.usage.promptTokens} tokens, ${going.usage.promptTokens - going.usage.cachedTokens} of them new`,
+      );
   }
   print(`  time to the first token: ${(100 * median(shares)).toFixed(1)} % of computing all of it`);
 }
@@ -51,10 +53,10 @@ async function compare(model: LanguageModel, name: string, prompt: string): Prom
   const ratios: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     const options: GenerateOptions = { maxNewTokens: 160, eosTokenIds: [] };
-    const plain = await model.generate(prompt, options).done();
-    const ahead = await model.generate(prompt, { ...options, speculate: true }).done();
+    const plain = await model.generate(prompt, options).result();
+    const ahead = await model.generate(prompt, { ...options, speculate: true }).result();
     if (plain.text !== ahead.text) throw new Error('speculation changed the text');
-    ratios.push(plain.decodeMs / ahead.decodeMs);
+    ratios.push(plain.timings.decodeMs / ahead.timings.decodeMs);
     const { steps, proposed, accepted } = ahead.speculation!;
     if (round === 0) print(`${name}: ${accepted} of ${proposed} proposals were right, ${steps} steps for 160 tokens`);
   }
@@ -68,8 +70,8 @@ async function batches(model: LanguageModel): Promise<void> {
     for (const rows of [1, 8]) {
       const prompts = Array.from({ length: rows }, (_, i) => text.slice(400 * i, 400 * i + 300));
       const begin = performance.now();
-      const results = await model.generateBatch(prompts, { maxNewTokens: 64, eosTokenIds: [] }).done();
-      const tokens = results.reduce((sum, { summary }) => sum + summary!.tokens.length, 0);
+      const results = await model.generateBatch(prompts, { maxNewTokens: 64, eosTokenIds: [] }).results();
+      const tokens = results.reduce((sum, end) => sum + (end.type === 'end' ? end.result.tokens.length : 0), 0);
       rates.set(rows, [...(rates.get(rows) ?? []), (tokens * 1000) / (performance.now() - begin)]);
     }
   const [one, eight] = [median(rates.get(1)!), median(rates.get(8)!)];

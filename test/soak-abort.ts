@@ -33,7 +33,7 @@ try {
   await using model = await loadModel(folder, { weights: 'float32', cacheDir });
   await using worker = await loadModelInWorker(folder, { weights: 'float32', cacheDir });
   const prompt = model.tokenizer.encode('In the beginning God created the heaven and the earth. '.repeat(3));
-  const wanted = (await model.generate(prompt, { maxNewTokens: 3 }).done()).text;
+  const wanted = (await model.generate(prompt, { maxNewTokens: 3 }).result()).text;
   const kinds = { generate, speculate, batch, chat, score, thread };
   let warm = 0;
   let growth = 0;
@@ -55,7 +55,7 @@ try {
     }
     await timer;
     ends[`${kind} ${outcome}`] = (ends[`${kind} ${outcome}`] ?? 0) + 1;
-    const { text } = await model.generate(prompt, { maxNewTokens: 3 }).done();
+    const { text } = await model.generate(prompt, { maxNewTokens: 3 }).result();
     if (text !== wanted) throw new Error(`after abort ${n} (${kind}) the model writes ${JSON.stringify(text)}`);
     if (n % EVERY > 0) continue;
     // What is only garbage is no growth.
@@ -81,7 +81,7 @@ try {
     const cache = newCache();
     const chunkLength = 1 + random(30);
     const run = model.generate(prompt, { cache, chunkLength, signal, maxNewTokens: 100, eosTokenIds: [] });
-    await run.done().finally(() => checkCache(model, cache, prompt, run.summary!.tokens));
+    await run.result().finally(() => checkCache(model, cache, prompt, run.partial!.tokens));
   }
 
   async function speculate(signal: AbortSignal): Promise<void> {
@@ -94,7 +94,7 @@ try {
       speculate: random(2) ? true : { draft: model },
     };
     const run = model.generate(prompt, options);
-    await run.done().finally(() => checkCache(model, cache, prompt, run.summary!.tokens));
+    await run.result().finally(() => checkCache(model, cache, prompt, run.partial!.tokens));
   }
 
   async function batch(signal: AbortSignal): Promise<void> {
@@ -103,7 +103,7 @@ try {
     const requests = caches.map((cache) => ({ prompt, cache, chunkLength: 1 + random(40) }));
     const run = model.generateBatch(requests, { signal, maxNewTokens: 40, eosTokenIds: [], batchSize: 2 });
     try {
-      for await (const event of run) if (event.type === 'end') written.set(event.id, event.summary.tokens);
+      for await (const event of run) if (event.type === 'end') written.set(event.id, event.result.tokens);
     } finally {
       for (const [id, tokens] of written) await checkCache(model, caches[Number(id)], prompt, tokens);
     }
@@ -111,11 +111,11 @@ try {
 
   async function chat(signal: AbortSignal): Promise<void> {
     const conversation = new Conversation(model, { template: PLAIN, cache: newCache(), maxNewTokens: 60 });
-    await conversation.say('Hello', { maxNewTokens: 3 }).done();
+    await conversation.say('Hello', { maxNewTokens: 3 }).result();
     try {
-      await conversation.say('And what then?', { signal }).done();
+      await conversation.say('And what then?', { signal }).result();
     } finally {
-      await conversation.say('Go on', { maxNewTokens: 2 }).done();
+      await conversation.say('Go on', { maxNewTokens: 2 }).result();
     }
   }
 
@@ -127,9 +127,9 @@ try {
     await using cache = await worker.createCache({ policy: 'lastrec', cacheLength: 64 });
     const run = worker.generate(prompt, { cache, signal, maxNewTokens: 100, eosTokenIds: [] });
     try {
-      await run.done();
+      await run.result();
     } finally {
-      await checkThread(cache, run.summary?.tokens ?? []);
+      await checkThread(cache, run.partial?.tokens ?? []);
     }
   }
 
@@ -137,7 +137,7 @@ try {
     const tokens = [...prompt, ...written.map(({ token }) => token)];
     const seen = await cache.tokens();
     if (seen.some((token, i) => token !== tokens[i])) throw new Error('the cache in the thread holds something else');
-    const { text } = await worker.generate(prompt, { maxNewTokens: 3 }).done();
+    const { text } = await worker.generate(prompt, { maxNewTokens: 3 }).result();
     if (text !== wanted) throw new Error(`the thread writes ${JSON.stringify(text)}`);
   }
 } finally {

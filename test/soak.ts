@@ -45,7 +45,8 @@ try {
     if (written >= WARM) warm ||= rss;
     if (warm > 0 && rss > warm * (1 + GROWTH)) failed = true;
   }
-  const { tokens, decodeMs } = await generation.done();
+  const { tokens, timings } = await generation.result();
+  const { decodeMs } = timings;
   console.log(`${tokens.length} tokens, ${((tokens.length / decodeMs) * 1000).toFixed(0)} a second`);
   if (tokens.length !== TOKENS) throw new Error(`${tokens.length} tokens were written instead of ${TOKENS}`);
   if (failed) console.error(`resident memory grew by more than ${GROWTH * 100} % after the first ${WARM} tokens`);

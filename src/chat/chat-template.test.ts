@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { CONVERSATION, TEMPLATES } from '../../test/support/chat-templates.ts';
+import type { ChatMessage } from '../engine/messages.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
-import { type ChatMessage, ChatTemplate } from './chat-template.ts';
+import { ChatTemplate } from './chat-template.ts';
 
 const USER: ChatMessage = { role: 'user', content: 'Hello' };
 

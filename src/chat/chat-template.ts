@@ -1,29 +1,11 @@
 /**
  * @file Chat templates: how a checkpoint wants messages written as one text (Jinja, as Hugging Face's).
  */
+import type { ChatMessage, MessageRenderer, MessageTemplate, RenderOptions } from '../engine/messages.ts';
 import { tokenText, tokenTexts } from '../tokenizer/check-json.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
 import { JinjaError, RaisedError } from './jinja/errors.ts';
 import { Template } from './jinja/template.ts';
-
-/** One message. Templates may look at more than role and content, such as `tool_calls`. */
-export interface ChatMessage {
-  /** `system`, `user`, `assistant`, `tool`, as the template knows them. */
-  readonly role: string;
-  readonly content: string;
-  readonly [key: string]: unknown;
-}
-
-export interface RenderOptions {
-  /** End with what an answer begins with; true unless stated. */
-  readonly addGenerationPrompt?: boolean;
-  /** Functions that the model may call, as JSON schemas. */
-  readonly tools?: readonly unknown[];
-  /** Which template, where there are several; `tool_use` with tools, else `default`, unless stated. */
-  readonly templateName?: string;
-  /** What a template asks for besides, such as `enable_thinking`. */
-  readonly variables?: Readonly<Record<string, unknown>>;
-}
 
 /** Where templates may stand. */
 export interface TemplateSources {
@@ -35,7 +17,7 @@ export interface TemplateSources {
   readonly json?: Readonly<Record<string, unknown>> | undefined;
 }
 
-export class ChatTemplate {
+export class ChatTemplate implements MessageTemplate {
   readonly #sources: ReadonlyMap<string, string>;
   readonly #parsed = new Map<string, Template>();
   readonly #specials: Readonly<Record<string, unknown>>;
@@ -148,4 +130,12 @@ function checkMessages(messages: readonly ChatMessage[]): void {
     if (message.content === undefined && Object.keys(message).length < 2)
       throw new InputError(`message ${i} (${message.role}) has no content`);
   });
+}
+
+/** How a model with this template renders messages. */
+export function rendererOf(
+  template: ChatTemplate | null,
+  tokenizerConfig: Readonly<Record<string, unknown>>,
+): MessageRenderer {
+  return { template, compile: (source) => new ChatTemplate(source, tokenizerConfig) };
 }

@@ -39,10 +39,10 @@ function dictate(...answers: string[]): LogitsProcessor {
 describe('model.chat', () => {
   it('answers as generate goes on from the rendered messages', async () => {
     const messages = [{ role: 'user', content: 'Who art thou?' }];
-    const answer = await tiny.chat(messages, { template: PLAIN, maxNewTokens: 10 }).done();
-    const plain = await tiny.generate(idsOf('<s>user: Who art thou?\nassistant:'), { maxNewTokens: 10 }).done();
+    const answer = await tiny.chat(messages, { template: PLAIN, maxNewTokens: 10 }).result();
+    const plain = await tiny.generate(idsOf('<s>user: Who art thou?\nassistant:'), { maxNewTokens: 10 }).result();
     expect(answer.text).toBe(plain.text);
-    expect(answer.promptTokens).toBe(plain.promptTokens);
+    expect(answer.usage.promptTokens).toBe(plain.usage.promptTokens);
   });
 
   it('says what to do where the model has no template', () => {
@@ -69,9 +69,9 @@ describe('model.chat', () => {
         (logits, { tokens, promptLength }) => logits.fill(tokens.length > promptLength ? 99 : 0, end, end + 1),
       ];
       const messages = [{ role: 'user', content: 'Hi' }];
-      expect(await chatty.chat(messages, { processors }).done()).toMatchObject({ finishReason: 'eos' });
+      expect(await chatty.chat(messages, { processors }).result()).toMatchObject({ finishReason: 'eos' });
       // Plain text goes on after the tokenizer's own end.
-      const { finishReason } = await chatty.generate('Hi', { processors, maxNewTokens: 4 }).done();
+      const { finishReason } = await chatty.generate('Hi', { processors, maxNewTokens: 4 }).result();
       expect(finishReason).toBe(end === 1 ? 'length' : 'eos');
     }
   });
@@ -82,12 +82,12 @@ describe('a conversation', () => {
     const conversation = new Conversation(tiny, { ...OPTIONS, messages: [{ role: 'system', content: 'Be brief.' }] });
     let before = 0;
     for (const text of ['Hello', 'And then?', 'Why?']) {
-      const summary = await conversation.say(text).done();
-      expect(summary.reusedTokens).toBe(before);
-      expect(summary.promptTokens - summary.reusedTokens).toBeLessThan(25);
+      const summary = await conversation.say(text).result();
+      expect(summary.usage.cachedTokens).toBe(before);
+      expect(summary.usage.promptTokens - summary.usage.cachedTokens).toBeLessThan(25);
       before = conversation.cache.length();
       const asked = conversation.messages.slice(0, -1);
-      const anew = await tiny.chat(asked, { ...OPTIONS }).done();
+      const anew = await tiny.chat(asked, { ...OPTIONS }).result();
       expect(summary.text).toBe(anew.text);
     }
     expect(conversation.messages.map(({ role }) => role)).toEqual([
@@ -103,8 +103,8 @@ describe('a conversation', () => {
       const conversation = new Conversation(tiny, { ...OPTIONS, cache, temperature: 0.9, seed: 2 });
       let before = 0;
       for (const text of ['Hello there, thou', 'And what came then to pass in the land?', 'Why?', 'Tell me more.']) {
-        const summary = await conversation.say(text).done();
-        expect(summary.reusedTokens).toBe(before);
+        const summary = await conversation.say(text).result();
+        expect(summary.usage.cachedTokens).toBe(before);
         before = conversation.cache.length();
       }
       expect(conversation.cache.stats().evicted[0]).toBeGreaterThan(20);
@@ -130,11 +130,11 @@ describe('a conversation', () => {
       processors,
       cache: { policy: 'lastrec', cacheLength: 16 },
     });
-    await conversation.say('Spell it').done();
+    await conversation.say('Spell it').result();
     const seen = conversation.cache.tokens();
     expect(seen.slice(-3)).toEqual(letters);
-    const again = await conversation.say('Again').done();
-    expect(again.reusedTokens).toBe(seen.length);
+    const again = await conversation.say('Again').result();
+    expect(again.usage.cachedTokens).toBe(seen.length);
     expect(conversation.cache.tokens().slice(0, seen.length)).toEqual(seen);
     expect(conversation.messages.at(-1)!.content).toBe('abc');
   });
@@ -142,21 +142,21 @@ describe('a conversation', () => {
   it('writes its answers down without the spaces that the template writes by itself', async () => {
     const processors = [dictate(' Good day.', ' \n Indeed.')];
     const conversation = new Conversation(tiny, { ...OPTIONS, processors });
-    await conversation.say('Hello').done();
+    await conversation.say('Hello').result();
     expect(conversation.messages.at(-1)!.content).toBe('Good day.');
-    const { reusedTokens } = await conversation.say('So?').done();
-    expect(reusedTokens).toBeGreaterThan(9);
+    const { usage } = await conversation.say('So?').result();
+    expect(usage.cachedTokens).toBeGreaterThan(9);
     expect(conversation.messages.at(-1)!.content).toBe('\n Indeed.');
   });
 
   it('goes back where the template leaves something of an answer out', async () => {
     const processors = [dictate('let me see</think>It is so.', 'Yes.')];
     const conversation = new Conversation(tiny, { template: THINKING, processors });
-    await conversation.say('Is it?').done();
-    const summary = await conversation.say('Sure?').done();
+    await conversation.say('Is it?').result();
+    const summary = await conversation.say('Sure?').result();
     // Up to about where the thoughts began.
-    expect(summary.reusedTokens).toBeGreaterThan(idsOf('user: Is it?\n').length);
-    expect(summary.reusedTokens).toBeLessThanOrEqual(idsOf('user: Is it?\nassistant: ').length);
+    expect(summary.usage.cachedTokens).toBeGreaterThan(idsOf('user: Is it?\n').length);
+    expect(summary.usage.cachedTokens).toBeLessThanOrEqual(idsOf('user: Is it?\nassistant: ').length);
     const text = 'user: Is it?\nassistant: It is so.\nuser: Sure?\nassistant: Yes.';
     expect(tiny.tokenizer.decode(conversation.cache.tokens())).toBe(text);
   });
@@ -164,9 +164,9 @@ describe('a conversation', () => {
   it('forgets what comes with a stop string', async () => {
     const processors = [dictate('one two three', 'four')];
     const conversation = new Conversation(tiny, { ...OPTIONS, processors, stop: 'two' });
-    const first = await conversation.say('Count').done();
+    const first = await conversation.say('Count').result();
     expect(first).toMatchObject({ text: 'one ', finishReason: 'stop' });
-    await conversation.say('More').done();
+    await conversation.say('More').result();
     const text = '<s>user: Count\nassistant: one \nuser: More\nassistant:four';
     expect(tiny.tokenizer.decode(conversation.cache.tokens(), { skipSpecialTokens: false })).toBe(text);
   });
@@ -180,25 +180,25 @@ describe('a conversation', () => {
     await expect(async () => {
       for await (const _ of answer) if (++pieces === 5) aborter.abort(new Error('enough'));
     }).rejects.toThrow('enough');
-    expect(answer.summary!.finishReason).toBe('aborted');
+    expect(answer.partial!.finishReason).toBe('aborted');
     expect(conversation.messages.map(({ role }) => role)).toEqual(['user', 'assistant']);
-    expect(conversation.messages[1].content).toBe(answer.summary!.text.trimStart());
+    expect(conversation.messages[1].content).toBe(answer.partial!.text.trimStart());
     const before = conversation.cache.length();
-    const next = await conversation.say('Go on', { maxNewTokens: 3 }).done();
-    expect(next.reusedTokens).toBe(before);
+    const next = await conversation.say('Go on', { maxNewTokens: 3 }).result();
+    expect(next.usage.cachedTokens).toBe(before);
     for await (const _ of conversation.say('And?')) break;
     expect(conversation.messages).toHaveLength(6);
   });
 
   it('has not said what got no answer', async () => {
     const conversation = new Conversation(tiny, { ...OPTIONS, cache: { policy: 'dense', cacheLength: 40 } });
-    await conversation.say('Hello').done();
+    await conversation.say('Hello').result();
     const before = conversation.messages;
-    await expect(conversation.say('word '.repeat(50)).done()).rejects.toThrow(/the dense cache holds/);
+    await expect(conversation.say('word '.repeat(50)).result()).rejects.toThrow(/the dense cache holds/);
     const aborted = conversation.say('Hi', { signal: AbortSignal.abort(new Error('no')) });
-    await expect(aborted.done()).rejects.toThrow('no');
+    await expect(aborted.result()).rejects.toThrow('no');
     expect(conversation.messages).toEqual(before);
-    expect((await conversation.say('Hi', { maxNewTokens: 2 }).done()).text).not.toBe('');
+    expect((await conversation.say('Hi', { maxNewTokens: 2 }).result()).text).not.toBe('');
   });
 
   it('gives one answer at a time', async () => {
@@ -208,10 +208,10 @@ describe('a conversation', () => {
     await iterator.next();
     expect(() => conversation.say('c')).toThrow(/an answer is being given/);
     expect(() => conversation.reset()).toThrow(InputError);
-    await expect(two.done()).rejects.toThrow(InputError);
+    await expect(two.result()).rejects.toThrow(InputError);
     await iterator.return();
     await expect(one[Symbol.asyncIterator]().next()).rejects.toThrow(/read already/);
-    await conversation.say('d').done();
+    await conversation.say('d').result();
     conversation.reset();
     expect(conversation.messages).toEqual([]);
     expect(conversation.cache.length()).toBe(0);
@@ -224,8 +224,10 @@ describe('a conversation', () => {
         { role: 'system', content: 'Be brief.' },
         { role: 'user', content: 'Hi' },
       ])
-      .done();
-    await conversation.say({ role: 'tool', content: '{"x": 1}' }, { maxNewTokens: 2, temperature: 1, seed: 1 }).done();
+      .result();
+    await conversation
+      .say({ role: 'tool', content: '{"x": 1}' }, { maxNewTokens: 2, temperature: 1, seed: 1 })
+      .result();
     expect(conversation.messages.map(({ role }) => role)).toEqual(['system', 'user', 'assistant', 'tool', 'assistant']);
     expect(() => conversation.say('')).not.toThrow();
     expect(() => conversation.say('x', { temperature: -1 })).toThrow(/temperature/);
@@ -236,7 +238,7 @@ describe('a conversation', () => {
       (speculate) => new Conversation(tiny, { ...OPTIONS, speculate, maxNewTokens: 30 }),
     );
     for (const text of ['Say it again and again', 'Say it again and again']) {
-      const [a, b] = [await plain.say(text).done(), await ahead.say(text).done()];
+      const [a, b] = [await plain.say(text).result(), await ahead.say(text).result()];
       expect(tokensOf(b)).toEqual(tokensOf(a));
       expect(ahead.cache.tokens()).toEqual(plain.cache.tokens());
     }
@@ -249,14 +251,14 @@ describe('a saved conversation', () => {
     for (const policy of ['dense', 'h2o']) {
       const options = { ...OPTIONS, temperature: 0.7, seed: 5 };
       const conversation = new Conversation(tiny, { ...options, cache: { policy, cacheLength: 128 } });
-      await conversation.say('Hello').done();
-      await conversation.say('And then there came to pass what').done();
+      await conversation.say('Hello').result();
+      await conversation.say('And then there came to pass what').result();
       await saveConversation(tiny, conversation, path);
       const loaded = await loadConversation(tiny, path, options);
       expect(loaded.messages).toEqual(conversation.messages);
-      const [a, b] = [await conversation.say('Why?').done(), await loaded.say('Why?').done()];
+      const [a, b] = [await conversation.say('Why?').result(), await loaded.say('Why?').result()];
       expect(b.text).toBe(a.text);
-      expect(b.reusedTokens).toBe(a.reusedTokens);
+      expect(b.usage.cachedTokens).toBe(a.usage.cachedTokens);
     }
   });
 
@@ -268,7 +270,7 @@ describe('a saved conversation', () => {
       /other\.json: this is not a saved conversation/,
     );
     const conversation = new Conversation(tiny, OPTIONS);
-    await conversation.say('Hello').done();
+    await conversation.say('Hello').result();
     await saveConversation(tiny, conversation, path);
     await using small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
     await expect(loadConversation(small, path, OPTIONS)).rejects.toThrow(/saved by another model/);

@@ -2,17 +2,16 @@
  * @file A conversation: messages, and a cache that goes on from turn to turn, so that only what is new is computed.
  */
 
-import type { Generation } from '../engine/generate.ts';
+import type { TextRun } from '../engine/generation.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import type { GeneratedPiece, GenerationSummary } from '../engine/options.ts';
+import { answerEnds, type ChatMessage, messagesPrompt, templateOf } from '../engine/messages.ts';
+import type { GenerateOptions, GenerationResult, TextChunk } from '../engine/options.ts';
 import { resolveCache } from '../engine/prompt.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { InputError } from '../util/errors.ts';
-import { answerEnds, type ChatOptions, chatPrompt, templateOf } from './chat.ts';
-import type { ChatMessage } from './chat-template.ts';
 
 /** What holds for all answers; `cache` is the cache to use, or options for one. */
-export interface ConversationOptions extends Omit<ChatOptions, 'reusePrefix' | 'signal'> {
+export interface ConversationOptions extends Omit<GenerateOptions, 'reusePrefix' | 'signal'> {
   /** Messages to begin with, such as one of the `system`. */
   readonly messages?: readonly ChatMessage[];
 }
@@ -72,13 +71,14 @@ export class Conversation {
    */
   say(
     message: string | ChatMessage | readonly ChatMessage[],
-    options: Omit<ChatOptions, 'cache' | 'reusePrefix'> = {},
+    options: Omit<GenerateOptions, 'cache' | 'reusePrefix'> = {},
   ): Answer {
     if (this.#busy) throw new InputError('an answer is being given; read it to its end, or end it by its signal');
     const said = typeof message === 'string' ? [{ role: 'user', content: message }] : [message].flat();
     const messages = [...this.#messages, ...said];
-    const all = { ...this.#options, ...options };
-    const { text, tokens } = chatPrompt(this.#model, messages, all);
+    const { messages: _, ...defaults } = this.#options;
+    const all = { ...defaults, ...options };
+    const { text, tokens } = messagesPrompt(this.#model, messages, all);
     const ids = this.#follow(text, tokens);
     const generation = this.#model.generate(ids, {
       ...all,
@@ -91,14 +91,15 @@ export class Conversation {
         if (this.#busy) throw new InputError('another answer is being given');
         this.#busy = true;
       },
-      end: (summary) => {
+      end: (result) => {
         this.#busy = false;
-        if (summary.tokens.length === 0 && summary.finishReason !== 'eos') return;
-        this.#messages = [...messages, this.#messageOf(messages, text + summary.text, summary.text, all)];
+        if (!result) return;
+        if (result.tokens.length === 0 && result.finishReason !== 'eos') return;
+        this.#messages = [...messages, this.#messageOf(messages, text + result.text, result.text, all)];
         // After a stop string, what was written is more than what is told.
-        const whole = summary.finishReason !== 'stop';
-        this.#text = whole ? text + summary.text : '';
-        this.#ids = whole ? [...ids, ...summary.tokens.map(({ token }) => token)] : [];
+        const whole = result.finishReason !== 'stop';
+        this.#text = whole ? text + result.text : '';
+        this.#ids = whole ? [...ids, ...result.tokens.map(({ token }) => token)] : [];
       },
     });
   }
@@ -116,7 +117,7 @@ export class Conversation {
    * The answer as a message: its text, less the spaces around it that the template writes by itself, so that what was written is
    * what the template writes.
    */
-  #messageOf(messages: readonly ChatMessage[], written: string, answer: string, options: ChatOptions): ChatMessage {
+  #messageOf(messages: readonly ChatMessage[], written: string, answer: string, options: GenerateOptions): ChatMessage {
     const texts = [answer, answer.replace(/^ /, ''), answer.trimStart(), answer.trim()];
     const forms = texts.map((content) => ({ role: 'assistant', content }));
     const template = templateOf(this.#model, options);
@@ -146,38 +147,43 @@ export class Conversation {
   }
 }
 
-/** An answer on its way: iterate over it for the pieces, or await `done()`. */
-export class Answer implements AsyncIterable<GeneratedPiece> {
-  readonly #generation: Generation;
-  readonly #hooks: { readonly begin: () => void; readonly end: (summary: GenerationSummary) => void };
+interface AnswerHooks {
+  readonly begin: () => void;
+  /** null: the thread of the model has crashed. */
+  readonly end: (result: GenerationResult | null) => void;
+}
+
+/** An answer on its way: iterate over it for the text as it comes, or await `result()` or `text()`. */
+export class Answer implements TextRun {
+  readonly #run: TextRun;
+  readonly #hooks: AnswerHooks;
 
   /** @internal */
-  constructor(
-    generation: Generation,
-    hooks: { readonly begin: () => void; readonly end: (summary: GenerationSummary) => void },
-  ) {
-    this.#generation = generation;
+  constructor(run: TextRun, hooks: AnswerHooks) {
+    this.#run = run;
     this.#hooks = hooks;
   }
 
-  /** What came of it, whole or not; null until it has ended. */
-  get summary(): GenerationSummary | null {
-    return this.#generation.summary;
+  get partial(): GenerationResult | null {
+    return this.#run.partial;
   }
 
-  /** Reads to the end. @throws whatever ended it before its time. */
-  async done(): Promise<GenerationSummary> {
-    if (!this.summary) for await (const _ of this);
-    return this.#generation.done();
+  async result(): Promise<GenerationResult> {
+    if (!this.partial) for await (const _ of this);
+    return this.#run.result();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedPiece, void, undefined> {
-    if (this.summary) throw new InputError('this answer was read already; say something else');
+  async text(): Promise<string> {
+    return (await this.result()).text;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<TextChunk, void, undefined> {
+    if (this.partial) throw new InputError('this answer was read already; say something else');
     this.#hooks.begin();
     try {
-      yield* this.#generation;
+      yield* this.#run;
     } finally {
-      this.#hooks.end(this.#generation.summary!);
+      this.#hooks.end(this.#run.partial);
     }
   }
 }

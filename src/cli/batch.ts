@@ -87,13 +87,13 @@ async function work(
   };
   show();
   for await (const event of model.generateBatch(open, { ...options, signal: io.signal })) {
-    if (event.type === 'piece') {
+    if (event.type === 'text') {
       state.tokens += event.tokens.length;
       show();
       continue;
     }
     // Whoever was interrupted begins anew with the next run.
-    if (event.type === 'end' && event.summary.finishReason === 'aborted') continue;
+    if (event.type === 'end' && event.result.finishReason === 'aborted') continue;
     if (event.type === 'error') state.failed++;
     await sink.append(resultLine(byId.get(event.id)!, event));
     state.finished++;
@@ -135,7 +135,8 @@ function resultLine(request: NamedRequest, result: BatchResult): ResultLine {
       result.error instanceof Error ? result.error : { name: 'Error', message: String(result.error) };
     return { ...said, error: { name, message } };
   }
-  const { text, tokens, finishReason, stopString, promptTokens } = result.summary;
+  const { text, tokens, finishReason, stopString, usage } = result.result;
+  const { promptTokens } = usage;
   return {
     ...said,
     text,

@@ -136,7 +136,9 @@ export class ChatSession {
       lines.onInterrupt = null;
       text.end();
     }
-    const { tokens, promptTokens, reusedTokens, prefillMs, decodeMs, finishReason } = answer.summary!;
+    const { tokens, usage, timings, finishReason } = answer.partial!;
+    const { promptTokens, cachedTokens } = usage;
+    const { prefillMs, decodeMs } = timings;
     const speed = tokens.length > 1 ? ` (${rate(((tokens.length - 1) * 1000) / decodeMs)} a second)` : '';
     const ending = finishReason === 'aborted' ? ' · stopped' : finishReason === 'length' ? ' · length reached' : '';
     if (repeats)
@@ -145,7 +147,7 @@ export class ChatSession {
       ]);
     this.#say(
       `${counted(tokens.length, 'token')} in ${duration(decodeMs)}${speed}, ` +
-        `${counted(promptTokens - reusedTokens, 'new token')} of ${promptTokens} read in ${duration(prefillMs)}${ending}`,
+        `${counted(promptTokens - cachedTokens, 'new token')} of ${promptTokens} read in ${duration(prefillMs)}${ending}`,
     );
     if (io.stdin.isTTY) this.#say();
   }

@@ -4,7 +4,13 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ChatTemplate } from '../exports/checkpoint.ts';
-import { type ConversationOptions, InputError, type LanguageModel, TokenizerError } from '../index.ts';
+import {
+  type ConversationOptions,
+  InputError,
+  type LanguageModel,
+  type MessageTemplate,
+  TokenizerError,
+} from '../index.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import type { CliIo } from './io.ts';
@@ -129,7 +135,7 @@ function checkModel(model: LanguageModel, template: string | undefined): void {
 }
 
 /** @throws TokenizerError where it is no template. */
-function checkTemplate(template: ChatTemplate): void {
+function checkTemplate(template: MessageTemplate): void {
   try {
     template.render([{ role: 'user', content: '' }]);
   } catch (error) {

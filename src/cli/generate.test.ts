@@ -127,13 +127,14 @@ describe('keyhold generate', () => {
     expect(stderr).toMatch(/note: without effect at temperature 0: --top-k, --seed/);
   });
 
-  it('tells what was written before a dense cache was full', async () => {
+  it('ends where a dense cache is full, and refuses a prompt that does not fit', async () => {
     const { code, stdout, stderr } = await keyhold(['generate', PROMPT, '-p', 'dense', '-c', '12', '-t', '0']);
-    expect(code).toBe(1);
+    expect(code).toBe(0);
     expect(stdout.length).toBeGreaterThan(5);
-    expect(stderr).toMatch(/7 tokens in .* not finished\n.*\n.*\nerror: the dense cache holds 12 of 12 tokens/);
-    const asJson = await keyhold(['generate', PROMPT, '-p', 'dense', '-c', '12', '-t', '0', '--json']);
-    expect(asJson).toMatchObject({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/7 tokens in .* length reached/);
+    const tooLong = await keyhold(['generate', PROMPT, '-p', 'dense', '-c', '2', '-t', '0', '--json']);
+    expect(tooLong).toMatchObject({ code: 1, stdout: '' });
+    expect(tooLong.stderr).toMatch(/error: the dense cache holds 0 of 2 tokens/);
   });
 
   it('stops when it is told to, and tells what was written', async () => {

@@ -48,11 +48,13 @@ export async function recordRun(
   } catch (cause) {
     error = cause;
   }
-  const { tokens, ...summary } = generation.summary!;
+  const { tokens, usage, timings, ...result } = generation.partial!;
   return {
     error,
     record: {
-      ...summary,
+      ...result,
+      ...timings,
+      promptTokens: usage.promptTokens,
       tokens: tokens.map(({ token }) => token),
       logprobs: options.topLogprobs === undefined ? undefined : tokens,
       cache: reportCache(generation.cache, model.config),

@@ -6,7 +6,7 @@ import { loadModel } from '../node.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
 import type { BatchEvent, BatchOptions, BatchRequest, BatchResult } from './batch.ts';
 import type { LanguageModel } from './language-model.ts';
-import type { GenerationSummary } from './options.ts';
+import type { GenerationResult } from './options.ts';
 
 const cacheDir = await tempFolder('batch');
 const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir });
@@ -37,17 +37,17 @@ async function collect(batch: AsyncIterable<BatchEvent>): Promise<BatchEvent[]> 
 }
 
 /** What a request came to, by its id. */
-function summaries(results: readonly BatchResult[]): Map<string | number, GenerationSummary> {
+function summaries(results: readonly BatchResult[]): Map<string | number, GenerationResult> {
   return new Map(
     results.map((result) => {
       if (result.type === 'error') throw result.error;
-      return [result.id, result.summary];
+      return [result.id, result.result];
     }),
   );
 }
 
 /** The same but for times, and the bytes of caches. */
-const essence = ({ prefillMs: _, decodeMs: __, cache: ___, ...rest }: GenerationSummary) => ({
+const essence = ({ timings: _, cache: __, ...rest }: GenerationResult) => ({
   ...rest,
   tokens: rest.tokens.map(({ token, logprob, top }) => ({
     token,
@@ -86,9 +86,9 @@ describe('each row of a batch gets what it gets alone', () => {
       { prompt: tiny.tokenizer.encode(PROMPTS[4]), cache: { policy: 'h2o', cacheLength: 16 }, maxNewTokens: 30 },
     ];
     const shared: BatchOptions = { maxNewTokens: 18, bannedTokens: [270] };
-    const results = summaries(await tiny.generateBatch(requests, { ...shared, batchSize: 4 }).done());
+    const results = summaries(await tiny.generateBatch(requests, { ...shared, batchSize: 4 }).results());
     for (const [id, { prompt, ...options }] of requests.entries()) {
-      const alone = await tiny.generate(prompt!, { ...shared, ...options }).done();
+      const alone = await tiny.generate(prompt!, { ...shared, ...options }).result();
       expect(essence(results.get(id)!), `request ${id}`).toEqual(essence(alone));
     }
     expect(results.get(1)!.finishReason).toBe('stop');
@@ -110,10 +110,11 @@ describe('rows', () => {
   it('share their steps, and leave without a trace', async () => {
     const steps = watchSteps(small);
     const requests = [6, 3, 9, 1].map((maxNewTokens) => ({ prompt: ids(4, maxNewTokens), maxNewTokens }));
-    await small.generateBatch(requests, { eosTokenIds: [] }).done();
-    // Prompts are read one after the other while others write already; the first token of a row needs no step of its own.
+    await small.generateBatch(requests, { eosTokenIds: [] }).results();
+    // Prompts are read one after the other while others decode already; the first token of a row needs no step of its own, and
+    // the step of a row that a reader is asked for comes in the next round.
     const one = [1];
-    expect(steps).toEqual([[4], one, [4], [1, 1], [4], [1, 1, 1], [4], [1, 1], [1, 1], one, one, one, one, one]);
+    expect(steps).toEqual([[4], [4], one, [4], [1, 1], [4], [1, 1, 1], [1, 1], [1, 1], one, one, one, one, one]);
   });
 
   it('read long prompts chunk by chunk, while others write', async () => {
@@ -126,8 +127,8 @@ describe('rows', () => {
         ],
         { chunkLength: 10, eosTokenIds: [] },
       )
-      .done();
-    expect(steps.slice(0, 10)).toEqual([[3], [1], [10], [1], [10], [1], [10], [1], [10], [1]]);
+      .results();
+    expect(steps.slice(0, 10)).toEqual([[3], [10], [1], [10], [1], [10], [1], [10], [1], [10]]);
   });
 
   it('are never more than there is room for; others wait for a lane', async () => {
@@ -157,12 +158,12 @@ describe('rows', () => {
     const steps = watchSteps(small);
     const kinds = [{ policy: 'dense' }, { policy: 'h2o', cacheLength: 12 }, { policy: 'h2o', cacheLength: 13 }];
     const requests = [0, 1, 2, 0, 1].map((kind, i) => ({ prompt: ids(8, i), cache: kinds[kind], maxNewTokens: 10 }));
-    const results = summaries(await small.generateBatch(requests, { eosTokenIds: [] }).done());
+    const results = summaries(await small.generateBatch(requests, { eosTokenIds: [] }).results());
     const widths = new Set(steps.map((rows) => rows.length));
     expect(widths).toEqual(new Set([1, 2]));
     vi.restoreAllMocks();
     for (const [id, { prompt, ...options }] of requests.entries()) {
-      const alone = await small.generate(prompt, { ...options, eosTokenIds: [] }).done();
+      const alone = await small.generate(prompt, { ...options, eosTokenIds: [] }).result();
       expect(tokensOf(results.get(id)!)).toEqual(tokensOf(alone));
       expect(results.get(id)!.cache).toMatchObject({ policy: options.cache.policy });
     }
@@ -188,7 +189,7 @@ describe('rows', () => {
       if (event.id === 'second' && event.type === 'end') add(null);
     }
     const at = (name: string) => events.indexOf(name);
-    expect(at('second piece')).toBeGreaterThan(4);
+    expect(at('second text')).toBeGreaterThan(4);
     expect(at('second end')).toBeLessThan(at('first end'));
   });
 
@@ -199,7 +200,7 @@ describe('rows', () => {
         yield prompt;
       }
     }
-    const results = summaries(await tiny.generateBatch(source(), { maxNewTokens: 2 }).done());
+    const results = summaries(await tiny.generateBatch(source(), { maxNewTokens: 2 }).results());
     expect([...results.keys()]).toEqual([0, 1, 2]);
   });
 
@@ -207,9 +208,9 @@ describe('rows', () => {
     const template = '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:';
     const messages = [{ role: 'user', content: 'Who art thou?' }];
     const results = summaries(
-      await tiny.generateBatch([{ messages, template }, { prompt: 'x' }], { maxNewTokens: 8 }).done(),
+      await tiny.generateBatch([{ messages, template }, { prompt: 'x' }], { maxNewTokens: 8 }).results(),
     );
-    const alone = await tiny.chat(messages, { template, maxNewTokens: 8 }).done();
+    const alone = await tiny.chat(messages, { template, maxNewTokens: 8 }).result();
     expect(essence(results.get(0)!)).toEqual(essence(alone));
   });
 });
@@ -227,8 +228,8 @@ describe('caches that are handed in', () => {
           { prompt: ids(9, 1), maxNewTokens: 20, cache: kind },
           { prompt: ids(5, 2), cache: own },
         ];
-        const results = summaries(await small.generateBatch(requests, options).done());
-        const expected = await small.generate(ids(5, 2), { ...options, cache: alone }).done();
+        const results = summaries(await small.generateBatch(requests, options).results());
+        const expected = await small.generate(ids(5, 2), { ...options, cache: alone }).result();
         expect(tokensOf(results.get(1)!)).toEqual(tokensOf(expected));
         expect(own.tokens()).toEqual(alone.tokens());
         for (const layer of [0, 1]) expect(own.tokenPositions(layer)).toEqual(alone.tokenPositions(layer));
@@ -241,22 +242,24 @@ describe('caches that are handed in', () => {
 
   it('are not computed anew where they begin like the prompt', async () => {
     const cache = tiny.createCache();
-    const first = await tiny.generate(PROMPTS[0], { cache, maxNewTokens: 4 }).done();
+    const first = await tiny.generate(PROMPTS[0], { cache, maxNewTokens: 4 }).result();
     const prompt = [...tiny.tokenizer.encode(PROMPTS[0]), ...tokensOf(first), 50, 51];
-    const results = summaries(await tiny.generateBatch([{ prompt, cache, reusePrefix: true, maxNewTokens: 3 }]).done());
-    expect(results.get(0)).toMatchObject({ promptTokens: prompt.length, reusedTokens: prompt.length - 2 });
-    expect(tokensOf(results.get(0)!)).toEqual(tokensOf(await tiny.generate(prompt, { maxNewTokens: 3 }).done()));
+    const results = summaries(
+      await tiny.generateBatch([{ prompt, cache, reusePrefix: true, maxNewTokens: 3 }]).results(),
+    );
+    expect(results.get(0)).toMatchObject({ usage: { promptTokens: prompt.length, cachedTokens: prompt.length - 2 } });
+    expect(tokensOf(results.get(0)!)).toEqual(tokensOf(await tiny.generate(prompt, { maxNewTokens: 3 }).result()));
   });
 
   it('keep what was read and written where the batch is left', async () => {
     const cache = tiny.createCache();
     let seen = 0;
     for await (const event of tiny.generateBatch(['And', { prompt: PROMPTS[0], cache }], { maxNewTokens: 50 })) {
-      if (event.id === 1 && event.type === 'piece' && ++seen === 3) break;
+      if (event.id === 1 && event.type === 'text' && ++seen === 3) break;
     }
     const prompt = tiny.tokenizer.encode(PROMPTS[0]);
     expect(cache.length()).toBeGreaterThanOrEqual(prompt.length + 2);
-    const alone = await tiny.generate(PROMPTS[0], { maxNewTokens: 10 }).done();
+    const alone = await tiny.generate(PROMPTS[0], { maxNewTokens: 10 }).result();
     expect(cache.tokens()).toEqual([...prompt, ...tokensOf(alone)].slice(0, cache.length()));
   });
 });
@@ -285,11 +288,11 @@ describe('what goes wrong with one request', () => {
       { id: 'fine', prompt: ids(6), maxNewTokens: 20 },
       'text without a tokenizer',
     ];
-    const results = await small.generateBatch(requests, { maxNewTokens: 20, eosTokenIds: [], batchSize: 20 }).done();
+    const results = await small.generateBatch(requests, { maxNewTokens: 20, eosTokenIds: [], batchSize: 20 }).results();
     const told = results.map((result) => [
       result.id,
-      result.type === 'error' ? (result.error as Error).message : result.summary.finishReason,
-      result.summary?.tokens.length ?? null,
+      result.type === 'error' ? (result.error as Error).message : result.result.finishReason,
+      (result.type === 'end' ? result.result : result.partial)?.tokens.length ?? null,
     ]);
     expect(told).toEqual(
       expect.arrayContaining([
@@ -299,7 +302,7 @@ describe('what goes wrong with one request', () => {
         ['none', 'a request needs a prompt, or messages instead', null],
         ['both', 'a request needs a prompt, or messages instead', null],
         ['far', "token id 97 (place 1) is not in the model's vocabulary of 97", 0],
-        ['full', expect.stringMatching(/^the dense cache holds 9 of 9 tokens/), 5],
+        ['full', 'length', 5],
         ['long', expect.stringMatching(/^the dense cache holds 0 of 9 tokens/), 0],
         ['policy', expect.stringMatching(/^there is no cache policy "nope"/), null],
         ['own', 'mine', 2],
@@ -308,19 +311,23 @@ describe('what goes wrong with one request', () => {
       ]),
     );
     expect(told).toHaveLength(requests.length);
-    const full = results.find(({ id }) => id === 'full')!;
-    expect(full.type === 'error' && full.error).toBeInstanceOf(CacheFullError);
+    const long = results.find(({ id }) => id === 'long')!;
+    expect(long.type === 'error' && long.error).toBeInstanceOf(CacheFullError);
   });
 
-  it('is the end of its positions, where these are learned', async () => {
+  it('is not the end of its positions, where these are learned, but a longer prompt', async () => {
     await using gpt2 = await load(caseFolder('gpt2'));
     const { contextLength } = gpt2.config;
     const requests = [ids(contextLength - 3), ids(5)].map((prompt) => ({ prompt: prompt.map((id) => id % 90) }));
-    const results = await gpt2.generateBatch(requests, { maxNewTokens: 10, eosTokenIds: [] }).done();
-    const [end, error] = [results.find(({ type }) => type === 'end')!, results.find(({ type }) => type === 'error')!];
-    expect(end.id).toBe(1);
-    expect(error).toMatchObject({ id: 0, error: { message: expect.stringMatching(/has learned \d+ positions/) } });
-    expect(error.summary!.tokens).toHaveLength(4);
+    const results = await gpt2.generateBatch(requests, { maxNewTokens: 10, eosTokenIds: [] }).results();
+    const ends = summaries(results);
+    expect(ends.get(0)).toMatchObject({ finishReason: 'length', usage: { completionTokens: 4 } });
+    expect(ends.get(1)).toMatchObject({ finishReason: 'length', usage: { completionTokens: 10 } });
+    const [long] = await gpt2.generateBatch([{ prompt: ids(contextLength + 1).map((id) => id % 90) }]).results();
+    expect(long).toMatchObject({
+      type: 'error',
+      error: { message: expect.stringMatching(/has learned \d+ positions/) },
+    });
   });
 
   it('may be its own abort', async () => {
@@ -333,7 +340,7 @@ describe('what goes wrong with one request', () => {
     const results: BatchResult[] = [];
     let pieces = 0;
     for await (const event of tiny.generateBatch(requests, { maxNewTokens: 100 })) {
-      if (event.type !== 'piece') results.push(event);
+      if (event.type !== 'text') results.push(event);
       else if (event.id === 0 && ++pieces === 4) aborter.abort();
     }
     const reasons = Object.fromEntries([...summaries(results)].map(([id, { finishReason }]) => [id, finishReason]));
@@ -341,7 +348,7 @@ describe('what goes wrong with one request', () => {
     const cut = summaries(results).get(0)!;
     expect(cut.tokens.length).toBeGreaterThanOrEqual(4);
     expect(cut.tokens.length).toBeLessThan(8);
-    expect(essence(cut).text).toBe((await tiny.generate(PROMPTS[0]).done()).text.slice(0, cut.text.length));
+    expect(essence(cut).text).toBe((await tiny.generate(PROMPTS[0]).result()).text.slice(0, cut.text.length));
   });
 });
 
@@ -358,12 +365,12 @@ describe('a batch', () => {
       }
     }).rejects.toBe(reason);
     const ends = events.filter((event) => event.type === 'end');
-    expect(ends.map(({ id, summary }) => [id, summary.finishReason]).sort()).toEqual([
+    expect(ends.map(({ id, result }) => [id, result.finishReason]).sort()).toEqual([
       [0, 'aborted'],
       [1, 'aborted'],
       [2, 'aborted'],
     ]);
-    await expect(tiny.generateBatch(['x'], { signal: AbortSignal.abort(reason) }).done()).rejects.toBe(reason);
+    await expect(tiny.generateBatch(['x'], { signal: AbortSignal.abort(reason) }).results()).rejects.toBe(reason);
   });
 
   it('that waits for requests ends when it is aborted', async () => {
@@ -372,7 +379,7 @@ describe('a batch', () => {
       await new Promise(() => {});
       yield 'never';
     }
-    const done = tiny.generateBatch(source(), { signal: aborter.signal }).done();
+    const done = tiny.generateBatch(source(), { signal: aborter.signal }).results();
     setTimeout(() => aborter.abort(new Error('nothing came')), 20);
     await expect(done).rejects.toThrow('nothing came');
   });
@@ -396,11 +403,11 @@ describe('a batch', () => {
       yield 'And';
       throw new Error('the queue is broken');
     }
-    await expect(tiny.generateBatch(source(), { maxNewTokens: 3 }).done()).rejects.toThrow('the queue is broken');
+    await expect(tiny.generateBatch(source(), { maxNewTokens: 3 }).results()).rejects.toThrow('the queue is broken');
   });
 
   it('may be empty, and says at once what it can’t be', async () => {
-    expect(await tiny.generateBatch([]).done()).toEqual([]);
+    expect(await tiny.generateBatch([]).results()).toEqual([]);
     expect(() => tiny.generateBatch('a text')).toThrow(InputError);
     for (const none of [3, null, undefined])
       expect(() => tiny.generateBatch(none as never)).toThrow(/takes a list of requests/);
@@ -412,8 +419,8 @@ describe('a batch', () => {
 
   it('runs beside other generations', async () => {
     const [batch, one] = await Promise.all([
-      tiny.generateBatch(PROMPTS, { maxNewTokens: 10 }).done(),
-      tiny.generate(PROMPTS[0], { maxNewTokens: 10 }).done(),
+      tiny.generateBatch(PROMPTS, { maxNewTokens: 10 }).results(),
+      tiny.generate(PROMPTS[0], { maxNewTokens: 10 }).result(),
     ]);
     expect(summaries(batch).get(0)!.text).toBe(one.text);
   });

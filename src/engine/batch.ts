@@ -1,93 +1,95 @@
 /**
- * @file Many requests at once: their rows share each run of the graph, come when there is room, and leave when they are done.
+ * @file Many requests in one stream of events: they come when there is room, and share their steps.
  */
-
-import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { BatchRow, type RowOptions } from './batch-row.ts';
+import type { Engine } from './engine.ts';
 import type { DecoderModel } from './model.ts';
-import type { FinishReason, GeneratedPiece, GenerationSummary } from './options.ts';
-import { checkTokenIds, prefill } from './prefill.ts';
+import type { GenerationResult, SequenceRequest, TextChunk } from './options.ts';
 import { RequestQueue, type Source } from './request-queue.ts';
-import { SharedBatch } from './shared-batch.ts';
+import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
 
 /** A prompt with options of its own, over those of the batch. */
-export interface BatchRequest extends RowOptions {
-  /** What its events are marked with; unless stated, its number, from 0. */
+export interface BatchRequest extends SequenceRequest {
+  /**
+   * What its events are marked with.
+   * @default its number, from 0
+   */
   readonly id?: string | number;
 }
 
 /** What holds for all requests that do not say otherwise, and for the batch itself. */
-export interface BatchOptions extends Omit<RowOptions, 'prompt' | 'messages' | 'cache'> {
+export interface BatchOptions extends Omit<SequenceRequest, 'prompt' | 'messages' | 'cache' | 'onPrefill'> {
   /** Options of the rows' caches. Rows with the same ones share their steps. */
   readonly cache?: Partial<AnyCacheOptions>;
-  /** Rows at work at the same time; 8 unless stated. */
+  /**
+   * Most requests at work at the same time.
+   * @default 8
+   */
   readonly batchSize?: number;
   /** Ends all of them; a request's own signal ends that one. */
   readonly signal?: AbortSignal;
 }
 
-/** What happens to a request: some pieces of text, then one end or one error. */
+/** What happens to a request: some chunks of text, then one end or one error. */
 export type BatchEvent =
-  | ({ readonly type: 'piece'; readonly id: string | number } & GeneratedPiece)
-  | { readonly type: 'end'; readonly id: string | number; readonly summary: GenerationSummary }
-  /** Of this request alone; what it came to before, if it had begun. */
+  | ({ readonly type: 'text'; readonly id: string | number } & TextChunk)
+  | { readonly type: 'end'; readonly id: string | number; readonly result: GenerationResult }
+  /** Of this request alone; `partial` says how far it came, null: it did not begin. */
   | {
       readonly type: 'error';
       readonly id: string | number;
       readonly error: unknown;
-      readonly summary: GenerationSummary | null;
+      readonly partial: GenerationResult | null;
     };
 
 /** How a request ended. */
-export type BatchResult = Exclude<BatchEvent, { type: 'piece' }>;
+export type BatchResult = Exclude<BatchEvent, { type: 'text' }>;
+
+/** One run of `generateBatch`, here or in a worker. It can be iterated once. */
+export interface BatchRun extends AsyncIterable<BatchEvent> {
+  /**
+   * Runs to the end.
+   * @returns how each request ended, in the order in which they did.
+   * @throws what ends the whole batch: an abort, or a source that throws. A request's own errors are among the results.
+   */
+  results(): Promise<BatchResult[]>;
+}
 
 const BATCH_SIZE = 8;
 
-/**
- * One run of {@link LanguageModel.generateBatch}: iterate over it for what happens, or await `done()`. It can be iterated once.
- *
- * Each round reads one chunk of one prompt and takes one step with all rows that write, so that those who write need not wait for
- * those who read. A prompt is read in a cache of its own; then its row is copied into the one that the rows of its kind share.
- */
-export class BatchGeneration implements AsyncIterable<BatchEvent> {
+/** One run of {@link LanguageModel.generateBatch}: iterate over it for what happens, or await `results()`. */
+export class BatchGeneration implements BatchRun {
+  readonly #engine: Engine;
   readonly #model: DecoderModel;
   readonly #options: BatchOptions;
   readonly #batchSize: number;
-  readonly #intake: RequestQueue<BatchRequest | string>;
-  readonly #ids = new Set<string | number>();
+  readonly #requests: RequestQueue<BatchRequest | string>;
+  readonly #sequences = new Map<string | number, Sequence>();
+  readonly #events: BatchEvent[] = [];
   #count = 0;
   #started = false;
-  /** Prompts that are being read, the oldest first. */
-  #reading: BatchRow[] = [];
-  /** Rows that write, by the kind of their caches. */
-  #lanes: SharedBatch<BatchRow>[] = [];
+  #wake: (() => void) | null = null;
 
-  /** @throws InputError */
-  constructor(model: DecoderModel, requests: Source<BatchRequest | string>, options: BatchOptions) {
+  /** @internal @throws InputError */
+  constructor(engine: Engine, model: DecoderModel, requests: Source<BatchRequest | string>, options: BatchOptions) {
     if (
       typeof requests !== 'object' ||
       requests === null ||
       !(Symbol.iterator in requests || Symbol.asyncIterator in requests)
     )
       throw new InputError('generateBatch takes a list of requests, or something else to iterate over');
-    const { batchSize = BATCH_SIZE } = options;
+    this.#engine = engine;
     this.#model = model;
     this.#options = options;
-    this.#batchSize = wholeNumber('batchSize', batchSize);
-    this.#intake = new RequestQueue(requests);
+    this.#batchSize = wholeNumber('batchSize', options.batchSize ?? BATCH_SIZE);
+    this.#requests = new RequestQueue(requests, () => this.#tell());
   }
 
-  /**
-   * Runs to the end.
-   * @returns how each request ended, in the order in which they did.
-   * @throws what ends the whole batch: an abort, or a defect of the model. A request's own errors are among the results.
-   */
-  async done(): Promise<BatchResult[]> {
+  async results(): Promise<BatchResult[]> {
     const results: BatchResult[] = [];
-    for await (const event of this) if (event.type !== 'piece') results.push(event);
+    for await (const event of this) if (event.type !== 'text') results.push(event);
     return results;
   }
 
@@ -95,170 +97,93 @@ export class BatchGeneration implements AsyncIterable<BatchEvent> {
     if (this.#started) throw new InputError('this batch was iterated already; call generateBatch again');
     this.#started = true;
     const { signal } = this.#options;
+    const onAbort = () => this.#tell();
+    signal?.addEventListener('abort', onAbort);
     try {
       for (;;) {
         signal?.throwIfAborted();
-        yield* this.#acceptRequests();
-        if (this.#rows.length === 0) {
-          if (this.#intake.done) return;
-          await this.#intake.wait(signal);
-          continue;
-        }
-        yield* this.#endAborted();
-        yield* this.#read();
-        for (const lanes of this.#lanes) {
-          signal?.throwIfAborted();
-          yield* this.#step(lanes);
-        }
-        this.#lanes = this.#lanes.filter(({ all }) => all.length > 0);
+        while (this.#events.length > 0) yield this.#events.shift()!;
+        if (signal?.aborted) continue;
+        this.#acceptRequests();
+        if (this.#events.length > 0) continue;
+        if (this.#sequences.size < this.#batchSize && this.#requests.arrived) continue;
+        if (this.#sequences.size === 0 && this.#requests.done) return;
+        await this.#wait();
       }
     } catch (error) {
-      if (signal?.aborted) for (const row of this.#rows) yield await this.#end(row, 'aborted');
+      if (!signal?.aborted) throw error;
+      await this.#leaveAll();
+      yield* this.#events.splice(0);
       throw error;
     } finally {
-      this.#intake.close();
-      // Whoever left the loop, or met a defect: caches that were handed in are given back as far as the text came.
-      for (const row of this.#rows) await this.#leave(row, 'aborted').catch(() => undefined);
+      signal?.removeEventListener('abort', onAbort);
+      this.#requests.close();
+      await this.#leaveAll();
     }
   }
 
-  /** All rows at work. */
-  get #rows(): BatchRow[] {
-    return [...this.#reading, ...this.#lanes.flatMap(({ all }) => all)];
-  }
-
-  /** New requests, as many as there is room for. */
-  async *#acceptRequests(): AsyncGenerator<BatchEvent, void, undefined> {
-    while (this.#rows.length < this.#batchSize) {
-      const next = this.#intake.ready();
+  /** Takes new requests, as many as there is room for. */
+  #acceptRequests(): void {
+    while (this.#sequences.size < this.#batchSize) {
+      const next = this.#requests.ready();
       if (!next) return;
       const request = typeof next.value === 'string' ? { prompt: next.value } : next.value;
       const id = request?.id ?? this.#count;
       this.#count++;
       try {
-        if (this.#ids.has(id)) throw new InputError(`there is a request with the id ${id} already`);
+        if (this.#sequences.has(id)) throw new InputError(`there is a request with the id ${id} already`);
         const { batchSize: _, signal: __, ...defaults } = this.#options;
-        this.#reading.push(new BatchRow(this.#model, id, { ...defaults, ...request }));
-        this.#ids.add(id);
+        const sequence = new Sequence(this.#model, { ...defaults, ...request }, this.#readerOf(id));
+        this.#sequences.set(id, sequence);
+        this.#engine.submit(sequence);
       } catch (error) {
-        yield { type: 'error', id, error, summary: null };
+        this.#events.push({ type: 'error', id, error, partial: null });
       }
     }
   }
 
-  /** Requests whose own signal says so. */
-  async *#endAborted(): AsyncGenerator<BatchEvent, void, undefined> {
-    for (const row of this.#rows) if (row.signal?.aborted) yield await this.#end(row, 'aborted');
+  #readerOf(id: string | number): SequenceReader {
+    const batch = this;
+    return {
+      get waits() {
+        return batch.#wake !== null;
+      },
+      keepsCache: false,
+      onChunk: (chunk) => this.#push({ type: 'text', id, ...chunk }),
+      onEnd: (end) => {
+        this.#sequences.delete(id);
+        this.#push(endEvent(id, end));
+      },
+    };
   }
 
-  /** A chunk of the oldest prompt; when all of it was read, the row begins to write. */
-  async *#read(): AsyncGenerator<BatchEvent, void, undefined> {
-    const [row] = this.#reading;
-    if (!row) return;
-    try {
-      const logits = await row.read();
-      if (!logits) return;
-      yield* this.#write(row, row.cache, 0, logits);
-    } catch (error) {
-      yield await this.#fail(row, error);
-      return;
-    }
-    if (row.writer.finishReason) {
-      yield await this.#end(row, row.writer.finishReason);
-      return;
-    }
-    this.#reading.shift();
-    let lanes = this.#lanes.find((some) => some.takes(row.cache));
-    if (!lanes) {
-      lanes = new SharedBatch(row.cache);
-      this.#lanes.push(lanes);
-    }
-    lanes.join(row);
+  /** Waits for an event, a request, or the signal. */
+  async #wait(): Promise<void> {
+    await new Promise<void>((wake) => {
+      this.#wake = wake;
+      if (this.#sequences.size < this.#batchSize) this.#requests.ask();
+      for (const sequence of this.#sequences.values()) sequence.wake();
+    });
   }
 
-  /** One step with all rows of one kind. */
-  async *#step(lanes: SharedBatch<BatchRow>): AsyncGenerator<BatchEvent, void, undefined> {
-    yield* this.#endUnfit(lanes);
-    const { cache } = lanes;
-    const rows = [...lanes.rows];
-    if (rows.length === 0) return;
-    const before = rows.map((_, lane) => cache.length(lane));
-    const logits = new Map<BatchRow, Float32Array>();
-    for (const [lane, row] of rows.entries())
-      if (!this.#model.ropeFits(before[lane], before[lane] + row.speculator.chunk.length))
-        logits.set(row, await this.#stepAlone(cache, lane, row));
-    const chunk = rows.map((row) => (logits.has(row) ? [] : row.speculator.chunk));
-    if (chunk.some((tokens) => tokens.length > 0)) {
-      const result = await this.#model.step(cache, chunk, {
-        logits: 'all',
-        rowAdapters: rows.map(({ adapters }) => adapters),
-        eachQuery: chunk.some((t) => t.length > 1),
-      });
-      const width = result.logits.length / chunk.reduce((sum, tokens) => sum + tokens.length, 0);
-      let at = 0;
-      for (const [lane, row] of rows.entries()) {
-        const end = at + chunk[lane].length * width;
-        if (end > at) logits.set(row, result.logits.subarray(at, end));
-        at = end;
-      }
-    }
-    for (const [lane, row] of rows.entries()) {
-      try {
-        yield* this.#write(row, cache, lane, row.speculator.accept(logits.get(row)!, before[lane]));
-      } catch (error) {
-        yield await this.#fail(row, error);
-        continue;
-      }
-      if (row.writer.finishReason) yield await this.#end(row, row.writer.finishReason);
-    }
+  #push(event: BatchEvent): void {
+    this.#events.push(event);
+    this.#tell();
   }
 
-  async *#write(
-    row: BatchRow,
-    cache: KVCache,
-    lane: number,
-    logits: Float32Array,
-  ): AsyncGenerator<BatchEvent, void, undefined> {
-    for await (const piece of row.write(cache, lane, logits)) yield { type: 'piece', id: row.id, ...piece };
+  #tell(): void {
+    this.#wake?.();
+    this.#wake = null;
   }
 
-  /** Seats those who join, and lets those go that have no room for another token. */
-  async *#endUnfit(lanes: SharedBatch<BatchRow>): AsyncGenerator<BatchEvent, void, undefined> {
-    lanes.compact();
-    for (const [lane, row] of [...lanes.rows].entries()) {
-      try {
-        checkTokenIds(this.#model.config, lanes.cache, row.speculator.chunk, lane);
-      } catch (error) {
-        yield await this.#fail(row, error);
-      }
-    }
-    lanes.compact();
+  /** Caches that were given get what was read and generated so far. */
+  async #leaveAll(): Promise<void> {
+    await Promise.all([...this.#sequences.values()].map((sequence) => sequence.leave()));
   }
+}
 
-  /** A row whose longer sequence wants other rotations than its keys have is read anew, in a cache of its own. */
-  async #stepAlone(cache: KVCache, lane: number, row: BatchRow): Promise<Float32Array> {
-    const own = cache.recreate(1);
-    own.copyRow(cache, lane, 0);
-    const logits = await prefill(this.#model, own, row.speculator.chunk, { phase: 'decode', adapters: row.adapters });
-    cache.copyRow(own, 0, lane);
-    return logits;
-  }
-
-  async #fail(row: BatchRow, error: unknown): Promise<BatchEvent> {
-    const summary = await this.#leave(row, 'error');
-    return { type: 'error', id: row.id, error, summary };
-  }
-
-  async #end(row: BatchRow, reason: FinishReason): Promise<BatchEvent> {
-    return { type: 'end', id: row.id, summary: await this.#leave(row, reason) };
-  }
-
-  async #leave(row: BatchRow, reason: FinishReason): Promise<GenerationSummary> {
-    this.#ids.delete(row.id);
-    this.#reading = this.#reading.filter((other) => other !== row);
-    const lanes = this.#lanes.find(({ all }) => all.includes(row));
-    const lane = lanes?.rows.indexOf(row) ?? -1;
-    lanes?.leave(row);
-    return lane < 0 ? row.end(row.cache, 0, reason) : row.end(lanes!.cache, lane, reason);
-  }
+function endEvent(id: string | number, { result, failure }: SequenceEnd): BatchEvent {
+  // Its own signal ended it: that is what was asked for.
+  if (!failure || result.finishReason === 'aborted') return { type: 'end', id, result };
+  return { type: 'error', id, error: failure.error, partial: result };
 }

@@ -3,13 +3,18 @@
  */
 
 /**
- * Pieces [start, end) of at most `chunkLength` tokens; where a policy wants to see the prompt's last `tail` tokens by
- * themselves, they are the last piece.
+ * Where the chunk that starts at a token ends: after at most `chunkLength` tokens. Where a policy wants the prompt's last `tail`
+ * tokens by themselves, they are the last chunk.
  */
-export function chunkSchedule(length: number, chunkLength: number, tail = 0): [start: number, end: number][] {
-  const pieces: [number, number][] = [];
+export function chunkEnd(start: number, length: number, chunkLength: number, tail = 0): number {
   const body = tail > 0 ? Math.max(0, length - tail) : length;
-  for (let start = 0; start < body; start += chunkLength) pieces.push([start, Math.min(start + chunkLength, body)]);
-  if (body < length) pieces.push([body, length]);
-  return pieces;
+  return start < body ? Math.min(start + chunkLength, body) : length;
+}
+
+/** All chunks [start, end) of a prompt. */
+export function chunkSchedule(length: number, chunkLength: number, tail = 0): [start: number, end: number][] {
+  const chunks: [number, number][] = [];
+  for (let start = 0; start < length; start = chunks[chunks.length - 1][1])
+    chunks.push([start, chunkEnd(start, length, chunkLength, tail)]);
+  return chunks;
 }

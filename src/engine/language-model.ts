@@ -4,8 +4,6 @@
  */
 import type { AdapterChoice, AdapterOptions } from '../adapters/bank.ts';
 import type { ModelAdapters } from '../adapters/model-adapters.ts';
-import { answerEnds, type ChatOptions, chatPrompt } from '../chat/chat.ts';
-import type { ChatMessage, ChatTemplate } from '../chat/chat-template.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
@@ -16,10 +14,13 @@ import { InputError } from '../util/errors.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.ts';
 import { generationDefaults } from './defaults.ts';
-import { Generation } from './generate.ts';
+import { Engine } from './engine.ts';
+import { Generation } from './generation.ts';
+import type { ChatMessage, MessageRenderer, MessageTemplate } from './messages.ts';
 import type { DecoderModel } from './model.ts';
-import type { GenerateOptions } from './options.ts';
+import type { GenerateOptions, Prompt } from './options.ts';
 import { type PrefillOptions, type PrefillStep, prefill, prefillSteps } from './prefill.ts';
+import { requestOf } from './prompt.ts';
 import type { Source } from './request-queue.ts';
 import { type ScoreOptions, type ScoreResult, scoreText } from './score.ts';
 import { restoreCache, snapshotCache } from './snapshot.ts';
@@ -31,8 +32,7 @@ export interface LanguageModelParts {
   /** Where the model is one. */
   readonly encoder: Encoder | null;
   readonly tokenizer: Tokenizer | null;
-  /** null: none of its own. */
-  readonly chatTemplate: ChatTemplate | null;
+  readonly renderer: MessageRenderer;
   readonly format: WeightFormat;
   /** Says which weights these are, and in what format. */
   readonly fingerprint: string;
@@ -52,14 +52,15 @@ export class LanguageModel implements DecoderModel {
   readonly generationConfig: Readonly<Record<string, unknown>>;
   /** The live adapters: more can be loaded, and each step chooses among them. */
   readonly adapters: ModelAdapters;
-  /** How it wants messages written; null for models that were not made for conversations. */
-  readonly chatTemplate: ChatTemplate | null;
+  /** @internal */
+  readonly renderer: MessageRenderer;
   /** Tokens at which it ends, by config.json and generation_config.json. */
   readonly eosTokenIds: readonly number[];
   readonly #fingerprint: string;
   readonly #stepper: Stepper;
   readonly #encoder: Encoder | null;
   readonly #tokenizer: Tokenizer | null;
+  readonly #engine: Engine;
   /** Done when no step is under way. */
   #idle: Promise<unknown> = Promise.resolve();
 
@@ -68,12 +69,13 @@ export class LanguageModel implements DecoderModel {
     this.config = parts.stepper.config;
     this.weights = parts.format;
     this.adapters = parts.adapters;
-    this.chatTemplate = parts.chatTemplate;
+    this.renderer = parts.renderer;
     this.#fingerprint = parts.fingerprint;
     this.generationConfig = parts.generationConfig;
     this.#stepper = parts.stepper;
     this.#encoder = parts.encoder;
     this.#tokenizer = parts.tokenizer;
+    this.#engine = new Engine(this);
     const stated = generationDefaults(parts.generationConfig).eosTokenIds ?? [];
     this.eosTokenIds = [...new Set([...this.config.eosTokenIds, ...stated])];
   }
@@ -88,6 +90,11 @@ export class LanguageModel implements DecoderModel {
     if (!this.#tokenizer)
       throw new InputError(`${this.name} has no tokenizer.json: pass token ids instead of text, or add the file`);
     return this.#tokenizer;
+  }
+
+  /** How the model wants messages rendered; null: it was not made for conversations. */
+  get chatTemplate(): MessageTemplate | null {
+    return this.renderer.template;
   }
 
   get hasTokenizer(): boolean {
@@ -181,31 +188,30 @@ export class LanguageModel implements DecoderModel {
   }
 
   /**
-   * Writes text that goes on from a prompt.
-   * @param prompt text, or token ids (which are taken as they are).
-   * @throws InputError for options out of range, at once; what goes wrong later is thrown by the iteration.
+   * Generates text that goes on from a prompt, or that answers messages. Runs at the same time share their steps.
+   * @param prompt text, token ids (which are taken as they are), or messages.
+   * @throws InputError for options out of range, at once; other errors are thrown by the iteration.
    */
-  generate(prompt: string | readonly number[], options: GenerateOptions = {}): Generation {
-    return new Generation(this, prompt, options);
+  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
+    return new Generation(this.#engine, this, requestOf(prompt, options));
   }
 
   /**
-   * Writes several texts at once; see {@link BatchGeneration}. Each is what {@link generate} would write for it alone.
-   * @param requests prompts, or requests with options of their own: a list, or something that gives more of them in time.
-   * @throws InputError for options of the batch out of range, at once; what is wrong with a request is told by an event.
+   * Generates several texts in one stream of events; see {@link BatchGeneration}.
+   * @param requests prompts, or requests with options of their own: a list, or a source that gives more of them in time.
+   * @throws InputError for options of the batch out of range, at once; an event tells what is wrong with a request.
    */
   generateBatch(requests: Source<BatchRequest | string>, options: BatchOptions = {}): BatchGeneration {
-    return new BatchGeneration(this, requests, options);
+    return new BatchGeneration(this.#engine, this, requests, options);
   }
 
   /**
-   * Answers messages, as {@link generate} writes. With `reusePrefix` and a cache that has seen the conversation so far, only what is
-   * new is computed; see {@link Conversation}, which takes care of that.
+   * Answers messages, as {@link generate} does with messages as its prompt. With `reusePrefix` and a cache that has seen the
+   * conversation so far, only what is new is computed; see {@link Conversation}, which does that.
    * @throws InputError for a model without a chat template, messages that it does not take, options out of range.
    */
-  chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generation {
-    const { tokens } = chatPrompt(this, messages, options);
-    return this.generate(tokens, { ...options, eosTokenIds: options.eosTokenIds ?? answerEnds(this) });
+  chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): Generation {
+    return this.generate(messages, options);
   }
 
   /**

@@ -3,12 +3,12 @@
  */
 import type { AdapterOptions } from '../adapters/bank.ts';
 import type { ModelAdapters } from '../adapters/model-adapters.ts';
-import type { ChatTemplate } from '../chat/chat-template.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { StepOptions, StepResult } from '../step/stepper.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { MessageRenderer } from './messages.ts';
 
 /** What reading a prompt needs of a model. */
 export interface PrefillModel {
@@ -27,8 +27,8 @@ export interface DecoderModel extends PrefillModel {
   readonly hasTokenizer: boolean;
   /** @throws InputError where the checkpoint has none. */
   readonly tokenizer: Tokenizer;
-  /** null: the checkpoint has none. */
-  readonly chatTemplate: ChatTemplate | null;
+  /** Renders messages. */
+  readonly renderer: MessageRenderer;
   /** Tokens at which the model ends, by config.json and generation_config.json. */
   readonly eosTokenIds: readonly number[];
   createCache(options?: Partial<AnyCacheOptions>): KVCache;

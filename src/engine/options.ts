@@ -4,11 +4,12 @@
 import type { AdapterChoice } from '../adapters/bank.ts';
 import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import type { ChatMessage, TemplateOptions } from './messages.ts';
 import type { SamplingOptions, TokenLogprob } from './sampling/sampler.ts';
 import type { SpeculateOptions, SpeculationStats } from './speculate/drafter.ts';
 
 /** How tokens are chosen, and when that ends. */
-export interface WritingOptions extends SamplingOptions {
+export interface TokenOptions extends SamplingOptions {
   /**
    * Most tokens to generate.
    * @default 256
@@ -28,7 +29,10 @@ export interface WritingOptions extends SamplingOptions {
   readonly topLogprobs?: number;
 }
 
-export interface GenerateOptions extends WritingOptions {
+/** Text, token ids, or messages to answer. */
+export type Prompt = string | readonly number[] | readonly ChatMessage[];
+
+export interface GenerateOptions extends TokenOptions, TemplateOptions {
   /**
    * Put the tokenizer's special tokens (such as `<s>`) before the prompt.
    * @default true where the cache is empty
@@ -58,6 +62,14 @@ export interface GenerateOptions extends WritingOptions {
   readonly onPrefill?: (done: number, total: number) => void;
 }
 
+/** A prompt or messages, and the options of one generation. */
+export interface SequenceRequest extends GenerateOptions {
+  /** Text, or token ids. */
+  readonly prompt?: string | readonly number[];
+  /** In place of a prompt: messages to answer, by the model's chat template. */
+  readonly messages?: readonly ChatMessage[];
+}
+
 /** A token that was generated. */
 export interface GeneratedToken extends TokenLogprob {
   /** The most likely tokens at its position, where asked for. */
@@ -65,29 +77,44 @@ export interface GeneratedToken extends TokenLogprob {
 }
 
 /** The text that became certain, and the tokens it took. */
-export interface GeneratedPiece {
+export interface TextChunk {
   readonly text: string;
   readonly tokens: readonly GeneratedToken[];
 }
 
 /**
- * `eos`: the model ended; `stop`: a stop string appeared; `length`: maxNewTokens were generated; `aborted`: by the signal, or the
+ * `eos`: the model ended; `stop`: a stop string appeared; `length`: maxNewTokens were generated, or the
+ * end of the context was reached; `aborted`: by the signal, or the
  * reader left the loop; `error`: something went wrong.
  */
 export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted' | 'error';
 
-export interface GenerationSummary {
+/** Numbers of tokens. */
+export interface Usage {
+  readonly promptTokens: number;
+  /** Those of the prompt that the cache had seen already; see {@link GenerateOptions.reusePrefix}. */
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+}
+
+/** Milliseconds. */
+export interface Timings {
+  /** Until the first token's logits. */
+  readonly prefillMs: number;
+  /** For all tokens after the first. */
+  readonly decodeMs: number;
+}
+
+/** What a generation came to. */
+export interface GenerationResult {
   /** All text, without the prompt. */
   readonly text: string;
   readonly tokens: readonly GeneratedToken[];
-  readonly promptTokens: number;
-  /** Those of the prompt that the cache had seen already; see {@link GenerateOptions.reusePrefix}. */
-  readonly reusedTokens: number;
   readonly finishReason: FinishReason;
+  /** The stop string that ended it. */
   readonly stopString?: string;
-  /** Milliseconds until the first token's logits, and for all tokens after it. */
-  readonly prefillMs: number;
-  readonly decodeMs: number;
+  readonly usage: Usage;
+  readonly timings: Timings;
   readonly cache: CacheStats;
   /** Where it was asked for. */
   readonly speculation?: SpeculationStats;

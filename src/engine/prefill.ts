@@ -7,14 +7,22 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { TokenPositions } from '../step/bind.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { chunkSchedule } from './chunk-schedule.ts';
+import { chunkEnd } from './chunk-schedule.ts';
 import type { PrefillModel } from './model.ts';
 
-/** Tokens of a prompt that go through the graph at once, unless stated. */
+/** Tokens of a prompt that go through the graph at once. */
 export const CHUNK_LENGTH = 256;
+/**
+ * The same where the chunks change the result: tokens of one chunk see each other before slots are rounded or tokens evicted. It is
+ * short and fixed, so that such a prompt can be read beside sequences that decode, and gives the same with and without them.
+ */
+export const SENSITIVE_CHUNK_LENGTH = 64;
 
 export interface PrefillOptions {
-  /** Most tokens of one chunk; {@link CHUNK_LENGTH} unless stated. */
+  /**
+   * Most tokens of one chunk.
+   * @default 256; 64 where the cache rounds its slots, or will evict tokens of the prompt
+   */
   readonly chunkLength?: number;
   /** `last`: logits of the last token [1, V]; `all`: of every token [T, V]; `none`. `last` unless stated. */
   readonly logits?: 'none' | 'last' | 'all';
@@ -40,6 +48,81 @@ export interface PrefillStep {
   readonly logits: Float32Array;
 }
 
+/** Reads tokens into a cache of one row, a chunk at each call. */
+export class PromptReader {
+  readonly #model: PrefillModel;
+  readonly #cache: KVCache;
+  readonly #options: PrefillOptions;
+  readonly #ids: readonly number[];
+  /** Tokens that are computed once more, whose logits were not asked for. */
+  readonly #again: number;
+  /** Length of the sequence at the end. */
+  readonly #length: number;
+  /** The last tokens that the policy wants as a chunk of their own. */
+  readonly #tail: number;
+  readonly #chunkLength: number;
+  /** Whether chunks of other lengths give the same content of the cache. */
+  readonly #flexible: boolean;
+  #done = 0;
+
+  /** @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit. */
+  constructor(model: PrefillModel, cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions) {
+    const { chunkLength, phase = 'prompt', positions, sees } = options;
+    if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
+    if (chunkLength !== undefined) wholeNumber('chunkLength', chunkLength);
+    checkTokenIds(model.config, cache, tokens);
+    model.adapters.forRows([options.adapters]);
+    this.#model = model;
+    this.#cache = cache;
+    this.#options = options;
+    this.#ids = positions || sees ? Array.from(tokens) : refit(model, cache, Array.from(tokens));
+    this.#again = this.#ids.length - tokens.length;
+    this.#length = cache.length() + this.#ids.length;
+    this.#tail = phase === 'prompt' ? cache.promptTail : 0;
+    const exact = cache.bufferKind === 'float32' && (!cache.evicts || cache.room() >= this.#ids.length);
+    this.#flexible = exact && chunkLength === undefined;
+    this.#chunkLength = chunkLength ?? (exact ? CHUNK_LENGTH : SENSITIVE_CHUNK_LENGTH);
+  }
+
+  /** Tokens to come. */
+  get left(): number {
+    return this.#ids.length - this.#done;
+  }
+
+  get total(): number {
+    return this.#ids.length;
+  }
+
+  /**
+   * Reads the next chunk.
+   * @param most tokens of a shorter chunk, where that changes nothing but the speed.
+   */
+  async read(most = Number.POSITIVE_INFINITY): Promise<PrefillStep> {
+    const { logits = 'last', phase = 'prompt', adapters, positions, sees } = this.#options;
+    const ids = this.#ids;
+    const at = this.#done;
+    const end = chunkEnd(
+      at,
+      ids.length,
+      this.#flexible ? Math.min(most, this.#chunkLength) : this.#chunkLength,
+      this.#tail,
+    );
+    const last = end === ids.length;
+    const wanted = logits === 'all' ? (end > this.#again ? 'all' : 'none') : last ? logits : 'none';
+    const result = await this.#model.step(this.#cache, [ids.slice(at, end)], {
+      logits: wanted,
+      adapters,
+      lengths: [this.#length],
+      phase: phase === 'prompt' && last ? 'prompt-end' : phase,
+      positions: positions && [slicePositions(positions, at, end)],
+      sees: sees && [sees.slice(at, end)],
+    });
+    this.#done = end;
+    const skip = wanted === 'all' ? Math.max(0, this.#again - at) * this.#model.config.vocabSize : 0;
+    return { done: end, total: ids.length, logits: result.logits.subarray(skip) };
+  }
+}
+
 /**
  * One chunk after the other; the next one runs when it is asked for.
  * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
@@ -50,33 +133,13 @@ export async function* prefillSteps(
   tokens: ArrayLike<number>,
   options: PrefillOptions,
 ): AsyncGenerator<PrefillStep, void, undefined> {
-  const { chunkLength = CHUNK_LENGTH, logits = 'last', phase = 'prompt', signal, onProgress } = options;
-  const { adapters, positions, sees } = options;
-  if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
-  wholeNumber('chunkLength', chunkLength);
-  checkTokenIds(model.config, cache, tokens);
-  model.adapters.forRows([adapters]);
-  signal?.throwIfAborted();
-  const ids = positions || sees ? Array.from(tokens) : refit(model, cache, Array.from(tokens));
-  const length = cache.length() + ids.length;
-  // Tokens that are computed once more, whose logits nobody asked for.
-  const again = ids.length - tokens.length;
-  for (const [at, end] of chunkSchedule(ids.length, chunkLength, phase === 'prompt' ? cache.promptTail : 0)) {
+  const { signal, onProgress } = options;
+  const reader = new PromptReader(model, cache, tokens, options);
+  while (reader.left > 0) {
     signal?.throwIfAborted();
-    const last = end === ids.length;
-    const wanted = logits === 'all' ? (end > again ? 'all' : 'none') : last ? logits : 'none';
-    const step = {
-      logits: wanted,
-      adapters,
-      lengths: [length],
-      phase: phase === 'prompt' && last ? 'prompt-end' : phase,
-      positions: positions && [slicePositions(positions, at, end)],
-      sees: sees && [sees.slice(at, end)],
-    } as const;
-    const result = await model.step(cache, [ids.slice(at, end)], step);
-    onProgress?.(end, ids.length);
-    const skip = wanted === 'all' ? Math.max(0, again - at) * model.config.vocabSize : 0;
-    yield { done: end, total: ids.length, logits: result.logits.subarray(skip) };
+    const step = await reader.read();
+    onProgress?.(step.done, step.total);
+    yield step;
   }
 }
 

@@ -66,10 +66,10 @@ describe('reusePrefix', () => {
     const cache = await filled(ids(20));
     const prompt = [...ids(14), 90, 91];
     const options = { cache, reusePrefix: true, maxNewTokens: 4, eosTokenIds: [] };
-    const { tokens, reusedTokens, promptTokens } = await model.generate(prompt, options).done();
-    expect({ reusedTokens, promptTokens }).toEqual({ reusedTokens: 14, promptTokens: 16 });
-    const anew = await model.generate(prompt, { maxNewTokens: 4, eosTokenIds: [] }).done();
-    expect(anew.reusedTokens).toBe(0);
+    const { tokens, usage } = await model.generate(prompt, options).result();
+    expect(usage).toMatchObject({ cachedTokens: 14, promptTokens: 16 });
+    const anew = await model.generate(prompt, { maxNewTokens: 4, eosTokenIds: [] }).result();
+    expect(anew.usage.cachedTokens).toBe(0);
     expect(tokens.map(({ token }) => token)).toEqual(anew.tokens.map(({ token }) => token));
   });
 });

@@ -3,8 +3,9 @@
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { InputError } from '../util/errors.ts';
+import type { ChatMessage } from './messages.ts';
 import type { DecoderModel } from './model.ts';
-import type { GenerateOptions } from './options.ts';
+import type { GenerateOptions, Prompt, SequenceRequest } from './options.ts';
 
 /** The cache that was given, or a new one. @throws InputError for options that the policy refuses. */
 export function resolveCache(model: DecoderModel, cache: GenerateOptions['cache']): KVCache {
@@ -22,4 +23,11 @@ export function promptTokens(
   const tokens = typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecialTokens }) : [...prompt];
   if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
   return tokens;
+}
+
+/** What was given as a prompt, as a request. */
+export function requestOf(prompt: Prompt, options: GenerateOptions): SequenceRequest {
+  const isMessages = (list: Prompt): list is readonly ChatMessage[] =>
+    Array.isArray(list) && list.length > 0 && typeof list[0] === 'object';
+  return isMessages(prompt) ? { ...options, messages: prompt } : { ...options, prompt };
 }

@@ -1,46 +1,47 @@
 import { describe, expect, it } from 'vitest';
 import { RequestQueue } from './request-queue.ts';
 
+const turn = () => new Promise((resolve) => setTimeout(resolve));
+
 describe('RequestQueue', () => {
   it('gives what is there, from a list', () => {
-    const intake = new RequestQueue([1, 2]);
-    expect(intake.ready()).toEqual({ value: 1 });
-    expect(intake.done).toBe(false);
-    expect(intake.ready()).toEqual({ value: 2 });
-    expect(intake.ready()).toBeNull();
-    expect(intake.done).toBe(true);
+    const queue = new RequestQueue([1, 2]);
+    expect(queue.ready()).toEqual({ value: 1 });
+    expect(queue.done).toBe(false);
+    expect(queue.ready()).toEqual({ value: 2 });
+    expect(queue.ready()).toBeNull();
+    expect(queue.done).toBe(true);
   });
 
-  it('asks for one at a time, and only when it is asked', async () => {
+  it('asks for one at a time, and tells when it has come', async () => {
     let asked = 0;
+    let changes = 0;
     let give: (value: number) => void = () => {};
     const source = {
       [Symbol.asyncIterator]: () => ({
         next: () => {
           asked++;
-          return new Promise<IteratorResult<number>>((done) => {
-            give = (value) => done({ value, done: false });
+          return new Promise<IteratorResult<number>>((resolve) => {
+            give = (value) => resolve({ value, done: false });
           });
         },
       }),
     };
-    const intake = new RequestQueue<number>(source);
+    const queue = new RequestQueue<number>(source, () => changes++);
     expect(asked).toBe(0);
-    expect(intake.ready()).toBeNull();
-    expect(intake.ready()).toBeNull();
+    expect(queue.ready()).toBeNull();
+    expect(queue.ready()).toBeNull();
     expect(asked).toBe(1);
+    expect(queue.arrived).toBe(false);
     give(5);
-    await intake.wait();
-    expect(intake.ready()).toEqual({ value: 5 });
-    expect(asked).toBe(1);
-    const waiting = intake.wait();
-    expect(asked).toBe(2);
-    give(6);
-    await waiting;
+    await turn();
+    expect([changes, queue.arrived]).toEqual([1, true]);
     // What came is kept until it is asked for.
-    await intake.wait();
+    queue.ask();
+    expect(asked).toBe(1);
+    expect(queue.ready()).toEqual({ value: 5 });
+    queue.ask();
     expect(asked).toBe(2);
-    expect(intake.ready()).toEqual({ value: 6 });
   });
 
   it('throws what the source throws, once it is asked', async () => {
@@ -48,24 +49,23 @@ describe('RequestQueue', () => {
       yield 1;
       throw new Error('broken');
     }
-    const intake = new RequestQueue(source());
-    await intake.wait();
-    expect(intake.ready()).toEqual({ value: 1 });
-    await intake.wait();
-    expect(() => intake.ready()).toThrow('broken');
-    expect(intake.done).toBe(true);
+    const queue = new RequestQueue(source());
+    queue.ask();
+    await turn();
+    expect(queue.ready()).toEqual({ value: 1 });
+    queue.ask();
+    await turn();
+    expect(queue.arrived).toBe(true);
+    expect(() => queue.ready()).toThrow('broken');
   });
 
-  it('waits no longer than its signal', async () => {
+  it('closes a source that never gives anything', () => {
     const source = { [Symbol.asyncIterator]: () => ({ next: () => new Promise<IteratorResult<number>>(() => {}) }) };
-    const intake = new RequestQueue<number>(source);
-    const aborter = new AbortController();
-    const waiting = intake.wait(aborter.signal);
-    aborter.abort(new Error('enough'));
-    await expect(waiting).rejects.toThrow('enough');
-    await expect(intake.wait(aborter.signal)).rejects.toThrow('enough');
-    intake.close();
-    intake.close();
-    expect(intake.ready()).toBeNull();
+    const queue = new RequestQueue<number>(source);
+    queue.ask();
+    queue.close();
+    queue.close();
+    expect(queue.ready()).toBeNull();
+    expect(queue.done).toBe(true);
   });
 });

@@ -39,7 +39,7 @@ describe('score', () => {
 
   it('agrees with what generate says of its own tokens', async () => {
     const prompt = tiny.tokenizer.encode('And it came to pass');
-    const { tokens } = await tiny.generate(prompt, { maxNewTokens: 12, topLogprobs: 3 }).done();
+    const { tokens } = await tiny.generate(prompt, { maxNewTokens: 12, topLogprobs: 3 }).result();
     const scored = await tiny.score([...prompt, ...tokens.map(({ token }) => token)], { topLogprobs: 3 });
     tokens.forEach(({ token, logprob, top }, i) => {
       const same = scored.tokens[prompt.length + i];

@@ -1,77 +1,118 @@
 /**
- * @file The rows of one cache, side by side: sequences join and leave, and the first lanes are always those in use.
+ * @file The rows of one cache that take their steps together: sequences join and leave, and the first rows are always those in use.
+ *
+ * A sequence that is alone takes its steps in its own cache. When a second one joins, both are copied into a shared cache.
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
 
-/** A sequence that takes a lane. */
+/** A sequence that takes a row. */
 export interface BatchMember {
   /** The cache of one row that it comes from. */
   readonly cache: KVCache;
+  /** Its content is in a row of a shared cache now. */
+  joined(): void;
+}
+
+/** Where a member is. */
+export interface BatchRow {
+  readonly cache: KVCache;
+  readonly row: number;
 }
 
 export class SharedBatch<T extends BatchMember> {
-  /** A row for each lane, once {@link compact} was called. */
-  readonly cache: KVCache;
-  readonly #lanes: (T | null)[] = [];
+  /** Says which policy and options the rows have. */
+  readonly #like: KVCache;
+  /** null: the only member is in its own cache. */
+  #shared: KVCache | null = null;
+  readonly #rows: (T | null)[] = [];
   #joining: T[] = [];
 
-  /** @param like a cache of the kind that passengers come with. */
+  /** @param like a cache of the kind that members come with. */
   constructor(like: KVCache) {
-    this.cache = like.recreate(1);
+    this.#like = like;
   }
 
-  /** Whether a cache is of the same policy and options, so that a row of it fits here. */
+  /** Whether a cache has the same policy and options, so that a row of it fits here. */
   takes(cache: KVCache): boolean {
-    return cache.constructor === this.cache.constructor && optionsOf(cache) === optionsOf(this.cache);
+    return cache.constructor === this.#like.constructor && optionsOf(cache) === optionsOf(this.#like);
   }
 
-  /** Those in lanes, in their order, and those about to join. */
-  get all(): readonly T[] {
-    return [...this.#lanes.filter((passenger) => passenger !== null), ...this.#joining];
+  /** Members with a row, in the order of the rows, and those about to join. */
+  get members(): readonly T[] {
+    return [...this.#rows.filter((member) => member !== null), ...this.#joining];
   }
 
-  /** Those in lanes: the index is the row of {@link cache}. Meaningful after {@link compact}. */
+  /** Members: the index is the row of {@link cache}. Call {@link compact} before. */
   get rows(): readonly T[] {
-    return this.#lanes as T[];
+    return this.#rows as T[];
   }
 
-  /** Takes a lane with the next {@link compact}. */
-  join(passenger: T): void {
-    this.#joining.push(passenger);
+  /** The cache that a step runs on. Call {@link compact} before. */
+  get cache(): KVCache {
+    return this.#shared ?? this.#rows[0]?.cache ?? this.#like;
   }
 
-  leave(passenger: T): void {
-    const lane = this.#lanes.indexOf(passenger);
-    if (lane >= 0) this.#lanes[lane] = null;
-    else this.#joining = this.#joining.filter((other) => other !== passenger);
+  /** Takes a row with the next {@link compact}. */
+  join(member: T): void {
+    this.#joining.push(member);
   }
 
-  /** Gives free lanes to those who join, and closes the gaps that are left. */
-  compact(): void {
-    const { cache } = this;
-    const lanes = this.#lanes;
-    const gaps = lanes.flatMap((passenger, lane) => (passenger ? [] : [lane]));
-    if (gaps.length === 0 && this.#joining.length === 0) return;
-    const longer = lanes.length + Math.max(0, this.#joining.length - gaps.length);
+  /** @returns the row that the member had; its own cache where it had none yet. */
+  leave(member: T): BatchRow {
+    const row = this.#rows.indexOf(member);
+    if (row >= 0) this.#rows[row] = null;
+    else this.#joining = this.#joining.filter((other) => other !== member);
+    return row >= 0 && this.#shared ? { cache: this.#shared, row } : { cache: member.cache, row: 0 };
+  }
+
+  /**
+   * Gives free rows to members that join, and closes the gaps that are left.
+   * @param isReady those that join only once they take a step.
+   */
+  compact(isReady: (member: T) => boolean = () => true): void {
+    const rows = this.#rows;
+    const joining = this.#joining.filter(isReady);
+    if (joining.length === 0 && rows.every((member) => member !== null)) return;
+    this.#joining = this.#joining.filter((member) => !joining.includes(member));
+    if (!this.#shared) {
+      const members = [...rows.filter((member) => member !== null), ...joining];
+      rows.length = 0;
+      if (members.length > 1) {
+        this.#shared = this.#like.recreate(members.length);
+        for (const [row, member] of members.entries()) {
+          this.#shared.copyRow(member.cache, 0, row);
+          member.joined();
+        }
+      }
+      rows.push(...members);
+      return;
+    }
+    this.#compactShared(this.#shared, joining);
+  }
+
+  #compactShared(cache: KVCache, joining: readonly T[]): void {
+    const rows = this.#rows;
+    const gaps = rows.flatMap((member, row) => (member ? [] : [row]));
+    const longer = rows.length + Math.max(0, joining.length - gaps.length);
     if (longer > cache.batch) cache.setBatch(longer);
-    for (const passenger of this.#joining) {
-      const lane = gaps.shift() ?? lanes.length;
-      cache.copyRow(passenger.cache, 0, lane);
-      lanes[lane] = passenger;
+    for (const member of joining) {
+      const row = gaps.shift() ?? rows.length;
+      cache.copyRow(member.cache, 0, row);
+      member.joined();
+      rows[row] = member;
     }
-    this.#joining = [];
     for (const gap of gaps) {
-      while (lanes.length > gap && lanes[lanes.length - 1] === null) lanes.pop();
-      if (gap >= lanes.length) break;
-      cache.copyRow(cache, lanes.length - 1, gap);
-      lanes[gap] = lanes.pop()!;
+      while (rows.length > gap && rows[rows.length - 1] === null) rows.pop();
+      if (gap >= rows.length) break;
+      cache.copyRow(cache, rows.length - 1, gap);
+      rows[gap] = rows.pop()!;
     }
-    cache.setBatch(Math.max(1, lanes.length));
+    cache.setBatch(Math.max(1, rows.length));
     cache.trim();
   }
 }
 
-/** All that says what a row holds. */
+/** All options that say what a row holds. */
 function optionsOf({ options, bufferKind: buffer }: KVCache): string {
   return JSON.stringify(Object.entries({ ...options, buffer, batch: undefined, blockSize: undefined }).sort());
 }

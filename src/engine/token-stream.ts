@@ -4,7 +4,7 @@
 
 import { wholeNumber } from '../util/numbers.ts';
 import type { DecoderModel } from './model.ts';
-import type { GeneratedPiece, GeneratedToken, WritingOptions } from './options.ts';
+import type { GeneratedToken, TextChunk, TokenOptions } from './options.ts';
 import { type Proposal, Sampler } from './sampling/sampler.ts';
 import { TextStream } from './text/text-stream.ts';
 
@@ -27,7 +27,7 @@ export class TokenStream {
   #pending: GeneratedToken[] = [];
 
   /** @throws InputError for an option out of its range. */
-  constructor(model: TextTokens, options: WritingOptions) {
+  constructor(model: TextTokens, options: TokenOptions) {
     this.#sampler = new Sampler(options);
     const stops = typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []);
     this.#text = new TextStream(model.hasTokenizer ? model.tokenizer : null, stops);
@@ -69,7 +69,7 @@ export class TokenStream {
    * @returns what became certain, if anything did.
    * @throws GraphError, InputError as {@link Sampler.sample}.
    */
-  take(logits: Float32Array, proposal: Proposal | null = null): GeneratedPiece | null {
+  take(logits: Float32Array, proposal: Proposal | null = null): TextChunk | null {
     const context = { tokens: this.#context, promptLength: this.#promptLength };
     const made = this.#sampler.sample(logits, context, this.#topLogprobs, proposal);
     if (this.#ends.has(made.token)) {
@@ -82,16 +82,16 @@ export class TokenStream {
     const text = this.#text.push(made.token);
     if (this.#text.stopped !== undefined) this.finishReason = 'stop';
     else if (this.tokens.length >= this.#maxNewTokens) this.finishReason = 'length';
-    return text === '' ? null : this.#piece(text);
+    return text === '' ? null : this.#chunkOf(text);
   }
 
   /** What was held back, after the last token. */
-  end(): GeneratedPiece | null {
+  end(): TextChunk | null {
     const text = this.#text.end();
-    return text === '' && this.#pending.length === 0 ? null : this.#piece(text);
+    return text === '' && this.#pending.length === 0 ? null : this.#chunkOf(text);
   }
 
-  #piece(text: string): GeneratedPiece {
+  #chunkOf(text: string): TextChunk {
     const tokens = this.#pending;
     this.#pending = [];
     return { text, tokens };

@@ -1,11 +1,12 @@
 /**
  * @file `keyhold/checkpoint` where there is no Node: what a checkpoint holds and what it takes, without running it.
  */
-export { ChatTemplate, type RenderOptions } from '../chat/chat-template.ts';
+export { ChatTemplate } from '../chat/chat-template.ts';
 export { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
 export type { ByteSource, Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 export type { Config } from '../config/config.ts';
 export { type GenerationDefaults, generationDefaults } from '../engine/defaults.ts';
+export type { RenderOptions } from '../engine/messages.ts';
 export { readConfig } from '../families/read-config.ts';
 export {
   type MemoryPlan,

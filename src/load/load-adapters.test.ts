@@ -331,7 +331,7 @@ describe('while the model runs', () => {
     await using merged = await load([{ path: lora }]);
     const options = { maxNewTokens: 8, eosTokenIds: [], cache: { cacheLength: 64 } };
     const written = async (from: LanguageModel, adapters?: AdapterChoice) =>
-      (await from.generate(PROMPTS[0], { ...options, adapters }).done()).tokens.map(({ token }) => token);
+      (await from.generate(PROMPTS[0], { ...options, adapters }).result()).tokens.map(({ token }) => token);
     expect(await written(model)).toEqual(await written(merged));
     await using base = await load([]);
     expect(await written(model, [])).toEqual(await written(base));

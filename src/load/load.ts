@@ -2,7 +2,7 @@
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
 import type { Runtime } from '../backends/types.ts';
-import { ChatTemplate } from '../chat/chat-template.ts';
+import { ChatTemplate, rendererOf } from '../chat/chat-template.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { isEncoder } from '../config/config.ts';
 import { LanguageModel } from '../engine/language-model.ts';
@@ -66,7 +66,7 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       stepper,
       encoder,
       tokenizer,
-      chatTemplate,
+      renderer: rendererOf(chatTemplate, tokenizer?.config ?? {}),
       format,
       fingerprint,
       generationConfig,

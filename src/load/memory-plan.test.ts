@@ -144,7 +144,7 @@ describe('a plan', () => {
     try {
       const plan = planMemory(model.config, { contextLength: 100, cache });
       const generation = model.generate('In the beginning', { maxNewTokens: 96, cache, eosTokenIds: [] });
-      await generation.done();
+      await generation.result();
       expect(generation.cache.memory().keysAndValues).toBe(plan.cache);
     } finally {
       await model.dispose();

@@ -178,7 +178,7 @@ describe('positions', () => {
           eosTokenIds: [],
           cache: { cacheLength: 200 },
         });
-        return (await run.done()).tokens;
+        return (await run.result()).tokens;
       };
       const [few, many] = [await written(3), await written(60)];
       expect(few.map(({ token, logprob }) => [token, logprob])).toEqual(

@@ -2,10 +2,9 @@
  * @file What the program and the thread of a model say to each other.
  */
 
-import type { ChatOptions } from '../chat/chat.ts';
 import type { Config } from '../config/config.ts';
 import type { BatchEvent, BatchOptions, BatchRequest } from '../engine/batch.ts';
-import type { GenerateOptions, GenerationSummary } from '../engine/options.ts';
+import type { GenerateOptions, GenerationResult } from '../engine/options.ts';
 import type { ScoreOptions } from '../engine/score.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -23,7 +22,6 @@ type Plain<T> = Omit<T, 'signal' | 'onPrefill' | 'onProgress' | 'processors' | '
 };
 
 export type PlainGenerateOptions = Plain<GenerateOptions>;
-export type PlainChatOptions = Plain<ChatOptions>;
 export type PlainScoreOptions = Plain<ScoreOptions>;
 export type PlainRequest = Plain<BatchRequest>;
 export type PlainBatchOptions = Plain<BatchOptions>;
@@ -40,9 +38,9 @@ export interface ModelFacts {
   readonly hasChatTemplate: boolean;
 }
 
-/** How a generation ended: its summary, whole or not, and what went wrong. */
+/** How a generation ended: its result, whole or not, and what went wrong. */
 export interface Outcome {
-  readonly summary: GenerationSummary | null;
+  readonly result: GenerationResult | null;
   readonly error: WireError | null;
 }
 

@@ -2,10 +2,10 @@
  * @file The thread that a model lives in.
  */
 import { parentPort } from 'node:worker_threads';
-import type { ChatMessage } from '../chat/chat-template.ts';
 import type { BatchRequest } from '../engine/batch.ts';
-import type { Generation } from '../engine/generate.ts';
+import type { Generation } from '../engine/generation.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
+import type { Prompt } from '../engine/options.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
@@ -18,7 +18,6 @@ import type {
   ModelFacts,
   Outcome,
   PlainBatchOptions,
-  PlainChatOptions,
   PlainGenerateOptions,
   PlainScoreOptions,
 } from './protocol.ts';
@@ -46,15 +45,15 @@ function withCache<T extends { readonly cache?: CacheRef | Partial<AnyCacheOptio
   return { ...options, cache: cache && 'cacheId' in cache ? cacheOf(cache as CacheRef) : cache };
 }
 
-/** Runs to the end, and tells each piece. */
+/** Runs to the end, and tells each chunk of text. */
 async function follow(generation: Generation, emit: CallContext['emit']): Promise<Outcome> {
   let error: unknown = null;
   try {
-    for await (const piece of generation) emit({ piece });
+    for await (const chunk of generation) emit({ chunk });
   } catch (cause) {
     error = cause;
   }
-  return { summary: generation.summary, error: error === null ? null : toWire(error) };
+  return { result: generation.partial, error: error === null ? null : toWire(error) };
 }
 
 const onPrefill = (emit: CallContext['emit']) => (done: number, total: number) => emit({ prefill: [done, total] });
@@ -78,17 +77,10 @@ const methods = {
   },
 
   async generate(
-    { prompt, options }: { prompt: string | readonly number[]; options: PlainGenerateOptions },
+    { prompt, options }: { prompt: Prompt; options: PlainGenerateOptions },
     { signal, emit }: CallContext,
   ) {
     return follow(model.generate(prompt, { ...withCache(options), signal, onPrefill: onPrefill(emit) }), emit);
-  },
-
-  async chat(
-    { messages, options }: { messages: readonly ChatMessage[]; options: PlainChatOptions },
-    { signal, emit }: CallContext,
-  ) {
-    return follow(model.chat(messages, { ...withCache(options), signal, onPrefill: onPrefill(emit) }), emit);
   },
 
   async generateBatch({ options }: { options: PlainBatchOptions }, { signal, emit, onInput }: CallContext) {
@@ -109,13 +101,19 @@ const methods = {
         if (!('request' in input)) return;
         const aborter = new AbortController();
         if (input.aborted) aborter.abort();
-        aborters.set(input.request.id!, aborter);
-        yield { ...withCache(input.request), signal: aborter.signal };
+        const id = input.request.id!;
+        try {
+          const request = withCache(input.request);
+          aborters.set(id, aborter);
+          yield { ...request, signal: aborter.signal };
+        } catch (error) {
+          tell({ type: 'event', event: { type: 'error', id, error: null, partial: null }, error: toWire(error) });
+        }
       }
     }
     const cache = options.cache as Partial<AnyCacheOptions> | undefined;
     for await (const event of model.generateBatch(requests(), { ...options, cache, signal })) {
-      if (event.type !== 'piece') aborters.delete(event.id);
+      if (event.type !== 'text') aborters.delete(event.id);
       if (event.type === 'error') tell({ type: 'event', event: { ...event, error: null }, error: toWire(event.error) });
       else tell({ type: 'event', event, error: null });
     }

@@ -2,8 +2,9 @@
  * @file Runs in the thread of a model, as the program follows them.
  */
 
-import type { BatchEvent, BatchRequest, BatchResult } from '../engine/batch.ts';
-import type { GeneratedPiece, GenerationSummary } from '../engine/options.ts';
+import type { BatchEvent, BatchRequest, BatchResult, BatchRun } from '../engine/batch.ts';
+import type { TextRun } from '../engine/generation.ts';
+import type { GenerationResult, TextChunk } from '../engine/options.ts';
 import type { Source } from '../engine/request-queue.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
@@ -14,14 +15,14 @@ import { fromWire, toWire } from './wire.ts';
 import type { WorkerCache } from './worker-cache.ts';
 
 /** As Generation of the library, whose text is written by another thread. */
-export class WorkerGeneration implements AsyncIterable<GeneratedPiece> {
+export class WorkerGeneration implements TextRun {
   readonly #caller: Caller;
   readonly #method: string;
   readonly #args: unknown;
   readonly #signal: AbortSignal | undefined;
   readonly #onPrefill: ((done: number, total: number) => void) | undefined;
   #started = false;
-  #summary: GenerationSummary | null = null;
+  #partial: GenerationResult | null = null;
   #failure: { readonly error: unknown } | null = null;
 
   /** @internal */
@@ -40,38 +41,42 @@ export class WorkerGeneration implements AsyncIterable<GeneratedPiece> {
   }
 
   /** What came of it, whole or not; null until the iteration has ended, and where the thread has crashed. */
-  get summary(): GenerationSummary | null {
-    return this.#summary;
+  get partial(): GenerationResult | null {
+    return this.#partial;
   }
 
   /** Runs to the end. @throws whatever ended it before its time. */
-  async done(): Promise<GenerationSummary> {
-    if (!this.#summary && !this.#failure) for await (const _ of this);
+  async result(): Promise<GenerationResult> {
+    if (!this.#partial && !this.#failure) for await (const _ of this);
     if (this.#failure) throw this.#failure.error;
-    return this.#summary!;
+    return this.#partial!;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<GeneratedPiece, void, undefined> {
+  async text(): Promise<string> {
+    return (await this.result()).text;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<TextChunk, void, undefined> {
     if (this.#started) throw new InputError('this generation was iterated already; call generate again');
     this.#started = true;
-    const pieces = new EventQueue<GeneratedPiece>();
-    const onEvent = (event: { readonly piece?: GeneratedPiece; readonly prefill?: [number, number] }) => {
-      if (event.piece) pieces.push(event.piece);
+    const chunks = new EventQueue<TextChunk>();
+    const onEvent = (event: { readonly chunk?: TextChunk; readonly prefill?: [number, number] }) => {
+      if (event.chunk) chunks.push(event.chunk);
       else if (event.prefill) this.#onPrefill?.(...event.prefill);
     };
     const call = this.#caller.call<Outcome>(this.#method, this.#args, { signal: this.#signal, onEvent } as CallOptions);
     call.done.then(
-      () => pieces.end(),
-      () => pieces.end(),
+      () => chunks.end(),
+      () => chunks.end(),
     );
     try {
-      yield* pieces;
+      yield* chunks;
     } catch (error) {
       this.#failure = { error };
       throw error;
     } finally {
       // Whoever leaves the loop ends it; what it uses is free once it has ended.
-      if (!pieces.ended) call.abort();
+      if (!chunks.ended) call.abort();
       await this.#settle(call.done);
     }
     if (this.#failure) throw (this.#failure as { readonly error: unknown }).error;
@@ -79,8 +84,8 @@ export class WorkerGeneration implements AsyncIterable<GeneratedPiece> {
 
   async #settle(done: Promise<Outcome>): Promise<void> {
     try {
-      const { summary, error } = await done;
-      this.#summary = summary;
+      const { result, error } = await done;
+      this.#partial = result;
       if (error) this.#failure ??= { error: this.#signal?.aborted ? this.#signal.reason : fromWire(error) };
     } catch (error) {
       this.#failure ??= { error };
@@ -94,7 +99,7 @@ export type WorkerBatchRequest = Omit<BatchRequest, 'cache'> & {
 };
 
 /** As BatchGeneration of the library, whose rows are written by another thread. */
-export class WorkerBatch implements AsyncIterable<BatchEvent> {
+export class WorkerBatch implements BatchRun {
   readonly #caller: Caller;
   readonly #requests: Source<WorkerBatchRequest | string>;
   readonly #options: unknown;
@@ -120,9 +125,9 @@ export class WorkerBatch implements AsyncIterable<BatchEvent> {
   }
 
   /** Runs to the end. @returns how each request ended, in the order in which they did. */
-  async done(): Promise<BatchResult[]> {
+  async results(): Promise<BatchResult[]> {
     const results: BatchResult[] = [];
-    for await (const event of this) if (event.type !== 'piece') results.push(event);
+    for await (const event of this) if (event.type !== 'text') results.push(event);
     return results;
   }
 

@@ -3,11 +3,10 @@
  * @file A model in a thread of its own: the program's event loop stays free while it computes.
  */
 import { Worker } from 'node:worker_threads';
-import type { ChatOptions } from '../chat/chat.ts';
-import type { ChatMessage } from '../chat/chat-template.ts';
 import type { Config } from '../config/config.ts';
 import type { BatchOptions } from '../engine/batch.ts';
-import type { GenerateOptions } from '../engine/options.ts';
+import type { ChatMessage } from '../engine/messages.ts';
+import type { GenerateOptions, Prompt } from '../engine/options.ts';
 import type { Source } from '../engine/request-queue.ts';
 import type { ScoreOptions, ScoreResult } from '../engine/score.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
@@ -25,7 +24,6 @@ import { WorkerBatch, type WorkerBatchRequest, WorkerGeneration } from './worker
 /** Options as of the library, with caches that live in the thread. */
 type InWorker<T> = Omit<T, 'cache'> & { readonly cache?: WorkerCache | Partial<AnyCacheOptions> };
 export type WorkerGenerateOptions = InWorker<GenerateOptions>;
-export type WorkerChatOptions = InWorker<ChatOptions>;
 export type WorkerScoreOptions = InWorker<ScoreOptions>;
 
 /** Options of the thread, as `node:worker_threads` takes them. */
@@ -112,15 +110,14 @@ export class WorkerModel {
   }
 
   /** As `generate` of the library. @throws InputError for functions among the options, at once; all else by the iteration. */
-  generate(prompt: string | readonly number[], options: WorkerGenerateOptions = {}): WorkerGeneration {
+  generate(prompt: Prompt, options: WorkerGenerateOptions = {}): WorkerGeneration {
     const { signal, onPrefill, ...rest } = options;
     const args = { prompt, options: plain(rest) };
     return new WorkerGeneration(this.#caller, 'generate', args, signal, onPrefill);
   }
 
-  chat(messages: readonly ChatMessage[], options: WorkerChatOptions = {}): WorkerGeneration {
-    const { signal, onPrefill, ...rest } = options;
-    return new WorkerGeneration(this.#caller, 'chat', { messages, options: plain(rest) }, signal, onPrefill);
+  chat(messages: readonly ChatMessage[], options: WorkerGenerateOptions = {}): WorkerGeneration {
+    return this.generate(messages, options);
   }
 
   /** As `generateBatch` of the library; requests are taken from their source as there is room for them. */

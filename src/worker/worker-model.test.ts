@@ -33,7 +33,7 @@ afterAll(async () => {
 
 const PROMPT = 'In the beginning';
 /** Without what differs from run to run. */
-const timeless = (summary: object) => ({ ...summary, prefillMs: 0, decodeMs: 0 });
+const timeless = (summary: object) => ({ ...summary, timings: null });
 
 describe('a model in a worker', () => {
   it('is the same model', () => {
@@ -59,18 +59,18 @@ describe('a model in a worker', () => {
     for await (const piece of a) pieces[0].push(piece);
     for await (const piece of b) pieces[1].push(piece);
     expect(pieces[1]).toEqual(pieces[0]);
-    expect(timeless(b.summary!)).toEqual(timeless(a.summary!));
-    expect(await b.done()).toBe(b.summary);
+    expect(timeless(b.partial!)).toEqual(timeless(a.partial!));
+    expect(await b.result()).toBe(b.partial);
     await expect(b[Symbol.asyncIterator]().next()).rejects.toThrow(/iterated already/);
     const ids = here.tokenizer.encode(PROMPT);
-    expect((await there.generate(ids, { maxNewTokens: 3 }).done()).promptTokens).toBe(ids.length);
+    expect((await there.generate(ids, { maxNewTokens: 3 }).result()).usage.promptTokens).toBe(ids.length);
   });
 
   it('leaves the event loop free', async () => {
     let ticks = 0;
     const timer = setInterval(() => ticks++, 5);
     const begin = performance.now();
-    await there.generate(PROMPT, { maxNewTokens: 60, eosTokenIds: [] }).done();
+    await there.generate(PROMPT, { maxNewTokens: 60, eosTokenIds: [] }).result();
     clearInterval(timer);
     // In the same thread, a step lets one tick through.
     expect(ticks).toBeGreaterThan(Math.min(20, (performance.now() - begin) / 50));
@@ -87,16 +87,18 @@ describe('a model in a worker', () => {
     }
     const ends = new Map<string | number, unknown>();
     for await (const event of there.generateBatch(requests(), { maxNewTokens: 6, batchSize: 3 })) {
-      if (event.type === 'piece') continue;
-      ends.set(event.id, event.type === 'error' ? event.error : event.summary.finishReason);
+      if (event.type === 'text') continue;
+      ends.set(event.id, event.type === 'error' ? event.error : event.result.finishReason);
       if (event.id === 'late') aborter.abort();
     }
     expect(ends.get(0)).toBe('length');
     expect(ends.get('long')).toBe('aborted');
     expect(ends.get('bad')).toBeInstanceOf(InputError);
     expect(ends.get('late')).toBe('length');
-    const [result] = await there.generateBatch([PROMPT], { maxNewTokens: 6 }).done();
-    expect(result.summary!.text).toBe((await here.generate(PROMPT, { maxNewTokens: 6 }).done()).text);
+    const [end] = await there.generateBatch([PROMPT], { maxNewTokens: 6 }).results();
+    expect(end.type === 'end' && end.result.text).toBe(
+      (await here.generate(PROMPT, { maxNewTokens: 6 }).result()).text,
+    );
   });
 
   it('ends a batch by its signal, by leaving the loop, and by its source', async () => {
@@ -111,15 +113,15 @@ describe('a model in a worker', () => {
       yield PROMPT;
       throw new SnapshotError('the source is broken');
     }
-    await expect(there.generateBatch(broken(), { maxNewTokens: 3 }).done()).rejects.toThrow(SnapshotError);
+    await expect(there.generateBatch(broken(), { maxNewTokens: 3 }).results()).rejects.toThrow(SnapshotError);
   });
 
   it('answers messages and scores texts', async () => {
     const messages = [{ role: 'user', content: 'Hello' }];
     const chat = { template: PLAIN, maxNewTokens: 8 };
-    const [a, b] = [await here.chat(messages, chat).done(), await there.chat(messages, chat).done()];
+    const [a, b] = [await here.chat(messages, chat).result(), await there.chat(messages, chat).result()];
     expect(b.text).toBe(a.text);
-    await expect(there.chat(messages).done()).rejects.toThrow(/has no chat template/);
+    await expect(there.chat(messages).result()).rejects.toThrow(/has no chat template/);
     const progress: number[] = [];
     const onProgress = (done: number, total: number) => progress.push(done, total);
     const scored = await there.score(PROMPT, { topLogprobs: 2, chunkLength: 2, onProgress });
@@ -137,7 +139,7 @@ describe('a model in a worker', () => {
   it('tells how much of the prompt is done', async () => {
     const progress: number[] = [];
     const onPrefill = (done: number, total: number) => progress.push(done, total);
-    await there.generate('word '.repeat(20), { onPrefill, chunkLength: 8, maxNewTokens: 1 }).done();
+    await there.generate('word '.repeat(20), { onPrefill, chunkLength: 8, maxNewTokens: 1 }).result();
     expect(progress.slice(0, 2)).toEqual([8, progress.at(-1)]);
     expect(progress.at(-2)).toBe(progress.at(-1));
   });
@@ -146,7 +148,7 @@ describe('a model in a worker', () => {
 describe('caches in the thread', () => {
   it('go on, go back, fork, and tell about themselves', async () => {
     const cache = await there.createCache({ policy: 'lastrec', cacheLength: 32 });
-    const first = await there.generate(PROMPT, { cache, maxNewTokens: 10 }).done();
+    const first = await there.generate(PROMPT, { cache, maxNewTokens: 10 }).result();
     const ids = [...here.tokenizer.encode(PROMPT), ...first.tokens.map(({ token }) => token)];
     expect(await cache.tokens()).toEqual(ids);
     const fork = await cache.fork();
@@ -154,8 +156,10 @@ describe('caches in the thread', () => {
     expect(await cache.tokens()).toEqual(ids.slice(0, 5));
     expect(await fork.tokenPositions(0)).toEqual(ids.map((_, i) => i));
     expect((await fork.memory()).keysAndValues).toBeGreaterThan(0);
-    const second = await there.generate([...ids, 50, 51], { cache: fork, reusePrefix: true, maxNewTokens: 40 }).done();
-    expect(second.reusedTokens).toBe(ids.length);
+    const second = await there
+      .generate([...ids, 50, 51], { cache: fork, reusePrefix: true, maxNewTokens: 40 })
+      .result();
+    expect(second.usage.cachedTokens).toBe(ids.length);
     expect(await fork.stats()).toMatchObject({ policy: 'lastrec', held: [32] });
     await expect(fork.truncate(3)).rejects.toThrow(InputError);
     await fork.clear();
@@ -167,7 +171,7 @@ describe('caches in the thread', () => {
 
   it('are used by batches and scores, and saved', async () => {
     await using cache = await there.createCache();
-    await there.generateBatch([{ prompt: PROMPT, cache }], { maxNewTokens: 4 }).done();
+    await there.generateBatch([{ prompt: PROMPT, cache }], { maxNewTokens: 4 }).results();
     const tokens = await cache.tokens();
     expect(tokens).toHaveLength(here.tokenizer.encode(PROMPT).length + 4);
     const path = join(folder, 'there.cache');
@@ -192,7 +196,7 @@ describe('what can not go to another thread', () => {
     await expect(there.createCache({ policy })).rejects.toThrow(/cache.policy.cache is a function/);
     const [result] = await there
       .generateBatch([{ prompt: PROMPT, processors }, PROMPT], { maxNewTokens: 1 })
-      .done()
+      .results()
       .catch((e) => [e]);
     expect(result).toBeInstanceOf(InputError);
     await expect(loadModelInWorker({} as never)).rejects.toThrow(InputError);
@@ -200,19 +204,19 @@ describe('what can not go to another thread', () => {
 
   it('is not said of what can', async () => {
     const logitBias = new Map([[42, 100]]);
-    const { tokens } = await there.generate(PROMPT, { logitBias, maxNewTokens: 2, bannedTokens: [7] }).done();
+    const { tokens } = await there.generate(PROMPT, { logitBias, maxNewTokens: 2, bannedTokens: [7] }).result();
     expect(tokens.map(({ token }) => token)).toEqual([42, 42]);
   });
 });
 
 describe('errors', () => {
   it('are of their classes', async () => {
-    const full = there.generate(PROMPT, { cache: { policy: 'dense', cacheLength: 8 } });
-    await expect(full.done()).rejects.toThrow(CacheFullError);
-    expect(full.summary).toMatchObject({ finishReason: 'error' });
-    expect(full.summary!.tokens).toHaveLength(5);
-    await expect(full.done()).rejects.toThrow(CacheFullError);
-    await expect(there.generate([]).done()).rejects.toThrow(InputError);
+    const full = there.generate(PROMPT, { cache: { policy: 'dense', cacheLength: 2 } });
+    await expect(full.result()).rejects.toThrow(CacheFullError);
+    expect(full.partial).toMatchObject({ finishReason: 'error' });
+    expect(full.partial!.tokens).toHaveLength(0);
+    await expect(full.result()).rejects.toThrow(CacheFullError);
+    await expect(there.generate([]).result()).rejects.toThrow(InputError);
     await expect(loadModelInWorker(join(folder, 'nothing', 'here'))).rejects.toThrow(CheckpointError);
     await expect(loadModelInWorker('models/tiny', { ...OPTIONS, weights: 'f64' as never })).rejects.toThrow(
       /no weight format/,
@@ -232,9 +236,9 @@ describe('errors', () => {
       }
     }).rejects.toBe(reason);
     expect(after).toBeLessThan(5);
-    expect(run.summary).toMatchObject({ finishReason: 'aborted' });
-    expect(run.summary!.tokens.length).toBeGreaterThanOrEqual(5);
-    await expect(there.generate(PROMPT, { signal: AbortSignal.abort(reason) }).done()).rejects.toBe(reason);
+    expect(run.partial).toMatchObject({ finishReason: 'aborted' });
+    expect(run.partial!.tokens.length).toBeGreaterThanOrEqual(5);
+    await expect(there.generate(PROMPT, { signal: AbortSignal.abort(reason) }).result()).rejects.toBe(reason);
     await expect(there.score(PROMPT, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     await expect(loadModelInWorker('models/tiny', { ...OPTIONS, signal: AbortSignal.abort(reason) })).rejects.toBe(
       reason,
@@ -247,7 +251,7 @@ describe('errors', () => {
     const held = (await cache.tokens()).length;
     expect(held).toBeLessThan(20);
     // Nothing writes into it any more.
-    await there.generate(PROMPT, { maxNewTokens: 3 }).done();
+    await there.generate(PROMPT, { maxNewTokens: 3 }).result();
     expect(await cache.tokens()).toHaveLength(held);
   });
 });
@@ -266,11 +270,11 @@ describe('the thread', () => {
     const model = await loadModelInWorker(caseFolder('llama'), OPTIONS);
     const run = model
       .generate([5, 6, 7], { maxNewTokens: 4000, eosTokenIds: [], cache: { policy: 'lastrec', cacheLength: 8 } })
-      .done();
+      .result();
     run.catch(() => undefined);
     await model.dispose();
     await expect(run).rejects.toThrow(/the model was disposed of/);
-    await expect(model.generate([5]).done()).rejects.toThrow(InputError);
+    await expect(model.generate([5]).result()).rejects.toThrow(InputError);
     await expect(model.createCache()).rejects.toThrow(/the model was disposed of/);
     await model.dispose();
   });
@@ -285,15 +289,15 @@ describe('the thread', () => {
       model.generate(PROMPT, { maxNewTokens: 4000, eosTokenIds: [], cache: { policy: 'lastrec', cacheLength: 64 } }),
       model.encode('ab '.repeat(3_000_000)),
     ];
-    const ended = run.done();
+    const ended = run.result();
     ended.catch(() => undefined);
     await expect(encoded).rejects.toThrow(WorkerError);
     await expect(ended).rejects.toThrow(/the thread of models\/tiny has crashed: .*memory/);
-    expect(run.summary).toBeNull();
+    expect(run.partial).toBeNull();
     await expect(cache.stats()).rejects.toThrow(WorkerError);
-    await expect(model.generate(PROMPT).done()).rejects.toThrow(WorkerError);
+    await expect(model.generate(PROMPT).result()).rejects.toThrow(WorkerError);
     await model.dispose();
     // Others live on.
-    expect((await there.generate(PROMPT, { maxNewTokens: 2 }).done()).tokens).toHaveLength(2);
+    expect((await there.generate(PROMPT, { maxNewTokens: 2 }).result()).tokens).toHaveLength(2);
   });
 });

@@ -98,15 +98,16 @@ export async function compareBatch(model: LanguageModel, batch: BatchCase) {
   for await (const event of model.generateBatch(source(), { cache, batchSize })) {
     const id = event.id as number;
     events++;
-    if (event.type === 'piece') {
+    if (event.type === 'text') {
       pieces[id].push(...event.tokens.map(({ token }) => token));
     } else {
-      results.set(id, event.type === 'end' ? event.summary.finishReason : String(event.error));
-      written[id] = event.summary?.tokens.map(({ token }) => token) ?? [];
+      results.set(id, event.type === 'end' ? event.result.finishReason : String(event.error));
+      const result = event.type === 'end' ? event.result : event.partial;
+      written[id] = result?.tokens.map(({ token }) => token) ?? [];
       // What was cut short may have tokens whose text was not certain yet.
       const told = event.type === 'end' ? written[id] : written[id].slice(0, pieces[id].length);
       if (String(pieces[id]) !== String(told))
-        throw new Error(`the pieces of request ${id} are not what its summary says`);
+        throw new Error(`the pieces of request ${id} are not what its result says`);
     }
     tell();
   }
@@ -136,9 +137,9 @@ async function alone(model: LanguageModel, { prompt, ...options }: BatchRequest)
   let ended: string;
   try {
     run = model.generate(prompt!, { ...options, speculate: false, topLogprobs: model.config.vocabSize });
-    ended = (await run.done()).finishReason;
+    ended = (await run.result()).finishReason;
   } catch (error) {
     ended = String(error);
   }
-  return { tokens: run?.summary?.tokens ?? [], ended };
+  return { tokens: run?.partial?.tokens ?? [], ended };
 }

@@ -53,14 +53,13 @@ async function compare(
 ) {
   const plain = model.generate(prompt, options);
   const ahead = model.generate(prompt, { ...options, speculate });
-  const [a, b] = [await plain.done(), await ahead.done()];
+  const [a, b] = [await plain.result(), await ahead.result()];
   expect(tokensOf(b)).toEqual(tokensOf(a));
-  expect({ ...b, cache: null, speculation: null, prefillMs: 0, decodeMs: 0, tokens: 0 }).toEqual({
+  expect({ ...b, cache: null, speculation: null, timings: null, tokens: 0 }).toEqual({
     ...a,
     cache: null,
     speculation: null,
-    prefillMs: 0,
-    decodeMs: 0,
+    timings: null,
     tokens: 0,
   });
   b.tokens.forEach(({ logprob }, i) => {
@@ -125,7 +124,7 @@ describe('prompt lookup', () => {
 
   it('leaves a cache that goes on', async () => {
     const cache = tiny.createCache();
-    const first = await tiny.generate(repeated, { cache, maxNewTokens: 50, speculate: true }).done();
+    const first = await tiny.generate(repeated, { cache, maxNewTokens: 50, speculate: true }).result();
     const all = [...tiny.tokenizer.encode(repeated), ...tokensOf(first)];
     expect(cache.tokens()).toEqual(all);
     const whole = await tiny.prefill(tiny.createCache(), [...all, 7]);
@@ -152,8 +151,8 @@ describe('prompt lookup', () => {
         eosTokenIds: [],
         maxNewTokens: 90,
       });
-      await expect(run.done()).rejects.toThrow();
-      const { tokens, finishReason } = run.summary!;
+      await expect(run.result()).rejects.toThrow();
+      const { tokens, finishReason } = run.partial!;
       expect(finishReason).toBe('aborted');
       expect(cache.tokens()).toEqual([...circle(24, 6), ...tokensOf({ tokens })].slice(0, cache.length()));
       expect(cache.length()).toBeGreaterThanOrEqual(24 + tokens.length - 1);
@@ -197,9 +196,9 @@ describe('under a policy that evicts', () => {
       maxNewTokens: 40,
       eosTokenIds: [],
     };
-    const exact = await small.generate(circle(28, 7), { ...options, speculate: true }).done();
+    const exact = await small.generate(circle(28, 7), { ...options, speculate: true }).result();
     expect(exact.speculation).toEqual({ steps: 39, proposed: 0, accepted: 0 });
-    const loose = await small.generate(circle(28, 7), { ...options, speculate: { exact: false } }).done();
+    const loose = await small.generate(circle(28, 7), { ...options, speculate: { exact: false } }).result();
     expect(loose.speculation!.accepted).toBeGreaterThan(20);
     expect(tokensOf(loose)).toEqual(tokensOf(exact)); // they are dictated
     expect(loose.cache.held).toEqual([24]);
@@ -236,7 +235,7 @@ describe('with rounded slots', () => {
       const generate = (exact?: boolean) =>
         small.generate(circle(24, 6), { cache: { policy: 'dense', buffer }, speculate: { exact }, maxNewTokens: 20 });
       expect(() => generate()).toThrow(/use a float32 cache, or allow it with speculate: \{ exact: false \}/);
-      expect((await generate(false).done()).tokens.length).toBeGreaterThan(0);
+      expect((await generate(false).result()).tokens.length).toBeGreaterThan(0);
     }
   });
 });
@@ -321,7 +320,7 @@ describe('a draft model', () => {
         cache: held.fork(),
         speculate: { draft: other, tokens: 2 },
       });
-      const { tokens, speculation } = await run.done();
+      const { tokens, speculation } = await run.result();
       accepted += speculation!.accepted;
       const key = tokensOf({ tokens }).join();
       counts.set(key, (counts.get(key) ?? 0) + 1);

@@ -5,9 +5,9 @@ import { tempFolder } from '../../test/support/temp-folder.ts';
 import { type AnyCacheOptions, POLICIES } from '../kvcache/policies.ts';
 import { type KVCache, loadModel } from '../node.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
-import type { Generation } from './generate.ts';
+import type { Generation } from './generation.ts';
 import type { LanguageModel } from './language-model.ts';
-import type { GeneratedPiece } from './options.ts';
+import type { TextChunk } from './options.ts';
 import type { LogitsProcessor } from './sampling/logits.ts';
 
 const cacheDir = await tempFolder('generate');
@@ -28,8 +28,8 @@ const PROMPT = 'In the beginning God created the';
 /** Any number of tokens that the small model has. */
 const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
 
-async function collect(generation: Generation): Promise<GeneratedPiece[]> {
-  const pieces: GeneratedPiece[] = [];
+async function collect(generation: Generation): Promise<TextChunk[]> {
+  const pieces: TextChunk[] = [];
   for await (const piece of generation) pieces.push(piece);
   return pieces;
 }
@@ -53,7 +53,7 @@ const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[
 describe('what is written', () => {
   it('is the same for the same seed, and another for another', async () => {
     const write = (seed: number) =>
-      tiny.generate(PROMPT, { temperature: 1, topP: 0.95, seed, maxNewTokens: 24 }).done();
+      tiny.generate(PROMPT, { temperature: 1, topP: 0.95, seed, maxNewTokens: 24 }).result();
     const [one, again, other] = [await write(1), await write(1), await write(2)];
     expect(again.text).toBe(one.text);
     expect(again.tokens).toEqual(one.tokens);
@@ -62,7 +62,7 @@ describe('what is written', () => {
   });
 
   it('is the most likely token after the other, unless stated', async () => {
-    const { tokens, text } = await tiny.generate(PROMPT, { maxNewTokens: 16 }).done();
+    const { tokens, text } = await tiny.generate(PROMPT, { maxNewTokens: 16 }).result();
     const cache = tiny.createCache();
     let chunk = tiny.tokenizer.encode(PROMPT);
     const chain: number[] = [];
@@ -77,46 +77,45 @@ describe('what is written', () => {
 
   it('is reported in pieces that make up the whole', async () => {
     const generation = tiny.generate(PROMPT, { maxNewTokens: 40, temperature: 1, seed: 5 });
-    expect(generation.summary).toBeNull();
+    expect(generation.partial).toBeNull();
     const pieces = await collect(generation);
-    const summary = generation.summary!;
+    const summary = generation.partial!;
     expect(pieces.map(({ text }) => text).join('')).toBe(summary.text);
     expect(pieces.flatMap(({ tokens }) => tokens)).toEqual(summary.tokens);
     expect(pieces.length).toBeGreaterThan(10);
     expect(pieces.every(({ text, tokens }) => text !== '' || tokens.length > 0)).toBe(true);
-    expect(await generation.done()).toBe(summary);
+    expect(await generation.result()).toBe(summary);
     expect(summary).toMatchObject({
-      promptTokens: tiny.tokenizer.encode(PROMPT).length,
+      usage: { promptTokens: tiny.tokenizer.encode(PROMPT).length, cachedTokens: 0, completionTokens: 40 },
       finishReason: 'length',
-      stopString: undefined,
       cache: { policy: 'dense', evicted: [0] },
     });
-    expect(summary.prefillMs).toBeGreaterThan(0);
-    expect(summary.decodeMs).toBeGreaterThan(0);
+    expect(summary.timings.prefillMs).toBeGreaterThan(0);
+    expect(summary.timings.decodeMs).toBeGreaterThan(0);
   });
 
   it('ends after maxNewTokens', async () => {
     for (const maxNewTokens of [1, 2, 7]) {
-      const { tokens, finishReason } = await small.generate(ids(5), { maxNewTokens, eosTokenIds: [] }).done();
+      const { tokens, finishReason } = await small.generate(ids(5), { maxNewTokens, eosTokenIds: [] }).result();
       expect({ n: tokens.length, finishReason }).toEqual({ n: maxNewTokens, finishReason: 'length' });
     }
   });
 
   it('ends at the model’s end, which is no part of it', async () => {
     const script = [...tiny.tokenizer.encode(' the sea', { addSpecialTokens: false }), 1, 50];
-    const summary = await tiny.generate(PROMPT, { processors: [dictate(script)] }).done();
+    const summary = await tiny.generate(PROMPT, { processors: [dictate(script)] }).result();
     expect(summary).toMatchObject({ text: ' the sea', finishReason: 'eos' });
     expect(tokensOf(summary)).toEqual(script.slice(0, -2));
   });
 
   it('ends at tokens that the caller names instead', async () => {
     const script = [10, 1, 20, 30, 40];
-    const own = await tiny.generate(PROMPT, { processors: [dictate(script)], eosTokenIds: [30, 77] }).done();
+    const own = await tiny.generate(PROMPT, { processors: [dictate(script)], eosTokenIds: [30, 77] }).result();
     expect(own.finishReason).toBe('eos');
     expect(tokensOf(own)).toEqual([10, 1, 20]);
     const none = await tiny
       .generate(PROMPT, { processors: [dictate(script)], eosTokenIds: [], maxNewTokens: 5 })
-      .done();
+      .result();
     expect(none.finishReason).toBe('length');
     expect(tokensOf(none)).toEqual(script);
   });
@@ -124,27 +123,27 @@ describe('what is written', () => {
   it('may be nothing at all', async () => {
     const generation = tiny.generate(PROMPT, { processors: [dictate([1])] });
     expect(await collect(generation)).toEqual([]);
-    expect(generation.summary).toMatchObject({ text: '', tokens: [], finishReason: 'eos' });
+    expect(generation.partial).toMatchObject({ text: '', tokens: [], finishReason: 'eos' });
   });
 
   it('is tokens alone where the model has no tokenizer', async () => {
     const generation = small.generate(ids(5), { maxNewTokens: 4 });
     const pieces = await collect(generation);
-    expect(pieces).toEqual([{ text: '', tokens: generation.summary!.tokens }]);
-    expect(generation.summary).toMatchObject({ text: '', promptTokens: 5 });
+    expect(pieces).toEqual([{ text: '', tokens: generation.partial!.tokens }]);
+    expect(generation.partial).toMatchObject({ text: '', usage: { promptTokens: 5 } });
     expect(() => small.generate(ids(5), { stop: 'x' })).toThrow(/stop strings need a tokenizer/);
   });
 
   it('follows biases, bans and the caller’s own processors', async () => {
-    const free = await small.generate(ids(5), { maxNewTokens: 1 }).done();
+    const free = await small.generate(ids(5), { maxNewTokens: 1 }).result();
     const first = free.tokens[0].token;
-    const banned = await small.generate(ids(5), { maxNewTokens: 1, bannedTokens: [first] }).done();
+    const banned = await small.generate(ids(5), { maxNewTokens: 1, bannedTokens: [first] }).result();
     expect(banned.tokens[0].token).not.toBe(first);
-    const biased = await small.generate(ids(5), { maxNewTokens: 3, logitBias: { 42: 100 } }).done();
+    const biased = await small.generate(ids(5), { maxNewTokens: 3, logitBias: { 42: 100 } }).result();
     expect(tokensOf(biased)).toEqual([42, 42, 42]);
     const seen: number[][] = [];
     const processors: LogitsProcessor[] = [(_, { tokens, promptLength }) => seen.push([tokens.length, promptLength])];
-    await small.generate(ids(5), { maxNewTokens: 3, processors, eosTokenIds: [] }).done();
+    await small.generate(ids(5), { maxNewTokens: 3, processors, eosTokenIds: [] }).result();
     expect(seen).toEqual([
       [5, 5],
       [6, 5],
@@ -158,7 +157,7 @@ describe('logprobs', () => {
     const options = { temperature: 0.7, topK: 5, seed: 3, maxNewTokens: 6, topLogprobs: 4, eosTokenIds: [] };
     const bias = { logitBias: { 42: 3 }, repetitionPenalty: 1.3 };
     const prompt = ids(9);
-    const { tokens } = await small.generate(prompt, { ...options, ...bias }).done();
+    const { tokens } = await small.generate(prompt, { ...options, ...bias }).result();
     const all = await small.prefill(small.createCache(), [...prompt, ...tokensOf({ tokens })], { logits: 'all' });
     tokens.forEach(({ token, logprob, top }, i) => {
       const row = Array.from(all.subarray((8 + i) * 97, (9 + i) * 97));
@@ -175,9 +174,9 @@ describe('logprobs', () => {
   });
 
   it('of other tokens come only where asked for', async () => {
-    const { tokens } = await small.generate(ids(5), { maxNewTokens: 2 }).done();
+    const { tokens } = await small.generate(ids(5), { maxNewTokens: 2 }).result();
     expect(tokens.every((one) => !('top' in one))).toBe(true);
-    const all = await small.generate(ids(5), { maxNewTokens: 1, topLogprobs: 200 }).done();
+    const all = await small.generate(ids(5), { maxNewTokens: 1, topLogprobs: 200 }).result();
     const top = all.tokens[0].top!;
     expect(top).toHaveLength(97);
     expect(top.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0)).toBeCloseTo(1, 6);
@@ -191,8 +190,8 @@ describe('stop strings', () => {
     const processors = [dictate([...script, 1])];
     const generation = tiny.generate(PROMPT, { processors, stop, maxNewTokens: 100 });
     const pieces = await collect(generation);
-    expect(pieces.map((piece) => piece.text).join('')).toBe(generation.summary!.text);
-    return generation.summary!;
+    expect(pieces.map((piece) => piece.text).join('')).toBe(generation.partial!.text);
+    return generation.partial!;
   };
 
   it.each<[string, string | readonly string[], string, string | undefined]>([
@@ -267,9 +266,14 @@ describe('an abort', () => {
   it('before the first token leaves the cache alone', async () => {
     const cache = small.createCache();
     const generation = small.generate(ids(5), { cache, signal: AbortSignal.abort(reason) });
-    await expect(generation.done()).rejects.toBe(reason);
+    await expect(generation.result()).rejects.toBe(reason);
     expect(cache.length()).toBe(0);
-    expect(generation.summary).toMatchObject({ finishReason: 'aborted', text: '', tokens: [], promptTokens: 5 });
+    expect(generation.partial).toMatchObject({
+      finishReason: 'aborted',
+      text: '',
+      tokens: [],
+      usage: { promptTokens: 5 },
+    });
   });
 
   it('during the prompt ends between chunks', async () => {
@@ -304,11 +308,11 @@ describe('an abort', () => {
       }
     }).rejects.toBe(reason);
     expect(tokens.length).toBe(5);
-    expect(generation.summary).toMatchObject({ finishReason: 'aborted', text: ' heavens. He made the' });
-    expect(tokensOf(generation.summary!)).toEqual(tokens);
+    expect(generation.partial).toMatchObject({ finishReason: 'aborted', text: ' heavens. He made the' });
+    expect(tokensOf(generation.partial!)).toEqual(tokens);
     const prompt = tiny.tokenizer.encode(PROMPT);
     expect(cache.tokens()).toEqual([...prompt, ...tokens.slice(0, 4)]);
-    await expect(generation.done()).rejects.toBe(reason);
+    await expect(generation.result()).rejects.toBe(reason);
   });
 });
 
@@ -317,17 +321,17 @@ describe('a generation', () => {
     const generation = small.generate(ids(5), { maxNewTokens: 2 });
     await collect(generation);
     await expect(collect(generation)).rejects.toThrow(/iterated already; call generate again/);
-    const broken = small.generate(ids(5), { maxNewTokens: 4 });
+    const broken = tiny.generate(PROMPT, { maxNewTokens: 4 });
     const iterator = broken[Symbol.asyncIterator]();
     await iterator.next();
-    await expect(broken.done()).rejects.toThrow(InputError);
+    await expect(broken.result()).rejects.toThrow(InputError);
   });
 
   it('may be left early', async () => {
     const cache = tiny.createCache();
     for await (const _ of tiny.generate(PROMPT, { cache, maxNewTokens: 50 })) break;
     expect(cache.length()).toBe(tiny.tokenizer.encode(PROMPT).length);
-    expect((await tiny.generate(' earth', { cache, maxNewTokens: 2 }).done()).tokens).toHaveLength(2);
+    expect((await tiny.generate(' earth', { cache, maxNewTokens: 2 }).result()).tokens).toHaveLength(2);
   });
 
   it('says at once what is wrong with its options', () => {
@@ -346,7 +350,7 @@ describe('a generation', () => {
     refused({ seed: -1 }, /seed/);
     refused({ cache: { policy: 'none' } }, /there is no cache policy "none"; there are dense, lastrec/);
     refused({ cache: { cacheLength: 0 } }, /cacheLength must be a whole number of at least 1/);
-    refused({ cache: small.createCache({ batch: 2 }) }, /writes one row, but the cache has 2/);
+    refused({ cache: small.createCache({ batch: 2 }) }, /has one row, but the cache has 2/);
     expect(() => tiny.generate(PROMPT, { stop: ['a', ''] })).toThrow(/a stop string is empty/);
     expect(() => tiny.generate(PROMPT, { stop: '\uD83D' })).toThrow(/half of a surrogate pair/);
     expect(() => tiny.generate('', { addSpecialTokens: false })).toThrow(/the prompt is empty/);
@@ -356,33 +360,41 @@ describe('a generation', () => {
     const prompt = ids(5);
     const generation = small.generate(prompt, { maxNewTokens: 3 });
     prompt.length = 1;
-    expect((await generation.done()).tokens).toEqual((await small.generate(ids(5), { maxNewTokens: 3 }).done()).tokens);
+    expect((await generation.result()).tokens).toEqual(
+      (await small.generate(ids(5), { maxNewTokens: 3 }).result()).tokens,
+    );
   });
 
-  it('tells where a dense cache has no room for more', async () => {
-    const cache = small.createCache({ cacheLength: 8 });
+  it('ends where a dense cache has no slot for more', async () => {
+    const cache = small.createCache({ policy: 'dense', cacheLength: 8 });
     const generation = small.generate(ids(5), { cache, maxNewTokens: 20, eosTokenIds: [] });
-    await expect(generation.done()).rejects.toThrow(CacheFullError);
+    expect(await generation.result()).toMatchObject({ finishReason: 'length', usage: { completionTokens: 4 } });
     expect(cache.length()).toBe(8);
-    // The token that would need a ninth slot is the last one: nobody has to read it.
-    const fits = small.generate(ids(5), { cache: { cacheLength: 8 }, maxNewTokens: 4, eosTokenIds: [] });
-    expect((await fits.done()).tokens).toHaveLength(4);
+    await expect(small.generate(ids(9), { cache: { policy: 'dense', cacheLength: 8 } }).result()).rejects.toThrow(
+      CacheFullError,
+    );
+    const fits = small.generate(ids(5), {
+      cache: { policy: 'dense', cacheLength: 8 },
+      maxNewTokens: 4,
+      eosTokenIds: [],
+    });
+    expect((await fits.result()).tokens).toHaveLength(4);
     expect(fits.cache.length()).toBe(8);
   });
 
   it('may write up to the last position that a model has learned', async () => {
     await using gpt2 = await loadModel(caseFolder('gpt2'), { weights: 'float32', cacheDir });
     const write = (maxNewTokens: number) =>
-      gpt2.generate(ids(120), { cache: { cacheLength: 512 }, maxNewTokens, eosTokenIds: [] });
-    expect((await write(9).done()).tokens).toHaveLength(9);
-    await expect(write(10).done()).rejects.toThrow(/the model has learned 128 positions/);
+      gpt2.generate(ids(120), { cache: { policy: 'dense', cacheLength: 512 }, maxNewTokens, eosTokenIds: [] });
+    expect((await write(9).result()).tokens).toHaveLength(9);
+    expect(await write(10).result()).toMatchObject({ finishReason: 'length', usage: { completionTokens: 9 } });
   });
 });
 
 describe('generations at the same time', () => {
   it('do not get into each other’s way', async () => {
     const prompts = [PROMPT, 'The jargon of hackers', 'And the king said', 'A'];
-    const write = (prompt: string) => tiny.generate(prompt, { maxNewTokens: 12 }).done();
+    const write = (prompt: string) => tiny.generate(prompt, { maxNewTokens: 12 }).result();
     const alone: string[] = [];
     for (const prompt of prompts) alone.push((await write(prompt)).text);
     const together = await Promise.all(prompts.map(write));
@@ -390,18 +402,18 @@ describe('generations at the same time', () => {
   });
 
   it('go on where one of them fails', async () => {
-    const fine = small.generate(ids(5), { maxNewTokens: 6, eosTokenIds: [] }).done();
-    const full = small.generate(ids(5), { maxNewTokens: 6, cache: { cacheLength: 6 }, eosTokenIds: [] }).done();
+    const fine = small.generate(ids(5), { maxNewTokens: 6, eosTokenIds: [] }).result();
+    const full = small.generate(ids(9), { maxNewTokens: 6, cache: { policy: 'dense', cacheLength: 6 } }).result();
     const results = await Promise.allSettled([full, fine]);
     expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
-    const alone = await small.generate(ids(5), { maxNewTokens: 6, eosTokenIds: [] }).done();
+    const alone = await small.generate(ids(5), { maxNewTokens: 6, eosTokenIds: [] }).result();
     expect(tokensOf(await fine)).toEqual(tokensOf(alone));
   });
 
   it('are ended between steps by the disposal of the model', async () => {
     const model = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
     const prefill = model.prefill(model.createCache(), ids(5));
-    const generation = model.generate(ids(5), { maxNewTokens: 50, eosTokenIds: [] }).done();
+    const generation = model.generate(ids(5), { maxNewTokens: 50, eosTokenIds: [] }).result();
     await model.dispose();
     expect(await prefill).toHaveLength(97);
     await expect(generation).rejects.toThrow(/disposed of and can not be used any more/);
@@ -411,41 +423,41 @@ describe('generations at the same time', () => {
 describe('going on in the same cache', () => {
   it('is one longer prompt', async () => {
     const cache = small.createCache();
-    const first = await small.generate(ids(7), { cache, maxNewTokens: 5, eosTokenIds: [] }).done();
+    const first = await small.generate(ids(7), { cache, maxNewTokens: 5, eosTokenIds: [] }).result();
     expect(cache.tokens()).toEqual([...ids(7), ...tokensOf(first)]);
-    const second = await small.generate(ids(4, 50), { cache, maxNewTokens: 6, eosTokenIds: [] }).done();
+    const second = await small.generate(ids(4, 50), { cache, maxNewTokens: 6, eosTokenIds: [] }).result();
     const whole = [...ids(7), ...tokensOf(first), ...ids(4, 50)];
-    const one = await small.generate(whole, { maxNewTokens: 6, eosTokenIds: [] }).done();
+    const one = await small.generate(whole, { maxNewTokens: 6, eosTokenIds: [] }).result();
     expect(tokensOf(second)).toEqual(tokensOf(one));
     second.tokens.forEach(({ logprob }, i) => {
       expect(logprob).toBeCloseTo(one.tokens[i].logprob, 4);
     });
-    expect(second.promptTokens).toBe(4);
+    expect(second.usage.promptTokens).toBe(4);
     expect(second.cache.seen).toEqual([22]);
   });
 
   it('is so after an end, a stop string and one token, too', async () => {
     const cache = tiny.createCache();
     const prompt = tiny.tokenizer.encode(PROMPT);
-    const ended = await tiny.generate(PROMPT, { cache, processors: [dictate([50, 60, 1])] }).done();
+    const ended = await tiny.generate(PROMPT, { cache, processors: [dictate([50, 60, 1])] }).result();
     expect(cache.tokens()).toEqual([...prompt, ...tokensOf(ended)]);
     const sea = tiny.tokenizer.encode(' the sea', { addSpecialTokens: false });
-    const stopped = await tiny.generate([70], { cache, stop: 'sea', processors: [dictate(sea)] }).done();
+    const stopped = await tiny.generate([70], { cache, stop: 'sea', processors: [dictate(sea)] }).result();
     expect(cache.tokens()).toEqual([...prompt, 50, 60, 70, ...tokensOf(stopped)]);
-    const single = await tiny.generate([80], { cache, maxNewTokens: 1 }).done();
+    const single = await tiny.generate([80], { cache, maxNewTokens: 1 }).result();
     expect(cache.tokens().slice(-2)).toEqual([80, single.tokens[0].token]);
   });
 
   it('puts no special tokens between', async () => {
     const cache = tiny.createCache();
-    await tiny.generate(PROMPT, { cache, maxNewTokens: 3 }).done();
+    await tiny.generate(PROMPT, { cache, maxNewTokens: 3 }).result();
     const before = cache.length();
-    await tiny.generate(' earth', { cache, maxNewTokens: 1 }).done();
+    await tiny.generate(' earth', { cache, maxNewTokens: 1 }).result();
     const earth = tiny.tokenizer.encode(' earth', { addSpecialTokens: false });
     expect(cache.tokens().slice(before, -1)).toEqual(earth);
     expect(cache.tokens()[0]).toBe(0);
     const stated = tiny.createCache();
-    await tiny.generate(' earth', { cache: stated, maxNewTokens: 1, addSpecialTokens: false }).done();
+    await tiny.generate(' earth', { cache: stated, maxNewTokens: 1, addSpecialTokens: false }).result();
     expect(stated.tokens().slice(0, -1)).toEqual(earth);
   });
 
@@ -458,14 +470,14 @@ describe('going on in the same cache', () => {
         seen = [...tokens];
       },
     ];
-    await small.generate([9], { cache, maxNewTokens: 1, processors }).done();
+    await small.generate([9], { cache, maxNewTokens: 1, processors }).result();
     expect(seen).toEqual([...ids(6), 9]);
   });
 
   it('gives the same whatever the chunks of the prompt', async () => {
     const texts = new Set<string>();
     for (const chunkLength of [1, 5, 256])
-      texts.add((await tiny.generate(PROMPT, { chunkLength, maxNewTokens: 20 }).done()).text);
+      texts.add((await tiny.generate(PROMPT, { chunkLength, maxNewTokens: 20 }).result()).text);
     expect(texts.size).toBe(1);
   });
 });
@@ -533,7 +545,7 @@ describe('a budget', () => {
 
   it.each(Object.keys(POLICIES))('as large as the sequence changes nothing: %s', async (policy) => {
     const options = { maxNewTokens: 40, temperature: 1, seed: 9, eosTokenIds: [], chunkLength: 7 };
-    const write = (cache: Partial<AnyCacheOptions>) => tiny.generate(PROMPT, { ...options, cache }).done();
+    const write = (cache: Partial<AnyCacheOptions>) => tiny.generate(PROMPT, { ...options, cache }).result();
     // One of them asks for slots that lose something.
     const buffer = policy === 'qh2o' ? 'int8' : 'float32';
     const dense = await write({ buffer });
@@ -542,7 +554,7 @@ describe('a budget', () => {
   });
 
   it('that is smaller changes what is written', async () => {
-    const write = (cache: Partial<AnyCacheOptions>) => tiny.generate(PROMPT, { maxNewTokens: 60, cache }).done();
+    const write = (cache: Partial<AnyCacheOptions>) => tiny.generate(PROMPT, { maxNewTokens: 60, cache }).result();
     expect((await write({ policy: 'lastrec', cacheLength: 6 })).text).not.toBe((await write({})).text);
   });
 
@@ -568,5 +580,20 @@ describe('a budget', () => {
     expect(cache.tokenPositions(0, 0)).toEqual([0, 1, 6, 7, 8, 9]);
     expect(cache.tokenPositions(1, 1)).toEqual([0, 1, 2, 3, 4]);
     expect(cache.stats()).toMatchObject({ seen: [10, 5], held: [6, 5], evicted: [4, 0] });
+  });
+});
+
+describe('a cache', () => {
+  it('that another generation uses is refused, and so are the two no more once it has ended', async () => {
+    const cache = small.createCache();
+    const first = small.generate(ids(5), { cache, maxNewTokens: 8, eosTokenIds: [] });
+    const second = small.generate(ids(7), { cache, maxNewTokens: 8, eosTokenIds: [] });
+    const [a, b] = await Promise.allSettled([first.result(), second.result()]);
+    expect(a.status).toBe('fulfilled');
+    expect(b).toMatchObject({ status: 'rejected', reason: expect.any(InputError) });
+    expect(String((b as PromiseRejectedResult).reason)).toMatch(/in use by another generation/);
+    expect(cache.length()).toBe(13);
+    await small.generate(ids(3), { cache, maxNewTokens: 2, eosTokenIds: [] }).result();
+    expect(cache.length()).toBe(18);
   });
 });

@@ -1,0 +1,162 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { caseFolder } from '../../test/support/family-cases.ts';
+import { tempFolder } from '../../test/support/temp-folder.ts';
+import { loadModel } from '../load/load-model-node.ts';
+import type { LanguageModel } from './language-model.ts';
+import type { LogitsProcessor } from './sampling/logits.ts';
+import { PromptPace, shortestFirst } from './schedule.ts';
+
+const cacheDir = await tempFolder('engine');
+let small: LanguageModel;
+beforeAll(async () => {
+  small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+});
+afterAll(() => small.dispose());
+afterEach(() => vi.restoreAllMocks());
+
+const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
+const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[] => tokens.map(({ token }) => token);
+
+/** The lengths of the chunks of each step [rows]. */
+function watchSteps(): number[][] {
+  const steps: number[][] = [];
+  const step = small.step.bind(small);
+  vi.spyOn(small, 'step').mockImplementation((cache, chunk, options) => {
+    steps.push(chunk.map((row) => row.length));
+    return step(cache, chunk, options);
+  });
+  return steps;
+}
+
+describe('generations at the same time', () => {
+  it('share their steps, and get what they get alone', async () => {
+    const options = { maxNewTokens: 12, eosTokenIds: [] };
+    const alone: number[][] = [];
+    for (let i = 0; i < 6; i++) alone.push(tokensOf(await small.generate(ids(5, i), options).result()));
+    const steps = watchSteps();
+    const runs = Array.from({ length: 6 }, (_, i) => small.generate(ids(5, i), options));
+    const results = await Promise.all(runs.map((run) => run.result()));
+    expect(results.map(tokensOf)).toEqual(alone);
+    expect(steps.filter((rows) => rows.length === 6).length).toBeGreaterThan(4);
+    // 6 prompts, and fewer steps than six generations in turn would take.
+    expect(steps.length).toBeLessThan(30);
+    // Each cache has what its run read and generated.
+    runs.forEach(({ cache }, i) => {
+      expect(cache.tokens()).toEqual([...ids(5, i), ...alone[i]]);
+    });
+  });
+
+  it('that are not read take no steps, and hold up no other', async () => {
+    const waiting = small
+      .generate(ids(5), { maxNewTokens: 50, eosTokenIds: [], processors: [] })
+      [Symbol.asyncIterator]();
+    const other = await small.generate(ids(6), { maxNewTokens: 10, eosTokenIds: [] }).result();
+    expect(other.tokens).toHaveLength(10);
+    await waiting.return?.(undefined);
+  });
+
+  it('end one by one: an abort leaves the others their steps', async () => {
+    const aborter = new AbortController();
+    const options = { maxNewTokens: 40, eosTokenIds: [] };
+    const alone = tokensOf(await small.generate(ids(5, 1), options).result());
+    let seen = 0;
+    const counting: LogitsProcessor = () => {
+      if (++seen === 4) aborter.abort(new Error('enough'));
+    };
+    const cut = small.generate(ids(5), { ...options, signal: aborter.signal, processors: [counting] });
+    const [a, b] = await Promise.allSettled([cut.result(), small.generate(ids(5, 1), options).result()]);
+    expect(a).toMatchObject({ status: 'rejected', reason: { message: 'enough' } });
+    expect(seen).toBe(4);
+    expect(b.status === 'fulfilled' && tokensOf(b.value)).toEqual(alone);
+  });
+
+  it('fail one by one, where a step fails for all of its rows', async () => {
+    const options = { maxNewTokens: 10, eosTokenIds: [] };
+    const alone = tokensOf(await small.generate(ids(5, 1), options).result());
+    const step = small.step.bind(small);
+    vi.spyOn(small, 'step').mockImplementation((cache, chunk, given) => {
+      const [bad] = chunk;
+      if (bad.length === 1 && cache.length(0) >= 9 && cache.tokens(0)[0] === ids(5)[0])
+        return Promise.reject(new Error('this row breaks'));
+      return step(cache, chunk, given);
+    });
+    const runs = [small.generate(ids(5), options), small.generate(ids(5, 1), options)];
+    const [a, b] = await Promise.allSettled(runs.map((run) => run.result()));
+    expect(a).toMatchObject({ status: 'rejected', reason: { message: 'this row breaks' } });
+    expect(runs[0].partial!.tokens.length).toBeGreaterThan(3);
+    expect(b.status === 'fulfilled' && tokensOf(b.value)).toEqual(alone);
+  });
+});
+
+describe('prompts beside sequences that decode', () => {
+  it('are read in short chunks, and alone in long ones', async () => {
+    const steps = watchSteps();
+    const cache = { policy: 'dense', cacheLength: 1000 };
+    await small.generate(ids(600), { cache, maxNewTokens: 1 }).result();
+    expect(steps.map(([length]) => length)).toEqual([256, 256, 88, 1].slice(0, steps.length));
+    steps.length = 0;
+    const busy = small.generate(ids(5), { cache, maxNewTokens: 60, eosTokenIds: [] }).result();
+    await small.generate(ids(300, 1), { cache, maxNewTokens: 1 }).result();
+    await busy;
+    const chunks = steps.filter((rows) => rows.length === 1 && rows[0] > 1 && rows[0] !== 5).map(([length]) => length);
+    expect(Math.max(...chunks)).toBeLessThanOrEqual(64);
+    // A step of the other one after each chunk.
+    const at = steps.findIndex(([length]) => length === chunks[1]);
+    expect(steps[at + 1]).toEqual([1]);
+  });
+
+  it('keep their chunks where these change the result', async () => {
+    for (const cache of [
+      { policy: 'lastrec', cacheLength: 40 },
+      { policy: 'dense', buffer: 'int8' },
+    ] as const) {
+      const options = { cache, maxNewTokens: 12, eosTokenIds: [] };
+      const alone = tokensOf(await small.generate(ids(110, 1), options).result());
+      const steps = watchSteps();
+      const busy = small.generate(ids(5), { maxNewTokens: 40, eosTokenIds: [] }).result();
+      const beside = await small.generate(ids(110, 1), options).result();
+      await busy;
+      expect(steps.map(([length]) => length).filter((length) => length > 5)).toEqual([64, 46]);
+      expect(tokensOf(beside)).toEqual(alone);
+      vi.restoreAllMocks();
+    }
+  });
+});
+
+describe('the order of prompts', () => {
+  it('is by what is left, less their age', () => {
+    const prompt = (promptLeft: number, passedOver: number) => ({ promptLeft, passedOver });
+    const [long, short] = [prompt(4000, 0), prompt(10, 0)];
+    expect(shortestFirst([long, short])).toBe(short);
+    expect(shortestFirst([])).toBeUndefined();
+    const old = prompt(4000, 250);
+    expect(shortestFirst([old, short])).toBe(old);
+  });
+
+  it('reads a long prompt to its end, however many short ones come', () => {
+    const long = { promptLeft: 640, passedOver: 0 };
+    let rounds = 0;
+    for (; long.promptLeft > 0; rounds++) {
+      const other = { promptLeft: 32, passedOver: 0 };
+      if (shortestFirst([long, other]) === long) long.promptLeft -= 64;
+      else long.passedOver++;
+    }
+    expect(rounds).toBeLessThan(5 * 10 + 5);
+  });
+});
+
+describe('the length of chunks', () => {
+  it('keeps the time between two tokens below three steps', () => {
+    const pace = new PromptPace();
+    expect(pace.chunkLength).toBe(32);
+    for (let i = 0; i < 20; i++) {
+      pace.stepTook(100);
+      pace.chunkTook(64, 640);
+    }
+    expect(pace.chunkLength).toBe(17);
+    for (let i = 0; i < 20; i++) pace.stepTook(1000);
+    expect(pace.chunkLength).toBe(64);
+    for (let i = 0; i < 40; i++) pace.stepTook(1);
+    expect(pace.chunkLength).toBe(8);
+  });
+});

@@ -1,0 +1,253 @@
+/**
+ * @file Runs all sequences of a model together, for as long as the model lives.
+ *
+ * Each round reads one chunk of one prompt, and then takes one step with all sequences that decode: those whose caches have the same
+ * policy and options share the step. While others decode, chunks are short, so that no sequence waits long for another's prompt.
+ */
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import { CacheFullError, InputError } from '../util/errors.ts';
+import { macrotask } from '../util/macrotask.ts';
+import { range } from '../util/numbers.ts';
+import type { DecoderModel } from './model.ts';
+import type { FinishReason } from './options.ts';
+import { prefill } from './prefill.ts';
+import { PromptPace, shortestFirst } from './schedule.ts';
+import type { Sequence, SequenceEnd } from './sequence.ts';
+import { type BatchRow, SharedBatch } from './shared-batch.ts';
+
+/** Milliseconds after which timers and signals get a turn, also where the backend never waits. */
+const TURN_MS = 8;
+/** Readers that only compute wait again after a few microtasks. */
+const MICROTASKS = 40;
+
+export class Engine {
+  readonly #model: DecoderModel;
+  readonly #sequences = new Set<Sequence>();
+  /** Caches of the sequences that are under way. */
+  readonly #caches = new Set<KVCache>();
+  /** Sequences that decode, by the kind of their caches. */
+  #batches: SharedBatch<Sequence>[] = [];
+  readonly #pace = new PromptPace();
+  #running = false;
+  #wake: (() => void) | null = null;
+  #lastTurn = 0;
+
+  constructor(model: DecoderModel) {
+    this.#model = model;
+  }
+
+  /** Sequences that are under way. */
+  get active(): number {
+    return this.#sequences.size;
+  }
+
+  /**
+   * Starts a sequence. Its reader is told what becomes of it.
+   */
+  submit(sequence: Sequence): void {
+    if (this.#caches.has(sequence.cache)) {
+      const error = new InputError(
+        'this cache is in use by another generation; wait for its end, or give each generation a fork of the cache',
+      );
+      void sequence.end({ cache: sequence.cache, row: 0 }, 'error', { error });
+      return;
+    }
+    this.#sequences.add(sequence);
+    this.#caches.add(sequence.cache);
+    sequence.wake = () => this.#wake?.();
+    sequence.wake();
+    if (!this.#running) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    while (this.#sequences.size > 0) {
+      for (const sequence of [...this.#sequences]) if (sequence.cancelled) await this.#cancel(sequence);
+      const ready = new Set([...this.#sequences].filter(({ reader }) => reader.waits));
+      if (ready.size > 0) {
+        await this.#round(ready).catch((error: unknown) => this.#failAll(ready, error));
+        await this.#turn();
+      } else if (this.#sequences.size > 0) {
+        await new Promise<void>((wake) => {
+          this.#wake = wake;
+        });
+        this.#wake = null;
+      }
+    }
+    this.#running = false;
+  }
+
+  async #round(ready: Set<Sequence>): Promise<void> {
+    await this.#readPrompt(ready);
+    const begin = performance.now();
+    let rows = 0;
+    for (const batch of this.#batches) rows += await this.#step(batch, ready);
+    if (rows > 0) this.#pace.stepTook(performance.now() - begin);
+    this.#batches = this.#batches.filter(({ members }) => members.length > 0);
+  }
+
+  /** Lets readers ask for more, and the event loop go round. */
+  async #turn(): Promise<void> {
+    const idle = () => [...this.#sequences].some(({ reader, cancelled }) => !reader.waits && !cancelled);
+    for (let i = 0; i < MICROTASKS && idle(); i++) await null;
+    if (!idle() && performance.now() - this.#lastTurn < TURN_MS) return;
+    await macrotask();
+    this.#lastTurn = performance.now();
+  }
+
+  /** Reads a chunk of one prompt. */
+  async #readPrompt(ready: Set<Sequence>): Promise<void> {
+    const reading = [...ready].filter(({ phase }) => phase === 'waiting' || phase === 'prefill');
+    const sequence = shortestFirst(reading);
+    if (!sequence) return;
+    for (const other of reading) if (other !== sequence) other.passedOver++;
+    const decoding = [...ready].some(({ phase }) => phase === 'decode');
+    try {
+      if (sequence.phase === 'waiting') await sequence.begin();
+      const before = sequence.promptLeft;
+      const begin = performance.now();
+      await sequence.readPrompt(decoding ? this.#pace.chunkLength : Number.POSITIVE_INFINITY);
+      this.#pace.chunkTook(before - sequence.promptLeft, performance.now() - begin);
+    } catch (error) {
+      await this.#fail(sequence, error);
+      return;
+    }
+    if (sequence.phase !== 'decode' || sequence.cancelled) return;
+    // Its reader has its first token, and is asked again before the next step.
+    ready.delete(sequence);
+    if (sequence.finishReason) await this.#end(sequence, sequence.finishReason);
+    else this.#batchFor(sequence).join(sequence);
+  }
+
+  #batchFor({ cache }: Sequence): SharedBatch<Sequence> {
+    const known = this.#batches.find((batch) => batch.takes(cache));
+    if (known) return known;
+    const batch = new SharedBatch<Sequence>(cache);
+    this.#batches.push(batch);
+    return batch;
+  }
+
+  /** One step of those rows of a batch whose readers wait. @returns how many they are. */
+  async #step(batch: SharedBatch<Sequence>, ready: ReadonlySet<Sequence>): Promise<number> {
+    const takesPart = (sequence: Sequence) => ready.has(sequence) && !sequence.cancelled;
+    batch.compact(takesPart);
+    for (const [row, sequence] of [...batch.rows].entries()) {
+      if (!takesPart(sequence)) continue;
+      try {
+        if (!this.#fits(sequence, { cache: batch.cache, row })) await this.#end(sequence, 'length');
+      } catch (error) {
+        await this.#fail(sequence, error);
+      }
+    }
+    batch.compact(takesPart);
+    const { cache } = batch;
+    const rows = batch.rows.map((sequence, row) => ({ sequence, row, before: cache.length(row) }));
+    const outputs = new Map<Sequence, StepOutput>();
+    const together: Sequence[] = [];
+    for (const { sequence, row, before } of rows) {
+      if (!takesPart(sequence)) continue;
+      if (this.#model.ropeFits(before, before + sequence.speculator.chunk.length)) together.push(sequence);
+      else outputs.set(sequence, await caught(this.#readAgain(cache, row, sequence)));
+    }
+    await this.#stepTogether(batch, together, outputs);
+    for (const { sequence, row, before } of rows) {
+      const output = outputs.get(sequence);
+      if (!output) continue;
+      try {
+        if ('error' in output) throw output.error;
+        await sequence.accept({ cache, row }, output.logits, before);
+      } catch (error) {
+        await this.#fail(sequence, error);
+        continue;
+      }
+      if (sequence.finishReason) await this.#end(sequence, sequence.finishReason);
+    }
+    return outputs.size;
+  }
+
+  /** Whether a row has slots and positions for its next tokens. */
+  #fits({ speculator }: Sequence, { cache, row }: BatchRow): boolean {
+    const { position, contextLength } = this.#model.config;
+    const count = speculator.chunk.length;
+    if (position === 'learned' && cache.length(row) + count > contextLength) return false;
+    try {
+      cache.reserve(range(cache.batch).map((r) => (r === row ? count : 0)));
+      return true;
+    } catch (error) {
+      if (error instanceof CacheFullError) return false;
+      throw error;
+    }
+  }
+
+  /** One step for all of these; where it fails, one for each, so that an error ends only the sequence that it belongs to. */
+  async #stepTogether(
+    batch: SharedBatch<Sequence>,
+    sequences: readonly Sequence[],
+    outputs: Map<Sequence, StepOutput>,
+  ): Promise<void> {
+    if (sequences.length === 0) return;
+    const { cache } = batch;
+    const chunk = batch.rows.map((row) => (sequences.includes(row) ? row.speculator.chunk : []));
+    let logits: Float32Array;
+    try {
+      const options = {
+        logits: 'all',
+        rowAdapters: batch.rows.map(({ adapters }) => adapters),
+        eachQuery: chunk.some(({ length }) => length > 1),
+      } as const;
+      ({ logits } = await this.#model.step(cache, chunk, options));
+    } catch (error) {
+      if (sequences.length === 1) outputs.set(sequences[0], { error });
+      else for (const sequence of sequences) await this.#stepTogether(batch, [sequence], outputs);
+      return;
+    }
+    const width = logits.length / chunk.reduce((sum, { length }) => sum + length, 0);
+    let at = 0;
+    for (const [row, sequence] of batch.rows.entries()) {
+      const end = at + chunk[row].length * width;
+      if (end > at) outputs.set(sequence, { logits: logits.subarray(at, end) });
+      at = end;
+    }
+  }
+
+  /** A row whose longer sequence wants other rotations than its keys have is read again, in a cache of its own. */
+  async #readAgain(cache: KVCache, row: number, { speculator, adapters }: Sequence): Promise<StepOutput> {
+    const own = cache.batch === 1 ? cache : cache.recreate(1);
+    if (own !== cache) own.copyRow(cache, row, 0);
+    const logits = await prefill(this.#model, own, speculator.chunk, { phase: 'decode', logits: 'all', adapters });
+    if (own !== cache) cache.copyRow(own, 0, row);
+    return { logits };
+  }
+
+  async #cancel(sequence: Sequence): Promise<void> {
+    const { signal } = sequence;
+    await this.#end(sequence, 'aborted', signal?.aborted ? { error: signal.reason } : null);
+  }
+
+  async #fail(sequence: Sequence, error: unknown): Promise<void> {
+    await this.#end(sequence, 'error', { error });
+  }
+
+  /** A defect: no sequence may wait for ever. */
+  async #failAll(sequences: Iterable<Sequence>, error: unknown): Promise<void> {
+    for (const sequence of sequences) if (sequence.phase !== 'ended') await this.#fail(sequence, error);
+  }
+
+  async #end(sequence: Sequence, reason: FinishReason, failure: SequenceEnd['failure'] = null): Promise<void> {
+    const batch = this.#batches.find(({ members }) => members.includes(sequence));
+    const at = batch?.leave(sequence) ?? { cache: sequence.cache, row: 0 };
+    await sequence.end(at, reason, failure);
+    this.#sequences.delete(sequence);
+    this.#caches.delete(sequence.cache);
+  }
+}
+
+type StepOutput = { readonly logits: Float32Array } | { readonly error: unknown };
+
+async function caught(output: Promise<StepOutput>): Promise<StepOutput> {
+  try {
+    return await output;
+  } catch (error) {
+    return { error };
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * @file Messages as a prompt. What renders them, a chat template, is given by the layers above.
+ */
+import { InputError } from '../util/errors.ts';
+import type { DecoderModel } from './model.ts';
+
+/** One message. Templates may look at more than role and content, such as `tool_calls`. */
+export interface ChatMessage {
+  /** `system`, `user`, `assistant`, `tool`, as the template knows them. */
+  readonly role: string;
+  readonly content: string;
+  readonly [key: string]: unknown;
+}
+
+export interface RenderOptions {
+  /**
+   * End with the beginning of an answer.
+   * @default true
+   */
+  readonly addGenerationPrompt?: boolean;
+  /** Functions that the model may call, as JSON schemas. */
+  readonly tools?: readonly unknown[];
+  /**
+   * Which template, where there are several.
+   * @default `tool_use` with tools, else `default`
+   */
+  readonly templateName?: string;
+  /** Other variables of the template, such as `enable_thinking`. */
+  readonly variables?: Readonly<Record<string, unknown>>;
+}
+
+/** Makes one text of messages. */
+export interface MessageTemplate {
+  /** Names, where there are several. */
+  readonly names?: readonly string[];
+  /** @throws InputError for messages that it does not take. */
+  render(messages: readonly ChatMessage[], options?: RenderOptions): string;
+}
+
+/** The chat template of a model, and how others are made. */
+export interface MessageRenderer {
+  /** null: the checkpoint has none. */
+  readonly template: MessageTemplate | null;
+  /** @param source in Jinja. @throws InputError */
+  compile(source: string): MessageTemplate;
+}
+
+/** How messages become a prompt. */
+export interface TemplateOptions extends Omit<RenderOptions, 'addGenerationPrompt'> {
+  /**
+   * A template, or its source in Jinja.
+   * @default the model's own
+   */
+  readonly template?: string | MessageTemplate;
+}
+
+/** The template to use. @throws InputError where there is none. */
+export function templateOf({ renderer, name }: DecoderModel, { template }: TemplateOptions): MessageTemplate {
+  if (typeof template === 'string') return renderer.compile(template);
+  if (template !== undefined) return template;
+  if (renderer.template) return renderer.template;
+  throw new InputError(
+    `${name} has no chat template: it was probably not trained on conversations. Use its chat-tuned sibling, give a ` +
+      'template (in Jinja) of your own, or write a plain prompt for generate',
+  );
+}
+
+/** Tokens at which an answer ends: the model's, and the one that its tokenizer has for the end of a text. */
+export function answerEnds(model: DecoderModel): readonly number[] {
+  const own = model.hasTokenizer ? model.tokenizer.eosTokenId : null;
+  return own === null ? model.eosTokenIds : [...new Set([...model.eosTokenIds, own])];
+}
+
+/** Messages as text and as ids, with the beginning of an answer at their end. */
+export function messagesPrompt(model: DecoderModel, messages: readonly ChatMessage[], options: TemplateOptions) {
+  const text = templateOf(model, options).render(messages, options);
+  return { text, tokens: model.tokenizer.encode(text, { addSpecialTokens: false }) };
+}
