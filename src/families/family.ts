@@ -1,8 +1,10 @@
 /**
  * @file What a row of the family table is: which config.json it reads, and where its tensors are in a checkpoint.
  */
+import { type AttentionSpec, keepsSlots, type LayerSpec } from '../config/layer-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
-import type { QkvOrder, TensorExpr, TensorMap, TensorNames } from '../weights/tensor-map.ts';
+import { ConfigError } from '../util/errors.ts';
+import type { Segments, SegmentsOf, TensorExpr, TensorMap, TensorNames } from '../weights/tensor-map.ts';
 import type { FamilyConfig } from './layers.ts';
 
 /** One family of models. */
@@ -38,12 +40,38 @@ export function plainMlpTensors(fc: TensorExpr, proj: TensorExpr): TensorMap {
   return { 'h.{l}.mlp.fc': fc, 'h.{l}.mlp.proj': proj };
 }
 
+/**
+ * How the rows of a fused query-key-value matrix are ordered: `stacked` [Q; K; V]; `grouped`: per query group its queries, its key,
+ * its value (gpt_neox, falcon, bloom); `codegen`: in four blocks of [Q; V; K], as it was trained on so many TPU cores.
+ */
+export type QkvOrder = 'stacked' | 'grouped' | 'codegen';
+
+const QKV: Readonly<
+  Record<QkvOrder, { readonly of: SegmentsOf; readonly at: Readonly<Record<'q' | 'k' | 'v', number>> }>
+> = {
+  stacked: { at: { q: 0, k: 1, v: 2 }, of: (layer) => attentionSegments(layer, 1) },
+  grouped: { at: { q: 0, k: 1, v: 2 }, of: (layer) => attentionSegments(layer, attentionOf(layer).groups) },
+  codegen: { at: { q: 0, v: 1, k: 2 }, of: (layer) => attentionSegments(layer, 4) },
+};
+
+/** The numbers of a layer's attention. */
+export function attentionOf({ mixer }: LayerSpec): AttentionSpec {
+  if (!keepsSlots(mixer)) throw new ConfigError('a layer without attention has no queries, keys and values');
+  return mixer;
+}
+
+function attentionSegments(layer: LayerSpec, count: number): Segments {
+  const { heads, groups, keySize, valueSize } = attentionOf(layer);
+  return { count, sizes: [heads * keySize, groups * keySize, groups * valueSize].map((size) => size / count) };
+}
+
 /** The three parts of a fused query-key-value module. */
 export function fusedQkv(from: TensorExpr, order: QkvOrder): TensorMap {
+  const { of, at } = QKV[order];
   return {
-    'h.{l}.attn.q': { take: 'q', from, order },
-    'h.{l}.attn.k': { take: 'k', from, order },
-    'h.{l}.attn.v': { take: 'v', from, order },
+    'h.{l}.attn.q': { segment: at.q, of, from },
+    'h.{l}.attn.k': { segment: at.k, of, from },
+    'h.{l}.attn.v': { segment: at.v, of, from },
   };
 }
 

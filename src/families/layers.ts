@@ -6,13 +6,16 @@ import type { AttentionSpec, LayerNorms, LayerSpec, MixerSpec, MlpSpec, RouterSp
 import { range } from '../util/numbers.ts';
 
 /** What a family's reader returns. */
-export type FamilyConfig = Omit<Config, 'layers'>;
+export interface FamilyConfig extends Omit<Config, 'layers'> {
+  /** What layers have of their own beyond the rest of this record. */
+  readonly layer?: (layer: LayerSpec, index: number) => LayerSpec;
+}
 
 export function layersOf(config: FamilyConfig): LayerSpec[] {
   const norms = normsOf(config);
   return range(config.nLayer).map((l) => {
     const rope = config.ropeIndices[l];
-    return {
+    const layer: LayerSpec = {
       mixer: mixerOf(config, l),
       mlp: mlpOf(config, l),
       norms,
@@ -22,6 +25,7 @@ export function layersOf(config: FamilyConfig): LayerSpec[] {
       rope: rope < 0 ? null : rope,
       checkpointIndex: config.layerNumbers[l],
     };
+    return config.layer?.(layer, l) ?? layer;
   });
 }
 

@@ -69,7 +69,8 @@ export function readConfig(
         'take out what is known to change nothing',
     );
   checkConfig(flat, where);
-  const config = { ...flat, layers: layersOf(flat) };
+  const { layer: _, ...rest } = flat;
+  const config = { ...rest, layers: layersOf(flat) };
   return { config, family };
 }
 

@@ -3,9 +3,11 @@
  */
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
+import { keepsSlots, type LayerSpec } from '../config/layer-spec.ts';
 import { CheckpointError } from '../util/errors.ts';
-import { concatRows, interleaveRows, mapRows, pickRows, sliceRows, tensorRows, transpose } from './rows.ts';
-import type { QkvOrder, TensorExpr, TensorNames } from './tensor-map.ts';
+import { segmentRows, sinusoids, takeSegment, transposeBlocks } from './arrange.ts';
+import { concatRows, interleaveRows, mapRows, sliceRows, tensorRows, transpose } from './rows.ts';
+import type { TensorExpr, TensorNames } from './tensor-map.ts';
 import type { Param, ParamPart, RowSource } from './types.ts';
 
 /** Buffers that old checkpoints carry and nobody needs. */
@@ -18,6 +20,8 @@ interface Place {
   /** `.weight` or `.bias`. */
   readonly suffix: string;
   readonly layer: string;
+  /** null: the tensor is of no layer. */
+  readonly spec: LayerSpec | null;
   /** Expert or head. */
   readonly nth: string;
 }
@@ -117,17 +121,23 @@ export class ParamResolver {
     const expr = this.#family.tensors[key + suffix] ?? this.#family.tensors[key];
     if (expr === undefined)
       throw new CheckpointError(`the family ${this.#config.name} does not say where its checkpoints hold ${part.name}`);
-    const number = layer ? String(this.#config.layerNumbers[Number(layer)]) : '';
-    return this.#expr(expr, { suffix, layer: number, nth: nth?.[1] ?? '' }, part.rows, part.cols, leaf);
+    const spec = layer ? this.#config.layers[Number(layer)] : null;
+    return this.#expr(
+      expr,
+      { suffix, layer: String(spec?.checkpointIndex ?? ''), spec, nth: nth?.[1] ?? '' },
+      part.rows,
+      part.cols,
+      leaf,
+    );
   }
 
   #expr(expr: TensorExpr, place: Place, rows: number, cols: number, leaf: Leaf): RowSource {
     if (typeof expr === 'string') return leaf(expr + place.suffix, place, rows, cols);
     if ('bare' in expr) return leaf(expr.bare, place, rows, cols);
     if ('oneOf' in expr) {
-      const there = expr.oneOf.find((name) => this.#find(filled(name + place.suffix, place)));
-      if (there) return this.#expr(there, place, rows, cols, leaf);
-      throw this.#missing(expr.oneOf.map((name) => filled(name + place.suffix, place)).join(' or '));
+      const there = expr.oneOf.find((each) => this.#find(nameIn(each, place)));
+      if (there !== undefined) return this.#expr(there, place, rows, cols, leaf);
+      throw this.#missing(expr.oneOf.map((each) => nameIn(each, place)).join(' or '));
     }
     if ('sinusoids' in expr) return sinusoids(rows, cols);
     if ('stacked' in expr) return this.#stacked(expr.stacked, place, rows, cols);
@@ -139,13 +149,22 @@ export class ParamResolver {
       const whole = this.#expr(expr.from, place, rows * expr.parts, cols, leaf);
       return sliceRows(whole, expr.part * rows, rows);
     }
-    const { nHead: H, nQueryGroups: G, headSize: D, moe } = this.#config;
-    if ('nthOf' in expr) {
-      const count = { experts: moe?.nExpert ?? 1, heads: H, groups: G }[expr.nthOf];
-      return sliceRows(this.#expr(expr.from, place, rows * count, cols, leaf), Number(place.nth) * rows, rows);
+    const layer = place.spec!;
+    if ('segment' in expr) {
+      const segments = expr.of(layer);
+      return takeSegment(this.#expr(expr.from, place, segmentRows(segments), cols, leaf), segments, expr.segment);
     }
-    const whole = this.#expr(expr.from, place, (H + 2 * G) * D, cols, leaf);
-    return QKV_ROWS[expr.order](whole, expr.take, H, G, D);
+    if ('joined' in expr) {
+      const heights = expr.heights(layer);
+      return concatRows(expr.joined.map((each, i) => this.#expr(each, place, heights[i], cols, leaf)));
+    }
+    if ('blocksTransposed' in expr) {
+      const blocks = expr.blocksTransposed(layer);
+      return transposeBlocks(this.#expr(expr.from, place, blocks * cols, rows / blocks, leaf), blocks);
+    }
+    if ('mapped' in expr) return mapRows(this.#expr(expr.from, place, rows, cols, leaf), expr.mapped);
+    const whole = this.#expr(expr.from, place, rows * countOf(layer, expr.nthOf), cols, leaf);
+    return sliceRows(whole, Number(place.nth) * rows, rows);
   }
 
   #stacked(modules: readonly string[], place: Place, rows: number, cols: number): RowSource {
@@ -208,59 +227,34 @@ export class ParamResolver {
   }
 }
 
+/** How many blocks of rows a tensor of all experts, heads or groups has. */
+function countOf({ mixer, mlp }: LayerSpec, what: 'experts' | 'heads' | 'groups'): number {
+  if (what === 'experts')
+    return mlp?.kind === 'moe' ? mlp.experts.count : mixer?.kind === 'head-experts' ? mixer.experts : 1;
+  return keepsSlots(mixer) ? mixer[what] : 1;
+}
+
+/** The whole name of an expression's first tensor. */
+const nameIn = (expr: TensorExpr, place: Place): string =>
+  filled(isBare(expr) ? sourceName(expr) : sourceName(expr) + place.suffix, place);
+
+function isBare(expr: TensorExpr): boolean {
+  if (typeof expr === 'string') return false;
+  if ('bare' in expr) return true;
+  const inner =
+    'transposed' in expr ? expr.transposed : 'from' in expr ? expr.from : 'joined' in expr ? expr.joined[0] : '';
+  return isBare(inner);
+}
+
 function sourceName(expr: TensorExpr): string {
   if (typeof expr === 'string') return expr;
   if ('bare' in expr) return expr.bare;
-  if ('oneOf' in expr) return expr.oneOf.join(' or ');
+  if ('oneOf' in expr) return expr.oneOf.map(sourceName).join(' or ');
   if ('stacked' in expr) return expr.stacked[0];
   if ('sinusoids' in expr) return 'computed positions';
+  if ('joined' in expr) return sourceName(expr.joined[0]);
   return sourceName('transposed' in expr ? expr.transposed : expr.from);
 }
-
-/** A table of positions, as XGLM computes it: row 1 belongs to padding. */
-function sinusoids(rows: number, cols: number): RowSource {
-  const half = Math.floor(cols / 2);
-  const step = Math.log(10_000) / (half - 1);
-  return {
-    rows,
-    cols,
-    read: async (start, count) => {
-      const data = new Float32Array(count * cols);
-      for (let r = 0; r < count; r++) {
-        if (start + r === 1) continue;
-        for (let i = 0; i < half; i++) {
-          const angle = (start + r) * Math.exp(-step * i);
-          data[r * cols + i] = Math.sin(angle);
-          data[r * cols + half + i] = Math.cos(angle);
-        }
-      }
-      return data;
-    },
-  };
-}
-
-/** Rows of codegen's fused matrix come in so many blocks, as it was trained on so many TPU cores. */
-const CODEGEN_BLOCKS = 4;
-
-type TakeRows = (whole: RowSource, take: 'q' | 'k' | 'v', H: number, G: number, D: number) => RowSource;
-
-const QKV_ROWS: Readonly<Record<QkvOrder, TakeRows>> = {
-  stacked: (whole, take, H, G, D) => {
-    const start = { q: 0, k: H, v: H + G }[take];
-    return sliceRows(whole, start * D, (take === 'q' ? H : G) * D);
-  },
-  grouped: (whole, take, H, G, D) => {
-    const R = H / G;
-    const height = (take === 'q' ? R : 1) * D;
-    const first = { q: 0, k: R, v: R + 1 }[take] * D;
-    return pickRows(whole, (row) => Math.floor(row / height) * (R + 2) * D + first + (row % height), G * height);
-  },
-  codegen: (whole, take, H, _, D) => {
-    const height = (H * D) / CODEGEN_BLOCKS;
-    const place = { q: 0, v: 1, k: 2 }[take];
-    return pickRows(whole, (row) => (Math.floor(row / height) * 3 + place) * height + (row % height), H * D);
-  },
-};
 
 function list(names: readonly string[]): string {
   return names.length > 6 ? `${names.slice(0, 6).join(', ')} and ${names.length - 6} more` : names.join(', ');

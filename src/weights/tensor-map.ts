@@ -1,6 +1,7 @@
 /**
  * @file The language in which a family says where its checkpoints hold the model's parameters.
  */
+import type { LayerSpec } from '../config/layer-spec.ts';
 
 /**
  * Where a parameter comes from. A string is the name of a module in the checkpoint (`.weight` or `.bias` is added); `{l}`
@@ -10,26 +11,33 @@ export type TensorExpr =
   | string
   /** A tensor's whole name, to which nothing is added. */
   | { readonly bare: string }
-  /** The first of several names that the checkpoint has. */
-  | { readonly oneOf: readonly string[] }
+  /** The first of several that the checkpoint has. */
+  | { readonly oneOf: readonly TensorExpr[] }
   /** Rows of several modules below each other, of which only the first has to be there. */
   | { readonly stacked: readonly string[] }
-  /** Rows of a fused query-key-value matrix. */
-  | { readonly take: 'q' | 'k' | 'v'; readonly from: TensorExpr; readonly order: QkvOrder }
+  /** One segment of a fused matrix whose rows come in groups of segments. */
+  | { readonly segment: number; readonly of: SegmentsOf; readonly from: TensorExpr }
+  /** Several below each other, each of so many rows. */
+  | { readonly joined: readonly TensorExpr[]; readonly heights: (layer: LayerSpec) => readonly number[] }
   /** Part `part` of `parts` equal blocks of rows. */
   | { readonly part: number; readonly parts: number; readonly from: TensorExpr }
   /** Block `{e}` of rows, of as many as there are experts or heads. */
   | { readonly nthOf: 'experts' | 'heads' | 'groups'; readonly from: TensorExpr }
+  /** As many blocks of rows, each turned around. */
+  | { readonly blocksTransposed: (layer: LayerSpec) => number; readonly from: TensorExpr }
+  /** Each value through a function. */
+  | { readonly mapped: (value: number) => number; readonly from: TensorExpr }
   /** Not in the checkpoint: row p + 2 is sin and cos of position p (arXiv 1706.03762, halves side by side); row 1 is zero. */
   | { readonly sinusoids: true }
   /** A matrix stored as [in, out]. Biases are left as they are. */
   | { readonly transposed: TensorExpr };
 
-/**
- * How the rows of a fused matrix are ordered: `stacked` [Q; K; V]; `grouped`: per query group its queries, its key, its
- * value (gpt_neox, falcon, bloom); `codegen`: in four blocks of [Q; V; K].
- */
-export type QkvOrder = 'stacked' | 'grouped' | 'codegen';
+/** Rows in `count` groups; each group has segments of these sizes, in this order. */
+export interface Segments {
+  readonly count: number;
+  readonly sizes: readonly number[];
+}
+export type SegmentsOf = (layer: LayerSpec) => Segments;
 
 /** Parameter of the model (`{l}` for the layer, `{e}` for the expert or head), with or without `.weight` / `.bias` → where it is. */
 export type TensorMap = Readonly<Record<string, TensorExpr>>;
