@@ -111,6 +111,7 @@ export async function loadModel(
       prepare: (request) =>
         openPreparedWeights({
           ...request,
+          label: checkpoint.name,
           cacheDir,
           signal,
           onProgress: (p) => onProgress?.({ stage: 'weights', ...p }),
