@@ -17,6 +17,7 @@ import {
 } from '../hub/hub-node.ts';
 import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
+import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -59,6 +60,19 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What other libraries call these options. */
+const RENAMED = { dtype: 'weights', quantization: 'weights', progress: 'onProgress', abortSignal: 'signal' } as const;
+const LOAD_OPTIONS = {
+  weights: true,
+  part: true,
+  threads: true,
+  cacheDir: true,
+  hub: true,
+  adapters: true,
+  onProgress: true,
+  signal: true,
+} satisfies OptionNames<LoadOptions>;
+
 /** An adapter on the disk, and what to do with it. */
 export interface AdapterSource {
   /** Its folder, or its .safetensors file with the settings beside it. */
@@ -93,6 +107,7 @@ export async function loadModel(
   options: LoadOptions = {},
 ): Promise<LanguageModel> {
   const { onProgress, signal, cacheDir } = options;
+  checkOptionNames('loadModel', options, LOAD_OPTIONS, RENAMED);
   signal?.throwIfAborted();
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
   try {
