@@ -18,7 +18,7 @@ import { checkTensorLayout } from './tensor-layout.ts';
 type KoffiModule = typeof Koffi;
 /** A function of koffi's that can also run on another thread. */
 interface AsyncCall {
-  async(backend: Pointer, graph: Pointer, done: (error: unknown, status: number) => void): void;
+  async(...args: [...unknown[], done: (error: unknown, result: number) => void]): void;
 }
 
 /** ggml, open. One for a process. */
@@ -41,6 +41,8 @@ export interface Ggml
   symbol(name: string): Pointer;
   /** Runs `graph` on another thread; the event loop goes on. @returns ggml's status. */
   compute(backend: Pointer, graph: Pointer): Promise<number>;
+  /** Copies `length` bytes at `address` into a tensor on another thread. */
+  setTensor(tensor: Pointer, address: bigint, length: number): Promise<void>;
   readonly koffi: KoffiModule;
 }
 
@@ -102,7 +104,11 @@ function open(files: LibraryFiles): Ggml {
   const cpu = calls.ggml_backend_dev_by_type(CPU_DEVICE);
   if (!cpu) throw new EngineError(`${files.folder}: ggml found no build for this processor`);
   const cpuCalls = bindCpu(koffi, calls, cpu);
-  const computeGraph = calls.ggml_backend_graph_compute as unknown as AsyncCall;
+  const later = (name: 'ggml_backend_graph_compute' | 'ggml_backend_tensor_set', ...args: unknown[]): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const call = calls[name] as unknown as AsyncCall;
+      call.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
+    });
   const ggml: Ggml = {
     ...calls,
     ...cpuCalls,
@@ -114,12 +120,10 @@ function open(files: LibraryFiles): Ggml {
     hostBuffer: calls.ggml_backend_cpu_buffer_from_ptr(ALL_MEMORY.base, ALL_MEMORY.size),
     features: features(koffi, calls, cpuCalls, cpu),
     addressOf: (array) => koffi.address(array),
-    compute: (backend, graph) =>
-      new Promise((resolve, reject) => {
-        computeGraph.async(backend, graph, (error: unknown, status: number) =>
-          error ? reject(error) : resolve(status),
-        );
-      }),
+    compute: (backend, graph) => later('ggml_backend_graph_compute', backend, graph),
+    setTensor: async (tensor, address, length) => {
+      await later('ggml_backend_tensor_set', tensor, address, 0, length);
+    },
   };
   checkTensorLayout(ggml);
   return ggml;

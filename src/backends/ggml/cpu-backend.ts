@@ -48,15 +48,20 @@ export class CpuBackend {
     });
   }
 
-  /**
-   * Runs a graph after those that were asked for before it.
-   * @param signal stops it between two of its operators.
-   * @throws the signal's reason, GraphError where ggml fails.
-   */
+  /** Runs a graph after what was asked for before it. See {@link exclusive}. */
   compute(graph: Pointer, signal?: AbortSignal): Promise<void> {
-    const run = this.#last.then(() => this.#run(graph, signal));
-    this.#last = run.catch(() => undefined);
-    return run;
+    return this.exclusive((run) => run(graph, signal));
+  }
+
+  /**
+   * Does `work` when all that was asked for before it is done. Nothing else uses the backend meanwhile.
+   * @param work gets a function that runs a graph; its signal stops it between two of its operators. The function throws the signal's
+   * reason, and GraphError or EngineError where ggml fails.
+   */
+  exclusive<T>(work: (run: (graph: Pointer, signal?: AbortSignal) => Promise<void>) => Promise<T>): Promise<T> {
+    const done = this.#last.then(() => work((graph, signal) => this.#run(graph, signal)));
+    this.#last = done.catch(() => undefined);
+    return done;
   }
 
   /** Waits for what runs, and gives native memory back. */

@@ -1,0 +1,250 @@
+/**
+ * @file One traced model as a ggml graph for concrete lengths: made once, run for every step of these lengths.
+ */
+
+import type { OpGraph } from '../../ops/graph.ts';
+import type { OpName, OpNode, Value } from '../../ops/types.ts';
+import { EngineError, GraphError } from '../../util/errors.ts';
+import type { Ggml } from './binding.ts';
+import type { CpuBackend } from './cpu-backend.ts';
+import type { Pointer } from './functions.ts';
+import { GraphMaker, type RunInputs, type Tensor } from './lower/graph-maker.ts';
+import type { Lower, Scope } from './lower/lowering.ts';
+import { LOWERINGS } from './lower/table.ts';
+import { NativeHandle } from './native.ts';
+import { blockedWidth } from './slot-blocks.ts';
+
+/** A parameter as a graph uses it. */
+export type FindWeight = (name: string, as: 'plain' | 'matrix' | 'stack', experts?: number) => Tensor;
+
+export interface RunOutput {
+  readonly data: Float32Array;
+  readonly dims: readonly number[];
+}
+
+/** An input that is read where the caller has it. */
+interface BoundInput {
+  readonly name: string;
+  readonly pointer: Pointer;
+  address: bigint;
+  /** Tensors that are parts of it, which move with it. */
+  readonly views: { readonly pointer: Pointer; readonly offset: bigint }[];
+}
+
+/** Tensors that a record becomes, on average, with room to spare; where it is not enough, twice as many are tried. */
+const TENSORS_PER_NODE = 10;
+const MOST_TENSORS = 400_000;
+
+export class CompiledGraph {
+  readonly #ggml: Ggml;
+  readonly #maker: GraphMaker;
+  readonly #allocator: NativeHandle;
+  readonly #inputs: BoundInput[] = [];
+  readonly #outputs: { readonly name: string; readonly tensor: Tensor }[] = [];
+  /** Of the memory that results of operators lie in. */
+  readonly bytes: number;
+
+  /** @throws GraphError for inputs that do not fit the graph; EngineError where there is no memory. */
+  static make(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: FindWeight, inputs: RunInputs): CompiledGraph {
+    checkInputs(graph, inputs);
+    for (let tensors = 1024 + TENSORS_PER_NODE * graph.nodes.length; ; tensors *= 2) {
+      const maker = new GraphMaker(ggml, tensors);
+      try {
+        return new CompiledGraph(ggml, backend, graph, weights, inputs, maker);
+      } catch (error) {
+        maker.context.dispose();
+        if (maker.count <= tensors || tensors > MOST_TENSORS) throw error;
+      }
+    }
+  }
+
+  private constructor(
+    ggml: Ggml,
+    backend: CpuBackend,
+    graph: OpGraph,
+    weights: FindWeight,
+    inputs: RunInputs,
+    maker: GraphMaker,
+  ) {
+    this.#ggml = ggml;
+    this.#maker = maker;
+    this.#lower(graph, weights, inputs);
+    const allocator = ggml.ggml_gallocr_new(ggml.ggml_backend_get_default_buffer_type(backend.pointer));
+    this.#allocator = new NativeHandle('graph', () => ggml.ggml_gallocr_free(allocator));
+    if (!ggml.ggml_gallocr_alloc_graph(allocator, maker.graph)) {
+      this.#allocator.dispose();
+      throw new EngineError('there is no memory for the work of this step: shorten the chunk, or the cache');
+    }
+    this.bytes = ggml.ggml_gallocr_get_buffer_size(allocator, 0);
+    this.#findViews();
+  }
+
+  /** Puts the inputs in place; {@link read} gives the results after the graph has run. */
+  bind(inputs: RunInputs): void {
+    for (const { fill } of this.#maker.derived) fill(inputs);
+    for (const bound of this.#inputs) {
+      const address = this.#ggml.addressOf(inputs[bound.name].data as ArrayBufferView);
+      if (address === bound.address) continue;
+      bound.address = address;
+      this.#maker.context.setData(bound.pointer, address);
+      for (const { pointer, offset } of bound.views) this.#maker.context.setData(pointer, address + offset);
+    }
+  }
+
+  get graph(): Pointer {
+    return this.#maker.graph;
+  }
+
+  read(): Record<string, RunOutput> {
+    const results: Record<string, RunOutput> = {};
+    for (const { name, tensor } of this.#outputs) {
+      const data = new Float32Array(tensor.dims.reduce((a, b) => a * b, 1));
+      if (data.length > 0) this.#ggml.ggml_backend_tensor_get(tensor.pointer, data, 0, data.byteLength);
+      results[name] = { data, dims: tensor.dims };
+    }
+    return results;
+  }
+
+  dispose(): void {
+    this.#allocator.dispose();
+    this.#maker.context.dispose();
+  }
+
+  #lower(graph: OpGraph, weights: FindWeight, inputs: RunInputs): void {
+    const g = this.#maker;
+    const made = new Map<string, Tensor>();
+    const fused = fusedNodes(graph);
+    const shared = new Map<string, unknown>();
+    const dimsOf = (value: Value): readonly number[] => made.get(value.name)?.dims ?? inputs[value.name].dims;
+    const get = (value: Value): Tensor => {
+      let tensor = made.get(value.name);
+      if (!tensor) {
+        tensor = this.#source(graph, weights, inputs, value);
+        made.set(value.name, tensor);
+      }
+      return tensor;
+    };
+    const scope: Scope = {
+      g,
+      get,
+      optional: (value) => (value ? get(value) : null),
+      matrix: (value, experts) =>
+        graph.params.has(value.name) ? weights(value.name, experts ? 'stack' : 'matrix', experts) : get(value),
+      slots: get,
+      dimsOf,
+      shared: <T>(key: string, make: () => T): T => {
+        if (!shared.has(key)) shared.set(key, make());
+        return shared.get(key) as T;
+      },
+      fusedInto: (value) => (value ? (fused.get(value.name) ?? null) : null),
+    };
+    const wanted = new Map<string, string[]>();
+    for (const [name, value] of graph.outputs) wanted.set(value.name, [...(wanted.get(value.name) ?? []), name]);
+    const finish = (name: string, tensor: Tensor): void => {
+      for (const output of wanted.get(name) ?? []) {
+        const dense =
+          made.has(name) && !graph.inputs.some((input) => input.name === name) ? g.dense(tensor) : g.copy(tensor);
+        this.#ggml.ggml_set_output(dense.pointer);
+        this.#ggml.ggml_build_forward_expand(g.graph, dense.pointer);
+        this.#outputs.push({ name: output, tensor: dense });
+      }
+      wanted.delete(name);
+    };
+    for (const node of graph.nodes) {
+      if (node.outputs.some(({ name }) => fused.has(name))) continue;
+      const lower = LOWERINGS[node.op] as Lower<OpName> | undefined;
+      if (!lower) throw new GraphError(`the ggml engine does not compute ${node.op}`);
+      const tensors = lower(scope, node);
+      for (const [i, { name }] of node.outputs.entries()) {
+        made.set(name, tensors[i]);
+        finish(name, tensors[i]);
+      }
+    }
+    for (const name of [...wanted.keys()]) {
+      const value = [...graph.outputs.values()].find((output) => output.name === name)!;
+      finish(name, get(value));
+    }
+  }
+
+  /** What no operator makes: an input, a parameter, a constant. */
+  #source(graph: OpGraph, weights: FindWeight, inputs: RunInputs, { name, dtype }: Value): Tensor {
+    const g = this.#maker;
+    if (graph.params.has(name)) return weights(name, 'plain');
+    const constant = graph.constants.get(name);
+    if (constant) {
+      const { data, value } = constant;
+      return g.over(data instanceof Float32Array ? data : Int32Array.from(data, Number), value.shape as number[]);
+    }
+    const { dims, data } = inputs[name];
+    if (dtype === 'int64')
+      return g.deriveIndex(dims, (given, out) => {
+        const from = given[name].data as BigInt64Array;
+        for (let i = 0; i < out.length; i++) out[i] = Number(from[i]);
+      });
+    const tensor = dtype === 'uint8' ? blockedWidth(g, dims) : g.leaf(dtype === 'float16' ? 'f16' : 'f32', dims);
+    const address = this.#ggml.addressOf(data as ArrayBufferView);
+    g.place(tensor, address);
+    this.#inputs.push({ name, pointer: tensor.pointer, address, views: [] });
+    return tensor;
+  }
+
+  /** Which tensors of the graph are parts of inputs. */
+  #findViews(): void {
+    const { context, graph } = this.#maker;
+    const bySource = new Map(this.#inputs.map((bound) => [bound.pointer, bound]));
+    const count = this.#ggml.ggml_graph_n_nodes(graph);
+    for (let i = 0; i < count; i++) {
+      const pointer = this.#ggml.ggml_graph_node(graph, i);
+      const source = context.viewSource(pointer);
+      const bound = source === null ? undefined : bySource.get(source);
+      bound?.views.push({ pointer, offset: context.viewOffset(pointer) });
+    }
+  }
+}
+
+/** Activations that are computed together with the product that alone reads them, by the name of their result. */
+function fusedNodes(graph: OpGraph): Map<string, OpNode> {
+  const readers = new Map<string, number>();
+  for (const node of graph.nodes)
+    for (const value of node.inputs) if (value) readers.set(value.name, (readers.get(value.name) ?? 0) + 1);
+  for (const value of graph.outputs.values()) readers.set(value.name, (readers.get(value.name) ?? 0) + 1);
+  const makers = new Map(graph.nodes.flatMap((node) => node.outputs.map(({ name }) => [name, node] as const)));
+  const fused = new Map<string, OpNode>();
+  for (const node of graph.nodes) {
+    if (node.op !== 'binary' || node.attributes.kind !== 'mul') continue;
+    const gate = node.inputs[0]!;
+    const maker = makers.get(gate.name);
+    if (maker?.op === 'unary' && maker.attributes.kind === 'silu' && readers.get(gate.name) === 1)
+      fused.set(gate.name, maker);
+  }
+  return fused;
+}
+
+/** @throws GraphError where an input is missing, or has other lengths than the graph says. */
+function checkInputs(graph: OpGraph, inputs: RunInputs): void {
+  const lengths = new Map<string, number>();
+  for (const { name, shape, dtype } of graph.inputs) {
+    const given = inputs[name];
+    if (!given) throw new GraphError(`the step was not given ${name}`);
+    const fits =
+      given.dims.length === shape.length &&
+      shape.every((dim, axis) => {
+        const length = typeof dim === 'number' ? dim : (lengths.get(dim) ?? given.dims[axis]);
+        if (typeof dim === 'string') lengths.set(dim, length);
+        return length === given.dims[axis];
+      });
+    if (!fits) throw new GraphError(`${name} has shape [${given.dims}], but the graph takes [${shape}]`);
+    const { data } = given;
+    const isRight =
+      dtype === 'float32'
+        ? data instanceof Float32Array
+        : dtype === 'int64'
+          ? data instanceof BigInt64Array
+          : dtype === 'float16'
+            ? data instanceof Uint16Array
+            : data instanceof Uint8Array;
+    const size = given.dims.reduce((a, b) => a * b, 1);
+    if (!isRight || (data as ArrayLike<number>).length < size)
+      throw new GraphError(`${name} [${given.dims}] is not given as ${size} numbers of ${dtype}`);
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * @file Makes the tensors of one ggml graph. Shapes are told outermost axis first, as in src/ops; ggml's own order is the reverse.
+ */
+import { GraphError } from '../../../util/errors.ts';
+import type { Ggml } from '../binding.ts';
+import type { BASE_FUNCTIONS, Pointer } from '../functions.ts';
+import { TensorContext } from '../tensor-context.ts';
+import { GGML_TYPES, type GgmlType, rowBytes } from '../types.ts';
+
+/** A tensor of the graph, or one of the weights. */
+export interface Tensor {
+  readonly pointer: Pointer;
+  readonly type: GgmlType;
+  /** Up to four lengths, the outermost axis first. */
+  readonly dims: readonly number[];
+  /** Bytes from one index to the next, of four axes in ggml's order. */
+  readonly strides: readonly number[];
+}
+
+/** What a step is given, by name of the input. */
+export type RunInputs = Readonly<Record<string, { readonly data: unknown; readonly dims: readonly number[] }>>;
+
+/** A small input that the host makes of the step's inputs. */
+export interface DerivedInput {
+  readonly data: Float32Array | Int32Array;
+  readonly fill: (inputs: RunInputs) => void;
+}
+
+/** Functions that add a tensor to a context. */
+type Makers = {
+  [K in keyof typeof BASE_FUNCTIONS]: (typeof BASE_FUNCTIONS)[K] extends readonly ['pointer', 'pointer', ...infer _]
+    ? K
+    : never;
+}[keyof typeof BASE_FUNCTIONS];
+type Tail<T extends readonly unknown[]> = T extends readonly [unknown, ...infer R] ? R : never;
+
+const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
+
+/** Lengths in ggml's order, four of them. */
+export function reversed(dims: readonly number[]): [number, number, number, number] {
+  const at = (axis: number): number => dims[dims.length - 1 - axis] ?? 1;
+  return [at(0), at(1), at(2), at(3)];
+}
+
+/** Strides of a tensor without gaps. */
+function denseStrides(type: GgmlType, dims: readonly number[]): number[] {
+  const [n0, n1, n2] = reversed(dims);
+  const element = rowBytes(type, 1);
+  const row = rowBytes(type, n0);
+  return [element, row, row * n1, row * n1 * n2];
+}
+
+export function isDense({ type, dims, strides }: Tensor): boolean {
+  const lengths = reversed(dims);
+  return denseStrides(type, dims).every((stride, axis) => lengths[axis] === 1 || strides[axis] === stride);
+}
+
+export class GraphMaker {
+  readonly ggml: Ggml;
+  readonly context: TensorContext;
+  readonly graph: Pointer;
+  readonly derived: DerivedInput[] = [];
+  /** Typed arrays that tensors lie in, which have to live as long as the graph. */
+  readonly kept: (Float32Array | Int32Array)[] = [];
+  readonly #most: number;
+  #count = 0;
+
+  /** @param tensors how many there may be: more are an error instead of the end of the process. */
+  constructor(ggml: Ggml, tensors: number) {
+    this.ggml = ggml;
+    this.#most = tensors;
+    this.context = new TensorContext(ggml, tensors, tensors);
+    this.graph = ggml.ggml_new_graph_custom(this.context.pointer, tensors, false);
+  }
+
+  /** Tensors so far. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Calls one of ggml's functions that add a tensor. */
+  call<K extends Makers>(name: K, ...args: Tail<Parameters<Ggml[K]>>): Pointer {
+    if (++this.#count > this.#most) throw new GraphError(`the graph has more than ${this.#most} tensors`);
+    const make = this.ggml[name] as unknown as (...values: unknown[]) => Pointer;
+    return make(this.context.pointer, ...(args as unknown[]));
+  }
+
+  /** A tensor without gaps that a call made. */
+  made(pointer: Pointer, dims: readonly number[], type: GgmlType = 'f32'): Tensor {
+    return { pointer, type, dims, strides: denseStrides(type, dims) };
+  }
+
+  /** Elementwise, or along rows: the result has the shape of `x`. */
+  same<K extends Makers>(x: Tensor, name: K, ...args: Tail<Parameters<Ggml[K]>>): Tensor {
+    return this.made(this.call(name, ...args), x.dims);
+  }
+
+  /** A tensor whose place in memory is decided by the caller. */
+  leaf(type: GgmlType, dims: readonly number[]): Tensor {
+    const pointer = this.call('ggml_new_tensor_4d', GGML_TYPES[type], ...reversed(dims));
+    return this.made(pointer, dims, type);
+  }
+
+  /** A tensor over numbers of the host. */
+  over(data: Float32Array | Int32Array, dims: readonly number[]): Tensor {
+    const tensor = this.leaf(data instanceof Float32Array ? 'f32' : 'i32', dims);
+    this.kept.push(data);
+    this.place(tensor, this.ggml.addressOf(data));
+    return tensor;
+  }
+
+  place({ pointer }: Tensor, address: bigint): void {
+    this.ggml.ggml_backend_tensor_alloc(this.ggml.hostBuffer, pointer, address);
+  }
+
+  /** float32 numbers that are made on the host before each run. */
+  derive(dims: readonly number[], fill: (inputs: RunInputs, out: Float32Array) => void): Tensor {
+    const data = new Float32Array(product(dims));
+    this.derived.push({ data, fill: (inputs) => fill(inputs, data) });
+    return this.over(data, dims);
+  }
+
+  /** Indices that are made on the host before each run. */
+  deriveIndex(dims: readonly number[], fill: (inputs: RunInputs, out: Int32Array) => void): Tensor {
+    const data = new Int32Array(product(dims));
+    this.derived.push({ data, fill: (inputs) => fill(inputs, data) });
+    return this.over(data, dims);
+  }
+
+  /** The same numbers without gaps. */
+  dense(x: Tensor): Tensor {
+    return isDense(x) ? x : this.made(this.call('ggml_cont', x.pointer), x.dims, x.type);
+  }
+
+  /** A copy, which may be changed in place. */
+  copy(x: Tensor): Tensor {
+    return this.made(this.call('ggml_cont', x.pointer), x.dims, x.type);
+  }
+
+  reshape(x: Tensor, dims: readonly number[]): Tensor {
+    if (product(dims) !== product(x.dims)) throw new GraphError(`[${x.dims}] can't be seen as [${dims}]`);
+    if (dims.length === x.dims.length && dims.every((length, i) => length === x.dims[i])) return x;
+    const dense = this.dense(x);
+    return this.made(this.call('ggml_reshape_4d', dense.pointer, ...reversed(dims)), dims, x.type);
+  }
+
+  /** Axes in another order: axis i of the result is axis perm[i] of x. */
+  transpose(x: Tensor, perm: readonly number[]): Tensor {
+    const n = perm.length;
+    const to = [0, 1, 2, 3];
+    perm.forEach((source, target) => {
+      to[n - 1 - source] = n - 1 - target;
+    });
+    const pointer = this.call('ggml_permute', x.pointer, to[0], to[1], to[2], to[3]);
+    const strides = [...x.strides];
+    to.forEach((target, source) => {
+      strides[target] = x.strides[source];
+    });
+    return { pointer, type: x.type, dims: perm.map((source) => x.dims[source]), strides };
+  }
+
+  /** `length` indices of an axis, from `start` on. */
+  slice(x: Tensor, axis: number, start: number, length: number): Tensor {
+    if (start === 0 && length === x.dims[axis]) return x;
+    const dims = x.dims.map((old, i) => (i === axis ? length : old));
+    const at = x.dims.length - 1 - axis;
+    const offset = at === 0 ? rowBytes(x.type, start) : start * x.strides[at];
+    return this.view(x, dims, x.strides, offset);
+  }
+
+  /** Numbers of x under another shape and other strides. */
+  view(x: Tensor, dims: readonly number[], strides: readonly number[], offset: number): Tensor {
+    const [, s1, s2, s3] = strides;
+    const pointer = this.call('ggml_view_4d', x.pointer, ...reversed(dims), s1, s2, s3, offset);
+    return { pointer, type: x.type, dims, strides };
+  }
+
+  /** x as often as `dims` wants it. */
+  repeat(x: Tensor, dims: readonly number[]): Tensor {
+    const own = reversed(x.dims);
+    if (reversed(dims).every((length, axis) => length === own[axis])) return { ...x, dims };
+    return this.made(this.call('ggml_repeat_4d', x.pointer, ...reversed(dims)), dims);
+  }
+
+  concat(parts: readonly Tensor[], axis: number): Tensor {
+    const filled = parts.filter((part) => product(part.dims) > 0);
+    return (filled.length === 0 ? parts.slice(0, 1) : filled).reduce((a, b) => {
+      const dims = a.dims.map((length, i) => (i === axis ? length + b.dims[i] : length));
+      return this.made(this.call('ggml_concat', a.pointer, b.pointer, dims.length - 1 - axis), dims, a.type);
+    });
+  }
+
+  /** weights [..., n, k] · x [..., m, k] → [..., m, n]; outer axes of weights are repeated for those of x. */
+  multiply(weights: Tensor, x: Tensor): Tensor {
+    const rows = rowsFirst(x) ? x : this.dense(x);
+    const left = rowsFirst(weights) ? weights : this.dense(weights);
+    const dims = [...x.dims.slice(0, -1), weights.dims.at(-2) ?? 1];
+    return this.made(this.call('ggml_mul_mat', left.pointer, rows.pointer), dims);
+  }
+
+  /** Σ over the second axis from the end: a [..., k, m], b [..., k, n] → [..., n, m]. `a` has no more outer axes than `b`. */
+  outer(a: Tensor, b: Tensor): Tensor {
+    const left = rowsFirst(a) ? a : this.dense(a);
+    const dims = [...b.dims.slice(0, -2), b.dims.at(-1)!, a.dims.at(-1)!];
+    return this.made(this.call('ggml_out_prod', left.pointer, b.pointer), dims);
+  }
+
+  /** Rows of a table [rows, ...] at `index`, which has up to three axes → [...index, ...]. */
+  rows(table: Tensor, index: Tensor): Tensor {
+    const width = product(table.dims.slice(1));
+    const flat = this.reshape(table, [table.dims[0], width]);
+    const count = product(index.dims);
+    const pointer = this.call('ggml_get_rows', flat.pointer, this.reshape(index, [count]).pointer);
+    return this.reshape(this.made(pointer, [count, width]), [...index.dims, ...table.dims.slice(1)]);
+  }
+
+  /** The sum over the last axis, which stays with length 1. */
+  sumLast(x: Tensor): Tensor {
+    const dims = x.dims.map((length, i) => (i === x.dims.length - 1 ? 1 : length));
+    return this.made(this.call('ggml_sum_rows', this.dense(x).pointer), dims);
+  }
+}
+
+/** Whether the numbers of a row lie behind each other. */
+function rowsFirst({ type, strides, dims }: Tensor): boolean {
+  return dims.at(-1) === 1 ? true : strides[0] === rowBytes(type, 1);
+}

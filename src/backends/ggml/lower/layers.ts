@@ -1,0 +1,95 @@
+/**
+ * @file Matrices, embeddings, norms, rotation.
+ */
+import type { OpAttributes } from '../../../ops/types.ts';
+import { binary } from './elementwise.ts';
+import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
+
+/** x · Wᵀ (+ b). @param x [..., in] */
+export function linear(g: GraphMaker, x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+  const cols = x.dims.at(-1)!;
+  const lines = x.dims.slice(0, -1).reduce((a, b) => a * b, 1);
+  const y = g.multiply(weight, g.reshape(x, [lines, cols]));
+  const shaped = g.reshape(y, [...x.dims.slice(0, -1), weight.dims[0]]);
+  return bias ? binary(g, 'add', shaped, bias) : shaped;
+}
+
+export function norm(
+  g: GraphMaker,
+  x: Tensor,
+  weight: Tensor | null,
+  bias: Tensor | null,
+  { kind, eps }: OpAttributes['norm'],
+): Tensor {
+  const rows = x.strides[0] === 4 ? x : g.dense(x);
+  const bare = g.same(x, kind === 'rms' ? 'ggml_rms_norm' : 'ggml_norm', rows.pointer, eps);
+  const scaled = weight ? binary(g, 'mul', bare, weight) : bare;
+  return bias ? binary(g, 'add', scaled, bias) : scaled;
+}
+
+/**
+ * x · [cos, cos] + turned(x) · [-sin, sin], where turned(x) has the two numbers of each pair exchanged. The factors are of the host: ggml's
+ * own rotation multiplies angles up, and is off by 1e-3 at position 32,000.
+ * @param x [B, heads, T, D]
+ */
+export function rotate(
+  g: GraphMaker,
+  x: Tensor,
+  factors: { readonly cos: Tensor; readonly sin: Tensor },
+  pairs: number,
+  interleave: boolean,
+): Tensor {
+  const D = x.dims[3];
+  const turned = interleave ? turnedNeighbours(g, x, pairs) : turnedHalves(g, x, pairs);
+  const kept = D > 2 * pairs ? [g.slice(x, 3, 2 * pairs, D - 2 * pairs)] : [];
+  const other = g.concat([...turned, ...kept], 3);
+  return binary(g, 'add', binary(g, 'mul', x, factors.cos), binary(g, 'mul', other, factors.sin));
+}
+
+function turnedHalves(g: GraphMaker, x: Tensor, pairs: number): Tensor[] {
+  return [g.slice(x, 3, pairs, pairs), g.slice(x, 3, 0, pairs)];
+}
+
+function turnedNeighbours(g: GraphMaker, x: Tensor, pairs: number): Tensor[] {
+  const [B, heads, T] = x.dims;
+  const part = g.reshape(g.dense(g.slice(x, 3, 0, 2 * pairs)), [B * heads, T, pairs, 2]);
+  const exchanged = g.concat([g.slice(part, 3, 1, 1), g.slice(part, 3, 0, 1)], 3);
+  return [g.reshape(exchanged, [B, heads, T, 2 * pairs])];
+}
+
+/** The factors of a rotation [B, 1, T, D]. @param names of the graph's inputs cos, sin and index. */
+export function rotationFactors(
+  g: GraphMaker,
+  names: { readonly cos: string; readonly sin: string; readonly index: string },
+  [B, T, D, pairs]: readonly [number, number, number, number],
+  interleave: boolean,
+): { cos: Tensor; sin: Tensor } {
+  /** Where the numbers of pair i are in a head. */
+  const first = (i: number): number => (interleave ? 2 * i : i);
+  const second = (i: number): number => (interleave ? 2 * i + 1 : i + pairs);
+  const derive = (name: 'cos' | 'sin', rest: number, sign: number): Tensor =>
+    g.derive([B, 1, T, D], (inputs: RunInputs, out) => {
+      const from = inputs[names[name]].data as Float32Array;
+      const index = inputs[names.index].data as BigInt64Array;
+      for (let t = 0; t < B * T; t++) {
+        const row = Number(index[t]) * pairs;
+        const at = t * D;
+        for (let i = 0; i < pairs; i++) {
+          out[at + first(i)] = sign * from[row + i];
+          out[at + second(i)] = from[row + i];
+        }
+        for (let i = 2 * pairs; i < D; i++) out[at + i] = rest;
+      }
+    });
+  return { cos: derive('cos', 1, 1), sin: derive('sin', 0, -1) };
+}
+
+/** A block-diagonal matrix. @param x [B, T, W] @param weight [blocks, in, out] */
+export function blockLinear(g: GraphMaker, x: Tensor, weight: Tensor, bias: Tensor): Tensor {
+  const [B, T, W] = x.dims;
+  const [blocks, width] = weight.dims;
+  const turned = g.dense(g.transpose(weight, [0, 2, 1]));
+  const heads = g.transpose(g.reshape(x, [B * T, blocks, width]), [1, 0, 2]);
+  const y = g.multiply(turned, g.dense(heads)); // [blocks, B·T, out]
+  return binary(g, 'add', g.reshape(g.dense(g.transpose(y, [1, 0, 2])), [B, T, W]), bias);
+}

@@ -1,0 +1,133 @@
+/**
+ * @file What is added to attention scores, made on the host: once a step for all layers that hide the same.
+ */
+import { EMPTY_SLOT, HIDDEN } from '../../../kvcache/slots.ts';
+import type { MaskAttributes } from '../../../ops/types.ts';
+import { binary, unary } from './elementwise.ts';
+import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
+
+/** Names of the inputs that a step's masks are made of. */
+export interface StepMaskInputs {
+  /** [B, T] */
+  readonly positions: string;
+  /** [B, 1 or G, C] */
+  readonly slots: string;
+}
+
+export interface MaskSizes {
+  readonly B: number;
+  readonly T: number;
+  readonly C: number;
+  /** 1, or G where the groups of a layer hold different positions. */
+  readonly groups: number;
+}
+
+const floats = (inputs: RunInputs, name: string): Float32Array => inputs[name].data as Float32Array;
+
+/** The mask of slots and chunk [B, groups, T, C + T]: 0, or HIDDEN. */
+export function stepMask(
+  g: GraphMaker,
+  { positions, slots }: StepMaskInputs,
+  { B, T, C, groups }: MaskSizes,
+  { window, alibi }: MaskAttributes,
+): Tensor {
+  const readsPositions = window !== null || alibi !== null;
+  return g.derive([B, groups, T, C + T], (inputs, out) => {
+    const at = floats(inputs, positions);
+    const cached = floats(inputs, slots);
+    const width = C + T;
+    for (let b = 0; b < B; b++)
+      for (let group = 0; group < groups; group++) {
+        const from = (b * groups + group) * C;
+        const to = (b * groups + group) * T * width;
+        for (let t = 0; t < T; t++) {
+          const line = to + t * width;
+          const position = at[b * T + t];
+          if (!readsPositions) out.set(cached.subarray(from, from + C), line);
+          else {
+            const oldest = window === null ? -0.5 : position - window;
+            for (let c = 0; c < C; c++) out[line + c] = cached[from + c] > oldest ? 0 : HIDDEN;
+          }
+          for (let s = 0; s < T; s++) {
+            const key = at[b * T + s];
+            const isSeen = key <= position && (window === null || key > position - window);
+            out[line + C + s] = isSeen ? 0 : HIDDEN;
+          }
+        }
+      }
+  });
+}
+
+/** How far behind the query each key is, as a negative number [B, groups, T, C + T]. */
+export function stepDistances(
+  g: GraphMaker,
+  { positions, slots }: StepMaskInputs,
+  { B, T, C, groups }: MaskSizes,
+): Tensor {
+  return g.derive([B, groups, T, C + T], (inputs, out) => {
+    const at = floats(inputs, positions);
+    const cached = floats(inputs, slots);
+    const width = C + T;
+    for (let row = 0; row < B * groups; row++) {
+      const b = Math.floor(row / groups);
+      for (let t = 0; t < T; t++) {
+        const line = (row * T + t) * width;
+        const position = at[b * T + t];
+        for (let c = 0; c < C; c++) {
+          const key = cached[row * C + c];
+          out[line + c] = key === EMPTY_SLOT ? 0 : key - position;
+        }
+        for (let s = 0; s < T; s++) out[line + C + s] = at[b * T + s] - position;
+      }
+    }
+  });
+}
+
+/** The mask of one whole sequence [B, 1, T, T], and its distances. */
+export function sequenceMask(
+  g: GraphMaker,
+  mask: string,
+  order: string,
+  [B, T]: readonly [number, number],
+  { window, causal }: MaskAttributes & { readonly causal: boolean },
+): Tensor {
+  return g.derive([B, 1, T, T], (inputs, out) => {
+    const hidden = floats(inputs, mask);
+    const at = floats(inputs, order);
+    for (let b = 0; b < B; b++)
+      for (let t = 0; t < T; t++)
+        for (let s = 0; s < T; s++) {
+          const [query, key] = [at[b * T + t], at[b * T + s]];
+          const isAhead = causal && key > query;
+          const isOutside = window !== null && (key <= query - window || (!causal && key >= query + window));
+          out[(b * T + t) * T + s] = isAhead || isOutside ? HIDDEN : hidden[b * T + s];
+        }
+  });
+}
+
+export function sequenceDistances(g: GraphMaker, order: string, [B, T]: readonly [number, number]): Tensor {
+  return g.derive([B, 1, T, T], (inputs, out) => {
+    const at = floats(inputs, order);
+    for (let b = 0; b < B; b++)
+      for (let t = 0; t < T; t++) for (let s = 0; s < T; s++) out[(b * T + t) * T + s] = at[b * T + s] - at[b * T + t];
+  });
+}
+
+/**
+ * The mask with each head's slope times the distances added [B, H, T, ·].
+ * @param mask [B, 1 or G, T, ·], and distances.
+ */
+export function withAlibi(g: GraphMaker, mask: Tensor, distances: Tensor, slopes: Float32Array): Tensor {
+  const [B, groups, T, S] = mask.dims;
+  const H = slopes.length;
+  const perHead = (x: Tensor): Tensor => {
+    if (groups === 1) return g.repeat(x, [B, H, T, S]);
+    const wide = g.repeat(g.reshape(x, [B * groups, 1, T * S]), [B * groups, H / groups, T * S]);
+    return g.reshape(wide, [B, H, T, S]);
+  };
+  const factors = g.over(slopes, [1, H, 1, 1]);
+  return binary(g, 'add', binary(g, 'mul', perHead(distances), factors), perHead(mask));
+}
+
+/** 1 for what may be seen of a mask of zeros and HIDDEN, else 0. */
+export const seen = (g: GraphMaker, mask: Tensor): Tensor => unary(g, 'exp', mask);

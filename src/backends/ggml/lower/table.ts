@@ -1,0 +1,182 @@
+/**
+ * @file The table of operators.
+ */
+import type { OpName, OpNode, UnaryKind, Value } from '../../../ops/types.ts';
+import { GraphError } from '../../../util/errors.ts';
+import { lowRank, lowRankRows } from './adapters.ts';
+import { attend, attendTo, type CachedSlots, prefixAttend, queryMoments } from './attention.ts';
+import { affine, binary, clip, gated, reduceSum, reshapeTo, scale, softcap, split, unary } from './elementwise.ts';
+import { expertLinear, experts, route } from './experts.ts';
+import type { Tensor } from './graph-maker.ts';
+import { blockLinear, linear, norm, rotate, rotationFactors } from './layers.ts';
+import { type Lower, need, type Scope } from './lowering.ts';
+import { seen, sequenceDistances, sequenceMask, stepDistances, stepMask, withAlibi } from './masks.ts';
+import { convolve, linearScan } from './states.ts';
+
+const unsupported = (op: string): never => {
+  throw new GraphError(`the ggml engine does not compute ${op}`);
+};
+
+/** Functions of one value that are made together with what they are multiplied with. */
+export const isGate = (node: OpNode): node is OpNode<'unary'> => node.op === 'unary';
+
+export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
+  embed: ({ g, get }, { inputs: [ids, table] }) => [g.rows(get(table!), get(ids!))],
+  linear: ({ get, matrix, optional, g }, { inputs: [x, weight, bias] }) => [
+    linear(g, get(x!), matrix(weight!), optional(bias)),
+  ],
+  norm: ({ g, get, optional }, { inputs: [x, weight, bias], attributes }) => [
+    norm(g, get(x!), optional(weight), optional(bias), attributes),
+  ],
+  addNorm: ({ g, get, optional }, { inputs: [addend, x, weight, bias], attributes }) => {
+    const sum = binary(g, 'add', get(x!), get(addend!));
+    return [norm(g, sum, optional(weight), optional(bias), attributes), sum];
+  },
+  unary: ({ g, get }, { inputs: [x], attributes }) => [unary(g, attributes.kind, get(x!))],
+  binary: ({ g, get, fusedInto }, { inputs: [a, b], attributes }) => {
+    const gate = attributes.kind === 'mul' ? fusedInto(a) : null;
+    if (gate?.op === 'unary')
+      return [gated(g, (gate.attributes as { kind: UnaryKind }).kind, get(gate.inputs[0]!), get(b!))];
+    return [binary(g, attributes.kind, get(a!), get(b!))];
+  },
+  scale: ({ g, get }, { inputs: [x], attributes }) => [scale(g, get(x!), attributes.factor)],
+  softcap: ({ g, get }, { inputs: [x], attributes }) => [softcap(g, get(x!), attributes.cap)],
+  clip: ({ g, get }, { inputs: [x], attributes }) => [clip(g, get(x!), attributes)],
+  reshape: ({ g, get }, { inputs: [x], attributes }) => [reshapeTo(g, get(x!), attributes.target)],
+  transpose: ({ g, get }, { inputs: [x], attributes }) => [g.transpose(get(x!), attributes.perm)],
+  split: ({ g, get }, { inputs: [x], attributes }) => split(g, get(x!), attributes),
+  concat: ({ g, get }, { inputs, attributes }) => [
+    g.concat(
+      inputs.map((value) => get(value!)),
+      attributes.axis,
+    ),
+  ],
+  gatherRows: ({ g, get }, { inputs: [table, index] }) => [g.rows(get(table!), get(index!))],
+  reduceSum: ({ g, get }, { inputs: [x], attributes }) => [reduceSum(g, get(x!), attributes.axis)],
+  rotate: (scope, { inputs: [x, cos, sin, index], attributes: { interleave } }) => {
+    const { g } = scope;
+    const value = scope.get(x!);
+    const [B, , T, D] = value.dims;
+    const pairs = scope.dimsOf(cos!)[1];
+    const names = { cos: cos!.name, sin: sin!.name, index: index!.name };
+    const key = `rotation ${names.cos} ${names.index} ${D} ${interleave}`;
+    const factors = scope.shared(key, () => rotationFactors(g, names, [B, T, D, pairs], interleave));
+    return [rotate(g, value, factors, pairs, interleave)];
+  },
+  attend: (scope, node) => {
+    const { g, get, optional } = scope;
+    const [q, k, v, , , queryWeights, keys, values, keyScales] = node.inputs;
+    if (keyScales) return unsupported(`attention to slots of ${node.attributes.buffer} with scales apart`);
+    const slots = scope.dimsOf(node.inputs[4]!);
+    const cached: CachedSlots | null =
+      slots[2] === 0 ? null : { keys: scope.slots(keys!), values: scope.slots(values!) };
+    return attend(g, [get(q!), get(k!), get(v!)], cached, maskOf(scope, node), optional(queryWeights), node.attributes);
+  },
+  attendTo: (scope, { inputs: [q, k, v, mask], attributes }) => {
+    const { g, get } = scope;
+    const queries = get(q!);
+    const given = get(mask!);
+    const [B, Tc, S] = given.dims;
+    const whole = scope.shared(`cross mask ${mask!.name}`, () =>
+      g.repeat(g.reshape(given, [B, 1, Tc, S]), [B, 1, queries.dims[2], S]),
+    );
+    return [attendTo(g, [queries, get(k!), get(v!)], whole, attributes)];
+  },
+  attendWithin: (scope, { inputs: [q, k, v, mask, order], attributes }) => {
+    const { g, get } = scope;
+    const [B, , T] = get(q!).dims;
+    const key = `sequence mask ${mask!.name} ${order!.name} ${attributes.window} ${attributes.causal}`;
+    const hidden = scope.shared(key, () => sequenceMask(g, mask!.name, order!.name, [B, T], attributes));
+    const { alibi } = attributes;
+    const bias = alibi
+      ? scope.shared(`${key} ${alibi}`, () => withAlibi(g, hidden, sequenceDistances(g, order!.name, [B, T]), alibi))
+      : hidden;
+    return [attendTo(g, [get(q!), get(k!), get(v!)], bias, attributes)];
+  },
+  queryMoments: ({ g, get }, { inputs: [q, weights] }) => queryMoments(g, get(q!), get(weights!)),
+  route: ({ g, get }, { inputs: [logits], attributes }) => route(g, get(logits!), attributes),
+  experts: ({ g, get, matrix }, { inputs: [x, , chosen, weights, ...matrices], attributes }) => {
+    if (attributes.layout !== 'separate') return unsupported(`experts laid out ${attributes.layout}`);
+    const stacks = matrices.map((value) => matrix(value!, attributes.count));
+    return [experts(g, get(x!), get(chosen!), get(weights!), stacks, attributes)];
+  },
+  expertLinear: ({ g, get, matrix }, { inputs: [x, chosen, ...matrices], attributes: { count } }) => {
+    if (matrices.length !== 1) return unsupported('experts in matrices of their own');
+    return [expertLinear(g, get(x!), get(chosen!), matrix(matrices[0]!, count), count)];
+  },
+  convolve: (scope, { inputs: [state, x, weight, bias, times] }) =>
+    convolve(
+      scope.g,
+      [scope.get(state!), scope.get(x!), scope.get(weight!), scope.optional(bias)],
+      timesOf(scope, times),
+    ),
+  linearScan: (scope, { inputs: [state, decay, input, times] }) =>
+    linearScan(scope.g, [scope.get(state!), scope.get(decay!), scope.get(input!)], timesOf(scope, times)),
+  blockLinear: ({ g, get }, { inputs: [x, weight, bias] }) => [blockLinear(g, get(x!), get(weight!), get(bias!))],
+  startMask: ({ g, get }, { inputs: [positions] }) => {
+    const at = get(positions!);
+    return [g.reshape(affine(g, unary(g, 'step', at), -1, 1), [...at.dims, 1])];
+  },
+  meanPool: ({ g, get }, { inputs: [x, mask] }) => {
+    const value = get(x!);
+    const [B, T, E] = value.dims;
+    const counts = g.reshape(seen(g, get(mask!)), [B, T, 1]);
+    const sum = reduceSum(g, binary(g, 'mul', value, counts), 1);
+    return [g.reshape(binary(g, 'div', sum, reduceSum(g, counts, 1)), [B, E])];
+  },
+  lowRank: ({ g, get, optional }, { inputs: [x, a, mask, , ...blocks] }) => [
+    lowRank(
+      g,
+      get(x!),
+      get(a!),
+      optional(mask),
+      blocks.map((block) => get(block!)),
+    ),
+  ],
+  lowRankRows: ({ g, get, optional }, { inputs: [ids, b, mask, a] }) => [
+    lowRankRows(g, get(ids!), get(b!), optional(mask), get(a!)),
+  ],
+  rowVector: (scope, { inputs: [lines, ids, logitRows], attributes: { over } }) => {
+    const { g } = scope;
+    const value = scope.get(lines!);
+    if (over === 'tokens') return [value];
+    const [B, , width] = value.dims;
+    const T = scope.dimsOf(ids!)[1];
+    if (over === 'flat') return [g.reshape(g.repeat(value, [B, T, width]), [B * T, width])];
+    const { name } = need(logitRows, 'the rows of logits');
+    const count = scope.dimsOf(logitRows!)[0];
+    const index = scope.shared(`rows of logits ${name}`, () =>
+      g.deriveIndex([count], (inputs, out) => {
+        const rows = inputs[name].data as BigInt64Array;
+        for (let i = 0; i < out.length; i++) out[i] = Math.floor(Number(rows[i]) / T);
+      }),
+    );
+    return [g.rows(g.reshape(value, [B, width]), index)];
+  },
+  prefixAttend: ({ g, get }, { inputs: [q, keys, values, gate, hidden], attributes }) => [
+    prefixAttend(g, get(q!), [get(keys!), get(values!), get(gate!), get(hidden!)], attributes),
+  ],
+};
+
+function timesOf(scope: Scope, times: Value | null) {
+  const { name } = need(times, 'the times of states');
+  return { name, count: scope.dimsOf(times!)[1] };
+}
+
+/** The mask of a step's attention, which layers that hide the same share. */
+function maskOf(scope: Scope, { inputs, attributes }: OpNode<'attend'>): Tensor {
+  const { g } = scope;
+  const [positions, slots] = [need(inputs[3], 'positions'), need(inputs[4], 'slots')];
+  const names = { positions: positions.name, slots: slots.name };
+  const [B, T] = scope.dimsOf(positions);
+  const [, groups, C] = scope.dimsOf(slots);
+  const sizes = { B, T, C, groups };
+  const { window, alibi } = attributes;
+  const key = `mask ${names.positions} ${names.slots} ${window} ${alibi !== null}`;
+  const mask = scope.shared(key, () => stepMask(g, names, sizes, attributes));
+  if (!alibi) return mask;
+  return scope.shared(`${key} ${alibi}`, () => {
+    const distances = scope.shared(`distances ${names.positions} ${names.slots}`, () => stepDistances(g, names, sizes));
+    return withAlibi(g, mask, distances, alibi);
+  });
+}

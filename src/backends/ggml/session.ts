@@ -1,0 +1,88 @@
+/**
+ * @file A traced model that runs: its graphs for the lengths that steps have, the latest kept.
+ */
+import type { OpGraph } from '../../ops/graph.ts';
+import { InputError } from '../../util/errors.ts';
+import type { Ggml } from './binding.ts';
+import { CompiledGraph, type RunOutput } from './compiled-graph.ts';
+import type { CpuBackend } from './cpu-backend.ts';
+import type { RunInputs, Tensor } from './lower/graph-maker.ts';
+import { weightUses } from './lower/lowering.ts';
+import type { GgmlWeights } from './weights.ts';
+
+/** Graphs that are kept, and what the memory of all but the latest may be. */
+const MOST_GRAPHS = 12;
+const MOST_BYTES = 64e6;
+
+export class GgmlSession {
+  readonly #ggml: Ggml;
+  readonly #backend: CpuBackend;
+  readonly #graph: OpGraph;
+  readonly #weights: ReadonlyMap<string, Tensor>;
+  /** By lengths, the latest last. */
+  readonly #compiled = new Map<string, CompiledGraph>();
+  #disposed = false;
+
+  private constructor(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: ReadonlyMap<string, Tensor>) {
+    this.#ggml = ggml;
+    this.#backend = backend;
+    this.#graph = graph;
+    this.#weights = weights;
+  }
+
+  static async open(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: GgmlWeights): Promise<GgmlSession> {
+    const uses = weightUses(graph);
+    const tensors = await weights.open(uses);
+    return new GgmlSession(ggml, backend, graph, new Map(uses.map(({ as, name }, i) => [`${as} ${name}`, tensors[i]])));
+  }
+
+  /**
+   * Computes a step.
+   * @throws GraphError for inputs that do not fit the graph; the signal's reason; InputError after {@link dispose}.
+   */
+  run(inputs: RunInputs, signal?: AbortSignal): Promise<Record<string, RunOutput>> {
+    return this.#backend.exclusive(async (compute) => {
+      if (this.#disposed) throw new InputError('the model was disposed of and can not be used any more');
+      const compiled = this.#compile(inputs);
+      compiled.bind(inputs);
+      await compute(compiled.graph, signal);
+      return compiled.read();
+    });
+  }
+
+  /** Gives native memory back, after what runs. */
+  dispose(): Promise<void> {
+    return this.#backend.exclusive(async () => {
+      this.#disposed = true;
+      for (const compiled of this.#compiled.values()) compiled.dispose();
+      this.#compiled.clear();
+    });
+  }
+
+  #compile(inputs: RunInputs): CompiledGraph {
+    const key = this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?').join('/');
+    const known = this.#compiled.get(key);
+    if (known) {
+      this.#compiled.delete(key);
+      this.#compiled.set(key, known);
+      return known;
+    }
+    const find = (name: string, as: string): Tensor => this.#weights.get(`${as} ${name}`)!;
+    const compiled = CompiledGraph.make(this.#ggml, this.#backend, this.#graph, find, inputs);
+    this.#compiled.set(key, compiled);
+    this.#forget();
+    return compiled;
+  }
+
+  /** Lets the oldest graphs go. */
+  #forget(): void {
+    const bytes = (): number => [...this.#compiled.values()].reduce((sum, compiled) => sum + compiled.bytes, 0);
+    const latest = [...this.#compiled.values()].at(-1)!.bytes;
+    for (const [key, compiled] of this.#compiled) {
+      const isLast = this.#compiled.size === 1;
+      if (isLast || (this.#compiled.size <= MOST_GRAPHS && bytes() - latest <= MOST_BYTES)) return;
+      this.#compiled.delete(key);
+      compiled.dispose();
+    }
+  }
+}

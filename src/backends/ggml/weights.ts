@@ -1,0 +1,138 @@
+/**
+ * @file A model's weights in memory. The prepared file is mapped; matrices that this processor has a faster layout for are copied into it once,
+ * and their pages of the file are given back. Rows of embeddings are read from the file, so a tied head is in memory once, too.
+ */
+import { join } from 'node:path';
+import { EngineError, GraphError } from '../../util/errors.ts';
+import type { PreparedWeights, StoredParam } from '../../weights/types.ts';
+import type { Ggml } from './binding.ts';
+import { fastBufferFor } from './fast-buffers.ts';
+import type { Pointer } from './functions.ts';
+import type { Tensor } from './lower/graph-maker.ts';
+import { MappedFile } from './mapped-file.ts';
+import { NativeHandle } from './native.ts';
+import { TensorContext } from './tensor-context.ts';
+import { GGML_TYPES, type GgmlType, rowBytes } from './types.ts';
+
+/** How a graph uses a parameter. */
+export interface WeightUse {
+  readonly name: string;
+  /** Read as it is, multiplied with, or multiplied with by those tokens that chose one of `experts`. */
+  readonly as: 'plain' | 'matrix' | 'stack';
+  readonly experts?: number;
+}
+
+/** Matrices that are rearranged at the same time. */
+const PARALLEL = 2;
+const BUFFER_OF_WEIGHTS = 1;
+
+export class GgmlWeights {
+  readonly #ggml: Ggml;
+  readonly #params: ReadonlyMap<string, StoredParam>;
+  readonly #file: MappedFile;
+  readonly #tensors = new Map<string, Promise<Tensor>>();
+  readonly #owned: { dispose(): void }[] = [];
+  #rearranged = 0;
+
+  /** @throws WeightsError where the file can't be mapped. */
+  constructor(ggml: Ggml, weights: PreparedWeights) {
+    this.#ggml = ggml;
+    this.#params = weights.params;
+    this.#file = new MappedFile(ggml, join(weights.file.folder, weights.file.name));
+    this.#owned.push(this.#file);
+  }
+
+  /** Bytes of copies in a layout of the processor's. */
+  get rearranged(): number {
+    return this.#rearranged;
+  }
+
+  /**
+   * The tensors for some uses, in their order.
+   * @throws EngineError where there is no memory for them.
+   */
+  async open(uses: readonly WeightUse[]): Promise<Tensor[]> {
+    const fast = new Map<bigint, WeightUse[]>();
+    for (const use of uses) {
+      if (this.#tensors.has(keyOf(use))) continue;
+      const buffer = use.as === 'plain' ? null : fastBufferFor(this.#ggml, { ...matrixOf(this.#param(use.name), use) });
+      if (!buffer) this.#tensors.set(keyOf(use), Promise.resolve(this.#map(use)));
+      else if (!fast.get(buffer)?.some((other) => keyOf(other) === keyOf(use)))
+        fast.set(buffer, [...(fast.get(buffer) ?? []), use]);
+    }
+    for (const [buffer, group] of fast) {
+      const copied = this.#rearrange(buffer, group);
+      for (const [i, use] of group.entries())
+        this.#tensors.set(
+          keyOf(use),
+          copied.then((tensors) => tensors[i]),
+        );
+    }
+    return Promise.all(uses.map((use) => this.#tensors.get(keyOf(use))!));
+  }
+
+  dispose(): void {
+    for (const owned of this.#owned.reverse()) owned.dispose();
+    this.#owned.length = 0;
+    this.#tensors.clear();
+  }
+
+  #param(name: string): StoredParam {
+    const param = this.#params.get(name);
+    if (!param) throw new GraphError(`the prepared weights have no parameter ${name}`);
+    return param;
+  }
+
+  /** A tensor over the file's pages. */
+  #map(use: WeightUse): Tensor {
+    const param = this.#param(use.name);
+    const context = new TensorContext(this.#ggml, 1);
+    this.#owned.push(context);
+    const tensor = describe(this.#ggml, context, param, use);
+    this.#ggml.ggml_backend_tensor_alloc(
+      this.#ggml.hostBuffer,
+      tensor.pointer,
+      this.#file.address + BigInt(param.offset),
+    );
+    return tensor;
+  }
+
+  async #rearrange(type: Pointer, uses: readonly WeightUse[]): Promise<Tensor[]> {
+    const ggml = this.#ggml;
+    const context = new TensorContext(ggml, uses.length);
+    const tensors = uses.map((use) => describe(ggml, context, this.#param(use.name), use));
+    const buffer = ggml.ggml_backend_alloc_ctx_tensors_from_buft(context.pointer, type);
+    if (!buffer) throw new EngineError('there is no memory for the weights');
+    ggml.ggml_backend_buffer_set_usage(buffer, BUFFER_OF_WEIGHTS);
+    this.#rearranged += ggml.ggml_backend_buffer_get_size(buffer);
+    this.#owned.push(context, new NativeHandle('weights', () => ggml.ggml_backend_buffer_free(buffer)));
+    const queue = [...uses.keys()];
+    const work = async (): Promise<void> => {
+      for (let i = queue.shift(); i !== undefined; i = queue.shift()) {
+        const { offset, length } = this.#param(uses[i].name);
+        await ggml.setTensor(tensors[i].pointer, this.#file.address + BigInt(offset), length);
+        this.#file.forget(offset, length);
+      }
+    };
+    await Promise.all(Array.from({ length: PARALLEL }, work));
+    return tensors;
+  }
+}
+
+const keyOf = ({ name, as, experts }: WeightUse): string => `${as} ${experts ?? ''} ${name}`;
+
+function matrixOf({ dtype, shape }: StoredParam, { as, experts }: WeightUse) {
+  const cols = shape[shape.length - 1];
+  const rows = shape.reduce((a, b) => a * b, 1) / cols;
+  const count = as === 'stack' ? experts! : null;
+  return { type: dtype as GgmlType, rows: rows / (count ?? 1), cols, experts: count };
+}
+
+function describe(ggml: Ggml, context: TensorContext, param: StoredParam, use: WeightUse): Tensor {
+  const { type, rows, cols, experts } = matrixOf(param, use);
+  const dims = use.as === 'plain' ? param.shape : experts === null ? [rows, cols] : [experts, rows, cols];
+  const at = (axis: number): number => dims[dims.length - 1 - axis] ?? 1;
+  const pointer = ggml.ggml_new_tensor_4d(context.pointer, GGML_TYPES[type], at(0), at(1), at(2), at(3));
+  const row = rowBytes(type, at(0));
+  return { pointer, type, dims, strides: [rowBytes(type, 1), row, row * at(1), row * at(1) * at(2)] };
+}
