@@ -31,6 +31,8 @@ interface BoundInput {
   readonly views: { readonly pointer: Pointer; readonly offset: bigint }[];
 }
 
+const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
+
 /** Tensors that a record becomes, on average, with room to spare; where it is not enough, twice as many are tried. */
 const TENSORS_PER_NODE = 10;
 const MOST_TENSORS = 400_000;
@@ -40,7 +42,9 @@ export class CompiledGraph {
   readonly #maker: GraphMaker;
   readonly #allocator: NativeHandle;
   readonly #inputs: BoundInput[] = [];
-  readonly #outputs: { readonly name: string; readonly tensor: Tensor }[] = [];
+  /** An output may be several tensors behind each other. */
+  readonly #outputs: { readonly name: string; readonly parts: readonly Tensor[]; readonly dims: readonly number[] }[] =
+    [];
   /** Of the memory that results of operators lie in. */
   readonly bytes: number;
 
@@ -97,10 +101,15 @@ export class CompiledGraph {
 
   read(): Record<string, RunOutput> {
     const results: Record<string, RunOutput> = {};
-    for (const { name, tensor } of this.#outputs) {
-      const data = new Float32Array(tensor.dims.reduce((a, b) => a * b, 1));
-      if (data.length > 0) this.#ggml.ggml_backend_tensor_get(tensor.pointer, data, 0, data.byteLength);
-      results[name] = { data, dims: tensor.dims };
+    for (const { name, parts, dims } of this.#outputs) {
+      const data = new Float32Array(product(dims));
+      let start = 0;
+      for (const { pointer, dims: own } of parts) {
+        const part = data.subarray(start, start + product(own));
+        if (part.length > 0) this.#ggml.ggml_backend_tensor_get(pointer, part, 0, part.byteLength);
+        start += part.length;
+      }
+      results[name] = { data, dims };
     }
     return results;
   }
@@ -140,25 +149,40 @@ export class CompiledGraph {
     };
     const wanted = new Map<string, string[]>();
     for (const [name, value] of graph.outputs) wanted.set(value.name, [...(wanted.get(value.name) ?? []), name]);
+    const isInput = new Set(graph.inputs.map(({ name }) => name));
+    /** Makes a tensor one that can be read after the run. */
+    const readable = (tensor: Tensor, name: string): Tensor => {
+      const dense = isInput.has(name) || graph.params.has(name) ? g.copy(tensor) : g.dense(tensor);
+      this.#ggml.ggml_set_output(dense.pointer);
+      this.#ggml.ggml_build_forward_expand(g.graph, dense.pointer);
+      return dense;
+    };
     const finish = (name: string, tensor: Tensor): void => {
-      for (const output of wanted.get(name) ?? []) {
-        const dense =
-          made.has(name) && !graph.inputs.some((input) => input.name === name) ? g.dense(tensor) : g.copy(tensor);
-        this.#ggml.ggml_set_output(dense.pointer);
-        this.#ggml.ggml_build_forward_expand(g.graph, dense.pointer);
-        this.#outputs.push({ name: output, tensor: dense });
-      }
+      for (const output of wanted.get(name) ?? [])
+        this.#outputs.push({ name: output, parts: [readable(tensor, name)], dims: tensor.dims });
       wanted.delete(name);
     };
+    const stacked = stackedOutputs(graph);
+    const isPart = new Set([...stacked.values()].flatMap(({ parts: names }) => names));
+    for (const name of stacked.keys()) wanted.delete(name);
+    /** By name of the part: its tensor. */
+    const parts = new Map<string, Tensor>();
     for (const node of graph.nodes) {
-      if (node.outputs.some(({ name }) => fused.has(name))) continue;
+      if (node.outputs.some(({ name }) => fused.has(name) || stacked.has(name))) continue;
       const lower = LOWERINGS[node.op] as Lower<OpName> | undefined;
       if (!lower) throw new GraphError(`the ggml engine does not compute ${node.op}`);
       const tensors = lower(scope, node);
       for (const [i, { name }] of node.outputs.entries()) {
         made.set(name, tensors[i]);
         finish(name, tensors[i]);
+        if (isPart.has(name)) parts.set(name, readable(tensors[i], name));
       }
+    }
+    for (const { output, parts: names } of stacked.values()) {
+      const tensors = names.map((name) => parts.get(name)!);
+      const [{ dims }] = tensors;
+      const length = tensors.reduce((sum, tensor) => sum + tensor.dims[0], 0);
+      this.#outputs.push({ name: output, parts: tensors, dims: [length, ...dims.slice(1)] });
     }
     for (const name of [...wanted.keys()]) {
       const value = [...graph.outputs.values()].find((output) => output.name === name)!;
@@ -220,6 +244,31 @@ function fusedNodes(graph: OpGraph): Map<string, OpNode> {
   return fused;
 }
 
+/**
+ * Outputs that are several values behind each other along the first axis: their parts are read one by one, and never put together in the
+ * graph, where each pair would be copied. By the name of the value.
+ */
+function stackedOutputs(graph: OpGraph) {
+  const makers = new Set(graph.nodes.flatMap((node) => node.outputs.map(({ name }) => name)));
+  const stacked = new Map<
+    string,
+    { readonly name: string; readonly output: string; readonly parts: readonly string[] }
+  >();
+  for (const [output, { name }] of graph.outputs) {
+    const node = graph.nodes.find((each) => each.op === 'concat' && each.outputs[0].name === name);
+    if (node?.op !== 'concat' || node.attributes.axis !== 0) continue;
+    const isRead = graph.nodes.some((each) => each.inputs.some((value) => value?.name === name));
+    const parts = node.inputs.map((value) => value!.name);
+    if (
+      !isRead &&
+      parts.every((part) => makers.has(part)) &&
+      [...graph.outputs.values()].filter((o) => o.name === name).length === 1
+    )
+      stacked.set(name, { name, output, parts });
+  }
+  return stacked;
+}
+
 /** @throws GraphError where an input is missing, or has other lengths than the graph says. */
 function checkInputs(graph: OpGraph, inputs: RunInputs): void {
   const lengths = new Map<string, number>();
@@ -243,7 +292,7 @@ function checkInputs(graph: OpGraph, inputs: RunInputs): void {
           : dtype === 'float16'
             ? data instanceof Uint16Array
             : data instanceof Uint8Array;
-    const size = given.dims.reduce((a, b) => a * b, 1);
+    const size = product(given.dims);
     if (!isRight || (data as ArrayLike<number>).length < size)
       throw new GraphError(`${name} [${given.dims}] is not given as ${size} numbers of ${dtype}`);
   }

@@ -84,16 +84,11 @@ function without(g: GraphMaker, x: Tensor, gone: Tensor): Tensor {
 
 /** A stack of matrices [experts · out, in] times x [N, 1 or k, in], each token with those it chose [N, k] → [N, k, out] */
 export function expertLinear(g: GraphMaker, x: Tensor, chosen: Tensor, stack: Tensor, count: number): Tensor {
-  const [rows, cols] = stack.dims;
-  const out = rows / count;
-  const pointer = stackPointer(g, stack, [count, out, cols]);
+  // Weights are stacks already.
+  const matrices = stack.dims.length === 3 ? stack : g.reshape(stack, [count, stack.dims[0] / count, stack.dims[1]]);
   const [N, k] = chosen.dims;
-  return g.made(g.call('ggml_mul_mat_id', pointer, g.dense(x).pointer, g.dense(chosen).pointer), [N, k, out]);
-}
-
-/** Weights know their stacks themselves; a matrix of the host is seen as one. */
-function stackPointer(g: GraphMaker, stack: Tensor, dims: readonly number[]) {
-  return stack.dims.length === 3 ? stack.pointer : g.reshape(stack, dims).pointer;
+  const product = g.call('ggml_mul_mat_id', matrices.pointer, g.dense(x).pointer, g.dense(chosen).pointer);
+  return g.made(product, [N, k, matrices.dims[1]]);
 }
 
 /** The weighted sum of each token's experts. @param x [N, E] @param weights [N, k] */

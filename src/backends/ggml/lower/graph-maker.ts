@@ -132,6 +132,13 @@ export class GraphMaker {
     return isDense(x) ? x : this.made(this.call('ggml_cont', x.pointer), x.dims, x.type);
   }
 
+  /** The same with the strides of a tensor without gaps, also for axes of length 1: products take such an axis for a transposed one. */
+  #ordered(x: Tensor): Tensor {
+    if (rowsFirst(x)) return x;
+    if (!isDense(x)) return this.dense(x);
+    return this.made(this.call('ggml_reshape_4d', x.pointer, ...reversed(x.dims)), x.dims, x.type);
+  }
+
   /** A copy, which may be changed in place. */
   copy(x: Tensor): Tensor {
     return this.made(this.call('ggml_cont', x.pointer), x.dims, x.type);
@@ -192,15 +199,15 @@ export class GraphMaker {
 
   /** weights [..., n, k] · x [..., m, k] → [..., m, n]; outer axes of weights are repeated for those of x. */
   multiply(weights: Tensor, x: Tensor): Tensor {
-    const rows = rowsFirst(x) ? x : this.dense(x);
-    const left = rowsFirst(weights) ? weights : this.dense(weights);
+    const rows = this.#ordered(x);
+    const left = this.#ordered(weights);
     const dims = [...x.dims.slice(0, -1), weights.dims.at(-2) ?? 1];
     return this.made(this.call('ggml_mul_mat', left.pointer, rows.pointer), dims);
   }
 
   /** Σ over the second axis from the end: a [..., k, m], b [..., k, n] → [..., n, m]. `a` has no more outer axes than `b`. */
   outer(a: Tensor, b: Tensor): Tensor {
-    const left = rowsFirst(a) ? a : this.dense(a);
+    const left = this.#ordered(a);
     const dims = [...b.dims.slice(0, -2), b.dims.at(-1)!, a.dims.at(-1)!];
     return this.made(this.call('ggml_out_prod', left.pointer, b.pointer), dims);
   }
@@ -222,6 +229,6 @@ export class GraphMaker {
 }
 
 /** Whether the numbers of a row lie behind each other. */
-function rowsFirst({ type, strides, dims }: Tensor): boolean {
-  return dims.at(-1) === 1 ? true : strides[0] === rowBytes(type, 1);
+function rowsFirst({ type, strides }: Tensor): boolean {
+  return strides[0] === rowBytes(type, 1) && strides[1] >= strides[0];
 }
