@@ -99,7 +99,7 @@ describe('the rooms', () => {
     /** Who may import what, besides itself and the leaves. */
     const doors: Readonly<Record<string, readonly string[]>> = {
       adapters: ['checkpoint', 'config', 'step', 'weights'],
-      backends: ['kvcache', 'weights'],
+      backends: ['config', 'kvcache', 'ops', 'weights'],
       chat: ['engine', 'kvcache', 'tokenizer'],
       checkpoint: [],
       config: [],
