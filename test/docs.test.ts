@@ -2,10 +2,8 @@
  * Runs the examples of README and docs against the sources, as a reader would: in a folder with models/ and test/ in it, with a hub
  * at hand (of this machine) that has the models that the docs name.
  */
-import { spawn } from 'node:child_process';
-import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { access, readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,47 +12,29 @@ import { FAMILIES } from '../src/families/table.ts';
 import { POLICIES } from '../src/kvcache/policies.ts';
 import { testIo } from './support/cli.ts';
 import { type DocBlock, docBlocks } from './support/doc-blocks.ts';
+import { ENTRANCES, ExampleFolder, ROOT } from './support/example-folder.ts';
 import { startHubOf } from './support/hub-models.ts';
 import type { HubServer } from './support/hub-server.ts';
 
-const ROOT = resolve(import.meta.dirname, '..');
 const FILES = [
   'README.md',
   'CONTRIBUTING.md',
   ...(await readdir(join(ROOT, 'docs'))).filter(isPage).map((f) => `docs/${f}`),
 ];
 const BLOCKS = (await Promise.all(FILES.map((file) => docBlocks(ROOT, file)))).flat();
-/** Where `import 'keyhold'` leads, as package.json's exports say of the built files. */
-const ENTRANCES = {
-  keyhold: 'src/node.ts',
-  'keyhold/eval': 'src/exports/eval.ts',
-  'keyhold/policies': 'src/exports/policies.ts',
-  'keyhold/adapters': 'src/exports/adapters-node.ts',
-  'keyhold/checkpoint': 'src/exports/checkpoint-node.ts',
-};
-
 function isPage(file: string): boolean {
   return file.endsWith('.md');
 }
 
 let hub: HubServer;
-let work: string;
+let folder: ExampleFolder;
 beforeAll(async () => {
   hub = await startHubOf('Qwen/Qwen3-0.6B');
-  work = await mkdtemp(join(tmpdir(), 'keyhold-docs-'));
-  for (const folder of ['models', 'test']) await symlink(join(ROOT, folder), join(work, folder));
-  await mkdir(join(work, 'node_modules'));
-  await symlink(ROOT, join(work, 'node_modules/keyhold'));
-  await mkdir(join(work, 'bin'));
-  const command = `exec ${process.execPath} --import ${join(ROOT, 'node_modules/tsx/dist/esm/index.mjs')} ${join(ROOT, 'src/cli/main.ts')}`;
-  await writeFile(join(work, 'bin/keyhold'), `#!/bin/sh\n${command} "$@"\n`, { mode: 0o755 });
-  await writeFile(join(work, 'bin/npx'), `#!/bin/sh\n[ "$1" = keyhold ] && shift && ${command} "$@"\n`, {
-    mode: 0o755,
-  });
+  folder = await ExampleFolder.create({ HF_ENDPOINT: hub.endpoint });
 });
 afterAll(async () => {
   await hub.close();
-  await rm(work, { recursive: true, force: true });
+  await folder.remove();
 });
 
 describe('examples', () => {
@@ -74,7 +54,8 @@ describe('examples', () => {
 
   const run = BLOCKS.filter(({ notRun }) => notRun === undefined);
   it.each(run)('$name', async (block) => {
-    const { code, output } = block.language === 'ts' ? await runScript(block) : await runShell(block);
+    const { code, output } =
+      block.language === 'ts' ? await folder.runModule('example.mts', block.code) : await folder.runShell(block.code);
     expect(code, output).toBe(0);
   });
 
@@ -172,46 +153,4 @@ function checkedProgram(blocks: readonly DocBlock[]): ts.Program {
     return code === undefined ? getSourceFile.call(host, path, ...rest) : ts.createSourceFile(path, code, rest[0]);
   };
   return ts.createProgram({ rootNames: [...sources.keys()], options: { ...options, paths }, host });
-}
-
-async function runScript({ code }: DocBlock): Promise<Outcome> {
-  let mapped = code;
-  for (const [name, path] of Object.entries(ENTRANCES))
-    mapped = mapped.replaceAll(`from '${name}'`, `from ${JSON.stringify(join(ROOT, path))}`);
-  const file = join(work, 'example.mts');
-  await writeFile(file, mapped);
-  return execute(process.execPath, ['--import', join(ROOT, 'node_modules/tsx/dist/esm/index.mjs'), file]);
-}
-
-function runShell({ code }: DocBlock): Promise<Outcome> {
-  return execute('bash', ['-euo', 'pipefail', '-c', code]);
-}
-
-interface Outcome {
-  readonly code: number | null;
-  readonly output: string;
-}
-
-function execute(command: string, args: readonly string[]): Promise<Outcome> {
-  const env = {
-    ...process.env,
-    PATH: `${join(work, 'bin')}:${process.env.PATH}`,
-    NO_COLOR: '1',
-    FORCE_COLOR: '0',
-    HF_HOME: join(work, 'hf'),
-    HF_HUB_CACHE: '',
-    HF_HUB_OFFLINE: '',
-    HF_ENDPOINT: hub.endpoint,
-    KEYHOLD_CACHE: join(work, 'keyhold'),
-  };
-  return new Promise((done, fail) => {
-    const child = spawn(command, args, { cwd: work, env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
-    for (const stream of [child.stdout, child.stderr])
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-      });
-    child.once('error', fail);
-    child.once('close', (code) => done({ code, output }));
-  });
 }
