@@ -42,7 +42,7 @@ try {
             "require('keyhold/policies'); require('keyhold/adapters'); require('keyhold/checkpoint');\n" +
             'loadModel().then(async (model) => {\n' +
             "  const { perplexity: value } = await perplexity(model, 'In the beginning God created the heaven.');\n" +
-            '  if (!(value > 1)) throw new Error('perplexity ' + value);\n' +
+            "  if (!(value > 1)) throw new Error('perplexity ' + value);\n" +
             '  await model.dispose();\n' +
             '});\n',
         ),
