@@ -5,8 +5,9 @@
 
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Dim, type ExternalData, GraphBuilder, MICROSOFT, type Value } from '../src/backends/onnx/builder.ts';
+import { type ExternalData, GraphBuilder, MICROSOFT, type Value } from '../src/backends/onnx/builder.ts';
 import { cast, index, mul, neg, reshape, shapeOf, sigmoid, sub } from '../src/backends/onnx/ops.ts';
+import type { Dim } from '../src/ops/shapes.ts';
 import { blockBytes, QUANT_BLOCK, quantiseRows } from '../src/weights/quantise.ts';
 import { ropeFactors } from './gguf.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';

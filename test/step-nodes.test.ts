@@ -5,9 +5,10 @@
  */
 import type { NodeProto } from 'onnx-buf';
 import { describe, expect, it } from 'vitest';
+import { onnxTarget } from '../src/backends/onnx/target.ts';
 import { readConfig } from '../src/families/read-config.ts';
-import { buildStep, type StepGraphOptions } from '../src/model/gpt.ts';
-import { checkGraph, preparedFor } from './support/check-graph.ts';
+import { type StepGraphOptions, traceStep } from '../src/model/gpt.ts';
+import { checkLowered } from './support/check-graph.ts';
 import { configJson } from './support/family-cases.ts';
 
 const PLAIN: StepGraphOptions = { format: 'float32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
@@ -38,8 +39,8 @@ function runs(nodes: readonly NodeProto[]): number {
 describe('nodes a layer', () => {
   const nodes = (layers: number, own: Partial<StepGraphOptions>): number => {
     const { config } = readConfig({ ...configJson('llama'), num_hidden_layers: layers });
-    const step = buildStep(config, { ...PLAIN, ...own });
-    return runs(checkGraph(step.serialise(preparedFor(step))).model.graph!.node);
+    const { graph } = traceStep(config, { ...PLAIN, ...own }, onnxTarget);
+    return runs(checkLowered(graph).found.model.graph!.node);
   };
 
   it.each(NODES_PER_LAYER)('%s', (_, own, expected) => {

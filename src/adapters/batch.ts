@@ -183,11 +183,11 @@ class Batch {
             values.set(prefix.values.subarray(g * size, (g + 1) * size), at);
           }
         }
-      this.#put(`prefix.k.h.${l}.attn`, keys, [B, G, 1, n * P, D]);
-      this.#put(`prefix.v.h.${l}.attn`, values, [B, G, 1, n * P, D]);
-      this.#put(`prefix.gate.h.${l}.attn`, gates, [B, G, H / G, 1, n, 1]);
+      this.#put(`prefix.k.h.${l}.attn`, keys, [B, G, n * P, D]);
+      this.#put(`prefix.v.h.${l}.attn`, values, [B, G, n * P, D]);
+      this.#put(`prefix.gate.h.${l}.attn`, gates, [B, H, n]);
     }
-    this.#put('prefix.hidden', hidden, [B, 1, 1, 1, n, P]);
+    this.#put('prefix.hidden', hidden, [B, n, P]);
     return new Set([...layers].map((l) => `h.${l}.attn`));
   }
 

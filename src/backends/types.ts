@@ -1,33 +1,59 @@
 /**
- * @file What the model needs of whatever runs its graph: ONNX Runtime in Node or in the browser.
+ * @file What a backend is: it computes traced models. ONNX Runtime and ggml are backends.
  */
-import type { PlaneData } from '../kvcache/buffers/plane.ts';
+import type { OpGraph } from '../ops/graph.ts';
+import type { GraphTarget } from '../ops/target.ts';
+import type { WeightCodec } from '../weights/codec.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 
-export type TensorData = PlaneData | BigInt64Array;
+export type TensorData = Float32Array | Float64Array | Uint16Array | Uint8Array | Int8Array | BigInt64Array;
 
-/** A tensor at the graph's border. Inputs are read in place: change `data` and run again. */
-export interface RuntimeTensor {
-  readonly data: unknown;
+/** An input of a step, read where it is: the same array may be changed and given again. */
+export interface StepTensor {
+  readonly data: TensorData;
   readonly dims: readonly number[];
 }
 
-export type Tensors = Readonly<Record<string, RuntimeTensor>>;
+export type StepInputs = Readonly<Record<string, StepTensor>>;
 
-export interface SessionOptions {
-  /** Threads for one operator; all cores unless stated. */
+export function tensorOf(data: TensorData, dims: readonly number[]): StepTensor {
+  return { data, dims };
+}
+
+/** An output of a step, row-major. */
+export interface StepOutput {
+  readonly data: Float32Array;
+  readonly dims: readonly number[];
+}
+
+export type StepOutputs = Readonly<Record<string, StepOutput>>;
+
+export interface RunOptions {
+  /** Stops a step while it runs, where the backend can; others stop after it. */
+  readonly signal?: AbortSignal;
+}
+
+export interface BackendOptions {
+  /** Threads for one operator. @default all cores */
   readonly threads?: number;
 }
 
-export interface Session {
-  run(inputs: Tensors): Promise<Tensors>;
-  /** Gives native memory back; the session can't be used afterwards. */
+/** A traced model, ready to run. */
+export interface CompiledGraph {
+  /** @throws GraphError where the backend fails; the signal's reason. */
+  run(inputs: StepInputs, options?: RunOptions): Promise<StepOutputs>;
+  /** Frees native memory; the graph can not be run afterwards. */
   dispose(): Promise<void>;
 }
 
-export interface Runtime {
+export interface Backend {
   readonly name: string;
-  tensor(data: TensorData, dims: readonly number[]): RuntimeTensor;
-  /** @throws GraphError where the runtime refuses the model. */
-  createSession(model: Uint8Array, weights: PreparedWeights, options?: SessionOptions): Promise<Session>;
+  /** What the backend chooses while a model is traced for it. */
+  readonly target: GraphTarget;
+  /** How the backend stores parameters. */
+  readonly codec: WeightCodec;
+  /** @throws GraphError for a graph that the backend can not compute. */
+  compile(graph: OpGraph, weights: PreparedWeights, options?: BackendOptions): Promise<CompiledGraph>;
+  /** Operators or nodes that a graph becomes: what a plan of memory counts. */
+  countNodes(graph: OpGraph): number;
 }

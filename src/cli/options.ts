@@ -102,15 +102,7 @@ export function weightsOption(): Option {
     'how weights are stored: auto is float32 up to 100M parameters, else int8',
   )
     .choices(WEIGHT_CHOICES)
-    .argParser(readWeights)
     .default('auto');
-}
-
-function readWeights(text: string): WeightChoice {
-  const choice = (text === 'f32' ? 'float32' : text) as WeightChoice;
-  if (!WEIGHT_CHOICES.includes(choice))
-    throw new InvalidArgumentError(`Allowed choices are ${WEIGHT_CHOICES.join(', ')}.`);
-  return choice;
 }
 
 export function chunkLengthOption(): Option {

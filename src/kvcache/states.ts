@@ -167,7 +167,7 @@ export class AttachedTable {
     return this.#planes.map((plane, i) => ({
       name: `${i % 2 === 0 ? 'k' : 'v'}.${this.#layers[i >> 1]}`,
       data: plane.data,
-      dims: [plane.batch, plane.groups, 1, plane.capacity, plane.width],
+      dims: [plane.batch, plane.groups, plane.capacity, plane.width],
     }));
   }
 

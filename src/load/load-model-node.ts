@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { adapterName, openAdapterFolder } from '../adapters/open-node.ts';
-import { nodeRuntime } from '../backends/onnx/onnxruntime-node.ts';
+import { onnxBackend } from '../backends/onnx/onnxruntime-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
@@ -17,7 +17,6 @@ import {
 } from '../hub/hub-node.ts';
 import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -60,19 +59,6 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What other libraries call these options. */
-const RENAMED = { dtype: 'weights', quantization: 'weights', progress: 'onProgress', abortSignal: 'signal' } as const;
-const LOAD_OPTIONS = {
-  weights: true,
-  part: true,
-  threads: true,
-  cacheDir: true,
-  hub: true,
-  adapters: true,
-  onProgress: true,
-  signal: true,
-} satisfies OptionNames<LoadOptions>;
-
 /** An adapter on the disk, and what to do with it. */
 export interface AdapterSource {
   /** Its folder, or its .safetensors file with the settings beside it. */
@@ -107,13 +93,12 @@ export async function loadModel(
   options: LoadOptions = {},
 ): Promise<LanguageModel> {
   const { onProgress, signal, cacheDir } = options;
-  checkOptionNames('loadModel', options, LOAD_OPTIONS, RENAMED);
   signal?.throwIfAborted();
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
   try {
     return await assembleModel({
       checkpoint,
-      runtime: nodeRuntime,
+      backend: onnxBackend,
       weights: options.weights,
       adapters: options.adapters?.map(({ path, weight, live, name }) => ({
         open: () => openAdapterFolder(path),
@@ -126,7 +111,6 @@ export async function loadModel(
       prepare: (request) =>
         openPreparedWeights({
           ...request,
-          label: checkpoint.name,
           cacheDir,
           signal,
           onProgress: (p) => onProgress?.({ stage: 'weights', ...p }),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { caseFolder, configJson } from '../../test/support/family-cases.ts';
-import { idleRuntime, unmadeWeights } from '../../test/support/runtimes.ts';
+import { idleBackend, unmadeWeights } from '../../test/support/runtimes.ts';
 import { f32, safetensorsFile, type TestTensor } from '../../test/support/safetensors-bytes.ts';
 import { readTensors } from '../../test/support/safetensors-file.ts';
 import { byteLevelJson, tinyJson } from '../../test/support/tokenizers.ts';
@@ -38,7 +38,7 @@ async function refusal(
   try {
     await assembleModel({
       checkpoint: await checkpoint(name, change),
-      runtime: idleRuntime,
+      backend: idleBackend,
       weights,
       prepare: () => Promise.reject(new Error('weights were to be prepared')),
     });
@@ -146,7 +146,7 @@ describe('a checkpoint is refused before its weights are read', () => {
 
 describe('a checkpoint may', () => {
   const load = async (name: string, change: Change) =>
-    assembleModel({ checkpoint: await checkpoint(name, change), runtime: idleRuntime, prepare: unmadeWeights });
+    assembleModel({ checkpoint: await checkpoint(name, change), backend: idleBackend, prepare: unmadeWeights });
 
   it('come without a tokenizer', async () => {
     const model = await load('llama', {});

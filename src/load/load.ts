@@ -1,7 +1,7 @@
 /**
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
-import type { Runtime } from '../backends/types.ts';
+import type { Backend } from '../backends/types.ts';
 import { ChatTemplate, rendererOf } from '../chat/chat-template.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { isEncoder } from '../config/config.ts';
@@ -18,7 +18,7 @@ export interface AssembleOptions {
   readonly checkpoint: Checkpoint;
   /** Which model is meant, where the checkpoint holds several; the one that writes text, or the first, unless stated. */
   readonly part?: string;
-  readonly runtime: Runtime;
+  readonly backend: Backend;
   readonly weights?: WeightChoice;
   readonly threads?: number;
   readonly prepare: (request: PrepareRequest) => Promise<PreparedWeights>;
@@ -32,8 +32,8 @@ export interface AssembleOptions {
  * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files.
  */
 export async function assembleModel(options: AssembleOptions): Promise<LanguageModel> {
-  const { checkpoint, runtime } = options;
-  const plan = planModel(checkpoint, options.weights, options.part);
+  const { checkpoint, backend } = options;
+  const plan = planModel(checkpoint, options.weights, options.part, backend.target);
   const { config, format } = plan;
   const tokenizerJson = await checkpoint.readJson('tokenizer.json');
   const tokenizerConfig = await checkpoint.readJson('tokenizer_config.json');
@@ -54,12 +54,12 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   try {
     const weights = await options.prepare(adapted.request);
     const sessions = { threads: options.threads };
-    const stepper = new Stepper(adapted.config, weights, format, runtime, sessions);
-    const encoder = isEncoder(config) ? new Encoder(adapted.config, weights, format, runtime, sessions) : null;
+    const stepper = new Stepper(adapted.config, weights, format, backend, sessions);
+    const encoder = isEncoder(config) ? new Encoder(adapted.config, weights, format, backend, sessions) : null;
     const fingerprint = `${await checkpoint.fingerprint()}:${format}${adapted.fingerprint}`;
     const adapters = await adapted.adaptersFor(stepper, async () => {
       const again = options.reopen ? await options.reopen() : { ...checkpoint, close: async () => {} };
-      return { checkpoint: again, plan: planModel(again, format, options.part) };
+      return { checkpoint: again, plan: planModel(again, format, options.part, backend.target) };
     });
     return new LanguageModel({
       name: checkpoint.name,

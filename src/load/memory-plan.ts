@@ -1,12 +1,15 @@
 /**
  * @file How much memory a model and its cache take, told from the config alone.
  */
+
+import { lowerToOnnx } from '../backends/onnx/lower/lower.ts';
+import { onnxTarget } from '../backends/onnx/target.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
-import { buildEncoder } from '../model/encoder.ts';
-import { buildStep } from '../model/gpt.ts';
+import { traceEncoder } from '../model/encoder.ts';
+import { traceStep } from '../model/gpt.ts';
 import { cacheShape } from '../step/cache-shape.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { layOut } from '../weights/layout.ts';
@@ -231,8 +234,9 @@ function mlpWidth({ intermediateSize, moe }: Config): number {
 
 function planRuntime(config: Config, cache: KVCache, format: WeightFormat, tokenizer: boolean): number {
   const { mode: classes, bufferKind: buffer, needsQueries: moments, needs } = cache;
-  const { nodeCount } = isEncoder(config)
-    ? buildEncoder(config, format, config.output)
-    : buildStep(config, { format, classes, buffer, sums: needs.length > 0, moments });
+  const graph = isEncoder(config)
+    ? traceEncoder(config, format, config.output, onnxTarget)
+    : traceStep(config, { format, classes, buffer, sums: needs.length > 0, moments }, onnxTarget).graph;
+  const { nodeCount } = lowerToOnnx(graph);
   return BASE + PER_LAYER * config.nLayer + PER_NODE * nodeCount + (tokenizer ? PER_ENTRY * config.vocabSize : 0);
 }

@@ -2,19 +2,21 @@
  * @file What can be known of a checkpoint before its weights are read: the config, the parameters and where each of them comes from.
  */
 import type { BasePlan } from '../adapters/base-model.ts';
+import { onnxTarget } from '../backends/onnx/target.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import type { Family } from '../families/family.ts';
 import { readConfig } from '../families/read-config.ts';
-import { buildEncoder } from '../model/encoder.ts';
-import { buildStep } from '../model/gpt.ts';
-import { buildAttach } from '../model/mixers/cross-attention.ts';
+import { traceEncoder } from '../model/encoder.ts';
+import { traceStep } from '../model/gpt.ts';
+import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
+import type { GraphTarget } from '../ops/target.ts';
 import { InputError } from '../util/errors.ts';
 import { ParamResolver } from '../weights/resolve.ts';
 import type { Param, RowSource, WeightFormat } from '../weights/types.ts';
 
-/** `auto`: float32 for small models, int8 for the others; `f32`: another name of float32. */
-export type WeightChoice = WeightFormat | 'auto' | 'f32';
+/** `auto`: float32 for small models, int8 for the others. */
+export type WeightChoice = WeightFormat | 'auto';
 export const WEIGHT_CHOICES: readonly WeightChoice[] = ['auto', 'float32', 'int8', 'int4'];
 
 /** Up to this many parameters float32 costs little and changes nothing. */
@@ -41,11 +43,16 @@ export interface ModelPlan extends BasePlan {
  * Everything about a checkpoint that can be known without reading its weights: the config, the parameters and where each
  * of them comes from. Missing and left-over tensors are found here.
  */
-export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto', part?: string): ModelPlan {
+export function planModel(
+  checkpoint: Checkpoint,
+  choice: WeightChoice = 'auto',
+  part?: string,
+  target: GraphTarget = onnxTarget,
+): ModelPlan {
   checkFormat(choice);
   const { config: stated, family } = readConfig(checkpoint.config, `${checkpoint.name}: config.json`, part);
   const config = asStored(stated, new ParamResolver(checkpoint, family, stated));
-  const plain = paramsOf(config, 'float32');
+  const plain = paramsOf(config, 'float32', target);
   const resolver = new ParamResolver(checkpoint, family, config);
   for (const param of plain) resolver.source(param);
   resolver.checkLeftovers();
@@ -55,7 +62,7 @@ export function planModel(checkpoint: Checkpoint, choice: WeightChoice = 'auto',
     config,
     family,
     format,
-    params: format === 'float32' ? plain : paramsOf(config, format),
+    params: format === 'float32' ? plain : paramsOf(config, format, target),
     parameters,
     resolver,
   };
@@ -76,13 +83,16 @@ function asStored(config: Config, resolver: ParamResolver): Config {
   };
 }
 
-/** All parameters of a model, as they are stored in this format. */
-export function paramsOf(config: Config, format: WeightFormat): readonly Param[] {
+/** All parameters of a model, as they are stored in this format. They are found by tracing the model. */
+export function paramsOf(config: Config, format: WeightFormat, target: GraphTarget = onnxTarget): readonly Param[] {
   const options = { format, classes: 'kind', buffer: 'float32', sums: false, moments: false, cross: true } as const;
   const graphs = isEncoder(config)
-    ? [buildEncoder(config, format, config.output)]
-    : [buildStep(config, options), ...(config.cross ? [buildAttach(config, format)] : [])];
-  return [...new Map(graphs.flatMap(({ params }) => params.map((param) => [param.name, param]))).values()];
+    ? [traceEncoder(config, format, config.output, target)]
+    : [
+        traceStep(config, options, target).graph,
+        ...(crossSpec(config) ? [traceCrossStates(config, format, target)] : []),
+      ];
+  return [...new Map(graphs.flatMap(({ params }) => [...params])).values()];
 }
 
 /**
@@ -91,14 +101,13 @@ export function paramsOf(config: Config, format: WeightFormat): readonly Param[]
  */
 export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
   checkFormat(choice);
-  if (choice === 'f32') return 'float32';
   if (choice !== 'auto') return choice;
   return parameters <= SMALL_MODEL ? 'float32' : 'int8';
 }
 
 /** @throws InputError */
 function checkFormat(choice: WeightChoice): void {
-  if (choice !== 'f32' && !WEIGHT_CHOICES.includes(choice))
+  if (!WEIGHT_CHOICES.includes(choice))
     throw new InputError(`there is no weight format "${choice}"; there are ${WEIGHT_CHOICES.join(', ')}`);
 }
 

@@ -1,23 +1,21 @@
 /**
- * @file One block: what mixes tokens (attention, or what stands in its place) and the MLP, with norms around the residual
- * stream, sequential or parallel.
+ * @file One layer: what mixes tokens and the MLP, with norms around the residual stream, sequential or parallel.
  */
-
-import type { Value } from '../backends/onnx/builder.ts';
-import { add, mul } from '../backends/onnx/ops.ts';
-import type { AttentionKind, MlpKind } from '../config/config.ts';
-import type { ModelContext } from './context.ts';
+import type { LayerSpec, MixerSpec, MlpSpec, NormSpec } from '../config/layer-spec.ts';
+import { add, mul, scale } from '../ops/basic.ts';
+import type { Value } from '../ops/types.ts';
+import { GraphError } from '../util/errors.ts';
+import { type ModelContext, plainParam } from './context.ts';
 import { headExperts } from './mixers/head-experts.ts';
-import { type RecurrentInputs, recurrent } from './mixers/rg-lru.ts';
-import { type AttentionInputs, type AttentionOutputs, attention } from './mixers/self-attention.ts';
-import { gatedMlp, plainMlp } from './mlp.ts';
-import { mixtureOfExperts } from './moe.ts';
+import { rgLru, type StateInputs } from './mixers/rg-lru.ts';
+import { type AttentionInputs, type AttentionOutputs, selfAttention } from './mixers/self-attention.ts';
+import { mlp } from './mlp.ts';
 import { norm, type Residual } from './norm.ts';
 
 /** What the kinds of mixers read. */
 export interface MixerInputs {
   readonly attention: AttentionInputs | null;
-  readonly recurrent: RecurrentInputs | null;
+  readonly states: StateInputs | null;
 }
 
 export interface MixerOutputs extends Partial<Omit<AttentionOutputs, 'y'>> {
@@ -27,49 +25,64 @@ export interface MixerOutputs extends Partial<Omit<AttentionOutputs, 'y'>> {
   readonly next?: Readonly<Record<string, Value>>;
 }
 
-type Mixer = (ctx: ModelContext, x: Value, layer: number, inputs: MixerInputs) => MixerOutputs;
+/** Layers that attend to given states are blocks of their own (mixers/cross-attention.ts). */
+type BlockMixer = 'self-attention' | 'head-experts' | 'rg-lru';
 
-/** Layers that attend to given states are blocks of their own (cross-attention.ts). */
-const MIXERS: Readonly<Record<Exclude<AttentionKind, 'cross'>, Mixer>> = {
-  self: (ctx, x, layer, inputs) => attention(ctx, x, layer, inputs.attention!),
-  experts: (ctx, x, layer, inputs) => headExperts(ctx, x, layer, inputs.attention!),
-  recurrent: (ctx, x, layer, inputs) => recurrent(ctx, x, layer, inputs.recurrent!),
+const MIXERS: {
+  readonly [K in BlockMixer]: (
+    ctx: ModelContext,
+    x: Value,
+    layer: number,
+    spec: Extract<MixerSpec, { kind: K }>,
+    inputs: MixerInputs,
+  ) => MixerOutputs;
+} = {
+  'self-attention': (ctx, x, layer, spec, inputs) => selfAttention(ctx, x, layer, spec, inputs.attention!),
+  'head-experts': (ctx, x, layer, spec, inputs) => headExperts(ctx, x, layer, spec, inputs.attention!),
+  'rg-lru': (ctx, x, layer, spec, inputs) => rgLru(ctx, x, layer, spec, inputs.states!),
 };
 
-const MLP_KINDS: Readonly<Record<MlpKind, (ctx: ModelContext, x: Value, name: string) => Value>> = {
-  mlp: plainMlp,
-  gated: (ctx, x, name) => gatedMlp(ctx, x, name, ctx.config.intermediateSize),
-  moe: mixtureOfExperts,
-};
-
-/** Runs block `layer` on the stream, which it changes. */
-export function block(ctx: ModelContext, stream: Residual, layer: number, inputs: MixerInputs): MixerOutputs {
-  const { g, config } = ctx;
+/** Runs layer `layer` on the stream, which it changes. */
+export function block(ctx: ModelContext, stream: Residual, layer: number, inputs: MixerInputs): Partial<MixerOutputs> {
+  const { g } = ctx;
+  const spec = ctx.config.layers[layer];
+  const { norms } = spec;
   const name = `h.${layer}`;
-  const pre = config.normPlacement === 'pre';
-  const mix = MIXERS[config.attentionKind[layer] as Exclude<AttentionKind, 'cross'>];
-  const mlp = (x: Value) => MLP_KINDS[config.mlpKind[layer]](ctx, x, `${name}.mlp`);
-  const branch = (y: Value, which: 'attn' | 'mlp'): Value => {
-    const post = which === 'attn' ? config.postAttentionNorm : config.postMlpNorm;
-    const postName = which === 'attn' ? 'post_attention_norm' : 'post_mlp_norm';
-    let out = post ? norm(ctx, y, config.norm, `${name}.${postName}`) : y;
-    if (config.residualMultiplier !== 1) out = mul(g, out, g.scalar(config.residualMultiplier));
-    return config.layerScale ? mul(g, out, ctx.plain(`${name}.${which}.scale`, [config.nEmbd])) : out;
-  };
-
-  const n1 = pre && config.norm1 ? stream.normed(config.norm, `${name}.norm_1`) : stream.value();
-  const out = mix(ctx, n1, layer, inputs);
-  const a = branch(out.y, 'attn');
-
-  if (config.parallelResidual) {
-    const n2 = config.sharedAttentionNorm ? n1 : stream.normed(config.norm, `${name}.norm_2`);
-    stream.add(add(g, a, branch(mlp(n2), 'mlp')));
+  const before = (norm: NormSpec | null, which: string) =>
+    norm ? stream.normed(norm, `${name}.${which}`) : stream.value();
+  const feedForward = (x: Value, mlpSpec: MlpSpec): Value =>
+    branch(ctx, mlp(ctx, x, mlpSpec, `${name}.mlp`), layer, spec, 'mlp');
+  if (!spec.mixer) {
+    stream.add(feedForward(before(norms.beforeMlp, 'norm_2'), spec.mlp!));
+    return {};
+  }
+  const n1 = before(norms.beforeMixer, 'norm_1');
+  const mix = MIXERS[spec.mixer.kind as BlockMixer] as (typeof MIXERS)['rg-lru'] | undefined;
+  if (!mix) throw new GraphError(`layers of the kind ${spec.mixer.kind} can't be computed`);
+  const out = mix(ctx, n1, layer, spec.mixer as never, inputs);
+  const a = branch(ctx, out.y, layer, spec, 'attn');
+  if (!spec.mlp) {
+    stream.add(a);
+    return out;
+  }
+  if (spec.residual !== 'sequential') {
+    const n2 = spec.residual === 'parallel-shared' ? n1 : before(norms.beforeMlp, 'norm_2');
+    stream.add(add(g, a, feedForward(n2, spec.mlp)));
     return out;
   }
   stream.add(a);
-  if (!pre) stream.replaceByNormed(config.norm, `${name}.norm_1`);
-  const n2 = pre && config.norm2 ? stream.normed(config.norm, `${name}.norm_2`) : stream.value();
-  stream.add(branch(mlp(n2), 'mlp'));
-  if (!pre) stream.replaceByNormed(config.norm, `${name}.norm_2`);
+  if (norms.afterMixerAdd) stream.replaceByNormed(norms.afterMixerAdd, `${name}.norm_1`);
+  stream.add(feedForward(before(norms.beforeMlp, 'norm_2'), spec.mlp));
+  if (norms.afterMlpAdd) stream.replaceByNormed(norms.afterMlpAdd, `${name}.norm_2`);
   return out;
+}
+
+/** A branch as it is added to the stream: normalised and scaled where the layer does so. */
+function branch(ctx: ModelContext, y: Value, layer: number, spec: LayerSpec, which: 'attn' | 'mlp'): Value {
+  const { g, config } = ctx;
+  const name = `h.${layer}`;
+  const after = which === 'attn' ? spec.norms.afterMixer : spec.norms.afterMlp;
+  const afterName = which === 'attn' ? 'post_attention_norm' : 'post_mlp_norm';
+  const out = scale(g, after ? norm(ctx, y, after, `${name}.${afterName}`) : y, spec.residualScale);
+  return spec.layerScale ? mul(g, out, plainParam(ctx, `${name}.${which}.scale`, [config.nEmbd])) : out;
 }

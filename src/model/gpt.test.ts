@@ -1,13 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { checkGraph, preparedFor } from '../../test/support/check-graph.ts';
+import { checkLowered, preparedFor } from '../../test/support/check-graph.ts';
 import { CASES, configJson } from '../../test/support/family-cases.ts';
+import { onnxTarget } from '../backends/onnx/target.ts';
 import { type Config, isEncoder } from '../config/config.ts';
+import { keepsSlots } from '../config/layer-spec.ts';
 import { readConfig } from '../families/read-config.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
+import type { OpGraph } from '../ops/graph.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import { buildEncoder, encoderOutputs } from './encoder.ts';
-import { buildStep, type StepGraph, type StepGraphOptions } from './gpt.ts';
-import { buildAttach } from './mixers/cross-attention.ts';
+import { encoderOutputs, traceEncoder } from './encoder.ts';
+import { type StepGraphOptions, traceStep } from './gpt.ts';
+import { crossSpec, traceCrossStates } from './mixers/cross-attention.ts';
 
 const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
 const PLAIN: StepGraphOptions = { format: 'float32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
@@ -31,23 +34,30 @@ const OPTIONS: readonly StepGraphOptions[] = [
     ]),
 ];
 
-function decoded(options: StepGraphOptions, graph: StepGraph) {
+const stepOf = (config: Config, own: Partial<StepGraphOptions> = {}): OpGraph =>
+  traceStep(config, { ...PLAIN, ...own }, onnxTarget).graph;
+
+/** The layer group of each layer with slots. */
+const groupsOf = ({ nodes }: OpGraph): string[] =>
+  nodes.flatMap((node) => (node.op === 'attend' ? [node.attributes.layerGroup] : []));
+
+function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
+  const { found, nodeCount } = checkLowered(graph);
   const weights = preparedFor(graph);
-  const found = checkGraph(graph.serialise(weights));
-  const places = new Set([...weights.params.values()].map(({ offset, length }) => `${offset}+${length}`));
-  for (const [name, { offset, length }] of found.externals) expect(places, name).toContain(`${offset}+${length}`);
+  const locations = new Set([...weights.params.values()].map(({ offset, length }) => `${offset}+${length}`));
+  for (const [name, { offset, length }] of found.externals) expect(locations, name).toContain(`${offset}+${length}`);
   // Every byte of the weights is read by some node: checkGraph refuses initializers that are not.
   const read = new Set([...found.externals.values()].map(({ offset, length }) => `${offset}+${length}`));
-  expect(read).toEqual(places);
-  const names = new Set(graph.classes.filter((name) => name !== ''));
+  expect(read).toEqual(locations);
+  const names = new Set(groupsOf(graph));
   expect(found.outputs.filter((name) => name.startsWith('sums.')).length).toBe(options.sums ? names.size : 0);
   expect(found.outputs.filter((name) => name.startsWith('moments.')).length).toBe(options.moments ? 2 : 0);
   expect(found.outputs).toEqual(expect.arrayContaining(['logits', 'present']));
-  for (let l = 0; l < graph.config.nLayer; l++)
-    for (const input of createBuffer(options.buffer, 1, 1, graph.config.headSize).inputs)
-      expect(found.inputs.includes(`${input.name}.${l}`)).toBe(graph.classes[l] !== '');
+  for (const [l, { mixer }] of config.layers.entries())
+    for (const input of createBuffer(options.buffer, 1, 1, config.headSize).inputs)
+      expect(found.inputs.includes(`${input.name}.${l}`)).toBe(keepsSlots(mixer));
   for (const name of names) expect(found.inputs).toContain(`slots.${name}`);
-  expect(found.nodes).toBe(graph.nodeCount);
+  expect(found.nodes).toBe(nodeCount);
   return found;
 }
 
@@ -57,11 +67,10 @@ describe('a step’s graph is well formed', () => {
   it.each(CASES.filter((name) => !isEncoder(configOf(name))))('%s', (name) => {
     const config = configOf(name);
     for (const options of OPTIONS)
-      if (options.buffer !== 'int4' || config.headSize % 2 === 0) decoded(options, buildStep(config, options));
-    if (!config.cross) return;
-    const [step, attach] = [buildStep(config, { ...PLAIN, cross: true }), buildAttach(config, 'float32')];
-    expect(decoded(PLAIN, step).inputs).toContain('cross.bias');
-    expect(checkGraph(attach.serialise(preparedFor(attach))).outputs).toEqual(['attached']);
+      if (options.buffer !== 'int4' || config.headSize % 2 === 0) decoded(config, options, stepOf(config, options));
+    if (!crossSpec(config)) return;
+    expect(decoded(config, PLAIN, stepOf(config, { cross: true })).inputs).toContain('cross.bias');
+    expect(checkLowered(traceCrossStates(config, 'float32', onnxTarget)).found.outputs).toEqual(['attached']);
   });
 });
 
@@ -70,33 +79,33 @@ describe('an encoder’s graph is well formed', () => {
     const config = configOf(name);
     for (const format of FORMATS)
       for (const output of encoderOutputs(config)) {
-        const graph = buildEncoder(config, format, output);
-        const found = checkGraph(graph.serialise(preparedFor(graph)));
+        const { found, nodeCount } = checkLowered(traceEncoder(config, format, output, onnxTarget));
         expect(found.outputs).toEqual(['encoded']);
-        expect(found.nodes).toBe(graph.nodeCount);
+        expect(found.nodes).toBe(nodeCount);
       }
   });
 });
 
 describe('a step’s graph', () => {
   const { config } = readConfig(configJson('llama'));
-  const build = (own: Partial<StepGraphOptions> = {}) => buildStep(config, { ...PLAIN, ...own });
+  const build = (own: Partial<StepGraphOptions> = {}) => stepOf(config, own);
 
   it('is the same whenever it is traced', () => {
     const [one, two] = [build(), build()];
-    expect(Buffer.from(one.serialise(preparedFor(one))).equals(two.serialise(preparedFor(two)))).toBe(true);
+    expect(Buffer.from(checkLowered(one).bytes).equals(checkLowered(two).bytes)).toBe(true);
   });
 
   it('reads the same weights whatever it outputs besides', () => {
-    const names = (graph: StepGraph) => graph.params.map(({ name, shape, format }) => `${name} ${format} ${shape}`);
+    const names = (graph: OpGraph) =>
+      [...graph.params.values()].map(({ name, shape, format }) => `${name} ${format} ${shape}`);
     for (const format of FORMATS)
       for (const options of OPTIONS) expect(names(build({ ...options, format }))).toEqual(names(build({ format })));
   });
 
   it('has one class of layers, or as many as layers, or one for windows', () => {
-    expect(build().classes).toEqual(['full', 'full']);
-    expect(build({ classes: 'layer' }).classes).toEqual(['0', '1']);
-    const gemma = buildStep(readConfig(configJson('gemma3')).config, PLAIN);
-    expect(gemma.classes).toEqual(['window', 'window', 'full', 'window', 'window', 'full']);
+    expect(groupsOf(build())).toEqual(['full', 'full']);
+    expect(groupsOf(build({ classes: 'layer' }))).toEqual(['0', '1']);
+    const gemma = stepOf(readConfig(configJson('gemma3')).config);
+    expect(groupsOf(gemma)).toEqual(['window', 'window', 'full', 'window', 'window', 'full']);
   });
 });

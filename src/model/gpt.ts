@@ -1,44 +1,42 @@
 /**
  * @file GPT: the one definition of all decoders, traced into a graph that is a pure step.
  *
- * Inputs of a step (names as the graph's):
- * - `ids` int64 [B, T]; `positions` float32 [B, 1, 1, 1, T]: each token's place in its sequence; where positions are learned,
- *   `places` int64 [B, T]: rows of their table;
- * - `slots.CLASS` float32 [B, 1 or G, 1, 1, C], where layers of one class hold the same positions: the positions of the tokens
- *   held (EMPTY_SLOT where a slot is free) if the class has a window or alibi, else 0 (HIDDEN where a slot is free);
- * - `k.L`, `v.L` [B, G, 1, C, D], and what else the cache's format needs (held.ts): what layer L holds;
+ * Inputs of a step (shapes as in ops/types.ts):
+ * - `ids` int64 [B, T]; `positions` float32 [B, T]; where positions are learned, `positionIds` int64 [B, T]: rows of their table;
+ * - `slots.GROUP` float32 [B, 1 or G, C], for layers that hold the same positions: the positions of the cached tokens
+ *   (EMPTY_SLOT where a slot is free) if the group has a window or ALiBi, else 0 (HIDDEN where a slot is free);
+ * - `k.L`, `v.L` [B, G, C, D], and the scales of a quantized buffer: the slots of layer L;
  * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;
- * - `state.NAME` [B, …]: what a recurrent layer keeps, and `stateTimes` int64 [B, S]: after how many of the chunk's tokens its next
+ * - `state.NAME` [B, …]: what a layer with a state keeps, and `stateTimes` int64 [B, S]: after how many of the chunk's tokens its next
  *   state is wanted;
- * - `cross.k.L`, `cross.v.L` [B, G, 1, S, D]: what a layer attends to besides, and who sees it (cross-attention.ts);
+ * - `cross.k.L`, `cross.v.L` [B, G, S, D]: given states, and the masks of mixers/cross-attention.ts;
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
  * - those of adapt.ts, where adapters are live;
- * - `queryWeights` float32 [B, 1, sets, R·T], where attention is observed (column r·T + t: query t of a group's head r).
+ * - `queryWeights` float32 [B, sets, R·T], where attention is observed; `momentWeights` [B, T], where moments of queries are wanted.
  *
- * Outputs: `logits` [N, V]; `present` [2·L·B, G, 1, T, D]: keys and values of the first layer that holds any, of the second, …;
- * `next.NAME` [B, S, …]: the states; where asked for,
- * `sums.CLASS` [layers·B, G, sets, C + T]: attention weights on slots and chunk, summed over the queries; `moments.sum`
- * [L·B, G, R, 1, D] and `moments.outer` [L·B, G, R, D, D] of the queries before rotation, weighted by `momentWeights`.
+ * Outputs: `logits` [N, V]; `present` [2·L·B, G, T, D]: keys and values of the first layer that holds any, of the second, …;
+ * `next.NAME` [B, S, …]: the states; where asked for, `sums.GROUP` [layers·B, G, sets, C + T]: attention weights on slots and chunk,
+ * summed over the queries; `moments.sum` [L·B, H, D] and `moments.outer` [L·B, H, D, D] of the queries before rotation.
  */
-
-import { GraphBuilder, type Value } from '../backends/onnx/builder.ts';
-import { concat, gather, reshape, shapeOf, timesDim } from '../backends/onnx/ops.ts';
-import { type Config, holdsSlots, windowOf } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
+import { type AttentionSpec, keepsSlots } from '../config/layer-spec.ts';
 import type { BufferKind } from '../kvcache/buffers.ts';
 import { type ClassMode, slotClass } from '../kvcache/slots.ts';
-import { range } from '../util/numbers.ts';
+import { concat, gatherRows, reshape } from '../ops/basic.ts';
+import { OpGraph } from '../ops/graph.ts';
+import { timesDim } from '../ops/shapes.ts';
+import type { GraphTarget } from '../ops/target.ts';
+import type { Value } from '../ops/types.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import { type AdapterHooks, AdapterTrace, unpassedHooks } from './adapt.ts';
-import { type AttentionBias, StepBiases } from './bias.ts';
+import { type AdapterHooks, AdapterTrace } from './adapter-trace.ts';
 import { block } from './block.ts';
-import { ModelContext } from './context.ts';
-import { embed, finish, head, ropeInputs, ropeOf } from './ends.ts';
-import { attendsApart, HELD_READERS } from './held.ts';
+import type { ModelContext } from './context.ts';
+import { enterModel, rotations } from './embedding.ts';
+import { finish, head } from './head.ts';
 import { crossBlock, crossInputs } from './mixers/cross-attention.ts';
-import type { RecurrentInputs } from './mixers/rg-lru.ts';
-import type { AttentionInputs, Observed } from './mixers/self-attention.ts';
+import type { StateInputs } from './mixers/rg-lru.ts';
+import { type CachedTokens, slotInputs } from './mixers/self-attention.ts';
 import { Residual } from './norm.ts';
-import { type TracedGraph, traced } from './traced.ts';
 
 export interface StepGraphOptions {
   readonly format: WeightFormat;
@@ -49,111 +47,95 @@ export interface StepGraphOptions {
   readonly sums: boolean;
   /** Output the moments of the queries. */
   readonly moments: boolean;
-  /** Where live adapters change the model; unless stated, nowhere. */
+  /** The hooks of live adapters. @default none */
   readonly adapters?: AdapterHooks | null;
-  /** Whether the caller gave states to attend to. */
+  /** Whether the caller gave states to attend to. @default false */
   readonly cross?: boolean;
 }
 
 /** A traced step. */
-export interface StepGraph extends TracedGraph {
-  readonly config: Config;
-  readonly options: StepGraphOptions;
-  /** Per layer: the class that its slots belong to; empty where it holds none. */
-  readonly classes: readonly string[];
-  /** Places that adapters want to change and the graph has not. */
-  readonly unchanged: readonly string[];
+export interface StepTrace {
+  readonly graph: OpGraph;
+  /** Hooks that adapters need and the model does not have. */
+  readonly unmetHooks: readonly string[];
 }
 
-/** Traces the step of a config. Takes milliseconds; no weights are touched. */
-export function buildStep(config: Config, options: StepGraphOptions): StepGraph {
-  const g = new GraphBuilder();
-  const { nLayer, nEmbd: E } = config;
-  const classes = range(nLayer).map((l) =>
-    holdsSlots(config, l) ? slotClass(windowOf(config, l), l, options.classes) : '',
-  );
-
+/** Traces the step of a config. Takes milliseconds; no weights are read. */
+export function traceStep(config: Config, options: StepGraphOptions, target: GraphTarget): StepTrace {
+  const g = new OpGraph(target);
+  const { layers, nEmbd: E } = config;
   const ids = g.input('ids', 'int64', ['B', 'T']);
-  const ctx = new ModelContext(g, config, options.format, shapeOf(g, ids, 1, 2));
-  const positions = g.input('positions', 'float32', ['B', 1, 1, 1, 'T']);
+  const positions = g.input('positions', 'float32', ['B', 'T']);
   const logitRows = g.input('logitRows', 'int64', ['N']);
-  if (options.adapters) ctx.adapters = new AdapterTrace(options.adapters, ids, logitRows);
-  const ropes = ropeInputs(ctx);
+  const adapters = options.adapters ? new AdapterTrace(options.adapters, ids, logitRows) : null;
+  const ctx: ModelContext = { g, config, format: options.format, adapters };
+  const ropes = rotations(ctx);
   const observed = observedInputs(ctx, options);
-  const biases = new Map<string, AttentionBias>();
-  const isApart = attendsApart(ctx, options.buffer);
-  const stepBiases = g.scope('bias', () => new StepBiases(ctx, positions, isApart));
-  for (const [l, name] of classes.entries()) {
-    if (name === '' || biases.has(name)) continue;
-    const slots = g.input(`slots.${name}`, 'float32', ['B', `G.${name}`, 1, 1, `C.${name}`]);
-    const isShared = classes.lastIndexOf(name) > l;
-    biases.set(
-      name,
-      g.scope(`bias.${name}`, () => stepBiases.of(slots, l, isShared)),
-    );
-  }
-
-  const recurrent: RecurrentInputs | null = config.recurrent && {
-    times: g.input('stateTimes', 'int64', ['B', 'S']),
-    positions,
-  };
+  const cachedOf = cachedTokens(ctx, options, positions);
+  const hasStates = layers.some(({ mixer }) => mixer?.kind === 'rg-lru');
+  const states: StateInputs | null = hasStates
+    ? { times: g.input('stateTimes', 'int64', ['B', 'S']), positions }
+    : null;
   const cross = crossInputs(ctx, options.cross ?? false);
 
   const stream = new Residual(
     ctx,
-    g.scope('embed', () => embed(ctx, ids)),
+    g.scope('embed', () => enterModel(ctx, ids)),
   );
   const present: Value[] = [];
   const sums = new Map<string, Value[]>();
   const moments: { sum: Value; outer: Value }[] = [];
   const next: Record<string, Value> = {};
-  for (let l = 0; l < nLayer; l++) {
-    if (config.attentionKind[l] === 'cross') {
+  for (const [l, spec] of layers.entries()) {
+    if (spec.mixer?.kind === 'cross-attention') {
       g.scope(`h.${l}`, () => crossBlock(ctx, stream, l, cross));
       continue;
     }
-    const attention: AttentionInputs | null = holdsSlots(config, l)
-      ? {
-          held: HELD_READERS[options.buffer](ctx, l, `C.${classes[l]}`),
-          bias: biases.get(classes[l])!,
-          rope: ropeOf(config, ropes, l),
-          observed,
-        }
-      : null;
-    const out = g.scope(`h.${l}`, () => block(ctx, stream, l, { attention, recurrent }));
+    const source = keepsSlots(spec.mixer) ? cachedOf(spec.mixer, l) : null;
+    const rotation = spec.rope === null ? null : ropes[spec.rope];
+    const attention = source && { source, rotation, ...observed };
+    const out = g.scope(`h.${l}`, () => block(ctx, stream, l, { attention, states }));
     if (out.k && out.v) present.push(out.k, out.v);
-    if (out.sums) sums.set(classes[l], [...(sums.get(classes[l]) ?? []), out.sums]);
+    if (out.sums) sums.set(source!.layerGroup, [...(sums.get(source!.layerGroup) ?? []), out.sums]);
     if (out.moments) moments.push(out.moments);
     Object.assign(next, out.next);
   }
   g.output(concat(g, present, 0), 'present');
   for (const [name, list] of sums) g.output(concat(g, list, 0), `sums.${name}`);
   if (options.moments)
-    for (const kind of ['sum', 'outer'] as const)
-      g.output(
-        concat(
-          g,
-          moments.map((m) => m[kind]),
-          0,
-        ),
-        `moments.${kind}`,
-      );
+    for (const kind of ['sum', 'outer'] as const) {
+      const all = moments.map((m) => m[kind]);
+      g.output(concat(g, all, 0), `moments.${kind}`);
+    }
   for (const [name, value] of Object.entries(next)) g.output(value, `next.${name}`);
 
-  const rows = gather(g, reshape(g, finish(ctx, stream), [-1, E], ['B*T', E]), logitRows); // [N, E]
+  const rows = gatherRows(g, reshape(g, finish(ctx, stream), [-1, E], ['B*T', E]), logitRows); // [N, E]
   g.output(
     g.scope('head', () => head(ctx, rows)),
     'logits',
   );
-  const unchanged = ctx.adapters ? unpassedHooks(ctx.adapters) : [];
-  return { ...traced(ctx), config, options, classes, unchanged };
+  return { graph: g, unmetHooks: adapters?.unmet() ?? [] };
 }
 
-function observedInputs({ g, config }: ModelContext, { sums, moments }: StepGraphOptions): Observed | null {
-  if (!sums && !moments) return null;
+/** Declares the inputs of a layer's slots; layers of one group share the input of their positions. */
+function cachedTokens({ g }: ModelContext, { classes, buffer }: StepGraphOptions, positions: Value) {
+  const groups = new Map<string, Value>();
+  return (mixer: AttentionSpec, layer: number): CachedTokens => {
+    const layerGroup = slotClass(mixer.window, layer, classes);
+    let slots = groups.get(layerGroup);
+    if (!slots) {
+      slots = g.input(`slots.${layerGroup}`, 'float32', ['B', `G.${layerGroup}`, `C.${layerGroup}`]);
+      groups.set(layerGroup, slots);
+    }
+    const slotsOf = (spec: AttentionSpec, l: number) => slotInputs(g, spec, l, buffer, `C.${layerGroup}`);
+    return { buffer, layerGroup, positions, slots, slotsOf };
+  };
+}
+
+function observedInputs({ g, config }: ModelContext, { sums, moments }: StepGraphOptions) {
   const R = config.nHead / config.nQueryGroups;
   return {
-    queryWeights: sums ? g.input('queryWeights', 'float32', ['B', 1, 'sets', timesDim(R, 'T')]) : null,
-    momentWeights: moments ? g.input('momentWeights', 'float32', ['B', 1, 1, 'T']) : null,
+    queryWeights: sums ? g.input('queryWeights', 'float32', ['B', 'sets', timesDim(R, 'T')]) : null,
+    momentWeights: moments ? g.input('momentWeights', 'float32', ['B', 'T']) : null,
   };
 }

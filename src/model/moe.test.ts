@@ -5,20 +5,21 @@ import { CASES, type ConfigJson, caseFolder, configJson } from '../../test/suppo
 import { floatsOf, readTensors, writeTensors } from '../../test/support/safetensors-file.ts';
 import { seeded } from '../../test/support/seeded.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import { GraphBuilder } from '../backends/onnx/builder.ts';
-import { nodeRuntime } from '../backends/onnx/onnxruntime-node.ts';
-import { shapeOf } from '../backends/onnx/ops.ts';
+import { onnxBackend } from '../backends/onnx/onnxruntime-node.ts';
+import { onnxTarget } from '../backends/onnx/target.ts';
+import { tensorOf } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
+import type { MoeMlp } from '../config/layer-spec.ts';
 import { readConfig } from '../families/read-config.ts';
 import { loadModel } from '../node.ts';
+import { tokensOf } from '../ops/experts.ts';
+import { OpGraph } from '../ops/graph.ts';
 import { range } from '../util/numbers.ts';
 import { concatRows, interleaveRows } from '../weights/rows.ts';
 import { openPreparedWeights } from '../weights/store-node.ts';
 import type { Param, ParamPart, PreparedWeights, RowSource, WeightFormat } from '../weights/types.ts';
-import { ModelContext } from './context.ts';
-import { mixtureOfExperts } from './moe.ts';
-import { chosenBy, route } from './router.ts';
-import { traced } from './traced.ts';
+import type { ModelContext } from './context.ts';
+import { mixtureOfExperts, routeTokens } from './moe.ts';
 
 const cacheDir = await tempFolder('moe');
 const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
@@ -42,6 +43,8 @@ function randomRows({ name, rows, cols, interleaved }: ParamPart): RowSource {
   return { rows, cols, read: async (start, count) => data.slice(start * cols, (start + count) * cols) };
 }
 
+const moeOf = ({ layers }: Config): MoeMlp => layers.find(({ mlp }) => mlp?.kind === 'moe')!.mlp as MoeMlp;
+
 let identity = 0;
 
 /** The experts of one layer, as a session over x [N, E]. */
@@ -50,13 +53,12 @@ async function experts(
   format: WeightFormat,
   source = (param: Param) => concatRows(param.parts.map(randomRows)),
 ) {
-  const g = new GraphBuilder();
-  const ctx = new ModelContext(g, config, format);
+  const g = new OpGraph(onnxTarget);
+  const ctx: ModelContext = { g, config, format, adapters: null };
   const x = g.input('x', 'float32', ['B', 'T', config.nEmbd]);
-  g.output(mixtureOfExperts(ctx, x, 'h.0.mlp'), 'y');
-  const graph = traced(ctx);
+  g.output(mixtureOfExperts(ctx, x, moeOf(config), 'h.0.mlp'), 'y');
   const weights = await openPreparedWeights({
-    specs: graph.params,
+    specs: [...g.params.values()],
     format,
     identity: String(identity++),
     source,
@@ -64,12 +66,12 @@ async function experts(
   });
   const run = async (values: Float32Array, spoil?: (weights: PreparedWeights) => Promise<void>) => {
     await spoil?.(weights);
-    const session = await nodeRuntime.createSession(graph.serialise(weights), weights);
-    const { y } = await session.run({ x: nodeRuntime.tensor(values, [1, N, config.nEmbd]) });
+    const session = await onnxBackend.compile(g, weights);
+    const { y } = await session.run({ x: tensorOf(values, [1, N, config.nEmbd]) });
     await session.dispose();
-    return y.data as Float32Array;
+    return y.data;
   };
-  return { run, params: graph.params };
+  return { run, params: [...g.params.values()] };
 }
 
 const inputs = (E: number, seed = 1): Float32Array => {
@@ -151,30 +153,31 @@ describe('experts that were not chosen', () => {
     for (const name of FAMILIES) {
       const config = sized(name, 64);
       const { nExpert, nExpertPerToken: k } = config.moe!;
-      const g = new GraphBuilder();
-      const ctx = new ModelContext(g, config, 'float32');
-      const routing = route(ctx, g.input('x', 'float32', ['N', config.nEmbd]), 'h.0.mlp');
+      const g = new OpGraph(onnxTarget);
+      const ctx: ModelContext = { g, config, format: 'float32', adapters: null };
+      const x = g.input('x', 'float32', ['N', config.nEmbd]);
+      const routing = routeTokens(ctx, x, nExpert, moeOf(config).router, 'h.0.mlp');
       for (const e of range(nExpert)) {
-        const { tokens, places, weights } = chosenBy(ctx, routing, e);
-        g.output(shapeOf(g, tokens, 0, 1), `rows.${e}`);
-        g.output(places, `places.${e}`);
+        const { tokens, rows, weights } = tokensOf(g, x, routing, e);
+        g.output(tokens, `tokens.${e}`);
+        g.output(rows, `rows.${e}`);
         g.output(weights, `weights.${e}`);
       }
-      const graph = traced(ctx);
       const weights = await openPreparedWeights({
-        specs: graph.params,
+        specs: [...g.params.values()],
         format: 'float32',
         identity: String(identity++),
         source: (param) => concatRows(param.parts.map(randomRows)),
         cacheDir,
       });
-      const session = await nodeRuntime.createSession(graph.serialise(weights), weights);
-      const found = await session.run({ x: nodeRuntime.tensor(inputs(config.nEmbd), [N, config.nEmbd]) });
-      const rows = range(nExpert).map((e) => Number((found[`rows.${e}`].data as BigInt64Array)[0]));
+      const session = await onnxBackend.compile(g, weights);
+      const found = await session.run({ x: tensorOf(inputs(config.nEmbd), [N, config.nEmbd]) });
+      const rows = range(nExpert).map((e) => found[`rows.${e}`].dims[0]);
       expect(rows.reduce((a, b) => a + b, 0)).toBe(N * k);
-      const chosen = range(nExpert).flatMap((e) => Array.from(found[`places.${e}`].data as BigInt64Array, Number));
-      const pairs = new Set(range(N * k).map((i) => `${chosen[2 * i]},${chosen[2 * i + 1]}`));
-      expect(pairs.size).toBe(N * k);
+      const pairs = range(nExpert).flatMap((e) =>
+        Array.from(found[`tokens.${e}`].data as unknown as BigInt64Array, (token) => `${e},${token}`),
+      );
+      expect(new Set(pairs).size).toBe(N * k);
       await session.dispose();
     }
   });

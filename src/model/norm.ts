@@ -1,30 +1,33 @@
 /**
- * @file Norms, and the residual stream: a sum whose last addend is still pending is added inside of the next norm.
+ * @file Norms, and the residual stream: a sum whose last addend is added inside of the next norm.
  */
-
-import { MICROSOFT, type Value } from '../backends/onnx/builder.ts';
-import { add } from '../backends/onnx/ops.ts';
-import type { NormSpec } from '../config/config.ts';
+import type { NormSpec } from '../config/layer-spec.ts';
+import { add } from '../ops/basic.ts';
+import { addNorm, norm as normalize } from '../ops/layers.ts';
+import type { Value } from '../ops/types.ts';
 import { adaptNorm, normIsAdapted } from './adapt.ts';
-import type { ModelContext } from './context.ts';
+import { type ModelContext, plainParam } from './context.ts';
 
-/** Weight (ones where the norm has none) and bias of a norm over `width` values. */
-function affine(ctx: ModelContext, spec: NormSpec, name: string, width: number): (Value | null)[] {
-  const unitOffset = spec.unitOffset;
-  const weight = spec.affine
-    ? ctx.plain(`${name}.weight`, [width], [{ name: `${name}.weight`, rows: width, cols: 1, unitOffset }])
-    : ctx.g.constant(new Float32Array(width).fill(1), [width]);
-  return spec.bias ? [weight, ctx.plain(`${name}.bias`, [width])] : [weight];
+/** Weight and bias of a norm over `width` values. */
+function affine(ctx: ModelContext, spec: NormSpec, name: string, width: number): [Value | null, Value | null] {
+  const { unitOffset } = spec;
+  const part = { name: `${name}.weight`, rows: width, cols: 1, unitOffset };
+  return [
+    spec.affine ? plainParam(ctx, `${name}.weight`, [width], [part]) : null,
+    spec.bias ? plainParam(ctx, `${name}.bias`, [width]) : null,
+  ];
 }
 
-const bare = (spec: NormSpec): NormSpec => ({ ...spec, affine: false, bias: false });
+/** The norm without weight and bias. */
+export function bareNorm(spec: NormSpec): NormSpec {
+  return { ...spec, affine: false, bias: false };
+}
 
 /** x normalised over its last axis. */
 export function norm(ctx: ModelContext, x: Value, spec: NormSpec, name: string): Value {
-  if (normIsAdapted(ctx, name)) return adaptNorm(ctx, norm(ctx, x, bare(spec), ''), name, spec.bias);
-  const op = spec.kind === 'rms' ? 'SimplifiedLayerNormalization' : 'LayerNormalization';
-  const inputs = [x, ...affine(ctx, spec, name, x.shape.at(-1) as number)];
-  return ctx.g.node(op, inputs, [x], { attributes: { axis: -1, epsilon: { float: spec.eps } } })[0];
+  if (normIsAdapted(ctx, name)) return adaptNorm(ctx, norm(ctx, x, bareNorm(spec), ''), name, spec.bias);
+  const [weight, bias] = affine(ctx, spec, name, x.shape.at(-1) as number);
+  return normalize(ctx.g, x, weight, bias, { kind: spec.kind, eps: spec.eps });
 }
 
 /** The residual stream [B, T, E]: `x + pending`. */
@@ -44,7 +47,7 @@ export class Residual {
     this.#pending = branch;
   }
 
-  /** The sum as it is. */
+  /** The sum. */
   value(): Value {
     if (this.#pending) {
       this.#x = add(this.#ctx.g, this.#x, this.#pending);
@@ -53,22 +56,19 @@ export class Residual {
     return this.#x;
   }
 
-  /** The sum, normalised; the sum itself stays the stream. One fused operator where an addend is pending. */
+  /** The sum, normalised; the stream itself is unchanged. One operator where an addend is pending. */
   normed(spec: NormSpec, name: string): Value {
-    if (normIsAdapted(this.#ctx, name)) return adaptNorm(this.#ctx, this.normed(bare(spec), ''), name, spec.bias);
-    if (!this.#pending) return norm(this.#ctx, this.#x, spec, name);
-    const op = spec.kind === 'rms' ? 'SkipSimplifiedLayerNormalization' : 'SkipLayerNormalization';
-    const inputs = [this.#pending, this.#x, ...affine(this.#ctx, spec, name, this.#x.shape.at(-1) as number)];
-    const [out, sum] = this.#ctx.g.node(op, inputs, [this.#x, null, null, this.#x], {
-      attributes: { epsilon: { float: spec.eps } },
-      domain: MICROSOFT,
-    });
+    const ctx = this.#ctx;
+    if (normIsAdapted(ctx, name)) return adaptNorm(ctx, this.normed(bareNorm(spec), ''), name, spec.bias);
+    if (!this.#pending) return norm(ctx, this.#x, spec, name);
+    const [weight, bias] = affine(ctx, spec, name, this.#x.shape.at(-1) as number);
+    const [out, sum] = addNorm(ctx.g, this.#pending, this.#x, weight, bias, { kind: spec.kind, eps: spec.eps });
     this.#x = sum;
     this.#pending = null;
     return out;
   }
 
-  /** The stream goes on from the normalised sum (norms after the addition). */
+  /** The stream continues from the normalised sum. */
   replaceByNormed(spec: NormSpec, name: string): void {
     this.#x = this.normed(spec, name);
   }

@@ -32,6 +32,17 @@ export interface CachedKV {
   readonly valueScales: Value | null;
 }
 
+/** Whether `slots` of attend holds positions: if not, it is enough to know which slots are in use. */
+export function readsPositions({
+  window,
+  alibi,
+}: {
+  readonly window: number | null;
+  readonly alibi: unknown;
+}): boolean {
+  return window !== null || alibi !== null;
+}
+
 export interface AttendInputs {
   /** [B, H, T, D] */
   readonly q: Value;

@@ -47,6 +47,17 @@ export function reshape(g: OpGraph, x: Value, target: readonly number[], shape: 
   return g.add('reshape', [x], { target }, [{ dtype: x.dtype, shape }])[0];
 }
 
+/** x [B·T, n] as [B, T, n], with B and T those of `y` [B, T, ...]. */
+export function tokensLike(g: OpGraph, x: Value, y: Value): Value {
+  const shape = [y.shape[0], y.shape[1], x.shape[1]];
+  return g.add('tokensLike', [x, y], {}, [{ dtype: x.dtype, shape }])[0];
+}
+
+/** Zeros in the shape of x. */
+export function zerosLike(g: OpGraph, x: Value): Value {
+  return g.add('zerosLike', [x], {}, [x])[0];
+}
+
 export function transpose(g: OpGraph, x: Value, perm: readonly number[]): Value {
   return g.add('transpose', [x], { perm }, [{ dtype: x.dtype, shape: perm.map((i) => x.shape[i]) }])[0];
 }

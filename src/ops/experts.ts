@@ -1,8 +1,9 @@
 /**
  * @file Mixtures of experts.
  */
+import type { RouterSpec } from '../config/layer-spec.ts';
 import type { OpGraph } from './graph.ts';
-import type { OpAttributes, RouterAttributes, Value } from './types.ts';
+import type { OpAttributes, Value } from './types.ts';
 
 /** The choice for N tokens. */
 export interface Routing {
@@ -15,7 +16,7 @@ export interface Routing {
 }
 
 /** Chooses experts. @param logits [N, experts] */
-export function route(g: OpGraph, logits: Value, attributes: RouterAttributes): Routing {
+export function route(g: OpGraph, logits: Value, attributes: RouterSpec): Routing {
   const shape = [logits.shape[0], attributes.perToken];
   const [chosen, weights] = g.add('route', [logits], attributes, [
     { dtype: 'int64', shape },

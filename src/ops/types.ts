@@ -6,7 +6,7 @@
  * heads, G query groups, R = H / G, D size of a key, Dv size of a value, N tokens that want logits, S states or state times.
  * No value has more than four axes.
  */
-import type { Activation } from '../config/layer-spec.ts';
+import type { Activation, RouterSpec } from '../config/layer-spec.ts';
 import type { BufferKind } from '../kvcache/buffers.ts';
 import type { Dim } from './shapes.ts';
 
@@ -62,6 +62,10 @@ export interface OpAttributes {
   readonly clip: { readonly low: number; readonly high: number };
   /** (x) → the same numbers under `target`: 0 keeps the axis of that index, -1 is what remains. */
   readonly reshape: { readonly target: readonly number[] };
+  /** (x [B·T, n], y [B, T, ...]) → x under [B, T, n] */
+  readonly tokensLike: Record<never, never>;
+  /** (x) → zeros of the same shape */
+  readonly zerosLike: Record<never, never>;
   readonly transpose: { readonly perm: readonly number[] };
   /** (x) → one value for each length */
   readonly split: { readonly axis: number; readonly lengths: readonly number[] };
@@ -103,7 +107,7 @@ export interface OpAttributes {
   /**
    * (logits [N, experts]) → (experts int64 [N, k], weights [N, k])
    */
-  readonly route: RouterAttributes;
+  readonly route: RouterSpec;
   /**
    * (x [N, E], logits [N, experts], chosen int64 [N, k], weights [N, k], then matrices as `layout` says) → [N, E]: each token's
    * experts, act(gate(x)) · up(x) and the projection down, weighted and summed.
@@ -114,7 +118,7 @@ export interface OpAttributes {
     readonly layout: 'interleaved' | 'separate';
     readonly count: number;
     readonly activation: Activation;
-    readonly router: RouterAttributes;
+    readonly router: RouterSpec;
   };
   /** (x [N, k or 1, in], chosen int64 [N, k], weights of each expert [out, in] … or one stack [experts·out, in]) → [N, k, out] */
   readonly expertLinear: { readonly count: number };
@@ -169,18 +173,6 @@ export interface OpAttributes {
    * prefixes a softmax of its own, times the head's gate (LLaMA-Adapter, arXiv 2303.16199). b is B or 1.
    */
   readonly prefixAttend: ScoreAttributes;
-}
-
-/** How a token's experts are chosen and weighted. */
-export interface RouterAttributes {
-  /** k */
-  readonly perToken: number;
-  /** softmax over all experts, then the best k; or sparsemixer's two rounds (arXiv 2409.12136). */
-  readonly score: 'softmax' | 'sparsemixer';
-  /** The weights of those chosen are divided by their p-norm; null: they are unchanged. */
-  readonly normP: number | null;
-  /** Sparsemixer's threshold. */
-  readonly jitter: number;
 }
 
 export type OpName = keyof OpAttributes;

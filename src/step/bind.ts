@@ -2,7 +2,7 @@
  * @file A step's rarer inputs: recurrent states, attached states and who sees them, positions that the caller gives.
  */
 
-import type { Runtime, RuntimeTensor, Tensors } from '../backends/types.ts';
+import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, positionStreams } from '../config/config.ts';
 import type { ChunkStates } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
@@ -12,32 +12,26 @@ import { range } from '../util/numbers.ts';
 import type { StepOptions } from './stepper.ts';
 
 type Chunk = readonly ArrayLike<number>[];
-type Inputs = Record<string, RuntimeTensor>;
+type Inputs = Record<string, StepTensor>;
 
 /**
  * Recurrent states.
  * @param each they are wanted after each token, so that the chunk can be cut later.
  * @returns per row: after how many tokens they are wanted; null where the model has none.
  */
-export function bindStates(
-  { states, batch }: KVCache,
-  chunk: Chunk,
-  each: boolean,
-  inputs: Inputs,
-  runtime: Runtime,
-): number[][] | null {
+export function bindStates({ states, batch }: KVCache, chunk: Chunk, each: boolean, inputs: Inputs): number[][] | null {
   if (states.isEmpty) return null;
   const longest = Math.max(...chunk.map((row) => row.length));
   const times = chunk.map((row) => (each ? range(longest).map((t) => Math.min(t + 1, row.length)) : [row.length]));
-  for (const { name, data, dims } of states.inputs()) inputs[`state.${name}`] = runtime.tensor(data, dims);
-  inputs.stateTimes = runtime.tensor(BigInt64Array.from(times.flat(), BigInt), [batch, times[0].length]);
+  for (const { name, data, dims } of states.inputs()) inputs[`state.${name}`] = tensorOf(data, dims);
+  inputs.stateTimes = tensorOf(BigInt64Array.from(times.flat(), BigInt), [batch, times[0].length]);
   return times;
 }
 
 /** What the graph made of them. */
-export function statesOf({ states }: KVCache, times: number[][], outputs: Tensors): ChunkStates {
+export function statesOf({ states }: KVCache, times: number[][], outputs: StepOutputs): ChunkStates {
   const names = states.inputs().map(({ name }) => name);
-  return { times, values: new Map(names.map((name) => [name, outputs[`next.${name}`].data as Float32Array])) };
+  return { times, values: new Map(names.map((name) => [name, outputs[`next.${name}`].data])) };
 }
 
 /**
@@ -51,7 +45,6 @@ export function bindAttached(
   length: number,
   sees: StepOptions['sees'],
   inputs: Inputs,
-  runtime: Runtime,
 ): void {
   if (sees && !cross) throw new InputError(`${name} models attend to nothing but their own tokens: leave "sees" out`);
   if (!cross || !attached.any) return;
@@ -76,10 +69,10 @@ export function bindAttached(
       });
     }
   }
-  for (const { name: input, data, dims } of attached.inputs()) inputs[`cross.${input}`] = runtime.tensor(data, dims);
-  inputs['cross.bias'] = runtime.tensor(bias, [batch, 1, 1, Tc, S]);
-  inputs['cross.attention'] = runtime.tensor(attention, [batch, Tc, 1]);
-  if (cross.blind === 'mlp') inputs['cross.mlp'] = runtime.tensor(mlp, [batch, Tc, 1]);
+  for (const { name: input, data, dims } of attached.inputs()) inputs[`cross.${input}`] = tensorOf(data, dims);
+  inputs['cross.bias'] = tensorOf(bias, [batch, Tc, S]);
+  inputs['cross.attention'] = tensorOf(attention, [batch, Tc, 1]);
+  if (cross.blind === 'mlp') inputs['cross.mlp'] = tensorOf(mlp, [batch, Tc, 1]);
 }
 
 function checkSees(sees: NonNullable<StepOptions['sees']>, chunk: Chunk, row: number, count: number): void {

@@ -2,11 +2,12 @@
  * @file What a cache holds, as inputs of the graph: tensors over the cache's own arrays, which live on from step to step.
  */
 
-import type { Runtime, RuntimeTensor } from '../backends/types.ts';
+import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
+import { keepsSlots } from '../config/layer-spec.ts';
 import type { Plane, PlaneData } from '../kvcache/buffers/plane.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsPositions } from '../model/bias.ts';
+import { readsPositions } from '../ops/attention.ts';
 
 interface BoundPlane {
   readonly name: string;
@@ -14,7 +15,13 @@ interface BoundPlane {
   readonly dims: (plane: Plane<PlaneData>) => readonly number[];
   /** Over this array of the plane, which has another one once its layout has changed. */
   data: PlaneData | null;
-  tensor: RuntimeTensor | null;
+  tensor: StepTensor | null;
+}
+
+/** The mask of a layer's attention. */
+function maskOf({ layers, position }: Config, layer: number) {
+  const { mixer } = layers[layer];
+  return { window: keepsSlots(mixer) ? mixer.window : null, alibi: position === 'alibi' ? true : null };
 }
 
 /** A cache's inputs by the names that gpt.ts tells. */
@@ -32,24 +39,24 @@ export class BoundCache {
     this.#planes = [...cache.tables].flatMap(([name, table]) => [
       bound(
         `slots.${name}`,
-        needsPositions(config, table.layers[0]) ? table.positions : table.hidden,
-        ({ batch, groups, capacity }) => [batch, groups, 1, 1, capacity],
+        readsPositions(maskOf(config, table.layers[0])) ? table.positions : table.hidden,
+        ({ batch, groups, capacity }) => [batch, groups, capacity],
       ),
       ...table.layers.flatMap((l) =>
         cache.buffers[l]!.inputs.map(({ name: part, plane }) =>
-          bound(`${part}.${l}`, plane, ({ batch, groups, capacity, width }) => [batch, groups, 1, capacity, width]),
+          bound(`${part}.${l}`, plane, ({ batch, groups, capacity, width }) => [batch, groups, capacity, width]),
         ),
       ),
     ]);
   }
 
   /** Puts them among the inputs of a step. */
-  bind(inputs: Record<string, RuntimeTensor>, runtime: Runtime): void {
+  bind(inputs: Record<string, StepTensor>): void {
     for (const bound of this.#planes) {
       const { plane } = bound;
       if (bound.data !== plane.data || !bound.tensor) {
         bound.data = plane.data;
-        bound.tensor = runtime.tensor(plane.data, bound.dims(plane));
+        bound.tensor = tensorOf(plane.data, bound.dims(plane));
       }
       inputs[bound.name] = bound.tensor;
     }

@@ -1,23 +1,21 @@
 /**
  * @file What a cache has to know of a model.
  */
-import { type Config, holdsSlots, isEncoder, windowOf } from '../config/config.ts';
+import { type Config, isEncoder } from '../config/config.ts';
+import { keepsSlots } from '../config/layer-spec.ts';
 import type { CacheShape, LayerShape } from '../kvcache/shape.ts';
 import { crossLayers } from '../model/mixers/cross-attention.ts';
-import { recurrentStates } from '../model/mixers/rg-lru.ts';
-import { range } from '../util/numbers.ts';
+import { rgLruStates } from '../model/mixers/rg-lru.ts';
 import { ropeFrequencies } from './rope.ts';
 
 export function cacheShape(config: Config): CacheShape {
   const { nLayer, nHead, nQueryGroups, headSize, attentionScale } = config;
-  const layers = range(nLayer).map((l) => ({
-    slots: !isEncoder(config) && holdsSlots(config, l),
-    window: windowOf(config, l),
+  const layers = config.layers.map(({ mixer }, l) => ({
+    slots: !isEncoder(config) && keepsSlots(mixer),
+    window: keepsSlots(mixer) ? mixer.window : null,
     rotation: rotationOf(config, l),
   }));
-  const states = range(nLayer).flatMap((l) =>
-    config.attentionKind[l] === 'recurrent' ? recurrentStates(config, l) : [],
-  );
+  const states = config.layers.flatMap(({ mixer }, l) => (mixer?.kind === 'rg-lru' ? rgLruStates(mixer, l) : []));
   return { nLayer, nHead, nQueryGroups, headSize, attentionScale, layers, states, cross: crossLayers(config) };
 }
 
@@ -26,8 +24,9 @@ const FIXED = ['none', 'linear', 'llama3', 'yarn'];
 
 function rotationOf(config: Config, layer: number): LayerShape['rotation'] {
   if (config.position === 'learned') return 'varies';
-  const rope = config.ropes[config.ropeIndices[layer]];
-  if (!rope) return null;
+  const index = config.layers[layer].rope;
+  if (index === null) return null;
+  const rope = config.ropes[index];
   if (rope.sections || !FIXED.includes(rope.scaling.type)) return 'varies';
   return { ...ropeFrequencies(rope, 0), interleave: rope.interleave };
 }

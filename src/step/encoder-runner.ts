@@ -2,11 +2,11 @@
  * @file Runs encoders: makes the inputs of a batch of sequences, and says what came out.
  */
 
-import type { Runtime, RuntimeTensor, Session, SessionOptions } from '../backends/types.ts';
+import { type Backend, type BackendOptions, type CompiledGraph, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, type OutputKind, positionStreams } from '../config/config.ts';
 import { HIDDEN } from '../kvcache/slots.ts';
-import { buildEncoder, encoderOutputs, needsOrder } from '../model/encoder.ts';
-import { vectorWidth } from '../model/ends.ts';
+import { vectorWidth } from '../model/embedding.ts';
+import { encoderOutputs, needsOrder, traceEncoder } from '../model/encoder.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
@@ -48,7 +48,7 @@ export interface EncodeResult {
 /** Rows, as the graph takes them. */
 interface Batch {
   readonly lengths: readonly number[];
-  readonly source: readonly [name: string, tensor: RuntimeTensor];
+  readonly source: readonly [name: string, tensor: StepTensor];
   /** Per row and stream; null: the places in the row. */
   readonly positions: readonly (readonly number[][])[] | null;
   readonly ids: readonly ArrayLike<number>[] | null;
@@ -62,22 +62,22 @@ export class Encoder {
   readonly config: Config;
   readonly #weights: PreparedWeights;
   readonly #format: WeightFormat;
-  readonly #runtime: Runtime;
-  readonly #options: SessionOptions;
-  readonly #sessions = new Map<OutputKind, Promise<Session>>();
+  readonly #backend: Backend;
+  readonly #options: BackendOptions;
+  readonly #sessions = new Map<OutputKind, Promise<CompiledGraph>>();
   readonly #ropes: readonly RopeTable[];
 
   constructor(
     config: Config,
     weights: PreparedWeights,
     format: WeightFormat,
-    runtime: Runtime,
-    options: SessionOptions,
+    backend: Backend,
+    options: BackendOptions,
   ) {
     this.config = config;
     this.#weights = weights;
     this.#format = format;
-    this.#runtime = runtime;
+    this.#backend = backend;
     this.#options = options;
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
   }
@@ -94,17 +94,17 @@ export class Encoder {
     const T = Math.max(...batch.lengths);
     const mask = this.#mask(batch, T, options.mask);
     const [name, tensor] = batch.source;
-    const inputs: Record<string, RuntimeTensor> = {
+    const inputs: Record<string, StepTensor> = {
       [name]: tensor,
-      mask: this.#runtime.tensor(
+      mask: tensorOf(
         mask.map((seen) => (seen ? 0 : HIDDEN)),
-        [B, 1, 1, 1, T],
+        [B, T],
       ),
     };
     this.#bindPositions(batch, mask, T, options.positions, inputs);
     if (this.config.droppedToken !== null) inputs.embedFactors = this.#embedFactors(batch, mask, T);
     const encoded = (await (await this.#session(output)).run(inputs)).encoded;
-    return { data: encoded.data as Float32Array, shape: encoded.dims, lengths: batch.lengths };
+    return { data: encoded.data, shape: encoded.dims, lengths: batch.lengths };
   }
 
   /** Gives native memory back. */
@@ -114,11 +114,11 @@ export class Encoder {
     for (const session of sessions) await (await session).dispose();
   }
 
-  #session(output: OutputKind): Promise<Session> {
+  #session(output: OutputKind): Promise<CompiledGraph> {
     const known = this.#sessions.get(output);
     if (known) return known;
-    const graph = buildEncoder(this.config, this.#format, output);
-    const session = this.#runtime.createSession(graph.serialise(this.#weights), this.#weights, this.#options);
+    const graph = traceEncoder(this.config, this.#format, output, this.#backend.target);
+    const session = this.#backend.compile(graph, this.#weights, this.#options);
     this.#sessions.set(output, session);
     return session;
   }
@@ -155,7 +155,7 @@ export class Encoder {
         data[b * T + t] = BigInt(row[t]);
       }
     });
-    return { lengths, source: ['ids', this.#runtime.tensor(data, [rows.length, T])], positions: null, ids: rows };
+    return { lengths, source: ['ids', tensorOf(data, [rows.length, T])], positions: null, ids: rows };
   }
 
   #vectors(rows: readonly Float32Array[], width: number, positions: readonly (readonly number[][])[] | null): Batch {
@@ -172,7 +172,7 @@ export class Encoder {
     });
     return {
       lengths,
-      source: ['vectors', this.#runtime.tensor(data, [rows.length, T, width])],
+      source: ['vectors', tensorOf(data, [rows.length, T, width])],
       positions,
       ids: null,
     };
@@ -223,7 +223,7 @@ export class Encoder {
     mask: Float32Array,
     T: number,
     given: EncodeOptions['positions'],
-    inputs: Record<string, RuntimeTensor>,
+    inputs: Record<string, StepTensor>,
   ): void {
     const { config } = this;
     const B = batch.lengths.length;
@@ -237,12 +237,12 @@ export class Encoder {
     const rows = range(B).map((b) => stated?.[b] ?? new Array<number[]>(streams).fill(usual(b)));
     const at = (b: number, t: number) => rows[b].map((list) => list[Math.min(t, list.length - 1)]);
     if (needsOrder(config))
-      inputs.order = this.#runtime.tensor(
+      inputs.order = tensorOf(
         Float32Array.from({ length: B * T }, (_, i) => i % T),
-        [B, 1, 1, 1, T],
+        [B, T],
       );
     if (learned)
-      inputs.places = this.#runtime.tensor(
+      inputs.positionIds = tensorOf(
         BigInt64Array.from({ length: B * T }, (_, i) => {
           const [place] = at(Math.floor(i / T), i % T);
           if (place >= config.contextLength && mask[i] === 1)
@@ -254,18 +254,18 @@ export class Encoder {
         [B, T],
       );
     if (config.ropes.length === 0) return;
-    inputs.ropeIndex = this.#runtime.tensor(BigInt64Array.from(range(B * T), BigInt), [B, T]);
+    inputs.ropeIndex = tensorOf(BigInt64Array.from(range(B * T), BigInt), [B, T]);
     this.#ropes.forEach((rope, i) => {
       const [cos, sin] = [new Float32Array(B * T * rope.pairs), new Float32Array(B * T * rope.pairs)];
       for (let n = 0; n < B * T; n++)
         rope.write(cos, sin, n * rope.pairs, at(Math.floor(n / T), n % T), Math.max(...batch.lengths));
-      inputs[`cos.${i}`] = this.#runtime.tensor(cos, [B * T, rope.pairs]);
-      inputs[`sin.${i}`] = this.#runtime.tensor(sin, [B * T, rope.pairs]);
+      inputs[`cos.${i}`] = tensorOf(cos, [B * T, rope.pairs]);
+      inputs[`sin.${i}`] = tensorOf(sin, [B * T, rope.pairs]);
     });
   }
 
   /** Nothing of the dropped token and of padding, and as much more of the others. */
-  #embedFactors({ ids, lengths }: Batch, mask: Float32Array, T: number): RuntimeTensor {
+  #embedFactors({ ids, lengths }: Batch, mask: Float32Array, T: number): StepTensor {
     const { droppedToken } = this.config;
     const factors = new Float32Array(mask.length);
     lengths.forEach((length, b) => {
@@ -276,7 +276,7 @@ export class Encoder {
       const factor = (1 - TRAINED_DROP) / (1 - dropped / count);
       for (const t of row) factors[b * T + t] = ids![b][t] === droppedToken || mask[b * T + t] === 0 ? 0 : factor;
     });
-    return this.#runtime.tensor(factors, [lengths.length, T, 1]);
+    return tensorOf(factors, [lengths.length, T, 1]);
   }
 }
 

@@ -2,7 +2,7 @@
  * @file What a cache's policy wants to see of a step: attention weights summed over queries, and moments of the queries.
  */
 
-import type { Runtime, RuntimeTensor, Tensors } from '../backends/types.ts';
+import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
 import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
@@ -19,14 +19,13 @@ export function bindObserved(
   chunk: readonly ArrayLike<number>[],
   length: number,
   each: boolean,
-  inputs: Record<string, RuntimeTensor>,
-  runtime: Runtime,
+  inputs: Record<string, StepTensor>,
 ): number {
   if (cache.needsQueries) {
     // Every token counts once, padding not at all.
     const data = new Float32Array(chunk.length * length);
     for (const [b, tokens] of chunk.entries()) data.fill(1, b * length, b * length + tokens.length);
-    inputs.momentWeights = runtime.tensor(data, [chunk.length, 1, 1, length]);
+    inputs.momentWeights = tensorOf(data, [chunk.length, length]);
   }
   if (cache.needs.length === 0) return 0;
   const R = nHead / nQueryGroups;
@@ -39,25 +38,30 @@ export function bindObserved(
         for (let t = 0; t < tokens.length; t++)
           data[((b * sets + set) * R + r) * length + t] = rows ? rows[set][t] : Number(t === set);
   }
-  inputs.queryWeights = runtime.tensor(data, [cache.batch, 1, sets, R * length]);
+  inputs.queryWeights = tensorOf(data, [cache.batch, sets, R * length]);
   return sets;
 }
 
 /** The sums that the graph made. @param sets how many; what {@link bindObserved} gave. */
-export function observedOf(cache: KVCache, sets: number, each: boolean, outputs: Tensors): ObservedWeights | undefined {
+export function observedOf(
+  cache: KVCache,
+  sets: number,
+  each: boolean,
+  outputs: StepOutputs,
+): ObservedWeights | undefined {
   if (sets === 0) return undefined;
   const tables = [...cache.tables];
   return {
     sets,
     each,
     capacity: new Map(tables.map(([name, table]) => [name, table.capacity])),
-    weights: new Map(tables.map(([name]) => [name, outputs[`sums.${name}`].data as Float32Array])),
+    weights: new Map(tables.map(([name]) => [name, outputs[`sums.${name}`].data])),
   };
 }
 
 /** The queries' moments that the graph made. @param order per layer, which of those with slots it is. */
-export function queriesOf(cache: KVCache, order: readonly number[], outputs: Tensors): ChunkOutputs['queries'] {
+export function queriesOf(cache: KVCache, order: readonly number[], outputs: StepOutputs): ChunkOutputs['queries'] {
   if (!cache.needsQueries) return undefined;
-  const [sum, outer] = ['sum', 'outer'].map((kind) => outputs[`moments.${kind}`].data as Float32Array);
+  const [sum, outer] = ['sum', 'outer'].map((kind) => outputs[`moments.${kind}`].data);
   return { sum, outer, order };
 }

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { GraphBuilder } from '../backends/onnx/builder.ts';
+import { lowerToOnnx } from '../backends/onnx/lower/lower.ts';
+import { onnxTarget } from '../backends/onnx/target.ts';
 import type { RopeSpec } from '../config/config.ts';
 import { readConfig } from '../families/read-config.ts';
-import { ModelContext } from '../model/context.ts';
-import { rotate } from '../model/mixers/self-attention.ts';
+import { rotate } from '../ops/attention.ts';
+import { OpGraph } from '../ops/graph.ts';
 import { RopeTable, ropeFrequencies, ropePairs, ropeVariant } from './rope.ts';
 
 const plain = (nElem: number, interleave = false, base = 10_000): RopeSpec => ({
@@ -26,18 +27,15 @@ const LLAMA = {
 
 /** Runs the model's own rotation on heads of `headSize`, one vector per position. */
 async function rotator(headSize: number, rope: RopeSpec) {
-  const g = new GraphBuilder();
-  const ctx = new ModelContext(g, readConfig(LLAMA).config, 'float32');
+  const g = new OpGraph(onnxTarget);
   const table = new RopeTable(rope);
   const x = g.input('x', 'float32', [1, 1, 'T', headSize]);
   const cos = g.input('cos', 'float32', ['N', table.pairs]);
   const sin = g.input('sin', 'float32', ['N', table.pairs]);
   const index = g.input('index', 'int64', [1, 'T']);
-  g.output(rotate(ctx, x, { cos, sin, index, interleave: rope.interleave }), 'y');
+  g.output(rotate(g, x, { cos, sin, index, interleave: rope.interleave }), 'y');
   const session = await InferenceSession.create(
-    g.serialise(() => {
-      throw new Error('no weights');
-    }),
+    lowerToOnnx(g).serialize({ params: new Map(), file: { folder: '', name: '' }, size: 0 }),
     { logSeverityLevel: 3 },
   );
   return async (

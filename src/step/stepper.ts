@@ -2,15 +2,22 @@
  * @file Runs the model's graph on a cache, a chunk at a time: makes the inputs, hands the outputs to the cache.
  */
 
-import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData } from '../backends/types.ts';
+import {
+  type Backend,
+  type BackendOptions,
+  type CompiledGraph,
+  type StepTensor,
+  type TensorData,
+  tensorOf,
+} from '../backends/types.ts';
 import { type Config, holdsSlots } from '../config/config.ts';
 import type { ChunkOutputs } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
-import type { AdapterHooks } from '../model/adapt.ts';
-import { buildStep, type StepGraphOptions } from '../model/gpt.ts';
-import { buildAttach } from '../model/mixers/cross-attention.ts';
-import type { TracedGraph } from '../model/traced.ts';
+import type { AdapterHooks } from '../model/adapter-trace.ts';
+import { type StepGraphOptions, traceStep } from '../model/gpt.ts';
+import { traceCrossStates } from '../model/mixers/cross-attention.ts';
+import type { OpGraph } from '../ops/graph.ts';
 import { InputError } from '../util/errors.ts';
 import { range, wholeNumber } from '../util/numbers.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
@@ -72,15 +79,15 @@ export class Stepper {
   readonly cacheShape: CacheShape;
   readonly #weights: PreparedWeights;
   readonly #format: WeightFormat;
-  readonly #runtime: Runtime;
-  readonly #options: SessionOptions;
-  readonly #sessions = new Map<string, Promise<Session>>();
+  readonly #backend: Backend;
+  readonly #options: BackendOptions;
+  readonly #sessions = new Map<string, Promise<CompiledGraph>>();
   readonly #ropes: readonly RopeTable[];
   /** Per layer: which of those with slots it is. */
   readonly #order: readonly number[];
   readonly #caches = new WeakMap<KVCache, BoundCache>();
   /** Tensors over arrays of adapters, which live on from step to step. */
-  #wrapped = new WeakMap<TensorData, RuntimeTensor>();
+  #wrapped = new WeakMap<TensorData, StepTensor>();
   #scratch: Scratch | null = null;
   #released = false;
 
@@ -88,14 +95,14 @@ export class Stepper {
     config: Config,
     weights: PreparedWeights,
     format: WeightFormat,
-    runtime: Runtime,
-    options: SessionOptions,
+    backend: Backend,
+    options: BackendOptions,
   ) {
     this.config = config;
     this.cacheShape = cacheShape(config);
     this.#weights = weights;
     this.#format = format;
-    this.#runtime = runtime;
+    this.#backend = backend;
     this.#options = options;
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
     const withSlots = range(config.nLayer).filter((l) => holdsSlots(config, l));
@@ -126,26 +133,26 @@ export class Stepper {
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options, places);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
-    const inputs: Record<string, RuntimeTensor> = { ...scratch.tensors };
-    inputs.logitRows = this.#runtime.tensor(BigInt64Array.from(rows, BigInt), [rows.length]);
-    this.#bound(cache).bind(inputs, this.#runtime);
+    const inputs: Record<string, StepTensor> = { ...scratch.tensors };
+    inputs.logitRows = tensorOf(BigInt64Array.from(rows, BigInt), [rows.length]);
+    this.#bound(cache).bind(inputs);
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
     const each = options.eachQuery ?? false;
-    const times = bindStates(cache, chunk, each, inputs, this.#runtime);
-    bindAttached(this.config, cache, chunk, length, options.sees, inputs, this.#runtime);
-    const sets = bindObserved(this.config, cache, chunk, length, each, inputs, this.#runtime);
+    const times = bindStates(cache, chunk, each, inputs);
+    bindAttached(this.config, cache, chunk, length, options.sees, inputs);
+    const sets = bindObserved(this.config, cache, chunk, length, each, inputs);
     const outputs = await session.run(inputs);
     cache.append({
       tokens: chunk,
       length,
-      present: outputs.present.data as Float32Array,
+      present: outputs.present.data,
       observed: observedOf(cache, sets, each, outputs),
       queries: queriesOf(cache, this.#order, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,
       places: places?.map((row) => row.map((streams) => Math.max(...streams))),
       phase: options.phase ?? 'decode',
     });
-    return { logits: outputs.logits.data as Float32Array };
+    return { logits: outputs.logits.data };
   }
 
   /** Makes the session that steps with this cache run on, which takes a moment the first time. */
@@ -161,7 +168,7 @@ export class Stepper {
   /** Places that an adapter wants to change and this model's graph has no hook for. */
   withoutHooks(adapters: StepAdapters): readonly string[] {
     const options = { format: this.#format, classes: 'kind', buffer: 'float32', sums: false, moments: false } as const;
-    return buildStep(this.config, { ...options, adapters: adapters.hooks }).unchanged;
+    return traceStep(this.config, { ...options, adapters: adapters.hooks }, this.#backend.target).unmetHooks;
   }
 
   /** Gives native memory back. */
@@ -187,30 +194,29 @@ export class Stepper {
     const count = states.length / cross.width;
     if (!Number.isInteger(count) || count === 0)
       throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
-    const session = await this.#open('attach', () => buildAttach(this.config, this.#format));
-    const outputs = await session.run({ states: this.#runtime.tensor(states, [1, count, cross.width]) });
-    cache.attached.attach(row, outputs.attached.data as Float32Array, count);
+    const session = await this.#open('attach', () => traceCrossStates(this.config, this.#format, this.#backend.target));
+    const outputs = await session.run({ states: tensorOf(states, [1, count, cross.width]) });
+    cache.attached.attach(row, outputs.attached.data, count);
   }
 
-  #session(cache: KVCache, adapters: StepAdapters | null): Promise<Session> {
+  #session(cache: KVCache, adapters: StepAdapters | null): Promise<CompiledGraph> {
     const sums = cache.needs.length > 0;
     const { mode: classes, bufferKind: buffer, needsQueries: moments, attached } = cache;
     const cross = attached.any;
     const hooks = adapters?.hooks ?? null;
     const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments, cross, adapters: hooks };
     const key = `${classes}/${buffer}/${sums}/${moments}/${cross}`;
-    const build = () => buildStep(this.config, options);
+    const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
     this.#keepRoom();
     return this.#open(`${ADAPTED}${key}/${adapters.key}`, build);
   }
 
-  #open(key: string, build: () => TracedGraph): Promise<Session> {
+  #open(key: string, build: () => OpGraph): Promise<CompiledGraph> {
     if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
     const known = this.#sessions.get(key);
     if (known) return known;
-    const graph = build();
-    const session = this.#runtime.createSession(graph.serialise(this.#weights), this.#weights, this.#options);
+    const session = this.#backend.compile(build(), this.#weights, this.#options);
     this.#sessions.set(key, session);
     return session;
   }
@@ -236,10 +242,10 @@ export class Stepper {
     return bound;
   }
 
-  #wrap(data: TensorData, dims: readonly number[]): RuntimeTensor {
+  #wrap(data: TensorData, dims: readonly number[]): StepTensor {
     let tensor = this.#wrapped.get(data);
     if (!tensor) {
-      tensor = this.#runtime.tensor(data, dims);
+      tensor = tensorOf(data, dims);
       this.#wrapped.set(data, tensor);
     }
     return tensor;
@@ -280,7 +286,7 @@ export class Stepper {
     const B = cache.batch;
     const learned = this.config.position === 'learned';
     if (this.#scratch?.batch !== B || this.#scratch.length !== length)
-      this.#scratch = new Scratch(this.#runtime, B, length, this.#ropes, learned);
+      this.#scratch = new Scratch(B, length, this.#ropes, learned);
     const scratch = this.#scratch;
     for (let b = 0; b < B; b++) {
       const first = cache.length(b);
@@ -311,9 +317,9 @@ class Scratch {
   readonly places: BigInt64Array;
   readonly cos: readonly Float32Array[];
   readonly sin: readonly Float32Array[];
-  readonly tensors: Readonly<Record<string, RuntimeTensor>>;
+  readonly tensors: Readonly<Record<string, StepTensor>>;
 
-  constructor(runtime: Runtime, batch: number, length: number, ropes: readonly RopeTable[], learned: boolean) {
+  constructor(batch: number, length: number, ropes: readonly RopeTable[], learned: boolean) {
     const n = batch * length;
     this.batch = batch;
     this.length = length;
@@ -322,17 +328,17 @@ class Scratch {
     this.places = new BigInt64Array(n);
     this.cos = ropes.map((rope) => new Float32Array(n * rope.pairs));
     this.sin = ropes.map((rope) => new Float32Array(n * rope.pairs));
-    const tensors: Record<string, RuntimeTensor> = {
-      ids: runtime.tensor(this.ids, [batch, length]),
-      positions: runtime.tensor(this.positions, [batch, 1, 1, 1, length]),
+    const tensors: Record<string, StepTensor> = {
+      ids: tensorOf(this.ids, [batch, length]),
+      positions: tensorOf(this.positions, [batch, length]),
     };
-    if (learned) tensors.places = runtime.tensor(this.places, [batch, length]);
+    if (learned) tensors.positionIds = tensorOf(this.places, [batch, length]);
     ropes.forEach((rope, i) => {
-      tensors[`cos.${i}`] = runtime.tensor(this.cos[i], [n, rope.pairs]);
-      tensors[`sin.${i}`] = runtime.tensor(this.sin[i], [n, rope.pairs]);
+      tensors[`cos.${i}`] = tensorOf(this.cos[i], [n, rope.pairs]);
+      tensors[`sin.${i}`] = tensorOf(this.sin[i], [n, rope.pairs]);
     });
     if (ropes.length > 0)
-      tensors.ropeIndex = runtime.tensor(
+      tensors.ropeIndex = tensorOf(
         BigInt64Array.from({ length: n }, (_, i) => BigInt(i)),
         [batch, length],
       );

@@ -9,7 +9,8 @@ import {
   TensorProto_DataLocation,
   type ValueInfoProto,
 } from 'onnx-buf';
-import type { TracedGraph } from '../../src/model/traced.ts';
+import { lowerToOnnx } from '../../src/backends/onnx/lower/lower.ts';
+import type { OpGraph } from '../../src/ops/graph.ts';
 import { layOut } from '../../src/weights/layout.ts';
 import type { PreparedWeights } from '../../src/weights/types.ts';
 
@@ -104,6 +105,13 @@ export function checkGraph(bytes: Uint8Array): DecodedGraph {
 }
 
 /** The weights' table of a graph, as if they were prepared. */
-export function preparedFor(graph: TracedGraph): PreparedWeights {
-  return { ...layOut(graph.params), file: { folder: '/nowhere', name: 'weights.bin' } };
+export function preparedFor(graph: OpGraph): PreparedWeights {
+  return { ...layOut([...graph.params.values()]), file: { folder: '/nowhere', name: 'weights.bin' } };
+}
+
+/** The graph as ONNX, and what the checks found in it. */
+export function checkLowered(graph: OpGraph): { bytes: Uint8Array; nodeCount: number; found: DecodedGraph } {
+  const { nodeCount, serialize } = lowerToOnnx(graph);
+  const bytes = serialize(preparedFor(graph));
+  return { bytes, nodeCount, found: checkGraph(bytes) };
 }

@@ -1,19 +1,20 @@
 /**
- * @file Runtimes and weights for tests that must not compute anything.
+ * @file A backend and weights for tests that must not compute anything.
  */
-
-import type { Runtime } from '../../src/backends/types.ts';
+import { onnxTarget } from '../../src/backends/onnx/target.ts';
+import type { Backend } from '../../src/backends/types.ts';
 import type { PrepareRequest } from '../../src/load/plan.ts';
+import { scaledBlocks } from '../../src/weights/codec.ts';
 import { layOut } from '../../src/weights/layout.ts';
 import type { PreparedWeights } from '../../src/weights/types.ts';
 
-/** A runtime that refuses to be used. */
-export const idleRuntime: Runtime = {
+/** A backend that refuses to be used. */
+export const idleBackend: Backend = {
   name: 'idle',
-  tensor: () => {
-    throw new Error('nothing was to be computed');
-  },
-  createSession: () => Promise.reject(new Error('nothing was to be computed')),
+  target: onnxTarget,
+  codec: scaledBlocks,
+  compile: () => Promise.reject(new Error('nothing was to be computed')),
+  countNodes: () => 0,
 };
 
 /** Weights that are laid out and never made. */

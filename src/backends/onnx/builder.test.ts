@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { checkGraph } from '../../../test/support/check-graph.ts';
+import { addDims, timesDim } from '../../ops/shapes.ts';
 import { GraphError } from '../../util/errors.ts';
 import { GraphBuilder } from './builder.ts';
-import { add, addDims, concat, matmul, matmulTransposed, reshape, split, timesDim, transpose } from './ops.ts';
+import { add, concat, matmul, matmulTransposed, reshape, split, transpose } from './ops.ts';
 
 const nowhere = () => {
   throw new Error('no weights here');

@@ -4,15 +4,14 @@
  * The shapes hold numbers where a length is known when the graph is built and names (`'B'`, `'T'`) where it is known only
  * when the graph is run. What a field number means: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
+
+import type { Dim } from '../../ops/shapes.ts';
 import { GraphError } from '../../util/errors.ts';
 import { ProtoWriter } from './proto.ts';
 
 /** Element types that graphs are built of, with their numbers in ONNX's TensorProto.DataType. */
 export const ONNX_DTYPES = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10 } as const;
 export type Dtype = keyof typeof ONNX_DTYPES;
-
-/** A length: known, or named. */
-export type Dim = number | string;
 
 /** A tensor of the graph. */
 export interface Value {

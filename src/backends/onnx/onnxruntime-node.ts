@@ -3,23 +3,52 @@
  */
 import { availableParallelism } from 'node:os';
 import * as ort from 'onnxruntime-node';
+import type { OpGraph } from '../../ops/graph.ts';
 import { GraphError } from '../../util/errors.ts';
+import { scaledBlocks } from '../../weights/codec.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
-import type { Runtime, RuntimeTensor, Session, SessionOptions, TensorData, Tensors } from '../types.ts';
+import type {
+  Backend,
+  BackendOptions,
+  CompiledGraph,
+  StepInputs,
+  StepOutputs,
+  StepTensor,
+  TensorData,
+} from '../types.ts';
+import { lowerToOnnx, type OnnxModel } from './lower/lower.ts';
+import { onnxTarget } from './target.ts';
 
-class NodeSession implements Session {
+class OnnxGraph implements CompiledGraph {
   readonly #session: ort.InferenceSession;
+  readonly #model: OnnxModel;
+  /** Tensors over arrays that are given again and again. */
+  readonly #tensors = new WeakMap<TensorData, ort.Tensor>();
 
-  constructor(session: ort.InferenceSession) {
+  constructor(session: ort.InferenceSession, model: OnnxModel) {
     this.#session = session;
+    this.#model = model;
   }
 
-  async run(inputs: Tensors): Promise<Tensors> {
+  async run(inputs: StepInputs): Promise<StepOutputs> {
+    const feeds: Record<string, ort.Tensor> = {};
+    for (const name of this.#model.inputs) feeds[name] = this.#tensor(name, inputs[name]);
     try {
-      return (await this.#session.run(inputs as Record<string, ort.Tensor>)) as unknown as Tensors;
+      const outputs = await this.#session.run(feeds);
+      return outputs as unknown as StepOutputs;
     } catch (cause) {
       throw new GraphError(`the step failed in ONNX Runtime: ${message(cause)}`, { cause });
     }
+  }
+
+  #tensor(name: string, input: StepTensor | undefined): ort.Tensor {
+    if (!input) throw new GraphError(`the step has no input ${name}`);
+    const dims = this.#model.dimsOf(name, input.dims);
+    const known = this.#tensors.get(input.data);
+    if (known && `${known.dims}` === `${dims}`) return known;
+    const tensor = new ort.Tensor(dtypeOf(input.data), input.data, dims);
+    this.#tensors.set(input.data, tensor);
+    return tensor;
   }
 
   dispose(): Promise<void> {
@@ -27,13 +56,10 @@ class NodeSession implements Session {
   }
 }
 
-async function createSession(
-  model: Uint8Array,
-  weights: PreparedWeights,
-  options: SessionOptions = {},
-): Promise<Session> {
+async function compile(graph: OpGraph, weights: PreparedWeights, options: BackendOptions = {}): Promise<CompiledGraph> {
+  const model = lowerToOnnx(graph);
   try {
-    const session = await ort.InferenceSession.create(model, {
+    const session = await ort.InferenceSession.create(model.serialize(weights), {
       executionProviders: ['cpu'],
       intraOpNumThreads: options.threads ?? availableParallelism(),
       interOpNumThreads: 1,
@@ -47,7 +73,7 @@ async function createSession(
         },
       },
     });
-    return new NodeSession(session);
+    return new OnnxGraph(session, model);
   } catch (cause) {
     throw new GraphError(`ONNX Runtime refused the model: ${message(cause)}`, { cause });
   }
@@ -63,9 +89,11 @@ function dtypeOf(data: TensorData): 'float32' | 'int64' | 'float16' | 'uint8' | 
 
 const message = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
-/** The native CPU runtime. */
-export const nodeRuntime: Runtime = {
+/** ONNX Runtime on the CPU. */
+export const onnxBackend: Backend = {
   name: 'onnxruntime-node',
-  tensor: (data: TensorData, dims: readonly number[]): RuntimeTensor => new ort.Tensor(dtypeOf(data), data, dims),
-  createSession,
+  target: onnxTarget,
+  codec: scaledBlocks,
+  compile,
+  countNodes: (graph) => lowerToOnnx(graph).nodeCount,
 };

@@ -1,42 +1,12 @@
 /**
- * @file Operators as functions: each adds a node and infers the shape of what it makes.
+ * @file ONNX operators as functions: each adds a node and infers the shape of its result.
  *
  * Where two known lengths contradict each other a GraphError says so while the graph is built, not when it is run.
  */
+
+import { addDims, axisOf, broadcast, type Dim, withDim } from '../../ops/shapes.ts';
 import { GraphError } from '../../util/errors.ts';
-import { type Dim, type Dtype, type GraphBuilder, MICROSOFT, ONNX_DTYPES, type Value } from './builder.ts';
-
-/** The length of two pieces put end to end. */
-export function addDims(...dims: readonly Dim[]): Dim {
-  const known = dims.filter((d) => typeof d === 'number').reduce((a, b) => a + b, 0);
-  const named = dims.filter((d) => typeof d === 'string' && d !== '');
-  if (named.length === 0) return known;
-  return [...named, ...(known > 0 ? [known] : [])].join('+');
-}
-
-/** The length of `times` pieces of length `dim`. */
-export function timesDim(times: number, dim: Dim): Dim {
-  if (typeof dim === 'number') return times * dim;
-  return times === 1 ? dim : `${times}*(${dim})`;
-}
-
-const axisOf = (value: Value, axis: number): number => (axis < 0 ? value.shape.length + axis : axis);
-
-const withDim = (shape: readonly Dim[], axis: number, dim: Dim): Dim[] => shape.map((d, i) => (i === axis ? dim : d));
-
-/** The shape of an elementwise result under NumPy's broadcasting; a name wins over 1, a number over a name. */
-export function broadcast(a: readonly Dim[], b: readonly Dim[]): Dim[] {
-  const rank = Math.max(a.length, b.length);
-  return Array.from({ length: rank }, (_, i) => {
-    const x = a[i - rank + a.length] ?? 1;
-    const y = b[i - rank + b.length] ?? 1;
-    if (x === y || y === 1) return x;
-    if (x === 1) return y;
-    if (typeof x === 'number' && typeof y === 'number')
-      throw new GraphError(`shapes [${a}] and [${b}] do not fit each other`);
-    return typeof x === 'number' ? x : y;
-  });
-}
+import { type Dtype, type GraphBuilder, MICROSOFT, ONNX_DTYPES, type Value } from './builder.ts';
 
 function elementwise(op: string, dtype?: Dtype) {
   return (g: GraphBuilder, a: Value, b: Value): Value =>
@@ -107,7 +77,7 @@ export function softmax(g: GraphBuilder, x: Value): Value {
 
 export function concat(g: GraphBuilder, values: readonly Value[], axis: number): Value {
   if (values.length === 1) return values[0];
-  const at = axisOf(values[0], axis);
+  const at = axisOf(values[0].shape, axis);
   const shape = withDim(values[0].shape, at, addDims(...values.map((v) => v.shape[at])));
   return g.node('Concat', values, [{ dtype: values[0].dtype, shape }], { attributes: { axis: at } })[0];
 }
@@ -120,7 +90,7 @@ export function split(
   pieces: readonly Dim[],
   lengths: Value = g.ints(...(pieces as number[])),
 ): Value[] {
-  const at = axisOf(x, axis);
+  const at = axisOf(x.shape, axis);
   const whole = x.shape[at];
   if (typeof whole === 'number' && addDims(...pieces) !== whole)
     throw new GraphError(`split of ${x.name}: the pieces [${pieces}] do not add up to ${whole}`);
@@ -130,7 +100,7 @@ export function split(
 
 /**
  * The same numbers under another shape.
- * @param target as ONNX's Reshape takes it: 0 keeps the axis at that place, -1 is what remains.
+ * @param target as ONNX's Reshape takes it: 0 keeps the axis of that index, -1 is what remains.
  * @param shape the shape that results.
  */
 export function reshape(g: GraphBuilder, x: Value, target: readonly number[], shape: readonly Dim[]): Value {
@@ -147,7 +117,7 @@ export function transpose(g: GraphBuilder, x: Value, perm: readonly number[]): V
   return g.node('Transpose', [x], [out], { attributes: { perm } })[0];
 }
 
-/** Rows `indices` of the first axis of `table`. */
+/** Rows `indices` of one axis of `table`. */
 export function gather(g: GraphBuilder, table: Value, indices: Value, axis = 0): Value {
   const shape = [...table.shape.slice(0, axis), ...indices.shape, ...table.shape.slice(axis + 1)];
   return g.node('Gather', [table, indices], [{ dtype: table.dtype, shape }], { attributes: { axis } })[0];
@@ -170,7 +140,7 @@ export function index(g: GraphBuilder, value: number): Value {
 /** Over one axis, which stays with length 1. */
 function reduce(op: string) {
   return (g: GraphBuilder, x: Value, axis: number): Value => {
-    const at = axisOf(x, axis);
+    const at = axisOf(x.shape, axis);
     const out = { dtype: x.dtype, shape: withDim(x.shape, at, 1) };
     return g.node(op, [x, g.ints(at)], [out], { attributes: { keepdims: 1 } })[0];
   };
@@ -200,9 +170,9 @@ export function putAlong(g: GraphBuilder, x: Value, indices: Value, updates: Val
   return g.node('ScatterElements', [x, indices, updates], [x], { attributes: { axis: -1 } })[0];
 }
 
-/** x with rows `updates` added to, or put in the place of, those at `places` (int64 [M, n], the first n axes). */
-export function scatterRows(g: GraphBuilder, x: Value, places: Value, updates: Value, how: 'add' | 'none'): Value {
-  return g.node('ScatterND', [x, places, updates], [x], { attributes: { reduction: how } })[0];
+/** x with rows `updates` added to, or put in the place of, those at `index` (int64 [M, n], the first n axes). */
+export function scatterRows(g: GraphBuilder, x: Value, index: Value, updates: Value, how: 'add' | 'none'): Value {
+  return g.node('ScatterND', [x, index, updates], [x], { attributes: { reduction: how } })[0];
 }
 
 /** A tensor of the same shape, filled with one value. */
@@ -229,4 +199,10 @@ export function bytesToFloat(g: GraphBuilder, x: Value, zero: number): Value {
 /** A byte without axes. */
 export function byte(g: GraphBuilder, value: number): Value {
   return g.constant(Uint8Array.of(value), []);
+}
+
+/** Rows of x [N, ...] by `index` (int64 [M, n]: the first n axes) → [M, ...]. */
+export function gatherNd(g: GraphBuilder, x: Value, index: Value): Value {
+  const shape = ['M', ...x.shape.slice(index.shape[1] as number)];
+  return g.node('GatherND', [x, index], [{ dtype: x.dtype, shape }])[0];
 }

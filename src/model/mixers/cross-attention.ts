@@ -1,95 +1,102 @@
 /**
- * @file Layers that attend to states which the caller gave, such as those of an image: keys and values are made once, when the
- * states are attached to a row of a cache, and never change. Both branches of such a layer are gated.
+ * @file Layers that attend to states which the caller gives, such as those of an image: keys and values are made once, when the
+ * states are set for a row of a cache, and never change. Both branches of such a layer are gated.
  */
-
-import { GraphBuilder, type Value } from '../../backends/onnx/builder.ts';
-import { concat, mul, reshape, split, tanh, transpose } from '../../backends/onnx/ops.ts';
 import type { Config } from '../../config/config.ts';
+import type { CrossAttention, LayerSpec } from '../../config/layer-spec.ts';
+import { attendTo } from '../../ops/attention.ts';
+import { concat, mul, split, unary } from '../../ops/basic.ts';
+import { OpGraph } from '../../ops/graph.ts';
+import type { GraphTarget } from '../../ops/target.ts';
+import type { Value } from '../../ops/types.ts';
 import { range } from '../../util/numbers.ts';
 import type { WeightFormat } from '../../weights/types.ts';
-import { ModelContext } from '../context.ts';
-import { linear } from '../linear.ts';
-import { gatedMlp } from '../mlp.ts';
+import { type ModelContext, plainParam } from '../context.ts';
+import { linear, linearOf } from '../linear.ts';
+import { mlp } from '../mlp.ts';
 import { norm, type Residual } from '../norm.ts';
-import { type TracedGraph, traced } from '../traced.ts';
-import { attend } from './self-attention.ts';
+import { byHead } from './self-attention.ts';
 
-/** The layers that attend to states. */
-export function crossLayers(config: Config): number[] {
-  return range(config.nLayer).filter((l) => config.attentionKind[l] === 'cross');
+/** The mixer of a layer that attends to given states; null for other layers. */
+function crossOf({ mixer }: LayerSpec): CrossAttention | null {
+  return mixer?.kind === 'cross-attention' ? mixer : null;
 }
 
-/** What these layers read of a step's inputs. Tc is T, or 1 where all tokens see the same. */
+/** The layers that attend to given states. */
+export function crossLayers(config: Config): number[] {
+  return range(config.layers.length).filter((l) => crossOf(config.layers[l]));
+}
+
+/** The numbers of the first of them; null where the model has none. */
+export function crossSpec(config: Config): CrossAttention | null {
+  return config.layers.map(crossOf).find((spec) => spec !== null) ?? null;
+}
+
+/** What these layers read of a step's inputs. Tc is T, or 1 where all tokens attend to the same states. */
 export interface CrossInputs {
-  /** 0, or HIDDEN where a token may not see a state [B, 1, 1, Tc, S]. */
-  readonly bias: Value;
+  /** 0, or HIDDEN where a token does not attend to a state [B, Tc, S]. */
+  readonly mask: Value;
   /** What the results of attention and MLP are multiplied with: 0 drops them [B, Tc, 1]. null: all stay. */
   readonly attention: Value;
   readonly mlp: Value | null;
 }
 
-/** Declares the inputs; null where the model has no such layers, or nothing is attached. */
-export function crossInputs({ g, config }: ModelContext, attached: boolean): CrossInputs | null {
-  if (!attached || !config.cross) return null;
+/** Declares the inputs; null where the model has no such layers, or no states are set. */
+export function crossInputs({ g, config }: ModelContext, areSet: boolean): CrossInputs | null {
+  const spec = crossSpec(config);
+  if (!areSet || !spec) return null;
   return {
-    bias: g.input('cross.bias', 'float32', ['B', 1, 1, 'Tc', 'S']),
+    mask: g.input('cross.bias', 'float32', ['B', 'Tc', 'S']),
     attention: g.input('cross.attention', 'float32', ['B', 'Tc', 1]),
-    mlp: config.cross.blind === 'mlp' ? g.input('cross.mlp', 'float32', ['B', 'Tc', 1]) : null,
+    mlp: spec.blind === 'mlp' ? g.input('cross.mlp', 'float32', ['B', 'Tc', 1]) : null,
   };
 }
 
 /** A layer of this kind, on the stream. @param inputs null: there are no states. */
 export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, inputs: CrossInputs | null): void {
   const { g, config } = ctx;
-  const { blind, gate, normQk } = config.cross!;
-  const { nHead: H, nQueryGroups: G, headSize: D, nEmbd: E } = config;
+  const spec = config.layers[layer];
+  const { blind, gate, qkNorm, heads: H, groups: G, keySize: D, valueSize: Dv, scale, softcap } = crossOf(spec)!;
   const name = `h.${layer}.cross`;
   const gated = (y: Value, which: string, factor: Value | null): Value => {
-    const open = tanh(g, ctx.plain(`${name}.gate_${which}`, [gate === 'vector' ? E : 1]));
+    const open = unary(g, 'tanh', plainParam(ctx, `${name}.gate_${which}`, [gate === 'vector' ? config.nEmbd : 1]));
     return mul(g, factor ? mul(g, y, factor) : y, open);
   };
   if (!inputs && blind === 'mlp') return;
   if (inputs) {
-    const x = stream.normed(config.norm, `${name}.norm_1`);
-    const [B, T] = x.shape;
-    const packed = linear(ctx, x, `${name}.q`, [{ name: `${name}.q`, out: H * D }]);
-    const heads = transpose(g, reshape(g, packed, [0, 0, H, D], [B, T, H, D]), [0, 2, 1, 3]);
-    const normed = normQk ? norm(ctx, heads, normQk, `${name}.norm_q`) : heads;
-    const q = reshape(g, normed, [0, G, H / G, -1, D], [B, G, H / G, T, D]);
-    const k = g.input(`cross.k.${layer}`, 'float32', [B, G, 1, 'S', D]);
-    const v = g.input(`cross.v.${layer}`, 'float32', [B, G, 1, 'S', D]);
-    const { y } = attend(ctx, q, k, v, {
-      held: null,
-      bias: { joined: () => inputs.bias, apart: null },
-      observed: null,
-    });
-    const projected = linear(ctx, y, `${name}.proj`, [{ name: `${name}.proj`, out: E }]);
-    stream.add(gated(projected, 'attn', inputs.attention));
+    const x = stream.normed(spec.norms.beforeMixer!, `${name}.norm_1`);
+    const heads = byHead(g, linearOf(ctx, x, `${name}.q`, H * D), H, D);
+    const q = qkNorm ? norm(ctx, heads, qkNorm, `${name}.norm_q`) : heads;
+    const k = g.input(`cross.k.${layer}`, 'float32', ['B', G, 'S', D]);
+    const v = g.input(`cross.v.${layer}`, 'float32', ['B', G, 'S', Dv]);
+    const y = attendTo(g, q, k, v, inputs.mask, { scale, softcap });
+    stream.add(gated(linearOf(ctx, y, `${name}.proj`, config.nEmbd), 'attn', inputs.attention));
   }
-  const n = stream.normed(config.norm, `${name}.norm_2`);
-  const y = gatedMlp(ctx, n, `${name}.mlp`, config.intermediateSize);
-  stream.add(gated(y, 'mlp', inputs?.mlp ?? null));
+  const n = stream.normed(spec.norms.beforeMlp!, `${name}.norm_2`);
+  stream.add(gated(mlp(ctx, n, spec.mlp!, `${name}.mlp`), 'mlp', inputs?.mlp ?? null));
 }
 
 /**
  * The graph that makes keys and values of one row's `states` [1, S, width]: `attached` [2·layers, G, S, D], keys and values of the
  * first layer that attends to states, of the second, …
  */
-export function buildAttach(config: Config, format: WeightFormat): TracedGraph {
-  const g = new GraphBuilder();
-  const ctx = new ModelContext(g, config, format);
-  const { nQueryGroups: G, headSize: D } = config;
-  const { width, normQk } = config.cross!;
-  const states = g.input('states', 'float32', [1, 'S', width]);
+export function traceCrossStates(config: Config, format: WeightFormat, target: GraphTarget): OpGraph {
+  const g = new OpGraph(target);
+  const ctx: ModelContext = { g, config, format, adapters: null };
+  const states = g.input('states', 'float32', [1, 'S', crossSpec(config)!.width]);
   const all = crossLayers(config).flatMap((layer) => {
+    const { groups: G, keySize: D, valueSize: Dv, qkNorm } = crossOf(config.layers[layer])!;
     const name = `h.${layer}.cross`;
-    const parts = ['k', 'v'].map((part) => ({ name: `${name}.${part}`, out: G * D }));
-    const packed = g.scope(name, () => linear(ctx, states, `${name}.kv`, parts));
-    const heads = transpose(g, reshape(g, packed, [0, 0, 2 * G, D], [1, 'S', 2 * G, D]), [0, 2, 1, 3]);
-    const [k, v] = split(g, heads, 1, [G, G]); // [1, G, S, D]
-    return [normQk ? norm(ctx, k, normQk, `${name}.norm_k`) : k, v];
+    const parts = [
+      { name: `${name}.k`, out: G * D },
+      { name: `${name}.v`, out: G * Dv },
+    ];
+    return g.scope(name, () => {
+      const [keys, values] = split(g, linear(ctx, states, `${name}.kv`, parts), -1, [G * D, G * Dv]);
+      const k = byHead(g, keys, G, D); // [1, G, S, D]
+      return [qkNorm ? norm(ctx, k, qkNorm, `${name}.norm_k`) : k, byHead(g, values, G, Dv)];
+    });
   });
   g.output(concat(g, all, 0), 'attached');
-  return traced(ctx);
+  return g;
 }

@@ -1,0 +1,138 @@
+/**
+ * @file Rotation and attention.
+ */
+import { timesDim } from '../../../ops/shapes.ts';
+import type { OpNode, Value as OpValue } from '../../../ops/types.ts';
+import { type GraphBuilder, MICROSOFT, type Value } from '../builder.ts';
+import * as onnx from '../ops.ts';
+import { capped } from './basic.ts';
+import { type CachedReader, cachedReader, longestApart } from './cached.ts';
+import type { LowerContext, LowerTable } from './context.ts';
+import { type StepMask, sequenceMask, stepMask } from './masks.ts';
+
+/** [B, H, T, D] → [B, G, R, T, D] */
+function byGroup(g: GraphBuilder, x: Value, groups: number): Value {
+  const [B, H, T, D] = x.shape;
+  const R = (H as number) / groups;
+  return onnx.reshape(g, x, [0, groups, R, -1, D as number], [B, groups, R, T, D]);
+}
+
+/** Queries by group, multiplied with the scale: without a factor the operator takes single queries to keys without packing them. */
+function scaledQueries({ g }: LowerContext, q: Value, groups: number, scale: number): Value {
+  return onnx.mul(g, byGroup(g, q, groups), g.scalar(scale));
+}
+
+/** [B, G, R, T, Dv] → [B, T, H·Dv] */
+function joinHeads(g: GraphBuilder, x: Value, out: OpValue): Value {
+  const width = out.shape[2] as number;
+  return onnx.reshape(g, onnx.transpose(g, x, [0, 3, 1, 2, 4]), [0, 0, width], out.shape);
+}
+
+/**
+ * softmax(q·[keys, k]ᵀ + mask) · [values, v], head by head; a group's heads read the same keys and values, which are never
+ * repeated for them.
+ */
+function attend(ctx: LowerContext, node: OpNode<'attend'>): Value[] {
+  const { g } = ctx;
+  const { scale, softcap } = node.attributes;
+  const G = node.inputs[1]!.shape[1] as number;
+  const positions = ctx.positions(node.inputs[3]!);
+  const scaled = scaledQueries(ctx, ctx.value(node.inputs[0]!), G, scale);
+  const [k, v] = [byGroup(g, ctx.value(node.inputs[1]!), G), byGroup(g, ctx.value(node.inputs[2]!), G)];
+  const isApart = ctx.isAtMost(positions, longestApart(node));
+  const mask = stepMask(ctx, node, isApart);
+  const cached = cachedReader(ctx, node);
+  const queryWeights = node.inputs[5] && ctx.input(node.inputs[5], [1]); // [B, 1, sets, R·T]
+  /** The mixed values, and the weights where they are wanted. */
+  const wanted = (mixed: Value, weights: Value): Value[] => (queryWeights ? [mixed, weights] : [mixed]);
+  const [mixed, weights] = g.branch(
+    isApart,
+    () => apart(g, scaled, k, v, cached, mask, softcap, wanted),
+    () => {
+      const keys = onnx.concat(g, [cached.keys(), k], 3);
+      const values = onnx.concat(g, [cached.values(), v], 3);
+      const all = softmaxOf(g, scaled, keys, mask.joined(), softcap);
+      return wanted(onnx.matmul(g, all, values), all);
+    },
+  );
+  const y = joinHeads(g, mixed, node.outputs[0]);
+  if (!queryWeights) return [y];
+  const [, , R, T, S] = weights.shape;
+  const target = [g.ints(0, G, -1), onnx.shapeOf(g, weights, 4, 5)];
+  const flat = onnx.reshapeTo(g, weights, target, [weights.shape[0], G, timesDim(R as number, T), S]);
+  return [y, onnx.matmul(g, queryWeights, flat)];
+}
+
+/** Attends to slots and chunk apart and puts their scores side by side: no key is copied. */
+function apart(
+  g: GraphBuilder,
+  q: Value,
+  k: Value,
+  v: Value,
+  cached: CachedReader,
+  mask: StepMask,
+  softcap: number | null,
+  wanted: (mixed: Value, weights: Value) => Value[],
+): Value[] {
+  const onSlots = onnx.add(g, capped(g, cached.scores(q), softcap), mask.slots);
+  const onChunk = onnx.add(g, capped(g, onnx.matmulTransposed(g, q, k), softcap), mask.chunk);
+  const weights = onnx.softmax(g, onnx.concat(g, [onSlots, onChunk], -1)); // [B, G, R, T, C + T]
+  const [ofSlots, ofChunk] = onnx.split(g, weights, -1, [cached.slots, k.shape[3]], mask.lengths);
+  return wanted(onnx.add(g, cached.mix(ofSlots), onnx.matmul(g, ofChunk, v)), weights);
+}
+
+function softmaxOf(g: GraphBuilder, q: Value, keys: Value, mask: Value, softcap: number | null): Value {
+  return onnx.softmax(g, onnx.add(g, capped(g, onnx.matmulTransposed(g, q, keys), softcap), mask));
+}
+
+/** Attention to given keys and values. @param mask [B, 1 or G, 1 or R, 1 or T, S] */
+function attendAll(ctx: LowerContext, node: OpNode<'attendTo' | 'attendWithin'>, mask: Value): Value {
+  const { g } = ctx;
+  const { scale, softcap } = node.attributes;
+  const G = node.inputs[1]!.shape[1] as number;
+  const given = (of: OpValue) => (ctx.graph.inputs.includes(of) ? ctx.input(of, [2]) : byGroup(g, ctx.value(of), G));
+  const q = scaledQueries(ctx, ctx.value(node.inputs[0]!), G, scale);
+  const weights = softmaxOf(g, q, given(node.inputs[1]!), mask, softcap);
+  return joinHeads(g, onnx.matmul(g, weights, given(node.inputs[2]!)), node.outputs[0]);
+}
+
+export const ATTENTION: LowerTable = {
+  rotate: (ctx, { inputs: [x, cos, sin, index], attributes: { interleave } }) => {
+    const value = ctx.value(x!);
+    const pairs = cos!.shape[1] as number;
+    const [, heads, , size] = x!.shape as number[];
+    const attributes = {
+      interleaved: interleave ? 1 : 0,
+      // With a width the operator wants a number of heads as well; a whole head needs neither.
+      ...(2 * pairs === size ? {} : { rotary_embedding_dim: 2 * pairs, num_heads: heads }),
+    };
+    const inputs = [value, ctx.value(index!), ctx.value(cos!), ctx.value(sin!)];
+    return ctx.g.node('RotaryEmbedding', inputs, [value], { attributes, domain: MICROSOFT });
+  },
+  attend,
+  attendTo: (ctx, node) => [attendAll(ctx, node, ctx.input(node.inputs[3]!, [1, 2]))],
+  attendWithin: (ctx, node) => [attendAll(ctx, node, sequenceMask(ctx, node))],
+  queryMoments: (ctx, { inputs: [q, weights], attributes: { groups } }) => {
+    const { g } = ctx;
+    const queries = byGroup(g, ctx.value(q!), groups);
+    const row = ctx.input(weights!, [1, 2, 3]); // [B, 1, 1, 1, T]
+    const weighted = onnx.mul(g, queries, onnx.transpose(g, row, [0, 1, 2, 4, 3]));
+    const outer = onnx.matmul(g, onnx.transpose(g, weighted, [0, 1, 2, 4, 3]), queries);
+    return [onnx.matmul(g, row, queries), outer];
+  },
+  prefixAttend: (ctx, { inputs: [q, keys, values, gate, hidden], attributes: { scale, softcap }, outputs: [out] }) => {
+    const { g } = ctx;
+    const G = keys!.shape[1] as number;
+    const scaled = scaledQueries(ctx, ctx.value(q!), G, scale);
+    const [B, , R, T] = scaled.shape;
+    const [k, v] = [ctx.input(keys!, [2]), ctx.input(values!, [2])];
+    const scores = capped(g, onnx.matmulTransposed(g, scaled, k), softcap); // [B, G, R, T, n·P]
+    const mask = ctx.input(hidden!, [1, 2, 3]); // [b, 1, 1, 1, n, P]
+    const lengths = [g.ints(0, 0, 0, 0), onnx.shapeOf(g, mask, 4, 6)];
+    const each = onnx.reshapeTo(g, scores, lengths, [B, G, R, T, 'n', 'P']);
+    const open = onnx.reshape(g, ctx.value(gate!), [0, G, R as number, 1, -1, 1], ['b', G, R, 1, 'n', 1]);
+    const weights = onnx.mul(g, onnx.softmax(g, onnx.add(g, each, mask)), open);
+    const flat = onnx.reshape(g, weights, [0, 0, 0, 0, -1], [B, G, R, T, k.shape[3]]);
+    return [joinHeads(g, onnx.matmul(g, flat, v), out)];
+  },
+};

@@ -1,0 +1,15 @@
+/**
+ * @file What ONNX Runtime's operators want of a traced model: blocks of 32 values, and fused experts where they fit.
+ */
+import type { GraphTarget } from '../../ops/target.ts';
+import { QUANT_BLOCK } from '../../weights/quantise.ts';
+
+export const onnxTarget: GraphTarget = {
+  // Rows of an embedding are dequantized by GatherBlockQuantized, which takes whole blocks only.
+  weightFormat: (role, format, _, cols) => (role === 'embedding' && cols % QUANT_BLOCK !== 0 ? 'float32' : format),
+  // MoE and QMoE compute experts that are gated by SiLU, in whole blocks.
+  expertLayout: ({ activation, size }, width, format) => {
+    const whole = format === 'float32' || (width % QUANT_BLOCK === 0 && size % QUANT_BLOCK === 0);
+    return activation === 'silu' && whole ? 'interleaved' : 'apart';
+  },
+};
