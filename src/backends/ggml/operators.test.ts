@@ -1,10 +1,12 @@
 /**
  * Each operator against its definition in plain TypeScript.
  */
+
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { RouterSpec } from '../../config/layer-spec.ts';
 import { EMPTY_SLOT, HIDDEN } from '../../kvcache/slots.ts';
 import * as adapters from '../../ops/adapters.ts';
 import * as attention from '../../ops/attention.ts';
@@ -604,6 +606,19 @@ describe('attention', () => {
   });
 });
 
+const PLAIN_ROUTER: RouterSpec = {
+  perToken: 1,
+  score: 'softmax',
+  bias: false,
+  choiceBias: false,
+  groups: null,
+  normP: null,
+  normEps: 0,
+  normMin: 0,
+  scale: 1,
+  jitter: 0,
+};
+
 describe('experts', () => {
   it('of each token are chosen, weighted and summed', async () => {
     const [N, E, F, n, k] = [3, 8, 4, 5, 2];
@@ -611,7 +626,7 @@ describe('experts', () => {
     const logits = noise([N, n], 2);
     const mats = { gate: noise([n * F, E], 3), up: noise([n * F, E], 4), down: noise([n * E, F], 5) };
     for (const normP of [null, 1, 2]) {
-      const router = { perToken: k, score: 'softmax' as const, normP, jitter: 0 };
+      const router = { ...PLAIN_ROUTER, perToken: k, normP };
       const r = await compute(
         { x: [x, [N, E]], logits: [logits, [N, n]] },
         (g, v, param) => {

@@ -1,8 +1,7 @@
 /**
  * @file Mixtures of experts: each token is multiplied with the matrices of the experts that it chose, and no others.
  */
-import type { Activation } from '../../../config/layer-spec.ts';
-import type { RouterAttributes } from '../../../ops/types.ts';
+import type { Activation, RouterSpec } from '../../../config/layer-spec.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { affine, binary, gated, scale, unary } from './elementwise.ts';
 import type { GraphMaker, Tensor } from './graph-maker.ts';
@@ -30,7 +29,7 @@ function pick(g: GraphMaker, x: Tensor, index: Tensor): Tensor {
 }
 
 /** @param logits [N, experts]. @returns indices [N, k] and weights [N, k] */
-export function route(g: GraphMaker, logits: Tensor, attributes: RouterAttributes): Tensor[] {
+export function route(g: GraphMaker, logits: Tensor, attributes: RouterSpec): Tensor[] {
   if (attributes.score === 'sparsemixer') return sparsemixer(g, logits, attributes);
   if (attributes.score !== 'softmax')
     throw new GraphError(`the ggml engine does not know the routing ${attributes.score}`);
@@ -50,7 +49,7 @@ function normalised(g: GraphMaker, weights: Tensor, p: number | null): Tensor {
 /**
  * Two rounds: the best expert, weighted among those within a threshold of it; then the same without it. Weights do not add up to one.
  */
-function sparsemixer(g: GraphMaker, scores: Tensor, { jitter, perToken }: RouterAttributes): Tensor[] {
+function sparsemixer(g: GraphMaker, scores: Tensor, { jitter, perToken }: RouterSpec): Tensor[] {
   if (perToken !== 2) throw new GraphError('sparsemixer chooses two experts');
   const size = unary(g, 'abs', scores);
   const chosen: Tensor[] = [];
