@@ -3,7 +3,22 @@
  */
 
 /** Element types of a checkpoint's tensors, by their safetensors names. */
-export type StoredDtype = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'BOOL';
+export type StoredDtype =
+  | 'F64'
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'F8_E4M3'
+  | 'F8_E5M2'
+  | 'F8_E8M0'
+  | 'I64'
+  | 'I32'
+  | 'I16'
+  | 'I8'
+  | 'U32'
+  | 'U16'
+  | 'U8'
+  | 'BOOL';
 
 /** Random access to bytes: a file, a Blob, a URL with ranges. */
 export interface ByteSource {
@@ -81,6 +96,8 @@ export interface Checkpoint {
   /** Parsed config.json; not yet checked for anything but being an object. */
   readonly config: Record<string, unknown>;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** What a user should know about how the weights are stored, e.g. what quantising them anew costs. */
+  readonly note?: string;
   /** Says which bytes these are (path, size, mtime, hash of the headers, samples of every tensor): prepared weights made of them are
    * found by it. */
   readonly identity: string;

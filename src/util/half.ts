@@ -11,10 +11,15 @@ export const DTYPE_BYTES: Readonly<Record<StoredDtype, number>> = {
   F32: 4,
   F16: 2,
   BF16: 2,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  F8_E8M0: 1,
   I64: 8,
   I32: 4,
   I16: 2,
   I8: 1,
+  U32: 4,
+  U16: 2,
   U8: 1,
   BOOL: 1,
 };
@@ -48,10 +53,30 @@ export function halfValues(): Float32Array {
   return new Float32Array(table().buffer);
 }
 
+const float8Tables = new Map<StoredDtype, Float32Array>();
+
+/** The value of each byte: E4M3 has no infinity (0x7f and 0xff are NaN), E5M2 has them, E8M0 is a power of two. */
+function float8Values(dtype: 'F8_E4M3' | 'F8_E5M2' | 'F8_E8M0'): Float32Array {
+  const known = float8Tables.get(dtype);
+  if (known) return known;
+  const made = Float32Array.from({ length: 256 }, (_, byte) => {
+    if (dtype === 'F8_E8M0') return byte === 255 ? Number.NaN : 2 ** (byte - 127);
+    // E5M2 is the upper half of a float16.
+    if (dtype === 'F8_E5M2') return halfValues()[byte << 8];
+    const exponent = (byte >> 3) & 15;
+    const mantissa = byte & 7;
+    const size = exponent === 0 ? mantissa * 2 ** -9 : (1 + mantissa / 8) * 2 ** (exponent - 7);
+    if ((byte & 127) === 127) return Number.NaN;
+    return byte & 128 ? -size : size;
+  });
+  float8Tables.set(dtype, made);
+  return made;
+}
+
 /**
  * Widens all whole elements of `bytes` into `out`, from `outStart` on.
  *
- * F64 and the large integers are rounded to the nearest float32; everything else is exact, NaN payloads of halves included.
+ * F64 and the large integers (I64, I32, U32) are rounded to the nearest float32; everything else is exact, NaN payloads of halves included.
  *
  * @throws RangeError where `out` is too short; callers size it.
  */
@@ -80,6 +105,13 @@ export function widenInto(dtype: StoredDtype, bytes: Uint8Array, out: Float32Arr
       for (let i = 0; i < count; i++) bits[i] = halves[i] << 16;
       return;
     }
+    case 'F8_E4M3':
+    case 'F8_E5M2':
+    case 'F8_E8M0': {
+      const lookup = float8Values(dtype);
+      for (let i = 0; i < count; i++) out[outStart + i] = lookup[aligned[i]];
+      return;
+    }
     case 'F64':
       out.set(new Float64Array(buffer, byteOffset, count), outStart);
       return;
@@ -91,6 +123,12 @@ export function widenInto(dtype: StoredDtype, bytes: Uint8Array, out: Float32Arr
     }
     case 'I32':
       out.set(new Int32Array(buffer, byteOffset, count), outStart);
+      return;
+    case 'U32':
+      out.set(new Uint32Array(buffer, byteOffset, count), outStart);
+      return;
+    case 'U16':
+      out.set(new Uint16Array(buffer, byteOffset, count), outStart);
       return;
     case 'I16':
       out.set(new Int16Array(buffer, byteOffset, count), outStart);

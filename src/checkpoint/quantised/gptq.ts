@@ -1,0 +1,62 @@
+/**
+ * @file GPTQ: `qweight` packs along the inputs, `qzeros` along the outputs, `g_idx` says which group an input is of.
+ */
+
+import type { Method, QuantisedModule, QuantSettings } from './method.ts';
+import { allFloats, madeMatrix, streamValue, wholeTensor } from './tensors.ts';
+
+/**
+ * @param zeroOffset the first version of the format stores zero points less one.
+ */
+export function gptqMethod(settings: QuantSettings, zeroOffset: 0 | 1, name = 'GPTQ'): Method {
+  const stated = settings.int('bits', 4);
+  return { name, marks: ['qweight'], read: (module) => readModule(module, stated, zeroOffset, name) };
+}
+
+/** By its settings: `checkpoint_format` gptq (the default) and gptq_v2. */
+export function gptq(settings: QuantSettings): Method {
+  const format = settings.text('checkpoint_format', settings.text('format', 'gptq'));
+  if (format !== 'gptq' && format !== 'gptq_v2')
+    throw settings.fail('checkpoint_format', 'must be "gptq" or "gptq_v2" (others are laid out for one GPU kernel)');
+  return gptqMethod(settings, format === 'gptq' ? 1 : 0);
+}
+
+const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
+
+function readModule(module: QuantisedModule, stated: number, zeroOffset: number, name: string) {
+  const [qweight, qzeros, scales] = ['qweight', 'qzeros', 'scales'].map((part) => module.need(part));
+  const index = module.get('g_idx');
+  const [groups, rows] = scales.shape;
+  // Modules may have bits of their own, which the shapes tell.
+  const cols = index?.shape[0] ?? (qweight.shape[0] * 32) / stated;
+  const bits = (qweight.shape[0] * 32) / cols;
+  if (![2, 3, 4, 8].includes(bits)) throw module.fail(`has ${bits} bits a weight; 2, 3, 4 and 8 are read`);
+  const zeroWords = ceilDiv(rows * bits, 32);
+  const fits =
+    qweight.shape[1] === rows && qzeros.shape[0] === groups && qzeros.shape[1] === zeroWords && cols % groups === 0;
+  if (!fits) throw module.fail('has tensors whose shapes do not fit each other');
+  const weight = madeMatrix(`${module.name}.weight`, [rows, cols], `${name} ${bits} bit`, async (start, count) => {
+    const words = await wholeTensor(qweight);
+    const zeros = await wholeTensor(qzeros);
+    const scale = await allFloats(scales);
+    const group = index ? await allFloats(index) : null;
+    const size = cols / groups;
+    const out = new Float32Array(count * cols);
+    // One output's stream of bits: word by word down its column.
+    const stream = new Uint8Array(qweight.shape[0] * 4 + 1);
+    for (let i = 0; i < count; i++) {
+      const row = start + i;
+      for (let word = 0; word < qweight.shape[0]; word++) {
+        const at = (word * rows + row) * 4;
+        stream.set(words.subarray(at, at + 4), word * 4);
+      }
+      for (let col = 0; col < cols; col++) {
+        const g = group ? group[col] : Math.floor(col / size);
+        const zero = streamValue(zeros, g * zeroWords * 4, row, bits) + zeroOffset;
+        out[i * cols + col] = (streamValue(stream, 0, col, bits) - zero) * scale[g * rows + row];
+      }
+    }
+    return out;
+  });
+  return { tensors: [weight], used: ['qweight', 'qzeros', 'scales', 'g_idx'] };
+}

@@ -1,0 +1,137 @@
+/**
+ * @file A checkpoint that is quantised already, as one of plain tensors: its rows are dequantised when they are read.
+ */
+import { CheckpointError } from '../../util/errors.ts';
+import type { Checkpoint, StoredTensor } from '../types.ts';
+import { awq } from './awq.ts';
+import { bitsAndBytes } from './bitsandbytes.ts';
+import { compressedTensors } from './compressed-tensors.ts';
+import { mxfp4Experts } from './fp4.ts';
+import { fp8, modelopt } from './fp8.ts';
+import { gptq, gptqMethod } from './gptq.ts';
+import { hqq } from './hqq.ts';
+import { isObject, type Method, type QuantisedModule, QuantSettings } from './method.ts';
+import { mlx } from './mlx.ts';
+import { torchao } from './torchao.ts';
+
+/** The values of quant_method. */
+const METHODS: Readonly<Record<string, (settings: QuantSettings) => Method>> = {
+  gptq,
+  awq: (settings) => awq(settings),
+  'compressed-tensors': compressedTensors,
+  fp8,
+  fbgemm_fp8: fp8,
+  modelopt,
+  bitsandbytes: bitsAndBytes,
+  mxfp4: mxfp4Experts,
+  hqq,
+  torchao,
+  'auto-round': autoRound,
+  'intel/auto-round': autoRound,
+  mlx,
+};
+
+/** AutoRound exports in the layouts of others. */
+function autoRound(settings: QuantSettings): Method {
+  const packing = settings.text('packing_format', 'auto_round:auto_gptq');
+  if (packing.includes('awq')) return awq(settings, 'AutoRound');
+  if (packing === 'auto_round:auto_gptq') return gptqMethod(settings, 1, 'AutoRound');
+  if (packing === 'auto_round' || packing === 'auto_round:gptqmodel') return gptqMethod(settings, 0, 'AutoRound');
+  if (packing === 'auto_round:llm_compressor') return compressedTensors(settings);
+  throw settings.fail('packing_format', 'must be one of auto_round, auto_round:auto_gptq, auto_round:auto_awq');
+}
+
+/**
+ * The checkpoint itself where its config.json says nothing of quantising; else the same with plain tensors, and without the
+ * settings in its config.
+ *
+ * @throws CheckpointError for a method or a layout that is not read, and for tensors that do not fit each other.
+ */
+export async function readQuantised(checkpoint: Checkpoint): Promise<Checkpoint> {
+  const settings = settingsOf(checkpoint);
+  if (settings === null) return checkpoint;
+  const name = settings.text('quant_method');
+  const build = Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
+  if (!build)
+    throw new CheckpointError(
+      `${checkpoint.name}: the weights are quantised by ${JSON.stringify(name.slice(0, 80))}, which is not read; known are ` +
+        `${Object.keys(METHODS).join(', ')}. Use the original weights.`,
+    );
+  const method = build(settings);
+  const tensors = await plainTensors(checkpoint, method);
+  return { ...checkpoint, config: plainConfig(checkpoint.config), tensors, note: noteOf(method) };
+}
+
+/** MLX has settings of its own, and repeats them under the usual name without a method. */
+function settingsOf({ config, name }: Checkpoint): QuantSettings | null {
+  const inner = isObject(config.text_config) ? config.text_config : {};
+  const usual = config.quantization_config ?? config.compression_config ?? inner.quantization_config;
+  const own = config.quantization;
+  if (!isObject(usual) && !isObject(own)) return null;
+  const found =
+    isObject(usual) && 'quant_method' in usual
+      ? usual
+      : { quant_method: 'mlx', ...(isObject(own) ? own : (usual as object)) };
+  return new QuantSettings(found, `${name}: config.json: quantization_config`);
+}
+
+const KEYS = ['quantization_config', 'compression_config', 'quantization'];
+
+function plainConfig(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const without = (json: Readonly<Record<string, unknown>>) =>
+    Object.fromEntries(Object.entries(json).filter(([key]) => !KEYS.includes(key)));
+  const plain = without(config);
+  if (isObject(plain.text_config)) plain.text_config = without(plain.text_config);
+  return plain;
+}
+
+function noteOf({ name }: Method): string {
+  return (
+    `The weights are quantised already (${name}). They are read as the floats that they stand for: --weights float32 computes with ` +
+    'exactly these. int8 quantises them anew and moves a weight by at most 1/254 of the largest of its block of 32, int4 by 1/16.'
+  );
+}
+
+async function plainTensors(checkpoint: Checkpoint, method: Method): Promise<Map<string, StoredTensor>> {
+  const marked = method.marks.map((mark) => `.${mark}`);
+  // Module by module: what ends with a mark has its module's other tensors beside it.
+  const modules = new Map<string, Map<string, StoredTensor>>();
+  for (const name of checkpoint.tensors.keys()) {
+    const mark = marked.find((ending) => name.endsWith(ending));
+    if (mark !== undefined) modules.set(name.slice(0, -mark.length), new Map());
+  }
+  const plain = new Map<string, StoredTensor>();
+  for (const [name, tensor] of checkpoint.tensors) {
+    const module = moduleOf(name, modules);
+    if (module === null) plain.set(name, tensor);
+    else modules.get(module)!.set(name.slice(module.length + 1), tensor);
+  }
+  for (const [name, parts] of modules) {
+    const { tensors, used } = await method.read(moduleFor(checkpoint.name, name, parts));
+    for (const tensor of tensors) plain.set(tensor.name, tensor);
+    for (const [part, tensor] of parts) if (!used.includes(part)) plain.set(`${name}.${part}`, tensor);
+  }
+  return plain;
+}
+
+/** The module that a tensor belongs to: the longest part of its name that is one. */
+function moduleOf(name: string, modules: ReadonlyMap<string, unknown>): string | null {
+  for (let end = name.lastIndexOf('.'); end > 0; end = name.lastIndexOf('.', end - 1))
+    if (modules.has(name.slice(0, end))) return name.slice(0, end);
+  return null;
+}
+
+function moduleFor(where: string, name: string, parts: ReadonlyMap<string, StoredTensor>): QuantisedModule {
+  const fail = (what: string) => new CheckpointError(`${where}: the module ${name} ${what}.`);
+  return {
+    name,
+    parts,
+    get: (part) => parts.get(part),
+    need(part) {
+      const found = parts.get(part);
+      if (!found) throw fail(`has no ${part}; it has ${[...parts.keys()].join(', ')}`);
+      return found;
+    },
+    fail,
+  };
+}

@@ -1,0 +1,147 @@
+/**
+ * @file Tensors whose rows are made when they are read, and the numbers that they are made of.
+ */
+import { CheckpointError, InputError } from '../../util/errors.ts';
+import type { StoredTensor } from '../types.ts';
+
+/** A matrix whose rows `rows(start, count)` makes. */
+export function madeMatrix(
+  name: string,
+  [rows, cols]: readonly [number, number],
+  format: string,
+  make: (start: number, count: number) => Promise<Float32Array>,
+): StoredTensor {
+  return {
+    name,
+    dtype: 'F32',
+    format,
+    shape: [rows, cols],
+    async readFloats(start, count) {
+      if (!(start >= 0 && count >= 0 && start + count <= rows * cols))
+        throw new InputError(`Elements ${start} to ${start + count} of ${name} were asked for; it has ${rows * cols}.`);
+      const first = Math.floor(start / cols);
+      const values = await make(first, Math.ceil((start + count) / cols) - first);
+      return values.subarray(start - first * cols, start - first * cols + count);
+    },
+  };
+}
+
+const lengthOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+/** All values, as float32. */
+export const allFloats = (tensor: StoredTensor): Promise<Float32Array> => tensor.readFloats(0, lengthOf(tensor.shape));
+
+/** Elements as they are stored. */
+export async function rawBytes(tensor: StoredTensor, start = 0, count = lengthOf(tensor.shape)): Promise<Uint8Array> {
+  if (!tensor.readBytes) throw new CheckpointError(`The tensor ${tensor.name} can't be read as it is stored.`);
+  return tensor.readBytes(start, count);
+}
+
+/** Whole tensors are read for every piece of rows that is made of them: the last ones are kept. */
+const KEPT = 4;
+const kept = new Map<StoredTensor, Promise<Uint8Array>>();
+
+/** All elements as they are stored, the same for calls that follow each other. */
+export function wholeTensor(tensor: StoredTensor): Promise<Uint8Array> {
+  const known = kept.get(tensor);
+  if (known) return known;
+  const read = rawBytes(tensor);
+  kept.set(tensor, read);
+  read.catch(() => kept.delete(tensor));
+  for (const old of kept.keys()) {
+    if (kept.size <= KEPT) break;
+    kept.delete(old);
+  }
+  return read;
+}
+
+/** Value `index` of a stream of `bits` each, low bits first. Its bytes must have one more behind the last value's. */
+export function streamValue(bytes: Uint8Array, offset: number, index: number, bits: number): number {
+  const at = index * bits;
+  const byte = offset + (at >> 3);
+  return ((bytes[byte] | ((bytes[byte + 1] ?? 0) << 8)) >> (at & 7)) & ((1 << bits) - 1);
+}
+
+/** How one scale is shared: by so many rows and columns. */
+export interface ScaleBlocks {
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/**
+ * Which block of a matrix a scale of this shape is for: one for all, for each row, for groups of columns, or for squares.
+ * @throws CheckpointError where the shapes do not fit.
+ */
+export function scaleBlocks(
+  scale: StoredTensor,
+  [rows, cols]: readonly [number, number],
+  block?: readonly [number, number],
+): ScaleBlocks {
+  const shape = scale.shape.length === 1 ? [scale.shape[0], 1] : scale.shape.length === 0 ? [1, 1] : scale.shape;
+  const [high, wide] = shape;
+  const blocks = {
+    rows: high === 1 ? rows : (block?.[0] ?? Math.ceil(rows / high)),
+    cols: wide === 1 ? cols : (block?.[1] ?? Math.ceil(cols / wide)),
+  };
+  if (shape.length !== 2 || Math.ceil(rows / blocks.rows) !== high || Math.ceil(cols / blocks.cols) !== wide)
+    throw new CheckpointError(
+      `The tensor ${scale.name} has the shape [${scale.shape}], which does not fit [${rows}, ${cols}].`,
+    );
+  return blocks;
+}
+
+/** Multiplies rows `start …` of a matrix with their scales, in place. */
+export function applyScales(
+  values: Float32Array,
+  start: number,
+  cols: number,
+  scales: Float32Array,
+  blocks: ScaleBlocks,
+): void {
+  const perRow = Math.ceil(cols / blocks.cols);
+  for (let i = 0; i < values.length; i += cols) {
+    const row = Math.floor((start + i / cols) / blocks.rows) * perRow;
+    for (let col = 0; col < cols; col++) values[i + col] *= scales[row + Math.floor(col / blocks.cols)];
+  }
+}
+
+/** w · scale, with the values as they are stored. */
+export function scaledMatrix(
+  weight: StoredTensor,
+  scale: StoredTensor,
+  name: string,
+  format: string,
+  block?: readonly [number, number],
+): StoredTensor {
+  const [rows, cols] = weight.shape;
+  if (weight.shape.length !== 2)
+    throw new CheckpointError(`The tensor ${weight.name} has the shape [${weight.shape}]; it must be a matrix.`);
+  const blocks = scaleBlocks(scale, [rows, cols], block);
+  return madeMatrix(name, [rows, cols], format, async (start, count) => {
+    const values = Float32Array.from(await weight.readFloats(start * cols, count * cols));
+    applyScales(values, start, cols, await allFloats(scale), blocks);
+    return values;
+  });
+}
+
+/** w = (q - zero) · scale. */
+export function withZeroPoints(
+  weight: StoredTensor,
+  scale: StoredTensor,
+  zero: StoredTensor,
+  name: string,
+): StoredTensor {
+  const [rows, cols] = weight.shape;
+  const blocks = scaleBlocks(scale, [rows, cols]);
+  const perRow = Math.ceil(cols / blocks.cols);
+  return madeMatrix(name, [rows, cols], weight.dtype, async (start, count) => {
+    const values = Float32Array.from(await weight.readFloats(start * cols, count * cols));
+    const zeros = await allFloats(zero);
+    for (let i = 0; i < values.length; i++) {
+      const row = Math.floor((start + Math.floor(i / cols)) / blocks.rows);
+      values[i] -= zeros[row * perRow + Math.floor((i % cols) / blocks.cols)];
+    }
+    applyScales(values, start, cols, await allFloats(scale), blocks);
+    return values;
+  });
+}
