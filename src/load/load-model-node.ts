@@ -28,7 +28,9 @@ import { planModel, type WeightChoice } from './plan.ts';
 export type LoadProgress =
   | ({ readonly stage: 'download' } & HubProgress)
   /** Weights are being prepared: bytes written, and bytes in all. */
-  | { readonly stage: 'weights'; readonly bytes: number; readonly total: number };
+  | { readonly stage: 'weights'; readonly bytes: number; readonly total: number }
+  /** What a user should know, told when weights are prepared: the checkpoint is quantised already, and is quantised anew. */
+  | { readonly stage: 'note'; readonly text: string };
 
 export interface LoadOptions {
   /**
@@ -82,7 +84,7 @@ export interface AdapterSource {
 
 /**
  * Loads a model.
- * @param model a folder or .safetensors file, a hub id (`org/name`), `keyhold/tiny` (the small model that ships with the package), or
+ * @param model a folder, a .safetensors or .gguf file, a hub id (`org/name`, `org/name:Q4_K_M`), `keyhold/tiny` (the small model that ships with the package), or
  * an open checkpoint.
  * @default model `keyhold/tiny`
  * @throws ConfigError, CheckpointError, TokenizerError, AdapterError: what is wrong with the files; HubError; WeightsError: prepared

@@ -6,6 +6,7 @@ import { CheckpointError } from '../../util/errors.ts';
 import { hashSamples } from '../../util/sample.ts';
 import { sha256 } from '../../util/sha256.ts';
 import type { CheckpointFiles } from '../checkpoint.ts';
+import { quantisedNote } from '../quantised/note.ts';
 import type { ByteSource, Checkpoint, StoredTensor } from '../types.ts';
 import { type GgufHeader, type MetadataValue, readGgufHeader } from './header.ts';
 import { Metadata } from './metadata.ts';
@@ -49,6 +50,7 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
       name: files.name,
       config,
       tensors,
+      ...noteOf(headers),
       identity: sha256(JSON.stringify([states, fingerprint])),
       fingerprint: async () => fingerprint,
       readJson: async (name) => texts.json(name),
@@ -59,6 +61,13 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
     await close();
     throw error;
   }
+}
+
+/** Where tensors are quantised. */
+function noteOf(headers: readonly GgufHeader[]): { note?: string } {
+  const formats = new Set(headers.flatMap(({ tensors }) => tensors.map(({ type }) => type)));
+  const names = [...formats].filter(({ blockLength }) => blockLength > 1).map(({ name }) => name);
+  return names.length > 0 ? { note: quantisedNote(`GGUF: ${names.sort().join(', ')}`) } : {};
 }
 
 /** What other checkpoints have as files beside the weights, made of the metadata when it is asked for. */

@@ -12,6 +12,7 @@ import { gptq, gptqMethod } from './gptq.ts';
 import { hqq } from './hqq.ts';
 import { isObject, type Method, type QuantisedModule, QuantSettings } from './method.ts';
 import { mlx } from './mlx.ts';
+import { quantisedNote } from './note.ts';
 import { torchao } from './torchao.ts';
 
 /** The values of quant_method. */
@@ -59,7 +60,7 @@ export async function readQuantised(checkpoint: Checkpoint): Promise<Checkpoint>
     );
   const method = build(settings);
   const tensors = await plainTensors(checkpoint, method);
-  return { ...checkpoint, config: plainConfig(checkpoint.config), tensors, note: noteOf(method) };
+  return { ...checkpoint, config: plainConfig(checkpoint.config), tensors, note: quantisedNote(method.name) };
 }
 
 /** MLX has settings of its own, and repeats them under the usual name without a method. */
@@ -83,13 +84,6 @@ function plainConfig(config: Readonly<Record<string, unknown>>): Record<string, 
   const plain = without(config);
   if (isObject(plain.text_config)) plain.text_config = without(plain.text_config);
   return plain;
-}
-
-function noteOf({ name }: Method): string {
-  return (
-    `The weights are quantised already (${name}). They are read as the floats that they stand for: --weights float32 computes with ` +
-    'exactly these. int8 quantises them anew and moves a weight by at most 1/254 of the largest of its block of 32, int4 by 1/16.'
-  );
 }
 
 async function plainTensors(checkpoint: Checkpoint, method: Method): Promise<Map<string, StoredTensor>> {
