@@ -2,7 +2,7 @@
  * @file The live adapters of a loaded model, by name, and which of them a step uses.
  */
 import type { Config } from '../config/config.ts';
-import type { StepAdapters } from '../step/stepper.ts';
+import type { StepAdapters } from '../step/step-types.ts';
 import { AdapterError, InputError } from '../util/errors.ts';
 import { batchAdapters, type RowUse, type StackCache, usedAdapters } from './batch.ts';
 import type { LiveAdapter } from './live-adapter.ts';

@@ -4,7 +4,7 @@
  */
 
 import type { Config } from '../config/config.ts';
-import type { StepAdapters } from '../step/stepper.ts';
+import type { StepAdapters } from '../step/step-types.ts';
 import { sha256 } from '../util/sha256.ts';
 import type { LiveAdapter, PlaceChange } from './live-adapter.ts';
 import { type RankRun, type Stack, stackOf } from './stack.ts';

@@ -1,7 +1,7 @@
 /**
  * @file The adapters of a loaded model: what programs see of them.
  */
-import type { StepAdapters } from '../step/stepper.ts';
+import type { StepAdapters } from '../step/step-types.ts';
 import type { AdapterBank, AdapterChoice, AdapterUse } from './bank.ts';
 import type { BaseModel, BaseRows } from './base-model.ts';
 import { makeLive } from './live-adapter.ts';

@@ -6,7 +6,7 @@ import type { ModelAdapters } from '../adapters/model-adapters.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import type { StepOptions, StepResult } from '../step/stepper.ts';
+import type { StepOptions, StepResult } from '../step/step-types.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { MessageRenderer } from './messages.ts';
 

@@ -4,7 +4,7 @@
 import type { AdapterChoice } from '../adapters/bank.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import type { TokenPositions } from '../step/bind.ts';
+import type { TokenPositions } from '../step/step-types.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { chunkEnd } from './chunk-schedule.ts';

@@ -9,8 +9,8 @@ import { GraphError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { ParamPart } from '../weights/types.ts';
 import { type ModelContext, matrixParam, plainParam } from './context.ts';
+import { gatedMlp } from './gated-mlp.ts';
 import { linearOf } from './linear.ts';
-import { gatedMlp } from './mlp.ts';
 
 /** The experts' sum, the shared MLP and the bias. @param x [B, T, E] */
 export function mixtureOfExperts(ctx: ModelContext, x: Value, spec: MoeMlp, name: string): Value {

@@ -9,7 +9,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import { HIDDEN } from '../kvcache/slots.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
-import type { StepOptions } from './stepper.ts';
+import type { StepOptions, TokenPositions } from './step-types.ts';
 
 type Chunk = readonly ArrayLike<number>[];
 type Inputs = Record<string, StepTensor>;
@@ -83,9 +83,6 @@ function checkSees(sees: NonNullable<StepOptions['sees']>, chunk: Chunk, row: nu
     if (token.length !== count)
       throw new InputError(`"sees" speaks of ${token.length} states, but row ${row} has ${count} attached`);
 }
-
-/** Positions of a row's tokens: one list, or one for each stream. */
-export type TokenPositions = ArrayLike<number> | readonly ArrayLike<number>[];
 
 /**
  * Lists of positions, a list for each stream.

@@ -10,8 +10,9 @@ import { encoderOutputs, needsOrder, traceEncoder } from '../model/encoder.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
-import { readPositions, type TokenPositions } from './bind.ts';
+import { readPositions } from './bind.ts';
 import { RopeTable } from './rope.ts';
+import type { TokenPositions } from './step-types.ts';
 
 /** An image, as the model's processor makes it: normalised, channel after channel. */
 export interface EncoderImage {
