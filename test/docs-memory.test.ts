@@ -29,7 +29,7 @@ function evaluate(formula: string, D: number): number {
 function allocated(buffer: BufferKind, shape: FakeShape): number {
   const tokens = 5;
   const model = new FakeModel(fakeShape(shape), 1);
-  const cache = createCache(model.shape, { policy: 'dense', cacheLength: 100, blockSize: 1, buffer });
+  const cache = createCache(model.shape, { policy: 'dense', cacheLength: 100, buffer }, 1);
   fakeStep(model, cache, [Array.from({ length: tokens }, (_, i) => i)]);
   return cache.memory().keysAndValues / tokens;
 }

@@ -92,12 +92,12 @@ try {
       const from = Math.max(0, at - (BUDGET - lead.length));
       await anew.readAgain([...lead, ...Array.from({ length: at - from }, (_, i) => text[(from + i) % text.length])]);
     }
-    const before = stream.cache.place();
+    const before = stream.cache.ropePosition();
     const loss = await stream.read(chunk);
     const wantedLoss = await anew.read(chunk);
     streamLoss += loss;
     anewLoss += wantedLoss;
-    if (stream.cache.place() < before + count) {
+    if (stream.cache.ropePosition() < before + count) {
       moves++;
       movedAt = at;
     }
@@ -110,7 +110,8 @@ try {
     counted += count;
     const [held] = stream.cache.stats().held;
     if (held > BUDGET) throw new Error(`${held} slots are held after ${at} tokens`);
-    if (REBASE && stream.cache.place() > context) throw new Error(`the next place is ${stream.cache.place()}`);
+    if (REBASE && stream.cache.ropePosition() > context)
+      throw new Error(`the next place is ${stream.cache.ropePosition()}`);
     if (at % BLOCK > 0 && at < TOKENS) continue;
     // What is only garbage is no growth.
     globalThis.gc?.();
@@ -119,7 +120,7 @@ try {
     const [perplexity, wanted] = [Math.exp(streamLoss / counted), Math.exp(anewLoss / counted)];
     console.log(
       `${String(at).padStart(8)}   ${perplexity.toFixed(2).padStart(10)}   ${wanted.toFixed(2).padStart(9)}   ` +
-        `${(perplexity / wanted).toFixed(3)}   ${String(held).padStart(4)}   ${String(stream.cache.place()).padStart(6)}   ` +
+        `${(perplexity / wanted).toFixed(3)}   ${String(held).padStart(4)}   ${String(stream.cache.ropePosition()).padStart(6)}   ` +
         `${String(moves).padStart(5)}   ${megabytes(rss)} ${megabytes(heapUsed)}`,
     );
     if (REBASE && !(perplexity <= WORSE * wanted))

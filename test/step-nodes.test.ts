@@ -11,18 +11,24 @@ import { type StepGraphOptions, traceStep } from '../src/model/gpt.ts';
 import { checkLowered } from './support/check-graph.ts';
 import { configJson } from './support/family-cases.ts';
 
-const PLAIN: StepGraphOptions = { format: 'float32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
+const PLAIN: StepGraphOptions = {
+  format: 'float32',
+  sharing: 'by-window',
+  buffer: 'float32',
+  sums: false,
+  moments: false,
+};
 
 /** Nodes that a layer runs for one token: of llama, by what differs from float32 weights in a plain float32 cache. */
 const NODES_PER_LAYER: readonly (readonly [what: string, own: Partial<StepGraphOptions>, nodes: number])[] = [
   ['float32', {}, 31],
   ['int8', { format: 'int8' }, 31],
   ['int4', { format: 'int4' }, 31],
-  ['float32, layers by themselves', { classes: 'layer' }, 33],
+  ['float32, layers by themselves', { sharing: 'none' }, 33],
   ['float32, sums of weights', { sums: true }, 35],
-  ['float32, sums of weights, layers by themselves', { sums: true, classes: 'layer' }, 37],
-  ['int4, sums of weights, layers by themselves', { format: 'int4', sums: true, classes: 'layer' }, 37],
-  ['float32, moments of queries', { moments: true, classes: 'layer' }, 40],
+  ['float32, sums of weights, layers by themselves', { sums: true, sharing: 'none' }, 37],
+  ['int4, sums of weights, layers by themselves', { format: 'int4', sums: true, sharing: 'none' }, 37],
+  ['float32, moments of queries', { moments: true, sharing: 'none' }, 40],
   ['cache in float16', { buffer: 'float16' }, 33],
   ['cache in int8', { buffer: 'int8' }, 69],
   ['cache in int4', { buffer: 'int4' }, 75],

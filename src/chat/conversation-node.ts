@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import type { LanguageModel } from '../engine/language-model.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
-import type { PolicyRow } from '../kvcache/policies.ts';
+import type { PolicyRow } from '../kvcache/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files-node.ts';
 import { Conversation, type ConversationOptions } from './conversation.ts';

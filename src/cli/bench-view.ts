@@ -2,6 +2,7 @@
  * @file What `keyhold bench` found, as people read it.
  */
 import type { SpeedResult, SpeedSearch, SpeedSettings, SpeedTrial } from '../exports/eval.ts';
+import { bufferName } from '../exports/policies.ts';
 import { bytes, counted, duration, rate } from './format.ts';
 import type { Style } from './style.ts';
 
@@ -50,7 +51,7 @@ export function benchLines(report: BenchReport, { bold, dim, green }: Style): st
 }
 
 function settingsWords({ weights, threads, chunkLength, buffer }: SpeedSettings): string {
-  return `weights ${weights}, ${counted(threads, 'thread')}, chunks of ${counted(chunkLength, 'token')}, cache in ${buffer}`;
+  return `weights ${weights}, ${counted(threads, 'thread')}, chunks of ${counted(chunkLength, 'token')}, cache in ${bufferName(buffer)}`;
 }
 
 function trialLine({ threads, weights, chunkLength, buffer, prefillSpeed, decodeSpeed, totalMs }: SpeedTrial): string {
@@ -58,7 +59,7 @@ function trialLine({ threads, weights, chunkLength, buffer, prefillSpeed, decode
     `${threads}`,
     weights,
     `${chunkLength}`,
-    buffer,
+    bufferName(buffer),
     rate(prefillSpeed),
     rate(decodeSpeed),
     duration(totalMs),
@@ -70,10 +71,10 @@ function columns(cells: readonly string[]): string {
 }
 
 function flagsOf({ threads, weights, chunkLength, buffer }: SpeedSettings): string {
-  return `--threads ${threads} --weights ${weights} --chunk-length ${chunkLength} --cache-buffer ${buffer}`;
+  return `--threads ${threads} --weights ${weights} --chunk-length ${chunkLength} --cache-buffer ${bufferName(buffer)}`;
 }
 
 /** Whether the faster settings keep less of the weights or the cache. */
 function loses(from: SpeedSettings, to: SpeedSettings): boolean {
-  return from.weights !== to.weights || from.buffer !== to.buffer;
+  return from.weights !== to.weights || bufferName(from.buffer) !== bufferName(to.buffer);
 }

@@ -9,7 +9,10 @@ import { WEIGHT_CHOICES } from '../exports/checkpoint.ts';
 import {
   type AnyCacheOptions,
   BUFFERS,
+  type BufferChoice,
   type BufferKind,
+  checkCacheOptions,
+  isPolicyRow,
   POLICIES,
   type PolicyDefinition,
   type PolicyRow,
@@ -102,7 +105,15 @@ export function weightsOption(): Option {
     'how weights are stored: auto is float32 up to 100M parameters, else int8',
   )
     .choices(WEIGHT_CHOICES)
+    .argParser(readWeights)
     .default('auto');
+}
+
+function readWeights(text: string): WeightChoice {
+  const choice = (text === 'f32' ? 'float32' : text) as WeightChoice;
+  if (!WEIGHT_CHOICES.includes(choice))
+    throw new InvalidArgumentError(`Allowed choices are ${WEIGHT_CHOICES.join(', ')}.`);
+  return choice;
 }
 
 export function chunkLengthOption(): Option {
@@ -159,7 +170,7 @@ export function addLoadOptions(command: Command): Command {
 export interface CacheFlags {
   readonly cachePolicy?: string;
   readonly cacheLength?: number;
-  readonly cacheBuffer?: BufferKind;
+  readonly cacheBuffer?: BufferChoice;
   readonly sinks?: number;
   readonly cacheOption?: Readonly<Record<string, unknown>>;
 }
@@ -180,9 +191,11 @@ export function addCacheOptions(command: Command): Command {
       ),
     )
     .addOption(
-      new Option('--cache-buffer <kind>', 'how keys and values are stored (default: float32)').choices(
-        Object.keys(BUFFERS),
-      ),
+      new Option(
+        '--cache-buffer <kind>',
+        `how keys and values are stored: ${Object.keys(BUFFERS).join(', ')}, or two of them for keys and values, such as ` +
+          'int8,int4 (default: float32)',
+      ).argParser(readBuffer),
     )
     .addOption(
       new Option('--sinks <n>', 'tokens at the very start that always stay (default: 4)').argParser(wholeFrom(0)),
@@ -194,6 +207,16 @@ export function addCacheOptions(command: Command): Command {
       ).argParser(readCacheOption),
     )
     .addHelpText('after', helpSection('Cache policies:', policyList()));
+}
+
+function readBuffer(text: string): BufferChoice {
+  const [keys, values = keys, ...more] = text.split(',');
+  for (const kind of [keys, values])
+    if (more.length > 0 || !Object.hasOwn(BUFFERS, kind))
+      throw new InvalidArgumentError(
+        `It must be one of ${Object.keys(BUFFERS).join(', ')}, or two with a comma between.`,
+      );
+  return keys === values ? (keys as BufferKind) : { keys: keys as BufferKind, values: values as BufferKind };
 }
 
 function readCacheOption(text: string, before: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
@@ -225,7 +248,9 @@ export async function cacheOptions(flags: CacheFlags): Promise<Partial<AnyCacheO
   if (sinks !== undefined && cacheLength !== undefined && sinks >= cacheLength)
     throw new UsageError(`--sinks ${sinks} leaves no room for recent tokens in a --cache-length of ${cacheLength}`);
   const said = Object.entries({ cacheLength, sinks, buffer }).filter(([, value]) => value !== undefined);
-  return { policy, ...cacheOption, ...Object.fromEntries(said) };
+  const options = { policy, ...cacheOption, ...Object.fromEntries(said) };
+  asUsage(() => checkCacheOptions(options));
+  return options;
 }
 
 /**
@@ -247,16 +272,12 @@ export async function findPolicy(name: string): Promise<string | PolicyRow> {
     throw new UsageError(`the cache policy ${name} can't be loaded: ${(cause as Error).message}`, { cause });
   }
   const found = module.default;
-  if (isPolicy(found)) return found;
+  if (isPolicyRow(found)) return found;
   if (typeof found !== 'object' || found === null)
     throw new UsageError(
       `${name} exports no cache policy: its default export must be one, as definePolicy takes or gives it`,
     );
   return asUsage(() => definePolicy(found as PolicyDefinition));
-}
-
-function isPolicy(value: unknown): value is PolicyRow {
-  return typeof value === 'object' && value !== null && 'name' in value && 'cache' in value;
 }
 
 /** Runs what takes these options: what a policy refuses is wrong usage. */

@@ -4,7 +4,9 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBench } from './bench.ts';
+import { addCache } from './cache.ts';
 import { addChat } from './chat.ts';
+import { addDoctor } from './doctor.ts';
 import { addDownload } from './download.ts';
 import { addEstimate } from './estimate.ts';
 import { addEval } from './eval.ts';
@@ -47,6 +49,8 @@ export function createProgram(io: CliIo): Command {
   addDownload(program, io);
   addEval(program, io);
   addMerge(program, io);
+  addCache(program, io);
+  addDoctor(program, io, packageVersion());
   addHelp(program);
   for (const command of [program, ...program.commands])
     command.showHelpAfterError(`See ${command === program ? '' : 'keyhold '}${command.name()} --help.`);

@@ -6,7 +6,9 @@ import type { AdapterChoice, AdapterOptions } from '../adapters/bank.ts';
 import type { ModelAdapters } from '../adapters/model-adapters.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { type AnyCacheOptions, createCache, type PolicyRow } from '../kvcache/policies.ts';
+import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
+import type { PolicyRow } from '../kvcache/policy.ts';
+import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
 import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../step/encoder-runner.ts';
 import type { StepAdapters, StepOptions, StepResult } from '../step/step-types.ts';
 import type { Stepper } from '../step/stepper.ts';
@@ -24,7 +26,6 @@ import { type PrefillOptions, type PrefillStep, prefill, prefillSteps } from './
 import { requestOf } from './prompt.ts';
 import type { Source } from './request-queue.ts';
 import { type ScoreOptions, type ScoreResult, scoreText } from './score.ts';
-import { restoreCache, snapshotCache } from './snapshot.ts';
 
 /** What the parts of a model are put together from. */
 export interface LanguageModelParts {
@@ -182,10 +183,10 @@ export class LanguageModel implements DecoderModel {
     const length = cache.length(row);
     if (!this.ropeFits(length, length + most)) return 1;
     // What goes after the last token has come was seen by all.
-    const room = cache.evicts ? (exact ? cache.room(row) + 1 : most) : cache.room(row);
-    const ends = cache.evicts || this.config.position === 'learned';
-    const places = ends ? this.config.contextLength - cache.place(row) : most;
-    return Math.max(1, Math.min(most, room, places));
+    const headroom = cache.rules.evicts ? (exact ? cache.headroom(row) + 1 : most) : cache.headroom(row);
+    const ends = cache.rules.evicts || this.config.position === 'learned';
+    const positions = ends ? this.config.contextLength - cache.ropePosition(row) : most;
+    return Math.max(1, Math.min(most, headroom, positions));
   }
 
   /**

@@ -2,7 +2,8 @@
  * @file Options of a generation, and what comes out of it.
  */
 import type { AdapterChoice } from '../adapters/bank.ts';
-import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
+import type { CacheStats } from '../kvcache/inspect.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { ChatMessage, TemplateOptions } from './messages.ts';
 import type { SamplingOptions, TokenLogprob } from './sampling/sampler.ts';

@@ -3,6 +3,7 @@
  */
 import type { AdapterChoice } from '../adapters/bank.ts';
 import type { Config } from '../config/config.ts';
+import { bufferName } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { TokenPositions } from '../step/step-types.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
@@ -78,8 +79,9 @@ export class PromptReader {
     this.#ids = positions || sees ? Array.from(tokens) : refit(model, cache, Array.from(tokens));
     this.#again = this.#ids.length - tokens.length;
     this.#length = cache.length() + this.#ids.length;
-    this.#tail = phase === 'prompt' ? cache.promptTail : 0;
-    const exact = cache.bufferKind === 'float32' && (!cache.evicts || cache.room() >= this.#ids.length);
+    this.#tail = phase === 'prompt' ? cache.rules.promptTail : 0;
+    const exact =
+      bufferName(cache.buffer) === 'float32' && (!cache.rules.evicts || cache.headroom() >= this.#ids.length);
     this.#flexible = exact && chunkLength === undefined;
     this.#chunkLength = chunkLength ?? (exact ? CHUNK_LENGTH : SENSITIVE_CHUNK_LENGTH);
   }
@@ -199,7 +201,7 @@ export function checkTokenIds(
 function refit(model: PrefillModel, cache: KVCache, tokens: number[]): number[] {
   const held = cache.length();
   if (held === 0 || model.ropeFits(held, held + tokens.length)) return tokens;
-  if (cache.stats().evicted[0] > 0 || cache.attached.any || cache.place() !== held) return tokens;
+  if (cache.stats().evicted[0] > 0 || cache.store.crossAttention.any || cache.ropePosition() !== held) return tokens;
   const all = [...cache.tokens(), ...tokens];
   cache.clear();
   return all;

@@ -2,7 +2,8 @@
  * @file One generation: its tokens, its cache, how tokens are chosen, its text, and its end. The engine runs its steps.
  */
 import type { AdapterChoice } from '../adapters/bank.ts';
-import type { CacheStats, KVCache } from '../kvcache/kv-cache.ts';
+import type { CacheStats } from '../kvcache/inspect.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
 import { Clock } from '../util/clock.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { seeded } from '../../test/support/seeded.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
+import { createCache } from '../kvcache/policies.ts';
 import { loadModel } from '../node.ts';
 import type { LanguageModel } from './language-model.ts';
 import { type BatchMember, SharedBatch } from './shared-batch.ts';
@@ -19,7 +20,7 @@ interface Member extends BatchMember {
 
 /** A sequence that is told by its tokens. */
 async function member(n: number): Promise<Member> {
-  const cache = model.createCache({ cacheLength: 128, blockSize: 4 });
+  const cache = createCache(model.createCache().shape, { cacheLength: 128 }, 4);
   await model.prefill(cache, [n, ...Array.from({ length: 1 + (n % 9) }, (_, i) => i)]);
   return { name: n, cache, joined: () => {} };
 }
@@ -51,7 +52,7 @@ describe('the rows of a shared cache', () => {
       }
       // Memory follows the longest, in blocks.
       const longest = Math.max(1, ...batch.rows.map(({ cache }) => cache.length()));
-      expect([...batch.cache.tables.values()][0].capacity).toBeLessThanOrEqual(longest + 8);
+      expect([...batch.cache.store.tables.values()][0].capacity).toBeLessThanOrEqual(longest + 8);
     }
     expect(next).toBeGreaterThan(60);
   });

@@ -34,7 +34,7 @@ export class SharedBatch<T extends BatchMember> {
 
   /** Whether a cache has the same policy and options, so that a row of it fits here. */
   takes(cache: KVCache): boolean {
-    return cache.constructor === this.#like.constructor && optionsOf(cache) === optionsOf(this.#like);
+    return this.#like.fits(cache);
   }
 
   /** Members with a row, in the order of the rows, and those about to join. */
@@ -110,9 +110,4 @@ export class SharedBatch<T extends BatchMember> {
     cache.setBatch(Math.max(1, rows.length));
     cache.trim();
   }
-}
-
-/** All options that say what a row holds. */
-function optionsOf({ options, bufferKind: buffer }: KVCache): string {
-  return JSON.stringify(Object.entries({ ...options, buffer, batch: undefined, blockSize: undefined }).sort());
 }

@@ -3,7 +3,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import type { PolicyRow } from '../kvcache/policies.ts';
+import type { PolicyRow } from '../kvcache/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files-node.ts';
 import type { LanguageModel } from './language-model.ts';

@@ -2,7 +2,8 @@
  * @file Policies side by side: what each of them is worth under each budget, and what it costs.
  */
 import type { LanguageModel } from '../engine/language-model.ts';
-import type { AnyCacheOptions, PolicyRow } from '../kvcache/policies.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import type { PolicyRow } from '../kvcache/policy.ts';
 import { groupBy } from './group-by.ts';
 import { type PerplexityResult, perplexity, WINDOW_LENGTH } from './perplexity.ts';
 import { type QuestionPlace, type RecallCase, recall } from './recall.ts';

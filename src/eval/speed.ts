@@ -4,7 +4,7 @@
 
 import type { LanguageModel } from '../engine/language-model.ts';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
-import type { BufferKind } from '../kvcache/buffers.ts';
+import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { argmax, wholeNumber } from '../util/numbers.ts';
@@ -104,7 +104,7 @@ export interface SpeedSettings {
   readonly threads: number;
   readonly weights: WeightFormat;
   readonly chunkLength: number;
-  readonly buffer: BufferKind;
+  readonly buffer: BufferChoice;
 }
 
 export interface SpeedTrial extends SpeedSettings {

@@ -1,17 +1,32 @@
 /**
  * @file `keyhold/policies`: which tokens a cache keeps, and how to write a policy of your own.
  */
+export { BUFFERS, type BufferChoice, type BufferKind, bufferName } from '../kvcache/buffers.ts';
 export {
   AttnWeightsKVCache,
-  type ScoreFrame,
-  type ScoreOptions as ScoredPolicyOptions,
-} from '../kvcache/attn-weights.ts';
-export { BUFFERS, type BufferKind } from '../kvcache/buffers.ts';
-export { definePolicy, type PolicyDefinition } from '../kvcache/define-policy.ts';
-export { type CacheMemory, type CacheOptions, type CacheStats, KVCache } from '../kvcache/kv-cache.ts';
-export { DenseKVCache } from '../kvcache/policies/dense.ts';
-export { H2OKVCache, type H2OOptions } from '../kvcache/policies/h2o.ts';
-export { LastRecentKVCache, type LastRecentOptions } from '../kvcache/policies/last-recent.ts';
-export { type AnyCacheOptions, createCache, POLICIES, type PolicyRow } from '../kvcache/policies.ts';
+  DenseKVCache,
+  ExpectedAttentionKVCache,
+  H2OKVCache,
+  H2OOriginalKVCache,
+  KeyDiffKVCache,
+  KeyNormKVCache,
+  LastRecentKVCache,
+  PyramidKVCache,
+  QuantizedH2OKVCache,
+  SnapKVCache,
+  TovaKVCache,
+  ValueLengthH2OKVCache,
+} from '../kvcache/caches.ts';
+export { definePolicy, isPolicyRow, type PolicyDefinition } from '../kvcache/define-policy.ts';
+export type { CacheStep, GroupStep, StepListener } from '../kvcache/events.ts';
+export type { FrameOptions, PolicyRules } from '../kvcache/frame.ts';
+export type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
+export { KVCache } from '../kvcache/kv-cache.ts';
+export type { CacheLease } from '../kvcache/lease.ts';
+export type { CacheOptions, ScoredPolicyOptions } from '../kvcache/options.ts';
+export type { H2OOptions } from '../kvcache/policies/h2o.ts';
+export type { LastRecentOptions } from '../kvcache/policies/last-recent.ts';
+export { type AnyCacheOptions, checkCacheOptions, createCache, POLICIES } from '../kvcache/policies.ts';
+export type { ChunkStart, Need, Policy, PolicyRow, PolicySetup } from '../kvcache/policy.ts';
 export type { CacheShape, LayerShape, RotationShape } from '../kvcache/shape.ts';
 export type { GroupView, LayerView } from '../kvcache/view.ts';

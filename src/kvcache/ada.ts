@@ -3,7 +3,7 @@
  */
 import { InputError } from '../util/errors.ts';
 import { isSafe, type SafeTokens, worstFirst } from './select.ts';
-import type { LayerView } from './view.ts';
+import type { GroupView, LayerView } from './view.ts';
 
 /** The part of the budget that each group's best have for themselves. */
 export const ADA_FLOOR = 0.2;
@@ -24,17 +24,17 @@ export function floorSlots(floor: number, budget: number): number {
  * Ada-KV (arXiv 2407.11550): G groups share G·budget slots. Each group's best `floor`·budget are safe, besides sinks and recent
  * tokens; the rest is one ranking over all groups, so their lengths differ. `values` must be filled.
  */
-export function keepBestTogether(view: LayerView, safe: SafeTokens, floor: number): void {
-  const { groups, budget, now } = view;
-  let drop = groups.reduce((sum, group) => sum + group.kept, 0) - groups.length * budget;
-  const own = floorSlots(floor, budget);
+export function keepBestTogether(view: LayerView, safeOf: (group: GroupView) => SafeTokens, floor: number): void {
+  const { groups, lastPosition } = view;
+  let drop = groups.reduce((sum, group) => sum + group.kept - group.budget, 0);
   const free: { group: number; j: number; value: number; position: number }[] = [];
   groups.forEach((group, g) => {
-    const order = worstFirst(group, now, safe);
+    const safe = safeOf(group);
+    const order = worstFirst(group, lastPosition, safe);
     let safeCount = 0;
     for (let j = 0; j < group.length; j++)
-      if (group.keep[j] === 1 && isSafe(group.positions[j], now, safe)) safeCount++;
-    const spare = order.length - Math.max(0, own - safeCount);
+      if (group.keep[j] === 1 && isSafe(group.positions[j], lastPosition, safe)) safeCount++;
+    const spare = order.length - Math.max(0, floorSlots(floor, group.budget) - safeCount);
     for (let i = 0; i < spare; i++)
       free.push({ group: g, j: order[i], value: group.values[order[i]], position: group.positions[order[i]] });
   });

@@ -24,7 +24,7 @@ import { createCache } from './policies.ts';
 
 /** How many slots a layer's groups hold [group]. */
 const held = (cache: KVCache, l: number, row: number): number[] =>
-  range(cache.shape.nQueryGroups).map((g) => cache.tokenPositions(l, row, g).length);
+  range(cache.shape.layers[l].groups).map((g) => cache.tokenPositions(l, row, g).length);
 
 describe('the budget is hard', () => {
   it('for every policy: no layer holds more than its own after any step, and memory keeps within its limit', () => {
@@ -62,7 +62,7 @@ describe('the budget is hard', () => {
           const budget = budgetOf(cache, l, row);
           const counts = held(cache, l, row);
           expect(counts.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(counts.length * budget);
-          const own = Math.max(1, Math.floor(floor * cache.tables.get(cache.classes[l])!.budget));
+          const own = Math.max(1, Math.floor(floor * cache.store.tableOf(l)!.budget));
           // A window hides no more of a group than comes in.
           const least = window === 1 ? 0 : Math.min(own, cache.length(row));
           for (const count of counts) expect(count).toBeGreaterThanOrEqual(least);
@@ -119,7 +119,7 @@ describe('pyramid', () => {
   it('is whole while all fits, then cut at once, and the memory is given back; the cut can be taken back', () => {
     const shape = fakeShape({ windows: [null, null, null], groups: 1, heads: 1, headSize: 4 });
     const model = new FakeModel(shape, 1);
-    const cache = createCache(shape, { policy: 'pyramid', cacheLength: 40, blockSize: 4, beta: 10, window: 4 });
+    const cache = createCache(shape, { policy: 'pyramid', cacheLength: 40, beta: 10, window: 4 }, 4);
     const feed = (count: number) => fakeStep(model, cache, [tokensFrom(0, cache.length(), count)]);
     feed(40);
     expect(range(3).map((l) => cache.tokenPositions(l))).toEqual(range(3).map(() => range(40)));

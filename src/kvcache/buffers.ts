@@ -1,43 +1,76 @@
 /**
- * @file The table of storage formats. A new one is a file in buffers/, a row here, and a reader in model/held.ts.
+ * @file The table of storage formats. A new one is a file in buffers/ and a row here.
  */
 import { InputError } from '../util/errors.ts';
-import { Float16Buffer } from './buffers/float16.ts';
-import { Float32Buffer } from './buffers/float32.ts';
-import { QuantisedBuffer } from './buffers/quantised.ts';
-import type { SlotBuffer } from './buffers/slot-buffer.ts';
+import { Float16Codec } from './buffers/float16.ts';
+import { Float32Codec } from './buffers/float32.ts';
+import { keyScales, PlaneCodec } from './buffers/planes.ts';
+import { SlotBuffer } from './buffers/slot-buffer.ts';
+import type { CodecShape, SlotCodec } from './buffers/slot-codec.ts';
+import type { SlotMemory } from './shape.ts';
 
 /** How keys and values are stored. */
 export type BufferKind = 'float32' | 'float16' | 'int8' | 'int4';
 
 interface BufferRow {
   readonly summary: string;
-  readonly create: (batch: number, groups: number, headSize: number) => SlotBuffer;
+  readonly create: (shape: CodecShape, half: 'key' | 'value') => SlotCodec;
 }
 
 export const BUFFERS: Readonly<Record<BufferKind, BufferRow>> = {
-  float32: { summary: 'exact', create: (batch, groups, headSize) => new Float32Buffer(batch, groups, headSize) },
-  float16: {
-    summary: 'half the memory',
-    create: (batch, groups, headSize) => new Float16Buffer(batch, groups, headSize),
-  },
+  float32: { summary: 'exact', create: (shape) => new Float32Codec(shape) },
+  float16: { summary: 'half the memory', create: (shape) => new Float16Codec(shape) },
   int8: {
     summary: 'a quarter of the memory, and read as whole numbers',
-    create: (batch, groups, headSize) => new QuantisedBuffer(batch, groups, headSize, 8),
+    create: (shape, half) => new PlaneCodec(shape, 8, half === 'key' ? keyScales(shape.size) : 1),
   },
   int4: {
     summary: 'an eighth of the memory',
-    create: (batch, groups, headSize) => {
-      if (headSize % 2 !== 0)
-        throw new InputError(`the cache buffer int4 needs an even head size, but this model's is ${headSize}`);
-      return new QuantisedBuffer(batch, groups, headSize, 4);
+    create: (shape, half) => {
+      if (shape.size % 2 !== 0)
+        throw new InputError(`the cache buffer int4 needs an even head size, but this model's is ${shape.size}`);
+      return new PlaneCodec(shape, 4, half === 'key' ? keyScales(shape.size) : 1);
     },
   },
 };
 
-/** @throws InputError for a kind that there isn't, or that does not fit the head size. */
-export function createBuffer(kind: BufferKind, batch: number, groups: number, headSize: number): SlotBuffer {
+/** One format for both, or one for keys and another for values. Keys are the more sensitive half. */
+export type BufferChoice = BufferKind | { readonly keys: BufferKind; readonly values: BufferKind };
+
+/** The formats of keys and values. */
+export function buffersOf(choice: BufferChoice): { readonly keys: BufferKind; readonly values: BufferKind } {
+  return typeof choice === 'string' ? { keys: choice, values: choice } : choice;
+}
+
+/** The formats in words: `int8`, or `int8,int4` for keys and values. */
+export function bufferName(choice: BufferChoice): string {
+  const { keys, values } = buffersOf(choice);
+  return keys === values ? keys : `${keys},${values}`;
+}
+
+/** The sizes of a layer's slots. */
+export interface BufferShape {
+  readonly groups: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+}
+
+/** @throws InputError for a format that does not exist, or that does not fit the head size. */
+export function createBuffer(
+  choice: BufferChoice,
+  batch: number,
+  { groups, keySize, valueSize }: BufferShape,
+  _memory: SlotMemory = {},
+): SlotBuffer {
+  const { keys, values } = buffersOf(choice);
+  return new SlotBuffer(
+    rowOf(keys).create({ batch, groups, size: keySize }, 'key'),
+    rowOf(values).create({ batch, groups, size: valueSize }, 'value'),
+  );
+}
+
+function rowOf(kind: BufferKind): BufferRow {
   if (!Object.hasOwn(BUFFERS, kind))
     throw new InputError(`there is no cache buffer "${kind}"; there are ${Object.keys(BUFFERS).join(', ')}`);
-  return BUFFERS[kind].create(batch, groups, headSize);
+  return BUFFERS[kind];
 }

@@ -8,20 +8,18 @@ export interface ObservedWeights {
   readonly sets: number;
   /** Whether the sums are each query's own (set t is query t), or one for each thing that the policy needs. */
   readonly each: boolean;
-  /** By class of layers: C, the slots that there were when the graph ran. */
+  /** By layer group: C, the slots that there were when the graph ran. */
   readonly capacity: ReadonlyMap<string, number>;
-  /** By class of layers, [layers·B, G, sets, C + T]: summed over the heads of a group. */
+  /** By layer group (one layer each: policies that observe do not share tables), [B, G, sets, C + T]: summed over the heads of a group. */
   readonly weights: ReadonlyMap<string, Float32Array>;
 }
 
 /** Sums over the chunk's queries before they were rotated. */
 export interface ObservedQueries {
-  /** [L·B, G, R, D] */
-  readonly sum: Float32Array;
-  /** [L·B, G, R, D, D] */
-  readonly outer: Float32Array;
-  /** By layer of the model: which of the L it is. */
-  readonly order: readonly number[];
+  /** By layer of the model (null where it holds no slots), [B, H, keySize]. */
+  readonly sum: readonly (Float32Array | null)[];
+  /** The same, [B, H, keySize, keySize]. */
+  readonly outer: readonly (Float32Array | null)[];
 }
 
 /** States of recurrent layers, after some of the chunk's tokens. */
@@ -37,14 +35,18 @@ export interface ChunkOutputs {
   readonly tokens: readonly ArrayLike<number>[];
   /** T: length of the chunk. */
   readonly length: number;
-  /** [2·L·B, G, T, D]: keys and values of the first layer that has any, of the second, … */
-  readonly present: Float32Array;
+  /** By layer of the model (null where it holds no slots): the chunk's keys [B, G, T, keySize]. */
+  readonly keys: readonly (Float32Array | null)[];
+  /** The same of values [B, G, T, valueSize]. */
+  readonly values: readonly (Float32Array | null)[];
   /** Whether these are tokens of a prompt, the last of a prompt, or tokens that were written. */
   readonly phase: 'prompt' | 'prompt-end' | 'decode';
   /** Where the model has recurrent layers. */
   readonly states?: ChunkStates;
-  /** Per row and token, where the caller said so: the furthest place that its key is rotated to. */
-  readonly places?: readonly (readonly number[])[];
+  /** Per row and token, where the caller gave positions: the largest that its key is rotated to. */
+  readonly ropePositions?: readonly (readonly number[])[];
+  /** Per row: the length of the sequence that the chunk's keys were rotated for, where the model's frequencies depend on it. */
+  readonly rotatedFor?: readonly number[];
   /** Where the policy asked for them. */
   readonly observed?: ObservedWeights;
   readonly queries?: ObservedQueries;

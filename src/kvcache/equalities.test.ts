@@ -20,12 +20,12 @@ import {
 } from '../../test/support/cache-runs.ts';
 import { type FakeStepOptions, fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
-import { restoreCache, snapshotCache } from '../engine/snapshot.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import { definePolicy } from './define-policy.ts';
 import type { KVCache } from './kv-cache.ts';
 import { createCache } from './policies.ts';
+import { restoreCache, snapshotCache } from './snapshot.ts';
 
 const total = (run: Run, row = 0): number => run.steps.reduce((sum, { lengths }) => sum + lengths[row], 0);
 
@@ -50,7 +50,7 @@ describe('as long as a cache has room', () => {
           const dense = createCache(model.shape, {
             cacheLength: longest,
             batch: run.rows,
-            buffer: cache.bufferKind,
+            buffer: cache.buffer,
           });
           for (const step of run.steps) {
             const expected = flat(go(model, dense, step));
@@ -163,7 +163,7 @@ describe('policies that are another in disguise', () => {
         const dense = createCache(windowed, { cacheLength: 1000 });
         for (let t = 0; t < total(run); t++) {
           const step = { lengths: [1], phase: 'decode' } as const;
-          const a = flat(go(new FakeModel(lastrec.shape, run.seed), lastrec, step));
+          const a = flat(go(new FakeModel(fakeShape(run.shape), run.seed), lastrec, step));
           const b = flat(go(new FakeModel(windowed, run.seed), dense, step));
           for (const [i, y] of a.entries()) if (!(Math.abs(y - b[i]) < 1e-9)) expect.fail(`${y} instead of ${b[i]}`);
           expect(lastrec.tokenPositions(0)).toEqual(dense.tokenPositions(0));
@@ -175,10 +175,10 @@ describe('policies that are another in disguise', () => {
 });
 
 describe('what must not matter', () => {
-  it.each(EVICTING.map((policy) => [policy.name, policy] as const))('the block size, to %s', (_, policy) => {
+  it.each(EVICTING.map((policy) => [policy.name, policy] as const))('how memory grows, to %s', (_, policy) => {
     check(
-      fc.property(anyRun({ rows: 2, steps: 8 }), fc.integer({ min: 1, max: 100 }), (run, blockSize) => {
-        const [a, b] = [openRun(run, policy), openRun(run, policy, { blockSize })];
+      fc.property(anyRun({ rows: 2, steps: 8 }), fc.integer({ min: 1, max: 100 }), (run, growth) => {
+        const [a, b] = [openRun(run, policy), openRun({ ...run, growth }, policy)];
         for (const step of run.steps) {
           expectSame(flat(go(b.model, b.cache, step)), flat(go(a.model, a.cache, step)));
           expectSame(contentOf(b.cache), contentOf(a.cache));
@@ -362,7 +362,7 @@ describe('going on as if nothing had been', () => {
       keep: ({ index, length }) => (index === 0 ? range(length).slice(5, 7) : [0, 3]),
     });
     for (const count of [1, 3, 12]) {
-      const cache = createCache(shape, { policy: picky, cacheLength: 8, recent: 1, buffer, blockSize: 2 });
+      const cache = createCache(shape, { policy: picky, cacheLength: 8, recent: 1, buffer }, 2);
       go(model, cache, { lengths: [8], phase: 'decode' });
       const before = contentOf(cache);
       go(model, cache, { lengths: [count], phase: 'decode' });

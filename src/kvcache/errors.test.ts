@@ -3,9 +3,9 @@ import { tokensFrom } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { CacheFullError, GraphError, InputError } from '../util/errors.ts';
-import { KVCache } from './kv-cache.ts';
+import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, POLICIES } from './policies.ts';
-import type { LayerView } from './view.ts';
+import type { PolicyRow } from './policy.ts';
 
 const shape = fakeShape({ windows: [null, 8], groups: 2, heads: 2, headSize: 5 });
 const open = (options: Partial<AnyCacheOptions>) => createCache(shape, { cacheLength: 16, ...options });
@@ -50,7 +50,9 @@ describe('options that can not be', () => {
     [{ cacheLength: 0 }, /cacheLength must be a whole number of at least 1, but is 0/],
     [{ cacheLength: Number.NaN }, /cacheLength must be a whole number of at least 1, but is NaN/],
     [{ cacheLength: 2 ** 60 }, /cacheLength must be a whole number/],
-    [{ blockSize: 0 }, /blockSize must be a whole number of at least 1, but is 0/],
+    [{ policy: 'lastrec', recent: 3 }, /the cache policy lastrec has no option recent; there are batch, .*sinks/],
+    [{ policy: 'h2o', recnt: 3 } as object, /h2o has no option recnt; did you mean recent\?/],
+    [{ policy: 'dense', sinks: 3 }, /the cache policy dense has no option sinks/],
   ];
 
   it.each(refused)('%j', (options, message) => {
@@ -82,14 +84,16 @@ describe('a full dense cache', () => {
   });
 });
 
-describe('a class of one’s own that keeps too much', () => {
-  class Greedy extends KVCache {
-    readonly policy = 'greedy';
-    protected override select(_view: LayerView): void {}
-  }
+describe('a policy outside of the frame that keeps too much', () => {
+  const greedy: PolicyRow = {
+    name: 'greedy',
+    summary: '',
+    options: {},
+    create: (setup) => ({ ...POLICIES['h2o'].create(setup), needs: [], observe: undefined, select: () => {} }),
+  };
 
   it('is stopped before memory is overwritten', () => {
-    const cache = new Greedy(shape, { cacheLength: 4 }, { mode: 'layer', perGroup: true, columns: 0 });
+    const cache = createCache(shape, { policy: greedy, cacheLength: 4 });
     feed(cache, 4);
     expect(() => feed(cache, 1)).toThrow(GraphError);
     expect(() => feed(cache, 1)).toThrow(/the policy greedy leaves more than the budget of 4 slots/);

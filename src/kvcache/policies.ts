@@ -2,55 +2,45 @@
  * @file The table of cache policies. A new policy is one file in policies/, and one row here.
  */
 import { InputError } from '../util/errors.ts';
-import { AttnWeightsKVCache, type ScoreOptions } from './attn-weights.ts';
-import type { KVCache } from './kv-cache.ts';
-import { DenseKVCache } from './policies/dense.ts';
-import { ExpectedAttentionKVCache, type ExpectedOptions } from './policies/expected.ts';
-import { H2OKVCache, type H2OOptions } from './policies/h2o.ts';
-import { H2OOriginalKVCache } from './policies/h2o-orig.ts';
-import { ValueLengthH2OKVCache } from './policies/h2o-vlen.ts';
-import { KeyDiffKVCache } from './policies/keydiff.ts';
-import { KeyNormKVCache } from './policies/knorm.ts';
-import { LastRecentKVCache, type LastRecentOptions } from './policies/last-recent.ts';
-import { PyramidKVCache, type PyramidOptions } from './policies/pyramid.ts';
-import { QuantisedH2OKVCache, type QuantisedH2OOptions } from './policies/qh2o.ts';
-import { SnapKVCache } from './policies/snapkv.ts';
-import { TovaKVCache } from './policies/tova.ts';
+import { closestName } from '../util/option-names.ts';
+import { KVCache } from './kv-cache.ts';
+import { type CacheOptions, checkOptions, type ScoredPolicyOptions } from './options.ts';
+import { dense } from './policies/dense.ts';
+import { type ExpectedOptions, expectedAttention } from './policies/expected.ts';
+import { type H2OOptions, h2o, h2oOriginal } from './policies/h2o.ts';
+import { valueLengthH2O } from './policies/h2o-vlen.ts';
+import { keyDiff } from './policies/keydiff.ts';
+import { keyNorm } from './policies/knorm.ts';
+import { type LastRecentOptions, lastRecent } from './policies/last-recent.ts';
+import { type PyramidOptions, pyramidKV } from './policies/pyramid.ts';
+import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
+import { snapKV } from './policies/snapkv.ts';
+import { tova } from './policies/tova.ts';
+import type { PolicyRow } from './policy.ts';
 import type { CacheShape } from './shape.ts';
 
-/** The options of all policies; each reads its own. */
+/** The options of all policies of the table; each takes its own, and refuses others. */
 export interface PolicyOptions
   extends LastRecentOptions,
-    ScoreOptions,
+    ScoredPolicyOptions,
     H2OOptions,
-    QuantisedH2OOptions,
+    QuantizedH2OOptions,
     PyramidOptions,
     ExpectedOptions {}
 
-/** A policy as the table holds it. */
-export interface PolicyRow {
-  readonly name: string;
-  readonly summary: string;
-  readonly cache: new (shape: CacheShape, options: PolicyOptions) => KVCache;
-}
-
 const ROWS: readonly PolicyRow[] = [
-  { name: 'dense', summary: 'keeps every token; full is an error', cache: DenseKVCache },
-  { name: 'lastrec', summary: 'the first tokens (sinks) and the most recent ones', cache: LastRecentKVCache },
-  { name: 'h2o', summary: 'those that received the most attention', cache: H2OKVCache },
-  {
-    name: 'h2o-orig',
-    summary: 'h2o as published: not normalised, half of the budget recent',
-    cache: H2OOriginalKVCache,
-  },
-  { name: 'h2o-vlen', summary: 'h2o, weights times the length of the value', cache: ValueLengthH2OKVCache },
-  { name: 'qh2o', summary: 'h2o, less what quantisation lost', cache: QuantisedH2OKVCache },
-  { name: 'tova', summary: 'what the newest token looks at', cache: TovaKVCache },
-  { name: 'snapkv', summary: "what the prompt's end looks at, then as h2o", cache: SnapKVCache },
-  { name: 'pyramid', summary: 'snapkv, with more slots for early layers', cache: PyramidKVCache },
-  { name: 'expected', summary: 'what future queries are likely to look at', cache: ExpectedAttentionKVCache },
-  { name: 'knorm', summary: 'short keys', cache: KeyNormKVCache },
-  { name: 'keydiff', summary: 'keys unlike the others', cache: KeyDiffKVCache },
+  dense,
+  lastRecent,
+  h2o,
+  h2oOriginal,
+  valueLengthH2O,
+  quantizedH2O,
+  tova,
+  snapKV,
+  pyramidKV,
+  expectedAttention,
+  keyNorm,
+  keyDiff,
 ];
 
 /** All policies by name. */
@@ -59,24 +49,50 @@ export const POLICIES: Readonly<Record<string, PolicyRow>> = Object.fromEntries(
 /** Any policy's options, and which one. */
 export interface AnyCacheOptions extends PolicyOptions {
   /**
-   * Name of a policy of {@link POLICIES} (`dense` unless stated), a name within `ada(…)`, or one made by `definePolicy`.
+   * Name of a policy of {@link POLICIES}, a name within `ada(…)`, or one made by `definePolicy`. @default 'dense'
    */
   readonly policy?: string | PolicyRow;
+  /** Options that a policy of one's own declares. */
+  readonly policyOptions?: Readonly<Record<string, unknown>>;
 }
 
-/** @throws InputError for a policy that is not in the table, or options that it refuses. */
-export function createCache(shape: CacheShape, options: AnyCacheOptions): KVCache {
-  const { policy = 'dense', ...rest } = options;
-  if (typeof policy !== 'string') return new policy.cache(shape, rest);
+/**
+ * Makes a cache.
+ * @param growth slots by which its memory grows, for tests.
+ * @throws InputError for a policy that is not in the table, options that it does not take, or that are out of range.
+ */
+export function createCache(shape: CacheShape, options: AnyCacheOptions, growth?: number): KVCache {
+  const { row, options: own } = resolvePolicy(options);
+  return new KVCache(shape, row, own, undefined, growth);
+}
+
+/**
+ * Checks the names of a policy and of its options, before there is a model.
+ * @throws InputError for a policy that is not in the table, or an option that it does not take.
+ */
+export function checkCacheOptions(options: Partial<AnyCacheOptions>): void {
+  const { row, options: own } = resolvePolicy(options);
+  checkOptions(row, own);
+}
+
+/** The policy that is asked for, and its options. `ada(name)` is the policy with the option `ada`. */
+function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: PolicyRow; options: CacheOptions } {
+  const { policy = 'dense', policyOptions, ...rest } = given;
+  const options = { ...rest, ...policyOptions };
+  if (typeof policy !== 'string') return { row: policy, options: options as unknown as CacheOptions };
   const [, wrapped] = /^ada\((.*)\)$/.exec(policy) ?? [];
   const name = wrapped ?? policy;
-  if (!Object.hasOwn(POLICIES, name))
+  if (!Object.hasOwn(POLICIES, name)) {
+    const names = Object.keys(POLICIES);
+    const near = closestName(name, names);
     throw new InputError(
-      `there is no cache policy "${name}"; there are ${Object.keys(POLICIES).join(', ')}, and ada(…) around those with scores`,
+      `there is no cache policy "${name}"; there are ${names.join(', ')}, and ada(…) around those with scores` +
+        `${near === undefined ? '' : `; did you mean ${near}?`}`,
     );
-  const { cache } = POLICIES[name];
-  if (wrapped === undefined) return new cache(shape, rest);
-  if (!(cache.prototype instanceof AttnWeightsKVCache))
+  }
+  const row = POLICIES[name];
+  if (wrapped === undefined) return { row, options: options as unknown as CacheOptions };
+  if (!('ada' in row.options))
     throw new InputError(`ada(${name}): the policy ${name} has no scores that groups could share a budget by`);
-  return new cache(shape, { ada: true, ...rest });
+  return { row, options: { ada: true, ...options } as unknown as CacheOptions };
 }

@@ -24,11 +24,11 @@ import { turnKey } from './shape.ts';
 
 /** The places of what a layer holds, in the order of positions. */
 function placesOf(cache: KVCache, l: number, row: number, group: number): number[] {
-  const table = cache.tables.get(cache.classes[l])!;
-  const at = table.places.at(row, table.groups === 1 ? 0 : group);
-  const slots = range(table.filled[table.lane(row, table.groups === 1 ? 0 : group)]);
+  const table = cache.store.tableOf(l)!;
+  const at = table.ropePositions.at(row, table.groups === 1 ? 0 : group);
+  const slots = range(table.filled[table.groupIndex(row, table.groups === 1 ? 0 : group)]);
   const position = (slot: number) => table.positions.data[at + slot];
-  return slots.sort((a, b) => position(a) - position(b)).map((slot) => table.places.data[at + slot]);
+  return slots.sort((a, b) => position(a) - position(b)).map((slot) => table.ropePositions.data[at + slot]);
 }
 
 /** Checks that every key is the one that its place makes. */
@@ -59,14 +59,14 @@ describe('rebase', () => {
         const others = contentOf(cache).filter((_, i) => i !== row);
         const [length, tokens] = [cache.length(row), cache.tokens(row)];
         cache.rebase(row);
-        const next = cache.place(row);
+        const next = cache.ropePosition(row);
         let most = 0;
         for (const l of range(model.shape.nLayer))
           for (const g of range(model.shape.nQueryGroups)) {
             const positions = cache.tokenPositions(l, row, g);
             const places = placesOf(cache, l, row, g);
             most = Math.max(most, places.length);
-            const sinks = positions.filter((position) => position < cache.sinks).length;
+            const sinks = positions.filter((position) => position < cache.rules.sinks).length;
             // Sinks at the start; the rest without gaps up to the next token.
             expect(places).toEqual(range(places.length).map((i) => (i < sinks ? i : next - places.length + i)));
           }
@@ -87,10 +87,10 @@ describe('rebase', () => {
           checkKeys(model, cache, row);
           checkCache(model, cache, { moved: true });
         }
-        expect(cache.place(row)).toBe(next + 6);
+        expect(cache.ropePosition(row)).toBe(next + 6);
         cache.rebase(row);
         checkKeys(model, cache, row);
-        if (cache.needs.length > 0) expect(() => cache.truncate(length, row)).toThrow(InputError);
+        if (cache.rules.needs.length > 0) expect(() => cache.truncate(length, row)).toThrow(InputError);
       }),
       150,
     );
@@ -108,7 +108,7 @@ describe('rebase', () => {
     const model = new FakeModel(shape, 1);
     fakeStep(model, cache, [tokensFrom(0, 0, 40)]);
     cache.rebase();
-    expect(cache.place()).toBe(12);
+    expect(cache.ropePosition()).toBe(12);
     expect(placesOf(cache, 0, 0, 0)).toEqual(range(12));
     // The window holds the newest 5, the next token still sees them as the nearest.
     expect(cache.tokenPositions(1)).toEqual([35, 36, 37, 38, 39]);
@@ -145,7 +145,7 @@ describe('rebase', () => {
     feed(5);
     cache.truncate(20);
     expectSame(contentOf(cache), before);
-    expect(cache.place()).toBe(8);
+    expect(cache.ropePosition()).toBe(8);
   });
 
   it('of a row that holds all it has seen changes nothing; nor does that of an empty one', () => {
@@ -175,9 +175,9 @@ describe('rebase', () => {
     const places = (options: object, ...counts: number[]) => {
       const cache = createCache(shape, { policy: 'lastrec', cacheLength: 8, ...options });
       return counts.map((count) => {
-        cache.makePlace(0, count, 20);
+        cache.fitPositions(0, count, 20);
         fakeStep(model, cache, [tokensFrom(0, cache.length(), count)]);
-        return cache.place();
+        return cache.ropePosition();
       });
     };
     expect(places({}, 10, 10, 1, 11, 1, 1)).toEqual([10, 20, 9, 20, 9, 10]);

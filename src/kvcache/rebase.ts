@@ -1,46 +1,42 @@
 /**
  * @file Endless sequences: survivors move closer together, so that the next token is at a position that the model knows.
  */
-import type { SlotBuffer } from './buffers/slot-buffer.ts';
+import type { Policy } from './policy.ts';
+import type { Row } from './row.ts';
 import { type CacheShape, turnKey } from './shape.ts';
-import type { SlotTable } from './slots.ts';
+import type { SlotStore } from './slot-store.ts';
 import { groupsOf } from './undo.ts';
 
 /**
  * Turns a row's keys so that they stand side by side, in their order (what StreamingLLM does at every step, arXiv 2309.17453,
- * done once in a while). Sinks go to the start; all others end before the place that is returned, which is the next token's.
+ * done once in a while). Sinks go to the start; all others end before the position that is returned, which is the next token's.
  */
-export function rebaseRow(
-  shape: CacheShape,
-  tables: Iterable<SlotTable>,
-  buffers: readonly (SlotBuffer | null)[],
-  row: number,
-  sinks: number,
-): number {
-  const all = [...tables];
-  const next = Math.max(0, ...all.flatMap((table) => lanes(table, row).map((lane) => table.filled[lane])));
-  const key = new Float32Array(shape.headSize);
-  for (const table of all)
+export function rebaseRow(shape: CacheShape, store: SlotStore, row: number, sinks: number): number {
+  store.own();
+  const next = mostHeld(store, row);
+  for (const table of store.tables.values())
     for (let g = 0; g < table.groups; g++) {
-      const count = table.filled[table.lane(row, g)];
-      const at = table.places.at(row, g);
+      const count = table.filled[table.groupIndex(row, g)];
+      const at = table.ropePositions.at(row, g);
       const order = Array.from({ length: count }, (_, slot) => slot);
       order.sort((a, b) => table.positions.data[at + a] - table.positions.data[at + b]);
       for (const [rank, slot] of order.entries()) {
         // By position: what a window holds first is no sink, and stays as near to the next token as it was.
         const isSink = table.positions.data[at + slot] < sinks;
-        const place = isSink ? rank : next - count + rank;
-        const before = table.places.data[at + slot];
-        table.places.data[at + slot] = place;
-        if (place === before) continue;
+        const to = isSink ? rank : next - count + rank;
+        const from = table.ropePositions.data[at + slot];
+        table.ropePositions.data[at + slot] = to;
+        if (to === from) continue;
         for (const l of table.layers) {
-          const { rotation } = shape.layers[l];
+          const { rotation, keySize } = shape.layers[l];
           if (rotation === null || rotation === 'varies') continue;
-          for (const group of groupsOf(table, g, buffers[l]!)) {
-            const slotPlace = { row, group, slot };
-            buffers[l]!.readKey(slotPlace, key);
-            turnKey(key, rotation, before, place);
-            buffers[l]!.writeKey(slotPlace, key);
+          const buffer = store.buffers[l]!;
+          const key = new Float32Array(keySize);
+          for (const group of groupsOf(table, g, buffer)) {
+            const address = { row, group, slot };
+            buffer.readKey(address, key);
+            turnKey(key, rotation, from, to);
+            buffer.writeKey(address, key);
           }
         }
       }
@@ -48,6 +44,21 @@ export function rebaseRow(
   return next;
 }
 
-function lanes(table: SlotTable, row: number): number[] {
-  return Array.from({ length: table.groups }, (_, g) => table.lane(row, g));
+interface Rebased {
+  readonly options: { readonly rebase?: boolean };
+  readonly rules: Policy;
+  readonly store: SlotStore;
+  readonly rows: readonly Row[];
+  readonly canRebase: boolean;
+}
+
+/** Whether a row's next `count` tokens would exceed a model's `limit` of positions, and would not after a rebase. */
+export function needsRebase(cache: Rebased, row: number, count: number, limit: number): boolean {
+  const { options, rules, store, rows, canRebase } = cache;
+  if (rows[row].ropePosition + count <= limit || options.rebase === false || !rules.evicts || !canRebase) return false;
+  return mostHeld(store, row) + count <= limit;
+}
+
+function mostHeld(store: SlotStore, row: number): number {
+  return Math.max(0, ...[...store.tables.values()].flatMap((table) => [...table.filledOf(row)]));
 }

@@ -4,71 +4,113 @@
 import type { ChunkOutputs } from './chunk.ts';
 import { TokenList } from './token-list.ts';
 
+/** How many numbers a policy keeps for a row. */
+export interface RowStateSizes {
+  /** Few: they are copied for each chunk, so that it can be taken back. */
+  readonly rowState: number;
+  /** Any number: two arrays that change roles with every chunk. */
+  readonly layerState: number;
+}
+
 export class Row {
-  /** Token ids seen, those evicted included. */
+  /** Token ids whose keys and values were computed, those evicted included. */
   readonly tokens = new TokenList();
-  /** Where the next token's key is rotated to: its position, until the row was rebased. */
-  place = 0;
-  /** The policy's own numbers. */
-  readonly numbers: Float64Array;
+  /** Tokens of the sequence that are still to be computed. */
+  pending: readonly number[] = [];
+  /** The position that the next token's key is rotated to: its own, until the row was rebased. */
+  ropePosition = 0;
+  /** The length of the sequence that the keys were rotated for, where frequencies depend on it; 0: none was stated. */
+  rotatedFor = 0;
+  readonly sizes: RowStateSizes;
+  /** The policy's own numbers of the row. */
+  readonly rowState: Float64Array;
+  /** The policy's own numbers of all layers. */
+  layerState: Float64Array;
+  /** What they are to become with the chunk that is being taken in. */
+  nextLayerState: Float64Array;
   /** The last chunk, while it can be taken back, and what there was before it. */
   last: ChunkOutputs | null = null;
   chunkStart = 0;
-  readonly #numbersBefore: Float64Array;
-  #placeBefore = 0;
+  readonly #rowStateBefore: Float64Array;
+  #ropePositionBefore = 0;
+  #rotatedForBefore = 0;
 
-  constructor(numbers: number) {
-    this.numbers = new Float64Array(numbers);
-    this.#numbersBefore = new Float64Array(numbers);
+  constructor(sizes: RowStateSizes) {
+    this.sizes = sizes;
+    this.rowState = new Float64Array(sizes.rowState);
+    this.layerState = new Float64Array(sizes.layerState);
+    this.nextLayerState = new Float64Array(sizes.layerState);
+    this.#rowStateBefore = new Float64Array(sizes.rowState);
+  }
+
+  get bytes(): number {
+    return this.tokens.bytes + 2 * (this.rowState.byteLength + this.layerState.byteLength);
   }
 
   /** Makes an empty row one that has seen tokens. */
-  open(tokens: ArrayLike<number>, place: number): void {
+  open(tokens: ArrayLike<number>, ropePosition: number): void {
     this.tokens.push(tokens);
-    this.place = place;
+    this.ropePosition = ropePosition;
   }
 
   /** A chunk begins. */
   begin(): void {
-    this.#numbersBefore.set(this.numbers);
-    this.#placeBefore = this.place;
+    this.#rowStateBefore.set(this.rowState);
+    this.#ropePositionBefore = this.ropePosition;
+    this.#rotatedForBefore = this.rotatedFor;
   }
 
   /** The chunk has come in. */
-  advance(chunk: ChunkOutputs, tokens: ArrayLike<number>, places?: readonly number[]): void {
+  advance(chunk: ChunkOutputs, row: number): void {
+    const tokens = chunk.tokens[row];
+    const given = chunk.ropePositions?.[row];
     this.last = chunk;
     this.chunkStart = this.tokens.length;
     this.tokens.push(tokens);
-    if (places) for (let t = 0; t < tokens.length; t++) this.place = Math.max(this.place, places[t] + 1);
-    else this.place += tokens.length;
+    this.pending = this.pending.slice(tokens.length);
+    if (given) for (let t = 0; t < tokens.length; t++) this.ropePosition = Math.max(this.ropePosition, given[t] + 1);
+    else this.ropePosition += tokens.length;
+    this.rotatedFor = chunk.rotatedFor?.[row] ?? this.rotatedFor;
+    this.#swapLayerState();
   }
 
   /** The chunk that began does not come in. */
   abandon(): void {
-    this.numbers.set(this.#numbersBefore);
+    this.rowState.set(this.#rowStateBefore);
     this.last = null;
   }
 
   /** Takes the last chunk back. */
   revert(): void {
-    this.place = this.#placeBefore;
+    this.ropePosition = this.#ropePositionBefore;
+    this.rotatedFor = this.#rotatedForBefore;
     this.tokens.truncate(this.chunkStart);
+    this.#swapLayerState();
     this.abandon();
   }
 
   /** Goes back to the first `length` tokens. */
   truncate(length: number): void {
-    this.place -= this.tokens.length - length;
+    this.ropePosition -= this.tokens.length - length;
     this.tokens.truncate(length);
     this.last = null;
   }
 
   /** The same sequence, whose last chunk can't be taken back. */
   clone(): Row {
-    const twin = new Row(this.numbers.length);
+    const twin = new Row(this.sizes);
     twin.tokens.push(this.tokens.view());
-    twin.place = this.place;
-    twin.numbers.set(this.numbers);
+    twin.pending = this.pending;
+    twin.ropePosition = this.ropePosition;
+    twin.rotatedFor = this.rotatedFor;
+    twin.rowState.set(this.rowState);
+    twin.layerState.set(this.layerState);
     return twin;
+  }
+
+  #swapLayerState(): void {
+    const now = this.nextLayerState;
+    this.nextLayerState = this.layerState;
+    this.layerState = now;
   }
 }

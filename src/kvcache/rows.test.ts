@@ -47,7 +47,7 @@ describe('rows of a cache', () => {
         expectSame(contentOf(cache), [rowOf(fresh, 0)]);
         expect(cache.stats().seen).toEqual([9]);
         // Whose last chunk it was is not known any more.
-        if (cache.needs.length > 0) expect(() => cache.truncate(0)).toThrow(InputError);
+        if (cache.rules.needs.length > 0) expect(() => cache.truncate(0)).toThrow(InputError);
       }),
       80,
     );
@@ -100,7 +100,7 @@ describe('rows of a cache', () => {
       createCache(other, { policy: 'h2o', cacheLength: 8 }),
     ];
     for (const source of refused) expect(() => cache.copyRow(source, 0, 0)).toThrow(InputError);
-    cache.copyRow(createCache(shape, { policy: 'h2o', cacheLength: 8, batch: 3, blockSize: 2, rebase: false }), 2, 0);
+    cache.copyRow(createCache(shape, { policy: 'h2o', cacheLength: 8, batch: 3 }, 2), 2, 0);
     expect(cache.length()).toBe(0);
   });
 
@@ -132,8 +132,8 @@ describe('rows of a cache', () => {
 
 describe('memory', () => {
   it('is what the buffers allocate; forks share it until they write', () => {
-    const cache = createCache(shape(), { policy: 'lastrec', cacheLength: 10, blockSize: 4, buffer: 'int8' });
-    const model = new FakeModel(cache.shape, 1);
+    const cache = createCache(shape(), { policy: 'lastrec', cacheLength: 10, buffer: 'int8' }, 4);
+    const model = new FakeModel(shape(), 1);
     // Two groups, 2·D bytes and two scales a slot.
     const slot = 2 * (2 * 6 + 2 * 4);
     expect(cache.memory()).toMatchObject({ keysAndValues: 0, limit: 10 * slot });
@@ -147,9 +147,9 @@ describe('memory', () => {
       expect(cache.memory().keysAndValues).toBe(slots * slot);
     }
     const twin = cache.fork();
-    expect(twin.buffers[0]!.inputs[0].plane.data).toBe(cache.buffers[0]!.inputs[0].plane.data);
+    expect(twin.store.buffers[0]!.inputs[0].array.data).toBe(cache.store.buffers[0]!.inputs[0].array.data);
     fakeStep(model, twin, [tokensFrom(0, twin.length(), 1)]);
-    expect(twin.buffers[0]!.inputs[0].plane.data).not.toBe(cache.buffers[0]!.inputs[0].plane.data);
+    expect(twin.store.buffers[0]!.inputs[0].array.data).not.toBe(cache.store.buffers[0]!.inputs[0].array.data);
   });
 
   function shape() {
@@ -171,12 +171,12 @@ describe('what a slot held', () => {
         );
         cache.truncate(length, 0);
         if (run.rows > 1) cache.clearRow(1);
-        for (const table of cache.tables.values())
+        for (const table of cache.store.tables.values())
           for (const l of table.layers)
-            for (const { data, width } of cache.buffers[l]!.inputs.map(({ plane }) => plane))
+            for (const { data, width } of cache.store.buffers[l]!.inputs.map(({ array }) => array))
               for (const row of range(run.rows))
                 for (const g of range(model.shape.nQueryGroups)) {
-                  const filled = table.filled[table.lane(row, table.groups === 1 ? 0 : g)];
+                  const filled = table.filled[table.groupIndex(row, table.groups === 1 ? 0 : g)];
                   const at = (row * model.shape.nQueryGroups + g) * table.capacity * width;
                   const free = data.subarray(at + filled * width, at + table.capacity * width);
                   if (free.some((x) => x !== 0))

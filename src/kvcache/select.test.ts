@@ -6,9 +6,14 @@ import { keepBest, type SafeTokens } from './select.ts';
 import { GroupView, type LayerView } from './view.ts';
 
 /** A group with so many candidates, in any order of positions. */
-function group(positions: readonly number[], values: readonly number[], gone: readonly number[] = []): GroupView {
+function group(
+  positions: readonly number[],
+  values: readonly number[],
+  budget: number,
+  gone: readonly number[] = [],
+): GroupView {
   const view = new GroupView(null as unknown as LayerView, 0);
-  view.reset(positions.length, 0, 1, 0);
+  view.reset(positions.length, 0, budget, 1, 0);
   view.positions.set(positions);
   view.values.set(values);
   for (const j of gone) view.keep[j] = 0;
@@ -52,8 +57,8 @@ describe('keepBest', () => {
           const safeCount = positions.filter((p, j) => !hidden.includes(j) && (p < sinks || p > now - recent)).length;
           // Few go one by one, many by sorting: both ways must say the same.
           const budget = Math.max(safeCount, positions.length - less);
-          const view = group(positions, values, hidden);
-          keepBest(view, budget, now, safe);
+          const view = group(positions, values, budget, hidden);
+          keepBest(view, now, safe);
           expect(kept(view)).toEqual(best(positions, values, hidden, budget, now, safe));
         },
       ),
@@ -65,11 +70,11 @@ describe('keepBest', () => {
     for (const budget of [8, 2]) {
       const values = range(10).map((j) => (j === 5 ? Number.NaN : j));
       const positions = range(10);
-      expect(() => keepBest(group(positions, values), budget, 9, { sinks: 0, recent: 1 })).toThrow(GraphError);
-      expect(() => keepBest(group(positions, values), budget, 9, { sinks: 0, recent: 1 })).toThrow(
+      expect(() => keepBest(group(positions, values, budget), 9, { sinks: 0, recent: 1 })).toThrow(GraphError);
+      expect(() => keepBest(group(positions, values, budget), 9, { sinks: 0, recent: 1 })).toThrow(
         /position 5 is not a number/,
       );
-      keepBest(group(positions, values), budget + 5, 9, { sinks: 6, recent: 1 });
+      keepBest(group(positions, values, budget + 5), 9, { sinks: 6, recent: 1 });
     }
   });
 
@@ -78,8 +83,8 @@ describe('keepBest', () => {
       [3, 3],
       [1, 8],
     ]) {
-      const view = group(range(10), range(10));
-      expect(() => keepBest(view, 5, 9, { sinks, recent })).toThrow(GraphError);
+      const view = group(range(10), range(10), 5);
+      expect(() => keepBest(view, 9, { sinks, recent })).toThrow(GraphError);
     }
   });
 });

@@ -2,21 +2,24 @@
  * @file What of a model a cache has to know.
  */
 
+/** A model, as far as a cache has to know it: one record a layer. Layers may differ in every number. */
 export interface CacheShape {
-  readonly nLayer: number;
-  /** H: query heads. */
-  readonly nHead: number;
-  /** G: key/value heads; slots are for these, not for query heads. */
-  readonly nQueryGroups: number;
-  /** D */
-  readonly headSize: number;
-  /** What q·k is multiplied with. */
-  readonly attentionScale: number;
   readonly layers: readonly LayerShape[];
-  /** What layers keep in place of slots; none unless stated. */
+  /** Recurrent states that layers keep in place of slots. @default [] */
   readonly states?: readonly StateShape[];
-  /** Layers that attend to states which the caller gives; none unless stated. */
-  readonly cross?: readonly number[];
+  /** Layers that attend to encoder states which the caller gives. @default [] */
+  readonly cross?: readonly CrossShape[];
+  /** How the engine reads slots. */
+  readonly memory?: SlotMemory;
+}
+
+/** The memory of slots, as an engine reads it in place. */
+export interface SlotMemory {
+  /**
+   * Whether int8 and int4 are ggml's blocks (q8_0, q4_0: scale and numbers side by side) instead of numbers and scales in arrays of
+   * their own. @default false
+   */
+  readonly blocks?: boolean;
 }
 
 /** A state: float32 numbers that every chunk changes as a whole. */
@@ -25,9 +28,28 @@ export interface StateShape {
   readonly dims: readonly number[];
 }
 
+/** A cross-attention layer. */
+export interface CrossShape {
+  readonly layer: number;
+  /** G: key/value heads. */
+  readonly groups: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+}
+
 export interface LayerShape {
-  /** Whether the layer holds keys and values. */
+  /** Whether the layer holds keys and values. Where it does not, the other numbers mean nothing. */
   readonly slots: boolean;
+  /** G: key/value heads. Slots are for these, not for query heads. */
+  readonly groups: number;
+  /** H: query heads, a multiple of `groups`. */
+  readonly heads: number;
+  /** Numbers of a key. */
+  readonly keySize: number;
+  /** Numbers of a value; 0: the values are a part of the keys (multi-head latent attention). */
+  readonly valueSize: number;
+  /** What q·k is multiplied with. */
+  readonly attentionScale: number;
   /** Its sliding window, or null: it sees everything. */
   readonly window: number | null;
   /** How its keys are rotated; null: not at all; `varies`: by frequencies that depend on the length of the sequence. */

@@ -2,7 +2,7 @@
  * @file Slots: which token each of them holds. Layers that always hold the same positions share one table.
  */
 import { range } from '../util/numbers.ts';
-import { Plane, type PlaneData } from './buffers/plane.ts';
+import { SlotArray, type SlotData } from './buffers/slot-array.ts';
 
 /** The position of a slot that holds nothing: negative, and before every window. */
 export const EMPTY_SLOT = -1e9;
@@ -10,84 +10,93 @@ export const EMPTY_SLOT = -1e9;
 /** What is added to the attention scores of a slot that holds nothing: as good as -∞, and still a number. */
 export const HIDDEN = -1e30;
 
-/** `kind`: layers with a window share a table, and so do those without; `layer`: each layer has its own. */
-export type ClassMode = 'kind' | 'layer';
+/** Which layers share a table: those with the same window, or none. */
+export type SlotSharing = 'by-window' | 'none';
 
-/** The name of the table that a layer belongs to. */
-export function slotClass(window: number | null, layer: number, mode: ClassMode): string {
-  if (mode === 'layer') return String(layer);
-  return window === null ? 'full' : 'window';
+/** The name of the layer group (the table) that a layer belongs to: `full`, `window.W`, or the layer's number. */
+export function layerGroupOf(window: number | null, layer: number, sharing: SlotSharing): string {
+  if (sharing === 'none') return String(layer);
+  return window === null ? 'full' : `window.${window}`;
 }
 
 /** What a table is made for. */
 export interface TableSpec {
-  /** The class that its layers are of. */
+  /** The layer group that its layers are of. */
   readonly name: string;
   readonly layers: readonly number[];
   /** 1 where all groups hold the same positions, else G. */
   readonly groups: number;
-  /** Most slots that a group holds after a step. */
-  readonly budget: number;
+  /** Per group: most slots that it holds after a step. */
+  readonly budgets: readonly number[];
   /** The sliding window of these layers, or null. */
   readonly window: number | null;
   /** Numbers that the policy keeps for each slot, which move with it. The first is its score. */
-  readonly columns: number;
+  readonly slotStates: number;
 }
 
-/** The tokens held by one class of layers. */
+/** The tokens held by one layer group. */
 export class SlotTable implements TableSpec {
   readonly name: string;
   readonly layers: readonly number[];
   readonly groups: number;
+  readonly budgets: readonly number[];
+  /** The largest of the groups' budgets. */
   readonly budget: number;
   readonly window: number | null;
-  readonly columns: number;
+  readonly slotStates: number;
   batch: number;
   /** Slots that exist now. */
   capacity = 0;
   /** Token positions; {@link EMPTY_SLOT} where a slot is free. float32, as the graph reads it. */
-  readonly positions: Plane<Float32Array>;
-  /** Where each token's key is rotated to: its position, until the row was rebased. */
-  readonly places: Plane<Float32Array>;
+  readonly positions: SlotArray<Float32Array>;
+  /** The position that each token's key is rotated to: its position, until the row was rebased. */
+  readonly ropePositions: SlotArray<Float32Array>;
   /** 0, or {@link HIDDEN} where a slot is free. */
-  readonly hidden: Plane<Float32Array>;
-  readonly state: readonly Plane<Float64Array>[];
+  readonly hidden: SlotArray<Float32Array>;
+  /** The policy's numbers of each slot. */
+  readonly slotState: readonly SlotArray<Float64Array>[];
   /** [batch, groups]: slots in use. They are always the first ones. */
   filled: Int32Array;
   /** [batch, groups]: tokens given up that a later query could have seen. */
   evicted: Int32Array;
-  readonly #planes: readonly Plane<PlaneData>[];
+  readonly #arrays: readonly SlotArray<SlotData>[];
 
   constructor(batch: number, spec: TableSpec) {
     this.name = spec.name;
     this.layers = spec.layers;
     this.groups = spec.groups;
-    this.budget = spec.budget;
+    this.budgets = spec.budgets;
+    this.budget = Math.max(...spec.budgets);
     this.window = spec.window;
-    this.columns = spec.columns;
+    this.slotStates = spec.slotStates;
     this.batch = batch;
-    this.positions = new Plane(Float32Array, batch, spec.groups, 1, EMPTY_SLOT);
-    this.places = new Plane(Float32Array, batch, spec.groups, 1);
-    this.hidden = new Plane(Float32Array, batch, spec.groups, 1, HIDDEN);
-    this.state = range(spec.columns).map(() => new Plane(Float64Array, batch, spec.groups, 1));
-    this.#planes = [this.positions, this.places, this.hidden, ...this.state];
+    this.positions = new SlotArray(Float32Array, batch, spec.groups, 1, EMPTY_SLOT);
+    this.ropePositions = new SlotArray(Float32Array, batch, spec.groups, 1);
+    this.hidden = new SlotArray(Float32Array, batch, spec.groups, 1, HIDDEN);
+    this.slotState = range(spec.slotStates).map(() => new SlotArray(Float64Array, batch, spec.groups, 1));
+    this.#arrays = [this.positions, this.ropePositions, this.hidden, ...this.slotState];
     this.filled = new Int32Array(batch * spec.groups);
     this.evicted = new Int32Array(batch * spec.groups);
   }
 
   /** Index of a row and group in {@link filled} and {@link evicted}. */
-  lane(row: number, group: number): number {
+  groupIndex(row: number, group: number): number {
     return row * this.groups + group;
   }
 
-  get bytes(): number {
-    const planes = this.#planes.reduce((sum, plane) => sum + plane.bytes, 0);
-    return planes + this.filled.byteLength + this.evicted.byteLength;
+  /** Slots in use of each of a row's groups, as a view. */
+  filledOf(row: number): Int32Array {
+    return this.filled.subarray(row * this.groups, (row + 1) * this.groups);
   }
 
-  /** @param reserve slots to make room for where new memory is needed. */
+  get bytes(): number {
+    const arrays = this.#arrays.reduce((sum, array) => sum + array.bytes, 0);
+    return arrays + this.filled.byteLength + this.evicted.byteLength;
+  }
+
+  /** @param reserve slots to allocate where new memory is needed. */
   resize(batch: number, capacity: number, reserve = capacity): void {
-    for (const plane of this.#planes) plane.resize(batch, capacity, reserve);
+    for (const array of this.#arrays) array.resize(batch, capacity, reserve);
     if (batch !== this.batch) {
       this.filled = resized(this.filled, batch * this.groups);
       this.evicted = resized(this.evicted, batch * this.groups);
@@ -97,51 +106,51 @@ export class SlotTable implements TableSpec {
   }
 
   own(): void {
-    for (const plane of this.#planes) plane.own();
+    for (const array of this.#arrays) array.own();
   }
 
   /** Says which token a slot holds. */
-  put(row: number, group: number, slot: number, position: number, place: number): void {
+  put(row: number, group: number, slot: number, position: number, ropePosition: number): void {
     const at = this.positions.at(row, group, slot);
     this.positions.data[at] = position;
-    this.places.data[at] = place;
+    this.ropePositions.data[at] = ropePosition;
     this.hidden.data[at] = 0;
   }
 
   /** Frees the slots from `start` on. */
   free(row: number, group: number, start: number): void {
-    const lane = this.lane(row, group);
-    for (const plane of this.#planes) plane.wipe(row, group, start, this.filled[lane]);
-    this.filled[lane] = start;
+    const index = this.groupIndex(row, group);
+    for (const array of this.#arrays) array.wipe(row, group, start, this.filled[index]);
+    this.filled[index] = start;
   }
 
   /** Copies one slot onto another. */
   move(row: number, group: number, from: number, to: number): void {
-    for (const plane of this.#planes) plane.copySlot(plane, row, group, from, to);
+    for (const array of this.#arrays) array.copySlot(array, row, group, from, to);
   }
 
-  /** What is kept of the slots in use of a row and group, as it lies in memory: one array for each kind of number. */
-  lanes(row: number, group: number): PlaneData[] {
-    const count = this.filled[this.lane(row, group)];
-    return this.#planes.map((plane) => plane.lane(row, group, count));
+  /** Views of the slots in use of a row and group, one for each array. */
+  slotViews(row: number, group: number): SlotData[] {
+    const count = this.filled[this.groupIndex(row, group)];
+    return this.#arrays.map((array) => array.slotView(row, group, count));
   }
 
-  /** Takes a row over from another table of the same kind, whose capacity may be smaller. */
+  /** Copies a row from another table of the same kind, whose capacity may be smaller. */
   copyRow(from: SlotTable, source: number, target: number): void {
-    this.#planes.forEach((plane, i) => {
-      plane.copyRow(from.#planes[i], source, target);
+    this.#arrays.forEach((array, i) => {
+      array.copyRow(from.#arrays[i], source, target);
     });
     for (let g = 0; g < this.groups; g++) {
-      this.filled[this.lane(target, g)] = from.filled[from.lane(source, g)];
-      this.evicted[this.lane(target, g)] = from.evicted[from.lane(source, g)];
+      this.filled[this.groupIndex(target, g)] = from.filled[from.groupIndex(source, g)];
+      this.evicted[this.groupIndex(target, g)] = from.evicted[from.groupIndex(source, g)];
     }
   }
 
   /** A table with the same content; the memory is shared until one of them writes. */
   fork(): SlotTable {
     const twin = new SlotTable(this.batch, this);
-    twin.#planes.forEach((plane, i) => {
-      plane.share(this.#planes[i]);
+    twin.#arrays.forEach((array, i) => {
+      array.share(this.#arrays[i]);
     });
     twin.capacity = this.capacity;
     twin.filled = this.filled.slice();

@@ -27,7 +27,7 @@ import { createBuffer } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import { definePolicy } from './define-policy.ts';
 import type { KVCache } from './kv-cache.ts';
-import { createCache } from './policies.ts';
+import { type AnyCacheOptions, createCache } from './policies.ts';
 
 const named = EVICTING.map((policy) => [policy.name, policy] as const);
 const scored = named.filter(([name]) => name !== 'lastrec');
@@ -37,7 +37,7 @@ function open(
   policy: TestPolicy,
   cacheLength: number,
   quirks: FakeQuirks = {},
-  more: object = {},
+  more: Partial<AnyCacheOptions> = {},
   windows: (number | null)[] = [null],
 ) {
   const shape = fakeShape({ windows, groups: 2, heads: 2, headSize: 4 });
@@ -46,11 +46,12 @@ function open(
     shape: { windows, groups: 2, heads: 2, headSize: 4 },
     cacheLength,
     buffer: 'float32',
-    blockSize: 4,
+    growth: 4,
     rows: 1,
     steps: [],
   } as const;
-  const cache = createCache(shape, cacheOptions(run, policy, more));
+  const { recent, ...others } = more;
+  const cache = createCache(shape, cacheOptions(run, policy, policy.name === 'lastrec' ? others : more), run.growth);
   return { cache, model: new FakeModel(shape, 7, quirks) };
 }
 
@@ -90,8 +91,8 @@ describe('trap 2: scores move with their slots, and a slot that is overwritten s
     const marked = definePolicy({
       name: 'marked',
       needs: ['sums'],
-      columns: 3,
-      score: ({ index, columns, positions, weights: [sums], held, length }) => {
+      slotState: 3,
+      score: ({ index, slotState: columns, positions, weights: [sums], held, length }) => {
         for (let j = held; j < length; j++) {
           // A new token starts with 0.
           if (columns.some((column) => column[j] !== 0)) expect.fail(`position ${positions[j]} starts with a number`);
@@ -134,7 +135,7 @@ describe('trap 2: scores move with their slots, and a slot that is overwritten s
     let step = 0;
     const pay = (count: number, amount: (position: number) => number) => {
       const { chunk } = fakeChunk(model, cache, [tokensFrom(0, cache.length(), count)]);
-      const table = cache.tables.get('0')!;
+      const table = cache.store.tables.get('0')!;
       const columns = table.capacity + count;
       const weights = chunk.observed!.weights.get('0')!;
       for (const g of [0, 1]) {
@@ -185,8 +186,7 @@ describe('trap 3: ties need an order, constants no division by zero, and age is 
     for (const policy of ['tova', 'snapkv']) {
       const { cache, model } = open({ name: policy, options: { policy } }, 8, CONSTANT, {
         sinks: 2,
-        window: 2,
-        kernel: 1,
+        ...(policy === 'snapkv' ? { window: 2, kernel: 1 } : {}),
       });
       feed(model, cache, 20, 'prompt');
       feed(model, cache, 2, 'prompt-end');
@@ -301,7 +301,7 @@ describe('trap 5: a position is never derived from the number of slots held', ()
       const length = cache.length();
       feed(model, cache, count);
       expect(cache.length()).toBe(length + count);
-      expect(cache.place()).toBe(length + count);
+      expect(cache.ropePosition()).toBe(length + count);
       for (const g of [0, 1]) {
         expect(cache.tokenPositions(0, 0, g).at(-1)).toBe(length + count - 1);
         expect(cache.tokenPositions(0, 0, g)[0]).toBe(0);
@@ -342,7 +342,7 @@ describe('trap 7: what is stored is quantised at once, and only that', () => {
       const shape = fakeShape({ windows: [null, null], groups: 2, heads: 1, headSize: 64 });
       const model = new FakeModel(shape, 1);
       const cache = createCache(shape, { policy: 'h2o', cacheLength: 6, buffer });
-      const probe = createBuffer(buffer, 1, 1, 64);
+      const probe = createBuffer(buffer, 1, { groups: 1, keySize: 64, valueSize: 64 });
       const wanted = new Float32Array(64);
       for (const count of [4, 1, 9, 1]) {
         const tokens = tokensFrom(0, cache.length(), count);
@@ -351,7 +351,7 @@ describe('trap 7: what is stored is quantised at once, and only that', () => {
         for (const l of [0, 1])
           for (const position of cache.tokenPositions(l)) {
             if (position < first) continue;
-            probe.preview(model.key(l, 0, position, tokens[position - first]), 0, 'key', wanted);
+            probe.keys.preview(model.key(l, 0, position, tokens[position - first]), 0, wanted);
             expect(same(cache.slot(l, position)!.key, wanted)).toBe(true);
           }
         // Those that stay are not quantised again.
@@ -407,7 +407,7 @@ describe('trap 8: layers with a sliding window see positions, not slots', () => 
           expect(positions.length).toBeLessThan(Math.max(1.5, window));
         }
         // What the window hides was not lost.
-        expect(cache.tables.get(cache.classes[0])!.evicted[0]).toBe(0);
+        expect(cache.store.tableOf(0)!.evicted[0]).toBe(0);
       }
   });
 });

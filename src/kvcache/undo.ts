@@ -1,7 +1,7 @@
 /**
  * @file What the last chunk overwrote, so that it can be taken back.
  */
-import { Plane } from './buffers/plane.ts';
+import { SlotArray } from './buffers/slot-array.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import type { SlotTable } from './slots.ts';
 
@@ -11,11 +11,11 @@ export class TableUndo {
   /** Of the table's layers, in their order. */
   readonly #buffers: readonly SlotBuffer[];
   readonly #savedBuffers: readonly SlotBuffer[];
-  readonly #state: readonly Plane<Float64Array>[];
-  /** Per lane: the slots saved, and their positions. */
-  readonly #slots: Plane<Float64Array>;
-  readonly #positions: Plane<Float32Array>;
-  readonly #places: Plane<Float32Array>;
+  readonly #state: readonly SlotArray<Float64Array>[];
+  /** Per row and group: the slots saved, and their positions. */
+  readonly #slots: SlotArray<Float64Array>;
+  readonly #positions: SlotArray<Float32Array>;
+  readonly #ropePositions: SlotArray<Float32Array>;
   #counts = new Int32Array(0);
   #filled = new Int32Array(0);
   #evicted = new Int32Array(0);
@@ -24,21 +24,21 @@ export class TableUndo {
     this.#table = table;
     this.#buffers = buffers;
     this.#savedBuffers = buffers.map((buffer) => buffer.create());
-    this.#state = table.state.map(() => new Plane(Float64Array, table.batch, table.groups, 1));
-    this.#slots = new Plane(Float64Array, table.batch, table.groups, 1);
-    this.#positions = new Plane(Float32Array, table.batch, table.groups, 1);
-    this.#places = new Plane(Float32Array, table.batch, table.groups, 1);
+    this.#state = table.slotState.map(() => new SlotArray(Float64Array, table.batch, table.groups, 1));
+    this.#slots = new SlotArray(Float64Array, table.batch, table.groups, 1);
+    this.#positions = new SlotArray(Float32Array, table.batch, table.groups, 1);
+    this.#ropePositions = new SlotArray(Float32Array, table.batch, table.groups, 1);
   }
 
   get bytes(): number {
     const buffers = this.#savedBuffers.reduce((sum, buffer) => sum + buffer.bytes, 0);
-    const state = this.#state.reduce((sum, plane) => sum + plane.bytes, 0);
-    return buffers + state + this.#slots.bytes + this.#positions.bytes + this.#places.bytes;
+    const state = this.#state.reduce((sum, array) => sum + array.bytes, 0);
+    return buffers + state + this.#slots.bytes + this.#positions.bytes + this.#ropePositions.bytes;
   }
 
   /** A new chunk begins for some rows: forgets the one before. */
   begin(rows: readonly number[]): void {
-    const { batch, groups, capacity, filled, evicted, state } = this.#table;
+    const { batch, groups, capacity, filled, evicted, slotState } = this.#table;
     if (this.#filled.length !== filled.length) {
       this.#filled = new Int32Array(filled.length);
       this.#evicted = new Int32Array(filled.length);
@@ -46,16 +46,16 @@ export class TableUndo {
       this.#resize(batch, this.#slots.capacity);
     }
     // Never smaller: what other rows had may be more than the table has now.
-    for (const plane of this.#state) plane.resize(batch, Math.max(plane.capacity, capacity));
+    for (const array of this.#state) array.resize(batch, Math.max(array.capacity, capacity));
     for (const row of rows)
       for (let group = 0; group < groups; group++) {
-        const lane = this.#table.lane(row, group);
-        this.#filled[lane] = filled[lane];
-        this.#evicted[lane] = evicted[lane];
-        this.#counts[lane] = 0;
-        state.forEach((plane, i) => {
-          const at = plane.at(row, group);
-          this.#state[i].data.set(plane.data.subarray(at, at + filled[lane]), this.#state[i].at(row, group));
+        const index = this.#table.groupIndex(row, group);
+        this.#filled[index] = filled[index];
+        this.#evicted[index] = evicted[index];
+        this.#counts[index] = 0;
+        slotState.forEach((array, i) => {
+          const at = array.at(row, group);
+          this.#state[i].data.set(array.data.subarray(at, at + filled[index]), this.#state[i].at(row, group));
         });
       }
   }
@@ -63,25 +63,25 @@ export class TableUndo {
   /** Keeps what a slot holds, which is about to be overwritten. Slots that were free need no keeping. */
   save(row: number, group: number, slot: number): void {
     const table = this.#table;
-    const lane = table.lane(row, group);
-    if (slot >= this.#filled[lane]) return;
-    const index = this.#counts[lane]++;
-    if (index >= this.#slots.capacity) this.#resize(table.batch, Math.max(4, 2 * this.#slots.capacity));
-    const at = this.#slots.at(row, group, index);
+    const index = table.groupIndex(row, group);
+    if (slot >= this.#filled[index]) return;
+    const nth = this.#counts[index]++;
+    if (nth >= this.#slots.capacity) this.#resize(table.batch, Math.max(4, 2 * this.#slots.capacity));
+    const at = this.#slots.at(row, group, nth);
     const from = table.positions.at(row, group, slot);
     this.#slots.data[at] = slot;
     this.#positions.data[at] = table.positions.data[from];
-    this.#places.data[at] = table.places.data[from];
+    this.#ropePositions.data[at] = table.ropePositions.data[from];
     for (let i = 0; i < this.#buffers.length; i++)
       for (const g of groupsOf(table, group, this.#buffers[i]))
-        this.#savedBuffers[i].copySlot(this.#buffers[i], row, g, slot, index);
+        this.#savedBuffers[i].copySlot(this.#buffers[i], row, g, slot, nth);
   }
 
   /** The most slots that a group of a row had. */
   slotsBefore(row: number): number {
     let most = 0;
     for (let group = 0; group < this.#table.groups; group++)
-      most = Math.max(most, this.#filled[this.#table.lane(row, group)]);
+      most = Math.max(most, this.#filled[this.#table.groupIndex(row, group)]);
     return most;
   }
 
@@ -89,27 +89,27 @@ export class TableUndo {
   revert(row: number): void {
     const table = this.#table;
     for (let group = 0; group < table.groups; group++) {
-      const lane = table.lane(row, group);
-      const before = this.#filled[lane];
-      if (table.filled[lane] > before) {
+      const index = table.groupIndex(row, group);
+      const before = this.#filled[index];
+      if (table.filled[index] > before) {
         for (const buffer of this.#buffers)
-          for (const g of groupsOf(table, group, buffer)) buffer.wipe(row, g, before, table.filled[lane]);
+          for (const g of groupsOf(table, group, buffer)) buffer.wipe(row, g, before, table.filled[index]);
         table.free(row, group, before);
       }
-      table.filled[lane] = before;
-      table.evicted[lane] = this.#evicted[lane];
+      table.filled[index] = before;
+      table.evicted[index] = this.#evicted[index];
       // Backwards: of a slot that was overwritten twice the first content counts.
-      for (let index = this.#counts[lane] - 1; index >= 0; index--) {
-        const at = this.#slots.at(row, group, index);
+      for (let nth = this.#counts[index] - 1; nth >= 0; nth--) {
+        const at = this.#slots.at(row, group, nth);
         const slot = this.#slots.data[at];
-        table.put(row, group, slot, this.#positions.data[at], this.#places.data[at]);
+        table.put(row, group, slot, this.#positions.data[at], this.#ropePositions.data[at]);
         for (let i = 0; i < this.#buffers.length; i++)
           for (const g of groupsOf(table, group, this.#buffers[i]))
-            this.#buffers[i].copySlot(this.#savedBuffers[i], row, g, index, slot);
+            this.#buffers[i].copySlot(this.#savedBuffers[i], row, g, nth, slot);
       }
-      table.state.forEach((plane, i) => {
+      table.slotState.forEach((array, i) => {
         const from = this.#state[i].at(row, group);
-        plane.data.set(this.#state[i].data.subarray(from, from + before), plane.at(row, group));
+        array.data.set(this.#state[i].data.subarray(from, from + before), array.at(row, group));
       });
     }
   }
@@ -117,7 +117,7 @@ export class TableUndo {
   #resize(batch: number, capacity: number): void {
     this.#slots.resize(batch, capacity);
     this.#positions.resize(batch, capacity);
-    this.#places.resize(batch, capacity);
+    this.#ropePositions.resize(batch, capacity);
     for (const buffer of this.#savedBuffers) buffer.resize(batch, capacity);
   }
 }

@@ -50,3 +50,44 @@ export function dotAt(x: Float32Array, at: number, y: Float64Array): number {
   for (; i < D; i++) a += x[at + i] * y[i];
   return a + b + (c + d);
 }
+
+/** Memory that a policy works with, made once and used for every layer. */
+export class Scratch {
+  readonly #vectors = new Map<string, Float32Array>();
+  readonly #sums = new Map<number, Float64Array>();
+  #growing = new Float32Array(0);
+  #numbers = new Float64Array(0);
+
+  /** A vector of so many numbers; another one for each `nth`. */
+  vector(size: number, nth = 0): Float32Array {
+    const name = `${nth}/${size}`;
+    let vector = this.#vectors.get(name);
+    if (!vector) {
+      vector = new Float32Array(size);
+      this.#vectors.set(name, vector);
+    }
+    return vector;
+  }
+
+  /** A vector to add up in. */
+  sums(size: number): Float64Array {
+    let sums = this.#sums.get(size);
+    if (!sums) {
+      sums = new Float64Array(size);
+      this.#sums.set(size, sums);
+    }
+    return sums;
+  }
+
+  /** At least so many numbers. */
+  growing(size: number): Float32Array {
+    if (this.#growing.length < size) this.#growing = new Float32Array(Math.ceil(size * 1.25));
+    return this.#growing;
+  }
+
+  /** At least so many numbers in float64. */
+  numbers(size: number): Float64Array {
+    if (this.#numbers.length < size) this.#numbers = new Float64Array(Math.ceil(size * 1.25));
+    return this.#numbers;
+  }
+}

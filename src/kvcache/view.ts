@@ -1,15 +1,18 @@
 /**
  * @file What a policy sees of one layer and row after a chunk: plain arrays, group by group.
  */
-import type { SlotBuffer, SlotPlace } from './buffers/slot-buffer.ts';
+import { InputError } from '../util/errors.ts';
+import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import type { Row } from './row.ts';
 import type { CacheShape, LayerShape } from './shape.ts';
 import type { SlotTable } from './slots.ts';
 
+type Half = 'key' | 'value';
+
 /**
  * One query group: the `held` slots, then the chunk's new tokens. The arrays may be longer than `length`, and belong to the
- * cache: they are overwritten by the next layer that is looked at.
+ * cache: they are overwritten by the next layer.
  */
 export class GroupView {
   /** Which of the layer's groups this is; 0 where all decide together. */
@@ -17,15 +20,19 @@ export class GroupView {
   /** n + T: slots held, and new tokens. */
   length = 0;
   held = 0;
+  /** Slots that the group may hold. */
+  budget = 0;
   positions = new Float32Array(0);
   /** The policy's own numbers of each slot, which move with it; a new token starts with 0. */
-  columns: Float64Array[] = [];
-  /** One array for each thing that the policy needs, in that order: weights on each slot, summed over queries and heads. */
+  slotState: Float64Array[] = [];
+  /** One array for each of the policy's needs, in that order: weights on each slot, summed over queries and heads. */
   weights: Float32Array[] = [];
   /** 1: stays. */
   keep = new Uint8Array(0);
-  /** Values by which slots are ranked, for the policy to fill. */
+  /** Values by which slots are ranked: the higher stay. */
   values = new Float64Array(0);
+  /** @internal Whether {@link values} are those of this chunk. */
+  ranked = false;
   readonly #layer: LayerView;
   /** `keep`, in words of four bytes. */
   #words = new Uint32Array(0);
@@ -35,9 +42,9 @@ export class GroupView {
     this.index = index;
   }
 
-  /** The first column. */
+  /** The first of {@link slotState}. */
   get scores(): Float64Array {
-    return this.columns[0];
+    return this.slotState[0];
   }
 
   /** How many stay. */
@@ -55,46 +62,57 @@ export class GroupView {
     return count;
   }
 
-  /** The keys of all candidates, behind each other [length, D], as {@link readKey} tells them one by one. */
-  readKeys(out: Float32Array): void {
-    this.#layer.readKeys(this, out);
-  }
+  /**
+   * Reads the key of candidate `j`, as it is (or will be) stored, into an array of {@link LayerView.keySize} numbers. A function of
+   * its own: it may be destructured, as the other `read…` may.
+   */
+  readonly readKey = (j: number, out: Float32Array): void => this.#read(j, 'key', out, false);
 
-  /** The key of candidate `j` [D] as it is, or will be, stored. */
-  readKey(j: number, out: Float32Array): void {
-    this.#layer.read(this, j, 'key', out);
-  }
+  /** The value of candidate `j`, an array of {@link LayerView.valueSize} numbers. */
+  readonly readValue = (j: number, out: Float32Array): void => this.#read(j, 'value', out, false);
 
-  readValue(j: number, out: Float32Array): void {
-    this.#layer.read(this, j, 'value', out);
-  }
+  /** The key of a new token (`j` ≥ `held`) as the model made it. */
+  readonly readExactKey = (j: number, out: Float32Array): void => this.#read(j, 'key', out, true);
 
-  /** The key of a new token (`j` ≥ `held`) as the graph made it. */
-  readExactKey(j: number, out: Float32Array): void {
-    this.#layer.readExact(this, j, 'key', out);
-  }
+  readonly readExactValue = (j: number, out: Float32Array): void => this.#read(j, 'value', out, true);
 
-  readExactValue(j: number, out: Float32Array): void {
-    this.#layer.readExact(this, j, 'value', out);
-  }
+  /** The keys of all candidates, behind each other [length, keySize]; `out` may be longer. */
+  readonly readKeys = (out: Float32Array): void => this.#layer.readKeys(this, out);
 
-  /** @internal Makes room for the candidates, and says that all of them stay. */
-  reset(held: number, fresh: number, columns: number, needs: number): void {
-    const length = held + fresh;
+  /** @internal Sizes the arrays for the candidates, and marks all of them as staying. */
+  reset(held: number, newTokens: number, budget: number, slotStates: number, needs: number): void {
+    const length = held + newTokens;
     if (this.positions.length < length) {
-      const room = Math.ceil(length * 1.25);
-      this.positions = new Float32Array(room);
-      this.values = new Float64Array(room);
-      this.#words = new Uint32Array(Math.ceil(room / 4));
+      const size = Math.ceil(length * 1.25);
+      this.positions = new Float32Array(size);
+      this.values = new Float64Array(size);
+      this.#words = new Uint32Array(Math.ceil(size / 4));
       this.keep = new Uint8Array(this.#words.buffer);
-      this.columns = [];
+      this.slotState = [];
       this.weights = [];
     }
-    while (this.columns.length < columns) this.columns.push(new Float64Array(this.positions.length));
+    while (this.slotState.length < slotStates) this.slotState.push(new Float64Array(this.positions.length));
     while (this.weights.length < needs) this.weights.push(new Float32Array(this.positions.length));
     this.held = held;
     this.length = length;
+    this.budget = budget;
+    this.ranked = false;
     this.keep.fill(1, 0, length);
+  }
+
+  #read(j: number, half: Half, out: Float32Array, exact: boolean): void {
+    const layer = this.#layer;
+    const size = half === 'key' ? layer.keySize : layer.valueSize;
+    if (out.length !== size)
+      throw new InputError(
+        `a ${half} of layer ${layer.layer} has ${size} numbers, but the array to fill has ${out.length}`,
+      );
+    if (!(Number.isInteger(j) && j >= (exact ? this.held : 0) && j < this.length))
+      throw new InputError(
+        `there is no candidate ${j}: ${exact ? 'new tokens' : 'they'} go from ${exact ? this.held : 0} to ${this.length - 1}`,
+      );
+    if (exact) layer.readExact(this, j, half, out);
+    else layer.read(this, j, half, out);
   }
 }
 
@@ -105,9 +123,9 @@ export interface ViewSource {
   /** How many arrays of weights the policy needs. */
   readonly needCount: number;
   /** Which of the chunk's queries count for a need, where the graph told them apart. */
-  needRange(need: number, fresh: number): readonly [from: number, to: number];
-  /** The policy's own numbers of a row. */
-  numbers(row: number): Float64Array;
+  queryRange(need: number, newTokens: number): readonly [from: number, to: number];
+  /** Where a layer's numbers begin in {@link Row.layerState}, and how many there are. */
+  layerStateOf(layer: number): readonly [from: number, count: number];
 }
 
 /** One layer (or several that decide together) of one row. */
@@ -115,127 +133,140 @@ export class LayerView {
   /** The first of the layers. */
   layer = 0;
   row = 0;
-  /** Slots that a group may hold. */
+  /** Slots that a group may hold; the largest where groups differ (see {@link GroupView.budget}). */
   budget = 0;
   /** Position of the newest token. */
-  now = 0;
-  /** Where its key is rotated to: its position, until the row was rebased. */
-  place = 0;
+  lastPosition = 0;
+  /** The position that its key is rotated to: its own, until the row was rebased. */
+  ropePosition = 0;
   /** Tokens of the chunk. */
-  fresh = 0;
+  newTokens = 0;
   /** Whether the chunk belongs to a prompt, and whether it is the last of it. */
   phase: ChunkOutputs['phase'] = 'decode';
-  shape!: LayerShape;
+  /** What the layer is: its sizes, window and rotation. */
+  layerShape!: LayerShape;
   /** The chunk, for a policy that wants more of it than weights. */
   chunk!: ChunkOutputs;
   groups: GroupView[] = [];
   /** The query heads whose weights were summed: those of a group, or of the layer where groups decide together. */
   heads = 1;
+  /** Numbers that the policy keeps for the row, from chunk to chunk. */
+  rowState: Float64Array = new Float64Array(0);
+  /** Numbers that the policy keeps for the row and layer, as they were before this chunk … */
+  layerState: Float64Array = new Float64Array(0);
+  /** … and what they are to become: every one must be written at each chunk. */
+  nextLayerState: Float64Array = new Float64Array(0);
   readonly #source: ViewSource;
   #table!: SlotTable;
-  /** Where the chunk's keys begin, of group 0, and its values. */
-  #keysAt = 0;
-  #valuesAt = 0;
-  readonly #place: SlotPlace = { row: 0, group: 0, slot: 0 };
 
   constructor(source: ViewSource) {
     this.#source = source;
   }
 
-  /** Numbers that the policy keeps for the row, from chunk to chunk. */
-  get numbers(): Float64Array {
-    return this.#source.numbers(this.row);
+  /** Numbers of a key. */
+  get keySize(): number {
+    return this.layerShape.keySize;
   }
 
-  /**
-   * @internal Takes the state of a table's row and what the graph made of its chunk.
-   * @param nth which of the layers with slots the table's first one is.
-   */
-  load(table: SlotTable, row: number, chunk: ChunkOutputs, { tokens, place }: Row, nth: number): void {
+  get valueSize(): number {
+    return this.layerShape.valueSize;
+  }
+
+  /** Numbers of a key: in most models those of a value, too. */
+  get headSize(): number {
+    return this.layerShape.keySize;
+  }
+
+  /** @internal Takes the state of a table's row and what the graph made of its chunk. */
+  load(table: SlotTable, rowIndex: number, chunk: ChunkOutputs, row: Row): void {
     const { shape, needCount } = this.#source;
-    const { nHead, nQueryGroups: G, headSize: D } = shape;
-    const fresh = chunk.tokens[row].length;
-    const first = tokens.length;
-    this.place = place + fresh - 1;
+    const newTokens = chunk.tokens[rowIndex].length;
+    const first = row.tokens.length;
+    const [layer] = table.layers;
     this.#table = table;
     this.chunk = chunk;
-    this.layer = table.layers[0];
-    this.shape = shape.layers[this.layer];
-    this.row = row;
+    this.layer = layer;
+    this.layerShape = shape.layers[layer];
+    this.row = rowIndex;
     this.budget = table.budget;
-    this.now = first + fresh - 1;
-    this.fresh = fresh;
+    this.lastPosition = first + newTokens - 1;
+    this.ropePosition = row.ropePosition + newTokens - 1;
+    this.newTokens = newTokens;
     this.phase = chunk.phase;
-    this.heads = table.groups === 1 ? nHead : nHead / G;
-    const batch = chunk.tokens.length;
-    this.#keysAt = (2 * nth * batch + row) * G * chunk.length * D;
-    this.#valuesAt = ((2 * nth + 1) * batch + row) * G * chunk.length * D;
+    this.heads = this.layerShape.heads / (table.groups === 1 ? 1 : this.layerShape.groups);
+    this.rowState = row.rowState;
+    const [from, count] = this.#source.layerStateOf(layer);
+    if (this.layerState.length > 0 || count > 0) {
+      this.layerState = row.layerState.subarray(from, from + count);
+      this.nextLayerState = row.nextLayerState.subarray(from, from + count);
+    }
     while (this.groups.length < table.groups) this.groups.push(new GroupView(this, this.groups.length));
     this.groups.length = table.groups;
     for (const group of this.groups) {
-      const held = table.filled[table.lane(row, group.index)];
-      group.reset(held, fresh, table.columns, needCount);
-      const at = table.positions.at(row, group.index);
+      const held = table.filled[table.groupIndex(rowIndex, group.index)];
+      group.reset(held, newTokens, table.budgets[group.index], table.slotStates, needCount);
+      const at = table.positions.at(rowIndex, group.index);
       group.positions.set(table.positions.data.subarray(at, at + held));
-      for (let t = 0; t < fresh; t++) group.positions[held + t] = first + t;
-      for (let c = 0; c < table.columns; c++) {
-        group.columns[c].set(table.state[c].data.subarray(at, at + held));
-        group.columns[c].fill(0, held, group.length);
+      for (let t = 0; t < newTokens; t++) group.positions[held + t] = first + t;
+      for (let c = 0; c < table.slotStates; c++) {
+        group.slotState[c].set(table.slotState[c].data.subarray(at, at + held));
+        group.slotState[c].fill(0, held, group.length);
       }
       if (needCount > 0) this.#loadWeights(group);
     }
   }
 
   /** @internal */
-  read(group: GroupView, j: number, which: 'key' | 'value', out: Float32Array): void {
+  read(group: GroupView, j: number, half: Half, out: Float32Array, to = 0): void {
     const buffer = this.#source.buffers[this.layer]!;
-    if (j >= group.held) {
-      buffer.preview(this.chunk.present, this.#presentAt(group, j, which), which, out);
-      return;
-    }
-    const place = this.#place;
-    place.row = this.row;
-    place.group = group.index;
-    place.slot = j;
-    if (which === 'key') buffer.readKey(place, out);
-    else buffer.readValue(place, out);
+    const codec = half === 'key' ? buffer.keys : buffer.values;
+    if (j < group.held) codec.read(this.row, group.index, j, out, to);
+    else codec.preview(this.#chunkOf(half), this.#chunkAt(group, j, half), out, to);
   }
 
   /** @internal */
   readKeys(group: GroupView, out: Float32Array): void {
-    const { headSize: D } = this.#source.shape;
-    this.#source.buffers[this.layer]!.readKeys(this.row, group.index, group.held, out);
-    for (let j = group.held; j < group.length; j++) this.read(group, j, 'key', out.subarray(j * D, (j + 1) * D));
+    const D = this.keySize;
+    if (out.length < group.length * D)
+      throw new InputError(`${group.length} keys of ${D} numbers do not fit into an array of ${out.length}`);
+    for (let j = 0; j < group.length; j++) this.read(group, j, 'key', out, j * D);
   }
 
   /** @internal */
-  readExact(group: GroupView, j: number, which: 'key' | 'value', out: Float32Array): void {
-    const at = this.#presentAt(group, j, which);
-    for (let i = 0; i < out.length; i++) out[i] = this.chunk.present[at + i];
+  readExact(group: GroupView, j: number, half: Half, out: Float32Array): void {
+    const source = this.#chunkOf(half);
+    const at = this.#chunkAt(group, j, half);
+    for (let i = 0; i < out.length; i++) out[i] = source[at + i];
   }
 
-  #presentAt(group: GroupView, j: number, which: 'key' | 'value'): number {
-    const t = group.index * this.chunk.length + j - group.held;
-    return (which === 'key' ? this.#keysAt : this.#valuesAt) + t * this.#source.shape.headSize;
+  #chunkOf(half: Half): Float32Array {
+    return (half === 'key' ? this.chunk.keys : this.chunk.values)[this.layer]!;
   }
 
-  /** Copies the columns of the slots in use and of the chunk; a table for all groups gets their sum. */
+  #chunkAt(group: GroupView, j: number, half: Half): number {
+    const { groups, keySize, valueSize } = this.layerShape;
+    const token = (this.row * groups + group.index) * this.chunk.length + j - group.held;
+    return token * (half === 'key' ? keySize : valueSize);
+  }
+
+  /** Copies the weights on the slots in use and on the chunk; a table for all groups gets their sum. */
   #loadWeights(group: GroupView): void {
-    const { shape, needCount } = this.#source;
+    const { needCount } = this.#source;
+    const { groups } = this.layerShape;
     const { sets, each, capacity, weights } = this.chunk.observed!;
     const { name } = this.#table;
     const slots = capacity.get(name)!;
     const data = weights.get(name)!;
     const columns = slots + this.chunk.length;
-    const parts = this.#table.groups === 1 ? shape.nQueryGroups : 1;
+    const parts = this.#table.groups === 1 ? groups : 1;
     for (let need = 0; need < needCount; need++) {
-      const [from, to] = each ? this.#source.needRange(need, this.fresh) : [need, need + 1];
+      const [from, to] = each ? this.#source.queryRange(need, this.newTokens) : [need, need + 1];
       let add = false;
       for (let part = 0; part < parts; part++)
         for (let set = from; set < to; set++) {
-          const at = ((this.row * shape.nQueryGroups + group.index + part) * sets + set) * columns;
+          const at = ((this.row * groups + group.index + part) * sets + set) * columns;
           copyColumns(group.weights[need], 0, data, at, group.held, add);
-          copyColumns(group.weights[need], group.held, data, at + slots, this.fresh, add);
+          copyColumns(group.weights[need], group.held, data, at + slots, this.newTokens, add);
           add = true;
         }
     }

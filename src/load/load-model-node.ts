@@ -8,15 +8,10 @@ import { onnxBackend } from '../backends/onnx/onnxruntime-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import {
-  downloadFromHub,
-  ggufOfDownload,
-  type HubDownloadOptions,
-  type HubProgress,
-  hubGguf,
-} from '../hub/hub-node.ts';
+import { downloadFromHub, type HubDownloadOptions, type HubProgress } from '../hub/hub-node.ts';
 import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
+import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -61,6 +56,19 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What other libraries call these options. */
+const RENAMED = { dtype: 'weights', quantization: 'weights', progress: 'onProgress', abortSignal: 'signal' } as const;
+const LOAD_OPTIONS = {
+  weights: true,
+  part: true,
+  threads: true,
+  cacheDir: true,
+  hub: true,
+  adapters: true,
+  onProgress: true,
+  signal: true,
+} satisfies OptionNames<LoadOptions>;
+
 /** An adapter on the disk, and what to do with it. */
 export interface AdapterSource {
   /** Its folder, or its .safetensors file with the settings beside it. */
@@ -95,6 +103,7 @@ export async function loadModel(
   options: LoadOptions = {},
 ): Promise<LanguageModel> {
   const { onProgress, signal, cacheDir } = options;
+  checkOptionNames('loadModel', options, LOAD_OPTIONS, RENAMED);
   signal?.throwIfAborted();
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
   try {
@@ -113,6 +122,7 @@ export async function loadModel(
       prepare: (request) =>
         openPreparedWeights({
           ...request,
+          label: checkpoint.name,
           cacheDir,
           signal,
           onProgress: (p) => onProgress?.({ stage: 'weights', ...p }),
@@ -182,17 +192,15 @@ export async function locateModel(model: string, options: LoadOptions): Promise<
   if (model === '') throw new InputError('the name of the model is empty');
   const shipped = shippedFolder(model);
   if (shipped !== undefined) return shipped;
-  if (existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model)) return model;
-  const named = hubGguf(model);
-  if (named === null && model.split('/').length > 2) return model;
+  const isPath = existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model) || model.split('/').length > 2;
+  if (isPath) return model;
   const { onProgress, signal, hub } = options;
   try {
-    const folder = await downloadFromHub(model, {
+    return await downloadFromHub(model, {
       ...hub,
       signal,
       onProgress: (p) => onProgress?.({ stage: 'download', ...p }),
     });
-    return (hub?.files === undefined ? await ggufOfDownload(folder, named?.gguf) : null) ?? folder;
   } catch (cause) {
     if (!(cause instanceof HubError)) throw cause;
     // A mistyped path looks like a hub id.

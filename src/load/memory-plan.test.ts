@@ -105,7 +105,7 @@ describe('planMemory', () => {
         const empty = cache.memory().bookkeeping;
         const { bookkeeping } = planMemory(config, { contextLength: 64, cache: options });
         const slotState = 3 * 4; // position, index of the token, score
-        const slots = 64 * [...cache.tables.values()].reduce((sum, { groups }) => sum + groups, 0);
+        const slots = 64 * [...cache.store.tables.values()].reduce((sum, { groups }) => sum + groups, 0);
         expect(bookkeeping).toBeGreaterThanOrEqual(empty + batch * slots * slotState);
         expect(bookkeeping).toBeLessThanOrEqual(empty + batch * slots * 64 + 4 * 64);
         if (policy !== 'expected') continue;

@@ -189,11 +189,11 @@ function residentWeights(config: Config, params: readonly Param[]): ResidentWeig
 }
 
 function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, context: number, chunk: number): number {
-  let bytes = 4 * context + rowStateBytes(cache);
-  const layers = cache.classes.filter((name) => name !== '').length;
-  for (const { budget, groups, columns, layers: own } of cache.tables.values()) {
+  let bytes = 4 * context + cache.memory().bookkeeping;
+  const layers = cache.store.layerGroups.filter((name) => name !== '').length;
+  for (const { budget, groups, slotStates, layers: own } of cache.store.tables.values()) {
     const slots = Math.min(budget, context);
-    bytes += cache.batch * groups * slots * (12 + 8 * columns);
+    bytes += cache.batch * groups * slots * (12 + 8 * slotStates);
     // What the last chunk overwrote, in memory that doubles.
     const over = Math.min(budget, chunk, context - slots);
     if (over > 0) bytes += 2 ** Math.ceil(Math.log2(over)) * slotBytes * (own.length / layers);
@@ -201,22 +201,17 @@ function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, cont
   return isEncoder(config) ? 0 : bytes + cache.memory().states;
 }
 
-/** The policy's state of each row: all that an empty cache keeps beside its tables of slots. */
-function rowStateBytes(cache: KVCache): number {
-  return [...cache.tables.values()].reduce((bytes, table) => bytes - table.bytes, cache.memory().bookkeeping);
-}
-
 function planWorkspace(config: Config, cache: KVCache, context: number, most: number): Workspace {
   const { nHead: H, nQueryGroups: G, headSize: D, vocabSize } = config;
   const encoder = isEncoder(config);
   const B = cache.batch;
   const T = encoder ? context : Math.min(most, context);
-  const budget = Math.max(0, ...[...cache.tables.values()].map((table) => table.budget));
+  const budget = Math.max(0, ...[...cache.store.tables.values()].map((table) => table.budget));
   /** Scores of a chunk that ends at a token. */
   const scoresAt = (end: number, tokens: number) => tokens * (Math.min(budget, end - tokens) + tokens);
   const whole = Math.floor(context / T);
   const scores = SCORES * 4 * B * H * Math.max(scoresAt(whole * T, T), scoresAt(context, context - whole * T));
-  const layers = cache.classes.filter((name) => name !== '').length;
+  const layers = cache.store.layerGroups.filter((name) => name !== '').length;
   const present = 8 * B * layers * G * D * T;
   return {
     scores,
@@ -233,10 +228,11 @@ function mlpWidth({ intermediateSize, moe }: Config): number {
 }
 
 function planRuntime(config: Config, cache: KVCache, format: WeightFormat, tokenizer: boolean): number {
-  const { mode: classes, bufferKind: buffer, needsQueries: moments, needs } = cache;
+  const { buffer } = cache;
+  const { needsQueries: moments, needs, layout } = cache.rules;
   const graph = isEncoder(config)
     ? traceEncoder(config, format, config.output, onnxTarget)
-    : traceStep(config, { format, classes, buffer, sums: needs.length > 0, moments }, onnxTarget).graph;
+    : traceStep(config, { format, sharing: layout.sharing, buffer, sums: needs.length > 0, moments }, onnxTarget).graph;
   const { nodeCount } = lowerToOnnx(graph);
   return BASE + PER_LAYER * config.nLayer + PER_NODE * nodeCount + (tokenizer ? PER_ENTRY * config.vocabSize : 0);
 }

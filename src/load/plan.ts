@@ -15,8 +15,8 @@ import { InputError } from '../util/errors.ts';
 import { ParamResolver } from '../weights/resolve.ts';
 import type { Param, RowSource, WeightFormat } from '../weights/types.ts';
 
-/** `auto`: float32 for small models, int8 for the others. */
-export type WeightChoice = WeightFormat | 'auto';
+/** `auto`: float32 for small models, int8 for the others; `f32`: another name of float32. */
+export type WeightChoice = WeightFormat | 'auto' | 'f32';
 export const WEIGHT_CHOICES: readonly WeightChoice[] = ['auto', 'float32', 'int8', 'int4'];
 
 /** Up to this many parameters float32 costs little and changes nothing. */
@@ -85,7 +85,14 @@ function asStored(config: Config, resolver: ParamResolver): Config {
 
 /** All parameters of a model, as they are stored in this format. They are found by tracing the model. */
 export function paramsOf(config: Config, format: WeightFormat, target: GraphTarget = onnxTarget): readonly Param[] {
-  const options = { format, classes: 'kind', buffer: 'float32', sums: false, moments: false, cross: true } as const;
+  const options = {
+    format,
+    sharing: 'by-window',
+    buffer: 'float32',
+    sums: false,
+    moments: false,
+    cross: true,
+  } as const;
   const graphs = isEncoder(config)
     ? [traceEncoder(config, format, config.output, target)]
     : [
@@ -101,13 +108,14 @@ export function paramsOf(config: Config, format: WeightFormat, target: GraphTarg
  */
 export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
   checkFormat(choice);
+  if (choice === 'f32') return 'float32';
   if (choice !== 'auto') return choice;
   return parameters <= SMALL_MODEL ? 'float32' : 'int8';
 }
 
 /** @throws InputError */
 function checkFormat(choice: WeightChoice): void {
-  if (!WEIGHT_CHOICES.includes(choice))
+  if (choice !== 'f32' && !WEIGHT_CHOICES.includes(choice))
     throw new InputError(`there is no weight format "${choice}"; there are ${WEIGHT_CHOICES.join(', ')}`);
 }
 

@@ -13,15 +13,21 @@ import { type StepGraphOptions, traceStep } from './gpt.ts';
 import { crossSpec, traceCrossStates } from './mixers/cross-attention.ts';
 
 const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
-const PLAIN: StepGraphOptions = { format: 'float32', classes: 'kind', buffer: 'float32', sums: false, moments: false };
+const PLAIN: StepGraphOptions = {
+  format: 'float32',
+  sharing: 'by-window',
+  buffer: 'float32',
+  sums: false,
+  moments: false,
+};
 /** What a cache may want to see, and which layers share their positions. */
-const VARIANTS = (['kind', 'layer'] as const).flatMap((classes) =>
+const VARIANTS = (['by-window', 'none'] as const).flatMap((sharing) =>
   [
     [false, false],
     [true, false],
     [false, true],
     [true, true],
-  ].map(([sums, moments]) => ({ ...PLAIN, classes, sums, moments })),
+  ].map(([sums, moments]) => ({ ...PLAIN, sharing, sums, moments })),
 );
 /** Every format of the weights with each of them, and every storage of a cache. */
 const OPTIONS: readonly StepGraphOptions[] = [
@@ -30,7 +36,7 @@ const OPTIONS: readonly StepGraphOptions[] = [
     .filter((buffer) => buffer !== PLAIN.buffer)
     .flatMap((buffer) => [
       { ...PLAIN, buffer },
-      { ...PLAIN, buffer, classes: 'layer' as const, sums: true },
+      { ...PLAIN, buffer, sharing: 'none' as const, sums: true },
     ]),
 ];
 
@@ -54,7 +60,11 @@ function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
   expect(found.outputs.filter((name) => name.startsWith('moments.')).length).toBe(options.moments ? 2 : 0);
   expect(found.outputs).toEqual(expect.arrayContaining(['logits', 'present']));
   for (const [l, { mixer }] of config.layers.entries())
-    for (const input of createBuffer(options.buffer, 1, 1, config.headSize).inputs)
+    for (const input of createBuffer(options.buffer, 1, {
+      groups: 1,
+      keySize: config.headSize,
+      valueSize: config.headSize,
+    }).inputs)
       expect(found.inputs.includes(`${input.name}.${l}`)).toBe(keepsSlots(mixer));
   for (const name of names) expect(found.inputs).toContain(`slots.${name}`);
   expect(found.nodes).toBe(nodeCount);
@@ -104,8 +114,8 @@ describe('a step’s graph', () => {
 
   it('has one class of layers, or as many as layers, or one for windows', () => {
     expect(groupsOf(build())).toEqual(['full', 'full']);
-    expect(groupsOf(build({ classes: 'layer' }))).toEqual(['0', '1']);
+    expect(groupsOf(build({ sharing: 'none' }))).toEqual(['0', '1']);
     const gemma = stepOf(readConfig(configJson('gemma3')).config);
-    expect(groupsOf(gemma)).toEqual(['window', 'window', 'full', 'window', 'window', 'full']);
+    expect(groupsOf(gemma)).toEqual(['window.8', 'window.8', 'full', 'window.8', 'window.8', 'full']);
   });
 });

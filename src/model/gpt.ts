@@ -20,8 +20,8 @@
  */
 import type { Config } from '../config/config.ts';
 import { type AttentionSpec, keepsSlots } from '../config/layer-spec.ts';
-import type { BufferKind } from '../kvcache/buffers.ts';
-import { type ClassMode, slotClass } from '../kvcache/slots.ts';
+import type { BufferChoice } from '../kvcache/buffers.ts';
+import { layerGroupOf, type SlotSharing } from '../kvcache/slots.ts';
 import { concat, gatherRows, reshape } from '../ops/basic.ts';
 import { OpGraph } from '../ops/graph.ts';
 import { timesDim } from '../ops/shapes.ts';
@@ -40,9 +40,9 @@ import { Residual } from './norm.ts';
 
 export interface StepGraphOptions {
   readonly format: WeightFormat;
-  readonly classes: ClassMode;
+  readonly sharing: SlotSharing;
   /** How the cache stores keys and values. */
-  readonly buffer: BufferKind;
+  readonly buffer: BufferChoice;
   /** Output the attention weights summed over queries. */
   readonly sums: boolean;
   /** Output the moments of the queries. */
@@ -118,10 +118,10 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
 }
 
 /** Declares the inputs of a layer's slots; layers of one group share the input of their positions. */
-function cachedTokens({ g }: ModelContext, { classes, buffer }: StepGraphOptions, positions: Value) {
+function cachedTokens({ g }: ModelContext, { sharing, buffer }: StepGraphOptions, positions: Value) {
   const groups = new Map<string, Value>();
   return (mixer: AttentionSpec, layer: number): CachedTokens => {
-    const layerGroup = slotClass(mixer.window, layer, classes);
+    const layerGroup = layerGroupOf(mixer.window, layer, sharing);
     let slots = groups.get(layerGroup);
     if (!slots) {
       slots = g.input(`slots.${layerGroup}`, 'float32', ['B', `G.${layerGroup}`, `C.${layerGroup}`]);

@@ -7,7 +7,7 @@
  * No value has more than four axes.
  */
 import type { Activation, RouterSpec } from '../config/layer-spec.ts';
-import type { BufferKind } from '../kvcache/buffers.ts';
+import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { Dim } from './shapes.ts';
 
 /** Element types of values. Slots of a cache may be `float16` or packed in `uint8`. */
@@ -89,7 +89,8 @@ export interface OpAttributes {
    */
   readonly attend: ScoreAttributes &
     MaskAttributes & {
-      readonly buffer: BufferKind /** Attend nodes of one group read the same slots. */;
+      readonly buffer: BufferChoice;
+      /** Attend nodes of one group read the same slots. */
       readonly layerGroup: string;
     };
   /**

@@ -19,7 +19,12 @@ type Inputs = Record<string, StepTensor>;
  * @param each they are wanted after each token, so that the chunk can be cut later.
  * @returns per row: after how many tokens they are wanted; null where the model has none.
  */
-export function bindStates({ states, batch }: KVCache, chunk: Chunk, each: boolean, inputs: Inputs): number[][] | null {
+export function bindStates(
+  { store: { states }, batch }: KVCache,
+  chunk: Chunk,
+  each: boolean,
+  inputs: Inputs,
+): number[][] | null {
   if (states.isEmpty) return null;
   const longest = Math.max(...chunk.map((row) => row.length));
   const times = chunk.map((row) => (each ? range(longest).map((t) => Math.min(t + 1, row.length)) : [row.length]));
@@ -29,7 +34,7 @@ export function bindStates({ states, batch }: KVCache, chunk: Chunk, each: boole
 }
 
 /** What the graph made of them. */
-export function statesOf({ states }: KVCache, times: number[][], outputs: StepOutputs): ChunkStates {
+export function statesOf({ store: { states } }: KVCache, times: number[][], outputs: StepOutputs): ChunkStates {
   const names = states.inputs().map(({ name }) => name);
   return { times, values: new Map(names.map((name) => [name, outputs[`next.${name}`].data])) };
 }
@@ -40,7 +45,7 @@ export function statesOf({ states }: KVCache, times: number[][], outputs: StepOu
  */
 export function bindAttached(
   { cross, name }: Config,
-  { attached, batch }: KVCache,
+  { store: { crossAttention: attached }, batch }: KVCache,
   chunk: Chunk,
   length: number,
   sees: StepOptions['sees'],

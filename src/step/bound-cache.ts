@@ -5,16 +5,16 @@
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
 import { keepsSlots } from '../config/layer-spec.ts';
-import type { Plane, PlaneData } from '../kvcache/buffers/plane.ts';
+import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { readsPositions } from '../ops/attention.ts';
 
-interface BoundPlane {
+interface BoundArray {
   readonly name: string;
-  readonly plane: Plane<PlaneData>;
-  readonly dims: (plane: Plane<PlaneData>) => readonly number[];
-  /** Over this array of the plane, which has another one once its layout has changed. */
-  data: PlaneData | null;
+  readonly array: SlotArray<SlotData>;
+  readonly dims: (array: SlotArray<SlotData>) => readonly number[];
+  /** The memory that `tensor` is over; the array has another one once its layout has changed. */
+  data: SlotData | null;
   tensor: StepTensor | null;
 }
 
@@ -26,25 +26,25 @@ function maskOf({ layers, position }: Config, layer: number) {
 
 /** A cache's inputs by the names that gpt.ts tells. */
 export class BoundCache {
-  readonly #planes: readonly BoundPlane[];
+  readonly #arrays: readonly BoundArray[];
 
   constructor(config: Config, cache: KVCache) {
-    const bound = (name: string, plane: Plane<PlaneData>, dims: BoundPlane['dims']): BoundPlane => ({
+    const bound = (name: string, array: SlotArray<SlotData>, dims: BoundArray['dims']): BoundArray => ({
       name,
-      plane,
+      array,
       dims,
       data: null,
       tensor: null,
     });
-    this.#planes = [...cache.tables].flatMap(([name, table]) => [
+    this.#arrays = [...cache.store.tables].flatMap(([name, table]) => [
       bound(
         `slots.${name}`,
         readsPositions(maskOf(config, table.layers[0])) ? table.positions : table.hidden,
         ({ batch, groups, capacity }) => [batch, groups, capacity],
       ),
       ...table.layers.flatMap((l) =>
-        cache.buffers[l]!.inputs.map(({ name: part, plane }) =>
-          bound(`${part}.${l}`, plane, ({ batch, groups, capacity, width }) => [batch, groups, capacity, width]),
+        cache.store.buffers[l]!.inputs.map(({ name: part, array }) =>
+          bound(`${part}.${l}`, array, ({ batch, groups, capacity, width }) => [batch, groups, capacity, width]),
         ),
       ),
     ]);
@@ -52,11 +52,11 @@ export class BoundCache {
 
   /** Puts them among the inputs of a step. */
   bind(inputs: Record<string, StepTensor>): void {
-    for (const bound of this.#planes) {
-      const { plane } = bound;
-      if (bound.data !== plane.data || !bound.tensor) {
-        bound.data = plane.data;
-        bound.tensor = tensorOf(plane.data, bound.dims(plane));
+    for (const bound of this.#arrays) {
+      const { array } = bound;
+      if (bound.data !== array.data || !bound.tensor) {
+        bound.data = array.data;
+        bound.tensor = tensorOf(array.data, bound.dims(array));
       }
       inputs[bound.name] = bound.tensor;
     }

@@ -10,9 +10,9 @@ import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { BufferKind } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { DenseKVCache } from '../kvcache/policies/dense.ts';
-import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import type { LayerView } from '../kvcache/view.ts';
+import { dense } from '../kvcache/policies/dense.ts';
+import { type AnyCacheOptions, POLICIES } from '../kvcache/policies.ts';
+import type { Policy, PolicyRow } from '../kvcache/policy.ts';
 import { loadModel } from '../node.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
@@ -61,6 +61,20 @@ function furthest(a: ArrayLike<number>, b: ArrayLike<number>): number {
 
 const ones = (n: number): number[] => range(n).map(() => 1);
 
+/** Those of some options that a policy takes. */
+const takenBy = (policy: string, options: object): object => {
+  const { options: known } = POLICIES[policy.replace(/^ada\((.*)\)$/, '$1')];
+  return Object.fromEntries(Object.entries(options).filter(([name]) => name in known));
+};
+
+/** A policy that decides by itself, outside of the frame. Layers share their slots. */
+const bare = (name: string, rules: Pick<Policy, 'overflows' | 'select'>): PolicyRow => ({
+  name,
+  summary: '',
+  options: {},
+  create: (setup) => ({ ...dense.create(setup), evicts: true, ...rules }),
+});
+
 describe('with room for all, every policy gives the logits of the dense cache', () => {
   it.each(['llama', 'gemma2', 'mistral', 'tiny'])('%s', async (name) => {
     const model = await open(name);
@@ -104,7 +118,14 @@ describe('trap 8: sliding windows', () => {
   it('a window layer that holds far and near tokens sees them by position', async () => {
     const model = await open('mistral');
     const tokens = text(20);
-    const half = { name: 'half', summary: '', cache: Halved };
+    const half = bare('half', {
+      overflows: ({ groups: [group] }) =>
+        range(group.length).some((j) => group.keep[j] === 1 && group.positions[j] % 2 === 1),
+      select: ({ groups }) => {
+        for (const group of groups)
+          for (let j = 0; j < group.length; j++) if (group.positions[j] % 2 === 1) group.keep[j] = 0;
+      },
+    });
     const cache = model.createCache({ policy: half, cacheLength: 40 });
     await model.step(cache, [tokens], { logits: 'none' });
     expect(cache.tokenPositions(0)).toEqual([14, 16, 18]);
@@ -114,32 +135,17 @@ describe('trap 8: sliding windows', () => {
     // The next query is at 22 and sees from 15 on.
     expect(cache.tokenPositions(0)).toEqual([16, 18, 20]);
   });
-
-  class Halved extends DenseKVCache {
-    protected override overflows({ groups: [group] }: LayerView): boolean {
-      return range(group.length).some((j) => group.keep[j] === 1 && group.positions[j] % 2 === 1);
-    }
-    protected override select({ groups }: LayerView): never {
-      for (const group of groups)
-        for (let j = 0; j < group.length; j++) if (group.positions[j] % 2 === 1) group.keep[j] = 0;
-      return undefined as never;
-    }
-  }
 });
 
 describe('positions', () => {
   /** Forgets all that it holds while it is told to, so that a row begins anew at a later position. */
-  class Forgetful extends DenseKVCache {
-    forgets = true;
-    protected override overflows({ groups }: LayerView): boolean {
-      return this.forgets && groups.some((group) => group.kept > 0);
-    }
-    protected override select({ groups }: LayerView): never {
+  let forgets = true;
+  const forgetful = bare('forgetful', {
+    overflows: ({ groups }) => forgets && groups.some((group) => group.kept > 0),
+    select: ({ groups }) => {
       for (const group of groups) group.keep.fill(0, 0, group.length);
-      return undefined as never;
-    }
-  }
-  const forgetful = { name: 'forgetful', summary: '', cache: Forgetful };
+    },
+  });
 
   it.each([
     'llama',
@@ -157,11 +163,12 @@ describe('positions', () => {
     const chunks = [9, 1, 1, 13];
     const first = await run(model, model.createCache({ cacheLength: 64 }), tokens, chunks);
     for (const start of [1, 57, 1000]) {
-      const later = model.createCache({ policy: forgetful, cacheLength: 5000, rebase: false }) as Forgetful;
+      forgets = true;
+      const later = model.createCache({ policy: forgetful, cacheLength: 5000, rebase: false });
       await model.step(later, [text(start, 2)], { logits: 'none' });
       expect(later.length()).toBe(start);
       expect(later.tokenPositions(0)).toEqual([]);
-      later.forgets = false;
+      forgets = false;
       expect(furthest(await run(model, later, tokens, chunks), first)).toBeLessThan(start > 100 ? 2e-3 : 2e-4);
       expect(later.tokenPositions(model.config.nLayer - 1).at(-1)).toBe(start + 23);
     }
@@ -184,9 +191,11 @@ describe('positions', () => {
       expect(few.map(({ token, logprob }) => [token, logprob])).toEqual(
         many.slice(0, 3).map(({ token, logprob }) => [token, logprob]),
       );
-      // Nor does the room that there is.
+      // Nor does the length of the cache.
       const [a, b] = [40, 4000].map((cacheLength) => model.createCache({ cacheLength }));
-      expect(await run(model, a, text(30), [10, 10, 10])).toEqual(await run(model, b, text(30), [10, 10, 10]));
+      const [c, d] = [await run(model, a, text(30), [10, 10, 10]), await run(model, b, text(30), [10, 10, 10])];
+      // Other shapes may go through other kernels: only the rounding may differ.
+      expect(furthest(c, d)).toBeLessThan(2e-5);
     },
   );
 });
@@ -199,7 +208,8 @@ describe('trap 6: rows of different lengths, padded, are as if alone', () => {
   it.each(cases)('%s in %s', async (policy, buffer) => {
     for (const name of ['llama', 'gemma2', 'bloom']) {
       const model = await open(name);
-      const options = { policy, buffer, cacheLength: 10, sinks: 1, window: 4, horizon: 16, refresh: 1 };
+      const own = takenBy(policy, { window: 4, horizon: 16, refresh: 1 });
+      const options = { policy, buffer, cacheLength: 10, sinks: 1, ...own };
       const cache = model.createCache({ ...options, batch: 3 });
       const alone = range(3).map(() => model.createCache(options));
       const V = model.config.vocabSize;
@@ -237,7 +247,7 @@ describe('trap 6: rows of different lengths, padded, are as if alone', () => {
     await model.step(cache, [text(12), text(3)], { logits: 'none' });
     expect(cache.tokens(1)).toEqual(text(3));
     expect(cache.tokenPositions(0, 1)).toEqual([0, 1, 2]);
-    expect(cache.place(1)).toBe(3);
+    expect(cache.ropePosition(1)).toBe(3);
   });
 });
 
@@ -299,13 +309,12 @@ describe('slots in whole numbers', () => {
       for (const cache of [bytes, floats]) await run(model, cache, text(60), [25, 35]);
       // The same numbers, in float32.
       for (const l of range(nLayer)) {
-        const table = floats.tables.get(floats.classes[l])!;
+        const table = floats.store.tableOf(l)!;
         for (const slot of range(table.filled[0])) {
           const position = table.positions.data[slot];
           for (const group of range(nQueryGroups)) {
             const { key, value } = bytes.slot(l, position, 0, group)!;
-            const source = Float32Array.from([...key, ...value]);
-            floats.buffers[l]!.write({ row: 0, group, slot }, 1, source, 0, key.length);
+            floats.store.buffers[l]!.write({ row: 0, group, slot }, 1, key, 0, value, 0);
           }
         }
       }
@@ -408,7 +417,7 @@ describe('rebase on the real graph', () => {
         at += count;
       }
       cache.rebase();
-      expect(cache.place()).toBe(12);
+      expect(cache.ropePosition()).toBe(12);
       // Keys of the first layer follow from their tokens alone.
       const fresh = model.createCache({ policy: 'lastrec', cacheLength: 12, sinks: 3 });
       const held = cache.tokenPositions(model.config.nLayer - 1);
@@ -433,8 +442,8 @@ describe('rebase on the real graph', () => {
       await run(model, cache, text(60), [30, 30]);
       const moved = cache.fork();
       moved.rebase();
-      expect(cache.place()).toBe(60);
-      expect(moved.place()).toBe(name === 'mistral' ? 7 : 20);
+      expect(cache.ropePosition()).toBe(60);
+      expect(moved.ropePosition()).toBe(name === 'mistral' ? 7 : 20);
       for (const count of [1, 4, 1]) {
         const [a, b] = [await model.step(cache, [text(count)]), await model.step(moved, [text(count)])];
         expect(furthest(a.logits, b.logits)).toBeLessThan(2e-4);
@@ -445,14 +454,14 @@ describe('rebase on the real graph', () => {
   it('a stream passes the context many times over, under any policy', async () => {
     const model = await open('llama');
     for (const policy of ['lastrec', 'h2o', 'ada(keydiff)', 'pyramid']) {
-      const cache = model.createCache({ policy, cacheLength: 24, sinks: 2, window: 8 });
+      const cache = model.createCache({ policy, cacheLength: 24, sinks: 2, ...takenBy(policy, { window: 8 }) });
       let moves = 0;
       for (let i = 0; i < 40; i++) {
-        const before = cache.place();
+        const before = cache.ropePosition();
         const { logits } = await model.step(cache, [text(15, i)]);
         expect(logits.every(Number.isFinite)).toBe(true);
-        if (cache.place() < before + 15) moves++;
-        expect(cache.place()).toBeLessThanOrEqual(model.config.contextLength);
+        if (cache.ropePosition() < before + 15) moves++;
+        expect(cache.ropePosition()).toBeLessThanOrEqual(model.config.contextLength);
       }
       expect(cache.length()).toBe(600);
       expect(moves).toBeGreaterThan(4);
@@ -475,7 +484,7 @@ describe('rebase on the real graph', () => {
       }
     }
     expect(tokens.length).toBeGreaterThan(model.config.contextLength + 1500);
-    expect(cache.place()).toBeLessThan(model.config.contextLength);
+    expect(cache.ropePosition()).toBeLessThan(model.config.contextLength);
     expect(cache.tokenPositions(0).slice(0, 4)).toEqual([0, 1, 2, 3]);
     const mean = (from: number, to: number) => loss.slice(from, to).reduce((a, b) => a + b, 0) / (to - from);
     const [before, after] = [mean(2560, 4096), mean(4096, 5631)];

@@ -2,22 +2,47 @@
  * @file What a cache has to know of a model.
  */
 import { type Config, isEncoder } from '../config/config.ts';
-import { keepsSlots } from '../config/layer-spec.ts';
+import { keepsSlots, type LayerSpec } from '../config/layer-spec.ts';
 import type { CacheShape, LayerShape } from '../kvcache/shape.ts';
-import { crossLayers } from '../model/mixers/cross-attention.ts';
+import { crossLayers, crossOf } from '../model/mixers/cross-attention.ts';
 import { rgLruStates } from '../model/mixers/rg-lru.ts';
 import { ropeFrequencies } from './rope.ts';
 
 export function cacheShape(config: Config): CacheShape {
-  const { nLayer, nHead, nQueryGroups, headSize, attentionScale } = config;
-  const layers = config.layers.map(({ mixer }, l) => ({
-    slots: !isEncoder(config) && keepsSlots(mixer),
-    window: keepsSlots(mixer) ? mixer.window : null,
-    rotation: rotationOf(config, l),
-  }));
+  const layers = config.layers.map(({ mixer }, l) => layerShape(config, mixer, l));
   const states = config.layers.flatMap(({ mixer }, l) => (mixer?.kind === 'rg-lru' ? rgLruStates(mixer, l) : []));
-  return { nLayer, nHead, nQueryGroups, headSize, attentionScale, layers, states, cross: crossLayers(config) };
+  const cross = crossLayers(config).map((layer) => {
+    const { groups, keySize, valueSize } = crossOf(config.layers[layer])!;
+    return { layer, groups, keySize, valueSize };
+  });
+  return { layers, states, cross };
 }
+
+function layerShape(config: Config, mixer: LayerSpec['mixer'], layer: number): LayerShape {
+  if (isEncoder(config) || !keepsSlots(mixer)) return NO_SLOTS;
+  const { groups, heads, keySize, valueSize, scale: attentionScale, window } = mixer;
+  return {
+    slots: true,
+    groups,
+    heads,
+    keySize,
+    valueSize,
+    attentionScale,
+    window,
+    rotation: rotationOf(config, layer),
+  };
+}
+
+const NO_SLOTS: LayerShape = {
+  slots: false,
+  groups: 0,
+  heads: 0,
+  keySize: 0,
+  valueSize: 0,
+  attentionScale: 0,
+  window: null,
+  rotation: null,
+};
 
 /** Scalings whose frequencies are the same at every length. */
 const FIXED = ['none', 'linear', 'llama3', 'yarn'];

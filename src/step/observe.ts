@@ -21,15 +21,15 @@ export function bindObserved(
   each: boolean,
   inputs: Record<string, StepTensor>,
 ): number {
-  if (cache.needsQueries) {
+  if (cache.rules.needsQueries) {
     // Every token counts once, padding not at all.
     const data = new Float32Array(chunk.length * length);
     for (const [b, tokens] of chunk.entries()) data.fill(1, b * length, b * length + tokens.length);
     inputs.momentWeights = tensorOf(data, [chunk.length, length]);
   }
-  if (cache.needs.length === 0) return 0;
+  if (cache.rules.needs.length === 0) return 0;
   const R = nHead / nQueryGroups;
-  const sets = each ? length : cache.needs.length;
+  const sets = each ? length : cache.rules.needs.length;
   const data = new Float32Array(cache.batch * sets * R * length);
   for (const [b, tokens] of chunk.entries()) {
     const rows = each ? null : cache.queryWeights(tokens.length);
@@ -50,7 +50,7 @@ export function observedOf(
   outputs: StepOutputs,
 ): ObservedWeights | undefined {
   if (sets === 0) return undefined;
-  const tables = [...cache.tables];
+  const tables = [...cache.store.tables];
   return {
     sets,
     each,
@@ -59,9 +59,23 @@ export function observedOf(
   };
 }
 
-/** The queries' moments that the graph made. @param order per layer, which of those with slots it is. */
+/** The queries' moments that the graph made [L·B, H, D(, D)], by layer. @param order per layer, which of those with slots it is. */
 export function queriesOf(cache: KVCache, order: readonly number[], outputs: StepOutputs): ChunkOutputs['queries'] {
-  if (!cache.needsQueries) return undefined;
-  const [sum, outer] = ['sum', 'outer'].map((kind) => outputs[`moments.${kind}`].data);
-  return { sum, outer, order };
+  if (!cache.rules.needsQueries) return undefined;
+  const [sum, outer] = ['sum', 'outer'].map((kind) => byLayer(order, outputs[`moments.${kind}`].data));
+  return { sum, outer };
+}
+
+/** The parts of an output that has one part after the other for each layer with slots. */
+function byLayer(order: readonly number[], data: Float32Array): (Float32Array | null)[] {
+  const size = data.length / order.filter((nth) => nth >= 0).length;
+  return order.map((nth) => (nth < 0 ? null : data.subarray(nth * size, (nth + 1) * size)));
+}
+
+/** Keys and values of an output `present` [2·L·B, G, T, D], by layer. */
+export function presentOf(order: readonly number[], data: Float32Array): Pick<ChunkOutputs, 'keys' | 'values'> {
+  const pairs = byLayer(order, data);
+  const half = (pair: Float32Array | null, nth: number) =>
+    pair?.subarray((nth * pair.length) / 2, ((nth + 1) * pair.length) / 2) ?? null;
+  return { keys: pairs.map((pair) => half(pair, 0)), values: pairs.map((pair) => half(pair, 1)) };
 }

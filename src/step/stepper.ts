@@ -11,6 +11,7 @@ import {
   tensorOf,
 } from '../backends/types.ts';
 import { type Config, holdsSlots } from '../config/config.ts';
+import { bufferName } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { type StepGraphOptions, traceStep } from '../model/gpt.ts';
@@ -22,7 +23,7 @@ import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { bindAttached, bindStates, givenPlaces, statesOf } from './bind.ts';
 import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
-import { bindObserved, observedOf, queriesOf } from './observe.ts';
+import { bindObserved, observedOf, presentOf, queriesOf } from './observe.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
 import type { StepAdapters, StepOptions, StepResult } from './step-types.ts';
 
@@ -84,9 +85,9 @@ export class Stepper {
     const places = givenPlaces(this.config, chunk, options.positions);
     cache.reserve(chunk.map((row) => row.length));
     chunk.forEach((tokens, row) => {
-      cache.makePlace(row, tokens.length, this.config.contextLength);
+      cache.fitPositions(row, tokens.length, this.config.contextLength);
     });
-    cache.open();
+    cache.store.open();
     const session = await this.#session(cache, adapters);
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options, places);
@@ -103,11 +104,11 @@ export class Stepper {
     cache.append({
       tokens: chunk,
       length,
-      present: outputs.present.data,
+      ...presentOf(this.#order, outputs.present.data),
       observed: observedOf(cache, sets, each, outputs),
       queries: queriesOf(cache, this.#order, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,
-      places: places?.map((row) => row.map((streams) => Math.max(...streams))),
+      ropePositions: places?.map((row) => row.map((streams) => Math.max(...streams))),
       phase: options.phase ?? 'decode',
     });
     return { logits: outputs.logits.data };
@@ -125,7 +126,13 @@ export class Stepper {
 
   /** Places that an adapter wants to change and this model's graph has no hook for. */
   withoutHooks(adapters: StepAdapters): readonly string[] {
-    const options = { format: this.#format, classes: 'kind', buffer: 'float32', sums: false, moments: false } as const;
+    const options = {
+      format: this.#format,
+      sharing: 'by-window',
+      buffer: 'float32',
+      sums: false,
+      moments: false,
+    } as const;
     return traceStep(this.config, { ...options, adapters: adapters.hooks }, this.#backend.target).unmetHooks;
   }
 
@@ -154,16 +161,18 @@ export class Stepper {
       throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
     const session = await this.#open('attach', () => traceCrossStates(this.config, this.#format, this.#backend.target));
     const outputs = await session.run({ states: tensorOf(states, [1, count, cross.width]) });
-    cache.attached.attach(row, outputs.attached.data, count);
+    cache.store.crossAttention.set(row, outputs.attached.data, count);
   }
 
   #session(cache: KVCache, adapters: StepAdapters | null): Promise<CompiledGraph> {
-    const sums = cache.needs.length > 0;
-    const { mode: classes, bufferKind: buffer, needsQueries: moments, attached } = cache;
-    const cross = attached.any;
+    const { buffer, rules, store } = cache;
+    const { sharing } = rules.layout;
+    const sums = rules.needs.length > 0;
+    const moments = rules.needsQueries;
+    const cross = store.crossAttention.any;
     const hooks = adapters?.hooks ?? null;
-    const options: StepGraphOptions = { format: this.#format, classes, buffer, sums, moments, cross, adapters: hooks };
-    const key = `${classes}/${buffer}/${sums}/${moments}/${cross}`;
+    const options: StepGraphOptions = { format: this.#format, sharing, buffer, sums, moments, cross, adapters: hooks };
+    const key = `${sharing}/${bufferName(buffer)}/${sums}/${moments}/${cross}`;
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
     this.#keepRoom();
@@ -248,7 +257,7 @@ export class Stepper {
     const scratch = this.#scratch;
     for (let b = 0; b < B; b++) {
       const first = cache.length(b);
-      const place = cache.place(b);
+      const place = cache.ropePosition(b);
       const total = options.lengths?.[b] ?? first + chunk[b].length;
       for (let t = 0; t < length; t++) {
         const at = b * length + t;

@@ -31,6 +31,8 @@ export interface StoreOptions<S extends ParamSpec> {
   readonly codec?: WeightCodec;
   /** @default `$KEYHOLD_CACHE`, else `$XDG_CACHE_HOME/keyhold`, else `~/.cache/keyhold` */
   readonly cacheDir?: string;
+  /** The name of the model, for lists of what is on the disk. */
+  readonly label?: string;
   readonly onProgress?: (progress: WeightProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -40,6 +42,8 @@ export type EntryOptions = Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'i
 
 const WEIGHTS_FILE = 'weights.bin';
 const MANIFEST_FILE = 'manifest.json';
+/** The name of the model that an entry was made for; nothing depends on it. */
+export const LABEL_FILE = 'model.txt';
 
 /** The folder of prepared weights and of everything else that Keyhold makes of checkpoints. */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
@@ -147,6 +151,7 @@ async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry
     } finally {
       await file.close();
     }
+    if (options.label !== undefined) await writeSynced(join(unfinished, LABEL_FILE), `${options.label}\n`);
     await writeSynced(join(unfinished, MANIFEST_FILE), manifestOf(entry, samples));
     // The lock may have been lost to a process on another machine, whose entry is as good as this one.
     if (await isWhole(entry)) return;

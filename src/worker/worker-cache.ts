@@ -2,7 +2,7 @@
 /**
  * @file A cache that lives in the thread of its model, as the program holds it.
  */
-import type { CacheMemory, CacheStats } from '../kvcache/kv-cache.ts';
+import type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 import type { CacheRef } from './protocol.ts';
 import type { Caller } from './rpc.ts';
 

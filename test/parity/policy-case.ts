@@ -8,11 +8,12 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { logSoftmaxAt } from '../../src/engine/sampling/sampler.ts';
-import type { AnyCacheOptions, PolicyRow } from '../../src/kvcache/policies.ts';
+import type { AnyCacheOptions } from '../../src/kvcache/policies.ts';
+import type { PolicyRow } from '../../src/kvcache/policy.ts';
 import { type KVCache, type LanguageModel, loadModel } from '../../src/node.ts';
 import { range } from '../../src/util/numbers.ts';
 import type { CaseContext, CaseKind, CaseResult } from './case.ts';
-import { resolutions, type TieAware, tieAware, youngest } from './ties.ts';
+import { resolutions, type Tie, type TieBreaker, tieAware, youngest } from './ties.ts';
 
 /** Largest error of a token's loss, in nats. */
 const NLL_TOLERANCE = 1e-3;
@@ -49,9 +50,10 @@ export const policyCase: CaseKind = {
     const cache = model.createCache(cacheOptions(golden));
     const plain = await runAll(model, cache, golden);
     const differences = [...checkLoss(plain), ...compareHeld(cache, golden)];
-    const policy = tieAware(golden.policy);
+    const breaker: TieBreaker = { choose: youngest, ties: [] };
+    const policy = tieAware(golden.policy, breaker);
     if (differences.length === 0 || !policy) return { error: plain, failures: differences, note };
-    const { error, failures, ties } = await runChoosing(model, golden, policy);
+    const { error, failures, ties } = await runChoosing(model, golden, policy, breaker);
     return { error, failures, note: `${note}, ${ties} ties resolved` };
   },
 };
@@ -85,11 +87,18 @@ async function runChunk(model: LanguageModel, cache: KVCache, golden: PolicyCase
 
 /** A way through the ties so far. */
 interface Path {
-  readonly cache: TieAware;
+  readonly cache: KVCache;
   readonly error: number;
   /** How far all losses are off, squared. */
   readonly off: number;
   readonly ties: number;
+}
+
+interface Judged {
+  readonly before: Path;
+  readonly after: Path;
+  /** The ties of the chunk. */
+  readonly met: readonly Tie[];
 }
 
 /** Paths that go on after each chunk: those whose losses are nearest. A wrong choice shows in the next losses or never. */
@@ -101,23 +110,24 @@ const WAYS = 64;
  * Searches for choices among equal values that give the reference's losses, positions and scores. Each chunk's losses judge the
  * choices before it; what the reference holds at its end says which choices to try first.
  */
-async function runChoosing(model: LanguageModel, golden: PolicyCase, policy: PolicyRow) {
-  const empty = model.createCache({ ...cacheOptions(golden), policy }) as TieAware;
+async function runChoosing(model: LanguageModel, golden: PolicyCase, policy: PolicyRow, breaker: TieBreaker) {
+  const empty = model.createCache({ ...cacheOptions(golden), policy });
   let paths: Path[] = [{ cache: empty, error: 0, off: 0, ties: 0 }];
   let at = 0;
   for (const length of golden.chunks) {
-    const judged: { readonly before: Path; readonly after: Path }[] = [];
+    const judged: Judged[] = [];
     for (const before of paths) {
       const cache = before.cache.fork();
-      cache.choose = (tie) => youngest(tie, new Set(golden.kept[tie.layer][tie.group]));
+      breaker.ties = [];
+      breaker.choose = (tie) => youngest(tie, new Set(golden.kept[tie.layer][tie.group]));
       const worst = await runChunk(model, cache, golden, at, length);
       const after = {
         cache,
         error: Math.max(before.error, worst),
         off: before.off + worst ** 2,
-        ties: before.ties + cache.ties.length,
+        ties: before.ties + breaker.ties.length,
       };
-      judged.push({ before, after });
+      judged.push({ before, after, met: breaker.ties });
     }
     judged.sort((a, b) => a.after.off - b.after.off);
     const [best] = judged;
@@ -125,13 +135,13 @@ async function runChoosing(model: LanguageModel, golden: PolicyCase, policy: Pol
     if (going.length === 0) return { ...best.after, failures: checkLoss(best.after.error) };
     const chunk = golden.tokens.slice(at, at + length);
     const next = new Map<string, Path>();
-    for (const { before, after } of going) {
+    for (const { before, after, met } of going) {
       addPath(next, after);
-      for (const chosen of resolutions(after.cache.ties, WAYS)) {
+      for (const chosen of resolutions(met, WAYS)) {
         const cache = before.cache.fork();
         let nth = 0;
-        cache.choose = () => chosen[nth++];
-        if (after.cache.ties.length > 0) await model.step(cache, [chunk], { logits: 'none', phase: 'prompt' });
+        breaker.choose = () => chosen[nth++];
+        if (met.length > 0) await model.step(cache, [chunk], { logits: 'none', phase: 'prompt' });
         else break;
         addPath(next, { ...after, cache });
       }
@@ -145,8 +155,8 @@ async function runChoosing(model: LanguageModel, golden: PolicyCase, policy: Pol
 
 /** Paths that hold the same are one. */
 function addPath(paths: Map<string, Path>, path: Path): void {
-  const { nLayer, nQueryGroups } = path.cache.shape;
-  const held = range(nLayer).map((l) => range(nQueryGroups).map((g) => path.cache.tokenPositions(l, 0, g).join()));
+  const { layers } = path.cache.shape;
+  const held = layers.map(({ groups }, l) => range(groups).map((g) => path.cache.tokenPositions(l, 0, g).join()));
   const name = JSON.stringify(held);
   if (!paths.has(name)) paths.set(name, path);
 }

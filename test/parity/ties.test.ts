@@ -1,14 +1,14 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { KeyNormKVCache } from '../../src/kvcache/policies/knorm.ts';
+import { createCache } from '../../src/kvcache/policies.ts';
 import { range } from '../../src/util/numbers.ts';
 import { tokensFrom } from '../support/cache-runs.ts';
 import { fakeStep } from '../support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../support/fake-model.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { policyCase } from './policy-case.ts';
-import { resolutions, type Tie, type TieAware, tieAware, youngest } from './ties.ts';
+import { resolutions, type Tie, type TieBreaker, tieAware, youngest } from './ties.ts';
 import { runCase } from './walk.ts';
 
 const FIXTURES = join(import.meta.dirname, '../fixtures');
@@ -64,29 +64,30 @@ describe('a knorm case', () => {
 
 describe('the cache that asks', () => {
   const shape = fakeShape({ windows: [null], groups: 1, heads: 1, headSize: 4 });
-  const open = (constant: boolean) => ({
-    cache: new (tieAware('knorm')!.cache)(shape, {
-      cacheLength: 5,
-      sinks: 1,
-      recent: 1,
-    } as never) as unknown as TieAware,
-    model: new FakeModel(shape, 1, { keys: constant ? 'constant' : 'random' }),
-  });
+  const open = (constant: boolean) => {
+    const breaker: TieBreaker = { choose: youngest, ties: [] };
+    const policy = tieAware('knorm', breaker)!;
+    return {
+      breaker,
+      cache: createCache(shape, { policy, cacheLength: 5, sinks: 1, recent: 1 }),
+      model: new FakeModel(shape, 1, { keys: constant ? 'constant' : 'random' }),
+    };
+  };
 
   it('does what knorm does where nothing is equal', () => {
-    const { cache, model } = open(false);
-    const knorm = new KeyNormKVCache(shape, { cacheLength: 5, sinks: 1, recent: 1 });
+    const { breaker, cache, model } = open(false);
+    const knorm = createCache(shape, { policy: 'knorm', cacheLength: 5, sinks: 1, recent: 1 });
     for (const count of [4, 9, 1, 1, 20]) {
       for (const one of [cache, knorm]) fakeStep(model, one, [tokensFrom(0, one.length(), count)]);
       expect(cache.tokenPositions(0)).toEqual(knorm.tokenPositions(0));
     }
-    expect(cache.ties).toEqual([]);
+    expect(breaker.ties).toEqual([]);
   });
 
   it('asks who stays of equals, and obeys', () => {
-    const { cache, model } = open(true);
+    const { breaker, cache, model } = open(true);
     const asked: Tie[] = [];
-    cache.choose = (tie) => {
+    breaker.choose = (tie) => {
       asked.push(tie);
       return [2, 4, 6];
     };

@@ -4,12 +4,10 @@
  * nobody else computes. So a policy's case passes where some choice among equals gives what the reference gave.
  */
 
-import { AttnWeightsKVCache } from '../../src/kvcache/attn-weights.ts';
-// Any of them would do: the compiler wants one that is no abstract class.
-import type { KeyNormKVCache } from '../../src/kvcache/policies/knorm.ts';
-import { POLICIES, type PolicyRow } from '../../src/kvcache/policies.ts';
+import type { FramedPolicy } from '../../src/kvcache/frame.ts';
+import { POLICIES } from '../../src/kvcache/policies.ts';
+import type { PolicyRow } from '../../src/kvcache/policy.ts';
 import { isSafe } from '../../src/kvcache/select.ts';
-import type { CacheShape } from '../../src/kvcache/shape.ts';
 import type { GroupView, LayerView } from '../../src/kvcache/view.ts';
 import { range } from '../../src/util/numbers.ts';
 
@@ -32,56 +30,52 @@ export type Chooser = (tie: Tie) => readonly number[];
 export const youngest = (tie: Tie, preferred: ReadonlySet<number> = new Set()): number[] =>
   [...tie.positions].sort((a, b) => Number(preferred.has(b)) - Number(preferred.has(a)) || b - a).slice(0, tie.stay);
 
-/** A cache that asks where values are equal. */
-export interface TieAware extends AttnWeightsKVCache {
+/** Who is asked where values are equal, and the ties of the last chunk. */
+export interface TieBreaker {
   choose: Chooser;
-  /** The ties of the last chunk. */
   ties: Tie[];
 }
 
 /** A policy of the table that asks where values are equal. null: it has no values. */
-export function tieAware(policy: string): PolicyRow | null {
+export function tieAware(policy: string, breaker: TieBreaker): PolicyRow | null {
   const row = POLICIES[policy];
-  if (!(row?.cache.prototype instanceof AttnWeightsKVCache)) return null;
-  return { ...row, cache: aware(row.cache as unknown as Scored) };
+  if (!row || !('ada' in row.options)) return null;
+  return {
+    ...row,
+    create: (setup) => {
+      const rules = row.create(setup) as FramedPolicy;
+      const select = (view: LayerView): void => {
+        for (const group of view.groups) if (group.kept > group.budget) cut(rules, group, view, breaker);
+      };
+      return { ...rules, select };
+    },
+  };
 }
 
-type Scored = new (shape: CacheShape, options: object) => KeyNormKVCache;
-
-const aware = (Base: Scored) =>
-  class extends Base implements TieAware {
-    choose: Chooser = youngest;
-    ties: Tie[] = [];
-
-    protected override select(view: LayerView): void {
-      for (const group of view.groups) if (group.kept > view.budget) this.#cut(group, view);
-    }
-
-    #cut(group: GroupView, view: LayerView): void {
-      const { positions, values, keep, length } = group;
-      this.rank(group, view);
-      const safe = this.safeTokens(view);
-      const free = range(length).filter((j) => keep[j] === 1 && !isSafe(positions[j], view.now, safe));
-      free.sort((a, b) => values[b] - values[a] || positions[b] - positions[a]);
-      const room = free.length - (group.kept - view.budget);
-      let stay = free.slice(0, room);
-      const [last, first] = [values[free[room - 1]], values[free[room]]];
-      if (room > 0 && last - first <= EQUAL * Math.abs(first)) {
-        const equal = free.filter((j) => Math.abs(values[j] - first) <= EQUAL * Math.abs(first));
-        const sure = stay.filter((j) => !equal.includes(j));
-        const tie: Tie = {
-          layer: view.layer,
-          group: group.index,
-          positions: equal.map((j) => positions[j]).sort((a, b) => a - b),
-          stay: room - sure.length,
-        };
-        this.ties.push(tie);
-        const chosen = this.choose(tie);
-        stay = [...sure, ...equal.filter((j) => chosen.includes(positions[j]))];
-      }
-      for (const j of free) if (!stay.includes(j)) keep[j] = 0;
-    }
-  };
+function cut(rules: FramedPolicy, group: GroupView, view: LayerView, breaker: TieBreaker): void {
+  const { positions, values, keep, length } = group;
+  rules.rank(group, view);
+  const safe = rules.safeTokens(group, view);
+  const free = range(length).filter((j) => keep[j] === 1 && !isSafe(positions[j], view.lastPosition, safe));
+  free.sort((a, b) => values[b] - values[a] || positions[b] - positions[a]);
+  const room = free.length - (group.kept - group.budget);
+  let stay = free.slice(0, room);
+  const [last, first] = [values[free[room - 1]], values[free[room]]];
+  if (room > 0 && last - first <= EQUAL * Math.abs(first)) {
+    const equal = free.filter((j) => Math.abs(values[j] - first) <= EQUAL * Math.abs(first));
+    const sure = stay.filter((j) => !equal.includes(j));
+    const tie: Tie = {
+      layer: view.layer,
+      group: group.index,
+      positions: equal.map((j) => positions[j]).sort((a, b) => a - b),
+      stay: room - sure.length,
+    };
+    breaker.ties.push(tie);
+    const chosen = breaker.choose(tie);
+    stay = [...sure, ...equal.filter((j) => chosen.includes(positions[j]))];
+  }
+  for (const j of free) if (!stay.includes(j)) keep[j] = 0;
+}
 
 /** Ways to choose among ties, at most so many: for each tie, which positions stay. */
 export function resolutions(ties: readonly Tie[], most: number): (readonly (readonly number[])[])[] {

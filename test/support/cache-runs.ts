@@ -9,6 +9,7 @@ import { definePolicy } from '../../src/kvcache/define-policy.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../../src/kvcache/policies.ts';
 import { EMPTY_SLOT, HIDDEN } from '../../src/kvcache/slots.ts';
+import { rowArrays } from '../../src/kvcache/snapshot.ts';
 import { range } from '../../src/util/numbers.ts';
 import { FakeModel, type FakeShape, fakeRotation, fakeShape } from './fake-model.ts';
 
@@ -23,7 +24,8 @@ export interface Run {
   readonly shape: FakeShape;
   readonly cacheLength: number;
   readonly buffer: BufferKind;
-  readonly blockSize: number;
+  /** Slots by which the memory grows. */
+  readonly growth: number;
   readonly rows: number;
   readonly sinks?: number;
   readonly recent?: number;
@@ -61,7 +63,7 @@ export function anyRun(limits: RunLimits = {}): fc.Arbitrary<Run> {
       rotated: fc.constantFrom('', 'halves', 'pairs'),
       cacheLength: fc.integer({ min: 1, max: cacheLength }),
       buffer: fc.constantFrom(...buffers),
-      blockSize: fc.integer({ min: 1, max: 9 }),
+      growth: fc.integer({ min: 1, max: 9 }),
       rows: fc.integer({ min: 1, max: rows }),
       sinks: fc.option(fc.nat(5), { nil: undefined }),
       recent: fc.option(fc.integer({ min: 1, max: 6 }), { nil: undefined }),
@@ -175,16 +177,15 @@ export const EVERY: readonly TestPolicy[] = [{ name: 'dense', options: { policy:
 
 /** The options of a cache for a run; what a policy can't be made with is mended. */
 export function cacheOptions(run: Run, policy: TestPolicy, more: Partial<AnyCacheOptions> = {}): AnyCacheOptions {
-  const { cacheLength, blockSize, rows, sinks, recent } = run;
+  const { cacheLength, rows, sinks, recent } = run;
   const buffer = policy.lossy && run.buffer === 'float32' ? 'int8' : run.buffer;
   const snaps = /snapkv|pyramid/.test(policy.name);
   const room = cacheLength - (sinks ?? Math.min(4, cacheLength - 1));
   return {
     cacheLength,
-    blockSize,
     batch: rows,
     buffer,
-    ...(policy.safe ? { sinks, recent } : {}),
+    ...(policy.safe ? { sinks, ...(policy.name === 'lastrec' ? {} : { recent }) } : {}),
     ...(snaps ? { window: Math.min(4, room), kernel: 3 } : {}),
     ...(/expected/.test(policy.name) ? { horizon: 5, refresh: 1 } : {}),
     ...policy.options,
@@ -196,7 +197,7 @@ export function cacheOptions(run: Run, policy: TestPolicy, more: Partial<AnyCach
 export function openRun(run: Run, policy: TestPolicy, more: Partial<AnyCacheOptions> = {}) {
   const shape = fakeShape(run.shape);
   const model = new FakeModel(shape, run.seed);
-  return { model, cache: createCache(shape, cacheOptions(run, policy, more)) };
+  return { model, cache: createCache(shape, cacheOptions(run, policy, more), run.growth) };
 }
 
 /** Tokens of a row from a position on: any will do, as long as rows differ. */
@@ -220,20 +221,21 @@ export interface CheckOptions {
  */
 export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: CheckOptions = {}): void {
   const { shape } = model;
-  const { nQueryGroups: G, headSize: D } = shape;
-  const probe = createBuffer(cache.bufferKind, 1, 1, D);
-  const [key, value, out] = [new Float32Array(D), new Float32Array(D), new Float32Array(D)];
-  const stored = (which: 'key' | 'value', exact: Float32Array) => {
-    probe.preview(exact, 0, which, out);
-    return out;
-  };
-  for (const [name, table] of cache.tables) {
+  for (const [name, table] of cache.store.tables) {
     if (table.filled.some((count) => count > table.capacity)) expect.fail(`${name} holds more than its memory`);
-    for (const plane of [table.positions, table.hidden])
-      if (plane.data.length !== cache.batch * table.groups * table.capacity) expect.fail(`${name} has an odd size`);
+    for (const array of [table.positions, table.hidden])
+      if (array.data.length !== cache.batch * table.groups * table.capacity) expect.fail(`${name} has an odd size`);
   }
   for (const l of range(shape.nLayer)) {
-    const table = cache.tables.get(cache.classes[l])!;
+    const { groups: G, keySize, valueSize } = shape.layers[l];
+    const probe = createBuffer(cache.buffer, 1, { groups: 1, keySize, valueSize }, shape.memory);
+    const [key, value] = [new Float32Array(keySize), new Float32Array(valueSize)];
+    const stored = (half: 'keys' | 'values', exact: Float32Array) => {
+      const out = new Float32Array(exact.length);
+      probe[half].preview(exact, 0, out);
+      return out;
+    };
+    const table = cache.store.tableOf(l)!;
     const shared = 'ada' in cache.options && Boolean(cache.options.ada);
     for (const row of range(cache.batch)) {
       const tokens = cache.tokens(row);
@@ -249,17 +251,17 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
         if (window !== null && positions.some((p) => p <= tokens.length - window)) expect.fail(`${where}, hidden`);
         if (!shared && positions.length > budget) expect.fail(`${where} exceed ${budget}`);
         total += positions.length;
-        checkLane(cache, l, row, g);
-        const lane = table.groups === 1 ? 0 : g;
+        checkGroup(cache, l, row, g);
+        const tableGroup = table.groups === 1 ? 0 : g;
         for (let slot = 0; slot < positions.length; slot++) {
-          const position = table.positions.data[table.positions.at(row, lane, slot)];
-          cache.buffers[l]!.readValue({ row, group: g, slot }, value);
+          const position = table.positions.data[table.positions.at(row, tableGroup, slot)];
+          cache.store.buffers[l]!.readValue({ row, group: g, slot }, value);
           const exact = model.value(l, g, position, tokens[position]);
-          if (!same(value, stored('value', exact))) expect.fail(`${where}: another value at ${position}`);
+          if (!same(value, stored('values', exact))) expect.fail(`${where}: another value at ${position}`);
           if (moved) continue;
-          cache.buffers[l]!.readKey({ row, group: g, slot }, key);
+          cache.store.buffers[l]!.readKey({ row, group: g, slot }, key);
           const exactKey = model.key(l, g, position, tokens[position]);
-          if (!same(key, stored('key', exactKey))) expect.fail(`${where}: another key at ${position}`);
+          if (!same(key, stored('keys', exactKey))) expect.fail(`${where}: another key at ${position}`);
         }
       }
       if (total > G * budget) expect.fail(`layer ${l}, row ${row}: ${total} slots exceed ${G} times ${budget}`);
@@ -269,22 +271,23 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
 
 /** Slots of a layer's group: its budget, but for a pyramid that is whole as long as all of a sequence fits. */
 export function budgetOf(cache: KVCache, l: number, row: number): number {
-  const { budget } = cache.tables.get(cache.classes[l])!;
+  const { budget } = cache.store.tableOf(l)!;
   const whole = cache.policy === 'pyramid' && cache.length(row) <= cache.cacheLength;
   return whole ? Math.max(budget, cache.cacheLength) : budget;
 }
 
 /** What the graph is told of slots agrees with what they hold. */
-function checkLane(cache: KVCache, l: number, row: number, group: number): void {
-  const table = cache.tables.get(cache.classes[l])!;
+function checkGroup(cache: KVCache, l: number, row: number, group: number): void {
+  const table = cache.store.tableOf(l)!;
   const g = table.groups === 1 ? 0 : group;
-  const filled = table.filled[table.lane(row, g)];
+  const filled = table.filled[table.groupIndex(row, g)];
   for (let slot = 0; slot < table.capacity; slot++) {
     const at = table.positions.at(row, g, slot);
     const used = slot < filled;
     if ((table.positions.data[at] !== EMPTY_SLOT) !== used || (table.hidden.data[at] !== Math.fround(HIDDEN)) !== used)
       expect.fail(`layer ${l}, row ${row}, group ${g}: slot ${slot} of ${filled} is not what it is said to be`);
-    if (!used && table.state.some(({ data }) => data[at] !== 0)) expect.fail(`slot ${slot} is free, but has a score`);
+    if (!used && table.slotState.some(({ data }) => data[at] !== 0))
+      expect.fail(`slot ${slot} is free, but has a score`);
   }
 }
 
@@ -298,8 +301,9 @@ export function same(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
 export function contentOf(cache: KVCache): unknown[] {
   return range(cache.batch).map((row) => ({
     tokens: cache.tokens(row),
-    place: cache.place(row),
-    arrays: cache.rowArrays(row).map((array) => array.slice()),
+    ropePosition: cache.ropePosition(row),
+    pending: cache.pending(row),
+    arrays: rowArrays(cache, row).map((array) => array.slice()),
   }));
 }
 

@@ -35,28 +35,35 @@ export function fakeChunk(
   tokens: readonly (readonly number[])[],
   { phase = 'decode', eachQuery = false }: FakeStepOptions = {},
 ): { outputs: FakeOutputs; chunk: ChunkOutputs } {
-  cache.open();
+  cache.store.open();
   const { shape } = model;
-  const { nHead: H, nQueryGroups: G, headSize: D } = shape;
-  const R = H / G;
   const B = tokens.length;
   const T = Math.max(...tokens.map((row) => row.length));
   const withSlots = range(shape.nLayer).filter((l) => shape.layers[l].slots);
-  const present = new Float32Array(2 * withSlots.length * B * G * T * D).fill(Number.NaN);
-  const sets = eachQuery ? T : cache.needs.length;
+  const empty = (l: number, half: 'keySize' | 'valueSize') =>
+    shape.layers[l].slots
+      ? new Float32Array(B * shape.layers[l].groups * T * shape.layers[l][half]).fill(Number.NaN)
+      : null;
+  const allKeys = range(shape.nLayer).map((l) => empty(l, 'keySize'));
+  const allValues = range(shape.nLayer).map((l) => empty(l, 'valueSize'));
+  const sets = eachQuery ? T : cache.rules.needs.length;
   const weights = new Map<string, Float32Array>();
-  for (const [name, table] of cache.tables)
-    weights.set(name, new Float32Array(table.layers.length * B * G * sets * (table.capacity + T)).fill(Number.NaN));
-  const outputs = withSlots.map(() => range(B).map(() => range(H).map((): Float64Array[] => [])));
+  for (const [name, { layers, capacity }] of cache.store.tables) {
+    const G = shape.layers[layers[0]].groups;
+    weights.set(name, new Float32Array(layers.length * B * G * sets * (capacity + T)).fill(Number.NaN));
+  }
+  const outputs = withSlots.map((l) => range(B).map(() => range(shape.layers[l].heads).map((): Float64Array[] => [])));
 
   for (const [nth, l] of withSlots.entries()) {
-    const name = cache.classes[l];
-    const table = cache.tables.get(name)!;
+    const { groups: G, heads: H, keySize, valueSize, attentionScale } = shape.layers[l];
+    const R = H / G;
+    const name = cache.store.layerGroups[l];
+    const table = cache.store.tables.get(name)!;
     const columns = table.capacity + T;
     const inTable = table.layers.indexOf(l);
     for (const [row, ids] of tokens.entries()) {
       const first = cache.length(row);
-      const place = cache.place(row);
+      const place = cache.ropePosition(row);
       const counted = eachQuery
         ? ids.map((_, set) => Float32Array.from(ids, (_, t) => Number(t === set)))
         : cache.queryWeights(ids.length);
@@ -66,9 +73,9 @@ export function fakeChunk(
         for (const [t, id] of ids.entries()) {
           keys.push(model.key(l, g, first + t, id, place + t));
           values.push(model.value(l, g, first + t, id));
-          const at = (which: number) => ((((2 * nth + which) * B + row) * G + g) * T + t) * D;
-          present.set(keys[t], at(0));
-          present.set(values[t], at(1));
+          const at = (row * G + g) * T + t;
+          allKeys[l]!.set(keys[t], at * keySize);
+          allValues[l]!.set(values[t], at * valueSize);
         }
         const slots = heldSlots(cache, l, row, g);
         for (const [t] of ids.entries())
@@ -76,7 +83,7 @@ export function fakeChunk(
         const { window } = shape.layers[l];
         const paid = new Float64Array(slots.length);
         const at = (set: number) => (((inTable * B + row) * G + g) * sets + set) * columns;
-        const sums = cache.needs.length > 0 ? weights.get(name)! : null;
+        const sums = cache.rules.needs.length > 0 ? weights.get(name)! : null;
         if (sums)
           for (let set = 0; set < counted.length; set++) for (const { column } of slots) sums[at(set) + column] = 0;
         for (let r = 0; r < R; r++)
@@ -84,9 +91,10 @@ export function fakeChunk(
             const position = first + t;
             const oldest = window === null ? -1 : position - window;
             const query = model.query(l, g * R + r, position, id, place + t);
-            payAttention(query, slots, position, oldest, shape.attentionScale, paid);
-            const out = new Float64Array(D);
-            for (let j = 0; j < slots.length; j++) for (let i = 0; i < D; i++) out[i] += paid[j] * slots[j].value[i];
+            payAttention(query, slots, position, oldest, attentionScale, paid);
+            const out = new Float64Array(valueSize);
+            for (let j = 0; j < slots.length; j++)
+              for (let i = 0; i < valueSize; i++) out[i] += paid[j] * slots[j].value[i];
             outputs[nth][row][g * R + r].push(out);
             if (sums)
               for (let set = 0; set < counted.length; set++)
@@ -96,16 +104,16 @@ export function fakeChunk(
     }
   }
   const observed: ObservedWeights | undefined =
-    cache.needs.length > 0
+    cache.rules.needs.length > 0
       ? {
           sets,
           each: eachQuery,
-          capacity: new Map([...cache.tables].map(([name, table]) => [name, table.capacity])),
+          capacity: new Map([...cache.store.tables].map(([name, table]) => [name, table.capacity])),
           weights,
         }
       : undefined;
-  const queries = cache.needsQueries ? moments(model, cache, tokens, withSlots) : undefined;
-  return { outputs, chunk: { tokens, length: T, present, phase, observed, queries } };
+  const queries = cache.rules.needsQueries ? moments(model, cache, tokens, withSlots) : undefined;
+  return { outputs, chunk: { tokens, length: T, keys: allKeys, values: allValues, phase, observed, queries } };
 }
 
 /** A slot held, or a token of the chunk. */
@@ -119,16 +127,16 @@ interface Candidate {
 
 /** What the graph would read of one layer, row and group. */
 function heldSlots(cache: KVCache, layer: number, row: number, group: number): Candidate[] {
-  const table = cache.tables.get(cache.classes[layer])!;
+  const table = cache.store.tableOf(layer)!;
   const at = table.hidden.at(row, table.groups === 1 ? 0 : group);
-  const { headSize } = cache.shape;
+  const { keySize, valueSize } = cache.shape.layers[layer];
   const slots: Candidate[] = [];
   for (let slot = 0; slot < table.capacity; slot++) {
     if (table.hidden.data[at + slot] !== 0) continue;
-    const key = new Float32Array(headSize);
-    const value = new Float32Array(headSize);
-    cache.buffers[layer]!.readKey({ row, group, slot }, key);
-    cache.buffers[layer]!.readValue({ row, group, slot }, value);
+    const key = new Float32Array(keySize);
+    const value = new Float32Array(valueSize);
+    cache.store.buffers[layer]!.readKey({ row, group, slot }, key);
+    cache.store.buffers[layer]!.readValue({ row, group, slot }, value);
     slots.push({ position: table.positions.data[at + slot], key, value, column: slot });
   }
   return slots;
@@ -163,22 +171,27 @@ function moments(
   tokens: readonly (readonly number[])[],
   withSlots: readonly number[],
 ): ObservedQueries {
-  const { nHead: H, headSize: D, nLayer } = model.shape;
   const B = tokens.length;
-  const sum = new Float32Array(withSlots.length * B * H * D);
-  const outer = new Float32Array(withSlots.length * B * H * D * D);
-  for (const [nth, l] of withSlots.entries())
+  const sizes = (l: number) => ({ H: model.shape.layers[l].heads, D: model.shape.layers[l].keySize });
+  const make = (power: number) =>
+    range(model.shape.nLayer).map((l) =>
+      withSlots.includes(l) ? new Float32Array(B * sizes(l).H * sizes(l).D ** power) : null,
+    );
+  const [sum, outer] = [make(1), make(2)];
+  for (const l of withSlots) {
+    const { H, D } = sizes(l);
     for (const [row, ids] of tokens.entries())
       for (let head = 0; head < H; head++)
         for (const [t, id] of ids.entries()) {
           const query = model.plainQuery(l, head, cache.length(row) + t, id);
-          const lane = (nth * B + row) * H + head;
+          const at = row * H + head;
           for (let i = 0; i < D; i++) {
-            sum[lane * D + i] += query[i];
-            for (let j = 0; j < D; j++) outer[(lane * D + i) * D + j] += query[i] * query[j];
+            sum[l]![at * D + i] += query[i];
+            for (let j = 0; j < D; j++) outer[l]![(at * D + i) * D + j] += query[i] * query[j];
           }
         }
-  return { sum, outer, order: range(nLayer).map((l) => withSlots.indexOf(l)) };
+  }
+  return { sum, outer };
 }
 
 export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {

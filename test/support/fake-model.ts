@@ -24,16 +24,44 @@ export interface FakeShape {
   readonly heads: number;
   readonly headSize: number;
   readonly rotation?: RotationShape | 'varies' | null;
+  /** Sizes of single layers, in place of the others. */
+  readonly sizes?: readonly Partial<FakeSizes>[];
 }
 
-export function fakeShape({ windows, groups, heads, headSize, rotation = null }: FakeShape): CacheShape {
+/** What layers may differ in. `heads` are those of a group. */
+export interface FakeSizes {
+  readonly groups: number;
+  readonly heads: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+}
+
+/** A shape, and the numbers that all of its layers have unless they have their own. */
+export interface FakeCacheShape extends CacheShape {
+  readonly nLayer: number;
+  readonly nHead: number;
+  readonly nQueryGroups: number;
+  readonly headSize: number;
+}
+
+export function fakeShape({
+  windows,
+  groups,
+  heads,
+  headSize,
+  rotation = null,
+  sizes = [],
+}: FakeShape): FakeCacheShape {
   return {
     nLayer: windows.length,
     nHead: groups * heads,
     nQueryGroups: groups,
     headSize,
-    attentionScale: 1 / Math.sqrt(headSize),
-    layers: windows.map((window) => ({ slots: true, window, rotation })),
+    layers: windows.map((window, l) => {
+      const { groups: G = groups, heads: R = heads, keySize = headSize, valueSize = headSize } = sizes[l] ?? {};
+      const attentionScale = 1 / Math.sqrt(keySize);
+      return { slots: true, groups: G, heads: G * R, keySize, valueSize, attentionScale, window, rotation };
+    }),
   };
 }
 
@@ -44,31 +72,31 @@ export function fakeRotation(headSize: number, interleave = false): RotationShap
 }
 
 export class FakeModel {
-  readonly shape: CacheShape;
+  readonly shape: FakeCacheShape;
   readonly seed: number;
   readonly quirks: FakeQuirks;
   readonly #known = new Map<string, Float32Array>();
 
-  constructor(shape: CacheShape, seed: number, quirks: FakeQuirks = {}) {
+  constructor(shape: FakeCacheShape, seed: number, quirks: FakeQuirks = {}) {
     this.shape = shape;
     this.seed = seed;
     this.quirks = quirks;
   }
 
-  /** @param place where it is rotated to. */
+  /** @param place the position that it is rotated to. */
   key(layer: number, group: number, position: number, token: number, place = position): Float32Array {
     const { keys = 'random' } = this.quirks;
     const at = keys === 'constant' ? [0, 0] : [position, token];
     return this.#once(`k${layer},${group},${at},${place}`, () =>
       keys === 'zero'
-        ? new Float32Array(this.shape.headSize)
-        : this.#rotate(this.#vector(1, layer, group, ...at), layer, place),
+        ? new Float32Array(this.#sizeOf(layer, 'key'))
+        : this.#rotate(this.#vector(this.#sizeOf(layer, 'key'), 1, layer, group, ...at), layer, place),
     );
   }
 
   value(layer: number, group: number, position: number, token: number): Float32Array {
     return this.#once(`v${layer},${group},${position},${token}`, () => {
-      const value = this.#vector(2, layer, group, position, token);
+      const value = this.#vector(this.#sizeOf(layer, 'value'), 2, layer, group, position, token);
       return this.quirks.values === 'signs' ? value.map((x) => (x < 0 ? -1 : 1)) : value;
     });
   }
@@ -76,7 +104,7 @@ export class FakeModel {
   /** As it is before it is rotated. */
   plainQuery(layer: number, head: number, position: number, token: number): Float32Array {
     return this.#once(`q${layer},${head},${position},${token}`, () => {
-      const query = this.#vector(3, layer, head, position, token).map((x) => 2 * x);
+      const query = this.#vector(this.#sizeOf(layer, 'key'), 3, layer, head, position, token).map((x) => 2 * x);
       return this.quirks.queries === 'zero' ? query.fill(0) : query;
     });
   }
@@ -97,10 +125,15 @@ export class FakeModel {
     return vector;
   }
 
-  #vector(...parts: number[]): Float32Array {
+  #sizeOf(layer: number, half: 'key' | 'value'): number {
+    const { keySize, valueSize } = this.shape.layers[layer];
+    return half === 'key' ? keySize : valueSize;
+  }
+
+  #vector(length: number, ...parts: number[]): Float32Array {
     const random = numbers(hash(this.seed, ...parts));
     // Three uniform numbers are normal enough.
-    return Float32Array.from({ length: this.shape.headSize }, () => 2 * (random() + random() + random()) - 3);
+    return Float32Array.from({ length }, () => 2 * (random() + random() + random()) - 3);
   }
 
   #rotate(x: Float32Array, layer: number, place: number): Float32Array {

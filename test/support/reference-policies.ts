@@ -134,7 +134,7 @@ export class ReferenceCache {
   /** The chunk's queries attend to the slots as they are stored, and to the chunk as it is. */
   #attend(l: number, g: number, slots: readonly Slot[], tokens: readonly number[], window: number): Weights {
     const { model, length: first } = this;
-    const { nHead, nQueryGroups, attentionScale } = model.shape;
+    const { heads: nHead, groups: nQueryGroups, attentionScale } = model.shape.layers[l];
     const R = nHead / nQueryGroups;
     const keys = [...slots.map(({ key }) => key), ...tokens.map((token, t) => model.key(l, g, first + t, token))];
     const positions = [...slots.map(({ position }) => position), ...tokens.map((_, t) => first + t)];
@@ -237,7 +237,7 @@ export class ReferenceCache {
 
   /** mean over heads of softmax_j(kᵀR̄μ·s + kᵀR̄ΣR̄ᵀk·s²/2), times ‖v_j‖. */
   #expect({ index, groups, now }: Layer): void {
-    const { nHead, nQueryGroups, headSize: D, attentionScale: s } = this.model.shape;
+    const { heads: nHead, groups: nQueryGroups, keySize: D, attentionScale: s } = this.model.shape.layers[index];
     const R = nHead / nQueryGroups;
     const rotation = this.#meanRotation(index, now);
     groups.forEach((slots, g) => {

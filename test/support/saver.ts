@@ -8,10 +8,10 @@ import { writeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LanguageModel } from '../../src/engine/language-model.ts';
-import { restoreCache, snapshotCache } from '../../src/engine/snapshot.ts';
 import { saveCache } from '../../src/engine/snapshot-node.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import type { CacheShape } from '../../src/kvcache/shape.ts';
+import { restoreCache, snapshotCache } from '../../src/kvcache/snapshot.ts';
 
 const [folder, path, first] = process.argv.slice(2);
 const { shape, fingerprint } = JSON.parse(await readFile(join(folder, 'shape.json'), 'utf8')) as {

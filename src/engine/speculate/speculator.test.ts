@@ -73,8 +73,8 @@ async function compare(
 function expectSame(a: KVCache, b: KVCache): void {
   expect(a.tokens()).toEqual(b.tokens());
   expect(a.stats().evicted).toEqual(b.stats().evicted);
-  for (let layer = 0; layer < a.shape.nLayer; layer++)
-    for (let group = 0; group < a.shape.nQueryGroups; group++)
+  for (let layer = 0; layer < a.shape.layers.length; layer++)
+    for (let group = 0; group < a.shape.layers[layer].groups; group++)
       expect(a.tokenPositions(layer, 0, group)).toEqual(b.tokenPositions(layer, 0, group));
 }
 

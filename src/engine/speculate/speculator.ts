@@ -10,6 +10,7 @@
  * may be for that.
  */
 
+import { bufferName } from '../../kvcache/buffers.ts';
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
@@ -144,13 +145,13 @@ export class Speculator {
 
 /** @throws InputError where part of a chunk can't be taken back, or a chunk does not compute what single steps do. */
 function checkCache(cache: KVCache, exact: boolean): void {
-  if (cache.needsQueries)
+  if (cache.rules.needsQueries)
     throw new InputError(
       `speculation takes tokens back, which the policy ${cache.policy} can't: it counts all queries; leave speculate out`,
     );
-  if (exact && cache.bufferKind !== 'float32')
+  if (exact && bufferName(cache.buffer) !== 'float32')
     throw new InputError(
-      `with a cache in ${cache.bufferKind} speculation would change the text a little, for tokens of one chunk see each other ` +
+      `with a cache in ${bufferName(cache.buffer)} speculation would change the text a little, for tokens of one chunk see each other ` +
         'before they are rounded; use a float32 cache, or allow it with speculate: { exact: false }',
     );
 }

@@ -1,54 +1,44 @@
 /**
- * @file Keys and values in float16: half the memory, eleven bits of precision.
+ * @file Vectors in float16: half the memory, eleven bits of precision.
  */
-import { Plane } from './plane.ts';
-import { SlotBuffer, type SlotPlace } from './slot-buffer.ts';
+import { SlotArray } from './slot-array.ts';
+import type { CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
 
-/** 4·D bytes a slot and group. */
-export class Float16Buffer extends SlotBuffer {
-  readonly #keys: Plane<Uint16Array>;
-  readonly #values: Plane<Uint16Array>;
+/** 2 bytes a number. */
+export class Float16Codec implements SlotCodec {
+  readonly size: number;
+  readonly groups: number;
+  readonly arrays: readonly CodecArray[];
+  readonly #array: SlotArray<Uint16Array>;
+  readonly #shape: CodecShape;
 
-  constructor(batch: number, groups: number, headSize: number) {
-    const k = new Plane(Uint16Array, batch, groups, headSize);
-    const v = new Plane(Uint16Array, batch, groups, headSize);
-    super(headSize, { k, v });
-    this.#keys = k;
-    this.#values = v;
+  constructor(shape: CodecShape) {
+    this.#shape = shape;
+    this.size = shape.size;
+    this.groups = shape.groups;
+    this.#array = new SlotArray(Uint16Array, shape.batch, shape.groups, shape.size);
+    this.arrays = [{ suffix: '', array: this.#array }];
   }
 
-  override create(): Float16Buffer {
-    return new Float16Buffer(this.#keys.batch, this.#keys.groups, this.headSize);
+  create(): Float16Codec {
+    return new Float16Codec({ ...this.#shape, batch: this.#array.batch });
   }
 
-  override write(place: SlotPlace, count: number, source: Float32Array, keyAt: number, valueAt: number): void {
-    const at = this.#keys.at(place.row, place.group, place.slot);
-    const n = count * this.headSize;
-    for (let i = 0; i < n; i++) this.#keys.data[at + i] = floatToHalf(source[keyAt + i]);
-    for (let i = 0; i < n; i++) this.#values.data[at + i] = floatToHalf(source[valueAt + i]);
+  write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
+    const { data } = this.#array;
+    const at = this.#array.at(row, group, slot);
+    for (let i = 0; i < count * this.size; i++) data[at + i] = floatToHalf(source[from + i]);
   }
 
-  override readKey(place: SlotPlace, out: Float32Array): void {
-    read(this.#keys, place, out);
+  read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {
+    const { data } = this.#array;
+    const at = this.#array.at(row, group, slot);
+    for (let i = 0; i < this.size; i++) out[to + i] = halfToFloat(data[at + i]);
   }
 
-  override readValue(place: SlotPlace, out: Float32Array): void {
-    read(this.#values, place, out);
+  preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
+    for (let i = 0; i < this.size; i++) out[to + i] = halfToFloat(floatToHalf(source[from + i]));
   }
-
-  override preview(source: Float32Array, from: number, _which: 'key' | 'value', out: Float32Array): void {
-    for (let i = 0; i < this.headSize; i++) out[i] = halfToFloat(floatToHalf(source[from + i]));
-  }
-
-  override writeKey({ row, group, slot }: SlotPlace, key: Float32Array): void {
-    const at = this.#keys.at(row, group, slot);
-    for (let i = 0; i < key.length; i++) this.#keys.data[at + i] = floatToHalf(key[i]);
-  }
-}
-
-function read(plane: Plane<Uint16Array>, { row, group, slot }: SlotPlace, out: Float32Array): void {
-  const at = plane.at(row, group, slot);
-  for (let i = 0; i < plane.width; i++) out[i] = halfToFloat(plane.data[at + i]);
 }
 
 const bits = new Uint32Array(1);

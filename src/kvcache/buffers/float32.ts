@@ -1,64 +1,45 @@
 /**
- * @file Keys and values in float32, as the graph makes them: nothing is lost.
+ * @file Vectors in float32, as the model makes them: nothing is lost.
  */
-import { Plane } from './plane.ts';
-import { SlotBuffer, type SlotPlace } from './slot-buffer.ts';
+import { SlotArray } from './slot-array.ts';
+import type { CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
 
-/** 8·D bytes a slot and group. */
-export class Float32Buffer extends SlotBuffer {
-  readonly #keys: Plane<Float32Array>;
-  readonly #values: Plane<Float32Array>;
+/** 4 bytes a number. */
+export class Float32Codec implements SlotCodec {
+  readonly size: number;
+  readonly groups: number;
+  readonly arrays: readonly CodecArray[];
+  readonly #array: SlotArray<Float32Array>;
+  readonly #shape: CodecShape;
 
-  constructor(batch: number, groups: number, headSize: number) {
-    const k = new Plane(Float32Array, batch, groups, headSize);
-    const v = new Plane(Float32Array, batch, groups, headSize);
-    super(headSize, { k, v });
-    this.#keys = k;
-    this.#values = v;
+  constructor(shape: CodecShape) {
+    this.#shape = shape;
+    this.size = shape.size;
+    this.groups = shape.groups;
+    this.#array = new SlotArray(Float32Array, shape.batch, shape.groups, shape.size);
+    this.arrays = [{ suffix: '', array: this.#array }];
   }
 
-  override create(): Float32Buffer {
-    return new Float32Buffer(this.#keys.batch, this.#keys.groups, this.headSize);
+  create(): Float32Codec {
+    return new Float32Codec({ ...this.#shape, batch: this.#array.batch });
   }
 
-  override write(place: SlotPlace, count: number, source: Float32Array, keyAt: number, valueAt: number): void {
-    const k = this.#keys;
-    const v = this.#values;
-    const at = k.at(place.row, place.group, place.slot);
-    const n = count * this.headSize;
-    if (count > 1) {
-      k.data.set(source.subarray(keyAt, keyAt + n), at);
-      v.data.set(source.subarray(valueAt, valueAt + n), at);
-      return;
-    }
-    // One token a step: views would be garbage.
-    for (let i = 0; i < n; i++) k.data[at + i] = source[keyAt + i];
-    for (let i = 0; i < n; i++) v.data[at + i] = source[valueAt + i];
+  write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
+    const { data } = this.#array;
+    const at = this.#array.at(row, group, slot);
+    const n = count * this.size;
+    // One token a step: a view would be garbage.
+    if (count > 1) data.set(source.subarray(from, from + n), at);
+    else for (let i = 0; i < n; i++) data[at + i] = source[from + i];
   }
 
-  override readKey(place: SlotPlace, out: Float32Array): void {
-    this.#read(this.#keys, place, out);
+  read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {
+    const { data } = this.#array;
+    const at = this.#array.at(row, group, slot);
+    for (let i = 0; i < this.size; i++) out[to + i] = data[at + i];
   }
 
-  override readKeys(row: number, group: number, count: number, out: Float32Array): void {
-    const at = this.#keys.at(row, group, 0);
-    out.set(this.#keys.data.subarray(at, at + count * this.headSize));
-  }
-
-  override readValue(place: SlotPlace, out: Float32Array): void {
-    this.#read(this.#values, place, out);
-  }
-
-  override preview(source: Float32Array, from: number, _which: 'key' | 'value', out: Float32Array): void {
-    for (let i = 0; i < this.headSize; i++) out[i] = source[from + i];
-  }
-
-  override writeKey({ row, group, slot }: SlotPlace, key: Float32Array): void {
-    this.#keys.data.set(key, this.#keys.at(row, group, slot));
-  }
-
-  #read(plane: Plane<Float32Array>, { row, group, slot }: SlotPlace, out: Float32Array): void {
-    const at = plane.at(row, group, slot);
-    for (let i = 0; i < this.headSize; i++) out[i] = plane.data[at + i];
+  preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
+    for (let i = 0; i < this.size; i++) out[to + i] = source[from + i];
   }
 }

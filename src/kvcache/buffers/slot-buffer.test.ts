@@ -5,8 +5,8 @@ import { referenceStore } from '../../../test/support/reference-store.ts';
 import { InputError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../buffers.ts';
-import { Plane } from './plane.ts';
-import { keyScales } from './quantised.ts';
+import { keyScales } from './planes.ts';
+import { SlotArray } from './slot-array.ts';
 import type { SlotBuffer } from './slot-buffer.ts';
 
 const KINDS = Object.keys(BUFFERS) as BufferKind[];
@@ -19,7 +19,7 @@ const vectors = (length: number) =>
 
 /** Stores one key and value, and reads them again. */
 function through(buffer: SlotBuffer, key: Float32Array, value: Float32Array, place = { row: 0, group: 0, slot: 0 }) {
-  buffer.write(place, 1, Float32Array.from([...key, ...value]), 0, key.length);
+  buffer.write(place, 1, Float32Array.from([9, ...key]), 1, value, 0);
   const [k, v] = [new Float32Array(key.length), new Float32Array(key.length)];
   buffer.readKey(place, k);
   buffer.readValue(place, v);
@@ -27,7 +27,7 @@ function through(buffer: SlotBuffer, key: Float32Array, value: Float32Array, pla
 }
 
 function opened(kind: BufferKind, headSize: number, batch = 1, groups = 1, capacity = 1): SlotBuffer {
-  const buffer = createBuffer(kind, batch, groups, headSize);
+  const buffer = createBuffer(kind, batch, { groups, keySize: headSize, valueSize: headSize });
   buffer.resize(batch, capacity);
   return buffer;
 }
@@ -41,9 +41,9 @@ describe.each(KINDS)('%s', (kind) => {
           const buffer = opened(kind, key.length);
           const { k, v } = through(buffer, key, value);
           const out = new Float32Array(key.length);
-          buffer.preview(Float32Array.from([9, ...key]), 1, 'key', out);
+          buffer.keys.preview(Float32Array.from([9, ...key]), 1, out);
           expect(same(out, k)).toBe(true);
-          buffer.preview(value, 0, 'value', out);
+          buffer.values.preview(value, 0, out);
           expect(same(out, v)).toBe(true);
           const [wantKey, wantValue] = [referenceStore(kind, 'key', key), referenceStore(kind, 'value', value)];
           for (const i of key.keys()) {
@@ -54,7 +54,7 @@ describe.each(KINDS)('%s', (kind) => {
           buffer.writeKey({ row: 0, group: 0, slot: 0 }, value);
           const again = new Float32Array(key.length);
           buffer.readKey({ row: 0, group: 0, slot: 0 }, again);
-          buffer.preview(value, 0, 'key', out);
+          buffer.keys.preview(value, 0, out);
           expect(same(again, out)).toBe(true);
           buffer.readValue({ row: 0, group: 0, slot: 0 }, again);
           expect(same(again, v)).toBe(true);
@@ -92,7 +92,7 @@ describe.each(KINDS)('%s', (kind) => {
       const buffer = opened(kind, D, 2, 3, 5);
       expect(buffer.slotBytes).toBe(formula[kind]);
       expect(buffer.bytes).toBe(2 * 3 * 5 * formula[kind]);
-      const inputs = buffer.inputs.reduce((sum, { plane }) => sum + plane.data.byteLength, 0);
+      const inputs = buffer.inputs.reduce((sum, { array }) => sum + array.data.byteLength, 0);
       expect(inputs).toBe(buffer.bytes);
     }
   });
@@ -114,8 +114,9 @@ describe.each(KINDS)('%s', (kind) => {
       for (const group of [0, 1]) {
         const three = range(3).map((slot) => content(row, group, slot));
         const flat = [...three.flatMap((x) => [...x.subarray(0, D)]), ...three.flatMap((x) => [...x.subarray(D)])];
-        if (group === 0) buffer.write({ row, group, slot: 0 }, 3, Float32Array.from(flat), 0, 3 * D);
-        else for (const slot of range(3)) buffer.write({ row, group, slot }, 1, three[slot], 0, D);
+        const source = Float32Array.from(flat);
+        if (group === 0) buffer.write({ row, group, slot: 0 }, 3, source, 0, source, 3 * D);
+        else for (const slot of range(3)) buffer.write({ row, group, slot }, 1, three[slot], 0, three[slot], D);
         for (const slot of range(3)) {
           const { k, v } = through(opened(kind, D), three[slot].subarray(0, D), three[slot].subarray(D));
           wanted.set(`${row},${group},${slot}`, Float32Array.from([...k, ...v]));
@@ -203,17 +204,19 @@ describe.each(['int8', 'int4'] as const)('%s', (kind) => {
 });
 
 describe('buffers', () => {
+  const sizes = (size: number) => ({ groups: 1, keySize: size, valueSize: size });
+
   it('that there are not, or that do not fit, are refused by name', () => {
-    expect(() => createBuffer('int2' as BufferKind, 1, 1, 4)).toThrow(InputError);
-    expect(() => createBuffer('int2' as BufferKind, 1, 1, 4)).toThrow(
+    expect(() => createBuffer('int2' as BufferKind, 1, sizes(4))).toThrow(InputError);
+    expect(() => createBuffer('int2' as BufferKind, 1, sizes(4))).toThrow(
       /no cache buffer "int2"; there are float32, float16, int8, int4/,
     );
-    expect(() => createBuffer('toString' as BufferKind, 1, 1, 4)).toThrow(InputError);
-    expect(() => createBuffer('int4', 1, 1, 5)).toThrow(/int4 needs an even head size, but this model's is 5/);
+    expect(() => createBuffer('toString' as BufferKind, 1, sizes(4))).toThrow(InputError);
+    expect(() => createBuffer('int4', 1, sizes(5))).toThrow(/int4 needs an even head size, but this model's is 5/);
   });
 });
 
-describe('Plane', () => {
+describe('SlotArray', () => {
   it('shares its array until one of several writes, whatever the order', () => {
     fc.assert(
       fc.property(
@@ -221,26 +224,26 @@ describe('Plane', () => {
           maxLength: 30,
         }),
         (ops) => {
-          const planes = range(6).map(() => new Plane(Float64Array, 1, 1, 1, -1));
-          const wanted = planes.map((): number[] => [-1]);
-          for (const plane of planes) plane.resize(1, 1);
+          const arrays = range(6).map(() => new SlotArray(Float64Array, 1, 1, 1, -1));
+          const wanted = arrays.map((): number[] => [-1]);
+          for (const array of arrays) array.resize(1, 1);
           for (const [n, [op, a, b]] of ops.entries()) {
             if (op === 'share' && a !== b) {
-              planes[a].share(planes[b]);
+              arrays[a].share(arrays[b]);
               wanted[a] = [...wanted[b]];
             } else if (op === 'write') {
-              planes[a].own();
-              planes[a].data[0] = n;
+              arrays[a].own();
+              arrays[a].data[0] = n;
               wanted[a][0] = n;
             } else if (op === 'resize') {
-              planes[a].resize(1, b + 1);
+              arrays[a].resize(1, b + 1);
               wanted[a] = range(b + 1).map((i) => wanted[a][i] ?? -1);
             } else {
-              planes[a].own();
-              planes[a].wipe(0, 0, 0, 1);
+              arrays[a].own();
+              arrays[a].wipe(0, 0, 0, 1);
               wanted[a][0] = -1;
             }
-            expect(planes.map(({ data }) => [...data])).toEqual(wanted);
+            expect(arrays.map(({ data }) => [...data])).toEqual(wanted);
           }
         },
       ),
@@ -252,19 +255,19 @@ describe('Plane', () => {
     const size = fc.record({ batch: fc.nat(3), capacity: fc.nat(9), reserve: fc.nat(12), fill: fc.boolean() });
     fc.assert(
       fc.property(fc.array(size, { maxLength: 12 }), fc.constantFrom(0, -1), (sizes, empty) => {
-        const plane = new Plane(Float64Array, 1, 2, 3, empty);
+        const array = new SlotArray(Float64Array, 1, 2, 3, empty);
         let wanted: number[][][][] = [[[], []]];
         for (const [n, { batch, capacity, reserve, fill }] of sizes.entries()) {
-          plane.resize(batch, capacity, reserve);
+          array.resize(batch, capacity, reserve);
           wanted = range(batch).map((row) =>
             range(2).map((group) =>
               range(capacity).map((slot) => wanted[row]?.[group][slot] ?? new Array<number>(3).fill(empty)),
             ),
           );
-          expect([...plane.data]).toEqual(wanted.flat(3));
+          expect([...array.data]).toEqual(wanted.flat(3));
           if (!fill) continue;
-          plane.data.forEach((_, i) => {
-            plane.data[i] = 1000 * n + i;
+          array.data.forEach((_, i) => {
+            array.data[i] = 1000 * n + i;
           });
           let next = 1000 * n;
           wanted = wanted.map((row) => row.map((group) => group.map((slot) => slot.map(() => next++))));
@@ -275,24 +278,24 @@ describe('Plane', () => {
   });
 
   it('grows into what was reserved without new memory, and gives memory back that is more than twice what is needed', () => {
-    const plane = new Plane(Float32Array, 1, 2, 4);
-    plane.resize(1, 10, 100);
-    const { buffer } = plane.data;
-    plane.resize(1, 100);
-    expect(plane.data.buffer).toBe(buffer);
-    plane.resize(1, 50);
-    expect(plane.data.buffer).toBe(buffer);
-    plane.resize(1, 20);
-    expect(plane.data.buffer.byteLength).toBe(4 * 2 * 20 * 4);
+    const array = new SlotArray(Float32Array, 1, 2, 4);
+    array.resize(1, 10, 100);
+    const { buffer } = array.data;
+    array.resize(1, 100);
+    expect(array.data.buffer).toBe(buffer);
+    array.resize(1, 50);
+    expect(array.data.buffer).toBe(buffer);
+    array.resize(1, 20);
+    expect(array.data.buffer.byteLength).toBe(4 * 2 * 20 * 4);
   });
 
   it('copies only when it has to', () => {
-    const a = new Plane(Uint8Array, 1, 1, 1);
+    const a = new SlotArray(Uint8Array, 1, 1, 1);
     a.resize(1, 4);
     const { data } = a;
     a.own();
     expect(a.data).toBe(data);
-    const b = new Plane(Uint8Array, 1, 1, 1);
+    const b = new SlotArray(Uint8Array, 1, 1, 1);
     b.share(a);
     expect(b.data).toBe(data);
     b.own();

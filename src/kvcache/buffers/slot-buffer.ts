@@ -1,27 +1,28 @@
 /**
- * @file Where keys and values of one layer are kept: what the cache asks of a storage format, whatever it is.
+ * @file Where keys and values of one layer are kept: two codecs, one for each half.
  */
 import { range } from '../../util/numbers.ts';
-import type { Plane, PlaneData } from './plane.ts';
+import type { SlotArray, SlotData } from './slot-array.ts';
+import type { SlotCodec } from './slot-codec.ts';
 
 /** What the graph reads, [batch, groups, 1, capacity, width]. */
 export interface BufferInput {
   /** The layer's number follows it in the input's name: `k`, `v`, `k.scale`, … */
   readonly name: string;
-  readonly plane: Plane<PlaneData>;
+  readonly array: SlotArray<SlotData>;
 }
 
 /** One slot. */
-export interface SlotPlace {
+export interface SlotAddress {
   row: number;
   group: number;
   slot: number;
 }
 
-/** Keys and values of one layer, in slots. A format says what planes it needs and how a token goes in and out. */
-export abstract class SlotBuffer {
-  /** D */
-  readonly headSize: number;
+/** Keys and values of one layer, in slots. */
+export class SlotBuffer {
+  readonly keys: SlotCodec;
+  readonly values: SlotCodec;
   /** 0 … G - 1 */
   readonly groups: readonly number[];
   /** Each of them in a list of its own. */
@@ -29,86 +30,100 @@ export abstract class SlotBuffer {
   /** All that it consists of. */
   readonly inputs: readonly BufferInput[];
 
-  /** @param planes by the names of the graph's inputs. */
-  constructor(headSize: number, planes: Readonly<Record<string, Plane<PlaneData>>>) {
-    this.headSize = headSize;
-    this.groups = range(Object.values(planes)[0].groups);
+  constructor(keys: SlotCodec, values: SlotCodec) {
+    this.keys = keys;
+    this.values = values;
+    this.groups = range(keys.groups);
     this.alone = this.groups.map((group) => [group]);
-    this.inputs = Object.entries(planes).map(([name, plane]) => ({ name, plane }));
+    this.inputs = [
+      ...keys.arrays.map(({ suffix, array }) => ({ name: `k${suffix}`, array })),
+      ...values.arrays.map(({ suffix, array }) => ({ name: `v${suffix}`, array })),
+    ];
   }
 
   /**
    * Stores `count` tokens in consecutive slots.
-   * @param source [..., D]: keys lie from index `keyAt` on, values from `valueAt` on.
+   * @param keys of the tokens, from index `keyAt` on; `values` likewise.
    */
-  abstract write(at: SlotPlace, count: number, source: Float32Array, keyAt: number, valueAt: number): void;
-
-  /** The key that a slot holds, as the graph sees it. */
-  abstract readKey(at: SlotPlace, out: Float32Array): void;
-  abstract readValue(at: SlotPlace, out: Float32Array): void;
-
-  /** The keys of a group's first `count` slots, behind each other [count, D]. */
-  readKeys(row: number, group: number, count: number, out: Float32Array): void {
-    const place = { row, group, slot: 0 };
-    const D = this.headSize;
-    for (; place.slot < count; place.slot++) this.readKey(place, out.subarray(place.slot * D, (place.slot + 1) * D));
+  write(
+    { row, group, slot }: SlotAddress,
+    count: number,
+    keys: Float32Array,
+    keyAt: number,
+    values: Float32Array,
+    valueAt: number,
+  ): void {
+    this.keys.write(row, group, slot, count, keys, keyAt);
+    this.values.write(row, group, slot, count, values, valueAt);
   }
 
-  /** What a key or value [D] at `from` will be once it is stored and read again. */
-  abstract preview(source: Float32Array, from: number, which: 'key' | 'value', out: Float32Array): void;
-  /** Puts another key into a slot, whose value stays. */
-  abstract writeKey(at: SlotPlace, key: Float32Array): void;
-  /** An empty buffer of the same format and sizes. */
-  abstract create(): SlotBuffer;
+  /** The key that a slot holds, as attention sees it. */
+  readKey({ row, group, slot }: SlotAddress, out: Float32Array): void {
+    this.keys.read(row, group, slot, out);
+  }
+
+  readValue({ row, group, slot }: SlotAddress, out: Float32Array): void {
+    this.values.read(row, group, slot, out);
+  }
+
+  /** Replaces the key of a slot, whose value stays. */
+  writeKey({ row, group, slot }: SlotAddress, key: Float32Array): void {
+    this.keys.write(row, group, slot, 1, key, 0);
+  }
 
   /** Bytes of all slots that there are. */
   get bytes(): number {
-    return this.inputs.reduce((sum, { plane }) => sum + plane.bytes, 0);
+    return this.inputs.reduce((sum, { array }) => sum + array.bytes, 0);
   }
 
   /** Bytes of one slot of one group. */
   get slotBytes(): number {
-    return this.inputs.reduce((sum, { plane }) => sum + plane.width * plane.data.BYTES_PER_ELEMENT, 0);
+    return this.inputs.reduce((sum, { array }) => sum + array.slotBytes, 0);
   }
 
-  /** @param reserve slots to make room for where new memory is needed. */
+  /** @param reserve slots to allocate where new memory is needed. */
   resize(batch: number, capacity: number, reserve = capacity): void {
-    for (const { plane } of this.inputs) plane.resize(batch, capacity, reserve);
+    for (const { array } of this.inputs) array.resize(batch, capacity, reserve);
   }
 
   /** To be called before any write. */
   own(): void {
-    for (const { plane } of this.inputs) plane.own();
+    for (const { array } of this.inputs) array.own();
   }
 
-  /** Takes one slot over from this buffer, or from another of the same format. */
+  /** Copies one slot from this buffer, or from another of the same format. */
   copySlot(from: SlotBuffer, row: number, group: number, source: number, target: number): void {
     for (let i = 0; i < this.inputs.length; i++)
-      this.inputs[i].plane.copySlot(from.inputs[i].plane, row, group, source, target);
+      this.inputs[i].array.copySlot(from.inputs[i].array, row, group, source, target);
   }
 
   /** Makes slots what they were before they were ever written. */
   wipe(row: number, group: number, start: number, end: number): void {
-    for (const { plane } of this.inputs) plane.wipe(row, group, start, end);
+    for (const { array } of this.inputs) array.wipe(row, group, start, end);
   }
 
-  /** Takes a row over from another buffer of the same format. */
+  /** Copies a row from another buffer of the same format. */
   copyRow(from: SlotBuffer, source: number, target: number): void {
-    this.inputs.forEach(({ plane }, i) => {
-      plane.copyRow(from.inputs[i].plane, source, target);
+    this.inputs.forEach(({ array }, i) => {
+      array.copyRow(from.inputs[i].array, source, target);
     });
   }
 
-  /** The first `count` slots of a row and group, as they lie in memory: one array for each plane. */
-  lanes(row: number, group: number, count: number): PlaneData[] {
-    return this.inputs.map(({ plane }) => plane.lane(row, group, count));
+  /** Views of the first `count` slots of a row and group: one for each array. */
+  slotViews(row: number, group: number, count: number): SlotData[] {
+    return this.inputs.map(({ array }) => array.slotView(row, group, count));
+  }
+
+  /** An empty buffer of the same format and sizes. */
+  create(): SlotBuffer {
+    return new SlotBuffer(this.keys.create(), this.values.create());
   }
 
   /** A buffer with the same content; the memory is shared until one of them writes. */
   fork(): SlotBuffer {
     const twin = this.create();
-    this.inputs.forEach(({ plane }, i) => {
-      twin.inputs[i].plane.share(plane);
+    this.inputs.forEach(({ array }, i) => {
+      twin.inputs[i].array.share(array);
     });
     return twin;
   }

@@ -1,35 +1,57 @@
 /**
- * @file `h2o`: heavy hitters, those that received the most attention.
+ * @file `h2o`: heavy hitters, those that received the most attention; and `h2o-orig`, as published.
  */
-import { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from '../attn-weights.ts';
-import type { CacheShape } from '../shape.ts';
-import type { GroupView, LayerView } from '../view.ts';
+import { definePolicy } from '../define-policy.ts';
+import type { PolicyRules } from '../frame.ts';
+import type { ScoredPolicyOptions } from '../options.ts';
 
-export interface H2OOptions extends ScoreOptions {
-  /** Divide a score by the number of queries that could see the slot, so that age alone is no merit; true unless stated. */
+export interface H2OOptions extends ScoredPolicyOptions {
+  /** Divide a score by the number of queries that could see the slot, so that age alone is no merit. @default true */
   readonly normalize?: boolean;
+}
+
+export const NORMALIZE = { normalize: 'divide a score by the number of queries that could see the slot' };
+
+/** The rules of all heavy hitters. */
+export function heavyHitters(normalize = true): PolicyRules {
+  return {
+    needs: ['sums'],
+    sinks: 4,
+    reads: false,
+    score: ({ scores, weights: [sums], length }) => {
+      for (let j = 0; j < length; j++) scores[j] += sums[j];
+      return undefined;
+    },
+    rank: ({ values, scores, positions, length }, { lastPosition }) => {
+      if (normalize) for (let j = 0; j < length; j++) values[j] = scores[j] / (lastPosition - positions[j] + 1);
+      else for (let j = 0; j < length; j++) values[j] = scores[j];
+    },
+  };
 }
 
 /**
  * H2O (arXiv 2306.14048): S_j += m_j at every chunk, where m_j = Σ of the attention weights on slot j over the chunk's queries
  * and the group's heads. Unlike the paper, each query group decides for itself, sinks stay, the recent window is an eighth of
- * the budget, and scores are divided by the queries that could see the slot (see {@link H2OOriginalKVCache}).
+ * the budget, and scores are divided by the queries that could see the slot (see {@link h2oOriginal}).
  */
-export class H2OKVCache extends AttnWeightsKVCache {
-  readonly policy: string = 'h2o';
-  readonly normalize: boolean;
+export const h2o = definePolicy<H2OOptions>({
+  name: 'h2o',
+  summary: 'those that received the most attention',
+  options: NORMALIZE,
+  setup: ({ options }) => heavyHitters(options.normalize),
+});
 
-  constructor(shape: CacheShape, options: H2OOptions, frame: ScoreFrame = {}) {
-    super(shape, options, { needs: ['sums'], sinks: 4, ...frame });
-    this.normalize = options.normalize ?? true;
-  }
-
-  protected override score({ scores, weights: [sums], length }: GroupView, _view: LayerView): void {
-    for (let j = 0; j < length; j++) scores[j] += sums[j];
-  }
-
-  protected override rank({ values, scores, positions, length }: GroupView, { now }: LayerView): void {
-    if (this.normalize) for (let j = 0; j < length; j++) values[j] = scores[j] / (now - positions[j] + 1);
-    else for (let j = 0; j < length; j++) values[j] = scores[j];
-  }
-}
+/**
+ * H2O as published: attention summed and not normalised, half of the budget for recent tokens, no sinks. What differs: query groups
+ * decide for themselves, not heads (heads of a group share their slots).
+ */
+export const h2oOriginal = definePolicy<H2OOptions>({
+  name: 'h2o-orig',
+  summary: 'h2o as published: not normalised, half of the budget recent',
+  options: NORMALIZE,
+  setup: ({ options }) => ({
+    ...heavyHitters(options.normalize ?? false),
+    sinks: 0,
+    recent: (cacheLength) => Math.floor(cacheLength / 2),
+  }),
+});

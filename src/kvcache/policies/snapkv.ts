@@ -3,20 +3,64 @@
  */
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
-import { AttnWeightsKVCache, type ScoreFrame, type ScoreOptions } from '../attn-weights.ts';
-import type { Need } from '../kv-cache.ts';
-import type { CacheShape } from '../shape.ts';
-import type { GroupView, LayerView } from '../view.ts';
+import { definePolicy } from '../define-policy.ts';
+import type { PolicyRules } from '../frame.ts';
+import type { ScoredPolicyOptions } from '../options.ts';
+import type { PolicySetup } from '../policy.ts';
+import { readSinks } from '../safe-options.ts';
+import type { GroupView } from '../view.ts';
 
-export interface SnapKVOptions extends ScoreOptions {
-  /** W: the prompt's last tokens, whose attention counts; 32 unless stated (fewer where the budget is small). */
+export interface SnapKVOptions extends ScoredPolicyOptions {
+  /** W: the prompt's last tokens, whose attention counts. @default 32 (fewer where the budget is small) */
   readonly window?: number;
-  /** Scores of so many neighbours are averaged; odd, 5 unless stated. */
+  /** Scores of so many neighbours are averaged; odd. @default 5 */
   readonly kernel?: number;
 }
 
+export const SNAPKV_OPTIONS = {
+  window: "the prompt's last tokens, whose attention counts",
+  kernel: 'scores of so many neighbours are averaged (odd)',
+};
+
 const WINDOW = 32;
 const KERNEL = 5;
+const SINKS = 4;
+
+/**
+ * The rules of snapkv.
+ * @throws InputError where sinks and window exceed the budget, or the kernel has no middle.
+ */
+export function snapRules({ options, cacheLength }: PolicySetup<SnapKVOptions>): PolicyRules {
+  const sinks = readSinks(options, cacheLength, SINKS);
+  const window = wholeNumber('window', options.window ?? Math.min(WINDOW, cacheLength - sinks));
+  if (sinks + window > cacheLength)
+    throw new InputError(`${sinks} sinks and a window of ${window} are more than the cacheLength of ${cacheLength}`);
+  const kernel = wholeNumber('kernel', options.kernel ?? KERNEL);
+  if (kernel % 2 === 0) throw new InputError(`kernel must be odd, but is ${kernel}`);
+  return {
+    needs: ['window'],
+    sinks: SINKS,
+    reads: false,
+    promptTail: window,
+    recentOf: ({ phase }, recent) => (phase === 'decode' ? recent : window),
+    // How many queries the scores are sums over.
+    rowState: 1,
+    beginChunk: ({ rowState, newTokens, phase }) => {
+      const counted = Math.min(newTokens, window);
+      rowState[0] = phase === 'decode' ? rowState[0] + counted : counted;
+    },
+    score: (group, { phase }) => {
+      const { scores, weights, length } = group;
+      if (phase === 'decode') for (let j = 0; j < length; j++) scores[j] += weights[0][j];
+      else poolSums(group, kernel);
+      return undefined;
+    },
+    rank: ({ values, scores, positions, length }, { lastPosition, rowState, phase }) => {
+      const counted = phase === 'decode' ? rowState[0] : 1;
+      for (let j = 0; j < length; j++) values[j] = scores[j] / Math.min(lastPosition - positions[j] + 1, counted);
+    },
+  };
+}
 
 /**
  * SnapKV (arXiv 2404.14469): while the prompt lasts, a slot's score is what the chunk's last W queries pay to it, averaged over
@@ -25,66 +69,22 @@ const KERNEL = 5;
  * the slot. What differs from the paper: groups decide for themselves, sinks stay, and a prompt that exceeds the budget is cut
  * down chunk by chunk, by each chunk's own window, instead of at its end.
  */
-export class SnapKVCache extends AttnWeightsKVCache {
-  readonly policy: string = 'snapkv';
-  readonly window: number;
-  readonly kernel: number;
-  override readonly promptTail: number;
+export const snapKV = definePolicy<SnapKVOptions>({
+  name: 'snapkv',
+  summary: "what the prompt's end looks at, then as h2o",
+  options: SNAPKV_OPTIONS,
+  setup: snapRules,
+});
 
-  /** @throws InputError where sinks and window exceed the budget, or the kernel has no middle. */
-  constructor(shape: CacheShape, options: SnapKVOptions, frame: ScoreFrame = {}) {
-    super(shape, options, { needs: ['window'], sinks: 4, numbers: 1, ...frame });
-    this.window = wholeNumber('window', options.window ?? Math.min(WINDOW, this.cacheLength - this.sinks));
-    if (this.sinks + this.window > this.cacheLength)
-      throw new InputError(
-        `${this.sinks} sinks and a window of ${this.window} are more than the cacheLength of ${this.cacheLength}`,
-      );
-    this.kernel = wholeNumber('kernel', options.kernel ?? KERNEL);
-    if (this.kernel % 2 === 0) throw new InputError(`kernel must be odd, but is ${this.kernel}`);
-    this.promptTail = this.window;
-  }
-
-  protected override needRange(_need: Need, fresh: number): readonly [number, number] {
-    return [Math.max(0, fresh - this.window), fresh];
-  }
-
-  protected override recentOf(view: LayerView): number {
-    return view.phase === 'decode' ? this.recent : this.window;
-  }
-
-  protected override observe(view: LayerView): void {
-    const counted = Math.min(view.fresh, this.window);
-    // Layers share the row's number, and come one after the other: the first one sets it.
-    if (view.layer === this.firstLayer) view.numbers[0] = view.phase === 'decode' ? view.numbers[0] + counted : counted;
-    super.observe(view);
-  }
-
-  protected override score(group: GroupView, { phase }: LayerView): void {
-    const {
-      scores,
-      weights: [sums],
-      length,
-    } = group;
-    if (phase === 'decode') for (let j = 0; j < length; j++) scores[j] += sums[j];
-    else this.#pool(group);
-  }
-
-  protected override rank({ values, scores, positions, length }: GroupView, { now, numbers, phase }: LayerView): void {
-    if (phase === 'decode')
-      for (let j = 0; j < length; j++) values[j] = scores[j] / Math.min(now - positions[j] + 1, numbers[0]);
-    else for (let j = 0; j < length; j++) values[j] = scores[j];
-  }
-
-  /** scores = the means of `kernel` neighbours' sums, in the order of positions. */
-  #pool({ scores, weights: [sums], positions, length }: GroupView): void {
-    const order = Array.from({ length }, (_, j) => j).sort((a, b) => positions[a] - positions[b]);
-    const half = (this.kernel - 1) / 2;
-    for (let i = 0; i < length; i++) {
-      const from = Math.max(0, i - half);
-      const to = Math.min(length, i + half + 1);
-      let sum = 0;
-      for (let n = from; n < to; n++) sum += sums[order[n]];
-      scores[order[i]] = sum / (to - from);
-    }
+/** scores = the means of `kernel` neighbours' sums, in the order of positions. */
+function poolSums({ scores, weights: [sums], positions, length }: GroupView, kernel: number): void {
+  const order = Array.from({ length }, (_, j) => j).sort((a, b) => positions[a] - positions[b]);
+  const half = (kernel - 1) / 2;
+  for (let i = 0; i < length; i++) {
+    const from = Math.max(0, i - half);
+    const to = Math.min(length, i + half + 1);
+    let sum = 0;
+    for (let n = from; n < to; n++) sum += sums[order[n]];
+    scores[order[i]] = sum / (to - from);
   }
 }

@@ -1,22 +1,21 @@
 /**
  * @file `tova`: what the newest token looks at.
  */
-import { AttnWeightsKVCache, type ScoreOptions } from '../attn-weights.ts';
-import type { CacheShape } from '../shape.ts';
-import type { GroupView, LayerView } from '../view.ts';
+import { definePolicy } from '../define-policy.ts';
 
 /**
  * TOVA (arXiv 2401.06104): the weights of the chunk's last query, as a mean over all heads of the layer: one decision for all
  * groups. The newest token always stays.
  */
-export class TovaKVCache extends AttnWeightsKVCache {
-  readonly policy = 'tova';
-
-  constructor(shape: CacheShape, options: ScoreOptions) {
-    super(shape, options, { needs: ['last-query'], perGroup: false, recent: () => 1 });
-  }
-
-  protected override score({ scores, weights: [last], length }: GroupView, { heads }: LayerView): void {
+export const tova = definePolicy({
+  name: 'tova',
+  summary: 'what the newest token looks at',
+  needs: ['last-query'],
+  perGroup: false,
+  reads: false,
+  recent: () => 1,
+  score: ({ scores, weights: [last], length }, { heads }) => {
     for (let j = 0; j < length; j++) scores[j] = last[j] / heads;
-  }
-}
+    return undefined;
+  },
+});

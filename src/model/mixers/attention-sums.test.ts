@@ -24,12 +24,12 @@ function watching(seen: Seen[]) {
     name: 'watching',
     needs: ['sums', 'last-query', 'window'],
     promptTail: 2,
-    score: ({ weights, length }, { heads, fresh }) => {
+    score: ({ weights, length }, { heads, newTokens }) => {
       const shown = weights.map((w) => Array.from(w.subarray(0, length)));
       seen.push({
         needs: shown.map((w) => w.reduce((a, b) => a + b, 0)),
         heads,
-        fresh,
+        fresh: newTokens,
         eachAtLeast: Math.min(...shown.flat()),
       });
       return shown[0];

@@ -18,7 +18,7 @@ import { norm, type Residual } from '../norm.ts';
 import { byHead } from './self-attention.ts';
 
 /** The mixer of a layer that attends to given states; null for other layers. */
-function crossOf({ mixer }: LayerSpec): CrossAttention | null {
+export function crossOf({ mixer }: LayerSpec): CrossAttention | null {
   return mixer?.kind === 'cross-attention' ? mixer : null;
 }
 

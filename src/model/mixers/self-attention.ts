@@ -2,7 +2,7 @@
  * @file Self-attention: projections, norms of queries and keys, rotation, attention to the slots of a cache and to the chunk.
  */
 import type { AttentionSpec, QkNormSpec, SelfAttention } from '../../config/layer-spec.ts';
-import type { BufferKind } from '../../kvcache/buffers.ts';
+import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
 import { attend, attendWithin, type CachedKV, queryMoments, type Rotation, rotate } from '../../ops/attention.ts';
 import { add, clip, concat, mul, reshape, split, transpose, unary } from '../../ops/basic.ts';
 import type { OpGraph } from '../../ops/graph.ts';
@@ -17,7 +17,7 @@ import { bareNorm, norm } from '../norm.ts';
 
 /** What a layer's queries attend to besides the chunk's own tokens. */
 export interface CachedTokens {
-  readonly buffer: BufferKind;
+  readonly buffer: BufferChoice;
   readonly layerGroup: string;
   /** [B, T] */
   readonly positions: Value;
@@ -201,16 +201,16 @@ export function alibiSlopes(heads: number, factor = 1): Float32Array {
 }
 
 /** The inputs `k.L`, `v.L` and their scales: the slots of one layer as its buffer stores them. */
-export function slotInputs(g: OpGraph, spec: AttentionSpec, layer: number, buffer: BufferKind, slots: Dim): CachedKV {
+export function slotInputs(g: OpGraph, spec: AttentionSpec, layer: number, buffer: BufferChoice, slots: Dim): CachedKV {
   const { groups: G, keySize, valueSize } = spec;
-  if (buffer === 'float32' || buffer === 'float16')
-    return {
-      keys: g.input(`k.${layer}`, buffer, ['B', G, slots, keySize]),
-      values: g.input(`v.${layer}`, buffer, ['B', G, slots, valueSize]),
-      keyScales: null,
-      valueScales: null,
-    };
-  const packed = (name: string) => g.input(`${name}.${layer}`, 'uint8', ['B', G, slots, `${name}.bytes`]);
-  const scales = (name: string) => g.input(`${name}.scale.${layer}`, 'float32', ['B', G, slots, `${name}.scales`]);
-  return { keys: packed('k'), values: packed('v'), keyScales: scales('k'), valueScales: scales('v') };
+  const kinds = buffersOf(buffer);
+  const half = (name: string, kind: BufferKind, size: number): [Value, Value | null] => {
+    if (kind === 'float32' || kind === 'float16')
+      return [g.input(`${name}.${layer}`, kind, ['B', G, slots, size]), null];
+    const packed = g.input(`${name}.${layer}`, 'uint8', ['B', G, slots, `${name}.bytes`]);
+    return [packed, g.input(`${name}.scale.${layer}`, 'float32', ['B', G, slots, `${name}.scales`])];
+  };
+  const [keys, keyScales] = half('k', kinds.keys, keySize);
+  const [values, valueScales] = half('v', kinds.values, valueSize);
+  return { keys, values, keyScales, valueScales };
 }

@@ -1,6 +1,7 @@
 /**
  * @file The table of operators.
  */
+import { bufferName } from '../../../kvcache/buffers.ts';
 import type { OpName, OpNode, UnaryKind, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { lowRank, lowRankRows } from './adapters.ts';
@@ -66,7 +67,7 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
   attend: (scope, node) => {
     const { g, get, optional } = scope;
     const [q, k, v, , , queryWeights, keys, values, keyScales] = node.inputs;
-    if (keyScales) return unsupported(`attention to slots of ${node.attributes.buffer} with scales apart`);
+    if (keyScales) return unsupported(`attention to slots of ${bufferName(node.attributes.buffer)} with scales apart`);
     const slots = scope.dimsOf(node.inputs[4]!);
     const cached: CachedSlots | null =
       slots[2] === 0 ? null : { keys: scope.slots(keys!), values: scope.slots(values!) };

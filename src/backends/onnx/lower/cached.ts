@@ -6,10 +6,10 @@
  * dequantized first, 0.71 + 0.56; 8 bits as integers 0.44 + 0.27. So for single queries no float copy is made of bytes.
  * For chunks, whose work is arithmetic, the copy costs a hundredth of the rest, and integers would cost accuracy.
  */
-import { keyScales, type SlotBits, ZERO_POINT } from '../../../kvcache/buffers/quantised.ts';
+import { keyScales, type SlotBits, ZERO_POINT } from '../../../kvcache/buffers/planes.ts';
+import { type BufferKind, buffersOf } from '../../../kvcache/buffers.ts';
 import type { Dim } from '../../../ops/shapes.ts';
 import type { OpNode } from '../../../ops/types.ts';
-import { GraphError } from '../../../util/errors.ts';
 import type { GraphBuilder, Value } from '../builder.ts';
 import * as onnx from '../ops.ts';
 import type { LowerContext } from './context.ts';
@@ -27,11 +27,21 @@ export interface CachedReader {
   values(): Value;
 }
 
+type KeyReader = Pick<CachedReader, 'scores' | 'keys'>;
+type ValueReader = Pick<CachedReader, 'mix' | 'values'>;
+
+const BITS: Readonly<Partial<Record<BufferKind, SlotBits>>> = { int8: 8, int4: 4 };
+
 /** How the node's slots are read. */
 export function cachedReader(ctx: LowerContext, node: OpNode<'attend'>): CachedReader {
-  const { buffer } = node.attributes;
-  if (buffer === 'float32' || buffer === 'float16') return floats(ctx, node);
-  return integers(ctx, node, buffer === 'int8' ? 8 : 4);
+  const kinds = buffersOf(node.attributes.buffer);
+  const [keyBits, valueBits] = [BITS[kinds.keys], BITS[kinds.values]];
+  const slots = ctx.input(node.inputs[6]!, [2]).shape[3];
+  return {
+    slots,
+    ...(keyBits ? integerKeys(ctx, node, keyBits) : floatKeys(ctx, node)),
+    ...(valueBits ? integerValues(ctx, node, valueBits) : floatValues(ctx, node)),
+  };
 }
 
 /**
@@ -40,42 +50,38 @@ export function cachedReader(ctx: LowerContext, node: OpNode<'attend'>): CachedR
  * dimensions for each query head of a group, bytes for one token.
  */
 export function longestApart(node: OpNode<'attend'>): number {
-  const { buffer } = node.attributes;
+  const { keys, values } = buffersOf(node.attributes.buffer);
   const [, heads, , size] = node.inputs[0]!.shape as number[];
-  return buffer === 'int8' || buffer === 'int4' ? 1 : (size * (node.inputs[1]!.shape[1] as number)) / heads;
+  return BITS[keys] || BITS[values] ? 1 : (size * (node.inputs[1]!.shape[1] as number)) / heads;
 }
 
-function floats(ctx: LowerContext, node: OpNode<'attend'>): CachedReader {
-  const { g } = ctx;
-  const [k, v] = [ctx.input(node.inputs[6]!, [2]), ctx.input(node.inputs[7]!, [2])];
-  const wide = (x: Value) => (x.dtype === 'float32' ? x : onnx.cast(g, x, 'float32'));
-  return {
-    slots: k.shape[3],
-    scores: (q) => onnx.matmulTransposed(g, q, wide(k)),
-    mix: (weights) => onnx.matmul(g, weights, wide(v)),
-    keys: () => wide(k),
-    values: () => wide(v),
-  };
+function floatKeys(ctx: LowerContext, node: OpNode<'attend'>): KeyReader {
+  const k = ctx.input(node.inputs[6]!, [2]);
+  return { scores: (q) => onnx.matmulTransposed(ctx.g, q, wide(ctx, k)), keys: () => wide(ctx, k) };
 }
+
+function floatValues(ctx: LowerContext, node: OpNode<'attend'>): ValueReader {
+  const v = ctx.input(node.inputs[7]!, [2]);
+  return { mix: (weights) => onnx.matmul(ctx.g, weights, wide(ctx, v)), values: () => wide(ctx, v) };
+}
+
+const wide = ({ g }: LowerContext, x: Value): Value => (x.dtype === 'float32' ? x : onnx.cast(g, x, 'float32'));
 
 /** Smaller than any number that matters, to divide by where all are 0. */
 const TINY = 1e-30;
 
-function integers(ctx: LowerContext, node: OpNode<'attend'>, bits: SlotBits): CachedReader {
+function integerKeys(ctx: LowerContext, node: OpNode<'attend'>, bits: SlotBits): KeyReader {
   const { g } = ctx;
   const { max, mul, cast, reshape, transpose, reduceMax, matmulInteger } = onnx;
   const [, H, , D] = node.inputs[0]!.shape as number[];
   const G = node.inputs[1]!.shape[1] as number;
-  if (node.inputs[2]!.shape[3] !== D) throw new GraphError('quantized slots hold keys and values of one size');
   const R = H / G;
   const S = keyScales(D);
   const W = D / S;
   const zero = ZERO_POINT[bits];
-  const [k, v] = [ctx.input(node.inputs[6]!, [2]), ctx.input(node.inputs[7]!, [2])];
-  const [kScale, vScale] = [ctx.input(node.inputs[8]!, [2]), ctx.input(node.inputs[9]!, [2])];
+  const [k, kScale] = [ctx.input(node.inputs[6]!, [2]), ctx.input(node.inputs[8]!, [2])];
   const slots = k.shape[3];
-  const bytes = (x: Value) => (bits === 8 ? x : unpack(g, x));
-  const perSlot = transpose(g, vScale, [0, 1, 2, 4, 3]); // [B, G, 1, 1, C]
+  const bytes = bits === 8 ? () => k : () => unpack(g, k);
 
   /** One query: both sides as integers, part by part of the head. */
   const scores = (q: Value): Value => {
@@ -83,18 +89,40 @@ function integers(ctx: LowerContext, node: OpNode<'attend'>, bits: SlotBits): Ca
     const largest = reduceMax(g, onnx.abs(g, parts), -1);
     const step = onnx.div(g, max(g, largest, g.scalar(TINY)), g.scalar(127)); // [B, G, S, R, 1]
     const rounded = cast(g, onnx.add(g, onnx.round(g, onnx.div(g, parts, step)), g.scalar(128)), 'uint8');
-    const columns = reshape(g, bytes(k), [0, G, -1, S, W], ['B', G, slots, S, W]);
+    const columns = reshape(g, bytes(), [0, G, -1, S, W], ['B', G, slots, S, W]);
     const products = matmulInteger(g, rounded, transpose(g, columns, [0, 1, 3, 4, 2]), 128, zero); // [B, G, S, R, C]
     const scale = transpose(g, reshape(g, kScale, [0, G, -1, S, 1], ['B', G, slots, S, 1]), [0, 1, 3, 4, 2]); // [B, G, S, 1, C]
     const scaled = mul(g, mul(g, cast(g, products, 'float32'), step), scale);
     const sum = S === 1 ? scaled : onnx.reduceSum(g, scaled, 2); // [B, G, 1, R, C]
     return transpose(g, sum, [0, 1, 3, 2, 4]);
   };
+  const keys = (): Value => {
+    const floats = onnx.bytesToFloat(g, bytes(), zero);
+    if (S === 1) return mul(g, floats, kScale);
+    const parts = reshape(g, floats, [0, G, -1, S, W], ['B', G, slots, S, W]);
+    const scaled = mul(g, parts, reshape(g, kScale, [0, G, -1, S, 1], ['B', G, slots, S, 1]));
+    return reshape(g, scaled, [0, G, 1, -1, D], ['B', G, 1, slots, D]);
+  };
+  return { scores, keys };
+}
+
+function integerValues(ctx: LowerContext, node: OpNode<'attend'>, bits: SlotBits): ValueReader {
+  const { g } = ctx;
+  const { max, mul, cast, reshape, transpose, reduceMax, matmulInteger } = onnx;
+  const [, H] = node.inputs[0]!.shape as number[];
+  const G = node.inputs[1]!.shape[1] as number;
+  const R = H / G;
+  const zero = ZERO_POINT[bits];
+  const [v, vScale] = [ctx.input(node.inputs[7]!, [2]), ctx.input(node.inputs[9]!, [2])];
+  const slots = v.shape[3];
+  const bytes = bits === 8 ? () => v : () => unpack(g, v);
+
   /**
    * One query: weights in two bytes each, the second for what the first leaves, as small weights beside a large one count. The
    * values' scales are multiplied into them.
    */
   const mix = (weights: Value): Value => {
+    const perSlot = transpose(g, vScale, [0, 1, 2, 4, 3]); // [B, G, 1, 1, C]
     const largest = max(g, reduceMax(g, perSlot, -1), g.scalar(TINY)); // [B, G, 1, 1, 1]
     const x = mul(g, weights, mul(g, perSlot, onnx.div(g, g.scalar(255), largest))); // [B, G, R, 1, C], below 256
     const high = cast(g, x, 'uint8');
@@ -102,20 +130,12 @@ function integers(ctx: LowerContext, node: OpNode<'attend'>, bits: SlotBits): Ca
     const low = cast(g, mul(g, rest, g.scalar(255)), 'uint8');
     const rows = onnx.concat(g, [high, low], 2); // [B, G, 2R, 1, C]
     const flat = reshape(g, rows, [0, G, 1, 2 * R, -1], ['B', G, 1, 2 * R, slots]);
-    const products = cast(g, matmulInteger(g, flat, bytes(v), 0, zero), 'float32'); // [B, G, 1, 2R, D]
+    const products = cast(g, matmulInteger(g, flat, bytes(), 0, zero), 'float32'); // [B, G, 1, 2R, D]
     const [a, b] = onnx.split(g, products, 3, [R, R]);
     const sum = mul(g, onnx.add(g, a, mul(g, b, g.scalar(1 / 255))), mul(g, largest, g.scalar(1 / 255)));
     return transpose(g, sum, [0, 1, 3, 2, 4]);
   };
-  const keys = (): Value => {
-    const wide = onnx.bytesToFloat(g, bytes(k), zero);
-    if (S === 1) return mul(g, wide, kScale);
-    const parts = reshape(g, wide, [0, G, -1, S, W], ['B', G, slots, S, W]);
-    const scaled = mul(g, parts, reshape(g, kScale, [0, G, -1, S, 1], ['B', G, slots, S, 1]));
-    return reshape(g, scaled, [0, G, 1, -1, D], ['B', G, 1, slots, D]);
-  };
-  const values = (): Value => mul(g, onnx.bytesToFloat(g, bytes(v), zero), vScale);
-  return { slots, scores, mix, keys, values };
+  return { mix, values: () => mul(g, onnx.bytesToFloat(g, bytes(), zero), vScale) };
 }
 
 /** Two numbers a byte [..., D/2] → one [..., D]. */

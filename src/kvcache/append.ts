@@ -1,0 +1,128 @@
+/**
+ * @file Takes a chunk in: shows it to the policy, plans where the survivors go, and has the store carry the plan out.
+ */
+import { GraphError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
+import type { ChunkOutputs } from './chunk.ts';
+import { type CacheStep, StepEvents } from './events.ts';
+import { cacheFull } from './options.ts';
+import { StepPlan } from './plan.ts';
+import type { Need, Policy } from './policy.ts';
+import type { Row } from './row.ts';
+import type { CacheShape } from './shape.ts';
+import type { SlotStore } from './slot-store.ts';
+import type { SlotTable } from './slots.ts';
+import { LayerView } from './view.ts';
+
+/** What chunks are taken into. */
+export interface AppendTarget {
+  readonly shape: CacheShape;
+  readonly cacheLength: number;
+  /** The policy's name. */
+  readonly policy: string;
+  readonly rules: Policy;
+  readonly store: SlotStore;
+  readonly rows: readonly Row[];
+}
+
+export class Appender {
+  readonly events = new StepEvents();
+  /** Numbers that the policy keeps for all layers of a row. */
+  readonly layerState: number;
+  readonly #cache: AppendTarget;
+  readonly #view: LayerView;
+  readonly #plan = new StepPlan();
+
+  constructor(cache: AppendTarget) {
+    this.#cache = cache;
+    const { shape, rules, store } = cache;
+    let total = 0;
+    const layerStates = shape.layers.map(({ slots }, l): readonly [number, number] => {
+      const count = slots ? (rules.layout.layerState?.(l) ?? 0) : 0;
+      total += count;
+      return [total - count, count];
+    });
+    this.layerState = total;
+    this.#view = new LayerView({
+      shape,
+      buffers: store.buffers,
+      needCount: rules.needs.length,
+      queryRange: (need, newTokens) => this.#queryRange(rules.needs[need], newTokens),
+      layerStateOf: (layer) => layerStates[layer],
+    });
+  }
+
+  /** Takes the chunk's keys and values in. An error leaves the cache as it was. */
+  append(chunk: ChunkOutputs): void {
+    const { store, rows: all } = this.#cache;
+    const rows = range(all.length).filter((row) => chunk.tokens[row].length > 0);
+    const steps: CacheStep[] = [];
+    store.begin(rows);
+    for (const row of rows) all[row].begin();
+    try {
+      for (const row of rows) this.#beginRow(all[row], row, chunk);
+      for (const table of store.tables.values()) for (const row of rows) this.#appendRow(table, row, chunk, steps);
+    } catch (error) {
+      for (const row of rows) {
+        store.revert(row);
+        all[row].abandon();
+      }
+      throw error;
+    }
+    if (!store.states.isEmpty) store.states.advance(rows, chunk);
+    for (const row of rows) all[row].advance(chunk, row);
+    this.events.emit(steps);
+  }
+
+  /** How much each of a chunk's queries counts for each need [needs][newTokens]. */
+  queryWeights(newTokens: number): Float32Array[] {
+    const { needs } = this.#cache.rules;
+    return needs.map((need) => new Float32Array(newTokens).fill(1, ...this.#queryRange(need, newTokens)));
+  }
+
+  #queryRange(need: Need, newTokens: number): readonly [number, number] {
+    const given = this.#cache.rules.queryRange?.(need, newTokens);
+    return given ?? [need === 'last-query' ? newTokens - 1 : 0, newTokens];
+  }
+
+  #beginRow({ tokens, rowState }: Row, row: number, { tokens: chunk, phase }: ChunkOutputs): void {
+    const newTokens = chunk[row].length;
+    this.#cache.rules.beginChunk?.({ row, firstPosition: tokens.length, newTokens, phase, rowState });
+  }
+
+  #appendRow(table: SlotTable, row: number, chunk: ChunkOutputs, steps: CacheStep[]): void {
+    const { policy, rules, store, rows, cacheLength } = this.#cache;
+    const { tokens, ropePosition } = rows[row];
+    const view = this.#view;
+    view.load(table, row, chunk, rows[row]);
+    rules.observe?.(view);
+    hideUnseen(view);
+    const before = view.groups.map((group) => group.kept);
+    if (this.#overflows(view)) {
+      if (!rules.evicts) throw cacheFull(cacheLength, tokens.length, view.newTokens);
+      rules.select(view);
+      if (this.#overflows(view))
+        throw new GraphError(`the policy ${policy} leaves more than the budget of ${view.budget} slots`);
+    }
+    this.#plan.make(view);
+    this.#plan.groups.forEach(({ group, kept }) => {
+      table.evicted[table.groupIndex(row, group)] += before[group] - kept;
+    });
+    if (this.events.wanted) steps.push(this.events.describe(view, table));
+    store.apply(this.#plan, table, row, chunk, tokens.length, ropePosition);
+  }
+
+  #overflows(view: LayerView): boolean {
+    const { rules, cacheLength } = this.#cache;
+    if (rules.startsWhole && view.lastPosition < cacheLength) return false;
+    return rules.overflows?.(view) ?? view.groups.some((group) => group.kept > group.budget);
+  }
+}
+
+/** Evicts what a window hides from every later query, whatever the policy says. */
+function hideUnseen({ layerShape, lastPosition, groups }: LayerView): void {
+  if (layerShape.window === null) return;
+  const oldest = lastPosition + 2 - layerShape.window;
+  for (const { positions, keep, length } of groups)
+    for (let j = 0; j < length; j++) if (positions[j] < oldest) keep[j] = 0;
+}

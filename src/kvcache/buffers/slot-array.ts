@@ -1,0 +1,152 @@
+/**
+ * @file The memory that all of a cache is made of: numbers in slots, one row of them per slot, for each batch row and group.
+ */
+
+/** What slots are made of. */
+export type SlotData = Float32Array | Float64Array | Uint16Array | Uint8Array | Int8Array;
+
+/** The typed arrays are interchangeable here: this is what of them is used. */
+interface Numbers<T> {
+  readonly byteLength: number;
+  readonly length: number;
+  set(source: ArrayLike<number>, at?: number): void;
+  fill(value: number, start?: number, end?: number): T;
+  subarray(start: number, end: number): T;
+}
+interface Maker<T> {
+  new (length: number): T & Numbers<T>;
+  readonly BYTES_PER_ELEMENT: number;
+}
+
+/**
+ * [batch, groups, capacity, width]. Copies share the array until one of them writes: {@link own} comes before any write.
+ */
+export class SlotArray<T extends SlotData> {
+  readonly groups: number;
+  readonly width: number;
+  batch: number;
+  capacity = 0;
+  /** The numbers of all slots; another array whenever their layout changes. */
+  data: T;
+  /** The memory that `data` is the beginning of. */
+  #storage: T & Numbers<T>;
+  readonly #type: Maker<T>;
+  readonly #empty: number;
+  /** How many slot arrays use the memory. */
+  #users = { count: 1 };
+
+  /** @param empty what a slot holds that was never written. */
+  constructor(
+    type: (new (length: number) => T) & { readonly BYTES_PER_ELEMENT: number },
+    batch: number,
+    groups: number,
+    width: number,
+    empty = 0,
+  ) {
+    this.#type = type as unknown as Maker<T>;
+    this.batch = batch;
+    this.groups = groups;
+    this.width = width;
+    this.#empty = empty;
+    this.#storage = new this.#type(0);
+    this.data = this.#storage;
+  }
+
+  get bytes(): number {
+    return this.data.byteLength;
+  }
+
+  get slotBytes(): number {
+    return this.width * this.#type.BYTES_PER_ELEMENT;
+  }
+
+  /** Index of a slot's first number. */
+  at(row: number, group: number, slot = 0): number {
+    return ((row * this.groups + group) * this.capacity + slot) * this.width;
+  }
+
+  /**
+   * Changes the number of rows and slots; what lies within both sizes stays.
+   * @param reserve slots to allocate where new memory is needed, so that growing up to them needs none. Spare slots are never
+   * written, so the system commits their pages lazily.
+   */
+  resize(batch: number, capacity: number, reserve = capacity): void {
+    if (batch === this.batch && capacity === this.capacity) return;
+    const { groups, width } = this;
+    const size = batch * groups * capacity * width;
+    const from = this.capacity * width;
+    const to = capacity * width;
+    const kept = Math.min(from, to);
+    const pieces = Math.min(batch, this.batch) * groups;
+    const old = this.data;
+    const inPlace = this.#users.count === 1 && size <= this.#storage.length && 2 * size >= old.length;
+    const storage = inPlace ? this.#storage : new this.#type(Math.max(size, batch * groups * reserve * width));
+    const move = (piece: number): void => {
+      storage.set(old.subarray(piece * from, piece * from + kept) as T, piece * to);
+      storage.fill(this.#empty, piece * to + kept, (piece + 1) * to);
+    };
+    // In place, no piece may overwrite one that has not moved yet.
+    if (to > from) for (let piece = pieces - 1; piece >= 0; piece--) move(piece);
+    else for (let piece = 0; piece < pieces; piece++) move(piece);
+    storage.fill(this.#empty, pieces * to, size);
+    if (!inPlace) this.#release();
+    this.#storage = storage;
+    this.data = storage.subarray(0, size) as T;
+    this.batch = batch;
+    this.capacity = capacity;
+  }
+
+  /** Copies one slot from this array, or from another of the same kind. */
+  copySlot(from: SlotArray<T>, row: number, group: number, source: number, target: number): void {
+    const a = from.at(row, group, source);
+    const b = this.at(row, group, target);
+    const { data, width } = this;
+    const other = from.data;
+    for (let i = 0; i < width; i++) data[b + i] = other[a + i];
+  }
+
+  /** Makes slots what they were before they were ever written. */
+  wipe(row: number, group: number, start: number, end: number): void {
+    this.data.fill(this.#empty, this.at(row, group, start), this.at(row, group, end));
+  }
+
+  /** Copies a row from another array of the same kind, whose capacity may be smaller. */
+  copyRow(other: SlotArray<T>, from: number, to: number): void {
+    for (let group = 0; group < this.groups; group++) {
+      const start = other.at(from, group);
+      this.data.set(other.data.subarray(start, start + other.capacity * this.width) as T, this.at(to, group));
+      this.wipe(to, group, other.capacity, this.capacity);
+    }
+  }
+
+  /** A view of the first `count` slots of a row and group. */
+  slotView(row: number, group: number, count: number): T {
+    const at = this.at(row, group);
+    return this.data.subarray(at, at + count * this.width) as T;
+  }
+
+  /** Becomes a copy of another array of the same kind; the memory is shared until one of them writes. */
+  share(other: SlotArray<T>): void {
+    this.#release();
+    this.batch = other.batch;
+    this.capacity = other.capacity;
+    this.data = other.data;
+    this.#storage = other.#storage;
+    this.#users = other.#users;
+    this.#users.count++;
+  }
+
+  /** Copies shared memory, so that what is written from now on is seen here only. */
+  own(): void {
+    if (this.#users.count === 1) return;
+    const copy = this.data.slice() as T & Numbers<T>;
+    this.#release();
+    this.#storage = copy;
+    this.data = copy;
+  }
+
+  #release(): void {
+    this.#users.count--;
+    this.#users = { count: 1 };
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * @file How the vectors of one half of a layer's slots (its keys, or its values) are stored: what a storage format implements.
+ */
+import type { SlotArray, SlotData } from './slot-array.ts';
+
+/** An array of a codec, as an engine reads it [batch, groups, capacity, width]. */
+export interface CodecArray {
+  /** Follows `k` or `v` in the input's name: empty, or `.scale`. */
+  readonly suffix: string;
+  readonly array: SlotArray<SlotData>;
+}
+
+/** The sizes that a codec is made for. */
+export interface CodecShape {
+  readonly batch: number;
+  readonly groups: number;
+  /** Numbers of a vector. */
+  readonly size: number;
+}
+
+/** One storage format of vectors. */
+export interface SlotCodec {
+  /** Numbers of a vector. */
+  readonly size: number;
+  readonly groups: number;
+  /** Most of the format's arrays are one; formats with scales apart have two. */
+  readonly arrays: readonly CodecArray[];
+  /** Stores `count` vectors, which lie at `from` behind each other, in consecutive slots. */
+  write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void;
+  /** The vector that a slot holds, as attention sees it, into `out` from index `to` (0 by default) on. */
+  read(row: number, group: number, slot: number, out: Float32Array, to?: number): void;
+  /** What a vector at `from` will be once it is stored and read again. */
+  preview(source: Float32Array, from: number, out: Float32Array, to?: number): void;
+  /** An empty codec of the same format and sizes. */
+  create(): SlotCodec;
+}

@@ -1,0 +1,205 @@
+/**
+ * @file What all policies share: sinks and recent tokens that are safe, scores that move with their slots, the order in which slots
+ * go, groups that share a budget.
+ */
+import { InputError, PolicyError } from '../util/errors.ts';
+import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
+import type { ChunkStart, Need, Policy, PolicyLayout, PolicySetup } from './policy.ts';
+import { readRecent, readSinks } from './safe-options.ts';
+import { keepBest, keepThese, type SafeTokens } from './select.ts';
+import type { GroupView, LayerView } from './view.ts';
+
+/** What a policy has of its own; all of it is optional. */
+export interface PolicyRules {
+  /** What it wants to see of the attention; `group.weights` has one array for each, in this order. */
+  readonly needs?: readonly Need[];
+  /** Whether it wants the moments of the queries before they are rotated (`layer.chunk.queries`). @default false */
+  readonly needsQueries?: boolean;
+  /** Whether it reads keys or values by `readKey` and its kin. @default true for a policy with `score`, `rank` or `keep` */
+  readonly reads?: boolean;
+  /** Which layers hold the same positions. @default 'none' */
+  readonly sharing?: PolicyLayout['sharing'];
+  /** Whether each query group decides for itself. @default true */
+  readonly perGroup?: boolean;
+  /** Whether it gives tokens up; if not, a full cache is an error. @default true */
+  readonly evicts?: boolean;
+  /** Whether layers may exceed their budget while the whole sequence fits the cacheLength. @default false */
+  readonly startsWhole?: boolean;
+  /** Tokens at the start that stay, unless the cache's options say otherwise. @default 0 */
+  readonly sinks?: number;
+  /** How many of the newest tokens stay, unless the options say otherwise. @default an eighth of the budget */
+  readonly recent?: (budget: number) => number;
+  /** The same in one layer and phase. @default the option */
+  readonly recentOf?: (layer: LayerView, recent: number) => number;
+  /** Slots of a layer's group. @default the cacheLength */
+  readonly budget?: (layer: number, group: number) => number;
+  /** Numbers kept for each slot (`group.slotState`), the score included. @default 1 */
+  readonly slotState?: number;
+  /** Numbers kept for each row (`layer.rowState`), changed by `beginChunk`. @default 0 */
+  readonly rowState?: number;
+  /** Numbers kept for each row and layer: `layer.nextLayerState` is written from `layer.layerState` at each chunk. @default 0 */
+  readonly layerState?: (layer: number) => number;
+  /** The prompt's last chunk should have this many tokens; they are the `window` of `needs`. @default 0 */
+  readonly promptTail?: number;
+  /** Whether a score, once given, depends on tokens that come later. @default true for a policy with `score` */
+  readonly scoredByLater?: boolean;
+  /** Called once for each row when a chunk has come, before its layers. */
+  readonly beginChunk?: (chunk: ChunkStart) => void;
+  /** Called once for each layer, before its groups are scored. */
+  readonly observe?: (layer: LayerView) => void;
+  /**
+   * Called for each group after every chunk, before anything goes. It may change `group.scores`, which move with their slots
+   * and start at 0, and may return values to rank the slots by (otherwise the scores): the higher stay.
+   */
+  readonly score?: (group: GroupView, layer: LayerView) => ArrayLike<number> | undefined;
+  /** Fills `group.values` of a group that is over its budget, by which slots are ranked. @default the scores */
+  readonly rank?: (group: GroupView, layer: LayerView) => void;
+  /**
+   * In place of a ranking: which candidates stay besides sinks and recent tokens, as their indices, at most `group.budget`. Where
+   * that is too much together, those named first stay.
+   */
+  readonly keep?: (group: GroupView, layer: LayerView) => Iterable<number>;
+}
+
+/** The options that the frame takes. */
+export interface FrameOptions {
+  /** Tokens at the start of the sequence that always stay. */
+  readonly sinks?: number;
+  /** How many of the newest tokens always stay, the newest of all included: at least 1, or new tokens would go at once. */
+  readonly recent?: number;
+  /**
+   * `ada`: the query groups of a layer share its budget, but for a part of it (`floor`, 0.2 by default) that each group has
+   * for its own best.
+   */
+  readonly ada?: { readonly floor?: number } | boolean;
+}
+
+export const FRAME_OPTIONS: Readonly<Record<keyof FrameOptions, string>> = {
+  sinks: 'tokens at the start of the sequence that always stay',
+  recent: 'how many of the newest tokens always stay',
+  ada: 'whether the query groups of a layer share its budget; { floor: part that each has for itself }',
+};
+
+/** A policy made of rules, and how it ranks. */
+export interface FramedPolicy extends Policy {
+  /** Fills `group.values`. */
+  rank(group: GroupView, layer: LayerView): void;
+  /** Sinks and recent tokens of a group. */
+  safeTokens(group: GroupView, layer: LayerView): SafeTokens;
+}
+
+/**
+ * Puts the rules of a policy into the frame.
+ * @throws InputError for options out of range: sinks and recent tokens that exceed the budget, groups that can't share.
+ */
+export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup<FrameOptions>): FramedPolicy {
+  const { options, cacheLength: N } = setup;
+  const { perGroup = true, evicts = true, promptTail = 0, needs = [], score, keep } = rules;
+  const sinks = evicts ? readSinks(options, N, rules.sinks ?? 0) : 0;
+  const recent = evicts ? readRecent(options, N, sinks, rules.recent?.(N) ?? Math.floor(N / 8)) : 0;
+  const floor = readAda(name, options.ada, rules);
+  const ranks = Boolean(score ?? rules.rank ?? keep);
+
+  const safeTokens = ({ budget }: GroupView, layer: LayerView): SafeTokens => {
+    // Layers may have a smaller budget than the options were made for: those with a short window, thin ones of a pyramid.
+    const safeSinks = Math.min(sinks, budget - 1);
+    const newest = rules.recentOf?.(layer, recent) ?? recent;
+    return { sinks: safeSinks, recent: Math.min(newest, budget - safeSinks) };
+  };
+  const rank = (group: GroupView, layer: LayerView): void => {
+    if (group.ranked) return;
+    const { values, scores, length } = group;
+    if (rules.rank) attempt(name, 'rank', layer, () => rules.rank!(group, layer));
+    else for (let j = 0; j < length; j++) values[j] = scores[j];
+  };
+  const observeGroup = (group: GroupView, layer: LayerView): void => {
+    const given = attempt(name, 'score', layer, () => score!(group, layer));
+    if (given === undefined) return;
+    if (typeof given?.length !== 'number' || given.length < group.length)
+      throw new InputError(`the policy ${name} gave ${given?.length} values for ${group.length} candidates`);
+    // Copied at once: the next group may be given the same array.
+    for (let j = 0; j < group.length; j++) group.values[j] = given[j];
+    group.ranked = true;
+  };
+
+  return {
+    layout: {
+      sharing: rules.sharing ?? 'none',
+      perGroup,
+      slotState: rules.slotState ?? 1,
+      rowState: rules.rowState,
+      layerState: rules.layerState,
+      budget: rules.budget,
+    },
+    needs,
+    needsQueries: rules.needsQueries ?? false,
+    reads: rules.reads ?? ranks,
+    evicts,
+    promptTail,
+    sinks,
+    scoredByLater: rules.scoredByLater ?? (needs.length > 0 || Boolean(rules.needsQueries) || score !== undefined),
+    startsWhole: rules.startsWhole ?? false,
+    rank,
+    safeTokens,
+    beginChunk: rules.beginChunk,
+    observe(layer) {
+      if (rules.observe) attempt(name, 'observe', layer, () => rules.observe!(layer));
+      if (score) for (const group of layer.groups) observeGroup(group, layer);
+    },
+    select(layer) {
+      for (const group of layer.groups) {
+        if (floor === null && group.kept <= group.budget) continue;
+        if (keep) {
+          const named = attempt(name, 'keep', layer, () => [...keep(group, layer)]);
+          keepThese(group, layer, named, safeTokens(group, layer), name);
+          continue;
+        }
+        rank(group, layer);
+        if (floor === null) keepBest(group, layer.lastPosition, safeTokens(group, layer));
+      }
+      if (floor !== null) keepBestTogether(layer, (group) => safeTokens(group, layer), floor);
+    },
+    queryRange(need, newTokens) {
+      if (need === 'window') return [Math.max(0, newTokens - promptTail), newTokens];
+      return [need === 'last-query' ? newTokens - 1 : 0, newTokens];
+    },
+    ...(floor === null ? {} : shared(floor)),
+  };
+}
+
+/** How groups that share are counted. */
+function shared(floor: number): Pick<Policy, 'overflows' | 'headroom' | 'maxSlots'> {
+  const sum = (numbers: Iterable<number>) => [...numbers].reduce((a, b) => a + b, 0);
+  return {
+    overflows: ({ groups }) => sum(groups.map(({ kept }) => kept)) > sum(groups.map(({ budget }) => budget)),
+    headroom: (filled, budgets) => Math.floor((sum(budgets) - sum(filled)) / budgets.length),
+    maxSlots: (budgets) => {
+      const own = budgets.map((budget) => floorSlots(floor, budget));
+      return Math.max(...own.map((slots) => sum(budgets) - sum(own) + slots));
+    },
+  };
+}
+
+/** @throws InputError where there is nothing that groups could share. */
+function readAda(name: string, ada: FrameOptions['ada'], { perGroup = true, keep }: PolicyRules): number | null {
+  if (!ada) return null;
+  if (!perGroup)
+    throw new InputError(
+      `the policy ${name} decides for all groups of a layer at once, so they have no budget to share`,
+    );
+  if (keep)
+    throw new InputError(`the policy ${name} says what to keep, and has no scores that groups could share a budget by`);
+  return readFloor(ada === true ? undefined : ada.floor);
+}
+
+/** Runs a function of a policy. @throws PolicyError that names the policy, with the error as its cause. */
+function attempt<T>(name: string, hook: string, { layer, row }: LayerView, run: () => T): T {
+  try {
+    return run();
+  } catch (cause) {
+    const what = cause instanceof Error ? cause.message : String(cause);
+    throw new PolicyError(`the cache policy ${name} failed in ${hook} (layer ${layer}, row ${row}): ${what}`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * @file The options of caches: which ones there are, and whether two caches were made with the same.
+ */
+import { CacheFullError } from '../util/errors.ts';
+import { checkOptionNames } from '../util/option-names.ts';
+import type { BufferChoice } from './buffers.ts';
+import type { FrameOptions } from './frame.ts';
+import type { PolicyRow } from './policy.ts';
+
+export interface CacheOptions {
+  /** Slots that are held after a step, per layer, row and query group: the budget, in tokens. */
+  readonly cacheLength: number;
+  /** Rows of the batch. @default 1 */
+  readonly batch?: number;
+  /** How keys and values are stored: one format for both, or one for each. @default 'float32' */
+  readonly buffer?: BufferChoice;
+  /**
+   * Move what is held closer together when the next token would be at a position that the model was not made for. Policies that keep
+   * everything never do. @default true
+   */
+  readonly rebase?: boolean;
+}
+
+/** The options of a policy that ranks by scores. */
+export interface ScoredPolicyOptions extends CacheOptions, FrameOptions {}
+
+/** Options of all caches, whatever their policy. */
+export const COMMON_OPTIONS: Readonly<Record<keyof CacheOptions, string>> = {
+  cacheLength: 'slots per layer, row and query group: the budget in tokens',
+  batch: 'rows',
+  buffer: 'how keys and values are stored',
+  rebase: "whether a stream moves on within the model's context",
+};
+
+/** @throws InputError for an option that the policy does not take, by its name. An option that is undefined is not given. */
+export function checkOptions({ name, options }: PolicyRow, given: object): void {
+  const known = Object.keys({ ...COMMON_OPTIONS, ...options }).map((option) => [option, true] as const);
+  checkOptionNames(`the cache policy ${name}`, given, Object.fromEntries(known));
+}
+
+/** Whether two caches were made with the same options, but for the number of rows. */
+export function sameOptions(a: CacheOptions, b: CacheOptions): boolean {
+  const text = (options: CacheOptions) =>
+    JSON.stringify(Object.entries({ buffer: 'float32', ...options, batch: undefined }).sort());
+  return text(a) === text(b);
+}
+
+/** The error of a cache that keeps everything. */
+export function cacheFull(cacheLength: number, length: number, more: number): CacheFullError {
+  return new CacheFullError(
+    `the dense cache holds ${length} of ${cacheLength} tokens and can't take ${more} more; ` +
+      'give it a larger cacheLength, shorten the prompt, or choose a policy that evicts (such as lastrec)',
+  );
+}

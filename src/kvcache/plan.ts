@@ -1,0 +1,111 @@
+/**
+ * @file What a step changes in the slots of one row and layer group: which slots move, which tokens are written, what is freed. Whoever
+ * owns the memory carries it out: {@link SlotStore.apply} by loops on the host. Each group's survivors are always its first slots.
+ */
+import type { GroupView, LayerView } from './view.ts';
+
+/** The plan of one group. Lists are kept from step to step: their lengths are counted apart. */
+export class GroupPlan {
+  readonly group: number;
+  /** Slots in use before, and after. */
+  held = 0;
+  kept = 0;
+  /** Pairs [from, to]: slots to copy, in this order. */
+  moves = new Int32Array(0);
+  moveCount = 0;
+  /** Triples [slot, token, count]: so many of the chunk's tokens go to consecutive slots. */
+  writes = new Int32Array(0);
+  writeCount = 0;
+  /** The policy's numbers of all candidates, which go where their tokens go. */
+  slotState: readonly Float64Array[] = [];
+
+  constructor(group: number) {
+    this.group = group;
+  }
+
+  /** Whether every candidate stays: slots are only added. */
+  get appendsOnly(): boolean {
+    return this.moveCount === 0 && this.kept >= this.held && (this.writeCount === 0 || this.writes[0] === this.held);
+  }
+
+  /** Plans the survivors' slots: those held stay where they are, as far as that is among the first; others fill the gaps. */
+  make({ held, length, keep, slotState }: GroupView): void {
+    const kept = countOnes(keep, length);
+    this.held = held;
+    this.kept = kept;
+    this.moveCount = 0;
+    this.writeCount = 0;
+    this.slotState = slotState;
+    let free = kept === length ? held : 0;
+    for (let j = kept; j < held; j++) {
+      if (keep[j] === 0) continue;
+      free = nextFree(keep, free, held);
+      this.#move(j, free++);
+    }
+    for (let j = held; j < length; ) {
+      if (keep[j] === 0) {
+        j++;
+        continue;
+      }
+      free = nextFree(keep, free, held);
+      const slot = free;
+      const first = j;
+      // Neighbours are written in one piece.
+      do {
+        free++;
+        j++;
+      } while (j < length && keep[j] === 1 && (free >= held || keep[free] === 0));
+      this.#write(slot, first - held, j - first);
+    }
+  }
+
+  #move(from: number, to: number): void {
+    this.moves = grown(this.moves, 2 * this.moveCount + 2);
+    this.moves[2 * this.moveCount] = from;
+    this.moves[2 * this.moveCount++ + 1] = to;
+  }
+
+  #write(slot: number, token: number, count: number): void {
+    this.writes = grown(this.writes, 3 * this.writeCount + 3);
+    const at = 3 * this.writeCount++;
+    this.writes[at] = slot;
+    this.writes[at + 1] = token;
+    this.writes[at + 2] = count;
+  }
+}
+
+/** The plan of one row and layer group. */
+export class StepPlan {
+  readonly groups: GroupPlan[] = [];
+
+  make(view: LayerView): void {
+    while (this.groups.length < view.groups.length) this.groups.push(new GroupPlan(this.groups.length));
+    this.groups.length = view.groups.length;
+    for (const [g, group] of view.groups.entries()) this.groups[g].make(group);
+  }
+
+  /** The most slots that a group keeps. */
+  get longest(): number {
+    return this.groups.reduce((most, { kept }) => Math.max(most, kept), 0);
+  }
+}
+
+/** The first slot from `free` on whose token goes, or that was not in use. */
+function nextFree(keep: Uint8Array, free: number, held: number): number {
+  let slot = free;
+  while (slot < held && keep[slot] === 1) slot++;
+  return slot;
+}
+
+function countOnes(keep: Uint8Array, length: number): number {
+  let count = 0;
+  for (let j = 0; j < length; j++) count += keep[j];
+  return count;
+}
+
+function grown(list: Int32Array, length: number): Int32Array<ArrayBuffer> {
+  if (length <= list.length) return list as Int32Array<ArrayBuffer>;
+  const next = new Int32Array(Math.max(12, 2 * length));
+  next.set(list);
+  return next;
+}

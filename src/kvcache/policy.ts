@@ -1,0 +1,93 @@
+/**
+ * @file What a cache asks of a policy. Built-in policies and a user's own are made alike, by {@link definePolicy}.
+ */
+import type { BufferChoice } from './buffers.ts';
+import type { ChunkOutputs } from './chunk.ts';
+import type { CacheShape } from './shape.ts';
+import type { SlotSharing } from './slots.ts';
+import type { LayerView } from './view.ts';
+
+/**
+ * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; of its `last-query`; or summed over
+ * as many of its last queries as the policy's `window` is long.
+ */
+export type Need = 'sums' | 'last-query' | 'window';
+
+/** How a policy wants its slots laid out. */
+export interface PolicyLayout {
+  /** `by-window`: layers with the same window hold the same positions; `none`: each layer decides for itself. */
+  readonly sharing: SlotSharing;
+  /** Whether each query group decides for itself. */
+  readonly perGroup: boolean;
+  /** Numbers kept for each slot, which move with it; the first is its score. */
+  readonly slotState: number;
+  /** Numbers kept for each row: few, as they are copied for each chunk. @default 0 */
+  readonly rowState?: number;
+  /** Numbers kept for each row and layer, any number: every one is written anew at each chunk. @default 0 */
+  readonly layerState?: (layer: number) => number;
+  /** Slots of a layer's group. @default the cacheLength */
+  readonly budget?: (layer: number, group: number) => number;
+}
+
+/** The beginning of a chunk, for one row. */
+export interface ChunkStart {
+  readonly row: number;
+  /** Position of the chunk's first token. */
+  readonly firstPosition: number;
+  readonly newTokens: number;
+  readonly phase: ChunkOutputs['phase'];
+  /** The policy's numbers of the row, to be changed here. */
+  readonly rowState: Float64Array;
+}
+
+/** A policy, made for one cache. */
+export interface Policy {
+  readonly layout: PolicyLayout;
+  readonly needs: readonly Need[];
+  /** Whether it asks for the moments of the queries before they are rotated. */
+  readonly needsQueries: boolean;
+  /** Whether it reads keys or values of slots: then the host must have them. */
+  readonly reads: boolean;
+  /** Whether it gives tokens up. If not, a full cache is an error. */
+  readonly evicts: boolean;
+  /** The last chunk of a prompt should have this many tokens; 0: any number. */
+  readonly promptTail: number;
+  /** Tokens at the start of a sequence that always stay. */
+  readonly sinks: number;
+  /** Whether what it knows of a slot depends on tokens that came after it. */
+  readonly scoredByLater: boolean;
+  /** Whether layers may hold more than their budget as long as the sequence is not longer than the cacheLength. */
+  readonly startsWhole: boolean;
+  /** Called once for each row before its layers are observed. */
+  beginChunk?(chunk: ChunkStart): void;
+  /** Called for each layer after a chunk, before anything goes: the place to bring scores up to date. */
+  observe?(view: LayerView): void;
+  /** Clears `keep` of the candidates that go. Called where the layer {@link overflows}, which it must not do afterwards. */
+  select(view: LayerView): void;
+  /** Whether a layer would hold more than it may. @default some group is over its budget */
+  overflows?(view: LayerView): boolean;
+  /** How many tokens a layer takes before it overflows. @default the smallest of budget − filled */
+  headroom?(filled: Int32Array, budgets: readonly number[]): number;
+  /** Most slots that a group of a layer can come to hold. @default its budget */
+  maxSlots?(budgets: readonly number[]): number;
+  /** Which of a chunk's queries count for a need. @default all; the last one for `last-query` */
+  queryRange?(need: Need, newTokens: number): readonly [from: number, to: number];
+}
+
+/** What a policy is made for. */
+export interface PolicySetup<Options extends object = Readonly<Record<string, unknown>>> {
+  readonly shape: CacheShape;
+  readonly options: Options;
+  readonly cacheLength: number;
+  readonly buffer: BufferChoice;
+}
+
+/** A policy as the table of policies holds it. */
+export interface PolicyRow {
+  readonly name: string;
+  readonly summary: string;
+  /** Options that it takes, and what they mean. Others are refused by name. */
+  readonly options: Readonly<Record<string, string>>;
+  /** Makes it for one cache. @throws InputError for options out of range. */
+  readonly create: (setup: PolicySetup) => Policy;
+}

@@ -1,0 +1,218 @@
+/**
+ * @file A cache as bytes: to be kept in a file, and gone on with later as if nothing had been between.
+ *
+ * Layout: 8 bytes of magic, uint32 version, uint32 length of the header, the header (JSON), padding to 8, the arrays one behind
+ * the other (each padded to 8), and 32 bytes of SHA-256 over all that comes before. Numbers are little-endian.
+ */
+import * as v from 'valibot';
+import { InputError, SnapshotError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
+import { sha256 } from '../util/sha256.ts';
+import type { SlotData } from './buffers/slot-array.ts';
+import type { KVCache } from './kv-cache.ts';
+import { type AnyCacheOptions, createCache } from './policies.ts';
+import type { PolicyRow } from './policy.ts';
+import type { CacheShape } from './shape.ts';
+
+const MAGIC = 'KEYHOLD!';
+/** Changes whenever older files could be misread. */
+const VERSION = 1;
+const DIGEST = 32;
+/** A header longer than this is damage. */
+const MAX_HEADER = 2 ** 24;
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 31));
+const Header = v.object({
+  /** Which model the keys and values are of. */
+  model: v.string(),
+  /** What the cache was made with; a policy of one's own has to be passed in again. */
+  policy: v.string(),
+  options: v.record(v.string(), v.unknown()),
+  rows: v.array(
+    v.object({
+      tokens: count,
+      /** The position that the next token's key is rotated to. */
+      place: count,
+      filled: v.array(v.array(count)),
+      /** How many encoder states it attends to. */
+      attached: v.optional(count, 0),
+      pending: v.optional(v.array(count), []),
+      rotatedFor: v.optional(count, 0),
+    }),
+  ),
+});
+type Header = v.InferOutput<typeof Header>;
+
+/**
+ * Writes a cache down.
+ * @param model says which model it belongs to.
+ */
+export async function snapshotCache(cache: KVCache, model: string): Promise<Uint8Array> {
+  const rows = range(cache.batch).map((row) => ({
+    tokens: cache.length(row),
+    place: cache.ropePosition(row),
+    filled: [...cache.store.tables.values()].map((table) => [...table.filledOf(row)]),
+    attached: cache.store.crossAttention.length(row),
+    pending: [...cache.pending(row)],
+    rotatedFor: cache.rotatedFor(row),
+  }));
+  const header: Header = { model, policy: cache.policy, options: { ...cache.options, batch: cache.batch }, rows };
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const arrays = rows.flatMap((_, row) => [Int32Array.from(cache.tokens(row)), ...rowArrays(cache, row)]);
+  const size = arrays.reduce((sum, array) => sum + padded(array.byteLength), 16 + padded(text.length));
+  const bytes = new Uint8Array(size + DIGEST);
+  bytes.set(new TextEncoder().encode(MAGIC));
+  const view = new DataView(bytes.buffer);
+  view.setUint32(8, VERSION, true);
+  view.setUint32(12, text.length, true);
+  bytes.set(text, 16);
+  let at = 16 + padded(text.length);
+  for (const array of arrays) {
+    bytes.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), at);
+    at += padded(array.byteLength);
+  }
+  bytes.set(await digest(bytes.subarray(0, size)), size);
+  return bytes;
+}
+
+/**
+ * The cache that was written down. It goes on bit for bit as the one that was; only its last chunk can't be taken back.
+ * @param model as it was given to {@link snapshotCache}.
+ * @param policy for a cache whose policy is not in the table.
+ * @throws SnapshotError for bytes that are torn, or of something else.
+ */
+export async function restoreCache(
+  bytes: Uint8Array,
+  shape: CacheShape,
+  model: string,
+  policy?: PolicyRow,
+): Promise<KVCache> {
+  const { header, body } = await readFrame(bytes);
+  if (header.model !== model)
+    throw new SnapshotError(
+      'this cache was saved by another model (or other weights of it): its keys and values mean nothing here',
+    );
+  const cache = cacheFromHeader(shape, header, policy);
+  let at = 0;
+  const take = (array: { buffer: ArrayBufferLike; byteOffset: number; byteLength: number }) => {
+    if (at + array.byteLength > body.length) throw new SnapshotError('the saved cache ends too early');
+    new Uint8Array(array.buffer, array.byteOffset, array.byteLength).set(body.subarray(at, at + array.byteLength));
+    at += padded(array.byteLength);
+  };
+  try {
+    for (const [row, saved] of header.rows.entries()) {
+      const { tokens } = saved;
+      if (4 * tokens > body.length) throw new SnapshotError('the saved cache ends too early');
+      const ids = new Int32Array(tokens);
+      take(ids);
+      openRow(cache, row, ids, saved);
+      for (const array of rowArrays(cache, row)) take(array);
+    }
+  } catch (error) {
+    throw asSnapshotError(error);
+  }
+  if (at !== body.length) throw new SnapshotError(`the saved cache has ${body.length - at} bytes too many`);
+  return cache;
+}
+
+/** Checks all that can be checked without knowing what the cache is for. */
+async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uint8Array }> {
+  const magic = new TextDecoder('latin1').decode(bytes.subarray(0, MAGIC.length));
+  if (magic !== MAGIC) throw new SnapshotError('this is not a saved cache');
+  if (bytes.length < 16 + DIGEST) throw new SnapshotError('the saved cache is torn: it ends in its first bytes');
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const version = view.getUint32(8, true);
+  if (version !== VERSION)
+    throw new SnapshotError(
+      `the saved cache is of format ${version}, but this version of Keyhold reads format ${VERSION}`,
+    );
+  const end = bytes.length - DIGEST;
+  const stated = bytes.subarray(end);
+  const actual = await digest(bytes.subarray(0, end));
+  if (actual.some((byte, i) => byte !== stated[i]))
+    throw new SnapshotError('the saved cache is torn or damaged: its checksum does not match');
+  const length = view.getUint32(12, true);
+  if (length > MAX_HEADER || 16 + padded(length) > end) throw new SnapshotError('the saved cache has an absurd header');
+  try {
+    const header = v.parse(Header, JSON.parse(new TextDecoder().decode(bytes.subarray(16, 16 + length))));
+    return { header, body: bytes.subarray(16 + padded(length), end) };
+  } catch (cause) {
+    throw new SnapshotError(`the saved cache's header can't be read: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, own: PolicyRow | undefined): KVCache {
+  if (own && own.name !== policy)
+    throw new SnapshotError(`the cache was saved under the policy ${policy}, but ${own.name} was passed in`);
+  try {
+    const cache = createCache(shape, { ...(options as unknown as AnyCacheOptions), policy: own ?? policy });
+    const fits = rows.every(({ filled }) => {
+      const tables = [...cache.store.tables.values()];
+      return filled.length === tables.length && filled.every((groups, i) => groups.length === tables[i].groups);
+    });
+    if (rows.length !== cache.batch || !fits)
+      throw new SnapshotError('the saved cache has another shape than the model');
+    return cache;
+  } catch (error) {
+    throw asSnapshotError(error);
+  }
+}
+
+/** All numbers of a row, as arrays over the cache's own memory: to be written out, or filled in. @internal */
+export function rowArrays({ rows, store }: KVCache, row: number): (SlotData | Int32Array)[] {
+  const arrays: (SlotData | Int32Array)[] = [
+    rows[row].rowState,
+    rows[row].layerState,
+    ...store.states.rowViews(row),
+    ...store.crossAttention.rowViews(row),
+  ];
+  for (const table of store.tables.values()) {
+    const from = table.groupIndex(row, 0);
+    arrays.push(table.evicted.subarray(from, from + table.groups));
+    for (let g = 0; g < table.groups; g++) arrays.push(...table.slotViews(row, g));
+    for (const l of table.layers)
+      for (const group of store.buffers[l]!.groups) {
+        const count = table.filled[table.groupIndex(row, table.groups === 1 ? 0 : group)];
+        arrays.push(...store.buffers[l]!.slotViews(row, group, count));
+      }
+  }
+  return arrays;
+}
+
+/**
+ * Makes an empty row one of so many tokens and slots; {@link rowArrays} are then to be filled.
+ * @throws InputError for slots beyond the budget.
+ */
+function openRow(cache: KVCache, row: number, tokens: Int32Array, saved: Header['rows'][number]): void {
+  const { store, rows, policy } = cache;
+  cache.clearRow(row);
+  store.crossAttention.open(row, saved.attached);
+  rows[row].open(tokens, saved.place);
+  rows[row].pending = saved.pending;
+  rows[row].rotatedFor = saved.rotatedFor;
+  [...store.tables.values()].forEach((table, i) => {
+    const filled = saved.filled[i];
+    const most = Math.max(0, ...filled);
+    if (most > store.spec.maxSlots(table))
+      throw new InputError(`${most} slots are more than a group of the ${policy} cache may hold`);
+    store.ensure(table, most);
+    filled.forEach((count, g) => {
+      for (let slot = 0; slot < count; slot++) table.put(row, g, slot, 0, 0);
+      table.filled[table.groupIndex(row, g)] = count;
+    });
+  });
+}
+
+function asSnapshotError(error: unknown): unknown {
+  return error instanceof InputError
+    ? new SnapshotError(`the saved cache can't be opened: ${error.message}`, { cause: error })
+    : error;
+}
+
+const padded = (length: number): number => Math.ceil(length / 8) * 8;
+
+async function digest(bytes: Uint8Array): Promise<Uint8Array> {
+  // Browsers have it only in secure contexts.
+  if (globalThis.crypto?.subtle) return new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as BufferSource));
+  return Uint8Array.from(sha256(bytes).match(/../g)!, (hex) => Number.parseInt(hex, 16));
+}

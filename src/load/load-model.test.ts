@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest';
+import { keyhold } from '../../test/support/cli.ts';
+import { mergeAdapter, openModel } from '../util/retired.ts';
+import { type LoadOptions, loadModel, openCheckpoint } from './load-model-node.ts';
+
+describe('loadModel', () => {
+  it('loads the model that ships, by its name or without one', async () => {
+    const [model, named] = [await loadModel(), await loadModel('keyhold/tiny', { weights: 'f32' })];
+    expect([model.name, named.name]).toEqual(['keyhold/tiny', 'keyhold/tiny']);
+    expect(named.weights).toBe('float32');
+    expect(named.fingerprint).toBe(model.fingerprint);
+    await model.dispose();
+    await named.dispose();
+  });
+
+  it('takes the adapter that ships by its name', async () => {
+    const model = await loadModel('keyhold/tiny', { adapters: [{ path: 'keyhold/tiny-jargon', live: true }] });
+    expect(model.adapters.names).toEqual(['tiny-jargon']);
+    await model.dispose();
+  });
+
+  it('refuses options that it does not have', async () => {
+    const load = (options: object) => loadModel('keyhold/tiny', options as LoadOptions);
+    await expect(load({ wieghts: 'int8' })).rejects.toThrow('loadModel has no option wieghts; did you mean weights?');
+    await expect(load({ dtype: 'q8' })).rejects.toThrow('loadModel has no option dtype; it is called weights here');
+  });
+
+  it('says that a name was looked for as a path, too', async () => {
+    const hub = { offline: true, cacheDir: '/nowhere' };
+    await expect(openCheckpoint('my-models/llama', { hub })).rejects.toThrow(
+      /There is no file or folder my-models\/llama here, so it was looked for on the hub/,
+    );
+  });
+
+  it('says when the hub is tried again', async () => {
+    const retries: number[] = [];
+    const hub = {
+      endpoint: 'http://127.0.0.1:9',
+      cacheDir: '/nowhere',
+      retries: 2,
+      retryDelayMs: 1,
+      onRetry: ({ failures }: { failures: number }) => retries.push(failures),
+    };
+    await expect(openCheckpoint('org/name', { hub })).rejects.toThrow(/The connection to http:\/\/127.0.0.1:9 failed/);
+    expect(retries).toEqual([1, 2]);
+  });
+});
+
+it('the command takes f32 for float32', async () => {
+  expect((await keyhold(['estimate', '-w', 'f32', '--json'])).stdout).toContain('"format":"float32"');
+  expect((await keyhold(['estimate', '-w', 'f16'])).stderr).toContain('Allowed choices are auto, float32, int8, int4.');
+});
+
+it('old names say the new ones', () => {
+  expect(() => openModel('x')).toThrow(/openModel is called openCheckpoint .*keyhold\/checkpoint/);
+  expect(() => mergeAdapter('x')).toThrow(/mergeAdapter is called mergeAdapters/);
+});
