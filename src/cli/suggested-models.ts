@@ -11,9 +11,9 @@ export interface SuggestedModel {
 }
 
 export const SUGGESTED_MODELS: readonly SuggestedModel[] = [
-  { name: 'HuggingFaceTB/SmolLM2-360M-Instruct', download: 0.73e9, memory: 1.2e9 },
-  { name: 'Qwen/Qwen3-0.6B', download: 1.52e9, memory: 2.0e9 },
-  { name: 'Qwen/Qwen3-1.7B', download: 4.08e9, memory: 3.6e9 },
+  { name: 'HuggingFaceTB/SmolLM2-360M-Instruct', download: 0.73e9, memory: 1.5e9 },
+  { name: 'Qwen/Qwen3-0.6B', download: 1.52e9, memory: 2.8e9 },
+  { name: 'Qwen/Qwen3-1.7B', download: 4.08e9, memory: 4.6e9 },
 ];
 
 /** One line a model: the command to copy, then its sizes. */
