@@ -29,7 +29,7 @@ function isPage(file: string): boolean {
 let hub: HubServer;
 let folder: ExampleFolder;
 beforeAll(async () => {
-  hub = await startHubOf('Qwen/Qwen3-0.6B');
+  hub = await startHubOf('Qwen/Qwen3-0.6B', 'HuggingFaceTB/SmolLM2-360M-Instruct');
   folder = await ExampleFolder.create({ HF_ENDPOINT: hub.endpoint });
 });
 afterAll(async () => {

@@ -11,7 +11,7 @@ import { type Check, command, ROOT, runChecks } from './run.ts';
 import { compilerChecks } from './types.ts';
 
 const work = await mkdtemp(join(tmpdir(), 'keyhold-package-'));
-const hub = await startHubOf('Qwen/Qwen3-0.6B');
+const hub = await startHubOf('Qwen/Qwen3-0.6B', 'HuggingFaceTB/SmolLM2-360M-Instruct');
 try {
   const tarball = await pack(work);
   const esm = new Project(join(work, 'esm'), tarball, hub.endpoint);
