@@ -7,6 +7,7 @@ import { wholeNumber } from '../util/numbers.ts';
 import type { Engine } from './engine.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerationResult, SequenceRequest, TextChunk } from './options.ts';
+import { checkBatch } from './request-options.ts';
 import { RequestQueue, type Source } from './request-queue.ts';
 import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
 
@@ -80,6 +81,7 @@ export class BatchGeneration implements BatchRun {
       !(Symbol.iterator in requests || Symbol.asyncIterator in requests)
     )
       throw new InputError('generateBatch takes a list of requests, or something else to iterate over');
+    checkBatch(options);
     this.#engine = engine;
     this.#model = model;
     this.#options = options;

@@ -7,6 +7,7 @@ import type { DecoderModel } from './model.ts';
 import type { GenerateOptions } from './options.ts';
 import { prefillSteps } from './prefill.ts';
 import { promptTokens, resolveCache } from './prompt.ts';
+import { checkScore } from './request-options.ts';
 import { type TokenLogprob, tokenLogprobs } from './sampling/sampler.ts';
 import { TokenRanking } from './sampling/token-ranking.ts';
 
@@ -39,6 +40,7 @@ export async function scoreText(
   text: string | readonly number[],
   options: ScoreOptions,
 ): Promise<ScoreResult> {
+  checkScore(options);
   const { chunkLength, adapters, signal, onProgress } = options;
   const topLogprobs = wholeNumber('topLogprobs', options.topLogprobs ?? 0, 0);
   const cache = resolveCache(model, options.cache);

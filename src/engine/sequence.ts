@@ -13,6 +13,7 @@ import type { FinishReason, GenerationResult, SequenceRequest, TextChunk } from 
 import { appendLastToken, type PrefillStep, PromptReader } from './prefill.ts';
 import { reusePrefix } from './prefix.ts';
 import { promptTokens, resolveCache } from './prompt.ts';
+import { checkRequest } from './request-options.ts';
 import type { BatchMember, BatchRow } from './shared-batch.ts';
 import { Speculator } from './speculate/speculator.ts';
 import { TokenStream } from './token-stream.ts';
@@ -60,6 +61,7 @@ export class Sequence implements BatchMember {
 
   /** @throws InputError for options out of range. */
   constructor(model: DecoderModel, request: SequenceRequest, reader: SequenceReader) {
+    checkRequest(request);
     const { prompt, messages, chunkLength, speculate } = request;
     this.#model = model;
     this.#request = request;
