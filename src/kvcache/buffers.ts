@@ -2,6 +2,7 @@
  * @file The table of storage formats. A new one is a file in buffers/ and a row here.
  */
 import { InputError } from '../util/errors.ts';
+import { BlockCodec } from './buffers/blocks.ts';
 import { Float16Codec } from './buffers/float16.ts';
 import { Float32Codec } from './buffers/float32.ts';
 import { keyScales, PlaneCodec } from './buffers/planes.ts';
@@ -14,7 +15,10 @@ export type BufferKind = 'float32' | 'float16' | 'int8' | 'int4';
 
 interface BufferRow {
   readonly summary: string;
+  /** As arrays of numbers, and of scales. */
   readonly create: (shape: CodecShape, half: 'key' | 'value') => SlotCodec;
+  /** As blocks of ggml; where absent, there is one layout only. */
+  readonly blocks?: (shape: CodecShape) => SlotCodec;
 }
 
 export const BUFFERS: Readonly<Record<BufferKind, BufferRow>> = {
@@ -23,6 +27,7 @@ export const BUFFERS: Readonly<Record<BufferKind, BufferRow>> = {
   int8: {
     summary: 'a quarter of the memory, and read as whole numbers',
     create: (shape, half) => new PlaneCodec(shape, 8, half === 'key' ? keyScales(shape.size) : 1),
+    blocks: (shape) => new BlockCodec(shape, 'q8_0'),
   },
   int4: {
     summary: 'an eighth of the memory',
@@ -31,6 +36,7 @@ export const BUFFERS: Readonly<Record<BufferKind, BufferRow>> = {
         throw new InputError(`the cache buffer int4 needs an even head size, but this model's is ${shape.size}`);
       return new PlaneCodec(shape, 4, half === 'key' ? keyScales(shape.size) : 1);
     },
+    blocks: (shape) => new BlockCodec(shape, 'q4_0'),
   },
 };
 
@@ -60,13 +66,15 @@ export function createBuffer(
   choice: BufferChoice,
   batch: number,
   { groups, keySize, valueSize }: BufferShape,
-  _memory: SlotMemory = {},
+  { blocks = false }: SlotMemory = {},
 ): SlotBuffer {
   const { keys, values } = buffersOf(choice);
-  return new SlotBuffer(
-    rowOf(keys).create({ batch, groups, size: keySize }, 'key'),
-    rowOf(values).create({ batch, groups, size: valueSize }, 'value'),
-  );
+  const codec = (kind: BufferKind, size: number, half: 'key' | 'value') => {
+    const row = rowOf(kind);
+    const shape = { batch, groups, size };
+    return blocks && row.blocks ? row.blocks(shape) : row.create(shape, half);
+  };
+  return new SlotBuffer(codec(keys, keySize, 'key'), codec(values, valueSize, 'value'));
 }
 
 function rowOf(kind: BufferKind): BufferRow {

@@ -61,6 +61,7 @@ export function anyRun(limits: RunLimits = {}): fc.Arbitrary<Run> {
       heads: fc.integer({ min: 1, max: 3 }),
       headSize: fc.constantFrom(...headSizes),
       rotated: fc.constantFrom('', 'halves', 'pairs'),
+      blocks: fc.boolean(),
       cacheLength: fc.integer({ min: 1, max: cacheLength }),
       buffer: fc.constantFrom(...buffers),
       growth: fc.integer({ min: 1, max: 9 }),
@@ -73,7 +74,7 @@ export function anyRun(limits: RunLimits = {}): fc.Arbitrary<Run> {
         maxLength: steps,
       }),
     })
-    .map(({ layers, window, groups, heads, headSize, rotated, prompts, steps, ...rest }) => {
+    .map(({ layers, window, groups, heads, headSize, rotated, blocks, prompts, steps, ...rest }) => {
       const { cacheLength: N, rows } = rest;
       const sinks = rest.sinks === undefined ? undefined : Math.min(rest.sinks, N - 1);
       const room = N - (sinks ?? Math.min(4, N - 1));
@@ -86,6 +87,7 @@ export function anyRun(limits: RunLimits = {}): fc.Arbitrary<Run> {
           groups,
           heads,
           headSize,
+          blocks,
           windows: layers.map((full) => (full || !windows ? null : window)),
           rotation: rotated === '' ? null : fakeRotation(headSize, rotated === 'pairs'),
         },

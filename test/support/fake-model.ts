@@ -24,6 +24,8 @@ export interface FakeShape {
   readonly heads: number;
   readonly headSize: number;
   readonly rotation?: RotationShape | 'varies' | null;
+  /** Whether quantised slots are blocks of ggml. @default false */
+  readonly blocks?: boolean;
   /** Sizes of single layers, in place of the others. */
   readonly sizes?: readonly Partial<FakeSizes>[];
 }
@@ -44,19 +46,14 @@ export interface FakeCacheShape extends CacheShape {
   readonly headSize: number;
 }
 
-export function fakeShape({
-  windows,
-  groups,
-  heads,
-  headSize,
-  rotation = null,
-  sizes = [],
-}: FakeShape): FakeCacheShape {
+export function fakeShape(shape: FakeShape): FakeCacheShape {
+  const { windows, groups, heads, headSize, rotation = null, blocks = false, sizes = [] } = shape;
   return {
     nLayer: windows.length,
     nHead: groups * heads,
     nQueryGroups: groups,
     headSize,
+    memory: { blocks },
     layers: windows.map((window, l) => {
       const { groups: G = groups, heads: R = heads, keySize = headSize, valueSize = headSize } = sizes[l] ?? {};
       const attentionScale = 1 / Math.sqrt(keySize);

@@ -157,8 +157,8 @@ export class ReferenceCache {
     const { buffer = 'float32' } = this.options;
     const exactKey = model.key(l, g, position, token);
     const exactValue = model.value(l, g, position, token);
-    const key = referenceStore(buffer, 'key', exactKey);
-    const value = referenceStore(buffer, 'value', exactValue);
+    const key = referenceStore(buffer, 'key', exactKey, model.shape.memory?.blocks);
+    const value = referenceStore(buffer, 'value', exactValue, model.shape.memory?.blocks);
     return { position, key, value, error: distance(exactKey, key) + distance(exactValue, value), score: 0 };
   }
 

@@ -4,9 +4,15 @@
 import type { BufferKind } from '../../src/kvcache/buffers.ts';
 
 /** A key or value as it is after it was stored and read. */
-export function referenceStore(kind: BufferKind, which: 'key' | 'value', x: Float32Array): Float32Array {
+export function referenceStore(
+  kind: BufferKind,
+  which: 'key' | 'value',
+  x: Float32Array,
+  blocks = false,
+): Float32Array {
   if (kind === 'float32') return x;
   if (kind === 'float16') return x.map(nearestHalf);
+  if (blocks) return referenceBlocks(kind, x);
   const largest = kind === 'int8' ? 127 : 7;
   // Keys have a scale for every 32 dimensions, where that goes up.
   const part = which === 'key' && x.length % 32 === 0 ? 32 : x.length;
@@ -16,6 +22,24 @@ export function referenceStore(kind: BufferKind, which: 'key' | 'value', x: Floa
     const scale = Math.fround(Math.max(...block.map(Math.abs)) / largest);
     block.forEach((value, i) => {
       out[from + i] = scale === 0 ? 0 : Math.round(value / scale) * scale;
+    });
+  }
+  return out;
+}
+
+/** ggml's q8_0 and q4_0: a scale in float16 for every 32 numbers. */
+function referenceBlocks(kind: BufferKind, x: Float32Array): Float32Array {
+  const out = new Float32Array(x.length);
+  for (let from = 0; from < x.length; from += 32) {
+    const block = Array.from(x.subarray(from, from + 32));
+    const extreme = block.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
+    const scale = Math.fround(kind === 'int8' ? Math.abs(extreme) / 127 : -extreme / 8);
+    const stored = Math.sign(scale) * nearestHalf(Math.abs(scale));
+    block.forEach((value, i) => {
+      const q = stored === 0 ? 0 : Math.fround(value * Math.fround(1 / scale));
+      const whole =
+        kind === 'int8' ? Math.sign(q) * Math.floor(Math.abs(q) + 0.5) : Math.min(7, Math.floor(q + 8.5) - 8);
+      out[from + i] = whole * stored;
     });
   }
   return out;

@@ -1,0 +1,122 @@
+/**
+ * @file Vectors in ggml's own blocks of 32 numbers, q8_0 and q4_0, which ggml multiplies in place.
+ *
+ * A block is a float16 scale d and 32 numbers x ≈ d · q:
+ * - q8_0 (34 bytes): 32 signed bytes q, d = max|x| / 127;
+ * - q4_0 (18 bytes): byte i holds q + 8 of number i in its low half and of number i + 16 in its high half, d = x_m / −8, where x_m is
+ *   the number with the largest magnitude.
+ *
+ * A vector whose size 32 does not divide is filled up with zeros: its last block is as long as the others.
+ */
+import { floatToHalf, halfToFloat } from './float16.ts';
+import { SlotArray } from './slot-array.ts';
+import type { CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
+
+/** Numbers of a block. */
+export const BLOCK_SIZE = 32;
+
+/** Bytes of a block. */
+export const BLOCK_BYTES = { q8_0: 34, q4_0: 18 } as const;
+
+export type BlockFormat = keyof typeof BLOCK_BYTES;
+
+export class BlockCodec implements SlotCodec {
+  readonly size: number;
+  readonly groups: number;
+  readonly arrays: readonly CodecArray[];
+  readonly #format: BlockFormat;
+  readonly #shape: CodecShape;
+  readonly #array: SlotArray<Uint8Array>;
+  readonly #blocks: number;
+  /** One vector, for {@link preview}. */
+  readonly #bytes: Uint8Array;
+
+  constructor(shape: CodecShape, format: BlockFormat) {
+    this.#shape = shape;
+    this.#format = format;
+    this.size = shape.size;
+    this.groups = shape.groups;
+    this.#blocks = Math.ceil(shape.size / BLOCK_SIZE);
+    const width = this.#blocks * BLOCK_BYTES[format];
+    this.#array = new SlotArray(Uint8Array, shape.batch, shape.groups, width);
+    this.arrays = [{ suffix: '', array: this.#array }];
+    this.#bytes = new Uint8Array(width);
+  }
+
+  create(): BlockCodec {
+    return new BlockCodec({ ...this.#shape, batch: this.#array.batch }, this.#format);
+  }
+
+  write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
+    for (let t = 0; t < count; t++)
+      this.#store(source, from + t * this.size, this.#array.data, this.#array.at(row, group, slot + t));
+  }
+
+  read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {
+    this.#load(this.#array.data, this.#array.at(row, group, slot), out, to);
+  }
+
+  preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
+    this.#store(source, from, this.#bytes, 0);
+    this.#load(this.#bytes, 0, out, to);
+  }
+
+  #store(source: Float32Array, from: number, bytes: Uint8Array, to: number): void {
+    const size = BLOCK_BYTES[this.#format];
+    const store = this.#format === 'q8_0' ? storeQ8 : storeQ4;
+    for (let b = 0; b < this.#blocks; b++) {
+      const first = b * BLOCK_SIZE;
+      store(source, from + first, Math.min(BLOCK_SIZE, this.size - first), bytes, to + b * size);
+    }
+  }
+
+  #load(bytes: Uint8Array, from: number, out: Float32Array, to: number): void {
+    const size = BLOCK_BYTES[this.#format];
+    for (let i = 0; i < this.size; i++) {
+      const at = from + Math.floor(i / BLOCK_SIZE) * size;
+      const d = halfToFloat(bytes[at] | (bytes[at + 1] << 8));
+      const n = i % BLOCK_SIZE;
+      out[to + i] =
+        d * (this.#format === 'q8_0' ? (bytes[at + 2 + n] << 24) >> 24 : nibble(bytes[at + 2 + (n & 15)], n) - 8);
+    }
+  }
+}
+
+const nibble = (byte: number, n: number): number => (n < 16 ? byte & 15 : byte >> 4);
+
+function storeScale(d: number, bytes: Uint8Array, at: number): void {
+  const half = floatToHalf(d);
+  bytes[at] = half & 255;
+  bytes[at + 1] = half >> 8;
+}
+
+/** As ggml's quantize_row_q8_0_ref: numbers are divided by the scale before it is rounded to float16. */
+function storeQ8(source: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void {
+  let largest = 0;
+  for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(source[from + i]));
+  const d = Math.fround(largest / 127);
+  const inverse = inverseOf(d);
+  storeScale(d, bytes, at);
+  for (let i = 0; i < BLOCK_SIZE; i++)
+    bytes[at + 2 + i] = i < count ? roundAway(Math.fround(source[from + i] * inverse)) : 0;
+}
+
+/** As ggml's quantize_row_q4_0_ref. */
+function storeQ4(source: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void {
+  let extreme = 0;
+  for (let i = 0; i < count; i++) if (Math.abs(source[from + i]) > Math.abs(extreme)) extreme = source[from + i];
+  const d = Math.fround(extreme / -8);
+  const inverse = inverseOf(d);
+  storeScale(d, bytes, at);
+  const quantize = (i: number) =>
+    i < count ? Math.min(15, Math.trunc(Math.fround(Math.fround(source[from + i] * inverse) + 8.5))) : 8;
+  for (let i = 0; i < 16; i++) bytes[at + 2 + i] = quantize(i) | (quantize(i + 16) << 4);
+}
+
+/** 1 / d; 0 for a scale so small that it is 0 in float16. */
+const inverseOf = (d: number): number => (floatToHalf(Math.abs(d)) === 0 ? 0 : Math.fround(1 / d));
+
+/** To the nearest whole number, halves away from zero (C's roundf). */
+function roundAway(x: number): number {
+  return Math.sign(x) * Math.round(Math.abs(x));
+}

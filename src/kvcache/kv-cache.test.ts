@@ -1,0 +1,262 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  ALL_BUFFERS,
+  anyRun,
+  check,
+  checkCache,
+  contentOf,
+  EVICTING,
+  expectSame,
+  openRun,
+  stepTokens,
+  tokensFrom,
+} from '../../test/support/cache-runs.ts';
+import { fakeStep } from '../../test/support/fake-graph.ts';
+import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
+import { CacheBusyError, InputError, PolicyError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
+import { definePolicy } from './define-policy.ts';
+import type { CacheStep } from './events.ts';
+import type { KVCache } from './kv-cache.ts';
+import { checkCacheOptions, createCache } from './policies.ts';
+import { restoreCache, snapshotCache } from './snapshot.ts';
+
+const shape = fakeShape({ windows: [null, 6], groups: 2, heads: 2, headSize: 4 });
+const model = new FakeModel(shape, 3);
+const open = (options: object = {}) => createCache(shape, { policy: 'h2o', cacheLength: 8, ...options });
+const feed = (cache: KVCache, count: number) => fakeStep(model, cache, [tokensFrom(0, cache.length(), count)]);
+
+describe('a cache in use', () => {
+  it('is changed by whoever has the lease only', () => {
+    const cache = open();
+    feed(cache, 5);
+    const before = contentOf(cache);
+    const lease = cache.acquire('a conversation');
+    expect(cache.user).toBe('a conversation');
+    const other = open().acquire();
+    for (const change of [
+      () => cache.acquire('another'),
+      () => feed(cache, 1),
+      () => cache.truncate(0),
+      () => cache.truncate(0, 0, other),
+      () => cache.clear(),
+      () => cache.clearRow(0),
+      () => cache.setBatch(2),
+      () => cache.rebase(),
+      () => cache.setPending(0, [1]),
+      () => cache.copyRow(open(), 0, 0),
+    ]) {
+      expect(change).toThrow(CacheBusyError);
+      expect(change).toThrow(/the cache is in use by a conversation/);
+    }
+    expectSame(contentOf(cache), before);
+    // To read and to fork is free.
+    const twin = cache.fork();
+    feed(twin, 1);
+    expect(cache.tokenPositions(0)).toEqual(range(5));
+    cache.setPending(0, [7], lease);
+    cache.truncate(0, 0, lease);
+    expect(cache.length()).toBe(0);
+    lease.release();
+    lease.release();
+    feed(cache, 2);
+    const next = cache.acquire();
+    lease.release();
+    expect(cache.user).toBe('a run');
+    next.release();
+    expect(cache.user).toBeNull();
+  });
+});
+
+describe('pending tokens', () => {
+  it('are not counted, and begin the next chunk', () => {
+    const cache = open();
+    feed(cache, 3);
+    cache.setPending(0, [5, 9]);
+    expect([cache.length(), cache.pending()]).toEqual([3, [5, 9]]);
+    const before = contentOf(cache);
+    for (const wrong of [[4], [5], [5, 8, 1]])
+      expect(() => fakeStep(model, cache, [wrong])).toThrow(/pending tokens \(5, 9\).*must begin with them/);
+    expectSame(contentOf(cache), before);
+    expect(cache.fork().pending()).toEqual([5, 9]);
+    fakeStep(model, cache, [[5, 9, 1]]);
+    expect([cache.length(), cache.pending()]).toEqual([6, []]);
+    cache.setPending(0, [2]);
+    cache.truncate(6);
+    expect(cache.pending()).toEqual([]);
+  });
+
+  it('are saved, and copied with their row', async () => {
+    const cache = open();
+    feed(cache, 3);
+    cache.setPending(0, [5]);
+    const again = await restoreCache(await snapshotCache(cache, 'm'), shape, 'm');
+    expect(again.pending()).toEqual([5]);
+    const two = open({ batch: 2 });
+    two.copyRow(cache, 0, 1);
+    expect([two.pending(0), two.pending(1)]).toEqual([[], [5]]);
+  });
+});
+
+describe('step events', () => {
+  it('tell what was written and evicted, so that they add up to what is held', () => {
+    check(
+      fc.property(anyRun({ rows: 2, steps: 8 }), fc.constantFrom(...EVICTING), (run, policy) => {
+        const { model: fake, cache } = openRun(run, policy);
+        const held = new Map<string, Set<number>>();
+        const apply = ({ row, layers, groups }: CacheStep) => {
+          for (const layer of layers)
+            groups.forEach(({ written, evicted, held: count }, group) => {
+              const name = `${layer}/${row}/${group}`;
+              const positions = held.get(name) ?? new Set();
+              for (const position of evicted) positions.delete(position);
+              for (const position of written) positions.add(position);
+              if (positions.size !== count) expect.fail(`${name}: ${positions.size} positions, but ${count} slots`);
+              held.set(name, positions);
+            });
+        };
+        const end = cache.on('step', apply);
+        for (const step of run.steps) fakeStep(fake, cache, stepTokens(cache, step), step);
+        for (const [name, positions] of held) {
+          const [layer, row, group] = name.split('/').map(Number);
+          expectSame(
+            [...positions].sort((a, b) => a - b),
+            cache.tokenPositions(layer, row, group),
+          );
+        }
+        end();
+        const size = held.size;
+        held.clear();
+        fakeStep(
+          fake,
+          cache,
+          range(run.rows).map((row) => tokensFrom(row, cache.length(row), 1)),
+        );
+        expect([size > 0, held.size]).toEqual([true, 0]);
+      }),
+      40,
+    );
+  });
+
+  it('refuses other events', () => {
+    expect(() => open().on('evict' as 'step', () => {})).toThrow(/no event "evict"/);
+  });
+});
+
+describe('layers of different sizes', () => {
+  const mixed = fakeShape({
+    windows: [null, null, 5, null],
+    groups: 2,
+    heads: 2,
+    headSize: 4,
+    sizes: [{}, { groups: 3, heads: 1, keySize: 6, valueSize: 2 }, { groups: 1 }, { keySize: 8, valueSize: 10 }],
+  });
+  const others = EVICTING.map((policy) => [policy.name, policy] as const);
+
+  it.each(others)('%s: each slot has the key and value of its layer', (_, policy) => {
+    for (const buffer of ALL_BUFFERS)
+      for (const blocks of [false, true]) {
+        if (policy.lossy && buffer === 'float32') continue;
+        const own = { ...mixed, memory: { blocks } };
+        const fake = new FakeModel(own, 11);
+        const cache = createCache(own, { cacheLength: 7, buffer, ...policy.options });
+        const twin = createCache(own, { cacheLength: 7, buffer, ...policy.options });
+        for (const count of [4, 9, 1, 1, 3]) {
+          for (const one of [cache, twin]) fakeStep(fake, one, [tokensFrom(0, one.length(), count)]);
+          checkCache(fake, cache);
+          const before = cache.length();
+          fakeStep(fake, cache, [tokensFrom(0, before, 5)]);
+          cache.truncate(before);
+          expectSame(contentOf(cache), contentOf(twin));
+        }
+        expect(cache.stats().evicted[0]).toBeGreaterThan(0);
+      }
+  });
+
+  it('are counted each by itself', () => {
+    const cache = createCache(mixed, { cacheLength: 10 });
+    // Floats of keys and values, groups, slots: a window of 5 needs 4.
+    const floats = 8 * 2 * 10 + 8 * 3 * 10 + 8 * 4 + 18 * 2 * 10;
+    expect(cache.memory().limit).toBe(4 * floats);
+  });
+});
+
+describe('what a policy is given', () => {
+  it('reads keys and values by functions that may be taken apart, into arrays of the right size', () => {
+    const seen: Record<string, number>[] = [];
+    const policy = definePolicy({
+      name: 'reader',
+      score: ({ readKey, readValue, readExactKey, held, length }, { layer, headSize, keySize, valueSize }) => {
+        const [key, value, exact] = [
+          new Float32Array(keySize),
+          new Float32Array(valueSize),
+          new Float32Array(headSize),
+        ];
+        readKey(length - 1, key);
+        readValue(0, value);
+        readExactKey(held, exact);
+        seen.push({ layer, key: key[0], exact: exact[0] });
+        return undefined;
+      },
+    });
+    feed(open({ policy }), 1);
+    expect(seen.map(({ layer }) => layer)).toEqual([0, 0, 1, 1]);
+    for (const { key, exact } of seen) expect(key).toBe(exact);
+  });
+
+  it.each([
+    ['a key of layer 0 has 4 numbers, but the array to fill has 3', 0, 3],
+    ['there is no candidate 9: they go from 0 to 1', 9, 4],
+  ])('an error in a policy names it: %s', (message, index, size) => {
+    const policy = definePolicy({
+      name: 'wrong',
+      score: ({ readKey }) => {
+        readKey(index, new Float32Array(size));
+        return undefined;
+      },
+    });
+    const cache = open({ policy });
+    expect(() => feed(cache, 2)).toThrow(PolicyError);
+    expect(() => feed(cache, 2)).toThrow(`the cache policy wrong failed in score (layer 0, row 0): ${message}`);
+    expect(cache.length()).toBe(0);
+  });
+
+  it('has options of its own, which are declared', () => {
+    const policy = definePolicy<{ fade?: number }>({
+      name: 'fading',
+      options: { fade: 'how fast' },
+      setup: ({ options: { fade = 0.5 } }) => ({
+        needs: ['sums'],
+        score: ({ scores, weights: [sums], length }) => {
+          for (let j = 0; j < length; j++) scores[j] = fade * scores[j] + sums[j];
+          return undefined;
+        },
+      }),
+    });
+    const [slow, fast] = [0.9, 0.1].map((fade) => open({ policy, policyOptions: { fade } }));
+    for (const cache of [slow, fast]) for (const count of [6, 1]) feed(cache, count);
+    expect(slow.scores(0)![0]).toBeGreaterThan(fast.scores(0)![0]);
+    expect(() => open({ policy, policyOptions: { fad: 1 } })).toThrow(/fading has no option fad; did you mean fade\?/);
+    expect(() => checkCacheOptions({ policy, policyOptions: { fad: 1 } })).toThrow(InputError);
+    expect(() => definePolicy({ name: 'x', score: () => undefined, columns: 2 } as object as never)).toThrow(
+      /the policy x has a field columns, which no policy has/,
+    );
+  });
+
+  it('may give each group a budget of its own', () => {
+    const ragged = definePolicy({
+      name: 'ragged',
+      budget: (layer, group) =>
+        [
+          [2, 6],
+          [3, 5],
+        ][layer][group],
+      score: ({ positions, length }) => range(length).map((j) => positions[j]),
+    });
+    const cache = open({ policy: ragged });
+    for (const count of [3, 9, 1]) feed(cache, count);
+    expect([0, 1].map((g) => cache.tokenPositions(0, 0, g).length)).toEqual([2, 6]);
+    expect([0, 1].map((g) => cache.tokenPositions(1, 0, g).length)).toEqual([3, 5]);
+  });
+});
