@@ -58,9 +58,9 @@ describe('a case fails', () => {
     [
       'by one logit',
       ({ logits }) => {
-        floatsOf(logits)[2000] += 1e-3;
+        floatsOf(logits)[2000] += 0.1;
       },
-      /^logits differ by 1\.00e-3$|^logits differ by 9\.9\de-4$/,
+      /^logits differ by \d\.\d\de-[123]$/,
     ],
     [
       'by NaN',
@@ -102,10 +102,10 @@ describe('a case fails', () => {
     const copy = join(folder, 'unknown');
     await cp(caseFolder('llama'), copy, { recursive: true });
     const config = JSON.parse(await readFile(join(copy, 'config.json'), 'utf8'));
-    await writeFile(join(copy, 'config.json'), JSON.stringify({ ...config, model_type: 'mamba' }));
+    await writeFile(join(copy, 'config.json'), JSON.stringify({ ...config, model_type: 'no_such_family' }));
     const report = await reportOf(copy);
     expect(report).toMatchObject({ passed: false, error: null, kind: 'family' });
-    expect(report.message).toMatch(/^ConfigError: .*model_type is "mamba"/);
+    expect(report.message).toMatch(/^ConfigError: .*model_type is "no_such_family"/);
   });
 
   it('by damaged weights', async () => {
@@ -117,7 +117,7 @@ describe('a case fails', () => {
     expect((await reportOf(copy)).message).toMatch(/^logits differ by/);
     floatsOf(weights['model.layers.1.mlp.up_proj.weight'])[7] = Number.NaN;
     await writeTensors(join(copy, 'model.safetensors'), weights);
-    expect((await reportOf(copy)).message).toMatch(/^logits differ by Infinity/);
+    expect((await reportOf(copy)).message).toMatch(/^CheckpointError: .*up_proj.weight holds NaN in row 0, column 7/);
     await writeFile(join(copy, 'model.safetensors'), 'no tensors');
     expect((await reportOf(copy)).message).toMatch(/^CheckpointError: /);
   });
@@ -131,14 +131,14 @@ describe('a case fails', () => {
       step: (...args) => model.step(...args),
       prefill: async (cache, tokens, options) => {
         const logits = (await model.prefill(cache, tokens, options)).slice();
-        if (options?.chunkLength === 3) logits[100] += 5e-4;
+        if (options?.chunkLength === 3) logits[100] += 0.1;
         return logits;
       },
     };
     const failures: string[] = [];
     const { error } = await compareLogits(steps, golden, failures);
     expect(error).toBeLessThan(1e-4);
-    expect(failures).toEqual([expect.stringMatching(/^chunks of 3 differ by [45]\.\d\de-4$/)]);
+    expect(failures).toEqual([expect.stringMatching(/^chunks of 3 differ by \d\.\d\de-[123]$/)]);
     expect(await compareGreedy(model, new Map(), [])).toBe('nothing greedy');
   });
 });
