@@ -53,13 +53,21 @@ describe('a damaged tokenizer.json', () => {
     ['added_tokens.0.id', 270, 'added_tokens gives "<|end|>" and "<|begin|>" the same id 270'],
     ['added_tokens.0.content', '', 'added_tokens[0].content must be text, but is ""'],
     ['added_tokens.0.content', undefined, 'added_tokens[0].content must be text, but is missing'],
-    ['normalizer', { type: 'Nonsense' }, "tokenizer.json can't be used: Unknown Normalizer type: Nonsense"],
-    ['pre_tokenizer', { type: 'Nonsense' }, "can't be used: Unknown PreTokenizer type: Nonsense"],
-    ['post_processor', { type: 'Nonsense' }, "can't be used: Unknown PostProcessor type: Nonsense"],
-    ['decoder', { type: 'Nonsense' }, "can't be used: Unknown Decoder type: Nonsense"],
-    ['decoder', 'ByteLevel', "tokenizer.json can't be used"],
-    ['post_processor', { type: 'TemplateProcessing' }, "tokenizer.json can't encode a text"],
-    ['post_processor.single.0.SpecialToken.id', '<gone>', 'tokenizer.json has no token for "<gone>"'],
+    ['normalizer', { type: 'Nonsense' }, 'tokenizer.json: there is no normalizer "Nonsense"'],
+    ['pre_tokenizer', { type: 'Nonsense' }, 'tokenizer.json: there is no pre-tokenizer "Nonsense"'],
+    ['post_processor', { type: 'Nonsense' }, 'tokenizer.json: there is no post-processor "Nonsense"'],
+    ['decoder', { type: 'Nonsense' }, 'tokenizer.json: there is no decoder "Nonsense"'],
+    ['decoder', 'ByteLevel', 'tokenizer.json: a decoder must be an object, but is "ByteLevel"'],
+    [
+      'post_processor',
+      { type: 'TemplateProcessing' },
+      '"single" of a TemplateProcessing must be a list, but is missing',
+    ],
+    [
+      'post_processor.single.0.SpecialToken.id',
+      '<gone>',
+      'tokenizer.json: there is no token "<gone>", which "single" of a TemplateProcessing names',
+    ],
     ['pre_tokenizer', { type: 'FixedLength', length: 0 }, 'needs a whole "length" of at least 1, but has 0'],
     [
       'pre_tokenizer',
@@ -73,8 +81,8 @@ describe('a damaged tokenizer.json', () => {
     ],
     [
       'pre_tokenizer',
-      { type: 'Split', pattern: { Regex: '(' } },
-      "tokenizer.json can't be used: Invalid regular expression",
+      { type: 'Split', behavior: 'Isolated', pattern: { Regex: '(' } },
+      'tokenizer.json: the pattern has a group that is not closed',
     ],
   ])('with %s = %j is refused', (path, value, message) => {
     const warn = vi.spyOn(console, 'warn');
@@ -88,7 +96,7 @@ describe('a damaged tokenizer.json', () => {
     for (let i = 0; i < 50; i++) part = { type: 'Sequence', pretokenizers: [part] };
     expect(messageOf(changed('pre_tokenizer', part))).toContain('FixedLength');
     for (let i = 0; i < 100_000; i++) part = { type: 'Sequence', pretokenizers: [part] };
-    expect(messageOf(changed('pre_tokenizer', part))).toContain("tokenizer.json can't be used");
+    expect(messageOf(changed('pre_tokenizer', part))).toContain('tokenizer.json is nested too deep');
   });
 
   it('is refused for an unknown token that there is not', () => {

@@ -2,8 +2,7 @@
  * @file What must hold of tokenizer.json and tokenizer_config.json before anything is built from them.
  */
 import { TokenizerError } from '../util/errors.ts';
-
-type Json = Readonly<Record<string, unknown>>;
+import { fail, type Json, object, show } from './fields.ts';
 
 /** Ids from here on are damage: the largest vocabularies have about a million tokens. */
 const MAX_ID = 2 ** 24;
@@ -18,10 +17,14 @@ export interface TokenTable {
   readonly maxOwnId: number;
   /** Texts of the added tokens that are marked as special. */
   readonly special: readonly string[];
+  /** Every token of the model's own vocabulary with its id. */
+  readonly idOf: ReadonlyMap<string, number>;
+  /** The added tokens as they stand in the file. */
+  readonly added: readonly Json[];
 }
 
 /**
- * Checks the model's vocabulary, merges and added tokens, and what would otherwise make the tokenizer run for ever.
+ * Checks the model's vocabulary, merges and added tokens.
  * @throws TokenizerError
  */
 export function checkTokenizerJson(json: Json): TokenTable {
@@ -31,13 +34,7 @@ export function checkTokenizerJson(json: Json): TokenTable {
     fail(`model.type must be one of ${MODELS.join(', ')}, but is ${show(type)}`);
   const tokens = readVocab(model);
   checkMerges(model, tokens);
-  for (const [part, list] of Object.entries({
-    normalizer: 'normalizers',
-    pre_tokenizer: 'pretokenizers',
-    decoder: 'decoders',
-  }))
-    eachPart(json[part], list, checkPart);
-  return readAdded(json['added_tokens'], tokens);
+  return readAdded(json['added_tokens'] ?? [], tokens);
 }
 
 /**
@@ -91,30 +88,27 @@ function readVocab(model: Json): Map<string, number> {
   return tokens;
 }
 
-/** What the library would do without a word: go on for ever, or lose all text. */
-function checkPart(part: Json): void {
-  const { type, length, pattern } = part;
-  if (type === 'FixedLength' && !(isId(length) && length >= 1))
-    fail(`a FixedLength pre-tokenizer needs a whole "length" of at least 1, but has ${show(length)}`);
-  if (type !== 'Split' && type !== 'Replace') return;
-  const { String: text, Regex: regex } = object(pattern, `the "pattern" of a ${type}`);
-  if (typeof (regex ?? text) !== 'string')
-    fail(`the "pattern" of a ${type} must have a "String" or a "Regex", but is ${show(pattern)}`);
-}
-
 function checkMerges(model: Json, tokens: ReadonlyMap<string, number>): void {
   const merges = model['merges'];
   if (merges === undefined && model['type'] !== 'BPE') return;
   if (!Array.isArray(merges)) fail(`model.merges must be a list, but is ${show(merges)}`);
   const pairs = Array.isArray(merges[0]);
   const prefixed = Boolean(model['continuing_subword_prefix']);
-  merges.forEach((merge: unknown, i) => {
+  for (const [i, merge] of (merges as readonly unknown[]).entries()) {
     const parts: unknown = typeof merge === 'string' && !pairs ? merge.split(' ') : pairs ? merge : null;
-    if (!Array.isArray(parts) || parts.length !== 2 || parts.some((part) => typeof part !== 'string' || part === ''))
+    if (!isPair(parts))
       fail(`model.merges[${i}] must be two tokens (written as the first merge is), but is ${show(merge)}`);
-    const missing = prefixed ? undefined : [...parts, parts.join('')].find((token) => !tokens.has(token));
-    if (missing !== undefined) fail(`model.merges[${i}] needs the token ${show(missing)}, which is not in model.vocab`);
-  });
+    const [left, right] = parts;
+    if (prefixed || (tokens.has(left) && tokens.has(right) && tokens.has(left + right))) continue;
+    const missing = [left, right, left + right].find((token) => !tokens.has(token));
+    fail(`model.merges[${i}] needs the token ${show(missing)}, which is not in model.vocab`);
+  }
+}
+
+function isPair(parts: unknown): parts is readonly [string, string] {
+  if (!Array.isArray(parts) || parts.length !== 2) return false;
+  const [left, right]: readonly unknown[] = parts;
+  return typeof left === 'string' && typeof right === 'string' && left !== '' && right !== '';
 }
 
 function readAdded(added: unknown, tokens: ReadonlyMap<string, number>): TokenTable {
@@ -135,7 +129,7 @@ function readAdded(added: unknown, tokens: ReadonlyMap<string, number>): TokenTa
     maxId = Math.max(maxId, id);
     if (isSpecial === true) special.push(content);
   });
-  return { maxId, maxOwnId, special };
+  return { maxId, maxOwnId, special, idOf: tokens, added: added as readonly Json[] };
 }
 
 /** Calls `visit` for a part of the pipeline and, where it is a sequence, for each of its parts. */
@@ -149,20 +143,4 @@ export function eachPart(part: unknown, list: string, visit: (part: Json) => voi
 
 function isId(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value < MAX_ID;
-}
-
-function object(value: unknown, name: string): Json {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    fail(`${name} must be an object, but is ${show(value)}`);
-  return value as Json;
-}
-
-/** A value as it may stand in a message: short, whatever it is. */
-function show(value: unknown): string {
-  const text = value === undefined ? 'missing' : (JSON.stringify(value) ?? typeof value);
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
-}
-
-function fail(what: string): never {
-  throw new TokenizerError(`tokenizer.json: ${what}`);
 }

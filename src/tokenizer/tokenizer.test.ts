@@ -110,9 +110,9 @@ describe('encode', () => {
     expect(() => tokenizer.encode('abcx')).toThrow(/no token for "x"/);
   });
 
-  it('says so where a text is too long for the library', () => {
+  it('takes a long text that is one word', () => {
     const whole = Tokenizer.fromJson(unigramJson({ split: false }), {});
-    expect(() => whole.encode('a'.repeat(400_000))).toThrow(/400000 characters: .*; encode it in smaller parts/);
+    expect(whole.encode('a'.repeat(400_000)).length).toBeGreaterThan(300_000);
   });
 
   it('refuses what is no text', () => {
@@ -132,7 +132,7 @@ describe('decode', () => {
 
   it.each([-1, 4096, 1.5, Number.NaN])('refuses the id %s', (id) => {
     expect(() => tiny.decode([5, id])).toThrow(InputError);
-    expect(() => tiny.decode([5, id])).toThrow(`token id ${id} (place 1) is not one of the tokenizer's, 0 to 4095`);
+    expect(() => tiny.decode([5, id])).toThrow(`token id ${id} (index 1) is not one of the tokenizer's, 0 to 4095`);
   });
 
   it('gives no text for ids between tokens that belong to none', () => {

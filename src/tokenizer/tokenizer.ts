@@ -1,14 +1,20 @@
 /**
  * @file Text to token ids and back, by a checkpoint's tokenizer.json.
  */
-import { type Encoding, Tokenizer as Pipeline } from '@huggingface/tokenizers';
 import { InputError, TokenizerError } from '../util/errors.ts';
-import { adaptTokenizerJson } from './adapt-json.ts';
+import { RegexError } from '../util/regex/regex.ts';
+import { AddedTokens } from './added-tokens.ts';
 import { checkTokenizerJson, type TokenTable, tokenText, tokenTexts } from './check-json.ts';
 import { decodesInPieces } from './decoder-kind.ts';
+import { type Decoder, decoder } from './decoders.ts';
+import type { Json } from './fields.ts';
+import { type TokenModel, tokenModel } from './models.ts';
+import { normalizer } from './normalizers.ts';
+import { flaggedPostProcessor, type PostProcessor, postProcessor } from './post-processors.ts';
+import { type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';
 
 export interface EncodeOptions {
-  /** Add what the tokenizer puts around a text, such as `<s>` before it; true unless stated. */
+  /** Add what the tokenizer puts around a text, such as `<s>` before it; @default true */
   readonly addSpecialTokens?: boolean;
 }
 
@@ -18,7 +24,7 @@ export interface DecodeOptions {
 }
 
 /**
- * A tokenizer as Hugging Face's, by @huggingface/tokenizers. It has no state: one serves any number of sequences.
+ * A tokenizer as Hugging Face's, from the parts that tokenizer.json names. It has no state: one serves any number of sequences.
  */
 export class Tokenizer {
   /** The highest id there is, added tokens included, and one more. There may be ids without a token below it. */
@@ -35,25 +41,37 @@ export class Tokenizer {
   readonly config: Readonly<Record<string, unknown>>;
   /** @internal Whether longer lists of ids only ever add to the text of shorter ones. */
   readonly decodesInPieces: boolean;
-  readonly #pipeline: Pipeline;
+  readonly #idOf: ReadonlyMap<string, number>;
+  /** By id; a hole where an id has no token. */
+  readonly #tokens: readonly (string | undefined)[];
+  readonly #added: AddedTokens;
+  readonly #preTokenize: PreTokenizer;
+  readonly #model: TokenModel;
+  readonly #postProcess: PostProcessor;
+  readonly #decode: Decoder;
 
-  private constructor(pipeline: Pipeline, parts: TokenizerParts) {
-    const { json, config, table, marks } = parts;
-    this.#pipeline = pipeline;
-    keepByteOrderMarks(pipeline.decoder);
+  private constructor(json: Json, config: Json) {
+    const table = checkTokenizerJson(json);
+    const normalize = normalizer(json['normalizer']);
     this.config = config;
     this.vocabSize = table.maxId + 1;
     this.ownVocabSize = table.maxOwnId + 1;
-    const special = new Set([...table.special, ...marks]);
-    const ids = new Set<number>();
-    for (let id = 0; id < this.vocabSize; id++) {
-      const token = pipeline.id_to_token(id);
-      if (token !== undefined && special.has(token)) ids.add(id);
-    }
-    this.specialTokenIds = ids;
-    const idOf = (key: string) => this.tokenToId(tokenText(config[key], key) ?? '') ?? null;
-    this.bosTokenId = idOf('bos_token');
-    this.eosTokenId = idOf('eos_token');
+    const { idOf, tokens } = namesOf(table);
+    this.#idOf = idOf;
+    this.#tokens = tokens;
+    this.#added = new AddedTokens(table.added, normalize);
+    this.#preTokenize = preTokenizer(json['pre_tokenizer']);
+    this.#model = tokenModel(json['model'] as Json, table.idOf);
+    this.#decode = decoder(json['decoder']);
+    const marks = tokenTexts(config['additional_special_tokens'], 'additional_special_tokens');
+    const special = [...table.special, ...marks].map((token) => idOf.get(token));
+    this.specialTokenIds = new Set(special.filter((id) => id !== undefined).sort((a, b) => a - b));
+    const tokenId = (key: string) => this.tokenToId(tokenText(config[key], key) ?? '') ?? null;
+    this.bosTokenId = tokenId('bos_token');
+    this.eosTokenId = tokenId('eos_token');
+    this.#postProcess =
+      flaggedPostProcessor(config, this.bosTokenId, this.eosTokenId) ??
+      postProcessor(json['post_processor'], (token) => idOf.get(token));
     this.decodesInPieces = decodesInPieces(json);
   }
 
@@ -70,17 +88,11 @@ export class Tokenizer {
       if (typeof value !== 'object' || value === null || Array.isArray(value))
         throw new TokenizerError(`${name} must be an object: the parsed content of its file`);
     try {
-      const json = adaptTokenizerJson(tokenizerJson);
-      const table = checkTokenizerJson(json);
-      const marks = tokenTexts(tokenizerConfig['additional_special_tokens'], 'additional_special_tokens');
-      const pipeline = new Pipeline(json, pipelineConfig(tokenizerConfig));
-      const tokenizer = new Tokenizer(pipeline, { json, config: tokenizerConfig, table, marks });
-      // Some of its parts are looked at only when they run.
-      tokenizer.decode(tokenizer.encode('a b'), { skipSpecialTokens: false });
-      return tokenizer;
+      return new Tokenizer(tokenizerJson, tokenizerConfig);
     } catch (error) {
-      if (error instanceof TokenizerError) throw error;
-      throw new TokenizerError(`tokenizer.json can't be used: ${reasonOf(error)}`);
+      if (error instanceof RangeError)
+        throw new TokenizerError('tokenizer.json is nested too deep, or has too many tokens', { cause: error });
+      throw error;
     }
   }
 
@@ -90,25 +102,25 @@ export class Tokenizer {
    */
   encode(text: string, options: EncodeOptions = {}): number[] {
     if (typeof text !== 'string') throw new InputError(`the text to encode must be a string, but is a ${typeof text}`);
-    const wellFormed = text.replace(/\p{Surrogate}/gu, '\uFFFD');
-    const { ids, tokens } = this.#encode(wellFormed, options.addSpecialTokens ?? true);
-    const missing = ids.findIndex((id: unknown) => typeof id !== 'number');
-    if (missing >= 0)
-      throw new TokenizerError(
-        `tokenizer.json has no token for ${JSON.stringify(tokens[missing])}, and no token for what is unknown`,
-      );
-    return ids;
+    const ids = this.#encode(text.replace(/\p{Surrogate}/gu, '\uFFFD'));
+    return [...((options.addSpecialTokens ?? true) ? this.#postProcess(ids) : ids)];
   }
 
-  #encode(text: string, addSpecialTokens: boolean): Encoding {
+  #encode(text: string): number[] {
+    const ids: number[] = [];
     try {
-      return this.#pipeline.encode(text, { add_special_tokens: addSpecialTokens });
+      for (const part of this.#added.split(text)) {
+        if ('id' in part) ids.push(part.id);
+        else for (const { text: word } of this.#preTokenize(part)) for (const id of this.#model(word)) ids.push(id);
+      }
     } catch (error) {
+      if (!(error instanceof RegexError || error instanceof RangeError)) throw error;
       throw new TokenizerError(
-        `tokenizer.json can't encode a text of ${text.length} characters: ${reasonOf(error)}` +
-          (error instanceof RangeError ? '; encode it in smaller parts' : ''),
+        `tokenizer.json can't encode a text of ${text.length} characters: ${error.message}; encode it in smaller parts`,
+        { cause: error },
       );
     }
+    return ids;
   }
 
   /**
@@ -119,51 +131,36 @@ export class Tokenizer {
    */
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
     const skip = options.skipSpecialTokens ?? true;
-    const kept: number[] = [];
+    const kept: string[] = [];
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i];
       if (!Number.isSafeInteger(id) || id < 0 || id >= this.vocabSize)
-        throw new InputError(`token id ${id} (place ${i}) is not one of the tokenizer's, 0 to ${this.vocabSize - 1}`);
-      if (!(skip && this.specialTokenIds.has(id)) && this.idToToken(id) !== undefined) kept.push(id);
+        throw new InputError(`token id ${id} (index ${i}) is not one of the tokenizer's, 0 to ${this.vocabSize - 1}`);
+      const token = this.#tokens[id];
+      if (token !== undefined && !(skip && this.specialTokenIds.has(id))) kept.push(token);
     }
-    return kept.length === 0 ? '' : this.#pipeline.decode(kept, { clean_up_tokenization_spaces: false });
+    return this.#decode(kept).join('');
   }
 
   /** The id of a token as it is written in the vocabulary (`Ġthe`, `▁the`), not of a text. */
   tokenToId(token: string): number | undefined {
-    return this.#pipeline.token_to_id(token);
+    return this.#idOf.get(token);
   }
 
   /** The token as it is written in the vocabulary. */
   idToToken(id: number): string | undefined {
-    return this.#pipeline.id_to_token(id);
+    return this.#tokens[id];
   }
 }
 
-interface TokenizerParts {
-  readonly json: Readonly<Record<string, unknown>>;
-  readonly config: Readonly<Record<string, unknown>>;
-  readonly table: TokenTable;
-  /** Texts that tokenizer_config.json calls special. */
-  readonly marks: readonly string[];
-}
-
-/** What the library reads of tokenizer_config.json, tokens as plain text. */
-function pipelineConfig(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const out: Record<string, unknown> = {};
-  for (const key of ['bos_token', 'eos_token', 'unk_token', 'pad_token'])
-    out[key] = tokenText(config[key], key) ?? undefined;
-  for (const key of ['remove_space', 'do_lowercase_and_remove_accent']) out[key] = config[key] === true;
-  return out;
-}
-
-/** Byte fallback would take the bytes of U+FEFF for the mark of a file, and drop them. */
-function keepByteOrderMarks(decoder: Pipeline['decoder']): void {
-  if (!decoder) return;
-  if ('decoders' in decoder && Array.isArray(decoder.decoders)) decoder.decoders.forEach(keepByteOrderMarks);
-  if ('text_decoder' in decoder) decoder.text_decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** Tokens and ids of the model and the added ones, which go before. */
+function namesOf({ idOf, added, maxId }: TokenTable) {
+  const all = new Map(idOf);
+  const tokens: (string | undefined)[] = new Array(maxId + 1);
+  for (const [token, id] of idOf) tokens[id] = token;
+  for (const json of added) {
+    all.set(json['content'] as string, json['id'] as number);
+    tokens[json['id'] as number] = json['content'] as string;
+  }
+  return { idOf: all, tokens };
 }

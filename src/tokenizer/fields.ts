@@ -1,0 +1,49 @@
+/**
+ * @file Fields of tokenizer.json, with errors that say which one is wrong.
+ */
+import { TokenizerError } from '../util/errors.ts';
+
+export type Json = Readonly<Record<string, unknown>>;
+
+export function object(value: unknown, name: string): Json {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    fail(`${name} must be an object, but is ${show(value)}`);
+  return value as Json;
+}
+
+export function list(value: unknown, name: string): readonly unknown[] {
+  if (!Array.isArray(value)) fail(`${name} must be a list, but is ${show(value)}`);
+  return value;
+}
+
+/** A text; `fallback` where it is left out. */
+export function text(part: Json, key: string, fallback?: string): string {
+  const value = part[key] ?? fallback;
+  if (typeof value !== 'string') fail(`"${key}" of a ${show(part['type'])} must be a text, but is ${show(value)}`);
+  return value;
+}
+
+/** True or false; `fallback` where it is left out. */
+export function flag(part: Json, key: string, fallback: boolean): boolean {
+  const value = part[key] ?? fallback;
+  if (typeof value !== 'boolean')
+    fail(`"${key}" of a ${show(part['type'])} must be true or false, but is ${show(value)}`);
+  return value;
+}
+
+export function count(part: Json, key: string, fallback?: number): number {
+  const value = part[key] ?? fallback;
+  if (!(typeof value === 'number' && Number.isSafeInteger(value) && value >= 0))
+    fail(`"${key}" of a ${show(part['type'])} must be a whole number from 0 on, but is ${show(value)}`);
+  return value;
+}
+
+/** A value as it may stand in a message: short, whatever it is. */
+export function show(value: unknown): string {
+  const written = value === undefined ? 'missing' : (JSON.stringify(value) ?? typeof value);
+  return written.length > 80 ? `${written.slice(0, 80)}…` : written;
+}
+
+export function fail(what: string): never {
+  throw new TokenizerError(`tokenizer.json: ${what}`);
+}
