@@ -183,7 +183,7 @@ function cacheOptions({ policy, cacheLength, options, tokens }: PolicyCase): Par
   const length = cacheLength ?? tokens.length;
   const { sinks = 0, normalize = 0, ...rest } = options;
   const scored = policy.startsWith('h2o') ? { normalize: normalize === 1 } : {};
-  return { policy, cacheLength: length, sinks, ...rest, ...scored };
+  return { policy, cacheLength: length, ...(policy === 'dense' ? {} : { sinks }), ...rest, ...scored };
 }
 
 /** What differs of the positions held and their scores, the first of it. */
