@@ -4,6 +4,9 @@
  * The patterns are those of the original tokenizer.json files; llama.cpp runs rewritten forms of them.
  */
 
+import { TokenizerError } from '../../../util/errors.ts';
+import type { Json } from './types.ts';
+
 /** One row: the patterns that cut a text one after the other, and what else is particular. */
 export interface PreTokenizer {
   readonly names: readonly string[];
@@ -98,4 +101,37 @@ const PRE_TOKENIZERS: readonly PreTokenizer[] = [
 export function preTokenizer(name: string): PreTokenizer | null {
   if (name === 'default') return DEFAULT_PRE_TOKENIZER;
   return PRE_TOKENIZERS.find(({ names }) => names.includes(name)) ?? null;
+}
+
+/**
+ * The name under which llama.cpp knows how a tokenizer.json cuts text.
+ * @throws TokenizerError where it has none.
+ */
+export function preTokenizerOf(json: Json, ignoreMerges: boolean): string {
+  const patterns = patternsOf(json['pre_tokenizer']);
+  const nfc = JSON.stringify(json['normalizer'] ?? null).includes('"NFC"');
+  const same = PRE_TOKENIZERS.filter((row) => `${row.patterns}` === `${patterns}`);
+  const best =
+    same.find((row) => (row.ignoreMerges ?? false) === ignoreMerges && (row.nfc ?? false) === nfc) ??
+    same.find((row) => (row.nfc ?? false) === nfc) ??
+    same[0];
+  if (!best)
+    throw new TokenizerError(
+      `GGUF has no name for how this tokenizer.json cuts text (${JSON.stringify(patterns).slice(0, 200)}), so it can't be written`,
+    );
+  return best.names[0];
+}
+
+/** The patterns of a pre-tokenizer, in the words of the table. */
+function patternsOf(part: unknown): string[] {
+  if (typeof part !== 'object' || part === null) return [];
+  const { type, pretokenizers, pattern, use_regex: useRegex, individual_digits: digits } = part as Json;
+  if (type === 'Sequence' && Array.isArray(pretokenizers)) return pretokenizers.flatMap(patternsOf);
+  if (type === 'Digits') return [digits === true ? '\\p{N}' : '\\p{N}+'];
+  if (type === 'ByteLevel') return useRegex === false ? [] : [GPT2];
+  if (type === 'Split' && typeof pattern === 'object' && pattern !== null) {
+    const { Regex: regex, String: text } = pattern as Json;
+    return [String(regex ?? text)];
+  }
+  return [String(type)];
 }

@@ -1,0 +1,216 @@
+/**
+ * @file A model's config as the metadata of a GGUF file, for the architectures that can be written.
+ */
+import type { Entry } from '../../checkpoint/gguf/write/header-bytes.ts';
+import type { Config, RopeSpec } from '../../config/config.ts';
+import type { MlpSpec, SelfAttention } from '../../config/layer-spec.ts';
+import { ConfigError } from '../../util/errors.ts';
+
+/** What of a model is laid out in its own way. */
+export interface GgufLayout {
+  readonly architecture: string;
+  /** Rows of queries and keys are interleaved within heads. */
+  readonly rotated?: boolean;
+  /** Queries, keys and values are one tensor. */
+  readonly fusedQkv?: boolean;
+  /** Gate and up are one tensor. */
+  readonly fusedGateUp?: boolean;
+  /** llama.cpp has a window for it. */
+  readonly window?: boolean;
+}
+
+/** By model_type. */
+const LAYOUTS: Readonly<Record<string, GgufLayout>> = {
+  llama: { architecture: 'llama', rotated: true },
+  mistral: { architecture: 'llama', rotated: true },
+  mixtral: { architecture: 'llama', rotated: true },
+  qwen2: { architecture: 'qwen2' },
+  qwen2_moe: { architecture: 'qwen2moe' },
+  qwen3: { architecture: 'qwen3' },
+  qwen3_moe: { architecture: 'qwen3moe' },
+  gemma: { architecture: 'gemma' },
+  gemma2: { architecture: 'gemma2', window: true },
+  gemma3_text: { architecture: 'gemma3', window: true },
+  phi3: { architecture: 'phi3', fusedQkv: true, fusedGateUp: true, window: true },
+  gpt2: { architecture: 'gpt2', fusedQkv: true },
+  starcoder2: { architecture: 'starcoder2', window: true },
+  stablelm: { architecture: 'stablelm' },
+  granite: { architecture: 'granite', rotated: true },
+  olmo2: { architecture: 'olmo2' },
+};
+
+export interface GgufModelFacts {
+  readonly layout: GgufLayout;
+  /** Below no prefix: whole keys. */
+  readonly entries: ReadonlyMap<string, Entry>;
+  /** Small tensors that are made of the config. */
+  readonly extra: ReadonlyMap<string, readonly number[]>;
+}
+
+/**
+ * @throws ConfigError for a family that can't be written, and for what GGUF has no place for.
+ */
+export function ggufModelOf(config: Config, name: string): GgufModelFacts {
+  const layout = Object.hasOwn(LAYOUTS, config.name) ? LAYOUTS[config.name] : undefined;
+  if (!layout)
+    throw new ConfigError(
+      `${name}: models of type ${config.name} can't be written to GGUF; these can: ${Object.keys(LAYOUTS).join(', ')}`,
+    );
+  const fail = (what: string) =>
+    new ConfigError(`${name}: ${what}, which GGUF has no place for in ${layout.architecture}`);
+  const mixers = config.layers.map(({ mixer }) => mixer);
+  const attention = mixers.filter((mixer) => mixer?.kind === 'self-attention') as SelfAttention[];
+  if (attention.length !== config.nLayer) throw fail('not every layer has attention');
+  const [first] = attention;
+  const entries = new Map<string, Entry>();
+  const a = layout.architecture;
+  const put = (key: string, entry: Entry) => entries.set(key, entry);
+  const u32 = (key: string, value: number) => put(`${a}.${key}`, { type: 'u32', value });
+  const f32 = (key: string, value: number) => put(`${a}.${key}`, { type: 'f32', value });
+  put('general.architecture', { type: 'text', value: a });
+  put('general.type', { type: 'text', value: 'model' });
+  put('general.name', { type: 'text', value: name });
+  put('general.quantization_version', { type: 'u32', value: 2 });
+  u32('block_count', config.nLayer);
+  u32('context_length', config.contextLength);
+  u32('embedding_length', config.nEmbd);
+  u32('vocab_size', config.embedRows);
+  u32('attention.head_count', first.heads);
+  u32('attention.head_count_kv', first.groups);
+  u32('attention.key_length', first.keySize);
+  u32('attention.value_length', first.valueSize);
+  const { norm } = config;
+  f32(`attention.layer_norm_${norm.kind === 'rms' ? 'rms_' : ''}epsilon`, norm.eps);
+  putMlp(
+    config.layers.map(({ mlp }) => mlp),
+    u32,
+    put,
+    a,
+    fail,
+  );
+  const extra = putRope(config, first, { u32, f32, put, a, fail });
+  putAttention(config, attention, layout, { u32, f32, put, a, fail });
+  if (a === 'granite') {
+    f32('embedding_scale', config.embedScale);
+    f32('residual_scale', config.layers[0].residualScale);
+    f32('logit_scale', 1 / config.logitScale);
+  } else if (config.logitScale !== 1) throw fail('logits are scaled');
+  if (a === 'stablelm')
+    put(`${a}.use_parallel_residual`, { type: 'bool', value: config.layers[0].residual !== 'sequential' });
+  return { layout, entries, extra };
+}
+
+type Put = (key: string, entry: Entry) => void;
+type Fail = (what: string) => ConfigError;
+interface Puts {
+  readonly u32: (key: string, value: number) => void;
+  readonly f32: (key: string, value: number) => void;
+  readonly put: Put;
+  readonly a: string;
+  readonly fail: Fail;
+}
+
+function putMlp(mlps: readonly (MlpSpec | null)[], u32: Puts['u32'], put: Put, a: string, fail: Fail): void {
+  const moe = mlps.find((mlp) => mlp?.kind === 'moe');
+  const widths = new Set(mlps.flatMap((mlp) => (mlp && mlp.kind !== 'moe' ? [mlp.size] : [])));
+  if (widths.size > 1) throw fail('the widths of the MLPs differ');
+  const experts = moe?.kind === 'moe' ? moe : undefined;
+  u32('feed_forward_length', [...widths][0] ?? experts?.experts.size ?? 0);
+  if (!experts) return;
+  u32('expert_count', experts.experts.count);
+  u32('expert_used_count', experts.router.perToken);
+  if (a === 'llama') return;
+  u32('expert_feed_forward_length', experts.experts.size);
+  if (experts.shared) u32('expert_shared_feed_forward_length', experts.shared.size);
+  put(`${a}.expert_weights_norm`, { type: 'bool', value: experts.router.normP !== null });
+}
+
+function putAttention(
+  config: Config,
+  attention: readonly SelfAttention[],
+  { window }: GgufLayout,
+  { u32, f32, put, a, fail }: Puts,
+): void {
+  const sizes = new Set(attention.map((mixer) => mixer.window).filter((size) => size !== null));
+  const reached = [...sizes].filter((size) => size < config.contextLength);
+  if (reached.length > 1 || (reached.length === 1 && !window)) throw fail(`a sliding window of ${reached.join(', ')}`);
+  if (window && sizes.size === 1) u32('attention.sliding_window', [...sizes][0]);
+  if (a === 'gemma3')
+    put(`${a}.attention.sliding_window_pattern`, {
+      type: 'bools',
+      value: attention.map((mixer) => mixer.window !== null),
+    });
+  const [first] = attention;
+  const usual = first.keySize ** -0.5;
+  // Gemma's own scale is read by this project; llama.cpp knows it by the model's size.
+  if (a === 'granite' || (a.startsWith('gemma') && Math.abs(first.scale - usual) > 1e-7))
+    f32('attention.scale', first.scale);
+  else if (Math.abs(first.scale / usual - 1) > 1e-6) throw fail('attention has a scale of its own');
+  if (first.softcap !== null) f32('attn_logit_softcapping', first.softcap);
+  if (config.finalLogitSoftcapping !== null) f32('final_logit_softcapping', config.finalLogitSoftcapping);
+  if (first.clip) f32('attention.clamp_kqv', first.clip.limit);
+}
+
+/** Also gives the tensors of a scaling that is written as divisors of the frequencies. */
+function putRope(config: Config, first: SelfAttention, puts: Puts): Map<string, readonly number[]> {
+  const { u32, f32, put, a, fail } = puts;
+  const extra = new Map<string, readonly number[]>();
+  const [rope, local] = config.ropes;
+  if (!rope) return extra;
+  u32('rope.dimension_count', rope.nElem);
+  f32('rope.freq_base', rope.base);
+  if (local) {
+    if (local.scaling.type !== 'none') throw fail('a second scaling of positions');
+    f32('rope.freq_base_swa', local.base);
+  }
+  const { scaling } = rope;
+  switch (scaling.type) {
+    case 'none':
+      break;
+    case 'linear':
+      put(`${a}.rope.scaling.type`, { type: 'text', value: 'linear' });
+      f32('rope.scaling.factor', scaling.factor);
+      break;
+    case 'yarn': {
+      const usual = 1 + 0.1 * Math.log(Math.max(1, scaling.factor));
+      put(`${a}.rope.scaling.type`, { type: 'text', value: 'yarn' });
+      f32('rope.scaling.factor', scaling.factor);
+      u32('rope.scaling.original_context_length', scaling.origMaxSeq);
+      f32('rope.scaling.yarn_beta_fast', scaling.betaFast);
+      f32('rope.scaling.yarn_beta_slow', scaling.betaSlow);
+      if (Math.abs(scaling.attentionFactor / usual - 1) > 1e-6)
+        f32('rope.scaling.attn_factor', scaling.attentionFactor / usual);
+      break;
+    }
+    case 'llama3':
+      extra.set('rope_freqs.weight', llama3Divisors(rope, first.keySize));
+      break;
+    case 'longrope':
+      if (`${scaling.short}` === `${scaling.long}` && scaling.attnFactorLong === 1) {
+        extra.set('rope_freqs.weight', scaling.long);
+        break;
+      }
+      extra.set('rope_factors_long.weight', scaling.long);
+      extra.set('rope_factors_short.weight', scaling.short);
+      u32('rope.scaling.original_context_length', scaling.origMaxSeq);
+      f32('rope.scaling.attn_factor', scaling.attnFactorLong);
+      if (scaling.attnFactorLong !== scaling.attnFactorShort) throw fail('two attention factors of longrope');
+      break;
+    default:
+      throw fail(`positions are scaled by ${scaling.type}`);
+  }
+  return extra;
+}
+
+/** What Llama 3's scaling divides each frequency by. */
+function llama3Divisors({ base, nElem, scaling }: RopeSpec, headSize: number): number[] {
+  if (scaling.type !== 'llama3') return [];
+  const { factor, lowFreq, highFreq, origMaxSeq } = scaling;
+  return Array.from({ length: nElem / 2 }, (_, i) => {
+    const wave = 2 * Math.PI * base ** ((2 * i) / headSize);
+    if (wave < origMaxSeq / highFreq) return 1;
+    if (wave > origMaxSeq / lowFreq) return factor;
+    const smooth = (origMaxSeq / wave - lowFreq) / (highFreq - lowFreq);
+    return 1 / ((1 - smooth) / factor + smooth);
+  });
+}

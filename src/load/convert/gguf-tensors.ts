@@ -1,0 +1,148 @@
+/**
+ * @file A model's parameters as the tensors of a GGUF file: names, orders of rows, experts in one tensor.
+ */
+import { concatRows, pickRows, sliceRows } from '../../weights/rows.ts';
+import type { Param, RowSource } from '../../weights/types.ts';
+import type { GgufLayout } from './gguf-model.ts';
+
+/** A tensor to be written. */
+export interface GgufTensor {
+  readonly name: string;
+  /** The slowest axis first. */
+  readonly shape: readonly number[];
+  readonly rows: RowSource;
+  /** `exact`: always float32 (norms, biases, routers); `table`: embedding and head. */
+  readonly role: 'matrix' | 'table' | 'exact';
+}
+
+/** What follows `h.L.` or stands alone → what follows `blk.L.` or stands alone. */
+const MODULES: Readonly<Record<string, string>> = {
+  wte: 'token_embd',
+  wpe: 'position_embd',
+  ln_f: 'output_norm',
+  lm_head: 'output',
+  norm_1: 'attn_norm',
+  norm_2: 'ffn_norm',
+  post_attention_norm: 'post_attention_norm',
+  post_mlp_norm: 'post_ffw_norm',
+  'attn.q': 'attn_q',
+  'attn.k': 'attn_k',
+  'attn.v': 'attn_v',
+  'attn.proj': 'attn_output',
+  'attn.norm_q': 'attn_q_norm',
+  'attn.norm_k': 'attn_k_norm',
+  'mlp.fc_1': 'ffn_gate',
+  'mlp.fc_2': 'ffn_up',
+  'mlp.fc': 'ffn_up',
+  'mlp.proj': 'ffn_down',
+  'mlp.gate': 'ffn_gate_inp',
+  'mlp.experts.fc_1': 'ffn_gate_exps',
+  'mlp.experts.fc_2': 'ffn_up_exps',
+  'mlp.experts.proj': 'ffn_down_exps',
+  'mlp.shared.fc_1': 'ffn_gate_shexp',
+  'mlp.shared.fc_2': 'ffn_up_shexp',
+  'mlp.shared.proj': 'ffn_down_shexp',
+  'mlp.shared_gate': 'ffn_gate_inp_shexp',
+};
+
+/** Modules that are one tensor in some architectures. */
+const FUSED = {
+  qkv: { parts: ['attn_q', 'attn_k', 'attn_v'], to: 'attn_qkv' },
+  gateUp: { parts: ['ffn_gate', 'ffn_up'], to: 'ffn_up' },
+} as const;
+
+/** One piece of a tensor: all of it, or one expert's, or one head's. */
+interface Piece {
+  readonly rows: RowSource;
+  readonly index: number | null;
+}
+
+/** @throws Error for a parameter that has no name in GGUF: the layouts that are written have none. */
+export function ggufTensors(
+  specs: readonly Param[],
+  source: (param: Param) => RowSource,
+  layout: GgufLayout,
+  heads: { readonly q: number; readonly k: number },
+): GgufTensor[] {
+  const pieces = new Map<string, Piece[]>();
+  for (const spec of specs)
+    for (const { name, rows } of partsOf(spec, source(spec))) {
+      const { tensor, index } = nameOf(name);
+      const found = pieces.get(tensor) ?? [];
+      // One norm for all heads is a part of the parameter once for each of them.
+      if (!found.some((piece) => piece.index === index)) found.push({ rows, index });
+      pieces.set(tensor, found);
+    }
+  const tensors = new Map([...pieces].map(([name, list]) => [name, assemble(name, list)]));
+  if (layout.rotated) for (const [name, tensor] of tensors) tensors.set(name, interleaved(tensor, heads));
+  if (layout.fusedQkv) fuse(tensors, FUSED.qkv.parts, FUSED.qkv.to);
+  if (layout.fusedGateUp) fuse(tensors, FUSED.gateUp.parts, FUSED.gateUp.to);
+  return [...tensors.values()];
+}
+
+/** The pieces that a parameter is made of, each with its rows. */
+function partsOf(spec: Param, whole: RowSource): { name: string; rows: RowSource }[] {
+  let start = 0;
+  return spec.parts.flatMap(({ name, rows, interleaved: turns }) => {
+    const first = start;
+    if (!turns) {
+      start += rows;
+      return [{ name, rows: sliceRows(whole, first, rows) }];
+    }
+    const each = turns[0].rows;
+    start += turns.length * each;
+    return turns.map((turn, i) => ({
+      name: turn.name,
+      rows: pickRows(whole, (row) => first + row * turns.length + i, each),
+    }));
+  });
+}
+
+function nameOf(part: string): { tensor: string; index: number | null } {
+  const [, layer, module, suffix] = /^(?:h\.(\d+)\.)?(.+)(\.\w+)$/.exec(part)!;
+  const [, before, index, after] = /^(.+)\.(\d+)(\..+)?$/.exec(module) ?? [];
+  const key = before === undefined ? module : before + (after ?? '');
+  const name = MODULES[key];
+  if (name === undefined) throw new Error(`the parameter ${part} has no name in GGUF`);
+  return {
+    tensor: `${layer === undefined ? '' : `blk.${layer}.`}${name}${suffix}`,
+    index: index === undefined ? null : Number(index),
+  };
+}
+
+function assemble(name: string, list: readonly Piece[]): GgufTensor {
+  const module = name.replace(/^blk\.\d+\./, '').replace(/\.\w+$/, '');
+  const rows = concatRows([...list].sort((a, b) => (a.index ?? 0) - (b.index ?? 0)).map((piece) => piece.rows));
+  const stacked = list[0].index !== null;
+  const flat = rows.cols === 1 || (rows.rows === 1 && module === 'ffn_gate_inp_shexp');
+  const shape = stacked
+    ? [list.length, rows.rows / list.length, ...(rows.cols === 1 ? [] : [rows.cols])]
+    : flat
+      ? [rows.rows * rows.cols]
+      : [rows.rows, rows.cols];
+  const exact = rows.cols === 1 || flat || /_norm$|^ffn_gate_inp|^position_embd$/.test(module);
+  return { name, shape, rows, role: exact ? 'exact' : /^(token_embd|output)$/.test(module) ? 'table' : 'matrix' };
+}
+
+/** Rows (i, i + half) of each head become (2i, 2i + 1). */
+function interleaved(tensor: GgufTensor, heads: { readonly q: number; readonly k: number }): GgufTensor {
+  const which = /\.attn_([qk])\.\w+$/.exec(tensor.name)?.[1] as 'q' | 'k' | undefined;
+  if (!which) return tensor;
+  const size = tensor.rows.rows / heads[which];
+  const pick = (row: number) => row - (row % size) + Math.floor((row % size) / 2) + (row % 2 === 0 ? 0 : size / 2);
+  return { ...tensor, rows: pickRows(tensor.rows, pick, tensor.rows.rows) };
+}
+
+/** Puts the tensors of several modules of each layer below each other. */
+function fuse(tensors: Map<string, GgufTensor>, parts: readonly string[], to: string): void {
+  for (const name of [...tensors.keys()]) {
+    const [, before, suffix] = new RegExp(`^(blk\\.\\d+\\.)${parts[0]}(\\.\\w+)$`).exec(name) ?? [];
+    if (before === undefined) continue;
+    const names = parts.map((part) => before + part + suffix);
+    const found = names.map((part) => tensors.get(part)!);
+    for (const part of names) tensors.delete(part);
+    const rows = concatRows(found.map((tensor) => tensor.rows));
+    const shape = rows.cols === 1 ? [rows.rows] : [rows.rows, rows.cols];
+    tensors.set(before + to + suffix, { ...found[0], name: before + to + suffix, rows, shape });
+  }
+}
