@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import { addBench } from './bench.ts';
 import { addCache } from './cache.ts';
 import { addChat } from './chat.ts';
+import { addConvert } from './convert.ts';
 import { addDoctor } from './doctor.ts';
 import { addDownload } from './download.ts';
 import { addEstimate } from './estimate.ts';
@@ -49,6 +50,7 @@ export function createProgram(io: CliIo): Command {
   addDownload(program, io);
   addEval(program, io);
   addMerge(program, io);
+  addConvert(program, io);
   addCache(program, io);
   addDoctor(program, io, packageVersion());
   addHelp(program);

@@ -8,6 +8,7 @@ import { MergedModel } from '../adapters/merged-model.ts';
 import { mergedTensors } from '../adapters/merged-tensors.ts';
 import { openAll } from '../adapters/open-all.ts';
 import { openAdapterFolder } from '../adapters/open-node.ts';
+import { isGguf } from '../checkpoint/gguf/shards.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { tensorBytes, writeSafetensors } from '../checkpoint/write-safetensors-node.ts';
@@ -117,7 +118,8 @@ function configText({ config }: Checkpoint, merged: MergedModel): string {
   return `${JSON.stringify({ ...config, ...text, ...(isUntied ? untied : {}) }, null, 2)}\n`;
 }
 
-async function checkEmpty(folder: string, out: string): Promise<void> {
+/** @throws InputError where a folder holds something. */
+export async function checkEmpty(folder: string, out: string): Promise<void> {
   const held = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     throw new InputError(`${out}: is not a folder that a model can be written to (${error.code})`, { cause: error });
@@ -126,7 +128,7 @@ async function checkEmpty(folder: string, out: string): Promise<void> {
 }
 
 /** Writes a folder beside its place and renames it when it is whole. */
-async function atomically(
+export async function atomically(
   folder: string,
   size: number,
   signal: AbortSignal | undefined,
@@ -152,8 +154,9 @@ async function atomically(
   }
 }
 
-async function copyCompanions(model: Checkpoint, source: string | null, to: string): Promise<void> {
-  if (source !== null) {
+/** Copies the files that belong to the model besides its weights and its config.json; null: those that `model` can read. */
+export async function copyCompanions(model: Checkpoint, source: string | null, to: string): Promise<void> {
+  if (source !== null && !isGguf(source)) {
     const folder = (await stat(source)).isDirectory() ? source : dirname(source);
     for (const name of await readdir(folder))
       if (COMPANIONS.test(name)) await copyFile(join(folder, name), join(to, name));

@@ -54,7 +54,10 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
       identity: sha256(JSON.stringify([states, fingerprint])),
       fingerprint: async () => fingerprint,
       readJson: async (name) => texts.json(name),
-      readText: async () => undefined,
+      async readText(name) {
+        const json = texts.json(name);
+        return json === undefined ? undefined : JSON.stringify(json);
+      },
       close,
     };
   } catch (error) {
