@@ -97,9 +97,7 @@ export function noSafetensors(names: readonly string[]): string {
       'Convert them to safetensors, e.g. in Python with model.save_pretrained(folder, safe_serialization=True).'
     );
   }
-  const gguf = names.find((name) => name.endsWith('.gguf'));
-  if (gguf !== undefined) return `the weights are in GGUF format (${gguf}); use the safetensors version of the model.`;
-  return 'there are no weights: no model.safetensors, no shards with an index, no other .safetensors file.';
+  return 'there are no weights: no model.safetensors, no shards with an index, no other .safetensors file, no GGUF file.';
 }
 
 /** Whether this is the name of one shard of several, e.g. `model-00001-of-00002.safetensors`. */

@@ -25,7 +25,7 @@ export function addDownload(program: Command, io: CliIo): void {
         "fetched again, and what was interrupted goes on. The folder is the one that Python's libraries use: " +
         '$HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub.',
     )
-    .argument('<model>', 'name on the hub: org/name')
+    .argument('<model>', 'name on the hub: org/name, or org/name:Q4_K_M for a GGUF file')
     .option('--json', 'print one JSON object: folder, commit, files')
     .option('-q, --quiet', 'say nothing but the folder');
   addHubOptions(command);

@@ -29,7 +29,8 @@ export interface Inspection {
 
 export interface TensorFacts {
   readonly name: string;
-  readonly dtype: StoredTensor['dtype'];
+  /** How its values are stored, e.g. `F16` or `q4_k`. */
+  readonly dtype: string;
   readonly shape: readonly number[];
   readonly bytes: number;
 }
@@ -52,6 +53,12 @@ const DTYPE_BYTES: Readonly<Record<StoredTensor['dtype'], number>> = {
   BOOL: 1,
 };
 
+function storedBytes({ dtype, shape, blocks, transposed }: StoredTensor): number {
+  if (transposed) return storedBytes(transposed);
+  const elements = shape.reduce((a, b) => a * b, 1);
+  return blocks ? (elements / (shape.at(-1) ?? 1)) * blocks.rowBytes : DTYPE_BYTES[dtype] * elements;
+}
+
 /**
  * Looks at a model. Of one from the hub that was not downloaded yet, config.json alone is fetched.
  * @throws as openCheckpoint and planModel do.
@@ -69,16 +76,16 @@ export async function inspectModel(model: string, load: LoadOptions, memory: Mem
   try {
     // Also says whether the tensors are those that the config asks for.
     const { config } = planModel(checkpoint);
-    const hasTokenizer = (await checkpoint.readText('tokenizer.json')) !== undefined;
+    const hasTokenizer = (await checkpoint.readJson('tokenizer.json')) !== undefined;
     return {
       model,
       config,
       plan: asUsage(() => planMemory(config, { tokenizer: hasTokenizer, ...memory })),
-      tensors: [...checkpoint.tensors.values()].map(({ name, dtype, shape }) => ({
-        name,
-        dtype,
-        shape,
-        bytes: DTYPE_BYTES[dtype] * shape.reduce((a, b) => a * b, 1),
+      tensors: [...checkpoint.tensors.values()].map((tensor) => ({
+        name: tensor.name,
+        dtype: tensor.format ?? tensor.dtype,
+        shape: tensor.shape,
+        bytes: storedBytes(tensor),
       })),
       hasTokenizer,
       generationConfig: (await checkpoint.readJson('generation_config.json')) ?? null,

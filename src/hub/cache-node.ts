@@ -5,8 +5,9 @@
  * holds the commit that a branch or tag was last seen at.
  */
 import { constants } from 'node:fs';
-import { copyFile, link, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { copyFile, link, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { ggufFiles } from '../checkpoint/gguf/shards.ts';
 import { parseShardIndex, SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { unfinishedName, writeWhole } from '../util/files-node.ts';
@@ -105,6 +106,7 @@ export async function fileSize(path: string): Promise<number | undefined> {
  */
 export async function missingFromSnapshot(folder: string, files?: readonly string[]): Promise<string | undefined> {
   const has = async (file: string): Promise<boolean> => (await fileSize(join(folder, file))) !== undefined;
+  if (files === undefined && (await ggufInSnapshot(folder)) !== undefined) return undefined;
   for (const file of files ?? ['config.json']) if (!(await has(file))) return file;
   if (files !== undefined || (await has('model.safetensors'))) return undefined;
   const index = await readFile(join(folder, SHARD_INDEX_FILE), 'utf8').catch(() => undefined);
@@ -113,6 +115,20 @@ export async function missingFromSnapshot(folder: string, files?: readonly strin
     if (!(await has(shard))) return shard;
   }
   return undefined;
+}
+
+/**
+ * The first file of a GGUF model in a snapshot, by its name in the repository; undefined where it is not there with all shards.
+ *
+ * @param wanted as for {@link ggufFiles}.
+ */
+export async function ggufInSnapshot(folder: string, wanted?: string): Promise<string | undefined> {
+  const entries = await readdir(folder, { recursive: true }).catch(() => []);
+  const names = entries.map((name) => name.replaceAll('\\', '/'));
+  if (wanted === undefined && names.some((name) => name.endsWith('.safetensors'))) return undefined;
+  const files = ggufFiles(names, wanted);
+  for (const file of files) if ((await fileSize(join(folder, file))) === undefined) return undefined;
+  return files[0];
 }
 
 /**

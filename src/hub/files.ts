@@ -3,6 +3,7 @@
  */
 
 import { noSafetensors } from '../checkpoint/checkpoint.ts';
+import { ggufFiles, ggufModels } from '../checkpoint/gguf/shards.ts';
 import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { pathFlaw } from '../util/relative-path.ts';
@@ -81,12 +82,41 @@ export interface HubChoice {
 }
 
 /**
+ * The files of a GGUF model.
+ *
+ * @param wanted a quantisation, such as `Q4_K_M`, or the name of a file. @default Q4_K_M, or the only model there is
+ * @throws HubError naming the models that there are.
+ */
+export function pickGgufFiles(
+  listing: ReadonlyMap<string, HubFile>,
+  wanted: string | undefined,
+  id: string,
+): HubFile[] {
+  const names = [...listing.keys()];
+  const files = ggufFiles(names, wanted);
+  if (files.length > 0) return pickFiles(listing, files, id);
+  const models = ggufModels(names);
+  if (models.length === 0) throw new HubError(`${id}: holds no GGUF model.`, 404);
+  const which =
+    wanted === undefined ? 'several GGUF models' : `no GGUF model, or several, of ${JSON.stringify(wanted)}`;
+  throw new HubError(
+    `${id}: holds ${which}. There are ${models.slice(0, 12).join(', ')}${models.length > 12 ? ', …' : ''}. ` +
+      `Name one, as ${id}/${models[0]}.`,
+    404,
+  );
+}
+
+/**
  * Chooses what a checkpoint needs: the small files that are there, and `model.safetensors` or the index of its shards.
- * Other formats of the same weights (consolidated, .bin, .gguf) are left alone.
+ * Of a repository that has neither config.json nor safetensors, a GGUF model. Other formats of the same weights (consolidated,
+ * .bin, .gguf beside safetensors) are left alone.
  *
  * @throws HubError where config.json or the weights are missing.
  */
 export function chooseFiles(listing: ReadonlyMap<string, HubFile>, id: string): HubChoice {
+  const names = [...listing.keys()];
+  if (ggufModels(names).length > 0 && !names.some((name) => name.endsWith('.safetensors')))
+    return { files: pickGgufFiles(listing, undefined, id), index: undefined };
   if (!listing.has('config.json')) {
     throw new HubError(`${id}: has no config.json, so it is not a Hugging Face checkpoint of a model.`);
   }

@@ -11,6 +11,7 @@ import { pathFlaw } from '../util/relative-path.ts';
 import {
   checkHubNames,
   fileSize,
+  ggufInSnapshot,
   isCommit,
   linkIntoSnapshot,
   missingFromSnapshot,
@@ -19,7 +20,7 @@ import {
   repoCache,
   writeRef,
 } from './cache-node.ts';
-import { chooseFiles, collectFiles, type HubFile, pickFiles } from './files.ts';
+import { chooseFiles, collectFiles, type HubFile, pickFiles, pickGgufFiles } from './files.ts';
 import { HubHttp, type HubRetry, isTransient } from './http.ts';
 import { type HubSettingsOptions, readHubSettings } from './settings-node.ts';
 import { diskError, incompletePath, transferBlob } from './transfer-node.ts';
@@ -48,12 +49,29 @@ export interface HubDownloadOptions extends HubSettingsOptions {
   readonly signal?: AbortSignal;
   /** Exactly these files, instead of what a checkpoint needs. */
   readonly files?: readonly string[];
+  /** A GGUF model instead: its quantisation, such as `Q4_K_M`, or the name of its file (of its first shard). */
+  readonly gguf?: string;
   /** Failures in a row that are put up with; 5 by default. */
   readonly retries?: number;
   /** Wait before the first new try, doubling after; 500 ms by default. */
   readonly retryDelayMs?: number;
   /** Silence after which a connection counts as dropped; 60 s by default. */
   readonly stallMs?: number;
+}
+
+/** How a GGUF model on the hub is named: `org/name:Q4_K_M` or `org/name/folder/file.gguf`. Null for anything else. */
+export function hubGguf(model: string): { readonly id: string; readonly gguf: string } | null {
+  const match = /^([\w.-]+\/[\w.-]+)(?::([\w.-]+)|\/(.+\.gguf))$/i.exec(model);
+  return match ? { id: match[1], gguf: match[2] ?? match[3] } : null;
+}
+
+/**
+ * The GGUF file in a folder that {@link downloadFromHub} gave; null where it is of safetensors.
+ * @param gguf as in the options of the download.
+ */
+export async function ggufOfDownload(folder: string, gguf?: string): Promise<string | null> {
+  const file = await ggufInSnapshot(folder, gguf);
+  return file === undefined ? null : join(folder, file);
 }
 
 /** Progress is told at most this often, besides the end of each file. */
@@ -66,12 +84,17 @@ const PROGRESS_EVERY_MS = 50;
  * The cache is `$HF_HUB_CACHE`, `$HF_HOME/hub` or `~/.cache/huggingface/hub`; the token is `$HF_TOKEN` or the one that
  * `hf auth login` stored; with `HF_HUB_OFFLINE=1` only the cache is looked at.
  *
- * @param id - `org/name`, or `name` for the oldest models.
+ * @param model - `org/name`, or `name` for the oldest models; a GGUF model as {@link hubGguf} reads it.
  * @throws HubError where the hub can't be reached, refuses, lacks something, or sends something wrong; and where the
  * disk is full. What `signal` is aborted with.
  */
-export async function downloadFromHub(id: string, options: HubDownloadOptions = {}): Promise<string> {
-  const { revision = 'main', files, signal } = options;
+export async function downloadFromHub(model: string, options: HubDownloadOptions = {}): Promise<string> {
+  const named = hubGguf(model);
+  return download(named?.id ?? model, named ? { gguf: named.gguf, ...options } : options);
+}
+
+async function download(id: string, options: HubDownloadOptions): Promise<string> {
+  const { revision = 'main', files, gguf, signal } = options;
   checkHubNames(id, revision);
   for (const file of files ?? []) {
     const flaw = pathFlaw(file);
@@ -80,7 +103,7 @@ export async function downloadFromHub(id: string, options: HubDownloadOptions = 
   signal?.throwIfAborted();
   const settings = await readHubSettings(options);
   const cache = repoCache(settings.cacheDir, id);
-  const cached = await findCached(cache, revision, files);
+  const cached = await findCached(cache, revision, files, gguf);
   if (settings.offline) return requireCached(cached, id, revision, settings.cacheDir, 'Offline mode is on');
   // A commit never changes, so a complete copy of it needs no question.
   if (isCommit(revision) && cached.whole) return cached.folder;
@@ -97,7 +120,7 @@ export async function downloadFromHub(id: string, options: HubDownloadOptions = 
   });
   try {
     const commit = await resolveCommit(http, id, revision, cached.usable);
-    const known = commit === cached.commit ? cached : await findCached(cache, commit, files);
+    const known = commit === cached.commit ? cached : await findCached(cache, commit, files, gguf);
     if (!known.whole) await fetchSnapshot(http, cache, { id, revision, commit }, options);
     await writeRef(cache, revision, commit);
     return join(cache.snapshots, commit);
@@ -119,10 +142,20 @@ interface Cached {
   readonly missing: string | undefined;
 }
 
-async function findCached(cache: RepoCache, revision: string, files?: readonly string[]): Promise<Cached> {
+async function findCached(
+  cache: RepoCache,
+  revision: string,
+  files?: readonly string[],
+  gguf?: string,
+): Promise<Cached> {
   const commit = await readRef(cache, revision);
   if (commit === undefined) return { commit, folder: '', usable: false, whole: false, missing: undefined };
   const folder = join(cache.snapshots, commit);
+  const found = await ggufInSnapshot(folder, gguf);
+  if (gguf !== undefined || (files === undefined && found !== undefined)) {
+    const there = found !== undefined;
+    return { commit, folder, usable: there, whole: there, missing: there ? undefined : gguf };
+  }
   const missing = await missingFromSnapshot(folder, files);
   const usable = missing === undefined;
   const whole = usable && (files !== undefined || (await fileSize(join(folder, 'tokenizer.json'))) !== undefined);
@@ -196,6 +229,8 @@ async function fetchSnapshot(
   let files: HubFile[];
   if (options.files !== undefined) {
     files = pickFiles(listing, options.files, id);
+  } else if (options.gguf !== undefined) {
+    files = pickGgufFiles(listing, options.gguf, id);
   } else {
     const choice = chooseFiles(listing, id);
     files = [...choice.files];

@@ -77,8 +77,6 @@ describe('refusals', () => {
     expect((await hub.refusal()).message).toMatch(/Convert them to safetensors/);
     only('consolidated.safetensors');
     expect((await hub.refusal()).message).toMatch(/consolidated\.safetensors, but neither/);
-    only('x.gguf');
-    expect((await hub.refusal()).message).toMatch(/GGUF/);
   });
 
   it('explain gated repositories and tokens', async () => {

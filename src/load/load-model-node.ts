@@ -8,7 +8,13 @@ import { onnxBackend } from '../backends/onnx/onnxruntime-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import { downloadFromHub, type HubDownloadOptions, type HubProgress } from '../hub/hub-node.ts';
+import {
+  downloadFromHub,
+  ggufOfDownload,
+  type HubDownloadOptions,
+  type HubProgress,
+  hubGguf,
+} from '../hub/hub-node.ts';
 import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
@@ -119,14 +125,20 @@ export async function loadModel(
       reopen: typeof model === 'string' ? () => openCheckpoint(model, options) : undefined,
       part: options.part,
       threads: boundThreads(options.threads),
-      prepare: (request) =>
-        openPreparedWeights({
+      prepare: (request) => {
+        let note = request.format === 'float32' ? undefined : checkpoint.note;
+        return openPreparedWeights({
           ...request,
           label: checkpoint.name,
           cacheDir,
           signal,
-          onProgress: (p) => onProgress?.({ stage: 'weights', ...p }),
-        }),
+          onProgress(p) {
+            if (note !== undefined) onProgress?.({ stage: 'note', text: note });
+            note = undefined;
+            onProgress?.({ stage: 'weights', ...p });
+          },
+        });
+      },
     });
   } finally {
     if (typeof model === 'string') await checkpoint.close();
@@ -192,15 +204,17 @@ export async function locateModel(model: string, options: LoadOptions): Promise<
   if (model === '') throw new InputError('the name of the model is empty');
   const shipped = shippedFolder(model);
   if (shipped !== undefined) return shipped;
-  const isPath = existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model) || model.split('/').length > 2;
-  if (isPath) return model;
+  if (existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model)) return model;
+  const named = hubGguf(model);
+  if (named === null && model.split('/').length > 2) return model;
   const { onProgress, signal, hub } = options;
   try {
-    return await downloadFromHub(model, {
+    const folder = await downloadFromHub(model, {
       ...hub,
       signal,
       onProgress: (p) => onProgress?.({ stage: 'download', ...p }),
     });
+    return (hub?.files === undefined ? await ggufOfDownload(folder, named?.gguf) : null) ?? folder;
   } catch (cause) {
     if (!(cause instanceof HubError)) throw cause;
     // A mistyped path looks like a hub id.

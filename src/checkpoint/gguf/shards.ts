@@ -27,6 +27,28 @@ export function ggufModels(names: readonly string[]): string[] {
   return models.filter((name) => (shardNames(name)?.[0] ?? name) === name).sort();
 }
 
+/** The quantisation that a model is taken in where nothing is asked for. */
+const USUAL = 'Q4_K_M';
+
+/**
+ * The model of a quantisation, such as `Q4_K_M`: all files of it, the first shard first.
+ *
+ * @param wanted a quantisation, or the name of a file. @default Q4_K_M, or the only model there is
+ * @returns nothing where no model, or more than one, is meant.
+ */
+export function ggufFiles(names: readonly string[], wanted?: string): readonly string[] {
+  const models = ggufModels(names);
+  const tag = (wanted ?? USUAL).replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  const named = new RegExp(`(^|[-._/])${tag}(-\\d{5}-of-\\d{5})?\\.gguf$`, 'i');
+  const found =
+    wanted !== undefined && isGguf(wanted)
+      ? names.filter((name) => name === wanted)
+      : wanted === undefined && models.length === 1
+        ? models
+        : models.filter((name) => named.test(name));
+  return found.length === 1 ? (shardNames(found[0]) ?? found) : [];
+}
+
 /**
  * The GGUF file of a folder; undefined where it holds none, or holds safetensors, too.
  * @throws CheckpointError where there are several.

@@ -1,6 +1,7 @@
 /**
  * @file Architectures with experts: mixtral (as "llama"), qwen2moe, qwen3moe, olmoe, phimoe, granitemoe.
  */
+import { range } from '../../../util/numbers.ts';
 import {
   type Architecture,
   baseConfig,
@@ -53,12 +54,12 @@ function expertSizes({ own }: GgufModel, total: string): Json {
 }
 
 function qwenExperts(model: GgufModel): Json {
-  const width = model.tensors.get('blk.0.ffn_gate_exps.weight')?.shape[1];
+  const stacked = [...model.tensors].find(([name]) => name.endsWith('.ffn_gate_exps.weight'))?.[1];
   return {
     ...expertSizes(model, 'num_experts'),
-    moe_intermediate_size: model.own.int('expert_feed_forward_length', width, 1),
+    moe_intermediate_size: model.own.int('expert_feed_forward_length', stacked?.shape[1], 1),
     decoder_sparse_step: 1,
-    mlp_only_layers: [],
+    mlp_only_layers: range(model.nLayer).filter((l) => !model.has(`blk.${l}.ffn_gate_inp.weight`)),
   };
 }
 
@@ -68,7 +69,8 @@ export const qwen2moe: Architecture = {
     ...(await llamaConfig(model)),
     ...qwenExperts(model),
     model_type: 'qwen2_moe',
-    shared_expert_intermediate_size: model.tensors.get('blk.0.ffn_gate_shexp.weight')?.shape[0] ?? 0,
+    shared_expert_intermediate_size:
+      [...model.tensors].find(([name]) => name.endsWith('.ffn_gate_shexp.weight'))?.[1].shape[0] ?? 0,
     norm_topk_prob: model.own.bool('expert_weights_norm', false),
     qkv_bias: model.has('blk.0.attn_q.bias'),
   }),

@@ -68,11 +68,16 @@ function withSpaceMarks(vocabulary: GgufVocabulary): GgufVocabulary {
 const MERGED: ReadonlySet<number> = new Set([TOKEN_TYPE.normal, TOKEN_TYPE.userDefined, TOKEN_TYPE.unused]);
 
 /**
- * Every way to make a token of two others, best token first: the one of the higher score, in Gemma's files (whose scores say
- * nothing) the one of the lower id. Among equals the order is Hugging Face's converter's.
+ * Every way to make a token of two others, best token first: the one of the higher score. The scores in Gemma's files say
+ * nothing: user-defined tokens (runs of spaces and lines) go first, then the lower id. Among equals longer left parts go first,
+ * as in Hugging Face's files.
  */
 function mergesOf(vocabulary: GgufVocabulary, vocab: Record<string, number>, byId: boolean): [string, string][] {
   const { tokens, scores } = vocabulary;
+  const rankOf = (id: number): number => {
+    if (!byId) return -(scores?.[id] ?? 0);
+    return typeOf(vocabulary, id) === TOKEN_TYPE.userDefined ? -1 : id;
+  };
   const merges: { left: string; right: string; rank: number; lengths: number }[] = [];
   tokens.forEach((token, id) => {
     if (vocab[token] !== id || !MERGED.has(typeOf(vocabulary, id))) return;
@@ -83,13 +88,11 @@ function mergesOf(vocabulary: GgufVocabulary, vocab: Record<string, number>, byI
       left += letters[i - 1];
       const right = token.slice(left.length);
       if (left in vocab && right in vocab)
-        made.push({ left, right, rank: byId ? id : -(scores?.[id] ?? 0), lengths: i * 65_536 + letters.length - i });
+        made.push({ left, right, rank: rankOf(id), lengths: i * 65_536 + letters.length - i });
     }
     made.sort((a, b) => vocab[a.left] - vocab[b.left] || vocab[a.right] - vocab[b.right]);
     merges.push(...made);
   });
-  // Higher scores first, and with them longer left parts; lower ids first, and with them shorter ones.
-  const direction = byId ? 1 : -1;
-  merges.sort((a, b) => a.rank - b.rank || direction * (a.lengths - b.lengths));
+  merges.sort((a, b) => a.rank - b.rank || b.lengths - a.lengths);
   return merges.map(({ left, right }) => [left, right]);
 }
