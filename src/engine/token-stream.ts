@@ -41,6 +41,7 @@ export class TokenStream {
   begin(prompt: readonly number[]): void {
     this.#context = [...prompt];
     this.#promptLength = prompt.length;
+    this.#text.begin(prompt);
   }
 
   /** All tokens: the prompt's, then those that were written. */

@@ -72,6 +72,30 @@ const bytesOf = (text: string): number[] => [...new TextEncoder().encode(text)];
 /** byteFallbackJson has three tokens before its bytes. */
 const fallbackBytesOf = (text: string): number[] => bytesOf(text).map((byte) => byte + 3);
 
+describe('a text that goes on', () => {
+  it('keeps the space that its first token would lose at a beginning', () => {
+    const tokenizer = Tokenizer.fromJson(byteFallbackJson(), {});
+    const ids = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
+    const decoder = new StreamDecoder(tokenizer);
+    const whole = ids('the sea is wide');
+    for (const start of [1, 3, whole.length - 2]) {
+      decoder.begin(whole.slice(0, start));
+      const rest =
+        whole
+          .slice(start)
+          .map((id) => decoder.push(id))
+          .join('') + decoder.flush();
+      expect(tokenizer.decode(whole.slice(0, start)) + rest).toBe('the sea is wide');
+    }
+    decoder.begin([]);
+    expect(
+      ids('the')
+        .map((id) => decoder.push(id))
+        .join(''),
+    ).toBe('the');
+  });
+});
+
 describe('bytes', () => {
   it('are held back until they are a character', () => {
     for (const [tokenizer, ids] of [

@@ -32,6 +32,13 @@ export class StreamDecoder {
     this.#skipSpecial = options.skipSpecialTokens ?? true;
   }
 
+  /** Begins a text that goes on from that of other ids, which is not given again. */
+  begin(context: readonly number[]): void {
+    this.flush();
+    for (const id of context.slice(-WINDOW)) this.push(id);
+    if (!this.#tokenizer.decodesInPieces) this.#given = this.#decode(this.#ids).length;
+  }
+
   /**
    * The text that became certain. An id that the tokenizer has no token for has no text: models often have more rows than
    * their tokenizer has tokens.

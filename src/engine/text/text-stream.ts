@@ -8,7 +8,10 @@ import { InputError } from '../../util/errors.ts';
 import { StopMatcher } from './stop.ts';
 
 export class TextStream {
+  readonly #tokenizer: Tokenizer | null;
   readonly #decoder: StreamDecoder | null;
+  /** Special tokens have no text, so a stop string that is one is found by its id. */
+  readonly #stopTokens: ReadonlyMap<number, string>;
   readonly #stops: StopMatcher | null;
   /** All text that was certain so far. */
   all = '';
@@ -21,12 +24,29 @@ export class TextStream {
    */
   constructor(tokenizer: Tokenizer | null, stops: readonly string[]) {
     if (stops.length > 0 && !tokenizer) throw new InputError('stop strings need a tokenizer, and the model has none');
+    this.#tokenizer = tokenizer;
+    this.#stopTokens = new Map(
+      stops
+        .map((stop) => [tokenizer?.tokenToId(stop) ?? -1, stop] as const)
+        .filter(([id]) => tokenizer?.specialTokenIds.has(id)),
+    );
     this.#decoder = tokenizer && new StreamDecoder(tokenizer, { skipSpecialTokens: true });
     this.#stops = stops.length > 0 ? new StopMatcher(stops) : null;
   }
 
+  /** Says which tokens come before: the text goes on from theirs, as with the space that a first token would lose. */
+  begin(prompt: readonly number[]): void {
+    const known = this.#tokenizer?.vocabSize ?? 0;
+    this.#decoder?.begin(prompt.filter((id) => id < known));
+  }
+
   push(token: number): string {
-    return this.#decoder ? this.#match(this.#decoder.push(token)) : '';
+    if (!this.#decoder || this.stopped !== undefined) return '';
+    const stop = this.#stopTokens.get(token);
+    if (stop === undefined) return this.#match(this.#decoder.push(token));
+    const text = this.end();
+    this.stopped ??= stop;
+    return text;
   }
 
   /** No more tokens come. */
