@@ -22,6 +22,7 @@ import {
 } from './cache-node.ts';
 import { chooseFiles, collectFiles, type HubFile, pickFiles, pickGgufFiles } from './files.ts';
 import { HubHttp, type HubRetry, isTransient } from './http.ts';
+import { proxyFetch } from './proxy-node.ts';
 import { type HubSettingsOptions, readHubSettings } from './settings-node.ts';
 import { diskError, incompletePath, transferBlob } from './transfer-node.ts';
 
@@ -82,7 +83,8 @@ const PROGRESS_EVERY_MS = 50;
  * an interrupted download is continued. Without network, the cached state of the revision is used.
  *
  * The cache is `$HF_HUB_CACHE`, `$HF_HOME/hub` or `~/.cache/huggingface/hub`; the token is `$HF_TOKEN` or the one that
- * `hf auth login` stored; with `HF_HUB_OFFLINE=1` only the cache is looked at.
+ * `hf auth login` stored; with `HF_HUB_OFFLINE=1` only the cache is looked at. Proxies are those of `$HTTPS_PROXY`, `$HTTP_PROXY`
+ * and `$NO_PROXY`.
  *
  * @param model - `org/name`, or `name` for the oldest models; a GGUF model as {@link hubGguf} reads it.
  * @throws HubError where the hub can't be reached, refuses, lacks something, or sends something wrong; and where the
@@ -108,10 +110,11 @@ async function download(id: string, options: HubDownloadOptions): Promise<string
   // A commit never changes, so a complete copy of it needs no question.
   if (isCommit(revision) && cached.whole) return cached.folder;
 
+  const proxy = options.fetch ? undefined : await proxyFetch(options.env ?? process.env);
   const http = new HubHttp({
     endpoint: settings.endpoint,
     token: settings.token,
-    fetch: options.fetch,
+    fetch: options.fetch ?? proxy?.fetch,
     signal,
     retries: options.retries ?? 5,
     retryDelayMs: options.retryDelayMs ?? 500,
@@ -128,6 +131,8 @@ async function download(id: string, options: HubDownloadOptions): Promise<string
     // Better the state of yesterday than none.
     if (isTransient(error) && cached.usable) return cached.folder;
     throw diskError(error, settings.cacheDir);
+  } finally {
+    await proxy?.close();
   }
 }
 
