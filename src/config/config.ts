@@ -4,7 +4,7 @@
  * Nothing outside of src/families knows a family by name: what a family does differently is a value in this record.
  */
 
-import type { Activation, LayerSpec, NormSpec, QkNormSpec } from './layer-spec.ts';
+import { type Activation, type LayerSpec, type NormSpec, type QkNormSpec, slotSpec } from './layer-spec.ts';
 
 export { ACTIVATIONS, type Activation, type NormSpec, type QkNormSpec } from './layer-spec.ts';
 
@@ -252,13 +252,7 @@ export function isEncoder({ output }: Config): boolean {
 
 /** Whether a layer keeps keys and values of the tokens it has seen. */
 export function holdsSlots(config: Config, layer: number): boolean {
-  const kind = config.attentionKind[layer];
-  return kind === 'self' || kind === 'experts';
-}
-
-/** The window of layer `layer`, or null where it sees everything. */
-export function windowOf(config: Config, layer: number): number | null {
-  return config.slidingWindowIndices[layer] ? config.slidingWindowSize : null;
+  return slotSpec(config.layers[layer].mixer) !== null;
 }
 
 /** The same model with each layer changed. */

@@ -165,8 +165,8 @@ export interface Mamba2 {
 }
 
 /**
- * Multi-head latent attention (arXiv 2405.04434): the cache holds one key a token for all heads, a latent vector followed by a rotated
- * key. The latent vector is the value, too.
+ * Multi-head latent attention (arXiv 2405.04434): the cache holds one key a token for all heads, a rotated key followed by a latent
+ * vector. The latent vector is the value, too.
  */
 export interface LatentAttention {
   readonly kind: 'mla';
@@ -304,7 +304,22 @@ export interface LayerSpec {
   readonly checkpointIndex: number;
 }
 
-/** Whether a mixer keeps keys and values of the tokens that it has seen. */
+/** The keys and values of a layer, as a cache holds them. */
+export interface SlotSpec extends Pick<AttentionSpec, 'heads' | 'groups' | 'keySize' | 'window' | 'chunk' | 'scale'> {
+  /** 0: values are a part of the keys. */
+  readonly valueSize: number;
+}
+
+/** What a cache holds for a mixer; null: no keys and values. */
+export function slotSpec(mixer: MixerSpec | null): SlotSpec | null {
+  if (mixer?.kind === 'mla') {
+    const { heads, latentSize, ropeSize, scale } = mixer;
+    return { heads, groups: 1, keySize: ropeSize + latentSize, valueSize: 0, window: null, chunk: null, scale };
+  }
+  return keepsSlots(mixer) ? mixer : null;
+}
+
+/** Whether a mixer is attention whose heads have keys and values of their own that a cache holds. */
 export function keepsSlots(mixer: MixerSpec | null): mixer is SelfAttention | HeadExperts {
   return mixer?.kind === 'self-attention' || mixer?.kind === 'head-experts';
 }

@@ -4,12 +4,17 @@
 import type { LayerSpec, MixerSpec, MlpSpec, NormSpec } from '../config/layer-spec.ts';
 import { add, mul, scale } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
-import { GraphError } from '../util/errors.ts';
 import { type ModelContext, plainParam } from './context.ts';
+import { feedForward } from './feed-forward.ts';
+import { gatedDelta } from './mixers/gated-delta.ts';
 import { headExperts } from './mixers/head-experts.ts';
-import { rgLru, type StateInputs } from './mixers/rg-lru.ts';
+import { mamba } from './mixers/mamba.ts';
+import { mamba2 } from './mixers/mamba2.ts';
+import { latentAttention } from './mixers/mla.ts';
+import { rgLru } from './mixers/rg-lru.ts';
 import { type AttentionInputs, type AttentionOutputs, selfAttention } from './mixers/self-attention.ts';
-import { mlp } from './mlp.ts';
+import { shortConv } from './mixers/short-conv.ts';
+import type { StateInputs } from './mixers/states.ts';
 import { norm, type Residual } from './norm.ts';
 
 /** What the kinds of mixers read. */
@@ -26,7 +31,7 @@ export interface MixerOutputs extends Partial<Omit<AttentionOutputs, 'y'>> {
 }
 
 /** Layers that attend to given states are blocks of their own (mixers/cross-attention.ts). */
-type BlockMixer = 'self-attention' | 'head-experts' | 'rg-lru';
+type BlockMixer = Exclude<MixerSpec['kind'], 'cross-attention'>;
 
 const MIXERS: {
   readonly [K in BlockMixer]: (
@@ -39,7 +44,12 @@ const MIXERS: {
 } = {
   'self-attention': (ctx, x, layer, spec, inputs) => selfAttention(ctx, x, layer, spec, inputs.attention!),
   'head-experts': (ctx, x, layer, spec, inputs) => headExperts(ctx, x, layer, spec, inputs.attention!),
+  mla: (ctx, x, layer, spec, inputs) => latentAttention(ctx, x, layer, spec, inputs.attention!),
   'rg-lru': (ctx, x, layer, spec, inputs) => rgLru(ctx, x, layer, spec, inputs.states!),
+  'gated-delta': (ctx, x, layer, spec, inputs) => gatedDelta(ctx, x, layer, spec, inputs.states!),
+  'short-conv': (ctx, x, layer, spec, inputs) => shortConv(ctx, x, layer, spec, inputs.states!),
+  mamba: (ctx, x, layer, spec, inputs) => mamba(ctx, x, layer, spec, inputs.states!),
+  mamba2: (ctx, x, layer, spec, inputs) => mamba2(ctx, x, layer, spec, inputs.states!),
 };
 
 /** Runs layer `layer` on the stream, which it changes. */
@@ -50,15 +60,14 @@ export function block(ctx: ModelContext, stream: Residual, layer: number, inputs
   const name = `h.${layer}`;
   const before = (norm: NormSpec | null, which: string) =>
     norm ? stream.normed(norm, `${name}.${which}`) : stream.value();
-  const feedForward = (x: Value, mlpSpec: MlpSpec): Value =>
-    branch(ctx, mlp(ctx, x, mlpSpec, `${name}.mlp`), layer, spec, 'mlp');
+  const mlp = (x: Value, mlpSpec: MlpSpec): Value =>
+    branch(ctx, feedForward(ctx, x, mlpSpec, `${name}.mlp`), layer, spec, 'mlp');
   if (!spec.mixer) {
-    stream.add(feedForward(before(norms.beforeMlp, 'norm_2'), spec.mlp!));
+    stream.add(mlp(before(norms.beforeMlp, 'norm_2'), spec.mlp!));
     return {};
   }
   const n1 = before(norms.beforeMixer, 'norm_1');
-  const mix = MIXERS[spec.mixer.kind as BlockMixer] as (typeof MIXERS)['rg-lru'] | undefined;
-  if (!mix) throw new GraphError(`layers of the kind ${spec.mixer.kind} can't be computed`);
+  const mix = MIXERS[spec.mixer.kind as BlockMixer] as (typeof MIXERS)['rg-lru'];
   const out = mix(ctx, n1, layer, spec.mixer as never, inputs);
   const a = branch(ctx, out.y, layer, spec, 'attn');
   if (!spec.mlp) {
@@ -67,12 +76,12 @@ export function block(ctx: ModelContext, stream: Residual, layer: number, inputs
   }
   if (spec.residual !== 'sequential') {
     const n2 = spec.residual === 'parallel-shared' ? n1 : before(norms.beforeMlp, 'norm_2');
-    stream.add(add(g, a, feedForward(n2, spec.mlp)));
+    stream.add(add(g, a, mlp(n2, spec.mlp)));
     return out;
   }
   stream.add(a);
   if (norms.afterMixerAdd) stream.replaceByNormed(norms.afterMixerAdd, `${name}.norm_1`);
-  stream.add(feedForward(before(norms.beforeMlp, 'norm_2'), spec.mlp));
+  stream.add(mlp(before(norms.beforeMlp, 'norm_2'), spec.mlp));
   if (norms.afterMlpAdd) stream.replaceByNormed(norms.afterMlpAdd, `${name}.norm_2`);
   return out;
 }

@@ -58,7 +58,7 @@ function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
   const names = new Set(groupsOf(graph));
   expect(found.outputs.filter((name) => name.startsWith('sums.')).length).toBe(options.sums ? names.size : 0);
   expect(found.outputs.filter((name) => name.startsWith('moments.')).length).toBe(options.moments ? 2 : 0);
-  expect(found.outputs).toEqual(expect.arrayContaining(['logits', 'present']));
+  expect(found.outputs).toEqual(expect.arrayContaining(['logits']));
   for (const [l, { mixer }] of config.layers.entries())
     for (const input of createBuffer(options.buffer, 1, {
       groups: 1,
@@ -66,6 +66,8 @@ function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
       valueSize: config.headSize,
     }).inputs)
       expect(found.inputs.includes(`${input.name}.${l}`)).toBe(keepsSlots(mixer));
+  for (const [l, { mixer }] of config.layers.entries())
+    for (const kind of ['keys', 'values']) expect(found.outputs.includes(`${kind}.${l}`)).toBe(keepsSlots(mixer));
   for (const name of names) expect(found.inputs).toContain(`slots.${name}`);
   expect(found.nodes).toBe(nodeCount);
   return found;

@@ -14,12 +14,12 @@
  * - those of adapt.ts, where adapters are live;
  * - `queryWeights` float32 [B, sets, R·T], where attention is observed; `momentWeights` [B, T], where moments of queries are wanted.
  *
- * Outputs: `logits` [N, V]; `present` [2·L·B, G, T, D]: keys and values of the first layer that holds any, of the second, …;
- * `next.NAME` [B, S, …]: the states; where asked for, `sums.GROUP` [layers·B, G, sets, C + T]: attention weights on slots and chunk,
+ * Outputs: `logits` [N, V]; `keys.L` [B, G, T, D] and `values.L` [B, G, T, Dv] of each layer that holds any, the
+ * latter where values are no part of the keys; * `next.NAME` [B, S, …]: the states; where asked for, `sums.GROUP` [layers·B, G, sets, C + T]: attention weights on slots and chunk,
  * summed over the queries; `moments.sum` [L·B, H, D] and `moments.outer` [L·B, H, D, D] of the queries before rotation.
  */
 import type { Config } from '../config/config.ts';
-import { type AttentionSpec, keepsSlots } from '../config/layer-spec.ts';
+import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import { layerGroupOf, type SlotSharing } from '../kvcache/slots.ts';
 import { concat, gatherRows, reshape } from '../ops/basic.ts';
@@ -34,8 +34,9 @@ import type { ModelContext } from './context.ts';
 import { enterModel, rotations } from './embedding.ts';
 import { finish, head } from './head.ts';
 import { crossBlock, crossInputs } from './mixers/cross-attention.ts';
-import type { StateInputs } from './mixers/rg-lru.ts';
 import { type CachedTokens, slotInputs } from './mixers/self-attention.ts';
+import { statesOf } from './mixers/state-shapes.ts';
+import type { StateInputs } from './mixers/states.ts';
 import { Residual } from './norm.ts';
 
 export interface StepGraphOptions {
@@ -72,7 +73,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
   const ropes = rotations(ctx);
   const observed = observedInputs(ctx, options);
   const cachedOf = cachedTokens(ctx, options, positions);
-  const hasStates = layers.some(({ mixer }) => mixer?.kind === 'rg-lru');
+  const hasStates = layers.some(({ mixer }, l) => statesOf(mixer, l).length > 0);
   const states: StateInputs | null = hasStates
     ? { times: g.input('stateTimes', 'int64', ['B', 'S']), positions }
     : null;
@@ -82,7 +83,6 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     ctx,
     g.scope('embed', () => enterModel(ctx, ids)),
   );
-  const present: Value[] = [];
   const sums = new Map<string, Value[]>();
   const moments: { sum: Value; outer: Value }[] = [];
   const next: Record<string, Value> = {};
@@ -91,16 +91,17 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
       g.scope(`h.${l}`, () => crossBlock(ctx, stream, l, cross));
       continue;
     }
-    const source = keepsSlots(spec.mixer) ? cachedOf(spec.mixer, l) : null;
+    const slots = slotSpec(spec.mixer);
+    const source = slots && cachedOf(slots, l);
     const rotation = spec.rope === null ? null : ropes[spec.rope];
     const attention = source && { source, rotation, ...observed };
     const out = g.scope(`h.${l}`, () => block(ctx, stream, l, { attention, states }));
-    if (out.k && out.v) present.push(out.k, out.v);
+    if (out.k) g.output(out.k, `keys.${l}`);
+    if (out.v) g.output(out.v, `values.${l}`);
     if (out.sums) sums.set(source!.layerGroup, [...(sums.get(source!.layerGroup) ?? []), out.sums]);
     if (out.moments) moments.push(out.moments);
     Object.assign(next, out.next);
   }
-  g.output(concat(g, present, 0), 'present');
   for (const [name, list] of sums) g.output(concat(g, list, 0), `sums.${name}`);
   if (options.moments)
     for (const kind of ['sum', 'outer'] as const) {
@@ -120,15 +121,15 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
 /** Declares the inputs of a layer's slots; layers of one group share the input of their positions. */
 function cachedTokens({ g }: ModelContext, { sharing, buffer }: StepGraphOptions, positions: Value) {
   const groups = new Map<string, Value>();
-  return (mixer: AttentionSpec, layer: number): CachedTokens => {
-    const layerGroup = layerGroupOf(mixer.window, layer, sharing);
+  return (spec: SlotSpec, layer: number): CachedTokens => {
+    const layerGroup = layerGroupOf(spec.window ?? spec.chunk, layer, sharing);
     let slots = groups.get(layerGroup);
     if (!slots) {
       slots = g.input(`slots.${layerGroup}`, 'float32', ['B', `G.${layerGroup}`, `C.${layerGroup}`]);
       groups.set(layerGroup, slots);
     }
-    const slotsOf = (spec: AttentionSpec, l: number) => slotInputs(g, spec, l, buffer, `C.${layerGroup}`);
-    return { buffer, layerGroup, positions, slots, slotsOf };
+    const inputs = () => slotInputs(g, spec, layer, buffer, `C.${layerGroup}`);
+    return { buffer, layerGroup, positions, slots, inputs };
   };
 }
 

@@ -1,17 +1,14 @@
 /**
- * @file Feed-forward layers.
+ * @file Feed-forward layers without experts.
  */
-import type { MlpSpec, PlainMlp } from '../config/layer-spec.ts';
-import { unary } from '../ops/basic.ts';
+import type { GatedMlp, PlainMlp } from '../config/layer-spec.ts';
+import { add, clip, mul, scalar, split, unary } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
 import type { ModelContext } from './context.ts';
-import { gatedMlp } from './gated-mlp.ts';
-import { linearOf } from './linear.ts';
-import { mixtureOfExperts } from './moe.ts';
+import { linear, linearOf } from './linear.ts';
 
-/** The MLP of a layer. @param x [B, T, E] */
-export function mlp(ctx: ModelContext, x: Value, spec: MlpSpec, name: string): Value {
-  if (spec.kind === 'moe') return mixtureOfExperts(ctx, x, spec, name);
+/** An MLP that every token goes through. @param x [..., E] */
+export function denseMlp(ctx: ModelContext, x: Value, spec: PlainMlp | GatedMlp, name: string): Value {
   return spec.kind === 'plain' ? plainMlp(ctx, x, spec, name) : gatedMlp(ctx, x, spec, name);
 }
 
@@ -19,4 +16,31 @@ export function mlp(ctx: ModelContext, x: Value, spec: MlpSpec, name: string): V
 function plainMlp(ctx: ModelContext, x: Value, { size, bias, activation }: PlainMlp, name: string): Value {
   const hidden = unary(ctx.g, activation, linearOf(ctx, x, `${name}.fc`, size, { bias }));
   return linearOf(ctx, hidden, `${name}.proj`, ctx.config.nEmbd, { bias });
+}
+
+/** GPT-OSS's gated MLP: gate = fc_1(x) at most `limit`, up = fc_2(x) within ±limit; proj((up + 1) · gate · σ(1.702 · gate)). */
+export function clampedMlp(
+  ctx: ModelContext,
+  x: Value,
+  { size, bias, limit }: { readonly size: number; readonly bias: boolean; readonly limit: number },
+  name: string,
+): Value {
+  const { g } = ctx;
+  const parts = ['fc_1', 'fc_2'].map((part) => ({ name: `${name}.${part}`, out: size }));
+  const [first, second] = split(g, linear(ctx, x, `${name}.fc_12`, parts, { bias }), -1, [size, size]);
+  const gate = unary(g, 'quick-gelu', clip(g, first, -NO_LIMIT, limit));
+  const up = add(g, clip(g, second, -limit, limit), scalar(g, 1));
+  return linearOf(ctx, mul(g, gate, up), `${name}.proj`, ctx.config.nEmbd, { bias });
+}
+
+/** Beyond every number that a model makes. */
+const NO_LIMIT = 3e38;
+
+/** proj(act(fc_1(x)) · fc_2(x)), with fc_1 and fc_2 as one packed matrix. @param x [..., E] */
+function gatedMlp(ctx: ModelContext, x: Value, spec: Omit<GatedMlp, 'kind'>, name: string): Value {
+  const { size, bias, activation } = spec;
+  const { g } = ctx;
+  const parts = ['fc_1', 'fc_2'].map((part) => ({ name: `${name}.${part}`, out: size }));
+  const [gate, up] = split(g, linear(ctx, x, `${name}.fc_12`, parts, { bias }), -1, [size, size]);
+  return linearOf(ctx, mul(g, unary(g, activation, gate), up), `${name}.proj`, ctx.config.nEmbd, { bias });
 }

@@ -5,12 +5,11 @@ import type { MoeMlp, RouterSpec } from '../config/layer-spec.ts';
 import { add, mul, reshape, tokensLike, unary, zerosLike } from '../ops/basic.ts';
 import { addRows, experts, type Routing, route, tokensOf } from '../ops/experts.ts';
 import type { Value } from '../ops/types.ts';
-import { GraphError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { ParamPart } from '../weights/types.ts';
 import { type ModelContext, matrixParam, plainParam } from './context.ts';
-import { gatedMlp } from './gated-mlp.ts';
 import { linearOf } from './linear.ts';
+import { clampedMlp, denseMlp } from './mlp.ts';
 
 /** The experts' sum, the shared MLP and the bias. @param x [B, T, E] */
 export function mixtureOfExperts(ctx: ModelContext, x: Value, spec: MoeMlp, name: string): Value {
@@ -20,8 +19,8 @@ export function mixtureOfExperts(ctx: ModelContext, x: Value, spec: MoeMlp, name
   let y = chosenExperts(ctx, tokens, routeTokens(ctx, tokens, spec.experts.count, spec.router, name), spec, name);
   if (spec.shared) {
     const { size, gate } = spec.shared;
-    const { bias, activation } = spec.experts;
-    const shared = gatedMlp(ctx, tokens, { size, bias, activation }, `${name}.shared`);
+    const { bias, activation, gated } = spec.experts;
+    const shared = denseMlp(ctx, tokens, { kind: gated ? 'gated' : 'plain', size, bias, activation }, `${name}.shared`);
     const open = () => unary(g, 'sigmoid', linearOf(ctx, tokens, `${name}.shared_gate`, 1, { format: 'float32' }));
     y = add(g, y, gate ? mul(g, shared, open()) : shared);
   }
@@ -32,40 +31,40 @@ export function mixtureOfExperts(ctx: ModelContext, x: Value, spec: MoeMlp, name
 /** @param x [N, E] */
 export function routeTokens(ctx: ModelContext, x: Value, count: number, router: RouterSpec, name: string): Routing {
   // A router is small, and a wrong choice costs more than its rounding saves: never quantized.
-  return route(ctx.g, linearOf(ctx, x, `${name}.gate`, count, { format: 'float32' }), router);
+  const logits = linearOf(ctx, x, `${name}.gate`, count, { bias: router.bias, format: 'float32' });
+  const choiceBias = router.choiceBias ? plainParam(ctx, `${name}.choice_bias`, [count]) : null;
+  return route(ctx.g, logits, choiceBias, router);
 }
 
 function chosenExperts(ctx: ModelContext, x: Value, routing: Routing, spec: MoeMlp, name: string): Value {
   const { g, config, format } = ctx;
-  const { count, size: F, activation, gated, clamp, scaledInput, bias } = spec.experts;
-  if (
-    !gated ||
-    clamp !== null ||
-    scaledInput ||
-    (bias && g.target.expertLayout(spec.experts, config.nEmbd, format) !== 'apart')
-  )
-    throw new GraphError(`${name}: experts of this kind can't be computed`);
+  const { count, size: F, bias, gated } = spec.experts;
   const { nEmbd: E } = config;
   const layout = g.target.expertLayout(spec.experts, E, format);
   if (layout === 'apart') return oneByOne(ctx, x, routing, spec, name);
-  const part = (e: number, module: string, rows: number, cols: number): ParamPart => ({
-    name: `${name}.experts.${e}.${module}.weight`,
-    rows,
-    cols,
-  });
-  const stack = (module: string, parts: (e: number) => ParamPart): Value =>
-    matrixParam(ctx, `${name}.experts.${module}.weight`, 'linear', range(count).map(parts));
-  const gateAndUp =
-    layout === 'separate'
-      ? ['fc_1', 'fc_2'].map((module) => stack(module, (e) => part(e, module, F, E)))
-      : [
-          stack('fc_12', (e) => ({
-            ...part(e, 'fc_12', 2 * F, E),
-            interleaved: [part(e, 'fc_1', F, E), part(e, 'fc_2', F, E)],
-          })),
-        ];
-  const matrices = [...gateAndUp, stack('proj', (e) => part(e, 'proj', E, F))];
-  return experts(g, x, routing, matrices, { layout, count, activation, router: spec.router });
+  const modules: { name: string; rows: number; cols: number; halves?: readonly string[] }[] =
+    layout === 'interleaved'
+      ? [{ name: 'fc_12', rows: 2 * F, cols: E, halves: ['fc_1', 'fc_2'] }]
+      : (gated ? ['fc_1', 'fc_2'] : ['fc']).map((module) => ({ name: module, rows: F, cols: E }));
+  modules.push({ name: 'proj', rows: E, cols: F });
+  const parts = (kind: 'weight' | 'bias', { name: module, rows, cols, halves }: (typeof modules)[number]) =>
+    range(count).map((e): ParamPart => {
+      const part = (of: string, height: number) => ({
+        name: `${name}.experts.${e}.${of}.${kind}`,
+        rows: height,
+        cols: kind === 'weight' ? cols : 1,
+      });
+      return halves
+        ? { ...part(module, rows), interleaved: halves.map((half) => part(half, rows / 2)) }
+        : part(module, rows);
+    });
+  const matrices = modules.map((module) =>
+    matrixParam(ctx, `${name}.experts.${module.name}.weight`, 'linear', parts('weight', module)),
+  );
+  const biases = (bias ? modules : []).map((module) =>
+    plainParam(ctx, `${name}.experts.${module.name}.bias`, [count * module.rows], parts('bias', module)),
+  );
+  return experts(g, x, routing, [...matrices, ...biases], { layout, spec: spec.experts, router: spec.router });
 }
 
 /** Expert after expert takes the rows that chose it, which may be none. @param x [N, E] */
@@ -74,7 +73,15 @@ function oneByOne(ctx: ModelContext, x: Value, routing: Routing, { experts: spec
   let y = zerosLike(g, x);
   for (const e of range(spec.count)) {
     const { tokens, rows, weights } = tokensOf(g, x, routing, e);
-    y = addRows(g, y, tokens, mul(g, gatedMlp(ctx, rows, spec, `${name}.experts.${e}`), weights));
+    const expert = (input: Value) => expertMlp(ctx, input, spec, `${name}.experts.${e}`);
+    const out = spec.scaledInput ? expert(mul(g, rows, weights)) : mul(g, expert(rows), weights);
+    y = addRows(g, y, tokens, out);
   }
   return y;
+}
+
+function expertMlp(ctx: ModelContext, x: Value, spec: MoeMlp['experts'], name: string): Value {
+  const { gated, clamp, size, bias, activation } = spec;
+  if (clamp !== null) return clampedMlp(ctx, x, { size, bias, limit: clamp }, name);
+  return denseMlp(ctx, x, { kind: gated ? 'gated' : 'plain', size, bias, activation }, name);
 }

@@ -1,6 +1,7 @@
 /**
  * @file Attention: rotation, the weights summed over queries, moments of queries, prefixes.
  */
+import type { QueryTemperature } from '../config/layer-spec.ts';
 import { GraphError } from '../util/errors.ts';
 import type { OpGraph } from './graph.ts';
 import { addDims, type Dim } from './shapes.ts';
@@ -35,12 +36,14 @@ export interface CachedKV {
 /** Whether `slots` of attend holds positions: if not, it is enough to know which slots are in use. */
 export function readsPositions({
   window,
+  chunk,
   alibi,
 }: {
   readonly window: number | null;
+  readonly chunk: number | null;
   readonly alibi: unknown;
 }): boolean {
-  return window !== null || alibi !== null;
+  return window !== null || chunk !== null || alibi !== null;
 }
 
 export interface AttendInputs {
@@ -57,6 +60,8 @@ export interface AttendInputs {
   readonly cached: CachedKV;
   /** [B, sets, R·T]; null: the weights are not wanted. */
   readonly queryWeights: Value | null;
+  /** [H]; null: there are none. */
+  readonly sinks: Value | null;
 }
 
 /** Attention to the slots of a cache and to the chunk itself. See {@link OpAttributes.attend}. */
@@ -65,7 +70,7 @@ export function attend(
   inputs: AttendInputs,
   attributes: OpAttributes['attend'],
 ): { readonly y: Value; readonly sums: Value | null } {
-  const { q, k, v, positions, slots, cached, queryWeights } = inputs;
+  const { q, k, v, positions, slots, cached, queryWeights, sinks } = inputs;
   checkHeads(q, k);
   const sums: Dim[] = [k.shape[0], k.shape[1], queryWeights?.shape[1] ?? 0, addDims(slots.shape[2], q.shape[2])];
   const list = [
@@ -79,6 +84,7 @@ export function attend(
     cached.values,
     cached.keyScales,
     cached.valueScales,
+    sinks,
   ];
   const types = [mixed(q, v), ...(queryWeights ? [{ dtype: 'float32' as const, shape: sums }] : [])];
   const [y, weights] = g.add('attend', list, attributes, types);
@@ -103,6 +109,11 @@ export function attendWithin(
 ): Value {
   checkHeads(q, k);
   return g.add('attendWithin', [q, k, v, mask, order], attributes, [mixed(q, v)])[0];
+}
+
+/** x [B, H, T, D], multiplied by a factor that grows with the position. @param positions [B, T] */
+export function scaleByPosition(g: OpGraph, x: Value, positions: Value, attributes: QueryTemperature): Value {
+  return g.add('scaleByPosition', [x, positions], attributes, [x])[0];
 }
 
 /** Weighted sums of queries and of their outer products. @param q [B, H, T, D]. @param weights [B, T] */

@@ -15,17 +15,17 @@ export interface Routing {
   readonly weights: Value;
 }
 
-/** Chooses experts. @param logits [N, experts] */
-export function route(g: OpGraph, logits: Value, attributes: RouterSpec): Routing {
+/** Chooses experts. @param logits [N, experts]. @param choiceBias [experts], added to the scores for the choice only; null: none. */
+export function route(g: OpGraph, logits: Value, choiceBias: Value | null, attributes: RouterSpec): Routing {
   const shape = [logits.shape[0], attributes.perToken];
-  const [chosen, weights] = g.add('route', [logits], attributes, [
+  const [chosen, weights] = g.add('route', [logits, choiceBias], attributes, [
     { dtype: 'int64', shape },
     { dtype: 'float32', shape },
   ]);
   return { logits, chosen, weights };
 }
 
-/** The weighted sum of each token's experts. @param x [N, E]. @param matrices as the layout says. */
+/** The weighted sum of each token's experts. @param x [N, E]. @param matrices and biases, as the layout says. */
 export function experts(
   g: OpGraph,
   x: Value,

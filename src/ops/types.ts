@@ -6,7 +6,7 @@
  * heads, G query groups, R = H / G, D size of a key, Dv size of a value, N tokens that want logits, S states or state times.
  * No value has more than four axes.
  */
-import type { Activation, RouterSpec } from '../config/layer-spec.ts';
+import type { Activation, MoeMlp, QueryTemperature, RouterSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { Dim } from './shapes.ts';
 
@@ -27,6 +27,8 @@ export type BinaryKind = 'add' | 'sub' | 'mul' | 'div';
 export interface MaskAttributes {
   /** w: a query at position p attends to positions p - w + 1 … p; null: no window. Without causality it reaches to both sides. */
   readonly window: number | null;
+  /** c: a query at position p attends to positions ⌊p / c⌋ · c … p; null: no chunks. */
+  readonly chunk: number | null;
   /** Slope of each query head [H] (ALiBi, arXiv 2108.12409): slope · (position of the key - position of the query) is added. */
   readonly alibi: Float32Array | null;
 }
@@ -80,12 +82,13 @@ export interface OpAttributes {
   readonly rotate: { /** Pairs (2i, 2i + 1) instead of (i, i + pairs). */ readonly interleave: boolean };
   /**
    * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], positions [B, T], slots [B, 1 or G, C], queryWeights? [B, sets, R·T],
-   * cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?)
+   * cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?, sinks? [H])
    * → (y [B, T, H·Dv]; where queryWeights are given: sums [B, G, sets, C + T], the attention weights summed over queries).
    *
    * Queries attend to the slots in use and to the chunk's tokens up to themselves. `slots` holds the positions of the cached tokens
-   * (EMPTY_SLOT where a slot is free) if the mask has a window or ALiBi, else 0 (HIDDEN where a slot is free). Column r·T + t of
-   * queryWeights is query t of the group's head r.
+   * (EMPTY_SLOT where a slot is free) if the mask has a window, chunks or ALiBi, else 0 (HIDDEN where a slot is free). Column
+   * r·T + t of queryWeights is query t of the group's head r. A sink is one more score of each query, with no value: weights add up
+   * to less than 1 then. Where the cached values are the cached keys, values are the keys (latent attention).
    */
   readonly attend: ScoreAttributes &
     MaskAttributes & {
@@ -102,23 +105,26 @@ export interface OpAttributes {
    * Attention within one whole sequence.
    */
   readonly attendWithin: ScoreAttributes & MaskAttributes & { readonly causal: boolean };
+  /** (x [B, H, T, D], positions [B, T]) → x · (1 + beta · ln(1 + ⌊(position + offset) / floor⌋)) */
+  readonly scaleByPosition: QueryTemperature;
   /** (q [B, H, T, D], weights [B, T]) → (Σ w·q [B, H, D], Σ w·q·qᵀ [B, H, D, D]), each head by itself */
   readonly queryMoments: { readonly groups: number };
 
   /**
-   * (logits [N, experts]) → (experts int64 [N, k], weights [N, k])
+   * (logits [N, experts], bias for the choice? [experts]) → (experts int64 [N, k], weights [N, k])
    */
   readonly route: RouterSpec;
   /**
    * (x [N, E], logits [N, experts], chosen int64 [N, k], weights [N, k], then matrices as `layout` says) → [N, E]: each token's
-   * experts, act(gate(x)) · up(x) and the projection down, weighted and summed.
+   * experts as `spec` says, weighted and summed.
    * - `interleaved`: (gate and up [experts·2F, E], rows by turns; down [experts·E, F])
-   * - `separate`: (gate [experts·F, E], up [experts·F, E], down [experts·E, F])
+   * - `separate`: (gate [experts·F, E] where they are gated, up [experts·F, E], down [experts·E, F])
+   *
+   * Where they have biases, one for each matrix follows, as long as it has rows.
    */
   readonly experts: {
     readonly layout: 'interleaved' | 'separate';
-    readonly count: number;
-    readonly activation: Activation;
+    readonly spec: MoeMlp['experts'];
     readonly router: RouterSpec;
   };
   /** (x [N, k or 1, in], chosen int64 [N, k], weights of each expert [out, in] … or one stack [experts·out, in]) → [N, k, out] */

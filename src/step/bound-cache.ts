@@ -4,7 +4,7 @@
 
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
-import { keepsSlots } from '../config/layer-spec.ts';
+import { slotSpec } from '../config/layer-spec.ts';
 import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { readsPositions } from '../ops/attention.ts';
@@ -20,8 +20,8 @@ interface BoundArray {
 
 /** The mask of a layer's attention. */
 function maskOf({ layers, position }: Config, layer: number) {
-  const { mixer } = layers[layer];
-  return { window: keepsSlots(mixer) ? mixer.window : null, alibi: position === 'alibi' ? true : null };
+  const { window, chunk } = slotSpec(layers[layer].mixer)!;
+  return { window, chunk, alibi: position === 'alibi' ? true : null };
 }
 
 /** A cache's inputs by the names that gpt.ts tells. */

@@ -2,15 +2,15 @@
  * @file What a cache has to know of a model.
  */
 import { type Config, isEncoder } from '../config/config.ts';
-import { keepsSlots, type LayerSpec } from '../config/layer-spec.ts';
+import { type LayerSpec, slotSpec } from '../config/layer-spec.ts';
 import type { CacheShape, LayerShape } from '../kvcache/shape.ts';
 import { crossLayers, crossOf } from '../model/mixers/cross-attention.ts';
-import { rgLruStates } from '../model/mixers/rg-lru.ts';
+import { statesOf } from '../model/mixers/state-shapes.ts';
 import { ropeFrequencies } from './rope.ts';
 
 export function cacheShape(config: Config): CacheShape {
   const layers = config.layers.map(({ mixer }, l) => layerShape(config, mixer, l));
-  const states = config.layers.flatMap(({ mixer }, l) => (mixer?.kind === 'rg-lru' ? rgLruStates(mixer, l) : []));
+  const states = config.layers.flatMap(({ mixer }, l) => statesOf(mixer, l));
   const cross = crossLayers(config).map((layer) => {
     const { groups, keySize, valueSize } = crossOf(config.layers[layer])!;
     return { layer, groups, keySize, valueSize };
@@ -19,8 +19,9 @@ export function cacheShape(config: Config): CacheShape {
 }
 
 function layerShape(config: Config, mixer: LayerSpec['mixer'], layer: number): LayerShape {
-  if (isEncoder(config) || !keepsSlots(mixer)) return NO_SLOTS;
-  const { groups, heads, keySize, valueSize, scale: attentionScale, window } = mixer;
+  const slots = slotSpec(mixer);
+  if (isEncoder(config) || !slots) return NO_SLOTS;
+  const { groups, heads, keySize, valueSize, scale: attentionScale } = slots;
   return {
     slots: true,
     groups,
@@ -28,7 +29,8 @@ function layerShape(config: Config, mixer: LayerSpec['mixer'], layer: number): L
     keySize,
     valueSize,
     attentionScale,
-    window,
+    // Tokens before the chunk of the last one are out of reach of all later ones; those of a window's length are kept.
+    window: slots.window ?? slots.chunk,
     rotation: rotationOf(config, layer),
   };
 }

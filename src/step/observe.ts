@@ -72,10 +72,8 @@ function byLayer(order: readonly number[], data: Float32Array): (Float32Array | 
   return order.map((nth) => (nth < 0 ? null : data.subarray(nth * size, (nth + 1) * size)));
 }
 
-/** Keys and values of an output `present` [2·L·B, G, T, D], by layer. */
-export function presentOf(order: readonly number[], data: Float32Array): Pick<ChunkOutputs, 'keys' | 'values'> {
-  const pairs = byLayer(order, data);
-  const half = (pair: Float32Array | null, nth: number) =>
-    pair?.subarray((nth * pair.length) / 2, ((nth + 1) * pair.length) / 2) ?? null;
-  return { keys: pairs.map((pair) => half(pair, 0)), values: pairs.map((pair) => half(pair, 1)) };
+/** The chunk's keys and values, by layer; null where a layer has none. */
+export function chunkSlots({ layers }: Config, outputs: StepOutputs): Pick<ChunkOutputs, 'keys' | 'values'> {
+  const all = (kind: 'keys' | 'values') => layers.map((_, l) => outputs[`${kind}.${l}`]?.data ?? null);
+  return { keys: all('keys'), values: all('values') };
 }

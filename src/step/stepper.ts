@@ -23,7 +23,7 @@ import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { bindAttached, bindStates, givenPlaces, statesOf } from './bind.ts';
 import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
-import { bindObserved, observedOf, presentOf, queriesOf } from './observe.ts';
+import { bindObserved, chunkSlots, observedOf, queriesOf } from './observe.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
 import type { StepAdapters, StepOptions, StepResult } from './step-types.ts';
 
@@ -104,7 +104,7 @@ export class Stepper {
     cache.append({
       tokens: chunk,
       length,
-      ...presentOf(this.#order, outputs.present.data),
+      ...chunkSlots(this.config, outputs),
       observed: observedOf(cache, sets, each, outputs),
       queries: queriesOf(cache, this.#order, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,

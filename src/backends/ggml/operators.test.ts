@@ -484,10 +484,27 @@ describe('attention', () => {
         },
         (g, x) => {
           const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
-          const attributes = { scale: 0.3, softcap, window, alibi, buffer: 'float32' as const, layerGroup: 'all' };
+          const attributes = {
+            scale: 0.3,
+            softcap,
+            window,
+            chunk: null,
+            alibi,
+            buffer: 'float32' as const,
+            layerGroup: 'all',
+          };
           const { y, sums } = attention.attend(
             g,
-            { q: x.q, k: x.k, v: x.v, positions: x.positions, slots: x.slots, cached, queryWeights: x.queryWeights },
+            {
+              q: x.q,
+              k: x.k,
+              v: x.v,
+              positions: x.positions,
+              slots: x.slots,
+              cached,
+              queryWeights: x.queryWeights,
+              sinks: null,
+            },
             attributes,
           );
           return { y, sums: sums! };
@@ -542,6 +559,7 @@ describe('attention', () => {
             scale: 0.4,
             softcap: null,
             window: 2,
+            chunk: null,
             alibi: null,
             causal: false,
           }),
@@ -630,11 +648,18 @@ describe('experts', () => {
       const r = await compute(
         { x: [x, [N, E]], logits: [logits, [N, n]] },
         (g, v, param) => {
-          const routing = experts.route(g, v.logits, router);
+          const routing = experts.route(g, v.logits, null, router);
           const y = experts.experts(g, v.x, routing, [param('gate'), param('up'), param('down')], {
             layout: 'separate',
-            count: n,
-            activation: 'silu',
+            spec: {
+              count: n,
+              size: F,
+              bias: false,
+              activation: 'silu',
+              gated: true,
+              clamp: null,
+              scaledInput: false,
+            },
             router,
           });
           return { y, weights: routing.weights };

@@ -32,6 +32,7 @@ export const log = unary('Log');
 export const round = unary('Round');
 export const sigmoid = unary('Sigmoid');
 export const exp = unary('Exp');
+export const floor = unary('Floor');
 export const neg = unary('Neg');
 export const sqrt = unary('Sqrt');
 export const softplus = unary('Softplus');

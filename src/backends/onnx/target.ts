@@ -7,9 +7,10 @@ import { QUANT_BLOCK } from '../../weights/quantise.ts';
 export const onnxTarget: GraphTarget = {
   // Rows of an embedding are dequantized by GatherBlockQuantized, which takes whole blocks only.
   weightFormat: (role, format, _, cols) => (role === 'embedding' && cols % QUANT_BLOCK !== 0 ? 'float32' : format),
-  // MoE and QMoE compute experts that are gated by SiLU, in whole blocks.
-  expertLayout: ({ activation, size }, width, format) => {
+  // MoE and QMoE compute experts that are gated by SiLU, or clamped, in whole blocks.
+  expertLayout: ({ activation, size, gated, clamp, scaledInput }, width, format) => {
     const whole = format === 'float32' || (width % QUANT_BLOCK === 0 && size % QUANT_BLOCK === 0);
-    return activation === 'silu' && whole ? 'interleaved' : 'apart';
+    const fused = clamp !== null || (gated && activation === 'silu');
+    return fused && !scaledInput && whole ? 'interleaved' : 'apart';
   },
 };

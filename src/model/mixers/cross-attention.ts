@@ -12,8 +12,8 @@ import type { Value } from '../../ops/types.ts';
 import { range } from '../../util/numbers.ts';
 import type { WeightFormat } from '../../weights/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
+import { feedForward } from '../feed-forward.ts';
 import { linear, linearOf } from '../linear.ts';
-import { mlp } from '../mlp.ts';
 import { norm, type Residual } from '../norm.ts';
 import { byHead } from './self-attention.ts';
 
@@ -73,7 +73,7 @@ export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, i
     stream.add(gated(linearOf(ctx, y, `${name}.proj`, config.nEmbd), 'attn', inputs.attention));
   }
   const n = stream.normed(spec.norms.beforeMlp!, `${name}.norm_2`);
-  stream.add(gated(mlp(ctx, n, spec.mlp!, `${name}.mlp`), 'mlp', inputs?.mlp ?? null));
+  stream.add(gated(feedForward(ctx, n, spec.mlp!, `${name}.mlp`), 'mlp', inputs?.mlp ?? null));
 }
 
 /**

@@ -7,51 +7,29 @@ import type { RgLru } from '../../config/layer-spec.ts';
 import type { StateShape } from '../../kvcache/shape.ts';
 import { add, div, mul, scalar, scale, split, sub, unary } from '../../ops/basic.ts';
 import { blockLinear } from '../../ops/layers.ts';
-import { convolve, linearScan, startMask } from '../../ops/states.ts';
+import { linearScan, startMask } from '../../ops/states.ts';
 import type { Value } from '../../ops/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
-
-/** The step's inputs that a mixer with a state reads. */
-export interface StateInputs {
-  /** int64 [B, S]: after how many of the chunk's tokens a state is wanted. */
-  readonly times: Value;
-  /** [B, T] */
-  readonly positions: Value;
-}
-
-export interface StateOutputs {
-  /** [B, T, E] */
-  readonly y: Value;
-  /** States after the chunk by name, [B, S, ...dims]. */
-  readonly next: Readonly<Record<string, Value>>;
-}
+import { convolution, convState, type StateInputs, type StateOutputs, stateInput } from './states.ts';
 
 /** What a cache keeps for a layer. */
-export function rgLruStates({ width: W, convWidth }: RgLru, layer: number): StateShape[] {
-  return [
-    { name: `conv.${layer}`, dims: [convWidth - 1, W] },
-    { name: `h.${layer}`, dims: [W] },
-  ];
+export function rgLruStates({ width: W, convWidth }: RgLru, layer: number): [conv: StateShape, h: StateShape] {
+  return [convState(layer, convWidth, W), { name: `h.${layer}`, dims: [W] }];
 }
 
 /** @param x [B, T, E], normalised. */
 export function rgLru(ctx: ModelContext, x: Value, layer: number, spec: RgLru, inputs: StateInputs): StateOutputs {
   const { g } = ctx;
-  const { width: W, convWidth: K } = spec;
+  const { width: W } = spec;
   const name = `h.${layer}.rec`;
-  const [conv, h] = rgLruStates(spec, layer).map((state) => ({
-    name: state.name,
-    value: g.input(`state.${state.name}`, 'float32', ['B', ...state.dims]),
-  }));
+  const [conv, h] = rgLruStates(spec, layer);
   const parts = ['y', 'x'].map((part) => ({ name: `${name}.${part}`, out: W }));
   const [gate, u] = split(g, linear(ctx, x, `${name}.yx`, parts, { bias: true }), -1, [W, W]);
 
-  const taps = plainParam(ctx, `${name}.conv.weight`, [K, W]);
-  const bias = plainParam(ctx, `${name}.conv.bias`, [W]);
-  const [convolved, nextConv] = convolve(g, conv.value, u, taps, bias, inputs.times);
+  const [convolved, nextConv] = convolution(ctx, u, conv, true, `${name}.conv`, inputs.times);
   const { decay, input } = gates(ctx, convolved, inputs.positions, spec, name);
-  const [states, nextH] = linearScan(g, h.value, decay, input, inputs.times);
+  const [states, nextH] = linearScan(g, stateInput(g, h), decay, input, inputs.times);
   const y = mul(g, states, unary(g, spec.activation, gate));
   return {
     y: linearOf(ctx, y, `${name}.out`, ctx.config.nEmbd, { bias: true }),

@@ -1,14 +1,21 @@
 /**
  * @file Self-attention: projections, norms of queries and keys, rotation, attention to the slots of a cache and to the chunk.
  */
-import type { AttentionSpec, QkNormSpec, SelfAttention } from '../../config/layer-spec.ts';
+import type { AttentionSpec, QkNormSpec, SelfAttention, SlotSpec } from '../../config/layer-spec.ts';
 import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
-import { attend, attendWithin, type CachedKV, queryMoments, type Rotation, rotate } from '../../ops/attention.ts';
+import {
+  attend,
+  attendWithin,
+  type CachedKV,
+  queryMoments,
+  type Rotation,
+  rotate,
+  scaleByPosition,
+} from '../../ops/attention.ts';
 import { add, clip, concat, mul, reshape, split, transpose, unary } from '../../ops/basic.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import type { Dim } from '../../ops/shapes.ts';
 import type { Value } from '../../ops/types.ts';
-import { GraphError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';
 import { adaptAttention } from '../adapt.ts';
 import { type ModelContext, plainParam } from '../context.ts';
@@ -23,8 +30,8 @@ export interface CachedTokens {
   readonly positions: Value;
   /** [B, 1 or G, C] */
   readonly slots: Value;
-  /** Declares the inputs of one layer. */
-  readonly slotsOf: (spec: AttentionSpec, layer: number) => CachedKV;
+  /** Declares the inputs of the layer's slots. */
+  readonly inputs: () => CachedKV;
 }
 
 /** A whole sequence without a cache. */
@@ -49,9 +56,9 @@ export interface AttentionInputs {
 export interface AttentionOutputs {
   /** [B, T, E] */
   readonly y: Value;
-  /** The chunk's keys (normalised and rotated) [B, G, T, D], and values [B, G, T, Dv]. */
+  /** The chunk's keys (normalised and rotated) [B, G, T, D], and values [B, G, T, Dv]; null: values are a part of the keys. */
   readonly k: Value;
-  readonly v: Value;
+  readonly v: Value | null;
   /** [B, G, sets, C + T] */
   readonly sums: Value | null;
   /** Σ w·q [B, H, D] and Σ w·q·qᵀ [B, H, D, D] of the queries before rotation. */
@@ -118,8 +125,6 @@ export function attendHeads(
   const { g, config } = ctx;
   const { heads: H, groups: G, scale, softcap } = spec;
   const name = `h.${layer}.attn`;
-  if (spec.sinks || spec.temperature || spec.chunk !== null)
-    throw new GraphError(`${name}: attention with sinks, a temperature or chunks can't be computed`);
   const normed = (x: Value, place: QkNormSpec['place']): Value =>
     spec.qkNorm && spec.qkNorm.over !== 'full' && spec.qkNorm.place === place
       ? normHeads(ctx, x, spec, spec.qkNorm, name)
@@ -129,9 +134,10 @@ export function attendHeads(
   if (rotation) qk = rotate(g, qk, rotation);
   qk = normed(qk, 'after-rope');
   const v = rotation && spec.rotateValues ? rotate(g, values, rotation) : values;
-  const [q, k] = split(g, qk, 1, [H, G]);
+  const [rotated, k] = split(g, qk, 1, [H, G]);
+  const q = spec.temperature ? scaleByPosition(g, rotated, positionsOf(source), spec.temperature) : rotated;
   const alibi = config.position === 'alibi' ? alibiSlopes(H, config.alibiScaled ? scale : 1) : null;
-  const attributes = { scale, softcap, window: spec.window, alibi };
+  const attributes = { scale, softcap, window: spec.window, chunk: spec.chunk, alibi };
   const attended =
     'mask' in source
       ? {
@@ -146,13 +152,19 @@ export function attendHeads(
             v,
             positions: source.positions,
             slots: source.slots,
-            cached: source.slotsOf(spec, layer),
+            cached: source.inputs(),
             queryWeights,
+            sinks: spec.sinks ? plainParam(ctx, `${name}.sinks`, [H]) : null,
           },
           { ...attributes, buffer: source.buffer, layerGroup: source.layerGroup },
         );
   const y = adaptAttention(ctx, q, attended.y, name, G, { scale, softcap });
   return { y, k, v, sums: attended.sums, moments };
+}
+
+/** [B, T] */
+function positionsOf(source: CachedTokens | WholeSequence): Value {
+  return 'mask' in source ? source.order : source.positions;
 }
 
 /** Clips and normalises [B, T, (H + G)·D + G·Dv] as far as that happens before the heads are told apart. */
@@ -201,7 +213,7 @@ export function alibiSlopes(heads: number, factor = 1): Float32Array {
 }
 
 /** The inputs `k.L`, `v.L` and their scales: the slots of one layer as its buffer stores them. */
-export function slotInputs(g: OpGraph, spec: AttentionSpec, layer: number, buffer: BufferChoice, slots: Dim): CachedKV {
+export function slotInputs(g: OpGraph, spec: SlotSpec, layer: number, buffer: BufferChoice, slots: Dim): CachedKV {
   const { groups: G, keySize, valueSize } = spec;
   const kinds = buffersOf(buffer);
   const half = (name: string, kind: BufferKind, size: number): [Value, Value | null] => {
@@ -211,6 +223,6 @@ export function slotInputs(g: OpGraph, spec: AttentionSpec, layer: number, buffe
     return [packed, g.input(`${name}.scale.${layer}`, 'float32', ['B', G, slots, `${name}.scales`])];
   };
   const [keys, keyScales] = half('k', kinds.keys, keySize);
-  const [values, valueScales] = half('v', kinds.values, valueSize);
+  const [values, valueScales] = valueSize === 0 ? [keys, keyScales] : half('v', kinds.values, valueSize);
   return { keys, values, keyScales, valueScales };
 }

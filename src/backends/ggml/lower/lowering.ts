@@ -42,7 +42,8 @@ export function weightUses(graph: OpGraph): WeightUse[] {
       if (value) taken.add(value);
     };
     if (node.op === 'linear') use(node.inputs[1], 'matrix');
-    if (node.op === 'experts') for (const value of node.inputs.slice(4)) use(value, 'stack', node.attributes.count);
+    if (node.op === 'experts')
+      for (const value of node.inputs.slice(4)) use(value, 'stack', node.attributes.spec.count);
     if (node.op === 'expertLinear') use(node.inputs[2], 'stack', node.attributes.count);
     for (const value of node.inputs) if (!taken.has(value)) add(value, 'plain');
   }

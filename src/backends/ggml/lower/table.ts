@@ -66,7 +66,8 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
   },
   attend: (scope, node) => {
     const { g, get, optional } = scope;
-    const [q, k, v, , , queryWeights, keys, values, keyScales] = node.inputs;
+    const [q, k, v, , , queryWeights, keys, values, keyScales, , sinks] = node.inputs;
+    if (sinks || node.attributes.chunk !== null) return unsupported('attention with sinks or chunks');
     if (keyScales) return unsupported(`attention to slots of ${bufferName(node.attributes.buffer)} with scales apart`);
     const slots = scope.dimsOf(node.inputs[4]!);
     const cached: CachedSlots | null =
@@ -95,11 +96,16 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     return [attendTo(g, [get(q!), get(k!), get(v!)], bias, attributes)];
   },
   queryMoments: ({ g, get }, { inputs: [q, weights] }) => queryMoments(g, get(q!), get(weights!)),
-  route: ({ g, get }, { inputs: [logits], attributes }) => route(g, get(logits!), attributes),
+  route: ({ g, get }, { inputs: [logits, choiceBias], attributes }) => {
+    if (choiceBias || attributes.groups) return unsupported('routing by groups or with a bias for the choice');
+    return route(g, get(logits!), attributes);
+  },
   experts: ({ g, get, matrix }, { inputs: [x, , chosen, weights, ...matrices], attributes }) => {
-    if (attributes.layout !== 'separate') return unsupported(`experts laid out ${attributes.layout}`);
-    const stacks = matrices.map((value) => matrix(value!, attributes.count));
-    return [experts(g, get(x!), get(chosen!), get(weights!), stacks, attributes)];
+    const { layout, spec } = attributes;
+    if (layout !== 'separate') return unsupported(`experts laid out ${layout}`);
+    if (!spec.gated || spec.bias || spec.clamp !== null || spec.scaledInput) return unsupported('experts of this kind');
+    const stacks = matrices.map((value) => matrix(value!, spec.count));
+    return [experts(g, get(x!), get(chosen!), get(weights!), stacks, spec)];
   },
   expertLinear: ({ g, get, matrix }, { inputs: [x, chosen, ...matrices], attributes: { count } }) => {
     if (matrices.length !== 1) return unsupported('experts in matrices of their own');

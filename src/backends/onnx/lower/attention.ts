@@ -43,23 +43,26 @@ function attend(ctx: LowerContext, node: OpNode<'attend'>): Value[] {
   const mask = stepMask(ctx, node, isApart);
   const cached = cachedReader(ctx, node);
   const queryWeights = node.inputs[5] && ctx.input(node.inputs[5], [1]); // [B, 1, sets, R·T]
+  const R = (node.inputs[0]!.shape[1] as number) / G;
+  const sinks = node.inputs[10] && onnx.reshape(g, ctx.value(node.inputs[10]), [1, G, R, 1, 1], [1, G, R, 1, 1]);
+  const softmax = (scores: Value): Value => (sinks ? sinkSoftmax(g, scores, sinks) : onnx.softmax(g, scores));
   /** The mixed values, and the weights where they are wanted. */
   const wanted = (mixed: Value, weights: Value): Value[] => (queryWeights ? [mixed, weights] : [mixed]);
   const [mixed, weights] = g.branch(
     isApart,
-    () => apart(g, scaled, k, v, cached, mask, softcap, wanted),
+    () => apart(g, scaled, k, v, cached, mask, softcap, softmax, wanted),
     () => {
       const keys = onnx.concat(g, [cached.keys(), k], 3);
       const values = onnx.concat(g, [cached.values(), v], 3);
-      const all = softmaxOf(g, scaled, keys, mask.joined(), softcap);
+      const all = softmax(scoresOf(g, scaled, keys, mask.joined(), softcap));
       return wanted(onnx.matmul(g, all, values), all);
     },
   );
   const y = joinHeads(g, mixed, node.outputs[0]);
   if (!queryWeights) return [y];
-  const [, , R, T, S] = weights.shape;
+  const [, , , T, S] = weights.shape;
   const target = [g.ints(0, G, -1), onnx.shapeOf(g, weights, 4, 5)];
-  const flat = onnx.reshapeTo(g, weights, target, [weights.shape[0], G, timesDim(R as number, T), S]);
+  const flat = onnx.reshapeTo(g, weights, target, [weights.shape[0], G, timesDim(R, T), S]);
   return [y, onnx.matmul(g, queryWeights, flat)];
 }
 
@@ -72,17 +75,27 @@ function apart(
   cached: CachedReader,
   mask: StepMask,
   softcap: number | null,
+  softmax: (scores: Value) => Value,
   wanted: (mixed: Value, weights: Value) => Value[],
 ): Value[] {
   const onSlots = onnx.add(g, capped(g, cached.scores(q), softcap), mask.slots);
   const onChunk = onnx.add(g, capped(g, onnx.matmulTransposed(g, q, k), softcap), mask.chunk);
-  const weights = onnx.softmax(g, onnx.concat(g, [onSlots, onChunk], -1)); // [B, G, R, T, C + T]
+  const weights = softmax(onnx.concat(g, [onSlots, onChunk], -1)); // [B, G, R, T, C + T]
   const [ofSlots, ofChunk] = onnx.split(g, weights, -1, [cached.slots, k.shape[3]], mask.lengths);
   return wanted(onnx.add(g, cached.mix(ofSlots), onnx.matmul(g, ofChunk, v)), weights);
 }
 
-function softmaxOf(g: GraphBuilder, q: Value, keys: Value, mask: Value, softcap: number | null): Value {
-  return onnx.softmax(g, onnx.add(g, capped(g, onnx.matmulTransposed(g, q, keys), softcap), mask));
+function scoresOf(g: GraphBuilder, q: Value, keys: Value, mask: Value, softcap: number | null): Value {
+  return onnx.add(g, capped(g, onnx.matmulTransposed(g, q, keys), softcap), mask);
+}
+
+/** Softmax over the scores [B, G, R, T, S] and one more, which is dropped afterwards. @param sinks [1, G, R, 1, 1] */
+function sinkSoftmax(g: GraphBuilder, scores: Value, sinks: Value): Value {
+  const [B, G, R, T] = scores.shape;
+  const rows = onnx.concat(g, [onnx.shapeOf(g, scores, 0, 4), g.ints(1)], 0);
+  const [column] = g.node('Expand', [sinks, rows], [{ dtype: 'float32', shape: [B, G, R, T, 1] }]);
+  const all = onnx.softmax(g, onnx.concat(g, [scores, column], -1));
+  return g.node('Slice', [all, g.ints(0), g.ints(-1), g.ints(4)], [scores])[0];
 }
 
 /** Attention to given keys and values. @param mask [B, 1 or G, 1 or R, 1 or T, S] */
@@ -92,7 +105,7 @@ function attendAll(ctx: LowerContext, node: OpNode<'attendTo' | 'attendWithin'>,
   const G = node.inputs[1]!.shape[1] as number;
   const given = (of: OpValue) => (ctx.graph.inputs.includes(of) ? ctx.input(of, [2]) : byGroup(g, ctx.value(of), G));
   const q = scaledQueries(ctx, ctx.value(node.inputs[0]!), G, scale);
-  const weights = softmaxOf(g, q, given(node.inputs[1]!), mask, softcap);
+  const weights = onnx.softmax(g, scoresOf(g, q, given(node.inputs[1]!), mask, softcap));
   return joinHeads(g, onnx.matmul(g, weights, given(node.inputs[2]!)), node.outputs[0]);
 }
 
@@ -108,6 +121,15 @@ export const ATTENTION: LowerTable = {
     };
     const inputs = [value, ctx.value(index!), ctx.value(cos!), ctx.value(sin!)];
     return ctx.g.node('RotaryEmbedding', inputs, [value], { attributes, domain: MICROSOFT });
+  },
+  scaleByPosition: (ctx, { inputs: [x, positions], attributes: { beta, floor, offset } }) => {
+    const { g } = ctx;
+    const factor = ctx.shared(`temperature.${beta}.${floor}.${offset}`, () => {
+      const order = onnx.reshape(g, ctx.positions(positions!), [0, 1, -1, 1], [positions!.shape[0], 1, 'T', 1]);
+      const steps = onnx.floor(g, onnx.div(g, onnx.add(g, order, g.scalar(offset)), g.scalar(floor)));
+      return onnx.add(g, onnx.mul(g, onnx.log(g, onnx.add(g, steps, g.scalar(1))), g.scalar(beta)), g.scalar(1));
+    });
+    return [onnx.mul(g, ctx.value(x!), factor)];
   },
   attend,
   attendTo: (ctx, node) => [attendAll(ctx, node, ctx.input(node.inputs[3]!, [1, 2]))],

@@ -37,9 +37,14 @@ export function cachedReader(ctx: LowerContext, node: OpNode<'attend'>): CachedR
   const kinds = buffersOf(node.attributes.buffer);
   const [keyBits, valueBits] = [BITS[kinds.keys], BITS[kinds.values]];
   const slots = ctx.input(node.inputs[6]!, [2]).shape[3];
+  const keys = keyBits ? integerKeys(ctx, node, keyBits) : floatKeys(ctx, node);
+  if (node.inputs[7] === node.inputs[6]) {
+    // Long keys have several scales a slot, so values that are keys are read as floats.
+    return { slots, ...keys, mix: (weights) => onnx.matmul(ctx.g, weights, keys.keys()), values: keys.keys };
+  }
   return {
     slots,
-    ...(keyBits ? integerKeys(ctx, node, keyBits) : floatKeys(ctx, node)),
+    ...keys,
     ...(valueBits ? integerValues(ctx, node, valueBits) : floatValues(ctx, node)),
   };
 }

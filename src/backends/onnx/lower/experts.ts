@@ -12,15 +12,53 @@ import * as onnx from '../ops.ts';
 import type { LowerTable } from './context.ts';
 import { product } from './layers.ts';
 
+/** GPT-OSS's gate is g · σ(1.702 · g). */
+const CLAMPED_ALPHA = 1.702;
+
 /** Score of an expert that is not to be chosen. */
 const OUT = -1e30;
 
-/** Weights divided by their p-norm [N, k]. */
-function normalized(g: GraphBuilder, weights: Value, p: number | null): Value {
-  if (p === null) return weights;
-  if (p === 1) return onnx.div(g, weights, onnx.reduceSum(g, weights, -1));
-  const norm = onnx.pow(g, onnx.reduceSum(g, onnx.pow(g, weights, g.scalar(p)), -1), g.scalar(1 / p));
-  return onnx.div(g, weights, norm);
+/** Weights divided by their p-norm, and scaled [N, k]. */
+function normalized(g: GraphBuilder, weights: Value, { normP: p, normEps, normMin, scale }: RouterSpec): Value {
+  let y = weights;
+  if (p !== null) {
+    let norm =
+      p === 1
+        ? onnx.reduceSum(g, weights, -1)
+        : onnx.pow(g, onnx.reduceSum(g, onnx.pow(g, weights, g.scalar(p)), -1), g.scalar(1 / p));
+    if (normEps > 0) norm = onnx.add(g, norm, g.scalar(normEps));
+    if (normMin > 0) norm = onnx.max(g, norm, g.scalar(normMin));
+    y = onnx.div(g, weights, norm);
+  }
+  return scale === 1 ? y : onnx.mul(g, y, g.scalar(scale));
+}
+
+/** Scores of the experts; those of groups that are not among the best are out of reach. @param scores [N, experts] */
+function withinGroups(
+  g: GraphBuilder,
+  scores: Value,
+  { count, perToken, by }: NonNullable<RouterSpec['groups']>,
+): Value {
+  const [N, experts] = scores.shape;
+  const size = (experts as number) / count;
+  const grouped = onnx.reshape(g, scores, [0, count, size], [N, count, size]);
+  const best =
+    by === 'max' ? onnx.reduceMax(g, grouped, -1) : onnx.reduceSum(g, onnx.topK(g, grouped, Math.min(2, size))[0], -1);
+  const flat = onnx.reshape(g, best, [0, count], [N, count]);
+  const [kept, chosen] = onnx.topK(g, flat, perToken);
+  const mask = onnx.putAlong(g, onnx.filledLike(g, flat, OUT), chosen, onnx.filledLike(g, kept, 0));
+  const masked = onnx.add(g, grouped, onnx.reshape(g, mask, [0, count, 1], [N, count, 1]));
+  return onnx.reshape(g, masked, [0, experts as number], scores.shape);
+}
+
+/** The best experts and their weights [N, k]. */
+function bestExperts(g: GraphBuilder, logits: Value, choiceBias: Value | null, spec: RouterSpec): Value[] {
+  const { score, groups, perToken } = spec;
+  const scores = score === 'softmax' ? onnx.softmax(g, logits) : score === 'sigmoid' ? onnx.sigmoid(g, logits) : logits;
+  const biased = choiceBias ? onnx.add(g, scores, choiceBias) : scores;
+  const [best, experts] = onnx.topK(g, groups ? withinGroups(g, biased, groups) : biased, perToken);
+  const chosen = choiceBias ? onnx.takeAlong(g, scores, experts) : best;
+  return [experts, normalized(g, score === 'softmax-chosen' ? onnx.softmax(g, chosen) : chosen, spec)];
 }
 
 /**
@@ -51,10 +89,11 @@ function sparsemixer(g: GraphBuilder, scores: Value, { jitter, perToken }: Route
 function fusedRouting(
   g: GraphBuilder,
   [logits, chosen, weights]: readonly Value[],
-  { score, normP }: RouterSpec,
+  { score, normP, choiceBias, groups, scale: factor, normEps, normMin }: RouterSpec,
 ): { logits: Value; scale: Value | null } {
-  const scale = score === 'softmax' && normP === 1 ? null : onnx.reduceSum(g, weights, -1); // [N, 1]
-  if (score === 'softmax') return { logits, scale };
+  const addUpToOne = normP === 1 && factor === 1 && normEps === 0 && normMin === 0;
+  const scale = score === 'softmax' && addUpToOne ? null : onnx.reduceSum(g, weights, -1); // [N, 1]
+  if (score === 'softmax' && !choiceBias && !groups) return { logits, scale };
   const logs = onnx.log(g, onnx.add(g, weights, g.scalar(1e-30)));
   return { logits: onnx.putAlong(g, onnx.filledLike(g, logits, OUT), chosen, logs), scale };
 }
@@ -78,18 +117,23 @@ function choicesOf(g: GraphBuilder, chosen: Value, expert: number): Value {
 }
 
 export const EXPERTS: LowerTable = {
-  route: (ctx, { inputs: [logits], attributes }) => {
+  route: (ctx, { inputs: [logits, choiceBias], attributes }) => {
     const { g } = ctx;
     const scores = ctx.value(logits!);
     if (attributes.score === 'sparsemixer') return sparsemixer(g, scores, attributes);
-    const [best, experts] = onnx.topK(g, onnx.softmax(g, scores), attributes.perToken);
-    return [experts, normalized(g, best, attributes.normP)];
+    return bestExperts(g, scores, ctx.optional(choiceBias), attributes);
   },
-  experts: (ctx, { inputs, attributes: { layout, count, router } }) => {
+  experts: (ctx, { inputs, attributes: { layout, spec, router } }) => {
     const { g } = ctx;
+    const { count, clamp } = spec;
     if (layout !== 'interleaved') throw new GraphError(`ONNX has no operator for ${layout} experts`);
     const [x, ...routing] = inputs.slice(0, 4).map((value) => ctx.value(value!));
-    const [gateUp, down] = inputs.slice(4).map((value) => ctx.param(value!));
+    const [gateUp, down] = inputs.slice(4, 6).map((value) => ctx.param(value!));
+    const biases = inputs.slice(6).map((value) => {
+      const rows = (value!.shape[0] as number) / count;
+      return onnx.reshape(g, ctx.value(value!), [count, rows], [count, rows]);
+    });
+    const [bias1 = null, ...bias2] = biases;
     const [fc1, fc2] = [stacked(g, gateUp, count), stacked(g, down, count)];
     const { logits, scale } = fusedRouting(g, routing, router);
     const attributes = {
@@ -97,14 +141,15 @@ export const EXPERTS: LowerTable = {
       activation_type: 'swiglu',
       swiglu_fusion: 1,
       normalize_routing_weights: 1,
-      activation_alpha: { float: 1 },
-      activation_beta: { float: 0 },
+      activation_alpha: { float: clamp === null ? 1 : CLAMPED_ALPHA },
+      activation_beta: { float: clamp === null ? 0 : 1 },
+      ...(clamp === null ? {} : { swiglu_limit: { float: clamp } }),
     };
     const { format } = gateUp;
     const [y] =
       format === 'float32'
-        ? g.node('MoE', [x, logits, fc1[0], null, fc2[0]], [x], { attributes, domain: MICROSOFT })
-        : g.node('QMoE', [x, logits, ...fc1, null, ...fc2], [x], {
+        ? g.node('MoE', [x, logits, fc1[0], bias1, fc2[0], ...bias2], [x], { attributes, domain: MICROSOFT })
+        : g.node('QMoE', [x, logits, ...fc1, bias1, ...fc2, ...bias2], [x], {
             attributes: { ...attributes, expert_weight_bits: FORMAT_BITS[format], block_size: QUANT_BLOCK },
             domain: MICROSOFT,
           });

@@ -12,9 +12,10 @@ import { BASIC } from './basic.ts';
 import { LowerContext, type LowerTable } from './context.ts';
 import { EXPERTS } from './experts.ts';
 import { LAYERS, ROWS_VIEW } from './layers.ts';
+import { RECURRENCES } from './recurrences.ts';
 import { STATES } from './states.ts';
 
-const TABLE: LowerTable = { ...BASIC, ...LAYERS, ...ATTENTION, ...EXPERTS, ...STATES, ...ADAPTERS };
+const TABLE: LowerTable = { ...BASIC, ...LAYERS, ...ATTENTION, ...EXPERTS, ...STATES, ...RECURRENCES, ...ADAPTERS };
 
 /** A model as ONNX Runtime reads it. */
 export interface OnnxModel {

@@ -7,7 +7,7 @@ import { readsPositions } from '../../../ops/attention.ts';
 import { addDims, broadcast, type Dim } from '../../../ops/shapes.ts';
 import type { MaskAttributes, OpNode } from '../../../ops/types.ts';
 import type { GraphBuilder, Value } from '../builder.ts';
-import { add, and, concat, greater, mul, shapeOf, sub, transpose, where } from '../ops.ts';
+import { add, and, concat, div, floor, greater, mul, shapeOf, sub, transpose, where } from '../ops.ts';
 import type { LowerContext } from './context.ts';
 import { encoderMask } from './layers.ts';
 
@@ -25,14 +25,14 @@ export interface StepMask {
 
 /** The mask of a layer, made once for its group. @param isApart a bool without axes: whether layers attend to slots and chunk apart. */
 export function stepMask(ctx: LowerContext, node: OpNode<'attend'>, isApart: Value): StepMask {
-  const { window, layerGroup } = node.attributes;
+  const { window, chunk: span, layerGroup } = node.attributes;
   return ctx.shared(`mask.${layerGroup}`, () => {
     const { g } = ctx;
     const positions = ctx.positions(node.inputs[3]!);
     const slotPositions = ctx.input(node.inputs[4]!, [2, 3]); // [B, 1 or G, 1, 1, C]
     const queries = ctx.shared('queryPositions', () => transpose(g, positions, [0, 1, 2, 4, 3])); // [B, 1, 1, T, 1]
     const scores = new Scores(ctx, node, queries);
-    const chunk = ctx.shared(`mask.chunk.${window}`, () => scores.chunk(positions));
+    const chunk = ctx.shared(`mask.chunk.${window}.${span}`, () => scores.chunk(positions));
     const slots = scores.slots(slotPositions);
     const parts = {
       slots,
@@ -55,13 +55,13 @@ export function stepMask(ctx: LowerContext, node: OpNode<'attend'>, isApart: Val
 
 /** The mask of one whole sequence [B, 1 or G, 1 or R, 1 or T, T]. */
 export function sequenceMask(ctx: LowerContext, node: OpNode<'attendWithin'>): Value {
-  const { window, causal } = node.attributes;
-  return ctx.shared(`mask.${window}`, () => {
+  const { window, chunk, causal } = node.attributes;
+  return ctx.shared(`mask.${window}.${chunk}`, () => {
     const { g } = ctx;
     const mask = encoderMask(ctx, node.inputs[3]!);
     const order = encoderMask(ctx, node.inputs[4]!);
     const queries = transpose(g, order, [0, 1, 2, 4, 3]);
-    const seen = visible(g, queries, order, window, causal);
+    const seen = visible(g, queries, order, node.attributes, causal);
     const hidden = seen ? where(g, seen, mask, g.scalar(HIDDEN)) : mask;
     return new Scores(ctx, node, queries).withAlibi(hidden, order);
   });
@@ -84,16 +84,15 @@ class Scores {
   /** For the chunk's own tokens [B, 1, 1 or R, T, T]. */
   chunk(positions: Value): Value {
     const g = this.#g;
-    const seen = visible(g, this.#queries, positions, this.#attributes.window, true)!;
+    const seen = visible(g, this.#queries, positions, this.#attributes, true)!;
     return this.withAlibi(where(g, seen, g.scalar(0), g.scalar(HIDDEN)), positions);
   }
 
   /** For the slots. Those in use are always of the past, so only free ones and those before the window are hidden. */
   slots(slots: Value): Value {
     const g = this.#g;
-    const { window } = this.#attributes;
     if (!readsPositions(this.#attributes)) return slots;
-    const oldest = window === null ? g.scalar(-0.5) : sub(g, this.#queries, g.scalar(window));
+    const oldest = beforeFirst(g, this.#queries, this.#attributes) ?? g.scalar(-0.5);
     return this.withAlibi(where(g, greater(g, slots, oldest), g.scalar(0), g.scalar(HIDDEN)), slots);
   }
 
@@ -107,14 +106,23 @@ class Scores {
   }
 }
 
+/** A number between the position of the first key that a query attends to and the one before it; null: there is no such limit. */
+function beforeFirst(g: GraphBuilder, queries: Value, { window, chunk }: MaskAttributes): Value | null {
+  if (window !== null) return sub(g, queries, g.scalar(window));
+  if (chunk === null) return null;
+  const start = mul(g, floor(g, div(g, queries, g.scalar(chunk))), g.scalar(chunk));
+  return sub(g, start, g.scalar(0.5));
+}
+
 /** Which keys a query attends to [B, 1, 1, T, T]; null: all. Without causality a window reaches to both sides. */
-function visible(g: GraphBuilder, queries: Value, keys: Value, window: number | null, causal: boolean): Value | null {
-  const after = window === null ? null : greater(g, keys, sub(g, queries, g.scalar(window)));
+function visible(g: GraphBuilder, queries: Value, keys: Value, mask: MaskAttributes, causal: boolean): Value | null {
+  const first = beforeFirst(g, queries, mask);
+  const after = first && greater(g, keys, first);
   if (causal) {
     const before = greater(g, add(g, queries, g.scalar(0.5)), keys);
     return after ? and(g, before, after) : before;
   }
-  return after && and(g, after, greater(g, add(g, queries, g.scalar(window!)), keys));
+  return after && and(g, after, greater(g, add(g, queries, g.scalar(mask.window!)), keys));
 }
 
 type Parts = Pick<StepMask, 'slots' | 'chunk'>;

@@ -1,0 +1,13 @@
+/**
+ * @file The MLP of a layer.
+ */
+import type { MlpSpec } from '../config/layer-spec.ts';
+import type { Value } from '../ops/types.ts';
+import type { ModelContext } from './context.ts';
+import { denseMlp } from './mlp.ts';
+import { mixtureOfExperts } from './moe.ts';
+
+/** @param x [B, T, E] */
+export function feedForward(ctx: ModelContext, x: Value, spec: MlpSpec, name: string): Value {
+  return spec.kind === 'moe' ? mixtureOfExperts(ctx, x, spec, name) : denseMlp(ctx, x, spec, name);
+}
