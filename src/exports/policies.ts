@@ -11,6 +11,7 @@ export {
   KeyDiffKVCache,
   KeyNormKVCache,
   LastRecentKVCache,
+  LeverageKVCache,
   PyramidKVCache,
   QuantizedH2OKVCache,
   SnapKVCache,

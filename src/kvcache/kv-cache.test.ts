@@ -260,3 +260,33 @@ describe('what a policy is given', () => {
     expect([0, 1].map((g) => cache.tokenPositions(1, 0, g).length)).toEqual([3, 5]);
   });
 });
+
+describe('a saved cache', () => {
+  it('is read by an engine with another layout of quantised slots', async () => {
+    const tolerance = { float32: 0, float16: 0, int8: 2 / 127, int4: 2 / 7 };
+    for (const buffer of ALL_BUFFERS)
+      for (const blocks of [false, true]) {
+        const [here, there] = [blocks, !blocks].map((own) => ({ ...shape, memory: { blocks: own } }));
+        const cache = createCache(here, { policy: 'h2o', cacheLength: 8, buffer });
+        for (const count of [5, 6, 1]) fakeStep(new FakeModel(here, 3), cache, [tokensFrom(0, cache.length(), count)]);
+        const again = await restoreCache(await snapshotCache(cache, 'm'), there, 'm');
+        expect(again.shape).toBe(there);
+        for (const l of [0, 1])
+          for (const g of [0, 1]) {
+            const positions = cache.tokenPositions(l, 0, g);
+            expect(again.tokenPositions(l, 0, g)).toEqual(positions);
+            expect(again.scores(l, 0, g)).toEqual(cache.scores(l, 0, g));
+            for (const position of positions)
+              for (const half of ['key', 'value'] as const) {
+                const exact = cache.slot(l, position, 0, g)![half];
+                const size = Math.max(...exact.map(Math.abs));
+                again.slot(l, position, 0, g)![half].forEach((x, i) => {
+                  expect(Math.abs(x - exact[i])).toBeLessThanOrEqual(tolerance[buffer] * size);
+                });
+              }
+          }
+        fakeStep(new FakeModel(there, 3), again, [tokensFrom(0, again.length(), 2)]);
+        expect(again.length()).toBe(14);
+      }
+  });
+});

@@ -12,6 +12,7 @@ import { valueLengthH2O } from './policies/h2o-vlen.ts';
 import { keyDiff } from './policies/keydiff.ts';
 import { keyNorm } from './policies/knorm.ts';
 import { type LastRecentOptions, lastRecent } from './policies/last-recent.ts';
+import { type LeverageOptions, leverage } from './policies/leverage.ts';
 import { type PyramidOptions, pyramidKV } from './policies/pyramid.ts';
 import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
 import { snapKV } from './policies/snapkv.ts';
@@ -26,7 +27,8 @@ export interface PolicyOptions
     H2OOptions,
     QuantizedH2OOptions,
     PyramidOptions,
-    ExpectedOptions {}
+    ExpectedOptions,
+    LeverageOptions {}
 
 const ROWS: readonly PolicyRow[] = [
   dense,
@@ -41,6 +43,7 @@ const ROWS: readonly PolicyRow[] = [
   expectedAttention,
   keyNorm,
   keyDiff,
+  leverage,
 ];
 
 /** All policies by name. */

@@ -62,8 +62,9 @@ const NAMES = [
   'expected',
   'knorm',
   'keydiff',
+  'leverage',
 ];
-const SHARED = ['h2o', 'h2o-vlen', 'qh2o', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff'].map(
+const SHARED = ['h2o', 'h2o-vlen', 'qh2o', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff', 'leverage'].map(
   (name) => `ada(${name})`,
 );
 const RUNS = 40;

@@ -10,9 +10,12 @@ import { range } from '../util/numbers.ts';
 import { sha256 } from '../util/sha256.ts';
 import type { SlotData } from './buffers/slot-array.ts';
 import type { KVCache } from './kv-cache.ts';
-import { type AnyCacheOptions, createCache } from './policies.ts';
+import { COMMON_OPTIONS } from './options.ts';
+import { type AnyCacheOptions, createCache, POLICIES } from './policies.ts';
 import type { PolicyRow } from './policy.ts';
 import type { CacheShape } from './shape.ts';
+import type { SlotStore } from './slot-store.ts';
+import type { SlotTable } from './slots.ts';
 
 const MAGIC = 'KEYHOLD!';
 /** Changes whenever older files could be misread. */
@@ -28,6 +31,8 @@ const Header = v.object({
   /** What the cache was made with; a policy of one's own has to be passed in again. */
   policy: v.string(),
   options: v.record(v.string(), v.unknown()),
+  /** Whether quantised slots are blocks of ggml: engines differ. */
+  blocks: v.optional(v.boolean(), false),
   rows: v.array(
     v.object({
       tokens: count,
@@ -56,7 +61,8 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
     pending: [...cache.pending(row)],
     rotatedFor: cache.rotatedFor(row),
   }));
-  const header: Header = { model, policy: cache.policy, options: { ...cache.options, batch: cache.batch }, rows };
+  const options = { ...cache.options, batch: cache.batch };
+  const header: Header = { model, policy: cache.policy, options, blocks: hasBlocks(cache.shape), rows };
   const text = new TextEncoder().encode(JSON.stringify(header));
   const arrays = rows.flatMap((_, row) => [Int32Array.from(cache.tokens(row)), ...rowArrays(cache, row)]);
   const size = arrays.reduce((sum, array) => sum + padded(array.byteLength), 16 + padded(text.length));
@@ -76,7 +82,8 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
 }
 
 /**
- * The cache that was written down. It goes on bit for bit as the one that was; only its last chunk can't be taken back.
+ * The cache that was written down. It goes on bit for bit as the one that was; only its last chunk can't be taken back. Where it was
+ * written by an engine that stores quantised slots in another layout, they are quantised once more.
  * @param model as it was given to {@link snapshotCache}.
  * @param policy for a cache whose policy is not in the table.
  * @throws SnapshotError for bytes that are torn, or of something else.
@@ -92,7 +99,10 @@ export async function restoreCache(
     throw new SnapshotError(
       'this cache was saved by another model (or other weights of it): its keys and values mean nothing here',
     );
-  const cache = cacheFromHeader(shape, header, policy);
+  const { blocks } = header;
+  const isForeign = blocks !== hasBlocks(shape);
+  const saved = cacheFromHeader(isForeign ? { ...shape, memory: { blocks } } : shape, header, policy);
+  const cache = isForeign ? cacheFromHeader(shape, header, policy) : saved;
   let at = 0;
   const take = (array: { buffer: ArrayBufferLike; byteOffset: number; byteLength: number }) => {
     if (at + array.byteLength > body.length) throw new SnapshotError('the saved cache ends too early');
@@ -100,13 +110,16 @@ export async function restoreCache(
     at += padded(array.byteLength);
   };
   try {
-    for (const [row, saved] of header.rows.entries()) {
-      const { tokens } = saved;
+    for (const [row, record] of header.rows.entries()) {
+      const { tokens } = record;
       if (4 * tokens > body.length) throw new SnapshotError('the saved cache ends too early');
       const ids = new Int32Array(tokens);
       take(ids);
-      openRow(cache, row, ids, saved);
-      for (const array of rowArrays(cache, row)) take(array);
+      openRow(saved, row, ids, record);
+      for (const array of rowArrays(saved, row)) take(array);
+      if (!isForeign) continue;
+      openRow(cache, row, ids, record);
+      convertRow(saved, cache, row);
     }
   } catch (error) {
     throw asSnapshotError(error);
@@ -114,6 +127,8 @@ export async function restoreCache(
   if (at !== body.length) throw new SnapshotError(`the saved cache has ${body.length - at} bytes too many`);
   return cache;
 }
+
+const hasBlocks = ({ memory }: CacheShape): boolean => memory?.blocks ?? false;
 
 /** Checks all that can be checked without knowing what the cache is for. */
 async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uint8Array }> {
@@ -145,7 +160,7 @@ function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, o
   if (own && own.name !== policy)
     throw new SnapshotError(`the cache was saved under the policy ${policy}, but ${own.name} was passed in`);
   try {
-    const cache = createCache(shape, { ...(options as unknown as AnyCacheOptions), policy: own ?? policy });
+    const cache = createCache(shape, { ...takenOptions(options, own ?? POLICIES[policy]), policy: own ?? policy });
     const fits = rows.every(({ filled }) => {
       const tables = [...cache.store.tables.values()];
       return filled.length === tables.length && filled.every((groups, i) => groups.length === tables[i].groups);
@@ -159,7 +174,8 @@ function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, o
 }
 
 /** All numbers of a row, as arrays over the cache's own memory: to be written out, or filled in. @internal */
-export function rowArrays({ rows, store }: KVCache, row: number): (SlotData | Int32Array)[] {
+export function rowArrays(cache: KVCache, row: number): (SlotData | Int32Array)[] {
+  const { rows, store } = cache;
   const arrays: (SlotData | Int32Array)[] = [
     rows[row].rowState,
     rows[row].layerState,
@@ -167,16 +183,54 @@ export function rowArrays({ rows, store }: KVCache, row: number): (SlotData | In
     ...store.crossAttention.rowViews(row),
   ];
   for (const table of store.tables.values()) {
-    const from = table.groupIndex(row, 0);
-    arrays.push(table.evicted.subarray(from, from + table.groups));
-    for (let g = 0; g < table.groups; g++) arrays.push(...table.slotViews(row, g));
-    for (const l of table.layers)
-      for (const group of store.buffers[l]!.groups) {
-        const count = table.filled[table.groupIndex(row, table.groups === 1 ? 0 : group)];
-        arrays.push(...store.buffers[l]!.slotViews(row, group, count));
-      }
+    arrays.push(...tableArrays(table, row));
+    for (const { buffer, group, count } of slotsOf(store, table, row))
+      arrays.push(...buffer.slotViews(row, group, count));
   }
   return arrays;
+}
+
+function tableArrays(table: SlotTable, row: number): (SlotData | Int32Array)[] {
+  const from = table.groupIndex(row, 0);
+  const groups = range(table.groups).flatMap((g) => table.slotViews(row, g));
+  return [table.evicted.subarray(from, from + table.groups), ...groups];
+}
+
+/** The slots in use of a table's layers: of each layer and group. */
+function slotsOf({ buffers }: SlotStore, table: SlotTable, row: number) {
+  return table.layers.flatMap((l) => {
+    const buffer = buffers[l]!;
+    return buffer.groups.map((group) => {
+      const count = table.filled[table.groupIndex(row, table.groups === 1 ? 0 : group)];
+      return { buffer, group, count };
+    });
+  });
+}
+
+/** Copies a row between caches that differ in the layout of their slots only: those are read and written one by one. */
+function convertRow(from: KVCache, to: KVCache, row: number): void {
+  const numbers = ({ rows, store }: KVCache) => [
+    rows[row].rowState,
+    rows[row].layerState,
+    ...store.states.rowViews(row),
+    ...store.crossAttention.rowViews(row),
+    ...[...store.tables.values()].flatMap((table) => tableArrays(table, row)),
+  ];
+  const source = numbers(from);
+  numbers(to).forEach((array, i) => {
+    array.set(source[i]);
+  });
+  for (const [name, table] of from.store.tables) {
+    const targets = slotsOf(to.store, to.store.tables.get(name)!, row);
+    for (const [i, { buffer, group, count }] of slotsOf(from.store, table, row).entries()) {
+      const [key, value] = [new Float32Array(buffer.keys.size), new Float32Array(buffer.values.size)];
+      for (let slot = 0; slot < count; slot++) {
+        buffer.readKey({ row, group, slot }, key);
+        buffer.readValue({ row, group, slot }, value);
+        targets[i].buffer.write({ row, group, slot }, 1, key, 0, value, 0);
+      }
+    }
+  }
 }
 
 /**
@@ -201,6 +255,13 @@ function openRow(cache: KVCache, row: number, tokens: Int32Array, saved: Header[
       table.filled[table.groupIndex(row, g)] = count;
     });
   });
+}
+
+/** Those of the saved options that the policy takes: older versions saved others, too, which meant nothing. */
+function takenOptions(options: Header['options'], row: PolicyRow | undefined): AnyCacheOptions {
+  const known = { ...COMMON_OPTIONS, ...row?.options };
+  const taken = Object.entries(options).filter(([name]) => name in known);
+  return Object.fromEntries(taken) as unknown as AnyCacheOptions;
 }
 
 function asSnapshotError(error: unknown): unknown {

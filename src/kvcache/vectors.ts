@@ -51,10 +51,34 @@ export function dotAt(x: Float32Array, at: number, y: Float64Array): number {
   return a + b + (c + d);
 }
 
+/** Makes of a symmetric, positive matrix A [D, D] its Cholesky factor L in the lower half, in place: A = L Lᵀ. */
+export function decompose(matrix: Float64Array, D: number): void {
+  for (let i = 0; i < D; i++)
+    for (let j = 0; j <= i; j++) {
+      let sum = matrix[i * D + j];
+      for (let k = 0; k < j; k++) sum -= matrix[i * D + k] * matrix[j * D + k];
+      matrix[i * D + j] = i === j ? Math.sqrt(Math.max(sum, Number.MIN_VALUE)) : sum / matrix[j * D + j];
+    }
+}
+
+/** xᵀ A⁻¹ x = ‖L⁻¹x‖², where `factor` is L as {@link decompose} makes it; x is overwritten. */
+export function solvedLength(factor: Float64Array, x: Float64Array): number {
+  const D = x.length;
+  let length = 0;
+  for (let i = 0; i < D; i++) {
+    let sum = x[i];
+    const row = i * D;
+    for (let k = 0; k < i; k++) sum -= factor[row + k] * x[k];
+    x[i] = sum / factor[row + i];
+    length += x[i] * x[i];
+  }
+  return length;
+}
+
 /** Memory that a policy works with, made once and used for every layer. */
 export class Scratch {
   readonly #vectors = new Map<string, Float32Array>();
-  readonly #sums = new Map<number, Float64Array>();
+  readonly #sums = new Map<string, Float64Array>();
   #growing = new Float32Array(0);
   #numbers = new Float64Array(0);
 
@@ -69,12 +93,13 @@ export class Scratch {
     return vector;
   }
 
-  /** A vector to add up in. */
-  sums(size: number): Float64Array {
-    let sums = this.#sums.get(size);
+  /** A vector in float64, to add up in; another one for each `nth`. */
+  sums(size: number, nth = 0): Float64Array {
+    const name = `${nth}/${size}`;
+    let sums = this.#sums.get(name);
     if (!sums) {
       sums = new Float64Array(size);
-      this.#sums.set(size, sums);
+      this.#sums.set(name, sums);
     }
     return sums;
   }

@@ -5,7 +5,7 @@ import { InputError } from '../util/errors.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import type { Row } from './row.ts';
-import type { CacheShape, LayerShape } from './shape.ts';
+import { type CacheShape, type LayerShape, turnKey } from './shape.ts';
 import type { SlotTable } from './slots.ts';
 
 type Half = 'key' | 'value';
@@ -75,6 +75,15 @@ export class GroupView {
   readonly readExactKey = (j: number, out: Float32Array): void => this.#read(j, 'key', out, true);
 
   readonly readExactValue = (j: number, out: Float32Array): void => this.#read(j, 'value', out, true);
+
+  /**
+   * The key of candidate `j` before it was rotated. @param exact of a new token: as the model made it, before it is stored.
+   * @throws InputError in models whose rotation depends on the length of the sequence.
+   */
+  readonly readPlainKey = (j: number, out: Float32Array, exact = false): void => {
+    this.#read(j, 'key', out, exact);
+    this.#layer.turnBack(this, j, out);
+  };
 
   /** The keys of all candidates, behind each other [length, keySize]; `out` may be longer. */
   readonly readKeys = (out: Float32Array): void => this.#layer.readKeys(this, out);
@@ -237,6 +246,20 @@ export class LayerView {
     const source = this.#chunkOf(half);
     const at = this.#chunkAt(group, j, half);
     for (let i = 0; i < out.length; i++) out[i] = source[at + i];
+  }
+
+  /** @internal Turns a candidate's key back to position 0. */
+  turnBack(group: GroupView, j: number, key: Float32Array): void {
+    const { rotation } = this.layerShape;
+    if (rotation === null) return;
+    if (rotation === 'varies')
+      throw new InputError(
+        `the keys of layer ${this.layer} can't be turned back: their rotation depends on the length`,
+      );
+    const { ropePositions } = this.#table;
+    const at = ropePositions.at(this.row, group.index, j);
+    const first = this.ropePosition - this.newTokens + 1;
+    turnKey(key, rotation, j < group.held ? ropePositions.data[at] : first + j - group.held, 0);
   }
 
   #chunkOf(half: Half): Float32Array {

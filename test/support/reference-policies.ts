@@ -28,6 +28,7 @@ export interface ReferenceOptions {
 interface Slot {
   readonly position: number;
   readonly key: Float32Array;
+  readonly exactKey: Float32Array;
   readonly value: Float32Array;
   readonly error: number;
   score: number;
@@ -62,6 +63,8 @@ export class ReferenceCache {
   readonly #layers: Slot[][][];
   /** All queries seen [layer][head]. */
   readonly #queries: Float32Array[][][];
+  /** leverage: all keys seen [layer][group], unrotated. */
+  readonly #plainKeys: number[][][][];
   /** snapkv: how many queries the scores are sums over. */
   #counted = 0;
 
@@ -77,6 +80,7 @@ export class ReferenceCache {
     this.recent = options.recent ?? Math.max(1, Math.min(usual, N - this.sinks));
     this.window = options.window ?? Math.min(32, N - this.sinks);
     this.#layers = range(nLayer).map(() => range(G).map(() => []));
+    this.#plainKeys = range(nLayer).map(() => range(G).map(() => []));
     this.#queries = range(nLayer).map(() => range(nHead).map(() => []));
   }
 
@@ -159,7 +163,7 @@ export class ReferenceCache {
     const exactValue = model.value(l, g, position, token);
     const key = referenceStore(buffer, 'key', exactKey, model.shape.memory?.blocks);
     const value = referenceStore(buffer, 'value', exactValue, model.shape.memory?.blocks);
-    return { position, key, value, error: distance(exactKey, key) + distance(exactValue, value), score: 0 };
+    return { position, key, exactKey, value, error: distance(exactKey, key) + distance(exactValue, value), score: 0 };
   }
 
   /** Brings the scores up to date. @returns the values by which slots are ranked [group][slot]. */
@@ -226,6 +230,11 @@ export class ReferenceCache {
           });
         }
         break;
+      case 'leverage':
+        groups.forEach((slots, g) => {
+          this.#leverage(layer.index, g, slots, slots.slice(-fresh));
+        });
+        break;
       case 'expected':
         this.#expect(layer);
         break;
@@ -233,6 +242,43 @@ export class ReferenceCache {
         throw new Error(`no reference of ${this.options.policy}`);
     }
     return groups.map((slots) => slots.map(({ score }) => score));
+  }
+
+  /** xᵀ (Σ x xᵀ + λI)⁻¹ x, with x = unrotated key − mean, the sum over all keys seen, and λ a hundredth of the mean diagonal. */
+  #leverage(l: number, g: number, slots: readonly Slot[], fresh: readonly Slot[]): void {
+    const seen = this.#plainKeys[l][g];
+    seen.push(...fresh.map(({ exactKey, position }) => this.#turnBack(l, exactKey, position)));
+    const D = seen[0].length;
+    const mean = range(D).map((i) => sum(seen.map((key) => key[i])) / seen.length);
+    const minus = (key: readonly number[]) => key.map((x, i) => x - mean[i]);
+    const M = range(D).map((a) => range(D).map((b) => sum(seen.map((key) => minus(key)[a] * minus(key)[b]))));
+    const diagonal = sum(M.map((row, i) => row[i])) / D;
+    const constant = diagonal <= (1e-9 * sum(seen.map((key) => dot(key, key)))) / D;
+    const inverse = constant
+      ? M.map((row) => row.map(() => 0))
+      : invert(M.map((row, a) => row.map((x, b) => x + (a === b ? 0.01 * diagonal : 0))));
+    for (const slot of slots) {
+      const x = minus(this.#turnBack(l, slot.key, slot.position));
+      slot.score = dot(
+        x,
+        inverse.map((row) => dot(row, x)),
+      );
+    }
+  }
+
+  /** A key as it was before its rotation. */
+  #turnBack(l: number, key: Float32Array, position: number): number[] {
+    const { rotation } = this.model.shape.layers[l];
+    const out = Array.from(key);
+    if (rotation === null || rotation === 'varies') return out;
+    const pairs = rotation.inverse.length;
+    for (const i of range(pairs)) {
+      const [a, b] = rotation.interleave ? [2 * i, 2 * i + 1] : [i, i + pairs];
+      const [cos, sin] = [Math.cos(position * rotation.inverse[i]), Math.sin(position * rotation.inverse[i])];
+      out[a] = key[a] * cos + key[b] * sin;
+      out[b] = key[b] * cos - key[a] * sin;
+    }
+    return out;
   }
 
   /** mean over heads of softmax_j(kᵀR̄μ·s + kᵀR̄ΣR̄ᵀk·s²/2), times ‖v_j‖. */
@@ -344,6 +390,22 @@ export class ReferenceCache {
     const size = Math.max(Math.abs(descending[0]), Math.abs(descending.at(-1)!), Number.MIN_VALUE);
     this.margin = Math.min(this.margin, (descending[room - 1] - descending[room]) / size);
   }
+}
+
+/** The inverse of a matrix, by Gauss and Jordan. */
+function invert(matrix: number[][]): number[][] {
+  const n = matrix.length;
+  const rows = matrix.map((row, i) => [...row, ...range(n).map((j) => Number(i === j))]);
+  for (const i of range(n)) {
+    const pivot = range(n - i).reduce(
+      (best, k) => (Math.abs(rows[i + k][i]) > Math.abs(rows[best][i]) ? i + k : best),
+      i,
+    );
+    [rows[i], rows[pivot]] = [rows[pivot], rows[i]];
+    rows[i] = rows[i].map((x) => x / rows[i][i]);
+    for (const k of range(n)) if (k !== i) rows[k] = rows[k].map((x, j) => x - rows[k][i] * rows[i][j]);
+  }
+  return rows.map((row) => row.slice(n));
 }
 
 /** Brought to [0, 1]; a constant is 0. */
