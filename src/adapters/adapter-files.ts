@@ -15,7 +15,7 @@ export type AdapterFiles = CheckpointFiles;
 /** Settings larger than this are something else. */
 const MAX_SETTINGS = 16 * 1024 * 1024;
 
-/** The tensors of an adapter that was opened. Each is asked for once; what nobody asked for is left over. */
+/** The tensors of an adapter that was opened. Each is asked for once; tensors that are not read are left over. */
 export class AdapterTensors {
   readonly name: string;
   readonly identity: string;
@@ -72,7 +72,7 @@ export class AdapterTensors {
     return this.#read(tensor);
   }
 
-  /** @throws AdapterError names the tensors that nobody took. */
+  /** @throws AdapterError names the tensors that were not read. */
   checkLeftovers(why: string): void {
     const left = [...this.#left];
     if (left.length === 0) return;

@@ -7,14 +7,14 @@ import { AdapterError, InputError } from '../util/errors.ts';
 import { batchAdapters, type RowUse, type StackCache, usedAdapters } from './batch.ts';
 import type { LiveAdapter } from './live-adapter.ts';
 
-/** An adapter by its name, and how much it counts (1 unless stated). */
+/** An adapter by its name, and how much it counts (default 1). */
 export type AdapterUse = string | { readonly name: string; readonly weight?: number };
 /** What a request uses; several add up, and an empty list is the model without adapters. */
 export type AdapterChoice = AdapterUse | readonly AdapterUse[];
 
 /** Which live adapters a step uses. */
 export interface AdapterOptions {
-  /** For all rows; unless stated, the model's standard. */
+  /** For all rows. @default the model's default adapters */
   readonly adapters?: AdapterChoice;
   /** For each row of a batch, instead; undefined is the standard. */
   readonly rowAdapters?: readonly (AdapterChoice | undefined)[];
@@ -67,16 +67,16 @@ export class AdapterBank {
   }
 
   /**
-   * @param check names the places that the adapter changes in vain.
+   * @param check names the hooks that the adapter changes in vain.
    * @throws AdapterError where the name is taken, or the model can't be changed there while it runs.
    */
   add(adapter: LiveAdapter, check: (adapters: StepAdapters) => readonly string[]): void {
     this.checkFree(adapter.name);
-    // Half of it, as in batches whose rows differ: these reach the fewest places.
+    // Half of it, as in batches whose rows differ: these reach the fewest hooks.
     const alone = batchAdapters(this.#config, [[{ adapter, weight: 0.5 }]], [adapter], new Map());
-    const places = alone ? check(alone) : [];
-    if (places.length > 0)
-      throw new AdapterError(`${adapter.name}: ${places.join(', ')} can't be changed by a live adapter; merge it`);
+    const hooks = alone ? check(alone) : [];
+    if (hooks.length > 0)
+      throw new AdapterError(`${adapter.name}: ${hooks.join(', ')} can't be changed by a live adapter; merge it`);
     this.#live.set(adapter.name, adapter);
   }
 

@@ -3,7 +3,7 @@
  */
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
-import type { ParamResolver, PartPlace } from '../weights/resolve.ts';
+import type { ParamResolver, TensorLocation } from '../weights/resolve.ts';
 import { sliceRows } from '../weights/rows.ts';
 import type { Param, ParamPart, RowSource } from '../weights/types.ts';
 
@@ -15,7 +15,7 @@ export interface BasePart {
   readonly cols: number;
   readonly embedding: boolean;
   /** The packed layer that it is multiplied in, e.g. `h.0.attn.qkv`, and its first row there. */
-  readonly place: string;
+  readonly hook: string;
   readonly start: number;
 }
 
@@ -52,7 +52,7 @@ export interface BaseRows {
   /** A part's bias [rows, 1]; null where it has none. */
   bias(part: string): RowSource | null;
   /** Whether a packed layer adds its bias itself, so that it is in what an adapter behind the layer sees. */
-  addsBias(place: string): boolean;
+  addsBias(hook: string): boolean;
   vector(name: string): RowSource;
 }
 
@@ -82,8 +82,8 @@ export class BaseModel implements BaseRows {
       for (const piece of param.parts)
         for (const weight of piece.interleaved ?? [piece]) {
           const name = weight.name.replace(/\.weight$/, '');
-          const place = param.name.replace(/\.weight$/, '');
-          parts.set(name, { name, rows: weight.rows, cols: weight.cols, embedding: name === EMBEDDING, place, start });
+          const hook = param.name.replace(/\.weight$/, '');
+          parts.set(name, { name, rows: weight.rows, cols: weight.cols, embedding: name === EMBEDDING, hook, start });
           this.#weights.set(name, weight);
           start += weight.rows;
         }
@@ -91,7 +91,7 @@ export class BaseModel implements BaseRows {
     const embedding = parts.get(EMBEDDING);
     if (config.tieEmbeddings && embedding) {
       const rows = config.vocabSize;
-      parts.set(HEAD, { ...embedding, name: HEAD, rows, embedding: false, place: HEAD, start: 0 });
+      parts.set(HEAD, { ...embedding, name: HEAD, rows, embedding: false, hook: HEAD, start: 0 });
     }
     this.parts = parts;
     const vectors = new Map<string, ParamPart>();
@@ -105,7 +105,7 @@ export class BaseModel implements BaseRows {
     }
     this.vectors = vectors;
     const names = new Set(params.map(({ name }) => name));
-    this.#biased = new Set([...parts.values()].map(({ place }) => place).filter((place) => names.has(`${place}.bias`)));
+    this.#biased = new Set([...parts.values()].map(({ hook }) => hook).filter((hook) => names.has(`${hook}.bias`)));
   }
 
   /** The family's name, and the checkpoint's. */
@@ -130,22 +130,22 @@ export class BaseModel implements BaseRows {
     return own ? this.#resolver.part(own, instead) : null;
   }
 
-  addsBias(place: string): boolean {
-    return place !== HEAD && this.#biased.has(place);
+  addsBias(hook: string): boolean {
+    return hook !== HEAD && this.#biased.has(hook);
   }
 
   vector(name: string, instead?: Parameters<ParamResolver['part']>[1]): RowSource {
     return this.#resolver.part(this.vectors.get(name)!, instead);
   }
 
-  /** Where a checkpoint holds a part's weight or bias, or a vector; undefined where the family has no such place. */
-  tensor(name: string): PartPlace | undefined {
+  /** Where a checkpoint holds a part's weight or bias, or a vector; undefined where the family has none. */
+  tensor(name: string): TensorLocation | undefined {
     const [, owner, suffix] = /^(.*)(\.\w+)$/.exec(name)!;
     const part = this.parts.get(owner);
     const piece =
       this.vectors.get(name) ??
       (part && { name, rows: part.rows, cols: suffix === '.weight' ? part.cols : 1, ...this.#piece(owner, suffix) });
-    return piece && this.#placed(piece);
+    return piece && this.#locationOf(piece);
   }
 
   /** The matrices by the names that their modules have in the family's checkpoints. */
@@ -162,9 +162,9 @@ export class BaseModel implements BaseRows {
     return this.tensor(`${part}.weight`)?.name;
   }
 
-  #placed(piece: ParamPart): PartPlace | undefined {
+  #locationOf(piece: ParamPart): TensorLocation | undefined {
     try {
-      return this.#resolver.place(piece);
+      return this.#resolver.locate(piece);
     } catch {
       return undefined; // the family's checkpoints have no such tensor
     }
@@ -173,12 +173,12 @@ export class BaseModel implements BaseRows {
   #findModules(): Map<string, BaseModule> {
     const found = new Map<string, { in: number; out: number; embedding: boolean; parts: ModulePart[] }>();
     for (const part of this.parts.values()) {
-      const place = this.tensor(`${part.name}.weight`);
+      const location = this.tensor(`${part.name}.weight`);
       // Experts that lie in one tensor are no modules of their own.
-      if (!place?.name.endsWith('.weight') || (place.stored && place.stored.shape.length !== 2)) continue;
-      const name = place.name.replace(/\.weight$/, '');
+      if (!location?.name.endsWith('.weight') || (location.stored && location.stored.shape.length !== 2)) continue;
+      const name = location.name.replace(/\.weight$/, '');
       const module = found.get(name) ?? { in: part.cols, out: 0, embedding: part.embedding, parts: [] };
-      module.parts.push({ part, rows: () => place.rows() });
+      module.parts.push({ part, rows: () => location.rows() });
       module.out += part.rows;
       found.set(name, module);
     }

@@ -6,7 +6,7 @@
 import type { Config } from '../config/config.ts';
 import type { StepAdapters } from '../step/step-types.ts';
 import { sha256 } from '../util/sha256.ts';
-import type { LiveAdapter, PlaceChange } from './live-adapter.ts';
+import type { HookChange, LiveAdapter } from './live-adapter.ts';
 import { type RankRun, type Stack, stackOf } from './stack.ts';
 
 /** Adapters of one row, each with its weight. */
@@ -17,7 +17,7 @@ interface Input {
   readonly dims: readonly number[];
 }
 
-/** Stacked matrices, which depend on the adapters of a batch and not on who uses which. */
+/** Stacked matrices, which depend on the adapters of a batch and not on which row uses which. */
 export type StackCache = Map<string, Stack>;
 
 /**
@@ -74,7 +74,7 @@ class Batch {
 
   #lowRank(): Map<string, readonly number[]> {
     const widths = new Map<string, readonly number[]>();
-    for (const name of this.#places(({ pieces }) => pieces.length > 0)) {
+    for (const name of this.#hooksWith(({ pieces }) => pieces.length > 0)) {
       const { a, blocks, runs } = this.#stack(name);
       const isTable = name === 'wte';
       widths.set(name, isTable ? [a.cols] : blocks.map(({ cols }) => cols));
@@ -111,11 +111,11 @@ class Batch {
   }
 
   #vectors(kind: 'scale' | 'shift'): Set<string> {
-    const names = this.#places((change) => change[kind] !== null);
+    const names = this.#hooksWith((change) => change[kind] !== null);
     const neutral = kind === 'scale' ? 1 : 0;
     for (const name of names) {
       const changes = this.#adapters.flatMap((adapter) => {
-        const values = adapter.places.get(name)?.[kind];
+        const values = adapter.hooks.get(name)?.[kind];
         return values ? [{ adapter, values }] : [];
       });
       const width = changes[0].values.length;
@@ -191,14 +191,14 @@ class Batch {
     return new Set([...layers].map((l) => `h.${l}.attn`));
   }
 
-  #places(test: (change: PlaceChange) => boolean): Set<string> {
+  #hooksWith(test: (change: HookChange) => boolean): Set<string> {
     return new Set(
-      this.#adapters.flatMap(({ places }) => [...places].flatMap(([name, change]) => (test(change) ? [name] : []))),
+      this.#adapters.flatMap(({ hooks }) => [...hooks].flatMap(([name, change]) => (test(change) ? [name] : []))),
     );
   }
 }
 
-/** Added to scores of places that a prefix does not have. */
+/** Added to scores of positions that a prefix does not have. */
 const HIDDEN = -1e30;
 
 /** A row may name an adapter more than once. */

@@ -164,7 +164,7 @@ describe('refuses', () => {
       'prefixes of another width',
       PREFIX_SETTINGS,
       { ...PREFIX, 'transformer.h.1.attn.adapter_wte.weight': matrix(5, 16, 1) },
-      /has shape \[5,16\], but 5 places of .* are \[5,32\]/,
+      /has shape \[5,16\], but 5 positions of .* are \[5,32\]/,
     ],
     [
       'what has no use',

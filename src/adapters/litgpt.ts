@@ -97,7 +97,7 @@ class LitgptReader {
       const embeddings = await this.#tensors.matrix(`${name}.adapter_wte.weight`);
       if (embeddings.rows !== length || embeddings.cols !== nEmbd)
         throw this.#tensors.fail(
-          `${name}.adapter_wte.weight has shape [${[embeddings.rows, embeddings.cols]}], but ${length} places of ` +
+          `${name}.adapter_wte.weight has shape [${[embeddings.rows, embeddings.cols]}], but ${length} positions of ` +
             `${this.#base.label} are [${[length, nEmbd]}]`,
         );
       const gates = await this.#tensors.vector(`${name}.gating_factor`, nHead, 'the number of heads');
@@ -174,14 +174,14 @@ class LitgptReader {
     const found = new Map<string, BasePart[]>();
     for (const part of this.#base.parts.values()) {
       if (part.embedding) continue;
-      const name = part.place.endsWith('.attn.qkv') ? part.place : part.name;
+      const name = part.hook.endsWith('.attn.qkv') ? part.hook : part.name;
       found.set(name, [...(found.get(name) ?? []), part]);
     }
     return [...found].map(([name, parts]) => layerOf(name, parts));
   }
 
   #layer(name: string): Layer | undefined {
-    const parts = [...this.#base.parts.values()].filter((part) => part.name === name || part.place === name);
+    const parts = [...this.#base.parts.values()].filter((part) => part.name === name || part.hook === name);
     const exact = parts.filter((part) => part.name === name);
     const whole = name.endsWith('.attn.qkv') ? parts : exact;
     return whole.length > 0 ? layerOf(name, whole) : undefined;

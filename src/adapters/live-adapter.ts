@@ -19,7 +19,7 @@ export interface Piece {
 }
 
 /** y' = y + (scale - 1) ⊙ y + Σ (x · aᵀ) · b + shift. */
-export interface PlaceChange {
+export interface HookChange {
   /** Columns of the layer; null for the embedding. */
   readonly out: number | null;
   readonly pieces: readonly Piece[];
@@ -47,7 +47,7 @@ export interface LivePrefix {
 export interface LiveAdapter {
   readonly name: string;
   readonly fingerprint: string;
-  readonly places: ReadonlyMap<string, PlaceChange>;
+  readonly hooks: ReadonlyMap<string, HookChange>;
   readonly norms: ReadonlyMap<string, NormChange>;
   readonly prefixes: ReadonlyMap<number, LivePrefix>;
 }
@@ -62,20 +62,20 @@ export async function makeLive(
   name: string,
   fingerprint: string,
 ): Promise<LiveAdapter> {
-  const places = new Map<string, PlaceChange>();
-  const byPlace = new Map<string, BasePart[]>();
-  for (const part of base.parts.values()) byPlace.set(part.place, [...(byPlace.get(part.place) ?? []), part]);
-  for (const [place, parts] of byPlace) {
+  const hooks = new Map<string, HookChange>();
+  const byHook = new Map<string, BasePart[]>();
+  for (const part of base.parts.values()) byHook.set(part.hook, [...(byHook.get(part.hook) ?? []), part]);
+  for (const [hook, parts] of byHook) {
     if (!parts.some((part) => adapter.parts.has(part.name))) continue;
     const change = parts[0].embedding
       ? await embeddingChange(base, parts[0], adapter.parts.get(parts[0].name)!)
-      : await placeChange(base, parts, adapter);
-    if (change) places.set(place, change);
+      : await hookChange(base, parts, adapter);
+    if (change) hooks.set(hook, change);
   }
   return {
     name,
     fingerprint,
-    places,
+    hooks,
     norms: await normChanges(adapter, base),
     prefixes: await livePrefixes(adapter, base),
   };
@@ -86,10 +86,10 @@ export async function makePrefixesLive(adapter: Adapter, base: BaseRows): Promis
   if (adapter.prefixes.size === 0) return null;
   const prefixes = await livePrefixes(adapter, base);
   // A name that no adapter of the caller's can have.
-  return { name: `\0${adapter.identity}`, fingerprint: '', places: new Map(), norms: new Map(), prefixes };
+  return { name: `\0${adapter.identity}`, fingerprint: '', hooks: new Map(), norms: new Map(), prefixes };
 }
 
-async function placeChange(base: BaseRows, parts: readonly BasePart[], adapter: Adapter): Promise<PlaceChange | null> {
+async function hookChange(base: BaseRows, parts: readonly BasePart[], adapter: Adapter): Promise<HookChange | null> {
   const out = parts.reduce((sum, part) => sum + part.rows, 0);
   const pieces = new Pieces();
   let scale: Float32Array | null = null;
@@ -126,7 +126,7 @@ async function addedBias(
   scale: Float32Array | null,
 ): Promise<Float32Array | null> {
   const bias = base.bias(part.name);
-  const isInside = base.addsBias(part.place);
+  const isInside = base.addsBias(part.hook);
   if (!changesBias(change, bias !== null) && !(bias && isInside && scale)) return null;
   const own = (await bias?.read(0, part.rows)) ?? new Float32Array(part.rows);
   const made = (await changedBias(bias, part.rows, [{ change, weight: 1 }])?.read(0, part.rows)) ?? own;
@@ -156,7 +156,7 @@ class Pieces {
   }
 }
 
-/** Where another matrix takes the base's place: what becomes of it, as one of full rank, the identity times itself. */
+/** Where another matrix replaces the base's: the change, as one of full rank, the identity times itself. */
 async function replacement(base: RowSource, change: PartChange, embedding = false): Promise<LowRank | undefined> {
   if (!change.weight || (await areEqual(base, change.weight))) return undefined;
   const { rows, cols } = base;
@@ -190,7 +190,7 @@ function identity(size: number): Matrix {
 }
 
 /** Rows of the embedding table are gathered from b, and multiplied with a. */
-async function embeddingChange(base: BaseRows, part: BasePart, change: PartChange): Promise<PlaceChange | null> {
+async function embeddingChange(base: BaseRows, part: BasePart, change: PartChange): Promise<HookChange | null> {
   const { cols } = part;
   const rows = base.weight(part.name);
   const whole = await replacement(rows, change, true);

@@ -19,7 +19,7 @@ export class MergedModel implements BaseRows {
   readonly #base: BaseModel;
   readonly #adapters: readonly WeightedAdapter[];
 
-  /** @throws AdapterError for changes that a model of this kind has no place for. */
+  /** @throws AdapterError for changes that a model of this kind can't hold. */
   constructor(base: BaseModel, adapters: readonly WeightedAdapter[]) {
     this.#base = base;
     this.#adapters = adapters.filter(({ weight }) => weight !== 0);
@@ -40,8 +40,8 @@ export class MergedModel implements BaseRows {
     return this.#base.vectors;
   }
 
-  addsBias(place: string): boolean {
-    return place !== 'lm_head' && [...this.parts.values()].some((part) => part.place === place && this.bias(part.name));
+  addsBias(hook: string): boolean {
+    return hook !== 'lm_head' && [...this.parts.values()].some((part) => part.hook === hook && this.bias(part.name));
   }
 
   /** A parameter's rows. */
@@ -130,7 +130,7 @@ function withBias(config: Config, part: string, adapters: readonly WeightedAdapt
       mlpBias: true,
     };
   const names = adapters.map(({ adapter }) => adapter.name).join(', ');
-  throw new AdapterError(`${names}: a bias is added to ${part}, where a model of this kind has no place for one`);
+  throw new AdapterError(`${names}: a bias is added to ${part}, where a model of this kind has none`);
 }
 
 function zeros(rows: number): RowSource {

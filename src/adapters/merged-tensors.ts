@@ -5,7 +5,7 @@
 import type { StoredDtype, StoredTensor } from '../checkpoint/types.ts';
 import { AdapterError } from '../util/errors.ts';
 import { narrow } from '../util/narrow.ts';
-import type { PartPlace } from '../weights/resolve.ts';
+import type { TensorLocation } from '../weights/resolve.ts';
 import { concatRows, mapRows, pickRows, transpose } from '../weights/rows.ts';
 import type { RowSource } from '../weights/types.ts';
 import type { BaseModel } from './base-model.ts';
@@ -23,7 +23,7 @@ export interface MergedTensor {
 interface Piece {
   /** Whole name in the model: `h.0.attn.q.weight`. */
   readonly name: string;
-  readonly place: PartPlace;
+  readonly location: TensorLocation;
   readonly rows: RowSource;
 }
 
@@ -39,7 +39,7 @@ export async function mergedTensors(base: BaseModel, merged: MergedModel): Promi
   const pieces = piecesOf(base, merged);
   const byTensor = new Map<StoredTensor, Piece[]>();
   for (const piece of pieces) {
-    const { stored } = piece.place;
+    const { stored } = piece.location;
     if (stored) byTensor.set(stored, [...(byTensor.get(stored) ?? []), piece]);
     else if (merged.changes(piece.name) && !(piece.name === HEAD && base.config.tieEmbeddings))
       throw new AdapterError(`${base.label} has no tensor for ${piece.name}, which the adapter changes`);
@@ -55,8 +55,8 @@ export async function mergedTensors(base: BaseModel, merged: MergedModel): Promi
 function piecesOf(base: BaseModel, merged: MergedModel): Piece[] {
   const pieces: Piece[] = [];
   const add = (name: string, rows: RowSource | null) => {
-    const place = base.tensor(name);
-    if (rows && place) pieces.push({ name, place, rows });
+    const location = base.tensor(name);
+    if (rows && location) pieces.push({ name, location, rows });
   };
   for (const part of base.parts.keys()) {
     add(`${part}.weight`, merged.weight(part));
@@ -72,7 +72,7 @@ function piecesOf(base: BaseModel, merged: MergedModel): Piece[] {
 async function changedTensor(tensor: StoredTensor, pieces: readonly Piece[]): Promise<MergedTensor> {
   const rows = await inStoredOrder(pieces);
   const count = tensor.shape.reduce((a, b) => a * b, 1);
-  const stacked = pieces[0].place.transposed && tensor.shape.length > 2;
+  const stacked = pieces[0].location.transposed && tensor.shape.length > 2;
   if (rows.rows * rows.cols !== count || stacked)
     throw new AdapterError(
       `the tensor ${tensor.name} holds more than the parts that are known of it; it can't be merged`,
@@ -86,12 +86,12 @@ async function inStoredOrder(pieces: readonly Piece[]): Promise<RowSource> {
   const whole = concatRows(pieces.map(({ rows }) => rows));
   const from = new Int32Array(whole.rows);
   let start = 0;
-  for (const { place, rows } of pieces) {
-    for (const [i, row] of (await place.rows()).entries()) from[row] = start + i;
+  for (const { location, rows } of pieces) {
+    for (const [i, row] of (await location.rows()).entries()) from[row] = start + i;
     start += rows.rows;
   }
   const ordered = pickRows(whole, (row) => from[row], whole.rows);
-  return pieces[0].place.transposed && whole.cols > 1 ? transpose(ordered) : ordered;
+  return pieces[0].location.transposed && whole.cols > 1 ? transpose(ordered) : ordered;
 }
 
 async function* bytesOf(rows: RowSource, name: string, dtype: StoredDtype): AsyncIterable<Uint8Array> {
@@ -122,12 +122,12 @@ function unchanged(tensor: StoredTensor): MergedTensor {
 /** A head of its own, where it was tied to the embedding. Names then have the prefix that the family's whole models have. */
 function withHead(tensors: readonly MergedTensor[], pieces: readonly Piece[]): MergedTensor[] {
   const head = pieces.find(({ name }) => name === HEAD);
-  const embedding = pieces.find(({ name }) => name === 'wte.weight')?.place;
-  if (!head || !embedding?.stored) throw new AdapterError('this family has no place for a head of its own');
+  const embedding = pieces.find(({ name }) => name === 'wte.weight')?.location;
+  if (!head || !embedding?.stored) throw new AdapterError('models of this family have no head of their own');
   const { name, dtype } = embedding.stored;
   const more = embedding.name.endsWith(name) ? embedding.name.slice(0, -name.length) : '';
   const less = name.endsWith(embedding.name) ? name.slice(0, -embedding.name.length) : '';
-  const headName = less + head.place.name;
+  const headName = less + head.location.name;
   const { rows } = head;
   return [
     ...tensors.map((tensor) => ({ ...tensor, name: more + tensor.name })).filter((tensor) => tensor.name !== headName),

@@ -18,7 +18,7 @@ export interface ModelAdaptersParts {
   readonly bank: AdapterBank;
   /** Opens the checkpoint that the model was loaded from. */
   readonly openBase: () => Promise<OpenBase>;
-  /** Names the places of the graph that can't be changed from outside. */
+  /** Names the hooks of the graph that can't be changed from outside. */
   readonly withoutHooks: (adapters: StepAdapters) => readonly string[];
 }
 

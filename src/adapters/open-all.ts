@@ -11,7 +11,7 @@ import type { WeightedAdapter } from './types.ts';
 export interface AdapterToOpen {
   /** Opens its files; may be called more than once. */
   readonly open: () => Promise<OpenAdapter>;
-  /** 0 leaves the base as it is, 1 (unless stated) is what was trained. */
+  /** 0 leaves the base as it is, 1 (the default) is what was trained. */
   readonly weight?: number;
 }
 

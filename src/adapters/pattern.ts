@@ -1,7 +1,7 @@
 /**
  * @file Regular expressions as adapters name modules with, in Python's notation.
  *
- * Adapters come from strangers, and a backtracking matcher can be made to run for ever. This one keeps the set of all places that
+ * Adapters come from strangers, and a backtracking matcher can be made to run for ever. This one keeps the set of all positions that
  * a part of the pattern can end at, so its work is bounded by the lengths of pattern and text.
  */
 import { AdapterError } from '../util/errors.ts';
@@ -80,12 +80,12 @@ class Reader {
     while (this.#at < this.#source.length && this.#peek() !== '|' && this.#peek() !== ')')
       items.push(this.#repeated(this.#item()));
     return (from, text, budget) => {
-      let places = new Set(from);
+      let positions = new Set(from);
       for (const item of items) {
-        if (places.size === 0) break;
-        places = item(places, text, budget);
+        if (positions.size === 0) break;
+        positions = item(positions, text, budget);
       }
-      return places;
+      return positions;
     };
   }
 
@@ -94,7 +94,7 @@ class Reader {
     for (;;) {
       const bounds = this.#quantifier();
       if (!bounds) return matcher;
-      this.#take('?'); // as few as possible: the same places
+      this.#take('?'); // as few as possible: the same positions
       if (this.#peek() === '+') throw this.#fail('possessive quantifiers are not supported');
       matcher = repeat(matcher, bounds[0], bounds[1]);
     }

@@ -124,13 +124,13 @@ class PeftReader {
   #replace(saved: ReadonlyMap<string, StoredTensor>): void {
     const base = this.#base;
     const shape = (name: string) => {
-      const place = base.tensor(name);
-      const tensor = place && saved.get(place.name);
+      const location = base.tensor(name);
+      const tensor = location && saved.get(location.name);
       if (!tensor) return false;
-      const own = place.stored?.shape;
+      const own = location.stored?.shape;
       if (own && `${own}` !== `${tensor.shape}`)
         throw this.#tensors.fail(
-          `${tensor.name} has shape [${tensor.shape}], but in ${base.label} ${place.name} has [${own}]`,
+          `${tensor.name} has shape [${tensor.shape}], but in ${base.label} ${location.name} has [${own}]`,
         );
       return true;
     };

@@ -1,5 +1,5 @@
 /**
- * @file Reads an adapter's settings with checks: each value is asked for by its type, and what nobody asked for must say nothing.
+ * @file Reads an adapter's settings with checks: each value is asked for by its type, and what is not read must have no value.
  */
 import { AdapterError } from '../util/errors.ts';
 
@@ -68,7 +68,7 @@ export class Settings {
     for (const key of keys) this.#used.add(key);
   }
 
-  /** @throws AdapterError names a key that says something and that nobody asked for. */
+  /** @throws AdapterError names a key that has a value and is not read. */
   checkUnused(): void {
     for (const [key, value] of Object.entries(this.#values)) {
       if (this.#used.has(key) || isNothing(value)) continue;

@@ -10,8 +10,8 @@ const filled = (rows: number, cols: number, value: number): Matrix => ({
 });
 
 function adapter(name: string, out: number | null, pieces: readonly Piece[]): LiveAdapter {
-  const places = new Map([['x', { out, pieces, scale: null, shift: null }]]);
-  return { name, fingerprint: name, places, norms: new Map(), prefixes: new Map() };
+  const hooks = new Map([['x', { out, pieces, scale: null, shift: null }]]);
+  return { name, fingerprint: name, hooks, norms: new Map(), prefixes: new Map() };
 }
 
 /** A piece of `rank` over columns start … start + cols, of one number. */

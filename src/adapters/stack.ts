@@ -1,5 +1,5 @@
 /**
- * @file The low-rank parts of several adapters at one place, stacked along their ranks into the graph's matrices.
+ * @file The low-rank parts of several adapters at one hook, stacked along their ranks into the graph's matrices.
  */
 import { joined, type LiveAdapter, type Piece, sideBySide } from './live-adapter.ts';
 import type { Matrix } from './types.ts';
@@ -10,7 +10,7 @@ export interface RankRun {
   readonly ranks: number;
 }
 
-/** What goes into the graph at one place. */
+/** What goes into the graph at one hook. */
 export interface Stack {
   readonly a: Matrix;
   /** One for each block of columns. */
@@ -29,12 +29,12 @@ interface OwnedPiece extends Piece {
   readonly adapter: LiveAdapter;
 }
 
-/** Stacks what the adapters have at a place; at least one of them has something. */
+/** Stacks what the adapters have at a hook; at least one of them has something. */
 export function stackOf(name: string, adapters: readonly LiveAdapter[]): Stack {
   const pieces = adapters.flatMap((adapter) =>
-    (adapter.places.get(name)?.pieces ?? []).map((piece) => ({ ...piece, adapter })),
+    (adapter.hooks.get(name)?.pieces ?? []).map((piece) => ({ ...piece, adapter })),
   );
-  const out = pieces[0].adapter.places.get(name)!.out;
+  const out = pieces[0].adapter.hooks.get(name)!.out;
   // The embedding's rows are gathered: its ranks lie beside each other.
   if (out === null) return stacked(pieces, [sideBySide(pieces.map(({ b }) => b))]);
   const starts = [...new Set(pieces.map(({ start }) => start))].sort((a, b) => a - b);

@@ -352,7 +352,7 @@ describe('while the model runs', () => {
   });
 });
 
-describe('other places', () => {
+describe('other hooks', () => {
   /** A vector of a family's case, replaced. */
   const saved = (tensors: Record<string, TestTensor>, more = {}): TestAdapter => ({
     settings: { peft_type: 'LORA', r: 2, target_modules: [], ...more },

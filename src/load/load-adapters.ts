@@ -65,7 +65,7 @@ export async function adaptPlan(
         const bank = new AdapterBank(merged.config, fixed);
         const all = new ModelAdapters({
           bank,
-          withoutHooks: (places) => (isEncoder(plan.config) ? ['an encoder'] : stepper.withoutHooks(places)),
+          withoutHooks: (hooks) => (isEncoder(plan.config) ? ['an encoder'] : stepper.withoutHooks(hooks)),
           openBase: async () => {
             const again = await reopen();
             const own = await openAll(again.checkpoint, again.plan, mergedRequests);

@@ -78,14 +78,14 @@ describe('a checkpoint is refused before its weights are read', () => {
         for (let i = 0; i < 9; i++) all[`model.layers.0.self_attn.extra_${i}`] = f32([1], [0]);
       },
     });
-    expect(message).toMatch(/^here: 9 tensors have no place in a llama model with this config\.json: /);
+    expect(message).toMatch(/^here: 9 tensors do not belong in a llama model with this config\.json: /);
     expect(message).toContain('model.layers.0.self_attn.extra_5 and 3 more. ');
     expect(message).toContain(EXPECTED);
   });
 
   it('where it has more layers, or fewer, than config.json says', async () => {
     expect(await refusal(CheckpointError, 'llama', { config: { num_hidden_layers: 1 } })).toMatch(
-      /9 tensors have no place .*model\.layers\.1\./,
+      /9 tensors do not belong .*model\.layers\.1\./,
     );
     expect(await refusal(CheckpointError, 'llama', { config: { num_hidden_layers: 3 } })).toMatch(
       /the tensor model\.layers\.2\.\S+ is missing/,

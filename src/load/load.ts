@@ -16,7 +16,7 @@ import { type PrepareRequest, planModel, type WeightChoice } from './plan.ts';
 
 export interface AssembleOptions {
   readonly checkpoint: Checkpoint;
-  /** Which model is meant, where the checkpoint holds several; the one that writes text, or the first, unless stated. */
+  /** Which model is meant, where the checkpoint holds several. @default the one that writes text, or the first, */
   readonly part?: string;
   readonly backend: Backend;
   readonly weights?: WeightChoice;
@@ -24,7 +24,7 @@ export interface AssembleOptions {
   readonly prepare: (request: PrepareRequest) => Promise<PreparedWeights>;
   /** Adapters to merge, and adapters to keep live. */
   readonly adapters?: readonly AdapterRequest[];
-  /** Opens the checkpoint once more, for adapters that are loaded later; unless stated, `checkpoint` is to stay open. */
+  /** Opens the checkpoint again, for adapters that are loaded later. @default `checkpoint`, which must then stay open */
   readonly reopen?: () => Promise<Checkpoint>;
 }
 

@@ -18,15 +18,15 @@ import type { Param, WeightFormat } from '../weights/types.ts';
 import { chooseFormat, countParameters, paramsOf, type WeightChoice } from './plan.ts';
 
 export interface MemoryPlanOptions {
-  /** Tokens that the sequence is to reach; the model's context unless stated. */
+  /** Tokens that the sequence is to reach. @default the model's context */
   readonly contextLength?: number;
-  /** The cache's options; unless stated, a dense one that holds the whole context. */
+  /** The cache's options. @default a dense cache for the whole context */
   readonly cache?: Partial<AnyCacheOptions>;
-  /** How weights are stored; `auto` unless stated. */
+  /** How weights are stored. @default `auto` */
   readonly weights?: WeightChoice;
-  /** Tokens of a prompt that are read at once; 256 unless stated. */
+  /** Tokens of a prompt that are read at once. @default 256 */
   readonly chunkLength?: number;
-  /** Whether there is a tokenizer, which takes memory too; true unless stated. */
+  /** Whether there is a tokenizer, which takes memory too. @default true */
   readonly tokenizer?: boolean;
 }
 
@@ -48,7 +48,7 @@ export interface Workspace {
   readonly logits: number;
   /** Keys and values that the graph makes of a chunk, and the copies on their way into the cache. */
   readonly chunk: number;
-  /** Arrays of chunks before that nobody uses any more, until they are collected. */
+  /** Arrays of chunks before that are no longer used, until they are collected. */
   readonly garbage: number;
 }
 

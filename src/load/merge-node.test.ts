@@ -238,7 +238,7 @@ describe('refuses', () => {
     expect(await readdir(full)).toEqual(['mine.txt']);
   });
 
-  it('what is no weight, and biases that the family has no place for', async () => {
+  it("what is no weight, and biases that the family can't hold", async () => {
     const prefix = await writeTestAdapter(
       join(base, 'prefix'),
       {

@@ -20,14 +20,14 @@ import { planModel } from './plan.ts';
 export interface MergeSource {
   /** Its folder, or its .safetensors file with the settings beside. */
   readonly path: string;
-  /** 0 leaves the base as it is, 1 (unless stated) is what was trained. */
+  /** 0 leaves the base as it is, 1 (the default) is what was trained. */
   readonly weight?: number;
 }
 
 export interface MergeOptions {
   /** Which of a checkpoint's models the adapters are for, as in loading. */
   readonly part?: string;
-  /** Most bytes of one file; 5 GB unless stated. */
+  /** Most bytes of one file. @default 5 GB */
   readonly maxShardBytes?: number;
   readonly onProgress?: (progress: { readonly bytes: number; readonly total: number }) => void;
   readonly signal?: AbortSignal;
@@ -106,7 +106,7 @@ function checkWritable(base: BaseModel, merged: MergedModel): void {
   for (const part of base.parts.keys())
     if (!base.bias(part) && merged.bias(part))
       throw new AdapterError(
-        `the adapter adds a bias to ${part}, which checkpoints of ${base.label} have no place for; load the model with the adapter`,
+        `the adapter adds a bias to ${part}, which checkpoints of ${base.label} can't hold; load the model with the adapter`,
       );
 }
 
@@ -127,7 +127,7 @@ export async function checkEmpty(folder: string, out: string): Promise<void> {
   if (held.length > 0) throw new InputError(`${out}: holds files already (${held[0]}); name a new folder`);
 }
 
-/** Writes a folder beside its place and renames it when it is whole. */
+/** Writes a folder under another name and renames it when it is complete. */
 export async function atomically(
   folder: string,
   size: number,

@@ -40,7 +40,7 @@ describe.each(CASES)('%s', (name) => {
     }
     const more = new Map([...checkpoint.tensors, ['extra.weight', [...checkpoint.tensors.values()][0]]]);
     expect(() => planModel({ ...checkpoint, tensors: more })).toThrow(
-      /1 tensors have no place in a \w+ model with this config.json: extra.weight. The family \w+ has /,
+      /1 tensors do not belong in a \w+ model with this config.json: extra.weight. The family \w+ has /,
     );
   });
 

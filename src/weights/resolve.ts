@@ -10,13 +10,13 @@ import { concatRows, interleaveRows, mapRows, sliceRows, tensorRows, transpose }
 import type { TensorExpr, TensorNames } from './tensor-map.ts';
 import type { Param, ParamPart, RowSource } from './types.ts';
 
-/** Buffers that old checkpoints carry and nobody needs. */
+/** Buffers that old checkpoints carry and no model needs. */
 const IGNORED = [/(^|\.)inv_freq$/, /\.(attn|attention)\.(bias|masked_bias)$/];
 /** Names that old files use. */
 const OLD_SUFFIXES: Readonly<Record<string, string>> = { '.weight': '.gamma', '.bias': '.beta' };
 
 /** Which tensor of a template is meant. */
-interface Place {
+interface NameContext {
   /** `.weight` or `.bias`. */
   readonly suffix: string;
   readonly layer: string;
@@ -27,10 +27,10 @@ interface Place {
 }
 
 /** Makes the rows of a tensor, given its template, of a shape. */
-type Leaf = (template: string, place: Place, rows: number, cols: number) => RowSource;
+type Leaf = (template: string, context: NameContext, rows: number, cols: number) => RowSource;
 
 /** Where a piece of a parameter comes from. */
-export interface PartPlace {
+export interface TensorLocation {
   /** The family's name of the tensor. */
   readonly name: string;
   /** It is stored as [in, out]. */
@@ -41,7 +41,8 @@ export interface PartPlace {
   rows(): Promise<Float32Array>;
 }
 
-const filled = (template: string, { layer, nth }: Place): string => template.replace('{l}', layer).replace('{e}', nth);
+const filled = (template: string, { layer, nth }: NameContext): string =>
+  template.replace('{l}', layer).replace('{e}', nth);
 
 export class ParamResolver {
   readonly #checkpoint: Checkpoint;
@@ -75,21 +76,21 @@ export class ParamResolver {
    */
   part(part: ParamPart, instead?: ReadonlyMap<string, StoredTensor>): RowSource {
     if (part.interleaved) return interleaveRows(part.interleaved.map((inner) => this.part(inner, instead)));
-    const rows = this.#locate(part, (template, place, r, c) =>
-      this.#rows(instead?.get(filled(template, place)) ?? this.#tensor(template, place), r, c),
+    const rows = this.#rowsOf(part, (template, context, r, c) =>
+      this.#rows(instead?.get(filled(template, context)) ?? this.#tensor(template, context), r, c),
     );
     return part.unitOffset ? mapRows(rows, (w) => w + 1) : rows;
   }
 
   /**
    * Where a piece without pieces of its own comes from.
-   * @throws CheckpointError where the family has no place for it.
+   * @throws CheckpointError where the family does not have it.
    */
-  place(part: ParamPart): PartPlace {
+  locate(part: ParamPart): TensorLocation {
     let name = '';
     let transposed = false;
-    const numbered = this.#locate({ ...part, cols: 1 }, (template, place, rows, cols) => {
-      name = filled(template, place);
+    const numbered = this.#rowsOf({ ...part, cols: 1 }, (template, context, rows, cols) => {
+      name = filled(template, context);
       transposed = cols !== 1;
       const number = (start: number) => (_: number, i: number) => start * cols + i;
       return { rows, cols, read: async (start, n) => new Float32Array(n * cols).map(number(start)) };
@@ -109,12 +110,12 @@ export class ParamResolver {
     );
     if (left.length > 0)
       throw new CheckpointError(
-        `${this.#checkpoint.name}: ${left.length} tensors have no place in a ${this.#config.name} model with this ` +
+        `${this.#checkpoint.name}: ${left.length} tensors do not belong in a ${this.#config.name} model with this ` +
           `config.json: ${list(left)}. ${this.#expected()}`,
       );
   }
 
-  #locate(part: ParamPart, leaf: Leaf): RowSource {
+  #rowsOf(part: ParamPart, leaf: Leaf): RowSource {
     const [, layer, module, suffix] = /^(?:h\.(\d+)\.)?(.*)(\.\w+)$/.exec(part.name)!;
     const nth = /\.(\d+)(?=\.|$)/.exec(module);
     const key = (layer ? 'h.{l}.' : '') + (nth ? module.replace(nth[0], '.{e}') : module);
@@ -131,47 +132,47 @@ export class ParamResolver {
     );
   }
 
-  #expr(expr: TensorExpr, place: Place, rows: number, cols: number, leaf: Leaf): RowSource {
-    if (typeof expr === 'string') return leaf(expr + place.suffix, place, rows, cols);
-    if ('bare' in expr) return leaf(expr.bare, place, rows, cols);
+  #expr(expr: TensorExpr, context: NameContext, rows: number, cols: number, leaf: Leaf): RowSource {
+    if (typeof expr === 'string') return leaf(expr + context.suffix, context, rows, cols);
+    if ('bare' in expr) return leaf(expr.bare, context, rows, cols);
     if ('oneOf' in expr) {
-      const there = expr.oneOf.find((each) => this.#find(nameIn(each, place)));
-      if (there !== undefined) return this.#expr(there, place, rows, cols, leaf);
-      throw this.#missing(expr.oneOf.map((each) => nameIn(each, place)).join(' or '));
+      const there = expr.oneOf.find((each) => this.#find(nameIn(each, context)));
+      if (there !== undefined) return this.#expr(there, context, rows, cols, leaf);
+      throw this.#missing(expr.oneOf.map((each) => nameIn(each, context)).join(' or '));
     }
     if ('sinusoids' in expr) return sinusoids(rows, cols);
-    if ('stacked' in expr) return this.#stacked(expr.stacked, place, rows, cols);
+    if ('stacked' in expr) return this.#stacked(expr.stacked, context, rows, cols);
     if ('transposed' in expr) {
-      if (place.suffix !== '.weight') return this.#expr(expr.transposed, place, rows, cols, leaf);
-      return transpose(this.#expr(expr.transposed, place, cols, rows, leaf));
+      if (context.suffix !== '.weight') return this.#expr(expr.transposed, context, rows, cols, leaf);
+      return transpose(this.#expr(expr.transposed, context, cols, rows, leaf));
     }
     if ('parts' in expr) {
-      const whole = this.#expr(expr.from, place, rows * expr.parts, cols, leaf);
+      const whole = this.#expr(expr.from, context, rows * expr.parts, cols, leaf);
       return sliceRows(whole, expr.part * rows, rows);
     }
-    const layer = place.spec!;
+    const layer = context.spec!;
     if ('segment' in expr) {
       const segments = expr.of(layer);
-      return takeSegment(this.#expr(expr.from, place, segmentRows(segments), cols, leaf), segments, expr.segment);
+      return takeSegment(this.#expr(expr.from, context, segmentRows(segments), cols, leaf), segments, expr.segment);
     }
     if ('joined' in expr) {
       const heights = expr.heights(layer);
-      return concatRows(expr.joined.map((each, i) => this.#expr(each, place, heights[i], cols, leaf)));
+      return concatRows(expr.joined.map((each, i) => this.#expr(each, context, heights[i], cols, leaf)));
     }
     if ('blocksTransposed' in expr) {
       const blocks = expr.blocksTransposed(layer);
-      return transposeBlocks(this.#expr(expr.from, place, blocks * cols, rows / blocks, leaf), blocks);
+      return transposeBlocks(this.#expr(expr.from, context, blocks * cols, rows / blocks, leaf), blocks);
     }
-    if ('mapped' in expr) return mapRows(this.#expr(expr.from, place, rows, cols, leaf), expr.mapped);
-    const whole = this.#expr(expr.from, place, rows * countOf(layer, expr.nthOf), cols, leaf);
-    return sliceRows(whole, Number(place.nth) * rows, rows);
+    if ('mapped' in expr) return mapRows(this.#expr(expr.from, context, rows, cols, leaf), expr.mapped);
+    const whole = this.#expr(expr.from, context, rows * countOf(layer, expr.nthOf), cols, leaf);
+    return sliceRows(whole, Number(context.nth) * rows, rows);
   }
 
-  #stacked(modules: readonly string[], place: Place, rows: number, cols: number): RowSource {
-    const [first, ...more] = modules.map((module) => filled(module + place.suffix, place));
+  #stacked(modules: readonly string[], context: NameContext, rows: number, cols: number): RowSource {
+    const [first, ...more] = modules.map((module) => filled(module + context.suffix, context));
     const found = [
-      this.#tensor(first, place),
-      ...more.flatMap((name) => (this.#find(name) ? this.#tensor(name, place) : [])),
+      this.#tensor(first, context),
+      ...more.flatMap((name) => (this.#find(name) ? this.#tensor(name, context) : [])),
     ];
     const heights = found.slice(0, -1).map((tensor) => tensor.shape[0]);
     heights.push(rows - heights.reduce((sum, height) => sum + height, 0));
@@ -188,8 +189,8 @@ export class ParamResolver {
     }
   }
 
-  #tensor(template: string, place: Place): StoredTensor {
-    const name = filled(template, place);
+  #tensor(template: string, context: NameContext): StoredTensor {
+    const name = filled(template, context);
     const tensor = this.#find(name);
     if (!tensor) throw this.#missing(name);
     this.#used.add(tensor.name);
@@ -235,8 +236,8 @@ function countOf({ mixer, mlp }: LayerSpec, what: 'experts' | 'heads' | 'groups'
 }
 
 /** The whole name of an expression's first tensor. */
-const nameIn = (expr: TensorExpr, place: Place): string =>
-  filled(isBare(expr) ? sourceName(expr) : sourceName(expr) + place.suffix, place);
+const nameIn = (expr: TensorExpr, context: NameContext): string =>
+  filled(isBare(expr) ? sourceName(expr) : sourceName(expr) + context.suffix, context);
 
 function isBare(expr: TensorExpr): boolean {
   if (typeof expr === 'string') return false;

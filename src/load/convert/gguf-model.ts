@@ -48,7 +48,7 @@ export interface GgufModelFacts {
 }
 
 /**
- * @throws ConfigError for a family that can't be written, and for what GGUF has no place for.
+ * @throws ConfigError for a family that can't be written, and for what GGUF can't hold.
  */
 export function ggufModelOf(config: Config, name: string): GgufModelFacts {
   const layout = Object.hasOwn(LAYOUTS, config.name) ? LAYOUTS[config.name] : undefined;
@@ -56,8 +56,7 @@ export function ggufModelOf(config: Config, name: string): GgufModelFacts {
     throw new ConfigError(
       `${name}: models of type ${config.name} can't be written to GGUF; these can: ${Object.keys(LAYOUTS).join(', ')}`,
     );
-  const fail = (what: string) =>
-    new ConfigError(`${name}: ${what}, which GGUF has no place for in ${layout.architecture}`);
+  const fail = (what: string) => new ConfigError(`${name}: ${what}, which GGUF can't hold in ${layout.architecture}`);
   const mixers = config.layers.map(({ mixer }) => mixer);
   const attention = mixers.filter((mixer) => mixer?.kind === 'self-attention') as SelfAttention[];
   if (attention.length !== config.nLayer) throw fail('not every layer has attention');
