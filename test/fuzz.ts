@@ -1,25 +1,32 @@
 /**
- * @file `npm run fuzz [COUNT] [SEED]`: that many damaged GGUF files, 50,000 by default, each of which must be opened or refused by a typed
- * error. What is neither is printed with its seed and ends the run.
+ * @file `npm run fuzz [KIND] [COUNT] [SEED]`: that many damaged files (5,000 by default) of a kind or of every kind, each of which must
+ * be opened or refused by a typed error. What is neither is printed with its seed and ends the run.
  */
-import { damagedGguf, openDamaged } from './support/gguf-mutations.ts';
+import { FUZZERS } from './support/fuzzers.ts';
 import { seeded } from './support/seeded.ts';
 
-const count = Number(process.argv[2] ?? 50_000);
-const first = Number(process.argv[3] ?? 1);
-let opened = 0;
-let slowest = 0;
-for (let i = 0; i < count; i++) {
-  const start = performance.now();
-  try {
-    if ((await openDamaged(damagedGguf(seeded(first + i)))) === 'opened') opened++;
-  } catch (error) {
-    process.stderr.write(`seed ${first + i}: ${(error as Error).stack}\n`);
-    process.exitCode = 1;
-    break;
+const [kind = 'all', count = '5000', first = '1'] = process.argv.slice(2);
+const names = kind === 'all' ? Object.keys(FUZZERS) : [kind];
+for (const name of names) {
+  const fuzzer = FUZZERS[name];
+  if (!fuzzer) {
+    process.stderr.write(`there is no fuzzer ${name}; there are all, ${Object.keys(FUZZERS).join(', ')}\n`);
+    process.exit(1);
   }
-  slowest = Math.max(slowest, performance.now() - start);
+  let opened = 0;
+  let slowest = 0;
+  for (let i = 0; i < Number(count); i++) {
+    const start = performance.now();
+    try {
+      if ((await fuzzer(seeded(Number(first) + i))) === 'opened') opened++;
+    } catch (error) {
+      process.stderr.write(`${name}, seed ${Number(first) + i}: ${(error as Error).stack}\n`);
+      process.exitCode = 1;
+      break;
+    }
+    slowest = Math.max(slowest, performance.now() - start);
+  }
+  process.stdout.write(
+    `${name}: ${count} files from seed ${first} on: ${opened} opened, slowest ${slowest.toFixed(0)} ms\n`,
+  );
 }
-process.stdout.write(
-  `${count} files from seed ${first} on: ${opened} opened, the others refused; slowest ${slowest.toFixed(0)} ms\n`,
-);

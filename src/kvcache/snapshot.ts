@@ -159,14 +159,16 @@ async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uin
 function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, own: PolicyRow | undefined): KVCache {
   if (own && own.name !== policy)
     throw new SnapshotError(`the cache was saved under the policy ${policy}, but ${own.name} was passed in`);
+  // Before memory is allocated for as many rows as the header says.
+  if (options['batch'] !== rows.length)
+    throw new SnapshotError(`the saved cache says that it has ${options['batch']} rows, but holds ${rows.length}`);
   try {
     const cache = createCache(shape, { ...takenOptions(options, own ?? POLICIES[policy]), policy: own ?? policy });
     const fits = rows.every(({ filled }) => {
       const tables = [...cache.store.tables.values()];
       return filled.length === tables.length && filled.every((groups, i) => groups.length === tables[i].groups);
     });
-    if (rows.length !== cache.batch || !fits)
-      throw new SnapshotError('the saved cache has another shape than the model');
+    if (!fits) throw new SnapshotError('the saved cache has another shape than the model');
     return cache;
   } catch (error) {
     throw asSnapshotError(error);
