@@ -4,7 +4,6 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { adapterName, openAdapterFolder } from '../adapters/open-node.ts';
-import { onnxBackend } from '../backends/onnx/onnxruntime-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
@@ -21,6 +20,7 @@ import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
+import { type EngineName, openEngine } from './engines-node.ts';
 import { assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
 import { planModel, type WeightChoice } from './plan.ts';
@@ -44,6 +44,11 @@ export interface LoadOptions {
    * @default the one that generates text, or else the first
    */
   readonly part?: string;
+  /**
+   * What computes the model. `onnx` needs the package onnxruntime-node.
+   * @default `$KEYHOLD_ENGINE`, or `onnx`
+   */
+  readonly engine?: EngineName;
   /**
    * Threads of the engine.
    * @default all cores
@@ -111,11 +116,12 @@ export async function loadModel(
   const { onProgress, signal, cacheDir } = options;
   checkOptionNames('loadModel', options, LOAD_OPTIONS, RENAMED);
   signal?.throwIfAborted();
+  const backend = await openEngine(options.engine);
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
   try {
     return await assembleModel({
       checkpoint,
-      backend: onnxBackend,
+      backend,
       weights: options.weights,
       adapters: options.adapters?.map(({ path, weight, live, name }) => ({
         open: () => openAdapterFolder(path),
@@ -130,6 +136,7 @@ export async function loadModel(
         return openPreparedWeights({
           ...request,
           label: checkpoint.name,
+          codec: backend.codec,
           cacheDir,
           signal,
           onProgress(p) {
@@ -150,13 +157,15 @@ export async function loadModel(
  * @throws as {@link openCheckpoint} and planModel do.
  */
 export async function preparedFormats(model: string, options: LoadOptions = {}): Promise<readonly WeightFormat[]> {
+  const { target, codec } = await openEngine(options.engine);
   const checkpoint = await openCheckpoint(model, options);
   try {
     const formats: WeightFormat[] = [];
     for (const format of ['float32', 'int8', 'int4'] as const) {
-      const { params: specs } = planModel(checkpoint, format, options.part);
+      const { params: specs } = planModel(checkpoint, format, options.part, target);
       const { cacheDir } = options;
-      if (await hasPreparedWeights({ specs, format, identity: checkpoint.identity, cacheDir })) formats.push(format);
+      if (await hasPreparedWeights({ specs, format, identity: checkpoint.identity, cacheDir, codec }))
+        formats.push(format);
     }
     return formats;
   } finally {

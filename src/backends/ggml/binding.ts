@@ -66,6 +66,9 @@ const CPU_DEVICE = 0;
 /** From the first address that is a multiple of any alignment to the end of what a signed size can say. */
 const ALL_MEMORY = { base: 4096n, size: Number.MAX_SAFE_INTEGER - 8191 };
 
+/** Stands for arrays without memory, which may have no address. */
+const NOTHING = new Uint8Array(new ArrayBuffer(4096));
+
 let opened: Ggml | null = null;
 
 /**
@@ -119,7 +122,7 @@ function open(files: LibraryFiles): Ggml {
     fastBuffers: fastBuffers(koffi, calls, cpuCalls, cpu),
     hostBuffer: calls.ggml_backend_cpu_buffer_from_ptr(ALL_MEMORY.base, ALL_MEMORY.size),
     features: features(koffi, calls, cpuCalls, cpu),
-    addressOf: (array) => koffi.address(array),
+    addressOf: (array) => (array.byteLength === 0 ? koffi.address(NOTHING) : koffi.address(array)),
     compute: (backend, graph) => later('ggml_backend_graph_compute', backend, graph),
     setTensor: async (tensor, address, length) => {
       await later('ggml_backend_tensor_set', tensor, address, 0, length);

@@ -4,7 +4,7 @@
 import type { OpGraph } from '../../ops/graph.ts';
 import { InputError } from '../../util/errors.ts';
 import type { Ggml } from './binding.ts';
-import { CompiledGraph, type RunOutput } from './compiled-graph.ts';
+import { ConcreteGraph, type RunOutput } from './concrete-graph.ts';
 import type { CpuBackend } from './cpu-backend.ts';
 import type { RunInputs, Tensor } from './lower/graph-maker.ts';
 import { weightUses } from './lower/lowering.ts';
@@ -20,7 +20,7 @@ export class GgmlSession {
   readonly #graph: OpGraph;
   readonly #weights: ReadonlyMap<string, Tensor>;
   /** By lengths, the latest last. */
-  readonly #compiled = new Map<string, CompiledGraph>();
+  readonly #compiled = new Map<string, ConcreteGraph>();
   #disposed = false;
 
   private constructor(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: ReadonlyMap<string, Tensor>) {
@@ -59,7 +59,7 @@ export class GgmlSession {
     });
   }
 
-  #compile(inputs: RunInputs): CompiledGraph {
+  #compile(inputs: RunInputs): ConcreteGraph {
     const key = this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?').join('/');
     const known = this.#compiled.get(key);
     if (known) {
@@ -68,7 +68,7 @@ export class GgmlSession {
       return known;
     }
     const find = (name: string, as: string): Tensor => this.#weights.get(`${as} ${name}`)!;
-    const compiled = CompiledGraph.make(this.#ggml, this.#backend, this.#graph, find, inputs);
+    const compiled = ConcreteGraph.make(this.#ggml, this.#backend, this.#graph, find, inputs);
     this.#compiled.set(key, compiled);
     this.#forget();
     return compiled;

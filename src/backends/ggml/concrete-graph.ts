@@ -37,7 +37,7 @@ const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b
 const TENSORS_PER_NODE = 10;
 const MOST_TENSORS = 400_000;
 
-export class CompiledGraph {
+export class ConcreteGraph {
   readonly #ggml: Ggml;
   readonly #maker: GraphMaker;
   readonly #allocator: NativeHandle;
@@ -49,12 +49,12 @@ export class CompiledGraph {
   readonly bytes: number;
 
   /** @throws GraphError for inputs that do not fit the graph; EngineError where there is no memory. */
-  static make(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: FindWeight, inputs: RunInputs): CompiledGraph {
+  static make(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: FindWeight, inputs: RunInputs): ConcreteGraph {
     checkInputs(graph, inputs);
     for (let tensors = 1024 + TENSORS_PER_NODE * graph.nodes.length; ; tensors *= 2) {
       const maker = new GraphMaker(ggml, tensors);
       try {
-        return new CompiledGraph(ggml, backend, graph, weights, inputs, maker);
+        return new ConcreteGraph(ggml, backend, graph, weights, inputs, maker);
       } catch (error) {
         maker.context.dispose();
         if (maker.count <= tensors || tensors > MOST_TENSORS) throw error;

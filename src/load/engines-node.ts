@@ -1,0 +1,40 @@
+/**
+ * @file The engines that Node can compute models with. Each is loaded when it is first asked for.
+ */
+import type { Backend } from '../backends/types.ts';
+import { EngineError, InputError } from '../util/errors.ts';
+
+/** `ggml`: native libraries for this processor. `onnx`: ONNX Runtime, the engine of browsers, where onnxruntime-node is installed. */
+export type EngineName = 'ggml' | 'onnx';
+export const ENGINES: readonly EngineName[] = ['ggml', 'onnx'];
+
+const LOADERS: Readonly<Record<EngineName, () => Promise<Backend>>> = {
+  ggml: async () => (await import('../backends/ggml/ggml-backend.ts')).ggmlBackend,
+  onnx: async () => {
+    try {
+      return (await import('../backends/onnx/onnxruntime-node.ts')).onnxBackend;
+    } catch (cause) {
+      throw new EngineError(
+        `the onnx engine needs the package onnxruntime-node, which can't be loaded (${cause instanceof Error ? cause.message : cause}): ` +
+          'npm install onnxruntime-node',
+        { cause },
+      );
+    }
+  },
+};
+
+/** The engine of models for which none is named: `$KEYHOLD_ENGINE`, or onnx. */
+export function defaultEngine(env: NodeJS.ProcessEnv = process.env): EngineName {
+  return checkEngine(env.KEYHOLD_ENGINE || 'onnx', 'the environment variable KEYHOLD_ENGINE');
+}
+
+/** @throws InputError for a name that no engine has; EngineError where it can't be used here. */
+export async function openEngine(name: EngineName = defaultEngine()): Promise<Backend> {
+  return LOADERS[checkEngine(name, 'the option "engine"')]();
+}
+
+function checkEngine(name: string, where: string): EngineName {
+  const known = ENGINES.find((engine) => engine === name);
+  if (!known) throw new InputError(`${where} is "${name}"; there are ${ENGINES.join(' and ')}`);
+  return known;
+}
