@@ -44,6 +44,12 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
   softcap: ({ g, get }, { inputs: [x], attributes }) => [softcap(g, get(x!), attributes.cap)],
   clip: ({ g, get }, { inputs: [x], attributes }) => [clip(g, get(x!), attributes)],
   reshape: ({ g, get }, { inputs: [x], attributes }) => [reshapeTo(g, get(x!), attributes.target)],
+  tokensLike: ({ g, get }, { inputs: [x, like] }) => {
+    const value = get(x!);
+    const [B, T] = get(like!).dims;
+    return [g.reshape(value, [B, T, value.dims.at(-1)!])];
+  },
+  zerosLike: ({ g, get }, { inputs: [x] }) => [scale(g, get(x!), 0)],
   transpose: ({ g, get }, { inputs: [x], attributes }) => [g.transpose(get(x!), attributes.perm)],
   split: ({ g, get }, { inputs: [x], attributes }) => split(g, get(x!), attributes),
   concat: ({ g, get }, { inputs, attributes }) => [
