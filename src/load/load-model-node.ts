@@ -73,6 +73,7 @@ const LOAD_OPTIONS = {
   weights: true,
   part: true,
   threads: true,
+  engine: true,
   cacheDir: true,
   hub: true,
   adapters: true,

@@ -30,7 +30,14 @@ export function headExperts(
   const name = `h.${layer}.attn`;
   const tokens = reshape(g, x, [-1, E], ['B*T', E]);
   const routing = routeTokens(ctx, tokens, count, router, name);
-  const unused = { size: G * D, activation: 'silu', bias: false, gated: false, clamp: null, scaledInput: false } as const;
+  const unused = {
+    size: G * D,
+    activation: 'silu',
+    bias: false,
+    gated: false,
+    clamp: null,
+    scaledInput: false,
+  } as const;
   const isStacked = g.target.expertLayout({ count, ...unused }, E, ctx.format) === 'separate';
   const matrices = (module: string, rows: number, cols: number): Value[] => {
     const parts = range(count).map((e) => ({ name: `${name}.experts.${e}.${module}.weight`, rows, cols }));
