@@ -3,6 +3,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { plainConfig } from '../checkpoint/quantised/plain-config.ts';
 import {
   type Checkpoint,
   type Config,
@@ -99,7 +100,8 @@ async function inspectConfig(model: string, load: LoadOptions, memory: MemoryPla
   const { locateModel } = await import('../load/load-model-node.ts');
   const folder = await locateModel(model, { ...load, hub: { ...load.hub, files: ['config.json'] } });
   const where = `${model}: config.json`;
-  const { config } = readConfig(parseObject(await readFile(join(folder, 'config.json'), 'utf8'), where), where);
+  const json = parseObject(await readFile(join(folder, 'config.json'), 'utf8'), where);
+  const { config } = readConfig(plainConfig(json), where);
   const plan = asUsage(() => planMemory(config, memory));
   return { model, config, plan, tensors: null, hasTokenizer: null, generationConfig: null };
 }

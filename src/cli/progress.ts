@@ -100,10 +100,7 @@ export class Progress {
 /** Tells what {@link LoadProgress} says. */
 export function loadProgress(progress: Progress): (state: LoadProgress) => void {
   return (state) => {
-    if (state.stage === 'note') {
-      progress.note(state.text);
-      return;
-    }
+    if (state.stage === 'weights' && state.note !== undefined) progress.note(state.note);
     const label = state.stage === 'download' ? 'Downloading' : 'Preparing weights';
     progress.update({ label, done: state.bytes, total: state.total, unit: 'bytes' });
   };

@@ -28,10 +28,11 @@ import { planModel, type WeightChoice } from './plan.ts';
 /** What {@link loadModel} reports while it works. */
 export type LoadProgress =
   | ({ readonly stage: 'download' } & HubProgress)
-  /** Weights are being prepared: bytes written, and bytes in all. */
-  | { readonly stage: 'weights'; readonly bytes: number; readonly total: number }
-  /** What a user should know, told when weights are prepared: the checkpoint is quantised already, and is quantised anew. */
-  | { readonly stage: 'note'; readonly text: string };
+  /**
+   * Weights are being prepared: bytes written, and bytes in all. `note` is told once: the checkpoint is quantised already, and what
+   * quantising it anew costs.
+   */
+  | { readonly stage: 'weights'; readonly bytes: number; readonly total: number; readonly note?: string };
 
 export interface LoadOptions {
   /**
@@ -141,9 +142,8 @@ export async function loadModel(
           cacheDir,
           signal,
           onProgress(p) {
-            if (note !== undefined) onProgress?.({ stage: 'note', text: note });
+            onProgress?.({ stage: 'weights', ...p, ...(note === undefined ? {} : { note }) });
             note = undefined;
-            onProgress?.({ stage: 'weights', ...p });
           },
         });
       },

@@ -14,7 +14,6 @@ export const REFUSALS: readonly Refusal[] = [
   ['llama', { rope_scaling: { rope_type: 'proportional', factor: 2 } }],
   ['llama', { head_dim: 5 }],
   ['llama', { hidden_act: 'glu' }],
-  ['llama', { quantization_config: { quant_method: 'gptq' } }],
   ['llama', { pruned_heads: { 0: [1] } }],
   ['mistral', { attention_bias: true }],
   ['qwen2', { layer_types: ['chunked_attention', 'full_attention'] }],

@@ -13,6 +13,7 @@ import { hqq } from './hqq.ts';
 import { isObject, type Method, type QuantisedModule, QuantSettings } from './method.ts';
 import { mlx } from './mlx.ts';
 import { quantisedNote } from './note.ts';
+import { plainConfig } from './plain-config.ts';
 import { torchao } from './torchao.ts';
 
 /** The values of quant_method. */
@@ -74,16 +75,6 @@ function settingsOf({ config, name }: Checkpoint): QuantSettings | null {
       ? usual
       : { quant_method: 'mlx', ...(isObject(own) ? own : (usual as object)) };
   return new QuantSettings(found, `${name}: config.json: quantization_config`);
-}
-
-const KEYS = ['quantization_config', 'compression_config', 'quantization'];
-
-function plainConfig(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const without = (json: Readonly<Record<string, unknown>>) =>
-    Object.fromEntries(Object.entries(json).filter(([key]) => !KEYS.includes(key)));
-  const plain = without(config);
-  if (isObject(plain.text_config)) plain.text_config = without(plain.text_config);
-  return plain;
 }
 
 async function plainTensors(checkpoint: Checkpoint, method: Method): Promise<Map<string, StoredTensor>> {
