@@ -97,7 +97,7 @@ export class Appender {
     view.load(table, row, chunk, rows[row]);
     rules.observe?.(view);
     hideUnseen(view);
-    const before = view.groups.map((group) => group.kept);
+    for (const group of view.groups) group.visible = group.kept;
     if (this.#overflows(view)) {
       if (!rules.evicts) throw cacheFull(cacheLength, tokens.length, view.newTokens);
       rules.select(view);
@@ -105,9 +105,8 @@ export class Appender {
         throw new GraphError(`the policy ${policy} leaves more than the budget of ${view.budget} slots`);
     }
     this.#plan.make(view);
-    this.#plan.groups.forEach(({ group, kept }) => {
-      table.evicted[table.groupIndex(row, group)] += before[group] - kept;
-    });
+    for (const { index, visible } of view.groups)
+      table.evicted[table.groupIndex(row, index)] += visible - this.#plan.groups[index].kept;
     if (this.events.wanted) steps.push(this.events.describe(view, table));
     store.apply(this.#plan, table, row, chunk, tokens.length, ropePosition);
   }

@@ -109,17 +109,36 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
   const rank = (group: GroupView, layer: LayerView): void => {
     if (group.ranked) return;
     const { values, scores, length } = group;
-    if (rules.rank) attempt(name, 'rank', layer, () => rules.rank!(group, layer));
-    else for (let j = 0; j < length; j++) values[j] = scores[j];
+    if (!rules.rank) {
+      for (let j = 0; j < length; j++) values[j] = scores[j];
+      return;
+    }
+    try {
+      rules.rank(group, layer);
+    } catch (cause) {
+      throw failed(name, 'rank', layer, cause);
+    }
   };
   const observeGroup = (group: GroupView, layer: LayerView): void => {
-    const given = attempt(name, 'score', layer, () => score!(group, layer));
+    let given: ArrayLike<number> | undefined;
+    try {
+      given = score!(group, layer);
+    } catch (cause) {
+      throw failed(name, 'score', layer, cause);
+    }
     if (given === undefined) return;
     if (typeof given?.length !== 'number' || given.length < group.length)
       throw new InputError(`the policy ${name} gave ${given?.length} values for ${group.length} candidates`);
     // Copied at once: the next group may be given the same array.
     for (let j = 0; j < group.length; j++) group.values[j] = given[j];
     group.ranked = true;
+  };
+  const named = (group: GroupView, layer: LayerView): number[] => {
+    try {
+      return [...keep!(group, layer)];
+    } catch (cause) {
+      throw failed(name, 'keep', layer, cause);
+    }
   };
 
   return {
@@ -143,15 +162,18 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     safeTokens,
     beginChunk: rules.beginChunk,
     observe(layer) {
-      if (rules.observe) attempt(name, 'observe', layer, () => rules.observe!(layer));
+      try {
+        rules.observe?.(layer);
+      } catch (cause) {
+        throw failed(name, 'observe', layer, cause);
+      }
       if (score) for (const group of layer.groups) observeGroup(group, layer);
     },
     select(layer) {
       for (const group of layer.groups) {
         if (floor === null && group.kept <= group.budget) continue;
         if (keep) {
-          const named = attempt(name, 'keep', layer, () => [...keep(group, layer)]);
-          keepThese(group, layer, named, safeTokens(group, layer), name);
+          keepThese(group, layer, named(group, layer), safeTokens(group, layer), name);
           continue;
         }
         rank(group, layer);
@@ -192,14 +214,8 @@ function readAda(name: string, ada: FrameOptions['ada'], { perGroup = true, keep
   return readFloor(ada === true ? undefined : ada.floor);
 }
 
-/** Runs a function of a policy. @throws PolicyError that names the policy, with the error as its cause. */
-function attempt<T>(name: string, hook: string, { layer, row }: LayerView, run: () => T): T {
-  try {
-    return run();
-  } catch (cause) {
-    const what = cause instanceof Error ? cause.message : String(cause);
-    throw new PolicyError(`the cache policy ${name} failed in ${hook} (layer ${layer}, row ${row}): ${what}`, {
-      cause,
-    });
-  }
+/** The error of a policy's function: it names the policy, and has the error as its cause. */
+function failed(name: string, hook: string, { layer, row }: LayerView, cause: unknown): PolicyError {
+  const what = cause instanceof Error ? cause.message : String(cause);
+  return new PolicyError(`the cache policy ${name} failed in ${hook} (layer ${layer}, row ${row}): ${what}`, { cause });
 }

@@ -81,12 +81,14 @@ export class StepPlan {
   make(view: LayerView): void {
     while (this.groups.length < view.groups.length) this.groups.push(new GroupPlan(this.groups.length));
     this.groups.length = view.groups.length;
-    for (const [g, group] of view.groups.entries()) this.groups[g].make(group);
+    for (let g = 0; g < view.groups.length; g++) this.groups[g].make(view.groups[g]);
   }
 
   /** The most slots that a group keeps. */
   get longest(): number {
-    return this.groups.reduce((most, { kept }) => Math.max(most, kept), 0);
+    let most = 0;
+    for (const { kept } of this.groups) most = Math.max(most, kept);
+    return most;
   }
 }
 

@@ -45,7 +45,7 @@ export function truncateRow(cache: Truncated, row: number, length: number): Chun
 
 /** @throws InputError where a row has pending tokens that its next chunk does not begin with. */
 export function checkPending(pending: readonly number[], tokens: ArrayLike<number>, row: number): void {
-  if (pending.every((id, i) => tokens[i] === id)) return;
+  if (pending.length === 0 || pending.every((id, i) => tokens[i] === id)) return;
   throw new InputError(
     `row ${row} has pending tokens (${pending.join(', ')}) that were chosen and not computed yet: its next chunk must begin with ` +
       'them; truncate the row to its length to drop them',

@@ -31,6 +31,8 @@ export class GroupView {
   keep = new Uint8Array(0);
   /** Values by which slots are ranked: the higher stay. */
   values = new Float64Array(0);
+  /** @internal Candidates that later queries may see. */
+  visible = 0;
   /** @internal Whether {@link values} are those of this chunk. */
   ranked = false;
   readonly #layer: LayerView;
