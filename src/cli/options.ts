@@ -260,6 +260,10 @@ export async function cacheOptions(flags: CacheFlags): Promise<Partial<AnyCacheO
 export async function findPolicy(name: string): Promise<string | PolicyRow> {
   const plain = /^ada\((.*)\)$/.exec(name)?.[1] ?? name;
   if (Object.hasOwn(POLICIES, plain)) return name;
+  if (/^mix\(.*\)$/.test(plain)) {
+    asUsage(() => checkCacheOptions({ policy: name }));
+    return name;
+  }
   if (!/[/\\.]/.test(name))
     throw new UsageError(
       `there is no cache policy "${name}"; there are ${Object.keys(POLICIES).join(', ')}, ada(…) around those with ` +

@@ -41,16 +41,18 @@ export function definePolicy<Options extends object = Readonly<Record<string, un
       throw new InputError(`the policy ${name}: ${field} must be a function`);
   if (!setup) checkRules(name, definition);
   const taken = Object.fromEntries(frame.map((option) => [option, FRAME_OPTIONS[option]]));
+  const rules = (given: PolicySetup): PolicyRules => {
+    if (!setup) return definition;
+    const own = { ...definition, ...setup(given as PolicySetup<Options & FrameOptions>) };
+    checkRules(name, own);
+    return own;
+  };
   return {
     name,
     summary,
     options: { ...taken, ...options },
-    create: (given) => {
-      const own = given as PolicySetup<Options & FrameOptions>;
-      const rules: PolicyRules = setup ? { ...definition, ...setup(own) } : definition;
-      if (setup) checkRules(name, rules);
-      return framePolicy(name, rules, own);
-    },
+    create: (given) => framePolicy(name, rules(given), given as PolicySetup<FrameOptions>),
+    rules,
   };
 }
 

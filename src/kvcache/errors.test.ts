@@ -16,7 +16,7 @@ describe('options that can not be', () => {
   const refused: [Partial<AnyCacheOptions>, RegExp][] = [
     [
       { policy: 'lru' },
-      /there is no cache policy "lru"; there are dense, lastrec, h2o, .*, and ada\(…\) around those with scores/,
+      /there is no cache policy "lru"; there are dense, lastrec, h2o, .*, and ada\(…\) and mix\(…, …\) around those with scores/,
     ],
     [{ policy: 'toString' }, /there is no cache policy "toString"/],
     [{ policy: '' }, /there is no cache policy ""/],
@@ -24,6 +24,11 @@ describe('options that can not be', () => {
     [{ policy: 'ada(dense)' }, /ada\(dense\): the policy dense has no scores/],
     [{ policy: 'ada(lastrec)' }, /ada\(lastrec\): the policy lastrec has no scores/],
     [{ policy: 'ada(ada(h2o))' }, /there is no cache policy "ada\(h2o\)"/],
+    [{ policy: 'mix(h2o, lastrec)' }, /mix\(h2o, lastrec\): the policy lastrec has no scores that could be mixed/],
+    [{ policy: 'mix(h2o, tova)' }, /the policy tova has no scores of each group/],
+    [{ policy: 'mix(h2o)' }, /to mix takes two policies at least/],
+    [{ policy: 'mix(h2o, lru)' }, /there is no cache policy "lru"/],
+    [{ policy: 'mix(h2o, knorm)', window: 3 }, /mix\(h2o, knorm\) has no option window/],
     [{ policy: 'ada(tova)' }, /decides for all groups of a layer at once/],
     [{ policy: 'h2o', ada: { floor: 1.5 } }, /floor must be from 0 to 1, but is 1.5/],
     [{ policy: 'h2o', ada: { floor: Number.NaN } }, /floor must be from 0 to 1, but is NaN/],

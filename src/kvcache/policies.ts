@@ -4,6 +4,7 @@
 import { InputError } from '../util/errors.ts';
 import { closestName } from '../util/option-names.ts';
 import { KVCache } from './kv-cache.ts';
+import { mixPolicies } from './mix.ts';
 import { type CacheOptions, checkOptions, type ScoredPolicyOptions } from './options.ts';
 import { dense } from './policies/dense.ts';
 import { type ExpectedOptions, expectedAttention } from './policies/expected.ts';
@@ -52,7 +53,7 @@ export const POLICIES: Readonly<Record<string, PolicyRow>> = Object.fromEntries(
 /** Any policy's options, and which one. */
 export interface AnyCacheOptions extends PolicyOptions {
   /**
-   * Name of a policy of {@link POLICIES}, a name within `ada(…)`, or one made by `definePolicy`. @default 'dense'
+   * Name of a policy of {@link POLICIES}, `ada(name)`, `mix(name, name)`, or one made by `definePolicy`. @default 'dense'
    */
   readonly policy?: string | PolicyRow;
   /** Options that a policy of one's own declares. */
@@ -81,21 +82,35 @@ export function checkCacheOptions(options: Partial<AnyCacheOptions>): void {
 /** The policy that is asked for, and its options. `ada(name)` is the policy with the option `ada`. */
 function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: PolicyRow; options: CacheOptions } {
   const { policy = 'dense', policyOptions, ...rest } = given;
-  const options = { ...rest, ...policyOptions };
-  if (typeof policy !== 'string') return { row: policy, options: options as unknown as CacheOptions };
+  const options = { ...rest, ...policyOptions } as unknown as CacheOptions;
+  if (typeof policy !== 'string') return { row: policy, options };
   const [, wrapped] = /^ada\((.*)\)$/.exec(policy) ?? [];
-  const name = wrapped ?? policy;
-  if (!Object.hasOwn(POLICIES, name)) {
-    const names = Object.keys(POLICIES);
-    const near = closestName(name, names);
-    throw new InputError(
-      `there is no cache policy "${name}"; there are ${names.join(', ')}, and ada(…) around those with scores` +
-        `${near === undefined ? '' : `; did you mean ${near}?`}`,
-    );
-  }
-  const row = POLICIES[name];
-  if (wrapped === undefined) return { row, options: options as unknown as CacheOptions };
+  if (wrapped === undefined) return { row: findPolicy(policy), options };
+  const row = findPolicy(wrapped);
   if (!('ada' in row.options))
-    throw new InputError(`ada(${name}): the policy ${name} has no scores that groups could share a budget by`);
-  return { row, options: { ada: true, ...options } as unknown as CacheOptions };
+    throw new InputError(`ada(${wrapped}): the policy ${wrapped} has no scores that groups could share a budget by`);
+  return { row, options: { ada: true, ...options } as CacheOptions };
+}
+
+/** Mixed policies by their name: caches of the same mix have the same row. */
+const MIXED = new Map<string, PolicyRow>();
+
+/**
+ * A policy by its name, or several: `mix(a, b)`.
+ * @throws InputError for a name that is not in the table.
+ */
+export function findPolicy(name: string): PolicyRow {
+  const [, mixed] = /^mix\((.*)\)$/.exec(name) ?? [];
+  if (mixed !== undefined) {
+    const row = mixPolicies(mixed.split(',').map((part) => findPolicy(part.trim())));
+    if (!MIXED.has(row.name)) MIXED.set(row.name, row);
+    return MIXED.get(row.name)!;
+  }
+  if (Object.hasOwn(POLICIES, name)) return POLICIES[name];
+  const names = Object.keys(POLICIES);
+  const near = closestName(name, names);
+  throw new InputError(
+    `there is no cache policy "${name}"; there are ${names.join(', ')}, and ada(…) and mix(…, …) around those with scores` +
+      `${near === undefined ? '' : `; did you mean ${near}?`}`,
+  );
 }

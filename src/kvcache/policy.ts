@@ -3,6 +3,7 @@
  */
 import type { BufferChoice } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
+import type { PolicyRules } from './frame.ts';
 import type { CacheShape } from './shape.ts';
 import type { SlotSharing } from './slots.ts';
 import type { LayerView } from './view.ts';
@@ -90,4 +91,6 @@ export interface PolicyRow {
   readonly options: Readonly<Record<string, string>>;
   /** Makes it for one cache. @throws InputError for options out of range. */
   readonly create: (setup: PolicySetup) => Policy;
+  /** What it has of its own, to be mixed with others; absent: it can't be. */
+  readonly rules?: (setup: PolicySetup) => PolicyRules;
 }

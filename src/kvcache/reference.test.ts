@@ -63,6 +63,8 @@ const NAMES = [
   'knorm',
   'keydiff',
   'leverage',
+  'mix(h2o, leverage)',
+  'mix(knorm, snapkv)',
 ];
 const SHARED = ['h2o', 'h2o-vlen', 'qh2o', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff', 'leverage'].map(
   (name) => `ada(${name})`,

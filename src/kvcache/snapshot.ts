@@ -11,7 +11,7 @@ import { sha256 } from '../util/sha256.ts';
 import type { SlotData } from './buffers/slot-array.ts';
 import type { KVCache } from './kv-cache.ts';
 import { COMMON_OPTIONS } from './options.ts';
-import { type AnyCacheOptions, createCache, POLICIES } from './policies.ts';
+import { type AnyCacheOptions, createCache, findPolicy } from './policies.ts';
 import type { PolicyRow } from './policy.ts';
 import type { CacheShape } from './shape.ts';
 import type { SlotStore } from './slot-store.ts';
@@ -163,7 +163,7 @@ function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, o
   if (options['batch'] !== rows.length)
     throw new SnapshotError(`the saved cache says that it has ${options['batch']} rows, but holds ${rows.length}`);
   try {
-    const cache = createCache(shape, { ...takenOptions(options, own ?? POLICIES[policy]), policy: own ?? policy });
+    const cache = createCache(shape, { ...takenOptions(options, own ?? findPolicy(policy)), policy: own ?? policy });
     const fits = rows.every(({ filled }) => {
       const tables = [...cache.store.tables.values()];
       return filled.length === tables.length && filled.every((groups, i) => groups.length === tables[i].groups);

@@ -168,6 +168,8 @@ export class LayerView {
   /** … and what they are to become: every one must be written at each chunk. */
   nextLayerState: Float64Array = new Float64Array(0);
   readonly #source: ViewSource;
+  /** As many as the layer with most groups has. */
+  readonly #all: GroupView[] = [];
   #table!: SlotTable;
 
   constructor(source: ViewSource) {
@@ -211,8 +213,8 @@ export class LayerView {
       this.layerState = row.layerState.subarray(from, from + count);
       this.nextLayerState = row.nextLayerState.subarray(from, from + count);
     }
-    while (this.groups.length < table.groups) this.groups.push(new GroupView(this, this.groups.length));
-    this.groups.length = table.groups;
+    while (this.#all.length < table.groups) this.#all.push(new GroupView(this, this.#all.length));
+    if (this.groups.length !== table.groups) this.groups = this.#all.slice(0, table.groups);
     for (const group of this.groups) {
       const held = table.filled[table.groupIndex(rowIndex, group.index)];
       group.reset(held, newTokens, table.budgets[group.index], table.slotStates, needCount);

@@ -164,6 +164,8 @@ export const EVICTING: readonly TestPolicy[] = [
   table('knorm'),
   table('keydiff'),
   table('leverage'),
+  table('mix(h2o, leverage)'),
+  table('mix(keydiff, expected)'),
   table('ada(h2o)'),
   table('ada(qh2o)', { lossy: true }),
   table('ada(snapkv)'),

@@ -32,6 +32,8 @@ interface Slot {
   readonly value: Float32Array;
   readonly error: number;
   score: number;
+  /** Its scores under each policy of a mix. */
+  readonly parts: Record<string, number>;
 }
 
 /** The attention of one group: [head][query][slot]. */
@@ -73,9 +75,10 @@ export class ReferenceCache {
     const { nLayer, nHead, nQueryGroups: G } = model.shape;
     this.model = model;
     this.options = options;
-    const withSinks = !['h2o-orig', 'tova', 'knorm', 'keydiff'].includes(policy);
+    const names = /^mix\((.*)\)$/.exec(policy)?.[1].split(', ') ?? [policy];
+    const withSinks = names.some((name) => !['h2o-orig', 'tova', 'knorm', 'keydiff'].includes(name));
     this.sinks = options.sinks ?? Math.min(withSinks ? 4 : 0, N - 1);
-    const part = { 'h2o-orig': 2, expected: 4 }[policy] ?? 8;
+    const part = Math.min(...names.map((name) => ({ 'h2o-orig': 2, expected: 4 })[name] ?? 8));
     const usual = ['tova', 'lastrec'].includes(policy) ? 1 : Math.floor(N / part);
     this.recent = options.recent ?? Math.max(1, Math.min(usual, N - this.sinks));
     this.window = options.window ?? Math.min(32, N - this.sinks);
@@ -163,31 +166,41 @@ export class ReferenceCache {
     const exactValue = model.value(l, g, position, token);
     const key = referenceStore(buffer, 'key', exactKey, model.shape.memory?.blocks);
     const value = referenceStore(buffer, 'value', exactValue, model.shape.memory?.blocks);
-    return { position, key, exactKey, value, error: distance(exactKey, key) + distance(exactValue, value), score: 0 };
+    return {
+      position,
+      key,
+      exactKey,
+      value,
+      error: distance(exactKey, key) + distance(exactValue, value),
+      score: 0,
+      parts: {},
+    };
   }
 
   /** Brings the scores up to date. @returns the values by which slots are ranked [group][slot]. */
-  #observe(layer: Layer): number[][] {
+  #observe(layer: Layer, policy = this.options.policy): number[][] {
+    const mixed = /^mix\((.*)\)$/.exec(policy)?.[1].split(', ');
+    if (mixed) return this.#mix(layer, mixed);
     const { groups, weights, now, phase, fresh } = layer;
     const { normalize = true, c = 0.5 } = this.options;
     const m = weights.map((A) => range(A[0][0].length).map((j) => sum(A.flatMap((head) => head.map((row) => row[j])))));
     const perQuery = (slot: Slot) => slot.score / (now - slot.position + 1);
-    switch (this.options.policy) {
+    switch (policy) {
       case 'lastrec':
         return groups.map((slots) => slots.map(({ position }) => position));
       case 'h2o':
       case 'h2o-orig':
       case 'h2o-vlen':
       case 'qh2o': {
-        const byLength = this.options.policy === 'h2o-vlen';
+        const byLength = policy === 'h2o-vlen';
         groups.forEach((slots, g) => {
           slots.forEach((slot, j) => {
             slot.score += m[g][j] * (byLength ? norm(slot.value) : 1);
           });
         });
-        const divided = normalize && this.options.policy !== 'h2o-orig';
+        const divided = normalize && policy !== 'h2o-orig';
         const S = groups.map((slots) => slots.map((slot) => (divided ? perQuery(slot) : slot.score)));
-        if (this.options.policy !== 'qh2o') return S;
+        if (policy !== 'qh2o') return S;
         return groups.map((slots, g) => {
           const attention = unit(S[g]);
           const error = unit(slots.map((slot) => slot.error));
@@ -239,9 +252,34 @@ export class ReferenceCache {
         this.#expect(layer);
         break;
       default:
-        throw new Error(`no reference of ${this.options.policy}`);
+        throw new Error(`no reference of ${policy}`);
     }
     return groups.map((slots) => slots.map(({ score }) => score));
+  }
+
+  /** The sum of the ranks among what is not hidden; scores are those of the first policy. */
+  #mix(layer: Layer, policies: readonly string[]): number[][] {
+    const { groups, now, index } = layer;
+    const window = this.model.shape.layers[index].window ?? Number.POSITIVE_INFINITY;
+    const sums = groups.map((slots) => slots.map(() => 0));
+    for (const policy of policies) {
+      for (const slot of groups.flat()) slot.score = slot.parts[policy] ?? 0;
+      const values = this.#observe(layer, policy);
+      groups.forEach((slots, g) => {
+        for (const slot of slots) slot.parts[policy] = slot.score;
+        const order = range(slots.length).filter((j) => slots[j].position > now + 1 - window);
+        order.sort((a, b) => values[g][a] - values[g][b] || slots[a].position - slots[b].position);
+        order.forEach((j, rank) => {
+          sums[g][j] += rank;
+          const before = values[g][order[rank - 1]];
+          // Ranks of values that are nearly equal are up to rounding.
+          const size = Math.max(...values[g].map(Math.abs), Number.MIN_VALUE);
+          if (rank > 0 && before !== values[g][j]) this.margin = Math.min(this.margin, (values[g][j] - before) / size);
+        });
+      });
+    }
+    for (const slot of groups.flat()) slot.score = slot.parts[policies[0]];
+    return sums;
   }
 
   /** xᵀ (Σ x xᵀ + λI)⁻¹ x, with x = unrotated key − mean, the sum over all keys seen, and λ a hundredth of the mean diagonal. */
@@ -329,7 +367,7 @@ export class ReferenceCache {
   }
 
   #isSafe(position: number, { now, phase }: Layer, budget: number): boolean {
-    const usesWindow = (this.options.policy === 'snapkv' || this.options.policy === 'pyramid') && phase !== 'decode';
+    const usesWindow = /snapkv|pyramid/.test(this.options.policy) && phase !== 'decode';
     // A layer with less room than the options were made for has fewer sinks, and then fewer recent tokens.
     const sinks = Math.min(this.sinks, budget - 1);
     const recent = Math.min(usesWindow ? this.window : this.recent, budget - sinks);
@@ -386,7 +424,8 @@ export class ReferenceCache {
 
   /** How clear the cut through values in their order was. */
   #measure(descending: readonly number[], room: number): void {
-    if (room <= 0 || room >= descending.length) return;
+    // Sums of ranks are whole numbers: equal ones are equal.
+    if (room <= 0 || room >= descending.length || this.options.policy.startsWith('mix')) return;
     const size = Math.max(Math.abs(descending[0]), Math.abs(descending.at(-1)!), Number.MIN_VALUE);
     this.margin = Math.min(this.margin, (descending[room - 1] - descending[room]) / size);
   }
