@@ -38,7 +38,7 @@ const Line = v.union([
 
 const NO_REQUEST = 'must be a prompt, or an object with a prompt';
 
-/** A request and its place in the file, which is its id unless it has one. */
+/** A request and its index in the file, which is the default of its id. */
 export type NamedRequest = BatchRequest & { readonly id: string | number; readonly index: number };
 
 /** @throws UsageError for a file that can't be read; InputError for a line that is no request, and for ids that occur twice. */

@@ -4,15 +4,18 @@
 
 import type { BatchOptions, BatchResult, LanguageModel } from '../index.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
-import { type NamedRequest, ResultFile, type ResultLine, readRequests } from './batch-lines.ts';
+import { type NamedRequest, ResultFile, type ResultLine } from './batch-lines.ts';
 import { counted, duration, rate } from './format.ts';
 import { type CliIo, shown, tell, write } from './io.ts';
 import type { Progress } from './progress.ts';
 import { styleOf } from './style.ts';
 
 export interface BatchJob {
-  readonly prompts: string;
-  /** Where results go; stdout unless stated. */
+  readonly requests: readonly NamedRequest[];
+  /**
+   * File of the results.
+   * @default stdout
+   */
   readonly out: string | undefined;
   readonly quiet: boolean;
 }
@@ -41,7 +44,7 @@ export async function runBatch(
   io: CliIo,
   progress: Progress,
 ): Promise<number> {
-  const requests = await readRequests(job.prompts);
+  const { requests } = job;
   // Two processes that write the same file would write some results twice.
   const lock = job.out === undefined ? null : await lockOf(job.out, job, io);
   let sink: Sink | null = null;
@@ -83,7 +86,9 @@ async function work(
   const begin = performance.now();
   const show = () => {
     const at = done.size + state.finished;
-    progress.update({ label: 'Writing', done: at, total: requests.length, unit: 'rows' });
+    const perSecond = (state.tokens * 1000) / (performance.now() - begin);
+    const note = state.tokens === 0 ? undefined : `${counted(state.tokens, 'token')}, ${rate(perSecond)} tokens/s`;
+    progress.update({ label: 'Writing', done: at, total: requests.length, unit: 'rows', note });
   };
   show();
   for await (const event of model.generateBatch(open, { ...options, signal: io.signal })) {
@@ -92,7 +97,7 @@ async function work(
       show();
       continue;
     }
-    // Whoever was interrupted begins anew with the next run.
+    // An interrupted request is done again by the next run.
     if (event.type === 'end' && event.result.finishReason === 'aborted') continue;
     if (event.type === 'error') state.failed++;
     await sink.append(resultLine(byId.get(event.id)!, event));

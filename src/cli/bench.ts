@@ -135,7 +135,7 @@ class Desk {
     this.#progress = progress;
   }
 
-  /** The model with these settings, in place of the one before. */
+  /** Loads the model with these settings, and disposes of the one before. */
   async load(threads: number | undefined, weights: LoadFlags['weights']): Promise<LanguageModel> {
     await this.clear();
     this.#model = await loadForCommand({ ...this.#flags, threads, weights }, this.#io, this.#progress);

@@ -195,12 +195,12 @@ export class ChatSession {
     ];
   }
 
-  /** What was asked for. */
+  /** Writes the answer to a command. */
   #tell(lines: readonly string[]): void {
     for (const line of lines) tell(this.#io, this.#style.dim(line));
   }
 
-  /** What nobody asked for. */
+  /** Writes a line that `--quiet` leaves out. */
   #say(line = ''): void {
     if (!this.#session.quiet) tell(this.#io, this.#style.dim(line));
   }

@@ -54,7 +54,7 @@ export function addChat(program: Command, io: CliIo): void {
         'is computed. /help tells what else may be typed. Lines that are piped in are answered one after the other.',
     )
     .option('-s, --system <text>', 'what the model is told before the conversation')
-    .option('--template <file>', "a chat template (Jinja) in place of the model's own")
+    .option('--template <file>', "a chat template (Jinja) instead of the model's own")
     .addOption(
       new Option(
         '--template-option <name=value>',

@@ -1,7 +1,7 @@
 /**
  * @file Evaluations as people read them.
  */
-import type { CompareRow, PerplexityResult, QuestionPlace, RecallResult } from '../exports/eval.ts';
+import type { CompareRow, PerplexityResult, QuestionPosition, RecallResult } from '../exports/eval.ts';
 import { bytes, counted, whole } from './format.ts';
 
 export function perplexityLines(result: PerplexityResult): string[] {
@@ -12,7 +12,7 @@ export function perplexityLines(result: PerplexityResult): string[] {
   ];
 }
 
-export function recallLines(result: RecallResult, question: QuestionPlace): string[] {
+export function recallLines(result: RecallResult, question: QuestionPosition): string[] {
   const parts = (values: Readonly<Record<string, number>>) =>
     Object.entries(values).map(([name, part]) => `${name.trim()}: ${percent(part)}`);
   return [

@@ -11,7 +11,7 @@ import {
   parseRecallCases,
   perplexity,
   plotComparison,
-  type QuestionPlace,
+  type QuestionPosition,
   type RecallCase,
   recall,
 } from '../exports/eval.ts';
@@ -53,7 +53,7 @@ interface RecallFlags extends EvalFlags, CacheFlags {
   readonly cases?: string;
   readonly length?: number;
   readonly limit?: number;
-  readonly question: QuestionPlace;
+  readonly question: QuestionPosition;
 }
 
 interface CompareFlags extends EvalFlags {
@@ -73,13 +73,13 @@ export function addEval(program: Command, io: CliIo): void {
     .command('eval')
     .summary('measure what a cache costs in quality')
     .description(
-      'Measures a model through a cache: how well it foresees a text, and whether it still knows what was said.',
+      'Measures a model through a cache: how well it predicts a text, and whether it recalls what was said.',
     );
   addPerplexity(command, io);
   addRecall(command, io);
   addCompare(command, io);
   addExamples(command, [
-    ['how well the small model foresees a text in a cache of 256', 'keyhold eval perplexity -p h2o -c 256 --windows 4'],
+    ['how well the small model predicts a text in a cache of 256', 'keyhold eval perplexity -p h2o -c 256 --windows 4'],
     ['policies side by side', 'keyhold eval compare --policies lastrec,keydiff --plot compare.svg'],
   ]);
   for (const sub of command.commands) sub.showHelpAfterError(`See keyhold eval ${sub.name()} --help.`);
@@ -88,7 +88,7 @@ export function addEval(program: Command, io: CliIo): void {
 function addPerplexity(parent: Command, io: CliIo): void {
   const command = parent
     .command('perplexity')
-    .summary('how well the model foresees a text')
+    .summary('how well the model predicts a text')
     .description('Perplexity of a text that goes through the cache chunk by chunk, the true tokens given.')
     .addOption(textOption())
     .addOption(new Option('--window <n>', 'tokens of each window of the text (default: 1024)').argParser(wholeFrom(2)))
@@ -121,7 +121,7 @@ function addPerplexity(parent: Command, io: CliIo): void {
 function addRecall(parent: Command, io: CliIo): void {
   const command = parent
     .command('recall')
-    .summary('whether the model still knows what was said')
+    .summary('whether the model recalls what was said')
     .description(
       'Key recall: lines such as "The key of Rachel is 41777." lie in a context; the model is asked for one of them.',
     )

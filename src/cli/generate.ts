@@ -11,6 +11,7 @@ import {
   type SamplingOptions,
 } from '../index.ts';
 import { runBatch } from './batch.ts';
+import { readRequests } from './batch-lines.ts';
 import { DEMO_FLAGS, DEMO_PROMPT, DemoView } from './demo.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
@@ -160,6 +161,8 @@ async function generateMany(
 ): Promise<void> {
   const { quiet = false, out } = flags;
   const progress = new Progress(io, quiet);
+  // A file that can't be read is reported before the model is loaded.
+  const requests = await readRequests(prompts);
   const model = await loadForCommand(flags, io, progress);
   let draft: LanguageModel | null = null;
   try {
@@ -178,7 +181,7 @@ async function generateMany(
     };
     // What all requests would fail at.
     asUsage(() => model.generate([0], options));
-    const failed = await runBatch(model, { prompts, out, quiet }, options, io, progress);
+    const failed = await runBatch(model, { requests, out, quiet }, options, io, progress);
     if (failed > 0)
       throw new InputError(`${failed === 1 ? 'a request' : `${failed} requests`} failed; the results say why`);
   } finally {

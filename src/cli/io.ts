@@ -15,13 +15,13 @@ export interface CliIo {
   /** For everything that is said about them. */
   readonly stderr: OutStream;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Aborted with {@link Interrupted} by Ctrl-C, with {@link PipeClosed} when nobody reads stdout any more. */
+  /** Aborted with {@link Interrupted} by Ctrl-C, with {@link PipeClosed} when the reader of stdout has closed it. */
   readonly signal: AbortSignal;
-  /** Who gets a Ctrl-C in place of {@link signal}, as long as there is somebody. */
+  /** A handler of Ctrl-C; while it is set, {@link signal} is not aborted by Ctrl-C. */
   readonly interrupts?: { handler: (() => void) | null };
 }
 
-/** Somebody pressed Ctrl-C, or the system wants the process to end. */
+/** Ctrl-C was pressed, or the system asked the process to end. */
 export class Interrupted extends Error {
   readonly exitCode: number;
   constructor(exitCode: number) {
@@ -54,7 +54,7 @@ export function tell(io: CliIo, line = ''): void {
   io.stderr.write(`${io.stderr.isTTY ? wrapLine(line, widthOf(io.stderr)) : line}\n`);
 }
 
-/** Columns of a terminal; 80 where nobody knows. A terminal of unknown size says 0. */
+/** Columns of a terminal; 80 where the number is not known. A terminal of unknown size says 0. */
 export function widthOf(stream: OutStream): number {
   return stream.columns || 80;
 }

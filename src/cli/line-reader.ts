@@ -1,11 +1,11 @@
 /**
- * @file Lines that somebody types, or that come through a pipe.
+ * @file Reads lines that are typed at a terminal or piped in.
  */
 import { createInterface, type Interface } from 'node:readline';
 import { Writable } from 'node:stream';
 import type { CliIo } from './io.ts';
 
-/** What is read: some lines as one text, or a Ctrl-C in place of them, or nothing more. */
+/** What is read: a text of one or several lines, a Ctrl-C, or the end of the input. */
 export type Typed = { readonly text: string } | 'interrupt' | 'end';
 
 /** A terminal that is asked to marks what is pasted (bracketed paste). */
@@ -27,7 +27,7 @@ export class LineReader {
   readonly #pasted: string[] = [];
   #pasting = false;
   #closed = false;
-  /** Whoever wants the next Ctrl-C, in place of the one who types. */
+  /** Called by the next Ctrl-C; without it, Ctrl-C interrupts {@link read}. */
   onInterrupt: (() => void) | null = null;
 
   constructor(io: CliIo) {
@@ -131,7 +131,7 @@ export class LineReader {
   }
 }
 
-/** Shows what is typed, but only when somebody is asked. */
+/** Shows what is typed, but only while a line is read. */
 class Screen extends Writable {
   readonly #out: CliIo['stdout'];
   muted = true;

@@ -13,7 +13,7 @@ const interrupts: NonNullable<CliIo['interrupts']> = { handler: null };
 for (const [signal, code] of Object.entries(SIGNALS))
   process.on(signal, () => {
     if (signal === 'SIGINT' && interrupts.handler) return interrupts.handler();
-    // Whoever asks twice does not want to wait for the end of what is going on.
+    // The second signal ends the process at once.
     if (controller.signal.aborted) process.exit(code);
     controller.abort(new Interrupted(code));
   });
@@ -24,7 +24,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exitCode = EXIT.error;
   controller.abort(new OutputFailed());
 });
-// Nobody is left to be told that nobody listens.
+// Ignore EPIPE on stderr: the reader has closed the pipe.
 process.stderr.on('error', () => undefined);
 
 const io: CliIo = {

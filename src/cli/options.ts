@@ -235,8 +235,7 @@ function policyList(): string {
 }
 
 /**
- * The cache that the flags ask for. Whoever names a budget wants to go on when it is used up, so the policy then is
- * `lastrec` unless stated.
+ * The cache that the flags ask for. With a length the default policy is `lastrec`, without one `dense`.
  * @throws UsageError for what can't be meant, before anything is loaded.
  */
 export async function cacheOptions(flags: CacheFlags): Promise<Partial<AnyCacheOptions>> {
@@ -246,7 +245,7 @@ export async function cacheOptions(flags: CacheFlags): Promise<Partial<AnyCacheO
   if (sinks !== undefined && policy === 'dense')
     throw new UsageError('--sinks is for policies that drop tokens; dense keeps them all');
   if (sinks !== undefined && cacheLength !== undefined && sinks >= cacheLength)
-    throw new UsageError(`--sinks ${sinks} leaves no room for recent tokens in a --cache-length of ${cacheLength}`);
+    throw new UsageError(`--sinks ${sinks} leaves no slot for recent tokens in a --cache-length of ${cacheLength}`);
   const said = Object.entries({ cacheLength, sinks, buffer }).filter(([, value]) => value !== undefined);
   const options = { policy, ...cacheOption, ...Object.fromEntries(said) };
   asUsage(() => checkCacheOptions(options));

@@ -73,10 +73,10 @@ describe('progress elsewhere', () => {
     for (let second = 0; second <= 25; second++) at(second * 1000, second * 4_000_000);
     expect(io.stderr.text).toBe(
       [
-        'Downloading: 8.00 of 100 MB (8%)',
-        'Downloading: 48.0 of 100 MB (48%)',
-        'Downloading: 88.0 of 100 MB (88%)',
-        'Downloading: 100 of 100 MB (100%)',
+        'Downloading: 8.00 of 100 MB (8%), 4.00 MB/s, 23 s left',
+        'Downloading: 48.0 of 100 MB (48%), 4.00 MB/s, 13 s left',
+        'Downloading: 88.0 of 100 MB (88%), 4.00 MB/s, 3 s left',
+        'Downloading: 100 of 100 MB (100%), 4.00 MB/s',
         '',
       ].join('\n'),
     );

@@ -15,9 +15,11 @@ export interface ProgressState {
   readonly done: number;
   readonly total: number;
   readonly unit: 'bytes' | 'tokens' | 'runs' | 'rows';
+  /** What else to show, such as the tokens of all rows. */
+  readonly note?: string;
 }
 
-/** What is over in a moment needs no bar. */
+/** Work that takes less time than this shows no bar. */
 const QUIET_MS = { terminal: 150, lines: 2_000 };
 const REDRAW_MS = 80;
 const LINE_EVERY_MS = 10_000;
@@ -57,7 +59,8 @@ export class Progress {
       this.#io.stderr.write(`\r${this.#bar(state, now)}\x1b[K`);
       this.#drawn = true;
     } else {
-      this.#io.stderr.write(`${state.label}: ${amount(state)} (${percent(state)})\n`);
+      const rest = this.#pace(state, now).map((part) => `, ${part}`);
+      this.#io.stderr.write(`${state.label}: ${amount(state)} (${percent(state)})${rest.join('')}\n`);
     }
   }
 
@@ -76,21 +79,26 @@ export class Progress {
     this.#told = Number.NEGATIVE_INFINITY;
   }
 
-  #bar(state: ProgressState, now: number): string {
-    const { done, total, label, unit } = state;
+  /** Speed, what else is known, and the time that is left. */
+  #pace({ done, total, unit, note }: ProgressState, now: number): string[] {
     const perMs = (done - this.#begun.done) / (now - this.#begun.at);
-    const speed =
-      unit === 'bytes' ? `${bytes(perMs * 1000)}/s` : unit === 'tokens' ? `${whole(perMs * 1000)} tokens/s` : '';
-    const left = perMs > 0 && done < total ? `${remaining((total - done) / perMs)} left` : '';
+    const parts = note === undefined ? [] : [note];
+    if (!(perMs > 0)) return parts;
+    if (unit === 'bytes') parts.unshift(`${bytes(perMs * 1000)}/s`);
+    if (unit === 'tokens') parts.unshift(`${whole(perMs * 1000)} tokens/s`);
+    if (done < total) parts.push(`${remaining((total - done) / perMs)} left`);
+    return parts;
+  }
+
+  #bar(state: ProgressState, now: number): string {
+    const { done, total, label } = state;
     // What does not fit is left out, the least important first.
-    const room = widthOf(this.#io.stderr) - 1;
-    const parts = [percent(state).padStart(4), amount(state), perMs > 0 ? speed : '', left].filter(
-      (part) => part !== '',
-    );
+    const columns = widthOf(this.#io.stderr) - 1;
+    const parts = [percent(state).padStart(4), amount(state), ...this.#pace(state, now)];
     const width = () => label.length + parts.reduce((sum, part) => sum + 2 + part.length, 0);
-    while (parts.length > 1 && width() + 2 + BAR.least > room) parts.pop();
-    const cells = Math.min(BAR.most, room - width() - 2);
-    if (cells < BAR.least) return `${label} ${percent(state)}`.slice(0, room);
+    while (parts.length > 1 && width() + 2 + BAR.least > columns) parts.pop();
+    const cells = Math.min(BAR.most, columns - width() - 2);
+    if (cells < BAR.least) return `${label} ${percent(state)}`.slice(0, columns);
     const full = total > 0 ? Math.min(cells, Math.floor((cells * done) / total)) : 0;
     const bar = this.#style.cyan('━'.repeat(full)) + this.#style.dim('─'.repeat(cells - full));
     return `${label}  ${bar}${parts.map((part) => `  ${part}`).join('')}`;
@@ -115,7 +123,7 @@ function retryWords({ reason, waitMs, failures, retries }: HubRetry): string {
   return `${oneLine(reason)} Trying again in ${duration(waitMs)} (${failures} of ${retries}).`;
 }
 
-/** Nobody needs parts of a second of a guess. */
+/** Whole seconds: it is an estimate. */
 function remaining(ms: number): string {
   return ms < 59_500 ? `${Math.max(1, Math.round(ms / 1000))} s` : duration(ms);
 }

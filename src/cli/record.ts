@@ -10,7 +10,7 @@ import { type CacheReport, heldShare, reportCache } from './cache-report.ts';
 export interface RunRecord {
   readonly text: string;
   readonly tokens: readonly number[];
-  /** As the library gives them, where the likeliest of each place were asked for. */
+  /** As the library gives them, where `--logprobs` asked for them. */
   readonly logprobs?: readonly GeneratedToken[];
   readonly speculation?: SpeculationStats;
   readonly promptTokens: number;

@@ -47,7 +47,7 @@ export class LineWrapper {
         this.#word += char;
         continue;
       }
-      out += this.#place();
+      out += this.#flushWord();
       if (char === '\n') {
         out += '\n';
         this.#column = 0;
@@ -61,10 +61,10 @@ export class LineWrapper {
 
   /** No more text comes. */
   flush(): string {
-    return this.#place();
+    return this.#flushWord();
   }
 
-  #place(): string {
+  #flushWord(): string {
     if (this.#word === '') return '';
     const length = visibleLength(this.#word);
     const wraps = this.#column > 0 && this.#column + this.#space.length + length > this.#width;

@@ -6,7 +6,7 @@ import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { PolicyRow } from '../kvcache/policy.ts';
 import { groupBy } from './group-by.ts';
 import { type PerplexityResult, perplexity, WINDOW_LENGTH } from './perplexity.ts';
-import { type QuestionPlace, type RecallCase, recall } from './recall.ts';
+import { type QuestionPosition, type RecallCase, recall } from './recall.ts';
 import { EVAL_CHUNK } from './steps.ts';
 
 /** A policy to compare: its name, and options besides the budget. */
@@ -26,7 +26,7 @@ export interface CompareOptions {
   readonly windows?: number;
   /** Cases for recall, left out: not measured; a budget is a part of each case's own length. */
   readonly cases?: readonly RecallCase[];
-  readonly questions?: readonly QuestionPlace[];
+  readonly questions?: readonly QuestionPosition[];
   readonly chunkLength?: number;
   readonly signal?: AbortSignal;
   readonly onRow?: (row: CompareRow, done: number, total: number) => void;
@@ -41,7 +41,7 @@ export interface CompareRow {
   /** Windows of text that perplexity was measured on. */
   readonly windows?: number;
   /** By where the question stands. */
-  readonly recall: Readonly<Partial<Record<QuestionPlace, number>>>;
+  readonly recall: Readonly<Partial<Record<QuestionPosition, number>>>;
   /** Cases that recall was measured on. */
   readonly cases?: number;
   readonly msPerToken: number;
@@ -95,7 +95,7 @@ async function measure(
     });
     costs.push(result);
   }
-  const recalls: Partial<Record<QuestionPlace, number>> = {};
+  const recalls: Partial<Record<QuestionPosition, number>> = {};
   if (cases)
     for (const question of questions) {
       let right = 0;

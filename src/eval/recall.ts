@@ -10,24 +10,33 @@ import { type Cost, CostMeter } from './cost.ts';
 import { groupBy } from './group-by.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
-const RecallCase = v.object({
+/** A context in which one line has to be remembered, and a question about it. */
+export interface RecallCase {
   /** Text with the lines to be remembered. */
+  readonly context: string;
+  readonly question: string;
+  /** With its leading space. */
+  readonly answer: string;
+  /** Tokens of the whole. */
+  readonly length: number;
+  /** Where in the context the line stands; 0: at the start, 1: at the end. */
+  readonly depth: number;
+}
+
+const Case = v.object({
   context: v.string(),
   question: v.string(),
-  /** With its leading space. */
   answer: v.string(),
-  /** Tokens of the whole, and where in it the line stands (0: at the start, 1: at the end). */
   length: v.number(),
   depth: v.number(),
 });
-export type RecallCase = v.InferOutput<typeof RecallCase>;
 
 /** `last-window`: the question is in the prompt, whose end a policy may go by; `after`: the context is in the cache before it comes. */
-export type QuestionPlace = 'last-window' | 'after';
+export type QuestionPosition = 'last-window' | 'after';
 
 export interface RecallOptions {
   readonly cache?: Partial<AnyCacheOptions>;
-  readonly question?: QuestionPlace;
+  readonly question?: QuestionPosition;
   /**
    * Tokens of a chunk.
    * @default 64
@@ -52,7 +61,7 @@ export function parseRecallCases(jsonl: string): RecallCase[] {
   const lines = jsonl.split('\n').filter((line) => line.trim() !== '');
   return lines.map((line, i) => {
     try {
-      return v.parse(RecallCase, JSON.parse(line));
+      return v.parse(Case, JSON.parse(line));
     } catch (cause) {
       throw new InputError(
         `line ${i + 1} is no recall case (context, question, answer, length, depth): ${(cause as Error).message}`,

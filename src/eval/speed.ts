@@ -12,15 +12,30 @@ import type { WeightFormat } from '../weights/types.ts';
 import { CostMeter } from './cost.ts';
 
 export interface SpeedOptions {
-  /** Options of the cache; unless stated, a dense one with room for all. */
+  /**
+   * Options of the cache.
+   * @default a dense one for all tokens
+   */
   readonly cache?: Partial<AnyCacheOptions>;
-  /** Tokens of the prompt; 512 unless stated, or what the model's context has room for. */
+  /**
+   * Tokens of the prompt.
+   * @default 512, or what fits into the model's context
+   */
   readonly promptTokens?: number;
-  /** Tokens to write after it; 32 unless stated. */
+  /**
+   * Tokens to generate after it.
+   * @default 32
+   */
   readonly newTokens?: number;
-  /** Times that all is done; the medians count. 3 unless stated. A round to warm up comes before them. */
+  /**
+   * How often to measure; the results are medians. A round that is not counted comes first.
+   * @default 3
+   */
   readonly rounds?: number;
-  /** Most tokens of the prompt that are read at once; 256 unless stated. */
+  /**
+   * Tokens of a chunk of the prompt.
+   * @default 256
+   */
   readonly chunkLength?: number;
   readonly signal?: AbortSignal;
   /** Told after each round, that to warm up included. */
@@ -49,7 +64,7 @@ export const SPEED_DEFAULTS = { promptTokens: 512, newTokens: 32, rounds: 3 } as
 
 /**
  * Measures a model with a prompt of some tokens, whose text plays no part.
- * @throws InputError for options out of range, and for an encoder; CacheFullError where a dense cache has no room; the signal's reason.
+ * @throws InputError for options out of range, and for an encoder; CacheFullError where a dense cache is too small; the signal's reason.
  */
 export async function measureSpeed(model: LanguageModel, options: SpeedOptions = {}): Promise<SpeedResult> {
   const { chunkLength = CHUNK_LENGTH, signal, onRound } = options;
@@ -57,9 +72,12 @@ export async function measureSpeed(model: LanguageModel, options: SpeedOptions =
   const newTokens = wholeNumber('newTokens', options.newTokens ?? SPEED_DEFAULTS.newTokens);
   const rounds = wholeNumber('rounds', options.rounds ?? SPEED_DEFAULTS.rounds);
   wholeNumber('chunkLength', chunkLength);
-  const room = Math.max(1, contextLength - newTokens);
-  const promptTokens = wholeNumber('promptTokens', options.promptTokens ?? Math.min(SPEED_DEFAULTS.promptTokens, room));
-  if (promptTokens > room)
+  const longest = Math.max(1, contextLength - newTokens);
+  const promptTokens = wholeNumber(
+    'promptTokens',
+    options.promptTokens ?? Math.min(SPEED_DEFAULTS.promptTokens, longest),
+  );
+  if (promptTokens > longest)
     throw new InputError(
       `a prompt of ${promptTokens} tokens and ${newTokens} new ones are more than the model's ${contextLength} positions`,
     );

@@ -6,7 +6,7 @@ export { type PerplexityOptions, type PerplexityResult, perplexity } from '../ev
 export { plotComparison } from '../eval/plot.ts';
 export {
   parseRecallCases,
-  type QuestionPlace,
+  type QuestionPosition,
   type RecallCase,
   type RecallOptions,
   type RecallResult,
