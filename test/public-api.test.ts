@@ -1,10 +1,9 @@
 /**
- * What package.json's entries export, and what the compiler accepts and refuses of it (`npm run check` compiles this file).
+ * What package.json's entries export; support/public-types.ts has what the compiler accepts and refuses.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { BatchEvent, GenerateOptions, LanguageModel, LoadOptions } from '../src/node.ts';
 import * as root from '../src/node.ts';
 import { ENTRANCES, ROOT } from './support/example-folder.ts';
 
@@ -58,23 +57,3 @@ describe('package.json', () => {
     }
   });
 });
-
-/** Never called: compiled only. */
-export function typesOf(model: LanguageModel, error: root.KeyholdError, event: BatchEvent): void {
-  const load: LoadOptions = { weights: 'int8', threads: 2 };
-  // @ts-expect-error there is no such format
-  const format: LoadOptions = { weights: 'q8' };
-  // @ts-expect-error there is no such option
-  const option: GenerateOptions = { maxTokens: 3 };
-  // @ts-expect-error code is a union
-  if (error.code === 'cachefull') return;
-  if (error.code === 'cache-full') return;
-  if (event.type === 'end') event.result.text.trim();
-  // @ts-expect-error an error has no result
-  if (event.type === 'error') event.result.text.trim();
-  // @ts-expect-error text comes in chunks
-  const text: string = model.generate('prompt');
-  const whole: Promise<string> = model.generate('prompt', { temperature: 0.5, cache: { policy: 'h2o' } }).text();
-  const chat: Promise<string> = model.chat([{ role: 'user', content: 'Hello' }]).text();
-  void [load, format, option, text, whole, chat];
-}
