@@ -80,7 +80,7 @@ async function work(
   const { done } = sink;
   const open = requests
     .filter(({ id }) => !done.has(id))
-    .map((request) => ({ ...request, seed: request.seed ?? seedOf(options, request.index) }));
+    .map(({ index, ...request }) => ({ ...request, seed: request.seed ?? seedOf(options, index) }));
   const byId = new Map(open.map((request) => [request.id, request]));
   const state = { finished: 0, failed: 0, tokens: 0 };
   const begin = performance.now();
@@ -132,7 +132,7 @@ function seedOf(options: BatchOptions, index: number): number | undefined {
   return options.seed === undefined ? undefined : options.seed + index;
 }
 
-function resultLine(request: NamedRequest, result: BatchResult): ResultLine {
+function resultLine(request: Omit<NamedRequest, 'index'>, result: BatchResult): ResultLine {
   const { id, prompt, messages, seed, temperature } = request;
   const said = { id, ...(prompt === undefined ? { messages } : { prompt }) };
   if (result.type === 'error') {

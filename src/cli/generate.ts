@@ -169,10 +169,9 @@ async function generateMany(
     draft = await loadDraft(flags, io, progress);
     const sampling = samplingOptions(flags, model.generationConfig);
     noteIdle(flags, sampling, io);
-    const options: BatchOptions = {
+    const shared: Omit<BatchOptions, 'batchSize'> = {
       ...sampling,
       cache,
-      batchSize: flags.batchSize,
       stop: flags.stop,
       maxNewTokens: flags.maxNewTokens,
       chunkLength: flags.chunkLength,
@@ -180,7 +179,8 @@ async function generateMany(
       speculate: draft ? { draft } : flags.speculate,
     };
     // What all requests would fail at.
-    asUsage(() => model.generate([0], options));
+    asUsage(() => model.generate([0], shared));
+    const options: BatchOptions = { ...shared, batchSize: flags.batchSize };
     const failed = await runBatch(model, { requests, out, quiet }, options, io, progress);
     if (failed > 0)
       throw new InputError(`${failed === 1 ? 'a request' : `${failed} requests`} failed; the results say why`);
