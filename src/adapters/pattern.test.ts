@@ -45,7 +45,7 @@ test('any text is a pattern for itself', () => {
   );
 });
 
-test.each(['(', ')', '[', 'a{3,2}', '*', String.raw`(a)\1`, '(?i)a', '(?<=a)b', 'a++', 'x'.repeat(3000), '(?', '\\'])(
+test.each(['(', ')', '[', 'a{3,2}', '*', String.raw`(a)\1`, '(?<=a*)b', '(?P=x)', 'x'.repeat(3000), '(?', '\\'])(
   'refuses %s',
   (source) => {
     expect(() => new Pattern(source)).toThrow(AdapterError);
@@ -58,6 +58,6 @@ test('hostile patterns end', () => {
   expect(new Pattern('(a*)*b').matchesAll(text)).toBe(false);
   expect(new Pattern('(a|a|aa)*(a|a)*(a|a)*b').matchesAll(text)).toBe(false);
   expect(new Pattern(`${'.*'.repeat(400)}b`).matchesAll(text)).toBe(false);
-  expect(() => new Pattern('((((((){999}){999}){999}){999}){999})*').matchesAll(text)).toThrow(/too long/);
+  expect(() => new Pattern('((((((){999}){999}){999}){999}){999})*')).toThrow(/too large/);
   expect(performance.now() - begin).toBeLessThan(5000);
 });

@@ -45,6 +45,8 @@ export const ASSERTIONS: readonly Assertion[] = [
   'no-word',
 ];
 const MAX_OPS = 20_000;
+/** Parts that are compiled: repetitions of nothing make no instructions. */
+const MAX_PARTS = 200_000;
 
 /** @throws RegexError for a pattern that is too large. */
 export function compile(node: Node): Program {
@@ -58,6 +60,7 @@ class Compiler {
   readonly #ops: [Op, number, number][] = [];
   readonly #sets: CharSet[] = [];
   readonly #reach = new Map<number, number>();
+  #parts = 0;
 
   program(): Program {
     let splits = 0;
@@ -81,6 +84,7 @@ class Compiler {
   }
 
   node(node: Node): void {
+    if (++this.#parts > MAX_PARTS) throw new RegexError('the pattern is too large');
     switch (node.kind) {
       case 'set':
         this.emit(Op.Char, this.#setIndex(node.set));
