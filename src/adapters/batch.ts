@@ -4,6 +4,7 @@
  */
 
 import type { Config } from '../config/config.ts';
+import { HIDDEN } from '../kvcache/slots.ts';
 import type { StepAdapters } from '../step/step-types.ts';
 import { sha256 } from '../util/sha256.ts';
 import type { HookChange, LiveAdapter } from './live-adapter.ts';
@@ -197,9 +198,6 @@ class Batch {
     );
   }
 }
-
-/** Added to scores of positions that a prefix does not have. */
-const HIDDEN = -1e30;
 
 /** A row may name an adapter more than once. */
 function weightOf(row: RowUse, adapter: LiveAdapter): number {

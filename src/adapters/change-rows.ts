@@ -3,6 +3,8 @@
  *
  * Several adapters add up: base + Σ weight · (what the adapter makes of the base - base).
  */
+
+import { PIECE_VALUES } from '../util/numbers.ts';
 import type { RowSource } from '../weights/types.ts';
 import type { LowRank, PartChange } from './types.ts';
 
@@ -129,7 +131,7 @@ function factorOf(base: RowSource, change: PartChange, embedding: boolean): Fact
   const values: Factor['values'] = async (start, count, known) => {
     const out = new Float32Array(count);
     const { cols } = base;
-    const step = known ? count : Math.max(1, Math.floor(STRIP / cols));
+    const step = known ? count : Math.max(1, Math.floor(PIECE_VALUES / cols));
     for (let at = 0; at < count; at += step) {
       const height = Math.min(step, count - at);
       const rows = known ?? (await plain.read(start + at, height));
@@ -147,12 +149,9 @@ function factorOf(base: RowSource, change: PartChange, embedding: boolean): Fact
 /** A row of zeros has no direction: it stays zero. */
 const safeRatio = (magnitude: number, length: number): number => (length === 0 ? 0 : magnitude / length);
 
-/** Values that are held at once where a whole matrix is gone through. */
-const STRIP = 2 ** 22;
-
 async function columnLengths({ rows, cols, read }: RowSource): Promise<Float32Array> {
   const squares = new Float64Array(cols);
-  const step = Math.max(1, Math.floor(STRIP / cols));
+  const step = Math.max(1, Math.floor(PIECE_VALUES / cols));
   for (let start = 0; start < rows; start += step) {
     const strip = await read(start, Math.min(step, rows - start));
     for (let i = 0; i < strip.length; i++) squares[i % cols] += strip[i] * strip[i];

@@ -3,7 +3,7 @@
  * result. All of it is linear in the adapter's weight, so that several adapters add up, and weight 0 is the base.
  */
 import { AdapterError } from '../util/errors.ts';
-import { range } from '../util/numbers.ts';
+import { PIECE_VALUES, range } from '../util/numbers.ts';
 import type { RowSource } from '../weights/types.ts';
 import type { BasePart, BaseRows } from './base-model.ts';
 import { changedBias, changesBias, factorsOf, rowsOf } from './change-rows.ts';
@@ -164,7 +164,7 @@ async function replacement(base: RowSource, change: PartChange, embedding = fals
 }
 
 async function areEqual(one: RowSource, other: RowSource): Promise<boolean> {
-  const step = Math.max(1, Math.floor(STRIP / one.cols));
+  const step = Math.max(1, Math.floor(PIECE_VALUES / one.cols));
   for (let start = 0; start < one.rows; start += step) {
     const count = Math.min(step, one.rows - start);
     const [a, b] = [await one.read(start, count), await other.read(start, count)];
@@ -172,9 +172,6 @@ async function areEqual(one: RowSource, other: RowSource): Promise<boolean> {
   }
   return true;
 }
-
-/** Values of the base that are held at once. */
-const STRIP = 2 ** 22;
 
 const identities = new Map<number, WeakRef<Matrix>>();
 

@@ -4,7 +4,8 @@
 
 import type { StoredDtype, StoredTensor } from '../checkpoint/types.ts';
 import { AdapterError } from '../util/errors.ts';
-import { narrow } from '../util/narrow.ts';
+import { narrow } from '../util/half.ts';
+import { PIECE_VALUES } from '../util/numbers.ts';
 import type { TensorLocation } from '../weights/resolve.ts';
 import { concatRows, mapRows, pickRows, transpose } from '../weights/rows.ts';
 import type { RowSource } from '../weights/types.ts';
@@ -28,8 +29,6 @@ interface Piece {
 }
 
 const HEAD = 'lm_head.weight';
-/** Values that are read at once. */
-const PIECE = 2 ** 22;
 
 /**
  * All tensors, those that nothing changes as they are.
@@ -97,7 +96,7 @@ async function inStoredOrder(pieces: readonly Piece[]): Promise<RowSource> {
 async function* bytesOf(rows: RowSource, name: string, dtype: StoredDtype): AsyncIterable<Uint8Array> {
   if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16')
     throw new AdapterError(`the tensor ${name} is of the type ${dtype}, which changed values can't be written as`);
-  const step = Math.max(1, Math.floor(PIECE / rows.cols));
+  const step = Math.max(1, Math.floor(PIECE_VALUES / rows.cols));
   for (let start = 0; start < rows.rows; start += step) {
     const values = await rows.read(start, Math.min(step, rows.rows - start));
     if (dtype === 'F16' && values.some((x) => Math.abs(x) >= 65520))
@@ -114,7 +113,8 @@ function unchanged(tensor: StoredTensor): MergedTensor {
       yield* bytesOf({ rows: count, cols: 1, read: (start, n) => tensor.readFloats(start, n) }, name, dtype);
       return;
     }
-    for (let start = 0; start < count; start += PIECE) yield tensor.readBytes(start, Math.min(PIECE, count - start));
+    for (let start = 0; start < count; start += PIECE_VALUES)
+      yield tensor.readBytes(start, Math.min(PIECE_VALUES, count - start));
   }
   return { name, dtype, shape, bytes };
 }

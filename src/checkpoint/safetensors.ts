@@ -3,8 +3,10 @@
  *
  * The header is checked as strictly as the reference implementation checks it, before anything is read or allocated by it.
  */
+
+import { DTYPE_BYTES } from '../util/dtypes.ts';
 import { CheckpointError, InputError } from '../util/errors.ts';
-import { DTYPE_BYTES, widenInto } from '../util/half.ts';
+import { widenInto } from '../util/half.ts';
 import { findJsonFlaw } from '../util/json-keys.ts';
 import type { ByteRange } from '../util/sample.ts';
 import type { ByteSource, StoredDtype, StoredTensor } from './types.ts';

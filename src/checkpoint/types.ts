@@ -1,24 +1,9 @@
 /**
  * @file What the rest of the house sees of a checkpoint: named tensors that can be read in parts.
  */
+import type { StoredDtype } from '../util/dtypes.ts';
 
-/** Element types of a checkpoint's tensors, by their safetensors names. */
-export type StoredDtype =
-  | 'F64'
-  | 'F32'
-  | 'F16'
-  | 'BF16'
-  | 'F8_E4M3'
-  | 'F8_E5M2'
-  | 'F8_E8M0'
-  | 'I64'
-  | 'I32'
-  | 'I16'
-  | 'I8'
-  | 'U32'
-  | 'U16'
-  | 'U8'
-  | 'BOOL';
+export type { StoredDtype };
 
 /** Random access to bytes: a file, a Blob, a URL with ranges. */
 export interface ByteSource {

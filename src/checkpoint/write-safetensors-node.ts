@@ -4,7 +4,7 @@
  */
 import { type FileHandle, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DTYPE_BYTES } from '../util/half.ts';
+import { DTYPE_BYTES } from '../util/dtypes.ts';
 import { SHARD_INDEX_FILE } from './shard-index.ts';
 import type { StoredDtype } from './types.ts';
 

@@ -2,6 +2,7 @@
  * @file RecurrentGemma (Griffin, arXiv 2402.19427): recurrent blocks, and between them attention with a short window.
  */
 import type { AttentionKind } from '../config/config.ts';
+import { roundToBfloat16 } from '../util/half.ts';
 import { type Family, llamaTensors } from './family.ts';
 import { attnBias, readBase, window } from './read-base.ts';
 
@@ -74,10 +75,3 @@ export const recurrentGemma: Family = {
     ln_f: 'model.final_norm',
   }),
 };
-
-/** The model's code keeps this constant in bfloat16, whatever the weights are in. */
-function roundToBfloat16(x: number): number {
-  const bits = new Uint32Array(Float32Array.of(x).buffer)[0];
-  const rounded = (bits + 0x7fff + ((bits >>> 16) & 1)) & 0xffff0000;
-  return new Float32Array(Uint32Array.of(rounded).buffer)[0];
-}

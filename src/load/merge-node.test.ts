@@ -11,7 +11,7 @@ import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import { loadModel } from '../node.ts';
 import { AdapterError, InputError, WeightsError } from '../util/errors.ts';
-import { narrow } from '../util/narrow.ts';
+import { narrow } from '../util/half.ts';
 import { mergeAdapters, openCheckpoint } from './load-model-node.ts';
 
 const base = await tempFolder('merge');

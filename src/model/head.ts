@@ -1,6 +1,8 @@
 /**
  * @file What becomes of the last layer's result: logits, or pooled states.
  */
+
+import { HIDDEN } from '../kvcache/slots.ts';
 import { add, scale, softcap, unary } from '../ops/basic.ts';
 import { meanPool } from '../ops/layers.ts';
 import type { Value } from '../ops/types.ts';
@@ -27,13 +29,10 @@ export function head(ctx: ModelContext, rows: Value): Value {
   return config.suppressedTokens.length === 0 ? y : add(g, y, suppression(ctx));
 }
 
-/** The logit of a token that is never predicted. */
-const NEVER = -1e30;
-
 /** What takes the suppressed tokens out [V]. */
 function suppression({ g, config }: ModelContext): Value {
   const bias = new Float32Array(config.vocabSize);
-  for (const token of config.suppressedTokens) bias[token] = NEVER;
+  for (const token of config.suppressedTokens) bias[token] = HIDDEN;
   return g.constant(bias, [config.vocabSize]);
 }
 

@@ -1,31 +1,14 @@
 /**
- * @file Widening of stored numbers to float32, in bulk.
+ * @file Numbers as checkpoints and caches store them: widened to float32, in bulk, and narrowed from it, rounded to the nearest (ties to
+ * even), as the training libraries do.
  *
- * Stored numbers are little-endian, and so is every machine that ONNX Runtime's JavaScript packages run on.
+ * Stored numbers are little-endian, as every machine that the engines run on.
  */
-import type { StoredDtype } from '../checkpoint/types.ts';
-
-/** Bytes per element of each stored type. */
-export const DTYPE_BYTES: Readonly<Record<StoredDtype, number>> = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  F8_E4M3: 1,
-  F8_E5M2: 1,
-  F8_E8M0: 1,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U32: 4,
-  U16: 2,
-  U8: 1,
-  BOOL: 1,
-};
+import { DTYPE_BYTES, type StoredDtype } from './dtypes.ts';
 
 /** The float32 bits of each of the 65536 halves; made at first use, since many checkpoints hold none. */
 let halfTable: Uint32Array | undefined;
+let halfNumbers: Float32Array | undefined;
 
 /** The bits of the float32 that equals the half with bits `half`; NaN keeps its sign and payload. */
 function halfBits(half: number): number {
@@ -50,7 +33,8 @@ function table(): Uint32Array {
 
 /** The value of each of the 65536 halves, by its bits. */
 export function halfValues(): Float32Array {
-  return new Float32Array(table().buffer);
+  halfNumbers ??= new Float32Array(table().buffer);
+  return halfNumbers;
 }
 
 const float8Tables = new Map<StoredDtype, Float32Array>();
@@ -143,4 +127,47 @@ export function widenInto(dtype: StoredDtype, bytes: Uint8Array, out: Float32Arr
       for (let i = 0; i < count; i++) out[outStart + i] = aligned[i] === 0 ? 0 : 1;
       return;
   }
+}
+
+/** Types that values can be written as. */
+export type FloatDtype = Extract<StoredDtype, 'F32' | 'F16' | 'BF16'>;
+
+/** The bytes of values as they are stored. Numbers beyond the type's largest become infinite. */
+export function narrow(values: Float32Array, dtype: FloatDtype): Uint8Array {
+  if (dtype === 'F32') return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const out = new Uint16Array(values.length);
+  const narrowed = dtype === 'F16' ? toFloat16 : toBfloat16;
+  for (let i = 0; i < bits.length; i++) out[i] = narrowed(bits[i]);
+  return new Uint8Array(out.buffer);
+}
+
+/** The bfloat16 of float32 bits: their upper half. */
+export function toBfloat16(bits: number): number {
+  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // stays NaN
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
+}
+
+/** The float16 of float32 bits. */
+export function toFloat16(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const size = bits & 0x7fffffff;
+  if (size > 0x7f800000) return sign | 0x7e00;
+  if (size >= 0x477ff000) return sign | 0x7c00; // rounds beyond 65504
+  if (size < 0x33000001) return sign; // rounds to zero
+  const exponent = size >>> 23;
+  // Below 2^-14 halves are multiples of 2^-24: the leading one, no longer implied, moves right.
+  const shift = exponent < 113 ? 126 - exponent : 13;
+  const mantissa = exponent < 113 ? (size & 0x7fffff) | 0x800000 : size - 0x38000000;
+  const kept = mantissa >>> shift;
+  const rest = mantissa & ((1 << shift) - 1);
+  const tie = 1 << (shift - 1);
+  return sign | (kept + (rest > tie || (rest === tie && (kept & 1) === 1) ? 1 : 0));
+}
+
+/** The bfloat16 nearest to a number, as a number. */
+export function roundToBfloat16(x: number): number {
+  const [bits] = new Uint32Array(Float32Array.of(x).buffer);
+  const [rounded] = new Float32Array(Uint32Array.of(toBfloat16(bits) << 16).buffer);
+  return rounded;
 }

@@ -2,6 +2,8 @@
  * @file Makes the prepared weights: reads each parameter's rows in pieces, quantises them, and hands the bytes on. At no
  * time is more than one piece in memory.
  */
+
+import { PIECE_VALUES } from '../util/numbers.ts';
 import { scaledBlocks, type WeightCodec } from './codec.ts';
 import type { WeightLayout } from './layout.ts';
 import type { ParamSpec, RowSource } from './types.ts';
@@ -26,9 +28,6 @@ export interface PrepareOptions<S extends ParamSpec> {
   readonly signal?: AbortSignal;
 }
 
-/** Values of one piece: 16 MB of float32. */
-const PIECE = 2 ** 22;
-
 /** @throws what the source or the sink throws, or the signal's reason. */
 export async function prepareWeights<S extends ParamSpec>(options: PrepareOptions<S>): Promise<void> {
   const { specs, layout, codec = scaledBlocks, source, sink, onProgress, signal } = options;
@@ -38,7 +37,7 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
     const from = source(spec);
     const parts = codec.parts(spec);
     const { rows, cols } = from; // a plain parameter's pieces may be columns of what its shape says
-    const step = Math.max(1, Math.floor(PIECE / cols));
+    const step = Math.max(1, Math.floor(PIECE_VALUES / cols));
     for (let start = 0; start < rows; start += step) {
       signal?.throwIfAborted();
       const count = Math.min(step, rows - start);

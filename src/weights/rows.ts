@@ -4,6 +4,7 @@
 import { type Gatherable, gatherRows, pickedBlocks, slicedBlocks } from '../checkpoint/block-rows.ts';
 import type { BlockRows, StoredTensor } from '../checkpoint/types.ts';
 import { CheckpointError } from '../util/errors.ts';
+import { PIECE_VALUES } from '../util/numbers.ts';
 import type { RowSource } from './types.ts';
 
 /**
@@ -161,9 +162,6 @@ export function mapRows({ rows, cols, read }: RowSource, map: (value: number) =>
   return { rows, cols, read: async (start, count) => (await read(start, count)).map(map) };
 }
 
-/** Values that are read of a matrix at once where it must be turned around. */
-const STRIP = 2 ** 22;
-
 /** The matrix turned around. Its source is read whole, in strips, for each piece, unless it is stored turned around. */
 export function transpose(whole: RowSource): RowSource {
   if (whole.transposed) return whole.transposed;
@@ -173,7 +171,7 @@ export function transpose(whole: RowSource): RowSource {
     cols,
     async read(start, count) {
       const out = new Float32Array(count * cols);
-      const step = Math.max(1, Math.floor(STRIP / rows));
+      const step = Math.max(1, Math.floor(PIECE_VALUES / rows));
       for (let at = 0; at < cols; at += step) {
         const height = Math.min(step, cols - at);
         const strip = await whole.read(at, height);

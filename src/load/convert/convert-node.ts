@@ -13,6 +13,7 @@ import { vocabularyEntries } from '../../checkpoint/gguf/write/vocabulary-entrie
 import type { Checkpoint } from '../../checkpoint/types.ts';
 import { ConfigError, InputError, KeyholdError, WeightsError } from '../../util/errors.ts';
 import { freeBytes, syncFolder, unfinishedName } from '../../util/files-node.ts';
+import { PIECE_VALUES } from '../../util/numbers.ts';
 import { adaptPlan } from '../load-adapters.ts';
 import type { MergeSource } from '../merge-node.ts';
 import { planModel } from '../plan.ts';
@@ -40,8 +41,6 @@ export interface ConvertResult {
   readonly tensors: number;
 }
 
-/** Values that are read at once. */
-const PIECE = 2 ** 22;
 /** general.file_type of each format. */
 const FILE_TYPES: Readonly<Record<WrittenFormat, number>> = { f32: 0, f16: 1, q4_0: 2, q8_0: 7, bf16: 32 };
 
@@ -129,7 +128,7 @@ async function writeFile(
     try {
       await put(header);
       for (const { rows: source, format } of tensors) {
-        const step = Math.max(1, Math.floor(PIECE / source.cols));
+        const step = Math.max(1, Math.floor(PIECE_VALUES / source.cols));
         for (let start = 0; start < source.rows; start += step) {
           signal?.throwIfAborted();
           const values = await source.read(start, Math.min(step, source.rows - start));

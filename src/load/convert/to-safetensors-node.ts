@@ -6,15 +6,14 @@ import { join, resolve } from 'node:path';
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts';
 import { type TensorToWrite, tensorBytes, writeSafetensors } from '../../checkpoint/write-safetensors-node.ts';
 import { InputError } from '../../util/errors.ts';
-import { type FloatDtype, narrow } from '../../util/narrow.ts';
+import { type FloatDtype, narrow } from '../../util/half.ts';
+import { PIECE_VALUES } from '../../util/numbers.ts';
 import { atomically, checkEmpty, copyCompanions } from '../merge-node.ts';
 import { planModel } from '../plan.ts';
 
 /** What {@link writePlain} can write. */
 const DTYPES: Readonly<Record<string, FloatDtype>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
 const MAX_SHARD_BYTES = 5e9;
-/** Values that are read at once. */
-const PIECE = 2 ** 22;
 
 export interface PlainOptions {
   /** `f32`, `f16` or `bf16`. @default 'f16' */
@@ -71,8 +70,8 @@ function toWrite(tensor: StoredTensor, dtype: FloatDtype): TensorToWrite {
     dtype,
     shape,
     async *bytes() {
-      for (let start = 0; start < count; start += PIECE)
-        yield narrow(await tensor.readFloats(start, Math.min(PIECE, count - start)), dtype);
+      for (let start = 0; start < count; start += PIECE_VALUES)
+        yield narrow(await tensor.readFloats(start, Math.min(PIECE_VALUES, count - start)), dtype);
     },
   };
 }

@@ -2,12 +2,10 @@
  * @file Mixtures of experts: each token is multiplied with the matrices of the experts that it chose, and no others.
  */
 import type { Activation, RouterSpec } from '../../../config/layer-spec.ts';
+import { HIDDEN } from '../../../kvcache/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { affine, binary, gated, scale, unary } from './elementwise.ts';
 import type { GraphMaker, Tensor } from './graph-maker.ts';
-
-/** Score of an expert that is out of the question. */
-const OUT = -1e30;
 
 function softmax(g: GraphMaker, x: Tensor): Tensor {
   return g.same(x, 'ggml_soft_max_ext', g.dense(x).pointer, null, 1, 0);
@@ -75,10 +73,10 @@ function sparsemixer(g: GraphMaker, scores: Tensor, { jitter, perToken }: Router
   ];
 }
 
-/** x, and OUT where `gone` is 1. */
+/** x, and HIDDEN where `gone` is 1. */
 function without(g: GraphMaker, x: Tensor, gone: Tensor): Tensor {
   const kept = binary(g, 'mul', x, affine(g, gone, -1, 1));
-  return binary(g, 'add', kept, scale(g, gone, OUT));
+  return binary(g, 'add', kept, scale(g, gone, HIDDEN));
 }
 
 /** A stack of matrices [experts · out, in] times x [N, 1 or k, in], each token with those it chose [N, k] → [N, k, out] */

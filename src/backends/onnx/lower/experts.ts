@@ -2,6 +2,7 @@
  * @file Mixtures of experts.
  */
 import type { RouterSpec } from '../../../config/layer-spec.ts';
+import { HIDDEN } from '../../../kvcache/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { range } from '../../../util/numbers.ts';
 import { FORMAT_BITS, scaleName } from '../../../weights/codec.ts';
@@ -14,9 +15,6 @@ import { product } from './layers.ts';
 
 /** GPT-OSS's gate is g · σ(1.702 · g). */
 const CLAMPED_ALPHA = 1.702;
-
-/** Score of an expert that is not to be chosen. */
-const OUT = -1e30;
 
 /** Weights divided by their p-norm, and scaled [N, k]. */
 function normalized(g: GraphBuilder, weights: Value, { normP: p, normEps, normMin, scale }: RouterSpec): Value {
@@ -46,7 +44,7 @@ function withinGroups(
     by === 'max' ? onnx.reduceMax(g, grouped, -1) : onnx.reduceSum(g, onnx.topK(g, grouped, Math.min(2, size))[0], -1);
   const flat = onnx.reshape(g, best, [0, count], [N, count]);
   const [kept, chosen] = onnx.topK(g, flat, perToken);
-  const mask = onnx.putAlong(g, onnx.filledLike(g, flat, OUT), chosen, onnx.filledLike(g, kept, 0));
+  const mask = onnx.putAlong(g, onnx.filledLike(g, flat, HIDDEN), chosen, onnx.filledLike(g, kept, 0));
   const masked = onnx.add(g, grouped, onnx.reshape(g, mask, [0, count, 1], [N, count, 1]));
   return onnx.reshape(g, masked, [0, experts as number], scores.shape);
 }
@@ -75,9 +73,9 @@ function sparsemixer(g: GraphBuilder, scores: Value, { jitter, perToken }: Route
     const [best, expert] = onnx.topK(g, left, 1); // [N, 1]
     const distance = onnx.div(g, onnx.sub(g, best, scores), onnx.max(g, size, best));
     const far = onnx.greater(g, distance, g.scalar(2 * jitter));
-    weights.push(onnx.takeAlong(g, onnx.softmax(g, onnx.where(g, far, g.scalar(OUT), left)), expert));
+    weights.push(onnx.takeAlong(g, onnx.softmax(g, onnx.where(g, far, g.scalar(HIDDEN), left)), expert));
     experts.push(expert);
-    left = onnx.putAlong(g, left, expert, onnx.filledLike(g, best, OUT));
+    left = onnx.putAlong(g, left, expert, onnx.filledLike(g, best, HIDDEN));
   }
   return [onnx.concat(g, experts, -1), onnx.concat(g, weights, -1)];
 }
@@ -95,7 +93,7 @@ function fusedRouting(
   const scale = score === 'softmax' && addUpToOne ? null : onnx.reduceSum(g, weights, -1); // [N, 1]
   if (score === 'softmax' && !choiceBias && !groups) return { logits, scale };
   const logs = onnx.log(g, onnx.add(g, weights, g.scalar(1e-30)));
-  return { logits: onnx.putAlong(g, onnx.filledLike(g, logits, OUT), chosen, logs), scale };
+  return { logits: onnx.putAlong(g, onnx.filledLike(g, logits, HIDDEN), chosen, logs), scale };
 }
 
 /** A stack of experts' matrices as the fused operators read it: values, and scales where it is quantized. */

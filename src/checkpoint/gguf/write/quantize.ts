@@ -1,7 +1,7 @@
 /**
  * @file Float32 values as a GGUF file stores them: f32, f16, bf16, q8_0, q4_0, rounded as ggml's reference does.
  */
-import { narrow } from '../../../util/narrow.ts';
+import { narrow } from '../../../util/half.ts';
 
 /** Formats that are written. */
 export type WrittenFormat = 'f32' | 'f16' | 'bf16' | 'q8_0' | 'q4_0';

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { widenInto } from './half.ts';
-import { type FloatDtype, narrow } from './narrow.ts';
+import { type FloatDtype, narrow, widenInto } from './half.ts';
 
 function through(values: Float32Array, dtype: FloatDtype): Float32Array {
   const out = new Float32Array(values.length);
