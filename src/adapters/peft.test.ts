@@ -88,7 +88,7 @@ describe('refuses', () => {
     ['a rank of 0', { r: 0 }, /: r must be a number above 0, but is 0/],
     ['a rank of half', { r: 0.5 }, /: r must be a whole number/],
     ['alpha as text', { lora_alpha: '8' }, /lora_alpha must be a number above 0, but is "8"/],
-    ['patterns that are none', { alpha_pattern: { '(': 1 } }, /the pattern has a group that is not closed .*"\("/],
+    ['patterns that are none', { alpha_pattern: { '(': 1 } }, /the pattern has a group that is not closed/],
     ['lists that are none', { target_modules: [1] }, /target_modules must be a list of texts/],
     ['another rank than stated', { r: 8 }, /lora_A\.weight has rank 4, but adapter_config\.json says 8/],
     ['a rank pattern that lies', { rank_pattern: { q_proj: 2 } }, /has rank 4, but adapter_config\.json says 2/],
