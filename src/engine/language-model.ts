@@ -141,8 +141,8 @@ export class LanguageModel implements DecoderModel {
    * @param states [count, width], row-major; the config's `cross.width`.
    * @throws InputError where the model has no such layers, or the numbers do not fit.
    */
-  attach(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
-    return this.#alone(() => this.#stepper.attach(cache, states, row));
+  setCrossAttentionStates(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
+    return this.#alone(() => this.#stepper.setCrossAttentionStates(cache, states, row));
   }
 
   /** Makes what steps with this cache run on, which takes a moment the first time: for those who measure what comes after. */

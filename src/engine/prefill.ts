@@ -33,8 +33,8 @@ export interface PrefillOptions {
   readonly adapters?: AdapterChoice;
   /** Positions of the tokens, in models where they have several; see {@link StepOptions.positions}. */
   readonly positions?: TokenPositions;
-  /** Which attached states each token sees; see {@link StepOptions.sees}. */
-  readonly sees?: readonly ArrayLike<number>[];
+  /** The cross-attention states that each token attends to; see {@link StepOptions.crossAttentionMask}. */
+  readonly crossAttentionMask?: readonly ArrayLike<number>[];
   /** Asked between chunks. */
   readonly signal?: AbortSignal;
   /** Told after each chunk how many tokens are done. */
@@ -68,7 +68,7 @@ export class PromptReader {
 
   /** @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit. */
   constructor(model: PrefillModel, cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions) {
-    const { chunkLength, phase = 'prompt', positions, sees } = options;
+    const { chunkLength, phase = 'prompt', positions, crossAttentionMask } = options;
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
     if (chunkLength !== undefined) wholeNumber('chunkLength', chunkLength);
     checkTokenIds(model.config, cache, tokens);
@@ -76,7 +76,7 @@ export class PromptReader {
     this.#model = model;
     this.#cache = cache;
     this.#options = options;
-    this.#ids = positions || sees ? Array.from(tokens) : refit(model, cache, Array.from(tokens));
+    this.#ids = positions || crossAttentionMask ? Array.from(tokens) : refit(model, cache, Array.from(tokens));
     this.#again = this.#ids.length - tokens.length;
     this.#length = cache.length() + this.#ids.length;
     this.#tail = phase === 'prompt' ? cache.rules.promptTail : 0;
@@ -100,7 +100,7 @@ export class PromptReader {
    * @param most tokens of a shorter chunk, where that changes nothing but the speed.
    */
   async read(most = Number.POSITIVE_INFINITY): Promise<PrefillStep> {
-    const { logits = 'last', phase = 'prompt', adapters, positions, sees } = this.#options;
+    const { logits = 'last', phase = 'prompt', adapters, positions, crossAttentionMask } = this.#options;
     const ids = this.#ids;
     const at = this.#done;
     const end = chunkEnd(
@@ -117,7 +117,7 @@ export class PromptReader {
       lengths: [this.#length],
       phase: phase === 'prompt' && last ? 'prompt-end' : phase,
       positions: positions && [slicePositions(positions, at, end)],
-      sees: sees && [sees.slice(at, end)],
+      crossAttentionMask: crossAttentionMask && [crossAttentionMask.slice(at, end)],
     });
     this.#done = end;
     const skip = wanted === 'all' ? Math.max(0, this.#again - at) * this.#model.config.vocabSize : 0;

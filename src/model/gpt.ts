@@ -12,11 +12,11 @@
  * - `cross.k.L`, `cross.v.L` [B, G, S, D]: given states, and the masks of mixers/cross-attention.ts;
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
  * - those of adapt.ts, where adapters are live;
- * - `queryWeights` float32 [B, sets, R·T], where attention is observed; `momentWeights` [B, T], where moments of queries are wanted.
+ * - `queryWeights.R` float32 [B, sets, R·T], where attention is observed, for layers with R heads a group; `momentWeights` [B, T], where moments of queries are wanted.
  *
  * Outputs: `logits` [N, V]; `keys.L` [B, G, T, D] and `values.L` [B, G, T, Dv] of each layer that holds any, the
  * latter where values are no part of the keys; * `next.NAME` [B, S, …]: the states; where asked for, `sums.GROUP` [layers·B, G, sets, C + T]: attention weights on slots and chunk,
- * summed over the queries; `moments.sum` [L·B, H, D] and `moments.outer` [L·B, H, D, D] of the queries before rotation.
+ * summed over the queries; `moments.sum.L` [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries before rotation.
  */
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
@@ -84,7 +84,6 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     g.scope('embed', () => enterModel(ctx, ids)),
   );
   const sums = new Map<string, Value[]>();
-  const moments: { sum: Value; outer: Value }[] = [];
   const next: Record<string, Value> = {};
   for (const [l, spec] of layers.entries()) {
     if (spec.mixer?.kind === 'cross-attention') {
@@ -94,20 +93,15 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     const slots = slotSpec(spec.mixer);
     const source = slots && cachedOf(slots, l);
     const rotation = spec.rope === null ? null : ropes[spec.rope];
-    const attention = source && { source, rotation, ...observed };
+    const attention = source && { source, rotation, ...observed(slots.heads / slots.groups) };
     const out = g.scope(`h.${l}`, () => block(ctx, stream, l, { attention, states }));
     if (out.k) g.output(out.k, `keys.${l}`);
     if (out.v) g.output(out.v, `values.${l}`);
     if (out.sums) sums.set(source!.layerGroup, [...(sums.get(source!.layerGroup) ?? []), out.sums]);
-    if (out.moments) moments.push(out.moments);
+    if (out.moments) for (const kind of ['sum', 'outer'] as const) g.output(out.moments[kind], `moments.${kind}.${l}`);
     Object.assign(next, out.next);
   }
   for (const [name, list] of sums) g.output(concat(g, list, 0), `sums.${name}`);
-  if (options.moments)
-    for (const kind of ['sum', 'outer'] as const) {
-      const all = moments.map((m) => m[kind]);
-      g.output(concat(g, all, 0), `moments.${kind}`);
-    }
   for (const [name, value] of Object.entries(next)) g.output(value, `next.${name}`);
 
   const rows = gatherRows(g, reshape(g, finish(ctx, stream), [-1, E], ['B*T', E]), logitRows); // [N, E]
@@ -133,10 +127,16 @@ function cachedTokens({ g }: ModelContext, { sharing, buffer }: StepGraphOptions
   };
 }
 
-function observedInputs({ g, config }: ModelContext, { sums, moments }: StepGraphOptions) {
-  const R = config.nHead / config.nQueryGroups;
-  return {
-    queryWeights: sums ? g.input('queryWeights', 'float32', ['B', 'sets', timesDim(R, 'T')]) : null,
-    momentWeights: moments ? g.input('momentWeights', 'float32', ['B', 'T']) : null,
+function observedInputs({ g }: ModelContext, { sums, moments }: StepGraphOptions) {
+  const momentWeights = moments ? g.input('momentWeights', 'float32', ['B', 'T']) : null;
+  const queryWeights = new Map<number, Value>();
+  /** @param R heads of a group. */
+  return (R: number) => {
+    let weights = queryWeights.get(R);
+    if (sums && !weights) {
+      weights = g.input(`queryWeights.${R}`, 'float32', ['B', 'sets', timesDim(R, 'T')]);
+      queryWeights.set(R, weights);
+    }
+    return { queryWeights: weights ?? null, momentWeights };
   };
 }

@@ -1,5 +1,5 @@
 /**
- * @file A step's rarer inputs: recurrent states, attached states and who sees them, positions that the caller gives.
+ * @file Inputs that few models have: recurrent states, cross-attention states and their mask, positions that the caller gives.
  */
 
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
@@ -33,60 +33,66 @@ export function bindStates(
   return times;
 }
 
-/** What the graph made of them. */
+/** The states after the chunk. */
 export function statesOf({ store: { states } }: KVCache, times: number[][], outputs: StepOutputs): ChunkStates {
   const names = states.inputs().map(({ name }) => name);
   return { times, values: new Map(names.map((name) => [name, outputs[`next.${name}`].data])) };
 }
 
 /**
- * Attached keys and values, and which of them each token sees.
- * @throws InputError for `sees` of other lengths than tokens and states.
+ * Keys and values of cross-attention states, and which of them each token attends to.
+ * @throws InputError for a mask whose lengths are not those of tokens and states.
  */
-export function bindAttached(
+export function bindCrossAttention(
   { cross, name }: Config,
-  { store: { crossAttention: attached }, batch }: KVCache,
+  { store: { crossAttention: states }, batch }: KVCache,
   chunk: Chunk,
   length: number,
-  sees: StepOptions['sees'],
+  mask: StepOptions['crossAttentionMask'],
   inputs: Inputs,
 ): void {
-  if (sees && !cross) throw new InputError(`${name} models attend to nothing but their own tokens: leave "sees" out`);
-  if (!cross || !attached.any) return;
-  const S = attached.capacity;
-  const Tc = sees ? length : 1;
+  if (mask && !cross)
+    throw new InputError(`${name} models have no cross-attention layers: leave "crossAttentionMask" out`);
+  if (!cross || !states.any) return;
+  const S = states.capacity;
+  const Tc = mask ? length : 1;
   const bias = new Float32Array(batch * Tc * S).fill(HIDDEN);
   const attention = new Float32Array(batch * Tc);
   const mlp = new Float32Array(batch * Tc);
   for (let b = 0; b < batch; b++) {
-    const count = attached.length(b);
-    if (sees) checkSees(sees, chunk, b, count);
+    const count = states.length(b);
+    if (mask) checkMask(mask, chunk, b, count);
     for (let t = 0; t < Tc; t++) {
       const at = b * Tc + t;
-      const row = sees?.[b][t];
-      const seen = range(count).map((s) => !sees || Boolean(row?.[s]));
+      const row = mask?.[b][t];
+      const seen = range(count).map((s) => !mask || Boolean(row?.[s]));
       const any = seen.includes(true);
       attention[at] = Number(cross.blind === 'attention' ? any : count > 0);
       mlp[at] = Number(any);
-      // A token that sees nothing attends to all, as no operator likes an empty row; what comes of it is dropped where it has to be.
+      // A token that may attend to no state attends to all: a softmax over nothing is NaN. Its result is dropped where it has to be.
       seen.forEach((visible, s) => {
         if (visible || !any) bias[at * S + s] = 0;
       });
     }
   }
-  for (const { name: input, data, dims } of attached.inputs()) inputs[`cross.${input}`] = tensorOf(data, dims);
+  for (const { name: input, data, dims } of states.inputs()) inputs[`cross.${input}`] = tensorOf(data, dims);
   inputs['cross.bias'] = tensorOf(bias, [batch, Tc, S]);
   inputs['cross.attention'] = tensorOf(attention, [batch, Tc, 1]);
   if (cross.blind === 'mlp') inputs['cross.mlp'] = tensorOf(mlp, [batch, Tc, 1]);
 }
 
-function checkSees(sees: NonNullable<StepOptions['sees']>, chunk: Chunk, row: number, count: number): void {
-  const tokens = sees[row]?.length ?? 0;
+function checkMask(
+  mask: NonNullable<StepOptions['crossAttentionMask']>,
+  chunk: Chunk,
+  row: number,
+  count: number,
+): void {
+  const tokens = mask[row]?.length ?? 0;
   if (tokens !== chunk[row].length)
-    throw new InputError(`"sees" speaks of ${tokens} tokens of row ${row}, but there are ${chunk[row].length}`);
-  for (const token of sees[row])
+    throw new InputError(`crossAttentionMask has ${tokens} tokens in row ${row}, but the row has ${chunk[row].length}`);
+  for (const token of mask[row])
     if (token.length !== count)
-      throw new InputError(`"sees" speaks of ${token.length} states, but row ${row} has ${count} attached`);
+      throw new InputError(`crossAttentionMask has ${token.length} states, but ${count} are set for row ${row}`);
 }
 
 /**
@@ -105,13 +111,13 @@ export function readPositions(
     if (lists.length !== streams)
       throw new InputError(`row ${b} has ${lists.length} lists of positions, but the model has ${streams} streams`);
     return lists.map((list) => {
-      const places = Array.from(list);
-      if (places.length !== lengths[b])
-        throw new InputError(`row ${b} is ${lengths[b]} long, but has ${places.length} positions`);
-      const wrong = places.find((place) => !Number.isSafeInteger(place) || place < 0);
+      const positions = Array.from(list);
+      if (positions.length !== lengths[b])
+        throw new InputError(`row ${b} is ${lengths[b]} long, but has ${positions.length} positions`);
+      const wrong = positions.find((position) => !Number.isSafeInteger(position) || position < 0);
       if (wrong !== undefined)
         throw new InputError(`position ${wrong} of row ${b} is not a whole number of at least 0`);
-      return places;
+      return positions;
     });
   });
 }
@@ -124,7 +130,7 @@ function isStreams(given: TokenPositions): given is readonly ArrayLike<number>[]
  * Positions that the caller gives: per row and token, one of each stream. null where there are none.
  * @throws InputError for a model without streams, or lists of other lengths than the chunk's rows.
  */
-export function givenPlaces(
+export function givenPositions(
   { ropes, name }: Config,
   chunk: Chunk,
   positions: StepOptions['positions'],

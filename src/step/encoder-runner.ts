@@ -30,16 +30,16 @@ export type EncoderInput =
   | { readonly images: readonly EncoderImage[] };
 
 export interface EncodeOptions {
-  /** Per row: 1 for what may be seen, 0 for padding. All is seen unless stated; rows may differ in length without it. */
+  /** Per row: 1 for a token, 0 for padding. Rows may differ in length without a mask. @default all are tokens */
   readonly mask?: readonly ArrayLike<number>[];
-  /** Per row: positions of its tokens, one list for each of the model's streams. Their places in the row (the image) unless stated. */
+  /** Per row: positions of its tokens, one list for each of the model's streams. @default their indices in the row, or in the image */
   readonly positions?: readonly TokenPositions[];
-  /** What is wanted: the config's `output` unless stated; `hidden` can be had of all encoders. */
+  /** What is wanted; every encoder can give `hidden`. @default the config's `output` */
   readonly output?: OutputKind;
 }
 
 export interface EncodeResult {
-  /** [rows, T, width], or [rows, width] where a row is `pooled`. What stands in the place of padding means nothing. */
+  /** [rows, T, width], or [rows, width] where a row is `pooled`. Values of padding are undefined. */
   readonly data: Float32Array;
   readonly shape: readonly number[];
   /** Per row: how many of the T are its own. */
@@ -50,7 +50,7 @@ export interface EncodeResult {
 interface Batch {
   readonly lengths: readonly number[];
   readonly source: readonly [name: string, tensor: StepTensor];
-  /** Per row and stream; null: the places in the row. */
+  /** Per row and stream; null: the indices in the row. */
   readonly positions: readonly (readonly number[][])[] | null;
   readonly ids: readonly ArrayLike<number>[] | null;
 }
@@ -108,7 +108,7 @@ export class Encoder {
     return { data: encoded.data, shape: encoded.dims, lengths: batch.lengths };
   }
 
-  /** Gives native memory back. */
+  /** Frees native memory. */
   async dispose(): Promise<void> {
     const sessions = [...this.#sessions.values()];
     this.#sessions.clear();
@@ -151,7 +151,7 @@ export class Encoder {
       for (let t = 0; t < row.length; t++) {
         if (!Number.isInteger(row[t]) || row[t] < 0 || row[t] >= embedRows)
           throw new InputError(
-            `token id ${row[t]} (row ${b}, place ${t}) is not in the model's vocabulary of ${embedRows}`,
+            `token id ${row[t]} (row ${b}, token ${t}) is not in the model's vocabulary of ${embedRows}`,
           );
         data[b * T + t] = BigInt(row[t]);
       }
@@ -201,11 +201,11 @@ export class Encoder {
             patches.set(pixels.subarray(from, from + size), to);
             to += size;
           }
-    const places = range(down * across);
-    return { patches, rows: places.map((n) => Math.floor(n / across)), columns: places.map((n) => n % across) };
+    const indices = range(down * across);
+    return { patches, rows: indices.map((n) => Math.floor(n / across)), columns: indices.map((n) => n % across) };
   }
 
-  /** 1 for what may be seen [B·T]. */
+  /** 1 for tokens, 0 for padding [B·T]. */
   #mask({ lengths }: Batch, T: number, given: EncodeOptions['mask']): Float32Array {
     if (given && given.length !== lengths.length)
       throw new InputError(`the mask has ${given.length} rows, but there are ${lengths.length}`);
@@ -233,8 +233,8 @@ export class Encoder {
     if (given && (config.position === 'none' || config.position === 'alibi'))
       throw new InputError(`${config.name} models have no positions of tokens: leave "positions" out`);
     const stated = given ? readPositions(given, batch.lengths, streams) : batch.positions;
-    // Positions that are learned count what may be seen; what is rotated by counts everything.
-    const usual = (b: number) => range(T).map((t) => (learned ? seenBefore(mask, b * T, t) : t));
+    // Learned positions count tokens only; rotary positions count padding, too.
+    const usual = (b: number) => range(T).map((t) => (learned ? tokensBefore(mask, b * T, t) : t));
     const rows = range(B).map((b) => stated?.[b] ?? new Array<number[]>(streams).fill(usual(b)));
     const at = (b: number, t: number) => rows[b].map((list) => list[Math.min(t, list.length - 1)]);
     if (needsOrder(config))
@@ -245,12 +245,12 @@ export class Encoder {
     if (learned)
       inputs.positionIds = tensorOf(
         BigInt64Array.from({ length: B * T }, (_, i) => {
-          const [place] = at(Math.floor(i / T), i % T);
-          if (place >= config.contextLength && mask[i] === 1)
+          const [position] = at(Math.floor(i / T), i % T);
+          if (position >= config.contextLength && mask[i] === 1)
             throw new InputError(
-              `the model has learned ${config.contextLength} positions, and ${place} is beyond them`,
+              `the model has learned ${config.contextLength} positions, and ${position} is beyond them`,
             );
-          return BigInt(Math.min(place, config.contextLength - 1) + config.positionOffset);
+          return BigInt(Math.min(position, config.contextLength - 1) + config.positionOffset);
         }),
         [B, T],
       );
@@ -287,8 +287,8 @@ function checkLength(length: number, row: number): void {
   if (length === 0) throw new InputError(`row ${row} is empty`);
 }
 
-/** How many of the first `t` may be seen. */
-function seenBefore(mask: Float32Array, start: number, t: number): number {
+/** How many of the first `t` are no padding. */
+function tokensBefore(mask: Float32Array, start: number, t: number): number {
   let count = 0;
   for (let i = start; i < start + t; i++) count += mask[i];
   return count;

@@ -4,6 +4,7 @@
 
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
+import { slotSpec } from '../config/layer-spec.ts';
 import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 
@@ -14,7 +15,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
  * @returns the number of sums; 0 where nothing is observed.
  */
 export function bindObserved(
-  { nHead, nQueryGroups }: Config,
+  config: Config,
   cache: KVCache,
   chunk: readonly ArrayLike<number>[],
   length: number,
@@ -28,17 +29,17 @@ export function bindObserved(
     inputs.momentWeights = tensorOf(data, [chunk.length, length]);
   }
   if (cache.rules.needs.length === 0) return 0;
-  const R = nHead / nQueryGroups;
   const sets = each ? length : cache.rules.needs.length;
-  const data = new Float32Array(cache.batch * sets * R * length);
-  for (const [b, tokens] of chunk.entries()) {
-    const rows = each ? null : cache.queryWeights(tokens.length);
-    for (let set = 0; set < sets; set++)
-      for (let r = 0; r < R; r++)
-        for (let t = 0; t < tokens.length; t++)
-          data[((b * sets + set) * R + r) * length + t] = rows ? rows[set][t] : Number(t === set);
+  const rows = chunk.map((tokens) => (each ? null : cache.queryWeights(tokens.length)));
+  for (const R of headsPerGroup(config)) {
+    const data = new Float32Array(cache.batch * sets * R * length);
+    for (const [b, tokens] of chunk.entries())
+      for (let set = 0; set < sets; set++)
+        for (let r = 0; r < R; r++)
+          for (let t = 0; t < tokens.length; t++)
+            data[((b * sets + set) * R + r) * length + t] = rows[b]?.[set][t] ?? Number(t === set);
+    inputs[`queryWeights.${R}`] = tensorOf(data, [cache.batch, sets, R * length]);
   }
-  inputs.queryWeights = tensorOf(data, [cache.batch, sets, R * length]);
   return sets;
 }
 
@@ -59,21 +60,25 @@ export function observedOf(
   };
 }
 
-/** The queries' moments that the graph made [L·B, H, D(, D)], by layer. @param order per layer, which of those with slots it is. */
-export function queriesOf(cache: KVCache, order: readonly number[], outputs: StepOutputs): ChunkOutputs['queries'] {
+/** The moments of the queries, by layer: [B, H, D] and [B, H, D, D]; null where a layer has no slots. */
+export function queriesOf({ layers }: Config, cache: KVCache, outputs: StepOutputs): ChunkOutputs['queries'] {
   if (!cache.rules.needsQueries) return undefined;
-  const [sum, outer] = ['sum', 'outer'].map((kind) => byLayer(order, outputs[`moments.${kind}`].data));
-  return { sum, outer };
-}
-
-/** The parts of an output that has one part after the other for each layer with slots. */
-function byLayer(order: readonly number[], data: Float32Array): (Float32Array | null)[] {
-  const size = data.length / order.filter((nth) => nth >= 0).length;
-  return order.map((nth) => (nth < 0 ? null : data.subarray(nth * size, (nth + 1) * size)));
+  const all = (kind: 'sum' | 'outer') => layers.map((_, l) => outputs[`moments.${kind}.${l}`]?.data ?? null);
+  return { sum: all('sum'), outer: all('outer') };
 }
 
 /** The chunk's keys and values, by layer; null where a layer has none. */
 export function chunkSlots({ layers }: Config, outputs: StepOutputs): Pick<ChunkOutputs, 'keys' | 'values'> {
   const all = (kind: 'keys' | 'values') => layers.map((_, l) => outputs[`${kind}.${l}`]?.data ?? null);
   return { keys: all('keys'), values: all('values') };
+}
+
+/** R of all layers with slots. */
+function headsPerGroup({ layers }: Config): ReadonlySet<number> {
+  return new Set(
+    layers.flatMap(({ mixer }) => {
+      const spec = slotSpec(mixer);
+      return spec ? [spec.heads / spec.groups] : [];
+    }),
+  );
 }

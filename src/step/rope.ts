@@ -85,9 +85,9 @@ export function ropePairs({ nElem, sections, alternate, byTurns }: RopeSpec): { 
     const count = sections.length;
     return pairs.map((i) => ({ stream: i < count * sections[i % count] ? i % count : 0, frequency: i }));
   }
-  const places = sections.flatMap((count, stream) => range(count).map((nth) => ({ stream, nth })));
+  const ofSections = sections.flatMap((count, stream) => range(count).map((nth) => ({ stream, nth })));
   return pairs.map((i) => {
-    const { stream, nth } = places[i];
+    const { stream, nth } = ofSections[i];
     return { stream, frequency: alternate ? nth * sections.length + stream : i };
   });
 }

@@ -8,14 +8,14 @@ import type { AdapterHooks } from '../model/adapter-trace.ts';
 export type TokenPositions = ArrayLike<number> | readonly ArrayLike<number>[];
 
 export interface StepOptions {
-  /** Which tokens' logits are wanted: none, each row's last, or all of them (padding left out). `last` unless stated. */
+  /** Which tokens' logits are wanted: none, each row's last, or all of them (padding left out). @default 'last' */
   readonly logits?: 'none' | 'last' | 'all';
   /**
    * Lengths of the whole sequences as far as they are known (a prompt that comes in chunks), per row: some rotary scalings
-   * depend on them. Unless stated, what the row holds after this chunk.
+   * depend on them. @default what the row holds after this chunk
    */
   readonly lengths?: readonly number[];
-  /** Whether these are tokens of a prompt, the last of a prompt, or (unless stated) tokens that were written. */
+  /** Whether these are tokens of a prompt, the last of a prompt, or tokens that were generated. @default 'decode' */
   readonly phase?: ChunkOutputs['phase'];
   /**
    * Tells the chunk's tokens apart where a policy watches the attention or a model has recurrent states, so that a part of the chunk
@@ -24,19 +24,19 @@ export interface StepOptions {
   readonly eachQuery?: boolean;
   /**
    * For models whose tokens have several positions (time, height, width): per row, the positions of its tokens, one list for each of
-   * the streams, or a single one for all of them. Unless stated, tokens follow the furthest position so far, in all streams alike.
+   * the streams, or a single one for all of them. @default the positions after the largest so far, the same in all streams
    */
   readonly positions?: readonly TokenPositions[];
-  /** For models that attend to attached states: per row and token, which of them it sees (0: not). All of them unless stated. */
-  readonly sees?: readonly (readonly ArrayLike<number>[])[];
+  /** For models with cross-attention: per row and token, which states it attends to (0: not). @default all of them */
+  readonly crossAttentionMask?: readonly (readonly ArrayLike<number>[])[];
 }
 
-/** Live adapters as a step takes them: the graph's places, and what goes into them. */
+/** Live adapters as a step takes them: hooks of the graph, and their inputs. */
 export interface StepAdapters {
   readonly hooks: AdapterHooks;
-  /** Says which hooks these are. */
+  /** Identifies the set of hooks. */
   readonly key: string;
-  /** By name of the input. The arrays live on from step to step. */
+  /** By name of the input. The arrays are the same from step to step. */
   readonly inputs: ReadonlyMap<
     string,
     { readonly data: Float32Array | BigInt64Array; readonly dims: readonly number[] }

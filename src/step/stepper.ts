@@ -10,7 +10,7 @@ import {
   type TensorData,
   tensorOf,
 } from '../backends/types.ts';
-import { type Config, holdsSlots } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { bufferName } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
@@ -18,16 +18,16 @@ import { type StepGraphOptions, traceStep } from '../model/gpt.ts';
 import { traceCrossStates } from '../model/mixers/cross-attention.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import { InputError } from '../util/errors.ts';
-import { range, wholeNumber } from '../util/numbers.ts';
+import { wholeNumber } from '../util/numbers.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
-import { bindAttached, bindStates, givenPlaces, statesOf } from './bind.ts';
+import { bindCrossAttention, bindStates, givenPositions, statesOf } from './bind.ts';
 import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
 import { bindObserved, chunkSlots, observedOf, queriesOf } from './observe.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
 import type { StepAdapters, StepOptions, StepResult } from './step-types.ts';
 
-/** Sessions whose graphs have places for adapters that are kept. */
+/** How many compiled graphs with hooks of adapters are kept. */
 const MAX_ADAPTED = 8;
 const ADAPTED = 'adapted:';
 
@@ -42,13 +42,11 @@ export class Stepper {
   readonly #options: BackendOptions;
   readonly #sessions = new Map<string, Promise<CompiledGraph>>();
   readonly #ropes: readonly RopeTable[];
-  /** Per layer: which of those with slots it is. */
-  readonly #order: readonly number[];
   readonly #caches = new WeakMap<KVCache, BoundCache>();
-  /** Tensors over arrays of adapters, which live on from step to step. */
+  /** Tensors over arrays of adapters, which are the same from step to step. */
   #wrapped = new WeakMap<TensorData, StepTensor>();
   #scratch: Scratch | null = null;
-  #released = false;
+  #disposed = false;
 
   constructor(
     config: Config,
@@ -64,8 +62,6 @@ export class Stepper {
     this.#backend = backend;
     this.#options = options;
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
-    const withSlots = range(config.nLayer).filter((l) => holdsSlots(config, l));
-    this.#order = range(config.nLayer).map((l) => withSlots.indexOf(l));
   }
 
   /**
@@ -73,7 +69,7 @@ export class Stepper {
    * @param chunk token ids, one list per row of the cache; rows may differ in length, and may be empty.
    * @param adapters live ones.
    * @throws InputError for token ids out of range or rows that do not fit the cache.
-   * @throws CacheFullError where a dense cache has no room.
+   * @throws CacheFullError where the chunk does not fit a dense cache.
    */
   async step(
     cache: KVCache,
@@ -82,7 +78,7 @@ export class Stepper {
     adapters: StepAdapters | null = null,
   ): Promise<StepResult> {
     this.#check(cache, chunk);
-    const places = givenPlaces(this.config, chunk, options.positions);
+    const given = givenPositions(this.config, chunk, options.positions);
     cache.reserve(chunk.map((row) => row.length));
     chunk.forEach((tokens, row) => {
       cache.fitPositions(row, tokens.length, this.config.contextLength);
@@ -90,7 +86,7 @@ export class Stepper {
     cache.store.open();
     const session = await this.#session(cache, adapters);
     const length = Math.max(...chunk.map((row) => row.length));
-    const scratch = this.#fill(cache, chunk, length, options, places);
+    const scratch = this.#fill(cache, chunk, length, options, given);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
     const inputs: Record<string, StepTensor> = { ...scratch.tensors };
     inputs.logitRows = tensorOf(BigInt64Array.from(rows, BigInt), [rows.length]);
@@ -98,7 +94,7 @@ export class Stepper {
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
     const each = options.eachQuery ?? false;
     const times = bindStates(cache, chunk, each, inputs);
-    bindAttached(this.config, cache, chunk, length, options.sees, inputs);
+    bindCrossAttention(this.config, cache, chunk, length, options.crossAttentionMask, inputs);
     const sets = bindObserved(this.config, cache, chunk, length, each, inputs);
     const outputs = await session.run(inputs);
     cache.append({
@@ -106,9 +102,9 @@ export class Stepper {
       length,
       ...chunkSlots(this.config, outputs),
       observed: observedOf(cache, sets, each, outputs),
-      queries: queriesOf(cache, this.#order, outputs),
+      queries: queriesOf(this.config, cache, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,
-      ropePositions: places?.map((row) => row.map((streams) => Math.max(...streams))),
+      ropePositions: given?.map((row) => row.map((streams) => Math.max(...streams))),
       phase: options.phase ?? 'decode',
     });
     return { logits: outputs.logits.data };
@@ -124,7 +120,7 @@ export class Stepper {
     return this.config.ropes.every((rope) => ropeVariant(rope, from) === ropeVariant(rope, length));
   }
 
-  /** Places that an adapter wants to change and this model's graph has no hook for. */
+  /** Hooks that adapters need and this model's graph does not have. */
   withoutHooks(adapters: StepAdapters): readonly string[] {
     const options = {
       format: this.#format,
@@ -136,32 +132,31 @@ export class Stepper {
     return traceStep(this.config, { ...options, adapters: adapters.hooks }, this.#backend.target).unmetHooks;
   }
 
-  /** Gives native memory back. */
+  /** Frees native memory. */
   async dispose(): Promise<void> {
-    this.#released = true;
+    this.#disposed = true;
     const sessions = [...this.#sessions.values()];
     this.#sessions.clear();
     for (const session of sessions) await (await session).dispose();
   }
 
   /**
-   * Gives a row of a cache what the model's cross-attention layers attend to, in place of what it had.
+   * Sets what the model's cross-attention layers attend to for a row of a cache, instead of what was set before.
    * @param states [count, width], row-major.
    * @throws InputError where the model has no such layers, or the numbers do not fit.
    */
-  async attach(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
+  async setCrossAttentionStates(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
     const { cross, name } = this.config;
-    if (!cross)
-      throw new InputError(`${name} models attend to nothing but their own tokens: there is nothing to attach to`);
+    if (!cross) throw new InputError(`${name} models have no cross-attention layers`);
     this.#checkCache(cache);
     if (wholeNumber('row', row, 0) >= cache.batch)
       throw new InputError(`row ${row} is not there: the cache has ${cache.batch}`);
     const count = states.length / cross.width;
     if (!Number.isInteger(count) || count === 0)
       throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
-    const session = await this.#open('attach', () => traceCrossStates(this.config, this.#format, this.#backend.target));
+    const session = await this.#open('cross', () => traceCrossStates(this.config, this.#format, this.#backend.target));
     const outputs = await session.run({ states: tensorOf(states, [1, count, cross.width]) });
-    cache.store.crossAttention.set(row, outputs.attached.data, count);
+    cache.store.crossAttention.set(row, outputs.crossStates.data, count);
   }
 
   #session(cache: KVCache, adapters: StepAdapters | null): Promise<CompiledGraph> {
@@ -175,12 +170,12 @@ export class Stepper {
     const key = `${sharing}/${bufferName(buffer)}/${sums}/${moments}/${cross}`;
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
-    this.#keepRoom();
+    this.#dropOldest();
     return this.#open(`${ADAPTED}${key}/${adapters.key}`, build);
   }
 
   #open(key: string, build: () => OpGraph): Promise<CompiledGraph> {
-    if (this.#released) throw new InputError('the model was disposed of and can not be used any more');
+    if (this.#disposed) throw new InputError('the model was disposed of and cannot be used any more');
     const known = this.#sessions.get(key);
     if (known) return known;
     const session = this.#backend.compile(build(), this.#weights, this.#options);
@@ -188,8 +183,8 @@ export class Stepper {
     return session;
   }
 
-  /** Lets the oldest session with adapters go where there are many: batches may be mixed in any way. */
-  #keepRoom(): void {
+  /** Disposes of the oldest graph with hooks where there are too many: batches combine adapters in many ways. */
+  #dropOldest(): void {
     const adapted = [...this.#sessions.keys()].filter((key) => key.startsWith(ADAPTED));
     if (adapted.length <= MAX_ADAPTED) return;
     const [oldest] = adapted;
@@ -233,7 +228,7 @@ export class Stepper {
       for (let i = 0; i < tokens.length; i++)
         if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= vocabulary)
           throw new InputError(
-            `token id ${tokens[i]} (row ${row}, place ${i}) is not in the model's vocabulary of ${vocabulary}`,
+            `token id ${tokens[i]} (row ${row}, token ${i}) is not in the model's vocabulary of ${vocabulary}`,
           );
     chunk.forEach((tokens, row) => {
       const end = cache.length(row) + tokens.length;
@@ -248,7 +243,7 @@ export class Stepper {
     chunk: readonly ArrayLike<number>[],
     length: number,
     options: StepOptions,
-    places: readonly (readonly number[][])[] | null,
+    given: readonly (readonly number[][])[] | null,
   ): Scratch {
     const B = cache.batch;
     const learned = this.config.position === 'learned';
@@ -257,7 +252,7 @@ export class Stepper {
     const scratch = this.#scratch;
     for (let b = 0; b < B; b++) {
       const first = cache.length(b);
-      const place = cache.ropePosition(b);
+      const ropePosition = cache.ropePosition(b);
       const total = options.lengths?.[b] ?? first + chunk[b].length;
       for (let t = 0; t < length; t++) {
         const at = b * length + t;
@@ -265,9 +260,11 @@ export class Stepper {
         scratch.ids[at] = BigInt(t < chunk[b].length ? chunk[b][t] : 0);
         scratch.positions[at] = position;
         if (learned)
-          scratch.places[at] = BigInt(Math.min(position, this.config.contextLength - 1) + this.config.positionOffset);
+          scratch.positionIds[at] = BigInt(
+            Math.min(position, this.config.contextLength - 1) + this.config.positionOffset,
+          );
         for (const [i, rope] of this.#ropes.entries())
-          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, places?.[b][t] ?? place + t, total);
+          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, given?.[b][t] ?? ropePosition + t, total);
       }
     }
     return scratch;
@@ -281,7 +278,7 @@ class Scratch {
   readonly ids: BigInt64Array;
   readonly positions: Float32Array;
   /** Rows of the table of learned positions. */
-  readonly places: BigInt64Array;
+  readonly positionIds: BigInt64Array;
   readonly cos: readonly Float32Array[];
   readonly sin: readonly Float32Array[];
   readonly tensors: Readonly<Record<string, StepTensor>>;
@@ -292,14 +289,14 @@ class Scratch {
     this.length = length;
     this.ids = new BigInt64Array(n);
     this.positions = new Float32Array(n);
-    this.places = new BigInt64Array(n);
+    this.positionIds = new BigInt64Array(n);
     this.cos = ropes.map((rope) => new Float32Array(n * rope.pairs));
     this.sin = ropes.map((rope) => new Float32Array(n * rope.pairs));
     const tensors: Record<string, StepTensor> = {
       ids: tensorOf(this.ids, [batch, length]),
       positions: tensorOf(this.positions, [batch, length]),
     };
-    if (learned) tensors.positionIds = tensorOf(this.places, [batch, length]);
+    if (learned) tensors.positionIds = tensorOf(this.positionIds, [batch, length]);
     ropes.forEach((rope, i) => {
       tensors[`cos.${i}`] = tensorOf(this.cos[i], [n, rope.pairs]);
       tensors[`sin.${i}`] = tensorOf(this.sin[i], [n, rope.pairs]);

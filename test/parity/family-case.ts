@@ -124,7 +124,8 @@ const VARIANTS: readonly Variant[] = [
 ];
 
 /** What of a model a comparison runs. */
-type Steps = Pick<LanguageModel, 'createCache' | 'step' | 'prefill'> & Partial<Pick<LanguageModel, 'attach'>>;
+type Steps = Pick<LanguageModel, 'createCache' | 'step' | 'prefill'> &
+  Partial<Pick<LanguageModel, 'setCrossAttentionStates'>>;
 
 /** All logits, in one chunk for the golden values, and in shorter ones for each other. What differs is added to `failures`. */
 export async function compareLogits(
@@ -147,11 +148,11 @@ export async function compareLogits(
   const positionsOf = (row: number) => streams?.map((stream) => stream[row]);
 
   const cache = model.createCache({ batch: prompts.length, cacheLength });
-  for (const [row, data] of states.entries()) await model.attach!(cache, data, row);
+  for (const [row, data] of states.entries()) await model.setCrossAttentionStates!(cache, data, row);
   const whole = (
     await model.step(cache, prompts, {
       logits: 'all',
-      sees: sees ? prompts.map((_, row) => seenBy(row)!) : undefined,
+      crossAttentionMask: sees ? prompts.map((_, row) => seenBy(row)!) : undefined,
       positions: streams ? prompts.map((_, row) => positionsOf(row)!) : undefined,
     })
   ).logits;
@@ -161,8 +162,13 @@ export async function compareLogits(
     const pieces: number[] = [];
     for (const [row, prompt] of prompts.entries()) {
       const one = model.createCache({ cacheLength });
-      if (states[row]) await model.attach!(one, states[row]);
-      const options = { chunkLength, logits: 'all', sees: seenBy(row), positions: positionsOf(row) } as const;
+      if (states[row]) await model.setCrossAttentionStates!(one, states[row]);
+      const options = {
+        chunkLength,
+        logits: 'all',
+        crossAttentionMask: seenBy(row),
+        positions: positionsOf(row),
+      } as const;
       for (const value of await model.prefill(one, prompt, options)) pieces.push(value);
     }
     const apart = relativeError(pieces, whole);
@@ -192,7 +198,7 @@ export async function compareGreedy(
   if (!prompt || !tokens) return 'nothing greedy';
   const cache = model.createCache({ cacheLength });
   const states = golden.get('greedy_states');
-  if (states) await model.attach!(cache, states.data);
+  if (states) await model.setCrossAttentionStates!(cache, states.data);
   let logits = await model.prefill(cache, prompt.data);
   for (const [i, expected] of tokens.data.entries()) {
     const token = argmax(logits);

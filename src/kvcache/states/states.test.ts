@@ -214,14 +214,14 @@ describe('a cache with attached states', () => {
   it('goes on from forks and from saved bytes as if nothing had been between', async () => {
     await using model = await open();
     const cache = model.createCache();
-    await model.attach(cache, states(model, 4));
+    await model.setCrossAttentionStates(cache, states(model, 4));
     await all(model, cache, PROMPT.slice(0, 6));
     const fork = cache.fork();
     const saved = await model.restore(await model.snapshot(cache));
     const expected = await all(model, cache, PROMPT.slice(6));
     expect(await all(model, fork, PROMPT.slice(6))).toEqual(expected);
     expect(await all(model, saved, PROMPT.slice(6))).toEqual(expected);
-    await model.attach(fork, states(model, 4, 50));
+    await model.setCrossAttentionStates(fork, states(model, 4, 50));
     fork.truncate(6);
     const other = await all(model, fork, PROMPT.slice(6));
     expect(other).not.toEqual(expected);
@@ -231,13 +231,13 @@ describe('a cache with attached states', () => {
   it('gives each row what was attached to it, or nothing', async () => {
     await using model = await open();
     const cache = model.createCache({ batch: 3 });
-    await model.attach(cache, states(model, 2), 0);
-    await model.attach(cache, states(model, 5, 9), 2);
+    await model.setCrossAttentionStates(cache, states(model, 2), 0);
+    await model.setCrossAttentionStates(cache, states(model, 5, 9), 2);
     const { logits } = await model.step(cache, [PROMPT, PROMPT, PROMPT]);
     const { vocabSize: V } = model.config;
     for (const [row, own] of [states(model, 2), null, states(model, 5, 9)].entries()) {
       const alone = model.createCache();
-      if (own) await model.attach(alone, own);
+      if (own) await model.setCrossAttentionStates(alone, own);
       expectClose(logits.subarray(row * V, (row + 1) * V), await model.prefill(alone, PROMPT));
     }
   });
@@ -245,19 +245,27 @@ describe('a cache with attached states', () => {
   it('refuses what does not fit', async () => {
     await using model = await open();
     const cache = model.createCache();
-    await expect(model.attach(cache, new Float32Array(33))).rejects.toThrow(/rows of 32 numbers/);
-    await expect(model.attach(cache, new Float32Array(0))).rejects.toThrow(InputError);
-    await model.attach(cache, states(model, 2));
-    const wrong = { sees: [[[1, 1]]] };
-    await expect(model.step(cache, [[5, 6]], wrong)).rejects.toThrow(/speaks of 1 tokens of row 0, but there are 2/);
-    const short = { sees: [[[1], [1]]] };
-    await expect(model.step(cache, [[5, 6]], short)).rejects.toThrow(/speaks of 1 states, but row 0 has 2/);
+    await expect(model.setCrossAttentionStates(cache, new Float32Array(33))).rejects.toThrow(/rows of 32 numbers/);
+    await expect(model.setCrossAttentionStates(cache, new Float32Array(0))).rejects.toThrow(InputError);
+    await model.setCrossAttentionStates(cache, states(model, 2));
+    const wrong = { crossAttentionMask: [[[1, 1]]] };
+    await expect(model.step(cache, [[5, 6]], wrong)).rejects.toThrow(/has 1 tokens in row 0, but the row has 2/);
+    const short = { crossAttentionMask: [[[1], [1]]] };
+    await expect(model.step(cache, [[5, 6]], short)).rejects.toThrow(/has 1 states, but 2 are set for row 0/);
     expect(cache.length()).toBe(0);
-    await expect(model.attach(cache, states(model, 2), 1)).rejects.toThrow(/row 1 is not there: the cache has 1/);
+    await expect(model.setCrossAttentionStates(cache, states(model, 2), 1)).rejects.toThrow(
+      /row 1 is not there: the cache has 1/,
+    );
     await using llama = await load(caseFolder('llama'));
-    await expect(model.attach(llama.createCache(), states(model, 2))).rejects.toThrow(/of another model/);
-    await expect(llama.attach(llama.createCache(), new Float32Array(32))).rejects.toThrow(/nothing to attach/);
-    await expect(llama.step(llama.createCache(), [[5]], { sees: [[[1]]] })).rejects.toThrow(/leave "sees" out/);
+    await expect(model.setCrossAttentionStates(llama.createCache(), states(model, 2))).rejects.toThrow(
+      /of another model/,
+    );
+    await expect(llama.setCrossAttentionStates(llama.createCache(), new Float32Array(32))).rejects.toThrow(
+      /no cross-attention layers/,
+    );
+    await expect(llama.step(llama.createCache(), [[5]], { crossAttentionMask: [[[1]]] })).rejects.toThrow(
+      /leave "crossAttentionMask" out/,
+    );
   });
 });
 

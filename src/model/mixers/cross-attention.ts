@@ -77,7 +77,7 @@ export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, i
 }
 
 /**
- * The graph that makes keys and values of one row's `states` [1, S, width]: `attached` [2·layers, G, S, D], keys and values of the
+ * The graph that makes keys and values of one row's `states` [1, S, width]: `crossStates` [2·layers, G, S, D], keys and values of the
  * first layer that attends to states, of the second, …
  */
 export function traceCrossStates(config: Config, format: WeightFormat, target: GraphTarget): OpGraph {
@@ -97,6 +97,6 @@ export function traceCrossStates(config: Config, format: WeightFormat, target: G
       return [qkNorm ? norm(ctx, k, qkNorm, `${name}.norm_k`) : k, byHead(g, values, G, Dv)];
     });
   });
-  g.output(concat(g, all, 0), 'attached');
+  g.output(concat(g, all, 0), 'crossStates');
   return g;
 }
