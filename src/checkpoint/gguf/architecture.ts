@@ -162,3 +162,11 @@ async function ropeScaling(model: GgufModel): Promise<Json | null> {
 
 /** The window, where there is one. */
 export const slidingWindow = ({ own }: GgufModel): number | null => own.intOrNull('attention.sliding_window') || null;
+
+/** Every which layer is full (a number, `usual` where the file is silent), or which are sliding (a list). */
+export function slidingLayers({ own, nLayer }: GgufModel, usual: number): Json {
+  const key = 'attention.sliding_window_pattern';
+  if (!own.isList(key)) return { sliding_window_pattern: own.int(key, usual, 1) };
+  const sliding = own.bools(key).slice(0, nLayer);
+  return { layer_types: sliding.map((on) => (on ? 'sliding_attention' : 'full_attention')) };
+}

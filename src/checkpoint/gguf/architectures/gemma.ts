@@ -1,7 +1,14 @@
 /**
  * @file Gemma 1 to 3: norms are stored as 1 + w.
  */
-import { type Architecture, type GgufModel, type Json, LLAMA_NAMES, slidingWindow } from '../architecture.ts';
+import {
+  type Architecture,
+  type GgufModel,
+  type Json,
+  LLAMA_NAMES,
+  slidingLayers,
+  slidingWindow,
+} from '../architecture.ts';
 import { oneLess } from '../rules.ts';
 import { llamaConfig } from './llama.ts';
 
@@ -63,7 +70,7 @@ export const gemma3: Architecture = {
     attn_logit_softcapping: model.own.floatOrNull('attn_logit_softcapping') || null,
     final_logit_softcapping: model.own.floatOrNull('final_logit_softcapping') || null,
     sliding_window: slidingWindow(model) ?? 4096,
-    ...slidingLayers(model),
+    ...slidingLayers(model, 6),
   }),
   tensors: {
     ...POST_NORMS,
@@ -71,11 +78,3 @@ export const gemma3: Architecture = {
     'blk.{l}.attn_k_norm': oneLess('model.layers.{l}.self_attn.k_norm'),
   },
 };
-
-/** Every which layer is full (a number), or which are sliding (a list). */
-function slidingLayers({ own, nLayer }: GgufModel): Json {
-  const key = 'attention.sliding_window_pattern';
-  if (!own.isList(key)) return { sliding_window_pattern: own.int(key, 6, 1) };
-  const sliding = own.bools(key).slice(0, nLayer);
-  return { layer_types: sliding.map((on) => (on ? 'sliding_attention' : 'full_attention')) };
-}

@@ -6,9 +6,11 @@ import { bloom, falcon, gpt2, gptneox, nemotron, phi2, starcoder2 } from './clas
 import { gemma, gemma2, gemma3 } from './gemma.ts';
 import { chatglm, cohere2, commandR, granite, olmo, olmo2, phi3, qwen2, qwen3, stablelm } from './llama.ts';
 import { granitemoe, llama, olmoe, phimoe, qwen2moe, qwen3moe } from './moe.ts';
+import { arcee, ernie45, exaone4, glm4, qwen3vl, seedOss } from './newer.ts';
 
 export const ARCHITECTURES: readonly Architecture[] = [
   ...[llama, qwen2, qwen3, phi3, chatglm, granite, olmo, olmo2, commandR, cohere2, stablelm],
+  ...[arcee, seedOss, glm4, ernie45, qwen3vl, exaone4],
   ...[gemma, gemma2, gemma3],
   ...[gpt2, gptneox, bloom, falcon, starcoder2, phi2, nemotron],
   ...[qwen2moe, qwen3moe, olmoe, phimoe, granitemoe],
