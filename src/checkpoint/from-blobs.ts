@@ -13,7 +13,7 @@ import type { Checkpoint } from './types.ts';
  * The identity follows names, sizes, headers and modification times (of Files): the bytes are not read for it.
  *
  * @param name - For messages.
- * @throws CheckpointError as {@link buildCheckpoint} does.
+ * @throws CheckpointError as `buildCheckpoint` does.
  */
 export async function checkpointFromBlobs(files: ReadonlyMap<string, Blob>, name = 'files'): Promise<Checkpoint> {
   const prefix = folderOfConfig([...files.keys()]);

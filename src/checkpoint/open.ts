@@ -11,7 +11,7 @@ import type { Checkpoint } from './types.ts';
  * Builds a checkpoint from safetensors with their config.json, or from a GGUF file.
  *
  * @param weights a particular weight file. @default the one that the files leave no doubt about
- * @throws CheckpointError as {@link buildCheckpoint}, {@link buildGgufCheckpoint} and {@link readQuantised} do.
+ * @throws CheckpointError as `buildCheckpoint`, {@link buildGgufCheckpoint} and {@link readQuantised} do.
  */
 export async function checkpointFromFiles(files: CheckpointFiles, weights?: string): Promise<Checkpoint> {
   const gguf = weights === undefined ? pickGguf(await files.list(), files.name) : isGguf(weights) ? weights : undefined;

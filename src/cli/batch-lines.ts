@@ -50,7 +50,7 @@ export async function readRequests(path: string): Promise<NamedRequest[]> {
     if (text.trim() === '') continue;
     const where = `${path}, line ${i + 1}`;
     const json = parsedJson(text, where);
-    // Which would be an object whose keys are numbers.
+    // An array would pass for an object with numbers as keys.
     if (Array.isArray(json)) throw new InputError(`${where} ${NO_REQUEST}`);
     const parsed = v.safeParse(Line, json);
     if (!parsed.success) throw new InputError(`${where}${flawOf(parsed.issues)}`);
@@ -78,7 +78,7 @@ export interface ResultLine {
 /** Results, appended line by line. */
 export class ResultFile {
   readonly #file: FileHandle;
-  /** Ids of the requests whose results were there already. */
+  /** Ids of the requests that had a result already. */
   readonly done: ReadonlySet<string | number>;
   /** How many of them are errors. */
   readonly failed: number;

@@ -32,7 +32,7 @@ interface Sink {
 }
 
 /**
- * Works on all requests whose results are not there yet. A result is written the moment it is there, so that a run that was cut off
+ * Works on all requests without a result. A result is written the moment it is there, so that a run that was cut off
  * goes on where it was.
  * @param options for requests that do not say otherwise. A seed is that of the first request; each one after it has the next.
  * @returns how many requests failed, now or before.

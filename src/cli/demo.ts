@@ -14,7 +14,7 @@ import { LineWrapper } from './wrap.ts';
 
 export const DEMO_PROMPT = 'And it came to pass';
 
-/** What the demo does unless flags say otherwise. The seed is one whose text reads well. */
+/** What the demo does unless flags say otherwise. This seed gives a text that reads well. */
 export const DEMO_FLAGS = { cachePolicy: 'lastrec', cacheLength: 128, maxNewTokens: 400, seed: 4 } as const;
 
 const INDENT = '  ';

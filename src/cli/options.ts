@@ -253,7 +253,7 @@ export async function cacheOptions(flags: CacheFlags): Promise<Partial<AnyCacheO
 }
 
 /**
- * A policy by its name, or from a module whose default export is what `definePolicy` takes, or gives.
+ * A policy by its name, or the default export of a module: what `definePolicy` takes, or what it gives.
  * @throws UsageError where there is none.
  */
 export async function findPolicy(name: string): Promise<string | PolicyRow> {

@@ -15,7 +15,7 @@ export type GenerationDefaults = Pick<
  * `do_sample` decides: without it the model wants greedy decoding, whatever else the file says. Values that are out of
  * range or not numbers are left out, as files in the wild have many of them (`top_k: -1` stands for "off").
  *
- * @param json the parsed file, e.g. {@link LanguageModel.generationConfig}.
+ * @param json the parsed file, e.g. `model.generationConfig`.
  */
 export function generationDefaults(json: Readonly<Record<string, unknown>>): GenerationDefaults {
   const number = (key: string, fits: (value: number) => boolean): number | undefined => {

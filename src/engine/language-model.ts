@@ -199,7 +199,7 @@ export class LanguageModel implements DecoderModel {
   }
 
   /**
-   * Generates several texts in one stream of events; see {@link BatchGeneration}.
+   * Generates several texts in one stream of events; see `BatchGeneration`.
    * @param requests prompts, or requests with options of their own: a list, or a source that gives more of them in time.
    * @throws InputError for options of the batch out of range, at once; an event tells what is wrong with a request.
    */

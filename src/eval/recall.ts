@@ -31,7 +31,7 @@ const Case = v.object({
   depth: v.number(),
 });
 
-/** `last-window`: the question is in the prompt, whose end a policy may go by; `after`: the context is in the cache before it comes. */
+/** `last-window`: the question is at the end of the prompt; `after`: it comes when the context is in the cache. */
 export type QuestionPosition = 'last-window' | 'after';
 
 export interface RecallOptions {

@@ -63,7 +63,7 @@ export interface SpeedResult {
 export const SPEED_DEFAULTS = { promptTokens: 512, newTokens: 32, rounds: 3 } as const;
 
 /**
- * Measures a model with a prompt of some tokens, whose text plays no part.
+ * Measures a model with a prompt of arbitrary tokens.
  * @throws InputError for options out of range, and for an encoder; CacheFullError where a dense cache is too small; the signal's reason.
  */
 export async function measureSpeed(model: LanguageModel, options: SpeedOptions = {}): Promise<SpeedResult> {

@@ -86,7 +86,7 @@ const PROGRESS_EVERY_MS = 50;
  * `hf auth login` stored; with `HF_HUB_OFFLINE=1` only the cache is looked at. Proxies are those of `$HTTPS_PROXY`, `$HTTP_PROXY`
  * and `$NO_PROXY`.
  *
- * @param model - `org/name`, or `name` for the oldest models; a GGUF model as {@link hubGguf} reads it.
+ * @param model - `org/name`, or `name` for the oldest models; a GGUF model as `hubGguf` reads it.
  * @throws HubError where the hub can't be reached, refuses, lacks something, or sends something wrong; and where the
  * disk is full. What `signal` is aborted with.
  */
