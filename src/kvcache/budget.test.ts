@@ -126,7 +126,7 @@ describe('pyramid', () => {
     const whole = contentOf(cache);
     const { keysAndValues } = cache.memory();
     feed(1);
-    // The first layer has room for more; the last one is down to a tenth.
+    // The first layer may hold more; the last one is down to a tenth.
     expect(range(3).map((l) => cache.tokenPositions(l).length)).toEqual([41, 40, 4]);
     expect(cache.memory().keysAndValues).toBeLessThan(keysAndValues);
     cache.truncate(40);

@@ -37,7 +37,7 @@ function go(model: FakeModel, cache: KVCache, step: RunStep, options: FakeStepOp
 /** All numbers of a step's outputs. */
 const flat = (outputs: ReturnType<typeof fakeStep>): number[] => outputs.flat(3).flatMap((y) => Array.from(y));
 
-describe('as long as a cache has room', () => {
+describe('as long as all fits in a cache', () => {
   it.each(EVERY.map((policy) => [policy.name, policy] as const))(
     '%s holds all, and attends as dense',
     (name, policy) => {
@@ -45,7 +45,7 @@ describe('as long as a cache has room', () => {
         fc.property(anyRun({ rows: 2, buffers: ALL_BUFFERS }), (short) => {
           const longest = Math.max(1, ...range(short.rows).map((row) => total(short, row)));
           const run = { ...short, cacheLength: longest, sinks: undefined, recent: undefined };
-          // The thin layers of a pyramid have room where all are alike.
+          // The thin layers of a pyramid are as wide as the others.
           const { model, cache } = openRun(run, policy, name.includes('pyramid') ? { beta: 1 } : {});
           const dense = createCache(model.shape, {
             cacheLength: longest,
@@ -81,8 +81,8 @@ describe('every slot of every policy', () => {
       check(
         fc.property(anyRun({ rows: 3, buffers: ALL_BUFFERS }), (run) => {
           const longest = Math.max(...range(run.rows).map((row) => total(run, row)));
-          const room = policy.name === 'dense' ? { cacheLength: Math.max(1, longest) } : {};
-          const { model, cache } = openRun(run, policy, room);
+          const length = policy.name === 'dense' ? { cacheLength: Math.max(1, longest) } : {};
+          const { model, cache } = openRun(run, policy, length);
           for (const step of run.steps) {
             go(model, cache, step);
             checkCache(model, cache);
@@ -244,7 +244,7 @@ describe('going on as if nothing had been', () => {
     lengths: range(run.rows).map((row) => 1 + ((run.seed + row) % (run.cacheLength + 4))),
     phase: 'decode',
   });
-  const room = (run: Run, policy: TestPolicy) =>
+  const length = (run: Run, policy: TestPolicy) =>
     policy.name === 'dense' ? { cacheLength: Math.max(...range(run.rows).map((row) => total(run, row))) + 30 } : {};
 
   /** Runs to the end with an interruption, and without, and compares all that can be told apart. */
@@ -253,8 +253,8 @@ describe('going on as if nothing had been', () => {
     policy: TestPolicy,
     interrupt: (model: FakeModel, cache: KVCache) => KVCache,
   ): void {
-    const { model, cache } = openRun(run, policy, room(run, policy));
-    const other = openRun(run, policy, room(run, policy)).cache;
+    const { model, cache } = openRun(run, policy, length(run, policy));
+    const other = openRun(run, policy, length(run, policy)).cache;
     for (const step of run.steps.slice(0, at)) for (const one of [cache, other]) go(model, one, step);
     finish(run.steps.slice(at), model, cache, interrupt(model, other));
   }
@@ -312,7 +312,7 @@ describe('going on as if nothing had been', () => {
   it.each(EVERY.map((policy) => [policy.name, policy] as const))('%s: snapshot and restore', async (_, policy) => {
     await fc.assert(
       fc.asyncProperty(interrupted, async ({ run, at }) => {
-        const { model, cache } = openRun(run, policy, room(run, policy));
+        const { model, cache } = openRun(run, policy, length(run, policy));
         for (const step of run.steps.slice(0, at)) go(model, cache, step);
         const { policy: made } = policy.options;
         const bytes = await snapshotCache(cache, 'model');
@@ -328,8 +328,8 @@ describe('going on as if nothing had been', () => {
     (name, policy) => {
       check(
         fc.property(interrupted, fc.nat(20), ({ run, at }, cut) => {
-          const { model, cache } = openRun(run, policy, room(run, policy));
-          const short = openRun(run, policy, room(run, policy)).cache;
+          const { model, cache } = openRun(run, policy, length(run, policy));
+          const short = openRun(run, policy, length(run, policy)).cache;
           for (const step of run.steps.slice(0, at)) for (const one of [cache, short]) go(model, one, step);
           const before = range(run.rows).map((row) => cache.length(row));
           const counts = run.steps[at].lengths.map((length, row) => (cut + row) % (length + 1));

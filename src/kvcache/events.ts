@@ -1,5 +1,5 @@
 /**
- * @file What a step changed, for those who watch a cache. It costs nothing while nobody listens.
+ * @file What a step changed, for listeners. It costs nothing without them.
  */
 import type { ChunkOutputs } from './chunk.ts';
 import type { SlotTable } from './slots.ts';

@@ -4,14 +4,14 @@ import { tempFolder } from '../../test/support/temp-folder.ts';
 import { loadModel } from '../node.ts';
 import type { KVCache } from './kv-cache.ts';
 
-const cacheDir = await tempFolder('room');
+const cacheDir = await tempFolder('headroom');
 const load = (name: string) => loadModel(caseFolder(name), { weights: 'float32', cacheDir });
 const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 80));
 /** All that was given up, in every layer and group. */
 const lost = (cache: KVCache): number =>
   [...cache.store.tables.values()].reduce((sum, { evicted }) => sum + evicted.reduce((a, b) => a + b, 0), 0);
 
-describe('room', () => {
+describe('headroom', () => {
   const POLICIES = ['lastrec', 'h2o', 'tova', 'snapkv', 'pyramid', 'knorm', 'keydiff', 'ada(h2o)', 'ada(snapkv)'];
 
   it.each(POLICIES)('is what may come before anything goes: %s', async (policy) => {
@@ -19,10 +19,10 @@ describe('room', () => {
     const cache = model.createCache({ policy, cacheLength: 20, sinks: 2 });
     let checked = 0;
     for (let n = 0; n < 40; n++) {
-      const room = cache.headroom();
+      const headroom = cache.headroom();
       for (const [count, goes] of [
-        [room, false],
-        [room + 1, true],
+        [headroom, false],
+        [headroom + 1, true],
       ] as const) {
         if (count === 0) continue;
         const twin = cache.fork();
@@ -36,7 +36,7 @@ describe('room', () => {
     expect(checked).toBeGreaterThan(45);
   });
 
-  it('of a dense cache is what is free, and layers with a window have always room', async () => {
+  it('of a dense cache is what is free, and layers with a window always have headroom', async () => {
     await using gemma = await load('gemma2');
     const dense = gemma.createCache({ cacheLength: 30 });
     await gemma.step(dense, [ids(12)]);

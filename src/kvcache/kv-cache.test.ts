@@ -28,7 +28,7 @@ const open = (options: object = {}) => createCache(shape, { policy: 'h2o', cache
 const feed = (cache: KVCache, count: number) => fakeStep(model, cache, [tokensFrom(0, cache.length(), count)]);
 
 describe('a cache in use', () => {
-  it('is changed by whoever has the lease only', () => {
+  it('is changed with the lease only', () => {
     const cache = open();
     feed(cache, 5);
     const before = contentOf(cache);

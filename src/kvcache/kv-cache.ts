@@ -7,14 +7,12 @@
 import { InputError } from '../util/errors.ts';
 import { range, wholeNumber } from '../util/numbers.ts';
 import { Appender } from './append.ts';
-import type { BufferChoice } from './buffers.ts';
+import { CacheReader } from './cache-reader.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import type { StepListener } from './events.ts';
-import { headroomOf } from './headroom.ts';
-import { type CacheMemory, type CacheStats, memoryOf, scoresOf, slotOf, slotsInOrder, statsOf } from './inspect.ts';
 import { CacheGuard, type CacheLease } from './lease.ts';
-import { type CacheOptions, cacheFull, checkOptions, sameOptions } from './options.ts';
-import type { Policy, PolicyRow } from './policy.ts';
+import { type CacheOptions, cacheFull } from './options.ts';
+import type { PolicyRow } from './policy.ts';
 import { needsRebase, rebaseRow } from './rebase.ts';
 import { Row } from './row.ts';
 import type { CacheShape } from './shape.ts';
@@ -25,19 +23,9 @@ import { checkPending, truncateRow } from './truncate.ts';
 /** Slots by which the memory grows. */
 const GROWTH = 64;
 
-export class KVCache {
-  readonly shape: CacheShape;
-  readonly options: CacheOptions;
-  readonly cacheLength: number;
-  readonly buffer: BufferChoice;
-  /** The policy's row of the table. */
-  readonly policyRow: PolicyRow;
-  /** @internal The policy, as made for this cache. */
-  readonly rules: Policy;
-  /** @internal The memory. */
-  readonly store: SlotStore;
-  /** @internal One for each row of the batch. */
-  rows: Row[];
+export class KVCache extends CacheReader {
+  override readonly store: SlotStore;
+  override rows: Row[];
   readonly #guard = new CacheGuard();
   readonly #appender: Appender;
   readonly #growth: number;
@@ -48,17 +36,10 @@ export class KVCache {
    * @throws InputError for options that are out of range, or that the policy does not take.
    */
   constructor(shape: CacheShape, row: PolicyRow, options: CacheOptions, from?: KVCache, growth = GROWTH) {
-    this.shape = shape;
-    this.options = options;
-    checkOptions(row, options);
-    this.policyRow = row;
-    this.cacheLength = wholeNumber('cacheLength', options.cacheLength);
-    this.buffer = options.buffer ?? 'float32';
+    super(shape, row, options);
     this.#growth = growth;
     const batch = wholeNumber('batch', options.batch ?? 1);
-    const { cacheLength, buffer } = this;
-    const policy = row.create({ shape, options: { ...options }, cacheLength, buffer });
-    this.rules = policy;
+    const { cacheLength, buffer, rules: policy } = this;
     const { layout } = policy;
     const maxSlots = ({ budgets, budget }: SlotTable) =>
       Math.max(policy.startsWhole ? cacheLength : 0, policy.maxSlots?.(budgets) ?? budget);
@@ -68,41 +49,6 @@ export class KVCache {
     this.#appender = new Appender(this);
     const sizes = { rowState: layout.rowState ?? 0, layerState: this.#appender.layerState };
     if (!from) this.rows = range(batch).map(() => new Row(sizes));
-  }
-
-  /** Name of the policy. */
-  get policy(): string {
-    return this.policyRow.name;
-  }
-
-  /** Rows. */
-  get batch(): number {
-    return this.rows.length;
-  }
-
-  /** Number of tokens that a row has computed (pending ones excluded); the position of the next one. */
-  length(row = 0): number {
-    return this.rows[row].tokens.length;
-  }
-
-  /** The position that the next token's key is rotated to: {@link length}, until the row was rebased. */
-  ropePosition(row = 0): number {
-    return this.rows[row].ropePosition;
-  }
-
-  /** The length of the sequence that a row's last keys were rotated for, where frequencies depend on it; 0: none was stated. */
-  rotatedFor(row = 0): number {
-    return this.rows[row].rotatedFor;
-  }
-
-  /** The tokens that a row has computed, those evicted included, pending ones excluded. */
-  tokens(row = 0): number[] {
-    return this.rows[row].tokens.toArray();
-  }
-
-  /** Tokens that belong to a row's sequence, but were not computed: the next chunk of the row must begin with them. */
-  pending(row = 0): readonly number[] {
-    return this.rows[row].pending;
   }
 
   /** @param ids replace what was pending: the last token of a sequence that has ended, say, which nothing was computed for. */
@@ -146,14 +92,6 @@ export class KVCache {
       if (!this.rules.evicts && length + count > this.cacheLength) throw cacheFull(this.cacheLength, length, count);
       this.store.expectedLength = Math.max(this.store.expectedLength, length + count);
     });
-  }
-
-  /**
-   * How many more tokens a row may take before the policy gives any up: 0 once its budget is used up, and Infinity where it never
-   * gives up what a later token could see. Of a cache that keeps everything: until it is full.
-   */
-  headroom(row = 0): number {
-    return headroomOf(this, row);
   }
 
   /** How much each of a chunk's queries counts for each need [needs][newTokens]. */
@@ -228,11 +166,6 @@ export class KVCache {
     for (const row of this.rows) row.last = null;
   }
 
-  /** Whether rows of another cache fit into this one: both have the same policy and options, but for the number of rows. */
-  fits(other: KVCache): boolean {
-    return other.policyRow === this.policyRow && other.shape === this.shape && sameOptions(other.options, this.options);
-  }
-
   /**
    * Copies a row from another cache that {@link fits}, or from this one. Its last chunk can't be taken back here.
    * @throws InputError where the caches differ.
@@ -261,33 +194,5 @@ export class KVCache {
   /** Rebases a row where its next `count` tokens would otherwise exceed a model's `limit` of positions, if that helps. @internal */
   fitPositions(row: number, count: number, limit: number, lease?: CacheLease): void {
     if (needsRebase(this, row, count, limit)) this.rebase(row, lease);
-  }
-
-  /** Whether {@link rebase} is possible. */
-  get canRebase(): boolean {
-    return this.shape.layers.every(({ slots, rotation }) => !slots || rotation !== 'varies');
-  }
-
-  /** Positions of the tokens that a layer holds for a row and group, ascending. */
-  tokenPositions(layer: number, row = 0, group = 0): number[] {
-    return slotsInOrder(this.store, layer, row, group).map(({ position }) => position);
-  }
-
-  /** The policy's scores of the tokens that a layer holds, in the order of {@link tokenPositions}; null where it has none. */
-  scores(layer: number, row = 0, group = 0): number[] | null {
-    return scoresOf(this.store, layer, row, group);
-  }
-
-  /** The key and value that a layer holds for a position, as attention reads them; null where it holds none. */
-  slot(layer: number, position: number, row = 0, group = 0): { key: Float32Array; value: Float32Array } | null {
-    return slotOf(this.store, layer, position, row, group);
-  }
-
-  memory(): CacheMemory {
-    return memoryOf(this.store, this.rows);
-  }
-
-  stats(): CacheStats {
-    return statsOf(this);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * @file What a step changes in the slots of one row and layer group: which slots move, which tokens are written, what is freed. Whoever
- * owns the memory carries it out: {@link SlotStore.apply} by loops on the host. Each group's survivors are always its first slots.
+ * @file What a step changes in the slots of one row and layer group: slots that move, tokens that are written, slots that are freed. The
+ * owner of the memory carries it out ({@link SlotStore.apply}: loops on the host). Each group's survivors are always its first slots.
  */
 import type { GroupView, LayerView } from './view.ts';
 

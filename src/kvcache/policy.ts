@@ -61,9 +61,9 @@ export interface Policy {
   readonly startsWhole: boolean;
   /** Called once for each row before its layers are observed. */
   beginChunk?(chunk: ChunkStart): void;
-  /** Called for each layer after a chunk, before anything goes: the place to bring scores up to date. */
+  /** Called for each layer after a chunk, before anything is evicted: brings scores up to date. */
   observe?(view: LayerView): void;
-  /** Clears `keep` of the candidates that go. Called where the layer {@link overflows}, which it must not do afterwards. */
+  /** Clears `keep` of the candidates that are evicted. Called where the layer {@link overflows}, which it must not do afterwards. */
   select(view: LayerView): void;
   /** Whether a layer would hold more than it may. @default some group is over its budget */
   overflows?(view: LayerView): boolean;

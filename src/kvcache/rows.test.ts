@@ -46,7 +46,7 @@ describe('rows of a cache', () => {
         cache.setBatch(1);
         expectSame(contentOf(cache), [rowOf(fresh, 0)]);
         expect(cache.stats().seen).toEqual([9]);
-        // Whose last chunk it was is not known any more.
+        // The last chunk can't be taken back any more.
         if (cache.rules.needs.length > 0) expect(() => cache.truncate(0)).toThrow(InputError);
       }),
       80,

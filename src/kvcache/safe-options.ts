@@ -11,7 +11,7 @@ const SINKS = 4;
 export function readSinks({ sinks }: { readonly sinks?: number }, cacheLength: number, usual = SINKS): number {
   const count = wholeNumber('sinks', sinks ?? Math.min(usual, cacheLength - 1), 0);
   if (count >= cacheLength)
-    throw new InputError(`${count} sinks leave no room for recent tokens in a cacheLength of ${cacheLength}`);
+    throw new InputError(`${count} sinks leave no slot for recent tokens in a cacheLength of ${cacheLength}`);
   return count;
 }
 

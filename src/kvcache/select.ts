@@ -1,5 +1,5 @@
 /**
- * @file The order of eviction: who stays, given a value for each candidate.
+ * @file The order of eviction: which candidates stay, given a value for each.
  */
 import { GraphError, InputError } from '../util/errors.ts';
 import type { GroupView, LayerView } from './view.ts';

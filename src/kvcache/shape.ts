@@ -67,7 +67,7 @@ export interface RotationShape {
 }
 
 /**
- * Turns the first dimensions of a key from one position to another, in place; the rest passes through. Angles are those that the
+ * Turns the first dimensions of a key from one position to another, in place; the rest is unchanged. Angles are those that the
  * model makes of positions, in float32: otherwise their rounding would show, in the third digit at position 100,000.
  */
 export function turnKey(key: Float32Array, { inverse, interleave }: RotationShape, from: number, to: number): void {

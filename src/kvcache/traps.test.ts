@@ -182,7 +182,7 @@ describe('trap 3: ties need an order, constants no division by zero, and age is 
       expect(cache.tokenPositions(0)).toEqual([0, 1, 10, 11, 12, 13, 14, 15]);
   });
 
-  it('tova and snapkv, to whom all are equal at once, keep the youngest', () => {
+  it('tova and snapkv, which see all as equal at once, keep the youngest', () => {
     for (const policy of ['tova', 'snapkv']) {
       const { cache, model } = open({ name: policy, options: { policy } }, 8, CONSTANT, {
         sinks: 2,
@@ -390,7 +390,7 @@ describe('trap 8: layers with a sliding window see positions, not slots', () => 
       feed(model, cache, 1);
       seen.push(cache.tokenPositions(0));
     }
-    // The next query at position 6 sees 1 … 6, the one after it 2 … 7: what is hidden goes, though there is room.
+    // The next query at position 6 sees 1 … 6, the one after it 2 … 7: what is hidden goes, though there are free slots.
     expect(seen).toEqual([[0, 1, 2, 3], [0, 1, 4], [1, 4, 5], [4, 5, 6], [4, 5, 6, 7], [8]]);
     expect(cache.tokenPositions(1).slice(0, 2)).toEqual([0, 1]);
   });

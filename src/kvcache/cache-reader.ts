@@ -1,0 +1,115 @@
+/**
+ * @file What a cache tells: lengths, tokens, positions, scores, memory. Nothing here changes it.
+ */
+import { wholeNumber } from '../util/numbers.ts';
+import type { BufferChoice } from './buffers.ts';
+import { headroomOf } from './headroom.ts';
+import { type CacheMemory, type CacheStats, memoryOf, scoresOf, slotOf, slotsInOrder, statsOf } from './inspect.ts';
+import { type CacheOptions, checkOptions, sameOptions } from './options.ts';
+import type { Policy, PolicyRow } from './policy.ts';
+import type { Row } from './row.ts';
+import type { CacheShape } from './shape.ts';
+import type { SlotStore } from './slot-store.ts';
+
+export abstract class CacheReader {
+  readonly shape: CacheShape;
+  readonly options: CacheOptions;
+  readonly cacheLength: number;
+  readonly buffer: BufferChoice;
+  /** The policy's row of the table. */
+  readonly policyRow: PolicyRow;
+  /** @internal The policy, as made for this cache. */
+  readonly rules: Policy;
+  /** @internal The memory. */
+  abstract readonly store: SlotStore;
+  /** @internal One for each row of the batch. */
+  abstract readonly rows: readonly Row[];
+
+  /** @throws InputError for options that are out of range, or that the policy does not take. */
+  constructor(shape: CacheShape, row: PolicyRow, options: CacheOptions) {
+    checkOptions(row, options);
+    this.shape = shape;
+    this.options = options;
+    this.policyRow = row;
+    this.cacheLength = wholeNumber('cacheLength', options.cacheLength);
+    this.buffer = options.buffer ?? 'float32';
+    const { cacheLength, buffer } = this;
+    this.rules = row.create({ shape, options: { ...options }, cacheLength, buffer });
+  }
+
+  /** Name of the policy. */
+  get policy(): string {
+    return this.policyRow.name;
+  }
+
+  /** Rows. */
+  get batch(): number {
+    return this.rows.length;
+  }
+
+  /** Number of tokens that a row has computed (pending ones excluded); the position of the next one. */
+  length(row = 0): number {
+    return this.rows[row].tokens.length;
+  }
+
+  /** The position that the next token's key is rotated to: {@link length}, until the row was rebased. */
+  ropePosition(row = 0): number {
+    return this.rows[row].ropePosition;
+  }
+
+  /** The length of the sequence that a row's last keys were rotated for, where frequencies depend on it; 0: none was stated. */
+  rotatedFor(row = 0): number {
+    return this.rows[row].rotatedFor;
+  }
+
+  /** The tokens that a row has computed, those evicted included, pending ones excluded. */
+  tokens(row = 0): number[] {
+    return this.rows[row].tokens.toArray();
+  }
+
+  /** Tokens that belong to a row's sequence, but were not computed: the next chunk of the row must begin with them. */
+  pending(row = 0): readonly number[] {
+    return this.rows[row].pending;
+  }
+
+  /**
+   * How many more tokens a row may take before the policy gives any up: 0 once its budget is used up, and Infinity where it never
+   * gives up what a later token could see. Of a cache that keeps everything: until it is full.
+   */
+  headroom(row = 0): number {
+    return headroomOf(this, row);
+  }
+
+  /** Whether {@link rebase} is possible. */
+  get canRebase(): boolean {
+    return this.shape.layers.every(({ slots, rotation }) => !slots || rotation !== 'varies');
+  }
+
+  /** Whether rows of another cache fit into this one: both have the same policy and options, but for the number of rows. */
+  fits(other: CacheReader): boolean {
+    return other.policyRow === this.policyRow && other.shape === this.shape && sameOptions(other.options, this.options);
+  }
+
+  /** Positions of the tokens that a layer holds for a row and group, ascending. */
+  tokenPositions(layer: number, row = 0, group = 0): number[] {
+    return slotsInOrder(this.store, layer, row, group).map(({ position }) => position);
+  }
+
+  /** The policy's scores of the tokens that a layer holds, in the order of {@link tokenPositions}; null where it has none. */
+  scores(layer: number, row = 0, group = 0): number[] | null {
+    return scoresOf(this.store, layer, row, group);
+  }
+
+  /** The key and value that a layer holds for a position, as attention reads them; null where it holds none. */
+  slot(layer: number, position: number, row = 0, group = 0): { key: Float32Array; value: Float32Array } | null {
+    return slotOf(this.store, layer, position, row, group);
+  }
+
+  memory(): CacheMemory {
+    return memoryOf(this.store, this.rows);
+  }
+
+  stats(): CacheStats {
+    return statsOf(this);
+  }
+}
