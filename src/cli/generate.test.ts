@@ -228,7 +228,7 @@ describe('keyhold generate refuses', () => {
       args: ['x', '-p', 'dense', '--sinks', '4'],
       message: '--sinks is for policies that drop',
     },
-    { what: 'sinks beyond the context', args: ['x', '--sinks', '9999'], message: '9999 sinks leave no room' },
+    { what: 'sinks beyond the context', args: ['x', '--sinks', '9999'], message: '9999 sinks leave no slot' },
     { what: 'two prompts', args: ['x', '-f', 'y'], message: 'there are two prompts' },
     { what: 'too many words', args: ['a', 'b'], message: 'too many arguments' },
     { what: 'no prompt at a terminal', args: [], message: 'there is no prompt' },
