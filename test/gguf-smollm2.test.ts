@@ -32,23 +32,27 @@ describe.skipIf(FILE === '')('SmolLM2-135M-Instruct as GGUF', () => {
     await checkpoint.close();
   });
 
-  it('gives in float32 the tokens that transformers gives', { timeout: 300_000 }, async () => {
-    const cacheDir = await tempFolder('smollm2');
-    await using model = await loadModel(FILE, { weights: 'float32', cacheDir });
-    for (const { prompt, promptTokens, tokens, text } of cases) {
-      const messages = [{ role: 'user', content: prompt }];
-      expect(model.tokenizer!.encode(model.chatTemplate!.render(messages), { addSpecialTokens: false })).toEqual(
-        promptTokens,
-      );
-      const cache = model.createCache({ cacheLength: 512 });
-      const found: number[] = [];
-      let logits = await model.prefill(cache, promptTokens);
-      while (found.length < tokens.length) {
-        found.push(argmax(logits));
-        logits = await model.prefill(cache, found.slice(-1));
+  it.each(['onnx', 'ggml'] as const)(
+    'gives in float32 the tokens that transformers gives, on %s',
+    async (engine) => {
+      const cacheDir = await tempFolder('smollm2');
+      await using model = await loadModel(FILE, { weights: 'float32', engine, cacheDir });
+      for (const { prompt, promptTokens, tokens, text } of cases) {
+        const messages = [{ role: 'user', content: prompt }];
+        expect(model.tokenizer!.encode(model.chatTemplate!.render(messages), { addSpecialTokens: false })).toEqual(
+          promptTokens,
+        );
+        const cache = model.createCache({ cacheLength: 512 });
+        const found: number[] = [];
+        let logits = await model.prefill(cache, promptTokens);
+        while (found.length < tokens.length) {
+          found.push(argmax(logits));
+          logits = await model.prefill(cache, found.slice(-1));
+        }
+        expect(found, prompt).toEqual(tokens);
+        expect(model.tokenizer!.decode(found)).toBe(text);
       }
-      expect(found, prompt).toEqual(tokens);
-      expect(model.tokenizer!.decode(found)).toBe(text);
-    }
-  });
+    },
+    300_000,
+  );
 });

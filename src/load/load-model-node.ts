@@ -18,6 +18,7 @@ import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
+import { keepStored } from '../weights/prepare.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type EngineName, openEngine } from './engines-node.ts';
@@ -134,9 +135,14 @@ export async function loadModel(
       part: options.part,
       threads: boundThreads(options.threads),
       prepare: (request) => {
-        let note = request.format === 'float32' ? undefined : checkpoint.note;
+        // Without a wish for a format, what is quantised already is kept as it is if the engine can.
+        const isFree = (options.weights ?? 'auto') === 'auto' && request.format !== 'float32';
+        const specs = isFree ? keepStored(request.specs, request.source, backend.codec) : request.specs;
+        const isKept = specs.some(({ stored }) => stored !== undefined);
+        let note = request.format === 'float32' || isKept ? undefined : checkpoint.note;
         return openPreparedWeights({
           ...request,
+          specs,
           label: checkpoint.name,
           codec: backend.codec,
           cacheDir,

@@ -1,6 +1,7 @@
 /**
  * @file How a backend stores parameters: which tensors a parameter becomes, and what bytes its rows become.
  */
+import type { BlockRows } from '../checkpoint/types.ts';
 import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantiseRows } from './quantise.ts';
 import type { ParamSpec, StoredParam, WeightFormat } from './types.ts';
 
@@ -11,6 +12,8 @@ export type StoredPart = Pick<StoredParam, 'name' | 'dtype' | 'shape'> & {
 };
 
 export interface WeightCodec {
+  /** Whether rows in this format of a checkpoint can be kept as they are: see {@link ParamSpec.stored}. @default none can */
+  keeps?(format: BlockRows['format']): boolean;
   /** Stands in the key of prepared weights: changes whenever the same weights would be stored otherwise. */
   readonly id: string;
   /** The tensors of a parameter, in the order of {@link encode}. */

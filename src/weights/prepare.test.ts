@@ -3,8 +3,11 @@ import { type ConfigJson, caseFolder, configJson } from '../../test/support/fami
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import { planModel } from '../load/plan.ts';
+import { scaledBlocks, type WeightCodec } from './codec.ts';
 import { layOut } from './layout.ts';
-import { prepareWeights } from './prepare.ts';
+import { keepStored, prepareWeights } from './prepare.ts';
+import { tensorRows } from './rows.ts';
+import type { ParamSpec } from './types.ts';
 
 /** Sizes of the small cases, and what they are here: experts of 8 MB each, in float32. */
 const SIZES: Readonly<Record<number, number>> = { 16: 512, 32: 1024, 40: 2048, 64: 2048, 80: 4096, 160: 8192 };
@@ -58,5 +61,57 @@ describe('experts', () => {
     expect(values).toBeGreaterThan(5 * PIECE);
     expect(most).toBeLessThanOrEqual(PIECE);
     expect(largest).toBeLessThanOrEqual(PIECE);
+  });
+});
+
+describe('rows that a backend keeps as the checkpoint stores them', () => {
+  const blocks = {
+    format: 'q8_0' as const,
+    rowBytes: 34,
+    read: async (start: number, count: number) => new Uint8Array(count * 34).fill(start + 7),
+  };
+  const read = async (_: number, count: number) => new Float32Array(count * 32);
+  const source = (spec: ParamSpec) => ({ rows: 2, cols: 32, read, ...(spec.name === 'kept' ? { blocks } : {}) });
+  const specs: ParamSpec[] = ['kept', 'made'].map((name) => ({
+    name,
+    shape: [2, 32],
+    role: 'linear',
+    format: 'int8',
+  }));
+  const codec: WeightCodec = {
+    ...scaledBlocks,
+    keeps: (format) => format === 'q8_0',
+    parts: (spec) =>
+      spec.stored ? [{ name: spec.name, dtype: spec.stored, shape: spec.shape, length: 68 }] : scaledBlocks.parts(spec),
+  };
+
+  it('are copied byte for byte, and the others are quantised', async () => {
+    const marked = keepStored(specs, source, codec);
+    expect(marked.map(({ stored }) => stored)).toEqual(['q8_0', undefined]);
+    expect(keepStored(specs, source, scaledBlocks)).toBe(specs);
+    const layout = layOut(marked, codec);
+    const file = new Uint8Array(layout.size);
+    const sink = async (bytes: Uint8Array, offset: number) => file.set(bytes, offset);
+    await prepareWeights({ specs: marked, layout, codec, source, sink });
+    const { offset, length, dtype } = layout.params.get('kept')!;
+    expect([length, dtype]).toEqual([68, 'q8_0']);
+    expect(new Set(file.subarray(offset, offset + length))).toEqual(new Set([7]));
+    expect(layout.params.get('made')!.dtype).toBe('uint8');
+  });
+
+  it('must be finite, too', async () => {
+    const bad = (spec: ParamSpec) => tensorRows(badTensor(spec.name), 2, 32);
+    const marked = keepStored(specs.slice(0, 1), bad, codec);
+    const layout = layOut(marked, codec);
+    const made = prepareWeights({ specs: marked, layout, codec, source: bad, sink: async () => {} });
+    await expect(made).rejects.toThrow(/holds NaN in row 0/);
+  });
+
+  const badTensor = (name: string) => ({
+    name,
+    dtype: 'F32' as const,
+    shape: [2, 32],
+    readFloats: async (_: number, count: number) => new Float32Array(count).fill(Number.NaN),
+    blocks,
   });
 });

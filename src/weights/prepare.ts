@@ -36,13 +36,15 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
   for (const spec of specs) {
     const from = source(spec);
     const parts = codec.parts(spec);
+    const kept = spec.stored === undefined ? undefined : from.blocks;
     const { rows, cols } = from; // a plain parameter's pieces may be columns of what its shape says
     const step = Math.max(1, Math.floor(PIECE_VALUES / cols));
     for (let start = 0; start < rows; start += step) {
       signal?.throwIfAborted();
       const count = Math.min(step, rows - start);
+      // Also of rows that are kept: reading checks that all values are finite.
       const values = await from.read(start, count);
-      const encoded = codec.encode(spec, values, count, cols);
+      const encoded = kept ? [await kept.read(start, count)] : codec.encode(spec, values, count, cols);
       for (const [i, { name }] of parts.entries()) {
         const { offset, length } = layout.params.get(name)!;
         await sink(encoded[i], offset + start * (length / rows));
@@ -51,4 +53,17 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
       onProgress?.({ bytes: Math.min(done, total), total });
     }
   }
+}
+
+/** The parameters whose rows the backend can keep as the checkpoint stores them, marked so; the others as they are. */
+export function keepStored<S extends ParamSpec>(
+  specs: readonly S[],
+  source: (spec: S) => RowSource,
+  { keeps }: WeightCodec,
+): readonly S[] {
+  if (!keeps) return specs;
+  return specs.map((spec) => {
+    const format = spec.role === 'plain' ? undefined : source(spec).blocks?.format;
+    return format !== undefined && keeps(format) ? { ...spec, stored: format } : spec;
+  });
 }

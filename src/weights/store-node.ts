@@ -101,7 +101,7 @@ function describe(options: EntryOptions, layout: WeightLayout): string {
       format: options.format,
       checkpoint: options.identity,
       size: layout.size,
-      params: options.specs.map(({ name, shape, format }) => `${name} ${format} [${shape}]`),
+      params: options.specs.map(({ name, shape, format, stored }) => `${name} ${stored ?? format} [${shape}]`),
     },
     null,
     1,

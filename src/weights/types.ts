@@ -19,6 +19,8 @@ export interface ParamSpec {
   readonly shape: readonly number[];
   readonly role: 'linear' | 'embedding' | 'plain';
   readonly format: WeightFormat;
+  /** Its rows are kept as the checkpoint stores them, in this format, instead of in `format`. */
+  readonly stored?: BlockRows['format'];
 }
 
 /** A piece of a parameter: rows that the family's tensor map knows by this name. */

@@ -9,10 +9,16 @@ import { blockLength, GGML_TYPES, type GgmlType, rowBytes } from './types.ts';
 const TYPES: Readonly<Record<WeightFormat, GgmlType>> = { float32: 'f32', int8: 'q8_0', int4: 'q4_0' };
 
 /** The type of a parameter: rows that do not divide into blocks stay float32. */
-export function typeOf({ role, format, shape }: ParamSpec): GgmlType {
+export function typeOf({ role, format, shape, stored }: ParamSpec): GgmlType {
   if (role === 'plain') return 'f32';
+  if (stored !== undefined && isKept(stored)) return stored;
   const type = TYPES[format];
   return shape[shape.length - 1] % blockLength(type) === 0 ? type : 'f32';
+}
+
+/** Formats in blocks, which products read as they are. */
+function isKept(format: string): format is GgmlType {
+  return Object.hasOwn(GGML_TYPES, format) && blockLength(format as GgmlType) > 1;
 }
 
 const bytesOf = (values: Float32Array): Uint8Array =>
@@ -20,6 +26,7 @@ const bytesOf = (values: Float32Array): Uint8Array =>
 
 export const ggmlCodec: WeightCodec = {
   id: 'ggml 1',
+  keeps: isKept,
   parts(spec) {
     const type = typeOf(spec);
     const size = spec.shape.reduce((a, b) => a * b, 1);
