@@ -18,6 +18,7 @@ import {
   type PolicyRow,
 } from '../exports/policies.ts';
 import { definePolicy, InputError, type WeightChoice } from '../index.ts';
+import { ENGINES, type EngineName } from '../load/engines-node.ts';
 import type { LoadOptions } from '../node.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { UsageError } from './failure.ts';
@@ -127,6 +128,7 @@ export interface LoadFlags extends HubFlags {
   readonly model: string;
   readonly weights: WeightChoice;
   readonly threads?: number;
+  readonly engine?: EngineName;
   readonly adapter?: readonly AdapterFlag[];
   readonly liveAdapters?: boolean;
 }
@@ -159,6 +161,7 @@ export function addLoadOptions(command: Command): Command {
     .optionsGroup('Model:')
     .addOption(modelOption())
     .addOption(weightsOption())
+    .addOption(new Option('--engine <name>', 'what computes the model (default: ggml)').choices(ENGINES))
     .addOption(new Option('--threads <n>', 'threads to compute with (default: all cores)').argParser(wholeFrom(1)))
     .addOption(adapterOption())
     .addOption(

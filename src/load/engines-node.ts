@@ -23,9 +23,9 @@ const LOADERS: Readonly<Record<EngineName, () => Promise<Backend>>> = {
   },
 };
 
-/** The engine of models for which none is named: `$KEYHOLD_ENGINE`, or onnx. */
+/** The engine of models for which none is named: `$KEYHOLD_ENGINE`, or ggml. */
 export function defaultEngine(env: NodeJS.ProcessEnv = process.env): EngineName {
-  return checkEngine(env.KEYHOLD_ENGINE || 'onnx', 'the environment variable KEYHOLD_ENGINE');
+  return checkEngine(env.KEYHOLD_ENGINE || 'ggml', 'the environment variable KEYHOLD_ENGINE');
 }
 
 /** @throws InputError for a name that no engine has; EngineError where it can't be used here. */

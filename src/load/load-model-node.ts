@@ -48,7 +48,7 @@ export interface LoadOptions {
   readonly part?: string;
   /**
    * What computes the model. `onnx` needs the package onnxruntime-node.
-   * @default `$KEYHOLD_ENGINE`, or `onnx`
+   * @default `$KEYHOLD_ENGINE`, or `ggml`
    */
   readonly engine?: EngineName;
   /**

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { onnxTarget } from '../backends/onnx/target.ts';
 import { readConfig } from '../families/read-config.ts';
 import { createCache, POLICIES } from '../kvcache/policies.ts';
 import { loadModel } from '../node.ts';
@@ -101,7 +102,7 @@ describe('planMemory', () => {
       const config = await configOf(join(TINY, 'config.json'));
       for (const batch of [1, 3]) {
         const options = { policy, cacheLength: 64, batch, buffer: policy === 'qh2o' ? 'int8' : 'float32' } as const;
-        const cache = createCache(cacheShape(config), options);
+        const cache = createCache(cacheShape(config, onnxTarget), options);
         const empty = cache.memory().bookkeeping;
         const { bookkeeping } = planMemory(config, { contextLength: 64, cache: options });
         const slotState = 3 * 4; // position, index of the token, score

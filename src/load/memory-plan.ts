@@ -131,7 +131,7 @@ const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
 export function planMemory(config: Config, options: MemoryPlanOptions = {}): MemoryPlan {
   const { contextLength = config.contextLength, cache: wanted = {}, weights: choice = 'auto' } = options;
   const chunkLength = wholeNumber('chunkLength', options.chunkLength ?? CHUNK_LENGTH);
-  const shape = cacheShape(config);
+  const shape = cacheShape(config, onnxTarget);
   const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().limit;
   const { batch } = wanted;
   const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: wanted.buffer, batch });

@@ -11,6 +11,8 @@ import type { ParamSpec, WeightFormat } from '../weights/types.ts';
 export type ExpertLayout = 'interleaved' | 'separate' | 'apart';
 
 export interface GraphTarget {
+  /** Whether slots in 8 and 4 bits are blocks with their scales inside (ggml's q8_0 and q4_0), not numbers and scales apart. */
+  readonly slotBlocks: boolean;
   /** The format of one matrix, where the model's is `format`. */
   weightFormat(role: ParamSpec['role'], format: WeightFormat, rows: number, cols: number): WeightFormat;
   /** @param width E, what an expert reads. */

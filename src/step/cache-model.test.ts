@@ -13,6 +13,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import { dense } from '../kvcache/policies/dense.ts';
 import { type AnyCacheOptions, POLICIES } from '../kvcache/policies.ts';
 import type { Policy, PolicyRow } from '../kvcache/policy.ts';
+import { defaultEngine } from '../load/engines-node.ts';
 import { loadModel } from '../node.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
@@ -233,7 +234,7 @@ describe('trap 6: rows of different lengths, padded, are as if alone', () => {
           for (const l of range(model.config.nLayer))
             for (const g of range(model.config.nQueryGroups)) {
               expect(cache.tokenPositions(l, row, g)).toEqual(alone[row].tokenPositions(l, 0, g));
-              expect(furthest(cache.scores(l, row, g)!, alone[row].scores(l, 0, g)!)).toBeLessThan(1e-4);
+              expect(furthest(cache.scores(l, row, g)!, alone[row].scores(l, 0, g)!)).toBeLessThan(3e-4);
             }
         }
         expect(at).toBe(logits.length);
@@ -318,13 +319,15 @@ describe('slots in whole numbers', () => {
           }
         }
       }
-      // Chunks are read exactly so; single queries are rounded first.
+      // ONNX Runtime reads chunks exactly and rounds single queries first; ggml rounds queries to the format of the slots.
+      const rounded = buffer === 'float16' ? 1e-3 : 0.02;
+      const exact = defaultEngine() === 'onnx' ? 2e-5 : rounded;
       const several = async (cache: KVCache) => (await model.step(cache.fork(), [[3, 1, 7]], { logits: 'all' })).logits;
       const [a, b] = [await several(bytes), await several(floats)];
-      expect(furthest(a, b) / spread(b.subarray(0, vocabSize))).toBeLessThan(2e-5);
+      expect(furthest(a, b) / spread(b.subarray(0, vocabSize))).toBeLessThan(exact);
       const single = async (cache: KVCache) => (await model.step(cache.fork(), [[3]])).logits;
       const [c, d] = [await single(bytes), await single(floats)];
-      expect(furthest(c, d) / spread(d)).toBeLessThan(buffer === 'float16' ? 2e-5 : 0.02);
+      expect(furthest(c, d) / spread(d)).toBeLessThan(buffer === 'float16' ? exact : rounded);
     },
   );
 

@@ -6,16 +6,18 @@ import { type LayerSpec, slotSpec } from '../config/layer-spec.ts';
 import type { CacheShape, LayerShape } from '../kvcache/shape.ts';
 import { crossLayers, crossOf } from '../model/mixers/cross-attention.ts';
 import { statesOf } from '../model/mixers/state-shapes.ts';
+import type { GraphTarget } from '../ops/target.ts';
 import { ropeFrequencies } from './rope.ts';
 
-export function cacheShape(config: Config): CacheShape {
+/** @param target what the engine reads: it decides how slots are stored. */
+export function cacheShape(config: Config, { slotBlocks: blocks }: Pick<GraphTarget, 'slotBlocks'>): CacheShape {
   const layers = config.layers.map(({ mixer }, l) => layerShape(config, mixer, l));
   const states = config.layers.flatMap(({ mixer }, l) => statesOf(mixer, l));
   const cross = crossLayers(config).map((layer) => {
     const { groups, keySize, valueSize } = crossOf(config.layers[layer])!;
     return { layer, groups, keySize, valueSize };
   });
-  return { layers, states, cross };
+  return { layers, states, cross, memory: { blocks } };
 }
 
 function layerShape(config: Config, mixer: LayerSpec['mixer'], layer: number): LayerShape {

@@ -56,7 +56,7 @@ export class Stepper {
     options: BackendOptions,
   ) {
     this.config = config;
-    this.cacheShape = cacheShape(config);
+    this.cacheShape = cacheShape(config, backend.target);
     this.#weights = weights;
     this.#format = format;
     this.#backend = backend;

@@ -12,7 +12,7 @@ import { GraphMaker, type RunInputs, type Tensor } from './lower/graph-maker.ts'
 import type { Lower, Scope } from './lower/lowering.ts';
 import { LOWERINGS } from './lower/table.ts';
 import { NativeHandle } from './native.ts';
-import { blockedWidth } from './slot-blocks.ts';
+import { type SlotFormat, slotFormats, slotLeaf, trimmed } from './slot-blocks.ts';
 
 /** A parameter as a graph uses it. */
 export type FindWeight = (name: string, as: 'plain' | 'matrix' | 'stack', experts?: number) => Tensor;
@@ -124,11 +124,12 @@ export class ConcreteGraph {
     const made = new Map<string, Tensor>();
     const fused = fusedNodes(graph);
     const shared = new Map<string, unknown>();
+    const slots = slotFormats(graph);
     const dimsOf = (value: Value): readonly number[] => made.get(value.name)?.dims ?? inputs[value.name].dims;
     const get = (value: Value): Tensor => {
       let tensor = made.get(value.name);
       if (!tensor) {
-        tensor = this.#source(graph, weights, inputs, value);
+        tensor = this.#source(graph, weights, inputs, value, slots.get(value.name));
         made.set(value.name, tensor);
       }
       return tensor;
@@ -139,7 +140,10 @@ export class ConcreteGraph {
       optional: (value) => (value ? get(value) : null),
       matrix: (value, experts) =>
         graph.params.has(value.name) ? weights(value.name, experts ? 'stack' : 'matrix', experts) : get(value),
-      slots: get,
+      slots: (value) => {
+        const format = slots.get(value.name);
+        return format ? trimmed(g, get(value), format) : get(value);
+      },
       dimsOf,
       shared: <T>(key: string, make: () => T): T => {
         if (!shared.has(key)) shared.set(key, make());
@@ -191,7 +195,13 @@ export class ConcreteGraph {
   }
 
   /** What no operator makes: an input, a parameter, a constant. */
-  #source(graph: OpGraph, weights: FindWeight, inputs: RunInputs, { name, dtype }: Value): Tensor {
+  #source(
+    graph: OpGraph,
+    weights: FindWeight,
+    inputs: RunInputs,
+    { name, dtype }: Value,
+    slots: SlotFormat | undefined,
+  ): Tensor {
     const g = this.#maker;
     if (graph.params.has(name)) return weights(name, 'plain');
     const constant = graph.constants.get(name);
@@ -205,7 +215,7 @@ export class ConcreteGraph {
         const from = given[name].data as BigInt64Array;
         for (let i = 0; i < out.length; i++) out[i] = Number(from[i]);
       });
-    const tensor = dtype === 'uint8' ? blockedWidth(g, dims) : g.leaf(dtype === 'float16' ? 'f16' : 'f32', dims);
+    const tensor = dtype === 'uint8' ? slotLeaf(g, slots!, dims) : g.leaf(dtype === 'float16' ? 'f16' : 'f32', dims);
     const address = this.#ggml.addressOf(data as ArrayBufferView);
     g.place(tensor, address);
     this.#inputs.push({ name, pointer: tensor.pointer, address, views: [] });

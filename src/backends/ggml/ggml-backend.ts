@@ -96,6 +96,7 @@ async function compile(
 export const ggmlBackend: Backend = {
   name: 'ggml',
   target: {
+    slotBlocks: true,
     // Rows that do not divide into blocks stay as they are.
     weightFormat: (_, format, __, cols) => (cols % blockLength('q8_0') === 0 ? format : 'float32'),
     expertLayout: () => 'separate',

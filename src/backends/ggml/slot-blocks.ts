@@ -1,17 +1,45 @@
 /**
  * @file Slots that hold blocks of 8 or 4 bits.
  */
+import { buffersOf } from '../../kvcache/buffers.ts';
+import type { OpGraph } from '../../ops/graph.ts';
 import { GraphError } from '../../util/errors.ts';
 import type { GraphMaker, Tensor } from './lower/graph-maker.ts';
 import { blockLength, type GgmlType, rowBytes } from './types.ts';
 
-/** An input of bytes [B, G, C, bytes] as blocks [B, G, C, values]. */
-export function blockedWidth(g: GraphMaker, dims: readonly number[]): Tensor {
-  const bytes = dims[3];
-  const type = (['q8_0', 'q4_0'] as const satisfies readonly GgmlType[]).find(
-    (each) => bytes % rowBytes(each, blockLength(each)) === 0,
-  );
-  if (!type) throw new GraphError(`slots of ${bytes} bytes are no blocks of ggml`);
-  const values = (bytes / rowBytes(type, blockLength(type))) * blockLength(type);
-  return g.leaf(type, [...dims.slice(0, 3), values]);
+/** How an input of slots is stored. */
+export interface SlotFormat {
+  readonly type: GgmlType;
+  /** Numbers of a key or value. Blocks are filled up with zeros. */
+  readonly size: number;
+}
+
+const TYPES = { float32: 'f32', float16: 'f16', int8: 'q8_0', int4: 'q4_0' } as const;
+
+/** The inputs that hold slots, by name. */
+export function slotFormats({ nodes }: OpGraph): Map<string, SlotFormat> {
+  const formats = new Map<string, SlotFormat>();
+  for (const node of nodes) {
+    if (node.op !== 'attend') continue;
+    const { keys, values } = buffersOf(node.attributes.buffer);
+    const [q, , v] = node.inputs;
+    formats.set(node.inputs[7]!.name, { type: TYPES[values], size: v!.shape[3] as number });
+    formats.set(node.inputs[6]!.name, { type: TYPES[keys], size: q!.shape[3] as number });
+  }
+  return formats;
+}
+
+/** A tensor over an input of slots [B, G, C, bytes]: [B, G, C, size], filled up to whole blocks. */
+export function slotLeaf(g: GraphMaker, { type, size }: SlotFormat, dims: readonly number[]): Tensor {
+  const width = Math.ceil(size / blockLength(type)) * blockLength(type);
+  if (dims[3] !== rowBytes(type, width))
+    throw new GraphError(`slots of ${dims[3]} bytes do not hold ${size} numbers in ${type}`);
+  return g.leaf(type, [...dims.slice(0, 3), width]);
+}
+
+/** Slots without what fills their last block up. */
+export function trimmed(g: GraphMaker, slots: Tensor, { type, size }: SlotFormat): Tensor {
+  if (slots.dims[3] === size) return slots;
+  const wide = type === 'f32' ? slots : g.made(g.call('ggml_cast', slots.pointer, 0), slots.dims);
+  return g.dense(g.slice(wide, 3, 0, size));
 }

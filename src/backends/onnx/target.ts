@@ -5,6 +5,7 @@ import type { GraphTarget } from '../../ops/target.ts';
 import { QUANT_BLOCK } from '../../weights/quantise.ts';
 
 export const onnxTarget: GraphTarget = {
+  slotBlocks: false,
   // Rows of an embedding are dequantized by GatherBlockQuantized, which takes whole blocks only.
   weightFormat: (role, format, _, cols) => (role === 'embedding' && cols % QUANT_BLOCK !== 0 ? 'float32' : format),
   // MoE and QMoE compute experts that are gated by SiLU, or clamped, in whole blocks.

@@ -220,6 +220,7 @@ export function slotInputs(g: OpGraph, spec: SlotSpec, layer: number, buffer: Bu
     if (kind === 'float32' || kind === 'float16')
       return [g.input(`${name}.${layer}`, kind, ['B', G, slots, size]), null];
     const packed = g.input(`${name}.${layer}`, 'uint8', ['B', G, slots, `${name}.bytes`]);
+    if (g.target.slotBlocks) return [packed, null];
     return [packed, g.input(`${name}.scale.${layer}`, 'float32', ['B', G, slots, `${name}.scales`])];
   };
   const [keys, keyScales] = half('k', kinds.keys, keySize);
