@@ -115,6 +115,8 @@ export const BASE_FUNCTIONS = {
   ggml_argsort: op(t, 'int'),
   ggml_top_k: op(t, 'int'),
   ggml_ssm_conv: op(t, t),
+  ggml_ssm_scan: op(t, t, t, t, t, t, t, 'size'),
+  ggml_gated_delta_net: op(t, t, t, t, t, t, 'size'),
 
   ggml_new_graph_custom: ['pointer', 'pointer', 'size', 'bool'],
   ggml_build_forward_expand: ['void', 'pointer', 'pointer'],

@@ -6,6 +6,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { gatedDeltaCase, STATE_TIMES, selectiveScanCase } from '../../../test/support/recurrence-cases.ts';
 import type { RouterSpec } from '../../config/layer-spec.ts';
 import { EMPTY_SLOT, HIDDEN } from '../../kvcache/slots.ts';
 import * as adapters from '../../ops/adapters.ts';
@@ -857,5 +858,38 @@ describe('adapters', () => {
             }
       close(y, wanted, [B, T, H * D]);
     }
+  });
+});
+
+describe('recurrences', () => {
+  const given = (inputs: ReturnType<typeof gatedDeltaCase>['given']): Given =>
+    Object.fromEntries(Object.entries(inputs).map(([name, { data, dims }]) => [name, [data, dims] as const]));
+  const closeTo = (found: ArrayLike<number>, wanted: ArrayLike<number>) => {
+    expect(found.length).toBe(wanted.length);
+    for (let i = 0; i < wanted.length; i++) expect(Math.abs(found[i] - wanted[i])).toBeLessThan(2e-6);
+  };
+
+  it.each(Object.entries(STATE_TIMES))('by the gated delta rule: %s', async (_, times) => {
+    const { given: inputs, y, next, ofTokens } = gatedDeltaCase(times);
+    const r = await compute(given(inputs), (g, v) => {
+      const [result, after] = states.gatedDelta(g, v as never);
+      return { y: result, next: after };
+    });
+    closeTo(ofTokens(r.y.data), y);
+    closeTo(r.next.data, next);
+  });
+
+  const scans = Object.entries(STATE_TIMES).flatMap(([name, times]) =>
+    (['head', 'state'] as const).map((decay) => [decay, name, times] as const),
+  );
+  it.each(scans)('by a scan with a decay for each %s: %s', async (decay, _, times) => {
+    const limits = { low: 0, high: Number.POSITIVE_INFINITY };
+    const { given: inputs, y, next, ofTokens } = selectiveScanCase(decay, times, limits);
+    const r = await compute(given(inputs), (g, v) => {
+      const [result, after] = states.selectiveScan(g, v as never, limits);
+      return { y: result, next: after };
+    });
+    closeTo(ofTokens(r.y.data), y);
+    closeTo(r.next.data, next);
   });
 });

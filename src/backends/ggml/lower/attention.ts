@@ -33,14 +33,19 @@ function weigh(
   mask: Tensor,
   [H, T]: readonly [number, number],
   { scale: factor, softcap: cap }: ScoreAttributes,
+  sinks: Tensor | null = null,
 ): Tensor {
   const [B, G, , S] = scores.dims;
   const capped = cap === null ? scores : softcap(g, scale(g, scores, factor), cap);
   // ggml takes mask i % n for head i: a mask for each group is only right where groups are an axis of their own.
-  const shape = mask.dims[1] === G && G > 1 && H !== G ? [B * G, H / G, T, S] : [B, H, T, S];
-  const shapedMask = shape[0] === B ? mask : g.reshape(mask, [B * G, 1, T, S]);
+  const byGroup = mask.dims[1] === G && G > 1 && H !== G;
+  // Sinks are told apart by head: then heads are an axis of their own, and the mask is repeated for the heads of a group.
+  const shape = byGroup && !sinks ? [B * G, H / G, T, S] : [B, H, T, S];
+  const perHead = () => g.reshape(g.repeat(g.reshape(mask, [B * G, 1, T * S]), [B * G, H / G, T * S]), [B, H, T, S]);
+  const shapedMask = !byGroup ? mask : sinks ? perHead() : g.reshape(mask, [B * G, 1, T, S]);
   const seen = g.reshape(capped, shape);
   const weights = g.call('ggml_soft_max_ext', seen.pointer, g.dense(shapedMask).pointer, cap === null ? factor : 1, 0);
+  if (sinks) g.ggml.ggml_soft_max_add_sinks(weights, sinks.pointer);
   return g.reshape(g.made(weights, shape), scores.dims);
 }
 
@@ -65,7 +70,7 @@ function widened(g: GraphMaker, x: Tensor): Tensor {
 /**
  * Attention to slots and chunk.
  * @param q [B, H, T, D] @param k [B, G, T, D] @param mask [B, 1 or G or H, T, C + T]
- * @param queryWeights [B, sets, R·T]; null: the weights are not wanted.
+ * @param queryWeights [B, sets, R·T]; null: the weights are not wanted. @param sinks [H] or null
  */
 export function attend(
   g: GraphMaker,
@@ -73,6 +78,7 @@ export function attend(
   cached: CachedSlots | null,
   mask: Tensor,
   queryWeights: Tensor | null,
+  sinks: Tensor | null,
   attributes: ScoreAttributes,
 ): Tensor[] {
   const [, H, T] = q.dims;
@@ -85,14 +91,14 @@ export function attend(
   let mixed: Tensor;
   if (cached && isApart) {
     const scores = g.concat([g.multiply(cached.keys, queries), g.multiply(k, queries)], 3);
-    weights = weigh(g, scores, mask, sizes, attributes);
+    weights = weigh(g, scores, mask, sizes, attributes, sinks);
     const onSlots = mix(g, g.slice(weights, 3, 0, C), widened(g, cached.values));
     const onChunk = mix(g, g.slice(weights, 3, C, T), v);
     mixed = g.made(g.call('ggml_add', onSlots.pointer, onChunk.pointer), onSlots.dims);
   } else {
     const keys = cached ? g.concat([widened(g, cached.keys), k], 2) : k;
     const values = cached ? g.concat([widened(g, cached.values), v], 2) : v;
-    weights = weigh(g, g.multiply(keys, queries), mask, sizes, attributes);
+    weights = weigh(g, g.multiply(keys, queries), mask, sizes, attributes, sinks);
     mixed = mix(g, weights, values);
   }
   const y = toTokens(g, mixed, sizes);

@@ -1,11 +1,14 @@
 /**
  * @file Mixtures of experts: each token is multiplied with the matrices of the experts that it chose, and no others.
  */
-import type { Activation, RouterSpec } from '../../../config/layer-spec.ts';
+import type { MoeMlp, RouterSpec } from '../../../config/layer-spec.ts';
 import { HIDDEN } from '../../../kvcache/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
-import { affine, binary, gated, scale, unary } from './elementwise.ts';
+import { affine, binary, clip, gated, scale, unary } from './elementwise.ts';
 import type { GraphMaker, Tensor } from './graph-maker.ts';
+
+/** Beyond every number that a model makes. */
+const NO_LIMIT = 3e38;
 
 function softmax(g: GraphMaker, x: Tensor): Tensor {
   return g.same(x, 'ggml_soft_max_ext', g.dense(x).pointer, null, 1, 0);
@@ -26,22 +29,46 @@ function pick(g: GraphMaker, x: Tensor, index: Tensor): Tensor {
   return g.reshape(g.made(picked, [N, k, 1]), [N, k]);
 }
 
-/** @param logits [N, experts]. @returns indices [N, k] and weights [N, k] */
-export function route(g: GraphMaker, logits: Tensor, attributes: RouterSpec): Tensor[] {
-  if (attributes.score === 'sparsemixer') return sparsemixer(g, logits, attributes);
-  if (attributes.score !== 'softmax')
-    throw new GraphError(`the ggml engine does not know the routing ${attributes.score}`);
-  const shares = softmax(g, logits);
-  const chosen = largest(g, shares, attributes.perToken);
-  return [chosen, normalised(g, pick(g, shares, chosen), attributes.normP)];
+/** @param logits [N, experts] @param choiceBias [experts] or null @returns indices [N, k] and weights [N, k] */
+export function route(g: GraphMaker, logits: Tensor, choiceBias: Tensor | null, attributes: RouterSpec): Tensor[] {
+  const { score, groups, perToken } = attributes;
+  if (score === 'sparsemixer') return sparsemixer(g, logits, attributes);
+  const scores = score === 'softmax' ? softmax(g, logits) : score === 'sigmoid' ? unary(g, 'sigmoid', logits) : logits;
+  const biased = choiceBias ? binary(g, 'add', scores, choiceBias) : scores;
+  const chosen = largest(g, groups ? withinGroups(g, biased, groups) : biased, perToken);
+  const picked = pick(g, scores, chosen);
+  return [chosen, normalised(g, score === 'softmax-chosen' ? softmax(g, picked) : picked, attributes)];
 }
 
-/** Weights divided by their p-norm. */
-function normalised(g: GraphMaker, weights: Tensor, p: number | null): Tensor {
-  if (p === null) return weights;
-  if (p === 1) return binary(g, 'div', weights, g.sumLast(weights));
-  const power = (x: Tensor, exponent: number): Tensor => unary(g, 'exp', scale(g, unary(g, 'log', x), exponent));
-  return binary(g, 'div', weights, power(g.sumLast(power(weights, p)), 1 / p));
+/** Scores of the experts; those of groups that are not among the best are out of the question. @param scores [N, experts] */
+function withinGroups(
+  g: GraphMaker,
+  scores: Tensor,
+  { count, perToken, by }: NonNullable<RouterSpec['groups']>,
+): Tensor {
+  const [N, experts] = scores.dims;
+  const size = experts / count;
+  const rows = g.reshape(scores, [N * count, size]);
+  const best = g.sumLast(pick(g, rows, largest(g, rows, by === 'max' ? 1 : Math.min(2, size))));
+  const ofGroups = g.reshape(best, [N, count]);
+  const kept = pick(g, ofGroups, largest(g, ofGroups, perToken));
+  const least = g.dense(g.slice(kept, 1, perToken - 1, 1)); // [N, 1]
+  const isOut = unary(g, 'step', binary(g, 'sub', least, ofGroups));
+  const penalty = g.reshape(scale(g, isOut, HIDDEN), [N * count, 1]);
+  return g.reshape(binary(g, 'add', rows, penalty), [N, experts]);
+}
+
+/** Weights divided by their p-norm, and scaled. */
+function normalised(g: GraphMaker, weights: Tensor, { normP: p, normEps, normMin, scale: factor }: RouterSpec): Tensor {
+  let y = weights;
+  if (p !== null) {
+    const power = (x: Tensor, exponent: number): Tensor => unary(g, 'exp', scale(g, unary(g, 'log', x), exponent));
+    let norm = p === 1 ? g.sumLast(weights) : power(g.sumLast(power(weights, p)), 1 / p);
+    if (normEps > 0) norm = affine(g, norm, 1, normEps);
+    if (normMin > 0) norm = clip(g, norm, { low: normMin, high: NO_LIMIT });
+    y = binary(g, 'div', weights, norm);
+  }
+  return factor === 1 ? y : scale(g, y, factor);
 }
 
 /**
@@ -94,19 +121,37 @@ export function experts(
   x: Tensor,
   chosen: Tensor,
   weights: Tensor,
-  [gate, up, down]: readonly Tensor[],
-  { count, activation }: { readonly count: number; readonly activation: Activation },
+  matrices: readonly Tensor[],
+  biases: readonly Tensor[],
+  spec: MoeMlp['experts'],
 ): Tensor {
   const [N, E] = x.dims;
   const k = chosen.dims[1];
-  const tokens = g.reshape(x, [N, 1, E]);
-  const hidden = gated(
-    g,
-    activation,
-    expertLinear(g, tokens, chosen, gate, count),
-    expertLinear(g, tokens, chosen, up, count),
-  );
-  const each = binary(g, 'mul', expertLinear(g, hidden, chosen, down, count), g.reshape(weights, [N, k, 1]));
+  const factors = g.reshape(weights, [N, k, 1]);
+  const one = g.reshape(x, [N, 1, E]);
+  const tokens = spec.scaledInput ? binary(g, 'mul', g.repeat(one, [N, k, E]), factors) : one;
+  const through = (input: Tensor, which: number): Tensor => {
+    const y = expertLinear(g, input, chosen, matrices[which], spec.count);
+    if (!spec.bias) return y;
+    const width = biases[which].dims[0] / spec.count;
+    return binary(g, 'add', y, g.rows(g.reshape(biases[which], [spec.count, width]), chosen));
+  };
+  const last = matrices.length - 1;
+  const inner = matrices.slice(0, last).map((_, which) => through(tokens, which));
+  const out = through(hiddenOf(g, inner, spec), last);
+  const each = spec.scaledInput ? out : binary(g, 'mul', out, factors);
   const parts = Array.from({ length: k }, (_, i) => g.reshape(g.dense(g.slice(each, 1, i, 1)), [N, E]));
   return parts.reduce((a, b) => binary(g, 'add', a, b));
+}
+
+/** What goes into the projection down: of gate and up, or of up alone. */
+function hiddenOf(
+  g: GraphMaker,
+  inner: readonly Tensor[],
+  { activation, clamp, gated: hasGate }: MoeMlp['experts'],
+): Tensor {
+  if (!hasGate) return unary(g, activation, inner[0]);
+  if (clamp === null) return gated(g, activation, inner[0], inner[1]);
+  const gate = unary(g, 'quick-gelu', clip(g, inner[0], { low: -NO_LIMIT, high: clamp }));
+  return binary(g, 'mul', gate, affine(g, clip(g, inner[1], { low: -clamp, high: clamp }), 1, 1));
 }

@@ -43,7 +43,8 @@ export function weightUses(graph: OpGraph): WeightUse[] {
     };
     if (node.op === 'linear') use(node.inputs[1], 'matrix');
     if (node.op === 'experts')
-      for (const value of node.inputs.slice(4)) use(value, 'stack', node.attributes.spec.count);
+      for (const value of node.inputs.slice(4, node.attributes.spec.gated ? 7 : 6))
+        use(value, 'stack', node.attributes.spec.count);
     if (node.op === 'expertLinear') use(node.inputs[2], 'stack', node.attributes.count);
     for (const value of node.inputs) if (!taken.has(value)) add(value, 'plain');
   }

@@ -22,6 +22,13 @@ export interface MaskSizes {
   readonly groups: number;
 }
 
+/** A number between the first position that a query attends to and the one before it; null: there is no such limit. */
+function beforeFirst({ window, chunk }: MaskAttributes): ((position: number) => number) | null {
+  if (window !== null) return (position) => position - window;
+  if (chunk !== null) return (position) => Math.floor(position / chunk) * chunk - 0.5;
+  return null;
+}
+
 const floats = (inputs: RunInputs, name: string): Float32Array => inputs[name].data as Float32Array;
 
 /** The mask of slots and chunk [B, groups, T, C + T]: 0, or HIDDEN. */
@@ -29,9 +36,10 @@ export function stepMask(
   g: GraphMaker,
   { positions, slots }: StepMaskInputs,
   { B, T, C, groups }: MaskSizes,
-  { window, alibi }: MaskAttributes,
+  attributes: MaskAttributes,
 ): Tensor {
-  const readsPositions = window !== null || alibi !== null;
+  const before = beforeFirst(attributes);
+  const readsPositions = before !== null || attributes.alibi !== null;
   return g.derive([B, groups, T, C + T], (inputs, out) => {
     const at = floats(inputs, positions);
     const cached = floats(inputs, slots);
@@ -45,12 +53,12 @@ export function stepMask(
           const position = at[b * T + t];
           if (!readsPositions) out.set(cached.subarray(from, from + C), line);
           else {
-            const oldest = window === null ? -0.5 : position - window;
+            const oldest = before ? before(position) : -0.5;
             for (let c = 0; c < C; c++) out[line + c] = cached[from + c] > oldest ? 0 : HIDDEN;
           }
           for (let s = 0; s < T; s++) {
             const key = at[b * T + s];
-            const isSeen = key <= position && (window === null || key > position - window);
+            const isSeen = key <= position && (before === null || key > before(position));
             out[line + C + s] = isSeen ? 0 : HIDDEN;
           }
         }

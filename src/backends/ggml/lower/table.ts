@@ -12,6 +12,7 @@ import type { Tensor } from './graph-maker.ts';
 import { blockLinear, linear, norm, rotate, rotationFactors } from './layers.ts';
 import { type Lower, need, type Scope } from './lowering.ts';
 import { seen, sequenceDistances, sequenceMask, stepDistances, stepMask, withAlibi } from './masks.ts';
+import { gatedDelta, selectiveScan } from './recurrences.ts';
 import { convolve, linearScan } from './states.ts';
 
 const unsupported = (op: string): never => {
@@ -73,12 +74,19 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
   attend: (scope, node) => {
     const { g, get, optional } = scope;
     const [q, k, v, , , queryWeights, keys, values, keyScales, , sinks] = node.inputs;
-    if (sinks || node.attributes.chunk !== null) return unsupported('attention with sinks or chunks');
     if (keyScales) return unsupported(`attention to slots of ${bufferName(node.attributes.buffer)} with scales apart`);
     const slots = scope.dimsOf(node.inputs[4]!);
     const cached: CachedSlots | null =
       slots[2] === 0 ? null : { keys: scope.slots(keys!), values: scope.slots(values!) };
-    return attend(g, [get(q!), get(k!), get(v!)], cached, maskOf(scope, node), optional(queryWeights), node.attributes);
+    return attend(
+      g,
+      [get(q!), get(k!), get(v!)],
+      cached,
+      maskOf(scope, node),
+      optional(queryWeights),
+      optional(sinks),
+      node.attributes,
+    );
   },
   attendTo: (scope, { inputs: [q, k, v, mask], attributes }) => {
     const { g, get } = scope;
@@ -102,16 +110,16 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     return [attendTo(g, [get(q!), get(k!), get(v!)], bias, attributes)];
   },
   queryMoments: ({ g, get }, { inputs: [q, weights] }) => queryMoments(g, get(q!), get(weights!)),
-  route: ({ g, get }, { inputs: [logits, choiceBias], attributes }) => {
-    if (choiceBias || attributes.groups) return unsupported('routing by groups or with a bias for the choice');
-    return route(g, get(logits!), attributes);
+  route: ({ g, get, optional }, { inputs: [logits, choiceBias], attributes }) => {
+    return route(g, get(logits!), optional(choiceBias), attributes);
   },
   experts: ({ g, get, matrix }, { inputs: [x, , chosen, weights, ...matrices], attributes }) => {
     const { layout, spec } = attributes;
     if (layout !== 'separate') return unsupported(`experts laid out ${layout}`);
-    if (!spec.gated || spec.bias || spec.clamp !== null || spec.scaledInput) return unsupported('experts of this kind');
-    const stacks = matrices.map((value) => matrix(value!, spec.count));
-    return [experts(g, get(x!), get(chosen!), get(weights!), stacks, spec)];
+    const count = spec.gated ? 3 : 2;
+    const stacks = matrices.slice(0, count).map((value) => matrix(value!, spec.count));
+    const biases = matrices.slice(count).map((value) => get(value!));
+    return [experts(g, get(x!), get(chosen!), get(weights!), stacks, biases, spec)];
   },
   expertLinear: ({ g, get, matrix }, { inputs: [x, chosen, ...matrices], attributes: { count } }) => {
     if (matrices.length !== 1) return unsupported('experts in matrices of their own');
@@ -125,6 +133,27 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     ),
   linearScan: (scope, { inputs: [state, decay, input, times] }) =>
     linearScan(scope.g, [scope.get(state!), scope.get(decay!), scope.get(input!)], timesOf(scope, times)),
+  gatedDelta: (scope, { inputs: [state, q, k, v, decay, beta, times] }) => {
+    const tensors = [state, q, k, v, decay, beta].map((value) => scope.get(value!));
+    return gatedDelta(scope.g, tensors, timesOf(scope, times));
+  },
+  selectiveScan: (scope, { inputs: [state, x, dt, a, b, c, times], attributes }) => {
+    const tensors = [state, x, dt, a, b, c].map((value) => scope.get(value!));
+    return selectiveScan(scope.g, tensors, timesOf(scope, times), attributes);
+  },
+  headLinear: ({ g, get }, { inputs: [x, weight] }) => [g.multiply(get(weight!), get(x!))],
+  scaleByPosition: (scope, { inputs: [x, positions], attributes: { beta, floor, offset } }) => {
+    const { g } = scope;
+    const [B, T] = scope.dimsOf(positions!);
+    const { name } = need(positions, 'positions');
+    const factor = scope.shared(`temperature ${beta} ${floor} ${offset}`, () =>
+      g.derive([B, 1, T, 1], (inputs, out) => {
+        const at = inputs[name].data as Float32Array;
+        for (let i = 0; i < out.length; i++) out[i] = 1 + beta * Math.log1p(Math.floor((at[i] + offset) / floor));
+      }),
+    );
+    return [binary(g, 'mul', scope.get(x!), factor)];
+  },
   blockLinear: ({ g, get }, { inputs: [x, weight, bias] }) => [blockLinear(g, get(x!), get(weight!), get(bias!))],
   startMask: ({ g, get }, { inputs: [positions] }) => {
     const at = get(positions!);
@@ -184,8 +213,8 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'attend'>): Tensor 
   const [B, T] = scope.dimsOf(positions);
   const [, groups, C] = scope.dimsOf(slots);
   const sizes = { B, T, C, groups };
-  const { window, alibi } = attributes;
-  const key = `mask ${names.positions} ${names.slots} ${window} ${alibi !== null}`;
+  const { window, chunk, alibi } = attributes;
+  const key = `mask ${names.positions} ${names.slots} ${window} ${chunk} ${alibi !== null}`;
   const mask = scope.shared(key, () => stepMask(g, names, sizes, attributes));
   if (!alibi) return mask;
   return scope.shared(`${key} ${alibi}`, () => {
