@@ -241,7 +241,9 @@ function policyList(): string {
  * The cache that the flags ask for. With a length the default policy is `lastrec`, without one `dense`.
  * @throws UsageError for what can't be meant, before anything is loaded.
  */
-export async function cacheOptions(flags: CacheFlags): Promise<Partial<AnyCacheOptions>> {
+export async function cacheOptions(
+  flags: CacheFlags,
+): Promise<Partial<AnyCacheOptions> & { readonly policy?: string | PolicyRow }> {
   const { cacheLength, sinks, cacheBuffer: buffer, cacheOption = {} } = flags;
   const name = flags.cachePolicy ?? (cacheLength === undefined && sinks === undefined ? 'dense' : 'lastrec');
   const policy = await findPolicy(name);

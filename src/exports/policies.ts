@@ -28,6 +28,18 @@ export type { CacheOptions, ScoredPolicyOptions } from '../kvcache/options.ts';
 export type { H2OOptions } from '../kvcache/policies/h2o.ts';
 export type { LastRecentOptions } from '../kvcache/policies/last-recent.ts';
 export { type AnyCacheOptions, checkCacheOptions, createCache, POLICIES } from '../kvcache/policies.ts';
-export type { ChunkStart, Need, Policy, PolicyRow, PolicySetup } from '../kvcache/policy.ts';
+export type { ChunkStart, Need, Policy, PolicyChoice, PolicyRow, PolicySetup } from '../kvcache/policy.ts';
+export {
+  dense,
+  expected,
+  h2o,
+  keydiff,
+  knorm,
+  lastrec,
+  leverage,
+  pyramid,
+  snapkv,
+  tova,
+} from '../kvcache/policy-functions.ts';
 export type { CacheShape, LayerShape, RotationShape } from '../kvcache/shape.ts';
 export type { GroupView, LayerView } from '../kvcache/view.ts';

@@ -316,7 +316,12 @@ describe('going on as if nothing had been', () => {
         for (const step of run.steps.slice(0, at)) go(model, cache, step);
         const { policy: made } = policy.options;
         const bytes = await snapshotCache(cache, 'model');
-        const again = await restoreCache(bytes, cache.shape, 'model', typeof made === 'string' ? undefined : made);
+        const again = await restoreCache(
+          bytes,
+          cache.shape,
+          'model',
+          typeof made === 'object' && 'create' in made ? made : undefined,
+        );
         finish(run.steps.slice(at), model, cache, again);
       }),
       { numRuns: 6, seed: 1 },

@@ -18,7 +18,7 @@ import { type PyramidOptions, pyramidKV } from './policies/pyramid.ts';
 import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova } from './policies/tova.ts';
-import type { PolicyRow } from './policy.ts';
+import type { PolicyChoice, PolicyRow } from './policy.ts';
 import type { CacheShape } from './shape.ts';
 
 /** The options of all policies of the table; each takes its own, and refuses others. */
@@ -53,9 +53,10 @@ export const POLICIES: Readonly<Record<string, PolicyRow>> = Object.fromEntries(
 /** Any policy's options, and which one. */
 export interface AnyCacheOptions extends PolicyOptions {
   /**
-   * Name of a policy of {@link POLICIES}, `ada(name)`, `mix(name, name)`, or one made by `definePolicy`. @default 'dense'
+   * Name of a policy of {@link POLICIES}, `ada(name)`, `mix(name, name)`, one made by `definePolicy`, or by a function of
+   * `keyhold/policies`. @default 'dense'
    */
-  readonly policy?: string | PolicyRow;
+  readonly policy?: string | PolicyRow | PolicyChoice;
   /** Options that a policy of one's own declares. */
   readonly policyOptions?: Readonly<Record<string, unknown>>;
 }
@@ -83,6 +84,8 @@ export function checkCacheOptions(options: Partial<AnyCacheOptions>): void {
 function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: PolicyRow; options: CacheOptions } {
   const { policy = 'dense', policyOptions, ...rest } = given;
   const options = { ...rest, ...policyOptions } as unknown as CacheOptions;
+  if (typeof policy !== 'string' && 'row' in policy)
+    return { row: policy.row, options: { ...policy.options, ...options } as CacheOptions };
   if (typeof policy !== 'string') return { row: policy, options };
   const [, wrapped] = /^ada\((.*)\)$/.exec(policy) ?? [];
   if (wrapped === undefined) return { row: findPolicy(policy), options };

@@ -94,3 +94,9 @@ export interface PolicyRow {
   /** What it has of its own, to be mixed with others; absent: it can't be. */
   readonly rules?: (setup: PolicySetup) => PolicyRules;
 }
+
+/** A policy with options of its own, as the functions of `keyhold/policies` give it. */
+export interface PolicyChoice {
+  readonly row: PolicyRow;
+  readonly options: Readonly<Record<string, unknown>>;
+}

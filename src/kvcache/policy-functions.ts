@@ -1,0 +1,46 @@
+/**
+ * @file Policies as functions of their own options: `createCache({ cacheLength: 512, policy: h2o({ recent: 16 }) })`.
+ */
+import { checkOptionNames } from '../util/option-names.ts';
+import { dense as denseRow } from './policies/dense.ts';
+import { expectedAttention } from './policies/expected.ts';
+import { h2o as h2oRow } from './policies/h2o.ts';
+import { keyDiff } from './policies/keydiff.ts';
+import { keyNorm } from './policies/knorm.ts';
+import { lastRecent } from './policies/last-recent.ts';
+import { leverage as leverageRow } from './policies/leverage.ts';
+import { pyramidKV } from './policies/pyramid.ts';
+import { snapKV } from './policies/snapkv.ts';
+import { tova as tovaRow } from './policies/tova.ts';
+import type { PolicyOptions } from './policies.ts';
+import type { PolicyChoice, PolicyRow } from './policy.ts';
+
+/** A function that checks options of a policy by their names, and keeps them with it. */
+function choiceOf(row: PolicyRow): (options?: Partial<PolicyOptions>) => PolicyChoice {
+  const known = Object.fromEntries(Object.keys(row.options).map((name) => [name, true as const]));
+  return (options = {}) => {
+    checkOptionNames(`the policy ${row.name}`, options, known);
+    return { row, options: { ...options } };
+  };
+}
+
+/** Keeps everything, and says when it is full. */
+export const dense = choiceOf(denseRow);
+/** Keeps the first tokens (attention sinks) and the most recent ones. */
+export const lastrec = choiceOf(lastRecent);
+/** Keeps tokens with the largest sums of attention weights. */
+export const h2o = choiceOf(h2oRow);
+/** Keeps tokens that the last query attended to most. */
+export const tova = choiceOf(tovaRow);
+/** Keeps tokens that the end of the prompt attended to most. */
+export const snapkv = choiceOf(snapKV);
+/** `snapkv` with budgets that get smaller from layer to layer. */
+export const pyramid = choiceOf(pyramidKV);
+/** Keeps tokens that future queries are expected to attend to. */
+export const expected = choiceOf(expectedAttention);
+/** Keeps tokens whose keys have a small norm. */
+export const knorm = choiceOf(keyNorm);
+/** Keeps tokens whose keys differ from the mean of all keys. */
+export const keydiff = choiceOf(keyDiff);
+/** Keeps tokens whose keys the others can't stand for. */
+export const leverage = choiceOf(leverageRow);
