@@ -24,7 +24,7 @@ export class ChatTemplate implements MessageTemplate {
 
   /**
    * @param templates one, or several by their names.
-   * @param tokenizerConfig whose special tokens templates may write.
+   * @param tokenizerConfig the special tokens that templates may write.
    */
   constructor(
     templates: string | Readonly<Record<string, string>>,

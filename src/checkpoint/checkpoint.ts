@@ -88,7 +88,7 @@ async function pickWeights(files: CheckpointFiles): Promise<string | Map<string,
   throw new CheckpointError(`${files.name}: ${noSafetensors(names)}`);
 }
 
-/** What to tell somebody whose folder or repository has no safetensors file. */
+/** What to say of a folder or repository without a safetensors file. */
 export function noSafetensors(names: readonly string[]): string {
   const pickled = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
   if (pickled !== undefined) {

@@ -63,9 +63,8 @@ export async function readSafetensors(source: ByteSource): Promise<SafetensorsFi
   const dataStart = 8 + length;
   checkMetadata(parsed['__metadata__'], fail);
   const entries: Entry[] = [];
-  for (const [name, value] of Object.entries(parsed)) {
+  for (const [name, value] of Object.entries(parsed))
     if (name !== '__metadata__') entries.push(readEntry(name, value, source.size - dataStart, fail));
-  }
   checkLayout(entries, source.size - dataStart, fail);
   const tensors = new Map<string, StoredTensor>();
   for (const entry of entries) tensors.set(entry.name, storedTensor(source, dataStart, entry));
@@ -207,7 +206,7 @@ function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every(isSize);
 }
 
-/** A name from the file, cut and escaped: it ends up on somebody's terminal. */
+/** A name from the file, cut and escaped, since it may be written to a terminal. */
 function quote(text: string): string {
   return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text).replaceAll('\x7f', '\\u007f');
 }

@@ -111,9 +111,8 @@ export async function missingFromSnapshot(folder: string, files?: readonly strin
   if (files !== undefined || (await has('model.safetensors'))) return undefined;
   const index = await readFile(join(folder, SHARD_INDEX_FILE), 'utf8').catch(() => undefined);
   if (index === undefined) return 'model.safetensors';
-  for (const shard of new Set(parseShardIndex(index, join(folder, SHARD_INDEX_FILE)).values())) {
+  for (const shard of new Set(parseShardIndex(index, join(folder, SHARD_INDEX_FILE)).values()))
     if (!(await has(shard))) return shard;
-  }
   return undefined;
 }
 

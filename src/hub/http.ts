@@ -1,5 +1,5 @@
 /**
- * @file Requests to the hub: who gets the token, which failures are worth another try, and what the others mean.
+ * @file Requests to the hub: which host gets the token, which failures are tried again, and what the others mean.
  */
 import { HubError } from '../util/errors.ts';
 
@@ -41,7 +41,7 @@ export interface HubAnswer {
   readonly fromHub: boolean;
 }
 
-/** Gives a request that hangs an end; whoever reads its body calls `touch` at each sign of life. */
+/** Ends a request that hangs; the reader of its body calls `touch` when data comes. */
 export interface StallGuard {
   readonly signal: AbortSignal;
   touch(): void;

@@ -179,7 +179,7 @@ function requireCached(cached: Cached, id: string, revision: string, cacheDir: s
 async function resolveCommit(http: HubHttp, id: string, revision: string, hasCached: boolean): Promise<string> {
   if (isCommit(revision)) return revision;
   const { modelInfo } = await import('@huggingface/hub');
-  // With a usable copy at hand nobody should wait for a network that is down.
+  // With a usable copy in the cache a network that is down is not waited for.
   const fetch = http.api({ id, revision }, hasCached ? 0 : undefined);
   const info: { sha?: unknown } = await asHubError(id, () =>
     modelInfo({ name: id, revision, hubUrl: http.options.endpoint, fetch, additionalFields: ['sha'] }),

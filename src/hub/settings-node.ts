@@ -1,5 +1,5 @@
 /**
- * @file Where the Hugging Face cache is and who is asking: the same variables as Python's huggingface_hub reads.
+ * @file The folder of the Hugging Face cache, and the access token: the same variables as Python's huggingface_hub reads.
  */
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';

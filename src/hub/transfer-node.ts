@@ -1,5 +1,5 @@
 /**
- * @file The download of one file into the cache: resumed, checked, and moved into place when it is whole.
+ * @file The download of one file into the cache: resumed, checked, and renamed when it is complete.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';

@@ -5,7 +5,7 @@ import { byteTokens } from './bytes.ts';
 import { flag, type Json } from './fields.ts';
 import type { TokenModel, Vocabulary } from './models.ts';
 
-/** Words whose tokens are remembered, and their longest. */
+/** How many words are remembered with their ids, and up to which length. */
 const CACHE_SIZE = 50_000;
 const CACHED_LENGTH = 64;
 

@@ -19,7 +19,7 @@ export interface EncodeOptions {
 }
 
 export interface DecodeOptions {
-  /** Leave special tokens, such as `</s>`, out of the text; true unless stated. */
+  /** Leave special tokens, such as `</s>`, out of the text. @default true */
   readonly skipSpecialTokens?: boolean;
 }
 

@@ -15,7 +15,7 @@ export class Random {
   readonly #state = new Uint32Array(4);
 
   /**
-   * @param seed a whole number from 0 to 2^53 - 1; unless stated, one of the system's.
+   * @param seed a whole number from 0 to 2^53 - 1; @default one of the system's
    * @throws InputError for any other seed.
    */
   constructor(seed?: number) {

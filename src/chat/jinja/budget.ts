@@ -35,12 +35,12 @@ export class Budget {
 
   /** Counts a text that was made. */
   text(text: string): string {
-    this.room(text.length);
+    this.spend(text.length);
     return text;
   }
 
   /** Counts characters or items that are to be made. */
-  room(length: number): void {
+  spend(length: number): void {
     if (length > this.#limits.text)
       throw new JinjaError(`it makes a text of more than ${this.#limits.text} characters`);
     this.step(Math.ceil(length / 16));

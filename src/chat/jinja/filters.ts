@@ -24,7 +24,7 @@ import { json, repr, str } from './write.ts';
 
 function indent(value: Value, args: Arguments, scope: FilterScope): string {
   const width = args.has('width') ? args.need('width') : 4;
-  if (typeof width !== 'string') scope.budget.room(numberOf(width));
+  if (typeof width !== 'string') scope.budget.spend(numberOf(width));
   const by = typeof width === 'string' ? width : ' '.repeat(Math.max(0, numberOf(width)));
   const lines = `${str(value)}\n`.split('\n').slice(0, -1);
   const withBlank = args.bool('blank', false);
@@ -163,7 +163,7 @@ const TEXT_FILTERS: FilterTable = {
     ['width'],
     (value, args, scope) => {
       const count = Math.max(0, args.int('width', 80) - lengthOf(str(value)));
-      scope.budget.room(count);
+      scope.budget.spend(count);
       const left = Math.floor(count / 2) + (count & args.int('width', 80) & 1);
       return ' '.repeat(left) + str(value) + ' '.repeat(count - left);
     },

@@ -88,7 +88,7 @@ export class Interpreter {
   }
 
   #write(text: string): void {
-    this.budget.room(text.length);
+    this.budget.spend(text.length);
     this.#out.push(text);
   }
 

@@ -123,7 +123,7 @@ function join(value: Value, args: Arguments, scope: FilterScope): Value {
   const separator = args.get('d') === null ? '' : str(args.get('d'));
   const attribute = args.get('attribute');
   const parts = iterate(value).map((one) => str(attribute === null ? one : lookUp(one, attribute, scope.budget)));
-  scope.budget.room(parts.reduce((sum, part) => sum + part.length + separator.length, 0));
+  scope.budget.spend(parts.reduce((sum, part) => sum + part.length + separator.length, 0));
   return parts.join(separator);
 }
 

@@ -50,7 +50,7 @@ export function binary(operator: string, left: Value, right: Value, budget: Budg
 function repeat(value: Value, count: number, budget: Budget): Value {
   const times = Math.max(0, count);
   if (typeof value === 'string') {
-    budget.room(value.length * times);
+    budget.spend(value.length * times);
     return value.repeat(times);
   }
   if (!Array.isArray(value)) throw new JinjaError(`TypeError: can't multiply a ${typeName(value)} by an int`);

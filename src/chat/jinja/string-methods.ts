@@ -112,7 +112,7 @@ export function capitalize(text: string): string {
 
 function pad(text: string, args: Arguments, budget: Budget, side: 'start' | 'end' | 'both'): string {
   const count = Math.max(0, args.int('width') - lengthOf(text));
-  budget.room(count);
+  budget.spend(count);
   const fill = args.text('fillchar', ' ');
   // Python's own rounding: of an odd rest the larger part goes to the left where the width is odd.
   const left = side === 'start' ? count : side === 'end' ? 0 : Math.floor(count / 2) + (count & args.int('width') & 1);
@@ -175,7 +175,7 @@ const METHODS: Readonly<Record<string, readonly [names: readonly string[], run: 
         if (typeof part !== 'string') throw new JinjaError(`TypeError: join() takes str, but got ${typeName(part)}`);
         return part;
       });
-      budget.room(parts.reduce((sum, part) => sum + part.length + text.length, 0));
+      budget.spend(parts.reduce((sum, part) => sum + part.length + text.length, 0));
       return parts.join(text);
     },
   ],
@@ -196,7 +196,7 @@ const METHODS: Readonly<Record<string, readonly [names: readonly string[], run: 
     ['width'],
     (text, args, budget) => {
       const count = Math.max(0, args.int('width') - lengthOf(text));
-      budget.room(count);
+      budget.spend(count);
       return text.replace(/^[+-]?/, (sign) => sign + '0'.repeat(count));
     },
   ],
@@ -233,7 +233,7 @@ export function stringMethod(text: string, name: string, budget: Budget): Callab
   if (!Object.hasOwn(METHODS, name)) return undefined;
   const [names, run] = METHODS[name];
   return new Callable(name, (args, kwargs) => {
-    budget.room(text.length);
+    budget.spend(text.length);
     return run(text, new Arguments(name, names, args, kwargs), budget);
   });
 }
