@@ -18,22 +18,19 @@ export function blobSource(blob: Blob, name: string): ByteSource {
     async read(offset, length) {
       if (!(offset >= 0 && length >= 0 && offset + length <= blob.size)) {
         throw new CheckpointError(
-          `${name}: ${length} bytes at ${offset} were asked for, but it has ${blob.size} bytes.`,
+          `${name}: ${length} bytes at ${offset} were asked for, but it has ${blob.size} bytes`,
         );
       }
       let bytes: Uint8Array;
       try {
         bytes = new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
       } catch (cause) {
-        throw new CheckpointError(
-          `${name}: can't be read any more. Was the file changed or removed? Choose it again.`,
-          {
-            cause,
-          },
-        );
+        throw new CheckpointError(`${name}: can't be read any more; was the file changed or removed? Choose it again`, {
+          cause,
+        });
       }
       if (bytes.length !== length) {
-        throw new CheckpointError(`${name}: ended early, at ${offset + bytes.length} of ${blob.size} bytes.`);
+        throw new CheckpointError(`${name}: ended early, at ${offset + bytes.length} of ${blob.size} bytes`);
       }
       return bytes;
     },

@@ -104,7 +104,7 @@ describe('checkpointFromBlobs', () => {
 
   it('says what to do where there are no safetensors', async () => {
     expect(await refusal({ 'config.json': config, 'pytorch_model.bin': 'x' })).toMatch(
-      /pytorch_model\.bin.*Convert them to safetensors/,
+      /pytorch_model\.bin.*convert them to safetensors/,
     );
     expect(await refusal({ 'config.json': config, 'model.gguf': 'x' })).toMatch(/GGUF/);
     expect(await refusal({ 'config.json': config })).toMatch(/there are no weights/);

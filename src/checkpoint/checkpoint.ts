@@ -33,7 +33,7 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
   const configText = await readText(files, 'config.json');
   if (configText === undefined) {
     throw new CheckpointError(
-      `${files.name}: there is no config.json. It says what kind of model this is; copy it from where the weights are from.`,
+      `${files.name}: there is no config.json; it says what kind of model this is; copy it from where the weights are from`,
     );
   }
   const config = parseObject(configText, `${files.name}: config.json`);
@@ -82,7 +82,7 @@ async function pickWeights(files: CheckpointFiles): Promise<string | Map<string,
     throw new CheckpointError(
       `${files.name}: holds ${others.length} .safetensors ${others.length === 1 ? 'file' : 'files'} ` +
         `(${others.slice(0, 3).join(', ')}${others.length > 3 ? ', …' : ''}), but neither model.safetensors nor ` +
-        `${SHARD_INDEX_FILE}. Fetch the index as well, or open one file by its path.`,
+        `${SHARD_INDEX_FILE}; fetch the index as well, or open one file by its path`,
     );
   }
   throw new CheckpointError(`${files.name}: ${noSafetensors(names)}`);
@@ -93,11 +93,11 @@ export function noSafetensors(names: readonly string[]): string {
   const pickled = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
   if (pickled !== undefined) {
     return (
-      `the weights are in PyTorch's pickle format (${pickled}), which can run code and is not read. ` +
-      'Convert them to safetensors, e.g. in Python with model.save_pretrained(folder, safe_serialization=True).'
+      `the weights are in PyTorch's pickle format (${pickled}), which can run code and is not read; ` +
+      'convert them to safetensors, e.g. in Python with model.save_pretrained(folder, safe_serialization=True)'
     );
   }
-  return 'there are no weights: no model.safetensors, no shards with an index, no other .safetensors file, no GGUF file.';
+  return 'there are no weights: no model.safetensors, no shards with an index, no other .safetensors file, no GGUF file';
 }
 
 /** Whether this is the name of one shard of several, e.g. `model-00001-of-00002.safetensors`. */
@@ -122,7 +122,7 @@ async function openShards(
   if (missing.length > 0) {
     throw new CheckpointError(
       `${files.name}: ${missing.length} of ${shards.length} weight files are missing: ${missing.slice(0, 10).join(', ')}` +
-        `${missing.length > 10 ? ', …' : ''}. Download them again.`,
+        `${missing.length > 10 ? ', …' : ''}; download them again`,
     );
   }
   const parsed = new Map<string, SafetensorsFile>();
@@ -142,8 +142,8 @@ function mergeShards(
       const other = heldBy.get(tensorName);
       if (other !== undefined) {
         throw new CheckpointError(
-          `${name}: tensor ${JSON.stringify(tensorName)} is in both ${other} and ${shard}. ` +
-            'The shards are from different checkpoints; download them again.',
+          `${name}: tensor ${JSON.stringify(tensorName)} is in both ${other} and ${shard}; ` +
+            'the shards are from different checkpoints; download them again',
         );
       }
       heldBy.set(tensorName, shard);
@@ -155,8 +155,8 @@ function mergeShards(
     if (actual !== shard) {
       const where = actual === undefined ? 'no shard has it' : `it is in ${actual}`;
       throw new CheckpointError(
-        `${name}: ${SHARD_INDEX_FILE} promises tensor ${JSON.stringify(tensorName)} in ${shard}, but ${where}. ` +
-          'The index and the shards are from different checkpoints; download them again.',
+        `${name}: ${SHARD_INDEX_FILE} promises tensor ${JSON.stringify(tensorName)} in ${shard}, but ${where}; ` +
+          'the index and the shards are from different checkpoints; download them again',
       );
     }
   }
@@ -165,17 +165,17 @@ function mergeShards(
 
 async function readText(files: CheckpointFiles, file: string): Promise<string | undefined> {
   const flaw = pathFlaw(file);
-  if (flaw !== undefined) throw new CheckpointError(`${files.name}: the file name ${JSON.stringify(file)} ${flaw}.`);
+  if (flaw !== undefined) throw new CheckpointError(`${files.name}: the file name ${JSON.stringify(file)} ${flaw}`);
   const source = await files.open(file);
   if (source === undefined) return undefined;
   try {
     if (source.size > MAX_TEXT_BYTES) {
-      throw new CheckpointError(`${source.name}: ${source.size} bytes are too many for a text file.`);
+      throw new CheckpointError(`${source.name}: ${source.size} bytes are too many for a text file`);
     }
     return new TextDecoder('utf-8', { fatal: true }).decode(await source.read(0, source.size));
   } catch (cause) {
     if (cause instanceof CheckpointError) throw cause;
-    throw new CheckpointError(`${source.name}: is not valid UTF-8 text.`, { cause });
+    throw new CheckpointError(`${source.name}: is not valid UTF-8 text`, { cause });
   } finally {
     await source.close();
   }
@@ -186,10 +186,10 @@ function parseObject(text: string, where: string): Record<string, unknown> {
   try {
     parsed = JSON.parse(text);
   } catch (cause) {
-    throw new CheckpointError(`${where} is not valid JSON (${(cause as Error).message}).`, { cause });
+    throw new CheckpointError(`${where} is not valid JSON (${(cause as Error).message})`, { cause });
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
-    throw new CheckpointError(`${where} must be a JSON object.`);
+    throw new CheckpointError(`${where} must be a JSON object`);
   }
   return parsed as Record<string, unknown>;
 }

@@ -24,8 +24,8 @@ export async function openFileSource(path: string): Promise<ByteSource> {
   }
   try {
     const stats = await handle.stat();
-    if (stats.isDirectory()) throw new CheckpointError(`${path}: is a directory, not a file.`);
-    if (!stats.isFile()) throw new CheckpointError(`${path}: is not a regular file.`);
+    if (stats.isDirectory()) throw new CheckpointError(`${path}: is a directory, not a file`);
+    if (!stats.isFile()) throw new CheckpointError(`${path}: is not a regular file`);
     const stamp = `${await realpath(path)}@${stats.mtimeMs}`;
     return { name: path, size: stats.size, stamp, read: reader(handle, path, stats.size), close: () => handle.close() };
   } catch (cause) {
@@ -37,9 +37,7 @@ export async function openFileSource(path: string): Promise<ByteSource> {
 function reader(handle: FileHandle, path: string, size: number): ByteSource['read'] {
   return async (offset, length) => {
     if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
-      throw new CheckpointError(
-        `${path}: ${length} bytes at ${offset} were asked for, but the file has ${size} bytes.`,
-      );
+      throw new CheckpointError(`${path}: ${length} bytes at ${offset} were asked for, but the file has ${size} bytes`);
     }
     const bytes = new Uint8Array(length);
     let done = 0;
@@ -52,8 +50,8 @@ function reader(handle: FileHandle, path: string, size: number): ByteSource['rea
       }
       if (bytesRead === 0) {
         throw new CheckpointError(
-          `${path}: had ${size} bytes when it was opened and now ends at ${offset + done}. ` +
-            'Something truncates it; wait until it is complete and open it again.',
+          `${path}: had ${size} bytes when it was opened and now ends at ${offset + done}; ` +
+            'something truncates it; wait until it is complete and open it again',
         );
       }
       done += bytesRead;
@@ -66,15 +64,15 @@ function reader(handle: FileHandle, path: string, size: number): ByteSource['rea
 export function fileError(path: string, cause: unknown): CheckpointError {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
   const reasons: Record<string, string> = {
-    ENOENT: 'does not exist.',
-    ENOTDIR: 'does not exist: a part of the path is a file, not a folder.',
-    EACCES: 'may not be read: no permission. Change its mode or owner.',
-    EPERM: 'may not be read: no permission. Change its mode or owner.',
-    EISDIR: 'is a directory, not a file.',
+    ENOENT: 'does not exist',
+    ENOTDIR: 'does not exist: a part of the path is a file, not a folder',
+    EACCES: 'may not be read: no permission; change its mode or owner',
+    EPERM: 'may not be read: no permission; change its mode or owner',
+    EISDIR: 'is a directory, not a file',
     EMFILE: "can't be opened: too many open files (see ulimit -n).",
     ELOOP: "can't be opened: its symbolic links form a circle.",
     ENAMETOOLONG: "can't be opened: the path is too long.",
   };
-  const reason = reasons[code] ?? `can't be read: ${cause instanceof Error ? cause.message : String(cause)}.`;
+  const reason = reasons[code] ?? `can't be read: ${cause instanceof Error ? cause.message : String(cause)}`;
   return new CheckpointError(`${path}: ${reason}`, { cause });
 }

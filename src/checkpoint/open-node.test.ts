@@ -100,7 +100,7 @@ describe('openCheckpointFolder', () => {
     await expect(openCheckpointFolder(join(folder, 'notes.txt'))).rejects.toThrow(/neither a folder nor/);
     await writeFile(join(folder, 'pytorch_model.bin'), 'x');
     await expect(openCheckpointFolder(join(folder, 'pytorch_model.bin'))).rejects.toThrow(
-      /Convert them to safetensors/,
+      /convert them to safetensors/,
     );
     await writeFile(join(folder, 'model-00001-of-00002.safetensors'), WEIGHTS);
     await expect(openCheckpointFolder(join(folder, 'model-00001-of-00002.safetensors'))).rejects.toThrow(
@@ -123,7 +123,7 @@ describe('openCheckpointFolder', () => {
     const coded = (code: string) => fileError('/x', Object.assign(new Error('raw'), { code })).message;
     expect(coded('EACCES')).toMatch(/^\/x: may not be read: no permission/);
     expect(coded('EMFILE')).toMatch(/too many open files/);
-    expect(coded('EIO')).toBe("/x: can't be read: raw.");
+    expect(coded('EIO')).toBe("/x: can't be read: raw");
   });
 });
 

@@ -30,11 +30,11 @@ export async function openCheckpointFolder(path: string, name = path): Promise<C
   if (!file.endsWith('.safetensors')) {
     const hint = /\.(bin|pt|pth|ckpt)$/.test(file)
       ? noSafetensors([file])
-      : 'neither a folder nor a .safetensors or .gguf file.';
+      : 'neither a folder nor a .safetensors or .gguf file';
     throw new CheckpointError(`${path}: ${hint}`);
   }
   if (isShardName(file)) {
-    throw new CheckpointError(`${path}: is one of several shards. Open their folder, ${dirname(full)}, instead.`);
+    throw new CheckpointError(`${path}: is one of several shards; open their folder, ${dirname(full)}, instead`);
   }
   return checkpointFromFiles(folderFiles(dirname(full), name), file);
 }

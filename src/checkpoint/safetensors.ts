@@ -44,8 +44,8 @@ interface Entry {
  * @throws CheckpointError for a file that is truncated, damaged, or lies about itself; names the file and the tensor.
  */
 export async function readSafetensors(source: ByteSource): Promise<SafetensorsFile> {
-  const fail: Fail = (what, advice = 'The file is damaged or incomplete; download or convert it again.') =>
-    new CheckpointError(`${source.name}: ${what}. ${advice}`);
+  const fail: Fail = (what, advice = 'the file is damaged or incomplete; download or convert it again') =>
+    new CheckpointError(`${source.name}: ${what}; ${advice}`);
   if (source.size < 8) throw fail(`has ${source.size} bytes, too few for a safetensors file`);
   const lengthBytes = await source.read(0, 8);
   const view = new DataView(lengthBytes.buffer, lengthBytes.byteOffset, 8);
@@ -112,7 +112,7 @@ function readEntry(name: string, value: unknown, dataBytes: number, fail: Fail):
     const known = Object.keys(DTYPE_BYTES).join(', ');
     throw fail(
       `${tensor} has the dtype ${quote(dtype)}`,
-      `Only ${known} are read; use an unquantised version of the model.`,
+      `only ${known} are read; use an unquantised version of the model`,
     );
   }
   if (!isSizes(shape)) throw fail(`the shape of ${tensor} is not a list of non-negative integers`);
@@ -185,7 +185,7 @@ function storedTensor(source: ByteSource, dataStart: number, entry: Entry): Stor
   function checkRange(start: number, count: number): void {
     if (isSize(start) && isSize(count) && start + count <= elements) return;
     throw new InputError(
-      `Elements ${start} to ${start + count} of tensor ${quote(name)} were asked for; it has ${elements}.`,
+      `elements ${start} to ${start + count} of tensor ${quote(name)} were asked for; it has ${elements}`,
     );
   }
 }

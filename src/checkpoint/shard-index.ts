@@ -20,34 +20,34 @@ const MAX_SHARDS = 10_000;
 export function parseShardIndex(text: string, where: string): Map<string, string> {
   let parsed: unknown;
   const flaw = findJsonFlaw(text, 64);
-  if (flaw?.kind === 'duplicate') throw new CheckpointError(`${where}: lists ${JSON.stringify(flaw.key)} twice.`);
-  if (flaw?.kind === 'depth') throw new CheckpointError(`${where}: is nested too deeply.`);
+  if (flaw?.kind === 'duplicate') throw new CheckpointError(`${where}: lists ${JSON.stringify(flaw.key)} twice`);
+  if (flaw?.kind === 'depth') throw new CheckpointError(`${where}: is nested too deeply`);
   try {
     parsed = JSON.parse(text);
   } catch (cause) {
-    throw new CheckpointError(`${where}: is not valid JSON (${(cause as Error).message}).`, { cause });
+    throw new CheckpointError(`${where}: is not valid JSON (${(cause as Error).message})`, { cause });
   }
   const map = typeof parsed === 'object' && parsed !== null && 'weight_map' in parsed ? parsed.weight_map : undefined;
   if (typeof map !== 'object' || map === null || Array.isArray(map)) {
-    throw new CheckpointError(`${where}: has no object "weight_map".`);
+    throw new CheckpointError(`${where}: has no object "weight_map"`);
   }
   const shardOf = new Map<string, string>();
   for (const [tensor, file] of Object.entries(map)) {
     if (typeof file !== 'string') {
-      throw new CheckpointError(`${where}: the file of tensor ${JSON.stringify(tensor)} is not a string.`);
+      throw new CheckpointError(`${where}: the file of tensor ${JSON.stringify(tensor)} is not a string`);
     }
     const pathReason = pathFlaw(file);
     if (pathReason !== undefined) {
-      throw new CheckpointError(`${where}: the file name ${JSON.stringify(file.slice(0, 200))} ${pathReason}.`);
+      throw new CheckpointError(`${where}: the file name ${JSON.stringify(file.slice(0, 200))} ${pathReason}`);
     }
     if (!file.endsWith('.safetensors')) {
-      throw new CheckpointError(`${where}: the shard ${JSON.stringify(file)} is not a .safetensors file.`);
+      throw new CheckpointError(`${where}: the shard ${JSON.stringify(file)} is not a .safetensors file`);
     }
     shardOf.set(tensor, file);
   }
-  if (shardOf.size === 0) throw new CheckpointError(`${where}: lists no tensors.`);
+  if (shardOf.size === 0) throw new CheckpointError(`${where}: lists no tensors`);
   if (new Set(shardOf.values()).size > MAX_SHARDS) {
-    throw new CheckpointError(`${where}: lists more than ${MAX_SHARDS} shards.`);
+    throw new CheckpointError(`${where}: lists more than ${MAX_SHARDS} shards`);
   }
   return shardOf;
 }

@@ -12,7 +12,7 @@ describe('what is shown', () => {
   it('neither in errors', async () => {
     const args = ['generate', 'x', '-m', './no\x1b[31mwhere'];
     const { stderr } = await keyhold(args, { terminal: 80, env: { NO_COLOR: '1' } });
-    expect(stderr).toContain('./no\uFFFD[31mwhere: does not exist.');
+    expect(stderr).toContain('./no\uFFFD[31mwhere: does not exist');
   });
 });
 

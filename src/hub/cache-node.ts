@@ -138,13 +138,13 @@ export async function ggufInSnapshot(folder: string, wanted?: string): Promise<s
 export function checkHubNames(id: string, revision: string): void {
   const part = '[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?';
   if (!new RegExp(`^(?:${part}/)?${part}$`).test(id) || id.includes('..') || id.includes('--')) {
-    throw new HubError(`${JSON.stringify(id)} is not a repository id. It looks like "org/name" or "name".`);
+    throw new HubError(`${JSON.stringify(id)} is not a repository id; it looks like "org/name" or "name"`);
   }
   const flaw = pathFlaw(revision);
   if (flaw !== undefined || /[\s~^?*[#%]/.test(revision)) {
     throw new HubError(
-      `${JSON.stringify(revision)} is not a revision${flaw === undefined ? '' : ` (it ${flaw})`}. ` +
-        'Name a branch, a tag, or a full commit hash.',
+      `${JSON.stringify(revision)} is not a revision${flaw === undefined ? '' : ` (it ${flaw})`}; ` +
+        'name a branch, a tag, or a full commit hash',
     );
   }
 }

@@ -46,21 +46,21 @@ interface RawEntry {
 export async function collectFiles(entries: AsyncIterable<unknown>, id: string): Promise<Map<string, HubFile>> {
   const files = new Map<string, HubFile>();
   for await (const entry of entries) {
-    if (!isRawEntry(entry)) throw new HubError(`${id}: the server's list of files is malformed. Is HF_ENDPOINT right?`);
+    if (!isRawEntry(entry)) throw new HubError(`${id}: the server's list of files is malformed; is HF_ENDPOINT right?`);
     if (entry.type !== 'file') continue;
     const flaw = pathFlaw(entry.path);
     if (flaw !== undefined) {
       throw new HubError(
-        `${id}: the server lists the file name ${JSON.stringify(entry.path.slice(0, 200))}, which ${flaw}; refused.`,
+        `${id}: the server lists the file name ${JSON.stringify(entry.path.slice(0, 200))}, which ${flaw}; refused`,
       );
     }
     const etag = entry.lfs?.oid ?? entry.oid ?? '';
     const size = entry.lfs?.size ?? entry.size;
     if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(etag) || !Number.isSafeInteger(size) || size < 0) {
-      throw new HubError(`${id}: the server gives no usable checksum or size of ${JSON.stringify(entry.path)}.`);
+      throw new HubError(`${id}: the server gives no usable checksum or size of ${JSON.stringify(entry.path)}`);
     }
     files.set(entry.path, { path: entry.path, size, etag });
-    if (files.size > MAX_FILES) throw new HubError(`${id}: lists more than ${MAX_FILES} files.`);
+    if (files.size > MAX_FILES) throw new HubError(`${id}: lists more than ${MAX_FILES} files`);
   }
   return files;
 }
@@ -96,12 +96,12 @@ export function pickGgufFiles(
   const files = ggufFiles(names, wanted);
   if (files.length > 0) return pickFiles(listing, files, id);
   const models = ggufModels(names);
-  if (models.length === 0) throw new HubError(`${id}: holds no GGUF model.`, 404);
+  if (models.length === 0) throw new HubError(`${id}: holds no GGUF model`, 404);
   const which =
     wanted === undefined ? 'several GGUF models' : `no GGUF model, or several, of ${JSON.stringify(wanted)}`;
   throw new HubError(
-    `${id}: holds ${which}. There are ${models.slice(0, 12).join(', ')}${models.length > 12 ? ', …' : ''}. ` +
-      `Name one, as ${id}/${models[0]}.`,
+    `${id}: holds ${which}; there are ${models.slice(0, 12).join(', ')}${models.length > 12 ? ', …' : ''}; ` +
+      `name one, as ${id}/${models[0]}`,
     404,
   );
 }
@@ -118,7 +118,7 @@ export function chooseFiles(listing: ReadonlyMap<string, HubFile>, id: string): 
   if (ggufModels(names).length > 0 && !names.some((name) => name.endsWith('.safetensors')))
     return { files: pickGgufFiles(listing, undefined, id), index: undefined };
   if (!listing.has('config.json')) {
-    throw new HubError(`${id}: has no config.json, so it is not a Hugging Face checkpoint of a model.`);
+    throw new HubError(`${id}: has no config.json, so it is not a Hugging Face checkpoint of a model`);
   }
   const files: HubFile[] = [];
   for (const name of SMALL_FILES) {
@@ -132,8 +132,8 @@ export function chooseFiles(listing: ReadonlyMap<string, HubFile>, id: string): 
   const others = [...listing.keys()].filter((name) => name.endsWith('.safetensors') && !name.includes('/'));
   if (others.length > 0) {
     throw new HubError(
-      `${id}: holds ${others.slice(0, 3).join(', ')}, but neither model.safetensors nor ${SHARD_INDEX_FILE}. ` +
-        'Choose another repository of this model, or name the files to download.',
+      `${id}: holds ${others.slice(0, 3).join(', ')}, but neither model.safetensors nor ${SHARD_INDEX_FILE}; ` +
+        'choose another repository of this model, or name the files to download',
     );
   }
   throw new HubError(`${id}: ${noSafetensors([...listing.keys()])}`);
@@ -148,7 +148,7 @@ export function pickFiles(listing: ReadonlyMap<string, HubFile>, names: Iterable
   const wanted = [...new Set(names)];
   const missing = wanted.filter((name) => !listing.has(name));
   if (missing.length > 0) {
-    throw new HubError(`${id}: has no ${missing.slice(0, 10).join(', ')}${missing.length > 10 ? ', …' : ''}.`, 404);
+    throw new HubError(`${id}: has no ${missing.slice(0, 10).join(', ')}${missing.length > 10 ? ', …' : ''}`, 404);
   }
   return wanted.map((name) => listing.get(name)!);
 }

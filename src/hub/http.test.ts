@@ -61,7 +61,7 @@ describe('HubHttp', () => {
     expect(error).toBeInstanceOf(HubUnreachableError);
     expect(error).toBeInstanceOf(HubError);
     expect((error as HubError).message).toBe(
-      'The connection to https://hub.example failed: ENOTFOUND. Is the network up?',
+      'the connection to https://hub.example failed: ENOTFOUND; is the network up?',
     );
   });
 
@@ -90,7 +90,7 @@ describe('HubHttp', () => {
     const headers = { 'x-error-code': 'EntryNotFound' };
     const { fetch } = scripted({ [`${HUB}/a`]: () => new Response('', { status: 404, headers }) });
     const ask = http(fetch).api({ id: 'o/n', revision: 'main', file: 'x.json' });
-    await expect(ask(`${HUB}/a`)).rejects.toThrow('o/n: has no file "x.json" at revision main.');
+    await expect(ask(`${HUB}/a`)).rejects.toThrow('o/n: has no file "x.json" at revision main');
   });
 
   it('stops waiting for the next try when told to', async () => {

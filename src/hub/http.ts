@@ -72,7 +72,7 @@ export class HubHttp {
     const touch = (): void => {
       clearTimeout(timer);
       timer = setTimeout(() => {
-        controller.abort(new HubUnreachableError(`No data came for ${stallMs / 1000} seconds.`));
+        controller.abort(new HubUnreachableError(`no data came for ${stallMs / 1000} seconds`));
       }, stallMs);
     };
     touch();
@@ -118,17 +118,17 @@ export class HubHttp {
       await response.body?.cancel();
       const next = URL.canParse(location, target.href) ? new URL(location, target.href) : undefined;
       if (next === undefined || !/^https?:$/.test(next.protocol)) {
-        throw new HubError(`${target.origin} redirects to something that is no web address.`, response.status);
+        throw new HubError(`${target.origin} redirects to something that is no web address`, response.status);
       }
       if (target.protocol === 'https:' && next.protocol === 'http:') {
         throw new HubError(
-          `${target.origin} redirects to an unencrypted address (${next.origin}); refused.`,
+          `${target.origin} redirects to an unencrypted address (${next.origin}); refused`,
           response.status,
         );
       }
       target = next;
     }
-    throw new HubError(`${new URL(url).origin} redirects more than ${MAX_REDIRECTS} times. Is HF_ENDPOINT right?`);
+    throw new HubError(`${new URL(url).origin} redirects more than ${MAX_REDIRECTS} times; is HF_ENDPOINT right?`);
   }
 
   /** A failed fetch or read: the caller's abort reason, or a {@link HubUnreachableError}. */
@@ -137,7 +137,7 @@ export class HubHttp {
     if (signal.aborted && signal.reason instanceof HubUnreachableError) return signal.reason;
     if (cause instanceof HubError) return cause;
     return new HubUnreachableError(
-      `The connection to ${origin} failed: ${rootMessage(cause)}. Is the network up?`,
+      `the connection to ${origin} failed: ${rootMessage(cause)}; is the network up?`,
       undefined,
       {
         cause,
@@ -247,41 +247,41 @@ export function refusal(
   if (status === 408 || status === 429 || status >= 500 || (!answer.fromHub && status === 403)) {
     const advice = status === 429 ? ' (too many requests; an access token raises the limit)' : '';
     return new TransientHubError(
-      `${what}: the server answers with status ${status}${advice}. Try again later.`,
+      `${what}: the server answers with status ${status}${advice}; try again later`,
       status,
       headers.get('retry-after'),
     );
   }
   if (code === 'GatedRepo' || status === 403) {
     return new HubError(
-      `${id}: access is restricted (a gated repository?). Accept its terms at ${endpoint}/${id}, then ` +
+      `${id}: access is restricted (a gated repository?); accept its terms at ${endpoint}/${id}, then ` +
         (token === undefined
-          ? 'set HF_TOKEN to an access token of that account.'
-          : 'make sure that HF_TOKEN is of that account and may read gated repositories.'),
+          ? 'set HF_TOKEN to an access token of that account'
+          : 'make sure that HF_TOKEN is of that account and may read gated repositories'),
       status,
     );
   }
   if (status === 401) {
     return new HubError(
       token === undefined
-        ? `${id}: no such repository, or it is private or gated. Check the name; if it is right, set HF_TOKEN to an access token.`
-        : `${id}: no such repository, or the access token is invalid or may not read it. Check the name and HF_TOKEN.`,
+        ? `${id}: no such repository, or it is private or gated; check the name; if it is right, set HF_TOKEN to an access token`
+        : `${id}: no such repository, or the access token is invalid or may not read it; check the name and HF_TOKEN`,
       status,
     );
   }
   if (status === 404) {
     if (code === 'RevisionNotFound') {
       return new HubError(
-        `${id}: has no revision ${JSON.stringify(revision)}. Name a branch, a tag, or a full commit hash.`,
+        `${id}: has no revision ${JSON.stringify(revision)}; name a branch, a tag, or a full commit hash`,
         404,
       );
     }
     if (code === 'EntryNotFound') {
-      return new HubError(`${id}: has no file ${JSON.stringify(file ?? '')} at revision ${revision}.`, 404);
+      return new HubError(`${id}: has no file ${JSON.stringify(file ?? '')} at revision ${revision}`, 404);
     }
-    return new HubError(`${id}: no such repository at ${endpoint}. Check the name.`, 404);
+    return new HubError(`${id}: no such repository at ${endpoint}; check the name`, 404);
   }
-  return new HubError(`${what}: the server answers with status ${status}.`, status);
+  return new HubError(`${what}: the server answers with status ${status}`, status);
 }
 
 /** fetch says "fetch failed"; the reason is in its cause. */

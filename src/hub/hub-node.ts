@@ -100,7 +100,7 @@ async function download(id: string, options: HubDownloadOptions): Promise<string
   checkHubNames(id, revision);
   for (const file of files ?? []) {
     const flaw = pathFlaw(file);
-    if (flaw !== undefined) throw new HubError(`The file name ${JSON.stringify(file)} ${flaw}.`);
+    if (flaw !== undefined) throw new HubError(`the file name ${JSON.stringify(file)} ${flaw}`);
   }
   signal?.throwIfAborted();
   const settings = await readHubSettings(options);
@@ -171,8 +171,8 @@ function requireCached(cached: Cached, id: string, revision: string, cacheDir: s
   if (cached.usable) return cached.folder;
   const lack = cached.missing === undefined ? '' : ` whole (it lacks ${cached.missing})`;
   throw new HubError(
-    `${why}, and ${id} at revision ${revision} is not in the cache${lack}: ${cacheDir}. ` +
-      'Download it once while online (unset HF_HUB_OFFLINE).',
+    `${why}, and ${id} at revision ${revision} is not in the cache${lack}: ${cacheDir}; ` +
+      'download it once while online (unset HF_HUB_OFFLINE)',
   );
 }
 
@@ -185,7 +185,7 @@ async function resolveCommit(http: HubHttp, id: string, revision: string, hasCac
     modelInfo({ name: id, revision, hubUrl: http.options.endpoint, fetch, additionalFields: ['sha'] }),
   );
   if (typeof info.sha !== 'string' || !isCommit(info.sha)) {
-    throw new HubError(`${id}: the server names no commit for revision ${revision}. Is HF_ENDPOINT right?`);
+    throw new HubError(`${id}: the server names no commit for revision ${revision}; is HF_ENDPOINT right?`);
   }
   return info.sha;
 }
@@ -196,7 +196,7 @@ async function asHubError<T>(id: string, ask: () => Promise<T>): Promise<T> {
     return await ask();
   } catch (cause) {
     if (cause instanceof SyntaxError || cause instanceof TypeError) {
-      throw new HubError(`${id}: the server's answer is not what the hub sends. Is HF_ENDPOINT right?`, undefined, {
+      throw new HubError(`${id}: the server's answer is not what the hub sends; is HF_ENDPOINT right?`, undefined, {
         cause,
       });
     }
@@ -294,8 +294,8 @@ async function checkSpace(cache: RepoCache, files: readonly HubFile[], id: strin
   if (needed > free) {
     const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
     throw new HubError(
-      `${id}: ${gigabytes(needed)} are to be downloaded, but the disk of ${cache.blobs} has only ${gigabytes(free)} left. ` +
-        'Free some space, or choose another cache folder (HF_HUB_CACHE).',
+      `${id}: ${gigabytes(needed)} are to be downloaded, but the disk of ${cache.blobs} has only ${gigabytes(free)} left; ` +
+        'free some space, or choose another cache folder (HF_HUB_CACHE)',
     );
   }
 }

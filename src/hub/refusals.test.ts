@@ -74,7 +74,7 @@ describe('refusals', () => {
       hub.server.repos.set(ID, { commits: { [COMMIT]: files }, refs: { main: COMMIT } });
     };
     only('pytorch_model.bin');
-    expect((await hub.refusal()).message).toMatch(/Convert them to safetensors/);
+    expect((await hub.refusal()).message).toMatch(/convert them to safetensors/);
     only('consolidated.safetensors');
     expect((await hub.refusal()).message).toMatch(/consolidated\.safetensors, but neither/);
   });
@@ -83,7 +83,7 @@ describe('refusals', () => {
     hub.server.repos.set(ID, { commits: { [COMMIT]: model }, refs: { main: COMMIT }, gated: 'hf_secret' });
     const closed = await hub.refusal();
     expect(closed).toMatchObject({ status: 401 });
-    expect(closed.message).toContain(`Accept its terms at ${hub.server.endpoint}/${ID}`);
+    expect(closed.message).toContain(`accept its terms at ${hub.server.endpoint}/${ID}`);
     expect(closed.message).toContain('set HF_TOKEN');
     expect((await hub.refusal({ token: 'hf_other' })).status).toBe(403);
     hub.server.requests.length = 0;

@@ -42,7 +42,7 @@ export async function readHubSettings(options: HubSettingsOptions): Promise<HubS
   const endpoint = (options.endpoint ?? nonEmpty(env['HF_ENDPOINT']) ?? 'https://huggingface.co').replace(/\/+$/, '');
   if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol)) {
     throw new HubError(
-      `The endpoint ${JSON.stringify(endpoint)} is not an http(s) address. Set HF_ENDPOINT or "endpoint".`,
+      `the endpoint ${JSON.stringify(endpoint)} is not an http(s) address; set HF_ENDPOINT or "endpoint"`,
     );
   }
   return {
@@ -70,7 +70,7 @@ async function readToken(
   token = nonEmpty(token);
   // The token itself stays out of the message.
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
-    throw new HubError(`The access token from ${from} contains characters that no token has. Set it anew.`);
+    throw new HubError(`the access token from ${from} contains characters that no token has; set it anew`);
   }
   return token;
 }

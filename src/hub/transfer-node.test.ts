@@ -67,7 +67,7 @@ describe('interrupted downloads', () => {
 
   it('count silence as a dropped connection', async () => {
     hub.server.faults.delayMs = 400;
-    expect((await hub.refusal({ stallMs: 50, retries: 1 })).message).toMatch(/No data came for 0\.05 seconds/);
+    expect((await hub.refusal({ stallMs: 50, retries: 1 })).message).toMatch(/no data came for 0\.05 seconds/);
   });
 
   it('stop when told to, and keep what came', async () => {

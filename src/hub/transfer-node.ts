@@ -58,8 +58,8 @@ export async function transferBlob(http: HubHttp, transfer: Transfer): Promise<v
     if (!good) {
       await rm(partial, { force: true });
       throw new HubError(
-        `${transfer.subject.id}/${transfer.file.path}: the checksum is wrong, so the download was discarded. ` +
-          'Try again; if it stays wrong, something between here and the hub changes the data.',
+        `${transfer.subject.id}/${transfer.file.path}: the checksum is wrong, so the download was discarded; ` +
+          'try again; if it stays wrong, something between here and the hub changes the data',
       );
     }
     await rename(partial, transfer.blob).catch(async (error: NodeJS.ErrnoException) => {
@@ -110,7 +110,7 @@ async function checkAnswer(http: HubHttp, transfer: Transfer, writer: PartialFil
   };
   if (response.status === 416) {
     await writer.restart();
-    await discard(new HubUnreachableError(`${subject.id}/${file.path}: the server can't continue the download.`, 416));
+    await discard(new HubUnreachableError(`${subject.id}/${file.path}: the server can't continue the download`, 416));
   }
   if (!response.ok) await discard(refusal(answer, subject, http.options));
   const announced = (hubHeaders.get('x-linked-etag') ?? hubHeaders.get('etag') ?? '')
@@ -119,7 +119,7 @@ async function checkAnswer(http: HubHttp, transfer: Transfer, writer: PartialFil
   if (/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(announced) && announced !== file.etag) {
     await discard(
       new HubError(
-        `${subject.id}/${file.path}: the hub sends other content (${announced}) than it lists (${file.etag}). Try again.`,
+        `${subject.id}/${file.path}: the hub sends other content (${announced}) than it lists (${file.etag}); try again`,
       ),
     );
   }
@@ -129,7 +129,7 @@ async function checkAnswer(http: HubHttp, transfer: Transfer, writer: PartialFil
     if (range === null || Number(range[1]) !== writer.have || total !== writer.size) {
       await writer.restart();
       await discard(
-        new HubUnreachableError(`${subject.id}/${file.path}: the server sends another range than asked for.`, 206),
+        new HubUnreachableError(`${subject.id}/${file.path}: the server sends another range than asked for`, 206),
       );
     }
   } else if (writer.have > 0) {
@@ -156,7 +156,7 @@ async function drain(
       guard.touch();
       if (writer.have + value.length > writer.size) {
         await writer.restart();
-        throw new HubError(`${name}: the server sends more than the ${writer.size} bytes that it announced.`);
+        throw new HubError(`${name}: the server sends more than the ${writer.size} bytes that it announced`);
       }
       await writer.append(value);
       transfer.onBytes(writer.have);
@@ -166,7 +166,7 @@ async function drain(
     await reader?.cancel().catch(() => undefined);
   }
   if (writer.have < writer.size) {
-    throw new HubUnreachableError(`${name}: the connection ended at ${writer.have} of ${writer.size} bytes.`);
+    throw new HubUnreachableError(`${name}: the connection ended at ${writer.have} of ${writer.size} bytes`);
   }
 }
 
@@ -231,13 +231,13 @@ export function diskError(error: unknown, path: string): unknown {
   if (error instanceof KeyholdError || !(error instanceof Error) || !('code' in error)) return error;
   if (error.code === 'ELOCK') return new HubError(error.message, undefined, { cause: error });
   const reasons: Record<string, string> = {
-    ENOSPC: 'the disk is full. Free some space and try again; what was downloaded is kept.',
-    EDQUOT: 'the disk quota is used up. Free some space and try again; what was downloaded is kept.',
-    EACCES: 'no permission to write there. Choose another cache folder (HF_HUB_CACHE).',
-    EPERM: 'no permission to write there. Choose another cache folder (HF_HUB_CACHE).',
-    EROFS: 'the disk is read-only. Choose another cache folder (HF_HUB_CACHE).',
-    ENOTDIR: 'a part of the path is a file, not a folder. Choose another cache folder (HF_HUB_CACHE).',
-    EEXIST: 'a file is in the way. Choose another cache folder (HF_HUB_CACHE).',
+    ENOSPC: 'the disk is full; free some space and try again; what was downloaded is kept',
+    EDQUOT: 'the disk quota is used up; free some space and try again; what was downloaded is kept',
+    EACCES: 'no permission to write there; choose another cache folder (HF_HUB_CACHE)',
+    EPERM: 'no permission to write there; choose another cache folder (HF_HUB_CACHE)',
+    EROFS: 'the disk is read-only; choose another cache folder (HF_HUB_CACHE)',
+    ENOTDIR: 'a part of the path is a file, not a folder; choose another cache folder (HF_HUB_CACHE)',
+    EEXIST: 'a file is in the way; choose another cache folder (HF_HUB_CACHE)',
   };
   const reason = reasons[String(error.code)];
   return reason === undefined ? error : new HubError(`${path}: ${reason}`, undefined, { cause: error });

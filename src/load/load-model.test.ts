@@ -41,7 +41,7 @@ describe('loadModel', () => {
       retryDelayMs: 1,
       onRetry: ({ failures }: { failures: number }) => retries.push(failures),
     };
-    await expect(openCheckpoint('org/name', { hub })).rejects.toThrow(/The connection to http:\/\/127.0.0.1:9 failed/);
+    await expect(openCheckpoint('org/name', { hub })).rejects.toThrow(/the connection to http:\/\/127.0.0.1:9 failed/);
     expect(retries).toEqual([1, 2]);
   });
 });
