@@ -55,7 +55,9 @@ try {
     threads: values.threads === undefined ? undefined : Number(values.threads),
   });
   for (const [i, name] of ['a', 'b', 'c'].entries()) await model.adapters.load(await randomLora(i + 1), name);
-  const caches = CASES.map(({ rows }) => model.createCache({ batch: rows.length, cacheLength: HELD + 8 }));
+  const caches = CASES.map(({ rows }) =>
+    model.createCache({ policy: 'dense', batch: rows.length, cacheLength: HELD + 8 }),
+  );
   const times = CASES.map(() => [] as number[]);
   const busy = CASES.map(() => [] as number[]);
   for (const [i, { rows }] of CASES.entries()) await fill(model, caches[i], rows);

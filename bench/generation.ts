@@ -17,7 +17,7 @@ const template =
   '{% if add_generation_prompt %}assistant:{% endif %}';
 const text = readFileSync(join(folder, 'validation.txt'), 'utf8');
 
-await using model = await loadModel(folder, { weights: 'float32', cacheDir });
+await using model = await loadModel(folder, { weights: 'float32', cacheDir, generationConfig: false });
 await secondTurn(model);
 await repetition(model);
 await batches(model);

@@ -92,7 +92,7 @@ serve({
   async open(options) {
     const start = performance.now();
     await load(options);
-    await model.prepare(model.createCache({ cacheLength: OPEN_TOKENS }));
+    await model.prepare(model.createCache({ policy: 'dense', cacheLength: OPEN_TOKENS }));
     return { tokens: 0, ms: performance.now() - start };
   },
 });

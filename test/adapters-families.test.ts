@@ -78,18 +78,18 @@ test.each(names)('%s', async (name) => {
   const model = caseFolder(name);
   await using live = await loadModel(model, { ...options, adapters: sources.map((s) => ({ ...s, live: true })) });
   const V = live.config.vocabSize;
-  const batch = live.createCache({ batch: 3, cacheLength: 32 });
+  const batch = live.createCache({ policy: 'dense', batch: 3, cacheLength: 32 });
   const rowAdapters = ['lora', [], 'prefix'];
   const { logits } = await live.step(batch, PROMPTS, { logits: 'all', rowAdapters });
   let at = 0;
   for (const [row, adapters] of [[sources[0]], [], [sources[1]]].entries()) {
     await using merged = await loadModel(model, { ...options, adapters });
-    const cache = merged.createCache({ cacheLength: 32 });
+    const cache = merged.createCache({ policy: 'dense', cacheLength: 32 });
     const alone = await merged.prefill(cache, PROMPTS[row], { logits: 'all' });
     const own = logits.subarray(at * V, (at + PROMPTS[row].length) * V);
     const size = alone.reduce((most, x) => (x > -1e20 ? Math.max(most, Math.abs(x)) : most), 1);
     expect(largestError(own, alone), `row ${row}`).toBeLessThan(2e-5 * size);
-    const cache2 = live.createCache({ cacheLength: 32 });
+    const cache2 = live.createCache({ policy: 'dense', cacheLength: 32 });
     const single = await live.prefill(cache2, PROMPTS[row], { logits: 'all', adapters: rowAdapters[row] });
     expect(largestError(single, alone), `row ${row} alone`).toBeLessThan(2e-5 * size);
     at += PROMPTS[row].length;

@@ -36,7 +36,7 @@ describe('writing GGUF', async () => {
     const golden = await readGolden(join(caseFolder(name), 'expected.safetensors'));
     await using model = await loadModel(file, { weights: 'float32', cacheDir: folder });
     const prompts = rowsOf(golden.get('input_ids')!);
-    const cache = model.createCache({ batch: prompts.length, cacheLength: 512 });
+    const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength: 512 });
     const { logits } = await model.step(cache, prompts, { logits: 'all' });
     expect(largestError(logits, golden.get('logits')!.data)).toBeLessThanOrEqual(LOGIT_TOLERANCE);
   });
@@ -55,7 +55,7 @@ describe('writing GGUF', async () => {
       expect(formats.get('model.embed_tokens.weight')).toBe(weights === 'q4_0' ? 'q8_0' : weights);
       await checkpoint.close();
       await using model = await loadModel(file, { weights: 'float32', cacheDir: folder });
-      next[weights] = argmax(await model.prefill(model.createCache({ cacheLength: 64 }), prompt));
+      next[weights] = argmax(await model.prefill(model.createCache({ policy: 'dense', cacheLength: 64 }), prompt));
     }
     expect(sizes.f16).toBeLessThan(sizes.f32 * 0.6);
     expect(sizes.q8_0).toBeLessThan(sizes.f16 * 0.65);

@@ -22,7 +22,7 @@ describe('GGUF models', async () => {
 
   async function logitsOf(path: string, prompts: number[][]): Promise<Float32Array> {
     await using model = await loadModel(path, { weights: 'float32', cacheDir });
-    const cache = model.createCache({ batch: prompts.length, cacheLength: 512 });
+    const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength: 512 });
     return Float32Array.from((await model.step(cache, prompts, { logits: 'all' })).logits);
   }
 

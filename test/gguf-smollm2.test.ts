@@ -42,7 +42,7 @@ describe.skipIf(FILE === '')('SmolLM2-135M-Instruct as GGUF', () => {
         expect(model.tokenizer!.encode(model.chatTemplate!.render(messages), { addSpecialTokens: false })).toEqual(
           promptTokens,
         );
-        const cache = model.createCache({ cacheLength: 512 });
+        const cache = model.createCache({ policy: 'dense', cacheLength: 512 });
         const found: number[] = [];
         let logits = await model.prefill(cache, promptTokens);
         while (found.length < tokens.length) {

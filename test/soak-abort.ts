@@ -30,7 +30,7 @@ const cacheDir = await mkdtemp(join(tmpdir(), 'keyhold-soak-'));
 const folder = join(import.meta.dirname, '../models/tiny');
 const ends: Record<string, number> = {};
 try {
-  await using model = await loadModel(folder, { weights: 'float32', cacheDir });
+  await using model = await loadModel(folder, { weights: 'float32', cacheDir, generationConfig: false });
   await using worker = await loadModelInWorker(folder, { weights: 'float32', cacheDir });
   const prompt = model.tokenizer.encode('In the beginning God created the heaven and the earth. '.repeat(3));
   const wanted = (await model.generate(prompt, { maxNewTokens: 3 }).result()).text;

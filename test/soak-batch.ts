@@ -20,7 +20,7 @@ const cacheDir = await mkdtemp(join(tmpdir(), 'keyhold-soak-'));
 const sum = { rows: 0, failed: 0, tokens: 0, different: 0 };
 try {
   for (const [m, folder] of MODELS.entries()) {
-    await using model = await loadModel(folder, { weights: 'float32', cacheDir });
+    await using model = await loadModel(folder, { weights: 'float32', cacheDir, generationConfig: false });
     for (let n = m; n < BATCHES; n += MODELS.length) {
       const policy = BATCH_POLICIES[Math.floor(n / MODELS.length) % BATCH_POLICIES.length];
       const buffer = bufferFor(policy, n);

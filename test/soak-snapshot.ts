@@ -26,6 +26,7 @@ const folder = await mkdtemp(join(tmpdir(), 'keyhold-soak-'));
 const path = join(folder, 'saved.cache');
 try {
   await using model = await loadModel(join(ROOT, 'models/tiny'), {
+    generationConfig: false,
     weights: 'float32',
     cacheDir: join(folder, 'weights'),
   });

@@ -70,7 +70,7 @@ const folder = join(import.meta.dirname, '../models/tiny');
 const cacheDir = await mkdtemp(join(tmpdir(), 'keyhold-soak-'));
 const failures: string[] = [];
 try {
-  await using model = await loadModel(folder, { weights: 'float32', cacheDir });
+  await using model = await loadModel(folder, { weights: 'float32', cacheDir, generationConfig: false });
   const context = model.config.contextLength;
   const text = model.tokenizer.encode(await readFile(join(folder, 'validation.txt'), 'utf8'), {
     addSpecialTokens: false,

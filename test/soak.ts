@@ -16,7 +16,11 @@ const GROWTH = 0.1;
 const cacheDir = await mkdtemp(join(tmpdir(), 'keyhold-soak-'));
 let failed = false;
 try {
-  await using model = await loadModel(join(import.meta.dirname, '../models/tiny'), { weights: 'float32', cacheDir });
+  await using model = await loadModel(join(import.meta.dirname, '../models/tiny'), {
+    weights: 'float32',
+    cacheDir,
+    generationConfig: false,
+  });
   const cache = model.createCache({ policy: 'lastrec', cacheLength: BUDGET });
   const generation = model.generate('In the beginning', {
     cache,

@@ -15,7 +15,7 @@ const folder = await tempFolder('conversation');
 const cacheDir = join(folder, 'cache');
 let tiny: LanguageModel;
 beforeAll(async () => {
-  tiny = await loadModel('models/tiny', { weights: 'float32', cacheDir });
+  tiny = await loadModel('models/tiny', { weights: 'float32', cacheDir, generationConfig: false });
 });
 afterAll(() => tiny.dispose());
 
@@ -61,7 +61,7 @@ describe('model.chat', () => {
     const config = JSON.parse(await readFile(join(path, 'config.json'), 'utf8')) as object;
     await writeFile(join(path, 'config.json'), JSON.stringify({ ...config, eos_token_id: 2 }));
     await writeFile(join(path, 'generation_config.json'), JSON.stringify({ eos_token_id: [3] }));
-    await using chatty = await loadModel(path, { weights: 'float32', cacheDir });
+    await using chatty = await loadModel(path, { weights: 'float32', cacheDir, generationConfig: false });
     expect(chatty.chatTemplate!.names).toEqual(['default']);
     expect(chatty.eosTokenIds).toEqual([2, 3]);
     for (const end of [1, 2, 3]) {
@@ -272,7 +272,7 @@ describe('a saved conversation', () => {
     const conversation = new Conversation(tiny, OPTIONS);
     await conversation.say('Hello').result();
     await saveConversation(tiny, conversation, path);
-    await using small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+    await using small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir, generationConfig: false });
     await expect(loadConversation(small, path, OPTIONS)).rejects.toThrow(/saved by another model/);
     await expect(saveConversation(tiny, conversation, join(folder, 'saved.json', 'x'))).rejects.toThrow(SnapshotError);
   });

@@ -126,7 +126,7 @@ describe('keyhold chat', () => {
       ],
       { stdin: 'Hi\n' },
     );
-    await using model = await loadModel('models/tiny', { weights: 'float32', cacheDir });
+    await using model = await loadModel('models/tiny', { weights: 'float32', cacheDir, generationConfig: false });
     const length = model.tokenizer.encode('x y4systemuser', { addSpecialTokens: false }).length;
     expect(stderr).toMatch(new RegExp(`${length} new tokens of ${length} read`));
   });
@@ -162,7 +162,7 @@ describe('keyhold chat', () => {
   });
 
   it('ends where there was a Ctrl-C before it began', async () => {
-    await using model = await loadModel('models/tiny', { weights: 'float32', cacheDir });
+    await using model = await loadModel('models/tiny', { weights: 'float32', cacheDir, generationConfig: false });
     const io = testIo({ signal: AbortSignal.abort(new Interrupted(130)) });
     const options = { template: PLAIN };
     const session = new ChatSession(model, io, { options, cache: model.createCache(), policy: undefined, quiet: true });

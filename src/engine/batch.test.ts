@@ -9,7 +9,7 @@ import type { LanguageModel } from './language-model.ts';
 import type { GenerationResult } from './options.ts';
 
 const cacheDir = await tempFolder('batch');
-const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir });
+const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir, generationConfig: false });
 let tiny: LanguageModel;
 /** Two layers, 97 tokens and no tokenizer. */
 let small: LanguageModel;

@@ -1,7 +1,7 @@
 /**
  * @file What a checkpoint's own generation_config.json asks for.
  */
-import type { GenerateOptions } from './options.ts';
+import type { GenerateOptions, SequenceRequest } from './options.ts';
 
 /** The options that a checkpoint may have a wish about. */
 export type GenerationDefaults = Pick<
@@ -10,7 +10,7 @@ export type GenerationDefaults = Pick<
 >;
 
 /**
- * Reads a generation_config.json as options of `generate`: spread them before your own, which win.
+ * Reads a generation_config.json as options of `generate`, which count where none is given.
  *
  * `do_sample` decides: without it the model wants greedy decoding, whatever else the file says. Values that are out of
  * range or not numbers are left out, as files in the wild have many of them (`top_k: -1` stands for "off").
@@ -43,4 +43,9 @@ function tokenIds(value: unknown): number[] | undefined {
 /** Without keys that hold undefined, which would cover up values that they are spread over. */
 function dropUnset<T extends object>(options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+/** A request's own options, and those of the checkpoint where it has none. */
+export function withDefaults(request: SequenceRequest, defaults: GenerationDefaults): SequenceRequest {
+  return request.generationConfig === false ? request : { ...defaults, ...dropUnset(request) };
 }

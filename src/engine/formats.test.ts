@@ -42,7 +42,7 @@ describe('perplexity', () => {
 async function resultOf(model: LanguageModel, golden: ReadonlyMap<string, Golden>): Promise<Float32Array> {
   if (model.config.output !== 'logits') return (await model.encode(encoderInput(model, golden))).data;
   const prompts = rowsOf(golden.get('input_ids')!);
-  const cache = model.createCache({ batch: prompts.length, cacheLength: 128 });
+  const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength: 128 });
   return (await model.step(cache, prompts, { logits: 'all' })).logits;
 }
 

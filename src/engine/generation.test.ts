@@ -16,8 +16,8 @@ let tiny: LanguageModel;
 let small: LanguageModel;
 
 beforeAll(async () => {
-  tiny = await loadModel('models/tiny', { weights: 'float32', cacheDir });
-  small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+  tiny = await loadModel('models/tiny', { weights: 'float32', cacheDir, generationConfig: false });
+  small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir, generationConfig: false });
 });
 afterAll(async () => {
   await tiny.dispose();
@@ -383,7 +383,7 @@ describe('a generation', () => {
   });
 
   it('may write up to the last position that a model has learned', async () => {
-    await using gpt2 = await loadModel(caseFolder('gpt2'), { weights: 'float32', cacheDir });
+    await using gpt2 = await loadModel(caseFolder('gpt2'), { weights: 'float32', cacheDir, generationConfig: false });
     const write = (maxNewTokens: number) =>
       gpt2.generate(ids(120), { cache: { policy: 'dense', cacheLength: 512 }, maxNewTokens, eosTokenIds: [] });
     expect((await write(9).result()).tokens).toHaveLength(9);
@@ -411,7 +411,7 @@ describe('generations at the same time', () => {
   });
 
   it('are ended between steps by the disposal of the model', async () => {
-    const model = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+    const model = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir, generationConfig: false });
     const prefill = model.prefill(model.createCache(), ids(5));
     const generation = model.generate(ids(5), { maxNewTokens: 50, eosTokenIds: [] }).result();
     await model.dispose();
@@ -559,7 +559,11 @@ describe('a budget', () => {
   });
 
   it('that holds the window costs a model with windows nothing', async () => {
-    await using mistral = await loadModel(caseFolder('mistral'), { weights: 'float32', cacheDir }); // a window of 8
+    await using mistral = await loadModel(caseFolder('mistral'), {
+      weights: 'float32',
+      cacheDir,
+      generationConfig: false,
+    }); // a window of 8
     const prompt = ids(40);
     const dense = mistral.createCache();
     const whole = await mistral.prefill(dense, prompt);
@@ -580,6 +584,64 @@ describe('a budget', () => {
     expect(cache.tokenPositions(0, 0)).toEqual([0, 1, 6, 7, 8, 9]);
     expect(cache.tokenPositions(1, 1)).toEqual([0, 1, 2, 3, 4]);
     expect(cache.stats()).toMatchObject({ seen: [10, 5], held: [6, 5], evicted: [4, 0] });
+  });
+});
+
+describe('the checkpoint’s generation_config.json', () => {
+  it('counts where an option is not given, unless it is turned off', async () => {
+    const model = await loadModel('models/tiny', { weights: 'float32', cacheDir });
+    const write = async (options: object) =>
+      (await model.generate(PROMPT, { maxNewTokens: 16, ...options }).result()).text;
+    // It says do_sample, temperature 0.8 and top_p 0.95.
+    expect(model.defaults).toEqual({ temperature: 0.8, topP: 0.95 });
+    expect(await write({ seed: 1 })).toBe(
+      await write({ seed: 1, temperature: 0.8, topP: 0.95, generationConfig: false }),
+    );
+    const greedy = await write({ generationConfig: false });
+    expect(await write({ temperature: 0 })).toBe(greedy);
+    expect(await write({ seed: 1, temperature: undefined })).not.toBe(greedy);
+    expect((await tiny.generate(PROMPT, { maxNewTokens: 16 }).result()).text).toBe(greedy);
+    await model.dispose();
+  });
+});
+
+describe('options', () => {
+  it('with unknown names are refused, with the name that was meant', async () => {
+    expect(() => small.generate(ids(5), { maxTokens: 3 } as object)).toThrow(
+      'generate has no option maxTokens; it is called maxNewTokens here',
+    );
+    expect(() => small.generate(ids(5), { speculate: { token: 3 } as object })).toThrow(
+      'speculate has no option token; did you mean tokens?',
+    );
+    expect(() => small.generateBatch([], { batchsize: 3 } as object)).toThrow(/did you mean batchSize\?/);
+    await expect(small.score(ids(5), { chunk: 3 } as object)).rejects.toThrow(/score has no option chunk/);
+  });
+
+  it('may be a prompt of messages', async () => {
+    const template = '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:';
+    const messages = [{ role: 'user', content: 'Who art thou?' }];
+    const options = { template, maxNewTokens: 6 };
+    expect(await tiny.generate(messages, options).text()).toBe(await tiny.chat(messages, options).text());
+  });
+
+  it('may be a drafter of one’s own', async () => {
+    const plain = tokensOf(await small.generate(ids(5), { maxNewTokens: 20, eosTokenIds: [] }).result());
+    const oracle = {
+      propose: async (context: readonly number[], most: number) =>
+        plain.slice(context.length - 5, context.length - 5 + most).map((token) => ({ token, probabilities: null })),
+    };
+    const run = small.generate(ids(5), { maxNewTokens: 20, eosTokenIds: [], speculate: { drafter: () => oracle } });
+    const { tokens, speculation } = await run.result();
+    expect(tokensOf({ tokens })).toEqual(plain);
+    expect(speculation!.steps).toBeLessThan(6);
+  });
+});
+
+describe('a cacheLength alone', () => {
+  it('keeps the most recent tokens, as on the command line', () => {
+    expect(small.createCache({ cacheLength: 16 }).policy).toBe('lastrec');
+    expect(small.createCache().policy).toBe('dense');
+    expect(small.createCache({ policy: 'dense', cacheLength: 16 }).policy).toBe('dense');
   });
 });
 

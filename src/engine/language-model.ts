@@ -16,7 +16,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.ts';
-import { generationDefaults } from './defaults.ts';
+import { type GenerationDefaults, generationDefaults } from './defaults.ts';
 import { Engine } from './engine.ts';
 import { Generation } from './generation.ts';
 import type { ChatMessage, MessageRenderer, MessageTemplate } from './messages.ts';
@@ -40,6 +40,8 @@ export interface LanguageModelParts {
   readonly fingerprint: string;
   /** generation_config.json, or nothing. */
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  /** Whether it counts where an option is not given. */
+  readonly usesGenerationConfig: boolean;
   readonly adapters: ModelAdapters;
 }
 
@@ -52,6 +54,8 @@ export class LanguageModel implements DecoderModel {
   readonly config: Config;
   readonly weights: WeightFormat;
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  /** The options of generation_config.json that count where none is given. */
+  readonly defaults: GenerationDefaults;
   /** The live adapters: more can be loaded, and each step chooses among them. */
   readonly adapters: ModelAdapters;
   /** @internal */
@@ -78,8 +82,9 @@ export class LanguageModel implements DecoderModel {
     this.#encoder = parts.encoder;
     this.#tokenizer = parts.tokenizer;
     this.#engine = new Engine(this);
-    const stated = generationDefaults(parts.generationConfig).eosTokenIds ?? [];
-    this.eosTokenIds = [...new Set([...this.config.eosTokenIds, ...stated])];
+    const { eosTokenIds = [], ...defaults } = generationDefaults(parts.generationConfig);
+    this.eosTokenIds = [...new Set([...this.config.eosTokenIds, ...eosTokenIds])];
+    this.defaults = parts.usesGenerationConfig ? defaults : {};
   }
 
   /** Says which weights these are, in what format, and which adapters are standard: saved caches belong to it. */
@@ -104,13 +109,15 @@ export class LanguageModel implements DecoderModel {
   }
 
   /**
-   * A cache for this model. Unless stated it is dense and as long as the model's context.
+   * A cache for this model. Without options it is dense and as long as the model's context; with a `cacheLength` alone it keeps the
+   * most recent tokens (`lastrec`).
    * @throws InputError for options that the policy refuses.
    */
   createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
     if (this.#encoder)
       throw new InputError(`${this.config.name} models are encoders, which keep nothing: use encode() instead`);
-    return createCache(this.#stepper.cacheShape, { cacheLength: this.config.contextLength, ...options });
+    const policy = options.policy ?? (options.cacheLength === undefined ? 'dense' : 'lastrec');
+    return createCache(this.#stepper.cacheShape, { cacheLength: this.config.contextLength, ...options, policy });
   }
 
   /**

@@ -8,6 +8,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { StepOptions, StepResult } from '../step/step-types.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { GenerationDefaults } from './defaults.ts';
 import type { MessageRenderer } from './messages.ts';
 
 /** What reading a prompt needs of a model. */
@@ -31,6 +32,8 @@ export interface DecoderModel extends PrefillModel {
   readonly renderer: MessageRenderer;
   /** Tokens at which the model ends, by config.json and generation_config.json. */
   readonly eosTokenIds: readonly number[];
+  /** Options of the checkpoint's generation_config.json. */
+  readonly defaults: GenerationDefaults;
   createCache(options?: Partial<AnyCacheOptions>): KVCache;
   /** Makes the session that steps with this cache run on. */
   prepare(cache: KVCache, options?: AdapterOptions): Promise<void>;

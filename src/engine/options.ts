@@ -49,8 +49,16 @@ export interface GenerateOptions extends TokenOptions, TemplateOptions {
    * has seen something else, it goes back as far as it can.
    */
   readonly reusePrefix?: boolean;
-  /** Tokens of the prompt that go through the graph at once. */
+  /**
+   * Tokens of the prompt that go through the graph at once. Where it is given, chunks have exactly this length.
+   * @default 256, and less while other sequences decode; 64 where the cache rounds its slots, or will evict tokens of the prompt
+   */
   readonly chunkLength?: number;
+  /**
+   * Whether the checkpoint's generation_config.json counts where an option is not given.
+   * @default true
+   */
+  readonly generationConfig?: boolean;
   /**
    * Live adapters.
    * @default the model's default adapters

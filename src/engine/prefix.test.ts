@@ -9,7 +9,7 @@ import { reusePrefix } from './prefix.ts';
 const cacheDir = await tempFolder('prefix');
 let model: LanguageModel;
 beforeAll(async () => {
-  model = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+  model = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir, generationConfig: false });
 });
 afterAll(() => model.dispose());
 

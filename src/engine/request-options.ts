@@ -5,6 +5,7 @@ import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import type { BatchOptions, BatchRequest } from './batch.ts';
 import type { SequenceRequest } from './options.ts';
 import type { ScoreOptions } from './score.ts';
+import type { SpeculateOptions } from './speculate/drafter.ts';
 
 const REQUEST: OptionNames<SequenceRequest & BatchRequest> = {
   id: true,
@@ -32,6 +33,7 @@ const REQUEST: OptionNames<SequenceRequest & BatchRequest> = {
   minP: true,
   repetitionPenalty: true,
   frequencyPenalty: true,
+  generationConfig: true,
   presencePenalty: true,
   logitBias: true,
   bannedTokens: true,
@@ -63,8 +65,14 @@ const RENAMED = {
   top_logprobs: 'topLogprobs',
 } as const;
 
+const SPECULATE: OptionNames<SpeculateOptions> = { draft: true, drafter: true, tokens: true, exact: true };
+
 /** @throws InputError for an option that there is not. */
-export const checkRequest = (request: object): void => checkOptionNames('generate', request, REQUEST, RENAMED);
+export function checkRequest(request: SequenceRequest): void {
+  checkOptionNames('generate', request, REQUEST, RENAMED);
+  if (typeof request.speculate === 'object')
+    checkOptionNames('speculate', request.speculate, SPECULATE, { model: 'draft', numTokens: 'tokens' });
+}
 /** @throws InputError for an option that there is not. */
 export const checkBatch = (options: object): void => checkOptionNames('generateBatch', options, BATCH, RENAMED);
 /** @throws InputError for an option that there is not. */

@@ -10,8 +10,8 @@ const cacheDir = await tempFolder('score');
 let tiny: LanguageModel;
 let small: LanguageModel;
 beforeAll(async () => {
-  tiny = await loadModel('models/tiny', { weights: 'float32', cacheDir });
-  small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+  tiny = await loadModel('models/tiny', { weights: 'float32', cacheDir, generationConfig: false });
+  small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir, generationConfig: false });
 });
 afterAll(async () => {
   await tiny.dispose();

@@ -7,6 +7,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import { Clock } from '../util/clock.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
+import { withDefaults } from './defaults.ts';
 import { answerEnds, messagesPrompt } from './messages.ts';
 import type { DecoderModel } from './model.ts';
 import type { FinishReason, GenerationResult, SequenceRequest, TextChunk } from './options.ts';
@@ -60,8 +61,9 @@ export class Sequence implements BatchMember {
   #cached = 0;
 
   /** @throws InputError for options out of range. */
-  constructor(model: DecoderModel, request: SequenceRequest, reader: SequenceReader) {
-    checkRequest(request);
+  constructor(model: DecoderModel, given: SequenceRequest, reader: SequenceReader) {
+    checkRequest(given);
+    const request = withDefaults(given, model.defaults);
     const { prompt, messages, chunkLength, speculate } = request;
     this.#model = model;
     this.#request = request;

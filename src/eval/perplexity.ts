@@ -73,7 +73,7 @@ export async function perplexity(
   let loss = 0;
   let tokens = 0;
   for (const window of windows) {
-    const cache = model.createCache({ cacheLength: window.length, ...options.cache });
+    const cache = model.createCache({ policy: 'dense', cacheLength: window.length, ...options.cache });
     await model.prepare(cache);
     const width = model.config.vocabSize;
     let next = 1;

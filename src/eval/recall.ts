@@ -114,7 +114,7 @@ async function isRecalled(
   const question = tokenizer.encode(item.question, { addSpecialTokens: false });
   const answer = tokenizer.encode(item.answer, { addSpecialTokens: false });
   const length = context.length + question.length + answer.length;
-  const cache = model.createCache({ cacheLength: length, ...options.cache });
+  const cache = model.createCache({ policy: 'dense', cacheLength: length, ...options.cache });
   const chunkLength = options.chunkLength ?? EVAL_CHUNK;
   const prompt = (options.question ?? 'after') === 'after' ? context : [...context, ...question];
   const feed = async (tokens: readonly number[], phase: 'prompt' | 'decode'): Promise<number> => {

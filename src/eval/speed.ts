@@ -85,7 +85,7 @@ export async function measureSpeed(model: LanguageModel, options: SpeedOptions =
   const times: { read: number; write: number; bytes: number }[] = [];
   for (let round = 0; round <= rounds; round++) {
     signal?.throwIfAborted();
-    const cache = model.createCache({ cacheLength: promptTokens + newTokens, ...options.cache });
+    const cache = model.createCache({ policy: 'dense', cacheLength: promptTokens + newTokens, ...options.cache });
     const [reading, writing] = [new CostMeter(), new CostMeter()];
     let token = await reading.time(promptTokens, async () =>
       argmax(await model.prefill(cache, prompt, { chunkLength, signal })),

@@ -38,7 +38,7 @@ describe('headroom', () => {
 
   it('of a dense cache is what is free, and layers with a window always have headroom', async () => {
     await using gemma = await load('gemma2');
-    const dense = gemma.createCache({ cacheLength: 30 });
+    const dense = gemma.createCache({ policy: 'dense', cacheLength: 30 });
     await gemma.step(dense, [ids(12)]);
     expect(dense.headroom()).toBe(18);
     // More than the window of some layers, and yet nothing is lost.
@@ -73,7 +73,7 @@ describe('memory', () => {
 
   it('of long rows is given back after they have left', async () => {
     await using model = await load('llama');
-    const cache = model.createCache({ batch: 2, cacheLength: 256 });
+    const cache = model.createCache({ policy: 'dense', batch: 2, cacheLength: 256 });
     await model.step(cache, [ids(10), ids(250)]);
     const full = cache.memory().keysAndValues;
     const rest = await model.step(cache.fork(), [ids(1), []]);

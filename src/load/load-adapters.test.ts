@@ -41,7 +41,7 @@ const load = (adapters: readonly AdapterSource[], more: LoadOptions = {}) =>
   loadModel(LLAMA, { weights: 'float32', cacheDir, adapters, ...more });
 
 async function logitsOf(model: LanguageModel, prompt = PROMPTS[0], adapters?: AdapterChoice): Promise<Float32Array> {
-  const cache = model.createCache({ cacheLength: 64 });
+  const cache = model.createCache({ policy: 'dense', cacheLength: 64 });
   const all = await model.prefill(cache, prompt, { logits: 'all', adapters });
   // One token more, out of the cache.
   const last = await model.prefill(cache, [3], { adapters });
@@ -224,7 +224,7 @@ describe('a batch', () => {
       { path: prefix, live: true, name: 'c' },
     ]);
     const choices: AdapterChoice[] = ['a', { name: 'b', weight: 0.5 }, [], ['a', { name: 'c', weight: 2 }]];
-    const cache = model.createCache({ batch: 4, cacheLength: 64 });
+    const cache = model.createCache({ policy: 'dense', batch: 4, cacheLength: 64 });
     const V = model.config.vocabSize;
     const first = await model.step(cache, PROMPTS, { logits: 'all', rowAdapters: choices });
     const second = await model.step(cache, [[3], [3], [3], [3]], { rowAdapters: choices });
@@ -249,7 +249,7 @@ describe('a batch', () => {
 
   it('rows and choices must be as many', async () => {
     await using model = await load([{ path: lora, live: true, name: 'a' }]);
-    const cache = model.createCache({ batch: 2, cacheLength: 8 });
+    const cache = model.createCache({ policy: 'dense', batch: 2, cacheLength: 8 });
     await expect(model.step(cache, [[1], [2]], { rowAdapters: ['a'] })).rejects.toThrow(/1 entries, but .* 2 rows/);
   });
 });
@@ -286,7 +286,7 @@ describe('wide layers', () => {
     const live = [a, b].map((path, i) => ({ path, live: true, name: 'ab'[i] }));
     await using model = await loadModel(checkpoint, { ...options, adapters: live });
     expect(relativeError(await logitsOf(model, PROMPTS[0], 'a'), merged[0])).toBeLessThan(1e-4);
-    const cache = model.createCache({ batch: 2, cacheLength: 64 });
+    const cache = model.createCache({ policy: 'dense', batch: 2, cacheLength: 64 });
     const rowAdapters = ['a', { name: 'b', weight: 0.5 }];
     const { logits } = await model.step(cache, [PROMPTS[0], PROMPTS[0]], { logits: 'all', rowAdapters });
     const half = logits.length / 2;
@@ -329,7 +329,7 @@ describe('while the model runs', () => {
   it('generate writes with the adapters it is told', async () => {
     await using model = await load([{ path: lora, live: true, name: 'a', weight: 1 }]);
     await using merged = await load([{ path: lora }]);
-    const options = { maxNewTokens: 8, eosTokenIds: [], cache: { cacheLength: 64 } };
+    const options = { maxNewTokens: 8, eosTokenIds: [], cache: { policy: 'dense', cacheLength: 64 } };
     const written = async (from: LanguageModel, adapters?: AdapterChoice) =>
       (await from.generate(PROMPTS[0], { ...options, adapters }).result()).tokens.map(({ token }) => token);
     expect(await written(model)).toEqual(await written(merged));
@@ -340,7 +340,7 @@ describe('while the model runs', () => {
 
   it('an unknown adapter leaves the cache as it was', async () => {
     await using model = await load([]);
-    const cache = model.createCache({ cacheLength: 16 });
+    const cache = model.createCache({ policy: 'dense', cacheLength: 16 });
     await model.prefill(cache, [1, 2]);
     await expect(model.prefill(cache, [3], { adapters: 'none' })).rejects.toThrow(InputError);
     expect(cache.length()).toBe(2);
@@ -370,7 +370,7 @@ describe('other hooks', () => {
     const merged = await logitsWith([{ path, weight: 0.8 }]);
     expect(relativeError(await logitsWith([{ path, weight: 0.8, live: true }]), merged)).toBeLessThan(1e-4);
     await using model = await load([{ path, live: true, name: 'n' }]);
-    const cache = model.createCache({ batch: 2, cacheLength: 16 });
+    const cache = model.createCache({ policy: 'dense', batch: 2, cacheLength: 16 });
     const chunk = [PROMPTS[0], PROMPTS[0]];
     const { logits } = await model.step(cache, chunk, { logits: 'all', rowAdapters: [[], { name: 'n', weight: 0.8 }] });
     expect(relativeError(logits.subarray(0, logits.length / 2), plain.subarray(0, logits.length / 2))).toBeLessThan(

@@ -57,6 +57,11 @@ export interface LoadOptions {
    */
   readonly threads?: number;
   /**
+   * Whether the model's generation_config.json counts where an option of `generate` is not given.
+   * @default true
+   */
+  readonly generationConfig?: boolean;
+  /**
    * Folder of prepared weights.
    * @default `$KEYHOLD_CACHE`, or `~/.cache/keyhold`
    */
@@ -75,6 +80,7 @@ const LOAD_OPTIONS = {
   weights: true,
   part: true,
   threads: true,
+  generationConfig: true,
   engine: true,
   cacheDir: true,
   hub: true,
@@ -134,6 +140,7 @@ export async function loadModel(
       reopen: typeof model === 'string' ? () => openCheckpoint(model, options) : undefined,
       part: options.part,
       threads: boundThreads(options.threads),
+      generationConfig: options.generationConfig,
       prepare: (request) => {
         // Without a wish for a format, what is quantised already is kept as it is if the engine can.
         const isFree = (options.weights ?? 'auto') === 'auto' && request.format !== 'float32';

@@ -21,6 +21,11 @@ export interface AssembleOptions {
   readonly backend: Backend;
   readonly weights?: WeightChoice;
   readonly threads?: number;
+  /**
+   * Whether the checkpoint's generation_config.json counts where an option is not given.
+   * @default true
+   */
+  readonly generationConfig?: boolean;
   readonly prepare: (request: PrepareRequest) => Promise<PreparedWeights>;
   /** Adapters to merge, and adapters to keep live. */
   readonly adapters?: readonly AdapterRequest[];
@@ -70,6 +75,7 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       format,
       fingerprint,
       generationConfig,
+      usesGenerationConfig: options.generationConfig ?? true,
       adapters,
     });
   } finally {

@@ -28,7 +28,9 @@ beforeAll(async () => {
 
 async function logitsIn(folder: string, adapters?: { path: string }[]): Promise<Float32Array> {
   await using model = await loadModel(folder, { weights: 'float32', cacheDir, adapters });
-  return await model.prefill(model.createCache({ cacheLength: 64 }), [5, 6, 7, 8, 9], { logits: 'all' });
+  return await model.prefill(model.createCache({ policy: 'dense', cacheLength: 64 }), [5, 6, 7, 8, 9], {
+    logits: 'all',
+  });
 }
 
 const refused = async (run: Promise<unknown>, out: string) => {

@@ -82,7 +82,7 @@ describe('with room for all, every policy gives the logits of the dense cache', 
     const tokens = text(30);
     const chunks = [11, 1, 1, 7, 10];
     for (const buffer of ['float32', 'int8'] as const) {
-      const dense = await run(model, model.createCache({ cacheLength: 30, buffer }), tokens, chunks);
+      const dense = await run(model, model.createCache({ policy: 'dense', cacheLength: 30, buffer }), tokens, chunks);
       for (const { name: policy, options, lossy } of EVERY) {
         if (lossy && buffer === 'float32') continue;
         const cache = model.createCache({ cacheLength: 30, buffer, ...options });
@@ -103,15 +103,18 @@ describe('trap 8: sliding windows', () => {
     const model = await open('mistral-nowindow');
     const tokens = text(40);
     const lastrec = model.createCache({ policy: 'lastrec', cacheLength: 9, sinks: 0 });
-    const dense = windowed.createCache({ cacheLength: 40 });
+    const dense = windowed.createCache({ policy: 'dense', cacheLength: 40 });
     expect(
       furthest(await run(model, lastrec, tokens, ones(40)), await run(windowed, dense, tokens, ones(40))),
     ).toBeLessThan(1e-5);
     expect(dense.tokenPositions(0)).toEqual(lastrec.tokenPositions(0));
     // The window is one of positions: gaps do not make it reach further back.
-    const whole = await run(windowed, windowed.createCache({ cacheLength: 40 }), tokens, [40]);
+    const whole = await run(windowed, windowed.createCache({ policy: 'dense', cacheLength: 40 }), tokens, [40]);
     expect(
-      furthest(await run(windowed, windowed.createCache({ cacheLength: 40 }), tokens, [3, 20, 1, 16]), whole),
+      furthest(
+        await run(windowed, windowed.createCache({ policy: 'dense', cacheLength: 40 }), tokens, [3, 20, 1, 16]),
+        whole,
+      ),
     ).toBeLessThan(1e-5);
     await checkpoint.close();
   });
@@ -162,7 +165,7 @@ describe('positions', () => {
     const model = await open(name);
     const tokens = text(24);
     const chunks = [9, 1, 1, 13];
-    const first = await run(model, model.createCache({ cacheLength: 64 }), tokens, chunks);
+    const first = await run(model, model.createCache({ policy: 'dense', cacheLength: 64 }), tokens, chunks);
     for (const start of [1, 57, 1000]) {
       forgets = true;
       const later = model.createCache({ policy: forgetful, cacheLength: 5000, rebase: false });
@@ -193,7 +196,7 @@ describe('positions', () => {
         many.slice(0, 3).map(({ token, logprob }) => [token, logprob]),
       );
       // Nor does the length of the cache.
-      const [a, b] = [40, 4000].map((cacheLength) => model.createCache({ cacheLength }));
+      const [a, b] = [40, 4000].map((cacheLength) => model.createCache({ policy: 'dense', cacheLength }));
       const [c, d] = [await run(model, a, text(30), [10, 10, 10]), await run(model, b, text(30), [10, 10, 10])];
       // Other shapes may go through other kernels: only the rounding may differ.
       expect(furthest(c, d)).toBeLessThan(2e-5);

@@ -19,7 +19,7 @@ import {
 
 const folder = await tempFolder('worker');
 const cacheDir = join(folder, 'cache');
-const OPTIONS = { weights: 'float32', cacheDir } as const;
+const OPTIONS = { weights: 'float32', cacheDir, generationConfig: false } as const;
 let here: LanguageModel;
 let there: WorkerModel;
 beforeAll(async () => {

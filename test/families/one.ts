@@ -71,7 +71,7 @@ async function predictions(
 }
 
 async function allLogits(model: LanguageModel, prompts: number[][]): Promise<Float32Array> {
-  const cache = model.createCache({ batch: prompts.length, cacheLength: 512 });
+  const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength: 512 });
   return (await model.step(cache, prompts, { logits: 'all' })).logits;
 }
 

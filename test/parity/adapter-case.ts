@@ -58,7 +58,7 @@ export const adapterCase: CaseKind = {
 async function logitsOf(model: LanguageModel, prompts: readonly number[][], chunk: number): Promise<Float32Array> {
   const V = model.config.vocabSize;
   const [{ length }] = prompts;
-  const cache = model.createCache({ batch: prompts.length, cacheLength });
+  const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength });
   const out = new Float32Array(prompts.length * length * V);
   for (let at = 0; at < length; at += chunk) {
     const { logits } = await model.step(

@@ -147,7 +147,7 @@ export async function compareLogits(
   const streams = variant.positions ? rowsOf3(golden.get('position_streams')!) : null;
   const positionsOf = (row: number) => streams?.map((stream) => stream[row]);
 
-  const cache = model.createCache({ batch: prompts.length, cacheLength });
+  const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength });
   for (const [row, data] of states.entries()) await model.setCrossAttentionStates!(cache, data, row);
   const whole = (
     await model.step(cache, prompts, {
@@ -161,7 +161,7 @@ export async function compareLogits(
   for (const chunkLength of CHUNKS) {
     const pieces: number[] = [];
     for (const [row, prompt] of prompts.entries()) {
-      const one = model.createCache({ cacheLength });
+      const one = model.createCache({ policy: 'dense', cacheLength });
       if (states[row]) await model.setCrossAttentionStates!(one, states[row]);
       const options = {
         chunkLength,
@@ -196,7 +196,7 @@ export async function compareGreedy(
   const prompt = golden.get('greedy_prompt');
   const tokens = golden.get('greedy_tokens');
   if (!prompt || !tokens) return 'nothing greedy';
-  const cache = model.createCache({ cacheLength });
+  const cache = model.createCache({ policy: 'dense', cacheLength });
   const states = golden.get('greedy_states');
   if (states) await model.setCrossAttentionStates!(cache, states.data);
   let logits = await model.prefill(cache, prompt.data);

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InputError } from '../../util/errors.ts';
-import type { LogitsProcessor } from './logits.ts';
+import type { LogitsFunction } from './logits.ts';
 import * as processors from './logits.ts';
 import { mostLikely } from './token-ranking.ts';
 
 const NONE = { tokens: [], promptLength: 0 };
 
-function run(process: LogitsProcessor, logits: ArrayLike<number>, tokens: number[] = [], promptLength = 0): number[] {
+function run(process: LogitsFunction, logits: ArrayLike<number>, tokens: number[] = [], promptLength = 0): number[] {
   const changed = Float32Array.from(logits);
   process(changed, { tokens, promptLength });
   return [...changed];
@@ -191,7 +191,7 @@ describe('mostLikely', () => {
 });
 
 describe('ranges', () => {
-  it.each<[string, () => LogitsProcessor]>([
+  it.each<[string, () => LogitsFunction]>([
     ['temperature must be above 0 and finite, but is 0', () => processors.temperature(0)],
     ['temperature must be above 0 and finite, but is Infinity', () => processors.temperature(Infinity)],
     ['topK must be a whole number of at least 1, but is 0', () => processors.topK(0)],

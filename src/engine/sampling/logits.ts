@@ -18,7 +18,18 @@ export interface LogitsContext {
 }
 
 /** Changes logits [V] in place. */
-export type LogitsProcessor = (logits: Float32Array, context: LogitsContext) => void;
+export type LogitsFunction = (logits: Float32Array, context: LogitsContext) => void;
+
+/** What a processor keeps for one sequence, such as the state of a grammar. */
+export interface LogitsProcessorState {
+  /** Changes logits [V] in place. */
+  process(logits: Float32Array, context: LogitsContext): void;
+  /** The token that was chosen, one call for each, in their order. Ends of the text are told as well. */
+  accept?(token: number): void;
+}
+
+/** A function, or an object that makes a state for each sequence. */
+export type LogitsProcessor = LogitsFunction | { create(): LogitsProcessorState };
 
 /** Token ids and what is added to their logits: -Infinity bans one. */
 export type LogitBias = ReadonlyMap<number, number> | Readonly<Record<number, number>>;
@@ -28,7 +39,7 @@ export type LogitBias = ReadonlyMap<number, number> | Readonly<Record<number, nu
  * temperature can't overflow.
  * @throws InputError unless it is a finite number above 0.
  */
-export function temperature(value: number): LogitsProcessor {
+export function temperature(value: number): LogitsFunction {
   within('temperature', value, value > 0 && value < Infinity, 'above 0 and finite');
   return (logits) => {
     const max = maximum(logits);
@@ -41,7 +52,7 @@ export function temperature(value: number): LogitsProcessor {
  * Keeps the k most likely tokens; of equal ones those with lower ids.
  * @throws InputError unless k is a whole number of at least 1.
  */
-export function topK(k: number): LogitsProcessor {
+export function topK(k: number): LogitsFunction {
   wholeNumber('topK', k);
   const ranking = new TokenRanking();
   return (logits) => {
@@ -54,7 +65,7 @@ export function topK(k: number): LogitsProcessor {
  * probabilities come to at least p; always at least one.
  * @throws InputError unless 0 < p <= 1.
  */
-export function topP(p: number): LogitsProcessor {
+export function topP(p: number): LogitsFunction {
   within('topP', p, p > 0 && p <= 1, 'above 0 and at most 1');
   const ranking = new TokenRanking();
   return (logits) => {
@@ -74,7 +85,7 @@ export function topP(p: number): LogitsProcessor {
  * Keeps tokens at least `p` times as likely as the most likely one (Nguyen et al. 2024, arXiv 2407.01082).
  * @throws InputError unless 0 <= p <= 1.
  */
-export function minP(p: number): LogitsProcessor {
+export function minP(p: number): LogitsFunction {
   within('minP', p, p >= 0 && p <= 1, 'from 0 to 1');
   return (logits) => {
     const least = maximum(logits) + Math.log(p);
@@ -87,7 +98,7 @@ export function minP(p: number): LogitsProcessor {
  * penalty, negative ones multiplied, once for each token however often it stands there.
  * @throws InputError unless it is a finite number above 0.
  */
-export function repetitionPenalty(penalty: number): LogitsProcessor {
+export function repetitionPenalty(penalty: number): LogitsFunction {
   within('repetitionPenalty', penalty, penalty > 0 && penalty < Infinity, 'above 0 and finite');
   const counts = new Counts();
   return (logits, { tokens }) => {
@@ -101,7 +112,7 @@ export function repetitionPenalty(penalty: number): LogitsProcessor {
  * Takes the penalty off a written token's logit as often as it was written (OpenAI's frequency_penalty).
  * @throws InputError unless it is a finite number.
  */
-export function frequencyPenalty(penalty: number): LogitsProcessor {
+export function frequencyPenalty(penalty: number): LogitsFunction {
   within('frequencyPenalty', penalty, Number.isFinite(penalty), 'a finite number');
   const counts = new Counts();
   return (logits, { tokens, promptLength }) => {
@@ -115,7 +126,7 @@ export function frequencyPenalty(penalty: number): LogitsProcessor {
  * Takes the penalty off the logit of each token that was written, once (OpenAI's presence_penalty).
  * @throws InputError unless it is a finite number.
  */
-export function presencePenalty(penalty: number): LogitsProcessor {
+export function presencePenalty(penalty: number): LogitsFunction {
   within('presencePenalty', penalty, Number.isFinite(penalty), 'a finite number');
   const counts = new Counts();
   return (logits, { tokens, promptLength }) => {
@@ -130,7 +141,7 @@ export function presencePenalty(penalty: number): LogitsProcessor {
  * @throws InputError for ids that are not whole numbers and biases that are neither finite nor -Infinity; when it runs,
  * for ids outside the vocabulary.
  */
-export function logitBias(bias: LogitBias): LogitsProcessor {
+export function logitBias(bias: LogitBias): LogitsFunction {
   const pairs: [number, number][] =
     bias instanceof Map ? [...bias] : Object.entries(bias).map(([k, v]) => [idOf(k), v]);
   for (const [token, value] of pairs) {
@@ -147,7 +158,7 @@ export function logitBias(bias: LogitBias): LogitsProcessor {
  * Makes tokens impossible.
  * @throws InputError for ids that are not whole numbers; when it runs, for ids outside the vocabulary.
  */
-export function bannedTokens(tokens: readonly number[]): LogitsProcessor {
+export function bannedTokens(tokens: readonly number[]): LogitsFunction {
   const banned = [...tokens];
   for (const token of banned) wholeNumber('a token id of bannedTokens', token, 0);
   return (logits) => {

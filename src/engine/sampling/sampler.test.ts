@@ -169,3 +169,41 @@ describe('what is wrong', () => {
     expect(() => new Sampler().sample(logits, NONE, -1)).toThrow('topLogprobs');
   });
 });
+
+describe('a processor with a state', () => {
+  it('has one for each sequence, and is told every token that was chosen', () => {
+    const told: number[][] = [];
+    const processor = {
+      create: () => {
+        const mine: number[] = [];
+        told.push(mine);
+        return {
+          // No token twice.
+          process: (logits: Float32Array) => {
+            for (const token of mine) logits[token] = Number.NEGATIVE_INFINITY;
+          },
+          accept: (token: number) => {
+            mine.push(token);
+          },
+        };
+      },
+    };
+    const context = { tokens: [], promptLength: 0 };
+    const logits = Float32Array.of(1, 3, 2, 0);
+    const [a, b] = [new Sampler({ processors: [processor] }), new Sampler({ processors: [processor] })];
+    const write = (sampler: Sampler, count: number) =>
+      Array.from({ length: count }, () => sampler.sample(logits, context).token);
+    expect([write(a, 2), write(b, 3), write(a, 2)]).toEqual([
+      [1, 2],
+      [1, 2, 0],
+      [0, 3],
+    ]);
+    expect(told).toEqual([
+      [1, 2, 0, 3],
+      [1, 2, 0],
+    ]);
+    expect(() => new Sampler({ processors: [{} as never] })).toThrow(
+      /processors must be functions, or objects with create/,
+    );
+  });
+});

@@ -9,7 +9,9 @@ import {
   frequencyPenalty,
   type LogitBias,
   type LogitsContext,
+  type LogitsFunction,
   type LogitsProcessor,
+  type LogitsProcessorState,
   logitBias,
   minP,
   presencePenalty,
@@ -45,7 +47,7 @@ export interface SamplingOptions {
   readonly bannedTokens?: readonly number[];
   /** A whole number; the same seed gives the same text. A random one unless stated. */
   readonly seed?: number;
-  /** The caller's own changes to the logits. */
+  /** The caller's own changes to the logits: functions, or objects that make a state for each sequence. */
   readonly processors?: readonly LogitsProcessor[];
 }
 
@@ -72,8 +74,10 @@ export interface Proposal {
  * Chooses tokens. It holds a random generator, so one sampler belongs to one sequence.
  */
 export class Sampler {
-  readonly #changing: readonly LogitsProcessor[];
-  readonly #drawing: readonly LogitsProcessor[];
+  readonly #changing: readonly LogitsFunction[];
+  readonly #drawing: readonly LogitsFunction[];
+  /** Told which token was chosen. */
+  readonly #states: readonly LogitsProcessorState[];
   readonly #random: Random | null;
   readonly #ranking = new TokenRanking();
   #scratch = new Float32Array(0);
@@ -83,7 +87,8 @@ export class Sampler {
     const heat = options.temperature ?? 0;
     if (typeof heat !== 'number' || !(heat >= 0 && heat < Infinity))
       throw new InputError(`temperature must be at least 0 and finite, but is ${String(heat)}`);
-    this.#changing = changingProcessors(options);
+    this.#states = (options.processors ?? []).flatMap(stateOf);
+    this.#changing = changingProcessors(options, this.#states);
     // Built even where they will not run, so that a wrong value is always told.
     const narrowing = narrowingProcessors(options);
     const random = new Random(options.seed);
@@ -100,6 +105,7 @@ export class Sampler {
   sample(logits: Float32Array, context: LogitsContext, topLogprobs = 0, proposal: Proposal | null = null): Sample {
     const norm = normalizer(logits);
     const token = this.#choose(logits, context, proposal);
+    for (const state of this.#states) state.accept?.(token);
     return report(logits, norm, token, wholeNumber('topLogprobs', topLogprobs, 0), this.#ranking);
   }
 
@@ -235,24 +241,32 @@ function normalizer(logits: Float32Array): Normalizer {
 }
 
 /** What changes the distribution whether a token is drawn or the best is taken. A neutral value costs nothing. */
-function changingProcessors(options: SamplingOptions): LogitsProcessor[] {
-  const list: LogitsProcessor[] = [];
+function changingProcessors(options: SamplingOptions, states: readonly LogitsProcessorState[]): LogitsFunction[] {
+  const list: LogitsFunction[] = [];
   if (options.logitBias !== undefined) list.push(logitBias(options.logitBias));
   if (options.bannedTokens !== undefined) list.push(bannedTokens(options.bannedTokens));
   const { repetitionPenalty: repetition = 1, frequencyPenalty: frequency = 0, presencePenalty: presence = 0 } = options;
   if (repetition !== 1) list.push(repetitionPenalty(repetition));
   if (frequency !== 0) list.push(frequencyPenalty(frequency));
   if (presence !== 0) list.push(presencePenalty(presence));
-  for (const process of options.processors ?? []) {
-    if (typeof process !== 'function') throw new InputError(`processors must be functions, but one is ${process}`);
-    list.push(process);
-  }
+  for (const state of states) list.push((logits, context) => state.process(logits, context));
   return list;
 }
 
+/** The state of a caller's processor for one sequence. @throws InputError for what is none. */
+function stateOf(processor: LogitsProcessor): LogitsProcessorState {
+  if (typeof processor === 'function') return { process: processor };
+  const state = processor?.create?.();
+  if (typeof state?.process !== 'function')
+    throw new InputError(
+      `processors must be functions, or objects with create() as of a grammar, but one is ${processor}`,
+    );
+  return state;
+}
+
 /** What narrows the choice that a token is drawn from. */
-function narrowingProcessors(options: SamplingOptions): LogitsProcessor[] {
-  const list: LogitsProcessor[] = [];
+function narrowingProcessors(options: SamplingOptions): LogitsFunction[] {
+  const list: LogitsFunction[] = [];
   const { topK: k = 0, topP: p = 1, minP: least = 0 } = options;
   if (wholeNumber('topK', k, 0) > 0) list.push(topK(k));
   if (p !== 1) list.push(topP(p));

@@ -19,6 +19,8 @@ export interface SpeculateOptions {
    * @default the tokens that followed the same tokens earlier in the text (prompt lookup)
    */
   readonly draft?: DecoderModel;
+  /** Makes a drafter of your own for each sequence, in place of a model. */
+  readonly drafter?: () => Drafter;
   /**
    * Most tokens to propose at once.
    * @default 8, or 4 with a draft model

@@ -12,7 +12,7 @@ import type { LogitsProcessor } from '../sampling/logits.ts';
 import { Sampler } from '../sampling/sampler.ts';
 
 const cacheDir = await tempFolder('lookahead');
-const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir });
+const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir, generationConfig: false });
 let tiny: LanguageModel;
 /** 97 tokens each, and weights of their own. */
 let small: LanguageModel;
@@ -300,7 +300,12 @@ describe('a draft model', () => {
     await compare(windowed, ids(30), options, { draft: small });
     await using short = await load(caseFolder('llama-rope-dynamic'));
     expect(short.config.contextLength).toBe(12);
-    await compare(small, ids(5), { maxNewTokens: 30, eosTokenIds: [], cache: { cacheLength: 200 } }, { draft: short });
+    await compare(
+      small,
+      ids(5),
+      { maxNewTokens: 30, eosTokenIds: [], cache: { policy: 'dense', cacheLength: 200 } },
+      { draft: short },
+    );
   });
 
   it('draws what the larger one alone would draw: two tokens, from four each', async () => {

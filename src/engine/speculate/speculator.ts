@@ -57,6 +57,7 @@ export class Speculator {
     const options = speculate === true ? {} : speculate || null;
     const {
       draft,
+      drafter,
       tokens = draft ? DEFAULT_DRAFT_TOKENS.model : DEFAULT_DRAFT_TOKENS.lookup,
       exact = true,
     } = options ?? {};
@@ -68,7 +69,8 @@ export class Speculator {
       return;
     }
     checkCache(cache, exact);
-    this.#drafter = draft ? new ModelDrafter(model, draft, sampling) : new NgramDrafter();
+    if (draft && drafter) throw new InputError('speculate takes a draft model or a drafter, not both');
+    this.#drafter = drafter ? drafter() : draft ? new ModelDrafter(model, draft, sampling) : new NgramDrafter();
   }
 
   /** What was proposed for the place whose logits were given out last. */
@@ -95,7 +97,7 @@ export class Speculator {
       this.#takeBack(cache, row);
     }
     const limit = this.#drafter ? this.#model.stepLimit(cache, row, 1 + this.#length, this.#exact) : 1;
-    this.#drafts = limit > 1 ? await this.#drafter!.propose(context, limit - 1) : [];
+    this.#drafts = limit > 1 ? (await this.#drafter!.propose(context, limit - 1)).slice(0, limit - 1) : [];
     this.chunk = [token, ...this.#drafts.map((draft) => draft.token)];
     return null;
   }
