@@ -24,7 +24,7 @@ const LOADERS: Readonly<Record<EngineName, () => Promise<Backend>>> = {
 };
 
 /** The engine of models for which none is named: `$KEYHOLD_ENGINE`, or ggml. */
-export function defaultEngine(env: NodeJS.ProcessEnv = process.env): EngineName {
+export function defaultEngine(env: Readonly<Record<string, string | undefined>> = process.env): EngineName {
   return checkEngine(env.KEYHOLD_ENGINE || 'ggml', 'the environment variable KEYHOLD_ENGINE');
 }
 

@@ -43,6 +43,11 @@ export interface WorkerLoadOptions extends LoadOptions {
   readonly worker?: ThreadOptions;
 }
 
+/** What a model needs of its thread. Declared here, so that the package's types need none of Node's. */
+interface EndableThread {
+  terminate(): Promise<unknown>;
+}
+
 /**
  * Loads a model in a thread of its own.
  * @param model a folder or file, or a hub id.
@@ -81,7 +86,7 @@ export async function loadModelInWorker(
 
 /**
  * A model in a thread of its own: what LanguageModel of the library does, with the same options, but for functions among them, which
- * can't go to another thread. Dispose of it (`await using`, or `release()`) to end the thread.
+ * can't go to another thread. Dispose of it (`dispose()`, or `await using`) to end the thread.
  */
 export class WorkerModel {
   readonly name: string;
@@ -92,11 +97,11 @@ export class WorkerModel {
   readonly eosTokenIds: readonly number[];
   readonly hasTokenizer: boolean;
   readonly hasChatTemplate: boolean;
-  readonly #thread: Worker;
+  readonly #thread: EndableThread;
   readonly #caller: Caller;
 
   /** @internal */
-  constructor(thread: Worker, caller: Caller, facts: ModelFacts) {
+  constructor(thread: EndableThread, caller: Caller, facts: ModelFacts) {
     this.#thread = thread;
     this.#caller = caller;
     this.name = facts.name;
