@@ -195,12 +195,13 @@ export function checkTokenIds(
 }
 
 /**
- * Where a longer sequence wants other rotations than the held keys have (dynamic and long RoPE), all of it is computed anew, as
- * long as nothing was evicted; otherwise the held keys stay as they are.
+ * Where a sequence wants other rotations than the cached keys have (dynamic and long RoPE), all of it is computed anew, as long as
+ * nothing was evicted; otherwise the cached keys stay as they are. Keys may have been rotated for a longer sequence, which was then
+ * truncated.
  */
 function refit(model: PrefillModel, cache: KVCache, tokens: number[]): number[] {
   const held = cache.length();
-  if (held === 0 || model.ropeFits(held, held + tokens.length)) return tokens;
+  if (held === 0 || model.ropeFits(cache.rotatedFor() || held, held + tokens.length)) return tokens;
   if (cache.stats().evicted[0] > 0 || cache.store.crossAttention.any || cache.ropePosition() !== held) return tokens;
   const all = [...cache.tokens(), ...tokens];
   cache.clear();

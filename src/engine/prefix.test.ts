@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { relativeError } from '../../test/parity/case.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
@@ -71,5 +72,39 @@ describe('reusePrefix', () => {
     const anew = await model.generate(prompt, { maxNewTokens: 4, eosTokenIds: [] }).result();
     expect(anew.usage.cachedTokens).toBe(0);
     expect(tokens.map(({ token }) => token)).toEqual(anew.tokens.map(({ token }) => token));
+  });
+});
+
+// ggml-org/llama.cpp#24875, huggingface/transformers#27227
+describe.each([
+  ['phi3-longrope', 16],
+  ['llama-rope-dynamic', 12],
+])('%s, cut back below the length that its rotation depends on', (name, limit) => {
+  let scaled: LanguageModel;
+  beforeAll(async () => {
+    scaled = await loadModel(caseFolder(name), { weights: 'float32', cacheDir });
+  });
+  afterAll(() => scaled.dispose());
+  const long = ids(limit + 6);
+  const short = ids(limit / 2);
+
+  it('computes what a new cache does after a truncation', async () => {
+    const cache = scaled.createCache({ cacheLength: 100 });
+    await scaled.prefill(cache, long);
+    cache.truncate(short.length);
+    const logits = await scaled.prefill(cache, [5, 9, 11]);
+    const own = await scaled.prefill(scaled.createCache({ cacheLength: 100 }), [...short, 5, 9, 11]);
+    expect(relativeError(logits, own)).toBeLessThan(1e-4);
+  });
+
+  it('writes what a new cache does where a prefix is reused', async () => {
+    const prompt = [...short, 50, 51];
+    const reused = scaled.createCache({ cacheLength: 100 });
+    await scaled.prefill(reused, long);
+    const tokens = async (cache: KVCache, reusePrefix: boolean) => {
+      const run = scaled.generate(prompt, { maxNewTokens: 4, eosTokenIds: [], temperature: 0, cache, reusePrefix });
+      return (await run.result()).tokens.map(({ token }) => token);
+    };
+    expect(await tokens(reused, true)).toEqual(await tokens(scaled.createCache({ cacheLength: 100 }), false));
   });
 });

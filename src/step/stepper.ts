@@ -105,6 +105,9 @@ export class Stepper {
       queries: queriesOf(this.config, cache, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,
       ropePositions: given?.map((row) => row.map((streams) => Math.max(...streams))),
+      rotatedFor: chunk.map((tokens, b) =>
+        tokens.length > 0 ? totalLength(cache, chunk, options, b) : cache.rotatedFor(b),
+      ),
       phase: options.phase ?? 'decode',
     });
     return { logits: outputs.logits.data };
@@ -253,7 +256,7 @@ export class Stepper {
     for (let b = 0; b < B; b++) {
       const first = cache.length(b);
       const ropePosition = cache.ropePosition(b);
-      const total = options.lengths?.[b] ?? first + chunk[b].length;
+      const total = totalLength(cache, chunk, options, b);
       for (let t = 0; t < length; t++) {
         const at = b * length + t;
         const position = first + t;
@@ -317,4 +320,14 @@ function logitRows(chunk: readonly ArrayLike<number>[], length: number, which: '
     if (which === 'last') return [b * length + row.length - 1];
     return Array.from({ length: row.length }, (_, t) => b * length + t);
   });
+}
+
+/** Length of a row's sequence, as far as it is known: keys are rotated for it. */
+function totalLength(
+  cache: KVCache,
+  chunk: readonly ArrayLike<number>[],
+  { lengths }: StepOptions,
+  row: number,
+): number {
+  return lengths?.[row] ?? cache.length(row) + chunk[row].length;
 }
