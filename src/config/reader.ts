@@ -50,6 +50,15 @@ export class ConfigReader {
     return value as number;
   }
 
+  /** A whole number for each of `length` layers: one for all of them, or a list. */
+  ints(key: string, length: number, fallback?: number, min = 1, max = MAX_COUNT): number[] {
+    if (!Array.isArray(this.#json[key])) return new Array<number>(length).fill(this.int(key, fallback, min, max));
+    const list = this.numbers(key, length);
+    const wrong = list.find((value) => !Number.isSafeInteger(value) || value < min || value > max);
+    if (wrong !== undefined) this.fail(key, `must hold whole numbers from ${min} to ${max}, but has ${wrong}`);
+    return list;
+  }
+
   /** As {@link int}, but null where the key is absent or null. */
   intOrNull(keys: Keys, min = 1): number | null {
     return this.has(keys) ? this.int(keys, undefined, min) : null;

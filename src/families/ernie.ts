@@ -1,7 +1,8 @@
 /**
- * @file Baidu's ERNIE 4.5: Llama with interleaved rotation. Reference: transformers models/ernie4_5.
+ * @file Baidu's ERNIE 4.5: Llama with interleaved rotation, and mixtures whose choice has a bias. Reference: transformers models/ernie4_5*.
  */
 import { type Family, llamaTensors } from './family.ts';
+import { expertCount, expertsIn, mixture, mlpOn, router, sharedTensors } from './mixture.ts';
 import { attnBias, readBase } from './read-base.ts';
 
 export const ernie45: Family = {
@@ -17,4 +18,42 @@ export const ernie45: Family = {
     return { ...base, ...attnBias(base, bias, bias), mlpBias: bias };
   },
   tensors: llamaTensors(),
+};
+
+export const ernie45Moe: Family = {
+  modelTypes: ['ernie4_5_moe'],
+  config: (r) => {
+    const base = readBase(r, {
+      normEps: 1e-5,
+      tie: true,
+      rope: { interleave: true, theta: 500_000, fractionKeys: null },
+    });
+    const bias = r.bool('use_bias', false);
+    const { count, perToken } = expertCount(r, 'moe_num_experts', 'moe_k', [64, 6]);
+    const size = r.int('moe_intermediate_size', 1536);
+    const shared = r.int('moe_num_shared_experts', 2, 0);
+    const mlp = mixture(base, {
+      router: router(perToken, { choiceBias: true, normP: 1, normMin: r.positive('moe_norm_min', 1e-12) }),
+      experts: { count, size, bias },
+      shared: shared > 0 ? { size: size * shared, gate: false } : null,
+    });
+    const start = r.int('moe_layer_start_index', 1, 0);
+    const end = r.int('moe_layer_end_index', -1, -1);
+    const interval = r.int('moe_layer_interval', 1);
+    const last = end === -1 ? base.nLayer - 1 : end;
+    r.skip('moe_capacity', 'moe_use_aux_free', 'num_nextn_predict_layers'); // of training, and of what is not read
+    return {
+      ...base,
+      ...attnBias(base, bias, bias),
+      mlpBias: bias,
+      layer: mlpOn(mlp, (l) => (l + 1) % interval === 0 && l >= start && l <= last),
+    };
+  },
+  tensors: llamaTensors({
+    'h.{l}.mlp.gate': 'model.layers.{l}.mlp.gate',
+    'h.{l}.mlp.choice_bias': { bare: 'model.layers.{l}.mlp.moe_statics.e_score_correction_bias' },
+    ...expertsIn('model.layers.{l}.mlp.experts'),
+    ...sharedTensors('model.layers.{l}.mlp.shared_experts'),
+  }),
+  ignore: [/^model\.mtp_/],
 };

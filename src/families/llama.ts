@@ -5,16 +5,7 @@
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, fusedGateUp, fusedQkv, headNormTensors, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
-import {
-  attnBias,
-  type BaseDefaults,
-  qkNorm,
-  readBase,
-  ropeOn,
-  slidingLayers,
-  window,
-  windowSize,
-} from './read-base.ts';
+import { attnBias, type BaseDefaults, qkNorm, readBase, slidingLayers, window, windowSize } from './read-base.ts';
 
 export const llama: Family = {
   modelTypes: ['llama'],
@@ -31,6 +22,32 @@ export const mistral: Family = {
   config: (r) => {
     const base = readBase(r, { rope: { fractionKeys: null } });
     return { ...base, ...window(base, windowSize(r, 4096)) };
+  },
+  tensors: llamaTensors(),
+};
+
+/** Ministral 3: queries grow with the logarithm of their position, beyond the length that the model was first trained with. */
+export const ministral3: Family = {
+  modelTypes: ['ministral3'],
+  config: (r) => {
+    const base = readBase(r, {
+      normEps: 1e-5,
+      headSize: 128,
+      nQueryGroups: 8,
+      rope: { theta: 1e6, fractionKeys: null },
+    });
+    const rope = r.object('rope_parameters');
+    const beta = rope?.float('llama_4_scaling_beta', 0, 0) ?? 0;
+    const floor = rope?.int('original_max_position_embeddings', base.contextLength) ?? base.contextLength;
+    const temperature = beta > 0 ? { beta, floor, offset: 0 } : null;
+    return {
+      ...base,
+      ...window(base, r.intOrNull('sliding_window')),
+      layer: ({ mixer, ...layer }) => ({
+        ...layer,
+        mixer: mixer?.kind === 'self-attention' ? { ...mixer, temperature } : mixer,
+      }),
+    };
   },
   tensors: llamaTensors(),
 };
@@ -85,30 +102,6 @@ export const qwen2Vl: Family = {
   tensors: llamaTensors(),
 };
 
-export const glm: Family = {
-  modelTypes: ['glm'],
-  config: (r) => {
-    const base = readBase(r, {
-      headSize: 128,
-      normEps: 1.5625e-7,
-      rope: { interleave: true, fraction: 0.5 },
-    });
-    return { ...base, ...attnBias(base, r.bool('attention_bias', true), false) };
-  },
-  tensors: llamaTensors(fusedGateUp('model.layers.{l}.mlp.gate_up_proj')),
-};
-
-/** GLM 4 of April 2025 (GLM-4-0414, Z1): norms before and behind both branches. */
-export const glm4: Family = {
-  modelTypes: ['glm4'],
-  config: (r) => ({ ...glm.config(r), postAttentionNorm: true, postMlpNorm: true }),
-  tensors: {
-    ...glm.tensors,
-    'h.{l}.post_attention_norm': 'model.layers.{l}.post_self_attn_layernorm',
-    'h.{l}.post_mlp_norm': 'model.layers.{l}.post_mlp_layernorm',
-  },
-};
-
 /** Meta's CWM: Llama 3 with windows on three layers of four. */
 export const cwm: Family = {
   modelTypes: ['cwm'],
@@ -147,72 +140,6 @@ export const qwen3Vl: Family = {
     return { ...base, ...attnBias(base, bias, bias), ...qkNorm(base, 'head') };
   },
   tensors: llamaTensors(),
-};
-
-function graniteConfig(r: ConfigReader, own: BaseDefaults = {}): FamilyConfig {
-  const base = readBase(r, { ...own, rope: { fractionKeys: null } });
-  const bias = r.bool('attention_bias', false);
-  return {
-    ...base,
-    ...attnBias(base, bias, bias),
-    mlpBias: r.bool('mlp_bias', false),
-    embedScale: r.positive('embedding_multiplier', 1),
-    residualMultiplier: r.positive('residual_multiplier', 1),
-    attentionScale: r.positive('attention_multiplier', 1),
-    logitScale: 1 / r.positive('logits_scaling', 1),
-  };
-}
-
-export const granite: Family = {
-  modelTypes: ['granite'],
-  config: (r) => {
-    if (r.string('position_embedding_type', 'rope') !== 'rope')
-      r.fail('position_embedding_type', 'must be "rope" in this family');
-    return graniteConfig(r);
-  },
-  tensors: llamaTensors(),
-};
-
-/** Granite 4 without mixers that keep states (350M, 1B, Micro): Granite with its MLP under another name. */
-export const graniteHybrid: Family = {
-  modelTypes: ['granitemoehybrid'],
-  config: (r) => {
-    const types = r.strings('layer_types') ?? [];
-    const other = types.find((type) => type !== 'attention' && type !== 'full_attention');
-    if (other !== undefined)
-      r.fail('layer_types', `names "${other}": of this family, models with attention in all layers are supported`);
-    r.refuse('num_local_experts', 'experts are not supported in this family', [0]);
-    r.refuse('normalization_function', 'only "rmsnorm" is supported', ['rmsnorm']);
-    r.skip(
-      'num_experts_per_tok',
-      'intermediate_size',
-      'time_step_limit',
-      'time_step_min',
-      'time_step_max',
-      'time_step_floor',
-    );
-    for (const key of [
-      'chunk_size',
-      'conv_bias',
-      'd_conv',
-      'd_head',
-      'd_state',
-      'expand',
-      'n_groups',
-      'n_heads',
-      'proj_bias',
-    ])
-      r.skip(`mamba_${key}`);
-    const stated = r.isNull('position_embedding_type') ? 'nope' : r.string('position_embedding_type', 'nope');
-    if (stated !== 'rope' && stated !== 'nope')
-      r.fail('position_embedding_type', `is "${stated}"; known are rope and nope`);
-    const base = graniteConfig(r, { keys: { intermediateSize: ['shared_intermediate_size'] } });
-    return stated === 'rope' ? base : { ...base, ...ropeOn(base, () => false), position: 'none', ropes: [] };
-  },
-  tensors: llamaTensors({
-    ...fusedGateUp('model.layers.{l}.shared_mlp.input_linear'),
-    'h.{l}.mlp.proj': 'model.layers.{l}.shared_mlp.output_linear',
-  }),
 };
 
 /** Moshi's main decoder, as far as it is a language model: text tokens in, text logits out. */

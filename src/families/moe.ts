@@ -6,7 +6,8 @@ import type { ConfigReader } from '../config/reader.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';
 import { expertTensors, type Family, fusedGateUp, fusedQkv, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
-import { granite, qwen2, qwen3, qwenWindow } from './llama.ts';
+import { qwen2, qwen3, qwen3Vl, qwenWindow } from './llama.ts';
+import { transposedExpertsIn } from './mixture.ts';
 import { attnBias, readBase, window } from './read-base.ts';
 
 /** Experts on the layers for which `on` holds; what is not stated is as in mixtral. */
@@ -51,7 +52,7 @@ const SPARSE_EXPERTS: TensorMap = {
 };
 
 /** All experts of a layer in one tensor each way, [gate; up] together. */
-function stackedExperts(module: string): TensorMap {
+export function stackedExperts(module: string): TensorMap {
   return {
     'h.{l}.mlp.gate': `${module}.router.layer`,
     ...fusedGateUp({ nthOf: 'experts', from: `${module}.input_linear` }, 'h.{l}.mlp.experts.{e}'),
@@ -72,7 +73,7 @@ export function expertCounts(
   return { nExpert, nExpertPerToken: r.int(perToken[0], perToken[1], 1, nExpert) };
 }
 
-const localExperts = (r: ConfigReader, nExpert: number) =>
+export const localExperts = (r: ConfigReader, nExpert: number) =>
   expertCounts(r, ['num_local_experts', nExpert], ['num_experts_per_tok', 2]);
 
 export const mixtral: Family = {
@@ -155,13 +156,17 @@ export const qwen3Moe: Family = {
   tensors: llamaTensors(MLP_EXPERTS),
 };
 
-export const graniteMoe: Family = {
-  modelTypes: ['granitemoe'],
+/** Qwen3-VL's decoder with experts, which are stored as [in, out]. */
+export const qwen3VlMoe: Family = {
+  modelTypes: ['qwen3_vl_moe_text'],
   config: (r) => {
-    const base = granite.config(r);
-    return { ...base, ...moeLayers(base, localExperts(r, 8)) };
+    const base = qwen3Vl.config(r);
+    return { ...base, ...qwenExperts(r, base, 60, 4) };
   },
-  tensors: llamaTensors(stackedExperts('model.layers.{l}.block_sparse_moe')),
+  tensors: llamaTensors({
+    'h.{l}.mlp.gate': 'model.layers.{l}.mlp.gate',
+    ...transposedExpertsIn('model.layers.{l}.mlp.experts'),
+  }),
 };
 
 export const aria: Family = {

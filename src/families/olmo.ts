@@ -6,6 +6,7 @@ import type { ConfigReader } from '../config/reader.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';
 import { type Family, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
+import { expertCount as expertCountOf, mixture, mlpOn, router } from './mixture.ts';
 import { expertCounts, MLP_EXPERTS, moeLayers } from './moe.ts';
 import { attnBias, qkNorm, readBase, ropesByType, slidingLayers, window } from './read-base.ts';
 
@@ -80,4 +81,19 @@ export const olmoe: Family = {
     };
   },
   tensors: llamaTensors(MLP_EXPERTS),
+};
+
+/** OLMo 2's attention, OLMoE's experts (arXiv 2507.07024). */
+export const flexOlmo: Family = {
+  modelTypes: ['flex_olmo'],
+  config: (r) => {
+    const base = olmo2Config(r);
+    const { count, perToken } = expertCountOf(r, 'num_experts', 'num_experts_per_tok', [7, 5]);
+    const mlp = mixture(base, {
+      router: router(perToken, { normP: r.bool('norm_topk_prob', false) ? 1 : null }),
+      experts: { count, size: base.intermediateSize },
+    });
+    return { ...base, layer: mlpOn(mlp) };
+  },
+  tensors: llamaTensors({ ...POST_NORM_TENSORS, ...MLP_EXPERTS }),
 };

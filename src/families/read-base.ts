@@ -24,7 +24,7 @@ export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
 /** No decoder has more, and a file that says so is wrong: it must not make us build a graph of that size. */
 export const MAX_LAYERS = 1024;
 const MAX_HEADS = 8192;
-const MAX_HEAD_SIZE = 65_536;
+export const MAX_HEAD_SIZE = 65_536;
 const MAX_WIDTH = 2 ** 20;
 const MAX_VOCABULARY = 2 ** 23;
 
@@ -49,6 +49,7 @@ export interface BaseDefaults {
   readonly norm?: Partial<NormSpec>;
   readonly activation?: string;
   readonly tie?: boolean;
+  readonly nLayer?: number;
   readonly nHead?: number;
   readonly headSize?: number;
   /** Default of nQueryGroups; nHead where it is absent. */
@@ -61,7 +62,7 @@ export interface BaseDefaults {
 /** Reads sizes, norms, activation, RoPE and token ids; everything else is at the value that means "as in Llama". */
 export function readBase(r: ConfigReader, d: BaseDefaults = {}): FamilyConfig {
   const keys = d.keys ?? {};
-  const nLayer = r.int(keys.nLayer ?? 'num_hidden_layers', undefined, 1, MAX_LAYERS);
+  const nLayer = r.int(keys.nLayer ?? 'num_hidden_layers', d.nLayer, 1, MAX_LAYERS);
   const nEmbd = r.int(keys.nEmbd ?? 'hidden_size', undefined, 1, MAX_WIDTH);
   const nHead = r.int(keys.nHead ?? 'num_attention_heads', d.nHead, 1, MAX_HEADS);
   const keyOf = (keys: Keys | null | undefined, usual: string): Keys => (keys === undefined ? [usual] : (keys ?? []));

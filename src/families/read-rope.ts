@@ -55,11 +55,15 @@ export function readRope(r: ConfigReader, defaults: RopeDefaults): RopeSpec {
     : Math.trunc(defaults.headSize * fraction);
   // Where heads rotate whole, it is their size that does not fit.
   checkRotatedWidth(r, widthKey ?? (fraction === 1 ? 'head_dim' : fractionKeys), nElem, defaults.headSize);
+  // Hunyuan's dynamic scaling is a larger base that depends on no length.
+  const alpha = scaling?.has('alpha') ? scaling.positive('alpha') : null;
+  if (alpha !== null)
+    scaling?.skip('rope_type', 'type', 'factor', 'beta_fast', 'beta_slow', 'mscale', 'mscale_all_dim');
   return {
-    base,
+    base: alpha === null ? base : base * alpha ** (nElem / (nElem - 2)),
     nElem,
     interleave: defaults.interleave ?? false,
-    scaling: scaling ? readScaling(r, scaling, defaults) : { type: 'none' },
+    scaling: scaling && alpha === null ? readScaling(r, scaling, defaults) : { type: 'none' },
     ...(scaling?.has('mrope_section') ? { sections: readSections(scaling, Math.ceil(nElem / 2)) } : {}),
     ...(scaling?.has('mrope_interleaved') && scaling.bool('mrope_interleaved') ? { byTurns: true } : {}),
   };

@@ -2,29 +2,33 @@
  * @file The table of families. A new family is one row here, and its data beside.
  */
 
-import { arcee } from './arcee.ts';
+import { afmoe, arcee } from './arcee.ts';
 import { gptBigcode } from './bigcode.ts';
 import { biogpt } from './biogpt.ts';
 import { cohere, cohere2 } from './cohere.ts';
 import { idefics, mllama } from './cross.ts';
+import { deepseekV2, deepseekV3, glm4MoeLite, minicpm3, youtu } from './deepseek.ts';
+import { dots1 } from './dots.ts';
 import { clvpDecoder, clvpEncoder, esm, mimi, pixtral } from './encoders.ts';
-import { ernie45 } from './ernie.ts';
+import { ernie45, ernie45Moe } from './ernie.ts';
 import { exaone4 } from './exaone.ts';
 import type { Family } from './family.ts';
 import { gemma, gemma2, gemma3, vaultGemma } from './gemma.ts';
+import { glm, glm4, glm4Moe } from './glm.ts';
 import { gptNeo } from './gpt-neo.ts';
 import { gptNeox, gptNeoxJapanese, persimmon } from './gpt-neox.ts';
+import { gptOss } from './gpt-oss.ts';
 import { bloom, codegen, falcon, gpt2, gptj, opt } from './gpt2.ts';
+import { granite, graniteHybrid, graniteMoe } from './granite.ts';
 import { recurrentGemma } from './griffin.ts';
+import { hunyuanDense, hunyuanMoe } from './hunyuan.ts';
+import { lfm2, lfm2Moe } from './lfm.ts';
 import {
   chameleon,
   cwm,
-  glm,
-  glm4,
-  granite,
-  graniteHybrid,
   helium,
   llama,
+  ministral3,
   mistral,
   moshi,
   phi3,
@@ -33,11 +37,15 @@ import {
   qwen3,
   qwen3Vl,
 } from './llama.ts';
-import { aria, dbrx, graniteMoe, jetmoe, mixtral, phimoe, qwen2Moe, qwen3Moe } from './moe.ts';
+import { llama4 } from './llama4.ts';
+import { bamba, falconMamba, jamba, mamba, mamba2, nemotronH } from './mamba.ts';
+import { minimaxM2 } from './minimax.ts';
+import { aria, dbrx, jetmoe, mixtral, phimoe, qwen2Moe, qwen3Moe, qwen3VlMoe } from './moe.ts';
 import { mpt } from './mpt.ts';
 import { nanochat } from './nanochat.ts';
-import { olmo, olmo2, olmo3, olmoe } from './olmo.ts';
+import { flexOlmo, olmo, olmo2, olmo3, olmoe } from './olmo.ts';
 import { nemotron, phi, stablelm, starcoder2 } from './phi.ts';
+import { qwen3Next, qwen35, qwen35Moe } from './qwen-next.ts';
 import { seedOss } from './seed.ts';
 import { smollm3 } from './smollm.ts';
 import { xglm } from './xglm.ts';
@@ -55,4 +63,20 @@ export const FAMILIES: readonly Family[] = [
   ...[mixtral, phimoe, qwen2Moe, qwen3Moe, graniteMoe, aria, dbrx, jetmoe],
   ...[smollm3, glm4, ernie45, exaone4, seedOss, arcee, cwm, helium, qwen3Vl, graniteHybrid],
   ...[gptBigcode, gptNeo, mpt, biogpt, xglm, nanochat],
+  ...[
+    glm4Moe,
+    dots1,
+    ernie45Moe,
+    flexOlmo,
+    minimaxM2,
+    afmoe,
+    hunyuanDense,
+    hunyuanMoe,
+    gptOss,
+    llama4,
+    ministral3,
+    qwen3VlMoe,
+  ],
+  ...[qwen35, qwen35Moe, qwen3Next, lfm2, lfm2Moe, mamba, falconMamba, jamba, mamba2, bamba, nemotronH],
+  ...[deepseekV2, deepseekV3, glm4MoeLite, youtu, minicpm3],
 ];

@@ -100,7 +100,7 @@ describe('the table of wrappers', () => {
   it('takes the tensors of one part, and leaves the others alone', () => {
     const { own } = unwrap({ model_type: 'mimi' }, 'here', 'decoder');
     expect(own.moves).toEqual([['', 'decoder_transformer.']]);
-    const ignored = (name: string) => own.ignore!.some((pattern) => pattern.test(name));
+    const ignored = (name: string) => own.ignore!.some((pattern) => pattern instanceof RegExp && pattern.test(name));
     expect(ignored('encoder_transformer.layers.0.mlp.fc1.weight')).toBe(true);
     expect(ignored('quantizer.codebook')).toBe(true);
     expect(ignored('decoder_transformer.layers.0.mlp.fc3.weight')).toBe(false);

@@ -66,6 +66,11 @@ export const WRAPPERS: readonly Wrapper[] = [
     parts: { text: TEXT },
     rest: /^(model\.)?(multi_modal_projector|video_tower|image_tower)\./,
   },
+  {
+    modelTypes: ['llama4'],
+    parts: { text: TEXT },
+    rest: /^(model\.)?(vision_model|multi_modal_projector)\./,
+  },
   { modelTypes: ['mllama'], parts: { text: TEXT }, rest: /^(model\.)?(vision_model|multi_modal_projector)\./ },
   {
     modelTypes: ['idefics2', 'idefics3', 'smolvlm'],
@@ -73,7 +78,7 @@ export const WRAPPERS: readonly Wrapper[] = [
     rest: /^model\.(vision_model|connector)\./,
   },
   {
-    modelTypes: ['qwen2_vl', 'qwen2_5_vl', 'qwen3_vl'],
+    modelTypes: ['qwen2_vl', 'qwen2_5_vl', 'qwen3_vl', 'qwen3_vl_moe', 'qwen3_5', 'qwen3_5_moe'],
     parts: { text: { ...TEXT, orWhole: true } },
     skip: [
       'vision_config',

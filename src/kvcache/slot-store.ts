@@ -276,7 +276,9 @@ export class SlotStore {
       for (const group of groupsOf(table, g, buffer)) {
         const index = (row * buffer.groups.length + group) * length + token;
         buffer.keys.write(row, group, slot, count, keys[l]!, index * buffer.keys.size);
-        buffer.values.write(row, group, slot, count, values[l]!, index * buffer.values.size);
+        // Latent attention: values are a part of the keys.
+        const { size } = buffer.values;
+        if (size > 0) buffer.values.write(row, group, slot, count, values[l]!, index * size);
       }
     }
   }

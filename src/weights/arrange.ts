@@ -19,31 +19,6 @@ export function segmentRows({ count, sizes }: Segments): number {
   return count * sizes.reduce((a, b) => a + b, 0);
 }
 
-/**
- * Blocks of rows, each turned around: block i of [rows / blocks, cols] is the transpose of block i of `whole`. A block is read as a
- * whole, so blocks must be small.
- */
-export function transposeBlocks(whole: RowSource, blocks: number): RowSource {
-  const height = whole.rows / blocks;
-  const width = whole.cols;
-  return {
-    rows: blocks * width,
-    cols: height,
-    async read(start, count) {
-      const out = new Float32Array(count * height);
-      for (let at = start; at < start + count; ) {
-        const block = Math.floor(at / width);
-        const end = Math.min(start + count, (block + 1) * width);
-        const data = await whole.read(block * height, height);
-        for (let row = at; row < end; row++)
-          for (let c = 0; c < height; c++) out[(row - start) * height + c] = data[c * width + (row - block * width)];
-        at = end;
-      }
-      return out;
-    },
-  };
-}
-
 /** A table of positions, as XGLM computes it: row p + 2 is of position p, and row 1 belongs to padding. */
 export function sinusoids(rows: number, cols: number): RowSource {
   const half = Math.floor(cols / 2);

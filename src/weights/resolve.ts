@@ -3,9 +3,9 @@
  */
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
-import { keepsSlots, type LayerSpec } from '../config/layer-spec.ts';
+import type { LayerSpec } from '../config/layer-spec.ts';
 import { CheckpointError } from '../util/errors.ts';
-import { segmentRows, sinusoids, takeSegment, transposeBlocks } from './arrange.ts';
+import { segmentRows, sinusoids, takeSegment } from './arrange.ts';
 import { concatRows, interleaveRows, mapRows, sliceRows, tensorRows, transpose } from './rows.ts';
 import type { TensorExpr, TensorNames } from './tensor-map.ts';
 import type { Param, ParamPart, RowSource } from './types.ts';
@@ -106,7 +106,9 @@ export class ParamResolver {
     const ignored = [...IGNORED, ...(this.#family.ignore ?? [])];
     if (this.#config.tieEmbeddings) ignored.push(/(^|\.)(lm_head|embed_out)\.weight$/);
     const left = [...this.#checkpoint.tensors.keys()].filter(
-      (name) => !this.#used.has(name) && !ignored.some((pattern) => pattern.test(name)),
+      (name) =>
+        !this.#used.has(name) &&
+        !ignored.some((rule) => (typeof rule === 'function' ? rule(name, this.#config) : rule.test(name))),
     );
     if (left.length > 0)
       throw new CheckpointError(
@@ -159,11 +161,6 @@ export class ParamResolver {
       const heights = expr.heights(layer);
       return concatRows(expr.joined.map((each, i) => this.#expr(each, context, heights[i], cols, leaf)));
     }
-    if ('blocksTransposed' in expr) {
-      const blocks = expr.blocksTransposed(layer);
-      return transposeBlocks(this.#expr(expr.from, context, blocks * cols, rows / blocks, leaf), blocks);
-    }
-    if ('mapped' in expr) return mapRows(this.#expr(expr.from, context, rows, cols, leaf), expr.mapped);
     const whole = this.#expr(expr.from, context, rows * countOf(layer, expr.nthOf), cols, leaf);
     return sliceRows(whole, Number(context.nth) * rows, rows);
   }
@@ -232,7 +229,8 @@ export class ParamResolver {
 function countOf({ mixer, mlp }: LayerSpec, what: 'experts' | 'heads' | 'groups'): number {
   if (what === 'experts')
     return mlp?.kind === 'moe' ? mlp.experts.count : mixer?.kind === 'head-experts' ? mixer.experts : 1;
-  return keepsSlots(mixer) ? mixer[what] : 1;
+  const counts: Partial<Record<typeof what, number>> = mixer && 'heads' in mixer ? mixer : {};
+  return counts[what] ?? 1;
 }
 
 /** The whole name of an expression's first tensor. */

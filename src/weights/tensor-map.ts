@@ -23,10 +23,6 @@ export type TensorExpr =
   | { readonly part: number; readonly parts: number; readonly from: TensorExpr }
   /** Block `{e}` of rows, of as many as there are experts or heads. */
   | { readonly nthOf: 'experts' | 'heads' | 'groups'; readonly from: TensorExpr }
-  /** As many blocks of rows, each turned around. */
-  | { readonly blocksTransposed: (layer: LayerSpec) => number; readonly from: TensorExpr }
-  /** Each value through a function. */
-  | { readonly mapped: (value: number) => number; readonly from: TensorExpr }
   /** Not in the checkpoint: row p + 2 is sin and cos of position p (arXiv 1706.03762, halves side by side); row 1 is zero. */
   | { readonly sinusoids: true }
   /** A matrix stored as [in, out]. Biases are left as they are. */
@@ -50,5 +46,5 @@ export interface TensorNames {
   /** Where else tensors may lie: a name that begins with the first may be found under the second in its place. */
   readonly moves?: readonly (readonly [from: string, to: string])[];
   /** Tensors that a checkpoint may hold and the model does not need. */
-  readonly ignore?: readonly RegExp[];
+  readonly ignore?: readonly (RegExp | ((name: string, config: { readonly nLayer: number }) => boolean))[];
 }

@@ -44,7 +44,6 @@ export const REFUSALS: readonly Refusal[] = [
   ['pixtral_vision', { head_dim: 7 }],
   ['smollm3', { no_rope_layers: [1, 2, 0, 1] }],
   ['exaone4', { layer_types: null, sliding_window_pattern: 'LLX' }],
-  ['granitemoehybrid-dense', { num_local_experts: 4 }],
   ['granitemoehybrid-dense', { position_embedding_type: 'alibi' }],
   ['gpt_neo', { attention_layers: ['global', 'local', 'global', 'sparse'] }],
   ['gpt_neo', { attention_layers: null, attention_types: [[['global'], 3]] }],

@@ -1,0 +1,68 @@
+/**
+ * @file OpenAI's gpt-oss: attention sinks, windows on every other layer, experts with biases and a clamped gate. Reference:
+ * transformers models/gpt_oss.
+ */
+import type { TensorExpr } from '../weights/tensor-map.ts';
+import { type Family, llamaTensors } from './family.ts';
+import { byTurns, expertCount, mixture, router } from './mixture.ts';
+import { attnBias, readBase, slidingLayers, window } from './read-base.ts';
+
+/** swiglu_limit, where the file is silent. */
+const LIMIT = 7;
+const experts = 'model.layers.{l}.mlp.experts';
+/** Columns are gate and up by turns. */
+const gateUp = (segment: number): TensorExpr => ({
+  segment,
+  of: byTurns,
+  from: { transposed: { nthOf: 'experts', from: { bare: `${experts}.gate_up_proj` } } },
+});
+const gateUpBias = (segment: number): TensorExpr => ({
+  segment,
+  of: byTurns,
+  from: { nthOf: 'experts', from: { bare: `${experts}.gate_up_proj_bias` } },
+});
+
+export const gptOss: Family = {
+  modelTypes: ['gpt_oss'],
+  config: (r) => {
+    const base = readBase(r, {
+      headSize: 64,
+      normEps: 1e-5,
+      nQueryGroups: 8,
+      rope: { theta: 150_000, fractionKeys: null },
+    });
+    const sliding = slidingLayers(r, base.nLayer, (l) => l % 2 === 0);
+    const { count, perToken } = expertCount(
+      r,
+      'num_local_experts',
+      ['num_experts_per_tok', 'experts_per_token'],
+      [128, 4],
+    );
+    const bias = r.bool('attention_bias', true);
+    const mlp = mixture(base, {
+      router: router(perToken, { score: 'softmax-chosen', bias: true }),
+      experts: { count, size: base.intermediateSize, bias: true, clamp: r.positive('swiglu_limit', LIMIT) },
+    });
+    r.int('initial_context_length', 4096); // stated by rope_parameters, too
+    return {
+      ...base,
+      ...attnBias(base, bias, bias),
+      ...window(base, r.int('sliding_window', 128), (l) => sliding[l]),
+      layer: (layer) => ({
+        ...layer,
+        mixer: layer.mixer?.kind === 'self-attention' ? { ...layer.mixer, sinks: true } : layer.mixer,
+        mlp,
+      }),
+    };
+  },
+  tensors: llamaTensors({
+    'h.{l}.attn.sinks': { bare: 'model.layers.{l}.self_attn.sinks' },
+    'h.{l}.mlp.gate': 'model.layers.{l}.mlp.router',
+    'h.{l}.mlp.experts.{e}.fc_1.weight': gateUp(0),
+    'h.{l}.mlp.experts.{e}.fc_2.weight': gateUp(1),
+    'h.{l}.mlp.experts.{e}.fc_1.bias': gateUpBias(0),
+    'h.{l}.mlp.experts.{e}.fc_2.bias': gateUpBias(1),
+    'h.{l}.mlp.experts.{e}.proj.weight': { transposed: { nthOf: 'experts', from: { bare: `${experts}.down_proj` } } },
+    'h.{l}.mlp.experts.{e}.proj.bias': { nthOf: 'experts', from: { bare: `${experts}.down_proj_bias` } },
+  }),
+};
