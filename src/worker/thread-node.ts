@@ -1,7 +1,7 @@
 /**
  * @file The thread that a model lives in.
  */
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import type { BatchRequest } from '../engine/batch.ts';
 import type { Generation } from '../engine/generation.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
@@ -11,6 +11,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { type LoadOptions, loadModel } from '../load/load-model-node.ts';
 import { InputError } from '../util/errors.ts';
+import { guarded } from './exit-guard.ts';
 import type {
   BatchInput,
   BatchMessage,
@@ -61,6 +62,8 @@ const onPrefill = (emit: CallContext['emit']) => (done: number, total: number) =
 const methods = {
   async load({ name, options }: { name: string; options: LoadOptions }, { signal, emit }: CallContext) {
     model = await loadModel(name, { ...options, signal, onProgress: emit });
+    const step = model.step.bind(model);
+    model.step = (...args) => guarded(workerData, () => step(...args));
     const { config, weights, fingerprint, generationConfig, eosTokenIds, hasTokenizer } = model;
     const hasChatTemplate = model.chatTemplate !== null;
     const facts: ModelFacts = {

@@ -15,6 +15,7 @@ import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
 import { TINY_MODEL } from '../util/shipped-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
+import { exitFlags, waitForStep } from './exit-guard.ts';
 import type { CacheRef, ModelFacts } from './protocol.ts';
 import { Caller, type CallOptions } from './rpc.ts';
 import type { Request, Response } from './wire.ts';
@@ -61,7 +62,10 @@ export async function loadModelInWorker(
   if (typeof model !== 'string') throw new InputError('a model in a worker is loaded by its path or name');
   signal?.throwIfAborted();
   const file = import.meta.url.endsWith('.ts') ? './from-sources.mjs' : './thread-node.js';
-  const thread = new Worker(new URL(file, import.meta.url), threadOptions);
+  const flags = exitFlags();
+  const thread = new Worker(new URL(file, import.meta.url), { ...threadOptions, workerData: flags });
+  const onExit = () => waitForStep(flags);
+  process.on('exit', onExit);
   const caller = new Caller(thread as { postMessage(message: Request): void }, (busy) =>
     busy ? thread.ref() : thread.unref(),
   );
@@ -70,7 +74,10 @@ export async function loadModelInWorker(
     const message = `the thread of ${model} has crashed: ${cause instanceof Error ? cause.message : String(cause)}`;
     caller.end(new WorkerError(message, { cause }));
   });
-  thread.on('exit', (code) => caller.end(new WorkerError(`the thread of ${model} has ended with code ${code}`)));
+  thread.on('exit', (code) => {
+    process.off('exit', onExit);
+    caller.end(new WorkerError(`the thread of ${model} has ended with code ${code}`));
+  });
   try {
     const onEvent = (progress: LoadProgress) => onProgress?.(progress);
     const facts = await caller.call<ModelFacts>('load', { name: model, options: rest }, {
@@ -97,6 +104,7 @@ export class WorkerModel {
   readonly eosTokenIds: readonly number[];
   readonly hasTokenizer: boolean;
   readonly hasChatTemplate: boolean;
+  readonly tokenizer: WorkerTokenizer;
   readonly #thread: EndableThread;
   readonly #caller: Caller;
 
@@ -104,6 +112,7 @@ export class WorkerModel {
   constructor(thread: EndableThread, caller: Caller, facts: ModelFacts) {
     this.#thread = thread;
     this.#caller = caller;
+    this.tokenizer = new WorkerTokenizer(caller);
     this.name = facts.name;
     this.config = facts.config;
     this.weights = facts.weights;
@@ -138,14 +147,6 @@ export class WorkerModel {
     return this.#caller.call<ScoreResult>('score', { text, options: plain(rest) }, call).done;
   }
 
-  encode(text: string, options: EncodeOptions = {}): Promise<number[]> {
-    return this.#caller.call<number[]>('encode', { text, options }).done;
-  }
-
-  decode(ids: readonly number[], options: DecodeOptions = {}): Promise<string> {
-    return this.#caller.call<string>('decode', { ids, options }).done;
-  }
-
   /** @throws InputError for options that the policy refuses, and for a policy of one's own, which is a function. */
   async createCache(options: Partial<AnyCacheOptions> = {}): Promise<WorkerCache> {
     const { cache } = plain({ cache: options });
@@ -166,6 +167,24 @@ export class WorkerModel {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+}
+
+/** The tokenizer of a model in a thread. @throws InputError where the model has none. */
+export class WorkerTokenizer {
+  readonly #caller: Caller;
+
+  /** @internal */
+  constructor(caller: Caller) {
+    this.#caller = caller;
+  }
+
+  encode(text: string, options: EncodeOptions = {}): Promise<number[]> {
+    return this.#caller.call<number[]>('encode', { text, options }).done;
+  }
+
+  decode(ids: readonly number[], options: DecodeOptions = {}): Promise<string> {
+    return this.#caller.call<string>('decode', { ids, options }).done;
   }
 }
 

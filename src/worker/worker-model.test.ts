@@ -1,4 +1,7 @@
+import { spawnSync } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PLAIN } from '../../test/support/chat-templates.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
@@ -130,10 +133,10 @@ describe('a model in a worker', () => {
   });
 
   it('encodes and decodes', async () => {
-    const ids = await there.encode(PROMPT, { addSpecialTokens: false });
+    const ids = await there.tokenizer.encode(PROMPT, { addSpecialTokens: false });
     expect(ids).toEqual(here.tokenizer.encode(PROMPT, { addSpecialTokens: false }));
-    expect(await there.decode(ids)).toBe(PROMPT);
-    await expect(there.decode([5000])).rejects.toThrow(InputError);
+    expect(await there.tokenizer.decode(ids)).toBe(PROMPT);
+    await expect(there.tokenizer.decode([5000])).rejects.toThrow(InputError);
   });
 
   it('tells how much of the prompt is done', async () => {
@@ -287,7 +290,7 @@ describe('the thread', () => {
     const cache = await model.createCache();
     const [run, encoded] = [
       model.generate(PROMPT, { maxNewTokens: 4000, eosTokenIds: [], cache: { policy: 'lastrec', cacheLength: 64 } }),
-      model.encode('ab '.repeat(3_000_000)),
+      model.tokenizer.encode('ab '.repeat(3_000_000)),
     ];
     const ended = run.result();
     ended.catch(() => undefined);
@@ -299,5 +302,24 @@ describe('the thread', () => {
     await model.dispose();
     // Others live on.
     expect((await there.generate(PROMPT, { maxNewTokens: 2 }).result()).tokens).toHaveLength(2);
+  });
+});
+
+describe('the end of the process', () => {
+  it('waits for the step of a thread, and keeps its exit code', async () => {
+    const entrance = pathToFileURL(join(import.meta.dirname, '../node.ts')).href;
+    const script = `
+      const { loadModelInWorker } = await import(${JSON.stringify(entrance)});
+      const model = await loadModelInWorker('models/tiny', ${JSON.stringify({ ...OPTIONS, threads: 1 })});
+      let chunks = 0;
+      for await (const _ of model.generate('And', { maxNewTokens: 3000, eosTokenIds: [] }))
+        if (++chunks === 5) setTimeout(() => process.exit(3), Number(process.argv[2]));`;
+    const program = join(folder, 'program.mjs');
+    await writeFile(program, script);
+    for (const wait of [0, 3, 10]) {
+      const args = ['--import', 'tsx', program, String(wait)];
+      const { status, signal } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+      expect({ status, signal }).toEqual({ status: 3, signal: null });
+    }
   });
 });
