@@ -3,7 +3,7 @@
  */
 import { byteTokens } from './bytes.ts';
 import { flag, type Json } from './fields.ts';
-import type { TokenModel, Vocabulary } from './models.ts';
+import type { TokenModel, Vocabulary } from './token-model.ts';
 
 /** How many words are remembered with their ids, and up to which length. */
 const CACHE_SIZE = 50_000;

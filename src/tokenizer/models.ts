@@ -4,15 +4,8 @@
 import { TokenizerError } from '../util/errors.ts';
 import { bpe } from './bpe.ts';
 import { count, type Json, text } from './fields.ts';
+import type { TokenModel, Vocabulary } from './token-model.ts';
 import { unigram } from './unigram.ts';
-
-export type TokenModel = (word: string) => readonly number[];
-
-export interface Vocabulary {
-  readonly idOf: ReadonlyMap<string, number>;
-  /** The id for what has no token. @throws TokenizerError where there is none. */
-  readonly unknown: (token: string) => number;
-}
 
 export function tokenModel(model: Json, idOf: ReadonlyMap<string, number>): TokenModel {
   const type = model['type'] ?? (Array.isArray(model['vocab']) ? 'Unigram' : 'merges' in model ? 'BPE' : 'WordPiece');

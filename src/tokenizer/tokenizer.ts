@@ -8,10 +8,11 @@ import { checkTokenizerJson, type TokenTable, tokenText, tokenTexts } from './ch
 import { decodesInPieces } from './decoder-kind.ts';
 import { type Decoder, decoder } from './decoders.ts';
 import type { Json } from './fields.ts';
-import { type TokenModel, tokenModel } from './models.ts';
+import { tokenModel } from './models.ts';
 import { normalizer } from './normalizers.ts';
 import { flaggedPostProcessor, type PostProcessor, postProcessor } from './post-processors.ts';
 import { type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';
+import type { TokenModel } from './token-model.ts';
 
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a text, such as `<s>` before it; @default true */

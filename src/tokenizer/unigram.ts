@@ -3,7 +3,7 @@
  */
 import { byteTokens } from './bytes.ts';
 import { flag, type Json } from './fields.ts';
-import type { TokenModel, Vocabulary } from './models.ts';
+import type { TokenModel, Vocabulary } from './token-model.ts';
 
 /** How much less probable than the least probable token a character without a token is. */
 const UNKNOWN_PENALTY = 10;
