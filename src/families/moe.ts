@@ -6,8 +6,7 @@ import type { ConfigReader } from '../config/reader.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';
 import { expertTensors, type Family, fusedGateUp, fusedQkv, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
-import { qwen2, qwen3, qwen3Vl, qwenWindow } from './llama.ts';
-import { transposedExpertsIn } from './mixture.ts';
+import { qwen2, qwen3, qwenWindow } from './llama.ts';
 import { attnBias, readBase, window } from './read-base.ts';
 
 /** Experts on the layers for which `on` holds; what is not stated is as in mixtral. */
@@ -154,19 +153,6 @@ export const qwen3Moe: Family = {
     return { ...base, ...window(base, qwenWindow(r)), ...qwenExperts(r, base, 128, 8) };
   },
   tensors: llamaTensors(MLP_EXPERTS),
-};
-
-/** Qwen3-VL's decoder with experts, which are stored as [in, out]. */
-export const qwen3VlMoe: Family = {
-  modelTypes: ['qwen3_vl_moe_text'],
-  config: (r) => {
-    const base = qwen3Vl.config(r);
-    return { ...base, ...qwenExperts(r, base, 60, 4) };
-  },
-  tensors: llamaTensors({
-    'h.{l}.mlp.gate': 'model.layers.{l}.mlp.gate',
-    ...transposedExpertsIn('model.layers.{l}.mlp.experts'),
-  }),
 };
 
 export const aria: Family = {

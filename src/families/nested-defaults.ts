@@ -82,15 +82,6 @@ const OWN: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     num_key_value_heads: 32,
     max_position_embeddings: 128000,
   },
-  qwen3_vl_moe_text: {
-    vocab_size: 151936,
-    hidden_size: 2048,
-    intermediate_size: 5632,
-    num_hidden_layers: 24,
-    num_attention_heads: 16,
-    num_key_value_heads: 16,
-    max_position_embeddings: 128000,
-  },
   qwen3_5_text: {
     vocab_size: 248320,
     hidden_size: 4096,

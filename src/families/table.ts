@@ -40,7 +40,7 @@ import {
 import { llama4 } from './llama4.ts';
 import { bamba, falconMamba, jamba, mamba, mamba2, nemotronH } from './mamba.ts';
 import { minimaxM2 } from './minimax.ts';
-import { aria, dbrx, jetmoe, mixtral, phimoe, qwen2Moe, qwen3Moe, qwen3VlMoe } from './moe.ts';
+import { aria, dbrx, jetmoe, mixtral, phimoe, qwen2Moe, qwen3Moe } from './moe.ts';
 import { mpt } from './mpt.ts';
 import { nanochat } from './nanochat.ts';
 import { flexOlmo, olmo, olmo2, olmo3, olmoe } from './olmo.ts';
@@ -63,20 +63,7 @@ export const FAMILIES: readonly Family[] = [
   ...[mixtral, phimoe, qwen2Moe, qwen3Moe, graniteMoe, aria, dbrx, jetmoe],
   ...[smollm3, glm4, ernie45, exaone4, seedOss, arcee, cwm, helium, qwen3Vl, graniteHybrid],
   ...[gptBigcode, gptNeo, mpt, biogpt, xglm, nanochat],
-  ...[
-    glm4Moe,
-    dots1,
-    ernie45Moe,
-    flexOlmo,
-    minimaxM2,
-    afmoe,
-    hunyuanDense,
-    hunyuanMoe,
-    gptOss,
-    llama4,
-    ministral3,
-    qwen3VlMoe,
-  ],
+  ...[glm4Moe, dots1, ernie45Moe, flexOlmo, minimaxM2, afmoe, hunyuanDense, hunyuanMoe, gptOss, llama4, ministral3],
   ...[qwen35, qwen35Moe, qwen3Next, lfm2, lfm2Moe, mamba, falconMamba, jamba, mamba2, bamba, nemotronH],
   ...[deepseekV2, deepseekV3, glm4MoeLite, youtu, minicpm3],
 ];

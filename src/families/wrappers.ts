@@ -78,7 +78,7 @@ export const WRAPPERS: readonly Wrapper[] = [
     rest: /^model\.(vision_model|connector)\./,
   },
   {
-    modelTypes: ['qwen2_vl', 'qwen2_5_vl', 'qwen3_vl', 'qwen3_vl_moe', 'qwen3_5', 'qwen3_5_moe'],
+    modelTypes: ['qwen2_vl', 'qwen2_5_vl', 'qwen3_vl', 'qwen3_5', 'qwen3_5_moe'],
     parts: { text: { ...TEXT, orWhole: true } },
     skip: [
       'vision_config',
