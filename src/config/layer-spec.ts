@@ -132,7 +132,7 @@ export interface ShortConv {
 
 /** Mamba (arXiv 2312.00752). */
 export interface Mamba {
-  readonly kind: 'mamba';
+  readonly kind: 'mamba-1';
   /** I: width of the scan. */
   readonly width: number;
   /** N: state of one channel. */
@@ -148,7 +148,7 @@ export interface Mamba {
 
 /** Mamba-2 (arXiv 2405.21060). */
 export interface Mamba2 {
-  readonly kind: 'mamba2';
+  readonly kind: 'mamba-2';
   readonly heads: number;
   /** P: width of a head. */
   readonly headSize: number;

@@ -58,7 +58,7 @@ function mambaConfig(r: ConfigReader, norm: NormSpec | null): FamilyConfig {
   skipInitialization(r);
   r.skip('expand');
   const mixer: Mamba = {
-    kind: 'mamba',
+    kind: 'mamba-1',
     width: base.intermediateSize,
     stateSize: r.int('state_size', 16),
     rank: timeRank(r, 'time_step_rank', base.nEmbd),
@@ -101,7 +101,7 @@ export const jamba: Family = {
     skipInitialization(r);
     r.skip('num_logits_to_keep');
     const mixer: Mamba = {
-      kind: 'mamba',
+      kind: 'mamba-1',
       width: r.int('mamba_expand', 2) * base.nEmbd,
       stateSize: r.int('mamba_d_state', 16),
       rank: timeRank(r, 'mamba_dt_rank', base.nEmbd),
@@ -160,7 +160,7 @@ export function mamba2Mixer(
   // "auto": the width is twice the model's.
   const headSize = r.isString(keys.headSize) ? Math.floor((2 * base.nEmbd) / heads) : r.int(keys.headSize, 64);
   return {
-    kind: 'mamba2',
+    kind: 'mamba-2',
     heads,
     headSize,
     groups,

@@ -48,8 +48,8 @@ const MIXERS: {
   'rg-lru': (ctx, x, layer, spec, inputs) => rgLru(ctx, x, layer, spec, inputs.states!),
   'gated-delta': (ctx, x, layer, spec, inputs) => gatedDelta(ctx, x, layer, spec, inputs.states!),
   'short-conv': (ctx, x, layer, spec, inputs) => shortConv(ctx, x, layer, spec, inputs.states!),
-  mamba: (ctx, x, layer, spec, inputs) => mamba(ctx, x, layer, spec, inputs.states!),
-  mamba2: (ctx, x, layer, spec, inputs) => mamba2(ctx, x, layer, spec, inputs.states!),
+  'mamba-1': (ctx, x, layer, spec, inputs) => mamba(ctx, x, layer, spec, inputs.states!),
+  'mamba-2': (ctx, x, layer, spec, inputs) => mamba2(ctx, x, layer, spec, inputs.states!),
 };
 
 /** Runs layer `layer` on the stream, which it changes. */

@@ -18,9 +18,9 @@ export function statesOf(mixer: MixerSpec | null, layer: number): readonly State
       return gatedDeltaStates(mixer, layer);
     case 'short-conv':
       return shortConvStates(mixer, layer);
-    case 'mamba':
+    case 'mamba-1':
       return mambaStates(mixer, layer);
-    case 'mamba2':
+    case 'mamba-2':
       return mamba2States(mixer, layer);
     default:
       return [];
