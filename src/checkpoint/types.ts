@@ -1,5 +1,5 @@
 /**
- * @file What the rest of the house sees of a checkpoint: named tensors that can be read in parts.
+ * @file What other modules read of a checkpoint: named tensors that can be read in parts.
  */
 import type { StoredDtype } from '../util/dtypes.ts';
 

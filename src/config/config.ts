@@ -66,7 +66,7 @@ export function positionStreams(rope: RopeSpec): number {
 export type MlpKind = 'mlp' | 'gated' | 'moe';
 
 /**
- * What a layer mixes tokens with. `experts`: attention whose queries are made by those whom a router chose (jetmoe); `recurrent`:
+ * What a layer mixes tokens with. `experts`: attention whose queries are made by experts that a router chose (jetmoe); `recurrent`:
  * a gated linear recurrence in place of attention; `cross`: attention to states that the caller gives, in a gated layer.
  */
 export type AttentionKind = 'self' | 'experts' | 'recurrent' | 'cross';

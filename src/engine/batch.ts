@@ -1,37 +1,13 @@
-/**
- * @file Many requests in one stream of events: they come when there is room, and share their steps.
- */
-import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import type { Engine } from './engine.ts';
 import type { DecoderModel } from './model.ts';
-import type { GenerationResult, SequenceRequest, TextChunk } from './options.ts';
+import type { BatchOptions, BatchRequest, GenerationResult, TextChunk } from './options.ts';
 import { checkBatch } from './request-options.ts';
 import { RequestQueue, type Source } from './request-queue.ts';
 import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
 
-/** A prompt with options of its own, over those of the batch. */
-export interface BatchRequest extends SequenceRequest {
-  /**
-   * What its events are marked with.
-   * @default its number, from 0
-   */
-  readonly id?: string | number;
-}
-
-/** What holds for all requests that do not say otherwise, and for the batch itself. */
-export interface BatchOptions extends Omit<SequenceRequest, 'prompt' | 'messages' | 'cache' | 'onPrefill'> {
-  /** Options of the rows' caches. Rows with the same ones share their steps. */
-  readonly cache?: Partial<AnyCacheOptions>;
-  /**
-   * Most requests at work at the same time.
-   * @default 8
-   */
-  readonly batchSize?: number;
-  /** Ends all of them; a request's own signal ends that one. */
-  readonly signal?: AbortSignal;
-}
+export type { BatchOptions, BatchRequest } from './options.ts';
 
 /** What happens to a request: some chunks of text, then one end or one error. */
 export type BatchEvent =
@@ -124,7 +100,7 @@ export class BatchGeneration implements BatchRun {
     }
   }
 
-  /** Takes new requests, as many as there is room for. */
+  /** Takes new requests, as many as fit. */
   #acceptRequests(): void {
     while (this.#sequences.size < this.#batchSize) {
       const next = this.#requests.ready();

@@ -1,13 +1,13 @@
 /**
  * @file What a checkpoint's own generation_config.json asks for.
  */
-import type { GenerateOptions, SequenceRequest } from './options.ts';
+import type { SamplingOptions } from './sampling/sampler.ts';
 
-/** The options that a checkpoint may have a wish about. */
-export type GenerationDefaults = Pick<
-  GenerateOptions,
-  'temperature' | 'topK' | 'topP' | 'minP' | 'repetitionPenalty' | 'eosTokenIds'
->;
+/** The options that a checkpoint may state. */
+export interface GenerationDefaults
+  extends Pick<SamplingOptions, 'temperature' | 'topK' | 'topP' | 'minP' | 'repetitionPenalty'> {
+  readonly eosTokenIds?: readonly number[];
+}
 
 /**
  * Reads a generation_config.json as options of `generate`, which count where none is given.
@@ -46,6 +46,9 @@ function dropUnset<T extends object>(options: T): T {
 }
 
 /** A request's own options, and those of the checkpoint where it has none. */
-export function withDefaults(request: SequenceRequest, defaults: GenerationDefaults): SequenceRequest {
+export function withDefaults<T extends GenerationDefaults & { readonly generationConfig?: boolean }>(
+  request: T,
+  defaults: GenerationDefaults,
+): T {
   return request.generationConfig === false ? request : { ...defaults, ...dropUnset(request) };
 }

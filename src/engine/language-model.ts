@@ -152,7 +152,7 @@ export class LanguageModel implements DecoderModel {
     return this.#alone(() => this.#stepper.setCrossAttentionStates(cache, states, row));
   }
 
-  /** Makes what steps with this cache run on, which takes a moment the first time: for those who measure what comes after. */
+  /** Compiles what steps with this cache run on, so that the first step is not slower than the others. */
   prepare(cache: KVCache, options: AdapterOptions = {}): Promise<void> {
     return this.#alone(() => this.#stepper.prepare(cache, this.#adaptersOf(cache.batch, options)));
   }

@@ -1,8 +1,9 @@
 /**
  * @file Messages as a prompt. What renders them, a chat template, is given by the layers above.
  */
+
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
-import type { DecoderModel } from './model.ts';
 
 /** One message. Templates may look at more than role and content, such as `tool_calls`. */
 export interface ChatMessage {
@@ -54,8 +55,20 @@ export interface TemplateOptions extends Omit<RenderOptions, 'addGenerationPromp
   readonly template?: string | MessageTemplate;
 }
 
+/** What of a model messages need. */
+export interface ChatModel {
+  readonly name: string;
+  readonly renderer: MessageRenderer;
+  readonly hasTokenizer: boolean;
+  readonly tokenizer: Tokenizer;
+  readonly eosTokenIds: readonly number[];
+}
+
 /** The template to use. @throws InputError where there is none. */
-export function templateOf({ renderer, name }: DecoderModel, { template }: TemplateOptions): MessageTemplate {
+export function templateOf(
+  { renderer, name }: Pick<ChatModel, 'renderer' | 'name'>,
+  { template }: TemplateOptions,
+): MessageTemplate {
   if (typeof template === 'string') return renderer.compile(template);
   if (template !== undefined) return template;
   if (renderer.template) return renderer.template;
@@ -66,13 +79,13 @@ export function templateOf({ renderer, name }: DecoderModel, { template }: Templ
 }
 
 /** Tokens at which an answer ends: the model's, and the one that its tokenizer has for the end of a text. */
-export function answerEnds(model: DecoderModel): readonly number[] {
+export function answerEnds(model: ChatModel): readonly number[] {
   const own = model.hasTokenizer ? model.tokenizer.eosTokenId : null;
   return own === null ? model.eosTokenIds : [...new Set([...model.eosTokenIds, own])];
 }
 
 /** Messages as text and as ids, with the beginning of an answer at their end. */
-export function messagesPrompt(model: DecoderModel, messages: readonly ChatMessage[], options: TemplateOptions) {
+export function messagesPrompt(model: ChatModel, messages: readonly ChatMessage[], options: TemplateOptions) {
   const text = templateOf(model, options).render(messages, options);
   return { text, tokens: model.tokenizer.encode(text, { addSpecialTokens: false }) };
 }

@@ -128,3 +128,32 @@ export interface GenerationResult {
   /** Where it was asked for. */
   readonly speculation?: SpeculationStats;
 }
+
+/** A prompt with options of its own, over those of the batch. */
+export interface BatchRequest extends SequenceRequest {
+  /**
+   * What its events are marked with.
+   * @default its number, from 0
+   */
+  readonly id?: string | number;
+}
+
+/** What holds for all requests that do not say otherwise, and for the batch itself. */
+export interface BatchOptions extends Omit<SequenceRequest, 'prompt' | 'messages' | 'cache' | 'onPrefill'> {
+  /** Options of the rows' caches. Rows with the same ones share their steps. */
+  readonly cache?: Partial<AnyCacheOptions>;
+  /**
+   * Most requests at work at the same time.
+   * @default 8
+   */
+  readonly batchSize?: number;
+  /** Ends all of them; a request's own signal ends that one. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of `score`. */
+export interface ScoreOptions
+  extends Pick<GenerateOptions, 'addSpecialTokens' | 'adapters' | 'cache' | 'chunkLength' | 'signal' | 'topLogprobs'> {
+  /** Told how many tokens are done. */
+  readonly onProgress?: (done: number, total: number) => void;
+}

@@ -25,11 +25,11 @@ export interface PrefillOptions {
    * @default 256; 64 where the cache rounds its slots, or will evict tokens of the prompt
    */
   readonly chunkLength?: number;
-  /** `last`: logits of the last token [1, V]; `all`: of every token [T, V]; `none`. `last` unless stated. */
+  /** `last`: logits of the last token [1, V]; `all`: of every token [T, V]; `none`. @default 'last' */
   readonly logits?: 'none' | 'last' | 'all';
-  /** `decode` where the tokens were written by the model; unless stated they are a prompt, which policies may treat otherwise. */
+  /** `decode`: the model sampled the tokens; policies may treat a prompt in another way. @default 'prompt' */
   readonly phase?: 'prompt' | 'decode';
-  /** Live adapters; unless stated, the model's standard. */
+  /** Live adapters. @default the model's default adapters */
   readonly adapters?: AdapterChoice;
   /** Positions of the tokens, in models where they have several; see {@link StepOptions.positions}. */
   readonly positions?: TokenPositions;
@@ -158,7 +158,7 @@ export async function prefill(
 }
 
 /**
- * Reads the token that was written last: whoever goes on from a cache would miss it. Where it has no room, nobody can.
+ * Computes the last sampled token, so that the cache contains it. Skipped where it does not fit.
  */
 export async function appendLastToken(
   model: PrefillModel,
@@ -187,7 +187,7 @@ export function checkTokenIds(
 ): void {
   for (let i = 0; i < tokens.length; i++)
     if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= embedRows)
-      throw new InputError(`token id ${tokens[i]} (place ${i}) is not in the model's vocabulary of ${embedRows}`);
+      throw new InputError(`token id ${tokens[i]} (index ${i}) is not in the model's vocabulary of ${embedRows}`);
   const end = cache.length(row) + tokens.length;
   if (position === 'learned' && end > contextLength)
     throw new InputError(`the model has learned ${contextLength} positions, and the sequence would reach ${end}`);

@@ -2,9 +2,7 @@
  * @file The names of all options of requests, so that others are refused.
  */
 import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
-import type { BatchOptions, BatchRequest } from './batch.ts';
-import type { SequenceRequest } from './options.ts';
-import type { ScoreOptions } from './score.ts';
+import type { BatchOptions, BatchRequest, ScoreOptions, SequenceRequest } from './options.ts';
 import type { SpeculateOptions } from './speculate/drafter.ts';
 
 const REQUEST: OptionNames<SequenceRequest & BatchRequest> = {

@@ -5,7 +5,7 @@
 /** Something to iterate over, now or in time. */
 export type Source<T> = Iterable<T> | AsyncIterable<T>;
 
-/** Takes one request at a time from a source, and only when there is room for it. */
+/** Takes one request at a time from a source, and only when another one fits. */
 export class RequestQueue<T> {
   readonly #iterator: Iterator<T> | AsyncIterator<T>;
   readonly #onChange: () => void;

@@ -4,25 +4,21 @@
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import type { DecoderModel } from './model.ts';
-import type { GenerateOptions } from './options.ts';
+import type { ScoreOptions } from './options.ts';
 import { prefillSteps } from './prefill.ts';
 import { promptTokens, resolveCache } from './prompt.ts';
 import { checkScore } from './request-options.ts';
 import { type TokenLogprob, tokenLogprobs } from './sampling/sampler.ts';
 import { TokenRanking } from './sampling/token-ranking.ts';
 
-export interface ScoreOptions
-  extends Pick<GenerateOptions, 'addSpecialTokens' | 'adapters' | 'cache' | 'chunkLength' | 'signal' | 'topLogprobs'> {
-  /** Told how many tokens are done. */
-  readonly onProgress?: (done: number, total: number) => void;
-}
+export type { ScoreOptions } from './options.ts';
 
 /** A token of the text. */
 export interface ScoredToken {
   readonly token: number;
   /** Natural logarithm of its probability after those before it; null for the first, before which there is none. */
   readonly logprob: number | null;
-  /** The most likely tokens of its place, where asked for; none for the first. */
+  /** The most likely tokens at its position, where asked for; none for the first. */
   readonly top?: readonly TokenLogprob[];
 }
 

@@ -66,7 +66,7 @@ export class TokenStream {
   /**
    * Chooses the next token.
    * @param logits [V]
-   * @param proposal what somebody thought it may be.
+   * @param proposal the drafted token of this position, if any.
    * @returns what became certain, if anything did.
    * @throws GraphError, InputError as {@link Sampler.sample}.
    */

@@ -20,7 +20,7 @@ export {
 } from '../kvcache/caches.ts';
 export { definePolicy, isPolicyRow, type PolicyDefinition } from '../kvcache/define-policy.ts';
 export type { CacheStep, GroupStep, StepListener } from '../kvcache/events.ts';
-export type { FrameOptions, PolicyRules } from '../kvcache/frame.ts';
+export type { FrameOptions } from '../kvcache/frame.ts';
 export type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 export { KVCache } from '../kvcache/kv-cache.ts';
 export type { CacheLease } from '../kvcache/lease.ts';
@@ -28,7 +28,7 @@ export type { CacheOptions, ScoredPolicyOptions } from '../kvcache/options.ts';
 export type { H2OOptions } from '../kvcache/policies/h2o.ts';
 export type { LastRecentOptions } from '../kvcache/policies/last-recent.ts';
 export { type AnyCacheOptions, checkCacheOptions, createCache, POLICIES } from '../kvcache/policies.ts';
-export type { ChunkStart, Need, Policy, PolicyChoice, PolicyRow, PolicySetup } from '../kvcache/policy.ts';
+export type { ChunkStart, Need, Policy, PolicyChoice, PolicyRow, PolicyRules, PolicySetup } from '../kvcache/policy.ts';
 export {
   dense,
   expected,

@@ -185,7 +185,7 @@ function timeLimit(r: ConfigReader): readonly [number, number] {
   return [low as number, high as number];
 }
 
-/** The keys of those who say `mamba_…`. */
+/** Keys of configs that write `mamba_…`. */
 export const MAMBA_KEYS: Mamba2Keys = {
   heads: 'mamba_n_heads',
   headSize: 'mamba_d_head',

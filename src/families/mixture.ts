@@ -62,7 +62,7 @@ export function expertCount(
 }
 
 /**
- * The experts of DeepSeek and of those who took its names: `n_routed_experts`, `n_shared_experts`, groups, `routed_scaling_factor`.
+ * Experts with DeepSeek's names: `n_routed_experts`, `n_shared_experts`, groups, `routed_scaling_factor`.
  * @param score `sigmoid` with a bias for the choice (DeepSeek-V3, arXiv 2412.19437), or DeepSeek-V2's softmax (arXiv 2405.04434).
  */
 export function deepseekMixture(

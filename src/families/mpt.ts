@@ -37,7 +37,7 @@ export const mpt: Family = {
     r.refuse('norm_type', 'only "low_precision_layernorm" is supported', ['low_precision_layernorm', 'layernorm']);
     r.refuse('logit_scale', 'is not supported', [null]);
     r.refuse('embedding_fraction', 'only 1 is supported', [1]); // of training
-    r.skip('learned_pos_emb', 'tokenizer_name', 'verbose', 'init_device'); // alibi takes the place of positions
+    r.skip('learned_pos_emb', 'tokenizer_name', 'verbose', 'init_device'); // ALiBi replaces positions
     return {
       ...base,
       ...attnBias(base, bias, bias),

@@ -3,8 +3,8 @@
  */
 import { InputError } from '../util/errors.ts';
 import { closestName } from '../util/option-names.ts';
-import { FRAME_OPTIONS, type FrameOptions, framePolicy, type PolicyRules } from './frame.ts';
-import type { Need, PolicyRow, PolicySetup } from './policy.ts';
+import { FRAME_OPTIONS, type FrameOptions, framePolicy } from './frame.ts';
+import type { Need, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
 
 /** What a policy says of itself. At least one of `score`, `rank` and `keep` must be there, or `setup`. */
 export interface PolicyDefinition<Options extends object = Readonly<Record<string, unknown>>> extends PolicyRules {

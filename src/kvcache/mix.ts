@@ -3,8 +3,7 @@
  */
 import { InputError } from '../util/errors.ts';
 import { definePolicy } from './define-policy.ts';
-import type { PolicyRules } from './frame.ts';
-import type { Need, PolicyRow, PolicySetup } from './policy.ts';
+import type { Need, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** One of the mixed policies, and where its numbers are among those of all. */

@@ -3,10 +3,9 @@
  */
 import type { BufferChoice } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
-import type { PolicyRules } from './frame.ts';
 import type { CacheShape } from './shape.ts';
 import type { SlotSharing } from './slots.ts';
-import type { LayerView } from './view.ts';
+import type { GroupView, LayerView } from './view.ts';
 
 /**
  * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; of its `last-query`; or summed over
@@ -99,4 +98,56 @@ export interface PolicyRow {
 export interface PolicyChoice {
   readonly row: PolicyRow;
   readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** What a policy has of its own; all of it is optional. */
+export interface PolicyRules {
+  /** What it wants to see of the attention; `group.weights` has one array for each, in this order. */
+  readonly needs?: readonly Need[];
+  /** Whether it wants the moments of the queries before they are rotated (`layer.chunk.queries`). @default false */
+  readonly needsQueries?: boolean;
+  /** Whether it reads keys or values by `readKey` and its kin. @default true for a policy with `score`, `rank` or `keep` */
+  readonly reads?: boolean;
+  /** Which layers hold the same positions. @default 'none' */
+  readonly sharing?: PolicyLayout['sharing'];
+  /** Whether each query group decides for itself. @default true */
+  readonly perGroup?: boolean;
+  /** Whether it gives tokens up; if not, a full cache is an error. @default true */
+  readonly evicts?: boolean;
+  /** Whether layers may exceed their budget while the whole sequence fits the cacheLength. @default false */
+  readonly startsWhole?: boolean;
+  /** Tokens at the start that stay, unless the cache's options say otherwise. @default 0 */
+  readonly sinks?: number;
+  /** How many of the newest tokens stay, unless the options say otherwise. @default an eighth of the budget */
+  readonly recent?: (budget: number) => number;
+  /** The same in one layer and phase. @default the option */
+  readonly recentOf?: (layer: LayerView, recent: number) => number;
+  /** Slots of a layer's group. @default the cacheLength */
+  readonly budget?: (layer: number, group: number) => number;
+  /** Numbers kept for each slot (`group.slotState`), the score included. @default 1 */
+  readonly slotState?: number;
+  /** Numbers kept for each row (`layer.rowState`), changed by `beginChunk`. @default 0 */
+  readonly rowState?: number;
+  /** Numbers kept for each row and layer: `layer.nextLayerState` is written from `layer.layerState` at each chunk. @default 0 */
+  readonly layerState?: (layer: number) => number;
+  /** The prompt's last chunk should have this many tokens; they are the `window` of `needs`. @default 0 */
+  readonly promptTail?: number;
+  /** Whether a score, once given, depends on tokens that come later. @default true for a policy with `score` */
+  readonly scoredByLater?: boolean;
+  /** Called once for each row when a chunk has come, before its layers. */
+  readonly beginChunk?: (chunk: ChunkStart) => void;
+  /** Called once for each layer, before its groups are scored. */
+  readonly observe?: (layer: LayerView) => void;
+  /**
+   * Called for each group after every chunk, before anything goes. It may change `group.scores`, which move with their slots
+   * and start at 0, and may return values to rank the slots by (otherwise the scores): the higher stay.
+   */
+  readonly score?: (group: GroupView, layer: LayerView) => ArrayLike<number> | undefined;
+  /** Fills `group.values` of a group that is over its budget, by which slots are ranked. @default the scores */
+  readonly rank?: (group: GroupView, layer: LayerView) => void;
+  /**
+   * In place of a ranking: which candidates stay besides sinks and recent tokens, as their indices, at most `group.budget`. Where
+   * that is too much together, those named first stay.
+   */
+  readonly keep?: (group: GroupView, layer: LayerView) => Iterable<number>;
 }

@@ -46,7 +46,7 @@ export interface Outcome {
 
 /** What a batch tells. */
 export type BatchMessage =
-  /** The thread has room for another request. */
+  /** The thread takes another request. */
   { readonly type: 'pull' } | { readonly type: 'event'; readonly event: BatchEvent; readonly error: WireError | null };
 
 /** The next request of a batch, that one is to end, or that no more will come. */

@@ -63,7 +63,7 @@ export class Caller {
         throw signal?.aborted ? signal.reason : error;
       })
       .finally(() => signal?.removeEventListener('abort', abort));
-    // Who only listens to events need not hear of it twice.
+    // A caller that only reads events gets the error there.
     settled.catch(() => undefined);
     return { done: settled, send: (input) => this.#post({ type: 'input', id, input }), abort };
   }
@@ -100,7 +100,7 @@ export interface CallContext {
   readonly signal: AbortSignal;
   /** Tells the caller something on the way. */
   emit(event: unknown): void;
-  /** Says who gets input. */
+  /** Says which call gets input. */
   onInput(take: (input: never) => void): void;
 }
 

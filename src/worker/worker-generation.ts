@@ -75,7 +75,7 @@ export class WorkerGeneration implements TextRun {
       this.#failure = { error };
       throw error;
     } finally {
-      // Whoever leaves the loop ends it; what it uses is free once it has ended.
+      // Leaving the loop ends the run; its cache is free once it has ended.
       if (!chunks.ended) call.abort();
       await this.#settle(call.done);
     }

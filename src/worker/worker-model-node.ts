@@ -134,7 +134,7 @@ export class WorkerModel {
     return this.generate(messages, options);
   }
 
-  /** As `generateBatch` of the library; requests are taken from their source as there is room for them. */
+  /** As `generateBatch` of the library; requests are taken from their source when they fit. */
   generateBatch(requests: Source<WorkerBatchRequest | string>, options: BatchOptions = {}): WorkerBatch {
     const { signal, ...rest } = options;
     return new WorkerBatch(this.#caller, requests, plain(rest), signal, plain);

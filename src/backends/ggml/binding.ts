@@ -12,38 +12,13 @@ import {
   type Pointer,
   REGISTRY_FUNCTIONS,
 } from './functions.ts';
+import type { Ggml, KoffiModule } from './ggml.ts';
 import { findLibraries, GGML_VERSION, type LibraryFiles } from './platform.ts';
 import { checkTensorLayout } from './tensor-layout.ts';
 
-type KoffiModule = typeof Koffi;
 /** A function of koffi's that can also run on another thread. */
 interface AsyncCall {
   async(...args: [...unknown[], done: (error: unknown, result: number) => void]): void;
-}
-
-/** ggml, open. One for a process. */
-export interface Ggml
-  extends Calls<typeof BASE_FUNCTIONS>,
-    Calls<typeof REGISTRY_FUNCTIONS>,
-    Calls<typeof CPU_FUNCTIONS> {
-  readonly files: LibraryFiles;
-  /** The CPU device. */
-  readonly cpu: Pointer;
-  /** Buffer types that rearrange weights for this processor, the fastest first. */
-  readonly fastBuffers: readonly { readonly type: Pointer; readonly name: string }[];
-  /** A buffer over all memory of the process: what tensors over typed arrays and mapped files are placed in. */
-  readonly hostBuffer: Pointer;
-  /** Features of the processor that the libraries use, such as `AVX512_VNNI`. */
-  readonly features: readonly string[];
-  /** The address of a typed array's memory, which has to be kept referenced. */
-  addressOf(array: ArrayBufferView): bigint;
-  /** The address of an exported function. */
-  symbol(name: string): Pointer;
-  /** Runs `graph` on another thread; the event loop goes on. @returns ggml's status. */
-  compute(backend: Pointer, graph: Pointer): Promise<number>;
-  /** Copies `length` bytes at `address` into a tensor on another thread. */
-  setTensor(tensor: Pointer, address: bigint, length: number): Promise<void>;
-  readonly koffi: KoffiModule;
 }
 
 /** How ggml's C types are written for koffi. */

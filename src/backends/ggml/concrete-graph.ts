@@ -5,9 +5,9 @@
 import type { OpGraph } from '../../ops/graph.ts';
 import type { OpName, OpNode, Value } from '../../ops/types.ts';
 import { EngineError, GraphError } from '../../util/errors.ts';
-import type { Ggml } from './binding.ts';
 import type { CpuBackend } from './cpu-backend.ts';
 import type { Pointer } from './functions.ts';
+import type { Ggml } from './ggml.ts';
 import { GraphMaker, type RunInputs, type Tensor } from './lower/graph-maker.ts';
 import type { Lower, Scope } from './lower/lowering.ts';
 import { LOWERINGS } from './lower/table.ts';
@@ -33,7 +33,7 @@ interface BoundInput {
 
 const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
 
-/** Tensors that a record becomes, on average, with room to spare; where it is not enough, twice as many are tried. */
+/** Tensors that a record becomes, on average, with a reserve; where it is not enough, twice as many are tried. */
 const TENSORS_PER_NODE = 10;
 const MOST_TENSORS = 400_000;
 
@@ -217,7 +217,7 @@ export class ConcreteGraph {
       });
     const tensor = dtype === 'uint8' ? slotLeaf(g, slots!, dims) : g.leaf(dtype === 'float16' ? 'f16' : 'f32', dims);
     const address = this.#ggml.addressOf(data as ArrayBufferView);
-    g.place(tensor, address);
+    g.setAddress(tensor, address);
     this.#inputs.push({ name, pointer: tensor.pointer, address, views: [] });
     return tensor;
   }

@@ -3,8 +3,8 @@
  */
 import { availableParallelism } from 'node:os';
 import { EngineError, GraphError } from '../../util/errors.ts';
-import type { Ggml } from './binding.ts';
 import type { Pointer } from './functions.ts';
+import type { Ggml } from './ggml.ts';
 import { NativeHandle } from './native.ts';
 import { TensorContext } from './tensor-context.ts';
 import { ThreadCount } from './thread-count.ts';

@@ -2,8 +2,9 @@
  * @file Which of this processor's layouts a matrix can have. A buffer takes any tensor, but one that its products do not know crashes
  * the process when values are written to it: so ggml is asked about the product first.
  */
-import type { Ggml } from './binding.ts';
+
 import type { Pointer } from './functions.ts';
+import type { Ggml } from './ggml.ts';
 import { TensorContext } from './tensor-context.ts';
 import { GGML_TYPES, type GgmlType } from './types.ts';
 

@@ -4,8 +4,8 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { WeightsError } from '../../util/errors.ts';
-import type { Ggml } from './binding.ts';
 import type { Pointer } from './functions.ts';
+import type { Ggml } from './ggml.ts';
 import { NativeHandle } from './native.ts';
 
 const LIBC: Readonly<Partial<Record<NodeJS.Platform, string>>> = { linux: 'libc.so.6', darwin: 'libSystem.B.dylib' };

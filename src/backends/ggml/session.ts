@@ -3,9 +3,9 @@
  */
 import type { OpGraph } from '../../ops/graph.ts';
 import { InputError } from '../../util/errors.ts';
-import type { Ggml } from './binding.ts';
 import { ConcreteGraph, type RunOutput } from './concrete-graph.ts';
 import type { CpuBackend } from './cpu-backend.ts';
+import type { Ggml } from './ggml.ts';
 import type { RunInputs, Tensor } from './lower/graph-maker.ts';
 import { weightUses } from './lower/lowering.ts';
 import type { GgmlWeights } from './weights.ts';

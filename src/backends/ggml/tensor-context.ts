@@ -2,12 +2,13 @@
  * @file A context of ggml: the memory that the descriptions of tensors and graphs lie in. It is a typed array of ours, so fields of
  * tensors are read and written without calls.
  */
-import type { Ggml } from './binding.ts';
+
 import type { Pointer } from './functions.ts';
+import type { Ggml } from './ggml.ts';
 import { NativeHandle } from './native.ts';
 import { TENSOR } from './tensor-layout.ts';
 
-/** Room for what ggml puts beside each object, and for alignment. */
+/** Memory for what ggml puts beside each object, and for alignment. */
 const SLACK = 4096;
 
 export class TensorContext {
@@ -62,7 +63,7 @@ export class TensorContext {
     return this.#fields.getInt32(this.#at(tensor) + TENSOR.type, true);
   }
 
-  /** Where the tensor's values are; null before they have a place. */
+  /** Where the tensor's values are; null before they have an address. */
   data(tensor: Pointer): bigint | null {
     return this.#fields.getBigUint64(this.#at(tensor) + TENSOR.data, true) || null;
   }

@@ -2,7 +2,7 @@
  * @file Where the fields of `struct ggml_tensor` are. Contexts lie in memory of ours, so fields are read and written there without calls.
  */
 import { EngineError } from '../../util/errors.ts';
-import type { Ggml } from './binding.ts';
+import type { Ggml } from './ggml.ts';
 
 /** Byte offsets in the struct, on platforms with pointers of 8 bytes. */
 export const TENSOR = {

@@ -5,9 +5,9 @@
 import { join } from 'node:path';
 import { EngineError, GraphError } from '../../util/errors.ts';
 import type { PreparedWeights, StoredParam } from '../../weights/types.ts';
-import type { Ggml } from './binding.ts';
 import { fastBufferFor } from './fast-buffers.ts';
 import type { Pointer } from './functions.ts';
+import type { Ggml } from './ggml.ts';
 import type { Tensor } from './lower/graph-maker.ts';
 import { MappedFile } from './mapped-file.ts';
 import { NativeHandle } from './native.ts';

@@ -171,7 +171,7 @@ export function putAlong(g: GraphBuilder, x: Value, indices: Value, updates: Val
   return g.node('ScatterElements', [x, indices, updates], [x], { attributes: { axis: -1 } })[0];
 }
 
-/** x with rows `updates` added to, or put in the place of, those at `index` (int64 [M, n], the first n axes). */
+/** x with rows `updates` added to, or replacing, those at `index` (int64 [M, n], the first n axes). */
 export function scatterRows(g: GraphBuilder, x: Value, index: Value, updates: Value, how: 'add' | 'none'): Value {
   return g.node('ScatterND', [x, index, updates], [x], { attributes: { reduction: how } })[0];
 }

@@ -94,7 +94,7 @@ export function json(value: Value, options: JsonOptions, depth = 0): string {
     if (parts.length === 0) return open + close;
     if (indent === null) return open + parts.join(comma) + close;
     const inner = `\n${indent.repeat(depth + 1)}`;
-    return open + inner + parts.join(comma + inner) + `\n${indent.repeat(depth)}` + close;
+    return `${open + inner + parts.join(comma + inner)}\n${indent.repeat(depth)}${close}`;
   };
   if (Array.isArray(value))
     return wrap(

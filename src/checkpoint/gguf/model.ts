@@ -19,7 +19,7 @@ export interface HuggingFaceModel {
 
 /**
  * @param where the file, for messages.
- * @throws CheckpointError for an architecture that is not run, metadata that lack something, and tensors that have no place.
+ * @throws CheckpointError for an architecture that is not run, metadata that lack something, and tensors that do not belong to it.
  */
 export async function asHuggingFace(
   all: Metadata,
@@ -86,7 +86,7 @@ function mapTensors(architecture: Architecture, model: GgufModel, where: string)
   }
   if (left.length > 0)
     throw new CheckpointError(
-      `${where}: ${left.length} tensors have no place in the architecture ${architecture.names[0]}: ` +
+      `${where}: ${left.length} tensors do not belong to the architecture ${architecture.names[0]}: ` +
         `${left
           .slice(0, 6)
           .map((name) => JSON.stringify(name))

@@ -27,7 +27,7 @@ import { maximum, mostLikely, TokenRanking } from './token-ranking.ts';
  * `repetitionPenalty`, `frequencyPenalty`, `presencePenalty`, `processors`, `temperature`, `topK`, `topP`, `minP`.
  */
 export interface SamplingOptions {
-  /** 0 (unless stated): always the most likely token, so that `topK`, `topP`, `minP` and `seed` change nothing. */
+  /** 0: always the most likely token; `topK`, `topP`, `minP` and `seed` then change nothing. @default 0 */
   readonly temperature?: number;
   /** Draw from this many of the most likely tokens; 0 or nothing: from all. */
   readonly topK?: number;
@@ -45,7 +45,7 @@ export interface SamplingOptions {
   readonly logitBias?: LogitBias;
   /** Tokens never to be written. */
   readonly bannedTokens?: readonly number[];
-  /** A whole number; the same seed gives the same text. A random one unless stated. */
+  /** A whole number; the same seed gives the same text. @default random */
   readonly seed?: number;
   /** The caller's own changes to the logits: functions, or objects that make a state for each sequence. */
   readonly processors?: readonly LogitsProcessor[];
@@ -63,7 +63,7 @@ export interface Sample extends TokenLogprob {
   readonly top?: TokenLogprob[];
 }
 
-/** A token that may come next, as somebody else (a smaller model, say) thinks. */
+/** A drafted token, and the distribution it was drawn from. */
 export interface Proposal {
   readonly token: number;
   /** The distribution that it was drawn from [V]; null where nothing was drawn: it is that token or none. */

@@ -5,21 +5,21 @@
 import type { Proposal } from '../sampling/sampler.ts';
 import type { Drafter } from './drafter.ts';
 
-/** Earlier places that are looked at, the most recent first. */
-const MOST_PLACES = 16;
+/** Earlier indices that are compared, the most recent first. */
+const MOST_INDICES = 16;
 /** More tokens in common than this say nothing more. */
 const MOST_COMMON = 16;
 /** More than any vocabulary has. */
 const RADIX = 2 ** 22;
 
 /**
- * Finds the place before with the most tokens in common (at least two), and proposes what came after it (Saxena 2023, prompt
+ * Finds the earlier index with the most tokens in common (at least two), and proposes what came after it (Saxena 2023, prompt
  * lookup decoding; also arXiv 2304.04487).
  */
 export class NgramDrafter implements Drafter {
   /** By pair of tokens: where the last one ended. */
   readonly #last = new Map<number, number>();
-  /** By place: where the pair that ends there ended before; -1 where nowhere. */
+  /** By index: where the pair of tokens that ends there ended before; -1: nowhere. */
   readonly #before: number[] = [];
 
   async propose(context: readonly number[], most: number): Promise<readonly Proposal[]> {
@@ -27,14 +27,14 @@ export class NgramDrafter implements Drafter {
     const end = context.length - 1;
     let best = -1;
     let longest = 0;
-    let place = this.#before[end] ?? -1;
-    for (let tries = 0; place >= 0 && tries < MOST_PLACES && longest < MOST_COMMON; tries++) {
-      const common = inCommon(context, place, end);
+    let index = this.#before[end] ?? -1;
+    for (let tries = 0; index >= 0 && tries < MOST_INDICES && longest < MOST_COMMON; tries++) {
+      const common = inCommon(context, index, end);
       if (common > longest) {
         longest = common;
-        best = place;
+        best = index;
       }
-      place = this.#before[place];
+      index = this.#before[index];
     }
     if (best < 0) return [];
     const tokens: number[] = [];
@@ -53,7 +53,7 @@ export class NgramDrafter implements Drafter {
   }
 }
 
-/** How many tokens that end at two places are the same. */
+/** How many tokens that end at two indices are equal. */
 function inCommon(context: readonly number[], a: number, b: number): number {
   let common = 0;
   while (common < MOST_COMMON && a - common >= 0 && context[a - common] === context[b - common]) common++;

@@ -73,7 +73,7 @@ export class Speculator {
     this.#drafter = drafter ? drafter() : draft ? new ModelDrafter(model, draft, sampling) : new NgramDrafter();
   }
 
-  /** What was proposed for the place whose logits were given out last. */
+  /** What was proposed for the position whose logits were given last. */
   get proposal(): Proposal | null {
     return this.#logits ? (this.#drafts[this.#at] ?? null) : null;
   }
@@ -85,7 +85,7 @@ export class Speculator {
 
   /**
    * Goes on with the token that was chosen, the last of the context.
-   * @returns the logits of the next place [V], where they are there; otherwise null, and {@link chunk} is to be run.
+   * @returns the logits of the next position [V], if they are known; otherwise null, and {@link chunk} must be run.
    */
   async next(cache: KVCache, row: number, context: readonly number[]): Promise<Float32Array | null> {
     const token = context[context.length - 1];
@@ -106,7 +106,7 @@ export class Speculator {
    * The chunk was run.
    * @param logits [T, V]
    * @param before tokens of the cache before it.
-   * @returns the logits of the next place [V].
+   * @returns the logits of the next position [V].
    */
   accept(logits: Float32Array, before: number): Float32Array {
     this.#steps++;

@@ -2,8 +2,8 @@
  * @file `h2o`: heavy hitters, those that received the most attention; and `h2o-orig`, as published.
  */
 import { definePolicy } from '../define-policy.ts';
-import type { PolicyRules } from '../frame.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
+import type { PolicyRules } from '../policy.ts';
 
 export interface H2OOptions extends ScoredPolicyOptions {
   /** Divide a score by the number of queries that could see the slot, so that age alone is no merit. @default true */

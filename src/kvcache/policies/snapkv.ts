@@ -4,9 +4,8 @@
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import { definePolicy } from '../define-policy.ts';
-import type { PolicyRules } from '../frame.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
-import type { PolicySetup } from '../policy.ts';
+import type { PolicyRules, PolicySetup } from '../policy.ts';
 import { readSinks } from '../safe-options.ts';
 import type { GroupView } from '../view.ts';
 

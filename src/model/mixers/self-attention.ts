@@ -125,8 +125,8 @@ export function attendHeads(
   const { g, config } = ctx;
   const { heads: H, groups: G, scale, softcap } = spec;
   const name = `h.${layer}.attn`;
-  const normed = (x: Value, place: QkNormSpec['place']): Value =>
-    spec.qkNorm && spec.qkNorm.over !== 'full' && spec.qkNorm.place === place
+  const normed = (x: Value, when: QkNormSpec['place']): Value =>
+    spec.qkNorm && spec.qkNorm.over !== 'full' && spec.qkNorm.place === when
       ? normHeads(ctx, x, spec, spec.qkNorm, name)
       : x;
   let qk = normed(projected, 'before-rope');

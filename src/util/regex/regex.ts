@@ -3,7 +3,7 @@
  *
  * Patterns come with checkpoints and adapters, and JavaScript's own matcher takes exponential time for some: `(a+)+$` on 40 letters
  * does not end. This one remembers from which instruction at which position there is no match, for the whole text. A kept engine in
- * linear time (re2js) has no lookahead and no possessive repetition, which most published tokenizers need.
+ * linear time (re2js) has no look-ahead and no possessive repetition, which most published tokenizers need.
  */
 import { type CharSet, isWordChar } from './char-set.ts';
 import { ASSERTIONS, compile, Op, type Program } from './program.ts';

@@ -40,7 +40,7 @@ const mul = (g: GraphMaker, a: Tensor, b: Tensor): Tensor => binary(g, 'mul', a,
 /** √(2/π), of GELU's approximation by tanh. */
 const ROOT = Math.sqrt(2 / Math.PI);
 
-/** Operators that are one call of ggml, exact to a few units of float32's last place. */
+/** Operators that are one call of ggml, exact to a few units of float32's last digit. */
 const CALLS = {
   silu: 'ggml_silu',
   gelu: 'ggml_gelu_erf',

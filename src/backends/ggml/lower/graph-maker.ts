@@ -2,8 +2,8 @@
  * @file Makes the tensors of one ggml graph. Shapes are told outermost axis first, as in src/ops; ggml's own order is the reverse.
  */
 import { GraphError } from '../../../util/errors.ts';
-import type { Ggml } from '../binding.ts';
 import type { BASE_FUNCTIONS, Pointer } from '../functions.ts';
+import type { Ggml } from '../ggml.ts';
 import { TensorContext } from '../tensor-context.ts';
 import { GGML_TYPES, type GgmlType, rowBytes } from '../types.ts';
 
@@ -95,7 +95,7 @@ export class GraphMaker {
     return this.made(this.call(name, ...args), x.dims);
   }
 
-  /** A tensor whose place in memory is decided by the caller. */
+  /** A tensor whose address in memory is given by the caller. */
   leaf(type: GgmlType, dims: readonly number[]): Tensor {
     const pointer = this.call('ggml_new_tensor_4d', GGML_TYPES[type], ...reversed(dims));
     return this.made(pointer, dims, type);
@@ -105,11 +105,11 @@ export class GraphMaker {
   over(data: Float32Array | Int32Array, dims: readonly number[]): Tensor {
     const tensor = this.leaf(data instanceof Float32Array ? 'f32' : 'i32', dims);
     this.kept.push(data);
-    this.place(tensor, this.ggml.addressOf(data));
+    this.setAddress(tensor, this.ggml.addressOf(data));
     return tensor;
   }
 
-  place({ pointer }: Tensor, address: bigint): void {
+  setAddress({ pointer }: Tensor, address: bigint): void {
     this.ggml.ggml_backend_tensor_alloc(this.ggml.hostBuffer, pointer, address);
   }
 
