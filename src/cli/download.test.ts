@@ -67,7 +67,7 @@ describe('keyhold download', () => {
       return stderr;
     };
     expect(await error('org/tony')).toMatch(/org\/tony: no such repository/);
-    expect(await error('./folder')).toMatch(/is not a repository id\. It looks like "org\/name"/);
+    expect(await error('./folder')).toMatch(/is not a repository id; it looks like "org\/name"/);
     expect(await error('org/tiny', '--revision', 'v9')).toMatch(/has no revision "v9"/);
     expect(await error('org/tiny', '--offline')).toMatch(/Offline mode is on/);
     hub.repos.set('org/tiny', { ...hub.repos.get('org/tiny')!, gated: 'hf_right' });

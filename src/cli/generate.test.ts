@@ -243,7 +243,7 @@ describe('keyhold generate refuses', () => {
   });
 
   const wrong: readonly { what: string; args: string[]; message: RegExp; stdin?: Uint8Array }[] = [
-    { what: 'no folder', args: ['x', '-m', './nowhere'], message: /^error: \.\/nowhere: does not exist\.\n$/ },
+    { what: 'no folder', args: ['x', '-m', './nowhere'], message: /^error: \.\/nowhere: does not exist\n$/ },
     { what: 'no model', args: ['x', '-m', 'src/cli/'], message: /^error: .*src\/cli.*: there is no config\.json/ },
     { what: 'no checkpoint', args: ['x', '-m', 'package.json'], message: /package\.json: neither a folder nor a / },
     { what: 'no tokenizer', args: ['x', '-m', 'test/fixtures/families/llama'], message: /has no tokenizer\.json/ },

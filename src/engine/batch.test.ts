@@ -301,7 +301,7 @@ describe('what goes wrong with one request', () => {
         ['empty', 'the prompt is empty: there is no token to go on from', null],
         ['none', 'a request needs a prompt, or messages instead', null],
         ['both', 'a request needs a prompt, or messages instead', null],
-        ['far', "token id 97 (place 1) is not in the model's vocabulary of 97", 0],
+        ['far', "token id 97 (index 1) is not in the model's vocabulary of 97", 0],
         ['full', 'length', 5],
         ['long', expect.stringMatching(/^the dense cache holds 0 of 9 tokens/), 0],
         ['policy', expect.stringMatching(/^there is no cache policy "nope"/), null],

@@ -136,6 +136,7 @@ export async function* prefillSteps(
   options: PrefillOptions,
 ): AsyncGenerator<PrefillStep, void, undefined> {
   const { signal, onProgress } = options;
+  signal?.throwIfAborted(); // before the reader may clear the cache
   const reader = new PromptReader(model, cache, tokens, options);
   while (reader.left > 0) {
     signal?.throwIfAborted();

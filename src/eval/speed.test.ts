@@ -37,7 +37,7 @@ describe('measureSpeed', () => {
   it('goes through the cache that was asked for', async () => {
     const cache = { policy: 'lastrec', cacheLength: 16, buffer: 'int8' } as const;
     const { cacheBytes } = await measureSpeed(model, { cache, promptTokens: 40, newTokens: 2, rounds: 1 });
-    expect(cacheBytes).toBe(16 * 6 * 2 * (2 * 32 + 4 * 2));
+    expect(cacheBytes).toBe(16 * 6 * 2 * (2 * 34));
   });
 
   it('refuses what can not be measured', async () => {

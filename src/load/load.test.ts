@@ -117,8 +117,8 @@ describe('a checkpoint is refused before its weights are read', () => {
   });
 
   it('where config.json is', async () => {
-    expect(await refusal(ConfigError, 'llama', { config: { model_type: 'mamba' } })).toMatch(
-      /^here: config\.json: model_type is "mamba"/,
+    expect(await refusal(ConfigError, 'llama', { config: { model_type: 'no_such_family' } })).toMatch(
+      /^here: config\.json: model_type is "no_such_family"/,
     );
   });
 
@@ -183,7 +183,7 @@ describe('a checkpoint may', () => {
     expect(model.tokenizer).toMatchObject({ vocabSize: 4097, ownVocabSize: 4096 });
     const cache = model.createCache();
     const ids = model.tokenizer.encode('An <image_soft_token>');
-    await expect(model.prefill(cache, ids)).rejects.toThrow(/token id 4096 \(place \d\) is not in the model's/);
+    await expect(model.prefill(cache, ids)).rejects.toThrow(/token id 4096 \(index \d\) is not in the model's/);
     expect(cache.length()).toBe(0);
   });
 

@@ -12,7 +12,9 @@ import type { LogitsProcessor } from '../sampling/logits.ts';
 import { Sampler } from '../sampling/sampler.ts';
 
 const cacheDir = await tempFolder('lookahead');
-const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir, generationConfig: false });
+/** ONNX Runtime computes a row alone as it does among others; ggml has other kernels for it, and near ties may be decided otherwise. */
+const engine = 'onnx';
+const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir, engine, generationConfig: false });
 let tiny: LanguageModel;
 /** 97 tokens each, and weights of their own. */
 let small: LanguageModel;
