@@ -26,7 +26,7 @@ async function run(file: string, args: readonly string[] = [], input?: string): 
 const RUNS: Readonly<Record<string, () => Promise<void>>> = {
   'stream.mjs': async () => {
     expect(await run('stream.mjs', ['In the beginning'])).toMatch(
-      /^In the beginning .*\n60 tokens \(length\), \d+ a second\n$/s,
+      /^In the beginning.*\n\d+ tokens \((length|eos)\), \d+ a second\n$/s,
     );
   },
   'chat.mjs': async () => {
@@ -92,7 +92,7 @@ const RUNS: Readonly<Record<string, () => Promise<void>>> = {
     leaves.abort();
     while (!said.includes('the client has gone')) await once(child.stdout!, 'data');
     const whole = await (await fetch(url, { method: 'POST', body: 'And it came to pass' })).text();
-    expect(whole.length).toBeGreaterThan(200);
+    expect(whole.length).toBeGreaterThan(20);
     child.kill('SIGTERM');
     expect((await end).code).toBe(0);
   },
