@@ -18,7 +18,7 @@ describe('checkpoints that are quantised already', () => {
 
   it.each(CASES)('%s: the values of an independent reference, whole and in parts', async (name) => {
     const checkpoint = await openCheckpointFolder(join(FOLDER, name));
-    const source = bytesSource(new Uint8Array(await readFile(join(FOLDER, name, 'expected.safetensors'))));
+    const source = bytesSource(new Uint8Array(await readFile(join(FOLDER, name, 'dequantized.safetensors'))));
     const expected = (await readSafetensors(source)).tensors;
     expect([...checkpoint.tensors.keys()].sort()).toEqual([...expected.keys()].sort());
     expect(Object.keys(checkpoint.config)).toEqual(['model_type', 'vocab_size']);
