@@ -22,8 +22,8 @@ import { onnxTarget } from './target.ts';
 class OnnxGraph implements CompiledGraph {
   readonly #session: ort.InferenceSession;
   readonly #model: OnnxModel;
-  /** Tensors over arrays that are given again and again. */
-  readonly #tensors = new WeakMap<TensorData, ort.Tensor>();
+  /** The tensors of inputs that are given again and again: those of a cache, of a chunk's length, of adapters. */
+  readonly #tensors = new WeakMap<StepTensor, ort.Tensor>();
 
   constructor(session: ort.InferenceSession, model: OnnxModel) {
     this.#session = session;
@@ -43,11 +43,11 @@ class OnnxGraph implements CompiledGraph {
 
   #tensor(name: string, input: StepTensor | undefined): ort.Tensor {
     if (!input) throw new GraphError(`the step has no input ${name}`);
-    const dims = this.#model.dimsOf(name, input.dims);
-    const known = this.#tensors.get(input.data);
-    if (known && `${known.dims}` === `${dims}`) return known;
-    const tensor = new ort.Tensor(dtypeOf(input.data), input.data, dims);
-    this.#tensors.set(input.data, tensor);
+    let tensor = this.#tensors.get(input);
+    if (!tensor) {
+      tensor = new ort.Tensor(dtypeOf(input.data), input.data, this.#model.dimsOf(name, input.dims));
+      this.#tensors.set(input, tensor);
+    }
     return tensor;
   }
 
