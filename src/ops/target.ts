@@ -15,6 +15,8 @@ export interface GraphTarget {
   readonly slotBlocks: boolean;
   /** The format of one matrix, where the model's is `format`. */
   weightFormat(role: ParamSpec['role'], format: WeightFormat, rows: number, cols: number): WeightFormat;
+  /** Whether the experts of attention heads are one matrix for each projection, not matrices of their own. */
+  readonly stacksHeadExperts: boolean;
   /** @param width E, what an expert reads. */
   expertLayout(experts: MoeMlp['experts'], width: number, format: WeightFormat): ExpertLayout;
 }

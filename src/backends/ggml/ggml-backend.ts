@@ -97,6 +97,7 @@ export const ggmlBackend: Backend = {
   name: 'ggml',
   target: {
     slotBlocks: true,
+    stacksHeadExperts: true,
     // Rows that do not divide into blocks stay as they are.
     weightFormat: (_, format, __, cols) => (cols % blockLength('q8_0') === 0 ? format : 'float32'),
     expertLayout: () => 'separate',

@@ -42,7 +42,12 @@ type Given = Readonly<
   Record<string, readonly [data: Float32Array | BigInt64Array | Uint16Array, dims: readonly number[]]>
 >;
 
-const target = { slotBlocks: true, weightFormat: () => 'float32' as const, expertLayout: () => 'separate' as const };
+const target = {
+  slotBlocks: true,
+  stacksHeadExperts: true,
+  weightFormat: () => 'float32' as const,
+  expertLayout: () => 'separate' as const,
+};
 
 /**
  * Computes what `build` makes of the inputs.

@@ -6,6 +6,7 @@ import { QUANT_BLOCK } from '../../weights/quantise.ts';
 
 export const onnxTarget: GraphTarget = {
   slotBlocks: false,
+  stacksHeadExperts: false,
   // Rows of an embedding are dequantized by GatherBlockQuantized, which takes whole blocks only.
   weightFormat: (role, format, _, cols) => (role === 'embedding' && cols % QUANT_BLOCK !== 0 ? 'float32' : format),
   // MoE and QMoE compute experts that are gated by SiLU, or clamped, in whole blocks.

@@ -30,18 +30,9 @@ export function headExperts(
   const name = `h.${layer}.attn`;
   const tokens = reshape(g, x, [-1, E], ['B*T', E]);
   const routing = routeTokens(ctx, tokens, count, router, name);
-  const unused = {
-    size: G * D,
-    activation: 'silu',
-    bias: false,
-    gated: false,
-    clamp: null,
-    scaledInput: false,
-  } as const;
-  const isStacked = g.target.expertLayout({ count, ...unused }, E, ctx.format) === 'separate';
   const matrices = (module: string, rows: number, cols: number): Value[] => {
     const parts = range(count).map((e) => ({ name: `${name}.experts.${e}.${module}.weight`, rows, cols }));
-    if (isStacked) return [matrixParam(ctx, `${name}.experts.${module}.weight`, 'linear', parts)];
+    if (g.target.stacksHeadExperts) return [matrixParam(ctx, `${name}.experts.${module}.weight`, 'linear', parts)];
     return parts.map((part) => matrixParam(ctx, part.name, 'linear', [part]));
   };
 
