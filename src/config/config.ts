@@ -4,7 +4,7 @@
  * Nothing outside of src/families knows a family by name: what a family does differently is a value in this record.
  */
 
-import { type Activation, type LayerSpec, type NormSpec, type QkNormSpec, slotSpec } from './layer-spec.ts';
+import type { Activation, LayerSpec, NormSpec, QkNormSpec } from './layer-spec.ts';
 
 export { ACTIVATIONS, type Activation, type NormSpec, type QkNormSpec } from './layer-spec.ts';
 
@@ -248,11 +248,6 @@ export function rotatedDims(rope: Pick<RopeSpec, 'nElem'>): number {
 /** Whether the model takes whole sequences and keeps nothing, rather than writing token after token. */
 export function isEncoder({ output }: Config): boolean {
   return output !== 'logits';
-}
-
-/** Whether a layer keeps keys and values of the tokens it has seen. */
-export function holdsSlots(config: Config, layer: number): boolean {
-  return slotSpec(config.layers[layer].mixer) !== null;
 }
 
 /** The same model with each layer changed. */

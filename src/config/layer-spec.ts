@@ -197,7 +197,6 @@ export type MixerSpec =
   | Mamba
   | Mamba2
   | LatentAttention;
-export type MixerKind = MixerSpec['kind'];
 
 /** act(fc(x)), projected. `xielu` (arXiv 2411.13010) has four learned numbers: `act.alpha_p`, `act.alpha_n`, `act.beta`, `act.eps`. */
 export interface PlainMlp {
@@ -266,7 +265,6 @@ export interface MoeMlp {
 }
 
 export type MlpSpec = PlainMlp | GatedMlp | MoeMlp;
-export type MlpKind = MlpSpec['kind'];
 
 /** The norms of a layer; null: there is none. */
 export interface LayerNorms {

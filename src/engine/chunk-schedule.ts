@@ -10,11 +10,3 @@ export function chunkEnd(start: number, length: number, chunkLength: number, tai
   const body = tail > 0 ? Math.max(0, length - tail) : length;
   return start < body ? Math.min(start + chunkLength, body) : length;
 }
-
-/** All chunks [start, end) of a prompt. */
-export function chunkSchedule(length: number, chunkLength: number, tail = 0): [start: number, end: number][] {
-  const chunks: [number, number][] = [];
-  for (let start = 0; start < length; start = chunks[chunks.length - 1][1])
-    chunks.push([start, chunkEnd(start, length, chunkLength, tail)]);
-  return chunks;
-}

@@ -156,9 +156,6 @@ const methods = {
   release: async () => model?.dispose(),
 };
 
-/** The names of all that may be called. */
-export type MethodName = keyof typeof methods;
-
 const port = parentPort!;
 const answer = answerer(port, methods);
 port.on('message', (request: Request) => answer(request));

@@ -2,10 +2,10 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
-import { holdsSlots, isEncoder } from '../../config/config.ts';
+import { isEncoder } from '../../config/config.ts';
+import { slotSpec } from '../../config/layer-spec.ts';
 import { definePolicy } from '../../kvcache/define-policy.ts';
 import { loadModel } from '../../node.ts';
-import { range } from '../../util/numbers.ts';
 
 const FAMILIES = join(import.meta.dirname, '../../../test/fixtures/families');
 const cacheDir = await tempFolder('sums');
@@ -57,8 +57,8 @@ describe('attention weights add up to one for every query and head, whatever the
         const chunk = counts.map((count, row) => Array.from({ length: count }, (_, t) => (7 * t + 3 * row + 1) % 50));
         await model.step(cache, chunk, { logits: 'none', eachQuery });
       }
-      const { nLayer, nQueryGroups, nHead } = model.config;
-      const layers = range(nLayer).filter((l) => holdsSlots(model.config, l)).length;
+      const { nQueryGroups, nHead } = model.config;
+      const layers = model.config.layers.filter(({ mixer }) => slotSpec(mixer)).length;
       expect(seen.length).toBe(7 * layers * nQueryGroups);
       for (const { needs, heads, fresh, eachAtLeast } of seen) {
         expect(heads).toBe(nHead / nQueryGroups);

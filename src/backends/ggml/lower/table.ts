@@ -19,9 +19,6 @@ const unsupported = (op: string): never => {
   throw new GraphError(`the ggml engine does not compute ${op}`);
 };
 
-/** Functions of one value that are made together with what they are multiplied with. */
-export const isGate = (node: OpNode): node is OpNode<'unary'> => node.op === 'unary';
-
 export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
   embed: ({ g, get }, { inputs: [ids, table] }) => [g.rows(get(table!), get(ids!))],
   linear: ({ get, matrix, optional, g }, { inputs: [x, weight, bias] }) => [

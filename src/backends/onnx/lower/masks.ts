@@ -39,10 +39,10 @@ export function stepMask(ctx: LowerContext, node: OpNode<'attend'>, isApart: Val
       chunk,
       lengths: concat(g, [shapeOf(g, slotPositions, 4, 5), ctx.chunkLength(positions)], 0),
     };
-    const isLast =
+    const isAlone =
       ctx.graph.nodes.filter((n) => n.op === 'attend' && n.attributes.layerGroup === layerGroup).length === 1;
     // A group of one layer joins inside of its own branch, if at all.
-    if (isLast) return { ...parts, joined: () => join(g, parts) };
+    if (isAlone) return { ...parts, joined: () => join(g, parts) };
     const [made] = g.branch(
       isApart,
       () => [chunk], // never read
