@@ -2,7 +2,7 @@
  * @file Runs encoders: makes the inputs of a batch of sequences, and says what came out.
  */
 
-import { type Backend, type BackendOptions, type CompiledGraph, type StepTensor, tensorOf } from '../backends/types.ts';
+import { type Backend, type BackendOptions, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, type OutputKind, positionStreams } from '../config/config.ts';
 import { HIDDEN } from '../kvcache/slots.ts';
 import { vectorWidth } from '../model/embedding.ts';
@@ -11,6 +11,7 @@ import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { readPositions } from './bind.ts';
+import { CompiledGraphs } from './compiled-graphs.ts';
 import { RopeTable } from './rope.ts';
 import type { TokenPositions } from './step-types.ts';
 
@@ -61,11 +62,9 @@ const TRAINED_DROP = 0.15 * 0.8;
 /** An encoder, ready to run. */
 export class Encoder {
   readonly config: Config;
-  readonly #weights: PreparedWeights;
   readonly #format: WeightFormat;
   readonly #backend: Backend;
-  readonly #options: BackendOptions;
-  readonly #sessions = new Map<OutputKind, Promise<CompiledGraph>>();
+  readonly #graphs: CompiledGraphs;
   readonly #ropes: readonly RopeTable[];
 
   constructor(
@@ -76,10 +75,9 @@ export class Encoder {
     options: BackendOptions,
   ) {
     this.config = config;
-    this.#weights = weights;
     this.#format = format;
     this.#backend = backend;
-    this.#options = options;
+    this.#graphs = new CompiledGraphs(backend, weights, options);
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
   }
 
@@ -104,24 +102,14 @@ export class Encoder {
     };
     this.#bindPositions(batch, mask, T, options.positions, inputs);
     if (this.config.droppedToken !== null) inputs.embedFactors = this.#embedFactors(batch, mask, T);
-    const encoded = (await (await this.#session(output)).run(inputs)).encoded;
+    const trace = () => traceEncoder(this.config, this.#format, output, this.#backend.target);
+    const { encoded } = await (await this.#graphs.get(output, trace)).run(inputs);
     return { data: encoded.data, shape: encoded.dims, lengths: batch.lengths };
   }
 
   /** Frees native memory. */
-  async dispose(): Promise<void> {
-    const sessions = [...this.#sessions.values()];
-    this.#sessions.clear();
-    for (const session of sessions) await (await session).dispose();
-  }
-
-  #session(output: OutputKind): Promise<CompiledGraph> {
-    const known = this.#sessions.get(output);
-    if (known) return known;
-    const graph = traceEncoder(this.config, this.#format, output, this.#backend.target);
-    const session = this.#backend.compile(graph, this.#weights, this.#options);
-    this.#sessions.set(output, session);
-    return session;
+  dispose(): Promise<void> {
+    return this.#graphs.dispose();
   }
 
   #batch(input: EncoderInput): Batch {

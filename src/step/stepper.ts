@@ -23,6 +23,7 @@ import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { bindCrossAttention, bindStates, givenPositions, statesOf } from './bind.ts';
 import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
+import { CompiledGraphs } from './compiled-graphs.ts';
 import { bindObserved, chunkSlots, observedOf, queriesOf } from './observe.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
 import type { StepAdapters, StepOptions, StepResult } from './step-types.ts';
@@ -36,11 +37,9 @@ export class Stepper {
   readonly config: Config;
   /** What caches of this model have to know. */
   readonly cacheShape: CacheShape;
-  readonly #weights: PreparedWeights;
   readonly #format: WeightFormat;
   readonly #backend: Backend;
-  readonly #options: BackendOptions;
-  readonly #sessions = new Map<string, Promise<CompiledGraph>>();
+  readonly #graphs: CompiledGraphs;
   readonly #ropes: readonly RopeTable[];
   readonly #caches = new WeakMap<KVCache, BoundCache>();
   /** Tensors over arrays of adapters, which are the same from step to step. */
@@ -57,10 +56,9 @@ export class Stepper {
   ) {
     this.config = config;
     this.cacheShape = cacheShape(config, backend.target);
-    this.#weights = weights;
     this.#format = format;
     this.#backend = backend;
-    this.#options = options;
+    this.#graphs = new CompiledGraphs(backend, weights, options);
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
   }
 
@@ -138,9 +136,7 @@ export class Stepper {
   /** Frees native memory. */
   async dispose(): Promise<void> {
     this.#disposed = true;
-    const sessions = [...this.#sessions.values()];
-    this.#sessions.clear();
-    for (const session of sessions) await (await session).dispose();
+    await this.#graphs.dispose();
   }
 
   /**
@@ -173,29 +169,14 @@ export class Stepper {
     const key = `${sharing}/${bufferName(buffer)}/${sums}/${moments}/${cross}`;
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
-    this.#dropOldest();
+    // Batches combine adapters in many ways.
+    this.#graphs.dropOldest(ADAPTED, MAX_ADAPTED);
     return this.#open(`${ADAPTED}${key}/${adapters.key}`, build);
   }
 
-  #open(key: string, build: () => OpGraph): Promise<CompiledGraph> {
+  #open(key: string, trace: () => OpGraph): Promise<CompiledGraph> {
     if (this.#disposed) throw new InputError('the model was disposed of and cannot be used any more');
-    const known = this.#sessions.get(key);
-    if (known) return known;
-    const session = this.#backend.compile(build(), this.#weights, this.#options);
-    this.#sessions.set(key, session);
-    return session;
-  }
-
-  /** Disposes of the oldest graph with hooks where there are too many: batches combine adapters in many ways. */
-  #dropOldest(): void {
-    const adapted = [...this.#sessions.keys()].filter((key) => key.startsWith(ADAPTED));
-    if (adapted.length <= MAX_ADAPTED) return;
-    const [oldest] = adapted;
-    void this.#sessions
-      .get(oldest)!
-      .then((session) => session.dispose())
-      .catch(() => undefined);
-    this.#sessions.delete(oldest);
+    return this.#graphs.get(key, trace);
   }
 
   #bound(cache: KVCache): BoundCache {
