@@ -1,11 +1,10 @@
 /**
  * @file `expected`: what future queries are likely to look at.
  */
-import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import { definePolicy } from '../define-policy.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
-import { readRecent, readSinks } from '../safe-options.ts';
+import { refreshing, refuseVaryingRotation, SINKS } from '../refresh.ts';
 import type { RotationShape } from '../shape.ts';
 import { lengthOf, Scratch } from '../vectors.ts';
 import type { LayerView } from '../view.ts';
@@ -21,8 +20,6 @@ export interface ExpectedOptions extends ScoredPolicyOptions {
 }
 
 const HORIZON = 512;
-const REFRESH = 64;
-const SINKS = 4;
 
 /** Attention far ahead says little of near tokens: with N/8, perplexity was 2.8 % above a dense cache's, with N/4 1.9 %. */
 const usualRecent = (cacheLength: number): number => Math.floor(cacheLength / 4);
@@ -41,30 +38,19 @@ export const expectedAttention = definePolicy<ExpectedOptions>({
     refresh: 'after so many written tokens all scores are made anew',
   },
   setup: ({ shape, options, cacheLength }) => {
-    if (shape.layers.some(({ rotation }) => rotation === 'varies'))
-      throw new InputError(
-        "expected needs rotations that don't depend on the length of the sequence; choose another policy",
-      );
+    refuseVaryingRotation('expected', shape);
     const horizon = wholeNumber('horizon', options.horizon ?? HORIZON);
-    const recent = readRecent(options, cacheLength, readSinks(options, cacheLength, SINKS), usualRecent(cacheLength));
-    const refresh = Math.min(recent, wholeNumber('refresh', options.refresh ?? REFRESH));
+    const { rules, isDue } = refreshing(options, cacheLength, usualRecent);
     const scratch = new Scratch();
     return {
       needsQueries: true,
       sinks: SINKS,
-      recent: usualRecent,
-      // How many queries there were, and for how many tokens the scores are old.
-      rowState: 2,
-      beginChunk: ({ rowState, newTokens, phase }) => {
-        rowState[0] += newTokens;
-        const old = rowState[1] < refresh ? rowState[1] : 0;
-        rowState[1] = phase === 'decode' ? old + newTokens : refresh;
-      },
+      ...rules,
       // Of each head: Σq [D], Σqqᵀ [D, D].
       layerState: (layer) => shape.layers[layer].heads * momentsOf(shape.layers[layer].keySize),
       observe: addMoments,
       score: (group, layer) => {
-        if (layer.rowState[1] < refresh) return undefined;
+        if (!isDue(layer.rowState)) return undefined;
         const { heads, layerShape, rowState, nextLayerState, keySize, valueSize } = layer;
         const { scores, length } = group;
         const rotation = layerShape.rotation as RotationShape | null;

@@ -1,11 +1,9 @@
 /**
  * @file `leverage`: keys that the others can't stand for.
  */
-import { InputError } from '../../util/errors.ts';
-import { wholeNumber } from '../../util/numbers.ts';
 import { definePolicy } from '../define-policy.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
-import { readRecent, readSinks } from '../safe-options.ts';
+import { refreshing, refuseVaryingRotation, SINKS } from '../refresh.ts';
 import { decompose, Scratch, solvedLength } from '../vectors.ts';
 import type { LayerView } from '../view.ts';
 
@@ -17,8 +15,6 @@ export interface LeverageOptions extends ScoredPolicyOptions {
   readonly refresh?: number;
 }
 
-const SINKS = 4;
-const REFRESH = 64;
 /** λ, in parts of the mean diagonal of M. */
 const RIDGE = 0.01;
 /** Keys that differ by less, in parts of their mean square, are the same: what differs is rounding. */
@@ -37,27 +33,16 @@ export const leverage = definePolicy<LeverageOptions>({
   options: { refresh: 'after so many written tokens all scores are made anew' },
   sinks: SINKS,
   setup: ({ shape, options, cacheLength }) => {
-    if (shape.layers.some(({ rotation }) => rotation === 'varies'))
-      throw new InputError(
-        "leverage needs rotations that don't depend on the length of the sequence; choose another policy",
-      );
-    const recent = readRecent(options, cacheLength, readSinks(options, cacheLength, SINKS), usualRecent(cacheLength));
-    const refresh = Math.min(recent, wholeNumber('refresh', options.refresh ?? REFRESH));
+    refuseVaryingRotation('leverage', shape);
+    const { rules, isDue } = refreshing(options, cacheLength, usualRecent);
     const scratch = new Scratch();
     return {
-      recent: usualRecent,
-      // How many keys there were, and for how many tokens the scores are old.
-      rowState: 2,
-      beginChunk: ({ rowState, newTokens, phase }) => {
-        rowState[0] += newTokens;
-        const old = rowState[1] < refresh ? rowState[1] : 0;
-        rowState[1] = phase === 'decode' ? old + newTokens : refresh;
-      },
+      ...rules,
       // Of each group: Σk [D], Σkkᵀ [D, D].
       layerState: (layer) => shape.layers[layer].groups * sumsOf(shape.layers[layer].keySize),
       observe: (layer) => addKeys(layer, scratch),
       score: ({ index, scores, length, readPlainKey }, { rowState, nextLayerState, keySize: D }) => {
-        if (rowState[1] < refresh) return undefined;
+        if (!isDue(rowState)) return undefined;
         const from = index * sumsOf(D);
         const mean = scratch.sums(D);
         for (let i = 0; i < D; i++) mean[i] = nextLayerState[from + i] / rowState[0];
