@@ -1,19 +1,17 @@
 /**
  * @file Writes a model as safetensors of plain floats: of GGUF, and of checkpoints that are quantised already.
  */
-import { writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts';
-import { type TensorToWrite, tensorBytes, writeSafetensors } from '../../checkpoint/write-safetensors-node.ts';
+import type { TensorToWrite } from '../../checkpoint/write-safetensors-node.ts';
 import { InputError } from '../../util/errors.ts';
 import { type FloatDtype, narrow } from '../../util/half.ts';
 import { PIECE_VALUES } from '../../util/numbers.ts';
-import { atomically, checkEmpty, copyCompanions } from '../merge-node.ts';
+import { checkEmpty, writeCheckpointFolder } from '../checkpoint-folder-node.ts';
 import { planModel } from '../plan.ts';
 
 /** What {@link writePlain} can write. */
 const DTYPES: Readonly<Record<string, FloatDtype>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
-const MAX_SHARD_BYTES = 5e9;
 
 export interface PlainOptions {
   /** `f32`, `f16` or `bf16`. @default 'f16' */
@@ -46,20 +44,13 @@ export async function writePlain(
   const folder = resolve(out);
   await checkEmpty(folder, out);
   const tensors = [...checkpoint.tensors.values()].map((tensor) => toWrite(tensor, dtype));
-  const total = tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
-  let bytes = 0;
-  const onProgress = (more: number) => {
-    bytes += more;
-    options.onProgress?.({ bytes, total });
-  };
-  await atomically(folder, total, signal, async (unfinished) => {
-    await writeSafetensors(unfinished, tensors, { maxShardBytes: MAX_SHARD_BYTES, onProgress, signal });
-    await writeFile(join(unfinished, 'config.json'), `${JSON.stringify(checkpoint.config, null, 2)}\n`, {
-      flush: true,
-    });
-    await copyCompanions(checkpoint, null, unfinished);
+  return writeCheckpointFolder(folder, {
+    tensors,
+    config: `${JSON.stringify(checkpoint.config, null, 2)}\n`,
+    companions: { checkpoint, source: null },
+    signal,
+    onProgress: options.onProgress,
   });
-  return { folder, bytes: total, tensors: tensors.length };
 }
 
 function toWrite(tensor: StoredTensor, dtype: FloatDtype): TensorToWrite {
