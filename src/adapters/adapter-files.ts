@@ -1,10 +1,12 @@
 /**
  * @file The files of an adapter: settings in JSON, tensors in safetensors.
  */
+
 import type { CheckpointFiles } from '../checkpoint/checkpoint.ts';
 import { readSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
 import type { ByteSource, StoredTensor } from '../checkpoint/types.ts';
 import { AdapterError } from '../util/errors.ts';
+import { product } from '../util/numbers.ts';
 import { hashSamples } from '../util/sample.ts';
 import { sha256 } from '../util/sha256.ts';
 import type { Matrix } from './types.ts';
@@ -66,7 +68,7 @@ export class AdapterTensors {
   /** Takes a tensor of so many values, whatever its axes. */
   async vector(name: string, length: number, what: string): Promise<Float32Array> {
     const tensor = this.take(name);
-    const count = tensor.shape.reduce((a, b) => a * b, 1);
+    const count = product(tensor.shape);
     if (count !== length || tensor.shape.filter((n) => n !== 1).length > 1)
       throw this.fail(`${name} has shape [${tensor.shape}], but ${what} of the base has ${length}`);
     return this.#read(tensor);
@@ -89,10 +91,7 @@ export class AdapterTensors {
   }
 
   async #read(tensor: StoredTensor): Promise<Float32Array> {
-    const data = await tensor.readFloats(
-      0,
-      tensor.shape.reduce((a, b) => a * b, 1),
-    );
+    const data = await tensor.readFloats(0, product(tensor.shape));
     if (!data.every(Number.isFinite))
       throw this.fail(`the tensor ${tensor.name} holds values that are not finite; the file is damaged`);
     return data;

@@ -5,7 +5,7 @@
 import type { StoredDtype, StoredTensor } from '../checkpoint/types.ts';
 import { AdapterError } from '../util/errors.ts';
 import { narrow } from '../util/half.ts';
-import { PIECE_VALUES } from '../util/numbers.ts';
+import { PIECE_VALUES, product } from '../util/numbers.ts';
 import type { TensorLocation } from '../weights/resolve.ts';
 import { concatRows, mapRows, pickRows, transpose } from '../weights/rows.ts';
 import type { RowSource } from '../weights/types.ts';
@@ -70,7 +70,7 @@ function piecesOf(base: BaseModel, merged: MergedModel): Piece[] {
 
 async function changedTensor(tensor: StoredTensor, pieces: readonly Piece[]): Promise<MergedTensor> {
   const rows = await inStoredOrder(pieces);
-  const count = tensor.shape.reduce((a, b) => a * b, 1);
+  const count = product(tensor.shape);
   const stacked = pieces[0].location.transposed && tensor.shape.length > 2;
   if (rows.rows * rows.cols !== count || stacked)
     throw new AdapterError(
@@ -107,7 +107,7 @@ async function* bytesOf(rows: RowSource, name: string, dtype: StoredDtype): Asyn
 
 function unchanged(tensor: StoredTensor): MergedTensor {
   const { name, dtype, shape } = tensor;
-  const count = shape.reduce((a, b) => a * b, 1);
+  const count = product(shape);
   async function* bytes(): AsyncIterable<Uint8Array> {
     if (!tensor.readBytes) {
       yield* bytesOf({ rows: count, cols: 1, read: (start, n) => tensor.readFloats(start, n) }, name, dtype);

@@ -1,6 +1,7 @@
 /**
  * @file What can be known about a model without loading it.
  */
+
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { plainConfig } from '../checkpoint/quantised/plain-config.ts';
@@ -16,6 +17,7 @@ import {
 } from '../exports/checkpoint.ts';
 import { ConfigError, HubError } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
+import { product } from '../util/numbers.ts';
 import { asUsage } from './options.ts';
 
 export interface Inspection {
@@ -56,7 +58,7 @@ const DTYPE_BYTES: Readonly<Record<StoredTensor['dtype'], number>> = {
 
 function storedBytes({ dtype, shape, blocks, transposed }: StoredTensor): number {
   if (transposed) return storedBytes(transposed);
-  const elements = shape.reduce((a, b) => a * b, 1);
+  const elements = product(shape);
   return blocks ? (elements / (shape.at(-1) ?? 1)) * blocks.rowBytes : DTYPE_BYTES[dtype] * elements;
 }
 

@@ -1,6 +1,7 @@
 /**
  * @file What can be known of a checkpoint before its weights are read: the config, the parameters and where each of them comes from.
  */
+
 import type { BasePlan } from '../adapters/base-model.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
@@ -12,6 +13,7 @@ import { traceStep } from '../model/gpt.ts';
 import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { InputError } from '../util/errors.ts';
+import { product } from '../util/numbers.ts';
 import { ParamResolver } from '../weights/resolve.ts';
 import type { Param, RowSource, WeightFormat } from '../weights/types.ts';
 
@@ -120,5 +122,5 @@ function checkFormat(choice: WeightChoice): void {
 }
 
 export function countParameters(params: readonly Param[]): number {
-  return params.reduce((sum, param) => sum + param.shape.reduce((a, b) => a * b, 1), 0);
+  return params.reduce((sum, param) => sum + product(param.shape), 0);
 }

@@ -1,10 +1,12 @@
 /**
  * @file What the parts of the model share while it is traced.
  */
+
 import type { Config } from '../config/config.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import type { Value } from '../ops/types.ts';
 import { GraphError } from '../util/errors.ts';
+import { product } from '../util/numbers.ts';
 import type { ParamPart, ParamSpec, WeightFormat } from '../weights/types.ts';
 import type { AdapterTrace } from './adapter-trace.ts';
 
@@ -26,7 +28,7 @@ export function plainParam(
   parts?: readonly ParamPart[],
 ): Value {
   const cols = shape.length > 1 ? shape[shape.length - 1] : 1;
-  const rows = shape.reduce((a, b) => a * b, 1) / cols;
+  const rows = product(shape) / cols;
   return g.param({ name, shape, role: 'plain', format: 'float32', parts: parts ?? [{ name, rows, cols }] });
 }
 

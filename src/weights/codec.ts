@@ -1,7 +1,9 @@
 /**
  * @file How a backend stores parameters: which tensors a parameter becomes, and what bytes its rows become.
  */
+
 import type { BlockRows } from '../checkpoint/types.ts';
+import { product } from '../util/numbers.ts';
 import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantiseRows } from './quantise.ts';
 import type { ParamSpec, StoredParam, WeightFormat } from './types.ts';
 
@@ -53,8 +55,6 @@ export const scaledBlocks: WeightCodec = {
     return [packed, bytesOf(scales)];
   },
 };
-
-const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** The memory of numbers. */
 export function bytesOf(values: Float32Array): Uint8Array {

@@ -4,7 +4,7 @@
 import { type Gatherable, gatherRows, pickedBlocks, slicedBlocks } from '../checkpoint/block-rows.ts';
 import type { BlockRows, StoredTensor } from '../checkpoint/types.ts';
 import { CheckpointError } from '../util/errors.ts';
-import { PIECE_VALUES } from '../util/numbers.ts';
+import { PIECE_VALUES, product } from '../util/numbers.ts';
 import type { RowSource } from './types.ts';
 
 /**
@@ -16,12 +16,12 @@ export function tensorRows(tensor: StoredTensor, rows: number, cols: number): Ro
   const shape = tensor.shape.filter((length) => length !== 1);
   const wanted = [rows, cols].filter((length) => length !== 1);
   const last = shape.at(-1) ?? 1;
-  const rest = shape.slice(1).reduce((a, b) => a * b, 1);
+  const rest = product(shape.slice(1));
   const byFirst = shape.length > 2 && shape[0] === rows && rest === cols;
-  const byLast = [shape.slice(0, -1).reduce((a, b) => a * b, 1), last];
+  const byLast = [product(shape.slice(0, -1)), last];
   const folded = byFirst ? [rows, cols] : shape.length > 2 ? byLast : shape;
   // A vector of all heads may be stored as [heads, headSize].
-  const flat = cols === 1 ? [shape.reduce((a, b) => a * b, 1)].filter((length) => length !== 1) : folded;
+  const flat = cols === 1 ? [product(shape)].filter((length) => length !== 1) : folded;
   if (`${flat}` !== `${wanted}`)
     throw new CheckpointError(
       `the tensor ${tensor.name} has shape [${tensor.shape}], but config.json makes it [${cols === 1 ? rows : [rows, cols]}]`,

@@ -5,6 +5,7 @@
 import type { OpGraph } from '../../ops/graph.ts';
 import type { OpName, OpNode, Value } from '../../ops/types.ts';
 import { EngineError, GraphError } from '../../util/errors.ts';
+import { product } from '../../util/numbers.ts';
 import type { CpuBackend } from './cpu-backend.ts';
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
@@ -30,8 +31,6 @@ interface BoundInput {
   /** Tensors that are parts of it, which move with it. */
   readonly views: { readonly pointer: Pointer; readonly offset: bigint }[];
 }
-
-const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
 
 /** Tensors that a record becomes, on average, with a reserve; where it is not enough, twice as many are tried. */
 const TENSORS_PER_NODE = 10;

@@ -1,6 +1,7 @@
 /**
  * @file How weights are stored for ggml: in its own types, one tensor a parameter.
  */
+import { product } from '../../util/numbers.ts';
 import type { WeightCodec } from '../../weights/codec.ts';
 import type { ParamSpec, WeightFormat } from '../../weights/types.ts';
 import { openGgml } from './binding.ts';
@@ -29,7 +30,7 @@ export const ggmlCodec: WeightCodec = {
   keeps: isKept,
   parts(spec) {
     const type = typeOf(spec);
-    const size = spec.shape.reduce((a, b) => a * b, 1);
+    const size = product(spec.shape);
     return [{ name: spec.name, dtype: type, shape: spec.shape, length: rowBytes(type, size) }];
   },
   encode(spec, values, rows, cols) {

@@ -2,8 +2,10 @@
  * @file A model's weights in memory. The prepared file is mapped; matrices that this processor has a faster layout for are copied into it once,
  * and their pages of the file are given back. Rows of embeddings are read from the file, so a tied head is in memory once, too.
  */
+
 import { join } from 'node:path';
 import { EngineError, GraphError } from '../../util/errors.ts';
+import { product } from '../../util/numbers.ts';
 import type { PreparedWeights, StoredParam } from '../../weights/types.ts';
 import { fastBufferFor } from './fast-buffers.ts';
 import type { Pointer } from './functions.ts';
@@ -123,7 +125,7 @@ const keyOf = ({ name, as, experts }: WeightUse): string => `${as} ${experts ?? 
 
 function matrixOf({ dtype, shape }: StoredParam, { as, experts }: WeightUse) {
   const cols = shape[shape.length - 1];
-  const rows = shape.reduce((a, b) => a * b, 1) / cols;
+  const rows = product(shape) / cols;
   const count = as === 'stack' ? experts! : null;
   return { type: dtype as GgmlType, rows: rows / (count ?? 1), cols, experts: count };
 }

@@ -1,7 +1,9 @@
 /**
  * @file A GGUF file as a model of Hugging Face's: config.json and tensors, by the row of its architecture.
  */
+
 import { CheckpointError } from '../../util/errors.ts';
+import { product } from '../../util/numbers.ts';
 import type { StoredTensor } from '../types.ts';
 import type { Architecture, GgufModel, Json } from './architecture.ts';
 import { ARCHITECTURES } from './architectures/table.ts';
@@ -63,7 +65,7 @@ function modelOf(all: Metadata, tensors: ReadonlyMap<string, StoredTensor>, arch
     async values(tensor) {
       const found = tensors.get(tensor);
       if (!found) return null;
-      const count = found.shape.reduce((a, b) => a * b, 1);
+      const count = product(found.shape);
       if (count > MAX_VALUES)
         throw own.fail('block_count', `belongs to a file whose tensor ${tensor} has ${count} values`);
       return [...(await found.readFloats(0, count))];

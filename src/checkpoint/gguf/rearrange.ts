@@ -1,10 +1,11 @@
 /**
  * @file Tensors made of others without copying them: rows in another order, parts, values through a function.
  */
+import { product } from '../../util/numbers.ts';
 import { gatherRows, pickedBlocks, slicedBlocks } from '../block-rows.ts';
 import type { StoredTensor } from '../types.ts';
 
-const width = (shape: readonly number[]): number => shape.slice(1).reduce((a, b) => a * b, 1);
+const width = (shape: readonly number[]): number => product(shape.slice(1));
 
 /** The same tensor under another name, and perhaps with another shape of as many values. */
 export function renamed(tensor: StoredTensor, name: string, shape = tensor.shape): StoredTensor {

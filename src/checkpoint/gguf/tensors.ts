@@ -1,7 +1,9 @@
 /**
  * @file The tensors of a GGUF file as a checkpoint's: readable in parts as float32, and as the blocks that they are.
  */
+
 import { InputError } from '../../util/errors.ts';
+import { product } from '../../util/numbers.ts';
 import type { BlockRows, ByteSource, StoredDtype, StoredTensor } from '../types.ts';
 import type { TensorInfo } from './header.ts';
 
@@ -24,7 +26,7 @@ const BLOCK_FREE = new Set(['f64', 'i8', 'i16', 'i32', 'i64']);
 /** A tensor where it lies in `source`, which must stay open. */
 export function storedTensor(source: ByteSource, info: TensorInfo): StoredTensor {
   const { name, type, shape } = info;
-  const elements = shape.reduce((a, b) => a * b, 1);
+  const elements = product(shape);
   const dtype = DTYPES[type.name];
   const checkRange = (start: number, count: number): void => {
     if (

@@ -1,7 +1,9 @@
 /**
  * @file Tensors whose rows are made when they are read, and the numbers that they are made of.
  */
+
 import { CheckpointError, InputError } from '../../util/errors.ts';
+import { product } from '../../util/numbers.ts';
 import type { StoredTensor } from '../types.ts';
 
 /** A matrix whose rows `rows(start, count)` makes. */
@@ -26,13 +28,11 @@ export function madeMatrix(
   };
 }
 
-const lengthOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-
 /** All values, as float32. */
-export const allFloats = (tensor: StoredTensor): Promise<Float32Array> => tensor.readFloats(0, lengthOf(tensor.shape));
+export const allFloats = (tensor: StoredTensor): Promise<Float32Array> => tensor.readFloats(0, product(tensor.shape));
 
 /** Elements as they are stored. */
-export async function rawBytes(tensor: StoredTensor, start = 0, count = lengthOf(tensor.shape)): Promise<Uint8Array> {
+export async function rawBytes(tensor: StoredTensor, start = 0, count = product(tensor.shape)): Promise<Uint8Array> {
   if (!tensor.readBytes) throw new CheckpointError(`The tensor ${tensor.name} can't be read as it is stored.`);
   return tensor.readBytes(start, count);
 }

@@ -1,7 +1,9 @@
 /**
  * @file The states of recurrent layers. Nothing of them is ever evicted.
  */
+
 import { InputError } from '../../util/errors.ts';
+import { product } from '../../util/numbers.ts';
 import { SlotArray } from '../buffers/slot-array.ts';
 import type { ChunkOutputs } from '../chunk.ts';
 import type { CacheShape, StateShape } from '../shape.ts';
@@ -27,7 +29,7 @@ export class RecurrentStates {
   constructor(batch: number, { states = [] }: Pick<CacheShape, 'states'>) {
     this.#shapes = states;
     const make = (dims: readonly number[]) => {
-      const width = dims.reduce((a, b) => a * b, 1);
+      const width = product(dims);
       const array = new SlotArray(Float32Array, batch, 1, width);
       array.resize(batch, 1);
       return array;

@@ -6,7 +6,7 @@ import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts';
 import type { TensorToWrite } from '../../checkpoint/write-safetensors-node.ts';
 import { InputError } from '../../util/errors.ts';
 import { type FloatDtype, narrow } from '../../util/half.ts';
-import { PIECE_VALUES } from '../../util/numbers.ts';
+import { PIECE_VALUES, product } from '../../util/numbers.ts';
 import { checkEmpty, writeCheckpointFolder } from '../checkpoint-folder-node.ts';
 import { planModel } from '../plan.ts';
 
@@ -55,7 +55,7 @@ export async function writePlain(
 
 function toWrite(tensor: StoredTensor, dtype: FloatDtype): TensorToWrite {
   const { name, shape } = tensor;
-  const count = shape.reduce((a, b) => a * b, 1);
+  const count = product(shape);
   return {
     name,
     dtype,

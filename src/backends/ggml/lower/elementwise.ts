@@ -1,8 +1,10 @@
 /**
  * @file Elementwise operators and shapes.
  */
+
 import type { BinaryKind, OpAttributes, UnaryKind } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
+import { product } from '../../../util/numbers.ts';
 import { type GraphMaker, isDense, reversed, type Tensor } from './graph-maker.ts';
 
 const BINARY = { add: 'ggml_add', sub: 'ggml_sub', mul: 'ggml_mul', div: 'ggml_div' } as const;
@@ -85,9 +87,9 @@ export const clip = (g: GraphMaker, x: Tensor, { low, high }: OpAttributes['clip
 
 /** The shape that `target` stands for. */
 export function reshapeTo(g: GraphMaker, x: Tensor, target: readonly number[]): Tensor {
-  const size = x.dims.reduce((a, b) => a * b, 1);
+  const size = product(x.dims);
   const dims = target.map((length, axis) => (length === 0 ? x.dims[axis] : length));
-  const known = dims.filter((length) => length !== -1).reduce((a, b) => a * b, 1);
+  const known = product(dims.filter((length) => length !== -1));
   return g.reshape(
     x,
     dims.map((length) => (length === -1 ? size / known : length)),

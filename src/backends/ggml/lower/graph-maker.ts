@@ -1,7 +1,9 @@
 /**
  * @file Makes the tensors of one ggml graph. Shapes are told outermost axis first, as in src/ops; ggml's own order is the reverse.
  */
+
 import { GraphError } from '../../../util/errors.ts';
+import { product } from '../../../util/numbers.ts';
 import type { BASE_FUNCTIONS, Pointer } from '../functions.ts';
 import type { Ggml } from '../ggml.ts';
 import { TensorContext } from '../tensor-context.ts';
@@ -33,8 +35,6 @@ type Makers = {
     : never;
 }[keyof typeof BASE_FUNCTIONS];
 type Tail<T extends readonly unknown[]> = T extends readonly [unknown, ...infer R] ? R : never;
-
-const product = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
 
 /** Lengths in ggml's order, four of them. */
 export function reversed(dims: readonly number[]): [number, number, number, number] {

@@ -1,14 +1,16 @@
 /**
  * @file Matrices, embeddings, norms, rotation.
  */
+
 import type { OpAttributes } from '../../../ops/types.ts';
+import { product } from '../../../util/numbers.ts';
 import { binary } from './elementwise.ts';
 import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
 
 /** x · Wᵀ (+ b). @param x [..., in] */
 export function linear(g: GraphMaker, x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
   const cols = x.dims.at(-1)!;
-  const lines = x.dims.slice(0, -1).reduce((a, b) => a * b, 1);
+  const lines = product(x.dims.slice(0, -1));
   const y = g.multiply(weight, g.reshape(x, [lines, cols]));
   const shaped = g.reshape(y, [...x.dims.slice(0, -1), weight.dims[0]]);
   return bias ? binary(g, 'add', shaped, bias) : shaped;

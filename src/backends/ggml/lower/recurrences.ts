@@ -3,7 +3,9 @@
  *
  * A state after fewer tokens than the chunk has is that of a copy of the row in which the other tokens change nothing.
  */
+
 import { GraphError } from '../../../util/errors.ts';
+import { product } from '../../../util/numbers.ts';
 import { affine, binary, scale } from './elementwise.ts';
 import type { GraphMaker, Tensor } from './graph-maker.ts';
 
@@ -20,7 +22,7 @@ const NO_STEP = -1e4;
 function copies(g: GraphMaker, x: Tensor, S: number): Tensor {
   if (S === 1) return x;
   const [B, ...rest] = x.dims;
-  const size = rest.reduce((a, b) => a * b, 1);
+  const size = product(rest);
   return g.reshape(g.repeat(g.reshape(x, [B, 1, size]), [B, S, size]), [B * S, ...rest]);
 }
 
@@ -40,13 +42,13 @@ function padded(g: GraphMaker, x: Tensor, axis: number, length: number): Tensor 
   const missing = length - x.dims[axis];
   if (missing === 0) return x;
   const dims = x.dims.map((own, i) => (i === axis ? missing : own));
-  const zeros = g.over(new Float32Array(dims.reduce((a, b) => a * b, 1)), dims);
+  const zeros = g.over(new Float32Array(product(dims)), dims);
   return g.concat([x, zeros], axis);
 }
 
 /** Numbers `start …` of a result without axes. */
 function part(g: GraphMaker, flat: Tensor, start: number, dims: readonly number[]): Tensor {
-  const length = dims.reduce((a, b) => a * b, 1);
+  const length = product(dims);
   return g.reshape(g.dense(g.slice(flat, 0, start, length)), dims);
 }
 
@@ -54,7 +56,7 @@ function part(g: GraphMaker, flat: Tensor, start: number, dims: readonly number[
 function ofLastCopy(g: GraphMaker, y: Tensor, S: number): Tensor {
   if (S === 1) return y;
   const [rows, ...rest] = y.dims;
-  const size = rest.reduce((a, b) => a * b, 1);
+  const size = product(rest);
   const last = g.slice(g.reshape(y, [rows / S, S, size]), 1, S - 1, 1);
   return g.reshape(g.dense(last), [rows / S, ...rest]);
 }

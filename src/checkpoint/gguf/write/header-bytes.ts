@@ -1,6 +1,7 @@
 /**
  * @file The bytes of a GGUF header: metadata, and where each tensor will lie.
  */
+import { product } from '../../../util/numbers.ts';
 import type { TensorType } from '../block-formats.ts';
 
 /** A value of the metadata with its type. */
@@ -25,7 +26,7 @@ const VERSION = 3;
 const TYPE_NUMBERS = { u32: 4, i32: 5, f32: 6, bool: 7, text: 8, array: 9 } as const;
 
 export const tensorBytes = ({ shape, type }: TensorEntry): number =>
-  (shape.reduce((a, b) => a * b, 1) / type.blockLength) * type.blockBytes;
+  (product(shape) / type.blockLength) * type.blockBytes;
 
 export const padded = (length: number): number => Math.ceil(length / ALIGNMENT) * ALIGNMENT;
 
