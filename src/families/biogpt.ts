@@ -1,10 +1,8 @@
 /**
  * @file Microsoft's BioGPT: learned positions, layer norms, scaled embeddings. Reference: transformers models/biogpt.
  */
-import { type Family, plainMlpTensors } from './family.ts';
+import { type Family, fairseqLayerTensors } from './family.ts';
 import { attnBias, readBase, ungatedMlp } from './read-base.ts';
-
-const layer = 'biogpt.layers.{l}';
 
 export const biogpt: Family = {
   modelTypes: ['biogpt'],
@@ -34,13 +32,7 @@ export const biogpt: Family = {
   tensors: {
     wte: 'biogpt.embed_tokens',
     wpe: 'biogpt.embed_positions',
-    'h.{l}.norm_1': `${layer}.self_attn_layer_norm`,
-    'h.{l}.norm_2': `${layer}.final_layer_norm`,
-    'h.{l}.attn.q': `${layer}.self_attn.q_proj`,
-    'h.{l}.attn.k': `${layer}.self_attn.k_proj`,
-    'h.{l}.attn.v': `${layer}.self_attn.v_proj`,
-    'h.{l}.attn.proj': `${layer}.self_attn.out_proj`,
-    ...plainMlpTensors(`${layer}.fc1`, `${layer}.fc2`),
+    ...fairseqLayerTensors('biogpt.layers.{l}'),
     ln_f: 'biogpt.layer_norm',
     lm_head: 'output_projection',
   },

@@ -40,6 +40,19 @@ export function plainMlpTensors(fc: TensorExpr, proj: TensorExpr): TensorMap {
   return { 'h.{l}.mlp.fc': fc, 'h.{l}.mlp.proj': proj };
 }
 
+/** Norms, attention and MLP of a layer under the names of fairseq, which OPT, XGLM and BioGPT keep. @param layer the layer's prefix. */
+export function fairseqLayerTensors(layer: string): TensorMap {
+  return {
+    'h.{l}.norm_1': `${layer}.self_attn_layer_norm`,
+    'h.{l}.norm_2': `${layer}.final_layer_norm`,
+    'h.{l}.attn.q': `${layer}.self_attn.q_proj`,
+    'h.{l}.attn.k': `${layer}.self_attn.k_proj`,
+    'h.{l}.attn.v': `${layer}.self_attn.v_proj`,
+    'h.{l}.attn.proj': `${layer}.self_attn.out_proj`,
+    ...plainMlpTensors(`${layer}.fc1`, `${layer}.fc2`),
+  };
+}
+
 /**
  * How the rows of a fused query-key-value matrix are ordered: `stacked` [Q; K; V]; `grouped`: per query group its queries, its key,
  * its value (gpt_neox, falcon, bloom); `codegen`: in four blocks of [Q; V; K], as it was trained on so many TPU cores.

@@ -3,7 +3,7 @@
  */
 import type { ConfigReader } from '../config/reader.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';
-import { type Family, fusedQkv, plainMlpTensors } from './family.ts';
+import { type Family, fairseqLayerTensors, fusedQkv, plainMlpTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 import { attnBias, type BaseDefaults, PARALLEL_SHARED, readBase, ungatedMlp } from './read-base.ts';
 
@@ -140,13 +140,7 @@ export const opt: Family = {
     wpe: 'model.decoder.embed_positions',
     project_in: 'model.decoder.project_in',
     project_out: 'model.decoder.project_out',
-    'h.{l}.norm_1': 'model.decoder.layers.{l}.self_attn_layer_norm',
-    'h.{l}.norm_2': 'model.decoder.layers.{l}.final_layer_norm',
-    'h.{l}.attn.q': 'model.decoder.layers.{l}.self_attn.q_proj',
-    'h.{l}.attn.k': 'model.decoder.layers.{l}.self_attn.k_proj',
-    'h.{l}.attn.v': 'model.decoder.layers.{l}.self_attn.v_proj',
-    'h.{l}.attn.proj': 'model.decoder.layers.{l}.self_attn.out_proj',
-    ...plainMlpTensors('model.decoder.layers.{l}.fc1', 'model.decoder.layers.{l}.fc2'),
+    ...fairseqLayerTensors('model.decoder.layers.{l}'),
     ln_f: 'model.decoder.final_layer_norm',
     lm_head: 'lm_head',
   },

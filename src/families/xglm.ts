@@ -1,10 +1,9 @@
 /**
  * @file Meta's XGLM: sinusoids in place of learned positions, layer norms. Reference: transformers models/xglm, arXiv 2112.10668.
  */
-import { type Family, plainMlpTensors } from './family.ts';
+import { type Family, fairseqLayerTensors } from './family.ts';
 import { attnBias, readBase, ungatedMlp } from './read-base.ts';
 
-const layer = 'model.layers.{l}';
 /** Row of position 0. */
 const OFFSET = 2;
 
@@ -40,13 +39,7 @@ export const xglm: Family = {
   tensors: {
     wte: 'model.embed_tokens',
     wpe: { sinusoids: true },
-    'h.{l}.norm_1': `${layer}.self_attn_layer_norm`,
-    'h.{l}.norm_2': `${layer}.final_layer_norm`,
-    'h.{l}.attn.q': `${layer}.self_attn.q_proj`,
-    'h.{l}.attn.k': `${layer}.self_attn.k_proj`,
-    'h.{l}.attn.v': `${layer}.self_attn.v_proj`,
-    'h.{l}.attn.proj': `${layer}.self_attn.out_proj`,
-    ...plainMlpTensors(`${layer}.fc1`, `${layer}.fc2`),
+    ...fairseqLayerTensors('model.layers.{l}'),
     ln_f: 'model.layer_norm',
     lm_head: 'lm_head',
   },
