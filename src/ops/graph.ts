@@ -1,8 +1,10 @@
 /**
  * @file A traced model: records of operators, in the order in which they were added.
  */
+
 import { GraphError } from '../util/errors.ts';
 import type { Param } from '../weights/types.ts';
+import { ScopedNames } from './names.ts';
 import type { Dim } from './shapes.ts';
 import type { GraphTarget } from './target.ts';
 import type { Dtype, OpAttributes, OpName, OpNode, Value } from './types.ts';
@@ -28,8 +30,7 @@ export class OpGraph {
   /** By name of the value. */
   readonly constants = new Map<string, Constant>();
   readonly #paramValues = new Map<string, Value>();
-  readonly #names = new Set<string>();
-  #scope = '';
+  readonly #names = new ScopedNames();
 
   constructor(target: GraphTarget) {
     this.target = target;
@@ -37,19 +38,13 @@ export class OpGraph {
 
   /** Runs `body` with `name` put before the names of all that it adds. */
   scope<T>(name: string, body: () => T): T {
-    const outer = this.#scope;
-    this.#scope = `${outer}${name}.`;
-    try {
-      return body();
-    } finally {
-      this.#scope = outer;
-    }
+    return this.#names.within(name, body);
   }
 
   /** What each step gives. @throws GraphError for a name that is taken. */
   input(name: string, dtype: Dtype, shape: readonly Dim[]): Value {
     if (shape.length > 4) throw new GraphError(`input ${name} has ${shape.length} axes; there are 4 at most`);
-    const value = { name: this.#claim(name), dtype, shape };
+    const value = { name: this.#names.claim(name), dtype, shape };
     this.inputs.push(value);
     return value;
   }
@@ -64,7 +59,7 @@ export class OpGraph {
       throw new GraphError(`parameter ${param.name} is used as [${known.shape}] and as [${param.shape}]`);
     if (!known) {
       this.params.set(param.name, param);
-      this.#paramValues.set(param.name, { name: this.#claim(param.name), dtype: 'float32', shape: param.shape });
+      this.#paramValues.set(param.name, { name: this.#names.claim(param.name), dtype: 'float32', shape: param.shape });
     }
     return this.#paramValues.get(param.name)!;
   }
@@ -72,7 +67,7 @@ export class OpGraph {
   /** A small constant. */
   constant(data: Float32Array | BigInt64Array, shape: readonly number[]): Value {
     const dtype = data instanceof Float32Array ? 'float32' : 'int64';
-    const value: Value = { name: this.#claim(`const.${this.constants.size}`), dtype, shape };
+    const value: Value = { name: this.#names.claim(`const.${this.constants.size}`), dtype, shape };
     this.constants.set(value.name, { value, data });
     return value;
   }
@@ -84,12 +79,12 @@ export class OpGraph {
     attributes: OpAttributes[K],
     types: readonly ValueType[],
   ): Value[] {
-    const base = `${this.#scope}${op}.${this.nodes.length}`;
+    const base = `${this.#names.scope}${op}.${this.nodes.length}`;
     const outputs = types.map(({ dtype, shape }, i) => {
       if (shape.length > 4) throw new GraphError(`${base} has ${shape.length} axes; there are 4 at most`);
-      return { name: this.#claim(types.length > 1 ? `${base}.${i}` : base), dtype, shape };
+      return { name: this.#names.claim(types.length > 1 ? `${base}.${i}` : base), dtype, shape };
     });
-    this.nodes.push({ op, inputs, attributes, outputs, scope: this.#scope } as unknown as OpNode);
+    this.nodes.push({ op, inputs, attributes, outputs, scope: this.#names.scope } as unknown as OpNode);
     return outputs;
   }
 
@@ -97,11 +92,5 @@ export class OpGraph {
   output(value: Value, name: string): void {
     if (this.outputs.has(name)) throw new GraphError(`two outputs are named ${name}`);
     this.outputs.set(name, value);
-  }
-
-  #claim(name: string): string {
-    if (this.#names.has(name)) throw new GraphError(`two values of the graph are named ${name}`);
-    this.#names.add(name);
-    return name;
   }
 }

@@ -5,6 +5,7 @@
  * when the graph is run. What a field number means: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
 
+import { ScopedNames } from '../../ops/names.ts';
 import type { Dim } from '../../ops/shapes.ts';
 import { GraphError } from '../../util/errors.ts';
 import { ProtoWriter } from './proto.ts';
@@ -69,8 +70,7 @@ export class GraphBuilder {
   readonly #named = new Map<string, string>();
   #nodeCount = 0;
   #constants = new Map<string, { value: Value; data: ConstantData }>();
-  #names = new Set<string>();
-  #scope = '';
+  readonly #names = new ScopedNames();
 
   /** Number of nodes so far, those of all branches included. */
   get nodeCount(): number {
@@ -79,17 +79,11 @@ export class GraphBuilder {
 
   /** Runs `body` with `name` put before the names of all that it makes. */
   scope<T>(name: string, body: () => T): T {
-    const outer = this.#scope;
-    this.#scope = `${outer}${name}.`;
-    try {
-      return body();
-    } finally {
-      this.#scope = outer;
-    }
+    return this.#names.within(name, body);
   }
 
   input(name: string, dtype: Dtype, shape: readonly Dim[]): Value {
-    const value = { name: this.#claim(name), dtype, shape };
+    const value = { name: this.#names.claim(name), dtype, shape };
     this.inputs.push(value);
     return value;
   }
@@ -123,7 +117,11 @@ export class GraphBuilder {
     const steps = sequences[0].shape[axis];
     const without = (shape: readonly Dim[]) => shape.filter((_, i) => i !== axis);
     const inner = [state, ...sequences.map(({ dtype, shape }) => ({ dtype, shape: without(shape) }))].map(
-      ({ dtype, shape }, i) => ({ name: this.#claim(`${this.#scope}scan.${this.#nodeCount}.${i}`), dtype, shape }),
+      ({ dtype, shape }, i) => ({
+        name: this.#names.claim(`${this.#names.scope}scan.${this.#nodeCount}.${i}`),
+        dtype,
+        shape,
+      }),
     );
     const [graph] = this.#subgraph(() => {
       const next = body(inner[0], inner.slice(1));
@@ -152,7 +150,7 @@ export class GraphBuilder {
       );
       const graph = new ProtoWriter();
       for (const node of this.#nodes) graph.message(1, node);
-      graph.string(2, `${this.#scope}branch`);
+      graph.string(2, `${this.#names.scope}branch`);
       for (const value of inputs) graph.message(11, valueInfo(value));
       for (const value of outputs) graph.message(12, valueInfo(value));
       return [graph, outputs];
@@ -175,7 +173,7 @@ export class GraphBuilder {
     const key = `${dtype}[${shape}]${data}`;
     const known = this.#constants.get(key);
     if (known) return known.value;
-    const value = { name: this.#claim(`const.${this.#constants.size}`), dtype, shape };
+    const value = { name: this.#names.claim(`const.${this.#constants.size}`), dtype, shape };
     this.#constants.set(key, { value, data });
     return value;
   }
@@ -196,7 +194,7 @@ export class GraphBuilder {
         throw new GraphError(`weight ${name} is used as ${known.dtype}[${known.shape}] and as ${dtype}[${shape}]`);
       return known;
     }
-    const value = { name: this.#claim(name), dtype, shape };
+    const value = { name: this.#names.claim(name), dtype, shape };
     this.externals.set(name, value);
     return value;
   }
@@ -223,8 +221,8 @@ export class GraphBuilder {
         return;
       }
       const name = options.outputNames
-        ? this.#claim(options.outputNames[i])
-        : this.#claim(`${this.#scope}${op}.${this.#nodeCount}${outputs.length > 1 ? `.${i}` : ''}`);
+        ? this.#names.claim(options.outputNames[i])
+        : this.#names.claim(`${this.#names.scope}${op}.${this.#nodeCount}${outputs.length > 1 ? `.${i}` : ''}`);
       made.push({ name, dtype: type.dtype, shape: type.shape });
       this.#made.add(name);
       if (outputs.length === 1) this.#maker.set(name, node);
@@ -283,12 +281,6 @@ export class GraphBuilder {
     ends.sort(([a], [b]) => order.get(b)! - order.get(a)!);
     const last = new Set(ends.flat());
     return [...this.#nodes.filter((node) => !last.has(node)), ...last];
-  }
-
-  #claim(name: string): string {
-    if (this.#names.has(name)) throw new GraphError(`two values of the graph are named ${name}`);
-    this.#names.add(name);
-    return name;
   }
 }
 
