@@ -30,8 +30,11 @@ const NODES_PER_LAYER: readonly (readonly [what: string, own: Partial<StepGraphO
   ['int4, sums of weights, layers by themselves', { format: 'int4', sums: true, sharing: 'none' }, 37],
   ['float32, moments of queries', { moments: true, sharing: 'none' }, 40],
   ['cache in float16', { buffer: 'float16' }, 33],
-  ['cache in int8', { buffer: 'int8' }, 69],
-  ['cache in int4', { buffer: 'int4' }, 75],
+  ['cache in int8-plain', { buffer: 'int8-plain' }, 69],
+  ['cache in int4-plain', { buffer: 'int4-plain' }, 75],
+  // Queries, keys, values and the result are rotated, and the result is reshaped twice.
+  ['cache in int8', { buffer: 'int8' }, 75],
+  ['cache in int4', { buffer: 'int4' }, 81],
 ];
 
 /** Nodes that run where every choice is made for a single token; an Identity is a branch's way of naming what it gives. */

@@ -5,39 +5,52 @@ import { InputError } from '../util/errors.ts';
 import { BlockCodec } from './buffers/blocks.ts';
 import { Float16Codec } from './buffers/float16.ts';
 import { Float32Codec } from './buffers/float32.ts';
-import { keyScales, PlaneCodec } from './buffers/planes.ts';
+import { RotatedCodec } from './buffers/hadamard.ts';
+import { keyScales, PlaneCodec, type SlotBits } from './buffers/planes.ts';
 import { SlotBuffer } from './buffers/slot-buffer.ts';
 import type { CodecShape, SlotCodec } from './buffers/slot-codec.ts';
 import type { SlotMemory } from './shape.ts';
 
 /** How keys and values are stored. */
-export type BufferKind = 'float32' | 'float16' | 'int8' | 'int4';
+export type BufferKind = 'float32' | 'float16' | 'int8' | 'int4' | 'int8-plain' | 'int4-plain';
 
 interface BufferRow {
   readonly summary: string;
+  /** Bits of a number, where numbers are whole and have scales. */
+  readonly bits?: SlotBits;
+  /** Whether vectors are multiplied by a Hadamard matrix before they are stored. */
+  readonly rotates?: boolean;
   /** As arrays of numbers, and of scales. */
   readonly create: (shape: CodecShape, half: 'key' | 'value') => SlotCodec;
   /** As blocks of ggml; where absent, there is one layout only. */
   readonly blocks?: (shape: CodecShape) => SlotCodec;
 }
 
+const scalesOf = (size: number, half: 'key' | 'value'): number => (half === 'key' ? keyScales(size) : 1);
+
+const INT8: Omit<BufferRow, 'summary'> = {
+  bits: 8,
+  create: (shape, half) => new PlaneCodec(shape, 8, scalesOf(shape.size, half)),
+  blocks: (shape) => new BlockCodec(shape, 'q8_0'),
+};
+
+const INT4: Omit<BufferRow, 'summary'> = {
+  bits: 4,
+  create: (shape, half) => {
+    if (shape.size % 2 !== 0)
+      throw new InputError(`the cache buffer int4 needs an even head size, but this model's is ${shape.size}`);
+    return new PlaneCodec(shape, 4, scalesOf(shape.size, half));
+  },
+  blocks: (shape) => new BlockCodec(shape, 'q4_0'),
+};
+
 export const BUFFERS: Readonly<Record<BufferKind, BufferRow>> = {
   float32: { summary: 'exact', create: (shape) => new Float32Codec(shape) },
   float16: { summary: 'half the memory', create: (shape) => new Float16Codec(shape) },
-  int8: {
-    summary: 'a quarter of the memory, and read as whole numbers',
-    create: (shape, half) => new PlaneCodec(shape, 8, half === 'key' ? keyScales(shape.size) : 1),
-    blocks: (shape) => new BlockCodec(shape, 'q8_0'),
-  },
-  int4: {
-    summary: 'an eighth of the memory',
-    create: (shape, half) => {
-      if (shape.size % 2 !== 0)
-        throw new InputError(`the cache buffer int4 needs an even head size, but this model's is ${shape.size}`);
-      return new PlaneCodec(shape, 4, half === 'key' ? keyScales(shape.size) : 1);
-    },
-    blocks: (shape) => new BlockCodec(shape, 'q4_0'),
-  },
+  int8: { summary: 'a quarter of the memory, and read as whole numbers', rotates: true, ...INT8 },
+  int4: { summary: 'an eighth of the memory', rotates: true, ...INT4 },
+  'int8-plain': { summary: 'int8 without a rotation', ...INT8 },
+  'int4-plain': { summary: 'int4 without a rotation', ...INT4 },
 };
 
 /** One format for both, or one for keys and another for values. Keys are the more sensitive half. */
@@ -72,7 +85,8 @@ export function createBuffer(
   const codec = (kind: BufferKind, size: number, half: 'key' | 'value') => {
     const row = rowOf(kind);
     const shape = { batch, groups, size };
-    return blocks && row.blocks ? row.blocks(shape) : row.create(shape, half);
+    const codec = blocks && row.blocks ? row.blocks(shape) : row.create(shape, half);
+    return row.rotates ? new RotatedCodec(codec) : codec;
   };
   return new SlotBuffer(codec(keys, keySize, 'key'), codec(values, valueSize, 'value'));
 }

@@ -18,8 +18,10 @@ import type { SlotStore } from './slot-store.ts';
 import type { SlotTable } from './slots.ts';
 
 const MAGIC = 'KEYHOLD!';
-/** Changes whenever older files could be misread. */
-const VERSION = 1;
+/** Changes whenever files could be misread. */
+const VERSION = 2;
+/** Its int8 and int4 slots hold vectors that are not rotated. */
+const UNROTATED = 1;
 const DIGEST = 32;
 /** A header longer than this is damage. */
 const MAX_HEADER = 2 ** 24;
@@ -137,9 +139,9 @@ async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uin
   if (bytes.length < 16 + DIGEST) throw new SnapshotError('the saved cache is torn: it ends in its first bytes');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = view.getUint32(8, true);
-  if (version !== VERSION)
+  if (version !== VERSION && version !== UNROTATED)
     throw new SnapshotError(
-      `the saved cache is of format ${version}, but this version of Keyhold reads format ${VERSION}`,
+      `the saved cache is of format ${version}, but this version of Keyhold reads formats ${UNROTATED} and ${VERSION}`,
     );
   const end = bytes.length - DIGEST;
   const stated = bytes.subarray(end);
@@ -149,12 +151,25 @@ async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uin
   const length = view.getUint32(12, true);
   if (length > MAX_HEADER || 16 + padded(length) > end) throw new SnapshotError('the saved cache has an absurd header');
   try {
-    const header = v.parse(Header, JSON.parse(new TextDecoder().decode(bytes.subarray(16, 16 + length))));
+    const given = v.parse(Header, JSON.parse(new TextDecoder().decode(bytes.subarray(16, 16 + length))));
+    const header = version === UNROTATED ? withPlainBuffers(given) : given;
     return { header, body: bytes.subarray(16 + padded(length), end) };
   } catch (cause) {
     throw new SnapshotError(`the saved cache's header can't be read: ${(cause as Error).message}`, { cause });
   }
 }
+
+/** Names the formats of an old file as they are named now. */
+function withPlainBuffers({ options, ...header }: Header): Header {
+  const plain = (kind: unknown) => (kind === 'int8' || kind === 'int4' ? `${kind}-plain` : kind);
+  const { buffer } = options;
+  const isPair = typeof buffer === 'object' && buffer !== null;
+  const renamed = isPair ? mapRecord(buffer as Record<string, unknown>, plain) : plain(buffer);
+  return { ...header, options: buffer === undefined ? options : { ...options, buffer: renamed } };
+}
+
+const mapRecord = (record: Record<string, unknown>, of: (value: unknown) => unknown) =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, of(value)]));
 
 function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, own: PolicyRow | undefined): KVCache {
   if (own && own.name !== policy)

@@ -30,6 +30,7 @@ export class OpGraph {
   /** By name of the value. */
   readonly constants = new Map<string, Constant>();
   readonly #paramValues = new Map<string, Value>();
+  readonly #sharedConstants = new Map<string, Value>();
   readonly #names = new ScopedNames();
 
   constructor(target: GraphTarget) {
@@ -62,6 +63,17 @@ export class OpGraph {
       this.#paramValues.set(param.name, { name: this.#names.claim(param.name), dtype: 'float32', shape: param.shape });
     }
     return this.#paramValues.get(param.name)!;
+  }
+
+  /** A constant that many operators read: made at its first use. @param key says what it is. */
+  sharedConstant(key: string, make: () => { data: Float32Array; shape: readonly number[] }): Value {
+    let value = this.#sharedConstants.get(key);
+    if (!value) {
+      const { data, shape } = make();
+      value = this.constant(data, shape);
+      this.#sharedConstants.set(key, value);
+    }
+    return value;
   }
 
   /** A small constant. */

@@ -154,7 +154,7 @@ export interface OpAttributes {
    * M ← e^(d·a) · M + (d · x) ⊗ b; y = M·c.
    */
   readonly selectiveScan: { readonly low: number; readonly high: number };
-  /** (x [B, H, T, in], weight [H, out, in]) → [B, H, T, out]: x·weightᵀ, each head with a matrix of its own */
+  /** (x [B, H, T, in], weight [H or 1, out, in]) → [B, H, T, out]: x·weightᵀ, each head with a matrix of its own, or all with one */
   readonly headLinear: Record<never, never>;
   /** (x [B, T, W], weight [blocks, W / blocks, W / blocks], bias [W]) → [B, T, W]: a block-diagonal matrix, x·weight for each block */
   readonly blockLinear: Record<never, never>;

@@ -12,8 +12,33 @@ export function referenceStore(
 ): Float32Array {
   if (kind === 'float32') return x;
   if (kind === 'float16') return x.map(nearestHalf);
+  if (kind.endsWith('-plain')) return referencePlain(kind, which, x, blocks);
+  return plainRotation(referencePlain(`${kind}-plain` as BufferKind, which, plainRotation(x), blocks));
+}
+
+/** x times a Hadamard matrix by its definition: ±1/√n by the parity of the bits that row and column share, block by block. */
+function plainRotation(x: Float32Array): Float32Array {
+  const out = new Float32Array(x.length);
+  let from = 0;
+  for (const bit of [512, 256, 128, 64, 32, 16, 8, 4, 2, 1]) {
+    while (x.length - from >= bit) {
+      for (let i = 0; i < bit; i++) {
+        let sum = 0;
+        for (let j = 0; j < bit; j++) {
+          const ones = (i & j).toString(2).replaceAll('0', '').length;
+          sum += (ones % 2 === 0 ? 1 : -1) * x[from + j];
+        }
+        out[from + i] = sum / Math.sqrt(bit);
+      }
+      from += bit;
+    }
+  }
+  return out;
+}
+
+function referencePlain(kind: BufferKind, which: 'key' | 'value', x: Float32Array, blocks: boolean): Float32Array {
   if (blocks) return referenceBlocks(kind, x);
-  const largest = kind === 'int8' ? 127 : 7;
+  const largest = kind === 'int8-plain' ? 127 : 7;
   // Keys have a scale for every 32 dimensions, where that goes up.
   const part = which === 'key' && x.length % 32 === 0 ? 32 : x.length;
   const out = new Float32Array(x.length);
@@ -33,12 +58,12 @@ function referenceBlocks(kind: BufferKind, x: Float32Array): Float32Array {
   for (let from = 0; from < x.length; from += 32) {
     const block = Array.from(x.subarray(from, from + 32));
     const extreme = block.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
-    const scale = Math.fround(kind === 'int8' ? Math.abs(extreme) / 127 : -extreme / 8);
+    const scale = Math.fround(kind === 'int8-plain' ? Math.abs(extreme) / 127 : -extreme / 8);
     const stored = Math.sign(scale) * nearestHalf(Math.abs(scale));
     block.forEach((value, i) => {
       const q = stored === 0 ? 0 : Math.fround(value * Math.fround(1 / scale));
       const whole =
-        kind === 'int8' ? Math.sign(q) * Math.floor(Math.abs(q) + 0.5) : Math.min(7, Math.floor(q + 8.5) - 8);
+        kind === 'int8-plain' ? Math.sign(q) * Math.floor(Math.abs(q) + 0.5) : Math.min(7, Math.floor(q + 8.5) - 8);
       out[from + i] = whole * stored;
     });
   }

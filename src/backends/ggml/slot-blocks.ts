@@ -1,7 +1,7 @@
 /**
  * @file Slots that hold blocks of 8 or 4 bits.
  */
-import { buffersOf } from '../../kvcache/buffers.ts';
+import { type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import { GraphError } from '../../util/errors.ts';
 import type { GraphMaker, Tensor } from './lower/graph-maker.ts';
@@ -14,7 +14,14 @@ export interface SlotFormat {
   readonly size: number;
 }
 
-const TYPES = { float32: 'f32', float16: 'f16', int8: 'q8_0', int4: 'q4_0' } as const;
+const TYPES: Readonly<Record<BufferKind, GgmlType>> = {
+  float32: 'f32',
+  float16: 'f16',
+  int8: 'q8_0',
+  int4: 'q4_0',
+  'int8-plain': 'q8_0',
+  'int4-plain': 'q4_0',
+};
 
 /** The inputs that hold slots, by name. */
 export function slotFormats({ nodes }: OpGraph): Map<string, SlotFormat> {

@@ -19,7 +19,7 @@ const EXPECTED = {
 } as const;
 
 describe.each(['q8_0', 'q4_0'] as const)('%s', (format) => {
-  const kind = format === 'q8_0' ? 'int8' : 'int4';
+  const kind = format === 'q8_0' ? 'int8-plain' : 'int4-plain';
 
   it('has the bytes that ggml reads', () => {
     const codec = new BlockCodec({ batch: 1, groups: 1, size: 64 }, format);

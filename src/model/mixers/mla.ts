@@ -9,7 +9,7 @@
  * the transposed matrices of keys; `.v_up` [heads · value, r]; `.proj`.
  */
 import type { LatentAttention } from '../../config/layer-spec.ts';
-import { attend, queryMoments, rotate } from '../../ops/attention.ts';
+import { queryMoments, rotate } from '../../ops/attention.ts';
 import { concat, reshape, split, transpose } from '../../ops/basic.ts';
 import { headLinear } from '../../ops/states.ts';
 import type { Value } from '../../ops/types.ts';
@@ -18,7 +18,7 @@ import { range } from '../../util/numbers.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linearOf } from '../linear.ts';
 import { norm } from '../norm.ts';
-import { type AttentionInputs, type AttentionOutputs, byHead } from './self-attention.ts';
+import { type AttentionInputs, type AttentionOutputs, attendSlots, byHead } from './self-attention.ts';
 
 /** @param x [B, T, E], normalised. */
 export function latentAttention(
@@ -42,28 +42,9 @@ export function latentAttention(
   const moments = momentWeights && queryMoments(g, query, momentWeights, 1);
   const both = concat(g, [query, key], 1);
   const [q, k] = split(g, rotation ? rotate(g, both, rotation) : both, 1, [H, 1]);
-  const { y, sums } = attend(
-    g,
-    {
-      q,
-      k,
-      v: k,
-      positions: source.positions,
-      slots: source.slots,
-      cached: source.inputs(),
-      queryWeights,
-      sinks: null,
-    },
-    {
-      scale: spec.scale,
-      softcap: null,
-      window: null,
-      chunk: null,
-      alibi: null,
-      buffer: source.buffer,
-      layerGroup: source.layerGroup,
-    },
-  );
+  const mask = { window: null, chunk: null, alibi: null };
+  const attributes = { scale: spec.scale, softcap: null, ...mask };
+  const { y, sums } = attendSlots(g, { q, k, v: k }, source, attributes, queryWeights, null);
   const width = ropeSize + r;
   const mixed = split(g, reshape(g, y, [0, 0, H, width], [B, T, H, width]), 3, [ropeSize, r])[1];
   const values = headLinear(g, transpose(g, mixed, [0, 2, 1, 3]), headMatrices(ctx, `${name}.v_up`, H, valueSize, r));

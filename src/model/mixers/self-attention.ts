@@ -15,12 +15,13 @@ import {
 import { add, clip, concat, mul, reshape, split, transpose, unary } from '../../ops/basic.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import type { Dim } from '../../ops/shapes.ts';
-import type { Value } from '../../ops/types.ts';
+import type { MaskAttributes, ScoreAttributes, Value } from '../../ops/types.ts';
 import { range } from '../../util/numbers.ts';
 import { adaptAttention } from '../adapt.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
 import { bareNorm, norm } from '../norm.ts';
+import { rotateBack, rotatedHalves, rotateRows } from './slot-rotation.ts';
 
 /** What a layer's queries attend to besides the chunk's own tokens. */
 export interface CachedTokens {
@@ -138,28 +139,39 @@ export function attendHeads(
   const q = spec.temperature ? scaleByPosition(g, rotated, positionsOf(source), spec.temperature) : rotated;
   const alibi = config.position === 'alibi' ? alibiSlopes(H, config.alibiScaled ? scale : 1) : null;
   const attributes = { scale, softcap, window: spec.window, chunk: spec.chunk, alibi };
+  const sinks = spec.sinks ? () => plainParam(ctx, `${name}.sinks`, [H]) : null;
   const attended =
     'mask' in source
       ? {
           y: attendWithin(g, q, k, v, source.mask, source.order, { ...attributes, causal: config.causal }),
           sums: null,
         }
-      : attend(
-          g,
-          {
-            q,
-            k,
-            v,
-            positions: source.positions,
-            slots: source.slots,
-            cached: source.inputs(),
-            queryWeights,
-            sinks: spec.sinks ? plainParam(ctx, `${name}.sinks`, [H]) : null,
-          },
-          { ...attributes, buffer: source.buffer, layerGroup: source.layerGroup },
-        );
+      : attendSlots(g, { q, k, v }, source, attributes, queryWeights, sinks?.() ?? null);
   const y = adaptAttention(ctx, q, attended.y, name, G, { scale, softcap });
   return { y, k, v, sums: attended.sums, moments };
+}
+
+/** Attention to the slots of a layer and to the chunk. @param v the keys where they are the values, too. */
+export function attendSlots(
+  g: OpGraph,
+  { q, k, v }: { readonly q: Value; readonly k: Value; readonly v: Value },
+  source: CachedTokens,
+  attributes: ScoreAttributes & MaskAttributes,
+  queryWeights: Value | null,
+  sinks: Value | null,
+): { readonly y: Value; readonly sums: Value | null } {
+  const { positions, slots, buffer, layerGroup } = source;
+  const latent = v === k;
+  const rotated = rotatedHalves(buffer);
+  const [slotQ, slotK] = rotated.keys ? [rotateRows(g, q), rotateRows(g, k)] : [q, k];
+  const rotatesValues = latent ? rotated.keys : rotated.values;
+  const slotV = latent ? slotK : rotatesValues ? rotateRows(g, v) : v;
+  const { y, sums } = attend(
+    g,
+    { q: slotQ, k: slotK, v: slotV, positions, slots, cached: source.inputs(), queryWeights, sinks },
+    { ...attributes, buffer, layerGroup },
+  );
+  return { y: rotatesValues ? rotateBack(g, y, v.shape[3] as number) : y, sums };
 }
 
 /** [B, T] */

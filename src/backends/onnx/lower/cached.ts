@@ -7,7 +7,7 @@
  * For chunks, whose work is arithmetic, the copy costs a hundredth of the rest, and integers would cost accuracy.
  */
 import { keyScales, type SlotBits, ZERO_POINT } from '../../../kvcache/buffers/planes.ts';
-import { type BufferKind, buffersOf } from '../../../kvcache/buffers.ts';
+import { BUFFERS, buffersOf } from '../../../kvcache/buffers.ts';
 import type { Dim } from '../../../ops/shapes.ts';
 import type { OpNode } from '../../../ops/types.ts';
 import type { GraphBuilder, Value } from '../builder.ts';
@@ -30,12 +30,10 @@ export interface CachedReader {
 type KeyReader = Pick<CachedReader, 'scores' | 'keys'>;
 type ValueReader = Pick<CachedReader, 'mix' | 'values'>;
 
-const BITS: Readonly<Partial<Record<BufferKind, SlotBits>>> = { int8: 8, int4: 4 };
-
 /** How the node's slots are read. */
 export function cachedReader(ctx: LowerContext, node: OpNode<'attend'>): CachedReader {
   const kinds = buffersOf(node.attributes.buffer);
-  const [keyBits, valueBits] = [BITS[kinds.keys], BITS[kinds.values]];
+  const [keyBits, valueBits] = [BUFFERS[kinds.keys].bits, BUFFERS[kinds.values].bits];
   const slots = ctx.input(node.inputs[6]!, [2]).shape[3];
   const keys = keyBits ? integerKeys(ctx, node, keyBits) : floatKeys(ctx, node);
   if (node.inputs[7] === node.inputs[6]) {
@@ -57,7 +55,7 @@ export function cachedReader(ctx: LowerContext, node: OpNode<'attend'>): CachedR
 export function longestApart(node: OpNode<'attend'>): number {
   const { keys, values } = buffersOf(node.attributes.buffer);
   const [, heads, , size] = node.inputs[0]!.shape as number[];
-  return BITS[keys] || BITS[values] ? 1 : (size * (node.inputs[1]!.shape[1] as number)) / heads;
+  return BUFFERS[keys].bits || BUFFERS[values].bits ? 1 : (size * (node.inputs[1]!.shape[1] as number)) / heads;
 }
 
 function floatKeys(ctx: LowerContext, node: OpNode<'attend'>): KeyReader {
