@@ -81,7 +81,8 @@ describe('a step’s graph is well formed', () => {
   it.each(CASES.filter((name) => !isEncoder(configOf(name))))('%s', (name) => {
     const config = configOf(name);
     for (const options of OPTIONS)
-      if (options.buffer !== 'int4' || config.headSize % 2 === 0) decoded(config, options, stepOf(config, options));
+      if (!String(options.buffer).startsWith('int4') || config.headSize % 2 === 0)
+        decoded(config, options, stepOf(config, options));
     if (!crossSpec(config)) return;
     expect(decoded(config, PLAIN, stepOf(config, { cross: true })).inputs).toContain('cross.bias');
     expect(checkLowered(traceCrossStates(config, 'float32', onnxTarget)).found.outputs).toEqual(['crossStates']);
