@@ -2,6 +2,7 @@
  * @file The adapters of a loaded model: what programs see of them.
  */
 import type { StepAdapters } from '../step/step-types.ts';
+import { InputError } from '../util/errors.ts';
 import type { AdapterBank, AdapterChoice, AdapterUse } from './bank.ts';
 import type { BaseModel, BaseRows } from './base-model.ts';
 import { makeLive } from './live-adapter.ts';
@@ -18,6 +19,8 @@ export interface ModelAdaptersParts {
   readonly bank: AdapterBank;
   /** Opens the checkpoint that the model was loaded from. */
   readonly openBase: () => Promise<OpenBase>;
+  /** Opens an adapter by its path. */
+  readonly openAdapter?: (path: string) => Promise<OpenAdapter>;
   /** Names the hooks of the graph that can't be changed from outside. */
   readonly withoutHooks: (adapters: StepAdapters) => readonly string[];
 }
@@ -50,12 +53,14 @@ export class ModelAdapters {
   }
 
   /**
-   * Takes an adapter into memory, beside those that are there. Closes its files.
+   * Loads an adapter beside those that are there. Closes its files.
+   * @param source an open adapter, or its path.
    * @param name what requests call it by.
    * @throws AdapterError where it is damaged or does not fit the model, or the name is taken; CheckpointError where the model's
    * own files are gone.
    */
-  async load(open: OpenAdapter, name: string): Promise<void> {
+  async load(source: OpenAdapter | string, name: string): Promise<void> {
+    const open = typeof source === 'string' ? await this.#open(source) : source;
     try {
       const base = await this.#parts.openBase();
       try {
@@ -76,6 +81,11 @@ export class ModelAdapters {
     bank.add(live, withoutHooks);
   }
 
+  /** As the setter of {@link standard}. @throws InputError for names that are unknown. */
+  use(choice: AdapterChoice): void {
+    this.standard = choice;
+  }
+
   /** Forgets a live adapter. @throws InputError where there is none of that name. */
   unload(name: string): void {
     this.#parts.bank.remove(name);
@@ -84,5 +94,11 @@ export class ModelAdapters {
   /** What a step takes. @param choices one for each row. @throws InputError */
   forRows(choices: readonly (AdapterChoice | undefined)[]): StepAdapters | null {
     return this.#parts.bank.forRows(choices);
+  }
+
+  #open(path: string): Promise<OpenAdapter> {
+    const { openAdapter } = this.#parts;
+    if (!openAdapter) throw new InputError('adapters can not be opened by a path here: give an open adapter');
+    return openAdapter(path);
   }
 }

@@ -3,8 +3,8 @@
  */
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
-import type { LanguageModel } from '../engine/language-model.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
+import type { TextCache, TextModel } from '../engine/text-model.ts';
 import type { PolicyRow } from '../kvcache/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files-node.ts';
@@ -27,7 +27,11 @@ export const cacheFileOf = (path: string): string => `${path}.cache`;
  * Saves a conversation: its messages as JSON, and its cache in a file of that name with `.cache` behind it.
  * @throws SnapshotError where they can't be written.
  */
-export async function saveConversation(model: LanguageModel, conversation: Conversation, path: string): Promise<void> {
+export async function saveConversation<C extends TextCache>(
+  model: TextModel<C>,
+  conversation: Conversation<C>,
+  path: string,
+): Promise<void> {
   await saveCache(model, conversation.cache, cacheFileOf(path));
   const content = { keyhold: 'conversation', version: VERSION, ...conversation.state };
   try {
@@ -43,12 +47,12 @@ export async function saveConversation(model: LanguageModel, conversation: Conve
  * @param policy for a cache whose policy is not in the table.
  * @throws SnapshotError for files that are missing, damaged, or of another model.
  */
-export async function loadConversation(
-  model: LanguageModel,
+export async function loadConversation<C extends TextCache>(
+  model: TextModel<C>,
   path: string,
-  options: Omit<ConversationOptions, 'cache'> = {},
+  options: Omit<ConversationOptions<C>, 'cache'> = {},
   policy?: PolicyRow,
-): Promise<Conversation> {
+): Promise<Conversation<C>> {
   let state: v.InferOutput<typeof Saved>;
   try {
     state = v.parse(Saved, JSON.parse(await readFile(path, 'utf8')));
@@ -56,5 +60,5 @@ export async function loadConversation(
     throw new SnapshotError(`${path}: this is not a saved conversation: ${(cause as Error).message}`, { cause });
   }
   const cache = await loadCache(model, cacheFileOf(path), policy);
-  return new Conversation(model, { ...options, cache }, state);
+  return new Conversation<C>(model, { ...options, cache }, state);
 }

@@ -172,7 +172,7 @@ describe('a conversation', () => {
   });
 
   it('has an answer that was cut short, as far as it came', async () => {
-    const cache = { policy: 'lastrec', cacheLength: 64 };
+    const cache: Partial<AnyCacheOptions> = { policy: 'lastrec', cacheLength: 64 };
     const conversation = new Conversation(tiny, { ...OPTIONS, cache, maxNewTokens: 100 });
     const aborter = new AbortController();
     const answer = conversation.say('Hello', { signal: aborter.signal });

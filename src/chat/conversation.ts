@@ -3,15 +3,15 @@
  */
 
 import type { TextRun } from '../engine/generation.ts';
-import type { LanguageModel } from '../engine/language-model.ts';
-import { answerEnds, type ChatMessage, messagesPrompt, templateOf } from '../engine/messages.ts';
+import { type ChatMessage, type TemplateOptions, templateOf } from '../engine/messages.ts';
 import type { GenerateOptions, GenerationResult, TextChunk } from '../engine/options.ts';
-import { resolveCache } from '../engine/prompt.ts';
+import type { TextCache, TextModel } from '../engine/text-model.ts';
+import { checkTokenOptions } from '../engine/token-stream.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { InputError } from '../util/errors.ts';
 
 /** What holds for all answers; `cache` is the cache to use, or options for one. */
-export interface ConversationOptions extends Omit<GenerateOptions, 'reusePrefix' | 'signal'> {
+export interface ConversationOptions<C = KVCache> extends Omit<GenerateOptions<C>, 'reusePrefix' | 'signal'> {
   /** Messages to begin with, such as one of the `system`. */
   readonly messages?: readonly ChatMessage[];
 }
@@ -28,10 +28,10 @@ export interface ConversationState {
  * The messages of a conversation, and a cache that has seen them. Each turn computes what is new; where the template changes what
  * was (by leaving thoughts out of past answers, say), it computes from there on, as far as the cache can go back.
  */
-export class Conversation {
-  readonly cache: KVCache;
-  readonly #model: LanguageModel;
-  readonly #options: ConversationOptions;
+export class Conversation<C extends TextCache = KVCache> {
+  readonly cache: C;
+  readonly #model: TextModel<C>;
+  readonly #options: ConversationOptions<C>;
   readonly #first: readonly ChatMessage[];
   #messages: readonly ChatMessage[];
   /** The text up to the end of the last answer, as it was written, and its ids. */
@@ -40,7 +40,7 @@ export class Conversation {
   #busy = false;
 
   /** @throws InputError for options out of range, and for a model without a chat template. */
-  constructor(model: LanguageModel, options: ConversationOptions = {}, state?: ConversationState) {
+  constructor(model: TextModel<C>, options: ConversationOptions<C> = {}, state?: ConversationState) {
     const { messages = [] } = options;
     templateOf(model, options);
     this.#model = model;
@@ -49,9 +49,7 @@ export class Conversation {
     this.#messages = state?.messages ?? messages;
     this.#text = state?.text ?? '';
     this.#ids = state?.ids ?? [];
-    this.cache = resolveCache(model, options.cache);
-    if (this.cache.batch !== 1)
-      throw new InputError(`a conversation is one row, but its cache has ${this.cache.batch}`);
+    this.cache = model.resolveCache(options.cache);
   }
 
   /** All messages so far, answers included. */
@@ -78,15 +76,15 @@ export class Conversation {
     const messages = [...this.#messages, ...said];
     const { messages: _, ...defaults } = this.#options;
     const all = { ...defaults, ...options };
-    const { text, tokens } = messagesPrompt(this.#model, messages, all);
-    const ids = this.#follow(text, tokens);
-    const generation = this.#model.generate(ids, {
-      ...all,
-      eosTokenIds: all.eosTokenIds ?? answerEnds(this.#model),
-      cache: this.cache,
-      reusePrefix: true,
-    });
-    return new Answer(generation, {
+    checkTokenOptions(all);
+    const text = templateOf(this.#model, all).render(messages, all);
+    let ids: readonly number[] = [];
+    const { eosTokenIds = this.#model.answerEnds } = all;
+    const start = async () => {
+      ids = await this.#encode(text);
+      return this.#model.generate(ids, { ...all, eosTokenIds, cache: this.cache, reusePrefix: true });
+    };
+    return new Answer(start, {
       begin: () => {
         if (this.#busy) throw new InputError('another answer is being given');
         this.#busy = true;
@@ -117,7 +115,7 @@ export class Conversation {
    * The answer as a message: its text, less the spaces around it that the template writes by itself, so that what was written is
    * what the template writes.
    */
-  #messageOf(messages: readonly ChatMessage[], written: string, answer: string, options: GenerateOptions): ChatMessage {
+  #messageOf(messages: readonly ChatMessage[], written: string, answer: string, options: TemplateOptions): ChatMessage {
     const texts = [answer, answer.replace(/^ /, ''), answer.trimStart(), answer.trim()];
     const forms = texts.map((content) => ({ role: 'assistant', content }));
     const template = templateOf(this.#model, options);
@@ -136,13 +134,15 @@ export class Conversation {
    * The ids of a text that goes on from what the cache has seen, where it does. What the model wrote need not be what the tokenizer
    * makes of its text; then its own ids stay.
    */
-  #follow(text: string, tokens: readonly number[]): readonly number[] {
-    if (this.#ids.length === 0 || startsWith(tokens, this.#ids) || !text.startsWith(this.#text)) return tokens;
+  async #encode(text: string): Promise<readonly number[]> {
     const { tokenizer } = this.#model;
-    const before = tokenizer.encode(this.#text, { addSpecialTokens: false });
+    const options = { addSpecialTokens: false };
+    const tokens = await tokenizer.encode(text, options);
+    if (this.#ids.length === 0 || startsWith(tokens, this.#ids) || !text.startsWith(this.#text)) return tokens;
+    const before = await tokenizer.encode(this.#text, options);
     const rest = startsWith(tokens, before)
       ? tokens.slice(before.length)
-      : tokenizer.encode(text.slice(this.#text.length), { addSpecialTokens: false });
+      : await tokenizer.encode(text.slice(this.#text.length), options);
     return [...this.#ids, ...rest];
   }
 }
@@ -155,22 +155,23 @@ interface AnswerHooks {
 
 /** An answer on its way: iterate over it for the text as it comes, or await `result()` or `text()`. */
 export class Answer implements TextRun {
-  readonly #run: TextRun;
+  readonly #start: () => Promise<TextRun>;
   readonly #hooks: AnswerHooks;
+  #run: TextRun | null = null;
 
   /** @internal */
-  constructor(run: TextRun, hooks: AnswerHooks) {
-    this.#run = run;
+  constructor(start: () => Promise<TextRun>, hooks: AnswerHooks) {
+    this.#start = start;
     this.#hooks = hooks;
   }
 
   get partial(): GenerationResult | null {
-    return this.#run.partial;
+    return this.#run?.partial ?? null;
   }
 
   async result(): Promise<GenerationResult> {
     if (!this.partial) for await (const _ of this);
-    return this.#run.result();
+    return this.#run!.result();
   }
 
   async text(): Promise<string> {
@@ -181,9 +182,10 @@ export class Answer implements TextRun {
     if (this.partial) throw new InputError('this answer was read already; say something else');
     this.#hooks.begin();
     try {
+      this.#run = await this.#start();
       yield* this.#run;
     } finally {
-      this.#hooks.end(this.#run.partial);
+      this.#hooks.end(this.partial);
     }
   }
 }

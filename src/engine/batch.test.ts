@@ -247,7 +247,7 @@ describe('caches that are handed in', () => {
     const results = summaries(
       await tiny.generateBatch([{ prompt, cache, reusePrefix: true, maxNewTokens: 3 }]).results(),
     );
-    expect(results.get(0)).toMatchObject({ usage: { promptTokens: prompt.length, cachedTokens: prompt.length - 2 } });
+    expect(results.get(0)).toMatchObject({ usage: { promptTokens: prompt.length, cachedTokens: prompt.length - 3 } });
     expect(tokensOf(results.get(0)!)).toEqual(tokensOf(await tiny.generate(prompt, { maxNewTokens: 3 }).result()));
   });
 

@@ -1,3 +1,4 @@
+import { leaveWhenDropped } from '../util/dropped.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import type { Engine } from './engine.ts';
@@ -71,7 +72,15 @@ export class BatchGeneration implements BatchRun {
     return results;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<BatchEvent, void, undefined> {
+  [Symbol.asyncIterator](): AsyncGenerator<BatchEvent, void, undefined> {
+    const sequences = this.#sequences;
+    const leave = () => {
+      for (const sequence of sequences.values()) void sequence.leave();
+    };
+    return leaveWhenDropped(this.#iterate(), leave);
+  }
+
+  async *#iterate(): AsyncGenerator<BatchEvent, void, undefined> {
     if (this.#started) throw new InputError('this batch was iterated already; call generateBatch again');
     this.#started = true;
     const { signal } = this.#options;

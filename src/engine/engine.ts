@@ -4,8 +4,7 @@
  * Each round reads one chunk of one prompt, and then takes one step with all sequences that decode: those whose caches have the same
  * policy and options share the step. While others decode, chunks are short, so that no sequence waits long for another's prompt.
  */
-import type { KVCache } from '../kvcache/kv-cache.ts';
-import { CacheFullError, InputError } from '../util/errors.ts';
+import { CacheFullError } from '../util/errors.ts';
 import { macrotask } from '../util/macrotask.ts';
 import { range } from '../util/numbers.ts';
 import type { DecoderModel } from './model.ts';
@@ -13,7 +12,7 @@ import type { FinishReason } from './options.ts';
 import { prefill } from './prefill.ts';
 import { PromptPace, shortestFirst } from './schedule.ts';
 import type { Sequence, SequenceEnd } from './sequence.ts';
-import { type BatchRow, SharedBatch } from './shared-batch.ts';
+import { type BatchRow, ownRow, SharedBatch } from './shared-batch.ts';
 
 /** Milliseconds after which timers and signals get a turn, also where the backend never waits. */
 const TURN_MS = 8;
@@ -23,8 +22,6 @@ const MICROTASKS = 40;
 export class Engine {
   readonly #model: DecoderModel;
   readonly #sequences = new Set<Sequence>();
-  /** Caches of the sequences that are under way. */
-  readonly #caches = new Set<KVCache>();
   /** Sequences that decode, by the kind of their caches. */
   #batches: SharedBatch<Sequence>[] = [];
   readonly #pace = new PromptPace();
@@ -45,15 +42,13 @@ export class Engine {
    * Starts a sequence. Its reader is told what becomes of it.
    */
   submit(sequence: Sequence): void {
-    if (this.#caches.has(sequence.cache)) {
-      const error = new InputError(
-        'this cache is in use by another generation; wait for its end, or give each generation a fork of the cache',
-      );
-      void sequence.end({ cache: sequence.cache, row: 0 }, 'error', { error });
+    try {
+      sequence.start();
+    } catch (error) {
+      void sequence.end(ownRow(sequence), 'error', { error });
       return;
     }
     this.#sequences.add(sequence);
-    this.#caches.add(sequence.cache);
     sequence.wake = () => this.#wake?.();
     sequence.wake();
     if (!this.#running) void this.#run();
@@ -130,11 +125,18 @@ export class Engine {
   /** One step of those rows of a batch whose readers wait. @returns how many they are. */
   async #step(batch: SharedBatch<Sequence>, ready: ReadonlySet<Sequence>): Promise<number> {
     const takesPart = (sequence: Sequence) => ready.has(sequence) && !sequence.cancelled;
+    for (const sequence of batch.members) {
+      try {
+        sequence.checkCache();
+      } catch (error) {
+        await this.#fail(sequence, error);
+      }
+    }
     batch.compact(takesPart);
     for (const [row, sequence] of [...batch.rows].entries()) {
       if (!takesPart(sequence)) continue;
       try {
-        if (!this.#fits(sequence, { cache: batch.cache, row })) await this.#end(sequence, 'length');
+        if (!this.#fits(sequence, batch.rowOf(row))) await this.#end(sequence, 'length');
       } catch (error) {
         await this.#fail(sequence, error);
       }
@@ -147,7 +149,7 @@ export class Engine {
     for (const { sequence, row, before } of rows) {
       if (!takesPart(sequence)) continue;
       if (this.#model.ropeFits(before, before + sequence.speculator.chunk.length)) together.push(sequence);
-      else outputs.set(sequence, await caught(this.#readAgain(cache, row, sequence)));
+      else outputs.set(sequence, await caught(this.#readAgain(batch.rowOf(row), sequence)));
     }
     await this.#stepTogether(batch, together, outputs);
     for (const { sequence, row, before } of rows) {
@@ -155,7 +157,7 @@ export class Engine {
       if (!output) continue;
       try {
         if ('error' in output) throw output.error;
-        await sequence.accept({ cache, row }, output.logits, before);
+        await sequence.accept(batch.rowOf(row), output.logits, before);
       } catch (error) {
         await this.#fail(sequence, error);
         continue;
@@ -194,6 +196,7 @@ export class Engine {
         logits: 'all',
         rowAdapters: batch.rows.map(({ adapters }) => adapters),
         eachQuery: chunk.some(({ length }) => length > 1),
+        lease: batch.rowOf(0).lease,
       } as const;
       ({ logits } = await this.#model.step(cache, chunk, options));
     } catch (error) {
@@ -211,10 +214,11 @@ export class Engine {
   }
 
   /** A row whose longer sequence wants other rotations than its keys have is read again, in a cache of its own. */
-  async #readAgain(cache: KVCache, row: number, { speculator, adapters }: Sequence): Promise<StepOutput> {
+  async #readAgain({ cache, row, lease }: BatchRow, { speculator, adapters }: Sequence): Promise<StepOutput> {
     const own = cache.batch === 1 ? cache : cache.recreate(1);
     if (own !== cache) own.copyRow(cache, row, 0);
-    const logits = await prefill(this.#model, own, speculator.chunk, { phase: 'decode', logits: 'all', adapters });
+    const options = { phase: 'decode', logits: 'all', adapters, lease: own === cache ? lease : undefined } as const;
+    const logits = await prefill(this.#model, own, speculator.chunk, options);
     if (own !== cache) cache.copyRow(own, 0, row);
     return { logits };
   }
@@ -235,10 +239,9 @@ export class Engine {
 
   async #end(sequence: Sequence, reason: FinishReason, failure: SequenceEnd['failure'] = null): Promise<void> {
     const batch = this.#batches.find(({ members }) => members.includes(sequence));
-    const at = batch?.leave(sequence) ?? { cache: sequence.cache, row: 0 };
+    const at = batch?.leave(sequence) ?? ownRow(sequence);
     await sequence.end(at, reason, failure);
     this.#sequences.delete(sequence);
-    this.#caches.delete(sequence.cache);
   }
 }
 

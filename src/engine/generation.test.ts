@@ -1,10 +1,12 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { type AnyCacheOptions, POLICIES } from '../kvcache/policies.ts';
 import { type KVCache, loadModel } from '../node.ts';
-import { CacheFullError, InputError } from '../util/errors.ts';
+import { CacheBusyError, CacheFullError, InputError } from '../util/errors.ts';
 import type { Generation } from './generation.ts';
 import type { LanguageModel } from './language-model.ts';
 import type { TextChunk } from './options.ts';
@@ -49,6 +51,9 @@ function argmax(values: ArrayLike<number>): number {
 }
 
 const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[] => tokens.map(({ token }) => token);
+
+/** Those that were computed, and the one that is pending. */
+const allTokens = (cache: KVCache): number[] => [...cache.tokens(), ...cache.pending()];
 
 describe('what is written', () => {
   it('is the same for the same seed, and another for another', async () => {
@@ -379,7 +384,7 @@ describe('a generation', () => {
       eosTokenIds: [],
     });
     expect((await fits.result()).tokens).toHaveLength(4);
-    expect(fits.cache.length()).toBe(8);
+    expect(allTokens(fits.cache)).toHaveLength(9);
   });
 
   it('may write up to the last position that a model has learned', async () => {
@@ -424,7 +429,8 @@ describe('going on in the same cache', () => {
   it('is one longer prompt', async () => {
     const cache = small.createCache();
     const first = await small.generate(ids(7), { cache, maxNewTokens: 5, eosTokenIds: [] }).result();
-    expect(cache.tokens()).toEqual([...ids(7), ...tokensOf(first)]);
+    expect(allTokens(cache)).toEqual([...ids(7), ...tokensOf(first)]);
+    expect(cache.pending()).toEqual(tokensOf(first).slice(-1));
     const second = await small.generate(ids(4, 50), { cache, maxNewTokens: 6, eosTokenIds: [] }).result();
     const whole = [...ids(7), ...tokensOf(first), ...ids(4, 50)];
     const one = await small.generate(whole, { maxNewTokens: 6, eosTokenIds: [] }).result();
@@ -433,7 +439,7 @@ describe('going on in the same cache', () => {
       expect(logprob).toBeCloseTo(one.tokens[i].logprob, 4);
     });
     expect(second.usage.promptTokens).toBe(4);
-    expect(second.cache.seen).toEqual([22]);
+    expect(second.cache.seen).toEqual([21]);
   });
 
   it('is so after an end, a stop string and one token, too', async () => {
@@ -441,24 +447,25 @@ describe('going on in the same cache', () => {
     const prompt = tiny.tokenizer.encode(PROMPT);
     const ended = await tiny.generate(PROMPT, { cache, processors: [dictate([50, 60, 1])] }).result();
     expect(cache.tokens()).toEqual([...prompt, ...tokensOf(ended)]);
+    expect(cache.pending()).toEqual([]);
     const sea = tiny.tokenizer.encode(' the sea', { addSpecialTokens: false });
     const stopped = await tiny.generate([70], { cache, stop: 'sea', processors: [dictate(sea)] }).result();
-    expect(cache.tokens()).toEqual([...prompt, 50, 60, 70, ...tokensOf(stopped)]);
+    expect(allTokens(cache)).toEqual([...prompt, 50, 60, 70, ...tokensOf(stopped)]);
     const single = await tiny.generate([80], { cache, maxNewTokens: 1 }).result();
-    expect(cache.tokens().slice(-2)).toEqual([80, single.tokens[0].token]);
+    expect(allTokens(cache).slice(-2)).toEqual([80, single.tokens[0].token]);
   });
 
   it('puts no special tokens between', async () => {
     const cache = tiny.createCache();
     await tiny.generate(PROMPT, { cache, maxNewTokens: 3 }).result();
-    const before = cache.length();
+    const before = allTokens(cache).length;
     await tiny.generate(' earth', { cache, maxNewTokens: 1 }).result();
     const earth = tiny.tokenizer.encode(' earth', { addSpecialTokens: false });
-    expect(cache.tokens().slice(before, -1)).toEqual(earth);
+    expect(cache.tokens().slice(before)).toEqual(earth);
     expect(cache.tokens()[0]).toBe(0);
     const stated = tiny.createCache();
     await tiny.generate(' earth', { cache: stated, maxNewTokens: 1, addSpecialTokens: false }).result();
-    expect(stated.tokens().slice(0, -1)).toEqual(earth);
+    expect(stated.tokens()).toEqual(earth);
   });
 
   it('counts what was in it for penalties', async () => {
@@ -535,7 +542,7 @@ describe('a budget', () => {
       total ||= cache.memory().total;
       expect(cache.memory().keysAndValues).toBe(memory);
     }
-    expect(cache.length()).toBe(200);
+    expect(cache.length()).toBe(199);
     // 6 layers, 2 groups, 32 numbers, keys and values, 4 bytes.
     expect(memory).toBe(6 * 2 * 32 * 2 * 4 * budget);
     expect(cache.memory().limit).toBe(memory);
@@ -652,10 +659,68 @@ describe('a cache', () => {
     const second = small.generate(ids(7), { cache, maxNewTokens: 8, eosTokenIds: [] });
     const [a, b] = await Promise.allSettled([first.result(), second.result()]);
     expect(a.status).toBe('fulfilled');
-    expect(b).toMatchObject({ status: 'rejected', reason: expect.any(InputError) });
-    expect(String((b as PromiseRejectedResult).reason)).toMatch(/in use by another generation/);
-    expect(cache.length()).toBe(13);
+    expect(b).toMatchObject({ status: 'rejected', reason: expect.any(CacheBusyError) });
+    expect(String((b as PromiseRejectedResult).reason)).toMatch(/in use by a generation/);
+    expect(allTokens(cache)).toHaveLength(13);
     await small.generate(ids(3), { cache, maxNewTokens: 2, eosTokenIds: [] }).result();
-    expect(cache.length()).toBe(18);
+    expect(allTokens(cache)).toHaveLength(18);
+  });
+
+  it('can not be changed while a generation has it, and is free when that ends', async () => {
+    const cache = tiny.createCache();
+    let checks = 0;
+    for await (const _ of tiny.generate(PROMPT, { cache, maxNewTokens: 8, eosTokenIds: [] })) {
+      if (cache.user === null) break; // the last chunk comes after the end
+      checks++;
+      expect(() => cache.clear()).toThrow(CacheBusyError);
+      expect(() => cache.truncate(2)).toThrow(CacheBusyError);
+      await expect(tiny.step(cache, [[7]])).rejects.toThrow(CacheBusyError);
+      await expect(tiny.score([5, 6], { cache })).rejects.toThrow(CacheBusyError);
+      expect(cache.fork().length()).toBeGreaterThanOrEqual(5);
+    }
+    expect(checks).toBeGreaterThan(3);
+    expect(cache.user).toBeNull();
+    cache.clear();
+  });
+
+  it('that is released fails the generation that uses it, and no other', async () => {
+    const cache = tiny.createCache();
+    const other = tiny.generate(PROMPT, { maxNewTokens: 8, eosTokenIds: [] }).result();
+    const run = tiny.generate(PROMPT, { cache, maxNewTokens: 8, eosTokenIds: [] });
+    await expect(async () => {
+      for await (const _ of run) cache.dispose();
+    }).rejects.toThrow(/this cache was released/);
+    expect((await other).tokens).toHaveLength(8);
+    await expect(tiny.generate(PROMPT, { cache }).result()).rejects.toThrow(/this cache was released/);
+  });
+
+  it('is free once an iterator that was dropped is collected', async () => {
+    setFlagsFromString('--expose-gc');
+    const gc = runInNewContext('gc') as () => void;
+    const cache = tiny.createCache();
+    await (async () => {
+      const run = tiny.generate(PROMPT, { cache, maxNewTokens: 8, eosTokenIds: [] });
+      await run[Symbol.asyncIterator]().next();
+    })();
+    expect(cache.user).toBe('a generation');
+    for (let i = 0; i < 100 && cache.user !== null; i++) {
+      gc();
+      await new Promise((done) => setTimeout(done, 10));
+    }
+    expect(cache.user).toBeNull();
+  });
+
+  it('keeps its pending token in forks and snapshots', async () => {
+    const cache = small.createCache();
+    const { tokens } = await small.generate(ids(5), { cache, maxNewTokens: 3, eosTokenIds: [] }).result();
+    const saved = await small.restore(await small.snapshot(cache));
+    for (const copy of [cache.fork(), saved]) {
+      expect(copy.pending()).toEqual([tokens[2].token]);
+      const next = await small.generate([9], { cache: copy, maxNewTokens: 3, eosTokenIds: [] }).result();
+      const whole = [...ids(5), ...tokensOf({ tokens }), 9];
+      expect(tokensOf(next)).toEqual(
+        tokensOf(await small.generate(whole, { maxNewTokens: 3, eosTokenIds: [] }).result()),
+      );
+    }
   });
 });

@@ -2,6 +2,7 @@
  * @file Generation: one sequence, as its reader follows it.
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { leaveWhenDropped } from '../util/dropped.ts';
 import { InputError } from '../util/errors.ts';
 import type { Engine } from './engine.ts';
 import type { DecoderModel } from './model.ts';
@@ -59,7 +60,12 @@ export class Generation implements TextRun, SequenceReader {
     return (await this.result()).text;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<TextChunk, void, undefined> {
+  [Symbol.asyncIterator](): AsyncGenerator<TextChunk, void, undefined> {
+    const sequence = this.#sequence;
+    return leaveWhenDropped(this.#iterate(), () => void sequence.leave());
+  }
+
+  async *#iterate(): AsyncGenerator<TextChunk, void, undefined> {
     if (this.#started) throw new InputError('this generation was iterated already; call generate again');
     this.#started = true;
     this.#engine.submit(this.#sequence);

@@ -7,7 +7,6 @@ import type { ModelAdapters } from '../adapters/model-adapters.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
-import type { PolicyRow } from '../kvcache/policy.ts';
 import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
 import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../step/encoder-runner.ts';
 import type { StepAdapters, StepOptions, StepResult } from '../step/step-types.ts';
@@ -19,13 +18,16 @@ import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.t
 import { type GenerationDefaults, generationDefaults } from './defaults.ts';
 import { Engine } from './engine.ts';
 import { Generation } from './generation.ts';
-import type { ChatMessage, MessageRenderer, MessageTemplate } from './messages.ts';
+import { answerEnds, type ChatMessage, type MessageRenderer, type MessageTemplate } from './messages.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerateOptions, Prompt } from './options.ts';
 import { type PrefillOptions, type PrefillStep, prefill, prefillSteps } from './prefill.ts';
-import { requestOf } from './prompt.ts';
+import { requestOf, resolveCache } from './prompt.ts';
 import type { Source } from './request-queue.ts';
 import { type ScoreOptions, type ScoreResult, scoreText } from './score.ts';
+import type { RestoreOptions, TextModel } from './text-model.ts';
+
+const NO_MODULE = 'policyModule is for models in workers: import the policy here, and give it as policy';
 
 /** What the parts of a model are put together from. */
 export interface LanguageModelParts {
@@ -48,7 +50,7 @@ export interface LanguageModelParts {
 /**
  * A model that is ready to run. Dispose of it (`await using`, or `release()`) to give its native memory back.
  */
-export class LanguageModel implements DecoderModel {
+export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   /** Folder, file or hub id. */
   readonly name: string;
   readonly config: Config;
@@ -99,6 +101,11 @@ export class LanguageModel implements DecoderModel {
     return this.#tokenizer;
   }
 
+  /** Tokens at which an answer ends: the model's, and the tokenizer's end of a text. */
+  get answerEnds(): readonly number[] {
+    return answerEnds(this);
+  }
+
   /** How the model wants messages rendered; null: it was not made for conversations. */
   get chatTemplate(): MessageTemplate | null {
     return this.renderer.template;
@@ -120,6 +127,11 @@ export class LanguageModel implements DecoderModel {
     return createCache(this.#stepper.cacheShape, { cacheLength: this.config.contextLength, ...options, policy });
   }
 
+  /** @internal */
+  resolveCache(cache: GenerateOptions['cache']): KVCache {
+    return resolveCache(this, cache);
+  }
+
   /**
    * Runs one chunk, one list of token ids a row.
    * @throws InputError, CacheFullError
@@ -129,7 +141,14 @@ export class LanguageModel implements DecoderModel {
     chunk: readonly ArrayLike<number>[],
     options: StepOptions & AdapterOptions = {},
   ): Promise<StepResult> {
-    return this.#alone(() => this.#stepper.step(cache, chunk, options, this.#adaptersOf(cache.batch, options)));
+    return this.#alone(async () => {
+      const lease = options.lease ?? cache.acquire('a step');
+      try {
+        return await this.#stepper.step(cache, chunk, { ...options, lease }, this.#adaptersOf(cache.batch, options));
+      } finally {
+        if (!options.lease) lease.release();
+      }
+    });
   }
 
   /**
@@ -238,11 +257,12 @@ export class LanguageModel implements DecoderModel {
   }
 
   /**
-   * The cache that {@link snapshot} wrote down, which goes on as if nothing had been between.
-   * @param policy for a cache whose policy is not in the table.
+   * The cache that {@link snapshot} saved. It continues as the original would.
    * @throws SnapshotError for bytes that are torn, or of something else.
    */
-  restore(bytes: Uint8Array, policy?: PolicyRow): Promise<KVCache> {
+  async restore(bytes: Uint8Array, options: RestoreOptions = {}): Promise<KVCache> {
+    const { policy, policyModule } = options;
+    if (policyModule !== undefined) throw new InputError(NO_MODULE);
     return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
   }
 

@@ -33,7 +33,7 @@ export interface TokenOptions extends SamplingOptions {
 /** Text, token ids, or messages to answer. */
 export type Prompt = string | readonly number[] | readonly ChatMessage[];
 
-export interface GenerateOptions extends TokenOptions, TemplateOptions {
+export interface GenerateOptions<Cache = KVCache> extends TokenOptions, TemplateOptions {
   /**
    * Put the tokenizer's special tokens (such as `<s>`) before the prompt.
    * @default true where the cache is empty
@@ -43,7 +43,7 @@ export interface GenerateOptions extends TokenOptions, TemplateOptions {
    * A cache to go on with (its tokens come before the prompt), or options for a new one.
    * @default a dense one
    */
-  readonly cache?: KVCache | Partial<AnyCacheOptions>;
+  readonly cache?: Cache | Partial<AnyCacheOptions>;
   /**
    * The prompt is all of the text, from its beginning: what the given cache has seen of it is not computed again. Where the cache
    * has seen something else, it goes back as far as it can.
@@ -72,7 +72,7 @@ export interface GenerateOptions extends TokenOptions, TemplateOptions {
 }
 
 /** A prompt or messages, and the options of one generation. */
-export interface SequenceRequest extends GenerateOptions {
+export interface SequenceRequest<Cache = KVCache> extends GenerateOptions<Cache> {
   /** Text, or token ids. */
   readonly prompt?: string | readonly number[];
   /** In place of a prompt: messages to answer, by the model's chat template. */
@@ -130,7 +130,7 @@ export interface GenerationResult {
 }
 
 /** A prompt with options of its own, over those of the batch. */
-export interface BatchRequest extends SequenceRequest {
+export interface BatchRequest<Cache = KVCache> extends SequenceRequest<Cache> {
   /**
    * What its events are marked with.
    * @default its number, from 0
@@ -152,8 +152,11 @@ export interface BatchOptions extends Omit<SequenceRequest, 'prompt' | 'messages
 }
 
 /** Options of `score`. */
-export interface ScoreOptions
-  extends Pick<GenerateOptions, 'addSpecialTokens' | 'adapters' | 'cache' | 'chunkLength' | 'signal' | 'topLogprobs'> {
+export interface ScoreOptions<Cache = KVCache>
+  extends Pick<
+    GenerateOptions<Cache>,
+    'addSpecialTokens' | 'adapters' | 'cache' | 'chunkLength' | 'signal' | 'topLogprobs'
+  > {
   /** Told how many tokens are done. */
   readonly onProgress?: (done: number, total: number) => void;
 }

@@ -5,8 +5,9 @@ import type { AdapterChoice } from '../adapters/bank.ts';
 import type { Config } from '../config/config.ts';
 import { bufferName } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { CacheLease } from '../kvcache/lease.ts';
 import type { TokenPositions } from '../step/step-types.ts';
-import { CacheFullError, InputError } from '../util/errors.ts';
+import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { chunkEnd } from './chunk-schedule.ts';
 import type { PrefillModel } from './model.ts';
@@ -37,6 +38,8 @@ export interface PrefillOptions {
   readonly crossAttentionMask?: readonly ArrayLike<number>[];
   /** Asked between chunks. */
   readonly signal?: AbortSignal;
+  /** The lease of the run that has the cache. @default a lease until all tokens are read */
+  readonly lease?: CacheLease;
   /** Told after each chunk how many tokens are done. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -55,7 +58,7 @@ export class PromptReader {
   readonly #cache: KVCache;
   readonly #options: PrefillOptions;
   readonly #ids: readonly number[];
-  /** Tokens that are computed once more, whose logits were not asked for. */
+  /** Tokens before the given ones, pending or computed once more: their logits were not asked for. */
   readonly #again: number;
   /** Length of the sequence at the end. */
   readonly #length: number;
@@ -68,15 +71,17 @@ export class PromptReader {
 
   /** @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit. */
   constructor(model: PrefillModel, cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions) {
-    const { chunkLength, phase = 'prompt', positions, crossAttentionMask } = options;
+    const { chunkLength, phase = 'prompt', positions, crossAttentionMask, lease } = options;
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
     if (chunkLength !== undefined) wholeNumber('chunkLength', chunkLength);
-    checkTokenIds(model.config, cache, tokens);
+    cache.checkLease('a prompt', lease);
+    const all = [...cache.pending(), ...Array.from(tokens)];
+    checkTokenIds(model.config, cache, all, 0, cache.pending().length);
     model.adapters.forRows([options.adapters]);
     this.#model = model;
     this.#cache = cache;
     this.#options = options;
-    this.#ids = positions || crossAttentionMask ? Array.from(tokens) : refit(model, cache, Array.from(tokens));
+    this.#ids = positions || crossAttentionMask ? all : refit(model, cache, all, lease);
     this.#again = this.#ids.length - tokens.length;
     this.#length = cache.length() + this.#ids.length;
     this.#tail = phase === 'prompt' ? cache.rules.promptTail : 0;
@@ -100,7 +105,7 @@ export class PromptReader {
    * @param most tokens of a shorter chunk, where that changes nothing but the speed.
    */
   async read(most = Number.POSITIVE_INFINITY): Promise<PrefillStep> {
-    const { logits = 'last', phase = 'prompt', adapters, positions, crossAttentionMask } = this.#options;
+    const { logits = 'last', phase = 'prompt', adapters, positions, crossAttentionMask, lease } = this.#options;
     const ids = this.#ids;
     const at = this.#done;
     const end = chunkEnd(
@@ -118,6 +123,7 @@ export class PromptReader {
       phase: phase === 'prompt' && last ? 'prompt-end' : phase,
       positions: positions && [slicePositions(positions, at, end)],
       crossAttentionMask: crossAttentionMask && [crossAttentionMask.slice(at, end)],
+      lease,
     });
     this.#done = end;
     const skip = wanted === 'all' ? Math.max(0, this.#again - at) * this.#model.config.vocabSize : 0;
@@ -137,12 +143,17 @@ export async function* prefillSteps(
 ): AsyncGenerator<PrefillStep, void, undefined> {
   const { signal, onProgress } = options;
   signal?.throwIfAborted(); // before the reader may clear the cache
-  const reader = new PromptReader(model, cache, tokens, options);
-  while (reader.left > 0) {
-    signal?.throwIfAborted();
-    const step = await reader.read();
-    onProgress?.(step.done, step.total);
-    yield step;
+  const lease = options.lease ?? cache.acquire('a prompt');
+  try {
+    const reader = new PromptReader(model, cache, tokens, { ...options, lease });
+    while (reader.left > 0) {
+      signal?.throwIfAborted();
+      const step = await reader.read();
+      onProgress?.(step.done, step.total);
+      yield step;
+    }
+  } finally {
+    if (!options.lease) lease.release();
   }
 }
 
@@ -159,25 +170,8 @@ export async function prefill(
 }
 
 /**
- * Computes the last sampled token, so that the cache contains it. Skipped where it does not fit.
- */
-export async function appendLastToken(
-  model: PrefillModel,
-  cache: KVCache,
-  token: number,
-  adapters: AdapterChoice | undefined,
-): Promise<void> {
-  const { position, contextLength } = model.config;
-  if (position === 'learned' && cache.length() >= contextLength) return;
-  try {
-    for await (const _ of prefillSteps(model, cache, [token], { logits: 'none', adapters, phase: 'decode' }));
-  } catch (error) {
-    if (!(error instanceof CacheFullError)) throw error;
-  }
-}
-
-/**
  * What would fail in a later chunk fails before the first one: a cache is left as it was.
+ * @param first index of the first token that was given: pending ones come before.
  * @throws InputError, CacheFullError
  */
 export function checkTokenIds(
@@ -185,10 +179,13 @@ export function checkTokenIds(
   cache: KVCache,
   tokens: ArrayLike<number>,
   row = 0,
+  first = 0,
 ): void {
   for (let i = 0; i < tokens.length; i++)
     if (!Number.isInteger(tokens[i]) || tokens[i] < 0 || tokens[i] >= embedRows)
-      throw new InputError(`token id ${tokens[i]} (index ${i}) is not in the model's vocabulary of ${embedRows}`);
+      throw new InputError(
+        `token id ${tokens[i]} (index ${i - first}) is not in the model's vocabulary of ${embedRows}`,
+      );
   const end = cache.length(row) + tokens.length;
   if (position === 'learned' && end > contextLength)
     throw new InputError(`the model has learned ${contextLength} positions, and the sequence would reach ${end}`);
@@ -200,12 +197,12 @@ export function checkTokenIds(
  * nothing was evicted; otherwise the cached keys stay as they are. Keys may have been rotated for a longer sequence, which was then
  * truncated.
  */
-function refit(model: PrefillModel, cache: KVCache, tokens: number[]): number[] {
+function refit(model: PrefillModel, cache: KVCache, tokens: number[], lease: CacheLease | undefined): number[] {
   const held = cache.length();
   if (held === 0 || model.ropeFits(cache.rotatedFor() || held, held + tokens.length)) return tokens;
   if (cache.stats().evicted[0] > 0 || cache.store.crossAttention.any || cache.ropePosition() !== held) return tokens;
   const all = [...cache.tokens(), ...tokens];
-  cache.clear();
+  cache.clear(lease);
   return all;
 }
 

@@ -9,6 +9,8 @@ import type { GenerateOptions, Prompt, SequenceRequest } from './options.ts';
 
 /** The cache that was given, or a new one. @throws InputError for options that the policy refuses. */
 export function resolveCache(model: DecoderModel, cache: GenerateOptions['cache']): KVCache {
+  if (cache !== undefined && !('append' in cache) && 'tokens' in cache)
+    throw new InputError('this cache belongs to a model in a worker, and this model is not in one');
   return cache !== undefined && 'append' in cache ? cache : model.createCache(cache);
 }
 
@@ -19,7 +21,8 @@ export function promptTokens(
   options: Pick<GenerateOptions, 'addSpecialTokens' | 'reusePrefix'>,
   cache: KVCache,
 ): readonly number[] {
-  const addSpecialTokens = options.addSpecialTokens ?? (options.reusePrefix || cache.length() === 0);
+  const addSpecialTokens =
+    options.addSpecialTokens ?? (options.reusePrefix || (cache.length() === 0 && cache.pending().length === 0));
   const tokens = typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecialTokens }) : [...prompt];
   if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
   return tokens;

@@ -4,6 +4,7 @@
 import type { AdapterChoice } from '../adapters/bank.ts';
 import type { CacheStats } from '../kvcache/inspect.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { CacheLease } from '../kvcache/lease.ts';
 import { Clock } from '../util/clock.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
@@ -11,11 +12,11 @@ import { withDefaults } from './defaults.ts';
 import { answerEnds, messagesPrompt } from './messages.ts';
 import type { DecoderModel } from './model.ts';
 import type { FinishReason, GenerationResult, SequenceRequest, TextChunk } from './options.ts';
-import { appendLastToken, type PrefillStep, PromptReader } from './prefill.ts';
+import { type PrefillStep, PromptReader } from './prefill.ts';
 import { reusePrefix } from './prefix.ts';
 import { promptTokens, resolveCache } from './prompt.ts';
 import { checkRequest } from './request-options.ts';
-import type { BatchMember, BatchRow } from './shared-batch.ts';
+import { type BatchMember, type BatchRow, ownRow } from './shared-batch.ts';
 import { Speculator } from './speculate/speculator.ts';
 import { TokenStream } from './token-stream.ts';
 
@@ -56,6 +57,7 @@ export class Sequence implements BatchMember {
   readonly #keepsCache: boolean;
   readonly #clock = new Clock();
   #tellEnded: () => void = () => {};
+  #lease: CacheLease | undefined;
   #left = false;
   #reader: PromptReader | null = null;
   #cached = 0;
@@ -91,6 +93,21 @@ export class Sequence implements BatchMember {
     return this.#left || this.signal?.aborted === true;
   }
 
+  /** From {@link start} to its end. */
+  get lease(): CacheLease | undefined {
+    return this.#lease;
+  }
+
+  /** Reserves its cache. @throws CacheBusyError while another run has it. */
+  start(): void {
+    this.#lease = this.cache.acquire('a generation');
+  }
+
+  /** @throws InputError where its cache was released meanwhile. */
+  checkCache(): void {
+    this.cache.checkLease('a generation', this.#lease);
+  }
+
   /** Tokens of the prompt to come. */
   get promptLeft(): number {
     return this.#reader?.left ?? this.#prompt.length;
@@ -105,13 +122,14 @@ export class Sequence implements BatchMember {
 
   /** Makes it ready to read its prompt. @throws InputError, CacheFullError */
   async begin(): Promise<void> {
-    const { cache, adapters } = this;
+    const { cache, adapters, lease } = this;
     await this.#model.prepare(cache, { adapters });
     this.#clock.start();
-    if (this.#request.reusePrefix) this.#cached = reusePrefix(cache, this.#prompt);
+    if (this.#request.reusePrefix) this.#cached = reusePrefix(cache, this.#prompt, lease);
     const fresh = this.#prompt.slice(this.#cached);
-    this.#stream.begin([...cache.tokens(), ...fresh]);
-    this.#reader = new PromptReader(this.#model, cache, fresh, { chunkLength: this.#request.chunkLength, adapters });
+    this.#stream.begin([...cache.tokens(), ...cache.pending(), ...fresh]);
+    const { chunkLength } = this.#request;
+    this.#reader = new PromptReader(this.#model, cache, fresh, { chunkLength, adapters, lease });
     this.phase = 'prefill';
   }
 
@@ -122,7 +140,7 @@ export class Sequence implements BatchMember {
     if (step.done === step.total) {
       this.#clock.prefilled();
       this.phase = 'decode';
-      if (!this.cancelled) await this.#choose({ cache: this.cache, row: 0 }, step.logits);
+      if (!this.cancelled) await this.#choose(ownRow(this), step.logits);
     }
     return step;
   }
@@ -138,7 +156,7 @@ export class Sequence implements BatchMember {
 
   /** It has a row of a shared cache now, and gets all of it back at its end. */
   joined(): void {
-    this.cache.clear();
+    this.cache.clear(this.#lease);
   }
 
   /** Why it ends by itself; null: it goes on. */
@@ -152,14 +170,16 @@ export class Sequence implements BatchMember {
    */
   async end(at: BatchRow, reason: FinishReason, failure: SequenceEnd['failure'] = null): Promise<void> {
     if (this.phase === 'ended') return;
+    const decoded = this.phase === 'decode';
     this.phase = 'ended';
     this.#clock.stop();
     let end = { reason, failure };
     try {
-      await this.#leaveCache(at);
+      this.#leaveCache(at, decoded);
     } catch (error) {
       end = failure ? end : { reason: 'error', failure: { error } };
     }
+    this.#lease?.release();
     const rest = this.#stream.finishReason || end.reason === 'length' ? this.#stream.end() : null;
     const result = this.#result(end.reason, statsOf(at));
     this.#tellEnded();
@@ -174,22 +194,20 @@ export class Sequence implements BatchMember {
       const chunk = stream.take(next, speculator.proposal);
       if (chunk) this.reader.onChunk(chunk);
       if (stream.finishReason || this.cancelled) return;
-      next = await speculator.next(at.cache, at.row, stream.context);
+      next = await speculator.next(at, stream.context);
     }
   }
 
-  /** Leaves in its own cache what was read and generated, and no more. */
-  async #leaveCache({ cache, row }: BatchRow): Promise<void> {
-    const { finishReason } = this.#stream;
-    const whole = finishReason === 'stop' || finishReason === 'length';
-    const last = whole ? this.#stream.last : null;
-    const held = this.speculator.end(cache, row, last);
-    if (!this.#keepsCache) return;
+  /** Leaves in its own cache what was read and generated. The last token is pending: no step runs for it. */
+  #leaveCache(at: BatchRow, decoded: boolean): void {
+    const { cache, row } = at;
+    if (decoded) this.speculator.end(at, this.#stream.context);
+    if (!this.#keepsCache || !this.#lease) return;
     if (cache !== this.cache) {
-      this.cache.copyRow(cache, row, 0);
+      this.cache.copyRow(cache, row, 0, this.#lease);
       this.cache.trim();
     }
-    if (last !== null && !held) await appendLastToken(this.#model, this.cache, last, this.adapters);
+    if (decoded) this.cache.setPending(0, this.#stream.context.slice(this.cache.length()), this.#lease);
   }
 
   #result(finishReason: FinishReason, cache: CacheStats): GenerationResult {

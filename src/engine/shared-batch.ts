@@ -4,11 +4,14 @@
  * A sequence that is alone takes its steps in its own cache. When a second one joins, both are copied into a shared cache.
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { CacheLease } from '../kvcache/lease.ts';
 
 /** A sequence that takes a row. */
 export interface BatchMember {
   /** The cache of one row that it comes from. */
   readonly cache: KVCache;
+  /** The lease of that cache. */
+  readonly lease?: CacheLease;
   /** Its content is in a row of a shared cache now. */
   joined(): void;
 }
@@ -17,6 +20,8 @@ export interface BatchMember {
 export interface BatchRow {
   readonly cache: KVCache;
   readonly row: number;
+  /** The lease of the cache; none: it is a shared one. */
+  readonly lease?: CacheLease;
 }
 
 export class SharedBatch<T extends BatchMember> {
@@ -32,9 +37,9 @@ export class SharedBatch<T extends BatchMember> {
     this.#like = like;
   }
 
-  /** Whether a cache has the same policy and options, so that a row of it fits here. */
+  /** Whether a cache has the same policy and options, so that a row of it fits here. One that tells its steps stays by itself. */
   takes(cache: KVCache): boolean {
-    return this.#like.fits(cache);
+    return this.#like.fits(cache) && !cache.observed && !this.members.some((member) => member.cache.observed);
   }
 
   /** Members with a row, in the order of the rows, and those about to join. */
@@ -52,6 +57,11 @@ export class SharedBatch<T extends BatchMember> {
     return this.#shared ?? this.#rows[0]?.cache ?? this.#like;
   }
 
+  /** Where a member of {@link rows} is. */
+  rowOf(row: number): BatchRow {
+    return this.#shared ? { cache: this.#shared, row } : ownRow(this.#rows[row] as T);
+  }
+
   /** Takes a row with the next {@link compact}. */
   join(member: T): void {
     this.#joining.push(member);
@@ -62,7 +72,7 @@ export class SharedBatch<T extends BatchMember> {
     const row = this.#rows.indexOf(member);
     if (row >= 0) this.#rows[row] = null;
     else this.#joining = this.#joining.filter((other) => other !== member);
-    return row >= 0 && this.#shared ? { cache: this.#shared, row } : { cache: member.cache, row: 0 };
+    return row >= 0 && this.#shared ? { cache: this.#shared, row } : ownRow(member);
   }
 
   /**
@@ -110,4 +120,9 @@ export class SharedBatch<T extends BatchMember> {
     cache.setBatch(Math.max(1, rows.length));
     cache.trim();
   }
+}
+
+/** A member in its own cache. */
+export function ownRow({ cache, lease }: BatchMember): BatchRow {
+  return { cache, row: 0, lease };
 }

@@ -2,18 +2,17 @@
  * @file Saved caches as files.
  */
 import { readFile } from 'node:fs/promises';
-import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { PolicyRow } from '../kvcache/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files-node.ts';
-import type { LanguageModel } from './language-model.ts';
+import type { TextCache, TextModel } from './text-model.ts';
 
 /**
  * Saves a cache, so that {@link loadCache} can go on with it. The file is written beside its place and renamed when it is whole: a
  * crash leaves the old file or the new one.
  * @throws SnapshotError where the file can't be written.
  */
-export async function saveCache(model: LanguageModel, cache: KVCache, path: string): Promise<void> {
+export async function saveCache<C extends TextCache>(model: TextModel<C>, cache: C, path: string): Promise<void> {
   const bytes = await model.snapshot(cache);
   try {
     await writeWhole(path, bytes);
@@ -27,9 +26,13 @@ export async function saveCache(model: LanguageModel, cache: KVCache, path: stri
  * @param policy for a cache whose policy is not in the table.
  * @throws SnapshotError for a file that is missing, torn, or of something else; it names the file.
  */
-export async function loadCache(model: LanguageModel, path: string, policy?: PolicyRow): Promise<KVCache> {
+export async function loadCache<C extends TextCache>(
+  model: TextModel<C>,
+  path: string,
+  policy?: PolicyRow,
+): Promise<C> {
   try {
-    return await model.restore(await readFile(path), policy);
+    return await model.restore(await readFile(path), { policy, transfer: true });
   } catch (cause) {
     throw new SnapshotError(`${path}: ${(cause as Error).message}`, { cause });
   }

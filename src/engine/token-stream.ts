@@ -13,6 +13,12 @@ type TextTokens = Pick<DecoderModel, 'hasTokenizer' | 'tokenizer' | 'eosTokenIds
 
 const MAX_NEW_TOKENS = 256;
 
+/** @throws InputError for an option out of its range, before there is a prompt. Stop strings are checked with the prompt. */
+export function checkTokenOptions(options: TokenOptions): void {
+  const model = { hasTokenizer: false, eosTokenIds: [] } as unknown as TextTokens;
+  new TokenStream(model, { ...options, stop: [], processors: [] });
+}
+
 export class TokenStream {
   readonly tokens: GeneratedToken[] = [];
   /** Why it is over; null as long as it is not. */

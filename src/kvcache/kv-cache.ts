@@ -75,6 +75,11 @@ export class KVCache extends CacheReader {
     this.#guard.check(what, lease);
   }
 
+  /** Whether a function is called after each step. @internal */
+  get observed(): boolean {
+    return this.#appender.events.wanted;
+  }
+
   /** Calls a function after each step, with what was written and evicted; returns a function that ends it. */
   on(event: 'step', listener: StepListener): () => void {
     if (event !== 'step') throw new InputError(`a cache has no event "${event}"; there is "step"`);
@@ -140,8 +145,12 @@ export class KVCache extends CacheReader {
   /** Forgets everything and gives the memory back. */
   clear(lease?: CacheLease): void {
     this.#guard.check('clear', lease);
-    this.store.clear();
-    this.rows = this.rows.map(({ sizes }) => new Row(sizes));
+    this.#clear();
+  }
+
+  /** Gives the memory back for good: whatever uses the cache afterwards, a run that has it included, gets an InputError. */
+  dispose(): void {
+    this.#guard.dispose(() => this.#clear());
   }
 
   /** Forgets a row. */
@@ -194,5 +203,10 @@ export class KVCache extends CacheReader {
   /** Rebases a row where its next `count` tokens would otherwise exceed a model's `limit` of positions, if that helps. @internal */
   fitPositions(row: number, count: number, limit: number, lease?: CacheLease): void {
     if (needsRebase(this, row, count, limit)) this.rebase(row, lease);
+  }
+
+  #clear(): void {
+    this.store.clear();
+    this.rows = this.rows.map(({ sizes }) => new Row(sizes));
   }
 }

@@ -1,7 +1,7 @@
 /**
  * @file A cache belongs to one run at a time: what others would mix up is refused.
  */
-import { CacheBusyError } from '../util/errors.ts';
+import { CacheBusyError, InputError } from '../util/errors.ts';
 
 /** The right to change a cache. */
 export interface CacheLease {
@@ -13,6 +13,8 @@ export interface CacheLease {
 
 export class CacheGuard {
   #lease: CacheLease | null = null;
+  /** Frees the memory; null: the cache was not released. */
+  #free: (() => void) | null = null;
 
   get user(): string | null {
     return this.#lease?.user ?? null;
@@ -24,15 +26,24 @@ export class CacheGuard {
     const lease: CacheLease = {
       user,
       release: () => {
-        if (this.#lease === lease) this.#lease = null;
+        if (this.#lease !== lease) return;
+        this.#lease = null;
+        this.#free?.();
       },
     };
     this.#lease = lease;
     return lease;
   }
 
-  /** @throws CacheBusyError while a run has the cache whose lease this is not. */
+  /** Refuses all changes from now on, and frees the memory: at once, or when the run that has the cache ends. */
+  dispose(free: () => void): void {
+    this.#free = free;
+    if (!this.#lease) free();
+  }
+
+  /** @throws CacheBusyError while a run has the cache whose lease this is not; InputError where the cache was released. */
   check(what: string, lease?: CacheLease): void {
+    if (this.#free) throw new InputError('this cache was released and can not be used any more');
     if (!this.#lease || this.#lease === lease) return;
     throw new CacheBusyError(
       `the cache is in use by ${this.#lease.user}: ${what} has to wait until that ends; fork the cache to go on from what it holds now`,

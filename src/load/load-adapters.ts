@@ -6,6 +6,7 @@ import { makePrefixesLive } from '../adapters/live-adapter.ts';
 import { MergedModel } from '../adapters/merged-model.ts';
 import { ModelAdapters } from '../adapters/model-adapters.ts';
 import { type AdapterToOpen, openAll } from '../adapters/open-all.ts';
+import type { OpenAdapter } from '../adapters/read.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import type { Stepper } from '../step/stepper.ts';
@@ -25,10 +26,14 @@ export interface AdaptedPlan {
   readonly request: PrepareRequest;
   /** What the adapters add to the checkpoint's fingerprint. */
   readonly fingerprint: string;
-  /** @param reopen the checkpoint and its plan, for adapters that are loaded later. */
+  /**
+   * @param reopen the checkpoint and its plan, for adapters that are loaded later.
+   * @param openAdapter opens one of those by its path.
+   */
   adaptersFor(
     stepper: Stepper,
     reopen: () => Promise<{ checkpoint: Checkpoint; plan: ModelPlan }>,
+    openAdapter?: (path: string) => Promise<OpenAdapter>,
   ): Promise<ModelAdapters>;
   close(): Promise<void>;
 }
@@ -59,12 +64,13 @@ export async function adaptPlan(
       },
       fingerprint: none ? '' : `:${sha256(JSON.stringify(marks))}`,
       close,
-      async adaptersFor(stepper, reopen) {
+      async adaptersFor(stepper, reopen, openAdapter) {
         const prefixes = await Promise.all(adapters.map(({ adapter }) => makePrefixesLive(adapter, base)));
         const fixed = prefixes.flatMap((adapter, i) => (adapter ? [{ adapter, weight: adapters[i].weight }] : []));
         const bank = new AdapterBank(merged.config, fixed);
         const all = new ModelAdapters({
           bank,
+          openAdapter,
           withoutHooks: (hooks) => (isEncoder(plan.config) ? ['an encoder'] : stepper.withoutHooks(hooks)),
           openBase: async () => {
             const again = await reopen();

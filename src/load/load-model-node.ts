@@ -137,6 +137,7 @@ export async function loadModel(
         weight,
         live: live ? { name: name ?? adapterName(path) } : undefined,
       })),
+      openAdapter: openAdapterFolder,
       reopen: typeof model === 'string' ? () => openCheckpoint(model, options) : undefined,
       part: options.part,
       threads: boundThreads(options.threads),

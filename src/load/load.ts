@@ -1,6 +1,7 @@
 /**
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
+import type { OpenAdapter } from '../adapters/read.ts';
 import type { Backend } from '../backends/types.ts';
 import { ChatTemplate, rendererOf } from '../chat/chat-template.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
@@ -29,6 +30,8 @@ export interface AssembleOptions {
   readonly prepare: (request: PrepareRequest) => Promise<PreparedWeights>;
   /** Adapters to merge, and adapters to keep live. */
   readonly adapters?: readonly AdapterRequest[];
+  /** Opens an adapter that is loaded later by its path. */
+  readonly openAdapter?: (path: string) => Promise<OpenAdapter>;
   /** Opens the checkpoint again, for adapters that are loaded later. @default `checkpoint`, which must then stay open */
   readonly reopen?: () => Promise<Checkpoint>;
 }
@@ -62,10 +65,14 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     const stepper = new Stepper(adapted.config, weights, format, backend, sessions);
     const encoder = isEncoder(config) ? new Encoder(adapted.config, weights, format, backend, sessions) : null;
     const fingerprint = `${await checkpoint.fingerprint()}:${format}${adapted.fingerprint}`;
-    const adapters = await adapted.adaptersFor(stepper, async () => {
-      const again = options.reopen ? await options.reopen() : { ...checkpoint, close: async () => {} };
-      return { checkpoint: again, plan: planModel(again, format, options.part, backend.target) };
-    });
+    const adapters = await adapted.adaptersFor(
+      stepper,
+      async () => {
+        const again = options.reopen ? await options.reopen() : { ...checkpoint, close: async () => {} };
+        return { checkpoint: again, plan: planModel(again, format, options.part, backend.target) };
+      },
+      options.openAdapter,
+    );
     return new LanguageModel({
       name: checkpoint.name,
       stepper,

@@ -381,7 +381,7 @@ describe('going on as if nothing had been, on the real graph', () => {
     const twin = cache.fork();
     const { policy: made } = options;
     const policy = typeof made === 'object' && 'create' in made ? made : undefined;
-    const restored = await model.restore(await model.snapshot(cache), policy);
+    const restored = await model.restore(await model.snapshot(cache), { policy });
     const wanted = await rest(cache.fork());
     await model.step(cache, [text(9, 3)]);
     cache.truncate(30);

@@ -2,6 +2,7 @@
  * @file What a step is asked, and what it gives.
  */
 import type { ChunkOutputs } from '../kvcache/chunk.ts';
+import type { CacheLease } from '../kvcache/lease.ts';
 import type { AdapterHooks } from '../model/adapter-trace.ts';
 
 /** Positions of a row's tokens: one list, or one for each stream. */
@@ -29,6 +30,8 @@ export interface StepOptions {
   readonly positions?: readonly TokenPositions[];
   /** For models with cross-attention: per row and token, which states it attends to (0: not). @default all of them */
   readonly crossAttentionMask?: readonly (readonly ArrayLike<number>[])[];
+  /** The lease of the run that has the cache. */
+  readonly lease?: CacheLease;
 }
 
 /** Live adapters as a step takes them: hooks of the graph, and their inputs. */

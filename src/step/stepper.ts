@@ -75,11 +75,13 @@ export class Stepper {
     options: StepOptions = {},
     adapters: StepAdapters | null = null,
   ): Promise<StepResult> {
+    const { lease } = options;
     this.#check(cache, chunk);
+    cache.checkLease('a step', lease);
     const given = givenPositions(this.config, chunk, options.positions);
     cache.reserve(chunk.map((row) => row.length));
     chunk.forEach((tokens, row) => {
-      cache.fitPositions(row, tokens.length, this.config.contextLength);
+      cache.fitPositions(row, tokens.length, this.config.contextLength, lease);
     });
     cache.store.open();
     const session = await this.#session(cache, adapters);
@@ -95,7 +97,7 @@ export class Stepper {
     bindCrossAttention(this.config, cache, chunk, length, options.crossAttentionMask, inputs);
     const sets = bindObserved(this.config, cache, chunk, length, each, inputs);
     const outputs = await session.run(inputs);
-    cache.append({
+    const outcome = {
       tokens: chunk,
       length,
       ...chunkSlots(this.config, outputs),
@@ -107,7 +109,8 @@ export class Stepper {
         tokens.length > 0 ? totalLength(cache, chunk, options, b) : cache.rotatedFor(b),
       ),
       phase: options.phase ?? 'decode',
-    });
+    };
+    cache.append(outcome, lease);
     return { logits: outputs.logits.data };
   }
 

@@ -153,16 +153,17 @@ describe('caches in the thread', () => {
     const cache = await there.createCache({ policy: 'lastrec', cacheLength: 32 });
     const first = await there.generate(PROMPT, { cache, maxNewTokens: 10 }).result();
     const ids = [...here.tokenizer.encode(PROMPT), ...first.tokens.map(({ token }) => token)];
-    expect(await cache.tokens()).toEqual(ids);
+    // The last token is pending: nothing was computed for it.
+    expect(await cache.tokens()).toEqual(ids.slice(0, -1));
     const fork = await cache.fork();
     await cache.truncate(5);
     expect(await cache.tokens()).toEqual(ids.slice(0, 5));
-    expect(await fork.tokenPositions(0)).toEqual(ids.map((_, i) => i));
+    expect(await fork.tokenPositions(0)).toEqual(ids.slice(1).map((_, i) => i));
     expect((await fork.memory()).keysAndValues).toBeGreaterThan(0);
     const second = await there
       .generate([...ids, 50, 51], { cache: fork, reusePrefix: true, maxNewTokens: 40 })
       .result();
-    expect(second.usage.cachedTokens).toBe(ids.length);
+    expect(second.usage.cachedTokens).toBe(ids.length - 1);
     expect(await fork.stats()).toMatchObject({ policy: 'lastrec', held: [32] });
     await expect(fork.truncate(3)).rejects.toThrow(InputError);
     await fork.clear();
@@ -176,7 +177,7 @@ describe('caches in the thread', () => {
     await using cache = await there.createCache();
     await there.generateBatch([{ prompt: PROMPT, cache }], { maxNewTokens: 4 }).results();
     const tokens = await cache.tokens();
-    expect(tokens).toHaveLength(here.tokenizer.encode(PROMPT).length + 4);
+    expect(tokens).toHaveLength(here.tokenizer.encode(PROMPT).length + 3);
     const path = join(folder, 'there.cache');
     await cache.save(path);
     await using loaded = await there.loadCache(path);

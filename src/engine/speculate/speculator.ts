@@ -16,6 +16,7 @@ import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import type { DecoderModel } from '../model.ts';
 import type { Proposal, SamplingOptions } from '../sampling/sampler.ts';
+import type { BatchRow } from '../shared-batch.ts';
 import type { Drafter, SpeculateOptions, SpeculationStats } from './drafter.ts';
 import { ModelDrafter } from './model-drafter.ts';
 import { NgramDrafter } from './ngram-drafter.ts';
@@ -87,16 +88,16 @@ export class Speculator {
    * Goes on with the token that was chosen, the last of the context.
    * @returns the logits of the next position [V], if they are known; otherwise null, and {@link chunk} must be run.
    */
-  async next(cache: KVCache, row: number, context: readonly number[]): Promise<Float32Array | null> {
+  async next(at: BatchRow, context: readonly number[]): Promise<Float32Array | null> {
     const token = context[context.length - 1];
     if (this.#logits) {
       if (this.#matches(token)) {
         const width = this.#logits.length / this.chunk.length;
         return this.#logits.subarray(this.#at * width, (this.#at + 1) * width);
       }
-      this.#takeBack(cache, row);
+      this.#takeBack(at);
     }
-    const limit = this.#drafter ? this.#model.stepLimit(cache, row, 1 + this.#length, this.#exact) : 1;
+    const limit = this.#drafter ? this.#model.stepLimit(at.cache, at.row, 1 + this.#length, this.#exact) : 1;
     this.#drafts = limit > 1 ? (await this.#drafter!.propose(context, limit - 1)).slice(0, limit - 1) : [];
     this.chunk = [token, ...this.#drafts.map((draft) => draft.token)];
     return null;
@@ -118,15 +119,15 @@ export class Speculator {
   }
 
   /**
-   * Nothing more is chosen: takes back what was proposed in vain.
-   * @param token the last one, where it is to be held; null: it is not.
-   * @returns whether the cache holds it.
+   * Nothing more is chosen: takes back all that follows the token before the last one, which is left pending as it is without
+   * speculation.
+   * @param context all tokens that were chosen.
    */
-  end(cache: KVCache, row: number, token: number | null): boolean {
-    if (!this.#logits) return false;
-    const held = token !== null && this.#matches(token);
-    this.#takeBack(cache, row);
-    return held;
+  end(at: BatchRow, context: readonly number[]): void {
+    if (!this.#logits) return;
+    const chosen = context.length > this.#base + 1 + this.#at;
+    if (chosen && this.#drafts[this.#at]?.token === context[context.length - 1]) this.#accepted++;
+    this.#takeBack(at);
   }
 
   /** Whether a token is the one that was proposed; then the chunk's next logits count. */
@@ -137,9 +138,9 @@ export class Speculator {
     return true;
   }
 
-  #takeBack(cache: KVCache, row: number): void {
+  #takeBack({ cache, row, lease }: BatchRow): void {
     const right = this.#at === this.#drafts.length;
-    if (!right) cache.truncate(this.#base + 1 + this.#at, row);
+    if (!right) cache.truncate(this.#base + 1 + this.#at, row, lease);
     this.#length = right ? Math.min(this.#most, 2 * this.#length) : Math.max(1, this.#at);
     this.#logits = null;
   }

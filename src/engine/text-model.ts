@@ -1,0 +1,124 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/**
+ * @file One interface for a model that generates text, whether it runs in this thread or in a worker.
+ */
+import type { AdapterChoice, AdapterUse } from '../adapters/bank.ts';
+import type { OpenAdapter } from '../adapters/read.ts';
+import type { Config } from '../config/config.ts';
+import type { StepListener } from '../kvcache/events.ts';
+import type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import type { PolicyRow } from '../kvcache/policy.ts';
+import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
+import type { WeightFormat } from '../weights/types.ts';
+import type { BatchRun } from './batch.ts';
+import type { GenerationDefaults } from './defaults.ts';
+import type { TextRun } from './generation.ts';
+import type { ChatMessage, MessageRenderer, MessageTemplate } from './messages.ts';
+import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from './options.ts';
+import type { Source } from './request-queue.ts';
+import type { ScoreResult } from './score.ts';
+
+/** A value here, a promise from a worker: `await` takes both. */
+export type Awaitable<T> = T | Promise<T>;
+
+/** A cache of a {@link TextModel}: a `KVCache` here, a `WorkerCache` where the model is in a worker. */
+export interface TextCache {
+  /** The tokens that a row has computed. */
+  tokens(row?: number): Awaitable<number[]>;
+  /** Tokens that were generated and not computed yet; the next prompt goes on after them. */
+  pending(row?: number): Awaitable<readonly number[]>;
+  stats(): Awaitable<CacheStats>;
+  memory(): Awaitable<CacheMemory>;
+  /** Positions of the tokens that a layer holds, ascending. */
+  tokenPositions(layer: number, row?: number, group?: number): Awaitable<number[]>;
+  /** Goes back to the first `length` tokens. @throws InputError where that state is not known any more. */
+  truncate(length: number): Awaitable<void>;
+  /** Forgets everything. */
+  clear(): Awaitable<void>;
+  /** A cache with the same content, which goes on by itself. */
+  fork(): Awaitable<TextCache>;
+  /** Calls a function after each step, with what was written and evicted. @returns what ends it. */
+  on(event: 'step', listener: StepListener): () => void;
+  /** Frees its memory. The cache can't be used afterwards. */
+  dispose(): Awaitable<void>;
+}
+
+/** Text to token ids and back. Both are values here, and promises from a worker. */
+export interface TextTokenizer {
+  encode(text: string, options?: EncodeOptions): Awaitable<number[]>;
+  decode(ids: readonly number[], options?: DecodeOptions): Awaitable<string>;
+}
+
+/** The live adapters of a model. */
+export interface TextAdapters {
+  readonly names: readonly string[];
+  /** What requests use that choose nothing. */
+  readonly standard: readonly AdapterUse[];
+  /**
+   * Loads an adapter beside those that are there.
+   * @param source an open adapter (not for a worker), or its folder.
+   * @throws AdapterError where it is damaged or does not fit the model, or the name is taken.
+   */
+  load(source: OpenAdapter | string, name: string): Promise<void>;
+  /** Sets what requests use that choose nothing. @throws InputError for names that are unknown. */
+  use(choice: AdapterChoice): Awaitable<void>;
+  /** Forgets an adapter. @throws InputError where there is none of that name. */
+  unload(name: string): Awaitable<void>;
+}
+
+/** How a saved cache is opened. */
+export interface RestoreOptions {
+  /** For a cache whose policy is not in the table. */
+  readonly policy?: PolicyRow;
+  /** The same for a model in a worker: a module whose default export is the policy. */
+  readonly policyModule?: string | URL;
+  /** Whether the bytes may be moved to the worker instead of copied; they are empty afterwards. @default false */
+  readonly transfer?: boolean;
+}
+
+/** A model that generates text: `LanguageModel` in this thread, `WorkerModel` in a worker. */
+export interface TextModel<C extends TextCache = TextCache> extends AsyncDisposable {
+  /** Folder, file or hub id. */
+  readonly name: string;
+  readonly config: Config;
+  readonly weights: WeightFormat;
+  /** Says which weights these are, and in what format: saved caches belong to it. */
+  readonly fingerprint: string;
+  /** Tokens at which it ends, by config.json and generation_config.json. */
+  readonly eosTokenIds: readonly number[];
+  /** The same for answers: the tokenizer's own end of a text is added. */
+  readonly answerEnds: readonly number[];
+  readonly generationConfig: Readonly<Record<string, unknown>>;
+  /** The options of generation_config.json that count where none is given. */
+  readonly defaults: GenerationDefaults;
+  readonly hasTokenizer: boolean;
+  /** @throws InputError where the model has none. */
+  readonly tokenizer: TextTokenizer;
+  /** How messages are rendered; null: the model has no chat template. Templates run in this thread. */
+  readonly chatTemplate: MessageTemplate | null;
+  /** @internal */
+  readonly renderer: MessageRenderer;
+  readonly adapters: TextAdapters;
+  /** @throws InputError for options that the policy refuses. */
+  createCache(options?: Partial<AnyCacheOptions>): Awaitable<C>;
+  /**
+   * The cache that was given, or a new one, at once: where the cache is in a worker, an error of its options comes with its first use.
+   * @internal
+   */
+  resolveCache(cache: C | Partial<AnyCacheOptions> | undefined): C;
+  /** Continues a prompt, or answers messages. */
+  generate(prompt: Prompt, options?: GenerateOptions<C>): TextRun;
+  /** As {@link generate} with messages. */
+  chat(messages: readonly ChatMessage[], options?: GenerateOptions<C>): TextRun;
+  /** Runs several requests in one stream of events. */
+  generateBatch(requests: Source<BatchRequest<C> | string>, options?: BatchOptions): BatchRun;
+  /** How likely each token of a text is after those before it. */
+  score(text: string | readonly number[], options?: ScoreOptions<C>): Promise<ScoreResult>;
+  /** A cache as bytes, for {@link restore}. */
+  snapshot(cache: C): Promise<Uint8Array>;
+  /** The cache that {@link snapshot} saved. @throws SnapshotError */
+  restore(bytes: Uint8Array, options?: RestoreOptions): Promise<C>;
+  /** Frees its memory. The model can't be used afterwards. */
+  dispose(): Promise<void>;
+}
