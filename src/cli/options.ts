@@ -16,6 +16,7 @@ import {
   POLICIES,
   type PolicyDefinition,
   type PolicyRow,
+  readCacheBytes,
 } from '../exports/policies.ts';
 import { definePolicy, InputError, type WeightChoice } from '../index.ts';
 import { ENGINES, type EngineName } from '../load/engines-node.ts';
@@ -173,6 +174,7 @@ export function addLoadOptions(command: Command): Command {
 export interface CacheFlags {
   readonly cachePolicy?: string;
   readonly cacheLength?: number;
+  readonly cacheBytes?: string;
   readonly cacheBuffer?: BufferChoice;
   readonly sinks?: number;
   readonly cacheOption?: Readonly<Record<string, unknown>>;
@@ -185,13 +187,20 @@ export function addCacheOptions(command: Command): Command {
       new Option(
         '-p, --cache-policy <name>',
         'which tokens stay when the cache is full: a name, ada(name), or a module that exports a policy ' +
-          '(default: dense, or lastrec where a --cache-length is given)',
+          '(default: dense, or lastrec where a --cache-length or --cache-bytes is given)',
       ),
     )
     .addOption(
       new Option('-c, --cache-length <n>', "tokens that the cache may hold (default: the model's context)").argParser(
         wholeFrom(1),
       ),
+    )
+    .addOption(
+      new Option(
+        '--cache-bytes <size>',
+        'memory that the cache may take, tables included, such as 64MB, or 10% of a dense float16 cache for the context ' +
+          '(in eval: for the sequence); it chooses the length, and the buffer unless that is given',
+      ).argParser(readBytes),
     )
     .addOption(
       new Option(
@@ -210,6 +219,15 @@ export function addCacheOptions(command: Command): Command {
       ).argParser(readCacheOption),
     )
     .addHelpText('after', helpSection('Cache policies:', policyList()));
+}
+
+function readBytes(text: string): string {
+  try {
+    readCacheBytes(text);
+  } catch {
+    throw new InvalidArgumentError('It must be a size, such as 64MB or 512KiB, or a part, such as 10%.');
+  }
+  return text;
 }
 
 function readBuffer(text: string): BufferChoice {
@@ -238,20 +256,21 @@ function policyList(): string {
 }
 
 /**
- * The cache that the flags ask for. With a length the default policy is `lastrec`, without one `dense`.
+ * The cache that the flags ask for. With a length or bytes the default policy is `lastrec`, without one `dense`.
  * @throws UsageError for what can't be meant, before anything is loaded.
  */
 export async function cacheOptions(
   flags: CacheFlags,
 ): Promise<Partial<AnyCacheOptions> & { readonly policy?: string | PolicyRow }> {
-  const { cacheLength, sinks, cacheBuffer: buffer, cacheOption = {} } = flags;
-  const name = flags.cachePolicy ?? (cacheLength === undefined && sinks === undefined ? 'dense' : 'lastrec');
+  const { cacheLength, cacheBytes, sinks, cacheBuffer: buffer, cacheOption = {} } = flags;
+  const isBounded = [cacheLength, cacheBytes, sinks].some((given) => given !== undefined);
+  const name = flags.cachePolicy ?? (isBounded ? 'lastrec' : 'dense');
   const policy = await findPolicy(name);
   if (sinks !== undefined && policy === 'dense')
     throw new UsageError('--sinks is for policies that drop tokens; dense keeps them all');
   if (sinks !== undefined && cacheLength !== undefined && sinks >= cacheLength)
     throw new UsageError(`--sinks ${sinks} leaves no slot for recent tokens in a --cache-length of ${cacheLength}`);
-  const said = Object.entries({ cacheLength, sinks, buffer }).filter(([, value]) => value !== undefined);
+  const said = Object.entries({ cacheLength, cacheBytes, sinks, buffer }).filter(([, value]) => value !== undefined);
   const options = { policy, ...cacheOption, ...Object.fromEntries(said) };
   asUsage(() => checkCacheOptions(options));
   return options;

@@ -5,6 +5,7 @@
 import type { AdapterChoice, AdapterOptions } from '../adapters/bank.ts';
 import type { ModelAdapters } from '../adapters/model-adapters.ts';
 import type { Config } from '../config/config.ts';
+import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
 import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
@@ -117,14 +118,16 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
 
   /**
    * A cache for this model. Without options it is dense and as long as the model's context; with a `cacheLength` alone it keeps the
-   * most recent tokens (`lastrec`).
-   * @throws InputError for options that the policy refuses.
+   * most recent tokens (`lastrec`), as with `cacheBytes`, which become a cacheLength and a buffer.
+   * @throws InputError for options that the policy refuses, or `cacheBytes` that no cache keeps within.
    */
   createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
     if (this.#encoder)
       throw new InputError(`${this.config.name} models are encoders, which keep nothing: use encode() instead`);
-    const policy = options.policy ?? (options.cacheLength === undefined ? 'dense' : 'lastrec');
-    return createCache(this.#stepper.cacheShape, { cacheLength: this.config.contextLength, ...options, policy });
+    const { cacheLength, cacheBytes } = options;
+    const policy = options.policy ?? (cacheLength === undefined && cacheBytes === undefined ? 'dense' : 'lastrec');
+    const shape = this.#stepper.cacheShape;
+    return createCache(shape, resolveCacheBytes(shape, { ...options, policy }, this.config.contextLength));
   }
 
   /** @internal */

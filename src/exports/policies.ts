@@ -1,7 +1,9 @@
 /**
  * @file `keyhold/policies`: which tokens a cache keeps, and how to write a policy of your own.
  */
+
 export { BUFFERS, type BufferChoice, type BufferKind, bufferName } from '../kvcache/buffers.ts';
+export { denseBytes, readCacheBytes, resolveCacheBytes } from '../kvcache/byte-budget.ts';
 export {
   AttnWeightsKVCache,
   DenseKVCache,

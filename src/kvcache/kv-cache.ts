@@ -19,6 +19,7 @@ import type { CacheShape } from './shape.ts';
 import { SlotStore } from './slot-store.ts';
 import type { SlotTable } from './slots.ts';
 import { checkPending, truncateRow } from './truncate.ts';
+import { KEPT_UNDO_SLOTS } from './undo.ts';
 
 /** Slots by which the memory grows. */
 const GROWTH = 64;
@@ -114,6 +115,9 @@ export class KVCache extends CacheReader {
       if (tokens.length > 0) checkPending(this.pending(row), tokens, row);
     });
     this.#appender.append(chunk);
+    // What it takes to take a long chunk back can be as much as the slots.
+    if (this.options.cacheBytes !== undefined && this.store.dropUndo(KEPT_UNDO_SLOTS))
+      for (const row of this.rows) row.last = null;
   }
 
   /**

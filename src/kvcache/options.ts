@@ -10,6 +10,12 @@ import type { PolicyRow } from './policy.ts';
 export interface CacheOptions {
   /** Slots that are held after a step, per layer, row and query group: the budget, in tokens. */
   readonly cacheLength: number;
+  /**
+   * The budget in bytes, or as a text: `64MB`, `512KiB`, or `10%` of a dense float16 cache for the cacheLength (by default the model's
+   * context). Models make a cacheLength and a buffer of it, so that {@link CacheMemory.total} stays below at the batch that the cache is
+   * made with. The last chunk can be taken back only if it was a single token. @default no limit in bytes
+   */
+  readonly cacheBytes?: number | string;
   /** Rows of the batch. @default 1 */
   readonly batch?: number;
   /** How keys and values are stored: one format for both, or one for each. @default 'float32' */
@@ -27,6 +33,7 @@ export interface ScoredPolicyOptions extends CacheOptions, FrameOptions {}
 /** Options of all caches, whatever their policy. */
 export const COMMON_OPTIONS: Readonly<Record<keyof CacheOptions, string>> = {
   cacheLength: 'slots per layer, row and query group: the budget in tokens',
+  cacheBytes: 'the budget in bytes, such as 64MB, or 10% of a dense cache',
   batch: 'rows',
   buffer: 'how keys and values are stored',
   rebase: "whether a stream moves on within the model's context",

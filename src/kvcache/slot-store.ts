@@ -206,6 +206,13 @@ export class SlotStore {
     if (table.capacity > table.budget) this.#shrink(table);
   }
 
+  /** Forgets what the last chunk overwrote where that is more than so many slots of a group. @returns whether it has. */
+  dropUndo(slots: number): boolean {
+    const tooLong = [...(this.#undo?.values() ?? [])].some((undo) => undo.slots > slots);
+    if (tooLong) this.#undo = null;
+    return tooLong;
+  }
+
   /** Makes a row's slots what they were before the last chunk. */
   revert(row: number): void {
     this.own();

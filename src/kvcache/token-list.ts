@@ -15,6 +15,11 @@ export class TokenList {
     return this.#ids.byteLength;
   }
 
+  /** The most that a list of so many tokens takes. */
+  static mostBytes(tokens: number): number {
+    return 4 * Math.max(64, 2 * tokens);
+  }
+
   push(tokens: ArrayLike<number>, count = tokens.length): void {
     const wanted = this.#length + count;
     if (wanted > this.#ids.length) {

@@ -5,6 +5,9 @@ import { SlotArray } from './buffers/slot-array.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import type { SlotTable } from './slots.ts';
 
+/** Slots of a group that a cache with a budget in bytes keeps of what its last chunk overwrote: enough for one token. */
+export const KEPT_UNDO_SLOTS = 2;
+
 /** The state of one table before the last chunk. */
 export class TableUndo {
   readonly #table: SlotTable;
@@ -34,6 +37,11 @@ export class TableUndo {
     const buffers = this.#savedBuffers.reduce((sum, buffer) => sum + buffer.bytes, 0);
     const state = this.#state.reduce((sum, array) => sum + array.bytes, 0);
     return buffers + state + this.#slots.bytes + this.#positions.bytes + this.#ropePositions.bytes;
+  }
+
+  /** Slots that there is memory for. */
+  get slots(): number {
+    return this.#slots.capacity;
   }
 
   /** A new chunk begins for some rows: forgets the one before. */
@@ -66,7 +74,7 @@ export class TableUndo {
     const index = table.groupIndex(row, group);
     if (slot >= this.#filled[index]) return;
     const nth = this.#counts[index]++;
-    if (nth >= this.#slots.capacity) this.#resize(table.batch, Math.max(4, 2 * this.#slots.capacity));
+    if (nth >= this.#slots.capacity) this.#resize(table.batch, Math.max(KEPT_UNDO_SLOTS, 2 * this.#slots.capacity));
     const at = this.#slots.at(row, group, nth);
     const from = table.positions.at(row, group, slot);
     this.#slots.data[at] = slot;

@@ -6,6 +6,7 @@ import { lowerToOnnx } from '../backends/onnx/lower/lower.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
+import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
 import { traceEncoder } from '../model/encoder.ts';
@@ -134,9 +135,8 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const shape = cacheShape(config, onnxTarget);
   const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().limit;
   const { batch } = wanted;
-  const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: wanted.buffer, batch });
-  const cacheOptions = { cacheLength: contextLength, ...wanted };
-  const cache = createCache(shape, cacheOptions);
+  const cache = createCache(shape, resolveCacheBytes(shape, wanted, contextLength));
+  const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: cache.buffer, batch });
   const byFormat = <T>(of: (format: WeightFormat) => T) =>
     Object.fromEntries(FORMATS.map((format) => [format, of(format)])) as Record<WeightFormat, T>;
   const params = byFormat((format) => paramsOf(config, format));

@@ -152,6 +152,10 @@ function checkCache(cache: KVCache, exact: boolean): void {
     throw new InputError(
       `speculation takes tokens back, which the policy ${cache.policy} can't: it counts all queries; leave speculate out`,
     );
+  if (cache.options.cacheBytes !== undefined)
+    throw new InputError(
+      'speculation takes tokens back, and a cache with cacheBytes has no memory for that; give it a cacheLength, or leave speculate out',
+    );
   if (exact && bufferName(cache.buffer) !== 'float32')
     throw new InputError(
       `with a cache in ${bufferName(cache.buffer)} speculation would change the text a little, for tokens of one chunk see each other ` +

@@ -1,0 +1,153 @@
+/**
+ * @file `cacheBytes`: a budget in bytes. It chooses the slots and the format in which they are stored, so that the sum of all that a
+ * cache keeps between two steps stays below.
+ */
+import { InputError } from '../util/errors.ts';
+import { type BufferChoice, bufferName } from './buffers.ts';
+import type { KVCache } from './kv-cache.ts';
+import { type AnyCacheOptions, createCache } from './policies.ts';
+import type { CacheShape } from './shape.ts';
+import { TokenList } from './token-list.ts';
+import { KEPT_UNDO_SLOTS } from './undo.ts';
+
+/** Formats from the most exact one on: the first in which the whole context fits is taken, else the last. */
+const FORMATS: readonly BufferChoice[] = ['float32', 'float16', 'int8', { keys: 'int8', values: 'int4' }, 'int4'];
+
+/** Budgets below which policies may refuse to work are tried up to here. */
+const SMALLEST = 64;
+
+const UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  b: 1,
+  kb: 1e3,
+  mb: 1e6,
+  gb: 1e9,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+};
+
+/** What `cacheBytes` says: bytes, or a part of a dense float16 cache. */
+export type ByteBudget = { readonly bytes: number } | { readonly part: number };
+
+/**
+ * @param given bytes, or a text such as `64MB`, `512KiB` or `10%`.
+ * @throws InputError for anything else.
+ */
+export function readCacheBytes(given: unknown): ByteBudget {
+  const text = typeof given === 'number' ? String(given) : typeof given === 'string' ? given.trim().toLowerCase() : '';
+  const [, number, unit] = /^(\d+(?:\.\d+)?(?:e\d+)?)\s*(%|[kmg]i?b|b|)$/.exec(text) ?? [];
+  const size = Number(number);
+  if (number === undefined || !(size > 0))
+    throw new InputError(`cacheBytes must be a number of bytes, or a text such as 64MB or 10%, but is ${given}`);
+  return unit === '%' ? { part: size / 100 } : { bytes: Math.floor(size * UNITS[unit]) };
+}
+
+/**
+ * The most bytes that a cache keeps between two steps (`memory().total`), for sequences of up to `tokens` tokens.
+ * Encoder states that are given later are not included.
+ */
+export function mostBytes({ store, rows, batch }: KVCache, tokens: number): number {
+  let bytes = store.maxSlotBytes + store.states.bytes + store.states.undoBytes + store.crossAttention.bytes;
+  for (const row of rows) bytes += row.bytes - row.tokens.bytes + TokenList.mostBytes(tokens);
+  for (const table of store.tables.values()) {
+    const slots = store.spec.maxSlots(table);
+    // Positions, rope positions and masks; the policy's state twice, to take the last chunk back.
+    bytes += batch * table.groups * (slots * (12 + 16 * table.slotStates) + 8);
+    // What the last chunk overwrote, with the slots' indices and positions.
+    bytes += batch * KEPT_UNDO_SLOTS * 16 * table.groups;
+    for (const l of table.layers)
+      bytes += batch * KEPT_UNDO_SLOTS * store.buffers[l]!.groups.length * store.buffers[l]!.slotBytes;
+  }
+  return bytes;
+}
+
+/** Bytes of keys, values and states of a dense float16 cache for so many tokens. */
+export function denseBytes(shape: CacheShape, tokens: number, batch = 1): number {
+  const { limit, states } = createCache(shape, {
+    policy: 'dense',
+    cacheLength: tokens,
+    buffer: 'float16',
+    batch,
+  }).memory();
+  return limit + states;
+}
+
+/**
+ * Options with `cacheBytes` as options with a `cacheLength` and a `buffer`; others are unchanged. A cacheLength beside it is the length
+ * that a part counts of, and the most slots.
+ * @param contextLength tokens of the longest sequence.
+ * @throws InputError for a budget that the smallest cache exceeds; it says how much that takes.
+ */
+export function resolveCacheBytes<T extends Partial<AnyCacheOptions>>(
+  shape: CacheShape,
+  options: T,
+  contextLength: number,
+): T & AnyCacheOptions {
+  if (options.cacheBytes === undefined) return { cacheLength: contextLength, ...options };
+  const given = readCacheBytes(options.cacheBytes);
+  const context = options.cacheLength ?? contextLength;
+  const batch = options.batch ?? 1;
+  const bytes = 'bytes' in given ? given.bytes : Math.floor(given.part * denseBytes(shape, context, batch));
+  const { policy = 'lastrec' } = options;
+  const optionsFor = (cacheLength: number, buffer: BufferChoice) => ({
+    ...options,
+    policy,
+    cacheLength,
+    buffer,
+    cacheBytes: bytes,
+  });
+  const sizeOf = (cacheLength: number, buffer: BufferChoice) =>
+    mostBytes(createCache(shape, optionsFor(cacheLength, buffer)), Math.max(context, contextLength));
+  const formats = options.buffer
+    ? [options.buffer]
+    : FORMATS.filter((buffer) => canStore(() => sizeOf(context, buffer)));
+  for (const buffer of formats) if (sizeOf(context, buffer) <= bytes) return optionsFor(context, buffer);
+  const buffer = formats.at(-1);
+  // An option that no format can do anything about: the policy says what is wrong.
+  if (buffer === undefined) return optionsFor(context, 'float32');
+  const smallest = smallestLength(context, (length) => sizeOf(length, buffer));
+  if (sizeOf(smallest, buffer) > bytes)
+    throw tooSmall(bytes, sizeOf(smallest, buffer), smallest, bufferName(buffer), policy);
+  let [fits, exceeds] = [smallest, context];
+  while (exceeds - fits > 1) {
+    const middle = Math.floor((fits + exceeds) / 2);
+    if (sizeOf(middle, buffer) <= bytes) fits = middle;
+    else exceeds = middle;
+  }
+  return optionsFor(fits, buffer);
+}
+
+/** Whether a format does for the model's heads and the policy. */
+function canStore(make: () => number): boolean {
+  try {
+    make();
+    return true;
+  } catch (error) {
+    if (error instanceof InputError) return false;
+    throw error;
+  }
+}
+
+/** The fewest slots that the policy works with. @throws InputError as the policy, where it works with none. */
+function smallestLength(context: number, sizeOf: (length: number) => number): number {
+  for (let length = 1; length < Math.min(SMALLEST, context); length++)
+    if (canStore(() => sizeOf(length))) return length;
+  sizeOf(Math.min(SMALLEST, context));
+  return Math.min(SMALLEST, context);
+}
+
+function tooSmall(
+  bytes: number,
+  least: number,
+  slots: number,
+  format: string,
+  policy: AnyCacheOptions['policy'],
+): InputError {
+  const name = typeof policy === 'string' ? policy : policy && 'row' in policy ? policy.row.name : policy?.name;
+  const count = (n: number) => n.toLocaleString('en');
+  return new InputError(
+    `cacheBytes of ${count(bytes)} bytes is too little: the smallest ${name} cache of this model takes ${count(least)} bytes ` +
+      `(${count(slots)} ${slots === 1 ? 'slot' : 'slots'} of each layer and group in ${format}, with tables and states)`,
+  );
+}
