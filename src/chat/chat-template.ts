@@ -51,6 +51,11 @@ export class ChatTemplate implements MessageTemplate {
     return new ChatTemplate(named, config);
   }
 
+  /** In Jinja, by name. */
+  get sources(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#sources);
+  }
+
   get names(): readonly string[] {
     return [...this.#sources.keys()];
   }

@@ -57,6 +57,11 @@ export interface AnyCacheOptions extends PolicyOptions {
    * `keyhold/policies`. @default 'dense'
    */
   readonly policy?: string | PolicyRow | PolicyChoice;
+  /**
+   * For a model in a worker, in place of `policy`: path or URL of a module whose default export is a policy made by `definePolicy`. Functions
+   * can't go to a worker.
+   */
+  readonly policyModule?: string | URL;
   /** Options that a policy of one's own declares. */
   readonly policyOptions?: Readonly<Record<string, unknown>>;
 }
@@ -82,7 +87,9 @@ export function checkCacheOptions(options: Partial<AnyCacheOptions>): void {
 
 /** The policy that is asked for, and its options. `ada(name)` is the policy with the option `ada`. */
 function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: PolicyRow; options: CacheOptions } {
-  const { policy = 'dense', policyOptions, ...rest } = given;
+  const { policy = 'dense', policyOptions, policyModule, ...rest } = given;
+  if (policyModule !== undefined)
+    throw new InputError('policyModule is for models in workers: import the policy here, and give it as policy');
   const options = { ...rest, ...policyOptions } as unknown as CacheOptions;
   if (typeof policy !== 'string' && 'row' in policy)
     return { row: policy.row, options: { ...policy.options, ...options } as CacheOptions };

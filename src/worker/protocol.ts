@@ -1,16 +1,16 @@
 /**
- * @file What the program and the thread of a model say to each other.
+ * @file What the program and the thread of a model send to each other.
  */
-
+import type { AdapterUse } from '../adapters/bank.ts';
 import type { Config } from '../config/config.ts';
-import type { BatchEvent, BatchOptions, BatchRequest } from '../engine/batch.ts';
-import type { GenerateOptions, GenerationResult } from '../engine/options.ts';
-import type { ScoreOptions } from '../engine/score.ts';
+import type { BatchEvent } from '../engine/batch.ts';
+import type { GenerationDefaults } from '../engine/defaults.ts';
+import type { BatchOptions, BatchRequest, GenerateOptions, GenerationResult, ScoreOptions } from '../engine/options.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import type { WireError } from './wire.ts';
 
-/** A cache that lives in the thread. */
+/** A cache in the thread. The program chooses the number, so that it can use a cache before the thread has made it. */
 export interface CacheRef {
   readonly cacheId: number;
 }
@@ -26,16 +26,28 @@ export type PlainScoreOptions = Plain<ScoreOptions>;
 export type PlainRequest = Plain<BatchRequest>;
 export type PlainBatchOptions = Plain<BatchOptions>;
 
+/** The live adapters of a model, and its fingerprint with them. */
+export interface AdapterFacts {
+  readonly names: readonly string[];
+  readonly standard: readonly AdapterUse[];
+  readonly fingerprint: string;
+}
+
 /** A model as the program knows it. */
 export interface ModelFacts {
   readonly name: string;
   readonly config: Config;
   readonly weights: WeightFormat;
-  readonly fingerprint: string;
   readonly generationConfig: Readonly<Record<string, unknown>>;
+  readonly defaults: GenerationDefaults;
   readonly eosTokenIds: readonly number[];
+  readonly answerEnds: readonly number[];
   readonly hasTokenizer: boolean;
-  readonly hasChatTemplate: boolean;
+  /** Sources of the chat templates by name; null: there are none. */
+  readonly templates: Readonly<Record<string, string>> | null;
+  /** tokenizer_config.json: templates write special tokens. */
+  readonly tokenizerConfig: Readonly<Record<string, unknown>>;
+  readonly adapters: AdapterFacts;
 }
 
 /** How a generation ended: its result, whole or not, and what went wrong. */
@@ -44,7 +56,7 @@ export interface Outcome {
   readonly error: WireError | null;
 }
 
-/** What a batch tells. */
+/** What a batch emits. */
 export type BatchMessage =
   /** The thread takes another request. */
   { readonly type: 'pull' } | { readonly type: 'event'; readonly event: BatchEvent; readonly error: WireError | null };

@@ -15,9 +15,27 @@ export type Response =
   | { readonly type: 'value'; readonly id: number; readonly value: unknown }
   | { readonly type: 'error'; readonly id: number; readonly error: WireError };
 
-/** One end of a channel. */
+/** One end of a channel: a MessagePort, a Worker, or what has their method. */
 export interface Port<Out> {
-  postMessage(message: Out): void;
+  postMessage(message: Out, transfer?: ArrayBuffer[]): void;
+}
+
+/** A value whose buffers are moved to the other side, not copied. */
+export class Transfer {
+  readonly value: unknown;
+  readonly buffers: ArrayBuffer[];
+
+  constructor(value: unknown, buffers: ArrayBuffer[]) {
+    this.value = value;
+    this.buffers = buffers;
+  }
+
+  /** Bytes that own their buffer are moved; a part of a larger buffer is copied. */
+  static ofBytes(bytes: Uint8Array): Transfer {
+    const own = bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer;
+    const moved = own ? bytes : bytes.slice();
+    return new Transfer(moved, [moved.buffer as ArrayBuffer]);
+  }
 }
 
 export interface WireError {

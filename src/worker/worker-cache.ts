@@ -1,26 +1,38 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * @file A cache that lives in the thread of its model, as the program holds it.
+ * @file A cache in the thread of its model, as the program holds it.
  */
+import type { TextCache } from '../engine/text-model.ts';
+import type { StepListener } from '../kvcache/events.ts';
 import type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
+import { InputError } from '../util/errors.ts';
 import type { CacheRef } from './protocol.ts';
-import type { Caller } from './rpc.ts';
+import type { Caller, CallOptions } from './rpc.ts';
 
-/** Hand it in as `cache` where an option of that name is taken. All it knows is asked of the thread. */
-export class WorkerCache {
+/** Give it as `cache` where an option of that name is taken. Its methods ask the thread. */
+export class WorkerCache implements TextCache {
   /** @internal */
   readonly ref: CacheRef;
   readonly #caller: Caller;
 
   /** @internal */
-  constructor(caller: Caller, ref: CacheRef) {
+  constructor(caller: Caller, ref: CacheRef = { cacheId: caller.newId() }) {
     this.#caller = caller;
     this.ref = ref;
   }
 
-  /** The tokens that it has seen. */
-  tokens(): Promise<number[]> {
-    return this.#call('tokens');
+  /** As {@link ref}, for the model that the cache belongs to. @throws InputError for another model. @internal */
+  refFor(caller: Caller): CacheRef {
+    if (caller !== this.#caller) throw new InputError('this cache belongs to another model');
+    return this.ref;
+  }
+
+  tokens(row = 0): Promise<number[]> {
+    return this.#call('tokens', { row });
+  }
+
+  pending(row = 0): Promise<readonly number[]> {
+    return this.#call('pending', { row });
   }
 
   stats(): Promise<CacheStats> {
@@ -31,14 +43,13 @@ export class WorkerCache {
     return this.#call('memory');
   }
 
-  /** Positions of the tokens that a layer holds, ascending. */
-  tokenPositions(layer: number, group = 0): Promise<number[]> {
-    return this.#caller.call<number[]>('tokenPositions', { cache: this.ref, layer, group }).done;
+  tokenPositions(layer: number, row = 0, group = 0): Promise<number[]> {
+    return this.#call('tokenPositions', { layer, row, group });
   }
 
-  /** Goes back to its first `length` tokens. @throws InputError where that state can't be had back. */
+  /** Goes back to its first `length` tokens. @throws InputError where that state is not known any more. */
   truncate(length: number): Promise<void> {
-    return this.#caller.call<void>('truncateCache', { cache: this.ref, length }).done;
+    return this.#call('truncateCache', { length });
   }
 
   /** Forgets everything and gives the memory back. */
@@ -48,12 +59,17 @@ export class WorkerCache {
 
   /** A cache with the same content, which goes on by itself. */
   async fork(): Promise<WorkerCache> {
-    return new WorkerCache(this.#caller, await this.#call<CacheRef>('forkCache'));
+    const fork = new WorkerCache(this.#caller);
+    await this.#caller.call('forkCache', { cache: fork.ref, from: this.ref }).done;
+    return fork;
   }
 
-  /** Writes it to a file. @throws SnapshotError */
-  save(path: string): Promise<void> {
-    return this.#caller.call<void>('saveCache', { cache: this.ref, path }).done;
+  /** Calls a function after each step. A cache that is listened to takes its steps alone. */
+  on(event: 'step', listener: StepListener): () => void {
+    if (event !== 'step') throw new InputError(`a cache has no event "${event}"; there is "step"`);
+    const options = { onEvent: listener, background: true } as CallOptions;
+    const call = this.#caller.call('watchCache', { cache: this.ref }, options);
+    return () => call.abort();
   }
 
   /** Gives its memory back; it can't be used afterwards. */
@@ -65,7 +81,7 @@ export class WorkerCache {
     return this.dispose();
   }
 
-  #call<T>(method: string): Promise<T> {
-    return this.#caller.call<T>(method, this.ref).done;
+  #call<T>(method: string, args: object = {}): Promise<T> {
+    return this.#caller.call<T>(method, { cache: this.ref, ...args }).done;
   }
 }

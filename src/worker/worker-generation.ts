@@ -2,13 +2,13 @@
  * @file Runs in the thread of a model, as the program follows them.
  */
 
-import type { BatchEvent, BatchRequest, BatchResult, BatchRun } from '../engine/batch.ts';
+import type { BatchEvent, BatchResult, BatchRun } from '../engine/batch.ts';
 import type { TextRun } from '../engine/generation.ts';
-import type { GenerationResult, TextChunk } from '../engine/options.ts';
+import type { BatchRequest, GenerationResult, TextChunk } from '../engine/options.ts';
 import type { Source } from '../engine/request-queue.ts';
-import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { EventQueue } from './event-queue.ts';
+import { type PlainContext, plain } from './plain.ts';
 import type { BatchInput, BatchMessage, Outcome, PlainRequest } from './protocol.ts';
 import type { Caller, CallOptions } from './rpc.ts';
 import { fromWire, toWire } from './wire.ts';
@@ -17,7 +17,6 @@ import type { WorkerCache } from './worker-cache.ts';
 /** As Generation of the library, whose text is written by another thread. */
 export class WorkerGeneration implements TextRun {
   readonly #caller: Caller;
-  readonly #method: string;
   readonly #args: unknown;
   readonly #signal: AbortSignal | undefined;
   readonly #onPrefill: ((done: number, total: number) => void) | undefined;
@@ -28,13 +27,11 @@ export class WorkerGeneration implements TextRun {
   /** @internal */
   constructor(
     caller: Caller,
-    method: string,
     args: unknown,
     signal: AbortSignal | undefined,
     onPrefill: ((done: number, total: number) => void) | undefined,
   ) {
     this.#caller = caller;
-    this.#method = method;
     this.#args = args;
     this.#signal = signal;
     this.#onPrefill = onPrefill;
@@ -64,7 +61,7 @@ export class WorkerGeneration implements TextRun {
       if (event.chunk) chunks.push(event.chunk);
       else if (event.prefill) this.#onPrefill?.(...event.prefill);
     };
-    const call = this.#caller.call<Outcome>(this.#method, this.#args, { signal: this.#signal, onEvent } as CallOptions);
+    const call = this.#caller.call<Outcome>('generate', this.#args, { signal: this.#signal, onEvent } as CallOptions);
     call.done.then(
       () => chunks.end(),
       () => chunks.end(),
@@ -93,35 +90,25 @@ export class WorkerGeneration implements TextRun {
   }
 }
 
-/** A request whose cache lives in the thread. */
-export type WorkerBatchRequest = Omit<BatchRequest, 'cache'> & {
-  readonly cache?: WorkerCache | Partial<AnyCacheOptions>;
-};
+type Request = BatchRequest<WorkerCache> | string;
 
 /** As BatchGeneration of the library, whose rows are written by another thread. */
 export class WorkerBatch implements BatchRun {
-  readonly #caller: Caller;
-  readonly #requests: Source<WorkerBatchRequest | string>;
+  readonly #context: PlainContext;
+  readonly #requests: Source<Request>;
   readonly #options: unknown;
   readonly #signal: AbortSignal | undefined;
-  /** What of a request's options can go to another thread. */
-  readonly #plain: <T extends object>(options: T) => T;
+  /** Of requests with a signal: ends listening to it. */
+  readonly #unlisten = new Map<string | number, () => void>();
   #started = false;
   #count = 0;
 
   /** @internal */
-  constructor(
-    caller: Caller,
-    requests: Source<WorkerBatchRequest | string>,
-    options: unknown,
-    signal: AbortSignal | undefined,
-    plain: <T extends object>(options: T) => T,
-  ) {
-    this.#caller = caller;
+  constructor(context: PlainContext, requests: Source<Request>, options: unknown, signal: AbortSignal | undefined) {
+    this.#context = context;
     this.#requests = requests;
     this.#options = options;
     this.#signal = signal;
-    this.#plain = plain;
   }
 
   /** Runs to the end. @returns how each request ended, in the order in which they did. */
@@ -140,11 +127,14 @@ export class WorkerBatch implements BatchRun {
     const send = (input: BatchInput) => call.send(input);
     const onEvent = (message: BatchMessage) => {
       if (message.type === 'pull') void this.#next(iterator, send).then(send);
-      else if (message.error) events.push({ ...message.event, error: fromWire(message.error) } as BatchEvent);
-      else events.push(message.event);
+      else {
+        const { event, error } = message;
+        if (event.type !== 'text') this.#forget(event.id);
+        events.push(error ? ({ ...event, error: fromWire(error) } as BatchEvent) : event);
+      }
     };
     const options = { signal: this.#signal, onEvent } as CallOptions;
-    const call = this.#caller.call<void>('generateBatch', { options: this.#options }, options);
+    const call = this.#context.caller.call<void>('generateBatch', { options: this.#options }, options);
     call.done.then(
       () => events.end(),
       () => events.end(),
@@ -155,6 +145,7 @@ export class WorkerBatch implements BatchRun {
       whole = true;
     } finally {
       if (!whole) call.abort();
+      for (const id of [...this.#unlisten.keys()]) this.#forget(id);
       void Promise.resolve(iterator.return?.()).catch(() => undefined);
       if (!whole) await call.done.catch(() => undefined);
     }
@@ -162,7 +153,7 @@ export class WorkerBatch implements BatchRun {
   }
 
   async #next(
-    iterator: Iterator<WorkerBatchRequest | string> | AsyncIterator<WorkerBatchRequest | string>,
+    iterator: Iterator<Request> | AsyncIterator<Request>,
     send: (input: BatchInput) => void,
   ): Promise<BatchInput> {
     try {
@@ -172,10 +163,17 @@ export class WorkerBatch implements BatchRun {
       const id = (request as BatchRequest).id ?? this.#count;
       this.#count++;
       const aborted = signal?.aborted ?? false;
-      signal?.addEventListener('abort', () => send({ abort: id }), { once: true });
-      return { request: { ...this.#plain(request), id } as PlainRequest, aborted };
+      const onAbort = () => send({ abort: id });
+      signal?.addEventListener('abort', onAbort);
+      if (signal) this.#unlisten.set(id, () => signal.removeEventListener('abort', onAbort));
+      return { request: { ...plain(request, this.#context), id } as PlainRequest, aborted };
     } catch (error) {
       return { error: toWire(error) };
     }
+  }
+
+  #forget(id: string | number): void {
+    this.#unlisten.get(id)?.();
+    this.#unlisten.delete(id);
   }
 }

@@ -1,0 +1,195 @@
+/**
+ * @file The model of a thread, and the methods that the program calls there. It runs in Node and in browsers.
+ */
+
+import type { AdapterChoice } from '../adapters/bank.ts';
+import { ChatTemplate } from '../chat/chat-template.ts';
+import type { BatchRequest } from '../engine/batch.ts';
+import type { Generation } from '../engine/generation.ts';
+import type { LanguageModel } from '../engine/language-model.ts';
+import type { Prompt } from '../engine/options.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
+import { InputError } from '../util/errors.ts';
+import { HostedCaches, importPolicy, withPolicy } from './hosted-caches.ts';
+import type {
+  AdapterFacts,
+  BatchInput,
+  BatchMessage,
+  CacheRef,
+  ModelFacts,
+  Outcome,
+  PlainBatchOptions,
+  PlainGenerateOptions,
+  PlainScoreOptions,
+} from './protocol.ts';
+import type { CallContext, Method } from './rpc.ts';
+import { fromWire, Transfer, toWire } from './wire.ts';
+
+export class ModelHost {
+  readonly caches = new HostedCaches();
+  #model: LanguageModel | null = null;
+
+  get model(): LanguageModel {
+    if (!this.#model) throw new InputError('no model was loaded in this thread');
+    return this.#model;
+  }
+
+  /** Takes a model that was loaded. @returns what the program knows of it. */
+  take(model: LanguageModel): ModelFacts {
+    this.#model = model;
+    const { name, config, weights, generationConfig, defaults, eosTokenIds, answerEnds, hasTokenizer } = model;
+    const { chatTemplate } = model;
+    const templates = chatTemplate instanceof ChatTemplate ? chatTemplate.sources : null;
+    const tokenizerConfig = hasTokenizer ? model.tokenizer.config : {};
+    return {
+      ...{ name, config, weights, generationConfig, defaults, eosTokenIds, answerEnds, hasTokenizer },
+      ...{ templates, tokenizerConfig, adapters: this.adapterFacts() },
+    };
+  }
+
+  adapterFacts(): AdapterFacts {
+    const { adapters, fingerprint } = this.model;
+    return { names: adapters.names, standard: adapters.standard, fingerprint };
+  }
+
+  async dispose(): Promise<void> {
+    await this.#model?.dispose();
+  }
+}
+
+/** Runs to the end, and emits each chunk of text. */
+async function follow(generation: Generation, emit: CallContext['emit']): Promise<Outcome> {
+  let error: unknown = null;
+  try {
+    for await (const chunk of generation) emit({ chunk });
+  } catch (cause) {
+    error = cause;
+  }
+  return { result: generation.partial, error: error === null ? null : toWire(error) };
+}
+
+const progress = (emit: CallContext['emit']) => (done: number, total: number) => emit({ prefill: [done, total] });
+
+/** What a program can ask of a thread, without loading, which depends on where the thread runs. */
+export function modelMethods(host: ModelHost) {
+  return { ...generationMethods(host), ...cacheMethods(host), ...adapterMethods(host) } satisfies Record<
+    string,
+    Method
+  >;
+}
+
+function generationMethods(host: ModelHost) {
+  return {
+    async generate(
+      { prompt, options }: { prompt: Prompt; options: PlainGenerateOptions },
+      { signal, emit }: CallContext,
+    ) {
+      const resolved = await host.caches.resolve(options);
+      return follow(host.model.generate(prompt, { ...resolved, signal, onPrefill: progress(emit) }), emit);
+    },
+
+    async generateBatch({ options }: { options: PlainBatchOptions }, { signal, emit, onInput }: CallContext) {
+      const tell = (message: BatchMessage) => emit(message);
+      const fail = (id: string | number, error: unknown) =>
+        tell({ type: 'event', event: { type: 'error', id, error: null, partial: null }, error: toWire(error) });
+      const aborters = new Map<string | number, AbortController>();
+      let take: (input: BatchInput) => void = () => {};
+      onInput((input: BatchInput) => {
+        if ('abort' in input) aborters.get(input.abort)?.abort();
+        else take(input);
+      });
+      async function* requests(): AsyncGenerator<BatchRequest> {
+        for (;;) {
+          const input = await new Promise<BatchInput>((resolve) => {
+            take = resolve;
+            tell({ type: 'pull' });
+          });
+          if ('error' in input) throw fromWire(input.error);
+          if (!('request' in input)) return;
+          const id = input.request.id!;
+          const resolved = await host.caches.resolve(input.request).catch((error: unknown) => fail(id, error));
+          if (!resolved) continue;
+          const aborter = new AbortController();
+          if (input.aborted) aborter.abort();
+          aborters.set(id, aborter);
+          yield { ...resolved, signal: aborter.signal };
+        }
+      }
+      const { cache } = await host.caches.resolve(options);
+      const batch = { ...options, cache: cache as Partial<AnyCacheOptions> | undefined, signal };
+      for await (const event of host.model.generateBatch(requests(), batch)) {
+        if (event.type !== 'text') aborters.delete(event.id);
+        if (event.type === 'error')
+          tell({ type: 'event', event: { ...event, error: null }, error: toWire(event.error) });
+        else tell({ type: 'event', event, error: null });
+      }
+    },
+
+    async score(
+      { text, options }: { text: string | readonly number[]; options: PlainScoreOptions },
+      { signal, emit }: CallContext,
+    ) {
+      const resolved = await host.caches.resolve(options);
+      return host.model.score(text, { ...resolved, signal, onProgress: progress(emit) });
+    },
+
+    encode: async ({ text, options }: { text: string; options: EncodeOptions }) =>
+      host.model.tokenizer.encode(text, options),
+    decode: async ({ ids, options }: { ids: readonly number[]; options: DecodeOptions }) =>
+      host.model.tokenizer.decode(ids, options),
+    dispose: async () => host.dispose(),
+  };
+}
+
+/** A cache, and what is asked of it. */
+type OfCache<T = object> = T & { readonly cache: CacheRef };
+
+function cacheMethods(host: ModelHost) {
+  const { caches } = host;
+  return {
+    createCache: ({ cache, options }: OfCache<{ options: Partial<AnyCacheOptions> }>) =>
+      caches.make(cache, async () => host.model.createCache(await withPolicy(options))),
+    forkCache: ({ cache, from }: OfCache<{ from: CacheRef }>) => caches.make(cache, () => caches.get(from).fork()),
+    async snapshot({ cache }: OfCache) {
+      return Transfer.ofBytes(await host.model.snapshot(caches.get(cache)));
+    },
+    restore: ({ cache, bytes, policyModule }: OfCache<{ bytes: Uint8Array; policyModule?: string }>) =>
+      caches.make(cache, async () => {
+        const policy = policyModule === undefined ? undefined : await importPolicy(policyModule);
+        return host.model.restore(bytes, { policy: policy && 'row' in policy ? policy.row : policy });
+      }),
+    /** Emits the steps of a cache until it is aborted. */
+    async watchCache({ cache }: OfCache, { signal, emit }: CallContext) {
+      const stop = caches.get(cache).on('step', emit);
+      await new Promise((done) => signal.addEventListener('abort', done));
+      stop();
+    },
+    clearCache: async ({ cache }: OfCache) => caches.get(cache).clear(),
+    truncateCache: async ({ cache, length }: OfCache<{ length: number }>) => caches.get(cache).truncate(length),
+    releaseCache: async ({ cache }: OfCache) => caches.release(cache),
+    tokens: async ({ cache, row }: OfCache<{ row?: number }>) => caches.get(cache).tokens(row),
+    pending: async ({ cache, row }: OfCache<{ row?: number }>) => caches.get(cache).pending(row),
+    stats: async ({ cache }: OfCache) => caches.get(cache).stats(),
+    memory: async ({ cache }: OfCache) => caches.get(cache).memory(),
+    tokenPositions: async ({ cache, layer, row, group }: OfCache<{ layer: number; row?: number; group?: number }>) =>
+      caches.get(cache).tokenPositions(layer, row, group),
+  };
+}
+
+function adapterMethods(host: ModelHost) {
+  return {
+    async loadAdapter({ path, name }: { path: string; name: string }) {
+      await host.model.adapters.load(path, name);
+      return host.adapterFacts();
+    },
+    async useAdapters({ choice }: { choice: AdapterChoice }) {
+      host.model.adapters.use(choice);
+      return host.adapterFacts();
+    },
+    async unloadAdapter({ name }: { name: string }) {
+      host.model.adapters.unload(name);
+      return host.adapterFacts();
+    },
+  };
+}
