@@ -59,7 +59,7 @@ describe('the budget is hard', () => {
       fakeStep(model, cache, stepTokens(cache, step), step);
       for (const [l, { window }] of shape.layers.entries())
         for (const row of range(run.rows)) {
-          const budget = budgetOf(cache, l, row);
+          const budget = budgetOf(cache, l, row, 0);
           const counts = held(cache, l, row);
           expect(counts.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(counts.length * budget);
           const own = Math.max(1, Math.floor(floor * cache.store.tableOf(l)!.budget));

@@ -51,9 +51,9 @@ export function mostBytes({ store, rows, batch }: KVCache, tokens: number): numb
   let bytes = store.maxSlotBytes + store.states.bytes + store.states.undoBytes + store.crossAttention.bytes;
   for (const row of rows) bytes += row.bytes - row.tokens.bytes + TokenList.mostBytes(tokens);
   for (const table of store.tables.values()) {
-    const slots = store.spec.maxSlots(table);
     // Positions, rope positions and masks; the policy's state twice, to take the last chunk back.
-    bytes += batch * table.groups * (slots * (12 + 16 * table.slotStates) + 8);
+    for (let g = 0; g < table.groups; g++)
+      bytes += batch * (store.spec.maxSlots(table, g) * (12 + 16 * table.slotStates) + 8);
     // What the last chunk overwrote, with the slots' indices and positions.
     bytes += batch * KEPT_UNDO_SLOTS * 16 * table.groups;
     for (const l of table.layers)

@@ -2,6 +2,11 @@
  * @file What the graph made of one chunk, as the cache takes it.
  */
 
+/** The name of one group of a layer group, where groups differ in their slots. */
+export function partOf(layerGroup: string, group: number): string {
+  return `${layerGroup}.${group}`;
+}
+
 /** Attention weights on slots and chunk. */
 export interface ObservedWeights {
   /** How many sums there are for each layer and group. */
@@ -10,7 +15,10 @@ export interface ObservedWeights {
   readonly each: boolean;
   /** By layer group: C, the slots that there were when the graph ran. */
   readonly capacity: ReadonlyMap<string, number>;
-  /** By layer group (one layer each: policies that observe do not share tables), [B, G, sets, C + T]: summed over the heads of a group. */
+  /**
+   * By layer group (one layer each: policies that observe do not share tables), [B, G, sets, C + T]: summed over the heads of a group.
+   * Where groups differ in their slots, by {@link partOf} the layer group, [B, 1, sets, C + T], as `capacity`.
+   */
   readonly weights: ReadonlyMap<string, Float32Array>;
 }
 

@@ -42,9 +42,10 @@ export class KVCache extends CacheReader {
     const batch = wholeNumber('batch', options.batch ?? 1);
     const { cacheLength, buffer, rules: policy } = this;
     const { layout } = policy;
-    const maxSlots = ({ budgets, budget }: SlotTable) =>
-      Math.max(policy.startsWhole ? cacheLength : 0, policy.maxSlots?.(budgets) ?? budget);
-    const spec = { shape, layout, cacheLength, buffer, growth, maxSlots };
+    const maxSlots = ({ budgets }: SlotTable, group: number) =>
+      Math.max(policy.startsWhole ? cacheLength : 0, policy.maxSlots?.(budgets) ?? budgets[group]);
+    const sharesBudget = policy.maxSlots !== undefined;
+    const spec = { shape, layout, cacheLength, buffer, growth, maxSlots, sharesBudget };
     this.store = from?.store.fork() ?? new SlotStore(spec, batch);
     this.rows = from?.rows.map((one) => one.clone()) ?? [];
     this.#appender = new Appender(this);

@@ -83,13 +83,6 @@ export class StepPlan {
     this.groups.length = view.groups.length;
     for (let g = 0; g < view.groups.length; g++) this.groups[g].make(view.groups[g]);
   }
-
-  /** The most slots that a group keeps. */
-  get longest(): number {
-    let most = 0;
-    for (const { kept } of this.groups) most = Math.max(most, kept);
-    return most;
-  }
 }
 
 /** The first slot from `free` on whose token goes, or that was not in use. */

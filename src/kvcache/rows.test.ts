@@ -173,12 +173,11 @@ describe('what a slot held', () => {
         if (run.rows > 1) cache.clearRow(1);
         for (const table of cache.store.tables.values())
           for (const l of table.layers)
-            for (const { data, width } of cache.store.buffers[l]!.inputs.map(({ array }) => array))
+            for (const { array } of cache.store.buffers[l]!.inputs)
               for (const row of range(run.rows))
                 for (const g of range(model.shape.nQueryGroups)) {
                   const filled = table.filled[table.groupIndex(row, table.groups === 1 ? 0 : g)];
-                  const at = (row * model.shape.nQueryGroups + g) * table.capacity * width;
-                  const free = data.subarray(at + filled * width, at + table.capacity * width);
+                  const free = array.data.subarray(array.at(row, g, filled), array.at(row, g, array.capacityOf(g)));
                   if (free.some((x) => x !== 0))
                     expect.fail(`layer ${l}, row ${row}, group ${g}: slots from ${filled} on`);
                 }

@@ -3,6 +3,7 @@
  */
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
+import type { Capacity } from './buffers/slot-array.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import { type BufferChoice, createBuffer } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
@@ -23,7 +24,9 @@ export interface StoreSpec {
   /** Slots by which the memory grows. */
   readonly growth: number;
   /** Most slots that a group of a table can come to hold. */
-  readonly maxSlots: (table: SlotTable) => number;
+  readonly maxSlots: (table: SlotTable, group: number) => number;
+  /** Whether the groups of a layer share its budget, so that they differ in their slots. @default false */
+  readonly sharesBudget?: boolean;
 }
 
 export class SlotStore {
@@ -77,6 +80,11 @@ export class SlotStore {
     return this.tables.get(this.layerGroups[layer]);
   }
 
+  /** Layers whose groups differ in their slots. */
+  get raggedLayers(): ReadonlySet<number> {
+    return new Set([...this.tables.values()].flatMap(({ ragged, layers }) => (ragged ? layers : [])));
+  }
+
   /** To be called before any write. */
   own(): void {
     for (const table of this.tables.values()) table.own();
@@ -86,7 +94,7 @@ export class SlotStore {
 
   /** Makes at least one slot, for operators don't like a dimension of 0. */
   open(): void {
-    for (const table of this.tables.values()) if (table.capacity === 0) this.#setCapacity(table, 1);
+    for (const table of this.tables.values()) this.#grow(table, () => 1, 1);
   }
 
   /** Forgets everything and gives the memory back. */
@@ -114,7 +122,7 @@ export class SlotStore {
   setBatch(batch: number): void {
     for (let row = batch; row < this.#batch; row++) this.clearRow(row);
     this.#batch = batch;
-    for (const table of this.tables.values()) this.#setCapacity(table, table.capacity);
+    for (const table of this.tables.values()) this.#setCapacity(table, table.capacities);
     this.states.setBatch(batch);
     this.crossAttention.setBatch(batch);
     this.#undo = null;
@@ -125,7 +133,7 @@ export class SlotStore {
     this.own();
     for (const [name, table] of this.tables) {
       const other = source.tables.get(name)!;
-      if (other.capacity > table.capacity) this.#setCapacity(table, other.capacity);
+      this.#grow(table, (g) => other.capacityOf(g), 1);
       table.copyRow(other, from, to);
       for (const l of table.layers) this.buffers[l]!.copyRow(source.buffers[l]!, from, to);
     }
@@ -148,10 +156,12 @@ export class SlotStore {
   get maxSlotBytes(): number {
     let bytes = 0;
     for (const table of this.tables.values())
-      for (const l of table.layers) {
-        const { groups, slotBytes } = { groups: this.buffers[l]!.groups.length, slotBytes: this.buffers[l]!.slotBytes };
-        bytes += this.#batch * groups * this.spec.maxSlots(table) * slotBytes;
-      }
+      for (const l of table.layers)
+        for (let g = 0; g < table.groups; g++) {
+          const buffer = this.buffers[l]!;
+          const groups = groupsOf(table, g, buffer).length;
+          bytes += this.#batch * groups * this.spec.maxSlots(table, g) * buffer.slotBytes;
+        }
     return bytes;
   }
 
@@ -179,7 +189,7 @@ export class SlotStore {
 
   /** Carries a plan out for one row and table. @param ropePosition that the chunk's first key is rotated to. */
   apply(plan: StepPlan, table: SlotTable, row: number, chunk: ChunkOutputs, first: number, ropePosition: number): void {
-    this.ensure(table, plan.longest);
+    this.ensure(table, (g) => plan.groups[g].kept);
     const undo = this.#undo!.get(table)!;
     for (const group of plan.groups) {
       const { group: g, held, kept, moves, writes, slotState } = group;
@@ -203,7 +213,7 @@ export class SlotStore {
       if (kept < held) this.freeSlots(table, row, g, kept);
       table.filled[table.groupIndex(row, g)] = kept;
     }
-    if (table.capacity > table.budget) this.#shrink(table);
+    if (table.budgets.some((budget, g) => table.capacityOf(g) > budget)) this.#shrink(table);
   }
 
   /** Forgets what the last chunk overwrote where that is more than so many slots of a group. @returns whether it has. */
@@ -218,17 +228,29 @@ export class SlotStore {
     this.own();
     for (const [table, undo] of this.#undo!) {
       // Memory may have been given back since.
-      this.ensure(table, undo.slotsBefore(row));
+      this.ensure(table, (g) => undo.slotsBefore(row, g));
       undo.revert(row);
     }
   }
 
-  /** Grows a table so that it has so many slots. */
-  ensure(table: SlotTable, slots: number): void {
-    if (slots <= table.capacity) return;
-    const { growth, maxSlots } = this.spec;
-    const most = maxSlots(table);
-    const capacity = Math.min(most, Math.ceil(slots / growth) * growth);
+  /** Grows a table so that its groups have so many slots. */
+  ensure(table: SlotTable, slotsOf: (group: number) => number): void {
+    this.#grow(table, slotsOf, this.spec.growth);
+  }
+
+  #grow(table: SlotTable, slotsOf: (group: number) => number, growth: number): void {
+    const wanted = range(table.groups).map((g) => {
+      const slots = slotsOf(g);
+      if (slots <= table.capacityOf(g)) return table.capacityOf(g);
+      return Math.max(slots, Math.min(this.spec.maxSlots(table, g), Math.ceil(slots / growth) * growth));
+    });
+    if (wanted.every((slots, g) => slots <= table.capacityOf(g))) return;
+    if (table.ragged) {
+      this.#setCapacity(table, wanted);
+      return;
+    }
+    const most = Math.max(...range(table.groups).map((g) => this.spec.maxSlots(table, g)));
+    const capacity = Math.max(...wanted);
     // New memory has space for what is known to come, and a half more, but never for more than the budget.
     const reserve = Math.min(most, Math.max(this.expectedLength, Math.ceil(1.5 * capacity)));
     this.#setCapacity(table, capacity, reserve);
@@ -293,11 +315,24 @@ export class SlotStore {
   /** Gives memory back that was needed before the policy cut a layer down. */
   #shrink(table: SlotTable): void {
     const { growth } = this.spec;
-    const capacity = Math.ceil(Math.max(...table.filled) / growth) * growth;
-    if (capacity + growth < table.capacity) this.#setCapacity(table, capacity);
+    const fitting = (groups: readonly number[]) => {
+      const filled = groups.flatMap((g) => range(this.#batch).map((row) => table.filled[table.groupIndex(row, g)]));
+      return Math.ceil(Math.max(...filled) / growth) * growth;
+    };
+    const all = range(table.groups);
+    if (!table.ragged) {
+      const capacity = fitting(all);
+      if (capacity + growth < table.capacity) this.#setCapacity(table, capacity);
+      return;
+    }
+    const wanted = all.map((g) => {
+      const capacity = fitting([g]);
+      return capacity + growth < table.capacityOf(g) ? capacity : table.capacityOf(g);
+    });
+    if (wanted.some((capacity, g) => capacity < table.capacityOf(g))) this.#setCapacity(table, wanted);
   }
 
-  #setCapacity(table: SlotTable, capacity: number, reserve = capacity): void {
+  #setCapacity(table: SlotTable, capacity: Capacity, reserve?: number): void {
     table.resize(this.#batch, capacity, reserve);
     for (const l of table.layers) this.buffers[l]!.resize(this.#batch, capacity, reserve);
   }
@@ -316,8 +351,10 @@ export class SlotStore {
       // A layer with a window w never needs more than the w - 1 tokens before the next one.
       return window === null ? budget : Math.max(1, Math.min(budget, window - 1));
     });
+    const isUneven = this.spec.sharesBudget || budgets.some((budget) => budget !== budgets[0]);
     return new SlotTable(this.#batch, {
       name,
+      ragged: budgets.length > 1 && isUneven,
       layers,
       groups: budgets.length,
       budgets,

@@ -2,7 +2,7 @@
  * @file Slots: which token each of them holds. Layers that always hold the same positions share one table.
  */
 import { range } from '../util/numbers.ts';
-import { SlotArray, type SlotData } from './buffers/slot-array.ts';
+import { type Capacity, SlotArray, type SlotData } from './buffers/slot-array.ts';
 
 /** The position of a slot that holds nothing: negative, and before every window. */
 export const EMPTY_SLOT = -1e9;
@@ -32,6 +32,8 @@ export interface TableSpec {
   readonly window: number | null;
   /** Numbers that the policy keeps for each slot, which move with it. The first is its score. */
   readonly slotStates: number;
+  /** Whether each group has memory for its own slots, not for as many as the longest group. @default false */
+  readonly ragged?: boolean;
 }
 
 /** The tokens held by one layer group. */
@@ -44,9 +46,8 @@ export class SlotTable implements TableSpec {
   readonly budget: number;
   readonly window: number | null;
   readonly slotStates: number;
+  readonly ragged: boolean;
   batch: number;
-  /** Slots that exist now. */
-  capacity = 0;
   /** Token positions; {@link EMPTY_SLOT} where a slot is free. float32, as the graph reads it. */
   readonly positions: SlotArray<Float32Array>;
   /** The position that each token's key is rotated to: its position, until the row was rebased. */
@@ -69,6 +70,7 @@ export class SlotTable implements TableSpec {
     this.budget = Math.max(...spec.budgets);
     this.window = spec.window;
     this.slotStates = spec.slotStates;
+    this.ragged = spec.ragged ?? false;
     this.batch = batch;
     this.positions = new SlotArray(Float32Array, batch, spec.groups, 1, EMPTY_SLOT);
     this.ropePositions = new SlotArray(Float32Array, batch, spec.groups, 1);
@@ -94,15 +96,29 @@ export class SlotTable implements TableSpec {
     return arrays + this.filled.byteLength + this.evicted.byteLength;
   }
 
+  /** Slots that exist now, of the group that has most. */
+  get capacity(): number {
+    return this.positions.capacity;
+  }
+
+  /** Slots that exist now: of each group, or of every one. */
+  get capacities(): Capacity {
+    return this.positions.capacities ?? this.positions.capacity;
+  }
+
+  /** Slots that exist now in a group. */
+  capacityOf(group: number): number {
+    return this.positions.capacityOf(group);
+  }
+
   /** @param reserve slots to allocate where new memory is needed. */
-  resize(batch: number, capacity: number, reserve = capacity): void {
+  resize(batch: number, capacity: Capacity, reserve?: number): void {
     for (const array of this.#arrays) array.resize(batch, capacity, reserve);
     if (batch !== this.batch) {
       this.filled = resized(this.filled, batch * this.groups);
       this.evicted = resized(this.evicted, batch * this.groups);
     }
     this.batch = batch;
-    this.capacity = capacity;
   }
 
   own(): void {
@@ -152,7 +168,6 @@ export class SlotTable implements TableSpec {
     twin.#arrays.forEach((array, i) => {
       array.share(this.#arrays[i]);
     });
-    twin.capacity = this.capacity;
     twin.filled = this.filled.slice();
     twin.evicted = this.evicted.slice();
     return twin;

@@ -263,10 +263,11 @@ function openRow(cache: KVCache, row: number, tokens: Int32Array, saved: Header[
   rows[row].rotatedFor = saved.rotatedFor;
   [...store.tables.values()].forEach((table, i) => {
     const filled = saved.filled[i];
-    const most = Math.max(0, ...filled);
-    if (most > store.spec.maxSlots(table))
-      throw new InputError(`${most} slots are more than a group of the ${policy} cache may hold`);
-    store.ensure(table, most);
+    filled.forEach((count, g) => {
+      if (count > store.spec.maxSlots(table, g))
+        throw new InputError(`${count} slots are more than a group of the ${policy} cache may hold`);
+    });
+    store.ensure(table, (g) => filled[g]);
     filled.forEach((count, g) => {
       for (let slot = 0; slot < count; slot++) table.put(row, g, slot, 0, 0);
       table.filled[table.groupIndex(row, g)] = count;

@@ -1,7 +1,7 @@
 /**
  * @file What the last chunk overwrote, so that it can be taken back.
  */
-import { SlotArray } from './buffers/slot-array.ts';
+import { type Capacity, SlotArray } from './buffers/slot-array.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import type { SlotTable } from './slots.ts';
 
@@ -46,7 +46,7 @@ export class TableUndo {
 
   /** A new chunk begins for some rows: forgets the one before. */
   begin(rows: readonly number[]): void {
-    const { batch, groups, capacity, filled, evicted, slotState } = this.#table;
+    const { batch, groups, filled, evicted, slotState } = this.#table;
     if (this.#filled.length !== filled.length) {
       this.#filled = new Int32Array(filled.length);
       this.#evicted = new Int32Array(filled.length);
@@ -54,7 +54,12 @@ export class TableUndo {
       this.#resize(batch, this.#slots.capacity);
     }
     // Never smaller: what other rows had may be more than the table has now.
-    for (const array of this.#state) array.resize(batch, Math.max(array.capacity, capacity));
+    const largest = (array: SlotArray<Float64Array>): Capacity => {
+      const { capacities } = this.#table;
+      if (typeof capacities === 'number') return Math.max(array.capacity, capacities);
+      return capacities.map((slots, g) => Math.max(array.capacityOf(g), slots));
+    };
+    for (const array of this.#state) array.resize(batch, largest(array));
     for (const row of rows)
       for (let group = 0; group < groups; group++) {
         const index = this.#table.groupIndex(row, group);
@@ -85,12 +90,9 @@ export class TableUndo {
         this.#savedBuffers[i].copySlot(this.#buffers[i], row, g, slot, nth);
   }
 
-  /** The most slots that a group of a row had. */
-  slotsBefore(row: number): number {
-    let most = 0;
-    for (let group = 0; group < this.#table.groups; group++)
-      most = Math.max(most, this.#filled[this.#table.groupIndex(row, group)]);
-    return most;
+  /** The slots that a group of a row had. */
+  slotsBefore(row: number, group: number): number {
+    return this.#filled[this.#table.groupIndex(row, group)];
   }
 
   /** Makes a row what it was. */

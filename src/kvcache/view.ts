@@ -3,7 +3,7 @@
  */
 import { InputError } from '../util/errors.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
-import type { ChunkOutputs } from './chunk.ts';
+import { type ChunkOutputs, partOf } from './chunk.ts';
 import type { Row } from './row.ts';
 import { type CacheShape, type LayerShape, turnKey } from './shape.ts';
 import type { SlotTable } from './slots.ts';
@@ -281,7 +281,8 @@ export class LayerView {
     const { needCount } = this.#source;
     const { groups } = this.layerShape;
     const { sets, each, capacity, weights } = this.chunk.observed!;
-    const { name } = this.#table;
+    const { ragged } = this.#table;
+    const name = ragged ? partOf(this.#table.name, group.index) : this.#table.name;
     const slots = capacity.get(name)!;
     const data = weights.get(name)!;
     const columns = slots + this.chunk.length;
@@ -291,7 +292,8 @@ export class LayerView {
       let add = false;
       for (let part = 0; part < parts; part++)
         for (let set = from; set < to; set++) {
-          const at = ((this.row * groups + group.index + part) * sets + set) * columns;
+          const index = ragged ? this.row : this.row * groups + group.index + part;
+          const at = (index * sets + set) * columns;
           copyColumns(group.weights[need], 0, data, at, group.held, add);
           copyColumns(group.weights[need], group.held, data, at + slots, this.newTokens, add);
           add = true;

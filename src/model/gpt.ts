@@ -6,6 +6,7 @@
  * - `slots.GROUP` float32 [B, 1 or G, C], for layers that hold the same positions: the positions of the cached tokens
  *   (EMPTY_SLOT where a slot is free) if the group has a window or ALiBi, else 0 (HIDDEN where a slot is free);
  * - `k.L`, `v.L` [B, G, C, D], and the scales of a quantized buffer: the slots of layer L;
+ *   where groups differ in their slots, `slots.GROUP.I`, `k.L.I` and `v.L.I` of each of its groups, and `sums.GROUP.I`;
  * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;
  * - `state.NAME` [B, …]: what a layer with a state keeps, and `stateTimes` int64 [B, S]: after how many of the chunk's tokens its next
  *   state is wanted;
@@ -21,12 +22,14 @@
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
+import { partOf } from '../kvcache/chunk.ts';
 import { layerGroupOf, type SlotSharing } from '../kvcache/slots.ts';
 import { concat, gatherRows, reshape } from '../ops/basic.ts';
 import { OpGraph } from '../ops/graph.ts';
-import { timesDim } from '../ops/shapes.ts';
+import { type Dim, timesDim } from '../ops/shapes.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import type { Value } from '../ops/types.ts';
+import { range } from '../util/numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type AdapterHooks, AdapterTrace } from './adapter-trace.ts';
 import { block } from './block.ts';
@@ -34,7 +37,7 @@ import type { ModelContext } from './context.ts';
 import { enterModel, rotations } from './embedding.ts';
 import { finish, head } from './head.ts';
 import { crossBlock, crossInputs } from './mixers/cross-attention.ts';
-import { type CachedTokens, slotInputs } from './mixers/self-attention.ts';
+import { type CachedTokens, type SlotSource, slotInputs } from './mixers/self-attention.ts';
 import { statesOf } from './mixers/state-shapes.ts';
 import type { StateInputs } from './mixers/states.ts';
 import { Residual } from './norm.ts';
@@ -52,6 +55,8 @@ export interface StepGraphOptions {
   readonly adapters?: AdapterHooks | null;
   /** Whether the caller gave states to attend to. @default false */
   readonly cross?: boolean;
+  /** Layers whose groups differ in their slots. @default none */
+  readonly ragged?: ReadonlySet<number>;
 }
 
 /** A traced step. */
@@ -84,6 +89,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     g.scope('embed', () => enterModel(ctx, ids)),
   );
   const sums = new Map<string, Value[]>();
+  const addSums = (name: string, value: Value) => sums.set(name, [...(sums.get(name) ?? []), value]);
   const next: Record<string, Value> = {};
   for (const [l, spec] of layers.entries()) {
     if (spec.mixer?.kind === 'cross-attention') {
@@ -97,7 +103,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     const out = g.scope(`h.${l}`, () => block(ctx, stream, l, { attention, states }));
     if (out.k) g.output(out.k, `keys.${l}`);
     if (out.v) g.output(out.v, `values.${l}`);
-    if (out.sums) sums.set(source!.layerGroup, [...(sums.get(source!.layerGroup) ?? []), out.sums]);
+    for (const [i, value] of (out.sums ?? []).entries()) addSums(source!.sources[i].layerGroup, value);
     if (out.moments) for (const kind of ['sum', 'outer'] as const) g.output(out.moments[kind], `moments.${kind}.${l}`);
     Object.assign(next, out.next);
   }
@@ -113,17 +119,28 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
 }
 
 /** Declares the inputs of a layer's slots; layers of one group share the input of their positions. */
-function cachedTokens({ g }: ModelContext, { sharing, buffer }: StepGraphOptions, positions: Value) {
-  const groups = new Map<string, Value>();
+function cachedTokens({ g }: ModelContext, { sharing, buffer, ragged }: StepGraphOptions, positions: Value) {
+  const shared = new Map<string, Value>();
+  const slotsOf = (name: string, groups: Dim): Value => {
+    let slots = shared.get(name);
+    if (!slots) {
+      slots = g.input(`slots.${name}`, 'float32', ['B', groups, `C.${name}`]);
+      shared.set(name, slots);
+    }
+    return slots;
+  };
   return (spec: SlotSpec, layer: number): CachedTokens => {
     const layerGroup = layerGroupOf(spec.window ?? spec.chunk, layer, sharing);
-    let slots = groups.get(layerGroup);
-    if (!slots) {
-      slots = g.input(`slots.${layerGroup}`, 'float32', ['B', `G.${layerGroup}`, `C.${layerGroup}`]);
-      groups.set(layerGroup, slots);
-    }
-    const inputs = () => slotInputs(g, spec, layer, buffer, `C.${layerGroup}`);
-    return { buffer, layerGroup, positions, slots, inputs };
+    const { groups, keySize, valueSize } = spec;
+    const source = (name: string, own: string, count: number, dim: Dim): SlotSource => ({
+      layerGroup: name,
+      slots: slotsOf(name, dim),
+      inputs: () => slotInputs(g, { groups: count, keySize, valueSize }, own, buffer, `C.${name}`),
+    });
+    const sources = ragged?.has(layer)
+      ? range(groups).map((i) => source(partOf(layerGroup, i), `${layer}.${i}`, 1, 1))
+      : [source(layerGroup, `${layer}`, groups, `G.${layerGroup}`)];
+    return { buffer, layerGroup, positions, sources };
   };
 }
 

@@ -6,13 +6,19 @@ import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
+import { partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { SlotTable } from '../kvcache/slots.ts';
 import { readsPositions } from '../ops/attention.ts';
+import { range } from '../util/numbers.ts';
 
 interface BoundArray {
   readonly name: string;
   readonly array: SlotArray<SlotData>;
-  readonly dims: (array: SlotArray<SlotData>) => readonly number[];
+  /** The group that it is, where groups differ in their slots; null: all. */
+  readonly group: number | null;
+  /** Whether the numbers of a slot are an axis. */
+  readonly hasWidth: boolean;
   /** The memory that `tensor` is over; the array has another one once its layout has changed. */
   data: SlotData | null;
   tensor: StepTensor | null;
@@ -29,25 +35,24 @@ export class BoundCache {
   readonly #arrays: readonly BoundArray[];
 
   constructor(config: Config, cache: KVCache) {
-    const bound = (name: string, array: SlotArray<SlotData>, dims: BoundArray['dims']): BoundArray => ({
-      name,
-      array,
-      dims,
-      data: null,
-      tensor: null,
+    const bound = (name: string, array: SlotArray<SlotData>, table: SlotTable, hasWidth: boolean): BoundArray[] => {
+      const groups = table.ragged ? range(table.groups) : [null];
+      return groups.map((group) => ({
+        name: group === null ? name : partOf(name, group),
+        array,
+        group,
+        hasWidth,
+        data: null,
+        tensor: null,
+      }));
+    };
+    this.#arrays = [...cache.store.tables].flatMap(([name, table]) => {
+      const mask = readsPositions(maskOf(config, table.layers[0])) ? table.positions : table.hidden;
+      const buffers = table.layers.flatMap((l) =>
+        cache.store.buffers[l]!.inputs.flatMap(({ name: part, array }) => bound(`${part}.${l}`, array, table, true)),
+      );
+      return [...bound(`slots.${name}`, mask, table, false), ...buffers];
     });
-    this.#arrays = [...cache.store.tables].flatMap(([name, table]) => [
-      bound(
-        `slots.${name}`,
-        readsPositions(maskOf(config, table.layers[0])) ? table.positions : table.hidden,
-        ({ batch, groups, capacity }) => [batch, groups, capacity],
-      ),
-      ...table.layers.flatMap((l) =>
-        cache.store.buffers[l]!.inputs.map(({ name: part, array }) =>
-          bound(`${part}.${l}`, array, ({ batch, groups, capacity, width }) => [batch, groups, capacity, width]),
-        ),
-      ),
-    ]);
   }
 
   /** Puts them among the inputs of a step. */
@@ -56,9 +61,15 @@ export class BoundCache {
       const { array } = bound;
       if (bound.data !== array.data || !bound.tensor) {
         bound.data = array.data;
-        bound.tensor = tensorOf(array.data, bound.dims(array));
+        bound.tensor = tensorOfSlots(bound);
       }
       inputs[bound.name] = bound.tensor;
     }
   }
+}
+
+function tensorOfSlots({ array, group, hasWidth }: BoundArray): StepTensor {
+  const { batch, groups, capacity, width } = array;
+  const dims = group === null ? [batch, groups, capacity] : [batch, 1, array.capacityOf(group)];
+  return tensorOf(group === null ? array.data : array.groupData(group), hasWidth ? [...dims, width] : dims);
 }

@@ -5,8 +5,9 @@
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
-import type { ChunkOutputs, ObservedWeights } from '../kvcache/chunk.ts';
+import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { range } from '../util/numbers.ts';
 
 /**
  * Says which queries count for what.
@@ -51,12 +52,16 @@ export function observedOf(
   outputs: StepOutputs,
 ): ObservedWeights | undefined {
   if (sets === 0) return undefined;
-  const tables = [...cache.store.tables];
+  const parts = [...cache.store.tables].flatMap(([name, table]) =>
+    table.ragged
+      ? range(table.groups).map((g) => [partOf(name, g), table.capacityOf(g)] as const)
+      : [[name, table.capacity] as const],
+  );
   return {
     sets,
     each,
-    capacity: new Map(tables.map(([name, table]) => [name, table.capacity])),
-    weights: new Map(tables.map(([name]) => [name, outputs[`sums.${name}`].data])),
+    capacity: new Map(parts),
+    weights: new Map(parts.map(([name]) => [name, outputs[`sums.${name}`].data])),
   };
 }
 

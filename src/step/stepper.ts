@@ -168,8 +168,10 @@ export class Stepper {
     const moments = rules.needsQueries;
     const cross = store.crossAttention.any;
     const hooks = adapters?.hooks ?? null;
-    const options: StepGraphOptions = { format: this.#format, sharing, buffer, sums, moments, cross, adapters: hooks };
-    const key = `${sharing}/${bufferName(buffer)}/${sums}/${moments}/${cross}`;
+    const ragged = store.raggedLayers;
+    const common = { format: this.#format, sharing, buffer, sums, moments, cross, ragged };
+    const options: StepGraphOptions = { ...common, adapters: hooks };
+    const key = `${sharing}/${bufferName(buffer)}/${sums}/${moments}/${cross}/${[...ragged]}`;
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
     // Batches combine adapters in many ways.

@@ -143,6 +143,19 @@ export const FEW = definePolicy({
       .slice(0, budget),
 });
 
+/** Groups with budgets of their own: each has three slots more than the one before it. */
+export const UNEVEN = definePolicy<{ cacheLength: number }>({
+  name: 'uneven',
+  needs: ['sums'],
+  setup: ({ cacheLength }) => ({
+    budget: (_, group) => cacheLength + 3 * group,
+    score: ({ scores, weights: [sums], length }) => {
+      for (let j = 0; j < length; j++) scores[j] = 0.5 * scores[j] + sums[j];
+      return undefined;
+    },
+  }),
+});
+
 const table = (name: string, more: Partial<TestPolicy> = {}): TestPolicy => ({
   name,
   options: { policy: name },
@@ -176,6 +189,8 @@ export const EVICTING: readonly TestPolicy[] = [
   { name: 'own score', options: { policy: FADING }, safe: true },
   { name: 'own score, shared', options: { policy: FADING, ada: { floor: 0.5 } }, safe: true },
   { name: 'own keep', options: { policy: THIRDS }, safe: true },
+  { name: 'own budgets', options: { policy: UNEVEN } },
+  { name: 'own budgets, shared', options: { policy: UNEVEN, ada: { floor: 0.3 } } },
   { name: 'own keep of few', options: { policy: FEW }, safe: true },
 ];
 
@@ -229,9 +244,13 @@ export interface CheckOptions {
 export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: CheckOptions = {}): void {
   const { shape } = model;
   for (const [name, table] of cache.store.tables) {
-    if (table.filled.some((count) => count > table.capacity)) expect.fail(`${name} holds more than its memory`);
+    for (const row of range(cache.batch))
+      for (const g of range(table.groups))
+        if (table.filled[table.groupIndex(row, g)] > table.capacityOf(g))
+          expect.fail(`${name} holds more than its memory`);
     for (const array of [table.positions, table.hidden])
-      if (array.data.length !== cache.batch * table.groups * table.capacity) expect.fail(`${name} has an odd size`);
+      if (array.data.length !== cache.batch * range(table.groups).reduce((sum, g) => sum + table.capacityOf(g), 0))
+        expect.fail(`${name} has an odd size`);
   }
   for (const l of range(shape.nLayer)) {
     const { groups: G, keySize, valueSize } = shape.layers[l];
@@ -248,8 +267,10 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
       const tokens = cache.tokens(row);
       if (tokens.length !== cache.length(row)) expect.fail('tokens and length differ');
       let total = 0;
-      const budget = budgetOf(cache, l, row);
+      let budgets = 0;
       for (const g of range(G)) {
+        const budget = budgetOf(cache, l, row, g);
+        budgets += budget;
         const positions = cache.tokenPositions(l, row, g);
         const where = `layer ${l}, row ${row}, group ${g}: [${positions}] of ${tokens.length}`;
         if (positions.some((p, i) => (i > 0 && p <= positions[i - 1]) || p < 0 || p >= tokens.length))
@@ -271,14 +292,15 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
           if (!same(key, stored('keys', exactKey))) expect.fail(`${where}: another key at ${position}`);
         }
       }
-      if (total > G * budget) expect.fail(`layer ${l}, row ${row}: ${total} slots exceed ${G} times ${budget}`);
+      if (total > budgets) expect.fail(`layer ${l}, row ${row}: ${total} slots exceed ${budgets}`);
     }
   }
 }
 
 /** Slots of a layer's group: its budget, but for a pyramid that is whole as long as all of a sequence fits. */
-export function budgetOf(cache: KVCache, l: number, row: number): number {
-  const { budget } = cache.store.tableOf(l)!;
+export function budgetOf(cache: KVCache, l: number, row: number, group: number): number {
+  const { budgets, groups } = cache.store.tableOf(l)!;
+  const budget = budgets[groups === 1 ? 0 : group];
   const whole = cache.policy === 'pyramid' && cache.length(row) <= cache.cacheLength;
   return whole ? Math.max(budget, cache.cacheLength) : budget;
 }
@@ -288,7 +310,7 @@ function checkGroup(cache: KVCache, l: number, row: number, group: number): void
   const table = cache.store.tableOf(l)!;
   const g = table.groups === 1 ? 0 : group;
   const filled = table.filled[table.groupIndex(row, g)];
-  for (let slot = 0; slot < table.capacity; slot++) {
+  for (let slot = 0; slot < table.capacityOf(g); slot++) {
     const at = table.positions.at(row, g, slot);
     const used = slot < filled;
     if ((table.positions.data[at] !== EMPTY_SLOT) !== used || (table.hidden.data[at] !== Math.fround(HIDDEN)) !== used)

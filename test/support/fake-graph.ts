@@ -2,7 +2,7 @@
  * @file A graph in plain TypeScript: attends by hand to what a cache really holds, and hands it the chunk as the stepper would.
  * What a cache must not look at (padding, columns of free slots) is not a number.
  */
-import type { ChunkOutputs, ObservedQueries, ObservedWeights } from '../../src/kvcache/chunk.ts';
+import { type ChunkOutputs, type ObservedQueries, type ObservedWeights, partOf } from '../../src/kvcache/chunk.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import { range } from '../../src/util/numbers.ts';
 import type { FakeModel } from './fake-model.ts';
@@ -48,9 +48,15 @@ export function fakeChunk(
   const allValues = range(shape.nLayer).map((l) => empty(l, 'valueSize'));
   const sets = eachQuery ? T : cache.rules.needs.length;
   const weights = new Map<string, Float32Array>();
-  for (const [name, { layers, capacity }] of cache.store.tables) {
-    const G = shape.layers[layers[0]].groups;
-    weights.set(name, new Float32Array(layers.length * B * G * sets * (capacity + T)).fill(Number.NaN));
+  const capacities = new Map<string, number>();
+  for (const [name, table] of cache.store.tables) {
+    const G = shape.layers[table.layers[0]].groups;
+    const add = (part: string, count: number, capacity: number) => {
+      capacities.set(part, capacity);
+      weights.set(part, new Float32Array(count * B * sets * (capacity + T)).fill(Number.NaN));
+    };
+    if (table.ragged) for (const g of range(G)) add(partOf(name, g), 1, table.capacityOf(g));
+    else add(name, table.layers.length * G, table.capacity);
   }
   const outputs = withSlots.map((l) => range(B).map(() => range(shape.layers[l].heads).map((): Float64Array[] => [])));
 
@@ -59,7 +65,6 @@ export function fakeChunk(
     const R = H / G;
     const name = cache.store.layerGroups[l];
     const table = cache.store.tables.get(name)!;
-    const columns = table.capacity + T;
     const inTable = table.layers.indexOf(l);
     for (const [row, ids] of tokens.entries()) {
       const first = cache.length(row);
@@ -77,13 +82,17 @@ export function fakeChunk(
           allKeys[l]!.set(keys[t], at * keySize);
           allValues[l]!.set(values[t], at * valueSize);
         }
+        const part = table.ragged ? partOf(name, g) : name;
+        const capacity = capacities.get(part)!;
+        const columns = capacity + T;
         const slots = heldSlots(cache, l, row, g);
         for (const [t] of ids.entries())
-          slots.push({ position: first + t, key: keys[t], value: values[t], column: table.capacity + t });
+          slots.push({ position: first + t, key: keys[t], value: values[t], column: capacity + t });
         const { window } = shape.layers[l];
         const paid = new Float64Array(slots.length);
-        const at = (set: number) => (((inTable * B + row) * G + g) * sets + set) * columns;
-        const sums = cache.rules.needs.length > 0 ? weights.get(name)! : null;
+        const index = table.ragged ? row : (inTable * B + row) * G + g;
+        const at = (set: number) => (index * sets + set) * columns;
+        const sums = cache.rules.needs.length > 0 ? weights.get(part)! : null;
         if (sums)
           for (let set = 0; set < counted.length; set++) for (const { column } of slots) sums[at(set) + column] = 0;
         for (let r = 0; r < R; r++)
@@ -108,7 +117,7 @@ export function fakeChunk(
       ? {
           sets,
           each: eachQuery,
-          capacity: new Map([...cache.store.tables].map(([name, table]) => [name, table.capacity])),
+          capacity: capacities,
           weights,
         }
       : undefined;
@@ -131,7 +140,7 @@ function heldSlots(cache: KVCache, layer: number, row: number, group: number): C
   const at = table.hidden.at(row, table.groups === 1 ? 0 : group);
   const { keySize, valueSize } = cache.shape.layers[layer];
   const slots: Candidate[] = [];
-  for (let slot = 0; slot < table.capacity; slot++) {
+  for (let slot = 0; slot < table.capacityOf(table.groups === 1 ? 0 : group); slot++) {
     if (table.hidden.data[at + slot] !== 0) continue;
     const key = new Float32Array(keySize);
     const value = new Float32Array(valueSize);

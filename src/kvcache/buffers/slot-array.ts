@@ -18,18 +18,27 @@ interface Maker<T> {
   readonly BYTES_PER_ELEMENT: number;
 }
 
+/** Slots of every group, or of each. */
+export type Capacity = number | readonly number[];
+
 /**
- * [batch, groups, capacity, width]. Copies share the array until one of them writes: {@link own} comes before any write.
+ * [batch, groups, capacity, width], or, where groups differ in their slots, one array [batch, capacity of the group, width] behind the
+ * other for each group. Copies share the array until one of them writes: {@link own} comes before any write.
  */
 export class SlotArray<T extends SlotData> {
   readonly groups: number;
   readonly width: number;
   batch: number;
+  /** Slots of the group that has most. */
   capacity = 0;
+  /** Slots of each group; null: all have {@link capacity}. */
+  capacities: readonly number[] | null = null;
   /** The numbers of all slots; another array whenever their layout changes. */
   data: T;
   /** The memory that `data` is the beginning of. */
   #storage: T & Numbers<T>;
+  /** Per group: slots of the groups before it, in all rows; where groups differ. */
+  #starts: readonly number[] = [];
   readonly #type: Maker<T>;
   readonly #empty: number;
   /** How many slot arrays use the memory. */
@@ -62,15 +71,31 @@ export class SlotArray<T extends SlotData> {
 
   /** Index of a slot's first number. */
   at(row: number, group: number, slot = 0): number {
-    return ((row * this.groups + group) * this.capacity + slot) * this.width;
+    if (this.capacities === null) return ((row * this.groups + group) * this.capacity + slot) * this.width;
+    return (this.#starts[group] + row * this.capacities[group] + slot) * this.width;
+  }
+
+  /** Slots of a group. */
+  capacityOf(group: number): number {
+    return this.capacities?.[group] ?? this.capacity;
+  }
+
+  /** All rows of one group [batch, capacity, width], where groups differ. */
+  groupData(group: number): T {
+    return this.data.subarray(this.at(0, group), this.at(this.batch, group)) as T;
   }
 
   /**
    * Changes the number of rows and slots; what lies within both sizes stays.
    * @param reserve slots to allocate where new memory is needed, so that growing up to them needs none. Spare slots are never
-   * written, so the system commits their pages lazily.
+   * written, so the system commits their pages lazily. Groups that differ have none.
    */
-  resize(batch: number, capacity: number, reserve = capacity): void {
+  resize(batch: number, capacity: Capacity, reserve?: number): void {
+    if (typeof capacity !== 'number' || this.capacities) this.#resizeEach(batch, capacity);
+    else this.#resizeAll(batch, capacity, reserve ?? capacity);
+  }
+
+  #resizeAll(batch: number, capacity: number, reserve: number): void {
     if (batch === this.batch && capacity === this.capacity) return;
     const { groups, width } = this;
     const size = batch * groups * capacity * width;
@@ -96,6 +121,34 @@ export class SlotArray<T extends SlotData> {
     this.capacity = capacity;
   }
 
+  /** The same where groups differ, before or after. The memory is always new, so no group overwrites another. */
+  #resizeEach(batch: number, capacity: Capacity): void {
+    const { groups, width, batch: rows, data: old } = this;
+    const capacities = typeof capacity === 'number' ? new Array<number>(groups).fill(capacity) : [...capacity];
+    if (batch === rows && this.capacities && capacities.every((slots, g) => slots === this.capacities![g])) return;
+    const starts: number[] = [];
+    let total = 0;
+    for (const slots of capacities) {
+      starts.push(total);
+      total += batch * slots;
+    }
+    const storage = new this.#type(total * width);
+    if (this.#empty !== 0) storage.fill(this.#empty);
+    for (let group = 0; group < groups; group++)
+      for (let row = 0; row < Math.min(batch, rows); row++) {
+        const from = this.at(row, group);
+        const kept = Math.min(this.capacityOf(group), capacities[group]) * width;
+        storage.set(old.subarray(from, from + kept) as T, (starts[group] + row * capacities[group]) * width);
+      }
+    this.#release();
+    this.#storage = storage;
+    this.data = storage.subarray(0, storage.length) as T;
+    this.batch = batch;
+    this.capacities = capacities;
+    this.capacity = Math.max(...capacities);
+    this.#starts = starts;
+  }
+
   /** Copies one slot from this array, or from another of the same kind. */
   copySlot(from: SlotArray<T>, row: number, group: number, source: number, target: number): void {
     const a = from.at(row, group, source);
@@ -114,8 +167,9 @@ export class SlotArray<T extends SlotData> {
   copyRow(other: SlotArray<T>, from: number, to: number): void {
     for (let group = 0; group < this.groups; group++) {
       const start = other.at(from, group);
-      this.data.set(other.data.subarray(start, start + other.capacity * this.width) as T, this.at(to, group));
-      this.wipe(to, group, other.capacity, this.capacity);
+      const slots = other.capacityOf(group);
+      this.data.set(other.data.subarray(start, start + slots * this.width) as T, this.at(to, group));
+      this.wipe(to, group, slots, this.capacityOf(group));
     }
   }
 
@@ -130,6 +184,8 @@ export class SlotArray<T extends SlotData> {
     this.#release();
     this.batch = other.batch;
     this.capacity = other.capacity;
+    this.capacities = other.capacities;
+    this.#starts = other.#starts;
     this.data = other.data;
     this.#storage = other.#storage;
     this.#users = other.#users;

@@ -2,7 +2,7 @@
  * @file Where keys and values of one layer are kept: two codecs, one for each half.
  */
 import { range } from '../../util/numbers.ts';
-import type { SlotArray, SlotData } from './slot-array.ts';
+import type { Capacity, SlotArray, SlotData } from './slot-array.ts';
 import type { SlotCodec } from './slot-codec.ts';
 
 /** What the graph reads, [batch, groups, 1, capacity, width]. */
@@ -82,7 +82,7 @@ export class SlotBuffer {
   }
 
   /** @param reserve slots to allocate where new memory is needed. */
-  resize(batch: number, capacity: number, reserve = capacity): void {
+  resize(batch: number, capacity: Capacity, reserve?: number): void {
     for (const { array } of this.inputs) array.resize(batch, capacity, reserve);
   }
 

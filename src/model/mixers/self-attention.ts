@@ -23,16 +23,23 @@ import { linear, linearOf } from '../linear.ts';
 import { bareNorm, norm } from '../norm.ts';
 import { rotateBack, rotatedHalves, rotateRows } from './slot-rotation.ts';
 
+/** Slots that are read together. */
+export interface SlotSource {
+  readonly layerGroup: string;
+  /** [B, 1 or G, C] */
+  readonly slots: Value;
+  /** Declares the inputs of the layer's slots. */
+  readonly inputs: () => CachedKV;
+}
+
 /** What a layer's queries attend to besides the chunk's own tokens. */
 export interface CachedTokens {
   readonly buffer: BufferChoice;
   readonly layerGroup: string;
   /** [B, T] */
   readonly positions: Value;
-  /** [B, 1 or G, C] */
-  readonly slots: Value;
-  /** Declares the inputs of the layer's slots. */
-  readonly inputs: () => CachedKV;
+  /** One for all groups; or one for each, where groups differ in their slots. */
+  readonly sources: readonly SlotSource[];
 }
 
 /** A whole sequence without a cache. */
@@ -60,8 +67,8 @@ export interface AttentionOutputs {
   /** The chunk's keys (normalised and rotated) [B, G, T, D], and values [B, G, T, Dv]; null: values are a part of the keys. */
   readonly k: Value;
   readonly v: Value | null;
-  /** [B, G, sets, C + T] */
-  readonly sums: Value | null;
+  /** [B, G, sets, C + T], or [B, 1, sets, C + T] of each group; none where they are not wanted. */
+  readonly sums: readonly Value[];
   /** Σ w·q [B, H, D] and Σ w·q·qᵀ [B, H, D, D] of the queries before rotation. */
   readonly moments: { readonly sum: Value; readonly outer: Value } | null;
 }
@@ -144,7 +151,7 @@ export function attendHeads(
     'mask' in source
       ? {
           y: attendWithin(g, q, k, v, source.mask, source.order, { ...attributes, causal: config.causal }),
-          sums: null,
+          sums: [],
         }
       : attendSlots(g, { q, k, v }, source, attributes, queryWeights, sinks?.() ?? null);
   const y = adaptAttention(ctx, q, attended.y, name, G, { scale, softcap });
@@ -159,19 +166,54 @@ export function attendSlots(
   attributes: ScoreAttributes & MaskAttributes,
   queryWeights: Value | null,
   sinks: Value | null,
-): { readonly y: Value; readonly sums: Value | null } {
-  const { positions, slots, buffer, layerGroup } = source;
+): { readonly y: Value; readonly sums: readonly Value[] } {
+  const { positions, buffer, sources } = source;
   const latent = v === k;
   const rotated = rotatedHalves(buffer);
   const [slotQ, slotK] = rotated.keys ? [rotateRows(g, q), rotateRows(g, k)] : [q, k];
   const rotatesValues = latent ? rotated.keys : rotated.values;
   const slotV = latent ? slotK : rotatesValues ? rotateRows(g, v) : v;
-  const { y, sums } = attend(
+  const parts = splitGroups(g, [slotQ, slotK, slotV], attributes.alibi, sinks, sources.length);
+  const attended = sources.map(({ layerGroup, slots, inputs }, i) => {
+    const { heads, alibi, sinks: own } = parts[i];
+    const [partQ, partK, partV] = heads;
+    return attend(
+      g,
+      { q: partQ, k: partK, v: partV, positions, slots, cached: inputs(), queryWeights, sinks: own },
+      { ...attributes, alibi, buffer, layerGroup },
+    );
+  });
+  const y = concat(
     g,
-    { q: slotQ, k: slotK, v: slotV, positions, slots, cached: source.inputs(), queryWeights, sinks },
-    { ...attributes, buffer, layerGroup },
+    attended.map((part) => part.y),
+    2,
   );
-  return { y: rotatesValues ? rotateBack(g, y, v.shape[3] as number) : y, sums };
+  return {
+    y: rotatesValues ? rotateBack(g, y, v.shape[3] as number) : y,
+    sums: attended.flatMap(({ sums }) => sums ?? []),
+  };
+}
+
+/** Heads, slopes and sinks for `count` parts of a layer: all groups together, or each by itself. */
+function splitGroups(
+  g: OpGraph,
+  heads: readonly Value[],
+  alibi: Float32Array | null,
+  sinks: Value | null,
+  count: number,
+): { heads: readonly Value[]; alibi: Float32Array | null; sinks: Value | null }[] {
+  if (count === 1) return [{ heads, alibi, sinks }];
+  const pieces = (x: Value, axis: number) => {
+    const length = (x.shape[axis] as number) / count;
+    return split(g, x, axis, new Array<number>(count).fill(length));
+  };
+  const apart = heads.map((x) => pieces(x, 1));
+  const ownSinks = sinks && pieces(sinks, 0);
+  return range(count).map((i) => ({
+    heads: apart.map((list) => list[i]),
+    alibi: alibi && alibi.slice((i * alibi.length) / count, ((i + 1) * alibi.length) / count),
+    sinks: ownSinks && ownSinks[i],
+  }));
 }
 
 /** [B, T] */
@@ -224,8 +266,17 @@ export function alibiSlopes(heads: number, factor = 1): Float32Array {
   return Float32Array.from(slopes, (slope) => Math.fround(slope) * factor);
 }
 
-/** The inputs `k.L`, `v.L` and their scales: the slots of one layer as its buffer stores them. */
-export function slotInputs(g: OpGraph, spec: SlotSpec, layer: number, buffer: BufferChoice, slots: Dim): CachedKV {
+/**
+ * The inputs `k.L`, `v.L` and their scales: the slots of one layer as its buffer stores them.
+ * @param layer its number, or `L.G` for one of its groups.
+ */
+export function slotInputs(
+  g: OpGraph,
+  spec: Pick<SlotSpec, 'groups' | 'keySize' | 'valueSize'>,
+  layer: string,
+  buffer: BufferChoice,
+  slots: Dim,
+): CachedKV {
   const { groups: G, keySize, valueSize } = spec;
   const kinds = buffersOf(buffer);
   const half = (name: string, kind: BufferKind, size: number): [Value, Value | null] => {

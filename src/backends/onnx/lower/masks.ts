@@ -25,14 +25,14 @@ export interface StepMask {
 
 /** The mask of a layer, made once for its group. @param isApart a bool without axes: whether layers attend to slots and chunk apart. */
 export function stepMask(ctx: LowerContext, node: OpNode<'attend'>, isApart: Value): StepMask {
-  const { window, chunk: span, layerGroup } = node.attributes;
+  const { window, chunk: span, alibi, layerGroup } = node.attributes;
   return ctx.shared(`mask.${layerGroup}`, () => {
     const { g } = ctx;
     const positions = ctx.positions(node.inputs[3]!);
     const slotPositions = ctx.input(node.inputs[4]!, [2, 3]); // [B, 1 or G, 1, 1, C]
     const queries = ctx.shared('queryPositions', () => transpose(g, positions, [0, 1, 2, 4, 3])); // [B, 1, 1, T, 1]
     const scores = new Scores(ctx, node, queries);
-    const chunk = ctx.shared(`mask.chunk.${window}.${span}`, () => scores.chunk(positions));
+    const chunk = ctx.shared(`mask.chunk.${window}.${span}.${alibi ?? ''}`, () => scores.chunk(positions));
     const slots = scores.slots(slotPositions);
     const parts = {
       slots,
