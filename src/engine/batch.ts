@@ -135,6 +135,7 @@ export class BatchGeneration implements BatchRun {
       get waits() {
         return batch.#wake !== null;
       },
+      client: batch,
       keepsCache: false,
       onChunk: (chunk) => this.#push({ type: 'text', id, ...chunk }),
       onEnd: (end) => {

@@ -8,20 +8,25 @@ import { PromptPace, shortestFirst } from './schedule.ts';
 
 const cacheDir = await tempFolder('engine');
 let small: LanguageModel;
+let tiny: LanguageModel;
 beforeAll(async () => {
   small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir });
+  tiny = await loadModel('models/tiny', { weights: 'float32', cacheDir, generationConfig: false });
 });
-afterAll(() => small.dispose());
+afterAll(async () => {
+  await small.dispose();
+  await tiny.dispose();
+});
 afterEach(() => vi.restoreAllMocks());
 
 const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
 const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[] => tokens.map(({ token }) => token);
 
 /** The lengths of the chunks of each step [rows]. */
-function watchSteps(): number[][] {
+function watchSteps(model = small): number[][] {
   const steps: number[][] = [];
-  const step = small.step.bind(small);
-  vi.spyOn(small, 'step').mockImplementation((cache, chunk, options) => {
+  const step = model.step.bind(model);
+  vi.spyOn(model, 'step').mockImplementation((cache, chunk, options) => {
     steps.push(chunk.map((row) => row.length));
     return step(cache, chunk, options);
   });
@@ -146,18 +151,41 @@ describe('the order of prompts', () => {
   });
 });
 
+describe('a sequence that is not read', () => {
+  it('gives its row back, so that others do not pay for it, and goes on where it was', async () => {
+    const options = { maxNewTokens: 30, eosTokenIds: [] };
+    const wanted = await tiny.generate('In the beginning', options).text();
+    const steps = watchSteps(tiny);
+    const slow = tiny.generate('In the beginning', options)[Symbol.asyncIterator]();
+    let text = (await slow.next()).value!.text;
+    const [next] = await Promise.all([slow.next(), tiny.generate('And Moses said', options).result()]);
+    text += next.value!.text;
+    steps.length = 0;
+    await tiny.generate('And Moses said', options).result();
+    expect(steps.filter((rows) => rows.length === 2).length).toBeLessThan(6);
+    expect(steps.filter((rows) => rows.length === 1).length).toBeGreaterThan(20);
+    await Promise.all([
+      (async () => {
+        for (let step = await slow.next(); !step.done; step = await slow.next()) text += step.value.text;
+      })(),
+      tiny.generate('And Moses said', options).result(),
+    ]);
+    expect(text).toBe(wanted);
+  });
+});
+
 describe('the length of chunks', () => {
   it('keeps the time between two tokens below three steps', () => {
     const pace = new PromptPace();
-    expect(pace.chunkLength).toBe(32);
+    expect(pace.chunkLength).toBe(8);
     for (let i = 0; i < 20; i++) {
       pace.stepTook(100);
       pace.chunkTook(64, 640);
     }
-    expect(pace.chunkLength).toBe(17);
+    expect(pace.chunkLength).toBe(19);
     for (let i = 0; i < 20; i++) pace.stepTook(1000);
     expect(pace.chunkLength).toBe(64);
     for (let i = 0; i < 40; i++) pace.stepTook(1);
-    expect(pace.chunkLength).toBe(8);
+    expect(pace.chunkLength).toBe(2);
   });
 });

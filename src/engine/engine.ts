@@ -1,21 +1,25 @@
 /**
  * @file Runs all sequences of a model together, for as long as the model lives.
  *
- * Each round reads one chunk of one prompt, and then takes one step with all sequences that decode: those whose caches have the same
- * policy and options share the step. While others decode, chunks are short, so that no sequence waits long for another's prompt.
+ * Each round reads prompts, and then takes one step with all sequences that decode: those whose caches have the same policy and options
+ * share the step. While other readers' sequences decode, a round reads one short chunk, so that none waits long for another's prompt.
  */
 import { CacheFullError } from '../util/errors.ts';
 import { macrotask } from '../util/macrotask.ts';
 import { range } from '../util/numbers.ts';
 import type { DecoderModel } from './model.ts';
 import type { FinishReason } from './options.ts';
-import { prefill } from './prefill.ts';
+import { CHUNK_LENGTH, prefill } from './prefill.ts';
 import { PromptPace, shortestFirst } from './schedule.ts';
 import type { Sequence, SequenceEnd } from './sequence.ts';
 import { type BatchRow, ownRow, SharedBatch } from './shared-batch.ts';
 
 /** Milliseconds after which timers and signals get a turn, also where the backend never waits. */
 const TURN_MS = 8;
+/** Tokens of prompts that are read whole, though sequences wait for them. */
+const SHORT_PROMPT = 64;
+/** Rounds after which the row of a sequence that is not waited for leaves the shared cache: until then it costs its part of each step. */
+const PAUSED_ROUNDS = 4;
 /** Readers that only compute wait again after a few microtasks. */
 const MICROTASKS = 40;
 
@@ -73,7 +77,7 @@ export class Engine {
   }
 
   async #round(ready: Set<Sequence>): Promise<void> {
-    await this.#readPrompt(ready);
+    await this.#readPrompts(ready);
     const begin = performance.now();
     let rows = 0;
     for (const batch of this.#batches) rows += await this.#step(batch, ready);
@@ -90,18 +94,36 @@ export class Engine {
     this.#lastTurn = performance.now();
   }
 
-  /** Reads a chunk of one prompt. */
-  async #readPrompt(ready: Set<Sequence>): Promise<void> {
-    const reading = [...ready].filter(({ phase }) => phase === 'waiting' || phase === 'prefill');
-    const sequence = shortestFirst(reading);
-    if (!sequence) return;
-    for (const other of reading) if (other !== sequence) other.passedOver++;
-    const decoding = [...ready].some(({ phase }) => phase === 'decode');
+  /**
+   * Reads one short chunk while others decode. Where none do, it reads as many prompts as fit into one long chunk: eight short prompts
+   * that were read one a round would decode in seven steps of fewer rows.
+   */
+  async #readPrompts(ready: Set<Sequence>): Promise<void> {
+    const clients = new Set([...ready].filter(({ phase }) => phase === 'decode').map(({ reader }) => reader.client));
+    for (let left = clients.size > 0 ? SHORT_PROMPT : CHUNK_LENGTH; left > 0; ) {
+      const reading = [...ready].filter(
+        (one) => (one.phase === 'waiting' || one.phase === 'prefill') && !one.cancelled,
+      );
+      const sequence = shortestFirst(reading);
+      if (!sequence) return;
+      for (const other of reading) if (other !== sequence) other.passedOver++;
+      const { promptLength, promptLeft, reader } = sequence;
+      // Rows of one batch wait for each other's short prompts; so do sequences that came at the same time.
+      const isFree = clients.size === 0 || (promptLength <= left && clients.size === 1 && clients.has(reader.client));
+      await this.#readPrompt(sequence, isFree ? Number.POSITIVE_INFINITY : this.#pace.chunkLength, ready);
+      if (!isFree) return;
+      left -= promptLeft - sequence.promptLeft || left;
+      if (clients.size === 0 && sequence.phase === 'decode') left = Math.min(left, SHORT_PROMPT);
+      if (reading.every((one) => one === sequence || one.promptLeft > left)) return;
+    }
+  }
+
+  async #readPrompt(sequence: Sequence, most: number, ready: Set<Sequence>): Promise<void> {
     try {
       if (sequence.phase === 'waiting') await sequence.begin();
       const before = sequence.promptLeft;
       const begin = performance.now();
-      await sequence.readPrompt(decoding ? this.#pace.chunkLength : Number.POSITIVE_INFINITY);
+      await sequence.readPrompt(most);
       this.#pace.chunkTook(before - sequence.promptLeft, performance.now() - begin);
     } catch (error) {
       await this.#fail(sequence, error);
@@ -131,6 +153,10 @@ export class Engine {
       } catch (error) {
         await this.#fail(sequence, error);
       }
+    }
+    for (const sequence of batch.members) {
+      sequence.pausedRounds = takesPart(sequence) ? 0 : sequence.pausedRounds + 1;
+      if (sequence.pausedRounds === PAUSED_ROUNDS) batch.park(sequence);
     }
     batch.compact(takesPart);
     for (const [row, sequence] of [...batch.rows].entries()) {

@@ -26,6 +26,8 @@ export interface TextRun extends AsyncIterable<TextChunk> {
 export class Generation implements TextRun, SequenceReader {
   /** @internal */
   readonly keepsCache = true;
+  /** @internal */
+  readonly client = this;
   readonly #engine: Engine;
   readonly #sequence: Sequence;
   readonly #chunks: TextChunk[] = [];

@@ -22,12 +22,13 @@ export function shortestFirst<T extends WaitingPrompt>(prompts: readonly T[]): T
   );
 }
 
-const SHORTEST = 8;
+/** Fewer tokens a chunk read a prompt half as fast, for the weights are read for each chunk. */
+const SHORTEST = 2;
 const LONGEST = 64;
 /** Before anything was measured. */
-const FIRST = 32;
-/** Steps that one chunk may take as long as: then the time between two tokens is below three steps. */
-const STEPS_A_CHUNK = 1.7;
+const FIRST = 8;
+/** Steps that one chunk may take as long as: with the step itself, the time between two tokens is below three steps. */
+const STEPS_A_CHUNK = 1.9;
 /** Weight of the newest measurement. */
 const NEWEST = 0.3;
 

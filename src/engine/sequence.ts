@@ -30,6 +30,8 @@ export interface SequenceEnd {
 export interface SequenceReader {
   /** Whether it waits for more: a sequence that is not waited for takes no steps. */
   readonly waits: boolean;
+  /** What reads: sequences of one client, such as a batch, may wait for each other's prompts. */
+  readonly client: object;
   /** Whether the sequence's cache is of use after its end. One that was given always is. */
   readonly keepsCache: boolean;
   onChunk(chunk: TextChunk): void;
@@ -46,6 +48,8 @@ export class Sequence implements BatchMember {
   phase: 'waiting' | 'prefill' | 'decode' | 'ended' = 'waiting';
   /** Rounds in which another prompt was read. */
   passedOver = 0;
+  /** Rounds in a row in which its reader did not wait. */
+  pausedRounds = 0;
   /** Resolves when it has ended, and nothing uses its cache any more. */
   readonly ended: Promise<void>;
   /** Wakes the engine; set by it. */
@@ -106,6 +110,11 @@ export class Sequence implements BatchMember {
   /** @throws InputError where its cache was released meanwhile. */
   checkCache(): void {
     this.cache.checkLease('a generation', this.#lease);
+  }
+
+  /** Tokens of the prompt, without those that its cache had. */
+  get promptLength(): number {
+    return this.#reader?.total ?? this.#prompt.length;
   }
 
   /** Tokens of the prompt to come. */

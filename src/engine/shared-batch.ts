@@ -75,6 +75,13 @@ export class SharedBatch<T extends BatchMember> {
     return row >= 0 && this.#shared ? { cache: this.#shared, row } : ownRow(member);
   }
 
+  /** Gives a member its row back into its own cache. It takes one again once it is ready. */
+  park(member: T): void {
+    const { cache, row } = this.leave(member);
+    if (cache !== member.cache) member.cache.copyRow(cache, row, 0, member.lease);
+    this.join(member);
+  }
+
   /**
    * Gives free rows to members that join, and closes the gaps that are left.
    * @param isReady those that join only once they take a step.

@@ -4,7 +4,11 @@
 
 /** By byte: printable characters of Latin-1 stand for themselves, the others for U+0100 and on. */
 export const BYTE_CHARS: readonly string[] = byteChars();
-const CHAR_BYTES = new Map(BYTE_CHARS.map((char, byte) => [char, byte]));
+/** By code of the character; -1: it stands for no byte. */
+const CHAR_BYTES = new Int16Array(0x200).fill(-1);
+BYTE_CHARS.forEach((char, byte) => {
+  CHAR_BYTES[char.charCodeAt(0)] = byte;
+});
 const encoder = new TextEncoder();
 
 function byteChars(): string[] {
@@ -22,8 +26,13 @@ export function toByteChars(text: string): string {
 
 /** The bytes of a token; a token with other characters is written as it is. */
 export function bytesOfToken(token: string): Uint8Array {
-  const bytes = Array.from(token, (char) => CHAR_BYTES.get(char));
-  return bytes.includes(undefined) ? encoder.encode(token) : Uint8Array.from(bytes as number[]);
+  const bytes = new Uint8Array(token.length);
+  for (let i = 0; i < token.length; i++) {
+    const byte = CHAR_BYTES[token.charCodeAt(i)] ?? -1;
+    if (byte < 0) return encoder.encode(token);
+    bytes[i] = byte;
+  }
+  return bytes;
 }
 
 /** The tokens of a text's bytes, as `<0x0A>`. */

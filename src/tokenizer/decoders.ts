@@ -12,7 +12,7 @@ const BUILD: Readonly<Record<string, (part: Json) => Decoder>> = {
     const parts = list(part['decoders'], '"decoders" of a Sequence').map((inner) => decoder(inner));
     return (tokens) => parts.reduce((sofar, run) => run(sofar), tokens);
   },
-  ByteLevel: () => (tokens) => [decodeBytes(tokens.flatMap((token) => [...bytesOfToken(token)]))],
+  ByteLevel: () => byteLevel,
   ByteFallback: () => byteFallback,
   Fuse: () => (tokens) => [tokens.join('')],
   Replace: (part) => {
@@ -28,6 +28,12 @@ const BUILD: Readonly<Record<string, (part: Json) => Decoder>> = {
   },
   CTC: ctc,
 };
+
+function byteLevel(tokens: readonly string[]): string[] {
+  const bytes: number[] = [];
+  for (const token of tokens) for (const byte of bytesOfToken(token)) bytes.push(byte);
+  return [decodeBytes(bytes)];
+}
 
 /** @throws TokenizerError for a decoder that is not known. */
 export function decoder(json: unknown): Decoder {
