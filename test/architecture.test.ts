@@ -80,6 +80,20 @@ describe('the entry points of browsers', () => {
     expect([...packages].sort()).toEqual(['valibot']);
   });
 
+  it('reach the engine of browsers in the worker of a page alone', () => {
+    const page = reach('exports/web.ts');
+    const worker = reach('web/thread.ts');
+    for (const [path, packages] of [...page, ...worker]) {
+      expect(path).not.toMatch(/-node\.ts$|^cli/);
+      for (const name of packages) expect(name, path).not.toMatch(/^node:|^onnxruntime-node|^koffi/);
+    }
+    expect([...page.values()].flat()).toEqual([]);
+    expect([...page.keys()].filter((path) => /^(families|model|ops|backends)\//.test(path))).toEqual([]);
+    const packages = new Set([...worker.values()].flat());
+    packages.delete('something computed'); // a policy's module, which the page names
+    expect([...packages].sort()).toEqual(['onnxruntime-web/wasm', 'valibot']);
+  });
+
   it('are told from the entry point of Node by this test', () => {
     const packages = new Set([...reach('node.ts').values()].flat());
     expect([...packages]).toEqual(expect.arrayContaining(['node:fs', 'onnxruntime-node']));
@@ -131,6 +145,8 @@ describe('dependencies', () => {
   it('on an engine or a parser are in one place each', () => {
     for (const { path, imports } of FILES) {
       if (imports.includes('onnxruntime-node')) expect(path).toBe('backends/onnx/onnxruntime-node.ts');
+      if (imports.some((name) => name.startsWith('onnxruntime-web')))
+        expect(path).toBe('backends/onnx/onnxruntime-web.ts');
       if (imports.includes('koffi')) expect(path).toMatch(/^backends\/ggml\//);
       if (imports.includes('commander')) expect(path).toMatch(/^cli\//);
       if (!path.startsWith('cli/')) expect(imports.filter((name) => name.includes('/cli/'))).toEqual([]);

@@ -54,6 +54,11 @@ export interface Backend {
   readonly codec: WeightCodec;
   /** @throws GraphError for a graph that the backend can not compute. */
   compile(graph: OpGraph, weights: PreparedWeights, options?: BackendOptions): Promise<CompiledGraph>;
+  /**
+   * How many graphs of a model are kept at a time; a further one takes the oldest one's memory.
+   * @default all of them: they share the weights
+   */
+  keptGraphs?(weights: PreparedWeights): number;
   /** Operators or nodes that a graph becomes: what a plan of memory counts. */
   countNodes(graph: OpGraph): number;
 }

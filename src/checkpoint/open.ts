@@ -2,7 +2,6 @@
  * @file A checkpoint from named files, of any format that is read.
  */
 import { buildCheckpoint, type CheckpointFiles } from './checkpoint.ts';
-import { buildGgufCheckpoint } from './gguf/checkpoint.ts';
 import { isGguf, pickGguf } from './gguf/shards.ts';
 import { readQuantised } from './quantised/read.ts';
 import type { Checkpoint } from './types.ts';
@@ -11,11 +10,15 @@ import type { Checkpoint } from './types.ts';
  * Builds a checkpoint from safetensors with their config.json, or from a GGUF file.
  *
  * @param weights a particular weight file. @default the one that the files leave no doubt about
- * @throws CheckpointError as `buildCheckpoint`, {@link buildGgufCheckpoint} and {@link readQuantised} do.
+ * @throws CheckpointError as `buildCheckpoint`, `buildGgufCheckpoint` and {@link readQuantised} do.
  */
 export async function checkpointFromFiles(files: CheckpointFiles, weights?: string): Promise<Checkpoint> {
   const gguf = weights === undefined ? pickGguf(await files.list(), files.name) : isGguf(weights) ? weights : undefined;
-  if (gguf !== undefined) return buildGgufCheckpoint(files, gguf);
+  if (gguf !== undefined) {
+    // Loaded when it is needed: it is 40 kB of what a page loads.
+    const { buildGgufCheckpoint } = await import('./gguf/checkpoint.ts');
+    return buildGgufCheckpoint(files, gguf);
+  }
   const checkpoint = await buildCheckpoint(files, weights);
   try {
     return await readQuantised(checkpoint);

@@ -12,17 +12,15 @@ import { traceEncoder } from '../model/encoder.ts';
 import { traceStep } from '../model/gpt.ts';
 import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
 import type { GraphTarget } from '../ops/target.ts';
-import { InputError } from '../util/errors.ts';
 import { product } from '../util/numbers.ts';
 import { ParamResolver } from '../weights/resolve.ts';
 import type { Param, RowSource, WeightFormat } from '../weights/types.ts';
-
-/** `auto`: float32 for small models, int8 for the others; `f32`: another name of float32. */
-export type WeightChoice = WeightFormat | 'auto' | 'f32';
-export const WEIGHT_CHOICES: readonly WeightChoice[] = ['auto', 'float32', 'int8', 'int4'];
+import { checkWeightChoice, type WeightChoice } from './weight-choice.ts';
 
 /** Up to this many parameters float32 costs little and changes nothing. */
 const SMALL_MODEL = 100e6;
+
+export { WEIGHT_CHOICES, type WeightChoice } from './weight-choice.ts';
 
 /** What is to be prepared, and how its rows are had. */
 export interface PrepareRequest {
@@ -51,7 +49,7 @@ export function planModel(
   part?: string,
   target: GraphTarget = onnxTarget,
 ): ModelPlan {
-  checkFormat(choice);
+  checkWeightChoice(choice);
   const { config: stated, family } = readConfig(checkpoint.config, `${checkpoint.name}: config.json`, part);
   const config = asStored(stated, new ParamResolver(checkpoint, family, stated));
   const plain = paramsOf(config, 'float32', target);
@@ -109,16 +107,10 @@ export function paramsOf(config: Config, format: WeightFormat, target: GraphTarg
  * @throws InputError for a choice that there is not.
  */
 export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
-  checkFormat(choice);
+  checkWeightChoice(choice);
   if (choice === 'f32') return 'float32';
   if (choice !== 'auto') return choice;
   return parameters <= SMALL_MODEL ? 'float32' : 'int8';
-}
-
-/** @throws InputError */
-function checkFormat(choice: WeightChoice): void {
-  if (choice !== 'f32' && !WEIGHT_CHOICES.includes(choice))
-    throw new InputError(`there is no weight format "${choice}"; there are ${WEIGHT_CHOICES.join(', ')}`);
 }
 
 export function countParameters(params: readonly Param[]): number {

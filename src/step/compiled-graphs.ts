@@ -20,24 +20,32 @@ export class CompiledGraphs {
 
   /** The graph of a key. @param trace makes it where there is none. */
   get(key: string, trace: () => OpGraph): Promise<CompiledGraph> {
-    let graph = this.#graphs.get(key);
-    if (!graph) {
-      graph = this.#backend.compile(trace(), this.#weights, this.#options);
-      this.#graphs.set(key, graph);
+    const known = this.#graphs.get(key);
+    if (known) {
+      // The one that was used last is dropped last.
+      this.#graphs.delete(key);
+      this.#graphs.set(key, known);
+      return known;
     }
+    const kept = this.#backend.keptGraphs?.(this.#weights);
+    const dropped = kept === undefined ? null : this.dropOldest('', kept - 1);
+    const traced = trace();
+    const compile = () => this.#backend.compile(traced, this.#weights, this.#options);
+    const graph = dropped ? dropped.then(compile) : compile();
+    this.#graphs.set(key, graph);
+    // A failure may have been for want of memory: the next request tries again.
+    graph.catch(() => this.#graphs.delete(key));
     return graph;
   }
 
   /** Disposes of the oldest graph whose key starts with `prefix`, where there are more than `most` of them. */
-  dropOldest(prefix: string, most: number): void {
+  async dropOldest(prefix: string, most: number): Promise<void> {
     const keys = [...this.#graphs.keys()].filter((key) => key.startsWith(prefix));
     if (keys.length <= most) return;
     const [oldest] = keys;
-    void this.#graphs
-      .get(oldest)!
-      .then((graph) => graph.dispose())
-      .catch(() => undefined);
+    const graph = this.#graphs.get(oldest)!;
     this.#graphs.delete(oldest);
+    await graph.then((made) => made.dispose()).catch(() => undefined);
   }
 
   /** Frees native memory. */

@@ -175,7 +175,7 @@ export class Stepper {
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
     // Batches combine adapters in many ways.
-    this.#graphs.dropOldest(ADAPTED, MAX_ADAPTED);
+    void this.#graphs.dropOldest(ADAPTED, MAX_ADAPTED);
     return this.#open(`${ADAPTED}${key}/${adapters.key}`, build);
   }
 

@@ -68,6 +68,8 @@ export interface PreparedWeights {
   readonly params: ReadonlyMap<string, StoredParam>;
   /** The file that is mapped. */
   readonly file: { readonly folder: string; readonly name: string };
+  /** Reads bytes of it, where files can't be mapped: in browsers. The bytes may be a view of memory that is shared. */
+  readonly read?: (offset: number, length: number) => Promise<Uint8Array>;
   /** In bytes. */
   readonly size: number;
 }

@@ -17,6 +17,8 @@ export const ENTRANCES: Readonly<Record<string, string>> = {
   'keyhold/policies': 'src/exports/policies.ts',
   'keyhold/adapters': 'src/exports/adapters-node.ts',
   'keyhold/checkpoint': 'src/exports/checkpoint-node.ts',
+  'keyhold/web': 'src/exports/web.ts',
+  'keyhold/web/worker': 'src/web/thread.ts',
 };
 
 export interface Outcome {

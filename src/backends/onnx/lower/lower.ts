@@ -4,8 +4,8 @@
 import type { OpGraph } from '../../../ops/graph.ts';
 import type { OpNode } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
-import type { PreparedWeights } from '../../../weights/types.ts';
-import type { Value } from '../builder.ts';
+import type { PreparedWeights, StoredParam } from '../../../weights/types.ts';
+import type { ExternalData, Value } from '../builder.ts';
 import { ADAPTERS } from './adapters.ts';
 import { ATTENTION } from './attention.ts';
 import { BASIC } from './basic.ts';
@@ -24,8 +24,13 @@ export interface OnnxModel {
   readonly inputs: ReadonlySet<string>;
   /** The lengths of an input's axes in ONNX's graph. */
   dimsOf(name: string, dims: readonly number[]): readonly number[];
-  /** The bytes of the model, which refer to the prepared weights. */
-  serialize(weights: PreparedWeights): Uint8Array;
+  /**
+   * The bytes of the model, which refer to the prepared weights.
+   * @param locate where a tensor of them is. @default in their file
+   */
+  serialize(weights: PreparedWeights, locate?: (param: StoredParam) => ExternalData): Uint8Array;
+  /** Names of the prepared tensors that the model reads. */
+  readonly weights: ReadonlySet<string>;
 }
 
 /** @throws GraphError for an operator that ONNX Runtime does not have. */
@@ -49,10 +54,10 @@ export function lowerToOnnx(graph: OpGraph): OnnxModel {
       for (const axis of ctx.addedAxes.get(name) ?? []) all.splice(axis, 0, 1);
       return all;
     },
-    serialize: (weights) =>
-      g.serialise((name) => {
-        const { offset, length } = weights.params.get(name.replace(ROWS_VIEW, ''))!;
-        return { location: weights.file.name, offset, length };
-      }),
+    serialize: (weights, locate = ({ offset, length }) => ({ location: weights.file.name, offset, length })) =>
+      g.serialise((name) => locate(weights.params.get(storedName(name))!)),
+    weights: new Set([...g.externals.keys()].map(storedName)),
   };
 }
+
+const storedName = (name: string): string => name.replace(ROWS_VIEW, '');

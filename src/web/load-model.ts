@@ -1,0 +1,156 @@
+/**
+ * @file Loads a model in a browser, in a worker of its own.
+ */
+import { checkWeightChoice, type WeightChoice } from '../load/weight-choice.ts';
+import { InputError, WorkerError } from '../util/errors.ts';
+import { wholeNumber } from '../util/numbers.ts';
+import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
+import type { ModelFacts } from '../worker/protocol.ts';
+import { Caller, type CallOptions } from '../worker/rpc.ts';
+import type { Port, Request, Response } from '../worker/wire.ts';
+import { WorkerModel } from '../worker/worker-model.ts';
+import { SilenceWatch } from './silence.ts';
+import type { FetchProgress, WorkerSource } from './source.ts';
+import type { ThreadLoadOptions } from './thread.ts';
+
+/** What {@link loadModel} reports while it works. */
+export type LoadProgress =
+  | ({ readonly stage: 'download' } & FetchProgress)
+  /** Weights are being prepared: bytes done, and bytes in all. */
+  | { readonly stage: 'weights'; readonly bytes: number; readonly total: number };
+
+export interface LoadOptions {
+  /** URL of the folder that ONNX Runtime's ort-wasm-simd-threaded.wasm and .mjs are served from. */
+  readonly runtimeFiles: string | URL;
+  /**
+   * How matrices are stored and multiplied. int8 and int4 take less memory, and are up to 20 times slower in WebAssembly.
+   * @default 'auto', which is float32
+   */
+  readonly weights?: WeightChoice;
+  /** Which model of a checkpoint that holds several. @default the one that generates text */
+  readonly part?: string;
+  /**
+   * Threads of the engine. A page that is not isolated (headers COOP and COEP) has one.
+   * @default all cores but one, 4 at most
+   */
+  readonly threads?: number;
+  /** Whether the model's generation_config.json counts where an option of `generate` is not given. @default true */
+  readonly generationConfig?: boolean;
+  /**
+   * Makes the worker, for bundlers that do not understand `new Worker(new URL(…, import.meta.url))`: a module worker whose script is
+   * `keyhold/web/worker`.
+   */
+  readonly worker?: () => Worker;
+  /** Silence of a worker that has work, in milliseconds, after which it counts as stopped. @default 120000 */
+  readonly silenceMs?: number;
+  readonly onProgress?: (progress: LoadProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+const LOAD_OPTIONS = {
+  runtimeFiles: true,
+  weights: true,
+  part: true,
+  threads: true,
+  generationConfig: true,
+  worker: true,
+  silenceMs: true,
+  onProgress: true,
+  signal: true,
+} satisfies OptionNames<LoadOptions>;
+const RENAMED = { dtype: 'weights', wasmPaths: 'runtimeFiles', progress: 'onProgress' } as const;
+
+/** Files of a model: by name, or as an `<input type="file">` gives them. */
+export type ModelFiles = ReadonlyMap<string, Blob> | Iterable<File>;
+
+const MAX_THREADS = 4;
+const SILENCE_MS = 120_000;
+
+/**
+ * Loads a model in a worker.
+ * @param model URL of a folder with a checkpoint or of a .gguf file, or the files themselves.
+ * @throws InputError for options out of range; ConfigError, CheckpointError, TokenizerError: what is wrong with the files; MemoryError;
+ * WorkerError where the worker can't be started or stops; the signal's reason.
+ */
+export async function loadModel(model: string | URL | ModelFiles, options: LoadOptions): Promise<WorkerModel> {
+  checkOptionNames('loadModel', options ?? {}, LOAD_OPTIONS, RENAMED);
+  const { signal, onProgress } = options;
+  signal?.throwIfAborted();
+  const request = threadOptions(model, options);
+  const worker = (options.worker ?? defaultWorker)();
+  const silenceMs = wholeNumber('silenceMs', options.silenceMs ?? SILENCE_MS);
+  const end = (message: string, cause?: unknown) => {
+    watch.watch(false);
+    worker.terminate();
+    caller.end(new WorkerError(message, { cause }));
+  };
+  const watch = new SilenceWatch(silenceMs, () =>
+    end(`the worker of the model said nothing for ${silenceMs / 1000} s; the browser may have taken its memory away`),
+  );
+  const caller = new Caller(worker as Port<Request>, (busy) => watch.watch(busy));
+  worker.onmessage = ({ data }: MessageEvent<readonly Response[]>) => {
+    watch.heard();
+    caller.receive(data);
+  };
+  worker.onerror = (event) => {
+    event.preventDefault?.();
+    end(`the worker of the model has crashed: ${event.message || 'its script could not be loaded'}`, event.error);
+  };
+  const close = () => {
+    watch.watch(false);
+    worker.terminate();
+  };
+  try {
+    const call = { signal, onEvent: (progress: LoadProgress) => onProgress?.(progress) } as CallOptions;
+    const facts = await caller.call<ModelFacts>('load', request, call).done;
+    const resolveModule = (module: string | URL) => absolute(module);
+    return new WorkerModel({ terminate: close, resolveModule }, caller, facts);
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** Bundlers find the worker's script by exactly this expression. */
+const defaultWorker = (): Worker => new Worker(new URL('./thread.ts', import.meta.url), { type: 'module' });
+
+function threadOptions(model: string | URL | ModelFiles, options: LoadOptions): ThreadLoadOptions {
+  const { runtimeFiles, weights = 'auto', part, generationConfig } = options;
+  if (!runtimeFiles)
+    throw new InputError(
+      'loadModel needs the option runtimeFiles: the URL of a folder with ort-wasm-simd-threaded.wasm and ' +
+        'ort-wasm-simd-threaded.mjs, which the package onnxruntime-web has in its folder dist',
+    );
+  checkWeightChoice(weights);
+  const folder = absolute(runtimeFiles);
+  return {
+    source: sourceOf(model),
+    runtimeFiles: folder.endsWith('/') ? folder : `${folder}/`,
+    threads: threadCount(options.threads),
+    weights: weights === 'auto' ? 'float32' : weights,
+    part,
+    generationConfig,
+  };
+}
+
+function sourceOf(model: string | URL | ModelFiles): WorkerSource {
+  if (typeof model === 'string' || model instanceof URL) {
+    if (model === '') throw new InputError('the address of the model is empty');
+    return { kind: 'folder', url: absolute(model) };
+  }
+  const files = new Map<string, Blob>();
+  if (model instanceof Map) for (const [name, blob] of model) files.set(name, blob);
+  else for (const file of model as Iterable<File>) files.set(file.webkitRelativePath || file.name, file);
+  if (files.size === 0) throw new InputError('the model has no files');
+  return { kind: 'files', name: 'files', files };
+}
+
+/** More threads than cores wait for each other; without isolation there is no memory that threads could share. */
+function threadCount(threads: number | undefined): number {
+  const cores = navigator.hardwareConcurrency || 1;
+  if (threads !== undefined) wholeNumber('threads', threads);
+  if (!globalThis.crossOriginIsolated) return 1;
+  return threads === undefined ? Math.max(1, Math.min(MAX_THREADS, cores - 1)) : Math.min(threads, cores);
+}
+
+const absolute = (url: string | URL): string => new URL(url, document.baseURI).href;

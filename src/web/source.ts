@@ -1,0 +1,101 @@
+/**
+ * @file Where a model in a browser comes from: files that were chosen or dropped, or a folder on a server.
+ */
+import { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
+import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
+import type { Checkpoint } from '../checkpoint/types.ts';
+import { CheckpointError } from '../util/errors.ts';
+
+/** A model as it goes to the worker. */
+export type WorkerSource =
+  | { readonly kind: 'folder'; readonly url: string }
+  | { readonly kind: 'files'; readonly name: string; readonly files: ReadonlyMap<string, Blob> };
+
+export interface FetchProgress {
+  /** Bytes that have come. */
+  readonly bytes: number;
+  /** Bytes in all of the files that were begun, as the server says. */
+  readonly total: number;
+  readonly file: string;
+}
+
+export interface FetchOptions {
+  readonly onProgress?: (progress: FetchProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Files that may be absent. */
+const OPTIONAL = [
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'chat_template.jinja',
+  'chat_template.json',
+];
+
+/** @throws CheckpointError where a file is missing or damaged; the signal's reason. */
+export async function openSource(source: WorkerSource, options: FetchOptions): Promise<Checkpoint> {
+  if (source.kind === 'files') return checkpointFromBlobs(source.files, source.name);
+  return checkpointFromBlobs(await fetchFolder(source.url, options), source.url);
+}
+
+/** The files of a checkpoint in a folder of a server, or a single .gguf file. */
+async function fetchFolder(url: string, { onProgress, signal }: FetchOptions): Promise<ReadonlyMap<string, Blob>> {
+  const files = new Map<string, Blob>();
+  const done = { bytes: 0, total: 0 };
+  const get = async (folder: string, file: string): Promise<boolean> => {
+    const where = `${folder}${file}`;
+    const blob = await fetchBlob(where, signal, done, () => onProgress?.({ ...done, file }));
+    if (blob) files.set(file, new File([blob], file, { lastModified: 0 }));
+    return blob !== null;
+  };
+  const need = async (folder: string, file: string): Promise<void> => {
+    if (!(await get(folder, file))) throw new CheckpointError(`${folder}${file}: the server does not have this file`);
+  };
+  if (/\.gguf$/i.test(url)) {
+    const cut = url.lastIndexOf('/') + 1;
+    await need(url.slice(0, cut), url.slice(cut));
+    return files;
+  }
+  const folder = url.endsWith('/') ? url : `${url}/`;
+  await need(folder, 'config.json');
+  for (const file of OPTIONAL) await get(folder, file);
+  if (await get(folder, SHARD_INDEX_FILE)) {
+    const index = JSON.parse(await files.get(SHARD_INDEX_FILE)!.text()) as { weight_map: Record<string, string> };
+    for (const shard of new Set(Object.values(index.weight_map ?? {}))) await need(folder, shard);
+  } else await need(folder, 'model.safetensors');
+  return files;
+}
+
+/** null: there is no such file. A server of a page may answer with the page itself, which is none of the files. */
+async function fetchBlob(
+  url: string,
+  signal: AbortSignal | undefined,
+  done: { bytes: number; total: number },
+  onProgress: () => void,
+): Promise<Blob | null> {
+  let response: Response;
+  try {
+    response = await fetch(url, { signal });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw new CheckpointError(`${url}: can't be fetched (${(cause as Error).message}); is the address right?`, {
+      cause,
+    });
+  }
+  if (response.status === 404 || response.headers.get('content-type')?.startsWith('text/html')) {
+    await response.body?.cancel();
+    return null;
+  }
+  if (!response.ok || !response.body) throw new CheckpointError(`${url}: the server answered ${response.status}`);
+  done.total += Number(response.headers.get('content-length') ?? 0);
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const reader = response.body.getReader();
+  for (;;) {
+    const { done: ended, value } = await reader.read();
+    if (ended) return new Blob(chunks);
+    chunks.push(value as Uint8Array<ArrayBuffer>);
+    done.bytes += value.byteLength;
+    onProgress();
+  }
+}

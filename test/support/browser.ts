@@ -1,0 +1,125 @@
+/**
+ * @file Chromium for tests: bundles of the library, a server of static files, and pages that run functions of the bundle.
+ */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { dirname, extname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type BuildResult, build } from 'esbuild';
+import { type Browser, chromium, type Page } from 'playwright-core';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const CHROMIUM = process.env.KEYHOLD_CHROMIUM ?? '/usr/bin/chromium';
+/** Whether there is a Chromium to test with. */
+export const hasChromium = existsSync(CHROMIUM);
+/** Says why tests of browsers are skipped. */
+export const WITHOUT_CHROMIUM = `skipped: there is no ${CHROMIUM} (apt-get install chromium, or set KEYHOLD_CHROMIUM)`;
+
+/** Where the build of ONNX Runtime is that pages load. */
+export const RUNTIME_FILES = dirname(fileURLToPath(import.meta.resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm')));
+
+/** Bundles entry points for a browser. @returns files by name. */
+export async function bundle(
+  entryPoints: Readonly<Record<string, string>>,
+): Promise<{ files: ReadonlyMap<string, Uint8Array>; result: BuildResult }> {
+  const entries = Object.entries(entryPoints).map(([name, path]) => [name, resolve(ROOT, path)]);
+  const result = await build({
+    entryPoints: Object.fromEntries(entries),
+    bundle: true,
+    write: false,
+    minify: true,
+    splitting: true,
+    metafile: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    chunkNames: 'chunk-[hash]',
+    outdir: '/out',
+    conditions: ['onnxruntime-web-use-extern-wasm'],
+    logLevel: 'silent',
+  });
+  const files = result.outputFiles.map(({ path, contents }) => [path.slice('/out/'.length), contents] as const);
+  return { files: new Map(files), result };
+}
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.mjs': 'text/javascript',
+  '.css': 'text/css',
+  '.wasm': 'application/wasm',
+  '.json': 'application/json',
+  '.svg': 'image/svg+xml',
+};
+
+/** What a server of pages serves: folders by their prefix, and files that were made. */
+export interface SiteOptions {
+  readonly folders: Readonly<Record<string, string>>;
+  readonly files?: ReadonlyMap<string, Uint8Array | string>;
+  /** Whether pages are isolated, so that WebAssembly has threads. */
+  readonly isolated: boolean;
+}
+
+export interface Site {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Serves static files on a port of this machine. */
+export async function serveSite({ folders, files, isolated }: SiteOptions): Promise<Site> {
+  const server: Server = createServer(async (request, response) => {
+    const path = decodeURIComponent(new URL(request.url!, 'http://x').pathname);
+    const headers: Record<string, string> = {
+      'content-type': TYPES[extname(path) || '.html'] ?? 'application/octet-stream',
+      ...(isolated
+        ? { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
+        : {}),
+    };
+    try {
+      const made = files?.get(path.slice(1));
+      const [prefix, folder] = Object.entries(folders).find(([name]) => path.startsWith(name)) ?? [];
+      const body = made ?? (folder ? await readFile(join(folder, path.slice(prefix!.length) || 'index.html')) : null);
+      if (body === null) throw new Error('not there');
+      response.writeHead(200, { ...headers, 'content-length': String(Buffer.byteLength(body)) }).end(body);
+    } catch {
+      response.writeHead(404, { ...headers, 'content-type': 'text/plain' }).end('not found');
+    }
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}/`,
+    close: () =>
+      new Promise((done) => {
+        server.close(() => done());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+export function launchChromium(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: CHROMIUM,
+    args: [
+      '--no-sandbox',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--enable-blink-features=ForceEagerMeasureMemory',
+    ],
+  });
+}
+
+/** A page whose errors and warnings are kept: `messages` must be empty at the end of a test. */
+export async function openPage(browser: Browser, url: string): Promise<{ page: Page; messages: string[] }> {
+  const page = await browser.newPage();
+  const messages: string[] = [];
+  page.on('pageerror', (error) => messages.push(String(error)));
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') messages.push(message.text());
+  });
+  await page.goto(url);
+  return { page, messages };
+}

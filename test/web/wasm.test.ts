@@ -1,0 +1,235 @@
+/**
+ * keyhold/web in Chromium, with ONNX Runtime's WebAssembly build: the same answers as in Node.
+ */
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { LanguageModel, ScoreResult } from '../../src/node.ts';
+import { loadModel } from '../../src/node.ts';
+import {
+  bundle,
+  hasChromium,
+  launchChromium,
+  openPage,
+  RUNTIME_FILES,
+  type Site,
+  serveSite,
+  WITHOUT_CHROMIUM,
+} from '../support/browser.ts';
+import type {} from './page.ts';
+
+if (!hasChromium) process.stderr.write(`test/web: ${WITHOUT_CHROMIUM}\n`);
+
+const MODELS = join(import.meta.dirname, '../../models');
+const TEXT = 'And it came to pass in those days, that there went out a decree from the king, and all the people heard.';
+const POLICIES = [
+  'dense',
+  'lastrec',
+  'h2o',
+  'h2o-orig',
+  'h2o-vlen',
+  'tova',
+  'snapkv',
+  'pyramid',
+  'expected',
+  'knorm',
+  'keydiff',
+  'leverage',
+] as const;
+const BUFFERS = ['float32', 'float16', 'int8', 'int4'] as const;
+/** Largest difference of a token's log-probability: WebAssembly sums in another order, and rounds slots at other borders. */
+const TOLERANCE = { float32: 2e-4, float16: 5e-3, int8: 0.1, int4: 0.6 } as const;
+
+describe.skipIf(!hasChromium)('a model in Chromium', () => {
+  let browser: Browser;
+  let isolated: Site;
+  let plain: Site;
+  let node: LanguageModel;
+
+  beforeAll(async () => {
+    const { files } = await bundle({ page: 'test/web/page.ts', thread: 'src/web/thread.ts' });
+    const all = new Map<string, Uint8Array | string>([
+      ...files,
+      [
+        '',
+        '<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>',
+      ],
+    ]);
+    const folders = { '/ort/': RUNTIME_FILES, '/models/': MODELS };
+    isolated = await serveSite({ folders, files: all, isolated: true });
+    plain = await serveSite({ folders, files: all, isolated: false });
+    browser = await launchChromium();
+    node = await loadModel('keyhold/tiny', { engine: 'onnx', weights: 'float32' });
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await isolated?.close();
+    await plain?.close();
+    await node?.dispose();
+  });
+
+  const open = async (site: Site): Promise<{ page: Page; messages: string[] }> => {
+    const opened = await openPage(browser, site.url);
+    await opened.page.waitForFunction(() => 'page' in globalThis);
+    return opened;
+  };
+
+  const largest = (a: ScoreResult, b: ScoreResult): number => {
+    expect(a.tokens.map(({ token }) => token)).toEqual(b.tokens.map(({ token }) => token));
+    return Math.max(...a.tokens.map(({ logprob }, i) => Math.abs((logprob ?? 0) - (b.tokens[i].logprob ?? 0))));
+  };
+
+  it('gives the log-probabilities of Node under all policies and buffers, with one thread and two', async () => {
+    const cases = [
+      ...POLICIES.map((policy) => ({ policy, buffer: 'float32' as const })),
+      ...BUFFERS.flatMap((buffer) =>
+        (['dense', 'h2o', ...(buffer === 'int8' || buffer === 'int4' ? (['qh2o'] as const) : [])] as const).map(
+          (policy) => ({ policy, buffer }),
+        ),
+      ),
+    ].map(({ policy, buffer }) => ({ policy, buffer, cacheLength: policy === 'dense' ? 64 : 16 }));
+    for (const [site, threads] of [
+      [plain, 1],
+      [isolated, 2],
+    ] as const) {
+      const { page, messages } = await open(site);
+      const results = await page.evaluate(
+        async ([text, all, count]) => {
+          const model = await globalThis.page.load({ threads: count });
+          const scores: ScoreResult[] = [];
+          for (const { policy, buffer, cacheLength } of all)
+            scores.push(await model.score(text, { cache: { policy, buffer, cacheLength }, chunkLength: 8 }));
+          await model.dispose();
+          return { scores, isolated: globalThis.crossOriginIsolated };
+        },
+        [TEXT, cases, threads] as const,
+      );
+      expect(results.isolated).toBe(threads > 1);
+      for (const [i, { policy, buffer, cacheLength }] of cases.entries()) {
+        const expected = await node.score(TEXT, { cache: { policy, buffer, cacheLength }, chunkLength: 8 });
+        expect(largest(results.scores[i], expected), `${policy} ${buffer}`).toBeLessThan(TOLERANCE[buffer]);
+      }
+      expect(messages).toEqual([]);
+      await page.close();
+    }
+  });
+
+  it('generates what Node generates, beyond its budget, and tells of each eviction', async () => {
+    const options = { maxNewTokens: 40, temperature: 0, cache: { policy: 'h2o', cacheLength: 16 } };
+    const expected = await node.generate('In the beginning', options).text();
+    const { page } = await open(isolated);
+    const { text, evicted } = await page.evaluate(async (given) => {
+      const model = await globalThis.page.load({ threads: 1 });
+      const cache = await model.createCache(given.cache);
+      let count = 0;
+      cache.on('step', ({ groups }) => {
+        for (const group of groups) count += group.evicted.length;
+      });
+      const result = await model.generate('In the beginning', { ...given, cache }).text();
+      await model.dispose();
+      return { text: result, evicted: count };
+    }, options);
+    expect(text).toBe(expected);
+    expect(evicted).toBeGreaterThan(100);
+    await page.close();
+  });
+
+  it('stops within a step or two of an abort, and goes on afterwards', async () => {
+    const { page } = await open(isolated);
+    const { after, name, rest } = await page.evaluate(async () => {
+      const model = await globalThis.page.load({ threads: 1 });
+      const aborter = new AbortController();
+      let after = 0;
+      let name = '';
+      try {
+        const run = model.generate('Once', { maxNewTokens: 400, eosTokenIds: [], signal: aborter.signal });
+        let count = 0;
+        for await (const _ of run) {
+          if (aborter.signal.aborted) after++;
+          if (++count === 5) aborter.abort();
+        }
+      } catch (error) {
+        name = (error as Error).name;
+      }
+      const rest = await model.generate('Once', { maxNewTokens: 3, temperature: 0 }).text();
+      await model.dispose();
+      return { after, name, rest };
+    });
+    expect(after).toBeLessThanOrEqual(3);
+    expect(name).toBe('AbortError');
+    expect(rest.length).toBeGreaterThan(0);
+    await page.close();
+  });
+
+  it('takes no more memory after 500 steps', async () => {
+    const { page } = await open(isolated);
+    const heaps = await page.evaluate(async () => {
+      const model = await globalThis.page.load({ threads: 1 });
+      const measure = async () =>
+        (
+          await (
+            performance as unknown as { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> }
+          ).measureUserAgentSpecificMemory()
+        ).bytes;
+      const run = (maxNewTokens: number) =>
+        model
+          .generate('In the beginning', {
+            maxNewTokens,
+            temperature: 1,
+            seed: 1,
+            eosTokenIds: [],
+            cache: { policy: 'h2o', cacheLength: 32 },
+          })
+          .result();
+      await run(100);
+      const before = await measure();
+      await run(400);
+      const later = await measure();
+      await model.dispose();
+      return [before, later];
+    });
+    expect(heaps[1] - heaps[0]).toBeLessThan(12e6);
+    await page.close();
+  });
+
+  it('loads files that were chosen, and says what is wrong with those that are no model', async () => {
+    const { page } = await open(plain);
+    const { text, errors } = await page.evaluate(async () => {
+      const names = ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors'];
+      const files = await Promise.all(
+        names.map(async (name) => new File([await (await fetch(`/models/tiny/${name}`)).blob()], name)),
+      );
+      const progress: string[] = [];
+      const model = await globalThis.page.load({ onProgress: ({ stage }) => progress.push(stage) }, files);
+      const text = await model.generate('In the', { maxNewTokens: 4, temperature: 0 }).text();
+      await model.dispose();
+      const fails = async (run: () => Promise<unknown>) => {
+        try {
+          await run();
+          return 'no error';
+        } catch (error) {
+          return `${(error as Error).name}: ${(error as Error).message}`;
+        }
+      };
+      return {
+        text,
+        progress,
+        errors: [
+          await fails(() => globalThis.page.load({}, files.slice(0, 3))),
+          await fails(() => globalThis.page.load({}, '/models/none/')),
+          await fails(() => globalThis.page.load({ runtimeFiles: '' })),
+          await fails(() => globalThis.page.load({ worker: () => new Worker('/none.js', { type: 'module' }) })),
+          await fails(() => globalThis.page.load({ runtimeFiles: '/none/' }).then((m) => m.score('a b c'))),
+        ],
+      };
+    });
+    expect(text).toBe(await node.generate('In the', { maxNewTokens: 4, temperature: 0 }).text());
+    expect(errors[0]).toMatch(/^CheckpointError: .*no weights/);
+    expect(errors[1]).toMatch(/^CheckpointError: .*\/models\/none\/config\.json: the server does not have this file/);
+    expect(errors[2]).toMatch(/^InputError: loadModel needs the option runtimeFiles/);
+    expect(errors[3]).toMatch(/^WorkerError: the worker of the model has crashed/);
+    expect(errors[4]).toMatch(/^GraphError: making the session failed/);
+    await page.close();
+  });
+});
