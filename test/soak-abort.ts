@@ -31,7 +31,7 @@ const folder = join(import.meta.dirname, '../models/tiny');
 const ends: Record<string, number> = {};
 try {
   await using model = await loadModel(folder, { weights: 'float32', cacheDir, generationConfig: false });
-  await using worker = await loadModelInWorker(folder, { weights: 'float32', cacheDir });
+  await using worker = await loadModelInWorker(folder, { weights: 'float32', cacheDir, generationConfig: false });
   const prompt = model.tokenizer.encode('In the beginning God created the heaven and the earth. '.repeat(3));
   const wanted = (await model.generate(prompt, { maxNewTokens: 3 }).result()).text;
   const kinds = { generate, speculate, batch, chat, score, thread };
@@ -158,9 +158,10 @@ async function checkCache(
     throw new Error(`the ${cache.policy} cache lacks ${all.length - seen.length} tokens`);
   const { evicted, held } = cache.stats();
   if (held[0] > cache.cacheLength) throw new Error(`the ${cache.policy} cache holds ${held[0]} slots`);
+  const next = [...cache.pending(), 7];
   const logits = await model.prefill(cache, [7], { phase: 'decode' });
   if (evicted[0] > 0) return;
-  const anew = await model.prefill(model.createCache(), [...seen, 7]);
+  const anew = await model.prefill(model.createCache(), [...seen, ...next]);
   const gap = anew.reduce((most, logit, i) => Math.max(most, Math.abs(logit - logits[i])), 0);
   if (!(gap < 1e-2)) throw new Error(`the ${cache.policy} cache goes on otherwise: logits are ${gap} apart`);
 }

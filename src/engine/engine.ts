@@ -62,7 +62,7 @@ export class Engine {
     this.#running = true;
     while (this.#sequences.size > 0) {
       for (const sequence of [...this.#sequences]) if (sequence.cancelled) await this.#cancel(sequence);
-      const ready = new Set([...this.#sequences].filter(({ reader }) => reader.waits));
+      const ready = new Set([...this.#sequences].filter(({ reader, prepared }) => reader.waits && prepared));
       if (ready.size > 0) {
         await this.#round(ready).catch((error: unknown) => this.#failAll(ready, error));
         await this.#turn();
@@ -87,7 +87,8 @@ export class Engine {
 
   /** Lets readers ask for more, and the event loop go round. */
   async #turn(): Promise<void> {
-    const idle = () => [...this.#sequences].some(({ reader, cancelled }) => !reader.waits && !cancelled);
+    const idle = () =>
+      [...this.#sequences].some(({ reader, cancelled, prepared }) => !(reader.waits && prepared) && !cancelled);
     for (let i = 0; i < MICROTASKS && idle(); i++) await null;
     if (!idle() && performance.now() - this.#lastTurn < TURN_MS) return;
     await macrotask();

@@ -62,7 +62,11 @@ export class Sequence implements BatchMember {
   readonly #clock = new Clock();
   #tellEnded: () => void = () => {};
   #lease: CacheLease | undefined;
+  readonly #onAbort = () => this.wake();
   #left = false;
+  #prepared = true;
+  /** What went wrong while it was prepared. */
+  #flaw: { readonly error: unknown } | null = null;
   #reader: PromptReader | null = null;
   #cached = 0;
 
@@ -102,9 +106,26 @@ export class Sequence implements BatchMember {
     return this.#lease;
   }
 
-  /** Reserves its cache. @throws CacheBusyError while another run has it. */
+  /** Whether its logits processors are prepared. */
+  get prepared(): boolean {
+    return this.#prepared;
+  }
+
+  /** Reserves its cache, and prepares its logits processors. @throws CacheBusyError while another run has the cache. */
   start(): void {
     this.#lease = this.cache.acquire('a generation');
+    this.signal?.addEventListener('abort', this.#onAbort);
+    const preparing = this.#stream.prepare();
+    if (!preparing) return;
+    this.#prepared = false;
+    const done = () => {
+      this.#prepared = true;
+      this.wake();
+    };
+    preparing.then(done, (error: unknown) => {
+      this.#flaw = { error };
+      done();
+    });
   }
 
   /** @throws InputError where its cache was released meanwhile. */
@@ -131,6 +152,7 @@ export class Sequence implements BatchMember {
 
   /** Makes it ready to read its prompt. @throws InputError, CacheFullError */
   async begin(): Promise<void> {
+    if (this.#flaw) throw this.#flaw.error;
     const { cache, adapters, lease } = this;
     await this.#model.prepare(cache, { adapters });
     this.#clock.start();
@@ -188,6 +210,7 @@ export class Sequence implements BatchMember {
     } catch (error) {
       end = failure ? end : { reason: 'error', failure: { error } };
     }
+    this.signal?.removeEventListener('abort', this.#onAbort);
     this.#lease?.release();
     const rest = this.#stream.finishReason || end.reason === 'length' ? this.#stream.end() : null;
     const result = this.#result(end.reason, statsOf(at));

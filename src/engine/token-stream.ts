@@ -43,6 +43,11 @@ export class TokenStream {
     for (const id of this.#ends) wholeNumber('a token id of eosTokenIds', id, 0);
   }
 
+  /** Prepares processors; null: none wants it. */
+  prepare(): Promise<unknown> | null {
+    return this.#sampler.prepare();
+  }
+
   /** Says which tokens come before the first one. */
   begin(prompt: readonly number[]): void {
     this.#context = [...prompt];
@@ -88,6 +93,7 @@ export class TokenStream {
     this.#context.push(made.token);
     const text = this.#text.push(made.token);
     if (this.#text.stopped !== undefined) this.finishReason = 'stop';
+    else if (this.#sampler.ended) this.finishReason = 'eos';
     else if (this.tokens.length >= this.#maxNewTokens) this.finishReason = 'length';
     return text === '' ? null : this.#chunkOf(text);
   }

@@ -85,7 +85,7 @@ describe('a program that takes any TextModel', () => {
       // Others share their steps; a cache that is listened to tells its own.
       await Promise.all([
         model.generate(PROMPT, { maxNewTokens: 10, eosTokenIds: [] }).result(),
-        model.generate(PROMPT, { cache, maxNewTokens: 10, eosTokenIds: [] }).result(),
+        model.generate(PROMPT, { cache, maxNewTokens: 10, eosTokenIds: [], chunkLength: 64 }).result(),
       ]);
       await cache.stats(); // events come before the results of later calls
       stop();

@@ -20,13 +20,36 @@ export interface LogitsContext {
 /** Changes logits [V] in place. */
 export type LogitsFunction = (logits: Float32Array, context: LogitsContext) => void;
 
-/** What a processor keeps for one sequence, such as the state of a grammar. */
+/** What a processor keeps for one sequence, such as the state of a grammar. It has `process`, `mask`, or both. */
 export interface LogitsProcessorState {
+  /** Called once, before the prompt is read. Other sequences go on meanwhile. */
+  prepare?(): Promise<void>;
+  /**
+   * The tokens that may come next: bit `id % 32` of word `id / 32` for each; null: all of them. It is applied before any other change, so
+   * that `topK` and the like choose among these tokens. The array may be used again for the next call.
+   */
+  mask?(context: LogitsContext): Uint32Array | null;
   /** Changes logits [V] in place. */
-  process(logits: Float32Array, context: LogitsContext): void;
+  process?(logits: Float32Array, context: LogitsContext): void;
   /** The token that was chosen, one call for each, in their order. Ends of the text are told as well. */
   accept?(token: number): void;
+  /** Whether nothing can follow the accepted tokens: the sequence then ends as at a token of `eosTokenIds`, without another step. */
+  readonly ended?: boolean;
 }
+
+/** Makes the tokens impossible whose bits are not set. */
+export function applyMask(logits: Float32Array, mask: Uint32Array): void {
+  for (let word = 0, id = 0; id < logits.length; word++) {
+    const bits = mask[word] ?? 0;
+    const end = Math.min(id + 32, logits.length);
+    if (bits === 0) logits.fill(-Infinity, id, end);
+    else if (bits !== ALL) for (let i = id; i < end; i++) if ((bits & (1 << (i - id))) === 0) logits[i] = -Infinity;
+    id = end;
+  }
+}
+
+/** A word of a mask that allows all of its tokens. */
+const ALL = 2 ** 32 - 1;
 
 /** A function, or an object that makes a state for each sequence. */
 export type LogitsProcessor = LogitsFunction | { create(): LogitsProcessorState };

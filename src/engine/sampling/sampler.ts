@@ -5,6 +5,7 @@ import { GraphError, InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import { Random } from '../../util/random.ts';
 import {
+  applyMask,
   bannedTokens,
   frequencyPenalty,
   type LogitBias,
@@ -23,7 +24,7 @@ import {
 import { maximum, mostLikely, TokenRanking } from './token-ranking.ts';
 
 /**
- * How tokens are chosen. They take effect in this order, which is Hugging Face's: `logitBias`, `bannedTokens`,
+ * How tokens are chosen. They take effect in this order, which is Hugging Face's, after the masks of `processors`: `logitBias`, `bannedTokens`,
  * `repetitionPenalty`, `frequencyPenalty`, `presencePenalty`, `processors`, `temperature`, `topK`, `topP`, `minP`.
  */
 export interface SamplingOptions {
@@ -81,6 +82,17 @@ export class Sampler {
   readonly #random: Random | null;
   readonly #ranking = new TokenRanking();
   #scratch = new Float32Array(0);
+
+  /** Whether a processor lets nothing follow. */
+  get ended(): boolean {
+    return this.#states.some((state) => state.ended);
+  }
+
+  /** Prepares the processors that want it; null: none does. */
+  prepare(): Promise<unknown> | null {
+    const waits = this.#states.flatMap((state) => state.prepare?.() ?? []);
+    return waits.length > 0 ? Promise.all(waits) : null;
+  }
 
   /** @throws InputError for an option out of its range, with its name and value. */
   constructor(options: SamplingOptions = {}) {
@@ -243,13 +255,19 @@ function normalizer(logits: Float32Array): Normalizer {
 /** What changes the distribution whether a token is drawn or the best is taken. A neutral value costs nothing. */
 function changingProcessors(options: SamplingOptions, states: readonly LogitsProcessorState[]): LogitsFunction[] {
   const list: LogitsFunction[] = [];
+  for (const state of states)
+    if (state.mask)
+      list.push((logits, context) => {
+        const mask = state.mask!(context);
+        if (mask) applyMask(logits, mask);
+      });
   if (options.logitBias !== undefined) list.push(logitBias(options.logitBias));
   if (options.bannedTokens !== undefined) list.push(bannedTokens(options.bannedTokens));
   const { repetitionPenalty: repetition = 1, frequencyPenalty: frequency = 0, presencePenalty: presence = 0 } = options;
   if (repetition !== 1) list.push(repetitionPenalty(repetition));
   if (frequency !== 0) list.push(frequencyPenalty(frequency));
   if (presence !== 0) list.push(presencePenalty(presence));
-  for (const state of states) list.push((logits, context) => state.process(logits, context));
+  for (const state of states) if (state.process) list.push((logits, context) => state.process!(logits, context));
   return list;
 }
 
@@ -257,7 +275,7 @@ function changingProcessors(options: SamplingOptions, states: readonly LogitsPro
 function stateOf(processor: LogitsProcessor): LogitsProcessorState {
   if (typeof processor === 'function') return { process: processor };
   const state = processor?.create?.();
-  if (typeof state?.process !== 'function')
+  if (typeof state?.process !== 'function' && typeof state?.mask !== 'function')
     throw new InputError(
       `processors must be functions, or objects with create() as of a grammar, but one is ${processor}`,
     );
