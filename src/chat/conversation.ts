@@ -2,10 +2,10 @@
  * @file A conversation: messages, and a cache that goes on from turn to turn, so that only what is new is computed.
  */
 
-import type { TextRun } from '../engine/generation.ts';
 import { type ChatMessage, type TemplateOptions, templateOf } from '../engine/messages.ts';
 import type { GenerateOptions, GenerationResult, TextChunk } from '../engine/options.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
+import { TextRun } from '../engine/text-run.ts';
 import { checkTokenOptions } from '../engine/token-stream.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { InputError } from '../util/errors.ts';
@@ -154,13 +154,14 @@ interface AnswerHooks {
 }
 
 /** An answer on its way: iterate over it for the text as it comes, or await `result()` or `text()`. */
-export class Answer implements TextRun {
+export class Answer extends TextRun {
   readonly #start: () => Promise<TextRun>;
   readonly #hooks: AnswerHooks;
   #run: TextRun | null = null;
 
   /** @internal */
   constructor(start: () => Promise<TextRun>, hooks: AnswerHooks) {
+    super();
     this.#start = start;
     this.#hooks = hooks;
   }
@@ -172,10 +173,6 @@ export class Answer implements TextRun {
   async result(): Promise<GenerationResult> {
     if (!this.partial) for await (const _ of this);
     return this.#run!.result();
-  }
-
-  async text(): Promise<string> {
-    return (await this.result()).text;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TextChunk, void, undefined> {

@@ -4,7 +4,8 @@ import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { loadModel } from '../node.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
-import type { BatchEvent, BatchOptions, BatchRequest, BatchResult } from './batch.ts';
+import type { BatchOptions, BatchRequest } from './batch.ts';
+import type { BatchEvent, BatchResult } from './batch-run.ts';
 import type { LanguageModel } from './language-model.ts';
 import type { GenerationResult } from './options.ts';
 

@@ -1,44 +1,20 @@
 import { leaveWhenDropped } from '../util/dropped.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
+import { type BatchEvent, BatchRun } from './batch-run.ts';
 import type { Engine } from './engine.ts';
 import type { DecoderModel } from './model.ts';
-import type { BatchOptions, BatchRequest, GenerationResult, TextChunk } from './options.ts';
+import type { BatchOptions, BatchRequest } from './options.ts';
 import { checkBatch } from './request-options.ts';
 import { RequestQueue, type Source } from './request-queue.ts';
 import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
 
 export type { BatchOptions, BatchRequest } from './options.ts';
 
-/** What happens to a request: some chunks of text, then one end or one error. */
-export type BatchEvent =
-  | ({ readonly type: 'text'; readonly id: string | number } & TextChunk)
-  | { readonly type: 'end'; readonly id: string | number; readonly result: GenerationResult }
-  /** Of this request alone; `partial` says how far it came, null: it did not begin. */
-  | {
-      readonly type: 'error';
-      readonly id: string | number;
-      readonly error: unknown;
-      readonly partial: GenerationResult | null;
-    };
-
-/** How a request ended. */
-export type BatchResult = Exclude<BatchEvent, { type: 'text' }>;
-
-/** One run of `generateBatch`, here or in a worker. It can be iterated once. */
-export interface BatchRun extends AsyncIterable<BatchEvent> {
-  /**
-   * Runs to the end.
-   * @returns how each request ended, in the order in which they did.
-   * @throws what ends the whole batch: an abort, or a source that throws. A request's own errors are among the results.
-   */
-  results(): Promise<BatchResult[]>;
-}
-
 const BATCH_SIZE = 8;
 
 /** One run of {@link LanguageModel.generateBatch}: iterate over it for what happens, or await `results()`. */
-export class BatchGeneration implements BatchRun {
+export class BatchGeneration extends BatchRun {
   readonly #engine: Engine;
   readonly #model: DecoderModel;
   readonly #options: BatchOptions;
@@ -52,6 +28,7 @@ export class BatchGeneration implements BatchRun {
 
   /** @internal @throws InputError */
   constructor(engine: Engine, model: DecoderModel, requests: Source<BatchRequest | string>, options: BatchOptions) {
+    super();
     if (
       typeof requests !== 'object' ||
       requests === null ||
@@ -64,12 +41,6 @@ export class BatchGeneration implements BatchRun {
     this.#options = options;
     this.#batchSize = wholeNumber('batchSize', options.batchSize ?? BATCH_SIZE);
     this.#requests = new RequestQueue(requests, () => this.#tell());
-  }
-
-  async results(): Promise<BatchResult[]> {
-    const results: BatchResult[] = [];
-    for await (const event of this) if (event.type !== 'text') results.push(event);
-    return results;
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<BatchEvent, void, undefined> {

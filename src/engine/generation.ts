@@ -8,22 +8,13 @@ import type { Engine } from './engine.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerationResult, SequenceRequest, TextChunk } from './options.ts';
 import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
-
-/** One run of `generate` or `chat`, here or in a worker. It can be iterated once. */
-export interface TextRun extends AsyncIterable<TextChunk> {
-  /** What came of it, whole or not; null until it has ended. */
-  readonly partial: GenerationResult | null;
-  /** Runs to the end. @throws what ended it before its time; {@link partial} says how far it came. */
-  result(): Promise<GenerationResult>;
-  /** Runs to the end. @returns all text. @throws as {@link result}. */
-  text(): Promise<string>;
-}
+import { TextRun } from './text-run.ts';
 
 /**
  * One run of {@link LanguageModel.generate}: iterate over it for the text as it comes, or await `result()` or `text()`. While it is not
  * read it takes no steps.
  */
-export class Generation implements TextRun, SequenceReader {
+export class Generation extends TextRun implements SequenceReader {
   /** @internal */
   readonly keepsCache = true;
   /** @internal */
@@ -38,6 +29,7 @@ export class Generation implements TextRun, SequenceReader {
 
   /** @internal @throws InputError */
   constructor(engine: Engine, model: DecoderModel, request: SequenceRequest) {
+    super();
     this.#engine = engine;
     this.#sequence = new Sequence(model, request, this);
   }
@@ -56,10 +48,6 @@ export class Generation implements TextRun, SequenceReader {
     const { result, failure } = this.#end!;
     if (failure) throw failure.error;
     return result;
-  }
-
-  async text(): Promise<string> {
-    return (await this.result()).text;
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<TextChunk, void, undefined> {

@@ -14,6 +14,7 @@ import type { StepAdapters, StepOptions, StepResult } from '../step/step-types.t
 import type { Stepper } from '../step/stepper.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
+import { refuseRetired } from '../util/retired.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.ts';
 import { type GenerationDefaults, generationDefaults } from './defaults.ts';
@@ -49,7 +50,7 @@ export interface LanguageModelParts {
 }
 
 /**
- * A model that is ready to run. Dispose of it (`await using`, or `release()`) to give its native memory back.
+ * A model that is ready to run. Dispose of it (`await using`, or `dispose()`) to give its native memory back.
  */
 export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   /** Folder, file or hub id. */
@@ -275,6 +276,11 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
       await this.#stepper.dispose();
       await this.#encoder?.dispose();
     });
+  }
+
+  /** @deprecated {@link dispose} */
+  release(): never {
+    return refuseRetired('release()', 'dispose()');
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -11,13 +11,13 @@ import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { PolicyRow } from '../kvcache/policy.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import type { BatchRun } from './batch.ts';
+import type { BatchRun } from './batch-run.ts';
 import type { GenerationDefaults } from './defaults.ts';
-import type { TextRun } from './generation.ts';
 import type { ChatMessage, MessageRenderer, MessageTemplate } from './messages.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from './options.ts';
 import type { Source } from './request-queue.ts';
 import type { ScoreResult } from './score.ts';
+import type { TextRun } from './text-run.ts';
 
 /** A value here, a promise from a worker: `await` takes both. */
 export type Awaitable<T> = T | Promise<T>;

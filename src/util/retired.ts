@@ -3,10 +3,13 @@
  */
 import { InputError } from './errors.ts';
 
+/** @throws InputError that says what a name is called now. */
+export function refuseRetired(name: string, now: string): never {
+  throw new InputError(`${name} is called ${now} now`);
+}
+
 function retired(name: string, now: string): (...args: readonly unknown[]) => never {
-  return () => {
-    throw new InputError(`${name} is called ${now} now`);
-  };
+  return () => refuseRetired(name, now);
 }
 
 /** @deprecated `openCheckpoint` of `keyhold/checkpoint` */

@@ -158,6 +158,21 @@ describe('a program that takes any TextModel', () => {
   });
 });
 
+describe('names of before', () => {
+  it('say the new ones', async () => {
+    await both(async (model) => {
+      const run = model.generate(PROMPT, { maxNewTokens: 1 });
+      expect(() => run.done()).toThrow(/done\(\) is called result\(\) now/);
+      expect(() => run.summary).toThrow(/summary is called partial now/);
+      expect(() => model.generateBatch([PROMPT]).done()).toThrow(/done\(\) is called results\(\) now/);
+      const conversation = new Conversation(model, { template: PLAIN });
+      expect(() => conversation.say('Hello').done()).toThrow(InputError);
+    });
+    for (const model of [here, there]) expect(() => model.release()).toThrow(/release\(\) is called dispose\(\) now/);
+    expect(() => there.resolveCache().save()).toThrow(/saveCache\(model, cache, path\)/);
+  });
+});
+
 describe('a model in a worker', () => {
   it('takes a policy from a module', async () => {
     const source = pathToFileURL(join(import.meta.dirname, '../kvcache/define-policy.ts')).href;

@@ -6,6 +6,7 @@ import type { TextCache } from '../engine/text-model.ts';
 import type { StepListener } from '../kvcache/events.ts';
 import type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 import { InputError } from '../util/errors.ts';
+import { refuseRetired } from '../util/retired.ts';
 import type { CacheRef } from './protocol.ts';
 import type { Caller, CallOptions } from './rpc.ts';
 
@@ -72,9 +73,19 @@ export class WorkerCache implements TextCache {
     return () => call.abort();
   }
 
+  /** @deprecated `saveCache(model, cache, path)` */
+  save(): never {
+    return refuseRetired('cache.save(path)', 'saveCache(model, cache, path)');
+  }
+
   /** Gives its memory back; it can't be used afterwards. */
   dispose(): Promise<void> {
     return this.#call('releaseCache');
+  }
+
+  /** @deprecated {@link dispose} */
+  release(): never {
+    return refuseRetired('release()', 'dispose()');
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -2,10 +2,10 @@
  * @file Runs in the thread of a model, as the program follows them.
  */
 
-import type { BatchEvent, BatchResult, BatchRun } from '../engine/batch.ts';
-import type { TextRun } from '../engine/generation.ts';
+import { type BatchEvent, BatchRun } from '../engine/batch-run.ts';
 import type { BatchRequest, GenerationResult, TextChunk } from '../engine/options.ts';
 import type { Source } from '../engine/request-queue.ts';
+import { TextRun } from '../engine/text-run.ts';
 import { InputError } from '../util/errors.ts';
 import { EventQueue } from './event-queue.ts';
 import { type PlainContext, plain } from './plain.ts';
@@ -15,7 +15,7 @@ import { fromWire, toWire } from './wire.ts';
 import type { WorkerCache } from './worker-cache.ts';
 
 /** As Generation of the library, whose text is written by another thread. */
-export class WorkerGeneration implements TextRun {
+export class WorkerGeneration extends TextRun {
   readonly #caller: Caller;
   readonly #args: unknown;
   readonly #signal: AbortSignal | undefined;
@@ -31,6 +31,7 @@ export class WorkerGeneration implements TextRun {
     signal: AbortSignal | undefined,
     onPrefill: ((done: number, total: number) => void) | undefined,
   ) {
+    super();
     this.#caller = caller;
     this.#args = args;
     this.#signal = signal;
@@ -47,10 +48,6 @@ export class WorkerGeneration implements TextRun {
     if (!this.#partial && !this.#failure) for await (const _ of this);
     if (this.#failure) throw this.#failure.error;
     return this.#partial!;
-  }
-
-  async text(): Promise<string> {
-    return (await this.result()).text;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TextChunk, void, undefined> {
@@ -93,7 +90,7 @@ export class WorkerGeneration implements TextRun {
 type Request = BatchRequest<WorkerCache> | string;
 
 /** As BatchGeneration of the library, whose rows are written by another thread. */
-export class WorkerBatch implements BatchRun {
+export class WorkerBatch extends BatchRun {
   readonly #context: PlainContext;
   readonly #requests: Source<Request>;
   readonly #options: unknown;
@@ -105,17 +102,11 @@ export class WorkerBatch implements BatchRun {
 
   /** @internal */
   constructor(context: PlainContext, requests: Source<Request>, options: unknown, signal: AbortSignal | undefined) {
+    super();
     this.#context = context;
     this.#requests = requests;
     this.#options = options;
     this.#signal = signal;
-  }
-
-  /** Runs to the end. @returns how each request ended, in the order in which they did. */
-  async results(): Promise<BatchResult[]> {
-    const results: BatchResult[] = [];
-    for await (const event of this) if (event.type !== 'text') results.push(event);
-    return results;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<BatchEvent, void, undefined> {

@@ -12,6 +12,7 @@ import type { ScoreResult } from '../engine/score.ts';
 import type { RestoreOptions, TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
+import { refuseRetired } from '../util/retired.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type PlainContext, plain } from './plain.ts';
 import type { ModelFacts } from './protocol.ts';
@@ -142,6 +143,11 @@ export class WorkerModel implements TextModel<WorkerCache> {
     await this.#caller.call('dispose', {}).done.catch(() => undefined);
     this.#caller.end(new InputError('the model was disposed of and can not be used any more'));
     await this.#thread.terminate();
+  }
+
+  /** @deprecated {@link dispose} */
+  release(): never {
+    return refuseRetired('release()', 'dispose()');
   }
 
   [Symbol.asyncDispose](): Promise<void> {
