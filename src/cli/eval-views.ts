@@ -1,12 +1,21 @@
 /**
  * @file Evaluations as people read them.
  */
-import type { CompareRow, PerplexityResult, QuestionPosition, RecallResult } from '../exports/eval.ts';
+
+import type { Cost } from '../eval/cost.ts';
+import {
+  type CompareRow,
+  comparisonCells,
+  type DivergenceResult,
+  type PerplexityResult,
+  type QuestionPosition,
+  type RecallResult,
+} from '../exports/eval.ts';
 import { bytes, counted, whole } from './format.ts';
 
 export function perplexityLines(result: PerplexityResult): string[] {
   return [
-    `perplexity  ${result.perplexity.toFixed(2)}  (${result.loss.toFixed(4)} nats a token)`,
+    `perplexity  ${result.perplexity.toFixed(2)}  (95 %: ${result.interval.map((end) => end.toFixed(2)).join(' to ')}; ${result.loss.toFixed(4)} nats a token)`,
     `over        ${counted(result.tokens, 'token')} in ${counted(result.windows, 'window')}`,
     costLine(result),
   ];
@@ -16,7 +25,7 @@ export function recallLines(result: RecallResult, question: QuestionPosition): s
   const parts = (values: Readonly<Record<string, number>>) =>
     Object.entries(values).map(([name, part]) => `${name.trim()}: ${percent(part)}`);
   return [
-    `recall      ${percent(result.recall)}  (${whole(result.right)} of ${counted(result.cases, 'case')})`,
+    `recall      ${percent(result.recall)}  (${whole(result.right)} of ${counted(result.cases, 'case')}; 95 %: ${result.interval.map(percent).join(' to ')})`,
     `question    ${question === 'after' ? 'after the context is in the cache' : 'in the last window of the prompt'}`,
     `by length   ${parts(result.byLength).join(', ')}`,
     `by depth    ${parts(result.byDepth).join(', ')}`,
@@ -24,26 +33,34 @@ export function recallLines(result: RecallResult, question: QuestionPosition): s
   ];
 }
 
-function costLine({ msPerToken, cacheBytes }: { readonly msPerToken: number; readonly cacheBytes: number }): string {
-  return `cost        ${msPerToken.toFixed(2)} ms a token, ${bytes(cacheBytes)} of keys and values`;
+function costLine({ msPerToken, cacheBytes, totalBytes }: Cost): string {
+  return `cost        ${msPerToken.toFixed(2)} ms a token, ${bytes(cacheBytes)} of keys and values, ${bytes(totalBytes)} in all`;
 }
 
 /** One line a policy and budget, the dense cache first. */
 export function comparisonTable(rows: readonly CompareRow[]): string[] {
-  const header = ['policy', 'budget', 'perplexity', 'recall, last window', 'recall, after', 'ms/token', 'cache'];
-  const cells = rows.map((row) => [
-    row.policy,
-    percent(row.budget),
-    row.perplexity?.toFixed(2) ?? '-',
-    row.recall['last-window'] === undefined ? '-' : percent(row.recall['last-window']),
-    row.recall.after === undefined ? '-' : percent(row.recall.after),
-    row.msPerToken.toFixed(2),
-    bytes(row.cacheBytes),
-  ]);
-  const widths = header.map((title, i) => Math.max(title.length, ...cells.map((row) => row[i].length)));
-  return [header, ...cells].map((row) =>
-    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  '),
+  const cells = comparisonCells(rows);
+  const widths = cells[0].map((_, i) => Math.max(...cells.map((row) => row[i].length)));
+  const last = widths.length - 1;
+  const isText = (i: number) => i === 0 || (i === last && cells[0][i] === 'note');
+  return cells.map((row) =>
+    row
+      .map((cell, i) => (isText(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+      .join('  ')
+      .trimEnd(),
   );
+}
+
+export function divergenceLines(result: DivergenceResult): string[] {
+  const small = (value: number) => value.toPrecision(3);
+  return [
+    `divergence  ${small(result.divergence)} nats a position  (95 %: ${small(result.interval[0])} to ${small(result.interval[1])})`,
+    `by eighths  ${result.byPart.map(small).join(', ')}`,
+    `same top    ${(100 * result.sameTop).toFixed(1)} % of the positions`,
+    `perplexity  ${result.perplexity.toFixed(2)}  (dense ${result.densePerplexity.toFixed(2)})`,
+    `over        ${counted(result.tokens, 'token')} in ${counted(result.windows, 'window')}`,
+    costLine(result),
+  ];
 }
 
 const percent = (part: number): string => `${Math.round(part * 100)} %`;

@@ -38,6 +38,25 @@ describe('keyhold eval', () => {
     expect(await readFile(plot, 'utf8')).toContain('>newest<');
   });
 
+  it('compares at equal bytes, and writes a Markdown table', async () => {
+    const file = join(folder, 'table.md');
+    const flags = ['--policies', 'lastrec', '--bytes', '20%', '--windows', '1', '--window', '128', '--no-cases'];
+    const { stdout, code } = await keyhold(['eval', 'compare', ...flags, '--divergence', '--markdown', file]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^policy +budget +perplexity +divergence/);
+    expect(await readFile(file, 'utf8')).toMatch(/^\| policy \| budget \|.*\n\| --- .*\n\| dense \| all \|/);
+    const bad = await keyhold(['eval', 'compare', '--bytes', '5']);
+    expect(bad).toMatchObject({ code: 2, stderr: expect.stringContaining('parts such as 5%,10%,20%') });
+  });
+
+  it('measures the divergence from a dense cache', async () => {
+    const flags = ['-p', 'h2o', '-c', '30', '--windows', '1', '--window', '100', '--json'];
+    const { stdout } = await keyhold(['eval', 'divergence', ...flags]);
+    const result = JSON.parse(stdout);
+    expect(result).toMatchObject({ tokens: 100, windows: 1 });
+    expect(result.divergence).toBeGreaterThan(0);
+  });
+
   it('refuses a plot that could not be written, before anything is measured', async () => {
     for (const [file, why] of [
       ['x.png', /plots are SVG files/],

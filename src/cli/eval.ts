@@ -1,23 +1,32 @@
 /**
  * @file `keyhold eval`: how good a model is through a cache, and how good policies are side by side.
  */
-import { readFile, stat, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { measuredWords } from '../eval/plot.ts';
 import {
-  type Contestant,
   compare,
-  parseRecallCases,
+  comparisonMarkdown,
+  divergence,
   perplexity,
   plotComparison,
   type QuestionPosition,
-  type RecallCase,
   recall,
 } from '../exports/eval.ts';
-import type { AnyCacheOptions } from '../exports/policies.ts';
-import { InputError, type LanguageModel } from '../index.ts';
-import { comparisonTable, perplexityLines, recallLines } from './eval-views.ts';
+import type { AnyCacheOptions, BufferChoice } from '../exports/policies.ts';
+import type { LanguageModel } from '../index.ts';
+import {
+  checkFolder,
+  checkPlot,
+  contestant,
+  list,
+  readBudgets,
+  readByteParts,
+  readCases,
+  readQuestions,
+  readText,
+  writeResult,
+} from './eval-inputs.ts';
+import { comparisonTable, divergenceLines, perplexityLines, recallLines } from './eval-views.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell, write } from './io.ts';
@@ -27,12 +36,10 @@ import {
   addHubOptions,
   addLoadOptions,
   addModelArgument,
+  bufferOption,
   type CacheFlags,
   cacheOptions,
-  findPolicy,
-  isSmallModel,
   type LoadFlags,
-  SMALL_MODEL,
   wholeFrom,
   withModel,
 } from './options.ts';
@@ -59,6 +66,11 @@ interface RecallFlags extends EvalFlags, CacheFlags {
 interface CompareFlags extends EvalFlags {
   readonly policies: readonly string[];
   readonly budgets: readonly number[];
+  readonly bytes?: readonly number[];
+  readonly cacheBuffer?: BufferChoice;
+  readonly divergence?: boolean;
+  readonly questions: readonly QuestionPosition[];
+  readonly markdown?: string;
   readonly text?: string | false;
   readonly cases?: string | false;
   readonly window?: number;
@@ -76,6 +88,7 @@ export function addEval(program: Command, io: CliIo): void {
       'Measures a model through a cache: how well it predicts a text, and whether it recalls what was said.',
     );
   addPerplexity(command, io);
+  addDivergence(command, io);
   addRecall(command, io);
   addCompare(command, io);
   addExamples(command, [
@@ -114,6 +127,42 @@ function addPerplexity(parent: Command, io: CliIo): void {
       });
       progress.end();
       await write(io, flags.json ? `${JSON.stringify(result)}\n` : lines(perplexityLines(result)));
+    });
+  });
+}
+
+function addDivergence(parent: Command, io: CliIo): void {
+  const command = parent
+    .command('divergence')
+    .summary("how far the next token's probabilities are from those with a dense cache")
+    .description(
+      'Mean Kullback-Leibler divergence from a dense float32 cache at every position of a text. It tells small differences that ' +
+        'neither perplexity nor recall shows.',
+    )
+    .addOption(textOption())
+    .addOption(new Option('--window <n>', 'tokens of each window of the text (default: 1024)').argParser(wholeFrom(2)))
+    .addOption(new Option('--windows <n>', 'windows to take (default: all)').argParser(wholeFrom(1)));
+  addCommon(command);
+  addCacheOptions(command);
+  addHubOptions(command);
+  addExamples(command, [
+    ['a tenth of the bytes of a dense cache', 'keyhold eval divergence -p h2o --cache-bytes 10% --windows 1'],
+  ]);
+  command.action(async (model: string | undefined, given: PerplexityFlags) => {
+    const flags = withModel(command, model, given);
+    const cache = await cacheOptions(flags);
+    const text = await readText(flags.text, flags.model);
+    await useModel(flags, io, async (loaded, progress) => {
+      const result = await divergence(loaded, text, {
+        cache: budgetOf(cache),
+        windowLength: flags.window,
+        windows: flags.windows,
+        chunkLength: flags.chunkLength,
+        signal: io.signal,
+        onProgress: (done, total) => progress.update({ label: 'Reading', done, total, unit: 'tokens' }),
+      });
+      progress.end();
+      await write(io, flags.json ? `${JSON.stringify(result)}\n` : lines(divergenceLines(result)));
     });
   });
 }
@@ -162,8 +211,8 @@ function addCompare(parent: Command, io: CliIo): void {
     .command('compare')
     .summary('policies side by side')
     .description(
-      'Measures policies under budgets: perplexity, and recall with the question in the last window and after the context, ' +
-        'beside a dense cache.',
+      'Measures policies under budgets: perplexity, and recall with a question that comes after the context is in the cache, ' +
+        'beside a dense cache. Intervals are of 95 % (bootstrap).',
     )
     .addOption(
       new Option('--policies <names>', 'which ones: names, ada(name), modules, with commas between')
@@ -175,6 +224,21 @@ function addCompare(parent: Command, io: CliIo): void {
         .argParser(readBudgets)
         .default([0.05, 0.1, 0.2, 0.5], '0.05,0.1,0.2,0.5'),
     )
+    .addOption(
+      new Option(
+        '--bytes <parts>',
+        'budgets as parts of the bytes of a dense float16 cache, all that the cache keeps included, such as 5%,10%,20%',
+      )
+        .argParser(readByteParts)
+        .conflicts('budgets'),
+    )
+    .addOption(bufferOption())
+    .option('--divergence', 'measure on the text how far the probabilities are from those with the dense cache, too')
+    .addOption(
+      new Option('--questions <where>', 'after (the context), last-window (of the prompt), or both with a comma')
+        .argParser(readQuestions)
+        .default(['after'], 'after'),
+    )
     .addOption(textOption())
     .option('--no-text', 'leave perplexity out')
     .addOption(casesOption())
@@ -183,7 +247,8 @@ function addCompare(parent: Command, io: CliIo): void {
     .addOption(new Option('--windows <n>', 'windows to take').argParser(wholeFrom(1)).default(4))
     .addOption(new Option('--length <n>', 'only recall cases of this length').argParser(wholeFrom(1)))
     .addOption(new Option('--limit <n>', 'at most so many recall cases').argParser(wholeFrom(1)))
-    .option('--plot <file>', 'draw the table as an SVG file');
+    .option('--plot <file>', 'draw the table as an SVG file')
+    .option('--markdown <file>', 'write the table as a Markdown file');
   addCommon(command);
   addHubOptions(command);
   addExamples(command, [
@@ -191,10 +256,15 @@ function addCompare(parent: Command, io: CliIo): void {
       'two policies on the small model, with a picture',
       'keyhold eval compare --policies lastrec,keydiff --budgets 0.2 --windows 1 --length 256 --limit 4 --plot compare.svg',
     ],
+    [
+      'at equal bytes',
+      'keyhold eval compare --policies lastrec,h2o --bytes 10%,20% --windows 1 --no-cases --divergence',
+    ],
   ]);
   command.action(async (model: string | undefined, given: CompareFlags) => {
     const flags = withModel(command, model, given);
     if (flags.plot !== undefined) await checkPlot(flags.plot);
+    if (flags.markdown !== undefined) await checkFolder('--markdown', flags.markdown);
     const contestants = await Promise.all(flags.policies.map(contestant));
     const text = flags.text === false ? undefined : await readText(flags.text, flags.model);
     const cases = flags.cases === false ? undefined : await readCases(flags.cases, flags.model, flags);
@@ -203,7 +273,11 @@ function addCompare(parent: Command, io: CliIo): void {
     await useModel(flags, io, async (loaded, progress) => {
       const rows = await compare(loaded, {
         contestants,
-        budgets: flags.budgets,
+        budgets: flags.bytes ?? flags.budgets,
+        unit: flags.bytes ? 'bytes' : 'slots',
+        buffer: flags.cacheBuffer,
+        divergence: flags.divergence,
+        questions: flags.questions,
         text,
         cases,
         windowLength: flags.window,
@@ -215,30 +289,10 @@ function addCompare(parent: Command, io: CliIo): void {
       progress.end();
       await write(io, flags.json ? `${JSON.stringify(rows)}\n` : lines(comparisonTable(rows)));
       if (!flags.json) tell(io, `measured on ${measuredWords(rows)}`);
-      if (flags.plot === undefined) return;
-      await writeFile(flags.plot, plotComparison(rows)).catch((cause: Error) => {
-        throw new InputError(`${flags.plot}: the plot can't be written: ${cause.message}`, { cause });
-      });
-      tell(io, `wrote ${flags.plot}`);
+      if (flags.plot !== undefined) await writeResult(flags.plot, plotComparison(rows), io);
+      if (flags.markdown !== undefined) await writeResult(flags.markdown, comparisonMarkdown(rows), io);
     });
   });
-}
-
-/** A policy of one's own is called as it calls itself. */
-async function contestant(name: string): Promise<Contestant> {
-  const policy = await findPolicy(name);
-  return { name: typeof policy === 'string' ? name : policy.name, policy };
-}
-
-/** @throws UsageError where the plot could not be written at the end. */
-async function checkPlot(file: string): Promise<void> {
-  if (!/\.svg$/i.test(file)) throw new UsageError(`--plot ${file}: plots are SVG files; name one that ends in .svg`);
-  const folder = dirname(resolve(file));
-  const isFolder = await stat(folder).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
-  if (!isFolder) throw new UsageError(`--plot ${file}: there is no folder ${folder}`);
 }
 
 function addCommon(command: Command): void {
@@ -260,7 +314,9 @@ const casesOption = () =>
 
 /** Without a budget of its own, a cache holds what it is given. */
 function budgetOf(cache: Partial<AnyCacheOptions>): Partial<AnyCacheOptions> {
-  return cache.policy === 'dense' && cache.cacheLength === undefined && cache.buffer === undefined ? {} : cache;
+  const { policy, cacheLength, cacheBytes, buffer } = cache;
+  const isGiven = [cacheLength, cacheBytes, buffer].some((value) => value !== undefined);
+  return policy === 'dense' && !isGiven ? {} : cache;
 }
 
 async function useModel(
@@ -276,51 +332,6 @@ async function useModel(
     progress.end();
     await model.dispose();
   }
-}
-
-async function readText(path: string | undefined, model: string): Promise<string> {
-  if (path === undefined && !isSmallModel(model)) throw new UsageError('name the text to measure with: --text FILE');
-  return readInput(path ?? join(SMALL_MODEL, 'validation.txt'));
-}
-
-async function readCases(
-  path: string | undefined,
-  model: string,
-  flags: { length?: number; limit?: number },
-): Promise<RecallCase[]> {
-  if (path === undefined && !isSmallModel(model))
-    throw new UsageError('name the recall cases to measure with: --cases FILE (docs/policies.md says what is in it)');
-  const all = parseRecallCases(await readInput(path ?? join(SMALL_MODEL, 'recall.jsonl')));
-  const chosen = all
-    .filter(({ length }) => flags.length === undefined || length === flags.length)
-    .slice(0, flags.limit);
-  if (chosen.length === 0)
-    throw new UsageError(
-      `there are no cases of length ${flags.length}; there are ${[...new Set(all.map((c) => c.length))].join(', ')}`,
-    );
-  return chosen;
-}
-
-async function readInput(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new InputError(`${path}: can't be read: ${(cause as Error).message}`, { cause });
-  }
-}
-
-/** Splits at commas, but for those within parentheses. */
-function list(text: string): string[] {
-  const names = text.split(/,(?![^(]*\))/).map((name) => name.trim());
-  if (names.includes('')) throw new InvalidArgumentError('A name is empty.');
-  return names;
-}
-
-function readBudgets(text: string): number[] {
-  const budgets = text.split(',').map(Number);
-  if (budgets.some((part) => !(part > 0 && part <= 1)))
-    throw new InvalidArgumentError('Budgets are parts of the context, above 0 and at most 1.');
-  return budgets;
 }
 
 const lines = (all: readonly string[]): string => `${all.join('\n')}\n`;

@@ -180,6 +180,14 @@ export interface CacheFlags {
   readonly cacheOption?: Readonly<Record<string, unknown>>;
 }
 
+export function bufferOption(): Option {
+  return new Option(
+    '--cache-buffer <kind>',
+    `how keys and values are stored: ${Object.keys(BUFFERS).join(', ')}, or two of them for keys and values, such as ` +
+      'int8,int4 (default: float32, or what the bytes choose)',
+  ).argParser(readBuffer);
+}
+
 export function addCacheOptions(command: Command): Command {
   return command
     .optionsGroup('Cache:')
@@ -202,13 +210,7 @@ export function addCacheOptions(command: Command): Command {
           '(in eval: for the sequence); it chooses the length, and the buffer unless that is given',
       ).argParser(readBytes),
     )
-    .addOption(
-      new Option(
-        '--cache-buffer <kind>',
-        `how keys and values are stored: ${Object.keys(BUFFERS).join(', ')}, or two of them for keys and values, such as ` +
-          'int8,int4 (default: float32)',
-      ).argParser(readBuffer),
-    )
+    .addOption(bufferOption())
     .addOption(
       new Option('--sinks <n>', 'tokens at the very start that always stay (default: 4)').argParser(wholeFrom(0)),
     )

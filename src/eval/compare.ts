@@ -2,8 +2,13 @@
  * @file Policies side by side: what each of them is worth under each budget, and what it costs.
  */
 import type { LanguageModel } from '../engine/language-model.ts';
+import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { PolicyRow } from '../kvcache/policy.ts';
+import { CacheFullError, InputError } from '../util/errors.ts';
+import { type Interval, meanInterval } from './bootstrap.ts';
+import type { Cost } from './cost.ts';
+import { type DivergenceResult, divergence } from './divergence.ts';
 import { groupBy } from './group-by.ts';
 import { type PerplexityResult, perplexity, WINDOW_LENGTH } from './perplexity.ts';
 import { type QuestionPosition, type RecallCase, recall } from './recall.ts';
@@ -20,12 +25,22 @@ export interface CompareOptions {
   readonly contestants: readonly Contestant[];
   /** Budgets as parts of the context, above 0 and up to 1. */
   readonly budgets: readonly number[];
+  /**
+   * What budgets are parts of: `slots` of the context, or `bytes` of a dense float16 cache for it, of which everything that a cache keeps
+   * is paid. @default 'slots'
+   */
+  readonly unit?: 'slots' | 'bytes';
+  /** How all caches store keys and values, the dense one apart. @default float32, or what the bytes choose */
+  readonly buffer?: BufferChoice;
   /** Text for perplexity; left out, it is not measured. */
   readonly text?: string;
+  /** Whether the divergence from the dense cache is measured on the text, too. @default false */
+  readonly divergence?: boolean;
   readonly windowLength?: number;
   readonly windows?: number;
   /** Cases for recall, left out: not measured; a budget is a part of each case's own length. */
   readonly cases?: readonly RecallCase[];
+  /** Where the question stands. @default after the context only: a policy does not know it */
   readonly questions?: readonly QuestionPosition[];
   readonly chunkLength?: number;
   readonly signal?: AbortSignal;
@@ -37,15 +52,31 @@ export interface CompareRow {
   readonly policy: string;
   /** Part of the context; 1 for the dense cache that all are measured against. */
   readonly budget: number;
+  /** What the budget is a part of. @default 'slots' */
+  readonly unit?: 'slots' | 'bytes';
   readonly perplexity?: number;
+  /** The 95 % interval of the perplexity. */
+  readonly perplexityInterval?: Interval;
+  /** Mean divergence from the dense cache, and its 95 % interval. */
+  readonly divergence?: number;
+  readonly divergenceInterval?: Interval;
   /** Windows of text that perplexity was measured on. */
   readonly windows?: number;
   /** By where the question stands. */
   readonly recall: Readonly<Partial<Record<QuestionPosition, number>>>;
+  /** The 95 % intervals of the recall. */
+  readonly recallIntervals?: Readonly<Partial<Record<QuestionPosition, Interval>>>;
   /** Cases that recall was measured on. */
   readonly cases?: number;
   readonly msPerToken: number;
+  /** Keys and values. */
   readonly cacheBytes: number;
+  /** All that the cache keeps. */
+  readonly totalBytes?: number;
+  /** The policy of an earlier row of the same budget whose results are all the same. */
+  readonly sameAs?: string;
+  /** Why nothing was measured: the budget is too small for the policy, say. */
+  readonly refused?: string;
 }
 
 /** Measures a dense cache, then every policy under every budget. */
@@ -54,7 +85,7 @@ export async function compare(model: LanguageModel, options: CompareOptions): Pr
   const total = 1 + contestants.length * budgets.length;
   const rows: CompareRow[] = [];
   const add = async (contestant: Contestant, budget: number) => {
-    const row = await measure(model, contestant, budget, options);
+    const row = withTwin(await measure(model, contestant, budget, options), rows);
     rows.push(row);
     onRow?.(row, rows.length, total);
   };
@@ -62,6 +93,14 @@ export async function compare(model: LanguageModel, options: CompareOptions): Pr
   await add({ name: 'dense', policy: 'dense' }, 1);
   for (const contestant of contestants) for (const budget of budgets) await add(contestant, budget);
   return rows;
+}
+
+/** Says which earlier row has the same results. */
+function withTwin(row: CompareRow, rows: readonly CompareRow[]): CompareRow {
+  const results = ({ budget, perplexity, divergence, recall, refused }: CompareRow) =>
+    refused ?? JSON.stringify([budget, perplexity, divergence, recall]);
+  const twin = row.refused === undefined && rows.find((other) => results(other) === results(row));
+  return twin ? { ...row, sameAs: twin.policy } : row;
 }
 
 /** The first steps of a process are slower than the others; no row of the comparison is to have them. */
@@ -76,46 +115,83 @@ async function measure(
   budget: number,
   options: CompareOptions,
 ): Promise<CompareRow> {
-  const { text, cases, questions = ['last-window', 'after'], chunkLength, signal } = options;
+  const { unit, windows, cases } = options;
+  const isDense = contestant.policy === 'dense';
+  const row = { policy: contestant.name, budget, ...(isDense || !unit ? {} : { unit }) };
+  try {
+    return { ...row, ...(await measureAll(model, contestant, budget, options)) };
+  } catch (error) {
+    // A policy that can't do with so little is told of; what is wrong for all of them ends the comparison.
+    if (isDense || !(error instanceof InputError) || error instanceof CacheFullError) throw error;
+    return { ...row, windows, recall: {}, cases: cases?.length, msPerToken: 0, cacheBytes: 0, refused: error.message };
+  }
+}
+
+async function measureAll(
+  model: LanguageModel,
+  contestant: Contestant,
+  budget: number,
+  options: CompareOptions,
+): Promise<Omit<CompareRow, 'policy' | 'budget'>> {
+  const { text, cases, questions = ['after'], chunkLength, signal } = options;
   const windowLength = options.windowLength ?? Math.min(WINDOW_LENGTH, model.config.contextLength);
-  const cacheFor = (length: number): Partial<AnyCacheOptions> => ({
-    ...contestant.options,
-    policy: contestant.policy,
-    cacheLength: Math.max(1, Math.round(length * budget)),
-  });
-  const costs: { msPerToken: number; cacheBytes: number }[] = [];
-  let result: PerplexityResult | undefined;
+  const cacheFor = (length: number) => cacheOptionsOf(contestant, budget, length, options);
+  const costs: Cost[] = [];
+  let result: (Partial<DivergenceResult> & Pick<PerplexityResult, 'perplexity' | 'windows'>) | undefined;
+  let perplexityInterval: Interval | undefined;
   if (text !== undefined) {
-    result = await perplexity(model, text, {
-      cache: cacheFor(windowLength),
-      windowLength,
-      windows: options.windows,
-      chunkLength,
-      signal,
-    });
-    costs.push(result);
+    const window = { cache: cacheFor(windowLength), windowLength, windows: options.windows, chunkLength, signal };
+    const plain = await perplexity(model, text, window);
+    perplexityInterval = plain.interval;
+    costs.push(plain);
+    const { divergence: kl, interval } = options.divergence ? await divergence(model, text, window) : {};
+    result = { perplexity: plain.perplexity, windows: plain.windows, divergence: kl, interval };
   }
   const recalls: Partial<Record<QuestionPosition, number>> = {};
+  const recallIntervals: Partial<Record<QuestionPosition, Interval>> = {};
   if (cases)
     for (const question of questions) {
-      let right = 0;
+      const outcomes: number[] = [];
       // A dense cache has to hold the answer, too.
       for (const [length, list] of groupBy(cases, (item) => item.length)) {
         const cache = contestant.policy === 'dense' ? { policy: 'dense' } : cacheFor(length);
         const answers = await recall(model, list, { cache, question, chunkLength, signal });
-        right += answers.right;
+        for (let i = 0; i < list.length; i++) outcomes.push(Number(i < answers.right));
         costs.push(answers);
       }
-      recalls[question] = right / cases.length;
+      recalls[question] = outcomes.reduce((a, b) => a + b, 0) / cases.length;
+      recallIntervals[question] = meanInterval(outcomes);
     }
   return {
-    policy: contestant.name,
-    budget,
     perplexity: result?.perplexity,
+    perplexityInterval,
+    divergence: result?.divergence,
+    divergenceInterval: result?.interval,
     windows: result?.windows,
     recall: recalls,
+    recallIntervals,
     cases: cases?.length,
     msPerToken: costs[0]?.msPerToken ?? 0,
     cacheBytes: Math.max(0, ...costs.map(({ cacheBytes }) => cacheBytes)),
+    totalBytes: Math.max(0, ...costs.map(({ totalBytes }) => totalBytes)),
   };
+}
+
+/** The cache of a contestant for a sequence of so many tokens. */
+function cacheOptionsOf(
+  { policy, options }: Contestant,
+  budget: number,
+  length: number,
+  { unit, buffer }: CompareOptions,
+): Partial<AnyCacheOptions> {
+  const isDense = policy === 'dense';
+  const own = { ...(isDense || buffer === undefined ? {} : { buffer }), ...options, policy };
+  if (isDense || unit !== 'bytes') return { ...own, cacheLength: Math.max(1, Math.round(length * budget)) };
+  return { ...own, cacheLength: length, cacheBytes: `${100 * budget}%` };
+}
+
+/** What is to be said of a row besides its numbers; empty: nothing. */
+export function rowNote({ sameAs, refused }: CompareRow): string {
+  if (refused !== undefined) return refused;
+  return sameAs === undefined ? '' : `the same as ${sameAs}`;
 }

@@ -8,12 +8,15 @@ export interface Cost {
   readonly msPerToken: number;
   /** Most bytes that a cache's keys and values took. */
   readonly cacheBytes: number;
+  /** Most bytes that all of a cache took: also positions, scores, states and token ids. */
+  readonly totalBytes: number;
 }
 
 export class CostMeter {
   #ms = 0;
   #tokens = 0;
   #bytes = 0;
+  #total = 0;
 
   /** Counts a step of so many tokens. */
   add(ms: number, tokens: number): void {
@@ -31,10 +34,13 @@ export class CostMeter {
 
   /** Looks at what a cache holds. */
   hold(cache: KVCache): void {
-    this.#bytes = Math.max(this.#bytes, cache.memory().keysAndValues);
+    const { keysAndValues, total } = cache.memory();
+    this.#bytes = Math.max(this.#bytes, keysAndValues);
+    this.#total = Math.max(this.#total, total);
   }
 
   cost(): Cost {
-    return { msPerToken: this.#tokens === 0 ? 0 : this.#ms / this.#tokens, cacheBytes: this.#bytes };
+    const msPerToken = this.#tokens === 0 ? 0 : this.#ms / this.#tokens;
+    return { msPerToken, cacheBytes: this.#bytes, totalBytes: this.#total };
   }
 }

@@ -7,6 +7,7 @@ import { logSoftmaxAt } from '../engine/sampling/sampler.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
+import { type Interval, meanInterval } from './bootstrap.ts';
 import { type Cost, CostMeter } from './cost.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
@@ -39,6 +40,8 @@ export interface PerplexityOptions {
 export interface PerplexityResult extends Cost {
   /** exp of the mean loss. */
   readonly perplexity: number;
+  /** The 95 % interval of the perplexity, by chunks. */
+  readonly interval: Interval;
   /** Mean loss of a token, in nats. */
   readonly loss: number;
   /** Tokens that were predicted. */
@@ -70,6 +73,7 @@ export async function perplexity(
   const meter = new CostMeter();
   const total = windows.reduce((sum, window) => sum + window.length, 0);
   let before = 0;
+  const chunks: number[] = [];
   let loss = 0;
   let tokens = 0;
   for (const window of windows) {
@@ -84,20 +88,35 @@ export async function perplexity(
       { chunkLength, logits: 'all', signal },
       meter,
     )) {
+      const [lossBefore, tokensBefore] = [loss, tokens];
       for (let at = 0; at < logits.length && next < window.length; at += width, next++) {
         loss -= logSoftmaxAt(logits.subarray(at, at + width), window[next]);
         tokens++;
       }
+      if (tokens > tokensBefore) chunks.push((loss - lossBefore) / (tokens - tokensBefore));
       onProgress?.(before + done, total);
     }
     before += window.length;
     meter.hold(cache);
   }
-  return { perplexity: Math.exp(loss / tokens), loss: loss / tokens, tokens, windows: windows.length, ...meter.cost() };
+  const [low, high] = meanInterval(chunks);
+  return {
+    perplexity: Math.exp(loss / tokens),
+    interval: [Math.exp(low), Math.exp(high)],
+    loss: loss / tokens,
+    tokens,
+    windows: windows.length,
+    ...meter.cost(),
+  };
 }
 
 /** Windows of token ids, each with the special token before it. The rest that fills no window is left out, unless it is all. */
-function cutWindows(model: LanguageModel, text: string, length: number, most = Number.POSITIVE_INFINITY): number[][] {
+export function cutWindows(
+  model: LanguageModel,
+  text: string,
+  length: number,
+  most = Number.POSITIVE_INFINITY,
+): number[][] {
   const ids = model.tokenizer.encode(text, { addSpecialTokens: false });
   const [first] = model.tokenizer.encode('', { addSpecialTokens: true });
   const lead = first === undefined ? [] : [first];

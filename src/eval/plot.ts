@@ -17,10 +17,15 @@ const plain = (value: number) => value.toLocaleString('en', { maximumSignificant
 
 const PANELS: readonly Panel[] = [
   { title: 'perplexity', value: (row) => row.perplexity, format: plain },
+  { title: 'divergence from the dense cache, nats', value: (row) => row.divergence, format: plain },
   { title: 'recall, question in the last window', value: (row) => row.recall['last-window'], format: percent, high: 1 },
   { title: 'recall, question after the context', value: (row) => row.recall.after, format: percent, high: 1 },
-  { title: 'ms a token', value: (row) => row.msPerToken, format: plain },
-  { title: 'cache, kB', value: (row) => row.cacheBytes / 1000, format: plain },
+  { title: 'ms a token', value: (row) => (row.refused ? undefined : row.msPerToken), format: plain },
+  {
+    title: 'cache, kB',
+    value: (row) => (row.refused ? undefined : (row.totalBytes ?? row.cacheBytes) / 1000),
+    format: plain,
+  },
 ];
 
 const WIDTH = 330;
@@ -35,7 +40,8 @@ export function plotComparison(rows: readonly CompareRow[]): string {
   const columns = Math.max(1, Math.min(3, panels.length));
   const width = columns * WIDTH;
   const legend = drawLegend(names, width);
-  const note = measuredWords(rows);
+  const unit = rows.some((row) => row.unit === 'bytes') ? 'parts of the bytes of a dense float16 cache' : '';
+  const note = [measuredWords(rows), unit].filter((text) => text !== '').join('; ');
   const below = Math.ceil(panels.length / columns) * HEIGHT;
   const height = below + legend.height + (note === '' ? 0 : 20);
   const parts = panels.map((panel, i) => {

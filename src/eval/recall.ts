@@ -6,6 +6,7 @@ import type { LanguageModel } from '../engine/language-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { argmax } from '../util/numbers.ts';
+import { type Interval, meanInterval } from './bootstrap.ts';
 import { type Cost, CostMeter } from './cost.ts';
 import { groupBy } from './group-by.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
@@ -49,6 +50,8 @@ export interface RecallOptions {
 export interface RecallResult extends Cost {
   /** Cases answered rightly, as a part of all. */
   readonly recall: number;
+  /** The 95 % interval of the recall. */
+  readonly interval: Interval;
   readonly right: number;
   readonly cases: number;
   /** By length and by depth (in quarters): the same. */
@@ -94,6 +97,7 @@ export async function recall(
   };
   return {
     recall: part(outcomes),
+    interval: meanInterval(outcomes.map(({ right }) => Number(right))),
     right: outcomes.filter(({ right }) => right).length,
     cases: cases.length,
     byLength: by(({ length }) => String(length).padStart(6)),
@@ -126,10 +130,10 @@ async function isRecalled(
   await model.prepare(cache);
   let best = await feed(prompt, 'prompt');
   if (prompt === context) best = await feed(question, 'decode');
+  meter.hold(cache);
   for (const [i, token] of answer.entries()) {
     if (best !== token) return false;
     if (i + 1 < answer.length) best = await feed([token], 'decode');
   }
-  meter.hold(cache);
   return true;
 }

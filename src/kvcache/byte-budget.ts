@@ -75,7 +75,7 @@ export function denseBytes(shape: CacheShape, tokens: number, batch = 1): number
 
 /**
  * Options with `cacheBytes` as options with a `cacheLength` and a `buffer`; others are unchanged. A cacheLength beside it is the length
- * that a part counts of, and the most slots.
+ * of the sequence that a part counts of, and the most slots. A longer sequence takes 5 bytes a token more, for its token ids.
  * @param contextLength tokens of the longest sequence.
  * @throws InputError for a budget that the smallest cache exceeds; it says how much that takes.
  */
@@ -98,7 +98,7 @@ export function resolveCacheBytes<T extends Partial<AnyCacheOptions>>(
     cacheBytes: bytes,
   });
   const sizeOf = (cacheLength: number, buffer: BufferChoice) =>
-    mostBytes(createCache(shape, optionsFor(cacheLength, buffer)), Math.max(context, contextLength));
+    mostBytes(createCache(shape, optionsFor(cacheLength, buffer)), context);
   const formats = options.buffer
     ? [options.buffer]
     : FORMATS.filter((buffer) => canStore(() => sizeOf(context, buffer)));

@@ -17,13 +17,13 @@ export class TokenList {
 
   /** The most that a list of so many tokens takes. */
   static mostBytes(tokens: number): number {
-    return 4 * Math.max(64, 2 * tokens);
+    return 4 * Math.max(64, Math.ceil(1.25 * tokens));
   }
 
   push(tokens: ArrayLike<number>, count = tokens.length): void {
     const wanted = this.#length + count;
     if (wanted > this.#ids.length) {
-      const next = new Int32Array(Math.max(wanted, 2 * this.#ids.length));
+      const next = new Int32Array(Math.max(wanted, Math.floor(1.25 * this.#ids.length)));
       next.set(this.#ids);
       this.#ids = next;
     }

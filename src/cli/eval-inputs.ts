@@ -1,0 +1,100 @@
+/**
+ * @file What evaluations read and write: texts, cases, lists in flags, and files of results.
+ */
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { InvalidArgumentError } from 'commander';
+import { type Contestant, parseRecallCases, type QuestionPosition, type RecallCase } from '../exports/eval.ts';
+import { InputError } from '../index.ts';
+import { UsageError } from './failure.ts';
+import { type CliIo, tell } from './io.ts';
+import { findPolicy, isSmallModel, SMALL_MODEL } from './options.ts';
+
+/** A policy of one's own is called as it calls itself. */
+export async function contestant(name: string): Promise<Contestant> {
+  const policy = await findPolicy(name);
+  return { name: typeof policy === 'string' ? name : policy.name, policy };
+}
+
+/** @throws UsageError where the plot could not be written at the end. */
+export async function checkPlot(file: string): Promise<void> {
+  if (!/\.svg$/i.test(file)) throw new UsageError(`--plot ${file}: plots are SVG files; name one that ends in .svg`);
+  await checkFolder('--plot', file);
+}
+
+/** @throws UsageError where a file could not be written at the end. */
+export async function checkFolder(flag: string, file: string): Promise<void> {
+  const folder = dirname(resolve(file));
+  const isFolder = await stat(folder).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) throw new UsageError(`${flag} ${file}: there is no folder ${folder}`);
+}
+
+export async function writeResult(file: string, content: string, io: CliIo): Promise<void> {
+  await writeFile(file, content).catch((cause: Error) => {
+    throw new InputError(`${file}: can't be written: ${cause.message}`, { cause });
+  });
+  tell(io, `wrote ${file}`);
+}
+
+export async function readText(path: string | undefined, model: string): Promise<string> {
+  if (path === undefined && !isSmallModel(model)) throw new UsageError('name the text to measure with: --text FILE');
+  return readInput(path ?? join(SMALL_MODEL, 'validation.txt'));
+}
+
+export async function readCases(
+  path: string | undefined,
+  model: string,
+  flags: { length?: number; limit?: number },
+): Promise<RecallCase[]> {
+  if (path === undefined && !isSmallModel(model))
+    throw new UsageError('name the recall cases to measure with: --cases FILE (docs/policies.md says what is in it)');
+  const all = parseRecallCases(await readInput(path ?? join(SMALL_MODEL, 'recall.jsonl')));
+  const chosen = all
+    .filter(({ length }) => flags.length === undefined || length === flags.length)
+    .slice(0, flags.limit);
+  if (chosen.length === 0)
+    throw new UsageError(
+      `there are no cases of length ${flags.length}; there are ${[...new Set(all.map((c) => c.length))].join(', ')}`,
+    );
+  return chosen;
+}
+
+async function readInput(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new InputError(`${path}: can't be read: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Splits at commas, but for those within parentheses. */
+export function list(text: string): string[] {
+  const names = text.split(/,(?![^(]*\))/).map((name) => name.trim());
+  if (names.includes('')) throw new InvalidArgumentError('A name is empty.');
+  return names;
+}
+
+export function readBudgets(text: string): number[] {
+  const budgets = text.split(',').map(Number);
+  if (budgets.some((part) => !(part > 0 && part <= 1)))
+    throw new InvalidArgumentError('Budgets are parts of the context, above 0 and at most 1.');
+  return budgets;
+}
+
+export function readByteParts(text: string): number[] {
+  const parts = text.split(',').map((part) => /^(\d+(?:\.\d+)?)%$/.exec(part.trim())?.[1]);
+  const budgets = parts.map((part) => Number(part) / 100);
+  if (budgets.some((part) => !(part > 0 && part <= 10)))
+    throw new InvalidArgumentError('They must be parts such as 5%,10%,20%.');
+  return budgets;
+}
+
+export function readQuestions(text: string): QuestionPosition[] {
+  const questions = text.split(',');
+  if (questions.some((where) => where !== 'after' && where !== 'last-window'))
+    throw new InvalidArgumentError('It must be after, last-window, or both with a comma between.');
+  return questions as QuestionPosition[];
+}

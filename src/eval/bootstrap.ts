@@ -1,0 +1,30 @@
+/**
+ * @file How sure a mean is: bootstrap intervals.
+ */
+import { Random } from '../util/random.ts';
+
+/** The ends of an interval. */
+export type Interval = readonly [low: number, high: number];
+
+const RESAMPLES = 1000;
+/** Each end leaves 2.5 % out: 95 % lie within. */
+const TAIL = 0.025;
+
+/**
+ * The 95 % interval of a mean, by the percentiles of means of samples that are drawn from the values with replacement (1,000 of them, the
+ * same for the same values). Of a single value it is that value.
+ * @param values independent of each other, as nearly as can be: cases, or chunks of text.
+ */
+export function meanInterval(values: readonly number[]): Interval {
+  const n = values.length;
+  if (n < 2) return [values[0] ?? Number.NaN, values[0] ?? Number.NaN];
+  const random = new Random(1);
+  const means = new Float64Array(RESAMPLES);
+  for (let i = 0; i < RESAMPLES; i++) {
+    let sum = 0;
+    for (let j = 0; j < n; j++) sum += values[Math.floor(random.next() * n)];
+    means[i] = sum / n;
+  }
+  means.sort();
+  return [means[Math.floor(TAIL * RESAMPLES)], means[Math.ceil((1 - TAIL) * RESAMPLES) - 1]];
+}
