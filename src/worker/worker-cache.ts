@@ -48,6 +48,11 @@ export class WorkerCache implements TextCache {
     return this.#call('tokenPositions', { layer, row, group });
   }
 
+  /** The policy's scores of the same tokens, in that order; null where it has none. */
+  scores(layer: number, row = 0, group = 0): Promise<number[] | null> {
+    return this.#call('scores', { layer, row, group });
+  }
+
   /** Goes back to its first `length` tokens. @throws InputError where that state is not known any more. */
   truncate(length: number): Promise<void> {
     return this.#call('truncateCache', { length });

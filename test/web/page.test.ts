@@ -1,0 +1,182 @@
+/**
+ * The page of web/ in Chromium: loading, text, budgets, two policies, keyboard, screen reader, small screens, offline.
+ */
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import type { AxeResults } from 'axe-core';
+import type { Browser, Page } from 'playwright-core';
+import { build } from 'vite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hasChromium, launchChromium, openPage, type Site, serveSite, WITHOUT_CHROMIUM } from '../support/browser.ts';
+import { ROOT } from '../support/example-folder.ts';
+
+if (!hasChromium) process.stderr.write(`test/web/page: ${WITHOUT_CHROMIUM}\n`);
+
+/** Where screenshots are put, if anywhere. */
+const SHOTS = process.env.KEYHOLD_SHOTS;
+const MOST_PAGE_BYTES = 20_000;
+
+describe.skipIf(!hasChromium)('the page', () => {
+  let browser: Browser;
+  let folder: string;
+  let site: Site;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'keyhold-page-'));
+    await build({
+      configFile: join(ROOT, 'web/vite.config.ts'),
+      root: join(ROOT, 'web'),
+      logLevel: 'silent',
+      build: { outDir: folder, emptyOutDir: true },
+    });
+    site = await serveSite({ folders: { '/': folder }, isolated: true });
+    browser = await launchChromium();
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await site?.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  const isReady = (page: Page) =>
+    page.waitForFunction(() => /^Ready/.test(document.getElementById('status')!.textContent!));
+  const open = async (): Promise<{ page: Page; messages: string[] }> => {
+    const opened = await openPage(browser, site.url);
+    await isReady(opened.page);
+    return opened;
+  };
+  /** Continues the text with so many tokens. */
+  const write = async (page: Page, tokens: number, text = 'In the beginning') => {
+    await page.fill('#count', String(tokens));
+    await page.fill('#prompt', text);
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => (document.getElementById('stop') as HTMLButtonElement).disabled);
+    await isReady(page);
+  };
+  const numbers = (page: Page) => page.locator('.side p:nth-of-type(2)').allTextContents();
+  const shoot = async (page: Page, name: string) => {
+    if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
+  };
+
+  it('writes text, keeps within its budget, and says what was evicted where', async () => {
+    const { page, messages } = await open();
+    await page.setViewportSize({ width: 1200, height: 760 });
+    await write(page, 60);
+    await shoot(page, 'page-light');
+    expect((await page.locator('.answers span').textContent())!.length).toBeGreaterThan(60);
+    expect((await numbers(page))[0]).toMatch(/tokens\/s · 48 of 6\d tokens held · 1\d evicted · .* of /);
+    // The picture is read with the keyboard: the first cells are those of evicted or held tokens.
+    await page.focus('canvas');
+    for (let i = 0; i < 20; i++) await page.press('canvas', 'ArrowLeft');
+    const about = await page.locator('.side p:nth-of-type(1)').textContent();
+    expect(about).toMatch(/^token \d+ ".*": (held|held by \d+ % of the groups|not held) in layer 0/);
+    const texts: string[] = [];
+    for (let i = 0; i < 40; i++) {
+      await page.press('canvas', 'ArrowLeft');
+      texts.push((await page.locator('.side p:nth-of-type(1)').textContent())!);
+    }
+    expect(texts.some((text) => /evicted by h2o at step \d+ in layer/.test(text))).toBe(true);
+    await page.click('summary');
+    const rows = await page.locator('tbody tr').allTextContents();
+    expect(rows).toHaveLength(6);
+    for (const row of rows) expect(row).toMatch(/^\d48\.06\d$/);
+    expect(messages).toEqual([]);
+    await page.close();
+  });
+
+  it('takes another budget, and goes on with the same text', async () => {
+    const { page } = await open();
+    await write(page, 12);
+    const before = await page.locator('.answers span').textContent();
+    await page.locator('#budget').fill('24');
+    expect(await page.locator('#budget-text').textContent()).toMatch(/^24 slots = \d+ kB$/);
+    await write(page, 12, ' and');
+    expect((await numbers(page))[0]).toMatch(/· 24 of \d+ tokens held ·/);
+    expect(await page.locator('.answers span').first().textContent()).toBe(before);
+    await page.close();
+  });
+
+  it('compares two policies on the same text', async () => {
+    const { page, messages } = await open();
+    await page.setViewportSize({ width: 1200, height: 980 });
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await page.selectOption('#policy-1', 'lastrec');
+    await page.waitForFunction(() => document.querySelectorAll('.side').length === 2);
+    await write(page, 50);
+    await shoot(page, 'page-compare-dark');
+    expect(await page.locator('.answers span').count()).toBe(2);
+    for (const text of await numbers(page)) expect(text).toMatch(/· 48 of \d+ tokens held ·/);
+    for (const text of await page.locator('.answers span').allTextContents()) expect(text.length).toBeGreaterThan(40);
+    expect(messages).toEqual([]);
+    await page.close();
+  });
+
+  it('stops when Escape is pressed, and says what a dense cache lacks', async () => {
+    const { page } = await open();
+    await page.fill('#count', '2000');
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => (document.querySelector('.answers span')?.textContent ?? '').length > 20);
+    await page.keyboard.press('Escape');
+    await page.waitForFunction(() => document.getElementById('status')!.textContent === 'Stopped.');
+    await page.selectOption('#policy-0', 'dense');
+    await page.locator('#budget').fill('8');
+    await page.waitForFunction(() => document.querySelector('h3')?.textContent === 'dense, 8 slots');
+    await page.fill('#prompt', 'a text that is longer than eight tokens, as anybody can see');
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => document.getElementById('status')!.className === 'error');
+    expect(await page.locator('#status').textContent()).toMatch(/8/);
+    await page.close();
+  });
+
+  it('has no accessibility violations, light and dark, and fits 360 pixels', async () => {
+    const { page } = await open();
+    await page.selectOption('#policy-1', 'tova');
+    await page.waitForFunction(() => document.querySelectorAll('.side').length === 2);
+    await write(page, 30);
+    await page.addScriptTag({ content: await readFile(createRequire(import.meta.url).resolve('axe-core'), 'utf8') });
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      const { violations } = await page.evaluate(() =>
+        (globalThis as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run(),
+      );
+      expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`)).toEqual([]);
+    }
+    await page.setViewportSize({ width: 360, height: 720 });
+    await shoot(page, 'page-360');
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+    await page.close();
+  });
+
+  it('works without a network once it was loaded', async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    const own = await serveSite({ folders: { '/': folder }, isolated: true });
+    await page.goto(own.url);
+    await isReady(page);
+    await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
+    // What was loaded before the service worker was there is loaded once more, through it.
+    await page.reload();
+    await isReady(page);
+    await write(page, 5);
+    await own.close();
+    await page.reload();
+    await isReady(page);
+    await write(page, 5);
+    expect((await page.locator('.answers span').textContent())!.length).toBeGreaterThan(5);
+    await context.close();
+  });
+
+  it('is small', async () => {
+    const assets = await readdir(join(folder, 'assets'));
+    const own = assets.filter((name) => /^index-/.test(name)).map((name) => `assets/${name}`);
+    expect(own.length).toBe(2);
+    let bytes = 0;
+    for (const name of [...own, 'index.html', 'sw.js'])
+      bytes += gzipSync(await readFile(join(folder, name)), { level: 9 }).length;
+    expect(bytes).toBeLessThan(MOST_PAGE_BYTES);
+  });
+});
