@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { openCheckpointFolder } from '../src/checkpoint/open-node.ts';
-import { loadModel } from '../src/node.ts';
+import { type ChatMessage, type GenerationResult, type LanguageModel, loadModel } from '../src/node.ts';
 import { argmax } from './parity/case.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
@@ -55,4 +55,43 @@ describe.skipIf(FILE === '')('SmolLM2-135M-Instruct as GGUF', () => {
     },
     300_000,
   );
+
+  it.each(['float32', 'int8'] as const)(
+    'gives in %s what is promised of speculation and of rows that share steps',
+    async (weights) => {
+      await using model = await loadModel(FILE, {
+        weights,
+        cacheDir: await tempFolder('smollm2'),
+        generationConfig: false,
+      });
+      const prompts = cases.map(({ prompt }) => prompt);
+      prompts.push('List the days of the week.', 'Write a short poem about the sea.', 'Count from one to ten.');
+      const options = { maxNewTokens: 40 };
+      const requests = prompts.slice(0, 8).map((prompt) => ({ messages: [{ role: 'user', content: prompt }] }));
+      const results = await model.generateBatch(requests, options).results();
+      const rows = new Map(results.map((end) => [end.id, end.type === 'end' ? end.result : null]));
+      for (const [i, { messages }] of requests.entries()) {
+        const plain = await model.chat(messages, options).result();
+        const ahead = await model.chat(messages, { ...options, speculate: true }).result();
+        for (const result of [ahead, rows.get(i)!]) {
+          if (weights === 'float32') expect(result.text, prompts[i]).toBe(plain.text);
+          await expectLikely(model, messages, result);
+        }
+      }
+    },
+    600_000,
+  );
 });
+
+/** Each token must be the most likely one, or as near to it as logits of other chunks may be: 1.2 with quantized weights. */
+async function expectLikely(
+  model: LanguageModel,
+  messages: readonly ChatMessage[],
+  result: GenerationResult,
+): Promise<void> {
+  const prompt = model.tokenizer.encode(model.chatTemplate!.render(messages), { addSpecialTokens: false });
+  const text = result.tokens.map(({ token }) => token);
+  const { tokens } = await model.score([...prompt, ...text], { topLogprobs: 1 });
+  const most = model.weights === 'float32' ? 1e-3 : 1.2;
+  for (const { logprob, top } of tokens.slice(prompt.length)) expect(top![0].logprob - logprob!).toBeLessThan(most);
+}

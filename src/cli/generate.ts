@@ -76,7 +76,10 @@ export function addGenerate(program: Command, io: CliIo): void {
         'with --json or --prompts: log probabilities, and so many of the likeliest',
       ).argParser(wholeFrom(0)),
     )
-    .option('--speculate', 'look for repetitions, and check several tokens at once: the same text, sooner')
+    .option(
+      '--speculate',
+      'look for repetitions, and verify several tokens at once: the same text with float32 weights, sooner',
+    )
     .option('--draft <model>', 'a smaller model of the same family guesses, and several tokens are checked at once');
   command
     .optionsGroup('Many prompts at once:')
