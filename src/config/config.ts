@@ -168,6 +168,8 @@ export interface Config {
   readonly embedScale: number;
   /** Width of the embedding table where it is not nEmbd; projections lead in and out. */
   readonly embedDim: number;
+  /** Kinds of segments of a text (BERT's token types), each with a learned vector that is added to its tokens; 0: there are none. */
+  readonly tokenTypes: number;
   /** A norm directly after the embedding. */
   readonly embedNorm: boolean;
   readonly tieEmbeddings: boolean;

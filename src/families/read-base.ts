@@ -11,6 +11,7 @@ import { type RopeDefaults, readRope } from './read-rope.ts';
 export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
   silu: 'silu',
   swish: 'silu',
+  swiglu: 'silu',
   gelu: 'gelu',
   gelu_new: 'gelu-tanh',
   gelu_fast: 'gelu-tanh',
@@ -103,6 +104,7 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): FamilyConfig {
     droppedToken: null,
     embedScale: 1,
     embedDim: nEmbd,
+    tokenTypes: 0,
     embedNorm: false,
     tieEmbeddings: r.bool('tie_word_embeddings', d.tie ?? false),
     lmHeadBias: false,

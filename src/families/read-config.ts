@@ -103,6 +103,8 @@ function checkConfig(config: FamilyConfig, where: string): void {
     fail(`tie_word_embeddings is true, but there are ${config.embedRows} embeddings and ${config.vocabSize} logits`);
   const never = config.suppressedTokens.find((id) => id >= config.vocabSize);
   if (never !== undefined) fail(`the suppressed token ${never} is not in the vocabulary of ${config.vocabSize}`);
+  // Encoders end no text.
   const above = config.eosTokenIds.find((id) => id >= config.embedRows);
-  if (above !== undefined) fail(`eos_token_id ${above} is not in the vocabulary of ${config.embedRows}`);
+  if (above !== undefined && config.output === 'logits')
+    fail(`eos_token_id ${above} is not in the vocabulary of ${config.embedRows}`);
 }

@@ -3,6 +3,7 @@
  */
 
 import { afmoe, arcee } from './arcee.ts';
+import { bert, distilbert, eurobert, modernbert, nomicBert, roberta } from './bert.ts';
 import { gptBigcode } from './bigcode.ts';
 import { biogpt } from './biogpt.ts';
 import { cohere, cohere2 } from './cohere.ts';
@@ -59,6 +60,7 @@ export const FAMILIES: readonly Family[] = [
   ...[cohere, cohere2],
   ...[olmo, olmo2, olmo3, olmoe],
   ...[mllama, idefics],
+  ...[bert, roberta, distilbert, nomicBert, modernbert, eurobert],
   ...[esm, pixtral, mimi, clvpEncoder, clvpDecoder],
   ...[mixtral, phimoe, qwen2Moe, qwen3Moe, graniteMoe, aria, dbrx, jetmoe],
   ...[smollm3, glm4, ernie45, exaone4, seedOss, arcee, cwm, helium, qwen3Vl, graniteHybrid],

@@ -41,6 +41,10 @@ export function enterModel(ctx: ModelContext, source: Value): Value {
     const table = plainParam(ctx, 'wpe.weight', [config.contextLength + config.positionOffset, E]);
     x = add(g, x, gatherRows(g, table, g.input('positionIds', 'int64', ['B', 'T'])));
   }
+  if (config.tokenTypes > 0) {
+    const table = plainParam(ctx, 'wtt.weight', [config.tokenTypes, E]);
+    x = add(g, x, gatherRows(g, table, g.input('tokenTypes', 'int64', ['B', 'T'])));
+  }
   return config.embedNorm ? norm(ctx, x, config.norm, 'wte_norm') : x;
 }
 

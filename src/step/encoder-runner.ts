@@ -35,6 +35,11 @@ export interface EncodeOptions {
   readonly mask?: readonly ArrayLike<number>[];
   /** Per row: positions of its tokens, one list for each of the model's streams. @default their indices in the row, or in the image */
   readonly positions?: readonly TokenPositions[];
+  /**
+   * Per row: which segment of the text each token is of (BERT's token types), for models that have them.
+   * @default 0 for all tokens
+   */
+  readonly tokenTypes?: readonly ArrayLike<number>[];
   /** What is wanted; every encoder can give `hidden`. @default the config's `output` */
   readonly output?: OutputKind;
 }
@@ -101,6 +106,9 @@ export class Encoder {
       ),
     };
     this.#bindPositions(batch, mask, T, options.positions, inputs);
+    if (options.tokenTypes && this.config.tokenTypes === 0)
+      throw new InputError(`${this.config.name} models have no token types: leave "tokenTypes" out`);
+    if (this.config.tokenTypes > 0) inputs.tokenTypes = this.#tokenTypes(batch, T, options.tokenTypes);
     if (this.config.droppedToken !== null) inputs.embedFactors = this.#embedFactors(batch, mask, T);
     const trace = () => traceEncoder(this.config, this.#format, output, this.#backend.target);
     const { encoded } = await (await this.#graphs.get(output, trace)).run(inputs);
@@ -221,8 +229,9 @@ export class Encoder {
     if (given && (config.position === 'none' || config.position === 'alibi'))
       throw new InputError(`${config.name} models have no positions of tokens: leave "positions" out`);
     const stated = given ? readPositions(given, batch.lengths, streams) : batch.positions;
-    // Learned positions count tokens only; rotary positions count padding, too.
-    const usual = (b: number) => range(T).map((t) => (learned ? tokensBefore(mask, b * T, t) : t));
+    // Tables that begin with rows for padding (ESM, RoBERTa) are indexed by the count of tokens; all other positions count padding, too.
+    const countsTokens = learned && config.positionOffset > 0;
+    const usual = (b: number) => range(T).map((t) => (countsTokens ? tokensBefore(mask, b * T, t) : t));
     const rows = range(B).map((b) => stated?.[b] ?? new Array<number[]>(streams).fill(usual(b)));
     const at = (b: number, t: number) => rows[b].map((list) => list[Math.min(t, list.length - 1)]);
     if (needsOrder(config))
@@ -251,6 +260,24 @@ export class Encoder {
       inputs[`cos.${i}`] = tensorOf(cos, [B * T, rope.pairs]);
       inputs[`sin.${i}`] = tensorOf(sin, [B * T, rope.pairs]);
     });
+  }
+
+  #tokenTypes({ lengths }: Batch, T: number, given: EncodeOptions['tokenTypes']): StepTensor {
+    const types = new BigInt64Array(lengths.length * T);
+    if (given && given.length !== lengths.length)
+      throw new InputError(`tokenTypes has ${given.length} rows, but there are ${lengths.length}`);
+    given?.forEach((row, b) => {
+      if (row.length !== lengths[b])
+        throw new InputError(`tokenTypes of row ${b} has ${row.length} entries, but the row ${lengths[b]}`);
+      for (let t = 0; t < row.length; t++) {
+        if (!Number.isInteger(row[t]) || row[t] < 0 || row[t] >= this.config.tokenTypes)
+          throw new InputError(
+            `tokenTypes of row ${b}, token ${t} is ${row[t]}, but the model has ${this.config.tokenTypes} types, from 0 on`,
+          );
+        types[b * T + t] = BigInt(row[t]);
+      }
+    });
+    return tensorOf(types, [lengths.length, T]);
   }
 
   /** Nothing of the dropped token and of padding, and as much more of the others. */
