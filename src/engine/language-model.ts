@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * @file A loaded model: what a program holds in its hands.
+ * @file A loaded model in this thread.
  */
 import type { AdapterChoice, AdapterOptions } from '../adapters/bank.ts';
 import type { ModelAdapters } from '../adapters/model-adapters.ts';
@@ -205,8 +205,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
 
   /**
    * How many tokens one decoding step may take in, up to `most`, and still compute what steps of one token would. It ends where the
-   * policy would give a token up before the last of them came, and where keys would have to be rotated otherwise.
-   * @param exact false: tokens may be given up within the step.
+   * policy would evict a token before the last of them came, and where keys would have to be rotated otherwise.
+   * @param exact false: tokens may be evicted within the step.
    * @internal
    */
   stepLimit(cache: KVCache, row: number, most: number, exact: boolean): number {

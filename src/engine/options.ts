@@ -143,7 +143,7 @@ export interface BatchOptions extends Omit<SequenceRequest, 'prompt' | 'messages
   /** Options of the rows' caches. Rows with the same ones share their steps. */
   readonly cache?: Partial<AnyCacheOptions>;
   /**
-   * Most requests at work at the same time.
+   * Most requests that run at the same time.
    * @default 8
    */
   readonly batchSize?: number;

@@ -1,13 +1,12 @@
 /**
- * @file Speculation: several tokens go through the graph at once, those that were chosen stay.
+ * @file Speculation: one step verifies several draft tokens.
  *
- * A drafter proposes what may follow the token that was chosen last; the graph runs on all of them in one chunk; then tokens are
- * chosen from its logits one after the other, as always. As long as each is the one that was proposed, the next one's logits are
- * there already. What was proposed in vain is taken back from the cache.
+ * A drafter proposes tokens that may follow the last one. The model computes all of them in one chunk. Then tokens are chosen from
+ * its logits one after the other, as without speculation: as long as each is the proposed one, the next one's logits are there
+ * already. The rest is taken back from the cache.
  *
- * This changes nothing but the speed where a chunk computes what single steps would: where slots hold exactly what the graph made
- * (float32), and no token is given up before the last of the chunk came. {@link DecoderModel.stepLimit} says how long a chunk
- * may be for that.
+ * With float32 weights and slots the text is the same as without, as long as no token is evicted before the last one of the chunk has
+ * come. {@link DecoderModel.stepLimit} says how long a chunk may be for that.
  */
 
 import { bufferName } from '../../kvcache/buffers.ts';
