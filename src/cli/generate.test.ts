@@ -79,7 +79,7 @@ describe('keyhold generate', () => {
         window: null,
         positions: [
           [0, 1],
-          [36, 65],
+          [35, 64],
         ],
       },
     ]);
