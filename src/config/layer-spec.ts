@@ -162,6 +162,17 @@ export interface Mamba2 {
   readonly timeLimit: readonly [low: number, high: number];
   /** Of the result, in groups of its width; null: the gate alone. */
   readonly norm: (NormSpec & { readonly groups: number; readonly place: 'before-gate' | 'after-gate' }) | null;
+  /** Factors of the first projection's parts z, x, b, c and dt. @default 1 */
+  readonly partScales?: readonly number[];
+}
+
+/** Attention and Mamba-2 side by side (Falcon-H1, arXiv 2507.22448): both read the same values, and their results are added. */
+export interface AttentionMamba2 {
+  readonly kind: 'attention-mamba-2';
+  readonly attention: SelfAttention;
+  readonly ssm: Mamba2;
+  /** Factors of the two results. */
+  readonly scales: { readonly attention: number; readonly ssm: number };
 }
 
 /**
@@ -196,6 +207,7 @@ export type MixerSpec =
   | ShortConv
   | Mamba
   | Mamba2
+  | AttentionMamba2
   | LatentAttention;
 
 /** act(fc(x)), projected. `xielu` (arXiv 2411.13010) has four learned numbers: `act.alpha_p`, `act.alpha_n`, `act.beta`, `act.eps`. */
@@ -204,7 +216,7 @@ export interface PlainMlp {
   /** F */
   readonly size: number;
   readonly bias: boolean;
-  readonly activation: Activation;
+  readonly activation: Activation | 'xielu';
 }
 
 /** act(fc_1(x)) · fc_2(x), projected. */
@@ -213,6 +225,8 @@ export interface GatedMlp {
   readonly size: number;
   readonly bias: boolean;
   readonly activation: Activation;
+  /** Factors of fc_1(x) before the activation, and of the result. @default 1 */
+  readonly scales?: { readonly gate: number; readonly out: number };
 }
 
 /**
@@ -314,10 +328,16 @@ export function slotSpec(mixer: MixerSpec | null): SlotSpec | null {
     const { heads, latentSize, ropeSize, scale } = mixer;
     return { heads, groups: 1, keySize: ropeSize + latentSize, valueSize: 0, window: null, chunk: null, scale };
   }
+  return attentionWithin(mixer);
+}
+
+/** The attention of a mixer whose heads have keys and values of their own that a cache holds; null: it has none. */
+export function attentionWithin(mixer: MixerSpec | null): SelfAttention | HeadExperts | null {
+  if (mixer?.kind === 'attention-mamba-2') return mixer.attention;
   return keepsSlots(mixer) ? mixer : null;
 }
 
-/** Whether a mixer is attention whose heads have keys and values of their own that a cache holds. */
+/** Whether a mixer is such attention, and nothing else. */
 export function keepsSlots(mixer: MixerSpec | null): mixer is SelfAttention | HeadExperts {
   return mixer?.kind === 'self-attention' || mixer?.kind === 'head-experts';
 }

@@ -1,7 +1,7 @@
 /**
  * @file What a row of the family table is: which config.json it reads, and where its tensors are in a checkpoint.
  */
-import { type AttentionSpec, keepsSlots, type LayerSpec } from '../config/layer-spec.ts';
+import { type AttentionSpec, attentionWithin, type LayerSpec } from '../config/layer-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { ConfigError } from '../util/errors.ts';
 import type { Segments, SegmentsOf, TensorExpr, TensorMap, TensorNames } from '../weights/tensor-map.ts';
@@ -69,8 +69,9 @@ const QKV: Readonly<
 
 /** The numbers of a layer's attention. */
 export function attentionOf({ mixer }: LayerSpec): AttentionSpec {
-  if (!keepsSlots(mixer)) throw new ConfigError('a layer without attention has no queries, keys and values');
-  return mixer;
+  const attention = attentionWithin(mixer);
+  if (!attention) throw new ConfigError('a layer without attention has no queries, keys and values');
+  return attention;
 }
 
 function attentionSegments(layer: LayerSpec, count: number): Segments {

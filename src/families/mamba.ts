@@ -11,7 +11,7 @@ import { deepseekMixture, expertCount, ignoreLayersBehind, mixture, router } fro
 import { type BaseDefaults, readBase, ropeOn } from './read-base.ts';
 
 /** How the weights of a state space layer were made when training began. */
-function skipInitialization(r: ConfigReader): void {
+export function skipInitialization(r: ConfigReader): void {
   r.skip('rescale_prenorm_residual', 'residual_in_fp32', 'time_step_floor', 'time_step_init_scheme', 'time_step_max');
   r.skip('time_step_min', 'time_step_scale', 'use_associative_scan', 'use_mambapy', 'use_mamba_kernels', 'chunk_size');
 }

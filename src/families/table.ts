@@ -2,6 +2,7 @@
  * @file The table of families. A new family is one row here, and its data beside.
  */
 
+import { apertus } from './apertus.ts';
 import { afmoe, arcee } from './arcee.ts';
 import { bert, distilbert, eurobert, modernbert, nomicBert, roberta } from './bert.ts';
 import { gptBigcode } from './bigcode.ts';
@@ -13,6 +14,7 @@ import { dots1 } from './dots.ts';
 import { clvpDecoder, clvpEncoder, esm, mimi, pixtral } from './encoders.ts';
 import { ernie45, ernie45Moe } from './ernie.ts';
 import { exaone4 } from './exaone.ts';
+import { falconH1 } from './falcon-h1.ts';
 import type { Family } from './family.ts';
 import { gemma, gemma2, gemma3, vaultGemma } from './gemma.ts';
 import { glm, glm4, glm4Moe } from './glm.ts';
@@ -64,8 +66,8 @@ export const FAMILIES: readonly Family[] = [
   ...[esm, pixtral, mimi, clvpEncoder, clvpDecoder],
   ...[mixtral, phimoe, qwen2Moe, qwen3Moe, graniteMoe, aria, dbrx, jetmoe],
   ...[smollm3, glm4, ernie45, exaone4, seedOss, arcee, cwm, helium, qwen3Vl, graniteHybrid],
-  ...[gptBigcode, gptNeo, mpt, biogpt, xglm, nanochat],
+  ...[gptBigcode, gptNeo, mpt, biogpt, xglm, nanochat, apertus],
   ...[glm4Moe, dots1, ernie45Moe, flexOlmo, minimaxM2, afmoe, hunyuanDense, hunyuanMoe, gptOss, llama4, ministral3],
-  ...[qwen35, qwen35Moe, qwen3Next, lfm2, lfm2Moe, mamba, falconMamba, jamba, mamba2, bamba, nemotronH],
+  ...[qwen35, qwen35Moe, qwen3Next, lfm2, lfm2Moe, mamba, falconMamba, jamba, mamba2, bamba, nemotronH, falconH1],
   ...[deepseekV2, deepseekV3, glm4MoeLite, youtu, minicpm3],
 ];

@@ -6,6 +6,7 @@ import { add, mul, scale } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
 import { type ModelContext, plainParam } from './context.ts';
 import { feedForward } from './feed-forward.ts';
+import { attentionMamba2 } from './mixers/attention-mamba2.ts';
 import { gatedDelta } from './mixers/gated-delta.ts';
 import { headExperts } from './mixers/head-experts.ts';
 import { mamba } from './mixers/mamba.ts';
@@ -49,6 +50,8 @@ const MIXERS: {
   'gated-delta': (ctx, x, layer, spec, inputs) => gatedDelta(ctx, x, layer, spec, inputs.states!),
   'short-conv': (ctx, x, layer, spec, inputs) => shortConv(ctx, x, layer, spec, inputs.states!),
   'mamba-1': (ctx, x, layer, spec, inputs) => mamba(ctx, x, layer, spec, inputs.states!),
+  'attention-mamba-2': (ctx, x, layer, spec, { attention, states }) =>
+    attentionMamba2(ctx, x, layer, spec, { attention: attention!, states: states! }),
   'mamba-2': (ctx, x, layer, spec, inputs) => mamba2(ctx, x, layer, spec, inputs.states!),
 };
 

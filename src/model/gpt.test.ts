@@ -3,7 +3,7 @@ import { checkLowered, preparedFor } from '../../test/support/check-graph.ts';
 import { CASES, configJson } from '../../test/support/family-cases.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
 import { type Config, isEncoder } from '../config/config.ts';
-import { keepsSlots } from '../config/layer-spec.ts';
+import { slotSpec } from '../config/layer-spec.ts';
 import { readConfig } from '../families/read-config.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
 import type { OpGraph } from '../ops/graph.ts';
@@ -58,7 +58,7 @@ function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
   const names = new Set(groupsOf(graph));
   expect(found.outputs.filter((name) => name.startsWith('sums.')).length).toBe(options.sums ? names.size : 0);
   expect(found.outputs.filter((name) => name.startsWith('moments.')).length).toBe(
-    options.moments ? 2 * config.layers.filter(({ mixer }) => keepsSlots(mixer)).length : 0,
+    options.moments ? 2 * config.layers.filter(({ mixer }) => slotSpec(mixer) !== null).length : 0,
   );
   expect(found.outputs).toEqual(expect.arrayContaining(['logits']));
   for (const [l, { mixer }] of config.layers.entries())
@@ -67,9 +67,10 @@ function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
       keySize: config.headSize,
       valueSize: config.headSize,
     }).inputs)
-      expect(found.inputs.includes(`${input.name}.${l}`)).toBe(keepsSlots(mixer));
+      expect(found.inputs.includes(`${input.name}.${l}`)).toBe(slotSpec(mixer) !== null);
   for (const [l, { mixer }] of config.layers.entries())
-    for (const kind of ['keys', 'values']) expect(found.outputs.includes(`${kind}.${l}`)).toBe(keepsSlots(mixer));
+    for (const kind of ['keys', 'values'])
+      expect(found.outputs.includes(`${kind}.${l}`)).toBe(slotSpec(mixer) !== null);
   for (const name of names) expect(found.inputs).toContain(`slots.${name}`);
   expect(found.nodes).toBe(nodeCount);
   return found;

@@ -2,9 +2,9 @@
  * @file Feed-forward layers without experts.
  */
 import type { GatedMlp, PlainMlp } from '../config/layer-spec.ts';
-import { add, clip, mul, scalar, split, unary } from '../ops/basic.ts';
+import { add, clip, mul, scalar, scale, split, unary, xielu } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
-import type { ModelContext } from './context.ts';
+import { type ModelContext, plainParam } from './context.ts';
 import { linear, linearOf } from './linear.ts';
 
 /** An MLP that every token goes through. @param x [..., E] */
@@ -14,7 +14,13 @@ export function denseMlp(ctx: ModelContext, x: Value, spec: PlainMlp | GatedMlp,
 
 /** proj(act(fc(x))) */
 function plainMlp(ctx: ModelContext, x: Value, { size, bias, activation }: PlainMlp, name: string): Value {
-  const hidden = unary(ctx.g, activation, linearOf(ctx, x, `${name}.fc`, size, { bias }));
+  const { g } = ctx;
+  const inner = linearOf(ctx, x, `${name}.fc`, size, { bias });
+  const learned = (part: string) => plainParam(ctx, `${name}.act.${part}`, [1]);
+  const hidden =
+    activation === 'xielu'
+      ? xielu(g, inner, learned('alpha_p'), learned('alpha_n'), learned('beta'), learned('eps'))
+      : unary(g, activation, inner);
   return linearOf(ctx, hidden, `${name}.proj`, ctx.config.nEmbd, { bias });
 }
 
@@ -38,9 +44,10 @@ const NO_LIMIT = 3e38;
 
 /** proj(act(fc_1(x)) · fc_2(x)), with fc_1 and fc_2 as one packed matrix. @param x [..., E] */
 function gatedMlp(ctx: ModelContext, x: Value, spec: Omit<GatedMlp, 'kind'>, name: string): Value {
-  const { size, bias, activation } = spec;
+  const { size, bias, activation, scales = { gate: 1, out: 1 } } = spec;
   const { g } = ctx;
   const parts = ['fc_1', 'fc_2'].map((part) => ({ name: `${name}.${part}`, out: size }));
   const [gate, up] = split(g, linear(ctx, x, `${name}.fc_12`, parts, { bias }), -1, [size, size]);
-  return linearOf(ctx, mul(g, unary(g, activation, gate), up), `${name}.proj`, ctx.config.nEmbd, { bias });
+  const hidden = mul(g, unary(g, activation, scale(g, gate, scales.gate)), up);
+  return scale(g, linearOf(ctx, hidden, `${name}.proj`, ctx.config.nEmbd, { bias }), scales.out);
 }

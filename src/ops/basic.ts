@@ -19,6 +19,11 @@ export function unary(g: OpGraph, kind: UnaryKind, x: Value): Value {
   return g.add('unary', [x], { kind }, [x])[0];
 }
 
+/** The learned activation xIELU. See {@link OpAttributes.xielu}. */
+export function xielu(g: OpGraph, x: Value, alphaP: Value, alphaN: Value, beta: Value, eps: Value): Value {
+  return g.add('xielu', [x, alphaP, alphaN, beta, eps], {}, [x])[0];
+}
+
 /** x · factor; x itself where the factor is 1. */
 export function scale(g: OpGraph, x: Value, factor: number): Value {
   return factor === 1 ? x : g.add('scale', [x], { factor }, [x])[0];

@@ -55,6 +55,11 @@ export interface OpAttributes {
   readonly addNorm: { readonly kind: 'rms' | 'layer'; readonly eps: number };
   /** (x) → same shape */
   readonly unary: { readonly kind: UnaryKind };
+  /**
+   * (x, alphaP [1], alphaN [1], beta [1], eps [1]) → same shape (xIELU, arXiv 2411.13010): softplus(alphaP) · x² + beta · x where
+   * x > 0; (beta + softplus(alphaN)) · (e^min(x, eps) - 1 - x) + beta · x elsewhere.
+   */
+  readonly xielu: Record<never, never>;
   /** (a, b) → broadcast shape, as NumPy does */
   readonly binary: { readonly kind: BinaryKind };
   /** (x) → x · factor */

@@ -131,6 +131,27 @@ const UNARY: Readonly<Partial<Record<UnaryKind, (x: number) => number>>> = {
 };
 
 describe('elementwise operators', () => {
+  it('xielu has another curve on each side of 0', async () => {
+    const [alphaP, alphaN, beta, eps] = [0.3, -0.7, 0.5, -1e-6];
+    const parameter = (value: number) => [Float32Array.of(value), [1]] as const;
+    const x = Float32Array.from([-9, -1.5, -0.3, -1e-7, 0, 1e-7, 0.4, 3]);
+    const given = {
+      x: [x, [2, 4]] as const,
+      p: parameter(alphaP),
+      n: parameter(alphaN),
+      b: parameter(beta),
+      e: parameter(eps),
+    };
+    const { y } = await compute(given, (g, { x, p, n, b, e }) => ({ y: basic.xielu(g, x, p, n, b, e) }));
+    const softplus = (value: number) => Math.log1p(Math.exp(value));
+    const expected = Array.from(x, (value) =>
+      value > 0
+        ? softplus(alphaP) * value ** 2 + beta * value
+        : (Math.expm1(Math.min(value, eps)) - value) * (beta + softplus(alphaN)) + beta * value,
+    );
+    for (const [i, value] of expected.entries()) expect(Math.abs(y.data[i] - value)).toBeLessThan(2e-6);
+  });
+
   it.each(Object.entries(UNARY))('%s is exact', async (kind, f) => {
     const x = noise([3, 40], 1).map((v) => 4 * v);
     const { y } = await compute({ x: [x, [3, 40]] }, (g, v) => ({ y: basic.unary(g, kind as UnaryKind, v.x) }));

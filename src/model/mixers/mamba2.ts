@@ -32,7 +32,10 @@ export function mamba2(ctx: ModelContext, x: Value, layer: number, spec: Mamba2,
   const [B, T] = x.shape;
   const [I, shared] = [H * P, G * N];
   const widths = [I, I + 2 * shared, H];
-  const packed = linearOf(ctx, x, `${name}.in`, widths[0] + widths[1] + widths[2], { bias: bias.proj });
+  const projected = linearOf(ctx, x, `${name}.in`, widths[0] + widths[1] + widths[2], { bias: bias.proj });
+  const packed = spec.partScales
+    ? mul(g, projected, factors(ctx, spec.partScales, [I, I, shared, shared, H]))
+    : projected;
   const [z, xbc, dt] = split(g, packed, -1, widths);
   const [convolved, nextConv] = convolution(ctx, xbc, conv, bias.conv, `${name}.conv`, times);
   const [u, b, c] = split(g, unary(g, 'silu', convolved), -1, [I, shared, shared]);
@@ -58,6 +61,15 @@ export function mamba2(ctx: ModelContext, x: Value, layer: number, spec: Mamba2,
     y: linearOf(ctx, out, `${name}.out`, ctx.config.nEmbd, { bias: bias.proj }),
     next: { [conv.name]: nextConv, [ssm.name]: nextSsm },
   };
+}
+
+/** A vector of parts: `widths[i]` times `scales[i]`. */
+function factors({ g }: ModelContext, scales: readonly number[], widths: readonly number[]): Value {
+  const make = () => {
+    const data = Float32Array.from(scales.flatMap((scale, i) => new Array<number>(widths[i]).fill(scale)));
+    return { data, shape: [data.length] };
+  };
+  return g.sharedConstant(`factors.${scales}.${widths}`, make);
 }
 
 /** y [B, T, I], gated and normalised, each group of its width by itself. */

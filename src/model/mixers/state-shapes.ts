@@ -22,6 +22,8 @@ export function statesOf(mixer: MixerSpec | null, layer: number): readonly State
       return mambaStates(mixer, layer);
     case 'mamba-2':
       return mamba2States(mixer, layer);
+    case 'attention-mamba-2':
+      return mamba2States(mixer.ssm, layer);
     default:
       return [];
   }

@@ -78,6 +78,18 @@ export function unary(g: GraphMaker, kind: UnaryKind | 'square' | 'log' | 'abs' 
   return g.same(x, name, dense.pointer);
 }
 
+/** Learned activation xIELU. @param parameters alphaP, alphaN, beta, eps of one element each. */
+export function xielu(g: GraphMaker, x: Tensor, parameters: readonly Tensor[]): Tensor {
+  const [alphaP, alphaN, beta, eps] = parameters;
+  const positive = unary(g, 'step', x);
+  // min(x, eps) is eps - relu(eps - x)
+  const least = binary(g, 'sub', eps, unary(g, 'relu', binary(g, 'sub', eps, x)));
+  const curve = binary(g, 'sub', affine(g, unary(g, 'exp', least), 1, -1), x);
+  const below = mul(g, mul(g, curve, affine(g, positive, -1, 1)), binary(g, 'add', beta, unary(g, 'softplus', alphaN)));
+  const above = mul(g, unary(g, 'square', unary(g, 'relu', x)), unary(g, 'softplus', alphaP));
+  return binary(g, 'add', binary(g, 'add', above, below), mul(g, x, beta));
+}
+
 export const softcap = (g: GraphMaker, x: Tensor, cap: number): Tensor =>
   scale(g, unary(g, 'tanh', scale(g, x, 1 / cap)), cap);
 

@@ -6,7 +6,19 @@ import type { OpName, OpNode, UnaryKind, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { lowRank, lowRankRows } from './adapters.ts';
 import { attend, attendTo, type CachedSlots, prefixAttend, queryMoments } from './attention.ts';
-import { affine, binary, clip, gated, reduceSum, reshapeTo, scale, softcap, split, unary } from './elementwise.ts';
+import {
+  affine,
+  binary,
+  clip,
+  gated,
+  reduceSum,
+  reshapeTo,
+  scale,
+  softcap,
+  split,
+  unary,
+  xielu,
+} from './elementwise.ts';
 import { expertLinear, experts, route } from './experts.ts';
 import type { Tensor } from './graph-maker.ts';
 import { blockLinear, linear, norm, rotate, rotationFactors } from './layers.ts';
@@ -31,6 +43,13 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     const sum = binary(g, 'add', get(x!), get(addend!));
     return [norm(g, sum, optional(weight), optional(bias), attributes), sum];
   },
+  xielu: ({ g, get }, { inputs: [x, ...parameters] }) => [
+    xielu(
+      g,
+      get(x!),
+      parameters.map((value) => get(value!)),
+    ),
+  ],
   unary: ({ g, get }, { inputs: [x], attributes }) => [unary(g, attributes.kind, get(x!))],
   binary: ({ g, get, fusedInto }, { inputs: [a, b], attributes }) => {
     const gate = attributes.kind === 'mul' ? fusedInto(a) : null;

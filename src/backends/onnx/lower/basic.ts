@@ -35,7 +35,22 @@ export function capped(g: GraphBuilder, x: Value, cap: number | null): Value {
   return cap === null ? x : onnx.mul(g, onnx.tanh(g, onnx.div(g, x, g.scalar(cap))), g.scalar(cap));
 }
 
+/** See {@link OpAttributes.xielu}. Parameters have one element each. */
+function xielu(g: GraphBuilder, [x, alphaP, alphaN, beta, eps]: readonly Value[]): Value {
+  const positive = onnx.mul(g, onnx.mul(g, x, x), onnx.softplus(g, alphaP));
+  const least = onnx.where(g, onnx.less(g, x, eps), x, eps);
+  const curve = onnx.sub(g, onnx.sub(g, onnx.exp(g, least), g.scalar(1)), x);
+  const negative = onnx.mul(g, curve, onnx.add(g, beta, onnx.softplus(g, alphaN)));
+  return onnx.add(g, onnx.where(g, onnx.greater(g, x, g.scalar(0)), positive, negative), onnx.mul(g, x, beta));
+}
+
 export const BASIC: LowerTable = {
+  xielu: (ctx, { inputs }) => [
+    xielu(
+      ctx.g,
+      inputs.map((value) => ctx.value(value!)),
+    ),
+  ],
   unary: (ctx, { inputs: [x], attributes: { kind } }) => [activate(ctx.g, kind, ctx.value(x!))],
   binary: (ctx, { inputs: [a, b], attributes: { kind } }) => [BINARY[kind](ctx.g, ctx.value(a!), ctx.value(b!))],
   scale: (ctx, { inputs: [x], attributes: { factor } }) => [onnx.mul(ctx.g, ctx.value(x!), ctx.g.scalar(factor))],
