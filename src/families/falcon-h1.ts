@@ -18,8 +18,9 @@ export const falconH1: Family = {
     const width = read.heads * read.headSize;
     if (r.int('mamba_d_ssm', width) !== width)
       r.fail('mamba_d_ssm', `must be mamba_n_heads · mamba_d_head, which is ${width}`);
-    const place = r.bool('mamba_norm_before_gate', true) ? 'before-gate' : 'after-gate';
-    const norm = r.bool('mamba_rms_norm', false) ? ({ ...base.norm, place, groups: read.groups } as const) : null;
+    const beforeGate = r.bool('mamba_norm_before_gate', true);
+    const grouped = { ...base.norm, place: beforeGate ? 'before-gate' : 'after-gate', groups: read.groups } as const;
+    const norm = r.bool('mamba_rms_norm', false) ? grouped : null;
     const factor = (key: string) => r.float(key, 1);
     const factors = (key: string, count: number) =>
       r.has(key) ? r.numbers(key, count) : new Array<number>(count).fill(1);
