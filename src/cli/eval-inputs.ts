@@ -62,7 +62,7 @@ export async function readCases(
   return chosen;
 }
 
-async function readInput(path: string): Promise<string> {
+export async function readInput(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (cause) {

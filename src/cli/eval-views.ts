@@ -10,6 +10,8 @@ import {
   type PerplexityResult,
   type QuestionPosition,
   type RecallResult,
+  type RulerResult,
+  type RulerScore,
 } from '../exports/eval.ts';
 import { bytes, counted, whole } from './format.ts';
 
@@ -35,6 +37,19 @@ export function recallLines(result: RecallResult, question: QuestionPosition): s
 
 function costLine({ msPerToken, cacheBytes, totalBytes }: Cost): string {
   return `cost        ${msPerToken.toFixed(2)} ms a token, ${bytes(cacheBytes)} of keys and values, ${bytes(totalBytes)} in all`;
+}
+
+export function rulerLines(result: RulerResult): string[] {
+  const tasks = Object.entries(result.tasks);
+  const width = Math.max(...tasks.map(([name]) => name.length), 10);
+  const row = (name: string, { score, interval, cases }: RulerScore) =>
+    `${name.padEnd(width)}  ${percent(score).padStart(5)}  (95 %: ${interval.map(percent).join(' to ')}; ${counted(cases, 'case')})`;
+  return [
+    ...tasks.map(([name, score]) => row(name, score)),
+    row('all', result),
+    `${'length'.padEnd(width)}  ${counted(result.length, 'token')}`,
+    costLine(result).replace('cost      ', 'cost'.padEnd(width)),
+  ];
 }
 
 /** One line a policy and budget, the dense cache first. */

@@ -57,6 +57,14 @@ describe('keyhold eval', () => {
     expect(result.divergence).toBeGreaterThan(0);
   });
 
+  it('runs the tasks of ruler', async () => {
+    const flags = ['--tasks', 'single,variables', '--length', '300', '--cases', '1', '-p', 'h2o', '-c', '60'];
+    const { stdout } = await keyhold(['eval', 'ruler', ...flags]);
+    expect(stdout).toMatch(/^single +\d+ %.*\nvariables +\d+ %.*\nall +\d+ %/);
+    const bad = await keyhold(['eval', 'ruler', '--tasks', 'sing']);
+    expect(bad).toMatchObject({ code: 2, stderr: expect.stringContaining('There is no task "sing"') });
+  });
+
   it('refuses a plot that could not be written, before anything is measured', async () => {
     for (const [file, why] of [
       ['x.png', /plots are SVG files/],

@@ -12,8 +12,8 @@ import {
   type QuestionPosition,
   recall,
 } from '../exports/eval.ts';
-import type { AnyCacheOptions, BufferChoice } from '../exports/policies.ts';
-import type { LanguageModel } from '../index.ts';
+import type { BufferChoice } from '../exports/policies.ts';
+import { addCommon, budgetOf, type EvalFlags, lines, useModel } from './eval-common.ts';
 import {
   checkFolder,
   checkPlot,
@@ -26,29 +26,20 @@ import {
   readText,
   writeResult,
 } from './eval-inputs.ts';
+import { addRuler } from './eval-ruler.ts';
 import { comparisonTable, divergenceLines, perplexityLines, recallLines } from './eval-views.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell, write } from './io.ts';
-import { loadForCommand } from './load.ts';
 import {
   addCacheOptions,
   addHubOptions,
-  addLoadOptions,
-  addModelArgument,
   bufferOption,
   type CacheFlags,
   cacheOptions,
-  type LoadFlags,
   wholeFrom,
   withModel,
 } from './options.ts';
-import { Progress } from './progress.ts';
-
-interface EvalFlags extends LoadFlags {
-  readonly chunkLength?: number;
-  readonly json?: boolean;
-}
 
 interface PerplexityFlags extends EvalFlags, CacheFlags {
   readonly text?: string;
@@ -90,6 +81,7 @@ export function addEval(program: Command, io: CliIo): void {
   addPerplexity(command, io);
   addDivergence(command, io);
   addRecall(command, io);
+  addRuler(command, io);
   addCompare(command, io);
   addExamples(command, [
     ['how well the small model predicts a text in a cache of 256', 'keyhold eval perplexity -p h2o -c 256 --windows 4'],
@@ -295,43 +287,6 @@ function addCompare(parent: Command, io: CliIo): void {
   });
 }
 
-function addCommon(command: Command): void {
-  command
-    .addOption(
-      new Option(
-        '--chunk-length <n>',
-        'tokens that are read at once; a policy decides after each chunk (default: 64)',
-      ).argParser(wholeFrom(1)),
-    )
-    .option('--json', 'print JSON');
-  addModelArgument(command);
-  addLoadOptions(command);
-}
-
 const textOption = () => new Option('--text <file>', 'the text (default, for the small model: one that comes with it)');
 const casesOption = () =>
   new Option('--cases <file>', 'cases, one JSON object a line (default: those that come with the small model)');
-
-/** Without a budget of its own, a cache holds what it is given. */
-function budgetOf(cache: Partial<AnyCacheOptions>): Partial<AnyCacheOptions> {
-  const { policy, cacheLength, cacheBytes, buffer } = cache;
-  const isGiven = [cacheLength, cacheBytes, buffer].some((value) => value !== undefined);
-  return policy === 'dense' && !isGiven ? {} : cache;
-}
-
-async function useModel(
-  flags: EvalFlags,
-  io: CliIo,
-  use: (model: LanguageModel, progress: Progress) => Promise<void>,
-): Promise<void> {
-  const progress = new Progress(io);
-  const model = await loadForCommand(flags, io, progress);
-  try {
-    await use(model, progress);
-  } finally {
-    progress.end();
-    await model.dispose();
-  }
-}
-
-const lines = (all: readonly string[]): string => `${all.join('\n')}\n`;

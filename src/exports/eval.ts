@@ -15,6 +15,9 @@ export {
   type RecallResult,
   recall,
 } from '../eval/recall.ts';
+export { parsePassages, type RulerOptions, type RulerResult, type RulerScore, ruler } from '../eval/ruler.ts';
+export { RULER_TASKS, type RulerCase, type RulerCaseOptions, type RulerTask, rulerCases } from '../eval/ruler-cases.ts';
+export type { Passage } from '../eval/ruler-text.ts';
 export {
   measureSpeed,
   type SpeedChoices,

@@ -1,0 +1,130 @@
+/**
+ * @file `eval ruler`: tasks on long contexts, with the question after the context is in the cache.
+ */
+import * as v from 'valibot';
+import type { LanguageModel } from '../engine/language-model.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { InputError } from '../util/errors.ts';
+import { argmax, wholeNumber } from '../util/numbers.ts';
+import { type Interval, meanInterval } from './bootstrap.ts';
+import { type Cost, CostMeter } from './cost.ts';
+import { groupBy } from './group-by.ts';
+import { type RulerCase, type RulerTask, rulerCases } from './ruler-cases.ts';
+import type { Passage } from './ruler-text.ts';
+import { EVAL_CHUNK, meteredSteps } from './steps.ts';
+
+export interface RulerOptions {
+  readonly cache?: Partial<AnyCacheOptions>;
+  /** @default all tasks */
+  readonly tasks?: readonly RulerTask[];
+  /** Tokens of context, question and answer together. @default 1024 */
+  readonly length?: number;
+  /** Cases of each task. @default 10 */
+  readonly count?: number;
+  /** @default 1 */
+  readonly seed?: number;
+  /** Passages for the task `questions`. @default made-up lives */
+  readonly passages?: readonly Passage[];
+  /** Tokens of a chunk. @default 64 */
+  readonly chunkLength?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** How many of the answers were found, as a part of all. */
+export interface RulerScore {
+  readonly score: number;
+  readonly interval: Interval;
+  readonly cases: number;
+}
+
+export interface RulerResult extends Cost, RulerScore {
+  readonly length: number;
+  readonly tasks: Readonly<Partial<Record<RulerTask, RulerScore>>>;
+}
+
+const Line = v.object({
+  passage: v.string(),
+  question: v.string(),
+  answers: v.pipe(v.array(v.string()), v.minLength(1)),
+});
+
+/** Passages from lines of JSON. @throws InputError for lines that are none. */
+export function parsePassages(jsonl: string): Passage[] {
+  const lines = jsonl.split('\n').filter((line) => line.trim() !== '');
+  return lines.map((line, i) => {
+    try {
+      return v.parse(Line, JSON.parse(line));
+    } catch (cause) {
+      throw new InputError(`line ${i + 1} is no passage (passage, question, answers): ${(cause as Error).message}`);
+    }
+  });
+}
+
+/**
+ * The context goes through the cache chunk by chunk, then comes the question, and the model goes on with the likeliest tokens. The score of a
+ * case is the part of its answers that are in what it wrote; for `questions` one of them is enough.
+ * @throws InputError for a task that there is not, or a length too short for it.
+ */
+export async function ruler(model: LanguageModel, options: RulerOptions = {}): Promise<RulerResult> {
+  const { tasks, count, seed, passages, onProgress, signal } = options;
+  const length = wholeNumber('length', options.length ?? 1024);
+  const countTokens = (text: string) => model.tokenizer.encode(text).length;
+  const cases = rulerCases({ tasks, length, count, seed, passages, countTokens });
+  const meter = new CostMeter();
+  const outcomes: { task: RulerTask; score: number }[] = [];
+  for (const item of cases) {
+    signal?.throwIfAborted();
+    const text = await answerOf(model, item, length, options, meter);
+    outcomes.push({ task: item.task, score: scoreOf(item, text) });
+    onProgress?.(outcomes.length, cases.length);
+  }
+  const summary = (list: readonly { score: number }[]): RulerScore => {
+    const scores = list.map(({ score }) => score);
+    const sum = scores.reduce((a, b) => a + b, 0);
+    return { score: sum / scores.length, interval: meanInterval(scores), cases: scores.length };
+  };
+  const byTask = [...groupBy(outcomes, ({ task }) => task)].map(([task, list]) => [task, summary(list)]);
+  return { length, tasks: Object.fromEntries(byTask), ...summary(outcomes), ...meter.cost() };
+}
+
+/** The part of a case's answers that a text has, as words of their own; case does not matter. */
+export function scoreOf({ answers, any }: Pick<RulerCase, 'answers' | 'any'>, text: string): number {
+  const words = ` ${normal(text)} `;
+  const found = answers.filter((answer) => words.includes(` ${normal(answer)} `)).length;
+  return any ? Math.min(1, found) : found / answers.length;
+}
+
+const normal = (text: string): string =>
+  text
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}]+/gu, ' ')
+    .trim();
+
+async function answerOf(
+  model: LanguageModel,
+  { context, question, answerTokens }: RulerCase,
+  length: number,
+  { cache: options, chunkLength = EVAL_CHUNK, signal }: RulerOptions,
+  meter: CostMeter,
+): Promise<string> {
+  const { tokenizer } = model;
+  // Filler and question are counted apart, so that their tokens may be a few more together.
+  const cache = model.createCache({ policy: 'dense', cacheLength: length + 16, ...options });
+  const feed = async (tokens: readonly number[], phase: 'prompt' | 'decode'): Promise<number> => {
+    let last = new Float32Array(0);
+    for await (const { logits } of meteredSteps(model, cache, tokens, { chunkLength, phase, signal }, meter))
+      last = Float32Array.from(logits);
+    return argmax(last);
+  };
+  await model.prepare(cache);
+  await feed(tokenizer.encode(context), 'prompt');
+  let token = await feed(tokenizer.encode(question, { addSpecialTokens: false }), 'decode');
+  const answer: number[] = [];
+  while (answer.length < answerTokens && !model.eosTokenIds.includes(token)) {
+    answer.push(token);
+    if (answer.length < answerTokens) token = await feed([token], 'decode');
+  }
+  meter.hold(cache);
+  return tokenizer.decode(answer);
+}
