@@ -14,6 +14,7 @@ const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   config: [],
   kvcache: [],
   tokenizer: [],
+  grammar: ['tokenizer'],
   checkpoint: [],
   hub: ['checkpoint'],
   weights: ['checkpoint', 'config'],
@@ -23,7 +24,7 @@ const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   backends: ['config', 'kvcache', 'ops', 'weights'],
   step: ['backends', 'model', 'ops', 'config', 'kvcache', 'weights'],
   adapters: ['checkpoint', 'config', 'families', 'kvcache', 'model', 'ops', 'step', 'weights'],
-  engine: ['adapters', 'backends', 'config', 'kvcache', 'model', 'step', 'tokenizer', 'weights'],
+  engine: ['adapters', 'backends', 'config', 'grammar', 'kvcache', 'model', 'step', 'tokenizer', 'weights'],
   chat: ['engine', 'config', 'kvcache', 'tokenizer'],
   load: [
     'adapters',

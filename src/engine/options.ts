@@ -2,6 +2,7 @@
  * @file Options of a generation, and what comes out of it.
  */
 import type { AdapterChoice } from '../adapters/bank.ts';
+import type { TextFormat } from '../grammar/format.ts';
 import type { CacheStats } from '../kvcache/inspect.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
@@ -28,6 +29,11 @@ export interface TokenOptions extends SamplingOptions {
    * @default 0
    */
   readonly topLogprobs?: number;
+  /**
+   * What the text must be: JSON, JSON of a schema, or what a regular expression matches. Tokens that lead to anything else are never
+   * chosen.
+   */
+  readonly format?: TextFormat;
 }
 
 /** Text, token ids, or messages to answer. */
@@ -120,6 +126,8 @@ export interface GenerationResult {
   readonly text: string;
   readonly tokens: readonly GeneratedToken[];
   readonly finishReason: FinishReason;
+  /** The value of the text, where `format` is JSON and the text is complete. */
+  readonly parsed?: unknown;
   /** The stop string that ended it. */
   readonly stopString?: string;
   readonly usage: Usage;

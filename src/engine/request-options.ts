@@ -36,6 +36,7 @@ const REQUEST: OptionNames<SequenceRequest & BatchRequest> = {
   logitBias: true,
   bannedTokens: true,
   processors: true,
+  format: true,
   seed: true,
 };
 const BATCH: OptionNames<BatchOptions> = { ...REQUEST, batchSize: true };
@@ -61,6 +62,8 @@ const RENAMED = {
   policy: 'cache: { policy }',
   logprobs: 'topLogprobs',
   top_logprobs: 'topLogprobs',
+  responseFormat: 'format',
+  response_format: 'format',
 } as const;
 
 const SPECULATE: OptionNames<SpeculateOptions> = { draft: true, drafter: true, tokens: true, exact: true };

@@ -243,11 +243,12 @@ export class Sequence implements BatchMember {
   }
 
   #result(finishReason: FinishReason, cache: CacheStats): GenerationResult {
-    const { text, tokens, stopString } = this.#stream;
+    const { text, tokens, stopString, parsed } = this.#stream;
     return {
       text,
       tokens,
       finishReason,
+      ...(parsed === undefined ? {} : { parsed }),
       ...(stopString === undefined ? {} : { stopString }),
       usage: { promptTokens: this.#prompt.length, cachedTokens: this.#cached, completionTokens: tokens.length },
       timings: { prefillMs: this.#clock.prefillMs, decodeMs: this.#clock.decodeMs },

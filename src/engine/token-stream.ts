@@ -2,6 +2,9 @@
  * @file One sequence that is being written: from logits to tokens, to text that is certain, and to its end.
  */
 
+import type { TextFormat } from '../grammar/format.ts';
+import { type FormatSession, formatProcessor } from '../grammar/session.ts';
+import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import type { DecoderModel } from './model.ts';
 import type { GeneratedToken, TextChunk, TokenOptions } from './options.ts';
@@ -16,7 +19,7 @@ const MAX_NEW_TOKENS = 256;
 /** @throws InputError for an option out of its range, before there is a prompt. Stop strings are checked with the prompt. */
 export function checkTokenOptions(options: TokenOptions): void {
   const model = { hasTokenizer: false, eosTokenIds: [] } as unknown as TextTokens;
-  new TokenStream(model, { ...options, stop: [], processors: [] });
+  new TokenStream(model, { ...options, stop: [], processors: [], format: undefined });
 }
 
 export class TokenStream {
@@ -25,6 +28,8 @@ export class TokenStream {
   finishReason: 'eos' | 'stop' | 'length' | null = null;
   readonly #sampler: Sampler;
   readonly #text: TextStream;
+  readonly #format: FormatSession | null;
+  readonly #isJson: boolean;
   readonly #ends: ReadonlySet<number>;
   readonly #maxNewTokens: number;
   readonly #topLogprobs: number;
@@ -34,13 +39,18 @@ export class TokenStream {
 
   /** @throws InputError for an option out of its range. */
   constructor(model: TextTokens, options: TokenOptions) {
-    this.#sampler = new Sampler(options);
+    const ends = options.eosTokenIds ?? model.eosTokenIds;
+    for (const id of ends) wholeNumber('a token id of eosTokenIds', id, 0);
+    this.#ends = new Set(ends);
+    const format = options.format === undefined ? null : sessionOf(model, options.format, ends);
+    this.#format = format;
+    this.#isJson = format !== null && options.format!.type !== 'regex';
+    const processors = format ? [...(options.processors ?? []), { create: () => format }] : options.processors;
+    this.#sampler = new Sampler({ ...options, processors });
     const stops = typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []);
     this.#text = new TextStream(model.hasTokenizer ? model.tokenizer : null, stops);
     this.#maxNewTokens = wholeNumber('maxNewTokens', options.maxNewTokens ?? MAX_NEW_TOKENS);
     this.#topLogprobs = wholeNumber('topLogprobs', options.topLogprobs ?? 0, 0);
-    this.#ends = new Set(options.eosTokenIds ?? model.eosTokenIds);
-    for (const id of this.#ends) wholeNumber('a token id of eosTokenIds', id, 0);
   }
 
   /** Prepares processors; null: none wants it. */
@@ -68,6 +78,11 @@ export class TokenStream {
   /** All text that was given out. */
   get text(): string {
     return this.#text.all;
+  }
+
+  /** The value of the text, where it is JSON by its format and complete; undefined otherwise. */
+  get parsed(): unknown {
+    return this.#isJson && this.#format!.complete && this.finishReason !== 'stop' ? JSON.parse(this.text) : undefined;
   }
 
   get stopString(): string | undefined {
@@ -109,4 +124,10 @@ export class TokenStream {
     this.#pending = [];
     return { text, tokens };
   }
+}
+
+/** The state of a format. @throws InputError, FormatError */
+function sessionOf(model: TextTokens, format: TextFormat, ends: readonly number[]): FormatSession {
+  if (!model.hasTokenizer) throw new InputError('format needs a tokenizer, and the model has none');
+  return formatProcessor(format, model.tokenizer, ends).create();
 }

@@ -117,7 +117,7 @@ export class Machine {
     let complete = false;
     for (const at of seen) {
       if (seen.size > MAX_CLOSURE)
-        throw new FormatError('the format is too complex: too many of its alternatives begin at the same place');
+        throw new FormatError('the format is too complex: too many of its alternatives begin together');
       const { item, rest } = at;
       if (item === null) complete = true;
       else if ('alternatives' in item) {

@@ -12,6 +12,7 @@ import { tokenModel } from './models.ts';
 import { normalizer } from './normalizers.ts';
 import { flaggedPostProcessor, type PostProcessor, postProcessor } from './post-processors.ts';
 import { type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';
+import { tokenBytesOf } from './token-bytes.ts';
 import type { TokenModel } from './token-model.ts';
 
 export interface EncodeOptions {
@@ -50,6 +51,7 @@ export class Tokenizer {
   readonly #model: TokenModel;
   readonly #postProcess: PostProcessor;
   readonly #decode: Decoder;
+  readonly #bytesOf: (token: string) => Uint8Array;
 
   private constructor(json: Json, config: Json) {
     const table = checkTokenizerJson(json);
@@ -74,6 +76,7 @@ export class Tokenizer {
       flaggedPostProcessor(config, this.bosTokenId, this.eosTokenId) ??
       postProcessor(json['post_processor'], (token) => idOf.get(token));
     this.decodesInPieces = decodesInPieces(json);
+    this.#bytesOf = tokenBytesOf(json['decoder'], this.#decode);
   }
 
   /**
@@ -146,6 +149,16 @@ export class Tokenizer {
   /** The id of a token as it is written in the vocabulary (`Ġthe`, `▁the`), not of a text. */
   tokenToId(token: string): number | undefined {
     return this.#idOf.get(token);
+  }
+
+  /**
+   * What a token adds to a text, as bytes of UTF-8: some tokens are a part of a character. null for special tokens, which are no text,
+   * for ids without a token, and for tokenizers whose decoder does not work token by token.
+   */
+  tokenBytes(id: number): Uint8Array | null {
+    const token = this.#tokens[id];
+    if (token === undefined || !this.decodesInPieces || this.specialTokenIds.has(id)) return null;
+    return this.#bytesOf(token);
   }
 
   /** The token as it is written in the vocabulary. */

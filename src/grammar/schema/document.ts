@@ -76,7 +76,7 @@ export function isSchema(value: unknown): value is JsonObject | boolean {
   return typeof value === 'boolean' || isObject(value);
 }
 
-/** How messages name a place of the schema. */
+/** How messages name a part of the schema. */
 export const at = (path: string): string => `format.schema${path === '' ? '' : ` at ${path}`}`;
 
 export const escapePointer = (key: string): string => key.replaceAll('~', '~0').replaceAll('/', '~1');

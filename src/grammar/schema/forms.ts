@@ -19,7 +19,7 @@ import {
   STRING,
   TRUE,
 } from './form.ts';
-import { goalOf, type Keywords, stringsOf } from './keywords.ts';
+import { branches, goalOf, type Keywords, stringsOf } from './keywords.ts';
 import { Negation } from './negation.ts';
 
 const MAX_FORMS = 1_000;
@@ -44,7 +44,10 @@ export class Forms {
 
   /** The forms of all conditions together. */
   of(goal: Goal): readonly Form[] {
-    return goal.reduce<readonly Form[]>((forms, condition) => this.cross(forms, this.ofCondition(condition)), [ANY_FORM]);
+    return goal.reduce<readonly Form[]>(
+      (forms, condition) => this.cross(forms, this.ofCondition(condition)),
+      [ANY_FORM],
+    );
   }
 
   ofCondition({ schema, negated, path }: Condition): readonly Form[] {
@@ -125,7 +128,8 @@ export class Forms {
   }
 
   #conditional(schema: JsonObject, path: string): readonly Form[] {
-    const part = (key: string) => (schema[key] === undefined ? [ANY_FORM] : this.of(goalOf(schema[key], `${path}/${key}`)));
+    const part = (key: string) =>
+      schema[key] === undefined ? [ANY_FORM] : this.of(goalOf(schema[key], `${path}/${key}`));
     const when = goalOf(schema['if'], `${path}/if`);
     const [then, otherwise] = [part('then'), part('else')];
     if (then[0] === ANY_FORM && otherwise[0] === ANY_FORM) return [ANY_FORM];
@@ -173,7 +177,8 @@ export class Forms {
     if (types & (NULL | TRUE | FALSE)) return false;
     if (types & STRING && !(form.string && this.keywords.terms.isEmpty(form.string))) return false;
     if (types & NUMBER && !isEmptyRange(form)) return false;
-    if (types & ARRAY && form.minItems <= form.maxItems && !(form.literals?.some(Array.isArray) === false)) return false;
+    if (types & ARRAY && form.minItems <= form.maxItems && !(form.literals?.some(Array.isArray) === false))
+      return false;
     return !(types & OBJECT) || this.#isImpossibleObject(form, depth);
   }
 
@@ -215,18 +220,14 @@ export class Forms {
   }
 }
 
-/** The schemas of a list. */
-export function branches(schema: JsonObject, key: string, path: string, negated = false): readonly Condition[] {
-  const list = schema[key];
-  if (list === undefined) return [];
-  if (!Array.isArray(list)) throw new FormatError(`${at(path)}: ${key} must be a list of schemas`);
-  return list.flatMap((inner, i) => goalOf(inner, `${path}/${key}/${i}`, negated));
-}
-
 function isEmptyRange(form: Form): boolean {
   if (form.numbers) return numbersOf(form).length === 0;
   const { min, max } = form.number;
-  return min !== null && max !== null && (min.value > max.value || (min.value === max.value && (min.exclusive || max.exclusive)));
+  return (
+    min !== null &&
+    max !== null &&
+    (min.value > max.value || (min.value === max.value && (min.exclusive || max.exclusive)))
+  );
 }
 
 function tooMany(): FormatError {

@@ -10,6 +10,7 @@ import {
   ANY_FORM,
   ANY_TYPE,
   ARRAY,
+  type Condition,
   FALSE,
   type Form,
   type Goal,
@@ -34,9 +35,27 @@ export const TYPES: Readonly<Record<string, number>> = {
 };
 
 /** Compiled by others. */
-export const APPLICATORS = ['$ref', 'allOf', 'anyOf', 'oneOf', 'not', 'if', 'dependentRequired', 'dependentSchemas', 'dependencies'];
+export const APPLICATORS = [
+  '$ref',
+  'allOf',
+  'anyOf',
+  'oneOf',
+  'not',
+  'if',
+  'dependentRequired',
+  'dependentSchemas',
+  'dependencies',
+];
 /** Keywords of JSON Schema that can't be enforced. */
-const REFUSED = ['unevaluatedProperties', 'unevaluatedItems', '$dynamicRef', '$recursiveRef', 'extends', 'disallow', 'divisibleBy'];
+const REFUSED = [
+  'unevaluatedProperties',
+  'unevaluatedItems',
+  '$dynamicRef',
+  '$recursiveRef',
+  'extends',
+  'disallow',
+  'divisibleBy',
+];
 /** Longest text that one limit may count. */
 const MAX_COUNT = 10_000_000;
 
@@ -172,7 +191,10 @@ export class Keywords {
     const { properties = {}, patternProperties = {}, additionalProperties, propertyNames } = schema;
     const rules = [properties, patternProperties];
     if (!rules.every(isObject)) throw new FormatError(`${at(path)}: properties and patternProperties must be objects`);
-    if (Object.keys(properties as JsonObject).length + Object.keys(patternProperties as JsonObject).length > 0 || additionalProperties !== undefined) {
+    if (
+      Object.keys(properties as JsonObject).length + Object.keys(patternProperties as JsonObject).length > 0 ||
+      additionalProperties !== undefined
+    ) {
       form.objects = [
         {
           properties: new Map(
@@ -185,7 +207,8 @@ export class Keywords {
             names: this.terms.and(this.anyString, this.pattern(source, `${path}/patternProperties`)),
             goal: goalOf(inner, `${path}/patternProperties/${escapePointer(source)}`),
           })),
-          others: additionalProperties === undefined ? [] : goalOf(additionalProperties, `${path}/additionalProperties`),
+          others:
+            additionalProperties === undefined ? [] : goalOf(additionalProperties, `${path}/additionalProperties`),
         },
       ];
     }
@@ -209,7 +232,9 @@ export class Keywords {
     const { items, prefixItems, additionalItems, contains } = schema;
     const list = Array.isArray(items) ? 'items' : 'prefixItems';
     const first = (Array.isArray(items) ? items : (prefixItems ?? [])) as readonly Json[];
-    const [key, rest] = Array.isArray(items) ? (['additionalItems', additionalItems] as const) : (['items', items] as const);
+    const [key, rest] = Array.isArray(items)
+      ? (['additionalItems', additionalItems] as const)
+      : (['items', items] as const);
     if (first.length > 0 || rest !== undefined)
       form.arrays = [
         {
@@ -234,6 +259,14 @@ export function goalOf(value: unknown, path: string, negated = false): Goal {
   return [{ schema: value, negated, path }];
 }
 
+/** The schemas of a list. */
+export function branches(schema: JsonObject, key: string, path: string, negated = false): readonly Condition[] {
+  const list = schema[key];
+  if (list === undefined) return [];
+  if (!Array.isArray(list)) throw new FormatError(`${at(path)}: ${key} must be a list of schemas`);
+  return list.flatMap((inner, i) => goalOf(inner, `${path}/${key}/${i}`, negated));
+}
+
 export function stringsOf(schema: JsonObject, key: string, path: string): readonly string[] {
   const list = schema[key];
   if (!Array.isArray(list) || !list.every((name) => typeof name === 'string'))
@@ -244,7 +277,8 @@ export function stringsOf(schema: JsonObject, key: string, path: string): readon
 function numberOf(schema: JsonObject, key: string, path: string): number | null {
   const value = schema[key];
   if (value === undefined) return null;
-  if (typeof value !== 'number' || !Number.isFinite(value)) throw new FormatError(`${at(path)}: ${key} must be a number`);
+  if (typeof value !== 'number' || !Number.isFinite(value))
+    throw new FormatError(`${at(path)}: ${key} must be a number`);
   return value;
 }
 

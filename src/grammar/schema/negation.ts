@@ -2,21 +2,72 @@
  * @file What a schema does not allow, as forms: for `not`, `if`, and the branches of `oneOf`.
  */
 import { isObject } from './document.ts';
-import { ANY_FORM, ANY_TYPE, type Form, type Goal, type JsonObject, NUMBER, OBJECT, ARRAY, STRING } from './form.ts';
-import { branches, type Forms } from './forms.ts';
-import { goalOf, refusal, TYPES } from './keywords.ts';
+import {
+  ANY_FORM,
+  ANY_TYPE,
+  ARRAY,
+  type Condition,
+  type Form,
+  type Goal,
+  type JsonObject,
+  NUMBER,
+  OBJECT,
+  STRING,
+} from './form.ts';
+import { branches, goalOf, type Keywords, refusal, TYPES } from './keywords.ts';
 
 /** Keywords on strings and numbers, whose opposite is known from their form. */
 const STRING_KEYS = ['minLength', 'maxLength', 'pattern', 'format'];
 const NUMBER_KEYS = ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'];
-const OPPOSED = new Set([...STRING_KEYS, ...NUMBER_KEYS, 'type', 'enum', 'const', 'required', 'properties', 'minItems', 'maxItems', 'minProperties', 'maxProperties', '$ref', 'allOf', 'anyOf', 'not']);
+const OPPOSED = new Set([
+  ...STRING_KEYS,
+  ...NUMBER_KEYS,
+  'type',
+  'enum',
+  'const',
+  'required',
+  'properties',
+  'minItems',
+  'maxItems',
+  'minProperties',
+  'maxProperties',
+  '$ref',
+  'allOf',
+  'anyOf',
+  'not',
+]);
 /** Keywords with an opposite that is not known. */
-const REFUSED = ['multipleOf', 'additionalProperties', 'patternProperties', 'propertyNames', 'items', 'prefixItems', 'additionalItems', 'contains', 'uniqueItems', 'oneOf', 'if', 'dependentRequired', 'dependentSchemas', 'dependencies', 'minContains', 'maxContains'];
+const REFUSED = [
+  'multipleOf',
+  'additionalProperties',
+  'patternProperties',
+  'propertyNames',
+  'items',
+  'prefixItems',
+  'additionalItems',
+  'contains',
+  'uniqueItems',
+  'oneOf',
+  'if',
+  'dependentRequired',
+  'dependentSchemas',
+  'dependencies',
+  'minContains',
+  'maxContains',
+];
+
+/** What it needs of the schemas around it. */
+interface FormSource {
+  readonly keywords: Keywords;
+  of(goal: Goal): readonly Form[];
+  ofCondition(condition: Condition): readonly Form[];
+  target(schema: JsonObject, path: string, negated: boolean): Condition;
+}
 
 export class Negation {
-  readonly #forms: Forms;
+  readonly #forms: FormSource;
 
-  constructor(forms: Forms) {
+  constructor(forms: FormSource) {
     this.#forms = forms;
   }
 
@@ -59,11 +110,11 @@ export class Negation {
     if (NUMBER_KEYS.includes(key)) {
       const { min, max } = form.number;
       if (!min && !max) throw refusal(path, `${key} below not, if or oneOf`);
-      const flip = (bound: { value: number; exclusive: boolean }) => ({ value: bound.value, exclusive: !bound.exclusive });
-      return [
-        ...(min ? [numbers({ max: flip(min) })] : []),
-        ...(max ? [numbers({ min: flip(max) })] : []),
-      ];
+      const flip = (bound: { value: number; exclusive: boolean }) => ({
+        value: bound.value,
+        exclusive: !bound.exclusive,
+      });
+      return [...(min ? [numbers({ max: flip(min) })] : []), ...(max ? [numbers({ min: flip(max) })] : [])];
     }
     switch (key) {
       case 'type':
@@ -94,7 +145,8 @@ export class Negation {
   #otherValues(schema: JsonObject, form: Form, path: string): readonly Form[] {
     const { terms, anyString } = this.#forms.keywords;
     const values = (schema['enum'] ?? [schema['const']]) as readonly unknown[];
-    if (form.literals && form.literals.length > 0) throw refusal(path, 'enum of arrays or objects below not, if or oneOf');
+    if (form.literals && form.literals.length > 0)
+      throw refusal(path, 'enum of arrays or objects below not, if or oneOf');
     // What has a type with too many values to list.
     let types = ANY_TYPE;
     for (const value of values) if (value === null) types &= ~TYPES['null'];

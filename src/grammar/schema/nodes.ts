@@ -2,26 +2,19 @@
  * @file Goals as nodes of the machine: values, the rests of objects and of arrays.
  */
 import { FormatError } from '../../util/errors.ts';
-import type { Item, Node } from '../machine.ts';
+import type { Item } from '../machine.ts';
 import { Numbers } from '../terms/numbers.ts';
 import type { Term } from '../terms/terms.ts';
+import { ArraySpec, arrayRest } from './arrays.ts';
 import { ARRAY, FALSE, type Form, type Goal, NULL, NUMBER, numbersOf, OBJECT, STRING, TRUE } from './form.ts';
 import type { Forms } from './forms.ts';
-import { ArraySpec, arrayRest } from './array-node.ts';
-import { ObjectSpec, objectRest } from './object-node.ts';
+import type { NodeSource, Separators, Value } from './node-types.ts';
+import { ObjectSpec, objectRest } from './objects.ts';
 
 const MAX_GOALS = 20_000;
 
-/** Terms between values. */
-export interface Separators {
-  readonly comma: Term;
-  readonly colon: Term;
-  /** After an opening bracket, and before a closing one. */
-  readonly inside: Term;
-}
-
 /** A value that satisfies a goal. */
-export class ValueNode implements Node {
+export class ValueNode implements Value {
   readonly id: number;
   /** Null, truth values, numbers, strings and listed values. */
   scalar: Term | null = null;
@@ -49,12 +42,14 @@ export class ValueNode implements Node {
   /** Whether that is known now. */
   update(): boolean {
     this.productive =
-      this.scalar !== null || this.objects.some((spec) => spec.isProductive()) || this.arrays.some((spec) => spec.isProductive());
+      this.scalar !== null ||
+      this.objects.some((spec) => spec.isProductive()) ||
+      this.arrays.some((spec) => spec.isProductive());
     return this.productive;
   }
 }
 
-export class Nodes {
+export class Nodes implements NodeSource {
   readonly forms: Forms;
   readonly separators: Separators;
   readonly #numbers: Numbers;
@@ -142,8 +137,13 @@ export class Nodes {
   #literals(form: Form): Term {
     const { terms } = this.forms.keywords;
     const wanted = (form.literals ?? []).filter((value) => form.types & (Array.isArray(value) ? ARRAY : OBJECT));
-    if (wanted.length > 0 && (form.objects.length > 0 || form.arrays.length > 0 || form.contains.length > 0 || form.required.size > 0))
-      throw new FormatError('format.schema: enum or const with arrays or objects, and other keywords on them, can’t be enforced together');
+    if (
+      wanted.length > 0 &&
+      (form.objects.length > 0 || form.arrays.length > 0 || form.contains.length > 0 || form.required.size > 0)
+    )
+      throw new FormatError(
+        'format.schema: enum or const with arrays or objects, and other keywords on them, can’t be enforced together',
+      );
     return terms.texts(wanted.map((value) => JSON.stringify(value)));
   }
 }

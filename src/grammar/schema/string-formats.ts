@@ -10,7 +10,8 @@ interface StringFormat {
   readonly not?: string;
 }
 
-const DATE = '[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))';
+const DATE =
+  '[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))';
 /** 29 February of leap years. */
 const LEAP_DAY = '(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29';
 const TIME = '(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?(?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])';
@@ -58,9 +59,23 @@ const FORMATS: Readonly<Record<string, StringFormat>> = {
   'json-pointer': { pattern: '^(?:/(?:[^~/]|~[01])*)*$' },
   byte: { pattern: '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$' },
 };
-const ALIASES: Readonly<Record<string, string>> = { 'host-name': 'hostname', 'ip-address': 'ipv4', 'idn-email': 'email', 'idn-hostname': 'hostname', iri: 'uri', 'iri-reference': 'uri-reference' };
+const ALIASES: Readonly<Record<string, string>> = {
+  'host-name': 'hostname',
+  'ip-address': 'ipv4',
+  'idn-email': 'email',
+  'idn-hostname': 'hostname',
+  iri: 'uri',
+  'iri-reference': 'uri-reference',
+};
 /** Formats of JSON Schema whose texts are no regular language, or that are not written here yet. */
-const REFUSED = new Set(['regex', 'uri-template', 'relative-json-pointer', 'iso-time', 'iso-date-time', 'json-pointer-uri-fragment']);
+const REFUSED = new Set([
+  'regex',
+  'uri-template',
+  'relative-json-pointer',
+  'iso-time',
+  'iso-date-time',
+  'json-pointer-uri-fragment',
+]);
 
 /** The pattern of a format; null for names that JSON Schema does not define, which say nothing. @throws FormatError */
 export function formatTerm(name: string, path: string): StringFormat | null {

@@ -95,19 +95,19 @@ export class JsonCharacters implements Characters {
         [0x23, 0x5b],
         [0x5d, 0x10ffff],
       ]);
-      const escaped = intersect(ranges, [
+      const escapes = intersect(ranges, [
         [0, 0x1f],
         [0x22, 0x22],
         [0x5c, 0x5c],
-      ]).flatMap(([first, last]) => Array.from({ length: last - first + 1 }, (_, i) => escape(first + i)));
-      term = this.terms.or(this.#plain.of(plain), this.terms.texts(escaped));
+      ]).flatMap(([first, last]) => Array.from({ length: last - first + 1 }, (_, i) => escaped(first + i)));
+      term = this.terms.or(this.#plain.of(plain), this.terms.texts(escapes));
       this.#made.set(key, term);
     }
     return term;
   }
 }
 
-function escape(code: number): string {
+function escaped(code: number): string {
   return SHORT_ESCAPES[code] ?? `\\u${code.toString(16).padStart(4, '0')}`;
 }
 

@@ -48,8 +48,10 @@ export class Numbers {
   term({ integer, min, max, multiples }: NumberRange): Term {
     const { and, concat, optional, multiple } = bound(this.#terms);
     if (!integer) return min || max ? this.#decimals(min, max) : this.#any();
-    const least = min === null ? null : wholeAbove(min);
-    const most = max === null ? null : wholeBelow(max);
+    // Larger numbers are rounded when they are read, and are multiples of something else then.
+    const limit = multiples.length > 0 ? 10n ** BigInt(EXACT_DIGITS) : null;
+    const least = min ? wholeAbove(min) : limit && -limit;
+    const most = max ? wholeBelow(max) : limit;
     const range = this.#integers(least, most);
     return and(range, ...multiples.map((divisor) => concat(optional(this.#minus), multiple(divisor))));
   }
@@ -86,7 +88,9 @@ export class Numbers {
     }
     if (least === null || least < 0n) {
       const from = most === null || most > -1n ? 1n : -most;
-      parts.push(terms.concat(this.#minus, this.#between(from.toString(), least === null ? null : (-least).toString())));
+      parts.push(
+        terms.concat(this.#minus, this.#between(from.toString(), least === null ? null : (-least).toString())),
+      );
     }
     return terms.or(...parts);
   }
@@ -151,9 +155,9 @@ export class Numbers {
     if (max && (max.value < 0 || (max.value === 0 && max.exclusive))) return terms.none;
     const low = decimalOf(min?.value ?? 0);
     const high = max ? decimalOf(max.value) : null;
-    const places = Math.max(low.fraction.length, high?.fraction.length ?? 0);
+    const decimals = Math.max(low.fraction.length, high?.fraction.length ?? 0);
     const wholeDigits = high ? high.whole.length : low.whole.length;
-    const precision = Math.max(places, EXACT_DIGITS - wholeDigits, 0);
+    const precision = Math.max(decimals, EXACT_DIGITS - wholeDigits, 0);
     const any = terms.optional(terms.concat(this.#point, terms.repeat(this.#digit, 1, Math.max(1, precision))));
     if (low.whole === high?.whole)
       return terms.concat(
@@ -178,14 +182,14 @@ export class Numbers {
   /** What may follow the whole part: from one fraction to another (null: no limit), of at most some digits. */
   #fractions(low: string, lowOpen: boolean, high: string | null, highOpen: boolean, precision: number): Term {
     const terms = this.#terms;
-    const places = Math.max(1, precision);
+    const decimals = Math.max(1, precision);
     const { not, and } = bound(terms);
     const zeros = terms.repeat(terms.text('0'));
     const exactly = (fraction: string) =>
       fraction === ''
         ? terms.optional(terms.concat(this.#point, terms.text('0'), zeros))
         : terms.concat(this.#point, terms.text(fraction), zeros);
-    const shape = terms.optional(terms.concat(this.#point, terms.repeat(this.#digit, 1, places)));
+    const shape = terms.optional(terms.concat(this.#point, terms.repeat(this.#digit, 1, decimals)));
     const atLeast = this.#fractionAbove(low);
     const limits: Term[] = [shape, atLeast];
     if (lowOpen) limits.push(not(exactly(low)));

@@ -186,7 +186,8 @@ class Parser {
     if (char === 'u') return single(this.#unicode());
     if (char === 'c' && /^[A-Za-z]$/.test(this.#char ?? '')) return single(this.#chars[this.#at++].charCodeAt(0) % 32);
     if (inSet && char === 'b') return single(8);
-    if (char === '0' && /^[0-9]$/.test(this.#char ?? '')) throw this.#error('has an octal escape, which is not supported');
+    if (char === '0' && /^[0-9]$/.test(this.#char ?? ''))
+      throw this.#error('has an octal escape, which is not supported');
     if (Object.hasOwn(CONTROLS, char)) return single(CONTROLS[char]);
     if (char === 'b' || char === 'B') throw this.#error(`uses \\${char}, which is not supported`);
     if (/^[1-9k]$/.test(char)) throw this.#error('refers back to a group, which is not supported');
@@ -209,7 +210,8 @@ class Parser {
 
   #hex(length: number): number {
     const digits = this.#chars.slice(this.#at, this.#at + length).join('');
-    if (digits.length !== length || !/^[\da-fA-F]+$/.test(digits)) throw this.#error('has a character code that is none');
+    if (digits.length !== length || !/^[\da-fA-F]+$/.test(digits))
+      throw this.#error('has a character code that is none');
     this.#at += length;
     return Number.parseInt(digits, 16);
   }

@@ -30,9 +30,9 @@ export interface Term {
 /** Terms of one grammar. A schema is untrusted: beyond this it is refused. */
 const MAX_TERMS = 400_000;
 const MAX_PARTS = 4_000;
-/** States that one question whether anything matches may visit, and all of them together. */
-const MAX_SEARCH = 50_000;
-const MAX_SEARCHED = 1_000_000;
+/** Parts of terms that questions whether anything matches may look at: of one question, and in all. */
+const MAX_SEARCH = 1_000_000;
+const MAX_SEARCHED = 5_000_000;
 
 const NO_PARTS: readonly Term[] = [];
 
@@ -40,6 +40,7 @@ export class Terms {
   readonly sets = new ByteSets();
   readonly #terms = new Map<string, Term>();
   #searched = 0;
+  #work = 0;
   /** Matches nothing. */
   readonly none = this.#make('none', NO_PARTS);
   /** Matches the empty text. */
@@ -209,13 +210,15 @@ export class Terms {
   #search(start: Term): void {
     const from = new Map<Term, Term | null>([[start, null]]);
     const queue = [start];
+    const before = this.#work;
     for (let at = 0; at < queue.length; at++) {
       const term = queue[at];
       if (term.live) {
         for (let back: Term | null = term; back; back = from.get(back)!) back.live = true;
+        this.#searched += this.#work - before;
         return;
       }
-      if (at > MAX_SEARCH || ++this.#searched > MAX_SEARCHED)
+      if (this.#work - before > MAX_SEARCH || this.#searched > MAX_SEARCHED)
         throw new FormatError('the format is too complex: its patterns and limits together take too long to check');
       for (let byteClass = 0; byteClass < term.classes.bytes.length; byteClass++) {
         const next = this.#derive(term, byteClass);
@@ -225,6 +228,7 @@ export class Terms {
       }
     }
     for (const term of queue) term.live = false;
+    this.#searched += this.#work - before;
   }
 
   /** The derivative; what is below an intersection or a complement need not match anything. */
@@ -268,6 +272,7 @@ export class Terms {
   }
 
   #make(kind: TermKind, parts: readonly Term[], set: ByteSet | null = null, min = 0, max = 0): Term {
+    this.#work += 1 + parts.length;
     const key = `${kind}:${parts.map(({ id }) => id).join()}:${set?.id ?? ''}:${min}:${max}`;
     const known = this.#terms.get(key);
     if (known) return known;

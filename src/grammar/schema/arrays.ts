@@ -4,26 +4,28 @@
 import { FormatError } from '../../util/errors.ts';
 import type { Item, Node } from '../machine.ts';
 import type { Form, Goal } from './form.ts';
-import type { Nodes, ValueNode } from './nodes.ts';
+import type { NodeSource, Value } from './node-types.ts';
 
 /** First items that have a node each. */
 const MAX_FIRST = 10_000;
 
 export class ArraySpec {
-  readonly first: readonly ValueNode[];
-  readonly others: ValueNode;
+  readonly first: readonly Value[];
+  readonly others: Value;
   /** The same items, where they satisfy `contains`; null: nothing is asked for. */
-  readonly wanted: { readonly first: readonly ValueNode[]; readonly others: ValueNode } | null;
+  readonly wanted: { readonly first: readonly Value[]; readonly others: Value } | null;
   readonly min: number;
   readonly #max: number;
   /** Nodes of the rest by their state. */
   readonly rests = new Map<number, ArrayRest>();
 
-  constructor(nodes: Nodes, form: Form) {
+  constructor(nodes: NodeSource, form: Form) {
     const { arrays, contains } = form;
     const length = Math.max(0, ...arrays.map(({ first }) => first.length));
-    if (length > MAX_FIRST) throw new FormatError(`format.schema: more than ${MAX_FIRST} prefixItems are not supported`);
-    if (contains.length > 1) throw new FormatError("format.schema: more than one contains of an array can't be enforced");
+    if (length > MAX_FIRST)
+      throw new FormatError(`format.schema: more than ${MAX_FIRST} prefixItems are not supported`);
+    if (contains.length > 1)
+      throw new FormatError("format.schema: more than one contains of an array can't be enforced");
     const goalAt = (index: number): Goal => arrays.flatMap(({ first, others }) => first[index] ?? others);
     const indices = Array.from({ length }, (_, index) => index);
     this.first = indices.map((index) => nodes.value(goalAt(index)));
@@ -46,11 +48,11 @@ export class ArraySpec {
     return Math.min(this.#max, possible);
   }
 
-  item(index: number): ValueNode {
+  item(index: number): Value {
     return this.first[index] ?? this.others;
   }
 
-  wantedItem(index: number): ValueNode | null {
+  wantedItem(index: number): Value | null {
     return this.wanted ? (this.wanted.first[index] ?? this.wanted.others) : null;
   }
 
@@ -68,12 +70,12 @@ export class ArraySpec {
 }
 
 /** From the opening bracket. */
-export function arrayRest(nodes: Nodes, spec: ArraySpec): readonly Item[] {
+export function arrayRest(nodes: NodeSource, spec: ArraySpec): readonly Item[] {
   const { terms } = nodes.forms.keywords;
   return [terms.concat(terms.text('['), nodes.separators.inside), restOf(nodes, spec, 0, spec.wanted === null)];
 }
 
-function restOf(nodes: Nodes, spec: ArraySpec, index: number, satisfied: boolean): ArrayRest {
+function restOf(nodes: NodeSource, spec: ArraySpec, index: number, satisfied: boolean): ArrayRest {
   const { max } = spec;
   // Beyond what is limited, the index makes no difference.
   const last = Math.max(1, spec.first.length, spec.min, Number.isFinite(max) ? max : 0);
@@ -90,13 +92,13 @@ function restOf(nodes: Nodes, spec: ArraySpec, index: number, satisfied: boolean
 /** What may follow after some items. */
 class ArrayRest implements Node {
   readonly id: number;
-  readonly #nodes: Nodes;
+  readonly #nodes: NodeSource;
   readonly #spec: ArraySpec;
   readonly #index: number;
   readonly #satisfied: boolean;
   #alternatives: readonly (readonly Item[])[] | null = null;
 
-  constructor(nodes: Nodes, spec: ArraySpec, index: number, satisfied: boolean) {
+  constructor(nodes: NodeSource, spec: ArraySpec, index: number, satisfied: boolean) {
     this.id = nodes.nextId();
     this.#nodes = nodes;
     this.#spec = spec;
@@ -116,7 +118,7 @@ class ArrayRest implements Node {
     const index = this.#index;
     const before = index === 0 ? terms.empty : nodes.separators.comma;
     const out: (readonly Item[])[] = [];
-    const add = (item: ValueNode, satisfied: boolean) => {
+    const add = (item: Value, satisfied: boolean) => {
       if (item.productive) out.push([before, item, restOf(nodes, spec, index + 1, satisfied)]);
     };
     if (index < spec.max) {

@@ -5,21 +5,21 @@ import { FormatError } from '../../util/errors.ts';
 import type { Item, Node } from '../machine.ts';
 import type { Term } from '../terms/terms.ts';
 import type { Form, Goal } from './form.ts';
-import type { Nodes, ValueNode } from './nodes.ts';
+import type { NodeSource, Value } from './node-types.ts';
 
 /** Sets of patterns that names may match are tried one by one. */
 const MAX_PATTERNS = 6;
 
 interface NamedProperty {
   readonly key: Term;
-  readonly value: ValueNode | null;
+  readonly value: Value | null;
   readonly required: boolean;
 }
 
 /** Properties without a name in the schema. */
 interface OtherProperties {
   readonly keys: Term;
-  readonly value: ValueNode;
+  readonly value: Value;
 }
 
 export class ObjectSpec {
@@ -30,7 +30,7 @@ export class ObjectSpec {
   /** Nodes of the rest by their state. */
   readonly rests = new Map<number, ObjectRest>();
 
-  constructor(nodes: Nodes, form: Form) {
+  constructor(nodes: NodeSource, form: Form) {
     const { forms, separators } = nodes;
     const { terms } = forms.keywords;
     const names = new Set([...form.objects.flatMap(({ properties }) => [...properties.keys()]), ...form.required]);
@@ -68,12 +68,12 @@ export class ObjectSpec {
 }
 
 /** From the opening bracket. */
-export function objectRest(nodes: Nodes, spec: ObjectSpec): readonly Item[] {
+export function objectRest(nodes: NodeSource, spec: ObjectSpec): readonly Item[] {
   const { terms } = nodes.forms.keywords;
   return [terms.concat(terms.text('{'), nodes.separators.inside), restOf(nodes, spec, 0, 0)];
 }
 
-function restOf(nodes: Nodes, spec: ObjectSpec, index: number, count: number): ObjectRest {
+function restOf(nodes: NodeSource, spec: ObjectSpec, index: number, count: number): ObjectRest {
   // Beyond what a limit asks for, counts make no difference.
   const most = Number.isFinite(spec.max) ? spec.max : Math.max(spec.min, 1);
   const counted = Math.min(count, most);
@@ -89,13 +89,13 @@ function restOf(nodes: Nodes, spec: ObjectSpec, index: number, count: number): O
 /** What may follow after some properties. */
 class ObjectRest implements Node {
   readonly id: number;
-  readonly #nodes: Nodes;
+  readonly #nodes: NodeSource;
   readonly #spec: ObjectSpec;
   readonly #index: number;
   readonly #count: number;
   #alternatives: readonly (readonly Item[])[] | null = null;
 
-  constructor(nodes: Nodes, spec: ObjectSpec, index: number, count: number) {
+  constructor(nodes: NodeSource, spec: ObjectSpec, index: number, count: number) {
     this.id = nodes.nextId();
     this.#nodes = nodes;
     this.#spec = spec;
@@ -116,7 +116,7 @@ class ObjectRest implements Node {
     const out: (readonly Item[])[] = [];
     const count = this.#count;
     const before = count === 0 ? terms.empty : comma;
-    const add = (key: Term, value: ValueNode, index: number) =>
+    const add = (key: Term, value: Value, index: number) =>
       out.push([terms.concat(before, key), value, restOf(nodes, this.#spec, index, count + 1)]);
     /** Whether so many properties can still come, of those from an index on. */
     const canReach = (index: number, written: number) =>
@@ -126,21 +126,24 @@ class ObjectRest implements Node {
     let index = this.#index;
     for (; index < named.length; index++) {
       const { key, value, required } = named[index];
-      if (value?.productive && count + 1 + needed(index + 1) <= max && canReach(index + 1, count + 1)) add(key, value, index + 1);
+      if (value?.productive && count + 1 + needed(index + 1) <= max && canReach(index + 1, count + 1))
+        add(key, value, index + 1);
       if (required) return out;
     }
     if (count < max)
-      for (const { keys, value } of others) if (value.productive) add(terms.concat(keys, nodes.separators.colon), value, index);
+      for (const { keys, value } of others)
+        if (value.productive) add(terms.concat(keys, nodes.separators.colon), value, index);
     if (count >= min) out.push([terms.concat(inside, terms.text('}'))]);
     return out;
   }
 }
 
 /** By which patterns their names match. */
-function otherProperties(nodes: Nodes, form: Form, names: readonly string[]): readonly OtherProperties[] {
+function otherProperties(nodes: NodeSource, form: Form, names: readonly string[]): readonly OtherProperties[] {
   const { forms } = nodes;
   const { terms, anyString } = forms.keywords;
-  const unnamed = names.length === 0 ? anyString : terms.and(anyString, terms.not(forms.keywords.literalStrings(names)));
+  const unnamed =
+    names.length === 0 ? anyString : terms.and(anyString, terms.not(forms.keywords.literalStrings(names)));
   const patterns = [...new Set(form.objects.flatMap(({ patterns }) => patterns.map(({ names }) => names)))];
   const sets = subsets(nodes, unnamed, patterns);
   return sets.flatMap(({ keys, matched }) => {
@@ -154,7 +157,7 @@ function otherProperties(nodes: Nodes, form: Form, names: readonly string[]): re
 }
 
 /** The names that match some patterns and no others, for all sets of patterns that some name matches. */
-function subsets(nodes: Nodes, unnamed: Term, patterns: readonly Term[]) {
+function subsets(nodes: NodeSource, unnamed: Term, patterns: readonly Term[]) {
   const { terms } = nodes.forms.keywords;
   if (patterns.length > MAX_PATTERNS * 4)
     throw new FormatError(`format.schema: more than ${MAX_PATTERNS * 4} patternProperties can't be enforced together`);
