@@ -57,7 +57,7 @@ export function planModel(
   for (const param of plain) resolver.source(param);
   resolver.checkLeftovers();
   const parameters = countParameters(plain);
-  const format = chooseFormat(choice, parameters);
+  const format = chooseFormat(choice, parameters, target.float32Parameters);
   return {
     config,
     family,
@@ -106,11 +106,11 @@ export function paramsOf(config: Config, format: WeightFormat, target: GraphTarg
  * What `auto` stands for in a model of this size.
  * @throws InputError for a choice that there is not.
  */
-export function chooseFormat(choice: WeightChoice, parameters: number): WeightFormat {
+export function chooseFormat(choice: WeightChoice, parameters: number, small = SMALL_MODEL): WeightFormat {
   checkWeightChoice(choice);
   if (choice === 'f32') return 'float32';
   if (choice !== 'auto') return choice;
-  return parameters <= SMALL_MODEL ? 'float32' : 'int8';
+  return parameters <= small ? 'float32' : 'int8';
 }
 
 export function countParameters(params: readonly Param[]): number {

@@ -11,6 +11,10 @@ import type { ParamSpec, WeightFormat } from '../weights/types.ts';
 export type ExpertLayout = 'interleaved' | 'separate' | 'apart';
 
 export interface GraphTarget {
+  /** Whether matrices in 8 bits are groups along their rows (weights/byte-groups.ts), not blocks of 32. @default false */
+  readonly byteGroups?: boolean;
+  /** Up to so many parameters `auto` is float32. @default 100e6 */
+  readonly float32Parameters?: number;
   /** Whether slots in 8 and 4 bits are blocks with their scales inside (ggml's q8_0 and q4_0), not numbers and scales apart. */
   readonly slotBlocks: boolean;
   /** The format of one matrix, where the model's is `format`. */

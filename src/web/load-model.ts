@@ -23,8 +23,8 @@ export interface LoadOptions {
   /** URL of the folder that ONNX Runtime's ort-wasm-simd-threaded.wasm and .mjs are served from. */
   readonly runtimeFiles: string | URL;
   /**
-   * How matrices are stored and multiplied. int8 and int4 take less memory, and are up to 20 times slower in WebAssembly.
-   * @default 'auto', which is float32
+   * How matrices are stored and multiplied. `auto` is float32 up to 150M parameters, above that int8. int4 is 20 times slower here.
+   * @default 'auto'
    */
   readonly weights?: WeightChoice;
   /** Which model of a checkpoint that holds several. @default the one that generates text */
@@ -127,7 +127,7 @@ function threadOptions(model: string | URL | ModelFiles, options: LoadOptions): 
     source: sourceOf(model),
     runtimeFiles: folder.endsWith('/') ? folder : `${folder}/`,
     threads: threadCount(options.threads),
-    weights: weights === 'auto' ? 'float32' : weights,
+    weights,
     part,
     generationConfig,
   };

@@ -17,6 +17,8 @@ if (!hasChromium) process.stderr.write(`test/web/page: ${WITHOUT_CHROMIUM}\n`);
 
 /** Where screenshots are put, if anywhere. */
 const SHOTS = process.env.KEYHOLD_SHOTS;
+/** A GGUF file of SmolLM2-135M-Instruct. */
+const SMOLLM2 = process.env.KEYHOLD_SMOLLM2;
 const MOST_PAGE_BYTES = 20_000;
 
 describe.skipIf(!hasChromium)('the page', () => {
@@ -168,6 +170,26 @@ describe.skipIf(!hasChromium)('the page', () => {
     await write(page, 5);
     expect((await page.locator('.answers span').textContent())!.length).toBeGreaterThan(5);
     await context.close();
+  });
+
+  it.skipIf(!SMOLLM2)('opens a GGUF file, and answers a question', async () => {
+    const { page, messages } = await open();
+    await page.setViewportSize({ width: 1200, height: 980 });
+    await page.locator('#budget').fill('64');
+    await page.setInputFiles('#files', SMOLLM2!);
+    await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Send', null, {
+      timeout: 120_000,
+    });
+    await isReady(page);
+    await page.fill('#temperature', '0');
+    await page.selectOption('#policy-1', 'lastrec');
+    await page.waitForFunction(() => document.querySelectorAll('.side').length === 2);
+    await write(page, 24, 'What is the capital of France?');
+    await shoot(page, 'page-smollm2');
+    for (const text of await page.locator('.answers span').allTextContents()) expect(text).toMatch(/Paris/);
+    if (SHOTS) process.stderr.write(`SmolLM2 in the page: ${(await numbers(page)).join(' | ')}\n`);
+    expect(messages).toEqual([]);
+    await page.close();
   });
 
   it('is small', async () => {

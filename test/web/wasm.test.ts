@@ -115,6 +115,24 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
     }
   });
 
+  it('computes with 8-bit groups what float32 gives, nearly', async () => {
+    const { page } = await open(isolated);
+    const results = await page.evaluate(async (text) => {
+      const model = await globalThis.page.load({ threads: 1, weights: 'int8' });
+      const format = model.weights;
+      const scores = [await model.score(text), await model.score(text, { chunkLength: 1 })];
+      await model.dispose();
+      return { format, scores };
+    }, TEXT);
+    expect(results.format).toBe('int8');
+    const expected = await node.score(TEXT);
+    for (const score of results.scores) {
+      expect(largest(score, expected)).toBeLessThan(0.25);
+      expect(Math.abs(score.perplexity / expected.perplexity - 1)).toBeLessThan(0.02);
+    }
+    await page.close();
+  });
+
   it('generates what Node generates, beyond its budget, and tells of each eviction', async () => {
     const options = { maxNewTokens: 40, temperature: 0, cache: { policy: 'h2o', cacheLength: 16 } };
     const expected = await node.generate('In the beginning', options).text();

@@ -4,12 +4,12 @@
 import * as ort from 'onnxruntime-web/wasm';
 import type { OpGraph } from '../../ops/graph.ts';
 import { GraphError, InputError, KeyholdError, MemoryError } from '../../util/errors.ts';
-import { scaledBlocks } from '../../weights/codec.ts';
+import { byteGroups } from '../../weights/byte-groups.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph } from '../types.ts';
 import { lowerToOnnx, type OnnxModel } from './lower/lower.ts';
 import { OnnxGraph, type OnnxSession } from './onnx-session.ts';
-import { onnxTarget } from './target.ts';
+import { onnxWebTarget } from './target.ts';
 
 export interface OnnxWebOptions {
   /** URL of the folder with ort-wasm-simd-threaded.wasm and .mjs, with a slash at its end. */
@@ -32,8 +32,8 @@ export function onnxWebBackend({ runtimeFiles, threads }: OnnxWebOptions): Backe
   const queue = new Queue();
   return {
     name: 'onnxruntime-web',
-    target: onnxTarget,
-    codec: scaledBlocks,
+    target: onnxWebTarget,
+    codec: byteGroups,
     keptGraphs: ({ size }) => Math.max(1, Math.floor(MAX_WEIGHT_BYTES / size)),
     countNodes: (graph) => lowerToOnnx(graph).nodeCount,
     async compile(graph: OpGraph, weights: PreparedWeights, _?: BackendOptions): Promise<CompiledGraph> {

@@ -2,6 +2,7 @@
  * @file What ONNX Runtime's operators want of a traced model: blocks of 32 values, and fused experts where they fit.
  */
 import type { GraphTarget } from '../../ops/target.ts';
+import { byteGroupSize } from '../../weights/byte-groups.ts';
 import { QUANT_BLOCK } from '../../weights/quantise.ts';
 
 export const onnxTarget: GraphTarget = {
@@ -15,4 +16,19 @@ export const onnxTarget: GraphTarget = {
     const fused = clamp !== null || (gated && activation === 'silu');
     return fused && !scaledInput && whole ? 'interleaved' : 'apart';
   },
+};
+
+/** What the WebAssembly build wants: it has no fast product for blocks of 32, and a session copies the weights. */
+export const onnxWebTarget: GraphTarget = {
+  ...onnxTarget,
+  byteGroups: true,
+  // float32 is faster and exact, but takes four times the memory, and twice that while a session is made.
+  float32Parameters: 150e6,
+  weightFormat: (role, format, rows, cols) => {
+    if (format === 'int8') return byteGroupSize(cols) === null ? 'float32' : 'int8';
+    return onnxTarget.weightFormat(role, format, rows, cols);
+  },
+  // QMoE wants blocks of 32.
+  expertLayout: (experts, width, format) =>
+    format === 'int8' ? 'apart' : onnxTarget.expertLayout(experts, width, format),
 };

@@ -163,7 +163,7 @@ export const EXPERTS: LowerTable = {
     for (const e of range(count)) {
       const index = choicesOf(g, choices, e);
       const rows = onnx.gatherNd(g, flat, perChoice ? index : onnx.split(g, index, -1, [1, 1])[0]);
-      y = onnx.scatterRows(g, y, index, product(g, rows, ctx.param(matrices[e]!), null), 'none');
+      y = onnx.scatterRows(g, y, index, product(ctx, rows, ctx.param(matrices[e]!), null), 'none');
     }
     return [y];
   },

@@ -5,8 +5,9 @@ import type { Value as OpValue } from '../../../ops/types.ts';
 import { FORMAT_BITS, scaleName } from '../../../weights/codec.ts';
 import { blockBytes, QUANT_BLOCK } from '../../../weights/quantise.ts';
 import type { Param } from '../../../weights/types.ts';
-import { type GraphBuilder, MICROSOFT, type Value } from '../builder.ts';
+import { MICROSOFT, type Value } from '../builder.ts';
 import * as onnx from '../ops.ts';
+import { groupProduct, groupRows } from './byte-groups.ts';
 import type { LowerContext, LowerTable } from './context.ts';
 
 /** MatMulNBits: quantize the activations to 8 bits and multiply integers, the fastest way on CPUs. */
@@ -16,13 +17,14 @@ const ACCURACY_INT8 = 4;
 export const ROWS_VIEW = '@rows';
 
 /** x · Wᵀ (+ b) */
-export function product(g: GraphBuilder, x: Value, matrix: Param, bias: Value | null): Value {
+export function product({ g, graph }: LowerContext, x: Value, matrix: Param, bias: Value | null): Value {
   const [out, cols] = matrix.shape;
   const shape = [...x.shape.slice(0, -1), out];
   if (matrix.format === 'float32') {
     const y = { ...onnx.matmulTransposed(g, x, g.external(matrix.name, 'float32', matrix.shape)), shape };
     return bias ? onnx.add(g, y, bias) : y;
   }
+  if (matrix.format === 'int8' && graph.target.byteGroups) return groupProduct(g, x, matrix, bias);
   const bits = FORMAT_BITS[matrix.format];
   const blocks = Math.ceil(cols / QUANT_BLOCK);
   const packed = g.external(matrix.name, 'uint8', [out, blocks, blockBytes(bits)]);
@@ -33,9 +35,11 @@ export function product(g: GraphBuilder, x: Value, matrix: Param, bias: Value | 
 }
 
 /** Rows `ids` of a table. */
-function rowsOf(g: GraphBuilder, ids: Value, { name, shape, format }: Param): Value {
+function rowsOf({ g, graph }: LowerContext, ids: Value, table: Param): Value {
+  const { name, shape, format } = table;
   const [rows, width] = shape;
   if (format === 'float32') return onnx.gather(g, g.external(name, 'float32', [rows, width]), ids);
+  if (format === 'int8' && graph.target.byteGroups) return groupRows(g, ids, table);
   const bits = FORMAT_BITS[format];
   const packed = g.external(name + ROWS_VIEW, 'uint8', [rows, (width * bits) / 8]);
   const scales = g.external(scaleName(name) + ROWS_VIEW, 'float32', [rows, width / QUANT_BLOCK]);
@@ -52,10 +56,8 @@ function affine(ctx: LowerContext, x: OpValue, weight: OpValue | null, bias: OpV
 }
 
 export const LAYERS: LowerTable = {
-  linear: (ctx, { inputs: [x, weight, bias] }) => [
-    product(ctx.g, ctx.value(x!), ctx.param(weight!), ctx.optional(bias)),
-  ],
-  embed: (ctx, { inputs: [ids, table] }) => [rowsOf(ctx.g, ctx.value(ids!), ctx.param(table!))],
+  linear: (ctx, { inputs: [x, weight, bias] }) => [product(ctx, ctx.value(x!), ctx.param(weight!), ctx.optional(bias))],
+  embed: (ctx, { inputs: [ids, table] }) => [rowsOf(ctx, ctx.value(ids!), ctx.param(table!))],
   norm: (ctx, { inputs: [x, weight, bias], attributes: { kind, eps } }) => {
     const op = kind === 'rms' ? 'SimplifiedLayerNormalization' : 'LayerNormalization';
     const value = ctx.value(x!);
