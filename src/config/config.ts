@@ -12,6 +12,8 @@ export { ACTIVATIONS, type Activation, type NormSpec, type QkNormSpec } from './
 export type RopeScaling =
   | { readonly type: 'none' }
   | { readonly type: 'linear'; readonly factor: number }
+  /** The first `pairs` pairs rotate, the others do not; the exponents are those of all pairs (Gemma 4). */
+  | { readonly type: 'proportional'; readonly factor: number; readonly pairs: number }
   | { readonly type: 'dynamic'; readonly factor: number; readonly maxSeq: number }
   | {
       readonly type: 'llama3';
@@ -170,6 +172,11 @@ export interface Config {
   readonly embedDim: number;
   /** Kinds of segments of a text (BERT's token types), each with a learned vector that is added to its tokens; 0: there are none. */
   readonly tokenTypes: number;
+  /**
+   * A table with a vector of `size` for each token and layer, which enters at the end of each layer (Gemma 3n, Gemma 4). `rows`: of
+   * the table. @default none
+   */
+  readonly perLayerInput?: { readonly rows: number; readonly size: number };
   /** A norm directly after the embedding. */
   readonly embedNorm: boolean;
   readonly tieEmbeddings: boolean;

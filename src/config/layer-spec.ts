@@ -62,10 +62,21 @@ export interface AttentionSpec {
   /** Rotated queries at position p are multiplied with 1 + beta · ln(1 + ⌊(p + offset) / floor⌋). */
   readonly temperature: QueryTemperature | null;
   readonly bias: { readonly qkv: boolean; readonly proj: boolean };
+  /** Of each head's values, without a weight. @default none */
+  readonly valueNorm?: NormSpec;
+  /** Values are the keys as they are projected, before norm and rotation. @default false */
+  readonly valuesAreKeys?: boolean;
 }
 
 export interface SelfAttention extends AttentionSpec {
   readonly kind: 'self-attention';
+}
+
+/** Attention to the keys and values of an earlier layer (Gemma 3n, Gemma 4): the layer has none of its own. */
+export interface SharedAttention extends Omit<AttentionSpec, 'valueNorm' | 'valuesAreKeys'> {
+  readonly kind: 'shared-attention';
+  /** The layer whose keys and values are read. Window and sizes are the same there. */
+  readonly source: number;
 }
 
 /** Attention whose queries and output are made by the experts that a router chose (JetMoE, arXiv 2404.07413); H = G · perToken. */
@@ -200,6 +211,7 @@ export interface LatentAttention {
 
 export type MixerSpec =
   | SelfAttention
+  | SharedAttention
   | HeadExperts
   | RgLru
   | CrossAttention
@@ -310,6 +322,8 @@ export interface LayerSpec {
   readonly residualScale: number;
   /** Each branch is multiplied with a learned vector before it is added. */
   readonly layerScale: boolean;
+  /** The stream is multiplied with a learned number (`out.scale`) at the end of the layer. @default false */
+  readonly outScale?: boolean;
   /** Index into `Config.ropes`; null: nothing is rotated. */
   readonly rope: number | null;
   /** The layer's number in the checkpoint's names. */

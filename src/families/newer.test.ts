@@ -111,3 +111,35 @@ describe('classic decoders', () => {
     expect(read('mpt', { attn_config }).layers[0].mixer).toMatchObject({ scale: 0.5, clip: { limit: 6 } });
   });
 });
+
+describe('gemma4', () => {
+  const sizes = (name: string, changes?: ConfigJson) =>
+    read(name, changes).layers.map(({ mixer }) => {
+      const { keySize, groups } = mixer as SelfAttention;
+      return [keySize, groups];
+    });
+
+  it('has heads of a size for each type of layer, stated by layer or for all', () => {
+    const expected = [8, 16, 8, 16, 8, 16].map((size) => [size, size === 8 ? 2 : 1]);
+    expect(sizes('gemma4-31b')).toEqual(expected);
+    const stated = { per_layer_config: null, global_head_dim: 16, num_global_key_value_heads: 1 };
+    expect(sizes('gemma4-31b', stated)).toEqual(expected);
+  });
+
+  it('reads keys and values of the last layer of the same type', () => {
+    const sourcesOf = (shared: number) =>
+      read('gemma4-e2b', { num_kv_shared_layers: shared }).layers.map(({ mixer }) =>
+        mixer?.kind === 'shared-attention' ? mixer.source : null,
+      );
+    expect(sourcesOf(2)).toEqual([null, null, null, null, 2, 3]);
+    expect(sourcesOf(3)).toEqual([null, null, null, 1, 2, 1]);
+    expect(sourcesOf(0)).toEqual(new Array(6).fill(null));
+  });
+
+  it('rotates the first pairs of full layers, with the exponents of all', () => {
+    expect(read('gemma4-31b').ropes).toMatchObject([
+      { base: 1e6, nElem: 16, scaling: { type: 'proportional', pairs: 2 } },
+      { base: 1e4, nElem: 8, scaling: { type: 'none' } },
+    ]);
+  });
+});

@@ -22,6 +22,8 @@ export interface RopeDefaults {
   readonly width?: number;
   /** For nested rope_parameters: which of them. */
   readonly layerType?: 'full_attention' | 'sliding_attention';
+  /** The family knows the type `proportional`. @default false */
+  readonly proportional?: boolean;
   /** Other names of scaling types, e.g. phi3's `su`. */
   readonly typeAliases?: Readonly<Record<string, string>>;
 }
@@ -44,6 +46,16 @@ export function readRope(r: ConfigReader, defaults: RopeDefaults): RopeSpec {
   const fractionKeys = ['partial_rotary_factor', ...(defaults.fractionKeys ?? [])];
   const oldFraction = r.positive(fractionKeys, defaults.fraction ?? 1);
   const fraction = fresh?.has('partial_rotary_factor') ? fresh.positive('partial_rotary_factor') : oldFraction;
+  if (
+    defaults.proportional &&
+    scaling?.has(['rope_type', 'type']) &&
+    scaling.string(['rope_type', 'type']) === 'proportional'
+  ) {
+    const pairs = Math.trunc((fraction * defaults.headSize) / 2);
+    checkRotatedWidth(r, fractionKeys, 2 * pairs, defaults.headSize);
+    const proportional = { type: 'proportional', factor: scaling.positive('factor', 1), pairs } as const;
+    return { base, nElem: defaults.headSize, interleave: false, scaling: proportional };
+  }
   if (defaults.fractionKeys === null && fraction !== 1)
     r.fail('partial_rotary_factor', `is ${fraction}, but this family rotates whole heads`);
 

@@ -14,6 +14,7 @@ import { mamba2 } from './mixers/mamba2.ts';
 import { latentAttention } from './mixers/mla.ts';
 import { rgLru } from './mixers/rg-lru.ts';
 import { type AttentionInputs, type AttentionOutputs, selfAttention } from './mixers/self-attention.ts';
+import { type SharedKV, sharedAttention } from './mixers/shared-attention.ts';
 import { shortConv } from './mixers/short-conv.ts';
 import type { StateInputs } from './mixers/states.ts';
 import { norm, type Residual } from './norm.ts';
@@ -22,6 +23,8 @@ import { norm, type Residual } from './norm.ts';
 export interface MixerInputs {
   readonly attention: AttentionInputs | null;
   readonly states: StateInputs | null;
+  /** Of the layer whose keys and values this one reads, and the rotation of its queries. */
+  readonly shared: (SharedKV & Pick<AttentionInputs, 'rotation'>) | null;
 }
 
 export interface MixerOutputs extends Partial<Omit<AttentionOutputs, 'y'>> {
@@ -44,6 +47,7 @@ const MIXERS: {
   ) => MixerOutputs;
 } = {
   'self-attention': (ctx, x, layer, spec, inputs) => selfAttention(ctx, x, layer, spec, inputs.attention!),
+  'shared-attention': (ctx, x, layer, spec, { shared }) => sharedAttention(ctx, x, layer, spec, shared!, shared!),
   'head-experts': (ctx, x, layer, spec, inputs) => headExperts(ctx, x, layer, spec, inputs.attention!),
   mla: (ctx, x, layer, spec, inputs) => latentAttention(ctx, x, layer, spec, inputs.attention!),
   'rg-lru': (ctx, x, layer, spec, inputs) => rgLru(ctx, x, layer, spec, inputs.states!),

@@ -47,7 +47,7 @@ export function traceEncoder(config: Config, format: WeightFormat, output: Outpu
   for (const [l, { rope }] of config.layers.entries()) {
     const rotation = rope === null ? null : ropes[rope];
     const attention = { source: { mask, order }, rotation, queryWeights: null, momentWeights: null };
-    g.scope(`h.${l}`, () => block(ctx, stream, l, { attention, states: null }));
+    g.scope(`h.${l}`, () => block(ctx, stream, l, { attention, states: null, shared: null }));
   }
   const x = finish(ctx, stream);
   g.output(

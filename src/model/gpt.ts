@@ -24,6 +24,7 @@ import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import { partOf } from '../kvcache/chunk.ts';
 import { layerGroupOf, type SlotSharing } from '../kvcache/slots.ts';
+import type { CachedKV } from '../ops/attention.ts';
 import { concat, gatherRows, reshape } from '../ops/basic.ts';
 import { OpGraph } from '../ops/graph.ts';
 import { type Dim, timesDim } from '../ops/shapes.ts';
@@ -38,9 +39,11 @@ import { enterModel, rotations } from './embedding.ts';
 import { finish, head } from './head.ts';
 import { crossBlock, crossInputs } from './mixers/cross-attention.ts';
 import { type CachedTokens, type SlotSource, slotInputs } from './mixers/self-attention.ts';
+import type { SharedKV } from './mixers/shared-attention.ts';
 import { statesOf } from './mixers/state-shapes.ts';
 import type { StateInputs } from './mixers/states.ts';
 import { Residual } from './norm.ts';
+import { endLayer, perLayerInputs } from './per-layer.ts';
 
 export interface StepGraphOptions {
   readonly format: WeightFormat;
@@ -84,10 +87,10 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     : null;
   const cross = crossInputs(ctx, options.cross ?? false);
 
-  const stream = new Residual(
-    ctx,
-    g.scope('embed', () => enterModel(ctx, ids)),
-  );
+  const entered = g.scope('embed', () => enterModel(ctx, ids));
+  const ofLayers = g.scope('embed', () => perLayerInputs(ctx, ids, entered));
+  const stream = new Residual(ctx, entered);
+  const shareable = new Map<number, SharedKV>();
   const sums = new Map<string, Value[]>();
   const addSums = (name: string, value: Value) => sums.set(name, [...(sums.get(name) ?? []), value]);
   const next: Record<string, Value> = {};
@@ -100,7 +103,12 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     const source = slots && cachedOf(slots, l);
     const rotation = spec.rope === null ? null : ropes[spec.rope];
     const attention = source && { source, rotation, ...observed(slots.heads / slots.groups) };
-    const out = g.scope(`h.${l}`, () => block(ctx, stream, l, { attention, states }));
+    const lent = spec.mixer?.kind === 'shared-attention' ? shareable.get(spec.mixer.source)! : null;
+    const out = g.scope(`h.${l}`, () =>
+      block(ctx, stream, l, { attention, states, shared: lent && { ...lent, rotation } }),
+    );
+    g.scope(`h.${l}`, () => endLayer(ctx, stream, l, ofLayers[l]));
+    if (source && out.k && out.v) shareable.set(l, { source, k: out.k, v: out.v });
     if (out.k) g.output(out.k, `keys.${l}`);
     if (out.v) g.output(out.v, `values.${l}`);
     for (const [i, value] of (out.sums ?? []).entries()) addSums(source!.sources[i].layerGroup, value);
@@ -132,11 +140,14 @@ function cachedTokens({ g }: ModelContext, { sharing, buffer, ragged }: StepGrap
   return (spec: SlotSpec, layer: number): CachedTokens => {
     const layerGroup = layerGroupOf(spec.window ?? spec.chunk, layer, sharing);
     const { groups, keySize, valueSize } = spec;
-    const source = (name: string, own: string, count: number, dim: Dim): SlotSource => ({
-      layerGroup: name,
-      slots: slotsOf(name, dim),
-      inputs: () => slotInputs(g, { groups: count, keySize, valueSize }, own, buffer, `C.${name}`),
-    });
+    const source = (name: string, own: string, count: number, dim: Dim): SlotSource => {
+      let declared: CachedKV | null = null; // layers that share slots share their inputs
+      return {
+        layerGroup: name,
+        slots: slotsOf(name, dim),
+        inputs: () => (declared ??= slotInputs(g, { groups: count, keySize, valueSize }, own, buffer, `C.${name}`)),
+      };
+    };
     const sources = ragged?.has(layer)
       ? range(groups).map((i) => source(partOf(layerGroup, i), `${layer}.${i}`, 1, 1))
       : [source(layerGroup, `${layer}`, groups, `G.${layerGroup}`)];

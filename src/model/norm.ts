@@ -68,6 +68,12 @@ export class Residual {
     return out;
   }
 
+  /** The stream continues from another value. */
+  replace(x: Value): void {
+    this.#x = x;
+    this.#pending = null;
+  }
+
   /** The stream continues from the normalised sum. */
   replaceByNormed(spec: NormSpec, name: string): void {
     this.#x = this.normed(spec, name);

@@ -49,7 +49,7 @@ const NO_SLOTS: LayerShape = {
 };
 
 /** Scalings whose frequencies are the same at every length. */
-const FIXED = ['none', 'linear', 'llama3', 'yarn'];
+const FIXED = ['none', 'linear', 'proportional', 'llama3', 'yarn'];
 
 function rotationOf(config: Config, layer: number): LayerShape['rotation'] {
   if (config.position === 'learned') return 'varies';

@@ -43,6 +43,8 @@ export function ropeFrequencies(rope: RopeSpec, length: number): RopeFrequencies
       return make((_, plain) => plain);
     case 'linear':
       return make((_, plain) => plain / s.factor);
+    case 'proportional':
+      return make((i, plain) => (i < s.pairs ? plain / s.factor : 0));
     case 'dynamic': {
       const stretched = (s.factor * Math.max(length, s.maxSeq)) / s.maxSeq - (s.factor - 1);
       return make((_, plain) => plain, 1, rope.base * stretched ** (n / (n - 2)));

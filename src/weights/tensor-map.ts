@@ -1,6 +1,7 @@
 /**
  * @file The language in which a family says where its checkpoints hold the model's parameters.
  */
+import type { Config } from '../config/config.ts';
 import type { LayerSpec } from '../config/layer-spec.ts';
 
 /**
@@ -46,5 +47,5 @@ export interface TensorNames {
   /** Where else tensors may lie: a name that begins with the first may be found under the second in its place. */
   readonly moves?: readonly (readonly [from: string, to: string])[];
   /** Tensors that a checkpoint may hold and the model does not need. */
-  readonly ignore?: readonly (RegExp | ((name: string, config: { readonly nLayer: number }) => boolean))[];
+  readonly ignore?: readonly (RegExp | ((name: string, config: Pick<Config, 'nLayer' | 'layers'>) => boolean))[];
 }

@@ -42,6 +42,8 @@ export const REFUSALS: readonly Refusal[] = [
   ['esm', { is_folding_model: true }],
   ['esm', { token_dropout: true, mask_token_id: null }],
   ['pixtral_vision', { head_dim: 7 }],
+  ['gemma4-31b', { attention_bias: true }],
+  ['gemma4-e2b', { num_kv_shared_layers: 5 }],
   ['apertus', { hidden_act: 'silu' }],
   ['falcon_h1', { mamba_d_ssm: 32 }],
   ['falcon_h1', { attention_bias: true }],

@@ -84,7 +84,8 @@ export function selfAttention(
   const { heads: H, groups: G, keySize: D, valueSize: Dv } = spec;
   const name = `h.${layer}.attn`;
   const widths = [H * D, G * D, G * Dv];
-  const parts = ['q', 'k', 'v'].map((part, i) => ({ name: `${name}.${part}`, out: widths[i] }));
+  const names = spec.valuesAreKeys ? ['q', 'k'] : ['q', 'k', 'v'];
+  const parts = names.map((part, i) => ({ name: `${name}.${part}`, out: widths[i] }));
   const packed = linear(ctx, x, `${name}.qkv`, parts, { bias: spec.bias.qkv });
   const heads = splitHeads(ctx, normAll(ctx, packed, spec, name), spec);
   const out = attendHeads(ctx, heads, layer, spec, inputs);
@@ -105,6 +106,10 @@ export interface Heads {
 /** @param packed [B, T, (H + G)·D + G·Dv] */
 function splitHeads({ g }: ModelContext, packed: Value, spec: AttentionSpec): Heads {
   const { heads: H, groups: G, keySize: D, valueSize: Dv } = spec;
+  if (spec.valuesAreKeys) {
+    const qk = byHead(g, packed, H + G, D);
+    return { qk, v: split(g, qk, 1, [H, G])[1] };
+  }
   if (D === Dv) {
     const [qk, v] = split(g, byHead(g, packed, H + 2 * G, D), 1, [H + G, G]);
     return { qk, v };
@@ -125,7 +130,7 @@ export function byHead(g: OpGraph, x: Value, heads: number, size: number): Value
  */
 export function attendHeads(
   ctx: ModelContext,
-  { qk: projected, v: values }: Heads,
+  { qk: projected, v: projectedValues }: Heads,
   layer: number,
   spec: AttentionSpec,
   { source, rotation, queryWeights, momentWeights }: AttentionInputs,
@@ -141,6 +146,7 @@ export function attendHeads(
   const moments = momentWeights && queryMoments(g, split(g, qk, 1, [H, G])[0], momentWeights, G);
   if (rotation) qk = rotate(g, qk, rotation);
   qk = normed(qk, 'after-rope');
+  const values = spec.valueNorm ? norm(ctx, projectedValues, bareNorm(spec.valueNorm), '') : projectedValues;
   const v = rotation && spec.rotateValues ? rotate(g, values, rotation) : values;
   const [rotated, k] = split(g, qk, 1, [H, G]);
   const q = spec.temperature ? scaleByPosition(g, rotated, positionsOf(source), spec.temperature) : rotated;
@@ -235,7 +241,13 @@ function normAll(ctx: ModelContext, packed: Value, spec: AttentionSpec, name: st
 }
 
 /** Norms each head of [B, H + G, T, D]; the weights of queries and keys are one parameter, one row a head. */
-function normHeads(ctx: ModelContext, qk: Value, spec: AttentionSpec, qkNorm: QkNormSpec, name: string): Value {
+export function normHeads(
+  ctx: ModelContext,
+  qk: Value,
+  spec: Pick<AttentionSpec, 'heads' | 'groups' | 'keySize'>,
+  qkNorm: QkNormSpec,
+  name: string,
+): Value {
   const { g } = ctx;
   const { heads: H, groups: G, keySize: D } = spec;
   const parts = (part: string, kind: 'weight' | 'bias', heads: number) =>

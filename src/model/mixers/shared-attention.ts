@@ -1,0 +1,43 @@
+/**
+ * @file Attention to the keys and values of an earlier layer (Gemma 3n, Gemma 4). Parameters: `h.L.attn.q`, `.norm_q`, `.proj`.
+ */
+import type { SharedAttention } from '../../config/layer-spec.ts';
+import { rotate } from '../../ops/attention.ts';
+import type { Value } from '../../ops/types.ts';
+import { GraphError } from '../../util/errors.ts';
+import type { ModelContext } from '../context.ts';
+import { linear, linearOf } from '../linear.ts';
+import { type AttentionInputs, attendSlots, byHead, type CachedTokens, normHeads } from './self-attention.ts';
+
+/** What the source layer's attention read and made. */
+export interface SharedKV {
+  readonly source: CachedTokens;
+  /** Keys [B, G, T, D] and values [B, G, T, Dv] of the chunk. */
+  readonly k: Value;
+  readonly v: Value;
+}
+
+/**
+ * Policies do not observe these queries: the weights that they sum are those of the layer that holds the slots.
+ * @param x [B, T, E], normalised.
+ */
+export function sharedAttention(
+  ctx: ModelContext,
+  x: Value,
+  layer: number,
+  spec: SharedAttention,
+  { rotation }: Pick<AttentionInputs, 'rotation'>,
+  { source, k, v }: SharedKV,
+): { readonly y: Value } {
+  const { g } = ctx;
+  const { heads: H, keySize: D, scale, softcap, window, chunk, qkNorm, bias } = spec;
+  const name = `h.${layer}.attn`;
+  if (qkNorm && (qkNorm.over === 'full' || qkNorm.place !== 'before-rope'))
+    throw new GraphError(`${name}: shared keys and values go with a norm of each head's queries before the rotation`);
+  const projected = linear(ctx, x, `${name}.qkv`, [{ name: `${name}.q`, out: H * D }], { bias: bias.qkv });
+  let q = byHead(g, projected, H, D);
+  if (qkNorm) q = normHeads(ctx, q, { ...spec, groups: 0 }, qkNorm, name);
+  if (rotation) q = rotate(g, q, rotation);
+  const { y } = attendSlots(g, { q, k, v }, source, { scale, softcap, window, chunk, alibi: null }, null, null);
+  return { y: linearOf(ctx, y, `${name}.proj`, ctx.config.nEmbd, { bias: bias.proj }) };
+}
