@@ -8,10 +8,12 @@ import { type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
 import {
   DECODE_TOKENS,
   DECODE_WARM_UP,
+  isFile,
   type LoadOptions,
   OPEN_TOKENS,
   PROMPT_WARM_UP,
   promptTokens,
+  promptVocabulary,
   SPARE_TOKENS,
   sameTokens,
   serve,
@@ -19,12 +21,12 @@ import {
 } from './protocol.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
 import { watchMemory } from './resident.ts';
-import { type ShapeConfig, shapes } from './shapes.ts';
+import { shapes } from './shapes.ts';
 
 /** What decides where there is a budget. */
 const POLICY = 'h2o';
 
-let config: ShapeConfig;
+let vocabulary: number;
 let model: LanguageModel;
 /** Bytes. */
 let weights: number;
@@ -43,7 +45,7 @@ serve({
     const reuse = next.kind !== 'prompt' && work && sameTokens(work, next) && sameCache(work, next);
     if (work && !reuse) cache.clear();
     work = next;
-    prompt = promptTokens(work.tokens, config.vocab_size);
+    prompt = promptTokens(work.tokens, vocabulary);
     if (work.kind === 'prompt') {
       cache = createCache(work);
       await model.prefill(cache, prompt.slice(0, PROMPT_WARM_UP));
@@ -99,8 +101,12 @@ serve({
 
 async function load(options: LoadOptions): Promise<void> {
   const { shape, seed, threads } = options;
-  config = shapes[shape]!;
-  model = await loadModel(randomCheckpoint(config, seed), { weights: 'int4', threads, cacheDir: cacheDir(options) });
+  vocabulary = promptVocabulary(options);
+  const common = { threads, cacheDir: cacheDir(options) };
+  // A file's blocks are kept as they are.
+  model = isFile(shape)
+    ? await loadModel(shape, common)
+    : await loadModel(randomCheckpoint(shapes[shape]!, seed), { ...common, weights: 'int4' });
 }
 
 function cacheDir({ folder }: LoadOptions): string {

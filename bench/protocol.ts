@@ -3,8 +3,10 @@
  */
 
 import { type ChildProcess, fork } from 'node:child_process';
+import { join } from 'node:path';
 import type { BufferKind } from '../src/exports/policies.ts';
 import type { Memory } from './resident.ts';
+import { shapes } from './shapes.ts';
 
 /** One line of the table: a prompt of `tokens` to be read, or tokens to be made after `tokens` in each row. */
 export interface Work {
@@ -19,12 +21,12 @@ export interface Work {
 }
 
 export interface LoadOptions {
-  /** A key of `shapes`. */
+  /** A key of `shapes`, or a GGUF file. */
   readonly shape: string;
   readonly threads: number;
   /** Seed of the random checkpoint. */
   readonly seed: number;
-  /** A folder for prepared weights and the like, for both sides and empty at first; it is removed afterwards. */
+  /** A folder for prepared weights and the like, for all sides. */
   readonly folder: string;
 }
 
@@ -62,6 +64,24 @@ export const SPARE_TOKENS = 600;
 export const OPEN_TOKENS = 1024;
 /** Before a long prompt so many of its tokens are read, for what happens only once. */
 export const PROMPT_WARM_UP = 512;
+
+/** The chunk length of llama.cpp's own tools. */
+export const BATCH_SIZE = 512;
+
+/** The file that peers load. */
+export function fileOf({ shape, folder }: LoadOptions): string {
+  return isFile(shape) ? shape : join(folder, 'model.gguf');
+}
+
+/** Whether it is a file instead of a shape. */
+export function isFile(shape: string): boolean {
+  return shape.endsWith('.gguf');
+}
+
+/** Ids of prompts are below this. */
+export function promptVocabulary({ shape }: LoadOptions): number {
+  return isFile(shape) ? 10_000 : shapes[shape]!.vocab_size;
+}
 
 /** Whether a work begins with what another one has left: the same tokens in as many rows. */
 export function sameTokens(a: Work, b: Work): boolean {
