@@ -473,6 +473,9 @@ describe('attention', () => {
     { T: 20, C: 6 },
     { T: 4, C: 0 },
     { T: 1, C: 0 },
+    { T: 70, C: 6 },
+    { T: 130, C: 70 },
+    { T: 64, C: 0 },
   ].flatMap(({ T, C }) =>
     [
       { B: 1, H: 4, G: 2, groups: 1, window: null, alibi: false, softcap: null },
@@ -487,7 +490,8 @@ describe('attention', () => {
     'T $T, C $C, B $B, H $H, G $G, $groups groups of slots, window $window, alibi $alibi, cap $softcap',
     async (c) => {
       const { B, H, G, T, C, groups, window, softcap } = c;
-      const [D, Dv, sets] = [8, 8, 2];
+      const [D, Dv] = T === 70 ? [24, 16] : T > 70 ? [64, 64] : [8, 8];
+      const sets = 2;
       const sizes = { B, H, G, T, C, D, Dv, groups };
       const alibi = c.alibi ? Float32Array.from({ length: H }, (_, h) => 0.1 * (h + 1)) : null;
       const [q, k, v] = [noise([B, H, T, D], 1), noise([B, G, T, D], 2), noise([B, G, T, Dv], 3)];
@@ -520,21 +524,11 @@ describe('attention', () => {
             buffer: 'float32' as const,
             layerGroup: 'all',
           };
-          const { y, sums } = attention.attend(
-            g,
-            {
-              q: x.q,
-              k: x.k,
-              v: x.v,
-              positions: x.positions,
-              slots: x.slots,
-              cached,
-              queryWeights: x.queryWeights,
-              sinks: null,
-            },
-            attributes,
-          );
-          return { y, sums: sums! };
+          const { q, k, v, positions, slots, queryWeights } = x;
+          const given = { q, k, v, positions, slots, cached, sinks: null };
+          const { y, sums } = attention.attend(g, { ...given, queryWeights }, attributes);
+          const bare = attention.attend(g, { ...given, queryWeights: null }, attributes);
+          return { y, sums: sums!, bare: bare.y };
         },
       );
       const wanted = attendReference({
@@ -554,6 +548,7 @@ describe('attention', () => {
         sets,
       });
       close(r.y, wanted.y, [B, T, H * Dv]);
+      close(r.bare, wanted.y, [B, T, H * Dv]);
       close(r.sums, wanted.sums, [B, G, sets, C + T]);
     },
   );

@@ -5,6 +5,9 @@
  * with float32 values as they lie (`ggml_out_prod`) 1.7, with values stored transposed 1.5, with values transposed on the way 4.7; the fused
  * operator 1.5, and 2.5 where the weights are wanted besides. So few queries take the values as they lie, and many, for which arithmetic
  * counts, a transposed copy.
+ *
+ * Long chunks whose weights are not wanted take the fused operator: 30 layers of 9 heads, 512 tokens and 1,024 keys took 817 ms of two cores of
+ * an EPYC with AVX-512 as products and softmax.
  */
 import type { ScoreAttributes } from '../../../ops/types.ts';
 import { scale, softcap } from './elementwise.ts';
@@ -12,6 +15,9 @@ import { type GraphMaker, isDense, type Tensor } from './graph-maker.ts';
 
 /** Queries of a group up to which values are read as they lie, and slots and chunk are attended to apart. */
 const FEW = 16;
+
+/** Tokens of a chunk from which on the fused operator computes tiles of queries. */
+const LONG = 64;
 
 /** Keys and values of the slots; null: there are none. */
 export interface CachedSlots {
@@ -79,7 +85,7 @@ export function attend(
   mask: Tensor,
   queryWeights: Tensor | null,
   sinks: Tensor | null,
-  attributes: ScoreAttributes,
+  attributes: ScoreAttributes & { readonly alibi: Float32Array | null },
 ): Tensor[] {
   const [, H, T] = q.dims;
   const G = k.dims[1];
@@ -89,6 +95,12 @@ export function attend(
   const isApart = cached !== null && queries.dims[2] <= FEW;
   let weights: Tensor;
   let mixed: Tensor;
+  // In float16 a mask is exact only where it hides and does nothing else.
+  if (T >= LONG && !queryWeights && !sinks && mask.dims[1] === 1 && attributes.alibi === null) {
+    const keys = cached ? g.concat([widened(g, cached.keys), k], 2) : k;
+    const values = cached ? g.concat([widened(g, cached.values), v], 2) : v;
+    return [fused(g, [q, keys, values], mask, attributes)];
+  }
   if (cached && isApart) {
     const scores = g.concat([g.multiply(cached.keys, queries), g.multiply(k, queries)], 3);
     weights = weigh(g, scores, mask, sizes, attributes, sinks);
@@ -103,6 +115,25 @@ export function attend(
   }
   const y = toTokens(g, mixed, sizes);
   return queryWeights ? [y, sumsOf(g, weights, queryWeights)] : [y];
+}
+
+/**
+ * Attention whose weights are never in memory.
+ * @param mask [B, 1, T, S]
+ * @returns [B, T, H·D]
+ */
+function fused(
+  g: GraphMaker,
+  [q, k, v]: readonly [Tensor, Tensor, Tensor],
+  mask: Tensor,
+  { scale: factor, softcap: cap }: ScoreAttributes,
+): Tensor {
+  const [B, H, T] = q.dims;
+  const D = v.dims[3];
+  const [keys, values] = [g.dense(k), g.dense(v)];
+  const half = g.half(mask);
+  const y = g.call('ggml_flash_attn_ext', q.pointer, keys.pointer, values.pointer, half.pointer, factor, 0, cap ?? 0);
+  return g.reshape(g.made(y, [B, T, H, D]), [B, T, H * D]);
 }
 
 /** Σ over queries. @param weights [B, G, n, S] @param queryWeights [B, sets, n] → [B, G, sets, S] */

@@ -63,6 +63,7 @@ export class GraphMaker {
   /** Typed arrays that tensors lie in, which have to live as long as the graph. */
   readonly kept: (Float32Array | Int32Array)[] = [];
   readonly #most: number;
+  readonly #halves = new Map<Pointer, Tensor>();
   #count = 0;
 
   /** @param tensors how many there may be: more are an error instead of the end of the process. */
@@ -137,6 +138,16 @@ export class GraphMaker {
     if (rowsFirst(x)) return x;
     if (!isDense(x)) return this.dense(x);
     return this.made(this.call('ggml_reshape_4d', x.pointer, ...reversed(x.dims)), x.dims, x.type);
+  }
+
+  /** The same numbers in float16, made once for all who ask. */
+  half(x: Tensor): Tensor {
+    let half = this.#halves.get(x.pointer);
+    if (!half) {
+      half = this.made(this.call('ggml_cast', x.pointer, GGML_TYPES.f16), x.dims, 'f16');
+      this.#halves.set(x.pointer, half);
+    }
+    return half;
   }
 
   /** A copy, which may be changed in place. */
