@@ -4,6 +4,7 @@
 
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { openGgml } from '../src/backends/ggml/binding.ts';
 import { type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
 import {
   DECODE_TOKENS,
@@ -25,6 +26,9 @@ import { shapes } from './shapes.ts';
 
 /** What decides where there is a budget. */
 const POLICY = 'h2o';
+
+// Loading the libraries' code is in no side's figures.
+openGgml();
 
 let vocabulary: number;
 let model: LanguageModel;

@@ -140,7 +140,7 @@ export class GraphMaker {
     return this.made(this.call('ggml_reshape_4d', x.pointer, ...reversed(x.dims)), x.dims, x.type);
   }
 
-  /** The same numbers in float16, made once for all who ask. */
+  /** The same numbers in float16, made once for all layers. */
   half(x: Tensor): Tensor {
     let half = this.#halves.get(x.pointer);
     if (!half) {
