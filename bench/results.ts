@@ -27,8 +27,8 @@ export interface Row {
 
 export interface Machine {
   readonly processor: string;
-  /** Of the processor, that ggml's build for it uses. */
-  readonly features: readonly string[];
+  /** Of the processor, that ggml's build for it uses; with spaces between. */
+  readonly features: string;
   readonly threads: number;
   /** Plain sums of float64, GB/s. */
   readonly bandwidth: number;
@@ -47,7 +47,13 @@ const [BEGIN, END] = ['<!-- bench/results: begin -->', '<!-- bench/results: end 
 export async function describeMachine(threads: number): Promise<Machine> {
   const { features } = openGgml();
   const bandwidth = Number(((await readBandwidth(threads)) / 1e9).toFixed(1));
-  return { processor: processorName(features), features, threads, bandwidth, node: process.versions.node };
+  return {
+    processor: processorName(features),
+    features: features.join(' '),
+    threads,
+    bandwidth,
+    node: process.versions.node,
+  };
 }
 
 /** Clouds name several processors alike ("AMD EPYC"): the family and model numbers tell them apart. */
@@ -90,7 +96,7 @@ function tables(): string {
         `### ${machine.processor}`,
         '',
         `${machine.threads} threads on each side. The memory reads ${machine.bandwidth} GB/s. Node ${machine.node}. ggml uses ` +
-          `${machine.features.join(', ')}.`,
+          `${machine.features}.`,
         '',
         '| shape | work | Keyhold | peer | peer’s figure | unit | ratio | commit |',
         '| --- | --- | --- | --- | --- | --- | --- | --- |',
