@@ -32,6 +32,7 @@ const Line = v.union([
     bannedTokens: v.optional(v.array(count)),
     logitBias: v.optional(v.record(v.string(), number)),
     seed: v.optional(number),
+    format: v.optional(v.looseObject({ type: v.string() })),
     cache: v.optional(v.record(v.string(), v.union([v.string(), number, v.boolean()]))),
   }),
 ]);

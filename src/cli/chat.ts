@@ -31,8 +31,9 @@ import {
 import { Progress } from './progress.ts';
 import { addSamplingOptions, CHAT_SAMPLING, type SamplingFlags, samplingOptions, samplingWords } from './sampling.ts';
 import { suggestionLines } from './suggested-models.ts';
+import { addFormatOptions, type FormatFlags, formatOf } from './text-format.ts';
 
-interface ChatFlags extends LoadFlags, CacheFlags, SamplingFlags {
+interface ChatFlags extends LoadFlags, CacheFlags, SamplingFlags, FormatFlags {
   readonly system?: string;
   readonly template?: string;
   readonly templateOption?: Readonly<Record<string, unknown>>;
@@ -77,6 +78,7 @@ export function addChat(program: Command, io: CliIo): void {
   addLoadOptions(command);
   addCacheOptions(command);
   addSamplingOptions(command, samplingWords(CHAT_SAMPLING));
+  addFormatOptions(command);
   addHubOptions(command);
   addExamples(command, [
     ['talk to a model from the hub, in 4 bits', 'keyhold chat Qwen/Qwen3-0.6B -w int4'],
@@ -97,6 +99,7 @@ export function addChat(program: Command, io: CliIo): void {
 async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
   const { quiet = false } = flags;
   const cache = await cacheOptions(flags);
+  const format = await formatOf(flags);
   const template = flags.template === undefined ? undefined : await readTemplate(flags.template);
   const model = await loadForCommand(flags, io, new Progress(io, quiet));
   try {
@@ -108,6 +111,7 @@ async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
       variables: flags.templateOption,
       maxNewTokens: flags.maxNewTokens ?? MAX_NEW_TOKENS,
       stop: flags.stop,
+      format,
     };
     const made = asUsage(() => model.createCache(cache));
     // It knows the native runtime, which other commands shall not wait for.

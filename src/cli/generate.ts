@@ -9,6 +9,7 @@ import {
   InputError,
   type LanguageModel,
   type SamplingOptions,
+  type TextFormat,
 } from '../index.ts';
 import { runBatch } from './batch.ts';
 import { readRequests } from './batch-lines.ts';
@@ -35,9 +36,10 @@ import { recordRun } from './record.ts';
 import { addSamplingOptions, idleFlags, type SamplingFlags, samplingOptions } from './sampling.ts';
 import { styleOf } from './style.ts';
 import type { RunFacts } from './summary.ts';
+import { addFormatOptions, type FormatFlags, formatOf } from './text-format.ts';
 import { JsonView, PlainView, type RunView } from './views.ts';
 
-interface GenerateFlags extends LoadFlags, CacheFlags, PromptFlags, SamplingFlags {
+interface GenerateFlags extends LoadFlags, CacheFlags, PromptFlags, SamplingFlags, FormatFlags {
   readonly chunkLength?: number;
   readonly maxNewTokens?: number;
   readonly stop: readonly string[];
@@ -92,6 +94,7 @@ export function addGenerate(program: Command, io: CliIo): void {
   addLoadOptions(command);
   addCacheOptions(command).addOption(chunkLengthOption());
   addSamplingOptions(command);
+  addFormatOptions(command);
   addHubOptions(command);
   addExamples(command, [
     ['go on from a text, with the small model', 'keyhold generate "And it came to pass"'],
@@ -112,7 +115,8 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
   const { json = false, quiet = false, demo = false } = flags;
   checkFlags(argument, flags);
   const cache = await cacheOptions(flags);
-  if (flags.prompts !== undefined) return generateMany(flags.prompts, flags, cache, io);
+  const format = await formatOf(flags);
+  if (flags.prompts !== undefined) return generateMany(flags.prompts, flags, cache, format, io);
   const usesDemoPrompt = demo && argument === undefined && flags.promptFile === undefined;
   const prompt = usesDemoPrompt ? DEMO_PROMPT : await readPrompt(argument, flags, io);
   const progress = new Progress(io, quiet);
@@ -132,6 +136,7 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
     const options: GenerateOptions = {
       ...sampling,
       cache: asUsage(() => model.createCache(cache)),
+      format,
       stop: flags.stop,
       maxNewTokens: flags.maxNewTokens,
       chunkLength: flags.chunkLength,
@@ -160,6 +165,7 @@ async function generateMany(
   prompts: string,
   flags: GenerateFlags,
   cache: Partial<AnyCacheOptions>,
+  format: TextFormat | undefined,
   io: CliIo,
 ): Promise<void> {
   const { quiet = false, out } = flags;
@@ -175,6 +181,7 @@ async function generateMany(
     const shared: Omit<BatchOptions, 'batchSize'> = {
       ...sampling,
       cache,
+      format,
       stop: flags.stop,
       maxNewTokens: flags.maxNewTokens,
       chunkLength: flags.chunkLength,
