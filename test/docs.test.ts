@@ -40,7 +40,8 @@ afterAll(async () => {
 describe('examples', () => {
   it('are there, and nearly all are run', () => {
     expect(BLOCKS.length).toBeGreaterThan(20);
-    expect(BLOCKS.filter(({ notRun }) => notRun).length).toBeLessThan(3);
+    // One of them needs a browser; test/web runs the same calls in Chromium.
+    expect(BLOCKS.filter(({ notRun }) => notRun).length).toBeLessThan(4);
   });
 
   it('are right in their types', () => {
