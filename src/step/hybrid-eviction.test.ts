@@ -1,0 +1,87 @@
+/**
+ * Models that are not attention in every layer, under each policy: layers with slots keep their budget, and states are those of the
+ * dense run as far as nothing that was evicted enters them.
+ */
+import { afterAll, describe, expect, it } from 'vitest';
+import { budgetOf, EVERY } from '../../test/support/cache-runs.ts';
+import { caseFolder } from '../../test/support/family-cases.ts';
+import { tempFolder } from '../../test/support/temp-folder.ts';
+import { slotSpec } from '../config/layer-spec.ts';
+import type { LanguageModel } from '../engine/language-model.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import { loadModel } from '../node.ts';
+import { range } from '../util/numbers.ts';
+
+const cacheDir = await tempFolder('hybrid-eviction');
+const models: LanguageModel[] = [];
+afterAll(async () => {
+  for (const model of models) await model.dispose();
+});
+
+const TOKENS = range(30).map((t) => (t * t * 7 + t * 13 + 29) % 89);
+const CHUNKS = [11, 1, 1, 7, 10];
+
+/** Logits of all tokens, in order. */
+async function run(model: LanguageModel, cache: KVCache): Promise<number[]> {
+  const all: number[] = [];
+  let at = 0;
+  for (const [i, length] of CHUNKS.entries()) {
+    const phase = i === CHUNKS.length - 1 ? 'prompt-end' : 'prompt';
+    const { logits } = await model.step(cache, [TOKENS.slice(at, at + length)], { logits: 'all', phase });
+    for (const x of logits) all.push(x);
+    at += length;
+  }
+  return all;
+}
+
+const furthest = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
+  expect(a.length).toBe(b.length);
+  return Array.from(a).reduce((worst, x, i) => Math.max(worst, Number.isNaN(x) ? 1e9 : Math.abs(x - b[i])), 0);
+};
+
+describe.each(['jamba', 'falcon_h1', 'lfm2', 'qwen3_5', 'nemotron_h', 'gemma4-e2b', 'deepseek_v2'])('%s', (name) => {
+  it('keeps its budget and its states under each policy', async () => {
+    const model = await loadModel(caseFolder(name), { weights: 'float32', cacheDir, threads: 1 });
+    models.push(model);
+    const { layers } = model.config;
+    const withSlots = [...layers.keys()].filter((l) => slotSpec(layers[l].mixer));
+    const full = model.createCache({ policy: 'dense', cacheLength: 30 });
+    const dense = await run(model, full);
+    // What layers in front of the first one with slots keep: no attention enters there.
+    const exact = (cache: KVCache) =>
+      cache.store.states.inputs().filter(({ name: state }) => Number(state.split('.')[1]) < withSlots[0]);
+    const all = (cache: KVCache) => cache.store.states.inputs();
+    const wanted = new Map(all(full).map((state) => [state.name, state.data]));
+    const windows = withSlots.map((l) => slotSpec(layers[l].mixer)!.window);
+    for (const { name: policy, options, lossy } of EVERY) {
+      const same = (states: ReturnType<typeof all>) => {
+        for (const { name: state, data } of states)
+          expect(furthest(data, wanted.get(state)!), `${policy} ${state}`).toBeLessThan(1e-4);
+      };
+      if (!lossy) {
+        const roomy = model.createCache({ cacheLength: 30, ...options });
+        expect(furthest(await run(model, roomy), dense), policy).toBeLessThan(1e-4);
+        if (roomy.stats().evicted[0] === 0) same(all(roomy));
+      }
+      if (policy === 'dense') continue;
+      const small = model.createCache({ cacheLength: 8, buffer: lossy ? 'int8' : 'float32', ...options });
+      const logits = await run(model, small);
+      expect(logits.every(Number.isFinite), policy).toBe(true);
+      same(exact(small));
+      if (windows.includes(null)) expect(small.stats().evicted[0], policy).toBeGreaterThan(0);
+      const slots = withSlots.flatMap((l) =>
+        range(slotSpec(layers[l].mixer)!.groups).map((group) => ({
+          held: small.tokenPositions(l, 0, group).length,
+          budget: budgetOf(small, l, 0, group),
+        })),
+      );
+      // Groups of a layer share its budget.
+      const shared = /^ada|shared/.test(policy);
+      if (!shared) for (const { held, budget } of slots) expect(held, policy).toBeLessThanOrEqual(budget);
+      // These give layers or groups budgets of their own, which need not add up to the same here.
+      if (/pyramid|own budgets/.test(policy)) continue;
+      const sum = slots.reduce((total, { held }) => total + held, 0);
+      expect(sum, policy).toBeLessThanOrEqual(8 * slots.length);
+    }
+  });
+});
