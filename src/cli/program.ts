@@ -17,6 +17,7 @@ import { addExamples, HELP_STYLE } from './help.ts';
 import { addInspect } from './inspect.ts';
 import { type CliIo, type OutStream, widthOf } from './io.ts';
 import { addMerge } from './merge.ts';
+import { addServe } from './serve.ts';
 import { styleOf, wantsColour } from './style.ts';
 
 const MOST_WIDTH = 100;
@@ -52,6 +53,7 @@ export function createProgram(io: CliIo): Command {
   addMerge(program, io);
   addConvert(program, io);
   addCache(program, io);
+  addServe(program, io, packageVersion());
   addDoctor(program, io, packageVersion());
   addHelp(program);
   for (const command of [program, ...program.commands])

@@ -17,6 +17,7 @@ export const ENTRANCES: Readonly<Record<string, string>> = {
   'keyhold/policies': 'src/exports/policies.ts',
   'keyhold/adapters': 'src/exports/adapters-node.ts',
   'keyhold/checkpoint': 'src/exports/checkpoint-node.ts',
+  'keyhold/server': 'src/exports/server.ts',
   'keyhold/web': 'src/exports/web.ts',
   'keyhold/web/worker': 'src/web/thread.ts',
 };

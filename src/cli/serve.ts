@@ -1,0 +1,158 @@
+/**
+ * @file `keyhold serve`: a server that speaks OpenAI's protocol.
+ */
+import { basename } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { loadModelInWorker } from '../node.ts';
+import type { CacheClass } from '../server/served-model.ts';
+import { addExamples } from './help.ts';
+import { type CliIo, tell } from './io.ts';
+import {
+  addCacheOptions,
+  addHubOptions,
+  addLoadOptions,
+  addModelArgument,
+  asUsage,
+  type CacheFlags,
+  cacheOptions,
+  hubOptions,
+  type LoadFlags,
+  notEmpty,
+  wholeFrom,
+  withModel,
+} from './options.ts';
+import { loadProgress, Progress } from './progress.ts';
+
+interface ServeFlags extends LoadFlags, CacheFlags {
+  readonly host: string;
+  readonly port: number;
+  readonly name?: string;
+  readonly apiKey?: readonly string[];
+  /** false: --no-keys. */
+  readonly keys: boolean;
+  readonly parallel: number;
+  readonly queue: number;
+  readonly maxTokens: number;
+  readonly sessions: number;
+  readonly sessionDir?: string;
+  readonly cacheClass?: readonly CacheClass[];
+  readonly quiet?: boolean;
+}
+
+/** Most milliseconds that a request waits for a row. */
+const QUEUE_MS = 60_000;
+
+export function addServe(program: Command, io: CliIo, version: string): void {
+  const command = program
+    .command('serve')
+    .summary('serve a model over HTTP, in OpenAI’s protocol')
+    .description(
+      'Serves a model over HTTP: /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /metrics. Requests share their ' +
+        'steps. A request with the header X-Session-Id goes on from the cache of that session. Ctrl-C ends the server when the ' +
+        'answers that it writes are whole.',
+    )
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .addOption(new Option('--port <n>', 'port to listen on; 0: any that is free').argParser(wholeFrom(0)).default(8080))
+    .option('--name <name>', 'what clients call the model (default: its own name)', notEmpty)
+    .addOption(
+      new Option(
+        '--api-key <key>',
+        'a key that clients must send; may be given several times (also: KEYHOLD_API_KEY)',
+      ).argParser((text: string, before: readonly string[] = []) => [...before, notEmpty(text)]),
+    )
+    .option('--no-keys', 'serve other machines without keys')
+    .addOption(
+      new Option('--parallel <n>', 'most requests at work at the same time').argParser(wholeFrom(1)).default(8),
+    )
+    .addOption(new Option('--queue <n>', 'most requests that wait').argParser(wholeFrom(0)).default(64))
+    .addOption(new Option('--max-tokens <n>', 'most tokens of an answer').argParser(wholeFrom(1)).default(4096))
+    .addOption(new Option('--sessions <n>', 'most caches of sessions in memory').argParser(wholeFrom(0)).default(16))
+    .option('--session-dir <folder>', 'where the caches of sessions are kept that leave the memory, and at the end')
+    .addOption(
+      new Option(
+        '--cache-class <name=policy:length[:buffer]>',
+        'a further kind of cache, which requests choose by the field "cache"; may be given several times',
+      ).argParser(readClass),
+    )
+    .option('-q, --quiet', 'no log');
+  addModelArgument(command);
+  addLoadOptions(command);
+  addCacheOptions(command);
+  addHubOptions(command);
+  command.action((model: string | undefined, flags: ServeFlags) =>
+    serveModel(withModel(command, model, flags), version, io),
+  );
+  addExamples(command, [
+    ['the small model that ships with keyhold', 'keyhold serve'],
+    ['contexts of any length in 2,048 slots', 'keyhold serve Qwen/Qwen3-0.6B -p h2o -c 2048'],
+    ['for other machines', 'KEYHOLD_API_KEY=secret keyhold serve Qwen/Qwen3-0.6B --host 0.0.0.0'],
+  ]);
+}
+
+function readClass(text: string, before: readonly CacheClass[] = []): CacheClass[] {
+  const [, name, policy, length, buffer] = /^([\w-]+)=([^:]+):(\d+)(?::([\w-]+))?$/.exec(text) ?? [];
+  if (name === undefined)
+    throw new InvalidArgumentError(
+      'It must be a name, a policy and a length, such as long=h2o:2048 or long=h2o:2048:int8.',
+    );
+  if (name === 'default' || before.some((each) => each.name === name))
+    throw new InvalidArgumentError(`There is a class "${name}" already.`);
+  return [
+    ...before,
+    { name, options: { policy, cacheLength: Number(length), ...(buffer ? { buffer } : {}) } as CacheClass['options'] },
+  ];
+}
+
+async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promise<void> {
+  const { ServedModel, folderStore, serve } = await import('../exports/server.ts');
+  const keys = [...(flags.apiKey ?? []), ...(io.env.KEYHOLD_API_KEY ? [io.env.KEYHOLD_API_KEY] : [])];
+  const cacheClasses: CacheClass[] = [
+    { name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] },
+    ...(flags.cacheClass ?? []),
+  ];
+  for (const { options } of cacheClasses.slice(1)) {
+    const { checkCacheOptions } = await import('../exports/policies.ts');
+    asUsage(() => checkCacheOptions(options));
+  }
+  const progress = new Progress(io);
+  // A function can't go to the model's thread.
+  const { onRetry: _, ...hub } = hubOptions(flags, progress);
+  const model = await loadModelInWorker(flags.model, {
+    weights: flags.weights,
+    threads: flags.threads,
+    engine: flags.engine,
+    adapters: flags.adapter?.map((adapter, i) => ({ ...adapter, live: flags.liveAdapters, name: `${i + 1}` })),
+    hub,
+    signal: io.signal,
+    onProgress: loadProgress(progress),
+  }).finally(() => progress.end());
+  try {
+    const log = (entry: object) => {
+      if (!flags.quiet) io.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
+    };
+    const served = new ServedModel(model, {
+      id:
+        flags.name ??
+        (/[\\/]/.test(flags.model) && !/^[\w.-]+\/[\w.:-]+$/.test(flags.model) ? basename(flags.model) : flags.model),
+      cacheClasses,
+      rows: flags.parallel,
+      queue: flags.queue,
+      queueMs: QUEUE_MS,
+      maxTokens: flags.maxTokens,
+      sessions: flags.sessions,
+      store: flags.sessionDir === undefined ? null : folderStore(flags.sessionDir),
+      onLoss: (name, error) => log({ level: 'warn', session: name.slice(0, 12), error: (error as Error).message }),
+    });
+    const { host, port, keys: wantsKeys } = flags;
+    const server = await serve({ models: [served], host, port, apiKeys: keys, withoutKeys: !wantsKeys, log, version });
+    tell(io, `${served.id} is served at ${server.url}/v1`);
+    await new Promise<void>((resolve) => {
+      if (io.signal.aborted) resolve();
+      io.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    tell(io, 'ending: answers that are being written are finished first');
+    await server.close();
+  } finally {
+    await model.dispose();
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * @file The fields of requests that the dialects share, and how they become options. A field that would change the answer and is not
+ * supported is refused; fields that are not known are ignored, since clients send new ones all the time.
+ */
+import * as v from 'valibot';
+import { HttpError } from './http-error.ts';
+import type { TurnOptions } from './turn.ts';
+
+const whole = (least: number) => v.nullish(v.pipe(v.number(), v.integer(), v.minValue(least)));
+const between = (low: number, high: number) => v.nullish(v.pipe(v.number(), v.minValue(low), v.maxValue(high)));
+
+/** How the text is chosen. */
+export const SAMPLING_FIELDS = {
+  temperature: between(0, 2),
+  top_p: between(0, 1),
+  top_k: whole(0),
+  min_p: between(0, 1),
+  repetition_penalty: v.nullish(v.pipe(v.number(), v.gtValue(0))),
+  frequency_penalty: between(-2, 2),
+  presence_penalty: between(-2, 2),
+  seed: v.nullish(v.pipe(v.number(), v.integer())),
+  stop: v.nullish(
+    v.union([
+      v.pipe(v.string(), v.maxLength(1000)),
+      v.pipe(v.array(v.pipe(v.string(), v.maxLength(1000))), v.maxLength(64)),
+    ]),
+  ),
+  logit_bias: v.nullish(
+    v.record(v.pipe(v.string(), v.regex(/^\d{1,8}$/)), v.pipe(v.number(), v.minValue(-100), v.maxValue(100))),
+  ),
+  ignore_eos: v.nullish(v.boolean()),
+} as const;
+
+/** What all requests for text may say besides. */
+export const COMMON_FIELDS = {
+  ...SAMPLING_FIELDS,
+  model: v.string(),
+  stream: v.nullish(v.boolean()),
+  stream_options: v.nullish(v.looseObject({ include_usage: v.nullish(v.boolean()) })),
+  n: whole(1),
+  user: v.nullish(v.string()),
+  session_id: v.nullish(v.pipe(v.string(), v.regex(/^[A-Za-z0-9._-]{1,128}$/))),
+  cache: v.nullish(v.string()),
+} as const;
+
+type Sampling = v.InferOutput<v.ObjectSchema<typeof SAMPLING_FIELDS, undefined>>;
+
+/** Only what was said: the checkpoint's generation_config.json decides about the rest. */
+export function samplingOptions(body: Sampling, maxNewTokens: number | null | undefined): TurnOptions {
+  const bias = body.logit_bias;
+  const options = {
+    temperature: body.temperature,
+    // 1 means all in these protocols.
+    topP: body.top_p === 0 ? 1e-6 : body.top_p,
+    topK: body.top_k,
+    minP: body.min_p,
+    repetitionPenalty: body.repetition_penalty,
+    frequencyPenalty: body.frequency_penalty,
+    presencePenalty: body.presence_penalty,
+    seed: body.seed,
+    stop: typeof body.stop === 'string' ? [body.stop] : body.stop,
+    logitBias:
+      bias && Object.keys(bias).length > 0
+        ? new Map(Object.entries(bias).map(([id, value]) => [Number(id), value]))
+        : null,
+    eosTokenIds: body.ignore_eos ? [] : null,
+    maxNewTokens,
+  };
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null && value !== undefined));
+}
+
+/** @throws HttpError 400 that names the field. */
+export function readBody<T extends v.GenericSchema>(schema: T, body: unknown): v.InferOutput<T> {
+  const result = v.safeParse(schema, body, { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const path = v.getDotPath(issue);
+  throw new HttpError(400, `${path ?? 'the body'}: ${issue.message}`, { param: path ?? undefined });
+}
+
+/** @throws HttpError 400 for a field that is there and says something. */
+export function refuseFields(body: Readonly<Record<string, unknown>>, reasons: Readonly<Record<string, string>>): void {
+  for (const [field, reason] of Object.entries(reasons)) {
+    const value = body[field];
+    if (value !== undefined && value !== null && value !== false && !(Array.isArray(value) && value.length === 0))
+      throw new HttpError(400, `${field}: ${reason}`, { param: field });
+  }
+}
+
+/** @throws HttpError 400 where more than one answer is asked for. */
+export function refuseSeveral(n: number | null | undefined): void {
+  if ((n ?? 1) !== 1)
+    throw new HttpError(400, 'n: one answer a request; send several requests, which share their steps', { param: 'n' });
+}

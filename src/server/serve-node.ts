@@ -1,0 +1,77 @@
+/**
+ * @file The server in Node: sockets, and its end.
+ */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { getRequestListener } from '@hono/node-server';
+import { InputError } from '../util/errors.ts';
+import { type AppOptions, createApp, type ServerApp } from './app.ts';
+import { isLocal, keyCheck } from './keys-node.ts';
+
+export interface ServeOptions extends Omit<AppOptions, 'authorize'> {
+  /** @default '127.0.0.1' */
+  readonly host?: string;
+  /** 0: any that is free. @default 8080 */
+  readonly port?: number;
+  /** Keys of clients. @default anybody on this machine may ask */
+  readonly apiKeys?: readonly string[];
+  /** Serve without keys to other machines, too. @default false */
+  readonly withoutKeys?: boolean;
+}
+
+/** A server that listens. */
+export interface RunningServer {
+  readonly url: string;
+  /**
+   * Refuses new requests, waits for those that are answered, and saves the sessions.
+   * @param timeoutMs after which connections are closed. @default 30000
+   */
+  close(timeoutMs?: number): Promise<void>;
+}
+
+/**
+ * Starts a server. The models stay the caller's: dispose of them afterwards.
+ * @throws InputError for an address that other machines reach, without keys; errors of the socket.
+ */
+export async function serve(options: ServeOptions): Promise<RunningServer> {
+  const { host = '127.0.0.1', port = 8080, apiKeys = [], withoutKeys = false } = options;
+  if (!isLocal(host) && apiKeys.length === 0 && !withoutKeys)
+    throw new InputError(`other machines reach ${host}: give API keys, or say that none are wanted (--no-keys)`);
+  const local = isLocal(host);
+  const app = createApp({ ...options, authorize: apiKeys.length > 0 ? keyCheck(apiKeys) : undefined });
+  const listener = getRequestListener(
+    (request) => (local && !namesThisMachine(request) ? refused() : app.fetch(request)),
+    {
+      overrideGlobalObjects: false,
+    },
+  );
+  const server = createServer({ headersTimeout: 10_000, requestTimeout: 60_000 }, listener);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  const { port: actual } = server.address() as AddressInfo;
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${actual}`,
+    close: (timeoutMs = 30_000) => close(server, app, options, timeoutMs),
+  };
+}
+
+/** A page of another site may send requests to this machine under its own name (DNS rebinding). */
+function namesThisMachine(request: Request): boolean {
+  return isLocal(new URL(request.url).hostname);
+}
+
+const refused = () => new Response('this server answers under the name localhost only\n', { status: 403 });
+
+async function close(server: Server, app: ServerApp, { models }: ServeOptions, timeoutMs: number): Promise<void> {
+  app.drain();
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  server.closeIdleConnections();
+  const timer = setTimeout(() => server.closeAllConnections(), timeoutMs);
+  await closed;
+  clearTimeout(timer);
+  for (const { sessions } of models) await sessions.saveAll();
+}

@@ -1,0 +1,421 @@
+/**
+ * The server on the small model that ships: routes, streams, sessions, limits, and a real client.
+ */
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ChatTemplate } from '../exports/checkpoint.ts';
+import { type LanguageModel, loadModel } from '../node.ts';
+import { createApp } from './app.ts';
+import { serve } from './serve-node.ts';
+import { type CacheClass, ServedModel } from './served-model.ts';
+import type { SessionStore } from './sessions.ts';
+import { folderStore } from './store-folder-node.ts';
+
+const TEMPLATE =
+  '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if tools %}<tool_call>{% endif %}assistant:';
+const CLASSES: CacheClass[] = [
+  { name: 'default', options: { policy: 'dense', cacheLength: 512 } },
+  { name: 'short', options: { policy: 'lastrec', cacheLength: 24 } },
+];
+let model: LanguageModel;
+
+beforeAll(async () => {
+  model = await loadModel();
+  // The small model was not trained on conversations.
+  Object.assign(model, { renderer: { ...model.renderer, template: new ChatTemplate(TEMPLATE, {}) } });
+});
+afterAll(() => model.dispose());
+
+function served(
+  more: { rows?: number; queue?: number; queueMs?: number; sessions?: number; store?: SessionStore } = {},
+) {
+  const losses: unknown[] = [];
+  const one = new ServedModel(model, {
+    id: 'tiny',
+    cacheClasses: CLASSES,
+    rows: 4,
+    queue: 64,
+    queueMs: 30_000,
+    maxTokens: 64,
+    sessions: 4,
+    store: null,
+    onLoss: (_, error) => losses.push(error),
+    ...more,
+  });
+  return { one, losses };
+}
+
+const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>
+  new Request(`http://localhost${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+const chat = (content: string, more: object = {}) => ({
+  model: 'tiny',
+  messages: [{ role: 'user', content }],
+  max_tokens: 12,
+  temperature: 0,
+  ...more,
+});
+
+/** The data of a stream's events. */
+async function eventsOf(response: Response): Promise<string[]> {
+  return (await response.text())
+    .split('\n\n')
+    .filter((each) => each.startsWith('data: '))
+    .map((each) => each.slice(6));
+}
+
+describe('chat completions', () => {
+  it('give the text of generate, whole and as a stream', async () => {
+    const app = createApp({ models: [served().one] });
+    const whole = await (await app.fetch(post('/v1/chat/completions', chat('And it came')))).json();
+    const expected = await model
+      .chat([{ role: 'user', content: 'And it came' }], { maxNewTokens: 12, temperature: 0, cache: CLASSES[0].options })
+      .result();
+    expect(whole).toMatchObject({
+      object: 'chat.completion',
+      model: 'tiny',
+      choices: [{ message: { role: 'assistant', content: expected.text }, finish_reason: 'length' }],
+      usage: { prompt_tokens: expected.usage.promptTokens, completion_tokens: 12 },
+      keyhold: { cache: { class: 'default', evicted: 0 } },
+    });
+    const body = chat('And it came', { stream: true, stream_options: { include_usage: true } });
+    const response = await app.fetch(post('/v1/chat/completions', body));
+    expect(response.headers.get('content-type')).toMatch(/^text\/event-stream/);
+    const events = await eventsOf(response);
+    expect(events.at(-1)).toBe('[DONE]');
+    const chunks = events.slice(0, -1).map((each) => JSON.parse(each));
+    expect(chunks[0].choices[0].delta).toEqual({ role: 'assistant', content: '' });
+    expect(chunks.map(({ choices }) => choices[0]?.delta.content ?? '').join('')).toBe(expected.text);
+    expect(chunks.at(-2).choices[0]).toMatchObject({ delta: {}, finish_reason: 'length' });
+    expect(chunks.at(-1)).toMatchObject({ choices: [], usage: { completion_tokens: 12 } });
+    expect(new Set(chunks.map(({ id }) => id)).size).toBe(1);
+  });
+
+  it('use the cache class that is asked for, and tell what was evicted', async () => {
+    const app = createApp({ models: [served().one] });
+    const body = chat('In the beginning God created the heaven and the earth. And the earth was without form', {
+      cache: 'short',
+    });
+    const answer = await (await app.fetch(post('/v1/chat/completions', body))).json();
+    expect(answer.keyhold.cache.class).toBe('short');
+    expect(answer.keyhold.cache.held).toBeLessThanOrEqual(24);
+    expect(answer.keyhold.cache.evicted).toBeGreaterThan(0);
+  });
+
+  it('are JSON of a schema where that is asked for, and refuse schemas that are not enforced', async () => {
+    const app = createApp({ models: [served().one] });
+    const ask = (schema: unknown) =>
+      app.fetch(
+        post(
+          '/v1/chat/completions',
+          chat('A verse as JSON', { response_format: { type: 'json_schema', json_schema: { name: 'verse', schema } } }),
+        ),
+      );
+    const schema = {
+      type: 'object',
+      properties: { number: { enum: [1, 2] } },
+      required: ['number'],
+      additionalProperties: false,
+    };
+    const { choices } = await (await ask(schema)).json();
+    expect(choices[0].finish_reason).toBe('stop');
+    expect([1, 2]).toContain(JSON.parse(choices[0].message.content).number);
+    const refused = await ask({ type: 'object', unevaluatedProperties: { type: 'string' } });
+    expect(refused.status).toBe(400);
+    expect((await refused.json()).error).toMatchObject({
+      param: 'response_format',
+      message: expect.stringContaining('unevaluatedProperties'),
+    });
+  });
+
+  it('give log probabilities', async () => {
+    const app = createApp({ models: [served().one] });
+    const body = chat('And', { logprobs: true, top_logprobs: 2, max_tokens: 3 });
+    const { choices } = await (await app.fetch(post('/v1/chat/completions', body))).json();
+    const { content } = choices[0].logprobs;
+    expect(content).toHaveLength(3);
+    expect(content[0].top_logprobs).toHaveLength(2);
+    expect(content[0].logprob).toBeCloseTo(content[0].top_logprobs[0].logprob, 5);
+    expect(
+      content
+        .map(({ token }: { token: string }) => token)
+        .join('')
+        .trim(),
+    ).toBe(choices[0].message.content.trim());
+  });
+});
+
+describe('requests', () => {
+  const app = () => createApp({ models: [served().one], bodyBytes: 2000 });
+  it.each([
+    ['no JSON', '{', 400, /no JSON/, null],
+    ['no object', '[]', 400, /object/, null],
+    ['deep', `{"model":${'['.repeat(70)}${']'.repeat(70)}}`, 400, /deeper/, null],
+    ['too large', JSON.stringify(chat('x'.repeat(3000))), 413, /larger/, 'request_too_large'],
+    [
+      'another model',
+      JSON.stringify({ ...chat('a'), model: 'gpt-4' }),
+      404,
+      /there is no model "gpt-4"/,
+      'model_not_found',
+    ],
+    ['no messages', JSON.stringify({ model: 'tiny', messages: [] }), 400, /messages/, null],
+    [
+      'an image',
+      JSON.stringify({ model: 'tiny', messages: [{ role: 'user', content: [{ type: 'image_url' }] }] }),
+      400,
+      /image_url/,
+      'unsupported_content',
+    ],
+    ['several answers', JSON.stringify(chat('a', { n: 2 })), 400, /one answer/, null],
+    ['a temperature of 9', JSON.stringify(chat('a', { temperature: 9 })), 400, /temperature/, null],
+    ['a template', JSON.stringify(chat('a', { chat_template: '{{ 1 }}' })), 400, /templates/, null],
+    ['a class that is not there', JSON.stringify(chat('a', { cache: 'none' })), 400, /there are default, short/, null],
+    ['a token beyond the vocabulary', JSON.stringify(chat('a', { logit_bias: { 9999999: 1 } })), 400, /9999999/, null],
+  ])('are refused with a reason: %s', async (_, body, status, message, code) => {
+    for (const stream of body.includes('"messages"') ? ['', ',"stream":true}'] : ['']) {
+      const text = stream === '' ? body : body.replace(/}$/, stream);
+      const response = await app().fetch(post('/v1/chat/completions', text));
+      expect(response.status).toBe(status);
+      const { error } = await response.json();
+      expect(error.message).toMatch(message);
+      expect(error.code).toBe(code);
+    }
+  });
+
+  it('that do not fit a dense cache are refused with the code that clients know', async () => {
+    const body = { model: 'tiny', prompt: 'word '.repeat(600), max_tokens: 4 };
+    for (const stream of [false, true]) {
+      const big = createApp({ models: [served().one] });
+      const response = await big.fetch(post('/v1/completions', { ...body, stream }));
+      expect(response.status).toBe(400);
+      expect((await response.json()).error.code).toBe('context_length_exceeded');
+    }
+  });
+
+  it('of another type than JSON are refused', async () => {
+    const response = await app().fetch(post('/v1/completions', 'a=b', { 'content-type': 'text/plain' }));
+    expect(response.status).toBe(415);
+  });
+
+  it('need a key where there are keys', async () => {
+    const keyed = createApp({ models: [served().one], authorize: (key) => (key === 'right' ? 'me' : null) });
+    expect((await keyed.fetch(new Request('http://localhost/v1/models'))).status).toBe(401);
+    expect((await keyed.fetch(new Request('http://localhost/health'))).status).toBe(200);
+    const headers = { authorization: 'Bearer right' };
+    expect((await keyed.fetch(new Request('http://localhost/v1/models', { headers }))).status).toBe(200);
+  });
+});
+
+describe('other routes', () => {
+  const app = () => createApp({ models: [served().one] });
+  it('list the model with its cache classes', async () => {
+    const list = await (await app().fetch(new Request('http://localhost/v1/models'))).json();
+    expect(list.data[0]).toMatchObject({ id: 'tiny', object: 'model', max_model_len: model.config.contextLength });
+    expect(list.data[0].keyhold.cache_classes[1]).toMatchObject({ name: 'short', policy: 'lastrec', cacheLength: 24 });
+    expect((await app().fetch(new Request('http://localhost/v1/models/tiny'))).status).toBe(200);
+    expect((await app().fetch(new Request('http://localhost/v1/models/a/b'))).status).toBe(404);
+  });
+
+  it('turn text into tokens and back', async () => {
+    const { tokens, count } = await (await app().fetch(post('/tokenize', { prompt: 'And it came' }))).json();
+    expect(tokens).toEqual(model.tokenizer.encode('And it came'));
+    expect(count).toBe(tokens.length);
+    const { prompt } = await (await app().fetch(post('/detokenize', { tokens }))).json();
+    expect(prompt).toContain('And it came');
+  });
+
+  it('count what was done', async () => {
+    const one = app();
+    await one.fetch(post('/v1/completions', { model: 'tiny', prompt: 'And', max_tokens: 3, temperature: 0 }));
+    const text = await (await one.fetch(new Request('http://localhost/metrics'))).text();
+    expect(text).toContain('keyhold_generation_tokens_total{model_name="tiny"} 3');
+    expect(text).toContain('keyhold_request_success_total{model_name="tiny",finished_reason="length"} 1');
+    expect(text).toContain('keyhold_num_requests_running{model_name="tiny"} 0');
+  });
+});
+
+describe('sessions', () => {
+  const ask = async (app: ReturnType<typeof createApp>, messages: object[], headers = { 'x-session-id': 'talk' }) => {
+    const body = { model: 'tiny', messages, max_tokens: 8, temperature: 0 };
+    return (await app.fetch(post('/v1/chat/completions', body, headers))).json();
+  };
+  const first = [{ role: 'user', content: 'In the beginning God created' }];
+
+  it('go on from their cache; other keys have sessions of their own', async () => {
+    const app = createApp({ models: [served().one], authorize: (key) => key });
+    const headers = (key: string) => ({ 'x-session-id': 'talk', authorization: `Bearer ${key}` });
+    const one = await ask(app, first, headers('a'));
+    expect(one.usage.prompt_tokens_details.cached_tokens).toBe(0);
+    const next = [
+      ...first,
+      { role: 'assistant', content: one.choices[0].message.content },
+      { role: 'user', content: 'And' },
+    ];
+    const two = await ask(app, next, headers('a'));
+    expect(two.usage.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(one.usage.prompt_tokens);
+    const other = await ask(app, next, headers('b'));
+    expect(other.usage.prompt_tokens_details.cached_tokens).toBe(0);
+    expect(other.choices).toEqual(two.choices);
+  });
+
+  it('survive the memory’s limit and a restart in a folder', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'keyhold-sessions-'));
+    try {
+      const before = served({ sessions: 1, store: folderStore(folder) });
+      const app = createApp({ models: [before.one] });
+      const one = await ask(app, first);
+      await ask(app, first, { 'x-session-id': 'another' });
+      expect(before.one.sessions.count).toBe(1);
+      await before.one.sessions.saveAll();
+      expect(await readdir(folder)).toHaveLength(2);
+      const after = served({ store: folderStore(folder) });
+      const next = [
+        ...first,
+        { role: 'assistant', content: one.choices[0].message.content },
+        { role: 'user', content: 'And' },
+      ];
+      const two = await ask(createApp({ models: [after.one] }), next);
+      expect(two.usage.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(one.usage.prompt_tokens);
+      expect([...before.losses, ...after.losses]).toEqual([]);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it('are computed anew where what was saved is damaged', async () => {
+    const store: SessionStore = { save: async () => {}, load: async () => new Uint8Array(100), delete: async () => {} };
+    const { one, losses } = served({ store });
+    const answer = await ask(createApp({ models: [one] }), first);
+    expect(answer.usage.prompt_tokens_details.cached_tokens).toBe(0);
+    expect(losses).toHaveLength(1);
+  });
+});
+
+describe('limits', () => {
+  it('refuse what does not fit the queue, and let keys take turns', async () => {
+    const { one } = served({ rows: 1, queue: 3 });
+    const signal = new AbortController().signal;
+    const release = await one.queue.enter('a', signal);
+    const order: string[] = [];
+    const wait = (key: string, name: string) =>
+      one.queue.enter(key, signal).then((free) => {
+        order.push(name);
+        free();
+      });
+    const all = [wait('a', 'a1'), wait('a', 'a2'), wait('b', 'b1')];
+    await expect(one.queue.enter('b', signal)).rejects.toMatchObject({ status: 429, code: 'queue_full' });
+    release();
+    await Promise.all(all);
+    expect(order).toEqual(['a1', 'b1', 'a2']);
+    expect([one.queue.running, one.queue.waiting]).toEqual([0, 0]);
+  });
+
+  it('end a request whose client has left, and free its row', async () => {
+    const { one } = served({ rows: 1 });
+    const app = createApp({ models: [one] });
+    for (let i = 0; i < 20; i++) {
+      const response = await app.fetch(post('/v1/chat/completions', chat('And', { stream: true, max_tokens: 64 })));
+      const reader = response.body!.getReader();
+      await reader.read();
+      await reader.cancel();
+    }
+    const answer = await app.fetch(post('/v1/chat/completions', chat('And')));
+    expect(answer.status).toBe(200);
+    expect(one.queue.running).toBe(0);
+  });
+
+  it('end a stream whose client takes nothing, and free its row', async () => {
+    const { one } = served({ rows: 1 });
+    const app = createApp({ models: [one], stallMs: 50 });
+    const response = await app.fetch(post('/v1/chat/completions', chat('And', { stream: true, max_tokens: 64 })));
+    const reader = response.body!.getReader();
+    await reader.read();
+    await expect.poll(() => one.queue.running, { timeout: 10_000 }).toBe(0);
+    await expect(reader.read()).rejects.toThrow('taken nothing');
+  });
+
+  it('read a body of quotes in time that grows with its length', async () => {
+    const app = createApp({ models: [served().one] });
+    const response = await app.fetch(post('/v1/completions', `"${'\\"'.repeat(2_000_000)}`));
+    expect(response.status).toBe(400);
+  });
+
+  it('refuse new requests while the server ends', async () => {
+    const app = createApp({ models: [served().one] });
+    app.drain();
+    expect((await app.fetch(post('/v1/chat/completions', chat('And')))).status).toBe(503);
+    expect((await app.fetch(new Request('http://localhost/ready'))).status).toBe(503);
+    expect((await app.fetch(new Request('http://localhost/health/live'))).status).toBe(200);
+  });
+});
+
+describe('the server over a socket', () => {
+  it('answers the client of OpenAI: whole, as a stream, aborted, with errors', async () => {
+    const { one } = served();
+    const server = await serve({ models: [one], port: 0, apiKeys: ['secret'] });
+    try {
+      const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'secret', maxRetries: 0 });
+      expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['tiny']);
+      const asked = {
+        model: 'tiny',
+        messages: [{ role: 'user' as const, content: 'And it came' }],
+        max_tokens: 12,
+        temperature: 0,
+      };
+      const whole = await client.chat.completions.create(asked);
+      const stream = await client.chat.completions.create({ ...asked, stream: true });
+      let text = '';
+      for await (const { choices } of stream) text += choices[0]?.delta.content ?? '';
+      expect(text).toBe(whole.choices[0].message.content);
+      const several = await Promise.all(
+        Array.from({ length: 12 }, (_, i) =>
+          client.completions.create({ model: 'tiny', prompt: `Verse ${i}`, max_tokens: 8, temperature: 0 }),
+        ),
+      );
+      expect(several.every(({ usage }) => usage?.completion_tokens === 8)).toBe(true);
+      const left = await client.chat.completions.create({ ...asked, max_tokens: 64, stream: true });
+      for await (const _ of left) break;
+      await expect.poll(() => one.queue.running, { timeout: 10_000 }).toBe(0);
+      await expect(client.chat.completions.create({ ...asked, model: 'other' })).rejects.toMatchObject({
+        status: 404,
+        code: 'model_not_found',
+      });
+      const wrong = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'wrong', maxRetries: 0 });
+      await expect(wrong.models.list()).rejects.toMatchObject({ status: 401 });
+    } finally {
+      await server.close();
+    }
+  });
+
+  it('is not open to other machines without keys', async () => {
+    await expect(serve({ models: [served().one], host: '0.0.0.0', port: 0 })).rejects.toThrow('--no-keys');
+  });
+
+  it('does not answer under the name of another site', async () => {
+    const server = await serve({ models: [served().one], port: 0 });
+    try {
+      const { request } = await import('node:http');
+      const status = await new Promise((resolve, reject) => {
+        const options = {
+          host: '127.0.0.1',
+          port: new URL(server.url).port,
+          path: '/v1/models',
+          headers: { host: 'evil.example' },
+        };
+        request(options, (response) => resolve(response.resume().statusCode))
+          .on('error', reject)
+          .end();
+      });
+      expect(status).toBe(403);
+    } finally {
+      await server.close();
+    }
+  });
+});

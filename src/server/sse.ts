@@ -1,0 +1,60 @@
+/**
+ * @file Events as the body of a stream (text/event-stream). The next event is made when the client has taken the last one.
+ */
+
+const utf8 = new TextEncoder();
+export const SSE_HEADERS = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-cache, no-transform',
+  'x-accel-buffering': 'no',
+} as const;
+
+/** One event. */
+export const event = (data: unknown, name?: string): string =>
+  `${name === undefined ? '' : `event: ${name}\n`}data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`;
+
+/**
+ * @param texts events, as {@link event} makes them. What it throws must be told as an event: a plain end looks like success.
+ * @param pingMs after so long without an event a comment is sent, so that clients and proxies do not close the connection.
+ * @param stallMs after which a client that takes nothing counts as left. It holds a row.
+ * @param onCancel called when the client has left.
+ */
+export function eventStream(
+  texts: AsyncGenerator<string, void, undefined>,
+  pingMs: number,
+  stallMs: number,
+  onCancel: () => Promise<void>,
+): ReadableStream<Uint8Array> {
+  let next: Promise<IteratorResult<string, void>> | null = null;
+  let stall: ReturnType<typeof setTimeout> | undefined;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        clearTimeout(stall);
+        next ??= texts.next();
+        let timer: ReturnType<typeof setTimeout> | undefined;
+        const ping = new Promise<null>((resolve) => {
+          timer = setTimeout(() => resolve(null), pingMs);
+        });
+        const result = await Promise.race([next, ping]);
+        clearTimeout(timer);
+        if (result === null) {
+          controller.enqueue(utf8.encode(': ping\n\n'));
+        } else {
+          next = null;
+          if (result.done) return controller.close();
+          controller.enqueue(utf8.encode(result.value));
+        }
+        stall = setTimeout(() => {
+          controller.error(new Error(`the client has taken nothing for ${stallMs} ms`));
+          void onCancel();
+        }, stallMs);
+      },
+      async cancel() {
+        clearTimeout(stall);
+        await onCancel();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

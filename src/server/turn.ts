@@ -1,0 +1,65 @@
+/**
+ * @file What a request asks for, whatever protocol it came in, and what is told while it is answered.
+ */
+import type { ToolCall } from '../chat/answers/parser.ts';
+import type { GenerateOptions, Usage } from '../engine/options.ts';
+import type { TextCache } from '../engine/text-model.ts';
+
+/** How the text is chosen: what `generate` takes, without what the server decides. */
+export type TurnOptions = Omit<
+  GenerateOptions<TextCache>,
+  'cache' | 'reusePrefix' | 'signal' | 'onPrefill' | 'tools' | 'variables' | 'template' | 'templateName' | 'processors'
+>;
+
+/** One request for text. */
+export interface Turn {
+  /** Name of a served model. */
+  readonly model: string;
+  /** Messages to answer, or a text or token ids to continue. */
+  readonly input:
+    | {
+        readonly messages: readonly TurnMessage[];
+        readonly tools?: readonly unknown[];
+        /** Other variables of the chat template. */
+        readonly variables?: Readonly<Record<string, unknown>>;
+      }
+    | { readonly prompt: string | readonly number[] };
+  readonly options: TurnOptions;
+  /** Names the cache of a conversation; null: none is kept. */
+  readonly session: string | null;
+  /** Name of a class of caches; null: the first. */
+  readonly cacheClass: string | null;
+  /** Only the first call of a tool is wanted. */
+  readonly singleCall: boolean;
+}
+
+/** A message, as chat templates read it. */
+export interface TurnMessage {
+  readonly role: string;
+  readonly content: string;
+  readonly [key: string]: unknown;
+}
+
+/** A token, with the most likely ones at its position. */
+export interface TurnToken {
+  readonly text: string;
+  readonly logprob: number;
+  readonly top: readonly { readonly text: string; readonly logprob: number }[];
+}
+
+export type TurnEvent =
+  /** `tokens` only where log probabilities were asked for. */
+  | { readonly type: 'text' | 'reasoning'; readonly text: string; readonly tokens?: readonly TurnToken[] }
+  | { readonly type: 'tool-call'; readonly id: string; readonly call: ToolCall }
+  | TurnEnd;
+
+/** How a turn ended. */
+export interface TurnEnd {
+  readonly type: 'end';
+  readonly finish: 'stop' | 'length' | 'tool-calls';
+  /** The stop string that ended it. */
+  readonly stopString: string | null;
+  readonly usage: Usage;
+  readonly cache: { readonly class: string; readonly held: number; readonly evicted: number; readonly bytes: number };
+  readonly timings: { readonly queueMs: number; readonly prefillMs: number; readonly decodeMs: number };
+}
