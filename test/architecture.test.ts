@@ -25,6 +25,7 @@ const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   step: ['backends', 'model', 'ops', 'config', 'kvcache', 'weights'],
   adapters: ['checkpoint', 'config', 'families', 'kvcache', 'model', 'ops', 'step', 'weights'],
   engine: ['adapters', 'backends', 'config', 'grammar', 'kvcache', 'model', 'step', 'tokenizer', 'weights'],
+  embed: ['checkpoint', 'config', 'step', 'tokenizer'],
   chat: ['engine', 'config', 'kvcache', 'tokenizer'],
   load: [
     'adapters',
@@ -32,6 +33,7 @@ const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
     'chat',
     'checkpoint',
     'config',
+    'embed',
     'engine',
     'families',
     'hub',

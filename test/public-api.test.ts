@@ -27,6 +27,7 @@ describe('the root', () => {
       'downloadFromHub',
       'loadCache',
       'loadConversation',
+      'loadEncoder',
       'loadModel',
       'loadModelInWorker',
       'mergeAdapter',

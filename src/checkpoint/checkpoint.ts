@@ -57,6 +57,7 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
         return text === undefined ? undefined : parseObject(text, `${files.name}: ${file}`);
       },
       readText: (file) => readText(files, file),
+      openFile: (file) => openFile(files, file),
       close: () => closeAll(opened),
     };
   } catch (error) {
@@ -163,10 +164,15 @@ function mergeShards(
   return tensors;
 }
 
-async function readText(files: CheckpointFiles, file: string): Promise<string | undefined> {
+/** @throws CheckpointError for a name that leaves the folder. */
+async function openFile(files: CheckpointFiles, file: string): Promise<ByteSource | undefined> {
   const flaw = pathFlaw(file);
   if (flaw !== undefined) throw new CheckpointError(`${files.name}: the file name ${JSON.stringify(file)} ${flaw}`);
-  const source = await files.open(file);
+  return files.open(file);
+}
+
+async function readText(files: CheckpointFiles, file: string): Promise<string | undefined> {
+  const source = await openFile(files, file);
   if (source === undefined) return undefined;
   try {
     if (source.size > MAX_TEXT_BYTES) {

@@ -95,5 +95,7 @@ export interface Checkpoint {
   readJson(file: string): Promise<Record<string, unknown> | undefined>;
   /** Another file beside the weights as text, e.g. chat_template.jinja; undefined where there is none. */
   readText(file: string): Promise<string | undefined>;
+  /** Another file beside the weights as bytes; undefined where there is none. Absent where the checkpoint is one file. The caller closes it. */
+  openFile?(file: string): Promise<ByteSource | undefined>;
   close(): Promise<void>;
 }

@@ -1,7 +1,8 @@
 /**
  * @file Loads the model that a command names, with progress.
  */
-import type { LanguageModel } from '../index.ts';
+import type { EncoderModel, LanguageModel } from '../index.ts';
+import type { EncoderLoadOptions } from '../node.ts';
 import type { CliIo } from './io.ts';
 import { hubOptions, type LoadFlags } from './options.ts';
 import { loadProgress, type Progress } from './progress.ts';
@@ -9,18 +10,31 @@ import { loadProgress, type Progress } from './progress.ts';
 export async function loadForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<LanguageModel> {
   // The engine is a native library: commands without a model do not load it.
   const { loadModel } = await import('../node.ts');
-  const { model, weights, threads, engine } = flags;
   try {
-    return await loadModel(model, {
-      weights,
-      threads,
-      engine,
-      adapters: flags.adapter?.map((adapter, i) => ({ ...adapter, live: flags.liveAdapters, name: `${i + 1}` })),
-      hub: hubOptions(flags, progress),
-      signal: io.signal,
-      onProgress: loadProgress(progress),
-    });
+    return await loadModel(flags.model, loadOptions(flags, io, progress));
   } finally {
     progress.end();
   }
+}
+
+export async function loadEncoderForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<EncoderModel> {
+  const { loadEncoder } = await import('../node.ts');
+  try {
+    return await loadEncoder(flags.model, loadOptions(flags, io, progress));
+  } finally {
+    progress.end();
+  }
+}
+
+function loadOptions(flags: LoadFlags, io: CliIo, progress: Progress): EncoderLoadOptions {
+  const { weights, threads, engine, adapter, liveAdapters } = flags;
+  return {
+    weights,
+    threads,
+    engine,
+    adapters: adapter?.map((one, i) => ({ ...one, live: liveAdapters, name: `${i + 1}` })),
+    hub: hubOptions(flags, progress),
+    signal: io.signal,
+    onProgress: loadProgress(progress),
+  };
 }

@@ -157,15 +157,16 @@ function adapterFlag(text: string): AdapterFlag {
   return { path, weight: value };
 }
 
-export function addLoadOptions(command: Command): Command {
+export function addLoadOptions(command: Command, { liveAdapters = true } = {}): Command {
   command
     .optionsGroup('Model:')
     .addOption(modelOption())
     .addOption(weightsOption())
     .addOption(new Option('--engine <name>', 'what computes the model (default: ggml)').choices(ENGINES))
     .addOption(new Option('--threads <n>', 'threads to compute with (default: all cores)').argParser(wholeFrom(1)))
-    .addOption(adapterOption())
-    .addOption(
+    .addOption(adapterOption());
+  if (liveAdapters)
+    command.addOption(
       new Option('--live-adapters', 'keep adapters beside the weights instead of preparing weights with them'),
     );
   return command;

@@ -9,6 +9,7 @@ import { addChat } from './chat.ts';
 import { addConvert } from './convert.ts';
 import { addDoctor } from './doctor.ts';
 import { addDownload } from './download.ts';
+import { addEmbed } from './embed.ts';
 import { addEstimate } from './estimate.ts';
 import { addEval } from './eval.ts';
 import { tellFailure, UsageError } from './failure.ts';
@@ -47,6 +48,7 @@ export function createProgram(io: CliIo): Command {
   addChat(program, io);
   addInspect(program, io);
   addEstimate(program, io);
+  addEmbed(program, io);
   addBench(program, io);
   addDownload(program, io);
   addEval(program, io);

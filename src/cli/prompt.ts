@@ -19,17 +19,26 @@ export async function readPrompt(argument: string | undefined, flags: PromptFlag
   const { promptFile } = flags;
   if (argument !== undefined && promptFile !== undefined)
     throw new UsageError('there are two prompts: an argument and a --prompt-file; give one of them');
-  if (promptFile !== undefined && promptFile !== '-')
-    return ownText(await readBytes(promptFile), `the prompt file ${promptFile}`);
+  if (promptFile !== undefined && promptFile !== '-') return readText(promptFile, 'prompt', io);
   if (argument !== undefined && argument !== '-') return argument;
   if (io.stdin.isTTY && argument === undefined && promptFile === undefined)
     throw new UsageError('there is no prompt: write it behind the command, name a --prompt-file, or pipe it in');
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of addAbortSignal(io.signal, io.stdin)) chunks.push(Buffer.from(chunk as Uint8Array));
-  return ownText(Buffer.concat(chunks), 'the prompt from stdin');
+  return readText('-', 'prompt', io);
 }
 
-async function readBytes(path: string): Promise<Uint8Array> {
+/**
+ * The text of a file or, for `-`, of stdin, without the line end at its end.
+ * @param what it is, for messages.
+ * @throws InputError where it can't be read, is empty, or is no UTF-8 text.
+ */
+export async function readText(file: string, what: string, io: CliIo): Promise<string> {
+  if (file !== '-') return ownText(await readBytes(file, `the ${what} file ${file}`), `the ${what} file ${file}`);
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of addAbortSignal(io.signal, io.stdin)) chunks.push(Buffer.from(chunk as Uint8Array));
+  return ownText(Buffer.concat(chunks), `the ${what} from stdin`);
+}
+
+async function readBytes(path: string, name: string): Promise<Uint8Array> {
   try {
     return await readFile(path);
   } catch (cause) {
@@ -40,7 +49,7 @@ async function readBytes(path: string): Promise<Uint8Array> {
         : code === 'EISDIR'
           ? 'is a folder'
           : `can't be read (${code ?? String(cause)})`;
-    throw new InputError(`the prompt file ${path} ${why}`, { cause });
+    throw new InputError(`${name} ${why}`, { cause });
   }
 }
 

@@ -25,7 +25,13 @@ const SMALL_FILES = [
   'special_tokens_map.json',
   'chat_template.jinja',
   'chat_template.json',
+  'modules.json',
+  'sentence_bert_config.json',
+  'config_sentence_transformers.json',
 ];
+
+/** What sentence-transformers puts after a model: see src/embed/modules.ts. */
+const MODULE_FILES = /^\d+_(Pooling|Dense|Normalize)\/(config\.json|model\.safetensors)$/;
 
 /** A repository with more files than this is no model. */
 const MAX_FILES = 100_000;
@@ -125,6 +131,7 @@ export function chooseFiles(listing: ReadonlyMap<string, HubFile>, id: string): 
     const file = listing.get(name);
     if (file !== undefined) files.push(file);
   }
+  for (const [name, file] of listing) if (MODULE_FILES.test(name)) files.push(file);
   const single = listing.get('model.safetensors');
   if (single !== undefined) return { files: [...files, single], index: undefined };
   const index = listing.get(SHARD_INDEX_FILE);

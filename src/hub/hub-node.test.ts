@@ -25,6 +25,23 @@ describe('downloadFromHub', () => {
     await checkpoint.close();
   });
 
+  it('fetches the files of sentence-transformers where they are listed', async () => {
+    const more = {
+      'modules.json': text('[]'),
+      'config_sentence_transformers.json': text('{}'),
+      'sentence_bert_config.json': text('{}'),
+      '1_Pooling/config.json': text('{"pooling_mode_cls_token":true}'),
+      '2_Dense/config.json': text('{}'),
+      '2_Dense/model.safetensors': text('weights'),
+    };
+    const other = { '2_Dense/pytorch_model.bin': text('pickle'), 'onnx/config.json': text('{}') };
+    hub.server.repos.set(ID, { commits: { [COMMIT]: { ...model, ...more, ...other } }, refs: { main: COMMIT } });
+    const folder = await hub.download();
+    for (const [name, { content }] of Object.entries(more))
+      expect(Buffer.from(content)).toEqual(await readFile(join(folder, name)));
+    for (const name of Object.keys(other)) await expect(lstat(join(folder, name))).rejects.toThrow(/ENOENT/);
+  });
+
   it('asks no more than needed when all is there', async () => {
     const folder = await hub.download();
     hub.server.requests.length = 0;

@@ -22,7 +22,7 @@ import { keepStored } from '../weights/prepare.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type EngineName, openEngine } from './engines-node.ts';
-import { assembleModel } from './load.ts';
+import { type AssembleOptions, assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
 import { planModel, type WeightChoice } from './plan.ts';
 
@@ -75,8 +75,13 @@ export interface LoadOptions {
 }
 
 /** What other libraries call these options. */
-const RENAMED = { dtype: 'weights', quantization: 'weights', progress: 'onProgress', abortSignal: 'signal' } as const;
-const LOAD_OPTIONS = {
+export const RENAMED = {
+  dtype: 'weights',
+  quantization: 'weights',
+  progress: 'onProgress',
+  abortSignal: 'signal',
+} as const;
+export const LOAD_OPTIONS = {
   weights: true,
   part: true,
   threads: true,
@@ -122,13 +127,22 @@ export async function loadModel(
   model: string | Checkpoint = TINY_MODEL,
   options: LoadOptions = {},
 ): Promise<LanguageModel> {
-  const { onProgress, signal, cacheDir } = options;
   checkOptionNames('loadModel', options, LOAD_OPTIONS, RENAMED);
+  return assembleFrom(model, options, assembleModel);
+}
+
+/** Opens an engine and a checkpoint, and has a model made of them; what the model does not need any more is closed. */
+export async function assembleFrom<T>(
+  model: string | Checkpoint,
+  options: LoadOptions,
+  assemble: (options: AssembleOptions) => Promise<T>,
+): Promise<T> {
+  const { onProgress, signal, cacheDir } = options;
   signal?.throwIfAborted();
   const backend = await openEngine(options.engine);
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
   try {
-    return await assembleModel({
+    return await assemble({
       checkpoint,
       backend,
       weights: options.weights,

@@ -5,7 +5,7 @@ import type { OpenAdapter } from '../adapters/read.ts';
 import type { Backend } from '../backends/types.ts';
 import { ChatTemplate, rendererOf } from '../chat/chat-template.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
-import { isEncoder } from '../config/config.ts';
+import { type Config, isEncoder } from '../config/config.ts';
 import { LanguageModel } from '../engine/language-model.ts';
 import { Encoder } from '../step/encoder-runner.ts';
 import { Stepper } from '../step/stepper.ts';
@@ -43,19 +43,11 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   const { checkpoint, backend } = options;
   const plan = planModel(checkpoint, options.weights, options.part, backend.target);
   const { config, format } = plan;
-  const tokenizerJson = await checkpoint.readJson('tokenizer.json');
-  const tokenizerConfig = await checkpoint.readJson('tokenizer_config.json');
+  const tokenizer = await readTokenizer(checkpoint, config);
   const generationConfig = (await checkpoint.readJson('generation_config.json')) ?? {};
-  const tokenizer = tokenizerJson ? Tokenizer.fromJson(tokenizerJson, tokenizerConfig ?? {}) : null;
-  // Added tokens may lie beyond the model's, such as one for images in a model of text; they can't be written in a prompt.
-  if (tokenizer && tokenizer.ownVocabSize > config.embedRows)
-    throw new TokenizerError(
-      `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
-        'they do not belong together',
-    );
   const chatTemplate = ChatTemplate.of({
     jinja: await checkpoint.readText('chat_template.jinja'),
-    config: tokenizerConfig,
+    config: await checkpoint.readJson('tokenizer_config.json'),
     json: await checkpoint.readJson('chat_template.json'),
   });
   const adapted = await adaptPlan(checkpoint, plan, options.adapters ?? []);
@@ -88,4 +80,21 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   } finally {
     await adapted.close();
   }
+}
+
+/**
+ * The tokenizer of a checkpoint; null where there is none.
+ * @throws TokenizerError where it is damaged, or has tokens that the model does not have.
+ */
+export async function readTokenizer(checkpoint: Checkpoint, config: Config): Promise<Tokenizer | null> {
+  const json = await checkpoint.readJson('tokenizer.json');
+  if (!json) return null;
+  const tokenizer = Tokenizer.fromJson(json, (await checkpoint.readJson('tokenizer_config.json')) ?? {});
+  // Added tokens may lie beyond the model's, such as one for images in a model of text; they can't be written in a prompt.
+  if (tokenizer.ownVocabSize > config.embedRows)
+    throw new TokenizerError(
+      `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +
+        'they do not belong together',
+    );
+  return tokenizer;
 }

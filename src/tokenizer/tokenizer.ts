@@ -18,6 +18,8 @@ import type { TokenModel } from './token-model.ts';
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a text, such as `<s>` before it; @default true */
   readonly addSpecialTokens?: boolean;
+  /** Tokens at most, special tokens included; the end of a longer text is left out. @default any number */
+  readonly maxLength?: number;
 }
 
 export interface DecodeOptions {
@@ -107,7 +109,9 @@ export class Tokenizer {
   encode(text: string, options: EncodeOptions = {}): number[] {
     if (typeof text !== 'string') throw new InputError(`the text to encode must be a string, but is a ${typeof text}`);
     const ids = this.#encode(text.replace(/\p{Surrogate}/gu, '\uFFFD'));
-    return [...((options.addSpecialTokens ?? true) ? this.#postProcess(ids) : ids)];
+    const { addSpecialTokens = true, maxLength = Number.POSITIVE_INFINITY } = options;
+    const process = addSpecialTokens ? this.#postProcess : (kept: readonly number[]) => kept;
+    return [...process(ids.slice(0, Math.max(0, maxLength - process([]).length)))];
   }
 
   #encode(text: string): number[] {

@@ -1,0 +1,229 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/**
+ * @file A loaded model that makes vectors of texts.
+ */
+import { type Config, isEncoder } from '../config/config.ts';
+import { keepsSlots } from '../config/layer-spec.ts';
+import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../step/encoder-runner.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { InputError } from '../util/errors.ts';
+import { wholeNumber } from '../util/numbers.ts';
+import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
+import { Serial } from '../util/serial.ts';
+import type { EmbedModules } from './modules.ts';
+import { applyDense, checkPooling, normalized, type Pooling, pool } from './pooling.ts';
+
+export interface EmbedOptions {
+  /**
+   * How the states of the tokens become one vector.
+   * @default as the model's files say, else `mean` for encoders, and `last` for models that write text
+   */
+  readonly pooling?: Pooling;
+  /**
+   * Whether vectors get the length 1, so that their dot product is their cosine.
+   * @default as modules.json says, else true
+   */
+  readonly normalize?: boolean;
+  /**
+   * Text that is put before each text, such as `'query: '`.
+   * @default the model's default prompt, if it has one
+   */
+  readonly prompt?: string;
+  /** Name of one of the model's own prompts ({@link EncoderModel.prompts}), instead of `prompt`. */
+  readonly promptName?: string;
+  /**
+   * Texts that are computed at once; fewer where they are long.
+   * @default 32
+   */
+  readonly batchSize?: number;
+  readonly signal?: AbortSignal;
+}
+
+const EMBED_OPTIONS = {
+  pooling: true,
+  normalize: true,
+  prompt: true,
+  promptName: true,
+  batchSize: true,
+  signal: true,
+} satisfies OptionNames<EmbedOptions>;
+
+const DEFAULT_BATCH = 32;
+/** Tokens of a batch, padding included: attention scores of 4,096 tokens in rows of 512 take 8 MB a head. */
+const MAX_BATCH_TOKENS = 4096;
+
+/** What an {@link EncoderModel} is put together from. */
+export interface EncoderModelParts {
+  readonly name: string;
+  /** As the checkpoint has it: `output` tells encoders from models that write text. */
+  readonly config: Config;
+  readonly encoder: Encoder;
+  readonly tokenizer: Tokenizer | null;
+  readonly modules: EmbedModules;
+}
+
+/** A text as the model reads it. */
+interface EncodedText {
+  readonly index: number;
+  readonly ids: readonly number[];
+}
+
+/** A model that is ready to embed. Dispose of it (`await using`, or `dispose()`) to give its native memory back. */
+export class EncoderModel {
+  /** Folder, file or hub id. */
+  readonly name: string;
+  readonly config: Config;
+  /** Tokens of a text at most, special tokens included; the end of a longer text is left out. */
+  readonly maxLength: number;
+  readonly #encoder: Encoder;
+  readonly #tokenizer: Tokenizer | null;
+  readonly #modules: EmbedModules;
+  /** Runs share the arrays that the graph reads. */
+  readonly #serial = new Serial();
+
+  constructor(parts: EncoderModelParts) {
+    this.name = parts.name;
+    this.config = parts.config;
+    this.#encoder = parts.encoder;
+    this.#tokenizer = parts.tokenizer;
+    this.#modules = parts.modules;
+    this.maxLength = Math.min(parts.config.contextLength, parts.modules.maxLength ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** @throws InputError where the checkpoint came without one. */
+  get tokenizer(): Tokenizer {
+    if (!this.#tokenizer)
+      throw new InputError(`${this.name} has no tokenizer.json: pass token ids to encode() instead, or add the file`);
+    return this.#tokenizer;
+  }
+
+  /** Prompts that the model was trained with, by name. */
+  get prompts(): Readonly<Record<string, string>> {
+    return this.#modules.prompts;
+  }
+
+  /** How texts are pooled where no option says otherwise. */
+  get pooling(): Pooling {
+    return this.#modules.pooling ?? (isEncoder(this.config) ? 'mean' : 'last');
+  }
+
+  /**
+   * Runs the model on whole sequences, and gives the states of all tokens.
+   * @throws InputError for what does not fit the model.
+   */
+  encode(input: EncoderInput, options?: EncodeOptions): Promise<EncodeResult> {
+    return this.#serial.run(() => this.#encoder.run(input, options));
+  }
+
+  /**
+   * One vector for each text. Texts of similar length are computed together; the result has the order of `texts`.
+   * @throws InputError for options or texts that can't be meant; TokenizerError; the signal's reason.
+   */
+  async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Float32Array[]> {
+    checkOptionNames('embed', options, EMBED_OPTIONS);
+    const { signal, normalize } = options;
+    const pooling = options.pooling === undefined ? this.pooling : checkPooling(options.pooling);
+    const batchSize = wholeNumber('batchSize', options.batchSize ?? DEFAULT_BATCH);
+    if (!Array.isArray(texts)) throw new InputError('the texts to embed must be a list of strings');
+    if (this.config.input !== 'tokens')
+      throw new InputError(`${this.config.name} models take no text, so they can't embed it: use encode()`);
+    const prompt = this.#prompt(options);
+    const from = prompt === '' || this.#modules.poolsPrompt ? 0 : this.#promptLength(prompt);
+    // CLIP's text models pool by themselves.
+    const pools = this.config.output === 'pooled' && options.pooling === undefined && this.#modules.pooling === null;
+    const output = pools ? 'pooled' : 'hidden';
+    const vectors = new Array<Float32Array>(texts.length);
+    const encoded = texts.map((text, index) => this.#encodeText(text, index, prompt));
+    for (const batch of batches(encoded, batchSize)) {
+      signal?.throwIfAborted();
+      const { data, shape, lengths } = await this.encode({ ids: batch.map(({ ids }) => ids) }, { output });
+      const [T, width] = output === 'pooled' ? [1, shape[1]] : shape.slice(1);
+      batch.forEach(({ index }, b) => {
+        if (output === 'pooled') {
+          vectors[index] = this.#finish(data.slice(b * width, (b + 1) * width), normalize);
+          return;
+        }
+        const states = data.subarray(b * T * width, (b * T + lengths[b]) * width);
+        vectors[index] = this.#finish(pool(states, width, pooling, from), normalize);
+      });
+    }
+    return vectors;
+  }
+
+  /** Gives native memory back, once a run that is under way is done. The model can't be used afterwards. */
+  dispose(): Promise<void> {
+    return this.#serial.run(() => this.#encoder.dispose());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #prompt({ prompt, promptName }: EmbedOptions): string {
+    if (promptName === undefined) return prompt ?? this.#modules.defaultPrompt;
+    if (prompt !== undefined) throw new InputError('there are two prompts: prompt and promptName; give one of them');
+    if (Object.hasOwn(this.prompts, promptName)) return this.prompts[promptName];
+    const names = Object.keys(this.prompts);
+    throw new InputError(
+      `${this.name} has no prompt "${promptName}"; there ${names.length === 0 ? 'are none' : `are ${names.join(', ')}`}`,
+    );
+  }
+
+  /** Tokens of a prompt, and of what the tokenizer puts before texts. */
+  #promptLength(prompt: string): number {
+    const [ids, plain] = [true, false].map((addSpecialTokens) => this.tokenizer.encode(prompt, { addSpecialTokens }));
+    return Math.max(0, ids.indexOf(plain[0])) + plain.length;
+  }
+
+  #encodeText(text: unknown, index: number, prompt: string): EncodedText {
+    if (typeof text !== 'string') throw new InputError(`text ${index} must be a string, but is a ${typeof text}`);
+    const whole = prompt + text;
+    const ids = this.tokenizer.encode(this.#modules.lowerCase ? whole.toLowerCase() : whole, {
+      maxLength: this.maxLength,
+    });
+    if (ids.length === 0) throw new InputError(`text ${index} has no tokens`);
+    return { index, ids };
+  }
+
+  #finish(pooled: Float32Array, normalize: boolean | undefined): Float32Array {
+    const { steps } = this.#modules;
+    let vector = pooled;
+    for (const step of steps ?? []) {
+      if (step.kind === 'dense') vector = applyDense(step.layer, vector);
+      else if (normalize !== false) vector = normalized(vector);
+    }
+    return (normalize ?? steps === null) ? normalized(vector) : vector;
+  }
+}
+
+/** Texts in batches, the longest first, so that there is little padding. */
+function* batches(texts: readonly EncodedText[], batchSize: number): Generator<readonly EncodedText[]> {
+  const sorted = [...texts].sort((a, b) => b.ids.length - a.ids.length);
+  for (let start = 0; start < sorted.length; ) {
+    const rows = Math.min(batchSize, Math.max(1, Math.floor(MAX_BATCH_TOKENS / sorted[start].ids.length)));
+    yield sorted.slice(start, start + rows);
+    start += rows;
+  }
+}
+
+/**
+ * The config with which a model gives the hidden states of whole sequences.
+ * @throws InputError for models with other layers than attention to their own keys and values.
+ */
+export function embedConfig(config: Config): Config {
+  if (isEncoder(config)) return config;
+  const other = config.layers.find(({ mixer }) => !keepsSlots(mixer));
+  const mixer = other ? (other.mixer?.kind ?? 'layers without a mixer') : undefined;
+  const needs =
+    mixer ??
+    (config.layers.some(({ mixer: m }) => keepsSlots(m) && (m.temperature !== null || m.chunk !== null || m.sinks))
+      ? 'attention in chunks, with learned sinks, or with a temperature of queries'
+      : config.perLayerInput || config.layers.some(({ outScale }) => outScale)
+        ? 'inputs or scales of each layer'
+        : undefined);
+  if (needs !== undefined)
+    throw new InputError(
+      `${config.name} models can't embed: they have ${needs}, and only models made of self-attention alone are supported`,
+    );
+  return { ...config, output: 'hidden' };
+}

@@ -1,0 +1,27 @@
+/**
+ * @file Loads a model that embeds texts, in Node.
+ */
+import type { Checkpoint } from '../checkpoint/types.ts';
+import type { EncoderModel } from '../embed/encoder-model.ts';
+import { checkOptionNames } from '../util/option-names.ts';
+import { TINY_MODEL } from '../util/shipped-node.ts';
+import { assembleEncoder } from './load-encoder.ts';
+import { assembleFrom, LOAD_OPTIONS, type LoadOptions, RENAMED } from './load-model-node.ts';
+
+/** Options of {@link loadEncoder}. Adapters are merged into the weights. */
+export type EncoderLoadOptions = Omit<LoadOptions, 'generationConfig'>;
+
+/**
+ * Loads a model for embeddings: an encoder, or a decoder that is made of attention alone. The files of sentence-transformers beside
+ * its weights say how the states of its tokens become one vector.
+ * @param model as for `loadModel`.
+ * @throws as `loadModel` does; InputError for a model that can't embed.
+ */
+export async function loadEncoder(
+  model: string | Checkpoint = TINY_MODEL,
+  options: EncoderLoadOptions = {},
+): Promise<EncoderModel> {
+  const { generationConfig: _, ...known } = LOAD_OPTIONS;
+  checkOptionNames('loadEncoder', options, known, RENAMED);
+  return assembleFrom(model, options, assembleEncoder);
+}
