@@ -21,11 +21,12 @@ export const pyramidKV = definePolicy<PyramidOptions>({
   name: 'pyramid',
   summary: 'snapkv, with more slots for early layers',
   options: { ...SNAPKV_OPTIONS, beta: 'the last layer keeps cacheLength / beta slots' },
-  setup: (setup) => ({
-    ...snapRules(setup),
-    startsWhole: true,
-    budget: pyramid(setup.shape.layers.length, setup.options),
-  }),
+  setup: (setup) => {
+    // Layers that keep no slots have no part in the mean.
+    const withSlots = [...setup.shape.layers.keys()].filter((l) => setup.shape.layers[l].slots);
+    const budget = pyramid(withSlots.length, setup.options);
+    return { ...snapRules(setup), startsWhole: true, budget: (layer) => budget(withSlots.indexOf(layer)) };
+  },
 });
 
 /** The slots of each layer. @throws InputError for a beta below 1. */
