@@ -15,6 +15,7 @@ import type { Stepper } from '../step/stepper.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
 import { refuseRetired } from '../util/retired.ts';
+import { Serial } from '../util/serial.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.ts';
 import { type GenerationDefaults, generationDefaults } from './defaults.ts';
@@ -72,7 +73,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   readonly #tokenizer: Tokenizer | null;
   readonly #engine: Engine;
   /** Done when no step is under way. */
-  #idle: Promise<unknown> = Promise.resolve();
+  readonly #serial = new Serial();
 
   constructor(parts: LanguageModelParts) {
     this.name = parts.name;
@@ -145,7 +146,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     chunk: readonly ArrayLike<number>[],
     options: StepOptions & AdapterOptions = {},
   ): Promise<StepResult> {
-    return this.#alone(async () => {
+    return this.#serial.run(async () => {
       const lease = options.lease ?? cache.acquire('a step');
       try {
         return await this.#stepper.step(cache, chunk, { ...options, lease }, this.#adaptersOf(cache.batch, options));
@@ -163,7 +164,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     if (!this.#encoder)
       throw new InputError(`${this.config.name} models write text: use generate() or step() instead of encode()`);
     const encoder = this.#encoder;
-    return this.#alone(() => encoder.run(input, options));
+    return this.#serial.run(() => encoder.run(input, options));
   }
 
   /**
@@ -172,12 +173,12 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws InputError where the model has no such layers, or the numbers do not fit.
    */
   setCrossAttentionStates(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
-    return this.#alone(() => this.#stepper.setCrossAttentionStates(cache, states, row));
+    return this.#serial.run(() => this.#stepper.setCrossAttentionStates(cache, states, row));
   }
 
   /** Compiles what steps with this cache run on, so that the first step is not slower than the others. */
   prepare(cache: KVCache, options: AdapterOptions = {}): Promise<void> {
-    return this.#alone(() => this.#stepper.prepare(cache, this.#adaptersOf(cache.batch, options)));
+    return this.#serial.run(() => this.#stepper.prepare(cache, this.#adaptersOf(cache.batch, options)));
   }
 
   /**
@@ -272,7 +273,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
 
   /** Gives native memory back, once a step that is under way is done. The model can't be used afterwards. */
   dispose(): Promise<void> {
-    return this.#alone(async () => {
+    return this.#serial.run(async () => {
       await this.#stepper.dispose();
       await this.#encoder?.dispose();
     });
@@ -291,12 +292,5 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     if (rowAdapters && rowAdapters.length !== batch)
       throw new InputError(`rowAdapters has ${rowAdapters.length} entries, but the cache has ${batch} rows`);
     return this.adapters.forRows(rowAdapters ?? new Array<AdapterChoice | undefined>(batch).fill(adapters));
-  }
-
-  /** One after the other: steps share the arrays that the graph reads, whichever caches they are for. */
-  #alone<T>(run: () => Promise<T>): Promise<T> {
-    const result = this.#idle.then(run);
-    this.#idle = result.catch(() => undefined);
-    return result;
   }
 }
