@@ -2,9 +2,9 @@
  * @file Arrays: first items with schemas of their own, then others.
  */
 import { FormatError } from '../../util/errors.ts';
-import type { Item, Node } from '../machine.ts';
+import type { Item } from '../machine.ts';
 import type { Form, Goal } from './form.ts';
-import type { NodeSource, Value } from './node-types.ts';
+import { LazyNode, type NodeSource, type Value } from './node-types.ts';
 
 /** First items that have a node each. */
 const MAX_FIRST = 10_000;
@@ -90,28 +90,21 @@ function restOf(nodes: NodeSource, spec: ArraySpec, index: number, satisfied: bo
 }
 
 /** What may follow after some items. */
-class ArrayRest implements Node {
-  readonly id: number;
+class ArrayRest extends LazyNode {
   readonly #nodes: NodeSource;
   readonly #spec: ArraySpec;
   readonly #index: number;
   readonly #satisfied: boolean;
-  #alternatives: readonly (readonly Item[])[] | null = null;
 
   constructor(nodes: NodeSource, spec: ArraySpec, index: number, satisfied: boolean) {
-    this.id = nodes.nextId();
+    super(nodes);
     this.#nodes = nodes;
     this.#spec = spec;
     this.#index = index;
     this.#satisfied = satisfied;
   }
 
-  alternatives(): readonly (readonly Item[])[] {
-    this.#alternatives ??= this.#make();
-    return this.#alternatives;
-  }
-
-  #make(): readonly (readonly Item[])[] {
+  protected make(): readonly (readonly Item[])[] {
     const nodes = this.#nodes;
     const { terms } = nodes.forms.keywords;
     const spec = this.#spec;

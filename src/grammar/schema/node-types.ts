@@ -1,7 +1,7 @@
 /**
  * @file What nodes know of each other.
  */
-import type { Node } from '../machine.ts';
+import type { Item, Node } from '../machine.ts';
 import type { Term } from '../terms/terms.ts';
 import type { Goal } from './form.ts';
 import type { Forms } from './forms.ts';
@@ -26,4 +26,21 @@ export interface NodeSource {
   readonly separators: Separators;
   nextId(): number;
   value(goal: Goal): Value;
+}
+
+/** A node whose alternatives are made when they are first asked for. */
+export abstract class LazyNode implements Node {
+  readonly id: number;
+  #alternatives: readonly (readonly Item[])[] | null = null;
+
+  constructor(nodes: NodeSource) {
+    this.id = nodes.nextId();
+  }
+
+  alternatives(): readonly (readonly Item[])[] {
+    this.#alternatives ??= this.make();
+    return this.#alternatives;
+  }
+
+  protected abstract make(): readonly (readonly Item[])[];
 }

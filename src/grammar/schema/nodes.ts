@@ -8,14 +8,13 @@ import type { Term } from '../terms/terms.ts';
 import { ArraySpec, arrayRest } from './arrays.ts';
 import { ARRAY, FALSE, type Form, type Goal, NULL, NUMBER, numbersOf, OBJECT, STRING, TRUE } from './form.ts';
 import type { Forms } from './forms.ts';
-import type { NodeSource, Separators, Value } from './node-types.ts';
+import { LazyNode, type NodeSource, type Separators, type Value } from './node-types.ts';
 import { ObjectSpec, objectRest } from './objects.ts';
 
 const MAX_GOALS = 20_000;
 
 /** A value that satisfies a goal. */
-export class ValueNode implements Value {
-  readonly id: number;
+export class ValueNode extends LazyNode implements Value {
   /** Null, truth values, numbers, strings and listed values. */
   scalar: Term | null = null;
   objects: ObjectSpec[] = [];
@@ -23,20 +22,18 @@ export class ValueNode implements Value {
   /** Whether any value satisfies it. */
   productive = false;
   readonly #nodes: Nodes;
-  #alternatives: readonly (readonly Item[])[] | null = null;
 
   constructor(nodes: Nodes) {
-    this.id = nodes.nextId();
+    super(nodes);
     this.#nodes = nodes;
   }
 
-  alternatives(): readonly (readonly Item[])[] {
-    this.#alternatives ??= [
+  protected make(): readonly (readonly Item[])[] {
+    return [
       ...(this.scalar ? [[this.scalar]] : []),
       ...this.objects.filter((spec) => spec.isProductive()).map((spec) => objectRest(this.#nodes, spec)),
       ...this.arrays.filter((spec) => spec.isProductive()).map((spec) => arrayRest(this.#nodes, spec)),
     ];
-    return this.#alternatives;
   }
 
   /** Whether that is known now. */

@@ -2,10 +2,10 @@
  * @file Objects: properties in the order of the schema, then others.
  */
 import { FormatError } from '../../util/errors.ts';
-import type { Item, Node } from '../machine.ts';
+import type { Item } from '../machine.ts';
 import type { Term } from '../terms/terms.ts';
 import type { Form, Goal } from './form.ts';
-import type { NodeSource, Value } from './node-types.ts';
+import { LazyNode, type NodeSource, type Value } from './node-types.ts';
 
 /** Sets of patterns that names may match are tried one by one. */
 const MAX_PATTERNS = 6;
@@ -87,28 +87,21 @@ function restOf(nodes: NodeSource, spec: ObjectSpec, index: number, count: numbe
 }
 
 /** What may follow after some properties. */
-class ObjectRest implements Node {
-  readonly id: number;
+class ObjectRest extends LazyNode {
   readonly #nodes: NodeSource;
   readonly #spec: ObjectSpec;
   readonly #index: number;
   readonly #count: number;
-  #alternatives: readonly (readonly Item[])[] | null = null;
 
   constructor(nodes: NodeSource, spec: ObjectSpec, index: number, count: number) {
-    this.id = nodes.nextId();
+    super(nodes);
     this.#nodes = nodes;
     this.#spec = spec;
     this.#index = index;
     this.#count = count;
   }
 
-  alternatives(): readonly (readonly Item[])[] {
-    this.#alternatives ??= this.#make();
-    return this.#alternatives;
-  }
-
-  #make(): readonly (readonly Item[])[] {
+  protected make(): readonly (readonly Item[])[] {
     const nodes = this.#nodes;
     const { terms } = nodes.forms.keywords;
     const { comma, inside } = nodes.separators;
