@@ -93,14 +93,17 @@ export function attend(
   const sizes = [H, T] as const;
   const C = cached?.keys.dims[2] ?? 0;
   const isApart = cached !== null && queries.dims[2] <= FEW;
-  let weights: Tensor;
-  let mixed: Tensor;
+  const joined = () => ({
+    keys: cached ? g.concat([widened(g, cached.keys), k], 2) : k,
+    values: cached ? g.concat([widened(g, cached.values), v], 2) : v,
+  });
   // In float16 a mask is exact only where it hides and does nothing else.
   if (T >= LONG && !queryWeights && !sinks && mask.dims[1] === 1 && attributes.alibi === null) {
-    const keys = cached ? g.concat([widened(g, cached.keys), k], 2) : k;
-    const values = cached ? g.concat([widened(g, cached.values), v], 2) : v;
+    const { keys, values } = joined();
     return [fused(g, [q, keys, values], mask, attributes)];
   }
+  let weights: Tensor;
+  let mixed: Tensor;
   if (cached && isApart) {
     const scores = g.concat([g.multiply(cached.keys, queries), g.multiply(k, queries)], 3);
     weights = weigh(g, scores, mask, sizes, attributes, sinks);
@@ -108,8 +111,7 @@ export function attend(
     const onChunk = mix(g, g.slice(weights, 3, C, T), v);
     mixed = g.made(g.call('ggml_add', onSlots.pointer, onChunk.pointer), onSlots.dims);
   } else {
-    const keys = cached ? g.concat([widened(g, cached.keys), k], 2) : k;
-    const values = cached ? g.concat([widened(g, cached.values), v], 2) : v;
+    const { keys, values } = joined();
     weights = weigh(g, g.multiply(keys, queries), mask, sizes, attributes, sinks);
     mixed = mix(g, weights, values);
   }
