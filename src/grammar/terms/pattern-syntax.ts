@@ -2,6 +2,7 @@
  * @file Regular expressions in the notation of ECMA-262 with the flag u, which JSON Schema asks for.
  */
 import { FormatError } from '../../util/errors.ts';
+import { PatternCursor } from '../../util/regex/cursor.ts';
 import { ALL_CODES, type CodeRanges, complement, normalized } from './characters.ts';
 
 export type PatternNode =
@@ -56,49 +57,37 @@ export function parsePattern(source: string): PatternNode {
   return new Parser(source).whole();
 }
 
-class Parser {
+class Parser extends PatternCursor {
   readonly #source: string;
-  readonly #chars: readonly string[];
-  #at = 0;
   #depth = 0;
 
   constructor(source: string) {
+    super(source);
     this.#source = source;
-    this.#chars = Array.from(source);
   }
 
   whole(): PatternNode {
     const node = this.#choice();
-    if (this.#at < this.#chars.length) throw this.#error('has a ) too many');
+    if (this.at < this.chars.length) throw this.#error('has a ) too many');
     return node;
   }
 
   #error(what: string): FormatError {
     const shown = this.#source.length > 80 ? `${this.#source.slice(0, 80)}…` : this.#source;
-    return new FormatError(`the pattern ${JSON.stringify(shown)} ${what} (at character ${this.#at})`);
-  }
-
-  get #char(): string | undefined {
-    return this.#chars[this.#at];
-  }
-
-  #skip(text: string): boolean {
-    const found = Array.from(text).every((char, i) => this.#chars[this.#at + i] === char);
-    if (found) this.#at += text.length;
-    return found;
+    return new FormatError(`the pattern ${JSON.stringify(shown)} ${what} (at character ${this.at})`);
   }
 
   #choice(): PatternNode {
     if (++this.#depth > MAX_DEPTH) throw this.#error(`is nested more than ${MAX_DEPTH} deep`);
     const parts = [this.#sequence()];
-    while (this.#skip('|')) parts.push(this.#sequence());
+    while (this.skip('|')) parts.push(this.#sequence());
     this.#depth--;
     return parts.length === 1 ? parts[0] : { kind: 'choice', parts };
   }
 
   #sequence(): PatternNode {
     const parts: PatternNode[] = [];
-    while (this.#char !== undefined && this.#char !== '|' && this.#char !== ')')
+    while (this.char !== undefined && this.char !== '|' && this.char !== ')')
       parts.push(this.#quantified(this.#atom()));
     return parts.length === 1 ? parts[0] : { kind: 'sequence', parts };
   }
@@ -109,34 +98,28 @@ class Parser {
     if (part.kind === 'start' || part.kind === 'end' || part.kind === 'look')
       throw this.#error('repeats an assertion, which is not supported');
     // Lazy or not, the same texts match.
-    this.#skip('?');
+    this.skip('?');
     const [min, max] = bounds;
     if (min > max) throw this.#error(`repeats from ${min} to ${max} times`);
     return { kind: 'repeat', part, min, max };
   }
 
   #bounds(): readonly [number, number] | null {
-    if (this.#skip('*')) return [0, Number.POSITIVE_INFINITY];
-    if (this.#skip('+')) return [1, Number.POSITIVE_INFINITY];
-    if (this.#skip('?')) return [0, 1];
-    const start = this.#at;
-    if (!this.#skip('{')) return null;
-    const min = this.#digits();
-    const max = this.#skip(',') ? this.#digits() : min;
-    if (this.#skip('}') && min !== '') return [Number(min), max === '' ? Number.POSITIVE_INFINITY : Number(max)];
+    if (this.skip('*')) return [0, Number.POSITIVE_INFINITY];
+    if (this.skip('+')) return [1, Number.POSITIVE_INFINITY];
+    if (this.skip('?')) return [0, 1];
+    const start = this.at;
+    if (!this.skip('{')) return null;
+    const min = this.digits();
+    const max = this.skip(',') ? this.digits() : min;
+    if (this.skip('}') && min !== '') return [Number(min), max === '' ? Number.POSITIVE_INFINITY : Number(max)];
     // Without the flag u, this is text.
-    this.#at = start;
+    this.at = start;
     return null;
   }
 
-  #digits(): string {
-    let digits = '';
-    while (/^[0-9]$/.test(this.#char ?? '')) digits += this.#chars[this.#at++];
-    return digits;
-  }
-
   #atom(): PatternNode {
-    const char = this.#chars[this.#at++];
+    const char = this.chars[this.at++];
     switch (char) {
       case '(':
         return this.#group();
@@ -159,34 +142,34 @@ class Parser {
   }
 
   #group(): PatternNode {
-    if (this.#skip('?=')) return { kind: 'look', part: this.#closed(), negated: false };
-    if (this.#skip('?!')) return { kind: 'look', part: this.#closed(), negated: true };
-    if (this.#skip('?<=') || this.#skip('?<!')) throw this.#error('looks behind, which is not supported');
-    if (this.#skip('?:')) return this.#closed();
-    if (this.#skip('?<')) {
-      while (/^[\p{ID_Continue}$]$/u.test(this.#char ?? '')) this.#at++;
-      if (!this.#skip('>')) throw this.#error('has a group whose name does not end');
-    } else if (this.#skip('?')) throw this.#error(`has a group (?${this.#char ?? ''}, which is not supported`);
+    if (this.skip('?=')) return { kind: 'look', part: this.#closed(), negated: false };
+    if (this.skip('?!')) return { kind: 'look', part: this.#closed(), negated: true };
+    if (this.skip('?<=') || this.skip('?<!')) throw this.#error('looks behind, which is not supported');
+    if (this.skip('?:')) return this.#closed();
+    if (this.skip('?<')) {
+      while (/^[\p{ID_Continue}$]$/u.test(this.char ?? '')) this.at++;
+      if (!this.skip('>')) throw this.#error('has a group whose name does not end');
+    } else if (this.skip('?')) throw this.#error(`has a group (?${this.char ?? ''}, which is not supported`);
     return this.#closed();
   }
 
   #closed(): PatternNode {
     const node = this.#choice();
-    if (!this.#skip(')')) throw this.#error('has a group that is not closed');
+    if (!this.skip(')')) throw this.#error('has a group that is not closed');
     return node;
   }
 
   /** What follows a backslash. */
   #escape(inSet = false): CodeRanges {
-    const char = this.#chars[this.#at++];
+    const char = this.chars[this.at++];
     if (char === undefined) throw this.#error('ends with a backslash');
     if (Object.hasOwn(CLASSES, char)) return CLASSES[char];
     if (char === 'p' || char === 'P') return this.#property(char === 'P');
     if (char === 'x') return single(this.#hex(2));
     if (char === 'u') return single(this.#unicode());
-    if (char === 'c' && /^[A-Za-z]$/.test(this.#char ?? '')) return single(this.#chars[this.#at++].charCodeAt(0) % 32);
+    if (char === 'c' && /^[A-Za-z]$/.test(this.char ?? '')) return single(this.chars[this.at++].charCodeAt(0) % 32);
     if (inSet && char === 'b') return single(8);
-    if (char === '0' && /^[0-9]$/.test(this.#char ?? ''))
+    if (char === '0' && /^[0-9]$/.test(this.char ?? ''))
       throw this.#error('has an octal escape, which is not supported');
     if (Object.hasOwn(CONTROLS, char)) return single(CONTROLS[char]);
     if (char === 'b' || char === 'B') throw this.#error(`uses \\${char}, which is not supported`);
@@ -196,31 +179,31 @@ class Parser {
   }
 
   #unicode(): number {
-    if (this.#skip('{')) {
+    if (this.skip('{')) {
       let digits = '';
-      while (/^[\da-fA-F]$/.test(this.#char ?? '') && digits.length < 8) digits += this.#chars[this.#at++];
+      while (/^[\da-fA-F]$/.test(this.char ?? '') && digits.length < 8) digits += this.chars[this.at++];
       const code = Number.parseInt(digits, 16);
-      if (!this.#skip('}') || !(code <= 0x10ffff)) throw this.#error('has a character code that is none');
+      if (!this.skip('}') || !(code <= 0x10ffff)) throw this.#error('has a character code that is none');
       return code;
     }
     const high = this.#hex(4);
-    if (high < 0xd800 || high >= 0xdc00 || !this.#skip('\\u')) return high;
+    if (high < 0xd800 || high >= 0xdc00 || !this.skip('\\u')) return high;
     return 0x10000 + (high - 0xd800) * 0x400 + (this.#hex(4) - 0xdc00);
   }
 
   #hex(length: number): number {
-    const digits = this.#chars.slice(this.#at, this.#at + length).join('');
+    const digits = this.chars.slice(this.at, this.at + length).join('');
     if (digits.length !== length || !/^[\da-fA-F]+$/.test(digits))
       throw this.#error('has a character code that is none');
-    this.#at += length;
+    this.at += length;
     return Number.parseInt(digits, 16);
   }
 
   #property(negated: boolean): CodeRanges {
     let name = '';
-    if (!this.#skip('{')) throw this.#error('has a property without a name');
-    while (this.#char !== undefined && this.#char !== '}') name += this.#chars[this.#at++];
-    this.#at++;
+    if (!this.skip('{')) throw this.#error('has a property without a name');
+    while (this.char !== undefined && this.char !== '}') name += this.chars[this.at++];
+    this.at++;
     const ranges = propertyRanges(name);
     if (!ranges) throw this.#error(`uses the property ${JSON.stringify(name)}, which there is not`);
     return negated ? complement(ranges) : ranges;
@@ -228,16 +211,16 @@ class Parser {
 
   /** The rest of a set in brackets. */
   #brackets(): CodeRanges {
-    const negated = this.#skip('^');
+    const negated = this.skip('^');
     const ranges: (readonly [number, number])[] = [];
-    while (!this.#skip(']')) {
-      if (this.#char === undefined) throw this.#error('has a set that is not closed');
+    while (!this.skip(']')) {
+      if (this.char === undefined) throw this.#error('has a set that is not closed');
       const from = this.#member();
-      if (this.#char !== '-' || this.#chars[this.#at + 1] === ']' || from.length !== 1 || from[0][0] !== from[0][1]) {
+      if (this.char !== '-' || this.chars[this.at + 1] === ']' || from.length !== 1 || from[0][0] !== from[0][1]) {
         ranges.push(...from);
         continue;
       }
-      this.#at++;
+      this.at++;
       const to = this.#member();
       if (to.length !== 1 || to[0][0] !== to[0][1]) {
         // Without the flag u, the hyphen is itself.
@@ -251,7 +234,7 @@ class Parser {
   }
 
   #member(): CodeRanges {
-    const char = this.#chars[this.#at++];
+    const char = this.chars[this.at++];
     if (char === undefined) throw this.#error('has a set that is not closed');
     return char === '\\' ? this.#escape(true) : single(char.codePointAt(0)!);
   }
