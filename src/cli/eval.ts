@@ -7,12 +7,14 @@ import {
   compare,
   comparisonMarkdown,
   divergence,
+  type PerplexityOptions,
   perplexity,
   plotComparison,
   type QuestionPosition,
   recall,
 } from '../exports/eval.ts';
 import type { BufferChoice } from '../exports/policies.ts';
+import type { LanguageModel } from '../index.ts';
 import { addCommon, budgetOf, type EvalFlags, lines, useModel } from './eval-common.ts';
 import {
   checkFolder,
@@ -90,62 +92,58 @@ export function addEval(program: Command, io: CliIo): void {
   for (const sub of command.commands) sub.showHelpAfterError(`See keyhold eval ${sub.name()} --help.`);
 }
 
+/** What is measured on windows of a text. */
+interface TextMeasure<R> {
+  readonly name: string;
+  readonly summary: string;
+  readonly description: string;
+  readonly example: readonly [what: string, command: string];
+  readonly measure: (model: LanguageModel, text: string, options: PerplexityOptions) => Promise<R>;
+  readonly view: (result: R) => readonly string[];
+}
+
 function addPerplexity(parent: Command, io: CliIo): void {
-  const command = parent
-    .command('perplexity')
-    .summary('how well the model predicts a text')
-    .description('Perplexity of a text that goes through the cache chunk by chunk, the true tokens given.')
-    .addOption(textOption())
-    .addOption(new Option('--window <n>', 'tokens of each window of the text (default: 1024)').argParser(wholeFrom(2)))
-    .addOption(new Option('--windows <n>', 'windows to take (default: all)').argParser(wholeFrom(1)));
-  addCommon(command);
-  addCacheOptions(command);
-  addHubOptions(command);
-  addExamples(command, [
-    ['the small model with a quarter of its context', 'keyhold eval perplexity -p h2o -c 256 --windows 4'],
-  ]);
-  command.action(async (model: string | undefined, given: PerplexityFlags) => {
-    const flags = withModel(command, model, given);
-    const cache = await cacheOptions(flags);
-    const text = await readText(flags.text, flags.model);
-    await useModel(flags, io, async (loaded, progress) => {
-      const result = await perplexity(loaded, text, {
-        cache: budgetOf(cache),
-        windowLength: flags.window,
-        windows: flags.windows,
-        chunkLength: flags.chunkLength,
-        signal: io.signal,
-        onProgress: (done, total) => progress.update({ label: 'Reading', done, total, unit: 'tokens' }),
-      });
-      progress.end();
-      await write(io, flags.json ? `${JSON.stringify(result)}\n` : lines(perplexityLines(result)));
-    });
+  addTextMeasure(parent, io, {
+    name: 'perplexity',
+    summary: 'how well the model predicts a text',
+    description: 'Perplexity of a text that goes through the cache chunk by chunk, the true tokens given.',
+    example: ['the small model with a quarter of its context', 'keyhold eval perplexity -p h2o -c 256 --windows 4'],
+    measure: perplexity,
+    view: perplexityLines,
   });
 }
 
 function addDivergence(parent: Command, io: CliIo): void {
-  const command = parent
-    .command('divergence')
-    .summary("how far the next token's probabilities are from those with a dense cache")
-    .description(
+  addTextMeasure(parent, io, {
+    name: 'divergence',
+    summary: "how far the next token's probabilities are from those with a dense cache",
+    description:
       'Mean Kullback-Leibler divergence from a dense float32 cache at every position of a text. It tells small differences that ' +
-        'neither perplexity nor recall shows.',
-    )
+      'neither perplexity nor recall shows.',
+    example: ['a tenth of the bytes of a dense cache', 'keyhold eval divergence -p h2o --cache-bytes 10% --windows 1'],
+    measure: divergence,
+    view: divergenceLines,
+  });
+}
+
+function addTextMeasure<R>(parent: Command, io: CliIo, about: TextMeasure<R>): void {
+  const command = parent
+    .command(about.name)
+    .summary(about.summary)
+    .description(about.description)
     .addOption(textOption())
     .addOption(new Option('--window <n>', 'tokens of each window of the text (default: 1024)').argParser(wholeFrom(2)))
     .addOption(new Option('--windows <n>', 'windows to take (default: all)').argParser(wholeFrom(1)));
   addCommon(command);
   addCacheOptions(command);
   addHubOptions(command);
-  addExamples(command, [
-    ['a tenth of the bytes of a dense cache', 'keyhold eval divergence -p h2o --cache-bytes 10% --windows 1'],
-  ]);
+  addExamples(command, [about.example]);
   command.action(async (model: string | undefined, given: PerplexityFlags) => {
     const flags = withModel(command, model, given);
     const cache = await cacheOptions(flags);
     const text = await readText(flags.text, flags.model);
     await useModel(flags, io, async (loaded, progress) => {
-      const result = await divergence(loaded, text, {
+      const result = await about.measure(loaded, text, {
         cache: budgetOf(cache),
         windowLength: flags.window,
         windows: flags.windows,
@@ -154,7 +152,7 @@ function addDivergence(parent: Command, io: CliIo): void {
         onProgress: (done, total) => progress.update({ label: 'Reading', done, total, unit: 'tokens' }),
       });
       progress.end();
-      await write(io, flags.json ? `${JSON.stringify(result)}\n` : lines(divergenceLines(result)));
+      await write(io, flags.json ? `${JSON.stringify(result)}\n` : lines(about.view(result)));
     });
   });
 }

@@ -10,7 +10,7 @@ import { type Interval, meanInterval } from './bootstrap.ts';
 import type { Cost } from './cost.ts';
 import { type DivergenceResult, divergence } from './divergence.ts';
 import { groupBy } from './group-by.ts';
-import { type PerplexityResult, perplexity, WINDOW_LENGTH } from './perplexity.ts';
+import { type PerplexityResult, perplexity, windowLengthOf } from './perplexity.ts';
 import { type QuestionPosition, type RecallCase, recall } from './recall.ts';
 import { EVAL_CHUNK } from './steps.ts';
 
@@ -134,7 +134,7 @@ async function measureAll(
   options: CompareOptions,
 ): Promise<Omit<CompareRow, 'policy' | 'budget'>> {
   const { text, cases, questions = ['after'], chunkLength, signal } = options;
-  const windowLength = options.windowLength ?? Math.min(WINDOW_LENGTH, model.config.contextLength);
+  const windowLength = windowLengthOf(model, options);
   const cacheFor = (length: number) => cacheOptionsOf(contestant, budget, length, options);
   const costs: Cost[] = [];
   let result: (Partial<DivergenceResult> & Pick<PerplexityResult, 'perplexity' | 'windows'>) | undefined;

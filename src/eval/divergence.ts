@@ -5,10 +5,10 @@
 import type { LanguageModel } from '../engine/language-model.ts';
 import { logSoftmaxAt } from '../engine/sampling/sampler.ts';
 import { GraphError } from '../util/errors.ts';
-import { argmax, wholeNumber } from '../util/numbers.ts';
+import { argmax } from '../util/numbers.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import { type Cost, CostMeter } from './cost.ts';
-import { cutWindows, type PerplexityOptions, WINDOW_LENGTH } from './perplexity.ts';
+import { cutWindows, type PerplexityOptions } from './perplexity.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
 /** Parts of a window that are told apart. */
@@ -42,10 +42,7 @@ export async function divergence(
   options: PerplexityOptions = {},
 ): Promise<DivergenceResult> {
   const { chunkLength = EVAL_CHUNK, signal, onProgress } = options;
-  const longest = options.windowLength ?? Math.min(WINDOW_LENGTH, model.config.contextLength);
-  const windowLength = wholeNumber('windowLength', longest, 2);
-  const windows = cutWindows(model, text, windowLength, options.windows);
-  const total = windows.reduce((sum, window) => sum + window.length, 0);
+  const { windows, total } = cutWindows(model, text, options);
   const [meter, denseMeter] = [new CostMeter(), new CostMeter()];
   const width = model.config.vocabSize;
   const chunks: number[] = [];

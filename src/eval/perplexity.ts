@@ -50,7 +50,7 @@ export interface PerplexityResult extends Cost {
 }
 
 /** Default length of a window. */
-export const WINDOW_LENGTH = 1024;
+const WINDOW_LENGTH = 1024;
 
 /**
  * Teacher-forced perplexity: the text is cut into windows that do not overlap; in each the model sees the true tokens, chunk by
@@ -64,14 +64,8 @@ export async function perplexity(
 ): Promise<PerplexityResult> {
   const { chunkLength = EVAL_CHUNK, signal, onProgress } = options;
   wholeNumber('chunkLength', chunkLength);
-  const windowLength = wholeNumber(
-    'windowLength',
-    options.windowLength ?? Math.min(WINDOW_LENGTH, model.config.contextLength),
-    2,
-  );
-  const windows = cutWindows(model, text, windowLength, options.windows);
+  const { windows, total } = cutWindows(model, text, options);
   const meter = new CostMeter();
-  const total = windows.reduce((sum, window) => sum + window.length, 0);
   let before = 0;
   const chunks: number[] = [];
   let loss = 0;
@@ -110,13 +104,26 @@ export async function perplexity(
   };
 }
 
-/** Windows of token ids, each with the special token before it. The rest that fills no window is left out, unless it is all. */
+/** Tokens of a window, as it is given or by default. */
+export function windowLengthOf(
+  model: LanguageModel,
+  { windowLength }: Pick<PerplexityOptions, 'windowLength'>,
+): number {
+  return windowLength ?? Math.min(WINDOW_LENGTH, model.config.contextLength);
+}
+
+/**
+ * Windows of token ids, each with the special token before it, and how many tokens they have together. The rest that fills no window is
+ * left out, unless it is all.
+ * @throws InputError for a text too short for one window of two tokens.
+ */
 export function cutWindows(
   model: LanguageModel,
   text: string,
-  length: number,
-  most = Number.POSITIVE_INFINITY,
-): number[][] {
+  options: Pick<PerplexityOptions, 'windowLength' | 'windows'>,
+): { readonly windows: readonly (readonly number[])[]; readonly total: number } {
+  const length = wholeNumber('windowLength', windowLengthOf(model, options), 2);
+  const most = options.windows ?? Number.POSITIVE_INFINITY;
   const ids = model.tokenizer.encode(text, { addSpecialTokens: false });
   const [first] = model.tokenizer.encode('', { addSpecialTokens: true });
   const lead = first === undefined ? [] : [first];
@@ -126,5 +133,5 @@ export function cutWindows(
     windows.push([...lead, ...ids.slice(at, at + body)]);
   if (windows.length === 0) windows.push([...lead, ...ids]);
   if (windows[0].length < 2) throw new InputError('the text is too short: there is no token to predict');
-  return windows;
+  return { windows, total: windows.reduce((sum, window) => sum + window.length, 0) };
 }

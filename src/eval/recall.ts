@@ -9,6 +9,7 @@ import { argmax } from '../util/numbers.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import { type Cost, CostMeter } from './cost.ts';
 import { groupBy } from './group-by.ts';
+import { parseLines } from './json-lines.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
 /** A context in which one line has to be remembered, and a question about it. */
@@ -61,16 +62,7 @@ export interface RecallResult extends Cost {
 
 /** @throws InputError for lines that are no cases. */
 export function parseRecallCases(jsonl: string): RecallCase[] {
-  const lines = jsonl.split('\n').filter((line) => line.trim() !== '');
-  return lines.map((line, i) => {
-    try {
-      return v.parse(Case, JSON.parse(line));
-    } catch (cause) {
-      throw new InputError(
-        `line ${i + 1} is no recall case (context, question, answer, length, depth): ${(cause as Error).message}`,
-      );
-    }
-  });
+  return parseLines(jsonl, Case, 'recall case (context, question, answer, length, depth)');
 }
 
 /**

@@ -4,11 +4,11 @@
 import * as v from 'valibot';
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { InputError } from '../util/errors.ts';
 import { argmax, wholeNumber } from '../util/numbers.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import { type Cost, CostMeter } from './cost.ts';
 import { groupBy } from './group-by.ts';
+import { parseLines } from './json-lines.ts';
 import { type RulerCase, type RulerTask, rulerCases } from './ruler-cases.ts';
 import type { Passage } from './ruler-text.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
@@ -51,14 +51,7 @@ const Line = v.object({
 
 /** Passages from lines of JSON. @throws InputError for lines that are none. */
 export function parsePassages(jsonl: string): Passage[] {
-  const lines = jsonl.split('\n').filter((line) => line.trim() !== '');
-  return lines.map((line, i) => {
-    try {
-      return v.parse(Line, JSON.parse(line));
-    } catch (cause) {
-      throw new InputError(`line ${i + 1} is no passage (passage, question, answers): ${(cause as Error).message}`);
-    }
-  });
+  return parseLines(jsonl, Line, 'passage (passage, question, answers)');
 }
 
 /**
