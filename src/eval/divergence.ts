@@ -3,7 +3,7 @@
  * perplexity nor recall shows.
  */
 import type { LanguageModel } from '../engine/language-model.ts';
-import { logSoftmaxAt } from '../engine/sampling/sampler.ts';
+import { logSoftmaxAt, normalizer } from '../engine/sampling/sampler.ts';
 import { GraphError } from '../util/errors.ts';
 import { argmax } from '../util/numbers.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
@@ -106,7 +106,10 @@ export async function divergence(
 
 /** KL(p ‖ q) of the softmax of two rows of logits, in nats; rounding does not make it negative. */
 export function divergenceOf(p: Float32Array, q: Float32Array): number {
-  const [a, b] = [normalizerOf(p), normalizerOf(q)];
+  const [a, b] = [p, q].map((row) => {
+    const { max, rest } = normalizer(row);
+    return max + rest;
+  });
   let sum = 0;
   for (let i = 0; i < p.length; i++) {
     const log = p[i] - a;
@@ -114,13 +117,4 @@ export function divergenceOf(p: Float32Array, q: Float32Array): number {
     if (weight > 0) sum += weight * (log - (q[i] - b));
   }
   return Math.max(0, sum);
-}
-
-/** ln Σ exp of logits. */
-function normalizerOf(logits: Float32Array): number {
-  let most = Number.NEGATIVE_INFINITY;
-  for (const x of logits) if (x > most) most = x;
-  let sum = 0;
-  for (const x of logits) sum += Math.exp(x - most);
-  return most + Math.log(sum);
 }

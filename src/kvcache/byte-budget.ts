@@ -100,15 +100,18 @@ export function resolveCacheBytes<T extends Partial<AnyCacheOptions>>(
   const sizeOf = (cacheLength: number, buffer: BufferChoice) =>
     mostBytes(createCache(shape, optionsFor(cacheLength, buffer)), context);
   const formats = options.buffer
-    ? [options.buffer]
-    : FORMATS.filter((buffer) => canStore(() => sizeOf(context, buffer)));
-  for (const buffer of formats) if (sizeOf(context, buffer) <= bytes) return optionsFor(context, buffer);
-  const buffer = formats.at(-1);
+    ? [{ buffer: options.buffer, size: sizeOf(context, options.buffer) }]
+    : FORMATS.flatMap((buffer) => {
+        const size = sizeIfStored(() => sizeOf(context, buffer));
+        return size === null ? [] : [{ buffer, size }];
+      });
+  const whole = formats.find(({ size }) => size <= bytes);
+  if (whole) return optionsFor(context, whole.buffer);
+  const buffer = formats.at(-1)?.buffer;
   // An option that no format can do anything about: the policy says what is wrong.
   if (buffer === undefined) return optionsFor(context, 'float32');
-  const smallest = smallestLength(context, (length) => sizeOf(length, buffer));
-  if (sizeOf(smallest, buffer) > bytes)
-    throw tooSmall(bytes, sizeOf(smallest, buffer), smallest, bufferName(buffer), policy);
+  const [smallest, least] = smallestCache(context, (length) => sizeOf(length, buffer));
+  if (least > bytes) throw tooSmall(bytes, least, smallest, bufferName(buffer), policy);
   let [fits, exceeds] = [smallest, context];
   while (exceeds - fits > 1) {
     const middle = Math.floor((fits + exceeds) / 2);
@@ -118,23 +121,24 @@ export function resolveCacheBytes<T extends Partial<AnyCacheOptions>>(
   return optionsFor(fits, buffer);
 }
 
-/** Whether a format does for the model's heads and the policy. */
-function canStore(make: () => number): boolean {
+/** What a cache takes; null where a format does not do for the model's heads, or the policy refuses its options. */
+function sizeIfStored(make: () => number): number | null {
   try {
-    make();
-    return true;
+    return make();
   } catch (error) {
-    if (error instanceof InputError) return false;
+    if (error instanceof InputError) return null;
     throw error;
   }
 }
 
-/** The fewest slots that the policy works with. @throws InputError as the policy, where it works with none. */
-function smallestLength(context: number, sizeOf: (length: number) => number): number {
-  for (let length = 1; length < Math.min(SMALLEST, context); length++)
-    if (canStore(() => sizeOf(length))) return length;
-  sizeOf(Math.min(SMALLEST, context));
-  return Math.min(SMALLEST, context);
+/** The fewest slots that the policy works with, and what they take. @throws InputError as the policy, where it works with none. */
+function smallestCache(context: number, sizeOf: (length: number) => number): readonly [slots: number, bytes: number] {
+  const most = Math.min(SMALLEST, context);
+  for (let length = 1; length < most; length++) {
+    const size = sizeIfStored(() => sizeOf(length));
+    if (size !== null) return [length, size];
+  }
+  return [most, sizeOf(most)];
 }
 
 function tooSmall(

@@ -239,7 +239,8 @@ interface Normalizer {
   readonly rest: number;
 }
 
-function normalizer(logits: Float32Array): Normalizer {
+/** @throws GraphError as {@link logSoftmaxAt}. */
+export function normalizer(logits: Float32Array): Normalizer {
   const max = maximum(logits);
   let sum = 0;
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);
