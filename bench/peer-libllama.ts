@@ -3,10 +3,10 @@
  * thread, greedy choice in JavaScript. What node-llama-cpp adds to a token is not in these figures.
  */
 
-import { existsSync, statSync } from 'node:fs';
 import { openGgml } from '../src/backends/ggml/binding.ts';
 import type { Pointer } from '../src/backends/ggml/functions.ts';
-import { writeGguf } from './gguf.ts';
+import { argmax } from '../src/util/numbers.ts';
+import { modelFile } from './gguf.ts';
 import {
   BATCH_SIZE,
   DECODE_TOKENS,
@@ -24,7 +24,6 @@ import {
   type Work,
 } from './protocol.ts';
 import { watchMemory } from './resident.ts';
-import { shapes } from './shapes.ts';
 
 /** A struct that is longer than llama.cpp's: fields are set by their offsets, and what follows is not read. */
 type Params = { words: Uint32Array | number[] };
@@ -68,9 +67,8 @@ let held = 0;
 serve({
   async load(options) {
     loading = options;
-    const file = fileOf(options);
-    if (!existsSync(file)) writeGguf(file, shapes[options.shape]!);
-    weights = statSync(file).size;
+    const { file, bytes } = modelFile(options);
+    weights = bytes;
     model = loadModel(file);
   },
 
@@ -234,9 +232,7 @@ function decode(tokens: readonly number[], { isStep }: { readonly isStep: boolea
 /** The token with the greatest logit of an entry of the batch; -1: the last one. */
 function greedy(entry: number): number {
   const logits = new Float32Array(ggml.koffi.view(llama.logits(context, entry), 4 * vocabulary));
-  let best = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i]! > logits[best]!) best = i;
-  return best;
+  return argmax(logits);
 }
 
 /** A prompt from the start, up to the first token chosen. */
