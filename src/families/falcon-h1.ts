@@ -2,8 +2,8 @@
  * @file Falcon-H1 (arXiv 2507.22448): attention and Mamba-2 side by side in each layer, with a factor at each projection. Reference:
  * transformers models/falcon_h1.
  */
-import { type Family, llamaTensors } from './family.ts';
-import { MAMBA_KEYS, mamba2Mixer, skipInitialization, ssmTensors } from './mamba.ts';
+import type { Family } from './family.ts';
+import { bamba, MAMBA_KEYS, mamba2Mixer, skipInitialization } from './mamba.ts';
 import { readBase } from './read-base.ts';
 
 export const falconH1: Family = {
@@ -42,12 +42,5 @@ export const falconH1: Family = {
       }),
     };
   },
-  tensors: llamaTensors({
-    ...ssmTensors('model.layers.{l}.mamba'),
-    'h.{l}.norm_2': 'model.layers.{l}.pre_ff_layernorm',
-    'h.{l}.mlp.fc_1': 'model.layers.{l}.feed_forward.gate_proj',
-    'h.{l}.mlp.fc_2': 'model.layers.{l}.feed_forward.up_proj',
-    'h.{l}.mlp.proj': 'model.layers.{l}.feed_forward.down_proj',
-    ln_f: 'model.final_layernorm',
-  }),
+  tensors: bamba.tensors,
 };
