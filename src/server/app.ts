@@ -4,11 +4,12 @@
 import { type Context, Hono } from 'hono';
 import * as v from 'valibot';
 import { templateOf } from '../engine/messages.ts';
+import { findJsonFlaw } from '../util/json-keys.ts';
 import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
 import { openaiError } from './dialects/openai.ts';
 import type { AnswerFacts, Dialect } from './dialects/types.ts';
-import { readBody } from './fields.ts';
+import { readBody, SESSION_ID } from './fields.ts';
 import { HttpError, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
 import { randomId, type ServedModel } from './served-model.ts';
@@ -112,11 +113,11 @@ export function createApp(options: AppOptions): ServerApp {
   };
 
   const answer = (dialect: Dialect) => async (c: Context) => {
-    if (draining) throw new HttpError(503, 'the server is shutting down', { code: 'draining', retryAfter: 1 });
+    if (draining) throw shuttingDown(1);
     const started = performance.now();
     const { turn: read, stream, includeUsage } = dialect.read(await readJson(c));
     const session = c.req.header('x-session-id') ?? read.session;
-    if (session !== null && !/^[A-Za-z0-9._-]{1,128}$/.test(session))
+    if (session !== null && !SESSION_ID.test(session))
       throw new HttpError(400, 'X-Session-Id: must be up to 128 of the characters A-Z a-z 0-9 . _ -', {
         param: 'X-Session-Id',
       });
@@ -215,10 +216,7 @@ export function createApp(options: AppOptions): ServerApp {
     return c.json({ prompt: await model.tokenizer.decode(body.tokens, { skipSpecialTokens: false }) });
   });
 
-  const ready = (c: Context) =>
-    draining
-      ? fail(c, new HttpError(503, 'the server is shutting down', { code: 'draining' }))
-      : c.json({ status: 'ok' });
+  const ready = (c: Context) => (draining ? fail(c, shuttingDown()) : c.json({ status: 'ok' }));
   app.get('/health', ready);
   app.get('/ready', ready);
   app.get('/health/ready', ready);
@@ -230,11 +228,14 @@ export function createApp(options: AppOptions): ServerApp {
     fetch: (request) => app.fetch(request),
     drain() {
       draining = true;
-      const error = new HttpError(503, 'the server is shutting down', { code: 'draining', retryAfter: 1 });
-      for (const { queue } of models) queue.refuseAll(error);
+      for (const { queue } of models) queue.refuseAll(shuttingDown(1));
     },
   };
 }
+
+/** @param retryAfter seconds. */
+const shuttingDown = (retryAfter?: number) =>
+  new HttpError(503, 'the server is shutting down', { code: 'draining', retryAfter });
 
 const TokenizeBody = v.looseObject({
   model: v.optional(v.string()),
@@ -249,18 +250,13 @@ const DetokenizeBody = v.looseObject({
 
 /** @throws HttpError 400 for what is no JSON object, or is nested too deep. */
 function parseBody(text: string): unknown {
-  let depth = 0;
+  if (findJsonFlaw(text, MAX_DEPTH, 'any')?.kind === 'depth')
+    throw new HttpError(400, `the body is nested deeper than ${MAX_DEPTH} levels`);
   let value: unknown;
   try {
-    for (const [mark] of text.matchAll(/"(?:[^"\\]|\\.?)*(?:"|$)|[[{]|[\]}]/gs)) {
-      if (mark === '[' || mark === '{') depth++;
-      else if (mark === ']' || mark === '}') depth--;
-      if (depth > MAX_DEPTH) throw new HttpError(400, `the body is nested deeper than ${MAX_DEPTH} levels`);
-    }
     // A key of this name would change objects themselves.
     value = JSON.parse(text, (key, each) => (key === '__proto__' ? undefined : each));
   } catch (error) {
-    if (error instanceof HttpError) throw error;
     throw new HttpError(400, `the body is no JSON: ${(error as Error).message.slice(0, 200)}`);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))

@@ -9,6 +9,9 @@ import type { TurnOptions } from './turn.ts';
 const whole = (least: number) => v.nullish(v.pipe(v.number(), v.integer(), v.minValue(least)));
 const between = (low: number, high: number) => v.nullish(v.pipe(v.number(), v.minValue(low), v.maxValue(high)));
 
+/** What names a session. */
+export const SESSION_ID = /^[A-Za-z0-9._-]{1,128}$/;
+
 /** How the text is chosen. */
 export const SAMPLING_FIELDS = {
   temperature: between(0, 2),
@@ -39,11 +42,20 @@ export const COMMON_FIELDS = {
   stream_options: v.nullish(v.looseObject({ include_usage: v.nullish(v.boolean()) })),
   n: whole(1),
   user: v.nullish(v.string()),
-  session_id: v.nullish(v.pipe(v.string(), v.regex(/^[A-Za-z0-9._-]{1,128}$/))),
+  session_id: v.nullish(v.pipe(v.string(), v.regex(SESSION_ID))),
   cache: v.nullish(v.string()),
 } as const;
 
+type Common = v.InferOutput<v.ObjectSchema<typeof COMMON_FIELDS, undefined>>;
 type Sampling = v.InferOutput<v.ObjectSchema<typeof SAMPLING_FIELDS, undefined>>;
+
+/** What each dialect's request takes of the fields that all have. */
+export function commonOf({ model, session_id, cache, stream, stream_options }: Common) {
+  return {
+    turn: { model, session: session_id ?? null, cacheClass: cache ?? null },
+    delivery: { stream: stream ?? false, includeUsage: stream_options?.include_usage ?? false },
+  };
+}
 
 /** Only what was said: the checkpoint's generation_config.json decides about the rest. */
 export function samplingOptions(body: Sampling, maxNewTokens: number | null | undefined): TurnOptions {

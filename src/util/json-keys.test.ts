@@ -14,6 +14,11 @@ it('is content with equal keys of different objects, and with values that equal 
   expect(findJsonFlaw('{"a":"{\\"a\\":1,\\"a\\":2}"}', 8)).toBeUndefined();
 });
 
+it('limits the depth beyond keys that occur twice, where these are no flaw', () => {
+  expect(findJsonFlaw('{"a":1,"a":[2]}', 2, 'any')).toBeUndefined();
+  expect(findJsonFlaw('{"a":1,"a":[[2]]}', 2, 'any')).toEqual({ kind: 'depth' });
+});
+
 it('limits the depth', () => {
   expect(findJsonFlaw('[[[]]]', 3)).toBeUndefined();
   expect(findJsonFlaw('['.repeat(1_000_000), 3)).toEqual({ kind: 'depth' });

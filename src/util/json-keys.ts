@@ -9,8 +9,9 @@ export type JsonFlaw = { readonly kind: 'duplicate'; readonly key: string } | { 
  * Looks for the first flaw of `text`. Keys are compared by meaning: `"a"` and `"\u0061"` are the same.
  *
  * The text need not be valid: where the grammar breaks, the rest is of no interest, since JSON.parse will refuse it.
+ * @param keys `any`: a key that occurs twice is no flaw.
  */
-export function findJsonFlaw(text: string, maxDepth: number): JsonFlaw | undefined {
+export function findJsonFlaw(text: string, maxDepth: number, keys: 'unique' | 'any' = 'unique'): JsonFlaw | undefined {
   // One entry per open container: the keys seen so far, or undefined for an array.
   const open: (Set<string> | undefined)[] = [];
   let at = 0;
@@ -24,12 +25,12 @@ export function findJsonFlaw(text: string, maxDepth: number): JsonFlaw | undefin
     } else if (char === 0x22) {
       const end = stringEnd(text, at);
       if (end < 0) return undefined;
-      const keys = open.at(-1);
-      if (keys !== undefined && followedByColon(text, end)) {
+      const seen = keys === 'unique' ? open.at(-1) : undefined;
+      if (seen !== undefined && followedByColon(text, end)) {
         const key = decode(text.slice(at, end));
         if (key === undefined) return undefined;
-        if (keys.has(key)) return { kind: 'duplicate', key };
-        keys.add(key);
+        if (seen.has(key)) return { kind: 'duplicate', key };
+        seen.add(key);
       }
       at = end;
       continue;
