@@ -59,16 +59,19 @@ const REQUEST_FAULTS: Readonly<Record<string, string | undefined>> = {
   adapter: undefined,
 };
 
+/** The cache of a session has one request at a time. */
+export const sessionBusy = () =>
+  new HttpError(429, 'this session is answering another request; wait for its end', {
+    code: 'session_busy',
+    retryAfter: 1,
+  });
+
 /** Any error as a refusal. Messages of the server's own faults stay here: they may name paths. */
 export function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
   if (error instanceof KeyholdError) {
     if (error.code in REQUEST_FAULTS) return new HttpError(400, error.message, { code: REQUEST_FAULTS[error.code] });
-    if (error.code === 'cache-busy')
-      return new HttpError(429, 'this session is answering another request; wait for its end', {
-        code: 'session_busy',
-        retryAfter: 1,
-      });
+    if (error.code === 'cache-busy') return sessionBusy();
     if (error.code === 'format') return new HttpError(400, error.message, { param: 'response_format' });
     if (error.code === 'memory')
       return new HttpError(503, 'there is not enough memory for this request', { retryAfter: 5 });

@@ -2,14 +2,13 @@
  * @file The caches of conversations, by name: in memory while they are young, in a store afterwards.
  */
 import type { TextCache } from '../engine/text-model.ts';
-import { HttpError } from './http-error.ts';
+import { sessionBusy } from './http-error.ts';
 
 /** Where caches are kept that have left the memory. Names are safe as names of files. */
 export interface SessionStore {
   /** Replaces what was saved under the name, whole or not at all. */
   save(name: string, bytes: Uint8Array): Promise<void>;
   load(name: string): Promise<Uint8Array | null>;
-  delete(name: string): Promise<void>;
 }
 
 /** How a cache becomes bytes, and comes back. */
@@ -60,11 +59,7 @@ export class Sessions {
    */
   async take(name: string, create: () => Promise<TextCache>): Promise<TextCache> {
     const known = this.#sessions.get(name);
-    if (known?.busy)
-      throw new HttpError(429, 'this session is answering another request; wait for its end', {
-        code: 'session_busy',
-        retryAfter: 1,
-      });
+    if (known?.busy) throw sessionBusy();
     if (known) {
       known.busy = true;
       return known.cache;
@@ -93,17 +88,6 @@ export class Sessions {
       if (this.#sessions.size <= this.#most) break;
       if (!busy) await this.#leave(other);
     }
-  }
-
-  /** Forgets a session, in memory and in the store. @returns whether it was there. */
-  async delete(name: string): Promise<boolean> {
-    const session = this.#sessions.get(name);
-    if (session?.busy)
-      throw new HttpError(429, 'this session is answering a request; wait for its end', { retryAfter: 1 });
-    this.#sessions.delete(name);
-    await session?.cache.dispose();
-    await this.#store?.delete(name);
-    return session !== undefined;
   }
 
   /** Saves all that are not busy. */

@@ -1,7 +1,7 @@
 /**
  * @file Sessions' caches in a folder, a file each.
  */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeWhole } from '../util/files-node.ts';
 import type { SessionStore } from './sessions.ts';
@@ -22,6 +22,5 @@ export function folderStore(folder: string): SessionStore {
         throw error;
       }
     },
-    delete: (name) => rm(pathOf(name), { force: true }),
   };
 }

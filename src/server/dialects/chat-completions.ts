@@ -3,7 +3,7 @@
  */
 import * as v from 'valibot';
 import type { TextFormat } from '../../grammar/format.ts';
-import { COMMON_FIELDS, readBody, refuseFields, refuseSeveral, samplingOptions } from '../fields.ts';
+import { COMMON_FIELDS, commonOf, readBody, refuseFields, refuseSeveral, samplingOptions } from '../fields.ts';
 import { HttpError } from '../http-error.ts';
 import { event } from '../sse.ts';
 import type { TurnMessage } from '../turn.ts';
@@ -122,17 +122,15 @@ export const chatCompletions: Dialect = {
       ...samplingOptions(body, body.max_completion_tokens ?? body.max_tokens),
       ...(format ? { format } : {}),
     };
+    const { turn, delivery } = commonOf(body);
     return {
       turn: {
-        model: body.model,
+        ...turn,
         input: { messages: body.messages.map(messageOf), tools: tools?.length ? tools : undefined, variables },
         options: body.logprobs ? { ...options, topLogprobs: body.top_logprobs ?? 0 } : options,
-        session: body.session_id ?? null,
-        cacheClass: body.cache ?? null,
         singleCall: body.parallel_tool_calls === false,
       },
-      stream: body.stream ?? false,
-      includeUsage: body.stream_options?.include_usage ?? false,
+      ...delivery,
     };
   },
   whole(facts, events) {

@@ -2,7 +2,7 @@
  * @file OpenAI's completions of a text (POST /v1/completions).
  */
 import * as v from 'valibot';
-import { COMMON_FIELDS, readBody, refuseFields, refuseSeveral, samplingOptions } from '../fields.ts';
+import { COMMON_FIELDS, commonOf, readBody, refuseFields, refuseSeveral, samplingOptions } from '../fields.ts';
 import { event } from '../sse.ts';
 import type { TurnToken } from '../turn.ts';
 import { endOf, finishOf, keyholdOf, openaiError, usageOf } from './openai.ts';
@@ -47,18 +47,16 @@ export const completions: Dialect = {
     refuseSeveral(body.n);
     refuseSeveral(body.best_of as number | undefined);
     const options = samplingOptions(body, body.max_tokens ?? MAX_TOKENS);
+    const { turn, delivery } = commonOf(body);
     return {
       turn: {
-        model: body.model,
+        ...turn,
         input: { prompt: body.prompt },
         options:
           body.logprobs === null || body.logprobs === undefined ? options : { ...options, topLogprobs: body.logprobs },
-        session: body.session_id ?? null,
-        cacheClass: body.cache ?? null,
         singleCall: false,
       },
-      stream: body.stream ?? false,
-      includeUsage: body.stream_options?.include_usage ?? false,
+      ...delivery,
     };
   },
   whole(facts, events) {
