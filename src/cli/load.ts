@@ -2,7 +2,7 @@
  * @file Loads the model that a command names, with progress.
  */
 import type { EncoderModel, LanguageModel } from '../index.ts';
-import type { EncoderLoadOptions } from '../node.ts';
+import type { EncoderLoadOptions, WorkerModel } from '../node.ts';
 import type { CliIo } from './io.ts';
 import { hubOptions, type LoadFlags } from './options.ts';
 import { loadProgress, type Progress } from './progress.ts';
@@ -21,6 +21,19 @@ export async function loadEncoderForCommand(flags: LoadFlags, io: CliIo, progres
   const { loadEncoder } = await import('../node.ts');
   try {
     return await loadEncoder(flags.model, loadOptions(flags, io, progress));
+  } finally {
+    progress.end();
+  }
+}
+
+/** The model in a thread of its own. */
+export async function loadInWorkerForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<WorkerModel> {
+  const { loadModelInWorker } = await import('../node.ts');
+  const { hub, ...options } = loadOptions(flags, io, progress);
+  // A function can't go to the thread.
+  const { onRetry: _, ...plainHub } = hub ?? {};
+  try {
+    return await loadModelInWorker(flags.model, { ...options, hub: plainHub });
   } finally {
     progress.end();
   }

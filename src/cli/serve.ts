@@ -3,10 +3,11 @@
  */
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { loadModelInWorker } from '../node.ts';
+import { checkCacheOptions } from '../exports/policies.ts';
 import type { CacheClass } from '../server/served-model.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell } from './io.ts';
+import { loadInWorkerForCommand } from './load.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -15,13 +16,12 @@ import {
   asUsage,
   type CacheFlags,
   cacheOptions,
-  hubOptions,
   type LoadFlags,
   notEmpty,
   wholeFrom,
   withModel,
 } from './options.ts';
-import { loadProgress, Progress } from './progress.ts';
+import { Progress } from './progress.ts';
 
 interface ServeFlags extends LoadFlags, CacheFlags {
   readonly host: string;
@@ -110,22 +110,8 @@ async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promis
     { name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] },
     ...(flags.cacheClass ?? []),
   ];
-  for (const { options } of cacheClasses.slice(1)) {
-    const { checkCacheOptions } = await import('../exports/policies.ts');
-    asUsage(() => checkCacheOptions(options));
-  }
-  const progress = new Progress(io);
-  // A function can't go to the model's thread.
-  const { onRetry: _, ...hub } = hubOptions(flags, progress);
-  const model = await loadModelInWorker(flags.model, {
-    weights: flags.weights,
-    threads: flags.threads,
-    engine: flags.engine,
-    adapters: flags.adapter?.map((adapter, i) => ({ ...adapter, live: flags.liveAdapters, name: `${i + 1}` })),
-    hub,
-    signal: io.signal,
-    onProgress: loadProgress(progress),
-  }).finally(() => progress.end());
+  for (const { options } of cacheClasses.slice(1)) asUsage(() => checkCacheOptions(options));
+  const model = await loadInWorkerForCommand(flags, io, new Progress(io));
   try {
     const log = (entry: object) => {
       if (!flags.quiet) io.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
