@@ -2,6 +2,7 @@
  * @file The page: a model that writes text, and the caches of one or two policies.
  */
 import { type ChatMessage, loadModel, type ModelFiles, type WorkerModel } from '../src/exports/web.ts';
+import { threadCount } from '../src/web/load-model.ts';
 import { byId, element } from './dom.ts';
 import { megabytes, Side, type SideOptions } from './side.ts';
 
@@ -128,7 +129,7 @@ async function run(): Promise<void> {
 }
 
 function ready(): string {
-  const threads = crossOriginIsolated ? Math.max(1, Math.min(4, navigator.hardwareConcurrency - 1)) : 1;
+  const threads = threadCount();
   const why = crossOriginIsolated ? '' : ' (the page is not isolated)';
   return `Ready · WebAssembly, ${threads} thread${threads > 1 ? 's' : ''}${why}`;
 }

@@ -145,8 +145,10 @@ function sourceOf(model: string | URL | ModelFiles): WorkerSource {
   return { kind: 'files', name: 'files', files };
 }
 
-/** More threads than cores wait for each other; without isolation there is no memory that threads could share. */
-function threadCount(threads: number | undefined): number {
+/**
+ * How many threads compute. More threads than cores wait for each other; without isolation there is no memory that threads could share.
+ */
+export function threadCount(threads?: number): number {
   const cores = navigator.hardwareConcurrency || 1;
   if (threads !== undefined) wholeNumber('threads', threads);
   if (!globalThis.crossOriginIsolated) return 1;

@@ -2,7 +2,7 @@
  * @file Where a model in a browser comes from: files that were chosen or dropped, or a folder on a server.
  */
 import { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
-import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
+import { parseShardIndex, SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { CheckpointError } from '../util/errors.ts';
 
@@ -61,8 +61,8 @@ async function fetchFolder(url: string, { onProgress, signal }: FetchOptions): P
   await need(folder, 'config.json');
   for (const file of OPTIONAL) await get(folder, file);
   if (await get(folder, SHARD_INDEX_FILE)) {
-    const index = JSON.parse(await files.get(SHARD_INDEX_FILE)!.text()) as { weight_map: Record<string, string> };
-    for (const shard of new Set(Object.values(index.weight_map ?? {}))) await need(folder, shard);
+    const shards = parseShardIndex(await files.get(SHARD_INDEX_FILE)!.text(), `${folder}${SHARD_INDEX_FILE}`);
+    for (const shard of new Set(shards.values())) await need(folder, shard);
   } else await need(folder, 'model.safetensors');
   return files;
 }
