@@ -203,12 +203,9 @@ export class Encoder {
 
   /** 1 for tokens, 0 for padding [B·T]. */
   #mask({ lengths }: Batch, T: number, given: EncodeOptions['mask']): Float32Array {
-    if (given && given.length !== lengths.length)
-      throw new InputError(`the mask has ${given.length} rows, but there are ${lengths.length}`);
+    if (given) checkRows('the mask', given, lengths);
     const mask = new Float32Array(lengths.length * T);
     lengths.forEach((length, b) => {
-      if (given && given[b].length !== length)
-        throw new InputError(`the mask of row ${b} has ${given[b].length} entries, but the row ${length}`);
       for (let t = 0; t < length; t++) mask[b * T + t] = given ? Number(Boolean(given[b][t])) : 1;
       if (!mask.subarray(b * T, b * T + length).includes(1)) throw new InputError(`the mask hides all of row ${b}`);
     });
@@ -264,11 +261,8 @@ export class Encoder {
 
   #tokenTypes({ lengths }: Batch, T: number, given: EncodeOptions['tokenTypes']): StepTensor {
     const types = new BigInt64Array(lengths.length * T);
-    if (given && given.length !== lengths.length)
-      throw new InputError(`tokenTypes has ${given.length} rows, but there are ${lengths.length}`);
+    if (given) checkRows('tokenTypes', given, lengths);
     given?.forEach((row, b) => {
-      if (row.length !== lengths[b])
-        throw new InputError(`tokenTypes of row ${b} has ${row.length} entries, but the row ${lengths[b]}`);
       for (let t = 0; t < row.length; t++) {
         if (!Number.isInteger(row[t]) || row[t] < 0 || row[t] >= this.config.tokenTypes)
           throw new InputError(
@@ -297,6 +291,16 @@ export class Encoder {
 }
 
 const TAKES = { tokens: 'token ids', vectors: 'vectors', patches: 'images' } as const;
+
+/** @throws InputError where an option does not have an entry for each token of each row. */
+function checkRows(what: string, given: readonly ArrayLike<number>[], lengths: readonly number[]): void {
+  if (given.length !== lengths.length)
+    throw new InputError(`${what} has ${given.length} rows, but there are ${lengths.length}`);
+  given.forEach((row, b) => {
+    if (row.length !== lengths[b])
+      throw new InputError(`${what} of row ${b} has ${row.length} entries, but the row ${lengths[b]}`);
+  });
+}
 
 function checkLength(length: number, row: number): void {
   if (length === 0) throw new InputError(`row ${row} is empty`);
