@@ -56,6 +56,6 @@ describe('docs/cache.md', () => {
 
   it('tells the limit of its example', () => {
     const cache = createCache(fakeShape(SMALL), { policy: 'lastrec', cacheLength: 128, buffer: 'int8' });
-    expect(page).toContain(`a limit of ${cache.memory().limit.toLocaleString('en')} bytes`);
+    expect(page).toContain(`a limit of ${cache.memory().keysAndValuesLimit.toLocaleString('en')} bytes`);
   });
 });

@@ -60,7 +60,7 @@ async function restart(): Promise<void> {
   await Promise.all(old.map((side) => side.dispose()));
   const limit = (cacheLength: number) =>
     model!.createCache({ ...optionsOf('lastrec'), cacheLength }).then(async (cache) => {
-      const bytes = (await cache.memory()).limit;
+      const bytes = (await cache.memory()).keysAndValuesLimit;
       await cache.dispose();
       return bytes;
     });

@@ -84,7 +84,7 @@ export class Side {
     const speed = tokensPerSecond === null ? '' : `${tokensPerSecond.toFixed(1)} tokens/s · `;
     this.#numbers.textContent =
       `${speed}${Math.round(stats.held[0])} of ${stats.seen[0]} tokens held · ` +
-      `${Math.round(stats.evicted[0])} evicted · ${megabytes(memory.keysAndValues)} of ${megabytes(memory.limit)}, ` +
+      `${Math.round(stats.evicted[0])} evicted · ${megabytes(memory.keysAndValues)} of ${megabytes(memory.keysAndValuesLimit)}, ` +
       `and ${megabytes(memory.bookkeeping)} of bookkeeping`;
     this.#tokens = await this.#cache.tokens();
     this.#body.replaceChildren(

@@ -1,7 +1,7 @@
 /**
  * @file Saved conversations: a file with the messages, and beside it one with the cache.
  */
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
@@ -41,6 +41,27 @@ export async function saveConversation<C extends TextCache>(
   }
 }
 
+async function readSaved(path: string): Promise<v.InferOutput<typeof Saved>> {
+  try {
+    return v.parse(Saved, JSON.parse(await readFile(path, 'utf8')));
+  } catch (cause) {
+    throw new SnapshotError(`${path}: this is not a saved conversation: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/**
+ * Checks what can be known of a saved conversation without its model, before one is loaded.
+ * @throws SnapshotError where a file of it is missing, or the messages are damaged.
+ */
+export async function checkSavedConversation(path: string): Promise<void> {
+  await readSaved(path);
+  try {
+    await access(cacheFileOf(path));
+  } catch (cause) {
+    throw new SnapshotError(`${cacheFileOf(path)}: ${(cause as Error).message}`, { cause });
+  }
+}
+
 /**
  * A conversation that {@link saveConversation} saved. It goes on with its cache; what that has not seen is computed with the next turn.
  * @param options as when it began, without the cache.
@@ -53,12 +74,7 @@ export async function loadConversation<C extends TextCache>(
   options: Omit<ConversationOptions<C>, 'cache'> = {},
   policy?: PolicyRow,
 ): Promise<Conversation<C>> {
-  let state: v.InferOutput<typeof Saved>;
-  try {
-    state = v.parse(Saved, JSON.parse(await readFile(path, 'utf8')));
-  } catch (cause) {
-    throw new SnapshotError(`${path}: this is not a saved conversation: ${(cause as Error).message}`, { cause });
-  }
+  const state = await readSaved(path);
   const cache = await loadCache(model, cacheFileOf(path), policy);
   return new Conversation<C>(model, { ...options, cache }, state);
 }

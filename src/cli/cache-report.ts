@@ -37,7 +37,7 @@ export interface CacheReport {
 
 export function reportCache(cache: KVCache, config: Config): CacheReport {
   const stats = cache.stats();
-  const { keysAndValues, limit } = cache.memory();
+  const { keysAndValues, keysAndValuesLimit } = cache.memory();
   const seen = stats.seen[0];
   return {
     policy: stats.policy,
@@ -46,8 +46,9 @@ export function reportCache(cache: KVCache, config: Config): CacheReport {
     held: stats.held[0],
     evicted: stats.evicted[0],
     bytes: keysAndValues,
-    limitBytes: limit,
-    denseBytes: createCache(cache.shape, { policy: 'dense', cacheLength: Math.max(1, seen) }).memory().limit,
+    limitBytes: keysAndValuesLimit,
+    denseBytes: createCache(cache.shape, { policy: 'dense', cacheLength: Math.max(1, seen) }).memory()
+      .keysAndValuesLimit,
     positions: heldLayers(cache, config),
   };
 }

@@ -187,7 +187,7 @@ export class ChatSession {
 
   #cacheLines(): string[] {
     const { cache, messages } = this.#conversation;
-    const { total, limit } = cache.memory();
+    const { total, keysAndValuesLimit: limit } = cache.memory();
     if (cache.length() === 0) return [`cache (${cache.policy}): empty, of at most ${bytes(limit)}`];
     return [
       cacheLine(reportCache(cache, this.#model.config)),

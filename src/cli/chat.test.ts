@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -93,6 +93,12 @@ describe('keyhold chat', () => {
       /\/load needs the name of a file\nerror: .*none: this is not a saved conversation: .*\n\/save needs/,
     );
     expect(none.code).toBe(0);
+    // Said before a model is opened: there is none of this name.
+    const early = await chat([], '-m', join(folder, 'no-model'), '--load', join(folder, 'none'));
+    expect(early.stderr).toMatch(/^error: .*none: this is not a saved conversation/);
+    await rm(`${file}.cache`);
+    const half = await chat([], '-m', join(folder, 'no-model'), '--load', file);
+    expect(half.stderr).toMatch(/^error: .*saved\.json\.cache: ENOENT/);
   });
 
   it('goes on after what goes wrong, and says so in the end', async () => {

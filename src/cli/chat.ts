@@ -101,6 +101,7 @@ async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
   const cache = await cacheOptions(flags);
   const format = await formatOf(flags);
   const template = flags.template === undefined ? undefined : await readTemplate(flags.template);
+  if (flags.load !== undefined) await (await import('../chat/conversation-node.ts')).checkSavedConversation(flags.load);
   const model = await loadForCommand(flags, io, new Progress(io, quiet));
   try {
     checkModel(model, template);

@@ -65,6 +65,15 @@ describe('the process', () => {
     expect((await process.end()).code).toBe(143);
   });
 
+  it('ends by SIGTERM while a long prompt is read, with more threads asked for than there are cores', async () => {
+    const prompt = 'And it came to pass in those days. '.repeat(400);
+    const process = start('generate', prompt, '-t', '0', '--top-k', '2', '--threads', '100000', '-n', '5');
+    await process.untilErrorOutput();
+    process.child.kill('SIGTERM');
+    const { code, stdout } = await process.end();
+    expect({ code, text: stdout.trim() }).toEqual({ code: 143, text: '' });
+  });
+
   it('is silent when nobody reads any more', async () => {
     const process = start(...ENDLESS);
     await process.untilOutput(50);

@@ -41,11 +41,11 @@ export interface EmbedOptions {
 
 const EMBED_OPTIONS = {
   pooling: true,
-  normalize: true,
-  prompt: true,
-  promptName: true,
-  batchSize: true,
-  signal: true,
+  normalize: 'boolean',
+  prompt: 'string',
+  promptName: 'string',
+  batchSize: 'number',
+  signal: 'signal',
 } satisfies OptionNames<EmbedOptions>;
 
 const DEFAULT_BATCH = 32;

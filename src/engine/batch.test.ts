@@ -411,7 +411,7 @@ describe('a batch', () => {
     expect(() => tiny.generateBatch('a text')).toThrow(InputError);
     for (const none of [3, null, undefined])
       expect(() => tiny.generateBatch(none as never)).toThrow(/takes a list of requests/);
-    expect(() => tiny.generateBatch([], { batchSize: 0 })).toThrow(/batchSize must be a whole number of at least 1/);
+    expect(() => tiny.generateBatch([], { batchSize: 0 })).toThrow(/batchSize must be a whole number from 1 to 4096/);
     const batch = tiny.generateBatch([]);
     await collect(batch);
     await expect(collect(batch)).rejects.toThrow(/iterated already/);

@@ -1,3 +1,4 @@
+import { MAX_BATCH } from '../kvcache/options.ts';
 import { leaveWhenDropped } from '../util/dropped.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
@@ -39,7 +40,7 @@ export class BatchGeneration extends BatchRun {
     this.#engine = engine;
     this.#model = model;
     this.#options = options;
-    this.#batchSize = wholeNumber('batchSize', options.batchSize ?? BATCH_SIZE);
+    this.#batchSize = wholeNumber('batchSize', options.batchSize ?? BATCH_SIZE, 1, MAX_BATCH);
     this.#requests = new RequestQueue(requests, () => this.#tell());
   }
 

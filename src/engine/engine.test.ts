@@ -22,6 +22,11 @@ afterEach(() => vi.restoreAllMocks());
 const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
 const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[] => tokens.map(({ token }) => token);
 
+function abortable() {
+  const aborter = new AbortController();
+  return { signal: aborter.signal, abort: () => aborter.abort(new Error('enough')) };
+}
+
 /** The lengths of the chunks of each step [rows]. */
 function watchSteps(model = small): number[][] {
   const steps: number[][] = [];
@@ -62,14 +67,14 @@ describe('generations at the same time', () => {
   });
 
   it('end one by one: an abort leaves the others their steps', async () => {
-    const aborter = new AbortController();
+    const { signal, abort } = abortable();
     const options = { maxNewTokens: 40, eosTokenIds: [] };
     const alone = tokensOf(await small.generate(ids(5, 1), options).result());
     let seen = 0;
     const counting: LogitsProcessor = () => {
-      if (++seen === 4) aborter.abort(new Error('enough'));
+      if (++seen === 4) abort();
     };
-    const cut = small.generate(ids(5), { ...options, signal: aborter.signal, processors: [counting] });
+    const cut = small.generate(ids(5), { ...options, signal, processors: [counting] });
     const [a, b] = await Promise.allSettled([cut.result(), small.generate(ids(5, 1), options).result()]);
     expect(a).toMatchObject({ status: 'rejected', reason: { message: 'enough' } });
     expect(seen).toBe(4);
@@ -101,9 +106,12 @@ describe('prompts beside sequences that decode', () => {
     await small.generate(ids(600), { cache, maxNewTokens: 1 }).result();
     expect(steps.map(([length]) => length)).toEqual([256, 256, 88, 1].slice(0, steps.length));
     steps.length = 0;
-    const busy = small.generate(ids(5), { cache, maxNewTokens: 60, eosTokenIds: [] }).result();
+    // It decodes until the prompt is read, however many steps that takes.
+    const { signal, abort } = abortable();
+    const busy = small.generate(ids(5), { cache, maxNewTokens: 900, eosTokenIds: [], signal }).result();
     await small.generate(ids(300, 1), { cache, maxNewTokens: 1 }).result();
-    await busy;
+    abort();
+    await expect(busy).rejects.toThrow('enough');
     const chunks = steps.filter((rows) => rows.length === 1 && rows[0] > 1 && rows[0] !== 5).map(([length]) => length);
     expect(Math.max(...chunks)).toBeLessThanOrEqual(64);
     // A step of the other one after each chunk.

@@ -506,7 +506,7 @@ describe('a budget', () => {
       evicted: [cache.length() - held.length],
       seen: [cache.length()],
     });
-    expect(cache.memory().keysAndValues).toBeLessThanOrEqual(cache.memory().limit);
+    expect(cache.memory().keysAndValues).toBeLessThanOrEqual(cache.memory().keysAndValuesLimit);
   }
 
   it('is kept after every step, by the first tokens and the last', async () => {
@@ -545,7 +545,7 @@ describe('a budget', () => {
     expect(cache.length()).toBe(199);
     // 6 layers, 2 groups, 32 numbers, keys and values, 4 bytes.
     expect(memory).toBe(6 * 2 * 32 * 2 * 4 * budget);
-    expect(cache.memory().limit).toBe(memory);
+    expect(cache.memory().keysAndValuesLimit).toBe(memory);
     // What grows is the list of the tokens seen.
     expect(cache.memory().total - total).toBeLessThanOrEqual(100 * 16);
   });

@@ -1,9 +1,9 @@
 /**
  * @file Messages as a prompt. What renders them, a chat template, is given by the layers above.
  */
-
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
+import { shown } from '../util/option-names.ts';
 
 /** One message. Templates may look at more than role and content, such as `tool_calls`. */
 export interface ChatMessage {
@@ -84,8 +84,21 @@ export function answerEnds(model: ChatModel): readonly number[] {
   return own === null ? model.eosTokenIds : [...new Set([...model.eosTokenIds, own])];
 }
 
-/** Messages as text and as ids, with the beginning of an answer at their end. */
+/** @throws InputError for a message without a role, or whose content is of another type than templates know. */
+function checkMessages(messages: readonly ChatMessage[]): void {
+  for (const [i, message] of messages.entries()) {
+    if (typeof message?.role !== 'string')
+      throw new InputError(`message ${i} must be an object with a role, such as { role: 'user', content: 'Hello' }`);
+    // Templates take null or nothing beside tool_calls, and arrays of parts.
+    const content: unknown = message.content ?? '';
+    if (typeof content !== 'string' && !Array.isArray(content))
+      throw new InputError(`content of message ${i} must be a string, but is ${shown(content)}`);
+  }
+}
+
+/** Messages as text and as ids, with the beginning of an answer at their end. @throws InputError */
 export function messagesPrompt(model: ChatModel, messages: readonly ChatMessage[], options: TemplateOptions) {
+  checkMessages(messages);
   const text = templateOf(model, options).render(messages, options);
   return { text, tokens: model.tokenizer.encode(text, { addSpecialTokens: false }) };
 }

@@ -3,6 +3,7 @@
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { InputError } from '../util/errors.ts';
+import { isList, shown } from '../util/option-names.ts';
 import type { ChatMessage } from './messages.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerateOptions, Prompt, SequenceRequest } from './options.ts';
@@ -23,6 +24,8 @@ export function promptTokens(
 ): readonly number[] {
   const addSpecialTokens =
     options.addSpecialTokens ?? (options.reusePrefix || (cache.length() === 0 && cache.pending().length === 0));
+  if (typeof prompt !== 'string' && !isList(prompt))
+    throw new InputError(`a prompt must be a string, token ids, or messages, but is ${shown(prompt)}`);
   const tokens = typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecialTokens }) : [...prompt];
   if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
   return tokens;

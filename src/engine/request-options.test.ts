@@ -23,6 +23,29 @@ describe('options that there are not', () => {
     await expect(model.score('text', wrong({ maxNewTokens: 1 }))).rejects.toThrow('score has no option maxNewTokens');
   });
 
+  it.each([
+    [{ stop: 5 }, 'stop of generate must be a string or an array of strings, but is 5'],
+    [{ signal: {} }, 'signal of generate must be an AbortSignal, but is an object'],
+    [{ temperature: '1' }, 'temperature of generate must be a number, but is "1"'],
+  ])('are refused where %o has another type', (options, message) => {
+    expect(() => model.generate('x', wrong(options))).toThrow(message);
+  });
+
+  it.each([null, 5, {}, true])('are refused with %o as a prompt', (prompt) => {
+    expect(() => model.generate(prompt as unknown as string)).toThrow(
+      /^a prompt must be a string, token ids, or messages, but is/,
+    );
+  });
+
+  it.each([
+    [{}, 'message 0 must be an object with a role'],
+    [{ role: 7, content: 'x' }, 'message 0 must be an object with a role'],
+    [{ role: 'user', content: 7 }, 'content of message 0 must be a string, but is 7'],
+  ])('are refused with %o as a message', (message, told) => {
+    const template = '{% for m in messages %}{{ m.content }}{% endfor %}';
+    expect(() => model.generate([message] as unknown as string, { template })).toThrow(told);
+  });
+
   it('of one request in a batch fail that request only', async () => {
     const requests = [wrong({ prompt: 'x', stops: 'y' }), { prompt: 'x' }];
     const [bad, good] = await model.generateBatch(requests, { maxNewTokens: 1 }).results();

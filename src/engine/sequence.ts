@@ -85,7 +85,7 @@ export class Sequence implements BatchMember {
     if (this.cache.batch !== 1) throw new InputError(`a generation has one row, but the cache has ${this.cache.batch}`);
     if ((prompt === undefined) === (messages === undefined))
       throw new InputError('a request needs a prompt, or messages instead');
-    const start = prompt ?? messagesPrompt(model, messages!, request).tokens;
+    const start = prompt !== undefined ? prompt : messagesPrompt(model, messages!, request).tokens;
     this.#prompt = promptTokens(model, start, request, this.cache);
     const eosTokenIds = request.eosTokenIds ?? (messages ? answerEnds(model) : undefined);
     this.#stream = new TokenStream(model, { ...request, eosTokenIds });

@@ -64,13 +64,13 @@ export function mostBytes({ store, rows, batch }: KVCache, tokens: number): numb
 
 /** Bytes of keys, values and states of a dense float16 cache for so many tokens. */
 export function denseBytes(shape: CacheShape, tokens: number, batch = 1): number {
-  const { limit, states } = createCache(shape, {
+  const { keysAndValuesLimit, states } = createCache(shape, {
     policy: 'dense',
     cacheLength: tokens,
     buffer: 'float16',
     batch,
   }).memory();
-  return limit + states;
+  return keysAndValuesLimit + states;
 }
 
 /**

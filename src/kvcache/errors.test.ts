@@ -54,6 +54,8 @@ describe('options that can not be', () => {
     [{ policy: 'knorm', recent: 1.5 }, /recent must be a whole number of at least 1, but is 1.5/],
     [{ cacheLength: 0 }, /cacheLength must be a whole number of at least 1, but is 0/],
     [{ cacheLength: Number.NaN }, /cacheLength must be a whole number of at least 1, but is NaN/],
+    [{ batch: 2 ** 31 }, /batch must be a whole number from 1 to 4096, but is 2147483648/],
+    [{ batch: 0 }, /batch must be a whole number from 1 to 4096/],
     [{ cacheLength: 2 ** 60 }, /cacheLength must be a whole number/],
     [{ policy: 'lastrec', recent: 3 }, /the cache policy lastrec has no option recent; there are batch, .*sinks/],
     [{ policy: 'h2o', recnt: 3 } as object, /h2o has no option recnt; did you mean recent\?/],

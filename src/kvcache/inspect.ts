@@ -17,6 +17,7 @@ export interface CacheStats {
    * comes are not lost, and not counted.
    */
   readonly evicted: readonly number[];
+  /** All of its memory, as {@link CacheMemory.total}: bookkeeping and states count as well as keys and values. */
   readonly bytes: number;
 }
 
@@ -27,9 +28,10 @@ export interface CacheMemory {
   readonly bookkeeping: number;
   /** Bytes of recurrent states, and of encoder states that are attended to. */
   readonly states: number;
+  /** The sum of these three. The option `cacheBytes` limits it. */
   readonly total: number;
-  /** Most that keys and values can ever take under this budget. */
-  readonly limit: number;
+  /** Most that `keysAndValues` can come to: what the policy's budget of slots takes. */
+  readonly keysAndValuesLimit: number;
 }
 
 /** The slots in use of a layer, row and group, by position. */
@@ -81,7 +83,8 @@ export function memoryOf(store: SlotStore, rows: readonly Row[]): CacheMemory {
   const keysAndValues = store.slotBytes;
   const bookkeeping = rows.reduce((sum, row) => sum + row.bytes, store.tableBytes);
   const states = store.states.bytes + store.crossAttention.bytes;
-  return { keysAndValues, bookkeeping, states, total: keysAndValues + bookkeeping + states, limit: store.maxSlotBytes };
+  const total = keysAndValues + bookkeeping + states;
+  return { keysAndValues, bookkeeping, states, total, keysAndValuesLimit: store.maxSlotBytes };
 }
 
 interface Inspected {

@@ -178,7 +178,7 @@ describe('layers of different sizes', () => {
     const cache = createCache(mixed, { cacheLength: 10 });
     // Floats of keys and values, groups, slots: a window of 5 needs 4.
     const floats = 8 * 2 * 10 + 8 * 3 * 10 + 8 * 4 + 18 * 2 * 10;
-    expect(cache.memory().limit).toBe(4 * floats);
+    expect(cache.memory().keysAndValuesLimit).toBe(4 * floats);
   });
 });
 

@@ -11,7 +11,7 @@ import { CacheReader } from './cache-reader.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import type { StepListener } from './events.ts';
 import { CacheGuard, type CacheLease } from './lease.ts';
-import { type CacheOptions, cacheFull } from './options.ts';
+import { type CacheOptions, cacheFull, MAX_BATCH } from './options.ts';
 import type { PolicyRow } from './policy.ts';
 import { needsRebase, rebaseRow } from './rebase.ts';
 import { Row } from './row.ts';
@@ -39,7 +39,7 @@ export class KVCache extends CacheReader {
   constructor(shape: CacheShape, row: PolicyRow, options: CacheOptions, from?: KVCache, growth = GROWTH) {
     super(shape, row, options);
     this.#growth = growth;
-    const batch = wholeNumber('batch', options.batch ?? 1);
+    const batch = wholeNumber('batch', options.batch ?? 1, 1, MAX_BATCH);
     const { cacheLength, buffer, rules: policy } = this;
     const { layout } = policy;
     const maxSlots = ({ budgets }: SlotTable, group: number) =>
@@ -173,7 +173,7 @@ export class KVCache extends CacheReader {
   /** Changes the number of rows: the first ones stay, new ones are empty. The last chunk can't be taken back any more. */
   setBatch(batch: number, lease?: CacheLease): void {
     this.#guard.check('setBatch', lease);
-    wholeNumber('batch', batch);
+    wholeNumber('batch', batch, 1, MAX_BATCH);
     this.store.setBatch(batch);
     const { sizes } = this.rows[0];
     this.rows = range(batch).map((row) => this.rows[row] ?? new Row(sizes));

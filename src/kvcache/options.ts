@@ -7,6 +7,9 @@ import type { BufferChoice } from './buffers.ts';
 import type { FrameOptions } from './frame.ts';
 import type { PolicyRow } from './policy.ts';
 
+/** Rows that a cache holds at most: each takes memory in JavaScript's heap, beside its slots. */
+export const MAX_BATCH = 4096;
+
 export interface CacheOptions {
   /** Slots that are held after a step, per layer, row and query group: the budget, in tokens. */
   readonly cacheLength: number;
@@ -16,7 +19,7 @@ export interface CacheOptions {
    * made with. The last chunk can be taken back only if it was a single token. @default no limit in bytes
    */
   readonly cacheBytes?: number | string;
-  /** Rows of the batch. @default 1 */
+  /** Rows of the batch, {@link MAX_BATCH} at most. @default 1 */
   readonly batch?: number;
   /** How keys and values are stored: one format for both, or one for each. @default 'float32' */
   readonly buffer?: BufferChoice;

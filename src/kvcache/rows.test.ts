@@ -136,7 +136,7 @@ describe('memory', () => {
     const model = new FakeModel(shape(), 1);
     // Two groups, 2·D bytes and two scales a slot.
     const slot = 2 * (2 * 6 + 2 * 4);
-    expect(cache.memory()).toMatchObject({ keysAndValues: 0, limit: 10 * slot });
+    expect(cache.memory()).toMatchObject({ keysAndValues: 0, keysAndValuesLimit: 10 * slot });
     for (const [count, slots] of [
       [3, 4],
       [2, 8],

@@ -16,7 +16,7 @@ import {
 } from '../hub/hub-node.ts';
 import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
+import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { keepStored } from '../weights/prepare.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
@@ -82,16 +82,16 @@ export const RENAMED = {
   abortSignal: 'signal',
 } as const;
 export const LOAD_OPTIONS = {
-  weights: true,
-  part: true,
-  threads: true,
-  generationConfig: true,
-  engine: true,
-  cacheDir: true,
-  hub: true,
-  adapters: true,
-  onProgress: true,
-  signal: true,
+  weights: 'string',
+  part: 'string',
+  threads: 'number',
+  generationConfig: 'boolean',
+  engine: 'string',
+  cacheDir: 'string',
+  hub: 'object',
+  adapters: 'list',
+  onProgress: 'function',
+  signal: 'signal',
 } satisfies OptionNames<LoadOptions>;
 
 /** An adapter on the disk, and what to do with it. */
@@ -131,6 +131,12 @@ export async function loadModel(
   return assembleFrom(model, options, assembleModel);
 }
 
+/** @throws InputError for what is neither a name nor an open checkpoint. */
+function checkModel(model: unknown): void {
+  if (typeof model === 'string' || (typeof model === 'object' && model !== null && 'tensors' in model)) return;
+  throw new InputError(`the model must be a folder, a file, a hub id or an open checkpoint, but is ${shown(model)}`);
+}
+
 /** Opens an engine and a checkpoint, and has a model made of them; what the model does not need any more is closed. */
 export async function assembleFrom<T>(
   model: string | Checkpoint,
@@ -139,6 +145,7 @@ export async function assembleFrom<T>(
 ): Promise<T> {
   const { onProgress, signal, cacheDir } = options;
   signal?.throwIfAborted();
+  checkModel(model);
   const backend = await openEngine(options.engine);
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
   try {

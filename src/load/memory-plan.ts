@@ -133,7 +133,7 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const { contextLength = config.contextLength, cache: wanted = {}, weights: choice = 'auto' } = options;
   const chunkLength = wholeNumber('chunkLength', options.chunkLength ?? CHUNK_LENGTH);
   const shape = cacheShape(config, onnxTarget);
-  const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().limit;
+  const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().keysAndValuesLimit;
   const { batch } = wanted;
   const cache = createCache(shape, resolveCacheBytes(shape, wanted, contextLength));
   const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: cache.buffer, batch });
@@ -145,7 +145,7 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const window = config.slidingWindowSize ?? 1;
   const parameters = countParameters(params.float32);
   const format = chooseFormat(choice, parameters);
-  const cacheBytes = Math.min(cache.memory().limit, dense(used));
+  const cacheBytes = Math.min(cache.memory().keysAndValuesLimit, dense(used));
   const resident = byFormat((each) => residentWeights(config, params[each]));
   const bookkeeping = planBookkeeping(config, cache, cacheBytes / used, contextLength, chunkLength);
   const workspaceParts = planWorkspace(config, cache, contextLength, chunkLength);

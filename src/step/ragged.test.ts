@@ -89,7 +89,7 @@ describe.each([
         for (const g of range(slots ? groups : 0))
           bytes += 2 * Math.min(slotsOf(l, g), (window ?? 100) - 1) * cache.store.buffers[l]!.slotBytes;
       expect(cache.memory().keysAndValues).toBe(bytes);
-      expect(cache.memory().limit).toBe(bytes);
+      expect(cache.memory().keysAndValuesLimit).toBe(bytes);
     } finally {
       await model.dispose();
     }

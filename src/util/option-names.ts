@@ -1,32 +1,67 @@
 /**
- * @file Refuses options that do not exist, and says which one was probably meant.
+ * @file Refuses options that do not exist, and says which one was probably meant; refuses values of another type.
  */
 import { InputError } from './errors.ts';
 
-/** The names of an options type: `satisfies OptionNames<LoadOptions>` makes the compiler check that none is missing. */
-export type OptionNames<T> = Readonly<Record<keyof T, true>>;
+/** What the value of an option must be; `true`: whoever reads the option checks it. */
+export type OptionKind = true | keyof typeof KINDS;
+
+/** What an options type has: `satisfies OptionNames<LoadOptions>` makes the compiler check that none is missing. */
+export type OptionNames<T> = Readonly<Record<keyof T, OptionKind>>;
+
+/** An array, or a typed one. */
+export const isList = (value: unknown): boolean => Array.isArray(value) || ArrayBuffer.isView(value);
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+const KINDS = {
+  number: ['a number', (value: unknown) => typeof value === 'number'],
+  string: ['a string', (value: unknown) => typeof value === 'string'],
+  boolean: ['true or false', (value: unknown) => typeof value === 'boolean'],
+  function: ['a function', (value: unknown) => typeof value === 'function'],
+  list: ['an array', isList],
+  strings: ['a string or an array of strings', (value: unknown) => typeof value === 'string' || isStrings(value)],
+  object: ['an object', (value: unknown) => isObject(value) && !isList(value)],
+  signal: ['an AbortSignal', (value: unknown) => isObject(value) && 'aborted' in value && 'addEventListener' in value],
+} as const;
+
+const isStrings = (value: unknown): boolean => Array.isArray(value) && value.every((one) => typeof one === 'string');
+
+/** A value in a message: short, and strings in quotes. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (Array.isArray(value)) return 'an array';
+  return isObject(value) ? 'an object' : typeof value === 'function' ? 'a function' : String(value);
+}
 
 /**
- * Checks the names of options.
+ * Checks the names and the types of options.
  * @param what the options belong to, for the message, such as `loadModel`.
- * @param known all names that there are.
+ * @param known all names that there are, and what their values must be.
  * @param renamed names of before or of other libraries, and what they are called here.
- * @throws InputError for a name that is not known, whatever its value; undefined counts as not given.
+ * @throws InputError for a name that is not known, whatever its value, and for a value of another type; undefined counts as not given.
  */
 export function checkOptionNames(
   what: string,
   options: object,
-  known: Readonly<Record<string, true>>,
+  known: Readonly<Record<string, OptionKind>>,
   renamed: Readonly<Record<string, string>> = {},
 ): void {
+  if (!isObject(options) || isList(options))
+    throw new InputError(`the options of ${what} must be an object, but are ${shown(options)}`);
   for (const [name, value] of Object.entries(options)) {
-    if (value === undefined || Object.hasOwn(known, name)) continue;
-    if (Object.hasOwn(renamed, name))
-      throw new InputError(`${what} has no option ${name}; it is called ${renamed[name]} here`);
-    const near = closestName(name, Object.keys(known));
-    const hint = near === undefined ? `; there are ${Object.keys(known).sort().join(', ')}` : `; did you mean ${near}?`;
-    throw new InputError(`${what} has no option ${name}${hint}`);
+    if (value === undefined) continue;
+    if (!Object.hasOwn(known, name))
+      throw new InputError(`${what} has no option ${name}${hintOf(name, known, renamed)}`);
+    const kind = known[name];
+    if (kind === true) continue;
+    const [told, fits] = KINDS[kind];
+    if (!fits(value)) throw new InputError(`${name} of ${what} must be ${told}, but is ${shown(value)}`);
   }
+}
+
+function hintOf(name: string, known: object, renamed: Readonly<Record<string, string>>): string {
+  if (Object.hasOwn(renamed, name)) return `; it is called ${renamed[name]} here`;
+  const near = closestName(name, Object.keys(known));
+  return near === undefined ? `; there are ${Object.keys(known).sort().join(', ')}` : `; did you mean ${near}?`;
 }
 
 /** The name that differs least; undefined where all differ by more than a third of their letters. */

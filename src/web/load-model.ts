@@ -49,14 +49,14 @@ export interface LoadOptions {
 
 const LOAD_OPTIONS = {
   runtimeFiles: true,
-  weights: true,
-  part: true,
-  threads: true,
-  generationConfig: true,
-  worker: true,
-  silenceMs: true,
-  onProgress: true,
-  signal: true,
+  weights: 'string',
+  part: 'string',
+  threads: 'number',
+  generationConfig: 'boolean',
+  worker: 'function',
+  silenceMs: 'number',
+  onProgress: 'function',
+  signal: 'signal',
 } satisfies OptionNames<LoadOptions>;
 const RENAMED = { dtype: 'weights', wasmPaths: 'runtimeFiles', progress: 'onProgress' } as const;
 
