@@ -3,7 +3,7 @@
  */
 import { InputError } from './errors.ts';
 
-/** What the value of an option must be; `true`: whoever reads the option checks it. */
+/** What the value of an option must be; `true`: the code that reads it checks it. */
 export type OptionKind = true | keyof typeof KINDS;
 
 /** What an options type has: `satisfies OptionNames<LoadOptions>` makes the compiler check that none is missing. */
