@@ -7,7 +7,7 @@ import { checkCacheOptions } from '../exports/policies.ts';
 import type { CacheClass } from '../server/served-model.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell } from './io.ts';
-import { loadInWorkerForCommand } from './load.ts';
+import { loadEncoderForCommand, loadInWorkerForCommand } from './load.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -27,6 +27,7 @@ interface ServeFlags extends LoadFlags, CacheFlags {
   readonly host: string;
   readonly port: number;
   readonly name?: string;
+  readonly embeddings?: string;
   readonly apiKey?: readonly string[];
   /** false: --no-keys. */
   readonly keys: boolean;
@@ -47,12 +48,13 @@ export function addServe(program: Command, io: CliIo, version: string): void {
     .command('serve')
     .summary('serve a model over HTTP, in OpenAI’s protocol')
     .description(
-      'Serves a model over HTTP: /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /metrics. Requests share their ' +
-        'steps. A request with the header X-Session-Id goes on from the cache of that session. Ctrl-C ends the server when the ' +
+      'Serves a model over HTTP: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /tokenize, /metrics. Requests ' +
+        'share their steps. A request with the header X-Session-Id goes on from the cache of that session. Ctrl-C ends the server when the ' +
         'answers that it writes are whole.',
     )
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .addOption(new Option('--port <n>', 'port to listen on; 0: any that is free').argParser(wholeFrom(0)).default(8080))
+    .option('--embeddings <model>', 'a model that embeds texts, for /v1/embeddings', notEmpty)
     .option('--name <name>', 'what clients call the model (default: its own name)', notEmpty)
     .addOption(
       new Option(
@@ -104,33 +106,43 @@ function readClass(text: string, before: readonly CacheClass[] = []): CacheClass
 }
 
 async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promise<void> {
-  const { ServedModel, folderStore, serve } = await import('../exports/server.ts');
+  const { ServedEncoder, ServedModel, folderStore, serve } = await import('../exports/server.ts');
   const keys = [...(flags.apiKey ?? []), ...(io.env.KEYHOLD_API_KEY ? [io.env.KEYHOLD_API_KEY] : [])];
   const cacheClasses: CacheClass[] = [
     { name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] },
     ...(flags.cacheClass ?? []),
   ];
   for (const { options } of cacheClasses.slice(1)) asUsage(() => checkCacheOptions(options));
-  const model = await loadInWorkerForCommand(flags, io, new Progress(io));
+  const log = (entry: object) => {
+    if (!flags.quiet) io.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
+  };
+  const loaded: { dispose(): Promise<void> }[] = [];
+  const kept = <T extends { dispose(): Promise<void> }>(model: T): T => {
+    loaded.push(model);
+    return model;
+  };
+  const limits = { queue: flags.queue, queueMs: QUEUE_MS };
   try {
-    const log = (entry: object) => {
-      if (!flags.quiet) io.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
-    };
-    const served = new ServedModel(model, {
-      id:
-        flags.name ??
-        (/[\\/]/.test(flags.model) && !/^[\w.-]+\/[\w.:-]+$/.test(flags.model) ? basename(flags.model) : flags.model),
+    const served = new ServedModel(kept(await loadInWorkerForCommand(flags, io, new Progress(io))), {
+      ...limits,
+      id: flags.name ?? clientName(flags.model),
       cacheClasses,
       rows: flags.parallel,
-      queue: flags.queue,
-      queueMs: QUEUE_MS,
       maxTokens: flags.maxTokens,
       sessions: flags.sessions,
       store: flags.sessionDir === undefined ? null : folderStore(flags.sessionDir),
       onLoss: (name, error) => log({ level: 'warn', session: name.slice(0, 12), error: (error as Error).message }),
     });
+    const encoders = [];
+    for (const name of flags.embeddings === undefined ? [] : [flags.embeddings]) {
+      // Adapters belong to the other model.
+      const encoderFlags = { ...flags, model: name, adapter: undefined };
+      const encoder = kept(await loadEncoderForCommand(encoderFlags, io, new Progress(io)));
+      encoders.push(new ServedEncoder(encoder, { ...limits, id: clientName(name) }));
+    }
     const { host, port, keys: wantsKeys } = flags;
-    const server = await serve({ models: [served], host, port, apiKeys: keys, withoutKeys: !wantsKeys, log, version });
+    const routes = { models: [served], encoders, log, version };
+    const server = await serve({ ...routes, host, port, apiKeys: keys, withoutKeys: !wantsKeys });
     tell(io, `${served.id} is served at ${server.url}/v1`);
     await new Promise<void>((resolve) => {
       if (io.signal.aborted) resolve();
@@ -139,6 +151,11 @@ async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promis
     tell(io, 'ending: answers that are being written are finished first');
     await server.close();
   } finally {
-    await model.dispose();
+    for (const model of loaded) await model.dispose();
   }
+}
+
+/** A name on the hub as it is, and the last part of a path. */
+function clientName(model: string): string {
+  return /[\\/]/.test(model) && !/^[\w.-]+\/[\w.:-]+$/.test(model) ? basename(model) : model;
 }

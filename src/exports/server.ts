@@ -2,6 +2,7 @@
  * @file `keyhold/server`: an HTTP server that speaks OpenAI's protocol.
  */
 export { type AppOptions, createApp, type ServerApp } from '../server/app.ts';
+export { type Embedder, ServedEncoder, type ServedEncoderOptions } from '../server/embeddings.ts';
 export { type RunningServer, type ServeOptions, serve } from '../server/serve-node.ts';
 export { type CacheClass, ServedModel, type ServedModelOptions } from '../server/served-model.ts';
 export type { SessionStore } from '../server/sessions.ts';

@@ -4,21 +4,23 @@
 import { type Context, Hono } from 'hono';
 import * as v from 'valibot';
 import { templateOf } from '../engine/messages.ts';
-import { findJsonFlaw } from '../util/json-keys.ts';
+import { answerRoute } from './answer-route.ts';
+import { readJson } from './body.ts';
 import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
 import { openaiError } from './dialects/openai.ts';
-import type { AnswerFacts, Dialect } from './dialects/types.ts';
-import { readBody, SESSION_ID } from './fields.ts';
-import { HttpError, toHttpError } from './http-error.ts';
+import type { Dialect } from './dialects/types.ts';
+import { readEmbeddings, type ServedEncoder } from './embeddings.ts';
+import { readBody } from './fields.ts';
+import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
 import { randomId, type ServedModel } from './served-model.ts';
-import { event, eventStream, SSE_HEADERS } from './sse.ts';
-import type { Turn, TurnEvent } from './turn.ts';
 
 export interface AppOptions {
   /** The first is what a request without a known route to another gets in /health. */
   readonly models: readonly ServedModel[];
+  /** Models that embed texts. */
+  readonly encoders?: readonly ServedEncoder[];
   /** The name of a key, for queues and sessions; null: the key is not known. @default all requests are accepted */
   readonly authorize?: (key: string | null) => string | null;
   /** Most bytes of a body. @default 8 MiB */
@@ -39,28 +41,23 @@ export interface ServerApp {
   drain(): void;
 }
 
-/** For so long a stream may still be refused with a status of its own. */
-const STATUS_MS = 5000;
-const MAX_DEPTH = 64;
-
 export function createApp(options: AppOptions): ServerApp {
-  const { models, bodyBytes = 8 * 2 ** 20, pingMs = 15_000, stallMs = 60_000, log = () => {} } = options;
+  const { models, encoders = [], bodyBytes = 8 * 2 ** 20, pingMs = 15_000, stallMs = 60_000, log = () => {} } = options;
   const app = new Hono<{ Variables: { key: string; id: string } }>();
   const metrics = new Metrics();
   let draining = false;
 
-  const modelOf = (name: string): ServedModel => {
-    const found = models.find(({ id }) => id === name);
+  const find = <T extends { readonly id: string }>(list: readonly T[], name: string): T => {
+    const found = list.find(({ id }) => id === name);
     if (found) return found;
-    throw new HttpError(
-      404,
-      `there is no model "${name.slice(0, 200)}"; there are ${models.map(({ id }) => id).join(', ')}`,
-      {
-        code: 'model_not_found',
-        param: 'model',
-      },
-    );
+    const there =
+      list.length === 0 ? 'none of this kind is served' : `there are ${list.map(({ id }) => id).join(', ')}`;
+    throw new HttpError(404, `there is no model "${name.slice(0, 200)}"; ${there}`, {
+      code: 'model_not_found',
+      param: 'model',
+    });
   };
+  const modelOf = (name: string): ServedModel => find(models, name);
 
   const fail = (c: Context, error: unknown): Response => {
     const http = toHttpError(error);
@@ -91,96 +88,15 @@ export function createApp(options: AppOptions): ServerApp {
     await next();
   });
 
-  const readJson = async (c: Context): Promise<unknown> => {
-    if (!/^application\/json\b/i.test(c.req.header('content-type') ?? ''))
-      throw new HttpError(415, 'send JSON, with "Content-Type: application/json"');
-    const tooLarge = new HttpError(413, `the body is larger than ${bodyBytes} bytes`, { code: 'request_too_large' });
-    if (Number(c.req.header('content-length') ?? 0) > bodyBytes) throw tooLarge;
-    let size = 0;
-    const pieces: Uint8Array[] = [];
-    for await (const piece of c.req.raw.body ?? []) {
-      size += piece.length;
-      if (size > bodyBytes) throw tooLarge;
-      pieces.push(piece);
-    }
-    const bytes = new Uint8Array(size);
-    let at = 0;
-    for (const piece of pieces) {
-      bytes.set(piece, at);
-      at += piece.length;
-    }
-    return parseBody(new TextDecoder().decode(bytes));
-  };
-
-  const answer = (dialect: Dialect) => async (c: Context) => {
-    if (draining) throw shuttingDown(1);
-    const started = performance.now();
-    const { turn: read, stream, includeUsage } = dialect.read(await readJson(c));
-    const session = c.req.header('x-session-id') ?? read.session;
-    if (session !== null && !SESSION_ID.test(session))
-      throw new HttpError(400, 'X-Session-Id: must be up to 128 of the characters A-Z a-z 0-9 . _ -', {
-        param: 'X-Session-Id',
-      });
-    const turn: Turn = { ...read, session };
-    const served = modelOf(turn.model);
-    if ('messages' in turn.input && turn.input.tools && !served.callsTools)
-      throw new HttpError(400, `tools: the chat template of ${served.id} has no calls of tools that are known`, {
-        param: 'tools',
-      });
-    if ('messages' in turn.input && turn.input.tools && turn.options.topLogprobs !== undefined)
-      throw new HttpError(400, 'logprobs: not together with tools, whose calls are no text', { param: 'logprobs' });
-    if (session !== null) c.header('x-session-id', session);
-    const gone = new AbortController();
-    const leave = () => gone.abort(new DOMException('the client has left', 'AbortError'));
-    c.req.raw.signal.addEventListener('abort', leave, { once: true });
-    const facts: AnswerFacts = {
-      id: dialect.idPrefix + randomId(24),
-      created: Math.floor(Date.now() / 1000),
-      model: served.id,
-      fingerprint: served.model.fingerprint.slice(0, 24),
-      includeUsage,
-    };
-    const events = observed(served.run(turn, c.get('key'), gone.signal), (end, error) => {
-      c.req.raw.signal.removeEventListener('abort', leave);
-      const seconds = (performance.now() - started) / 1000;
-      if (end?.type === 'end') metrics.onEnd(served.id, end, seconds);
-      else metrics.onFailure(served.id, gone.signal.aborted ? 'abort' : 'error');
-      log({
-        level: 'info',
-        id: c.get('id'),
-        path: c.req.path,
-        model: served.id,
-        seconds: Number(seconds.toFixed(3)),
-        ...(end?.type === 'end'
-          ? { finish: end.finish, ...end.usage }
-          : { finish: gone.signal.aborted ? 'abort' : 'error' }),
-        ...(error === undefined || gone.signal.aborted ? {} : { error: toHttpError(error).message }),
-      });
-    });
-    if (!stream) {
-      const all: TurnEvent[] = [];
-      for await (const each of events) all.push(each);
-      return c.json(dialect.whole(facts, all) as object);
-    }
-    // An error that comes soon gets its status; later there is only the stream to tell it.
-    const first = events.next();
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    await Promise.race([
-      first,
-      new Promise((resolve) => {
-        timer = setTimeout(resolve, STATUS_MS);
-      }),
-    ]).finally(() => clearTimeout(timer));
-    // Generators in front of this one may not have begun, and would end without ending it.
-    const cancel = async () => {
-      leave();
-      await events.return(undefined);
-    };
-    for (const [name, value] of Object.entries(SSE_HEADERS)) c.header(name, value);
-    return c.body(eventStream(told(dialect, facts, resumed(first, events), log), pingMs, stallMs, cancel));
-  };
+  const answer = (dialect: Dialect) =>
+    answerRoute(dialect, { modelOf, metrics, log, bodyBytes, pingMs, stallMs, isDraining: () => draining });
   app.post('/v1/chat/completions', answer(chatCompletions));
   app.post('/v1/completions', answer(completions));
+  app.post('/v1/embeddings', async (c) => {
+    if (draining) throw shuttingDown(1);
+    const request = readEmbeddings(await readJson(c, bodyBytes));
+    return c.json(await find(encoders, request.model).run(request, c.get('key'), c.req.raw.signal));
+  });
 
   const listed = (served: ServedModel) => ({
     id: served.id,
@@ -195,12 +111,13 @@ export function createApp(options: AppOptions): ServerApp {
       adapters: served.model.adapters.names,
     },
   });
-  app.get('/v1/models', (c) => c.json({ object: 'list', data: models.map(listed) }));
+  const all = () => [...models.map(listed), ...encoders.map(listedEncoder)];
+  app.get('/v1/models', (c) => c.json({ object: 'list', data: all() }));
   // Ids may hold slashes.
-  app.get('/v1/models/:id{.+}', (c) => c.json(listed(modelOf(c.req.param('id')))));
+  app.get('/v1/models/:id{.+}', (c) => c.json(find(all(), c.req.param('id'))));
 
   app.post('/tokenize', async (c) => {
-    const body = readBody(TokenizeBody, await readJson(c));
+    const body = readBody(TokenizeBody, await readJson(c, bodyBytes));
     const { model } = body.model === undefined ? models[0] : modelOf(body.model);
     const text =
       body.messages === undefined
@@ -211,7 +128,7 @@ export function createApp(options: AppOptions): ServerApp {
     return c.json({ count: tokens.length, max_model_len: model.config.contextLength, tokens });
   });
   app.post('/detokenize', async (c) => {
-    const body = readBody(DetokenizeBody, await readJson(c));
+    const body = readBody(DetokenizeBody, await readJson(c, bodyBytes));
     const { model } = body.model === undefined ? models[0] : modelOf(body.model);
     return c.json({ prompt: await model.tokenizer.decode(body.tokens, { skipSpecialTokens: false }) });
   });
@@ -228,14 +145,19 @@ export function createApp(options: AppOptions): ServerApp {
     fetch: (request) => app.fetch(request),
     drain() {
       draining = true;
-      for (const { queue } of models) queue.refuseAll(shuttingDown(1));
+      for (const { queue } of [...models, ...encoders]) queue.refuseAll(shuttingDown(1));
     },
   };
 }
 
-/** @param retryAfter seconds. */
-const shuttingDown = (retryAfter?: number) =>
-  new HttpError(503, 'the server is shutting down', { code: 'draining', retryAfter });
+const listedEncoder = ({ id, created, model: { config } }: ServedEncoder) => ({
+  id,
+  object: 'model',
+  created,
+  owned_by: 'keyhold',
+  max_model_len: config.contextLength,
+  keyhold: { family: config.name, embeddings: true },
+});
 
 const TokenizeBody = v.looseObject({
   model: v.optional(v.string()),
@@ -247,66 +169,3 @@ const DetokenizeBody = v.looseObject({
   model: v.optional(v.string()),
   tokens: v.array(v.pipe(v.number(), v.integer(), v.minValue(0))),
 });
-
-/** @throws HttpError 400 for what is no JSON object, or is nested too deep. */
-function parseBody(text: string): unknown {
-  if (findJsonFlaw(text, MAX_DEPTH, 'any')?.kind === 'depth')
-    throw new HttpError(400, `the body is nested deeper than ${MAX_DEPTH} levels`);
-  let value: unknown;
-  try {
-    // A key of this name would change objects themselves.
-    value = JSON.parse(text, (key, each) => (key === '__proto__' ? undefined : each));
-  } catch (error) {
-    throw new HttpError(400, `the body is no JSON: ${(error as Error).message.slice(0, 200)}`);
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new HttpError(400, 'the body must be a JSON object');
-  return value;
-}
-
-/** Events as they are; told once of the last one, or of what ended them. */
-async function* observed(
-  events: AsyncGenerator<TurnEvent, void, undefined>,
-  onEnd: (last: TurnEvent | null, error?: unknown) => void,
-): AsyncGenerator<TurnEvent, void, undefined> {
-  let last: TurnEvent | null = null;
-  let failure: unknown;
-  try {
-    for await (const each of events) {
-      last = each;
-      yield each;
-    }
-  } catch (error) {
-    failure = error;
-    throw error;
-  } finally {
-    onEnd(last, failure);
-  }
-}
-
-/** Goes on after a first event that was asked for already. */
-async function* resumed(
-  first: Promise<IteratorResult<TurnEvent, void>>,
-  events: AsyncGenerator<TurnEvent, void, undefined>,
-): AsyncGenerator<TurnEvent, void, undefined> {
-  const result = await first;
-  if (result.done) return;
-  yield result.value;
-  yield* events;
-}
-
-/** The texts of a stream; an error is told in it, without an end that looks like success. */
-async function* told(
-  dialect: Dialect,
-  facts: AnswerFacts,
-  events: AsyncGenerator<TurnEvent, void, undefined>,
-  log: (entry: Readonly<Record<string, unknown>>) => void,
-): AsyncGenerator<string, void, undefined> {
-  try {
-    yield* dialect.stream(facts, events);
-  } catch (error) {
-    const http = toHttpError(error);
-    if (http.status === 500) log({ level: 'error', error: String((error as Error)?.stack ?? error) });
-    yield event(dialect.error(http.body));
-  }
-}

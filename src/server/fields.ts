@@ -9,6 +9,9 @@ import type { TurnOptions } from './turn.ts';
 const whole = (least: number) => v.nullish(v.pipe(v.number(), v.integer(), v.minValue(least)));
 const between = (low: number, high: number) => v.nullish(v.pipe(v.number(), v.minValue(low), v.maxValue(high)));
 
+/** Most answers to one prompt. */
+const MAX_ANSWERS = 16;
+
 /** What names a session. */
 export const SESSION_ID = /^[A-Za-z0-9._-]{1,128}$/;
 
@@ -40,7 +43,7 @@ export const COMMON_FIELDS = {
   model: v.string(),
   stream: v.nullish(v.boolean()),
   stream_options: v.nullish(v.looseObject({ include_usage: v.nullish(v.boolean()) })),
-  n: whole(1),
+  n: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_ANSWERS))),
   user: v.nullish(v.string()),
   session_id: v.nullish(v.pipe(v.string(), v.regex(SESSION_ID))),
   cache: v.nullish(v.string()),
@@ -50,9 +53,9 @@ type Common = v.InferOutput<v.ObjectSchema<typeof COMMON_FIELDS, undefined>>;
 type Sampling = v.InferOutput<v.ObjectSchema<typeof SAMPLING_FIELDS, undefined>>;
 
 /** What each dialect's request takes of the fields that all have. */
-export function commonOf({ model, session_id, cache, stream, stream_options }: Common) {
+export function commonOf({ model, session_id, cache, n, stream, stream_options }: Common) {
   return {
-    turn: { model, session: session_id ?? null, cacheClass: cache ?? null },
+    turn: { model, session: session_id ?? null, cacheClass: cache ?? null, answers: n ?? 1 },
     delivery: { stream: stream ?? false, includeUsage: stream_options?.include_usage ?? false },
   };
 }
@@ -97,10 +100,4 @@ export function refuseFields(body: Readonly<Record<string, unknown>>, reasons: R
     if (value !== undefined && value !== null && value !== false && !(Array.isArray(value) && value.length === 0))
       throw new HttpError(400, `${field}: ${reason}`, { param: field });
   }
-}
-
-/** @throws HttpError 400 where more than one answer is asked for. */
-export function refuseSeveral(n: number | null | undefined): void {
-  if ((n ?? 1) !== 1)
-    throw new HttpError(400, 'n: one answer a request; send several requests, which share their steps', { param: 'n' });
 }

@@ -66,6 +66,10 @@ export const sessionBusy = () =>
     retryAfter: 1,
   });
 
+/** @param retryAfter seconds. */
+export const shuttingDown = (retryAfter?: number) =>
+  new HttpError(503, 'the server is shutting down', { code: 'draining', retryAfter });
+
 /** Any error as a refusal. Messages of the server's own faults stay here: they may name paths. */
 export function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;

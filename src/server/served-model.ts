@@ -3,14 +3,16 @@
  */
 import { type AnswerFormat, answerFormatOf } from '../chat/answers/formats.ts';
 import { AnswerParser } from '../chat/answers/parser.ts';
-import type { GeneratedToken } from '../engine/options.ts';
+import type { GeneratedToken, Usage } from '../engine/options.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { sha256 } from '../util/sha256.ts';
 import { HttpError } from './http-error.ts';
-import { FairQueue } from './queue.ts';
+import { merged } from './merge.ts';
+import { FairQueue, type Release } from './queue.ts';
 import { type SessionStore, Sessions } from './sessions.ts';
-import type { Turn, TurnEnd, TurnEvent, TurnToken } from './turn.ts';
+import type { ChoiceEvent, Turn, TurnEnd, TurnEvent, TurnToken } from './turn.ts';
+import { promptOf, type TurnPrompt } from './turn-prompt.ts';
 
 /** Options of the caches of a class. */
 export interface CacheClass {
@@ -60,9 +62,16 @@ export class ServedModel {
     this.#format = answerFormatOf(sources.join('\n'));
   }
 
-  /** Whether its answers are read for calls of tools. */
-  get callsTools(): boolean {
-    return this.#format !== null;
+  /** @throws HttpError for a turn that this model can't answer. */
+  check({ input, options, cacheClass }: Turn): void {
+    this.#classOf(cacheClass);
+    if (!('messages' in input) || !input.tools) return;
+    if (!this.#format)
+      throw new HttpError(400, `tools: the chat template of ${this.id} has no calls of tools that are known`, {
+        param: 'tools',
+      });
+    if (options.topLogprobs !== undefined)
+      throw new HttpError(400, 'logprobs: not together with tools, whose calls are no text', { param: 'logprobs' });
   }
 
   /**
@@ -70,22 +79,19 @@ export class ServedModel {
    * @param key whose request it is: keys take turns, and sessions belong to them.
    * @throws HttpError, and the library's errors; the signal's reason.
    */
-  async *run(turn: Turn, key: string, signal: AbortSignal): AsyncGenerator<TurnEvent, void, undefined> {
-    const cacheClass = this.#classOf(turn.cacheClass);
-    const entered = performance.now();
-    const release = await this.queue.enter(key, signal);
-    const queueMs = performance.now() - entered;
-    // Whose and of what class a cache is, is a part of its name.
-    const session =
-      turn.session === null
-        ? null
-        : sha256(JSON.stringify([this.model.fingerprint, key, cacheClass.name, turn.session]));
+  async *run(turn: Turn, key: string, signal: AbortSignal): AsyncGenerator<ChoiceEvent, void, undefined> {
+    const { options } = this.#classOf(turn.cacheClass);
+    const prompt = await promptOf(this.model, turn, this.#format);
+    const row = await this.#enter(key, signal);
     let whole = false;
+    const create = async () => this.model.createCache(options);
+    const session = this.#sessionOf(turn, key);
     let cache: TextCache | null = null;
     try {
-      const create = async () => this.model.createCache(cacheClass.options);
       cache = session === null ? await create() : await this.sessions.take(session, create);
-      yield* this.#answer(turn, cache, cacheClass.name, queueMs, signal);
+      if (turn.answers === 1) {
+        for await (const event of this.#answer(turn, prompt, cache, row.queueMs, signal)) yield { index: 0, event };
+      } else yield* this.#answers(turn, prompt, cache, row, key, signal);
       whole = true;
     } finally {
       try {
@@ -93,44 +99,108 @@ export class ServedModel {
         if (session !== null && cache) await this.sessions.giveBack(session, whole || signal.aborted);
         else await cache?.dispose();
       } finally {
-        release();
+        row.release();
       }
     }
   }
 
+  /** The prompt is computed once, and each answer goes on from a copy of its cache. */
+  async *#answers(
+    turn: Turn,
+    prompt: TurnPrompt,
+    cache: TextCache,
+    row: Row,
+    key: string,
+    signal: AbortSignal,
+  ): AsyncGenerator<ChoiceEvent, void, undefined> {
+    const { options, answers } = turn;
+    // The last token gives the logits of each answer.
+    const shared = prompt.tokens.slice(0, -1);
+    const run = { cache, signal, reusePrefix: true, maxNewTokens: 1, eosTokenIds: [], adapters: options.adapters };
+    const usage = shared.length === 0 ? null : (await this.model.generate(shared, run).result()).usage;
+    const base = Math.floor(Math.random() * 2 ** 31);
+    const source = (index: number) => {
+      const model = this;
+      return async function* (ends: AbortSignal): AsyncGenerator<ChoiceEvent, void, undefined> {
+        // The first answer has the row of the prompt. None waits for a row while it has another one.
+        const { release, queueMs } = index === 0 ? row : await model.#enter(key, ends);
+        const seed = (options.seed ?? base) + index;
+        const fork = await cache.fork();
+        try {
+          for await (const event of model.#answer(
+            { ...turn, options: { ...options, seed } },
+            prompt,
+            fork,
+            queueMs,
+            ends,
+          ))
+            yield {
+              index,
+              event: event.type === 'end' ? { ...event, usage: sharedUsage(event, index, usage) } : event,
+            };
+        } finally {
+          release();
+          await fork.dispose();
+        }
+      };
+    };
+    yield* merged(
+      Array.from({ length: answers }, (_, index) => source(index)),
+      this.options.rows,
+      signal,
+    );
+  }
+
+  async #enter(key: string, signal: AbortSignal): Promise<Row> {
+    const entered = performance.now();
+    const release = await this.queue.enter(key, signal);
+    return { release, queueMs: performance.now() - entered };
+  }
+
+  /** The name of the cache of a turn's session, which says whose it is and of what class. */
+  #sessionOf({ session, cacheClass }: Turn, key: string): string | null {
+    if (session === null) return null;
+    return sha256(JSON.stringify([this.model.fingerprint, key, this.#classOf(cacheClass).name, session]));
+  }
+
   async *#answer(
     turn: Turn,
+    { tokens: prompt, startsInReasoning }: TurnPrompt,
     cache: TextCache,
-    className: string,
     queueMs: number,
     signal: AbortSignal,
   ): AsyncGenerator<TurnEvent, void, undefined> {
-    const { input, options } = turn;
-    const asked = {
-      ...options,
-      maxNewTokens: Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens),
-    };
-    const common = { ...asked, cache, reusePrefix: true, signal };
+    const { input, options, singleCall } = turn;
     const isChat = 'messages' in input;
-    const run = isChat
-      ? this.model.chat(input.messages, { ...common, tools: input.tools, variables: input.variables })
-      : this.model.generate(input.prompt, common);
-    const parser = isChat && this.#format ? new AnswerParser(this.#format, this.#startsInReasoning(turn)) : null;
+    const run = this.model.generate(prompt, {
+      ...options,
+      eosTokenIds: options.eosTokenIds ?? (isChat ? this.model.answerEnds : undefined),
+      maxNewTokens: Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens),
+      cache,
+      reusePrefix: true,
+      signal,
+    });
+    const parser = isChat && this.#format ? new AnswerParser(this.#format, startsInReasoning) : null;
     const wantsTokens = options.topLogprobs !== undefined;
     let calls = 0;
     const eventsOf = function* (parts: ReturnType<AnswerParser['push']>): Generator<TurnEvent> {
       for (const part of parts) {
         if (part.type !== 'tool-call') yield part;
-        else if (!turn.singleCall || calls === 0) yield { type: part.type, id: `call_${randomId(9)}`, call: part.call };
-        if (part.type === 'tool-call') calls++;
+        else if (!singleCall || calls === 0) {
+          yield { type: 'call', id: `call_${randomId(9)}`, name: part.call.name };
+          yield { type: 'arguments', text: JSON.stringify(part.call.arguments) };
+          calls++;
+        }
       }
     };
     for await (const { text, tokens } of run) {
       if (wantsTokens) yield { type: 'text', text, tokens: await this.#tokens(tokens) };
       else if (parser) yield* eventsOf(parser.push(text));
       else if (text !== '') yield { type: 'text', text };
+      // What follows the only call that is wanted is not generated.
+      if (singleCall && calls > 0) break;
     }
-    if (parser && !wantsTokens) yield* eventsOf(parser.end());
+    if (parser && !wantsTokens && !(singleCall && calls > 0)) yield* eventsOf(parser.end());
     const result = run.partial!;
     const { held, evicted, bytes } = result.cache;
     const end: TurnEnd = {
@@ -138,18 +208,10 @@ export class ServedModel {
       finish: calls > 0 ? 'tool-calls' : result.finishReason === 'length' ? 'length' : 'stop',
       stopString: result.stopString ?? null,
       usage: result.usage,
-      cache: { class: className, held: held[0], evicted: evicted[0], bytes },
+      cache: { class: this.#classOf(turn.cacheClass).name, held: held[0], evicted: evicted[0], bytes },
       timings: { queueMs, prefillMs: result.timings.prefillMs, decodeMs: result.timings.decodeMs },
     };
     yield end;
-  }
-
-  /** Some templates begin the thoughts themselves. */
-  #startsInReasoning({ input }: Turn): boolean {
-    const start = this.#format?.reasoning?.[0];
-    if (start === undefined || !('messages' in input)) return false;
-    const { tools, variables } = input;
-    return this.model.chatTemplate!.render(input.messages, { tools, variables }).trimEnd().endsWith(start);
   }
 
   async #tokens(tokens: readonly GeneratedToken[]): Promise<TurnToken[]> {
@@ -176,6 +238,19 @@ export class ServedModel {
       },
     );
   }
+}
+
+/** The right of a turn to run. */
+interface Row {
+  readonly release: Release;
+  /** How long it waited. */
+  readonly queueMs: number;
+}
+
+/** What one of several answers counts: the tokens of the prompt are the first one's. */
+function sharedUsage({ usage }: TurnEnd, index: number, prompt: Usage | null): Usage {
+  if (index > 0) return { ...usage, promptTokens: 0, cachedTokens: 0 };
+  return prompt ? { ...usage, cachedTokens: prompt.cachedTokens } : usage;
 }
 
 const LETTERS = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789';

@@ -6,69 +6,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ChatTemplate } from '../exports/checkpoint.ts';
-import { type LanguageModel, loadModel } from '../node.ts';
+import { CLASSES, chat, eventsOf, loadChatModel, post, servedModel } from '../../test/support/served.ts';
+import type { LanguageModel } from '../node.ts';
 import { createApp } from './app.ts';
 import { serve } from './serve-node.ts';
-import { type CacheClass, ServedModel } from './served-model.ts';
+import type { ServedModelOptions } from './served-model.ts';
 import type { SessionStore } from './sessions.ts';
 import { folderStore } from './store-folder-node.ts';
 
-const TEMPLATE =
-  '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if tools %}<tool_call>{% endif %}assistant:';
-const CLASSES: CacheClass[] = [
-  { name: 'default', options: { policy: 'dense', cacheLength: 512 } },
-  { name: 'short', options: { policy: 'lastrec', cacheLength: 24 } },
-];
 let model: LanguageModel;
-
 beforeAll(async () => {
-  model = await loadModel();
-  // The small model was not trained on conversations.
-  Object.assign(model, { renderer: { ...model.renderer, template: new ChatTemplate(TEMPLATE, {}) } });
+  model = await loadChatModel();
 });
 afterAll(() => model.dispose());
-
-function served(
-  more: { rows?: number; queue?: number; queueMs?: number; sessions?: number; store?: SessionStore } = {},
-) {
-  const losses: unknown[] = [];
-  const one = new ServedModel(model, {
-    id: 'tiny',
-    cacheClasses: CLASSES,
-    rows: 4,
-    queue: 64,
-    queueMs: 30_000,
-    maxTokens: 64,
-    sessions: 4,
-    store: null,
-    onLoss: (_, error) => losses.push(error),
-    ...more,
-  });
-  return { one, losses };
-}
-
-const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>
-  new Request(`http://localhost${path}`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', ...headers },
-    body: typeof body === 'string' ? body : JSON.stringify(body),
-  });
-const chat = (content: string, more: object = {}) => ({
-  model: 'tiny',
-  messages: [{ role: 'user', content }],
-  max_tokens: 12,
-  temperature: 0,
-  ...more,
-});
-
-/** The data of a stream's events. */
-async function eventsOf(response: Response): Promise<string[]> {
-  return (await response.text())
-    .split('\n\n')
-    .filter((each) => each.startsWith('data: '))
-    .map((each) => each.slice(6));
-}
+const served = (more: Partial<ServedModelOptions> = {}) => servedModel(model, more);
 
 describe('chat completions', () => {
   it('give the text of generate, whole and as a stream', async () => {
@@ -173,7 +124,7 @@ describe('requests', () => {
       /image_url/,
       'unsupported_content',
     ],
-    ['several answers', JSON.stringify(chat('a', { n: 2 })), 400, /one answer/, null],
+    ['too many answers', JSON.stringify(chat('a', { n: 1000 })), 400, /n: /, null],
     ['a temperature of 9', JSON.stringify(chat('a', { temperature: 9 })), 400, /temperature/, null],
     ['a template', JSON.stringify(chat('a', { chat_template: '{{ 1 }}' })), 400, /templates/, null],
     ['a class that is not there', JSON.stringify(chat('a', { cache: 'none' })), 400, /there are default, short/, null],

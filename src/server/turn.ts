@@ -1,7 +1,6 @@
 /**
  * @file What a request asks for, whatever protocol it came in, and what is told while it is answered.
  */
-import type { ToolCall } from '../chat/answers/parser.ts';
 import type { GenerateOptions, Usage } from '../engine/options.ts';
 import type { TextCache } from '../engine/text-model.ts';
 
@@ -31,6 +30,8 @@ export interface Turn {
   readonly cacheClass: string | null;
   /** Only the first call of a tool is wanted. */
   readonly singleCall: boolean;
+  /** Answers to the same prompt. The prompt is computed once. */
+  readonly answers: number;
 }
 
 /** A message, as chat templates read it. */
@@ -47,10 +48,19 @@ export interface TurnToken {
   readonly top: readonly { readonly text: string; readonly logprob: number }[];
 }
 
+/** An event of one of several answers. */
+export interface ChoiceEvent {
+  readonly index: number;
+  readonly event: TurnEvent;
+}
+
 export type TurnEvent =
   /** `tokens` only where log probabilities were asked for. */
   | { readonly type: 'text' | 'reasoning'; readonly text: string; readonly tokens?: readonly TurnToken[] }
-  | { readonly type: 'tool-call'; readonly id: string; readonly call: ToolCall }
+  /** A call of a tool begins. */
+  | { readonly type: 'call'; readonly id: string; readonly name: string }
+  /** The next piece of the JSON of the last call's arguments. */
+  | { readonly type: 'arguments'; readonly text: string }
   | TurnEnd;
 
 /** How a turn ended. */
@@ -59,6 +69,7 @@ export interface TurnEnd {
   readonly finish: 'stop' | 'length' | 'tool-calls';
   /** The stop string that ended it. */
   readonly stopString: string | null;
+  /** The prompt of several answers is counted by the first of them. */
   readonly usage: Usage;
   readonly cache: { readonly class: string; readonly held: number; readonly evicted: number; readonly bytes: number };
   readonly timings: { readonly queueMs: number; readonly prefillMs: number; readonly decodeMs: number };

@@ -3,12 +3,13 @@
  */
 import * as v from 'valibot';
 import type { TextFormat } from '../../grammar/format.ts';
-import { COMMON_FIELDS, commonOf, readBody, refuseFields, refuseSeveral, samplingOptions } from '../fields.ts';
+import { COMMON_FIELDS, commonOf, readBody, refuseFields, samplingOptions } from '../fields.ts';
 import { HttpError } from '../http-error.ts';
 import { event } from '../sse.ts';
-import type { TurnMessage } from '../turn.ts';
-import { endOf, finishOf, keyholdOf, logprobsOf, openaiError, usageOf } from './openai.ts';
-import type { AnswerFacts, Dialect } from './types.ts';
+import type { TurnEnd, TurnMessage } from '../turn.ts';
+import { type AnswerCall, answerOf } from './answer.ts';
+import { DONE, finishOf, headOf, keyholdOf, logprobsOf, openaiError, usageOf } from './openai.ts';
+import type { Dialect } from './types.ts';
 
 const Call = v.looseObject({ function: v.looseObject({ name: v.string(), arguments: v.nullish(v.string()) }) });
 const Message = v.looseObject({
@@ -107,7 +108,6 @@ export const chatCompletions: Dialect = {
   read(json) {
     const body = readBody(Body, json);
     refuseFields(body, REFUSED);
-    refuseSeveral(body.n);
     const choice = body.tool_choice ?? 'auto';
     if (choice !== 'auto' && choice !== 'none')
       throw new HttpError(400, 'tool_choice: only "auto" and "none" are supported', { param: 'tool_choice' });
@@ -124,91 +124,78 @@ export const chatCompletions: Dialect = {
     };
     const { turn, delivery } = commonOf(body);
     return {
-      turn: {
-        ...turn,
-        input: { messages: body.messages.map(messageOf), tools: tools?.length ? tools : undefined, variables },
-        options: body.logprobs ? { ...options, topLogprobs: body.top_logprobs ?? 0 } : options,
-        singleCall: body.parallel_tool_calls === false,
-      },
+      turns: [
+        {
+          ...turn,
+          input: { messages: body.messages.map(messageOf), tools: tools?.length ? tools : undefined, variables },
+          options: body.logprobs ? { ...options, topLogprobs: body.top_logprobs ?? 0 } : options,
+          singleCall: body.parallel_tool_calls === false,
+        },
+      ],
       ...delivery,
     };
   },
-  whole(facts, events) {
-    const end = endOf(events);
-    const textOf = (type: 'text' | 'reasoning') =>
-      events.map((each) => (each.type === type ? (each as { text: string }).text : '')).join('');
-    const tokens = events.flatMap((each) => (each.type === 'text' && each.tokens ? each.tokens : []));
-    const calls = events.flatMap((each) =>
-      each.type === 'tool-call'
-        ? [
-            {
-              id: each.id,
-              type: 'function',
-              function: { name: each.call.name, arguments: JSON.stringify(each.call.arguments) },
-            },
-          ]
-        : [],
-    );
-    const [content, reasoning] = [textOf('text'), textOf('reasoning')];
+  whole(facts, choices) {
+    const answers = choices.map(answerOf);
+    const ends = answers.map(({ end }) => end);
     return {
-      ...head(facts, 'chat.completion'),
-      choices: [
-        {
-          index: 0,
-          message: {
-            role: 'assistant',
-            content: calls.length > 0 && content.trim() === '' ? null : content,
-            refusal: null,
-            ...(reasoning === '' ? {} : { reasoning_content: reasoning }),
-            ...(calls.length > 0 ? { tool_calls: calls } : {}),
-          },
-          logprobs: tokens.length > 0 ? logprobsOf(tokens) : null,
-          finish_reason: finishOf(end),
+      ...headOf(facts, 'chat.completion'),
+      choices: answers.map(({ text, reasoning, calls, tokens, end }, index) => ({
+        index,
+        message: {
+          role: 'assistant',
+          content: calls.length > 0 && text.trim() === '' ? null : text,
+          refusal: null,
+          ...(reasoning === '' ? {} : { reasoning_content: reasoning }),
+          ...(calls.length > 0 ? { tool_calls: calls.map(callOf) } : {}),
         },
-      ],
-      usage: usageOf(end),
-      keyhold: keyholdOf(end),
+        logprobs: tokens.length > 0 ? logprobsOf(tokens) : null,
+        finish_reason: finishOf(end),
+      })),
+      usage: usageOf(ends),
+      keyhold: keyholdOf(ends),
     };
   },
   async *stream(facts, events) {
-    const chunk = (delta: unknown, more: { logprobs?: unknown; finish_reason?: string } = {}) =>
+    const head = headOf(facts, 'chat.completion.chunk');
+    const chunk = (index: number, delta: unknown, more: { logprobs?: unknown; finish_reason?: string } = {}) =>
       event({
-        ...head(facts, 'chat.completion.chunk'),
-        choices: [{ index: 0, delta, logprobs: null, finish_reason: null, ...more }],
+        ...head,
+        choices: [{ index, delta, logprobs: null, finish_reason: null, ...more }],
         ...(facts.includeUsage ? { usage: null } : {}),
       });
-    yield chunk({ role: 'assistant', content: '' });
-    let calls = 0;
-    for await (const each of events) {
+    /** Numbers of calls, by answer. */
+    const calls = new Map<number, number>();
+    const ends: TurnEnd[] = [];
+    for await (const { index, event: each } of events) {
+      const count = calls.get(index);
+      if (count === undefined) {
+        calls.set(index, 0);
+        yield chunk(index, { role: 'assistant', content: '' });
+      }
       if (each.type === 'text') {
         if (each.text === '' && !each.tokens?.length) continue;
-        yield chunk({ content: each.text }, each.tokens ? { logprobs: logprobsOf(each.tokens) } : {});
-      } else if (each.type === 'reasoning') yield chunk({ reasoning_content: each.text });
-      else if (each.type === 'tool-call') {
-        const index = calls++;
-        const { name } = each.call;
-        yield chunk({ tool_calls: [{ index, id: each.id, type: 'function', function: { name, arguments: '' } }] });
-        yield chunk({ tool_calls: [{ index, function: { arguments: JSON.stringify(each.call.arguments) } }] });
-      } else if (each.type === 'end') {
-        yield chunk({}, { finish_reason: finishOf(each) });
-        if (facts.includeUsage)
-          yield event({
-            ...head(facts, 'chat.completion.chunk'),
-            choices: [],
-            usage: usageOf(each),
-            keyhold: keyholdOf(each),
-          });
-        yield event('[DONE]');
+        yield chunk(index, { content: each.text }, each.tokens ? { logprobs: logprobsOf(each.tokens) } : {});
+      } else if (each.type === 'reasoning') yield chunk(index, { reasoning_content: each.text });
+      else if (each.type === 'call') {
+        const call = { id: each.id, type: 'function', function: { name: each.name, arguments: '' } };
+        yield chunk(index, { tool_calls: [{ index: count ?? 0, ...call }] });
+        calls.set(index, (count ?? 0) + 1);
+      } else if (each.type === 'arguments')
+        yield chunk(index, { tool_calls: [{ index: count! - 1, function: { arguments: each.text } }] });
+      else if (each.type === 'end') {
+        ends.push(each);
+        yield chunk(index, {}, { finish_reason: finishOf(each) });
       }
     }
+    if (facts.includeUsage) yield event({ ...head, choices: [], usage: usageOf(ends), keyhold: keyholdOf(ends) });
+    yield DONE;
   },
   error: openaiError,
 };
 
-const head = ({ id, created, model, fingerprint }: AnswerFacts, object: string) => ({
+const callOf = ({ id, name, arguments: text }: AnswerCall) => ({
   id,
-  object,
-  created,
-  model,
-  system_fingerprint: fingerprint,
+  type: 'function',
+  function: { name, arguments: text },
 });

@@ -2,16 +2,23 @@
  * @file OpenAI's completions of a text (POST /v1/completions).
  */
 import * as v from 'valibot';
-import { COMMON_FIELDS, commonOf, readBody, refuseFields, refuseSeveral, samplingOptions } from '../fields.ts';
+import { COMMON_FIELDS, commonOf, readBody, refuseFields, samplingOptions } from '../fields.ts';
+import { HttpError } from '../http-error.ts';
 import { event } from '../sse.ts';
-import type { TurnToken } from '../turn.ts';
-import { endOf, finishOf, keyholdOf, openaiError, usageOf } from './openai.ts';
-import type { AnswerFacts, Dialect } from './types.ts';
+import type { TurnEnd, TurnToken } from '../turn.ts';
+import { answerOf } from './answer.ts';
+import { DONE, finishOf, headOf, keyholdOf, openaiError, usageOf } from './openai.ts';
+import type { Dialect } from './types.ts';
 
+/** Most prompts of a request. */
+const MAX_PROMPTS = 256;
+const OBJECT = 'text_completion';
+
+const listOf = <T extends v.GenericSchema>(item: T) => v.pipe(v.array(item), v.minLength(1), v.maxLength(MAX_PROMPTS));
 const Ids = v.pipe(v.array(v.pipe(v.number(), v.integer(), v.minValue(0))), v.minLength(1));
 const Body = v.looseObject({
   ...COMMON_FIELDS,
-  prompt: v.union([v.string(), Ids]),
+  prompt: v.union([v.string(), Ids, listOf(v.string()), listOf(Ids)]),
   max_tokens: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
   logprobs: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(20))),
 });
@@ -44,59 +51,60 @@ export const completions: Dialect = {
   read(json) {
     const body = readBody(Body, json);
     refuseFields(body, REFUSED);
-    refuseSeveral(body.n);
-    refuseSeveral(body.best_of as number | undefined);
+    const { best_of: best } = body;
+    if (best !== undefined && best !== null && best !== (body.n ?? 1))
+      throw new HttpError(400, 'best_of: answers are not ranked; use n', { param: 'best_of' });
     const options = samplingOptions(body, body.max_tokens ?? MAX_TOKENS);
     const { turn, delivery } = commonOf(body);
+    const { prompt, logprobs } = body;
+    const isList = (given: typeof prompt): given is string[] | number[][] =>
+      typeof given !== 'string' && typeof given[0] !== 'number';
+    const prompts: readonly (string | readonly number[])[] = isList(prompt) ? prompt : [prompt];
+    if (prompts.length > 1 && turn.session !== null)
+      throw new HttpError(400, 'session_id: a session has one prompt at a time', { param: 'session_id' });
     return {
-      turn: {
+      turns: prompts.map((each) => ({
         ...turn,
-        input: { prompt: body.prompt },
-        options:
-          body.logprobs === null || body.logprobs === undefined ? options : { ...options, topLogprobs: body.logprobs },
+        input: { prompt: each },
+        options: logprobs === null || logprobs === undefined ? options : { ...options, topLogprobs: logprobs },
         singleCall: false,
-      },
+      })),
       ...delivery,
     };
   },
-  whole(facts, events) {
-    const end = endOf(events);
-    const texts = events.flatMap((each) => (each.type === 'text' ? [each] : []));
-    const tokens = texts.flatMap((each) => each.tokens ?? []);
-    const logprobs = tokens.length > 0 ? logprobsOf(tokens, 0) : null;
-    const text = texts.map((each) => each.text).join('');
+  whole(facts, choices) {
+    const answers = choices.map(answerOf);
+    const ends = answers.map(({ end }) => end);
     return {
-      ...head(facts),
-      choices: [{ text, index: 0, logprobs, finish_reason: finishOf(end) }],
-      usage: usageOf(end),
-      keyhold: keyholdOf(end),
+      ...headOf(facts, OBJECT),
+      choices: answers.map(({ text, tokens, end }, index) => ({
+        text,
+        index,
+        logprobs: tokens.length > 0 ? logprobsOf(tokens, 0) : null,
+        finish_reason: finishOf(end),
+      })),
+      usage: usageOf(ends),
+      keyhold: keyholdOf(ends),
     };
   },
   async *stream(facts, events) {
-    let offset = 0;
-    for await (const each of events) {
+    const head = headOf(facts, OBJECT);
+    /** Numbers of characters, by answer. */
+    const offsets = new Map<number, number>();
+    const ends: TurnEnd[] = [];
+    for await (const { index, event: each } of events) {
       if (each.type === 'text') {
+        const offset = offsets.get(index) ?? 0;
         const logprobs = each.tokens ? logprobsOf(each.tokens, offset) : null;
-        offset += each.text.length;
-        yield event({ ...head(facts), choices: [{ text: each.text, index: 0, logprobs, finish_reason: null }] });
+        offsets.set(index, offset + each.text.length);
+        yield event({ ...head, choices: [{ text: each.text, index, logprobs, finish_reason: null }] });
       } else if (each.type === 'end') {
-        yield event({
-          ...head(facts),
-          choices: [{ text: '', index: 0, logprobs: null, finish_reason: finishOf(each) }],
-        });
-        if (facts.includeUsage)
-          yield event({ ...head(facts), choices: [], usage: usageOf(each), keyhold: keyholdOf(each) });
-        yield event('[DONE]');
+        ends.push(each);
+        yield event({ ...head, choices: [{ text: '', index, logprobs: null, finish_reason: finishOf(each) }] });
       }
     }
+    if (facts.includeUsage) yield event({ ...head, choices: [], usage: usageOf(ends), keyhold: keyholdOf(ends) });
+    yield DONE;
   },
   error: openaiError,
 };
-
-const head = ({ id, created, model, fingerprint }: AnswerFacts) => ({
-  id,
-  object: 'text_completion',
-  created,
-  model,
-  system_fingerprint: fingerprint,
-});

@@ -2,26 +2,38 @@
  * @file What the routes of OpenAI's protocol have in common.
  */
 import type { ErrorBody } from '../http-error.ts';
-import type { TurnEnd, TurnEvent, TurnToken } from '../turn.ts';
+import { event } from '../sse.ts';
+import type { TurnEnd, TurnToken } from '../turn.ts';
+import type { AnswerFacts } from './types.ts';
 
 export const openaiError = (error: ErrorBody) => ({ error });
 
-/** The end of a turn, which is the last of its events. */
-export function endOf(events: readonly TurnEvent[]): TurnEnd {
-  return events.at(-1) as TurnEnd;
-}
+/** The last data of a stream. */
+export const DONE = event('[DONE]');
 
-export function usageOf({ usage }: TurnEnd) {
+/** What all objects of the protocol begin with. */
+export const headOf = ({ id, created, model, fingerprint }: AnswerFacts, object: string) => ({
+  id,
+  object,
+  created,
+  model,
+  system_fingerprint: fingerprint,
+});
+
+/** The sum over all answers. */
+export function usageOf(ends: readonly TurnEnd[]) {
+  const sum = (key: keyof TurnEnd['usage']) => ends.reduce((sofar, { usage }) => sofar + usage[key], 0);
+  const [prompt, completion] = [sum('promptTokens'), sum('completionTokens')];
   return {
-    prompt_tokens: usage.promptTokens,
-    completion_tokens: usage.completionTokens,
-    total_tokens: usage.promptTokens + usage.completionTokens,
-    prompt_tokens_details: { cached_tokens: usage.cachedTokens },
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: sum('cachedTokens') },
   };
 }
 
-/** What no other server says. Clients ignore it. */
-export function keyholdOf({ cache, timings, stopString }: TurnEnd) {
+/** Fields of no other server, about the first answer. Clients ignore them. */
+export function keyholdOf([{ cache, timings, stopString }]: readonly TurnEnd[]) {
   const { queueMs, prefillMs, decodeMs } = timings;
   return { cache, timings: { queue_ms: queueMs, prompt_ms: prefillMs, decode_ms: decodeMs }, stop: stopString };
 }

@@ -1,14 +1,15 @@
 /**
- * @file What a dialect is: how a body becomes a turn, and how a turn's events become an answer, whole or as a stream.
+ * @file What a dialect is: how a body becomes turns, and how their events become an answer, whole or as a stream.
  */
 import type { ErrorBody } from '../http-error.ts';
-import type { Turn, TurnEvent } from '../turn.ts';
+import type { ChoiceEvent, Turn, TurnEvent } from '../turn.ts';
 
 /** A body, read. */
 export interface DialectRequest {
-  readonly turn: Turn;
+  /** One for each prompt. */
+  readonly turns: readonly Turn[];
   readonly stream: boolean;
-  /** The end of a stream tells the numbers of tokens. */
+  /** The end of a stream says how many tokens there were. */
   readonly includeUsage: boolean;
 }
 
@@ -28,8 +29,9 @@ export interface Dialect {
   readonly idPrefix: string;
   /** @throws HttpError names the field. */
   read(body: unknown): DialectRequest;
-  whole(facts: AnswerFacts, events: readonly TurnEvent[]): unknown;
+  /** @param choices the events of each answer: those of the first prompt, then those of the next one. */
+  whole(facts: AnswerFacts, choices: readonly (readonly TurnEvent[])[]): unknown;
   /** The texts of a stream's events. */
-  stream(facts: AnswerFacts, events: AsyncIterable<TurnEvent>): AsyncGenerator<string, void, undefined>;
+  stream(facts: AnswerFacts, events: AsyncIterable<ChoiceEvent>): AsyncGenerator<string, void, undefined>;
   error(error: ErrorBody): unknown;
 }

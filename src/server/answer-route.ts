@@ -1,0 +1,162 @@
+/**
+ * @file Routes that answer with text: from a body to turns, and from their events to an answer, whole or as a stream.
+ */
+import type { Context } from 'hono';
+import { readJson } from './body.ts';
+import type { AnswerFacts, Dialect } from './dialects/types.ts';
+import { SESSION_ID } from './fields.ts';
+import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
+import { merged } from './merge.ts';
+import type { Metrics } from './metrics.ts';
+import { randomId, type ServedModel } from './served-model.ts';
+import { event, eventStream, SSE_HEADERS } from './sse.ts';
+import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
+
+export type Log = (entry: Readonly<Record<string, unknown>>) => void;
+
+/** What a route needs of the server. */
+export interface RouteContext {
+  readonly modelOf: (name: string) => ServedModel;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly bodyBytes: number;
+  readonly pingMs: number;
+  readonly stallMs: number;
+  readonly isDraining: () => boolean;
+}
+
+/** For so long a stream may still be refused with a status of its own. */
+const STATUS_MS = 5000;
+
+type Events = AsyncGenerator<ChoiceEvent, void, undefined>;
+
+export function answerRoute(dialect: Dialect, route: RouteContext) {
+  const { log, metrics, pingMs, stallMs } = route;
+  return async (c: Context): Promise<Response> => {
+    if (route.isDraining()) throw shuttingDown(1);
+    const started = performance.now();
+    const { turns, stream, includeUsage } = dialect.read(await readJson(c, route.bodyBytes));
+    const session = c.req.header('x-session-id') ?? turns[0].session;
+    if (session !== null) {
+      checkSession(session, turns);
+      c.header('x-session-id', session);
+    }
+    const served = route.modelOf(turns[0].model);
+    for (const turn of turns) served.check(turn);
+    const gone = new AbortController();
+    const leave = () => gone.abort(new DOMException('the client has left', 'AbortError'));
+    c.req.raw.signal.addEventListener('abort', leave, { once: true });
+    const facts: AnswerFacts = {
+      id: dialect.idPrefix + randomId(24),
+      created: Math.floor(Date.now() / 1000),
+      model: served.id,
+      fingerprint: served.model.fingerprint.slice(0, 24),
+      includeUsage,
+    };
+    const key: string = c.get('key');
+    const run = async function* (turn: Turn, offset: number, signal: AbortSignal): Events {
+      for await (const each of served.run({ ...turn, session }, key, signal))
+        yield { index: offset + each.index, event: each.event };
+    };
+    const sources = turns.map((turn, i) => (signal: AbortSignal) => run(turn, i * turn.answers, signal));
+    const all = merged(sources, served.options.rows, gone.signal);
+    const events = observed(all, (ends, error) => {
+      c.req.raw.signal.removeEventListener('abort', leave);
+      const seconds = (performance.now() - started) / 1000;
+      for (const end of ends) metrics.onEnd(served.id, end, seconds);
+      if (error !== undefined || ends.length === 0)
+        metrics.onFailure(served.id, gone.signal.aborted ? 'abort' : 'error');
+      log({
+        level: 'info',
+        id: c.get('id'),
+        path: c.req.path,
+        model: served.id,
+        seconds: Number(seconds.toFixed(3)),
+        ...summaryOf(ends, error === undefined, gone.signal.aborted),
+        ...(error === undefined || gone.signal.aborted ? {} : { error: toHttpError(error).message }),
+      });
+    });
+    if (!stream) {
+      const choices: TurnEvent[][] = turns.flatMap(({ answers }) => Array.from({ length: answers }, () => []));
+      for await (const { index, event: each } of events) choices[index].push(each);
+      return c.json(dialect.whole(facts, choices) as object);
+    }
+    // An error that comes soon gets its status; later it can only be an event of the stream.
+    const first = events.next();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    await Promise.race([
+      first,
+      new Promise((resolve) => {
+        timer = setTimeout(resolve, STATUS_MS);
+      }),
+    ]).finally(() => clearTimeout(timer));
+    // Generators in front of this one may not have begun, and would end without ending it.
+    const cancel = async () => {
+      leave();
+      await events.return(undefined);
+    };
+    for (const [name, value] of Object.entries(SSE_HEADERS)) c.header(name, value);
+    return c.body(eventStream(withErrors(dialect, facts, resumed(first, events), log), pingMs, stallMs, cancel));
+  };
+}
+
+function checkSession(session: string, turns: readonly Turn[]): void {
+  if (!SESSION_ID.test(session))
+    throw new HttpError(400, 'X-Session-Id: must be up to 128 of the characters A-Z a-z 0-9 . _ -', {
+      param: 'X-Session-Id',
+    });
+  if (turns.length > 1) throw new HttpError(400, 'prompt: a request of a session has one prompt', { param: 'prompt' });
+}
+
+/** What the log says of the end. */
+function summaryOf(ends: readonly TurnEnd[], succeeded: boolean, aborted: boolean) {
+  if (!succeeded || ends.length === 0) return { finish: aborted ? 'abort' : 'error' };
+  const sum = (key: keyof TurnEnd['usage']) => ends.reduce((sofar, { usage }) => sofar + usage[key], 0);
+  return {
+    finish: ends[0].finish,
+    promptTokens: sum('promptTokens'),
+    cachedTokens: sum('cachedTokens'),
+    completionTokens: sum('completionTokens'),
+  };
+}
+
+/** Events as they are; `onEnd` is called once, with the ends among them, and with what ended them before their time. */
+async function* observed(events: Events, onEnd: (ends: readonly TurnEnd[], error?: unknown) => void): Events {
+  const ends: TurnEnd[] = [];
+  let failure: unknown;
+  try {
+    for await (const each of events) {
+      if (each.event.type === 'end') ends.push(each.event);
+      yield each;
+    }
+  } catch (error) {
+    failure = error;
+    throw error;
+  } finally {
+    onEnd(ends, failure);
+  }
+}
+
+/** Goes on after a first event that was asked for already. */
+async function* resumed(first: Promise<IteratorResult<ChoiceEvent, void>>, events: Events): Events {
+  const result = await first;
+  if (result.done) return;
+  yield result.value;
+  yield* events;
+}
+
+/** The texts of a stream. An error is an event of it: an end without one would look like success. */
+async function* withErrors(
+  dialect: Dialect,
+  facts: AnswerFacts,
+  events: Events,
+  log: Log,
+): AsyncGenerator<string, void, undefined> {
+  try {
+    yield* dialect.stream(facts, events);
+  } catch (error) {
+    const http = toHttpError(error);
+    if (http.status === 500) log({ level: 'error', error: String((error as Error)?.stack ?? error) });
+    yield event(dialect.error(http.body));
+  }
+}
