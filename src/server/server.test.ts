@@ -1,10 +1,9 @@
 /**
- * The server on the small model that ships: routes, streams, sessions, limits, and a real client.
+ * The server on the small model that ships: routes, streams, sessions, limits. Real clients are in test/clients.
  */
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CLASSES, chat, eventsOf, loadChatModel, post, servedModel } from '../../test/support/served.ts';
 import type { LanguageModel } from '../node.ts';
@@ -308,43 +307,6 @@ describe('limits', () => {
 });
 
 describe('the server over a socket', () => {
-  it('answers the client of OpenAI: whole, as a stream, aborted, with errors', async () => {
-    const { one } = served();
-    const server = await serve({ models: [one], port: 0, apiKeys: ['secret'] });
-    try {
-      const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'secret', maxRetries: 0 });
-      expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['tiny']);
-      const asked = {
-        model: 'tiny',
-        messages: [{ role: 'user' as const, content: 'And it came' }],
-        max_tokens: 12,
-        temperature: 0,
-      };
-      const whole = await client.chat.completions.create(asked);
-      const stream = await client.chat.completions.create({ ...asked, stream: true });
-      let text = '';
-      for await (const { choices } of stream) text += choices[0]?.delta.content ?? '';
-      expect(text).toBe(whole.choices[0].message.content);
-      const several = await Promise.all(
-        Array.from({ length: 12 }, (_, i) =>
-          client.completions.create({ model: 'tiny', prompt: `Verse ${i}`, max_tokens: 8, temperature: 0 }),
-        ),
-      );
-      expect(several.every(({ usage }) => usage?.completion_tokens === 8)).toBe(true);
-      const left = await client.chat.completions.create({ ...asked, max_tokens: 64, stream: true });
-      for await (const _ of left) break;
-      await expect.poll(() => one.queue.running, { timeout: 10_000 }).toBe(0);
-      await expect(client.chat.completions.create({ ...asked, model: 'other' })).rejects.toMatchObject({
-        status: 404,
-        code: 'model_not_found',
-      });
-      const wrong = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'wrong', maxRetries: 0 });
-      await expect(wrong.models.list()).rejects.toMatchObject({ status: 401 });
-    } finally {
-      await server.close();
-    }
-  });
-
   it('is not open to other machines without keys', async () => {
     await expect(serve({ models: [served().one], host: '0.0.0.0', port: 0 })).rejects.toThrow('--no-keys');
   });

@@ -1,0 +1,112 @@
+/**
+ * The server with the client of OpenAI.
+ */
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ANSWERS, KEY, QUESTIONS, startServer, type TestServer } from './start.ts';
+
+let server: TestServer;
+let client: OpenAI;
+beforeAll(async () => {
+  server = await startServer();
+  client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: KEY, maxRetries: 0 });
+});
+afterAll(() => server.close());
+
+const ask = (content: string, more: { max_tokens?: number } = {}) => ({
+  model: 'tiny',
+  messages: [{ role: 'user' as const, content }],
+  temperature: 0,
+  ...more,
+});
+const weather = (cities: string[]) => ({
+  type: 'function' as const,
+  function: {
+    name: 'weather',
+    description: 'The weather of a city',
+    parameters: { type: 'object', properties: { city: { type: 'string' } } },
+    parse: JSON.parse as (text: string) => { city: string },
+    function: ({ city }: { city: string }) => {
+      cities.push(city);
+      return 'clear';
+    },
+  },
+});
+
+describe('the client of OpenAI', () => {
+  it('lists the model', async () => {
+    expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['tiny']);
+    expect((await client.models.retrieve('tiny')).owned_by).toBe('keyhold');
+  });
+
+  it('gets the same text whole, as a stream, and by the stream helper', async () => {
+    const whole = await client.chat.completions.create(ask('And it came', { max_tokens: 12 }));
+    const stream = await client.chat.completions.create({ ...ask('And it came', { max_tokens: 12 }), stream: true });
+    let text = '';
+    for await (const { choices } of stream) text += choices[0]?.delta.content ?? '';
+    expect(text).toBe(whole.choices[0].message.content);
+    const helper = client.chat.completions.stream({
+      ...ask('And it came', { max_tokens: 12 }),
+      stream_options: { include_usage: true },
+    });
+    expect(await helper.finalContent()).toBe(text);
+    expect(await helper.totalUsage()).toMatchObject(whole.usage!);
+  });
+
+  it('gets many answers at once', async () => {
+    const several = await Promise.all(
+      Array.from({ length: 12 }, (_, i) =>
+        client.completions.create({ model: 'tiny', prompt: `Verse ${i}`, max_tokens: 8, temperature: 0 }),
+      ),
+    );
+    expect(several.every(({ usage }) => usage?.completion_tokens === 8)).toBe(true);
+  });
+
+  it('runs tools, whole and as a stream', async () => {
+    const cities: string[] = [];
+    const whole = client.chat.completions.runTools({ ...ask(QUESTIONS.weather), tools: [weather(cities)] });
+    expect(await whole.finalContent()).toBe(ANSWERS.weather);
+    const stream = client.chat.completions.runTools({
+      ...ask(QUESTIONS.twice),
+      stream: true,
+      tools: [weather(cities)],
+    });
+    expect(await stream.finalContent()).toBe(ANSWERS.weather);
+    expect(cities).toEqual(['Paris', 'Paris', 'Rome']);
+  });
+
+  it('parses answers of a schema', async () => {
+    const parsed = await client.chat.completions.parse({
+      ...ask('A verse'),
+      response_format: {
+        type: 'json_schema',
+        json_schema: {
+          name: 'verse',
+          strict: true,
+          schema: {
+            type: 'object',
+            properties: { number: { enum: [1, 2] } },
+            required: ['number'],
+            additionalProperties: false,
+          },
+        },
+      },
+    });
+    expect([1, 2]).toContain(JSON.parse(parsed.choices[0].message.content!).number);
+  });
+
+  it('leaves a stream, which frees the row', async () => {
+    const left = await client.chat.completions.create({ ...ask('And', { max_tokens: 256 }), stream: true });
+    for await (const _ of left) break;
+    await expect.poll(() => server.served.queue.running, { timeout: 10_000 }).toBe(0);
+  });
+
+  it('gets errors with the status and the reason', async () => {
+    await expect(client.chat.completions.create({ ...ask('And'), model: 'other' })).rejects.toMatchObject({
+      status: 404,
+      code: 'model_not_found',
+    });
+    const wrong = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'wrong', maxRetries: 0 });
+    await expect(wrong.models.list()).rejects.toMatchObject({ status: 401 });
+  });
+});
