@@ -265,6 +265,21 @@ export interface RouterSpec {
   readonly scale: number;
   /** Threshold of sparsemixer. */
   readonly jitter: number;
+  /** The gate reads the stream through a norm of its own (`gate_norm`), and its logits are divided by √E (Gemma 4). @default none */
+  readonly inputNorm?: NormSpec;
+  /** Weights are multiplied with a learned number of each expert (`expert_scale` [experts]). @default false */
+  readonly expertScale?: boolean;
+}
+
+export interface SharedMlp {
+  readonly size: number;
+  /** Its result is multiplied with a sigmoid of the token. */
+  readonly gate: boolean;
+  /**
+   * Gate and experts read the stream itself, the experts through a norm (`experts_norm_1`), and both results are normalised
+   * (`experts_norm_2`, `shared_norm`) before they are added (Gemma 4). @default none
+   */
+  readonly norms?: NormSpec;
 }
 
 /** A mixture of experts. */
@@ -284,8 +299,8 @@ export interface MoeMlp {
     /** What an expert reads is multiplied with its weight, instead of what it gives (Llama 4). */
     readonly scaledInput: boolean;
   };
-  /** A gated MLP that every token goes through besides; `gate`: its result is multiplied with a sigmoid of the token. */
-  readonly shared: { readonly size: number; readonly gate: boolean } | null;
+  /** A gated MLP that every token goes through besides. */
+  readonly shared: SharedMlp | null;
   /** A bias of the sum. */
   readonly outputBias: boolean;
 }

@@ -2,17 +2,20 @@
  * @file Gemma 4: heads of full layers have a size of their own, some layers read the keys and values of an earlier one, values are
  * normalised, a vector of token and layer ends each layer. Reference: transformers models/gemma4.
  */
-import type { AttentionSpec, LayerSpec } from '../config/layer-spec.ts';
+import type { AttentionSpec, GatedMlp, LayerSpec, MoeMlp } from '../config/layer-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
 import { type Family, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
+import { expertCount, expertsIn, mixture, router, sharedTensors } from './mixture.ts';
 import { qkNorm, readBase, slidingLayers, window } from './read-base.ts';
 import { readRope } from './read-rope.ts';
 
 /** What `per_layer_config` says of a layer, in place of the whole config's value. */
 function ofLayer(r: ConfigReader, layer: number, key: string): number | null {
-  return r.object('per_layer_config')?.object(String(layer))?.intOrNull(key) ?? null;
+  // Newer versions of transformers pad the number of the layer with zeros.
+  const keys = [1, 2, 3, 4].map((width) => String(layer).padStart(width, '0'));
+  return r.object('per_layer_config')?.object(keys)?.intOrNull(key) ?? null;
 }
 
 /** Sizes of each layer's heads. */
@@ -35,8 +38,21 @@ function sources(r: ConfigReader, sliding: readonly boolean[]): number[] {
   });
 }
 
+/** The experts that stand beside the MLP; null: there are none. */
+function besideMlp(r: ConfigReader, base: FamilyConfig): MoeMlp | null {
+  if (!r.bool('enable_moe_block', false)) {
+    r.skip('num_experts', 'top_k_experts', 'moe_intermediate_size');
+    return null;
+  }
+  const { count, perToken } = expertCount(r, 'num_experts', 'top_k_experts', [128, 8]);
+  return mixture(base, {
+    router: router(perToken, { normP: 1, inputNorm: base.norm, expertScale: true }),
+    experts: { count, size: r.int('moe_intermediate_size') },
+  });
+}
+
 export const gemma4: Family = {
-  modelTypes: ['gemma4_text'],
+  modelTypes: ['gemma4_text', 'gemma4_unified_text'],
   config: (r) => {
     const base = readBase(r, {
       headSize: 256,
@@ -48,10 +64,10 @@ export const gemma4: Family = {
     });
     const { nLayer, norm } = base;
     r.refuse('attention_bias', 'biases are not supported in this family');
-    r.refuse('enable_moe_block', 'experts beside the MLP are not supported');
-    r.skip('num_experts', 'top_k_experts', 'moe_intermediate_size'); // of enable_moe_block
+    const moe = besideMlp(r, base);
     r.refuse('use_bidirectional_attention', 'only "vision" and null are supported', ['vision']);
-    const sliding = slidingLayers(r, nLayer, (l) => (l + 1) % 6 !== 0 && l !== nLayer - 1);
+    // The last layer is full, whatever the file says.
+    const sliding = slidingLayers(r, nLayer, (l) => (l + 1) % 6 !== 0).map((on, l) => on && l !== nLayer - 1);
     const sizes = headSizes(r, base, sliding);
     const from = sources(r, sliding);
     const same = r.bool('attention_k_eq_v', false);
@@ -65,7 +81,8 @@ export const gemma4: Family = {
         theta: on ? 1e4 : 1e6,
         proportional: true,
       });
-    const size = r.int('hidden_size_per_layer_input', 256, 0);
+    const unified = r.string('model_type') === 'gemma4_unified_text';
+    const size = r.int('hidden_size_per_layer_input', unified ? 0 : 256, 0);
     const rows = r.int('vocab_size_per_layer_input', base.vocabSize);
     if (size > 0 && rows < base.vocabSize)
       r.fail('vocab_size_per_layer_input', `is ${rows}, less than the vocabulary of ${base.vocabSize}`);
@@ -79,12 +96,13 @@ export const gemma4: Family = {
         groups: ofLayer(r, l, 'num_key_value_heads') ?? global ?? base.nQueryGroups,
       };
       const shares = from[l] !== l;
+      const size = mlp?.kind === 'gated' ? (shares && double ? 2 : 1) * mlp.size : 0;
       return {
         ...spec,
         mixer: shares
           ? { ...attention, kind: 'shared-attention', source: from[l] }
           : { ...attention, kind: 'self-attention', valueNorm: norm, valuesAreKeys: same && !sliding[l] },
-        mlp: mlp?.kind === 'gated' && shares && double ? { ...mlp, size: 2 * mlp.size } : mlp,
+        mlp: moe ? { ...moe, shared: { size, gate: false, norms: norm } } : { ...(mlp as GatedMlp), size },
         outScale: true,
       };
     };
@@ -92,7 +110,7 @@ export const gemma4: Family = {
     return {
       ...base,
       ...qkNorm(base, 'head'),
-      ...window(base, r.int('sliding_window', 512), (l) => sliding[l]),
+      ...window(base, r.int('sliding_window', unified ? 1024 : 512), (l) => sliding[l]),
       position: 'rope',
       ropes: [rope(false), rope(true)],
       ropeIndices: sliding.map((on) => (on ? 1 : 0)),
@@ -109,6 +127,14 @@ export const gemma4: Family = {
     'h.{l}.norm_2': 'model.layers.{l}.pre_feedforward_layernorm',
     'h.{l}.post_attention_norm': 'model.layers.{l}.post_attention_layernorm',
     'h.{l}.post_mlp_norm': 'model.layers.{l}.post_feedforward_layernorm',
+    'h.{l}.mlp.gate': 'model.layers.{l}.router.proj',
+    'h.{l}.mlp.gate_norm': { bare: 'model.layers.{l}.router.scale' },
+    'h.{l}.mlp.expert_scale': { bare: 'model.layers.{l}.router.per_expert_scale' },
+    'h.{l}.mlp.experts_norm_1': 'model.layers.{l}.pre_feedforward_layernorm_2',
+    'h.{l}.mlp.experts_norm_2': 'model.layers.{l}.post_feedforward_layernorm_2',
+    'h.{l}.mlp.shared_norm': 'model.layers.{l}.post_feedforward_layernorm_1',
+    ...expertsIn('model.layers.{l}.experts'),
+    ...sharedTensors('model.layers.{l}.mlp'),
     wte_layers: 'model.embed_tokens_per_layer',
     per_layer_in: 'model.per_layer_model_projection',
     per_layer_norm: 'model.per_layer_projection_norm',

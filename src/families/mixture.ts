@@ -135,11 +135,12 @@ export function expertsIn(module: string): TensorMap {
   );
 }
 
-/** All experts in one tensor each way, stored as [in, out]: columns [gate | up]. */
-export function transposedExpertsIn(module: string): TensorMap {
-  const whole = (name: string): TensorExpr => ({
-    transposed: { nthOf: 'experts', from: { bare: `${module}.${name}` } },
-  });
+/** All experts in one tensor each way, stored as [in, out]: columns [gate | up]; with `eitherWay` also as [out, in]. */
+export function transposedExpertsIn(module: string, eitherWay = false): TensorMap {
+  const whole = (name: string): TensorExpr => {
+    const all: TensorExpr = { nthOf: 'experts', from: { bare: `${module}.${name}` } };
+    return eitherWay ? { eitherWay: all } : { transposed: all };
+  };
   return {
     ...fusedGateUp(whole('gate_up_proj'), 'h.{l}.mlp.experts.{e}'),
     'h.{l}.mlp.experts.{e}.proj': whole('down_proj'),

@@ -6,7 +6,8 @@ import type { ConfigReader } from '../config/reader.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';
 import { expertTensors, type Family, fusedGateUp, fusedQkv, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
-import { qwen2, qwen3, qwenWindow } from './llama.ts';
+import { qwen2, qwen3, qwen3Vl, qwenWindow } from './llama.ts';
+import { transposedExpertsIn } from './mixture.ts';
 import { attnBias, readBase, window } from './read-base.ts';
 
 /** Experts on the layers for which `on` holds; what is not stated is as in mixtral. */
@@ -153,6 +154,22 @@ export const qwen3Moe: Family = {
     return { ...base, ...window(base, qwenWindow(r)), ...qwenExperts(r, base, 128, 8) };
   },
   tensors: llamaTensors(MLP_EXPERTS),
+};
+
+/** Qwen3-VL's decoder with experts, all of them in one tensor each way. */
+export const qwen3VlMoe: Family = {
+  modelTypes: ['qwen3_vl_moe_text'],
+  config: (r) => {
+    const base = qwen3Vl.config(r);
+    r.refuse('norm_topk_prob', 'only true is supported in this family', [true]);
+    const experts = qwenExperts(r, base, 60, 4);
+    return { ...base, ...experts, moe: { ...experts.moe!, normP: 1 } };
+  },
+  tensors: llamaTensors({
+    'h.{l}.mlp.gate': 'model.layers.{l}.mlp.gate',
+    // Newer versions of transformers save what they have in memory, [out, in].
+    ...transposedExpertsIn('model.layers.{l}.mlp.experts', true),
+  }),
 };
 
 export const aria: Family = {

@@ -1,7 +1,21 @@
 /**
  * @file What a config.json inside of another leaves out: transformers writes there only what is not its class's default, so the
- * defaults are needed to read it. Taken from transformers 4.57; values that a family's reader has as its own are left out.
+ * defaults are needed to read it. Taken from transformers 4.57 (newer models: 5.24); values that a family's reader has as its own are left out.
  */
+
+const GEMMA4 = {
+  vocab_size: 262144,
+  hidden_size: 2304,
+  intermediate_size: 9216,
+  num_hidden_layers: 30,
+  num_attention_heads: 8,
+  eos_token_id: 1,
+  bos_token_id: 2,
+  rope_parameters: {
+    sliding_attention: { rope_type: 'default', rope_theta: 1e4 },
+    full_attention: { rope_type: 'proportional', partial_rotary_factor: 0.25, rope_theta: 1e6 },
+  },
+};
 
 const OWN: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   llama: {
@@ -155,6 +169,22 @@ const OWN: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     bos_token_id: 2,
     rope_theta: 1000000.0,
     sliding_window: 4096,
+  },
+  gemma4_text: {
+    ...GEMMA4,
+    max_position_embeddings: 131072,
+  },
+  gemma4_unified_text: {
+    ...GEMMA4,
+    max_position_embeddings: 262144,
+  },
+  qwen3_vl_moe_text: {
+    vocab_size: 151936,
+    hidden_size: 2048,
+    intermediate_size: 5632,
+    num_hidden_layers: 24,
+    num_attention_heads: 16,
+    max_position_embeddings: 128000,
   },
   phi3: {
     vocab_size: 32064,

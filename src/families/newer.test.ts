@@ -136,6 +136,26 @@ describe('gemma4', () => {
     expect(sourcesOf(0)).toEqual(new Array(6).fill(null));
   });
 
+  it('finds a layer whose number is padded with zeros', () => {
+    const full = { head_dim: 16, num_key_value_heads: 1 };
+    const padded = { '01': full, '03': full, '05': full };
+    expect(read('gemma4-31b', { per_layer_config: padded })).toEqual(read('gemma4-31b'));
+    expect(() => read('gemma4-31b', { per_layer_config: { ...padded, '07': full } })).toThrow(/per_layer_config.07/);
+  });
+
+  it('has experts beside the MLP', () => {
+    const { layers } = read('gemma4-26b');
+    expect(layers[1].mlp).toMatchObject({
+      kind: 'moe',
+      router: { perToken: 2, normP: 1, expertScale: true },
+      experts: { count: 4, size: 24, activation: 'gelu-tanh' },
+      shared: { size: 40, gate: false, norms: { kind: 'rms' } },
+    });
+    const shared = { num_kv_shared_layers: 2, use_double_wide_mlp: true };
+    const widths = read('gemma4-26b', shared).layers.map(({ mlp }) => mlp?.kind === 'moe' && mlp.shared?.size);
+    expect(widths).toEqual([40, 40, 40, 40, 80, 80]);
+  });
+
   it('rotates the first pairs of full layers, with the exponents of all', () => {
     expect(read('gemma4-31b').ropes).toMatchObject([
       { base: 1e6, nElem: 16, scaling: { type: 'proportional', pairs: 2 } },

@@ -346,7 +346,7 @@ describe('the message', () => {
     const text = refusal(changed('llama', { hidden_size: 'x'.repeat(10_000), use_magic: 'y'.repeat(10_000) }));
     expect(text.length).toBeLessThan(300);
     expect(refusal(changed('llama', { use_magic: 'y'.repeat(10_000) })).length).toBeLessThan(400);
-    expect(refusal(changed('llama', { model_type: 'y'.repeat(10_000) })).length).toBeLessThan(1500);
+    expect(refusal(changed('llama', { model_type: 'y'.repeat(10_000) })).length).toBeLessThan(2000);
     const keys = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`magic\n\x1b\x7f${i}`, true]));
     expect(refusal(changed('llama', keys))).toMatch(/^[\x20-\x7e…]{1,400} and 994 more: not known/);
   });

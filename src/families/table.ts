@@ -44,7 +44,7 @@ import {
 import { llama4 } from './llama4.ts';
 import { bamba, falconMamba, jamba, mamba, mamba2, nemotronH } from './mamba.ts';
 import { minimaxM2 } from './minimax.ts';
-import { aria, dbrx, jetmoe, mixtral, phimoe, qwen2Moe, qwen3Moe } from './moe.ts';
+import { aria, dbrx, jetmoe, mixtral, phimoe, qwen2Moe, qwen3Moe, qwen3VlMoe } from './moe.ts';
 import { mpt } from './mpt.ts';
 import { nanochat } from './nanochat.ts';
 import { flexOlmo, olmo, olmo2, olmo3, olmoe } from './olmo.ts';
@@ -65,7 +65,7 @@ export const FAMILIES: readonly Family[] = [
   ...[mllama, idefics],
   ...[bert, roberta, distilbert, nomicBert, modernbert, eurobert],
   ...[esm, pixtral, mimi, clvpEncoder, clvpDecoder],
-  ...[mixtral, phimoe, qwen2Moe, qwen3Moe, graniteMoe, aria, dbrx, jetmoe],
+  ...[mixtral, phimoe, qwen2Moe, qwen3Moe, qwen3VlMoe, graniteMoe, aria, dbrx, jetmoe],
   ...[smollm3, glm4, ernie45, exaone4, seedOss, arcee, cwm, helium, qwen3Vl, graniteHybrid],
   ...[gptBigcode, gptNeo, mpt, biogpt, xglm, nanochat, apertus],
   ...[glm4Moe, dots1, ernie45Moe, flexOlmo, minimaxM2, afmoe, hunyuanDense, hunyuanMoe, gptOss, llama4, ministral3],

@@ -78,7 +78,7 @@ export const WRAPPERS: readonly Wrapper[] = [
     rest: /^model\.(vision_model|connector)\./,
   },
   {
-    modelTypes: ['qwen2_vl', 'qwen2_5_vl', 'qwen3_vl', 'qwen3_5', 'qwen3_5_moe'],
+    modelTypes: ['qwen2_vl', 'qwen2_5_vl', 'qwen3_vl', 'qwen3_vl_moe', 'qwen3_5', 'qwen3_5_moe'],
     parts: { text: { ...TEXT, orWhole: true } },
     skip: [
       'vision_config',
@@ -89,6 +89,12 @@ export const WRAPPERS: readonly Wrapper[] = [
       'vision_end_token_id',
     ],
     rest: /^(model\.)?visual\./,
+  },
+  {
+    modelTypes: ['gemma4', 'gemma4_unified'],
+    parts: { text: TEXT },
+    // Besides: ranges that training with quantization keeps.
+    rest: /^(model\.)?(vision_tower|vision_embedder|audio_tower|embed_vision|embed_audio)\.|\.(input|output)_(min|max)$/,
   },
   {
     modelTypes: ['mimi'],

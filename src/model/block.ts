@@ -68,7 +68,13 @@ export function block(ctx: ModelContext, stream: Residual, layer: number, inputs
   const before = (norm: NormSpec | null, which: string) =>
     norm ? stream.normed(norm, `${name}.${which}`) : stream.value();
   const mlp = (x: Value, mlpSpec: MlpSpec): Value =>
-    branch(ctx, feedForward(ctx, x, mlpSpec, `${name}.mlp`), layer, spec, 'mlp');
+    branch(
+      ctx,
+      feedForward(ctx, x, () => stream.value(), mlpSpec, `${name}.mlp`),
+      layer,
+      spec,
+      'mlp',
+    );
   if (!spec.mixer) {
     stream.add(mlp(before(norms.beforeMlp, 'norm_2'), spec.mlp!));
     return {};

@@ -56,7 +56,10 @@ async function experts(
   const g = new OpGraph(onnxTarget);
   const ctx: ModelContext = { g, config, format, adapters: null };
   const x = g.input('x', 'float32', ['B', 'T', config.nEmbd]);
-  g.output(mixtureOfExperts(ctx, x, moeOf(config), 'h.0.mlp'), 'y');
+  g.output(
+    mixtureOfExperts(ctx, x, () => x, moeOf(config), 'h.0.mlp'),
+    'y',
+  );
   const weights = await openPreparedWeights({
     specs: [...g.params.values()],
     format,

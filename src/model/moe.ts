@@ -1,8 +1,8 @@
 /**
  * @file Mixtures of experts: each token goes through the few experts that its router chose.
  */
-import type { MoeMlp, RouterSpec } from '../config/layer-spec.ts';
-import { add, mul, reshape, tokensLike, unary, zerosLike } from '../ops/basic.ts';
+import type { MoeMlp, RouterSpec, SharedMlp } from '../config/layer-spec.ts';
+import { add, gatherRows, mul, reshape, scale, tokensLike, unary, zerosLike } from '../ops/basic.ts';
 import { addRows, experts, type Routing, route, tokensOf } from '../ops/experts.ts';
 import type { Value } from '../ops/types.ts';
 import { range } from '../util/numbers.ts';
@@ -10,30 +10,54 @@ import type { ParamPart } from '../weights/types.ts';
 import { type ModelContext, matrixParam, plainParam } from './context.ts';
 import { linearOf } from './linear.ts';
 import { clampedMlp, denseMlp } from './mlp.ts';
+import { norm } from './norm.ts';
 
-/** The experts' sum, the shared MLP and the bias. @param x [B, T, E] */
-export function mixtureOfExperts(ctx: ModelContext, x: Value, spec: MoeMlp, name: string): Value {
+/** The experts' sum, the shared MLP and the bias. @param x [B, T, E], normalised. @param stream [B, T, E], as it is before the norm. */
+export function mixtureOfExperts(ctx: ModelContext, x: Value, stream: () => Value, spec: MoeMlp, name: string): Value {
   const { g, config } = ctx;
   const { nEmbd: E } = config;
-  const tokens = reshape(g, x, [-1, E], ['B*T', E]);
-  let y = chosenExperts(ctx, tokens, routeTokens(ctx, tokens, spec.experts.count, spec.router, name), spec, name);
-  if (spec.shared) {
-    const { size, gate } = spec.shared;
-    const { bias, activation, gated } = spec.experts;
-    const shared = denseMlp(ctx, tokens, { kind: gated ? 'gated' : 'plain', size, bias, activation }, `${name}.shared`);
-    const open = () => unary(g, 'sigmoid', linearOf(ctx, tokens, `${name}.shared_gate`, 1, { format: 'float32' }));
-    y = add(g, y, gate ? mul(g, shared, open()) : shared);
-  }
+  const flat = (value: Value) => reshape(g, value, [-1, E], ['B*T', E]);
+  const own = spec.shared?.norms;
+  const tokens = flat(x);
+  const source = own ? flat(stream()) : tokens;
+  const routing = routeTokens(ctx, source, spec.experts.count, spec.router, name);
+  const read = own ? norm(ctx, source, own, `${name}.experts_norm_1`) : tokens;
+  let y = chosenExperts(ctx, read, routing, spec, name);
+  if (own) y = norm(ctx, y, own, `${name}.experts_norm_2`);
+  if (spec.shared) y = add(g, y, sharedMlp(ctx, tokens, spec.experts, spec.shared, name));
   if (spec.outputBias) y = add(g, y, plainParam(ctx, `${name}.bias`, [E]));
   return tokensLike(g, y, x);
 }
 
 /** @param x [N, E] */
+function sharedMlp(
+  ctx: ModelContext,
+  x: Value,
+  { bias, activation, gated }: MoeMlp['experts'],
+  { size, gate, norms }: SharedMlp,
+  name: string,
+): Value {
+  const { g } = ctx;
+  const y = denseMlp(ctx, x, { kind: gated ? 'gated' : 'plain', size, bias, activation }, `${name}.shared`);
+  const open = () => unary(g, 'sigmoid', linearOf(ctx, x, `${name}.shared_gate`, 1, { format: 'float32' }));
+  const out = gate ? mul(g, y, open()) : y;
+  return norms ? norm(ctx, out, norms, `${name}.shared_norm`) : out;
+}
+
+/** @param x [N, E] */
 export function routeTokens(ctx: ModelContext, x: Value, count: number, router: RouterSpec, name: string): Routing {
+  const { g, config } = ctx;
+  const { inputNorm, expertScale, perToken } = router;
+  const read = inputNorm ? norm(ctx, x, inputNorm, `${name}.gate_norm`) : x;
   // A router is small, and a wrong choice costs more than its rounding saves: never quantized.
-  const logits = linearOf(ctx, x, `${name}.gate`, count, { bias: router.bias, format: 'float32' });
+  const made = linearOf(ctx, read, `${name}.gate`, count, { bias: router.bias, format: 'float32' });
+  const logits = scale(g, made, inputNorm ? config.nEmbd ** -0.5 : 1);
   const choiceBias = router.choiceBias ? plainParam(ctx, `${name}.choice_bias`, [count]) : null;
-  return route(ctx.g, logits, choiceBias, router);
+  const routing = route(g, logits, choiceBias, router);
+  if (!expertScale) return routing;
+  const factors = gatherRows(g, plainParam(ctx, `${name}.expert_scale`, [count, 1]), routing.chosen); // [N, k, 1]
+  const flat = reshape(g, factors, [-1, perToken], [x.shape[0], perToken]);
+  return { ...routing, weights: mul(g, routing.weights, flat) };
 }
 
 function chosenExperts(ctx: ModelContext, x: Value, routing: Routing, spec: MoeMlp, name: string): Value {

@@ -127,3 +127,41 @@ describe('names', () => {
     await checkpoint.close();
   });
 });
+
+describe('experts of Qwen3-VL', () => {
+  it('are read as they are published, [in, out], and as transformers saves them', async () => {
+    const checkpoint = await openCheckpointFolder(`${MORE_CASES}/qwen3_vl_moe`);
+    const turned = new Map<string, StoredTensor>();
+    for (const [name, tensor] of checkpoint.tensors) {
+      const isExperts = name.includes('.experts.');
+      turned.set(name, isExperts ? await withLastAxesExchanged(tensor) : tensor);
+    }
+    const rowsIn = async (from: Checkpoint) => {
+      const { resolver, params } = planModel(from);
+      const all = await Promise.all(
+        params
+          .filter(({ name }) => name.includes('experts'))
+          .map((param) => resolver.source(param).read(0, resolver.source(param).rows)),
+      );
+      return all.map((rows) => [...rows]);
+    };
+    const saved = await rowsIn(checkpoint);
+    expect(saved.length).toBeGreaterThan(0);
+    expect(await rowsIn({ ...checkpoint, tensors: turned })).toEqual(saved);
+    await checkpoint.close();
+  });
+});
+
+async function withLastAxesExchanged(tensor: StoredTensor): Promise<StoredTensor> {
+  const [count, rows, cols] = tensor.shape;
+  const values = await tensor.readFloats(0, count * rows * cols);
+  const out = values.map((_, i) => {
+    const [e, c, r] = [Math.floor(i / (rows * cols)), Math.floor(i / rows) % cols, i % rows];
+    return values[(e * rows + r) * cols + c];
+  });
+  return {
+    ...tensor,
+    shape: [count, cols, rows],
+    readFloats: async (start, length) => out.slice(start, start + length),
+  };
+}

@@ -148,6 +148,11 @@ export class ParamResolver {
       if (context.suffix !== '.weight') return this.#expr(expr.transposed, context, rows, cols, leaf);
       return transpose(this.#expr(expr.transposed, context, cols, rows, leaf));
     }
+    if ('eitherWay' in expr) {
+      const inner = expr.eitherWay;
+      const isStraight = this.#find(nameIn(inner, context))?.shape.at(-2) === rows;
+      return this.#expr(isStraight ? inner : { transposed: inner }, context, rows, cols, leaf);
+    }
     if ('parts' in expr) {
       const whole = this.#expr(expr.from, context, rows * expr.parts, cols, leaf);
       return sliceRows(whole, expr.part * rows, rows);
@@ -240,9 +245,16 @@ const nameIn = (expr: TensorExpr, context: NameContext): string =>
 function isBare(expr: TensorExpr): boolean {
   if (typeof expr === 'string') return false;
   if ('bare' in expr) return true;
-  const inner =
-    'transposed' in expr ? expr.transposed : 'from' in expr ? expr.from : 'joined' in expr ? expr.joined[0] : '';
-  return isBare(inner);
+  const inner = innerOf(expr);
+  return inner !== null && isBare(inner);
+}
+
+/** The expression within another; of several the first. */
+function innerOf(expr: Exclude<TensorExpr, string>): TensorExpr | null {
+  if ('transposed' in expr) return expr.transposed;
+  if ('eitherWay' in expr) return expr.eitherWay;
+  if ('from' in expr) return expr.from;
+  return 'joined' in expr ? expr.joined[0] : null;
 }
 
 function sourceName(expr: TensorExpr): string {
@@ -251,8 +263,7 @@ function sourceName(expr: TensorExpr): string {
   if ('oneOf' in expr) return expr.oneOf.map(sourceName).join(' or ');
   if ('stacked' in expr) return expr.stacked[0];
   if ('sinusoids' in expr) return 'computed positions';
-  if ('joined' in expr) return sourceName(expr.joined[0]);
-  return sourceName('transposed' in expr ? expr.transposed : expr.from);
+  return sourceName(innerOf(expr)!);
 }
 
 function list(names: readonly string[]): string {

@@ -27,7 +27,9 @@ export type TensorExpr =
   /** Not in the checkpoint: row p + 2 is sin and cos of position p (arXiv 1706.03762, halves side by side); row 1 is zero. */
   | { readonly sinusoids: true }
   /** A matrix stored as [in, out]. Biases are left as they are. */
-  | { readonly transposed: TensorExpr };
+  | { readonly transposed: TensorExpr }
+  /** A matrix that some checkpoints store as [out, in] and others as [in, out]: the shape tells. */
+  | { readonly eitherWay: TensorExpr };
 
 /** Rows in `count` groups; each group has segments of these sizes, in this order. */
 export interface Segments {

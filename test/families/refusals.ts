@@ -43,6 +43,7 @@ export const REFUSALS: readonly Refusal[] = [
   ['esm', { token_dropout: true, mask_token_id: null }],
   ['pixtral_vision', { head_dim: 7 }],
   ['gemma4-31b', { attention_bias: true }],
+  ['gemma4-26b', { top_k_experts: 5 }],
   ['gemma4-e2b', { num_kv_shared_layers: 5 }],
   ['apertus', { hidden_act: 'silu' }],
   ['falcon_h1', { mamba_d_ssm: 32 }],

@@ -73,7 +73,13 @@ export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, i
     stream.add(gated(linearOf(ctx, y, `${name}.proj`, config.nEmbd), 'attn', inputs.attention));
   }
   const n = stream.normed(spec.norms.beforeMlp!, `${name}.norm_2`);
-  stream.add(gated(feedForward(ctx, n, spec.mlp!, `${name}.mlp`), 'mlp', inputs?.mlp ?? null));
+  stream.add(
+    gated(
+      feedForward(ctx, n, () => stream.value(), spec.mlp!, `${name}.mlp`),
+      'mlp',
+      inputs?.mlp ?? null,
+    ),
+  );
 }
 
 /**

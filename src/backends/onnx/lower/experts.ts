@@ -87,11 +87,11 @@ function sparsemixer(g: GraphBuilder, scores: Value, { jitter, perToken }: Route
 function fusedRouting(
   g: GraphBuilder,
   [logits, chosen, weights]: readonly Value[],
-  { score, normP, choiceBias, groups, scale: factor, normEps, normMin }: RouterSpec,
+  { score, normP, choiceBias, groups, scale: factor, normEps, normMin, expertScale = false }: RouterSpec,
 ): { logits: Value; scale: Value | null } {
-  const addUpToOne = normP === 1 && factor === 1 && normEps === 0 && normMin === 0;
+  const addUpToOne = normP === 1 && factor === 1 && normEps === 0 && normMin === 0 && !expertScale;
   const scale = score === 'softmax' && addUpToOne ? null : onnx.reduceSum(g, weights, -1); // [N, 1]
-  if (score === 'softmax' && !choiceBias && !groups) return { logits, scale };
+  if (score === 'softmax' && !choiceBias && !groups && !expertScale) return { logits, scale };
   const logs = onnx.log(g, onnx.add(g, weights, g.scalar(1e-30)));
   return { logits: onnx.putAlong(g, onnx.filledLike(g, logits, HIDDEN), chosen, logs), scale };
 }
