@@ -189,7 +189,9 @@ const REPLACED: Readonly<Record<string, RegExp>> = {
 
 describe('words', () => {
   it.each(Object.entries(REPLACED))('are %s, not what it replaced', (_, pattern) => {
-    const found = FILES.flatMap(({ path, text }) =>
+    // Passages that models are calibrated with are not the project's words.
+    const own = FILES.filter(({ path }) => path !== 'engine/calibration-texts.ts');
+    const found = own.flatMap(({ path, text }) =>
       text.split('\n').flatMap((line, i) => (pattern.test(line) ? [`${path}:${i + 1} ${line.trim()}`] : [])),
     );
     expect(found).toEqual([]);

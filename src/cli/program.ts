@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBench } from './bench.ts';
 import { addCache } from './cache.ts';
+import { addCalibrate } from './calibrate.ts';
 import { addChat } from './chat.ts';
 import { addConvert } from './convert.ts';
 import { addDoctor } from './doctor.ts';
@@ -55,6 +56,7 @@ export function createProgram(io: CliIo): Command {
   addMerge(program, io);
   addConvert(program, io);
   addCache(program, io);
+  addCalibrate(program, io);
   addServe(program, io, packageVersion());
   addDoctor(program, io, packageVersion());
   addHelp(program);

@@ -6,6 +6,7 @@ import type { AdapterChoice, AdapterOptions } from '../adapters/bank.ts';
 import type { ModelAdapters } from '../adapters/model-adapters.ts';
 import type { Config } from '../config/config.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
+import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
 import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
@@ -18,6 +19,8 @@ import { refuseRetired } from '../util/retired.ts';
 import { Serial } from '../util/serial.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.ts';
+import type { CalibrateOptions } from './calibrate.ts';
+import { type CalibrationStore, Calibrations } from './calibrations.ts';
 import { type GenerationDefaults, generationDefaults } from './defaults.ts';
 import { Engine } from './engine.ts';
 import { Generation } from './generation.ts';
@@ -48,6 +51,10 @@ export interface LanguageModelParts {
   /** Whether it counts where an option is not given. */
   readonly usesGenerationConfig: boolean;
   readonly adapters: ModelAdapters;
+  /** Says which checkpoint it is, with merged adapters: calibrations belong to it. */
+  readonly checkpoint: string;
+  /** Where calibrations are kept; null: in memory. */
+  readonly calibrations: CalibrationStore | null;
 }
 
 /**
@@ -72,6 +79,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   readonly #encoder: Encoder | null;
   readonly #tokenizer: Tokenizer | null;
   readonly #engine: Engine;
+  readonly #calibrations: Calibrations;
   /** Done when no step is under way. */
   readonly #serial = new Serial();
 
@@ -87,6 +95,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     this.#encoder = parts.encoder;
     this.#tokenizer = parts.tokenizer;
     this.#engine = new Engine(this);
+    this.#calibrations = new Calibrations(this, parts.checkpoint, parts.calibrations);
     const { eosTokenIds = [], ...defaults } = generationDefaults(parts.generationConfig);
     this.eosTokenIds = [...new Set([...this.config.eosTokenIds, ...eosTokenIds])];
     this.defaults = parts.usesGenerationConfig ? defaults : {};
@@ -174,6 +183,20 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    */
   setCrossAttentionStates(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
     return this.#serial.run(() => this.#stepper.setCrossAttentionStates(cache, states, row));
+  }
+
+  /** The matrix that a layer's attention is projected with, transposed; null where it is no single matrix. @internal */
+  projection(layer: number): Promise<Float32Array | null> {
+    return this.#serial.run(() => this.#stepper.projection(layer));
+  }
+
+  /**
+   * Measures how much of the past each query group reads, which the policy `routed` distributes its slots by. It is done once for each
+   * checkpoint and texts: what was measured is kept beside the prepared weights.
+   * @throws InputError for a model none of whose layers attends to the whole past, or texts that are too short; the signal's reason.
+   */
+  calibrate(options: CalibrateOptions = {}): Promise<CalibrationTable> {
+    return this.#calibrations.get(options);
   }
 
   /** Compiles what steps with this cache run on, so that the first step is not slower than the others. */

@@ -5,6 +5,7 @@
 import type { AdapterChoice, AdapterUse } from '../adapters/bank.ts';
 import type { OpenAdapter } from '../adapters/read.ts';
 import type { Config } from '../config/config.ts';
+import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { StepListener } from '../kvcache/events.ts';
 import type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
@@ -12,6 +13,7 @@ import type { PolicyRow } from '../kvcache/policy.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import type { BatchRun } from './batch-run.ts';
+import type { CalibrateOptions } from './calibrate.ts';
 import type { GenerationDefaults } from './defaults.ts';
 import type { ChatMessage, MessageRenderer, MessageTemplate } from './messages.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from './options.ts';
@@ -115,6 +117,8 @@ export interface TextModel<C extends TextCache = TextCache> extends AsyncDisposa
   generateBatch(requests: Source<BatchRequest<C> | string>, options?: BatchOptions): BatchRun;
   /** How likely each token of a text is after those before it. */
   score(text: string | readonly number[], options?: ScoreOptions<C>): Promise<ScoreResult>;
+  /** Measures how much of the past each query group reads, for the policy `routed`. @throws InputError; the signal's reason. */
+  calibrate(options?: CalibrateOptions): Promise<CalibrationTable>;
   /** A cache as bytes, for {@link restore}. */
   snapshot(cache: C): Promise<Uint8Array>;
   /** The cache that {@link snapshot} saved. @throws SnapshotError */

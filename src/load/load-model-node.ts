@@ -21,6 +21,7 @@ import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { keepStored } from '../weights/prepare.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
+import { calibrationFolder } from './calibration-folder-node.ts';
 import { type EngineName, openEngine } from './engines-node.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
@@ -163,6 +164,7 @@ export async function assembleFrom<T>(
       part: options.part,
       threads: boundThreads(options.threads),
       generationConfig: options.generationConfig,
+      calibrations: calibrationFolder(cacheDir),
       prepare: (request) => {
         // Without a wish for a format, what is quantised already is kept as it is if the engine can.
         const isFree = (options.weights ?? 'auto') === 'auto' && request.format !== 'float32';

@@ -6,6 +6,7 @@ import type { Backend } from '../backends/types.ts';
 import { ChatTemplate, rendererOf } from '../chat/chat-template.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';
+import type { CalibrationStore } from '../engine/calibrations.ts';
 import { LanguageModel } from '../engine/language-model.ts';
 import { Encoder } from '../step/encoder-runner.ts';
 import { Stepper } from '../step/stepper.ts';
@@ -28,6 +29,8 @@ export interface AssembleOptions {
    */
   readonly generationConfig?: boolean;
   readonly prepare: (request: PrepareRequest) => Promise<PreparedWeights>;
+  /** Where calibrations are kept. @default in memory */
+  readonly calibrations?: CalibrationStore;
   /** Adapters to merge, and adapters to keep live. */
   readonly adapters?: readonly AdapterRequest[];
   /** Opens an adapter that is loaded later by its path. */
@@ -56,7 +59,8 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     const sessions = { threads: options.threads };
     const stepper = new Stepper(adapted.config, weights, format, backend, sessions);
     const encoder = isEncoder(config) ? new Encoder(adapted.config, weights, format, backend, sessions) : null;
-    const fingerprint = `${await checkpoint.fingerprint()}:${format}${adapted.fingerprint}`;
+    const checkpointId = await checkpoint.fingerprint();
+    const fingerprint = `${checkpointId}:${format}${adapted.fingerprint}`;
     const adapters = await adapted.adaptersFor(
       stepper,
       async () => {
@@ -76,6 +80,8 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       generationConfig,
       usesGenerationConfig: options.generationConfig ?? true,
       adapters,
+      checkpoint: `${checkpointId}${adapted.fingerprint}`,
+      calibrations: options.calibrations ?? null,
     });
   } finally {
     await adapted.close();

@@ -13,11 +13,12 @@
  * - `cross.k.L`, `cross.v.L` [B, G, S, D]: given states, and the masks of mixers/cross-attention.ts;
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
  * - those of adapt.ts, where adapters are live;
- * - `queryWeights.R` float32 [B, sets, R·T], where attention is observed, for layers with R heads a group; `momentWeights` [B, T], where moments of queries are wanted.
+ * - `queryWeights.R` float32 [B, sets.R, R·T], where attention is observed, for layers with R heads a group; `momentWeights` [B, T], where moments of queries are wanted.
  *
  * Outputs: `logits` [N, V]; `keys.L` [B, G, T, D] and `values.L` [B, G, T, Dv] of each layer that holds any, the
  * latter where values are no part of the keys; * `next.NAME` [B, S, …]: the states; where asked for, `sums.GROUP` [layers·B, G, sets, C + T]: attention weights on slots and chunk,
- * summed over the queries; `moments.sum.L` [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries before rotation.
+ * summed over the queries; `moments.sum.L` [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries before rotation;
+ * `residual.L` [B, T, E]: the residual stream after layer L.
  */
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
@@ -60,6 +61,8 @@ export interface StepGraphOptions {
   readonly cross?: boolean;
   /** Layers whose groups differ in their slots. @default none */
   readonly ragged?: ReadonlySet<number>;
+  /** Output the residual stream after each layer that holds slots. @default false */
+  readonly residuals?: boolean;
 }
 
 /** A traced step. */
@@ -108,6 +111,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
       block(ctx, stream, l, { attention, states, shared: lent && { ...lent, rotation } }),
     );
     g.scope(`h.${l}`, () => endLayer(ctx, stream, l, ofLayers[l]));
+    if (options.residuals && slots) g.output(stream.value(), `residual.${l}`);
     if (source && out.k && out.v) shareable.set(l, { source, k: out.k, v: out.v });
     if (out.k) g.output(out.k, `keys.${l}`);
     if (out.v) g.output(out.v, `values.${l}`);
@@ -162,7 +166,7 @@ function observedInputs({ g }: ModelContext, { sums, moments }: StepGraphOptions
   return (R: number) => {
     let weights = queryWeights.get(R);
     if (sums && !weights) {
-      weights = g.input(`queryWeights.${R}`, 'float32', ['B', 'sets', timesDim(R, 'T')]);
+      weights = g.input(`queryWeights.${R}`, 'float32', ['B', `sets.${R}`, timesDim(R, 'T')]);
       queryWeights.set(R, weights);
     }
     return { queryWeights: weights ?? null, momentWeights };

@@ -4,6 +4,7 @@
 import type { ChunkOutputs } from '../kvcache/chunk.ts';
 import type { CacheLease } from '../kvcache/lease.ts';
 import type { AdapterHooks } from '../model/adapter-trace.ts';
+import type { LayerProbe, ProbeOptions } from './probe.ts';
 
 /** Positions of a row's tokens: one list, or one for each stream. */
 export type TokenPositions = ArrayLike<number> | readonly ArrayLike<number>[];
@@ -30,6 +31,8 @@ export interface StepOptions {
   readonly positions?: readonly TokenPositions[];
   /** For models with cross-attention: per row and token, which states it attends to (0: not). @default all of them */
   readonly crossAttentionMask?: readonly (readonly ArrayLike<number>[])[];
+  /** Looks at single queries, in a cache of one row. @internal */
+  readonly probe?: ProbeOptions;
   /** The lease of the run that has the cache. */
   readonly lease?: CacheLease;
 }
@@ -49,4 +52,6 @@ export interface StepAdapters {
 export interface StepResult {
   /** [N, V] in the order of rows and tokens. */
   readonly logits: Float32Array;
+  /** What `probe` asked for, by layer; null where a layer has no slots. @internal */
+  readonly probes?: readonly (LayerProbe | null)[];
 }

@@ -16,6 +16,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { type StepGraphOptions, traceStep } from '../model/gpt.ts';
 import { traceCrossStates } from '../model/mixers/cross-attention.ts';
+import { projectedAttention, traceProjection } from '../model/projections.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
@@ -25,6 +26,7 @@ import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
 import { CompiledGraphs } from './compiled-graphs.ts';
 import { bindObserved, chunkSlots, observedOf, queriesOf } from './observe.ts';
+import { bindProbe, probesOf } from './probe.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
 import type { StepAdapters, StepOptions, StepResult } from './step-types.ts';
 
@@ -84,7 +86,7 @@ export class Stepper {
       cache.fitPositions(row, tokens.length, this.config.contextLength, lease);
     });
     cache.store.open();
-    const session = await this.#session(cache, adapters);
+    const session = await this.#session(cache, adapters, options.probe !== undefined);
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options, given);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
@@ -96,6 +98,7 @@ export class Stepper {
     const times = bindStates(cache, chunk, each, inputs);
     bindCrossAttention(this.config, cache, chunk, length, options.crossAttentionMask, inputs);
     const sets = bindObserved(this.config, cache, chunk, length, each, inputs);
+    if (options.probe) bindProbe(this.config, cache, length, options.probe, inputs);
     const outputs = await session.run(inputs);
     const outcome = {
       tokens: chunk,
@@ -110,8 +113,9 @@ export class Stepper {
       ),
       phase: options.phase ?? 'decode',
     };
+    const probes = options.probe && probesOf(this.config, cache, outputs);
     cache.append(outcome, lease);
-    return { logits: outputs.logits.data };
+    return { logits: outputs.logits.data, ...(probes ? { probes } : {}) };
   }
 
   /** Makes the session that steps with this cache run on, which takes a moment the first time. */
@@ -161,17 +165,35 @@ export class Stepper {
     cache.store.crossAttention.set(row, outputs.crossStates.data, count);
   }
 
-  #session(cache: KVCache, adapters: StepAdapters | null): Promise<CompiledGraph> {
+  /**
+   * The matrix that a layer's attention is projected with, transposed: [H · Dv, E], times the factors of the branch; null where it is
+   * no single matrix.
+   */
+  async projection(layer: number): Promise<Float32Array | null> {
+    const projected = projectedAttention(this.config, layer);
+    if (!projected) return null;
+    const key = `projection:${layer}`;
+    const graph = await this.#open(key, () => traceProjection(this.config, layer, this.#format, this.#backend.target));
+    const width = projected.spec.heads * projected.spec.valueSize;
+    const identity = new Float32Array(width * width);
+    for (let i = 0; i < width; i++) identity[i * width + i] = 1;
+    const { projected: out } = await graph.run({ heads: tensorOf(identity, [1, width, width]) });
+    const matrix = out.data.slice();
+    await this.#graphs.dropOldest(key, 0);
+    return matrix;
+  }
+
+  #session(cache: KVCache, adapters: StepAdapters | null, probed = false): Promise<CompiledGraph> {
     const { buffer, rules, store } = cache;
     const { sharing } = rules.layout;
-    const sums = rules.needs.length > 0;
+    const sums = probed || rules.needs.length > 0;
     const moments = rules.needsQueries;
     const cross = store.crossAttention.any;
     const hooks = adapters?.hooks ?? null;
     const ragged = store.raggedLayers;
-    const common = { format: this.#format, sharing, buffer, sums, moments, cross, ragged };
+    const common = { format: this.#format, sharing, buffer, sums, moments, cross, ragged, residuals: probed };
     const options: StepGraphOptions = { ...common, adapters: hooks };
-    const key = `${sharing}/${bufferName(buffer)}/${sums}/${moments}/${cross}/${[...ragged]}`;
+    const key = `${sharing}/${bufferName(buffer)}/${sums}/${moments}/${cross}/${[...ragged]}${probed ? '/probed' : ''}`;
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
     // Batches combine adapters in many ways.

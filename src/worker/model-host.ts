@@ -5,6 +5,7 @@
 import type { AdapterChoice } from '../adapters/bank.ts';
 import { ChatTemplate } from '../chat/chat-template.ts';
 import type { BatchRequest } from '../engine/batch.ts';
+import type { CalibrateOptions } from '../engine/calibrate.ts';
 import type { Generation } from '../engine/generation.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { Prompt } from '../engine/options.ts';
@@ -132,6 +133,10 @@ function generationMethods(host: ModelHost) {
     ) {
       const resolved = await host.caches.resolve(options);
       return host.model.score(text, { ...resolved, signal, onProgress: progress(emit) });
+    },
+
+    async calibrate({ options }: { options: CalibrateOptions }, { signal, emit }: CallContext) {
+      return host.model.calibrate({ ...options, signal, onProgress: progress(emit) });
     },
 
     encode: async ({ text, options }: { text: string; options: EncodeOptions }) =>

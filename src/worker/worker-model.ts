@@ -4,12 +4,14 @@
  */
 import { ChatTemplate, rendererOf } from '../chat/chat-template.ts';
 import type { Config } from '../config/config.ts';
+import type { CalibrateOptions } from '../engine/calibrate.ts';
 import type { GenerationDefaults } from '../engine/defaults.ts';
 import type { ChatMessage, MessageRenderer, MessageTemplate } from '../engine/messages.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from '../engine/options.ts';
 import type { Source } from '../engine/request-queue.ts';
 import type { ScoreResult } from '../engine/score.ts';
 import type { RestoreOptions, TextModel } from '../engine/text-model.ts';
+import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { refuseRetired } from '../util/retired.ts';
@@ -104,6 +106,13 @@ export class WorkerModel implements TextModel<WorkerCache> {
     const onEvent = ({ prefill }: { readonly prefill: [number, number] }) => onProgress?.(...prefill);
     const call = { signal, onEvent } as CallOptions;
     return this.#caller.call<ScoreResult>('score', { text, options: plain(rest, this.#context) }, call).done;
+  }
+
+  calibrate(options: CalibrateOptions = {}): Promise<CalibrationTable> {
+    const { signal, onProgress, ...rest } = options;
+    const onEvent = ({ prefill }: { readonly prefill: [number, number] }) => onProgress?.(...prefill);
+    const call = { signal, onEvent } as CallOptions;
+    return this.#caller.call<CalibrationTable>('calibrate', { options: rest }, call).done;
   }
 
   /**

@@ -1,0 +1,84 @@
+/**
+ * Calibration of the small model: what is measured, that engines agree, and that tables are kept.
+ */
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { tempFolder } from '../../test/support/temp-folder.ts';
+import { type CalibrationTable, LOCAL_WINDOWS, QUANTILES } from '../kvcache/calibration-table.ts';
+import { loadModel } from '../node.ts';
+import { InputError } from '../util/errors.ts';
+import type { LanguageModel } from './language-model.ts';
+
+const cacheDir = await tempFolder('calibrate');
+const LENGTH = 64;
+const TEXT = (await readFile('models/tiny/validation.txt', 'utf8')).slice(20_000, 21_200);
+const models: LanguageModel[] = [];
+afterAll(() => Promise.all(models.map((model) => model.dispose())));
+
+async function open(engine?: 'onnx'): Promise<LanguageModel> {
+  const model = await loadModel('keyhold/tiny', { cacheDir, engine, weights: 'float32' });
+  models.push(model);
+  return model;
+}
+
+const groupsOf = (table: CalibrationTable) => table.layers.flatMap((layer) => layer!);
+
+describe('a calibration', () => {
+  it('has quantiles and local needs of every group, is the same on both engines, and is kept', async () => {
+    const model = await open();
+    const seen: number[] = [];
+    const options = { texts: [TEXT], length: LENGTH, onProgress: (done: number) => seen.push(done) };
+    const table = await model.calibrate(options);
+    expect(table.layers.map((layer) => layer?.length)).toEqual(model.config.layers.map(() => 2));
+    expect(seen.at(-1)).toBeGreaterThan(2 * LENGTH);
+    for (const { retrieval, local } of groupsOf(table)) {
+      expect(retrieval).toHaveLength(QUANTILES);
+      expect(retrieval).toEqual(retrieval.toSorted((a, b) => a - b));
+      expect(retrieval.at(-1)!).toBeLessThanOrEqual(0);
+      // With a window as long as the text nothing is lost.
+      for (const [w, window] of LOCAL_WINDOWS.entries())
+        if (window >= LENGTH) expect(local[w]).toBe(0);
+        else expect(local[w]).toBeGreaterThan(0);
+    }
+    // The model reads its context again: some groups look at the very slot, others never do.
+    const upper = groupsOf(table).map(({ retrieval }) => retrieval[QUANTILES / 2]);
+    expect(Math.max(...upper)).toBeGreaterThan(Math.min(...upper) + 1);
+
+    const onnx = await (await open('onnx')).calibrate({ texts: [`${TEXT} `], length: LENGTH });
+    groupsOf(onnx).forEach(({ retrieval, local }, i) => {
+      const own = groupsOf(table)[i];
+      retrieval.forEach((x, q) => {
+        expect(Math.abs(x - own.retrieval[q])).toBeLessThan(0.05);
+      });
+      local.forEach((x, w) => {
+        expect(Math.abs(x - own.local[w])).toBeLessThan(0.01 * (own.local[w] + 0.01));
+      });
+    });
+
+    seen.length = 0;
+    expect(await model.calibrate(options)).toBe(table);
+    expect(await (await open()).calibrate(options)).toEqual(table);
+    expect(seen).toEqual([]);
+    // A damaged file is made again.
+    const folder = join(cacheDir, 'calibrations');
+    for (const name of await readdir(folder)) await writeFile(join(folder, name), '{"version":1}');
+    expect(await (await open()).calibrate(options)).toEqual(table);
+    expect(seen.length).toBeGreaterThan(0);
+  }, 120_000);
+
+  it('ends with its signal, and refuses what is too short', async () => {
+    const model = await open();
+    const aborter = new AbortController();
+    const reason = new Error('enough');
+    const run = model.calibrate({
+      texts: [TEXT],
+      length: 48,
+      signal: aborter.signal,
+      onProgress: () => aborter.abort(reason),
+    });
+    await expect(run).rejects.toBe(reason);
+    await expect(model.calibrate({ texts: ['too short'] })).rejects.toThrow(InputError);
+    await expect(model.calibrate({ texts: [TEXT], length: 3 })).rejects.toThrow(/length/);
+  }, 60_000);
+});

@@ -1,0 +1,88 @@
+/**
+ * @file The calibrations of one model: each is measured once, and kept.
+ */
+import { type CalibrationTable, readCalibrationTable } from '../kvcache/calibration-table.ts';
+import { Serial } from '../util/serial.ts';
+import { sha256 } from '../util/sha256.ts';
+import {
+  CALIBRATION_LENGTH,
+  type CalibratedModel,
+  type CalibrateOptions,
+  calibrate,
+  shippedTexts,
+  textsKey,
+} from './calibrate.ts';
+
+/** Where tables are kept. Names are those of files, too. */
+export interface CalibrationStore {
+  /** null: there is none of this name. */
+  read(name: string): Promise<unknown>;
+  write(name: string, table: CalibrationTable): Promise<void>;
+}
+
+/** What a table is kept under. */
+export function calibrationName(checkpoint: string, texts: string, length: number): string {
+  return sha256(new TextEncoder().encode(JSON.stringify([checkpoint, texts, length])));
+}
+
+export class Calibrations {
+  readonly #model: Omit<CalibratedModel, 'id'>;
+  readonly #checkpoint: string;
+  readonly #store: CalibrationStore | null;
+  readonly #known = new Map<string, CalibrationTable>();
+  /** A second request for what is being measured waits for it. */
+  readonly #serial = new Serial();
+  #latest: CalibrationTable | null = null;
+
+  constructor(model: Omit<CalibratedModel, 'id'>, checkpoint: string, store: CalibrationStore | null) {
+    this.#model = model;
+    this.#checkpoint = checkpoint;
+    this.#store = store;
+  }
+
+  /** The table that was asked for last; null: none was. */
+  get latest(): CalibrationTable | null {
+    return this.#latest;
+  }
+
+  /** The table of these texts: known, kept, or measured now. @throws as {@link calibrate}. */
+  get(options: CalibrateOptions): Promise<CalibrationTable> {
+    return this.#serial.run(async () => {
+      options.signal?.throwIfAborted();
+      const texts = options.texts ?? (await shippedTexts());
+      const name = calibrationName(this.#checkpoint, textsKey(texts), options.length ?? CALIBRATION_LENGTH);
+      const table = this.#known.get(name) ?? (await this.#read(name)) ?? (await this.#measure(name, options));
+      this.#known.set(name, table);
+      this.#latest = table;
+      return table;
+    });
+  }
+
+  async #read(name: string): Promise<CalibrationTable | null> {
+    try {
+      const kept = await this.#store?.read(name);
+      if (kept === undefined || kept === null) return null;
+      const table = readCalibrationTable(kept);
+      return table.model === this.#checkpoint ? table : null;
+    } catch {
+      // Damaged: it is measured again, and written over.
+      return null;
+    }
+  }
+
+  async #measure(name: string, options: CalibrateOptions): Promise<CalibrationTable> {
+    const { config, tokenizer } = this.#model;
+    const measured: CalibratedModel = {
+      id: this.#checkpoint,
+      config,
+      tokenizer,
+      createCache: (given) => this.#model.createCache(given),
+      step: (cache, chunk, given) => this.#model.step(cache, chunk, given),
+      projection: (layer) => this.#model.projection(layer),
+    };
+    const table = await calibrate(measured, options);
+    // A folder that can't be written costs another calibration in the next process, and nothing in this one.
+    await this.#store?.write(name, table).catch(() => undefined);
+    return table;
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * @file What calibration measured of a model: how much of the past each query group reads. Policies distribute slots by it.
+ */
+import * as v from 'valibot';
+import { InputError } from '../util/errors.ts';
+import type { CacheShape } from './shape.ts';
+
+/** Quantiles of a group's weights. */
+export const QUANTILES = 256;
+/** Recent tokens that a group attends to besides {@link MEASURED_SINKS}, as local needs are measured. */
+export const LOCAL_WINDOWS: readonly number[] = [4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256];
+export const MEASURED_SINKS = 4;
+
+/** Changes whenever tables could be misread. */
+const VERSION = 1;
+
+const GroupTable = v.object({
+  /**
+   * Quantiles, ascending, of log z: z is the largest weight that a slot of the text gets while the text is read once more, over all
+   * queries of that reading and the group's heads.
+   */
+  retrieval: v.pipe(v.array(v.number()), v.length(QUANTILES)),
+  /**
+   * By {@link LOCAL_WINDOWS}: mean square of what the residual stream loses where the group attends to the sinks and so many recent
+   * tokens only, in parts of the mean square of the stream.
+   */
+  local: v.pipe(v.array(v.number()), v.length(LOCAL_WINDOWS.length)),
+});
+
+const Table = v.object({
+  version: v.literal(VERSION),
+  /** The fingerprint of the model. */
+  model: v.string(),
+  /** SHA-256 of the texts. */
+  texts: v.string(),
+  /** Tokens of each text. */
+  length: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  /** By layer: its groups; null: it holds no slots, or a window bounds them. */
+  layers: v.array(v.nullable(v.array(GroupTable))),
+});
+
+export type GroupCalibration = v.InferOutput<typeof GroupTable>;
+export type CalibrationTable = v.InferOutput<typeof Table>;
+
+export const CALIBRATION_VERSION = VERSION;
+
+/** @throws InputError for something else. */
+export function readCalibrationTable(given: unknown): CalibrationTable {
+  const result = v.safeParse(Table, given);
+  if (result.success) return result.output;
+  const [{ message, path }] = result.issues;
+  const where = path?.map(({ key }) => String(key)).join('.') ?? '';
+  throw new InputError(`this is no calibration table: ${where === '' ? '' : `${where}: `}${message}`);
+}
+
+/** Layers whose groups a calibration can tell apart: those that hold slots without a window. */
+export function calibratedLayers({ layers }: CacheShape): number[] {
+  return [...layers.keys()].filter((l) => layers[l].slots && layers[l].window === null);
+}
+
+/** @throws InputError where the table was made for a model of another shape. */
+export function checkTableFits({ layers }: CalibrationTable, shape: CacheShape): void {
+  const wanted = new Set(calibratedLayers(shape));
+  const fits =
+    layers.length === shape.layers.length &&
+    layers.every((groups, l) => (groups?.length ?? 0) === (wanted.has(l) ? shape.layers[l].groups : 0));
+  if (!fits)
+    throw new InputError('the calibration table is of a model with other layers or groups: calibrate this one');
+}

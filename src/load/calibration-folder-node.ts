@@ -1,0 +1,21 @@
+/**
+ * @file The folder of calibrations: `calibrations`, beside the prepared weights.
+ */
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import type { CalibrationStore } from '../engine/calibrations.ts';
+import { writeWhole } from '../util/files-node.ts';
+import { defaultCacheDir } from '../weights/store-node.ts';
+
+/** @param cacheDir as of prepared weights. */
+export function calibrationFolder(cacheDir?: string): CalibrationStore {
+  const pathOf = (name: string) =>
+    join(cacheDir ? resolve(cacheDir) : defaultCacheDir(), 'calibrations', `${name}.json`);
+  return {
+    async read(name) {
+      const text = await readFile(pathOf(name), 'utf8').catch(() => null);
+      return text === null ? null : JSON.parse(text);
+    },
+    write: (name, table) => writeWhole(pathOf(name), `${JSON.stringify(table)}\n`),
+  };
+}

@@ -1,0 +1,69 @@
+/**
+ * @file Attention weights of single queries and heads, and the residual stream: what calibration measures.
+ */
+import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
+import type { Config } from '../config/config.ts';
+import { slotSpec } from '../config/layer-spec.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import { InputError } from '../util/errors.ts';
+
+/** Which of a chunk's queries are looked at. */
+export interface ProbeOptions {
+  /** Indices of the chunk's tokens. */
+  readonly queries: readonly number[];
+}
+
+/** What a layer shows of a chunk. */
+export interface LayerProbe {
+  /** S: slots that there were when the graph ran; the chunk's tokens come behind them. */
+  readonly slots: number;
+  /** Attention weights [G, R, queries, S + T]. */
+  readonly weights: Float32Array;
+  /** Mean square of the residual stream after the layer, over the chunk's tokens. */
+  readonly residual: number;
+  /** The chunk's keys [G, T, keySize] and values [G, T, valueSize]; null: values are a part of the keys. */
+  readonly keys: Float32Array;
+  readonly values: Float32Array | null;
+}
+
+/** Declares which (head, query) pairs are summed: each pair by itself. */
+export function bindProbe(
+  { layers }: Config,
+  { rules, batch }: KVCache,
+  length: number,
+  { queries }: ProbeOptions,
+  inputs: Record<string, StepTensor>,
+): void {
+  if (batch !== 1 || rules.needs.length > 0 || rules.layout.sharing !== 'none')
+    throw new InputError(
+      'to look at single queries takes a cache of one row, whose policy wants no weights and shares no slots',
+    );
+  for (const { mixer } of layers) {
+    const spec = slotSpec(mixer);
+    if (!spec) continue;
+    const R = spec.heads / spec.groups;
+    const sets = R * queries.length;
+    if (inputs[`queryWeights.${R}`]) continue;
+    const data = new Float32Array(sets * R * length);
+    for (let r = 0; r < R; r++)
+      for (const [i, t] of queries.entries()) data[((r * queries.length + i) * R + r) * length + t] = 1;
+    inputs[`queryWeights.${R}`] = tensorOf(data, [1, sets, R * length]);
+  }
+}
+
+/** By layer; null where it has no slots. */
+export function probesOf({ layers }: Config, cache: KVCache, outputs: StepOutputs): (LayerProbe | null)[] {
+  return layers.map(({ mixer }, l) => {
+    if (!slotSpec(mixer)) return null;
+    const stream = outputs[`residual.${l}`].data;
+    let squares = 0;
+    for (let i = 0; i < stream.length; i++) squares += stream[i] * stream[i];
+    return {
+      slots: cache.store.tableOf(l)!.capacity,
+      weights: outputs[`sums.${l}`].data,
+      residual: squares / stream.length,
+      keys: outputs[`keys.${l}`].data,
+      values: outputs[`values.${l}`]?.data ?? null,
+    };
+  });
+}
