@@ -2,8 +2,9 @@
  * @file The server that the tests of clients talk to: the small model, with answers for what it can't say by itself.
  */
 import type { ChatMessage } from '../../src/engine/messages.ts';
-import { type RunningServer, ServedModel, serve } from '../../src/exports/server.ts';
+import { type RunningServer, type ServedModel, serve } from '../../src/exports/server.ts';
 import { scriptedModel } from '../support/scripted-model.ts';
+import { servedModel } from '../support/served.ts';
 
 export const KEY = 'secret';
 
@@ -34,18 +35,9 @@ export interface TestServer {
 
 export async function startServer(): Promise<TestServer> {
   const model = await scriptedModel(script);
-  const served = new ServedModel(model, {
-    id: 'tiny',
+  const { one: served } = servedModel(model, {
     cacheClasses: [{ name: 'default', options: { policy: 'dense', cacheLength: 1024 } }],
-    rows: 4,
-    queue: 64,
-    queueMs: 30_000,
     maxTokens: 256,
-    sessions: 4,
-    store: null,
-    onLoss: (_, error) => {
-      throw error;
-    },
   });
   const server: RunningServer = await serve({ models: [served], port: 0, apiKeys: [KEY] });
   return {

@@ -2,9 +2,9 @@
  * @file The small model with a chat template, and answers that a test may choose: the engine generates them under a regular expression
  * that matches nothing else, because a model of this size calls no tools by itself.
  */
-import type { ChatMessage } from '../../src/engine/messages.ts';
-import { ChatTemplate } from '../../src/exports/checkpoint.ts';
-import { type LanguageModel, loadModel, type TextModel } from '../../src/node.ts';
+import type { ChatMessage, MessageTemplate } from '../../src/engine/messages.ts';
+import type { LanguageModel } from '../../src/node.ts';
+import { loadChatModel } from './served.ts';
 
 /** Asks for Hermes' form of calls and thoughts. */
 const TEMPLATE =
@@ -14,23 +14,25 @@ const TEMPLATE =
 /** The answer to these messages; null: what the model says by itself. */
 export type Script = (messages: readonly ChatMessage[]) => string | null;
 
-export async function scriptedModel(script: Script): Promise<TextModel> {
-  const model = await loadModel();
-  // The small model was not trained on conversations.
-  Object.assign(model, { renderer: { ...model.renderer, template: new ChatTemplate(TEMPLATE, {}) } });
-  const chat: LanguageModel['chat'] = (messages, options = {}) => {
-    const text = script(messages);
-    if (text === null) return model.chat(messages, options);
-    return model.chat(messages, {
-      ...options,
-      format: { type: 'regex', pattern: text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&') },
-    });
+export async function scriptedModel(script: Script): Promise<LanguageModel> {
+  const model = await loadChatModel(TEMPLATE);
+  const { template } = model.renderer;
+  /** Answers by the tokens of their prompts. */
+  const answers = new Map<string, string>();
+  const render: MessageTemplate['render'] = (messages, options) => {
+    const text = template!.render(messages, options);
+    const answer = script(messages);
+    if (answer !== null) answers.set(model.tokenizer.encode(text, { addSpecialTokens: false }).join(), answer);
+    return text;
   };
-  return new Proxy(model, {
-    get(target, key) {
-      if (key === 'chat') return chat;
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
+  const generate: LanguageModel['generate'] = (prompt, options) => {
+    const answer = answers.get(Array.isArray(prompt) ? prompt.join() : '');
+    if (answer === undefined) return own(prompt, options);
+    const pattern = answer.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
+    return own(prompt, { ...options, format: { type: 'regex', pattern } });
+  };
+  const own = model.generate.bind(model);
+  // The server looks for the format of calls in the sources.
+  const scripted = { sources: { default: TEMPLATE }, render };
+  return Object.assign(model, { renderer: { ...model.renderer, template: scripted }, generate });
 }
