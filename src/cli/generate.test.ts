@@ -221,7 +221,11 @@ describe('keyhold generate refuses', () => {
       args: ['x', '-p', 'lru'],
       message: 'there is no cache policy "lru"; there are dense,',
     },
-    { what: 'an unknown format', args: ['x', '-w', 'int3'], message: 'Allowed choices are auto, float32, int8, int4.' },
+    {
+      what: 'an unknown format',
+      args: ['x', '-w', 'int3'],
+      message: 'Allowed choices are auto, float32, int8, int4, f16,',
+    },
     { what: 'sinks that fill the cache', args: ['x', '-c', '4', '--sinks', '4'], message: '--sinks 4 leaves no slot' },
     {
       what: 'sinks for dense',

@@ -104,7 +104,7 @@ export function withModel<T extends { readonly model: string }>(
 export function weightsOption(): Option {
   return new Option(
     '-w, --weights <format>',
-    'how weights are stored: auto is float32 up to 100M parameters, else int8',
+    'how weights are stored: auto is float32 up to 100M parameters, else int8; the names from f16 on are formats of the ggml engine',
   )
     .choices(WEIGHT_CHOICES)
     .argParser(readWeights)
@@ -112,7 +112,8 @@ export function weightsOption(): Option {
 }
 
 function readWeights(text: string): WeightChoice {
-  const choice = (text === 'f32' ? 'float32' : text) as WeightChoice;
+  const name = text.toLowerCase();
+  const choice = (name === 'f32' ? 'float32' : name) as WeightChoice;
   if (!WEIGHT_CHOICES.includes(choice))
     throw new InvalidArgumentError(`Allowed choices are ${WEIGHT_CHOICES.join(', ')}.`);
   return choice;

@@ -4,6 +4,7 @@ import { type Golden, readGolden, rowsOf } from '../../test/parity/case.ts';
 import { encoderInput } from '../../test/parity/encoder-case.ts';
 import { CASES, caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
+import { defaultEngine } from '../load/engines-node.ts';
 import { type LanguageModel, loadModel } from '../node.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { logSoftmaxAt } from './sampling/sampler.ts';
@@ -45,6 +46,37 @@ async function resultOf(model: LanguageModel, golden: ReadonlyMap<string, Golden
   const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength: 128 });
   return (await model.step(cache, prompts, { logits: 'all' })).logits;
 }
+
+describe('formats of ggml', () => {
+  it.runIf(defaultEngine() === 'ggml').each([
+    // Measured, in % above float32.
+    ['f16', 0.01],
+    ['bf16', 0.02],
+    ['q8_0', 0.02],
+    ['q6_k', 0.3],
+    ['q5_k', 0.6],
+    ['q5_1', 0.6],
+    ['q5_0', 0.6],
+    ['q4_k', 2],
+    ['q4_1', 2],
+    ['iq4_nl', 2],
+    ['iq4_xs', 2],
+    ['q4_0', 3],
+    ['mxfp4', 5],
+    ['q3_k', 9],
+    ['q2_k', 60],
+  ] as const)('%s costs the small model at most %s %% of perplexity', async (weights, most) => {
+    const cost = 100 * ((await perplexity(weights, 1024)) / (await exact()) - 1);
+    expect(cost).toBeLessThan(most);
+    expect(cost).not.toBe(0);
+  });
+
+  let known: Promise<number> | undefined;
+  const exact = () => {
+    known ??= perplexity('float32', 1024);
+    return known;
+  };
+});
 
 describe('with 8 and 4 bits every family computes nearly what it does in float32', () => {
   /** Largest error of all logits, as a share of their size. The weights are random, which quantises worse than trained ones. */

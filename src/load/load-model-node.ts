@@ -20,7 +20,7 @@ import { checkOptionNames, type OptionNames, shown } from '../util/option-names.
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { keepStored } from '../weights/prepare.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
-import type { WeightFormat } from '../weights/types.ts';
+import type { ParamSpec, WeightFormat } from '../weights/types.ts';
 import { calibrationFolder } from './calibration-folder-node.ts';
 import { type EngineName, openEngine } from './engines-node.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
@@ -38,7 +38,8 @@ export type LoadProgress =
 
 export interface LoadOptions {
   /**
-   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, else int8.
+   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, else int8. Names of ggml's formats, such as `q4_k`,
+   * need the ggml engine.
    * @default 'auto'
    */
   readonly weights?: WeightChoice;
@@ -166,9 +167,10 @@ export async function assembleFrom<T>(
       generationConfig: options.generationConfig,
       calibrations: calibrationFolder(cacheDir),
       prepare: (request) => {
-        // Without a wish for a format, what is quantised already is kept as it is if the engine can.
+        // Without a wish for a format, what is quantised already is kept as it is if the engine can; else what is in that format already.
         const isFree = (options.weights ?? 'auto') === 'auto' && request.format !== 'float32';
-        const specs = isFree ? keepStored(request.specs, request.source, backend.codec) : request.specs;
+        const isWanted = (stored: string, { format }: ParamSpec): boolean => isFree || stored === format;
+        const specs = keepStored(request.specs, request.source, backend.codec, isWanted);
         const isKept = specs.some(({ stored }) => stored !== undefined);
         let note = request.format === 'float32' || isKept ? undefined : checkpoint.note;
         return openPreparedWeights({

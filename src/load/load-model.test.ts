@@ -48,7 +48,9 @@ describe('loadModel', () => {
 
 it('the command takes f32 for float32', async () => {
   expect((await keyhold(['estimate', '-w', 'f32', '--json'])).stdout).toContain('"format":"float32"');
-  expect((await keyhold(['estimate', '-w', 'f16'])).stderr).toContain('Allowed choices are auto, float32, int8, int4.');
+  expect((await keyhold(['estimate', '-w', 'f64'])).stderr).toContain(
+    'Allowed choices are auto, float32, int8, int4, f16,',
+  );
 });
 
 it('old names say the new ones', () => {

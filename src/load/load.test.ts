@@ -4,9 +4,12 @@ import { idleBackend, unmadeWeights } from '../../test/support/runtimes.ts';
 import { f32, safetensorsFile, type TestTensor } from '../../test/support/safetensors-bytes.ts';
 import { readTensors } from '../../test/support/safetensors-file.ts';
 import { byteLevelJson, tinyJson } from '../../test/support/tokenizers.ts';
+import { onnxWebTarget } from '../backends/onnx/target.ts';
 import { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
+import type { GraphTarget } from '../ops/target.ts';
 import { CheckpointError, ConfigError, InputError, type KeyholdError, TokenizerError } from '../util/errors.ts';
+import { GGML_FORMATS } from '../weights/ggml-formats.ts';
 import { assembleModel } from './load.ts';
 import { planModel, type WeightChoice } from './plan.ts';
 
@@ -139,8 +142,23 @@ describe('a checkpoint is refused before its weights are read', () => {
 
   it('where a format is not known', async () => {
     expect(await refusal(InputError, 'llama', {}, 'int2' as WeightChoice)).toBe(
-      'there is no weight format "int2"; there are auto, float32, int8, int4',
+      'there is no weight format "int2"; there are auto, float32, int8, int4, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4',
     );
+  });
+});
+
+describe('formats of ggml', () => {
+  const plan = async (weights: WeightChoice, target?: GraphTarget) =>
+    planModel(await checkpoint('llama', {}), weights, undefined, target);
+
+  it('are int8 and int4 where ONNX holds the same blocks, and refused otherwise', async () => {
+    expect((await plan('q8_0')).format).toBe('int8');
+    expect((await plan('q4_0')).format).toBe('int4');
+    for (const weights of GGML_FORMATS.filter((name) => name !== 'q8_0' && name !== 'q4_0'))
+      await expect(plan(weights), weights).rejects.toThrow(
+        `this engine has no products with weights in "${weights}"; it has auto, float32, int8, int4, q4_0, q8_0 (the ggml engine has all`,
+      );
+    await expect(plan('q8_0', onnxWebTarget)).rejects.toThrow(InputError);
   });
 });
 

@@ -11,8 +11,10 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
 import { traceEncoder } from '../model/encoder.ts';
 import { traceStep } from '../model/gpt.ts';
+import type { GraphTarget } from '../ops/target.ts';
 import { cacheShape } from '../step/cache-shape.ts';
-import { wholeNumber } from '../util/numbers.ts';
+import { product, wholeNumber } from '../util/numbers.ts';
+import { bitsOf, ggmlFormatOf, isGgmlFormat } from '../weights/ggml-formats.ts';
 import { layOut } from '../weights/layout.ts';
 import { QUANT_BLOCK } from '../weights/quantise.ts';
 import type { Param, WeightFormat } from '../weights/types.ts';
@@ -53,6 +55,9 @@ export interface Workspace {
   readonly garbage: number;
 }
 
+/** For three formats, and for the one that was asked for where it is another. */
+export type ByFormat<T> = Readonly<Record<WeightFormat, T>>;
+
 /** All in bytes, unless its name says otherwise. */
 export interface MemoryPlan {
   /** Number of parameters. */
@@ -60,7 +65,7 @@ export interface MemoryPlan {
   /** The format of the weights: what was asked for, or what `auto` stands for. */
   readonly format: WeightFormat;
   /** Prepared weights on the disk, by format. */
-  readonly weights: Readonly<Record<WeightFormat, number>>;
+  readonly weights: ByFormat<number>;
   /** Tokens that the plan is for. */
   readonly contextLength: number;
   readonly cachePolicy: string;
@@ -77,7 +82,7 @@ export interface MemoryPlan {
   /** Tokens of a prompt that are read at once. */
   readonly chunkLength: number;
   /** Weights in memory, by format. */
-  readonly resident: Readonly<Record<WeightFormat, ResidentWeights>>;
+  readonly resident: ByFormat<ResidentWeights>;
   /** Positions and scores of the cache's slots, and what it takes to take the last chunk back. */
   readonly bookkeeping: number;
   /** What a step takes while it runs: all of {@link workspaceParts}. */
@@ -86,7 +91,7 @@ export interface MemoryPlan {
   /** Node, the library, ONNX Runtime, and the graph; the tokenizer. */
   readonly runtime: number;
   /** Peak of the process's resident memory, by format: runtime, weights, cache, bookkeeping and workspace. */
-  readonly total: Readonly<Record<WeightFormat, number>>;
+  readonly total: ByFormat<number>;
 }
 
 const MB = 1e6;
@@ -137,14 +142,16 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const { batch } = wanted;
   const cache = createCache(shape, resolveCacheBytes(shape, wanted, contextLength));
   const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: cache.buffer, batch });
+  const plain = paramsOf(config, 'float32');
+  const parameters = countParameters(plain);
+  const format = chooseFormat(choice, parameters);
+  const formats = FORMATS.includes(format) ? FORMATS : [...FORMATS, format];
   const byFormat = <T>(of: (format: WeightFormat) => T) =>
-    Object.fromEntries(FORMATS.map((format) => [format, of(format)])) as Record<WeightFormat, T>;
-  const params = byFormat((format) => paramsOf(config, format));
+    Object.fromEntries(formats.map((each) => [each, of(each)])) as ByFormat<T>;
+  const params = byFormat((each) => (each === 'float32' ? plain : paramsOf(config, each, namedTarget)));
   // A budget above the context is never used up.
   const used = Math.min(cache.cacheLength, contextLength);
   const window = config.slidingWindowSize ?? 1;
-  const parameters = countParameters(params.float32);
-  const format = chooseFormat(choice, parameters);
   const cacheBytes = Math.min(cache.memory().keysAndValuesLimit, dense(used));
   const resident = byFormat((each) => residentWeights(config, params[each]));
   const bookkeeping = planBookkeeping(config, cache, cacheBytes / used, contextLength, chunkLength);
@@ -155,7 +162,7 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   return {
     parameters,
     format,
-    weights: byFormat((each) => layOut(params[each]).size),
+    weights: byFormat((each) => sizeOf(params[each])),
     contextLength,
     cachePolicy: cache.policy,
     cacheLength: cache.cacheLength,
@@ -173,13 +180,32 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   };
 }
 
+/** Has a format for every matrix also where the model's is one of ggml's. */
+const namedTarget: GraphTarget = {
+  ...onnxTarget,
+  weightFormat: (matrix, format) =>
+    isGgmlFormat(format) ? (ggmlFormatOf(format, matrix) ?? 'float32') : onnxTarget.weightFormat(matrix, format),
+};
+
+/** Bytes in the file of prepared weights. */
+function sizeOf(params: readonly Param[]): number {
+  const named = params.reduce(
+    (sum, { format, shape }) => (isGgmlFormat(format) ? sum + (product(shape) * bitsOf(format)) / 8 : sum),
+    0,
+  );
+  return named + layOut(params.filter(({ format }) => !isGgmlFormat(format))).size;
+}
+
 function residentWeights(config: Config, params: readonly Param[]): ResidentWeights {
   const resident = { private: 0, mapped: 0 };
   for (const param of params) {
-    const { size } = layOut([param]);
+    const size = sizeOf([param]);
     const embedding = param.role === 'embedding';
     const multiplied = param.role === 'linear' || (embedding && config.tieEmbeddings);
-    const blocks = param.format === 'float32' ? 0 : param.shape[0] * Math.ceil(param.shape[1] / QUANT_BLOCK);
+    const blocks =
+      param.format === 'float32' || isGgmlFormat(param.format)
+        ? 0
+        : param.shape[0] * Math.ceil(param.shape[1] / QUANT_BLOCK);
     // Beside the values, a copy has a scale and a sum for each block; the file has the scale.
     if (multiplied) resident.private += size + 4 * blocks;
     if (multiplied && !embedding) resident.mapped += 4 * blocks;
@@ -228,9 +254,10 @@ function mlpWidth({ intermediateSize, moe }: Config): number {
   return Math.max(intermediateSize, (moe?.intermediateSize ?? 0) * (moe?.nExpertPerToken ?? 0));
 }
 
-function planRuntime(config: Config, cache: KVCache, format: WeightFormat, tokenizer: boolean): number {
+function planRuntime(config: Config, cache: KVCache, asked: WeightFormat, tokenizer: boolean): number {
   const { buffer } = cache;
   const { needsQueries: moments, needs, layout } = cache.rules;
+  const format = isGgmlFormat(asked) ? 'int4' : asked;
   const graph = isEncoder(config)
     ? traceEncoder(config, format, config.output, onnxTarget)
     : traceStep(config, { format, sharing: layout.sharing, buffer, sums: needs.length > 0, moments }, onnxTarget).graph;

@@ -15,7 +15,7 @@ import type { GraphTarget } from '../ops/target.ts';
 import { product } from '../util/numbers.ts';
 import { ParamResolver } from '../weights/resolve.ts';
 import type { Param, RowSource, WeightFormat } from '../weights/types.ts';
-import { checkWeightChoice, type WeightChoice } from './weight-choice.ts';
+import { checkWeightChoice, heldFormat, type WeightChoice } from './weight-choice.ts';
 
 /** Up to this many parameters float32 costs little and changes nothing. */
 const SMALL_MODEL = 100e6;
@@ -57,7 +57,7 @@ export function planModel(
   for (const param of plain) resolver.source(param);
   resolver.checkLeftovers();
   const parameters = countParameters(plain);
-  const format = chooseFormat(choice, parameters, target.float32Parameters);
+  const format = heldFormat(chooseFormat(choice, parameters, target.float32Parameters), target);
   return {
     config,
     family,

@@ -43,5 +43,6 @@ export function matrixParam(
   const [{ cols }] = parts;
   if (parts.some((part) => part.cols !== cols)) throw new GraphError(`the parts of ${name} differ in width`);
   const rows = parts.reduce((sum, part) => sum + part.rows, 0);
-  return g.param({ name, shape: [rows, cols], role, format: g.target.weightFormat(role, format, rows, cols), parts });
+  const stored = g.target.weightFormat({ name, role, rows, cols }, format);
+  return g.param({ name, shape: [rows, cols], role, format: stored, parts });
 }

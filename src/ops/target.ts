@@ -2,7 +2,8 @@
  * @file What an engine chooses while a model is traced for it: how matrices are stored.
  */
 import type { MoeMlp } from '../config/layer-spec.ts';
-import type { ParamSpec, WeightFormat } from '../weights/types.ts';
+import type { MatrixInfo } from '../weights/ggml-formats.ts';
+import type { WeightFormat } from '../weights/types.ts';
 
 /**
  * How the experts of a mixture are laid out: all in one matrix with rows of gate and up by turns, in one matrix for each of gate, up
@@ -17,8 +18,10 @@ export interface GraphTarget {
   readonly float32Parameters?: number;
   /** Whether slots in 8 and 4 bits are blocks with their scales inside (ggml's q8_0 and q4_0), not numbers and scales apart. */
   readonly slotBlocks: boolean;
+  /** What a format is called here; null: the engine can't hold it. */
+  held(format: WeightFormat): WeightFormat | null;
   /** The format of one matrix, where the model's is `format`. */
-  weightFormat(role: ParamSpec['role'], format: WeightFormat, rows: number, cols: number): WeightFormat;
+  weightFormat(matrix: MatrixInfo, format: WeightFormat): WeightFormat;
   /** Whether the experts of attention heads are one matrix for each projection, not matrices of their own. */
   readonly stacksHeadExperts: boolean;
   /** @param width E, what an expert reads. */

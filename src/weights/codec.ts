@@ -3,6 +3,7 @@
  */
 
 import type { BlockRows } from '../checkpoint/types.ts';
+import { WeightsError } from '../util/errors.ts';
 import { product } from '../util/numbers.ts';
 import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantiseRows } from './quantise.ts';
 import type { ParamSpec, StoredParam, WeightFormat } from './types.ts';
@@ -27,7 +28,12 @@ export interface WeightCodec {
   encode(spec: ParamSpec, values: Float32Array, rows: number, cols: number): readonly Uint8Array[];
 }
 
-export const FORMAT_BITS: Readonly<Record<Exclude<WeightFormat, 'float32'>, QuantBits>> = { int8: 8, int4: 4 };
+/** @throws WeightsError for a format that is not in blocks with scales apart. */
+export function bitsOf(format: WeightFormat): QuantBits {
+  if (format === 'int8') return 8;
+  if (format === 'int4') return 4;
+  throw new WeightsError(`${format} has no blocks with scales apart`);
+}
 
 /** Name of the scales of a quantised parameter. */
 export const scaleName = (name: string): string => `${name}.scale`;
@@ -39,7 +45,7 @@ export const scaledBlocks: WeightCodec = {
     if (format === 'float32') return [{ name, dtype: 'float32', shape, length: 4 * product(shape) }];
     const [rows, cols] = shape;
     const blocks = Math.ceil(cols / QUANT_BLOCK);
-    const packed = [rows, blocks, blockBytes(FORMAT_BITS[format])];
+    const packed = [rows, blocks, blockBytes(bitsOf(format))];
     return [
       { name, dtype: 'uint8', shape: packed, length: product(packed) },
       { name: scaleName(name), dtype: 'float32', shape: [rows, blocks], length: 4 * rows * blocks },
@@ -47,7 +53,7 @@ export const scaledBlocks: WeightCodec = {
   },
   encode({ format }, values, rows, cols) {
     if (format === 'float32') return [bytesOf(values)];
-    const bits = FORMAT_BITS[format];
+    const bits = bitsOf(format);
     const blocks = rows * Math.ceil(cols / QUANT_BLOCK);
     const packed = new Uint8Array(blocks * blockBytes(bits));
     const scales = new Float32Array(blocks);

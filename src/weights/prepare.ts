@@ -3,6 +3,7 @@
  * time is more than one piece in memory.
  */
 
+import type { BlockRows } from '../checkpoint/types.ts';
 import { PIECE_VALUES } from '../util/numbers.ts';
 import { scaledBlocks, type WeightCodec } from './codec.ts';
 import type { WeightLayout } from './layout.ts';
@@ -55,15 +56,16 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
   }
 }
 
-/** The parameters whose rows the backend can keep as the checkpoint stores them, marked so; the others as they are. */
+/** The parameters whose rows the backend can keep as the checkpoint stores them, marked so; the others as they are. @param wanted @default all */
 export function keepStored<S extends ParamSpec>(
   specs: readonly S[],
   source: (spec: S) => RowSource,
   { keeps }: WeightCodec,
+  wanted: (stored: BlockRows['format'], spec: S) => boolean = () => true,
 ): readonly S[] {
   if (!keeps) return specs;
   return specs.map((spec) => {
     const format = spec.role === 'plain' ? undefined : source(spec).blocks?.format;
-    return format !== undefined && keeps(format) ? { ...spec, stored: format } : spec;
+    return format !== undefined && keeps(format) && wanted(format, spec) ? { ...spec, stored: format } : spec;
   });
 }

@@ -2,9 +2,13 @@
  * @file What the model asks of the weights, and where it finds them.
  */
 import type { BlockRows } from '../checkpoint/types.ts';
+import type { GgmlFormat } from './ggml-formats.ts';
 
-/** How a matrix is stored and multiplied: plain float32, or blocks of 32 values with one float32 scale. */
-export type WeightFormat = 'float32' | 'int8' | 'int4';
+/**
+ * How matrices are stored and multiplied: `float32`; `int8` and `int4`, which each engine holds in its own way; or a format of ggml by its
+ * name, which not every engine can hold.
+ */
+export type WeightFormat = 'float32' | 'int8' | 'int4' | GgmlFormat;
 
 /**
  * One parameter of the model's graph, as it must lie in the prepared weights.

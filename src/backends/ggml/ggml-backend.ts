@@ -7,8 +7,7 @@ import type { Backend, BackendOptions, CompiledGraph, RunOptions, StepInputs, St
 import { openGgml } from './binding.ts';
 import { CpuBackend } from './cpu-backend.ts';
 import { GgmlSession } from './session.ts';
-import { blockLength } from './types.ts';
-import { ggmlCodec } from './weight-codec.ts';
+import { ggmlCodec, matrixFormat } from './weight-codec.ts';
 import { GgmlWeights } from './weights.ts';
 
 /** What the graphs of one model share: threads, and the weights in memory. Lives as long as any of the graphs. */
@@ -98,8 +97,8 @@ export const ggmlBackend: Backend = {
   target: {
     slotBlocks: true,
     stacksHeadExperts: true,
-    // Rows that do not divide into blocks stay as they are.
-    weightFormat: (_, format, __, cols) => (cols % blockLength('q8_0') === 0 ? format : 'float32'),
+    held: (format) => format,
+    weightFormat: matrixFormat,
     expertLayout: () => 'separate',
   },
   codec: ggmlCodec,

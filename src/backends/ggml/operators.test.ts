@@ -45,6 +45,7 @@ type Given = Readonly<
 const target = {
   slotBlocks: true,
   stacksHeadExperts: true,
+  held: () => 'float32' as const,
   weightFormat: () => 'float32' as const,
   expertLayout: () => 'separate' as const,
 };

@@ -1,6 +1,7 @@
 /**
  * @file ggml's element types.
  */
+import { GGML_BLOCKS } from '../../weights/ggml-formats.ts';
 
 /** Numbers of `enum ggml_type`. */
 export const GGML_TYPES = {
@@ -17,6 +18,7 @@ export const GGML_TYPES = {
   q5_k: 13,
   q6_k: 14,
   iq4_nl: 20,
+  iq4_xs: 23,
   i32: 26,
   i64: 27,
   bf16: 30,
@@ -26,23 +28,10 @@ export type GgmlType = keyof typeof GGML_TYPES;
 
 /** Values and bytes of one block. */
 const BLOCKS: Readonly<Record<GgmlType, readonly [values: number, bytes: number]>> = {
+  ...GGML_BLOCKS,
   f32: [1, 4],
-  f16: [1, 2],
-  q4_0: [32, 18],
-  q4_1: [32, 20],
-  q5_0: [32, 22],
-  q5_1: [32, 24],
-  q8_0: [32, 34],
-  q2_k: [256, 84],
-  q3_k: [256, 110],
-  q4_k: [256, 144],
-  q5_k: [256, 176],
-  q6_k: [256, 210],
-  iq4_nl: [32, 18],
   i32: [1, 4],
   i64: [1, 8],
-  bf16: [1, 2],
-  mxfp4: [32, 17],
 };
 
 /** Values that share a block: a row's length is a multiple of it. */

@@ -3,17 +3,28 @@
  */
 import { product } from '../../util/numbers.ts';
 import type { WeightCodec } from '../../weights/codec.ts';
+import { fittingFormat, type GgmlFormat, ggmlFormatOf, type MatrixInfo } from '../../weights/ggml-formats.ts';
 import type { ParamSpec, WeightFormat } from '../../weights/types.ts';
 import { openGgml } from './binding.ts';
 import { blockLength, GGML_TYPES, type GgmlType, rowBytes } from './types.ts';
 
-const TYPES: Readonly<Record<WeightFormat, GgmlType>> = { float32: 'f32', int8: 'q8_0', int4: 'q4_0' };
+/** ggml's own name of a format. */
+const ownName = (format: Exclude<WeightFormat, 'float32'>): GgmlFormat =>
+  format === 'int8' ? 'q8_0' : format === 'int4' ? 'q4_0' : format;
 
-/** The type of a parameter: rows that do not divide into blocks stay float32. */
+/** The format of one matrix where the model's is `format`: rows that do not divide into blocks stay float32. */
+export function matrixFormat(matrix: MatrixInfo, format: WeightFormat): WeightFormat {
+  if (format === 'float32') return format;
+  if (format === 'int8' || format === 'int4') return fittingFormat(ownName(format), matrix.cols) ? format : 'float32';
+  return ggmlFormatOf(format, matrix) ?? 'float32';
+}
+
+/** The type of a parameter, as it is stored. */
 export function typeOf({ role, format, shape, stored }: ParamSpec): GgmlType {
   if (role === 'plain') return 'f32';
   if (stored !== undefined && isKept(stored)) return stored;
-  const type = TYPES[format];
+  if (format === 'float32') return 'f32';
+  const type = ownName(format);
   return shape[shape.length - 1] % blockLength(type) === 0 ? type : 'f32';
 }
 

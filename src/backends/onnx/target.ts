@@ -4,12 +4,23 @@
 import type { GraphTarget } from '../../ops/target.ts';
 import { byteGroupSize } from '../../weights/byte-groups.ts';
 import { QUANT_BLOCK } from '../../weights/quantise.ts';
+import type { WeightFormat } from '../../weights/types.ts';
+
+const OWN_NAMES: Readonly<Partial<Record<WeightFormat, WeightFormat>>> = {
+  float32: 'float32',
+  int8: 'int8',
+  int4: 'int4',
+  q8_0: 'int8',
+  q4_0: 'int4',
+};
 
 export const onnxTarget: GraphTarget = {
   slotBlocks: false,
+  // q8_0 and q4_0 are blocks of 32 values with one scale, too; here it is a float32.
+  held: (format) => OWN_NAMES[format] ?? null,
   stacksHeadExperts: false,
   // Rows of an embedding are dequantized by GatherBlockQuantized, which takes whole blocks only.
-  weightFormat: (role, format, _, cols) => (role === 'embedding' && cols % QUANT_BLOCK !== 0 ? 'float32' : format),
+  weightFormat: ({ role, cols }, format) => (role === 'embedding' && cols % QUANT_BLOCK !== 0 ? 'float32' : format),
   // MoE and QMoE compute experts that are gated by SiLU, or clamped, in whole blocks.
   expertLayout: ({ activation, size, gated, clamp, scaledInput }, width, format) => {
     const whole = format === 'float32' || (width % QUANT_BLOCK === 0 && size % QUANT_BLOCK === 0);
@@ -24,9 +35,11 @@ export const onnxWebTarget: GraphTarget = {
   byteGroups: true,
   // float32 is faster and exact, but takes four times the memory, and twice that while a session is made.
   float32Parameters: 150e6,
-  weightFormat: (role, format, rows, cols) => {
-    if (format === 'int8') return byteGroupSize(cols) === null ? 'float32' : 'int8';
-    return onnxTarget.weightFormat(role, format, rows, cols);
+  // int8 is bytes in groups here.
+  held: (format) => (format === 'q8_0' ? null : onnxTarget.held(format)),
+  weightFormat: (matrix, format) => {
+    if (format === 'int8') return byteGroupSize(matrix.cols) === null ? 'float32' : 'int8';
+    return onnxTarget.weightFormat(matrix, format);
   },
   // QMoE wants blocks of 32.
   expertLayout: (experts, width, format) =>

@@ -5,7 +5,7 @@ import type { RouterSpec } from '../../../config/layer-spec.ts';
 import { HIDDEN } from '../../../kvcache/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { range } from '../../../util/numbers.ts';
-import { FORMAT_BITS, scaleName } from '../../../weights/codec.ts';
+import { bitsOf, scaleName } from '../../../weights/codec.ts';
 import { blockBytes, QUANT_BLOCK } from '../../../weights/quantise.ts';
 import type { Param } from '../../../weights/types.ts';
 import { type GraphBuilder, MICROSOFT, type Value } from '../builder.ts';
@@ -102,7 +102,7 @@ function stacked(g: GraphBuilder, { name, shape, format }: Param, count: number)
   if (format === 'float32') return [g.external(name, 'float32', [count, rows, cols])];
   const blocks = cols / QUANT_BLOCK;
   return [
-    g.external(name, 'uint8', [count, rows, blocks * blockBytes(FORMAT_BITS[format])]),
+    g.external(name, 'uint8', [count, rows, blocks * blockBytes(bitsOf(format))]),
     g.external(scaleName(name), 'float32', [count, rows, blocks]),
   ];
 }
@@ -148,7 +148,7 @@ export const EXPERTS: LowerTable = {
       format === 'float32'
         ? g.node('MoE', [x, logits, fc1[0], bias1, fc2[0], ...bias2], [x], { attributes, domain: MICROSOFT })
         : g.node('QMoE', [x, logits, ...fc1, bias1, ...fc2, ...bias2], [x], {
-            attributes: { ...attributes, expert_weight_bits: FORMAT_BITS[format], block_size: QUANT_BLOCK },
+            attributes: { ...attributes, expert_weight_bits: bitsOf(format), block_size: QUANT_BLOCK },
             domain: MICROSOFT,
           });
     return [scale ? onnx.mul(g, y, scale) : y];

@@ -2,7 +2,7 @@
  * @file Matrices in every weight format, embeddings and norms.
  */
 import type { Value as OpValue } from '../../../ops/types.ts';
-import { FORMAT_BITS, scaleName } from '../../../weights/codec.ts';
+import { bitsOf, scaleName } from '../../../weights/codec.ts';
 import { blockBytes, QUANT_BLOCK } from '../../../weights/quantise.ts';
 import type { Param } from '../../../weights/types.ts';
 import { MICROSOFT, type Value } from '../builder.ts';
@@ -25,7 +25,7 @@ export function product({ g, graph }: LowerContext, x: Value, matrix: Param, bia
     return bias ? onnx.add(g, y, bias) : y;
   }
   if (matrix.format === 'int8' && graph.target.byteGroups) return groupProduct(g, x, matrix, bias);
-  const bits = FORMAT_BITS[matrix.format];
+  const bits = bitsOf(matrix.format);
   const blocks = Math.ceil(cols / QUANT_BLOCK);
   const packed = g.external(matrix.name, 'uint8', [out, blocks, blockBytes(bits)]);
   const scales = g.external(scaleName(matrix.name), 'float32', [out * blocks]);
@@ -40,7 +40,7 @@ function rowsOf({ g, graph }: LowerContext, ids: Value, table: Param): Value {
   const [rows, width] = shape;
   if (format === 'float32') return onnx.gather(g, g.external(name, 'float32', [rows, width]), ids);
   if (format === 'int8' && graph.target.byteGroups) return groupRows(g, ids, table);
-  const bits = FORMAT_BITS[format];
+  const bits = bitsOf(format);
   const packed = g.external(name + ROWS_VIEW, 'uint8', [rows, (width * bits) / 8]);
   const scales = g.external(scaleName(name) + ROWS_VIEW, 'float32', [rows, width / QUANT_BLOCK]);
   const attributes = { bits, block_size: QUANT_BLOCK, gather_axis: 0, quantize_axis: 1 };
