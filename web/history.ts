@@ -1,13 +1,14 @@
 /**
- * @file What a cache has kept and evicted, step by step, told by its events.
+ * @file What a cache has kept and evicted, told by its events, or by comparing what it holds from time to time.
  */
+import type { CacheContents } from '../src/exports/policies.ts';
 import type { CacheStep } from '../src/kvcache/events.ts';
 
 /** A token in one layer. */
 export interface CellState {
   /** Share of the layer's query groups that hold it, 0 … 1. */
   readonly held: number;
-  /** The step in which the last group evicted it; -1: none has. */
+  /** Tokens that the cache had seen when the last group evicted it; -1: none has. */
   readonly evictedAt: number;
   /** Whether the last step wrote it. */
   readonly isNew: boolean;
@@ -50,11 +51,36 @@ export class CacheHistory {
         for (const position of evicted) {
           // A token of the chunk that was never written was not held before.
           held[position] = writtenAt[position] === 0 ? 0 : Math.max(0, held[position] - share);
-          evictedAt[position] = this.steps;
+          evictedAt[position] = length;
         }
         this.evictions += evicted.length;
       }
     }
+  }
+
+  /** What the cache holds now. What was held or is new, and is not among it, was evicted. */
+  show({ length, layerGroups }: CacheContents): void {
+    const before = this.length;
+    if (length > before) this.steps++;
+    this.length = Math.max(before, length);
+    this.#grow();
+    for (const { layers, groups } of layerGroups)
+      for (const layer of layers) {
+        const held = this.#held[layer].slice(0, this.length);
+        this.#held[layer].fill(0);
+        for (const { positions } of groups)
+          for (const position of positions) {
+            this.#held[layer][position] += 1 / groups.length;
+            // All of a cache that is seen for the first time is not new.
+            if (before > 0 && position >= before) this.#writtenAt[layer][position] = this.steps;
+          }
+        for (let position = 0; position < length; position++) {
+          const was = position < before ? held[position] : 1;
+          if (this.#held[layer][position] >= was - 1e-3) continue;
+          this.#evictedAt[layer][position] = length;
+          this.evictions += Math.round((was - this.#held[layer][position]) * groups.length);
+        }
+      }
   }
 
   cell(layer: number, position: number): CellState {

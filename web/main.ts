@@ -1,12 +1,13 @@
 /**
  * @file The page: a model that writes text, and the caches of one or two policies.
  */
-import { type ChatMessage, loadModel, type ModelFiles, type WorkerModel } from '../src/exports/web.ts';
-import { threadCount } from '../src/web/load-model.ts';
+import type { LoadProgress } from '../src/exports/web.ts';
 import { byId, element } from './dom.ts';
-import { megabytes, Side, type SideOptions } from './side.ts';
+import type { CacheChoice, Message, PageModel } from './engine.ts';
+import { megabytes, Side } from './side.ts';
 
-const POLICIES = ['lastrec', 'h2o', 'tova', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff', 'leverage', 'dense'];
+/** Set by the build: whether the model is behind the server that the page comes from. */
+const IS_SERVED = import.meta.env.MODE === 'server';
 const BUFFERS = ['float32', 'float16', 'int8', 'int4'] as const;
 const SHIPPED = 'models/tiny/';
 
@@ -16,11 +17,11 @@ const budget = byId<HTMLInputElement>('budget');
 const prompt = byId<HTMLTextAreaElement>('prompt');
 const [send, stop] = [byId<HTMLButtonElement>('send'), byId<HTMLButtonElement>('stop')];
 
-let model: WorkerModel | null = null;
+let model: PageModel | null = null;
 let sides: Side[] = [];
 /** The text so far, for each side; of a model for conversations, messages. */
 let texts: string[] = [];
-let messages: ChatMessage[][] = [];
+let messages: Message[][] = [];
 let aborter: AbortController | null = null;
 let running: Promise<void> = Promise.resolve();
 
@@ -32,12 +33,12 @@ function say(text: string, isError = false): void {
 
 const fail = (error: unknown) => say(error instanceof Error ? error.message : String(error), true);
 
-/** Bytes of one slot in all layers and groups, as the cache counts them. */
-let slotBytes = 0;
+/** Bytes of one slot in all layers and groups, as the cache counts them; null: the budget is the server's. */
+let slotBytes: number | null = null;
 
 function showBudget(): void {
   const slots = Number(budget.value);
-  byId('budget-text').textContent = `${slots} slots${slotBytes > 0 ? ` = ${megabytes(slots * slotBytes)}` : ''}`;
+  byId('budget-text').textContent = `${slots} slots${slotBytes === null ? '' : ` = ${megabytes(slots * slotBytes)}`}`;
 }
 
 function choose(select: HTMLSelectElement, values: readonly string[], chosen: string): void {
@@ -52,33 +53,27 @@ async function restart(): Promise<void> {
   if (!model) return;
   const policies = [policyA.value, policyB.value].filter((policy) => policy !== '');
   const old = sides;
-  sides = policies.map((policy) => new Side(model!, optionsOf(policy)));
+  sides = policies.map((policy) => new Side(model!, choiceOf(policy)));
   while (texts.length < sides.length) texts.push(texts[0] ?? '');
   while (messages.length < sides.length) messages.push([...(messages[0] ?? [])]);
   texts.length = messages.length = sides.length;
   byId('sides').replaceChildren(...sides.map(({ root }) => root));
   await Promise.all(old.map((side) => side.dispose()));
-  const limit = (cacheLength: number) =>
-    model!.createCache({ ...optionsOf('lastrec'), cacheLength }).then(async (cache) => {
-      const bytes = (await cache.memory()).keysAndValuesLimit;
-      await cache.dispose();
-      return bytes;
-    });
-  slotBytes = (await limit(64)) / 64;
+  slotBytes = await model.slotBytes(choiceOf(policyA.value));
   showBudget();
 }
 
-const optionsOf = (policy: string): SideOptions => ({
+const choiceOf = (policy: string): CacheChoice => ({
   policy,
   cacheLength: Number(budget.value),
-  buffer: buffer.value as (typeof BUFFERS)[number],
+  buffer: buffer.value,
 });
 
 /** Continues the text, or answers it, under every policy at the same time. */
 async function run(): Promise<void> {
   const given = prompt.value;
   if (!model || given.trim() === '') return;
-  const isChat = model.chatTemplate !== null;
+  const { isChat } = model;
   aborter = new AbortController();
   const { signal } = aborter;
   send.disabled = true;
@@ -93,7 +88,7 @@ async function run(): Promise<void> {
     element('div', { class: 'turn answers' }, answers),
   );
   const followOne = async (side: Side, i: number): Promise<void> => {
-    const cache = await side.cache();
+    const conversation = await side.conversation();
     texts[i] += given;
     messages[i].push({ role: 'user', content: given });
     const started = performance.now();
@@ -103,10 +98,10 @@ async function run(): Promise<void> {
     try {
       const maxNewTokens = Number(byId<HTMLInputElement>('count').value);
       const temperature = Number(byId<HTMLInputElement>('temperature').value);
-      const options = { cache, reusePrefix: true, maxNewTokens, temperature, seed: 1, signal };
-      for await (const chunk of model!.generate(isChat ? messages[i] : texts[i], options)) {
+      const options = { maxNewTokens, temperature, signal };
+      for await (const chunk of conversation.write(isChat ? messages[i] : texts[i], options)) {
         if (count === 0) first = performance.now();
-        count += chunk.tokens.length;
+        count += chunk.tokens;
         outputs[i].append(chunk.text);
         log.scrollTop = log.scrollHeight;
         if (performance.now() - reported < 500) continue;
@@ -128,13 +123,10 @@ async function run(): Promise<void> {
   else say(signal.aborted ? 'Stopped.' : ready());
 }
 
-function ready(): string {
-  const threads = threadCount();
-  const why = crossOriginIsolated ? '' : ' (the page is not isolated)';
-  return `Ready · WebAssembly, ${threads} thread${threads > 1 ? 's' : ''}${why}`;
-}
+const ready = (): string => `Ready · ${model?.place}`;
 
-async function load(source: string | ModelFiles, name: string): Promise<void> {
+/** Replaces the model by another one. */
+async function load(open: (onProgress: (progress: LoadProgress) => void) => Promise<PageModel>): Promise<void> {
   aborter?.abort();
   await running;
   send.disabled = true;
@@ -147,20 +139,18 @@ async function load(source: string | ModelFiles, name: string): Promise<void> {
     sides = [];
     await old?.dispose();
     const started = performance.now();
-    model = await loadModel(source, {
-      runtimeFiles: new URL('ort/', document.baseURI),
-      worker: () => new Worker(new URL('../src/web/thread.ts', import.meta.url), { type: 'module' }),
-      onProgress: (p) => {
-        progress.value = p.total > 0 ? p.bytes / p.total : 0;
-        const rate = p.bytes / ((performance.now() - started) / 1000);
-        const what = p.stage === 'download' ? `Loading ${p.file}` : 'Preparing the weights';
-        say(`${what}: ${megabytes(p.bytes)} of ${megabytes(p.total)}, ${megabytes(rate)}/s`);
-      },
+    model = await open((p) => {
+      progress.value = p.total > 0 ? p.bytes / p.total : 0;
+      const rate = p.bytes / ((performance.now() - started) / 1000);
+      const what = p.stage === 'download' ? `Loading ${p.file}` : 'Preparing the weights';
+      say(`${what}: ${megabytes(p.bytes)} of ${megabytes(p.total)}, ${megabytes(rate)}/s`);
     });
-    const { config } = model;
-    byId('model').textContent = `${name} · ${config.nLayer} layers, context ${config.contextLength}`;
-    byId('chat-title').textContent = model.chatTemplate ? 'Chat' : 'Text';
-    send.textContent = model.chatTemplate ? 'Send' : 'Continue';
+    byId('model').textContent = model.about;
+    byId('chat-title').textContent = model.isChat ? 'Chat' : 'Text';
+    send.textContent = model.isChat ? 'Send' : 'Continue';
+    const { policies } = model;
+    choose(policyA, policies, policies.includes(policyA.value) ? policyA.value : policies[0]);
+    choose(policyB, ['', ...policies], policies.includes(policyB.value) ? policyB.value : '');
     forget();
     await restart();
     send.disabled = false;
@@ -180,8 +170,6 @@ function forget(): void {
 
 // It scrolls, so the keyboard has to reach it.
 byId('log').tabIndex = 0;
-choose(policyA, POLICIES, 'h2o');
-choose(policyB, ['', ...POLICIES], '');
 choose(buffer, BUFFERS, 'float32');
 showBudget();
 
@@ -204,10 +192,18 @@ byId('clear').addEventListener('click', () => {
 budget.addEventListener('input', showBudget);
 for (const control of [policyA, policyB, buffer, budget])
   control.addEventListener('change', () => void restart().catch(fail));
-byId<HTMLInputElement>('files').addEventListener('change', ({ target }) => {
-  const files = Array.from((target as HTMLInputElement).files ?? []);
-  if (files.length > 0) void load(files, files.find(({ name }) => /\.(gguf|safetensors)$/.test(name))?.name ?? 'files');
-});
 
-void load(SHIPPED, 'keyhold/tiny');
-if ('serviceWorker' in navigator && isSecureContext) void navigator.serviceWorker.register('./sw.js').catch(() => {});
+if (IS_SERVED) {
+  const { openServer } = await import('./served.ts');
+  void openServer((next) => load(async () => next)).catch(fail);
+} else {
+  const { openInPage } = await import('./wasm.ts');
+  byId<HTMLInputElement>('files').addEventListener('change', ({ target }) => {
+    const files = Array.from((target as HTMLInputElement).files ?? []);
+    if (files.length === 0) return;
+    const name = files.find((file) => /\.(gguf|safetensors)$/.test(file.name))?.name ?? 'files';
+    void load((onProgress) => openInPage(files, name, onProgress));
+  });
+  void load((onProgress) => openInPage(SHIPPED, 'keyhold/tiny', onProgress));
+  if ('serviceWorker' in navigator && isSecureContext) void navigator.serviceWorker.register('./sw.js').catch(() => {});
+}

@@ -82,8 +82,8 @@ export class Picture {
         const score = this.#scores.get(layer)?.get(position);
         if (cell.held === 0) {
           if (cell.evictedAt < 0) continue;
-          // Fades with the steps since.
-          g.globalAlpha = Math.max(0.35, 1 - (history.steps - cell.evictedAt) / 40);
+          // Fades with the tokens since.
+          g.globalAlpha = Math.max(0.35, 1 - (history.length - cell.evictedAt) / 40);
           g.fillStyle = evicted;
         } else {
           g.globalAlpha = (score === undefined || cell.isNew ? 1 : 0.3 + 0.7 * score) * (0.35 + 0.65 * cell.held);

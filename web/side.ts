@@ -2,37 +2,32 @@
  * @file One policy with its cache: what it holds, what it takes, and what it says.
  */
 
-import type { WorkerCache, WorkerModel } from '../src/exports/web.ts';
-import type { AnyCacheOptions } from '../src/kvcache/policies.ts';
+import type { CacheContents } from '../src/exports/policies.ts';
 import { element } from './dom.ts';
+import type { CacheChoice, Conversation, PageModel } from './engine.ts';
 import { CacheHistory } from './history.ts';
 import { type Cell, Picture } from './picture.ts';
 
 const SCORES_MS = 400;
 
-export interface SideOptions extends Partial<AnyCacheOptions> {
-  readonly policy: string;
-  readonly cacheLength: number;
-}
-
 export class Side {
   readonly root: HTMLElement;
-  readonly #model: WorkerModel;
-  readonly #options: SideOptions;
+  readonly #model: PageModel;
+  readonly #choice: CacheChoice;
   readonly #picture: Picture;
   readonly #about = element('p', { role: 'status' });
   readonly #numbers = element('p');
   readonly #body = element('tbody');
   #history: CacheHistory;
-  #cache: WorkerCache | null = null;
+  #conversation: Conversation | null = null;
   #tokens: readonly number[] = [];
   #lastScores = 0;
 
-  constructor(model: WorkerModel, options: SideOptions) {
+  constructor(model: PageModel, choice: CacheChoice) {
     this.#model = model;
-    this.#options = options;
-    this.#history = new CacheHistory(model.config.nLayer);
-    const title = `${options.policy}, ${options.cacheLength} slots`;
+    this.#choice = choice;
+    this.#history = new CacheHistory(model.layers);
+    const title = model.titleOf(choice);
     const label = `Tokens that the cache holds under ${title}. Arrow keys move from cell to cell.`;
     this.#picture = new Picture(label, (cell) => void this.#describe(cell));
     const table = element('details', {}, [
@@ -59,34 +54,40 @@ export class Side {
   }
 
   get policy(): string {
-    return this.#options.policy;
+    return this.#choice.policy;
   }
 
-  /** The cache, made when it is first used. @throws InputError for options that the policy refuses. */
-  async cache(): Promise<WorkerCache> {
-    if (this.#cache) return this.#cache;
-    const cache = await this.#model.createCache(this.#options);
-    this.#history = new CacheHistory(this.#model.config.nLayer);
+  /** The conversation, begun when it is first used. @throws InputError for options that the policy refuses. */
+  async conversation(): Promise<Conversation> {
+    if (this.#conversation) return this.#conversation;
+    this.#history = new CacheHistory(this.#model.layers);
     this.#picture.history = this.#history;
-    cache.on('step', (step) => {
-      this.#history.add(step);
-      this.#picture.draw();
-      void this.#readScores();
+    this.#conversation = await this.#model.converse(this.#choice, {
+      onStep: (step) => {
+        this.#history.add(step);
+        this.#picture.draw();
+        void this.#readScores();
+      },
+      onContents: (contents) => {
+        this.#history.show(contents);
+        this.#picture.draw();
+        this.#showScores(contents);
+      },
     });
-    this.#cache = cache;
-    return cache;
+    return this.#conversation;
   }
 
   /** Says how fast it is and what it takes. */
   async report(tokensPerSecond: number | null): Promise<void> {
-    if (!this.#cache) return;
-    const [stats, memory] = await Promise.all([this.#cache.stats(), this.#cache.memory()]);
+    const report = await this.#conversation?.report();
+    if (!report) return;
+    const { stats, memory, tokens } = report;
     const speed = tokensPerSecond === null ? '' : `${tokensPerSecond.toFixed(1)} tokens/s · `;
     this.#numbers.textContent =
       `${speed}${Math.round(stats.held[0])} of ${stats.seen[0]} tokens held · ` +
       `${Math.round(stats.evicted[0])} evicted · ${megabytes(memory.keysAndValues)} of ${megabytes(memory.keysAndValuesLimit)}, ` +
       `and ${megabytes(memory.bookkeeping)} of bookkeeping`;
-    this.#tokens = await this.#cache.tokens();
+    this.#tokens = tokens;
     this.#body.replaceChildren(
       ...Array.from({ length: this.#history.layers }, (_, layer) =>
         element('tr', {}, [
@@ -101,29 +102,32 @@ export class Side {
   }
 
   async dispose(): Promise<void> {
-    await this.#cache?.dispose();
-    this.#cache = null;
+    await this.#conversation?.dispose();
+    this.#conversation = null;
   }
 
   async #readScores(): Promise<void> {
     const now = performance.now();
-    const cache = this.#cache;
-    if (!cache || now - this.#lastScores < SCORES_MS) return;
+    const conversation = this.#conversation;
+    if (!conversation || now - this.#lastScores < SCORES_MS) return;
     this.#lastScores = now;
-    try {
-      const all = new Map<number, ReadonlyMap<number, number>>();
-      for (let layer = 0; layer < this.#history.layers; layer++) {
-        const [positions, scores] = await Promise.all([cache.tokenPositions(layer), cache.scores(layer)]);
-        if (!scores) return;
-        const most = Math.max(...scores, 1e-9);
-        // Scores are sums of attention: few tokens have most of it, so the root is drawn.
-        const shares = scores.map((score) => Math.sqrt(Math.max(0, score) / most));
-        all.set(layer, new Map(positions.map((position, i) => [position, shares[i]])));
-      }
-      this.#picture.scores = all;
-    } catch {
-      // The cache was disposed of while its scores were read.
+    // The cache may be disposed of while its scores are read.
+    const contents = await conversation.contents().catch(() => null);
+    if (contents) this.#showScores(contents);
+  }
+
+  #showScores({ layerGroups }: CacheContents): void {
+    const all = new Map<number, ReadonlyMap<number, number>>();
+    for (const { layers, groups } of layerGroups) {
+      const [{ positions, scores }] = groups;
+      if (!scores) continue;
+      const most = Math.max(...scores, 1e-9);
+      // Scores are sums of attention: few tokens have most of it, so the root is drawn.
+      const shares = scores.map((score) => Math.sqrt(Math.max(0, score) / most));
+      const byPosition = new Map(positions.map((position, i) => [position, shares[i]]));
+      for (const layer of layers) all.set(layer, byPosition);
     }
+    this.#picture.scores = all;
   }
 
   async #describe(cell: Cell | null): Promise<void> {
@@ -133,19 +137,19 @@ export class Side {
     }
     const { layer, position } = cell;
     const id = this.#tokens[position];
-    const text = id === undefined ? '' : ` ${JSON.stringify(await this.#model.tokenizer.decode([id]))}`;
+    const text = id === undefined ? '' : ` ${JSON.stringify(await this.#model.decode(id))}`;
     const evicted: string[] = [];
-    let [first, step] = [-1, -1];
+    let [first, token] = [-1, -1];
     const flush = (end: number) => {
       if (first >= 0)
-        evicted.push(`at step ${step} in layer${end - first > 1 ? `s ${first}–${end - 1}` : ` ${first}`}`);
+        evicted.push(`after token ${token} in layer${end - first > 1 ? `s ${first}–${end - 1}` : ` ${first}`}`);
       first = -1;
     };
     for (let l = 0; l < this.#history.layers; l++) {
       const state = this.#history.cell(l, position);
       const at = state.held === 0 ? state.evictedAt : -1;
-      if (at !== step || at < 0) flush(l);
-      if (at >= 0 && first < 0) [first, step] = [l, at];
+      if (at !== token || at < 0) flush(l);
+      if (at >= 0 && first < 0) [first, token] = [l, at];
     }
     flush(this.#history.layers);
     const { held } = this.#history.cell(layer, position);

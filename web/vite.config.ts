@@ -1,5 +1,5 @@
 /**
- * @file Builds the page, and serves it: `npm run web`.
+ * @file Builds the page, and serves it: `npm run web`. With the mode `server` it is the page of `keyhold serve`, whose models run there.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -31,14 +31,16 @@ function extraFiles(): Plugin {
   };
 }
 
-export default defineConfig({
+export default defineConfig(({ mode }) => ({
   root: import.meta.dirname,
   base: './',
   resolve: { conditions: ['onnxruntime-web-use-extern-wasm', ...defaultClientConditions] },
   worker: { format: 'es' },
-  plugins: [extraFiles()],
+  plugins: mode === 'server' ? [] : [extraFiles()],
+  // The service worker keeps a page that works without a network, which a server's does not.
+  publicDir: mode === 'server' ? false : 'public',
   build: {
-    outDir: join(ROOT, 'dist-page'),
+    outDir: join(ROOT, mode === 'server' ? 'dist/page' : 'dist-page'),
     emptyOutDir: true,
     target: 'es2023',
     rolldownOptions: {
@@ -46,4 +48,4 @@ export default defineConfig({
     },
   },
   preview: { headers: HEADERS, port: 8080 },
-});
+}));

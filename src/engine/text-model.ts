@@ -7,7 +7,7 @@ import type { OpenAdapter } from '../adapters/read.ts';
 import type { Config } from '../config/config.ts';
 import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { StepListener } from '../kvcache/events.ts';
-import type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
+import type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { PolicyRow } from '../kvcache/policy.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
@@ -34,6 +34,8 @@ export interface TextCache {
   memory(): Awaitable<CacheMemory>;
   /** Positions of the tokens that a layer holds, ascending. */
   tokenPositions(layer: number, row?: number, group?: number): Awaitable<number[]>;
+  /** Positions and scores of all layers. */
+  contents(row?: number): Awaitable<CacheContents>;
   /** Goes back to the first `length` tokens. @throws InputError where that state is not known any more. */
   truncate(length: number): Awaitable<void>;
   /** Forgets everything. */

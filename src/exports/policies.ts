@@ -23,7 +23,7 @@ export {
 export { definePolicy, isPolicyRow, type PolicyDefinition } from '../kvcache/define-policy.ts';
 export type { CacheStep, GroupStep, StepListener } from '../kvcache/events.ts';
 export type { FrameOptions } from '../kvcache/frame.ts';
-export type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
+export type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 export { KVCache } from '../kvcache/kv-cache.ts';
 export type { CacheLease } from '../kvcache/lease.ts';
 export type { CacheOptions, ScoredPolicyOptions } from '../kvcache/options.ts';

@@ -4,7 +4,17 @@
 import { wholeNumber } from '../util/numbers.ts';
 import type { BufferChoice } from './buffers.ts';
 import { headroomOf } from './headroom.ts';
-import { type CacheMemory, type CacheStats, memoryOf, scoresOf, slotOf, slotsInOrder, statsOf } from './inspect.ts';
+import {
+  type CacheContents,
+  type CacheMemory,
+  type CacheStats,
+  contentsOf,
+  memoryOf,
+  scoresOf,
+  slotOf,
+  slotsInOrder,
+  statsOf,
+} from './inspect.ts';
 import { type CacheOptions, checkOptions, sameOptions } from './options.ts';
 import type { Policy, PolicyRow } from './policy.ts';
 import type { Row } from './row.ts';
@@ -98,6 +108,11 @@ export abstract class CacheReader {
   /** The policy's scores of the tokens that a layer holds, in the order of {@link tokenPositions}; null where it has none. */
   scores(layer: number, row = 0, group = 0): number[] | null {
     return scoresOf(this.store, layer, row, group);
+  }
+
+  /** Positions and scores of all layers. */
+  contents(row = 0): CacheContents {
+    return contentsOf(this.store, this.length(row), row);
   }
 
   /** The key and value that a layer holds for a position, as attention reads them; null where it holds none. */

@@ -4,6 +4,7 @@
 import { range } from '../util/numbers.ts';
 import type { Row } from './row.ts';
 import type { SlotStore } from './slot-store.ts';
+import type { SlotTable } from './slots.ts';
 
 export interface CacheStats {
   readonly policy: string;
@@ -34,6 +35,22 @@ export interface CacheMemory {
   readonly keysAndValuesLimit: number;
 }
 
+/** What a row's layer groups hold. */
+export interface CacheContents {
+  /** Tokens of the row, those evicted included. */
+  readonly length: number;
+  readonly layerGroups: readonly {
+    readonly layers: readonly number[];
+    /** Per query group; a single one where all groups hold the same. */
+    readonly groups: readonly {
+      /** Positions of the tokens that are held, ascending. */
+      readonly positions: readonly number[];
+      /** The policy's scores of the same tokens; null where it has none. */
+      readonly scores: readonly number[] | null;
+    }[];
+  }[];
+}
+
 /** The slots in use of a layer, row and group, by position. */
 export function slotsInOrder(
   store: SlotStore,
@@ -42,7 +59,10 @@ export function slotsInOrder(
   group: number,
 ): { slot: number; position: number }[] {
   const table = store.tableOf(layer);
-  if (!table) return [];
+  return table ? inOrder(table, row, group) : [];
+}
+
+function inOrder(table: SlotTable, row: number, group: number): { slot: number; position: number }[] {
   const g = table.groups === 1 ? 0 : group;
   const at = table.positions.at(row, g);
   const slots = range(table.filled[table.groupIndex(row, g)]).map((slot) => ({
@@ -55,10 +75,25 @@ export function slotsInOrder(
 /** The policy's scores in the order of positions; null where it has none. */
 export function scoresOf(store: SlotStore, layer: number, row: number, group: number): number[] | null {
   const table = store.tableOf(layer);
-  const scores = table?.slotState[0];
+  return table ? scoresInOrder(table, row, group) : null;
+}
+
+function scoresInOrder(table: SlotTable, row: number, group: number): number[] | null {
+  const scores = table.slotState[0];
   if (!scores) return null;
   const at = scores.at(row, table.groups === 1 ? 0 : group);
-  return slotsInOrder(store, layer, row, group).map(({ slot }) => scores.data[at + slot]);
+  return inOrder(table, row, group).map(({ slot }) => scores.data[at + slot]);
+}
+
+export function contentsOf(store: SlotStore, length: number, row: number): CacheContents {
+  const layerGroups = Array.from(store.tables.values(), (table) => ({
+    layers: table.layers,
+    groups: range(table.groups).map((group) => ({
+      positions: inOrder(table, row, group).map(({ position }) => position),
+      scores: scoresInOrder(table, row, group),
+    })),
+  }));
+  return { length, layerGroups };
 }
 
 /** The key and value that a layer holds for a position; null where it holds none. */

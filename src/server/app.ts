@@ -14,6 +14,7 @@ import { readEmbeddings, type ServedEncoder } from './embeddings.ts';
 import { readBody } from './fields.ts';
 import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
+import { addCacheRoutes, addPageFiles, type PageFiles } from './page.ts';
 import { randomId, type ServedModel } from './served-model.ts';
 
 export interface AppOptions {
@@ -32,6 +33,8 @@ export interface AppOptions {
   /** A line of the log, without anything of prompts and answers. */
   readonly log?: (entry: Readonly<Record<string, unknown>>) => void;
   readonly version?: string;
+  /** Files of the page at `/`. @default no page */
+  readonly page?: PageFiles;
 }
 
 /** A server's routes, and its end. */
@@ -70,6 +73,8 @@ export function createApp(options: AppOptions): ServerApp {
   app.onError((error, c) => fail(c, error));
   app.notFound((c) => fail(c, new HttpError(404, `there is no route ${c.req.method} ${c.req.path}`)));
 
+  if (options.page) addPageFiles(app, options.page);
+
   app.use(async (c, next) => {
     const given = c.req.header('x-request-id') ?? '';
     const id = /^[A-Za-z0-9-]{1,64}$/.test(given) ? given : randomId(16);
@@ -97,6 +102,7 @@ export function createApp(options: AppOptions): ServerApp {
     const request = readEmbeddings(await readJson(c, bodyBytes));
     return c.json(await find(encoders, request.model).run(request, c.get('key'), c.req.raw.signal));
   });
+  addCacheRoutes(app, models);
 
   const listed = (served: ServedModel) => ({
     id: served.id,
@@ -106,6 +112,8 @@ export function createApp(options: AppOptions): ServerApp {
     max_model_len: served.model.config.contextLength,
     keyhold: {
       family: served.model.config.name,
+      layers: served.model.config.nLayer,
+      chat: served.model.chatTemplate !== null,
       weights: served.model.weights,
       cache_classes: served.options.cacheClasses.map(({ name, options: cache }) => ({ name, ...cache })),
       adapters: served.model.adapters.names,

@@ -7,6 +7,7 @@ import { getRequestListener } from '@hono/node-server';
 import { InputError } from '../util/errors.ts';
 import { type AppOptions, createApp, type ServerApp } from './app.ts';
 import { isLocal, keyCheck } from './keys-node.ts';
+import { readPageFiles } from './page-node.ts';
 
 export interface ServeOptions extends Omit<AppOptions, 'authorize'> {
   /** @default '127.0.0.1' */
@@ -38,7 +39,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   if (!isLocal(host) && apiKeys.length === 0 && !withoutKeys)
     throw new InputError(`other machines reach ${host}: give API keys, or say that none are wanted (--no-keys)`);
   const local = isLocal(host);
-  const app = createApp({ ...options, authorize: apiKeys.length > 0 ? keyCheck(apiKeys) : undefined });
+  const page = options.page ?? (await readPageFiles()) ?? undefined;
+  const app = createApp({ ...options, page, authorize: apiKeys.length > 0 ? keyCheck(apiKeys) : undefined });
   const listener = getRequestListener(
     (request) => (local && !namesThisMachine(request) ? refused() : app.fetch(request)),
     {

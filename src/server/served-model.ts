@@ -10,7 +10,7 @@ import { sha256 } from '../util/sha256.ts';
 import { HttpError } from './http-error.ts';
 import { merged } from './merge.ts';
 import { FairQueue, type Release } from './queue.ts';
-import { type SessionStore, Sessions } from './sessions.ts';
+import { type SessionOwner, type SessionStore, Sessions } from './sessions.ts';
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent, TurnToken } from './turn.ts';
 import { promptOf, type TurnPrompt } from './turn-prompt.ts';
 
@@ -88,7 +88,7 @@ export class ServedModel {
     const session = this.#sessionOf(turn, key);
     let cache: TextCache | null = null;
     try {
-      cache = session === null ? await create() : await this.sessions.take(session, create);
+      cache = session === null ? await create() : await this.sessions.take(session.name, session.owner, create);
       if (turn.answers === 1) {
         for await (const event of this.#answer(turn, prompt, cache, row.queueMs, signal)) yield { index: 0, event };
       } else yield* this.#answers(turn, prompt, cache, row, key, signal);
@@ -96,7 +96,7 @@ export class ServedModel {
     } finally {
       try {
         // An answer that was broken off leaves a cache that has seen a beginning of it, which is as good.
-        if (session !== null && cache) await this.sessions.giveBack(session, whole || signal.aborted);
+        if (session !== null && cache) await this.sessions.giveBack(session.name, whole || signal.aborted);
         else await cache?.dispose();
       } finally {
         row.release();
@@ -158,9 +158,10 @@ export class ServedModel {
   }
 
   /** The name of the cache of a turn's session, which says whose it is and of what class. */
-  #sessionOf({ session, cacheClass }: Turn, key: string): string | null {
+  #sessionOf({ session, cacheClass }: Turn, key: string): { name: string; owner: SessionOwner } | null {
     if (session === null) return null;
-    return sha256(JSON.stringify([this.model.fingerprint, key, this.#classOf(cacheClass).name, session]));
+    const owner = { key, cacheClass: this.#classOf(cacheClass).name, id: session };
+    return { name: sha256(JSON.stringify([this.model.fingerprint, key, owner.cacheClass, session])), owner };
   }
 
   async *#answer(

@@ -17,7 +17,15 @@ export interface SessionCodec {
   restore(bytes: Uint8Array): Promise<TextCache>;
 }
 
+/** Whose cache a session is, and its name for them. */
+export interface SessionOwner {
+  readonly key: string;
+  readonly cacheClass: string;
+  readonly id: string;
+}
+
 interface Session {
+  readonly owner: SessionOwner;
   readonly cache: TextCache;
   busy: boolean;
   /** What the store does not have yet. */
@@ -53,11 +61,16 @@ export class Sessions {
     return this.#sessions.size;
   }
 
+  /** The caches in memory, the one that was used last at the end. They may be read, not used. */
+  list(): readonly { readonly owner: SessionOwner; readonly cache: TextCache; readonly busy: boolean }[] {
+    return [...this.#sessions.values()];
+  }
+
   /**
    * The cache of a session, for one request. It must be given back.
    * @throws HttpError 429 while another request has it.
    */
-  async take(name: string, create: () => Promise<TextCache>): Promise<TextCache> {
+  async take(name: string, owner: SessionOwner, create: () => Promise<TextCache>): Promise<TextCache> {
     const known = this.#sessions.get(name);
     if (known?.busy) throw sessionBusy();
     if (known) {
@@ -68,9 +81,9 @@ export class Sessions {
     // Another request of the same session may have come while this one was restored.
     if (this.#sessions.has(name)) {
       await cache.dispose();
-      return this.take(name, create);
+      return this.take(name, owner, create);
     }
-    this.#sessions.set(name, { cache, busy: true, dirty: false });
+    this.#sessions.set(name, { owner, cache, busy: true, dirty: false });
     return cache;
   }
 

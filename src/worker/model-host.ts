@@ -177,6 +177,7 @@ function cacheMethods(host: ModelHost) {
     pending: async ({ cache, row }: OfCache<{ row?: number }>) => caches.get(cache).pending(row),
     stats: async ({ cache }: OfCache) => caches.get(cache).stats(),
     memory: async ({ cache }: OfCache) => caches.get(cache).memory(),
+    contents: async ({ cache, row }: OfCache<{ row?: number }>) => caches.get(cache).contents(row),
     scores: async ({ cache, layer, row, group }: OfCache<{ layer: number; row?: number; group?: number }>) =>
       caches.get(cache).scores(layer, row, group),
     tokenPositions: async ({ cache, layer, row, group }: OfCache<{ layer: number; row?: number; group?: number }>) =>

@@ -4,7 +4,7 @@
  */
 import type { TextCache } from '../engine/text-model.ts';
 import type { StepListener } from '../kvcache/events.ts';
-import type { CacheMemory, CacheStats } from '../kvcache/inspect.ts';
+import type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 import { InputError } from '../util/errors.ts';
 import { refuseRetired } from '../util/retired.ts';
 import type { CacheRef } from './protocol.ts';
@@ -46,6 +46,10 @@ export class WorkerCache implements TextCache {
 
   tokenPositions(layer: number, row = 0, group = 0): Promise<number[]> {
     return this.#call('tokenPositions', { layer, row, group });
+  }
+
+  contents(row = 0): Promise<CacheContents> {
+    return this.#call('contents', { row });
   }
 
   /** The policy's scores of the same tokens, in that order; null where it has none. */

@@ -81,7 +81,7 @@ describe.skipIf(!hasChromium)('the page', () => {
       await page.press('canvas', 'ArrowLeft');
       texts.push((await page.locator('.side p:nth-of-type(1)').textContent())!);
     }
-    expect(texts.some((text) => /evicted by h2o at step \d+ in layer/.test(text))).toBe(true);
+    expect(texts.some((text) => /evicted by h2o after token \d+ in layer/.test(text))).toBe(true);
     await page.click('summary');
     const rows = await page.locator('tbody tr').allTextContents();
     expect(rows).toHaveLength(6);
@@ -194,8 +194,9 @@ describe.skipIf(!hasChromium)('the page', () => {
 
   it('is small', async () => {
     const assets = await readdir(join(folder, 'assets'));
-    const own = assets.filter((name) => /^index-/.test(name)).map((name) => `assets/${name}`);
-    expect(own.length).toBe(2);
+    // The library and its worker have a budget of their own, in bundle.test.ts.
+    const own = assets.filter((name) => !/^(keyhold|thread|checkpoint)-/.test(name)).map((name) => `assets/${name}`);
+    expect(own.length).toBeGreaterThan(2);
     let bytes = 0;
     for (const name of [...own, 'index.html', 'sw.js'])
       bytes += gzipSync(await readFile(join(folder, name)), { level: 9 }).length;

@@ -1,0 +1,4 @@
+/** What the build tells the page. */
+interface ImportMeta {
+  readonly env: { readonly MODE: string };
+}

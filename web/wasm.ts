@@ -1,0 +1,91 @@
+/**
+ * @file A model in a worker of the page.
+ */
+import {
+  type LoadProgress,
+  loadModel,
+  type ModelFiles,
+  type WorkerCache,
+  type WorkerModel,
+} from '../src/exports/web.ts';
+import type { AnyCacheOptions } from '../src/kvcache/policies.ts';
+import { threadCount } from '../src/web/load-model.ts';
+import type { CacheChoice, Conversation, PageModel, Watcher } from './engine.ts';
+
+const POLICIES = ['h2o', 'lastrec', 'tova', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff', 'leverage', 'dense'];
+
+export async function openInPage(
+  source: string | ModelFiles,
+  name: string,
+  onProgress: (progress: LoadProgress) => void,
+): Promise<PageModel> {
+  const model = await loadModel(source, {
+    runtimeFiles: new URL('ort/', document.baseURI),
+    worker: () => new Worker(new URL('../src/web/thread.ts', import.meta.url), { type: 'module' }),
+    onProgress,
+  });
+  return new WasmModel(model, name);
+}
+
+const optionsOf = (choice: CacheChoice) => ({ ...choice }) as Partial<AnyCacheOptions>;
+
+class WasmModel implements PageModel {
+  readonly about: string;
+  readonly place: string;
+  readonly layers: number;
+  readonly isChat: boolean;
+  readonly policies = POLICIES;
+  readonly #model: WorkerModel;
+
+  constructor(model: WorkerModel, name: string) {
+    this.#model = model;
+    const { nLayer, contextLength } = model.config;
+    this.about = `${name} · ${nLayer} layers, context ${contextLength}`;
+    this.layers = nLayer;
+    this.isChat = model.chatTemplate !== null;
+    const threads = threadCount();
+    const why = crossOriginIsolated ? '' : ' (the page is not isolated)';
+    this.place = `WebAssembly, ${threads} thread${threads > 1 ? 's' : ''}${why}`;
+  }
+
+  titleOf({ policy, cacheLength }: CacheChoice): string {
+    return `${policy}, ${cacheLength} slots`;
+  }
+
+  async slotBytes({ buffer }: CacheChoice): Promise<number> {
+    const cache = await this.#model.createCache(optionsOf({ policy: 'lastrec', cacheLength: 64, buffer }));
+    const { keysAndValuesLimit } = await cache.memory();
+    await cache.dispose();
+    return keysAndValuesLimit / 64;
+  }
+
+  async converse(choice: CacheChoice, { onStep }: Watcher): Promise<Conversation> {
+    const cache = await this.#model.createCache(optionsOf(choice));
+    cache.on('step', onStep);
+    return conversation(this.#model, cache);
+  }
+
+  async decode(token: number): Promise<string> {
+    return this.#model.tokenizer.decode([token]);
+  }
+
+  dispose(): Promise<void> {
+    return this.#model.dispose();
+  }
+}
+
+function conversation(model: WorkerModel, cache: WorkerCache): Conversation {
+  return {
+    async *write(input, options) {
+      const all = { ...options, cache, reusePrefix: true, seed: 1 };
+      const run = typeof input === 'string' ? model.generate(input, all) : model.chat(input, all);
+      for await (const { text, tokens } of run) yield { text, tokens: tokens.length };
+    },
+    async report() {
+      const [stats, memory, tokens] = await Promise.all([cache.stats(), cache.memory(), cache.tokens()]);
+      return { stats, memory, tokens };
+    },
+    contents: () => cache.contents(),
+    dispose: () => cache.dispose(),
+  };
+}
