@@ -177,6 +177,11 @@ export interface Config {
    * the table. @default none
    */
   readonly perLayerInput?: { readonly rows: number; readonly size: number };
+  /**
+   * A token has `count` streams, of which each layer computes the first alone (Gemma 3n). `scalesFirst`: the first is multiplied with
+   * a learned vector before the vectors of `perLayerInput` are gated into the others. @default none
+   */
+  readonly altUp?: { readonly count: number; readonly scalesFirst: boolean };
   /** A norm directly after the embedding. */
   readonly embedNorm: boolean;
   readonly tieEmbeddings: boolean;

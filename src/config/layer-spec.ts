@@ -239,6 +239,8 @@ export interface GatedMlp {
   readonly activation: Activation;
   /** Factors of fc_1(x) before the activation, and of the result. @default 1 */
   readonly scales?: { readonly gate: number; readonly out: number };
+  /** Of fc_1(x) only as much counts as is above the mean by so many deviations that this share of normal numbers is below (Gemma 3n). @default 0 */
+  readonly sparsity?: number;
 }
 
 /**
@@ -339,6 +341,8 @@ export interface LayerSpec {
   readonly layerScale: boolean;
   /** The stream is multiplied with a learned number (`out.scale`) at the end of the layer. @default false */
   readonly outScale?: boolean;
+  /** A low-rank branch beside the mixer, with norms of the decoder's kind (Gemma 3n). @default none */
+  readonly laurel?: { readonly rank: number };
   /** Index into `Config.ropes`; null: nothing is rotated. */
   readonly rope: number | null;
   /** The layer's number in the checkpoint's names. */

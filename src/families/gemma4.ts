@@ -5,6 +5,7 @@
 import type { AttentionSpec, GatedMlp, LayerSpec, MoeMlp } from '../config/layer-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
+import type { TensorMap } from '../weights/tensor-map.ts';
 import { type Family, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 import { expertCount, expertsIn, mixture, router, sharedTensors } from './mixture.ts';
@@ -29,8 +30,8 @@ function headSizes(r: ConfigReader, base: FamilyConfig, sliding: readonly boolea
 }
 
 /** The layer whose keys and values each layer reads: its own, or the last of its type that has any. */
-function sources(r: ConfigReader, sliding: readonly boolean[]): number[] {
-  const own = sliding.length - r.int('num_kv_shared_layers', 0, 0, sliding.length - 1);
+export function kvSources(r: ConfigReader, sliding: readonly boolean[], fallback = 0): number[] {
+  const own = sliding.length - r.int('num_kv_shared_layers', fallback, 0, sliding.length - 1);
   return sliding.map((on, l) => {
     const source = l < own ? l : sliding.lastIndexOf(on, own - 1);
     if (source < 0) r.fail('num_kv_shared_layers', `leaves layer ${l} without a layer of its type to share with`);
@@ -51,6 +52,33 @@ function besideMlp(r: ConfigReader, base: FamilyConfig): MoeMlp | null {
   });
 }
 
+export const GEMMA4_TENSORS: TensorMap = llamaTensors({
+  'h.{l}.norm_2': 'model.layers.{l}.pre_feedforward_layernorm',
+  'h.{l}.post_attention_norm': 'model.layers.{l}.post_attention_layernorm',
+  'h.{l}.post_mlp_norm': 'model.layers.{l}.post_feedforward_layernorm',
+  'h.{l}.mlp.gate': 'model.layers.{l}.router.proj',
+  'h.{l}.mlp.gate_norm': { bare: 'model.layers.{l}.router.scale' },
+  'h.{l}.mlp.expert_scale': { bare: 'model.layers.{l}.router.per_expert_scale' },
+  'h.{l}.mlp.experts_norm_1': 'model.layers.{l}.pre_feedforward_layernorm_2',
+  'h.{l}.mlp.experts_norm_2': 'model.layers.{l}.post_feedforward_layernorm_2',
+  'h.{l}.mlp.shared_norm': 'model.layers.{l}.post_feedforward_layernorm_1',
+  ...expertsIn('model.layers.{l}.experts'),
+  ...sharedTensors('model.layers.{l}.mlp'),
+  wte_layers: 'model.embed_tokens_per_layer',
+  per_layer_in: 'model.per_layer_model_projection',
+  per_layer_norm: 'model.per_layer_projection_norm',
+  'h.{l}.per_layer.gate': 'model.layers.{l}.per_layer_input_gate',
+  'h.{l}.per_layer.proj': 'model.layers.{l}.per_layer_projection',
+  'h.{l}.per_layer_norm': 'model.layers.{l}.post_per_layer_input_norm',
+  'h.{l}.out.scale': { bare: 'model.layers.{l}.layer_scalar' },
+});
+
+/** Files may hold keys and values of layers that read another's. */
+export const ignoreSharedKeys = (name: string, { layers }: { readonly layers: readonly LayerSpec[] }): boolean => {
+  const found = /layers\.(\d+)\.self_attn\.(k_proj|v_proj|k_norm)\./.exec(name);
+  return found !== null && layers[Number(found[1])]?.mixer?.kind === 'shared-attention';
+};
+
 export const gemma4: Family = {
   modelTypes: ['gemma4_text', 'gemma4_unified_text'],
   config: (r) => {
@@ -69,7 +97,7 @@ export const gemma4: Family = {
     // The last layer is full, whatever the file says.
     const sliding = slidingLayers(r, nLayer, (l) => (l + 1) % 6 !== 0).map((on, l) => on && l !== nLayer - 1);
     const sizes = headSizes(r, base, sliding);
-    const from = sources(r, sliding);
+    const from = kvSources(r, sliding);
     const same = r.bool('attention_k_eq_v', false);
     const globalGroups = r.intOrNull('num_global_key_value_heads');
     if (!r.has('rope_parameters')) r.fail('rope_parameters', 'is missing; take the file that belongs to the weights');
@@ -123,31 +151,6 @@ export const gemma4: Family = {
       layer,
     };
   },
-  tensors: llamaTensors({
-    'h.{l}.norm_2': 'model.layers.{l}.pre_feedforward_layernorm',
-    'h.{l}.post_attention_norm': 'model.layers.{l}.post_attention_layernorm',
-    'h.{l}.post_mlp_norm': 'model.layers.{l}.post_feedforward_layernorm',
-    'h.{l}.mlp.gate': 'model.layers.{l}.router.proj',
-    'h.{l}.mlp.gate_norm': { bare: 'model.layers.{l}.router.scale' },
-    'h.{l}.mlp.expert_scale': { bare: 'model.layers.{l}.router.per_expert_scale' },
-    'h.{l}.mlp.experts_norm_1': 'model.layers.{l}.pre_feedforward_layernorm_2',
-    'h.{l}.mlp.experts_norm_2': 'model.layers.{l}.post_feedforward_layernorm_2',
-    'h.{l}.mlp.shared_norm': 'model.layers.{l}.post_feedforward_layernorm_1',
-    ...expertsIn('model.layers.{l}.experts'),
-    ...sharedTensors('model.layers.{l}.mlp'),
-    wte_layers: 'model.embed_tokens_per_layer',
-    per_layer_in: 'model.per_layer_model_projection',
-    per_layer_norm: 'model.per_layer_projection_norm',
-    'h.{l}.per_layer.gate': 'model.layers.{l}.per_layer_input_gate',
-    'h.{l}.per_layer.proj': 'model.layers.{l}.per_layer_projection',
-    'h.{l}.per_layer_norm': 'model.layers.{l}.post_per_layer_input_norm',
-    'h.{l}.out.scale': { bare: 'model.layers.{l}.layer_scalar' },
-  }),
-  // Files may hold keys and values of layers that read another's.
-  ignore: [
-    (name, { layers }) => {
-      const found = /layers\.(\d+)\.self_attn\.(k_proj|v_proj|k_norm)\./.exec(name);
-      return found !== null && layers[Number(found[1])]?.mixer?.kind === 'shared-attention';
-    },
-  ],
+  tensors: GEMMA4_TENSORS,
+  ignore: [ignoreSharedKeys],
 };

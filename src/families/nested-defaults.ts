@@ -178,6 +178,16 @@ const OWN: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     ...GEMMA4,
     max_position_embeddings: 262144,
   },
+  gemma3n_text: {
+    vocab_size: 262400,
+    hidden_size: 2048,
+    intermediate_size: 16384,
+    num_hidden_layers: 35,
+    num_attention_heads: 8,
+    max_position_embeddings: 32768,
+    eos_token_id: 1,
+    bos_token_id: 2,
+  },
   qwen3_vl_moe_text: {
     vocab_size: 151936,
     hidden_size: 2048,

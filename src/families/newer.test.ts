@@ -163,3 +163,27 @@ describe('gemma4', () => {
     ]);
   });
 });
+
+describe('gemma3n', () => {
+  it('has the defaults of its class', () => {
+    const json = { model_type: 'gemma3n_text', vocab_size: 262_400, hidden_size: 2048, num_attention_heads: 8 };
+    const { config } = readConfig(json);
+    expect(config).toMatchObject({ nLayer: 35, altUp: { count: 4, scalesFirst: true }, finalLogitSoftcapping: 30 });
+    const { layers } = config;
+    expect(layers.map(({ mixer }) => (mixer as SelfAttention).window)).toEqual(
+      layers.map((_, l) => ((l + 1) % 5 === 0 ? null : 512)),
+    );
+    const shared = layers.flatMap(({ mixer }) => (mixer?.kind === 'shared-attention' ? [mixer.source] : []));
+    expect([shared.length, new Set(shared)]).toEqual([15, new Set([18, 19])]);
+    expect(layers.filter(({ mlp }) => mlp?.kind === 'gated' && mlp.sparsity === 0.95)).toHaveLength(10);
+    expect(config.ropes.map(({ base }) => base)).toEqual([1e6, 1e4]);
+  });
+
+  it('has MLPs of several widths, and a cap of logits only where the file does not say null', () => {
+    const widths = [40, 40, 48, 40, 40, 40];
+    const { layers } = read('gemma3n', { intermediate_size: widths });
+    expect(layers.map(({ mlp }) => mlp?.kind === 'gated' && mlp.size)).toEqual(widths);
+    expect(read('gemma3n', { final_logit_softcapping: null }).finalLogitSoftcapping).toBeNull();
+    expect(() => read('gemma3n', { intermediate_size: [40] })).toThrow(/intermediate_size must have 6 entries/);
+  });
+});

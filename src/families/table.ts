@@ -17,6 +17,7 @@ import { exaone4 } from './exaone.ts';
 import { falconH1 } from './falcon-h1.ts';
 import type { Family } from './family.ts';
 import { gemma, gemma2, gemma3, vaultGemma } from './gemma.ts';
+import { gemma3n } from './gemma3n.ts';
 import { gemma4 } from './gemma4.ts';
 import { glm, glm4, glm4Moe } from './glm.ts';
 import { gptNeo } from './gpt-neo.ts';
@@ -56,7 +57,7 @@ import { xglm } from './xglm.ts';
 
 export const FAMILIES: readonly Family[] = [
   ...[llama, mistral, qwen2, qwen3, phi3, glm, granite, moshi, chameleon, qwen2Vl],
-  ...[gemma, gemma2, gemma3, gemma4, vaultGemma, recurrentGemma],
+  ...[gemma, gemma2, gemma3, gemma3n, gemma4, vaultGemma, recurrentGemma],
   ...[gptNeox, gptNeoxJapanese, persimmon],
   ...[gpt2, gptj, codegen, opt, bloom, falcon],
   ...[phi, stablelm, starcoder2, nemotron],

@@ -91,7 +91,7 @@ export const WRAPPERS: readonly Wrapper[] = [
     rest: /^(model\.)?visual\./,
   },
   {
-    modelTypes: ['gemma4', 'gemma4_unified'],
+    modelTypes: ['gemma3n', 'gemma4', 'gemma4_unified'],
     parts: { text: TEXT },
     // Besides: ranges that training with quantization keeps.
     rest: /^(model\.)?(vision_tower|vision_embedder|audio_tower|embed_vision|embed_audio)\.|\.(input|output)_(min|max)$/,

@@ -6,6 +6,7 @@ import { add, mul, scale } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
 import { type ModelContext, plainParam } from './context.ts';
 import { feedForward } from './feed-forward.ts';
+import { addLaurel } from './laurel.ts';
 import { attentionMamba2 } from './mixers/attention-mamba2.ts';
 import { gatedDelta } from './mixers/gated-delta.ts';
 import { headExperts } from './mixers/head-experts.ts';
@@ -93,6 +94,7 @@ export function block(ctx: ModelContext, stream: Residual, layer: number, inputs
     return out;
   }
   stream.add(a);
+  if (spec.laurel) addLaurel(ctx, stream, n1, layer, spec.laurel.rank);
   if (norms.afterMixerAdd) stream.replaceByNormed(norms.afterMixerAdd, `${name}.norm_1`);
   stream.add(mlp(before(norms.beforeMlp, 'norm_2'), spec.mlp));
   if (norms.afterMlpAdd) stream.replaceByNormed(norms.afterMlpAdd, `${name}.norm_2`);

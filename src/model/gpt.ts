@@ -34,6 +34,7 @@ import type { Value } from '../ops/types.ts';
 import { range } from '../util/numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type AdapterHooks, AdapterTrace } from './adapter-trace.ts';
+import { AltUp } from './alt-up.ts';
 import { block } from './block.ts';
 import type { ModelContext } from './context.ts';
 import { enterModel, rotations } from './embedding.ts';
@@ -92,7 +93,8 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
 
   const entered = g.scope('embed', () => enterModel(ctx, ids));
   const ofLayers = g.scope('embed', () => perLayerInputs(ctx, ids, entered));
-  const stream = new Residual(ctx, entered);
+  const altUp = config.altUp ? g.scope('embed', () => new AltUp(ctx, entered, config.altUp!)) : null;
+  let stream = new Residual(ctx, entered);
   const shareable = new Map<number, SharedKV>();
   const sums = new Map<string, Value[]>();
   const addSums = (name: string, value: Value) => sums.set(name, [...(sums.get(name) ?? []), value]);
@@ -107,10 +109,13 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     const rotation = spec.rope === null ? null : ropes[spec.rope];
     const attention = source && { source, rotation, ...observed(slots.heads / slots.groups) };
     const lent = spec.mixer?.kind === 'shared-attention' ? shareable.get(spec.mixer.source)! : null;
+    if (altUp) stream = g.scope(`h.${l}`, () => altUp.enter(l));
     const out = g.scope(`h.${l}`, () =>
       block(ctx, stream, l, { attention, states, shared: lent && { ...lent, rotation } }),
     );
-    g.scope(`h.${l}`, () => endLayer(ctx, stream, l, ofLayers[l]));
+    g.scope(`h.${l}`, () =>
+      altUp ? altUp.leave(l, stream.value(), ofLayers[l]) : endLayer(ctx, stream, l, ofLayers[l]),
+    );
     if (options.residuals && slots) g.output(stream.value(), `residual.${l}`);
     if (source && out.k && out.v) shareable.set(l, { source, k: out.k, v: out.v });
     if (out.k) g.output(out.k, `keys.${l}`);
@@ -122,6 +127,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
   for (const [name, list] of sums) g.output(concat(g, list, 0), `sums.${name}`);
   for (const [name, value] of Object.entries(next)) g.output(value, `next.${name}`);
 
+  if (altUp) stream = new Residual(ctx, altUp.merged());
   const rows = gatherRows(g, reshape(g, finish(ctx, stream), [-1, E], ['B*T', E]), logitRows); // [N, E]
   g.output(
     g.scope('head', () => head(ctx, rows)),

@@ -2,8 +2,10 @@
  * @file Feed-forward layers without experts.
  */
 import type { GatedMlp, PlainMlp } from '../config/layer-spec.ts';
-import { add, clip, mul, scalar, scale, split, unary, xielu } from '../ops/basic.ts';
+import { add, clip, mul, reduceSum, scalar, scale, split, sub, unary, xielu } from '../ops/basic.ts';
+import type { OpGraph } from '../ops/graph.ts';
 import type { Value } from '../ops/types.ts';
+import { normalQuantile } from '../util/numbers.ts';
 import { type ModelContext, plainParam } from './context.ts';
 import { linear, linearOf } from './linear.ts';
 
@@ -44,10 +46,19 @@ const NO_LIMIT = 3e38;
 
 /** proj(act(fc_1(x)) · fc_2(x)), with fc_1 and fc_2 as one packed matrix. @param x [..., E] */
 function gatedMlp(ctx: ModelContext, x: Value, spec: Omit<GatedMlp, 'kind'>, name: string): Value {
-  const { size, bias, activation, scales = { gate: 1, out: 1 } } = spec;
+  const { size, bias, activation, scales = { gate: 1, out: 1 }, sparsity = 0 } = spec;
   const { g } = ctx;
   const parts = ['fc_1', 'fc_2'].map((part) => ({ name: `${name}.${part}`, out: size }));
-  const [gate, up] = split(g, linear(ctx, x, `${name}.fc_12`, parts, { bias }), -1, [size, size]);
+  const [first, up] = split(g, linear(ctx, x, `${name}.fc_12`, parts, { bias }), -1, [size, size]);
+  const gate = sparsity > 0 ? largestOnly(g, first, size, sparsity) : first;
   const hidden = mul(g, unary(g, activation, scale(g, gate, scales.gate)), up);
   return scale(g, linearOf(ctx, hidden, `${name}.proj`, ctx.config.nEmbd, { bias }), scales.out);
+}
+
+/** relu(x - cut), where `share` of normally distributed numbers lie below the cut. @param x [B, T, F] */
+function largestOnly(g: OpGraph, x: Value, size: number, share: number): Value {
+  const mean = scale(g, reduceSum(g, x, -1), 1 / size);
+  const centred = sub(g, x, mean);
+  const deviation = unary(g, 'sqrt', scale(g, reduceSum(g, mul(g, centred, centred), -1), 1 / size));
+  return unary(g, 'relu', sub(g, centred, scale(g, deviation, normalQuantile(share))));
 }

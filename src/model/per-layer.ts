@@ -25,18 +25,20 @@ export function perLayerInputs(ctx: ModelContext, ids: Value, x: Value): readonl
   return split(g, scale(g, both, Math.SQRT1_2), -1, new Array<number>(L).fill(P));
 }
 
+/** What the vector of a token and a layer adds [B, T, E]. @param x [B, T, E]. @param input [B, T, P] */
+export function gatedInput(ctx: ModelContext, x: Value, layer: number, input: Value): Value {
+  const { g, config } = ctx;
+  const name = `h.${layer}`;
+  const made = linearOf(ctx, x, `${name}.per_layer.gate`, input.shape[2] as number);
+  const gate = unary(g, config.activation, made);
+  const y = linearOf(ctx, mul(g, gate, input), `${name}.per_layer.proj`, config.nEmbd);
+  return norm(ctx, y, config.norm, `${name}.per_layer_norm`);
+}
+
 /** @param input [B, T, P] of this layer. */
 export function endLayer(ctx: ModelContext, stream: Residual, layer: number, input: Value | undefined): void {
   const { g, config } = ctx;
-  const name = `h.${layer}`;
-  if (input) {
-    const gate = unary(
-      g,
-      config.activation,
-      linearOf(ctx, stream.value(), `${name}.per_layer.gate`, input.shape[2] as number),
-    );
-    const y = linearOf(ctx, mul(g, gate, input), `${name}.per_layer.proj`, config.nEmbd);
-    stream.add(norm(ctx, y, config.norm, `${name}.per_layer_norm`));
-  }
-  if (config.layers[layer].outScale) stream.replace(mul(g, stream.value(), plainParam(ctx, `${name}.out.scale`, [1])));
+  if (input) stream.add(gatedInput(ctx, stream.value(), layer, input));
+  if (config.layers[layer].outScale)
+    stream.replace(mul(g, stream.value(), plainParam(ctx, `h.${layer}.out.scale`, [1])));
 }

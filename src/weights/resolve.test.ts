@@ -128,6 +128,23 @@ describe('names', () => {
   });
 });
 
+describe('the table of layers of gemma3n', () => {
+  it('has the first row for tokens that come after its last', async () => {
+    const checkpoint = await openCheckpointFolder(`${MORE_CASES}/gemma3n`);
+    const table = checkpoint.tensors.get('model.embed_tokens_per_layer.weight')!;
+    const short = new Map(checkpoint.tensors).set(table.name, { ...table, shape: [90, table.shape[1]] });
+    const config = { ...checkpoint.config, vocab_size_per_layer_input: 90 };
+    const { resolver, params } = planModel({ ...checkpoint, tensors: short, config });
+    const param = params.find(({ name }) => name === 'wte_layers.weight')!;
+    expect(param.shape).toEqual([97, 36]);
+    const rows = await resolver.source(param).read(88, 9);
+    const first = [...(await table.readFloats(0, 36))];
+    const own = [...(await table.readFloats(88 * 36, 72))];
+    expect([...rows]).toEqual([...own, ...Array.from({ length: 7 }, () => first).flat()]);
+    await checkpoint.close();
+  });
+});
+
 describe('experts of Qwen3-VL', () => {
   it('are read as they are published, [in, out], and as transformers saves them', async () => {
     const checkpoint = await openCheckpointFolder(`${MORE_CASES}/qwen3_vl_moe`);

@@ -6,7 +6,7 @@ import type { Config } from '../config/config.ts';
 import type { LayerSpec } from '../config/layer-spec.ts';
 import { CheckpointError } from '../util/errors.ts';
 import { segmentRows, sinusoids, takeSegment } from './arrange.ts';
-import { concatRows, interleaveRows, mapRows, sliceRows, tensorRows, transpose } from './rows.ts';
+import { concatRows, interleaveRows, mapRows, pickRows, sliceRows, tensorRows, transpose } from './rows.ts';
 import type { TensorExpr, TensorNames } from './tensor-map.ts';
 import type { Param, ParamPart, RowSource } from './types.ts';
 
@@ -143,6 +143,11 @@ export class ParamResolver {
       throw this.#missing(expr.oneOf.map((each) => nameIn(each, context)).join(' or '));
     }
     if ('sinusoids' in expr) return sinusoids(rows, cols);
+    if ('extended' in expr) {
+      const stored = this.#find(filled(expr.extended + context.suffix, context))?.shape[0] ?? rows;
+      const own = this.#expr(expr.extended, context, Math.min(stored, rows), cols, leaf);
+      return stored < rows ? pickRows(own, (row) => (row < stored ? row : 0), rows) : own;
+    }
     if ('stacked' in expr) return this.#stacked(expr.stacked, context, rows, cols);
     if ('transposed' in expr) {
       if (context.suffix !== '.weight') return this.#expr(expr.transposed, context, rows, cols, leaf);
@@ -262,6 +267,7 @@ function sourceName(expr: TensorExpr): string {
   if ('bare' in expr) return expr.bare;
   if ('oneOf' in expr) return expr.oneOf.map(sourceName).join(' or ');
   if ('stacked' in expr) return expr.stacked[0];
+  if ('extended' in expr) return expr.extended;
   if ('sinusoids' in expr) return 'computed positions';
   return sourceName(innerOf(expr)!);
 }

@@ -28,6 +28,8 @@ export type TensorExpr =
   | { readonly sinusoids: true }
   /** A matrix stored as [in, out]. Biases are left as they are. */
   | { readonly transposed: TensorExpr }
+  /** Where the tensor has too few rows, the first row stands in place of those that it lacks. */
+  | { readonly extended: string }
   /** A matrix that some checkpoints store as [out, in] and others as [in, out]: the shape tells. */
   | { readonly eitherWay: TensorExpr };
 

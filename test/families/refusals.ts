@@ -44,6 +44,8 @@ export const REFUSALS: readonly Refusal[] = [
   ['pixtral_vision', { head_dim: 7 }],
   ['gemma4-31b', { attention_bias: true }],
   ['gemma4-26b', { top_k_experts: 5 }],
+  ['gemma3n', { altup_active_idx: 1 }],
+  ['gemma3n', { activation_sparsity_pattern: [1, 0, 0, 0, 0, 0] }],
   ['gemma4-e2b', { num_kv_shared_layers: 5 }],
   ['apertus', { hidden_act: 'silu' }],
   ['falcon_h1', { mamba_d_ssm: 32 }],
