@@ -20,6 +20,11 @@ export interface TokenOptions extends SamplingOptions {
   /** Generation ends where one of these appears; it is not part of the text. */
   readonly stop?: string | readonly string[];
   /**
+   * Names of special tokens that are part of the text, such as `[TOOL_CALLS]`.
+   * @default none: special tokens have no text
+   */
+  readonly keepSpecialTokens?: readonly string[];
+  /**
    * Token ids at which generation ends.
    * @default the model's own
    */

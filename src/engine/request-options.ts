@@ -23,6 +23,7 @@ const REQUEST: OptionNames<SequenceRequest & BatchRequest> = {
   variables: 'object',
   maxNewTokens: 'number',
   stop: 'strings',
+  keepSpecialTokens: 'list',
   eosTokenIds: 'list',
   topLogprobs: 'number',
   temperature: 'number',

@@ -44,11 +44,11 @@ export class TokenStream {
     this.#ends = new Set(ends);
     const format = options.format === undefined ? null : sessionOf(model, options.format, ends);
     this.#format = format;
-    this.#isJson = format !== null && options.format!.type !== 'regex';
+    this.#isJson = format !== null && ['json', 'json_schema'].includes(options.format!.type);
     const processors = format ? [...(options.processors ?? []), { create: () => format }] : options.processors;
     this.#sampler = new Sampler({ ...options, processors });
     const stops = typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []);
-    this.#text = new TextStream(model.hasTokenizer ? model.tokenizer : null, stops);
+    this.#text = new TextStream(model.hasTokenizer ? model.tokenizer : null, stops, options.keepSpecialTokens);
     this.#maxNewTokens = wholeNumber('maxNewTokens', options.maxNewTokens ?? MAX_NEW_TOKENS);
     this.#topLogprobs = wholeNumber('topLogprobs', options.topLogprobs ?? 0, 0);
   }

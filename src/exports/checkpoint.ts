@@ -1,8 +1,17 @@
 /**
  * @file `keyhold/checkpoint` where there is no Node: what a checkpoint holds and what it takes, without running it.
  */
-export { ANSWER_FORMATS, type AnswerFormat, answerFormatOf } from '../chat/answers/formats.ts';
-export { AnswerParser, type AnswerPart, type ToolCall } from '../chat/answers/parser.ts';
+
+export type { ToolCall, ToolSchemas } from '../chat/answers/bodies.ts';
+export {
+  ANSWER_FORMATS,
+  type AnswerFormat,
+  answerFormatOf,
+  type CallStart,
+  type CallSyntax,
+  type CallWriting,
+} from '../chat/answers/formats.ts';
+export { AnswerParser, type AnswerParserOptions, type AnswerPart } from '../chat/answers/parser.ts';
 export { ChatTemplate } from '../chat/chat-template.ts';
 export { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
 export type { ByteSource, Checkpoint, StoredTensor } from '../checkpoint/types.ts';

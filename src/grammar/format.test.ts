@@ -342,7 +342,7 @@ it.each<[JsonSchema, RegExp]>([
 it('refuses what is no format', () => {
   const tokenizer = tinyTokenizer();
   const refuse = (format: unknown) => () => grammarOf(format as TextFormat, tokenizer);
-  expect(refuse({ type: 'xml' })).toThrow(/json, json_schema or regex/);
+  expect(refuse({ type: 'xml' })).toThrow(/json, json_schema, regex, text/);
   expect(refuse({ type: 'json', schema: {} })).toThrow(InputError);
   expect(refuse({ type: 'json_schema' })).toThrow(FormatError);
   expect(refuse({ type: 'regex', pattern: 'a{3,1}' })).toThrow(/from 3 to 1/);

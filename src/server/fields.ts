@@ -15,6 +15,9 @@ const MAX_ANSWERS = 16;
 /** What names a session. */
 export const SESSION_ID = /^[A-Za-z0-9._-]{1,128}$/;
 
+/** What a tool may be called. */
+export const TOOL_NAME = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.-]{1,64}$/));
+
 /** How the text is chosen. */
 export const SAMPLING_FIELDS = {
   temperature: between(0, 2),

@@ -1,8 +1,8 @@
 /**
  * @file A model that answers turns: its queue, its classes of caches, its sessions.
  */
-import { type AnswerFormat, answerFormatOf } from '../chat/answers/formats.ts';
-import { AnswerParser } from '../chat/answers/parser.ts';
+import { type AnswerFormat, answerFormatOf, markerTokens } from '../chat/answers/formats.ts';
+import { AnswerParser, type AnswerPart } from '../chat/answers/parser.ts';
 import type { GeneratedToken, Usage } from '../engine/options.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
@@ -12,6 +12,7 @@ import { merged } from './merge.ts';
 import { FairQueue, type Release } from './queue.ts';
 import { type SessionOwner, type SessionStore, Sessions } from './sessions.ts';
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent, TurnToken } from './turn.ts';
+import { toolSchemas, turnFormatOf } from './turn-format.ts';
 import { promptOf, type TurnPrompt } from './turn-prompt.ts';
 
 /** Options of the caches of a class. */
@@ -59,19 +60,24 @@ export class ServedModel {
     this.sessions = new Sessions(codec, options.sessions, options.store, options.onLoss);
     const template = model.chatTemplate;
     const sources = template && 'sources' in template ? Object.values(template.sources as Record<string, string>) : [];
-    this.#format = answerFormatOf(sources.join('\n'));
+    const source = sources.join('\n');
+    const format = answerFormatOf(source);
+    const thinks = format?.reasoning && source.includes(format.reasoning[1].replace(/<\|message\|>$/, ''));
+    this.#format = format && { ...format, reasoning: thinks ? format.reasoning : null };
   }
 
   /** @throws HttpError for a turn that this model can't answer. */
-  check({ input, options, cacheClass }: Turn): void {
+  check(turn: Turn): void {
+    const { input, options, cacheClass } = turn;
     this.#classOf(cacheClass);
     if (!('messages' in input) || !input.tools) return;
-    if (!this.#format)
+    if (!this.#format?.call)
       throw new HttpError(400, `tools: the chat template of ${this.id} has no calls of tools that are known`, {
         param: 'tools',
       });
     if (options.topLogprobs !== undefined)
       throw new HttpError(400, 'logprobs: not together with tools, whose calls are no text', { param: 'logprobs' });
+    turnFormatOf(turn, this.#format, 'never');
   }
 
   /**
@@ -166,47 +172,53 @@ export class ServedModel {
 
   async *#answer(
     turn: Turn,
-    { tokens: prompt, startsInReasoning }: TurnPrompt,
+    { tokens: prompt, thinks }: TurnPrompt,
     cache: TextCache,
     queueMs: number,
     signal: AbortSignal,
   ): AsyncGenerator<TurnEvent, void, undefined> {
     const { input, options, singleCall } = turn;
     const isChat = 'messages' in input;
+    const tools = toolSchemas(isChat ? input.tools : undefined);
+    const { format, enforcesCalls } = turnFormatOf(turn, this.#format, thinks);
+    // Without tools, what looks like a call is text.
+    const answers = isChat && this.#format ? { ...this.#format, call: tools ? this.#format.call : null } : null;
     const run = this.model.generate(prompt, {
       ...options,
+      format: format ?? undefined,
+      keepSpecialTokens: answers ? markerTokens(answers) : [],
       eosTokenIds: options.eosTokenIds ?? (isChat ? this.model.answerEnds : undefined),
       maxNewTokens: Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens),
       cache,
       reusePrefix: true,
       signal,
     });
-    const parser = isChat && this.#format ? new AnswerParser(this.#format, startsInReasoning) : null;
+    const parser =
+      answers && new AnswerParser(answers, { startsInReasoning: thinks === 'begun', tools, enforced: enforcesCalls });
     const wantsTokens = options.topLogprobs !== undefined;
     let calls = 0;
-    const eventsOf = function* (parts: ReturnType<AnswerParser['push']>): Generator<TurnEvent> {
+    const eventsOf = function* (parts: readonly AnswerPart[]): Generator<TurnEvent> {
       for (const part of parts) {
-        if (part.type !== 'tool-call') yield part;
-        else if (!singleCall || calls === 0) {
-          yield { type: 'call', id: `call_${randomId(9)}`, name: part.call.name };
-          yield { type: 'arguments', text: JSON.stringify(part.call.arguments) };
-          calls++;
-        }
+        if (part.type === 'call') calls++;
+        if (singleCall && calls > 1) return;
+        yield part.type === 'call' ? { ...part, id: `call_${randomId(9)}` } : part;
       }
     };
+    /** What follows the only call that is wanted is not generated. */
+    const isOver = () => singleCall && calls > 0 && !enforcesCalls;
     for await (const { text, tokens } of run) {
       if (wantsTokens) yield { type: 'text', text, tokens: await this.#tokens(tokens) };
       else if (parser) yield* eventsOf(parser.push(text));
       else if (text !== '') yield { type: 'text', text };
-      // What follows the only call that is wanted is not generated.
-      if (singleCall && calls > 0) break;
+      if (isOver()) break;
     }
-    if (parser && !wantsTokens && !(singleCall && calls > 0)) yield* eventsOf(parser.end());
+    if (parser && !wantsTokens && !isOver()) yield* eventsOf(parser.end());
     const result = run.partial!;
     const { held, evicted, bytes } = result.cache;
     const end: TurnEnd = {
       type: 'end',
-      finish: calls > 0 ? 'tool-calls' : result.finishReason === 'length' ? 'length' : 'stop',
+      // A call may be cut off where its form is enforced.
+      finish: result.finishReason === 'length' ? 'length' : calls > 0 ? 'tool-calls' : 'stop',
       stopString: result.stopString ?? null,
       usage: result.usage,
       cache: { class: this.#classOf(turn.cacheClass).name, held: held[0], evicted: evicted[0], bytes },

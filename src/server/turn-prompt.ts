@@ -8,8 +8,8 @@ import type { Turn } from './turn.ts';
 
 export interface TurnPrompt {
   readonly tokens: readonly number[];
-  /** Some templates begin the thoughts of the answer. */
-  readonly startsInReasoning: boolean;
+  /** Whether the answer may begin with thoughts. Some templates begin them, and some write that there are none. */
+  readonly thinks: 'never' | 'maybe' | 'begun';
 }
 
 /** @throws InputError for messages that the template does not take. */
@@ -21,13 +21,13 @@ export async function promptOf(
   if ('prompt' in input) {
     const { prompt } = input;
     const tokens = typeof prompt === 'string' ? await model.tokenizer.encode(prompt) : prompt;
-    return { tokens, startsInReasoning: false };
+    return { tokens, thinks: 'never' };
   }
   const { messages, tools, variables } = input;
   const text = templateOf(model, {}).render(messages, { tools, variables });
-  const start = format?.reasoning?.[0];
-  return {
-    tokens: await model.tokenizer.encode(text, { addSpecialTokens: false }),
-    startsInReasoning: start !== undefined && text.trimEnd().endsWith(start),
-  };
+  const tokens = await model.tokenizer.encode(text, { addSpecialTokens: false });
+  const [start, end] = format?.reasoning ?? [];
+  const tail = text.trimEnd();
+  if (start === undefined || tail.endsWith(end!)) return { tokens, thinks: 'never' };
+  return { tokens, thinks: tail.endsWith(start) ? 'begun' : 'maybe' };
 }

@@ -18,7 +18,9 @@ export interface Turn {
   readonly input:
     | {
         readonly messages: readonly TurnMessage[];
-        readonly tools?: readonly unknown[];
+        readonly tools?: readonly TurnTool[];
+        /** Which tool must be called. @default 'auto': the model decides */
+        readonly toolChoice?: 'auto' | 'required' | { readonly name: string };
         /** Other variables of the chat template. */
         readonly variables?: Readonly<Record<string, unknown>>;
       }
@@ -32,6 +34,19 @@ export interface Turn {
   readonly singleCall: boolean;
   /** Answers to the same prompt. The prompt is computed once. */
   readonly answers: number;
+}
+
+/** A tool, as chat templates read it. */
+export interface TurnTool {
+  readonly type: 'function';
+  readonly function: {
+    readonly name: string;
+    readonly description?: string | null;
+    /** A JSON schema. @default no arguments */
+    readonly parameters?: Readonly<Record<string, unknown>> | null;
+    /** Calls are kept to the schema by a grammar. @default false */
+    readonly strict?: boolean | null;
+  };
 }
 
 /** A message, as chat templates read it. */

@@ -230,3 +230,13 @@ it('gives all text at the end where the decoder looks at joined text', () => {
   const ids = tokenizer.encode('a b a');
   expect(stream(tokenizer, ids)).toEqual([...ids.map(() => ''), 'c a']);
 });
+
+it('keeps the special tokens that are named', () => {
+  const tokenizer = tinyTokenizer();
+  const [id] = tokenizer.specialTokenIds;
+  const name = tokenizer.idToToken(id)!;
+  const ids = [...tokenizer.encode('a', { addSpecialTokens: false }), id];
+  const textOf = (decoder: StreamDecoder) => ids.map((each) => decoder.push(each)).join('') + decoder.flush();
+  expect(textOf(new StreamDecoder(tokenizer))).not.toContain(name);
+  expect(textOf(new StreamDecoder(tokenizer, { keepSpecialTokens: [name, 'no token'] }))).toContain(name);
+});

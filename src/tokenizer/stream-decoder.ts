@@ -12,6 +12,11 @@ const WINDOW = 24;
  */
 const CONTEXT_TEXT = 4;
 
+export interface StreamDecodeOptions extends DecodeOptions {
+  /** Special tokens that are part of the text all the same, by their names. */
+  readonly keepSpecialTokens?: readonly string[];
+}
+
 /**
  * Gives the text of ids as soon as it is certain. All pieces together are what {@link Tokenizer.decode} makes of all
  * ids, and no piece ends within a character: bytes that are not whole yet are held back. Each id costs the decoding
@@ -21,15 +26,17 @@ const CONTEXT_TEXT = 4;
  */
 export class StreamDecoder {
   readonly #tokenizer: Tokenizer;
-  readonly #skipSpecial: boolean;
+  readonly #skipped: ReadonlySet<number>;
   #ids: number[] = [];
   /** How much of the window's text was given, in UTF-16 units. */
   #given = 0;
   #limit = WINDOW;
 
-  constructor(tokenizer: Tokenizer, options: DecodeOptions = {}) {
+  constructor(tokenizer: Tokenizer, options: StreamDecodeOptions = {}) {
     this.#tokenizer = tokenizer;
-    this.#skipSpecial = options.skipSpecialTokens ?? true;
+    const { skipSpecialTokens = true, keepSpecialTokens = [] } = options;
+    const kept = new Set(keepSpecialTokens.map((token) => tokenizer.tokenToId(token)));
+    this.#skipped = new Set(skipSpecialTokens ? [...tokenizer.specialTokenIds].filter((id) => !kept.has(id)) : []);
   }
 
   /** Begins a text that goes on from that of other ids, which is not given again. */
@@ -47,7 +54,7 @@ export class StreamDecoder {
   push(id: number): string {
     if (!Number.isSafeInteger(id) || id < 0) throw new InputError(`${id} is not a token id`);
     if (this.#tokenizer.idToToken(id) === undefined) return '';
-    if (this.#skipSpecial && this.#tokenizer.specialTokenIds.has(id)) return '';
+    if (this.#skipped.has(id)) return '';
     this.#ids.push(id);
     if (!this.#tokenizer.decodesInPieces) return '';
     const text = this.#decode(this.#ids);

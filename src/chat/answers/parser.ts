@@ -1,34 +1,57 @@
 /**
  * @file Takes an answer apart while it is being written: text, thoughts, and calls of tools.
  */
-import type { AnswerFormat } from './formats.ts';
-
-/** A call of a tool. */
-export interface ToolCall {
-  readonly name: string;
-  readonly arguments: Readonly<Record<string, unknown>>;
-}
+import { readCalls, type ToolSchemas } from './bodies.ts';
+import type { AnswerFormat, CallStart } from './formats.ts';
+import { WrittenCalls } from './written-calls.ts';
 
 export type AnswerPart =
   | { readonly type: 'text' | 'reasoning'; readonly text: string }
-  | { readonly type: 'tool-call'; readonly call: ToolCall };
+  /** A call begins. */
+  | { readonly type: 'call'; readonly name: string }
+  /** The next piece of the JSON of its arguments. */
+  | { readonly type: 'arguments'; readonly text: string };
+
+export interface AnswerParserOptions {
+  /** The prompt ends within thoughts, as templates of models that always think do. @default false */
+  readonly startsInReasoning?: boolean;
+  /** The tools that there are. Calls of others stay text. @default any name is one of a tool */
+  readonly tools?: ToolSchemas | null;
+  /** A grammar enforces the form of calls (`write` of the format), so that they are given piece by piece. @default false */
+  readonly enforced?: boolean;
+}
+
+interface Marker {
+  readonly text: string;
+  readonly call?: CallStart;
+  readonly to?: 'text' | 'reasoning';
+}
 
 /**
  * Gives the parts of an answer as soon as they are certain. However the answer is cut into pieces, the parts are the same, but for
- * where texts and thoughts are cut. What looks like a call and is none stays text, with its markers.
+ * where texts, thoughts and arguments are cut. What looks like a call and is none stays text, with its markers.
  */
 export class AnswerParser {
   readonly #format: AnswerFormat;
+  readonly #tools: ToolSchemas | null;
+  readonly #enforced: boolean;
   #state: 'text' | 'reasoning' | 'call';
-  /** What is not certain yet; in a call all of it, without its start. */
+  /** What is not certain yet; in a call all of it, with its start. */
   #held = '';
+  /** The start of the call. */
+  #start: CallStart | null = null;
   /** Up to where an end of the call was searched for. */
   #searched = 0;
+  #written: WrittenCalls | null = null;
+  #ended = false;
+  /** Nothing but white space came before. */
+  #first = true;
 
-  /** @param startsInReasoning the prompt ends within thoughts, as templates of models that always think do. */
-  constructor(format: AnswerFormat, startsInReasoning = false) {
+  constructor(format: AnswerFormat, options: AnswerParserOptions = {}) {
     this.#format = format;
-    this.#state = startsInReasoning && format.reasoning ? 'reasoning' : 'text';
+    this.#tools = options.tools ?? null;
+    this.#enforced = (options.enforced ?? false) && format.call?.write != null;
+    this.#state = options.startsInReasoning && format.reasoning ? 'reasoning' : 'text';
   }
 
   /** The next piece of the answer. */
@@ -42,57 +65,126 @@ export class AnswerParser {
   /** The answer has ended. */
   end(): AnswerPart[] {
     const parts: AnswerPart[] = [];
-    const [start, end] = this.#format.call;
-    if (this.#state === 'call') {
-      const calls = end === '' ? readCalls(this.#held) : null;
-      if (calls) parts.push(...calls.map((call) => ({ type: 'tool-call', call }) as const));
-      else parts.push({ type: 'text', text: start + this.#held });
-    } else if (this.#held !== '') parts.push({ type: this.#state, text: this.#held });
+    this.#ended = true;
+    while (this.#step(parts));
+    if (this.#state !== 'call') this.#give(parts, this.#held);
+    else if (this.#written) {
+      const { unnamed } = this.#written;
+      if (unnamed !== '') parts.push({ type: 'text', text: unnamed });
+    } else if (!this.#giveCalls(parts, this.#held)) parts.push({ type: 'text', text: this.#held });
     this.#held = '';
     return parts;
   }
 
   /** Takes the next certain part; false where more text is needed. */
   #step(parts: AnswerPart[]): boolean {
-    const { reasoning, call } = this.#format;
-    if (this.#state === 'call') return this.#stepInCall(parts);
-    const markers = this.#state === 'text' ? [call[0], ...(reasoning ? [reasoning[0]] : [])] : [reasoning![1]];
-    const found = markers
-      .map((marker) => ({ marker, at: this.#held.indexOf(marker) }))
-      .filter(({ at }) => at >= 0)
-      .sort((a, b) => a.at - b.at)[0];
-    if (!found) {
-      const certain = this.#held.length - Math.max(...markers.map((marker) => overlap(this.#held, marker)));
+    if (this.#state === 'call') return this.#written ? this.#stepInWritten(parts) : this.#stepInCall(parts);
+    const markers = this.#markers();
+    let found: { readonly marker: Marker; readonly index: number } | null = null;
+    for (const marker of markers) {
+      const index = this.#indexOf(marker);
+      if (
+        index < 0 ||
+        (found && (index > found.index || (index === found.index && marker.text.length < found.marker.text.length)))
+      )
+        continue;
+      found = { marker, index };
+    }
+    // A longer marker may begin where the one that was found does, or before it.
+    const open = this.#ended ? 0 : Math.max(0, ...markers.map(({ text }) => overlap(this.#held, text)));
+    if (!found || (open > 0 && this.#held.length - open <= found.index)) {
+      const certain = this.#certain(this.#held.length - open);
       this.#give(parts, this.#held.slice(0, certain));
       this.#held = this.#held.slice(certain);
       return false;
     }
-    this.#give(parts, this.#held.slice(0, found.at));
-    this.#held = this.#held.slice(found.at + found.marker.length);
-    this.#searched = 0;
-    this.#state = this.#state === 'reasoning' ? 'text' : found.marker === call[0] ? 'call' : 'reasoning';
+    const { marker, index } = found;
+    this.#give(parts, this.#held.slice(0, index));
+    this.#held = this.#held.slice(marker.call ? index : index + marker.text.length);
+    if (marker.call) {
+      this.#start = marker.call;
+      this.#searched = marker.text.length;
+      this.#state = 'call';
+      this.#first = false;
+      if (this.#enforced) {
+        this.#written = new WrittenCalls(this.#format.call!.write!);
+        this.#stepInWritten(parts);
+      }
+    } else if (marker.to) this.#state = marker.to;
     return true;
   }
 
-  /** An end within a text of the call's JSON is none: there the JSON is not complete. */
+  /** What may come next and means something. */
+  #markers(): readonly Marker[] {
+    const { reasoning, call, dropped = [] } = this.#format;
+    if (this.#state === 'reasoning') return [{ text: reasoning![1], to: 'text' }];
+    return [
+      ...(call?.starts ?? [])
+        .filter(({ first }) => !first || this.#first)
+        .map((start) => ({ text: start.text, call: start })),
+      ...(reasoning ? [{ text: reasoning[0], to: 'reasoning' as const }] : []),
+      ...dropped.map((text) => ({ text })),
+    ];
+  }
+
+  #indexOf({ text, call }: Marker): number {
+    const index = this.#held.indexOf(text);
+    // A call that counts at the beginning only.
+    return call?.first && this.#held.slice(0, Math.max(index, 0)).trim() !== '' ? -1 : index;
+  }
+
+  /** White space at the beginning is held back while a call may follow it. */
+  #certain(length: number): number {
+    const waits = !this.#ended && this.#first && this.#format.call?.starts.some(({ first }) => first);
+    return waits && this.#held.slice(0, length).trim() === '' ? 0 : length;
+  }
+
+  #stepInWritten(parts: AnswerPart[]): boolean {
+    const written = this.#written!;
+    parts.push(...written.push(this.#held));
+    this.#held = written.rest ?? '';
+    if (written.rest === null) return false;
+    this.#written = null;
+    this.#state = 'text';
+    return true;
+  }
+
+  /** An end within a text of the call is none: there the call is not complete. */
   #stepInCall(parts: AnswerPart[]): boolean {
-    const [, end] = this.#format.call;
-    if (end === '') return false;
-    for (let at = this.#held.indexOf(end, this.#searched); at >= 0; at = this.#held.indexOf(end, at + 1)) {
-      const calls = readCalls(this.#held.slice(0, at));
-      this.#searched = at + 1;
-      if (!calls) continue;
-      parts.push(...calls.map((call) => ({ type: 'tool-call', call }) as const));
-      this.#held = this.#held.slice(at + end.length);
-      this.#state = 'text';
-      return true;
+    const { end, starts } = this.#format.call!;
+    const ends = end === '' ? starts.filter(({ first }) => !first).map(({ text }) => text) : [end];
+    for (;;) {
+      const found = ends
+        .map((text) => ({ text, index: this.#held.indexOf(text, this.#searched) }))
+        .filter(({ index }) => index >= 0);
+      const next = found.sort((a, b) => a.index - b.index)[0];
+      if (!next) break;
+      if (this.#giveCalls(parts, this.#held.slice(0, next.index))) {
+        // The start of the next call is read again.
+        this.#held = this.#held.slice(end === '' ? next.index : next.index + end.length);
+        this.#state = 'text';
+        return true;
+      }
+      this.#searched = next.index + 1;
     }
-    this.#searched = Math.max(this.#searched, this.#held.length - end.length + 1);
+    const longest = Math.max(0, ...ends.map(({ length }) => length));
+    this.#searched = Math.max(this.#searched, this.#held.length - longest + 1);
     return false;
   }
 
+  /** @param text a call with its start. */
+  #giveCalls(parts: AnswerPart[], text: string): boolean {
+    const { text: start, first } = this.#start!;
+    const calls = readCalls(this.#format.call!.body, first ? text : text.slice(start.length), this.#tools);
+    for (const { name, arguments: args } of calls ?? [])
+      parts.push({ type: 'call', name }, { type: 'arguments', text: JSON.stringify(args) });
+    return calls !== null;
+  }
+
   #give(parts: AnswerPart[], text: string): void {
-    if (text !== '' && this.#state !== 'call') parts.push({ type: this.#state, text });
+    if (text === '' || this.#state === 'call') return;
+    parts.push({ type: this.#state, text });
+    if (this.#state === 'text' && text.trim() !== '') this.#first = false;
   }
 }
 
@@ -101,26 +193,4 @@ function overlap(text: string, marker: string): number {
   for (let length = Math.min(text.length, marker.length - 1); length > 0; length--)
     if (text.endsWith(marker.slice(0, length))) return length;
   return 0;
-}
-
-/** The calls that a text of JSON holds; null where it is no call. */
-function readCalls(text: string): ToolCall[] | null {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  const list: readonly unknown[] = Array.isArray(json) ? json : [json];
-  const calls = list.map(readCall);
-  return calls.length > 0 && calls.every((call) => call !== null) ? calls : null;
-}
-
-function readCall(value: unknown): ToolCall | null {
-  if (typeof value !== 'object' || value === null) return null;
-  const { name, arguments: given, parameters } = value as Readonly<Record<string, unknown>>;
-  const args = given ?? parameters ?? {};
-  if (typeof name !== 'string' || name === '' || typeof args !== 'object' || args === null || Array.isArray(args))
-    return null;
-  return { name, arguments: args as Readonly<Record<string, unknown>> };
 }

@@ -20,9 +20,10 @@ export class TextStream {
 
   /**
    * @param tokenizer null: there is no text.
+   * @param keepSpecialTokens names of special tokens that are part of the text.
    * @throws InputError for stop strings without a tokenizer, or such as can't be found.
    */
-  constructor(tokenizer: Tokenizer | null, stops: readonly string[]) {
+  constructor(tokenizer: Tokenizer | null, stops: readonly string[], keepSpecialTokens: readonly string[] = []) {
     if (stops.length > 0 && !tokenizer) throw new InputError('stop strings need a tokenizer, and the model has none');
     this.#tokenizer = tokenizer;
     this.#stopTokens = new Map(
@@ -30,7 +31,7 @@ export class TextStream {
         .map((stop) => [tokenizer?.tokenToId(stop) ?? -1, stop] as const)
         .filter(([id]) => tokenizer?.specialTokenIds.has(id)),
     );
-    this.#decoder = tokenizer && new StreamDecoder(tokenizer, { skipSpecialTokens: true });
+    this.#decoder = tokenizer && new StreamDecoder(tokenizer, { keepSpecialTokens });
     this.#stops = stops.length > 0 ? new StopMatcher(stops) : null;
   }
 

@@ -2,6 +2,7 @@
  * @file Goals as nodes of the machine: values, the rests of objects and of arrays.
  */
 import { FormatError } from '../../util/errors.ts';
+import type { NodeIds } from '../composed.ts';
 import type { Item } from '../machine.ts';
 import { Numbers } from '../terms/numbers.ts';
 import type { Term } from '../terms/terms.ts';
@@ -53,16 +54,17 @@ export class Nodes implements NodeSource {
   readonly #values = new Map<string, ValueNode>();
   readonly #schemaIds = new Map<unknown, number>();
   readonly #jobs: { readonly node: ValueNode; readonly goal: Goal }[] = [];
-  #ids = 0;
+  readonly #ids: NodeIds;
 
-  constructor(forms: Forms, separators: Separators) {
+  constructor(forms: Forms, separators: Separators, ids: NodeIds) {
+    this.#ids = ids;
     this.forms = forms;
     this.separators = separators;
     this.#numbers = new Numbers(forms.keywords.terms);
   }
 
   nextId(): number {
-    return this.#ids++;
+    return this.#ids.next();
   }
 
   /** The node of a goal, with all that it needs. @throws FormatError where no value satisfies it. */

@@ -3,10 +3,10 @@
  */
 import * as v from 'valibot';
 import type { TextFormat } from '../../grammar/format.ts';
-import { COMMON_FIELDS, commonOf, readBody, refuseFields, samplingOptions } from '../fields.ts';
+import { COMMON_FIELDS, commonOf, readBody, refuseFields, samplingOptions, TOOL_NAME } from '../fields.ts';
 import { HttpError } from '../http-error.ts';
 import { event } from '../sse.ts';
-import type { TurnEnd, TurnMessage } from '../turn.ts';
+import type { TurnEnd, TurnMessage, TurnTool } from '../turn.ts';
 import { type AnswerCall, answerOf } from './answer.ts';
 import { DONE, finishOf, headOf, keyholdOf, logprobsOf, openaiError, usageOf } from './openai.ts';
 import type { Dialect } from './types.ts';
@@ -19,8 +19,16 @@ const Message = v.looseObject({
 });
 const Tool = v.looseObject({
   type: v.literal('function'),
-  function: v.looseObject({ name: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.-]{1,64}$/)) }),
+  function: v.looseObject({
+    name: TOOL_NAME,
+    parameters: v.nullish(v.record(v.string(), v.unknown())),
+    strict: v.nullish(v.boolean()),
+  }),
 });
+const Choice = v.union([
+  v.picklist(['auto', 'none', 'required']),
+  v.looseObject({ type: v.literal('function'), function: v.looseObject({ name: v.string() }) }),
+]);
 const Format = v.variant('type', [
   v.looseObject({ type: v.literal('text') }),
   v.looseObject({ type: v.literal('json_object') }),
@@ -39,7 +47,7 @@ const Body = v.looseObject({
   logprobs: v.nullish(v.boolean()),
   top_logprobs: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(20))),
   tools: v.nullish(v.pipe(v.array(Tool), v.maxLength(128))),
-  tool_choice: v.nullish(v.union([v.string(), v.looseObject({})])),
+  tool_choice: v.nullish(Choice),
   parallel_tool_calls: v.nullish(v.boolean()),
   response_format: v.nullish(Format),
   reasoning_effort: v.nullish(v.string()),
@@ -90,6 +98,14 @@ function messageOf(message: v.InferOutput<typeof Message>, i: number): TurnMessa
   };
 }
 
+/** The tools, and which of them must be called. Without tools there is no choice. */
+function toolsOf(tools: TurnTool[] | null | undefined, choice: v.InferOutput<typeof Choice> | null | undefined) {
+  if (!tools?.length && choice && choice !== 'auto' && choice !== 'none')
+    throw new HttpError(400, 'tool_choice: there are no tools', { param: 'tool_choice' });
+  if (!tools?.length || choice === 'none') return { choice: 'auto', tools: undefined } as const;
+  return { choice: typeof choice === 'object' && choice ? { name: choice.function.name } : (choice ?? 'auto'), tools };
+}
+
 /** The form that a text must have; null: any. */
 function formatOf(format: v.InferOutput<typeof Format> | null | undefined): TextFormat | null {
   switch (format?.type) {
@@ -108,10 +124,7 @@ export const chatCompletions: Dialect = {
   read(json) {
     const body = readBody(Body, json);
     refuseFields(body, REFUSED);
-    const choice = body.tool_choice ?? 'auto';
-    if (choice !== 'auto' && choice !== 'none')
-      throw new HttpError(400, 'tool_choice: only "auto" and "none" are supported', { param: 'tool_choice' });
-    const tools = choice === 'none' ? undefined : (body.tools ?? undefined);
+    const { choice, tools } = toolsOf(body.tools, body.tool_choice);
     const effort = body.reasoning_effort;
     const variables = {
       ...body.chat_template_kwargs,
@@ -127,7 +140,7 @@ export const chatCompletions: Dialect = {
       turns: [
         {
           ...turn,
-          input: { messages: body.messages.map(messageOf), tools: tools?.length ? tools : undefined, variables },
+          input: { messages: body.messages.map(messageOf), tools, toolChoice: choice, variables },
           options: body.logprobs ? { ...options, topLogprobs: body.top_logprobs ?? 0 } : options,
           singleCall: body.parallel_tool_calls === false,
         },
