@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { loadModel } from '../src/node.ts';
 import { largestError } from './parity/case.ts';
 import { LITGPT_FILES, matrix, openBase, type TestAdapter, vector, writeTestAdapter } from './support/adapters.ts';
-import { CASES, caseFolder } from './support/family-cases.ts';
+import { CASES, caseFolder, firstSlots } from './support/family-cases.ts';
 import { f32, type TestTensor } from './support/safetensors-bytes.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
@@ -57,7 +57,8 @@ async function lora(name: string): Promise<TestAdapter> {
 /** Gates and prefixes on the last layers that have attention. */
 async function prefixes(name: string): Promise<TestAdapter> {
   const { base, close } = await openBase(name);
-  const { nLayer, nHead, nEmbd } = base.config;
+  const { nLayer, nEmbd } = base.config;
+  const { heads: nHead } = firstSlots(base.config);
   let start = nLayer;
   while (start > 0 && base.parts.has(`h.${start - 1}.attn.k`)) start--;
   await close();

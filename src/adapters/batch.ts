@@ -4,6 +4,7 @@
  */
 
 import type { Config } from '../config/config.ts';
+import { attentionWithin } from '../config/layer-spec.ts';
 import { HIDDEN } from '../kvcache/slots.ts';
 import type { StepAdapters } from '../step/step-types.ts';
 import { sha256 } from '../util/sha256.ts';
@@ -159,7 +160,6 @@ class Batch {
   #prefixes(): Set<string> {
     const layers = new Set(this.#adapters.flatMap(({ prefixes }) => [...prefixes.keys()]));
     if (layers.size === 0) return new Set();
-    const { nQueryGroups: G, nHead: H, headSize: D } = this.#config;
     const own = this.#rows.map((row) => row.filter(({ adapter, weight }) => adapter.prefixes.size > 0 && weight !== 0));
     const n = Math.max(...own.map(({ length }) => length));
     const P = Math.max(
@@ -168,6 +168,7 @@ class Batch {
     const B = this.#rows.length;
     const hidden = new Float32Array(B * n * P).fill(HIDDEN);
     for (const l of layers) {
+      const { groups: G, heads: H, keySize: D } = attentionWithin(this.#config.layers[l].mixer)!;
       const keys = new Float32Array(B * G * n * P * D);
       const values = new Float32Array(B * G * n * P * D);
       const gates = new Float32Array(B * H * n);

@@ -2,7 +2,9 @@
  * @file LitGPT's adapters: LoRA, adapter (prefixes with gates), adapter v2 (a scale and a bias on every linear layer besides).
  * Tensors have LitGPT's names (`transformer.h.0.attn.qkv.lora_A`); settings.json says which kind it is, and with what options.
  */
+
 import type { StoredTensor } from '../checkpoint/types.ts';
+import { attentionWithin } from '../config/layer-spec.ts';
 import { mapRows, sliceRows, tensorRows } from '../weights/rows.ts';
 import type { RowSource } from '../weights/types.ts';
 import { type AdapterTensors, parseSettings } from './adapter-files.ts';
@@ -89,10 +91,11 @@ class LitgptReader {
     const first = s.get('adapter_start_layer') ?? 2;
     if (!Number.isSafeInteger(first) || (first as number) < 0)
       throw s.fail('adapter_start_layer', 'must be a whole number of at least 0');
-    const { nLayer, nHead, nEmbd } = this.#base.config;
+    const { nLayer, layers, nEmbd } = this.#base.config;
     for (let l = first as number; l < nLayer; l++) {
       const name = `transformer.h.${l}.attn`;
-      if (!this.#base.parts.has(`h.${l}.attn.k`))
+      const attention = attentionWithin(layers[l].mixer);
+      if (!attention || !this.#base.parts.has(`h.${l}.attn.k`))
         throw this.#tensors.fail(`layer ${l} of ${this.#base.label} has no attention that could take a prefix`);
       const embeddings = await this.#tensors.matrix(`${name}.adapter_wte.weight`);
       if (embeddings.rows !== length || embeddings.cols !== nEmbd)
@@ -100,7 +103,7 @@ class LitgptReader {
           `${name}.adapter_wte.weight has shape [${[embeddings.rows, embeddings.cols]}], but ${length} positions of ` +
             `${this.#base.label} are [${[length, nEmbd]}]`,
         );
-      const gates = await this.#tensors.vector(`${name}.gating_factor`, nHead, 'the number of heads');
+      const gates = await this.#tensors.vector(`${name}.gating_factor`, attention.heads, 'the number of heads');
       this.prefixes.set(l, { embeddings, gates });
     }
   }

@@ -2,6 +2,7 @@
  * @file An adapter in memory as the graph's inputs take it (src/model/adapt.ts): by packed layer, what it adds to the layer's own
  * result. All of it is linear in the adapter's weight, so that several adapters add up, and weight 0 is the base.
  */
+import { attentionWithin } from '../config/layer-spec.ts';
 import { AdapterError } from '../util/errors.ts';
 import { PIECE_VALUES, range } from '../util/numbers.ts';
 import type { RowSource } from '../weights/types.ts';
@@ -236,7 +237,8 @@ async function livePrefixes(adapter: Adapter, base: BaseRows): Promise<Map<numbe
       const weights = await rowsOf(base.weight(part), change).read(0, base.parts.get(part)!.rows);
       const rows = base.parts.get(part)!.rows;
       const bias = await changedBias(base.bias(part), rows, [{ change, weight: 1 }])?.read(0, rows);
-      return byHeads(prefix, weights, bias ?? null, base.config.nQueryGroups);
+      const { groups } = attentionWithin(base.config.layers[layer].mixer)!;
+      return byHeads(prefix, weights, bias ?? null, groups);
     }
   }
   return prefixes;

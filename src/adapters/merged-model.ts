@@ -114,21 +114,14 @@ function withBias(config: Config, part: string, adapters: readonly WeightedAdapt
         ? { ...rest, mixer: { ...mixer, bias: { ...mixer.bias, ...own } } }
         : { ...rest, mixer },
     );
-  if (/^attn\.[qkv]$/.test(module))
-    return { ...attends({ qkv: true }, () => true), attnBias: { ...config.attnBias, qkv: true } };
-  if (module === 'attn.proj') {
-    const proj = config.attnBias.proj.map((has, l) => has || l === Number(layer));
-    return { ...attends({ proj: true }, (l) => l === Number(layer)), attnBias: { ...config.attnBias, proj } };
-  }
+  if (/^attn\.[qkv]$/.test(module)) return attends({ qkv: true }, () => true);
+  if (module === 'attn.proj') return attends({ proj: true }, (l) => l === Number(layer));
   if (module === 'lm_head') return { ...config, lmHeadBias: true };
-  if (module.startsWith('mlp.') && config.moe === null)
-    return {
-      ...withLayers(config, ({ mlp, ...rest }) => ({
-        ...rest,
-        mlp: !mlp || mlp.kind === 'moe' ? mlp : { ...mlp, bias: true },
-      })),
-      mlpBias: true,
-    };
+  if (module.startsWith('mlp.') && !config.layers.some(({ mlp }) => mlp?.kind === 'moe'))
+    return withLayers(config, ({ mlp, ...rest }) => ({
+      ...rest,
+      mlp: !mlp || mlp.kind === 'moe' ? mlp : { ...mlp, bias: true },
+    }));
   const names = adapters.map(({ adapter }) => adapter.name).join(', ');
   throw new AdapterError(`${names}: a bias is added to ${part}, where a model of this kind has none`);
 }

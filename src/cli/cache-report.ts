@@ -1,7 +1,7 @@
 /**
  * @file What a cache held and what it dropped, in numbers.
  */
-import type { Config } from '../exports/checkpoint.ts';
+import { type Config, slotSpec } from '../exports/checkpoint.ts';
 import { createCache } from '../exports/policies.ts';
 import type { KVCache } from '../index.ts';
 
@@ -53,13 +53,20 @@ export function reportCache(cache: KVCache, config: Config): CacheReport {
   };
 }
 
+/** The layers that keep keys and values. */
+function slotLayers({ layers }: Config): { layer: number; groups: number; window: number | null }[] {
+  return layers.flatMap(({ mixer }, layer) => {
+    const slots = slotSpec(mixer);
+    return slots ? [{ layer, groups: slots.groups, window: slots.window }] : [];
+  });
+}
+
 function heldLayers(cache: KVCache, config: Config): HeldLayers[] | null {
   const found = new Map<string, { layers: number[]; window: number | null; positions: Range[] }>();
-  for (let layer = 0; layer < config.nLayer; layer++) {
-    const window = config.slidingWindowIndices[layer] ? config.slidingWindowSize : null;
+  for (const { layer, groups, window } of slotLayers(config)) {
     const positions = toRanges(cache.tokenPositions(layer));
     const key = JSON.stringify([window, positions]);
-    for (let group = 1; group < config.nQueryGroups; group++)
+    for (let group = 1; group < groups; group++)
       if (JSON.stringify([window, toRanges(cache.tokenPositions(layer, 0, group))]) !== key) return null;
     const same = found.get(key);
     if (same) same.layers.push(layer);
@@ -71,9 +78,10 @@ function heldLayers(cache: KVCache, config: Config): HeldLayers[] | null {
 /** Per position: the share of layers and groups that hold it. */
 export function heldShare(cache: KVCache, config: Config): Float32Array {
   const share = new Float32Array(cache.length());
-  const each = 1 / (config.nLayer * config.nQueryGroups);
-  for (let layer = 0; layer < config.nLayer; layer++)
-    for (let group = 0; group < config.nQueryGroups; group++)
+  const layers = slotLayers(config);
+  const each = 1 / layers.reduce((sum, { groups }) => sum + groups, 0);
+  for (const { layer, groups } of layers)
+    for (let group = 0; group < groups; group++)
       for (const position of cache.tokenPositions(layer, 0, group)) share[position] += each;
   return share;
 }

@@ -2,7 +2,7 @@
  * @file `keyhold inspect`: what a model is and what memory it takes, without loading its weights.
  */
 import { type Command, Option } from 'commander';
-import type { Config } from '../exports/checkpoint.ts';
+import { type Config, type LayerSpec, type MlpSpec, type SlotSpec, slotSpec } from '../exports/checkpoint.ts';
 import { bytes, counted, parameters, whole } from './format.ts';
 import { addExamples } from './help.ts';
 import { type Inspection, inspectModel } from './inspection.ts';
@@ -103,19 +103,12 @@ const LABEL = 13;
 
 function modelRows({ config, hasTokenizer, generationConfig }: Inspection): [string, string][] {
   const rows: [string, string][] = [
-    ['layers', whole(config.nLayer)],
-    ['width', `${whole(config.nEmbd)}, ${mlpWords(config)}`],
-    [
-      'attention',
-      `${counted(config.nHead, 'query head')} in ${counted(config.nQueryGroups, 'group')}, head size ${config.headSize}`,
-    ],
+    ['layers', layerWords(config, ({ mixer }) => mixer?.kind ?? 'no mixer', whole(config.nLayer))],
+    ['width', `${whole(config.nEmbd)}, ${layerWords(config, ({ mlp }) => mlpWords(mlp))}`],
+    ['attention', layerWords(config, attentionWords) || 'none'],
   ];
-  const windowed = config.slidingWindowIndices.filter(Boolean).length;
-  if (windowed > 0)
-    rows.push([
-      'window',
-      `${counted(config.slidingWindowSize!, 'token')} in ${windowed} of ${counted(config.nLayer, 'layer')}`,
-    ]);
+  const windows = layerWords(config, ({ mixer }) => windowWords(slotSpec(mixer)));
+  if (windows !== '') rows.push(['window', windows]);
   rows.push(
     ['context', `${whole(config.contextLength)} positions (${positionWords(config)})`],
     ['vocabulary', `${whole(config.vocabSize)}${config.tieEmbeddings ? ', one matrix for embedding and head' : ''}`],
@@ -129,12 +122,33 @@ function modelRows({ config, hasTokenizer, generationConfig }: Inspection): [str
 
 const SAMPLING_KEYS = ['do_sample', 'temperature', 'top_k', 'top_p', 'min_p', 'repetition_penalty'];
 
-function mlpWords({ moe, mlpKind, intermediateSize, activation }: Config): string {
-  const plain = `MLP ${whole(intermediateSize)} (${activation}${mlpKind.includes('gated') ? ', gated' : ''})`;
-  if (!moe) return plain;
-  const experts = `${whole(moe.nExpert)} experts of ${whole(moe.intermediateSize)}, ${moe.nExpertPerToken} a token`;
-  const layers = mlpKind.filter((kind) => kind === 'moe').length;
-  return layers === mlpKind.length ? experts : `${experts} in ${counted(layers, 'layer')}, else ${plain}`;
+/** What layers are, each kind once; with the number of layers where they differ. @param alike what is said where all are alike. */
+function layerWords({ layers }: Config, wordsOf: (layer: LayerSpec) => string, alike?: string): string {
+  const counts = new Map<string, number>();
+  for (const layer of layers) {
+    const words = wordsOf(layer);
+    if (words !== '') counts.set(words, (counts.get(words) ?? 0) + 1);
+  }
+  const [[first, count] = ['', 0]] = counts;
+  if (counts.size === 1 && count === layers.length) return alike ?? first;
+  return [...counts].map(([words, n]) => `${words} in ${n} of ${counted(layers.length, 'layer')}`).join('; ');
+}
+
+function attentionWords({ mixer }: LayerSpec): string {
+  const slots = slotSpec(mixer);
+  if (!slots) return '';
+  return `${counted(slots.heads, 'query head')} in ${counted(slots.groups, 'group')}, head size ${slots.keySize}`;
+}
+
+const windowWords = (slots: SlotSpec | null): string =>
+  slots?.window ? counted(slots.window, 'token') : slots?.chunk ? `chunks of ${counted(slots.chunk, 'token')}` : '';
+
+function mlpWords(mlp: MlpSpec | null): string {
+  if (!mlp) return 'no MLP';
+  if (mlp.kind !== 'moe') return `MLP ${whole(mlp.size)} (${mlp.activation}${mlp.kind === 'gated' ? ', gated' : ''})`;
+  const { experts, router, shared } = mlp;
+  const words = `${whole(experts.count)} experts of ${whole(experts.size)}, ${router.perToken} a token`;
+  return shared ? `${words}, a shared one of ${whole(shared.size)}` : words;
 }
 
 function positionWords({ position, ropes }: Config): string {

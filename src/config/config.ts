@@ -4,7 +4,7 @@
  * Nothing outside of src/families knows a family by name: what a family does differently is a value in this record.
  */
 
-import type { Activation, LayerSpec, NormSpec, QkNormSpec } from './layer-spec.ts';
+import type { Activation, LayerSpec, NormSpec } from './layer-spec.ts';
 
 export { ACTIVATIONS, type Activation, type NormSpec, type QkNormSpec } from './layer-spec.ts';
 
@@ -65,57 +65,6 @@ export function positionStreams(rope: RopeSpec): number {
   return rope.sections?.length ?? 1;
 }
 
-export type MlpKind = 'mlp' | 'gated' | 'moe';
-
-/**
- * What a layer mixes tokens with. `experts`: attention whose queries are made by experts that a router chose (jetmoe); `recurrent`:
- * a gated linear recurrence in place of attention; `cross`: attention to states that the caller gives, in a gated layer.
- */
-export type AttentionKind = 'self' | 'experts' | 'recurrent' | 'cross';
-
-/** A mixture of experts. */
-export interface MoeSpec {
-  readonly nExpert: number;
-  readonly nExpertPerToken: number;
-  /** How weights come of the router's logits: softmax, then the best; or sparsemixer's two rounds (arXiv 2409.12136). */
-  readonly router: 'softmax' | 'sparsemixer';
-  /** The weights of those chosen are divided by their p-norm; null: they stay as they are. */
-  readonly normP: number | null;
-  /** Sparsemixer's threshold. */
-  readonly jitter: number;
-  /** Width of one expert. */
-  readonly intermediateSize: number;
-  /** Width of the MLP that every token goes through besides; 0 for none. */
-  readonly sharedSize: number;
-  /** The shared MLP's result is multiplied with a sigmoid gate. */
-  readonly sharedGate: boolean;
-  readonly outputBias: boolean;
-}
-
-/** The recurrent block of Griffin (arXiv 2402.19427). */
-export interface RecurrentSpec {
-  /** W: width of the recurrence. */
-  readonly width: number;
-  readonly convWidth: number;
-  /** The gates' matrices are block diagonal, with so many blocks. */
-  readonly blocks: number;
-}
-
-/** Layers that attend to states which the caller gives, such as those of an image. */
-export interface CrossSpec {
-  /** Width of the states. */
-  readonly width: number;
-  /** A norm of each head's queries and keys. */
-  readonly normQk: NormSpec | null;
-  /** Both branches are multiplied with the tanh of a learned number, or of a vector. */
-  readonly gate: 'number' | 'vector';
-  /**
-   * What is dropped where a token may see none of the states: the result of the layer's `mlp` (its attention sees all of them
-   * then, and the layer falls away where there are no states at all), or of its `attention`.
-   */
-  readonly blind: 'mlp' | 'attention';
-}
-
 /** How an image becomes a sequence: a square of pixels, all channels together, is one element. */
 export interface PatchSpec {
   /** Pixels a side. */
@@ -134,7 +83,7 @@ export type InputKind = 'tokens' | 'vectors' | 'patches';
  */
 export type OutputKind = 'logits' | 'masked-logits' | 'hidden' | 'pooled';
 
-/** A decoder or encoder, whole. Arrays called "per layer" have nLayer entries. */
+/** A decoder or encoder, whole. What a layer is stands in `layers` and nowhere else. */
 export interface Config {
   /** model_type of config.json. */
   readonly name: string;
@@ -149,18 +98,8 @@ export interface Config {
   readonly nLayer: number;
   /** E: width of the residual stream. */
   readonly nEmbd: number;
-  /** H. */
-  readonly nHead: number;
-  /** G: number of key and value heads. */
-  readonly nQueryGroups: number;
-  /** D. */
-  readonly headSize: number;
-
   /** One record a layer: its mixer, MLP, norms and rotation. */
   readonly layers: readonly LayerSpec[];
-
-  /** Per layer: its number in the checkpoint's names, where layers of one kind are counted by themselves. */
-  readonly layerNumbers: readonly number[];
 
   /** Of `patches`. */
   readonly patch: PatchSpec | null;
@@ -202,54 +141,13 @@ export interface Config {
   /** Alibi: the bias is multiplied with the attention scale. */
   readonly alibiScaled: boolean;
   readonly ropes: readonly RopeSpec[];
-  /** Per layer: index into ropes, or -1 for none. */
-  readonly ropeIndices: readonly number[];
-  /** Values are rotated like keys. */
-  readonly rotateValues: boolean;
-
   readonly norm: NormSpec;
   readonly finalNorm: NormSpec | null;
-  readonly norm1: boolean;
-  readonly norm2: boolean;
-  readonly postAttentionNorm: boolean;
-  readonly postMlpNorm: boolean;
-  /** `after-add`: norm1 and norm2 are applied to the residual sum (as OPT-350m does). */
-  readonly normPlacement: 'pre' | 'after-add';
-  /** Attention and MLP read the same residual and are added together. */
-  readonly parallelResidual: boolean;
-  /** Parallel residual with one norm for both branches. */
-  readonly sharedAttentionNorm: boolean;
-  /** Each branch is multiplied with it before it is added. */
-  readonly residualMultiplier: number;
 
-  /** Each branch is multiplied with a learned vector before it is added. */
-  readonly layerScale: boolean;
-
-  /** Per layer. */
-  readonly attentionKind: readonly AttentionKind[];
-  readonly recurrent: RecurrentSpec | null;
-  readonly cross: CrossSpec | null;
-  readonly attnBias: { readonly qkv: boolean /** Per layer. */; readonly proj: readonly boolean[] };
-  /** What q·k is multiplied with. */
-  readonly attentionScale: number;
-  readonly attentionLogitSoftcapping: number | null;
-  readonly clipQkv: number | null;
-  readonly clipQkvAfterNorm: boolean;
-  readonly normQk: QkNormSpec | null;
-  /** w: a query at position p sees positions p - w + 1 … p. */
-  readonly slidingWindowSize: number | null;
-  /** Per layer: whether the window applies. */
-  readonly slidingWindowIndices: readonly boolean[];
   /** False for encoders: every query sees every key. */
   readonly causal: boolean;
 
-  /** Per layer. */
-  readonly mlpKind: readonly MlpKind[];
   readonly activation: Activation;
-  readonly mlpBias: boolean;
-  readonly intermediateSize: number;
-  readonly moe: MoeSpec | null;
-
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
 }

@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { caseFolder } from '../../test/support/family-cases.ts';
+import { caseFolder, firstSlots } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { type AnyCacheOptions, POLICIES } from '../kvcache/policies.ts';
 import { type KVCache, loadModel } from '../node.ts';
@@ -499,7 +499,7 @@ describe('a budget', () => {
   function expectPolicy(model: LanguageModel, cache: KVCache, budget: number, sinks: number): void {
     const held = lastRecent(cache.length(), budget, sinks);
     for (let layer = 0; layer < model.config.nLayer; layer++)
-      for (let group = 0; group < model.config.nQueryGroups; group++)
+      for (let group = 0; group < firstSlots(model.config).groups; group++)
         expect(cache.tokenPositions(layer, 0, group)).toEqual(held);
     expect(cache.stats()).toMatchObject({
       held: [held.length],

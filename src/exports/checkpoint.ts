@@ -16,6 +16,7 @@ export { ChatTemplate } from '../chat/chat-template.ts';
 export { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
 export type { ByteSource, Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 export type { Config } from '../config/config.ts';
+export { type LayerSpec, type MixerSpec, type MlpSpec, type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 export { type GenerationDefaults, generationDefaults } from '../engine/defaults.ts';
 export type { RenderOptions } from '../engine/messages.ts';
 export { readConfig } from '../families/read-config.ts';

@@ -2,12 +2,11 @@
  * @file Decoders with layers that attend to an image's states: mllama (Llama 3.2 Vision) and idefics. The states come from the
  * caller; what makes them of an image is not part of the decoder.
  */
-import type { AttentionKind } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';
 import { type Family, llamaTensors } from './family.ts';
-import type { FamilyConfig } from './layers.ts';
+import type { AttentionKind, FamilyConfig } from './layers.ts';
 import { readBase } from './read-base.ts';
 
 /** Layers on which `on` holds attend to given states, and rotate nothing. */

@@ -1,9 +1,9 @@
 /**
  * @file RecurrentGemma (Griffin, arXiv 2402.19427): recurrent blocks, and between them attention with a short window.
  */
-import type { AttentionKind } from '../config/config.ts';
 import { roundToBfloat16 } from '../util/half.ts';
 import { type Family, llamaTensors } from './family.ts';
+import type { AttentionKind } from './layers.ts';
 import { attnBias, readBase, window } from './read-base.ts';
 
 /** Its state forgets, and its window is short: sequences have no end. This is what it was trained on. */

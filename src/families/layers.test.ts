@@ -20,10 +20,11 @@ describe('layers', () => {
 
   it('have windows and rotations of their own', () => {
     const { config } = readConfig(configJson('gemma3'));
-    const types = configJson('gemma3').layer_types as string[];
+    const { layer_types, sliding_window } = configJson('gemma3');
+    const types = layer_types as string[];
     for (const [l, { mixer, rope, norms }] of config.layers.entries()) {
       const sliding = types[l] === 'sliding_attention';
-      expect(mixer).toMatchObject({ kind: 'self-attention', window: sliding ? config.slidingWindowSize : null });
+      expect(mixer).toMatchObject({ kind: 'self-attention', window: sliding ? sliding_window : null });
       expect(rope).toBe(sliding ? 1 : 0);
       expect(norms.afterMlp).toMatchObject({ unitOffset: true });
     }

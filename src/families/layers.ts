@@ -2,16 +2,171 @@
  * @file From what a family says of all its layers to one record a layer.
  */
 import type { Config } from '../config/config.ts';
-import type { AttentionSpec, LayerNorms, LayerSpec, MixerSpec, MlpSpec, RouterSpec } from '../config/layer-spec.ts';
+import type {
+  AttentionSpec,
+  LayerNorms,
+  LayerSpec,
+  MixerSpec,
+  MlpSpec,
+  NormSpec,
+  QkNormSpec,
+  RouterSpec,
+} from '../config/layer-spec.ts';
 import { range } from '../util/numbers.ts';
 
-/** What a family's reader returns. */
-export interface FamilyConfig extends Omit<Config, 'layers'> {
+export type MlpKind = 'mlp' | 'gated' | 'moe';
+
+/**
+ * What a layer mixes tokens with. `experts`: attention whose queries are made by experts that a router chose (jetmoe); `recurrent`:
+ * a gated linear recurrence in place of attention; `cross`: attention to states that the caller gives, in a gated layer.
+ */
+export type AttentionKind = 'self' | 'experts' | 'recurrent' | 'cross';
+
+/** A mixture of experts. */
+export interface MoeSpec {
+  readonly nExpert: number;
+  readonly nExpertPerToken: number;
+  /** How weights come of the router's logits: softmax, then the best; or sparsemixer's two rounds (arXiv 2409.12136). */
+  readonly router: 'softmax' | 'sparsemixer';
+  /** The weights of those chosen are divided by their p-norm; null: they stay as they are. */
+  readonly normP: number | null;
+  /** Sparsemixer's threshold. */
+  readonly jitter: number;
+  /** Width of one expert. */
+  readonly intermediateSize: number;
+  /** Width of the MLP that every token goes through besides; 0 for none. */
+  readonly sharedSize: number;
+  /** The shared MLP's result is multiplied with a sigmoid gate. */
+  readonly sharedGate: boolean;
+  readonly outputBias: boolean;
+}
+
+/** The recurrent block of Griffin (arXiv 2402.19427). */
+export interface RecurrentSpec {
+  /** W: width of the recurrence. */
+  readonly width: number;
+  readonly convWidth: number;
+  /** The gates' matrices are block diagonal, with so many blocks. */
+  readonly blocks: number;
+}
+
+/** Layers that attend to states which the caller gives, such as those of an image. */
+export interface CrossSpec {
+  /** Width of the states. */
+  readonly width: number;
+  /** A norm of each head's queries and keys. */
+  readonly normQk: NormSpec | null;
+  /** Both branches are multiplied with the tanh of a learned number, or of a vector. */
+  readonly gate: 'number' | 'vector';
+  /**
+   * What is dropped where a token may see none of the states: the result of the layer's `mlp` (its attention sees all of them
+   * then, and the layer falls away where there are no states at all), or of its `attention`.
+   */
+  readonly blind: 'mlp' | 'attention';
+}
+
+/** What a family says of its layers: {@link layersOf} makes their records of it. Arrays called "per layer" have nLayer entries. */
+export interface LayerDefaults {
+  /** H. */
+  readonly nHead: number;
+  /** G: number of key and value heads. */
+  readonly nQueryGroups: number;
+  /** D. */
+  readonly headSize: number;
+
+  /** Per layer: its number in the checkpoint's names, where layers of one kind are counted by themselves. */
+  readonly layerNumbers: readonly number[];
+
+  /** Per layer: index into ropes, or -1 for none. */
+  readonly ropeIndices: readonly number[];
+  /** Values are rotated like keys. */
+  readonly rotateValues: boolean;
+
+  readonly norm1: boolean;
+  readonly norm2: boolean;
+  readonly postAttentionNorm: boolean;
+  readonly postMlpNorm: boolean;
+  /** `after-add`: norm1 and norm2 are applied to the residual sum (as OPT-350m does). */
+  readonly normPlacement: 'pre' | 'after-add';
+  /** Attention and MLP read the same residual and are added together. */
+  readonly parallelResidual: boolean;
+  /** Parallel residual with one norm for both branches. */
+  readonly sharedAttentionNorm: boolean;
+  /** Each branch is multiplied with it before it is added. */
+  readonly residualMultiplier: number;
+
+  /** Each branch is multiplied with a learned vector before it is added. */
+  readonly layerScale: boolean;
+
+  /** Per layer. */
+  readonly attentionKind: readonly AttentionKind[];
+  readonly recurrent: RecurrentSpec | null;
+  readonly cross: CrossSpec | null;
+  readonly attnBias: { readonly qkv: boolean /** Per layer. */; readonly proj: readonly boolean[] };
+  /** What q·k is multiplied with. */
+  readonly attentionScale: number;
+  readonly attentionLogitSoftcapping: number | null;
+  readonly clipQkv: number | null;
+  readonly clipQkvAfterNorm: boolean;
+  readonly normQk: QkNormSpec | null;
+  /** w: a query at position p sees positions p - w + 1 … p. */
+  readonly slidingWindowSize: number | null;
+  /** Per layer: whether the window applies. */
+  readonly slidingWindowIndices: readonly boolean[];
+  /** Per layer. */
+  readonly mlpKind: readonly MlpKind[];
+  readonly mlpBias: boolean;
+  readonly intermediateSize: number;
+  readonly moe: MoeSpec | null;
   /** What layers have of their own beyond the rest of this record. */
   readonly layer?: (layer: LayerSpec, index: number) => LayerSpec;
 }
 
-export function layersOf(config: FamilyConfig): LayerSpec[] {
+/** What a family's reader returns. */
+export type FamilyConfig = Omit<Config, 'layers'> & LayerDefaults;
+
+/** The names of {@link LayerDefaults}. */
+const LAYER_DEFAULTS = {
+  nHead: true,
+  nQueryGroups: true,
+  headSize: true,
+  layerNumbers: true,
+  ropeIndices: true,
+  rotateValues: true,
+  norm1: true,
+  norm2: true,
+  postAttentionNorm: true,
+  postMlpNorm: true,
+  normPlacement: true,
+  parallelResidual: true,
+  sharedAttentionNorm: true,
+  residualMultiplier: true,
+  layerScale: true,
+  attentionKind: true,
+  recurrent: true,
+  cross: true,
+  attnBias: true,
+  attentionScale: true,
+  attentionLogitSoftcapping: true,
+  clipQkv: true,
+  clipQkvAfterNorm: true,
+  normQk: true,
+  slidingWindowSize: true,
+  slidingWindowIndices: true,
+  mlpKind: true,
+  mlpBias: true,
+  intermediateSize: true,
+  moe: true,
+  layer: true,
+} satisfies Record<keyof LayerDefaults, true>;
+
+/** The model that a family describes: what it says of its layers becomes one record a layer. */
+export function configOf(family: FamilyConfig): Config {
+  const model = Object.fromEntries(Object.entries(family).filter(([name]) => !Object.hasOwn(LAYER_DEFAULTS, name)));
+  return { ...(model as Omit<Config, 'layers'>), layers: layersOf(family) };
+}
+
+function layersOf(config: FamilyConfig): LayerSpec[] {
   const norms = normsOf(config);
   return range(config.nLayer).map((l) => {
     const rope = config.ropeIndices[l];

@@ -1,11 +1,10 @@
 /**
  * @file Mixtures of experts with Llama's attention: mixtral, phimoe, qwen2_moe, qwen3_moe, granitemoe, aria, dbrx, jetmoe.
  */
-import type { MlpKind, MoeSpec } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';
 import { expertTensors, type Family, fusedGateUp, fusedQkv, llamaTensors } from './family.ts';
-import type { FamilyConfig } from './layers.ts';
+import type { FamilyConfig, MlpKind, MoeSpec } from './layers.ts';
 import { qwen2, qwen3, qwen3Vl, qwenWindow } from './llama.ts';
 import { transposedExpertsIn } from './mixture.ts';
 import { attnBias, readBase, window } from './read-base.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { ConfigJson } from '../../test/support/family-cases.ts';
-import type { Config } from '../config/config.ts';
 import { range } from '../util/numbers.ts';
-import { readConfig } from './read-config.ts';
+import type { FamilyConfig } from './layers.ts';
+import { readFamilyConfig } from './read-config.ts';
 
 const LLAMA3 = {
   factor: 8.0,
@@ -13,7 +13,7 @@ const LLAMA3 = {
 };
 
 /** What well-known files state, as they were published. */
-const PUBLISHED: Readonly<Record<string, readonly [json: ConfigJson, expected: Partial<Config>]>> = {
+const PUBLISHED: Readonly<Record<string, readonly [json: ConfigJson, expected: Partial<FamilyConfig>]>> = {
   'recurrentgemma-2b': [
     {
       _block_types: ['recurrent', 'recurrent', 'attention'],
@@ -268,13 +268,13 @@ const PUBLISHED: Readonly<Record<string, readonly [json: ConfigJson, expected: P
 describe('published files', () => {
   it.each(Object.keys(PUBLISHED))('%s', (name) => {
     const [json, expected] = PUBLISHED[name];
-    const { config } = readConfig(structuredClone(json));
-    for (const [key, value] of Object.entries(expected)) expect(config, key).toHaveProperty(key, value);
+    const { said } = readFamilyConfig(structuredClone(json));
+    for (const [key, value] of Object.entries(expected)) expect(said, key).toHaveProperty(key, value);
   });
 
   it('hold a vision tower that can be asked for', () => {
-    const { config } = readConfig(structuredClone(PUBLISHED['pixtral-12b'][0]), 'config.json', 'vision');
-    expect(config).toMatchObject({
+    const { said } = readFamilyConfig(structuredClone(PUBLISHED['pixtral-12b'][0]), 'config.json', 'vision');
+    expect(said).toMatchObject({
       output: 'hidden',
       nLayer: 24,
       nEmbd: 1024,

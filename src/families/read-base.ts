@@ -1,10 +1,10 @@
 /**
  * @file The part of a config that most families read alike, in Llama's words; a family passes what it does otherwise.
  */
-import type { Activation, MlpKind, NormSpec, QkNormSpec, RopeSpec } from '../config/config.ts';
+import type { Activation, NormSpec, QkNormSpec, RopeSpec } from '../config/config.ts';
 import { type ConfigReader, show } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
-import type { FamilyConfig } from './layers.ts';
+import type { FamilyConfig, MlpKind } from './layers.ts';
 import { type RopeDefaults, readRope } from './read-rope.ts';
 
 /** Names of activations in config files. Several are the same function. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { CASES, type ConfigJson, configJson, newConfigJson } from '../../test/support/family-cases.ts';
 import { PUBLISHED } from '../../test/support/published-configs.ts';
 import { ConfigError } from '../util/errors.ts';
-import { readConfig } from './read-config.ts';
+import { readConfig, readFamilyConfig } from './read-config.ts';
 
 /** A small config.json of a family, changed; undefined takes a key away. */
 function changed(name: string, changes: ConfigJson): ConfigJson {
@@ -71,8 +71,8 @@ describe('old and new keys', () => {
 describe('published files', () => {
   it.each(Object.keys(PUBLISHED))('%s', (name) => {
     const { json, expected } = PUBLISHED[name];
-    const { config } = readConfig(structuredClone(json));
-    for (const [key, value] of Object.entries(expected)) expect(config, key).toHaveProperty(key, value);
+    const { said } = readFamilyConfig(structuredClone(json));
+    for (const [key, value] of Object.entries(expected)) expect(said, key).toHaveProperty(key, value);
   });
 
   it('are not changed by reading', () => {
@@ -85,7 +85,7 @@ describe('published files', () => {
 });
 
 describe('what files leave out', () => {
-  const read = (name: string, changes: ConfigJson) => readConfig(changed(name, changes)).config;
+  const read = (name: string, changes: ConfigJson) => readFamilyConfig(changed(name, changes)).said;
 
   it('is the family’s default', () => {
     expect(read('gemma2', { attn_logit_softcapping: undefined }).attentionLogitSoftcapping).toBe(50);

@@ -6,7 +6,7 @@ import type { Config } from '../config/config.ts';
 import { ConfigReader, show } from '../config/reader.ts';
 import { ConfigError } from '../util/errors.ts';
 import type { Family } from './family.ts';
-import { type FamilyConfig, layersOf } from './layers.ts';
+import { configOf, type FamilyConfig } from './layers.ts';
 import { FAMILIES } from './table.ts';
 import { unwrap, WRAPPER_TYPES } from './wrappers.ts';
 
@@ -41,11 +41,17 @@ export interface ReadConfig {
  * @param part which model is meant, where the file is of several; null: the one that writes text, or the first.
  * @throws ConfigError names the key that is missing, wrong, unknown or not supported.
  */
-export function readConfig(
+export function readConfig(json: Record<string, unknown>, where?: string, part?: string | null): ReadConfig {
+  const { said, family } = readFamilyConfig(json, where, part);
+  return { config: configOf(said), family };
+}
+
+/** As {@link readConfig}, but what the family says, before its layers have records of their own. */
+export function readFamilyConfig(
   json: Record<string, unknown>,
   where = 'config.json',
   part: string | null = null,
-): ReadConfig {
+): { readonly said: FamilyConfig; readonly family: Family } {
   const unwrapped = unwrap(json, where, part);
   const r = new ConfigReader(unwrapped.json, where + unwrapped.path);
   const modelType = r.string('model_type');
@@ -69,9 +75,7 @@ export function readConfig(
         'take out what is known to change nothing',
     );
   checkConfig(flat, where);
-  const { layer: _, ...rest } = flat;
-  const config = { ...rest, layers: layersOf(flat) };
-  return { config, family };
+  return { said: flat, family };
 }
 
 const stated = ([key, value]: [key: string, value: unknown]): string => `${show(key).slice(1, -1)} = ${show(value)}`;

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type ConfigJson, configJson } from '../../test/support/family-cases.ts';
 import { ConfigError } from '../util/errors.ts';
 import { NESTED_DEFAULTS } from './nested-defaults.ts';
-import { readConfig } from './read-config.ts';
+import { readConfig, readFamilyConfig } from './read-config.ts';
 import { FAMILIES } from './table.ts';
 import { unwrap, WRAPPERS } from './wrappers.ts';
 
@@ -38,7 +38,7 @@ describe('a config inside of another', () => {
     ).config;
     expect(llava).toMatchObject({ nLayer: 32, nEmbd: 4096, nHead: 32, intermediateSize: 11008, vocabSize: 32064 });
     expect([llava.contextLength, llava.norm.eps, llava.eosTokenIds]).toEqual([4096, 1e-5, [2]]);
-    const gemma = readConfig(
+    const gemma = readFamilyConfig(
       wrapped(
         'gemma3',
         {
@@ -51,7 +51,7 @@ describe('a config inside of another', () => {
         },
         { eos_token_id: [1, 106], mm_tokens_per_image: 256 },
       ),
-    ).config;
+    ).said;
     expect(gemma).toMatchObject({ nHead: 8, nQueryGroups: 4, headSize: 256, vocabSize: 262208, tieEmbeddings: true });
     expect([gemma.contextLength, gemma.eosTokenIds, gemma.slidingWindowSize]).toEqual([131072, [1, 106], 1024]);
     expect(gemma.ropes.map((rope) => [rope.base, rope.scaling.type])).toEqual([

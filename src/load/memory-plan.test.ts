@@ -2,7 +2,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { firstSlots } from '../../test/support/family-cases.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
+import { slotSpec } from '../config/layer-spec.ts';
 import { readConfig } from '../families/read-config.ts';
 import { createCache, POLICIES } from '../kvcache/policies.ts';
 import { loadModel } from '../node.ts';
@@ -41,12 +43,13 @@ describe('planMemory', () => {
 
   it('knows that layers with a window stop growing', async () => {
     const config = await configOf(join(ROOT, 'test/fixtures/families/gemma3/config.json'));
-    const windows = config.slidingWindowIndices.filter(Boolean).length;
+    const windows = config.layers.filter(({ mixer }) => slotSpec(mixer)?.window).length;
+    const { groups, keySize } = firstSlots(config);
     expect(windows).toBeGreaterThan(0);
     const plan = planMemory(config, { contextLength: 10_000 });
-    const perLayer = 8 * config.nQueryGroups * config.headSize;
+    const perLayer = 8 * groups * keySize;
     expect(plan.perTokenBeyondWindow).toBe(perLayer * (config.nLayer - windows));
-    expect(plan.cache).toBe(10_000 * plan.perTokenBeyondWindow + windows * perLayer * (config.slidingWindowSize! - 1));
+    expect(plan.cache).toBe(10_000 * plan.perTokenBeyondWindow + windows * perLayer * (8 - 1));
   });
 
   it('adds up to the peak of a process', async () => {
@@ -110,7 +113,8 @@ describe('planMemory', () => {
         expect(bookkeeping).toBeGreaterThanOrEqual(empty + batch * slots * slotState);
         expect(bookkeeping).toBeLessThanOrEqual(empty + batch * slots * 64 + 4 * 64);
         if (policy !== 'expected') continue;
-        const [L, H, D] = [config.nLayer, config.nHead, config.headSize];
+        const { heads: H, keySize: D } = firstSlots(config);
+        const L = config.nLayer;
         expect(bookkeeping).toBeGreaterThan(batch * 2 * 8 * L * H * (D + D ** 2));
       }
     },

@@ -5,6 +5,7 @@
 import { lowerToOnnx } from '../backends/onnx/lower/lower.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
 import { type Config, isEncoder } from '../config/config.ts';
+import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
@@ -151,7 +152,7 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const params = byFormat((each) => (each === 'float32' ? plain : paramsOf(config, each, namedTarget)));
   // A budget above the context is never used up.
   const used = Math.min(cache.cacheLength, contextLength);
-  const window = config.slidingWindowSize ?? 1;
+  const window = Math.max(1, ...slotsOf(config).map(({ window }) => window ?? 1));
   const cacheBytes = Math.min(cache.memory().keysAndValuesLimit, dense(used));
   const resident = byFormat((each) => residentWeights(config, params[each]));
   const bookkeeping = planBookkeeping(config, cache, cacheBytes / used, contextLength, chunkLength);
@@ -229,7 +230,6 @@ function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, cont
 }
 
 function planWorkspace(config: Config, cache: KVCache, context: number, most: number): Workspace {
-  const { nHead: H, nQueryGroups: G, headSize: D, vocabSize } = config;
   const encoder = isEncoder(config);
   const B = cache.batch;
   const T = encoder ? context : Math.min(most, context);
@@ -237,21 +237,29 @@ function planWorkspace(config: Config, cache: KVCache, context: number, most: nu
   /** Scores of a chunk that ends at a token. */
   const scoresAt = (end: number, tokens: number) => tokens * (Math.min(budget, end - tokens) + tokens);
   const whole = Math.floor(context / T);
+  const H = Math.max(0, ...slotsOf(config).map(({ heads }) => heads));
   const scores = SCORES * 4 * B * H * Math.max(scoresAt(whole * T, T), scoresAt(context, context - whole * T));
-  const layers = cache.store.layerGroups.filter((name) => name !== '').length;
-  const present = 8 * B * layers * G * D * T;
+  const present = slotsOf(config).reduce((sum, s) => sum + 4 * B * s.groups * (s.keySize + s.valueSize) * T, 0);
   return {
     scores,
     mlp: MLP_ROWS * 4 * B * T * mlpWidth(config),
-    logits: 2 * 4 * B * vocabSize * (encoder && config.output !== 'hidden' ? T : 1),
+    logits: 2 * 4 * B * config.vocabSize * (encoder && config.output !== 'hidden' ? T : 1),
     chunk: CHUNKS * present,
     garbage: Math.min(GARBAGE, present * Math.ceil(context / T)),
   };
 }
 
 /** Values of the widest MLP for one token; experts that are chosen work one after the other. */
-function mlpWidth({ intermediateSize, moe }: Config): number {
-  return Math.max(intermediateSize, (moe?.intermediateSize ?? 0) * (moe?.nExpertPerToken ?? 0));
+function mlpWidth({ layers }: Config): number {
+  const widths = layers.map(({ mlp }) =>
+    mlp?.kind === 'moe' ? Math.max(mlp.experts.size * mlp.router.perToken, mlp.shared?.size ?? 0) : (mlp?.size ?? 0),
+  );
+  return Math.max(0, ...widths);
+}
+
+/** What each layer that keeps keys and values keeps of a token. */
+function slotsOf({ layers }: Config): SlotSpec[] {
+  return layers.flatMap(({ mixer }) => slotSpec(mixer) ?? []);
 }
 
 function planRuntime(config: Config, cache: KVCache, asked: WeightFormat, tokenizer: boolean): number {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { checkLowered, preparedFor } from '../../test/support/check-graph.ts';
-import { CASES, configJson } from '../../test/support/family-cases.ts';
+import { CASES, configJson, firstSlots } from '../../test/support/family-cases.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
@@ -64,8 +64,8 @@ function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
   for (const [l, { mixer }] of config.layers.entries())
     for (const input of createBuffer(options.buffer, 1, {
       groups: 1,
-      keySize: config.headSize,
-      valueSize: config.headSize,
+      keySize: firstSlots(config).keySize,
+      valueSize: firstSlots(config).keySize,
     }).inputs)
       expect(found.inputs.includes(`${input.name}.${l}`)).toBe(slotSpec(mixer) !== null);
   for (const [l, { mixer }] of config.layers.entries())
@@ -82,7 +82,7 @@ describe('a step’s graph is well formed', () => {
   it.each(CASES.filter((name) => !isEncoder(configOf(name))))('%s', (name) => {
     const config = configOf(name);
     for (const options of OPTIONS)
-      if (!String(options.buffer).startsWith('int4') || config.headSize % 2 === 0)
+      if (!String(options.buffer).startsWith('int4') || firstSlots(config).keySize % 2 === 0)
         decoded(config, options, stepOf(config, options));
     if (!crossSpec(config)) return;
     expect(decoded(config, PLAIN, stepOf(config, { cross: true })).inputs).toContain('cross.bias');

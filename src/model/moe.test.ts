@@ -23,7 +23,9 @@ import { mixtureOfExperts, routeTokens } from './moe.ts';
 
 const cacheDir = await tempFolder('moe');
 const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
-const FAMILIES = CASES.filter((name) => readConfig(configJson(name)).config.moe);
+const FAMILIES = CASES.filter((name) =>
+  readConfig(configJson(name)).config.layers.some(({ mlp }) => mlp?.kind === 'moe'),
+);
 const N = 40;
 
 /** A family's config with experts of another size: whole blocks of 32, or not. */
@@ -116,7 +118,7 @@ async function spoilExperts(weights: PreparedWeights, config: Config, format: We
     if (!/\.experts\./.test(name) || dtype !== 'float32') continue;
     expect(name.endsWith('.scale')).toBe(format !== 'float32');
     const single = /\.experts\.(\d+)\./.exec(name);
-    const share = single ? (Number(single[1]) < first ? 1 : 0) : first / config.moe!.nExpert;
+    const share = single ? (Number(single[1]) < first ? 1 : 0) : first / moeOf(config).experts.count;
     const bytes = new Uint8Array(length * (1 - share)).fill(0xff);
     await file.write(bytes, 0, bytes.length, offset + length * share);
   }
@@ -128,7 +130,7 @@ describe('experts that were not chosen', () => {
     for (const width of [64, 40])
       for (const format of FORMATS) {
         const config = sized(name, width);
-        const { nExpertPerToken: k } = config.moe!;
+        const { perToken: k } = moeOf(config).router;
         // The router sends all that is positive to the first k experts.
         const built = await experts(config, format, (param) => {
           const plain = concatRows(param.parts.map(randomRows));
@@ -155,7 +157,8 @@ describe('experts that were not chosen', () => {
   it('get no rows: there are as many rows in all as tokens times choices', async () => {
     for (const name of FAMILIES) {
       const config = sized(name, 64);
-      const { nExpert, nExpertPerToken: k } = config.moe!;
+      const { experts, router } = moeOf(config);
+      const [nExpert, k] = [experts.count, router.perToken];
       const g = new OpGraph(onnxTarget);
       const ctx: ModelContext = { g, config, format: 'float32', adapters: null };
       const x = g.input('x', 'float32', ['N', config.nEmbd]);

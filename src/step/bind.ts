@@ -7,6 +7,7 @@ import { type Config, positionStreams } from '../config/config.ts';
 import type { ChunkStates } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { HIDDEN } from '../kvcache/slots.ts';
+import { crossSpec } from '../model/mixers/cross-attention.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { StepOptions, TokenPositions } from './step-types.ts';
@@ -44,15 +45,16 @@ export function statesOf({ store: { states } }: KVCache, times: number[][], outp
  * @throws InputError for a mask whose lengths are not those of tokens and states.
  */
 export function bindCrossAttention(
-  { cross, name }: Config,
+  config: Config,
   { store: { crossAttention: states }, batch }: KVCache,
   chunk: Chunk,
   length: number,
   mask: StepOptions['crossAttentionMask'],
   inputs: Inputs,
 ): void {
+  const cross = crossSpec(config);
   if (mask && !cross)
-    throw new InputError(`${name} models have no cross-attention layers: leave "crossAttentionMask" out`);
+    throw new InputError(`${config.name} models have no cross-attention layers: leave "crossAttentionMask" out`);
   if (!cross || !states.any) return;
   const S = states.capacity;
   const Tc = mask ? length : 1;

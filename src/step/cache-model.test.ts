@@ -1,10 +1,12 @@
 /**
  * Caches on real graphs. (What can be tested without a model is tested in kvcache/.)
  */
+
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { EVERY, FADING } from '../../test/support/cache-runs.ts';
+import { firstSlots } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
@@ -235,7 +237,7 @@ describe('trap 6: rows of different lengths, padded, are as if alone', () => {
           expect(furthest(logits.subarray(at, at + count * V), single.logits)).toBeLessThan(2e-5);
           at += count * V;
           for (const l of range(model.config.nLayer))
-            for (const g of range(model.config.nQueryGroups)) {
+            for (const g of range(firstSlots(model.config).groups)) {
               expect(cache.tokenPositions(l, row, g)).toEqual(alone[row].tokenPositions(l, 0, g));
               expect(furthest(cache.scores(l, row, g)!, alone[row].scores(l, 0, g)!)).toBeLessThan(3e-4);
             }
@@ -311,7 +313,8 @@ describe('slots in whole numbers', () => {
     '%s, %s: are read as what they stand for',
     async (name, buffer) => {
       const model = await open(name);
-      const { nLayer, nQueryGroups, vocabSize } = model.config;
+      const { nLayer, vocabSize } = model.config;
+      const { groups: nQueryGroups } = firstSlots(model.config);
       const [bytes, floats] = [model.createCache({ buffer }), model.createCache()];
       for (const cache of [bytes, floats]) await run(model, cache, text(60), [25, 35]);
       // The same numbers, in float32.
@@ -399,7 +402,7 @@ describe('going on as if nothing had been, on the real graph', () => {
       cache.truncate(22);
       await model.step(short, [next.slice(0, 2)], { logits: 'none' });
       for (const l of range(model.config.nLayer))
-        for (const g of range(model.config.nQueryGroups)) {
+        for (const g of range(firstSlots(model.config).groups)) {
           expect(cache.tokenPositions(l, 0, g)).toEqual(short.tokenPositions(l, 0, g));
           const [a, b] = [cache.scores(l, 0, g), short.scores(l, 0, g)];
           if (a && b) expect(furthest(a, b)).toBeLessThan(1e-4);
@@ -433,7 +436,7 @@ describe('rebase on the real graph', () => {
       const held = cache.tokenPositions(model.config.nLayer - 1);
       const full = held.length === 12 ? held : cache.tokenPositions(1);
       await model.step(fresh, [full.map((position) => tokens[position])], { logits: 'none' });
-      for (const g of range(model.config.nQueryGroups))
+      for (const g of range(firstSlots(model.config).groups))
         for (const position of cache.tokenPositions(0, 0, g)) {
           const moved = cache.slot(0, position, 0, g)!;
           const wanted = fresh.slot(0, full.indexOf(position), 0, g)!;

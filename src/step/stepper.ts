@@ -15,7 +15,7 @@ import { bufferName } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { type StepGraphOptions, traceStep } from '../model/gpt.ts';
-import { traceCrossStates } from '../model/mixers/cross-attention.ts';
+import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
 import { projectedAttention, traceProjection } from '../model/projections.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import { InputError } from '../util/errors.ts';
@@ -152,8 +152,8 @@ export class Stepper {
    * @throws InputError where the model has no such layers, or the numbers do not fit.
    */
   async setCrossAttentionStates(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
-    const { cross, name } = this.config;
-    if (!cross) throw new InputError(`${name} models have no cross-attention layers`);
+    const cross = crossSpec(this.config);
+    if (!cross) throw new InputError(`${this.config.name} models have no cross-attention layers`);
     this.#checkCache(cache);
     if (wholeNumber('row', row, 0) >= cache.batch)
       throw new InputError(`row ${row} is not there: the cache has ${cache.batch}`);

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { CASES, caseFolder, configJson, MORE_CASES } from '../../test/support/family-cases.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
-import { readConfig } from '../families/read-config.ts';
+import { readFamilyConfig } from '../families/read-config.ts';
 import { planModel } from '../load/plan.ts';
 import { CheckpointError } from '../util/errors.ts';
 
@@ -104,7 +104,7 @@ describe('names', () => {
     const numbers = (interval: number, layers: number) => {
       const { num_key_value_heads, head_dim, ...llama } = configJson('llama');
       const own = { model_type: 'idefics', num_hidden_layers: layers, cross_layer_interval: interval };
-      return readConfig({ ...llama, ...own }).config;
+      return readFamilyConfig({ ...llama, ...own }).said;
     };
     const two = numbers(2, 4);
     expect(two.attentionKind).toEqual(['cross', 'self', 'self', 'cross', 'self', 'self']);

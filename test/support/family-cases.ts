@@ -1,8 +1,11 @@
 /**
  * @file The golden cases of the families: their names, and their config.json as older and newer tools write it.
  */
+
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Config } from '../../src/config/config.ts';
+import { type SlotSpec, slotSpec } from '../../src/config/layer-spec.ts';
 
 /** The folder of all cases. */
 export const FAMILY_CASES = join(import.meta.dirname, '../fixtures/families');
@@ -28,4 +31,11 @@ export const newConfigJson = (name: string): ConfigJson => parsed(join(NEW_CONFI
 
 function parsed(path: string): ConfigJson {
   return JSON.parse(readFileSync(path, 'utf8'));
+}
+
+/** What the first layer that keeps keys and values keeps. @throws where none does. */
+export function firstSlots({ layers }: Config): SlotSpec {
+  const [slots] = layers.flatMap(({ mixer }) => slotSpec(mixer) ?? []);
+  if (!slots) throw new Error('no layer keeps keys and values');
+  return slots;
 }

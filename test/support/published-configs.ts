@@ -2,12 +2,12 @@
  * @file What the config.json of well-known models says, as it was published, and what follows from it. The lists of long
  * RoPE are left to the tests; all other keys are there, because a key that is not known is an error.
  */
-import type { Config } from '../../src/config/config.ts';
+import type { FamilyConfig } from '../../src/families/layers.ts';
 import type { ConfigJson } from './family-cases.ts';
 
 export interface PublishedConfig {
   readonly json: ConfigJson;
-  readonly expected: Partial<Config>;
+  readonly expected: Partial<FamilyConfig>;
 }
 
 const rope = (base: number, nElem: number) => ({

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { caseFolder, MORE_CASES } from '../../../test/support/family-cases.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
+import type { RgLru } from '../../config/layer-spec.ts';
+import { crossSpec } from '../../model/mixers/cross-attention.ts';
 import { type LanguageModel, loadModel } from '../../node.ts';
 import { InputError } from '../../util/errors.ts';
 import type { KVCache } from '../kv-cache.ts';
@@ -192,7 +194,7 @@ describe('a cache of a recurrent model', () => {
   it('counts states, and keeps within its budget under a policy that evicts', async () => {
     await using model = await open();
     const dense = model.createCache();
-    const { width, convWidth } = model.config.recurrent!;
+    const { width, convWidth } = model.config.layers[0].mixer as RgLru;
     expect(dense.memory().states).toBe(2 * 4 * width * convWidth);
     expect(dense.stats().bytes).toBe(dense.memory().total);
     for (const policy of ['lastrec', 'h2o', 'expected']) {
@@ -209,7 +211,7 @@ describe('a cache of a recurrent model', () => {
 describe('a cache with attached states', () => {
   const open = () => load(`${MORE_CASES}/mllama-cross`);
   const states = (model: LanguageModel, count: number, first = 0) =>
-    Float32Array.from({ length: count * model.config.cross!.width }, (_, i) => Math.sin(first + i));
+    Float32Array.from({ length: count * crossSpec(model.config)!.width }, (_, i) => Math.sin(first + i));
 
   it('goes on from forks and from saved bytes as if nothing had been between', async () => {
     await using model = await open();

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { firstSlots } from '../../../test/support/family-cases.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
 import { isEncoder } from '../../config/config.ts';
 import { slotSpec } from '../../config/layer-spec.ts';
@@ -57,7 +58,7 @@ describe('attention weights add up to one for every query and head, whatever the
         const chunk = counts.map((count, row) => Array.from({ length: count }, (_, t) => (7 * t + 3 * row + 1) % 50));
         await model.step(cache, chunk, { logits: 'none', eachQuery });
       }
-      const { nQueryGroups, nHead } = model.config;
+      const { groups: nQueryGroups, heads: nHead } = firstSlots(model.config);
       const layers = model.config.layers.filter(({ mixer }) => slotSpec(mixer)).length;
       expect(seen.length).toBe(7 * layers * nQueryGroups);
       for (const { needs, heads, fresh, eachAtLeast } of seen) {
