@@ -42,7 +42,7 @@ describe('keyhold inspect', () => {
     const { stdout } = await keyhold(['inspect', '--json', '--context', '1000']);
     expect(stdout.split('\n')).toHaveLength(2);
     expect(JSON.parse(stdout)).toMatchObject({
-      config: { name: 'llama', nLayer: 6, nQueryGroups: 2 },
+      config: { name: 'llama', nLayer: 6 },
       plan: { parameters: 5_278_976, format: 'float32', contextLength: 1000, cache: 3_072_000, perToken: 3072 },
       hasTokenizer: true,
       tensors: expect.arrayContaining([{ name: 'model.norm.weight', dtype: 'BF16', shape: [256], bytes: 512 }]),

@@ -33,9 +33,9 @@ describe('a config inside of another', () => {
 
   it('has the defaults of its class where it is silent', () => {
     // As published: llava-hf/llava-1.5-7b-hf and google/gemma-3-4b-it.
-    const llava = readConfig(
+    const { said: llava } = readFamilyConfig(
       wrapped('llava', { model_type: 'llama', max_position_embeddings: 4096, rms_norm_eps: 1e-5, vocab_size: 32064 }),
-    ).config;
+    );
     expect(llava).toMatchObject({ nLayer: 32, nEmbd: 4096, nHead: 32, intermediateSize: 11008, vocabSize: 32064 });
     expect([llava.contextLength, llava.norm.eps, llava.eosTokenIds]).toEqual([4096, 1e-5, [2]]);
     const gemma = readFamilyConfig(
