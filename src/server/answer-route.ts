@@ -9,7 +9,7 @@ import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { merged } from './merge.ts';
 import type { Metrics } from './metrics.ts';
 import { randomId, type ServedModel } from './served-model.ts';
-import { event, eventStream, SSE_HEADERS } from './sse.ts';
+import { eventStream, SSE_HEADERS } from './sse.ts';
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
 
 export type Log = (entry: Readonly<Record<string, unknown>>) => void;
@@ -35,7 +35,9 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
   return async (c: Context): Promise<Response> => {
     if (route.isDraining()) throw shuttingDown(1);
     const started = performance.now();
-    const { turns, stream, includeUsage } = dialect.read(await readJson(c, route.bodyBytes));
+    const key: string = c.get('key');
+    const body = await readJson(c, route.bodyBytes);
+    const { turns, stream, includeUsage } = dialect.read(body, key);
     const session = c.req.header('x-session-id') ?? turns[0].session;
     if (session !== null) {
       checkSession(session, turns);
@@ -52,8 +54,10 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
       model: served.id,
       fingerprint: served.model.fingerprint.slice(0, 24),
       includeUsage,
+      body,
+      turns,
+      key,
     };
-    const key: string = c.get('key');
     const run = async function* (turn: Turn, offset: number, signal: AbortSignal): Events {
       for await (const each of served.run({ ...turn, session }, key, signal))
         yield { index: offset + each.index, event: each.event };
@@ -157,6 +161,7 @@ async function* withErrors(
   } catch (error) {
     const http = toHttpError(error);
     if (http.status === 500) log({ level: 'error', error: String((error as Error)?.stack ?? error) });
-    yield event(dialect.error(http.body));
+    const last = dialect.streamError(http.body);
+    if (last !== null) yield last;
   }
 }

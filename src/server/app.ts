@@ -8,6 +8,7 @@ import { answerRoute } from './answer-route.ts';
 import { readJson } from './body.ts';
 import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
+import { messages, messagesError, readCount } from './dialects/messages.ts';
 import { openaiError } from './dialects/openai.ts';
 import type { Dialect } from './dialects/types.ts';
 import { readEmbeddings, type ServedEncoder } from './embeddings.ts';
@@ -68,7 +69,8 @@ export function createApp(options: AppOptions): ServerApp {
     if (http.retryAfter !== null) c.header('retry-after', String(http.retryAfter));
     // A repeat can't help.
     if (http.status === 500 || http.status === 400) c.header('x-should-retry', 'false');
-    return c.json(openaiError(http.body), http.status);
+    const errorOf = c.req.path.startsWith('/v1/messages') ? messagesError : openaiError;
+    return c.json(errorOf(http.body), http.status);
   };
   app.onError((error, c) => fail(c, error));
   app.notFound((c) => fail(c, new HttpError(404, `there is no route ${c.req.method} ${c.req.path}`)));
@@ -97,6 +99,11 @@ export function createApp(options: AppOptions): ServerApp {
     answerRoute(dialect, { modelOf, metrics, log, bodyBytes, pingMs, stallMs, isDraining: () => draining });
   app.post('/v1/chat/completions', answer(chatCompletions));
   app.post('/v1/completions', answer(completions));
+  app.post('/v1/messages', answer(messages));
+  app.post('/v1/messages/count_tokens', async (c) => {
+    const { model, input } = readCount(await readJson(c, bodyBytes));
+    return c.json({ input_tokens: (await modelOf(model).promptOf({ input })).tokens.length });
+  });
   app.post('/v1/embeddings', async (c) => {
     if (draining) throw shuttingDown(1);
     const request = readEmbeddings(await readJson(c, bodyBytes));

@@ -40,6 +40,12 @@ export const SAMPLING_FIELDS = {
   ignore_eos: v.nullish(v.boolean()),
 } as const;
 
+/** Which cache is used. No part of other servers' protocols. */
+export const CACHE_FIELDS = {
+  session_id: v.nullish(v.pipe(v.string(), v.regex(SESSION_ID))),
+  cache: v.nullish(v.string()),
+} as const;
+
 /** What all requests for text may say besides. */
 export const COMMON_FIELDS = {
   ...SAMPLING_FIELDS,
@@ -48,8 +54,7 @@ export const COMMON_FIELDS = {
   stream_options: v.nullish(v.looseObject({ include_usage: v.nullish(v.boolean()) })),
   n: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_ANSWERS))),
   user: v.nullish(v.string()),
-  session_id: v.nullish(v.pipe(v.string(), v.regex(SESSION_ID))),
-  cache: v.nullish(v.string()),
+  ...CACHE_FIELDS,
 } as const;
 
 type Common = v.InferOutput<v.ObjectSchema<typeof COMMON_FIELDS, undefined>>;
@@ -64,7 +69,7 @@ export function commonOf({ model, session_id, cache, n, stream, stream_options }
 }
 
 /** Only what was said: the checkpoint's generation_config.json decides about the rest. */
-export function samplingOptions(body: Sampling, maxNewTokens: number | null | undefined): TurnOptions {
+export function samplingOptions(body: Partial<Sampling>, maxNewTokens: number | null | undefined): TurnOptions {
   const bias = body.logit_bias;
   const options = {
     temperature: body.temperature,

@@ -66,6 +66,11 @@ export class ServedModel {
     this.#format = format && { ...format, reasoning: thinks ? format.reasoning : null };
   }
 
+  /** The token ids of a turn's prompt. @throws InputError for messages that the chat template does not take. */
+  promptOf(turn: Pick<Turn, 'input'>): Promise<TurnPrompt> {
+    return promptOf(this.model, turn, this.#format);
+  }
+
   /** @throws HttpError for a turn that this model can't answer. */
   check(turn: Turn): void {
     const { input, options, cacheClass } = turn;
@@ -87,7 +92,7 @@ export class ServedModel {
    */
   async *run(turn: Turn, key: string, signal: AbortSignal): AsyncGenerator<ChoiceEvent, void, undefined> {
     const { options } = this.#classOf(turn.cacheClass);
-    const prompt = await promptOf(this.model, turn, this.#format);
+    const prompt = await this.promptOf(turn);
     const row = await this.#enter(key, signal);
     let whole = false;
     const create = async () => this.model.createCache(options);

@@ -12,7 +12,10 @@ export interface AnswerCall {
   arguments: string;
 }
 
-export type AnswerPart = { readonly type: 'text' | 'reasoning'; text: string } | AnswerCall;
+export type AnswerPart =
+  | { readonly type: 'text'; text: string }
+  | { readonly type: 'reasoning'; text: string }
+  | AnswerCall;
 
 export interface Answer {
   /** Texts, thoughts and calls, in the order of the answer. */

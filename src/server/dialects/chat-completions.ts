@@ -4,11 +4,11 @@
 import * as v from 'valibot';
 import type { TextFormat } from '../../grammar/format.ts';
 import { COMMON_FIELDS, commonOf, readBody, refuseFields, samplingOptions, TOOL_NAME } from '../fields.ts';
-import { HttpError } from '../http-error.ts';
 import { event } from '../sse.ts';
-import type { TurnEnd, TurnMessage, TurnTool } from '../turn.ts';
+import type { TurnEnd, TurnMessage } from '../turn.ts';
 import { type AnswerCall, answerOf } from './answer.ts';
 import { DONE, finishOf, headOf, keyholdOf, logprobsOf, openaiError, usageOf } from './openai.ts';
+import { contentText, parsedArguments, toolsOf } from './tools.ts';
 import type { Dialect } from './types.ts';
 
 const Call = v.looseObject({ function: v.looseObject({ name: v.string(), arguments: v.nullish(v.string()) }) });
@@ -62,48 +62,21 @@ const REFUSED = {
   web_search_options: 'there is no search',
 };
 
-/** The texts of a message's parts. @throws HttpError for parts that are no text. */
-function textOf(content: v.InferOutput<typeof Message>['content'], at: string): string {
-  if (typeof content === 'string') return content;
-  return (content ?? [])
-    .map((part, i) => {
-      if (part.type === 'text' && typeof part.text === 'string') return part.text;
-      throw new HttpError(400, `${at}.content.${i}: parts of type "${part.type}" are not supported, only text`, {
-        param: `${at}.content.${i}`,
-        code: 'unsupported_content',
-      });
-    })
-    .join('');
-}
-
-/** Templates want the arguments of a call as an object. */
-function parsedCall(call: v.InferOutput<typeof Call>) {
-  const text = call.function.arguments ?? '{}';
-  let args: unknown = text;
-  try {
-    args = JSON.parse(text);
-  } catch {
-    // What is no JSON goes on as it is.
-  }
-  return { ...call, function: { ...call.function, arguments: args } };
-}
-
 function messageOf(message: v.InferOutput<typeof Message>, i: number): TurnMessage {
   const { role, content, tool_calls: calls, ...rest } = message;
   return {
     ...rest,
     role: role === 'developer' ? 'system' : role,
-    content: textOf(content, `messages.${i}`),
-    ...(calls ? { tool_calls: calls.map(parsedCall) } : {}),
+    content: contentText(content, ['text'], `messages.${i}.content`),
+    ...(calls
+      ? {
+          tool_calls: calls.map((call) => ({
+            ...call,
+            function: { ...call.function, arguments: parsedArguments(call.function.arguments ?? '{}') },
+          })),
+        }
+      : {}),
   };
-}
-
-/** The tools, and which of them must be called. Without tools there is no choice. */
-function toolsOf(tools: TurnTool[] | null | undefined, choice: v.InferOutput<typeof Choice> | null | undefined) {
-  if (!tools?.length && choice && choice !== 'auto' && choice !== 'none')
-    throw new HttpError(400, 'tool_choice: there are no tools', { param: 'tool_choice' });
-  if (!tools?.length || choice === 'none') return { choice: 'auto', tools: undefined } as const;
-  return { choice: typeof choice === 'object' && choice ? { name: choice.function.name } : (choice ?? 'auto'), tools };
 }
 
 /** The form that a text must have; null: any. */
@@ -124,7 +97,8 @@ export const chatCompletions: Dialect = {
   read(json) {
     const body = readBody(Body, json);
     refuseFields(body, REFUSED);
-    const { choice, tools } = toolsOf(body.tools, body.tool_choice);
+    const choice = body.tool_choice ?? 'auto';
+    const tools = toolsOf(body.tools, typeof choice === 'string' ? choice : { name: choice.function.name });
     const effort = body.reasoning_effort;
     const variables = {
       ...body.chat_template_kwargs,
@@ -140,7 +114,7 @@ export const chatCompletions: Dialect = {
       turns: [
         {
           ...turn,
-          input: { messages: body.messages.map(messageOf), tools, toolChoice: choice, variables },
+          input: { messages: body.messages.map(messageOf), ...tools, variables },
           options: body.logprobs ? { ...options, topLogprobs: body.top_logprobs ?? 0 } : options,
           singleCall: body.parallel_tool_calls === false,
         },
@@ -205,6 +179,7 @@ export const chatCompletions: Dialect = {
     yield DONE;
   },
   error: openaiError,
+  streamError: (error) => event(openaiError(error)),
 };
 
 const callOf = ({ id, name, arguments: text }: AnswerCall) => ({

@@ -107,4 +107,5 @@ export const completions: Dialect = {
     yield DONE;
   },
   error: openaiError,
+  streamError: (error) => event(openaiError(error)),
 };

@@ -22,16 +22,23 @@ export interface AnswerFacts {
   /** Says which weights these are. */
   readonly fingerprint: string;
   readonly includeUsage: boolean;
+  /** The body, and the turns that it became. */
+  readonly body: unknown;
+  readonly turns: readonly Turn[];
+  /** Whose request it is. */
+  readonly key: string;
 }
 
 export interface Dialect {
   /** What ids begin with. */
   readonly idPrefix: string;
   /** @throws HttpError names the field. */
-  read(body: unknown): DialectRequest;
+  read(body: unknown, key: string): DialectRequest;
   /** @param choices the events of each answer: those of the first prompt, then those of the next one. */
   whole(facts: AnswerFacts, choices: readonly (readonly TurnEvent[])[]): unknown;
   /** The texts of a stream's events. */
   stream(facts: AnswerFacts, events: AsyncIterable<ChoiceEvent>): AsyncGenerator<string, void, undefined>;
   error(error: ErrorBody): unknown;
+  /** An event that ends a stream with an error; null: {@link stream} has sent it. */
+  streamError(error: ErrorBody): string | null;
 }

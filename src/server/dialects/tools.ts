@@ -1,0 +1,52 @@
+/**
+ * @file Tools as all dialects hand them to turns.
+ */
+import { HttpError } from '../http-error.ts';
+import type { TurnTool } from '../turn.ts';
+
+type ToolChoice = 'auto' | 'required' | { readonly name: string };
+
+/** The tools, and which of them must be called. @throws HttpError for a choice without tools. */
+export function toolsOf(
+  tools: readonly TurnTool[] | null | undefined,
+  choice: ToolChoice | 'none',
+): { readonly tools: readonly TurnTool[] | undefined; readonly toolChoice: ToolChoice } {
+  if (!tools?.length && choice !== 'auto' && choice !== 'none')
+    throw new HttpError(400, 'tool_choice: there are no tools', { param: 'tool_choice' });
+  if (!tools?.length || choice === 'none') return { toolChoice: 'auto', tools: undefined };
+  return { toolChoice: choice, tools };
+}
+
+/** The arguments of a call as an object, which chat templates want. What is no JSON stays a text. */
+export function parsedArguments(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** A call as chat templates read it. */
+export const templateCall = (id: string, name: string, args: unknown) => ({
+  id,
+  type: 'function',
+  function: { name, arguments: args },
+});
+
+/** The text of content that is a text or a list of parts. @param types of parts that are text. */
+export function contentText(
+  content: string | readonly { readonly type: string; readonly [key: string]: unknown }[] | null | undefined,
+  types: readonly string[],
+  path: string,
+): string {
+  if (typeof content === 'string') return content;
+  const texts = (content ?? []).map((part, i) => {
+    if (types.includes(part.type) && typeof part['text'] === 'string') return part['text'];
+    if (part.type === 'refusal' && typeof part['refusal'] === 'string') return part['refusal'];
+    throw new HttpError(400, `${path}.${i}: parts of type "${part.type}" are not supported, only text`, {
+      param: `${path}.${i}`,
+      code: 'unsupported_content',
+    });
+  });
+  return texts.join('');
+}
