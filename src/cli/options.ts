@@ -287,14 +287,14 @@ export async function cacheOptions(
 export async function findPolicy(name: string): Promise<string | PolicyRow> {
   const plain = /^ada\((.*)\)$/.exec(name)?.[1] ?? name;
   if (Object.hasOwn(POLICIES, plain)) return name;
-  if (/^mix\(.*\)$/.test(plain)) {
+  if (/^(mix|routed)\(.*\)$/.test(plain)) {
     asUsage(() => checkCacheOptions({ policy: name }));
     return name;
   }
   if (!/[/\\.]/.test(name))
     throw new UsageError(
       `there is no cache policy "${name}"; there are ${Object.keys(POLICIES).join(', ')}, ada(…) around those with ` +
-        'scores, and modules of your own (a path)',
+        'scores, routed(…, …), and modules of your own (a path)',
     );
   let module: { default?: unknown };
   try {

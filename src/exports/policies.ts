@@ -20,6 +20,7 @@ export {
   TovaKVCache,
   ValueLengthH2OKVCache,
 } from '../kvcache/caches.ts';
+export { type CalibrationTable, readCalibrationTable } from '../kvcache/calibration-table.ts';
 export { definePolicy, isPolicyRow, type PolicyDefinition } from '../kvcache/define-policy.ts';
 export type { CacheStep, GroupStep, StepListener } from '../kvcache/events.ts';
 export type { FrameOptions } from '../kvcache/frame.ts';
@@ -40,8 +41,11 @@ export {
   lastrec,
   leverage,
   pyramid,
+  routed,
   snapkv,
   tova,
 } from '../kvcache/policy-functions.ts';
+export type { RoutedOptions } from '../kvcache/routed.ts';
+export type { RouteOptions, Routes } from '../kvcache/routes.ts';
 export type { CacheShape, LayerShape, RotationShape } from '../kvcache/shape.ts';
 export type { GroupView, LayerView } from '../kvcache/view.ts';

@@ -5,7 +5,7 @@
 import { InputError } from '../util/errors.ts';
 import { type BufferChoice, bufferName } from './buffers.ts';
 import type { KVCache } from './kv-cache.ts';
-import { type AnyCacheOptions, createCache } from './policies.ts';
+import { type AnyCacheOptions, createCache, wantsTable } from './policies.ts';
 import type { CacheShape } from './shape.ts';
 import { TokenList } from './token-list.ts';
 import { KEPT_UNDO_SLOTS } from './undo.ts';
@@ -90,8 +90,10 @@ export function resolveCacheBytes<T extends Partial<AnyCacheOptions>>(
   const batch = options.batch ?? 1;
   const bytes = 'bytes' in given ? given.bytes : Math.floor(given.part * denseBytes(shape, context, batch));
   const { policy = 'lastrec' } = options;
+  const known = knownLength(options, context);
   const optionsFor = (cacheLength: number, buffer: BufferChoice) => ({
     ...options,
+    ...known,
     policy,
     cacheLength,
     buffer,
@@ -119,6 +121,11 @@ export function resolveCacheBytes<T extends Partial<AnyCacheOptions>>(
     else exceeds = middle;
   }
   return optionsFor(fits, buffer);
+}
+
+/** The length of the sequence, for a policy that distributes by it. */
+function knownLength(options: Partial<AnyCacheOptions>, context: number): { length?: number } {
+  return options.length === undefined && wantsTable(options) ? { length: context } : {};
 }
 
 /** What a cache takes; null where a format does not do for the model's heads, or the policy refuses its options. */

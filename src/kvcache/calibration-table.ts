@@ -58,6 +58,19 @@ export function calibratedLayers({ layers }: CacheShape): number[] {
   return [...layers.keys()].filter((l) => layers[l].slots && layers[l].window === null);
 }
 
+/** The table of a model that was not measured: all groups are alike. */
+export function flatTable(shape: CacheShape): CalibrationTable {
+  const layers = calibratedLayers(shape);
+  const group = { retrieval: new Array<number>(QUANTILES).fill(0), local: LOCAL_WINDOWS.map(() => 0) };
+  return {
+    version: VERSION,
+    model: '',
+    texts: '',
+    length: 1,
+    layers: shape.layers.map(({ groups }, l) => (layers.includes(l) ? new Array(groups).fill(group) : null)),
+  };
+}
+
 /** @throws InputError where the table was made for a model of another shape. */
 export function checkTableFits({ layers }: CalibrationTable, shape: CacheShape): void {
   const wanted = new Set(calibratedLayers(shape));

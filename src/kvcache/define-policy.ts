@@ -73,6 +73,7 @@ const FUNCTIONS = [
   'recent',
   'recentOf',
   'budget',
+  'slotStateOf',
   'layerState',
 ] as const;
 

@@ -48,10 +48,11 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
   const floor = readAda(name, options.ada, rules);
   const ranks = Boolean(score ?? rules.rank ?? keep);
 
-  const safeTokens = ({ budget }: GroupView, layer: LayerView): SafeTokens => {
+  const safeTokens = (group: GroupView, layer: LayerView): SafeTokens => {
+    const { budget } = group;
     // Layers may have a smaller budget than the options were made for: those with a short window, thin ones of a pyramid.
     const safeSinks = Math.min(sinks, budget - 1);
-    const newest = rules.recentOf?.(layer, recent) ?? recent;
+    const newest = rules.recentOf?.(layer, recent, group) ?? recent;
     return { sinks: safeSinks, recent: Math.min(newest, budget - safeSinks) };
   };
   const rank = (group: GroupView, layer: LayerView): void => {
@@ -94,6 +95,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
       sharing: rules.sharing ?? 'none',
       perGroup,
       slotState: rules.slotState ?? 1,
+      slotStateOf: rules.slotStateOf,
       rowState: rules.rowState,
       layerState: rules.layerState,
       budget: rules.budget,

@@ -2,6 +2,7 @@
  * @file The table of cache policies. A new policy is one file in policies/, and one row here.
  */
 import { InputError } from '../util/errors.ts';
+import { wholeNumber } from '../util/numbers.ts';
 import { closestName } from '../util/option-names.ts';
 import { KVCache } from './kv-cache.ts';
 import { mixPolicies } from './mix.ts';
@@ -16,9 +17,11 @@ import { type LastRecentOptions, lastRecent } from './policies/last-recent.ts';
 import { type LeverageOptions, leverage } from './policies/leverage.ts';
 import { type PyramidOptions, pyramidKV } from './policies/pyramid.ts';
 import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
+import { routed } from './policies/routed.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova } from './policies/tova.ts';
 import type { PolicyChoice, PolicyRow } from './policy.ts';
+import { isRouted, type RoutedOptions, routedPolicy } from './routed.ts';
 import type { CacheShape } from './shape.ts';
 
 /** The options of all policies of the table; each takes its own, and refuses others. */
@@ -29,7 +32,8 @@ export interface PolicyOptions
     QuantizedH2OOptions,
     PyramidOptions,
     ExpectedOptions,
-    LeverageOptions {}
+    LeverageOptions,
+    RoutedOptions {}
 
 const ROWS: readonly PolicyRow[] = [
   dense,
@@ -45,6 +49,7 @@ const ROWS: readonly PolicyRow[] = [
   keyNorm,
   keyDiff,
   leverage,
+  routed,
 ];
 
 /** All policies by name. */
@@ -53,7 +58,7 @@ export const POLICIES: Readonly<Record<string, PolicyRow>> = Object.fromEntries(
 /** Any policy's options, and which one. */
 export interface AnyCacheOptions extends PolicyOptions {
   /**
-   * Name of a policy of {@link POLICIES}, `ada(name)`, `mix(name, name)`, one made by `definePolicy`, or by a function of
+   * Name of a policy of {@link POLICIES}, `ada(name)`, `mix(name, name)`, `routed(name, name)`, one made by `definePolicy`, or by a function of
    * `keyhold/policies`. @default 'dense'
    */
   readonly policy?: string | PolicyRow | PolicyChoice;
@@ -73,7 +78,20 @@ export interface AnyCacheOptions extends PolicyOptions {
  */
 export function createCache(shape: CacheShape, options: AnyCacheOptions, growth?: number): KVCache {
   const { row, options: own } = resolvePolicy(options);
-  return new KVCache(shape, row, own, undefined, growth);
+  return new KVCache(shape, row, settled(shape, row, own), undefined, growth);
+}
+
+/** The options as the cache keeps them. @throws InputError for options out of range. */
+function settled(shape: CacheShape, row: PolicyRow, options: CacheOptions): CacheOptions {
+  if (!row.settle) return options;
+  checkOptions(row, options);
+  const cacheLength = wholeNumber('cacheLength', options.cacheLength);
+  return row.settle({ shape, options: { ...options }, cacheLength }) as unknown as CacheOptions;
+}
+
+/** Whether the policy distributes slots by a calibration table. */
+export function wantsTable(options: Partial<AnyCacheOptions>): boolean {
+  return isRouted(resolvePolicy(options).row);
 }
 
 /**
@@ -102,25 +120,46 @@ function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: Pol
   return { row, options: { ada: true, ...options } as CacheOptions };
 }
 
-/** Mixed policies by their name: caches of the same mix have the same row. */
-const MIXED = new Map<string, PolicyRow>();
+/** Policies made of others, by their name: caches of the same ones have the same row. */
+const COMBINED = new Map<string, PolicyRow>();
+
+/** Names between commas; commas within brackets are a part of a name. */
+function splitNames(text: string): string[] {
+  const names: string[] = [''];
+  let depth = 0;
+  for (const letter of text) {
+    if (letter === '(') depth++;
+    if (letter === ')') depth--;
+    if (letter === ',' && depth === 0) names.push('');
+    else names[names.length - 1] += letter;
+  }
+  return names.map((name) => name.trim());
+}
+
+/** @throws InputError where there are not two. */
+function routedOf(name: string, rows: readonly PolicyRow[]): PolicyRow {
+  if (rows.length !== 2)
+    throw new InputError(`${name}: routed takes two policies: of groups that read the past, and of the others`);
+  return routedPolicy(rows[0], rows[1]);
+}
 
 /**
  * A policy by its name, or several: `mix(a, b)`.
  * @throws InputError for a name that is not in the table.
  */
 export function findPolicy(name: string): PolicyRow {
-  const [, mixed] = /^mix\((.*)\)$/.exec(name) ?? [];
-  if (mixed !== undefined) {
-    const row = mixPolicies(mixed.split(',').map((part) => findPolicy(part.trim())));
-    if (!MIXED.has(row.name)) MIXED.set(row.name, row);
-    return MIXED.get(row.name)!;
+  const [, kind, inner] = /^(mix|routed)\((.*)\)$/.exec(name) ?? [];
+  if (kind !== undefined) {
+    const rows = splitNames(inner).map(findPolicy);
+    const row = kind === 'mix' ? mixPolicies(rows) : routedOf(name, rows);
+    if (!COMBINED.has(row.name)) COMBINED.set(row.name, row);
+    return COMBINED.get(row.name)!;
   }
   if (Object.hasOwn(POLICIES, name)) return POLICIES[name];
   const names = Object.keys(POLICIES);
   const near = closestName(name, names);
   throw new InputError(
-    `there is no cache policy "${name}"; there are ${names.join(', ')}, and ada(…) and mix(…, …) around those with scores` +
+    `there is no cache policy "${name}"; there are ${names.join(', ')}, and ada(…) and mix(…, …) around those with scores, and routed(…, …)` +
       `${near === undefined ? '' : `; did you mean ${near}?`}`,
   );
 }

@@ -10,6 +10,7 @@ import { keyNorm } from './policies/knorm.ts';
 import { lastRecent } from './policies/last-recent.ts';
 import { leverage as leverageRow } from './policies/leverage.ts';
 import { pyramidKV } from './policies/pyramid.ts';
+import { routed as routedRow } from './policies/routed.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova as tovaRow } from './policies/tova.ts';
 import type { PolicyOptions } from './policies.ts';
@@ -44,3 +45,5 @@ export const knorm = choiceOf(keyNorm);
 export const keydiff = choiceOf(keyDiff);
 /** Keeps tokens whose keys the others can't stand for. */
 export const leverage = choiceOf(leverageRow);
+/** Gives most slots to the query groups that read the past, as a calibration of the model says. */
+export const routed = choiceOf(routedRow);

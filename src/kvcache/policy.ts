@@ -21,6 +21,8 @@ export interface PolicyLayout {
   readonly perGroup: boolean;
   /** Numbers kept for each slot, which move with it; the first is its score. */
   readonly slotState: number;
+  /** The same in one layer, where that is fewer. @default slotState */
+  readonly slotStateOf?: (layer: number) => number;
   /** Numbers kept for each row: few, as they are copied for each chunk. @default 0 */
   readonly rowState?: number;
   /** Numbers kept for each row and layer, any number: every one is written anew at each chunk. @default 0 */
@@ -90,6 +92,11 @@ export interface PolicyRow {
   readonly options: Readonly<Record<string, string>>;
   /** Makes it for one cache. @throws InputError for options out of range. */
   readonly create: (setup: PolicySetup) => Policy;
+  /**
+   * The options as a cache keeps them, where they are made of something larger.
+   * @throws InputError for options out of range.
+   */
+  readonly settle?: (setup: Omit<PolicySetup, 'buffer'>) => Readonly<Record<string, unknown>>;
   /** What it has of its own, to be mixed with others; absent: it can't be. */
   readonly rules?: (setup: PolicySetup) => PolicyRules;
 }
@@ -120,12 +127,14 @@ export interface PolicyRules {
   readonly sinks?: number;
   /** How many of the newest tokens stay, unless the options say otherwise. @default an eighth of the budget */
   readonly recent?: (budget: number) => number;
-  /** The same in one layer and phase. @default the option */
-  readonly recentOf?: (layer: LayerView, recent: number) => number;
+  /** The same in one layer, phase and group. @default the option */
+  readonly recentOf?: (layer: LayerView, recent: number, group: GroupView) => number;
   /** Slots of a layer's group. @default the cacheLength */
   readonly budget?: (layer: number, group: number) => number;
   /** Numbers kept for each slot (`group.slotState`), the score included. @default 1 */
   readonly slotState?: number;
+  /** The same in one layer, where that is fewer. @default slotState */
+  readonly slotStateOf?: (layer: number) => number;
   /** Numbers kept for each row (`layer.rowState`), changed by `beginChunk`. @default 0 */
   readonly rowState?: number;
   /** Numbers kept for each row and layer: `layer.nextLayerState` is written from `layer.layerState` at each chunk. @default 0 */

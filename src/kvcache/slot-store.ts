@@ -359,7 +359,7 @@ export class SlotStore {
       groups: budgets.length,
       budgets,
       window,
-      slotStates: layout.slotState,
+      slotStates: layout.slotStateOf?.(first) ?? layout.slotState,
     });
   }
 }

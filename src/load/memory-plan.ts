@@ -8,8 +8,10 @@ import { type Config, isEncoder } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
+import { flatTable } from '../kvcache/calibration-table.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
+import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';
+import type { CacheShape } from '../kvcache/shape.ts';
 import { traceEncoder } from '../model/encoder.ts';
 import { traceStep } from '../model/gpt.ts';
 import type { GraphTarget } from '../ops/target.ts';
@@ -115,6 +117,12 @@ const GARBAGE = 16 * MB;
 
 const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
 
+/** Options with a table where the policy wants one that nothing was measured for: as if all groups read the past, which takes most. */
+function calibrated(shape: CacheShape, options: Partial<AnyCacheOptions>): Partial<AnyCacheOptions> {
+  const isGiven = options.table !== undefined || options.routes !== undefined;
+  return isGiven || !wantsTable(options) ? options : { ...options, table: flatTable(shape) };
+}
+
 /**
  * Plans the memory of a model. Nothing is loaded.
  *
@@ -141,7 +149,7 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const shape = cacheShape(config, onnxTarget);
   const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().keysAndValuesLimit;
   const { batch } = wanted;
-  const cache = createCache(shape, resolveCacheBytes(shape, wanted, contextLength));
+  const cache = createCache(shape, resolveCacheBytes(shape, calibrated(shape, wanted), contextLength));
   const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: cache.buffer, batch });
   const plain = paramsOf(config, 'float32');
   const parameters = countParameters(plain);

@@ -11,6 +11,7 @@ import { type AnyCacheOptions, createCache } from '../../src/kvcache/policies.ts
 import { EMPTY_SLOT, HIDDEN } from '../../src/kvcache/slots.ts';
 import { rowArrays } from '../../src/kvcache/snapshot.ts';
 import { range } from '../../src/util/numbers.ts';
+import { anyTable } from './calibration.ts';
 import { FakeModel, type FakeShape, fakeRotation, fakeShape } from './fake-model.ts';
 
 /** One step: how many tokens each row gets. */
@@ -186,6 +187,8 @@ export const EVICTING: readonly TestPolicy[] = [
   table('ada(expected)'),
   table('ada(keydiff)'),
   table('ada(leverage)'),
+  table('routed(leverage, h2o)'),
+  table('routed(mix(h2o, leverage), lastrec)'),
   { name: 'own score', options: { policy: FADING }, safe: true },
   { name: 'own score, shared', options: { policy: FADING, ada: { floor: 0.5 } }, safe: true },
   { name: 'own keep', options: { policy: THIRDS }, safe: true },
@@ -210,6 +213,7 @@ export function cacheOptions(run: Run, policy: TestPolicy, more: Partial<AnyCach
     ...(snaps ? { window: Math.min(4, room), kernel: 3 } : {}),
     ...(/expected/.test(policy.name) ? { horizon: 5, refresh: 1 } : {}),
     ...(/leverage/.test(policy.name) ? { refresh: 1 } : {}),
+    ...(policy.name.startsWith('routed') ? { table: anyTable(fakeShape(run.shape), run.seed) } : {}),
     ...policy.options,
     ...more,
   };

@@ -1,0 +1,120 @@
+/**
+ * @file A policy as a part of another one: it is given its own numbers, its own weights, and the groups that are its own.
+ */
+import { InputError } from '../util/errors.ts';
+import type { ChunkStart, Need, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
+import type { GroupView, LayerView } from './view.ts';
+
+/** Where a part's numbers begin among those of all parts. */
+export interface PartOffsets {
+  readonly slotState: number;
+  readonly rowState: number;
+  /** By layer. */
+  readonly layerState: readonly number[];
+}
+
+export class PolicyPart {
+  readonly name: string;
+  readonly rules: PolicyRules;
+  readonly #offsets: PartOffsets;
+  /** The groups of a layer that are its own, by their indices; null: all. */
+  readonly #members: ((layer: number) => readonly number[]) | null;
+  /** What it is given in place of the groups, by their index. */
+  readonly #groups = new Map<number, GroupView>();
+  /** What all parts need: the order of `group.weights`. */
+  #needs: readonly Need[] = [];
+
+  constructor(
+    row: PolicyRow,
+    setup: PolicySetup,
+    offsets: PartOffsets,
+    members: ((layer: number) => readonly number[]) | null = null,
+  ) {
+    this.name = row.name;
+    this.rules = row.rules!(members ? { ...setup, shape: shapeOf(setup, members) } : setup);
+    this.#offsets = offsets;
+    this.#members = members;
+  }
+
+  /** Says what is needed of the attention by all parts together. */
+  setNeeds(needs: readonly Need[]): void {
+    this.#needs = needs;
+  }
+
+  beginChunk(chunk: ChunkStart): void {
+    const from = this.#offsets.rowState;
+    this.rules.beginChunk?.({ ...chunk, rowState: chunk.rowState.subarray(from, from + (this.rules.rowState ?? 0)) });
+  }
+
+  /** What the part is given of a layer. */
+  viewOf(layer: LayerView): LayerView {
+    const { rules } = this;
+    const { rowState } = this.#offsets;
+    const from = this.#offsets.layerState[layer.layer];
+    const to = from + (rules.layerState?.(layer.layer) ?? 0);
+    const members = this.#members?.(layer.layer);
+    const groups = members ? members.map((g) => layer.groups[g]) : layer.groups;
+    const own = {
+      rowState: layer.rowState.subarray(rowState, rowState + (rules.rowState ?? 0)),
+      layerState: layer.layerState.subarray(from, to),
+      nextLayerState: layer.nextLayerState.subarray(from, to),
+      groups: groups.map((group, i) => this.#groupOf(group, members ? i : group.index)),
+    };
+    return Object.assign(Object.create(layer) as LayerView, own);
+  }
+
+  /** Brings the part's numbers up to date, and keeps the values that it returns. */
+  observe(layer: LayerView): void {
+    const own = this.viewOf(layer);
+    if (own.groups.length === 0) return;
+    this.rules.observe?.(own);
+    for (const group of own.groups) {
+      const given = this.rules.score?.(group, own);
+      group.ranked = given !== undefined;
+      if (!given) continue;
+      if (given.length < group.length)
+        throw new InputError(`the policy ${this.name} gave ${given.length} values for ${group.length} candidates`);
+      for (let j = 0; j < group.length; j++) group.values[j] = given[j];
+    }
+  }
+
+  /** The values by which the part ranks a group's candidates. @param nth which of the part's own groups it is. */
+  values(layer: LayerView, nth: number): Float64Array {
+    const own = this.viewOf(layer);
+    const group = own.groups[nth];
+    if (!group.ranked) {
+      if (this.rules.rank) this.rules.rank(group, own);
+      else group.values.set(group.scores.subarray(0, group.length));
+    }
+    return group.values;
+  }
+
+  #groupOf(group: GroupView, index: number): GroupView {
+    const { rules } = this;
+    let own = this.#groups.get(group.index);
+    if (!own || Object.getPrototypeOf(own) !== group) {
+      own = Object.create(group, {
+        kept: { get: () => group.kept },
+        index: { value: index, writable: true },
+      }) as GroupView;
+      this.#groups.set(group.index, own);
+    }
+    (own as { index: number }).index = index;
+    const from = this.#offsets.slotState;
+    own.slotState = group.slotState.slice(from, from + (rules.slotState ?? 1));
+    own.weights = (rules.needs ?? []).map((need) => group.weights[this.#needs.indexOf(need)]);
+    if (!Object.hasOwn(own, 'values') || own.values.length < group.length)
+      own.values = new Float64Array(group.values.length);
+    return own;
+  }
+}
+
+/** The shape of a part's own groups. */
+function shapeOf({ shape }: PolicySetup, members: (layer: number) => readonly number[]): PolicySetup['shape'] {
+  const layers = shape.layers.map((layer, l) => {
+    const groups = members(l).length;
+    if (!layer.slots || groups === 0) return { ...layer, slots: false, groups: 0, heads: 0 };
+    return { ...layer, groups, heads: (layer.heads / layer.groups) * groups };
+  });
+  return { ...shape, layers };
+}

@@ -1,0 +1,160 @@
+/**
+ * @file `routed(a, b)`: query groups that read the past get policy a and the slots for it, the others policy b and what they lose
+ * most without. Which groups these are says a calibration of the model.
+ */
+import { InputError } from '../util/errors.ts';
+import { range } from '../util/numbers.ts';
+import { definePolicy } from './define-policy.ts';
+import type { CacheOptions } from './options.ts';
+import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
+import { PolicyPart } from './policy-part.ts';
+import { checkRoutes, type RouteOptions, type Routes, routesOf } from './routes.ts';
+
+export interface RoutedOptions extends CacheOptions, RouteOptions {
+  /** What `model.calibrate()` gave. @default for caches of a model: its own, which is measured where there is none */
+  readonly table?: unknown;
+  /** In place of a table: slots of each group, and which of them get the retrieval policy. */
+  readonly routes?: Routes;
+  /** Tokens at the start of the sequence that always stay. @default 4 */
+  readonly sinks?: number;
+}
+
+const OPTIONS = {
+  table: 'a calibration table (default: that of the model)',
+  routes: 'in place of a table: slots of each group',
+  length: 'tokens of the sequences that the cache is for (default: four times the cacheLength)',
+  beta: 'part of all slots that goes to recent tokens by what groups lose without them',
+  floor: 'slots that every group has at least',
+  threshold: 'groups whose part of the past is above so many times the mean get the retrieval policy',
+} as const;
+
+const SINKS = 4;
+/** Parts of a group's slots that recent tokens have for sure. */
+const RECENT = { retrieval: 0.1, local: 0.5 };
+
+/** Whether a policy distributes slots by a calibration. */
+export const isRouted = (row: PolicyRow): boolean => 'routes' in row.options;
+
+/**
+ * @param name of the policy.
+ * @throws InputError for policies that can't decide about single groups.
+ */
+export function routedPolicy(retrieval: PolicyRow, local: PolicyRow, name?: string): PolicyRow {
+  const full = `routed(${retrieval.name}, ${local.name})`;
+  for (const row of [retrieval, local])
+    if (!row.rules || isRouted(row)) throw new InputError(`${full}: ${row.name} can't decide about single groups`);
+  const { sinks: _s, recent: _r, ada: _a, ...taken } = { ...retrieval.options, ...local.options };
+  const row = definePolicy<RoutedOptions>({
+    name: name ?? full,
+    summary: `slots for the groups that read the past (${retrieval.name}), the others keep ${local.name}`,
+    options: { ...OPTIONS, ...taken },
+    frame: ['sinks'],
+    setup: (setup) => routedRules(full, retrieval, local, setup as unknown as PolicySetup<RoutedOptions>),
+  });
+  return {
+    ...row,
+    settle: ({ options, shape, cacheLength }) => {
+      const { table, length, beta, floor, threshold, ...rest } = options as Partial<RoutedOptions>;
+      if (rest.routes !== undefined) {
+        if (table !== undefined) throw new InputError(`${row.name} takes a table or routes, not both`);
+        return rest;
+      }
+      if (table === undefined)
+        throw new InputError(
+          `${row.name} needs a calibration of the model: await model.calibrate() first, or give its result as the option "table"`,
+        );
+      return { ...rest, routes: routesOf(table, shape, cacheLength, { length, beta, floor, threshold }) };
+    },
+  };
+}
+
+/** A part, and the groups that it decides about. */
+interface Route {
+  readonly part: PolicyPart;
+  readonly members: (layer: number) => readonly number[];
+  /** The part of a group's slots that recent tokens have for sure. */
+  readonly recent: number;
+}
+
+function routedRules(
+  name: string,
+  retrieval: PolicyRow,
+  local: PolicyRow,
+  { shape, options, cacheLength, buffer }: PolicySetup<RoutedOptions>,
+): PolicyRules {
+  if (!options.routes) throw new InputError(`${name} needs routes: make the cache with createCache`);
+  const routes = checkRoutes(options.routes, shape, cacheLength);
+  const slotsOf = (layer: number, group: number) => routes.slots[layer]?.[group] ?? cacheLength;
+  const membersOf = (wanted: number) => {
+    const all = shape.layers.map(({ slots, groups }, l) =>
+      range(slots ? groups : 0).filter((g) => (routes.retrieval[l]?.[g] ?? 0) === wanted),
+    );
+    return (layer: number) => all[layer];
+  };
+  const layerState = shape.layers.map(() => 0);
+  let rowState = 0;
+  const routeOf = (row: PolicyRow, wanted: number, recent: number): Route => {
+    const members = membersOf(wanted);
+    // What a policy derives from the budget must hold in the smallest of its groups.
+    const budgets = shape.layers.flatMap((_, l) => members(l).map((g) => slotsOf(l, g)));
+    const smallest = Math.min(cacheLength, ...budgets);
+    const setup = { shape, options: partOptions(row, options, smallest, recent), cacheLength: smallest, buffer };
+    const part = new PolicyPart(row, setup, { slotState: 0, rowState, layerState: [...layerState] }, members);
+    checkPart(name, part);
+    rowState += part.rules.rowState ?? 0;
+    for (const l of shape.layers.keys()) if (members(l).length > 0) layerState[l] += part.rules.layerState?.(l) ?? 0;
+    return { part, members, recent };
+  };
+  const routed = [routeOf(local, 0, RECENT.local), routeOf(retrieval, 1, RECENT.retrieval)];
+  const needs = [...new Set(routed.flatMap(({ part }) => part.rules.needs ?? []))];
+  for (const { part } of routed) part.setNeeds(needs);
+  const present = (layer: number) => routed.filter(({ members }) => members(layer).length > 0);
+  const routeOfGroup = (layer: number, group: number) => routed[routes.retrieval[layer]?.[group] ?? 0];
+  return {
+    needs,
+    reads: routed.some(({ part }) => part.rules.reads ?? true),
+    promptTail: Math.max(...routed.map(({ part }) => part.rules.promptTail ?? 0)),
+    sinks: SINKS,
+    recentOf: ({ layer }, _, { index, budget }) => Math.max(1, Math.floor(routeOfGroup(layer, index).recent * budget)),
+    budget: slotsOf,
+    slotState: Math.max(...routed.map(({ part }) => part.rules.slotState ?? 1)),
+    slotStateOf: (layer) => Math.max(0, ...present(layer).map(({ part }) => part.rules.slotState ?? 1)),
+    rowState,
+    layerState: (layer) => layerState[layer],
+    scoredByLater: routed.some(({ part }) => part.rules.scoredByLater ?? true),
+    beginChunk: (chunk) => {
+      for (const { part } of routed) part.beginChunk(chunk);
+    },
+    observe: (layer) => {
+      for (const { part } of present(layer.layer)) part.observe(layer);
+    },
+    rank: (group, layer) => {
+      const { part, members } = routeOfGroup(layer.layer, group.index);
+      group.values.set(part.values(layer, members(layer.layer).indexOf(group.index)).subarray(0, group.length));
+    },
+  };
+}
+
+/** The options of a part, for budgets as small as its smallest group's. */
+function partOptions(
+  row: PolicyRow,
+  options: RoutedOptions,
+  smallest: number,
+  recent: number,
+): Record<string, unknown> {
+  const own = Object.fromEntries(
+    Object.entries(options).filter(([name]) => name in row.options && !(name in OPTIONS) && name !== 'sinks'),
+  );
+  const newest = Math.max(1, Math.floor(recent * smallest));
+  if ('recent' in row.options) own['recent'] = newest;
+  if ('sinks' in row.options) own['sinks'] = Math.min(SINKS, smallest - newest);
+  return own;
+}
+
+/** @throws InputError for a policy that decides about groups or layers together, or by what is not told group by group. */
+function checkPart(name: string, { name: part, rules }: PolicyPart): void {
+  const { needs = [], perGroup = true, evicts = true, keep, budget, startsWhole, needsQueries, score, observe } = rules;
+  const isTogether = !perGroup && (needs.length > 0 || score !== undefined || observe !== undefined);
+  if (!evicts || isTogether || keep || budget || startsWhole || needsQueries)
+    throw new InputError(`${name}: the policy ${part} can't decide about single groups`);
+}
