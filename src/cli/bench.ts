@@ -19,7 +19,7 @@ import type { LanguageModel } from '../index.ts';
 import { type BenchReport, benchLines } from './bench-view.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, write } from './io.ts';
-import { loadForCommand } from './load.ts';
+import { calibrateForCommand, loadForCommand } from './load.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -83,6 +83,7 @@ async function bench(flags: BenchFlags, io: CliIo): Promise<void> {
   const desk = new Desk(flags, cache, io, progress);
   try {
     const model = await desk.load(flags.threads, flags.weights);
+    await calibrateForCommand(model, cache, io, progress);
     asUsage(() => model.createCache(cache));
     const begin: SpeedSettings = {
       threads: flags.threads ?? availableParallelism(),

@@ -14,7 +14,7 @@ import {
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import type { CliIo } from './io.ts';
-import { loadForCommand } from './load.ts';
+import { calibrateForCommand, loadForCommand } from './load.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -102,8 +102,10 @@ async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
   const format = await formatOf(flags);
   const template = flags.template === undefined ? undefined : await readTemplate(flags.template);
   if (flags.load !== undefined) await (await import('../chat/conversation-node.ts')).checkSavedConversation(flags.load);
-  const model = await loadForCommand(flags, io, new Progress(io, quiet));
+  const progress = new Progress(io, quiet);
+  const model = await loadForCommand(flags, io, progress);
   try {
+    await calibrateForCommand(model, cache, io, progress);
     checkModel(model, template);
     const options: ConversationOptions = {
       ...samplingOptions(flags, model.generationConfig, CHAT_SAMPLING),

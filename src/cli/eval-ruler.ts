@@ -8,6 +8,7 @@ import { readInput } from './eval-inputs.ts';
 import { rulerLines } from './eval-views.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, write } from './io.ts';
+import { calibrateForCommand } from './load.ts';
 import { addCacheOptions, addHubOptions, type CacheFlags, cacheOptions, wholeFrom, withModel } from './options.ts';
 
 interface RulerFlags extends EvalFlags, CacheFlags {
@@ -50,6 +51,7 @@ export function addRuler(parent: Command, io: CliIo): void {
     const cache = await cacheOptions(flags);
     const passages = flags.passages === undefined ? undefined : parsePassages(await readInput(flags.passages));
     await useModel(flags, io, async (loaded, progress) => {
+      await calibrateForCommand(loaded, cache, io, progress);
       const result = await ruler(loaded, {
         cache: budgetOf(cache),
         tasks: flags.tasks,

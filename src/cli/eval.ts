@@ -33,6 +33,7 @@ import { comparisonTable, divergenceLines, perplexityLines, recallLines } from '
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell, write } from './io.ts';
+import { calibrateForCommand } from './load.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -143,6 +144,7 @@ function addTextMeasure<R>(parent: Command, io: CliIo, about: TextMeasure<R>): v
     const cache = await cacheOptions(flags);
     const text = await readText(flags.text, flags.model);
     await useModel(flags, io, async (loaded, progress) => {
+      await calibrateForCommand(loaded, cache, io, progress);
       const result = await about.measure(loaded, text, {
         cache: budgetOf(cache),
         windowLength: flags.window,
@@ -183,6 +185,7 @@ function addRecall(parent: Command, io: CliIo): void {
     const cache = await cacheOptions(flags);
     const cases = await readCases(flags.cases, flags.model, flags);
     await useModel(flags, io, async (loaded, progress) => {
+      await calibrateForCommand(loaded, cache, io, progress);
       const result = await recall(loaded, cases, {
         cache: budgetOf(cache),
         question: flags.question,
@@ -261,6 +264,7 @@ function addCompare(parent: Command, io: CliIo): void {
     if (text === undefined && cases === undefined)
       throw new UsageError('--no-text and --no-cases together leave nothing to measure');
     await useModel(flags, io, async (loaded, progress) => {
+      for (const { policy } of contestants) await calibrateForCommand(loaded, { policy }, io, progress);
       const rows = await compare(loaded, {
         contestants,
         budgets: flags.bytes ?? flags.budgets,

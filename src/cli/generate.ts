@@ -17,7 +17,7 @@ import { DEMO_FLAGS, DEMO_PROMPT, DemoView } from './demo.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, PipeClosed, tell } from './io.ts';
-import { loadForCommand } from './load.ts';
+import { calibrateForCommand, loadForCommand } from './load.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -124,6 +124,7 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
   const model = await loadForCommand(flags, io, progress);
   let draft: LanguageModel | null = null;
   try {
+    await calibrateForCommand(model, cache, io, progress);
     draft = await loadDraft(flags, io, progress);
     const sampling = samplingOptions(flags, model.generationConfig);
     const facts: RunFacts = { model, loadMs: performance.now() - begin, sampling };

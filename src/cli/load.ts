@@ -1,6 +1,8 @@
 /**
  * @file Loads the model that a command names, with progress.
  */
+
+import type { AnyCacheOptions } from '../exports/policies.ts';
 import type { EncoderModel, LanguageModel } from '../index.ts';
 import type { EncoderLoadOptions, WorkerModel } from '../node.ts';
 import type { CliIo } from './io.ts';
@@ -34,6 +36,25 @@ export async function loadInWorkerForCommand(flags: LoadFlags, io: CliIo, progre
   const { onRetry: _, ...plainHub } = hub ?? {};
   try {
     return await loadModelInWorker(flags.model, { ...options, hub: plainHub });
+  } finally {
+    progress.end();
+  }
+}
+
+/** Measures what a cache of these options needs to know of the model, where that is not known yet; a line says so. */
+export async function calibrateForCommand(
+  model: LanguageModel,
+  cache: Partial<AnyCacheOptions>,
+  io: CliIo,
+  progress: Progress,
+): Promise<void> {
+  try {
+    await model.calibrateFor(cache, {
+      signal: io.signal,
+      start: () =>
+        progress.note('The model is calibrated for this cache. It is done once; keyhold calibrate says more.'),
+      onProgress: (done, total) => progress.update({ label: 'Calibrating', done, total, unit: 'tokens' }),
+    });
   } finally {
     progress.end();
   }

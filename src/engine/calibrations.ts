@@ -25,6 +25,9 @@ export function calibrationName(checkpoint: string, texts: string, length: numbe
   return sha256(new TextEncoder().encode(JSON.stringify([checkpoint, texts, length])));
 }
 
+/** What the table is kept under that was asked for last. */
+export const latestName = (checkpoint: string): string => calibrationName(checkpoint, 'latest', 0);
+
 export class Calibrations {
   readonly #model: Omit<CalibratedModel, 'id'>;
   readonly #checkpoint: string;
@@ -45,6 +48,18 @@ export class Calibrations {
     return this.#latest;
   }
 
+  /**
+   * The table that caches without one of their own are made by: the latest of this process or of one before; otherwise it is measured.
+   * @param start called before it is measured.
+   * @throws as {@link calibrate}.
+   */
+  async open(options: CalibrateOptions = {}, start?: () => void): Promise<CalibrationTable> {
+    this.#latest ??= await this.#read(latestName(this.#checkpoint));
+    if (this.#latest) return this.#latest;
+    start?.();
+    return this.get(options);
+  }
+
   /** The table of these texts: known, kept, or measured now. @throws as {@link calibrate}. */
   get(options: CalibrateOptions): Promise<CalibrationTable> {
     return this.#serial.run(async () => {
@@ -53,7 +68,10 @@ export class Calibrations {
       const name = calibrationName(this.#checkpoint, textsKey(texts), options.length ?? CALIBRATION_LENGTH);
       const table = this.#known.get(name) ?? (await this.#read(name)) ?? (await this.#measure(name, options));
       this.#known.set(name, table);
-      this.#latest = table;
+      if (this.#latest !== table) {
+        this.#latest = table;
+        await this.#write(latestName(this.#checkpoint), table);
+      }
       return table;
     });
   }
@@ -81,8 +99,12 @@ export class Calibrations {
       projection: (layer) => this.#model.projection(layer),
     };
     const table = await calibrate(measured, options);
-    // A folder that can't be written costs another calibration in the next process, and nothing in this one.
-    await this.#store?.write(name, table).catch(() => undefined);
+    await this.#write(name, table);
     return table;
+  }
+
+  /** A folder that can't be written costs another calibration in the next process, and nothing in this one. */
+  async #write(name: string, table: CalibrationTable): Promise<void> {
+    await this.#store?.write(name, table).catch(() => undefined);
   }
 }

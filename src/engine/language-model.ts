@@ -8,7 +8,7 @@ import type { Config } from '../config/config.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { type AnyCacheOptions, createCache } from '../kvcache/policies.ts';
+import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';
 import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
 import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../step/encoder-runner.ts';
 import type { StepAdapters, StepOptions, StepResult } from '../step/step-types.ts';
@@ -28,7 +28,7 @@ import { answerEnds, type ChatMessage, type MessageRenderer, type MessageTemplat
 import type { DecoderModel } from './model.ts';
 import type { GenerateOptions, Prompt } from './options.ts';
 import { type PrefillOptions, type PrefillStep, prefill, prefillSteps } from './prefill.ts';
-import { requestOf, resolveCache } from './prompt.ts';
+import { optionsOf, requestOf, resolveCache } from './prompt.ts';
 import type { Source } from './request-queue.ts';
 import { type ScoreOptions, type ScoreResult, scoreText } from './score.ts';
 import type { RestoreOptions, TextModel } from './text-model.ts';
@@ -138,7 +138,12 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     const { cacheLength, cacheBytes } = options;
     const policy = options.policy ?? (cacheLength === undefined && cacheBytes === undefined ? 'dense' : 'lastrec');
     const shape = this.#stepper.cacheShape;
-    return createCache(shape, resolveCacheBytes(shape, { ...options, policy }, this.config.contextLength));
+    const given = {
+      ...options,
+      policy,
+      ...(this.#lacksTable(options) ? { table: this.#calibrations.latest ?? undefined } : {}),
+    };
+    return createCache(shape, resolveCacheBytes(shape, given, this.config.contextLength));
   }
 
   /** @internal */
@@ -197,6 +202,22 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    */
   calibrate(options: CalibrateOptions = {}): Promise<CalibrationTable> {
     return this.#calibrations.get(options);
+  }
+
+  /**
+   * Makes sure that caches of these options can be made: the policy `routed` needs a calibration, which is measured where there is none.
+   * @param start called before something is measured.
+   */
+  async calibrateFor(
+    options: Partial<AnyCacheOptions> | undefined,
+    { start, ...calibrate }: CalibrateOptions & { readonly start?: () => void } = {},
+  ): Promise<void> {
+    if (!options || !this.#lacksTable(options)) return;
+    await this.#calibrations.open(calibrate, start);
+  }
+
+  #lacksTable(options: Partial<AnyCacheOptions>): boolean {
+    return options.table === undefined && options.routes === undefined && wantsTable(options);
   }
 
   /** Compiles what steps with this cache run on, so that the first step is not slower than the others. */
@@ -276,7 +297,9 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws InputError for an empty text; CacheFullError.
    */
   score(text: string | readonly number[], options: ScoreOptions = {}): Promise<ScoreResult> {
-    return scoreText(this, text, options);
+    return this.calibrateFor(optionsOf(options.cache), { signal: options.signal }).then(() =>
+      scoreText(this, text, options),
+    );
   }
 
   /** A cache as bytes, for {@link restore}. */

@@ -2,6 +2,7 @@
  * @file The start of a generation: its cache, and the token ids of its prompt.
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { isList, shown } from '../util/option-names.ts';
 import type { ChatMessage } from './messages.ts';
@@ -13,6 +14,11 @@ export function resolveCache(model: DecoderModel, cache: GenerateOptions['cache'
   if (cache !== undefined && !('append' in cache) && 'tokens' in cache)
     throw new InputError('this cache belongs to a model in a worker, and this model is not in one');
   return cache !== undefined && 'append' in cache ? cache : model.createCache(cache);
+}
+
+/** The options of a cache that is to be made; undefined where it is there already. */
+export function optionsOf(cache: GenerateOptions['cache']): Partial<AnyCacheOptions> | undefined {
+  return cache !== undefined && !('append' in cache) && !('tokens' in cache) ? cache : undefined;
 }
 
 /** The ids of a prompt. @throws InputError where there are none. */

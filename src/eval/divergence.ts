@@ -49,6 +49,7 @@ export async function divergence(
   const parts = Array.from({ length: PARTS }, () => ({ sum: 0, count: 0 }));
   const loss = { own: 0, dense: 0, count: 0 };
   let [sum, tokens, same, before] = [0, 0, 0, 0];
+  await model.calibrateFor(options.cache, { signal });
   for (const window of windows) {
     const dense = model.createCache({ policy: 'dense', cacheLength: window.length });
     const cache = model.createCache({ policy: 'dense', cacheLength: window.length, ...options.cache });

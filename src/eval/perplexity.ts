@@ -65,6 +65,7 @@ export async function perplexity(
   const { chunkLength = EVAL_CHUNK, signal, onProgress } = options;
   wholeNumber('chunkLength', chunkLength);
   const { windows, total } = cutWindows(model, text, options);
+  await model.calibrateFor(options.cache, { signal: options.signal });
   const meter = new CostMeter();
   let before = 0;
   const chunks: number[] = [];

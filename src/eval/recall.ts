@@ -75,6 +75,7 @@ export async function recall(
   options: RecallOptions = {},
 ): Promise<RecallResult> {
   if (cases.length === 0) throw new InputError('there are no recall cases');
+  await model.calibrateFor(options.cache, { signal: options.signal });
   const meter = new CostMeter();
   const outcomes: { item: RecallCase; right: boolean }[] = [];
   for (const item of cases) {

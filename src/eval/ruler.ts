@@ -66,6 +66,7 @@ export async function ruler(model: LanguageModel, options: RulerOptions = {}): P
   const cases = rulerCases({ tasks, length, count, seed, passages, countTokens });
   const meter = new CostMeter();
   const outcomes: { task: RulerTask; score: number }[] = [];
+  await model.calibrateFor(options.cache, { signal });
   for (const item of cases) {
     signal?.throwIfAborted();
     const text = await answerOf(model, item, length, options, meter);

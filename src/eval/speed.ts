@@ -83,6 +83,7 @@ export async function measureSpeed(model: LanguageModel, options: SpeedOptions =
     );
   const prompt = Array.from({ length: promptTokens }, (_, i) => (i * 7919 + 1) % vocabSize);
   const times: { read: number; write: number; bytes: number }[] = [];
+  await model.calibrateFor(options.cache, { signal });
   for (let round = 0; round <= rounds; round++) {
     signal?.throwIfAborted();
     const cache = model.createCache({ policy: 'dense', cacheLength: promptTokens + newTokens, ...options.cache });

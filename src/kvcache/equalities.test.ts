@@ -46,7 +46,11 @@ describe('as long as all fits in a cache', () => {
           const longest = Math.max(1, ...range(short.rows).map((row) => total(short, row)));
           const run = { ...short, cacheLength: longest, sinks: undefined, recent: undefined };
           // The thin layers of a pyramid are as wide as the others.
-          const { model, cache } = openRun(run, policy, name.includes('pyramid') ? { beta: 1 } : {});
+          const { model, cache } = openRun(
+            run,
+            policy,
+            name.includes('pyramid') ? { beta: 1 } : name.startsWith('routed') ? { length: longest } : {},
+          );
           const dense = createCache(model.shape, {
             cacheLength: longest,
             batch: run.rows,

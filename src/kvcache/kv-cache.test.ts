@@ -9,6 +9,7 @@ import {
   EVICTING,
   expectSame,
   openRun,
+  optionsFor,
   stepTokens,
   tokensFrom,
 } from '../../test/support/cache-runs.ts';
@@ -160,8 +161,8 @@ describe('layers of different sizes', () => {
         if (policy.lossy && buffer === 'float32') continue;
         const own = { ...mixed, memory: { blocks } };
         const fake = new FakeModel(own, 11);
-        const cache = createCache(own, { cacheLength: 7, buffer, ...policy.options });
-        const twin = createCache(own, { cacheLength: 7, buffer, ...policy.options });
+        const cache = createCache(own, { cacheLength: 7, buffer, ...optionsFor(policy, own) });
+        const twin = createCache(own, { cacheLength: 7, buffer, ...optionsFor(policy, own) });
         for (const count of [4, 9, 1, 1, 3]) {
           for (const one of [cache, twin]) fakeStep(fake, one, [tokensFrom(0, one.length(), count)]);
           checkCache(fake, cache);

@@ -29,7 +29,8 @@ import { definePolicy } from './define-policy.ts';
 import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache } from './policies.ts';
 
-const named = EVICTING.map((policy) => [policy.name, policy] as const);
+// Those take other options than sinks and recent tokens.
+const named = EVICTING.filter(({ name }) => !name.startsWith('routed')).map((policy) => [policy.name, policy] as const);
 const scored = named.filter(([name]) => name !== 'lastrec');
 
 /** A cache of one layer and a model for it, with the tests' usual options. */

@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { EVERY, FADING } from '../../test/support/cache-runs.ts';
+import { EVERY, FADING, optionsFor } from '../../test/support/cache-runs.ts';
 import { firstSlots } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
@@ -85,9 +85,14 @@ describe('with room for all, every policy gives the logits of the dense cache', 
     const chunks = [11, 1, 1, 7, 10];
     for (const buffer of ['float32', 'int8'] as const) {
       const dense = await run(model, model.createCache({ policy: 'dense', cacheLength: 30, buffer }), tokens, chunks);
-      for (const { name: policy, options, lossy } of EVERY) {
+      for (const each of EVERY) {
+        const { name: policy, lossy } = each;
         if (lossy && buffer === 'float32') continue;
-        const cache = model.createCache({ cacheLength: 30, buffer, ...options });
+        const cache = model.createCache({
+          cacheLength: 30,
+          buffer,
+          ...optionsFor(each, model.createCache().shape, 30),
+        });
         const logits = await run(model, cache, tokens, chunks);
         expect(furthest(logits, dense), `${policy} ${buffer}`).toBeLessThan(buffer === 'int8' ? 3e-4 : 1e-4);
         expect(cache.stats().evicted).toEqual([0]);

@@ -3,7 +3,7 @@
  * dense run as far as nothing that was evicted enters them.
  */
 import { afterAll, describe, expect, it } from 'vitest';
-import { budgetOf, EVERY } from '../../test/support/cache-runs.ts';
+import { budgetOf, EVERY, optionsFor } from '../../test/support/cache-runs.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { slotSpec } from '../config/layer-spec.ts';
@@ -53,18 +53,23 @@ describe.each(['jamba', 'falcon_h1', 'lfm2', 'qwen3_5', 'nemotron_h', 'gemma4-e2
     const all = (cache: KVCache) => cache.store.states.inputs();
     const wanted = new Map(all(full).map((state) => [state.name, state.data]));
     const windows = withSlots.map((l) => slotSpec(layers[l].mixer)!.window);
-    for (const { name: policy, options, lossy } of EVERY) {
+    for (const each of EVERY) {
+      const { name: policy, lossy } = each;
       const same = (states: ReturnType<typeof all>) => {
         for (const { name: state, data } of states)
           expect(furthest(data, wanted.get(state)!), `${policy} ${state}`).toBeLessThan(1e-4);
       };
       if (!lossy) {
-        const roomy = model.createCache({ cacheLength: 30, ...options });
+        const roomy = model.createCache({ cacheLength: 30, ...optionsFor(each, full.shape, 30) });
         expect(furthest(await run(model, roomy), dense), policy).toBeLessThan(1e-4);
         if (roomy.stats().evicted[0] === 0) same(all(roomy));
       }
       if (policy === 'dense') continue;
-      const small = model.createCache({ cacheLength: 8, buffer: lossy ? 'int8' : 'float32', ...options });
+      const small = model.createCache({
+        cacheLength: 8,
+        buffer: lossy ? 'int8' : 'float32',
+        ...optionsFor(each, full.shape),
+      });
       const logits = await run(model, small);
       expect(logits.every(Number.isFinite), policy).toBe(true);
       same(exact(small));

@@ -9,6 +9,7 @@ import type { CalibrateOptions } from '../engine/calibrate.ts';
 import type { Generation } from '../engine/generation.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { Prompt } from '../engine/options.ts';
+import { optionsOf } from '../engine/prompt.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
@@ -87,6 +88,7 @@ function generationMethods(host: ModelHost) {
       { signal, emit }: CallContext,
     ) {
       const resolved = await host.caches.resolve(options);
+      await host.model.calibrateFor(optionsOf(resolved.cache), { signal });
       return follow(host.model.generate(prompt, { ...resolved, signal, onPrefill: progress(emit) }), emit);
     },
 
@@ -110,6 +112,7 @@ function generationMethods(host: ModelHost) {
           if (!('request' in input)) return;
           const id = input.request.id!;
           const resolved = await host.caches.resolve(input.request).catch((error: unknown) => fail(id, error));
+          if (resolved) await host.model.calibrateFor(optionsOf(resolved.cache), { signal });
           if (!resolved) continue;
           const aborter = new AbortController();
           if (input.aborted) aborter.abort();
@@ -118,6 +121,7 @@ function generationMethods(host: ModelHost) {
         }
       }
       const { cache } = await host.caches.resolve(options);
+      await host.model.calibrateFor(optionsOf(cache), { signal });
       const batch = { ...options, cache: cache as Partial<AnyCacheOptions> | undefined, signal };
       for await (const event of host.model.generateBatch(requests(), batch)) {
         if (event.type !== 'text') aborters.delete(event.id);
@@ -154,7 +158,11 @@ function cacheMethods(host: ModelHost) {
   const { caches } = host;
   return {
     createCache: ({ cache, options }: OfCache<{ options: Partial<AnyCacheOptions> }>) =>
-      caches.make(cache, async () => host.model.createCache(await withPolicy(options))),
+      caches.make(cache, async () => {
+        const given = await withPolicy(options);
+        await host.model.calibrateFor(given);
+        return host.model.createCache(given);
+      }),
     forkCache: ({ cache, from }: OfCache<{ from: CacheRef }>) => caches.make(cache, () => caches.get(from).fork()),
     async snapshot({ cache }: OfCache) {
       return Transfer.ofBytes(await host.model.snapshot(caches.get(cache)));

@@ -8,6 +8,7 @@ import type { ChunkOutputs } from '../../src/kvcache/chunk.ts';
 import { definePolicy } from '../../src/kvcache/define-policy.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../../src/kvcache/policies.ts';
+import type { CacheShape } from '../../src/kvcache/shape.ts';
 import { EMPTY_SLOT, HIDDEN } from '../../src/kvcache/slots.ts';
 import { rowArrays } from '../../src/kvcache/snapshot.ts';
 import { range } from '../../src/util/numbers.ts';
@@ -187,8 +188,8 @@ export const EVICTING: readonly TestPolicy[] = [
   table('ada(expected)'),
   table('ada(keydiff)'),
   table('ada(leverage)'),
-  table('routed(leverage, h2o)'),
-  table('routed(mix(h2o, leverage), lastrec)'),
+  { name: 'routed', options: { policy: 'routed(leverage, h2o)' } },
+  { name: 'routed mix', options: { policy: 'routed(mix(h2o, leverage), lastrec)' } },
   { name: 'own score', options: { policy: FADING }, safe: true },
   { name: 'own score, shared', options: { policy: FADING, ada: { floor: 0.5 } }, safe: true },
   { name: 'own keep', options: { policy: THIRDS }, safe: true },
@@ -198,6 +199,12 @@ export const EVICTING: readonly TestPolicy[] = [
 ];
 
 export const EVERY: readonly TestPolicy[] = [{ name: 'dense', options: { policy: 'dense' } }, ...EVICTING];
+
+/** A policy's options in a cache of a shape. @param length tokens of the sequence, for policies that distribute slots by it. */
+export const optionsFor = (policy: TestPolicy, shape: CacheShape, length?: number): TestPolicy['options'] => ({
+  ...policy.options,
+  ...(policy.name.startsWith('routed') ? { table: anyTable(shape, 1), length } : {}),
+});
 
 /** The options of a cache for a run; what a policy can't be made with is mended. */
 export function cacheOptions(run: Run, policy: TestPolicy, more: Partial<AnyCacheOptions> = {}): AnyCacheOptions {
