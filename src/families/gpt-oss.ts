@@ -58,11 +58,16 @@ export const gptOss: Family = {
   tensors: llamaTensors({
     'h.{l}.attn.sinks': { bare: 'model.layers.{l}.self_attn.sinks' },
     'h.{l}.mlp.gate': 'model.layers.{l}.mlp.router',
-    'h.{l}.mlp.experts.{e}.fc_1.weight': gateUp(0),
-    'h.{l}.mlp.experts.{e}.fc_2.weight': gateUp(1),
-    'h.{l}.mlp.experts.{e}.fc_1.bias': gateUpBias(0),
-    'h.{l}.mlp.experts.{e}.fc_2.bias': gateUpBias(1),
-    'h.{l}.mlp.experts.{e}.proj.weight': { transposed: { nthOf: 'experts', from: { bare: `${experts}.down_proj` } } },
-    'h.{l}.mlp.experts.{e}.proj.bias': { nthOf: 'experts', from: { bare: `${experts}.down_proj_bias` } },
+    // Files of GGUF have tensors for each expert.
+    'h.{l}.mlp.experts.{e}.fc_1.weight': { oneOf: [`${experts}.{e}.gate_proj`, gateUp(0)] },
+    'h.{l}.mlp.experts.{e}.fc_2.weight': { oneOf: [`${experts}.{e}.up_proj`, gateUp(1)] },
+    'h.{l}.mlp.experts.{e}.fc_1.bias': { oneOf: [`${experts}.{e}.gate_proj`, gateUpBias(0)] },
+    'h.{l}.mlp.experts.{e}.fc_2.bias': { oneOf: [`${experts}.{e}.up_proj`, gateUpBias(1)] },
+    'h.{l}.mlp.experts.{e}.proj.weight': {
+      oneOf: [`${experts}.{e}.down_proj`, { transposed: { nthOf: 'experts', from: { bare: `${experts}.down_proj` } } }],
+    },
+    'h.{l}.mlp.experts.{e}.proj.bias': {
+      oneOf: [`${experts}.{e}.down_proj`, { nthOf: 'experts', from: { bare: `${experts}.down_proj_bias` } }],
+    },
   }),
 };

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type ConfigJson, configJson } from '../../test/support/family-cases.ts';
 import type { SelfAttention } from '../config/layer-spec.ts';
+import { paramsOf } from '../load/plan.ts';
 import { readConfig } from './read-config.ts';
 
 const read = (name: string, changes: ConfigJson = {}) => readConfig({ ...configJson(name), ...changes }).config;
@@ -141,6 +142,13 @@ describe('gemma4', () => {
     const padded = { '01': full, '03': full, '05': full };
     expect(read('gemma4-31b', { per_layer_config: padded })).toEqual(read('gemma4-31b'));
     expect(() => read('gemma4-31b', { per_layer_config: { ...padded, '07': full } })).toThrow(/per_layer_config.07/);
+  });
+
+  it('keeps its table of layers in the format of the other matrices, which is most of a small model', () => {
+    for (const format of ['int4', 'int8'] as const) {
+      const table = paramsOf(read('gemma4-multimodal'), format).find(({ name }) => name === 'wte_layers.weight');
+      expect(table).toMatchObject({ role: 'embedding', format, shape: [97, 64] });
+    }
   });
 
   it('has experts beside the MLP', () => {

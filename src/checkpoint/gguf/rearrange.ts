@@ -40,6 +40,26 @@ export function pickedRows(
   };
 }
 
+/** Columns in another order: column i is column `pick(i)` of `tensor`. Raw blocks can't be kept. */
+export function pickedColumns(tensor: StoredTensor, name: string, pick: (column: number) => number): StoredTensor {
+  const { dtype, format, shape } = tensor;
+  const cols = shape[shape.length - 1];
+  return {
+    name,
+    dtype,
+    format,
+    shape,
+    async readFloats(start, count) {
+      const first = Math.floor(start / cols) * cols;
+      const rows = await tensor.readFloats(first, Math.ceil((start + count - first) / cols) * cols);
+      return Float32Array.from({ length: count }, (_, i) => {
+        const at = start + i - first;
+        return rows[at - (at % cols) + pick(at % cols)];
+      });
+    },
+  };
+}
+
 /** Rows `start … start + rows` of the first axis. */
 export function slicedRows(tensor: StoredTensor, name: string, start: number, rows: number): StoredTensor {
   return part(tensor, name, start * width(tensor.shape), [rows, ...tensor.shape.slice(1)]);

@@ -12,6 +12,7 @@ import {
   rmsEps,
   rope,
   rotatedFraction,
+  slidingLayers,
   slidingWindow,
 } from '../architecture.ts';
 import { perHead, ROTATED } from '../rules.ts';
@@ -129,9 +130,15 @@ export const olmo: Architecture = {
   tensors: { ...LLAMA_NAMES, ...ROTATED },
 };
 
+/** OLMo 2; with windows OLMo 3. */
 export const olmo2: Architecture = {
   names: ['olmo2'],
-  config: async (model) => ({ ...(await llamaConfig(model)), model_type: 'olmo2' }),
+  config: async (model) => {
+    const config = await llamaConfig(model);
+    const window = slidingWindow(model);
+    if (window === null) return { ...config, model_type: 'olmo2' };
+    return { ...config, model_type: 'olmo3', sliding_window: window, ...slidingLayers(model, 4) };
+  },
   tensors: {
     ...LLAMA_NAMES,
     ...QK_NORMS,

@@ -36,7 +36,7 @@ function experts({ router, gate, up, down }: ExpertNames): Readonly<Record<strin
   };
 }
 
-const QWEN_EXPERTS = experts({
+export const QWEN_EXPERTS = experts({
   router: 'model.layers.{l}.mlp.gate',
   gate: 'model.layers.{l}.mlp.experts.{e}.gate_proj',
   up: 'model.layers.{l}.mlp.experts.{e}.up_proj',
@@ -45,8 +45,19 @@ const QWEN_EXPERTS = experts({
 
 export const llama: Architecture = { ...dense, tensors: { ...LLAMA_NAMES, ...ROTATED, ...experts(SPARSE_MOE) } };
 
+export const SHARED_EXPERT: Readonly<Record<string, TensorRule>> = {
+  'blk.{l}.ffn_gate_shexp': 'model.layers.{l}.mlp.shared_expert.gate_proj',
+  'blk.{l}.ffn_up_shexp': 'model.layers.{l}.mlp.shared_expert.up_proj',
+  'blk.{l}.ffn_down_shexp': 'model.layers.{l}.mlp.shared_expert.down_proj',
+  // A vector in the file, a matrix of one row in the family.
+  'blk.{l}.ffn_gate_inp_shexp': {
+    to: 'model.layers.{l}.mlp.shared_expert_gate',
+    make: (tensor, name) => ({ ...tensor, name, shape: [1, tensor.shape[tensor.shape.length - 1]] }),
+  },
+};
+
 /** How many experts, and how wide they are. */
-function expertSizes({ own }: GgufModel, total: string): Json {
+export function expertSizes({ own }: GgufModel, total: string): Json {
   return {
     [total]: own.int('expert_count', undefined, 1),
     num_experts_per_tok: own.int('expert_used_count', undefined, 1),
@@ -77,14 +88,7 @@ export const qwen2moe: Architecture = {
   tensors: {
     ...LLAMA_NAMES,
     ...QWEN_EXPERTS,
-    'blk.{l}.ffn_gate_shexp': 'model.layers.{l}.mlp.shared_expert.gate_proj',
-    'blk.{l}.ffn_up_shexp': 'model.layers.{l}.mlp.shared_expert.up_proj',
-    'blk.{l}.ffn_down_shexp': 'model.layers.{l}.mlp.shared_expert.down_proj',
-    // A vector in the file, a matrix of one row in the family.
-    'blk.{l}.ffn_gate_inp_shexp': {
-      to: 'model.layers.{l}.mlp.shared_expert_gate',
-      make: (tensor, name) => ({ ...tensor, name, shape: [1, tensor.shape[tensor.shape.length - 1]] }),
-    },
+    ...SHARED_EXPERT,
   },
 };
 
@@ -129,6 +133,32 @@ export const phimoe: Architecture = {
   }),
   tensors: { ...LLAMA_NAMES, ...experts(SPARSE_MOE) },
   ignore: [/^rope_factors_(long|short)\.weight$/],
+};
+
+/** The norm before the MLP is called post_attention_norm; gate, up and down have biases. */
+export const gptOss: Architecture = {
+  names: ['gpt-oss'],
+  async config(model) {
+    const { own } = model;
+    const { rope_scaling, ...base } = await llamaConfig(model);
+    return {
+      ...base,
+      ...expertSizes(model, 'num_local_experts'),
+      model_type: 'gpt_oss',
+      intermediate_size: own.int('expert_feed_forward_length', undefined, 1),
+      sliding_window: own.int('attention.sliding_window', 128, 1),
+      attention_bias: model.has('blk.0.attn_q.bias'),
+      // The model was trained with frequencies that are not rounded to whole pairs; files can't say so.
+      rope_scaling: rope_scaling === null ? null : { ...(rope_scaling as Json), truncate: false },
+    };
+  },
+  tensors: {
+    ...LLAMA_NAMES,
+    ...QWEN_EXPERTS,
+    'blk.{l}.ffn_gate_inp': 'model.layers.{l}.mlp.router',
+    'blk.{l}.post_attention_norm': 'model.layers.{l}.post_attention_layernorm',
+    'blk.{l}.attn_sinks': { each: (tensor, _, l) => [{ ...tensor, name: `model.layers.${l}.self_attn.sinks` }] },
+  },
 };
 
 /** Gate and up of all experts are one tensor in the family: rows of gate, then of up, for each expert. */

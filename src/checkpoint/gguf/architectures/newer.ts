@@ -1,5 +1,5 @@
 /**
- * @file Architectures of 2025 that are Llama with small changes: arcee, seed_oss, glm4, ernie4_5, qwen3vl, exaone4.
+ * @file Architectures of 2025 that are Llama with small changes: arcee, smollm3, seed_oss, glm4, ernie4_5, qwen3vl, exaone4.
  */
 import {
   type Architecture,
@@ -16,6 +16,13 @@ import { llamaConfig } from './llama.ts';
 export const arcee: Architecture = {
   names: ['arcee'],
   config: async (model) => ({ ...(await llamaConfig(model)), model_type: 'arcee', hidden_act: 'relu2' }),
+  tensors: { ...LLAMA_NAMES, ...ROTATED },
+};
+
+/** Every fourth layer rotates nothing; files do not state it. */
+export const smollm3: Architecture = {
+  names: ['smollm3'],
+  config: async (model) => ({ ...(await llamaConfig(model)), model_type: 'smollm3' }),
   tensors: { ...LLAMA_NAMES, ...ROTATED },
 };
 

@@ -4,14 +4,17 @@
 import type { Architecture } from '../architecture.ts';
 import { bloom, falcon, gpt2, gptneox, nemotron, phi2, starcoder2 } from './classic.ts';
 import { gemma, gemma2, gemma3 } from './gemma.ts';
+import { gemma4 } from './gemma4.ts';
+import { lfm2, lfm2moe, qwen35, qwen35moe } from './hybrid.ts';
 import { chatglm, cohere2, commandR, granite, olmo, olmo2, phi3, qwen2, qwen3, stablelm } from './llama.ts';
-import { granitemoe, llama, olmoe, phimoe, qwen2moe, qwen3moe } from './moe.ts';
-import { arcee, ernie45, exaone4, glm4, qwen3vl, seedOss } from './newer.ts';
+import { gptOss, granitemoe, llama, olmoe, phimoe, qwen2moe, qwen3moe } from './moe.ts';
+import { arcee, ernie45, exaone4, glm4, qwen3vl, seedOss, smollm3 } from './newer.ts';
 
 export const ARCHITECTURES: readonly Architecture[] = [
   ...[llama, qwen2, qwen3, phi3, chatglm, granite, olmo, olmo2, commandR, cohere2, stablelm],
-  ...[arcee, seedOss, glm4, ernie45, qwen3vl, exaone4],
-  ...[gemma, gemma2, gemma3],
+  ...[arcee, smollm3, seedOss, glm4, ernie45, qwen3vl, exaone4],
+  ...[gemma, gemma2, gemma3, gemma4],
   ...[gpt2, gptneox, bloom, falcon, starcoder2, phi2, nemotron],
-  ...[qwen2moe, qwen3moe, olmoe, phimoe, granitemoe],
+  ...[qwen2moe, qwen3moe, olmoe, phimoe, granitemoe, gptOss],
+  ...[lfm2, lfm2moe, qwen35, qwen35moe],
 ];
