@@ -10,6 +10,17 @@ import { Project } from './project.ts';
 import { type Check, command, ROOT, runChecks } from './run.ts';
 import { compilerChecks } from './types.ts';
 
+/** The small model has no chat template: the call must come as far as that. */
+const AI_SDK = `
+import { generateText } from 'ai';
+import { loadModel } from 'keyhold';
+import { aiSdkModel } from 'keyhold/ai-sdk';
+
+const model = await loadModel();
+const told = await generateText({ model: aiSdkModel(model), prompt: 'And' }).catch((error) => error.message);
+if (!/no chat template/.test(told)) throw new Error('unexpected: ' + told);
+await model.dispose();
+`;
 const work = await mkdtemp(join(tmpdir(), 'keyhold-package-'));
 const hub = await startHubOf('Qwen/Qwen3-0.6B', 'HuggingFaceTB/SmolLM2-360M-Instruct');
 try {
@@ -31,6 +42,7 @@ try {
     ],
     ['an ESM project', () => esm.install('module', ['@types/node@20.19.43'])],
     ['the examples of README', () => esm.runExamples('README.md')],
+    ['keyhold/ai-sdk with the AI SDK', () => esm.runWith(['ai@6.0.326'], 'ai-sdk.mjs', AI_SDK)],
     ['a CommonJS project', () => cjs.install('commonjs', [])],
     [
       'require()',

@@ -36,6 +36,12 @@ export class Project {
     return command(process.execPath, [file], this.folder, this.#env);
   }
 
+  /** Runs a script that needs other packages. */
+  async runWith(packages: readonly string[], file: string, code: string): Promise<string> {
+    await command('npm', ['install', ...packages], this.folder);
+    return this.run(file, code);
+  }
+
   /** Runs the examples of a page: what is TypeScript must be JavaScript, too, for a reader of the page pastes it anywhere. */
   async runExamples(page: string): Promise<void> {
     for (const { code, language, notRun, name } of await docBlocks(ROOT, page)) {

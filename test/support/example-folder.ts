@@ -18,6 +18,7 @@ export const ENTRANCES: Readonly<Record<string, string>> = {
   'keyhold/adapters': 'src/exports/adapters-node.ts',
   'keyhold/checkpoint': 'src/exports/checkpoint-node.ts',
   'keyhold/server': 'src/exports/server.ts',
+  'keyhold/ai-sdk': 'src/exports/ai-sdk.ts',
   'keyhold/web': 'src/exports/web.ts',
   'keyhold/web/worker': 'src/web/thread.ts',
 };

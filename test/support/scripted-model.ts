@@ -8,7 +8,7 @@ import { loadChatModel } from './served.ts';
 
 /** Asks for Hermes' form of calls and thoughts. */
 const TEMPLATE =
-  '{% for m in messages %}{{ m.role }}: {{ m.content }}{% for c in m.tool_calls %}<tool_call>{{ c | tojson }}</tool_call>{% endfor %}\n' +
+  '{% for m in messages %}{{ m.role }}: {% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}{% for c in m.tool_calls %}<tool_call>{{ c | tojson }}</tool_call>{% endfor %}\n' +
   '{% endfor %}assistant:';
 
 /** The answer to these messages; null: what the model says by itself. */
