@@ -10,12 +10,14 @@ import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
 import { messages, messagesError, readCount } from './dialects/messages.ts';
 import { openaiError } from './dialects/openai.ts';
+import { responses } from './dialects/responses.ts';
 import type { Dialect } from './dialects/types.ts';
 import { readEmbeddings, type ServedEncoder } from './embeddings.ts';
 import { readBody } from './fields.ts';
 import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
 import { addCacheRoutes, addPageFiles, type PageFiles } from './page.ts';
+import { SavedResponses } from './responses-store.ts';
 import { randomId, type ServedModel } from './served-model.ts';
 
 export interface AppOptions {
@@ -99,6 +101,7 @@ export function createApp(options: AppOptions): ServerApp {
     answerRoute(dialect, { modelOf, metrics, log, bodyBytes, pingMs, stallMs, isDraining: () => draining });
   app.post('/v1/chat/completions', answer(chatCompletions));
   app.post('/v1/completions', answer(completions));
+  app.post('/v1/responses', answer(responses(new SavedResponses())));
   app.post('/v1/messages', answer(messages));
   app.post('/v1/messages/count_tokens', async (c) => {
     const { model, input } = readCount(await readJson(c, bodyBytes));

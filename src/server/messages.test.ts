@@ -115,6 +115,7 @@ describe('the dialect', () => {
     finish: 'stop',
     stopString: 'END',
     usage: { promptTokens: 9, cachedTokens: 4, completionTokens: 5 },
+    reasoningTokens: 1,
     cache: { class: 'default', held: 14, evicted: 0, bytes: 1 },
     timings: { queueMs: 0, prefillMs: 0, decodeMs: 0 },
   };

@@ -211,7 +211,9 @@ export class ServedModel {
     };
     /** What follows the only call that is wanted is not generated. */
     const isOver = () => singleCall && calls > 0 && !enforcesCalls;
+    let reasoningTokens = 0;
     for await (const { text, tokens } of run) {
+      if (parser?.inReasoning) reasoningTokens += tokens.length;
       if (wantsTokens) yield { type: 'text', text, tokens: await this.#tokens(tokens) };
       else if (parser) yield* eventsOf(parser.push(text));
       else if (text !== '') yield { type: 'text', text };
@@ -226,6 +228,7 @@ export class ServedModel {
       finish: result.finishReason === 'length' ? 'length' : calls > 0 ? 'tool-calls' : 'stop',
       stopString: result.stopString ?? null,
       usage: result.usage,
+      reasoningTokens,
       cache: { class: this.#classOf(turn.cacheClass).name, held: held[0], evicted: evicted[0], bytes },
       timings: { queueMs, prefillMs: result.timings.prefillMs, decodeMs: result.timings.decodeMs },
     };

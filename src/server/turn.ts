@@ -86,6 +86,8 @@ export interface TurnEnd {
   readonly stopString: string | null;
   /** The prompt of several answers is counted by the first of them. */
   readonly usage: Usage;
+  /** Tokens of thoughts, among those of the answer. Those of markers are counted with what they begin or end. */
+  readonly reasoningTokens: number;
   readonly cache: { readonly class: string; readonly held: number; readonly evicted: number; readonly bytes: number };
   readonly timings: { readonly queueMs: number; readonly prefillMs: number; readonly decodeMs: number };
 }

@@ -54,6 +54,11 @@ export class AnswerParser {
     this.#state = options.startsInReasoning && format.reasoning ? 'reasoning' : 'text';
   }
 
+  /** Whether what comes next is thoughts. */
+  get inReasoning(): boolean {
+    return this.#state === 'reasoning';
+  }
+
   /** The next piece of the answer. */
   push(text: string): AnswerPart[] {
     this.#held += text;

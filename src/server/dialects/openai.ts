@@ -29,6 +29,7 @@ export function usageOf(ends: readonly TurnEnd[]) {
     completion_tokens: completion,
     total_tokens: prompt + completion,
     prompt_tokens_details: { cached_tokens: sum('cachedTokens') },
+    completion_tokens_details: { reasoning_tokens: ends.reduce((sofar, end) => sofar + end.reasoningTokens, 0) },
   };
 }
 
