@@ -24,7 +24,7 @@ export async function assembleEncoder(options: AssembleOptions): Promise<Encoder
   // The parameters stay those of the model that writes text: the weights that loadModel has prepared serve both.
   const adapted = await adaptPlan(checkpoint, { ...plan, config: embedConfig(plan.config) }, adapters);
   try {
-    const weights = await options.prepare(adapted.request);
+    const weights = await options.prepare(adapted.request, { config: plan.config, tokenizer });
     const encoder = new Encoder(adapted.config, weights, plan.format, backend, { threads });
     return new EncoderModel({ name: checkpoint.name, config: plan.config, encoder, tokenizer, modules });
   } finally {

@@ -25,6 +25,7 @@ import { calibrationFolder } from './calibration-folder-node.ts';
 import { type EngineName, openEngine } from './engines-node.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
+import { knownMix, mixedSpecs } from './mixed-weights-node.ts';
 import { planModel, type WeightChoice } from './plan.ts';
 
 /** What {@link loadModel} reports while it works. */
@@ -166,7 +167,11 @@ export async function assembleFrom<T>(
       threads: boundThreads(options.threads),
       generationConfig: options.generationConfig,
       calibrations: calibrationFolder(cacheDir),
-      prepare: (request) => {
+      prepare: async (asked, model) => {
+        const isMixed = asked.format === 'int4' && backend.codec.mixes === true;
+        const threads = boundThreads(options.threads);
+        const mix = { request: asked, ...model, backend, threads, cacheDir, signal };
+        const request = isMixed ? { ...asked, specs: await mixedSpecs(mix) } : asked;
         // Without a wish for a format, what is quantised already is kept as it is if the engine can; else what is in that format already.
         const isFree = (options.weights ?? 'auto') === 'auto' && request.format !== 'float32';
         const isWanted = (stored: string, { format }: ParamSpec): boolean => isFree || stored === format;
@@ -202,8 +207,11 @@ export async function preparedFormats(model: string, options: LoadOptions = {}):
   try {
     const formats: WeightFormat[] = [];
     for (const format of ['float32', 'int8', 'int4'] as const) {
-      const { params: specs } = planModel(checkpoint, format, options.part, target);
+      const { params } = planModel(checkpoint, format, options.part, target);
       const { cacheDir } = options;
+      const isMixed = format === 'int4' && codec.mixes === true;
+      const mix = { specs: params, identity: checkpoint.identity };
+      const specs = isMixed ? ((await knownMix(mix, cacheDir)) ?? params) : params;
       if (await hasPreparedWeights({ specs, format, identity: checkpoint.identity, cacheDir, codec }))
         formats.push(format);
     }

@@ -16,6 +16,12 @@ import type { PreparedWeights } from '../weights/types.ts';
 import { type AdapterRequest, adaptPlan } from './load-adapters.ts';
 import { type PrepareRequest, planModel, type WeightChoice } from './plan.ts';
 
+/** What weights are prepared for. */
+export interface PreparedModel {
+  readonly config: Config;
+  readonly tokenizer: Tokenizer | null;
+}
+
 export interface AssembleOptions {
   readonly checkpoint: Checkpoint;
   /** Which model is meant, where the checkpoint holds several. @default the one that writes text, or the first, */
@@ -28,7 +34,7 @@ export interface AssembleOptions {
    * @default true
    */
   readonly generationConfig?: boolean;
-  readonly prepare: (request: PrepareRequest) => Promise<PreparedWeights>;
+  readonly prepare: (request: PrepareRequest, model: PreparedModel) => Promise<PreparedWeights>;
   /** Where calibrations are kept. @default in memory */
   readonly calibrations?: CalibrationStore;
   /** Adapters to merge, and adapters to keep live. */
@@ -55,7 +61,7 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   });
   const adapted = await adaptPlan(checkpoint, plan, options.adapters ?? []);
   try {
-    const weights = await options.prepare(adapted.request);
+    const weights = await options.prepare(adapted.request, { config: adapted.config, tokenizer });
     const sessions = { threads: options.threads };
     const stepper = new Stepper(adapted.config, weights, format, backend, sessions);
     const encoder = isEncoder(config) ? new Encoder(adapted.config, weights, format, backend, sessions) : null;

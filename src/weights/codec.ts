@@ -25,7 +25,14 @@ export interface WeightCodec {
    * Rows of a parameter as bytes, one array for each tensor.
    * @param values [rows, cols]
    */
-  encode(spec: ParamSpec, values: Float32Array, rows: number, cols: number): readonly Uint8Array[];
+  encode(
+    spec: ParamSpec,
+    values: Float32Array,
+    rows: number,
+    cols: number,
+  ): readonly Uint8Array[] | Promise<readonly Uint8Array[]>;
+  /** Whether matrices of a model in `int4` get formats one by one. @default false */
+  readonly mixes?: boolean;
 }
 
 /** @throws WeightsError for a format that is not in blocks with scales apart. */

@@ -28,7 +28,7 @@ describe('prepareInMemory', () => {
         };
         const weights = await prepareInMemory({ specs, source });
         for (const spec of specs) {
-          const encoded = scaledBlocks.encode(spec, valuesOf(spec), spec.shape[0], spec.shape[1]);
+          const encoded = await scaledBlocks.encode(spec, valuesOf(spec), spec.shape[0], spec.shape[1]);
           for (const [i, { name }] of scaledBlocks.parts(spec).entries()) {
             const { offset, length } = weights.params.get(name)!;
             expect(await weights.read!(offset, length)).toEqual(new Uint8Array(encoded[i]));

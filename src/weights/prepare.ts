@@ -45,7 +45,7 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
       const count = Math.min(step, rows - start);
       // Also of rows that are kept: reading checks that all values are finite.
       const values = await from.read(start, count);
-      const encoded = kept ? [await kept.read(start, count)] : codec.encode(spec, values, count, cols);
+      const encoded = kept ? [await kept.read(start, count)] : await codec.encode(spec, values, count, cols);
       for (const [i, { name }] of parts.entries()) {
         const { offset, length } = layout.params.get(name)!;
         await sink(encoded[i], offset + start * (length / rows));

@@ -25,6 +25,8 @@ export interface ParamSpec {
   readonly format: WeightFormat;
   /** Its rows are kept as the checkpoint stores them, in this format, instead of in `format`. */
   readonly stored?: BlockRows['format'];
+  /** What an error of each column counts, where that is known. */
+  readonly importance?: Float32Array;
 }
 
 /** A piece of a parameter: rows that the family's tensor map knows by this name. */

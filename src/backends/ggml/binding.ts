@@ -82,7 +82,10 @@ function open(files: LibraryFiles): Ggml {
   const cpu = calls.ggml_backend_dev_by_type(CPU_DEVICE);
   if (!cpu) throw new EngineError(`${files.folder}: ggml found no build for this processor`);
   const cpuCalls = bindCpu(koffi, calls, cpu);
-  const later = (name: 'ggml_backend_graph_compute' | 'ggml_backend_tensor_set', ...args: unknown[]): Promise<number> =>
+  const later = (
+    name: 'ggml_backend_graph_compute' | 'ggml_backend_tensor_set' | 'ggml_quantize_chunk',
+    ...args: unknown[]
+  ): Promise<number> =>
     new Promise((resolve, reject) => {
       const call = calls[name] as unknown as AsyncCall;
       call.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
@@ -99,6 +102,9 @@ function open(files: LibraryFiles): Ggml {
     features: features(koffi, calls, cpuCalls, cpu),
     addressOf: (array) => (array.byteLength === 0 ? koffi.address(NOTHING) : koffi.address(array)),
     compute: (backend, graph) => later('ggml_backend_graph_compute', backend, graph),
+    quantize: async (...args) => {
+      await later('ggml_quantize_chunk', ...args);
+    },
     setTensor: async (tensor, address, length) => {
       await later('ggml_backend_tensor_set', tensor, address, 0, length);
     },

@@ -27,6 +27,8 @@ export interface Ggml
   symbol(name: string): Pointer;
   /** Runs `graph` on another thread; the event loop goes on. @returns ggml's status. */
   compute(backend: Pointer, graph: Pointer): Promise<number>;
+  /** `ggml_quantize_chunk` on another thread. */
+  quantize(...args: Parameters<Ggml['ggml_quantize_chunk']>): Promise<void>;
   /** Copies `length` bytes at `address` into a tensor on another thread. */
   setTensor(tensor: Pointer, address: bigint, length: number): Promise<void>;
   readonly koffi: KoffiModule;

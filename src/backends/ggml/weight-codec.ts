@@ -1,6 +1,7 @@
 /**
  * @file How weights are stored for ggml: in its own types, one tensor a parameter.
  */
+import { availableParallelism } from 'node:os';
 import { product } from '../../util/numbers.ts';
 import type { WeightCodec } from '../../weights/codec.ts';
 import { fittingFormat, type GgmlFormat, ggmlFormatOf, type MatrixInfo } from '../../weights/ggml-formats.ts';
@@ -36,19 +37,34 @@ function isKept(format: string): format is GgmlType {
 const bytesOf = (values: Float32Array): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
+/** Threads that quantise: of the four that Node keeps for such work. */
+const QUANTISING = Math.min(4, availableParallelism());
+/** Fewer values are quantised at once. Memory of small arrays may be moved while another thread uses it. */
+const SMALL = 65_536;
+
 export const ggmlCodec: WeightCodec = {
   id: 'ggml 1',
   keeps: isKept,
+  mixes: true,
   parts(spec) {
     const type = typeOf(spec);
     const size = product(spec.shape);
     return [{ name: spec.name, dtype: type, shape: spec.shape, length: rowBytes(type, size) }];
   },
-  encode(spec, values, rows, cols) {
+  async encode(spec, values, rows, cols) {
     const type = typeOf(spec);
     if (type === 'f32') return [bytesOf(values)];
     const out = new Uint8Array(rows * rowBytes(type, cols));
-    openGgml().ggml_quantize_chunk(GGML_TYPES[type], values, out, 0, rows, cols, null);
+    const ggml = openGgml();
+    const importance = spec.importance?.length === cols ? spec.importance : null;
+    const parts = values.length < SMALL ? 1 : Math.min(rows, QUANTISING);
+    const quantise = async (part: number): Promise<void> => {
+      const [start, end] = [Math.floor((part * rows) / parts), Math.floor(((part + 1) * rows) / parts)];
+      const args = [GGML_TYPES[type], values, out, start * cols, end - start, cols, importance] as const;
+      if (parts === 1) ggml.ggml_quantize_chunk(...args);
+      else await ggml.quantize(...args);
+    };
+    await Promise.all(Array.from({ length: parts }, (_, part) => quantise(part)));
     return [out];
   },
 };
