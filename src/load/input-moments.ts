@@ -6,6 +6,7 @@ import type { Backend, BackendOptions, CompiledGraph } from '../backends/types.t
 import { type Config, isEncoder } from '../config/config.ts';
 import { shippedTexts } from '../engine/calibrate.ts';
 import { createCache } from '../kvcache/policies.ts';
+import { crossSpec } from '../model/mixers/cross-attention.ts';
 import { mul, reduceSum, reshape } from '../ops/basic.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import { Stepper } from '../step/stepper.ts';
@@ -31,7 +32,7 @@ export interface MomentsOptions extends BackendOptions {
 
 /** Whether a model can be measured: decoders that read text. */
 export const canMeasure = (config: Config, tokenizer: Tokenizer | null): tokenizer is Tokenizer =>
-  tokenizer !== null && !isEncoder(config) && config.cross === null;
+  tokenizer !== null && !isEncoder(config) && crossSpec(config) === null;
 
 /**
  * Reads the texts of calibration. Matrices of experts are not measured: each token reaches few of them.
