@@ -142,6 +142,7 @@ export const BASE_FUNCTIONS = {
   ggml_backend_buft_is_host: ['bool', 'pointer'],
   ggml_backend_buft_get_alloc_size: ['size', 'pointer', 'pointer'],
   ggml_backend_buffer_free: ['void', 'pointer'],
+  ggml_backend_buffer_get_base: ['pointer', 'pointer'],
   ggml_backend_buffer_get_size: ['size', 'pointer'],
   ggml_backend_buffer_set_usage: ['void', 'pointer', 'int'],
   ggml_backend_buft_alloc_buffer: ['pointer', 'pointer', 'size'],

@@ -4,43 +4,15 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { WeightsError } from '../../util/errors.ts';
-import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
+import { ADVICE, advise, type Libc, openLibc } from './libc.ts';
 import { NativeHandle } from './native.ts';
 
-const LIBC: Readonly<Partial<Record<NodeJS.Platform, string>>> = { linux: 'libc.so.6', darwin: 'libSystem.B.dylib' };
 const PROT_READ = 1;
 const MAP_PRIVATE = 2;
-/** Of madvise, the same on Linux and macOS. */
-const ADVICE = { sequential: 2, willNeed: 3, dontNeed: 4 } as const;
 const MAP_FAILED = 0xffffffffffffffffn;
-const PAGE = 4096n;
 /** How much is read at once where files are not mapped. */
 const PIECE = 2 ** 26;
-
-interface Libc {
-  mmap(address: Pointer, length: number, protection: number, flags: number, file: number, offset: number): bigint;
-  munmap(address: bigint, length: number): number;
-  madvise(address: bigint, length: number, advice: number): number;
-}
-
-let libc: Libc | null | undefined;
-
-function openLibc(ggml: Ggml): Libc | null {
-  if (libc !== undefined) return libc;
-  const name = LIBC[process.platform];
-  if (!name) {
-    libc = null;
-    return libc;
-  }
-  const library = ggml.koffi.load(name);
-  libc = {
-    mmap: library.func('mmap', 'uintptr_t', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']),
-    munmap: library.func('munmap', 'int', ['uintptr_t', 'size_t']),
-    madvise: library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int']),
-  } as unknown as Libc;
-  return libc;
-}
 
 export class MappedFile {
   readonly address: bigint;
@@ -77,12 +49,8 @@ export class MappedFile {
     this.#handle.dispose();
   }
 
-  /** Advice is about whole pages: those at the ends, which others use too, are left out. */
   #advise(offset: number, length: number, advice: number): void {
-    if (!this.#libc) return;
-    const first = ((this.address + BigInt(offset) + PAGE - 1n) / PAGE) * PAGE;
-    const end = ((this.address + BigInt(offset + length)) / PAGE) * PAGE;
-    if (end > first) this.#libc.madvise(first, Number(end - first), advice);
+    if (this.#libc) advise(this.#libc, this.address + BigInt(offset), length, advice);
   }
 }
 

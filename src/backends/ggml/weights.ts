@@ -10,6 +10,7 @@ import type { PreparedWeights, StoredParam } from '../../weights/types.ts';
 import { fastBufferFor } from './fast-buffers.ts';
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
+import { useLargePages } from './libc.ts';
 import type { Tensor } from './lower/graph-maker.ts';
 import { MappedFile } from './mapped-file.ts';
 import { NativeHandle } from './native.ts';
@@ -106,6 +107,7 @@ export class GgmlWeights {
     const buffer = ggml.ggml_backend_alloc_ctx_tensors_from_buft(context.pointer, type);
     if (!buffer) throw new EngineError('there is no memory for the weights');
     ggml.ggml_backend_buffer_set_usage(buffer, BUFFER_OF_WEIGHTS);
+    useLargePages(ggml, ggml.ggml_backend_buffer_get_base(buffer), ggml.ggml_backend_buffer_get_size(buffer));
     this.#rearranged += ggml.ggml_backend_buffer_get_size(buffer);
     this.#owned.push(context, new NativeHandle('weights', () => ggml.ggml_backend_buffer_free(buffer)));
     const queue = [...uses.keys()];
