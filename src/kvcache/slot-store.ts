@@ -92,9 +92,18 @@ export class SlotStore {
     this.states.own();
   }
 
-  /** Makes at least one slot, for operators don't like a dimension of 0. */
-  open(): void {
-    for (const table of this.tables.values()) this.#grow(table, () => 1, 1);
+  /**
+   * Makes at least one slot, for operators don't like a dimension of 0.
+   * @param tokens memory for so many further tokens of each row is made, as far as the budget lets them stay.
+   */
+  open(tokens = 0): void {
+    for (const table of this.tables.values()) {
+      const { groups, batch, filled } = table;
+      const most = (g: number) => Math.max(...range(batch).map((row) => filled[table.groupIndex(row, g)]));
+      const wanted = range(groups).map((g) => Math.min(most(g) + tokens, this.spec.maxSlots(table, g)));
+      if (tokens > 0) this.ensure(table, (g) => Math.max(1, wanted[g]));
+      else this.#grow(table, () => 1, 1);
+    }
   }
 
   /** Forgets everything and gives the memory back. */

@@ -2,6 +2,7 @@
  * @file What an engine chooses while a model is traced for it: how matrices are stored.
  */
 import type { MoeMlp } from '../config/layer-spec.ts';
+import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { MatrixInfo } from '../weights/ggml-formats.ts';
 import type { WeightFormat } from '../weights/types.ts';
 
@@ -18,6 +19,12 @@ export interface GraphTarget {
   readonly float32Parameters?: number;
   /** Whether slots in 8 and 4 bits are blocks with their scales inside (ggml's q8_0 and q4_0), not numbers and scales apart. */
   readonly slotBlocks: boolean;
+  /**
+   * Whether a chunk is written to free slots before attention, so that memory for it has to be there.
+   * @param weights whether attention weights are wanted.
+   * @default never
+   */
+  attendsInSlots?(buffer: BufferChoice, weights: boolean): boolean;
   /** What a format is called here; null: the engine can't hold it. */
   held(format: WeightFormat): WeightFormat | null;
   /** The format of one matrix, where the model's is `format`. */

@@ -85,7 +85,9 @@ export class Stepper {
     chunk.forEach((tokens, row) => {
       cache.fitPositions(row, tokens.length, this.config.contextLength, lease);
     });
-    cache.store.open();
+    const weights = options.probe !== undefined || cache.rules.needs.length > 0;
+    const isInSlots = this.#backend.target.attendsInSlots?.(cache.buffer, weights) ?? false;
+    cache.store.open(isInSlots ? Math.max(...chunk.map((row) => row.length)) : 0);
     const session = await this.#session(cache, adapters, options.probe !== undefined);
     const length = Math.max(...chunk.map((row) => row.length));
     const scratch = this.#fill(cache, chunk, length, options, given);

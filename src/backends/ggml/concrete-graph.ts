@@ -14,6 +14,7 @@ import type { Lower, Scope } from './lower/lowering.ts';
 import { LOWERINGS } from './lower/table.ts';
 import { NativeHandle } from './native.ts';
 import { type SlotFormat, slotFormats, slotLeaf, trimmed } from './slot-blocks.ts';
+import type { SlotUse } from './slot-use.ts';
 
 /** A parameter as a graph uses it. */
 export type FindWeight = (name: string, as: 'plain' | 'matrix' | 'stack', experts?: number) => Tensor;
@@ -48,12 +49,19 @@ export class ConcreteGraph {
   readonly bytes: number;
 
   /** @throws GraphError for inputs that do not fit the graph; EngineError where there is no memory. */
-  static make(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: FindWeight, inputs: RunInputs): ConcreteGraph {
+  static make(
+    ggml: Ggml,
+    backend: CpuBackend,
+    graph: OpGraph,
+    weights: FindWeight,
+    inputs: RunInputs,
+    slots: SlotUse,
+  ): ConcreteGraph {
     checkInputs(graph, inputs);
     for (let tensors = 1024 + TENSORS_PER_NODE * graph.nodes.length; ; tensors *= 2) {
       const maker = new GraphMaker(ggml, tensors);
       try {
-        return new ConcreteGraph(ggml, backend, graph, weights, inputs, maker);
+        return new ConcreteGraph(ggml, backend, graph, weights, inputs, slots, maker);
       } catch (error) {
         maker.context.dispose();
         if (maker.count <= tensors || tensors > MOST_TENSORS) throw error;
@@ -67,11 +75,12 @@ export class ConcreteGraph {
     graph: OpGraph,
     weights: FindWeight,
     inputs: RunInputs,
+    slots: SlotUse,
     maker: GraphMaker,
   ) {
     this.#ggml = ggml;
     this.#maker = maker;
-    this.#lower(graph, weights, inputs);
+    this.#lower(graph, weights, inputs, slots);
     const allocator = ggml.ggml_gallocr_new(ggml.ggml_backend_get_default_buffer_type(backend.pointer));
     this.#allocator = new NativeHandle('graph', () => ggml.ggml_gallocr_free(allocator));
     if (!ggml.ggml_gallocr_alloc_graph(allocator, maker.graph)) {
@@ -118,7 +127,7 @@ export class ConcreteGraph {
     this.#maker.context.dispose();
   }
 
-  #lower(graph: OpGraph, weights: FindWeight, inputs: RunInputs): void {
+  #lower(graph: OpGraph, weights: FindWeight, inputs: RunInputs, slotUse: SlotUse): void {
     const g = this.#maker;
     const made = new Map<string, Tensor>();
     const fused = fusedNodes(graph);
@@ -143,6 +152,7 @@ export class ConcreteGraph {
         const format = slots.get(value.name);
         return format ? trimmed(g, get(value), format) : get(value);
       },
+      slotUse,
       dimsOf,
       shared: <T>(key: string, make: () => T): T => {
         if (!shared.has(key)) shared.set(key, make());

@@ -7,6 +7,7 @@ import type { Backend, BackendOptions, CompiledGraph, RunOptions, StepInputs, St
 import { openGgml } from './binding.ts';
 import { CpuBackend } from './cpu-backend.ts';
 import { GgmlSession } from './session.ts';
+import { canAttendInSlots } from './slot-use.ts';
 import { ggmlCodec, matrixFormat } from './weight-codec.ts';
 import { GgmlWeights } from './weights.ts';
 
@@ -96,6 +97,7 @@ export const ggmlBackend: Backend = {
   name: 'ggml',
   target: {
     slotBlocks: true,
+    attendsInSlots: canAttendInSlots,
     stacksHeadExperts: true,
     held: (format) => format,
     weightFormat: matrixFormat,

@@ -23,6 +23,7 @@ import type { Param } from '../../weights/types.ts';
 import { openGgml } from './binding.ts';
 import { CpuBackend } from './cpu-backend.ts';
 import { GgmlSession } from './session.ts';
+import { filledSlots } from './slot-use.ts';
 import { ggmlCodec } from './weight-codec.ts';
 import { GgmlWeights } from './weights.ts';
 
@@ -477,7 +478,12 @@ describe('attention', () => {
     { T: 70, C: 6 },
     { T: 130, C: 70 },
     { T: 64, C: 0 },
-  ].flatMap(({ T, C }) =>
+    // With slots behind those in use, where the chunk has space.
+    { T: 1, C: 12, free: 3 },
+    { T: 1, C: 700, free: 70 },
+    { T: 10, C: 30, free: 10 },
+    { T: 70, C: 100, free: 90 },
+  ].flatMap(({ T, C, free = 0 }) =>
     [
       { B: 1, H: 4, G: 2, groups: 1, window: null, alibi: false, softcap: null },
       { B: 2, H: 4, G: 2, groups: 1, window: 3, alibi: false, softcap: 5 },
@@ -485,12 +491,12 @@ describe('attention', () => {
       { B: 2, H: 4, G: 4, groups: 4, window: null, alibi: true, softcap: null },
       { B: 1, H: 6, G: 2, groups: 2, window: 4, alibi: true, softcap: null },
       { B: 2, H: 3, G: 1, groups: 1, window: null, alibi: true, softcap: null },
-    ].map((own) => ({ T, C, ...own })),
+    ].map((own) => ({ T, C, free, ...own })),
   );
   it.each(cases)(
-    'T $T, C $C, B $B, H $H, G $G, $groups groups of slots, window $window, alibi $alibi, cap $softcap',
+    'T $T, C $C ($free free), B $B, H $H, G $G, $groups groups of slots, window $window, alibi $alibi, cap $softcap',
     async (c) => {
-      const { B, H, G, T, C, groups, window, softcap } = c;
+      const { B, H, G, T, C, free, groups, window, softcap } = c;
       const [D, Dv] = T === 70 ? [24, 16] : T > 70 ? [64, 64] : [8, 8];
       const sets = 2;
       const sizes = { B, H, G, T, C, D, Dv, groups };
@@ -500,7 +506,7 @@ describe('attention', () => {
       const positions = Float32Array.from({ length: B * T }, (_, i) => 10 + (i % T) + Math.floor(i / T));
       const reads = window !== null || alibi !== null;
       const slots = Float32Array.from({ length: B * groups * C }, (_, i) =>
-        i % 5 === 3 ? (reads ? EMPTY_SLOT : HIDDEN) : reads ? 9 - (i % C) : 0,
+        i % 5 === 3 || i % C >= C - free ? (reads ? EMPTY_SLOT : HIDDEN) : reads ? 9 - (i % C) : 0,
       );
       const queryWeights = noise([B, sets, (H / G) * T], 6);
       const r = await compute(
@@ -550,6 +556,11 @@ describe('attention', () => {
       });
       close(r.y, wanted.y, [B, T, H * Dv]);
       close(r.bare, wanted.y, [B, T, H * Dv]);
+      if (free > 0 && groups === 1 && !alibi) {
+        const filled = filledSlots(slots, 0, C);
+        expect(filled).toBeLessThanOrEqual(C - free);
+        expect(keys.subarray(filled * D, (filled + T) * D)).toEqual(k.subarray(0, T * D));
+      }
       close(r.sums, wanted.sums, [B, G, sets, C + T]);
     },
   );

@@ -8,6 +8,7 @@ import type { CpuBackend } from './cpu-backend.ts';
 import type { Ggml } from './ggml.ts';
 import type { RunInputs, Tensor } from './lower/graph-maker.ts';
 import { weightUses } from './lower/lowering.ts';
+import { slotUse } from './slot-use.ts';
 import type { GgmlWeights } from './weights.ts';
 
 /** Graphs that are kept, and what the memory of all but the latest may be. */
@@ -60,7 +61,8 @@ export class GgmlSession {
   }
 
   #compile(inputs: RunInputs): ConcreteGraph {
-    const key = this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?').join('/');
+    const slots = slotUse(this.#graph, inputs);
+    const key = [...this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?'), ...slots].join('/');
     const known = this.#compiled.get(key);
     if (known) {
       this.#compiled.delete(key);
@@ -68,7 +70,7 @@ export class GgmlSession {
       return known;
     }
     const find = (name: string, as: string): Tensor => this.#weights.get(`${as} ${name}`)!;
-    const compiled = ConcreteGraph.make(this.#ggml, this.#backend, this.#graph, find, inputs);
+    const compiled = ConcreteGraph.make(this.#ggml, this.#backend, this.#graph, find, inputs, slots);
     this.#compiled.set(key, compiled);
     this.#forget();
     return compiled;

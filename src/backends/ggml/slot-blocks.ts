@@ -1,7 +1,7 @@
 /**
  * @file Slots that hold blocks of 8 or 4 bits.
  */
-import { type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
+import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import { GraphError } from '../../util/errors.ts';
 import type { GraphMaker, Tensor } from './lower/graph-maker.ts';
@@ -23,15 +23,21 @@ const TYPES: Readonly<Record<BufferKind, GgmlType>> = {
   'int4-plain': 'q4_0',
 };
 
+/** How keys and values of a buffer are stored. */
+export function slotTypes(buffer: BufferChoice): { readonly keys: GgmlType; readonly values: GgmlType } {
+  const { keys, values } = buffersOf(buffer);
+  return { keys: TYPES[keys], values: TYPES[values] };
+}
+
 /** The inputs that hold slots, by name. */
 export function slotFormats({ nodes }: OpGraph): Map<string, SlotFormat> {
   const formats = new Map<string, SlotFormat>();
   for (const node of nodes) {
     if (node.op !== 'attend') continue;
-    const { keys, values } = buffersOf(node.attributes.buffer);
+    const { keys, values } = slotTypes(node.attributes.buffer);
     const [q, , v] = node.inputs;
-    formats.set(node.inputs[7]!.name, { type: TYPES[values], size: v!.shape[3] as number });
-    formats.set(node.inputs[6]!.name, { type: TYPES[keys], size: q!.shape[3] as number });
+    formats.set(node.inputs[7]!.name, { type: values, size: v!.shape[3] as number });
+    formats.set(node.inputs[6]!.name, { type: keys, size: q!.shape[3] as number });
   }
   return formats;
 }

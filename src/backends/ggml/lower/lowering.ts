@@ -4,6 +4,7 @@
 import type { OpGraph } from '../../../ops/graph.ts';
 import type { OpName, OpNode, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
+import type { SlotUse } from '../slot-use.ts';
 import type { WeightUse } from '../weights.ts';
 import type { GraphMaker, Tensor } from './graph-maker.ts';
 
@@ -18,6 +19,8 @@ export interface Scope {
   matrix(value: Value, experts?: number): Tensor;
   /** An input that holds slots of a cache. @param type of its numbers, where they are blocks in bytes. */
   slots(value: Value): Tensor;
+  /** Slots that hold the chunk, too, by name of the input `slots`. */
+  readonly slotUse: SlotUse;
   /** Concrete lengths of an input. */
   dimsOf(value: Value): readonly number[];
   /** Things that several operators share, such as masks. */

@@ -3,6 +3,7 @@
  */
 import { EMPTY_SLOT, HIDDEN } from '../../../kvcache/slots.ts';
 import type { MaskAttributes } from '../../../ops/types.ts';
+import { filledSlots } from '../slot-use.ts';
 import { binary, unary } from './elementwise.ts';
 import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
 
@@ -63,6 +64,48 @@ export function stepMask(
           }
         }
       }
+  });
+}
+
+/**
+ * The mask where the chunk lies in the slots behind those in use [B, 1, T, S].
+ * @param S slots that are attended to, of C.
+ */
+export function joinedMask(
+  g: GraphMaker,
+  { positions, slots }: StepMaskInputs,
+  { B, T, C, S }: Omit<MaskSizes, 'groups'> & { readonly S: number },
+  attributes: MaskAttributes,
+): Tensor {
+  const before = beforeFirst(attributes);
+  return g.derive([B, 1, T, S], (inputs, out) => {
+    const at = floats(inputs, positions);
+    const cached = floats(inputs, slots);
+    out.fill(HIDDEN);
+    for (let b = 0; b < B; b++) {
+      const filled = filledSlots(cached, b * C, C);
+      for (let t = 0; t < T; t++) {
+        const line = (b * T + t) * S;
+        const position = at[b * T + t];
+        const oldest = before ? before(position) : EMPTY_SLOT;
+        if (before) for (let c = 0; c < filled; c++) out[line + c] = cached[b * C + c] > oldest ? 0 : HIDDEN;
+        else out.set(cached.subarray(b * C, b * C + filled), line);
+        for (let s = 0; s < T; s++) {
+          const key = at[b * T + s];
+          if (key <= position && key > oldest) out[line + filled + s] = 0;
+        }
+      }
+    }
+  });
+}
+
+/** The slot of each of the chunk's tokens [B, 1, T]: behind those in use. */
+export function chunkSlotIndex(g: GraphMaker, slots: string, { B, T, C }: Omit<MaskSizes, 'groups'>): Tensor {
+  return g.deriveIndex([B, 1, T], (inputs, out) => {
+    for (let b = 0; b < B; b++) {
+      const filled = filledSlots(floats(inputs, slots), b * C, C);
+      for (let t = 0; t < T; t++) out[b * T + t] = filled + t;
+    }
   });
 }
 

@@ -4,8 +4,17 @@
 import { bufferName } from '../../../kvcache/buffers.ts';
 import type { OpName, OpNode, UnaryKind, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
+import { canJoin } from '../slot-use.ts';
 import { lowRank, lowRankRows } from './adapters.ts';
-import { attend, attendTo, type CachedSlots, prefixAttend, queryMoments } from './attention.ts';
+import {
+  attend,
+  attendJoined,
+  attendTo,
+  type CachedSlots,
+  type JoinedSlots,
+  prefixAttend,
+  queryMoments,
+} from './attention.ts';
 import {
   affine,
   binary,
@@ -23,7 +32,16 @@ import { expertLinear, experts, route } from './experts.ts';
 import type { Tensor } from './graph-maker.ts';
 import { blockLinear, linear, norm, rotate, rotationFactors } from './layers.ts';
 import { type Lower, need, type Scope } from './lowering.ts';
-import { seen, sequenceDistances, sequenceMask, stepDistances, stepMask, withAlibi } from './masks.ts';
+import {
+  chunkSlotIndex,
+  joinedMask,
+  seen,
+  sequenceDistances,
+  sequenceMask,
+  stepDistances,
+  stepMask,
+  withAlibi,
+} from './masks.ts';
 import { gatedDelta, selectiveScan } from './recurrences.ts';
 import { convolve, linearScan } from './states.ts';
 
@@ -91,6 +109,8 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     const { g, get, optional } = scope;
     const [q, k, v, , , queryWeights, keys, values, keyScales, , sinks] = node.inputs;
     if (keyScales) return unsupported(`attention to slots of ${bufferName(node.attributes.buffer)} with scales apart`);
+    const joined = joinedSlots(scope, node);
+    if (joined) return [attendJoined(g, [get(q!), get(k!), get(v!)], joined, optional(sinks), node.attributes)];
     const slots = scope.dimsOf(node.inputs[4]!);
     const cached: CachedSlots | null =
       slots[2] === 0 ? null : { keys: scope.slots(keys!), values: scope.slots(values!) };
@@ -219,6 +239,25 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
 function timesOf(scope: Scope, times: Value | null) {
   const { name } = need(times, 'the times of states');
   return { name, count: scope.dimsOf(times!)[1] };
+}
+
+/** Slots that have space for the chunk; null: it is attended to apart. */
+function joinedSlots(scope: Scope, node: OpNode<'attend'>): JoinedSlots | null {
+  const { inputs, attributes } = node;
+  const slots = need(inputs[4], 'slots');
+  const S = scope.slotUse.get(slots.name);
+  if (S === undefined || !canJoin(node)) return null;
+  const { g } = scope;
+  const names = { positions: need(inputs[3], 'positions').name, slots: slots.name };
+  const [B, T] = scope.dimsOf(inputs[3]!);
+  const sizes = { B, T, C: scope.dimsOf(slots)[2] };
+  const key = `joined ${names.positions} ${names.slots}`;
+  const { window, chunk } = attributes;
+  return {
+    slots: { keys: scope.slots(inputs[6]!), values: scope.slots(inputs[7]!) },
+    index: scope.shared(key, () => chunkSlotIndex(g, names.slots, sizes)),
+    mask: scope.shared(`${key} ${window} ${chunk}`, () => joinedMask(g, names, { ...sizes, S }, attributes)),
+  };
 }
 
 /** The mask of a step's attention, which layers that hide the same share. */

@@ -1,0 +1,63 @@
+/**
+ * @file How many slots a step attends to. Where the slots behind those in use have space for the chunk, its keys and values are written
+ * there before attention: then keys are one matrix and are read where they are, and slots that hold nothing are left out.
+ */
+import type { BufferChoice } from '../../kvcache/buffers.ts';
+import { EMPTY_SLOT } from '../../kvcache/slots.ts';
+import type { OpGraph } from '../../ops/graph.ts';
+import type { OpNode } from '../../ops/types.ts';
+import type { RunInputs } from './lower/graph-maker.ts';
+import { slotTypes } from './slot-blocks.ts';
+
+/** By name of the input `slots` of attention: slots that are attended to, those of the chunk included. None where the chunk is apart. */
+export type SlotUse = ReadonlyMap<string, number>;
+
+/** Slots are counted in steps of this size, so that a graph serves as many tokens. */
+const STEP = 64;
+
+/** Whether a chunk can be written to free slots: not where weights are wanted, which are told apart by slots and chunk. */
+export function canAttendInSlots(buffer: BufferChoice, weights: boolean): boolean {
+  const { keys, values } = slotTypes(buffer);
+  return !weights && [keys, values].every((type) => type === 'f32' || type === 'f16');
+}
+
+/** The same for one operator. Latent attention has no values of its own. */
+export function canJoin({ inputs, attributes: { buffer, alibi } }: OpNode<'attend'>): boolean {
+  const [, , , , , queryWeights, keys, values] = inputs;
+  return canAttendInSlots(buffer, queryWeights !== null) && alibi === null && keys!.name !== values!.name;
+}
+
+function isFloat32({ attributes }: OpNode<'attend'>): boolean {
+  const { keys, values } = slotTypes(attributes.buffer);
+  return keys === 'f32' && values === 'f32';
+}
+
+/** @param inputs of the step. */
+export function slotUse({ nodes }: OpGraph, inputs: RunInputs): SlotUse {
+  const use = new Map<string, number>();
+  for (const node of nodes) {
+    if (node.op !== 'attend' || !canJoin(node as OpNode<'attend'>)) continue;
+    const [positions, slots] = [node.inputs[3]!, node.inputs[4]!];
+    const [given, chunk] = [inputs[slots.name], inputs[positions.name]];
+    // What is missing is refused where the graph is made.
+    if (use.has(slots.name) || !given || !chunk || given.dims[1] !== 1) continue;
+    const { data, dims } = given;
+    const [B, , C] = dims;
+    let most = 0;
+    for (let b = 0; b < B; b++) most = Math.max(most, filledSlots(data as Float32Array, b * C, C));
+    const T = chunk.dims[1];
+    const needed = most + T;
+    // In float16 the tokens of a chunk would see each other rounded: only a single token is written, which sees itself so.
+    const isExact = isFloat32(node as OpNode<'attend'>) || (T === 1 && most > 0);
+    if (isExact && needed <= C) use.set(slots.name, Math.min(C, Math.ceil(needed / STEP) * STEP));
+  }
+  return use;
+}
+
+/** Slots up to the last one in use, of the C slots from index `from` on. */
+export function filledSlots(slots: Float32Array, from: number, C: number): number {
+  let filled = C;
+  // HIDDEN is below EMPTY_SLOT: the array holds either 0 and HIDDEN, or positions and EMPTY_SLOT.
+  while (filled > 0 && slots[from + filled - 1] <= EMPTY_SLOT) filled--;
+  return filled;
+}
