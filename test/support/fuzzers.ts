@@ -8,6 +8,7 @@ import { readConfig } from '../../src/families/read-config.ts';
 import { createCache } from '../../src/kvcache/policies.ts';
 import type { CacheShape } from '../../src/kvcache/shape.ts';
 import { restoreCache, snapshotCache } from '../../src/kvcache/snapshot.ts';
+import { createApp, type ServerApp } from '../../src/server/app.ts';
 import { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { KeyholdError } from '../../src/util/errors.ts';
 import { llamaLora, openBase, openTestAdapter, type TestAdapter } from './adapters.ts';
@@ -15,6 +16,7 @@ import { TEMPLATES } from './chat-templates.ts';
 import { CASES, configJson } from './family-cases.ts';
 import { damagedGguf, openDamaged } from './gguf-mutations.ts';
 import { bytesSource, f32, safetensorsFile } from './safetensors-bytes.ts';
+import { loadChatModel, post, servedModel } from './served.ts';
 import { tokenizerKinds } from './tokenizers.ts';
 
 export type Random = (below: number) => number;
@@ -179,10 +181,66 @@ const snapshot: Fuzzer = async (random) => {
   return outcome(() => restoreCache(new Uint8Array([...file, ...checksum]), SHAPE, 'fuzz'));
 };
 
+const user = (content: unknown) => ({ role: 'user', content });
+const LIMITS = { model: 'tiny', max_tokens: 3, temperature: 0.5, top_p: 0.9, seed: 1 };
+const TOOL = { type: 'function', function: { name: 'f', parameters: { type: 'object', properties: {} } } };
+const SCHEMA = { type: 'object', properties: { a: { enum: [1, 'x'] } }, required: ['a'], additionalProperties: false };
+/** Bodies of all routes that take one. */
+const BODIES: readonly (readonly [path: string, body: object])[] = [
+  [
+    '/v1/chat/completions',
+    {
+      ...{ ...LIMITS, messages: [{ role: 'system', content: 'a' }, user([{ type: 'text', text: 'b' }])], stop: ['x'] },
+      ...{ n: 1, logprobs: true, top_logprobs: 2, logit_bias: { 5: 1 }, session_id: 'a', top_k: 5, min_p: 0.1 },
+    },
+  ],
+  ['/v1/chat/completions', { ...LIMITS, messages: [user('a')], tools: [TOOL], tool_choice: 'auto', stream: true }],
+  [
+    '/v1/chat/completions',
+    {
+      ...{ ...LIMITS, messages: [user('a')], stream: true, stream_options: { include_usage: true } },
+      response_format: { type: 'json_schema', json_schema: { name: 'a', schema: SCHEMA } },
+    },
+  ],
+  ['/v1/completions', { ...LIMITS, prompt: ['a', 'b'], logprobs: 2, ignore_eos: true, cache: 'short' }],
+  ['/v1/completions', { ...LIMITS, prompt: [1, 2, 3], stream: true, repetition_penalty: 1.1 }],
+  [
+    '/v1/messages',
+    {
+      ...{ ...LIMITS, system: [{ type: 'text', text: 'a' }], stream: true, stop_sequences: ['x'] },
+      messages: [user([{ type: 'text', text: 'a' }]), { role: 'assistant', content: 'b' }, user('c')],
+    },
+  ],
+  ['/v1/messages/count_tokens', { model: 'tiny', messages: [user('a')] }],
+  ['/v1/responses', { model: 'tiny', input: [{ ...user('a'), type: 'message' }], max_output_tokens: 3, stream: true }],
+  ['/v1/embeddings', { model: 'tiny', input: ['a'] }],
+  ['/tokenize', { model: 'tiny', messages: [user('a')] }],
+  ['/detokenize', { model: 'tiny', tokens: [1, 2] }],
+];
+
+let app: Promise<ServerApp> | undefined;
+
+/** A body that was changed in its values or in its bytes. The server must answer it or say what is wrong: faults of its own are errors. */
+async function request(random: Random): Promise<'opened' | 'refused'> {
+  app ??= loadChatModel().then((model) => createApp({ models: [servedModel(model, { maxTokens: 4 }).one] }));
+  const [path, body] = BODIES[random(BODIES.length)];
+  let text = JSON.stringify(mutateJson(body, random)) ?? '';
+  if (random(8) === 0) {
+    const at = random(text.length + 1);
+    text = text.slice(0, at) + '{}[]",:\\\0'[random(9)] + text.slice(at + random(3));
+  }
+  const response = await (await app).fetch(post(path, text));
+  const answer = await response.text();
+  if (response.status >= 500 || /"type": ?"(server|api)_error"/.test(answer))
+    throw new Error(`${path} ${text}\n${response.status} ${answer}`);
+  return response.ok ? 'opened' : 'refused';
+}
+
 export const FUZZERS: Readonly<Record<string, Fuzzer>> = {
   adapter,
   config,
   gguf,
+  request,
   safetensors,
   snapshot,
   template,

@@ -1,0 +1,52 @@
+/**
+ * @file `npm run soak:server [COUNT] [SEED]`: 1,000 clients that leave the server at random moments. No row stays taken, requests are
+ * answered as ever, and in the end resident memory is what it was.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { serve } from '../src/server/serve-node.ts';
+import { leaveStreams } from './support/leaving-clients.ts';
+import { loadChatModel, servedModel } from './support/served.ts';
+
+const COUNT = Number(process.argv[2] ?? 1000);
+const SEED = Number(process.argv[3] ?? 1);
+const ROUNDS = 10;
+/** From this round on memory may not grow by more than this share. */
+const WARM = 3;
+const GROWTH = 0.1;
+
+const model = await loadChatModel();
+const { one, losses } = servedModel(model, { rows: 8, queue: 100, sessions: 8 });
+const server = await serve({ models: [one], port: 0 });
+const ask = async () => {
+  const response = await fetch(`${server.url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'tiny', prompt: 'In the beginning', max_tokens: 8, temperature: 0 }),
+  });
+  return (await response.json()).choices[0].text as string;
+};
+try {
+  const wanted = await ask();
+  let [left, warm, growth] = [0, 0, 0];
+  console.log('clients   left   resident MB   rows taken');
+  for (let round = 1; round <= ROUNDS; round++) {
+    left += await leaveStreams(server.url, COUNT / ROUNDS, SEED + round);
+    for (let i = 0; i < 100 && one.queue.running > 0; i++) await sleep(50);
+    const text = await ask();
+    if (text !== wanted) throw new Error(`after ${left} clients have left the model writes ${JSON.stringify(text)}`);
+    globalThis.gc?.();
+    await sleep(50);
+    const { rss } = process.memoryUsage();
+    const { running } = one.queue;
+    console.log(`${(round * COUNT) / ROUNDS}   ${left}   ${(rss / 1e6).toFixed(0)}   ${running}`);
+    if (running > 0 || losses.length > 0)
+      throw new Error(`${running} rows are taken, and ${losses.length} caches lost`);
+    if (round === WARM) warm = rss;
+    if (warm > 0) growth = rss / warm - 1;
+  }
+  console.log(`resident memory grew by ${(100 * growth).toFixed(1)} % after warm-up`);
+  if (growth > GROWTH) process.exitCode = 1;
+} finally {
+  await server.close();
+  await model.dispose();
+}
