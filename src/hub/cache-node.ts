@@ -11,7 +11,6 @@ import { ggufFiles } from '../checkpoint/gguf/shards.ts';
 import { parseShardIndex, SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { unfinishedName, writeWhole } from '../util/files-node.ts';
-import { pathFlaw } from '../util/relative-path.ts';
 
 /** The folders of one repository in the cache. */
 export interface RepoCache {
@@ -128,23 +127,4 @@ export async function ggufInSnapshot(folder: string, wanted?: string): Promise<s
   const files = ggufFiles(names, wanted);
   for (const file of files) if ((await fileSize(join(folder, file))) === undefined) return undefined;
   return files[0];
-}
-
-/**
- * Refuses names that are no repository or revision, or would lead out of the cache.
- *
- * @throws HubError saying what is expected.
- */
-export function checkHubNames(id: string, revision: string): void {
-  const part = '[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?';
-  if (!new RegExp(`^(?:${part}/)?${part}$`).test(id) || id.includes('..') || id.includes('--')) {
-    throw new HubError(`${JSON.stringify(id)} is not a repository id; it looks like "org/name" or "name"`);
-  }
-  const flaw = pathFlaw(revision);
-  if (flaw !== undefined || /[\s~^?*[#%]/.test(revision)) {
-    throw new HubError(
-      `${JSON.stringify(revision)} is not a revision${flaw === undefined ? '' : ` (it ${flaw})`}; ` +
-        'name a branch, a tag, or a full commit hash',
-    );
-  }
 }

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { f32Tensor, ggufFile } from '../../test/support/gguf-bytes.ts';
 import { COMMIT, ID, large, text, useHub } from '../../test/support/hub-fixture.ts';
-import { ggufOfDownload, hubGguf } from './hub-node.ts';
+import { ggufOfDownload } from './hub-node.ts';
+import { hubGguf } from './names.ts';
 
 const hub = useHub();
 const file = (value: number) => large(ggufFile({ 'general.architecture': 'llama' }, { t: f32Tensor([1], [value]) }));

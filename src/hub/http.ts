@@ -17,6 +17,11 @@ export interface HubHttpOptions {
   readonly stallMs: number;
   /** Called before the wait for another try. */
   readonly onRetry?: (retry: HubRetry) => void;
+  /**
+   * What follows redirects. A browser does it itself, tells no page where they lead, and sends no token to another host.
+   * @default 'library'
+   */
+  readonly redirects?: 'library' | 'browser';
 }
 
 /** A request failed, and is tried again after a wait. */
@@ -92,6 +97,7 @@ export class HubHttp {
    * @throws HubUnreachableError without an answer; HubError for redirects that lead nowhere good.
    */
   async get(url: string, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HubAnswer> {
+    if (this.options.redirects === 'browser') return this.#getInBrowser(url, headers, signal);
     let target = new URL(url);
     let hubHeaders: Headers | undefined;
     for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
@@ -129,6 +135,24 @@ export class HubHttp {
       target = next;
     }
     throw new HubError(`${new URL(url).origin} redirects more than ${MAX_REDIRECTS} times; is HF_ENDPOINT right?`);
+  }
+
+  async #getInBrowser(url: string, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HubAnswer> {
+    const { token } = this.options;
+    // Any other header needs a question to the server before the request, which stores of large files do not answer.
+    const { range } = headers;
+    const sent = { ...(range ? { range } : {}), ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
+    try {
+      const response = await (this.options.fetch ?? globalThis.fetch)(url, {
+        headers: sent,
+        signal,
+        // The browser's own cache would hold large files a second time, and change ranges.
+        cache: 'no-store',
+      });
+      return { response, hubHeaders: response.headers, fromHub: new URL(response.url).origin === this.#origin };
+    } catch (cause) {
+      throw this.asUnreachable(cause, this.#origin, signal);
+    }
   }
 
   /** A failed fetch or read: the caller's abort reason, or a {@link HubUnreachableError}. */

@@ -9,7 +9,6 @@ import { takeFileLock } from '../util/file-lock-node.ts';
 import { freeBytes } from '../util/files-node.ts';
 import { pathFlaw } from '../util/relative-path.ts';
 import {
-  checkHubNames,
   fileSize,
   ggufInSnapshot,
   isCommit,
@@ -22,6 +21,7 @@ import {
 } from './cache-node.ts';
 import { chooseFiles, collectFiles, type HubFile, pickFiles, pickGgufFiles } from './files.ts';
 import { HubHttp, type HubRetry, isTransient } from './http.ts';
+import { checkHubNames, hubGguf } from './names.ts';
 import { proxyFetch } from './proxy-node.ts';
 import { type HubSettingsOptions, readHubSettings } from './settings-node.ts';
 import { diskError, incompletePath, transferBlob } from './transfer-node.ts';
@@ -58,12 +58,6 @@ export interface HubDownloadOptions extends HubSettingsOptions {
   readonly retryDelayMs?: number;
   /** Silence after which a connection counts as dropped; 60 s by default. */
   readonly stallMs?: number;
-}
-
-/** How a GGUF model on the hub is named: `org/name:Q4_K_M` or `org/name/folder/file.gguf`. Null for anything else. */
-export function hubGguf(model: string): { readonly id: string; readonly gguf: string } | null {
-  const match = /^([\w.-]+\/[\w.-]+)(?::([\w.-]+)|\/(.+\.gguf))$/i.exec(model);
-  return match ? { id: match[1], gguf: match[2] ?? match[3] } : null;
 }
 
 /**

@@ -7,13 +7,8 @@ import { adapterName, openAdapterFolder } from '../adapters/open-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import {
-  downloadFromHub,
-  ggufOfDownload,
-  type HubDownloadOptions,
-  type HubProgress,
-  hubGguf,
-} from '../hub/hub-node.ts';
+import { downloadFromHub, ggufOfDownload, type HubDownloadOptions, type HubProgress } from '../hub/hub-node.ts';
+import { hubGguf } from '../hub/names.ts';
 import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';

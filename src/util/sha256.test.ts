@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { sha256 } from './sha256.ts';
+import { Sha256, sha256 } from './sha256.ts';
 
 it('agrees with node:crypto at every length around a block', () => {
   for (let length = 0; length <= 200; length++) {
@@ -11,4 +11,13 @@ it('agrees with node:crypto at every length around a block', () => {
 
 it('takes text as UTF-8', () => {
   expect(sha256('Größe ✓')).toBe(createHash('sha256').update('Größe ✓').digest('hex'));
+});
+
+it('takes pieces of any lengths', () => {
+  const bytes = Uint8Array.from({ length: 1000 }, (_, i) => (i * 37) & 255);
+  for (const step of [1, 7, 63, 64, 65, 200]) {
+    const hash = new Sha256();
+    for (let at = 0; at < bytes.length; at += step) hash.update(bytes.subarray(at, at + step));
+    expect(hash.digest(), `${step}`).toBe(createHash('sha256').update(bytes).digest('hex'));
+  }
 });

@@ -17,22 +17,47 @@ function rootBits(count: number, power: number): Int32Array {
   return bits;
 }
 
-/** The SHA-256 of `data` (text as UTF-8), in lower-case hex. */
-export function sha256(data: Uint8Array | string): string {
-  const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data;
-  const constants = rootBits(64, 1 / 3);
-  const state = rootBits(8, 1 / 2);
-  const schedule = new Int32Array(64);
-  // The message, a one bit, zeros, and its length in bits: only the last blocks need a copy.
-  const whole = bytes.length - (bytes.length % 64);
-  const tail = new Uint8Array(bytes.length - whole < 56 ? 64 : 128);
-  tail.set(bytes.subarray(whole));
-  tail[bytes.length - whole] = 0x80;
-  const lengthAt = new DataView(tail.buffer);
-  lengthAt.setUint32(tail.length - 8, Math.floor(bytes.length / 0x20000000));
-  lengthAt.setUint32(tail.length - 4, (bytes.length << 3) >>> 0);
+/** The SHA-256 of bytes that come in pieces. */
+export class Sha256 {
+  readonly #constants = rootBits(64, 1 / 3);
+  readonly #state = rootBits(8, 1 / 2);
+  readonly #schedule = new Int32Array(64);
+  /** Bytes that do not fill a block yet. */
+  readonly #rest = new Uint8Array(64);
+  #length = 0;
 
-  const compress = (view: DataView, at: number): void => {
+  update(bytes: Uint8Array): this {
+    let at = 0;
+    const held = this.#length % 64;
+    this.#length += bytes.length;
+    if (held > 0) {
+      at = Math.min(64 - held, bytes.length);
+      this.#rest.set(bytes.subarray(0, at), held);
+      if (held + at < 64) return this;
+      this.#compress(new DataView(this.#rest.buffer), 0);
+    }
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (; at + 64 <= bytes.length; at += 64) this.#compress(view, at);
+    this.#rest.set(bytes.subarray(at));
+    return this;
+  }
+
+  /** In lower-case hex. Nothing can be added afterwards. */
+  digest(): string {
+    const held = this.#length % 64;
+    // The message, a one bit, zeros, and its length in bits.
+    const tail = new Uint8Array(held < 56 ? 64 : 128);
+    tail.set(this.#rest.subarray(0, held));
+    tail[held] = 0x80;
+    const view = new DataView(tail.buffer);
+    view.setUint32(tail.length - 8, Math.floor(this.#length / 0x20000000));
+    view.setUint32(tail.length - 4, (this.#length << 3) >>> 0);
+    for (let at = 0; at < tail.length; at += 64) this.#compress(view, at);
+    return Array.from(this.#state, (word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
+  }
+
+  #compress(view: DataView, at: number): void {
+    const [constants, state, schedule] = [this.#constants, this.#state, this.#schedule];
     for (let i = 0; i < 16; i++) schedule[i] = view.getInt32(at + 4 * i);
     for (let i = 16; i < 64; i++) {
       const x = schedule[i - 15];
@@ -58,10 +83,10 @@ export function sha256(data: Uint8Array | string): string {
     }
     const next = [a, b, c, d, e, f, g, h];
     for (let i = 0; i < 8; i++) state[i] += next[i];
-  };
+  }
+}
 
-  const head = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 0; at < whole; at += 64) compress(head, at);
-  for (let at = 0; at < tail.length; at += 64) compress(lengthAt, at);
-  return Array.from(state, (word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
+/** The SHA-256 of `data` (text as UTF-8), in lower-case hex. */
+export function sha256(data: Uint8Array | string): string {
+  return new Sha256().update(typeof data === 'string' ? new TextEncoder().encode(data) : data).digest();
 }

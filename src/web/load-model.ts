@@ -9,8 +9,10 @@ import type { ModelFacts } from '../worker/protocol.ts';
 import { Caller, type CallOptions } from '../worker/rpc.ts';
 import type { Port, Request, Response } from '../worker/wire.ts';
 import { WorkerModel } from '../worker/worker-model.ts';
+import type { HubSource } from './hub-model.ts';
+import type { FetchProgress } from './progress.ts';
 import { SilenceWatch } from './silence.ts';
-import type { FetchProgress, WorkerSource } from './source.ts';
+import type { FileSource } from './source.ts';
 import type { ThreadLoadOptions } from './thread.ts';
 
 /** What {@link loadModel} reports while it works. */
@@ -63,16 +65,37 @@ const RENAMED = { dtype: 'weights', wasmPaths: 'runtimeFiles', progress: 'onProg
 /** Files of a model: by name, or as an `<input type="file">` gives them. */
 export type ModelFiles = ReadonlyMap<string, Blob> | Iterable<File>;
 
+/**
+ * A model of the Hugging Face hub. It is downloaded once; its prepared weights stay in the browser's storage, until
+ * `deleteStoredModel`. A download that was broken off goes on where it was.
+ */
+export interface HubModelChoice {
+  /** `org/name`, or a GGUF model: `org/name:Q4_K_M`, `org/name/file.gguf`. */
+  readonly hub: string;
+  /** Branch, tag or commit. @default 'main' */
+  readonly revision?: string;
+  /** @default 'https://huggingface.co' */
+  readonly endpoint?: string;
+  /** An access token, for models that need one. */
+  readonly token?: string;
+}
+
+const HUB_CHOICE = { hub: true, revision: true, endpoint: true, token: true } satisfies OptionNames<HubModelChoice>;
+const HUB = 'https://huggingface.co';
+
 const MAX_THREADS = 4;
 const SILENCE_MS = 120_000;
 
+/** What {@link loadModel} loads. */
+export type ModelChoice = string | URL | ModelFiles | HubModelChoice;
+
 /**
  * Loads a model in a worker.
- * @param model URL of a folder with a checkpoint or of a .gguf file, or the files themselves.
- * @throws InputError for options out of range; ConfigError, CheckpointError, TokenizerError: what is wrong with the files; MemoryError;
+ * @param model URL of a folder with a checkpoint or of a .gguf file, the files themselves, or a model of the hub.
+ * @throws HubError, WeightsError: what a download or the browser's storage lacks; InputError for options out of range; ConfigError, CheckpointError, TokenizerError: what is wrong with the files; MemoryError;
  * WorkerError where the worker can't be started or stops; the signal's reason.
  */
-export async function loadModel(model: string | URL | ModelFiles, options: LoadOptions): Promise<WorkerModel> {
+export async function loadModel(model: ModelChoice, options: LoadOptions): Promise<WorkerModel> {
   checkOptionNames('loadModel', options ?? {}, LOAD_OPTIONS, RENAMED);
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
@@ -114,7 +137,7 @@ export async function loadModel(model: string | URL | ModelFiles, options: LoadO
 /** Bundlers find the worker's script by exactly this expression. */
 const defaultWorker = (): Worker => new Worker(new URL('./thread.ts', import.meta.url), { type: 'module' });
 
-function threadOptions(model: string | URL | ModelFiles, options: LoadOptions): ThreadLoadOptions {
+function threadOptions(model: ModelChoice, options: LoadOptions): ThreadLoadOptions {
   const { runtimeFiles, weights = 'auto', part, generationConfig } = options;
   if (!runtimeFiles)
     throw new InputError(
@@ -133,10 +156,17 @@ function threadOptions(model: string | URL | ModelFiles, options: LoadOptions): 
   };
 }
 
-function sourceOf(model: string | URL | ModelFiles): WorkerSource {
+function sourceOf(model: ModelChoice): FileSource | HubSource {
   if (typeof model === 'string' || model instanceof URL) {
     if (model === '') throw new InputError('the address of the model is empty');
     return { kind: 'folder', url: absolute(model) };
+  }
+  if ('hub' in model) {
+    checkOptionNames('the model of loadModel', model, HUB_CHOICE);
+    const { hub, revision = 'main', endpoint = HUB, token } = model;
+    // The browser may drop what it was not asked to keep; some ask the user.
+    void navigator.storage?.persist?.().catch(() => false);
+    return { kind: 'hub', hub, revision, endpoint: absolute(endpoint), token };
   }
   const files = new Map<string, Blob>();
   if (model instanceof Map) for (const [name, blob] of model) files.set(name, blob);

@@ -5,19 +5,12 @@ import { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
 import { parseShardIndex, SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { CheckpointError } from '../util/errors.ts';
+import { type FetchProgress, ProgressMeter } from './progress.ts';
 
-/** A model as it goes to the worker. */
-export type WorkerSource =
+/** A model as it goes to the worker, but for models of the hub. */
+export type FileSource =
   | { readonly kind: 'folder'; readonly url: string }
   | { readonly kind: 'files'; readonly name: string; readonly files: ReadonlyMap<string, Blob> };
-
-export interface FetchProgress {
-  /** Bytes that have come. */
-  readonly bytes: number;
-  /** Bytes in all of the files that were begun, as the server says. */
-  readonly total: number;
-  readonly file: string;
-}
 
 export interface FetchOptions {
   readonly onProgress?: (progress: FetchProgress) => void;
@@ -34,7 +27,7 @@ const OPTIONAL = [
 ];
 
 /** @throws CheckpointError where a file is missing or damaged; the signal's reason. */
-export async function openSource(source: WorkerSource, options: FetchOptions): Promise<Checkpoint> {
+export async function openSource(source: FileSource, options: FetchOptions): Promise<Checkpoint> {
   if (source.kind === 'files') return checkpointFromBlobs(source.files, source.name);
   return checkpointFromBlobs(await fetchFolder(source.url, options), source.url);
 }
@@ -42,10 +35,10 @@ export async function openSource(source: WorkerSource, options: FetchOptions): P
 /** The files of a checkpoint in a folder of a server, or a single .gguf file. */
 async function fetchFolder(url: string, { onProgress, signal }: FetchOptions): Promise<ReadonlyMap<string, Blob>> {
   const files = new Map<string, Blob>();
-  const done = { bytes: 0, total: 0 };
+  const done: Fetched = { bytes: 0, meter: new ProgressMeter(0, (progress) => onProgress?.(progress)) };
   const get = async (folder: string, file: string): Promise<boolean> => {
     const where = `${folder}${file}`;
-    const blob = await fetchBlob(where, signal, done, () => onProgress?.({ ...done, file }));
+    const blob = await fetchBlob(where, signal, done, file);
     if (blob) files.set(file, new File([blob], file, { lastModified: 0 }));
     return blob !== null;
   };
@@ -67,12 +60,17 @@ async function fetchFolder(url: string, { onProgress, signal }: FetchOptions): P
   return files;
 }
 
+interface Fetched {
+  bytes: number;
+  readonly meter: ProgressMeter;
+}
+
 /** null: there is no such file. A server of a page may answer with the page itself, which is none of the files. */
 async function fetchBlob(
   url: string,
   signal: AbortSignal | undefined,
-  done: { bytes: number; total: number },
-  onProgress: () => void,
+  done: Fetched,
+  file: string,
 ): Promise<Blob | null> {
   let response: Response;
   try {
@@ -88,7 +86,7 @@ async function fetchBlob(
     return null;
   }
   if (!response.ok || !response.body) throw new CheckpointError(`${url}: the server answered ${response.status}`);
-  done.total += Number(response.headers.get('content-length') ?? 0);
+  done.meter.total += Number(response.headers.get('content-length') ?? 0);
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   const reader = response.body.getReader();
   for (;;) {
@@ -96,6 +94,6 @@ async function fetchBlob(
     if (ended) return new Blob(chunks);
     chunks.push(value as Uint8Array<ArrayBuffer>);
     done.bytes += value.byteLength;
-    onProgress();
+    done.meter.tell(done.bytes, file);
   }
 }

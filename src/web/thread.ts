@@ -2,18 +2,24 @@
  * @file The worker of a browser that a model lives in.
  */
 import { onnxWebBackend } from '../backends/onnx/onnxruntime-web.ts';
+import type { Checkpoint } from '../checkpoint/types.ts';
 import { assembleModel } from '../load/load.ts';
+import type { PrepareRequest } from '../load/plan.ts';
 import type { WeightChoice } from '../load/weight-choice.ts';
 import { prepareInMemory } from '../weights/in-memory.ts';
+import type { WeightProgress } from '../weights/prepare.ts';
+import type { PreparedWeights } from '../weights/types.ts';
 import { ModelHost, modelMethods } from '../worker/model-host.ts';
 import { answerer, type CallContext } from '../worker/rpc.ts';
 import type { Port, Request, Response } from '../worker/wire.ts';
+import type { HubModel, HubSource } from './hub-model.ts';
+import type { FetchProgress } from './progress.ts';
 import { HEARTBEAT_MS } from './silence.ts';
-import { openSource, type WorkerSource } from './source.ts';
+import { type FileSource, openSource } from './source.ts';
 
 /** Options of `loadModel` as they go to the worker. */
 export interface ThreadLoadOptions {
-  readonly source: WorkerSource;
+  readonly source: FileSource | HubSource;
   readonly runtimeFiles: string;
   readonly threads: number;
   readonly weights: WeightChoice;
@@ -28,26 +34,24 @@ const methods = {
 
   async load(options: ThreadLoadOptions, { signal, emit }: CallContext) {
     const { source, runtimeFiles, threads, weights, part, generationConfig } = options;
-    const checkpoint = await openSource(source, {
-      signal,
-      onProgress: (progress) => emit({ stage: 'download', ...progress }),
-    });
     const backend = onnxWebBackend({ runtimeFiles, threads });
-    const model = await assembleModel({
-      checkpoint,
-      backend,
-      weights,
-      part,
-      generationConfig,
-      prepare: ({ specs, source: rows }) =>
-        prepareInMemory({
-          specs,
-          source: rows,
-          codec: backend.codec,
-          signal,
-          onProgress: (progress) => emit({ stage: 'weights', ...progress }),
-        }),
-    });
+    const { codec } = backend;
+    const fetching = { signal, onProgress: (progress: FetchProgress) => emit({ stage: 'download', ...progress }) };
+    const preparing = {
+      codec,
+      signal,
+      onProgress: (progress: WeightProgress) => emit({ stage: 'weights', ...progress }),
+    };
+    const assemble = (checkpoint: Checkpoint, prepare: (request: PrepareRequest) => Promise<PreparedWeights>) =>
+      assembleModel({ checkpoint, backend, weights, part, generationConfig, prepare });
+    if (source.kind === 'hub') {
+      // Loaded when it is needed, as a part of what a page loads.
+      const { withHubModel } = await import('./hub-model.ts');
+      const open = ({ checkpoint, prepare }: HubModel) => assemble(checkpoint, (asked) => prepare(asked, preparing));
+      return host.take(await withHubModel(source, fetching, open));
+    }
+    const checkpoint = await openSource(source, fetching);
+    const model = await assemble(checkpoint, (request) => prepareInMemory({ ...request, ...preparing }));
     return host.take(model);
   },
 };

@@ -76,8 +76,17 @@ export class HubServer {
   cdn = '';
 
   private constructor() {
-    this.#hub = createServer((request, response) => this.#answer('hub', request, response));
-    this.#cdn = createServer((request, response) => this.#answer('cdn', request, response));
+    const answer = (host: 'hub' | 'cdn') => (request: IncomingMessage, response: ServerResponse) => {
+      // As the hub does, so that pages may ask it.
+      response.setHeader('access-control-allow-origin', '*');
+      response.setHeader(
+        'access-control-expose-headers',
+        'ETag,Link,Content-Range,X-Linked-Size,X-Linked-ETag,X-Error-Code',
+      );
+      this.#answer(host, request, response);
+    };
+    this.#hub = createServer(answer('hub'));
+    this.#cdn = createServer(answer('cdn'));
   }
 
   static async start(): Promise<HubServer> {
@@ -203,7 +212,8 @@ export class HubServer {
       status = 206;
       headers['content-range'] = `bytes ${start}-${content.length - 1}/${content.length}`;
     }
-    const rest = content.slice(start);
+    // A copy: slice of a Buffer is a view.
+    const rest = new Uint8Array(content.subarray(start));
     response.writeHead(status, { ...headers, 'content-length': rest.length, 'accept-ranges': 'bytes' });
     if (request.method === 'HEAD') {
       response.end();

@@ -3,7 +3,7 @@
  */
 import * as keyhold from '../../src/exports/web.ts';
 
-const load = (options: Partial<keyhold.LoadOptions> = {}, model: string | keyhold.ModelFiles = '/models/tiny/') =>
+const load = (options: Partial<keyhold.LoadOptions> = {}, model: keyhold.ModelChoice = '/models/tiny/') =>
   keyhold.loadModel(model, {
     runtimeFiles: '/ort/',
     worker: () => new Worker('/thread.js', { type: 'module' }),

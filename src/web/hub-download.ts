@@ -1,0 +1,143 @@
+/**
+ * @file Downloads of the hub into the browser's storage. What was broken off goes on from where it was.
+ */
+import type { HubFile } from '../hub/files.ts';
+import type { HubHttp } from '../hub/http.ts';
+import { filesOf } from '../hub/listing.ts';
+import { fill, type PartialContent } from '../hub/transfer.ts';
+import { HubError } from '../util/errors.ts';
+import { Sha256 } from '../util/sha256.ts';
+import { type FetchProgress, ProgressMeter } from './progress.ts';
+import { checkQuota, openForWriting, readFile, removeFile, type SyncFile, writeAll } from './storage.ts';
+
+/** A model on the hub, at a commit. */
+export interface HubModelId {
+  readonly id: string;
+  readonly commit: string;
+  readonly gguf?: string;
+}
+
+/** Paths of a repository may have folders, which the storage has not; a file with other content has another name. */
+export const storedName = ({ path, etag }: Omit<HubFile, 'size'>): string =>
+  `file ${etag.slice(0, 16)} ${encodeURIComponent(path)}`;
+
+/** The files that a model needs. */
+export async function listFiles(
+  http: HubHttp,
+  folder: FileSystemDirectoryHandle,
+  model: HubModelId,
+): Promise<readonly HubFile[]> {
+  return filesOf(http, model, async (index) => {
+    await download(http, folder, model, index, () => {});
+    return (await readFile(folder, storedName(index)))!.text();
+  });
+}
+
+/** Downloads files, as far as they are not there. @throws HubError, WeightsError; the signal's reason. */
+export async function downloadFiles(
+  http: HubHttp,
+  folder: FileSystemDirectoryHandle,
+  model: HubModelId,
+  files: readonly HubFile[],
+  onProgress: (progress: FetchProgress) => void,
+): Promise<void> {
+  const have = new Map<string, number>();
+  for (const file of files) have.set(file.path, (await readFile(folder, storedName(file)))?.size ?? 0);
+  const missing = files.reduce((sum, { path, size }) => sum + Math.max(0, size - have.get(path)!), 0);
+  await checkQuota(`the download of ${model.id}`, missing);
+  const total = files.reduce((sum, { size }) => sum + size, 0);
+  const meter = new ProgressMeter(total, onProgress);
+  let done = 0;
+  for (const file of files) {
+    http.options.signal?.throwIfAborted();
+    await download(http, folder, model, file, (bytes) => meter.tell(done + bytes, file.path));
+    done += file.size;
+  }
+  meter.end(files.at(-1)!.path);
+}
+
+async function download(
+  http: HubHttp,
+  folder: FileSystemDirectoryHandle,
+  { id, commit }: HubModelId,
+  file: HubFile,
+  onBytes: (have: number) => void,
+): Promise<void> {
+  const name = storedName(file);
+  const handle = await openForWriting(folder, name);
+  let good: boolean;
+  try {
+    const content = StoredContent.resume(handle, file);
+    onBytes(content.have);
+    const url = `${http.options.endpoint}/${id}/resolve/${commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`;
+    await fill(http, { url, file, subject: { id, revision: commit, file: file.path }, onBytes }, content);
+    handle.flush();
+    good = await content.matches();
+  } finally {
+    handle.close();
+  }
+  if (good) return;
+  await removeFile(folder, name);
+  throw new HubError(
+    `${id}/${file.path}: the checksum is wrong, so the download was discarded; try again; ` +
+      'if it stays wrong, something between here and the hub changes the data',
+  );
+}
+
+const PIECE_BYTES = 1 << 20;
+
+/** A file of the storage, as far as it has come, and its checksum. */
+class StoredContent implements PartialContent {
+  readonly size: number;
+  have = 0;
+  readonly #handle: SyncFile;
+  readonly #etag: string;
+  #hash = new Sha256();
+
+  private constructor(handle: SyncFile, { size, etag }: HubFile) {
+    this.#handle = handle;
+    this.size = size;
+    this.#etag = etag;
+  }
+
+  /** Takes up what is there; it is read once, for the checksum. */
+  static resume(handle: SyncFile, file: HubFile): StoredContent {
+    const content = new StoredContent(handle, file);
+    const size = handle.getSize();
+    if (size > file.size) {
+      handle.truncate(0);
+      return content;
+    }
+    const piece = new Uint8Array(Math.min(PIECE_BYTES, size));
+    while (content.have < size) {
+      const count = handle.read(piece, { at: content.have });
+      if (count === 0) break;
+      content.#hash.update(piece.subarray(0, count));
+      content.have += count;
+    }
+    return content;
+  }
+
+  async append(bytes: Uint8Array): Promise<void> {
+    writeAll(this.#handle, bytes, this.have);
+    this.#hash.update(bytes);
+    this.have += bytes.length;
+  }
+
+  async restart(): Promise<void> {
+    this.#handle.truncate(0);
+    this.have = 0;
+    this.#hash = new Sha256();
+  }
+
+  async matches(): Promise<boolean> {
+    if (this.#etag.length === 64) return this.#hash.digest() === this.#etag;
+    // Small files are named as git names them.
+    const head = new TextEncoder().encode(`blob ${this.size}\0`);
+    const all = new Uint8Array(head.length + this.size);
+    all.set(head);
+    this.#handle.read(all.subarray(head.length), { at: 0 });
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-1', all));
+    return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('') === this.#etag;
+  }
+}

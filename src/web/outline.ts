@@ -1,0 +1,63 @@
+/**
+ * @file The parts of a weight file that are read when a checkpoint is opened: its header, and the samples that identify it. They
+ * are kept when the file itself is dropped.
+ */
+
+import type { ByteSource } from '../checkpoint/types.ts';
+import { CheckpointError } from '../util/errors.ts';
+
+const keyOf = (offset: number, length: number): string => `${offset}+${length}`;
+
+/** Ranges of a file by `offset+length`. */
+export class Outline {
+  readonly #ranges = new Map<string, Uint8Array>();
+
+  get(offset: number, length: number): Uint8Array | undefined {
+    return this.#ranges.get(keyOf(offset, length));
+  }
+
+  /** A source that remembers all that is read from it, until `isOpening` says no. */
+  record(source: ByteSource, isOpening: () => boolean): ByteSource {
+    return {
+      ...source,
+      read: async (offset, length) => {
+        const bytes = await source.read(offset, length);
+        if (isOpening()) this.#ranges.set(keyOf(offset, length), bytes.slice());
+        return bytes;
+      },
+    };
+  }
+
+  /** A line of JSON that says which ranges there are, and their bytes. */
+  toBytes(): Uint8Array {
+    const head = new TextEncoder().encode(`${JSON.stringify([...this.#ranges.keys()])}\n`);
+    const parts = [head, ...this.#ranges.values()];
+    const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const part of parts) {
+      all.set(part, at);
+      at += part.length;
+    }
+    return all;
+  }
+
+  /** @throws CheckpointError for bytes that are torn. */
+  static fromBytes(bytes: Uint8Array): Outline {
+    const outline = new Outline();
+    const end = bytes.indexOf(10);
+    try {
+      let at = end + 1;
+      for (const key of JSON.parse(new TextDecoder().decode(bytes.subarray(0, end))) as string[]) {
+        const length = Number(key.split('+')[1]);
+        if (at + length > bytes.length) throw new Error('it ends early');
+        outline.#ranges.set(key, bytes.subarray(at, at + length));
+        at += length;
+      }
+    } catch (cause) {
+      throw new CheckpointError('the outline of a stored model is damaged; delete the model and load it again', {
+        cause,
+      });
+    }
+    return outline;
+  }
+}

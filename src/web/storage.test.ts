@@ -1,0 +1,22 @@
+import { afterEach, expect, it, vi } from 'vitest';
+import { checkQuota, writeAll } from './storage.ts';
+
+afterEach(() => vi.unstubAllGlobals());
+
+it('says how many bytes are wanted and left, before anything is written', async () => {
+  const estimate = vi.fn(async () => ({ quota: 10_000_000, usage: 4_000_000 }));
+  vi.stubGlobal('navigator', { storage: { estimate } });
+  await checkQuota('the download of a/b', 6_000_000);
+  await expect(checkQuota('the download of a/b', 6_000_001)).rejects.toThrow(
+    /^the download of a\/b takes 7 MB, but the browser leaves this page 6 MB; delete stored models/,
+  );
+  estimate.mockResolvedValue({} as never);
+  await checkQuota('anything', 1e12);
+});
+
+it('refuses writes that the browser cut short', () => {
+  const file = { read: () => 0, truncate() {}, getSize: () => 0, flush() {}, close() {} };
+  const bytes = new Uint8Array(10);
+  writeAll({ ...file, write: () => 10 }, bytes, 0);
+  expect(() => writeAll({ ...file, write: () => 4 }, bytes, 0)).toThrow(/storage is full: 10 bytes/);
+});
