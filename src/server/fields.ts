@@ -61,12 +61,15 @@ type Common = v.InferOutput<v.ObjectSchema<typeof COMMON_FIELDS, undefined>>;
 type Sampling = v.InferOutput<v.ObjectSchema<typeof SAMPLING_FIELDS, undefined>>;
 
 /** What each dialect's request takes of the fields that all have. */
-export function commonOf({ model, session_id, cache, n, stream, stream_options }: Common) {
+export function commonOf({ model, session_id, user, cache, n, stream, stream_options }: Common) {
   return {
-    turn: { model, session: session_id ?? null, cacheClass: cache ?? null, answers: n ?? 1 },
+    turn: { model, session: session_id ?? null, user: userOf(user), cacheClass: cache ?? null, answers: n ?? 1 },
     delivery: { stream: stream ?? false, includeUsage: stream_options?.include_usage ?? false },
   };
 }
+
+/** A user by name. */
+export const userOf = (user: string | null | undefined): string | null => user || null;
 
 /** Only what was said: the checkpoint's generation_config.json decides about the rest. */
 export function samplingOptions(body: Partial<Sampling>, maxNewTokens: number | null | undefined): TurnOptions {

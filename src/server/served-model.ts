@@ -10,7 +10,7 @@ import { sha256 } from '../util/sha256.ts';
 import { HttpError } from './http-error.ts';
 import { merged } from './merge.ts';
 import { FairQueue, type Release } from './queue.ts';
-import { type SessionOwner, type SessionStore, Sessions } from './sessions.ts';
+import { type NamedSession, type SessionStore, Sessions, type TakenCache } from './sessions.ts';
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent, TurnToken } from './turn.ts';
 import { toolSchemas, turnFormatOf } from './turn-format.ts';
 import { promptOf, type TurnPrompt } from './turn-prompt.ts';
@@ -33,8 +33,10 @@ export interface ServedModelOptions {
   readonly queueMs: number;
   /** Most tokens of an answer, where a request does not say, and at most. */
   readonly maxTokens: number;
-  /** Most caches of sessions in memory. */
+  /** Most caches in memory that no turn has: those of sessions, and those of other turns, whose prompts may come again. */
   readonly sessions: number;
+  /** Most bytes of these caches. @default any number */
+  readonly cacheBytes?: number;
   readonly store: SessionStore | null;
   readonly onLoss: (name: string, error: unknown) => void;
 }
@@ -57,7 +59,13 @@ export class ServedModel {
       snapshot: (cache: TextCache) => model.snapshot(cache),
       restore: (bytes: Uint8Array) => model.restore(bytes),
     };
-    this.sessions = new Sessions(codec, options.sessions, options.store, options.onLoss);
+    this.sessions = new Sessions(codec, {
+      most: options.sessions,
+      mostBytes: options.cacheBytes ?? Number.POSITIVE_INFINITY,
+      store: options.store,
+      onLoss: options.onLoss,
+      waitMs: options.queueMs,
+    });
     const template = model.chatTemplate;
     const sources = template && 'sources' in template ? Object.values(template.sources as Record<string, string>) : [];
     const source = sources.join('\n');
@@ -93,13 +101,21 @@ export class ServedModel {
   async *run(turn: Turn, key: string, signal: AbortSignal): AsyncGenerator<ChoiceEvent, void, undefined> {
     const { options } = this.#classOf(turn.cacheClass);
     const prompt = await this.promptOf(turn);
-    const row = await this.#enter(key, signal);
-    let whole = false;
-    const create = async () => this.model.createCache(options);
     const session = this.#sessionOf(turn, key);
-    let cache: TextCache | null = null;
+    // A request that waits for its session has no row meanwhile.
+    const unlock = session && (await this.sessions.lock(session, signal));
+    let row: Row | null = null;
+    let taken: TakenCache | null = null;
+    let whole = false;
     try {
-      cache = session === null ? await create() : await this.sessions.take(session.name, session.owner, create);
+      row = await this.#enter(key, signal);
+      taken = await this.sessions.take({
+        space: JSON.stringify([key, this.#classOf(turn.cacheClass).name, turn.options.adapters]),
+        session: unlock ? session : null,
+        prompt: prompt.tokens,
+        create: async () => this.model.createCache(options),
+      });
+      const { cache } = taken;
       if (turn.answers === 1) {
         for await (const event of this.#answer(turn, prompt, cache, row.queueMs, signal)) yield { index: 0, event };
       } else yield* this.#answers(turn, prompt, cache, row, key, signal);
@@ -107,10 +123,10 @@ export class ServedModel {
     } finally {
       try {
         // An answer that was broken off leaves a cache that has seen a beginning of it, which is as good.
-        if (session !== null && cache) await this.sessions.giveBack(session.name, whole || signal.aborted);
-        else await cache?.dispose();
+        await taken?.giveBack(whole || signal.aborted);
       } finally {
-        row.release();
+        unlock?.();
+        row?.release();
       }
     }
   }
@@ -168,11 +184,16 @@ export class ServedModel {
     return { release, queueMs: performance.now() - entered };
   }
 
-  /** The name of the cache of a turn's session, which says whose it is and of what class. */
-  #sessionOf({ session, cacheClass }: Turn, key: string): { name: string; owner: SessionOwner } | null {
-    if (session === null) return null;
-    const owner = { key, cacheClass: this.#classOf(cacheClass).name, id: session };
-    return { name: sha256(JSON.stringify([this.model.fingerprint, key, owner.cacheClass, session])), owner };
+  /** The cache of a turn's session by a name that says whose it is and of what class; `user` names a session, too. */
+  #sessionOf({ session, user, cacheClass, options }: Turn, key: string): NamedSession | null {
+    const id = session ?? user ?? null;
+    if (id === null) return null;
+    const owner = { key, cacheClass: this.#classOf(cacheClass).name, id };
+    // A user may have several conversations at once.
+    const kind = session === null ? ['user'] : [];
+    const adapters = options.adapters === undefined ? [] : [options.adapters];
+    const name = sha256(JSON.stringify([this.model.fingerprint, key, owner.cacheClass, id, ...kind, ...adapters]));
+    return { name, owner, waits: session !== null };
   }
 
   async *#answer(

@@ -233,6 +233,7 @@ describe('sessions', () => {
       ];
       const two = await ask(createApp({ models: [after.one] }), next);
       expect(two.usage.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(one.usage.prompt_tokens);
+      await after.one.sessions.saveAll();
       expect([...before.losses, ...after.losses]).toEqual([]);
     } finally {
       await rm(folder, { recursive: true });

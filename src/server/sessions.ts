@@ -1,14 +1,19 @@
 /**
- * @file The caches of conversations, by name: in memory while they are young, in a store afterwards.
+ * @file Caches of conversations: those of sessions, by name, and those of requests without one, which are found by their tokens. The ones
+ * that were used last are in memory; those of sessions are in a store, too.
  */
 import type { TextCache } from '../engine/text-model.ts';
+import { Serial } from '../util/serial.ts';
 import { sessionBusy } from './http-error.ts';
+import { NameLocks } from './name-locks.ts';
 
 /** Where caches are kept that have left the memory. Names are safe as names of files. */
 export interface SessionStore {
   /** Replaces what was saved under the name, whole or not at all. */
   save(name: string, bytes: Uint8Array): Promise<void>;
   load(name: string): Promise<Uint8Array | null>;
+  /** Changes with each save; null: nothing is saved. Without it, what other servers save in the same store is not seen. */
+  version?(name: string): Promise<string | null>;
 }
 
 /** How a cache becomes bytes, and comes back. */
@@ -24,114 +29,286 @@ export interface SessionOwner {
   readonly id: string;
 }
 
-interface Session {
+export interface NamedSession {
+  readonly name: string;
   readonly owner: SessionOwner;
+  /** Whether a request waits while another one has the session. */
+  readonly waits: boolean;
+}
+
+export type Unlock = () => void;
+
+/** What a request needs a cache for. */
+export interface CacheRequest {
+  /** Caches of one space may go on from each other: they have the same owner, class and adapters. */
+  readonly space: string;
+  /** It is locked; null: the cache has no name. */
+  readonly session: NamedSession | null;
+  readonly prompt: readonly number[];
+  readonly create: () => Promise<TextCache>;
+}
+
+/** A cache that one request has. It must be given back. */
+export interface TakenCache {
   readonly cache: TextCache;
+  /** @param keep false: its state is not known any more. */
+  giveBack(keep: boolean): Promise<void>;
+}
+
+interface Entry {
+  readonly space: string;
+  readonly cache: TextCache;
+  name: string | null;
+  owner: SessionOwner | null;
+  /** What it has computed, while no request has it. */
+  tokens: readonly number[];
+  /** Tokens of the prompt of its last request. */
+  promptLength: number;
+  bytes: number;
+  /** It can't go back. */
+  evicted: boolean;
   busy: boolean;
   /** What the store does not have yet. */
   dirty: boolean;
+  /** Of what the store has. */
+  version: string | null;
+  saving: Promise<void> | null;
+}
+
+/** A shorter beginning is not worth a copy. */
+const MIN_SHARED = 16;
+/** Tokens at the end of a prompt that the next one may write in another way, such as the beginning of an answer. */
+const SLACK = 16;
+
+export interface SessionOptions {
+  /** Most caches in memory. */
+  readonly most: number;
+  /** Most bytes of all caches in memory that no request has. */
+  readonly mostBytes: number;
+  /** null: caches beyond these limits are forgotten; their conversations are computed anew. */
+  readonly store: SessionStore | null;
+  /** Told of caches that could not be saved or restored: nothing is lost but time. */
+  readonly onLoss: (name: string, error: unknown) => void;
+  /** Most milliseconds that a request waits for another one of its session. */
+  readonly waitMs: number;
 }
 
 export class Sessions {
   readonly #codec: SessionCodec;
-  readonly #store: SessionStore | null;
-  readonly #most: number;
-  readonly #onLoss: (name: string, error: unknown) => void;
+  readonly #options: SessionOptions;
+  readonly #locks: NameLocks;
   /** The one that was used last is the last. */
-  readonly #sessions = new Map<string, Session>();
+  readonly #entries = new Set<Entry>();
+  readonly #choices = new Serial();
+  /** One cache is saved at a time: a snapshot copies all of it. */
+  readonly #saves = new Serial();
 
-  /**
-   * @param most most caches in memory.
-   * @param store null: caches beyond that are forgotten; their conversations are computed anew.
-   * @param onLoss told of caches that could not be saved or restored: nothing is lost but time.
-   */
-  constructor(
-    codec: SessionCodec,
-    most: number,
-    store: SessionStore | null,
-    onLoss: (name: string, error: unknown) => void,
-  ) {
+  constructor(codec: SessionCodec, options: SessionOptions) {
     this.#codec = codec;
-    this.#most = most;
-    this.#store = store;
-    this.#onLoss = onLoss;
+    this.#options = options;
+    this.#locks = new NameLocks(options.waitMs, sessionBusy);
   }
 
+  /** Caches in memory. */
   get count(): number {
-    return this.#sessions.size;
+    return this.#entries.size;
   }
 
-  /** The caches in memory, the one that was used last at the end. They may be read, not used. */
+  /** Bytes of the caches that no request has. */
+  get bytes(): number {
+    let sum = 0;
+    for (const { busy, bytes } of this.#entries) sum += busy ? 0 : bytes;
+    return sum;
+  }
+
+  /** The caches of sessions in memory, the one that was used last at the end. They may be read, not used. */
   list(): readonly { readonly owner: SessionOwner; readonly cache: TextCache; readonly busy: boolean }[] {
-    return [...this.#sessions.values()];
+    return [...this.#entries].flatMap(({ owner, cache, busy }) => (owner ? [{ owner, cache, busy }] : []));
   }
 
   /**
-   * The cache of a session, for one request. It must be given back.
-   * @throws HttpError 429 while another request has it.
+   * Waits until no other request has a session.
+   * @returns what gives it back; null where it is busy and the request does not wait.
+   * @throws HttpError 429 where it is busy for too long; the signal's reason.
    */
-  async take(name: string, owner: SessionOwner, create: () => Promise<TextCache>): Promise<TextCache> {
-    const known = this.#sessions.get(name);
-    if (known?.busy) throw sessionBusy();
-    if (known) {
-      known.busy = true;
-      return known.cache;
-    }
-    const cache = (await this.#restored(name)) ?? (await create());
-    // Another request of the same session may have come while this one was restored.
-    if (this.#sessions.has(name)) {
-      await cache.dispose();
-      return this.take(name, owner, create);
-    }
-    this.#sessions.set(name, { owner, cache, busy: true, dirty: false });
-    return cache;
+  async lock({ name, waits }: NamedSession, signal: AbortSignal): Promise<Unlock | null> {
+    return !waits && this.#locks.isTaken(name) ? null : this.#locks.take(name, signal);
   }
 
-  /** Ends a request's use of a session's cache. @param keep false: its state is not known any more. */
-  async giveBack(name: string, keep: boolean): Promise<void> {
-    const session = this.#sessions.get(name);
-    if (!session) return;
-    this.#sessions.delete(name);
-    if (!keep) {
-      await session.cache.dispose();
-      return;
-    }
-    this.#sessions.set(name, { ...session, busy: false, dirty: true });
-    for (const [other, { busy }] of this.#sessions) {
-      if (this.#sessions.size <= this.#most) break;
-      if (!busy) await this.#leave(other);
-    }
+  /**
+   * A cache for one request: the one of its session, or the one that has computed most of the prompt, or a copy of it. A cache that the
+   * prompt leaves before its last answer is copied, so that the other conversation stays.
+   */
+  async take(request: CacheRequest): Promise<TakenCache> {
+    // Two requests must not choose the same cache.
+    return this.#choices.run(async () => this.#taken(await this.#choose(request, await this.#own(request))));
   }
 
-  /** Saves all that are not busy. */
+  /** Saves all that no request has. */
   async saveAll(): Promise<void> {
-    for (const [name, session] of this.#sessions) if (!session.busy) await this.#save(name, session);
+    for (const entry of this.#entries) if (!entry.busy) await this.#save(entry);
+  }
+
+  /** The cache of a session, from the memory, or from the store where that has a newer one. */
+  async #own({ space, session }: CacheRequest): Promise<Entry | null> {
+    if (session === null) return null;
+    const { name, owner } = session;
+    let own = [...this.#entries].find((entry) => entry.name === name) ?? null;
+    await own?.saving;
+    // It may have left meanwhile.
+    if (own && !this.#entries.has(own)) own = null;
+    if (own) own.busy = true;
+    try {
+      const version = (await this.#options.store?.version?.(name)) ?? null;
+      if (own && (version === null || version === own.version)) return own;
+      const cache = await this.#restored(name);
+      if (!cache) return own;
+      if (own) await this.#drop(own);
+      own = this.#add(space, cache);
+      Object.assign(own, { name, owner, version });
+      await this.#look(own);
+      return own;
+    } catch (error) {
+      this.#options.onLoss(name, error);
+      return own;
+    }
+  }
+
+  /** @param own of the session; it is busy. */
+  async #choose(request: CacheRequest, own: Entry | null): Promise<Entry> {
+    const { prompt, space, session } = request;
+    let best = own;
+    for (const entry of this.#entries) {
+      if (entry.busy || entry.space !== space) continue;
+      const shared = usable(entry, prompt);
+      if (shared >= MIN_SHARED && shared > (best ? usable(best, prompt) : 0)) best = entry;
+    }
+    const unname = () => {
+      // What it holds may still serve another conversation.
+      if (own) Object.assign(own, { busy: false, name: null, owner: null, dirty: false });
+    };
+    const name = (entry: Entry): Entry =>
+      Object.assign(entry, { name: session?.name ?? null, owner: session?.owner ?? null, promptLength: prompt.length });
+    if (best === null) return name(this.#add(space, await request.create()));
+    const shared = usable(best, prompt);
+    const goesOn = shared === best.tokens.length || (!best.evicted && shared >= best.promptLength - SLACK);
+    const isFull = this.#entries.size >= this.#options.most;
+    if (best === own && (goesOn || (shared < MIN_SHARED && isFull))) return name(best);
+    if (goesOn && best.name === null && best !== own) {
+      unname();
+      best.busy = true;
+      await best.saving;
+      return name(best);
+    }
+    let cache: TextCache;
+    if (shared < MIN_SHARED) cache = await request.create();
+    else {
+      const source = best;
+      const wasBusy = source.busy;
+      source.busy = true;
+      await source.saving;
+      try {
+        cache = await source.cache.fork();
+      } finally {
+        source.busy = wasBusy;
+      }
+    }
+    unname();
+    return name(this.#add(space, cache));
+  }
+
+  #add(space: string, cache: TextCache): Entry {
+    const entry: Entry = {
+      space,
+      cache,
+      name: null,
+      owner: null,
+      tokens: [],
+      promptLength: 0,
+      bytes: 0,
+      evicted: false,
+      busy: true,
+      dirty: false,
+      version: null,
+      saving: null,
+    };
+    this.#entries.add(entry);
+    return entry;
+  }
+
+  #taken(entry: Entry): TakenCache {
+    return {
+      cache: entry.cache,
+      giveBack: async (keep) => {
+        try {
+          if (keep) await this.#look(entry);
+          else await this.#drop(entry);
+        } catch (error) {
+          // A cache that can't be read is of no use.
+          this.#options.onLoss(entry.name ?? 'a cache without a session', error);
+          this.#entries.delete(entry);
+        } finally {
+          entry.busy = false;
+        }
+        if (!this.#entries.delete(entry)) return;
+        this.#entries.add(entry);
+        entry.dirty = entry.name !== null;
+        if (entry.dirty && this.#options.store) void this.#save(entry);
+        await this.#trim();
+      },
+    };
+  }
+
+  /** Reads what a cache has computed. */
+  async #look(entry: Entry): Promise<void> {
+    entry.bytes = (await entry.cache.memory()).total;
+    entry.tokens = await entry.cache.tokens();
+    entry.evicted = (await entry.cache.stats()).evicted.some((count) => count > 0);
+  }
+
+  /** The ones that were used least recently leave the memory. */
+  async #trim(): Promise<void> {
+    for (const entry of [...this.#entries]) {
+      if (this.#entries.size <= this.#options.most && this.bytes <= this.#options.mostBytes) break;
+      if (entry.busy) continue;
+      entry.busy = true;
+      await this.#save(entry);
+      await this.#drop(entry);
+    }
+  }
+
+  async #drop(entry: Entry): Promise<void> {
+    this.#entries.delete(entry);
+    await entry.cache.dispose();
   }
 
   async #restored(name: string): Promise<TextCache | null> {
-    try {
-      const bytes = await this.#store?.load(name);
-      return bytes ? await this.#codec.restore(bytes) : null;
-    } catch (error) {
-      this.#onLoss(name, error);
-      return null;
-    }
+    const bytes = await this.#options.store?.load(name);
+    return bytes ? this.#codec.restore(bytes) : null;
   }
 
-  async #leave(name: string): Promise<void> {
-    const session = this.#sessions.get(name)!;
-    this.#sessions.delete(name);
-    await this.#save(name, session);
-    await session.cache.dispose();
+  #save(entry: Entry): Promise<void> {
+    const { name } = entry;
+    if (!this.#options.store || !entry.dirty || name === null) return entry.saving ?? Promise.resolve();
+    entry.dirty = false;
+    const saving = this.#saves
+      .run(async () => {
+        const bytes = await this.#codec.snapshot(entry.cache);
+        await this.#options.store!.save(name, bytes);
+        entry.version = (await this.#options.store!.version?.(name)) ?? null;
+      })
+      .catch((error: unknown) => this.#options.onLoss(name, error))
+      .finally(() => {
+        if (entry.saving === saving) entry.saving = null;
+      });
+    entry.saving = saving;
+    return saving;
   }
+}
 
-  async #save(name: string, session: Session): Promise<void> {
-    if (!this.#store || !session.dirty) return;
-    try {
-      await this.#store.save(name, await this.#codec.snapshot(session.cache));
-      session.dirty = false;
-    } catch (error) {
-      this.#onLoss(name, error);
-    }
-  }
+/** How many tokens of a prompt a cache need not compute. */
+function usable({ tokens, evicted }: Entry, prompt: readonly number[]): number {
+  let shared = 0;
+  while (shared < tokens.length && shared < prompt.length && tokens[shared] === prompt[shared]) shared++;
+  return evicted && shared < tokens.length ? 0 : shared;
 }

@@ -28,6 +28,8 @@ export interface Turn {
   readonly options: TurnOptions;
   /** Names the cache of a conversation; null: none is kept. */
   readonly session: string | null;
+  /** Names a session of its own, which no request waits for. @default none */
+  readonly user?: string | null;
   /** Name of a class of caches; null: the first. */
   readonly cacheClass: string | null;
   /** Only the first call of a tool is wanted. */

@@ -3,7 +3,7 @@
  */
 import * as v from 'valibot';
 import type { TextFormat } from '../../grammar/format.ts';
-import { CACHE_FIELDS, readBody, samplingOptions, TOOL_NAME } from '../fields.ts';
+import { CACHE_FIELDS, readBody, samplingOptions, TOOL_NAME, userOf } from '../fields.ts';
 import { type ErrorBody, HttpError } from '../http-error.ts';
 import { event } from '../sse.ts';
 import type { Turn, TurnEnd, TurnMessage, TurnTool } from '../turn.ts';
@@ -195,6 +195,7 @@ export const messages: Dialect = {
           input,
           options: format ? { ...options, format } : options,
           session: session ?? null,
+          user: userOf(body.metadata?.user_id),
           cacheClass: cache ?? null,
           singleCall: body.tool_choice?.disable_parallel_tool_use ?? false,
           answers: 1,

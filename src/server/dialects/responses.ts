@@ -2,7 +2,7 @@
  * @file OpenAI's responses (POST /v1/responses).
  */
 import * as v from 'valibot';
-import { CACHE_FIELDS, readBody, refuseFields, samplingOptions, TOOL_NAME } from '../fields.ts';
+import { CACHE_FIELDS, readBody, refuseFields, samplingOptions, TOOL_NAME, userOf } from '../fields.ts';
 import { HttpError, toHttpError } from '../http-error.ts';
 import type { SavedResponses } from '../responses-store.ts';
 import { event } from '../sse.ts';
@@ -36,6 +36,7 @@ const Body = v.looseObject({
   input: v.union([v.string(), v.pipe(v.array(Item), v.minLength(1))]),
   instructions: v.nullish(v.string()),
   previous_response_id: v.nullish(v.string()),
+  user: v.nullish(v.string()),
   stream: v.nullish(v.boolean()),
   store: v.nullish(v.boolean()),
   tools: v.nullish(v.pipe(v.array(Tool), v.maxLength(128))),
@@ -241,6 +242,7 @@ export function responses(saved: SavedResponses): Dialect {
             },
             options: schema ? { ...options, format: { type: 'json_schema', schema } } : options,
             session: session_id ?? null,
+            user: userOf(body.user),
             cacheClass: cache ?? null,
             singleCall: body.parallel_tool_calls === false,
             answers: 1,
