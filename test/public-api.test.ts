@@ -30,6 +30,7 @@ describe('the root', () => {
       'loadEncoder',
       'loadModel',
       'loadModelInWorker',
+      'loadReranker',
       'mergeAdapter',
       'openModel',
       'saveCache',

@@ -78,7 +78,11 @@ async function embed(flags: EmbedFlags, given: readonly string[], io: CliIo): Pr
 }
 
 /** @throws UsageError where there are none, or texts and a file. */
-async function textsOf(given: readonly string[], file: string | undefined, io: CliIo): Promise<readonly string[]> {
+export async function textsOf(
+  given: readonly string[],
+  file: string | undefined,
+  io: CliIo,
+): Promise<readonly string[]> {
   if (given.length > 0 && file !== undefined) throw new UsageError('there are texts and a --file; give one of them');
   if (given.length > 0) return given;
   if (file === undefined && io.stdin.isTTY)

@@ -3,7 +3,7 @@
  */
 
 import type { AnyCacheOptions } from '../exports/policies.ts';
-import type { EncoderModel, LanguageModel } from '../index.ts';
+import type { EncoderModel, LanguageModel, Reranker } from '../index.ts';
 import type { EncoderLoadOptions, WorkerModel } from '../node.ts';
 import type { CliIo } from './io.ts';
 import { hubOptions, type LoadFlags } from './options.ts';
@@ -23,6 +23,15 @@ export async function loadEncoderForCommand(flags: LoadFlags, io: CliIo, progres
   const { loadEncoder } = await import('../node.ts');
   try {
     return await loadEncoder(flags.model, loadOptions(flags, io, progress));
+  } finally {
+    progress.end();
+  }
+}
+
+export async function loadRerankerForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<Reranker> {
+  const { loadReranker } = await import('../node.ts');
+  try {
+    return await loadReranker(flags.model, loadOptions(flags, io, progress));
   } finally {
     progress.end();
   }

@@ -19,6 +19,7 @@ import { addExamples, HELP_STYLE } from './help.ts';
 import { addInspect } from './inspect.ts';
 import { type CliIo, type OutStream, widthOf } from './io.ts';
 import { addMerge } from './merge.ts';
+import { addRerank } from './rerank.ts';
 import { addServe } from './serve.ts';
 import { styleOf, wantsColour } from './style.ts';
 
@@ -50,6 +51,7 @@ export function createProgram(io: CliIo): Command {
   addInspect(program, io);
   addEstimate(program, io);
   addEmbed(program, io);
+  addRerank(program, io);
   addBench(program, io);
   addDownload(program, io);
   addEval(program, io);

@@ -10,6 +10,7 @@ import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import { Serial } from '../util/serial.ts';
+import { DEFAULT_BATCH, lengthBatches } from './batches.ts';
 import type { EmbedModules } from './modules.ts';
 import { applyDense, checkPooling, normalized, type Pooling, pool } from './pooling.ts';
 
@@ -47,10 +48,6 @@ const EMBED_OPTIONS = {
   batchSize: 'number',
   signal: 'signal',
 } satisfies OptionNames<EmbedOptions>;
-
-const DEFAULT_BATCH = 32;
-/** Tokens of a batch, padding included: attention scores of 4,096 tokens in rows of 512 take 8 MB a head. */
-const MAX_BATCH_TOKENS = 4096;
 
 /** What an {@link EncoderModel} is put together from. */
 export interface EncoderModelParts {
@@ -134,7 +131,7 @@ export class EncoderModel {
     const output = pools ? 'pooled' : 'hidden';
     const vectors = new Array<Float32Array>(texts.length);
     const encoded = texts.map((text, index) => this.#encodeText(text, index, prompt));
-    for (const batch of batches(encoded, batchSize)) {
+    for (const batch of lengthBatches(encoded, batchSize)) {
       signal?.throwIfAborted();
       const { data, shape, lengths } = await this.encode({ ids: batch.map(({ ids }) => ids) }, { output });
       const [T, width] = output === 'pooled' ? [1, shape[1]] : shape.slice(1);
@@ -193,16 +190,6 @@ export class EncoderModel {
       else if (normalize !== false) vector = normalized(vector);
     }
     return (normalize ?? steps === null) ? normalized(vector) : vector;
-  }
-}
-
-/** Texts in batches, the longest first, so that there is little padding. */
-function* batches(texts: readonly EncodedText[], batchSize: number): Generator<readonly EncodedText[]> {
-  const sorted = [...texts].sort((a, b) => b.ids.length - a.ids.length);
-  for (let start = 0; start < sorted.length; ) {
-    const rows = Math.min(batchSize, Math.max(1, Math.floor(MAX_BATCH_TOKENS / sorted[start].ids.length)));
-    yield sorted.slice(start, start + rows);
-    start += rows;
   }
 }
 

@@ -2,6 +2,7 @@
  * @file Pooling: one vector of the hidden states of a text's tokens.
  */
 import { ConfigError, InputError } from '../util/errors.ts';
+import { normalShare } from '../util/numbers.ts';
 
 /**
  * `cls`: the first token; `mean`: the mean of all tokens; `max`: the largest value of each dimension; `last`: the last token;
@@ -61,8 +62,15 @@ export interface DenseLayer {
   readonly bias: Float32Array | null;
   readonly inputs: number;
   readonly outputs: number;
-  readonly activation: 'identity' | 'tanh';
+  readonly activation: 'identity' | 'tanh' | 'relu' | 'gelu';
 }
+
+const ACTIVATE: Readonly<Record<DenseLayer['activation'], (x: number) => number>> = {
+  identity: (x) => x,
+  tanh: Math.tanh,
+  relu: (x) => Math.max(0, x),
+  gelu: (x) => x * normalShare(x),
+};
 
 /** @throws ConfigError for a vector of another width. */
 export function applyDense(layer: DenseLayer, vector: Float32Array): Float32Array {
@@ -75,7 +83,7 @@ export function applyDense(layer: DenseLayer, vector: Float32Array): Float32Arra
   for (let o = 0; o < outputs; o++) {
     let sum = bias?.[o] ?? 0;
     for (let i = 0; i < inputs; i++) sum += weight[o * inputs + i] * vector[i];
-    result[o] = activation === 'tanh' ? Math.tanh(sum) : sum;
+    result[o] = ACTIVATE[activation](sum);
   }
   return result;
 }

@@ -72,6 +72,7 @@ export const bert: Family = {
   },
   prefixes: ['bert.'],
   ignore: HEADS,
+  rankHead: { dense: 'pooler.dense', activation: 'tanh', out: 'classifier' },
 };
 
 /** BERT with positions that begin behind the padding token's row. */
@@ -84,6 +85,7 @@ export const roberta: Family = {
     return { ...base, positionOffset, contextLength: base.contextLength - positionOffset };
   },
   prefixes: ['roberta.'],
+  rankHead: { dense: 'classifier.dense', activation: 'tanh', out: 'classifier.out_proj' },
 };
 
 const distilLayer = 'transformer.layer.{l}';
@@ -118,6 +120,7 @@ export const distilbert: Family = {
   },
   prefixes: ['distilbert.'],
   ignore: HEADS,
+  rankHead: { dense: 'pre_classifier', activation: 'relu', out: 'classifier' },
 };
 
 const nomicLayer = 'encoder.layers.{l}';
@@ -224,6 +227,7 @@ export const modernbert: Family = {
     ln_f: 'final_norm',
   },
   ignore: [/^head\./, /^decoder\./, /^classifier\./],
+  rankHead: { dense: 'head.dense', activation: 'gelu', norm: 'head.norm', out: 'classifier' },
 };
 
 /** Llama without its mask. */

@@ -7,11 +7,21 @@ import { ConfigError } from '../util/errors.ts';
 import type { Segments, SegmentsOf, TensorExpr, TensorMap, TensorNames } from '../weights/tensor-map.ts';
 import type { FamilyConfig } from './layers.ts';
 
+/** The head of encoders that were trained to rank texts: dense(pooled state), activation, norm, then one number. */
+export interface RankHeadNames {
+  readonly dense: string;
+  readonly activation: 'tanh' | 'relu' | 'gelu';
+  readonly norm?: string;
+  readonly out: string;
+}
+
 /** One family of models. */
 export interface Family extends TensorNames {
   /** The values of config.json's `model_type` that it reads. */
   readonly modelTypes: readonly string[];
   readonly config: (r: ConfigReader) => FamilyConfig;
+  /** Where checkpoints of rerankers hold their head. @default there are none */
+  readonly rankHead?: RankHeadNames;
 }
 
 /** The module names of Llama, which most families share: pass what is called otherwise. */

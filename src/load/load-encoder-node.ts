@@ -1,12 +1,14 @@
 /**
- * @file Loads a model that embeds texts, in Node.
+ * @file Loads a model that embeds or ranks texts, in Node.
  */
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { EncoderModel } from '../embed/encoder-model.ts';
+import type { Reranker } from '../embed/reranker.ts';
 import { checkOptionNames } from '../util/option-names.ts';
 import { TINY_MODEL } from '../util/shipped-node.ts';
 import { assembleEncoder } from './load-encoder.ts';
 import { assembleFrom, LOAD_OPTIONS, type LoadOptions, RENAMED } from './load-model-node.ts';
+import { assembleReranker } from './load-reranker.ts';
 
 /** Options of {@link loadEncoder}. Adapters are merged into the weights. */
 export type EncoderLoadOptions = Omit<LoadOptions, 'generationConfig'>;
@@ -24,4 +26,16 @@ export async function loadEncoder(
   const { generationConfig: _, ...known } = LOAD_OPTIONS;
   checkOptionNames('loadEncoder', options, known, RENAMED);
   return assembleFrom(model, options, assembleEncoder);
+}
+
+/**
+ * Loads a model that says how well texts answer a query: an encoder with a head of one label (BERT, XLM-RoBERTa, DistilBERT,
+ * ModernBERT), or a decoder that answers "yes" or "no" (Qwen3-Reranker).
+ * @param model as for `loadModel`.
+ * @throws as `loadModel` does; ConfigError for a model that can't rank.
+ */
+export async function loadReranker(model: string | Checkpoint, options: EncoderLoadOptions = {}): Promise<Reranker> {
+  const { generationConfig: _, ...known } = LOAD_OPTIONS;
+  checkOptionNames('loadReranker', options, known, RENAMED);
+  return assembleFrom(model, options, assembleReranker);
 }

@@ -4,29 +4,41 @@
 import { EncoderModel, embedConfig } from '../embed/encoder-model.ts';
 import { readEmbedModules } from '../embed/modules.ts';
 import { Encoder } from '../step/encoder-runner.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
 import { type AssembleOptions, readTokenizer } from './load.ts';
 import { adaptPlan } from './load-adapters.ts';
-import { planModel } from './plan.ts';
+import { type ModelPlan, planModel } from './plan.ts';
+
+/** A model that gives the hidden states of whole sequences. */
+export interface HiddenModel {
+  readonly plan: ModelPlan;
+  readonly encoder: Encoder;
+  readonly tokenizer: Tokenizer | null;
+}
 
 /**
  * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files; InputError for a
  * model that can't embed.
  */
 export async function assembleEncoder(options: AssembleOptions): Promise<EncoderModel> {
+  const modules = await readEmbedModules(options.checkpoint);
+  const { plan, encoder, tokenizer } = await assembleHidden(options, 'loadEncoder');
+  return new EncoderModel({ name: options.checkpoint.name, config: plan.config, encoder, tokenizer, modules });
+}
+
+/** @param caller for messages. */
+export async function assembleHidden(options: AssembleOptions, caller: string): Promise<HiddenModel> {
   const { checkpoint, backend, adapters = [], threads } = options;
   const live = adapters.find((adapter) => adapter.live);
-  if (live)
-    throw new InputError(`loadEncoder merges adapters into the weights: leave "live" of ${live.live!.name} out`);
+  if (live) throw new InputError(`${caller} merges adapters into the weights: leave "live" of ${live.live!.name} out`);
   const plan = planModel(checkpoint, options.weights, options.part, backend.target);
-  const modules = await readEmbedModules(checkpoint);
   const tokenizer = await readTokenizer(checkpoint, plan.config);
   // The parameters stay those of the model that writes text: the weights that loadModel has prepared serve both.
   const adapted = await adaptPlan(checkpoint, { ...plan, config: embedConfig(plan.config) }, adapters);
   try {
     const weights = await options.prepare(adapted.request, { config: plan.config, tokenizer });
-    const encoder = new Encoder(adapted.config, weights, plan.format, backend, { threads });
-    return new EncoderModel({ name: checkpoint.name, config: plan.config, encoder, tokenizer, modules });
+    return { plan, tokenizer, encoder: new Encoder(adapted.config, weights, plan.format, backend, { threads }) };
   } finally {
     await adapted.close();
   }

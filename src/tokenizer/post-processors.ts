@@ -29,6 +29,74 @@ export function postProcessor(json: unknown, idOf: IdOf): PostProcessor {
   return fail(`there is no post-processor ${show(part['type'])}`);
 }
 
+/** The ids of two texts with what belongs around them, and which of the two each id counts for. */
+export type PairProcessor = (a: readonly number[], b: readonly number[]) => { ids: number[]; types: number[] };
+
+/** What {@link PairProcessor} puts together: ids, or the first or the second text. */
+type PairPart = { readonly type: number } & ({ readonly ids: readonly number[] } | { readonly text: 0 | 1 });
+
+const joinPair =
+  (parts: readonly PairPart[]): PairProcessor =>
+  (...texts) => {
+    const pieces = parts.map((part) => ({ ids: 'ids' in part ? part.ids : texts[part.text], type: part.type }));
+    return {
+      ids: pieces.flatMap(({ ids }) => [...ids]),
+      types: pieces.flatMap(({ ids, type }) => ids.map(() => type)),
+    };
+  };
+
+/** @throws TokenizerError for a post-processor that is not known, or does not say how pairs are put together. */
+export function pairProcessor(json: unknown, idOf: IdOf): PairProcessor {
+  const plain: readonly PairPart[] = [
+    { text: 0, type: 0 },
+    { text: 1, type: 1 },
+  ];
+  if (json === null || json === undefined) return joinPair(plain);
+  const part = object(json, 'a post-processor');
+  switch (part['type']) {
+    case 'ByteLevel':
+      return joinPair(plain);
+    case 'Sequence': {
+      const parts = list(part['processors'], '"processors" of a Sequence');
+      const last = parts.findLast((inner) => object(inner, 'a post-processor')['type'] !== 'ByteLevel');
+      return pairProcessor(last, idOf);
+    }
+    case 'TemplateProcessing':
+      return joinPair(pairTemplate(part, idOf));
+    case 'BertProcessing': {
+      const [cls, sep] = [[pairId(part, 'cls')], [pairId(part, 'sep')]];
+      const second: readonly PairPart[] = [
+        { text: 1, type: 1 },
+        { ids: sep, type: 1 },
+      ];
+      return joinPair([{ ids: cls, type: 0 }, plain[0], { ids: sep, type: 0 }, ...second]);
+    }
+    case 'RobertaProcessing': {
+      const [cls, sep] = [[pairId(part, 'cls')], [pairId(part, 'sep')]];
+      const marks = [...sep, ...sep];
+      const second: readonly PairPart[] = [
+        { text: 1, type: 0 },
+        { ids: sep, type: 0 },
+      ];
+      return joinPair([{ ids: cls, type: 0 }, plain[0], { ids: marks, type: 0 }, ...second]);
+    }
+  }
+  return fail(`there is no post-processor ${show(part['type'])}`);
+}
+
+function pairTemplate(part: Json, idOf: IdOf): PairPart[] {
+  return list(part['pair'], '"pair" of a TemplateProcessing').map((entry, i): PairPart => {
+    const where = `"pair"[${i}]`;
+    const { SpecialToken: special, Sequence: sequence } = object(entry, `${where} of a TemplateProcessing`);
+    const inner = object(sequence ?? special, where);
+    const type = Number(inner['type_id'] ?? 0);
+    if (sequence === undefined) return { ids: specialIds(part, inner, idOf), type };
+    if (inner['id'] !== 'A' && inner['id'] !== 'B')
+      fail(`${where} names the sequence ${show(inner['id'])}; there are A and B`);
+    return { text: inner['id'] === 'A' ? 0 : 1, type };
+  });
+}
+
 /** The id of a token that is given as `[token, id]`. */
 function pairId(part: Json, key: string): number {
   const [, id] = list(part[key], `"${key}" of a ${part['type']}`);

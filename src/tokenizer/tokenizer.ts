@@ -10,7 +10,13 @@ import { type Decoder, decoder } from './decoders.ts';
 import type { Json } from './fields.ts';
 import { tokenModel } from './models.ts';
 import { normalizer } from './normalizers.ts';
-import { flaggedPostProcessor, type PostProcessor, postProcessor } from './post-processors.ts';
+import {
+  flaggedPostProcessor,
+  type PairProcessor,
+  type PostProcessor,
+  pairProcessor,
+  postProcessor,
+} from './post-processors.ts';
 import { type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';
 import { tokenBytesOf } from './token-bytes.ts';
 import type { TokenModel } from './token-model.ts';
@@ -52,6 +58,8 @@ export class Tokenizer {
   readonly #preTokenize: PreTokenizer;
   readonly #model: TokenModel;
   readonly #postProcess: PostProcessor;
+  readonly #postJson: unknown;
+  #pairProcess: PairProcessor | null = null;
   readonly #decode: Decoder;
   readonly #bytesOf: (token: string) => Uint8Array;
 
@@ -77,6 +85,7 @@ export class Tokenizer {
     this.#postProcess =
       flaggedPostProcessor(config, this.bosTokenId, this.eosTokenId) ??
       postProcessor(json['post_processor'], (token) => idOf.get(token));
+    this.#postJson = json['post_processor'];
     this.decodesInPieces = decodesInPieces(json);
     this.#bytesOf = tokenBytesOf(json['decoder'], this.#decode);
   }
@@ -112,6 +121,19 @@ export class Tokenizer {
     const { addSpecialTokens = true, maxLength = Number.POSITIVE_INFINITY } = options;
     const process = addSpecialTokens ? this.#postProcess : (kept: readonly number[]) => kept;
     return [...process(ids.slice(0, Math.max(0, maxLength - process([]).length)))];
+  }
+
+  /**
+   * The ids of two texts together, as models that compare them read them, and of which text each id is (token types).
+   * The longer one is cut first.
+   * @throws TokenizerError as {@link encode}; also where tokenizer.json does not say how pairs are put together.
+   */
+  encodePair(first: string, second: string, maxLength = Number.POSITIVE_INFINITY): { ids: number[]; types: number[] } {
+    this.#pairProcess ??= pairProcessor(this.#postJson, (token) => this.#idOf.get(token));
+    const [a, b] = [first, second].map((text) => this.encode(text, { addSpecialTokens: false }));
+    const most = Math.max(0, maxLength - this.#pairProcess([], []).ids.length);
+    const [ofA, ofB] = pairLengths(a.length, b.length, most);
+    return this.#pairProcess(a.slice(0, ofA), b.slice(0, ofB));
   }
 
   #encode(text: string): number[] {
@@ -169,6 +191,16 @@ export class Tokenizer {
   idToToken(id: number): string | undefined {
     return this.#tokens[id];
   }
+}
+
+/** How many tokens of each stay where both together may have `most`: the longer one is cut first (Hugging Face's longest_first). */
+function pairLengths(a: number, b: number, most: number): [number, number] {
+  if (a + b <= most) return [a, b];
+  const short = Math.min(a, b);
+  const long = short > most ? short : Math.max(short, most - short);
+  const even = Math.floor(most / 2);
+  const [kept, rest] = short + long > most ? [even, even + (most % 2)] : [short, long];
+  return a > b ? [rest, kept] : [kept, rest];
 }
 
 /** Tokens and ids of the model and the added ones, which go before. */
