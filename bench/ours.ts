@@ -110,7 +110,7 @@ async function load(options: LoadOptions): Promise<void> {
   // A file's blocks are kept as they are.
   model = isFile(shape)
     ? await loadModel(shape, common)
-    : await loadModel(randomCheckpoint(shapes[shape]!, seed), { ...common, weights: 'int4' });
+    : await loadModel(randomCheckpoint(shapes[shape]!, seed), { ...common, weights: options.weights });
 }
 
 function cacheDir({ folder }: LoadOptions): string {

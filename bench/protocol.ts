@@ -5,6 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
 import type { BufferKind } from '../src/exports/policies.ts';
+import type { WeightFormat } from '../src/weights/types.ts';
 import type { Memory } from './resident.ts';
 import { shapes } from './shapes.ts';
 
@@ -24,6 +25,8 @@ export interface LoadOptions {
   /** A key of `shapes`, or a GGUF file. */
   readonly shape: string;
   readonly threads: number;
+  /** Our weight format, where the shape is no file. */
+  readonly weights: WeightFormat;
   /** Seed of the random checkpoint. */
   readonly seed: number;
   /** A folder for prepared weights and the like, for all sides. */
