@@ -81,7 +81,7 @@ export class CpuBackend {
     const stop = (): void => ggml.ggml_set_no_alloc(this.#flag.pointer, true);
     signal?.addEventListener('abort', stop, { once: true });
     try {
-      ggml.ggml_backend_set_n_threads(this.pointer, this.#threads.next());
+      ggml.ggml_backend_set_n_threads(this.pointer, this.#threads.next(graph));
       const status = await ggml.compute(this.pointer, graph);
       this.#threads.done();
       if (status === STATUS.success) return;

@@ -2,17 +2,17 @@ import { describe, expect, it } from 'vitest';
 import { ThreadCount } from './thread-count.ts';
 
 /** A processor with `cores` cores of which `taken` are used by others, and graphs of `work` milliseconds of one core. */
-function simulate(threads: number, work = 30) {
+function simulate(threads: number, work = 30, slowdown = 20) {
   const now = { wall: 0, cpu: 0, preempted: 0 };
   const count = new ThreadCount(threads, () => ({ ...now }));
   return {
     count,
     step(taken: number): number {
-      const used = count.next();
+      const used = count.next('graph');
       const alone = work / used;
       const isCrowded = used > threads - taken;
       // Threads without a core make all of them wait.
-      const wall = isCrowded ? 20 * alone : alone;
+      const wall = isCrowded ? slowdown * alone : alone;
       now.wall += wall;
       now.cpu += isCrowded ? wall * (threads - taken + 0.3) : wall * used;
       now.preempted += isCrowded ? wall / 4 : 0;
@@ -37,6 +37,12 @@ describe('ThreadCount', () => {
     const later = Array.from({ length: 1000 }, () => step(0));
     expect(later.at(-1)).toBe(2);
     expect(later.indexOf(2)).toBeLessThan(600);
+  });
+
+  it('keeps a thread whose core is taken only at times, where the graph takes longer without it', () => {
+    const { step } = simulate(2, 30, 1.3);
+    const used = Array.from({ length: 500 }, () => step(1));
+    expect(used.filter((threads) => threads === 1).length).toBeLessThan(30);
   });
 
   it('steps down further where more cores are taken, and never below one', () => {

@@ -1,7 +1,7 @@
 /**
  * @file How many threads the next graph runs on. ggml's threads wait for each other at every operator by spinning: if another process holds
  * one of their cores, all of them wait for time slices of some milliseconds, and a step takes ten to thirty times as long. So
- * threads that do not get their core are left out for a while.
+ * threads that do not get their core are left out for a while, unless a graph takes longer without them.
  */
 
 /** What of the process is measured around a graph. */
@@ -29,8 +29,20 @@ const CROWDED = 0.85;
 const PREEMPTIONS = 30;
 /** Milliseconds before more threads are tried again, doubled with each failure up to the second number, … */
 const PATIENCE = [250, 4000] as const;
-/** … and so many times as long as the failure took, so that trying costs a twentieth of the time at most. */
-const PAUSE = 20;
+/** … and so many times as long as the failure took, so that trying costs a fifth of the time at most. */
+const PAUSE = 5;
+/** A thread is left out only where the same graph takes less than this part of the time without it: where a core is held, it is a fifth. */
+const GAIN = 0.5;
+/** Milliseconds for which a thread stays that was left out in vain. */
+const STAY = 1000;
+
+/** How long the graphs of a judgement took each, where all were the same. */
+interface Pace {
+  readonly work: unknown;
+  readonly ms: number;
+}
+
+const NOTHING = { wall: 0, cpu: 0, preempted: 0, graphs: 0, work: null as unknown, isMixed: false };
 
 export class ThreadCount {
   readonly #most: number;
@@ -38,9 +50,13 @@ export class ThreadCount {
   #now: number;
   #start: Usage;
   /** Since the last judgement. */
-  #sum = { wall: 0, cpu: 0, preempted: 0 };
+  #sum = { ...NOTHING };
   #patience: number = PATIENCE[0];
   #retryAt = 0;
+  #work: unknown = null;
+  /** With the thread that was left out at the last judgement; null: none was. */
+  #before: Pace | null = null;
+  #stayUntil = 0;
 
   constructor(most: number, measure: Measure = measureProcess) {
     this.#most = most;
@@ -54,12 +70,17 @@ export class ThreadCount {
     return this.#now;
   }
 
-  /** To be called before a graph. */
-  next(): number {
+  /**
+   * To be called before a graph.
+   * @param work graphs of which the same is given take the same time on the same threads.
+   */
+  next(work: unknown): number {
+    this.#work = work;
     this.#start = this.#measure();
     if (this.#now < this.#most && this.#start.wall >= this.#retryAt) {
       this.#now++;
-      this.#sum = { wall: 0, cpu: 0, preempted: 0 };
+      this.#before = null;
+      this.#sum = { ...NOTHING };
     }
     return this.#now;
   }
@@ -68,17 +89,32 @@ export class ThreadCount {
   done(): void {
     if (this.#most === 1) return;
     const end = this.#measure();
-    this.#sum.wall += end.wall - this.#start.wall;
-    this.#sum.cpu += end.cpu - this.#start.cpu;
-    this.#sum.preempted += end.preempted - this.#start.preempted;
-    const { wall, cpu, preempted } = this.#sum;
-    if (wall < SHORTEST) return;
-    this.#sum = { wall: 0, cpu: 0, preempted: 0 };
-    if (this.#now === 1) return;
+    const sum = this.#sum;
+    sum.wall += end.wall - this.#start.wall;
+    sum.cpu += end.cpu - this.#start.cpu;
+    sum.preempted += end.preempted - this.#start.preempted;
+    if (sum.graphs++ === 0) sum.work = this.#work;
+    else if (sum.work !== this.#work) sum.isMixed = true;
+    if (sum.wall >= SHORTEST) this.#judge(end.wall);
+  }
+
+  #judge(time: number): void {
+    const { wall, cpu, preempted, graphs, work, isMixed } = this.#sum;
+    this.#sum = { ...NOTHING };
+    const pace = isMixed ? null : { work, ms: wall / graphs };
+    const before = this.#before;
+    this.#before = null;
     const isCrowded = cpu / wall < CROWDED * this.#now && preempted / (cpu / 1e3) > PREEMPTIONS;
+    if (before && pace && !isCrowded && pace.work === before.work && pace.ms > GAIN * before.ms) {
+      this.#now++;
+      this.#stayUntil = time + STAY;
+      return;
+    }
+    if (this.#now === 1 || time < this.#stayUntil) return;
     if (isCrowded) {
       this.#now--;
-      this.#retryAt = end.wall + Math.max(this.#patience, PAUSE * wall);
+      this.#before = pace;
+      this.#retryAt = time + Math.max(this.#patience, PAUSE * wall);
       this.#patience = Math.min(2 * this.#patience, PATIENCE[1]);
     } else if (this.#now === this.#most) this.#patience = PATIENCE[0];
   }
