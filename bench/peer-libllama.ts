@@ -7,6 +7,7 @@ import { openGgml } from '../src/backends/ggml/binding.ts';
 import type { Pointer } from '../src/backends/ggml/functions.ts';
 import { argmax } from '../src/util/numbers.ts';
 import { modelFile } from './gguf.ts';
+import { bindLlama, CONTEXT, checkDefaults, decodeTokens } from './libllama.ts';
 import {
   BATCH_SIZE,
   DECODE_TOKENS,
@@ -25,34 +26,11 @@ import {
 } from './protocol.ts';
 import { watchMemory } from './resident.ts';
 
-/** A struct that is longer than llama.cpp's: fields are set by their offsets, and what follows is not read. */
-type Params = { words: Uint32Array | number[] };
-interface Batch {
-  readonly n_tokens: number;
-  readonly token: bigint;
-  readonly embd: null;
-  readonly pos: bigint;
-  readonly n_seq_id: bigint;
-  readonly seq_id: bigint;
-  readonly logits: bigint;
-}
-
-/** Indices of `llama_context_params`, in words of 4 bytes, of llama.cpp v0.4.0; {@link checkDefaults} checks them. */
-const CONTEXT = { n_ctx: 0, n_batch: 1, n_ubatch: 2, n_seq_max: 3, n_threads: 7, n_threads_batch: 8 } as const;
-const DEFAULTS: readonly (readonly [keyof typeof CONTEXT, number])[] = [
-  ['n_ctx', 512],
-  ['n_batch', 2048],
-  ['n_ubatch', 512],
-  ['n_seq_max', 1],
-  ['n_threads', 4],
-  ['n_threads_batch', 4],
-];
-const WORDS = 64;
 /** `poll` of the thread pool, as llama-bench and llama-cli have it. */
 const POLL = 50;
 
 const ggml = openGgml();
-const llama = bindLlama();
+const llama = bindLlama(ggml);
 
 let loading: LoadOptions;
 let model: Pointer;
@@ -116,56 +94,6 @@ serve({
   },
 });
 
-function bindLlama() {
-  const { koffi, files } = ggml;
-  if (!files.llama) throw new Error('the package of ggml has no libllama');
-  const library = koffi.load(files.llama, { global: true });
-  koffi.struct('bench_llama_params', { words: koffi.array('uint32_t', WORDS) });
-  koffi.struct('bench_llama_batch', {
-    n_tokens: 'int32_t',
-    token: 'void *',
-    embd: 'void *',
-    pos: 'void *',
-    n_seq_id: 'void *',
-    seq_id: 'void *',
-    logits: 'void *',
-  });
-  const params = 'bench_llama_params';
-  const p = 'void *';
-  const bind = <F>(name: string, result: string, args: string[]): F => library.func(name, result, args) as F;
-  bind<(callback: Pointer, data: Pointer) => void>('llama_log_set', 'void', [p, p])(
-    ggml.symbol('ggml_tensor_overhead'),
-    null,
-  );
-  return {
-    modelParams: bind<() => Params>('llama_model_default_params', params, []),
-    contextParams: bind<() => Params>('llama_context_default_params', params, []),
-    loadModel: bind<(path: string, params: Params) => Pointer>('llama_model_load_from_file', p, ['str', params]),
-    makeContext: bind<(model: Pointer, params: Params) => Pointer>('llama_init_from_model', p, [p, params]),
-    freeContext: bind<(context: Pointer) => void>('llama_free', 'void', [p]),
-    vocabulary: bind<(model: Pointer) => Pointer>('llama_model_get_vocab', p, [p]),
-    vocabularySize: bind<(vocabulary: Pointer) => number>('llama_vocab_n_tokens', 'int', [p]),
-    attachThreads: bind<(context: Pointer, pool: Pointer, batchPool: Pointer) => void>(
-      'llama_attach_threadpool',
-      'void',
-      [p, p, p],
-    ),
-    decode: bind<(context: Pointer, batch: Batch) => number>('llama_decode', 'int', [p, 'bench_llama_batch']),
-    logits: bind<(context: Pointer, index: number) => Pointer>('llama_get_logits_ith', p, [p, 'int']),
-    memory: bind<(context: Pointer) => Pointer>('llama_get_memory', p, [p]),
-    seqRemove: bind<(memory: Pointer, row: number, from: number, to: number) => boolean>(
-      'llama_memory_seq_rm',
-      'bool',
-      [p, 'int', 'int', 'int'],
-    ),
-    seqCopy: bind<(memory: Pointer, from: number, to: number, start: number, end: number) => void>(
-      'llama_memory_seq_cp',
-      'void',
-      [p, 'int', 'int', 'int', 'int'],
-    ),
-  };
-}
-
 function loadModel(file: string): Pointer {
   const loaded = llama.loadModel(file, llama.modelParams());
   if (!loaded) throw new Error(`libllama can't load ${file}`);
@@ -199,34 +127,14 @@ function threadPool(): Pointer {
   return pool;
 }
 
-/** Another version of libllama may have other fields. */
-function checkDefaults(words: Uint32Array): void {
-  for (const [name, value] of DEFAULTS)
-    if (words[CONTEXT[name]] !== value)
-      throw new Error(`libllama's ${name} is ${words[CONTEXT[name]]} instead of ${value}: its struct has changed`);
-}
-
 /** One token of each row (`isStep`), or tokens of the first row behind each other. Logits come of every row's last token. */
 function decode(tokens: readonly number[], { isStep }: { readonly isStep: boolean }): void {
-  const count = tokens.length;
-  const ids = Int32Array.from(tokens);
-  const positions = Int32Array.from(tokens, (_, i) => (isStep ? held : held + i));
-  const rows = Int32Array.from(tokens, (_, i) => (isStep ? i : 0));
-  const { addressOf } = ggml;
-  const start = addressOf(rows);
-  const rowAddresses = BigUint64Array.from(tokens, (_, i) => start + BigInt(4 * i));
-  const counts = new Int32Array(count).fill(1);
-  const wanted = Int8Array.from(tokens, (_, i) => (isStep || i === count - 1 ? 1 : 0));
-  const status = llama.decode(context, {
-    n_tokens: count,
-    token: addressOf(ids),
-    embd: null,
-    pos: addressOf(positions),
-    n_seq_id: addressOf(counts),
-    seq_id: addressOf(rowAddresses),
-    logits: addressOf(wanted),
-  });
-  if (status !== 0) throw new Error(`llama_decode: ${status}`);
+  const { length } = tokens;
+  decodeTokens({ ggml, llama, context }, tokens, (i) => ({
+    position: isStep ? held : held + i,
+    row: isStep ? i : 0,
+    wanted: isStep || i === length - 1,
+  }));
 }
 
 /** The token with the greatest logit of an entry of the batch; -1: the last one. */

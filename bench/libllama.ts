@@ -1,0 +1,122 @@
+/**
+ * @file libllama, called without a wrapper: the library that comes with ggml's. For comparisons.
+ */
+import { openGgml } from '../src/backends/ggml/binding.ts';
+import type { Pointer } from '../src/backends/ggml/functions.ts';
+import type { Ggml } from '../src/backends/ggml/ggml.ts';
+
+/** A struct that is longer than llama.cpp's: fields are set by their offsets, and what follows is not read. */
+export type Params = { words: Uint32Array | number[] };
+interface Batch {
+  readonly n_tokens: number;
+  readonly token: bigint;
+  readonly embd: null;
+  readonly pos: bigint;
+  readonly n_seq_id: bigint;
+  readonly seq_id: bigint;
+  readonly logits: bigint;
+}
+
+/** Indices of `llama_context_params`, in words of 4 bytes, of llama.cpp v0.4.0; {@link checkDefaults} checks them. */
+export const CONTEXT = { n_ctx: 0, n_batch: 1, n_ubatch: 2, n_seq_max: 3, n_threads: 7, n_threads_batch: 8 } as const;
+const DEFAULTS: readonly (readonly [keyof typeof CONTEXT, number])[] = [
+  ['n_ctx', 512],
+  ['n_batch', 2048],
+  ['n_ubatch', 512],
+  ['n_seq_max', 1],
+  ['n_threads', 4],
+  ['n_threads_batch', 4],
+];
+const WORDS = 64;
+
+/** @throws Error where the package of ggml has no libllama. */
+export function bindLlama(ggml: Ggml = openGgml()) {
+  const { koffi, files } = ggml;
+  if (!files.llama) throw new Error('the package of ggml has no libllama');
+  const library = koffi.load(files.llama, { global: true });
+  koffi.struct('bench_llama_params', { words: koffi.array('uint32_t', WORDS) });
+  koffi.struct('bench_llama_batch', {
+    n_tokens: 'int32_t',
+    token: 'void *',
+    embd: 'void *',
+    pos: 'void *',
+    n_seq_id: 'void *',
+    seq_id: 'void *',
+    logits: 'void *',
+  });
+  const params = 'bench_llama_params';
+  const p = 'void *';
+  const bind = <F>(name: string, result: string, args: string[]): F => library.func(name, result, args) as F;
+  bind<(callback: Pointer, data: Pointer) => void>('llama_log_set', 'void', [p, p])(
+    ggml.symbol('ggml_tensor_overhead'),
+    null,
+  );
+  return {
+    modelParams: bind<() => Params>('llama_model_default_params', params, []),
+    contextParams: bind<() => Params>('llama_context_default_params', params, []),
+    loadModel: bind<(path: string, params: Params) => Pointer>('llama_model_load_from_file', p, ['str', params]),
+    makeContext: bind<(model: Pointer, params: Params) => Pointer>('llama_init_from_model', p, [p, params]),
+    freeModel: bind<(model: Pointer) => void>('llama_model_free', 'void', [p]),
+    freeContext: bind<(context: Pointer) => void>('llama_free', 'void', [p]),
+    vocabulary: bind<(model: Pointer) => Pointer>('llama_model_get_vocab', p, [p]),
+    vocabularySize: bind<(vocabulary: Pointer) => number>('llama_vocab_n_tokens', 'int', [p]),
+    attachThreads: bind<(context: Pointer, pool: Pointer, batchPool: Pointer) => void>(
+      'llama_attach_threadpool',
+      'void',
+      [p, p, p],
+    ),
+    decode: bind<(context: Pointer, batch: Batch) => number>('llama_decode', 'int', [p, 'bench_llama_batch']),
+    logits: bind<(context: Pointer, index: number) => Pointer>('llama_get_logits_ith', p, [p, 'int']),
+    memory: bind<(context: Pointer) => Pointer>('llama_get_memory', p, [p]),
+    seqRemove: bind<(memory: Pointer, row: number, from: number, to: number) => boolean>(
+      'llama_memory_seq_rm',
+      'bool',
+      [p, 'int', 'int', 'int'],
+    ),
+    seqCopy: bind<(memory: Pointer, from: number, to: number, start: number, end: number) => void>(
+      'llama_memory_seq_cp',
+      'void',
+      [p, 'int', 'int', 'int', 'int'],
+    ),
+  };
+}
+
+/** Another version of libllama may have other fields. */
+export function checkDefaults(words: Uint32Array): void {
+  for (const [name, value] of DEFAULTS)
+    if (words[CONTEXT[name]] !== value)
+      throw new Error(`libllama's ${name} is ${words[CONTEXT[name]]} instead of ${value}: its struct has changed`);
+}
+
+export type Llama = ReturnType<typeof bindLlama>;
+
+/**
+ * Has libllama compute tokens of rows.
+ * @param positions and rows, one for each token.
+ * @param wanted whether a token wants logits.
+ */
+export function decodeTokens(
+  { ggml, llama, context }: { readonly ggml: Ggml; readonly llama: Llama; readonly context: Pointer },
+  tokens: readonly number[],
+  place: (i: number) => { readonly position: number; readonly row: number; readonly wanted: boolean },
+): void {
+  const places = tokens.map((_, i) => place(i));
+  const ids = Int32Array.from(tokens);
+  const positions = Int32Array.from(places, ({ position }) => position);
+  const rows = Int32Array.from(places, ({ row }) => row);
+  const { addressOf } = ggml;
+  const start = addressOf(rows);
+  const rowAddresses = BigUint64Array.from(tokens, (_, i) => start + BigInt(4 * i));
+  const counts = new Int32Array(tokens.length).fill(1);
+  const wanted = Int8Array.from(places, (each) => (each.wanted ? 1 : 0));
+  const status = llama.decode(context, {
+    n_tokens: tokens.length,
+    token: addressOf(ids),
+    embd: null,
+    pos: addressOf(positions),
+    n_seq_id: addressOf(counts),
+    seq_id: addressOf(rowAddresses),
+    logits: addressOf(wanted),
+  });
+  if (status !== 0) throw new Error(`llama_decode: ${status}`);
+}

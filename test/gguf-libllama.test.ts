@@ -1,0 +1,84 @@
+/**
+ * llama.cpp loads what `keyhold convert` writes, and chooses the same tokens. libllama comes with the package of the ggml engine; where
+ * it is not there, this is skipped.
+ */
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { bindLlama, CONTEXT, checkDefaults, decodeTokens } from '../bench/libllama.ts';
+import { openGgml } from '../src/backends/ggml/binding.ts';
+import { findLibraries } from '../src/backends/ggml/platform.ts';
+import { openCheckpoint, writeGguf } from '../src/exports/checkpoint-node.ts';
+import { loadModel } from '../src/node.ts';
+import { argmax } from '../src/util/numbers.ts';
+import { tempFolder } from './support/temp-folder.ts';
+
+const folder = await tempFolder('libllama');
+const PROMPT = 'In the beginning God created the heaven and the earth. And the earth was';
+const TOKENS = 24;
+
+function hasLlama(): boolean {
+  try {
+    return findLibraries().llama !== null;
+  } catch {
+    return false;
+  }
+}
+
+const isThere = hasLlama();
+if (!isThere) console.warn('skipped: the package of the ggml engine, which has libllama, is not installed');
+
+describe.runIf(isThere)('libllama', () => {
+  const ggml = openGgml();
+  const llama = bindLlama(ggml);
+  const opened: (() => void)[] = [];
+  afterAll(() => {
+    for (const close of opened.reverse()) close();
+  });
+
+  /** Greedy tokens after a prompt, each computed from the start: no cache is between the two. */
+  function greedy(file: string, prompt: readonly number[]): { tokens: number[]; logits: Float32Array } {
+    const model = llama.loadModel(file, llama.modelParams());
+    if (!model) throw new Error(`libllama can't load ${file}`);
+    opened.push(() => llama.freeModel(model));
+    const words = Uint32Array.from(llama.contextParams().words);
+    checkDefaults(words);
+    words[CONTEXT.n_threads] = 1;
+    words[CONTEXT.n_threads_batch] = 1;
+    const context = llama.makeContext(model, { words });
+    if (!context) throw new Error('libllama made no context');
+    opened.push(() => llama.freeContext(context));
+    const size = llama.vocabularySize(llama.vocabulary(model));
+    const logitsOf = (ids: readonly number[], from: number): Float32Array => {
+      const { length } = ids;
+      decodeTokens({ ggml, llama, context }, ids, (i) => ({ position: from + i, row: 0, wanted: i === length - 1 }));
+      return new Float32Array(ggml.koffi.view(llama.logits(context, -1), 4 * size)).slice();
+    };
+    const first = logitsOf(prompt, 0);
+    const tokens = [argmax(first)];
+    while (tokens.length < TOKENS) tokens.push(argmax(logitsOf(tokens.slice(-1), prompt.length + tokens.length - 1)));
+    return { tokens, logits: first };
+  }
+
+  it.each([
+    // llama.cpp rounds keys and values to float16; with blocks it rounds activations to 8 bits, too, and tokens may differ.
+    ['f32', 0.03],
+    ['f16', 0.03],
+    ['q8_0', 0.3],
+    ['q4_0', 0.3],
+  ] as const)('computes what we compute with %s', async (weights, most) => {
+    const file = join(folder, `${weights}.gguf`);
+    const checkpoint = await openCheckpoint('keyhold/tiny');
+    await writeGguf(checkpoint, file, { weights });
+    await checkpoint.close();
+    await using model = await loadModel(file, { weights: 'float32', cacheDir: folder });
+    const prompt = model.tokenizer.encode(PROMPT);
+    const cache = model.createCache();
+    const ours = await model.prefill(cache, prompt);
+    const tokens = [argmax(ours)];
+    while (tokens.length < TOKENS) tokens.push(argmax((await model.step(cache, [[tokens.at(-1)!]])).logits));
+    const theirs = greedy(file, prompt);
+    const error = Math.max(...theirs.logits.map((value, i) => Math.abs(value - ours[i])));
+    expect(error).toBeLessThan(most);
+    if (weights.startsWith('f')) expect(theirs.tokens).toEqual(tokens);
+  });
+});
