@@ -56,6 +56,15 @@ describe.skipIf(FILE === '')('SmolLM2-135M-Instruct as GGUF', () => {
     300_000,
   );
 
+  it('knows the capital of France without an option', async () => {
+    await using model = await loadModel(FILE, { engine: 'ggml', cacheDir: await tempFolder('smollm2-auto') });
+    expect(model.weights).toBe('f16');
+    const prompt = model.chatTemplate!.render([{ role: 'user', content: 'What is the capital of France?' }]);
+    const options = { maxNewTokens: 16, temperature: 0, addSpecialTokens: false };
+    const { text } = await model.generate(prompt, options).result();
+    expect(text).toContain('Paris');
+  }, 120_000);
+
   it.each(['float32', 'int8'] as const)(
     'gives in %s what is promised of speculation and of rows that share steps',
     async (weights) => {

@@ -104,7 +104,7 @@ export function withModel<T extends { readonly model: string }>(
 export function weightsOption(): Option {
   return new Option(
     '-w, --weights <format>',
-    'how weights are stored: auto is float32 up to 100M parameters, else int8; the names from f16 on are formats of the ggml engine',
+    'how weights are stored: auto is float32 up to 100M parameters, f16 up to 200M on ggml, else int8; the names from f16 on are formats of the ggml engine',
   )
     .choices(WEIGHT_CHOICES)
     .argParser(readWeights)

@@ -34,7 +34,7 @@ export type LoadProgress =
 
 export interface LoadOptions {
   /**
-   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, else int8. Names of ggml's formats, such as `q4_k`,
+   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, f16 up to 200M on ggml, else int8. Names of ggml's formats, such as `q4_k`,
    * need the ggml engine.
    * @default 'auto'
    */
@@ -168,11 +168,11 @@ export async function assembleFrom<T>(
         const mix = { request: asked, ...model, backend, threads, cacheDir, signal };
         const request = isMixed ? { ...asked, specs: await mixedSpecs(mix) } : asked;
         // Without a wish for a format, what is quantised already is kept as it is if the engine can; else what is in that format already.
-        const isFree = (options.weights ?? 'auto') === 'auto' && request.format !== 'float32';
+        const isFree = (options.weights ?? 'auto') === 'auto' && request.format === 'int8';
         const isWanted = (stored: string, { format }: ParamSpec): boolean => isFree || stored === format;
         const specs = keepStored(request.specs, request.source, backend.codec, isWanted);
         const isKept = specs.some(({ stored }) => stored !== undefined);
-        let note = request.format === 'float32' || isKept ? undefined : checkpoint.note;
+        let note = ['float32', 'f16'].includes(request.format) || isKept ? undefined : checkpoint.note;
         return openPreparedWeights({
           ...request,
           specs,

@@ -17,7 +17,7 @@ import { traceStep } from '../model/gpt.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { cacheShape } from '../step/cache-shape.ts';
 import { product, wholeNumber } from '../util/numbers.ts';
-import { bitsOf, ggmlFormatOf, isGgmlFormat } from '../weights/ggml-formats.ts';
+import { bitsOf, ggmlFormatOf, HALF_PARAMETERS, isGgmlFormat } from '../weights/ggml-formats.ts';
 import { layOut } from '../weights/layout.ts';
 import { QUANT_BLOCK } from '../weights/quantise.ts';
 import type { Param, WeightFormat } from '../weights/types.ts';
@@ -153,7 +153,7 @@ export function planMemory(config: Config, options: MemoryPlanOptions = {}): Mem
   const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: cache.buffer, batch });
   const plain = paramsOf(config, 'float32');
   const parameters = countParameters(plain);
-  const format = chooseFormat(choice, parameters);
+  const format = chooseFormat(choice, parameters, { halfParameters: HALF_PARAMETERS });
   const formats = FORMATS.includes(format) ? FORMATS : [...FORMATS, format];
   const byFormat = <T>(of: (format: WeightFormat) => T) =>
     Object.fromEntries(formats.map((each) => [each, of(each)])) as ByFormat<T>;

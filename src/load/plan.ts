@@ -57,7 +57,7 @@ export function planModel(
   for (const param of plain) resolver.source(param);
   resolver.checkLeftovers();
   const parameters = countParameters(plain);
-  const format = heldFormat(chooseFormat(choice, parameters, target.float32Parameters), target);
+  const format = heldFormat(chooseFormat(choice, parameters, target), target);
   return {
     config,
     family,
@@ -106,11 +106,19 @@ export function paramsOf(config: Config, format: WeightFormat, target: GraphTarg
  * What `auto` stands for in a model of this size.
  * @throws InputError for a choice that there is not.
  */
-export function chooseFormat(choice: WeightChoice, parameters: number, small = SMALL_MODEL): WeightFormat {
+export function chooseFormat(
+  choice: WeightChoice,
+  parameters: number,
+  {
+    float32Parameters = SMALL_MODEL,
+    halfParameters = 0,
+  }: Pick<GraphTarget, 'float32Parameters' | 'halfParameters'> = {},
+): WeightFormat {
   checkWeightChoice(choice);
   if (choice === 'f32') return 'float32';
   if (choice !== 'auto') return choice;
-  return parameters <= small ? 'float32' : 'int8';
+  if (parameters <= float32Parameters) return 'float32';
+  return parameters <= halfParameters ? 'f16' : 'int8';
 }
 
 export function countParameters(params: readonly Param[]): number {

@@ -17,6 +17,8 @@ export interface GraphTarget {
   readonly byteGroups?: boolean;
   /** Up to so many parameters `auto` is float32. @default 100e6 */
   readonly float32Parameters?: number;
+  /** Above that and up to so many, `auto` is f16. @default 0 */
+  readonly halfParameters?: number;
   /** Whether slots in 8 and 4 bits are blocks with their scales inside (ggml's q8_0 and q4_0), not numbers and scales apart. */
   readonly slotBlocks: boolean;
   /**

@@ -2,6 +2,7 @@
  * @file ggml as a backend of models.
  */
 import type { OpGraph } from '../../ops/graph.ts';
+import { HALF_PARAMETERS } from '../../weights/ggml-formats.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph, RunOptions, StepInputs, StepOutputs } from '../types.ts';
 import { openGgml } from './binding.ts';
@@ -97,6 +98,7 @@ export const ggmlBackend: Backend = {
   name: 'ggml',
   target: {
     slotBlocks: true,
+    halfParameters: HALF_PARAMETERS,
     attendsInSlots: canAttendInSlots,
     stacksHeadExperts: true,
     held: (format) => format,
