@@ -1,10 +1,11 @@
 /**
  * @file The files of a batch: one request a line, one result a line (JSON Lines).
  */
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { type BatchRequest, InputError } from '../index.ts';
 import { UsageError } from './failure.ts';
+import { LineFile } from './line-file.ts';
 
 const number = v.number();
 const count = v.pipe(number, v.integer(), v.minValue(0));
@@ -78,54 +79,34 @@ export interface ResultLine {
 
 /** Results, appended line by line. */
 export class ResultFile {
-  readonly #file: FileHandle;
+  readonly #file: LineFile;
   /** Ids of the requests that had a result already. */
   readonly done: ReadonlySet<string | number>;
   /** How many of them are errors. */
   readonly failed: number;
 
-  private constructor(file: FileHandle, { done, failed }: Found) {
+  private constructor(file: LineFile, { done, failed }: Found) {
     this.#file = file;
     this.done = done;
     this.failed = failed;
   }
 
   /**
-   * Opens a file for more results. A last line that is torn, because a process was killed while it wrote, is taken away.
+   * Opens a file for more results.
    * @throws InputError where the file holds something else, or results of other requests.
    */
   static async open(path: string, requests: readonly NamedRequest[]): Promise<ResultFile> {
-    let file: FileHandle;
+    const found: Found = { done: new Set(), failed: 0 };
     try {
-      file = await open(path, 'a+');
+      return new ResultFile(await LineFile.open(path, (lines) => checkResults(path, lines, requests, found)), found);
     } catch (cause) {
+      if (cause instanceof InputError) throw cause;
       throw new InputError(`--out ${path} can't be written: ${(cause as Error).message}`, { cause });
-    }
-    try {
-      const bytes = await readFile(path);
-      const whole = bytes.lastIndexOf(10) + 1;
-      const text = bytes.subarray(0, whole).toString();
-      const found: Found = { done: new Set(), failed: 0 };
-      checkResults(path, text.split('\n').slice(0, -1), requests, found);
-      if (whole < bytes.length) {
-        // What lacks only its line end is whole.
-        const last = bytes.subarray(whole).toString();
-        if (isWhole(last)) {
-          checkResults(path, [last], requests, found);
-          await file.appendFile('\n');
-        } else {
-          await file.truncate(whole);
-        }
-      }
-      return new ResultFile(file, found);
-    } catch (error) {
-      await file.close();
-      throw error;
     }
   }
 
   append(line: ResultLine): Promise<void> {
-    return this.#file.appendFile(`${JSON.stringify(line)}\n`);
+    return this.#file.append(line);
   }
 
   close(): Promise<void> {
@@ -152,14 +133,6 @@ function checkResults(path: string, lines: readonly string[], requests: readonly
       );
     found.done.add(request.id);
     if (line?.['error'] !== undefined) found.failed++;
-  }
-}
-
-function isWhole(text: string): boolean {
-  try {
-    return typeof JSON.parse(text) === 'object';
-  } catch {
-    return false;
   }
 }
 

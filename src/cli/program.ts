@@ -19,6 +19,7 @@ import { addExamples, HELP_STYLE } from './help.ts';
 import { addInspect } from './inspect.ts';
 import { type CliIo, type OutStream, widthOf } from './io.ts';
 import { addMerge } from './merge.ts';
+import { addOfflineBatch } from './offline-batch.ts';
 import { addRerank } from './rerank.ts';
 import { addServe } from './serve.ts';
 import { styleOf, wantsColour } from './style.ts';
@@ -60,6 +61,7 @@ export function createProgram(io: CliIo): Command {
   addCache(program, io);
   addCalibrate(program, io);
   addServe(program, io, packageVersion());
+  addOfflineBatch(program, io);
   addDoctor(program, io, packageVersion());
   addHelp(program);
   for (const command of [program, ...program.commands])

@@ -14,7 +14,7 @@ export interface ProgressState {
   readonly label: string;
   readonly done: number;
   readonly total: number;
-  readonly unit: 'bytes' | 'tokens' | 'runs' | 'rows';
+  readonly unit: 'bytes' | 'tokens' | 'runs' | 'rows' | 'requests';
   /** What else to show, such as the tokens of all rows. */
   readonly note?: string;
 }

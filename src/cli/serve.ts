@@ -156,6 +156,6 @@ async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promis
 }
 
 /** A name on the hub as it is, and the last part of a path. */
-function clientName(model: string): string {
+export function clientName(model: string): string {
   return /[\\/]/.test(model) && !/^[\w.-]+\/[\w.:-]+$/.test(model) ? basename(model) : model;
 }

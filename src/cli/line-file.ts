@@ -1,0 +1,58 @@
+/**
+ * @file A file of results, one a line (JSON Lines), that a killed process leaves in a state to go on from.
+ */
+import { type FileHandle, open, readFile } from 'node:fs/promises';
+
+/** Results are appended whole, each with its line end. */
+export class LineFile {
+  readonly #file: FileHandle;
+
+  private constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /**
+   * Opens a file for more lines. A last line that is torn, because a process was killed while it wrote, is taken away.
+   * @param check called once with the lines that are there; what it throws closes the file.
+   * @throws what the file system refuses.
+   */
+  static async open(path: string, check: (lines: readonly string[]) => void): Promise<LineFile> {
+    const file = await open(path, 'a+');
+    try {
+      const bytes = await readFile(path);
+      const whole = bytes.lastIndexOf(10) + 1;
+      const lines = bytes.subarray(0, whole).toString().split('\n').slice(0, -1);
+      const last = bytes.subarray(whole).toString();
+      // What lacks only its line end is whole.
+      const lacksEnd = last !== '' && isWhole(last);
+      check(lacksEnd ? [...lines, last] : lines);
+      if (lacksEnd) await file.appendFile('\n');
+      else if (last !== '') await file.truncate(whole);
+      return new LineFile(file);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  append(value: unknown): Promise<void> {
+    return this.#file.appendFile(`${JSON.stringify(value)}\n`);
+  }
+
+  /** Waits until the lines are on the disk. */
+  sync(): Promise<void> {
+    return this.#file.sync();
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}
+
+function isWhole(text: string): boolean {
+  try {
+    return typeof JSON.parse(text) === 'object';
+  } catch {
+    return false;
+  }
+}
