@@ -11,7 +11,7 @@ const COUNT = Number(process.argv[2] ?? 1000);
 const SEED = Number(process.argv[3] ?? 1);
 const ROUNDS = 10;
 /** From this round on memory may not grow by more than this share. */
-const WARM = 3;
+const WARM = 5;
 const GROWTH = 0.1;
 
 const model = await loadChatModel();
