@@ -138,12 +138,13 @@ async function load(open: (onProgress: (progress: LoadProgress) => void) => Prom
     await Promise.all(sides.map((side) => side.dispose()));
     sides = [];
     await old?.dispose();
-    const started = performance.now();
     model = await open((p) => {
       progress.value = p.total > 0 ? p.bytes / p.total : 0;
-      const rate = p.bytes / ((performance.now() - started) / 1000);
-      const what = p.stage === 'download' ? `Loading ${p.file}` : 'Preparing the weights';
-      say(`${what}: ${megabytes(p.bytes)} of ${megabytes(p.total)}, ${megabytes(rate)}/s`);
+      const isDownload = p.stage === 'download';
+      const what = isDownload ? `Loading ${p.file}` : 'Preparing the weights';
+      const speed = isDownload && p.rate > 0 ? `, ${megabytes(p.rate)}/s` : '';
+      const left = isDownload && p.secondsLeft !== null ? `, ${Math.ceil(p.secondsLeft)} s left` : '';
+      say(`${what}: ${megabytes(p.bytes)} of ${megabytes(p.total)}${speed}${left}`);
     });
     byId('model').textContent = model.about;
     byId('chat-title').textContent = model.isChat ? 'Chat' : 'Text';
@@ -204,6 +205,8 @@ if (IS_SERVED) {
     const name = files.find((file) => /\.(gguf|safetensors)$/.test(file.name))?.name ?? 'files';
     void load((onProgress) => openInPage(files, name, onProgress));
   });
+  const { showHub } = await import('./hub.ts');
+  showHub((hub) => load((onProgress) => openInPage(hub, hub.hub, onProgress)), fail);
   void load((onProgress) => openInPage(SHIPPED, 'keyhold/tiny', onProgress));
   if ('serviceWorker' in navigator && isSecureContext) void navigator.serviceWorker.register('./sw.js').catch(() => {});
 }

@@ -4,7 +4,7 @@
 import {
   type LoadProgress,
   loadModel,
-  type ModelFiles,
+  type ModelChoice,
   type WorkerCache,
   type WorkerModel,
 } from '../src/exports/web.ts';
@@ -15,7 +15,7 @@ import type { CacheChoice, Conversation, PageModel, Watcher } from './engine.ts'
 const POLICIES = ['h2o', 'lastrec', 'tova', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff', 'leverage', 'dense'];
 
 export async function openInPage(
-  source: string | ModelFiles,
+  source: ModelChoice,
   name: string,
   onProgress: (progress: LoadProgress) => void,
 ): Promise<PageModel> {

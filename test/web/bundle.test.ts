@@ -11,7 +11,7 @@ import { bundle } from '../support/browser.ts';
 import { ENTRANCES, ROOT } from '../support/example-folder.ts';
 
 /** Core, worker and the script of ONNX Runtime, in bytes of gzip. */
-const MOST_BYTES = 205_000;
+const MOST_BYTES = 215_000;
 /** What only Node has; a bundler that meets it fails, or leaves an import behind. */
 const OF_NODE = /["']node:[a-z_/]+|onnxruntime-node|\bkoffi\b|__vite-browser-external/g;
 /** What of it remains: ONNX Runtime asks for it where there is a `process`, and a worker of a page has none. */

@@ -12,6 +12,7 @@ import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hasChromium, launchChromium, openPage, type Site, serveSite, WITHOUT_CHROMIUM } from '../support/browser.ts';
 import { ROOT } from '../support/example-folder.ts';
+import { startHubOf } from '../support/hub-models.ts';
 
 if (!hasChromium) process.stderr.write(`test/web/page: ${WITHOUT_CHROMIUM}\n`);
 
@@ -172,6 +173,32 @@ describe.skipIf(!hasChromium)('the page', () => {
     await context.close();
   });
 
+  it('loads a model of the hub, keeps it, and deletes it', async () => {
+    const hub = await startHubOf('org/tiny-Instruct');
+    const { page, messages } = await openPage(browser, `${site.url}?hub=${hub.endpoint}`);
+    await isReady(page);
+    await page.click('#hub summary');
+    await page.fill('#hub-name', 'org/tiny-Instruct');
+    await page.press('#hub-name', 'Enter');
+    await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Send');
+    await isReady(page);
+    await write(page, 5, 'Who was the king?');
+    expect((await page.locator('.answers span').textContent())!.length).toBeGreaterThan(5);
+    await page.waitForFunction(() => document.querySelectorAll('#stored li').length === 1);
+    // The model is in use.
+    await page.click('#stored button:last-child');
+    await page.waitForFunction(() => /is in use/.test(document.getElementById('status')!.textContent!));
+    await page.reload();
+    await isReady(page);
+    await page.click('#hub summary');
+    expect(await page.locator('#stored li').textContent()).toMatch(/^Load org\/tiny-Instruct\d+ MBDelete/);
+    await page.click('#stored button:last-child');
+    await page.waitForFunction(() => document.querySelectorAll('#stored li').length === 0);
+    expect(messages).toEqual([]);
+    await page.close();
+    await hub.close();
+  });
+
   it.skipIf(!SMOLLM2)('opens a GGUF file, and answers a question', async () => {
     const { page, messages } = await open();
     await page.setViewportSize({ width: 1200, height: 980 });
@@ -195,7 +222,7 @@ describe.skipIf(!hasChromium)('the page', () => {
   it('is small', async () => {
     const assets = await readdir(join(folder, 'assets'));
     // The library and its worker have a budget of their own, in bundle.test.ts.
-    const own = assets.filter((name) => /^(index|wasm|side)-/.test(name)).map((name) => `assets/${name}`);
+    const own = assets.filter((name) => /^(index|wasm|side|hub)-/.test(name)).map((name) => `assets/${name}`);
     expect(own.length).toBeGreaterThan(2);
     let bytes = 0;
     for (const name of [...own, 'index.html', 'sw.js'])

@@ -1,0 +1,34 @@
+/**
+ * @file Models of the hub: a field for a name, and the list of those that are in the browser's storage.
+ */
+import { deleteStoredModel, type HubModelChoice, storedModels } from '../src/exports/web.ts';
+import { byId, element } from './dom.ts';
+import { megabytes } from './side.ts';
+
+/** Another hub: `?hub=https://…` in the address of the page. */
+const endpoint = new URLSearchParams(location.search).get('hub') ?? undefined;
+
+/** @param load is given what is chosen. @param fail is told what deleting a model throws. */
+export function showHub(load: (model: HubModelChoice) => Promise<void>, fail: (error: unknown) => void): void {
+  const use = async (hub: string) => {
+    await load({ hub, endpoint });
+    await refresh();
+  };
+  const refresh = async () => {
+    const models = await storedModels().catch(() => []);
+    byId('stored').replaceChildren(
+      ...models.map(({ hub, commit, bytes }) => {
+        const open = element('button', { type: 'button' }, [commit === null ? `Go on with ${hub}` : `Load ${hub}`]);
+        open.addEventListener('click', () => void use(hub).catch(fail));
+        const remove = element('button', { type: 'button' }, [`Delete ${hub}`]);
+        remove.addEventListener('click', () => void deleteStoredModel(hub).then(refresh).catch(fail));
+        return element('li', {}, [open, megabytes(bytes), remove]);
+      }),
+    );
+  };
+  byId('hub-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    void use(byId<HTMLInputElement>('hub-name').value.trim()).catch(fail);
+  });
+  void refresh();
+}
