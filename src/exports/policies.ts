@@ -27,11 +27,12 @@ export type { FrameOptions } from '../kvcache/frame.ts';
 export type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 export { KVCache } from '../kvcache/kv-cache.ts';
 export type { CacheLease } from '../kvcache/lease.ts';
+export type { Need } from '../kvcache/needs.ts';
 export type { CacheOptions, ScoredPolicyOptions } from '../kvcache/options.ts';
 export type { H2OOptions } from '../kvcache/policies/h2o.ts';
 export type { LastRecentOptions } from '../kvcache/policies/last-recent.ts';
 export { type AnyCacheOptions, checkCacheOptions, createCache, POLICIES } from '../kvcache/policies.ts';
-export type { ChunkStart, Need, Policy, PolicyChoice, PolicyRow, PolicyRules, PolicySetup } from '../kvcache/policy.ts';
+export type { ChunkStart, Policy, PolicyChoice, PolicyRow, PolicyRules, PolicySetup } from '../kvcache/policy.ts';
 export {
   dense,
   expected,

@@ -5,9 +5,10 @@ import { GraphError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import { type CacheStep, StepEvents } from './events.ts';
+import { type Need, needsBy } from './needs.ts';
 import { cacheFull } from './options.ts';
 import { StepPlan } from './plan.ts';
-import type { Need, Policy } from './policy.ts';
+import type { Policy } from './policy.ts';
 import type { Row } from './row.ts';
 import type { CacheShape } from './shape.ts';
 import type { SlotStore } from './slot-store.ts';
@@ -46,8 +47,8 @@ export class Appender {
     this.#view = new LayerView({
       shape,
       buffers: store.buffers,
-      needCount: rules.needs.length,
-      queryRange: (need, newTokens) => this.#queryRange(rules.needs[need], newTokens),
+      needs: rules.needs,
+      queryRange: (need, newTokens) => this.#queryRange(need, newTokens),
       layerStateOf: (layer) => layerStates[layer],
     });
   }
@@ -74,10 +75,11 @@ export class Appender {
     this.events.emit(steps);
   }
 
-  /** How much each of a chunk's queries counts for each need [needs][newTokens]. */
+  /** How much each of a chunk's queries counts for each need that is a sum [needs][newTokens]. */
   queryWeights(newTokens: number): Float32Array[] {
-    const { needs } = this.#cache.rules;
-    return needs.map((need) => new Float32Array(newTokens).fill(1, ...this.#queryRange(need, newTokens)));
+    return needsBy('sum', this.#cache.rules.needs).map((need) =>
+      new Float32Array(newTokens).fill(1, ...this.#queryRange(need, newTokens)),
+    );
   }
 
   #queryRange(need: Need, newTokens: number): readonly [number, number] {

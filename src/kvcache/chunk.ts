@@ -1,25 +1,32 @@
 /**
  * @file What the graph made of one chunk, as the cache takes it.
  */
+import type { Reduction } from './needs.ts';
 
 /** The name of one group of a layer group, where groups differ in their slots. */
 export function partOf(layerGroup: string, group: number): string {
   return `${layerGroup}.${group}`;
 }
 
-/** Attention weights on slots and chunk. */
-export interface ObservedWeights {
-  /** How many sums there are for each layer and group. */
+/** Attention weights of a chunk, reduced over queries. */
+export interface ReducedWeights {
+  /** How many there are for each layer and group: one for each query (set t is query t), or one for each of the policy's needs. */
   readonly sets: number;
-  /** Whether the sums are each query's own (set t is query t), or one for each thing that the policy needs. */
-  readonly each: boolean;
-  /** By layer group: C, the slots that there were when the graph ran. */
-  readonly capacity: ReadonlyMap<string, number>;
   /**
-   * By layer group (one layer each: policies that observe do not share tables), [B, G, sets, C + T]: summed over the heads of a group.
+   * By layer group (one layer each: policies that observe do not share tables), [B, G, sets, C + T].
    * Where groups differ in their slots, by {@link partOf} the layer group, [B, 1, sets, C + T], as `capacity`.
    */
   readonly weights: ReadonlyMap<string, Float32Array>;
+}
+
+/** Attention weights on slots and chunk. */
+export interface ObservedWeights {
+  /** Whether every query has a set of its own. */
+  readonly each: boolean;
+  /** By layer group: C, the slots that there were when the graph ran. */
+  readonly capacity: ReadonlyMap<string, number>;
+  /** What the policy needs. */
+  readonly reduced: Readonly<Partial<Record<Reduction, ReducedWeights>>>;
 }
 
 /** Sums over the chunk's queries before they were rotated. */

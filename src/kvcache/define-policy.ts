@@ -4,7 +4,8 @@
 import { InputError } from '../util/errors.ts';
 import { closestName } from '../util/option-names.ts';
 import { FRAME_OPTIONS, type FrameOptions, framePolicy } from './frame.ts';
-import type { Need, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
+import { type Need, REDUCTIONS } from './needs.ts';
+import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
 
 /** What a policy says of itself. At least one of `score`, `rank` and `keep` must be there, or `setup`. */
 export interface PolicyDefinition<Options extends object = Readonly<Record<string, unknown>>> extends PolicyRules {
@@ -97,7 +98,7 @@ const FIELDS: readonly (keyof PolicyDefinition)[] = [
   'scoredByLater',
 ];
 
-const NEEDS: readonly Need[] = ['sums', 'last-query', 'window'];
+const NEEDS = Object.keys(REDUCTIONS) as readonly Need[];
 
 /** @throws InputError for a need that there isn't, a window of no length, and rules that rank nothing. */
 function checkRules(name: string, rules: PolicyRules): void {

@@ -101,7 +101,7 @@ export class KVCache extends CacheReader {
     });
   }
 
-  /** How much each of a chunk's queries counts for each need [needs][newTokens]. */
+  /** How much each of a chunk's queries counts for each need that is a sum [needs][newTokens]. */
   queryWeights(newTokens: number): Float32Array[] {
     return this.#appender.queryWeights(newTokens);
   }

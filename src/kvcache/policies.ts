@@ -10,6 +10,7 @@ import { type CacheOptions, checkOptions, type ScoredPolicyOptions } from './opt
 import { dense } from './policies/dense.ts';
 import { type ExpectedOptions, expectedAttention } from './policies/expected.ts';
 import { type H2OOptions, h2o, h2oOriginal } from './policies/h2o.ts';
+import { h2oMax } from './policies/h2o-max.ts';
 import { valueLengthH2O } from './policies/h2o-vlen.ts';
 import { keyDiff } from './policies/keydiff.ts';
 import { keyNorm } from './policies/knorm.ts';
@@ -40,6 +41,7 @@ const ROWS: readonly PolicyRow[] = [
   lastRecent,
   h2o,
   h2oOriginal,
+  h2oMax,
   valueLengthH2O,
   quantizedH2O,
   tova,

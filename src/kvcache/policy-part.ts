@@ -2,7 +2,8 @@
  * @file A policy as a part of another one: it is given its own numbers, its own weights, and the groups that are its own.
  */
 import { InputError } from '../util/errors.ts';
-import type { ChunkStart, Need, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
+import type { Need } from './needs.ts';
+import type { ChunkStart, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** Where a part's numbers begin among those of all parts. */

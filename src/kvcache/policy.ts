@@ -3,15 +3,10 @@
  */
 import type { BufferChoice } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
+import type { Need } from './needs.ts';
 import type { CacheShape } from './shape.ts';
 import type { SlotSharing } from './slots.ts';
 import type { GroupView, LayerView } from './view.ts';
-
-/**
- * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; of its `last-query`; or summed over
- * as many of its last queries as the policy's `window` is long.
- */
-export type Need = 'sums' | 'last-query' | 'window';
 
 /** How a policy wants its slots laid out. */
 export interface PolicyLayout {

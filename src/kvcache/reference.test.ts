@@ -54,6 +54,7 @@ const NAMES = [
   'lastrec',
   'h2o',
   'h2o-orig',
+  'h2o-max',
   'h2o-vlen',
   'qh2o',
   'tova',
@@ -65,10 +66,20 @@ const NAMES = [
   'leverage',
   'mix(h2o, leverage)',
   'mix(knorm, snapkv)',
+  'mix(h2o-max, h2o)',
 ];
-const SHARED = ['h2o', 'h2o-vlen', 'qh2o', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff', 'leverage'].map(
-  (name) => `ada(${name})`,
-);
+const SHARED = [
+  'h2o',
+  'h2o-max',
+  'h2o-vlen',
+  'qh2o',
+  'snapkv',
+  'pyramid',
+  'expected',
+  'knorm',
+  'keydiff',
+  'leverage',
+].map((name) => `ada(${name})`);
 const RUNS = 40;
 
 describe('a policy holds what its definition says, with the scores that it says', () => {

@@ -138,7 +138,7 @@ describe('trap 2: scores move with their slots, and a slot that is overwritten s
       const { chunk } = fakeChunk(model, cache, [tokensFrom(0, cache.length(), count)]);
       const table = cache.store.tables.get('0')!;
       const columns = table.capacity + count;
-      const weights = chunk.observed!.weights.get('0')!;
+      const weights = chunk.observed!.reduced.sum!.weights.get('0')!;
       for (const g of [0, 1]) {
         for (let slot = 0; slot < table.filled[g]; slot++)
           weights[g * columns + slot] = amount(table.positions.data[table.positions.at(0, g, slot)]);
@@ -233,7 +233,7 @@ describe('trap 3: ties need an order, constants no division by zero, and age is 
       for (let i = 0; i < 40; i++) {
         const { chunk } = fakeChunk(model, cache, [tokensFrom(0, cache.length(), 1)]);
         // Every query pays the same to whatever there is.
-        chunk.observed!.weights.get('0')!.fill(0.25);
+        chunk.observed!.reduced.sum!.weights.get('0')!.fill(0.25);
         cache.append(chunk);
       }
       return cache.tokenPositions(0);

@@ -4,6 +4,7 @@
 import { InputError } from '../util/errors.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import { type ChunkOutputs, partOf } from './chunk.ts';
+import { type Need, needsBy, REDUCTIONS, type Reduction } from './needs.ts';
 import type { Row } from './row.ts';
 import { type CacheShape, type LayerShape, turnKey } from './shape.ts';
 import type { SlotTable } from './slots.ts';
@@ -25,7 +26,7 @@ export class GroupView {
   positions = new Float32Array(0);
   /** The policy's own numbers of each slot, which move with it; a new token starts with 0. */
   slotState: Float64Array[] = [];
-  /** One array for each of the policy's needs, in that order: weights on each slot, summed over queries and heads. */
+  /** One array for each of the policy's needs, in that order: weights on each slot, of all queries and heads together. */
   weights: Float32Array[] = [];
   /** 1: stays. */
   keep = new Uint8Array(0);
@@ -131,10 +132,9 @@ export class GroupView {
 export interface ViewSource {
   readonly shape: CacheShape;
   readonly buffers: readonly (SlotBuffer | null)[];
-  /** How many arrays of weights the policy needs. */
-  readonly needCount: number;
+  readonly needs: readonly Need[];
   /** Which of the chunk's queries count for a need, where the graph told them apart. */
-  queryRange(need: number, newTokens: number): readonly [from: number, to: number];
+  queryRange(need: Need, newTokens: number): readonly [from: number, to: number];
   /** Where a layer's numbers begin in {@link Row.layerState}, and how many there are. */
   layerStateOf(layer: number): readonly [from: number, count: number];
 }
@@ -192,7 +192,7 @@ export class LayerView {
 
   /** @internal Takes the state of a table's row and what the graph made of its chunk. */
   load(table: SlotTable, rowIndex: number, chunk: ChunkOutputs, row: Row): void {
-    const { shape, needCount } = this.#source;
+    const { shape, needs } = this.#source;
     const newTokens = chunk.tokens[rowIndex].length;
     const first = row.tokens.length;
     const [layer] = table.layers;
@@ -217,7 +217,7 @@ export class LayerView {
     if (this.groups.length !== table.groups) this.groups = this.#all.slice(0, table.groups);
     for (const group of this.groups) {
       const held = table.filled[table.groupIndex(rowIndex, group.index)];
-      group.reset(held, newTokens, table.budgets[group.index], table.slotStates, needCount);
+      group.reset(held, newTokens, table.budgets[group.index], table.slotStates, needs.length);
       const at = table.positions.at(rowIndex, group.index);
       group.positions.set(table.positions.data.subarray(at, at + held));
       for (let t = 0; t < newTokens; t++) group.positions[held + t] = first + t;
@@ -225,7 +225,7 @@ export class LayerView {
         group.slotState[c].set(table.slotState[c].data.subarray(at, at + held));
         group.slotState[c].fill(0, held, group.length);
       }
-      if (needCount > 0) this.#loadWeights(group);
+      for (const [i, need] of needs.entries()) this.#loadWeights(group, need, group.weights[i]);
     }
   }
 
@@ -276,31 +276,33 @@ export class LayerView {
     return token * (half === 'key' ? keySize : valueSize);
   }
 
-  /** Copies the weights on the slots in use and on the chunk; a table for all groups gets their sum. */
-  #loadWeights(group: GroupView): void {
-    const { needCount } = this.#source;
+  /** Copies the weights on the slots in use and on the chunk; a table for all groups gets those of all of them. */
+  #loadWeights(group: GroupView, need: Need, out: Float32Array): void {
     const { groups } = this.layerShape;
-    const { sets, each, capacity, weights } = this.chunk.observed!;
+    const { each, capacity, reduced } = this.chunk.observed!;
+    const reduction = REDUCTIONS[need];
+    const { sets, weights } = reduced[reduction]!;
     const { ragged } = this.#table;
     const name = ragged ? partOf(this.#table.name, group.index) : this.#table.name;
     const slots = capacity.get(name)!;
     const data = weights.get(name)!;
     const columns = slots + this.chunk.length;
     const parts = this.#table.groups === 1 ? groups : 1;
-    for (let need = 0; need < needCount; need++) {
-      const [from, to] = each ? this.#source.queryRange(need, this.newTokens) : [need, need + 1];
-      let add = false;
-      for (let part = 0; part < parts; part++)
-        for (let set = from; set < to; set++) {
-          const index = ragged ? this.row : this.row * groups + group.index + part;
-          const at = (index * sets + set) * columns;
-          copyColumns(group.weights[need], 0, data, at, group.held, add);
-          copyColumns(group.weights[need], group.held, data, at + slots, this.newTokens, add);
-          add = true;
-        }
-    }
+    const own = needsBy(reduction, this.#source.needs).indexOf(need);
+    const [from, to] = each ? this.#source.queryRange(need, this.newTokens) : [own, own + 1];
+    let combine: Combine = 'set';
+    for (let part = 0; part < parts; part++)
+      for (let set = from; set < to; set++) {
+        const index = ragged ? this.row : this.row * groups + group.index + part;
+        const at = (index * sets + set) * columns;
+        copyColumns(out, 0, data, at, group.held, combine);
+        copyColumns(out, group.held, data, at + slots, this.newTokens, combine);
+        combine = reduction;
+      }
   }
 }
+
+type Combine = 'set' | Reduction;
 
 function copyColumns(
   out: Float32Array,
@@ -308,8 +310,9 @@ function copyColumns(
   data: Float32Array,
   from: number,
   count: number,
-  add: boolean,
+  combine: Combine,
 ): void {
-  if (add) for (let j = 0; j < count; j++) out[to + j] += data[from + j];
-  else out.set(data.subarray(from, from + count), to);
+  if (combine === 'set') out.set(data.subarray(from, from + count), to);
+  else if (combine === 'sum') for (let j = 0; j < count; j++) out[to + j] += data[from + j];
+  else for (let j = 0; j < count; j++) out[to + j] = Math.max(out[to + j], data[from + j]);
 }

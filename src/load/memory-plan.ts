@@ -10,6 +10,7 @@ import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import { flatTable } from '../kvcache/calibration-table.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { needsBy } from '../kvcache/needs.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { traceEncoder } from '../model/encoder.ts';
@@ -273,10 +274,11 @@ function slotsOf({ layers }: Config): SlotSpec[] {
 function planRuntime(config: Config, cache: KVCache, asked: WeightFormat, tokenizer: boolean): number {
   const { buffer } = cache;
   const { needsQueries: moments, needs, layout } = cache.rules;
+  const [sums, maxima] = [needsBy('sum', needs).length > 0, needs.includes('max')];
   const format = isGgmlFormat(asked) ? 'int4' : asked;
   const graph = isEncoder(config)
     ? traceEncoder(config, format, config.output, onnxTarget)
-    : traceStep(config, { format, sharing: layout.sharing, buffer, sums: needs.length > 0, moments }, onnxTarget).graph;
+    : traceStep(config, { format, sharing: layout.sharing, buffer, sums, maxima, moments }, onnxTarget).graph;
   const { nodeCount } = lowerToOnnx(graph);
   return BASE + PER_LAYER * config.nLayer + PER_NODE * nodeCount + (tokenizer ? PER_ENTRY * config.vocabSize : 0);
 }

@@ -17,6 +17,7 @@ import { block } from './block.ts';
 import type { ModelContext } from './context.ts';
 import { enterModel, rotations, vectorWidth } from './embedding.ts';
 import { finish, maskedHead, pool } from './head.ts';
+import { UNOBSERVED } from './mixers/self-attention.ts';
 import { Residual } from './norm.ts';
 
 /** The outputs that an encoder has. */
@@ -46,7 +47,7 @@ export function traceEncoder(config: Config, format: WeightFormat, output: Outpu
   );
   for (const [l, { rope }] of config.layers.entries()) {
     const rotation = rope === null ? null : ropes[rope];
-    const attention = { source: { mask, order }, rotation, queryWeights: null, momentWeights: null };
+    const attention = { source: { mask, order }, rotation, observed: UNOBSERVED };
     g.scope(`h.${l}`, () => block(ctx, stream, l, { attention, states: null, shared: null }));
   }
   const x = finish(ctx, stream);

@@ -37,6 +37,7 @@ const OPTIONS: readonly StepGraphOptions[] = [
     .flatMap((buffer) => [
       { ...PLAIN, buffer },
       { ...PLAIN, buffer, sharing: 'none' as const, sums: true },
+      { ...PLAIN, buffer, sharing: 'none' as const, maxima: true },
     ]),
 ];
 
@@ -56,7 +57,8 @@ function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
   const read = new Set([...found.externals.values()].map(({ offset, length }) => `${offset}+${length}`));
   expect(read).toEqual(locations);
   const names = new Set(groupsOf(graph));
-  expect(found.outputs.filter((name) => name.startsWith('sums.')).length).toBe(options.sums ? names.size : 0);
+  expect(found.outputs.filter((name) => name.startsWith('sum.')).length).toBe(options.sums ? names.size : 0);
+  expect(found.outputs.filter((name) => name.startsWith('max.')).length).toBe(options.maxima ? names.size : 0);
   expect(found.outputs.filter((name) => name.startsWith('moments.')).length).toBe(
     options.moments ? 2 * config.layers.filter(({ mixer }) => slotSpec(mixer) !== null).length : 0,
   );

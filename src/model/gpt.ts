@@ -6,19 +6,20 @@
  * - `slots.GROUP` float32 [B, 1 or G, C], for layers that hold the same positions: the positions of the cached tokens
  *   (EMPTY_SLOT where a slot is free) if the group has a window or ALiBi, else 0 (HIDDEN where a slot is free);
  * - `k.L`, `v.L` [B, G, C, D], and the scales of a quantized buffer: the slots of layer L;
- *   where groups differ in their slots, `slots.GROUP.I`, `k.L.I` and `v.L.I` of each of its groups, and `sums.GROUP.I`;
+ *   where groups differ in their slots, `slots.GROUP.I`, `k.L.I` and `v.L.I` of each of its groups, and `sum.GROUP.I`;
  * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;
  * - `state.NAME` [B, …]: what a layer with a state keeps, and `stateTimes` int64 [B, S]: after how many of the chunk's tokens its next
  *   state is wanted;
  * - `cross.k.L`, `cross.v.L` [B, G, S, D]: given states, and the masks of mixers/cross-attention.ts;
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
  * - those of adapt.ts, where adapters are live;
- * - `queryWeights.R` float32 [B, sets.R, R·T], where attention is observed, for layers with R heads a group; `momentWeights` [B, T], where moments of queries are wanted.
+ * - where attention is observed: `queryWeights.R` float32 [B, sets.R, R·T], for layers with R heads a group; `queryMask` [B, 1 or T, T];
+ *   `momentWeights` [B, T], where moments of queries are wanted.
  *
  * Outputs: `logits` [N, V]; `keys.L` [B, G, T, D] and `values.L` [B, G, T, Dv] of each layer that holds any, the
- * latter where values are no part of the keys; * `next.NAME` [B, S, …]: the states; where asked for, `sums.GROUP` [layers·B, G, sets, C + T]: attention weights on slots and chunk,
- * summed over the queries; `moments.sum.L` [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries before rotation;
- * `residual.L` [B, T, E]: the residual stream after layer L.
+ * latter where values are no part of the keys; `next.NAME` [B, S, …]: the states; where asked for, `sum.GROUP` and `max.GROUP`
+ * [layers·B, G, sets, C + T]: attention weights on slots and chunk, their sums and maxima over the queries; `moments.sum.L` [B, H, D]
+ * and `moments.outer.L` [B, H, D, D] of the queries before rotation; `residual.L` [B, T, E]: the residual stream after layer L.
  */
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
@@ -40,7 +41,7 @@ import type { ModelContext } from './context.ts';
 import { enterModel, rotations } from './embedding.ts';
 import { finish, head } from './head.ts';
 import { crossBlock, crossInputs } from './mixers/cross-attention.ts';
-import { type CachedTokens, type SlotSource, slotInputs } from './mixers/self-attention.ts';
+import { type CachedTokens, type ObservedInputs, type SlotSource, slotInputs } from './mixers/self-attention.ts';
 import type { SharedKV } from './mixers/shared-attention.ts';
 import { statesOf } from './mixers/state-shapes.ts';
 import type { StateInputs } from './mixers/states.ts';
@@ -54,6 +55,8 @@ export interface StepGraphOptions {
   readonly buffer: BufferChoice;
   /** Output the attention weights summed over queries. */
   readonly sums: boolean;
+  /** Output the maxima of the attention weights over queries. @default false */
+  readonly maxima?: boolean;
   /** Output the moments of the queries. */
   readonly moments: boolean;
   /** The hooks of live adapters. @default none */
@@ -96,8 +99,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
   const altUp = config.altUp ? g.scope('embed', () => new AltUp(ctx, entered, config.altUp!)) : null;
   let stream = new Residual(ctx, entered);
   const shareable = new Map<number, SharedKV>();
-  const sums = new Map<string, Value[]>();
-  const addSums = (name: string, value: Value) => sums.set(name, [...(sums.get(name) ?? []), value]);
+  const reduced = new Map<string, Value[]>();
   const next: Record<string, Value> = {};
   for (const [l, spec] of layers.entries()) {
     if (spec.mixer?.kind === 'cross-attention') {
@@ -107,7 +109,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     const slots = slotSpec(spec.mixer);
     const source = slots && cachedOf(slots, l);
     const rotation = spec.rope === null ? null : ropes[spec.rope];
-    const attention = source && { source, rotation, ...observed(slots.heads / slots.groups) };
+    const attention = source && { source, rotation, observed: observed(slots.heads / slots.groups) };
     const lent = spec.mixer?.kind === 'shared-attention' ? shareable.get(spec.mixer.source)! : null;
     if (altUp) stream = g.scope(`h.${l}`, () => altUp.enter(l));
     const out = g.scope(`h.${l}`, () =>
@@ -120,11 +122,14 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     if (source && out.k && out.v) shareable.set(l, { source, k: out.k, v: out.v });
     if (out.k) g.output(out.k, `keys.${l}`);
     if (out.v) g.output(out.v, `values.${l}`);
-    for (const [i, value] of (out.sums ?? []).entries()) addSums(source!.sources[i].layerGroup, value);
+    for (const { reduction, layerGroup, value } of out.reduced ?? []) {
+      const name = `${reduction}.${layerGroup}`;
+      reduced.set(name, [...(reduced.get(name) ?? []), value]);
+    }
     if (out.moments) for (const kind of ['sum', 'outer'] as const) g.output(out.moments[kind], `moments.${kind}.${l}`);
     Object.assign(next, out.next);
   }
-  for (const [name, list] of sums) g.output(concat(g, list, 0), `sums.${name}`);
+  for (const [name, list] of reduced) g.output(concat(g, list, 0), name);
   for (const [name, value] of Object.entries(next)) g.output(value, `next.${name}`);
 
   if (altUp) stream = new Residual(ctx, altUp.merged());
@@ -165,16 +170,17 @@ function cachedTokens({ g }: ModelContext, { sharing, buffer, ragged }: StepGrap
   };
 }
 
-function observedInputs({ g }: ModelContext, { sums, moments }: StepGraphOptions) {
+function observedInputs({ g }: ModelContext, { sums, maxima, moments }: StepGraphOptions) {
   const momentWeights = moments ? g.input('momentWeights', 'float32', ['B', 'T']) : null;
+  const queryMask = maxima ? g.input('queryMask', 'float32', ['B', 'maximaSets', 'T']) : null;
   const queryWeights = new Map<number, Value>();
   /** @param R heads of a group. */
-  return (R: number) => {
+  return (R: number): ObservedInputs => {
     let weights = queryWeights.get(R);
     if (sums && !weights) {
       weights = g.input(`queryWeights.${R}`, 'float32', ['B', `sets.${R}`, timesDim(R, 'T')]);
       queryWeights.set(R, weights);
     }
-    return { queryWeights: weights ?? null, momentWeights };
+    return { queryWeights: weights ?? null, queryMask, momentWeights };
   };
 }

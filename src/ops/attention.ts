@@ -1,10 +1,10 @@
 /**
- * @file Attention: rotation, the weights summed over queries, moments of queries, prefixes.
+ * @file Attention: rotation, the weights reduced over queries, moments of queries, prefixes.
  */
 import type { QueryTemperature } from '../config/layer-spec.ts';
 import { GraphError } from '../util/errors.ts';
-import type { OpGraph } from './graph.ts';
-import { addDims, type Dim } from './shapes.ts';
+import type { OpGraph, ValueType } from './graph.ts';
+import { addDims } from './shapes.ts';
 import type { OpAttributes, ScoreAttributes, Value } from './types.ts';
 
 export interface Rotation {
@@ -58,8 +58,10 @@ export interface AttendInputs {
   /** [B, 1 or G, C] */
   readonly slots: Value;
   readonly cached: CachedKV;
-  /** [B, sets, R·T]; null: the weights are not wanted. */
+  /** [B, sets, R·T]; null: sums of the weights are not wanted. */
   readonly queryWeights: Value | null;
+  /** [B, 1 or T, T]; null: maxima of the weights are not wanted. */
+  readonly queryMask: Value | null;
   /** [H]; null: there are none. */
   readonly sinks: Value | null;
 }
@@ -69,10 +71,9 @@ export function attend(
   g: OpGraph,
   inputs: AttendInputs,
   attributes: OpAttributes['attend'],
-): { readonly y: Value; readonly sums: Value | null } {
-  const { q, k, v, positions, slots, cached, queryWeights, sinks } = inputs;
+): { readonly y: Value; readonly sums: Value | null; readonly maxima: Value | null } {
+  const { q, k, v, positions, slots, cached, queryWeights, queryMask, sinks } = inputs;
   checkHeads(q, k);
-  const sums: Dim[] = [k.shape[0], k.shape[1], queryWeights?.shape[1] ?? 0, addDims(slots.shape[2], q.shape[2])];
   const list = [
     q,
     k,
@@ -85,10 +86,13 @@ export function attend(
     cached.keyScales,
     cached.valueScales,
     sinks,
+    queryMask,
   ];
-  const types = [mixed(q, v), ...(queryWeights ? [{ dtype: 'float32' as const, shape: sums }] : [])];
-  const [y, weights] = g.add('attend', list, attributes, types);
-  return { y, sums: weights ?? null };
+  const reduced = (by: Value | null): readonly ValueType[] =>
+    by ? [{ dtype: 'float32', shape: [k.shape[0], k.shape[1], by.shape[1], addDims(slots.shape[2], q.shape[2])] }] : [];
+  const types = [mixed(q, v), ...reduced(queryWeights), ...reduced(queryMask)];
+  const [y, ...rest] = g.add('attend', list, attributes, types);
+  return { y, sums: queryWeights && rest[0], maxima: queryMask && rest[rest.length - 1] };
 }
 
 /** Attention to given keys and values [B, G, S, ·]. @param mask [B, Tc, S]. @returns [B, T, H·Dv] */
@@ -137,7 +141,7 @@ export function prefixAttend(
   return g.add('prefixAttend', [q, keys, values, gate, hidden], attributes, [mixed(q, values)])[0];
 }
 
-function mixed(q: Value, v: Value): { dtype: 'float32'; shape: Dim[] } {
+function mixed(q: Value, v: Value): ValueType {
   const [B, H, T] = q.shape;
   return { dtype: 'float32', shape: [B, T, (H as number) * (v.shape[3] as number)] };
 }

@@ -87,8 +87,11 @@ export interface OpAttributes {
   readonly rotate: { /** Pairs (2i, 2i + 1) instead of (i, i + pairs). */ readonly interleave: boolean };
   /**
    * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], positions [B, T], slots [B, 1 or G, C], queryWeights? [B, sets, R·T],
-   * cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?, sinks? [H])
-   * → (y [B, T, H·Dv]; where queryWeights are given: sums [B, G, sets, C + T], the attention weights summed over queries).
+   * cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?, sinks? [H],
+   * queryMask? [B, 1 or T, T])
+   * → (y [B, T, H·Dv]; where queryWeights are given: sums [B, G, sets, C + T], the attention weights summed over queries; where
+   * queryMask is given: maxima [B, G, 1 or T, C + T], the largest weight of any query that it has a 1 for, else 0, and any head of the
+   * group. With T sets, set t is query t alone).
    *
    * Queries attend to the slots in use and to the chunk's tokens up to themselves. `slots` holds the positions of the cached tokens
    * (EMPTY_SLOT where a slot is free) if the mask has a window, chunks or ALiBi, else 0 (HIDDEN where a slot is free). Column

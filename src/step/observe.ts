@@ -1,5 +1,5 @@
 /**
- * @file What a cache's policy wants to see of a step: attention weights summed over queries, and moments of the queries.
+ * @file What a cache's policy wants to see of a step: attention weights reduced over queries, and moments of the queries.
  */
 
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
@@ -7,13 +7,16 @@ import type { Config } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { needsBy, type Reduction } from '../kvcache/needs.ts';
 import { range } from '../util/numbers.ts';
+
+/** How many sets of weights a step is asked for, by how they are reduced. */
+export type ObservedSets = Readonly<Partial<Record<Reduction, number>>>;
 
 /**
  * Says which queries count for what.
  * @param length of the longest row.
- * @param each every query gets a sum of its own, so that the chunk can be cut later.
- * @returns the number of sums; 0 where nothing is observed.
+ * @param each every query gets a set of its own, so that the chunk can be cut later.
  */
 export function bindObserved(
   config: Config,
@@ -22,15 +25,41 @@ export function bindObserved(
   length: number,
   each: boolean,
   inputs: Record<string, StepTensor>,
-): number {
+): ObservedSets {
   if (cache.rules.needsQueries) {
     // Every token counts once, padding not at all.
     const data = new Float32Array(chunk.length * length);
     for (const [b, tokens] of chunk.entries()) data.fill(1, b * length, b * length + tokens.length);
     inputs.momentWeights = tensorOf(data, [chunk.length, length]);
   }
-  if (cache.rules.needs.length === 0) return 0;
-  const sets = each ? length : cache.rules.needs.length;
+  const sets: Partial<Record<Reduction, number>> = {};
+  const { needs } = cache.rules;
+  const sums = needsBy('sum', needs).length;
+  if (sums > 0) {
+    sets.sum = each ? length : sums;
+    bindWeights(config, cache, chunk, length, each, sets.sum, inputs);
+  }
+  if (needs.includes('max')) {
+    sets.max = each ? length : 1;
+    // Sets of single queries are told apart by the graph, which keeps those of padding to themselves.
+    const data = new Float32Array(chunk.length * sets.max * length);
+    for (const [b, tokens] of chunk.entries())
+      for (let t = 0; t < tokens.length; t++) data[(b * sets.max + (each ? t : 0)) * length + t] = 1;
+    inputs.queryMask = tensorOf(data, [chunk.length, sets.max, length]);
+  }
+  return sets;
+}
+
+/** How much each query counts in each sum. */
+function bindWeights(
+  config: Config,
+  cache: KVCache,
+  chunk: readonly ArrayLike<number>[],
+  length: number,
+  each: boolean,
+  sets: number,
+  inputs: Record<string, StepTensor>,
+): void {
   const rows = chunk.map((tokens) => (each ? null : cache.queryWeights(tokens.length)));
   for (const R of headsPerGroup(config)) {
     const data = new Float32Array(cache.batch * sets * R * length);
@@ -41,27 +70,30 @@ export function bindObserved(
             data[((b * sets + set) * R + r) * length + t] = rows[b]?.[set][t] ?? Number(t === set);
     inputs[`queryWeights.${R}`] = tensorOf(data, [cache.batch, sets, R * length]);
   }
-  return sets;
 }
 
-/** The sums that the graph made. @param sets how many; what {@link bindObserved} gave. */
+/** The weights that the graph gave. @param sets what {@link bindObserved} gave. */
 export function observedOf(
   cache: KVCache,
-  sets: number,
+  sets: ObservedSets,
   each: boolean,
   outputs: StepOutputs,
 ): ObservedWeights | undefined {
-  if (sets === 0) return undefined;
+  const reductions = Object.entries(sets) as [Reduction, number][];
+  if (reductions.length === 0) return undefined;
   const parts = [...cache.store.tables].flatMap(([name, table]) =>
     table.ragged
       ? range(table.groups).map((g) => [partOf(name, g), table.capacityOf(g)] as const)
       : [[name, table.capacity] as const],
   );
+  const weightsOf = (reduction: Reduction) =>
+    new Map(parts.map(([name]) => [name, outputs[`${reduction}.${name}`].data]));
   return {
-    sets,
     each,
     capacity: new Map(parts),
-    weights: new Map(parts.map(([name]) => [name, outputs[`sums.${name}`].data])),
+    reduced: Object.fromEntries(
+      reductions.map(([reduction, count]) => [reduction, { sets: count, weights: weightsOf(reduction) }]),
+    ),
   };
 }
 

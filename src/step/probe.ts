@@ -60,7 +60,7 @@ export function probesOf({ layers }: Config, cache: KVCache, outputs: StepOutput
     for (let i = 0; i < stream.length; i++) squares += stream[i] * stream[i];
     return {
       slots: cache.store.tableOf(l)!.capacity,
-      weights: outputs[`sums.${l}`].data,
+      weights: outputs[`sum.${l}`].data,
       residual: squares / stream.length,
       keys: outputs[`keys.${l}`].data,
       values: outputs[`values.${l}`]?.data ?? null,

@@ -13,6 +13,7 @@ import {
 import type { Config } from '../config/config.ts';
 import { bufferName } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { needsBy } from '../kvcache/needs.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { type StepGraphOptions, traceStep } from '../model/gpt.ts';
 import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
@@ -188,14 +189,15 @@ export class Stepper {
   #session(cache: KVCache, adapters: StepAdapters | null, probed = false): Promise<CompiledGraph> {
     const { buffer, rules, store } = cache;
     const { sharing } = rules.layout;
-    const sums = probed || rules.needs.length > 0;
+    const sums = probed || needsBy('sum', rules.needs).length > 0;
+    const maxima = rules.needs.includes('max');
     const moments = rules.needsQueries;
     const cross = store.crossAttention.any;
     const hooks = adapters?.hooks ?? null;
     const ragged = store.raggedLayers;
-    const common = { format: this.#format, sharing, buffer, sums, moments, cross, ragged, residuals: probed };
+    const common = { format: this.#format, sharing, buffer, sums, maxima, moments, cross, ragged, residuals: probed };
     const options: StepGraphOptions = { ...common, adapters: hooks };
-    const key = `${sharing}/${bufferName(buffer)}/${sums}/${moments}/${cross}/${[...ragged]}${probed ? '/probed' : ''}`;
+    const key = `${sharing}/${bufferName(buffer)}/${sums}/${maxima}/${moments}/${cross}/${[...ragged]}${probed ? '/probed' : ''}`;
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
     // Batches combine adapters in many ways.

@@ -2,8 +2,15 @@
  * @file A graph in plain TypeScript: attends by hand to what a cache really holds, and hands it the chunk as the stepper would.
  * What a cache must not look at (padding, columns of free slots) is not a number.
  */
-import { type ChunkOutputs, type ObservedQueries, type ObservedWeights, partOf } from '../../src/kvcache/chunk.ts';
+import {
+  type ChunkOutputs,
+  type ObservedQueries,
+  type ObservedWeights,
+  partOf,
+  type ReducedWeights,
+} from '../../src/kvcache/chunk.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
+import { needsBy, type Reduction } from '../../src/kvcache/needs.ts';
 import { range } from '../../src/util/numbers.ts';
 import type { FakeModel } from './fake-model.ts';
 
@@ -46,14 +53,19 @@ export function fakeChunk(
       : null;
   const allKeys = range(shape.nLayer).map((l) => empty(l, 'keySize'));
   const allValues = range(shape.nLayer).map((l) => empty(l, 'valueSize'));
-  const sets = eachQuery ? T : cache.rules.needs.length;
-  const weights = new Map<string, Float32Array>();
+  const counts = (['sum', 'max'] as const)
+    .map((kind) => [kind, needsBy(kind, cache.rules.needs).length] as const)
+    .filter(([, count]) => count > 0)
+    .map(([kind, count]) => [kind, eachQuery ? T : count] as const);
+  const reduced: Partial<Record<Reduction, ReducedWeights & { readonly weights: Map<string, Float32Array> }>> =
+    Object.fromEntries(counts.map(([kind, sets]) => [kind, { sets, weights: new Map<string, Float32Array>() }]));
   const capacities = new Map<string, number>();
   for (const [name, table] of cache.store.tables) {
     const G = shape.layers[table.layers[0]].groups;
     const add = (part: string, count: number, capacity: number) => {
       capacities.set(part, capacity);
-      weights.set(part, new Float32Array(count * B * sets * (capacity + T)).fill(Number.NaN));
+      for (const { sets, weights } of Object.values(reduced))
+        weights.set(part, new Float32Array(count * B * sets * (capacity + T)).fill(Number.NaN));
     };
     if (table.ragged) for (const g of range(G)) add(partOf(name, g), 1, table.capacityOf(g));
     else add(name, table.layers.length * G, table.capacity);
@@ -69,9 +81,11 @@ export function fakeChunk(
     for (const [row, ids] of tokens.entries()) {
       const first = cache.length(row);
       const place = cache.ropePosition(row);
-      const counted = eachQuery
-        ? ids.map((_, set) => Float32Array.from(ids, (_, t) => Number(t === set)))
-        : cache.queryWeights(ids.length);
+      const each = ids.map((_, set) => Float32Array.from(ids, (_, t) => Number(t === set)));
+      const counted: Readonly<Record<Reduction, readonly Float32Array[]>> = {
+        sum: eachQuery ? each : cache.queryWeights(ids.length),
+        max: eachQuery ? each : [new Float32Array(ids.length).fill(1)],
+      };
       for (let g = 0; g < G; g++) {
         const keys: Float32Array[] = [];
         const values: Float32Array[] = [];
@@ -91,10 +105,14 @@ export function fakeChunk(
         const { window } = shape.layers[l];
         const paid = new Float64Array(slots.length);
         const index = table.ragged ? row : (inTable * B + row) * G + g;
-        const at = (set: number) => (index * sets + set) * columns;
-        const sums = cache.rules.needs.length > 0 ? weights.get(part)! : null;
-        if (sums)
-          for (let set = 0; set < counted.length; set++) for (const { column } of slots) sums[at(set) + column] = 0;
+        const targets = counts.map(([kind, sets]) => ({
+          kind,
+          data: reduced[kind]!.weights.get(part)!,
+          at: (set: number) => (index * sets + set) * columns,
+        }));
+        for (const { kind, data, at } of targets)
+          for (let set = 0; set < counted[kind].length; set++)
+            for (const { column } of slots) data[at(set) + column] = 0;
         for (let r = 0; r < R; r++)
           for (const [t, id] of ids.entries()) {
             const position = first + t;
@@ -105,9 +123,13 @@ export function fakeChunk(
             for (let j = 0; j < slots.length; j++)
               for (let i = 0; i < valueSize; i++) out[i] += paid[j] * slots[j].value[i];
             outputs[nth][row][g * R + r].push(out);
-            if (sums)
-              for (let set = 0; set < counted.length; set++)
-                for (let j = 0; j < slots.length; j++) sums[at(set) + slots[j].column] += counted[set][t] * paid[j];
+            for (const { kind, data, at } of targets)
+              for (const [set, weights] of counted[kind].entries())
+                for (let j = 0; j < slots.length; j++) {
+                  const to = at(set) + slots[j].column;
+                  const counts = weights[t] * paid[j];
+                  data[to] = kind === 'sum' ? data[to] + counts : Math.max(data[to], counts);
+                }
           }
       }
     }
@@ -115,10 +137,9 @@ export function fakeChunk(
   const observed: ObservedWeights | undefined =
     cache.rules.needs.length > 0
       ? {
-          sets,
           each: eachQuery,
           capacity: capacities,
-          weights,
+          reduced,
         }
       : undefined;
   const queries = cache.rules.needsQueries ? moments(model, cache, tokens, withSlots) : undefined;

@@ -207,6 +207,13 @@ export class ReferenceCache {
           return slots.map((_, j) => c * attention[j] - (1 - c) * error[j]);
         });
       }
+      case 'h2o-max':
+        groups.forEach((slots, g) => {
+          slots.forEach((slot, j) => {
+            slot.score = Math.max(slot.score, ...weights[g].flatMap((A) => A.map((row) => row[j])));
+          });
+        });
+        break;
       case 'tova': {
         const heads = weights.flat();
         for (const slots of groups)

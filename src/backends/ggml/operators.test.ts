@@ -6,9 +6,10 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { ATTENTION_CASES, attentionCase, noise } from '../../../test/support/attention-cases.ts';
 import { gatedDeltaCase, STATE_TIMES, selectiveScanCase } from '../../../test/support/recurrence-cases.ts';
 import type { RouterSpec } from '../../config/layer-spec.ts';
-import { EMPTY_SLOT, HIDDEN } from '../../kvcache/slots.ts';
+import { HIDDEN } from '../../kvcache/slots.ts';
 import * as adapters from '../../ops/adapters.ts';
 import * as attention from '../../ops/attention.ts';
 import * as basic from '../../ops/basic.ts';
@@ -31,12 +32,6 @@ const ggml = openGgml();
 const backend = new CpuBackend(ggml, 2);
 afterAll(() => backend.dispose());
 
-/** Numbers between -1 and 1 that repeat nothing. */
-const noise = (dims: readonly number[], seed: number): Float32Array =>
-  Float32Array.from(
-    { length: dims.reduce((a, b) => a * b, 1) },
-    (_, i) => (Math.sin((i + 1) * 12.9898 + seed * 78.233) * 43758.5453) % 1,
-  );
 const ints = (...values: number[]): BigInt64Array => BigInt64Array.from(values, BigInt);
 
 type Given = Readonly<
@@ -104,9 +99,8 @@ function close(
   expect(found.dims).toEqual(dims);
   expect(found.data.length).toBe(wanted.length);
   for (let i = 0; i < wanted.length; i++)
-    expect(Math.abs(found.data[i] - wanted[i]), `at ${i}: ${found.data[i]} instead of ${wanted[i]}`).toBeLessThan(
-      bound * Math.max(1, Math.abs(wanted[i])),
-    );
+    if (!(Math.abs(found.data[i] - wanted[i]) < bound * Math.max(1, Math.abs(wanted[i]))))
+      expect.fail(`at ${i}: ${found.data[i]} instead of ${wanted[i]}`);
 }
 
 const erf = (x: number): number => {
@@ -408,160 +402,32 @@ describe('layers', () => {
   });
 });
 
-/** Attention by its definition. Masks and alibi as ops/types.ts says. */
-function attendReference(p: {
-  q: Float32Array;
-  k: Float32Array;
-  v: Float32Array;
-  keys: Float32Array;
-  values: Float32Array;
-  positions: Float32Array;
-  slots: Float32Array;
-  sizes: { B: number; H: number; G: number; T: number; C: number; D: number; Dv: number; groups: number };
-  window: number | null;
-  alibi: Float32Array | null;
-  scale: number;
-  softcap: number | null;
-  queryWeights: Float32Array;
-  sets: number;
-}) {
-  const { B, H, G, T, C, D, Dv, groups } = p.sizes;
-  const R = H / G;
-  const y = new Float32Array(B * T * H * Dv);
-  const sums = new Float32Array(B * G * p.sets * (C + T));
-  for (let b = 0; b < B; b++)
-    for (let h = 0; h < H; h++)
-      for (let t = 0; t < T; t++) {
-        const gr = Math.floor(h / R);
-        const position = p.positions[b * T + t];
-        const scores = Array.from({ length: C + T }, (_, s) => {
-          const slot = p.slots[(b * groups + (groups === 1 ? 0 : gr)) * C + s];
-          const key =
-            s < C ? p.keys.subarray(((b * G + gr) * C + s) * D) : p.k.subarray(((b * G + gr) * T + s - C) * D);
-          let dot = 0;
-          for (let d = 0; d < D; d++) dot += p.q[((b * H + h) * T + t) * D + d] * key[d];
-          let score = dot * p.scale;
-          if (p.softcap !== null) score = p.softcap * Math.tanh(score / p.softcap);
-          const reads = p.window !== null || p.alibi !== null;
-          const at = s < C ? slot : p.positions[b * T + s - C];
-          const isSeen =
-            s < C
-              ? reads
-                ? at > (p.window === null ? -0.5 : position - p.window)
-                : slot === 0
-              : at <= position && (p.window === null || at > position - p.window);
-          if (!isSeen) return -Infinity;
-          return p.alibi ? score + p.alibi[h] * (at - position) : score;
-        });
-        const most = Math.max(...scores);
-        const weights = scores.map((s) => Math.exp(s - most));
-        const total = weights.reduce((a, c) => a + c, 0);
-        weights.forEach((w, s) => {
-          const value =
-            s < C ? p.values.subarray(((b * G + gr) * C + s) * Dv) : p.v.subarray(((b * G + gr) * T + s - C) * Dv);
-          for (let d = 0; d < Dv; d++) y[(b * T + t) * H * Dv + h * Dv + d] += (w / total) * value[d];
-          for (let set = 0; set < p.sets; set++)
-            sums[((b * G + gr) * p.sets + set) * (C + T) + s] +=
-              (w / total) * p.queryWeights[(b * p.sets + set) * R * T + (h % R) * T + t];
-        });
-      }
-  return { y, sums };
-}
-
 describe('attention', () => {
-  const cases = [
-    { T: 1, C: 6 },
-    { T: 3, C: 6 },
-    { T: 20, C: 6 },
-    { T: 4, C: 0 },
-    { T: 1, C: 0 },
-    { T: 70, C: 6 },
-    { T: 130, C: 70 },
-    { T: 64, C: 0 },
-    // With slots behind those in use, where the chunk has space.
-    { T: 1, C: 12, free: 3 },
-    { T: 1, C: 700, free: 70 },
-    { T: 10, C: 30, free: 10 },
-    { T: 70, C: 100, free: 90 },
-  ].flatMap(({ T, C, free = 0 }) =>
-    [
-      { B: 1, H: 4, G: 2, groups: 1, window: null, alibi: false, softcap: null },
-      { B: 2, H: 4, G: 2, groups: 1, window: 3, alibi: false, softcap: 5 },
-      { B: 2, H: 4, G: 2, groups: 2, window: null, alibi: false, softcap: null },
-      { B: 2, H: 4, G: 4, groups: 4, window: null, alibi: true, softcap: null },
-      { B: 1, H: 6, G: 2, groups: 2, window: 4, alibi: true, softcap: null },
-      { B: 2, H: 3, G: 1, groups: 1, window: null, alibi: true, softcap: null },
-    ].map((own) => ({ T, C, free, ...own })),
-  );
-  it.each(cases)(
+  it.each(ATTENTION_CASES)(
     'T $T, C $C ($free free), B $B, H $H, G $G, $groups groups of slots, window $window, alibi $alibi, cap $softcap',
-    async (c) => {
-      const { B, H, G, T, C, free, groups, window, softcap } = c;
-      const [D, Dv] = T === 70 ? [24, 16] : T > 70 ? [64, 64] : [8, 8];
-      const sets = 2;
-      const sizes = { B, H, G, T, C, D, Dv, groups };
-      const alibi = c.alibi ? Float32Array.from({ length: H }, (_, h) => 0.1 * (h + 1)) : null;
-      const [q, k, v] = [noise([B, H, T, D], 1), noise([B, G, T, D], 2), noise([B, G, T, Dv], 3)];
-      const [keys, values] = [noise([B, G, C, D], 4), noise([B, G, C, Dv], 5)];
-      const positions = Float32Array.from({ length: B * T }, (_, i) => 10 + (i % T) + Math.floor(i / T));
-      const reads = window !== null || alibi !== null;
-      const slots = Float32Array.from({ length: B * groups * C }, (_, i) =>
-        i % 5 === 3 || i % C >= C - free ? (reads ? EMPTY_SLOT : HIDDEN) : reads ? 9 - (i % C) : 0,
-      );
-      const queryWeights = noise([B, sets, (H / G) * T], 6);
-      const r = await compute(
-        {
-          q: [q, [B, H, T, D]],
-          k: [k, [B, G, T, D]],
-          v: [v, [B, G, T, Dv]],
-          positions: [positions, [B, T]],
-          slots: [slots, [B, groups, C]],
-          keys: [keys, [B, G, C, D]],
-          values: [values, [B, G, C, Dv]],
-          queryWeights: [queryWeights, [B, sets, (H / G) * T]],
-        },
-        (g, x) => {
-          const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
-          const attributes = {
-            scale: 0.3,
-            softcap,
-            window,
-            chunk: null,
-            alibi,
-            buffer: 'float32' as const,
-            layerGroup: 'all',
-          };
-          const { q, k, v, positions, slots, queryWeights } = x;
-          const given = { q, k, v, positions, slots, cached, sinks: null };
-          const { y, sums } = attention.attend(g, { ...given, queryWeights }, attributes);
-          const bare = attention.attend(g, { ...given, queryWeights: null }, attributes);
-          return { y, sums: sums!, bare: bare.y };
-        },
-      );
-      const wanted = attendReference({
-        q,
-        k,
-        v,
-        keys,
-        values,
-        positions,
-        slots,
-        sizes,
-        window,
-        alibi,
-        scale: 0.3,
-        softcap,
-        queryWeights,
-        sets,
+    async (sizes) => {
+      const { B, H, G, T, C, free, groups } = sizes;
+      const { given, attributes, wanted, sets, Dv } = attentionCase(sizes);
+      const r = await compute(given, (g, x) => {
+        const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
+        const { q, k, v, positions, slots, queryWeights, queryMask, eachQuery } = x;
+        const inputs = { q, k, v, positions, slots, cached, sinks: null };
+        const { y, sums, maxima } = attention.attend(g, { ...inputs, queryWeights, queryMask }, attributes);
+        const bare = attention.attend(g, { ...inputs, queryWeights: null, queryMask: null }, attributes);
+        const each = attention.attend(g, { ...inputs, queryWeights: null, queryMask: eachQuery }, attributes);
+        return { y, sums: sums!, bare: bare.y, maxima: maxima!, each: each.maxima! };
       });
       close(r.y, wanted.y, [B, T, H * Dv]);
       close(r.bare, wanted.y, [B, T, H * Dv]);
-      if (free > 0 && groups === 1 && !alibi) {
+      if (free > 0 && groups === 1 && !attributes.alibi) {
+        const [D, [keys], [k], [slots]] = [given.k[1][3], given.keys, given.k, given.slots];
         const filled = filledSlots(slots, 0, C);
         expect(filled).toBeLessThanOrEqual(C - free);
         expect(keys.subarray(filled * D, (filled + T) * D)).toEqual(k.subarray(0, T * D));
       }
       close(r.sums, wanted.sums, [B, G, sets, C + T]);
+      close(r.maxima, wanted.maxima, [B, G, 1, C + T], 1e-6);
+      close(r.each, wanted.eachMaxima, [B, G, T, C + T], 1e-6);
     },
   );
 

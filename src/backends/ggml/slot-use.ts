@@ -23,8 +23,9 @@ export function canAttendInSlots(buffer: BufferChoice, weights: boolean): boolea
 
 /** The same for one operator. Latent attention has no values of its own. */
 export function canJoin({ inputs, attributes: { buffer, alibi } }: OpNode<'attend'>): boolean {
-  const [, , , , , queryWeights, keys, values] = inputs;
-  return canAttendInSlots(buffer, queryWeights !== null) && alibi === null && keys!.name !== values!.name;
+  const [, , , , , queryWeights, keys, values, , , , queryMask] = inputs;
+  const weights = queryWeights !== null || Boolean(queryMask);
+  return canAttendInSlots(buffer, weights) && alibi === null && keys!.name !== values!.name;
 }
 
 function isFloat32({ attributes }: OpNode<'attend'>): boolean {

@@ -17,21 +17,27 @@ interface Seen {
   readonly heads: number;
   readonly fresh: number;
   readonly eachAtLeast: number;
+  /** Of the weights on each candidate, by how much the largest weight is above their sum, or below their mean. */
+  readonly maxOff: number;
 }
 
 /** A policy that adds up what it is shown, and keeps a few. */
 function watching(seen: Seen[]) {
   return definePolicy({
     name: 'watching',
-    needs: ['sums', 'last-query', 'window'],
+    needs: ['sums', 'last-query', 'max', 'window'],
     promptTail: 2,
     score: ({ weights, length }, { heads, newTokens }) => {
       const shown = weights.map((w) => Array.from(w.subarray(0, length)));
+      const [sums, , [...largest]] = shown;
+      shown.splice(2, 1);
+      const off = largest.map((m, j) => Math.max(m - sums[j], sums[j] / (heads * newTokens) - m));
       seen.push({
         needs: shown.map((w) => w.reduce((a, b) => a + b, 0)),
         heads,
         fresh: newTokens,
-        eachAtLeast: Math.min(...shown.flat()),
+        eachAtLeast: Math.min(...shown.flat(), ...largest),
+        maxOff: Math.max(...off),
       });
       return shown[0];
     },
@@ -61,7 +67,8 @@ describe('attention weights add up to one for every query and head, whatever the
       const { groups: nQueryGroups, heads: nHead } = firstSlots(model.config);
       const layers = model.config.layers.filter(({ mixer }) => slotSpec(mixer)).length;
       expect(seen.length).toBe(7 * layers * nQueryGroups);
-      for (const { needs, heads, fresh, eachAtLeast } of seen) {
+      for (const { needs, heads, fresh, eachAtLeast, maxOff } of seen) {
+        expect(maxOff).toBeLessThan(1e-6);
         expect(heads).toBe(nHead / nQueryGroups);
         for (const [i, queries] of [fresh, 1, Math.min(2, fresh)].entries())
           expect(Math.abs(needs[i] - heads * queries)).toBeLessThan(1e-5 * heads * queries);

@@ -26,7 +26,7 @@ export function latentAttention(
   x: Value,
   layer: number,
   spec: LatentAttention,
-  { source, rotation, queryWeights, momentWeights }: AttentionInputs,
+  { source, rotation, observed }: AttentionInputs,
 ): AttentionOutputs {
   const { g, config } = ctx;
   const { heads: H, latentSize: r, nopeSize, ropeSize, valueSize, bias } = spec;
@@ -39,17 +39,18 @@ export function latentAttention(
   const c = byHead(g, norm(ctx, latent, spec.norm, `${name}.kv_norm`), 1, r);
   const key = concat(g, [byHead(g, sharedKey, 1, ropeSize), c], 3); // [B, 1, T, rope + r]
   const query = concat(g, [rope, headLinear(g, nope, headMatrices(ctx, `${name}.k_up`, H, r, nopeSize))], 3);
+  const { momentWeights } = observed;
   const moments = momentWeights && queryMoments(g, query, momentWeights, 1);
   const both = concat(g, [query, key], 1);
   const [q, k] = split(g, rotation ? rotate(g, both, rotation) : both, 1, [H, 1]);
   const mask = { window: null, chunk: null, alibi: null };
   const attributes = { scale: spec.scale, softcap: null, ...mask };
-  const { y, sums } = attendSlots(g, { q, k, v: k }, source, attributes, queryWeights, null);
+  const { y, reduced } = attendSlots(g, { q, k, v: k }, source, attributes, observed, null);
   const width = ropeSize + r;
   const mixed = split(g, reshape(g, y, [0, 0, H, width], [B, T, H, width]), 3, [ropeSize, r])[1];
   const values = headLinear(g, transpose(g, mixed, [0, 2, 1, 3]), headMatrices(ctx, `${name}.v_up`, H, valueSize, r));
   const flat = reshape(g, transpose(g, values, [0, 2, 1, 3]), [0, 0, H * valueSize], [B, T, H * valueSize]);
-  return { y: linearOf(ctx, flat, `${name}.proj`, config.nEmbd, { bias }), k, v: null, sums, moments };
+  return { y: linearOf(ctx, flat, `${name}.proj`, config.nEmbd, { bias }), k, v: null, reduced, moments };
 }
 
 /** [B, H, T, nope + rope] */

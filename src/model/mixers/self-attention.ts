@@ -3,6 +3,7 @@
  */
 import type { AttentionSpec, QkNormSpec, SelfAttention, SlotSpec } from '../../config/layer-spec.ts';
 import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
+import type { Reduction } from '../../kvcache/needs.ts';
 import {
   attend,
   attendWithin,
@@ -55,10 +56,29 @@ export interface AttentionInputs {
   readonly source: CachedTokens | WholeSequence;
   /** null: no rotation. */
   readonly rotation: Rotation | null;
-  /** Which queries count for what, where a policy wants the weights [B, sets, R·T]. */
+  readonly observed: ObservedInputs;
+}
+
+/** What a policy wants to see of a layer's attention. */
+export interface ObservedInputs {
+  /** How much each query counts in sums of the weights [B, sets, R·T]; null: they are not wanted. */
   readonly queryWeights: Value | null;
+  /** Which queries count in maxima of the weights [B, 1 or T, T]; null: they are not wanted. */
+  readonly queryMask: Value | null;
   /** The weight of each query in the moments of the queries [B, T]; null: they are not wanted. */
   readonly momentWeights: Value | null;
+}
+
+/** Of attention that no policy observes. */
+export const UNOBSERVED: ObservedInputs = { queryWeights: null, queryMask: null, momentWeights: null };
+
+/** Attention weights on slots and chunk, reduced over queries. */
+export interface ReducedOutput {
+  readonly reduction: Reduction;
+  /** Whose slots they are: of the layer, or of one group. */
+  readonly layerGroup: string;
+  /** [B, G, sets, C + T], or [B, 1, sets, C + T] of one group. */
+  readonly value: Value;
 }
 
 export interface AttentionOutputs {
@@ -67,8 +87,8 @@ export interface AttentionOutputs {
   /** The chunk's keys (normalised and rotated) [B, G, T, D], and values [B, G, T, Dv]; null: values are a part of the keys. */
   readonly k: Value;
   readonly v: Value | null;
-  /** [B, G, sets, C + T], or [B, 1, sets, C + T] of each group; none where they are not wanted. */
-  readonly sums: readonly Value[];
+  /** None where they are not wanted. */
+  readonly reduced: readonly ReducedOutput[];
   /** Σ w·q [B, H, D] and Σ w·q·qᵀ [B, H, D, D] of the queries before rotation. */
   readonly moments: { readonly sum: Value; readonly outer: Value } | null;
 }
@@ -133,7 +153,7 @@ export function attendHeads(
   { qk: projected, v: projectedValues }: Heads,
   layer: number,
   spec: AttentionSpec,
-  { source, rotation, queryWeights, momentWeights }: AttentionInputs,
+  { source, rotation, observed }: AttentionInputs,
 ): AttentionOutputs {
   const { g, config } = ctx;
   const { heads: H, groups: G, scale, softcap } = spec;
@@ -143,6 +163,7 @@ export function attendHeads(
       ? normHeads(ctx, x, spec, spec.qkNorm, name)
       : x;
   let qk = normed(projected, 'before-rope');
+  const { momentWeights } = observed;
   const moments = momentWeights && queryMoments(g, split(g, qk, 1, [H, G])[0], momentWeights, G);
   if (rotation) qk = rotate(g, qk, rotation);
   qk = normed(qk, 'after-rope');
@@ -157,11 +178,11 @@ export function attendHeads(
     'mask' in source
       ? {
           y: attendWithin(g, q, k, v, source.mask, source.order, { ...attributes, causal: config.causal }),
-          sums: [],
+          reduced: [],
         }
-      : attendSlots(g, { q, k, v }, source, attributes, queryWeights, sinks?.() ?? null);
+      : attendSlots(g, { q, k, v }, source, attributes, observed, sinks?.() ?? null);
   const y = adaptAttention(ctx, q, attended.y, name, G, { scale, softcap });
-  return { y, k, v, sums: attended.sums, moments };
+  return { y, k, v, reduced: attended.reduced, moments };
 }
 
 /** Attention to the slots of a layer and to the chunk. @param v the keys where they are the values, too. */
@@ -170,9 +191,9 @@ export function attendSlots(
   { q, k, v }: { readonly q: Value; readonly k: Value; readonly v: Value },
   source: CachedTokens,
   attributes: ScoreAttributes & MaskAttributes,
-  queryWeights: Value | null,
+  { queryWeights, queryMask }: ObservedInputs,
   sinks: Value | null,
-): { readonly y: Value; readonly sums: readonly Value[] } {
+): { readonly y: Value; readonly reduced: readonly ReducedOutput[] } {
   const { positions, buffer, sources } = source;
   const latent = v === k;
   const rotated = rotatedHalves(buffer);
@@ -185,7 +206,7 @@ export function attendSlots(
     const [partQ, partK, partV] = heads;
     return attend(
       g,
-      { q: partQ, k: partK, v: partV, positions, slots, cached: inputs(), queryWeights, sinks: own },
+      { q: partQ, k: partK, v: partV, positions, slots, cached: inputs(), queryWeights, queryMask, sinks: own },
       { ...attributes, alibi, buffer, layerGroup },
     );
   });
@@ -196,7 +217,11 @@ export function attendSlots(
   );
   return {
     y: rotatesValues ? rotateBack(g, y, v.shape[3] as number) : y,
-    sums: attended.flatMap(({ sums }) => sums ?? []),
+    reduced: attended.flatMap(({ sums, maxima }, i) => {
+      const { layerGroup } = sources[i];
+      const of = (reduction: Reduction, value: Value | null) => (value ? [{ reduction, layerGroup, value }] : []);
+      return [...of('sum', sums), ...of('max', maxima)];
+    }),
   };
 }
 

@@ -7,7 +7,14 @@ import type { Value } from '../../ops/types.ts';
 import { GraphError } from '../../util/errors.ts';
 import type { ModelContext } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
-import { type AttentionInputs, attendSlots, byHead, type CachedTokens, normHeads } from './self-attention.ts';
+import {
+  type AttentionInputs,
+  attendSlots,
+  byHead,
+  type CachedTokens,
+  normHeads,
+  UNOBSERVED,
+} from './self-attention.ts';
 
 /** What the source layer's attention read and made. */
 export interface SharedKV {
@@ -38,6 +45,7 @@ export function sharedAttention(
   let q = byHead(g, projected, H, D);
   if (qkNorm) q = normHeads(ctx, q, { ...spec, groups: 0 }, qkNorm, name);
   if (rotation) q = rotate(g, q, rotation);
-  const { y } = attendSlots(g, { q, k, v }, source, { scale, softcap, window, chunk, alibi: null }, null, null);
+  const mask = { window, chunk, alibi: null };
+  const { y } = attendSlots(g, { q, k, v }, source, { scale, softcap, ...mask }, UNOBSERVED, null);
   return { y: linearOf(ctx, y, `${name}.proj`, ctx.config.nEmbd, { bias: bias.proj }) };
 }

@@ -10,7 +10,7 @@
  * an EPYC with AVX-512 as products and softmax.
  */
 import type { ScoreAttributes } from '../../../ops/types.ts';
-import { clip, scale, softcap } from './elementwise.ts';
+import { binary, clip, scale, softcap, unary } from './elementwise.ts';
 import { type GraphMaker, isDense, type Tensor } from './graph-maker.ts';
 
 /** Queries of a group up to which values are read as they lie, and slots and chunk are attended to apart. */
@@ -91,17 +91,31 @@ function widened(g: GraphMaker, x: Tensor): Tensor {
   return g.made(g.call('ggml_cast', x.pointer, 0), x.dims);
 }
 
+/** How attention weights are reduced over queries. */
+export interface WantedWeights {
+  /** [B, sets, R·T]; null: sums are not wanted. */
+  readonly queryWeights: Tensor | null;
+  /** null: maxima are not wanted. */
+  readonly maxima: WantedMaxima | null;
+}
+
+export interface WantedMaxima {
+  /** 1, or T: each query by itself. */
+  readonly sets: number;
+  /** int32 [B, n]: queries that stand for those that do not count; null: all count. */
+  readonly counted: Tensor | null;
+}
+
 /**
  * Attention to slots and chunk.
- * @param q [B, H, T, D] @param k [B, G, T, D] @param mask [B, 1 or G or H, T, C + T]
- * @param queryWeights [B, sets, R·T]; null: the weights are not wanted. @param sinks [H] or null
+ * @param q [B, H, T, D] @param k [B, G, T, D] @param mask [B, 1 or G or H, T, C + T] @param sinks [H] or null
  */
 export function attend(
   g: GraphMaker,
   [q, k, v]: readonly [Tensor, Tensor, Tensor],
   cached: CachedSlots | null,
   mask: Tensor,
-  queryWeights: Tensor | null,
+  { queryWeights, maxima }: WantedWeights,
   sinks: Tensor | null,
   attributes: ScoreAttributes & { readonly alibi: Float32Array | null },
 ): Tensor[] {
@@ -116,7 +130,8 @@ export function attend(
     values: cached ? g.concat([widened(g, cached.values), v], 2) : v,
   });
   // In float16 a mask is exact only where it hides and does nothing else.
-  if (T >= LONG && !queryWeights && !sinks && mask.dims[1] === 1 && attributes.alibi === null) {
+  const isWanted = queryWeights !== null || maxima !== null;
+  if (T >= LONG && !isWanted && !sinks && mask.dims[1] === 1 && attributes.alibi === null) {
     const { keys, values } = joined();
     return [fused(g, [q, g.dense(keys), g.dense(values)], mask, attributes)];
   }
@@ -134,7 +149,11 @@ export function attend(
     mixed = mix(g, weights, values);
   }
   const y = toTokens(g, mixed, sizes);
-  return queryWeights ? [y, sumsOf(g, weights, queryWeights)] : [y];
+  return [
+    y,
+    ...(queryWeights ? [sumsOf(g, weights, queryWeights)] : []),
+    ...(maxima ? [maximaOf(g, weights, maxima, sizes)] : []),
+  ];
 }
 
 /**
@@ -192,6 +211,32 @@ function sumsOf(g: GraphMaker, weights: Tensor, queryWeights: Tensor): Tensor {
   const sets = queryWeights.dims[1];
   const each = g.repeat(g.reshape(queryWeights, [B, 1, sets, n]), [B, G, sets, n]);
   return g.outer(weights, g.transpose(each, [0, 1, 3, 2]));
+}
+
+/** Maxima over queries. @param weights [B, G, R·T, S] → [B, G, sets, S] */
+function maximaOf(
+  g: GraphMaker,
+  weights: Tensor,
+  { sets, counted }: WantedMaxima,
+  [H, T]: readonly [number, number],
+): Tensor {
+  const [B, G, n, S] = weights.dims;
+  // A set for each query is of one token: padding has sets of its own.
+  if (sets === T && T > 1) return g.reshape(largest(g, g.reshape(weights, [B * G, H / G, T, S])), [B, G, T, S]);
+  const taken = counted ? g.made(g.call('ggml_get_rows', weights.pointer, counted.pointer), weights.dims) : weights;
+  return g.reshape(largest(g, g.reshape(taken, [B * G, n, 1, S])), [B, G, 1, S]);
+}
+
+/** The maximum over the second axis: of both halves, until one row is left. @param x [P, n, T, S] → [P, 1, T, S] */
+function largest(g: GraphMaker, x: Tensor): Tensor {
+  let rows = x;
+  for (let n = x.dims[1]; n > 1; n = rows.dims[1]) {
+    // An odd row is in both halves.
+    const half = Math.ceil(n / 2);
+    const [a, b] = [g.slice(rows, 1, 0, half), g.slice(rows, 1, n - half, half)];
+    rows = binary(g, 'add', a, unary(g, 'relu', binary(g, 'sub', b, a)));
+  }
+  return rows;
 }
 
 /** Attention to keys and values that are all there. @param mask [B, 1 or H, T, S] */

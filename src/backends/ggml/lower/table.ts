@@ -14,6 +14,7 @@ import {
   type JoinedSlots,
   prefixAttend,
   queryMoments,
+  type WantedMaxima,
 } from './attention.ts';
 import {
   affine,
@@ -107,7 +108,7 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
   },
   attend: (scope, node) => {
     const { g, get, optional } = scope;
-    const [q, k, v, , , queryWeights, keys, values, keyScales, , sinks] = node.inputs;
+    const [q, k, v, , , queryWeights, keys, values, keyScales, , sinks, queryMask] = node.inputs;
     if (keyScales) return unsupported(`attention to slots of ${bufferName(node.attributes.buffer)} with scales apart`);
     const joined = joinedSlots(scope, node);
     if (joined) return [attendJoined(g, [get(q!), get(k!), get(v!)], joined, optional(sinks), node.attributes)];
@@ -119,7 +120,7 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
       [get(q!), get(k!), get(v!)],
       cached,
       maskOf(scope, node),
-      optional(queryWeights),
+      { queryWeights: optional(queryWeights), maxima: queryMask && maximaOf(scope, queryMask, node) },
       optional(sinks),
       node.attributes,
     );
@@ -258,6 +259,28 @@ function joinedSlots(scope: Scope, node: OpNode<'attend'>): JoinedSlots | null {
     index: scope.shared(key, () => chunkSlotIndex(g, names.slots, sizes)),
     mask: scope.shared(`${key} ${window} ${chunk}`, () => joinedMask(g, names, { ...sizes, S }, attributes)),
   };
+}
+
+/** Maxima as a mask of queries [B, sets, T] wants them: of queries that do not count, the row's first one takes the row. */
+function maximaOf(scope: Scope, mask: Value, { inputs }: OpNode<'attend'>): WantedMaxima {
+  const [B, sets, T] = scope.dimsOf(mask);
+  // A row alone has no padding.
+  if (B === 1 || sets > 1 || T === 1) return { sets, counted: null };
+  const { g } = scope;
+  const [, H] = scope.get(inputs[0]!).dims;
+  const [, G] = scope.get(inputs[1]!).dims;
+  const n = (H / G) * T;
+  const counted = scope.shared(`counted ${mask.name} ${G} ${n}`, () =>
+    g.deriveIndex([B, G, n], (given, out) => {
+      const counts = given[mask.name].data as Float32Array;
+      for (let i = 0; i < out.length; i++) {
+        const row = Math.floor(i / (G * n));
+        const query = i % n;
+        out[i] = counts[row * T + (query % T)] > 0 ? query : 0;
+      }
+    }),
+  );
+  return { sets, counted };
 }
 
 /** The mask of a step's attention, which layers that hide the same share. */

@@ -43,11 +43,12 @@ function attend(ctx: LowerContext, node: OpNode<'attend'>): Value[] {
   const mask = stepMask(ctx, node, isApart);
   const cached = cachedReader(ctx, node);
   const queryWeights = node.inputs[5] && ctx.input(node.inputs[5], [1]); // [B, 1, sets, R·T]
+  const queryMask = node.inputs[11] && ctx.input(node.inputs[11], [1, 4]); // [B, 1, 1 or T, T, 1]
   const R = (node.inputs[0]!.shape[1] as number) / G;
   const sinks = node.inputs[10] && onnx.reshape(g, ctx.value(node.inputs[10]), [1, G, R, 1, 1], [1, G, R, 1, 1]);
   const softmax = (scores: Value): Value => (sinks ? sinkSoftmax(g, scores, sinks) : onnx.softmax(g, scores));
   /** The mixed values, and the weights where they are wanted. */
-  const wanted = (mixed: Value, weights: Value): Value[] => (queryWeights ? [mixed, weights] : [mixed]);
+  const wanted = (mixed: Value, weights: Value): Value[] => (queryWeights || queryMask ? [mixed, weights] : [mixed]);
   const [mixed, weights] = g.branch(
     isApart,
     () => apart(g, scaled, k, v, cached, mask, softcap, softmax, wanted),
@@ -59,11 +60,27 @@ function attend(ctx: LowerContext, node: OpNode<'attend'>): Value[] {
     },
   );
   const y = joinHeads(g, mixed, node.outputs[0]);
-  if (!queryWeights) return [y];
-  const [, , , T, S] = weights.shape;
+  return [
+    y,
+    ...(queryWeights ? [sumsOf(g, weights, queryWeights, [G, R])] : []),
+    ...(queryMask ? [maximaOf(g, weights, queryMask, [G, R])] : []),
+  ];
+}
+
+/** Σ over queries. @param weights [B, G, R, T, S] @param queryWeights [B, 1, sets, R·T] → [B, G, sets, S] */
+function sumsOf(g: GraphBuilder, weights: Value, queryWeights: Value, [G, R]: readonly [number, number]): Value {
+  const [B, , , T, S] = weights.shape;
   const target = [g.ints(0, G, -1), onnx.shapeOf(g, weights, 4, 5)];
-  const flat = onnx.reshapeTo(g, weights, target, [weights.shape[0], G, timesDim(R, T), S]);
-  return [y, onnx.matmul(g, queryWeights, flat)];
+  const flat = onnx.reshapeTo(g, weights, target, [B, G, timesDim(R, T), S]);
+  return onnx.matmul(g, queryWeights, flat);
+}
+
+/** Maxima over heads and queries. @param weights [B, G, R, T, S] @param mask [B, 1, sets, T, 1] → [B, G, sets, S] */
+function maximaOf(g: GraphBuilder, weights: Value, mask: Value, [G, R]: readonly [number, number]): Value {
+  const [B, , , , S] = weights.shape;
+  const ofHeads = R === 1 ? weights : onnx.reduceMax(g, weights, 2); // [B, G, 1, T, S]
+  const most = onnx.reduceMax(g, onnx.mul(g, ofHeads, mask), 3); // [B, G, sets, 1, S]
+  return onnx.reshape(g, most, [0, 0, 0, -1], [B, G, mask.shape[2], S]);
 }
 
 /** Attends to slots and chunk apart and puts their scores side by side: no key is copied. */

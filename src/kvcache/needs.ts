@@ -1,0 +1,25 @@
+/**
+ * @file What a policy may ask the step for besides keys and values: attention weights, in the ways in which they are reduced.
+ */
+
+/** How the weights of several queries, and of the heads of a group, become one number. */
+export type Reduction = 'sum' | 'max';
+
+/**
+ * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; of its `last-query`; summed over
+ * as many of its last queries as the policy's `window` is long; or the `max` of all of the chunk's queries. Sums are over the query
+ * heads of a group, too, and so is the maximum.
+ */
+export type Need = 'sums' | 'last-query' | 'window' | 'max';
+
+export const REDUCTIONS: Readonly<Record<Need, Reduction>> = {
+  sums: 'sum',
+  'last-query': 'sum',
+  window: 'sum',
+  max: 'max',
+};
+
+/** Those of a policy's needs that are made by one reduction, in their order. */
+export function needsBy(reduction: Reduction, needs: readonly Need[]): Need[] {
+  return needs.filter((need) => REDUCTIONS[need] === reduction);
+}
