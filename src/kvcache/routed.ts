@@ -46,7 +46,7 @@ export function routedPolicy(retrieval: PolicyRow, local: PolicyRow, name?: stri
   const { sinks: _s, recent: _r, ada: _a, ...taken } = { ...retrieval.options, ...local.options };
   const row = definePolicy<RoutedOptions>({
     name: name ?? full,
-    summary: `slots for the groups that read the past (${retrieval.name}), the others keep ${local.name}`,
+    summary: 'slots for the query groups that read the past',
     options: { ...OPTIONS, ...taken },
     frame: ['sinks'],
     setup: (setup) => routedRules(full, retrieval, local, setup as unknown as PolicySetup<RoutedOptions>),

@@ -38,7 +38,7 @@ export const leverage = definePolicy<LeverageOptions>({
     const scratch = new Scratch();
     return {
       ...rules,
-      // Of each group: Σk [D], Σkkᵀ [D, D].
+      // Of each group: Σk [D], and the lower half of Σkkᵀ, row by row.
       layerState: (layer) => shape.layers[layer].groups * sumsOf(shape.layers[layer].keySize),
       observe: (layer) => addKeys(layer, scratch),
       score: ({ index, scores, length, readPlainKey }, { rowState, nextLayerState, keySize: D }) => {
@@ -63,7 +63,7 @@ export const leverage = definePolicy<LeverageOptions>({
   },
 });
 
-const sumsOf = (size: number): number => size + size ** 2;
+const sumsOf = (size: number): number => size + (size * (size + 1)) / 2;
 
 /** Adds the chunk's keys, as the model made them and before they were rotated. */
 function addKeys({ groups, layerState, nextLayerState, keySize: D }: LayerView, scratch: Scratch): void {
@@ -73,23 +73,24 @@ function addKeys({ groups, layerState, nextLayerState, keySize: D }: LayerView, 
     const from = index * sumsOf(D);
     for (let j = held; j < length; j++) {
       readPlainKey(j, key, true);
-      for (let a = 0; a < D; a++) {
+      let row = from + D;
+      for (let a = 0; a < D; row += ++a) {
         nextLayerState[from + a] += key[a];
-        const row = from + D + a * D;
-        for (let b = 0; b < D; b++) nextLayerState[row + b] += key[a] * key[b];
+        for (let b = 0; b <= a; b++) nextLayerState[row + b] += key[a] * key[b];
       }
     }
   }
 }
 
-/** out = M + λI [D, D]. @returns false where all keys are the same. */
+/** out = the lower half of M + λI [D, D]. @returns false where all keys are the same. */
 function covariance(sums: Float64Array, from: number, mean: Float64Array, count: number, out: Float64Array): boolean {
   const D = mean.length;
   let [squares, spread] = [0, 0];
-  for (let a = 0; a < D; a++)
-    for (let b = 0; b < D; b++) {
-      out[a * D + b] = sums[from + a * D + b] - count * mean[a] * mean[b];
-      if (a === b) [squares, spread] = [squares + sums[from + a * D + a], spread + out[a * D + a]];
+  let row = from;
+  for (let a = 0; a < D; row += ++a)
+    for (let b = 0; b <= a; b++) {
+      out[a * D + b] = sums[row + b] - count * mean[a] * mean[b];
+      if (a === b) [squares, spread] = [squares + sums[row + a], spread + out[a * D + a]];
     }
   if (!(spread > SAME * squares)) return false;
   for (let a = 0; a < D; a++) out[a * D + a] += (RIDGE * spread) / D;

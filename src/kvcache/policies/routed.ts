@@ -2,8 +2,8 @@
  * @file `routed`: slots for the query groups that read the past.
  */
 import { routedPolicy } from '../routed.ts';
-import { h2o } from './h2o.ts';
+import { lastRecent } from './last-recent.ts';
 import { leverage } from './leverage.ts';
 
-/** `routed(leverage, h2o)`, distributed by a calibration of the model. */
-export const routed = routedPolicy(leverage, h2o, 'routed');
+/** `routed(leverage, lastrec)`, distributed by a calibration of the model. */
+export const routed = routedPolicy(leverage, lastRecent, 'routed');
