@@ -178,8 +178,8 @@ describe('the message', () => {
     ['a key of Object’s', { hidden_act: 'constructor' }, /hidden_act is "constructor", which is not known/],
     [
       'an unknown model_type',
-      { model_type: 'rwkv6' },
-      /model_type is "rwkv6", which is not a known family; known are llama, /,
+      { model_type: 'nonesuch' },
+      /model_type is "nonesuch", which is not a known family; known are llama, /,
     ],
     ['an inherited model_type', { model_type: '__proto__' }, /model_type is "__proto__", which is not a known family/],
     [

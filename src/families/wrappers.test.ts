@@ -96,6 +96,19 @@ describe('a config inside of another', () => {
   });
 });
 
+describe('models that are out of reach', () => {
+  it.each([
+    ['deepseek_v32', /an indexer of its own, which is not supported; deepseek_v3 and glm4_moe are/],
+    ['rwkv7', /its recurrence is not supported; mamba2/],
+    ['t5', /an encoder and a decoder/],
+    ['llada', /token after token/],
+    ['gemma4_assistant', /load the model that it belongs to/],
+  ])('are refused with the reason: %s', (model_type, reason) => {
+    expect(() => readConfig({ model_type }, 'here')).toThrow(ConfigError);
+    expect(() => readConfig({ model_type }, 'here')).toThrow(reason);
+  });
+});
+
 describe('the table of wrappers', () => {
   it('takes the tensors of one part, and leaves the others alone', () => {
     const { own } = unwrap({ model_type: 'mimi' }, 'here', 'decoder');
