@@ -123,7 +123,8 @@ async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promis
   };
   const limits = { queue: flags.queue, queueMs: QUEUE_MS };
   try {
-    const served = new ServedModel(kept(await loadInWorkerForCommand(flags, io, new Progress(io))), {
+    const load = () => loadInWorkerForCommand(flags, io, new Progress(io));
+    const served = new ServedModel(await load(), {
       ...limits,
       id: flags.name ?? clientName(flags.model),
       cacheClasses,
@@ -132,7 +133,9 @@ async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promis
       sessions: flags.sessions,
       store: flags.sessionDir === undefined ? null : folderStore(flags.sessionDir),
       onLoss: (name, error) => log({ level: 'warn', session: name.slice(0, 12), error: (error as Error).message }),
+      reload: load,
     });
+    kept({ dispose: () => served.model.dispose() });
     const encoders = [];
     for (const name of flags.embeddings === undefined ? [] : [flags.embeddings]) {
       // Adapters belong to the other model.

@@ -14,9 +14,16 @@ import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
 
 export type Log = (entry: Readonly<Record<string, unknown>>) => void;
 
+/** A model, and the live adapter that a request names. */
+export interface AdaptedModel {
+  readonly served: ServedModel;
+  /** null: the model's default adapters. */
+  readonly adapter: string | null;
+}
+
 /** What a route needs of the server. */
 export interface RouteContext {
-  readonly modelOf: (name: string) => ServedModel;
+  readonly modelOf: (name: string) => AdaptedModel;
   readonly metrics: Metrics;
   readonly log: Log;
   readonly bodyBytes: number;
@@ -43,7 +50,7 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
       checkSession(session, turns);
       c.header('x-session-id', session);
     }
-    const served = route.modelOf(turns[0].model);
+    const { served, adapter } = route.modelOf(turns[0].model);
     for (const turn of turns) served.check(turn);
     const gone = new AbortController();
     const leave = () => gone.abort(new DOMException('the client has left', 'AbortError'));
@@ -51,7 +58,7 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
     const facts: AnswerFacts = {
       id: dialect.idPrefix + randomId(24),
       created: Math.floor(Date.now() / 1000),
-      model: served.id,
+      model: turns[0].model,
       fingerprint: served.model.fingerprint.slice(0, 24),
       includeUsage,
       body,
@@ -59,7 +66,8 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
       key,
     };
     const run = async function* (turn: Turn, offset: number, signal: AbortSignal): Events {
-      for await (const each of served.run({ ...turn, session }, key, signal))
+      const options = adapter === null ? turn.options : { ...turn.options, adapters: adapter };
+      for await (const each of served.run({ ...turn, options, session }, key, signal))
         yield { index: offset + each.index, event: each.event };
     };
     const sources = turns.map((turn, i) => (signal: AbortSignal) => run(turn, i * turn.answers, signal));

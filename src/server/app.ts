@@ -4,7 +4,7 @@
 import { type Context, Hono } from 'hono';
 import * as v from 'valibot';
 import { templateOf } from '../engine/messages.ts';
-import { answerRoute } from './answer-route.ts';
+import { type AdaptedModel, answerRoute } from './answer-route.ts';
 import { readJson } from './body.ts';
 import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
@@ -64,6 +64,14 @@ export function createApp(options: AppOptions): ServerApp {
     });
   };
   const modelOf = (name: string): ServedModel => find(models, name);
+  /** A model by its name, or with one of its live adapters: NAME:ADAPTER. */
+  const withAdapter = (name: string): AdaptedModel => {
+    for (const served of models) {
+      const adapter = name.startsWith(`${served.id}:`) ? name.slice(served.id.length + 1) : null;
+      if (adapter !== null && served.model.adapters.names.includes(adapter)) return { served, adapter };
+    }
+    return { served: modelOf(name), adapter: null };
+  };
 
   const fail = (c: Context, error: unknown): Response => {
     const http = toHttpError(error);
@@ -98,14 +106,22 @@ export function createApp(options: AppOptions): ServerApp {
   });
 
   const answer = (dialect: Dialect) =>
-    answerRoute(dialect, { modelOf, metrics, log, bodyBytes, pingMs, stallMs, isDraining: () => draining });
+    answerRoute(dialect, {
+      modelOf: withAdapter,
+      metrics,
+      log,
+      bodyBytes,
+      pingMs,
+      stallMs,
+      isDraining: () => draining,
+    });
   app.post('/v1/chat/completions', answer(chatCompletions));
   app.post('/v1/completions', answer(completions));
   app.post('/v1/responses', answer(responses(new SavedResponses())));
   app.post('/v1/messages', answer(messages));
   app.post('/v1/messages/count_tokens', async (c) => {
     const { model, input } = readCount(await readJson(c, bodyBytes));
-    return c.json({ input_tokens: (await modelOf(model).promptOf({ input })).tokens.length });
+    return c.json({ input_tokens: (await withAdapter(model).served.promptOf({ input })).tokens.length });
   });
   app.post('/v1/embeddings', async (c) => {
     if (draining) throw shuttingDown(1);
@@ -129,7 +145,18 @@ export function createApp(options: AppOptions): ServerApp {
       adapters: served.model.adapters.names,
     },
   });
-  const all = () => [...models.map(listed), ...encoders.map(listedEncoder)];
+  const all = () => [
+    ...models.flatMap((served) => {
+      const model = listed(served);
+      const adapted = served.model.adapters.names.map((name) => ({
+        ...model,
+        id: `${served.id}:${name}`,
+        parent: served.id,
+      }));
+      return [model, ...adapted];
+    }),
+    ...encoders.map(listedEncoder),
+  ];
   app.get('/v1/models', (c) => c.json({ object: 'list', data: all() }));
   // Ids may hold slashes.
   app.get('/v1/models/:id{.+}', (c) => c.json(find(all(), c.req.param('id'))));

@@ -77,6 +77,11 @@ export function toHttpError(error: unknown): HttpError {
     if (error.code in REQUEST_FAULTS) return new HttpError(400, error.message, { code: REQUEST_FAULTS[error.code] });
     if (error.code === 'cache-busy') return sessionBusy();
     if (error.code === 'format') return new HttpError(400, error.message, { param: 'response_format' });
+    if (error.code === 'worker')
+      return new HttpError(503, 'the engine has failed while it answered; it is started again', {
+        code: 'engine_failed',
+        retryAfter: 2,
+      });
     if (error.code === 'memory')
       return new HttpError(503, 'there is not enough memory for this request', { retryAfter: 5 });
   }

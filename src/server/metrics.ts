@@ -95,6 +95,12 @@ export class Metrics {
       'Caches of sessions in memory.',
       one('num_sessions', ({ sessions }) => sessions.count),
     );
+    add(
+      'engine_restarts_total',
+      'counter',
+      'Times that the engine was started again.',
+      one('engine_restarts_total', ({ restarts }) => restarts),
+    );
     counter('prompt_tokens_total', 'Tokens of prompts.', 'promptTokens');
     counter('prefix_cache_hits_total', 'Tokens of prompts that a cache had seen.', 'cachedTokens');
     counter('generation_tokens_total', 'Tokens of answers.', 'completionTokens');

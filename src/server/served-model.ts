@@ -6,6 +6,7 @@ import { AnswerParser, type AnswerPart } from '../chat/answers/parser.ts';
 import type { GeneratedToken, Usage } from '../engine/options.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { WorkerError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
 import { HttpError } from './http-error.ts';
 import { merged } from './merge.ts';
@@ -39,25 +40,29 @@ export interface ServedModelOptions {
   readonly cacheBytes?: number;
   readonly store: SessionStore | null;
   readonly onLoss: (name: string, error: unknown) => void;
+  /** Loads the model again where its thread has ended. @default requests are refused from then on */
+  readonly reload?: () => Promise<TextModel>;
 }
 
 export class ServedModel {
   readonly id: string;
-  readonly model: TextModel;
   readonly options: ServedModelOptions;
   readonly queue: FairQueue;
   readonly sessions: Sessions;
   readonly created = Math.floor(Date.now() / 1000);
   readonly #format: AnswerFormat | null;
+  #model: TextModel;
+  #loading: Promise<void> | null = null;
+  #restarts = 0;
 
   constructor(model: TextModel, options: ServedModelOptions) {
     this.id = options.id;
-    this.model = model;
+    this.#model = model;
     this.options = options;
     this.queue = new FairQueue(options.rows, options.queue, options.queueMs);
     const codec = {
-      snapshot: (cache: TextCache) => model.snapshot(cache),
-      restore: (bytes: Uint8Array) => model.restore(bytes),
+      snapshot: (cache: TextCache) => this.#model.snapshot(cache),
+      restore: (bytes: Uint8Array) => this.#model.restore(bytes),
     };
     this.sessions = new Sessions(codec, {
       most: options.sessions,
@@ -72,6 +77,16 @@ export class ServedModel {
     const format = answerFormatOf(source);
     const thinks = format?.reasoning && source.includes(format.reasoning[1].replace(/<\|message\|>$/, ''));
     this.#format = format && { ...format, reasoning: thinks ? format.reasoning : null };
+  }
+
+  /** The one that answers; another one after a restart. */
+  get model(): TextModel {
+    return this.#model;
+  }
+
+  /** How many times the engine was started again. */
+  get restarts(): number {
+    return this.#restarts;
   }
 
   /** The token ids of a turn's prompt. @throws InputError for messages that the chat template does not take. */
@@ -94,11 +109,39 @@ export class ServedModel {
   }
 
   /**
-   * Answers a turn.
+   * Answers a turn. Where the engine's thread has ended, it is loaded again for those that come next.
    * @param key whose request it is: keys take turns, and sessions belong to them.
    * @throws HttpError, and the library's errors; the signal's reason.
    */
   async *run(turn: Turn, key: string, signal: AbortSignal): AsyncGenerator<ChoiceEvent, void, undefined> {
+    await this.#loading;
+    const model = this.#model;
+    try {
+      yield* this.#run(turn, key, signal);
+    } catch (error) {
+      if (error instanceof WorkerError && model === this.#model) this.#reload();
+      throw error;
+    }
+  }
+
+  /** Loads the model again. Its caches are gone; those of sessions are in the store. */
+  #reload(): void {
+    const { reload, onLoss } = this.options;
+    if (!reload || this.#loading) return;
+    this.#loading = reload()
+      .then((model) => {
+        this.sessions.forgetAll();
+        this.#model = model;
+        this.#restarts++;
+      })
+      // The next request tries again.
+      .catch((error: unknown) => onLoss(`the engine of ${this.id}`, error))
+      .finally(() => {
+        this.#loading = null;
+      });
+  }
+
+  async *#run(turn: Turn, key: string, signal: AbortSignal): AsyncGenerator<ChoiceEvent, void, undefined> {
     const { options } = this.#classOf(turn.cacheClass);
     const prompt = await this.promptOf(turn);
     const session = this.#sessionOf(turn, key);
@@ -108,7 +151,7 @@ export class ServedModel {
     let taken: TakenCache | null = null;
     let whole = false;
     try {
-      row = await this.#enter(key, signal);
+      row = await this.#enter(key, signal, costOf(turn, prompt, this.options.maxTokens));
       taken = await this.sessions.take({
         space: JSON.stringify([key, this.#classOf(turn.cacheClass).name, turn.options.adapters]),
         session: unlock ? session : null,
@@ -150,7 +193,8 @@ export class ServedModel {
       const model = this;
       return async function* (ends: AbortSignal): AsyncGenerator<ChoiceEvent, void, undefined> {
         // The first answer has the row of the prompt. None waits for a row while it has another one.
-        const { release, queueMs } = index === 0 ? row : await model.#enter(key, ends);
+        const { release, queueMs } =
+          index === 0 ? row : await model.#enter(key, ends, costOf(turn, { tokens: [] }, model.options.maxTokens));
         const seed = (options.seed ?? base) + index;
         const fork = await cache.fork();
         try {
@@ -178,9 +222,9 @@ export class ServedModel {
     );
   }
 
-  async #enter(key: string, signal: AbortSignal): Promise<Row> {
+  async #enter(key: string, signal: AbortSignal, cost: number): Promise<Row> {
     const entered = performance.now();
-    const release = await this.queue.enter(key, signal);
+    const release = await this.queue.enter(key, signal, cost);
     return { release, queueMs: performance.now() - entered };
   }
 
@@ -280,6 +324,11 @@ export class ServedModel {
       },
     );
   }
+}
+
+/** Tokens that a turn is expected to take. An answer is seldom as long as it may be. */
+function costOf({ options }: Turn, { tokens }: Pick<TurnPrompt, 'tokens'>, most: number): number {
+  return tokens.length + Math.ceil(Math.min(options.maxNewTokens ?? most, most) / 4);
 }
 
 /** The right of a turn to run. */

@@ -149,6 +149,11 @@ export class Sessions {
     for (const entry of this.#entries) if (!entry.busy) await this.#save(entry);
   }
 
+  /** The caches in memory are gone with their engine. */
+  forgetAll(): void {
+    this.#entries.clear();
+  }
+
   /** The cache of a session, from the memory, or from the store where that has a newer one. */
   async #own({ space, session }: CacheRequest): Promise<Entry | null> {
     if (session === null) return null;
