@@ -225,7 +225,8 @@ export function addCacheOptions(command: Command): Command {
     .addHelpText('after', helpSection('Cache policies:', policyList()));
 }
 
-function readBytes(text: string): string {
+/** A size of memory, or a part of it. @throws InvalidArgumentError */
+export function readBytes(text: string): string {
   try {
     readCacheBytes(text);
   } catch {

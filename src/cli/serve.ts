@@ -1,9 +1,11 @@
 /**
  * @file `keyhold serve`: a server that speaks OpenAI's protocol.
  */
+import { freemem } from 'node:os';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkCacheOptions } from '../exports/policies.ts';
+import { readCacheBytes } from '../kvcache/byte-budget.ts';
 import type { CacheClass } from '../server/served-model.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell } from './io.ts';
@@ -18,6 +20,7 @@ import {
   cacheOptions,
   type LoadFlags,
   notEmpty,
+  readBytes,
   wholeFrom,
   withModel,
 } from './options.ts';
@@ -36,6 +39,7 @@ interface ServeFlags extends LoadFlags, CacheFlags {
   readonly maxTokens: number;
   readonly sessions: number;
   readonly sessionDir?: string;
+  readonly cacheMemory: string;
   readonly cacheClass?: readonly CacheClass[];
   readonly quiet?: boolean;
 }
@@ -68,7 +72,17 @@ export function addServe(program: Command, io: CliIo, version: string): void {
     )
     .addOption(new Option('--queue <n>', 'most requests that wait').argParser(wholeFrom(0)).default(64))
     .addOption(new Option('--max-tokens <n>', 'most tokens of an answer').argParser(wholeFrom(1)).default(4096))
-    .addOption(new Option('--sessions <n>', 'most caches of sessions in memory').argParser(wholeFrom(0)).default(16))
+    .addOption(
+      new Option('--sessions <n>', 'most caches in memory between requests').argParser(wholeFrom(0)).default(16),
+    )
+    .addOption(
+      new Option(
+        '--cache-memory <size>',
+        'memory of all caches, such as 8GB, or a part of what is free at the start; requests wait for it',
+      )
+        .argParser(readBytes)
+        .default('50%'),
+    )
     .option('--session-dir <folder>', 'where the caches of sessions are kept that leave the memory, and at the end')
     .addOption(
       new Option(
@@ -131,6 +145,7 @@ async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promis
       rows: flags.parallel,
       maxTokens: flags.maxTokens,
       sessions: flags.sessions,
+      cacheBytes: bytesOf(flags.cacheMemory),
       store: flags.sessionDir === undefined ? null : folderStore(flags.sessionDir),
       onLoss: (name, error) => log({ level: 'warn', session: name.slice(0, 12), error: (error as Error).message }),
       reload: load,
@@ -156,6 +171,12 @@ async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promis
   } finally {
     for (const model of loaded) await model.dispose();
   }
+}
+
+/** @param size of memory, or a part of what is available. */
+function bytesOf(size: string): number {
+  const budget = readCacheBytes(size);
+  return 'bytes' in budget ? budget.bytes : Math.floor(budget.part * freemem());
 }
 
 /** A name on the hub as it is, and the last part of a path. */

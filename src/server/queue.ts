@@ -6,9 +6,15 @@ import { HttpError } from './http-error.ts';
 /** Frees the row. */
 export type Release = () => void;
 
+/** What a request is expected to take. */
+export interface RequestSize {
+  readonly tokens: number;
+  /** Of its cache, at most. */
+  readonly bytes: number;
+}
+
 interface Waiting {
-  /** Tokens. */
-  readonly cost: number;
+  readonly size: RequestSize;
   readonly start: (release: Release) => void;
   readonly refuse: (error: unknown) => void;
 }
@@ -32,6 +38,8 @@ export class FairQueue {
   readonly #rows: number;
   readonly #most: number;
   readonly #waitMs: number;
+  readonly #mostBytes: number;
+  #bytes = 0;
   /** By key, in the order of their next turn. */
   readonly #waiting = new Map<string, Flow>();
   #running = 0;
@@ -41,8 +49,10 @@ export class FairQueue {
    * @param rows most requests at work.
    * @param most most requests that wait.
    * @param waitMs after which a request that waits is refused.
+   * @param mostBytes of the caches of all requests at work.
    */
-  constructor(rows: number, most: number, waitMs: number) {
+  constructor(rows: number, most: number, waitMs: number, mostBytes = Number.POSITIVE_INFINITY) {
+    this.#mostBytes = mostBytes;
     this.#rows = rows;
     this.#most = most;
     this.#waitMs = waitMs;
@@ -52,18 +62,31 @@ export class FairQueue {
     return this.#running;
   }
 
+  /** Bytes that the caches of the requests at work may come to. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   get waiting(): number {
     return this.#count;
   }
 
   /**
    * Waits for a row.
-   * @param cost tokens that it is expected to take.
-   * @throws HttpError 429 where too many wait, 503 after a time; the signal's reason.
+   * @throws HttpError 400 for what never fits the memory, 429 where too many wait, 503 after a time; the signal's reason.
    */
-  enter(key: string, signal: AbortSignal, cost = 1): Promise<Release> {
+  enter(key: string, signal: AbortSignal, size: RequestSize = { tokens: 1, bytes: 0 }): Promise<Release> {
     signal.throwIfAborted();
-    if (this.#running < this.#rows && this.#count === 0) return Promise.resolve(this.#take());
+    if (size.bytes > this.#mostBytes)
+      return Promise.reject(
+        new HttpError(
+          400,
+          `the cache of this request may take ${size.bytes} bytes, and all caches together have ${this.#mostBytes}: ask for fewer tokens, or ` +
+            'for another class of caches',
+          { code: 'context_length_exceeded' },
+        ),
+      );
+    if (this.#fits(size) && this.#count === 0) return Promise.resolve(this.#take(size));
     if (this.#count >= this.#most)
       return Promise.reject(
         new HttpError(429, `${this.#count} requests are waiting already`, { code: 'queue_full', retryAfter: 2 }),
@@ -72,7 +95,10 @@ export class FairQueue {
       const leave = (error: unknown) => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
-        if (this.#remove(key, entry)) reject(error);
+        if (!this.#remove(key, entry)) return;
+        reject(error);
+        // The next one may need less memory.
+        this.#next();
       };
       const onAbort = () => leave(signal.reason);
       const timer = setTimeout(() => {
@@ -82,7 +108,7 @@ export class FairQueue {
       timer.unref?.();
       signal.addEventListener('abort', onAbort);
       const entry: Waiting = {
-        cost,
+        size,
         start: (release) => {
           clearTimeout(timer);
           signal.removeEventListener('abort', onAbort);
@@ -102,33 +128,44 @@ export class FairQueue {
     for (const entry of [...this.#waiting.values()].flatMap(({ waiting }) => [...waiting])) entry.refuse(error);
   }
 
-  #take(): Release {
+  #fits({ bytes }: RequestSize): boolean {
+    return this.#running < this.#rows && this.#bytes + bytes <= this.#mostBytes;
+  }
+
+  #take({ bytes }: RequestSize): Release {
     this.#running++;
+    this.#bytes += bytes;
     let given = false;
     return () => {
       if (given) return;
       given = true;
       this.#running--;
+      this.#bytes -= bytes;
       this.#next();
     };
   }
 
   #next(): void {
     while (this.#running < this.#rows && this.#count > 0) {
-      const costs = Array.from(this.#waiting.values(), ({ waiting }) => waiting[0].cost);
+      const costs = Array.from(this.#waiting.values(), ({ waiting }) => waiting[0].size.tokens);
       // Few turns pass before the dearest one starts.
       const quantum = Math.max(Math.min(...costs), Math.max(...costs) / MAX_TURNS);
       const [key, flow] = this.#waiting.entries().next().value!;
+      const entry = flow.waiting[0];
+      const { tokens } = entry.size;
+      if (tokens <= flow.deficit + quantum) {
+        // Others that would fit wait as well: a large request must get its turn.
+        if (!this.#fits(entry.size)) return;
+        flow.waiting.shift();
+      }
+      flow.deficit += quantum;
       // The key goes to the end of the turns.
       this.#waiting.delete(key);
-      flow.deficit += quantum;
-      const { cost } = flow.waiting[0];
-      const entry = cost <= flow.deficit ? flow.waiting.shift()! : null;
       if (flow.waiting.length > 0) this.#waiting.set(key, flow);
-      if (!entry) continue;
-      flow.deficit -= cost;
+      if (tokens > flow.deficit) continue;
+      flow.deficit -= tokens;
       this.#count--;
-      entry.start(this.#take());
+      entry.start(this.#take(entry.size));
     }
   }
 

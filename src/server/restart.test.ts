@@ -58,7 +58,7 @@ it('keys share the rows by tokens', async () => {
   const release = await queue.enter('a', signal);
   const order: string[] = [];
   const wait = (key: string, cost: number) =>
-    queue.enter(key, signal, cost).then((free) => {
+    queue.enter(key, signal, { tokens: cost, bytes: 0 }).then((free) => {
       order.push(key);
       free();
     });
@@ -73,4 +73,27 @@ it('keys share the rows by tokens', async () => {
   expect(order.indexOf('long')).toBeLessThanOrEqual(11);
   expect(order.filter((key) => key === 'long')).toHaveLength(4);
   expect([queue.running, queue.waiting]).toEqual([0, 0]);
+});
+
+it('requests wait until their caches fit into the memory', async () => {
+  const queue = new FairQueue(8, 100, 1000, 100);
+  const { signal } = new AbortController();
+  const enter = (key: string, bytes: number) => queue.enter(key, signal, { tokens: 1, bytes });
+  const first = await enter('a', 60);
+  const order: string[] = [];
+  const wait = (key: string, bytes: number) =>
+    enter(key, bytes).then((free) => {
+      order.push(key);
+      return free;
+    });
+  const all = [wait('b', 90), wait('c', 5)];
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  // The small one does not overtake the large one, which would wait without end.
+  expect(order).toEqual([]);
+  expect(queue.bytes).toBe(60);
+  first();
+  for (const free of await Promise.all(all)) free();
+  expect(order).toEqual(['b', 'c']);
+  await expect(enter('a', 101)).rejects.toMatchObject({ status: 400, code: 'context_length_exceeded' });
+  expect([queue.running, queue.waiting, queue.bytes]).toEqual([0, 0, 0]);
 });

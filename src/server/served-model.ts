@@ -10,7 +10,7 @@ import { WorkerError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
 import { HttpError } from './http-error.ts';
 import { merged } from './merge.ts';
-import { FairQueue, type Release } from './queue.ts';
+import { FairQueue, type Release, type RequestSize } from './queue.ts';
 import { type NamedSession, type SessionStore, Sessions, type TakenCache } from './sessions.ts';
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent, TurnToken } from './turn.ts';
 import { toolSchemas, turnFormatOf } from './turn-format.ts';
@@ -36,7 +36,7 @@ export interface ServedModelOptions {
   readonly maxTokens: number;
   /** Most caches in memory that no turn has: those of sessions, and those of other turns, whose prompts may come again. */
   readonly sessions: number;
-  /** Most bytes of these caches. @default any number */
+  /** Most bytes of all caches. Those that no turn has leave the memory first; then turns wait. @default any number */
   readonly cacheBytes?: number;
   readonly store: SessionStore | null;
   readonly onLoss: (name: string, error: unknown) => void;
@@ -54,19 +54,21 @@ export class ServedModel {
   #model: TextModel;
   #loading: Promise<void> | null = null;
   #restarts = 0;
+  /** Most bytes of a cache, by its class. */
+  readonly #limits = new Map<string, number>();
 
   constructor(model: TextModel, options: ServedModelOptions) {
     this.id = options.id;
     this.#model = model;
     this.options = options;
-    this.queue = new FairQueue(options.rows, options.queue, options.queueMs);
+    this.queue = new FairQueue(options.rows, options.queue, options.queueMs, options.cacheBytes);
     const codec = {
       snapshot: (cache: TextCache) => this.#model.snapshot(cache),
       restore: (bytes: Uint8Array) => this.#model.restore(bytes),
     };
     this.sessions = new Sessions(codec, {
       most: options.sessions,
-      mostBytes: options.cacheBytes ?? Number.POSITIVE_INFINITY,
+      mostBytes: () => (options.cacheBytes ?? Number.POSITIVE_INFINITY) - this.queue.bytes,
       store: options.store,
       onLoss: options.onLoss,
       waitMs: options.queueMs,
@@ -151,7 +153,8 @@ export class ServedModel {
     let taken: TakenCache | null = null;
     let whole = false;
     try {
-      row = await this.#enter(key, signal, costOf(turn, prompt, this.options.maxTokens));
+      row = await this.#enter(key, signal, await this.#sizeOf(turn, prompt.tokens.length));
+      await this.sessions.trim();
       taken = await this.sessions.take({
         space: JSON.stringify([key, this.#classOf(turn.cacheClass).name, turn.options.adapters]),
         session: unlock ? session : null,
@@ -189,12 +192,13 @@ export class ServedModel {
     const run = { cache, signal, reusePrefix: true, maxNewTokens: 1, eosTokenIds: [], adapters: options.adapters };
     const usage = shared.length === 0 ? null : (await this.model.generate(shared, run).result()).usage;
     const base = Math.floor(Math.random() * 2 ** 31);
+    const size = await this.#sizeOf(turn, prompt.tokens.length);
     const source = (index: number) => {
       const model = this;
       return async function* (ends: AbortSignal): AsyncGenerator<ChoiceEvent, void, undefined> {
         // The first answer has the row of the prompt. None waits for a row while it has another one.
         const { release, queueMs } =
-          index === 0 ? row : await model.#enter(key, ends, costOf(turn, { tokens: [] }, model.options.maxTokens));
+          index === 0 ? row : await model.#enter(key, ends, { ...size, tokens: size.tokens - prompt.tokens.length });
         const seed = (options.seed ?? base) + index;
         const fork = await cache.fork();
         try {
@@ -222,10 +226,29 @@ export class ServedModel {
     );
   }
 
-  async #enter(key: string, signal: AbortSignal, cost: number): Promise<Row> {
+  async #enter(key: string, signal: AbortSignal, size: RequestSize): Promise<Row> {
     const entered = performance.now();
-    const release = await this.queue.enter(key, signal, cost);
+    const release = await this.queue.enter(key, signal, size);
     return { release, queueMs: performance.now() - entered };
+  }
+
+  /** @param prompt tokens of it. */
+  async #sizeOf({ options, cacheClass }: Turn, prompt: number): Promise<RequestSize> {
+    const most = Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens);
+    // An answer is seldom as long as it may be.
+    const tokens = prompt + Math.ceil(most / 4);
+    if (this.options.cacheBytes === undefined) return { tokens, bytes: 0 };
+    const { name, options: cache } = this.#classOf(cacheClass);
+    let limit = this.#limits.get(name);
+    if (limit === undefined) {
+      const empty = await this.model.createCache(cache);
+      limit = (await empty.memory()).keysAndValuesLimit;
+      await empty.dispose();
+      this.#limits.set(name, limit);
+    }
+    // A cache that is limited by bytes may take all of them.
+    const slots = cache.cacheBytes === undefined ? (cache.cacheLength ?? this.model.config.contextLength) : 1;
+    return { tokens, bytes: Math.ceil(limit * Math.min(1, (prompt + most) / slots)) };
   }
 
   /** The cache of a turn's session by a name that says whose it is and of what class; `user` names a session, too. */
@@ -324,11 +347,6 @@ export class ServedModel {
       },
     );
   }
-}
-
-/** Tokens that a turn is expected to take. An answer is seldom as long as it may be. */
-function costOf({ options }: Turn, { tokens }: Pick<TurnPrompt, 'tokens'>, most: number): number {
-  return tokens.length + Math.ceil(Math.min(options.maxNewTokens ?? most, most) / 4);
 }
 
 /** The right of a turn to run. */

@@ -84,7 +84,7 @@ export interface SessionOptions {
   /** Most caches in memory. */
   readonly most: number;
   /** Most bytes of all caches in memory that no request has. */
-  readonly mostBytes: number;
+  readonly mostBytes: () => number;
   /** null: caches beyond these limits are forgotten; their conversations are computed anew. */
   readonly store: SessionStore | null;
   /** Told of caches that could not be saved or restored: nothing is lost but time. */
@@ -259,7 +259,7 @@ export class Sessions {
         this.#entries.add(entry);
         entry.dirty = entry.name !== null;
         if (entry.dirty && this.#options.store) void this.#save(entry);
-        await this.#trim();
+        await this.trim();
       },
     };
   }
@@ -272,9 +272,9 @@ export class Sessions {
   }
 
   /** The ones that were used least recently leave the memory. */
-  async #trim(): Promise<void> {
+  async trim(): Promise<void> {
     for (const entry of [...this.#entries]) {
-      if (this.#entries.size <= this.#options.most && this.bytes <= this.#options.mostBytes) break;
+      if (this.#entries.size <= this.#options.most && this.bytes <= this.#options.mostBytes()) break;
       if (entry.busy) continue;
       entry.busy = true;
       await this.#save(entry);
