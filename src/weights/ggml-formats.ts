@@ -70,8 +70,8 @@ export const isTable = ({ name, role }: Pick<MatrixInfo, 'name' | 'role'>): bool
   role === 'embedding' || name === 'lm_head.weight';
 
 /**
- * The format of one matrix where the model's is `format`; null: float32. Embedding and head have 8 bits where the others have fewer: in
- * 4 bits they cost SmolLM2-135M more than all other matrices together.
+ * The format of one matrix where the model's is `format`; null: float32. Embedding and head have 8 bits where the others have fewer: with
+ * the embedding in q4_0, too, SmolLM2-135M's perplexity rises by 47 % instead of 30 %.
  */
 export function ggmlFormatOf(format: GgmlFormat, matrix: MatrixInfo): GgmlFormat | null {
   const wanted = isTable(matrix) && bitsOf(format) < bitsOf('q8_0') ? 'q8_0' : format;
