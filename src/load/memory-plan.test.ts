@@ -6,6 +6,7 @@ import { firstSlots } from '../../test/support/family-cases.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import { readConfig } from '../families/read-config.ts';
+import { flatTable } from '../kvcache/calibration-table.ts';
 import { createCache, POLICIES } from '../kvcache/policies.ts';
 import { loadModel } from '../node.ts';
 import { cacheShape } from '../step/cache-shape.ts';
@@ -104,7 +105,9 @@ describe('planMemory', () => {
     async (policy) => {
       const config = await configOf(join(TINY, 'config.json'));
       for (const batch of [1, 3]) {
-        const options = { policy, cacheLength: 64, batch, buffer: policy === 'qh2o' ? 'int8' : 'float32' } as const;
+        const table = policy === 'routed' ? { table: flatTable(cacheShape(config, onnxTarget)) } : {};
+        const buffer = policy === 'qh2o' ? 'int8' : 'float32';
+        const options = { policy, cacheLength: 64, batch, buffer, ...table } as const;
         const cache = createCache(cacheShape(config, onnxTarget), options);
         const empty = cache.memory().bookkeeping;
         const { bookkeeping } = planMemory(config, { contextLength: 64, cache: options });
