@@ -2,8 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { type Golden, readGolden, rowsOf } from '../../test/parity/case.ts';
 import { encoderInput } from '../../test/parity/encoder-case.ts';
+import { loadCase } from '../../test/parity/load-case.ts';
 import { CASES, caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
+import { EncoderModel } from '../embed/encoder-model.ts';
 import { defaultEngine } from '../load/engines-node.ts';
 import { type LanguageModel, loadModel } from '../node.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -40,8 +42,11 @@ describe('perplexity', () => {
 });
 
 /** All logits of a decoder, or what an encoder gives. */
-async function resultOf(model: LanguageModel, golden: ReadonlyMap<string, Golden>): Promise<Float32Array> {
-  if (model.config.output !== 'logits') return (await model.encode(encoderInput(model, golden))).data;
+async function resultOf(
+  model: LanguageModel | EncoderModel,
+  golden: ReadonlyMap<string, Golden>,
+): Promise<Float32Array> {
+  if (model instanceof EncoderModel) return (await model.encode(encoderInput(model, golden))).data;
   const prompts = rowsOf(golden.get('input_ids')!);
   const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength: 128 });
   return (await model.step(cache, prompts, { logits: 'all' })).logits;
@@ -87,7 +92,7 @@ describe('with 8 and 4 bits every family computes nearly what it does in float32
     const expected = (golden.get('logits') ?? golden.get('hidden')!).data;
     const shares: number[] = [];
     for (const weights of ['int8', 'int4'] as const) {
-      await using model = await loadModel(caseFolder(name), { weights, cacheDir });
+      await using model = await loadCase(caseFolder(name), { weights, cacheDir });
       const logits = await resultOf(model, golden);
       expect(logits.length).toBe(expected.length);
       let error = 0;

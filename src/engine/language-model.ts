@@ -10,7 +10,6 @@ import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';
 import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
-import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../step/encoder-runner.ts';
 import type { StepAdapters, StepOptions, StepResult } from '../step/step-types.ts';
 import type { Stepper } from '../step/stepper.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -40,7 +39,6 @@ export interface LanguageModelParts {
   readonly name: string;
   readonly stepper: Stepper;
   /** Where the model is one. */
-  readonly encoder: Encoder | null;
   readonly tokenizer: Tokenizer | null;
   readonly renderer: MessageRenderer;
   readonly format: WeightFormat;
@@ -76,7 +74,6 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   readonly eosTokenIds: readonly number[];
   readonly #fingerprint: string;
   readonly #stepper: Stepper;
-  readonly #encoder: Encoder | null;
   readonly #tokenizer: Tokenizer | null;
   readonly #engine: Engine;
   readonly #calibrations: Calibrations;
@@ -92,7 +89,6 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     this.#fingerprint = parts.fingerprint;
     this.generationConfig = parts.generationConfig;
     this.#stepper = parts.stepper;
-    this.#encoder = parts.encoder;
     this.#tokenizer = parts.tokenizer;
     this.#engine = new Engine(this);
     this.#calibrations = new Calibrations(this, parts.checkpoint, parts.calibrations);
@@ -133,8 +129,6 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws InputError for options that the policy refuses, or `cacheBytes` that no cache keeps within.
    */
   createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
-    if (this.#encoder)
-      throw new InputError(`${this.config.name} models are encoders, which keep nothing: use encode() instead`);
     const { cacheLength, cacheBytes } = options;
     const policy = options.policy ?? (cacheLength === undefined && cacheBytes === undefined ? 'dense' : 'lastrec');
     const shape = this.#stepper.cacheShape;
@@ -168,17 +162,6 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
         if (!options.lease) lease.release();
       }
     });
-  }
-
-  /**
-   * Runs an encoder on whole sequences: token ids, vectors or images, as its config says (`input`).
-   * @throws InputError for what does not fit the model, and for a model that writes text.
-   */
-  async encode(input: EncoderInput, options?: EncodeOptions): Promise<EncodeResult> {
-    if (!this.#encoder)
-      throw new InputError(`${this.config.name} models write text: use generate() or step() instead of encode()`);
-    const encoder = this.#encoder;
-    return this.#serial.run(() => encoder.run(input, options));
   }
 
   /**
@@ -321,7 +304,6 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   dispose(): Promise<void> {
     return this.#serial.run(async () => {
       await this.#stepper.dispose();
-      await this.#encoder?.dispose();
     });
   }
 

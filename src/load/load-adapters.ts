@@ -71,7 +71,7 @@ export async function adaptPlan(
         const all = new ModelAdapters({
           bank,
           openAdapter,
-          withoutHooks: (hooks) => (isEncoder(plan.config) ? ['an encoder'] : stepper.withoutHooks(hooks)),
+          withoutHooks: (hooks) => stepper.withoutHooks(hooks),
           openBase: async () => {
             const again = await reopen();
             const own = await openAll(again.checkpoint, again.plan, mergedRequests);

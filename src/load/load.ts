@@ -8,10 +8,9 @@ import type { Checkpoint } from '../checkpoint/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import type { CalibrationStore } from '../engine/calibrations.ts';
 import { LanguageModel } from '../engine/language-model.ts';
-import { Encoder } from '../step/encoder-runner.ts';
 import { Stepper } from '../step/stepper.ts';
 import { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { TokenizerError } from '../util/errors.ts';
+import { InputError, TokenizerError } from '../util/errors.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 import { type AdapterRequest, adaptPlan } from './load-adapters.ts';
 import { type PrepareRequest, planModel, type WeightChoice } from './plan.ts';
@@ -46,12 +45,17 @@ export interface AssembleOptions {
 }
 
 /**
- * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files.
+ * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files; InputError for an
+ * encoder.
  */
 export async function assembleModel(options: AssembleOptions): Promise<LanguageModel> {
   const { checkpoint, backend } = options;
   const plan = planModel(checkpoint, options.weights, options.part, backend.target);
   const { config, format } = plan;
+  if (isEncoder(config))
+    throw new InputError(
+      `${config.name} models are encoders, which write no text: use loadEncoder() instead of loadModel()`,
+    );
   const tokenizer = await readTokenizer(checkpoint, config);
   const generationConfig = (await checkpoint.readJson('generation_config.json')) ?? {};
   const chatTemplate = ChatTemplate.of({
@@ -64,7 +68,6 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     const weights = await options.prepare(adapted.request, { config: adapted.config, tokenizer });
     const sessions = { threads: options.threads };
     const stepper = new Stepper(adapted.config, weights, format, backend, sessions);
-    const encoder = isEncoder(config) ? new Encoder(adapted.config, weights, format, backend, sessions) : null;
     const checkpointId = await checkpoint.fingerprint();
     const fingerprint = `${checkpointId}:${format}${adapted.fingerprint}`;
     const adapters = await adapted.adaptersFor(
@@ -78,7 +81,6 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     return new LanguageModel({
       name: checkpoint.name,
       stepper,
-      encoder,
       tokenizer,
       renderer: rendererOf(chatTemplate, tokenizer?.config ?? {}),
       format,

@@ -5,10 +5,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { type LanguageModel, loadModel } from '../../src/node.ts';
+import { EncoderModel } from '../../src/embed/encoder-model.ts';
+import type { LanguageModel } from '../../src/node.ts';
 import type { WeightFormat } from '../../src/weights/types.ts';
 import { argmax, type Golden, readGolden, rowsOf } from '../parity/case.ts';
 import { encoderInput } from '../parity/encoder-case.ts';
+import { loadCase } from '../parity/load-case.ts';
 import { findCases, runCase } from '../parity/walk.ts';
 import { familyCases } from './cases.ts';
 
@@ -60,11 +62,13 @@ async function predictions(
 ): Promise<number[]> {
   const ids = golden.get('input_ids') ?? golden.get('decoder/input_ids') ?? golden.get('text/input_ids');
   if (!ids) return [];
-  await using model = await loadModel(folder, { weights, cacheDir });
+  await using model = await loadCase(folder, { weights, cacheDir });
   const { output, vocabSize } = model.config;
   if (output !== 'logits' && output !== 'masked-logits') return [];
   const logits =
-    output === 'logits' ? await allLogits(model, rowsOf(ids)) : (await model.encode(encoderInput(model, golden))).data;
+    model instanceof EncoderModel
+      ? (await model.encode(encoderInput(model, golden))).data
+      : await allLogits(model, rowsOf(ids));
   return Array.from({ length: logits.length / vocabSize }, (_, i) =>
     argmax(logits, i * vocabSize, (i + 1) * vocabSize),
   );

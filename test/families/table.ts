@@ -58,7 +58,7 @@ export function supportPage(reports: readonly FamilyReport[], refused: readonly 
     '',
     table(['`model_type`', 'cases', 'largest error, below', 'int8: same next token', 'int4'], rows),
     '',
-    'Encoders are run with `model.encode()`: `esm`, `pixtral`, `mimi`, `clvp_encoder`, and `gemma3_text` where its config says',
+    'Encoders are loaded with `loadEncoder()`: `esm`, `pixtral`, `mimi`, `clvp_encoder`, and `gemma3_text` where its config says',
     '`use_bidirectional_attention`. Layers that attend to an image (`mllama`, `idefics`) take its states with `model.setCrossAttentionStates()`;',
     'without any, the model is one of text. Where a token has several positions (`qwen2_vl`), steps take them as `positions`.',
     '',

@@ -1,14 +1,14 @@
 /**
  * @file What a family's case compares where the model is an encoder.
  */
-import type { EncoderInput, LanguageModel } from '../../src/node.ts';
+import type { EncoderInput, EncoderModel } from '../../src/node.ts';
 import { type CaseResult, cutInto, type Golden, LOGIT_TOLERANCE, largestError, rowsOf } from './case.ts';
 
 /**
  * Encoders: `hidden` (what the encoder gives of itself), `hidden_positions_shifted` for position ids 3t + 1, `pooled`, and
  * `hidden_masked` for `attention_mask` [B, T], of which only the rows of tokens that are seen are compared.
  */
-export async function compareEncoder(model: LanguageModel, golden: Map<string, Golden>): Promise<CaseResult> {
+export async function compareEncoder(model: EncoderModel, golden: Map<string, Golden>): Promise<CaseResult> {
   const failures: string[] = [];
   const compared: string[] = [];
   let worst = 0;
@@ -45,7 +45,7 @@ export async function compareEncoder(model: LanguageModel, golden: Map<string, G
 }
 
 /** The input that a case gives an encoder. */
-export function encoderInput(model: LanguageModel, golden: ReadonlyMap<string, Golden>): EncoderInput {
+export function encoderInput(model: EncoderModel, golden: ReadonlyMap<string, Golden>): EncoderInput {
   const pixels = golden.get('pixel_values');
   if (model.config.input === 'patches' && pixels) {
     const [count, , height, width] = pixels.shape;

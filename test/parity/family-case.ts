@@ -4,7 +4,8 @@
  * tokens that come out of the cache one after the other. Of encoders, what they make of whole sequences is compared.
  */
 import { join } from 'node:path';
-import { type LanguageModel, loadModel } from '../../src/node.ts';
+import { EncoderModel } from '../../src/embed/encoder-model.ts';
+import type { LanguageModel } from '../../src/node.ts';
 import {
   argmax,
   type CaseKind,
@@ -17,6 +18,7 @@ import {
   rowsOf,
 } from './case.ts';
 import { compareEncoder } from './encoder-case.ts';
+import { loadCase } from './load-case.ts';
 
 /** How much chunks of different lengths may differ from one chunk. */
 export const CHUNK_TOLERANCE = 1e-4;
@@ -34,11 +36,11 @@ export const familyCase: CaseKind = {
     let error = 0;
     const notes: string[] = [];
     for (const part of partsOf(golden)) {
-      await using model = await loadModel(path, { weights: 'float32', cacheDir, part: part.name });
+      await using model = await loadCase(path, { weights: 'float32', cacheDir, part: part.name });
       const found =
-        model.config.output === 'logits'
-          ? await compareDecoder(model, await withLogits(path, part.golden))
-          : await compareEncoder(model, part.golden);
+        model instanceof EncoderModel
+          ? await compareEncoder(model, part.golden)
+          : await compareDecoder(model, await withLogits(path, part.golden));
       error = Math.max(error, found.error);
       failures.push(...found.failures);
       notes.push(found.note);

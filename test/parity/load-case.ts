@@ -1,0 +1,17 @@
+/**
+ * @file Loads the checkpoint of a case with the function that is for its kind of model.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isEncoder } from '../../src/config/config.ts';
+import { readConfig } from '../../src/families/read-config.ts';
+import { type EncoderModel, type LanguageModel, type LoadOptions, loadEncoder, loadModel } from '../../src/node.ts';
+
+export async function loadCase(
+  path: string,
+  options: Omit<LoadOptions, 'generationConfig'>,
+): Promise<LanguageModel | EncoderModel> {
+  const json = JSON.parse(await readFile(join(path, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const { config } = readConfig(json, path, options.part ?? null);
+  return isEncoder(config) ? loadEncoder(path, options) : loadModel(path, options);
+}
