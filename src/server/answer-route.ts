@@ -108,7 +108,8 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
       await events.return(undefined);
     };
     for (const [name, value] of Object.entries(SSE_HEADERS)) c.header(name, value);
-    return c.body(eventStream(withErrors(dialect, facts, resumed(first, events), log), pingMs, stallMs, cancel));
+    const texts = withErrors(dialect, facts, resumed(first, events), log);
+    return c.body(eventStream(texts, pingMs, stallMs, c.req.raw.signal, cancel));
   };
 }
 
