@@ -5,7 +5,7 @@ import { GraphError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import { type CacheStep, StepEvents } from './events.ts';
-import { type Need, needsBy } from './needs.ts';
+import { type Need, neededSets, needsBy } from './needs.ts';
 import { cacheFull } from './options.ts';
 import { StepPlan } from './plan.ts';
 import type { Policy } from './policy.ts';
@@ -47,7 +47,7 @@ export class Appender {
     this.#view = new LayerView({
       shape,
       buffers: store.buffers,
-      needs: rules.needs,
+      needs: neededSets(rules.needs),
       queryRange: (need, newTokens) => this.#queryRange(need, newTokens),
       layerStateOf: (layer) => layerStates[layer],
     });

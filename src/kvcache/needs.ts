@@ -19,6 +19,21 @@ export const REDUCTIONS: Readonly<Record<Need, Reduction>> = {
   max: 'max',
 };
 
+/** A need, and its index among those of its reduction. */
+export interface NeededSet {
+  readonly need: Need;
+  readonly reduction: Reduction;
+  readonly index: number;
+}
+
+/** A policy's needs, each with where the step gives it. */
+export function neededSets(needs: readonly Need[]): NeededSet[] {
+  return needs.map((need) => {
+    const reduction = REDUCTIONS[need];
+    return { need, reduction, index: needsBy(reduction, needs).indexOf(need) };
+  });
+}
+
 /** Those of a policy's needs that are made by one reduction, in their order. */
 export function needsBy(reduction: Reduction, needs: readonly Need[]): Need[] {
   return needs.filter((need) => REDUCTIONS[need] === reduction);

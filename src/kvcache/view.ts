@@ -4,7 +4,7 @@
 import { InputError } from '../util/errors.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import { type ChunkOutputs, partOf } from './chunk.ts';
-import { type Need, needsBy, REDUCTIONS, type Reduction } from './needs.ts';
+import type { NeededSet, Reduction } from './needs.ts';
 import type { Row } from './row.ts';
 import { type CacheShape, type LayerShape, turnKey } from './shape.ts';
 import type { SlotTable } from './slots.ts';
@@ -132,9 +132,9 @@ export class GroupView {
 export interface ViewSource {
   readonly shape: CacheShape;
   readonly buffers: readonly (SlotBuffer | null)[];
-  readonly needs: readonly Need[];
+  readonly needs: readonly NeededSet[];
   /** Which of the chunk's queries count for a need, where the graph told them apart. */
-  queryRange(need: Need, newTokens: number): readonly [from: number, to: number];
+  queryRange(need: NeededSet['need'], newTokens: number): readonly [from: number, to: number];
   /** Where a layer's numbers begin in {@link Row.layerState}, and how many there are. */
   layerStateOf(layer: number): readonly [from: number, count: number];
 }
@@ -225,7 +225,7 @@ export class LayerView {
         group.slotState[c].set(table.slotState[c].data.subarray(at, at + held));
         group.slotState[c].fill(0, held, group.length);
       }
-      for (const [i, need] of needs.entries()) this.#loadWeights(group, need, group.weights[i]);
+      for (let i = 0; i < needs.length; i++) this.#loadWeights(group, needs[i], group.weights[i]);
     }
   }
 
@@ -277,10 +277,9 @@ export class LayerView {
   }
 
   /** Copies the weights on the slots in use and on the chunk; a table for all groups gets those of all of them. */
-  #loadWeights(group: GroupView, need: Need, out: Float32Array): void {
+  #loadWeights(group: GroupView, { need, reduction, index: own }: NeededSet, out: Float32Array): void {
     const { groups } = this.layerShape;
     const { each, capacity, reduced } = this.chunk.observed!;
-    const reduction = REDUCTIONS[need];
     const { sets, weights } = reduced[reduction]!;
     const { ragged } = this.#table;
     const name = ragged ? partOf(this.#table.name, group.index) : this.#table.name;
@@ -288,8 +287,9 @@ export class LayerView {
     const data = weights.get(name)!;
     const columns = slots + this.chunk.length;
     const parts = this.#table.groups === 1 ? groups : 1;
-    const own = needsBy(reduction, this.#source.needs).indexOf(need);
-    const [from, to] = each ? this.#source.queryRange(need, this.newTokens) : [own, own + 1];
+    const range = each ? this.#source.queryRange(need, this.newTokens) : null;
+    const from = range ? range[0] : own;
+    const to = range ? range[1] : own + 1;
     let combine: Combine = 'set';
     for (let part = 0; part < parts; part++)
       for (let set = from; set < to; set++) {
