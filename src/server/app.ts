@@ -16,7 +16,8 @@ import { readEmbeddings, type ServedEncoder } from './embeddings.ts';
 import { readBody } from './fields.ts';
 import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
-import { addCacheRoutes, addPageFiles, type PageFiles } from './page.ts';
+import { addCacheRoutes, addPageFiles } from './page.ts';
+import type { PageFiles } from './page-files.ts';
 import { SavedResponses } from './responses-store.ts';
 import { randomId, type ServedModel } from './served-model.ts';
 

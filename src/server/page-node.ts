@@ -4,7 +4,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { PageFiles } from './page.ts';
+import type { PageFiles } from './page-files.ts';
 
 /** The same from src/server and from dist/server. */
 const FOLDER = fileURLToPath(new URL('../../dist/page/', import.meta.url));

@@ -3,16 +3,8 @@
  */
 import type { Hono } from 'hono';
 import { HttpError } from './http-error.ts';
+import type { PageFiles } from './page-files.ts';
 import type { ServedModel } from './served-model.ts';
-
-/** A file of the page. */
-export interface PageFile {
-  readonly type: string;
-  readonly body: Uint8Array<ArrayBuffer>;
-}
-
-/** Files by their path below `/`; '' is the page itself. */
-export type PageFiles = ReadonlyMap<string, PageFile>;
 
 type App = Hono<{ Variables: { key: string; id: string } }>;
 
@@ -27,7 +19,7 @@ const HEADERS = {
 /** Serves the files. They need no key: the page asks for one where the server wants it. */
 export function addPageFiles(app: App, files: PageFiles): void {
   for (const [path, { type, body }] of files)
-    app.get(`/${path}`, (c) => c.body(body, 200, { ...HEADERS, 'content-type': type }));
+    app.get(`/${path}`, (c) => c.body(body as Uint8Array<ArrayBuffer>, 200, { ...HEADERS, 'content-type': type }));
 }
 
 /** Routes that tell what the caches of sessions hold. A key sees its own sessions only. */
