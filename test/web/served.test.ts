@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ChatTemplate } from '../../src/exports/checkpoint.ts';
 import { type RunningServer, type ServeOptions, serve } from '../../src/exports/server.ts';
 import { type LanguageModel, loadModel } from '../../src/node.ts';
-import type { PageFiles } from '../../src/server/page.ts';
+import type { PageFiles } from '../../src/server/page-files.ts';
 import { readPageFiles } from '../../src/server/page-node.ts';
 import { hasChromium, launchChromium, openPage, WITHOUT_CHROMIUM } from '../support/browser.ts';
 import { ROOT } from '../support/example-folder.ts';
