@@ -14,33 +14,45 @@ export const MEASURED_SINKS = 4;
 /** Changes whenever tables could be misread. */
 const VERSION = 1;
 
-const GroupTable = v.object({
+/** What was measured of a query group. */
+export interface GroupCalibration {
   /**
    * Quantiles, ascending, of log z: z is the largest weight that a slot of the text gets while the text is read once more, over all
    * queries of that reading and the group's heads.
    */
-  retrieval: v.pipe(v.array(v.number()), v.length(QUANTILES)),
+  readonly retrieval: readonly number[];
   /**
    * By {@link LOCAL_WINDOWS}: mean square of what the residual stream loses where the group attends to the sinks and so many recent
    * tokens only, in parts of the mean square of the stream.
    */
+  readonly local: readonly number[];
+}
+
+/** What was measured of a model. */
+export interface CalibrationTable {
+  readonly version: typeof VERSION;
+  /** The fingerprint of the model. */
+  readonly model: string;
+  /** SHA-256 of the texts. */
+  readonly texts: string;
+  /** Tokens of each text. */
+  readonly length: number;
+  /** By layer: its groups; null: it holds no slots, or a window bounds them. */
+  readonly layers: readonly (readonly GroupCalibration[] | null)[];
+}
+
+const GroupTable = v.object({
+  retrieval: v.pipe(v.array(v.number()), v.length(QUANTILES)),
   local: v.pipe(v.array(v.number()), v.length(LOCAL_WINDOWS.length)),
 });
 
 const Table = v.object({
   version: v.literal(VERSION),
-  /** The fingerprint of the model. */
   model: v.string(),
-  /** SHA-256 of the texts. */
   texts: v.string(),
-  /** Tokens of each text. */
   length: v.pipe(v.number(), v.integer(), v.minValue(1)),
-  /** By layer: its groups; null: it holds no slots, or a window bounds them. */
   layers: v.array(v.nullable(v.array(GroupTable))),
 });
-
-export type GroupCalibration = v.InferOutput<typeof GroupTable>;
-export type CalibrationTable = v.InferOutput<typeof Table>;
 
 export const CALIBRATION_VERSION = VERSION;
 

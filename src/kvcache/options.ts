@@ -19,7 +19,7 @@ export interface CacheOptions {
    * made with. The last chunk can be taken back only if it was a single token. @default no limit in bytes
    */
   readonly cacheBytes?: number | string;
-  /** Rows of the batch, {@link MAX_BATCH} at most. @default 1 */
+  /** Rows of the batch, 4,096 at most. @default 1 */
   readonly batch?: number;
   /** How keys and values are stored: one format for both, or one for each. @default 'float32' */
   readonly buffer?: BufferChoice;
