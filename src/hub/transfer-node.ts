@@ -10,7 +10,7 @@ import { writeAt } from '../util/files-node.ts';
 import { fileSize } from './cache-node.ts';
 import type { HubFile } from './files.ts';
 import type { HubHttp } from './http.ts';
-import { fill, type PartialContent, type Transfer } from './transfer.ts';
+import { fill, type PartialContent, type Transfer, wrongChecksum } from './transfer.ts';
 
 /**
  * The name of a blob while it is incomplete. It differs from that of Python's library, whose locks can't be taken
@@ -49,10 +49,7 @@ export async function transferBlob(http: HubHttp, transfer: BlobTransfer): Promi
     }
     if (!good) {
       await rm(partial, { force: true });
-      throw new HubError(
-        `${transfer.subject.id}/${transfer.file.path}: the checksum is wrong, so the download was discarded; ` +
-          'try again; if it stays wrong, something between here and the hub changes the data',
-      );
+      throw wrongChecksum(transfer.subject.id, transfer.file.path);
     }
     await rename(partial, transfer.blob).catch(async (error: NodeJS.ErrnoException) => {
       // A lock lost in a long sleep of the machine: another process wrote the same bytes and was faster.

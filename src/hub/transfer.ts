@@ -27,6 +27,13 @@ export interface PartialContent {
   restart(): Promise<void>;
 }
 
+/** A file that came whole, and is another one. */
+export const wrongChecksum = (id: string, path: string): HubError =>
+  new HubError(
+    `${id}/${path}: the checksum is wrong, so the download was discarded; try again; ` +
+      'if it stays wrong, something between here and the hub changes the data',
+  );
+
 /** Requests until the file is as long as announced. */
 export async function fill(http: HubHttp, transfer: Transfer, writer: PartialContent): Promise<void> {
   const backoff = new Backoff(http.options);

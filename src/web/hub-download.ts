@@ -4,8 +4,7 @@
 import type { HubFile } from '../hub/files.ts';
 import type { HubHttp } from '../hub/http.ts';
 import { filesOf } from '../hub/listing.ts';
-import { fill, type PartialContent } from '../hub/transfer.ts';
-import { HubError } from '../util/errors.ts';
+import { fill, type PartialContent, wrongChecksum } from '../hub/transfer.ts';
 import { Sha256 } from '../util/sha256.ts';
 import { type FetchProgress, ProgressMeter } from './progress.ts';
 import { checkQuota, openForWriting, readFile, removeFile, type SyncFile, writeAll } from './storage.ts';
@@ -78,10 +77,7 @@ async function download(
   }
   if (good) return;
   await removeFile(folder, name);
-  throw new HubError(
-    `${id}/${file.path}: the checksum is wrong, so the download was discarded; try again; ` +
-      'if it stays wrong, something between here and the hub changes the data',
-  );
+  throw wrongChecksum(id, file.path);
 }
 
 const PIECE_BYTES = 1 << 20;
