@@ -143,11 +143,16 @@ function cutTexts({ config, tokenizer }: CalibratedModel, texts: readonly string
     );
   const all = Math.floor(ids.length / length);
   const count = Math.min(all, Math.max(1, Math.floor(MOST_TOKENS / length)));
-  const windows = Array.from({ length: count }, (_, i) => {
+  return { lead, repeat, windows: spreadWindows(ids, length, count), length };
+}
+
+/** Windows of a text, spread over all of it. */
+export function spreadWindows(ids: readonly number[], length: number, count: number): number[][] {
+  const all = Math.floor(ids.length / length);
+  return Array.from({ length: count }, (_, i) => {
     const at = Math.floor((i * all) / count) * length;
     return ids.slice(at, at + length);
   });
-  return { lead, repeat, windows, length };
 }
 
 /** Adds up what windows show. */

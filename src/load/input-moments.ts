@@ -4,7 +4,7 @@
  */
 import type { Backend, BackendOptions, CompiledGraph } from '../backends/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';
-import { shippedTexts } from '../engine/calibrate.ts';
+import { shippedTexts, spreadWindows } from '../engine/calibrate.ts';
 import { createCache } from '../kvcache/policies.ts';
 import { crossSpec } from '../model/mixers/cross-attention.ts';
 import { mul, reduceSum, reshape } from '../ops/basic.ts';
@@ -47,13 +47,10 @@ export async function measureMoments(options: MomentsOptions): Promise<InputMome
     const [lead] = tokenizer.encode('', { addSpecialTokens: true });
     const length = Math.min(WINDOW, config.contextLength, ids.length);
     const body = length - (lead === undefined ? 0 : 1);
-    const all = Math.floor(ids.length / body);
-    const count = Math.min(all, Math.ceil(TOKENS / length));
-    for (let i = 0; i < count; i++) {
+    const count = Math.min(Math.floor(ids.length / body), Math.ceil(TOKENS / length));
+    for (const own of spreadWindows(ids, body, count)) {
       signal?.throwIfAborted();
-      // Spread over all of the texts.
-      const start = Math.floor((i * all) / count) * body;
-      const window = [...(lead === undefined ? [] : [lead]), ...ids.slice(start, start + body)];
+      const window = [...(lead === undefined ? [] : [lead]), ...own];
       const cache = createCache(stepper.cacheShape, { policy: 'dense', cacheLength: length });
       await stepper.step(cache, [window], { logits: 'all', phase: 'prompt', lengths: [length] });
     }
