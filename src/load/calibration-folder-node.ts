@@ -2,15 +2,14 @@
  * @file The folder of calibrations: `calibrations`, beside the prepared weights.
  */
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { CalibrationStore } from '../engine/calibrations.ts';
 import { writeWhole } from '../util/files-node.ts';
-import { defaultCacheDir } from '../weights/store-node.ts';
+import { cacheFolder } from '../weights/store-node.ts';
 
 /** @param cacheDir as of prepared weights. */
 export function calibrationFolder(cacheDir?: string): CalibrationStore {
-  const pathOf = (name: string) =>
-    join(cacheDir ? resolve(cacheDir) : defaultCacheDir(), 'calibrations', `${name}.json`);
+  const pathOf = (name: string) => join(cacheFolder(cacheDir), 'calibrations', `${name}.json`);
   return {
     async read(name) {
       const text = await readFile(pathOf(name), 'utf8').catch(() => null);

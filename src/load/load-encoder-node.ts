@@ -13,6 +13,8 @@ import { assembleReranker } from './load-reranker.ts';
 /** Options of {@link loadEncoder}. Adapters are merged into the weights. */
 export type EncoderLoadOptions = Omit<LoadOptions, 'generationConfig'>;
 
+const { generationConfig: _, ...ENCODER_OPTIONS } = LOAD_OPTIONS;
+
 /**
  * Loads a model for embeddings: an encoder, or a decoder that is made of attention alone. The files of sentence-transformers beside
  * its weights say how the states of its tokens become one vector.
@@ -23,8 +25,7 @@ export async function loadEncoder(
   model: string | Checkpoint = TINY_MODEL,
   options: EncoderLoadOptions = {},
 ): Promise<EncoderModel> {
-  const { generationConfig: _, ...known } = LOAD_OPTIONS;
-  checkOptionNames('loadEncoder', options, known, RENAMED);
+  checkOptionNames('loadEncoder', options, ENCODER_OPTIONS, RENAMED);
   return assembleFrom(model, options, assembleEncoder);
 }
 
@@ -35,7 +36,6 @@ export async function loadEncoder(
  * @throws as `loadModel` does; ConfigError for a model that can't rank.
  */
 export async function loadReranker(model: string | Checkpoint, options: EncoderLoadOptions = {}): Promise<Reranker> {
-  const { generationConfig: _, ...known } = LOAD_OPTIONS;
-  checkOptionNames('loadReranker', options, known, RENAMED);
+  checkOptionNames('loadReranker', options, ENCODER_OPTIONS, RENAMED);
   return assembleFrom(model, options, assembleReranker);
 }

@@ -3,7 +3,7 @@
  * formats are chosen once for each checkpoint; both are kept beside the prepared weights.
  */
 import { readFile, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Backend } from '../backends/types.ts';
 import { tensorType } from '../checkpoint/gguf/block-formats.ts';
 import type { Config } from '../config/config.ts';
@@ -13,7 +13,7 @@ import { product } from '../util/numbers.ts';
 import { sha256 } from '../util/sha256.ts';
 import { type GgmlFormat, isGgmlFormat, type MatrixInfo } from '../weights/ggml-formats.ts';
 import { chooseMix, MIX_BITS, MIX_VERSION, type MixedMatrix, mixFormats } from '../weights/mix.ts';
-import { defaultCacheDir, hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
+import { cacheFolder, hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { Param, RowSource } from '../weights/types.ts';
 import { canMeasure, type InputMoments, measureMoments } from './input-moments.ts';
 import type { PrepareRequest } from './plan.ts';
@@ -61,7 +61,7 @@ export async function knownMix(request: MixRequest, cacheDir?: string): Promise<
 
 function pathOf({ specs, identity }: MixRequest, cacheDir?: string): string {
   const key = sha256(JSON.stringify([MIX_VERSION, identity, specs.map(({ name, shape }) => [name, shape])]));
-  return join(cacheDir ? resolve(cacheDir) : defaultCacheDir(), 'mixes', `${key}.json`);
+  return join(cacheFolder(cacheDir), 'mixes', `${key}.json`);
 }
 
 function withFormats(specs: readonly Param[], { formats, moments }: Mix): readonly Param[] {
@@ -115,7 +115,7 @@ function infoOf({ name, role, shape, format }: Param): MatrixInfo | null {
 async function momentsOf(options: MixOptions): Promise<InputMoments> {
   const { request, config, tokenizer, backend, threads, signal } = options;
   if (!canMeasure(config, tokenizer)) return new Map();
-  const base = options.cacheDir ? resolve(options.cacheDir) : defaultCacheDir();
+  const base = cacheFolder(options.cacheDir);
   const specs = request.specs.map((spec) =>
     spec.format === 'int4' ? ({ ...spec, format: MEASURING } as const) : spec,
   );

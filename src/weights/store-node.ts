@@ -45,6 +45,9 @@ const MANIFEST_FILE = 'manifest.json';
 /** The name of the model that an entry was made for; nothing depends on it. */
 export const LABEL_FILE = 'model.txt';
 
+/** The folder of everything that is prepared or measured once. @default {@link defaultCacheDir} */
+export const cacheFolder = (cacheDir?: string): string => (cacheDir ? resolve(cacheDir) : defaultCacheDir());
+
 /** The folder of prepared weights and of everything else that Keyhold makes of checkpoints. */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
   if (env.KEYHOLD_CACHE) return resolve(env.KEYHOLD_CACHE);
@@ -90,7 +93,7 @@ function entryOf(options: EntryOptions): Entry {
   const layout = layOut(options.specs, options.codec);
   const description = describe(options, layout);
   const key = createHash('sha256').update(description).digest('hex').slice(0, 32);
-  const folder = join(options.cacheDir ? resolve(options.cacheDir) : defaultCacheDir(), 'weights', key);
+  const folder = join(cacheFolder(options.cacheDir), 'weights', key);
   return { layout, description, folder };
 }
 
