@@ -6,7 +6,7 @@ import type { OpGraph } from '../../ops/graph.ts';
 import type { OpName, OpNode, Value } from '../../ops/types.ts';
 import { EngineError, GraphError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
-import type { CpuBackend } from './cpu-backend.ts';
+import type { ComputeGraph, CpuBackend } from './cpu-backend.ts';
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
 import { GraphMaker, type RunInputs, type Tensor } from './lower/graph-maker.ts';
@@ -37,7 +37,8 @@ interface BoundInput {
 const TENSORS_PER_NODE = 10;
 const MOST_TENSORS = 400_000;
 
-export class ConcreteGraph {
+export class ConcreteGraph implements ComputeGraph {
+  lastTook = Infinity;
   readonly #ggml: Ggml;
   readonly #maker: GraphMaker;
   readonly #allocator: NativeHandle;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { GraphError } from '../../util/errors.ts';
 import { openGgml } from './binding.ts';
-import { CpuBackend } from './cpu-backend.ts';
+import { type ComputeGraph, CpuBackend } from './cpu-backend.ts';
 import { fastBufferFor } from './fast-buffers.ts';
 import type { Pointer } from './functions.ts';
 import { nativeCounts } from './native.ts';
@@ -35,7 +35,7 @@ async function product(
   ggml.ggml_build_forward_expand(graph, y);
   const allocator = ggml.ggml_gallocr_new(ggml.ggml_backend_get_default_buffer_type(backend.pointer));
   expect(ggml.ggml_gallocr_alloc_graph(allocator, graph)).toBe(true);
-  await backend.compute(graph);
+  await backend.compute({ graph });
   const out = new Float32Array((x.length / cols) * rows);
   ggml.ggml_backend_tensor_get(y, out, 0, out.byteLength);
   ggml.ggml_gallocr_free(allocator);
@@ -117,21 +117,48 @@ describe('CpuBackend', () => {
     ggml.ggml_build_forward_expand(graph, y);
     const allocator = ggml.ggml_gallocr_new(ggml.ggml_backend_get_default_buffer_type(backend.pointer));
     ggml.ggml_gallocr_alloc_graph(allocator, graph);
+    const work = { graph };
     const control = new AbortController();
     const started = performance.now();
     setTimeout(() => control.abort(new Error('enough')), 50);
-    await expect(backend.compute(graph, control.signal)).rejects.toThrow('enough');
+    await expect(backend.compute(work, control.signal)).rejects.toThrow('enough');
     const aborted = performance.now() - started;
-    await expect(backend.compute(graph, AbortSignal.abort(new Error('never')))).rejects.toThrow('never');
+    await expect(backend.compute(work, AbortSignal.abort(new Error('never')))).rejects.toThrow('never');
     const again = performance.now();
-    await backend.compute(graph);
+    await backend.compute(work);
     expect(aborted).toBeLessThan(performance.now() - again);
-    const running = backend.compute(graph);
+    const running = backend.compute(work);
     await new Promise((resolve) => setTimeout(resolve, 20));
     await Promise.all([expect(running).rejects.toThrow(GraphError), backend.dispose()]);
-    await expect(backend.compute(graph)).rejects.toThrow(GraphError);
+    await expect(backend.compute(work)).rejects.toThrow(GraphError);
     ggml.ggml_gallocr_free(allocator);
     context.dispose();
+  });
+
+  it('runs a short graph on this thread from the second time on, and lets the event loop go on between', async () => {
+    const backend = new CpuBackend(ggml, 2);
+    const context = new TensorContext(ggml, 4, 8);
+    const graph = ggml.ggml_new_graph_custom(context.pointer, 8, false);
+    const numbers = new Float32Array([3]);
+    const leaf = ggml.ggml_new_tensor_1d(context.pointer, GGML_TYPES.f32, 1);
+    ggml.ggml_backend_tensor_alloc(ggml.hostBuffer, leaf, ggml.addressOf(numbers));
+    ggml.ggml_build_forward_expand(graph, ggml.ggml_sqr(context.pointer, leaf));
+    const allocator = ggml.ggml_gallocr_new(ggml.ggml_backend_get_default_buffer_type(backend.pointer));
+    ggml.ggml_gallocr_alloc_graph(allocator, graph);
+    const work: ComputeGraph = { graph };
+    let turns = 0;
+    const turn = (): void => {
+      turns++;
+      timer = setImmediate(turn);
+    };
+    let timer = setImmediate(turn);
+    for (let i = 0; i < 20; i++) await backend.compute(work);
+    clearImmediate(timer);
+    expect(work.lastTook).toBeLessThan(50);
+    expect(turns).toBeGreaterThanOrEqual(19);
+    ggml.ggml_gallocr_free(allocator);
+    context.dispose();
+    await backend.dispose();
   });
 
   it('gives back all that is native', async () => {

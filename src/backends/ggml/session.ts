@@ -46,7 +46,7 @@ export class GgmlSession {
       if (this.#disposed) throw new InputError('the model was disposed of and can not be used any more');
       const compiled = this.#compile(inputs);
       compiled.bind(inputs);
-      await compute(compiled.graph, signal);
+      await compute(compiled, signal);
       return compiled.read();
     });
   }

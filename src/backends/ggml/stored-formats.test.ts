@@ -79,7 +79,7 @@ describe.each(Object.keys(STORED) as (keyof typeof STORED)[])('%s of a file', (f
     const graph = ggml.ggml_new_graph_custom(pointer, 8, false);
     ggml.ggml_build_forward_expand(graph, product);
     ggml.ggml_build_forward_expand(graph, row);
-    await backend.compute(graph);
+    await backend.compute({ graph });
     await backend.dispose();
     context.dispose();
     let [error, size] = [0, 0];
