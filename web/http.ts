@@ -20,6 +20,7 @@ interface ListedModel {
   readonly id: string;
   readonly max_model_len: number;
   readonly keyhold: {
+    readonly loaded: true;
     readonly weights: string;
     readonly layers: number;
     readonly chat: boolean;
@@ -82,8 +83,10 @@ export class Server {
     return (await this.fetch(path, body)).json();
   }
 
+  /** The models that write, as far as they are in memory. */
   async models(): Promise<readonly ListedModel[]> {
-    return (await this.json<{ data: ListedModel[] }>('v1/models')).data;
+    const { data } = await this.json<{ data: readonly (ListedModel | { keyhold: { loaded?: false } })[] }>('v1/models');
+    return data.filter((each): each is ListedModel => each.keyhold.loaded === true);
   }
 
   async caches(): Promise<readonly ListedCache[]> {

@@ -16,6 +16,10 @@ export async function openServer(use: (model: PageModel) => Promise<void>): Prom
   });
   const server = new Server(askKey);
   const models = (await server.models()).map((listed) => new HttpModel(server, listed));
+  if (models.length === 0) {
+    byId('status').textContent = 'No model is in memory. Reload the page after a request to one.';
+    return;
+  }
   if (models.length > 1) {
     const select = element(
       'select',

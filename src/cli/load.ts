@@ -75,7 +75,7 @@ function loadOptions(flags: LoadFlags, io: CliIo, progress: Progress): EncoderLo
     weights,
     threads,
     engine,
-    adapters: adapter?.map((one, i) => ({ ...one, live: liveAdapters, name: `${i + 1}` })),
+    adapters: adapter?.map((one, i) => ({ ...one, live: liveAdapters, name: one.name ?? `${i + 1}` })),
     hub: hubOptions(flags, progress),
     signal: io.signal,
     onProgress: loadProgress(progress),

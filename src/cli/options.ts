@@ -139,6 +139,8 @@ export interface LoadFlags extends HubFlags {
 export interface AdapterFlag {
   readonly path: string;
   readonly weight: number;
+  /** @default its number, from 1 */
+  readonly name?: string;
 }
 
 /** `PATH` or `PATH=WEIGHT`, may be given several times. */

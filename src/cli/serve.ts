@@ -6,7 +6,9 @@ import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkCacheOptions } from '../exports/policies.ts';
 import { readCacheBytes } from '../kvcache/byte-budget.ts';
+import type { OnDemandModel } from '../server/model-entry.ts';
 import type { CacheClass } from '../server/served-model.ts';
+import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell } from './io.ts';
 import { loadEncoderForCommand, loadInWorkerForCommand } from './load.ts';
@@ -25,12 +27,14 @@ import {
   withModel,
 } from './options.ts';
 import { Progress } from './progress.ts';
+import { cacheClassesOf, type ModelsFlag, modelSettings, type NamedSettings, readModels } from './served-models.ts';
 
 interface ServeFlags extends LoadFlags, CacheFlags {
   readonly host: string;
   readonly port: number;
   readonly name?: string;
   readonly embeddings?: string;
+  readonly models?: readonly ModelsFlag[];
   readonly apiKey?: readonly string[];
   /** false: --no-keys. */
   readonly keys: boolean;
@@ -58,6 +62,12 @@ export function addServe(program: Command, io: CliIo, version: string): void {
     )
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .addOption(new Option('--port <n>', 'port to listen on; 0: any that is free').argParser(wholeFrom(0)).default(8080))
+    .addOption(
+      new Option(
+        '--models <file|name=model>',
+        'several models: a .json file, or a name and a model; may be given several times',
+      ).argParser(readModels),
+    )
     .option('--embeddings <model>', 'a model that embeds texts, for /v1/embeddings', notEmpty)
     .option('--name <name>', 'what clients call the model (default: its own name)', notEmpty)
     .addOption(
@@ -96,11 +106,12 @@ export function addServe(program: Command, io: CliIo, version: string): void {
   addCacheOptions(command);
   addHubOptions(command);
   command.action((model: string | undefined, flags: ServeFlags) =>
-    serveModel(withModel(command, model, flags), version, io),
+    serveModels(checkFlags(command, withModel(command, model, flags), model), version, io),
   );
   addExamples(command, [
     ['the small model that ships with keyhold', 'keyhold serve'],
     ['contexts of any length in 2,048 slots', 'keyhold serve Qwen/Qwen3-0.6B -p h2o -c 2048'],
+    ['two models', 'keyhold serve --models small=Qwen/Qwen3-0.6B --models large=Qwen/Qwen3-4B'],
     ['for other machines', 'KEYHOLD_API_KEY=secret keyhold serve Qwen/Qwen3-0.6B --host 0.0.0.0'],
   ]);
 }
@@ -119,49 +130,113 @@ function readClass(text: string, before: readonly CacheClass[] = []): CacheClass
   ];
 }
 
-async function serveModel(flags: ServeFlags, version: string, io: CliIo): Promise<void> {
-  const { ServedEncoder, ServedModel, folderStore, serve } = await import('../exports/server.ts');
+/** @throws UsageError for what can't be said of several models. */
+function checkFlags(command: Command, flags: ServeFlags, argument: string | undefined): ServeFlags {
+  if (flags.models === undefined) return flags;
+  const isSaid = (name: string) => command.getOptionValueSource(name) === 'cli';
+  const single = [
+    ...(argument === undefined ? [] : ['a model as argument']),
+    ...['model', 'name', 'adapter', 'revision'].filter(isSaid).map((name) => `--${name}`),
+  ];
+  if (single.length > 0)
+    throw new UsageError(
+      `${single.join(', ')}: not together with --models; say it in the file, of the model it is for`,
+    );
+  return flags;
+}
+
+async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promise<void> {
+  const {
+    OnDemandModel: OnDemand,
+    ServedEncoder,
+    ServedModel,
+    folderStore,
+    keyName,
+    serve,
+  } = await import('../exports/server.ts');
   const keys = [...(flags.apiKey ?? []), ...(io.env.KEYHOLD_API_KEY ? [io.env.KEYHOLD_API_KEY] : [])];
-  const cacheClasses: CacheClass[] = [
+  const commonClasses: CacheClass[] = [
     { name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] },
     ...(flags.cacheClass ?? []),
   ];
-  for (const { options } of cacheClasses.slice(1)) asUsage(() => checkCacheOptions(options));
+  for (const { options } of commonClasses.slice(1)) asUsage(() => checkCacheOptions(options));
   const log = (entry: object) => {
     if (!flags.quiet) io.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
   };
-  const loaded: { dispose(): Promise<void> }[] = [];
-  const kept = <T extends { dispose(): Promise<void> }>(model: T): T => {
-    loaded.push(model);
-    return model;
-  };
+  const { models, embeddings } = flags;
+  const all: NamedSettings[] = models
+    ? await modelSettings(models, io.env)
+    : [{ name: flags.name ?? clientName(flags.model), path: flags.model }];
+  if (embeddings !== undefined) all.push({ name: clientName(embeddings), path: embeddings, embeddings: true });
+  const generators = all.filter((each) => !each.embeddings);
+  const store = flags.sessionDir === undefined ? null : folderStore(flags.sessionDir);
   const limits = { queue: flags.queue, queueMs: QUEUE_MS };
-  try {
-    const load = () => loadInWorkerForCommand(flags, io, new Progress(io));
-    const served = new ServedModel(await load(), {
-      ...limits,
-      id: flags.name ?? clientName(flags.model),
+  const loadFlags = (settings: NamedSettings): LoadFlags => ({
+    ...flags,
+    model: settings.path,
+    weights: settings.weights ?? flags.weights,
+    engine: settings.engine ?? flags.engine,
+    threads: settings.threads ?? flags.threads,
+    revision: settings.revision ?? flags.revision,
+    adapter: settings.adapters?.map(({ weight = 1, ...each }) => ({ ...each, weight })) ?? flags.adapter,
+    liveAdapters: settings.adapters ? (settings.liveAdapters ?? true) : flags.liveAdapters,
+  });
+  const entryOf = (settings: NamedSettings): OnDemandModel => {
+    const { name, apiKeys, idleMinutes } = settings;
+    const cacheClasses = cacheClassesOf(settings, commonClasses);
+    const own = apiKeys && new Set(apiKeys.map(keyName));
+    const load = () => loadInWorkerForCommand(loadFlags(settings), io, new Progress(io));
+    // Models share the memory of the caches equally.
+    const bytes = () =>
+      settings.cacheMemory === undefined
+        ? Math.floor(bytesOf(flags.cacheMemory) / generators.length)
+        : bytesOf(settings.cacheMemory);
+    return new OnDemand({
+      id: name,
       cacheClasses,
-      rows: flags.parallel,
-      maxTokens: flags.maxTokens,
-      sessions: flags.sessions,
-      cacheBytes: bytesOf(flags.cacheMemory),
-      store: flags.sessionDir === undefined ? null : folderStore(flags.sessionDir),
-      onLoss: (name, error) => log({ level: 'warn', session: name.slice(0, 12), error: (error as Error).message }),
-      reload: load,
+      adapters: settings.liveAdapters === false ? [] : settings.adapters?.map((each) => each.name),
+      idleMs: idleMinutes === undefined ? undefined : idleMinutes * 60_000,
+      allows: own && ((key) => own.has(key)),
+      onFailure: (id, error) => log({ level: 'error', model: id, error: String((error as Error)?.stack ?? error) }),
+      load: async () =>
+        new ServedModel(await load(), {
+          ...limits,
+          id: name,
+          cacheClasses,
+          rows: settings.parallel ?? flags.parallel,
+          maxTokens: settings.maxTokens ?? flags.maxTokens,
+          sessions: settings.sessions ?? flags.sessions,
+          cacheBytes: bytes(),
+          store,
+          onLoss: (session, error) =>
+            log({ level: 'warn', session: session.slice(0, 12), error: (error as Error).message }),
+          reload: load,
+        }),
     });
-    kept({ dispose: () => served.model.dispose() });
+  };
+  const entries: OnDemandModel[] = [];
+  const loaded: { dispose(): Promise<void> }[] = [];
+  try {
     const encoders = [];
-    for (const name of flags.embeddings === undefined ? [] : [flags.embeddings]) {
-      // Adapters belong to the other model.
-      const encoderFlags = { ...flags, model: name, adapter: undefined };
-      const encoder = kept(await loadEncoderForCommand(encoderFlags, io, new Progress(io)));
-      encoders.push(new ServedEncoder(encoder, { ...limits, id: clientName(name) }));
+    for (const settings of all) {
+      if (settings.embeddings) {
+        // Adapters of the command line belong to the other model.
+        const encoderFlags = { ...loadFlags(settings), adapter: undefined };
+        const encoder = await loadEncoderForCommand(encoderFlags, io, new Progress(io));
+        loaded.push(encoder);
+        encoders.push(new ServedEncoder(encoder, { ...limits, id: settings.name }));
+        continue;
+      }
+      const entry = entryOf(settings);
+      entries.push(entry);
+      loaded.push(entry);
+      if (settings.load !== 'first-use') await entry.load();
     }
     const { host, port, keys: wantsKeys } = flags;
-    const routes = { models: [served], encoders, log, version };
-    const server = await serve({ ...routes, host, port, apiKeys: keys, withoutKeys: !wantsKeys });
-    tell(io, `${served.id} is served at ${server.url}/v1`);
+    const apiKeys = [...new Set([...keys, ...all.flatMap((each) => each.apiKeys ?? [])])];
+    const routes = { models: entries, encoders, log, version };
+    const server = await serve({ ...routes, host, port, apiKeys, withoutKeys: !wantsKeys });
+    tell(io, `${all.map(({ name }) => name).join(', ')} ${all.length === 1 ? 'is' : 'are'} served at ${server.url}/v1`);
     await new Promise<void>((resolve) => {
       if (io.signal.aborted) resolve();
       io.signal.addEventListener('abort', () => resolve(), { once: true });

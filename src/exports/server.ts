@@ -3,6 +3,8 @@
  */
 export { type AppOptions, createApp, type ServerApp } from '../server/app.ts';
 export { type Embedder, ServedEncoder, type ServedEncoderOptions } from '../server/embeddings.ts';
+export { keyName } from '../server/keys-node.ts';
+export { type ModelEntry, type ModelLease, OnDemandModel, type OnDemandOptions } from '../server/model-entry.ts';
 export { type RunningServer, type ServeOptions, serve } from '../server/serve-node.ts';
 export { type CacheClass, ServedModel, type ServedModelOptions } from '../server/served-model.ts';
 export type { SessionStore } from '../server/sessions.ts';

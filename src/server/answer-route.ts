@@ -8,22 +8,16 @@ import { SESSION_ID } from './fields.ts';
 import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { merged } from './merge.ts';
 import type { Metrics } from './metrics.ts';
-import { randomId, type ServedModel } from './served-model.ts';
+import type { NamedModel } from './model-entry.ts';
+import { randomId } from './served-model.ts';
 import { eventStream, SSE_HEADERS } from './sse.ts';
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
 
 export type Log = (entry: Readonly<Record<string, unknown>>) => void;
 
-/** A model, and the live adapter that a request names. */
-export interface AdaptedModel {
-  readonly served: ServedModel;
-  /** null: the model's default adapters. */
-  readonly adapter: string | null;
-}
-
 /** What a route needs of the server. */
 export interface RouteContext {
-  readonly modelOf: (name: string) => AdaptedModel;
+  readonly modelOf: (name: string, key: string) => NamedModel;
   readonly metrics: Metrics;
   readonly log: Log;
   readonly bodyBytes: number;
@@ -50,11 +44,17 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
       checkSession(session, turns);
       c.header('x-session-id', session);
     }
-    const { served, adapter } = route.modelOf(turns[0].model);
-    for (const turn of turns) served.check(turn);
+    const { entry, adapter } = route.modelOf(turns[0].model, key);
     const gone = new AbortController();
     const leave = () => gone.abort(new DOMException('the client has left', 'AbortError'));
     c.req.raw.signal.addEventListener('abort', leave, { once: true });
+    const { served, release } = await entry.acquire();
+    try {
+      for (const turn of turns) served.check(turn);
+    } catch (error) {
+      release();
+      throw error;
+    }
     const facts: AnswerFacts = {
       id: dialect.idPrefix + randomId(24),
       created: Math.floor(Date.now() / 1000),
@@ -73,6 +73,7 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
     const sources = turns.map((turn, i) => (signal: AbortSignal) => run(turn, i * turn.answers, signal));
     const all = merged(sources, served.options.rows, gone.signal);
     const events = observed(all, (ends, error) => {
+      release();
       c.req.raw.signal.removeEventListener('abort', leave);
       const seconds = (performance.now() - started) / 1000;
       for (const end of ends) metrics.onEnd(served.id, end, seconds);

@@ -4,7 +4,7 @@
 import { type Context, Hono } from 'hono';
 import * as v from 'valibot';
 import { templateOf } from '../engine/messages.ts';
-import { type AdaptedModel, answerRoute } from './answer-route.ts';
+import { answerRoute } from './answer-route.ts';
 import { readJson } from './body.ts';
 import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
@@ -16,14 +16,15 @@ import { readEmbeddings, type ServedEncoder } from './embeddings.ts';
 import { readBody } from './fields.ts';
 import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
+import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
 import { addCacheRoutes, addPageFiles } from './page.ts';
 import type { PageFiles } from './page-files.ts';
 import { SavedResponses } from './responses-store.ts';
 import { randomId, type ServedModel } from './served-model.ts';
 
 export interface AppOptions {
-  /** The first is what a request without a known route to another gets in /health. */
-  readonly models: readonly ServedModel[];
+  /** A `ServedModel` is in memory; an `OnDemandModel` is loaded by its first request. */
+  readonly models: readonly ModelEntry[];
   /** Models that embed texts. */
   readonly encoders?: readonly ServedEncoder[];
   /** The name of a key, for queues and sessions; null: the key is not known. @default all requests are accepted */
@@ -54,24 +55,17 @@ export function createApp(options: AppOptions): ServerApp {
   const metrics = new Metrics();
   let draining = false;
 
-  const find = <T extends { readonly id: string }>(list: readonly T[], name: string): T => {
-    const found = list.find(({ id }) => id === name);
-    if (found) return found;
-    const there =
-      list.length === 0 ? 'none of this kind is served' : `there are ${list.map(({ id }) => id).join(', ')}`;
-    throw new HttpError(404, `there is no model "${name.slice(0, 200)}"; ${there}`, {
-      code: 'model_not_found',
-      param: 'model',
-    });
-  };
-  const modelOf = (name: string): ServedModel => find(models, name);
-  /** A model by its name, or with one of its live adapters: NAME:ADAPTER. */
-  const withAdapter = (name: string): AdaptedModel => {
-    for (const served of models) {
-      const adapter = name.startsWith(`${served.id}:`) ? name.slice(served.id.length + 1) : null;
-      if (adapter !== null && served.model.adapters.names.includes(adapter)) return { served, adapter };
+  const modelOf = (name: string, key: string) => findNamed(namesOf(models, key), name);
+  /** Uses the model of a request that is no turn. Without a name it is the first one. */
+  const using = async <T>(c: Context, name: string | undefined, use: (served: ServedModel) => T | Promise<T>) => {
+    const names = namesOf(models, c.get('key'));
+    const { entry } = findNamed(names, name ?? models[0]?.id ?? '');
+    const { served, release } = await entry.acquire();
+    try {
+      return await use(served);
+    } finally {
+      release();
     }
-    return { served: modelOf(name), adapter: null };
   };
 
   const fail = (c: Context, error: unknown): Response => {
@@ -108,7 +102,7 @@ export function createApp(options: AppOptions): ServerApp {
 
   const answer = (dialect: Dialect) =>
     answerRoute(dialect, {
-      modelOf: withAdapter,
+      modelOf,
       metrics,
       log,
       bodyBytes,
@@ -122,61 +116,46 @@ export function createApp(options: AppOptions): ServerApp {
   app.post('/v1/messages', answer(messages));
   app.post('/v1/messages/count_tokens', async (c) => {
     const { model, input } = readCount(await readJson(c, bodyBytes));
-    return c.json({ input_tokens: (await withAdapter(model).served.promptOf({ input })).tokens.length });
+    const { tokens } = await using(c, model, (served) => served.promptOf({ input }));
+    return c.json({ input_tokens: tokens.length });
   });
   app.post('/v1/embeddings', async (c) => {
     if (draining) throw shuttingDown(1);
     const request = readEmbeddings(await readJson(c, bodyBytes));
-    return c.json(await find(encoders, request.model).run(request, c.get('key'), c.req.raw.signal));
+    return c.json(await findNamed(encoders, request.model).run(request, c.get('key'), c.req.raw.signal));
   });
   addCacheRoutes(app, models);
 
-  const listed = (served: ServedModel) => ({
-    id: served.id,
-    object: 'model',
-    created: served.created,
-    owned_by: 'keyhold',
-    max_model_len: served.model.config.contextLength,
-    keyhold: {
-      family: served.model.config.name,
-      layers: served.model.config.nLayer,
-      chat: served.model.chatTemplate !== null,
-      weights: served.model.weights,
-      cache_classes: served.options.cacheClasses.map(({ name, options: cache }) => ({ name, ...cache })),
-      adapters: served.model.adapters.names,
-    },
-  });
-  const all = () => [
-    ...models.flatMap((served) => {
-      const model = listed(served);
-      const adapted = served.model.adapters.names.map((name) => ({
-        ...model,
-        id: `${served.id}:${name}`,
-        parent: served.id,
-      }));
-      return [model, ...adapted];
-    }),
+  const all = (key: string) => [
+    ...[...namesOf(models, key)].map(({ id, entry, adapter }) => ({
+      ...listedModel(entry),
+      id,
+      ...(adapter === null ? {} : { parent: entry.id }),
+    })),
     ...encoders.map(listedEncoder),
   ];
-  app.get('/v1/models', (c) => c.json({ object: 'list', data: all() }));
+  app.get('/v1/models', (c) => c.json({ object: 'list', data: all(c.get('key')) }));
   // Ids may hold slashes.
-  app.get('/v1/models/:id{.+}', (c) => c.json(find(all(), c.req.param('id'))));
+  app.get('/v1/models/:id{.+}', (c) => c.json(findNamed(all(c.get('key')), c.req.param('id'))));
 
   app.post('/tokenize', async (c) => {
     const body = readBody(TokenizeBody, await readJson(c, bodyBytes));
-    const { model } = body.model === undefined ? models[0] : modelOf(body.model);
-    const text =
-      body.messages === undefined
-        ? (body.prompt ?? '')
-        : templateOf(model, {}).render(body.messages.map((each) => ({ ...each, content: each.content ?? '' })));
-    const addSpecialTokens = body.add_special_tokens ?? body.messages === undefined;
-    const tokens = await model.tokenizer.encode(text, { addSpecialTokens });
-    return c.json({ count: tokens.length, max_model_len: model.config.contextLength, tokens });
+    return using(c, body.model, async ({ model }) => {
+      const text =
+        body.messages === undefined
+          ? (body.prompt ?? '')
+          : templateOf(model, {}).render(body.messages.map((each) => ({ ...each, content: each.content ?? '' })));
+      const addSpecialTokens = body.add_special_tokens ?? body.messages === undefined;
+      const tokens = await model.tokenizer.encode(text, { addSpecialTokens });
+      return c.json({ count: tokens.length, max_model_len: model.config.contextLength, tokens });
+    });
   });
   app.post('/detokenize', async (c) => {
     const body = readBody(DetokenizeBody, await readJson(c, bodyBytes));
-    const { model } = body.model === undefined ? models[0] : modelOf(body.model);
-    return c.json({ prompt: await model.tokenizer.decode(body.tokens, { skipSpecialTokens: false }) });
+    const decoded = await using(c, body.model, ({ model }) =>
+      model.tokenizer.decode(body.tokens, { skipSpecialTokens: false }),
+    );
+    return c.json({ prompt: decoded });
   });
 
   const ready = (c: Context) => (draining ? fail(c, shuttingDown()) : c.json({ status: 'ok' }));
@@ -191,10 +170,33 @@ export function createApp(options: AppOptions): ServerApp {
     fetch: (request) => app.fetch(request),
     drain() {
       draining = true;
-      for (const { queue } of [...models, ...encoders]) queue.refuseAll(shuttingDown(1));
+      for (const { loaded } of models) loaded?.queue.refuseAll(shuttingDown(1));
+      for (const { queue } of encoders) queue.refuseAll(shuttingDown(1));
     },
   };
 }
+
+/** What /v1/models says; of a model that is not in memory it knows less. */
+const listedModel = ({ id, created, cacheClasses, adapters, loaded }: ModelEntry) => ({
+  id,
+  object: 'model',
+  created,
+  owned_by: 'keyhold',
+  ...(loaded ? { max_model_len: loaded.model.config.contextLength } : {}),
+  keyhold: {
+    loaded: loaded !== null,
+    ...(loaded
+      ? {
+          family: loaded.model.config.name,
+          layers: loaded.model.config.nLayer,
+          chat: loaded.model.chatTemplate !== null,
+          weights: loaded.model.weights,
+        }
+      : {}),
+    cache_classes: cacheClasses.map(({ name, options: cache }) => ({ name, ...cache })),
+    adapters,
+  },
+});
 
 const listedEncoder = ({ id, created, model: { config } }: ServedEncoder) => ({
   id,

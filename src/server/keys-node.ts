@@ -3,6 +3,10 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 
+/** The name of a key: what `authorize` gives for it. */
+export const keyName = (key: string): string => nameOf(digest(key));
+
+const nameOf = (hash: Buffer): string => hash.toString('hex').slice(0, 16);
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
 /** A function for `authorize`: the hash of the key, where it is one of these. Comparing takes the same time for all keys. */
@@ -11,7 +15,7 @@ export function keyCheck(keys: readonly string[]): (key: string | null) => strin
   return (key) => {
     const given = digest(key ?? '');
     let found: string | null = null;
-    for (const each of known) if (timingSafeEqual(each, given)) found = each.toString('hex').slice(0, 16);
+    for (const each of known) if (timingSafeEqual(each, given)) found = nameOf(each);
     return key === null ? null : found;
   };
 }

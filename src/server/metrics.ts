@@ -1,7 +1,7 @@
 /**
  * @file Numbers of the server in Prometheus' text format. Names are vLLM's, with another prefix.
  */
-import type { ServedModel } from './served-model.ts';
+import type { ModelEntry } from './model-entry.ts';
 import type { TurnEnd } from './turn.ts';
 
 const SECONDS = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
@@ -59,13 +59,13 @@ export class Metrics {
     this.#count(this.#of(model), reason);
   }
 
-  text(models: readonly ServedModel[]): string {
+  text(models: readonly ModelEntry[]): string {
     const lines: string[] = [];
-    const add = (name: string, type: string, help: string, values: (model: ServedModel, label: string) => string[]) => {
+    const add = (name: string, type: string, help: string, values: (model: ModelEntry, label: string) => string[]) => {
       lines.push(`# HELP keyhold_${name} ${help}`, `# TYPE keyhold_${name} ${type}`);
       for (const model of models) lines.push(...values(model, `model_name="${model.id.replace(/[\\"\n]/g, '_')}"`));
     };
-    const one = (name: string, value: (model: ServedModel) => number) => (model: ServedModel, label: string) => [
+    const one = (name: string, value: (model: ModelEntry) => number) => (model: ModelEntry, label: string) => [
       `keyhold_${name}{${label}} ${value(model)}`,
     ];
     const counter = (name: string, help: string, key: 'promptTokens' | 'cachedTokens' | 'completionTokens') =>
@@ -78,28 +78,34 @@ export class Metrics {
     const histogram = (name: string, help: string, key: 'queue' | 'prefill' | 'whole') =>
       add(name, 'histogram', help, ({ id }, label) => this.#of(id)[key].lines(`keyhold_${name}`, label));
     add(
+      'model_loaded',
+      'gauge',
+      'Whether the model is in memory.',
+      one('model_loaded', ({ loaded }) => (loaded ? 1 : 0)),
+    );
+    add(
       'num_requests_running',
       'gauge',
       'Requests that have a row.',
-      one('num_requests_running', ({ queue }) => queue.running),
+      one('num_requests_running', ({ loaded }) => loaded?.queue.running ?? 0),
     );
     add(
       'num_requests_waiting',
       'gauge',
       'Requests that wait for a row.',
-      one('num_requests_waiting', ({ queue }) => queue.waiting),
+      one('num_requests_waiting', ({ loaded }) => loaded?.queue.waiting ?? 0),
     );
     add(
       'num_sessions',
       'gauge',
       'Caches of sessions in memory.',
-      one('num_sessions', ({ sessions }) => sessions.count),
+      one('num_sessions', ({ loaded }) => loaded?.sessions.count ?? 0),
     );
     add(
       'engine_restarts_total',
       'counter',
       'Times that the engine was started again.',
-      one('engine_restarts_total', ({ restarts }) => restarts),
+      one('engine_restarts_total', ({ loaded }) => loaded?.restarts ?? 0),
     );
     counter('prompt_tokens_total', 'Tokens of prompts.', 'promptTokens');
     counter('prefix_cache_hits_total', 'Tokens of prompts that a cache had seen.', 'cachedTokens');

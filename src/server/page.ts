@@ -3,6 +3,7 @@
  */
 import type { Hono } from 'hono';
 import { HttpError } from './http-error.ts';
+import type { ModelEntry } from './model-entry.ts';
 import type { PageFiles } from './page-files.ts';
 import type { ServedModel } from './served-model.ts';
 
@@ -22,10 +23,12 @@ export function addPageFiles(app: App, files: PageFiles): void {
     app.get(`/${path}`, (c) => c.body(body as Uint8Array<ArrayBuffer>, 200, { ...HEADERS, 'content-type': type }));
 }
 
+const loadedOf = (models: readonly ModelEntry[]): ServedModel[] => models.flatMap(({ loaded }) => loaded ?? []);
+
 /** Routes that tell what the caches of sessions hold. A key sees its own sessions only. */
-export function addCacheRoutes(app: App, models: readonly ServedModel[]): void {
+export function addCacheRoutes(app: App, models: readonly ModelEntry[]): void {
   const ownedBy = (key: string) =>
-    models.flatMap((served) =>
+    loadedOf(models).flatMap((served) =>
       served.sessions
         .list()
         .filter(({ owner }) => owner.key === key)

@@ -75,5 +75,5 @@ async function close(server: Server, app: ServerApp, { models }: ServeOptions, t
   const timer = setTimeout(() => server.closeAllConnections(), timeoutMs);
   await closed;
   clearTimeout(timer);
-  for (const { sessions } of models) await sessions.saveAll();
+  for (const { loaded } of models) await loaded?.sessions.saveAll();
 }

@@ -40,10 +40,13 @@ export interface ServedModelOptions {
   readonly cacheBytes?: number;
   readonly store: SessionStore | null;
   readonly onLoss: (name: string, error: unknown) => void;
+  /** Whether requests with this key may use the model. @default all */
+  readonly allows?: (key: string) => boolean;
   /** Loads the model again where its thread has ended. @default requests are refused from then on */
   readonly reload?: () => Promise<TextModel>;
 }
 
+/** It is a `ModelEntry` that is always in memory. */
 export class ServedModel {
   readonly id: string;
   readonly options: ServedModelOptions;
@@ -84,6 +87,26 @@ export class ServedModel {
   /** The one that answers; another one after a restart. */
   get model(): TextModel {
     return this.#model;
+  }
+
+  get cacheClasses(): readonly CacheClass[] {
+    return this.options.cacheClasses;
+  }
+
+  get adapters(): readonly string[] {
+    return this.model.adapters.names;
+  }
+
+  get loaded(): ServedModel {
+    return this;
+  }
+
+  allows(key: string): boolean {
+    return this.options.allows?.(key) ?? true;
+  }
+
+  async acquire() {
+    return { served: this, release: () => {} };
   }
 
   /** How many times the engine was started again. */
