@@ -1,7 +1,7 @@
 /**
  * @file What enters the first layer.
  */
-import { type Config, rotatedDims } from '../config/config.ts';
+import { type Config, type RopeSpec, rotatedDims } from '../config/config.ts';
 import type { Rotation } from '../ops/attention.ts';
 import { add, gatherRows, mul, scale } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
@@ -20,8 +20,15 @@ export function rotations({ g, config }: ModelContext): Rotation[] {
       sin: g.input(`sin.${i}`, 'float32', shape),
       index,
       interleave: rope.interleave,
+      scaled: isScaled(rope),
     };
   });
+}
+
+/** Whether rotated queries and keys are longer than they were, at any length of the sequence. */
+function isScaled({ scaling }: RopeSpec): boolean {
+  if (scaling.type === 'yarn') return scaling.attentionFactor !== 1;
+  return scaling.type === 'longrope' && (scaling.attnFactorShort !== 1 || scaling.attnFactorLong !== 1);
 }
 
 /** Width of the vectors that a model takes in place of tokens. */

@@ -14,13 +14,15 @@ export interface Rotation {
   /** int64 [B, T]: rows of cos and sin. */
   readonly index: Value;
   readonly interleave: boolean;
+  /** Both are times a factor. */
+  readonly scaled: boolean;
 }
 
 /** Rotates the first 2·pairs dimensions of each head. @param x [B, heads, T, D] */
-export function rotate(g: OpGraph, x: Value, { cos, sin, index, interleave }: Rotation): Value {
+export function rotate(g: OpGraph, x: Value, { cos, sin, index, interleave, scaled }: Rotation): Value {
   const [pairs, size] = [cos.shape[1] as number, x.shape[3] as number];
   if (2 * pairs > size) throw new GraphError(`rotate: ${pairs} pairs do not fit heads of ${size}`);
-  return g.add('rotate', [x, cos, sin, index], { interleave }, [x])[0];
+  return g.add('rotate', [x, cos, sin, index], { interleave, scaled }, [x])[0];
 }
 
 /** The slots of one layer: inputs of the step that an engine reads where they are. */

@@ -84,7 +84,12 @@ export interface OpAttributes {
   readonly reduceSum: { readonly axis: number };
 
   /** (x [B, heads, T, D], cos [B·T, pairs], sin [B·T, pairs], index int64 [B, T]: rows of cos and sin) → same shape; dimensions from 2·pairs on are unchanged. */
-  readonly rotate: { /** Pairs (2i, 2i + 1) instead of (i, i + pairs). */ readonly interleave: boolean };
+  readonly rotate: {
+    /** Pairs (2i, 2i + 1) instead of (i, i + pairs). */
+    readonly interleave: boolean;
+    /** cos and sin are times a factor. */
+    readonly scaled: boolean;
+  };
   /**
    * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], positions [B, T], slots [B, 1 or G, C], queryWeights? [B, sets, R·T],
    * cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?, sinks? [H],

@@ -33,7 +33,7 @@ async function rotator(headSize: number, rope: RopeSpec) {
   const cos = g.input('cos', 'float32', ['N', table.pairs]);
   const sin = g.input('sin', 'float32', ['N', table.pairs]);
   const index = g.input('index', 'int64', [1, 'T']);
-  g.output(rotate(g, x, { cos, sin, index, interleave: rope.interleave }), 'y');
+  g.output(rotate(g, x, { cos, sin, index, interleave: rope.interleave, scaled: true }), 'y');
   const session = await InferenceSession.create(
     lowerToOnnx(g).serialize({ params: new Map(), file: { folder: '', name: '' }, size: 0 }),
     { logSeverityLevel: 3 },

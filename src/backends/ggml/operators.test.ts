@@ -344,17 +344,26 @@ describe('layers', () => {
     close(r.normed, rms, [2, 3, 8]);
   });
 
-  it.each([false, true])('rotate (interleaved: %s), at large positions too', async (interleave) => {
-    const [B, heads, T, D, pairs] = [2, 3, 2, 10, 4];
+  it.each([
+    { interleave: false, B: 2, T: 2, factor: 1 },
+    { interleave: true, B: 2, T: 2, factor: 1.3 },
+    // One token takes ggml's operator.
+    { interleave: false, B: 1, T: 1, factor: 1 },
+    { interleave: true, B: 1, T: 1, factor: 1 },
+    { interleave: false, B: 1, T: 1, factor: 1.3 },
+  ])('rotate, at large positions too: %j', async ({ interleave, B, T, factor }) => {
+    const [heads, D, pairs] = [3, 10, 4];
     const x = noise([B, heads, T, D], 1);
     const angle = (row: number, i: number) => (32_000 + row) * 10_000 ** (-i / pairs);
-    const cos = Float32Array.from({ length: B * T * pairs }, (_, i) =>
-      Math.cos(angle(Math.floor(i / pairs), i % pairs)),
+    const cos = Float32Array.from(
+      { length: B * T * pairs },
+      (_, i) => factor * Math.cos(angle(Math.floor(i / pairs), i % pairs)),
     );
-    const sin = Float32Array.from({ length: B * T * pairs }, (_, i) =>
-      Math.sin(angle(Math.floor(i / pairs), i % pairs)),
+    const sin = Float32Array.from(
+      { length: B * T * pairs },
+      (_, i) => factor * Math.sin(angle(Math.floor(i / pairs), i % pairs)),
     );
-    const index = [2, 0, 1, 3];
+    const index = B * T === 1 ? [0] : [2, 0, 1, 3];
     const { y } = await compute(
       {
         x: [x, [B, heads, T, D]],
@@ -362,7 +371,9 @@ describe('layers', () => {
         sin: [sin, [B * T, pairs]],
         index: [ints(...index), [B, T]],
       },
-      (g, v) => ({ y: attention.rotate(g, v.x, { cos: v.cos, sin: v.sin, index: v.index, interleave }) }),
+      (g, v) => ({
+        y: attention.rotate(g, v.x, { cos: v.cos, sin: v.sin, index: v.index, interleave, scaled: factor !== 1 }),
+      }),
     );
     const wanted = x.slice();
     for (let b = 0; b < B; b++)

@@ -59,6 +59,54 @@ function turnedNeighbours(g: GraphMaker, x: Tensor, pairs: number): Tensor[] {
   return [g.reshape(exchanged, [B, heads, T, 2 * pairs])];
 }
 
+/** Pairs of neighbours, and of halves, as `ggml_rope_ext` tells them. */
+const ROPE_MODES = { neighbours: 0, halves: 2 } as const;
+
+/** What ggml's rotation of one token reads. */
+export interface RotationAngles {
+  /** int32 [1]: a position of 1. */
+  readonly one: Tensor;
+  /** [pairs]: what the position is divided by to give the angle of each pair. */
+  readonly divisors: Tensor;
+}
+
+/** The angles of one token's rotation, from its cos and sin: within half a turn, so that they are exact in float32. */
+export function rotationAngles(
+  g: GraphMaker,
+  names: { readonly cos: string; readonly sin: string; readonly index: string },
+  pairs: number,
+): RotationAngles {
+  const divisors = g.derive([pairs], (inputs: RunInputs, out) => {
+    const cos = inputs[names.cos].data as Float32Array;
+    const sin = inputs[names.sin].data as Float32Array;
+    const row = Number((inputs[names.index].data as BigInt64Array)[0]) * pairs;
+    for (let i = 0; i < pairs; i++) out[i] = 1 / Math.atan2(sin[row + i], cos[row + i]);
+  });
+  return { one: g.over(Int32Array.of(1), [1]), divisors };
+}
+
+/**
+ * Rotates one token with ggml's own operator, at a base of 1 and position 1, so that angles are those of the host. It replaces four
+ * operators, which took 0.3 ms of a step of 30 layers.
+ * @param x [1, heads, 1, D]
+ */
+export function rotateOne(
+  g: GraphMaker,
+  x: Tensor,
+  { one, divisors }: RotationAngles,
+  pairs: number,
+  interleave: boolean,
+): Tensor {
+  const [, heads, , D] = x.dims;
+  const rows = x.strides[0] === 4 ? x : g.dense(x);
+  const { strides: s } = rows;
+  const byHead = g.view(rows, [1, 1, heads, D], [s[0], s[2], s[2] * heads, s[2] * heads], 0);
+  const mode = interleave ? ROPE_MODES.neighbours : ROPE_MODES.halves;
+  const args = [2 * pairs, mode, 0, 1, 1, 0, 1, 0, 0] as const;
+  const rotated = g.call('ggml_rope_ext', byHead.pointer, one.pointer, divisors.pointer, ...args);
+  return g.reshape(g.made(rotated, byHead.dims), x.dims);
+}
+
 /** The factors of a rotation [B, 1, T, D]. @param names of the graph's inputs cos, sin and index. */
 export function rotationFactors(
   g: GraphMaker,

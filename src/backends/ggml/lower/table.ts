@@ -31,7 +31,7 @@ import {
 } from './elementwise.ts';
 import { expertLinear, experts, route } from './experts.ts';
 import type { Tensor } from './graph-maker.ts';
-import { blockLinear, linear, norm, rotate, rotationFactors } from './layers.ts';
+import { blockLinear, linear, norm, rotate, rotateOne, rotationAngles, rotationFactors } from './layers.ts';
 import { type Lower, need, type Scope } from './lowering.ts';
 import {
   chunkSlotIndex,
@@ -96,13 +96,17 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
   ],
   gatherRows: ({ g, get }, { inputs: [table, index] }) => [g.rows(get(table!), get(index!))],
   reduceSum: ({ g, get }, { inputs: [x], attributes }) => [reduceSum(g, get(x!), attributes.axis)],
-  rotate: (scope, { inputs: [x, cos, sin, index], attributes: { interleave } }) => {
+  rotate: (scope, { inputs: [x, cos, sin, index], attributes: { interleave, scaled } }) => {
     const { g } = scope;
     const value = scope.get(x!);
     const [B, , T, D] = value.dims;
     const pairs = scope.dimsOf(cos!)[1];
     const names = { cos: cos!.name, sin: sin!.name, index: index!.name };
     const key = `rotation ${names.cos} ${names.index} ${D} ${interleave}`;
+    if (B * T === 1 && !scaled) {
+      const angles = scope.shared(key, () => rotationAngles(g, names, pairs));
+      return [rotateOne(g, value, angles, pairs, interleave)];
+    }
     const factors = scope.shared(key, () => rotationFactors(g, names, [B, T, D, pairs], interleave));
     return [rotate(g, value, factors, pairs, interleave)];
   },
