@@ -8,6 +8,9 @@ type Keys = string | readonly string[];
 /** No count in a config may exceed this: a lying file must not make us allocate for it. */
 const MAX_COUNT = 2 ** 26;
 
+/** The largest float32. A larger number is infinite where the model computes with it. */
+const MAX_FLOAT = (2 - 2 ** -23) * 2 ** 127;
+
 /** A view of one JSON object. Keys may be given with aliases: the first that is there counts; null counts as absent. */
 export class ConfigReader {
   readonly #json: Record<string, unknown>;
@@ -64,14 +67,18 @@ export class ConfigReader {
     return this.has(keys) ? this.int(keys, undefined, min) : null;
   }
 
-  /** A finite number. */
+  /** A number that a float32 can hold. */
   float(keys: Keys, fallback?: number, min = Number.NEGATIVE_INFINITY): number {
     const value = this.#need(keys, fallback);
-    if (typeof value !== 'number' || !Number.isFinite(value) || value < min)
-      this.fail(
-        keys,
-        `must be a number${min === Number.NEGATIVE_INFINITY ? '' : ` of at least ${min}`}, but is ${show(value)}`,
-      );
+    if (!isFloat(value) || value < min) {
+      const bound =
+        min > Number.NEGATIVE_INFINITY
+          ? ` of at least ${min}`
+          : Number.isFinite(value)
+            ? ' that a float32 can hold'
+            : '';
+      this.fail(keys, `must be a number${bound}, but is ${show(value)}`);
+    }
     return value;
   }
 
@@ -79,6 +86,13 @@ export class ConfigReader {
   positive(keys: Keys, fallback?: number): number {
     const value = this.float(keys, fallback);
     if (!(value > 0)) this.fail(keys, `must be above 0, but is ${value}`);
+    return value;
+  }
+
+  /** What is added to a variance: above 0, and no larger than the variance that a norm gives. */
+  epsilon(keys: Keys, fallback?: number): number {
+    const value = this.positive(keys, fallback);
+    if (value > 1) this.fail(keys, `must be 1 at most, but is ${value}`);
     return value;
   }
 
@@ -106,11 +120,10 @@ export class ConfigReader {
     return choices[value];
   }
 
-  /** A list of finite numbers, of `length` entries where given. */
+  /** A list of numbers that a float32 can hold, of `length` entries where given. */
   numbers(keys: Keys, length?: number): number[] {
     const value = this.#list(keys, length);
-    if (!value.every((x) => typeof x === 'number' && Number.isFinite(x)))
-      this.fail(keys, `must be a list of numbers, but is ${show(value)}`);
+    if (!value.every(isFloat)) this.fail(keys, `must be a list of numbers, but is ${show(value)}`);
     return value as number[];
   }
 
@@ -213,4 +226,8 @@ export class ConfigReader {
 export function show(value: unknown): string {
   const text = (JSON.stringify(value) ?? String(value)).replaceAll('\x7f', '\\u007f');
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+function isFloat(value: unknown): value is number {
+  return typeof value === 'number' && Math.abs(value) <= MAX_FLOAT;
 }

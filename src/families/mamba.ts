@@ -84,7 +84,7 @@ export const mamba: Family = {
 export const falconMamba: Family = {
   modelTypes: ['falcon_mamba'],
   config: (r) => {
-    const eps = r.positive('mixer_rms_eps', 1e-6);
+    const eps = r.epsilon('mixer_rms_eps', 1e-6);
     return mambaConfig(r, { kind: 'rms', eps, affine: false, bias: false, unitOffset: false });
   },
   tensors: mamba.tensors,

@@ -78,7 +78,7 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): FamilyConfig {
   const contextLength = r.int(keys.contextLength ?? 'max_position_embeddings', 2048);
   const norm: NormSpec = {
     kind: 'rms',
-    eps: r.positive(keyOf(keys.normEps, 'rms_norm_eps'), d.normEps ?? 1e-6),
+    eps: r.epsilon(keyOf(keys.normEps, 'rms_norm_eps'), d.normEps ?? 1e-6),
     affine: true,
     bias: false,
     unitOffset: false,

@@ -171,6 +171,12 @@ describe('the message', () => {
       { num_key_value_heads: 8 },
       /num_key_value_heads is 8, which does not divide the 4 heads/,
     ],
+    [
+      'a number that float32 does not hold',
+      { rope_theta: 1e300 },
+      /rope_theta must be a number that a float32 can hold, but is 1e\+300/,
+    ],
+    ['an epsilon above 1', { rms_norm_eps: 2 ** 31 }, /rms_norm_eps must be 1 at most, but is 2147483648/],
     ['an epsilon of 0', { rms_norm_eps: 0 }, /rms_norm_eps must be above 0/],
     ['a negative base', { rope_theta: -1 }, /rope_theta must be above 0/],
     ['a flag as text', { attention_bias: 'false' }, /attention_bias must be true or false, but is "false"/],
