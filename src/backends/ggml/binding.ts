@@ -100,7 +100,7 @@ function open(files: LibraryFiles): Ggml {
     fastBuffers: fastBuffers(koffi, calls, cpuCalls, cpu),
     hostBuffer: calls.ggml_backend_cpu_buffer_from_ptr(ALL_MEMORY.base, ALL_MEMORY.size),
     features: features(koffi, calls, cpuCalls, cpu),
-    addressOf: (array) => (array.byteLength === 0 ? koffi.address(NOTHING) : koffi.address(array)),
+    addressOf: addresses(koffi),
     compute: (backend, graph) => later('ggml_backend_graph_compute', backend, graph),
     quantize: async (...args) => {
       await later('ggml_quantize_chunk', ...args);
@@ -111,6 +111,20 @@ function open(files: LibraryFiles): Ggml {
   };
   checkTensorLayout(ggml);
   return ggml;
+}
+
+/** Addresses of arrays, which stay where they are once they were asked for: each is asked for once. */
+function addresses(koffi: KoffiModule): Ggml['addressOf'] {
+  const known = new WeakMap<ArrayBufferView, bigint>();
+  return (array) => {
+    if (array.byteLength === 0) return koffi.address(NOTHING);
+    let address = known.get(array);
+    if (address === undefined) {
+      address = koffi.address(array);
+      known.set(array, address);
+    }
+    return address;
+  };
 }
 
 function loadKoffi(): KoffiModule {

@@ -8,7 +8,7 @@ import type { CpuBackend } from './cpu-backend.ts';
 import type { Ggml } from './ggml.ts';
 import type { RunInputs, Tensor } from './lower/graph-maker.ts';
 import { weightUses } from './lower/lowering.ts';
-import { slotUse } from './slot-use.ts';
+import { type JoinableSlots, joinableSlots, slotUse } from './slot-use.ts';
 import type { GgmlWeights } from './weights.ts';
 
 /** Graphs that are kept, and what the memory of all but the latest may be. */
@@ -20,6 +20,7 @@ export class GgmlSession {
   readonly #backend: CpuBackend;
   readonly #graph: OpGraph;
   readonly #weights: ReadonlyMap<string, Tensor>;
+  readonly #joinable: readonly JoinableSlots[];
   /** By lengths, the latest last. */
   readonly #compiled = new Map<string, ConcreteGraph>();
   #disposed = false;
@@ -29,6 +30,7 @@ export class GgmlSession {
     this.#backend = backend;
     this.#graph = graph;
     this.#weights = weights;
+    this.#joinable = joinableSlots(graph);
   }
 
   static async open(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: GgmlWeights): Promise<GgmlSession> {
@@ -61,7 +63,7 @@ export class GgmlSession {
   }
 
   #compile(inputs: RunInputs): ConcreteGraph {
-    const slots = slotUse(this.#graph, inputs);
+    const slots = slotUse(this.#joinable, inputs);
     const key = [...this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?'), ...slots].join('/');
     const known = this.#compiled.get(key);
     if (known) {

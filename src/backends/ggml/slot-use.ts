@@ -33,15 +33,31 @@ function isFloat32({ attributes }: OpNode<'attend'>): boolean {
   return keys === 'f32' && values === 'f32';
 }
 
-/** @param inputs of the step. */
-export function slotUse({ nodes }: OpGraph, inputs: RunInputs): SlotUse {
-  const use = new Map<string, number>();
+/** Attention that may find the chunk in the slots: one operator for each input `slots`, which all layers of a group share. */
+export interface JoinableSlots {
+  readonly slots: string;
+  readonly positions: string;
+  readonly isFloat32: boolean;
+}
+
+/** Of all attention of a graph: see {@link slotUse}. */
+export function joinableSlots({ nodes }: OpGraph): JoinableSlots[] {
+  const found = new Map<string, JoinableSlots>();
   for (const node of nodes) {
     if (node.op !== 'attend' || !canJoin(node as OpNode<'attend'>)) continue;
-    const [positions, slots] = [node.inputs[3]!, node.inputs[4]!];
-    const [given, chunk] = [inputs[slots.name], inputs[positions.name]];
+    const [positions, slots] = [node.inputs[3]!.name, node.inputs[4]!.name];
+    if (!found.has(slots)) found.set(slots, { slots, positions, isFloat32: isFloat32(node as OpNode<'attend'>) });
+  }
+  return [...found.values()];
+}
+
+/** @param inputs of the step. */
+export function slotUse(joinable: readonly JoinableSlots[], inputs: RunInputs): SlotUse {
+  const use = new Map<string, number>();
+  for (const { slots, positions, isFloat32 } of joinable) {
+    const [given, chunk] = [inputs[slots], inputs[positions]];
     // What is missing is refused where the graph is made.
-    if (use.has(slots.name) || !given || !chunk || given.dims[1] !== 1) continue;
+    if (!given || !chunk || given.dims[1] !== 1) continue;
     const { data, dims } = given;
     const [B, , C] = dims;
     let most = 0;
@@ -49,8 +65,8 @@ export function slotUse({ nodes }: OpGraph, inputs: RunInputs): SlotUse {
     const T = chunk.dims[1];
     const needed = most + T;
     // In float16 the tokens of a chunk would see each other rounded: only a single token is written, which sees itself so.
-    const isExact = isFloat32(node as OpNode<'attend'>) || (T === 1 && most > 0);
-    if (isExact && needed <= C) use.set(slots.name, Math.min(C, Math.ceil(needed / STEP) * STEP));
+    const isExact = isFloat32 || (T === 1 && most > 0);
+    if (isExact && needed <= C) use.set(slots, Math.min(C, Math.ceil(needed / STEP) * STEP));
   }
   return use;
 }
