@@ -6,6 +6,7 @@ import { type Command, Option } from 'commander';
 import { InputError } from '../index.ts';
 import type { CacheClass } from '../server/served-model.ts';
 import { takeFileLock } from '../util/file-lock-node.ts';
+import { UsageError } from './failure.ts';
 import { counted, duration } from './format.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell } from './io.ts';
@@ -23,10 +24,14 @@ import {
   wholeFrom,
 } from './options.ts';
 import { Progress } from './progress.ts';
+import { type Answer, collectFromQueue, workOnQueue } from './queued-batch.ts';
 import { clientName } from './serve.ts';
 
 interface OfflineFlags extends LoadFlags, CacheFlags {
-  readonly out: string;
+  readonly out?: string;
+  readonly queue?: string;
+  readonly worker?: boolean;
+  readonly untilEmpty?: boolean;
   readonly name?: string;
   readonly parallel: number;
   readonly maxTokens: number;
@@ -43,8 +48,15 @@ export function addOfflineBatch(program: Command, io: CliIo): void {
         '"/v1/chat/completions", "body": {…}}. Results are written to FILE.partial the moment they are there; a run that was cut ' +
         'off goes on where it was, and each request is answered once. FILE appears when all requests have a result.',
     )
-    .argument('<requests>', 'file of requests, one a line', notEmpty)
-    .requiredOption('-o, --out <file>', 'file of results; where it is there already, nothing is done', notEmpty)
+    .argument('[requests]', 'file of requests, one a line', notEmpty)
+    .option('-o, --out <file>', 'file of results; where it is there already, nothing is done', notEmpty)
+    .option(
+      '--queue <url>',
+      'send the requests to a queue in Redis, such as redis://localhost, where workers answer them',
+      notEmpty,
+    )
+    .option('--worker', 'answer requests of the --queue instead of those of a file')
+    .option('--until-empty', 'a worker ends when the queue is empty')
     .option('--name <name>', 'what the requests call the model (default: its own name)', notEmpty)
     .addOption(
       new Option('--parallel <n>', 'most requests at work at the same time').argParser(wholeFrom(1)).default(8),
@@ -57,13 +69,24 @@ export function addOfflineBatch(program: Command, io: CliIo): void {
   addLoadOptions(command);
   addCacheOptions(command);
   addHubOptions(command);
-  command.action((requests: string, flags: OfflineFlags) => answerFile(requests, flags, io));
+  command.action((requests: string | undefined, flags: OfflineFlags) => {
+    if (flags.worker) return answerQueue(requests, flags, io);
+    if (requests === undefined) throw new UsageError('name a file of requests');
+    if (flags.out === undefined) throw new UsageError('name a file of results: -o FILE');
+    if (flags.untilEmpty) throw new UsageError('--until-empty is an option of a --worker');
+    return answerFile(requests, { ...flags, out: flags.out }, io);
+  });
   addExamples(command, [
     ['results of a file of requests', 'keyhold batch requests.jsonl -o results.jsonl -m Qwen/Qwen3-0.6B'],
+    [
+      'the same by workers, on any number of machines',
+      'keyhold batch requests.jsonl -o results.jsonl --queue redis://queue',
+    ],
+    ['a worker', 'keyhold batch --worker --queue redis://queue -m Qwen/Qwen3-0.6B'],
   ]);
 }
 
-async function answerFile(path: string, flags: OfflineFlags, io: CliIo): Promise<void> {
+async function answerFile(path: string, flags: OfflineFlags & { readonly out: string }, io: CliIo): Promise<void> {
   const { out } = flags;
   if (await exists(out)) return tell(io, `${out} is there already`);
   const ids = await offlineIds(path);
@@ -78,7 +101,7 @@ async function answerFile(path: string, flags: OfflineFlags, io: CliIo): Promise
     });
     let failed: number;
     try {
-      failed = found.failed + (await answerAll(path, flags, ids.size, found.done, results, io));
+      failed = found.failed + (await answerAll(path, flags, ids, found.done, results, io));
       await results.sync();
     } finally {
       await results.close();
@@ -104,18 +127,110 @@ async function publish(partial: string, out: string): Promise<void> {
 async function answerAll(
   path: string,
   flags: OfflineFlags,
-  total: number,
+  ids: ReadonlySet<string>,
   done: ReadonlySet<string>,
   results: LineFile,
   io: CliIo,
 ): Promise<number> {
-  if (done.size === total) return 0;
-  const { ServedModel, createApp } = await import('../exports/server.ts');
-  const progress = new Progress(io);
-  const model = await loadInWorkerForCommand(flags, io, progress);
+  if (done.size === ids.size) return 0;
+  const tally = new Tally(io, done.size, ids.size);
+  const onResult = (result: OfflineResult) => tally.add(result);
+  const { seed, parallel } = flags;
+  const { signal } = io;
   try {
+    if (flags.queue !== undefined) {
+      tally.show();
+      await collectFromQueue({ path, url: flags.queue, seed, ids, done, results, signal, onResult });
+    } else
+      await withAnswer(flags, io, async (answer) => {
+        tally.show();
+        const source = offlineRequests(path);
+        const worker = async () => {
+          for await (const request of source) {
+            if (done.has(request.custom_id)) continue;
+            const body = seed === undefined ? request.body : { seed: seed + request.index, ...request.body };
+            const result = await answer({ ...request, body }, signal);
+            await results.append(result);
+            onResult(result);
+          }
+        };
+        await Promise.all(Array.from({ length: parallel }, worker));
+      });
+  } finally {
+    tally.end();
+  }
+  if (!flags.quiet) tell(io, `${tally.said()}, ${done.size} were there already`);
+  return tally.failed;
+}
+
+async function answerQueue(requests: string | undefined, flags: OfflineFlags, io: CliIo): Promise<void> {
+  const { queue: url, parallel, untilEmpty = false } = flags;
+  if (url === undefined) throw new UsageError('a --worker needs a --queue');
+  if (requests !== undefined || flags.out !== undefined || flags.seed !== undefined)
+    throw new UsageError(
+      'a --worker takes its requests from the queue, which says all of them: no file, --out or --seed',
+    );
+  const tally = new Tally(io, 0, null);
+  try {
+    await withAnswer(flags, io, async (answer, model) => {
+      tell(io, `requests for ${model} are answered`);
+      const onResult = (result: OfflineResult) => tally.add(result);
+      await workOnQueue({ url, model, parallel, untilEmpty, answer, signal: io.signal, onResult });
+    });
+  } finally {
+    tally.end();
+  }
+  if (!flags.quiet) tell(io, tally.said());
+}
+
+/** How many requests were answered. */
+class Tally {
+  finished = 0;
+  failed = 0;
+  readonly #begin = performance.now();
+  readonly #progress: Progress;
+  readonly #before: number;
+  readonly #total: number | null;
+
+  /** @param total null: it is not known. */
+  constructor(io: CliIo, before: number, total: number | null) {
+    this.#progress = new Progress(io);
+    this.#before = before;
+    this.#total = total;
+  }
+
+  add(result: OfflineResult): void {
+    this.finished++;
+    if (result.response.status_code !== 200) this.failed++;
+    this.show();
+  }
+
+  show(): void {
+    const done = this.#before + this.finished;
+    if (this.#total !== null) this.#progress.update({ label: 'Answering', done, total: this.#total, unit: 'requests' });
+  }
+
+  end(): void {
+    this.#progress.end();
+  }
+
+  said(): string {
+    return `${counted(this.finished, 'request')} in ${duration(performance.now() - this.#begin)}`;
+  }
+}
+
+/** Loads the model for as long as requests are answered. */
+async function withAnswer(
+  flags: OfflineFlags,
+  io: CliIo,
+  use: (answer: Answer, model: string) => Promise<void>,
+): Promise<void> {
+  const { ServedModel, createApp } = await import('../exports/server.ts');
+  const model = await loadInWorkerForCommand(flags, io, new Progress(io));
+  try {
+    const id = flags.name ?? clientName(flags.model);
     const served = new ServedModel(model, {
-      id: flags.name ?? clientName(flags.model),
+      id,
       cacheClasses: [{ name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] }],
       rows: flags.parallel,
       queue: flags.parallel,
@@ -126,33 +241,7 @@ async function answerAll(
       onLoss: () => {},
     });
     const app = createApp({ models: [served], bodyBytes: Number.POSITIVE_INFINITY });
-    const state = { finished: 0, failed: 0 };
-    const begin = performance.now();
-    const show = () =>
-      progress.update({ label: 'Answering', done: done.size + state.finished, total, unit: 'requests' });
-    show();
-    const source = offlineRequests(path);
-    const worker = async () => {
-      for await (const request of source) {
-        if (done.has(request.custom_id)) continue;
-        const result = await answerOne(app, request, flags.seed, io.signal);
-        await results.append(result);
-        state.finished++;
-        if (result.response.status_code !== 200) state.failed++;
-        show();
-      }
-    };
-    try {
-      await Promise.all(Array.from({ length: flags.parallel }, worker));
-    } finally {
-      progress.end();
-    }
-    if (!flags.quiet)
-      tell(
-        io,
-        `${counted(state.finished, 'request')} in ${duration(performance.now() - begin)}, ${done.size} were there already`,
-      );
-    return state.failed;
+    await use((request, signal) => answerOne(app, request, signal), id);
   } finally {
     await model.dispose();
   }
@@ -160,8 +249,7 @@ async function answerAll(
 
 async function answerOne(
   app: { fetch(request: Request): Response | Promise<Response> },
-  { custom_id, url, body, index }: OfflineRequest,
-  seed: number | undefined,
+  { custom_id, url, body }: OfflineRequest,
   signal: AbortSignal,
 ): Promise<OfflineResult> {
   signal.throwIfAborted();
@@ -169,7 +257,7 @@ async function answerOne(
     new Request(`http://localhost${url}`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(seed === undefined ? body : { seed: seed + index, ...body }),
+      body: JSON.stringify(body),
       signal,
     }),
   );
