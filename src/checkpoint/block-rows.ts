@@ -9,7 +9,7 @@ export function slicedBlocks({ format, rowBytes, read, location }: BlockRows, fi
     format,
     rowBytes,
     read: (start, count) => read(first + start, count),
-    ...(location ? { location: { file: location.file, offset: location.offset + first * rowBytes } } : {}),
+    ...(location ? { location: { path: location.path, offset: location.offset + first * rowBytes } } : {}),
   };
 }
 

@@ -26,8 +26,10 @@ export async function openFileSource(path: string): Promise<ByteSource> {
     const stats = await handle.stat();
     if (stats.isDirectory()) throw new CheckpointError(`${path}: is a directory, not a file`);
     if (!stats.isFile()) throw new CheckpointError(`${path}: is not a regular file`);
-    const stamp = `${await realpath(path)}@${stats.mtimeMs}`;
-    return { name: path, size: stats.size, stamp, read: reader(handle, path, stats.size), close: () => handle.close() };
+    const full = await realpath(path);
+    const stamp = `${full}@${stats.mtimeMs}`;
+    const read = reader(handle, path, stats.size);
+    return { name: path, size: stats.size, stamp, path: full, read, close: () => handle.close() };
   } catch (cause) {
     await handle.close();
     throw cause instanceof CheckpointError ? cause : fileError(path, cause);

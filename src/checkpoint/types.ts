@@ -13,6 +13,8 @@ export interface ByteSource {
   readonly size: number;
   /** Where known, says which state of the bytes this is: full path and modification time. Part of a checkpoint's identity. */
   readonly stamp?: string;
+  /** Where it is on the disk; absent where the bytes are elsewhere. */
+  readonly path?: string;
   /** Reads exactly `length` bytes at `offset`; throws a CheckpointError where there are fewer. */
   read(offset: number, length: number): Promise<Uint8Array>;
   close(): Promise<void>;
@@ -53,8 +55,8 @@ export interface BlockRows {
   readonly rowBytes: number;
   /** The bytes of rows `start … start + count`. */
   read(start: number, count: number): Promise<Uint8Array>;
-  /** Where the first row is, if all rows lie behind each other in one file: for mapping it. */
-  readonly location?: { readonly file: string; readonly offset: number };
+  /** Where the first row is, if all rows lie behind each other in a file on the disk: for mapping it. */
+  readonly location?: { readonly path: string; readonly offset: number };
 }
 
 /** One tensor of a checkpoint. */

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { adapterName, openAdapterFolder } from '../adapters/open-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
-import type { Checkpoint } from '../checkpoint/types.ts';
+import type { BlockRows, Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import { downloadFromHub, ggufOfDownload, type HubDownloadOptions, type HubProgress } from '../hub/hub-node.ts';
 import { hubGguf } from '../hub/names.ts';
@@ -13,6 +13,8 @@ import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
+import type { WeightCodec } from '../weights/codec.ts';
+import { mapStored, withMapped } from '../weights/map-stored.ts';
 import { keepStored } from '../weights/prepare.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { ParamSpec, WeightFormat } from '../weights/types.ts';
@@ -21,7 +23,7 @@ import { type EngineName, openEngine } from './engines-node.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
 import { knownMix, mixedSpecs } from './mixed-weights-node.ts';
-import { planModel, type WeightChoice } from './plan.ts';
+import { type PrepareRequest, planModel, type WeightChoice } from './plan.ts';
 
 /** What {@link loadModel} reports while it works. */
 export type LoadProgress =
@@ -34,8 +36,8 @@ export type LoadProgress =
 
 export interface LoadOptions {
   /**
-   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, f16 up to 200M on ggml, else int8. Names of ggml's formats, such as `q4_k`,
-   * need the ggml engine.
+   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, f16 up to 200M on ggml, else int8; on ggml, blocks of a
+   * GGUF file stay as they are where products with them are as exact. Names of ggml's formats, such as `q4_k`, need the ggml engine.
    * @default 'auto'
    */
   readonly weights?: WeightChoice;
@@ -167,17 +169,16 @@ export async function assembleFrom<T>(
         const threads = boundThreads(options.threads);
         const mix = { request: asked, ...model, backend, threads, cacheDir, signal };
         const request = isMixed ? { ...asked, specs: await mixedSpecs(mix) } : asked;
-        // Without a wish for a format, what is quantised already is kept as it is if the engine can; else what is in that format already.
-        const isFree = (options.weights ?? 'auto') === 'auto' && request.format === 'int8';
-        const isWanted = (stored: string, { format }: ParamSpec): boolean => isFree || stored === format;
-        const specs = keepStored(request.specs, request.source, backend.codec, isWanted);
+        const { codec } = backend;
+        const specs = keepStored(request.specs, request.source, codec, keptFormats(options.weights, request, codec));
         const isKept = specs.some(({ stored }) => stored !== undefined);
+        const { mapped, rest } = mapStored(specs, request.source, codec);
         let note = ['float32', 'f16'].includes(request.format) || isKept ? undefined : checkpoint.note;
-        return openPreparedWeights({
+        const prepared = await openPreparedWeights({
           ...request,
-          specs,
+          specs: rest,
           label: checkpoint.name,
-          codec: backend.codec,
+          codec,
           cacheDir,
           signal,
           onProgress(p) {
@@ -185,11 +186,27 @@ export async function assembleFrom<T>(
             note = undefined;
           },
         });
+        return withMapped(prepared, mapped);
       },
     });
   } finally {
     if (typeof model === 'string') await checkpoint.close();
   }
+}
+
+/** Formats of one value a block. */
+const FLOATS: ReadonlySet<string> = new Set(['f32', 'f16', 'bf16']);
+
+/**
+ * Whether a matrix stays as the checkpoint has it: where that is the format that is wanted; and without a wish, what is quantised already,
+ * if products with it are as exact as those of the format that `auto` stands for.
+ */
+function keptFormats(wish: WeightChoice = 'auto', { format: whole }: PrepareRequest, codec: WeightCodec) {
+  return (stored: BlockRows['format'], { format }: ParamSpec): boolean => {
+    if (stored === format || (stored === 'f32' && format === 'float32')) return true;
+    if (wish !== 'auto' || FLOATS.has(stored)) return false;
+    return whole === 'int8' || (whole === 'f16' && codec.refines?.(stored) === true);
+  };
 }
 
 /**

@@ -2,7 +2,7 @@
  * @file Byte-pair encoding: neighbours are merged, the pair that was learned first before others.
  */
 import { byteTokens } from './bytes.ts';
-import { flag, type Json } from './fields.ts';
+import { fail, flag, type Json, show } from './fields.ts';
 import type { TokenModel, Vocabulary } from './token-model.ts';
 
 /** How many words are remembered with their ids, and up to which length. */
@@ -92,7 +92,10 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
   };
 }
 
-/** A merge of tokens that there are not (with a prefix) is left out. */
+/**
+ * With a prefix, a merge of tokens that there are not is left out.
+ * @throws TokenizerError without one.
+ */
 function readMerges(merges: readonly unknown[], idOf: ReadonlyMap<string, number>, prefix: string): MergeTable {
   const table = new MergeTable(merges.length);
   merges.forEach((merge, rank) => {
@@ -100,6 +103,10 @@ function readMerges(merges: readonly unknown[], idOf: ReadonlyMap<string, number
     const joined = idOf.get(left + (prefix !== '' && right.startsWith(prefix) ? right.slice(prefix.length) : right));
     const [a, b] = [idOf.get(left), idOf.get(right)];
     if (a !== undefined && b !== undefined && joined !== undefined) table.set(a, b, rank, joined);
+    else if (prefix === '') {
+      const missing = [left, right, left + right].find((token) => !idOf.has(token));
+      fail(`model.merges[${rank}] needs the token ${show(missing)}, which is not in model.vocab`);
+    }
   });
   return table;
 }

@@ -9,7 +9,7 @@ import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantiseRow
 import type { ParamSpec, StoredParam, WeightFormat } from './types.ts';
 
 /** A tensor that a parameter becomes. */
-export type StoredPart = Pick<StoredParam, 'name' | 'dtype' | 'shape'> & {
+export type StoredPart = Pick<StoredParam, 'name' | 'dtype' | 'shape' | 'refined'> & {
   /** In bytes; a multiple of the parameter's rows. */
   readonly length: number;
 };
@@ -17,6 +17,8 @@ export type StoredPart = Pick<StoredParam, 'name' | 'dtype' | 'shape'> & {
 export interface WeightCodec {
   /** Whether rows in this format of a checkpoint can be kept as they are: see {@link ParamSpec.stored}. @default none can */
   keeps?(format: BlockRows['format']): boolean;
+  /** Whether rows in this format may be kept where f16 is wanted: products with them can be as exact. @default none may */
+  refines?(format: BlockRows['format']): boolean;
   /** Stands in the key of prepared weights: changes whenever the same weights would be stored otherwise. */
   readonly id: string;
   /** The tensors of a parameter, in the order of {@link encode}. */

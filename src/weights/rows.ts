@@ -104,10 +104,18 @@ export function concatRows(parts: readonly RowSource[]): RowSource {
 function concatBlocks(parts: readonly RowSource[]): BlockRows | null {
   const first = parts[0].blocks;
   if (!first || parts.some(({ blocks }) => blocks?.format !== first.format)) return null;
-  const { format, rowBytes } = first;
+  const { format, rowBytes, location } = first;
+  let end = location?.offset ?? 0;
+  const isOnePiece = parts.every(({ rows, blocks }) => {
+    const isNext =
+      location !== undefined && blocks!.location?.path === location.path && blocks!.location.offset === end;
+    end += rows * rowBytes;
+    return isNext;
+  });
   return {
     format,
     rowBytes,
+    ...(isOnePiece ? { location } : {}),
     async read(start, count) {
       const out = new Uint8Array(count * rowBytes);
       await concatenate(out, rowBytes, parts, start, count, (part) => part.blocks!.read);

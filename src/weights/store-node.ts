@@ -62,6 +62,7 @@ export async function openPreparedWeights<S extends ParamSpec>(options: StoreOpt
   const entry = entryOf(options);
   const { layout, folder } = entry;
   const prepared = { params: layout.params, size: layout.size, file: { folder, name: WEIGHTS_FILE } };
+  if (layout.size === 0) return prepared;
   if (await isWhole(entry)) return prepared;
   let lock: FileLock | undefined;
   try {

@@ -52,9 +52,13 @@ export interface StoredParam {
   /** How its bytes are to be read, in the backend's words: `float32`, `uint8` for packed quants, `q8_0`, … */
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** In bytes, from the start of the file; a multiple of 64. */
+  /** In bytes, from the start of the file; a multiple of 64 in the prepared one, of 32 in a checkpoint's. */
   readonly offset: number;
   readonly length: number;
+  /** The path of the file that holds it. @default the prepared one */
+  readonly path?: string;
+  /** Products with it must not round what it is multiplied with to 8 bits, as products with its blocks do. @default false */
+  readonly refined?: boolean;
 }
 
 /** Rows of a matrix that are made on demand: `[rows, cols]` in float32. */
@@ -72,7 +76,7 @@ export interface RowSource {
 /** The prepared weights of one model and format: one file (or buffer) and the table of what lies where. */
 export interface PreparedWeights {
   readonly params: ReadonlyMap<string, StoredParam>;
-  /** The file that is mapped. */
+  /** The prepared file, which is mapped. */
   readonly file: { readonly folder: string; readonly name: string };
   /** Reads bytes of it, where files can't be mapped: in browsers. The bytes may be a view of memory that is shared. */
   readonly read?: (offset: number, length: number) => Promise<Uint8Array>;

@@ -29,10 +29,13 @@ export function typeOf({ role, format, shape, stored }: ParamSpec): GgmlType {
   return shape[shape.length - 1] % blockLength(type) === 0 ? type : 'f32';
 }
 
-/** Formats in blocks, which products read as they are. */
+/** Formats that products read as they are. */
 function isKept(format: string): format is GgmlType {
-  return Object.hasOwn(GGML_TYPES, format) && blockLength(format as GgmlType) > 1;
+  return Object.hasOwn(GGML_TYPES, format);
 }
+
+/** Formats with which activations are rounded to 8 bits in blocks of 32, so that two terms of them are exact to 15 bits. */
+const REFINED: ReadonlySet<string> = new Set(['q4_0', 'q4_1', 'q5_0', 'q5_1', 'q8_0', 'iq4_nl', 'mxfp4']);
 
 const bytesOf = (values: Float32Array): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
@@ -45,11 +48,13 @@ const SMALL = 65_536;
 export const ggmlCodec: WeightCodec = {
   id: 'ggml 1',
   keeps: isKept,
+  refines: (format) => REFINED.has(format),
   mixes: true,
   parts(spec) {
     const type = typeOf(spec);
     const size = product(spec.shape);
-    return [{ name: spec.name, dtype: type, shape: spec.shape, length: rowBytes(type, size) }];
+    const refined = spec.format === 'f16' && REFINED.has(type) ? { refined: true } : {};
+    return [{ name: spec.name, dtype: type, shape: spec.shape, length: rowBytes(type, size), ...refined }];
   },
   async encode(spec, values, rows, cols) {
     const type = typeOf(spec);

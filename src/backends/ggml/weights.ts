@@ -1,5 +1,5 @@
 /**
- * @file A model's weights in memory. The prepared file is mapped; matrices that this processor has a faster layout for are copied into it once,
+ * @file A model's weights in memory. The prepared file is mapped, and files of a checkpoint whose matrices are kept as they are; matrices that this processor has a faster layout for are copied into it once,
  * and their pages of the file are given back. Rows of embeddings are read from the file, so a tied head is in memory once, too.
  */
 
@@ -32,7 +32,9 @@ const BUFFER_OF_WEIGHTS = 1;
 export class GgmlWeights {
   readonly #ggml: Ggml;
   readonly #params: ReadonlyMap<string, StoredParam>;
-  readonly #file: MappedFile;
+  /** The prepared file, and files of the checkpoint, by path. */
+  readonly #files = new Map<string, MappedFile>();
+  readonly #prepared: string;
   readonly #tensors = new Map<string, Promise<Tensor>>();
   readonly #owned: { dispose(): void }[] = [];
   #rearranged = 0;
@@ -41,8 +43,13 @@ export class GgmlWeights {
   constructor(ggml: Ggml, weights: PreparedWeights) {
     this.#ggml = ggml;
     this.#params = weights.params;
-    this.#file = new MappedFile(ggml, join(weights.file.folder, weights.file.name));
-    this.#owned.push(this.#file);
+    this.#prepared = join(weights.file.folder, weights.file.name);
+    for (const { path = this.#prepared } of weights.params.values()) {
+      if (this.#files.has(path)) continue;
+      const file = new MappedFile(ggml, path);
+      this.#files.set(path, file);
+      this.#owned.push(file);
+    }
   }
 
   /** Bytes of copies in a layout of the processor's. */
@@ -86,17 +93,18 @@ export class GgmlWeights {
     return param;
   }
 
+  #fileOf({ path = this.#prepared }: StoredParam): MappedFile {
+    return this.#files.get(path)!;
+  }
+
   /** A tensor over the file's pages. */
   #map(use: WeightUse): Tensor {
     const param = this.#param(use.name);
     const context = new TensorContext(this.#ggml, 1);
     this.#owned.push(context);
     const tensor = describe(this.#ggml, context, param, use);
-    this.#ggml.ggml_backend_tensor_alloc(
-      this.#ggml.hostBuffer,
-      tensor.pointer,
-      this.#file.address + BigInt(param.offset),
-    );
+    const address = this.#fileOf(param).address + BigInt(param.offset);
+    this.#ggml.ggml_backend_tensor_alloc(this.#ggml.hostBuffer, tensor.pointer, address);
     return tensor;
   }
 
@@ -113,9 +121,10 @@ export class GgmlWeights {
     const queue = [...uses.keys()];
     const work = async (): Promise<void> => {
       for (let i = queue.shift(); i !== undefined; i = queue.shift()) {
-        const { offset, length } = this.#param(uses[i].name);
-        await ggml.setTensor(tensors[i].pointer, this.#file.address + BigInt(offset), length);
-        this.#file.forget(offset, length);
+        const param = this.#param(uses[i].name);
+        const file = this.#fileOf(param);
+        await ggml.setTensor(tensors[i].pointer, file.address + BigInt(param.offset), param.length);
+        file.forget(param.offset, param.length);
       }
     };
     await Promise.all(Array.from({ length: PARALLEL }, work));
@@ -138,5 +147,6 @@ function describe(ggml: Ggml, context: TensorContext, param: StoredParam, use: W
   const at = (axis: number): number => dims[dims.length - 1 - axis] ?? 1;
   const pointer = ggml.ggml_new_tensor_4d(context.pointer, GGML_TYPES[type], at(0), at(1), at(2), at(3));
   const row = rowBytes(type, at(0));
-  return { pointer, type, dims, strides: [rowBytes(type, 1), row, row * at(1), row * at(1) * at(2)] };
+  const strides = [rowBytes(type, 1), row, row * at(1), row * at(1) * at(2)];
+  return { pointer, type, dims, strides, refined: param.refined };
 }

@@ -88,6 +88,6 @@ function blockRows(source: ByteSource, { type, shape, offset }: TensorInfo): Blo
     format: type.name as BlockRows['format'],
     rowBytes,
     read: (start, count) => source.read(offset + start * rowBytes, count * rowBytes),
-    location: { file: source.name, offset },
+    ...(source.path === undefined ? {} : { location: { path: source.path, offset } }),
   };
 }

@@ -6,6 +6,7 @@ import { HIDDEN } from '../../../kvcache/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { affine, binary, clip, gated, scale, unary } from './elementwise.ts';
 import type { GraphMaker, Tensor } from './graph-maker.ts';
+import { sumOfTerms } from './layers.ts';
 
 /** Beyond every number that a model makes. */
 const NO_LIMIT = 3e38;
@@ -110,9 +111,12 @@ function without(g: GraphMaker, x: Tensor, gone: Tensor): Tensor {
 export function expertLinear(g: GraphMaker, x: Tensor, chosen: Tensor, stack: Tensor, count: number): Tensor {
   // Weights are stacks already.
   const matrices = stack.dims.length === 3 ? stack : g.reshape(stack, [count, stack.dims[0] / count, stack.dims[1]]);
-  const [N, k] = chosen.dims;
-  const product = g.call('ggml_mul_mat_id', matrices.pointer, g.dense(x).pointer, g.dense(chosen).pointer);
-  return g.made(product, [N, k, matrices.dims[1]]);
+  const k = chosen.dims[1];
+  const multiply = (input: Tensor, choice: Tensor): Tensor => {
+    const product = g.call('ggml_mul_mat_id', matrices.pointer, g.dense(input).pointer, g.dense(choice).pointer);
+    return g.made(product, [choice.dims[0], k, matrices.dims[1]]);
+  };
+  return stack.refined ? sumOfTerms(g, multiply(g.terms(x), g.concat([chosen, chosen], 0))) : multiply(x, chosen);
 }
 
 /** The weighted sum of each token's experts. @param x [N, E] @param weights [N, k] */

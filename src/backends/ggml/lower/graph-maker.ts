@@ -17,6 +17,8 @@ export interface Tensor {
   readonly dims: readonly number[];
   /** Bytes from one index to the next, of four axes in ggml's order. */
   readonly strides: readonly number[];
+  /** Weights whose products take {@link GraphMaker.terms} of what they are multiplied with. @default false */
+  readonly refined?: boolean;
 }
 
 /** What a step is given, by name of the input. */
@@ -64,6 +66,8 @@ export class GraphMaker {
   readonly kept: (Float32Array | Int32Array)[] = [];
   readonly #most: number;
   readonly #halves = new Map<Pointer, Tensor>();
+  /** By the tensor that they are the terms of. */
+  readonly #terms = new Map<Pointer, Tensor>();
   #count = 0;
 
   /** @param tensors how many there may be: more are an error instead of the end of the process. */
@@ -148,6 +152,22 @@ export class GraphMaker {
       this.#halves.set(x.pointer, half);
     }
     return half;
+  }
+
+  /**
+   * x [n, ..., k] as what 8 bits hold of it, and below that the rest: [2n, ..., k]. Products with blocks round both to 8 bits, which changes
+   * the first no more, so the error of their sum is that of 15 bits.
+   */
+  terms(x: Tensor): Tensor {
+    let terms = this.#terms.get(x.pointer);
+    if (!terms) {
+      const rows = this.dense(x);
+      const bytes = this.made(this.call('ggml_cast', rows.pointer, GGML_TYPES.q8_0), x.dims, 'q8_0');
+      const held = this.made(this.call('ggml_cast', bytes.pointer, GGML_TYPES.f32), x.dims);
+      terms = this.concat([held, this.made(this.call('ggml_sub', rows.pointer, held.pointer), x.dims)], 0);
+      this.#terms.set(x.pointer, terms);
+    }
+    return terms;
   }
 
   /** A copy, which may be changed in place. */

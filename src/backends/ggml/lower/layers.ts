@@ -11,9 +11,16 @@ import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
 export function linear(g: GraphMaker, x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
   const cols = x.dims.at(-1)!;
   const lines = product(x.dims.slice(0, -1));
-  const y = g.multiply(weight, g.reshape(x, [lines, cols]));
+  const flat = g.reshape(x, [lines, cols]);
+  const y = weight.refined ? sumOfTerms(g, g.multiply(weight, g.terms(flat))) : g.multiply(weight, flat);
   const shaped = g.reshape(y, [...x.dims.slice(0, -1), weight.dims[0]]);
   return bias ? binary(g, 'add', shaped, bias) : shaped;
+}
+
+/** The sum of the two halves of the first axis: what products give for the terms of x. */
+export function sumOfTerms(g: GraphMaker, y: Tensor): Tensor {
+  const lines = y.dims[0] / 2;
+  return binary(g, 'add', g.slice(y, 0, 0, lines), g.slice(y, 0, lines, lines));
 }
 
 export function norm(
