@@ -35,6 +35,7 @@ export { type AnyCacheOptions, checkCacheOptions, createCache, POLICIES } from '
 export type { ChunkStart, Policy, PolicyChoice, PolicyRow, PolicyRules, PolicySetup } from '../kvcache/policy.ts';
 export {
   dense,
+  echo,
   expected,
   h2o,
   keydiff,

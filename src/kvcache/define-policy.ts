@@ -76,6 +76,7 @@ const FUNCTIONS = [
   'budget',
   'slotStateOf',
   'layerState',
+  'needsOf',
 ] as const;
 
 const FIELDS: readonly (keyof PolicyDefinition)[] = [

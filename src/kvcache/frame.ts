@@ -101,6 +101,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
       budget: rules.budget,
     },
     needs,
+    needsOf: rules.needsOf,
     needsQueries: rules.needsQueries ?? false,
     reads: rules.reads ?? ranks,
     evicts,

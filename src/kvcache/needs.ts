@@ -2,21 +2,26 @@
  * @file What a policy may ask the step for besides keys and values: attention weights, in the ways in which they are reduced.
  */
 
-/** How the weights of several queries, and of the heads of a group, become one number. */
-export type Reduction = 'sum' | 'max';
+/**
+ * How the weights of several queries, and of the heads of a group, become one number: their sum; their maximum; or the maximum of what
+ * they would be if the chunk were read once more.
+ */
+export type Reduction = 'sum' | 'max' | 'echo';
 
 /**
  * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; of its `last-query`; summed over
- * as many of its last queries as the policy's `window` is long; or the `max` of all of the chunk's queries. Sums are over the query
- * heads of a group, too, and so is the maximum.
+ * as many of its last queries as the policy's `window` is long; the `max` of all of the chunk's queries; or their `echo`: the maximum
+ * of what they would pay if the chunk were read once more, right behind itself. Sums are over the query heads of a group, too, and so
+ * are maxima. There is no echo of tokens that come one by one, or that may be taken back: it is 0 then.
  */
-export type Need = 'sums' | 'last-query' | 'window' | 'max';
+export type Need = 'sums' | 'last-query' | 'window' | 'max' | 'echo';
 
 export const REDUCTIONS: Readonly<Record<Need, Reduction>> = {
   sums: 'sum',
   'last-query': 'sum',
   window: 'sum',
   max: 'max',
+  echo: 'echo',
 };
 
 /** A need, and its index among those of its reduction. */

@@ -8,6 +8,7 @@ import { KVCache } from './kv-cache.ts';
 import { mixPolicies } from './mix.ts';
 import { type CacheOptions, checkOptions, type ScoredPolicyOptions } from './options.ts';
 import { dense } from './policies/dense.ts';
+import { echo } from './policies/echo.ts';
 import { type ExpectedOptions, expectedAttention } from './policies/expected.ts';
 import { type H2OOptions, h2o, h2oOriginal } from './policies/h2o.ts';
 import { h2oMax } from './policies/h2o-max.ts';
@@ -42,6 +43,7 @@ const ROWS: readonly PolicyRow[] = [
   h2o,
   h2oOriginal,
   h2oMax,
+  echo,
   valueLengthH2O,
   quantizedH2O,
   tova,

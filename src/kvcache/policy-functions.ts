@@ -3,6 +3,7 @@
  */
 import { checkOptionNames } from '../util/option-names.ts';
 import { dense as denseRow } from './policies/dense.ts';
+import { echo as echoRow } from './policies/echo.ts';
 import { expectedAttention } from './policies/expected.ts';
 import { h2o as h2oRow } from './policies/h2o.ts';
 import { keyDiff } from './policies/keydiff.ts';
@@ -31,6 +32,8 @@ export const dense = choiceOf(denseRow);
 export const lastrec = choiceOf(lastRecent);
 /** Keeps tokens with the largest sums of attention weights. */
 export const h2o = choiceOf(h2oRow);
+/** Keeps tokens that their chunk, or a later one, would attend to if it were read once more. */
+export const echo = choiceOf(echoRow);
 /** Keeps tokens that the last query attended to most. */
 export const tova = choiceOf(tovaRow);
 /** Keeps tokens that the end of the prompt attended to most. */

@@ -41,6 +41,8 @@ export interface ChunkStart {
 export interface Policy {
   readonly layout: PolicyLayout;
   readonly needs: readonly Need[];
+  /** Those of one group of a layer, where they are fewer. @default needs */
+  needsOf?(layer: number, group: number): readonly Need[];
   /** Whether it asks for the moments of the queries before they are rotated. */
   readonly needsQueries: boolean;
   /** Whether it reads keys or values of slots: then the host must have them. */
@@ -106,6 +108,8 @@ export interface PolicyChoice {
 export interface PolicyRules {
   /** What it wants to see of the attention; `group.weights` has one array for each, in this order. */
   readonly needs?: readonly Need[];
+  /** Those of one group of a layer, where they are fewer: the others may be 0. @default needs */
+  readonly needsOf?: (layer: number, group: number) => readonly Need[];
   /** Whether it wants the moments of the queries before they are rotated (`layer.chunk.queries`). @default false */
   readonly needsQueries?: boolean;
   /** Whether it reads keys or values by `readKey` and its kin. @default true for a policy with `score`, `rank` or `keep` */

@@ -55,6 +55,7 @@ const NAMES = [
   'h2o',
   'h2o-orig',
   'h2o-max',
+  'echo',
   'h2o-vlen',
   'qh2o',
   'tova',
@@ -67,10 +68,12 @@ const NAMES = [
   'mix(h2o, leverage)',
   'mix(knorm, snapkv)',
   'mix(h2o-max, h2o)',
+  'mix(echo, leverage)',
 ];
 const SHARED = [
   'h2o',
   'h2o-max',
+  'echo',
   'h2o-vlen',
   'qh2o',
   'snapkv',

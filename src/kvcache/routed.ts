@@ -112,6 +112,7 @@ function routedRules(
   const routeOfGroup = (layer: number, group: number) => routed[routes.retrieval[layer]?.[group] ?? 0];
   return {
     needs,
+    needsOf: (layer, group) => routeOfGroup(layer, group).part.rules.needs ?? [],
     reads: routed.some(({ part }) => part.rules.reads ?? true),
     promptTail: Math.max(...routed.map(({ part }) => part.rules.promptTail ?? 0)),
     sinks: SINKS,

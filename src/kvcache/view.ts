@@ -281,13 +281,16 @@ export class LayerView {
     const { groups } = this.layerShape;
     const { each, capacity, reduced } = this.chunk.observed!;
     const { sets, weights } = reduced[reduction]!;
+    // An echo is of several tokens that were read at once.
+    if (sets === 0 || (reduction === 'echo' && this.newTokens < 2)) return void out.fill(0, 0, group.length);
     const { ragged } = this.#table;
     const name = ragged ? partOf(this.#table.name, group.index) : this.#table.name;
     const slots = capacity.get(name)!;
-    const data = weights.get(name)!;
+    const data = weights.get(name);
+    if (!data) return void out.fill(0, 0, group.length);
     const columns = slots + this.chunk.length;
     const parts = this.#table.groups === 1 ? groups : 1;
-    const range = each ? this.#source.queryRange(need, this.newTokens) : null;
+    const range = each && reduction !== 'echo' ? this.#source.queryRange(need, this.newTokens) : null;
     const from = range ? range[0] : own;
     const to = range ? range[1] : own + 1;
     let combine: Combine = 'set';

@@ -17,6 +17,7 @@ import { traceEncoder } from '../model/encoder.ts';
 import { traceStep } from '../model/gpt.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { cacheShape } from '../step/cache-shape.ts';
+import { echoedGroups } from '../step/echo.ts';
 import { product, wholeNumber } from '../util/numbers.ts';
 import { bitsOf, ggmlFormatOf, HALF_PARAMETERS, isGgmlFormat } from '../weights/ggml-formats.ts';
 import { layOut } from '../weights/layout.ts';
@@ -275,10 +276,11 @@ function planRuntime(config: Config, cache: KVCache, asked: WeightFormat, tokeni
   const { buffer } = cache;
   const { needsQueries: moments, needs, layout } = cache.rules;
   const [sums, maxima] = [needsBy('sum', needs).length > 0, needs.includes('max')];
+  const echo = echoedGroups(cache);
   const format = isGgmlFormat(asked) ? 'int4' : asked;
   const graph = isEncoder(config)
     ? traceEncoder(config, format, config.output, onnxTarget)
-    : traceStep(config, { format, sharing: layout.sharing, buffer, sums, maxima, moments }, onnxTarget).graph;
+    : traceStep(config, { format, sharing: layout.sharing, buffer, sums, maxima, echo, moments }, onnxTarget).graph;
   const { nodeCount } = lowerToOnnx(graph);
   return BASE + PER_LAYER * config.nLayer + PER_NODE * nodeCount + (tokenizer ? PER_ENTRY * config.vocabSize : 0);
 }

@@ -31,6 +31,15 @@ function isScaled({ scaling }: RopeSpec): boolean {
   return scaling.type === 'longrope' && (scaling.attnFactorShort !== 1 || scaling.attnFactorLong !== 1);
 }
 
+/** The same for the positions of the echo. */
+export function echoedRotations({ g }: ModelContext, ropes: readonly Rotation[]): Rotation[] {
+  return ropes.map(({ cos, sin, ...rotation }, i) => ({
+    ...rotation,
+    cos: g.input(`echo.cos.${i}`, 'float32', cos.shape),
+    sin: g.input(`echo.sin.${i}`, 'float32', sin.shape),
+  }));
+}
+
 /** Width of the vectors that a model takes in place of tokens. */
 export function vectorWidth({ patch, embedDim }: Config): number {
   return patch ? patch.channels * patch.size ** 2 : embedDim;

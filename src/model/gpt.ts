@@ -14,11 +14,14 @@
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
  * - those of adapt.ts, where adapters are live;
  * - where attention is observed: `queryWeights.R` float32 [B, sets.R, R·T], for layers with R heads a group; `queryMask` [B, 1 or T, T];
- *   `momentWeights` [B, T], where moments of queries are wanted.
+ *   `momentWeights` [B, T], where moments of queries are wanted;
+ * - where an echo is wanted: `echo.positions` [B, T], `echo.cos.I` and `echo.sin.I` of these positions, and `echo.mask` [B, E, T]: 1, or
+ *   0 for padding. E is 0 where nothing is wanted of the step.
  *
  * Outputs: `logits` [N, V]; `keys.L` [B, G, T, D] and `values.L` [B, G, T, Dv] of each layer that holds any, the
  * latter where values are no part of the keys; `next.NAME` [B, S, …]: the states; where asked for, `sum.GROUP` and `max.GROUP`
- * [layers·B, G, sets, C + T]: attention weights on slots and chunk, their sums and maxima over the queries; `moments.sum.L` [B, H, D]
+ * [layers·B, G, sets, C + T]: attention weights on slots and chunk, their sums and maxima over the queries; `echo.GROUP`
+ * [layers·B, G, E, C + T]: the largest weights of queries that read the chunk once more; `moments.sum.L` [B, H, D]
  * and `moments.outer.L` [B, H, D, D] of the queries before rotation; `residual.L` [B, T, E]: the residual stream after layer L.
  */
 import type { Config } from '../config/config.ts';
@@ -26,7 +29,7 @@ import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import { partOf } from '../kvcache/chunk.ts';
 import { layerGroupOf, type SlotSharing } from '../kvcache/slots.ts';
-import type { CachedKV } from '../ops/attention.ts';
+import type { CachedKV, Rotation } from '../ops/attention.ts';
 import { concat, gatherRows, reshape } from '../ops/basic.ts';
 import { OpGraph } from '../ops/graph.ts';
 import { type Dim, timesDim } from '../ops/shapes.ts';
@@ -38,10 +41,16 @@ import { type AdapterHooks, AdapterTrace } from './adapter-trace.ts';
 import { AltUp } from './alt-up.ts';
 import { block } from './block.ts';
 import type { ModelContext } from './context.ts';
-import { enterModel, rotations } from './embedding.ts';
+import { echoedRotations, enterModel, rotations } from './embedding.ts';
 import { finish, head } from './head.ts';
 import { crossBlock, crossInputs } from './mixers/cross-attention.ts';
-import { type CachedTokens, type ObservedInputs, type SlotSource, slotInputs } from './mixers/self-attention.ts';
+import {
+  type CachedTokens,
+  type EchoedChunk,
+  type ObservedInputs,
+  type SlotSource,
+  slotInputs,
+} from './mixers/self-attention.ts';
 import type { SharedKV } from './mixers/shared-attention.ts';
 import { statesOf } from './mixers/state-shapes.ts';
 import type { StateInputs } from './mixers/states.ts';
@@ -57,6 +66,8 @@ export interface StepGraphOptions {
   readonly sums: boolean;
   /** Output the maxima of the attention weights over queries. @default false */
   readonly maxima?: boolean;
+  /** Layer groups, or groups of them ({@link partOf}), of which the echo is output; null: of none. @default null */
+  readonly echo?: ReadonlySet<string> | null;
   /** Output the moments of the queries. */
   readonly moments: boolean;
   /** The hooks of live adapters. @default none */
@@ -86,7 +97,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
   const adapters = options.adapters ? new AdapterTrace(options.adapters, ids, logitRows) : null;
   const ctx: ModelContext = { g, config, format: options.format, adapters };
   const ropes = rotations(ctx);
-  const observed = observedInputs(ctx, options);
+  const observed = observedInputs(ctx, options, ropes);
   const cachedOf = cachedTokens(ctx, options, positions);
   const hasStates = layers.some(({ mixer }, l) => statesOf(mixer, l).length > 0);
   const states: StateInputs | null = hasStates
@@ -109,7 +120,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     const slots = slotSpec(spec.mixer);
     const source = slots && cachedOf(slots, l);
     const rotation = spec.rope === null ? null : ropes[spec.rope];
-    const attention = source && { source, rotation, observed: observed(slots.heads / slots.groups) };
+    const attention = source && { source, rotation, observed: observed(slots.heads / slots.groups, source, spec.rope) };
     const lent = spec.mixer?.kind === 'shared-attention' ? shareable.get(spec.mixer.source)! : null;
     if (altUp) stream = g.scope(`h.${l}`, () => altUp.enter(l));
     const out = g.scope(`h.${l}`, () =>
@@ -170,17 +181,33 @@ function cachedTokens({ g }: ModelContext, { sharing, buffer, ragged }: StepGrap
   };
 }
 
-function observedInputs({ g }: ModelContext, { sums, maxima, moments }: StepGraphOptions) {
+function observedInputs(
+  ctx: ModelContext,
+  { sums, maxima, moments, echo }: StepGraphOptions,
+  ropes: readonly Rotation[],
+) {
+  const { g } = ctx;
   const momentWeights = moments ? g.input('momentWeights', 'float32', ['B', 'T']) : null;
   const queryMask = maxima ? g.input('queryMask', 'float32', ['B', 'maximaSets', 'T']) : null;
   const queryWeights = new Map<number, Value>();
+  const isWanted = (name: string) => echo?.has(name) ?? false;
+  const echoed = echo && {
+    positions: g.input('echo.positions', 'float32', ['B', 'T']),
+    mask: g.input('echo.mask', 'float32', ['B', 'echoSets', 'T']),
+    ropes: echoedRotations(ctx, ropes),
+  };
+  const echoOf = ({ sources }: CachedTokens, rope: number | null): EchoedChunk | null => {
+    if (!echoed || !sources.some(({ layerGroup }) => isWanted(layerGroup))) return null;
+    const { positions, mask } = echoed;
+    return { positions, mask, rotation: rope === null ? null : echoed.ropes[rope], isWanted };
+  };
   /** @param R heads of a group. */
-  return (R: number): ObservedInputs => {
+  return (R: number, source: CachedTokens, rope: number | null): ObservedInputs => {
     let weights = queryWeights.get(R);
     if (sums && !weights) {
       weights = g.input(`queryWeights.${R}`, 'float32', ['B', `sets.${R}`, timesDim(R, 'T')]);
       queryWeights.set(R, weights);
     }
-    return { queryWeights: weights ?? null, queryMask, momentWeights };
+    return { queryWeights: weights ?? null, queryMask, momentWeights, echo: echoOf(source, rope) };
   };
 }

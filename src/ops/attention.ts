@@ -97,6 +97,25 @@ export function attend(
   return { y, sums: queryWeights && rest[0], maxima: queryMask && rest[rest.length - 1] };
 }
 
+export interface EchoInputs extends Pick<AttendInputs, 'q' | 'k' | 'positions' | 'slots' | 'cached' | 'sinks'> {
+  /** The queries, rotated to `echoedPositions` [B, H, T, D]. */
+  readonly echoed: Value;
+  /** [B, T] */
+  readonly echoedPositions: Value;
+  /** [B, E, T]; E is 0 where nothing is wanted of this step, else 1. */
+  readonly mask: Value;
+}
+
+/** The largest weights that the chunk would pay if it were read once more [B, G, E, C + T]. See {@link OpAttributes.echo}. */
+export function echo(g: OpGraph, inputs: EchoInputs, attributes: OpAttributes['echo']): Value {
+  const { q, k, echoed, positions, slots, echoedPositions, cached, mask, sinks } = inputs;
+  checkHeads(q, k);
+  checkHeads(echoed, k);
+  const shape = [k.shape[0], k.shape[1], mask.shape[1], addDims(slots.shape[2], q.shape[2])];
+  const list = [q, k, echoed, positions, slots, echoedPositions, cached.keys, mask, cached.keyScales, sinks];
+  return g.add('echo', list, attributes, [{ dtype: 'float32', shape }])[0];
+}
+
 /** Attention to given keys and values [B, G, S, ·]. @param mask [B, Tc, S]. @returns [B, T, H·Dv] */
 export function attendTo(g: OpGraph, q: Value, k: Value, v: Value, mask: Value, attributes: ScoreAttributes): Value {
   checkHeads(q, k);

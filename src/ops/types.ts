@@ -110,6 +110,21 @@ export interface OpAttributes {
       readonly layerGroup: string;
     };
   /**
+   * (q [B, H, T, D], k [B, G, T, D], echoed q [B, H, T, D], positions [B, T], slots [B, 1 or G, C], echoed positions [B, T],
+   * cached keys [B, G, C, D], mask [B, E, T], scales of the keys?, sinks? [H]) → [B, G, E, C + T]; E is 0 or 1.
+   *
+   * What the chunk's tokens would attend to if they were read once more: the queries, rotated to later positions, look at the slots and
+   * at all of the chunk, and in the same softmax at a copy of the chunk, causally. The copy's scores are those of `q` and `k`. The result
+   * is the largest weight on each slot and token of any query and any head of the group. Tokens with a 0 in the mask are padding: they
+   * are not looked at, and do not count as queries; a row of them alone may give anything. Slots are given as {@link attend} takes them.
+   */
+  readonly echo: ScoreAttributes &
+    MaskAttributes & {
+      readonly buffer: BufferChoice;
+      /** Echo nodes of one group read the same slots. */
+      readonly layerGroup: string;
+    };
+  /**
    * (q [B, H, T, D], k [B, G, S, D], v [B, G, S, Dv], mask [B, Tc, S], added to the scores; Tc is T or 1) → y [B, T, H·Dv].
    */
   readonly attendTo: ScoreAttributes;

@@ -87,7 +87,13 @@ export function observedOf(
       : [[name, table.capacity] as const],
   );
   const weightsOf = (reduction: Reduction) =>
-    new Map(parts.map(([name]) => [name, outputs[`${reduction}.${name}`].data]));
+    new Map(
+      parts.flatMap(([name]) => {
+        // An echo is given of the groups that want it.
+        const output = outputs[`${reduction}.${name}`];
+        return output ? [[name, output.data] as const] : [];
+      }),
+    );
   return {
     each,
     capacity: new Map(parts),

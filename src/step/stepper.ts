@@ -26,6 +26,7 @@ import { bindCrossAttention, bindStates, givenPositions, statesOf } from './bind
 import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
 import { CompiledGraphs } from './compiled-graphs.ts';
+import { EchoScratch, echoedGroups } from './echo.ts';
 import { bindObserved, chunkSlots, observedOf, queriesOf } from './observe.ts';
 import { bindProbe, probesOf } from './probe.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
@@ -44,6 +45,7 @@ export class Stepper {
   readonly #backend: Backend;
   readonly #graphs: CompiledGraphs;
   readonly #ropes: readonly RopeTable[];
+  readonly #echo: EchoScratch;
   readonly #caches = new WeakMap<KVCache, BoundCache>();
   /** Tensors over arrays of adapters, which are the same from step to step. */
   #wrapped = new WeakMap<TensorData, StepTensor>();
@@ -63,6 +65,7 @@ export class Stepper {
     this.#backend = backend;
     this.#graphs = new CompiledGraphs(backend, weights, options);
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
+    this.#echo = new EchoScratch(this.#ropes);
   }
 
   /**
@@ -86,7 +89,8 @@ export class Stepper {
     chunk.forEach((tokens, row) => {
       cache.fitPositions(row, tokens.length, this.config.contextLength, lease);
     });
-    const weights = options.probe !== undefined || cache.rules.needs.length > 0;
+    // An echo is computed beside attention, which does not change by it.
+    const weights = options.probe !== undefined || cache.rules.needs.some((need) => need !== 'echo');
     const isInSlots = this.#backend.target.attendsInSlots?.(cache.buffer, weights) ?? false;
     cache.store.open(isInSlots ? Math.max(...chunk.map((row) => row.length)) : 0);
     const session = await this.#session(cache, adapters, options.probe !== undefined);
@@ -100,7 +104,12 @@ export class Stepper {
     const each = options.eachQuery ?? false;
     const times = bindStates(cache, chunk, each, inputs);
     bindCrossAttention(this.config, cache, chunk, length, options.crossAttentionMask, inputs);
-    const sets = bindObserved(this.config, cache, chunk, length, each, inputs);
+    const observed = bindObserved(this.config, cache, chunk, length, each, inputs);
+    const total = (row: number) => totalLength(cache, chunk, options, row);
+    const isEchoed = cache.rules.needs.includes('echo');
+    const sets = isEchoed
+      ? { ...observed, echo: this.#echo.bind(cache, { tokens: chunk, length, each, given, total }, inputs) }
+      : observed;
     if (options.probe) bindProbe(this.config, cache, length, options.probe, inputs);
     const outputs = await session.run(inputs);
     const outcome = {
@@ -111,9 +120,7 @@ export class Stepper {
       queries: queriesOf(this.config, cache, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,
       ropePositions: given?.map((row) => row.map((streams) => Math.max(...streams))),
-      rotatedFor: chunk.map((tokens, b) =>
-        tokens.length > 0 ? totalLength(cache, chunk, options, b) : cache.rotatedFor(b),
-      ),
+      rotatedFor: chunk.map((tokens, b) => (tokens.length > 0 ? total(b) : cache.rotatedFor(b))),
       phase: options.phase ?? 'decode',
     };
     const probes = options.probe && probesOf(this.config, cache, outputs);
@@ -195,9 +202,21 @@ export class Stepper {
     const cross = store.crossAttention.any;
     const hooks = adapters?.hooks ?? null;
     const ragged = store.raggedLayers;
-    const common = { format: this.#format, sharing, buffer, sums, maxima, moments, cross, ragged, residuals: probed };
+    const echo = echoedGroups(cache);
+    const common = {
+      format: this.#format,
+      sharing,
+      buffer,
+      sums,
+      maxima,
+      echo,
+      moments,
+      cross,
+      ragged,
+      residuals: probed,
+    };
     const options: StepGraphOptions = { ...common, adapters: hooks };
-    const key = `${sharing}/${bufferName(buffer)}/${sums}/${maxima}/${moments}/${cross}/${[...ragged]}${probed ? '/probed' : ''}`;
+    const key = `${sharing}/${bufferName(buffer)}/${sums}/${maxima}/${echo ? [...echo] : ''}/${moments}/${cross}/${[...ragged]}${probed ? '/probed' : ''}`;
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
     // Batches combine adapters in many ways.

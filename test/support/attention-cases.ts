@@ -60,6 +60,12 @@ export function attentionCase(c: AttentionSizes) {
     ...{ q, k, v, keys, values, positions, slots, sizes, window, alibi, scale: 0.3, softcap },
     ...{ queryWeights, queryMask, sets },
   });
+  const echoed = noise([B, H, T, D], 7);
+  const echoedPositions = positions.map((position) => position + T);
+  const echoWanted = echoReference({
+    ...{ q, echoed, k, keys, positions, echoedPositions, slots, sizes, window, alibi, scale: 0.3, softcap },
+    counted: queryMask,
+  });
   const given = {
     q: [q, [B, H, T, D]],
     k: [k, [B, G, T, D]],
@@ -71,8 +77,11 @@ export function attentionCase(c: AttentionSizes) {
     queryWeights: [queryWeights, [B, sets, (H / G) * T]],
     queryMask: [queryMask, [B, 1, T]],
     eachQuery: [eachQuery, [B, T, T]],
+    echoed: [echoed, [B, H, T, D]],
+    echoedPositions: [echoedPositions, [B, T]],
+    noEcho: [new Float32Array(0), [B, 0, T]],
   } as const;
-  return { given, attributes, wanted, sets, Dv };
+  return { given, attributes, wanted: { ...wanted, echo: echoWanted }, sets, Dv };
 }
 
 /** Attention by its definition. Masks and alibi as ops/types.ts says. */
@@ -141,4 +150,62 @@ function reference(p: {
         });
       }
   return { y, sums, maxima, eachMaxima };
+}
+
+/** The largest weights of queries that read the chunk once more, by their definition [B, G, C + T]. */
+function echoReference(p: {
+  q: Float32Array;
+  echoed: Float32Array;
+  k: Float32Array;
+  keys: Float32Array;
+  positions: Float32Array;
+  echoedPositions: Float32Array;
+  slots: Float32Array;
+  sizes: { B: number; H: number; G: number; T: number; C: number; D: number; groups: number };
+  window: number | null;
+  alibi: Float32Array | null;
+  scale: number;
+  softcap: number | null;
+  /** [B, T]: 0 for padding. */
+  counted: Float32Array;
+}) {
+  const { B, H, G, T, C, D, groups } = p.sizes;
+  const R = H / G;
+  const out = new Float32Array(B * G * (C + T));
+  const reads = p.window !== null || p.alibi !== null;
+  for (let b = 0; b < B; b++)
+    for (let h = 0; h < H; h++)
+      for (let t = 0; t < T; t++) {
+        if (p.counted[b * T + t] === 0) continue;
+        const gr = Math.floor(h / R);
+        const at = p.echoedPositions[b * T + t];
+        const score = (query: Float32Array, keys: Float32Array, row: number, position: number) => {
+          let dot = 0;
+          for (let d = 0; d < D; d++) dot += query[((b * H + h) * T + t) * D + d] * keys[row * D + d];
+          const capped = p.softcap === null ? dot * p.scale : p.softcap * Math.tanh((dot * p.scale) / p.softcap);
+          if (p.window !== null && position <= at - p.window) return -Infinity;
+          return p.alibi ? capped + p.alibi[h] * (position - at) : capped;
+        };
+        const scores: number[] = [];
+        for (let c = 0; c < C; c++) {
+          const slot = p.slots[(b * groups + (groups === 1 ? 0 : gr)) * C + c];
+          const isFree = reads ? slot < 0 : slot !== 0;
+          scores.push(isFree ? -Infinity : score(p.echoed, p.keys, (b * G + gr) * C + c, slot));
+        }
+        for (let s = 0; s < T; s++) {
+          const isReal = p.counted[b * T + s] > 0;
+          scores.push(isReal ? score(p.echoed, p.k, (b * G + gr) * T + s, p.positions[b * T + s]) : -Infinity);
+        }
+        // The copy of the chunk lies at the positions of the queries that read it.
+        for (let s = 0; s < T; s++)
+          scores.push(s <= t ? score(p.q, p.k, (b * G + gr) * T + s, p.echoedPositions[b * T + s]) : -Infinity);
+        const most = Math.max(...scores);
+        const weights = scores.map((x) => Math.exp(x - most));
+        const total = weights.reduce((a, c) => a + c, 0);
+        for (let s = 0; s < C + T; s++) {
+          const to = (b * G + gr) * (C + T) + s;
+          out[to] = Math.max(out[to], weights[s] / total);
+        }
+      }
+  return out;
 }

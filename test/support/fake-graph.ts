@@ -57,8 +57,11 @@ export function fakeChunk(
     .map((kind) => [kind, needsBy(kind, cache.rules.needs).length] as const)
     .filter(([, count]) => count > 0)
     .map(([kind, count]) => [kind, eachQuery ? T : count] as const);
+  const wantsEcho = cache.rules.needs.includes('echo');
+  const isEchoed = wantsEcho && !eachQuery && T > 1;
   const reduced: Partial<Record<Reduction, ReducedWeights & { readonly weights: Map<string, Float32Array> }>> =
     Object.fromEntries(counts.map(([kind, sets]) => [kind, { sets, weights: new Map<string, Float32Array>() }]));
+  if (wantsEcho) reduced.echo = { sets: Number(isEchoed), weights: new Map() };
   const capacities = new Map<string, number>();
   for (const [name, table] of cache.store.tables) {
     const G = shape.layers[table.layers[0]].groups;
@@ -82,7 +85,7 @@ export function fakeChunk(
       const first = cache.length(row);
       const place = cache.ropePosition(row);
       const each = ids.map((_, set) => Float32Array.from(ids, (_, t) => Number(t === set)));
-      const counted: Readonly<Record<Reduction, readonly Float32Array[]>> = {
+      const counted = {
         sum: eachQuery ? each : cache.queryWeights(ids.length),
         max: eachQuery ? each : [new Float32Array(ids.length).fill(1)],
       };
@@ -113,6 +116,14 @@ export function fakeChunk(
         for (const { kind, data, at } of targets)
           for (let set = 0; set < counted[kind].length; set++)
             for (const { column } of slots) data[at(set) + column] = 0;
+        if (isEchoed && ids.length > 1 && cache.rules.needsOf?.(l, g).includes('echo') !== false)
+          echoInto(reduced.echo!.weights.get(part)!, index * columns, {
+            ...{ slots, T: ids.length, window, scale: attentionScale },
+            queries: range(R).map((r) =>
+              ids.map((id, t) => model.query(l, g * R + r, first + t, id, place + t + ids.length)),
+            ),
+            copies: range(R).map((r) => ids.map((id, t) => model.query(l, g * R + r, first + t, id, place + t))),
+          });
         for (let r = 0; r < R; r++)
           for (const [t, id] of ids.entries()) {
             const position = first + t;
@@ -193,6 +204,35 @@ function payAttention(
     sum += paid[j];
   }
   for (let j = 0; j < slots.length; j++) paid[j] /= sum;
+}
+
+/** What a group's queries pay to slots and chunk if they read the chunk once more: the largest of each. */
+interface Echo {
+  /** The slots held, then the chunk's T tokens. */
+  readonly slots: readonly Candidate[];
+  readonly T: number;
+  readonly window: number | null;
+  readonly scale: number;
+  /** [R][T], rotated T positions further. */
+  readonly queries: readonly (readonly Float32Array[])[];
+  /** As they are: their scores on the chunk are those of the others on its copy. */
+  readonly copies: readonly (readonly Float32Array[])[];
+}
+
+function echoInto(data: Float32Array, at: number, { slots, T, window, scale, queries, copies }: Echo): void {
+  const chunk = slots.slice(-T);
+  for (const { column } of slots) data[at + column] = 0;
+  for (const [r, ofHead] of queries.entries())
+    for (const [t, query] of ofHead.entries()) {
+      const reader = chunk[t].position + T;
+      const seen = (position: number) => window === null || position > reader - window;
+      const onSlots = slots.map(({ key, position }) => (seen(position) ? dot(query, key) * scale : -Infinity));
+      const onCopy = chunk.map(({ key, position }, s) =>
+        s <= t && seen(position + T) ? dot(copies[r][t], key) * scale : -Infinity,
+      );
+      const weights = softmax([...onSlots, ...onCopy]);
+      for (const [j, { column }] of slots.entries()) data[at + column] = Math.max(data[at + column], weights[j]);
+    }
 }
 
 function moments(

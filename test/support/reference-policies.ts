@@ -44,6 +44,8 @@ interface Layer {
   readonly index: number;
   readonly groups: Slot[][];
   readonly weights: readonly Weights[];
+  /** What the chunk would pay at most if it were read once more [group][slot]; none where the policy does not ask. */
+  readonly echoes: readonly (readonly number[])[];
   readonly now: number;
   readonly fresh: number;
   readonly phase: ChunkOutputs['phase'];
@@ -119,10 +121,12 @@ export class ReferenceCache {
     const now = first + tokens.length - 1;
     const window = shape.layers[l].window ?? Number.POSITIVE_INFINITY;
     const weights = groups.map((slots, g) => this.#attend(l, g, slots, tokens, window));
+    const asks = this.options.policy.includes('echo');
+    const echoes = groups.map((slots, g) => (asks ? this.#echo(l, g, slots, tokens, window) : []));
     groups.forEach((slots, g) => {
       slots.push(...tokens.map((token, t) => this.#newSlot(l, g, first + t, token)));
     });
-    const layer: Layer = { index: l, groups, weights, now, fresh: tokens.length, phase };
+    const layer: Layer = { index: l, groups, weights, echoes, now, fresh: tokens.length, phase };
     const values = this.#observe(layer);
     // What no later query can see takes no slot.
     const alive = groups.map((slots) => slots.map(({ position }) => position > now + 1 - window));
@@ -157,6 +161,36 @@ export class ReferenceCache {
         return softmax(logits);
       }),
     );
+  }
+
+  /** The chunk comes a second time, right behind itself: what its queries pay then, to all that was there before. */
+  #echo(l: number, g: number, slots: readonly Slot[], tokens: readonly number[], window: number): number[] {
+    const { model, length: first } = this;
+    const { heads, groups, attentionScale } = model.shape.layers[l];
+    const R = heads / groups;
+    const T = tokens.length;
+    const before = [
+      ...slots.map(({ key, position }) => ({ key, position })),
+      ...tokens.map((token, t) => ({ key: model.key(l, g, first + t, token), position: first + t })),
+    ];
+    if (T === 1) return before.map(() => 0);
+    // A key of the copy, turned to its own position.
+    const copy = tokens.map((token, t) => ({
+      key: model.key(l, g, first + t, token, first + T + t),
+      position: first + T + t,
+    }));
+    const rows = range(R).flatMap((r) =>
+      tokens.map((token, t) => {
+        const query = model.query(l, g * R + r, first + t, token, first + T + t);
+        const logits = [...before, ...copy].map(({ key, position }) =>
+          position <= first + T + t && position > first + T + t - window
+            ? dot(query, key) * attentionScale
+            : Number.NEGATIVE_INFINITY,
+        );
+        return softmax(logits);
+      }),
+    );
+    return before.map((_, j) => Math.max(...rows.map((row) => row[j])));
   }
 
   #newSlot(l: number, g: number, position: number, token: number): Slot {
@@ -211,6 +245,13 @@ export class ReferenceCache {
         groups.forEach((slots, g) => {
           slots.forEach((slot, j) => {
             slot.score = Math.max(slot.score, ...weights[g].flatMap((A) => A.map((row) => row[j])));
+          });
+        });
+        break;
+      case 'echo':
+        groups.forEach((slots, g) => {
+          slots.forEach((slot, j) => {
+            slot.score = Math.max(slot.score, layer.echoes[g][j]);
           });
         });
         break;

@@ -426,7 +426,13 @@ describe('attention', () => {
         const { y, sums, maxima } = attention.attend(g, { ...inputs, queryWeights, queryMask }, attributes);
         const bare = attention.attend(g, { ...inputs, queryWeights: null, queryMask: null }, attributes);
         const each = attention.attend(g, { ...inputs, queryWeights: null, queryMask: eachQuery }, attributes);
-        return { y, sums: sums!, bare: bare.y, maxima: maxima!, each: each.maxima! };
+        const { echoed, echoedPositions, noEcho } = x;
+        const again = { q, k, positions, slots, cached, echoed, echoedPositions, sinks: null };
+        return {
+          ...{ y, sums: sums!, bare: bare.y, maxima: maxima!, each: each.maxima! },
+          echo: attention.echo(g, { ...again, mask: queryMask }, attributes),
+          noEcho: attention.echo(g, { ...again, mask: noEcho }, attributes),
+        };
       });
       close(r.y, wanted.y, [B, T, H * Dv]);
       close(r.bare, wanted.y, [B, T, H * Dv]);
@@ -439,6 +445,8 @@ describe('attention', () => {
       close(r.sums, wanted.sums, [B, G, sets, C + T]);
       close(r.maxima, wanted.maxima, [B, G, 1, C + T], 1e-6);
       close(r.each, wanted.eachMaxima, [B, G, T, C + T], 1e-6);
+      close(r.echo, wanted.echo, [B, G, 1, C + T], 1e-6);
+      expect(r.noEcho.data).toHaveLength(0);
     },
   );
 

@@ -9,7 +9,7 @@
  * the transposed matrices of keys; `.v_up` [heads · value, r]; `.proj`.
  */
 import type { LatentAttention } from '../../config/layer-spec.ts';
-import { queryMoments, rotate } from '../../ops/attention.ts';
+import { queryMoments, type Rotation, rotate } from '../../ops/attention.ts';
 import { concat, reshape, split, transpose } from '../../ops/basic.ts';
 import { headLinear } from '../../ops/states.ts';
 import type { Value } from '../../ops/types.ts';
@@ -42,10 +42,12 @@ export function latentAttention(
   const { momentWeights } = observed;
   const moments = momentWeights && queryMoments(g, query, momentWeights, 1);
   const both = concat(g, [query, key], 1);
-  const [q, k] = split(g, rotation ? rotate(g, both, rotation) : both, 1, [H, 1]);
+  const turned = (by: Rotation | null) => split(g, by ? rotate(g, both, by) : both, 1, [H, 1]);
+  const [q, k] = turned(rotation);
+  const echoed = observed.echo && turned(observed.echo.rotation)[0];
   const mask = { window: null, chunk: null, alibi: null };
   const attributes = { scale: spec.scale, softcap: null, ...mask };
-  const { y, reduced } = attendSlots(g, { q, k, v: k }, source, attributes, observed, null);
+  const { y, reduced } = attendSlots(g, { q, k, v: k, echoed }, source, attributes, observed, null);
   const width = ropeSize + r;
   const mixed = split(g, reshape(g, y, [0, 0, H, width], [B, T, H, width]), 3, [ropeSize, r])[1];
   const values = headLinear(g, transpose(g, mixed, [0, 2, 1, 3]), headMatrices(ctx, `${name}.v_up`, H, valueSize, r));

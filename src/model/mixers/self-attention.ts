@@ -8,6 +8,7 @@ import {
   attend,
   attendWithin,
   type CachedKV,
+  echo,
   queryMoments,
   type Rotation,
   rotate,
@@ -67,10 +68,24 @@ export interface ObservedInputs {
   readonly queryMask: Value | null;
   /** The weight of each query in the moments of the queries [B, T]; null: they are not wanted. */
   readonly momentWeights: Value | null;
+  /** null: the echo is not wanted of this layer. */
+  readonly echo: EchoedChunk | null;
+}
+
+/** The chunk, as if it were read once more behind itself. */
+export interface EchoedChunk {
+  /** Of the queries; null: they have no rotation. */
+  readonly rotation: Rotation | null;
+  /** [B, T] */
+  readonly positions: Value;
+  /** [B, E, T]: 0 for padding; E is 0 where nothing is wanted of a step. */
+  readonly mask: Value;
+  /** Whether it is wanted of a {@link SlotSource}, by its name. */
+  readonly isWanted: (layerGroup: string) => boolean;
 }
 
 /** Of attention that no policy observes. */
-export const UNOBSERVED: ObservedInputs = { queryWeights: null, queryMask: null, momentWeights: null };
+export const UNOBSERVED: ObservedInputs = { queryWeights: null, queryMask: null, momentWeights: null, echo: null };
 
 /** Attention weights on slots and chunk, reduced over queries. */
 export interface ReducedOutput {
@@ -162,15 +177,17 @@ export function attendHeads(
     spec.qkNorm && spec.qkNorm.over !== 'full' && spec.qkNorm.place === when
       ? normHeads(ctx, x, spec, spec.qkNorm, name)
       : x;
-  let qk = normed(projected, 'before-rope');
+  const plain = normed(projected, 'before-rope');
   const { momentWeights } = observed;
-  const moments = momentWeights && queryMoments(g, split(g, qk, 1, [H, G])[0], momentWeights, G);
-  if (rotation) qk = rotate(g, qk, rotation);
-  qk = normed(qk, 'after-rope');
+  const moments = momentWeights && queryMoments(g, split(g, plain, 1, [H, G])[0], momentWeights, G);
+  const turned = (by: Rotation | null, positions: Value): readonly [Value, Value] => {
+    const [q, k] = split(g, normed(by ? rotate(g, plain, by) : plain, 'after-rope'), 1, [H, G]);
+    return [spec.temperature ? scaleByPosition(g, q, positions, spec.temperature) : q, k];
+  };
   const values = spec.valueNorm ? norm(ctx, projectedValues, bareNorm(spec.valueNorm), '') : projectedValues;
   const v = rotation && spec.rotateValues ? rotate(g, values, rotation) : values;
-  const [rotated, k] = split(g, qk, 1, [H, G]);
-  const q = spec.temperature ? scaleByPosition(g, rotated, positionsOf(source), spec.temperature) : rotated;
+  const [q, k] = turned(rotation, positionsOf(source));
+  const echoed = observed.echo && turned(observed.echo.rotation, observed.echo.positions)[0];
   const alibi = config.position === 'alibi' ? alibiSlopes(H, config.alibiScaled ? scale : 1) : null;
   const attributes = { scale, softcap, window: spec.window, chunk: spec.chunk, alibi };
   const sinks = spec.sinks ? () => plainParam(ctx, `${name}.sinks`, [H]) : null;
@@ -180,18 +197,28 @@ export function attendHeads(
           y: attendWithin(g, q, k, v, source.mask, source.order, { ...attributes, causal: config.causal }),
           reduced: [],
         }
-      : attendSlots(g, { q, k, v }, source, attributes, observed, sinks?.() ?? null);
+      : attendSlots(g, { q, k, v, echoed }, source, attributes, observed, sinks?.() ?? null);
   const y = adaptAttention(ctx, q, attended.y, name, G, { scale, softcap });
   return { y, k, v, reduced: attended.reduced, moments };
 }
 
-/** Attention to the slots of a layer and to the chunk. @param v the keys where they are the values, too. */
+/** Queries, keys and values of a chunk. */
+export interface ChunkHeads {
+  readonly q: Value;
+  readonly k: Value;
+  /** The keys where they are the values, too. */
+  readonly v: Value;
+  /** The queries as {@link EchoedChunk} rotates them; null where no echo is wanted. */
+  readonly echoed: Value | null;
+}
+
+/** Attention to the slots of a layer and to the chunk. */
 export function attendSlots(
   g: OpGraph,
-  { q, k, v }: { readonly q: Value; readonly k: Value; readonly v: Value },
+  { q, k, v, echoed }: ChunkHeads,
   source: CachedTokens,
   attributes: ScoreAttributes & MaskAttributes,
-  { queryWeights, queryMask }: ObservedInputs,
+  { queryWeights, queryMask, echo: echoInputs }: ObservedInputs,
   sinks: Value | null,
 ): { readonly y: Value; readonly reduced: readonly ReducedOutput[] } {
   const { positions, buffer, sources } = source;
@@ -200,15 +227,18 @@ export function attendSlots(
   const [slotQ, slotK] = rotated.keys ? [rotateRows(g, q), rotateRows(g, k)] : [q, k];
   const rotatesValues = latent ? rotated.keys : rotated.values;
   const slotV = latent ? slotK : rotatesValues ? rotateRows(g, v) : v;
-  const parts = splitGroups(g, [slotQ, slotK, slotV], attributes.alibi, sinks, sources.length);
-  const attended = sources.map(({ layerGroup, slots, inputs }, i) => {
+  const slotEchoed = echoed && (rotated.keys ? rotateRows(g, echoed) : echoed);
+  const given = slotEchoed ? [slotQ, slotK, slotV, slotEchoed] : [slotQ, slotK, slotV];
+  const parts = splitGroups(g, given, attributes.alibi, sinks, sources.length);
+  const attended = sources.map(({ layerGroup, slots, inputs: cached }, i) => {
     const { heads, alibi, sinks: own } = parts[i];
-    const [partQ, partK, partV] = heads;
-    return attend(
-      g,
-      { q: partQ, k: partK, v: partV, positions, slots, cached: inputs(), queryWeights, queryMask, sinks: own },
-      { ...attributes, alibi, buffer, layerGroup },
-    );
+    const [partQ, partK, partV, partEchoed] = heads;
+    const inputs = { q: partQ, k: partK, positions, slots, cached: cached(), sinks: own };
+    const all = { ...attributes, alibi, buffer, layerGroup };
+    const seen = attend(g, { ...inputs, v: partV, queryWeights, queryMask }, all);
+    if (!partEchoed || !echoInputs?.isWanted(layerGroup)) return { ...seen, echoes: null };
+    const { positions: echoedPositions, mask } = echoInputs;
+    return { ...seen, echoes: echo(g, { ...inputs, echoed: partEchoed, echoedPositions, mask }, all) };
   });
   const y = concat(
     g,
@@ -217,10 +247,10 @@ export function attendSlots(
   );
   return {
     y: rotatesValues ? rotateBack(g, y, v.shape[3] as number) : y,
-    reduced: attended.flatMap(({ sums, maxima }, i) => {
+    reduced: attended.flatMap(({ sums, maxima, echoes }, i) => {
       const { layerGroup } = sources[i];
       const of = (reduction: Reduction, value: Value | null) => (value ? [{ reduction, layerGroup, value }] : []);
-      return [...of('sum', sums), ...of('max', maxima)];
+      return [...of('sum', sums), ...of('max', maxima), ...of('echo', echoes)];
     }),
   };
 }

@@ -205,6 +205,33 @@ function fused(
   return g.reshape(g.made(y, [B, T, H, D]), [B, T, H * D]);
 }
 
+/**
+ * The largest weights of queries that read the chunk once more [B, G, 1, C + T].
+ * @param q the queries as they are, then those that are rotated further [B, H, T, D]
+ * @param k [B, G, T, D]
+ * @param keys of the slots [B, G, C, D]; null: there are none.
+ * @param mask of slots, chunk and its copy [B, 1 or G or H, T, C + 2T]
+ * @param counted queries that stand for padding, as {@link WantedMaxima} has them.
+ */
+export function echo(
+  g: GraphMaker,
+  [q, echoed]: readonly [Tensor, Tensor],
+  k: Tensor,
+  keys: Tensor | null,
+  mask: Tensor,
+  counted: Tensor | null,
+  sinks: Tensor | null,
+  attributes: ScoreAttributes,
+): Tensor {
+  const [, H, T] = q.dims;
+  const G = k.dims[1];
+  const all = keys ? g.concat([widened(g, keys), k], 2) : k;
+  const again = g.multiply(all, perGroup(g, echoed, G));
+  const scores = g.concat([again, g.multiply(k, perGroup(g, q, G))], 3);
+  const weights = weigh(g, scores, mask, [H, T], attributes, sinks);
+  return maximaOf(g, g.slice(weights, 3, 0, all.dims[2]), { sets: 1, counted }, [H, T]);
+}
+
 /** Σ over queries. @param weights [B, G, n, S] @param queryWeights [B, sets, n] → [B, G, sets, S] */
 function sumsOf(g: GraphMaker, weights: Tensor, queryWeights: Tensor): Tensor {
   const [B, G, n] = weights.dims;

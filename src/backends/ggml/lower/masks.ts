@@ -67,6 +67,73 @@ export function stepMask(
   });
 }
 
+/** Names of the inputs that the masks of an echo are made of, besides those of a step. */
+export interface EchoMaskInputs extends StepMaskInputs {
+  /** [B, T] */
+  readonly echoedPositions: string;
+  /** [B, 1, T]: 0 for padding. */
+  readonly counted: string;
+}
+
+/** The mask of slots, chunk and the chunk's copy for queries that read the chunk once more [B, groups, T, C + 2T]. */
+export function echoMask(
+  g: GraphMaker,
+  { positions, slots, echoedPositions, counted }: EchoMaskInputs,
+  { B, T, C, groups }: MaskSizes,
+  attributes: MaskAttributes,
+): Tensor {
+  const before = beforeFirst(attributes);
+  const readsPositions = before !== null || attributes.alibi !== null;
+  return g.derive([B, groups, T, C + 2 * T], (inputs, out) => {
+    const [at, echoed] = [floats(inputs, positions), floats(inputs, echoedPositions)];
+    const [cached, counts] = [floats(inputs, slots), floats(inputs, counted)];
+    const width = C + 2 * T;
+    for (let row = 0; row < B * groups; row++) {
+      const first = Math.floor(row / groups) * T;
+      for (let t = 0; t < T; t++) {
+        const line = (row * T + t) * width;
+        const oldest = before ? before(echoed[first + t]) : -0.5;
+        for (let c = 0; c < C; c++) {
+          const slot = cached[row * C + c];
+          out[line + c] = readsPositions ? (slot > oldest ? 0 : HIDDEN) : slot;
+        }
+        for (let s = 0; s < T; s++) {
+          out[line + C + s] = counts[first + s] > 0 && at[first + s] > oldest ? 0 : HIDDEN;
+          out[line + C + T + s] = s <= t && echoed[first + s] > oldest ? 0 : HIDDEN;
+        }
+      }
+    }
+  });
+}
+
+/** How far behind the echoed query each key is [B, groups, T, C + 2T]. */
+export function echoDistances(
+  g: GraphMaker,
+  { positions, slots, echoedPositions }: EchoMaskInputs,
+  { B, T, C, groups }: MaskSizes,
+): Tensor {
+  return g.derive([B, groups, T, C + 2 * T], (inputs, out) => {
+    const [at, echoed] = [floats(inputs, positions), floats(inputs, echoedPositions)];
+    const cached = floats(inputs, slots);
+    const width = C + 2 * T;
+    for (let row = 0; row < B * groups; row++) {
+      const first = Math.floor(row / groups) * T;
+      for (let t = 0; t < T; t++) {
+        const line = (row * T + t) * width;
+        const query = echoed[first + t];
+        for (let c = 0; c < C; c++) {
+          const key = cached[row * C + c];
+          out[line + c] = key === EMPTY_SLOT ? 0 : key - query;
+        }
+        for (let s = 0; s < T; s++) {
+          out[line + C + s] = at[first + s] - query;
+          out[line + C + T + s] = echoed[first + s] - query;
+        }
+      }
+    }
+  });
+}
+
 /**
  * The mask where the chunk lies in the slots behind those in use [B, 1, T, S].
  * @param S slots that are attended to, of C.

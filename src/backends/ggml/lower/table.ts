@@ -16,6 +16,7 @@ import {
   queryMoments,
   type WantedMaxima,
 } from './attention.ts';
+import { countedQueries, lowerEcho } from './echo.ts';
 import {
   affine,
   binary,
@@ -129,6 +130,7 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
       node.attributes,
     );
   },
+  echo: lowerEcho,
   attendTo: (scope, { inputs: [q, k, v, mask], attributes }) => {
     const { g, get } = scope;
     const queries = get(q!);
@@ -265,26 +267,13 @@ function joinedSlots(scope: Scope, node: OpNode<'attend'>): JoinedSlots | null {
   };
 }
 
-/** Maxima as a mask of queries [B, sets, T] wants them: of queries that do not count, the row's first one takes the row. */
+/** Maxima as a mask of queries [B, sets, T] wants them. */
 function maximaOf(scope: Scope, mask: Value, { inputs }: OpNode<'attend'>): WantedMaxima {
-  const [B, sets, T] = scope.dimsOf(mask);
-  // A row alone has no padding.
-  if (B === 1 || sets > 1 || T === 1) return { sets, counted: null };
-  const { g } = scope;
+  const [, sets, T] = scope.dimsOf(mask);
+  if (sets > 1) return { sets, counted: null };
   const [, H] = scope.get(inputs[0]!).dims;
   const [, G] = scope.get(inputs[1]!).dims;
-  const n = (H / G) * T;
-  const counted = scope.shared(`counted ${mask.name} ${G} ${n}`, () =>
-    g.deriveIndex([B, G, n], (given, out) => {
-      const counts = given[mask.name].data as Float32Array;
-      for (let i = 0; i < out.length; i++) {
-        const row = Math.floor(i / (G * n));
-        const query = i % n;
-        out[i] = counts[row * T + (query % T)] > 0 ? query : 0;
-      }
-    }),
-  );
-  return { sets, counted };
+  return { sets, counted: countedQueries(scope, mask, (H / G) * T, G) };
 }
 
 /** The mask of a step's attention, which layers that hide the same share. */

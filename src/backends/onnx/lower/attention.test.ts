@@ -1,7 +1,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { ATTENTION_CASES, attentionCase } from '../../../../test/support/attention-cases.ts';
-import { attend } from '../../../ops/attention.ts';
+import { attend, echo } from '../../../ops/attention.ts';
 import { OpGraph } from '../../../ops/graph.ts';
 import type { Value } from '../../../ops/types.ts';
 import type { PreparedWeights } from '../../../weights/types.ts';
@@ -55,6 +55,9 @@ describe('attention, and what a policy sees of it', () => {
         queryWeights: ['B', 'sets', `${H / G}*T`],
         queryMask: ['B', 'maximaSets', 'T'],
         eachQuery: ['B', 'T', 'T'],
+        echoed: ['B', H, 'T', D],
+        echoedPositions: ['B', 'T'],
+        noEcho: ['B', 'echoSets', 'T'],
       };
       // Of two attend nodes of one layer group the mask would be shared: each way to ask is a graph of its own.
       const outputs = async (by: Partial<Record<'queryWeights' | 'queryMask', string>>) =>
@@ -74,6 +77,15 @@ describe('attention, and what a policy sees of it', () => {
       const each = await outputs({ queryMask: 'eachQuery' });
       close(each.y, wanted.y, [B, T, H * Dv], 1e-5);
       close(each.maxima, wanted.eachMaxima, [B, G, T, C + T], 1e-6);
+      const echoBy = async (mask: 'queryMask' | 'noEcho') =>
+        run(given, { ...shapes, queryMask: ['B', 'echoSets', 'T'] }, (g, x) => {
+          const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
+          const { q, k, positions, slots, echoed, echoedPositions } = x;
+          const inputs = { q, k, positions, slots, cached, echoed, echoedPositions, sinks: null };
+          return { echo: echo(g, { ...inputs, mask: x[mask] }, attributes) };
+        });
+      close((await echoBy('queryMask')).echo, wanted.echo, [B, G, 1, C + T], 1e-6);
+      expect((await echoBy('noEcho')).echo.data).toHaveLength(0);
     },
   );
 });

@@ -6,9 +6,9 @@ import type { OpNode, Value as OpValue } from '../../../ops/types.ts';
 import { type GraphBuilder, MICROSOFT, type Value } from '../builder.ts';
 import * as onnx from '../ops.ts';
 import { capped } from './basic.ts';
-import { type CachedReader, cachedReader, longestApart } from './cached.ts';
+import { type CachedReader, cachedReader, echoedKeys, longestApart } from './cached.ts';
 import type { LowerContext, LowerTable } from './context.ts';
-import { type StepMask, sequenceMask, stepMask } from './masks.ts';
+import { echoMask, type StepMask, sequenceMask, stepMask } from './masks.ts';
 
 /** [B, H, T, D] → [B, G, R, T, D] */
 function byGroup(g: GraphBuilder, x: Value, groups: number): Value {
@@ -83,6 +83,42 @@ function maximaOf(g: GraphBuilder, weights: Value, mask: Value, [G, R]: readonly
   return onnx.reshape(g, most, [0, 0, 0, -1], [B, G, mask.shape[2], S]);
 }
 
+/** The largest weights of queries that read the chunk once more. Nothing of it runs where the mask has no rows. */
+function echo(ctx: LowerContext, node: OpNode<'echo'>): Value[] {
+  const { g } = ctx;
+  const { scale, softcap } = node.attributes;
+  const [q, k, echoed, positions, , , , mask, , sinks] = node.inputs;
+  const G = k!.shape[1] as number;
+  const R = (q!.shape[1] as number) / G;
+  const counted = ctx.input(mask!, [1, 4]); // [B, 1, E, T, 1]
+  const hidden = echoMask(ctx, node);
+  const cachedKeys = echoedKeys(ctx, node);
+  const chunkLength = ctx.chunkLength(ctx.positions(positions!));
+  const isUnwanted = ctx.shared('echo.unwanted', () => {
+    const sets = onnx.reshape(g, onnx.shapeOf(g, counted, 2, 3), [], []);
+    return onnx.less(g, sets, onnx.index(g, 1));
+  });
+  const [own, again, chunkKeys] = [q!, echoed!, k!].map((value) => ctx.value(value));
+  const sink = sinks && onnx.reshape(g, ctx.value(sinks), [1, G, R, 1, 1], [1, G, R, 1, 1]);
+  return g.branch(
+    isUnwanted,
+    () => [g.constant(new Float32Array(0), [1, G, 0, 1])],
+    () => {
+      const keys = byGroup(g, chunkKeys, G);
+      const queries = scaledQueries(ctx, again, G, scale);
+      const onSlots = scoresOf(g, queries, cachedKeys(), hidden.slots, softcap);
+      const onChunk = scoresOf(g, queries, keys, hidden.chunk(counted), softcap);
+      const onCopy = scoresOf(g, scaledQueries(ctx, own, G, scale), keys, hidden.copy, softcap);
+      const scores = onnx.concat(g, [onSlots, onChunk, onCopy], -1);
+      const weights = sink ? sinkSoftmax(g, scores, sink) : onnx.softmax(g, scores);
+      const largest = maximaOf(g, weights, counted, [G, R]); // [B, G, E, C + 2T]
+      const ends = onnx.neg(g, chunkLength);
+      const shape = [...largest.shape.slice(0, 3), node.outputs[0].shape[3]];
+      return g.node('Slice', [largest, g.ints(0), ends, g.ints(3)], [{ dtype: 'float32', shape }]);
+    },
+  );
+}
+
 /** Attends to slots and chunk apart and puts their scores side by side: no key is copied. */
 function apart(
   g: GraphBuilder,
@@ -149,6 +185,7 @@ export const ATTENTION: LowerTable = {
     return [onnx.mul(g, ctx.value(x!), factor)];
   },
   attend,
+  echo,
   attendTo: (ctx, node) => [attendAll(ctx, node, ctx.input(node.inputs[3]!, [1, 2]))],
   attendWithin: (ctx, node) => [attendAll(ctx, node, sequenceMask(ctx, node))],
   queryMoments: (ctx, { inputs: [q, weights], attributes: { groups } }) => {

@@ -9,7 +9,7 @@
 import { keyScales, type SlotBits, ZERO_POINT } from '../../../kvcache/buffers/planes.ts';
 import { BUFFERS, buffersOf } from '../../../kvcache/buffers.ts';
 import type { Dim } from '../../../ops/shapes.ts';
-import type { OpNode } from '../../../ops/types.ts';
+import type { OpNode, Value as OpValue } from '../../../ops/types.ts';
 import type { GraphBuilder, Value } from '../builder.ts';
 import * as onnx from '../ops.ts';
 import type { LowerContext } from './context.ts';
@@ -35,7 +35,8 @@ export function cachedReader(ctx: LowerContext, node: OpNode<'attend'>): CachedR
   const kinds = buffersOf(node.attributes.buffer);
   const [keyBits, valueBits] = [BUFFERS[kinds.keys].bits, BUFFERS[kinds.values].bits];
   const slots = ctx.input(node.inputs[6]!, [2]).shape[3];
-  const keys = keyBits ? integerKeys(ctx, node, keyBits) : floatKeys(ctx, node);
+  const source = { q: node.inputs[0]!, k: node.inputs[1]!, cached: node.inputs[6]!, scales: node.inputs[8] };
+  const keys = keyBits ? integerKeys(ctx, source, keyBits) : floatKeys(ctx, source);
   if (node.inputs[7] === node.inputs[6]) {
     // Long keys have several scales a slot, so values that are keys are read as floats.
     return { slots, ...keys, mix: (weights) => onnx.matmul(ctx.g, weights, keys.keys()), values: keys.keys };
@@ -45,6 +46,14 @@ export function cachedReader(ctx: LowerContext, node: OpNode<'attend'>): CachedR
     ...keys,
     ...(valueBits ? integerValues(ctx, node, valueBits) : floatValues(ctx, node)),
   };
+}
+
+/** The keys of the slots that an echo node reads [B, G, 1, C, D]. */
+export function echoedKeys(ctx: LowerContext, node: OpNode<'echo'>): () => Value {
+  const [q, k, , , , , cached, , scales] = node.inputs;
+  const { bits } = BUFFERS[buffersOf(node.attributes.buffer).keys];
+  const source = { q: q!, k: k!, cached: cached!, scales };
+  return bits ? integerKeys(ctx, source, bits).keys : floatKeys(ctx, source).keys;
 }
 
 /**
@@ -58,8 +67,16 @@ export function longestApart(node: OpNode<'attend'>): number {
   return BUFFERS[keys].bits || BUFFERS[values].bits ? 1 : (size * (node.inputs[1]!.shape[1] as number)) / heads;
 }
 
-function floatKeys(ctx: LowerContext, node: OpNode<'attend'>): KeyReader {
-  const k = ctx.input(node.inputs[6]!, [2]);
+/** Where keys of slots are read from. */
+interface KeySource {
+  readonly q: OpValue;
+  readonly k: OpValue;
+  readonly cached: OpValue;
+  readonly scales: OpValue | null;
+}
+
+function floatKeys(ctx: LowerContext, { cached }: KeySource): KeyReader {
+  const k = ctx.input(cached, [2]);
   return { scores: (q) => onnx.matmulTransposed(ctx.g, q, wide(ctx, k)), keys: () => wide(ctx, k) };
 }
 
@@ -73,16 +90,16 @@ const wide = ({ g }: LowerContext, x: Value): Value => (x.dtype === 'float32' ? 
 /** Smaller than any number that matters, to divide by where all are 0. */
 const TINY = 1e-30;
 
-function integerKeys(ctx: LowerContext, node: OpNode<'attend'>, bits: SlotBits): KeyReader {
+function integerKeys(ctx: LowerContext, source: KeySource, bits: SlotBits): KeyReader {
   const { g } = ctx;
   const { max, mul, cast, reshape, transpose, reduceMax, matmulInteger } = onnx;
-  const [, H, , D] = node.inputs[0]!.shape as number[];
-  const G = node.inputs[1]!.shape[1] as number;
+  const [, H, , D] = source.q.shape as number[];
+  const G = source.k.shape[1] as number;
   const R = H / G;
   const S = keyScales(D);
   const W = D / S;
   const zero = ZERO_POINT[bits];
-  const [k, kScale] = [ctx.input(node.inputs[6]!, [2]), ctx.input(node.inputs[8]!, [2])];
+  const [k, kScale] = [ctx.input(source.cached, [2]), ctx.input(source.scales!, [2])];
   const slots = k.shape[3];
   const bytes = bits === 8 ? () => k : () => unpack(g, k);
 

@@ -53,6 +53,37 @@ export function stepMask(ctx: LowerContext, node: OpNode<'attend'>, isApart: Val
   });
 }
 
+/** What is added to the scores of echoed queries. */
+export interface EchoMask {
+  /** [B, 1 or G, 1 or R, 1 or T, C] */
+  readonly slots: Value;
+  /** Of the chunk's copy [B, 1, 1 or R, T, T]. */
+  readonly copy: Value;
+  /** Of the chunk, all of which they see but padding [B, 1, 1 or R, 1 or T, T]. @param counted [B, 1, 1, T, 1]: 1, or 0 for padding. */
+  chunk(counted: Value): Value;
+}
+
+/** The mask of a layer's echo, made once for its group. */
+export function echoMask(ctx: LowerContext, node: OpNode<'echo'>): EchoMask {
+  const { window, chunk: span, alibi, layerGroup } = node.attributes;
+  return ctx.shared(`echo.${layerGroup}`, () => {
+    const { g } = ctx;
+    const positions = ctx.positions(node.inputs[3]!);
+    const slotPositions = ctx.input(node.inputs[4]!, [2, 3]);
+    const echoed = ctx.positions(node.inputs[5]!);
+    const queries = ctx.shared('echo.queries', () => transpose(g, echoed, [0, 1, 2, 4, 3]));
+    const scores = new Scores(ctx, node, queries);
+    return {
+      slots: scores.slots(slotPositions),
+      copy: ctx.shared(`echo.copy.${window}.${span}.${alibi ?? ''}`, () => scores.chunk(echoed)),
+      chunk: (counted) => {
+        const real = greater(g, transpose(g, counted, [0, 1, 2, 4, 3]), g.scalar(0.5)); // [B, 1, 1, 1, T]
+        return scores.visible(positions, real);
+      },
+    };
+  });
+}
+
 /** The mask of one whole sequence [B, 1 or G, 1 or R, 1 or T, T]. */
 export function sequenceMask(ctx: LowerContext, node: OpNode<'attendWithin'>): Value {
   const { window, chunk, causal } = node.attributes;
@@ -74,7 +105,7 @@ class Scores {
   /** [B, 1, 1, T, 1] */
   readonly #queries: Value;
 
-  constructor({ g }: LowerContext, node: OpNode<'attend' | 'attendWithin'>, queries: Value) {
+  constructor({ g }: LowerContext, node: OpNode<'attend' | 'attendWithin' | 'echo'>, queries: Value) {
     this.#g = g;
     this.#attributes = node.attributes;
     this.#groups = node.inputs[1]!.shape[1] as number;
@@ -85,6 +116,14 @@ class Scores {
   chunk(positions: Value): Value {
     const g = this.#g;
     const seen = visible(g, this.#queries, positions, this.#attributes, true)!;
+    return this.withAlibi(where(g, seen, g.scalar(0), g.scalar(HIDDEN)), positions);
+  }
+
+  /** For tokens of the past, as far as `real` holds. */
+  visible(positions: Value, real: Value): Value {
+    const g = this.#g;
+    const first = beforeFirst(g, this.#queries, this.#attributes);
+    const seen = first ? and(g, real, greater(g, positions, first)) : real;
     return this.withAlibi(where(g, seen, g.scalar(0), g.scalar(HIDDEN)), positions);
   }
 

@@ -1,0 +1,73 @@
+/**
+ * @file The operator echo: its masks, and which queries count.
+ */
+import { bufferName } from '../../../kvcache/buffers.ts';
+import type { OpNode, Value } from '../../../ops/types.ts';
+import { GraphError } from '../../../util/errors.ts';
+import { echo } from './attention.ts';
+import type { Tensor } from './graph-maker.ts';
+import { need, type Scope } from './lowering.ts';
+import { echoDistances, echoMask, withAlibi } from './masks.ts';
+
+/** The largest weights of queries that read the chunk once more. */
+export function lowerEcho(scope: Scope, node: OpNode<'echo'>): [Tensor] {
+  const { g, get, optional } = scope;
+  const [q, k, echoed, , slots, , keys, mask, keyScales, sinks] = node.inputs;
+  if (keyScales)
+    throw new GraphError(
+      `the ggml engine does not read slots of ${bufferName(node.attributes.buffer)} with scales apart`,
+    );
+  const [B, sets, T] = scope.dimsOf(mask!);
+  const [, , C] = scope.dimsOf(slots!);
+  const [chunkKeys, queries] = [get(k!), get(q!)];
+  const G = chunkKeys.dims[1];
+  if (sets === 0) return [g.derive([B, G, 0, C + T], () => {})];
+  const cached = C === 0 ? null : scope.slots(keys!);
+  const counted = countedQueries(scope, mask!, (queries.dims[1] / G) * T, G);
+  const both = [queries, get(echoed!)] as const;
+  return [echo(g, both, chunkKeys, cached, maskOf(scope, node), counted, optional(sinks), node.attributes)];
+}
+
+/** The mask of an echo, which layers that hide the same share. */
+function maskOf(scope: Scope, { inputs, attributes }: OpNode<'echo'>): Tensor {
+  const { g } = scope;
+  const [, , , positions, slots, echoed, , mask] = inputs;
+  const names = {
+    positions: need(positions, 'positions').name,
+    slots: need(slots, 'slots').name,
+    echoedPositions: need(echoed, 'positions of the echo').name,
+    counted: need(mask, 'the mask of the echo').name,
+  };
+  const [B, T] = scope.dimsOf(positions!);
+  const [, groups, C] = scope.dimsOf(slots!);
+  const sizes = { B, T, C, groups };
+  const { window, chunk, alibi } = attributes;
+  const key = `echo ${names.slots} ${window} ${chunk} ${alibi !== null}`;
+  const hidden = scope.shared(key, () => echoMask(g, names, sizes, attributes));
+  if (!alibi) return hidden;
+  return scope.shared(`${key} ${alibi}`, () => {
+    const distances = scope.shared(`echo distances ${names.slots}`, () => echoDistances(g, names, sizes));
+    return withAlibi(g, hidden, distances, alibi);
+  });
+}
+
+/**
+ * For maxima over queries [B, G, n]: of queries that do not count, the row's first one takes the row. Null: all count.
+ * @param mask [B, 1, T]. @param n R·T
+ */
+export function countedQueries(scope: Scope, mask: Value, n: number, groups: number): Tensor | null {
+  const [B, , T] = scope.dimsOf(mask);
+  // A row alone has no padding.
+  if (B === 1 || T === 1) return null;
+  const { g } = scope;
+  return scope.shared(`counted ${mask.name} ${groups} ${n}`, () =>
+    g.deriveIndex([B, groups, n], (given, out) => {
+      const counts = given[mask.name].data as Float32Array;
+      for (let i = 0; i < out.length; i++) {
+        const row = Math.floor(i / (groups * n));
+        const query = i % n;
+        out[i] = counts[row * T + (query % T)] > 0 ? query : 0;
+      }
+    }),
+  );
+}
