@@ -70,9 +70,9 @@ export class EchoScratch {
       const at = row * length + t;
       this.#positions[at] = first + t + count;
       this.#mask[at] = Number(count > 1 && t < count);
-      const place = given?.[row][t]?.map((position) => position + count) ?? ropePosition + t + count;
+      const ropePositions = given?.[row][t]?.map((position) => position + count) ?? ropePosition + t + count;
       for (const [i, rope] of this.#ropes.entries())
-        rope.write(this.#cos[i], this.#sin[i], at * rope.pairs, place, sequence);
+        rope.write(this.#cos[i], this.#sin[i], at * rope.pairs, ropePositions, sequence);
     }
   }
 
