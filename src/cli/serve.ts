@@ -8,6 +8,7 @@ import { checkCacheOptions } from '../exports/policies.ts';
 import { readCacheBytes } from '../kvcache/byte-budget.ts';
 import type { OnDemandModel } from '../server/model-entry.ts';
 import type { CacheClass } from '../server/served-model.ts';
+import type { SessionStore } from '../server/sessions.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell } from './io.ts';
@@ -93,7 +94,10 @@ export function addServe(program: Command, io: CliIo, version: string): void {
         .argParser(readBytes)
         .default('50%'),
     )
-    .option('--session-dir <folder>', 'where the caches of sessions are kept that leave the memory, and at the end')
+    .option(
+      '--session-dir <folder>',
+      'where the caches of sessions are kept that leave the memory, and at the end: a folder, or s3://BUCKET/PREFIX',
+    )
     .addOption(
       new Option(
         '--cache-class <name=policy:length[:buffer]>',
@@ -146,14 +150,7 @@ function checkFlags(command: Command, flags: ServeFlags, argument: string | unde
 }
 
 async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promise<void> {
-  const {
-    OnDemandModel: OnDemand,
-    ServedEncoder,
-    ServedModel,
-    folderStore,
-    keyName,
-    serve,
-  } = await import('../exports/server.ts');
+  const { OnDemandModel: OnDemand, ServedEncoder, ServedModel, keyName, serve } = await import('../exports/server.ts');
   const keys = [...(flags.apiKey ?? []), ...(io.env.KEYHOLD_API_KEY ? [io.env.KEYHOLD_API_KEY] : [])];
   const commonClasses: CacheClass[] = [
     { name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] },
@@ -169,7 +166,7 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
     : [{ name: flags.name ?? clientName(flags.model), path: flags.model }];
   if (embeddings !== undefined) all.push({ name: clientName(embeddings), path: embeddings, embeddings: true });
   const generators = all.filter((each) => !each.embeddings);
-  const store = flags.sessionDir === undefined ? null : folderStore(flags.sessionDir);
+  const store = flags.sessionDir === undefined ? null : await sessionStore(flags.sessionDir, io.env);
   const limits = { queue: flags.queue, queueMs: QUEUE_MS };
   const loadFlags = (settings: NamedSettings): LoadFlags => ({
     ...flags,
@@ -246,6 +243,28 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
   } finally {
     for (const model of loaded) await model.dispose();
   }
+}
+
+/** A folder, or `s3://BUCKET/PREFIX` with the keys of the environment. @throws UsageError without them. */
+async function sessionStore(name: string, env: CliIo['env']): Promise<SessionStore> {
+  const { folderStore, s3Store } = await import('../exports/server.ts');
+  const [, bucket, prefix] = /^s3:\/\/([^/]+)\/?(.*)$/.exec(name) ?? [];
+  if (bucket === undefined) return folderStore(name);
+  const {
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_SESSION_TOKEN: sessionToken,
+  } = env;
+  if (!accessKeyId || !secretAccessKey)
+    throw new UsageError('sessions in S3 need AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment');
+  return asUsage(() =>
+    s3Store({
+      ...{ bucket, prefix: prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/` },
+      region: env.AWS_REGION || env.AWS_DEFAULT_REGION,
+      endpoint: env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL,
+      credentials: { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) },
+    }),
+  );
 }
 
 /** @param size of memory, or a part of what is available. */

@@ -5,6 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CliProcess, keyhold } from '../../test/support/cli.ts';
+import { S3_KEYS, S3_REGION, startS3 } from '../../test/support/s3-server.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { modelSettings, readModels } from './served-models.ts';
 
@@ -106,5 +107,34 @@ it('two models are served, each with its classes, adapters and keys', async () =
     expect((await server.end()).stderr).toContain('ending');
   } finally {
     server.child.kill('SIGKILL');
+  }
+}, 60_000);
+
+it('sessions are kept in S3', async () => {
+  const s3 = await startS3();
+  const env = {
+    AWS_ACCESS_KEY_ID: S3_KEYS.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: S3_KEYS.secretAccessKey,
+    AWS_REGION: S3_REGION,
+    AWS_ENDPOINT_URL: s3.url,
+  };
+  const server = new CliProcess(['serve', '--port', '0', '--session-dir', 's3://caches/chat'], env);
+  try {
+    while (!server.stderr.includes('served at') && server.child.exitCode === null)
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    const [, url] = /served at (\S+)/.exec(server.stderr)!;
+    const response = await fetch(`${url}/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-session-id': 'a' },
+      body: JSON.stringify({ model: 'keyhold/tiny', prompt: 'And it came', max_tokens: 4 }),
+    });
+    expect(response.status).toBe(200);
+    await expect.poll(() => s3.objects.size, { timeout: 10_000 }).toBe(1);
+    expect([...s3.objects.keys()][0]).toMatch(/^\/caches\/chat\/[0-9a-f]{64}\.khc$/);
+    const without = await keyhold(['serve', '--session-dir', 's3://caches']);
+    expect(without).toMatchObject({ code: 2, stderr: expect.stringContaining('AWS_ACCESS_KEY_ID') });
+  } finally {
+    server.child.kill('SIGKILL');
+    await s3.close();
   }
 }, 60_000);

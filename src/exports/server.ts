@@ -9,3 +9,4 @@ export { type RunningServer, type ServeOptions, serve } from '../server/serve-no
 export { type CacheClass, ServedModel, type ServedModelOptions } from '../server/served-model.ts';
 export type { SessionStore } from '../server/sessions.ts';
 export { folderStore } from '../server/store-folder-node.ts';
+export { type S3Credentials, type S3StoreOptions, s3Store } from '../server/store-s3.ts';

@@ -241,7 +241,7 @@ describe('sessions', () => {
   });
 
   it('are computed anew where what was saved is damaged', async () => {
-    const store: SessionStore = { save: async () => {}, load: async () => new Uint8Array(100) };
+    const store: SessionStore = { save: async () => null, load: async () => new Uint8Array(100) };
     const { one, losses } = served({ store });
     const answer = await ask(createApp({ models: [one] }), first);
     expect(answer.usage.prompt_tokens_details.cached_tokens).toBe(0);

@@ -98,15 +98,15 @@ describe('sessions', () => {
     const folder = await mkdtemp(join(tmpdir(), 'keyhold-sessions-'));
     try {
       const store = folderStore(folder, 250);
-      await store.save('a', new Uint8Array(100));
-      await store.save('b', new Uint8Array(100));
+      await store.save('a', new Uint8Array(100), null);
+      await store.save('b', new Uint8Array(100), null);
       await utimes(join(folder, 'a.khc'), new Date(1000), new Date(2000));
-      await store.save('c', new Uint8Array(100));
+      await store.save('c', new Uint8Array(100), null);
       expect((await readdir(folder)).sort()).toEqual(['b.khc', 'c.khc']);
       expect(await store.load('a')).toBeNull();
       expect(await store.version!('a')).toBeNull();
       expect(await store.version!('b')).not.toBe(await store.version!('c'));
-      await store.save('d', new Uint8Array(1000));
+      await store.save('d', new Uint8Array(1000), null);
       expect((await readdir(folder)).map((name) => name)).toEqual(['d.khc']);
       expect((await stat(join(folder, 'd.khc'))).size).toBe(1000);
     } finally {

@@ -9,8 +9,13 @@ import { NameLocks } from './name-locks.ts';
 
 /** Where caches are kept that have left the memory. Names are safe as names of files. */
 export interface SessionStore {
-  /** Replaces what was saved under the name, whole or not at all. */
-  save(name: string, bytes: Uint8Array): Promise<void>;
+  /**
+   * Replaces what was saved under the name, whole or not at all.
+   * @param replaces the version that this server has seen last; null: nothing was saved; undefined: it is not known. A store may refuse to
+   * replace another one.
+   * @returns the new version; null: the store has no versions.
+   */
+  save(name: string, bytes: Uint8Array, replaces: string | null | undefined): Promise<string | null>;
   load(name: string): Promise<Uint8Array | null>;
   /** Changes with each save; null: nothing is saved. Without it, what other servers save in the same store is not seen. */
   version?(name: string): Promise<string | null>;
@@ -70,8 +75,8 @@ interface Entry {
   busy: boolean;
   /** What the store does not have yet. */
   dirty: boolean;
-  /** Of what the store has. */
-  version: string | null;
+  /** Of what the store has; undefined: it could not be asked. */
+  version: string | null | undefined;
   saving: Promise<void> | null;
 }
 
@@ -141,7 +146,12 @@ export class Sessions {
    */
   async take(request: CacheRequest): Promise<TakenCache> {
     // Two requests must not choose the same cache.
-    return this.#choices.run(async () => this.#taken(await this.#choose(request, await this.#own(request))));
+    return this.#choices.run(async () => {
+      const { own, version } = await this.#own(request);
+      const entry = await this.#choose(request, own);
+      entry.version = version;
+      return this.#taken(entry);
+    });
   }
 
   /** Saves all that no request has. */
@@ -154,28 +164,29 @@ export class Sessions {
     this.#entries.clear();
   }
 
-  /** The cache of a session, from the memory, or from the store where that has a newer one. */
-  async #own({ space, session }: CacheRequest): Promise<Entry | null> {
-    if (session === null) return null;
+  /** The cache of a session, from the memory, or from the store where that has a newer one; and the version of the store. */
+  async #own({ space, session }: CacheRequest): Promise<{ own: Entry | null; version: Entry['version'] }> {
+    if (session === null) return { own: null, version: null };
     const { name, owner } = session;
     let own = [...this.#entries].find((entry) => entry.name === name) ?? null;
     await own?.saving;
     // It may have left meanwhile.
     if (own && !this.#entries.has(own)) own = null;
     if (own) own.busy = true;
+    let version: Entry['version'];
     try {
-      const version = (await this.#options.store?.version?.(name)) ?? null;
-      if (own && (version === null || version === own.version)) return own;
+      version = (await this.#options.store?.version?.(name)) ?? null;
+      if (own && (version === null || version === own.version)) return { own, version };
       const cache = await this.#restored(name);
-      if (!cache) return own;
+      if (!cache) return { own, version };
       if (own) await this.#drop(own);
       own = this.#add(space, cache);
-      Object.assign(own, { name, owner, version });
+      Object.assign(own, { name, owner });
       await this.#look(own);
-      return own;
+      return { own, version };
     } catch (error) {
       this.#options.onLoss(name, error);
-      return own;
+      return { own, version };
     }
   }
 
@@ -299,8 +310,7 @@ export class Sessions {
     const saving = this.#saves
       .run(async () => {
         const bytes = await this.#codec.snapshot(entry.cache);
-        await this.#options.store!.save(name, bytes);
-        entry.version = (await this.#options.store!.version?.(name)) ?? null;
+        entry.version = await this.#options.store!.save(name, bytes, entry.version);
       })
       .catch((error: unknown) => this.#options.onLoss(name, error))
       .finally(() => {

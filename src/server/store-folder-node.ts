@@ -15,18 +15,20 @@ const DEFAULT_BYTES = 10 * 2 ** 30;
  */
 export function folderStore(folder: string, mostBytes = DEFAULT_BYTES): SessionStore {
   const pathOf = (name: string) => join(folder, `${name}${END}`);
+  const version = async (name: string): Promise<string | null> => {
+    const found = await orNull(stat(pathOf(name), { bigint: true }));
+    return found && `${found.mtimeNs}-${found.size}-${found.ino}`;
+  };
   return {
+    version,
     async save(name, bytes) {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       await writeWhole(pathOf(name), bytes);
       await limit(folder, mostBytes, `${name}${END}`);
+      return version(name);
     },
     async load(name) {
       return orNull(readFile(pathOf(name)));
-    },
-    async version(name) {
-      const found = await orNull(stat(pathOf(name), { bigint: true }));
-      return found && `${found.mtimeNs}-${found.size}-${found.ino}`;
     },
   };
 }
