@@ -15,6 +15,8 @@ export interface ByteSource {
   readonly stamp?: string;
   /** Where it is on the disk; absent where the bytes are elsewhere. */
   readonly path?: string;
+  /** Each read is a request to a server, so no samples of tensors are read: the header alone says what it is. @default false */
+  readonly isRemote?: boolean;
   /** Reads exactly `length` bytes at `offset`; throws a CheckpointError where there are fewer. */
   read(offset: number, length: number): Promise<Uint8Array>;
   close(): Promise<void>;

@@ -39,7 +39,8 @@ export function addEstimate(program: Command, io: CliIo): void {
     .summary('estimate the memory that a run takes at most')
     .description(
       'Estimates the peak memory of a process that reads and writes as many tokens as --context says, and tells its parts. ' +
-        'Nothing is loaded; of a model on the hub that was not downloaded yet, only config.json is fetched.',
+        'Nothing is loaded; of a model on the hub that was not downloaded yet, only config.json is fetched, or the header of its ' +
+        'GGUF file.',
     )
     .addOption(modelOption())
     .addOption(weightsOption())

@@ -1,10 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { keyhold } from '../../test/support/cli.ts';
-import { startHubOf } from '../../test/support/hub-models.ts';
+import { startHubOf, TINY_COMMIT } from '../../test/support/hub-models.ts';
 import type { HubServer } from '../../test/support/hub-server.ts';
+import { openCheckpoint, writeGguf } from '../exports/checkpoint-node.ts';
 
 describe('keyhold inspect', () => {
   it('shows what the small model is', async () => {
@@ -80,6 +81,22 @@ describe('keyhold inspect on the hub', () => {
     expect(stdout).toContain('org/tiny  llama, 5.28M parameters');
     expect(stdout).toContain('not downloaded');
     expect(hub.contentRequests.map(({ url }) => url.split('/').at(-1))).toEqual(['config.json']);
+  });
+
+  it('fetches the header of a GGUF file', async () => {
+    const path = join(home, 'tiny.gguf');
+    const checkpoint = await openCheckpoint('keyhold/tiny');
+    await writeGguf(checkpoint, path, { weights: 'q8_0' });
+    await checkpoint.close();
+    const files = { 'tiny-Q8_0.gguf': { content: await readFile(path), lfs: true } };
+    hub.repos.set('org/gguf', { commits: { [TINY_COMMIT]: files }, refs: { main: TINY_COMMIT } });
+    for (const model of ['org/gguf:Q8_0', 'org/gguf']) {
+      const { code, stdout } = await keyhold(['inspect', model, '--tensors']);
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/model\.layers\.0\.mlp\.up_proj\.weight +q8_0 +\[704, 256\]/);
+      expect((await keyhold(['estimate', model])).code).toBe(0);
+    }
+    expect(hub.contentRequests.every(({ range }) => range !== undefined)).toBe(true);
   });
 
   it('looks at what was downloaded before, without asking again', async () => {

@@ -36,7 +36,7 @@ export function addInspect(program: Command, io: CliIo): void {
     .summary('show what a model is, and what memory it takes')
     .description(
       'Shows what a model is and what memory it takes. Weights are not loaded; of a model on the hub that was not ' +
-        'downloaded yet, only config.json is fetched.',
+        'downloaded yet, only config.json is fetched, or the header of its GGUF file.',
     )
     .addOption(modelOption())
     .addOption(

@@ -15,6 +15,7 @@ import {
   readConfig,
   type StoredTensor,
 } from '../exports/checkpoint.ts';
+import { hubGguf } from '../hub/names.ts';
 import { ConfigError, HubError } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
 import { product } from '../util/numbers.ts';
@@ -63,7 +64,7 @@ function storedBytes({ dtype, shape, blocks, transposed }: StoredTensor): number
 }
 
 /**
- * Looks at a model. Of one from the hub that was not downloaded yet, config.json alone is fetched.
+ * Looks at a model. Of one from the hub that was not downloaded yet, config.json alone is fetched, or the header of its GGUF file.
  * @throws as openCheckpoint and planModel do.
  */
 export async function inspectModel(model: string, load: LoadOptions, memory: MemoryPlanOptions): Promise<Inspection> {
@@ -74,8 +75,35 @@ export async function inspectModel(model: string, load: LoadOptions, memory: Mem
     checkpoint = await openCheckpoint(model, { ...load, hub: { ...load.hub, offline: true } });
   } catch (error) {
     if (!(error instanceof HubError) || load.hub?.offline) throw error;
-    return inspectConfig(model, load, memory);
+    return inspectOnHub(model, load, memory);
   }
+  return inspectCheckpoint(model, checkpoint, memory);
+}
+
+/** Of a GGUF model the header is read, of others config.json. */
+async function inspectOnHub(model: string, load: LoadOptions, memory: MemoryPlanOptions): Promise<Inspection> {
+  const { withRemoteGguf } = await import('../hub/remote-node.ts');
+  const { checkpointFromFiles } = await import('../checkpoint/open.ts');
+  const inspectGguf = () =>
+    withRemoteGguf(model, { ...load.hub, signal: load.signal }, async ({ files, file }) =>
+      inspectCheckpoint(model, await checkpointFromFiles(files, file), memory),
+    );
+  if (hubGguf(model)) return (await inspectGguf())!;
+  try {
+    return await inspectConfig(model, load, memory);
+  } catch (error) {
+    // It may hold GGUF models alone.
+    const found = error instanceof HubError && error.status === 404 ? await inspectGguf().catch(() => null) : null;
+    if (found) return found;
+    throw error;
+  }
+}
+
+async function inspectCheckpoint(
+  model: string,
+  checkpoint: Checkpoint,
+  memory: MemoryPlanOptions,
+): Promise<Inspection> {
   try {
     // Also says whether the tensors are those that the config asks for.
     const { config } = planModel(checkpoint);

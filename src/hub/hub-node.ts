@@ -23,7 +23,7 @@ import { chooseFiles, collectFiles, type HubFile, pickFiles, pickGgufFiles } fro
 import { HubHttp, type HubRetry, isTransient } from './http.ts';
 import { checkHubNames, hubGguf } from './names.ts';
 import { proxyFetch } from './proxy-node.ts';
-import { type HubSettingsOptions, readHubSettings } from './settings-node.ts';
+import { type HubSettings, type HubSettingsOptions, readHubSettings } from './settings-node.ts';
 import { diskError, incompletePath, transferBlob } from './transfer-node.ts';
 
 export type { HubRetry } from './http.ts';
@@ -104,17 +104,7 @@ async function download(id: string, options: HubDownloadOptions): Promise<string
   // A commit never changes, so a complete copy of it needs no question.
   if (isCommit(revision) && cached.whole) return cached.folder;
 
-  const proxy = options.fetch ? undefined : await proxyFetch(options.env ?? process.env);
-  const http = new HubHttp({
-    endpoint: settings.endpoint,
-    token: settings.token,
-    fetch: options.fetch ?? proxy?.fetch,
-    signal,
-    retries: options.retries ?? 5,
-    retryDelayMs: options.retryDelayMs ?? 500,
-    stallMs: options.stallMs ?? 60_000,
-    onRetry: options.onRetry,
-  });
+  const { http, close } = await openHub(options, settings);
   try {
     const commit = await resolveCommit(http, id, revision, cached.usable);
     const known = commit === cached.commit ? cached : await findCached(cache, commit, files, gguf);
@@ -126,8 +116,28 @@ async function download(id: string, options: HubDownloadOptions): Promise<string
     if (isTransient(error) && cached.usable) return cached.folder;
     throw diskError(error, settings.cacheDir);
   } finally {
-    await proxy?.close();
+    await close();
   }
+}
+
+/** Requests to the hub as the options have them. */
+export async function openHub(
+  options: HubDownloadOptions,
+  known?: HubSettings,
+): Promise<{ readonly http: HubHttp; close(): Promise<void> }> {
+  const { endpoint, token } = known ?? (await readHubSettings(options));
+  const proxy = options.fetch ? undefined : await proxyFetch(options.env ?? process.env);
+  const http = new HubHttp({
+    endpoint,
+    token,
+    fetch: options.fetch ?? proxy?.fetch,
+    signal: options.signal,
+    retries: options.retries ?? 5,
+    retryDelayMs: options.retryDelayMs ?? 500,
+    stallMs: options.stallMs ?? 60_000,
+    onRetry: options.onRetry,
+  });
+  return { http, close: async () => proxy?.close() };
 }
 
 /** What the cache has of a revision. */

@@ -203,17 +203,18 @@ export class HubServer {
   #content(content: Uint8Array, headers: Record<string, string>, request: IncomingMessage, response: ServerResponse) {
     const { faults } = this;
     let status = 200;
-    let start = 0;
-    const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
+    let [start, stop] = [0, content.length];
+    const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
     const condition = request.headers['if-range'];
     if (range !== null && !faults.ignoreRange && (condition === undefined || condition === headers['etag'])) {
       start = Number(range[1]);
       if (start >= content.length) return end(response, 416, { 'content-range': `bytes */${content.length}` }, '');
       status = 206;
-      headers['content-range'] = `bytes ${start}-${content.length - 1}/${content.length}`;
+      if (range[2] !== '') stop = Math.min(content.length, Number(range[2]) + 1);
+      headers['content-range'] = `bytes ${start}-${stop - 1}/${content.length}`;
     }
     // A copy: slice of a Buffer is a view.
-    const rest = new Uint8Array(content.subarray(start));
+    const rest = new Uint8Array(content.subarray(start, stop));
     response.writeHead(status, { ...headers, 'content-length': rest.length, 'accept-ranges': 'bytes' });
     if (request.method === 'HEAD') {
       response.end();

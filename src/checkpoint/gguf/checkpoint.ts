@@ -36,12 +36,10 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
     const stored = mergeShards(files.name, headers, sources);
     const { config, tensors } = await asHuggingFace(all, stored, files.name);
     const samples = await Promise.all(
-      sources.map((source, i) =>
-        hashSamples(
-          source,
-          headers[i].tensors.map(({ offset, bytes }) => ({ offset, length: bytes })),
-        ),
-      ),
+      sources.map((source, i) => {
+        const ranges = headers[i].tensors.map(({ offset, bytes }) => ({ offset, length: bytes }));
+        return hashSamples(source, source.isRemote ? [] : ranges);
+      }),
     );
     const fingerprint = sha256(JSON.stringify([headers.map(({ bytes }) => sha256(bytes)), samples]));
     const states = sources.map((source) => [source.stamp ?? source.name, source.size]);

@@ -1,0 +1,136 @@
+/**
+ * @file GGUF models of the hub without a download: their headers are read by requests for ranges.
+ */
+import { basename } from 'node:path';
+import type { CheckpointFiles } from '../checkpoint/checkpoint.ts';
+import { isGguf } from '../checkpoint/gguf/shards.ts';
+import type { ByteSource } from '../checkpoint/types.ts';
+import { CheckpointError, HubError } from '../util/errors.ts';
+import type { HubFile } from './files.ts';
+import { Backoff, type HubHttp, HubUnreachableError, refusal } from './http.ts';
+import { type HubDownloadOptions, openHub } from './hub-node.ts';
+import { commitOf, filesOf } from './listing.ts';
+import { checkHubNames, hubGguf } from './names.ts';
+
+/** A GGUF model on the hub. */
+export interface RemoteGguf {
+  readonly files: CheckpointFiles;
+  /** The file, or the first shard. */
+  readonly file: string;
+}
+
+/**
+ * Gives a GGUF model of the hub to `use`. Only what `use` reads is fetched; nothing is stored.
+ * @param model `org/name:Q4_K_M`, `org/name/file.gguf`, or a repository of GGUF models.
+ * @returns null where the repository holds a checkpoint of another kind.
+ * @throws HubError as a download does, and where the server sends no ranges; what `use` throws.
+ */
+export async function withRemoteGguf<T>(
+  model: string,
+  options: HubDownloadOptions,
+  use: (remote: RemoteGguf) => Promise<T>,
+): Promise<T | null> {
+  const named = hubGguf(model);
+  const id = named?.id ?? model;
+  const { revision = 'main' } = options;
+  checkHubNames(id, revision);
+  const { http, close } = await openHub(options);
+  try {
+    const commit = await commitOf(http, id, revision);
+    const listed = await filesOf(http, { id, commit, gguf: named?.gguf }, async ({ path }) => {
+      throw new HubError(`${id}: ${path} was not expected beside a GGUF model`);
+    }).catch((error: unknown) => {
+      if (named === null && error instanceof HubError && !(error instanceof HubUnreachableError)) return [];
+      throw error;
+    });
+    if (!listed.some(({ path }) => isGguf(path))) return null;
+    const sources = new Map(
+      listed.map((file) => [basename(file.path), rangeSource(http, { id, revision, commit }, file)]),
+    );
+    const files: CheckpointFiles = {
+      name: model,
+      list: async () => [...sources.keys()],
+      open: async (name) => sources.get(name),
+    };
+    return await use({ files, file: basename(listed[0].path) });
+  } finally {
+    await close();
+  }
+}
+
+interface Snapshot {
+  readonly id: string;
+  readonly revision: string;
+  readonly commit: string;
+}
+
+/** Bytes of a file of the hub. What was read of its beginning is not fetched again. */
+function rangeSource(http: HubHttp, { id, revision, commit }: Snapshot, file: HubFile): ByteSource {
+  const path = file.path.split('/').map(encodeURIComponent).join('/');
+  const url = `${http.options.endpoint}/${id}/resolve/${commit}/${path}`;
+  const subject = { id, revision, file: file.path };
+  const name = `${id}/${file.path}`;
+
+  const once = async (offset: number, length: number): Promise<Uint8Array> => {
+    const guard = http.guard();
+    try {
+      const range = `bytes=${offset}-${offset + length - 1}`;
+      const answer = await http.get(url, { 'accept-encoding': 'identity', range }, guard.signal);
+      const { response } = answer;
+      if (!response.ok) {
+        await response.body?.cancel();
+        throw refusal(answer, subject, http.options);
+      }
+      if (response.status !== 206 || !response.headers.get('content-range')?.startsWith(`bytes ${offset}-`)) {
+        await response.body?.cancel();
+        throw new HubError(`${name}: the server sends no parts of files, so the model has to be downloaded first`);
+      }
+      const bytes = new Uint8Array(length);
+      let have = 0;
+      for await (const piece of response.body ?? []) {
+        guard.touch();
+        if (have + piece.length > length) throw new HubError(`${name}: the server sends more than was asked for`);
+        bytes.set(piece, have);
+        have += piece.length;
+      }
+      if (have < length) throw new HubUnreachableError(`${name}: the connection ended early`);
+      return bytes;
+    } catch (error) {
+      throw error instanceof HubError ? error : http.asUnreachable(error, http.options.endpoint, guard.signal);
+    } finally {
+      guard.done();
+    }
+  };
+  const fetched = async (offset: number, length: number): Promise<Uint8Array> => {
+    if (length === 0) return new Uint8Array(0);
+    const backoff = new Backoff(http.options);
+    for (;;) {
+      try {
+        return await once(offset, length);
+      } catch (error) {
+        await backoff.next(error);
+      }
+    }
+  };
+  let head = new Uint8Array(0);
+  return {
+    name,
+    size: file.size,
+    stamp: `${name}@${file.etag}`,
+    isRemote: true,
+    async read(offset, length) {
+      if (!(offset >= 0 && length >= 0 && offset + length <= file.size))
+        throw new CheckpointError(
+          `${name}: ${length} bytes at ${offset} were asked for, but it has ${file.size} bytes`,
+        );
+      if (offset === 0 && length > head.length) {
+        const longer = new Uint8Array(length);
+        longer.set(head);
+        longer.set(await fetched(head.length, length - head.length), head.length);
+        head = longer;
+      }
+      return offset + length <= head.length ? head.slice(offset, offset + length) : fetched(offset, length);
+    },
+    close: async () => undefined,
+  };
+}
