@@ -5,7 +5,6 @@ import type { StepAdapters } from '../step/step-types.ts';
 import { InputError } from '../util/errors.ts';
 import type { AdapterBank, AdapterChoice, AdapterUse } from './bank.ts';
 import type { BaseModel, BaseRows } from './base-model.ts';
-import { makeLive } from './live-adapter.ts';
 import type { OpenAdapter } from './read.ts';
 
 /** The base as adapters are read for it, and what is in the model's weights now. */
@@ -77,6 +76,7 @@ export class ModelAdapters {
   async loadFor({ base, rows }: Pick<OpenBase, 'base' | 'rows'>, open: OpenAdapter, name: string): Promise<void> {
     const { bank, withoutHooks } = this.#parts;
     bank.checkFree(name);
+    const { makeLive } = await import('./live-adapter.ts');
     const live = await makeLive(await open.readFor(base), rows, name, open.fingerprint);
     bank.add(live, withoutHooks);
   }

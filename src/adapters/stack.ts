@@ -1,7 +1,8 @@
 /**
  * @file The low-rank parts of several adapters at one hook, stacked along their ranks into the graph's matrices.
  */
-import { joined, type LiveAdapter, type Piece, sideBySide } from './live-adapter.ts';
+import type { LiveAdapter, Piece } from './live-adapter.ts';
+import { joined, sideBySide } from './matrices.ts';
 import type { Matrix } from './types.ts';
 
 /** A run of ranks that belong to one adapter. */

@@ -1,21 +1,12 @@
 /**
  * @file Chat templates: how a checkpoint wants messages written as one text (Jinja, as Hugging Face's).
  */
-import type { ChatMessage, MessageRenderer, MessageTemplate, RenderOptions } from '../engine/messages.ts';
+import type { ChatMessage, MessageTemplate, RenderOptions } from '../engine/messages.ts';
 import { tokenText, tokenTexts } from '../tokenizer/check-json.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
 import { JinjaError, RaisedError } from './jinja/errors.ts';
 import { Template } from './jinja/template.ts';
-
-/** Where templates may stand. */
-export interface TemplateSources {
-  /** chat_template.jinja, which goes before the other. */
-  readonly jinja?: string | undefined;
-  /** tokenizer_config.json: `chat_template` is a template, or a list of them with names. */
-  readonly config?: Readonly<Record<string, unknown>> | undefined;
-  /** chat_template.json, as some processors have it. */
-  readonly json?: Readonly<Record<string, unknown>> | undefined;
-}
+import { namedTemplates, type TemplateSources } from './template-sources.ts';
 
 export class ChatTemplate implements MessageTemplate {
   readonly #sources: ReadonlyMap<string, string>;
@@ -38,17 +29,9 @@ export class ChatTemplate implements MessageTemplate {
    * The template of a checkpoint; null where it has none.
    * @throws TokenizerError for what is no template.
    */
-  static of({ jinja, config = {}, json }: TemplateSources): ChatTemplate | null {
-    const stated = config['chat_template'] ?? json?.['chat_template'] ?? null;
-    const named = Array.isArray(stated) ? namedTemplates(stated) : {};
-    if (jinja !== undefined) return new ChatTemplate({ ...named, default: jinja }, config);
-    if (stated === null) return null;
-    if (typeof stated === 'string') return new ChatTemplate(stated, config);
-    if (!Array.isArray(stated))
-      throw new TokenizerError(
-        'tokenizer_config.json: chat_template must be a text, or a list of templates with names',
-      );
-    return new ChatTemplate(named, config);
+  static of(sources: TemplateSources): ChatTemplate | null {
+    const templates = namedTemplates(sources);
+    return templates && new ChatTemplate(templates, sources.config);
   }
 
   /** In Jinja, by name. */
@@ -104,17 +87,6 @@ export class ChatTemplate implements MessageTemplate {
   }
 }
 
-function namedTemplates(list: readonly unknown[]): Record<string, string> {
-  return Object.fromEntries(
-    list.map((entry, i) => {
-      const { name, template } = (entry ?? {}) as Readonly<Record<string, unknown>>;
-      if (typeof name !== 'string' || typeof template !== 'string')
-        throw new TokenizerError(`tokenizer_config.json: chat_template[${i}] must have a name and a template`);
-      return [name, template];
-    }),
-  );
-}
-
 /** Texts of special tokens, under the names that templates know them by. */
 function specialTokens(config: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const out: Record<string, unknown> = {};
@@ -135,12 +107,4 @@ function checkMessages(messages: readonly ChatMessage[]): void {
     if (message.content === undefined && Object.keys(message).length < 2)
       throw new InputError(`message ${i} (${message.role}) has no content`);
   });
-}
-
-/** How a model with this template renders messages. */
-export function rendererOf(
-  template: ChatTemplate | null,
-  tokenizerConfig: Readonly<Record<string, unknown>>,
-): MessageRenderer {
-  return { template, compile: (source) => new ChatTemplate(source, tokenizerConfig) };
 }

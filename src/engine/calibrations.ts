@@ -4,14 +4,7 @@
 import { type CalibrationTable, readCalibrationTable } from '../kvcache/calibration-table.ts';
 import { Serial } from '../util/serial.ts';
 import { sha256 } from '../util/sha256.ts';
-import {
-  CALIBRATION_LENGTH,
-  type CalibratedModel,
-  type CalibrateOptions,
-  calibrate,
-  shippedTexts,
-  textsKey,
-} from './calibrate.ts';
+import type { CalibratedModel, CalibrateOptions } from './calibrate.ts';
 
 /** Where tables are kept. Names are those of files, too. */
 export interface CalibrationStore {
@@ -64,6 +57,7 @@ export class Calibrations {
   get(options: CalibrateOptions): Promise<CalibrationTable> {
     return this.#serial.run(async () => {
       options.signal?.throwIfAborted();
+      const { CALIBRATION_LENGTH, shippedTexts, textsKey } = await import('./calibrate.ts');
       const texts = options.texts ?? (await shippedTexts());
       const name = calibrationName(this.#checkpoint, textsKey(texts), options.length ?? CALIBRATION_LENGTH);
       const table = this.#known.get(name) ?? (await this.#read(name)) ?? (await this.#measure(name, options));
@@ -98,6 +92,7 @@ export class Calibrations {
       step: (cache, chunk, given) => this.#model.step(cache, chunk, given),
       projection: (layer) => this.#model.projection(layer),
     };
+    const { calibrate } = await import('./calibrate.ts');
     const table = await calibrate(measured, options);
     await this.#write(name, table);
     return table;

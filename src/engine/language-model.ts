@@ -9,7 +9,6 @@ import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';
-import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
 import type { StepAdapters, StepOptions, StepResult } from '../step/step-types.ts';
 import type { Stepper } from '../step/stepper.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -286,7 +285,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   }
 
   /** A cache as bytes, for {@link restore}. */
-  snapshot(cache: KVCache): Promise<Uint8Array> {
+  async snapshot(cache: KVCache): Promise<Uint8Array> {
+    const { snapshotCache } = await import('../kvcache/snapshot.ts');
     return snapshotCache(cache, this.fingerprint);
   }
 
@@ -297,6 +297,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   async restore(bytes: Uint8Array, options: RestoreOptions = {}): Promise<KVCache> {
     const { policy, policyModule } = options;
     if (policyModule !== undefined) throw new InputError(NO_MODULE);
+    const { restoreCache } = await import('../kvcache/snapshot.ts');
     return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
   }
 

@@ -34,6 +34,8 @@ export interface RenderOptions {
 export interface MessageTemplate {
   /** Names, where there are several. */
   readonly names?: readonly string[];
+  /** In Jinja, by name, where it is. */
+  readonly sources?: Readonly<Record<string, string>>;
   /** @throws InputError for messages that it does not take. */
   render(messages: readonly ChatMessage[], options?: RenderOptions): string;
 }

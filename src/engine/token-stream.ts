@@ -3,13 +3,14 @@
  */
 
 import type { TextFormat } from '../grammar/format.ts';
-import { type FormatSession, formatProcessor } from '../grammar/session.ts';
+import type { FormatSession } from '../grammar/session.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import type { DecoderModel } from './model.ts';
 import type { GeneratedToken, TextChunk, TokenOptions } from './options.ts';
 import { type Proposal, Sampler } from './sampling/sampler.ts';
 import { TextStream } from './text/text-stream.ts';
+import { formatSession } from './text-format.ts';
 
 /** What it needs of its model. */
 type TextTokens = Pick<DecoderModel, 'hasTokenizer' | 'tokenizer' | 'eosTokenIds'>;
@@ -129,5 +130,5 @@ export class TokenStream {
 /** The state of a format. @throws InputError, FormatError */
 function sessionOf(model: TextTokens, format: TextFormat, ends: readonly number[]): FormatSession {
   if (!model.hasTokenizer) throw new InputError('format needs a tokenizer, and the model has none');
-  return formatProcessor(format, model.tokenizer, ends).create();
+  return formatSession(format, model.tokenizer, ends);
 }

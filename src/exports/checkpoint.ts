@@ -27,6 +27,8 @@ export {
   type ResidentWeights,
   type Workspace,
 } from '../load/memory-plan.ts';
-export { type ModelPlan, planModel, WEIGHT_CHOICES, type WeightChoice } from '../load/plan.ts';
+export type { ModelPlan } from '../load/model-plan.ts';
+export { planModel } from '../load/plan.ts';
+export { WEIGHT_CHOICES, type WeightChoice } from '../load/weight-choice.ts';
 export { Tokenizer } from '../tokenizer/tokenizer.ts';
 export type { ParamSpec, RowSource, WeightFormat } from '../weights/types.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type ConfigJson, configJson } from '../../test/support/family-cases.ts';
 import type { SelfAttention } from '../config/layer-spec.ts';
-import { paramsOf } from '../load/plan.ts';
+import { paramsOf } from '../load/model-plan.ts';
 import { readConfig } from './read-config.ts';
 
 const read = (name: string, changes: ConfigJson = {}) => readConfig({ ...configJson(name), ...changes }).config;

@@ -8,7 +8,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
 import { type AssembleOptions, readTokenizer } from './load.ts';
 import { adaptPlan } from './load-adapters.ts';
-import { type ModelPlan, planModel } from './plan.ts';
+import { type ModelPlan, openPlan } from './model-plan.ts';
 
 /** A model that gives the hidden states of whole sequences. */
 export interface HiddenModel {
@@ -32,7 +32,7 @@ export async function assembleHidden(options: AssembleOptions, caller: string): 
   const { checkpoint, backend, adapters = [], threads } = options;
   const live = adapters.find((adapter) => adapter.live);
   if (live) throw new InputError(`${caller} merges adapters into the weights: leave "live" of ${live.live!.name} out`);
-  const plan = planModel(checkpoint, options.weights, options.part, backend.target);
+  const plan = await openPlan(checkpoint, { choice: options.weights, part: options.part, target: backend.target });
   const tokenizer = await readTokenizer(checkpoint, plan.config);
   // The parameters stay those of the model that writes text: the weights that loadModel has prepared serve both.
   const adapted = await adaptPlan(checkpoint, { ...plan, config: embedConfig(plan.config) }, adapters);

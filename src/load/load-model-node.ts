@@ -23,7 +23,9 @@ import { type EngineName, openEngine } from './engines-node.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
 import { knownMix, mixedSpecs } from './mixed-weights-node.ts';
-import { type PrepareRequest, planModel, type WeightChoice } from './plan.ts';
+import type { PrepareRequest } from './model-plan.ts';
+import { planModel } from './plan.ts';
+import type { WeightChoice } from './weight-choice.ts';
 
 /** What {@link loadModel} reports while it works. */
 export type LoadProgress =

@@ -9,7 +9,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { ConfigError } from '../util/errors.ts';
 import type { AssembleOptions } from './load.ts';
 import { assembleHidden } from './load-encoder.ts';
-import type { ModelPlan } from './plan.ts';
+import type { ModelPlan } from './model-plan.ts';
 
 /**
  * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files; ConfigError for a

@@ -11,7 +11,8 @@ import type { GraphTarget } from '../ops/target.ts';
 import { CheckpointError, ConfigError, InputError, type KeyholdError, TokenizerError } from '../util/errors.ts';
 import { GGML_FORMATS } from '../weights/ggml-formats.ts';
 import { assembleModel } from './load.ts';
-import { planModel, type WeightChoice } from './plan.ts';
+import { planModel } from './plan.ts';
+import type { WeightChoice } from './weight-choice.ts';
 
 type Tensors = Record<string, TestTensor>;
 interface Change {

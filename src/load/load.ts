@@ -3,17 +3,21 @@
  */
 import type { OpenAdapter } from '../adapters/read.ts';
 import type { Backend } from '../backends/types.ts';
-import { ChatTemplate, rendererOf } from '../chat/chat-template.ts';
+import { loadOwnRenderer, loadRenderer } from '../chat/renderer.ts';
+import { namedTemplates } from '../chat/template-sources.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import type { CalibrationStore } from '../engine/calibrations.ts';
 import { LanguageModel } from '../engine/language-model.ts';
+import { loadFormats } from '../engine/text-format.ts';
 import { Stepper } from '../step/stepper.ts';
 import { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
 import type { PreparedWeights } from '../weights/types.ts';
-import { type AdapterRequest, adaptPlan } from './load-adapters.ts';
-import { type PrepareRequest, planModel, type WeightChoice } from './plan.ts';
+import type { AdapterRequest } from './adapted-plan.ts';
+import { adaptPlan } from './load-adapters.ts';
+import { openPlan, type PrepareRequest } from './model-plan.ts';
+import type { WeightChoice } from './weight-choice.ts';
 
 /** What weights are prepared for. */
 export interface PreparedModel {
@@ -34,6 +38,12 @@ export interface AssembleOptions {
    */
   readonly generationConfig?: boolean;
   readonly prepare: (request: PrepareRequest, model: PreparedModel) => Promise<PreparedWeights>;
+  /**
+   * When what only some requests need is loaded: `with-requests` is for a `ModelHost`, which loads formats and templates before it
+   * generates.
+   * @default 'at-once'
+   */
+  readonly requestModules?: 'at-once' | 'with-requests';
   /** Where calibrations are kept. @default in memory */
   readonly calibrations?: CalibrationStore;
   /** Adapters to merge, and adapters to keep live. */
@@ -50,7 +60,9 @@ export interface AssembleOptions {
  */
 export async function assembleModel(options: AssembleOptions): Promise<LanguageModel> {
   const { checkpoint, backend } = options;
-  const plan = planModel(checkpoint, options.weights, options.part, backend.target);
+  const { part } = options;
+  const { target } = backend;
+  const plan = await openPlan(checkpoint, { choice: options.weights, part, target });
   const { config, format } = plan;
   if (isEncoder(config))
     throw new InputError(
@@ -58,11 +70,13 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     );
   const tokenizer = await readTokenizer(checkpoint, config);
   const generationConfig = (await checkpoint.readJson('generation_config.json')) ?? {};
-  const chatTemplate = ChatTemplate.of({
+  const templates = namedTemplates({
     jinja: await checkpoint.readText('chat_template.jinja'),
     config: await checkpoint.readJson('tokenizer_config.json'),
     json: await checkpoint.readJson('chat_template.json'),
   });
+  const atOnce = options.requestModules !== 'with-requests';
+  if (atOnce) await loadFormats();
   const adapted = await adaptPlan(checkpoint, plan, options.adapters ?? []);
   try {
     const weights = await options.prepare(adapted.request, { config: adapted.config, tokenizer });
@@ -74,7 +88,7 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       stepper,
       async () => {
         const again = options.reopen ? await options.reopen() : { ...checkpoint, close: async () => {} };
-        return { checkpoint: again, plan: planModel(again, format, options.part, backend.target) };
+        return { checkpoint: again, plan: await openPlan(again, { choice: format, part, target }) };
       },
       options.openAdapter,
     );
@@ -82,7 +96,7 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       name: checkpoint.name,
       stepper,
       tokenizer,
-      renderer: rendererOf(chatTemplate, tokenizer?.config ?? {}),
+      renderer: await (atOnce ? loadRenderer : loadOwnRenderer)(templates, tokenizer?.config ?? {}),
       format,
       fingerprint,
       generationConfig,

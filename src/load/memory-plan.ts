@@ -23,7 +23,8 @@ import { bitsOf, ggmlFormatOf, HALF_PARAMETERS, isGgmlFormat } from '../weights/
 import { layOut } from '../weights/layout.ts';
 import { QUANT_BLOCK } from '../weights/quantise.ts';
 import type { Param, WeightFormat } from '../weights/types.ts';
-import { chooseFormat, countParameters, paramsOf, type WeightChoice } from './plan.ts';
+import { chooseFormat, countParameters, paramsOf } from './model-plan.ts';
+import type { WeightChoice } from './weight-choice.ts';
 
 export interface MemoryPlanOptions {
   /** Tokens that the sequence is to reach. @default the model's context */

@@ -16,7 +16,7 @@ import { chooseMix, MIX_BITS, MIX_VERSION, type MixedMatrix, mixFormats } from '
 import { cacheFolder, hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { Param, RowSource } from '../weights/types.ts';
 import { canMeasure, type InputMoments, measureMoments } from './input-moments.ts';
-import type { PrepareRequest } from './plan.ts';
+import type { PrepareRequest } from './model-plan.ts';
 
 /** Rows of a matrix that its errors are measured with, in so many pieces. */
 const SAMPLED_ROWS = 96;

@@ -1,126 +1,24 @@
 /**
- * @file What can be known of a checkpoint before its weights are read: the config, the parameters and where each of them comes from.
+ * @file The plan of a model of any family, at once.
  */
 
-import type { BasePlan } from '../adapters/base-model.ts';
-import { onnxTarget } from '../backends/onnx/target.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
-import { type Config, isEncoder } from '../config/config.ts';
-import type { Family } from '../families/family.ts';
 import { readConfig } from '../families/read-config.ts';
-import { traceEncoder } from '../model/encoder.ts';
-import { traceStep } from '../model/gpt.ts';
-import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
 import type { GraphTarget } from '../ops/target.ts';
-import { product } from '../util/numbers.ts';
-import { ParamResolver } from '../weights/resolve.ts';
-import type { Param, RowSource, WeightFormat } from '../weights/types.ts';
-import { checkWeightChoice, heldFormat, type WeightChoice } from './weight-choice.ts';
-
-/** Up to this many parameters float32 costs little and changes nothing. */
-const SMALL_MODEL = 100e6;
-
-export { WEIGHT_CHOICES, type WeightChoice } from './weight-choice.ts';
-
-/** What is to be prepared, and how its rows are had. */
-export interface PrepareRequest {
-  readonly specs: readonly Param[];
-  readonly format: WeightFormat;
-  /** Says which checkpoint it is. */
-  readonly identity: string;
-  readonly source: (spec: Param) => RowSource;
-}
-
-/** What {@link planModel} finds. */
-export interface ModelPlan extends BasePlan {
-  readonly family: Family;
-  readonly format: WeightFormat;
-  /** How many. */
-  readonly parameters: number;
-}
+import { configName, type ModelPlan, planOf } from './model-plan.ts';
+import { checkWeightChoice, type WeightChoice } from './weight-choice.ts';
 
 /**
  * Everything about a checkpoint that can be known without reading its weights: the config, the parameters and where each
  * of them comes from. Missing and left-over tensors are found here.
+ * @throws ConfigError, CheckpointError: what is wrong with the files; InputError for a choice that there is not.
  */
 export function planModel(
   checkpoint: Checkpoint,
   choice: WeightChoice = 'auto',
   part?: string,
-  target: GraphTarget = onnxTarget,
+  target?: GraphTarget,
 ): ModelPlan {
   checkWeightChoice(choice);
-  const { config: stated, family } = readConfig(checkpoint.config, `${checkpoint.name}: config.json`, part);
-  const config = asStored(stated, new ParamResolver(checkpoint, family, stated));
-  const plain = paramsOf(config, 'float32', target);
-  const resolver = new ParamResolver(checkpoint, family, config);
-  for (const param of plain) resolver.source(param);
-  resolver.checkLeftovers();
-  const parameters = countParameters(plain);
-  const format = heldFormat(chooseFormat(choice, parameters, target), target);
-  return {
-    config,
-    family,
-    format,
-    params: format === 'float32' ? plain : paramsOf(config, format, target),
-    parameters,
-    resolver,
-  };
-}
-
-/**
- * What the file holds counts where the config says otherwise. A head in the file is used, although `tie_word_embeddings` is true:
- * fine-tuning tools write both (huggingface/transformers#42612). Without one, the head is tied. A masked language model without its
- * head is the encoder alone.
- */
-function asStored(config: Config, resolver: ParamResolver): Config {
-  const bare = config.output === 'masked-logits' && !resolver.has('head_dense');
-  const hasHead = resolver.has('lm_head');
-  return {
-    ...config,
-    output: bare ? 'hidden' : config.output,
-    tieEmbeddings: !hasHead && (config.tieEmbeddings || config.embedRows === config.vocabSize),
-  };
-}
-
-/** All parameters of a model, as they are stored in this format. They are found by tracing the model. */
-export function paramsOf(config: Config, format: WeightFormat, target: GraphTarget = onnxTarget): readonly Param[] {
-  const options = {
-    format,
-    sharing: 'by-window',
-    buffer: 'float32',
-    sums: false,
-    moments: false,
-    cross: true,
-  } as const;
-  const graphs = isEncoder(config)
-    ? [traceEncoder(config, format, config.output, target)]
-    : [
-        traceStep(config, options, target).graph,
-        ...(crossSpec(config) ? [traceCrossStates(config, format, target)] : []),
-      ];
-  return [...new Map(graphs.flatMap(({ params }) => [...params])).values()];
-}
-
-/**
- * What `auto` stands for in a model of this size.
- * @throws InputError for a choice that there is not.
- */
-export function chooseFormat(
-  choice: WeightChoice,
-  parameters: number,
-  {
-    float32Parameters = SMALL_MODEL,
-    halfParameters = 0,
-  }: Pick<GraphTarget, 'float32Parameters' | 'halfParameters'> = {},
-): WeightFormat {
-  checkWeightChoice(choice);
-  if (choice === 'f32') return 'float32';
-  if (choice !== 'auto') return choice;
-  if (parameters <= float32Parameters) return 'float32';
-  return parameters <= halfParameters ? 'f16' : 'int8';
-}
-
-export function countParameters(params: readonly Param[]): number {
-  return params.reduce((sum, param) => sum + product(param.shape), 0);
+  return planOf(readConfig(checkpoint.config, configName(checkpoint), part), checkpoint, { choice, target });
 }

@@ -8,7 +8,7 @@ import type { HubFile } from '../hub/files.ts';
 import { HubHttp, isTransient } from '../hub/http.ts';
 import { commitOf } from '../hub/listing.ts';
 import { checkHubNames, hubGguf } from '../hub/names.ts';
-import type { PrepareRequest } from '../load/plan.ts';
+import type { PrepareRequest } from '../load/model-plan.ts';
 import { CheckpointError } from '../util/errors.ts';
 import type { WeightCodec } from '../weights/codec.ts';
 import type { WeightProgress } from '../weights/prepare.ts';

@@ -1,6 +1,7 @@
 /**
  * @file Loads a model in a browser, in a worker of its own.
  */
+import { loadRenderer } from '../chat/renderer.ts';
 import { checkWeightChoice, type WeightChoice } from '../load/weight-choice.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
@@ -127,7 +128,8 @@ export async function loadModel(model: ModelChoice, options: LoadOptions): Promi
     const call = { signal, onEvent: (progress: LoadProgress) => onProgress?.(progress) } as CallOptions;
     const facts = await caller.call<ModelFacts>('load', request, call).done;
     const resolveModule = (module: string | URL) => absolute(module);
-    return new WorkerModel({ terminate: close, resolveModule }, caller, facts);
+    const renderer = await loadRenderer(facts.templates, facts.tokenizerConfig);
+    return new WorkerModel({ terminate: close, resolveModule }, caller, facts, renderer);
   } catch (error) {
     close();
     throw error;

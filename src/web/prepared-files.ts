@@ -1,7 +1,7 @@
 /**
  * @file Prepared weights in the browser's storage. The manifest is written last, with a hash of samples of every tensor.
  */
-import type { PrepareRequest } from '../load/plan.ts';
+import type { PrepareRequest } from '../load/model-plan.ts';
 import { WeightsError } from '../util/errors.ts';
 import { hashSamples } from '../util/sample.ts';
 import { sha256 } from '../util/sha256.ts';

@@ -4,7 +4,7 @@
 import { onnxWebBackend } from '../backends/onnx/onnxruntime-web.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { assembleModel } from '../load/load.ts';
-import type { PrepareRequest } from '../load/plan.ts';
+import type { PrepareRequest } from '../load/model-plan.ts';
 import type { WeightChoice } from '../load/weight-choice.ts';
 import { prepareInMemory } from '../weights/in-memory.ts';
 import type { WeightProgress } from '../weights/prepare.ts';
@@ -43,7 +43,7 @@ const methods = {
       onProgress: (progress: WeightProgress) => emit({ stage: 'weights', ...progress }),
     };
     const assemble = (checkpoint: Checkpoint, prepare: (request: PrepareRequest) => Promise<PreparedWeights>) =>
-      assembleModel({ checkpoint, backend, weights, part, generationConfig, prepare });
+      assembleModel({ checkpoint, backend, weights, part, generationConfig, prepare, requestModules: 'with-requests' });
     if (source.kind === 'hub') {
       // Loaded when it is needed, as a part of what a page loads.
       const { withHubModel } = await import('./hub-model.ts');

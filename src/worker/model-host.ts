@@ -3,13 +3,14 @@
  */
 
 import type { AdapterChoice } from '../adapters/bank.ts';
-import { ChatTemplate } from '../chat/chat-template.ts';
+import { compileTemplate } from '../chat/renderer.ts';
 import type { BatchRequest } from '../engine/batch.ts';
 import type { CalibrateOptions } from '../engine/calibrate.ts';
 import type { Generation } from '../engine/generation.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { Prompt } from '../engine/options.ts';
 import { optionsOf } from '../engine/prompt.ts';
+import { loadFormats } from '../engine/text-format.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
@@ -41,13 +42,22 @@ export class ModelHost {
   take(model: LanguageModel): ModelFacts {
     this.#model = model;
     const { name, config, weights, generationConfig, defaults, eosTokenIds, answerEnds, hasTokenizer } = model;
-    const { chatTemplate } = model;
-    const templates = chatTemplate instanceof ChatTemplate ? chatTemplate.sources : null;
+    const templates = model.chatTemplate?.sources ?? null;
     const tokenizerConfig = hasTokenizer ? model.tokenizer.config : {};
     return {
       ...{ name, config, weights, generationConfig, defaults, eosTokenIds, answerEnds, hasTokenizer },
       ...{ templates, tokenizerConfig, adapters: this.adapterFacts() },
     };
+  }
+
+  /** Options of a generation with the cache, the policy and the template that they name; what they need is loaded. */
+  async resolve<T extends PlainGenerateOptions>(options: T) {
+    const resolved = await this.caches.resolve(options);
+    const { template, format } = options;
+    if (format !== undefined) await loadFormats();
+    if (typeof template !== 'string') return resolved;
+    const { hasTokenizer, tokenizer } = this.model;
+    return { ...resolved, template: await compileTemplate(template, hasTokenizer ? tokenizer.config : {}) };
   }
 
   adapterFacts(): AdapterFacts {
@@ -87,7 +97,7 @@ function generationMethods(host: ModelHost) {
       { prompt, options }: { prompt: Prompt; options: PlainGenerateOptions },
       { signal, emit }: CallContext,
     ) {
-      const resolved = await host.caches.resolve(options);
+      const resolved = await host.resolve(options);
       await host.model.calibrateFor(optionsOf(resolved.cache), { signal });
       return follow(host.model.generate(prompt, { ...resolved, signal, onPrefill: progress(emit) }), emit);
     },
@@ -111,7 +121,7 @@ function generationMethods(host: ModelHost) {
           if ('error' in input) throw fromWire(input.error);
           if (!('request' in input)) return;
           const id = input.request.id!;
-          const resolved = await host.caches.resolve(input.request).catch((error: unknown) => fail(id, error));
+          const resolved = await host.resolve(input.request).catch((error: unknown) => fail(id, error));
           if (resolved) await host.model.calibrateFor(optionsOf(resolved.cache), { signal });
           if (!resolved) continue;
           const aborter = new AbortController();
@@ -120,9 +130,10 @@ function generationMethods(host: ModelHost) {
           yield { ...resolved, signal: aborter.signal };
         }
       }
-      const { cache } = await host.caches.resolve(options);
+      const resolved = await host.resolve(options);
+      const { cache } = resolved;
       await host.model.calibrateFor(optionsOf(cache), { signal });
-      const batch = { ...options, cache: cache as Partial<AnyCacheOptions> | undefined, signal };
+      const batch = { ...resolved, cache: cache as Partial<AnyCacheOptions> | undefined, signal };
       for await (const event of host.model.generateBatch(requests(), batch)) {
         if (event.type !== 'text') aborters.delete(event.id);
         if (event.type === 'error')

@@ -5,6 +5,7 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { loadRenderer } from '../chat/renderer.ts';
 import type { LoadOptions, LoadProgress } from '../load/load-model-node.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
 import { TINY_MODEL } from '../util/shipped-node.ts';
@@ -64,7 +65,8 @@ export async function loadModelInWorker(
       signal,
       onEvent,
     } as CallOptions).done;
-    return new WorkerModel({ terminate: () => thread.terminate(), resolveModule }, caller, facts);
+    const renderer = await loadRenderer(facts.templates, facts.tokenizerConfig);
+    return new WorkerModel({ terminate: () => thread.terminate(), resolveModule }, caller, facts, renderer);
   } catch (error) {
     await thread.terminate();
     throw error;

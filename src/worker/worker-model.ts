@@ -2,7 +2,6 @@
 /**
  * @file A model in a thread of its own, as the program holds it. It runs in Node and in browsers.
  */
-import { ChatTemplate, rendererOf } from '../chat/chat-template.ts';
 import type { Config } from '../config/config.ts';
 import type { CalibrateOptions } from '../engine/calibrate.ts';
 import type { GenerationDefaults } from '../engine/defaults.ts';
@@ -57,7 +56,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
   readonly #context: PlainContext;
 
   /** @internal */
-  constructor(thread: ModelThread, caller: Caller, facts: ModelFacts) {
+  constructor(thread: ModelThread, caller: Caller, facts: ModelFacts, renderer: MessageRenderer) {
     this.#thread = thread;
     this.#caller = caller;
     this.#context = { caller, resolveModule: (module) => thread.resolveModule(module) };
@@ -71,8 +70,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
     this.eosTokenIds = facts.eosTokenIds;
     this.answerEnds = facts.answerEnds;
     this.hasTokenizer = facts.hasTokenizer;
-    const { templates, tokenizerConfig } = facts;
-    this.renderer = rendererOf(templates && new ChatTemplate(templates, tokenizerConfig), tokenizerConfig);
+    this.renderer = renderer;
   }
 
   get fingerprint(): string {

@@ -80,6 +80,35 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
     return Math.max(...a.tokens.map(({ logprob }, i) => Math.abs((logprob ?? 0) - (b.tokens[i].logprob ?? 0))));
   };
 
+  it('loads formats and templates with the first request that has them', async () => {
+    const { page, messages } = await open(plain);
+    const results = await page.evaluate(async () => {
+      const model = await globalThis.page.load({ threads: 1 });
+      const format = { type: 'regex', pattern: '[ab]{5}' } as const;
+      const template = '{% for m in messages %}{{ m.content }}{% endfor %}';
+      const user = { role: 'user', content: 'And it came to pass' };
+      const shaped = (await model.generate('And', { format, maxNewTokens: 9 }).result()).text;
+      const chat = await model.chat([user], { template, maxNewTokens: 3, temperature: 0 }).result();
+      const sampling = { maxNewTokens: 3, temperature: 0, addSpecialTokens: false };
+      const plainly = await model.generate(user.content, sampling).result();
+      const batch: string[] = [];
+      for await (const event of model.generateBatch(['And', 'The'], { format, maxNewTokens: 9 }))
+        if (event.type === 'end') batch.push(event.result.text);
+      const bad = await model
+        .generate('And', { format: { type: 'regex', pattern: '(' } })
+        .result()
+        .catch((error: Error) => error.name);
+      await model.dispose();
+      return { shaped, chat: chat.text, plainly: plainly.text, batch, bad };
+    });
+    for (const text of [results.shaped, ...results.batch]) expect(text).toMatch(/^[ab]{5}$/);
+    expect(results.batch).toHaveLength(2);
+    expect(results.chat).toBe(results.plainly);
+    expect(results.bad).toBe('FormatError');
+    expect(messages).toEqual([]);
+    await page.close();
+  });
+
   it('gives the log-probabilities of Node under all policies and buffers, with one thread and two', async () => {
     const cases = [
       ...POLICIES.map((policy) => ({ policy, buffer: 'float32' as const })),

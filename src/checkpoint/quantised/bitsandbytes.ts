@@ -3,7 +3,8 @@
  */
 import { CheckpointError } from '../../util/errors.ts';
 import type { StoredTensor } from '../types.ts';
-import { isObject, type Json, type Method, type QuantisedModule } from './method.ts';
+import { isObject } from './is-quantised.ts';
+import type { Json, Method, QuantisedModule } from './method.ts';
 import { allFloats, madeMatrix, rawBytes } from './tensors.ts';
 
 export function bitsAndBytes(): Method {

@@ -3,7 +3,8 @@
  */
 import type { StoredTensor } from '../types.ts';
 import { mxfp4Matrix, nvfp4Matrix } from './fp4.ts';
-import { isObject, type Method, type QuantisedModule, type QuantSettings } from './method.ts';
+import { isObject } from './is-quantised.ts';
+import type { Method, QuantisedModule, QuantSettings } from './method.ts';
 import { allFloats, madeMatrix, rawBytes, scaledMatrix, streamValue, wholeTensor, withZeroPoints } from './tensors.ts';
 
 export function compressedTensors(settings: QuantSettings): Method {

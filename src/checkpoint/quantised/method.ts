@@ -3,6 +3,7 @@
  */
 import { CheckpointError } from '../../util/errors.ts';
 import type { StoredTensor } from '../types.ts';
+import { isObject } from './is-quantised.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 
@@ -73,8 +74,4 @@ export class QuantSettings {
     const found = JSON.stringify(this.get(key) ?? null).slice(0, 80);
     return new CheckpointError(`${this.#where}.${key} ${what}, but is ${found}.`);
   }
-}
-
-export function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,7 +1,7 @@
 /**
  * @file config.json without what it says of quantising.
  */
-import { isObject } from './method.ts';
+import { isObject } from './is-quantised.ts';
 
 const KEYS = ['quantization_config', 'compression_config', 'quantization'];
 

@@ -10,7 +10,8 @@ import { mxfp4Experts } from './fp4.ts';
 import { fp8, modelopt } from './fp8.ts';
 import { gptq, gptqMethod } from './gptq.ts';
 import { hqq } from './hqq.ts';
-import { isObject, type Method, type QuantisedModule, QuantSettings } from './method.ts';
+import { isObject, isQuantised, statedSettings } from './is-quantised.ts';
+import { type Method, type QuantisedModule, QuantSettings } from './method.ts';
 import { mlx } from './mlx.ts';
 import { quantisedNote } from './note.ts';
 import { plainConfig } from './plain-config.ts';
@@ -64,12 +65,9 @@ export async function readQuantised(checkpoint: Checkpoint): Promise<Checkpoint>
   return { ...checkpoint, config: plainConfig(checkpoint.config), tensors, note: quantisedNote(method.name) };
 }
 
-/** MLX has settings of its own, and repeats them under the usual name without a method. */
 function settingsOf({ config, name }: Checkpoint): QuantSettings | null {
-  const inner = isObject(config.text_config) ? config.text_config : {};
-  const usual = config.quantization_config ?? config.compression_config ?? inner.quantization_config;
-  const own = config.quantization;
-  if (!isObject(usual) && !isObject(own)) return null;
+  if (!isQuantised(config)) return null;
+  const { usual, own } = statedSettings(config);
   const found =
     isObject(usual) && 'quant_method' in usual
       ? usual

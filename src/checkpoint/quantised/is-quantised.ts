@@ -1,0 +1,26 @@
+/**
+ * @file Whether a config.json says that its weights are quantised. Apart from the readers, which pages of other checkpoints do without.
+ */
+
+export interface StatedSettings {
+  /** Of the usual name. */
+  readonly usual: unknown;
+  /** MLX has settings of its own, and repeats them under the usual name without a method. */
+  readonly own: unknown;
+}
+
+export function statedSettings(config: Readonly<Record<string, unknown>>): StatedSettings {
+  const inner = isObject(config.text_config) ? config.text_config : {};
+  return {
+    usual: config.quantization_config ?? config.compression_config ?? inner.quantization_config,
+    own: config.quantization,
+  };
+}
+
+export function isQuantised(config: Readonly<Record<string, unknown>>): boolean {
+  const { usual, own } = statedSettings(config);
+  return isObject(usual) || isObject(own);
+}
+
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

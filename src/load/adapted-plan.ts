@@ -1,0 +1,64 @@
+/**
+ * @file What adapters make of the plan of a model, and the adapters of a model that is loaded.
+ */
+import type { AdapterBank } from '../adapters/bank.ts';
+import { ModelAdapters } from '../adapters/model-adapters.ts';
+import type { AdapterToOpen } from '../adapters/open-all.ts';
+import type { OpenAdapter } from '../adapters/read.ts';
+import type { Checkpoint } from '../checkpoint/types.ts';
+import type { Config } from '../config/config.ts';
+import type { Stepper } from '../step/stepper.ts';
+import type { ModelPlan, PrepareRequest } from './model-plan.ts';
+
+/** The checkpoint of a loaded model and its plan, opened again. */
+export type ReopenBase = () => Promise<{ readonly checkpoint: Checkpoint; readonly plan: ModelPlan }>;
+/** Opens an adapter by its path. */
+export type OpenByPath = (path: string) => Promise<OpenAdapter>;
+
+/** An adapter to load a model with. */
+export interface AdapterRequest extends AdapterToOpen {
+  /** Beside the weights, under a name, instead of in them. */
+  readonly live?: { readonly name: string };
+}
+
+/** A plan with what adapters make of it. */
+export interface AdaptedPlan {
+  readonly config: Config;
+  readonly request: PrepareRequest;
+  /** What the adapters add to the checkpoint's fingerprint. */
+  readonly fingerprint: string;
+  /**
+   * @param reopen the checkpoint and its plan, for adapters that are loaded later.
+   * @param openAdapter opens one of those by its path.
+   */
+  adaptersFor(stepper: Stepper, reopen: ReopenBase, openAdapter?: OpenByPath): Promise<ModelAdapters>;
+  close(): Promise<void>;
+}
+
+/** What the adapters of a loaded model are put together from. */
+export interface LoadedAdaptersParts {
+  readonly bank: AdapterBank;
+  /** Adapters that are part of the weights. */
+  readonly merged: readonly AdapterToOpen[];
+  readonly stepper: Stepper;
+  readonly reopen: ReopenBase;
+  readonly openAdapter?: OpenByPath;
+}
+
+export function loadedAdapters({ bank, merged, stepper, reopen, openAdapter }: LoadedAdaptersParts): ModelAdapters {
+  return new ModelAdapters({
+    bank,
+    openAdapter,
+    withoutHooks: (hooks) => stepper.withoutHooks(hooks),
+    openBase: async () => {
+      const { openMerged } = await import('./open-merged.ts');
+      const again = await reopen();
+      const { base, rows, close } = await openMerged(again.checkpoint, again.plan, merged);
+      const closeAll = async () => {
+        await close();
+        await again.checkpoint.close();
+      };
+      return { base, rows, close: closeAll };
+    },
+  });
+}

@@ -1,0 +1,63 @@
+/**
+ * @file A model that is loaded with adapters: some merged into the weights that are prepared, some live beside them.
+ */
+import { AdapterBank, type AdapterUse } from '../adapters/bank.ts';
+import { makePrefixesLive } from '../adapters/live-adapter.ts';
+import type { Checkpoint } from '../checkpoint/types.ts';
+import { isEncoder } from '../config/config.ts';
+import { AdapterError } from '../util/errors.ts';
+import { sha256 } from '../util/sha256.ts';
+import { type AdaptedPlan, type AdapterRequest, loadedAdapters } from './adapted-plan.ts';
+import { type ModelPlan, paramsOf } from './model-plan.ts';
+import { openMerged } from './open-merged.ts';
+
+/** @throws AdapterError, CheckpointError, InputError: what is wrong with an adapter. */
+export async function mergedPlan(
+  checkpoint: Checkpoint,
+  plan: ModelPlan,
+  requests: readonly AdapterRequest[],
+): Promise<AdaptedPlan> {
+  const mergedRequests = requests.filter(({ live }) => !live);
+  const liveRequests = requests.filter(({ live }) => live);
+  const { base, rows: merged, adapters, fingerprints, close } = await openMerged(checkpoint, plan, mergedRequests);
+  try {
+    for (const { adapter } of adapters)
+      if (isEncoder(plan.config) && adapter.prefixes.size > 0)
+        throw new AdapterError(`${adapter.name}: encoders can't attend to prefixes`);
+    const none = adapters.length === 0;
+    const marks = fingerprints.map((fingerprint, i) => [fingerprint, adapters[i].weight]);
+    return {
+      config: merged.config,
+      request: {
+        specs: merged.config === plan.config ? plan.params : paramsOf(merged.config, plan.format),
+        format: plan.format,
+        identity: none ? checkpoint.identity : merged.identity,
+        source: (param) => (none ? plan.resolver.source(param) : merged.source(param)),
+      },
+      fingerprint: none ? '' : `:${sha256(JSON.stringify(marks))}`,
+      close,
+      async adaptersFor(stepper, reopen, openAdapter) {
+        const prefixes = await Promise.all(adapters.map(({ adapter }) => makePrefixesLive(adapter, base)));
+        const fixed = prefixes.flatMap((adapter, i) => (adapter ? [{ adapter, weight: adapters[i].weight }] : []));
+        const bank = new AdapterBank(merged.config, fixed);
+        const all = loadedAdapters({ bank, merged: mergedRequests, stepper, reopen, openAdapter });
+        const standard: AdapterUse[] = [];
+        for (const { open, weight = 1, live } of liveRequests) {
+          const { name } = live!;
+          const files = await open();
+          try {
+            await all.loadFor({ base, rows: merged }, files, name);
+          } finally {
+            await files.close();
+          }
+          standard.push({ name, weight });
+        }
+        if (standard.length > 0) all.standard = standard;
+        return all;
+      },
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
