@@ -17,9 +17,14 @@ const MOST_BYTES = 150_000;
 const MOST_PAGE_BYTES = 20_000;
 /** What only Node has; a bundler that meets it fails, or leaves an import behind. */
 const OF_NODE = /["']node:[a-z_/]+|onnxruntime-node|\bkoffi\b|__vite-browser-external/g;
-/** What of it remains: ONNX Runtime asks for it where there is a `process`, and a worker of a page has none. */
+/**
+ * What of it remains: ONNX Runtime asks for it where there is a `process`, and a worker of a page has none. `getBuiltinModule` is a
+ * question, not an import.
+ */
 const found = (code: string) =>
-  [...new Set(code.match(OF_NODE) ?? [])].filter((text) => !/node:(fs|module|os)/.test(text));
+  [...new Set(code.replace(/getBuiltinModule\?\.\(.node:\w+.\)/g, '').match(OF_NODE) ?? [])].filter(
+    (text) => !/node:(fs|module|os)/.test(text),
+  );
 
 /** Files that are loaded with these, without those that come when they are needed. */
 function atStart(files: ReadonlyMap<string, Uint8Array>, { outputs }: Metafile, entries: readonly string[]) {
