@@ -19,6 +19,18 @@ interface EngineState {
   readonly problem: string | null;
   /** Instructions of the processor that it uses. */
   readonly features?: readonly string[];
+  /** GPUs that it can compute on. */
+  readonly devices?: readonly DeviceState[];
+  /** Why other kinds of devices can't be used. */
+  readonly deviceProblems?: readonly string[];
+}
+
+/** A GPU. */
+interface DeviceState {
+  readonly kind: string;
+  readonly name: string;
+  readonly description: string;
+  readonly memory: { readonly free: number; readonly total: number };
 }
 
 export function addDoctor(program: Command, io: CliIo, version: string): void {
@@ -36,6 +48,9 @@ export function addDoctor(program: Command, io: CliIo, version: string): void {
 /** Environment variables that change what Keyhold does. The token's value is not shown. */
 const VARIABLES = [
   'KEYHOLD_CACHE',
+  'KEYHOLD_ENGINE',
+  'KEYHOLD_DEVICE',
+  'KEYHOLD_GPU_PACKAGES',
   'HF_HOME',
   'HF_HUB_CACHE',
   'HF_ENDPOINT',
@@ -79,6 +94,12 @@ async function doctor(json: boolean, version: string, io: CliIo): Promise<void> 
     row('processor', `${facts.processor}, ${counted(facts.threads, 'thread')}`),
     row('memory', `${bytes(facts.memory.total)}, ${bytes(facts.memory.free)} free`),
     ...facts.engines.map((state) => row(`engine ${state.name}`, engine(state))),
+    ...facts.engines.flatMap(({ devices = [], deviceProblems = [] }) => [
+      ...devices.map(({ kind, name, description, memory }) =>
+        row(`device ${kind}`, `${name}: ${description}, ${bytes(memory.total)}, ${bytes(memory.free)} free`),
+      ),
+      ...deviceProblems.map((problem) => row('no device', oneLine(problem))),
+    ]),
     row('downloads', `${bytes(facts.caches.downloads.bytes)} in ${hubFolder}`),
     row('prepared weights', `${bytes(facts.caches.weights.bytes)} in ${weightsFolder}`),
     ...Object.entries(facts.environment).map(([name, value]) => row(name, value)),
@@ -88,11 +109,21 @@ async function doctor(json: boolean, version: string, io: CliIo): Promise<void> 
 
 async function ggmlState(): Promise<EngineState> {
   try {
-    const [{ openGgml }, { GGML_VERSION }] = await Promise.all([
+    const [{ openGgml }, { GGML_VERSION }, { listDevices }] = await Promise.all([
       import('../backends/ggml/binding.ts'),
       import('../backends/ggml/platform.ts'),
+      import('../backends/ggml/devices.ts'),
     ]);
-    return { name: 'ggml', version: GGML_VERSION, problem: null, features: openGgml().features };
+    const ggml = openGgml();
+    const { devices, problems } = listDevices(ggml);
+    return {
+      name: 'ggml',
+      version: GGML_VERSION,
+      problem: null,
+      features: ggml.features,
+      devices: devices.map(({ kind, name, description, memory }) => ({ kind, name, description, memory })),
+      deviceProblems: problems,
+    };
   } catch (error) {
     return { name: 'ggml', version: null, problem: (error as Error).message };
   }

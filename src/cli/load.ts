@@ -70,11 +70,12 @@ export async function calibrateForCommand(
 }
 
 function loadOptions(flags: LoadFlags, io: CliIo, progress: Progress): EncoderLoadOptions {
-  const { weights, threads, engine, adapter, liveAdapters } = flags;
+  const { weights, threads, engine, device, adapter, liveAdapters } = flags;
   return {
     weights,
     threads,
     engine,
+    device,
     adapters: adapter?.map((one, i) => ({ ...one, live: liveAdapters, name: one.name ?? `${i + 1}` })),
     hub: hubOptions(flags, progress),
     signal: io.signal,

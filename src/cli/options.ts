@@ -19,7 +19,7 @@ import {
   readCacheBytes,
 } from '../exports/policies.ts';
 import { definePolicy, InputError, type WeightChoice } from '../index.ts';
-import { ENGINES, type EngineName } from '../load/engines-node.ts';
+import { DEVICES, type DeviceName, ENGINES, type EngineName } from '../load/engines-node.ts';
 import type { LoadOptions } from '../node.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
 import { UsageError } from './failure.ts';
@@ -131,6 +131,7 @@ export interface LoadFlags extends HubFlags {
   readonly weights: WeightChoice;
   readonly threads?: number;
   readonly engine?: EngineName;
+  readonly device?: DeviceName;
   readonly adapter?: readonly AdapterFlag[];
   readonly liveAdapters?: boolean;
 }
@@ -166,6 +167,11 @@ export function addLoadOptions(command: Command, { liveAdapters = true } = {}): 
     .addOption(modelOption())
     .addOption(weightsOption())
     .addOption(new Option('--engine <name>', 'what computes the model (default: ggml)').choices(ENGINES))
+    .addOption(
+      new Option('--device <name>', 'where the engine ggml computes (default: cpu); others need a package').choices(
+        DEVICES,
+      ),
+    )
     .addOption(new Option('--threads <n>', 'threads to compute with (default: all cores)').argParser(wholeFrom(1)))
     .addOption(adapterOption());
   if (liveAdapters)

@@ -173,6 +173,7 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
     model: settings.path,
     weights: settings.weights ?? flags.weights,
     engine: settings.engine ?? flags.engine,
+    device: settings.device ?? flags.device,
     threads: settings.threads ?? flags.threads,
     revision: settings.revision ?? flags.revision,
     adapter: settings.adapters?.map(({ weight = 1, ...each }) => ({ ...each, weight })) ?? flags.adapter,

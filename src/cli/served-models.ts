@@ -8,7 +8,7 @@ import * as v from 'valibot';
 import { WEIGHT_CHOICES } from '../exports/checkpoint.ts';
 import { checkCacheOptions, readCacheBytes } from '../exports/policies.ts';
 import { InputError } from '../index.ts';
-import { ENGINES } from '../load/engines-node.ts';
+import { DEVICES, ENGINES } from '../load/engines-node.ts';
 import type { CacheClass } from '../server/served-model.ts';
 import { UsageError } from './failure.ts';
 
@@ -39,6 +39,7 @@ const Model = v.strictObject({
   revision: v.optional(v.string()),
   weights: v.optional(v.picklist(WEIGHT_CHOICES)),
   engine: v.optional(v.picklist(ENGINES)),
+  device: v.optional(v.picklist(DEVICES)),
   threads: v.optional(Count),
   cache: v.optional(Cache),
   cacheClasses: v.optional(v.record(v.string(), Cache)),

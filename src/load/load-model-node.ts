@@ -19,7 +19,7 @@ import { keepStored } from '../weights/prepare.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { ParamSpec, WeightFormat } from '../weights/types.ts';
 import { calibrationFolder } from './calibration-folder-node.ts';
-import { type EngineName, openEngine } from './engines-node.ts';
+import { type DeviceName, type EngineName, openEngine } from './engines-node.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
 import { knownMix, mixedSpecs } from './mixed-weights-node.ts';
@@ -53,6 +53,11 @@ export interface LoadOptions {
    * @default `$KEYHOLD_ENGINE`, or `ggml`
    */
   readonly engine?: EngineName;
+  /**
+   * Where the ggml engine computes the model. Other devices than `cpu` need a package, which the error names where it is missing.
+   * @default `$KEYHOLD_DEVICE`, or `cpu`
+   */
+  readonly device?: DeviceName;
   /**
    * Threads of the engine.
    * @default all cores
@@ -89,6 +94,7 @@ export const LOAD_OPTIONS = {
   threads: 'number',
   generationConfig: 'boolean',
   engine: 'string',
+  device: 'string',
   cacheDir: 'string',
   hub: 'object',
   adapters: 'list',
@@ -148,7 +154,7 @@ export async function assembleFrom<T>(
   const { onProgress, signal, cacheDir } = options;
   signal?.throwIfAborted();
   checkModel(model);
-  const backend = await openEngine(options.engine);
+  const backend = await openEngine(options.engine, options.device);
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
   try {
     return await assemble({
@@ -216,7 +222,7 @@ function keptFormats(wish: WeightChoice = 'auto', { format: whole }: PrepareRequ
  * @throws as {@link openCheckpoint} and planModel do.
  */
 export async function preparedFormats(model: string, options: LoadOptions = {}): Promise<readonly WeightFormat[]> {
-  const { target, codec } = await openEngine(options.engine);
+  const { target, codec } = await openEngine(options.engine, 'cpu');
   const checkpoint = await openCheckpoint(model, options);
   try {
     const formats: WeightFormat[] = [];

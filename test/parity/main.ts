@@ -1,5 +1,5 @@
 /**
- * @file `npm run parity -- DIR [--models DIR] [--only TEXT] [--engine ggml|onnx] [--json]`: compares all cases below DIR with their golden values.
+ * @file `npm run parity -- DIR [--models DIR] [--only TEXT] [--engine ggml|onnx] [--device NAME] [--json]`: compares all cases below DIR with their golden values.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,11 +13,13 @@ const { values, positionals } = parseArgs({
     models: { type: 'string', multiple: true, default: [] },
     only: { type: 'string' },
     engine: { type: 'string' },
+    device: { type: 'string' },
     json: { type: 'boolean', default: false },
   },
 });
 
 if (values.engine) process.env.KEYHOLD_ENGINE = values.engine;
+if (values.device) process.env.KEYHOLD_DEVICE = values.device;
 const roots = positionals.length > 0 ? positionals : ['test/fixtures'];
 const cacheDir = await mkdtemp(join(tmpdir(), 'keyhold-parity-'));
 process.once('SIGINT', async () => {

@@ -83,7 +83,11 @@ function open(files: LibraryFiles): Ggml {
   if (!cpu) throw new EngineError(`${files.folder}: ggml found no build for this processor`);
   const cpuCalls = bindCpu(koffi, calls, cpu);
   const later = (
-    name: 'ggml_backend_graph_compute' | 'ggml_backend_tensor_set' | 'ggml_quantize_chunk',
+    name:
+      | 'ggml_backend_graph_compute'
+      | 'ggml_backend_sched_graph_compute'
+      | 'ggml_backend_tensor_set'
+      | 'ggml_quantize_chunk',
     ...args: unknown[]
   ): Promise<number> =>
     new Promise((resolve, reject) => {
@@ -102,6 +106,7 @@ function open(files: LibraryFiles): Ggml {
     features: features(koffi, calls, cpuCalls, cpu),
     addressOf: addresses(koffi),
     compute: (backend, graph) => later('ggml_backend_graph_compute', backend, graph),
+    computeScheduled: (scheduler, graph) => later('ggml_backend_sched_graph_compute', scheduler, graph),
     quantize: async (...args) => {
       await later('ggml_quantize_chunk', ...args);
     },

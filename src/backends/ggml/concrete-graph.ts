@@ -4,15 +4,16 @@
 
 import type { OpGraph } from '../../ops/graph.ts';
 import type { OpName, OpNode, Value } from '../../ops/types.ts';
-import { EngineError, GraphError } from '../../util/errors.ts';
+import { GraphError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import type { ComputeGraph, CpuBackend } from './cpu-backend.ts';
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
+import { allocateGraph } from './graph-memory.ts';
 import { GraphMaker, type RunInputs, type Tensor } from './lower/graph-maker.ts';
 import type { Lower, Scope } from './lower/lowering.ts';
 import { LOWERINGS } from './lower/table.ts';
-import { NativeHandle } from './native.ts';
+import type { NativeHandle } from './native.ts';
 import { type SlotFormat, slotFormats, slotLeaf, trimmed } from './slot-blocks.ts';
 import type { SlotUse } from './slot-use.ts';
 
@@ -59,6 +60,7 @@ export class ConcreteGraph implements ComputeGraph {
   readonly #sharedLength: number;
   /** Of the memory that results of operators lie in. */
   readonly bytes: number;
+  readonly scheduler: Pointer;
 
   /** @throws GraphError for inputs that do not fit the graph; EngineError where there is no memory. */
   static make(
@@ -71,7 +73,7 @@ export class ConcreteGraph implements ComputeGraph {
   ): ConcreteGraph {
     checkInputs(graph, inputs);
     for (let tensors = 1024 + TENSORS_PER_NODE * graph.nodes.length; ; tensors *= 2) {
-      const maker = new GraphMaker(ggml, tensors);
+      const maker = new GraphMaker(ggml, tensors, backend.devicePointer !== null);
       try {
         return new ConcreteGraph(ggml, backend, graph, weights, inputs, slots, maker);
       } catch (error) {
@@ -94,13 +96,10 @@ export class ConcreteGraph implements ComputeGraph {
     this.#maker = maker;
     this.#lower(graph, weights, inputs, slots);
     this.#sharedLength = this.#outputs.reduce((sum, { length }) => sum + (length <= SMALL_OUTPUT ? length : 0), 0);
-    const allocator = ggml.ggml_gallocr_new(ggml.ggml_backend_get_default_buffer_type(backend.pointer));
-    this.#allocator = new NativeHandle('graph', () => ggml.ggml_gallocr_free(allocator));
-    if (!ggml.ggml_gallocr_alloc_graph(allocator, maker.graph)) {
-      this.#allocator.dispose();
-      throw new EngineError('there is no memory for the work of this step: shorten the chunk, or the cache');
-    }
-    this.bytes = ggml.ggml_gallocr_get_buffer_size(allocator, 0);
+    const { handle, scheduler, bytes } = allocateGraph(ggml, backend, maker.graph);
+    this.#allocator = handle;
+    this.scheduler = scheduler;
+    this.bytes = bytes;
     this.#findViews();
   }
 

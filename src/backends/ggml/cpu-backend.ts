@@ -1,5 +1,5 @@
 /**
- * @file Runs graphs on the CPU: threads, aborts, one graph at a time.
+ * @file Runs graphs on the CPU, or on a device with the CPU for the rest: threads, aborts, one graph at a time.
  */
 import { availableParallelism } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
@@ -29,6 +29,8 @@ const SHORT = 50;
 /** What runs, and how long it took the last time: see {@link SHORT}. */
 export interface ComputeGraph {
   readonly graph: Pointer;
+  /** What shares it between a device and the CPU. @default null: all of it runs on the CPU */
+  readonly scheduler?: Pointer;
   /** Milliseconds. @default Infinity */
   lastTook?: number;
 }
@@ -38,6 +40,8 @@ type Run = (work: ComputeGraph, signal?: AbortSignal) => Promise<void>;
 
 export class CpuBackend {
   readonly pointer: Pointer;
+  /** The backend of the device; null: none. */
+  readonly devicePointer: Pointer;
   readonly #ggml: Ggml;
   readonly #threads: ThreadCount;
   /** Its flag `no_alloc` says whether the graph that runs is to stop: ggml's own reader of the flag serves as the abort callback. */
@@ -46,9 +50,15 @@ export class CpuBackend {
   #last: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
-  /** @param threads @default all cores */
-  constructor(ggml: Ggml, threads = availableParallelism()) {
+  /**
+   * @param threads @default all cores
+   * @param device computes what it can of each graph. @default null: the CPU computes all
+   */
+  constructor(ggml: Ggml, threads = availableParallelism(), device: Pointer = null) {
     this.#ggml = ggml;
+    this.devicePointer = device && ggml.ggml_backend_dev_init(device, '');
+    if (device && !this.devicePointer)
+      throw new EngineError(`the device ${ggml.ggml_backend_dev_name(device)} can't be used: ggml could not open it`);
     const pointer = ggml.ggml_backend_dev_init(ggml.cpu, '');
     if (!pointer) throw new EngineError('ggml could not make a CPU backend');
     this.pointer = pointer;
@@ -59,8 +69,10 @@ export class CpuBackend {
     if (pool) ggml.ggml_backend_cpu_set_threadpool(pointer, pool);
     ggml.ggml_backend_set_n_threads(pointer, threads);
     this.#threads = new ThreadCount(threads);
+    const { devicePointer } = this;
     this.#handle = new NativeHandle('backend', () => {
       ggml.ggml_backend_free(pointer);
+      if (devicePointer) ggml.ggml_backend_free(devicePointer);
       if (pool) ggml.ggml_threadpool_free(pool);
     });
   }
@@ -90,6 +102,16 @@ export class CpuBackend {
     this.#flag.dispose();
   }
 
+  #runHere({ graph, scheduler }: ComputeGraph): number {
+    return scheduler
+      ? this.#ggml.ggml_backend_sched_graph_compute(scheduler, graph)
+      : this.#ggml.ggml_backend_graph_compute(this.pointer, graph);
+  }
+
+  #runApart({ graph, scheduler }: ComputeGraph): Promise<number> {
+    return scheduler ? this.#ggml.computeScheduled(scheduler, graph) : this.#ggml.compute(this.pointer, graph);
+  }
+
   async #run(work: ComputeGraph, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     if (this.#disposed) throw new GraphError('the model was disposed of while a step waited for its turn');
@@ -101,9 +123,7 @@ export class CpuBackend {
       ggml.ggml_backend_set_n_threads(this.pointer, this.#threads.next(graph));
       const isShort = (work.lastTook ?? Infinity) <= SHORT;
       const start = performance.now();
-      const status = isShort
-        ? ggml.ggml_backend_graph_compute(this.pointer, graph)
-        : await ggml.compute(this.pointer, graph);
+      const status = isShort ? this.#runHere(work) : await this.#runApart(work);
       work.lastTook = performance.now() - start;
       this.#threads.done();
       if (isShort) await setImmediate();

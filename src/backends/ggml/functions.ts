@@ -127,10 +127,21 @@ export const BASE_FUNCTIONS = {
   ggml_gallocr_alloc_graph: ['bool', 'pointer', 'pointer'],
   ggml_gallocr_get_buffer_size: ['size', 'pointer', 'int'],
 
+  ggml_backend_sched_new: ['pointer', 'memory', 'pointer', 'int', 'size', 'bool', 'bool'],
+  ggml_backend_sched_free: ['void', 'pointer'],
+  ggml_backend_sched_alloc_graph: ['bool', 'pointer', 'pointer'],
+  ggml_backend_sched_graph_compute: ['int', 'pointer', 'pointer'],
+  ggml_backend_sched_get_buffer_size: ['size', 'pointer', 'pointer'],
+  ggml_backend_sched_get_n_splits: ['int', 'pointer'],
+
   ggml_backend_dev_name: ['str', 'pointer'],
   ggml_backend_dev_description: ['str', 'pointer'],
   ggml_backend_dev_init: ['pointer', 'pointer', 'str'],
   ggml_backend_dev_backend_reg: ['pointer', 'pointer'],
+  ggml_backend_dev_type: ['int', 'pointer'],
+  ggml_backend_dev_memory: ['void', 'pointer', 'memory', 'memory'],
+  ggml_backend_dev_buffer_type: ['pointer', 'pointer'],
+  ggml_backend_reg_name: ['str', 'pointer'],
   ggml_backend_dev_supports_op: ['bool', 'pointer', 'pointer'],
   ggml_backend_reg_get_proc_address: ['pointer', 'pointer', 'str'],
   ggml_backend_free: ['void', 'pointer'],
@@ -140,6 +151,7 @@ export const BASE_FUNCTIONS = {
   ggml_backend_cpu_buffer_from_ptr: ['pointer', 'pointer', 'size'],
   ggml_backend_buft_name: ['str', 'pointer'],
   ggml_backend_buft_is_host: ['bool', 'pointer'],
+  ggml_backend_buft_get_max_size: ['size', 'pointer'],
   ggml_backend_buft_get_alloc_size: ['size', 'pointer', 'pointer'],
   ggml_backend_buffer_free: ['void', 'pointer'],
   ggml_backend_buffer_get_base: ['pointer', 'pointer'],
@@ -154,6 +166,7 @@ export const BASE_FUNCTIONS = {
 /** libggml: the registry of devices. */
 export const REGISTRY_FUNCTIONS = {
   ggml_backend_load_all_from_path: ['void', 'str'],
+  ggml_backend_load: ['pointer', 'str'],
   ggml_backend_dev_count: ['size'],
   ggml_backend_dev_get: ['pointer', 'size'],
   ggml_backend_dev_by_type: ['pointer', 'int'],

@@ -7,6 +7,8 @@ import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph, RunOptions, StepInputs, StepOutputs } from '../types.ts';
 import { openGgml } from './binding.ts';
 import { CpuBackend } from './cpu-backend.ts';
+import { type DeviceName, openDevice } from './devices.ts';
+import type { Pointer } from './functions.ts';
 import { GgmlSession } from './session.ts';
 import { canAttendInSlots } from './slot-use.ts';
 import { ggmlCodec, matrixFormat } from './weight-codec.ts';
@@ -19,10 +21,10 @@ class SharedModel {
   #users = 0;
   readonly #forget: () => void;
 
-  constructor(prepared: PreparedWeights, threads: number | undefined, forget: () => void) {
+  constructor(prepared: PreparedWeights, threads: number | undefined, device: Pointer, forget: () => void) {
     const ggml = openGgml();
-    this.weights = new GgmlWeights(ggml, prepared);
-    this.backend = new CpuBackend(ggml, threads);
+    this.weights = new GgmlWeights(ggml, prepared, device);
+    this.backend = new CpuBackend(ggml, threads, device);
     this.#forget = forget;
   }
 
@@ -39,19 +41,16 @@ class SharedModel {
   }
 }
 
-const models = new WeakMap<PreparedWeights, Map<number | undefined, SharedModel>>();
+const models = new WeakMap<PreparedWeights, Map<string, SharedModel>>();
 
-function modelOf(prepared: PreparedWeights, threads: number | undefined): SharedModel {
-  let byThreads = models.get(prepared);
-  if (!byThreads) {
-    byThreads = new Map();
-    models.set(prepared, byThreads);
-  }
-  let model = byThreads.get(threads);
+function modelOf(prepared: PreparedWeights, threads: number | undefined, device: Pointer): SharedModel {
+  const all = models.get(prepared) ?? new Map<string, SharedModel>();
+  models.set(prepared, all);
+  const key = `${threads ?? ''} ${device ?? ''}`;
+  let model = all.get(key);
   if (!model) {
-    const all = byThreads;
-    model = new SharedModel(prepared, threads, () => all.delete(threads));
-    byThreads.set(threads, model);
+    model = new SharedModel(prepared, threads, device, () => all.delete(key));
+    all.set(key, model);
   }
   return model.take();
 }
@@ -81,9 +80,10 @@ class GgmlGraph implements CompiledGraph {
 async function compile(
   graph: OpGraph,
   prepared: PreparedWeights,
-  options: BackendOptions = {},
+  { threads }: BackendOptions,
+  device: Pointer,
 ): Promise<CompiledGraph> {
-  const model = modelOf(prepared, options.threads);
+  const model = modelOf(prepared, threads, device);
   try {
     const session = await GgmlSession.open(openGgml(), model.backend, graph, model.weights);
     return new GgmlGraph(session, model);
@@ -106,6 +106,19 @@ export const ggmlBackend: Backend = {
     expertLayout: () => 'separate',
   },
   codec: ggmlCodec,
-  compile,
+  compile: (graph, prepared, options = {}) => compile(graph, prepared, options, null),
   countNodes: (graph) => graph.nodes.length,
 };
+
+/**
+ * ggml on a device, with the CPU for what the device does not compute.
+ * @throws EngineError where there is no such device, or its package is not installed.
+ */
+export function ggmlBackendOn(name: DeviceName): Backend {
+  if (name === 'cpu') return ggmlBackend;
+  const { pointer } = openDevice(openGgml(), name);
+  return {
+    ...ggmlBackend,
+    compile: (graph, prepared, options = {}) => compile(graph, prepared, options, pointer),
+  };
+}

@@ -27,6 +27,8 @@ export interface Ggml
   symbol(name: string): Pointer;
   /** Runs `graph` on another thread; the event loop goes on. @returns ggml's status. */
   compute(backend: Pointer, graph: Pointer): Promise<number>;
+  /** The same for a graph that several devices share. */
+  computeScheduled(scheduler: Pointer, graph: Pointer): Promise<number>;
   /** `ggml_quantize_chunk` on another thread. */
   quantize(...args: Parameters<Ggml['ggml_quantize_chunk']>): Promise<void>;
   /** Copies `length` bytes at `address` into a tensor on another thread. */

@@ -1,5 +1,5 @@
 /**
- * @file Functions of the C library about memory, on Linux and macOS.
+ * @file Functions of the C library: memory, on Linux and macOS, and variables of the environment.
  */
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
@@ -51,4 +51,15 @@ export function useLargePages(ggml: Ggml, address: Pointer, length: number): voi
   if (process.platform !== 'linux' || !address || length < LARGE_PAGE) return;
   const library = openLibc(ggml);
   if (library) advise(library, address, length, ADVICE.largePages);
+}
+
+/**
+ * Sets a variable of the environment for native libraries. `process.env` of a worker is a copy that they do not see, and on Windows
+ * they read the C library's copy.
+ */
+export function setVariable(ggml: Ggml, name: string, value: string): void {
+  const isWindows = process.platform === 'win32';
+  const library = ggml.koffi.load(isWindows ? 'ucrtbase.dll' : NAMES[process.platform]!);
+  if (isWindows) library.func('_putenv_s', 'int', ['const char *', 'const char *'])(name, value);
+  else library.func('setenv', 'int', ['const char *', 'const char *', 'int'])(name, value, 1);
 }

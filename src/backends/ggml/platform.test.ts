@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { EngineError } from '../../util/errors.ts';
-import { findLibraries, PACKAGE_VERSION } from './platform.ts';
+import { findGpuLibrary, findLibraries, gpuPackage, PACKAGE_VERSION } from './platform.ts';
 
 /** A package on disk, as `require.resolve` finds it. */
 async function fakePackage(version: string, files: readonly string[]) {
@@ -54,5 +54,47 @@ describe('findLibraries', () => {
         llama,
       ]);
     }
+  });
+});
+
+describe('findGpuLibrary', () => {
+  const needed = gpuPackage('vulkan', 'linux-x64')!;
+  const missing = {
+    resolve: Object.assign(
+      () => {
+        throw new Error('Cannot find module');
+      },
+      { paths: () => null },
+    ),
+  };
+
+  async function gpuBuild(version: string, files: readonly string[]) {
+    const root = await mkdtemp(join(tmpdir(), 'keyhold-gpu-'));
+    await mkdir(join(root, 'bins/linux-x64-vulkan'), { recursive: true });
+    await writeFile(join(root, 'package.json'), JSON.stringify({ version }));
+    for (const file of files) await writeFile(join(root, 'bins/linux-x64-vulkan', file), '');
+    return { resolve: Object.assign(() => join(root, 'dist/index.js'), { paths: () => null }) };
+  }
+
+  it('knows which platforms have which builds', () => {
+    expect(needed.command).toBe(`npm install @node-llama-cpp/linux-x64-vulkan@${PACKAGE_VERSION}`);
+    expect(gpuPackage('metal', 'darwin-arm64')).toBeNull();
+    expect(gpuPackage('metal', 'linux-x64')).toBeUndefined();
+    expect(gpuPackage('cuda', 'linux-arm64')).toBeUndefined();
+    expect(gpuPackage('cuda', 'toString')).toBeUndefined();
+  });
+
+  it('names the package and the command where it is missing, of another version, or damaged', async () => {
+    expect(() => findGpuLibrary('vulkan', needed, [missing, missing])).toThrow(EngineError);
+    expect(() => findGpuLibrary('vulkan', needed, [missing])).toThrow(needed.command);
+    const old = await gpuBuild('3.0.0', ['libggml-vulkan.so']);
+    expect(() => findGpuLibrary('vulkan', needed, [old])).toThrow(/version 3\.0\.0, but .* is needed: npm install/);
+    const torn = await gpuBuild(PACKAGE_VERSION, ['libggml-base.so']);
+    expect(() => findGpuLibrary('vulkan', needed, [torn])).toThrow(/damaged: no library for vulkan/);
+  });
+
+  it('takes the first project that has the package', async () => {
+    const there = await gpuBuild(PACKAGE_VERSION, ['libggml-base.so', 'libggml-vulkan.so']);
+    expect(findGpuLibrary('vulkan', needed, [missing, there])).toMatch(/libggml-vulkan\.so$/);
   });
 });

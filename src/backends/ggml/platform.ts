@@ -30,6 +30,74 @@ const PLATFORMS: Readonly<Record<string, Platform>> = {
   'win32-arm64': same('win-arm64'),
 };
 
+/** Kinds of GPU builds. */
+export type GpuKind = 'cuda' | 'metal' | 'vulkan';
+/** All kinds, the one that is usually the fastest first. */
+export const GPU_KINDS: readonly GpuKind[] = ['cuda', 'metal', 'vulkan'];
+
+/** Packages with a library for a kind of device, which are not installed with this one; null: the package of the CPU has it. */
+const GPU_PACKAGES: Readonly<Record<string, Partial<Record<GpuKind, string | null>>>> = {
+  'linux-x64': { vulkan: 'linux-x64-vulkan', cuda: 'linux-x64-cuda' },
+  'win32-x64': { vulkan: 'win-x64-vulkan', cuda: 'win-x64-cuda' },
+  'darwin-arm64': { metal: null },
+};
+
+/** What has to be installed for a kind of device. */
+export interface GpuPackage {
+  readonly name: string;
+  readonly command: string;
+}
+
+/** @returns undefined: there is none for the platform; null: it needs no package of its own. */
+export function gpuPackage(
+  kind: GpuKind,
+  platform = `${process.platform}-${process.arch}`,
+): GpuPackage | null | undefined {
+  const known = Object.hasOwn(GPU_PACKAGES, platform) ? GPU_PACKAGES[platform][kind] : undefined;
+  if (!known) return known as null | undefined;
+  const name = `@node-llama-cpp/${known}`;
+  return { name, command: `npm install ${name}@${PACKAGE_VERSION}` };
+}
+
+/**
+ * The library of a GPU package, from this package's folder or the project's, which is the current folder, or `$KEYHOLD_GPU_PACKAGES`.
+ * @throws EngineError where the package is not installed, or has another version.
+ */
+export function findGpuLibrary(
+  kind: GpuKind,
+  { name, command }: GpuPackage,
+  requires: readonly Pick<NodeJS.Require, 'resolve'>[] = projects(),
+): string {
+  for (const require of requires) {
+    let entry: string;
+    try {
+      entry = require.resolve(name);
+    } catch {
+      continue;
+    }
+    const root = dirname(dirname(entry));
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+    if (version !== PACKAGE_VERSION)
+      throw new EngineError(`the package ${name} is version ${version}, but ${PACKAGE_VERSION} is needed: ${command}`);
+    const folder = join(root, 'bins', name.slice(name.indexOf('/') + 1));
+    const pattern = new RegExp(`^(lib)?ggml-${kind}(\\.v[\\d.]+)?\\.(so|dll|dylib)$`);
+    const file = (existsSync(folder) ? readdirSync(folder) : []).find((candidate) => pattern.test(candidate));
+    if (!file)
+      throw new EngineError(`${folder}: the package ${name} is damaged: no library for ${kind} in it; ${command}`);
+    return join(folder, file);
+  }
+  throw new EngineError(`the device ${kind} needs the package ${name}, which is not installed: ${command}`);
+}
+
+function projects(): NodeJS.Require[] {
+  const folders = [process.env.KEYHOLD_GPU_PACKAGES, process.cwd()].filter(
+    (folder) => folder !== undefined && folder !== '',
+  );
+  return [import.meta.url, ...folders.map((folder) => join(folder as string, 'package.json'))].map((from) =>
+    createRequire(from),
+  );
+}
+
 const OTHER_ENGINE =
   "or use the other engine: npm install onnxruntime-node, and load with the option engine: 'onnx' (command line: --engine onnx)";
 

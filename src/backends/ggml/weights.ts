@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { EngineError, GraphError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import type { PreparedWeights, StoredParam } from '../../weights/types.ts';
+import { deviceMemory, fitsDevice } from './device-memory.ts';
 import { fastBufferFor } from './fast-buffers.ts';
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
@@ -28,9 +29,12 @@ export interface WeightUse {
 /** Matrices that are rearranged at the same time. */
 const PARALLEL = 2;
 const BUFFER_OF_WEIGHTS = 1;
+/** Bytes of a device that weights leave free. */
+const DEVICE_RESERVE = 256e6;
 
 export class GgmlWeights {
   readonly #ggml: Ggml;
+  readonly #device: Pointer;
   readonly #params: ReadonlyMap<string, StoredParam>;
   /** The prepared file, and files of the checkpoint, by path. */
   readonly #files = new Map<string, MappedFile>();
@@ -39,9 +43,13 @@ export class GgmlWeights {
   readonly #owned: { dispose(): void }[] = [];
   #rearranged = 0;
 
-  /** @throws WeightsError where the file can't be mapped. */
-  constructor(ggml: Ggml, weights: PreparedWeights) {
+  /**
+   * @param device in whose memory the weights of products are. @default null: the CPU's
+   * @throws WeightsError where the file can't be mapped.
+   */
+  constructor(ggml: Ggml, weights: PreparedWeights, device: Pointer = null) {
     this.#ggml = ggml;
+    this.#device = device;
     this.#params = weights.params;
     this.#prepared = join(weights.file.folder, weights.file.name);
     for (const { path = this.#prepared } of weights.params.values()) {
@@ -65,7 +73,7 @@ export class GgmlWeights {
     const fast = new Map<bigint, WeightUse[]>();
     for (const use of uses) {
       if (this.#tensors.has(keyOf(use))) continue;
-      const buffer = use.as === 'plain' ? null : fastBufferFor(this.#ggml, { ...matrixOf(this.#param(use.name), use) });
+      const buffer = this.#bufferFor(use);
       if (!buffer) this.#tensors.set(keyOf(use), Promise.resolve(this.#map(use)));
       else if (!fast.get(buffer)?.some((other) => keyOf(other) === keyOf(use)))
         fast.set(buffer, [...(fast.get(buffer) ?? []), use]);
@@ -97,6 +105,14 @@ export class GgmlWeights {
     return this.#files.get(path)!;
   }
 
+  /** The type of the buffer that a parameter is copied to; null: it stays in the file. */
+  #bufferFor(use: WeightUse): Pointer {
+    const param = this.#param(use.name);
+    if (this.#device && fitsDevice(this.#ggml, this.#device, param, use))
+      return this.#ggml.ggml_backend_dev_buffer_type(this.#device);
+    return use.as === 'plain' ? null : fastBufferFor(this.#ggml, matrixOf(param, use));
+  }
+
   /** A tensor over the file's pages. */
   #map(use: WeightUse): Tensor {
     const param = this.#param(use.name);
@@ -108,14 +124,33 @@ export class GgmlWeights {
     return tensor;
   }
 
+  #deviceBuffer(): Pointer {
+    return this.#device && this.#ggml.ggml_backend_dev_buffer_type(this.#device);
+  }
+
+  /** A device whose memory is full ends the process in the middle of a step, so some of it stays free. */
+  #checkDeviceMemory(uses: readonly WeightUse[]): void {
+    const needed = uses.reduce((sum, { name }) => sum + this.#param(name).length, 0);
+    const { free } = deviceMemory(this.#ggml, this.#device);
+    if (needed + DEVICE_RESERVE > free)
+      throw new EngineError(
+        `the weights take ${(needed / 1e9).toFixed(2)} GB, but ${this.#ggml.ggml_backend_dev_name(this.#device)} has ` +
+          `${(free / 1e9).toFixed(2)} GB free, of which ${DEVICE_RESERVE / 1e9} GB are for the work of steps: choose a ` +
+          "smaller format with the option weights, or the option device: 'cpu'",
+      );
+  }
+
   async #rearrange(type: Pointer, uses: readonly WeightUse[]): Promise<Tensor[]> {
     const ggml = this.#ggml;
     const context = new TensorContext(ggml, uses.length);
     const tensors = uses.map((use) => describe(ggml, context, this.#param(use.name), use));
+    const isHost = ggml.ggml_backend_buft_is_host(type) || type !== this.#deviceBuffer();
+    if (!isHost) this.#checkDeviceMemory(uses);
     const buffer = ggml.ggml_backend_alloc_ctx_tensors_from_buft(context.pointer, type);
     if (!buffer) throw new EngineError('there is no memory for the weights');
     ggml.ggml_backend_buffer_set_usage(buffer, BUFFER_OF_WEIGHTS);
-    useLargePages(ggml, ggml.ggml_backend_buffer_get_base(buffer), ggml.ggml_backend_buffer_get_size(buffer));
+    if (isHost)
+      useLargePages(ggml, ggml.ggml_backend_buffer_get_base(buffer), ggml.ggml_backend_buffer_get_size(buffer));
     this.#rearranged += ggml.ggml_backend_buffer_get_size(buffer);
     this.#owned.push(context, new NativeHandle('weights', () => ggml.ggml_backend_buffer_free(buffer)));
     const queue = [...uses.keys()];
@@ -127,7 +162,7 @@ export class GgmlWeights {
         file.forget(param.offset, param.length);
       }
     };
-    await Promise.all(Array.from({ length: PARALLEL }, work));
+    await Promise.all(Array.from({ length: isHost ? PARALLEL : 1 }, work));
     return tensors;
   }
 }

@@ -65,13 +65,18 @@ export class GraphMaker {
   /** Typed arrays that tensors lie in, which have to live as long as the graph. */
   readonly kept: (Float32Array | Int32Array)[] = [];
   readonly #most: number;
+  readonly #packed: boolean;
   readonly #halves = new Map<Pointer, Tensor>();
   /** By the tensor that they are the terms of. */
   readonly #terms = new Map<Pointer, Tensor>();
   #count = 0;
 
-  /** @param tensors how many there may be: more are an error instead of the end of the process. */
-  constructor(ggml: Ggml, tensors: number) {
+  /**
+   * @param tensors how many there may be: more are an error instead of the end of the process.
+   * @param packed gives products only matrices without gaps: Vulkan rounds others to float16, which changed logits by 2e-4.
+   */
+  constructor(ggml: Ggml, tensors: number, packed = false) {
+    this.#packed = packed;
     this.ggml = ggml;
     this.#most = tensors;
     this.context = new TensorContext(ggml, tensors, tensors);
@@ -139,7 +144,7 @@ export class GraphMaker {
 
   /** The same with the strides of a tensor without gaps, also for axes of length 1: products take such an axis for a transposed one. */
   #ordered(x: Tensor): Tensor {
-    if (rowsFirst(x)) return x;
+    if (this.#packed ? isPacked(x) : rowsFirst(x)) return x;
     if (!isDense(x)) return this.dense(x);
     return this.made(this.call('ggml_reshape_4d', x.pointer, ...reversed(x.dims)), x.dims, x.type);
   }
@@ -262,4 +267,11 @@ export class GraphMaker {
 /** Whether the numbers of a row lie behind each other. */
 function rowsFirst({ type, strides }: Tensor): boolean {
   return strides[0] === rowBytes(type, 1) && strides[1] >= strides[0];
+}
+
+/** Whether there are no gaps in a matrix, and none between the outer axes. */
+function isPacked({ type, dims, strides }: Tensor): boolean {
+  const [n0, , n2, n3] = reversed(dims);
+  const hasRows = strides[0] === rowBytes(type, 1) && strides[1] === rowBytes(type, n0);
+  return hasRows && (n3 === 1 || strides[3] === strides[2] * n2);
 }

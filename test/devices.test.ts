@@ -1,0 +1,76 @@
+/**
+ * @file Models on a Vulkan device. Runs where $KEYHOLD_GPU_PACKAGES names a folder in which the package with the Vulkan library is
+ * installed, and the system has a device for it. Debian's software device will do: apt install mesa-vulkan-drivers libvulkan1.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+
+const run = promisify(execFile);
+const isReady = Boolean(process.env.KEYHOLD_GPU_PACKAGES);
+if (!isReady) console.log('Tests on a Vulkan device are skipped: KEYHOLD_GPU_PACKAGES is not set.');
+
+/** Drivers of GPUs are not unloaded, and some end the process: each case has a process of its own. */
+async function node(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const all = { GGML_VK_VISIBLE_DEVICES: '0', ...process.env, ...env };
+  return run(process.execPath, ['--import', 'tsx', ...args], { env: all, maxBuffer: 1e8 }).then(
+    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+    (error: { code: number; stdout: string; stderr: string }) => error,
+  );
+}
+
+const parity = async (folder: string, only: string) => {
+  const args = ['test/parity/main.ts', '--device', 'vulkan', '--models', 'test/fixtures/families', '--json'];
+  const { stdout } = await node([...args, '--only', only, folder]);
+  return JSON.parse(stdout) as { name: string; passed: boolean; message: string }[];
+};
+
+describe.skipIf(!isReady)('a Vulkan device', () => {
+  it.each(['llama', 'gemma2', 'mistral', 'mixtral', 'cohere2'])(
+    'gives the golden logits of %s',
+    async (family) => {
+      const reports = await parity(`test/fixtures/families/${family}`, family);
+      expect(reports.length).toBeGreaterThan(0);
+      expect(reports.filter(({ passed }) => !passed)).toEqual([]);
+    },
+    300_000,
+  );
+
+  it.each(['llama-h2o-tiny', 'llama-lastrec-single'])(
+    'evicts as the policy %s says',
+    async (policy) => {
+      const reports = await parity('test/fixtures/policies', policy);
+      expect(reports.length).toBeGreaterThan(0);
+      expect(reports.filter(({ passed }) => !passed)).toEqual([]);
+    },
+    300_000,
+  );
+
+  it('is listed by keyhold doctor', async () => {
+    const { stdout } = await node(['src/cli/main.ts', 'doctor', '--json']);
+    const { engines } = JSON.parse(stdout) as { engines: { name: string; devices?: { kind: string }[] }[] };
+    expect(engines.find(({ name }) => name === 'ggml')?.devices).toEqual(
+      expect.arrayContaining([expect.objectContaining({ kind: 'vulkan' })]),
+    );
+  }, 60_000);
+});
+
+describe('the option device', () => {
+  it('says which package is missing, or that there is no build', async () => {
+    const { code, stderr } = await node(
+      ['src/cli/main.ts', 'generate', '--model', 'models/tiny', '--device', 'cuda', 'A', '-n', '1'],
+      { KEYHOLD_GPU_PACKAGES: '' },
+    );
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(/npm install @node-llama-cpp\/.*cuda@|there is no cuda build for/);
+  }, 60_000);
+
+  it('refuses a name that no device has, and another device than the CPU for the engine onnx', async () => {
+    const wrong = await node(['src/cli/main.ts', 'generate', '--model', 'models/tiny', 'A', '-n', '1'], {
+      KEYHOLD_DEVICE: 'tpu',
+    });
+    expect(wrong.stderr).toMatch(/KEYHOLD_DEVICE is "tpu"; there are cpu, gpu, vulkan, metal, cuda/);
+    const args = ['generate', '--model', 'models/tiny', '--engine', 'onnx', '--device', 'gpu', 'A', '-n', '1'];
+    expect((await node(['src/cli/main.ts', ...args])).stderr).toMatch(/onnx engine computes on the CPU only/);
+  }, 60_000);
+});
