@@ -35,6 +35,13 @@ export type TensorRule =
       readonly each: (tensor: StoredTensor, suffix: string, layer: string, model: GgufModel) => readonly StoredTensor[];
     };
 
+/** A small tensor that is given by its values. */
+export interface StatedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly values: readonly number[];
+}
+
 export interface Architecture {
   /** The values of general.architecture. */
   readonly names: readonly string[];
@@ -43,6 +50,10 @@ export interface Architecture {
   readonly tensors: Readonly<Record<string, TensorRule>>;
   /** Tensors that the config has taken in, or that nothing needs. */
   readonly ignore?: readonly RegExp[];
+  /** Tensors of the family whose values are metadata in the file. */
+  readonly stated?: (model: GgufModel) => readonly StatedTensor[];
+  /** Whether a layer has attention. @default true */
+  readonly hasHeads?: boolean;
 }
 
 /** The module names that most architectures share. */

@@ -35,7 +35,7 @@ export async function asHuggingFace(
       `${where}: the architecture ${JSON.stringify(name.slice(0, 80))} is not run from GGUF; these are: ` +
         `${ARCHITECTURES.flatMap(({ names }) => names).join(', ')}. Use the safetensors version of the model.`,
     );
-  const model = modelOf(all, tensors, name);
+  const model = modelOf(all, tensors, name, architecture.hasHeads ?? true);
   const config = await architecture.config(model);
   return {
     config: Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined)),
@@ -43,14 +43,19 @@ export async function asHuggingFace(
   };
 }
 
-function modelOf(all: Metadata, tensors: ReadonlyMap<string, StoredTensor>, architecture: string): GgufModel {
+function modelOf(
+  all: Metadata,
+  tensors: ReadonlyMap<string, StoredTensor>,
+  architecture: string,
+  hasHeads: boolean,
+): GgufModel {
   const own = all.below(`${architecture}.`);
   const blocks = own.int('block_count', undefined, 1);
   const nLayer = blocks - own.int('nextn_predict_layers', 0);
   if (nLayer < 1 || blocks > MAX_LAYERS) throw own.fail('block_count', `is ${blocks}; there may be 1 to ${MAX_LAYERS}`);
   const nEmbd = own.int('embedding_length', undefined, 1);
   const first = (key: string, fallback?: number) => own.intsPer(nLayer, key, fallback).find((n) => n > 0) ?? 0;
-  const nHead = first('attention.head_count');
+  const nHead = hasHeads ? first('attention.head_count') : 1;
   if (nHead === 0) throw own.fail('attention.head_count', 'is 0');
   return {
     own,
@@ -58,7 +63,7 @@ function modelOf(all: Metadata, tensors: ReadonlyMap<string, StoredTensor>, arch
     tensors,
     nLayer,
     nHead,
-    nQueryGroups: first('attention.head_count_kv', nHead),
+    nQueryGroups: hasHeads ? first('attention.head_count_kv', nHead) : 1,
     headSize: own.int('attention.key_length', Math.floor(nEmbd / nHead), 1),
     nEmbd,
     has: (tensor) => tensors.has(tensor),
@@ -85,6 +90,10 @@ function mapTensors(architecture: Architecture, model: GgufModel, where: string)
       if (out.has(piece.name)) throw new CheckpointError(`${where}: two tensors become ${piece.name}; one is ${name}.`);
       out.set(piece.name, piece);
     }
+  }
+  for (const { name, shape, values } of architecture.stated?.(model) ?? []) {
+    const readFloats = async (start: number, count: number) => Float32Array.from(values.slice(start, start + count));
+    out.set(name, { name, dtype: 'F32', shape, readFloats });
   }
   if (left.length > 0)
     throw new CheckpointError(
