@@ -2,9 +2,11 @@
  * @file `npm run soak:server [COUNT] [SEED]`: 1,000 clients that leave the server at random moments. No row stays taken, requests are
  * answered as ever, and in the end resident memory is what it was.
  */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { serve } from '../src/server/serve-node.ts';
-import { leaveStreams } from './support/leaving-clients.ts';
 import { loadChatModel, servedModel } from './support/served.ts';
 
 const COUNT = Number(process.argv[2] ?? 1000);
@@ -13,6 +15,14 @@ const ROUNDS = 10;
 /** From this round on memory may not grow by more than this share. */
 const WARM = 5;
 const GROWTH = 0.1;
+
+const CLIENTS = join(import.meta.dirname, 'support/leaving-clients-child.ts');
+
+/** Clients of another process: this one's memory is the server's. */
+async function leave(url: string, count: number, seed: number): Promise<number> {
+  const args = ['--import', 'tsx', CLIENTS, url, String(count), String(seed)];
+  return Number((await promisify(execFile)(process.execPath, args)).stdout);
+}
 
 const model = await loadChatModel();
 const { one, losses } = servedModel(model, { rows: 8, queue: 100, sessions: 8 });
@@ -28,17 +38,19 @@ const ask = async () => {
 try {
   const wanted = await ask();
   let [left, warm, growth] = [0, 0, 0];
-  console.log('clients   left   resident MB   rows taken');
+  console.log('clients   left   resident MB   heap MB   rows taken');
   for (let round = 1; round <= ROUNDS; round++) {
-    left += await leaveStreams(server.url, COUNT / ROUNDS, SEED + round);
+    left += await leave(server.url, COUNT / ROUNDS, SEED + round);
     for (let i = 0; i < 100 && one.queue.running > 0; i++) await sleep(50);
     const text = await ask();
     if (text !== wanted) throw new Error(`after ${left} clients have left the model writes ${JSON.stringify(text)}`);
     globalThis.gc?.();
     await sleep(50);
-    const { rss } = process.memoryUsage();
+    const { rss, heapUsed } = process.memoryUsage();
     const { running } = one.queue;
-    console.log(`${(round * COUNT) / ROUNDS}   ${left}   ${(rss / 1e6).toFixed(0)}   ${running}`);
+    console.log(
+      `${(round * COUNT) / ROUNDS}   ${left}   ${(rss / 1e6).toFixed(0)}   ${(heapUsed / 1e6).toFixed(1)}   ${running}`,
+    );
     if (running > 0 || losses.length > 0)
       throw new Error(`${running} rows are taken, and ${losses.length} caches lost`);
     if (round === WARM) warm = rss;
