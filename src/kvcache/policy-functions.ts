@@ -5,12 +5,15 @@ import { checkOptionNames } from '../util/option-names.ts';
 import { dense as denseRow } from './policies/dense.ts';
 import { echo as echoRow } from './policies/echo.ts';
 import { expectedAttention } from './policies/expected.ts';
-import { h2o as h2oRow } from './policies/h2o.ts';
+import { h2oOriginal, h2o as h2oRow } from './policies/h2o.ts';
+import { h2oMax as h2oMaxRow } from './policies/h2o-max.ts';
+import { valueLengthH2O } from './policies/h2o-vlen.ts';
 import { keyDiff } from './policies/keydiff.ts';
 import { keyNorm } from './policies/knorm.ts';
 import { lastRecent } from './policies/last-recent.ts';
 import { leverage as leverageRow } from './policies/leverage.ts';
 import { pyramidKV } from './policies/pyramid.ts';
+import { quantizedH2O } from './policies/qh2o.ts';
 import { routed as routedRow } from './policies/routed.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova as tovaRow } from './policies/tova.ts';
@@ -32,6 +35,14 @@ export const dense = choiceOf(denseRow);
 export const lastrec = choiceOf(lastRecent);
 /** Keeps tokens with the largest sums of attention weights. */
 export const h2o = choiceOf(h2oRow);
+/** `h2o` as published: not normalised, half of the budget recent. */
+export const h2oOrig = choiceOf(h2oOriginal);
+/** Keeps tokens with the largest attention weight that any query has paid. */
+export const h2oMax = choiceOf(h2oMaxRow);
+/** `h2o`, each weight times the length of the value. */
+export const h2oVlen = choiceOf(valueLengthH2O);
+/** `h2o`, less the error of quantised slots. */
+export const qh2o = choiceOf(quantizedH2O);
 /** Keeps tokens that their chunk, or a later one, would attend to if it were read once more. */
 export const echo = choiceOf(echoRow);
 /** Keeps tokens that the last query attended to most. */

@@ -11,6 +11,7 @@ import {
   type TestPolicy,
 } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
+import { EVICTING_POLICIES, SHARING_POLICIES } from '../../test/support/policy-names.ts';
 import { ReferenceCache, type ReferenceOptions } from '../../test/support/reference-policies.ts';
 import { range } from '../util/numbers.ts';
 
@@ -50,43 +51,12 @@ function expectNear(actual: readonly number[], expected: readonly number[]): voi
     if (!(Math.abs(actual[j] - x) <= 1e-4 * size)) expect.fail(`scores ${actual} instead of ${expected}`);
 }
 
-const NAMES = [
-  'lastrec',
-  'h2o',
-  'h2o-orig',
-  'h2o-max',
-  'echo',
-  'h2o-vlen',
-  'qh2o',
-  'tova',
-  'snapkv',
-  'pyramid',
-  'expected',
-  'knorm',
-  'keydiff',
-  'leverage',
-  'mix(h2o, leverage)',
-  'mix(knorm, snapkv)',
-  'mix(h2o-max, h2o)',
-  'mix(echo, leverage)',
-];
-const SHARED = [
-  'h2o',
-  'h2o-max',
-  'echo',
-  'h2o-vlen',
-  'qh2o',
-  'snapkv',
-  'pyramid',
-  'expected',
-  'knorm',
-  'keydiff',
-  'leverage',
-].map((name) => `ada(${name})`);
+const MIXES = ['mix(h2o, leverage)', 'mix(knorm, snapkv)', 'mix(h2o-max, h2o)', 'mix(echo, leverage)'];
+const SHARED = SHARING_POLICIES.map((name) => `ada(${name})`);
 const RUNS = 40;
 
 describe('a policy holds what its definition says, with the scores that it says', () => {
-  it.each([...NAMES, ...SHARED])('%s', (name) => {
+  it.each([...EVICTING_POLICIES, ...MIXES, ...SHARED])('%s', (name) => {
     const lossy = name.includes('qh2o');
     const buffers = lossy
       ? (['int8', 'int4', 'float16'] as const)

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { logSoftmaxAt } from '../../src/engine/sampling/sampler.ts';
-import type { AnyCacheOptions } from '../../src/kvcache/policies.ts';
+import { type AnyCacheOptions, findPolicy } from '../../src/kvcache/policies.ts';
 import type { PolicyRow } from '../../src/kvcache/policy.ts';
 import { type KVCache, type LanguageModel, loadModel } from '../../src/node.ts';
 import { range } from '../../src/util/numbers.ts';
@@ -182,7 +182,7 @@ export function findModel(name: string, path: string, { models }: CaseContext): 
 function cacheOptions({ policy, cacheLength, options, tokens }: PolicyCase): Partial<AnyCacheOptions> {
   const length = cacheLength ?? tokens.length;
   const { sinks = 0, normalize = 0, ...rest } = options;
-  const scored = policy.startsWith('h2o') ? { normalize: normalize === 1 } : {};
+  const scored = 'normalize' in findPolicy(policy).options ? { normalize: normalize === 1 } : {};
   return { policy, cacheLength: length, ...(policy === 'dense' ? {} : { sinks }), ...rest, ...scored };
 }
 

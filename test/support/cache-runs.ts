@@ -14,6 +14,7 @@ import { rowArrays } from '../../src/kvcache/snapshot.ts';
 import { range } from '../../src/util/numbers.ts';
 import { anyTable } from './calibration.ts';
 import { FakeModel, type FakeShape, fakeRotation, fakeShape } from './fake-model.ts';
+import { EVICTING_POLICIES } from './policy-names.ts';
 
 /** One step: how many tokens each row gets. */
 export interface RunStep {
@@ -167,20 +168,7 @@ const table = (name: string, more: Partial<TestPolicy> = {}): TestPolicy => ({
 
 /** Every policy that evicts. */
 export const EVICTING: readonly TestPolicy[] = [
-  table('lastrec'),
-  table('h2o'),
-  table('h2o-orig'),
-  table('h2o-max'),
-  table('echo'),
-  table('h2o-vlen'),
-  table('qh2o', { lossy: true }),
-  table('tova'),
-  table('snapkv'),
-  table('pyramid'),
-  table('expected'),
-  table('knorm'),
-  table('keydiff'),
-  table('leverage'),
+  ...EVICTING_POLICIES.map((name) => table(name, { lossy: name === 'qh2o' })),
   table('mix(h2o, leverage)'),
   table('mix(keydiff, expected)'),
   table('mix(echo, leverage)'),

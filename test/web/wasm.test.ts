@@ -16,26 +16,13 @@ import {
   serveSite,
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
+import { PLAIN_POLICIES } from '../support/policy-names.ts';
 import type {} from './page.ts';
 
 if (!hasChromium) process.stderr.write(`test/web: ${WITHOUT_CHROMIUM}\n`);
 
 const MODELS = join(import.meta.dirname, '../../models');
 const TEXT = 'And it came to pass in those days, that there went out a decree from the king, and all the people heard.';
-const POLICIES = [
-  'dense',
-  'lastrec',
-  'h2o',
-  'h2o-orig',
-  'h2o-vlen',
-  'tova',
-  'snapkv',
-  'pyramid',
-  'expected',
-  'knorm',
-  'keydiff',
-  'leverage',
-] as const;
 const BUFFERS = ['float32', 'float16', 'int8', 'int4'] as const;
 /** Largest difference of a token's log-probability: WebAssembly sums in another order, and rounds slots at other borders. */
 const TOLERANCE = { float32: 2e-4, float16: 5e-3, int8: 0.1, int4: 0.6 } as const;
@@ -111,7 +98,7 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
 
   it('gives the log-probabilities of Node under all policies and buffers, with one thread and two', async () => {
     const cases = [
-      ...POLICIES.map((policy) => ({ policy, buffer: 'float32' as const })),
+      ...PLAIN_POLICIES.map((policy) => ({ policy, buffer: 'float32' as const })),
       ...BUFFERS.flatMap((buffer) =>
         (['dense', 'h2o', ...(buffer === 'int8' || buffer === 'int4' ? (['qh2o'] as const) : [])] as const).map(
           (policy) => ({ policy, buffer }),

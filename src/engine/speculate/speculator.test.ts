@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../../test/support/family-cases.ts';
+import { EVICTING_POLICIES, PLAIN_POLICIES } from '../../../test/support/policy-names.ts';
 import { seeded } from '../../../test/support/seeded.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
 import type { AnyCacheOptions } from '../../kvcache/policies.ts';
@@ -163,33 +164,31 @@ describe('prompt lookup', () => {
 });
 
 describe('under a policy that evicts', () => {
-  const POLICIES = [
-    'lastrec',
-    'h2o',
-    'h2o-orig',
-    'h2o-vlen',
-    'tova',
-    'snapkv',
-    'pyramid',
-    'knorm',
-    'keydiff',
+  // `expected` refuses it. `leverage` makes its scores anew after so many tokens, which drafts are among: what it holds may differ.
+  const others = ['expected', 'leverage'];
+  const policies = [
     'ada(h2o)',
+    'mix(echo, knorm)',
+    ...EVICTING_POLICIES.filter((name) => PLAIN_POLICIES.includes(name)),
   ];
 
-  it.each(POLICIES)('%s: the text is the same, before and after the budget is used up', async (policy) => {
-    const script = circle(90, 7).slice(28);
-    for (const processors of [[dictate(script)], []])
-      for (const cacheLength of [40, 64, 100]) {
-        const cache: AnyCacheOptions = { policy, cacheLength, sinks: 2 };
-        const speculation = await compare(small, circle(28, 7), {
-          cache,
-          processors,
-          maxNewTokens: 60,
-          eosTokenIds: [],
-        });
-        if (processors.length > 0) expect(speculation.accepted).toBeGreaterThan(0);
-      }
-  });
+  it.each(policies.filter((name) => !others.includes(name)))(
+    '%s: the text is the same, before and after the budget is used up',
+    async (policy) => {
+      const script = circle(90, 7).slice(28);
+      for (const processors of [[dictate(script)], []])
+        for (const cacheLength of [40, 64, 100]) {
+          const cache: AnyCacheOptions = { policy, cacheLength, sinks: 2 };
+          const speculation = await compare(small, circle(28, 7), {
+            cache,
+            processors,
+            maxNewTokens: 60,
+            eosTokenIds: [],
+          });
+          if (processors.length > 0) expect(speculation.accepted).toBeGreaterThan(0);
+        }
+    },
+  );
 
   it('waits as long as the budget is used up, unless it need not be exact', async () => {
     const options = {
