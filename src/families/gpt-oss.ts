@@ -43,6 +43,7 @@ export const gptOss: Family = {
       router: router(perToken, { score: 'softmax-chosen', bias: true }),
       experts: { count, size: base.intermediateSize, bias: true, clamp: r.positive('swiglu_limit', LIMIT) },
     });
+    r.refuse('swiglu_alpha', 'only 1.702 is supported', [1.702]);
     r.int('initial_context_length', 4096); // stated by rope_parameters, too
     return {
       ...base,

@@ -147,7 +147,11 @@ interface Mamba2Keys {
   readonly projBias: string;
 }
 
-/** @param normGroups groups of channels that are normalised by themselves. */
+/**
+ * @param normGroups groups of channels that are normalised by themselves. mamba_ssm, and transformers by 5.24, normalise each group.
+ * transformers 5.18 normalised all channels together, which differs where there is more than one group; the golden values of
+ * `mamba2` are from there.
+ */
 export function mamba2Mixer(
   r: ConfigReader,
   base: FamilyConfig,
@@ -226,7 +230,7 @@ export const bamba: Family = {
     skipInitialization(r);
     r.skip('attn_rotary_emb', 'num_logits_to_keep', 'z_loss_coefficient', 'mamba_chunk_size', 'mamba_expand');
     const attends = r.has('attn_layer_indices') ? r.numbers('attn_layer_indices') : [];
-    const mixer = mamba2Mixer(r, base, MAMBA_KEYS);
+    const mixer = mamba2Mixer(r, base, MAMBA_KEYS, 'each');
     r.refuse('attention_bias', 'biases are not supported in this family');
     return {
       ...base,

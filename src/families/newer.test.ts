@@ -195,3 +195,19 @@ describe('gemma3n', () => {
     expect(() => read('gemma3n', { intermediate_size: [40] })).toThrow(/intermediate_size must have 6 entries/);
   });
 });
+
+describe('the norm in a Mamba-2 mixer', () => {
+  const normGroups = (name: string, changes: ConfigJson) =>
+    read(name, changes).layers.flatMap(({ mixer }) => (mixer?.kind === 'mamba-2' ? [mixer.norm?.groups] : []));
+
+  it('is one for each group of bamba and granitemoehybrid', () => {
+    expect(new Set(normGroups('bamba', { mamba_n_groups: 2 }))).toEqual(new Set([2]));
+    expect(new Set(normGroups('granitemoehybrid', { mamba_n_groups: 2 }))).toEqual(new Set([2]));
+    expect(new Set(normGroups('bamba', {}))).toEqual(new Set([1]));
+  });
+});
+
+it('gpt_oss may state the factor of its gate, and no other', () => {
+  expect(read('gpt_oss', { swiglu_alpha: 1.702 })).toEqual(read('gpt_oss'));
+  expect(() => read('gpt_oss', { swiglu_alpha: 1.5 })).toThrow(/swiglu_alpha is 1.5: only 1.702 is supported/);
+});
