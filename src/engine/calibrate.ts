@@ -13,8 +13,10 @@ import {
 import { definePolicy } from '../kvcache/define-policy.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import type { PolicyRow } from '../kvcache/policy.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
-import type { LayerProbe } from '../step/probe.ts';
+import type { LayerView } from '../kvcache/view.ts';
+import type { ProbeOptions } from '../step/probe.ts';
 import type { StepOptions, StepResult } from '../step/step-types.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
@@ -55,23 +57,26 @@ const REPEAT = '\n\nRepeat the previous context exactly.\n\n';
 const MOST_TOKENS = 4096;
 const SHORTEST = 32;
 const CHUNK = 64;
-/** Each pair of a head and a query is summed by itself, so the work grows with the square of the chunk. */
-const REPEAT_CHUNK = 16;
+/** Of the second reading only maxima over queries are asked for, so its chunks may be long. */
+const REPEAT_CHUNK = 128;
 /** Of the second half of a text, one query of so many is looked at for local needs. */
 const STRIDE = 8;
 /** log of weights that are 0. */
 const LEAST_LOG = -40;
 
-/** Keeps all, each layer and group in slots of its own. */
-const measured = definePolicy({
-  name: 'calibration',
-  summary: 'keeps every token, while a model is calibrated',
-  frame: [],
-  evicts: false,
-  sharing: 'none',
-  perGroup: true,
-  slotState: 0,
-});
+/** Keeps all, each layer and group in slots of its own. @param observe is called for each layer of a step, with maxima of weights. */
+const measuring = (observe: (layer: LayerView) => void): PolicyRow =>
+  definePolicy({
+    name: 'calibration',
+    summary: 'keeps every token, while a model is calibrated',
+    frame: [],
+    evicts: false,
+    sharing: 'none',
+    perGroup: true,
+    slotState: 0,
+    needs: ['max'],
+    observe,
+  });
 
 /** Says which texts a table was made with. */
 export function textsKey(texts: readonly string[]): string {
@@ -101,10 +106,12 @@ export async function calibrate(model: CalibratedModel, options: CalibrateOption
   const texts = options.texts ?? (await shippedTexts());
   const { lead, repeat, windows, length } = cutTexts(model, texts, options.length ?? CALIBRATION_LENGTH);
   const total = lead.length + 2 * length + repeat.length;
-  const cache = model.createCache({ policy: measured, cacheLength: total });
+  let meter: Meter | null = null;
+  const policy = measuring((layer) => meter?.observe(layer));
+  const cache = model.createCache({ policy, cacheLength: total });
   try {
     checkCalibrated(model.config, cache.shape);
-    const meter = new Meter(model, cache, lead.length, length);
+    meter = new Meter(model, cache, lead.length, length);
     await meter.open();
     const progress = { done: 0, total: windows.length * total };
     for (const window of windows) {
@@ -166,6 +173,8 @@ class Meter {
   readonly #needs = new Map<number, LocalNeeds>();
   /** By layer and group: log z of all windows' slots. */
   readonly #logs = new Map<number, number[][]>();
+  /** By layer and group: the largest weight of each slot of the text in this second reading; null: this is no second reading. */
+  #most: Map<number, Float32Array[]> | null = null;
 
   constructor(model: CalibratedModel, cache: KVCache, from: number, length: number) {
     this.#model = model;
@@ -197,18 +206,29 @@ class Meter {
       onTokens(chunk.length);
     }
     const most = new Map(this.#layers.map((l) => [l, this.#newWeights(l)]));
+    this.#most = most;
     for (let at = 0; at < again.length; at += REPEAT_CHUNK) {
       const chunk = again.slice(at, at + REPEAT_CHUNK);
-      const probes = await this.#step(chunk, { queries: [...chunk.keys()] });
-      for (const [l, list] of most) addMost(list, probes[l]!, this.#from, chunk.length);
+      await this.#step(chunk);
       onTokens(chunk.length);
     }
+    this.#most = null;
     // The first tokens get weight from queries that look for nothing, and all caches keep them.
     const skipped = Math.max(0, MEASURED_SINKS - this.#from);
     for (const [l, list] of most)
       for (const [g, weights] of list.entries())
         for (let j = skipped; j < this.#length; j++)
           this.#logs.get(l)![g].push(weights[j] > 0 ? Math.max(LEAST_LOG, Math.log(weights[j])) : LEAST_LOG);
+  }
+
+  /** Raises the weights of the text's slots to the largest that any head and query of a chunk gives them. */
+  observe({ layer, groups }: LayerView): void {
+    const most = this.#most?.get(layer);
+    if (!most) return;
+    for (const { index, weights } of groups) {
+      const [own, [given]] = [most[index], weights];
+      for (let j = 0; j < own.length; j++) if (given[this.#from + j] > own[j]) own[j] = given[this.#from + j];
+    }
   }
 
   result(): CalibrationTable['layers'] {
@@ -225,7 +245,7 @@ class Meter {
     return Array.from({ length: groups }, () => new Float32Array(this.#length));
   }
 
-  async #step(chunk: readonly number[], probe: { readonly queries: readonly number[] }) {
+  async #step(chunk: readonly number[], probe?: ProbeOptions) {
     const lengths = [this.#cache.length() + chunk.length];
     const { probes } = await this.#model.step(this.#cache, [chunk], {
       logits: 'none',
@@ -233,19 +253,8 @@ class Meter {
       lengths,
       probe,
     });
-    return probes!;
+    return probes ?? [];
   }
-}
-
-/** Raises the weights of the text's slots to the largest that any head and query of a chunk gives them. */
-function addMost(most: readonly Float32Array[], { slots, weights }: LayerProbe, from: number, tokens: number): void {
-  const columns = slots + tokens;
-  const rows = weights.length / most.length / columns;
-  for (const [g, own] of most.entries())
-    for (let i = 0; i < rows; i++) {
-      const at = (g * rows + i) * columns + from;
-      for (let j = 0; j < own.length; j++) if (weights[at + j] > own[j]) own[j] = weights[at + j];
-    }
 }
 
 /** Values at equal distances, ascending, to four digits. */

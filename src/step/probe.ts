@@ -5,6 +5,7 @@ import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.t
 import type { Config } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { needsBy } from '../kvcache/needs.ts';
 import { InputError } from '../util/errors.ts';
 
 /** Which of a chunk's queries are looked at. */
@@ -34,9 +35,9 @@ export function bindProbe(
   { queries }: ProbeOptions,
   inputs: Record<string, StepTensor>,
 ): void {
-  if (batch !== 1 || rules.needs.length > 0 || rules.layout.sharing !== 'none')
+  if (batch !== 1 || needsBy('sum', rules.needs).length > 0 || rules.layout.sharing !== 'none')
     throw new InputError(
-      'to look at single queries takes a cache of one row, whose policy wants no weights and shares no slots',
+      'to look at single queries takes a cache of one row, whose policy wants no sums of weights and shares no slots',
     );
   for (const { mixer } of layers) {
     const spec = slotSpec(mixer);
