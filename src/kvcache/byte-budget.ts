@@ -53,7 +53,7 @@ export function mostBytes({ store, rows, batch }: KVCache, tokens: number): numb
   for (const table of store.tables.values()) {
     // Positions, rope positions and masks; the policy's state twice, to take the last chunk back.
     for (let g = 0; g < table.groups; g++)
-      bytes += batch * (store.spec.maxSlots(table, g) * (12 + 16 * table.slotStates) + 8);
+      bytes += batch * (store.spec.maxSlots(table, g) * (12 + 2 * table.slotStateBytes) + 8);
     // What the last chunk overwrote, with the slots' indices and positions.
     bytes += batch * KEPT_UNDO_SLOTS * 16 * table.groups;
     for (const l of table.layers)

@@ -94,6 +94,7 @@ const FIELDS: readonly (keyof PolicyDefinition)[] = [
   'startsWhole',
   'sinks',
   'slotState',
+  'slotStateType',
   'rowState',
   'promptTail',
   'scoredByLater',

@@ -96,6 +96,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
       perGroup,
       slotState: rules.slotState ?? 1,
       slotStateOf: rules.slotStateOf,
+      slotStateType: rules.slotStateType,
       rowState: rules.rowState,
       layerState: rules.layerState,
       budget: rules.budget,

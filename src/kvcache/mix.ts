@@ -4,7 +4,7 @@
 import { InputError } from '../util/errors.ts';
 import { definePolicy } from './define-policy.ts';
 import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
-import { PolicyPart } from './policy-part.ts';
+import { commonStateType, PolicyPart } from './policy-part.ts';
 import type { GroupView } from './view.ts';
 
 /**
@@ -58,6 +58,7 @@ function mixedRules(name: string, rows: readonly PolicyRow[], setup: PolicySetup
     recent: (N) => most(usual(N)),
     recentOf: (layer, recent, group) => most((rules) => rules.recentOf?.(layer, recent, group) ?? recent),
     slotState: slots.count,
+    slotStateType: commonStateType(parts),
     rowState: numbers.count,
     layerState: (layer) => states[layer],
     scoredByLater: all.some((rules) => rules.scoredByLater ?? true),

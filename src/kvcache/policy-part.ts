@@ -4,6 +4,7 @@
 import { InputError } from '../util/errors.ts';
 import type { Need } from './needs.ts';
 import type { ChunkStart, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
+import type { SlotStateType } from './slots.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** Where a part's numbers begin among those of all parts. */
@@ -108,6 +109,12 @@ export class PolicyPart {
       own.values = new Float64Array(group.values.length);
     return own;
   }
+}
+
+/** How numbers are stored that several parts share: float32 where that is enough for all of them. */
+export function commonStateType(parts: readonly PolicyPart[]): SlotStateType {
+  const stored = parts.filter(({ rules }) => rules.slotState !== 0);
+  return stored.every(({ rules }) => rules.slotStateType === 'float32') ? 'float32' : 'float64';
 }
 
 /** The shape of a part's own groups. */

@@ -5,7 +5,7 @@ import type { BufferChoice } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import type { Need } from './needs.ts';
 import type { CacheShape } from './shape.ts';
-import type { SlotSharing } from './slots.ts';
+import type { SlotSharing, SlotStateType } from './slots.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** How a policy wants its slots laid out. */
@@ -18,6 +18,8 @@ export interface PolicyLayout {
   readonly slotState: number;
   /** The same in one layer, where that is fewer. @default slotState */
   readonly slotStateOf?: (layer: number) => number;
+  /** How these numbers are stored. @default 'float64' */
+  readonly slotStateType?: SlotStateType;
   /** Numbers kept for each row: few, as they are copied for each chunk. @default 0 */
   readonly rowState?: number;
   /** Numbers kept for each row and layer, any number: every one is written anew at each chunk. @default 0 */
@@ -134,6 +136,8 @@ export interface PolicyRules {
   readonly slotState?: number;
   /** The same in one layer, where that is fewer. @default slotState */
   readonly slotStateOf?: (layer: number) => number;
+  /** How they are stored: `float32` takes half of the memory, for scores that are no sums of many steps. @default 'float64' */
+  readonly slotStateType?: SlotStateType;
   /** Numbers kept for each row (`layer.rowState`), changed by `beginChunk`. @default 0 */
   readonly rowState?: number;
   /** Numbers kept for each row and layer: `layer.nextLayerState` is written from `layer.layerState` at each chunk. @default 0 */

@@ -7,7 +7,7 @@ import { range } from '../util/numbers.ts';
 import { definePolicy } from './define-policy.ts';
 import type { CacheOptions } from './options.ts';
 import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
-import { PolicyPart } from './policy-part.ts';
+import { commonStateType, PolicyPart } from './policy-part.ts';
 import { checkRoutes, type RouteOptions, type Routes, routesOf } from './routes.ts';
 
 export interface RoutedOptions extends CacheOptions, RouteOptions {
@@ -118,6 +118,7 @@ function routedRules(
     sinks: SINKS,
     recentOf: ({ layer }, _, { index, budget }) => Math.max(1, Math.floor(routeOfGroup(layer, index).recent * budget)),
     budget: slotsOf,
+    slotStateType: commonStateType(routed.map(({ part }) => part)),
     slotState: Math.max(...routed.map(({ part }) => part.rules.slotState ?? 1)),
     slotStateOf: (layer) => Math.max(0, ...present(layer).map(({ part }) => part.rules.slotState ?? 1)),
     rowState,

@@ -369,6 +369,7 @@ export class SlotStore {
       budgets,
       window,
       slotStates: layout.slotStateOf?.(first) ?? layout.slotState,
+      slotStateType: layout.slotStateType,
     });
   }
 }

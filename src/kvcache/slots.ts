@@ -10,6 +10,13 @@ export const EMPTY_SLOT = -1e9;
 /** What is added to the attention scores of a slot that holds nothing: as good as -∞, and still a number. */
 export const HIDDEN = -1e30;
 
+/** How the policy's numbers of each slot are stored. */
+export type SlotStateType = 'float32' | 'float64';
+
+type SlotState = Float32Array | Float64Array;
+
+const SLOT_STATES = { float32: Float32Array, float64: Float64Array } as const;
+
 /** Which layers share a table: those with the same window, or none. */
 export type SlotSharing = 'by-window' | 'none';
 
@@ -32,6 +39,8 @@ export interface TableSpec {
   readonly window: number | null;
   /** Numbers that the policy keeps for each slot, which move with it. The first is its score. */
   readonly slotStates: number;
+  /** @default 'float64' */
+  readonly slotStateType?: SlotStateType;
   /** Whether each group has memory for its own slots, not for as many as the longest group. @default false */
   readonly ragged?: boolean;
 }
@@ -46,6 +55,7 @@ export class SlotTable implements TableSpec {
   readonly budget: number;
   readonly window: number | null;
   readonly slotStates: number;
+  readonly slotStateType: SlotStateType;
   readonly ragged: boolean;
   batch: number;
   /** Token positions; {@link EMPTY_SLOT} where a slot is free. float32, as the graph reads it. */
@@ -55,7 +65,7 @@ export class SlotTable implements TableSpec {
   /** 0, or {@link HIDDEN} where a slot is free. */
   readonly hidden: SlotArray<Float32Array>;
   /** The policy's numbers of each slot. */
-  readonly slotState: readonly SlotArray<Float64Array>[];
+  readonly slotState: readonly SlotArray<SlotState>[];
   /** [batch, groups]: slots in use. They are always the first ones. */
   filled: Int32Array;
   /** [batch, groups]: tokens given up that a later query could have seen. */
@@ -70,15 +80,27 @@ export class SlotTable implements TableSpec {
     this.budget = Math.max(...spec.budgets);
     this.window = spec.window;
     this.slotStates = spec.slotStates;
+    this.slotStateType = spec.slotStateType ?? 'float64';
     this.ragged = spec.ragged ?? false;
     this.batch = batch;
     this.positions = new SlotArray(Float32Array, batch, spec.groups, 1, EMPTY_SLOT);
     this.ropePositions = new SlotArray(Float32Array, batch, spec.groups, 1);
     this.hidden = new SlotArray(Float32Array, batch, spec.groups, 1, HIDDEN);
-    this.slotState = range(spec.slotStates).map(() => new SlotArray(Float64Array, batch, spec.groups, 1));
+    this.slotState = this.makeSlotState();
     this.#arrays = [this.positions, this.ropePositions, this.hidden, ...this.slotState];
     this.filled = new Int32Array(batch * spec.groups);
     this.evicted = new Int32Array(batch * spec.groups);
+  }
+
+  /** Memory for the policy's numbers, without slots. */
+  makeSlotState(): SlotArray<SlotState>[] {
+    const { slotStates, slotStateType, batch, groups } = this;
+    return range(slotStates).map(() => new SlotArray<SlotState>(SLOT_STATES[slotStateType], batch, groups, 1));
+  }
+
+  /** Bytes of the policy's numbers of one slot. */
+  get slotStateBytes(): number {
+    return this.slotStates * SLOT_STATES[this.slotStateType].BYTES_PER_ELEMENT;
   }
 
   /** Index of a row and group in {@link filled} and {@link evicted}. */

@@ -15,7 +15,7 @@ import { type AnyCacheOptions, createCache, findPolicy } from './policies.ts';
 import type { PolicyRow } from './policy.ts';
 import type { CacheShape } from './shape.ts';
 import type { SlotStore } from './slot-store.ts';
-import type { SlotTable } from './slots.ts';
+import type { SlotStateType, SlotTable } from './slots.ts';
 
 const MAGIC = 'KEYHOLD!';
 /** Changes whenever files could be misread. */
@@ -35,6 +35,8 @@ const Header = v.object({
   options: v.record(v.string(), v.unknown()),
   /** Whether quantised slots are blocks of ggml: engines differ. */
   blocks: v.optional(v.boolean(), false),
+  /** How the policy's numbers of each slot are stored. */
+  slotState: v.optional(v.picklist(['float32', 'float64']), 'float64'),
   rows: v.array(
     v.object({
       tokens: count,
@@ -64,7 +66,14 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
     rotatedFor: cache.rotatedFor(row),
   }));
   const options = { ...cache.options, batch: cache.batch };
-  const header: Header = { model, policy: cache.policy, options, blocks: hasBlocks(cache.shape), rows };
+  const header: Header = {
+    model,
+    policy: cache.policy,
+    options,
+    blocks: hasBlocks(cache.shape),
+    slotState: stateTypeOf(cache),
+    rows,
+  };
   const text = new TextEncoder().encode(JSON.stringify(header));
   const arrays = rows.flatMap((_, row) => [Int32Array.from(cache.tokens(row)), ...rowArrays(cache, row)]);
   const size = arrays.reduce((sum, array) => sum + padded(array.byteLength), 16 + padded(text.length));
@@ -105,6 +114,10 @@ export async function restoreCache(
   const isForeign = blocks !== hasBlocks(shape);
   const saved = cacheFromHeader(isForeign ? { ...shape, memory: { blocks } } : shape, header, policy);
   const cache = isForeign ? cacheFromHeader(shape, header, policy) : saved;
+  if (header.slotState !== stateTypeOf(cache))
+    throw new SnapshotError(
+      `this ${cache.policy} cache was saved by another version, which stored scores as ${header.slotState}`,
+    );
   let at = 0;
   const take = (array: { buffer: ArrayBufferLike; byteOffset: number; byteLength: number }) => {
     if (at + array.byteLength > body.length) throw new SnapshotError('the saved cache ends too early');
@@ -189,6 +202,8 @@ function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, o
     throw asSnapshotError(error);
   }
 }
+
+const stateTypeOf = ({ rules }: KVCache): SlotStateType => rules.layout.slotStateType ?? 'float64';
 
 /** All numbers of a row, as arrays over the cache's own memory: to be written out, or filled in. @internal */
 export function rowArrays(cache: KVCache, row: number): (SlotData | Int32Array)[] {

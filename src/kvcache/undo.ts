@@ -14,7 +14,7 @@ export class TableUndo {
   /** Of the table's layers, in their order. */
   readonly #buffers: readonly SlotBuffer[];
   readonly #savedBuffers: readonly SlotBuffer[];
-  readonly #state: readonly SlotArray<Float64Array>[];
+  readonly #state: SlotTable['slotState'];
   /** Per row and group: the slots saved, and their positions. */
   readonly #slots: SlotArray<Float64Array>;
   readonly #positions: SlotArray<Float32Array>;
@@ -27,7 +27,7 @@ export class TableUndo {
     this.#table = table;
     this.#buffers = buffers;
     this.#savedBuffers = buffers.map((buffer) => buffer.create());
-    this.#state = table.slotState.map(() => new SlotArray(Float64Array, table.batch, table.groups, 1));
+    this.#state = table.makeSlotState();
     this.#slots = new SlotArray(Float64Array, table.batch, table.groups, 1);
     this.#positions = new SlotArray(Float32Array, table.batch, table.groups, 1);
     this.#ropePositions = new SlotArray(Float32Array, table.batch, table.groups, 1);
@@ -54,7 +54,7 @@ export class TableUndo {
       this.#resize(batch, this.#slots.capacity);
     }
     // Never smaller: what other rows had may be more than the table has now.
-    const largest = (array: SlotArray<Float64Array>): Capacity => {
+    const largest = (array: SlotTable['slotState'][number]): Capacity => {
       const { capacities } = this.#table;
       if (typeof capacities === 'number') return Math.max(array.capacity, capacities);
       return capacities.map((slots, g) => Math.max(array.capacityOf(g), slots));

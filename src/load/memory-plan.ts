@@ -229,10 +229,10 @@ function residentWeights(config: Config, params: readonly Param[]): ResidentWeig
 function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, context: number, chunk: number): number {
   let bytes = 4 * context + cache.memory().bookkeeping;
   const layers = cache.store.layerGroups.filter((name) => name !== '').length;
-  for (const { budget, budgets, slotStates, layers: own } of cache.store.tables.values()) {
+  for (const { budget, budgets, slotStateBytes, layers: own } of cache.store.tables.values()) {
     const slots = Math.min(budget, context);
     const all = budgets.reduce((sum, one) => sum + Math.min(one, context), 0);
-    bytes += cache.batch * all * (12 + 8 * slotStates);
+    bytes += cache.batch * all * (12 + slotStateBytes);
     // What the last chunk overwrote, in memory that doubles.
     const over = Math.min(budget, chunk, context - slots);
     if (over > 0) bytes += 2 ** Math.ceil(Math.log2(over)) * slotBytes * (own.length / layers);

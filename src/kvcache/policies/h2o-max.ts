@@ -12,6 +12,7 @@ export const h2oMax = definePolicy({
   name: 'h2o-max',
   summary: 'those that some query attended to most',
   needs: ['max'],
+  slotStateType: 'float32',
   sinks: 4,
   reads: false,
   score: ({ scores, weights: [largest], length }) => {

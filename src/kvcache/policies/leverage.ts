@@ -32,6 +32,7 @@ export const leverage = definePolicy<LeverageOptions>({
   summary: 'keys that the others can not stand for',
   options: { refresh: 'after so many written tokens all scores are made anew' },
   sinks: SINKS,
+  slotStateType: 'float32',
   setup: ({ shape, options, cacheLength }) => {
     refuseVaryingRotation('leverage', shape);
     const { rules, isDue } = refreshing(options, cacheLength, usualRecent);
