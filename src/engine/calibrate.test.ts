@@ -58,6 +58,11 @@ describe('a calibration', () => {
 
     seen.length = 0;
     expect(await model.calibrate(options)).toBe(table);
+    // A later process has it at once.
+    const later = await open();
+    const { routes } = model.createCache({ policy: 'routed', cacheLength: 16 }).options as { routes?: unknown };
+    expect(routes).toBeDefined();
+    expect(later.createCache({ policy: 'routed', cacheLength: 16 }).options).toHaveProperty('routes', routes);
     expect(await (await open()).calibrate(options)).toEqual(table);
     expect(seen).toEqual([]);
     // A damaged file is made again.

@@ -10,6 +10,8 @@ import type { CalibratedModel, CalibrateOptions } from './calibrate.ts';
 export interface CalibrationStore {
   /** null: there is none of this name. */
   read(name: string): Promise<unknown>;
+  /** The same at once, where that is possible. @throws where it can't be read. */
+  readonly readNow?: (name: string) => unknown;
   write(name: string, table: CalibrationTable): Promise<void>;
 }
 
@@ -36,8 +38,9 @@ export class Calibrations {
     this.#store = store;
   }
 
-  /** The table that was asked for last; null: none was. */
+  /** The table that was asked for last, of a process before where the store reads it at once; null: none was. */
   get latest(): CalibrationTable | null {
+    this.#latest ??= this.#readNow(latestName(this.#checkpoint));
     return this.#latest;
   }
 
@@ -72,14 +75,26 @@ export class Calibrations {
 
   async #read(name: string): Promise<CalibrationTable | null> {
     try {
-      const kept = await this.#store?.read(name);
-      if (kept === undefined || kept === null) return null;
-      const table = readCalibrationTable(kept);
-      return table.model === this.#checkpoint ? table : null;
+      return this.#checked(await this.#store?.read(name));
     } catch {
       // Damaged: it is measured again, and written over.
       return null;
     }
+  }
+
+  #readNow(name: string): CalibrationTable | null {
+    try {
+      return this.#checked(this.#store?.readNow?.(name));
+    } catch {
+      return null;
+    }
+  }
+
+  /** @throws InputError for what is no table. */
+  #checked(kept: unknown): CalibrationTable | null {
+    if (kept === undefined || kept === null) return null;
+    const table = readCalibrationTable(kept);
+    return table.model === this.#checkpoint ? table : null;
   }
 
   async #measure(name: string, options: CalibrateOptions): Promise<CalibrationTable> {

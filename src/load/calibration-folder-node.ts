@@ -1,6 +1,7 @@
 /**
  * @file The folder of calibrations: `calibrations`, beside the prepared weights.
  */
+import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CalibrationStore } from '../engine/calibrations.ts';
@@ -15,6 +16,7 @@ export function calibrationFolder(cacheDir?: string): CalibrationStore {
       const text = await readFile(pathOf(name), 'utf8').catch(() => null);
       return text === null ? null : JSON.parse(text);
     },
+    readNow: (name) => (existsSync(pathOf(name)) ? JSON.parse(readFileSync(pathOf(name), 'utf8')) : null),
     write: (name, table) => writeWhole(pathOf(name), `${JSON.stringify(table)}\n`),
   };
 }
