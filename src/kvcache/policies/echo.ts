@@ -14,6 +14,7 @@ export const echo = definePolicy({
   name: 'echo',
   summary: 'those that the text would look at if it were read once more',
   needs: ['echo'],
+  slotStateType: 'float32',
   sinks: 4,
   reads: false,
   score: ({ scores, weights: [largest], length }) => {
