@@ -3,6 +3,9 @@
  */
 import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
+import { plotCalibration } from '../exports/eval.ts';
+import { calibrationLines } from './calibration-view.ts';
+import { checkPlot, writeResult } from './eval-inputs.ts';
 import { UsageError } from './failure.ts';
 import { counted, duration } from './format.ts';
 import { addExamples } from './help.ts';
@@ -15,6 +18,7 @@ import { styleOf } from './style.ts';
 interface CalibrateFlags extends LoadFlags {
   readonly text?: string;
   readonly length?: number;
+  readonly plot?: string;
   readonly json?: boolean;
 }
 
@@ -28,6 +32,7 @@ export function addCalibrate(program: Command, io: CliIo): void {
     )
     .addOption(new Option('--text <file>', 'a text of the kind that the model is used for (default: shipped passages)'))
     .addOption(new Option('--length <n>', 'tokens of each part of the text (default: 512)').argParser(wholeFrom(1)))
+    .option('--plot <file>', 'draw which groups get the slots, as an SVG file')
     .option('--json', 'print the table');
   addModelArgument(command);
   addLoadOptions(command);
@@ -42,6 +47,7 @@ export function addCalibrate(program: Command, io: CliIo): void {
 }
 
 async function calibrate(flags: CalibrateFlags, io: CliIo): Promise<void> {
+  if (flags.plot !== undefined) await checkPlot(flags.plot);
   const texts = flags.text === undefined ? undefined : [await readText(flags.text)];
   const progress = new Progress(io);
   const model = await loadForCommand(flags, io, progress);
@@ -54,6 +60,7 @@ async function calibrate(flags: CalibrateFlags, io: CliIo): Promise<void> {
       onProgress: (done, total) => progress.update({ label: 'Calibrating', done, total, unit: 'tokens' }),
     });
     progress.end();
+    if (flags.plot !== undefined) await writeResult(flags.plot, plotCalibration(table), io);
     if (flags.json) {
       io.stdout.write(`${JSON.stringify(table)}\n`);
       return;
@@ -61,6 +68,7 @@ async function calibrate(flags: CalibrateFlags, io: CliIo): Promise<void> {
     const groups = table.layers.flatMap((layer) => layer ?? []).length;
     const layers = table.layers.filter((layer) => layer !== null).length;
     const { dim } = styleOf(io.stderr, io.env);
+    io.stdout.write(`${calibrationLines(table, styleOf(io.stdout, io.env)).join('\n')}\n`);
     tell(
       io,
       dim(

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -49,6 +49,27 @@ describe('keyhold inspect', () => {
       tensors: expect.arrayContaining([{ name: 'model.norm.weight', dtype: 'BF16', shape: [256], bytes: 512 }]),
     });
   });
+
+  it('shows the calibration that is kept, which calibrate draws', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'inspect-'));
+    try {
+      vi.stubEnv('KEYHOLD_CACHE', folder);
+      expect((await keyhold(['inspect'])).stdout).not.toContain('Calibration');
+      await writeFile(join(folder, 'text.txt'), 'In the beginning God created the heaven and the earth. '.repeat(20));
+      const plot = join(folder, 'map.svg');
+      const args = ['calibrate', '--text', join(folder, 'text.txt'), '--length', '64', '--plot', plot];
+      const made = await keyhold(args);
+      expect(made.code).toBe(0);
+      expect((await readFile(plot, 'utf8')).split('<title>')).toHaveLength(1 + 6 * 2);
+      const { stdout } = await keyhold(['inspect']);
+      expect(stdout).toMatch(/Calibration\n {2}group 0 +[·░▒▓█]{6}\n {2}group 1 +[·░▒▓█]{6}\n/);
+      expect(stdout).toContain(made.stdout);
+      expect((await keyhold(['calibrate', '--plot', 'map.png'])).code).toBe(2);
+    } finally {
+      vi.unstubAllEnvs();
+      await rm(folder, { recursive: true });
+    }
+  }, 120_000);
 
   it('refuses two models, and what is none', async () => {
     expect(await keyhold(['inspect', 'models/tiny', '-m', 'models/tiny'])).toMatchObject({ code: 2, stdout: '' });

@@ -3,6 +3,8 @@
  */
 import { type Command, Option } from 'commander';
 import { type Config, type LayerSpec, type MlpSpec, type SlotSpec, slotSpec } from '../exports/checkpoint.ts';
+import { calibrationMap } from '../kvcache/calibration-map.ts';
+import { calibrationLines } from './calibration-view.ts';
 import { bytes, counted, parameters, whole } from './format.ts';
 import { addExamples } from './help.ts';
 import { type Inspection, inspectModel } from './inspection.ts';
@@ -63,9 +65,14 @@ async function inspect(flags: InspectFlags, io: CliIo): Promise<void> {
   const memory = { contextLength: flags.context, cache: await cacheOptions(flags) };
   const load = { hub: hubOptions(flags, new Progress(io)), signal: io.signal };
   const found = await inspectModel(flags.model, load, memory);
-  if (flags.json) io.stdout.write(`${JSON.stringify(found)}\n`);
+  if (flags.json)
+    io.stdout.write(`${JSON.stringify({ ...found, calibration: calibrationFacts(found.calibration) })}\n`);
   else io.stdout.write(`${report(withPlainNames(found, io), flags, styleOf(io.stdout, io.env)).join('\n')}\n`);
 }
+
+/** The map in place of the quantiles it is made of. */
+const calibrationFacts = (table: Inspection['calibration']) =>
+  table && { texts: table.texts, length: table.length, ...calibrationMap(table) };
 
 /** The names in a checkpoint are anybody's. */
 function withPlainNames(found: Inspection, io: CliIo): Inspection {
@@ -88,6 +95,7 @@ function report(found: Inspection, flags: InspectFlags, style: Style): string[] 
       tensors ? storedRows(tensors) : [['weights', 'not downloaded; this is from config.json alone']],
     ),
     ...(flags.tensors && tensors ? ['', ...tensorLines(tensors, style)] : []),
+    ...(found.calibration ? ['', style.bold('Calibration'), ...calibrationLines(found.calibration, style)] : []),
     '',
     style.bold(`Memory for ${counted(plan.contextLength, 'token')}`),
     ...memoryTable(found, style),

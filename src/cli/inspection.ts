@@ -5,6 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { plainConfig } from '../checkpoint/quantised/plain-config.ts';
+import { keptLatest } from '../engine/calibrations.ts';
 import {
   type Checkpoint,
   type Config,
@@ -16,7 +17,7 @@ import {
   type StoredTensor,
 } from '../exports/checkpoint.ts';
 import { hubGguf } from '../hub/names.ts';
-import { ConfigError, HubError } from '../index.ts';
+import { type CalibrationTable, ConfigError, HubError } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
 import { product } from '../util/numbers.ts';
 import { asUsage } from './options.ts';
@@ -29,6 +30,8 @@ export interface Inspection {
   readonly tensors: readonly TensorFacts[] | null;
   readonly hasTokenizer: boolean | null;
   readonly generationConfig: Readonly<Record<string, unknown>> | null;
+  /** The calibration that was made or used last; null: none is kept. */
+  readonly calibration: CalibrationTable | null;
 }
 
 export interface TensorFacts {
@@ -120,6 +123,7 @@ async function inspectCheckpoint(
       })),
       hasTokenizer,
       generationConfig: (await checkpoint.readJson('generation_config.json')) ?? null,
+      calibration: await keptCalibration(await checkpoint.fingerprint()),
     };
   } finally {
     await checkpoint.close();
@@ -133,7 +137,12 @@ async function inspectConfig(model: string, load: LoadOptions, memory: MemoryPla
   const json = parseObject(await readFile(join(folder, 'config.json'), 'utf8'), where);
   const { config } = readConfig(plainConfig(json), where);
   const plan = asUsage(() => planMemory(config, memory));
-  return { model, config, plan, tensors: null, hasTokenizer: null, generationConfig: null };
+  return { model, config, plan, tensors: null, hasTokenizer: null, generationConfig: null, calibration: null };
+}
+
+async function keptCalibration(checkpoint: string): Promise<CalibrationTable | null> {
+  const { calibrationFolder } = await import('../load/calibration-folder-node.ts');
+  return keptLatest(calibrationFolder(), checkpoint);
 }
 
 function parseObject(text: string, where: string): Record<string, unknown> {

@@ -23,6 +23,31 @@ export function calibrationName(checkpoint: string, texts: string, length: numbe
 /** What the table is kept under that was asked for last. */
 export const latestName = (checkpoint: string): string => calibrationName(checkpoint, 'latest', 0);
 
+/** The table of a checkpoint that was made or used last; null: none is kept. */
+export function keptLatest(store: CalibrationStore, checkpoint: string): Promise<CalibrationTable | null> {
+  return keptTable(store, latestName(checkpoint), checkpoint);
+}
+
+/** null where there is none, or a damaged one: it is measured again, and written over. */
+async function keptTable(
+  store: CalibrationStore | null,
+  name: string,
+  checkpoint: string,
+): Promise<CalibrationTable | null> {
+  try {
+    return tableOf(await store?.read(name), checkpoint);
+  } catch {
+    return null;
+  }
+}
+
+/** @throws InputError for what is no table. */
+function tableOf(kept: unknown, checkpoint: string): CalibrationTable | null {
+  if (kept === undefined || kept === null) return null;
+  const table = readCalibrationTable(kept);
+  return table.model === checkpoint ? table : null;
+}
+
 export class Calibrations {
   readonly #model: Omit<CalibratedModel, 'id'>;
   readonly #checkpoint: string;
@@ -50,7 +75,7 @@ export class Calibrations {
    * @throws as {@link calibrate}.
    */
   async open(options: CalibrateOptions = {}, start?: () => void): Promise<CalibrationTable> {
-    this.#latest ??= await this.#read(latestName(this.#checkpoint));
+    this.#latest ??= await keptTable(this.#store, latestName(this.#checkpoint), this.#checkpoint);
     if (this.#latest) return this.#latest;
     start?.();
     return this.get(options);
@@ -63,7 +88,10 @@ export class Calibrations {
       const { CALIBRATION_LENGTH, shippedTexts, textsKey } = await import('./calibrate.ts');
       const texts = options.texts ?? (await shippedTexts());
       const name = calibrationName(this.#checkpoint, textsKey(texts), options.length ?? CALIBRATION_LENGTH);
-      const table = this.#known.get(name) ?? (await this.#read(name)) ?? (await this.#measure(name, options));
+      const table =
+        this.#known.get(name) ??
+        (await keptTable(this.#store, name, this.#checkpoint)) ??
+        (await this.#measure(name, options));
       this.#known.set(name, table);
       if (this.#latest !== table) {
         this.#latest = table;
@@ -73,28 +101,12 @@ export class Calibrations {
     });
   }
 
-  async #read(name: string): Promise<CalibrationTable | null> {
-    try {
-      return this.#checked(await this.#store?.read(name));
-    } catch {
-      // Damaged: it is measured again, and written over.
-      return null;
-    }
-  }
-
   #readNow(name: string): CalibrationTable | null {
     try {
-      return this.#checked(this.#store?.readNow?.(name));
+      return tableOf(this.#store?.readNow?.(name), this.#checkpoint);
     } catch {
       return null;
     }
-  }
-
-  /** @throws InputError for what is no table. */
-  #checked(kept: unknown): CalibrationTable | null {
-    if (kept === undefined || kept === null) return null;
-    const table = readCalibrationTable(kept);
-    return table.model === this.#checkpoint ? table : null;
   }
 
   async #measure(name: string, options: CalibrateOptions): Promise<CalibrationTable> {

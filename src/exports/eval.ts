@@ -2,6 +2,7 @@
  * @file `keyhold/eval`: what a cache costs in quality, and how fast a model is.
  */
 export { type Interval, meanInterval } from '../eval/bootstrap.ts';
+export { plotCalibration } from '../eval/calibration-plot.ts';
 export { type CompareOptions, type CompareRow, type Contestant, compare } from '../eval/compare.ts';
 export { comparisonCells, comparisonMarkdown } from '../eval/compare-table.ts';
 export { type DivergenceResult, divergence } from '../eval/divergence.ts';
