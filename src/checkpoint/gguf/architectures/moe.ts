@@ -24,7 +24,7 @@ interface ExpertNames {
 }
 
 /** All experts of a layer in one tensor each, or (in old files) a tensor for each expert. */
-function experts({ router, gate, up, down }: ExpertNames): Readonly<Record<string, TensorRule>> {
+export function experts({ router, gate, up, down }: ExpertNames): Readonly<Record<string, TensorRule>> {
   return {
     'blk.{l}.ffn_gate_inp': router,
     'blk.{l}.ffn_gate_exps': expertsOf(gate),

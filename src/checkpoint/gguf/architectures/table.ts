@@ -8,7 +8,7 @@ import { gemma4 } from './gemma4.ts';
 import { lfm2, lfm2moe, qwen35, qwen35moe } from './hybrid.ts';
 import { deepseek2 } from './latent.ts';
 import { chatglm, cohere2, commandR, granite, olmo, olmo2, phi3, qwen2, qwen3, stablelm } from './llama.ts';
-import { mamba } from './mamba.ts';
+import { jamba, mamba, mamba2 } from './mamba.ts';
 import { gptOss, granitemoe, llama, olmoe, phimoe, qwen2moe, qwen3moe } from './moe.ts';
 import { arcee, ernie45, exaone4, glm4, qwen3vl, seedOss, smollm3 } from './newer.ts';
 
@@ -21,5 +21,5 @@ export const ARCHITECTURES: readonly Architecture[] = [
   ...[gpt2, gptneox, bloom, falcon, starcoder2, phi2, nemotron],
   ...[qwen2moe, qwen3moe, olmoe, phimoe, granitemoe, gptOss],
   ...[lfm2, lfm2moe, qwen35, qwen35moe],
-  ...[apertus, hunyuanDense, hunyuanMoe, mistral3, deepseek2, mamba],
+  ...[apertus, hunyuanDense, hunyuanMoe, mistral3, deepseek2, mamba, mamba2, jamba],
 ];
