@@ -112,6 +112,6 @@ describe('rows that a backend keeps as the checkpoint stores them', () => {
     dtype: 'F32' as const,
     shape: [2, 32],
     readFloats: async (_: number, count: number) => new Float32Array(count).fill(Number.NaN),
-    blocks,
+    blocks: { ...blocks, read: async (_start: number, rows: number) => new Uint8Array(34 * rows).fill(0x7e) },
   });
 });

@@ -6,6 +6,7 @@
 import type { BlockRows } from '../checkpoint/types.ts';
 import { PIECE_VALUES } from '../util/numbers.ts';
 import { scaledBlocks, type WeightCodec } from './codec.ts';
+import { areScalesFinite } from './finite-blocks.ts';
 import type { WeightLayout } from './layout.ts';
 import type { ParamSpec, RowSource } from './types.ts';
 
@@ -43,9 +44,9 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
     for (let start = 0; start < rows; start += step) {
       signal?.throwIfAborted();
       const count = Math.min(step, rows - start);
-      // Also of rows that are kept: reading checks that all values are finite.
-      const values = await from.read(start, count);
-      const encoded = kept ? [await kept.read(start, count)] : await codec.encode(spec, values, count, cols);
+      const encoded = kept
+        ? [await finiteBlocks(kept, from, start, count)]
+        : await codec.encode(spec, await from.read(start, count), count, cols);
       for (const [i, { name }] of parts.entries()) {
         const { offset, length } = layout.params.get(name)!;
         await sink(encoded[i], offset + start * (length / rows));
@@ -54,6 +55,14 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
       onProgress?.({ bytes: Math.min(done, total), total });
     }
   }
+}
+
+/** Rows as they are stored. @throws CheckpointError where a value is not finite. */
+async function finiteBlocks(kept: BlockRows, from: RowSource, start: number, count: number): Promise<Uint8Array> {
+  const bytes = await kept.read(start, count);
+  // Reading the values checks them, and says which one is wrong.
+  if (!areScalesFinite(kept.format, bytes)) await from.read(start, count);
+  return bytes;
 }
 
 /** The parameters whose rows the backend can keep as the checkpoint stores them, marked so; the others as they are. @param wanted @default all */
