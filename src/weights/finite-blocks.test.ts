@@ -12,10 +12,10 @@ describe.each(['q4_0', 'q4_1', 'q5_0', 'q5_1', 'q8_0', 'iq4_nl', 'q4_k', 'q5_k',
       const bytes = Uint8Array.from({ length: 2 * blockBytes }, () => random(256));
       const values = new Float32Array(2 * blockLength);
       dequantize(bytes, values);
-      const isFinite = values.every(Number.isFinite);
+      const allFinite = values.every(Number.isFinite);
       // A scale that is infinite may be multiplied with zeros alone, which are no numbers then.
-      expect(areScalesFinite(format, bytes)).toBe(isFinite);
-      seen.add(isFinite);
+      expect(areScalesFinite(format, bytes)).toBe(allFinite);
+      seen.add(allFinite);
     }
     expect(seen.size).toBe(2);
   });
