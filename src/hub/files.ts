@@ -4,6 +4,7 @@
 
 import { noSafetensors } from '../checkpoint/checkpoint.ts';
 import { ggufFiles, ggufModels } from '../checkpoint/gguf/shards.ts';
+import { MODEL_FILES } from '../checkpoint/model-files.ts';
 import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { pathFlaw } from '../util/relative-path.ts';
@@ -16,15 +17,10 @@ export interface HubFile {
   readonly etag: string;
 }
 
-/** Small files that describe the model and its text; all but the first may be absent. */
+/** Small files that describe the model and its text, also for other programs; all but the first may be absent. */
 const SMALL_FILES = [
-  'config.json',
-  'generation_config.json',
-  'tokenizer.json',
-  'tokenizer_config.json',
+  ...MODEL_FILES,
   'special_tokens_map.json',
-  'chat_template.jinja',
-  'chat_template.json',
   'modules.json',
   'sentence_bert_config.json',
   'config_sentence_transformers.json',

@@ -2,6 +2,7 @@
  * @file Where a model in a browser comes from: files that were chosen or dropped, or a folder on a server.
  */
 import { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
+import { MODEL_FILES } from '../checkpoint/model-files.ts';
 import { parseShardIndex, SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { CheckpointError } from '../util/errors.ts';
@@ -16,15 +17,6 @@ export interface FetchOptions {
   readonly onProgress?: (progress: FetchProgress) => void;
   readonly signal?: AbortSignal;
 }
-
-/** Files that may be absent. */
-const OPTIONAL = [
-  'generation_config.json',
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'chat_template.jinja',
-  'chat_template.json',
-];
 
 /** @throws CheckpointError where a file is missing or damaged; the signal's reason. */
 export async function openSource(source: FileSource, options: FetchOptions): Promise<Checkpoint> {
@@ -51,8 +43,9 @@ async function fetchFolder(url: string, { onProgress, signal }: FetchOptions): P
     return files;
   }
   const folder = url.endsWith('/') ? url : `${url}/`;
-  await need(folder, 'config.json');
-  for (const file of OPTIONAL) await get(folder, file);
+  const [config, ...optional] = MODEL_FILES;
+  await need(folder, config);
+  for (const file of optional) await get(folder, file);
   if (await get(folder, SHARD_INDEX_FILE)) {
     const shards = parseShardIndex(await files.get(SHARD_INDEX_FILE)!.text(), `${folder}${SHARD_INDEX_FILE}`);
     for (const shard of new Set(shards.values())) await need(folder, shard);

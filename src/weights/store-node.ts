@@ -5,16 +5,15 @@
  * renames it when it is complete. The manifest is written last and holds a hash of samples of every tensor, which is checked at
  * every open. Leftovers of writers that died are removed by the next one.
  */
-import { createHash } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { KeyholdError, WeightsError } from '../util/errors.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
 import { clearLeftOvers, freeBytes, syncFolder, unfinishedName, writeAt, writeSynced } from '../util/files-node.ts';
-import { hashSamples } from '../util/sample.ts';
-import { scaledBlocks, type WeightCodec } from './codec.ts';
+import type { WeightCodec } from './codec.ts';
 import { layOut, type WeightLayout } from './layout.ts';
+import { WeightsManifest } from './manifest.ts';
 import { prepareWeights, type WeightProgress } from './prepare.ts';
 import type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './types.ts';
 
@@ -84,44 +83,23 @@ export async function hasPreparedWeights(options: EntryOptions): Promise<boolean
 
 interface Entry {
   readonly layout: WeightLayout;
-  /** What must be equal for an entry to be used again. */
-  readonly description: string;
+  readonly manifest: WeightsManifest;
   readonly folder: string;
 }
 
 /** Where an entry is, and what is in it. */
 function entryOf(options: EntryOptions): Entry {
   const layout = layOut(options.specs, options.codec);
-  const description = describe(options, layout);
-  const key = createHash('sha256').update(description).digest('hex').slice(0, 32);
-  const folder = join(cacheFolder(options.cacheDir), 'weights', key);
-  return { layout, description, folder };
+  const manifest = new WeightsManifest(options, layout);
+  return { layout, manifest, folder: join(cacheFolder(options.cacheDir), 'weights', manifest.key) };
 }
 
-function describe(options: EntryOptions, layout: WeightLayout): string {
-  return JSON.stringify(
-    {
-      codec: (options.codec ?? scaledBlocks).id,
-      format: options.format,
-      checkpoint: options.identity,
-      size: layout.size,
-      params: options.specs.map(({ name, shape, format, stored }) => `${name} ${stored ?? format} [${shape}]`),
-    },
-    null,
-    1,
-  );
-}
-
-const manifestOf = (entry: Entry, samples: string): string => `${entry.description}\n${samples}\n`;
-
-async function isWhole(entry: Entry): Promise<boolean> {
-  const { folder, layout } = entry;
+async function isWhole({ folder, manifest }: Entry): Promise<boolean> {
   try {
-    const manifest = await readFile(join(folder, MANIFEST_FILE), 'utf8');
-    if (!manifest.startsWith(`${entry.description}\n`)) return false;
+    const text = await readFile(join(folder, MANIFEST_FILE), 'utf8');
     const file = await open(join(folder, WEIGHTS_FILE), 'r');
     try {
-      return (await file.stat()).size === layout.size && manifest === manifestOf(entry, await samplesOf(file, layout));
+      return await manifest.matches(text, (await file.stat()).size, reader(file));
     } finally {
       await file.close();
     }
@@ -130,13 +108,10 @@ async function isWhole(entry: Entry): Promise<boolean> {
   }
 }
 
-function samplesOf(file: FileHandle, layout: WeightLayout): Promise<string> {
-  const read = async (offset: number, length: number) => {
-    const { bytesRead, buffer } = await file.read(new Uint8Array(length), 0, length, offset);
-    return buffer.subarray(0, bytesRead);
-  };
-  return hashSamples({ read }, [...layout.params.values()], true);
-}
+const reader = (file: FileHandle) => async (offset: number, length: number) => {
+  const { bytesRead, buffer } = await file.read(new Uint8Array(length), 0, length, offset);
+  return buffer.subarray(0, bytesRead);
+};
 
 async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry): Promise<void> {
   const { layout, folder } = entry;
@@ -146,17 +121,17 @@ async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry
     await mkdir(unfinished, { recursive: true });
     await checkSpace(dirname(unfinished), layout.size);
     const file = await open(join(unfinished, WEIGHTS_FILE), 'w+');
-    let samples: string;
+    let text: string;
     try {
       await file.truncate(layout.size);
       await prepareWeights({ ...options, layout, sink: (bytes, offset) => writeAt(file, bytes, offset) });
       await file.sync();
-      samples = await samplesOf(file, layout);
+      text = await entry.manifest.textOf(reader(file));
     } finally {
       await file.close();
     }
     if (options.label !== undefined) await writeSynced(join(unfinished, LABEL_FILE), `${options.label}\n`);
-    await writeSynced(join(unfinished, MANIFEST_FILE), manifestOf(entry, samples));
+    await writeSynced(join(unfinished, MANIFEST_FILE), text);
     // The lock may have been lost to a process on another machine, whose entry is as good as this one.
     if (await isWhole(entry)) return;
     await rm(folder, { recursive: true, force: true });

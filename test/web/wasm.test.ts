@@ -4,6 +4,7 @@
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { POLICIES } from '../../src/kvcache/policies.ts';
 import type { LanguageModel, ScoreResult } from '../../src/node.ts';
 import { loadModel } from '../../src/node.ts';
 import {
@@ -16,7 +17,6 @@ import {
   serveSite,
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
-import { PLAIN_POLICIES } from '../support/policy-names.ts';
 import type {} from './page.ts';
 
 if (!hasChromium) process.stderr.write(`test/web: ${WITHOUT_CHROMIUM}\n`);
@@ -97,14 +97,19 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
   });
 
   it('gives the log-probabilities of Node under all policies and buffers, with one thread and two', async () => {
+    const table = await node.calibrate();
     const cases = [
-      ...PLAIN_POLICIES.map((policy) => ({ policy, buffer: 'float32' as const })),
+      ...Object.keys(POLICIES).map((policy) => ({ policy, buffer: policy === 'qh2o' ? 'int8' : 'float32' }) as const),
       ...BUFFERS.flatMap((buffer) =>
-        (['dense', 'h2o', ...(buffer === 'int8' || buffer === 'int4' ? (['qh2o'] as const) : [])] as const).map(
-          (policy) => ({ policy, buffer }),
-        ),
+        (['dense', 'h2o', ...(buffer === 'int4' ? (['qh2o'] as const) : [])] as const).map((policy) => ({
+          policy,
+          buffer,
+        })),
       ),
-    ].map(({ policy, buffer }) => ({ policy, buffer, cacheLength: policy === 'dense' ? 64 : 16 }));
+    ].map(({ policy, buffer }) => ({
+      ...{ policy, buffer, cacheLength: policy === 'dense' ? 64 : 16 },
+      ...(policy === 'routed' ? { table } : {}),
+    }));
     for (const [site, threads] of [
       [plain, 1],
       [isolated, 2],
@@ -114,17 +119,18 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
         async ([text, all, count]) => {
           const model = await globalThis.page.load({ threads: count });
           const scores: ScoreResult[] = [];
-          for (const { policy, buffer, cacheLength } of all)
-            scores.push(await model.score(text, { cache: { policy, buffer, cacheLength }, chunkLength: 8 }));
+          for (const cache of all) scores.push(await model.score(text, { cache, chunkLength: 8 }));
           await model.dispose();
           return { scores, isolated: globalThis.crossOriginIsolated };
         },
         [TEXT, cases, threads] as const,
       );
       expect(results.isolated).toBe(threads > 1);
-      for (const [i, { policy, buffer, cacheLength }] of cases.entries()) {
-        const expected = await node.score(TEXT, { cache: { policy, buffer, cacheLength }, chunkLength: 8 });
-        expect(largest(results.scores[i], expected), `${policy} ${buffer}`).toBeLessThan(TOLERANCE[buffer]);
+      for (const [i, cache] of cases.entries()) {
+        const expected = await node.score(TEXT, { cache, chunkLength: 8 });
+        expect(largest(results.scores[i], expected), `${cache.policy} ${cache.buffer}`).toBeLessThan(
+          TOLERANCE[cache.buffer],
+        );
       }
       expect(messages).toEqual([]);
       await page.close();

@@ -1,0 +1,13 @@
+/**
+ * @file The small files of a checkpoint that a model is loaded from, beside its weights.
+ */
+
+/** All but the first may be absent. */
+export const MODEL_FILES: readonly string[] = [
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'chat_template.jinja',
+  'chat_template.json',
+];
