@@ -98,6 +98,7 @@ const FIELDS: readonly (keyof PolicyDefinition)[] = [
   'rowState',
   'promptTail',
   'scoredByLater',
+  'refreshes',
 ];
 
 const NEEDS = Object.keys(REDUCTIONS) as readonly Need[];

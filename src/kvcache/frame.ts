@@ -109,6 +109,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     promptTail,
     sinks,
     scoredByLater: rules.scoredByLater ?? (needs.length > 0 || Boolean(rules.needsQueries) || score !== undefined),
+    refreshes: rules.refreshes ?? false,
     startsWhole: rules.startsWhole ?? false,
     rank,
     safeTokens,

@@ -31,7 +31,7 @@ export function refreshing(
   cacheLength: number,
   usualRecent: (cacheLength: number) => number,
 ): {
-  readonly rules: Required<Pick<PolicyRules, 'recent' | 'rowState' | 'beginChunk'>>;
+  readonly rules: Required<Pick<PolicyRules, 'recent' | 'rowState' | 'refreshes' | 'beginChunk'>>;
   /** Whether the scores are to be made anew. */
   readonly isDue: (rowState: ArrayLike<number>) => boolean;
 } {
@@ -42,6 +42,7 @@ export function refreshing(
     rules: {
       recent: usualRecent,
       rowState: 2,
+      refreshes: true,
       beginChunk: ({ rowState, newTokens, phase }) => {
         rowState[0] += newTokens;
         const old = isDue(rowState) ? 0 : rowState[1];

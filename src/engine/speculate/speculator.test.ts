@@ -164,7 +164,7 @@ describe('prompt lookup', () => {
 });
 
 describe('under a policy that evicts', () => {
-  // `expected` refuses it. `leverage` makes its scores anew after so many tokens, which drafts are among: what it holds may differ.
+  // Both refuse it.
   const others = ['expected', 'leverage'];
   const policies = [
     'ada(h2o)',
@@ -227,6 +227,10 @@ describe('under a policy that evicts', () => {
     const generate = () => small.generate(ids(5), { cache: { policy: 'expected', cacheLength: 32 }, speculate: true });
     expect(generate).toThrow(InputError);
     expect(generate).toThrow(/the policy expected can't: it counts all queries; leave speculate out/);
+    for (const policy of ['leverage', 'mix(h2o, leverage)']) {
+      const refreshing = () => small.generate(ids(5), { cache: { policy, cacheLength: 32 }, speculate: true });
+      expect(refreshing).toThrow(/makes its scores anew after a number of tokens/);
+    }
   });
 });
 

@@ -151,6 +151,11 @@ function checkCache(cache: KVCache, exact: boolean): void {
     throw new InputError(
       `speculation takes tokens back, which the policy ${cache.policy} can't: it counts all queries; leave speculate out`,
     );
+  if (exact && cache.rules.refreshes)
+    throw new InputError(
+      `the policy ${cache.policy} makes its scores anew after a number of tokens, and drafts that are taken back would be among them: ` +
+        'leave speculate out, or allow other texts with speculate: { exact: false }',
+    );
   if (cache.options.cacheBytes !== undefined)
     throw new InputError(
       'speculation takes tokens back, and a cache with cacheBytes has no memory for that; give it a cacheLength, or leave speculate out',
