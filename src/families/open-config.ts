@@ -18,7 +18,8 @@ export async function openConfig(
   where: string,
   part: string | null = null,
 ): Promise<ReadConfig> {
-  const modelType = json.model_type;
+  // A damaged file may hold null, which readConfig refuses.
+  const modelType = (json as Record<string, unknown> | null)?.model_type;
   const common = COMMON_FAMILIES.find(({ modelTypes }) => modelTypes.includes(modelType as string));
   if (!common || part !== null) return (await import('./read-config.ts')).readConfig(json, where, part);
   const { said, family } = readAs(common, new ConfigReader(json, where), { where, name: String(modelType) });
