@@ -231,3 +231,9 @@ export function show(value: unknown): string {
 function isFloat(value: unknown): value is number {
   return typeof value === 'number' && Math.abs(value) <= MAX_FLOAT;
 }
+
+/** @throws ConfigError for a file that holds something else, such as null or a list. */
+export function checkIsObject(json: unknown, where: string): void {
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw new ConfigError(`${where}: must hold a JSON object, but holds ${show(json)}`);
+}

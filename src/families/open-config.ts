@@ -3,7 +3,7 @@
  * needed. A page that runs a Llama does without 20 kB.
  */
 
-import { ConfigReader } from '../config/reader.ts';
+import { ConfigReader, checkIsObject } from '../config/reader.ts';
 import type { Family } from './family.ts';
 import { configOf } from './layers.ts';
 import { cwm, helium, llama, mistral, phi3, qwen2, qwen3 } from './llama.ts';
@@ -18,8 +18,8 @@ export async function openConfig(
   where: string,
   part: string | null = null,
 ): Promise<ReadConfig> {
-  // A damaged file may hold null, which readConfig refuses.
-  const modelType = (json as Record<string, unknown> | null)?.model_type;
+  checkIsObject(json, where);
+  const modelType = json.model_type;
   const common = COMMON_FAMILIES.find(({ modelTypes }) => modelTypes.includes(modelType as string));
   if (!common || part !== null) return (await import('./read-config.ts')).readConfig(json, where, part);
   const { said, family } = readAs(common, new ConfigReader(json, where), { where, name: String(modelType) });

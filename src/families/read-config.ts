@@ -2,7 +2,7 @@
  * @file From a parsed config.json to a checked {@link Config} and the family it belongs to, among all families.
  */
 
-import { ConfigReader, show } from '../config/reader.ts';
+import { ConfigReader, checkIsObject, show } from '../config/reader.ts';
 import { configOf } from './layers.ts';
 import { type ReadConfig, type ReadFamilyConfig, readAs } from './read-as.ts';
 import { FAMILIES } from './table.ts';
@@ -26,6 +26,7 @@ export function readFamilyConfig(
   where = 'config.json',
   part: string | null = null,
 ): ReadFamilyConfig {
+  checkIsObject(json, where);
   const unwrapped = unwrap(json, where, part);
   const r = new ConfigReader(unwrapped.json, where + unwrapped.path);
   const modelType = r.string('model_type');
