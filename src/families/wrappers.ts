@@ -122,7 +122,7 @@ const DENOISES = 'it writes all tokens of a block at once (diffusion), and only 
 const OTHER_STATES = 'its recurrence is not supported; mamba2, falcon_h1, qwen3_5 and lfm2 are';
 
 /** Models that look like one of those that are read and are not, or that are known and out of reach: why, and what to take. */
-const REFUSED: Readonly<Record<string, string>> = {
+export const REFUSED_TYPES: Readonly<Record<string, string>> = {
   deepseek_v32: SPARSE_ATTENTION,
   deepseek_v4: SPARSE_ATTENTION,
   glm_moe_dsa: SPARSE_ATTENTION,
@@ -168,8 +168,8 @@ export const WRAPPER_TYPES: readonly string[] = WRAPPERS.flatMap((wrapper) => wr
  */
 export function unwrap(json: Record<string, unknown>, where: string, part: string | null): Unwrapped {
   const modelType = typeof json.model_type === 'string' ? json.model_type : '';
-  if (Object.hasOwn(REFUSED, modelType))
-    throw new ConfigError(`${where}: models of type ${modelType} are not supported: ${REFUSED[modelType]}`);
+  if (Object.hasOwn(REFUSED_TYPES, modelType))
+    throw new ConfigError(`${where}: models of type ${modelType} are not supported: ${REFUSED_TYPES[modelType]}`);
   const wrapper = WRAPPERS.find((row) => row.modelTypes.includes(modelType));
   if (!wrapper) {
     if (part !== null)

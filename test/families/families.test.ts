@@ -1,10 +1,12 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { readConfig } from '../../src/families/read-config.ts';
+import { REFUSED_TYPES } from '../../src/families/wrappers.ts';
 import { familyCases } from './cases.ts';
 import type { FamilyReport } from './one.ts';
 import { refusedOptions } from './refusals.ts';
-import { differences, supportPage } from './table.ts';
+import { differences, refusedTypes, supportPage } from './table.ts';
 
 const PAGE = join(import.meta.dirname, '../../docs/families.md');
 
@@ -19,6 +21,12 @@ describe('families', () => {
       expect(page).toContain(option);
       expect(page).toContain(words);
     }
+  });
+
+  it('of types that are out of reach are refused on the page with the reason', async () => {
+    expect(await readFile(PAGE, 'utf8')).toContain(refusedTypes());
+    for (const model_type of Object.keys(REFUSED_TYPES))
+      expect(() => readConfig({ model_type })).toThrow(`not supported: ${REFUSED_TYPES[model_type]}`);
   });
 
   it('are all on the page, with their cases', async () => {

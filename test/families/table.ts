@@ -1,7 +1,7 @@
 /**
  * @file The support table, docs/families.md: made of what was measured.
  */
-import { WRAPPERS } from '../../src/families/wrappers.ts';
+import { REFUSED_TYPES, WRAPPERS } from '../../src/families/wrappers.ts';
 import { familyCases } from './cases.ts';
 import type { FamilyReport } from './one.ts';
 import type { RefusedOption } from './refusals.ts';
@@ -77,7 +77,17 @@ export function supportPage(reports: readonly FamilyReport[], refused: readonly 
       refused.map(({ name, option, words }) => [`\`${name}\``, `\`${option}\``, words]),
     ),
     '',
+    refusedTypes(),
+    '',
   ].join('\n');
+}
+
+/** The section of the types of models that are refused, and why. */
+export function refusedTypes(): string {
+  const reasons = [...new Set(Object.values(REFUSED_TYPES))];
+  const typesOf = (reason: string) => Object.keys(REFUSED_TYPES).filter((type) => REFUSED_TYPES[type] === reason);
+  const rows = reasons.map((reason) => [code(typesOf(reason)), reason]);
+  return ['These types of models are known, and refused:', '', table(['`model_type`', 'why'], rows)].join('\n');
 }
 
 /** As the formatter writes it. */
