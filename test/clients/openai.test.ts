@@ -3,6 +3,8 @@
  */
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ServedEncoder, serve } from '../../src/exports/server.ts';
+import { loadEncoder } from '../../src/node.ts';
 import { ANSWERS, KEY, QUESTIONS, startServer, type TestServer } from './start.ts';
 
 let server: TestServer;
@@ -109,4 +111,29 @@ describe('the client of OpenAI', () => {
     const wrong = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'wrong', maxRetries: 0 });
     await expect(wrong.models.list()).rejects.toMatchObject({ status: 401 });
   });
+});
+
+it('the client of OpenAI gets vectors of texts', async () => {
+  const encoder = await loadEncoder();
+  const encoders = [new ServedEncoder(encoder, { id: 'vectors', queue: 4, queueMs: 10_000 })];
+  const own = await serve({ models: [], encoders, port: 0, apiKeys: [KEY] });
+  try {
+    const vectors = new OpenAI({ baseURL: `${own.url}/v1`, apiKey: KEY, maxRetries: 0 });
+    const input = ['In the beginning', 'And it came to pass'];
+    const expected = await encoder.embed(input);
+    // The client asks for base64 where nothing is said.
+    for (const more of [{}, { encoding_format: 'float' as const }]) {
+      const { data, usage } = await vectors.embeddings.create({ model: 'vectors', input, ...more });
+      expect(data.map(({ index }) => index)).toEqual([0, 1]);
+      for (const [i, { embedding }] of data.entries()) {
+        expect(embedding).toHaveLength(expected[i].length);
+        for (const [j, value] of embedding.entries()) expect(value).toBeCloseTo(expected[i][j], 5);
+      }
+      expect(usage.prompt_tokens).toBeGreaterThan(4);
+    }
+    await expect(vectors.embeddings.create({ model: 'other', input })).rejects.toMatchObject({ status: 404 });
+  } finally {
+    await own.close();
+    await encoder.dispose();
+  }
 });
