@@ -105,7 +105,7 @@ export class ServedModel {
     return this.options.allows?.(key) ?? true;
   }
 
-  async acquire() {
+  async acquire(): Promise<{ readonly served: ServedModel; release(): void }> {
     return { served: this, release: () => {} };
   }
 
