@@ -7,7 +7,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import { range } from '../util/numbers.ts';
 import type { RopeTable } from './rope.ts';
 
-/** Layer groups, or groups of them, whose echo the policy wants; null: it wants none. */
+/** Layer groups, or groups of them, whose echo the policy wants; null: it wants none, or no layer has slots. */
 export function echoedGroups({ rules, store }: KVCache): ReadonlySet<string> | null {
   if (!rules.needs.includes('echo')) return null;
   const names = [...store.tables].flatMap(([name, { ragged, layers, groups }]) => {
@@ -16,7 +16,7 @@ export function echoedGroups({ rules, store }: KVCache): ReadonlySet<string> | n
     if (ragged) return wanted.map((group) => partOf(name, group));
     return wanted.length > 0 ? [name] : [];
   });
-  return new Set(names);
+  return names.length > 0 ? new Set(names) : null;
 }
 
 /** What the positions of a chunk are made of. */
