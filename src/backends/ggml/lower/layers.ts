@@ -73,7 +73,7 @@ const ROPE_MODES = { neighbours: 0, halves: 2 } as const;
 export interface RotationAngles {
   /** int32 [1]: a position of 1. */
   readonly one: Tensor;
-  /** [pairs]: what the position is divided by to give the angle of each pair. */
+  /** [D / 2]: what the position is divided by to give the angle of each pair. Those that are not rotated are read, too. */
   readonly divisors: Tensor;
 }
 
@@ -81,9 +81,10 @@ export interface RotationAngles {
 export function rotationAngles(
   g: GraphMaker,
   names: { readonly cos: string; readonly sin: string; readonly index: string },
-  pairs: number,
+  [D, pairs]: readonly [number, number],
 ): RotationAngles {
-  const divisors = g.derive([pairs], (inputs: RunInputs, out) => {
+  const divisors = g.derive([D / 2], (inputs: RunInputs, out) => {
+    out.fill(1, pairs);
     const cos = inputs[names.cos].data as Float32Array;
     const sin = inputs[names.sin].data as Float32Array;
     const row = Number((inputs[names.index].data as BigInt64Array)[0]) * pairs;
@@ -95,7 +96,7 @@ export function rotationAngles(
 /**
  * Rotates one token with ggml's own operator, at a base of 1 and position 1, so that angles are those of the host. It replaces four
  * operators, which took 0.3 ms of a step of 30 layers.
- * @param x [1, heads, 1, D]
+ * @param x [1, heads, 1, D], D even
  */
 export function rotateOne(
   g: GraphMaker,
