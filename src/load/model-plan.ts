@@ -30,7 +30,7 @@ export interface PrepareRequest {
   readonly source: (spec: Param) => RowSource;
 }
 
-/** What {@link openPlan} finds. */
+/** What a plan of a model is made of, found once in a checkpoint. */
 export interface ModelPlan extends BasePlan {
   readonly family: Family;
   readonly format: WeightFormat;

@@ -86,13 +86,14 @@ describe.skipIf(!hasChromium)('the page of a server', () => {
     const numbers = await page.locator('.side p:nth-of-type(2)').allTextContents();
     expect(numbers[0]).toMatch(/· 48 of \d+ tokens held · \d+ evicted/);
     expect(numbers[1]).toMatch(/· 24 of \d+ tokens held · \d+ evicted/);
+    // The pictures are drawn for the last time when the sessions are there.
+    await page.waitForFunction(() => document.querySelectorAll('button[aria-label^="Show session"]').length === 2);
     // The oldest tokens have left the cache of the recent ones.
     await page.locator('canvas').nth(1).focus();
     for (let i = 0; i < 35; i++) await page.keyboard.press('ArrowLeft');
     expect(await page.locator('.side').nth(1).locator('p').first().textContent()).toMatch(
       /^token \d+ ".*": not held in layer 0; evicted by recent after token \d+ in layers 0–5$/,
     );
-    await page.waitForFunction(() => document.querySelectorAll('button[aria-label^="Show session"]').length === 2);
     await page.locator('button[aria-label^="Show session"]').first().click();
     await page.waitForFunction(() => document.querySelectorAll('.side').length === 3);
     expect(await page.locator('.side h3').last().textContent()).toMatch(/^Session [\w-]+, (default|recent): /);

@@ -42,6 +42,11 @@ const GPU_PACKAGES: Readonly<Record<string, Partial<Record<GpuKind, string | nul
   'darwin-arm64': { metal: null },
 };
 
+/** Finds files of installed packages, as Node's `require` does. Named here, as the package's types need none of Node's. */
+interface Resolver {
+  resolve(name: string): string;
+}
+
 /** What has to be installed for a kind of device. */
 export interface GpuPackage {
   readonly name: string;
@@ -51,7 +56,7 @@ export interface GpuPackage {
 /** @returns undefined: there is none for the platform; null: it needs no package of its own. */
 export function gpuPackage(
   kind: GpuKind,
-  platform = `${process.platform}-${process.arch}`,
+  platform: string = `${process.platform}-${process.arch}`,
 ): GpuPackage | null | undefined {
   const known = Object.hasOwn(GPU_PACKAGES, platform) ? GPU_PACKAGES[platform][kind] : undefined;
   if (!known) return known as null | undefined;
@@ -66,7 +71,7 @@ export function gpuPackage(
 export function findGpuLibrary(
   kind: GpuKind,
   { name, command }: GpuPackage,
-  requires: readonly Pick<NodeJS.Require, 'resolve'>[] = projects(),
+  requires: readonly Resolver[] = projects(),
 ): string {
   for (const require of requires) {
     let entry: string;
@@ -119,9 +124,9 @@ export interface LibraryFiles {
  * @throws EngineError for a platform without a package, a package that is not installed, or one of another version.
  */
 export function findLibraries(
-  platform = `${process.platform}-${process.arch}`,
+  platform: string = `${process.platform}-${process.arch}`,
   packageName?: string,
-  require: Pick<NodeJS.Require, 'resolve'> = createRequire(import.meta.url),
+  require: Resolver = createRequire(import.meta.url),
 ): LibraryFiles {
   const known = Object.hasOwn(PLATFORMS, platform) ? PLATFORMS[platform] : null;
   if (!known) throw new EngineError(`the ggml engine has no libraries for ${platform}; ${OTHER_ENGINE}`);
@@ -136,7 +141,7 @@ export function findLibraries(
   return librariesIn(join(root, 'bins', packageName ?? known.folder), name);
 }
 
-function packageRoot(name: string, require: Pick<NodeJS.Require, 'resolve'>): string {
+function packageRoot(name: string, require: Resolver): string {
   try {
     return dirname(dirname(require.resolve(name)));
   } catch (cause) {
