@@ -2,6 +2,7 @@
  * @file `echo`: those that the text would look at if it were read once more.
  */
 import { definePolicy } from '../define-policy.ts';
+import { largestSoFar } from '../largest.ts';
 
 /**
  * Echo (after EchoPress, arXiv 2610.00412, in a stream): the queries of each chunk, rotated behind it as if the chunk were read again,
@@ -14,11 +15,5 @@ export const echo = definePolicy({
   name: 'echo',
   summary: 'those that the text would look at if it were read once more',
   needs: ['echo'],
-  slotStateType: 'float32',
-  sinks: 4,
-  reads: false,
-  score: ({ scores, weights: [largest], length }) => {
-    for (let j = 0; j < length; j++) scores[j] = Math.max(scores[j], largest[j]);
-    return undefined;
-  },
+  ...largestSoFar,
 });

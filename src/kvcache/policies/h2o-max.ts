@@ -2,6 +2,7 @@
  * @file `h2o-max`: those that some query attended to most.
  */
 import { definePolicy } from '../define-policy.ts';
+import { largestSoFar } from '../largest.ts';
 
 /**
  * S_j = the largest attention weight that any query so far and any head of the group has paid to slot j, where `h2o` has their sum. A
@@ -12,11 +13,5 @@ export const h2oMax = definePolicy({
   name: 'h2o-max',
   summary: 'those that some query attended to most',
   needs: ['max'],
-  slotStateType: 'float32',
-  sinks: 4,
-  reads: false,
-  score: ({ scores, weights: [largest], length }) => {
-    for (let j = 0; j < length; j++) scores[j] = Math.max(scores[j], largest[j]);
-    return undefined;
-  },
+  ...largestSoFar,
 });
