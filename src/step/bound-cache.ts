@@ -11,6 +11,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { SlotTable } from '../kvcache/slots.ts';
 import { readsPositions } from '../ops/attention.ts';
 import { range } from '../util/numbers.ts';
+import { echoedGroups } from './echo.ts';
 
 interface BoundArray {
   readonly name: string;
@@ -32,6 +33,8 @@ function maskOf({ layers, position }: Config, layer: number) {
 
 /** A cache's inputs by the names that gpt.ts tells. */
 export class BoundCache {
+  /** Layer groups, or groups of them, whose echo the policy wants; null: it wants none, or no layer has slots. */
+  readonly echoed: ReadonlySet<string> | null;
   readonly #arrays: readonly BoundArray[];
 
   constructor(config: Config, cache: KVCache) {
@@ -46,6 +49,7 @@ export class BoundCache {
         tensor: null,
       }));
     };
+    this.echoed = echoedGroups(cache);
     this.#arrays = [...cache.store.tables].flatMap(([name, table]) => {
       const mask = readsPositions(maskOf(config, table.layers[0])) ? table.positions : table.hidden;
       const buffers = table.layers.flatMap((l) =>

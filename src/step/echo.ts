@@ -7,7 +7,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import { range } from '../util/numbers.ts';
 import type { RopeTable } from './rope.ts';
 
-/** Layer groups, or groups of them, whose echo the policy wants; null: it wants none, or no layer has slots. */
+/** See {@link BoundCache.echoed}, which is made of it once for a cache. */
 export function echoedGroups({ rules, store }: KVCache): ReadonlySet<string> | null {
   if (!rules.needs.includes('echo')) return null;
   const names = [...store.tables].flatMap(([name, { ragged, layers, groups }]) => {

@@ -26,7 +26,7 @@ import { bindCrossAttention, bindStates, givenPositions, statesOf } from './bind
 import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
 import { CompiledGraphs } from './compiled-graphs.ts';
-import { EchoScratch, echoedGroups } from './echo.ts';
+import { EchoScratch } from './echo.ts';
 import { bindObserved, chunkSlots, observedOf, queriesOf } from './observe.ts';
 import { bindProbe, probesOf } from './probe.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
@@ -106,8 +106,7 @@ export class Stepper {
     bindCrossAttention(this.config, cache, chunk, length, options.crossAttentionMask, inputs);
     const observed = bindObserved(this.config, cache, chunk, length, each, inputs);
     const total = (row: number) => totalLength(cache, chunk, options, row);
-    const isEchoed = cache.rules.needs.includes('echo');
-    const sets = isEchoed
+    const sets = cache.rules.needs.includes('echo')
       ? { ...observed, echo: this.#echo.bind(cache, { tokens: chunk, length, each, given, total }, inputs) }
       : observed;
     if (options.probe) bindProbe(this.config, cache, length, options.probe, inputs);
@@ -202,7 +201,7 @@ export class Stepper {
     const cross = store.crossAttention.any;
     const hooks = adapters?.hooks ?? null;
     const ragged = store.raggedLayers;
-    const echo = echoedGroups(cache);
+    const echo = this.#bound(cache).echoed;
     const common = {
       format: this.#format,
       sharing,
