@@ -29,10 +29,12 @@ function samplesOf(ggml: Ggml): readonly Pointer[] {
   return found;
 }
 
-/** The fastest buffer type for products with the matrix; null: none is faster than plain memory. */
-export function fastBufferFor(ggml: Ggml, { type, rows, cols, experts = null }: MatrixShape): Pointer {
-  const buffers = samplesOf(ggml);
-  if (buffers.length === 0) return null;
+/** Asks about a product with a matrix of this shape, of which only the description is made. */
+export function askProduct<T>(
+  ggml: Ggml,
+  { type, rows, cols, experts = null }: MatrixShape,
+  ask: (product: Pointer, weights: Pointer, context: TensorContext) => T,
+): T {
   const context = new TensorContext(ggml, 4);
   const number = GGML_TYPES[type];
   const { pointer } = context;
@@ -45,10 +47,20 @@ export function fastBufferFor(ggml: Ggml, { type, rows, cols, experts = null }: 
     experts === null
       ? ggml.ggml_mul_mat(pointer, weights, x)
       : ggml.ggml_mul_mat_id(pointer, weights, x, ggml.ggml_new_tensor_2d(pointer, GGML_TYPES.i32, 1, 1));
-  const index = buffers.findIndex((buffer) => {
-    context.setBuffer(weights, buffer);
-    return ggml.ggml_backend_dev_supports_op(ggml.cpu, product);
-  });
+  const answer = ask(product, weights, context);
   context.dispose();
+  return answer;
+}
+
+/** The fastest buffer type for products with the matrix; null: none is faster than plain memory. */
+export function fastBufferFor(ggml: Ggml, matrix: MatrixShape): Pointer {
+  const buffers = samplesOf(ggml);
+  if (buffers.length === 0) return null;
+  const index = askProduct(ggml, matrix, (product, weights, context) =>
+    buffers.findIndex((buffer) => {
+      context.setBuffer(weights, buffer);
+      return ggml.ggml_backend_dev_supports_op(ggml.cpu, product);
+    }),
+  );
   return index < 0 ? null : ggml.fastBuffers[index].type;
 }

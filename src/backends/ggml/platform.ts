@@ -81,15 +81,14 @@ export function findGpuLibrary(
       continue;
     }
     const root = dirname(dirname(entry));
-    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+    const version = versionIn(root);
     if (version !== PACKAGE_VERSION)
       throw new EngineError(`the package ${name} is version ${version}, but ${PACKAGE_VERSION} is needed: ${command}`);
     const folder = join(root, 'bins', name.slice(name.indexOf('/') + 1));
-    const pattern = new RegExp(`^(lib)?ggml-${kind}(\\.v[\\d.]+)?\\.(so|dll|dylib)$`);
-    const file = (existsSync(folder) ? readdirSync(folder) : []).find((candidate) => pattern.test(candidate));
+    const file = libraryIn(folder, `ggml-${kind}`);
     if (!file)
       throw new EngineError(`${folder}: the package ${name} is damaged: no library for ${kind} in it; ${command}`);
-    return join(folder, file);
+    return file;
   }
   throw new EngineError(`the device ${kind} needs the package ${name}, which is not installed: ${command}`);
 }
@@ -132,7 +131,7 @@ export function findLibraries(
   if (!known) throw new EngineError(`the ggml engine has no libraries for ${platform}; ${OTHER_ENGINE}`);
   const name = `@node-llama-cpp/${packageName ?? known.package}`;
   const root = packageRoot(name, require);
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const version = versionIn(root);
   if (version !== PACKAGE_VERSION)
     throw new EngineError(
       `the package ${name} is version ${version}, but the ggml engine needs ${PACKAGE_VERSION}: ` +
@@ -153,16 +152,21 @@ function packageRoot(name: string, require: Resolver): string {
   }
 }
 
-/** File names differ by platform: `libggml-base.so`, `libggml.v0.4.0.dylib`, `ggml.dll`. */
+function versionIn(root: string): string {
+  return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
+}
+
+/** A library by its name. File names differ by platform: `libggml-base.so`, `libggml.v0.4.0.dylib`, `ggml.dll`. */
+function libraryIn(folder: string, name: string): string | null {
+  const pattern = new RegExp(`^(lib)?${name}(\\.v[\\d.]+)?\\.(so|dll|dylib)$`);
+  const file = (existsSync(folder) ? readdirSync(folder) : []).find((candidate) => pattern.test(candidate));
+  return file === undefined ? null : join(folder, file);
+}
+
 function librariesIn(folder: string, name: string): LibraryFiles {
-  const files = existsSync(folder) ? readdirSync(folder) : [];
-  const find = (pattern: RegExp): string | null => {
-    const file = files.find((candidate) => pattern.test(candidate));
-    return file === undefined ? null : join(folder, file);
-  };
-  const base = find(/^(lib)?ggml-base(\.v[\d.]+)?\.(so|dll|dylib)$/);
-  const registry = find(/^(lib)?ggml(\.v[\d.]+)?\.(so|dll|dylib)$/);
+  const base = libraryIn(folder, 'ggml-base');
+  const registry = libraryIn(folder, 'ggml');
   if (!base || !registry)
     throw new EngineError(`${folder}: the package ${name} is damaged: no ggml library in it; install it again`);
-  return { folder, base, registry, llama: find(/^(lib)?llama(\.v[\d.]+)?\.(so|dll|dylib)$/) };
+  return { folder, base, registry, llama: libraryIn(folder, 'llama') };
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { EngineError, GraphError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import type { PreparedWeights, StoredParam } from '../../weights/types.ts';
-import { deviceMemory, fitsDevice } from './device-memory.ts';
+import { deviceMemory, fitsDevice, fitsPlain } from './device-memory.ts';
 import { fastBufferFor } from './fast-buffers.ts';
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
@@ -108,9 +108,10 @@ export class GgmlWeights {
   /** The type of the buffer that a parameter is copied to; null: it stays in the file. */
   #bufferFor(use: WeightUse): Pointer {
     const param = this.#param(use.name);
-    if (this.#device && fitsDevice(this.#ggml, this.#device, param, use))
-      return this.#ggml.ggml_backend_dev_buffer_type(this.#device);
-    return use.as === 'plain' ? null : fastBufferFor(this.#ggml, matrixOf(param, use));
+    if (use.as === 'plain') return this.#device && fitsPlain(param) ? this.#deviceBuffer() : null;
+    const matrix = matrixOf(param, use);
+    if (this.#device && fitsDevice(this.#ggml, this.#device, matrix)) return this.#deviceBuffer();
+    return fastBufferFor(this.#ggml, matrix);
   }
 
   /** A tensor over the file's pages. */
