@@ -35,6 +35,11 @@ export const ROTATED: Readonly<Record<string, TensorRule>> = {
   'blk.{l}.attn_k': rotatedRows('model.layers.{l}.self_attn.k_proj', 'nQueryGroups'),
 };
 
+/** A tensor whose name in the family has no suffix. */
+export const bare = (to: string): TensorRule => ({
+  each: (tensor, _, layer) => [{ ...tensor, name: filled(to, layer) }],
+});
+
 /** A norm whose weights are stored as 1 + w, and which the family reads as w. Biases are left as they are. */
 export const oneLess = (to: string): TensorRule => ({
   to,

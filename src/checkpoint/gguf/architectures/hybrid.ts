@@ -3,14 +3,9 @@
  */
 import { type Architecture, type GgufModel, type Json, LLAMA_NAMES, type TensorRule } from '../architecture.ts';
 import { mapped, pickedColumns, pickedRows } from '../rearrange.ts';
-import { expertsOf, oneLess } from '../rules.ts';
+import { bare, expertsOf, oneLess } from '../rules.ts';
 import { llamaConfig } from './llama.ts';
 import { expertSizes, QWEN_EXPERTS, SHARED_EXPERT } from './moe.ts';
-
-/** A tensor whose name in the family has no suffix. */
-const bare = (to: string): TensorRule => ({
-  each: (tensor, _, layer) => [{ ...tensor, name: to.replace('{l}', layer) }],
-});
 
 const LFM = 'model.layers.{l}';
 const LFM_NAMES = {

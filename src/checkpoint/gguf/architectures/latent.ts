@@ -3,6 +3,7 @@
  */
 import type { StoredTensor } from '../../types.ts';
 import { type Architecture, type GgufModel, type Json, LLAMA_NAMES } from '../architecture.ts';
+import { bare } from '../rules.ts';
 import { llamaConfig } from './llama.ts';
 import { QWEN_EXPERTS } from './moe.ts';
 
@@ -106,9 +107,7 @@ export const deepseek2: Architecture = {
       },
     },
     'blk.{l}.attn_v_b': { each: () => [] },
-    'blk.{l}.exp_probs_b': {
-      each: (tensor, _, layer) => [{ ...tensor, name: `model.layers.${layer}.mlp.gate.e_score_correction_bias` }],
-    },
+    'blk.{l}.exp_probs_b': bare('model.layers.{l}.mlp.gate.e_score_correction_bias'),
     'blk.{l}.ffn_gate_shexp': 'model.layers.{l}.mlp.shared_experts.gate_proj',
     'blk.{l}.ffn_up_shexp': 'model.layers.{l}.mlp.shared_experts.up_proj',
     'blk.{l}.ffn_down_shexp': 'model.layers.{l}.mlp.shared_experts.down_proj',

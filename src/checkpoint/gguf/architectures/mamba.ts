@@ -4,27 +4,36 @@
 import { range } from '../../../util/numbers.ts';
 import { type Architecture, type GgufModel, type Json, LLAMA_NAMES, type TensorRule, tokens } from '../architecture.ts';
 import { mapped } from '../rearrange.ts';
+import { bare } from '../rules.ts';
 import { llamaConfig } from './llama.ts';
 import { expertSizes, experts } from './moe.ts';
 
 const MIXER = 'backbone.layers.{l}.mixer';
+
+/** What models of state spaces alone have in common. */
+function backboneConfig(model: GgufModel): Json {
+  const { own } = model;
+  return {
+    ...tokens(model),
+    hidden_size: model.nEmbd,
+    num_hidden_layers: model.nLayer,
+    state_size: own.int('ssm.state_size', undefined, 1),
+    conv_kernel: own.int('ssm.conv_kernel', undefined, 2),
+    layer_norm_epsilon: own.float('attention.layer_norm_rms_epsilon'),
+    use_bias: model.has('blk.0.ssm_in.bias'),
+    use_conv_bias: model.has('blk.0.ssm_conv1d.bias'),
+  };
+}
 
 function mambaConfig(model: GgufModel): Json {
   const { own } = model;
   // Falcon Mamba's norms of B, C and the time step have no weights, and an epsilon of their own that files do not state.
   const isFalcon = own.bool('ssm.dt_b_c_rms', false);
   return {
-    ...tokens(model),
+    ...backboneConfig(model),
     model_type: isFalcon ? 'falcon_mamba' : 'mamba',
-    hidden_size: model.nEmbd,
-    num_hidden_layers: model.nLayer,
     intermediate_size: own.int('ssm.inner_size', undefined, 1),
-    state_size: own.int('ssm.state_size', undefined, 1),
-    conv_kernel: own.int('ssm.conv_kernel', undefined, 2),
     time_step_rank: own.int('ssm.time_step_rank', undefined, 1),
-    layer_norm_epsilon: own.float('attention.layer_norm_rms_epsilon'),
-    use_bias: model.has('blk.0.ssm_in.bias'),
-    use_conv_bias: model.has('blk.0.ssm_conv1d.bias'),
   };
 }
 
@@ -58,23 +67,16 @@ export const mamba2: Architecture = {
     const [inner, heads] = [own.int('ssm.inner_size', undefined, 1), own.int('ssm.time_step_rank', undefined, 1)];
     if (inner % heads !== 0) throw own.fail('ssm.inner_size', `is ${inner}, no multiple of the ${heads} heads`);
     return {
-      ...tokens(model),
+      ...backboneConfig(model),
       model_type: 'mamba2',
-      hidden_size: model.nEmbd,
-      num_hidden_layers: model.nLayer,
       num_heads: heads,
       head_dim: inner / heads,
       n_groups: own.int('ssm.group_count', 1, 1),
-      state_size: own.int('ssm.state_size', undefined, 1),
-      conv_kernel: own.int('ssm.conv_kernel', undefined, 2),
-      layer_norm_epsilon: own.float('attention.layer_norm_rms_epsilon'),
-      use_bias: model.has('blk.0.ssm_in.bias'),
-      use_conv_bias: model.has('blk.0.ssm_conv1d.bias'),
     };
   },
   tensors: {
     ...BACKBONE,
-    'blk.{l}.ssm_dt': { each: (tensor, _, layer) => [{ ...tensor, name: `backbone.layers.${layer}.mixer.dt_bias` }] },
+    'blk.{l}.ssm_dt': bare(`${MIXER}.dt_bias`),
     // Rows of groups in the file, one vector in the family.
     'blk.{l}.ssm_norm': {
       to: `${MIXER}.norm`,
