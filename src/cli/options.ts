@@ -320,11 +320,11 @@ export async function findPolicy(name: string): Promise<string | PolicyRow> {
   return asUsage(() => definePolicy(found as PolicyDefinition));
 }
 
-/** Runs what takes these options: what a policy refuses is wrong usage. */
-export function asUsage<T>(use: () => T): T {
+/** Runs what takes these options: what a policy refuses is wrong usage. @param where begins the message. */
+export function asUsage<T>(use: () => T, where = ''): T {
   try {
     return use();
   } catch (error) {
-    throw error instanceof InputError ? new UsageError(error.message, { cause: error }) : error;
+    throw error instanceof InputError ? new UsageError(where + error.message, { cause: error }) : error;
   }
 }

@@ -7,10 +7,10 @@ import { InvalidArgumentError } from 'commander';
 import * as v from 'valibot';
 import { WEIGHT_CHOICES } from '../exports/checkpoint.ts';
 import { checkCacheOptions, readCacheBytes } from '../exports/policies.ts';
-import { InputError } from '../index.ts';
 import { DEVICES, ENGINES } from '../load/engines-node.ts';
 import type { CacheClass } from '../server/served-model.ts';
 import { UsageError } from './failure.ts';
+import { asUsage } from './options.ts';
 
 /** A model of --models: a path, or the name of a file with several. */
 export type ModelsFlag = { readonly file: string } | { readonly name: string; readonly path: string };
@@ -127,12 +127,7 @@ function checkCaches({ cache, cacheClasses = {} }: ModelSettings, where: string)
     const { cacheLength = 1 } = options;
     if (!Number.isSafeInteger(cacheLength) || (cacheLength as number) < 1)
       throw new UsageError(`${where}: the cache class ${name}: cacheLength must be a whole number of at least 1`);
-    try {
-      checkCacheOptions(options);
-    } catch (error) {
-      if (!(error instanceof InputError)) throw error;
-      throw new UsageError(`${where}: the cache class ${name}: ${error.message}`, { cause: error });
-    }
+    asUsage(() => checkCacheOptions(options), `${where}: the cache class ${name}: `);
   }
   if ('default' in cacheClasses) throw new UsageError(`${where}: the class "default" is what "cache" says`);
 }
