@@ -8,9 +8,11 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { openGgml } from '../src/backends/ggml/binding.ts';
+import { logSoftmaxAt } from '../src/engine/sampling/sampler.ts';
+import { divergenceOf } from '../src/eval/divergence.ts';
 import { type LanguageModel, type LoadOptions, loadModel, type WeightChoice } from '../src/node.ts';
 import { argmax } from '../src/util/numbers.ts';
-import { bindLlama, CONTEXT, checkDefaults, decodeTokens } from './libllama.ts';
+import { bindLlama, decodeTokens, openContext, openModel } from './libllama.ts';
 
 const options = new Command('bench:exactness')
   .argument('<model>', 'a GGUF file, a folder or a hub id')
@@ -55,15 +57,8 @@ async function openOurs(weights: WeightChoice): Promise<{ model: LanguageModel; 
 function openLlama(length: number): Reader {
   const ggml = openGgml();
   const llama = bindLlama(ggml);
-  const model = llama.loadModel(file, llama.modelParams());
-  if (!model) throw new Error(`libllama can't load ${file}`);
-  const words = Uint32Array.from(llama.contextParams().words);
-  checkDefaults(words);
-  words[CONTEXT.n_ctx] = length;
-  words[CONTEXT.n_threads] = Number(threads);
-  words[CONTEXT.n_threads_batch] = Number(threads);
-  const context = llama.makeContext(model, { words });
-  if (!context) throw new Error('libllama made no context');
+  const model = openModel(llama, file);
+  const context = openContext(llama, model, { n_ctx: length, n_threads: Number(threads) });
   const size = llama.vocabularySize(llama.vocabulary(model));
   return async (ids) => {
     llama.seqRemove(llama.memory(context), 0, 0, -1);
@@ -93,20 +88,11 @@ class Sums {
 
   /** @param next the token that follows in the text; undefined at the end of a window. */
   add(exact: Float32Array, other: Float32Array, next: number | undefined): void {
-    const [p, q] = [logProbabilities(exact), logProbabilities(other)];
-    for (let i = 0; i < p.length; i++) this.divergence += Math.exp(p[i]!) * (p[i]! - q[i]!);
-    if (argmax(p) === argmax(q)) this.same++;
+    this.divergence += divergenceOf(exact, other);
+    if (argmax(exact) === argmax(other)) this.same++;
     this.tokens++;
-    if (next !== undefined) this.surprise -= q[next]!;
+    if (next !== undefined) this.surprise -= logSoftmaxAt(other, next);
   }
-}
-
-function logProbabilities(logits: Float32Array): Float64Array {
-  const most = logits.reduce((a, b) => Math.max(a, b));
-  let sum = 0;
-  for (const value of logits) sum += Math.exp(value - most);
-  const shift = most + Math.log(sum);
-  return Float64Array.from(logits, (value) => value - shift);
 }
 
 const exact = await openOurs('float32');

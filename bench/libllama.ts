@@ -18,7 +18,7 @@ interface Batch {
 }
 
 /** Indices of `llama_context_params`, in words of 4 bytes, of llama.cpp v0.4.0; {@link checkDefaults} checks them. */
-export const CONTEXT = { n_ctx: 0, n_batch: 1, n_ubatch: 2, n_seq_max: 3, n_threads: 7, n_threads_batch: 8 } as const;
+const CONTEXT = { n_ctx: 0, n_batch: 1, n_ubatch: 2, n_seq_max: 3, n_threads: 7, n_threads_batch: 8 } as const;
 const DEFAULTS: readonly (readonly [keyof typeof CONTEXT, number])[] = [
   ['n_ctx', 512],
   ['n_batch', 2048],
@@ -82,13 +82,35 @@ export function bindLlama(ggml: Ggml = openGgml()) {
 }
 
 /** Another version of libllama may have other fields. */
-export function checkDefaults(words: Uint32Array): void {
+function checkDefaults(words: Uint32Array): void {
   for (const [name, value] of DEFAULTS)
     if (words[CONTEXT[name]] !== value)
       throw new Error(`libllama's ${name} is ${words[CONTEXT[name]]} instead of ${value}: its struct has changed`);
 }
 
 export type Llama = ReturnType<typeof bindLlama>;
+
+/** @throws Error where libllama can't load the file. */
+export function openModel(llama: Llama, file: string): Pointer {
+  const model = llama.loadModel(file, llama.modelParams());
+  if (!model) throw new Error(`libllama can't load ${file}`);
+  return model;
+}
+
+/** A context with libllama's defaults but for these settings: keys and values in float16, flash attention by itself. */
+export function openContext(
+  llama: Llama,
+  model: Pointer,
+  { n_threads, ...settings }: Partial<Record<keyof typeof CONTEXT, number>> & { readonly n_threads: number },
+): Pointer {
+  const words = Uint32Array.from(llama.contextParams().words);
+  checkDefaults(words);
+  const all = { n_threads, n_threads_batch: n_threads, ...settings };
+  for (const [name, value] of Object.entries(all)) words[CONTEXT[name as keyof typeof CONTEXT]] = value;
+  const context = llama.makeContext(model, { words });
+  if (!context) throw new Error('libllama made no context');
+  return context;
+}
 
 /**
  * Has libllama compute tokens of rows.

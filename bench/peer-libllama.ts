@@ -7,7 +7,7 @@ import { openGgml } from '../src/backends/ggml/binding.ts';
 import type { Pointer } from '../src/backends/ggml/functions.ts';
 import { argmax } from '../src/util/numbers.ts';
 import { modelFile } from './gguf.ts';
-import { bindLlama, CONTEXT, checkDefaults, decodeTokens } from './libllama.ts';
+import { bindLlama, decodeTokens, openContext, openModel } from './libllama.ts';
 import {
   BATCH_SIZE,
   DECODE_TOKENS,
@@ -95,25 +95,15 @@ serve({
 });
 
 function loadModel(file: string): Pointer {
-  const loaded = llama.loadModel(file, llama.modelParams());
-  if (!loaded) throw new Error(`libllama can't load ${file}`);
+  const loaded = openModel(llama, file);
   vocabulary = llama.vocabularySize(llama.vocabulary(loaded));
   return loaded;
 }
 
-/** All settings but lengths and threads are libllama's defaults: keys and values in float16, flash attention by itself. */
 function makeContext(tokens: number, rows: number): void {
   if (context) llama.freeContext(context);
-  const words = Uint32Array.from(llama.contextParams().words);
-  checkDefaults(words);
-  words[CONTEXT.n_ctx] = tokens * rows;
-  words[CONTEXT.n_batch] = BATCH_SIZE;
-  words[CONTEXT.n_ubatch] = BATCH_SIZE;
-  words[CONTEXT.n_seq_max] = rows;
-  words[CONTEXT.n_threads] = loading.threads;
-  words[CONTEXT.n_threads_batch] = loading.threads;
-  context = llama.makeContext(model, { words });
-  if (!context) throw new Error('libllama made no context');
+  const lengths = { n_ctx: tokens * rows, n_batch: BATCH_SIZE, n_ubatch: BATCH_SIZE, n_seq_max: rows };
+  context = openContext(llama, model, { ...lengths, n_threads: loading.threads });
   if (loading.threads > 1) llama.attachThreads(context, threadPool(), null);
 }
 

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { bindLlama, CONTEXT, checkDefaults, decodeTokens } from '../bench/libllama.ts';
+import { bindLlama, decodeTokens, openContext, openModel } from '../bench/libllama.ts';
 import { openGgml } from '../src/backends/ggml/binding.ts';
 import { findLibraries } from '../src/backends/ggml/platform.ts';
 import { openCheckpoint, writeGguf } from '../src/exports/checkpoint-node.ts';
@@ -37,15 +37,9 @@ describe.runIf(isThere)('libllama', () => {
 
   /** Greedy tokens after a prompt, each computed from the start: no cache is between the two. */
   function greedy(file: string, prompt: readonly number[]): { tokens: number[]; logits: Float32Array } {
-    const model = llama.loadModel(file, llama.modelParams());
-    if (!model) throw new Error(`libllama can't load ${file}`);
+    const model = openModel(llama, file);
     opened.push(() => llama.freeModel(model));
-    const words = Uint32Array.from(llama.contextParams().words);
-    checkDefaults(words);
-    words[CONTEXT.n_threads] = 1;
-    words[CONTEXT.n_threads_batch] = 1;
-    const context = llama.makeContext(model, { words });
-    if (!context) throw new Error('libllama made no context');
+    const context = openContext(llama, model, { n_threads: 1 });
     opened.push(() => llama.freeContext(context));
     const size = llama.vocabularySize(llama.vocabulary(model));
     const logitsOf = (ids: readonly number[], from: number): Float32Array => {
