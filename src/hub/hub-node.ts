@@ -21,6 +21,7 @@ import {
 } from './cache-node.ts';
 import { chooseFiles, collectFiles, type HubFile, pickFiles, pickGgufFiles } from './files.ts';
 import { HubHttp, type HubRetry, isTransient } from './http.ts';
+import { fileUrl } from './listing.ts';
 import { checkHubNames, hubGguf } from './names.ts';
 import { proxyFetch } from './proxy-node.ts';
 import { type HubSettings, type HubSettingsOptions, readHubSettings } from './settings-node.ts';
@@ -273,8 +274,7 @@ async function fetchFile(
       try {
         // Another process may have brought it while this one waited.
         if ((await fileSize(blob)) !== file.size) {
-          const path = file.path.split('/').map(encodeURIComponent).join('/');
-          const url = `${http.options.endpoint}/${id}/resolve/${commit}/${path}`;
+          const url = fileUrl(http, id, commit, file.path);
           await transferBlob(http, { url, file, blob, subject: { id, revision, file: file.path }, onBytes });
         }
       } finally {

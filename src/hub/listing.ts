@@ -55,3 +55,8 @@ async function readJson(http: HubHttp, id: string, revision: string, url: string
     });
   }
 }
+
+/** The address of a file at a commit. */
+export function fileUrl({ options }: HubHttp, id: string, commit: string, path: string): string {
+  return `${options.endpoint}/${id}/resolve/${commit}/${path.split('/').map(encodeURIComponent).join('/')}`;
+}

@@ -9,7 +9,7 @@ import { CheckpointError, HubError } from '../util/errors.ts';
 import type { HubFile } from './files.ts';
 import { Backoff, type HubHttp, HubUnreachableError, refusal } from './http.ts';
 import { type HubDownloadOptions, openHub } from './hub-node.ts';
-import { commitOf, filesOf } from './listing.ts';
+import { commitOf, filesOf, fileUrl } from './listing.ts';
 import { checkHubNames, hubGguf } from './names.ts';
 
 /** A GGUF model on the hub. */
@@ -66,8 +66,7 @@ interface Snapshot {
 
 /** Bytes of a file of the hub. What was read of its beginning is not fetched again. */
 function rangeSource(http: HubHttp, { id, revision, commit }: Snapshot, file: HubFile): ByteSource {
-  const path = file.path.split('/').map(encodeURIComponent).join('/');
-  const url = `${http.options.endpoint}/${id}/resolve/${commit}/${path}`;
+  const url = fileUrl(http, id, commit, file.path);
   const subject = { id, revision, file: file.path };
   const name = `${id}/${file.path}`;
 

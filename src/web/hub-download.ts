@@ -3,7 +3,7 @@
  */
 import type { HubFile } from '../hub/files.ts';
 import type { HubHttp } from '../hub/http.ts';
-import { filesOf } from '../hub/listing.ts';
+import { filesOf, fileUrl } from '../hub/listing.ts';
 import { fill, type PartialContent, wrongChecksum } from '../hub/transfer.ts';
 import { Sha256 } from '../util/sha256.ts';
 import { type FetchProgress, ProgressMeter } from './progress.ts';
@@ -68,7 +68,7 @@ async function download(
   try {
     const content = StoredContent.resume(handle, file);
     onBytes(content.have);
-    const url = `${http.options.endpoint}/${id}/resolve/${commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`;
+    const url = fileUrl(http, id, commit, file.path);
     await fill(http, { url, file, subject: { id, revision: commit, file: file.path }, onBytes }, content);
     handle.flush();
     good = await content.matches();
