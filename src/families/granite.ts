@@ -60,7 +60,7 @@ export const graniteHybrid: Family = {
     const rotates = rotatesAtAll(r);
     r.refuse('normalization_function', 'only "rmsnorm" is supported', ['rmsnorm']);
     r.skip('time_step_min', 'time_step_max', 'time_step_floor', 'mamba_chunk_size', 'mamba_expand');
-    const mixer = mamba2Mixer(r, base, MAMBA_KEYS, 'each');
+    const mixer = mamba2Mixer(r, base, MAMBA_KEYS);
     const experts =
       r.int('num_local_experts', 8, 0) > 0 ? expertCount(r, 'num_local_experts', 'num_experts_per_tok', [8, 2]) : null;
     if (!experts) r.skip('num_experts_per_tok');

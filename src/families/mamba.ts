@@ -147,16 +147,12 @@ interface Mamba2Keys {
   readonly projBias: string;
 }
 
-/**
- * @param normGroups groups of channels that are normalised by themselves. mamba_ssm, and transformers by 5.24, normalise each group.
- * transformers 5.18 normalised all channels together, which differs where there is more than one group; the golden values of
- * `mamba2` are from there.
- */
+/** @param normGroups groups of channels that are normalised by themselves: those of the states, as mamba_ssm does, or one. */
 export function mamba2Mixer(
   r: ConfigReader,
   base: FamilyConfig,
   keys: Mamba2Keys,
-  normGroups: 'one' | 'each' = 'one',
+  normGroups: 'one' | 'each' = 'each',
 ): Mamba2 {
   const heads = r.int(keys.heads, 128);
   const groups = r.int(keys.groups, 1);
@@ -200,13 +196,24 @@ export const MAMBA_KEYS: Mamba2Keys = {
   projBias: 'mamba_proj_bias',
 };
 
+/**
+ * Whether the model was made by a transformers that normalises all channels together: 5.22 and older. mamba_ssm and transformers
+ * 5.23 and newer normalise each group. A config that states `norm_before_gate` or `rms_norm` comes from mamba_ssm's options
+ * (Codestral Mamba, whatever saved it last); transformers 5.18 writes neither.
+ */
+function isNormalizedWhole(r: ConfigReader): boolean {
+  if (r.has('norm_before_gate') || r.has('rms_norm') || !r.isString('transformers_version')) return false;
+  const version = /^5\.(\d+)\./.exec(r.string('transformers_version'));
+  return version !== null && Number(version[1]) < 23;
+}
+
 export const mamba2: Family = {
   modelTypes: ['mamba2'],
   config: (r) => {
     const base = readBase(r, STATES_ONLY);
     skipInitialization(r);
     r.skip('expand', 'time_step_rank');
-    const mixer = mamba2Mixer(r, base, {
+    const keys: Mamba2Keys = {
       heads: 'num_heads',
       headSize: 'head_dim',
       groups: 'n_groups',
@@ -214,7 +221,8 @@ export const mamba2: Family = {
       convWidth: 'conv_kernel',
       convBias: 'use_conv_bias',
       projBias: 'use_bias',
-    });
+    };
+    const mixer = mamba2Mixer(r, base, keys, isNormalizedWhole(r) ? 'one' : 'each');
     r.refuse('rms_norm', 'only true is supported', [true]);
     r.refuse('norm_before_gate', 'only true is supported', [true]);
     return { ...base, layer: alone(mixer) };
@@ -230,7 +238,7 @@ export const bamba: Family = {
     skipInitialization(r);
     r.skip('attn_rotary_emb', 'num_logits_to_keep', 'z_loss_coefficient', 'mamba_chunk_size', 'mamba_expand');
     const attends = r.has('attn_layer_indices') ? r.numbers('attn_layer_indices') : [];
-    const mixer = mamba2Mixer(r, base, MAMBA_KEYS, 'each');
+    const mixer = mamba2Mixer(r, base, MAMBA_KEYS);
     r.refuse('attention_bias', 'biases are not supported in this family');
     return {
       ...base,
@@ -305,20 +313,15 @@ export const nemotronH: Family = {
     r.refuse('mamba_hidden_act', 'only "silu" is supported', ['silu']);
     r.refuse('moe_latent_size', 'experts of a latent width are not supported');
     for (const key of ['attention_bias', 'use_bias']) r.refuse(key, 'biases are not supported in this family');
-    const mixer = mamba2Mixer(
-      r,
-      base,
-      {
-        heads: 'mamba_num_heads',
-        headSize: 'mamba_head_dim',
-        groups: 'n_groups',
-        stateSize: 'ssm_state_size',
-        convWidth: 'conv_kernel',
-        convBias: 'use_conv_bias',
-        projBias: 'mamba_proj_bias',
-      },
-      'each',
-    );
+    const mixer = mamba2Mixer(r, base, {
+      heads: 'mamba_num_heads',
+      headSize: 'mamba_head_dim',
+      groups: 'n_groups',
+      stateSize: 'ssm_state_size',
+      convWidth: 'conv_kernel',
+      convBias: 'use_conv_bias',
+      projBias: 'mamba_proj_bias',
+    });
     const { mlp: routed } = deepseekMixture(r, base, 'sigmoid').layer!({} as LayerSpec, 0);
     const shared = r.intOrNull('moe_shared_expert_intermediate_size');
     const moe: MlpSpec | null =

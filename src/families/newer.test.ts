@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type ConfigJson, configJson } from '../../test/support/family-cases.ts';
-import type { SelfAttention } from '../config/layer-spec.ts';
+import type { Mamba2, SelfAttention } from '../config/layer-spec.ts';
 import { paramsOf } from '../load/model-plan.ts';
 import { readConfig } from './read-config.ts';
 
@@ -210,4 +210,19 @@ describe('the norm in a Mamba-2 mixer', () => {
 it('gpt_oss may state the factor of its gate, and no other', () => {
   expect(read('gpt_oss', { swiglu_alpha: 1.702 })).toEqual(read('gpt_oss'));
   expect(() => read('gpt_oss', { swiglu_alpha: 1.5 })).toThrow(/swiglu_alpha is 1.5: only 1.702 is supported/);
+});
+
+describe('the norm of mamba2', () => {
+  const groups = (changes: ConfigJson) => (read('mamba2', changes).layers[0].mixer as Mamba2).norm?.groups;
+
+  it('is of each group, but of all channels in a model that an old transformers made', () => {
+    expect(groups({ transformers_version: '5.18.0' })).toBe(1);
+    expect(groups({ transformers_version: '5.22.1' })).toBe(1);
+    expect(groups({ transformers_version: '5.23.0' })).toBe(2);
+    expect(groups({ transformers_version: '6.0.0' })).toBe(2);
+    expect(groups({ transformers_version: '4.44.0.dev0' })).toBe(2);
+    expect(groups({ transformers_version: null })).toBe(2);
+    // Codestral Mamba, saved again.
+    expect(groups({ transformers_version: '5.18.0', norm_before_gate: true, rms_norm: true })).toBe(2);
+  });
 });
