@@ -22,6 +22,7 @@ export class Side {
   #conversation: Conversation | null = null;
   #tokens: readonly number[] = [];
   #lastScores = 0;
+  #cell: Cell | null = null;
 
   constructor(model: PageModel, choice: CacheChoice) {
     this.#model = model;
@@ -131,6 +132,7 @@ export class Side {
   }
 
   async #describe(cell: Cell | null): Promise<void> {
+    this.#cell = cell;
     if (!cell) {
       this.#about.textContent = '';
       return;
@@ -138,6 +140,8 @@ export class Side {
     const { layer, position } = cell;
     const id = this.#tokens[position];
     const text = id === undefined ? '' : ` ${JSON.stringify(await this.#model.decode(id))}`;
+    // Another cell was selected meanwhile, and its text may be there already.
+    if (this.#cell !== cell) return;
     const evicted: string[] = [];
     let [first, token] = [-1, -1];
     const flush = (end: number) => {

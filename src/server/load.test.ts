@@ -122,19 +122,26 @@ describe('clients', () => {
   });
 
   it('with a key of their own do not wait behind all requests of another key', async () => {
-    const { one } = servedModel(model, { rows: 1, queue: 100 });
+    const { one } = servedModel(model, { rows: 1, queue: 100, maxTokens: 100_000 });
     const app = createApp({ models: [one], authorize: (key) => key });
     const ends: string[] = [];
-    const ask = async (key: string) => {
-      const body = { model: 'tiny', prompt: 'And', max_tokens: 4 };
-      await app.fetch(post('/v1/completions', body, { authorization: `Bearer ${key}` }));
+    const ask = async (key: string, more: RequestInit = {}, max_tokens = 4) => {
+      const body = { model: 'tiny', prompt: 'And', max_tokens, ignore_eos: true };
+      await app.fetch(new Request(post('/v1/completions', body, { authorization: `Bearer ${key}` }), more));
       ends.push(key);
     };
+    // Holds the only row until all others wait.
+    const first = new AbortController();
+    const holder = ask('many', { signal: first.signal }, 100_000).catch(() => {});
+    await expect.poll(() => one.queue.running).toBe(1);
     const many = Array.from({ length: 30 }, () => ask('many'));
-    await expect.poll(() => one.queue.waiting).toBeGreaterThan(20);
-    await ask('one');
+    await expect.poll(() => one.queue.waiting).toBe(30);
+    const single = ask('one');
+    await expect.poll(() => one.queue.waiting).toBe(31);
+    first.abort();
+    await single;
     expect(ends.length).toBeLessThan(15);
-    await Promise.all(many);
+    await Promise.all([holder, ...many]);
   });
 });
 

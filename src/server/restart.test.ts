@@ -15,7 +15,7 @@ it('an engine that has ended is started again', async () => {
     cacheClasses: [{ name: 'default', options: { policy: 'dense', cacheLength: 512 } }],
     rows: 4,
     queue: 16,
-    queueMs: 30_000,
+    queueMs: 600_000,
     maxTokens: 400,
     sessions: 4,
     store: null,

@@ -26,7 +26,7 @@ export function servedModel(model: LanguageModel, more: Partial<ServedModelOptio
     cacheClasses: CLASSES,
     rows: 4,
     queue: 64,
-    queueMs: 30_000,
+    queueMs: 600_000,
     maxTokens: 64,
     sessions: 4,
     store: null,
