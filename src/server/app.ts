@@ -10,7 +10,7 @@ import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
 import { messages, messagesError, readCount } from './dialects/messages.ts';
 import { openaiError } from './dialects/openai.ts';
-import { responses } from './dialects/responses.ts';
+import { addResponseRoutes, responses } from './dialects/responses.ts';
 import type { Dialect } from './dialects/types.ts';
 import { readEmbeddings, type ServedEncoder } from './embeddings.ts';
 import { readBody } from './fields.ts';
@@ -20,6 +20,7 @@ import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
 import { addCacheRoutes, addPageFiles } from './page.ts';
 import type { PageFiles } from './page-files.ts';
 import { SavedResponses } from './responses-store.ts';
+import type { Routes } from './routes.ts';
 import { randomId, type ServedModel } from './served-model.ts';
 
 export interface AppOptions {
@@ -51,7 +52,7 @@ export interface ServerApp {
 
 export function createApp(options: AppOptions): ServerApp {
   const { models, encoders = [], bodyBytes = 8 * 2 ** 20, pingMs = 15_000, stallMs = 60_000, log = () => {} } = options;
-  const app = new Hono<{ Variables: { key: string; id: string } }>();
+  const app = new Hono() as Routes;
   const metrics = new Metrics();
   let draining = false;
 
@@ -112,7 +113,9 @@ export function createApp(options: AppOptions): ServerApp {
     });
   app.post('/v1/chat/completions', answer(chatCompletions));
   app.post('/v1/completions', answer(completions));
-  app.post('/v1/responses', answer(responses(new SavedResponses())));
+  const saved = new SavedResponses();
+  app.post('/v1/responses', answer(responses(saved)));
+  addResponseRoutes(app, saved);
   app.post('/v1/messages', answer(messages));
   app.post('/v1/messages/count_tokens', async (c) => {
     const { model, input } = readCount(await readJson(c, bodyBytes));

@@ -1,13 +1,12 @@
 /**
  * @file The page of the server: its files, and the routes that tell it what caches hold.
  */
-import type { Hono } from 'hono';
+
 import { HttpError } from './http-error.ts';
 import type { ModelEntry } from './model-entry.ts';
 import type { PageFiles } from './page-files.ts';
+import type { Routes } from './routes.ts';
 import type { ServedModel } from './served-model.ts';
-
-type App = Hono<{ Variables: { key: string; id: string } }>;
 
 /** The page sends nothing to other servers. */
 const HEADERS = {
@@ -18,7 +17,7 @@ const HEADERS = {
 } as const;
 
 /** Serves the files. They need no key: the page asks for one where the server wants it. */
-export function addPageFiles(app: App, files: PageFiles): void {
+export function addPageFiles(app: Routes, files: PageFiles): void {
   for (const [path, { type, body }] of files)
     app.get(`/${path}`, (c) => c.body(body as Uint8Array<ArrayBuffer>, 200, { ...HEADERS, 'content-type': type }));
 }
@@ -26,7 +25,7 @@ export function addPageFiles(app: App, files: PageFiles): void {
 const loadedOf = (models: readonly ModelEntry[]): ServedModel[] => models.flatMap(({ loaded }) => loaded ?? []);
 
 /** Routes that tell what the caches of sessions hold. A key sees its own sessions only. */
-export function addCacheRoutes(app: App, models: readonly ModelEntry[]): void {
+export function addCacheRoutes(app: Routes, models: readonly ModelEntry[]): void {
   const ownedBy = (key: string) =>
     loadedOf(models).flatMap((served) =>
       served.sessions

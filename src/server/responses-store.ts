@@ -1,28 +1,35 @@
 /**
- * @file The messages of responses, for requests that go on from one of them (`previous_response_id`).
+ * @file Responses that are kept: for requests that go on from one of them (`previous_response_id`), and for `/v1/responses/ID`.
  */
-import { HttpError } from './http-error.ts';
 import type { TurnMessage } from './turn.ts';
 
-/** Responses that are kept, and characters of all their messages. */
+/** Responses that are kept, and characters of all of them, with their messages. */
 const MAX_RESPONSES = 2000;
 const MAX_CHARACTERS = 32 * 2 ** 20;
 
-interface Saved {
+export interface SavedResponse {
+  readonly id: string;
+  /** Whose it is. */
   readonly key: string;
+  /** The conversation up to the answer. */
   readonly messages: readonly TurnMessage[];
+  /** The response, as its request got it. */
+  readonly response: object;
+}
+
+interface Entry extends SavedResponse {
   readonly size: number;
 }
 
-/** Conversations up to each response. They are in memory: a restart forgets them. */
+/** They are in memory: a restart forgets them. */
 export class SavedResponses {
   /** The one that was used last is the last. */
-  readonly #saved = new Map<string, Saved>();
+  readonly #saved = new Map<string, Entry>();
   #size = 0;
 
-  add(id: string, key: string, messages: readonly TurnMessage[]): void {
-    const size = JSON.stringify(messages).length;
-    this.#saved.set(id, { key, messages, size });
+  add(saved: SavedResponse): void {
+    const size = JSON.stringify([saved.messages, saved.response]).length;
+    this.#saved.set(saved.id, { ...saved, size });
     this.#size += size;
     for (const oldest of this.#saved.keys()) {
       if (this.#saved.size <= MAX_RESPONSES && this.#size <= MAX_CHARACTERS) break;
@@ -30,17 +37,20 @@ export class SavedResponses {
     }
   }
 
-  /** @throws HttpError 404 where the response is not known to the key. */
-  of(id: string, key: string): readonly TurnMessage[] {
+  /** @returns null where the key has no such response. */
+  get(id: string, key: string): SavedResponse | null {
     const saved = this.#saved.get(id);
-    if (!saved || saved.key !== key)
-      throw new HttpError(404, `there is no response "${id.slice(0, 100)}"; send the whole conversation as input`, {
-        code: 'previous_response_not_found',
-        param: 'previous_response_id',
-      });
+    if (saved?.key !== key) return null;
     this.#saved.delete(id);
     this.#saved.set(id, saved);
-    return saved.messages;
+    return saved;
+  }
+
+  /** @returns whether the key had it. */
+  delete(id: string, key: string): boolean {
+    if (this.#saved.get(id)?.key !== key) return false;
+    this.#forget(id);
+    return true;
   }
 
   #forget(id: string): void {

@@ -107,6 +107,28 @@ describe('responses', () => {
     });
   });
 
+  it('are given again by their id, and removed, for their key only', async () => {
+    const whole = await client.responses.create(asked);
+    const streamed = await client.responses.stream(asked).finalResponse();
+    for (const { id, output_text } of [whole, streamed])
+      expect(await client.responses.retrieve(id)).toMatchObject({ id, output_text, status: 'incomplete' });
+    const unknown = { status: 404, param: 'response_id' };
+    const unstored = await client.responses.create({ ...asked, store: false });
+    for (const [one, id] of [
+      [clientOf('two'), whole.id],
+      [client, unstored.id],
+      [client, 'resp_none'],
+    ] as const) {
+      await expect(one.responses.retrieve(id)).rejects.toMatchObject(unknown);
+      await expect(one.responses.delete(id)).rejects.toMatchObject(unknown);
+    }
+    await client.responses.delete(whole.id);
+    await expect(client.responses.retrieve(whole.id)).rejects.toMatchObject(unknown);
+    const next = client.responses.create({ ...asked, previous_response_id: whole.id });
+    await expect(next).rejects.toMatchObject({ code: 'previous_response_not_found' });
+    expect((await client.responses.retrieve(streamed.id)).output_text).toBe(streamed.output_text);
+  });
+
   it('are of a schema where text.format asks for it', async () => {
     const schema = { type: 'object', properties: { n: { enum: [1] } }, required: ['n'], additionalProperties: false };
     const format = { type: 'json_schema' as const, name: 'n', schema };

@@ -1,10 +1,11 @@
 /**
- * @file OpenAI's responses (POST /v1/responses).
+ * @file OpenAI's responses (/v1/responses).
  */
 import * as v from 'valibot';
 import { CACHE_FIELDS, readBody, refuseFields, samplingOptions, TOOL_NAME, userOf } from '../fields.ts';
 import { HttpError, toHttpError } from '../http-error.ts';
-import type { SavedResponses } from '../responses-store.ts';
+import type { SavedResponse, SavedResponses } from '../responses-store.ts';
+import type { Routes } from '../routes.ts';
 import { event } from '../sse.ts';
 import type { ChoiceEvent, TurnEnd, TurnEvent, TurnMessage, TurnTool } from '../turn.ts';
 import { type Answer, type AnswerPart, answerOf } from './answer.ts';
@@ -197,18 +198,50 @@ function responseOf(facts: AnswerFacts, answer: Answer | null) {
   };
 }
 
-/** @param saved the messages of earlier responses. */
+/** `GET` and `DELETE` of `/v1/responses/ID`: a response that is kept, for the key that asked for it. */
+export function addResponseRoutes(app: Routes, saved: SavedResponses): void {
+  const missing = (id: string) =>
+    new HttpError(404, `there is no response "${id.slice(0, 100)}"`, { param: 'response_id' });
+  app.get('/v1/responses/:id', (c) => {
+    const id = c.req.param('id');
+    if (c.req.query('stream') === 'true')
+      throw new HttpError(400, 'stream: a response is kept when it is whole, and is given as a whole', {
+        param: 'stream',
+      });
+    const found = saved.get(id, c.get('key'));
+    if (!found) throw missing(id);
+    return c.json(found.response);
+  });
+  app.delete('/v1/responses/:id', (c) => {
+    const id = c.req.param('id');
+    if (!saved.delete(id, c.get('key'))) throw missing(id);
+    return c.json({ id, object: 'response', deleted: true });
+  });
+}
+
+/** The response that a request goes on from. @throws HttpError where it is not kept. */
+function previousOf(saved: SavedResponses, id: string, key: string): SavedResponse {
+  const found = saved.get(id, key);
+  if (found) return found;
+  throw new HttpError(404, `there is no response "${id.slice(0, 100)}"; send the whole conversation as input`, {
+    code: 'previous_response_not_found',
+    param: 'previous_response_id',
+  });
+}
+
+/** @param saved gets the responses, and has the earlier ones. */
 export function responses(saved: SavedResponses): Dialect {
   const finish = (facts: AnswerFacts, events: readonly TurnEvent[]) => {
     const answer = answerOf(events);
     const body = facts.body as ResponsesBody;
     const { input } = facts.turns[0];
+    const response = responseOf(facts, answer);
     if ((body.store ?? true) && 'messages' in input) {
       // The instructions of a response are not those of the next one.
       const messages = body.instructions ? input.messages.slice(1) : input.messages;
-      saved.add(facts.id, facts.key, [...messages, answerMessage(answer)]);
+      saved.add({ id: facts.id, key: facts.key, messages: [...messages, answerMessage(answer)], response });
     }
-    return responseOf(facts, answer);
+    return response;
   };
   return {
     idPrefix: 'resp_',
@@ -234,7 +267,7 @@ export function responses(saved: SavedResponses): Dialect {
             input: {
               messages: [
                 ...(instructions ? [{ role: 'system', content: instructions }] : []),
-                ...(previous ? saved.of(previous, key) : []),
+                ...(previous ? previousOf(saved, previous, key).messages : []),
                 ...messagesOf(body.input),
               ],
               ...toolsOf(tools, typeof choice === 'string' ? choice : { name: choice.name }),
