@@ -2,11 +2,14 @@
  * @file Reads config.json without loading the data of all families: those of the most models are there, the others come when they are
  * needed. A page that runs a Llama does without 20 kB.
  */
-
 import { ConfigReader, checkIsObject } from '../config/reader.ts';
 import type { Family } from './family.ts';
+import { helium } from './kyutai.ts';
 import { configOf } from './layers.ts';
-import { cwm, helium, llama, mistral, phi3, qwen2, qwen3 } from './llama.ts';
+import { cwm, llama } from './llama.ts';
+import { mistral } from './mistral.ts';
+import { phi3 } from './phi.ts';
+import { qwen2, qwen3 } from './qwen.ts';
 import { type ReadConfig, readAs } from './read-as.ts';
 
 /** Families that hold no other models. */

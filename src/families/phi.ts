@@ -1,7 +1,8 @@
 /**
- * @file Families with layer norms and Llama's module names: phi, stablelm, starcoder2, nemotron.
+ * @file Microsoft's phi, phi3, phimoe. Reference: transformers models of these names.
  */
-import { type Family, llamaTensors, plainMlpTensors } from './family.ts';
+import { type Family, fusedGateUp, fusedQkv, llamaTensors, plainMlpTensors } from './family.ts';
+import { localExperts, moeLayers, SPARSE_EXPERTS } from './moe.ts';
 import { attnBias, PARALLEL_SHARED, qkNorm, readBase, ungatedMlp, window } from './read-base.ts';
 
 export const phi: Family = {
@@ -33,61 +34,42 @@ export const phi: Family = {
   }),
 };
 
-export const stablelm: Family = {
-  modelTypes: ['stablelm'],
+export const phi3: Family = {
+  modelTypes: ['phi3'],
   config: (r) => {
-    const base = readBase(r, {
-      keys: { normEps: ['layer_norm_eps'] },
-      normEps: 1e-5,
-      norm: { kind: 'layer', bias: true },
-      rope: { fraction: 0.25 },
-    });
-    return {
-      ...base,
-      ...attnBias(base, r.bool('use_qkv_bias', false), false),
-      ...(r.bool('qk_layernorm', false) ? qkNorm(base, 'each-head', { bias: false }) : {}),
-      ...(r.bool('use_parallel_residual', false) ? PARALLEL_SHARED : {}),
-    };
+    r.int('original_max_position_embeddings', 4096); // read by longrope; the other variants state it too
+    const base = readBase(r, { normEps: 1e-5, rope: { typeAliases: { su: 'longrope', yarn: 'longrope' } } });
+    for (const key of ['full_attn_mod', 'interpolate_factor']) r.refuse(key, 'only 1 is supported', [1]);
+    return { ...base, ...window(base, r.intOrNull('sliding_window')) };
   },
   tensors: llamaTensors({
-    'h.{l}.attn.norm_q.{e}': 'model.layers.{l}.self_attn.q_layernorm.norms.{e}',
-    'h.{l}.attn.norm_k.{e}': 'model.layers.{l}.self_attn.k_layernorm.norms.{e}',
+    ...fusedQkv('model.layers.{l}.self_attn.qkv_proj', 'stacked'),
+    ...fusedGateUp('model.layers.{l}.mlp.gate_up_proj'),
   }),
 };
 
-export const starcoder2: Family = {
-  modelTypes: ['starcoder2'],
+export const phimoe: Family = {
+  modelTypes: ['phimoe'],
   config: (r) => {
+    r.int('original_max_position_embeddings', 4096); // read by longrope; stated without it, too
     const base = readBase(r, {
-      keys: { normEps: ['norm_epsilon'] },
       normEps: 1e-5,
       norm: { kind: 'layer', bias: true },
-      activation: 'gelu_pytorch_tanh',
-      tie: true,
-      rope: { fractionKeys: null },
-    });
-    r.refuse('mlp_type', 'only "default" is supported', ['default']);
-    r.refuse('norm_type', 'only "layer_norm" is supported', ['layer_norm']);
-    r.skip('layer_norm_epsilon', 'scale_attn_weights'); // of an older code; norm_epsilon counts
-    const bias = r.bool('use_bias', true);
-    const size = r.intOrNull('sliding_window');
-    return { ...base, ...attnBias(base, bias, bias), ...ungatedMlp(base, bias), ...window(base, size) };
-  },
-  tensors: llamaTensors(plainMlpTensors('model.layers.{l}.mlp.c_fc', 'model.layers.{l}.mlp.c_proj')),
-};
-
-export const nemotron: Family = {
-  modelTypes: ['nemotron'],
-  config: (r) => {
-    const base = readBase(r, {
-      keys: { normEps: ['norm_eps'] },
-      normEps: 1e-5,
-      norm: { kind: 'layer', bias: true, unitOffset: true },
-      activation: 'relu2',
-      rope: { fraction: 0.5, fractionKeys: ['partial_rotary_factor', 'rope_percent'] },
+      rope: { theta: 1e6, fractionKeys: null },
     });
     const bias = r.bool('attention_bias', false);
-    return { ...base, ...attnBias(base, bias, bias), ...ungatedMlp(base, r.bool('mlp_bias', false)) };
+    r.float('input_jitter_noise', 0); // noise of training
+    const jitter = r.float('router_jitter_noise', 0.01, 0);
+    const experts = localExperts(r, 16);
+    if (experts.nExpertPerToken !== 2)
+      r.fail('num_experts_per_tok', `is ${experts.nExpertPerToken}, but this family's router chooses 2`);
+    return {
+      ...base,
+      ...attnBias(base, bias, bias),
+      ...window(base, r.intOrNull('sliding_window')),
+      ...moeLayers(base, { ...experts, router: 'sparsemixer', normP: null, jitter }),
+      lmHeadBias: r.bool('lm_head_bias', false),
+    };
   },
-  tensors: llamaTensors(plainMlpTensors('model.layers.{l}.mlp.up_proj', 'model.layers.{l}.mlp.down_proj')),
+  tensors: llamaTensors(SPARSE_EXPERTS),
 };

@@ -1,14 +1,14 @@
 /**
  * @file The table of families. A new family is one row here, and its data beside.
  */
-
 import { apertus } from './apertus.ts';
 import { afmoe, arcee } from './arcee.ts';
+import { aria } from './aria.ts';
 import { bert, distilbert, eurobert, modernbert, nomicBert, roberta } from './bert.ts';
-import { gptBigcode } from './bigcode.ts';
 import { biogpt } from './biogpt.ts';
 import { cohere, cohere2 } from './cohere.ts';
 import { idefics, mllama } from './cross.ts';
+import { dbrx, mpt } from './databricks.ts';
 import { deepseekV2, deepseekV3, glm4MoeLite, minicpm3, youtu } from './deepseek.ts';
 import { dots1 } from './dots.ts';
 import { clvpDecoder, clvpEncoder, esm, mimi, pixtral } from './encoders.ts';
@@ -27,32 +27,24 @@ import { bloom, codegen, falcon, gpt2, gptj, opt } from './gpt2.ts';
 import { granite, graniteHybrid, graniteMoe } from './granite.ts';
 import { recurrentGemma } from './griffin.ts';
 import { hunyuanDense, hunyuanMoe } from './hunyuan.ts';
+import { jetmoe } from './jetmoe.ts';
+import { helium, moshi } from './kyutai.ts';
 import { lfm2, lfm2Moe } from './lfm.ts';
-import {
-  chameleon,
-  cwm,
-  helium,
-  llama,
-  ministral3,
-  mistral,
-  moshi,
-  phi3,
-  qwen2,
-  qwen2Vl,
-  qwen3,
-  qwen3Vl,
-} from './llama.ts';
+import { chameleon, cwm, llama } from './llama.ts';
 import { llama4 } from './llama4.ts';
-import { bamba, falconMamba, jamba, mamba, mamba2, nemotronH } from './mamba.ts';
+import { bamba, falconMamba, jamba, mamba, mamba2 } from './mamba.ts';
 import { minimaxM2 } from './minimax.ts';
-import { aria, dbrx, jetmoe, mixtral, phimoe, qwen2Moe, qwen3Moe, qwen3VlMoe } from './moe.ts';
-import { mpt } from './mpt.ts';
+import { ministral3, mistral, mixtral } from './mistral.ts';
 import { nanochat } from './nanochat.ts';
+import { nemotron, nemotronH } from './nemotron.ts';
 import { flexOlmo, olmo, olmo2, olmo3, olmoe } from './olmo.ts';
-import { nemotron, phi, stablelm, starcoder2 } from './phi.ts';
+import { phi, phi3, phimoe } from './phi.ts';
+import { qwen2, qwen2Moe, qwen2Vl, qwen3, qwen3Moe, qwen3Vl, qwen3VlMoe } from './qwen.ts';
 import { qwen3Next, qwen35, qwen35Moe } from './qwen-next.ts';
 import { seedOss } from './seed.ts';
 import { smollm3 } from './smollm.ts';
+import { stablelm } from './stablelm.ts';
+import { gptBigcode, starcoder2 } from './starcoder.ts';
 import { xglm } from './xglm.ts';
 
 export const FAMILIES: readonly Family[] = [

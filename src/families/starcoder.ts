@@ -1,9 +1,9 @@
 /**
- * @file BigCode's models: gpt_bigcode (StarCoder 1, SantaCoder; arXiv 2305.06161).
+ * @file BigCode's StarCoder: gpt_bigcode and starcoder2. Reference: transformers models of these names.
  */
-import { type Family, fusedQkv, plainMlpTensors } from './family.ts';
+import { type Family, fusedQkv, llamaTensors, plainMlpTensors } from './family.ts';
 import { GPT2_KEYS, GPT2_TENSORS, notCrossAttending } from './gpt2.ts';
-import { attnBias, readBase, ungatedMlp } from './read-base.ts';
+import { attnBias, readBase, ungatedMlp, window } from './read-base.ts';
 
 export const gptBigcode: Family = {
   modelTypes: ['gpt_bigcode'],
@@ -35,4 +35,25 @@ export const gptBigcode: Family = {
   },
   prefixes: ['transformer.'],
   ignore: [/\.attn\.(bias|masked_bias)$/],
+};
+
+export const starcoder2: Family = {
+  modelTypes: ['starcoder2'],
+  config: (r) => {
+    const base = readBase(r, {
+      keys: { normEps: ['norm_epsilon'] },
+      normEps: 1e-5,
+      norm: { kind: 'layer', bias: true },
+      activation: 'gelu_pytorch_tanh',
+      tie: true,
+      rope: { fractionKeys: null },
+    });
+    r.refuse('mlp_type', 'only "default" is supported', ['default']);
+    r.refuse('norm_type', 'only "layer_norm" is supported', ['layer_norm']);
+    r.skip('layer_norm_epsilon', 'scale_attn_weights'); // of an older code; norm_epsilon counts
+    const bias = r.bool('use_bias', true);
+    const size = r.intOrNull('sliding_window');
+    return { ...base, ...attnBias(base, bias, bias), ...ungatedMlp(base, bias), ...window(base, size) };
+  },
+  tensors: llamaTensors(plainMlpTensors('model.layers.{l}.mlp.c_fc', 'model.layers.{l}.mlp.c_proj')),
 };
