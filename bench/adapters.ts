@@ -7,7 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { AdapterChoice } from '../src/adapters/bank.ts';
+import type { AdapterChoice } from '../src/adapters/choice.ts';
 import { openAdapter } from '../src/exports/adapters.ts';
 import { type KVCache, type LanguageModel, loadModel, type WeightChoice } from '../src/node.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';

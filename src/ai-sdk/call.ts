@@ -2,7 +2,7 @@
  * @file Calls of the AI SDK as turns of a served model.
  */
 import type { LanguageModelV3CallOptions, SharedV3Warning } from '@ai-sdk/provider';
-import type { AdapterChoice } from '../adapters/bank.ts';
+import type { AdapterChoice } from '../adapters/choice.ts';
 import type { TextFormat } from '../grammar/format.ts';
 import { samplingOptions } from '../server/fields.ts';
 import type { Turn, TurnTool } from '../server/turn.ts';

@@ -2,8 +2,8 @@
 /**
  * @file A loaded model in this thread.
  */
-import type { AdapterChoice, AdapterOptions } from '../adapters/bank.ts';
-import type { ModelAdapters } from '../adapters/model-adapters.ts';
+import type { AdapterChoice, AdapterOptions } from '../adapters/choice.ts';
+import type { AdapterRegistry } from '../adapters/registry.ts';
 import type { Config } from '../config/config.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import type { CalibrationTable } from '../kvcache/calibration-table.ts';
@@ -47,7 +47,7 @@ export interface LanguageModelParts {
   readonly generationConfig: Readonly<Record<string, unknown>>;
   /** Whether it counts where an option is not given. */
   readonly usesGenerationConfig: boolean;
-  readonly adapters: ModelAdapters;
+  readonly adapters: AdapterRegistry;
   /** Says which checkpoint it is, with merged adapters: calibrations belong to it. */
   readonly checkpoint: string;
   /** Where calibrations are kept; null: in memory. */
@@ -66,7 +66,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   /** The options of generation_config.json that count where none is given. */
   readonly defaults: GenerationDefaults;
   /** The live adapters: more can be loaded, and each step chooses among them. */
-  readonly adapters: ModelAdapters;
+  readonly adapters: AdapterRegistry;
   /** @internal */
   readonly renderer: MessageRenderer;
   /** Tokens at which it ends, by config.json and generation_config.json. */
@@ -96,7 +96,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     this.defaults = parts.usesGenerationConfig ? defaults : {};
   }
 
-  /** Says which weights these are, in what format, and which adapters are standard: saved caches belong to it. */
+  /** Says which weights these are, in what format, and which adapters are the default: saved caches belong to it. */
   get fingerprint(): string {
     return this.#fingerprint + this.adapters.fingerprint;
   }

@@ -1,8 +1,8 @@
 /**
  * @file What generating text needs of a decoder model: {@link LanguageModel} implements it, and tests do with less.
  */
-import type { AdapterOptions } from '../adapters/bank.ts';
-import type { ModelAdapters } from '../adapters/model-adapters.ts';
+import type { AdapterOptions } from '../adapters/choice.ts';
+import type { AdapterRegistry } from '../adapters/registry.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
@@ -14,7 +14,7 @@ import type { MessageRenderer } from './messages.ts';
 /** What reading a prompt needs of a model. */
 export interface PrefillModel {
   readonly config: Config;
-  readonly adapters: ModelAdapters;
+  readonly adapters: AdapterRegistry;
   /** Whether the keys of a sequence that grows from one length to another stay rotated as the model wants them. @internal */
   ropeFits(from: number, to: number): boolean;
   /** Runs one chunk, one list of token ids a row. */

@@ -1,7 +1,7 @@
 /**
  * @file Options of a generation, and what comes out of it.
  */
-import type { AdapterChoice } from '../adapters/bank.ts';
+import type { AdapterChoice } from '../adapters/choice.ts';
 import type { TextFormat } from '../grammar/format.ts';
 import type { CacheStats } from '../kvcache/inspect.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';

@@ -1,7 +1,7 @@
 /**
  * @file Takes tokens into a cache of one row, chunk by chunk.
  */
-import type { AdapterChoice } from '../adapters/bank.ts';
+import type { AdapterChoice } from '../adapters/choice.ts';
 import type { Config } from '../config/config.ts';
 import { bufferName } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';

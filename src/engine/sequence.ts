@@ -1,7 +1,7 @@
 /**
  * @file One generation: its tokens, its cache, how tokens are chosen, its text, and its end. The engine runs its steps.
  */
-import type { AdapterChoice } from '../adapters/bank.ts';
+import type { AdapterChoice } from '../adapters/choice.ts';
 import type { CacheStats } from '../kvcache/inspect.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheLease } from '../kvcache/lease.ts';

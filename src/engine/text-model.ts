@@ -2,8 +2,8 @@
 /**
  * @file One interface for a model that generates text, whether it runs in this thread or in a worker.
  */
-import type { AdapterChoice, AdapterUse } from '../adapters/bank.ts';
-import type { OpenAdapter } from '../adapters/read.ts';
+import type { AdapterChoice, AdapterUse } from '../adapters/choice.ts';
+import type { OpenAdapter } from '../adapters/read/open-adapter.ts';
 import type { Config } from '../config/config.ts';
 import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { StepListener } from '../kvcache/events.ts';
@@ -58,7 +58,7 @@ export interface TextTokenizer {
 export interface TextAdapters {
   readonly names: readonly string[];
   /** What requests use that choose nothing. */
-  readonly standard: readonly AdapterUse[];
+  readonly default: readonly AdapterUse[];
   /**
    * Loads an adapter beside those that are there.
    * @param source an open adapter (not for a worker), or its folder.

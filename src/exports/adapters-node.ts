@@ -1,7 +1,7 @@
 /**
  * @file `keyhold/adapters`: adapters of PEFT and LitGPT.
  */
-export { openAdapterFolder } from '../adapters/open-node.ts';
+export { openAdapterFolder } from '../adapters/read/open-node.ts';
 export { mergeAdapters } from '../load/load-model-node.ts';
 export type { MergeOptions, MergeResult, MergeSource } from '../load/merge-node.ts';
 export * from './adapters.ts';

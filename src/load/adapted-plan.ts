@@ -1,10 +1,10 @@
 /**
  * @file What adapters make of the plan of a model, and the adapters of a model that is loaded.
  */
-import type { AdapterBank } from '../adapters/bank.ts';
-import { ModelAdapters } from '../adapters/model-adapters.ts';
-import type { AdapterToOpen } from '../adapters/open-all.ts';
-import type { OpenAdapter } from '../adapters/read.ts';
+import type { RowUse } from '../adapters/live/row-inputs.ts';
+import type { OpenAdapter } from '../adapters/read/open-adapter.ts';
+import type { AdapterToOpen } from '../adapters/read/open-all.ts';
+import { AdapterRegistry } from '../adapters/registry.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
 import type { Stepper } from '../step/stepper.ts';
@@ -31,13 +31,15 @@ export interface AdaptedPlan {
    * @param reopen the checkpoint and its plan, for adapters that are loaded later.
    * @param openAdapter opens one of those by its path.
    */
-  adaptersFor(stepper: Stepper, reopen: ReopenBase, openAdapter?: OpenByPath): Promise<ModelAdapters>;
+  adaptersFor(stepper: Stepper, reopen: ReopenBase, openAdapter?: OpenByPath): Promise<AdapterRegistry>;
   close(): Promise<void>;
 }
 
 /** What the adapters of a loaded model are put together from. */
 export interface LoadedAdaptersParts {
-  readonly bank: AdapterBank;
+  readonly config: Config;
+  /** Used by every row: see {@link AdapterRegistry}. */
+  readonly fixed?: RowUse;
   /** Adapters that are part of the weights. */
   readonly merged: readonly AdapterToOpen[];
   readonly stepper: Stepper;
@@ -45,10 +47,10 @@ export interface LoadedAdaptersParts {
   readonly openAdapter?: OpenByPath;
 }
 
-export function loadedAdapters({ bank, merged, stepper, reopen, openAdapter }: LoadedAdaptersParts): ModelAdapters {
-  return new ModelAdapters({
-    bank,
-    openAdapter,
+export function loadedAdapters(parts: LoadedAdaptersParts): AdapterRegistry {
+  const { config, fixed, merged, stepper, reopen, openAdapter } = parts;
+  return new AdapterRegistry({
+    ...{ config, fixed, openAdapter },
     withoutHooks: (hooks) => stepper.withoutHooks(hooks),
     openBase: async () => {
       const { openMerged } = await import('./open-merged.ts');

@@ -16,8 +16,8 @@ import {
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { f32, type TestTensor } from '../../test/support/safetensors-bytes.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import type { AdapterChoice } from '../adapters/bank.ts';
-import { openAdapterFolder } from '../adapters/open-node.ts';
+import type { AdapterChoice } from '../adapters/choice.ts';
+import { openAdapterFolder } from '../adapters/read/open-node.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import { type AdapterSource, type LoadOptions, loadModel } from '../node.ts';
 import { AdapterError, InputError } from '../util/errors.ts';
@@ -306,12 +306,13 @@ describe('while the model runs', () => {
     const merged = await logitsWith([{ path: lora }]);
     expect(largestError(await logitsOf(model), plain)).toBe(0);
     expect(relativeError(await logitsOf(model, PROMPTS[0], 'mine'), merged)).toBeLessThan(1e-4);
-    model.adapters.standard = { name: 'mine' };
+    model.adapters.use({ name: 'mine' });
     expect(relativeError(await logitsOf(model), merged)).toBeLessThan(1e-4);
     expect(largestError(await logitsOf(model, PROMPTS[0], []), plain)).toBe(0);
     await expect(model.adapters.load(await openAdapterFolder(wide), 'mine')).rejects.toThrow(/named mine already/);
     model.adapters.unload('mine');
-    expect(model.adapters.standard).toEqual([]);
+    expect(model.adapters.default).toEqual([]);
+    expect(() => model.adapters.standard).toThrow(/is called adapters.default/);
     expect(largestError(await logitsOf(model), plain)).toBe(0);
     await expect(logitsOf(model, PROMPTS[0], 'mine')).rejects.toThrow(/no live adapter named mine; no adapter is live/);
     expect(() => model.adapters.unload('mine')).toThrow(InputError);

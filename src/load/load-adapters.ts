@@ -1,7 +1,6 @@
 /**
  * @file The plan of a model with its adapters. What reads and merges adapters is loaded with the first of them.
  */
-import { AdapterBank } from '../adapters/bank.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type AdaptedPlan, type AdapterRequest, loadedAdapters } from './adapted-plan.ts';
 import type { ModelPlan } from './model-plan.ts';
@@ -26,6 +25,6 @@ export async function adaptPlan(
     fingerprint: '',
     close: async () => {},
     adaptersFor: async (stepper, reopen, openAdapter) =>
-      loadedAdapters({ bank: new AdapterBank(config, []), merged: [], stepper, reopen, openAdapter }),
+      loadedAdapters({ config, merged: [], stepper, reopen, openAdapter }),
   };
 }

@@ -3,7 +3,7 @@
  */
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { adapterName, openAdapterFolder } from '../adapters/open-node.ts';
+import { adapterName, openAdapterFolder } from '../adapters/read/open-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { BlockRows, Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';

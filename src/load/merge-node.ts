@@ -3,10 +3,10 @@
  */
 import { resolve } from 'node:path';
 import type { BaseModel } from '../adapters/base-model.ts';
-import { MergedModel } from '../adapters/merged-model.ts';
-import { mergedTensors } from '../adapters/merged-tensors.ts';
-import { openAll } from '../adapters/open-all.ts';
-import { openAdapterFolder } from '../adapters/open-node.ts';
+import { MergedModel } from '../adapters/merge/merged-model.ts';
+import { mergedTensors } from '../adapters/merge/merged-tensors.ts';
+import { openAll } from '../adapters/read/open-all.ts';
+import { openAdapterFolder } from '../adapters/read/open-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { AdapterError, InputError } from '../util/errors.ts';

@@ -1,8 +1,8 @@
 /**
  * @file A model that is loaded with adapters: some merged into the weights that are prepared, some live beside them.
  */
-import { AdapterBank, type AdapterUse } from '../adapters/bank.ts';
-import { makePrefixesLive } from '../adapters/live-adapter.ts';
+import type { AdapterUse } from '../adapters/choice.ts';
+import { makePrefixesLive } from '../adapters/live/live-adapter.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { isEncoder } from '../config/config.ts';
 import { AdapterError } from '../util/errors.ts';
@@ -39,9 +39,9 @@ export async function mergedPlan(
       async adaptersFor(stepper, reopen, openAdapter) {
         const prefixes = await Promise.all(adapters.map(({ adapter }) => makePrefixesLive(adapter, base)));
         const fixed = prefixes.flatMap((adapter, i) => (adapter ? [{ adapter, weight: adapters[i].weight }] : []));
-        const bank = new AdapterBank(merged.config, fixed);
-        const all = loadedAdapters({ bank, merged: mergedRequests, stepper, reopen, openAdapter });
-        const standard: AdapterUse[] = [];
+        const { config } = merged;
+        const all = loadedAdapters({ config, fixed, merged: mergedRequests, stepper, reopen, openAdapter });
+        const uses: AdapterUse[] = [];
         for (const { open, weight = 1, live } of liveRequests) {
           const { name } = live!;
           const files = await open();
@@ -50,9 +50,9 @@ export async function mergedPlan(
           } finally {
             await files.close();
           }
-          standard.push({ name, weight });
+          uses.push({ name, weight });
         }
-        if (standard.length > 0) all.standard = standard;
+        if (uses.length > 0) all.use(uses);
         return all;
       },
     };

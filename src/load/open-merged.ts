@@ -1,8 +1,8 @@
 /**
  * @file A base with the adapters that are merged into it, opened.
  */
-import { MergedModel } from '../adapters/merged-model.ts';
-import { type AdapterToOpen, type OpenedAdapters, openAll } from '../adapters/open-all.ts';
+import { MergedModel } from '../adapters/merge/merged-model.ts';
+import { type AdapterToOpen, type OpenedAdapters, openAll } from '../adapters/read/open-all.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { ModelPlan } from './model-plan.ts';
 

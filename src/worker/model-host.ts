@@ -2,7 +2,7 @@
  * @file The model of a thread, and the methods that the program calls there. It runs in Node and in browsers.
  */
 
-import type { AdapterChoice } from '../adapters/bank.ts';
+import type { AdapterChoice } from '../adapters/choice.ts';
 import { compileTemplate } from '../chat/renderer.ts';
 import type { BatchRequest } from '../engine/batch.ts';
 import type { CalibrateOptions } from '../engine/calibrate.ts';
@@ -62,7 +62,7 @@ export class ModelHost {
 
   adapterFacts(): AdapterFacts {
     const { adapters, fingerprint } = this.model;
-    return { names: adapters.names, standard: adapters.standard, fingerprint };
+    return { names: adapters.names, default: adapters.default, fingerprint };
   }
 
   async dispose(): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * @file What the program and the thread of a model send to each other.
  */
-import type { AdapterUse } from '../adapters/bank.ts';
+import type { AdapterUse } from '../adapters/choice.ts';
 import type { Config } from '../config/config.ts';
 import type { BatchEvent } from '../engine/batch-run.ts';
 import type { GenerationDefaults } from '../engine/defaults.ts';
@@ -29,7 +29,7 @@ export type PlainBatchOptions = Plain<BatchOptions>;
 /** The live adapters of a model, and its fingerprint with them. */
 export interface AdapterFacts {
   readonly names: readonly string[];
-  readonly standard: readonly AdapterUse[];
+  readonly default: readonly AdapterUse[];
   readonly fingerprint: string;
 }
 

@@ -108,7 +108,7 @@ describe('a program that takes any TextModel', () => {
       const texts = [await model.generate(PROMPT, { ...options, adapters: 'jargon' }).text()];
       texts.push(await model.generate(PROMPT, options).text());
       await model.adapters.use('jargon');
-      expect(model.adapters.standard).toEqual(['jargon']);
+      expect(model.adapters.default).toEqual(['jargon']);
       expect(model.fingerprint).not.toBe(before);
       texts.push(await model.generate(PROMPT, options).text());
       await expect((async () => model.adapters.unload('none'))()).rejects.toThrow(InputError);

@@ -1,11 +1,12 @@
 /**
  * @file The tokenizer and the adapters of a model in a thread.
  */
-import type { AdapterChoice, AdapterUse } from '../adapters/bank.ts';
-import type { OpenAdapter } from '../adapters/read.ts';
+import type { AdapterChoice, AdapterUse } from '../adapters/choice.ts';
+import type { OpenAdapter } from '../adapters/read/open-adapter.ts';
 import type { TextAdapters, TextTokenizer } from '../engine/text-model.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
+import { refuseRetired } from '../util/retired.ts';
 import type { AdapterFacts } from './protocol.ts';
 import type { Caller } from './rpc.ts';
 
@@ -41,8 +42,13 @@ export class WorkerAdapters implements TextAdapters {
     return this.#facts.names;
   }
 
-  get standard(): readonly AdapterUse[] {
-    return this.#facts.standard;
+  get default(): readonly AdapterUse[] {
+    return this.#facts.default;
+  }
+
+  /** @deprecated {@link default} */
+  get standard(): never {
+    return refuseRetired('adapters.standard', 'adapters.default (set by adapters.use(choice))');
   }
 
   /** Of the model with them. */

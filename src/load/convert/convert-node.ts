@@ -3,7 +3,7 @@
  */
 import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { openAdapterFolder } from '../../adapters/open-node.ts';
+import { openAdapterFolder } from '../../adapters/read/open-node.ts';
 import { openFileSource } from '../../checkpoint/file-source-node.ts';
 import { tensorType } from '../../checkpoint/gguf/block-formats.ts';
 import { readGgufHeader } from '../../checkpoint/gguf/header.ts';

@@ -1,9 +1,10 @@
 /**
  * @file The low-rank parts of several adapters at one hook, stacked along their ranks into the graph's matrices.
  */
+
+import { joined, sideBySide } from '../read/matrices.ts';
+import type { Matrix } from '../types.ts';
 import type { LiveAdapter, Piece } from './live-adapter.ts';
-import { joined, sideBySide } from './matrices.ts';
-import type { Matrix } from './types.ts';
 
 /** A run of ranks that belong to one adapter. */
 export interface RankRun {

@@ -3,15 +3,15 @@
  * weight (prefixes) is left to be live.
  */
 
-import { type Config, withLayers } from '../config/config.ts';
-import { keepsSlots } from '../config/layer-spec.ts';
-import { AdapterError } from '../util/errors.ts';
-import { sha256 } from '../util/sha256.ts';
-import { concatRows, interleaveRows } from '../weights/rows.ts';
-import type { Param, ParamPart, RowSource } from '../weights/types.ts';
-import type { BaseModel, BasePart, BaseRows } from './base-model.ts';
+import { type Config, withLayers } from '../../config/config.ts';
+import { keepsSlots } from '../../config/layer-spec.ts';
+import { AdapterError } from '../../util/errors.ts';
+import { sha256 } from '../../util/sha256.ts';
+import { concatRows, interleaveRows } from '../../weights/rows.ts';
+import type { Param, ParamPart, RowSource } from '../../weights/types.ts';
+import type { BaseModel, BasePart, BaseRows } from '../base-model.ts';
+import type { PartChange, WeightedAdapter } from '../types.ts';
 import { changedBias, changedRows, changedVector, changesBias, changesWeight } from './change-rows.ts';
-import type { PartChange, WeightedAdapter } from './types.ts';
 
 export class MergedModel implements BaseRows {
   /** The base's, with the biases and the head that the adapters make necessary. */

@@ -2,14 +2,14 @@
  * @file A merged model as the tensors of a checkpoint: under the family's names, in its order of rows, in the types of the base.
  */
 
-import type { StoredDtype, StoredTensor } from '../checkpoint/types.ts';
-import { AdapterError } from '../util/errors.ts';
-import { narrow } from '../util/half.ts';
-import { PIECE_VALUES, product } from '../util/numbers.ts';
-import type { TensorLocation } from '../weights/resolve.ts';
-import { concatRows, mapRows, pickRows, transpose } from '../weights/rows.ts';
-import type { RowSource } from '../weights/types.ts';
-import type { BaseModel } from './base-model.ts';
+import type { StoredDtype, StoredTensor } from '../../checkpoint/types.ts';
+import { AdapterError } from '../../util/errors.ts';
+import { narrow } from '../../util/half.ts';
+import { PIECE_VALUES, product } from '../../util/numbers.ts';
+import type { TensorLocation } from '../../weights/resolve.ts';
+import { concatRows, mapRows, pickRows, transpose } from '../../weights/rows.ts';
+import type { RowSource } from '../../weights/types.ts';
+import type { BaseModel } from '../base-model.ts';
 import type { MergedModel } from './merged-model.ts';
 
 /** A tensor of a merged checkpoint. */

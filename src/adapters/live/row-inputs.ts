@@ -3,11 +3,11 @@
  * row counts the ranks of its own.
  */
 
-import type { Config } from '../config/config.ts';
-import { attentionWithin } from '../config/layer-spec.ts';
-import { HIDDEN } from '../kvcache/slots.ts';
-import type { StepAdapters } from '../step/step-types.ts';
-import { sha256 } from '../util/sha256.ts';
+import type { Config } from '../../config/config.ts';
+import { attentionWithin } from '../../config/layer-spec.ts';
+import { HIDDEN } from '../../kvcache/slots.ts';
+import type { StepAdapters } from '../../step/step-types.ts';
+import { sha256 } from '../../util/sha256.ts';
 import type { HookChange, LiveAdapter } from './live-adapter.ts';
 import { type RankRun, type Stack, stackOf } from './stack.ts';
 

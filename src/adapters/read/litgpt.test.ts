@@ -1,9 +1,9 @@
 import { afterAll, describe, expect, it, test } from 'vitest';
-import { LITGPT_FILES, matrix, noise, openBase, openTestAdapter, vector } from '../../test/support/adapters.ts';
-import { f32, type TestTensor } from '../../test/support/safetensors-bytes.ts';
-import { AdapterError } from '../util/errors.ts';
-import { changedRows } from './change-rows.ts';
-import type { Adapter } from './types.ts';
+import { LITGPT_FILES, matrix, noise, openBase, openTestAdapter, vector } from '../../../test/support/adapters.ts';
+import { f32, type TestTensor } from '../../../test/support/safetensors-bytes.ts';
+import { AdapterError } from '../../util/errors.ts';
+import { changedRows } from '../merge/change-rows.ts';
+import type { Adapter } from '../types.ts';
 
 const { base, close } = await openBase('llama');
 afterAll(close);

@@ -1,12 +1,12 @@
 /**
  * @file LoRA and DoRA as PEFT saves them: adapter_model.safetensors, whose tensors are named after the modules of the base.
  */
-import type { StoredTensor } from '../checkpoint/types.ts';
-import type { RowSource } from '../weights/types.ts';
+import type { StoredTensor } from '../../checkpoint/types.ts';
+import type { RowSource } from '../../weights/types.ts';
+import type { BaseModel, BaseModule, ModulePart } from '../base-model.ts';
+import type { Adapter, Matrix, PartChange } from '../types.ts';
 import type { AdapterTensors } from './adapter-files.ts';
-import type { BaseModel, BaseModule, ModulePart } from './base-model.ts';
 import { type PeftConfig, readPeftConfig } from './peft-config.ts';
-import type { Adapter, Matrix, PartChange } from './types.ts';
 
 export const PEFT_CONFIG = 'adapter_config.json';
 export const PEFT_TENSORS = 'adapter_model.safetensors';

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { noise } from '../../test/support/adapters.ts';
-import type { RowSource } from '../weights/types.ts';
+import { noise } from '../../../test/support/adapters.ts';
+import type { RowSource } from '../../weights/types.ts';
+import type { Matrix, PartChange } from '../types.ts';
 import { changedBias, changedRows, changedVector, factorsOf, rowsOf } from './change-rows.ts';
-import type { Matrix, PartChange } from './types.ts';
 
 function rows(count: number, cols: number, values: readonly number[]): RowSource {
   const data = Float32Array.from(values);

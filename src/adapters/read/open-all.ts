@@ -1,11 +1,11 @@
 /**
  * @file Several adapters, opened and read for one base.
  */
-import type { Checkpoint } from '../checkpoint/types.ts';
-import { InputError } from '../util/errors.ts';
-import { BaseModel, type BasePlan } from './base-model.ts';
-import type { OpenAdapter } from './read.ts';
-import type { WeightedAdapter } from './types.ts';
+import type { Checkpoint } from '../../checkpoint/types.ts';
+import { InputError } from '../../util/errors.ts';
+import { BaseModel, type BasePlan } from '../base-model.ts';
+import type { WeightedAdapter } from '../types.ts';
+import type { OpenAdapter } from './open-adapter.ts';
 
 /** An adapter to open. */
 export interface AdapterToOpen {

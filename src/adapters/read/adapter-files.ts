@@ -2,14 +2,14 @@
  * @file The files of an adapter: settings in JSON, tensors in safetensors.
  */
 
-import type { CheckpointFiles } from '../checkpoint/checkpoint.ts';
-import { readSafetensors, type SafetensorsFile } from '../checkpoint/safetensors.ts';
-import type { ByteSource, StoredTensor } from '../checkpoint/types.ts';
-import { AdapterError } from '../util/errors.ts';
-import { product } from '../util/numbers.ts';
-import { hashSamples } from '../util/sample.ts';
-import { sha256 } from '../util/sha256.ts';
-import type { Matrix } from './types.ts';
+import type { CheckpointFiles } from '../../checkpoint/checkpoint.ts';
+import { readSafetensors, type SafetensorsFile } from '../../checkpoint/safetensors.ts';
+import type { ByteSource, StoredTensor } from '../../checkpoint/types.ts';
+import { AdapterError } from '../../util/errors.ts';
+import { product } from '../../util/numbers.ts';
+import { hashSamples } from '../../util/sample.ts';
+import { sha256 } from '../../util/sha256.ts';
+import type { Matrix } from '../types.ts';
 
 /** Where an adapter's files are; {@link CheckpointFiles} of a folder, or blobs. */
 export type AdapterFiles = CheckpointFiles;

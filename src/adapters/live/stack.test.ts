@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
+import type { Matrix } from '../types.ts';
 import type { LiveAdapter, Piece } from './live-adapter.ts';
 import { stackOf } from './stack.ts';
-import type { Matrix } from './types.ts';
 
 const filled = (rows: number, cols: number, value: number): Matrix => ({
   rows,

@@ -4,9 +4,9 @@
  * Several adapters add up: base + Σ weight · (what the adapter makes of the base - base).
  */
 
-import { PIECE_VALUES } from '../util/numbers.ts';
-import type { RowSource } from '../weights/types.ts';
-import type { LowRank, PartChange } from './types.ts';
+import { PIECE_VALUES } from '../../util/numbers.ts';
+import type { RowSource } from '../../weights/types.ts';
+import type { LowRank, PartChange } from '../types.ts';
 
 /** A change and how much it counts. */
 export interface WeightedChange {

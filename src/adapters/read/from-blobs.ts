@@ -1,8 +1,8 @@
 /**
  * @file An adapter from Blobs: files chosen, dropped or fetched in a browser.
  */
-import { blobSource } from '../checkpoint/blob-source.ts';
-import { type OpenAdapter, openAdapter } from './read.ts';
+import { blobSource } from '../../checkpoint/blob-source.ts';
+import { type OpenAdapter, openAdapter } from './open-adapter.ts';
 
 /**
  * Opens an adapter from files by name.

@@ -2,13 +2,13 @@
  * @file Tells what kind of adapter some files are, and reads it.
  */
 
-import { AdapterError } from '../util/errors.ts';
-import { pathFlaw } from '../util/relative-path.ts';
+import { AdapterError } from '../../util/errors.ts';
+import { pathFlaw } from '../../util/relative-path.ts';
+import type { BaseModel } from '../base-model.ts';
+import type { Adapter } from '../types.ts';
 import { type AdapterFiles, AdapterTensors, readSettings } from './adapter-files.ts';
-import type { BaseModel } from './base-model.ts';
 import { LITGPT_SETTINGS, LITGPT_TENSORS, readLitgpt } from './litgpt.ts';
 import { PEFT_CONFIG, PEFT_TENSORS, readPeft } from './peft.ts';
-import type { Adapter } from './types.ts';
 
 /** An adapter's files, opened: their text and tensors, not yet what they mean for a base. */
 export interface OpenAdapter {

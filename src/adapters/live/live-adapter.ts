@@ -2,13 +2,13 @@
  * @file An adapter in memory as the graph's inputs take it (src/model/adapt.ts): by packed layer, what it adds to the layer's own
  * result. All of it is linear in the adapter's weight, so that several adapters add up, and weight 0 is the base.
  */
-import { attentionWithin } from '../config/layer-spec.ts';
-import { AdapterError } from '../util/errors.ts';
-import { PIECE_VALUES } from '../util/numbers.ts';
-import type { RowSource } from '../weights/types.ts';
-import type { BasePart, BaseRows } from './base-model.ts';
-import { changedBias, changesBias, factorsOf, rowsOf } from './change-rows.ts';
-import type { Adapter, LowRank, Matrix, PartChange, PrefixChange } from './types.ts';
+import { attentionWithin } from '../../config/layer-spec.ts';
+import { AdapterError } from '../../util/errors.ts';
+import { PIECE_VALUES } from '../../util/numbers.ts';
+import type { RowSource } from '../../weights/types.ts';
+import type { BasePart, BaseRows } from '../base-model.ts';
+import { changedBias, changesBias, factorsOf, rowsOf } from '../merge/change-rows.ts';
+import type { Adapter, LowRank, Matrix, PartChange, PrefixChange } from '../types.ts';
 
 /** A low-rank part of a packed layer's columns `start …`. */
 export interface Piece {

@@ -3,11 +3,11 @@
  */
 import { stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
-import { fileError } from '../checkpoint/file-source-node.ts';
-import { folderFiles } from '../checkpoint/open-node.ts';
-import { AdapterError } from '../util/errors.ts';
-import { shippedFolder } from '../util/shipped-node.ts';
-import { type OpenAdapter, openAdapter } from './read.ts';
+import { fileError } from '../../checkpoint/file-source-node.ts';
+import { folderFiles } from '../../checkpoint/open-node.ts';
+import { AdapterError } from '../../util/errors.ts';
+import { shippedFolder } from '../../util/shipped-node.ts';
+import { type OpenAdapter, openAdapter } from './open-adapter.ts';
 
 /**
  * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, or the adapter that ships

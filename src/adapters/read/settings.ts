@@ -1,7 +1,7 @@
 /**
  * @file Reads an adapter's settings with checks: each value is asked for by its type, and what is not read must have no value.
  */
-import { AdapterError } from '../util/errors.ts';
+import { AdapterError } from '../../util/errors.ts';
 
 export class Settings {
   readonly where: string;

@@ -3,15 +3,15 @@
  * Tensors have LitGPT's names (`transformer.h.0.attn.qkv.lora_A`); settings.json says which kind it is, and with what options.
  */
 
-import type { StoredTensor } from '../checkpoint/types.ts';
-import { attentionWithin } from '../config/layer-spec.ts';
-import { mapRows, sliceRows, tensorRows } from '../weights/rows.ts';
-import type { RowSource } from '../weights/types.ts';
+import type { StoredTensor } from '../../checkpoint/types.ts';
+import { attentionWithin } from '../../config/layer-spec.ts';
+import { mapRows, sliceRows, tensorRows } from '../../weights/rows.ts';
+import type { RowSource } from '../../weights/types.ts';
+import type { BaseModel, BasePart } from '../base-model.ts';
+import type { Adapter, Matrix, PartChange, PrefixChange } from '../types.ts';
 import { type AdapterTensors, parseSettings } from './adapter-files.ts';
-import type { BaseModel, BasePart } from './base-model.ts';
 import { takeRows } from './peft.ts';
 import { Settings } from './settings.ts';
-import type { Adapter, Matrix, PartChange, PrefixChange } from './types.ts';
 
 export const LITGPT_SETTINGS = 'settings.json';
 export const LITGPT_TENSORS = 'adapter.safetensors';

@@ -1,8 +1,8 @@
 /**
  * @file Arrays behind each other, and matrices beside each other.
  */
-import { range } from '../util/numbers.ts';
-import type { Matrix } from './types.ts';
+import { range } from '../../util/numbers.ts';
+import type { Matrix } from '../types.ts';
 
 export function joined(arrays: readonly Float32Array[]): Float32Array {
   const out = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0));

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { AdapterError } from '../util/errors.ts';
+import { AdapterError } from '../../util/errors.ts';
 import { escaped, Pattern } from './pattern.ts';
 
 const NAMES = ['model.layers.0.self_attn.q_proj', 'model.layers.11.mlp.down_proj', 'lm_head', 'a', 'aab', ''];

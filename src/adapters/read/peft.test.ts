@@ -1,9 +1,16 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, it, test } from 'vitest';
-import { llamaLora, matrix, openBase, openTestAdapter, type TestAdapter, vector } from '../../test/support/adapters.ts';
-import { bytesSource, f32, safetensorsFile, type TestTensor } from '../../test/support/safetensors-bytes.ts';
-import { AdapterError, CheckpointError, KeyholdError } from '../util/errors.ts';
-import { openAdapter } from './read.ts';
+import {
+  llamaLora,
+  matrix,
+  openBase,
+  openTestAdapter,
+  type TestAdapter,
+  vector,
+} from '../../../test/support/adapters.ts';
+import { bytesSource, f32, safetensorsFile, type TestTensor } from '../../../test/support/safetensors-bytes.ts';
+import { AdapterError, CheckpointError, KeyholdError } from '../../util/errors.ts';
+import { openAdapter } from './open-adapter.ts';
 
 const { base, close } = await openBase('llama');
 afterAll(close);

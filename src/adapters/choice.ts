@@ -1,0 +1,23 @@
+/**
+ * @file How a request names the live adapters that it uses.
+ */
+
+/** An adapter by its name, and how much it counts (default 1). */
+export type AdapterUse = string | { readonly name: string; readonly weight?: number };
+/** What a request uses; several add up, and an empty list is the model without adapters. */
+export type AdapterChoice = AdapterUse | readonly AdapterUse[];
+
+/** Which live adapters a step uses. */
+export interface AdapterOptions {
+  /** For all rows. @default the model's default adapters */
+  readonly adapters?: AdapterChoice;
+  /** For each row of a batch, instead; undefined: the model's default adapters. */
+  readonly rowAdapters?: readonly (AdapterChoice | undefined)[];
+}
+
+/** A choice as a list. */
+export function listUses(choice: AdapterChoice): readonly AdapterUse[] {
+  return typeof choice === 'string' || 'name' in choice ? [choice] : choice;
+}
+
+export const nameOfUse = (use: AdapterUse): string => (typeof use === 'string' ? use : use.name);
