@@ -15,7 +15,7 @@ import {
   slotsInOrder,
   statsOf,
 } from './inspect.ts';
-import { type CacheOptions, checkOptions, sameOptions } from './options.ts';
+import { type CacheOptions, checkOptions, readReplay, sameOptions } from './options.ts';
 import type { Policy, PolicyRow } from './policy.ts';
 import type { Row } from './row.ts';
 import type { CacheShape } from './shape.ts';
@@ -30,6 +30,8 @@ export abstract class CacheReader {
   readonly policyRow: PolicyRow;
   /** @internal The policy, as made for this cache. */
   readonly rules: Policy;
+  /** Whether chunks of several tokens are read once more, for their echo. */
+  readonly replay: boolean;
   /** @internal The memory. */
   abstract readonly store: SlotStore;
   /** @internal One for each row of the batch. */
@@ -45,6 +47,7 @@ export abstract class CacheReader {
     this.buffer = options.buffer ?? 'float32';
     const { cacheLength, buffer } = this;
     this.rules = row.create({ shape, options: { ...options }, cacheLength, buffer });
+    this.replay = readReplay(row, options, this.rules.needs);
   }
 
   /** Name of the policy. */

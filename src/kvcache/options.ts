@@ -1,10 +1,11 @@
 /**
  * @file The options of caches: which ones there are, and whether two caches were made with the same.
  */
-import { CacheFullError } from '../util/errors.ts';
-import { checkOptionNames } from '../util/option-names.ts';
+import { CacheFullError, InputError } from '../util/errors.ts';
+import { checkOptionNames, shown } from '../util/option-names.ts';
 import type { BufferChoice } from './buffers.ts';
 import type { FrameOptions } from './frame.ts';
+import type { Need } from './needs.ts';
 import type { PolicyRow } from './policy.ts';
 
 /** Rows that a cache holds at most: each takes memory in JavaScript's heap, beside its slots. */
@@ -28,6 +29,11 @@ export interface CacheOptions {
    * everything never do. @default true
    */
   readonly rebase?: boolean;
+  /**
+   * For policies that go by the echo of a chunk: each chunk of a prompt is really read once more right behind itself, with the last tokens
+   * before it in front, and what that pays is its echo. It takes twice the time of the prompt, and no slots. @default false
+   */
+  readonly replay?: boolean;
 }
 
 /** The options of a policy that ranks by scores. */
@@ -40,12 +46,26 @@ export const COMMON_OPTIONS: Readonly<Record<keyof CacheOptions, string>> = {
   batch: 'rows',
   buffer: 'how keys and values are stored',
   rebase: "whether a stream moves on within the model's context",
+  replay: 'whether each chunk of a prompt is read twice, for policies that go by its echo: it takes twice the time',
 };
 
 /** @throws InputError for an option that the policy does not take, by its name. An option that is undefined is not given. */
 export function checkOptions({ name, options }: PolicyRow, given: object): void {
   const known = Object.keys({ ...COMMON_OPTIONS, ...options }).map((option) => [option, true] as const);
   checkOptionNames(`the cache policy ${name}`, given, Object.fromEntries(known));
+}
+
+/**
+ * Whether chunks are read once more.
+ * @throws InputError where the policy has no use for it.
+ */
+export function readReplay({ name }: PolicyRow, { replay = false }: CacheOptions, needs: readonly Need[]): boolean {
+  if (typeof replay !== 'boolean') throw new InputError(`replay must be true or false, but is ${shown(replay)}`);
+  if (replay && !needs.includes('echo'))
+    throw new InputError(
+      `replay is for policies that go by the echo of a chunk (echo, routed, and mixtures with echo), and ${name} does not`,
+    );
+  return replay;
 }
 
 /** Whether two caches were made with the same options, but for the number of rows. */

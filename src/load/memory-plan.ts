@@ -18,6 +18,7 @@ import { traceStep } from '../model/gpt.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { cacheShape } from '../step/cache-shape.ts';
 import { echoedGroups } from '../step/echo.ts';
+import { readTokens } from '../step/replay.ts';
 import { product, wholeNumber } from '../util/numbers.ts';
 import { bitsOf, ggmlFormatOf, HALF_PARAMETERS, isGgmlFormat } from '../weights/ggml-formats.ts';
 import { layOut } from '../weights/layout.ts';
@@ -243,20 +244,25 @@ function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, cont
 function planWorkspace(config: Config, cache: KVCache, context: number, most: number): Workspace {
   const encoder = isEncoder(config);
   const B = cache.batch;
-  const T = encoder ? context : Math.min(most, context);
+  const chunk = encoder ? context : Math.min(most, context);
+  const T = readTokens(cache, chunk);
   const budget = Math.max(0, ...[...cache.store.tables.values()].map((table) => table.budget));
   /** Scores of a chunk that ends at a token. */
-  const scoresAt = (end: number, tokens: number) => tokens * (Math.min(budget, end - tokens) + tokens);
-  const whole = Math.floor(context / T);
+  const scoresAt = (end: number, tokens: number) => {
+    const read = readTokens(cache, tokens);
+    return read * (Math.min(budget, end - tokens) + read);
+  };
+  const whole = Math.floor(context / chunk);
   const H = Math.max(0, ...slotsOf(config).map(({ heads }) => heads));
-  const scores = SCORES * 4 * B * H * Math.max(scoresAt(whole * T, T), scoresAt(context, context - whole * T));
+  const scores =
+    SCORES * 4 * B * H * Math.max(scoresAt(whole * chunk, chunk), scoresAt(context, context - whole * chunk));
   const present = slotsOf(config).reduce((sum, s) => sum + 4 * B * s.groups * (s.keySize + s.valueSize) * T, 0);
   return {
     scores,
     mlp: MLP_ROWS * 4 * B * T * mlpWidth(config),
     logits: 2 * 4 * B * config.vocabSize * (encoder && config.output !== 'hidden' ? T : 1),
     chunk: CHUNKS * present,
-    garbage: Math.min(GARBAGE, present * Math.ceil(context / T)),
+    garbage: Math.min(GARBAGE, present * Math.ceil(context / chunk)),
   };
 }
 

@@ -13,10 +13,12 @@
  * - `cross.k.L`, `cross.v.L` [B, G, S, D]: given states, and the masks of mixers/cross-attention.ts;
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
  * - those of adapt.ts, where adapters are live;
- * - where attention is observed: `queryWeights.R` float32 [B, sets.R, R·T], for layers with R heads a group; `queryMask` [B, 1 or T, T];
+ * - where attention is observed: `queryWeights.R` float32 [B, sets.R, R·T], for layers with R heads a group; `queryMask`
+ *   [B, sets or T, T];
  *   `momentWeights` [B, T], where moments of queries are wanted;
  * - where an echo is wanted: `echo.positions` [B, T], `echo.cos.I` and `echo.sin.I` of these positions, and `echo.mask` [B, E, T]: 1, or
- *   0 for padding. E is 0 where nothing is wanted of the step.
+ *   0 for padding. E is 0 where nothing is wanted of the step. A chunk that is really read once more has its copy behind it in `ids`, and
+ *   the copy's queries are the last set of `queryMask`.
  *
  * Outputs: `logits` [N, V]; `keys.L` [B, G, T, D] and `values.L` [B, G, T, Dv] of each layer that holds any, the
  * latter where values are no part of the keys; `next.NAME` [B, S, …]: the states; where asked for, `sum.GROUP` and `max.GROUP`
@@ -68,6 +70,8 @@ export interface StepGraphOptions {
   readonly maxima?: boolean;
   /** Layer groups, or groups of them ({@link partOf}), of which the echo is output; null: of none. @default null */
   readonly echo?: ReadonlySet<string> | null;
+  /** The same, where the chunk has its copy behind it: the echo is what the copy's queries pay. In place of `echo`. @default null */
+  readonly replay?: ReadonlySet<string> | null;
   /** Output the moments of the queries. */
   readonly moments: boolean;
   /** The hooks of live adapters. @default none */
@@ -183,12 +187,20 @@ function cachedTokens({ g }: ModelContext, { sharing, buffer, ragged }: StepGrap
 
 function observedInputs(
   ctx: ModelContext,
-  { sums, maxima, moments, echo }: StepGraphOptions,
+  { sums, maxima = false, moments, echo, replay }: StepGraphOptions,
   ropes: readonly Rotation[],
 ) {
   const { g } = ctx;
   const momentWeights = moments ? g.input('momentWeights', 'float32', ['B', 'T']) : null;
-  const queryMask = maxima ? g.input('queryMask', 'float32', ['B', 'maximaSets', 'T']) : null;
+  const maximaSets = replay ? Number(maxima) + 1 : 'maximaSets';
+  const observedMaxima =
+    maxima || replay
+      ? {
+          queryMask: g.input('queryMask', 'float32', ['B', maximaSets, 'T']),
+          ofChunk: maxima,
+          replay: replay ?? new Set<string>(),
+        }
+      : null;
   const queryWeights = new Map<number, Value>();
   const isWanted = (name: string) => echo?.has(name) ?? false;
   const echoed = echo && {
@@ -208,6 +220,6 @@ function observedInputs(
       weights = g.input(`queryWeights.${R}`, 'float32', ['B', `sets.${R}`, timesDim(R, 'T')]);
       queryWeights.set(R, weights);
     }
-    return { queryWeights: weights ?? null, queryMask, momentWeights, echo: echoOf(source, rope) };
+    return { queryWeights: weights ?? null, maxima: observedMaxima, momentWeights, echo: echoOf(source, rope) };
   };
 }

@@ -62,7 +62,7 @@ export interface AttendInputs {
   readonly cached: CachedKV;
   /** [B, sets, R·T]; null: sums of the weights are not wanted. */
   readonly queryWeights: Value | null;
-  /** [B, 1 or T, T]; null: maxima of the weights are not wanted. */
+  /** [B, sets or T, T]; null: maxima of the weights are not wanted. */
   readonly queryMask: Value | null;
   /** [H]; null: there are none. */
   readonly sinks: Value | null;

@@ -93,10 +93,10 @@ export interface OpAttributes {
   /**
    * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], positions [B, T], slots [B, 1 or G, C], queryWeights? [B, sets, R·T],
    * cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?, sinks? [H],
-   * queryMask? [B, 1 or T, T])
+   * queryMask? [B, sets or T, T])
    * → (y [B, T, H·Dv]; where queryWeights are given: sums [B, G, sets, C + T], the attention weights summed over queries; where
-   * queryMask is given: maxima [B, G, 1 or T, C + T], the largest weight of any query that it has a 1 for, else 0, and any head of the
-   * group. With T sets, set t is query t alone).
+   * queryMask is given: maxima [B, G, sets or T, C + T], the largest weight of any query that a set has a 1 for, else 0, and any head
+   * of the group. With T sets, set t is query t alone).
    *
    * Queries attend to the slots in use and to the chunk's tokens up to themselves. `slots` holds the positions of the cached tokens
    * (EMPTY_SLOT where a slot is free) if the mask has a window, chunks or ALiBi, else 0 (HIDDEN where a slot is free). Column
@@ -108,6 +108,8 @@ export interface OpAttributes {
       readonly buffer: BufferChoice;
       /** Attend nodes of one group read the same slots. */
       readonly layerGroup: string;
+      /** Whether sets of the queryMask leave out more than the padding of a batch. @default false */
+      readonly masksQueries?: boolean;
     };
   /**
    * (q [B, H, T, D], k [B, G, T, D], echoed q [B, H, T, D], positions [B, T], slots [B, 1 or G, C], echoed positions [B, T],

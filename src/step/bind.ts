@@ -18,17 +18,24 @@ type Inputs = Record<string, StepTensor>;
 /**
  * Recurrent states.
  * @param each they are wanted after each token, so that the chunk can be cut later.
+ * @param read what the graph reads: behind a row's chunk there may be more. Tokens behind the last state change nothing, so that the copy
+ * of a chunk wants a state, too.
  * @returns per row: after how many tokens they are wanted; null where the model has none.
  */
 export function bindStates(
   { store: { states }, batch }: KVCache,
   chunk: Chunk,
   each: boolean,
+  read: Chunk,
   inputs: Inputs,
 ): number[][] | null {
   if (states.isEmpty) return null;
   const longest = Math.max(...chunk.map((row) => row.length));
-  const times = chunk.map((row) => (each ? range(longest).map((t) => Math.min(t + 1, row.length)) : [row.length]));
+  const timesOf = (row: ArrayLike<number>, b: number): number[] => {
+    if (each) return range(longest).map((t) => Math.min(t + 1, row.length));
+    return read === chunk ? [row.length] : [row.length, read[b].length];
+  };
+  const times = chunk.map(timesOf);
   for (const { name, data, dims } of states.inputs()) inputs[`state.${name}`] = tensorOf(data, dims);
   inputs.stateTimes = tensorOf(BigInt64Array.from(times.flat(), BigInt), [batch, times[0].length]);
   return times;

@@ -9,6 +9,7 @@ import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/chun
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { needsBy, type Reduction } from '../kvcache/needs.ts';
 import { range } from '../util/numbers.ts';
+import type { Replay } from './replay.ts';
 
 /** How many sets of weights a step is asked for, by how they are reduced. */
 export type ObservedSets = Readonly<Partial<Record<Reduction, number>>>;
@@ -17,6 +18,7 @@ export type ObservedSets = Readonly<Partial<Record<Reduction, number>>>;
  * Says which queries count for what.
  * @param length of the longest row.
  * @param each every query gets a set of its own, so that the chunk can be cut later.
+ * @param replay null: the chunk is read once.
  */
 export function bindObserved(
   config: Config,
@@ -24,6 +26,7 @@ export function bindObserved(
   chunk: readonly ArrayLike<number>[],
   length: number,
   each: boolean,
+  replay: Replay | null,
   inputs: Record<string, StepTensor>,
 ): ObservedSets {
   if (cache.rules.needsQueries) {
@@ -39,13 +42,20 @@ export function bindObserved(
     sets.sum = each ? length : sums;
     bindWeights(config, cache, chunk, length, each, sets.sum, inputs);
   }
-  if (needs.includes('max')) {
-    sets.max = each ? length : 1;
+  if (needs.includes('max')) sets.max = each ? length : 1;
+  if (replay) sets.echo = 1;
+  const ofChunk = sets.max ?? 0;
+  const maxima = ofChunk + (sets.echo ?? 0);
+  if (maxima > 0) {
     // Sets of single queries are told apart by the graph, which keeps those of padding to themselves.
-    const data = new Float32Array(chunk.length * sets.max * length);
-    for (const [b, tokens] of chunk.entries())
-      for (let t = 0; t < tokens.length; t++) data[(b * sets.max + (each ? t : 0)) * length + t] = 1;
-    inputs.queryMask = tensorOf(data, [chunk.length, sets.max, length]);
+    const data = new Float32Array(chunk.length * maxima * length);
+    for (const [b, tokens] of chunk.entries()) {
+      const from = b * maxima * length;
+      if (ofChunk > 0) for (let t = 0; t < tokens.length; t++) data[from + (each ? t * length : 0) + t] = 1;
+      if (replay)
+        data.fill(1, from + ofChunk * length + replay.from[b], from + ofChunk * length + replay.tokens[b].length);
+    }
+    inputs.queryMask = tensorOf(data, [chunk.length, maxima, length]);
   }
   return sets;
 }

@@ -26,9 +26,10 @@ import { bindCrossAttention, bindStates, givenPositions, statesOf } from './bind
 import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
 import { CompiledGraphs } from './compiled-graphs.ts';
-import { EchoScratch } from './echo.ts';
+import { type EchoedChunk, EchoScratch } from './echo.ts';
 import { bindObserved, chunkSlots, observedOf, queriesOf } from './observe.ts';
 import { bindProbe, probesOf } from './probe.ts';
+import { replayOf } from './replay.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
 import type { StepAdapters, StepOptions, StepResult } from './step-types.ts';
 
@@ -84,31 +85,37 @@ export class Stepper {
     const { lease } = options;
     this.#check(cache, chunk);
     cache.checkLease('a step', lease);
-    const given = givenPositions(this.config, chunk, options.positions);
+    const replay = replayOf(cache, chunk, options);
+    /** Tokens that the graph reads: a row's chunk, and what comes behind it, of which nothing is stored. */
+    const read = replay?.tokens ?? chunk;
+    const given = givenPositions(this.config, read, replay?.positions ?? options.positions);
     cache.reserve(chunk.map((row) => row.length));
-    chunk.forEach((tokens, row) => {
+    read.forEach((tokens, row) => {
       cache.fitPositions(row, tokens.length, this.config.contextLength, lease);
     });
+    const isProbed = options.probe !== undefined;
     // An echo is computed beside attention, which does not change by it.
-    const weights = options.probe !== undefined || cache.rules.needs.some((need) => need !== 'echo');
+    const weights = isProbed || replay !== null || cache.rules.needs.some((need) => need !== 'echo');
     const isInSlots = this.#backend.target.attendsInSlots?.(cache.buffer, weights) ?? false;
-    cache.store.open(isInSlots ? Math.max(...chunk.map((row) => row.length)) : 0);
-    const session = await this.#session(cache, adapters, options.probe !== undefined);
-    const length = Math.max(...chunk.map((row) => row.length));
-    const scratch = this.#fill(cache, chunk, length, options, given);
+    const length = Math.max(...read.map((row) => row.length));
+    cache.store.open(isInSlots ? length : 0);
+    const session = await this.#session(cache, adapters, { isProbed, isReplayed: replay !== null });
+    const total = (row: number) => totalLength(cache, chunk, options, row);
+    const scratch = this.#fill(cache, read, length, total, given);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
     const inputs: Record<string, StepTensor> = { ...scratch.tensors };
     inputs.logitRows = tensorOf(BigInt64Array.from(rows, BigInt), [rows.length]);
     this.#bound(cache).bind(inputs);
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
     const each = options.eachQuery ?? false;
-    const times = bindStates(cache, chunk, each, inputs);
-    bindCrossAttention(this.config, cache, chunk, length, options.crossAttentionMask, inputs);
-    const observed = bindObserved(this.config, cache, chunk, length, each, inputs);
-    const total = (row: number) => totalLength(cache, chunk, options, row);
-    const sets = cache.rules.needs.includes('echo')
-      ? { ...observed, echo: this.#echo.bind(cache, { tokens: chunk, length, each, given, total }, inputs) }
-      : observed;
+    const times = bindStates(cache, chunk, each, read, inputs);
+    const crossMask = replay?.crossAttentionMask ?? options.crossAttentionMask;
+    bindCrossAttention(this.config, cache, read, length, crossMask, inputs);
+    const observed = bindObserved(this.config, cache, chunk, length, each, replay, inputs);
+    const sets =
+      cache.rules.needs.includes('echo') && !replay
+        ? { ...observed, echo: this.#echoSets(cache, { tokens: chunk, length, each, given, total }, inputs) }
+        : observed;
     if (options.probe) bindProbe(this.config, cache, length, options.probe, inputs);
     const outputs = await session.run(inputs);
     const outcome = {
@@ -118,7 +125,7 @@ export class Stepper {
       observed: observedOf(cache, sets, each, outputs),
       queries: queriesOf(this.config, cache, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,
-      ropePositions: given?.map((row) => row.map((streams) => Math.max(...streams))),
+      ropePositions: given?.map((row, b) => row.slice(0, chunk[b].length).map((streams) => Math.max(...streams))),
       rotatedFor: chunk.map((tokens, b) => (tokens.length > 0 ? total(b) : cache.rotatedFor(b))),
       phase: options.phase ?? 'decode',
     };
@@ -192,16 +199,28 @@ export class Stepper {
     return matrix;
   }
 
-  #session(cache: KVCache, adapters: StepAdapters | null, probed = false): Promise<CompiledGraph> {
+  /** Binds the echo of a chunk. @returns how many sets there are of it. */
+  #echoSets(cache: KVCache, chunk: EchoedChunk, inputs: Record<string, StepTensor>): 0 | 1 {
+    // A chunk that is not read once more has no echo.
+    return cache.replay ? 0 : this.#echo.bind(cache, chunk, inputs);
+  }
+
+  #session(
+    cache: KVCache,
+    adapters: StepAdapters | null,
+    { isProbed = false, isReplayed = false } = {},
+  ): Promise<CompiledGraph> {
     const { buffer, rules, store } = cache;
     const { sharing } = rules.layout;
-    const sums = probed || needsBy('sum', rules.needs).length > 0;
+    const sums = isProbed || needsBy('sum', rules.needs).length > 0;
     const maxima = rules.needs.includes('max');
     const moments = rules.needsQueries;
     const cross = store.crossAttention.any;
     const hooks = adapters?.hooks ?? null;
     const ragged = store.raggedLayers;
-    const echo = this.#bound(cache).echoed;
+    const { echoed } = this.#bound(cache);
+    const echo = cache.replay ? null : echoed;
+    const replay = isReplayed ? echoed : null;
     const common = {
       format: this.#format,
       sharing,
@@ -209,13 +228,14 @@ export class Stepper {
       sums,
       maxima,
       echo,
+      replay,
       moments,
       cross,
       ragged,
-      residuals: probed,
+      residuals: isProbed,
     };
     const options: StepGraphOptions = { ...common, adapters: hooks };
-    const key = `${sharing}/${bufferName(buffer)}/${sums}/${maxima}/${echo ? [...echo] : ''}/${moments}/${cross}/${[...ragged]}${probed ? '/probed' : ''}`;
+    const key = `${sharing}/${bufferName(buffer)}/${sums}/${maxima}/${echoed ? [...echoed] : ''}/${moments}/${cross}/${[...ragged]}${isProbed ? '/probed' : ''}${cache.replay ? `/${isReplayed ? 'replayed' : 'once'}` : ''}`;
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);
     // Batches combine adapters in many ways.
@@ -275,7 +295,7 @@ export class Stepper {
     cache: KVCache,
     chunk: readonly ArrayLike<number>[],
     length: number,
-    options: StepOptions,
+    total: (row: number) => number,
     given: readonly (readonly number[][])[] | null,
   ): Scratch {
     const B = cache.batch;
@@ -286,7 +306,7 @@ export class Stepper {
     for (let b = 0; b < B; b++) {
       const first = cache.length(b);
       const ropePosition = cache.ropePosition(b);
-      const total = totalLength(cache, chunk, options, b);
+      const sequence = total(b);
       for (let t = 0; t < length; t++) {
         const at = b * length + t;
         const position = first + t;
@@ -297,7 +317,7 @@ export class Stepper {
             Math.min(position, this.config.contextLength - 1) + this.config.positionOffset,
           );
         for (const [i, rope] of this.#ropes.entries())
-          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, given?.[b][t] ?? ropePosition + t, total);
+          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, given?.[b][t] ?? ropePosition + t, sequence);
       }
     }
     return scratch;

@@ -64,12 +64,22 @@ export interface AttentionInputs {
 export interface ObservedInputs {
   /** How much each query counts in sums of the weights [B, sets, R·T]; null: they are not wanted. */
   readonly queryWeights: Value | null;
-  /** Which queries count in maxima of the weights [B, 1 or T, T]; null: they are not wanted. */
-  readonly queryMask: Value | null;
+  /** Which queries count in maxima of the weights; null: they are not wanted. */
+  readonly maxima: ObservedMaxima | null;
   /** The weight of each query in the moments of the queries [B, T]; null: they are not wanted. */
   readonly momentWeights: Value | null;
   /** null: the echo is not wanted of this layer. */
   readonly echo: EchoedChunk | null;
+}
+
+/** Maxima of the weights over queries. */
+export interface ObservedMaxima {
+  /** [B, sets or T, T] */
+  readonly queryMask: Value;
+  /** Whether the first set, or all T, are maxima over the chunk. */
+  readonly ofChunk: boolean;
+  /** {@link SlotSource}s whose last set is the echo: the maximum over queries that read the chunk once more. */
+  readonly replay: ReadonlySet<string>;
 }
 
 /** The chunk, as if it were read once more behind itself. */
@@ -85,7 +95,7 @@ export interface EchoedChunk {
 }
 
 /** Of attention that no policy observes. */
-export const UNOBSERVED: ObservedInputs = { queryWeights: null, queryMask: null, momentWeights: null, echo: null };
+export const UNOBSERVED: ObservedInputs = { queryWeights: null, maxima: null, momentWeights: null, echo: null };
 
 /** Attention weights on slots and chunk, reduced over queries. */
 export interface ReducedOutput {
@@ -218,7 +228,7 @@ export function attendSlots(
   { q, k, v, echoed }: ChunkHeads,
   source: CachedTokens,
   attributes: ScoreAttributes & MaskAttributes,
-  { queryWeights, queryMask, echo: echoInputs }: ObservedInputs,
+  { queryWeights, maxima: wantedMaxima, echo: echoInputs }: ObservedInputs,
   sinks: Value | null,
 ): { readonly y: Value; readonly reduced: readonly ReducedOutput[] } {
   const { positions, buffer, sources } = source;
@@ -234,11 +244,19 @@ export function attendSlots(
     const { heads, alibi, sinks: own } = parts[i];
     const [partQ, partK, partV, partEchoed] = heads;
     const inputs = { q: partQ, k: partK, positions, slots, cached: cached(), sinks: own };
-    const all = { ...attributes, alibi, buffer, layerGroup };
-    const seen = attend(g, { ...inputs, v: partV, queryWeights, queryMask }, all);
-    if (!partEchoed || !echoInputs?.isWanted(layerGroup)) return { ...seen, echoes: null };
+    const isReplayed = wantedMaxima?.replay.has(layerGroup) ?? false;
+    const queryMask = wantedMaxima && (wantedMaxima.ofChunk || isReplayed) ? wantedMaxima.queryMask : null;
+    const masksQueries = queryMask !== null && wantedMaxima!.replay.size > 0;
+    const all = { ...attributes, alibi, buffer, layerGroup, ...(masksQueries && { masksQueries }) };
+    const { maxima: sets, ...seen } = attend(g, { ...inputs, v: partV, queryWeights, queryMask }, all);
+    if (masksQueries && sets) {
+      const [maxima, echoes] = wantedMaxima!.ofChunk ? split(g, sets, 2, [1, 1]) : [null, sets];
+      return { ...seen, maxima, echoes: isReplayed ? echoes : null };
+    }
+    if (!partEchoed || !echoInputs?.isWanted(layerGroup)) return { ...seen, maxima: sets, echoes: null };
     const { positions: echoedPositions, mask } = echoInputs;
-    return { ...seen, echoes: echo(g, { ...inputs, echoed: partEchoed, echoedPositions, mask }, all) };
+    const echoes = echo(g, { ...inputs, echoed: partEchoed, echoedPositions, mask }, all);
+    return { ...seen, maxima: sets, echoes };
   });
   const y = concat(
     g,

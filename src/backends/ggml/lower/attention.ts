@@ -99,12 +99,11 @@ export interface WantedWeights {
   readonly maxima: WantedMaxima | null;
 }
 
-export interface WantedMaxima {
-  /** 1, or T: each query by itself. */
-  readonly sets: number;
-  /** int32 [B, n]: queries that stand for those that do not count; null: all count. */
-  readonly counted: Tensor | null;
-}
+/**
+ * Of each query by itself; or a set for each list of queries, int32 [B, G, n], in which others stand for those that do not count; null:
+ * all count.
+ */
+export type WantedMaxima = 'each' | readonly (Tensor | null)[];
 
 /**
  * Attention to slots and chunk.
@@ -211,7 +210,7 @@ function fused(
  * @param k [B, G, T, D]
  * @param keys of the slots [B, G, C, D]; null: there are none.
  * @param mask of slots, chunk and its copy [B, 1 or G or H, T, C + 2T]
- * @param counted queries that stand for padding, as {@link WantedMaxima} has them.
+ * @param counted queries that stand for padding, as a set of {@link WantedMaxima} has them.
  */
 export function echo(
   g: GraphMaker,
@@ -229,7 +228,7 @@ export function echo(
   const again = g.multiply(all, perGroup(g, echoed, G));
   const scores = g.concat([again, g.multiply(k, perGroup(g, q, G))], 3);
   const weights = weigh(g, scores, mask, [H, T], attributes, sinks);
-  return maximaOf(g, g.slice(weights, 3, 0, all.dims[2]), { sets: 1, counted }, [H, T]);
+  return maximaOf(g, g.slice(weights, 3, 0, all.dims[2]), [counted], [H, T]);
 }
 
 /** Σ over queries. @param weights [B, G, n, S] @param queryWeights [B, sets, n] → [B, G, sets, S] */
@@ -241,17 +240,14 @@ function sumsOf(g: GraphMaker, weights: Tensor, queryWeights: Tensor): Tensor {
 }
 
 /** Maxima over queries. @param weights [B, G, R·T, S] → [B, G, sets, S] */
-function maximaOf(
-  g: GraphMaker,
-  weights: Tensor,
-  { sets, counted }: WantedMaxima,
-  [H, T]: readonly [number, number],
-): Tensor {
+function maximaOf(g: GraphMaker, weights: Tensor, wanted: WantedMaxima, [H, T]: readonly [number, number]): Tensor {
   const [B, G, n, S] = weights.dims;
-  // A set for each query is of one token: padding has sets of its own.
-  if (sets === T && T > 1) return g.reshape(largest(g, g.reshape(weights, [B * G, H / G, T, S])), [B, G, T, S]);
-  const taken = counted ? g.made(g.call('ggml_get_rows', weights.pointer, counted.pointer), weights.dims) : weights;
-  return g.reshape(largest(g, g.reshape(taken, [B * G, n, 1, S])), [B, G, 1, S]);
+  if (wanted === 'each') return g.reshape(largest(g, g.reshape(weights, [B * G, H / G, T, S])), [B, G, T, S]);
+  const ofSet = (counted: Tensor | null): Tensor => {
+    const taken = counted ? g.made(g.call('ggml_get_rows', weights.pointer, counted.pointer), weights.dims) : weights;
+    return g.reshape(largest(g, g.reshape(taken, [B * G, n, 1, S])), [B, G, 1, S]);
+  };
+  return g.concat(wanted.map(ofSet), 2);
 }
 
 /** The maximum over the second axis: of both halves, until one row is left. @param x [P, n, T, S] → [P, 1, T, S] */

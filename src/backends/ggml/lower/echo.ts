@@ -23,7 +23,8 @@ export function lowerEcho(scope: Scope, node: OpNode<'echo'>): [Tensor] {
   const G = chunkKeys.dims[1];
   if (sets === 0) return [g.derive([B, G, 0, C + T], () => {})];
   const cached = C === 0 ? null : scope.slots(keys!);
-  const counted = countedQueries(scope, mask!, (queries.dims[1] / G) * T, G);
+  // A row alone has no padding.
+  const counted = B === 1 || T === 1 ? null : countedQueries(scope, mask!, (queries.dims[1] / G) * T, G);
   const both = [queries, get(echoed!)] as const;
   return [echo(g, both, chunkKeys, cached, maskOf(scope, node), counted, optional(sinks), node.attributes)];
 }
@@ -52,21 +53,21 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'echo'>): Tensor {
 }
 
 /**
- * For maxima over queries [B, G, n]: of queries that do not count, the row's first one takes the row. Null: all count.
- * @param mask [B, 1, T]. @param n R·T
+ * For maxima over queries [B, G, n]: of queries that do not count, the first one that does takes the row, or the first one of all.
+ * @param mask [B, sets, T]. @param n R·T
  */
-export function countedQueries(scope: Scope, mask: Value, n: number, groups: number): Tensor | null {
-  const [B, , T] = scope.dimsOf(mask);
-  // A row alone has no padding.
-  if (B === 1 || T === 1) return null;
+export function countedQueries(scope: Scope, mask: Value, n: number, groups: number, set = 0): Tensor {
+  const [B, sets, T] = scope.dimsOf(mask);
   const { g } = scope;
-  return scope.shared(`counted ${mask.name} ${groups} ${n}`, () =>
+  return scope.shared(`counted ${mask.name} ${set} ${groups} ${n}`, () =>
     g.deriveIndex([B, groups, n], (given, out) => {
       const counts = given[mask.name].data as Float32Array;
-      for (let i = 0; i < out.length; i++) {
-        const row = Math.floor(i / (groups * n));
-        const query = i % n;
-        out[i] = counts[row * T + (query % T)] > 0 ? query : 0;
+      for (let row = 0; row < B; row++) {
+        const from = (row * sets + set) * T;
+        const isCounted = (query: number) => counts[from + (query % T)] > 0;
+        let first = 0;
+        while (first < T - 1 && !isCounted(first)) first++;
+        for (let i = 0; i < groups * n; i++) out[row * groups * n + i] = isCounted(i % n) ? i % n : first;
       }
     }),
   );

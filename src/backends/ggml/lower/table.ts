@@ -4,6 +4,7 @@
 import { bufferName } from '../../../kvcache/buffers.ts';
 import type { OpName, OpNode, UnaryKind, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
+import { range } from '../../../util/numbers.ts';
 import { canJoin } from '../slot-use.ts';
 import { lowRank, lowRankRows } from './adapters.ts';
 import {
@@ -268,13 +269,16 @@ function joinedSlots(scope: Scope, node: OpNode<'attend'>): JoinedSlots | null {
   };
 }
 
-/** Maxima as a mask of queries [B, sets, T] wants them. */
-function maximaOf(scope: Scope, mask: Value, { inputs }: OpNode<'attend'>): WantedMaxima {
-  const [, sets, T] = scope.dimsOf(mask);
-  if (sets > 1) return { sets, counted: null };
+/** Maxima as a mask of queries [B, sets or T, T] wants them. */
+function maximaOf(scope: Scope, mask: Value, { inputs, attributes }: OpNode<'attend'>): WantedMaxima {
+  const [B, sets, T] = scope.dimsOf(mask);
+  // A set for each query is of one token: padding has sets of its own.
+  if (sets === T && T > 1) return 'each';
   const [, H] = scope.get(inputs[0]!).dims;
   const [, G] = scope.get(inputs[1]!).dims;
-  return { sets, counted: countedQueries(scope, mask, (H / G) * T, G) };
+  // A row alone has no padding.
+  const areAllCounted = T === 1 || (B === 1 && !attributes.masksQueries);
+  return range(sets).map((set) => (areAllCounted ? null : countedQueries(scope, mask, (H / G) * T, G, set)));
 }
 
 /** The mask of a step's attention, which layers that hide the same share. */
