@@ -3,6 +3,7 @@
  */
 export * from '../index.ts';
 export {
+  DEVICES,
   type HubModelChoice,
   type LoadOptions,
   type LoadProgress,
@@ -12,6 +13,7 @@ export {
 } from '../web/load-model.ts';
 export type { FetchProgress } from '../web/progress.ts';
 export { deleteStoredModel, type StoredModel, storedModels } from '../web/stored-models.ts';
+export type { Device } from '../web/thread.ts';
 export type { WorkerCache } from '../worker/worker-cache.ts';
 export type { WorkerBatch, WorkerGeneration } from '../worker/worker-generation.ts';
 export type { WorkerModel } from '../worker/worker-model.ts';

@@ -19,6 +19,11 @@ export interface GraphTarget {
   readonly float32Parameters?: number;
   /** Above that and up to so many, `auto` is f16. @default 0 */
   readonly halfParameters?: number;
+  /**
+   * Whether attention decides nothing while a graph runs, and reads no length from a value: a GPU waits for the processor then.
+   * @default false
+   */
+  readonly staticGraph?: boolean;
   /** Whether slots in 8 and 4 bits are blocks with their scales inside (ggml's q8_0 and q4_0), not numbers and scales apart. */
   readonly slotBlocks: boolean;
   /**

@@ -14,7 +14,7 @@ import type { HubSource } from './hub-model.ts';
 import type { FetchProgress } from './progress.ts';
 import { SilenceWatch } from './silence.ts';
 import type { FileSource } from './source.ts';
-import type { ThreadLoadOptions } from './thread.ts';
+import type { Device, ThreadLoadOptions } from './thread.ts';
 
 /** What {@link loadModel} reports while it works. */
 export type LoadProgress =
@@ -23,8 +23,13 @@ export type LoadProgress =
   | { readonly stage: 'weights'; readonly bytes: number; readonly total: number };
 
 export interface LoadOptions {
-  /** URL of the folder that ONNX Runtime's ort-wasm-simd-threaded.wasm and .mjs are served from. */
+  /**
+   * URL of the folder that files of ONNX Runtime are served from: ort-wasm-simd-threaded.wasm and .mjs; for WebGPU the same with
+   * .jspi or .asyncify before their ends.
+   */
   readonly runtimeFiles: string | URL;
+  /** What computes: the processor, by WebAssembly, or a GPU, by WebGPU. @default 'wasm' */
+  readonly device?: Device;
   /**
    * How matrices are stored and multiplied. `auto` is float32 up to 150M parameters, above that int8. int4 is 20 times slower here.
    * @default 'auto'
@@ -52,6 +57,7 @@ export interface LoadOptions {
 
 const LOAD_OPTIONS = {
   runtimeFiles: true,
+  device: 'string',
   weights: 'string',
   part: 'string',
   threads: 'number',
@@ -84,6 +90,8 @@ export interface HubModelChoice {
 const HUB_CHOICE = { hub: true, revision: true, endpoint: true, token: true } satisfies OptionNames<HubModelChoice>;
 const HUB = 'https://huggingface.co';
 
+/** What {@link LoadOptions.device} can be. */
+export const DEVICES: readonly Device[] = ['wasm', 'webgpu'];
 const MAX_THREADS = 4;
 const SILENCE_MS = 120_000;
 
@@ -140,17 +148,20 @@ export async function loadModel(model: ModelChoice, options: LoadOptions): Promi
 const defaultWorker = (): Worker => new Worker(new URL('./thread.ts', import.meta.url), { type: 'module' });
 
 function threadOptions(model: ModelChoice, options: LoadOptions): ThreadLoadOptions {
-  const { runtimeFiles, weights = 'auto', part, generationConfig } = options;
+  const { runtimeFiles, device = 'wasm', weights = 'auto', part, generationConfig } = options;
   if (!runtimeFiles)
     throw new InputError(
       'loadModel needs the option runtimeFiles: the URL of a folder with ort-wasm-simd-threaded.wasm and ' +
         'ort-wasm-simd-threaded.mjs, which the package onnxruntime-web has in its folder dist',
     );
+  if (!DEVICES.includes(device))
+    throw new InputError(`there is no device ${JSON.stringify(device)} in a browser; there are ${DEVICES.join(', ')}`);
   checkWeightChoice(weights);
   const folder = absolute(runtimeFiles);
   return {
     source: sourceOf(model),
     runtimeFiles: folder.endsWith('/') ? folder : `${folder}/`,
+    device,
     threads: threadCount(options.threads),
     weights,
     part,

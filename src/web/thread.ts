@@ -2,6 +2,7 @@
  * @file The worker of a browser that a model lives in.
  */
 import { onnxWebBackend } from '../backends/onnx/onnxruntime-web.ts';
+import type { Backend } from '../backends/types.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { assembleModel } from '../load/load.ts';
 import type { PrepareRequest } from '../load/model-plan.ts';
@@ -17,14 +18,25 @@ import type { FetchProgress } from './progress.ts';
 import { HEARTBEAT_MS } from './silence.ts';
 import { type FileSource, openSource } from './source.ts';
 
+/** What computes: the processor, by WebAssembly, or a GPU. */
+export type Device = 'wasm' | 'webgpu';
+
 /** Options of `loadModel` as they go to the worker. */
 export interface ThreadLoadOptions {
   readonly source: FileSource | HubSource;
   readonly runtimeFiles: string;
+  readonly device: Device;
   readonly threads: number;
   readonly weights: WeightChoice;
   readonly part?: string;
   readonly generationConfig?: boolean;
+}
+
+async function openBackend({ device, runtimeFiles, threads }: ThreadLoadOptions): Promise<Backend> {
+  if (device === 'wasm') return onnxWebBackend({ runtimeFiles, threads });
+  // Loaded when it is asked for: another script of ONNX Runtime is a part of it.
+  const { openWebGpu } = await import('../backends/onnx/onnxruntime-webgpu.ts');
+  return openWebGpu({ runtimeFiles });
 }
 
 const host = new ModelHost();
@@ -33,8 +45,8 @@ const methods = {
   ...modelMethods(host),
 
   async load(options: ThreadLoadOptions, { signal, emit }: CallContext) {
-    const { source, runtimeFiles, threads, weights, part, generationConfig } = options;
-    const backend = onnxWebBackend({ runtimeFiles, threads });
+    const { source, weights, part, generationConfig } = options;
+    const backend = await openBackend(options);
     const { codec } = backend;
     const fetching = { signal, onProgress: (progress: FetchProgress) => emit({ stage: 'download', ...progress }) };
     const preparing = {

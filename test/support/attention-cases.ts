@@ -80,6 +80,7 @@ export function attentionCase(c: AttentionSizes) {
     echoed: [echoed, [B, H, T, D]],
     echoedPositions: [echoedPositions, [B, T]],
     noEcho: [new Float32Array(0), [B, 0, T]],
+    noQuery: [new Float32Array(B * T), [B, 1, T]],
   } as const;
   return { given, attributes, wanted: { ...wanted, echo: echoWanted }, sets, Dv };
 }

@@ -99,10 +99,21 @@ export async function serveSite({ folders, files, isolated }: SiteOptions): Prom
   };
 }
 
-export function launchChromium(): Promise<Browser> {
+/** A graphics card in software: SwiftShader, which comes with Chromium. */
+const SOFTWARE_GPU = [
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+  '--use-vulkan=swiftshader',
+  '--disable-vulkan-surface',
+];
+
+/** @param gpu whether pages have WebGPU. @default false */
+export function launchChromium({ gpu = false }: { readonly gpu?: boolean } = {}): Promise<Browser> {
   return chromium.launch({
     executablePath: CHROMIUM,
     args: [
+      ...(gpu ? SOFTWARE_GPU : []),
       '--no-sandbox',
       '--disable-background-networking',
       '--disable-component-update',

@@ -69,8 +69,14 @@ export class GraphBuilder {
   /** Names of the outputs, and of the values that they are. */
   readonly #named = new Map<string, string>();
   #nodeCount = 0;
+  /** Whether products take a transposed matrix as it is. */
+  readonly hasFusedProducts: boolean;
   #constants = new Map<string, { value: Value; data: ConstantData }>();
   readonly #names = new ScopedNames();
+
+  constructor({ hasFusedProducts = true }: { readonly hasFusedProducts?: boolean } = {}) {
+    this.hasFusedProducts = hasFusedProducts;
+  }
 
   /** Number of nodes so far, those of all branches included. */
   get nodeCount(): number {

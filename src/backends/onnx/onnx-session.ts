@@ -2,7 +2,14 @@
  * @file A session of ONNX Runtime as a compiled graph; the same for all builds of ONNX Runtime.
  */
 import { GraphError } from '../../util/errors.ts';
-import type { CompiledGraph, StepInputs, StepOutputs, StepTensor, TensorData } from '../types.ts';
+import {
+  type CompiledGraph,
+  type StepInputs,
+  type StepOutputs,
+  type StepTensor,
+  type TensorData,
+  tensorOf,
+} from '../types.ts';
 import type { OnnxModel } from './lower/lower.ts';
 
 export type OnnxDtype = 'float32' | 'int64' | 'float16' | 'uint8' | 'int8' | 'float64';
@@ -28,7 +35,8 @@ export class OnnxGraph<T> implements CompiledGraph {
 
   async run(inputs: StepInputs): Promise<StepOutputs> {
     const feeds: Record<string, T> = {};
-    for (const name of this.#model.inputs) feeds[name] = this.#tensor(name, inputs[name]);
+    for (const name of this.#model.inputs)
+      feeds[name] = this.#tensor(name, inputs[name] ?? lengthsOf(this.#model, name, inputs));
     return (await this.#session.run(feeds)) as StepOutputs;
   }
 
@@ -48,7 +56,16 @@ export class OnnxGraph<T> implements CompiledGraph {
   }
 }
 
-function dtypeOf(data: TensorData): OnnxDtype {
+/** An input that holds lengths of others; undefined where `name` is none. */
+export function lengthsOf({ lengths }: OnnxModel, name: string, inputs: StepInputs): StepTensor | undefined {
+  const sums = lengths.get(name);
+  if (!sums) return undefined;
+  const lengthOf = (of: string) => inputs[of].dims.at(-1)!;
+  const data = BigInt64Array.from(sums, (names) => BigInt(names.reduce((sum, of) => sum + lengthOf(of), 0)));
+  return tensorOf(data, [data.length]);
+}
+
+export function dtypeOf(data: TensorData): OnnxDtype {
   if (data instanceof Float32Array) return 'float32';
   if (data instanceof BigInt64Array) return 'int64';
   if (data instanceof Uint16Array) return 'float16';

@@ -67,6 +67,10 @@ export function matmul(g: GraphBuilder, a: Value, b: Value): Value {
 
 /** a · bᵀ over the last two axes. */
 export function matmulTransposed(g: GraphBuilder, a: Value, b: Value): Value {
+  if (!g.hasFusedProducts) {
+    const axes = b.shape.map((_, i) => i);
+    return matmul(g, a, transpose(g, b, [...axes.slice(0, -2), axes.length - 1, axes.length - 2]));
+  }
   const attributes = { transB: 1 };
   const out = { dtype: a.dtype, shape: matmulShape(a, b, true) };
   return g.node('FusedMatMul', [a, b], [out], { attributes, domain: MICROSOFT })[0];
@@ -116,6 +120,12 @@ export function reshapeTo(g: GraphBuilder, x: Value, target: readonly Value[], s
 export function transpose(g: GraphBuilder, x: Value, perm: readonly number[]): Value {
   const out = { dtype: x.dtype, shape: perm.map((i) => x.shape[i]) };
   return g.node('Transpose', [x], [out], { attributes: { perm } })[0];
+}
+
+/** The same numbers without one axis of length 1. */
+export function squeeze(g: GraphBuilder, x: Value, axis: number): Value {
+  const shape = x.shape.filter((_, i) => i !== axis);
+  return g.node('Squeeze', [x, g.ints(axis)], [{ dtype: x.dtype, shape }])[0];
 }
 
 /** Rows `indices` of one axis of `table`. */

@@ -29,6 +29,9 @@ export const onnxTarget: GraphTarget = {
   },
 };
 
+/** What a GPU wants: nothing that the processor has to decide while a step runs. */
+export const onnxGpuTarget: GraphTarget = { ...onnxTarget, staticGraph: true };
+
 /** What the WebAssembly build wants: it has no fast product for blocks of 32, and a session copies the weights. */
 export const onnxWebTarget: GraphTarget = {
   ...onnxTarget,

@@ -1,32 +1,41 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { ATTENTION_CASES, attentionCase } from '../../../../test/support/attention-cases.ts';
+import { checkGraph } from '../../../../test/support/check-graph.ts';
 import { attend, echo } from '../../../ops/attention.ts';
 import { OpGraph } from '../../../ops/graph.ts';
+import type { GraphTarget } from '../../../ops/target.ts';
 import type { Value } from '../../../ops/types.ts';
 import type { PreparedWeights } from '../../../weights/types.ts';
-import { onnxTarget } from '../target.ts';
+import { lengthsOf } from '../onnx-session.ts';
+import { onnxGpuTarget, onnxTarget } from '../target.ts';
 import { lowerToOnnx } from './lower.ts';
 
 const NO_WEIGHTS = { params: new Map(), file: { folder: '', name: '' } } as unknown as PreparedWeights;
 
 /** What a graph makes of its inputs. @param shapes those of the inputs, with names where a length is known at run time only. */
 async function run(
+  target: GraphTarget,
   given: Readonly<Record<string, readonly [data: Float32Array, dims: readonly number[]]>>,
   shapes: Readonly<Record<string, readonly (number | string)[]>>,
   trace: (g: OpGraph, values: Readonly<Record<string, Value>>) => Readonly<Record<string, Value>>,
 ) {
-  const g = new OpGraph(onnxTarget);
+  const g = new OpGraph(target);
   const values = Object.fromEntries(
     Object.entries(given).map(([name]) => [name, g.input(name, 'float32', shapes[name])]),
   );
   for (const [name, value] of Object.entries(trace(g, values))) g.output(value, name);
   const model = lowerToOnnx(g);
   const session = await InferenceSession.create(model.serialize(NO_WEIGHTS), { intraOpNumThreads: 1 });
-  const feeds = Object.entries(given)
-    .filter(([name]) => model.inputs.has(name))
-    .map(([name, [data, dims]]) => [name, new Tensor('float32', data, model.dimsOf(name, dims))]);
-  const outputs = await session.run(Object.fromEntries(feeds));
+  const feeds: Record<string, Tensor> = {};
+  for (const [name, [data, dims]] of Object.entries(given))
+    if (model.inputs.has(name)) feeds[name] = new Tensor('float32', data, model.dimsOf(name, dims));
+  const inputs = Object.fromEntries(Object.entries(given).map(([name, [data, dims]]) => [name, { data, dims }]));
+  for (const name of model.lengths.keys()) {
+    const { data, dims } = lengthsOf(model, name, inputs)!;
+    feeds[name] = new Tensor('int64', data as BigInt64Array, dims);
+  }
+  const outputs = await session.run(feeds);
   await session.release();
   return outputs;
 }
@@ -37,7 +46,28 @@ function close(found: Tensor, wanted: Float32Array, dims: readonly number[], bou
   expect(off).toBeLessThan(bound);
 }
 
-describe('attention, and what a policy sees of it', () => {
+it('reads no length and takes no decision for a GPU', () => {
+  const g = new OpGraph(onnxGpuTarget);
+  const { given, attributes } = attentionCase(ATTENTION_CASES[1]);
+  const x = Object.fromEntries(
+    Object.entries(given).map(([name, [, dims]]) => [name, g.input(name, 'float32', ['B', ...dims.slice(1)])]),
+  );
+  const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
+  const inputs = { ...x, cached, sinks: null } as unknown as Parameters<typeof attend>[1];
+  const { y, sums, maxima } = attend(g, inputs, attributes);
+  g.output(y, 'y');
+  g.output(sums!, 'sums');
+  g.output(maxima!, 'maxima');
+  const { model } = checkGraph(lowerToOnnx(g).serialize(NO_WEIGHTS));
+  const ops = new Set(model.graph!.node.map(({ opType }) => opType));
+  expect(ops).toContain('MatMul');
+  for (const none of ['If', 'Shape', 'FusedMatMul', 'Less']) expect(ops).not.toContain(none);
+});
+
+describe.each([
+  ['that decides while it runs', onnxTarget],
+  ['that decides nothing', onnxGpuTarget],
+])('attention, and what a policy sees of it, in a graph %s', (_, target) => {
   it.each(ATTENTION_CASES)(
     'T $T, C $C, B $B, H $H, G $G, $groups groups of slots, window $window, alibi $alibi, cap $softcap',
     async (sizes) => {
@@ -58,10 +88,11 @@ describe('attention, and what a policy sees of it', () => {
         echoed: ['B', H, 'T', D],
         echoedPositions: ['B', 'T'],
         noEcho: ['B', 'echoSets', 'T'],
+        noQuery: ['B', 'echoSets', 'T'],
       };
       // Of two attend nodes of one layer group the mask would be shared: each way to ask is a graph of its own.
       const outputs = async (by: Partial<Record<'queryWeights' | 'queryMask', string>>) =>
-        run(given, shapes, (g, x) => {
+        run(target, given, shapes, (g, x) => {
           const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
           const { q, k, v, positions, slots } = x;
           const inputs = { q, k, v, positions, slots, cached, sinks: null };
@@ -77,15 +108,23 @@ describe('attention, and what a policy sees of it', () => {
       const each = await outputs({ queryMask: 'eachQuery' });
       close(each.y, wanted.y, [B, T, H * Dv], 1e-5);
       close(each.maxima, wanted.eachMaxima, [B, G, T, C + T], 1e-6);
-      const echoBy = async (mask: 'queryMask' | 'noEcho') =>
-        run(given, { ...shapes, queryMask: ['B', 'echoSets', 'T'] }, (g, x) => {
+      const echoBy = async (mask: 'queryMask' | 'noEcho' | 'noQuery') =>
+        run(target, given, { ...shapes, queryMask: ['B', 'echoSets', 'T'] }, (g, x) => {
           const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
           const { q, k, positions, slots, echoed, echoedPositions } = x;
           const inputs = { q, k, positions, slots, cached, echoed, echoedPositions, sinks: null };
           return { echo: echo(g, { ...inputs, mask: x[mask] }, attributes) };
         });
       close((await echoBy('queryMask')).echo, wanted.echo, [B, G, 1, C + T], 1e-6);
-      expect((await echoBy('noEcho')).echo.data).toHaveLength(0);
+      // A graph that decides nothing always computes an echo; queries that do not count have none.
+      if (target.staticGraph)
+        close(
+          (await echoBy('noQuery')).echo,
+          wanted.echo.map(() => 0),
+          [B, G, 1, C + T],
+          1e-12,
+        );
+      else expect((await echoBy('noEcho')).echo.data).toHaveLength(0);
     },
   );
 });

@@ -39,7 +39,7 @@ function attend(ctx: LowerContext, node: OpNode<'attend'>): Value[] {
   const positions = ctx.positions(node.inputs[3]!);
   const scaled = scaledQueries(ctx, ctx.value(node.inputs[0]!), G, scale);
   const [k, v] = [byGroup(g, ctx.value(node.inputs[1]!), G), byGroup(g, ctx.value(node.inputs[2]!), G)];
-  const isApart = ctx.isAtMost(positions, longestApart(node));
+  const isApart = ctx.isStatic ? null : ctx.isAtMost(positions, longestApart(node));
   const mask = stepMask(ctx, node, isApart);
   const cached = cachedReader(ctx, node);
   const queryWeights = node.inputs[5] && ctx.input(node.inputs[5], [1]); // [B, 1, sets, R·T]
@@ -49,21 +49,19 @@ function attend(ctx: LowerContext, node: OpNode<'attend'>): Value[] {
   const softmax = (scores: Value): Value => (sinks ? sinkSoftmax(g, scores, sinks) : onnx.softmax(g, scores));
   /** The mixed values, and the weights where they are wanted. */
   const wanted = (mixed: Value, weights: Value): Value[] => (queryWeights || queryMask ? [mixed, weights] : [mixed]);
-  const [mixed, weights] = g.branch(
-    isApart,
-    () => apart(g, scaled, k, v, cached, mask, softcap, softmax, wanted),
-    () => {
-      const keys = onnx.concat(g, [cached.keys(), k], 3);
-      const values = onnx.concat(g, [cached.values(), v], 3);
-      const all = softmax(scoresOf(g, scaled, keys, mask.joined(), softcap));
-      return wanted(onnx.matmul(g, all, values), all);
-    },
-  );
+  const attendApart = () => apart(g, scaled, k, v, cached, mask, softcap, softmax, wanted);
+  const attendJoined = () => {
+    const keys = onnx.concat(g, [cached.keys(), k], 3);
+    const values = onnx.concat(g, [cached.values(), v], 3);
+    const all = softmax(scoresOf(g, scaled, keys, mask.joined(), softcap));
+    return wanted(onnx.matmul(g, all, values), all);
+  };
+  const [mixed, weights] = isApart ? g.branch(isApart, attendApart, attendJoined) : attendApart();
   const y = joinHeads(g, mixed, node.outputs[0]);
   return [
     y,
-    ...(queryWeights ? [sumsOf(g, weights, queryWeights, [G, R])] : []),
-    ...(queryMask ? [maximaOf(g, weights, queryMask, [G, R])] : []),
+    ...(queryWeights ? [(ctx.isStatic ? sumsByHead : sumsOf)(g, weights, queryWeights, [G, R])] : []),
+    ...(queryMask ? [maximaOf(g, weights, queryMask, R)] : []),
   ];
 }
 
@@ -75,46 +73,61 @@ function sumsOf(g: GraphBuilder, weights: Value, queryWeights: Value, [G, R]: re
   return onnx.matmul(g, queryWeights, flat);
 }
 
-/** Maxima over heads and queries. @param weights [B, G, R, T, S] @param mask [B, 1, sets, T, 1] → [B, G, sets, S] */
-function maximaOf(g: GraphBuilder, weights: Value, mask: Value, [G, R]: readonly [number, number]): Value {
-  const [B, , , , S] = weights.shape;
-  const ofHeads = R === 1 ? weights : onnx.reduceMax(g, weights, 2); // [B, G, 1, T, S]
-  const most = onnx.reduceMax(g, onnx.mul(g, ofHeads, mask), 3); // [B, G, sets, 1, S]
-  return onnx.reshape(g, most, [0, 0, 0, -1], [B, G, mask.shape[2], S]);
+/** The same without a length that is known only at run time. */
+function sumsByHead(g: GraphBuilder, weights: Value, queryWeights: Value, [, R]: readonly [number, number]): Value {
+  const [B, , sets] = queryWeights.shape;
+  const [, , , T] = weights.shape;
+  const each = onnx.transpose(g, onnx.reshape(g, queryWeights, [0, 0, 0, R, -1], [B, 1, sets, R, T]), [0, 1, 3, 2, 4]);
+  return onnx.squeeze(g, onnx.reduceSum(g, onnx.matmul(g, each, weights), 2), 2); // [B, G, sets, S]
 }
 
-/** The largest weights of queries that read the chunk once more. Nothing of it runs where the mask has no rows. */
+/** Maxima over heads and queries. @param weights [B, G, R, T, S] @param mask [B, 1, sets, T, 1] → [B, G, sets, S] */
+function maximaOf(g: GraphBuilder, weights: Value, mask: Value, R: number): Value {
+  const ofHeads = R === 1 ? weights : onnx.reduceMax(g, weights, 2); // [B, G, 1, T, S]
+  const most = onnx.reduceMax(g, onnx.mul(g, ofHeads, mask), 3); // [B, G, sets, 1, S]
+  return onnx.squeeze(g, most, 3);
+}
+
+/** The largest weights of queries that read the chunk once more. Nothing of it runs where the mask has no rows and the graph may decide. */
 function echo(ctx: LowerContext, node: OpNode<'echo'>): Value[] {
   const { g } = ctx;
   const { scale, softcap } = node.attributes;
-  const [q, k, echoed, positions, , , , mask, , sinks] = node.inputs;
+  const [q, k, echoed, positions, slots, , , mask, , sinks] = node.inputs;
   const G = k!.shape[1] as number;
   const R = (q!.shape[1] as number) / G;
   const counted = ctx.input(mask!, [1, 4]); // [B, 1, E, T, 1]
   const hidden = echoMask(ctx, node);
   const cachedKeys = echoedKeys(ctx, node);
+  const [own, again, chunkKeys] = [q!, echoed!, k!].map((value) => ctx.value(value));
+  const sink = sinks && onnx.reshape(g, ctx.value(sinks), [1, G, R, 1, 1], [1, G, R, 1, 1]);
+  /** [B, G, E, C + 2T] */
+  const largest = (): Value => {
+    const keys = byGroup(g, chunkKeys, G);
+    const queries = scaledQueries(ctx, again, G, scale);
+    const onSlots = scoresOf(g, queries, cachedKeys(), hidden.slots, softcap);
+    const onChunk = scoresOf(g, queries, keys, hidden.chunk(counted), softcap);
+    const onCopy = scoresOf(g, scaledQueries(ctx, own, G, scale), keys, hidden.copy, softcap);
+    const scores = onnx.concat(g, [onSlots, onChunk, onCopy], -1);
+    const weights = sink ? sinkSoftmax(g, scores, sink) : onnx.softmax(g, scores);
+    return maximaOf(g, weights, counted, R);
+  };
+  const kept = node.outputs[0].shape[3];
+  if (ctx.isStatic) {
+    const lengths = ctx.lengthsOf(`echo.${node.attributes.layerGroup}`, [[slots!, positions!], [positions!]]);
+    return onnx.split(g, largest(), -1, [kept, positions!.shape[1]], lengths).slice(0, 1);
+  }
   const chunkLength = ctx.chunkLength(ctx.positions(positions!));
   const isUnwanted = ctx.shared('echo.unwanted', () => {
     const sets = onnx.reshape(g, onnx.shapeOf(g, counted, 2, 3), [], []);
     return onnx.less(g, sets, onnx.index(g, 1));
   });
-  const [own, again, chunkKeys] = [q!, echoed!, k!].map((value) => ctx.value(value));
-  const sink = sinks && onnx.reshape(g, ctx.value(sinks), [1, G, R, 1, 1], [1, G, R, 1, 1]);
   return g.branch(
     isUnwanted,
     () => [g.constant(new Float32Array(0), [1, G, 0, 1])],
     () => {
-      const keys = byGroup(g, chunkKeys, G);
-      const queries = scaledQueries(ctx, again, G, scale);
-      const onSlots = scoresOf(g, queries, cachedKeys(), hidden.slots, softcap);
-      const onChunk = scoresOf(g, queries, keys, hidden.chunk(counted), softcap);
-      const onCopy = scoresOf(g, scaledQueries(ctx, own, G, scale), keys, hidden.copy, softcap);
-      const scores = onnx.concat(g, [onSlots, onChunk, onCopy], -1);
-      const weights = sink ? sinkSoftmax(g, scores, sink) : onnx.softmax(g, scores);
-      const largest = maximaOf(g, weights, counted, [G, R]); // [B, G, E, C + 2T]
-      const ends = onnx.neg(g, chunkLength);
-      const shape = [...largest.shape.slice(0, 3), node.outputs[0].shape[3]];
-      return g.node('Slice', [largest, g.ints(0), ends, g.ints(3)], [{ dtype: 'float32', shape }]);
+      const all = largest();
+      const shape = [...all.shape.slice(0, 3), kept];
+      return g.node('Slice', [all, g.ints(0), onnx.neg(g, chunkLength), g.ints(3)], [{ dtype: 'float32', shape }]);
     },
   );
 }
@@ -144,9 +157,8 @@ function scoresOf(g: GraphBuilder, q: Value, keys: Value, mask: Value, softcap: 
 
 /** Softmax over the scores [B, G, R, T, S] and one more, which is dropped afterwards. @param sinks [1, G, R, 1, 1] */
 function sinkSoftmax(g: GraphBuilder, scores: Value, sinks: Value): Value {
-  const [B, G, R, T] = scores.shape;
-  const rows = onnx.concat(g, [onnx.shapeOf(g, scores, 0, 4), g.ints(1)], 0);
-  const [column] = g.node('Expand', [sinks, rows], [{ dtype: 'float32', shape: [B, G, R, T, 1] }]);
+  // A column of them, without asking for the lengths of the other axes.
+  const column = onnx.add(g, onnx.mul(g, onnx.reduceMax(g, scores, -1), g.scalar(0)), sinks); // [B, G, R, T, 1]
   const all = onnx.softmax(g, onnx.concat(g, [scores, column], -1));
   return g.node('Slice', [all, g.ints(0), g.ints(-1), g.ints(4)], [scores])[0];
 }

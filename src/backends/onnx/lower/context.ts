@@ -15,15 +15,23 @@ export type Lower<K extends OpName> = (ctx: LowerContext, node: OpNode<K>) => re
 export type LowerTable = { readonly [K in OpName]?: Lower<K> };
 
 export class LowerContext {
-  readonly g = new GraphBuilder();
+  readonly g: GraphBuilder;
   readonly graph: OpGraph;
   /** Axes of length 1 that an input has in ONNX's graph and not in the trace, by the input's name. */
   readonly addedAxes = new Map<string, readonly number[]>();
+  /** Inputs that hold lengths of others: sums of their last axes. */
+  readonly lengths = new Map<string, readonly (readonly string[])[]>();
   readonly #values = new Map<string, Value>();
   readonly #shared = new Map<string, unknown>();
 
   constructor(graph: OpGraph) {
     this.graph = graph;
+    this.g = new GraphBuilder({ hasFusedProducts: !this.isStatic });
+  }
+
+  /** See {@link GraphTarget.staticGraph}. */
+  get isStatic(): boolean {
+    return this.graph.target.staticGraph ?? false;
   }
 
   /** The ONNX value of a value of the trace. Inputs and constants are declared at their first use. */
@@ -76,6 +84,21 @@ export class LowerContext {
   /** `positions` of a step, [B, 1, 1, 1, T]. */
   positions(of: OpValue): Value {
     return this.input(of, [1, 2, 3]);
+  }
+
+  /**
+   * An input that whoever runs the graph fills, int64 [n].
+   * @param of for each number, the inputs whose last axes it is the sum of.
+   */
+  lengthsOf(name: string, of: readonly (readonly OpValue[])[]): Value {
+    return this.shared(`lengths.${name}`, () => {
+      const value = this.g.input(`lengths.${name}`, 'int64', [of.length]);
+      this.lengths.set(
+        value.name,
+        of.map((inputs) => inputs.map((input) => input.name)),
+      );
+      return value;
+    });
   }
 
   /** T, int64 [1]. */

@@ -22,6 +22,8 @@ export interface OnnxModel {
   readonly nodeCount: number;
   /** Names of the inputs that the graph has: an input that no operator reads is left out. */
   readonly inputs: ReadonlySet<string>;
+  /** Inputs that the trace does not have, int64 [n]: each number is the sum of the last axes of other inputs. */
+  readonly lengths: ReadonlyMap<string, readonly (readonly string[])[]>;
   /** The lengths of an input's axes in ONNX's graph. */
   dimsOf(name: string, dims: readonly number[]): readonly number[];
   /**
@@ -49,6 +51,7 @@ export function lowerToOnnx(graph: OpGraph): OnnxModel {
   return {
     nodeCount: g.nodeCount,
     inputs: new Set(g.inputs.map(({ name }) => name)),
+    lengths: ctx.lengths,
     dimsOf: (name, dims) => {
       const all = [...dims];
       for (const axis of ctx.addedAxes.get(name) ?? []) all.splice(axis, 0, 1);

@@ -23,8 +23,11 @@ export interface StepMask {
   joined(): Value;
 }
 
-/** The mask of a layer, made once for its group. @param isApart a bool without axes: whether layers attend to slots and chunk apart. */
-export function stepMask(ctx: LowerContext, node: OpNode<'attend'>, isApart: Value): StepMask {
+/**
+ * The mask of a layer, made once for its group.
+ * @param isApart a bool without axes: whether layers attend to slots and chunk apart; null: always.
+ */
+export function stepMask(ctx: LowerContext, node: OpNode<'attend'>, isApart: Value | null): StepMask {
   const { window, chunk: span, alibi, layerGroup } = node.attributes;
   return ctx.shared(`mask.${layerGroup}`, () => {
     const { g } = ctx;
@@ -34,15 +37,14 @@ export function stepMask(ctx: LowerContext, node: OpNode<'attend'>, isApart: Val
     const scores = new Scores(ctx, node, queries);
     const chunk = ctx.shared(`mask.chunk.${window}.${span}.${alibi ?? ''}`, () => scores.chunk(positions));
     const slots = scores.slots(slotPositions);
-    const parts = {
-      slots,
-      chunk,
-      lengths: concat(g, [shapeOf(g, slotPositions, 4, 5), ctx.chunkLength(positions)], 0),
-    };
+    const lengths = ctx.isStatic
+      ? ctx.lengthsOf(layerGroup, [[node.inputs[4]!], [node.inputs[3]!]])
+      : concat(g, [shapeOf(g, slotPositions, 4, 5), ctx.chunkLength(positions)], 0);
+    const parts = { slots, chunk, lengths };
     const isAlone =
       ctx.graph.nodes.filter((n) => n.op === 'attend' && n.attributes.layerGroup === layerGroup).length === 1;
     // A group of one layer joins inside of its own branch, if at all.
-    if (isAlone) return { ...parts, joined: () => join(g, parts) };
+    if (isAlone || !isApart) return { ...parts, joined: () => join(g, parts) };
     const [made] = g.branch(
       isApart,
       () => [chunk], // never read

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { GraphError, InputError, MemoryError } from '../../util/errors.ts';
-import { readable } from './onnxruntime-web.ts';
+import { readable } from './web-calls.ts';
 
 describe('errors of ONNX Runtime in WebAssembly', () => {
   it.each([3436070408, '3436070408', new Error('std::bad_alloc'), new RangeError('Array buffer allocation failed')])(

@@ -1,0 +1,95 @@
+/**
+ * @file ONNX Runtime's WebGPU builds, for browsers. Loaded when a model is to run on a GPU: their files are three times as large as
+ * those of the WebAssembly build.
+ */
+import type * as ort from 'onnxruntime-web';
+import type { OpGraph } from '../../ops/graph.ts';
+import { GraphError } from '../../util/errors.ts';
+import { scaledBlocks } from '../../weights/codec.ts';
+import type { PreparedWeights } from '../../weights/types.ts';
+import { type Backend, type CompiledGraph, type StepInputs, type StepOutputs, tensorOf } from '../types.ts';
+import { lowerToOnnx } from './lower/lower.ts';
+import { OnnxGraph } from './onnx-session.ts';
+import { onnxGpuTarget } from './target.ts';
+import { keptGraphs, Queue, sessionFiles } from './web-calls.ts';
+
+type Ort = typeof ort;
+
+export interface WebGpuOptions {
+  /** URL of the folder with the .wasm and .mjs of a WebGPU build, with a slash at its end. */
+  readonly runtimeFiles: string;
+  /** Hears what ONNX Runtime says of each node, through the console. @default false */
+  readonly isVerbose?: boolean;
+}
+
+/** WebAssembly that waits for a GPU: by the browser's own means (a build of 17 MB), else by code that was made for it (27 MB). */
+async function importBuild(): Promise<Ort> {
+  if ('Suspending' in WebAssembly) return import('onnxruntime-web/jspi');
+  return import('onnxruntime-web/webgpu');
+}
+
+/** @throws GraphError where the browser has no WebGPU, or no graphics card that it may use. */
+export async function openWebGpu({ runtimeFiles, isVerbose = false }: WebGpuOptions): Promise<Backend> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } };
+  if (!gpu) throw new GraphError("this browser has no WebGPU; load the model with device: 'wasm'");
+  if (!(await gpu.requestAdapter()))
+    throw new GraphError("WebGPU finds no graphics card here; load the model with device: 'wasm'");
+  const runtime = await importBuild();
+  runtime.env.wasm.wasmPaths = runtimeFiles;
+  // Threads would serve operators that a GPU has not; they need a page that is isolated.
+  runtime.env.wasm.numThreads = 1;
+  runtime.env.logLevel = isVerbose ? 'verbose' : 'error';
+  const queue = new Queue();
+  return {
+    name: 'onnxruntime-webgpu',
+    target: onnxGpuTarget,
+    codec: scaledBlocks,
+    keptGraphs,
+    countNodes: (graph) => lowerToOnnx(graph).nodeCount,
+    async compile(graph: OpGraph, weights: PreparedWeights): Promise<CompiledGraph> {
+      const model = lowerToOnnx(graph);
+      const session = await queue.run('making the session', weights.size, async () => {
+        const { bytes, externalData } = await sessionFiles(model, weights);
+        return runtime.InferenceSession.create(bytes, {
+          executionProviders: [{ name: 'webgpu' }],
+          externalData,
+          logSeverityLevel: isVerbose ? 0 : 3,
+        });
+      });
+      const graphOfSession = new OnnxGraph<ort.Tensor>(
+        {
+          tensor: (dtype, data, dims) => new runtime.Tensor(dtype, data, dims),
+          run: (feeds) => queue.run('the step', 0, () => session.run(feeds)),
+          release: () => queue.run('ending the session', 0, () => session.release()),
+        },
+        model,
+      );
+      return {
+        run: async (inputs) => withoutFilled(inputs, await graphOfSession.run(filled(inputs))),
+        dispose: () => graphOfSession.dispose(),
+      };
+    },
+  };
+}
+
+/** What a step may be given none of: operators of a GPU want something to compute. */
+const MAY_BE_EMPTY = ['logitRows', 'echo.mask'] as const;
+
+/** Zeros in place of inputs without numbers. */
+function filled(inputs: StepInputs): StepInputs {
+  const empty = MAY_BE_EMPTY.filter((name) => inputs[name]?.dims.includes(0));
+  if (empty.length === 0) return inputs;
+  const all = { ...inputs };
+  for (const name of empty) {
+    const dims = inputs[name].dims.map((length) => Math.max(1, length));
+    const length = dims.reduce((a, b) => a * b, 1);
+    all[name] = tensorOf(name === 'logitRows' ? new BigInt64Array(length) : new Float32Array(length), dims);
+  }
+  return all;
+}
+
+/** Without what was computed for {@link filled} inputs. */
+function withoutFilled({ logitRows }: StepInputs, outputs: StepOutputs): StepOutputs {
+  if (!logitRows?.dims.includes(0)) return outputs;
+  return { ...outputs, logits: { data: new Float32Array(0), dims: [0, outputs.logits.dims[1]] } };
+}
