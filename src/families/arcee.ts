@@ -2,9 +2,12 @@
  * @file Arcee's models. AFM (arcee): Llama with a plain MLP of squared ReLUs. Trinity (afmoe): windows with rotation and full layers
  * without, a gate behind attention, sigmoid routers. Reference: transformers models/arcee, models/afmoe.
  */
+import type { MoeMlp } from '../config/layer-spec.ts';
+import type { ConfigReader } from '../config/reader.ts';
 import { type Family, llamaTensors, plainMlpTensors } from './family.ts';
+import type { FamilyConfig } from './layers.ts';
 import { expertCount, expertsIn, mixture, router, sharedTensors } from './mixture.ts';
-import { attnBias, qkNorm, readBase, ropeOn, slidingLayers, ungatedMlp, window } from './read-base.ts';
+import { attnBias, qkNorm, readBase, ropeOn, slidingLayers, ungatedMlp, window, withAttention } from './read-base.ts';
 
 export const arcee: Family = {
   modelTypes: ['arcee'],
@@ -16,6 +19,23 @@ export const arcee: Family = {
   tensors: llamaTensors(plainMlpTensors('model.layers.{l}.mlp.up_proj', 'model.layers.{l}.mlp.down_proj')),
 };
 
+function trinityMixture(r: ConfigReader, base: FamilyConfig): MoeMlp {
+  const { count, perToken } = expertCount(r, 'num_experts', 'num_experts_per_tok', [64, 6]);
+  const size = r.int('moe_intermediate_size', 1408);
+  const shared = r.int('num_shared_experts', 2, 0);
+  const scale = r.positive('route_scale', 1);
+  r.refuse('score_func', 'only "sigmoid" is supported', ['sigmoid']);
+  r.refuse('route_norm', 'only true is supported', [true]);
+  for (const key of ['n_group', 'topk_group', 'num_expert_groups', 'num_limited_groups'])
+    r.refuse(key, 'groups of experts are not supported in this family', [0, 1]);
+  r.skip('load_balance_coeff', 'use_grouped_mm'); // of training, and of how products are made
+  return mixture(base, {
+    router: router(perToken, { score: 'sigmoid', choiceBias: true, normP: 1, normEps: 1e-20, scale }),
+    experts: { count, size },
+    shared: shared > 0 ? { size: size * shared, gate: false } : null,
+  });
+}
+
 export const afmoe: Family = {
   modelTypes: ['afmoe'],
   config: (r) => {
@@ -23,26 +43,8 @@ export const afmoe: Family = {
     const bias = r.bool('attention_bias', false);
     const every = r.int('global_attn_every_n_layers', 4);
     const sliding = slidingLayers(r, base.nLayer, (l) => (l + 1) % every !== 0);
-    const { count, perToken } = expertCount(r, 'num_experts', 'num_experts_per_tok', [64, 6]);
-    const size = r.int('moe_intermediate_size', 1408);
-    const shared = r.int('num_shared_experts', 2, 0);
+    const mlp = trinityMixture(r, base);
     const dense = r.int('num_dense_layers', 1, 0);
-    r.refuse('score_func', 'only "sigmoid" is supported', ['sigmoid']);
-    r.refuse('route_norm', 'only true is supported', [true]);
-    for (const key of ['n_group', 'topk_group', 'num_expert_groups', 'num_limited_groups'])
-      r.refuse(key, 'groups of experts are not supported in this family', [0, 1]);
-    r.skip('load_balance_coeff', 'use_grouped_mm'); // of training, and of how products are made
-    const mlp = mixture(base, {
-      router: router(perToken, {
-        score: 'sigmoid',
-        choiceBias: true,
-        normP: 1,
-        normEps: 1e-20,
-        scale: r.positive('route_scale', 1),
-      }),
-      experts: { count, size },
-      shared: shared > 0 ? { size: size * shared, gate: false } : null,
-    });
     return {
       ...base,
       ...attnBias(base, bias, bias),
@@ -52,11 +54,7 @@ export const afmoe: Family = {
       postAttentionNorm: true,
       postMlpNorm: true,
       embedScale: r.bool('mup_enabled', false) ? Math.sqrt(base.nEmbd) : 1,
-      layer: ({ mixer, ...layer }, l) => ({
-        ...layer,
-        mixer: mixer?.kind === 'self-attention' ? { ...mixer, gate: true } : mixer,
-        mlp: l < dense ? layer.mlp : mlp,
-      }),
+      layer: (layer, l) => withAttention(l < dense ? layer : { ...layer, mlp }, { gate: true }),
     };
   },
   tensors: llamaTensors({

@@ -123,6 +123,18 @@ export const distilbert: Family = {
   rankHead: { dense: 'pre_classifier', activation: 'relu', out: 'classifier' },
 };
 
+/** What a config may state that the published models do not have. */
+const NOMIC_FALSE = [
+  ...[
+    'prenorm',
+    'use_rms_norm',
+    'parallel_block',
+    'rotary_emb_interleaved',
+    'causal',
+    'scale_attn_by_inverse_layer_idx',
+  ],
+  ...['qkv_proj_bias', 'mlp_fc1_bias', 'mlp_fc2_bias'],
+];
 const nomicLayer = 'encoder.layers.{l}';
 
 /** BERT with rotation, a gated MLP and no biases. transformers reads and writes these names, too; its config has other keys. */
@@ -143,17 +155,7 @@ export const nomicBert: Family = {
       activation: 'silu',
       rope: { theta: 1000, thetaKeys: ['rotary_emb_base'], fractionKeys: ['rotary_emb_fraction'] },
     });
-    for (const key of [
-      'prenorm',
-      'use_rms_norm',
-      'parallel_block',
-      'rotary_emb_interleaved',
-      'causal',
-      'scale_attn_by_inverse_layer_idx',
-    ])
-      r.refuse(key, 'only false is supported', [false]);
-    for (const key of ['qkv_proj_bias', 'mlp_fc1_bias', 'mlp_fc2_bias'])
-      r.refuse(key, 'only false is supported', [false]);
+    for (const key of NOMIC_FALSE) r.refuse(key, 'only false is supported', [false]);
     r.refuse('rotary_scaling_factor', 'scaled rotation is not supported in this family', [null]);
     r.refuse('rotary_emb_scale_base', 'scaled rotation is not supported in this family', [null]);
     r.skip('max_trained_positions', 'pad_vocab_size_multiple', 'parallel_block_tied_norm', 'reorder_and_upcast_attn'); // of training

@@ -1,40 +1,45 @@
 /**
  * @file Databricks and MosaicML: mpt (alibi, layer norms without bias), dbrx (experts). Reference: transformers models of these names.
  */
+import type { ConfigReader } from '../config/reader.ts';
 import { expertTensors, type Family, fusedQkv, plainMlpTensors } from './family.ts';
 import { expertCounts, moeLayers } from './moe.ts';
-import { attnBias, readBase, ungatedMlp } from './read-base.ts';
+import { attnBias, type BaseKeys, readBase, ungatedMlp } from './read-base.ts';
+
+const KEYS: BaseKeys = {
+  nEmbd: ['d_model'],
+  nLayer: ['n_layers'],
+  nHead: ['n_heads'],
+  nQueryGroups: null,
+  contextLength: ['max_seq_len'],
+  intermediateSize: null,
+  activation: null,
+  normEps: null,
+};
+
+function checkAttention(attn: ConfigReader): void {
+  if (!attn.bool('alibi', true)) attn.fail('alibi', 'is false, which this family is not known with');
+  attn.refuse('alibi_bias_max', 'only 8 is supported', [8]);
+  for (const key of ['qk_ln', 'prefix_lm', 'attn_uses_sequence_id']) attn.refuse(key, 'is not supported');
+  attn.refuse('attn_type', 'only "multihead_attention" is supported', ['multihead_attention']);
+  attn.skip('attn_impl', 'attn_pdrop', 'model_type', 'tie_word_embeddings');
+}
 
 export const mpt: Family = {
   modelTypes: ['mpt'],
   config: (r) => {
     const attn = r.object('attn_config');
     const bias = !r.bool('no_bias', true);
-    const expansion = r.int('expansion_ratio', 4);
     const base = readBase(r, {
-      keys: {
-        nEmbd: ['d_model'],
-        nLayer: ['n_layers'],
-        nHead: ['n_heads'],
-        nQueryGroups: null,
-        contextLength: ['max_seq_len'],
-        intermediateSize: null,
-        activation: null,
-        normEps: ['layer_norm_epsilon'],
-      },
+      keys: { ...KEYS, normEps: ['layer_norm_epsilon'] },
       normEps: 1e-5,
       norm: { kind: 'layer', bias },
       activation: 'gelu',
       tie: true,
-      intermediateSize: (nEmbd) => expansion * nEmbd,
+      intermediateSize: (nEmbd) => r.int('expansion_ratio', 4) * nEmbd,
       rope: null,
     });
-    const alibi = attn?.bool('alibi', true) ?? true;
-    if (!alibi) attn?.fail('alibi', 'is false, which this family is not known with');
-    attn?.refuse('alibi_bias_max', 'only 8 is supported', [8]);
-    for (const key of ['qk_ln', 'prefix_lm', 'attn_uses_sequence_id']) attn?.refuse(key, 'is not supported');
-    attn?.refuse('attn_type', 'only "multihead_attention" is supported', ['multihead_attention']);
-    attn?.skip('attn_impl', 'attn_pdrop', 'model_type', 'tie_word_embeddings');
+    if (attn) checkAttention(attn);
     r.refuse('norm_type', 'only "low_precision_layernorm" is supported', ['low_precision_layernorm', 'layernorm']);
     r.refuse('logit_scale', 'is not supported', [null]);
     r.refuse('embedding_fraction', 'only 1 is supported', [1]); // of training
@@ -69,16 +74,7 @@ export const dbrx: Family = {
     const activation = ffn?.object('ffn_act_fn')?.string('name', 'silu') ?? 'silu';
     const hidden = ffn?.int('ffn_hidden_size', 3584) ?? 3584;
     const base = readBase(r, {
-      keys: {
-        nEmbd: ['d_model'],
-        nLayer: ['n_layers'],
-        nHead: ['n_heads'],
-        nQueryGroups: null,
-        contextLength: ['max_seq_len'],
-        intermediateSize: null,
-        activation: null,
-        normEps: null,
-      },
+      keys: KEYS,
       normEps: 1e-5,
       norm: { kind: 'layer' },
       activation,

@@ -5,10 +5,11 @@
 import type { TensorExpr } from '../weights/tensor-map.ts';
 import { type Family, llamaTensors } from './family.ts';
 import { byTurns, expertCount, mixture, router } from './mixture.ts';
-import { attnBias, readBase, slidingLayers, window } from './read-base.ts';
+import { attnBias, readBase, slidingLayers, window, withAttention } from './read-base.ts';
 
 /** swiglu_limit, where the file is silent. */
 const LIMIT = 7;
+const EXPERTS_PER_TOKEN = ['num_experts_per_tok', 'experts_per_token'];
 const experts = 'model.layers.{l}.mlp.experts';
 /** Columns are gate and up by turns. */
 const gateUp = (segment: number): TensorExpr => ({
@@ -25,19 +26,10 @@ const gateUpBias = (segment: number): TensorExpr => ({
 export const gptOss: Family = {
   modelTypes: ['gpt_oss'],
   config: (r) => {
-    const base = readBase(r, {
-      headSize: 64,
-      normEps: 1e-5,
-      nQueryGroups: 8,
-      rope: { theta: 150_000, fractionKeys: null },
-    });
+    const rope = { theta: 150_000, fractionKeys: null };
+    const base = readBase(r, { headSize: 64, normEps: 1e-5, nQueryGroups: 8, rope });
     const sliding = slidingLayers(r, base.nLayer, (l) => l % 2 === 0);
-    const { count, perToken } = expertCount(
-      r,
-      'num_local_experts',
-      ['num_experts_per_tok', 'experts_per_token'],
-      [128, 4],
-    );
+    const { count, perToken } = expertCount(r, 'num_local_experts', EXPERTS_PER_TOKEN, [128, 4]);
     const bias = r.bool('attention_bias', true);
     const mlp = mixture(base, {
       router: router(perToken, { score: 'softmax-chosen', bias: true }),
@@ -49,11 +41,7 @@ export const gptOss: Family = {
       ...base,
       ...attnBias(base, bias, bias),
       ...window(base, r.int('sliding_window', 128), (l) => sliding[l]),
-      layer: (layer) => ({
-        ...layer,
-        mixer: layer.mixer?.kind === 'self-attention' ? { ...layer.mixer, sinks: true } : layer.mixer,
-        mlp,
-      }),
+      layer: (layer) => withAttention({ ...layer, mlp }, { sinks: true }),
     };
   },
   tensors: llamaTensors({

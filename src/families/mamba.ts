@@ -54,19 +54,46 @@ export function ssmTensors(module: string): TensorMap {
 /** The layer is this mixer, and nothing else. */
 const alone = (mixer: MixerSpec) => (layer: LayerSpec) => ({ ...layer, mixer, mlp: null });
 
+/** Keys of a Mamba-1 layer, which differ by family. */
+interface Mamba1Keys {
+  readonly stateSize: string;
+  readonly rank: string;
+  readonly convWidth: string;
+  readonly convBias: string;
+  readonly projBias: string;
+}
+
+/** @param norm of the step and of what is written to and read from the state; null: there is none. */
+function mamba1Mixer(
+  r: ConfigReader,
+  { nEmbd }: FamilyConfig,
+  keys: Mamba1Keys,
+  width: number,
+  norm: NormSpec | null,
+): Mamba {
+  return {
+    kind: 'mamba-1',
+    width,
+    stateSize: r.int(keys.stateSize, 16),
+    rank: timeRank(r, keys.rank, nEmbd),
+    convWidth: r.int(keys.convWidth, 4, 2, 64),
+    bias: { conv: r.bool(keys.convBias, true), proj: r.bool(keys.projBias, false) },
+    norm,
+  };
+}
+
 function mambaConfig(r: ConfigReader, norm: NormSpec | null): FamilyConfig {
   const base = readBase(r, { ...STATES_ONLY, tie: true });
   skipInitialization(r);
   r.skip('expand');
-  const mixer: Mamba = {
-    kind: 'mamba-1',
-    width: base.intermediateSize,
-    stateSize: r.int('state_size', 16),
-    rank: timeRank(r, 'time_step_rank', base.nEmbd),
-    convWidth: r.int('conv_kernel', 4, 2, 64),
-    bias: { conv: r.bool('use_conv_bias', true), proj: r.bool('use_bias', false) },
-    norm,
+  const keys: Mamba1Keys = {
+    stateSize: 'state_size',
+    rank: 'time_step_rank',
+    convWidth: 'conv_kernel',
+    convBias: 'use_conv_bias',
+    projBias: 'use_bias',
   };
+  const mixer = mamba1Mixer(r, base, keys, base.intermediateSize, norm);
   return { ...base, layer: alone(mixer) };
 }
 
@@ -92,6 +119,14 @@ export const falconMamba: Family = {
   prefixes: ['backbone.'],
 };
 
+const JAMBA_KEYS: Mamba1Keys = {
+  stateSize: 'mamba_d_state',
+  rank: 'mamba_dt_rank',
+  convWidth: 'mamba_d_conv',
+  convBias: 'mamba_conv_bias',
+  projBias: 'mamba_proj_bias',
+};
+
 export const jamba: Family = {
   modelTypes: ['jamba'],
   config: (r) => {
@@ -101,15 +136,7 @@ export const jamba: Family = {
     const { count, perToken } = expertCount(r, 'num_experts', 'num_experts_per_tok', [16, 2]);
     skipInitialization(r);
     r.skip('num_logits_to_keep');
-    const mixer: Mamba = {
-      kind: 'mamba-1',
-      width: r.int('mamba_expand', 2) * base.nEmbd,
-      stateSize: r.int('mamba_d_state', 16),
-      rank: timeRank(r, 'mamba_dt_rank', base.nEmbd),
-      convWidth: r.int('mamba_d_conv', 4, 2, 64),
-      bias: { conv: r.bool('mamba_conv_bias', true), proj: r.bool('mamba_proj_bias', false) },
-      norm: base.norm,
-    };
+    const mixer = mamba1Mixer(r, base, JAMBA_KEYS, r.int('mamba_expand', 2) * base.nEmbd, base.norm);
     const mlp = mixture(base, { router: router(perToken), experts: { count, size: base.intermediateSize } });
     const layer = (spec: LayerSpec, l: number): LayerSpec => ({
       ...spec,

@@ -3,7 +3,7 @@
  */
 import { type Family, llamaTensors } from './family.ts';
 import { localExperts, moeLayers, SPARSE_EXPERTS } from './moe.ts';
-import { readBase, window, windowSize } from './read-base.ts';
+import { readBase, window, windowSize, withAttention } from './read-base.ts';
 
 export const mistral: Family = {
   modelTypes: ['mistral'],
@@ -31,10 +31,7 @@ export const ministral3: Family = {
     return {
       ...base,
       ...window(base, r.intOrNull('sliding_window')),
-      layer: ({ mixer, ...layer }) => ({
-        ...layer,
-        mixer: mixer?.kind === 'self-attention' ? { ...mixer, temperature } : mixer,
-      }),
+      layer: (layer) => withAttention(layer, { temperature }),
     };
   },
   tensors: llamaTensors(),

@@ -8,7 +8,7 @@ import type { SegmentsOf, TensorExpr, TensorMap } from '../weights/tensor-map.ts
 import { attentionOf, type Family, llamaTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 import { expertCount, expertsIn, ignoreLayersBehind, mixture, mlpOn, router, sharedTensors } from './mixture.ts';
-import { attnBias, MAX_HEAD_SIZE, qkNorm, readBase, ropeOn } from './read-base.ts';
+import { attnBias, MAX_HEAD_SIZE, qkNorm, readBase, ropeOn, withAttention } from './read-base.ts';
 
 function deltaBase(r: ConfigReader): FamilyConfig {
   const base = readBase(r, {
@@ -43,10 +43,7 @@ function deltaBase(r: ConfigReader): FamilyConfig {
     ...ropeOn(base, (l) => full[l]),
     // Of text, all three positions of a token are the same.
     ropes: base.ropes.map(({ sections: _, byTurns: __, ...rope }) => rope),
-    layer: (layer, l) => {
-      if (!full[l]) return { ...layer, mixer };
-      return layer.mixer?.kind === 'self-attention' ? { ...layer, mixer: { ...layer.mixer, gate: true } } : layer;
-    },
+    layer: (layer, l) => (full[l] ? withAttention(layer, { gate: true }) : { ...layer, mixer }),
   };
 }
 

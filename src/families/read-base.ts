@@ -2,6 +2,7 @@
  * @file The part of a config that most families read alike, in Llama's words; a family passes what it does otherwise.
  */
 import type { Activation, NormSpec, QkNormSpec, RopeSpec } from '../config/config.ts';
+import type { LayerSpec, SelfAttention } from '../config/layer-spec.ts';
 import { type ConfigReader, show } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
 import type { FamilyConfig, MlpKind } from './layers.ts';
@@ -160,6 +161,11 @@ export function attnBias(config: FamilyConfig, qkv: boolean, proj: boolean): Pic
 /** act(fc(x)) without a gate on all layers. */
 export function ungatedMlp(config: FamilyConfig, bias: boolean): Pick<FamilyConfig, 'mlpKind' | 'mlpBias'> {
   return { mlpKind: new Array<MlpKind>(config.nLayer).fill('mlp'), mlpBias: bias };
+}
+
+/** The layer, with more said of its own attention; layers of another kind are unchanged. */
+export function withAttention(layer: LayerSpec, own: Partial<SelfAttention>): LayerSpec {
+  return layer.mixer?.kind === 'self-attention' ? { ...layer, mixer: { ...layer.mixer, ...own } } : layer;
 }
 
 /** Attention and MLP side by side, behind one norm. */
