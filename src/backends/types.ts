@@ -42,6 +42,8 @@ export interface BackendOptions {
 export interface CompiledGraph {
   /** @throws GraphError where the backend fails; the signal's reason. */
   run(inputs: StepInputs, options?: RunOptions): Promise<StepOutputs>;
+  /** Takes arrays of results that nothing reads any more: later runs may write to them. */
+  recycle?(arrays: readonly Float32Array[]): void;
   /** Frees native memory; the graph can not be run afterwards. */
   dispose(): Promise<void>;
 }

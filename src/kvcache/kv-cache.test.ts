@@ -145,6 +145,24 @@ describe('step events', () => {
   });
 });
 
+describe('the memory of a cache', () => {
+  it('is made once for tokens that are known to come, whatever their number', () => {
+    const layers = fakeShape({ windows: [null, null], groups: 2, heads: 2, headSize: 4 });
+    const known = new FakeModel(layers, 3);
+    for (const length of [150, 192, 201]) {
+      const cache = createCache(layers, { policy: 'dense', cacheLength: length + 1 });
+      cache.reserve([length]);
+      const memories = new Set<unknown>();
+      for (const count of [64, 64, length - 128]) {
+        fakeStep(known, cache, [tokensFrom(0, cache.length(), count)]);
+        for (const { keys, values } of cache.store.buffers.flatMap((buffer) => buffer ?? []))
+          for (const half of [keys, values]) for (const { array } of half.arrays) memories.add(array.data.buffer);
+      }
+      expect(memories.size).toBe(2 * layers.layers.length);
+    }
+  });
+});
+
 describe('layers of different sizes', () => {
   const mixed = fakeShape({
     windows: [null, null, 5, null],

@@ -261,7 +261,9 @@ export class SlotStore {
     const most = Math.max(...range(table.groups).map((g) => this.spec.maxSlots(table, g)));
     const capacity = Math.max(...wanted);
     // New memory has space for what is known to come, and a half more, but never for more than the budget.
-    const reserve = Math.min(most, Math.max(this.expectedLength, Math.ceil(1.5 * capacity)));
+    // A length that is no multiple of the growth would be outgrown by it: 93 MB were copied at the last chunk of a prompt of 2,000.
+    const expected = Math.ceil(this.expectedLength / this.spec.growth) * this.spec.growth;
+    const reserve = Math.min(most, Math.max(expected, Math.ceil(1.5 * capacity)));
     this.#setCapacity(table, capacity, reserve);
   }
 

@@ -396,6 +396,25 @@ describe('going on as if nothing had been, on the real graph', () => {
     for (const one of [cache, twin, restored]) expect(await rest(one)).toEqual(wanted);
   });
 
+  it('a part of the last chunk is taken back after another cache had chunks, whose arrays are written anew', async () => {
+    const model = await open('tiny');
+    const options = { policy: 'lastrec', cacheLength: 120 };
+    const [a, b, wanted] = range(3).map(() => model.createCache(options));
+    for (const [cache, seed] of [
+      [a, 1],
+      [a, 2],
+      [b, 3],
+      [b, 4],
+      [b, 5],
+    ] as const)
+      await model.step(cache, [text(100, seed)], { logits: 'none' });
+    a.truncate(150);
+    for (const tokens of [text(100, 1), text(100, 2).slice(0, 50)])
+      await model.step(wanted, [tokens], { logits: 'none' });
+    const [one, two] = [await model.step(a, [text(100, 6)]), await model.step(wanted, [text(100, 6)])];
+    expect(furthest(one.logits, two.logits)).toBeLessThan(1e-4);
+  });
+
   it('a part of a chunk is taken back where the queries were told apart', async () => {
     const model = await open('gemma2');
     for (const policy of ['h2o', 'tova', 'snapkv', 'qh2o', 'ada(h2o-vlen)', 'lastrec']) {

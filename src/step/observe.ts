@@ -133,6 +133,17 @@ export function chunkSlots({ layers }: Config, outputs: StepOutputs): Pick<Chunk
   return { keys: all('keys'), values: all('values') };
 }
 
+/** The chunks that can still be taken back. */
+export function lastChunks({ rows }: KVCache): ReadonlySet<ChunkOutputs> {
+  return new Set(rows.flatMap(({ last }) => last ?? []));
+}
+
+/** Keys and values of the chunks of `before` that are not in `now`: nothing reads them any more. */
+export function retiredArrays(before: ReadonlySet<ChunkOutputs>, now: ReadonlySet<ChunkOutputs>): Float32Array[] {
+  const retired = [...before].filter((chunk) => !now.has(chunk));
+  return retired.flatMap(({ keys, values }) => [...keys, ...values].filter((array) => array !== null));
+}
+
 /** R of all layers with slots. */
 function headsPerGroup({ layers }: Config): ReadonlySet<number> {
   return new Set(

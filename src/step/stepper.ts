@@ -27,7 +27,7 @@ import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
 import { CompiledGraphs } from './compiled-graphs.ts';
 import { type EchoedChunk, EchoScratch } from './echo.ts';
-import { bindObserved, chunkSlots, observedOf, queriesOf } from './observe.ts';
+import { bindObserved, chunkSlots, lastChunks, observedOf, queriesOf, retiredArrays } from './observe.ts';
 import { bindProbe, probesOf } from './probe.ts';
 import { replayOf } from './replay.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
@@ -130,7 +130,9 @@ export class Stepper {
       phase: options.phase ?? 'decode',
     };
     const probes = options.probe && probesOf(this.config, cache, outputs);
+    const before = lastChunks(cache);
     cache.append(outcome, lease);
+    session.recycle?.(retiredArrays(before, lastChunks(cache)));
     return { logits: outputs.logits.data, ...(probes ? { probes } : {}) };
   }
 

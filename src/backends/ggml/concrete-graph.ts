@@ -14,6 +14,7 @@ import { GraphMaker, type RunInputs, type Tensor } from './lower/graph-maker.ts'
 import type { Lower, Scope } from './lower/lowering.ts';
 import { LOWERINGS } from './lower/table.ts';
 import type { NativeHandle } from './native.ts';
+import type { ResultArrays } from './result-arrays.ts';
 import { type SlotFormat, slotFormats, slotLeaf, trimmed } from './slot-blocks.ts';
 import type { SlotUse } from './slot-use.ts';
 
@@ -119,13 +120,14 @@ export class ConcreteGraph implements ComputeGraph {
     return this.#maker.graph;
   }
 
-  read(): Record<string, RunOutput> {
+  /** @param arrays what results of more than a few numbers are read into. */
+  read(arrays: ResultArrays): Record<string, RunOutput> {
     const results: Record<string, RunOutput> = {};
     const shared = new Float32Array(this.#sharedLength);
     let used = 0;
     for (const { name, parts, dims, length } of this.#outputs) {
       const isSmall = length <= SMALL_OUTPUT;
-      const data = isSmall ? shared.subarray(used, used + length) : new Float32Array(length);
+      const data = isSmall ? shared.subarray(used, used + length) : arrays.take(length);
       if (isSmall) used += length;
       if (parts.length === 1) this.#readTensor(parts[0], data);
       else {

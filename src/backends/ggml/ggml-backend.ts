@@ -68,6 +68,10 @@ class GgmlGraph implements CompiledGraph {
     return this.#session.run(inputs, signal);
   }
 
+  recycle(arrays: readonly Float32Array[]): void {
+    this.#session.recycle(arrays);
+  }
+
   async dispose(): Promise<void> {
     const model = this.#model;
     if (!model) return;
