@@ -120,13 +120,15 @@ export function chooseFormat(
   {
     float32Parameters = SMALL_MODEL,
     halfParameters = 0,
-  }: Pick<GraphTarget, 'float32Parameters' | 'halfParameters'> = {},
+    int8Parameters = Number.POSITIVE_INFINITY,
+  }: Pick<GraphTarget, 'float32Parameters' | 'halfParameters' | 'int8Parameters'> = {},
 ): WeightFormat {
   checkWeightChoice(choice);
   if (choice === 'f32') return 'float32';
   if (choice !== 'auto') return choice;
   if (parameters <= float32Parameters) return 'float32';
-  return parameters <= halfParameters ? 'f16' : 'int8';
+  if (parameters <= halfParameters) return 'f16';
+  return parameters <= int8Parameters ? 'int8' : 'int4';
 }
 
 export function countParameters(params: readonly Param[]): number {

@@ -19,6 +19,8 @@ export interface GraphTarget {
   readonly float32Parameters?: number;
   /** Above that and up to so many, `auto` is f16. @default 0 */
   readonly halfParameters?: number;
+  /** Above that and up to so many, `auto` is int8; larger models are int4. @default all */
+  readonly int8Parameters?: number;
   /**
    * Whether attention decides nothing while a graph runs, and reads no length from a value: a GPU waits for the processor then.
    * @default false

@@ -4,6 +4,8 @@
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { WorkerModel } from '../../src/exports/web.ts';
+import { type AnyCacheOptions, POLICIES } from '../../src/kvcache/policies.ts';
 import { type LanguageModel, loadModel, type ScoreResult } from '../../src/node.ts';
 import {
   bundle,
@@ -16,6 +18,10 @@ import {
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
 import type {} from './page.ts';
+
+declare global {
+  var model: WorkerModel;
+}
 
 const MODELS = join(import.meta.dirname, '../../models');
 const TEXT = 'And it came to pass in those days, that there went out a decree from the king.';
@@ -43,7 +49,9 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
   let messages: string[];
 
   beforeAll(async () => {
-    const { files } = await bundle({ page: 'test/web/page.ts', thread: 'src/web/thread.ts' });
+    const { files } = await bundle({
+      ...{ page: 'test/web/page.ts', thread: 'src/web/thread.ts', placement: 'test/web/placement.ts' },
+    });
     const html =
       '<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
     site = await serveSite({
@@ -78,7 +86,74 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
     }, TEXT);
     expect(largest(scores[0], await node.score(TEXT, { chunkLength: 8 }))).toBeLessThan(2e-4);
     expect(largest(scores[1], await node.score(TEXT.slice(0, 20)))).toBeLessThan(2e-4);
-    expect(messages).toEqual([]);
+    expect(messages.splice(0)).toEqual([]);
+  });
+
+  it.each(['int8', 'int4'] as const)('computes with weights in %s what Node computes', async (weights) => {
+    const { format, scores } = await page.evaluate(
+      async ([text, choice]) => {
+        const model = await globalThis.page.load({ device: 'webgpu', weights: choice });
+        const all = [await model.score(text), await model.score(text.slice(0, 20), { chunkLength: 1 })];
+        const format = model.weights;
+        await model.dispose();
+        return { format, scores: all };
+      },
+      [TEXT, weights] as const,
+    );
+    expect(format).toBe(weights);
+    await using quantized = await loadModel('keyhold/tiny', { engine: 'onnx', weights });
+    // Node rounds activations to 8 bits, too.
+    const [most, part] = [await quantized.score(TEXT), await quantized.score(TEXT.slice(0, 20))];
+    expect(largest(scores[0], most)).toBeLessThan(0.4);
+    expect(largest(scores[1], part)).toBeLessThan(0.4);
+    expect(Math.abs(scores[0].perplexity / most.perplexity - 1)).toBeLessThan(0.03);
+    expect(messages.splice(0)).toEqual([]);
+  });
+
+  it.each(['dense', 'h2o', 'h2o-max', 'expected'])('runs no node on the processor under %s', async (policy) => {
+    const { page: own } = await openPage(browser!, site.url);
+    const lines: string[] = [];
+    own.on('console', (message) => lines.push(message.text()));
+    await own.evaluate(
+      (choice) =>
+        new Promise<void>((done, failed) => {
+          const worker = new Worker('/placement.js', { type: 'module' });
+          worker.onerror = ({ message }) => failed(new Error(message));
+          worker.onmessage = () => {
+            worker.terminate();
+            done();
+          };
+          worker.postMessage({ model: new URL('/models/tiny/', location.href).href, policy: choice });
+        }),
+      policy,
+    );
+    const placed = lines.filter((line) => /placed on \[/.test(line));
+    expect(placed.length).toBeGreaterThan(0);
+    expect(placed.filter((line) => !line.includes('[WebGpuExecutionProvider]'))).toEqual([]);
+    await own.close();
+  });
+
+  describe('with a budget', () => {
+    beforeAll(async () => {
+      await page.evaluate(async () => {
+        globalThis.model = await globalThis.page.load({ device: 'webgpu' });
+      });
+    });
+
+    it.each(Object.keys(POLICIES))('evicts under %s what Node evicts', async (policy) => {
+      const cache: Partial<AnyCacheOptions> = {
+        ...{ policy, buffer: policy === 'qh2o' ? 'int8' : 'float32', cacheLength: policy === 'dense' ? 64 : 8 },
+        ...(policy === 'routed' ? { table: await node.calibrate() } : {}),
+      };
+      const options = { cache, chunkLength: 6 };
+      const score = await page.evaluate(([text, given]) => globalThis.model.score(text, given), [
+        TEXT,
+        options,
+      ] as const);
+      const expected = await node.score(TEXT, options);
+      expect(largest(score, expected)).toBeLessThan(policy === 'qh2o' ? 0.1 : 2e-4);
+      expect(messages.splice(0)).toEqual([]);
+    });
   });
 });
 

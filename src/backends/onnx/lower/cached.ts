@@ -41,6 +41,17 @@ export function cachedReader(ctx: LowerContext, node: OpNode<'attend'>): CachedR
     // Long keys have several scales a slot, so values that are keys are read as floats.
     return { slots, ...keys, mix: (weights) => onnx.matmul(ctx.g, weights, keys.keys()), values: keys.keys };
   }
+  if (ctx.isStatic) {
+    // Chunks of all lengths take the same way, and products of whole numbers are for one query.
+    const { values } = valueBits ? integerValues(ctx, node, valueBits) : floatValues(ctx, node);
+    return {
+      slots,
+      scores: (q) => onnx.matmulTransposed(ctx.g, q, keys.keys()),
+      keys: keys.keys,
+      mix: (weights) => onnx.matmul(ctx.g, weights, values()),
+      values,
+    };
+  }
   return {
     slots,
     ...keys,
