@@ -94,7 +94,12 @@ describe('the entry points of browsers', () => {
     expect([...page.keys()].filter((path) => /^(families|model|ops|backends)\//.test(path))).toEqual([]);
     const packages = new Set([...worker.values()].flat());
     packages.delete('something computed'); // a policy's module, which the page names
-    expect([...packages].sort()).toEqual(['onnxruntime-web/wasm', 'valibot']);
+    expect([...packages].sort()).toEqual([
+      'onnxruntime-web/jspi',
+      'onnxruntime-web/wasm',
+      'onnxruntime-web/webgpu',
+      'valibot',
+    ]);
   });
 
   it('are told from the entry point of Node by this test', () => {
@@ -149,7 +154,7 @@ describe('dependencies', () => {
     for (const { path, imports } of FILES) {
       if (imports.includes('onnxruntime-node')) expect(path).toBe('backends/onnx/onnxruntime-node.ts');
       if (imports.some((name) => name.startsWith('onnxruntime-web')))
-        expect(path).toBe('backends/onnx/onnxruntime-web.ts');
+        expect(path).toMatch(/^backends\/onnx\/onnxruntime-web(gpu)?\.ts$/);
       if (imports.includes('koffi')) expect(path).toMatch(/^backends\/ggml\//);
       if (imports.includes('commander')) expect(path).toMatch(/^cli\//);
       if (!path.startsWith('cli/')) expect(imports.filter((name) => name.includes('/cli/'))).toEqual([]);

@@ -87,7 +87,7 @@ export class LowerContext {
   }
 
   /**
-   * An input that whoever runs the graph fills, int64 [n].
+   * An input that the session fills when it runs, int64 [n].
    * @param of for each number, the inputs whose last axes it is the sum of.
    */
   lengthsOf(name: string, of: readonly (readonly OpValue[])[]): Value {
