@@ -1,18 +1,20 @@
 /**
- * @file `npm run bench:clients -- MODEL.gguf [CLIENTS] [TOKENS]`: tokens a second of clients that ask at the same time, each for an answer to
- * a prompt of its own: `keyhold serve` over HTTP, and node-llama-cpp with a sequence for each client in one context, in its process. Both
- * have the file, the threads, prompts of 64 tokens and greedy choice; sides take turns, and the best of the rounds counts.
+ * @file `npm run bench:clients -- MODEL.gguf [CLIENTS] [TOKENS] [WEIGHTS]`: tokens a second of clients that ask at the same time, each for an
+ * answer to a prompt of its own: `keyhold serve` over HTTP, and node-llama-cpp with a sequence for each client in one context, in its process. Both
+ * have the file, the threads, prompts of 64 tokens and greedy choice; sides take turns, and the best of the rounds counts. WEIGHTS is the
+ * format of ours: the file's own, such as q4_1, rounds activations as the peer does (the default of small models does not).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
-const [file, clients = 8, tokens = 64] = [process.argv[2], ...process.argv.slice(3).map(Number)] as [
+const [file, clients = 8, tokens = 64] = [process.argv[2], ...process.argv.slice(3, 5).map(Number)] as [
   string | undefined,
   number?,
   number?,
 ];
-if (!file) throw new Error('usage: npm run bench:clients -- MODEL.gguf [CLIENTS] [TOKENS]');
+if (!file) throw new Error('usage: npm run bench:clients -- MODEL.gguf [CLIENTS] [TOKENS] [WEIGHTS]');
+const weights = process.argv[5] ?? 'auto';
 const THREADS = availableParallelism();
 const PROMPT = 64;
 const ROUNDS = 3;
@@ -32,7 +34,21 @@ interface Side {
 async function keyhold(): Promise<Side> {
   const length = String(2 * (PROMPT + tokens));
   const flags = ['--port', '0', '--name', 'm', '--parallel', String(clients), '--threads', String(THREADS)];
-  const args = ['--import', 'tsx', MAIN, 'serve', file!, ...flags, '-c', length, '-p', 'dense', '--quiet'];
+  const args = [
+    '--import',
+    'tsx',
+    MAIN,
+    'serve',
+    file!,
+    ...flags,
+    '-c',
+    length,
+    '-p',
+    'dense',
+    '--weights',
+    weights,
+    '--quiet',
+  ];
   const server: ChildProcess = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const url = await new Promise<string>((resolve, reject) => {
     let said = '';

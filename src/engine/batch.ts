@@ -107,7 +107,6 @@ export class BatchGeneration extends BatchRun {
       get waits() {
         return batch.#wake !== null;
       },
-      client: batch,
       keepsCache: false,
       onChunk: (chunk) => this.#push({ type: 'text', id, ...chunk }),
       onEnd: (end) => {

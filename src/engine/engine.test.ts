@@ -119,6 +119,23 @@ describe('prompts beside sequences that decode', () => {
     expect(steps[at + 1]).toEqual([1]);
   });
 
+  it('are read whole where they are short, also those whose beginning their cache has', async () => {
+    const cache = small.createCache({ policy: 'dense', cacheLength: 1000 });
+    await small.generate(ids(300, 1), { cache, maxNewTokens: 1 }).result();
+    const { signal, abort } = abortable();
+    const busy = small.generate(ids(5), { cache: { policy: 'dense' }, maxNewTokens: 900, eosTokenIds: [], signal });
+    const ended = busy.result();
+    const steps = watchSteps();
+    await Promise.all([
+      ...[40, 50, 60].map((length) => small.generate(ids(length, length), { maxNewTokens: 1 }).result()),
+      small.generate([...ids(300, 1), ...ids(20, 2)], { cache, reusePrefix: true, maxNewTokens: 1 }).result(),
+    ]);
+    abort();
+    await expect(ended).rejects.toThrow('enough');
+    const chunks = steps.filter((rows) => rows.length === 1 && rows[0] > 5).map(([length]) => length);
+    expect(chunks.sort((a, b) => a - b)).toEqual([20, 40, 50, 60]);
+  });
+
   it('keep their chunks where these change the result', async () => {
     for (const cache of [
       { policy: 'lastrec', cacheLength: 40 },

@@ -16,7 +16,7 @@ import { type BatchRow, ownRow, SharedBatch } from './shared-batch.ts';
 
 /** Milliseconds after which timers and signals get a turn, also where the backend never waits. */
 const TURN_MS = 8;
-/** Tokens of prompts that are read whole, though sequences wait for them. */
+/** Tokens of prompts that are read whole in a round, though sequences wait for them. */
 const SHORT_PROMPT = 64;
 /** Rounds after which the row of a sequence that is not waited for leaves the shared cache: until then it costs its part of each step. */
 const PAUSED_ROUNDS = 4;
@@ -96,32 +96,44 @@ export class Engine {
   }
 
   /**
-   * Reads one short chunk while others decode. Where none do, it reads as many prompts as fit into one long chunk: eight short prompts
-   * that were read one a round would decode in seven steps of fewer rows.
+   * While others decode, it reads one short chunk, or short prompts that are whole with it. Where none do, it reads as many prompts as
+   * fit into one long chunk: eight short prompts that were read one a round would decode in seven steps of fewer rows.
    */
   async #readPrompts(ready: Set<Sequence>): Promise<void> {
-    const clients = new Set([...ready].filter(({ phase }) => phase === 'decode').map(({ reader }) => reader.client));
-    for (let left = clients.size > 0 ? SHORT_PROMPT : CHUNK_LENGTH; left > 0; ) {
+    const othersDecode = [...ready].some(({ phase }) => phase === 'decode');
+    for (let left = othersDecode ? SHORT_PROMPT : CHUNK_LENGTH; left > 0; ) {
       const reading = [...ready].filter(
         (one) => (one.phase === 'waiting' || one.phase === 'prefill') && !one.cancelled,
       );
       const sequence = shortestFirst(reading);
       if (!sequence) return;
       for (const other of reading) if (other !== sequence) other.passedOver++;
-      const { promptLength, promptLeft, reader } = sequence;
-      // Rows of one batch wait for each other's short prompts; so do sequences that came at the same time.
-      const isFree = clients.size === 0 || (promptLength <= left && clients.size === 1 && clients.has(reader.client));
+      if (!(await this.#begin(sequence))) continue;
+      const { promptLength, promptLeft } = sequence;
+      // In short chunks a short prompt takes twice as long, and so do the steps with fewer rows meanwhile.
+      const isFree = !othersDecode || promptLength <= left;
       await this.#readPrompt(sequence, isFree ? Number.POSITIVE_INFINITY : this.#pace.chunkLength, ready);
       if (!isFree) return;
       left -= promptLeft - sequence.promptLeft || left;
-      if (clients.size === 0 && sequence.phase === 'decode') left = Math.min(left, SHORT_PROMPT);
+      if (!othersDecode && sequence.phase === 'decode') left = Math.min(left, SHORT_PROMPT);
       if (reading.every((one) => one === sequence || one.promptLeft > left)) return;
+    }
+  }
+
+  /** @returns whether its prompt can be read: how much of it its cache has is known then. */
+  async #begin(sequence: Sequence): Promise<boolean> {
+    if (sequence.phase !== 'waiting') return true;
+    try {
+      await sequence.begin();
+      return true;
+    } catch (error) {
+      await this.#fail(sequence, error);
+      return false;
     }
   }
 
   async #readPrompt(sequence: Sequence, most: number, ready: Set<Sequence>): Promise<void> {
     try {
-      if (sequence.phase === 'waiting') await sequence.begin();
       const before = sequence.promptLeft;
       const begin = performance.now();
       await sequence.readPrompt(most);

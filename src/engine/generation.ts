@@ -17,8 +17,6 @@ import { TextRun } from './text-run.ts';
 export class Generation extends TextRun implements SequenceReader {
   /** @internal */
   readonly keepsCache = true;
-  /** @internal */
-  readonly client = this;
   readonly #engine: Engine;
   readonly #sequence: Sequence;
   readonly #chunks: TextChunk[] = [];

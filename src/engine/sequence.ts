@@ -30,8 +30,6 @@ export interface SequenceEnd {
 export interface SequenceReader {
   /** Whether it waits for more: a sequence that is not waited for takes no steps. */
   readonly waits: boolean;
-  /** What reads: sequences of one client, such as a batch, may wait for each other's prompts. */
-  readonly client: object;
   /** Whether the sequence's cache is of use after its end. One that was given always is. */
   readonly keepsCache: boolean;
   onChunk(chunk: TextChunk): void;

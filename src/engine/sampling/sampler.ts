@@ -2,6 +2,7 @@
  * @file From logits to a token: greedy, or drawn at random after the processors that the options ask for.
  */
 import { GraphError, InputError } from '../../util/errors.ts';
+import { sumOfExp } from '../../util/exp.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import { Random } from '../../util/random.ts';
 import {
@@ -242,8 +243,7 @@ interface Normalizer {
 /** @throws GraphError as {@link logSoftmaxAt}. */
 export function normalizer(logits: Float32Array): Normalizer {
   const max = maximum(logits);
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);
+  const sum = sumOfExp(logits, max);
   if (sum >= 1) return { max, rest: Math.log(sum) };
   const bad = logits.findIndex((logit) => Number.isNaN(logit) || logit === Infinity);
   throw new GraphError(

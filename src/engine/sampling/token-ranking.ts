@@ -1,6 +1,7 @@
 /**
  * @file Finds the leading tokens of logits without sorting the vocabulary: one pass with a small heap, or a partition.
  */
+import { expOfNegative } from '../../util/exp.ts';
 
 /**
  * The ids of the n most likely tokens, the most likely first; of equal ones the lower id first.
@@ -62,7 +63,7 @@ export class TokenRanking {
     this.total = 0;
     for (let i = 0; i < this.count; i++) {
       const id = this.ids[i];
-      const weight = Math.exp(logits[id] - max);
+      const weight = expOfNegative(logits[id] - max);
       this.weights[id] = weight;
       this.total += weight;
     }
