@@ -8,6 +8,7 @@ import { readGgufHeader } from '../src/checkpoint/gguf/header.ts';
 import { openCheckpoint, writeGguf } from '../src/exports/checkpoint-node.ts';
 import { GraphError, loadModel } from '../src/node.ts';
 import { largestError } from './parity/case.ts';
+import { requantizedGguf } from './support/requantised-gguf.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 const folder = await tempFolder('gguf-mapped');
@@ -41,6 +42,21 @@ describe('a GGUF file is mapped', () => {
     expect(prepared).toBeLessThan(0.2 * (await stat(path)).size);
     await using model = await loadModel('keyhold/tiny', { weights: 'float32', engine: 'onnx', cacheDir: folder });
     expect(largestError(logits, await model.prefill(model.createCache(), PROMPT))).toBeLessThan(most);
+  });
+
+  it('also where values have other blocks than queries and keys', async () => {
+    const mixed = join(folder, 'mixed.gguf');
+    const formatOf = (name: string) =>
+      /attn_v|ffn_gate/.test(name) ? 'q8_0' : /attn_[qk]|ffn_up/.test(name) ? 'q5_0' : null;
+    await requantizedGguf(await written('f32', 'of-mixed'), mixed, formatOf);
+    const { logits } = await run(mixed, 'q8_0', 'mixed');
+    await using exact = await loadModel(mixed, { weights: 'float32', engine: 'onnx', cacheDir: folder });
+    expect(largestError(logits, await exact.prefill(exact.createCache(), PROMPT))).toBeLessThan(0.3);
+    const [entry] = await readdir(join(folder, 'mixed', 'weights'));
+    const manifest = await readFile(join(folder, 'mixed', 'weights', entry, 'manifest.json'), 'utf8');
+    expect(manifest).toMatch(/attn\.qkv\.weight#0 q8_0/);
+    // Values and gates are in the file as they are wanted.
+    expect(manifest).not.toMatch(/qkv\.weight#1|fc_12\.weight#0/);
   });
 
   it('and numbers in it that are none end in a typed error', async () => {

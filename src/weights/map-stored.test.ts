@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { ggmlCodec } from '../backends/ggml/weight-codec.ts';
 import type { BlockRows } from '../checkpoint/types.ts';
 import { scaledBlocks } from './codec.ts';
+import { keepStored } from './keep-stored.ts';
 import { mapStored, withMapped } from './map-stored.ts';
-import { keepStored } from './prepare.ts';
 import { concatRows, pickRows, sliceRows } from './rows.ts';
 import type { ParamSpec, RowSource } from './types.ts';
 

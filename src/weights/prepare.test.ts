@@ -4,8 +4,9 @@ import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import { planModel } from '../load/plan.ts';
 import { scaledBlocks, type WeightCodec } from './codec.ts';
+import { keepStored } from './keep-stored.ts';
 import { layOut } from './layout.ts';
-import { keepStored, prepareWeights } from './prepare.ts';
+import { prepareWeights } from './prepare.ts';
 import { tensorRows } from './rows.ts';
 import type { ParamSpec } from './types.ts';
 

@@ -64,17 +64,3 @@ async function finiteBlocks(kept: BlockRows, from: RowSource, start: number, cou
   if (!areScalesFinite(kept.format, bytes)) await from.read(start, count);
   return bytes;
 }
-
-/** The parameters whose rows the backend can keep as the checkpoint stores them, marked so; the others as they are. @param wanted @default all */
-export function keepStored<S extends ParamSpec>(
-  specs: readonly S[],
-  source: (spec: S) => RowSource,
-  { keeps }: WeightCodec,
-  wanted: (stored: BlockRows['format'], spec: S) => boolean = () => true,
-): readonly S[] {
-  if (!keeps) return specs;
-  return specs.map((spec) => {
-    const format = spec.role === 'plain' ? undefined : source(spec).blocks?.format;
-    return format !== undefined && keeps(format) && wanted(format, spec) ? { ...spec, stored: format } : spec;
-  });
-}

@@ -25,6 +25,8 @@ export interface ParamSpec {
   readonly format: WeightFormat;
   /** Its rows are kept as the checkpoint stores them, in this format, instead of in `format`. */
   readonly stored?: BlockRows['format'];
+  /** Its pieces may be stored apart: its products are those of the pieces, side by side. @default false */
+  readonly separable?: boolean;
   /** What an error of each column counts, where that is known. */
   readonly importance?: Float32Array;
 }

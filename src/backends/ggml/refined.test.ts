@@ -24,8 +24,11 @@ const ggml = openGgml();
 const backend = new CpuBackend(ggml, 2);
 afterAll(() => backend.dispose());
 const folder = await tempFolder('refined');
-const FORMATS = ['q4_0', 'q4_1', 'q5_0', 'q5_1', 'q8_0', 'iq4_nl', 'mxfp4'] as const;
-const [ROWS, COLS, N] = [64, 128, 5];
+const FORMATS = [
+  ...(['q4_0', 'q4_1', 'q5_0', 'q5_1', 'q8_0', 'iq4_nl', 'mxfp4'] as const),
+  ...(['q2_k', 'q3_k', 'q4_k', 'q5_k', 'q6_k', 'iq4_xs'] as const),
+];
+const [ROWS, COLS, N] = [64, 512, 5];
 
 /** A matrix in blocks, and the values that they stand for. */
 async function matrix(stored: (typeof FORMATS)[number], format: WeightFormat, rows = ROWS) {

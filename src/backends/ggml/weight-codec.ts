@@ -34,8 +34,10 @@ function isKept(format: string): format is GgmlType {
   return Object.hasOwn(GGML_TYPES, format);
 }
 
-/** Formats with which activations are rounded to 8 bits in blocks of 32, so that two terms of them are exact to 15 bits. */
-const REFINED: ReadonlySet<string> = new Set(['q4_0', 'q4_1', 'q5_0', 'q5_1', 'q8_0', 'iq4_nl', 'mxfp4']);
+/** Formats with which activations are rounded to 8 bits in blocks as long as theirs, so that two terms of them are exact to 15 bits. */
+const REFINED: ReadonlySet<string> = new Set(
+  Object.keys(GGML_TYPES).filter((name) => blockLength(name as GgmlType) > 1),
+);
 
 const bytesOf = (values: Float32Array): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);

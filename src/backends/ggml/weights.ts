@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { EngineError, GraphError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
+import { pieceName } from '../../weights/keep-stored.ts';
 import type { PreparedWeights, StoredParam } from '../../weights/types.ts';
 import { deviceMemory, fitsDevice, fitsPlain } from './device-memory.ts';
 import { fastBufferFor } from './fast-buffers.ts';
@@ -70,6 +71,21 @@ export class GgmlWeights {
    * @throws EngineError where there is no memory for them.
    */
   async open(uses: readonly WeightUse[]): Promise<Tensor[]> {
+    const stored = uses.map((use) => this.#storedUses(use));
+    const tensors = await this.#openStored(stored.flat());
+    return stored.map((pieces) => sideBySide(tensors.splice(0, pieces.length)));
+  }
+
+  /** A matrix may be stored as several. */
+  #storedUses(use: WeightUse): WeightUse[] {
+    if (use.as !== 'matrix' || this.#params.has(use.name)) return [use];
+    const pieces: WeightUse[] = [];
+    for (let i = 0; this.#params.has(pieceName(use.name, i)); i++)
+      pieces.push({ ...use, name: pieceName(use.name, i) });
+    return pieces.length > 0 ? pieces : [use];
+  }
+
+  async #openStored(uses: readonly WeightUse[]): Promise<Tensor[]> {
     const fast = new Map<bigint, WeightUse[]>();
     for (const use of uses) {
       if (this.#tensors.has(keyOf(use))) continue;
@@ -166,6 +182,13 @@ export class GgmlWeights {
     await Promise.all(Array.from({ length: isHost ? PARALLEL : 1 }, work));
     return tensors;
   }
+}
+
+/** One matrix of several below each other. */
+function sideBySide(pieces: readonly Tensor[]): Tensor {
+  if (pieces.length === 1) return pieces[0];
+  const rows = pieces.reduce((sum, { dims }) => sum + dims[0], 0);
+  return { ...pieces[0], pointer: null, dims: [rows, pieces[0].dims[1]], pieces };
 }
 
 const keyOf = ({ name, as, experts }: WeightUse): string => `${as} ${experts ?? ''} ${name}`;

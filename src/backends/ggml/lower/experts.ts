@@ -4,6 +4,7 @@
 import type { MoeMlp, RouterSpec } from '../../../config/layer-spec.ts';
 import { HIDDEN } from '../../../kvcache/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
+import { blockLength } from '../types.ts';
 import { affine, binary, clip, gated, scale, unary } from './elementwise.ts';
 import type { GraphMaker, Tensor } from './graph-maker.ts';
 import { sumOfTerms } from './layers.ts';
@@ -116,7 +117,9 @@ export function expertLinear(g: GraphMaker, x: Tensor, chosen: Tensor, stack: Te
     const product = g.call('ggml_mul_mat_id', matrices.pointer, g.dense(input).pointer, g.dense(choice).pointer);
     return g.made(product, [choice.dims[0], k, matrices.dims[1]]);
   };
-  return stack.refined ? sumOfTerms(g, multiply(g.terms(x), g.concat([chosen, chosen], 0))) : multiply(x, chosen);
+  return stack.refined
+    ? sumOfTerms(g, multiply(g.terms(x, blockLength(stack.type)), g.concat([chosen, chosen], 0)))
+    : multiply(x, chosen);
 }
 
 /** The weighted sum of each token's experts. @param x [N, E] @param weights [N, k] */

@@ -19,6 +19,8 @@ export interface Tensor {
   readonly strides: readonly number[];
   /** Weights whose products take {@link GraphMaker.terms} of what they are multiplied with. @default false */
   readonly refined?: boolean;
+  /** Weights that are stored as several matrices, whose products are to be put side by side; there is no pointer then. */
+  readonly pieces?: readonly Tensor[];
 }
 
 /** What a step is given, by name of the input. */
@@ -37,6 +39,11 @@ type Makers = {
     : never;
 }[keyof typeof BASE_FUNCTIONS];
 type Tail<T extends readonly unknown[]> = T extends readonly [unknown, ...infer R] ? R : never;
+
+/** Of `enum ggml_op_pool`. */
+const POOL_MAX = 0;
+/** Makes the step of a block of zeros one that can be divided by; no other step is changed. */
+const NEARLY_ZERO = 1e-30;
 
 /** Lengths in ggml's order, four of them. */
 export function reversed(dims: readonly number[]): [number, number, number, number] {
@@ -67,8 +74,8 @@ export class GraphMaker {
   readonly #most: number;
   readonly #packed: boolean;
   readonly #halves = new Map<Pointer, Tensor>();
-  /** By the tensor that they are the terms of. */
-  readonly #terms = new Map<Pointer, Tensor>();
+  /** By the tensor that they are the terms of, and the length of blocks. */
+  readonly #terms = new Map<string, Tensor>();
   #count = 0;
 
   /**
@@ -162,17 +169,36 @@ export class GraphMaker {
   /**
    * x [n, ..., k] as what 8 bits hold of it, and below that the rest: [2n, ..., k]. Products with blocks round both to 8 bits, which changes
    * the first no more, so the error of their sum is that of 15 bits.
+   * @param block values that share a scale when they are rounded: 32 or 256.
    */
-  terms(x: Tensor): Tensor {
-    let terms = this.#terms.get(x.pointer);
+  terms(x: Tensor, block: number): Tensor {
+    const key = `${x.pointer} ${block}`;
+    let terms = this.#terms.get(key);
     if (!terms) {
       const rows = this.dense(x);
-      const bytes = this.made(this.call('ggml_cast', rows.pointer, GGML_TYPES.q8_0), x.dims, 'q8_0');
-      const held = this.made(this.call('ggml_cast', bytes.pointer, GGML_TYPES.f32), x.dims);
+      const held = block === 32 ? this.#inBytes(rows) : this.#inSteps(rows, block);
       terms = this.concat([held, this.made(this.call('ggml_sub', rows.pointer, held.pointer), x.dims)], 0);
-      this.#terms.set(x.pointer, terms);
+      this.#terms.set(key, terms);
     }
     return terms;
+  }
+
+  /** x rounded to 8 bits in blocks of 32, as ggml rounds it for products. */
+  #inBytes(x: Tensor): Tensor {
+    const bytes = this.call('ggml_cast', x.pointer, GGML_TYPES.q8_0);
+    return this.made(this.call('ggml_cast', bytes, GGML_TYPES.f32), x.dims);
+  }
+
+  /** The same in longer blocks, whose type ggml casts nothing from: multiples of 1/127 of the largest value of the block. */
+  #inSteps(x: Tensor, block: number): Tensor {
+    const sizes = this.call('ggml_abs', x.pointer);
+    const largest = this.call('ggml_pool_1d', sizes, POOL_MAX, block, block, 0);
+    const count = product(x.dims) / block;
+    const step = this.call('ggml_scale_bias', largest, 1 / 127, NEARLY_ZERO);
+    const steps = this.call('ggml_reshape_4d', step, 1, count, 1, 1);
+    const blocks = this.call('ggml_reshape_4d', x.pointer, block, count, 1, 1);
+    const whole = this.call('ggml_round', this.call('ggml_div', blocks, steps));
+    return this.reshape(this.made(this.call('ggml_mul', whole, steps), [count, block]), x.dims);
   }
 
   /** A copy, which may be changed in place. */

@@ -4,6 +4,7 @@
 
 import type { OpAttributes } from '../../../ops/types.ts';
 import { product } from '../../../util/numbers.ts';
+import { blockLength } from '../types.ts';
 import { binary } from './elementwise.ts';
 import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
 
@@ -12,9 +13,19 @@ export function linear(g: GraphMaker, x: Tensor, weight: Tensor, bias: Tensor | 
   const cols = x.dims.at(-1)!;
   const lines = product(x.dims.slice(0, -1));
   const flat = g.reshape(x, [lines, cols]);
-  const y = weight.refined ? sumOfTerms(g, g.multiply(weight, g.terms(flat))) : g.multiply(weight, flat);
+  const y = g.concat(
+    (weight.pieces ?? [weight]).map((piece) => multiply(g, flat, piece)),
+    1,
+  );
   const shaped = g.reshape(y, [...x.dims.slice(0, -1), weight.dims[0]]);
   return bias ? binary(g, 'add', shaped, bias) : shaped;
+}
+
+/** @param x [n, in] */
+function multiply(g: GraphMaker, x: Tensor, weight: Tensor): Tensor {
+  return weight.refined
+    ? sumOfTerms(g, g.multiply(weight, g.terms(x, blockLength(weight.type))))
+    : g.multiply(weight, x);
 }
 
 /** The sum of the two halves of the first axis: what products give for the terms of x. */
