@@ -100,6 +100,17 @@ export class OpGraph {
     return outputs;
   }
 
+  /** The same inputs, parameters and results with other operators between them. */
+  withNodes(nodes: readonly OpNode[]): OpGraph {
+    const graph = new OpGraph(this.target);
+    graph.nodes.push(...nodes);
+    graph.inputs.push(...this.inputs);
+    for (const [name, value] of this.outputs) graph.outputs.set(name, value);
+    for (const [name, param] of this.params) graph.params.set(name, param);
+    for (const [name, constant] of this.constants) graph.constants.set(name, constant);
+    return graph;
+  }
+
   /** Makes `value` a result of the step. */
   output(value: Value, name: string): void {
     if (this.outputs.has(name)) throw new GraphError(`two outputs are named ${name}`);

@@ -1,6 +1,7 @@
 /**
  * @file A traced model that runs: its graphs for the lengths that steps have, the latest kept.
  */
+import { withEarlyRows } from '../../ops/early-rows.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import { InputError } from '../../util/errors.ts';
 import { ConcreteGraph, type RunOutput } from './concrete-graph.ts';
@@ -38,7 +39,8 @@ export class GgmlSession {
     this.#joinable = joinableSlots(graph);
   }
 
-  static async open(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: GgmlWeights): Promise<GgmlSession> {
+  static async open(ggml: Ggml, backend: CpuBackend, traced: OpGraph, weights: GgmlWeights): Promise<GgmlSession> {
+    const graph = withEarlyRows(traced, 'logitRows');
     const uses = weightUses(graph);
     const tensors = await weights.open(uses);
     return new GgmlSession(ggml, backend, graph, new Map(uses.map(({ as, name }, i) => [`${as} ${name}`, tensors[i]])));

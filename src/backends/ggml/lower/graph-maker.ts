@@ -253,8 +253,11 @@ export class GraphMaker {
 
   concat(parts: readonly Tensor[], axis: number): Tensor {
     const filled = parts.filter((part) => product(part.dims) > 0);
-    return (filled.length === 0 ? parts.slice(0, 1) : filled).reduce((a, b) => {
-      const dims = a.dims.map((length, i) => (i === axis ? length + b.dims[i] : length));
+    const joined = (a: readonly number[], b: readonly number[]) => a.map((n, i) => (i === axis ? n + b[i] : n));
+    if (filled.length === 0 && parts.length > 1)
+      return this.over(new Float32Array(0), parts.map(({ dims }) => dims).reduce(joined));
+    return (filled.length === 0 ? parts : filled).reduce((a, b) => {
+      const dims = joined(a.dims, b.dims);
       return this.made(this.call('ggml_concat', a.pointer, b.pointer, dims.length - 1 - axis), dims, a.type);
     });
   }
@@ -274,13 +277,19 @@ export class GraphMaker {
     return this.made(this.call('ggml_out_prod', left.pointer, b.pointer), dims);
   }
 
-  /** Rows of a table [rows, ...] at `index`, which has up to three axes → [...index, ...]. */
+  /**
+   * Rows of a table [rows, ...] at `index`, which has up to three axes → [...index, ...]. Where none are wanted, nothing is computed of
+   * the table.
+   */
   rows(table: Tensor, index: Tensor): Tensor {
     const width = product(table.dims.slice(1));
-    const flat = this.reshape(table, [table.dims[0], width]);
     const count = product(index.dims);
+    const dims = [...index.dims, ...table.dims.slice(1)];
+    if (count === 0 && table.type === 'f32') return this.over(new Float32Array(0), dims);
+    if (count === 1 && table.dims[0] === 1 && table.type === 'f32') return this.reshape(table, dims);
+    const flat = this.reshape(table, [table.dims[0], width]);
     const pointer = this.call('ggml_get_rows', flat.pointer, this.reshape(index, [count]).pointer);
-    return this.reshape(this.made(pointer, [count, width]), [...index.dims, ...table.dims.slice(1)]);
+    return this.reshape(this.made(pointer, [count, width]), dims);
   }
 
   /** The sum over the last axis, which stays with length 1. */
