@@ -51,6 +51,7 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
   beforeAll(async () => {
     const { files } = await bundle({
       ...{ page: 'test/web/page.ts', thread: 'src/web/thread.ts', placement: 'test/web/placement.ts' },
+      lost: 'test/web/lost-device.ts',
     });
     const html =
       '<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
@@ -108,6 +109,37 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
     expect(largest(scores[1], part)).toBeLessThan(0.4);
     expect(Math.abs(scores[0].perplexity / most.perplexity - 1)).toBeLessThan(0.03);
     expect(messages.splice(0)).toEqual([]);
+  });
+
+  it('goes on with a conversation when the graphics card is lost', async () => {
+    const options = { maxNewTokens: 6, temperature: 0, cache: { policy: 'h2o', cacheLength: 8 } } as const;
+    const expected = await node.generate('In the beginning', options).text();
+    const { text, devices } = await page.evaluate(async (given) => {
+      const worker = () => new Worker('/lost.js', { type: 'module' });
+      const model = await globalThis.page.load({ device: 'webgpu', worker });
+      const channel = new BroadcastChannel('device');
+      const lose = () =>
+        new Promise<number>((done) => {
+          channel.onmessage = ({ data }) => done(data);
+          channel.postMessage('lose');
+        });
+      let text = '';
+      const devices: number[] = [];
+      // Of both: a loss while a step may run, and one before the first step of the next request.
+      for await (const piece of model.generate('In the beginning', given)) {
+        text += piece.text;
+        if (devices.length === 0) devices.push(await lose());
+      }
+      devices.push(await lose());
+      const again = await model.generate('In the beginning', given).text();
+      devices.push(await lose());
+      await model.dispose();
+      return { text: [text, again], devices };
+    }, options);
+    expect(text).toEqual([expected, expected]);
+    expect(devices[0]).toBe(1);
+    expect(devices[2]).toBeGreaterThan(devices[1]);
+    messages.splice(0); // ONNX Runtime tells of lost devices.
   });
 
   it.each(['dense', 'h2o', 'h2o-max', 'expected'])('runs no node on the processor under %s', async (policy) => {

@@ -4,11 +4,11 @@
  */
 import type * as ort from 'onnxruntime-web';
 import type { OpGraph } from '../../ops/graph.ts';
-import { GraphError } from '../../util/errors.ts';
 import { scaledBlocks } from '../../weights/codec.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import { type Backend, type CompiledGraph, type StepInputs, type StepOutputs, tensorOf } from '../types.ts';
-import { lowerToOnnx } from './lower/lower.ts';
+import { type HeldDevice, isLost, openDevice } from './gpu-device.ts';
+import { lowerToOnnx, type OnnxModel } from './lower/lower.ts';
 import { OnnxGraph } from './onnx-session.ts';
 import { onnxGpuTarget } from './target.ts';
 import { keptGraphs, Queue, sessionFiles } from './web-calls.ts';
@@ -28,48 +28,100 @@ async function importBuild(): Promise<Ort> {
   return import('onnxruntime-web/webgpu');
 }
 
-/** @throws GraphError where the browser has no WebGPU, or no graphics card that it may use. */
+/** @throws GraphError where the browser has no WebGPU, or no graphics card that this page may use. */
 export async function openWebGpu({ runtimeFiles, isVerbose = false }: WebGpuOptions): Promise<Backend> {
-  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } };
-  if (!gpu) throw new GraphError("this browser has no WebGPU; load the model with device: 'wasm'");
-  if (!(await gpu.requestAdapter()))
-    throw new GraphError("WebGPU finds no graphics card here; load the model with device: 'wasm'");
+  let held = await openDevice();
   const runtime = await importBuild();
   runtime.env.wasm.wasmPaths = runtimeFiles;
   // Threads would serve operators that a GPU has not; they need a page that is isolated.
   runtime.env.wasm.numThreads = 1;
   runtime.env.logLevel = isVerbose ? 'verbose' : 'error';
-  const queue = new Queue();
+  const host: GpuHost = {
+    runtime,
+    queue: new Queue(),
+    isVerbose,
+    async device() {
+      if (held.lost !== null) held = await openDevice();
+      return held;
+    },
+  };
   return {
     name: 'onnxruntime-webgpu',
     target: onnxGpuTarget,
     codec: scaledBlocks,
     keptGraphs,
     countNodes: (graph) => lowerToOnnx(graph).nodeCount,
-    async compile(graph: OpGraph, weights: PreparedWeights): Promise<CompiledGraph> {
-      const model = lowerToOnnx(graph);
-      const session = await queue.run('making the session', weights.size, async () => {
-        const { bytes, externalData } = await sessionFiles(model, weights);
-        return runtime.InferenceSession.create(bytes, {
-          executionProviders: [{ name: 'webgpu' }],
-          externalData,
-          logSeverityLevel: isVerbose ? 0 : 3,
-        });
-      });
-      const graphOfSession = new OnnxGraph<ort.Tensor>(
-        {
-          tensor: (dtype, data, dims) => new runtime.Tensor(dtype, data, dims),
-          run: (feeds) => queue.run('the step', 0, () => session.run(feeds)),
-          release: () => queue.run('ending the session', 0, () => session.release()),
-        },
-        model,
-      );
-      return {
-        run: async (inputs) => withoutFilled(inputs, await graphOfSession.run(filled(inputs))),
-        dispose: () => graphOfSession.dispose(),
-      };
-    },
+    compile: (graph, weights) => GpuGraph.open(host, graph, weights),
   };
+}
+
+/** What all graphs share. */
+interface GpuHost {
+  readonly runtime: Ort;
+  readonly queue: Queue;
+  readonly isVerbose: boolean;
+  /** Another one when the last is lost. */
+  device(): Promise<HeldDevice>;
+}
+
+/** A graph on a device, and on the next one when that is lost: all that a step reads is in the memory of JavaScript. */
+class GpuGraph implements CompiledGraph {
+  readonly #host: GpuHost;
+  readonly #model: OnnxModel;
+  readonly #weights: PreparedWeights;
+  #held!: HeldDevice;
+  #graph!: CompiledGraph;
+
+  private constructor(host: GpuHost, graph: OpGraph, weights: PreparedWeights) {
+    this.#host = host;
+    this.#model = lowerToOnnx(graph);
+    this.#weights = weights;
+  }
+
+  static async open(host: GpuHost, graph: OpGraph, weights: PreparedWeights): Promise<GpuGraph> {
+    const made = new GpuGraph(host, graph, weights);
+    await made.#create();
+    return made;
+  }
+
+  async run(inputs: StepInputs): Promise<StepOutputs> {
+    // A device that was lost between two steps; its session can only be forgotten.
+    if (this.#held.lost !== null) await this.#create();
+    const all = filled(inputs);
+    try {
+      return withoutFilled(inputs, await this.#graph.run(all));
+    } catch (error) {
+      if (!(await isLost(this.#held))) throw error;
+      await this.#create();
+      return withoutFilled(inputs, await this.#graph.run(all));
+    }
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#held.lost === null) await this.#graph.dispose();
+  }
+
+  async #create(): Promise<void> {
+    const { runtime, queue, isVerbose } = this.#host;
+    this.#held = await this.#host.device();
+    const session = await queue.run('making the session', this.#weights.size, async () => {
+      const { bytes, externalData } = await sessionFiles(this.#model, this.#weights);
+      const provider = { name: 'webgpu', device: this.#held.device };
+      return runtime.InferenceSession.create(bytes, {
+        executionProviders: [provider],
+        externalData,
+        logSeverityLevel: isVerbose ? 0 : 3,
+      });
+    });
+    this.#graph = new OnnxGraph<ort.Tensor>(
+      {
+        tensor: (dtype, data, dims) => new runtime.Tensor(dtype, data, dims),
+        run: (feeds) => queue.run('the step', 0, () => session.run(feeds)),
+        release: () => queue.run('ending the session', 0, () => session.release()),
+      },
+      this.#model,
+    );
+  }
 }
 
 /** What a step may be given none of: operators of a GPU want something to compute. */
