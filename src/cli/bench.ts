@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import { settingsOf } from '../eval/speed.ts';
-import { planMemory, type WeightFormat } from '../exports/checkpoint.ts';
+import { planMemory, type WeightFormat } from '../exports/checkpoint-node.ts';
 import {
   measureSpeed,
   type SpeedChoices,

@@ -1,7 +1,7 @@
 /**
  * @file The first look: the small model writes in a small cache, and says in plain words what the cache did.
  */
-import { planMemory } from '../exports/checkpoint.ts';
+import { planMemory } from '../exports/checkpoint-node.ts';
 import type { CacheReport, Range } from './cache-report.ts';
 import { bytes, parameters, ranges, rate, whole } from './format.ts';
 import { type CliIo, shown, widthOf, write } from './io.ts';

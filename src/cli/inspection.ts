@@ -15,7 +15,7 @@ import {
   planModel,
   readConfig,
   type StoredTensor,
-} from '../exports/checkpoint.ts';
+} from '../exports/checkpoint-node.ts';
 import { hubGguf } from '../hub/names.ts';
 import { type CalibrationTable, ConfigError, HubError } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
@@ -114,7 +114,7 @@ async function inspectCheckpoint(
     return {
       model,
       config,
-      plan: asUsage(() => planMemory(config, { tokenizer: hasTokenizer, ...memory })),
+      plan: asUsage(() => planMemory(config, { tokenizer: hasTokenizer, checkpoint, ...memory })),
       tensors: [...checkpoint.tensors.values()].map((tensor) => ({
         name: tensor.name,
         dtype: tensor.format ?? tensor.dtype,

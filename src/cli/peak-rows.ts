@@ -1,7 +1,7 @@
 /**
  * @file The parts of a process's peak memory, as `estimate` and `inspect` show them.
  */
-import type { MemoryPlan } from '../exports/checkpoint.ts';
+import type { MemoryPlan } from '../exports/checkpoint-node.ts';
 import { bytes, counted } from './format.ts';
 
 /** A part: what it belongs to (empty: as the one before), its size, and what it is. */
@@ -12,18 +12,13 @@ export function peakRows(plan: MemoryPlan): PeakRow[] {
   const tokens = counted(Math.min(cacheLength, contextLength), 'token');
   const others = Object.entries(plan.total).filter(([name]) => name !== format);
   return [
-    ['runtime', bytes(plan.runtime), 'Node, the library, ONNX Runtime, graph and tokenizer'],
-    ['weights', bytes(resident[format].private), 'copies that ONNX Runtime arranges for its products'],
-    ['', bytes(resident[format].mapped), 'mapped: embedding, scales, norms'],
+    ['runtime', bytes(plan.runtime), `Node, the library, the engine ${plan.engine}, graph and tokenizer`],
+    ['weights', bytes(resident[format].private), 'copies in the layout that the engine multiplies fastest'],
+    ['', bytes(resident[format].mapped), 'mapped: read in place in the file of prepared weights'],
     ['cache', bytes(plan.cache), `keys and values of ${tokens} (${cachePolicy})`],
     ['', bytes(plan.bookkeeping), 'positions, scores, and what the last chunk overwrote'],
     ['workspace', bytes(plan.workspace), `a chunk of ${counted(plan.chunkLength, 'token')}:`],
-    [
-      '',
-      '',
-      `scores ${bytes(parts.scores)}, MLP ${bytes(parts.mlp)}, logits ${bytes(parts.logits)}, ` +
-        `keys and values ${bytes(parts.chunk)},`,
-    ],
+    ['', '', `graph ${bytes(parts.graph)}, logits ${bytes(parts.logits)}, keys and values ${bytes(parts.chunk)},`],
     ['', '', `arrays not collected yet ${bytes(parts.garbage)}`],
     [
       'together',

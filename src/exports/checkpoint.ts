@@ -20,13 +20,8 @@ export { type LayerSpec, type MixerSpec, type MlpSpec, type SlotSpec, slotSpec }
 export { type GenerationDefaults, generationDefaults } from '../engine/defaults.ts';
 export type { RenderOptions } from '../engine/messages.ts';
 export { readConfig } from '../families/read-config.ts';
-export {
-  type MemoryPlan,
-  type MemoryPlanOptions,
-  planMemory,
-  type ResidentWeights,
-  type Workspace,
-} from '../load/memory-plan.ts';
+export type { ResidentWeights } from '../load/engine-memory.ts';
+export { type MemoryPlan, type MemoryPlanOptions, planMemory, type Workspace } from '../load/memory-plan.ts';
 export type { ModelPlan } from '../load/model-plan.ts';
 export { planModel } from '../load/plan.ts';
 export { WEIGHT_CHOICES, type WeightChoice } from '../load/weight-choice.ts';

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { adapterName, openAdapterFolder } from '../adapters/read/open-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
-import type { BlockRows, Checkpoint } from '../checkpoint/types.ts';
+import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import { downloadFromHub, ggufOfDownload, type HubDownloadOptions, type HubProgress } from '../hub/hub-node.ts';
 import { hubGguf } from '../hub/names.ts';
@@ -13,17 +13,16 @@ import { HubError, InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
-import type { WeightCodec } from '../weights/codec.ts';
 import { keepStored } from '../weights/keep-stored.ts';
 import { mapStored, withMapped } from '../weights/map-stored.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
-import type { ParamSpec, WeightFormat } from '../weights/types.ts';
+import type { WeightFormat } from '../weights/types.ts';
 import { calibrationFolder } from './calibration-folder-node.ts';
 import { type DeviceName, type EngineName, openEngine } from './engines-node.ts';
+import { keptFormats } from './kept-formats.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
 import { knownMix, mixedSpecs } from './mixed-weights-node.ts';
-import type { PrepareRequest } from './model-plan.ts';
 import { planModel } from './plan.ts';
 import type { WeightChoice } from './weight-choice.ts';
 
@@ -178,7 +177,12 @@ export async function assembleFrom<T>(
         const mix = { request: asked, ...model, backend, threads, cacheDir, signal };
         const request = isMixed ? { ...asked, specs: await mixedSpecs(mix) } : asked;
         const { codec } = backend;
-        const specs = keepStored(request.specs, request.source, codec, keptFormats(options.weights, request, codec));
+        const specs = keepStored(
+          request.specs,
+          request.source,
+          codec,
+          keptFormats(options.weights, request.format, codec),
+        );
         const isKept = specs.some(({ stored }) => stored !== undefined);
         const { mapped, rest } = mapStored(specs, request.source, codec);
         let note = ['float32', 'f16'].includes(request.format) || isKept ? undefined : checkpoint.note;
@@ -200,21 +204,6 @@ export async function assembleFrom<T>(
   } finally {
     if (typeof model === 'string') await checkpoint.close();
   }
-}
-
-/** Formats of one value a block. */
-const FLOATS: ReadonlySet<string> = new Set(['f32', 'f16', 'bf16']);
-
-/**
- * Whether a matrix stays as the checkpoint has it: where that is the format that is wanted; and without a wish, what is quantised already,
- * if products with it are as exact as those of the format that `auto` stands for.
- */
-function keptFormats(wish: WeightChoice = 'auto', { format: whole }: PrepareRequest, codec: WeightCodec) {
-  return (stored: BlockRows['format'], { format }: ParamSpec): boolean => {
-    if (stored === format || (stored === 'f32' && format === 'float32')) return true;
-    if (wish !== 'auto' || FLOATS.has(stored)) return false;
-    return whole === 'int8' || (whole === 'f16' && codec.refines?.(stored) === true);
-  };
 }
 
 /**

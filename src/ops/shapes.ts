@@ -43,3 +43,26 @@ export function broadcast(a: readonly Dim[], b: readonly Dim[]): Dim[] {
     return typeof x === 'number' ? x : y;
   });
 }
+
+/** A length with numbers in place of names; names that are not given are 1. */
+export function lengthOf(dim: Dim, lengths: Readonly<Record<string, number>>): number {
+  if (typeof dim === 'number') return dim;
+  // Sums of products, which have sums in brackets.
+  let depth = 0;
+  const split = (text: string, operator: string): string[] => {
+    const parts = [''];
+    for (const letter of text) {
+      if (letter === '(') depth++;
+      if (letter === ')') depth--;
+      if (letter === operator && depth === 0) parts.push('');
+      else parts[parts.length - 1] += letter;
+    }
+    return parts;
+  };
+  const factor = (text: string): number => {
+    if (text.startsWith('(')) return lengthOf(text.slice(1, -1), lengths);
+    return /^\d+$/.test(text) ? Number(text) : (lengths[text] ?? 1);
+  };
+  const product = (text: string): number => split(text, '*').reduce((value, part) => value * factor(part), 1);
+  return split(dim, '+').reduce((sum, part) => sum + product(part), 0);
+}

@@ -146,6 +146,6 @@ describe('the option replay', () => {
     const plan = (replay: boolean) =>
       planMemory(config, { contextLength: 64, cache: { policy: 'echo', cacheLength: 16, replay } }).workspaceParts;
     expect(plan(true).chunk).toBeGreaterThan(plan(false).chunk);
-    expect(plan(true).scores).toBeGreaterThan(plan(false).scores);
+    expect(plan(true).graph).toBeGreaterThan(plan(false).graph);
   });
 });

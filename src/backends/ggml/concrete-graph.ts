@@ -59,7 +59,7 @@ export class ConcreteGraph implements ComputeGraph {
   readonly #outputs: Output[] = [];
   /** Numbers of all small outputs. */
   readonly #sharedLength: number;
-  /** Of the memory that results of operators lie in. */
+  /** Of the memory that results of operators lie in, and of what the host makes for a run, such as masks. */
   readonly bytes: number;
   readonly scheduler: Pointer;
 
@@ -100,7 +100,7 @@ export class ConcreteGraph implements ComputeGraph {
     const { handle, scheduler, bytes } = allocateGraph(ggml, backend, maker.graph);
     this.#allocator = handle;
     this.scheduler = scheduler;
-    this.bytes = bytes;
+    this.bytes = maker.kept.reduce((sum, { byteLength }) => sum + byteLength, bytes);
     this.#findViews();
   }
 

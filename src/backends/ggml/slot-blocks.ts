@@ -42,12 +42,17 @@ export function slotFormats({ nodes }: OpGraph): Map<string, SlotFormat> {
   return formats;
 }
 
+/** Numbers of a slot, filled up to whole blocks. */
+const slotWidth = ({ type, size }: SlotFormat): number => Math.ceil(size / blockLength(type)) * blockLength(type);
+
+/** Bytes of a slot. */
+export const slotBytes = (format: SlotFormat): number => rowBytes(format.type, slotWidth(format));
+
 /** A tensor over an input of slots [B, G, C, bytes]: [B, G, C, size], filled up to whole blocks. */
-export function slotLeaf(g: GraphMaker, { type, size }: SlotFormat, dims: readonly number[]): Tensor {
-  const width = Math.ceil(size / blockLength(type)) * blockLength(type);
-  if (dims[3] !== rowBytes(type, width))
-    throw new GraphError(`slots of ${dims[3]} bytes do not hold ${size} numbers in ${type}`);
-  return g.leaf(type, [...dims.slice(0, 3), width]);
+export function slotLeaf(g: GraphMaker, format: SlotFormat, dims: readonly number[]): Tensor {
+  if (dims[3] !== slotBytes(format))
+    throw new GraphError(`slots of ${dims[3]} bytes do not hold ${format.size} numbers in ${format.type}`);
+  return g.leaf(format.type, [...dims.slice(0, 3), slotWidth(format)]);
 }
 
 /** Slots without what fills their last block up. */

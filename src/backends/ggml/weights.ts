@@ -200,7 +200,8 @@ function matrixOf({ dtype, shape }: StoredParam, { as, experts }: WeightUse) {
   return { type: dtype as GgmlType, rows: rows / (count ?? 1), cols, experts: count };
 }
 
-function describe(ggml: Ggml, context: TensorContext, param: StoredParam, use: WeightUse): Tensor {
+/** A parameter as a tensor, which has no address yet. */
+export function describe(ggml: Ggml, context: TensorContext, param: StoredParam, use: WeightUse): Tensor {
   const { type, rows, cols, experts } = matrixOf(param, use);
   const dims = use.as === 'plain' ? param.shape : experts === null ? [rows, cols] : [experts, rows, cols];
   const at = (axis: number): number => dims[dims.length - 1 - axis] ?? 1;

@@ -2,12 +2,14 @@
  * @file The operator echo: its masks, and which queries count.
  */
 import { bufferName } from '../../../kvcache/buffers.ts';
+import { HIDDEN } from '../../../kvcache/slots.ts';
+import { readsPositions } from '../../../ops/attention.ts';
 import type { OpNode, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { echo } from './attention.ts';
 import type { Tensor } from './graph-maker.ts';
 import { need, type Scope } from './lowering.ts';
-import { echoDistances, echoMask, withAlibi } from './masks.ts';
+import { chunkMask, echoDistances, echoMask, slotsAndChunk, withAlibi } from './masks.ts';
 
 /** The largest weights of queries that read the chunk once more. */
 export function lowerEcho(scope: Scope, node: OpNode<'echo'>): [Tensor] {
@@ -44,12 +46,33 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'echo'>): Tensor {
   const sizes = { B, T, C, groups };
   const { window, chunk, alibi } = attributes;
   const key = `echo ${names.slots} ${window} ${chunk} ${alibi !== null}`;
-  const hidden = scope.shared(key, () => echoMask(g, names, sizes, attributes));
+  const hidden = scope.shared(key, () =>
+    readsPositions(attributes)
+      ? echoMask(g, names, sizes, attributes)
+      : slotsAndChunk(g, scope.get(slots!), [countedMask(scope, mask!), chunkMaskOf(scope, positions!)], T),
+  );
   if (!alibi) return hidden;
   return scope.shared(`${key} ${alibi}`, () => {
     const distances = scope.shared(`echo distances ${names.slots}`, () => echoDistances(g, names, sizes));
     return withAlibi(g, hidden, distances, alibi);
   });
+}
+
+/** Which tokens of its chunk a token sees. @param positions [B, T] */
+export function chunkMaskOf(scope: Scope, positions: Value): Tensor {
+  const [B, T] = scope.dimsOf(positions);
+  return scope.shared(`chunk mask ${positions.name}`, () => chunkMask(scope.g, positions.name, [B, T]));
+}
+
+/** Tokens that are no padding as a mask [B, 1, 1, T]. @param mask [B, 1, T] */
+function countedMask(scope: Scope, mask: Value): Tensor {
+  const [B, , T] = scope.dimsOf(mask);
+  return scope.shared(`counted mask ${mask.name}`, () =>
+    scope.g.derive([B, 1, 1, T], (given, out) => {
+      const counts = given[mask.name].data as Float32Array;
+      for (let i = 0; i < out.length; i++) out[i] = counts[i] > 0 ? 0 : HIDDEN;
+    }),
+  );
 }
 
 /**

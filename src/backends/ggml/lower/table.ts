@@ -2,6 +2,7 @@
  * @file The table of operators.
  */
 import { bufferName } from '../../../kvcache/buffers.ts';
+import { readsPositions } from '../../../ops/attention.ts';
 import type { OpName, OpNode, UnaryKind, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { range } from '../../../util/numbers.ts';
@@ -17,7 +18,7 @@ import {
   queryMoments,
   type WantedMaxima,
 } from './attention.ts';
-import { countedQueries, lowerEcho } from './echo.ts';
+import { chunkMaskOf, countedQueries, lowerEcho } from './echo.ts';
 import {
   affine,
   binary,
@@ -41,6 +42,7 @@ import {
   seen,
   sequenceDistances,
   sequenceMask,
+  slotsAndChunk,
   stepDistances,
   stepMask,
   withAlibi,
@@ -291,7 +293,11 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'attend'>): Tensor 
   const sizes = { B, T, C, groups };
   const { window, chunk, alibi } = attributes;
   const key = `mask ${names.positions} ${names.slots} ${window} ${chunk} ${alibi !== null}`;
-  const mask = scope.shared(key, () => stepMask(g, names, sizes, attributes));
+  const mask = scope.shared(key, () =>
+    T === 1 || readsPositions(attributes)
+      ? stepMask(g, names, sizes, attributes)
+      : slotsAndChunk(g, scope.get(slots), [chunkMaskOf(scope, positions)], T),
+  );
   if (!alibi) return mask;
   return scope.shared(`${key} ${alibi}`, () => {
     const distances = scope.shared(`distances ${names.positions} ${names.slots}`, () => stepDistances(g, names, sizes));

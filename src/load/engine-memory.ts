@@ -1,0 +1,52 @@
+/**
+ * @file What the plan of memory asks of an engine.
+ */
+import type { Config } from '../config/config.ts';
+import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { OpGraph } from '../ops/graph.ts';
+import type { GraphTarget } from '../ops/target.ts';
+import type { Param } from '../weights/types.ts';
+
+/** What weights take of a running process, in bytes. */
+export interface ResidentWeights {
+  /** Copies in the layout that the engine multiplies fastest. */
+  readonly private: number;
+  /** Pages of the prepared file, which are read in place. They are shared with other processes, and the system may drop them. */
+  readonly mapped: number;
+}
+
+/** The largest chunk of a run. */
+export interface PlannedChunk {
+  readonly config: Config;
+  readonly cache: KVCache;
+  /** The traced step. */
+  readonly graph: OpGraph;
+  /** Tokens that the sequence reaches. */
+  readonly contextLength: number;
+  /** Tokens of the chunk, and what they are read as: more where they are read twice. */
+  readonly tokens: number;
+  readonly length: number;
+}
+
+export interface EngineMemory {
+  readonly name: string;
+  readonly target: GraphTarget;
+  /** Parameters in the file of prepared weights, in bytes. */
+  fileBytes(params: readonly Param[]): number;
+  /** @param tokens that are read: each touches a row of the embedding. */
+  resident(config: Config, params: readonly Param[], tokens: number): ResidentWeights;
+  /** The process with a model that has not computed anything, without its tokenizer. */
+  runtime(config: Config, graph: OpGraph): number;
+  /** Results of the operators of a chunk, and what else a step takes in the engine. */
+  graphBytes(chunk: PlannedChunk): number;
+  /** How often a chunk's keys and values are in memory. */
+  readonly chunkCopies: number;
+  /** Arrays that are not collected yet, and small things. @param chunk bytes of a chunk's keys and values, of which there are `count`. */
+  garbage(chunk: number, count: number): number;
+}
+
+/** What each layer that keeps keys and values keeps of a token. */
+export function slotsOf({ layers }: Config): SlotSpec[] {
+  return layers.flatMap(({ mixer }) => slotSpec(mixer) ?? []);
+}

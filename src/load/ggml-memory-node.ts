@@ -1,0 +1,88 @@
+/**
+ * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph before it runs.
+ */
+import { ggmlBackend } from '../backends/ggml/ggml-backend.ts';
+import { stepBytes } from '../backends/ggml/step-bytes.ts';
+import { ggmlCodec } from '../backends/ggml/weight-codec.ts';
+import { type Config, isEncoder } from '../config/config.ts';
+import { partOf } from '../kvcache/chunk.ts';
+import { product } from '../util/numbers.ts';
+import { MIX_BITS } from '../weights/mix.ts';
+import type { Param } from '../weights/types.ts';
+import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memory.ts';
+
+const MB = 1e6;
+/** Node 20, the library, koffi and ggml with their code, before any model. */
+const BASE = 80 * MB;
+/** What a node of the graph takes: the records of the trace, and the descriptions of ggml's tensors in the graphs that are kept. */
+const PER_NODE = 10_000;
+
+/** Arrays that V8 has not collected yet, graphs that are kept beside the latest, and small things. */
+const GARBAGE = 14 * MB;
+
+/** Formats that processors have a faster layout for: such matrices are copied once, and their pages of the file are given back. */
+const REARRANGED: ReadonlySet<string> = new Set(['q4_0', 'q4_k', 'iq4_nl', 'q2_k', 'mxfp4']);
+
+/** Around a row of the embedding that is read the system maps the pages of so many bytes, if they are in its cache. */
+const MAPPED_AROUND = 65_536;
+
+/** Slots by which a cache grows. */
+const GROWTH = 64;
+
+export const ggmlMemory: EngineMemory = {
+  name: 'ggml',
+  target: ggmlBackend.target,
+  fileBytes: (params) => params.reduce((sum, param) => sum + bytesOf(param), 0),
+  resident,
+  runtime: (_, graph) => BASE + PER_NODE * graph.nodes.length,
+  graphBytes,
+  // The chunk's own, and those of the chunk before, which can be taken back.
+  chunkCopies: 2,
+  garbage: () => GARBAGE,
+};
+
+function bytesOf(param: Param): number {
+  // The formats of the mix are chosen by errors, so that they come near to this mean.
+  if (param.format === 'int4' && param.stored === undefined) return (product(param.shape) * MIX_BITS) / 8;
+  return ggmlCodec.parts(param).reduce((sum, { length }) => sum + length, 0);
+}
+
+function resident(config: Config, params: readonly Param[], tokens: number): ResidentWeights {
+  const bytes = { private: 0, mapped: 0 };
+  for (const param of params) {
+    const size = bytesOf(param);
+    const isTable = param.role === 'embedding' && !config.tieEmbeddings;
+    const [{ dtype }] = ggmlCodec.parts(param);
+    if (isTable) bytes.mapped += touched(size, tokens);
+    else if (param.role === 'linear' && (REARRANGED.has(dtype) || param.format === 'int4')) bytes.private += size;
+    else bytes.mapped += size;
+  }
+  return bytes;
+}
+
+/** What of a table is in memory after so many rows of it were read, each anywhere in it. */
+function touched(size: number, rows: number): number {
+  const windows = Math.max(1, size / MAPPED_AROUND);
+  return size * (1 - (1 - 1 / windows) ** rows);
+}
+
+function graphBytes({ config, cache, graph, contextLength, tokens, length: T }: PlannedChunk): number {
+  const lengths: Record<string, number> = { B: cache.batch, T };
+  const filled: Record<string, number> = {};
+  if (!isEncoder(config)) {
+    const before = Math.max(0, (Math.floor(contextLength / tokens) - 1) * tokens);
+    for (const [name, table] of cache.store.tables) {
+      lengths[`G.${name}`] = table.groups;
+      for (const [g, budget] of table.budgets.entries()) {
+        const part = table.ragged ? partOf(name, g) : name;
+        filled[`slots.${part}`] = Math.min(budget, before);
+        lengths[`C.${part}`] = capacity(cache.store.spec.maxSlots(table, g), filled[`slots.${part}`] + T);
+      }
+    }
+  }
+  return stepBytes(graph, lengths, filled);
+}
+
+/** Slots that a group has when a step wants so many. */
+const capacity = (most: number, wanted: number): number =>
+  Math.max(1, Math.min(most, Math.ceil(wanted / GROWTH) * GROWTH));

@@ -1,0 +1,125 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { caseFolder, configJson } from '../../test/support/family-cases.ts';
+import { tempFolder } from '../../test/support/temp-folder.ts';
+import { ConcreteGraph } from '../backends/ggml/concrete-graph.ts';
+import { ggmlCodec } from '../backends/ggml/weight-codec.ts';
+import { readConfig } from '../families/read-config.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { loadModel } from '../node.ts';
+import { range } from '../util/numbers.ts';
+import type { Param } from '../weights/types.ts';
+import { ggmlMemory } from './ggml-memory-node.ts';
+import { keptFormats } from './kept-formats.ts';
+import { planMemoryOf } from './memory-plan.ts';
+import { planMemory } from './memory-plan-node.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const TINY = join(ROOT, 'models/tiny');
+const cacheDir = await tempFolder('memory-plan');
+
+async function tinyConfig() {
+  return readConfig(JSON.parse(await readFile(join(TINY, 'config.json'), 'utf8'))).config;
+}
+
+describe('the memory of a step in the ggml engine', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  /** The most that a graph of a run took. */
+  async function runBytes(folder: string, cache: Partial<AnyCacheOptions>, tokens: number, chunkLength: number) {
+    const made = vi.spyOn(ConcreteGraph, 'make');
+    const model = await loadModel(folder, { weights: 'float32', engine: 'ggml', cacheDir, threads: 1 });
+    try {
+      const prompt = range(tokens).map((i) => 1 + (i % 40));
+      await model.prefill(model.createCache(cache), prompt, { chunkLength });
+      return { config: model.config, bytes: Math.max(...made.mock.results.map(({ value }) => value.bytes as number)) };
+    } finally {
+      await model.dispose();
+    }
+  }
+
+  const kinds: [string, string][] = [
+    ['attention', 'llama'],
+    ['a mixture of experts', 'mixtral'],
+    ['sliding windows', 'gemma3'],
+    ['heads of several sizes', 'gemma4-e2b'],
+    ['a gated delta net', 'qwen3_5'],
+    ['Mamba-2', 'mamba2'],
+    ['latent attention', 'deepseek_v2'],
+    ['short convolutions', 'lfm2'],
+  ];
+
+  it.each(kinds)('of %s (%s) is what its run takes', async (_, family) => {
+    const cache = { policy: 'lastrec', cacheLength: 16 };
+    const { config, bytes } = await runBytes(caseFolder(family), cache, 48, 16);
+    const { workspaceParts } = planMemory(config, { contextLength: 48, engine: 'ggml', cache, chunkLength: 16 });
+    expect(Math.abs(workspaceParts.graph / bytes - 1)).toBeLessThan(0.05);
+  });
+
+  it.each<Partial<AnyCacheOptions>>([
+    { policy: 'dense', cacheLength: 400 },
+    { policy: 'h2o', cacheLength: 100 },
+    { policy: 'echo', cacheLength: 100 },
+    { policy: 'ada(echo)', cacheLength: 100 },
+    { policy: 'h2o-max', cacheLength: 100, buffer: 'int8' },
+    { policy: 'expected', cacheLength: 100, buffer: 'float16' },
+  ])('under %j is what its run takes', async (cache) => {
+    const { config, bytes } = await runBytes(TINY, cache, 300, 100);
+    const { workspaceParts } = planMemory(config, { contextLength: 300, engine: 'ggml', cache, chunkLength: 100 });
+    expect(Math.abs(workspaceParts.graph / bytes - 1)).toBeLessThan(0.12);
+  });
+});
+
+describe('the plan for the ggml engine', () => {
+  it('adds up, and says which engine it is for', async () => {
+    const config = await tinyConfig();
+    for (const weights of ['float32', 'int8', 'int4', 'q4_0', 'f16', 'q6_k'] as const) {
+      const plan = planMemory(config, { contextLength: 500, weights, engine: 'ggml' });
+      const { private: copies, mapped } = plan.resident[weights];
+      const parts = [plan.runtime, copies, mapped, plan.cache, plan.bookkeeping, plan.workspace];
+      expect(plan.total[weights]).toBe(parts.reduce((a, b) => a + b, 0));
+      expect({ engine: plan.engine, format: plan.format }).toEqual({ engine: 'ggml', format: weights });
+      // A tied head reads the whole table, so all that is in the file is in memory, once.
+      expect(copies + mapped).toBe(plan.weights[weights]);
+    }
+    expect(planMemory(config, { engine: 'onnx' }).engine).toBe('onnx');
+  });
+
+  it('counts what formats take in ggml: blocks with their scales', async () => {
+    const { resident } = planMemory(await tinyConfig(), { engine: 'ggml', weights: 'q4_0' });
+    const [table, norms] = [4096 * 256, 13 * 256];
+    const matrices = 5_278_976 - norms - table;
+    expect(resident.q4_0).toEqual({ private: (matrices * 18) / 32, mapped: (table * 34) / 32 + 4 * norms });
+    expect(resident.float32).toEqual({ private: 0, mapped: 4 * (matrices + table + norms) });
+  });
+
+  it('counts blocks of a checkpoint as they are kept', async () => {
+    const stored = (params: readonly Param[]) =>
+      params.map((param) => (param.role === 'plain' ? param : { ...param, stored: 'q4_1' as const }));
+    const options = { weights: 'f16', contextLength: 100 } as const;
+    const config = await tinyConfig();
+    const kept = planMemoryOf(ggmlMemory, config, options, stored);
+    const norms = 13 * 256;
+    expect(kept.weights.f16).toBe(((5_278_976 - norms) * 20) / 32 + 4 * norms);
+    expect(planMemory(config, { ...options, engine: 'ggml' }).weights.f16).toBe(2 * (5_278_976 - norms) + 4 * norms);
+  });
+
+  it('keeps blocks in the format that is asked for, and without a wish where they are as exact', () => {
+    const spec = { name: 'x', shape: [32, 32], role: 'linear', format: 'f16' } as const;
+    expect(keptFormats('auto', 'f16', ggmlCodec)('q4_1', spec)).toBe(true);
+    expect(keptFormats('auto', 'f16', ggmlCodec)('bf16', spec)).toBe(false);
+    expect(keptFormats('auto', 'float32', ggmlCodec)('q4_1', spec)).toBe(false);
+    expect(keptFormats('auto', 'int8', ggmlCodec)('q6_k', spec)).toBe(true);
+    expect(keptFormats('q4_0', 'q4_0', ggmlCodec)('q4_1', { ...spec, format: 'q4_0' })).toBe(false);
+  });
+
+  it('counts of a table that is no head what its rows touch', () => {
+    const { config } = readConfig({ ...configJson('llama'), tie_word_embeddings: false, vocab_size: 400_000 });
+    const mapped = (contextLength: number) =>
+      planMemory(config, { engine: 'ggml', contextLength }).resident.float32.mapped;
+    expect(mapped(1)).toBeLessThan(mapped(16));
+  });
+});
