@@ -3,7 +3,7 @@
  */
 import { product } from '../../util/numbers.ts';
 import { gatherRows, pickedBlocks, slicedBlocks } from '../block-rows.ts';
-import type { StoredTensor } from '../types.ts';
+import type { BlockRows, StoredTensor } from '../types.ts';
 
 const width = (shape: readonly number[]): number => product(shape.slice(1));
 
@@ -122,11 +122,13 @@ export function stackedEntries(tensors: readonly StoredTensor[], name: string): 
   const height = tensors.reduce((sum, tensor) => sum + tensor.shape[1], 0);
   const whole = [shape[0], height, ...shape.slice(2)];
   const size = width(whole);
+  const blocks = shape.length === 3 ? stackedBlocks(tensors, height) : null;
   return {
     name,
     dtype,
     format,
     shape: whole,
+    ...(blocks ? { blocks } : {}),
     async readFloats(start, count) {
       const out = new Float32Array(count);
       for (let at = start; at < start + count; ) {
@@ -140,6 +142,33 @@ export function stackedEntries(tensors: readonly StoredTensor[], name: string): 
             at = end;
           }
           first += length;
+        }
+      }
+      return out;
+    },
+  };
+}
+
+/** Rows of {@link stackedEntries} as blocks, where all tensors have the same. */
+function stackedBlocks(tensors: readonly StoredTensor[], height: number): BlockRows | null {
+  const first = tensors[0].blocks;
+  if (!first || tensors.some(({ blocks }) => blocks?.format !== first.format)) return null;
+  const { format, rowBytes } = first;
+  return {
+    format,
+    rowBytes,
+    async read(start, count) {
+      const out = new Uint8Array(count * rowBytes);
+      for (let row = start; row < start + count; ) {
+        const index = Math.floor(row / height);
+        let low = index * height;
+        for (const { shape, blocks } of tensors) {
+          const end = Math.min(low + shape[1], start + count);
+          if (row >= low && row < end) {
+            out.set(await blocks!.read(index * shape[1] + row - low, end - row), (row - start) * rowBytes);
+            row = end;
+          }
+          low += shape[1];
         }
       }
       return out;

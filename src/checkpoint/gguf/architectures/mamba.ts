@@ -49,6 +49,17 @@ const ssmRules = (module: string): Readonly<Record<string, TensorRule>> => ({
   'blk.{l}.ssm_out': `${module}.out_proj`,
 });
 
+/** The same of Mamba-2. */
+export const mamba2Rules = (module: string): Readonly<Record<string, TensorRule>> => ({
+  ...ssmRules(module),
+  'blk.{l}.ssm_dt': bare(`${module}.dt_bias`),
+  // Rows of groups in the file, one vector in the family.
+  'blk.{l}.ssm_norm': {
+    to: `${module}.norm`,
+    make: (tensor, name) => ({ ...tensor, name, shape: [tensor.shape.reduce((a, b) => a * b, 1)] }),
+  },
+});
+
 const BACKBONE: Readonly<Record<string, TensorRule>> = {
   token_embd: 'backbone.embeddings',
   output_norm: 'backbone.norm_f',
@@ -74,15 +85,7 @@ export const mamba2: Architecture = {
       n_groups: own.int('ssm.group_count', 1, 1),
     };
   },
-  tensors: {
-    ...BACKBONE,
-    'blk.{l}.ssm_dt': bare(`${MIXER}.dt_bias`),
-    // Rows of groups in the file, one vector in the family.
-    'blk.{l}.ssm_norm': {
-      to: `${MIXER}.norm`,
-      make: (tensor, name) => ({ ...tensor, name, shape: [tensor.shape.reduce((a, b) => a * b, 1)] }),
-    },
-  },
+  tensors: { ...BACKBONE, ...mamba2Rules(MIXER) },
 };
 
 /** Which layers are meant, as a period and an offset. */

@@ -11,8 +11,8 @@ import { chatglm, cohere2, commandR, granite, olmo, olmo2, phi3, qwen2, qwen3, s
 import { jamba, mamba, mamba2 } from './mamba.ts';
 import { gptOss, granitemoe, llama, olmoe, phimoe, qwen2moe, qwen3moe } from './moe.ts';
 import { arcee, ernie45, exaone4, glm4, qwen3vl, seedOss, smollm3 } from './newer.ts';
-
 import { apertus, hunyuanDense, hunyuanMoe, mistral3 } from './recent.ts';
+import { falconH1, granitehybrid, nemotronH } from './state-hybrids.ts';
 
 export const ARCHITECTURES: readonly Architecture[] = [
   ...[llama, qwen2, qwen3, phi3, chatglm, granite, olmo, olmo2, commandR, cohere2, stablelm],
@@ -21,5 +21,6 @@ export const ARCHITECTURES: readonly Architecture[] = [
   ...[gpt2, gptneox, bloom, falcon, starcoder2, phi2, nemotron],
   ...[qwen2moe, qwen3moe, olmoe, phimoe, granitemoe, gptOss],
   ...[lfm2, lfm2moe, qwen35, qwen35moe],
+  ...[granitehybrid, nemotronH, falconH1],
   ...[apertus, hunyuanDense, hunyuanMoe, mistral3, deepseek2, mamba, mamba2, jamba],
 ];
