@@ -30,6 +30,8 @@ export async function checkpointFromBlobs(files: ReadonlyMap<string, Blob>, name
 
 function folderOfConfig(names: readonly string[]): string {
   if (names.includes('config.json')) return '';
+  const modules = names.find((file) => /(^|\/)modules\.json$/.test(file));
+  if (modules !== undefined) return modules.slice(0, -'modules.json'.length);
   const configs = names.filter((file) => file.endsWith('/config.json'));
   // A GGUF file needs no config.json.
   const main = (configs.length > 0 ? configs : names.filter(isGguf)).sort(

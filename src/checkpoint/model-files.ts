@@ -11,3 +11,6 @@ export const MODEL_FILES: readonly string[] = [
   'chat_template.jinja',
   'chat_template.json',
 ];
+
+/** Where sentence-transformers kept the model before version 2, beside the folders of its other modules. */
+export const TRANSFORMER_FOLDER = '0_Transformer';

@@ -3,6 +3,7 @@
  */
 import { buildCheckpoint, type CheckpointFiles } from './checkpoint.ts';
 import { isGguf, pickGguf } from './gguf/shards.ts';
+import { TRANSFORMER_FOLDER } from './model-files.ts';
 import { isQuantised } from './quantised/is-quantised.ts';
 import type { Checkpoint } from './types.ts';
 
@@ -12,7 +13,8 @@ import type { Checkpoint } from './types.ts';
  * @param weights a particular weight file. @default the one that the files leave no doubt about
  * @throws CheckpointError as `buildCheckpoint`, `buildGgufCheckpoint` and `readQuantised` do.
  */
-export async function checkpointFromFiles(files: CheckpointFiles, weights?: string): Promise<Checkpoint> {
+export async function checkpointFromFiles(all: CheckpointFiles, weights?: string): Promise<Checkpoint> {
+  const files = weights === undefined ? await withTransformerFolder(all) : all;
   const gguf = weights === undefined ? pickGguf(await files.list(), files.name) : isGguf(weights) ? weights : undefined;
   if (gguf !== undefined) {
     // Loaded when it is needed: it is 40 kB of what a page loads.
@@ -28,4 +30,27 @@ export async function checkpointFromFiles(files: CheckpointFiles, weights?: stri
     await checkpoint.close();
     throw error;
   }
+}
+
+/** The files as they are, or, where the model is in a folder of its own, those of that folder before the others. */
+async function withTransformerFolder(files: CheckpointFiles): Promise<CheckpointFiles> {
+  const inside = (file: string) => `${TRANSFORMER_FOLDER}/${file}`;
+  if ((await has(files, 'config.json')) || !(await has(files, inside('config.json')))) return files;
+  return {
+    name: files.name,
+    // Only one file of weights can be meant there, or one index.
+    list: async () => {
+      const names = [...(await files.list())];
+      for (const name of ['model.safetensors', 'pytorch_model.bin'])
+        if (await has(files, inside(name))) names.push(name);
+      return names;
+    },
+    open: async (file) => (await files.open(inside(file))) ?? files.open(file),
+  };
+}
+
+async function has(files: CheckpointFiles, file: string): Promise<boolean> {
+  const source = await files.open(file);
+  await source?.close();
+  return source !== undefined;
 }

@@ -11,15 +11,16 @@ import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import { Serial } from '../util/serial.ts';
 import { DEFAULT_BATCH, lengthBatches } from './batches.ts';
-import type { EmbedModules } from './modules.ts';
-import { applyDense, checkPooling, normalized, type Pooling, pool } from './pooling.ts';
+import type { EmbedModules, SimilarityName } from './modules.ts';
+import { applyDense, checkPooling, layerNormed, normalized, type Pooling, pool } from './pooling.ts';
+import { similarity } from './similarity.ts';
 
 export interface EmbedOptions {
   /**
-   * How the states of the tokens become one vector.
+   * How the states of the tokens become one vector; of several, the vectors stand one behind the other.
    * @default as the model's files say, else `mean` for encoders, and `last` for models that write text
    */
-  readonly pooling?: Pooling;
+  readonly pooling?: Pooling | readonly Pooling[];
   /**
    * Whether vectors get the length 1, so that their dot product is their cosine.
    * @default as modules.json says, else true
@@ -100,8 +101,21 @@ export class EncoderModel {
   }
 
   /** How texts are pooled where no option says otherwise. */
-  get pooling(): Pooling {
+  get pooling(): Pooling | readonly Pooling[] {
     return this.#modules.pooling ?? (isEncoder(this.config) ? 'mean' : 'last');
+  }
+
+  /** How its vectors are meant to be compared: as `similarity_fn_name` says, else by their cosine. */
+  get similarityName(): SimilarityName {
+    return this.#modules.similarity;
+  }
+
+  /**
+   * How similar two vectors are, the larger the more ({@link EncoderModel.similarityName}).
+   * @throws InputError for vectors of different lengths.
+   */
+  similarity(a: ArrayLike<number>, b: ArrayLike<number>): number {
+    return similarity(this.similarityName, a, b);
   }
 
   /**
@@ -187,6 +201,7 @@ export class EncoderModel {
     let vector = pooled;
     for (const step of steps ?? []) {
       if (step.kind === 'dense') vector = applyDense(step.layer, vector);
+      else if (step.kind === 'layer-norm') vector = layerNormed(step.norm, vector);
       else if (normalize !== false) vector = normalized(vector);
     }
     return (normalize ?? steps === null) ? normalized(vector) : vector;

@@ -48,7 +48,11 @@ const FILES = {
   '1_Pooling/config.json': { ...CLS, include_prompt: false },
   '2_Dense/config.json': DENSE_CONFIG,
   '2_Dense/model.safetensors': dense(),
-  'config_sentence_transformers.json': { prompts: { query: 'query: ', passage: '' }, default_prompt_name: 'query' },
+  'config_sentence_transformers.json': {
+    prompts: { query: 'query: ', passage: '' },
+    default_prompt_name: 'query',
+    similarity_fn_name: 'dot_product',
+  },
   'sentence_bert_config.json': { max_seq_length: 64, do_lower_case: true },
 };
 
@@ -62,6 +66,7 @@ describe('files of sentence-transformers', () => {
       defaultPrompt: '',
       maxLength: null,
       lowerCase: false,
+      similarity: 'cosine',
     });
   });
 
@@ -86,6 +91,7 @@ describe('files of sentence-transformers', () => {
       defaultPrompt: 'query: ',
       maxLength: 64,
       lowerCase: true,
+      similarity: 'dot',
     });
     expect((await read({ ...FILES, 'modules.json': [TRANSFORMER, POOLING] })).steps).toEqual([]);
   });
@@ -99,7 +105,7 @@ describe('files of sentence-transformers', () => {
     [
       'a model elsewhere',
       { 'modules.json': [{ ...TRANSFORMER, path: '0_T' }, POOLING] },
-      /must be in the folder itself/,
+      /must be in the folder itself or in 0_Transformer, but is in "0_T"/,
     ],
     [
       'another module',
@@ -108,19 +114,27 @@ describe('files of sentence-transformers', () => {
     ],
     ['a missing file', { 'modules.json': [TRANSFORMER, { ...POOLING, path: '9_P' }] }, /there is no 9_P\/config\.json/],
     ['a path out of it', { 'modules.json': [TRANSFORMER, { ...POOLING, path: '../x' }] }, /leaves the folder/],
-    ['no mode', { '1_Pooling/config.json': {} }, /one pooling mode must be true, but none is/],
     [
-      'two modes',
-      { '1_Pooling/config.json': { ...CLS, pooling_mode_mean_tokens: true } },
-      /one pooling mode must be true/,
+      'another mode',
+      { '1_Pooling/config.json': { pooling_mode_median: true } },
+      /pooling_mode_median is not supported/,
     ],
-    ['another mode', { '1_Pooling/config.json': { pooling_mode_mean_sqrt_len_tokens: true } }, /is not supported/],
+    [
+      'an unknown mode',
+      { '1_Pooling/config.json': { pooling_mode: ['cls', 'sum'] } },
+      /pooling_mode "sum" is not supp/,
+    ],
+    [
+      'another similarity',
+      { 'config_sentence_transformers.json': { similarity_fn_name: 'maxsim' } },
+      /similarity_fn_name is "maxsim"; known are cosine/,
+    ],
     ['broken pooling', { '1_Pooling/config.json': '[]' }, /1_Pooling\/config\.json/],
     ['bad sizes', { '2_Dense/config.json': { ...DENSE_CONFIG, in_features: 0 } }, /must be whole numbers/],
     [
       'another activation',
-      { '2_Dense/config.json': { ...DENSE_CONFIG, activation_function: 'a.GELU' } },
-      /"a\.GELU" is not/,
+      { '2_Dense/config.json': { ...DENSE_CONFIG, activation_function: 'a.Softsign' } },
+      /"a\.Softsign" is not/,
     ],
     [
       'other weights',
@@ -151,10 +165,28 @@ describe('files of sentence-transformers', () => {
     expect((error as Error).message).toMatch(message);
   });
 
+  it('of older versions state poolings one by one: several, or the mean', async () => {
+    const pooling = async (config: object) => (await read({ ...FILES, '1_Pooling/config.json': config })).pooling;
+    const both = { pooling_mode_mean_tokens: true, pooling_mode_lasttoken: true, pooling_mode_cls_token: true };
+    expect(await pooling(both)).toEqual(['cls', 'mean', 'last']);
+    expect(await pooling({ pooling_mode_mean_sqrt_len_tokens: true })).toBe('mean-sqrt');
+    expect(await pooling({})).toBe('mean');
+    expect(await pooling({ pooling_mode: ['weightedmean'] })).toBe('weighted-mean');
+  });
+
+  it('state the largest length, or leave it to the tokenizer', async () => {
+    const { 'sentence_bert_config.json': _, ...rest } = FILES;
+    const most = async (length: unknown) =>
+      (await read({ ...rest, 'tokenizer_config.json': { model_max_length: length } })).maxLength;
+    expect(await most(12)).toBe(12);
+    expect(await most(1e30)).toBeNull();
+    expect((await read({ ...FILES, 'tokenizer_config.json': { model_max_length: 12 } })).maxLength).toBe(64);
+  });
+
   it('are refused without the weights of a dense module', async () => {
     const { '2_Dense/model.safetensors': _, ...rest } = FILES;
     await expect(read(rest)).rejects.toThrow(
-      /there is no model\.safetensors, which holds the weights of the Dense module/,
+      /2_Dense: there is no model\.safetensors, which holds the module's weights/,
     );
   });
 });

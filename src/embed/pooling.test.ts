@@ -6,10 +6,11 @@ import { applyDense, checkPooling, normalized, type Pooling, pool } from './pool
 
 /** The definitions, column by column. */
 const PLAIN: Readonly<Record<Pooling, (column: readonly number[], from: number) => number>> = {
-  cls: (column) => column[0],
+  cls: (column, from) => column[from],
   last: (column) => column[column.length - 1],
   max: (column, from) => Math.max(...column.slice(from)),
   mean: (column, from) => column.slice(from).reduce((a, b) => a + b, 0) / (column.length - from),
+  'mean-sqrt': (column, from) => column.slice(from).reduce((a, b) => a + b, 0) / Math.sqrt(column.length - from),
   'weighted-mean': (column, from) => {
     const kept = column.map((x, t) => ({ x, weight: t + 1 })).slice(from);
     return kept.reduce((a, { x, weight }) => a + x * weight, 0) / kept.reduce((a, { weight }) => a + weight, 0);

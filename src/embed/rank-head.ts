@@ -4,7 +4,7 @@
 import type { StoredTensor } from '../checkpoint/types.ts';
 import { ConfigError } from '../util/errors.ts';
 import { product } from '../util/numbers.ts';
-import { applyDense, type DenseLayer, type Pooling, pool } from './pooling.ts';
+import { applyDense, type DenseLayer, layerNormed, type Pooling, pool } from './pooling.ts';
 
 /** How sure the head is that text and query belong together: a logit. @param states [tokens, width] */
 export type RankHead = (states: Float32Array, width: number) => number;
@@ -52,16 +52,9 @@ export async function readRankHead(from: RankHeadTensors): Promise<RankHead> {
   const shift = from.norm ? await read(`${from.norm}.bias`, width) : null;
   return (states) => {
     let x = applyDense(dense, pool(states, width, from.pooling));
-    if (norm) x = layerNorm(x, norm, shift, from.eps);
+    if (norm) x = layerNormed({ weight: norm, bias: shift, eps: from.eps }, x);
     return applyDense(out, x)[0];
   };
-}
-
-function layerNorm(x: Float32Array, weight: Float32Array, bias: Float32Array | null, eps: number): Float32Array {
-  const mean = x.reduce((sum, value) => sum + value, 0) / x.length;
-  const variance = x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length;
-  const scale = 1 / Math.sqrt(variance + eps);
-  return x.map((value, i) => (value - mean) * scale * weight[i] + (bias?.[i] ?? 0));
 }
 
 /**

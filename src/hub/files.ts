@@ -4,7 +4,7 @@
 
 import { noSafetensors } from '../checkpoint/checkpoint.ts';
 import { ggufFiles, ggufModels } from '../checkpoint/gguf/shards.ts';
-import { MODEL_FILES } from '../checkpoint/model-files.ts';
+import { MODEL_FILES, TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
 import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { pathFlaw } from '../util/relative-path.ts';
@@ -27,7 +27,7 @@ const SMALL_FILES = [
 ];
 
 /** What sentence-transformers puts after a model: see src/embed/modules.ts. */
-const MODULE_FILES = /^\d+_(Pooling|Dense|Normalize)\/(config\.json|model\.safetensors)$/;
+const MODULE_FILES = /^\d+_(Pooling|Dense|LayerNorm|Normalize)\/(config\.json|model\.safetensors)$/;
 
 /** A repository with more files than this is no model. */
 const MAX_FILES = 100_000;
@@ -119,6 +119,8 @@ export function chooseFiles(listing: ReadonlyMap<string, HubFile>, id: string): 
   const names = [...listing.keys()];
   if (ggufModels(names).length > 0 && !names.some((name) => name.endsWith('.safetensors')))
     return { files: pickGgufFiles(listing, undefined, id), index: undefined };
+  const older = olderLayout(listing);
+  if (older) return { files: older, index: undefined };
   if (!listing.has('config.json')) {
     throw new HubError(`${id}: has no config.json, so it is not a Hugging Face checkpoint of a model`);
   }
@@ -140,6 +142,14 @@ export function chooseFiles(listing: ReadonlyMap<string, HubFile>, id: string): 
     );
   }
   throw new HubError(`${id}: ${noSafetensors([...listing.keys()])}`);
+}
+
+/** The files of a model of sentence-transformers that is in a folder of its own (src/checkpoint/open.ts reads it); else nothing. */
+function olderLayout(listing: ReadonlyMap<string, HubFile>): HubFile[] | undefined {
+  const folder = `${TRANSFORMER_FOLDER}/`;
+  if (listing.has('config.json') || !listing.has(`${folder}model.safetensors`)) return undefined;
+  const wanted = [...SMALL_FILES, ...[...SMALL_FILES, 'model.safetensors'].map((name) => folder + name)];
+  return [...listing.values()].filter(({ path }) => wanted.includes(path) || MODULE_FILES.test(path));
 }
 
 /**
