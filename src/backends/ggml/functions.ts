@@ -114,6 +114,7 @@ export const BASE_FUNCTIONS = {
   ggml_flash_attn_ext_set_prec: ['void', t, 'int'],
   ggml_flash_attn_ext_add_sinks: ['void', t, t],
   ggml_rope_ext: op(t, t, t, 'int', 'int', 'int', 'float', 'float', 'float', 'float', 'float', 'float'),
+  ggml_roll: op(t, 'int', 'int', 'int', 'int'),
   ggml_argsort: op(t, 'int'),
   ggml_top_k: op(t, 'int'),
   ggml_ssm_conv: op(t, t),

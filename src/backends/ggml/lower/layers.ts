@@ -60,10 +60,20 @@ export function rotate(
   interleave: boolean,
 ): Tensor {
   const D = x.dims[3];
+  if (!interleave && D === 2 * pairs) return rotated(g, x, exchangedHalves(g, x), factors);
   const turned = interleave ? turnedNeighbours(g, x, pairs) : turnedHalves(g, x, pairs);
   const kept = D > 2 * pairs ? [g.slice(x, 3, 2 * pairs, D - 2 * pairs)] : [];
-  const other = g.concat([...turned, ...kept], 3);
-  return binary(g, 'add', binary(g, 'mul', x, factors.cos), binary(g, 'mul', other, factors.sin));
+  return rotated(g, x, g.concat([...turned, ...kept], 3), factors);
+}
+
+function rotated(g: GraphMaker, x: Tensor, turned: Tensor, { cos, sin }: { cos: Tensor; sin: Tensor }): Tensor {
+  return binary(g, 'add', binary(g, 'mul', x, cos), binary(g, 'mul', turned, sin));
+}
+
+/** Both halves of each row exchanged: a row is copied in two pieces, where a concatenation copies number by number. */
+function exchangedHalves(g: GraphMaker, x: Tensor): Tensor {
+  const rows = x.strides[0] === 4 ? x : g.dense(x);
+  return g.same(x, 'ggml_roll', rows.pointer, x.dims[3] / 2, 0, 0, 0);
 }
 
 function turnedHalves(g: GraphMaker, x: Tensor, pairs: number): Tensor[] {
