@@ -51,6 +51,7 @@ const MOST_TENSORS = 400_000;
 
 export class ConcreteGraph implements ComputeGraph {
   lastTook = Infinity;
+  kind: object | undefined;
   readonly #ggml: Ggml;
   readonly #maker: GraphMaker;
   readonly #allocator: NativeHandle;

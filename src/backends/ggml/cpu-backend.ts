@@ -35,6 +35,8 @@ export interface ComputeGraph {
   readonly graph: Pointer;
   /** What shares it between a device and the CPU. @default null: all of it runs on the CPU */
   readonly scheduler?: Pointer;
+  /** The same for graphs that take about the same time. @default the graph */
+  readonly kind?: unknown;
   /** Milliseconds. @default Infinity */
   lastTook?: number;
 }
@@ -126,7 +128,7 @@ export class CpuBackend {
     signal?.addEventListener('abort', stop, { once: true });
     try {
       const { graph } = work;
-      ggml.ggml_backend_set_n_threads(this.pointer, this.#threads.next(graph));
+      ggml.ggml_backend_set_n_threads(this.pointer, this.#threads.next(work.kind ?? graph));
       const isShort = (work.lastTook ?? Infinity) <= SHORT;
       const start = performance.now();
       const status = isShort ? this.#runHere(work) : await this.#runApart(work);

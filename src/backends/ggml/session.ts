@@ -29,6 +29,8 @@ export class GgmlSession {
   /** By lengths, the latest last. */
   readonly #compiled = new Map<string, ConcreteGraph>();
   readonly #arrays = new ResultArrays();
+  /** By the lengths of a chunk. */
+  readonly #kinds = new Map<string, object>();
   #disposed = false;
 
   private constructor(ggml: Ggml, backend: CpuBackend, graph: OpGraph, weights: ReadonlyMap<string, Tensor>) {
@@ -86,9 +88,18 @@ export class GgmlSession {
     }
     const find = (name: string, as: string): Tensor => this.#weights.get(`${as} ${name}`)!;
     const compiled = ConcreteGraph.make(this.#ggml, this.#backend, this.#graph, find, inputs, slots);
+    compiled.kind = this.#kindOf(inputs);
     this.#compiled.set(key, compiled);
     this.#forget();
     return compiled;
+  }
+
+  /** Chunks of one length take about the same time, whatever slots there are. */
+  #kindOf({ ids }: RunInputs): object | undefined {
+    if (!ids) return undefined;
+    const key = ids.dims.join('/');
+    if (!this.#kinds.has(key)) this.#kinds.set(key, { key });
+    return this.#kinds.get(key);
   }
 
   /** Lets the oldest graphs go. */

@@ -45,6 +45,15 @@ describe('ThreadCount', () => {
     expect(used.filter((threads) => threads === 1).length).toBeLessThan(30);
   });
 
+  it('learns that leaving a thread out is in vain: it is tried less and less often', () => {
+    const { step } = simulate(2, 400, 1.3);
+    const used = Array.from({ length: 500 }, () => step(1));
+    const alone = used.flatMap((threads, i) => (threads === 1 ? [i] : []));
+    expect(alone.length).toBeGreaterThan(2);
+    expect(alone.length).toBeLessThan(15);
+    expect(alone.every((at, i) => i === 0 || at > alone[i - 1] + 1)).toBe(true);
+  });
+
   it('steps down further where more cores are taken, and never below one', () => {
     const { step, count } = simulate(4);
     expect(Math.min(...Array.from({ length: 10 }, () => step(3)))).toBe(1);

@@ -33,8 +33,8 @@ const PATIENCE = [250, 4000] as const;
 const PAUSE = 5;
 /** A thread is left out only where the same graph takes less than this part of the time without it: where a core is held, it is a fifth. */
 const GAIN = 0.5;
-/** Milliseconds for which a thread stays that was left out in vain. */
-const STAY = 1000;
+/** Milliseconds for which a thread stays that was left out in vain, doubled each time up to the second number. */
+const STAY = [1000, 16_000] as const;
 
 /** How long the graphs of a judgement took each, where all were the same. */
 interface Pace {
@@ -57,6 +57,7 @@ export class ThreadCount {
   /** With the thread that was left out at the last judgement; null: none was. */
   #before: Pace | null = null;
   #stayUntil = 0;
+  #stay: number = STAY[0];
 
   constructor(most: number, measure: Measure = measureProcess) {
     this.#most = most;
@@ -107,9 +108,11 @@ export class ThreadCount {
     const isCrowded = cpu / wall < CROWDED * this.#now && preempted / (cpu / 1e3) > PREEMPTIONS;
     if (before && pace && !isCrowded && pace.work === before.work && pace.ms > GAIN * before.ms) {
       this.#now++;
-      this.#stayUntil = time + STAY;
+      this.#stayUntil = time + this.#stay;
+      this.#stay = Math.min(2 * this.#stay, STAY[1]);
       return;
     }
+    if (before && pace?.work === before.work) this.#stay = STAY[0];
     if (this.#now === 1 || time < this.#stayUntil) return;
     if (isCrowded) {
       this.#now--;
