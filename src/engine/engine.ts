@@ -139,7 +139,8 @@ export class Engine {
       await sequence.readPrompt(most);
       this.#pace.chunkTook(before - sequence.promptLeft, performance.now() - begin);
     } catch (error) {
-      await this.#fail(sequence, error);
+      // Stopped within a chunk: it ends with the next round.
+      if (!sequence.cancelled) await this.#fail(sequence, error);
       return;
     }
     if (sequence.phase !== 'decode' || sequence.cancelled) return;

@@ -36,7 +36,7 @@ export interface PrefillOptions {
   readonly positions?: TokenPositions;
   /** The cross-attention states that each token attends to; see {@link StepOptions.crossAttentionMask}. */
   readonly crossAttentionMask?: readonly ArrayLike<number>[];
-  /** Asked between chunks. */
+  /** Stops within a chunk, which is not taken into the cache then. */
   readonly signal?: AbortSignal;
   /** The lease of the run that has the cache. @default a lease until all tokens are read */
   readonly lease?: CacheLease;
@@ -105,7 +105,7 @@ export class PromptReader {
    * @param most tokens of a shorter chunk, where that changes nothing but the speed.
    */
   async read(most = Number.POSITIVE_INFINITY): Promise<PrefillStep> {
-    const { logits = 'last', phase = 'prompt', adapters, positions, crossAttentionMask, lease } = this.#options;
+    const { logits = 'last', phase = 'prompt', adapters, positions, crossAttentionMask, lease, signal } = this.#options;
     const ids = this.#ids;
     const at = this.#done;
     const end = chunkEnd(
@@ -124,6 +124,7 @@ export class PromptReader {
       positions: positions && [slicePositions(positions, at, end)],
       crossAttentionMask: crossAttentionMask && [crossAttentionMask.slice(at, end)],
       lease,
+      signal,
     });
     this.#done = end;
     const skip = wanted === 'all' ? Math.max(0, this.#again - at) * this.#model.config.vocabSize : 0;

@@ -60,7 +60,12 @@ export class Sequence implements BatchMember {
   readonly #clock = new Clock();
   #tellEnded: () => void = () => {};
   #lease: CacheLease | undefined;
-  readonly #onAbort = () => this.wake();
+  /** Stops the chunk of its prompt that is being read. */
+  readonly #stop = new AbortController();
+  readonly #onAbort = () => {
+    this.#stop.abort();
+    this.wake();
+  };
   #left = false;
   #prepared = true;
   /** What went wrong while it was prepared. */
@@ -144,6 +149,7 @@ export class Sequence implements BatchMember {
   /** The reader wants no more. @returns when the cache is free. */
   leave(): Promise<void> {
     this.#left = true;
+    this.#stop.abort();
     this.wake();
     return this.ended;
   }
@@ -158,7 +164,12 @@ export class Sequence implements BatchMember {
     const fresh = this.#prompt.slice(this.#cached);
     this.#stream.begin([...cache.tokens(), ...cache.pending(), ...fresh]);
     const { chunkLength } = this.#request;
-    this.#reader = new PromptReader(this.#model, cache, fresh, { chunkLength, adapters, lease });
+    this.#reader = new PromptReader(this.#model, cache, fresh, {
+      chunkLength,
+      adapters,
+      lease,
+      signal: this.#stop.signal,
+    });
     this.phase = 'prefill';
   }
 

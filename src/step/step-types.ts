@@ -35,6 +35,8 @@ export interface StepOptions {
   readonly probe?: ProbeOptions;
   /** The lease of the run that has the cache. */
   readonly lease?: CacheLease;
+  /** Stops the step while it runs, where the engine can; the cache is left as it was. */
+  readonly signal?: AbortSignal;
 }
 
 /** Live adapters as a step takes them: hooks of the graph, and their inputs. */

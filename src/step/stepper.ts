@@ -117,7 +117,7 @@ export class Stepper {
         ? { ...observed, echo: this.#echoSets(cache, { tokens: chunk, length, each, given, total }, inputs) }
         : observed;
     if (options.probe) bindProbe(this.config, cache, length, options.probe, inputs);
-    const outputs = await session.run(inputs);
+    const outputs = await session.run(inputs, { signal: options.signal });
     const outcome = {
       tokens: chunk,
       length,

@@ -133,11 +133,13 @@ export class CpuBackend {
       const start = performance.now();
       const status = isShort ? this.#runHere(work) : await this.#runApart(work);
       const end = performance.now();
-      work.lastTook = end - start;
       this.#threads.done();
       if (isShort && end - this.#turnAt >= TURN) await setImmediate();
       if (!isShort || end - this.#turnAt >= TURN) this.#turnAt = performance.now();
-      if (status === STATUS.success) return;
+      if (status === STATUS.success) {
+        work.lastTook = end - start;
+        return;
+      }
       if (status === STATUS.aborted) {
         signal?.throwIfAborted();
         throw new GraphError('the step was stopped: the model was disposed of');
