@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { plotCalibration } from '../exports/eval.ts';
 import { calibrationLines } from './calibration-view.ts';
-import { checkPlot, writeResult } from './eval-inputs.ts';
+import { checkPlot, writePlot } from './eval-inputs.ts';
 import { UsageError } from './failure.ts';
 import { counted, duration } from './format.ts';
 import { addExamples } from './help.ts';
@@ -32,7 +32,7 @@ export function addCalibrate(program: Command, io: CliIo): void {
     )
     .addOption(new Option('--text <file>', 'a text of the kind that the model is used for (default: shipped passages)'))
     .addOption(new Option('--length <n>', 'tokens of each part of the text (default: 512)').argParser(wholeFrom(1)))
-    .option('--plot <file>', 'draw which groups get the slots, as an SVG file')
+    .option('--plot <file>', 'draw which groups get the slots, as an SVG or PNG file')
     .option('--json', 'print the table');
   addModelArgument(command);
   addLoadOptions(command);
@@ -60,7 +60,7 @@ async function calibrate(flags: CalibrateFlags, io: CliIo): Promise<void> {
       onProgress: (done, total) => progress.update({ label: 'Calibrating', done, total, unit: 'tokens' }),
     });
     progress.end();
-    if (flags.plot !== undefined) await writeResult(flags.plot, plotCalibration(table), io);
+    if (flags.plot !== undefined) await writePlot(flags.plot, plotCalibration(table), io);
     if (flags.json) {
       io.stdout.write(`${JSON.stringify(table)}\n`);
       return;

@@ -4,7 +4,13 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
-import { type Contestant, parseRecallCases, type QuestionPosition, type RecallCase } from '../exports/eval.ts';
+import {
+  type Contestant,
+  parseRecallCases,
+  plotPng,
+  type QuestionPosition,
+  type RecallCase,
+} from '../exports/eval-node.ts';
 import { InputError } from '../index.ts';
 import { UsageError } from './failure.ts';
 import { type CliIo, tell } from './io.ts';
@@ -16,10 +22,21 @@ export async function contestant(name: string): Promise<Contestant> {
   return { name: typeof policy === 'string' ? name : policy.name, policy };
 }
 
-/** @throws UsageError where the plot could not be written at the end. */
+const isPng = (file: string): boolean => /\.png$/i.test(file);
+
+/** @throws UsageError where the plot could not be written at the end. InputError where a package is missing for it. */
 export async function checkPlot(file: string): Promise<void> {
-  if (!/\.svg$/i.test(file)) throw new UsageError(`--plot ${file}: plots are SVG files; name one that ends in .svg`);
+  if (!isPng(file) && !/\.svg$/i.test(file))
+    throw new UsageError(`--plot ${file}: plots are SVG or PNG files; name one that ends in .svg or .png`);
   await checkFolder('--plot', file);
+  if (isPng(file)) await plotPng(EMPTY);
+}
+
+const EMPTY = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>';
+
+/** Writes an SVG document, as a PNG file where its name says so. */
+export async function writePlot(file: string, svg: string, io: CliIo): Promise<void> {
+  await writeResult(file, isPng(file) ? await plotPng(svg) : svg, io);
 }
 
 /** @throws UsageError where a file could not be written at the end. */
@@ -32,7 +49,7 @@ export async function checkFolder(flag: string, file: string): Promise<void> {
   if (!isFolder) throw new UsageError(`${flag} ${file}: there is no folder ${folder}`);
 }
 
-export async function writeResult(file: string, content: string, io: CliIo): Promise<void> {
+export async function writeResult(file: string, content: string | Uint8Array, io: CliIo): Promise<void> {
   await writeFile(file, content).catch((cause: Error) => {
     throw new InputError(`${file}: can't be written: ${cause.message}`, { cause });
   });

@@ -36,6 +36,9 @@ describe('keyhold eval', () => {
     expect(stdout).toMatch(/^policy .*\ndense .*\nnewest .*\n$/);
     expect(stderr).toContain('measured on 1 window of text');
     expect(await readFile(plot, 'utf8')).toContain('>newest<');
+    const png = join(folder, 'compare.PNG');
+    await keyhold(['eval', 'compare', ...args.slice(0, -1), png]);
+    expect((await readFile(png)).subarray(1, 4).toString()).toBe('PNG');
   });
 
   it('compares at equal bytes, and writes a Markdown table', async () => {
@@ -67,7 +70,7 @@ describe('keyhold eval', () => {
 
   it('refuses a plot that could not be written, before anything is measured', async () => {
     for (const [file, why] of [
-      ['x.png', /plots are SVG files/],
+      ['x.gif', /plots are SVG or PNG files/],
       ['nowhere/x.svg', /there is no folder .*nowhere/],
     ] as const) {
       const { code, stderr } = await keyhold(['eval', 'compare', '--plot', file]);

@@ -26,6 +26,7 @@ import {
   readCases,
   readQuestions,
   readText,
+  writePlot,
   writeResult,
 } from './eval-inputs.ts';
 import { addRuler } from './eval-ruler.ts';
@@ -240,7 +241,7 @@ function addCompare(parent: Command, io: CliIo): void {
     .addOption(new Option('--windows <n>', 'windows to take').argParser(wholeFrom(1)).default(4))
     .addOption(new Option('--length <n>', 'only recall cases of this length').argParser(wholeFrom(1)))
     .addOption(new Option('--limit <n>', 'at most so many recall cases').argParser(wholeFrom(1)))
-    .option('--plot <file>', 'draw the table as an SVG file')
+    .option('--plot <file>', 'draw the table, as an SVG or PNG file')
     .option('--markdown <file>', 'write the table as a Markdown file');
   addCommon(command);
   addHubOptions(command);
@@ -283,7 +284,7 @@ function addCompare(parent: Command, io: CliIo): void {
       progress.end();
       await write(io, flags.json ? `${JSON.stringify(rows)}\n` : lines(comparisonTable(rows)));
       if (!flags.json) tell(io, `measured on ${measuredWords(rows)}`);
-      if (flags.plot !== undefined) await writeResult(flags.plot, plotComparison(rows), io);
+      if (flags.plot !== undefined) await writePlot(flags.plot, plotComparison(rows), io);
       if (flags.markdown !== undefined) await writeResult(flags.markdown, comparisonMarkdown(rows), io);
     });
   });

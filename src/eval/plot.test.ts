@@ -46,6 +46,21 @@ describe('plotComparison', () => {
     for (const y of numbers(svg, 'cy')) expect(y).toBeGreaterThanOrEqual(0);
   });
 
+  it('draws intervals as far as the panel reaches', () => {
+    const wide = {
+      ...row('a', 0.5, 30),
+      perplexityInterval: [15, 90],
+      recallIntervals: { after: [0.25, 0.5] },
+    } as const;
+    const ends = (svg: string) =>
+      [...svg.matchAll(/<path d="M[\d.]+ ([\d.]+)V([\d.]+)"/g)].map(([, from, to]) => [Number(from), Number(to)]);
+    const [[low, high], [from, to]] = ends(plotComparison([row('dense', 1, 30), wide]));
+    // 0 lies at 194 and the largest value, 30, at 30; what is above is cut.
+    expect([low, high]).toEqual([112, 30]);
+    expect([from, to]).toEqual([153, 112]);
+    expect(ends(plotComparison(rows))).toEqual([]);
+  });
+
   it('has axes that begin at 0', () => {
     const svg = plotComparison(rows);
     expect(svg.match(/text-anchor="end"[^>]*>0( %)?</g)).toHaveLength(4);

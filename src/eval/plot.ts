@@ -1,12 +1,16 @@
 /**
  * @file A comparison as a picture: quality against budget, one panel a measure, one line a policy.
  */
+import type { Interval } from './bootstrap.ts';
 import type { CompareRow } from './compare.ts';
 import { niceTicks, seriesStyle, sharedDashes, textWidth } from './plot-style.ts';
+import type { QuestionPosition } from './recall.ts';
 
 interface Panel {
   readonly title: string;
   readonly value: (row: CompareRow) => number | undefined;
+  /** Where the value lies for sure, as far as that was measured. */
+  readonly interval?: (row: CompareRow) => Interval | undefined;
   readonly format: (value: number) => string;
   /** Upper end of the axis; that of the largest value where it is left out. */
   readonly high?: number;
@@ -16,10 +20,15 @@ const percent = (value: number) => `${Math.round(value * 100)} %`;
 const plain = (value: number) => value.toLocaleString('en', { maximumSignificantDigits: 3 });
 
 const PANELS: readonly Panel[] = [
-  { title: 'perplexity', value: (row) => row.perplexity, format: plain },
-  { title: 'divergence from the dense cache, nats', value: (row) => row.divergence, format: plain },
-  { title: 'recall, question in the last window', value: (row) => row.recall['last-window'], format: percent, high: 1 },
-  { title: 'recall, question after the context', value: (row) => row.recall.after, format: percent, high: 1 },
+  { title: 'perplexity', value: (row) => row.perplexity, interval: (row) => row.perplexityInterval, format: plain },
+  {
+    title: 'divergence from the dense cache, nats',
+    value: (row) => row.divergence,
+    interval: (row) => row.divergenceInterval,
+    format: plain,
+  },
+  recallPanel('recall, question in the last window', 'last-window'),
+  recallPanel('recall, question after the context', 'after'),
   { title: 'ms a token', value: (row) => (row.refused ? undefined : row.msPerToken), format: plain },
   {
     title: 'cache, kB',
@@ -28,12 +37,25 @@ const PANELS: readonly Panel[] = [
   },
 ];
 
+function recallPanel(title: string, question: QuestionPosition): Panel {
+  return {
+    title,
+    value: ({ recall }) => recall[question],
+    interval: ({ recallIntervals }) => recallIntervals?.[question],
+    format: percent,
+    high: 1,
+  };
+}
+
 const WIDTH = 330;
 const HEIGHT = 230;
 const MARGIN = { left: 56, right: 24, top: 30, bottom: 36 };
 const LEGEND = { row: 20, gap: 24, mark: 34 };
 
-/** The rows of a comparison as an SVG document. The dense cache is a dotted line; every axis begins at 0. */
+/**
+ * The rows of a comparison as an SVG document. The dense cache is a dotted line; thin lines are 95 % intervals, as far as a panel reaches;
+ * every axis begins at 0.
+ */
 export function plotComparison(rows: readonly CompareRow[]): string {
   const panels = PANELS.filter(({ value }) => rows.some((row) => value(row) !== undefined));
   const names = [...new Set(rows.map(({ policy }) => policy))].filter((name) => name !== 'dense');
@@ -69,10 +91,12 @@ export function measuredWords(rows: readonly CompareRow[]): string {
 interface Point {
   readonly x: number;
   readonly y: number;
+  /** The ends of its interval. */
+  readonly ends?: readonly [low: number, high: number];
 }
 
 function drawPanel(
-  { title, value, format, high }: Panel,
+  { title, value, interval, format, high }: Panel,
   rows: readonly CompareRow[],
   names: readonly string[],
 ): string {
@@ -108,7 +132,9 @@ function drawPanel(
       .sort((a, b) => a.budget - b.budget)
       .flatMap((row) => {
         const v = value(row);
-        return v === undefined ? [] : [{ x: x(row.budget), y: y(v) }];
+        if (v === undefined) return [];
+        const ends = interval?.(row)?.map((end) => y(Math.max(0, Math.min(end, ticks.at(-1)!))));
+        return [{ x: x(row.budget), y: y(v), ...(ends && { ends: [ends[0], ends[1]] as const }) }];
       }),
   );
   const paths = lines.map((line) => line.map((point) => `${fixed(point.x)} ${fixed(point.y)}`).join('L'));
@@ -117,7 +143,15 @@ function drawPanel(
     if (line.length === 0) return;
     const { colour, marker } = seriesStyle(i);
     parts.push(`<path d="M${paths[i]}" fill="none" stroke="${colour}" stroke-width="1.8"${dashes[i]}/>`);
-    for (const point of line) parts.push(marker(point.x, point.y));
+    for (const { ends, ...point } of line) {
+      // Beside each other, as lines may lie on each other.
+      const at = point.x + (i - (names.length - 1) / 2) * Math.min(2, 20 / names.length);
+      if (ends && ends[0] !== ends[1])
+        parts.push(
+          `<path d="M${fixed(at)} ${fixed(ends[0])}V${fixed(ends[1])}" stroke="${colour}" stroke-opacity="0.5"/>`,
+        );
+      parts.push(marker(point.x, point.y));
+    }
   });
   return parts.join('');
 }

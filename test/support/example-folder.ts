@@ -13,7 +13,7 @@ const TSX = join(ROOT, 'node_modules/tsx/dist/esm/index.mjs');
 /** Where `import 'keyhold'` leads, as package.json's exports say of the built files. */
 export const ENTRANCES: Readonly<Record<string, string>> = {
   keyhold: 'src/node.ts',
-  'keyhold/eval': 'src/exports/eval.ts',
+  'keyhold/eval': 'src/exports/eval-node.ts',
   'keyhold/policies': 'src/exports/policies.ts',
   'keyhold/adapters': 'src/exports/adapters-node.ts',
   'keyhold/checkpoint': 'src/exports/checkpoint-node.ts',

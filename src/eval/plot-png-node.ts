@@ -1,0 +1,34 @@
+/**
+ * @file Pictures as PNG files, by the package @resvg/resvg-js, which users install themselves.
+ */
+import { InputError } from '../util/errors.ts';
+
+/** Any text: where there is no font, it is drawn as nothing, and nobody is told. */
+const LETTERS =
+  '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" font-family="sans-serif"><text y="9">x</text></svg>';
+
+/**
+ * Draws an SVG document of `plotComparison` or `plotCalibration`.
+ * @param scale pixels of the picture for each unit of the document. @default 2
+ * @throws InputError where @resvg/resvg-js is not installed, or the machine has no font.
+ */
+export async function plotPng(svg: string, scale = 2): Promise<Uint8Array> {
+  if (!(scale > 0 && scale <= 16)) throw new InputError(`scale must be above 0 and at most 16, but is ${scale}`);
+  const { Resvg } = await loadResvg();
+  const options = { fitTo: { mode: 'zoom', value: scale } } as const;
+  if (!new Resvg(LETTERS, options).getBBox())
+    throw new InputError('a PNG picture needs a font, and this machine has none; write an SVG file');
+  return new Resvg(svg, options).render().asPng();
+}
+
+/** @throws InputError where it is not installed. */
+export async function loadResvg(): Promise<typeof import('@resvg/resvg-js')> {
+  try {
+    return await import('@resvg/resvg-js');
+  } catch (cause) {
+    throw new InputError(
+      'PNG pictures need the package @resvg/resvg-js: npm install @resvg/resvg-js, or write an SVG file',
+      { cause },
+    );
+  }
+}
