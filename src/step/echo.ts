@@ -5,6 +5,7 @@ import { type StepTensor, tensorOf } from '../backends/types.ts';
 import { partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { range } from '../util/numbers.ts';
+import { PositionInputs } from './position-inputs.ts';
 import type { RopeTable } from './rope.ts';
 
 /** See {@link BoundCache.echoed}, which is made of it once for a cache. */
@@ -32,15 +33,11 @@ export interface EchoedChunk {
   readonly total: (row: number) => number;
 }
 
-/** The inputs of a chunk of one size, filled anew for each step. */
-export class EchoScratch {
+/** The inputs of an echo, of chunks of the size that came last. */
+export class EchoInputs {
   readonly #ropes: readonly RopeTable[];
-  #size = '';
-  #positions = new Float32Array(0);
+  #positions: PositionInputs | null = null;
   #mask = new Float32Array(0);
-  #cos: readonly Float32Array[] = [];
-  #sin: readonly Float32Array[] = [];
-  #tensors: Readonly<Record<string, StepTensor>> = {};
 
   constructor(ropes: readonly RopeTable[]) {
     this.#ropes = ropes;
@@ -57,42 +54,30 @@ export class EchoScratch {
         for (const part of ['cos', 'sin']) inputs[`echo.${part}.${i}`] = inputs[`${part}.${i}`];
       return 0;
     }
-    this.#resize(tokens.length, length);
-    for (let row = 0; row < tokens.length; row++) this.#fillRow(cache, chunk, row);
-    Object.assign(inputs, this.#tensors);
+    const batch = tokens.length;
+    if (this.#positions?.batch !== batch || this.#positions.length !== length) {
+      this.#positions = new PositionInputs(this.#ropes, batch, length, 'echo.');
+      this.#mask = new Float32Array(batch * length);
+    }
+    for (let row = 0; row < batch; row++) this.#fillRow(this.#positions, cache, chunk, row);
+    Object.assign(inputs, this.#positions.tensors);
+    inputs['echo.mask'] = tensorOf(this.#mask, [batch, 1, length]);
     return 1;
   }
 
-  #fillRow(cache: KVCache, { tokens, length, given, total }: EchoedChunk, row: number): void {
+  #fillRow(
+    positions: PositionInputs,
+    cache: KVCache,
+    { tokens, length, given, total }: EchoedChunk,
+    row: number,
+  ): void {
     const count = tokens[row].length;
-    const [first, ropePosition, sequence] = [cache.length(row), cache.ropePosition(row), total(row)];
-    for (let t = 0; t < length; t++) {
-      const at = row * length + t;
-      this.#positions[at] = first + t + count;
-      this.#mask[at] = Number(count > 1 && t < count);
-      const ropePositions = given?.[row][t]?.map((position) => position + count) ?? ropePosition + t + count;
-      for (const [i, rope] of this.#ropes.entries())
-        rope.write(this.#cos[i], this.#sin[i], at * rope.pairs, ropePositions, sequence);
-    }
-  }
-
-  #resize(batch: number, length: number): void {
-    const size = `${batch}x${length}`;
-    if (this.#size === size) return;
-    const n = batch * length;
-    this.#size = size;
-    this.#positions = new Float32Array(n);
-    this.#mask = new Float32Array(n);
-    this.#cos = this.#ropes.map(({ pairs }) => new Float32Array(n * pairs));
-    this.#sin = this.#ropes.map(({ pairs }) => new Float32Array(n * pairs));
-    const tensors: Record<string, StepTensor> = {
-      'echo.positions': tensorOf(this.#positions, [batch, length]),
-      'echo.mask': tensorOf(this.#mask, [batch, 1, length]),
-    };
-    for (const [i, { pairs }] of this.#ropes.entries()) {
-      tensors[`echo.cos.${i}`] = tensorOf(this.#cos[i], [n, pairs]);
-      tensors[`echo.sin.${i}`] = tensorOf(this.#sin[i], [n, pairs]);
-    }
-    this.#tensors = tensors;
+    positions.fillRow(row, {
+      first: cache.length(row) + count,
+      ropePosition: cache.ropePosition(row) + count,
+      given: given?.[row].map((streams) => streams.map((position) => position + count)),
+      sequence: total(row),
+    });
+    for (let t = 0; t < length; t++) this.#mask[row * length + t] = Number(count > 1 && t < count);
   }
 }

@@ -20,14 +20,15 @@ import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts'
 import { projectedAttention, traceProjection } from '../model/projections.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
+import { range, wholeNumber } from '../util/numbers.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { bindCrossAttention, bindStates, givenPositions, statesOf } from './bind.ts';
 import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
 import { CompiledGraphs } from './compiled-graphs.ts';
-import { type EchoedChunk, EchoScratch } from './echo.ts';
+import { type EchoedChunk, EchoInputs } from './echo.ts';
 import { bindObserved, chunkSlots, lastChunks, observedOf, queriesOf, retiredArrays } from './observe.ts';
+import { PositionInputs } from './position-inputs.ts';
 import { bindProbe, probesOf } from './probe.ts';
 import { replayOf } from './replay.ts';
 import { RopeTable, ropeVariant } from './rope.ts';
@@ -46,7 +47,7 @@ export class Stepper {
   readonly #backend: Backend;
   readonly #graphs: CompiledGraphs;
   readonly #ropes: readonly RopeTable[];
-  readonly #echo: EchoScratch;
+  readonly #echo: EchoInputs;
   readonly #caches = new WeakMap<KVCache, BoundCache>();
   /** Tensors over arrays of adapters, which are the same from step to step. */
   #wrapped = new WeakMap<TensorData, StepTensor>();
@@ -66,7 +67,7 @@ export class Stepper {
     this.#backend = backend;
     this.#graphs = new CompiledGraphs(backend, weights, options);
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
-    this.#echo = new EchoScratch(this.#ropes);
+    this.#echo = new EchoInputs(this.#ropes);
   }
 
   /**
@@ -101,9 +102,9 @@ export class Stepper {
     cache.store.open(isInSlots ? length : 0);
     const session = await this.#session(cache, adapters, { isProbed, isReplayed: replay !== null });
     const total = (row: number) => totalLength(cache, chunk, options, row);
-    const scratch = this.#fill(cache, read, length, total, given);
+    const filled = this.#fill(cache, read, length, total, given);
     const rows = logitRows(chunk, length, options.logits ?? 'last');
-    const inputs: Record<string, StepTensor> = { ...scratch.tensors };
+    const inputs: Record<string, StepTensor> = { ...filled };
     inputs.logitRows = tensorOf(BigInt64Array.from(rows, BigInt), [rows.length]);
     this.#bound(cache).bind(inputs);
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
@@ -292,37 +293,29 @@ export class Stepper {
     });
   }
 
-  /** Token ids, positions and rotations of the chunk; padding repeats the row's last position. */
+  /** Token ids, positions and rotations of the chunk. */
   #fill(
     cache: KVCache,
     chunk: readonly ArrayLike<number>[],
     length: number,
     total: (row: number) => number,
     given: readonly (readonly number[][])[] | null,
-  ): Scratch {
-    const B = cache.batch;
+  ): Readonly<Record<string, StepTensor>> {
     const learned = this.config.position === 'learned';
-    if (this.#scratch?.batch !== B || this.#scratch.length !== length)
-      this.#scratch = new Scratch(B, length, this.#ropes, learned);
-    const scratch = this.#scratch;
-    for (let b = 0; b < B; b++) {
+    if (this.#scratch?.batch !== cache.batch || this.#scratch.length !== length)
+      this.#scratch = new Scratch(cache.batch, length, this.#ropes, learned);
+    const { ids, positionIds, positions, tensors } = this.#scratch;
+    for (let b = 0; b < cache.batch; b++) {
       const first = cache.length(b);
-      const ropePosition = cache.ropePosition(b);
-      const sequence = total(b);
+      positions.fillRow(b, { first, ropePosition: cache.ropePosition(b), given: given?.[b], sequence: total(b) });
       for (let t = 0; t < length; t++) {
         const at = b * length + t;
-        const position = first + t;
-        scratch.ids[at] = BigInt(t < chunk[b].length ? chunk[b][t] : 0);
-        scratch.positions[at] = position;
+        ids[at] = BigInt(t < chunk[b].length ? chunk[b][t] : 0);
         if (learned)
-          scratch.positionIds[at] = BigInt(
-            Math.min(position, this.config.contextLength - 1) + this.config.positionOffset,
-          );
-        for (const [i, rope] of this.#ropes.entries())
-          rope.write(scratch.cos[i], scratch.sin[i], at * rope.pairs, given?.[b][t] ?? ropePosition + t, sequence);
+          positionIds[at] = BigInt(Math.min(first + t, this.config.contextLength - 1) + this.config.positionOffset);
       }
     }
-    return scratch;
+    return tensors;
   }
 }
 
@@ -331,37 +324,25 @@ class Scratch {
   readonly batch: number;
   readonly length: number;
   readonly ids: BigInt64Array;
-  readonly positions: Float32Array;
+  readonly positions: PositionInputs;
   /** Rows of the table of learned positions. */
   readonly positionIds: BigInt64Array;
-  readonly cos: readonly Float32Array[];
-  readonly sin: readonly Float32Array[];
   readonly tensors: Readonly<Record<string, StepTensor>>;
 
   constructor(batch: number, length: number, ropes: readonly RopeTable[], learned: boolean) {
     const n = batch * length;
+    const dims = [batch, length];
     this.batch = batch;
     this.length = length;
     this.ids = new BigInt64Array(n);
-    this.positions = new Float32Array(n);
     this.positionIds = new BigInt64Array(n);
-    this.cos = ropes.map((rope) => new Float32Array(n * rope.pairs));
-    this.sin = ropes.map((rope) => new Float32Array(n * rope.pairs));
-    const tensors: Record<string, StepTensor> = {
-      ids: tensorOf(this.ids, [batch, length]),
-      positions: tensorOf(this.positions, [batch, length]),
+    this.positions = new PositionInputs(ropes, batch, length);
+    this.tensors = {
+      ids: tensorOf(this.ids, dims),
+      ...this.positions.tensors,
+      ...(learned && { positionIds: tensorOf(this.positionIds, dims) }),
+      ...(ropes.length > 0 && { ropeIndex: tensorOf(BigInt64Array.from(range(n), BigInt), dims) }),
     };
-    if (learned) tensors.positionIds = tensorOf(this.positionIds, [batch, length]);
-    ropes.forEach((rope, i) => {
-      tensors[`cos.${i}`] = tensorOf(this.cos[i], [n, rope.pairs]);
-      tensors[`sin.${i}`] = tensorOf(this.sin[i], [n, rope.pairs]);
-    });
-    if (ropes.length > 0)
-      tensors.ropeIndex = tensorOf(
-        BigInt64Array.from({ length: n }, (_, i) => BigInt(i)),
-        [batch, length],
-      );
-    this.tensors = tensors;
   }
 }
 

@@ -101,57 +101,67 @@ export interface EchoMaskInputs extends StepMaskInputs {
   readonly counted: string;
 }
 
-/** The mask of slots, chunk and the chunk's copy for queries that read the chunk once more, by positions [B, groups, T, C + 2T]. */
-export function echoMask(
+/** One query that reads the chunk once more: its position, and where what it looks at begins in the inputs and in the output. */
+interface EchoedQuery {
+  readonly t: number;
+  readonly position: number;
+  /** Of the row's chunk. */
+  readonly chunk: number;
+  /** Of the group's slots. */
+  readonly slots: number;
+  /** Of the query's slots in the output; C further on are those of the chunk, T further on those of its copy. */
+  readonly line: number;
+}
+
+/** [B, groups, T, C + 2T], filled query by query: slots, chunk and the chunk's copy. */
+function echoed(
   g: GraphMaker,
-  { positions, slots, echoedPositions, counted }: EchoMaskInputs,
+  { echoedPositions }: EchoMaskInputs,
   { B, T, C, groups }: MaskSizes,
-  attributes: MaskAttributes,
+  fill: (query: EchoedQuery, out: Float32Array, inputs: RunInputs) => void,
 ): Tensor {
-  const before = beforeFirst(attributes);
-  return g.derive([B, groups, T, C + 2 * T], (inputs, out) => {
-    const [at, echoed] = [floats(inputs, positions), floats(inputs, echoedPositions)];
-    const [cached, counts] = [floats(inputs, slots), floats(inputs, counted)];
-    const width = C + 2 * T;
+  const width = C + 2 * T;
+  return g.derive([B, groups, T, width], (inputs, out) => {
+    const positions = floats(inputs, echoedPositions);
     for (let row = 0; row < B * groups; row++) {
-      const first = Math.floor(row / groups) * T;
+      const chunk = Math.floor(row / groups) * T;
       for (let t = 0; t < T; t++) {
-        const line = (row * T + t) * width;
-        const oldest = before ? before(echoed[first + t]) : -0.5;
-        for (let c = 0; c < C; c++) out[line + c] = cached[row * C + c] > oldest ? 0 : HIDDEN;
-        for (let s = 0; s < T; s++) {
-          out[line + C + s] = counts[first + s] > 0 && at[first + s] > oldest ? 0 : HIDDEN;
-          out[line + C + T + s] = s <= t && echoed[first + s] > oldest ? 0 : HIDDEN;
-        }
+        const query = { t, position: positions[chunk + t], chunk, slots: row * C, line: (row * T + t) * width };
+        fill(query, out, inputs);
       }
     }
   });
 }
 
+/** The mask of slots, chunk and the chunk's copy for queries that read the chunk once more, by positions [B, groups, T, C + 2T]. */
+export function echoMask(g: GraphMaker, names: EchoMaskInputs, sizes: MaskSizes, attributes: MaskAttributes): Tensor {
+  const { T, C } = sizes;
+  const before = beforeFirst(attributes);
+  return echoed(g, names, sizes, ({ t, position, chunk, slots, line }, out, inputs) => {
+    const [at, again] = [floats(inputs, names.positions), floats(inputs, names.echoedPositions)];
+    const [cached, counts] = [floats(inputs, names.slots), floats(inputs, names.counted)];
+    const oldest = before ? before(position) : -0.5;
+    for (let c = 0; c < C; c++) out[line + c] = cached[slots + c] > oldest ? 0 : HIDDEN;
+    for (let s = 0; s < T; s++) {
+      out[line + C + s] = counts[chunk + s] > 0 && at[chunk + s] > oldest ? 0 : HIDDEN;
+      out[line + C + T + s] = s <= t && again[chunk + s] > oldest ? 0 : HIDDEN;
+    }
+  });
+}
+
 /** How far behind the echoed query each key is [B, groups, T, C + 2T]. */
-export function echoDistances(
-  g: GraphMaker,
-  { positions, slots, echoedPositions }: EchoMaskInputs,
-  { B, T, C, groups }: MaskSizes,
-): Tensor {
-  return g.derive([B, groups, T, C + 2 * T], (inputs, out) => {
-    const [at, echoed] = [floats(inputs, positions), floats(inputs, echoedPositions)];
-    const cached = floats(inputs, slots);
-    const width = C + 2 * T;
-    for (let row = 0; row < B * groups; row++) {
-      const first = Math.floor(row / groups) * T;
-      for (let t = 0; t < T; t++) {
-        const line = (row * T + t) * width;
-        const query = echoed[first + t];
-        for (let c = 0; c < C; c++) {
-          const key = cached[row * C + c];
-          out[line + c] = key === EMPTY_SLOT ? 0 : key - query;
-        }
-        for (let s = 0; s < T; s++) {
-          out[line + C + s] = at[first + s] - query;
-          out[line + C + T + s] = echoed[first + s] - query;
-        }
-      }
+export function echoDistances(g: GraphMaker, names: EchoMaskInputs, sizes: MaskSizes): Tensor {
+  const { T, C } = sizes;
+  return echoed(g, names, sizes, ({ position, chunk, slots, line }, out, inputs) => {
+    const [at, again] = [floats(inputs, names.positions), floats(inputs, names.echoedPositions)];
+    const cached = floats(inputs, names.slots);
+    for (let c = 0; c < C; c++) {
+      const key = cached[slots + c];
+      out[line + c] = key === EMPTY_SLOT ? 0 : key - position;
+    }
+    for (let s = 0; s < T; s++) {
+      out[line + C + s] = at[chunk + s] - position;
+      out[line + C + T + s] = again[chunk + s] - position;
     }
   });
 }
