@@ -3,7 +3,7 @@
  */
 import { InputError } from '../util/errors.ts';
 
-/** Any text: where there is no font, it is drawn as nothing, and nobody is told. */
+/** Any text: without a font it would be drawn as nothing, silently. */
 const LETTERS =
   '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" font-family="sans-serif"><text y="9">x</text></svg>';
 
