@@ -126,7 +126,7 @@ describe('the option replay', () => {
       const cache = model.createCache({ policy: 'routed', table, cacheLength: 14, replay });
       await model.prefill(cache, tokens(60, 0), { chunkLength: 8 });
       const slots = cache.shape.layers.flatMap(({ groups }, layer) =>
-        Array.from({ length: groups }, (_, group) => [...cache.tokenPositions(0, layer, group)]),
+        Array.from({ length: groups }, (_, group) => [...cache.tokenPositions(layer, 0, group)]),
       );
       expect(slots.flat().length).toBeLessThanOrEqual(14 * slots.length);
       return JSON.stringify(slots);
