@@ -4,7 +4,7 @@
 import { FormatError } from '../../util/errors.ts';
 import type { Item } from '../machine.ts';
 import type { Form, Goal } from './form.ts';
-import { LazyNode, type NodeSource, type Value } from './node-types.ts';
+import { LazyNode, type NodeSource, restIn, type Value } from './node-types.ts';
 
 /** First items that have a node each. */
 const MAX_FIRST = 10_000;
@@ -80,13 +80,7 @@ function restOf(nodes: NodeSource, spec: ArraySpec, index: number, satisfied: bo
   // Beyond what is limited, the index makes no difference.
   const last = Math.max(1, spec.first.length, spec.min, Number.isFinite(max) ? max : 0);
   const capped = Math.min(index, last);
-  const key = capped * 2 + (satisfied ? 1 : 0);
-  let rest = spec.rests.get(key);
-  if (!rest) {
-    rest = new ArrayRest(nodes, spec, capped, satisfied);
-    spec.rests.set(key, rest);
-  }
-  return rest;
+  return restIn(spec.rests, capped * 2 + Number(satisfied), () => new ArrayRest(nodes, spec, capped, satisfied));
 }
 
 /** What may follow after some items. */

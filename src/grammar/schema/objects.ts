@@ -5,7 +5,7 @@ import { FormatError } from '../../util/errors.ts';
 import type { Item } from '../machine.ts';
 import type { Term } from '../terms/terms.ts';
 import type { Form, Goal } from './form.ts';
-import { LazyNode, type NodeSource, type Value } from './node-types.ts';
+import { LazyNode, type NodeSource, restIn, type Value } from './node-types.ts';
 
 /** Sets of patterns that names may match are tried one by one. */
 const MAX_PATTERNS = 6;
@@ -77,13 +77,7 @@ function restOf(nodes: NodeSource, spec: ObjectSpec, index: number, count: numbe
   // Beyond what a limit asks for, counts make no difference.
   const most = Number.isFinite(spec.max) ? spec.max : Math.max(spec.min, 1);
   const counted = Math.min(count, most);
-  const key = index * 0x1000000 + counted;
-  let rest = spec.rests.get(key);
-  if (!rest) {
-    rest = new ObjectRest(nodes, spec, index, counted);
-    spec.rests.set(key, rest);
-  }
-  return rest;
+  return restIn(spec.rests, index * 0x1000000 + counted, () => new ObjectRest(nodes, spec, index, counted));
 }
 
 /** What may follow after some properties. */
