@@ -6,9 +6,13 @@ import { OptionDefaults } from 'typedoc';
 /** @type {Partial<import('typedoc').TypeDocOptions>} */
 export default {
   name: 'Keyhold',
-  entryPoints: ['node', 'exports/policies', 'exports/adapters-node', 'exports/checkpoint-node', 'exports/eval-node'].map(
-    (name) => `src/${name}.ts`,
-  ),
+  entryPoints: [
+    'node',
+    'exports/policies',
+    'exports/adapters-node',
+    'exports/checkpoint-node',
+    'exports/eval-node',
+  ].map((name) => `src/${name}.ts`),
   tsconfig: 'tsconfig.build.json',
   out: 'dist-docs',
   readme: 'none',
