@@ -31,6 +31,7 @@ export function recallLines(result: RecallResult, question: QuestionPosition): s
     `question    ${question === 'after' ? 'after the context is in the cache' : 'in the last window of the prompt'}`,
     `by length   ${parts(result.byLength).join(', ')}`,
     `by depth    ${parts(result.byDepth).join(', ')}`,
+    ...(Object.keys(result.byKind).length > 0 ? [`by kind     ${parts(result.byKind).join(', ')}`] : []),
     costLine(result),
   ];
 }

@@ -53,3 +53,14 @@ describe('compare', () => {
     expect(rows[1].cacheBytes).toBeLessThan(rows[0].cacheBytes);
   });
 });
+
+describe('recall', () => {
+  it('tells the kinds apart that cases name', async () => {
+    const lines = cases.map((item, i) => JSON.stringify({ ...item, ...(i > 0 && { kind: `kind ${i}` }) }));
+    const result = await recall(model, parseRecallCases(lines.join('\n')));
+    expect(Object.keys(result.byKind)).toEqual(['kind 1', 'kind 2']);
+    const first = await recall(model, cases.slice(0, 1));
+    expect(result.byKind['kind 1'] + result.byKind['kind 2'] + first.right).toBe(result.right);
+    expect(first.byKind).toEqual({});
+  });
+});

@@ -23,6 +23,8 @@ export interface RecallCase {
   readonly length: number;
   /** Where in the context the line stands; 0: at the start, 1: at the end. */
   readonly depth: number;
+  /** What is asked for, such as `number` or `quote`: results are told apart by it. */
+  readonly kind?: string;
 }
 
 const Case = v.object({
@@ -31,6 +33,7 @@ const Case = v.object({
   answer: v.string(),
   length: v.number(),
   depth: v.number(),
+  kind: v.optional(v.string()),
 });
 
 /** `last-window`: the question is at the end of the prompt; `after`: it comes when the context is in the cache. */
@@ -58,11 +61,13 @@ export interface RecallResult extends Cost {
   /** By length and by depth (in quarters): the same. */
   readonly byLength: Readonly<Record<string, number>>;
   readonly byDepth: Readonly<Record<string, number>>;
+  /** By the kinds that cases name; empty where none does. */
+  readonly byKind: Readonly<Record<string, number>>;
 }
 
 /** @throws InputError for lines that are no cases. */
 export function parseRecallCases(jsonl: string): RecallCase[] {
-  return parseLines(jsonl, Case, 'recall case (context, question, answer, length, depth)');
+  return parseLines(jsonl, Case, 'recall case (context, question, answer, length, depth; kind, if there are several)');
 }
 
 /**
@@ -84,8 +89,8 @@ export async function recall(
     options.onProgress?.(outcomes.length, cases.length);
   }
   const part = (list: typeof outcomes) => list.filter(({ right }) => right).length / list.length;
-  const by = (key: (item: RecallCase) => string) => {
-    const groups = groupBy(outcomes, ({ item }) => key(item));
+  const by = (key: (item: RecallCase) => string, list = outcomes) => {
+    const groups = groupBy(list, ({ item }) => key(item));
     return Object.fromEntries([...groups].sort().map(([name, list]) => [name, part(list)]));
   };
   return {
@@ -95,6 +100,10 @@ export async function recall(
     cases: cases.length,
     byLength: by(({ length }) => String(length).padStart(6)),
     byDepth: by(({ depth }) => `${Math.min(3, Math.floor(depth * 4)) * 25} %`.padStart(4)),
+    byKind: by(
+      ({ kind }) => kind!,
+      outcomes.filter(({ item }) => item.kind !== undefined),
+    ),
     ...meter.cost(),
   };
 }
