@@ -1,7 +1,7 @@
 /**
  * @file The page: a model that writes text, and the caches of one or two policies.
  */
-import type { LoadProgress } from '../src/exports/web.ts';
+import type { LoadProgress, ModelChoice } from '../src/exports/web.ts';
 import { byId, element } from './dom.ts';
 import type { CacheChoice, Message, PageModel } from './engine.ts';
 import { megabytes, Side } from './side.ts';
@@ -199,14 +199,21 @@ if (IS_SERVED) {
   void openServer((next) => load(async () => next)).catch(fail);
 } else {
   const { openInPage } = await import('./wasm.ts');
+  const { showDevices } = await import('./devices.ts');
+  let [source, name]: [ModelChoice, string] = [SHIPPED, 'keyhold/tiny'];
+  const device = showDevices(() => void open(source, name));
+  const open = (next: ModelChoice, called: string): Promise<void> => {
+    [source, name] = [next, called];
+    return load((onProgress) => openInPage(next, called, device(), onProgress));
+  };
   byId<HTMLInputElement>('files').addEventListener('change', ({ target }) => {
     const files = Array.from((target as HTMLInputElement).files ?? []);
     if (files.length === 0) return;
-    const name = files.find((file) => /\.(gguf|safetensors)$/.test(file.name))?.name ?? 'files';
-    void load((onProgress) => openInPage(files, name, onProgress));
+    const chosen = files.find((file) => /\.(gguf|safetensors)$/.test(file.name))?.name ?? 'files';
+    void open(files, chosen);
   });
   const { showHub } = await import('./hub.ts');
-  showHub((hub) => load((onProgress) => openInPage(hub, hub.hub, onProgress)), fail);
-  void load((onProgress) => openInPage(SHIPPED, 'keyhold/tiny', onProgress));
+  showHub((hub) => open(hub, hub.hub), fail);
+  void open(SHIPPED, 'keyhold/tiny');
   if ('serviceWorker' in navigator && isSecureContext) void navigator.serviceWorker.register('./sw.js').catch(() => {});
 }

@@ -14,7 +14,7 @@ const HEADERS = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-emb
 /** Puts the files of ONNX Runtime and of the small model beside the page. */
 function extraFiles(): Plugin {
   const folders = [
-    ['ort', RUNTIME, /^ort-wasm-simd-threaded\.(wasm|mjs)$/],
+    ['ort', RUNTIME, /^ort-wasm-simd-threaded(\.jspi|\.asyncify)?\.(wasm|mjs)$/],
     [
       'models/tiny',
       join(ROOT, 'models/tiny'),

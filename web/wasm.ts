@@ -2,6 +2,7 @@
  * @file A model in a worker of the page.
  */
 import {
+  type Device,
   type LoadProgress,
   loadModel,
   type ModelChoice,
@@ -17,19 +18,21 @@ const POLICIES = ['h2o', 'lastrec', 'tova', 'snapkv', 'pyramid', 'expected', 'kn
 export async function openInPage(
   source: ModelChoice,
   name: string,
+  device: Device,
   onProgress: (progress: LoadProgress) => void,
 ): Promise<PageModel> {
   const model = await loadModel(source, {
     runtimeFiles: new URL('ort/', document.baseURI),
+    device,
     worker: () => new Worker(new URL('../src/web/thread.ts', import.meta.url), { type: 'module' }),
     onProgress,
   });
-  return new WasmModel(model, name);
+  return new LocalModel(model, name, device);
 }
 
 const optionsOf = (choice: CacheChoice) => ({ ...choice }) as Partial<AnyCacheOptions>;
 
-class WasmModel implements PageModel {
+class LocalModel implements PageModel {
   readonly about: string;
   readonly place: string;
   readonly layers: number;
@@ -37,7 +40,7 @@ class WasmModel implements PageModel {
   readonly policies = POLICIES;
   readonly #model: WorkerModel;
 
-  constructor(model: WorkerModel, name: string) {
+  constructor(model: WorkerModel, name: string, device: Device) {
     this.#model = model;
     const { nLayer, contextLength } = model.config;
     this.about = `${name} · ${nLayer} layers, context ${contextLength}`;
@@ -45,7 +48,7 @@ class WasmModel implements PageModel {
     this.isChat = model.chatTemplate !== null;
     const threads = threadCount();
     const why = crossOriginIsolated ? '' : ' (the page is not isolated)';
-    this.place = `WebAssembly, ${threads} thread${threads > 1 ? 's' : ''}${why}`;
+    this.place = device === 'webgpu' ? 'WebGPU' : `WebAssembly, ${threads} thread${threads > 1 ? 's' : ''}${why}`;
   }
 
   titleOf({ policy, cacheLength }: CacheChoice): string {

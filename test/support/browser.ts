@@ -54,6 +54,15 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
+/** Files of the page of `npm run web`. */
+export async function buildPage(outDir: string): Promise<void> {
+  const { build: buildSite } = await import('vite');
+  await buildSite({
+    ...{ configFile: join(ROOT, 'web/vite.config.ts'), root: join(ROOT, 'web'), logLevel: 'silent' },
+    build: { outDir, emptyOutDir: true },
+  });
+}
+
 /** What a server of pages serves: folders by their prefix, and files that were made. */
 export interface SiteOptions {
   readonly folders: Readonly<Record<string, string>>;

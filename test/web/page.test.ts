@@ -8,10 +8,16 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { AxeResults } from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
-import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { hasChromium, launchChromium, openPage, type Site, serveSite, WITHOUT_CHROMIUM } from '../support/browser.ts';
-import { ROOT } from '../support/example-folder.ts';
+import {
+  buildPage,
+  hasChromium,
+  launchChromium,
+  openPage,
+  type Site,
+  serveSite,
+  WITHOUT_CHROMIUM,
+} from '../support/browser.ts';
 import { startHubOf } from '../support/hub-models.ts';
 
 if (!hasChromium) process.stderr.write(`test/web/page: ${WITHOUT_CHROMIUM}\n`);
@@ -29,12 +35,7 @@ describe.skipIf(!hasChromium)('the page', () => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'keyhold-page-'));
-    await build({
-      configFile: join(ROOT, 'web/vite.config.ts'),
-      root: join(ROOT, 'web'),
-      logLevel: 'silent',
-      build: { outDir: folder, emptyOutDir: true },
-    });
+    await buildPage(folder);
     site = await serveSite({ folders: { '/': folder }, isolated: true });
     browser = await launchChromium();
   });

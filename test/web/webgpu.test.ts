@@ -1,6 +1,8 @@
 /**
  * keyhold/web on WebGPU, in Chromium with a graphics card in software: the same answers as in Node. It is slow, so texts are short.
  */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,6 +10,7 @@ import type { WorkerModel } from '../../src/exports/web.ts';
 import { type AnyCacheOptions, POLICIES } from '../../src/kvcache/policies.ts';
 import { type LanguageModel, loadModel, type ScoreResult } from '../../src/node.ts';
 import {
+  buildPage,
   bundle,
   hasChromium,
   launchChromium,
@@ -140,6 +143,33 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
     expect(devices[0]).toBe(1);
     expect(devices[2]).toBeGreaterThan(devices[1]);
     messages.splice(0); // ONNX Runtime tells of lost devices.
+  });
+
+  it('is what the page computes by when it is asked to', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'keyhold-page-'));
+    await buildPage(folder);
+    const pages = await serveSite({ folders: { '/': folder }, isolated: false });
+    try {
+      const { page: own } = await openPage(browser!, pages.url);
+      const isReady = (place: string) =>
+        own.waitForFunction(
+          (text) => document.getElementById('status')!.textContent!.includes(`Ready · ${text}`),
+          place,
+        );
+      await isReady('WebAssembly');
+      await own.waitForSelector('#device option[value=webgpu]:not([disabled])', { state: 'attached' });
+      await own.selectOption('#device', 'webgpu');
+      await isReady('WebGPU');
+      await own.fill('#count', '3');
+      await own.fill('#prompt', 'In the');
+      await own.press('#prompt', 'Enter');
+      await own.waitForFunction(() => document.querySelector('.answers span')?.textContent);
+      await isReady('WebGPU');
+      await own.close();
+    } finally {
+      await pages.close();
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 
   it.each(['dense', 'h2o', 'h2o-max', 'expected'])('runs no node on the processor under %s', async (policy) => {
