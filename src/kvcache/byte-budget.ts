@@ -47,15 +47,15 @@ export function readCacheBytes(given: unknown): ByteBudget {
  * The most bytes that a cache keeps between two steps (`memory().total`), for sequences of up to `tokens` tokens.
  * Encoder states that are given later are not included.
  */
-export function mostBytes({ store, rows, batch }: KVCache, tokens: number): number {
+export function mostBytes({ store, rows, batch, rules }: KVCache, tokens: number): number {
   let bytes = store.maxSlotBytes + store.states.bytes + store.states.undoBytes + store.crossAttention.bytes;
   for (const row of rows) bytes += row.bytes - row.tokens.bytes + TokenList.mostBytes(tokens);
   for (const table of store.tables.values()) {
-    // Positions, rope positions and masks; the policy's state twice, to take the last chunk back.
-    for (let g = 0; g < table.groups; g++)
-      bytes += batch * (store.spec.maxSlots(table, g) * (12 + 2 * table.slotStateBytes) + 8);
-    // What the last chunk overwrote, with the slots' indices and positions.
-    bytes += batch * KEPT_UNDO_SLOTS * 16 * table.groups;
+    // Positions; the policy's state, and once more to take the last token back where each token changes it.
+    const state = (rules.scoresDecode ? 2 : 1) * table.slotStateBytes;
+    for (let g = 0; g < table.groups; g++) bytes += batch * (store.spec.maxSlots(table, g) * (4 + state) + 8);
+    // What the last chunk overwrote, with the slots' indices, positions and state.
+    bytes += batch * KEPT_UNDO_SLOTS * (16 + table.slotStateBytes) * table.groups;
     for (const l of table.layers)
       bytes += batch * KEPT_UNDO_SLOTS * store.buffers[l]!.groups.length * store.buffers[l]!.slotBytes;
   }
@@ -75,7 +75,8 @@ export function denseBytes(shape: CacheShape, tokens: number, batch = 1): number
 
 /**
  * Options with `cacheBytes` as options with a `cacheLength` and a `buffer`; others are unchanged. A cacheLength beside it is the length
- * of the sequence that a part counts of, and the most slots. A longer sequence takes 5 bytes a token more, for its token ids.
+ * of the sequence that a part counts of, and the most slots. A longer sequence takes 5 bytes a token more, for its token ids, and 4 a slot
+ * once its keys were rebased.
  * @param contextLength tokens of the longest sequence.
  * @throws InputError for a budget that the smallest cache exceeds; it says how much that takes.
  */

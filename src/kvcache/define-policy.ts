@@ -98,6 +98,7 @@ const FIELDS: readonly (keyof PolicyDefinition)[] = [
   'rowState',
   'promptTail',
   'scoredByLater',
+  'scoresDecode',
   'refreshes',
 ];
 

@@ -90,6 +90,8 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     }
   };
 
+  const scoredByLater = rules.scoredByLater ?? (needs.length > 0 || Boolean(rules.needsQueries) || score !== undefined);
+
   return {
     layout: {
       sharing: rules.sharing ?? 'none',
@@ -108,7 +110,8 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     evicts,
     promptTail,
     sinks,
-    scoredByLater: rules.scoredByLater ?? (needs.length > 0 || Boolean(rules.needsQueries) || score !== undefined),
+    scoredByLater,
+    scoresDecode: rules.scoresDecode ?? scoredByLater,
     refreshes: rules.refreshes ?? false,
     startsWhole: rules.startsWhole ?? false,
     rank,

@@ -21,7 +21,7 @@ import { definePolicy } from './define-policy.ts';
 import type { CacheStep } from './events.ts';
 import type { KVCache } from './kv-cache.ts';
 import { checkCacheOptions, createCache } from './policies.ts';
-import { restoreCache, snapshotCache } from './snapshot.ts';
+import { restoreCache, rowArrays, snapshotCache } from './snapshot.ts';
 
 const shape = fakeShape({ windows: [null, 6], groups: 2, heads: 2, headSize: 4 });
 const model = new FakeModel(shape, 3);
@@ -321,7 +321,7 @@ describe('a saved cache', () => {
     ] as const) {
       const cache = createCache(shape, { policy: 'h2o', cacheLength: 8, buffer: is });
       feed(cache, 6);
-      const again = await restoreCache(await asFirstFormat(await snapshotCache(cache, 'm'), was), shape, 'm');
+      const again = await restoreCache(await asOldFormat(cache, 1, was), shape, 'm');
       expect(again.buffer).toEqual(is);
       expect(contentOf(again)).toEqual(contentOf(cache));
       // The file that is written from now on says so by itself.
@@ -329,23 +329,38 @@ describe('a saved cache', () => {
       expect(third.buffer).toEqual(is);
     }
   });
+
+  it('of the second format has rope positions and masks of all slots', async () => {
+    const cache = createCache(shape, { policy: 'h2o', cacheLength: 8, buffer: 'int8' });
+    for (const count of [6, 5]) feed(cache, count);
+    const again = await restoreCache(await asOldFormat(cache, 2, 'int8'), shape, 'm');
+    expect(contentOf(again)).toEqual(contentOf(cache));
+    expect(again.memory().bookkeeping).toBeLessThanOrEqual(cache.memory().bookkeeping);
+  });
 });
 
-/** A snapshot as the first format has it: another version, and other names of buffers. */
-async function asFirstFormat(bytes: Uint8Array, buffer: unknown): Promise<Uint8Array> {
+/** A snapshot as older formats have it: rope positions and masks of all slots, and in the first one other names of buffers. */
+async function asOldFormat(cache: KVCache, version: number, buffer: unknown): Promise<Uint8Array> {
   const padded = (length: number) => Math.ceil(length / 8) * 8;
+  const twin = cache.fork();
+  for (const table of twin.store.tables.values()) table.keepRopePositions();
+  const bytes = await snapshotCache(twin, 'm');
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(12, true);
-  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(16, 16 + length)));
+  const { turned: _, ...header } = JSON.parse(new TextDecoder().decode(bytes.subarray(16, 16 + length)));
   header.options.buffer = buffer;
   const text = new TextEncoder().encode(JSON.stringify(header));
-  const body = bytes.subarray(16 + padded(length), bytes.length - 32);
-  const out = new Uint8Array(16 + padded(text.length) + body.length + 32);
+  const arrays = [Int32Array.from(twin.tokens()), ...rowArrays(twin, 0, true)];
+  const size = arrays.reduce((sum, array) => sum + padded(array.byteLength), 16 + padded(text.length));
+  const out = new Uint8Array(size + 32);
   out.set(bytes.subarray(0, 16));
-  new DataView(out.buffer).setUint32(8, 1, true);
+  new DataView(out.buffer).setUint32(8, version, true);
   new DataView(out.buffer).setUint32(12, text.length, true);
   out.set(text, 16);
-  out.set(body, 16 + padded(text.length));
-  const end = out.length - 32;
-  out.set(new Uint8Array(await crypto.subtle.digest('SHA-256', out.subarray(0, end))), end);
+  let at = 16 + padded(text.length);
+  for (const array of arrays) {
+    out.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), at);
+    at += padded(array.byteLength);
+  }
+  out.set(new Uint8Array(await crypto.subtle.digest('SHA-256', out.subarray(0, size))), size);
   return out;
 }

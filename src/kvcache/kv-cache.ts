@@ -117,7 +117,7 @@ export class KVCache extends CacheReader {
     });
     this.#appender.append(chunk);
     // What it takes to take a long chunk back can be as much as the slots.
-    if (this.options.cacheBytes !== undefined && this.store.dropUndo(KEPT_UNDO_SLOTS))
+    if (this.options.cacheBytes !== undefined && this.store.dropUndo(KEPT_UNDO_SLOTS, this.rules.scoresDecode))
       for (const row of this.rows) row.last = null;
   }
 

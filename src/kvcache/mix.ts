@@ -62,6 +62,7 @@ function mixedRules(name: string, rows: readonly PolicyRow[], setup: PolicySetup
     rowState: numbers.count,
     layerState: (layer) => states[layer],
     scoredByLater: all.some((rules) => rules.scoredByLater ?? true),
+    scoresDecode: all.some((rules) => rules.scoresDecode ?? rules.scoredByLater ?? true),
     refreshes: all.some((rules) => rules.refreshes),
     beginChunk: (chunk) => {
       for (const part of parts) part.beginChunk(chunk);

@@ -57,6 +57,8 @@ export interface Policy {
   readonly sinks: number;
   /** Whether what it knows of a slot depends on tokens that came after it. */
   readonly scoredByLater: boolean;
+  /** Whether scores of tokens that are held change while tokens come one by one. */
+  readonly scoresDecode: boolean;
   /** Whether scores are made anew after a number of tokens, which drafts that are taken back must not be among. */
   readonly refreshes: boolean;
   /** Whether layers may hold more than their budget as long as the sequence is not longer than the cacheLength. */
@@ -148,6 +150,8 @@ export interface PolicyRules {
   readonly promptTail?: number;
   /** Whether a score, once given, depends on tokens that come later. @default true for a policy with `score` */
   readonly scoredByLater?: boolean;
+  /** Whether scores of tokens that are held change while tokens come one by one. @default scoredByLater */
+  readonly scoresDecode?: boolean;
   /** Whether scores are made anew after a number of tokens: speculation is refused, as drafts are among them. @default false */
   readonly refreshes?: boolean;
   /** Called once for each row when a chunk has come, before its layers. */

@@ -25,10 +25,12 @@ import { turnKey } from './shape.ts';
 /** The places of what a layer holds, in the order of positions. */
 function placesOf(cache: KVCache, l: number, row: number, group: number): number[] {
   const table = cache.store.tableOf(l)!;
-  const at = table.ropePositions.at(row, table.groups === 1 ? 0 : group);
+  const at = table.positions.at(row, table.groups === 1 ? 0 : group);
   const slots = range(table.filled[table.groupIndex(row, table.groups === 1 ? 0 : group)]);
   const position = (slot: number) => table.positions.data[at + slot];
-  return slots.sort((a, b) => position(a) - position(b)).map((slot) => table.ropePositions.data[at + slot]);
+  return slots
+    .sort((a, b) => position(a) - position(b))
+    .map((slot) => table.ropePosition(row, table.groups === 1 ? 0 : group, slot));
 }
 
 /** Checks that every key is the one that its place makes. */

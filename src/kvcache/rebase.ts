@@ -17,15 +17,15 @@ export function rebaseRow(shape: CacheShape, store: SlotStore, row: number, sink
   for (const table of store.tables.values())
     for (let g = 0; g < table.groups; g++) {
       const count = table.filled[table.groupIndex(row, g)];
-      const at = table.ropePositions.at(row, g);
+      const at = table.positions.at(row, g);
       const order = Array.from({ length: count }, (_, slot) => slot);
       order.sort((a, b) => table.positions.data[at + a] - table.positions.data[at + b]);
       for (const [rank, slot] of order.entries()) {
         // By position: what a window holds first is no sink, and stays as near to the next token as it was.
         const isSink = table.positions.data[at + slot] < sinks;
         const to = isSink ? rank : next - count + rank;
-        const from = table.ropePositions.data[at + slot];
-        table.ropePositions.data[at + slot] = to;
+        const from = table.ropePosition(row, g, slot);
+        table.turn(row, g, slot, to);
         if (to === from) continue;
         for (const l of table.layers) {
           const { rotation, keySize } = shape.layers[l];

@@ -124,6 +124,7 @@ function routedRules(
     rowState,
     layerState: (layer) => layerState[layer],
     scoredByLater: routed.some(({ part }) => part.rules.scoredByLater ?? true),
+    scoresDecode: routed.some(({ part }) => part.rules.scoresDecode ?? part.rules.scoredByLater ?? true),
     refreshes: routed.some(({ part }) => part.rules.refreshes),
     beginChunk: (chunk) => {
       for (const { part } of routed) part.beginChunk(chunk);

@@ -110,7 +110,10 @@ export class SlotStore {
   clear(): void {
     this.own();
     for (const row of range(this.#batch)) this.clearRow(row);
-    for (const table of this.tables.values()) table.resize(this.#batch, 0);
+    for (const table of this.tables.values()) {
+      table.resize(this.#batch, 0);
+      table.trimRopePositions();
+    }
     for (const buffer of this.buffers) buffer?.resize(this.#batch, 0);
     this.expectedLength = 0;
     this.#undo = null;
@@ -202,8 +205,10 @@ export class SlotStore {
     const undo = this.#undo!.get(table)!;
     for (const group of plan.groups) {
       const { group: g, held, kept, moves, writes, slotState } = group;
-      for (let c = 0; c < table.slotStates; c++)
-        table.slotState[c].data.set(slotState[c].subarray(0, held), table.slotState[c].at(row, g));
+      if (!table.hasState(row, g, slotState, held)) {
+        undo.saveState(row, g);
+        table.setState(row, g, slotState, held);
+      }
       for (let slot = kept; slot < held; slot++) undo.save(row, g, slot);
       for (let i = 0; i < 2 * group.moveCount; i += 2) {
         undo.save(row, g, moves[i + 1]);
@@ -225,9 +230,14 @@ export class SlotStore {
     if (table.budgets.some((budget, g) => table.capacityOf(g) > budget)) this.#shrink(table);
   }
 
-  /** Forgets what the last chunk overwrote where that is more than so many slots of a group. @returns whether it has. */
-  dropUndo(slots: number): boolean {
-    const tooLong = [...(this.#undo?.values() ?? [])].some((undo) => undo.slots > slots);
+  /**
+   * Forgets what the last chunk overwrote where that is more than so many slots of a group, or the policy's numbers of all slots.
+   * @param keepsState whether there is memory for these numbers. @returns whether it has.
+   */
+  dropUndo(slots: number, keepsState: boolean): boolean {
+    const tooLong = [...(this.#undo?.values() ?? [])].some(
+      (undo) => undo.slots > slots || (undo.keepsState && !keepsState),
+    );
     if (tooLong) this.#undo = null;
     return tooLong;
   }

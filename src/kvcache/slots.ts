@@ -7,7 +7,7 @@ import { type Capacity, SlotArray, type SlotData } from './buffers/slot-array.ts
 /** The position of a slot that holds nothing: negative, and before every window. */
 export const EMPTY_SLOT = -1e9;
 
-/** What is added to the attention scores of a slot that holds nothing: as good as -∞, and still a number. */
+/** What is added to the attention scores of what a query does not see: as good as -∞, and still a number. */
 export const HIDDEN = -1e30;
 
 /** How the policy's numbers of each slot are stored. */
@@ -60,17 +60,15 @@ export class SlotTable implements TableSpec {
   batch: number;
   /** Token positions; {@link EMPTY_SLOT} where a slot is free. float32, as the graph reads it. */
   readonly positions: SlotArray<Float32Array>;
-  /** The position that each token's key is rotated to: its position, until the row was rebased. */
-  readonly ropePositions: SlotArray<Float32Array>;
-  /** 0, or {@link HIDDEN} where a slot is free. */
-  readonly hidden: SlotArray<Float32Array>;
   /** The policy's numbers of each slot. */
   readonly slotState: readonly SlotArray<SlotState>[];
   /** [batch, groups]: slots in use. They are always the first ones. */
   filled: Int32Array;
   /** [batch, groups]: tokens given up that a later query could have seen. */
   evicted: Int32Array;
-  readonly #arrays: readonly SlotArray<SlotData>[];
+  /** The position that each token's key is rotated to. Null as long as that is its position: until a rebase, or positions that were given. */
+  #ropePositions: SlotArray<Float32Array> | null = null;
+  #arrays: readonly SlotArray<SlotData>[];
 
   constructor(batch: number, spec: TableSpec) {
     this.name = spec.name;
@@ -84,10 +82,8 @@ export class SlotTable implements TableSpec {
     this.ragged = spec.ragged ?? false;
     this.batch = batch;
     this.positions = new SlotArray(Float32Array, batch, spec.groups, 1, EMPTY_SLOT);
-    this.ropePositions = new SlotArray(Float32Array, batch, spec.groups, 1);
-    this.hidden = new SlotArray(Float32Array, batch, spec.groups, 1, HIDDEN);
     this.slotState = this.makeSlotState();
-    this.#arrays = [this.positions, this.ropePositions, this.hidden, ...this.slotState];
+    this.#arrays = [this.positions, ...this.slotState];
     this.filled = new Int32Array(batch * spec.groups);
     this.evicted = new Int32Array(batch * spec.groups);
   }
@@ -149,10 +145,45 @@ export class SlotTable implements TableSpec {
 
   /** Says which token a slot holds. */
   put(row: number, group: number, slot: number, position: number, ropePosition: number): void {
+    this.positions.data[this.positions.at(row, group, slot)] = position;
+    this.turn(row, group, slot, ropePosition);
+  }
+
+  /** The position that the key of a slot is rotated to. */
+  ropePosition(row: number, group: number, slot: number): number {
+    return (this.#ropePositions ?? this.positions).data[this.positions.at(row, group, slot)];
+  }
+
+  /** Says what position the key of a slot is rotated to. */
+  turn(row: number, group: number, slot: number, ropePosition: number): void {
     const at = this.positions.at(row, group, slot);
-    this.positions.data[at] = position;
-    this.ropePositions.data[at] = ropePosition;
-    this.hidden.data[at] = 0;
+    if (!this.#ropePositions) {
+      if (this.positions.data[at] === ropePosition) return;
+      this.keepRopePositions();
+    }
+    this.#ropePositions!.data[at] = ropePosition;
+  }
+
+  /** Whether some token's key is rotated to another position than its own. */
+  get hasRopePositions(): boolean {
+    return this.#ropePositions !== null;
+  }
+
+  /** Gives the memory of rope positions back where they are the positions of all tokens. */
+  trimRopePositions(): void {
+    const { data } = this.positions;
+    if (!this.#ropePositions?.data.every((ropePosition, i) => ropePosition === data[i])) return;
+    this.#ropePositions = null;
+    this.#arrays = [this.positions, ...this.slotState];
+  }
+
+  /** Makes memory for rope positions that differ from positions. */
+  keepRopePositions(): void {
+    if (this.#ropePositions) return;
+    this.#ropePositions = new SlotArray(Float32Array, this.batch, this.groups, 1, EMPTY_SLOT);
+    this.#ropePositions.resize(this.batch, this.capacities);
+    this.#ropePositions.data.set(this.positions.data);
+    this.#arrays = [this.positions, this.#ropePositions, ...this.slotState];
   }
 
   /** Frees the slots from `start` on. */
@@ -160,6 +191,21 @@ export class SlotTable implements TableSpec {
     const index = this.groupIndex(row, group);
     for (const array of this.#arrays) array.wipe(row, group, start, this.filled[index]);
     this.filled[index] = start;
+  }
+
+  /** Whether the policy's numbers of the first `count` slots of a group are these. */
+  hasState(row: number, group: number, given: readonly ArrayLike<number>[], count: number): boolean {
+    return this.slotState.every((array, i) => {
+      const at = array.at(row, group);
+      for (let slot = 0; slot < count; slot++) if (!Object.is(array.data[at + slot], given[i][slot])) return false;
+      return true;
+    });
+  }
+
+  setState(row: number, group: number, given: readonly Float64Array[], count: number): void {
+    this.slotState.forEach((array, i) => {
+      array.data.set(given[i].subarray(0, count), array.at(row, group));
+    });
   }
 
   /** Copies one slot onto another. */
@@ -175,8 +221,11 @@ export class SlotTable implements TableSpec {
 
   /** Copies a row from another table of the same kind, whose capacity may be smaller. */
   copyRow(from: SlotTable, source: number, target: number): void {
-    this.#arrays.forEach((array, i) => {
-      array.copyRow(from.#arrays[i], source, target);
+    if (from.#ropePositions) this.keepRopePositions();
+    this.positions.copyRow(from.positions, source, target);
+    this.#ropePositions?.copyRow(from.#ropePositions ?? from.positions, source, target);
+    this.slotState.forEach((array, i) => {
+      array.copyRow(from.slotState[i], source, target);
     });
     for (let g = 0; g < this.groups; g++) {
       this.filled[this.groupIndex(target, g)] = from.filled[from.groupIndex(source, g)];
@@ -187,6 +236,7 @@ export class SlotTable implements TableSpec {
   /** A table with the same content; the memory is shared until one of them writes. */
   fork(): SlotTable {
     const twin = new SlotTable(this.batch, this);
+    if (this.#ropePositions) twin.keepRopePositions();
     twin.#arrays.forEach((array, i) => {
       array.share(this.#arrays[i]);
     });

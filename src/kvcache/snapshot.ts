@@ -19,7 +19,9 @@ import type { SlotStateType, SlotTable } from './slots.ts';
 
 const MAGIC = 'KEYHOLD!';
 /** Changes whenever files could be misread. */
-const VERSION = 2;
+const VERSION = 3;
+/** Up to here, files hold rope positions and masks of all slots. */
+const MASKED = 2;
 /** Its int8 and int4 slots hold vectors that are not rotated. */
 const UNROTATED = 1;
 const DIGEST = 32;
@@ -35,6 +37,8 @@ const Header = v.object({
   options: v.record(v.string(), v.unknown()),
   /** Whether quantised slots are blocks of ggml: engines differ. */
   blocks: v.optional(v.boolean(), false),
+  /** Layer groups whose slots say what position their key is rotated to: it is not their own. */
+  turned: v.optional(v.array(v.string()), []),
   /** How the policy's numbers of each slot are stored. */
   slotState: v.optional(v.picklist(['float32', 'float64']), 'float64'),
   rows: v.array(
@@ -71,6 +75,7 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
     policy: cache.policy,
     options,
     blocks: hasBlocks(cache.shape),
+    turned: [...cache.store.tables.values()].filter((table) => table.hasRopePositions).map(({ name }) => name),
     slotState: stateTypeOf(cache),
     rows,
   };
@@ -105,7 +110,7 @@ export async function restoreCache(
   model: string,
   policy?: PolicyRow,
 ): Promise<KVCache> {
-  const { header, body } = await readFrame(bytes);
+  const { header, body, version } = await readFrame(bytes);
   if (header.model !== model)
     throw new SnapshotError(
       'this cache was saved by another model (or other weights of it): its keys and values mean nothing here',
@@ -118,6 +123,9 @@ export async function restoreCache(
     throw new SnapshotError(
       `this ${cache.policy} cache was saved by another version, which stored scores as ${header.slotState}`,
     );
+  for (const { store } of [saved, cache])
+    for (const [name, table] of store.tables)
+      if (version <= MASKED || header.turned.includes(name)) table.keepRopePositions();
   let at = 0;
   const take = (array: { buffer: ArrayBufferLike; byteOffset: number; byteLength: number }) => {
     if (at + array.byteLength > body.length) throw new SnapshotError('the saved cache ends too early');
@@ -131,7 +139,7 @@ export async function restoreCache(
       const ids = new Int32Array(tokens);
       take(ids);
       openRow(saved, row, ids, record);
-      for (const array of rowArrays(saved, row)) take(array);
+      for (const array of rowArrays(saved, row, version <= MASKED)) take(array);
       if (!isForeign) continue;
       openRow(cache, row, ids, record);
       convertRow(saved, cache, row);
@@ -140,21 +148,22 @@ export async function restoreCache(
     throw asSnapshotError(error);
   }
   if (at !== body.length) throw new SnapshotError(`the saved cache has ${body.length - at} bytes too many`);
+  for (const table of cache.store.tables.values()) table.trimRopePositions();
   return cache;
 }
 
 const hasBlocks = ({ memory }: CacheShape): boolean => memory?.blocks ?? false;
 
 /** Checks all that can be checked without knowing what the cache is for. */
-async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uint8Array }> {
+async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uint8Array; version: number }> {
   const magic = new TextDecoder('latin1').decode(bytes.subarray(0, MAGIC.length));
   if (magic !== MAGIC) throw new SnapshotError('this is not a saved cache');
   if (bytes.length < 16 + DIGEST) throw new SnapshotError('the saved cache is torn: it ends in its first bytes');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = view.getUint32(8, true);
-  if (version !== VERSION && version !== UNROTATED)
+  if (version < UNROTATED || version > VERSION)
     throw new SnapshotError(
-      `the saved cache is of format ${version}, but this version of Keyhold reads formats ${UNROTATED} and ${VERSION}`,
+      `the saved cache is of format ${version}, but this version of Keyhold reads formats ${UNROTATED} to ${VERSION}`,
     );
   const end = bytes.length - DIGEST;
   const stated = bytes.subarray(end);
@@ -166,7 +175,7 @@ async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uin
   try {
     const given = v.parse(Header, JSON.parse(new TextDecoder().decode(bytes.subarray(16, 16 + length))));
     const header = version === UNROTATED ? withPlainBuffers(given) : given;
-    return { header, body: bytes.subarray(16 + padded(length), end) };
+    return { header, version, body: bytes.subarray(16 + padded(length), end) };
   } catch (cause) {
     throw new SnapshotError(`the saved cache's header can't be read: ${(cause as Error).message}`, { cause });
   }
@@ -205,8 +214,11 @@ function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, o
 
 const stateTypeOf = ({ rules }: KVCache): SlotStateType => rules.layout.slotStateType ?? 'float64';
 
-/** All numbers of a row, as arrays over the cache's own memory: to be written out, or filled in. @internal */
-export function rowArrays(cache: KVCache, row: number): (SlotData | Int32Array)[] {
+/**
+ * All numbers of a row, as arrays over the cache's own memory: to be written out, or filled in.
+ * @param masked whether masks of the slots are among them, as in older files. @internal
+ */
+export function rowArrays(cache: KVCache, row: number, masked = false): (SlotData | Int32Array)[] {
   const { rows, store } = cache;
   const arrays: (SlotData | Int32Array)[] = [
     rows[row].rowState,
@@ -215,16 +227,21 @@ export function rowArrays(cache: KVCache, row: number): (SlotData | Int32Array)[
     ...store.crossAttention.rowViews(row),
   ];
   for (const table of store.tables.values()) {
-    arrays.push(...tableArrays(table, row));
+    arrays.push(...tableArrays(table, row, masked));
     for (const { buffer, group, count } of slotsOf(store, table, row))
       arrays.push(...buffer.slotViews(row, group, count));
   }
   return arrays;
 }
 
-function tableArrays(table: SlotTable, row: number): (SlotData | Int32Array)[] {
+function tableArrays(table: SlotTable, row: number, masked = false): (SlotData | Int32Array)[] {
   const from = table.groupIndex(row, 0);
-  const groups = range(table.groups).flatMap((g) => table.slotViews(row, g));
+  const groups = range(table.groups).flatMap((g) => {
+    const [positions, ...rest] = table.slotViews(row, g);
+    if (!masked) return [positions, ...rest];
+    const [ropePositions, ...states] = rest;
+    return [positions, ropePositions, new Float32Array(positions.length), ...states];
+  });
   return [table.evicted.subarray(from, from + table.groups), ...groups];
 }
 

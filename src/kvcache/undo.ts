@@ -14,9 +14,12 @@ export class TableUndo {
   /** Of the table's layers, in their order. */
   readonly #buffers: readonly SlotBuffer[];
   readonly #savedBuffers: readonly SlotBuffer[];
+  /** The policy's numbers of all slots of a group: only of groups whose numbers the chunk has changed. */
   readonly #state: SlotTable['slotState'];
-  /** Per row and group: the slots saved, and their positions. */
+  #hasState = new Uint8Array(0);
+  /** Per row and group: the slots saved, their positions, and the policy's numbers of them. */
   readonly #slots: SlotArray<Float64Array>;
+  readonly #slotState: SlotTable['slotState'];
   readonly #positions: SlotArray<Float32Array>;
   readonly #ropePositions: SlotArray<Float32Array>;
   #counts = new Int32Array(0);
@@ -28,6 +31,7 @@ export class TableUndo {
     this.#buffers = buffers;
     this.#savedBuffers = buffers.map((buffer) => buffer.create());
     this.#state = table.makeSlotState();
+    this.#slotState = table.makeSlotState();
     this.#slots = new SlotArray(Float64Array, table.batch, table.groups, 1);
     this.#positions = new SlotArray(Float32Array, table.batch, table.groups, 1);
     this.#ropePositions = new SlotArray(Float32Array, table.batch, table.groups, 1);
@@ -35,7 +39,7 @@ export class TableUndo {
 
   get bytes(): number {
     const buffers = this.#savedBuffers.reduce((sum, buffer) => sum + buffer.bytes, 0);
-    const state = this.#state.reduce((sum, array) => sum + array.bytes, 0);
+    const state = [...this.#state, ...this.#slotState].reduce((sum, array) => sum + array.bytes, 0);
     return buffers + state + this.#slots.bytes + this.#positions.bytes + this.#ropePositions.bytes;
   }
 
@@ -44,33 +48,46 @@ export class TableUndo {
     return this.#slots.capacity;
   }
 
+  /** Whether it has memory for the policy's numbers of all slots. */
+  get keepsState(): boolean {
+    return this.#state.some((array) => array.capacity > 0);
+  }
+
   /** A new chunk begins for some rows: forgets the one before. */
   begin(rows: readonly number[]): void {
-    const { batch, groups, filled, evicted, slotState } = this.#table;
+    const { batch, groups, filled, evicted } = this.#table;
     if (this.#filled.length !== filled.length) {
       this.#filled = new Int32Array(filled.length);
       this.#evicted = new Int32Array(filled.length);
       this.#counts = new Int32Array(filled.length);
+      this.#hasState = new Uint8Array(filled.length);
       this.#resize(batch, this.#slots.capacity);
     }
-    // Never smaller: what other rows had may be more than the table has now.
-    const largest = (array: SlotTable['slotState'][number]): Capacity => {
-      const { capacities } = this.#table;
-      if (typeof capacities === 'number') return Math.max(array.capacity, capacities);
-      return capacities.map((slots, g) => Math.max(array.capacityOf(g), slots));
-    };
-    for (const array of this.#state) array.resize(batch, largest(array));
     for (const row of rows)
       for (let group = 0; group < groups; group++) {
         const index = this.#table.groupIndex(row, group);
         this.#filled[index] = filled[index];
         this.#evicted[index] = evicted[index];
         this.#counts[index] = 0;
-        slotState.forEach((array, i) => {
-          const at = array.at(row, group);
-          this.#state[i].data.set(array.data.subarray(at, at + filled[index]), this.#state[i].at(row, group));
-        });
+        this.#hasState[index] = 0;
       }
+  }
+
+  /** Keeps the policy's numbers of a group, which are about to change. To be called before the group's slots change. */
+  saveState(row: number, group: number): void {
+    const { batch, capacities, slotState } = this.#table;
+    // Never smaller: what other rows had may be more than the table has now.
+    const largest = (array: SlotTable['slotState'][number]): Capacity => {
+      if (typeof capacities === 'number') return Math.max(array.capacity, capacities);
+      return capacities.map((slots, g) => Math.max(array.capacityOf(g), slots));
+    };
+    const index = this.#table.groupIndex(row, group);
+    this.#hasState[index] = 1;
+    slotState.forEach((array, i) => {
+      this.#state[i].resize(batch, largest(this.#state[i]));
+      const at = array.at(row, group);
+      this.#state[i].data.set(array.data.subarray(at, at + this.#filled[index]), this.#state[i].at(row, group));
+    });
   }
 
   /** Keeps what a slot holds, which is about to be overwritten. Slots that were free need no keeping. */
@@ -81,10 +98,12 @@ export class TableUndo {
     const nth = this.#counts[index]++;
     if (nth >= this.#slots.capacity) this.#resize(table.batch, Math.max(KEPT_UNDO_SLOTS, 2 * this.#slots.capacity));
     const at = this.#slots.at(row, group, nth);
-    const from = table.positions.at(row, group, slot);
     this.#slots.data[at] = slot;
-    this.#positions.data[at] = table.positions.data[from];
-    this.#ropePositions.data[at] = table.ropePositions.data[from];
+    this.#positions.data[at] = table.positions.data[table.positions.at(row, group, slot)];
+    this.#ropePositions.data[at] = table.ropePosition(row, group, slot);
+    table.slotState.forEach((array, i) => {
+      this.#slotState[i].data[at] = array.data[array.at(row, group, slot)];
+    });
     for (let i = 0; i < this.#buffers.length; i++)
       for (const g of groupsOf(table, group, this.#buffers[i]))
         this.#savedBuffers[i].copySlot(this.#buffers[i], row, g, slot, nth);
@@ -113,10 +132,14 @@ export class TableUndo {
         const at = this.#slots.at(row, group, nth);
         const slot = this.#slots.data[at];
         table.put(row, group, slot, this.#positions.data[at], this.#ropePositions.data[at]);
+        table.slotState.forEach((array, i) => {
+          array.data[array.at(row, group, slot)] = this.#slotState[i].data[at];
+        });
         for (let i = 0; i < this.#buffers.length; i++)
           for (const g of groupsOf(table, group, this.#buffers[i]))
             this.#buffers[i].copySlot(this.#savedBuffers[i], row, g, nth, slot);
       }
+      if (this.#hasState[index] === 0) continue;
       table.slotState.forEach((array, i) => {
         const from = this.#state[i].at(row, group);
         array.data.set(this.#state[i].data.subarray(from, from + before), array.at(row, group));
@@ -128,6 +151,7 @@ export class TableUndo {
     this.#slots.resize(batch, capacity);
     this.#positions.resize(batch, capacity);
     this.#ropePositions.resize(batch, capacity);
+    for (const array of this.#slotState) array.resize(batch, capacity);
     for (const buffer of this.#savedBuffers) buffer.resize(batch, capacity);
   }
 }

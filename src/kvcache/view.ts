@@ -260,10 +260,9 @@ export class LayerView {
       throw new InputError(
         `the keys of layer ${this.layer} can't be turned back: their rotation depends on the length`,
       );
-    const { ropePositions } = this.#table;
-    const at = ropePositions.at(this.row, group.index, j);
     const first = this.ropePosition - this.newTokens + 1;
-    turnKey(key, rotation, j < group.held ? ropePositions.data[at] : first + j - group.held, 0);
+    const isHeld = j < group.held;
+    turnKey(key, rotation, isHeld ? this.#table.ropePosition(this.row, group.index, j) : first + j - group.held, 0);
   }
 
   #chunkOf(half: Half): Float32Array {

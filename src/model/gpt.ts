@@ -3,8 +3,8 @@
  *
  * Inputs of a step (shapes as in ops/types.ts):
  * - `ids` int64 [B, T]; `positions` float32 [B, T]; where positions are learned, `positionIds` int64 [B, T]: rows of their table;
- * - `slots.GROUP` float32 [B, 1 or G, C], for layers that hold the same positions: the positions of the cached tokens
- *   (EMPTY_SLOT where a slot is free) if the group has a window or ALiBi, else 0 (HIDDEN where a slot is free);
+ * - `slots.GROUP` float32 [B, 1 or G, C], for layers that hold the same positions: the positions of the cached tokens,
+ *   EMPTY_SLOT where a slot is free;
  * - `k.L`, `v.L` [B, G, C, D], and the scales of a quantized buffer: the slots of layer L;
  *   where groups differ in their slots, `slots.GROUP.I`, `k.L.I` and `v.L.I` of each of its groups, and `sum.GROUP.I`;
  * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;

@@ -35,19 +35,6 @@ export interface CachedKV {
   readonly valueScales: Value | null;
 }
 
-/** Whether `slots` of attend holds positions: if not, it is enough to know which slots are in use. */
-export function readsPositions({
-  window,
-  chunk,
-  alibi,
-}: {
-  readonly window: number | null;
-  readonly chunk: number | null;
-  readonly alibi: unknown;
-}): boolean {
-  return window !== null || chunk !== null || alibi !== null;
-}
-
 export interface AttendInputs {
   /** [B, H, T, D] */
   readonly q: Value;

@@ -98,10 +98,10 @@ export interface OpAttributes {
    * queryMask is given: maxima [B, G, sets or T, C + T], the largest weight of any query that a set has a 1 for, else 0, and any head
    * of the group. With T sets, set t is query t alone).
    *
-   * Queries attend to the slots in use and to the chunk's tokens up to themselves. `slots` holds the positions of the cached tokens
-   * (EMPTY_SLOT where a slot is free) if the mask has a window, chunks or ALiBi, else 0 (HIDDEN where a slot is free). Column
-   * r·T + t of queryWeights is query t of the group's head r. A sink is one more score of each query, with no value: weights add up
-   * to less than 1 then. Where the cached values are the cached keys, values are the keys (latent attention).
+   * Queries attend to the slots in use and to the chunk's tokens up to themselves. `slots` holds the positions of the cached tokens,
+   * EMPTY_SLOT where a slot is free. Column r·T + t of queryWeights is query t of the group's head r. A sink is one more score of
+   * each query, with no value: weights add up to less than 1 then. Where the cached values are the cached keys, values are the keys
+   * (latent attention).
    */
   readonly attend: ScoreAttributes &
     MaskAttributes & {

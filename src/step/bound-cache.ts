@@ -3,13 +3,10 @@
  */
 
 import { type StepTensor, tensorOf } from '../backends/types.ts';
-import type { Config } from '../config/config.ts';
-import { slotSpec } from '../config/layer-spec.ts';
 import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
 import { partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { SlotTable } from '../kvcache/slots.ts';
-import { readsPositions } from '../ops/attention.ts';
 import { range } from '../util/numbers.ts';
 import { echoedGroups } from './echo.ts';
 
@@ -25,19 +22,13 @@ interface BoundArray {
   tensor: StepTensor | null;
 }
 
-/** The mask of a layer's attention. */
-function maskOf({ layers, position }: Config, layer: number) {
-  const { window, chunk } = slotSpec(layers[layer].mixer)!;
-  return { window, chunk, alibi: position === 'alibi' ? true : null };
-}
-
 /** A cache's inputs by the names that gpt.ts tells. */
 export class BoundCache {
   /** Layer groups, or groups of them, whose echo the policy wants; null: it wants none, or no layer has slots. */
   readonly echoed: ReadonlySet<string> | null;
   readonly #arrays: readonly BoundArray[];
 
-  constructor(config: Config, cache: KVCache) {
+  constructor(cache: KVCache) {
     const bound = (name: string, array: SlotArray<SlotData>, table: SlotTable, hasWidth: boolean): BoundArray[] => {
       const groups = table.ragged ? range(table.groups) : [null];
       return groups.map((group) => ({
@@ -51,11 +42,10 @@ export class BoundCache {
     };
     this.echoed = echoedGroups(cache);
     this.#arrays = [...cache.store.tables].flatMap(([name, table]) => {
-      const mask = readsPositions(maskOf(config, table.layers[0])) ? table.positions : table.hidden;
       const buffers = table.layers.flatMap((l) =>
         cache.store.buffers[l]!.inputs.flatMap(({ name: part, array }) => bound(`${part}.${l}`, array, table, true)),
       );
-      return [...bound(`slots.${name}`, mask, table, false), ...buffers];
+      return [...bound(`slots.${name}`, table.positions, table, false), ...buffers];
     });
   }
 

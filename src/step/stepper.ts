@@ -254,7 +254,7 @@ export class Stepper {
   #bound(cache: KVCache): BoundCache {
     let bound = this.#caches.get(cache);
     if (!bound) {
-      bound = new BoundCache(this.config, cache);
+      bound = new BoundCache(cache);
       this.#caches.set(cache, bound);
     }
     return bound;

@@ -11,6 +11,7 @@ import {
 } from '../../src/kvcache/chunk.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import { needsBy, type Reduction } from '../../src/kvcache/needs.ts';
+import { EMPTY_SLOT } from '../../src/kvcache/slots.ts';
 import { range } from '../../src/util/numbers.ts';
 import type { FakeModel } from './fake-model.ts';
 
@@ -169,11 +170,11 @@ interface Candidate {
 /** What the graph would read of one layer, row and group. */
 function heldSlots(cache: KVCache, layer: number, row: number, group: number): Candidate[] {
   const table = cache.store.tableOf(layer)!;
-  const at = table.hidden.at(row, table.groups === 1 ? 0 : group);
+  const at = table.positions.at(row, table.groups === 1 ? 0 : group);
   const { keySize, valueSize } = cache.shape.layers[layer];
   const slots: Candidate[] = [];
   for (let slot = 0; slot < table.capacityOf(table.groups === 1 ? 0 : group); slot++) {
-    if (table.hidden.data[at + slot] !== 0) continue;
+    if (table.positions.data[at + slot] === EMPTY_SLOT) continue;
     const key = new Float32Array(keySize);
     const value = new Float32Array(valueSize);
     cache.store.buffers[layer]!.readKey({ row, group, slot }, key);

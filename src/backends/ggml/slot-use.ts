@@ -74,7 +74,6 @@ export function slotUse(joinable: readonly JoinableSlots[], inputs: RunInputs): 
 /** Slots up to the last one in use, of the C slots from index `from` on. */
 export function filledSlots(slots: Float32Array, from: number, C: number): number {
   let filled = C;
-  // HIDDEN is below EMPTY_SLOT: the array holds either 0 and HIDDEN, or positions and EMPTY_SLOT.
   while (filled > 0 && slots[from + filled - 1] <= EMPTY_SLOT) filled--;
   return filled;
 }

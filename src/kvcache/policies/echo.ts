@@ -15,5 +15,7 @@ export const echo = definePolicy({
   name: 'echo',
   summary: 'those that the text would look at if it were read once more',
   needs: ['echo'],
+  // Of a token alone there is no echo.
+  scoresDecode: false,
   ...largestSoFar,
 });

@@ -3,13 +3,21 @@
  */
 import { bufferName } from '../../../kvcache/buffers.ts';
 import { HIDDEN } from '../../../kvcache/slots.ts';
-import { readsPositions } from '../../../ops/attention.ts';
 import type { OpNode, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { echo } from './attention.ts';
 import type { Tensor } from './graph-maker.ts';
 import { need, type Scope } from './lowering.ts';
-import { chunkMask, echoDistances, echoMask, slotsAndChunk, withAlibi } from './masks.ts';
+import {
+  chunkMask,
+  echoDistances,
+  echoMask,
+  type MaskSizes,
+  readsPositions,
+  slotMask,
+  slotsAndChunk,
+  withAlibi,
+} from './masks.ts';
 
 /** The largest weights of queries that read the chunk once more. */
 export function lowerEcho(scope: Scope, node: OpNode<'echo'>): [Tensor] {
@@ -49,13 +57,23 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'echo'>): Tensor {
   const hidden = scope.shared(key, () =>
     readsPositions(attributes)
       ? echoMask(g, names, sizes, attributes)
-      : slotsAndChunk(g, scope.get(slots!), [countedMask(scope, mask!), chunkMaskOf(scope, positions!)], T),
+      : slotsAndChunk(
+          g,
+          slotsInUse(scope, names.slots, sizes),
+          [countedMask(scope, mask!), chunkMaskOf(scope, positions!)],
+          T,
+        ),
   );
   if (!alibi) return hidden;
   return scope.shared(`${key} ${alibi}`, () => {
     const distances = scope.shared(`echo distances ${names.slots}`, () => echoDistances(g, names, sizes));
     return withAlibi(g, hidden, distances, alibi);
   });
+}
+
+/** Which slots are in use, as a mask [B, groups, C]. */
+export function slotsInUse(scope: Scope, slots: string, sizes: MaskSizes): Tensor {
+  return scope.shared(`slots in use ${slots}`, () => slotMask(scope.g, slots, sizes));
 }
 
 /** Which tokens of its chunk a token sees. @param positions [B, T] */

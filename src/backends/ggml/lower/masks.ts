@@ -40,7 +40,6 @@ export function stepMask(
   attributes: MaskAttributes,
 ): Tensor {
   const before = beforeFirst(attributes);
-  const readsPositions = before !== null || attributes.alibi !== null;
   return g.derive([B, groups, T, C + T], (inputs, out) => {
     const at = floats(inputs, positions);
     const cached = floats(inputs, slots);
@@ -52,11 +51,10 @@ export function stepMask(
         for (let t = 0; t < T; t++) {
           const line = to + t * width;
           const position = at[b * T + t];
-          if (!readsPositions) out.set(cached.subarray(from, from + C), line);
-          else {
-            const oldest = before ? before(position) : -0.5;
-            for (let c = 0; c < C; c++) out[line + c] = cached[from + c] > oldest ? 0 : HIDDEN;
-          }
+          const oldest = before ? before(position) : -0.5;
+          // Without a window all queries see the same slots.
+          if (t > 0 && !before) out.copyWithin(line, to, to + C);
+          else for (let c = 0; c < C; c++) out[line + c] = cached[from + c] > oldest ? 0 : HIDDEN;
           for (let s = 0; s < T; s++) {
             const key = at[b * T + s];
             const isSeen = key <= position && (before === null || key > before(position));
@@ -64,6 +62,19 @@ export function stepMask(
           }
         }
       }
+  });
+}
+
+/** Whether queries of a chunk see different slots, or see them at a distance. */
+export function readsPositions({ window, chunk, alibi }: MaskAttributes): boolean {
+  return window !== null || chunk !== null || alibi !== null;
+}
+
+/** Which slots are in use [B, groups, C]: 0, or HIDDEN. */
+export function slotMask(g: GraphMaker, slots: string, { B, groups, C }: Omit<MaskSizes, 'T'>): Tensor {
+  return g.derive([B, groups, C], (inputs, out) => {
+    const cached = floats(inputs, slots);
+    for (let i = 0; i < out.length; i++) out[i] = cached[i] > EMPTY_SLOT ? 0 : HIDDEN;
   });
 }
 
@@ -187,8 +198,7 @@ export function joinedMask(
         const line = (b * T + t) * S;
         const position = at[b * T + t];
         const oldest = before ? before(position) : EMPTY_SLOT;
-        if (before) for (let c = 0; c < filled; c++) out[line + c] = cached[b * C + c] > oldest ? 0 : HIDDEN;
-        else out.set(cached.subarray(b * C, b * C + filled), line);
+        for (let c = 0; c < filled; c++) out[line + c] = cached[b * C + c] > oldest ? 0 : HIDDEN;
         for (let s = 0; s < T; s++) {
           const key = at[b * T + s];
           if (key <= position && key > oldest) out[line + filled + s] = 0;

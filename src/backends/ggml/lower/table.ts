@@ -2,7 +2,6 @@
  * @file The table of operators.
  */
 import { bufferName } from '../../../kvcache/buffers.ts';
-import { readsPositions } from '../../../ops/attention.ts';
 import type { OpName, OpNode, UnaryKind, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { range } from '../../../util/numbers.ts';
@@ -18,7 +17,7 @@ import {
   queryMoments,
   type WantedMaxima,
 } from './attention.ts';
-import { chunkMaskOf, countedQueries, lowerEcho } from './echo.ts';
+import { chunkMaskOf, countedQueries, lowerEcho, slotsInUse } from './echo.ts';
 import {
   affine,
   binary,
@@ -39,6 +38,7 @@ import { type Lower, need, type Scope } from './lowering.ts';
 import {
   chunkSlotIndex,
   joinedMask,
+  readsPositions,
   seen,
   sequenceDistances,
   sequenceMask,
@@ -296,7 +296,7 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'attend'>): Tensor 
   const mask = scope.shared(key, () =>
     T === 1 || readsPositions(attributes)
       ? stepMask(g, names, sizes, attributes)
-      : slotsAndChunk(g, scope.get(slots), [chunkMaskOf(scope, positions)], T),
+      : slotsAndChunk(g, slotsInUse(scope, names.slots, sizes), [chunkMaskOf(scope, positions)], T),
   );
   if (!alibi) return mask;
   return scope.shared(`${key} ${alibi}`, () => {

@@ -3,7 +3,6 @@
  * all layers of a group.
  */
 import { HIDDEN } from '../../../kvcache/slots.ts';
-import { readsPositions } from '../../../ops/attention.ts';
 import { addDims, broadcast, type Dim } from '../../../ops/shapes.ts';
 import type { MaskAttributes, OpNode } from '../../../ops/types.ts';
 import type { GraphBuilder, Value } from '../builder.ts';
@@ -132,7 +131,6 @@ class Scores {
   /** For the slots. Those in use are always of the past, so only free ones and those before the window are hidden. */
   slots(slots: Value): Value {
     const g = this.#g;
-    if (!readsPositions(this.#attributes)) return slots;
     const oldest = beforeFirst(g, this.#queries, this.#attributes) ?? g.scalar(-0.5);
     return this.withAlibi(where(g, greater(g, slots, oldest), g.scalar(0), g.scalar(HIDDEN)), slots);
   }
