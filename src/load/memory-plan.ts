@@ -182,7 +182,7 @@ function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, cont
   for (const { budget, budgets, slotStateBytes, layers: own } of cache.store.tables.values()) {
     const slots = Math.min(budget, context);
     const all = budgets.reduce((sum, one) => sum + Math.min(one, context), 0);
-    bytes += cache.batch * all * (12 + slotStateBytes);
+    bytes += cache.batch * all * (4 + slotStateBytes);
     // What the last chunk overwrote, in memory that doubles.
     const over = Math.min(budget, chunk, context - slots);
     if (over > 0) bytes += 2 ** Math.ceil(Math.log2(over)) * slotBytes * (own.length / layers);
