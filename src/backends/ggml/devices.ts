@@ -35,16 +35,9 @@ const opened = new Set<string>();
  * @throws EngineError where its package is not installed, or the system has no such device.
  */
 export function openDevice(ggml: Ggml, name: Exclude<DeviceName, 'cpu'>): Device {
-  if (name !== 'gpu') return openKind(ggml, name);
-  const problems: string[] = [];
-  for (const kind of GPU_KINDS) {
-    if (gpuPackage(kind) === undefined) continue;
-    try {
-      return openKind(ggml, kind);
-    } catch (error) {
-      problems.push((error as Error).message);
-    }
-  }
+  if (name !== 'gpu') return openKind(ggml, name)[0];
+  const { devices, problems } = listDevices(ggml);
+  if (devices.length > 0) return devices[0];
   throw new EngineError(
     problems.length > 0
       ? `there is no GPU to compute with: ${problems.join('; ')}`
@@ -59,8 +52,7 @@ export function listDevices(ggml: Ggml): { readonly devices: Device[]; readonly 
   for (const kind of GPU_KINDS) {
     if (gpuPackage(kind) === undefined) continue;
     try {
-      openLibrary(ggml, kind);
-      devices.push(...devicesOf(ggml, kind));
+      devices.push(...openKind(ggml, kind));
     } catch (error) {
       problems.push((error as Error).message);
     }
@@ -68,15 +60,16 @@ export function listDevices(ggml: Ggml): { readonly devices: Device[]; readonly 
   return { devices, problems };
 }
 
-function openKind(ggml: Ggml, kind: GpuKind): Device {
+/** All devices of a kind, of which there is one at least. */
+function openKind(ggml: Ggml, kind: GpuKind): Device[] {
   openLibrary(ggml, kind);
-  const [device] = devicesOf(ggml, kind);
-  if (!device)
+  const devices = devicesOf(ggml, kind);
+  if (devices.length === 0)
     throw new EngineError(
       `the system has no device for ${kind}${kind === 'vulkan' ? ' (vulkaninfo --summary lists those it knows)' : ''}: ` +
         "install the GPU's driver, or use the option device: 'cpu'",
     );
-  return device;
+  return devices;
 }
 
 /**
