@@ -175,3 +175,28 @@ function stackedBlocks(tensors: readonly StoredTensor[], height: number): BlockR
     },
   };
 }
+
+/** Entry by entry of the first axis, turned around and below each other: [E, a, b] becomes [E · b, a]. Reading reads whole entries. */
+export function turnedEntries(tensor: StoredTensor, name: string): StoredTensor {
+  const { dtype, format, shape } = tensor;
+  const [count, rows, cols] = shape;
+  const size = rows * cols;
+  return {
+    name,
+    dtype,
+    format,
+    shape: [count * cols, rows],
+    async readFloats(start, length) {
+      const out = new Float32Array(length);
+      for (let at = start; at < start + length; ) {
+        const first = at - (at % size);
+        const values = await tensor.readFloats(first, size);
+        for (; at < Math.min(first + size, start + length); at++) {
+          const inEntry = at - first;
+          out[at - start] = values[(inEntry % rows) * cols + Math.floor(inEntry / rows)];
+        }
+      }
+      return out;
+    },
+  };
+}

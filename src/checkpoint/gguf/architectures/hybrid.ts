@@ -73,7 +73,7 @@ export const lfm2moe: Architecture = {
 };
 
 /** Heads of a gated delta net. */
-function deltaHeads({ own }: GgufModel) {
+export function deltaHeads({ own }: GgufModel) {
   const keys = own.int('ssm.group_count', undefined, 1);
   const values = own.int('ssm.time_step_rank', undefined, 1);
   const keySize = own.int('ssm.state_size', undefined, 1);
@@ -125,13 +125,19 @@ const oneValue = (to: string, map?: (value: number) => number): TensorRule => ({
 });
 
 const whole = (valueSize: number) => valueSize;
-const QWEN35_NAMES: Readonly<Record<string, TensorRule>> = {
-  ...LLAMA_NAMES,
+/** Norms of models with gated delta nets; all but that of the delta net are stored as 1 + w. */
+export const DELTA_NAMES: Readonly<Record<string, TensorRule>> = {
   output_norm: oneLess('model.norm'),
   'blk.{l}.attn_norm': oneLess('model.layers.{l}.input_layernorm'),
   'blk.{l}.post_attention_norm': oneLess('model.layers.{l}.post_attention_layernorm'),
   'blk.{l}.attn_q_norm': oneLess('model.layers.{l}.self_attn.q_norm'),
   'blk.{l}.attn_k_norm': oneLess('model.layers.{l}.self_attn.k_norm'),
+  'blk.{l}.ssm_norm': `${DELTA}.norm`,
+};
+
+const QWEN35_NAMES: Readonly<Record<string, TensorRule>> = {
+  ...LLAMA_NAMES,
+  ...DELTA_NAMES,
   'blk.{l}.attn_qkv': byValue(`${DELTA}.in_proj_qkv`, whole, keysWidth),
   'blk.{l}.attn_gate': byValue(`${DELTA}.in_proj_z`, whole),
   'blk.{l}.ssm_beta': byValue(`${DELTA}.in_proj_b`, () => 1),
@@ -140,14 +146,13 @@ const QWEN35_NAMES: Readonly<Record<string, TensorRule>> = {
   // Stored as -e^a.
   'blk.{l}.ssm_a': oneValue(`${DELTA}.A_log`, (a) => Math.log(-a)),
   'blk.{l}.ssm_dt': oneValue(`${DELTA}.dt_bias`),
-  'blk.{l}.ssm_norm': `${DELTA}.norm`,
   'blk.{l}.ssm_out': {
     to: `${DELTA}.out_proj`,
     make: (tensor, name, model) => pickedColumns(tensor, name, valueOrder(model, whole)),
   },
 };
 
-async function qwen35Config(model: GgufModel): Promise<Json> {
+export async function deltaSizes(model: GgufModel): Promise<Json> {
   const { own, headSize } = model;
   const { rope_scaling: _, ...base } = await llamaConfig(model);
   const { keys, values, keySize, valueSize } = deltaHeads(model);
@@ -169,14 +174,14 @@ async function qwen35Config(model: GgufModel): Promise<Json> {
 
 export const qwen35: Architecture = {
   names: ['qwen35'],
-  config: async (model) => ({ ...(await qwen35Config(model)), model_type: 'qwen3_5_text' }),
+  config: async (model) => ({ ...(await deltaSizes(model)), model_type: 'qwen3_5_text' }),
   tensors: QWEN35_NAMES,
 };
 
 export const qwen35moe: Architecture = {
   names: ['qwen35moe'],
   async config(model) {
-    const { intermediate_size: _, ...base } = await qwen35Config(model);
+    const { intermediate_size: _, ...base } = await deltaSizes(model);
     return {
       ...base,
       ...expertSizes(model, 'num_experts'),

@@ -64,7 +64,7 @@ export function expertSizes({ own }: GgufModel, total: string): Json {
   };
 }
 
-function qwenExperts(model: GgufModel): Json {
+export function qwenExperts(model: GgufModel): Json {
   const stacked = [...model.tensors].find(([name]) => name.endsWith('.ffn_gate_exps.weight'))?.[1];
   return {
     ...expertSizes(model, 'num_experts'),

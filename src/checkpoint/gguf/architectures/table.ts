@@ -9,6 +9,7 @@ import { lfm2, lfm2moe, qwen35, qwen35moe } from './hybrid.ts';
 import { deepseek2 } from './latent.ts';
 import { chatglm, cohere2, commandR, granite, olmo, olmo2, phi3, qwen2, qwen3, stablelm } from './llama.ts';
 import { jamba, mamba, mamba2 } from './mamba.ts';
+import { dbrx, dots1, ernie45moe, glm4moe, minimaxM2, qwen3next } from './mixtures.ts';
 import { gptOss, granitemoe, llama, olmoe, phimoe, qwen2moe, qwen3moe } from './moe.ts';
 import { arcee, ernie45, exaone4, glm4, qwen3vl, seedOss, smollm3 } from './newer.ts';
 import { apertus, hunyuanDense, hunyuanMoe, mistral3 } from './recent.ts';
@@ -22,5 +23,6 @@ export const ARCHITECTURES: readonly Architecture[] = [
   ...[qwen2moe, qwen3moe, olmoe, phimoe, granitemoe, gptOss],
   ...[lfm2, lfm2moe, qwen35, qwen35moe],
   ...[granitehybrid, nemotronH, falconH1],
+  ...[glm4moe, dots1, minimaxM2, ernie45moe, dbrx, qwen3next],
   ...[apertus, hunyuanDense, hunyuanMoe, mistral3, deepseek2, mamba, mamba2, jamba],
 ];
