@@ -6,13 +6,16 @@ import { readdirSync } from 'node:fs';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { loadModel } from '../src/node.ts';
+import { loadEncoder, loadModel } from '../src/node.ts';
 import { LOGIT_TOLERANCE, largestError, readGolden, rowsOf } from './parity/case.ts';
 import { caseFolder, MORE_CASES, CASES as OLDER } from './support/family-cases.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 const FOLDER = join(import.meta.dirname, 'fixtures/gguf/models');
-const CASES = readdirSync(FOLDER).map((name) => name.replace('.gguf', ''));
+const ENCODERS = ['bert', 'modernbert', 'nomic_bert'];
+const CASES = readdirSync(FOLDER)
+  .map((name) => name.replace('.gguf', ''))
+  .filter((name) => !ENCODERS.includes(name));
 
 /** YaRN of DeepSeek V3, with the same factor for the rotation and for queries and keys. */
 const ONE_FACTOR = {
@@ -41,6 +44,21 @@ describe('GGUF models', async () => {
     const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength: 512 });
     return Float32Array.from((await model.step(cache, prompts, { logits: 'all' })).logits);
   }
+
+  it.each(ENCODERS)(
+    '%s, an encoder, has the states of its safetensors, and pools as its metadata say',
+    async (name) => {
+      const golden = await readGolden(join(MORE_CASES, name, 'expected.safetensors'));
+      const rows = rowsOf(golden.get('input_ids')!);
+      const load = (path: string) => loadEncoder(path, { weights: 'float32', cacheDir });
+      await using model = await load(join(FOLDER, `${name}.gguf`));
+      expect(model.pooling).toBe(name === 'bert' ? 'cls' : 'mean');
+      await using original = await load(join(MORE_CASES, name));
+      const [own, wanted] = [await model.encode({ ids: rows }), await original.encode({ ids: rows })];
+      expect(largestError(own.data, wanted.data)).toBeLessThanOrEqual(LOGIT_TOLERANCE);
+      expect(largestError(own.data, golden.get('hidden')!.data)).toBeLessThanOrEqual(LOGIT_TOLERANCE);
+    },
+  );
 
   /** Of a checkpoint whose config.json has what the file can't state. */
   async function changed(folder: string, changes: Readonly<Record<string, unknown>>): Promise<string> {

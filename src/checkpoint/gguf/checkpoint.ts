@@ -11,6 +11,7 @@ import type { ByteSource, Checkpoint, StoredTensor } from '../types.ts';
 import { type GgufHeader, type MetadataValue, readGgufHeader } from './header.ts';
 import { Metadata } from './metadata.ts';
 import { asHuggingFace } from './model.ts';
+import { poolingFile } from './pooling.ts';
 import { shardNames } from './shards.ts';
 import { storedTensor } from './tensors.ts';
 import { readVocabulary } from './tokenizer/read-vocabulary.ts';
@@ -43,7 +44,8 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
     );
     const fingerprint = sha256(JSON.stringify([headers.map(({ bytes }) => sha256(bytes)), samples]));
     const states = sources.map((source) => [source.stamp ?? source.name, source.size]);
-    const texts = new VocabularyFiles(all, String(metadata.get('general.architecture')));
+    const architecture = String(metadata.get('general.architecture'));
+    const texts = new VocabularyFiles(all, architecture);
     return {
       name: files.name,
       config,
@@ -51,9 +53,10 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
       ...noteOf(headers),
       identity: sha256(JSON.stringify([states, fingerprint])),
       fingerprint: async () => fingerprint,
-      readJson: async (name) => texts.json(name),
+      readJson: async (name) =>
+        texts.json(name) ?? (poolingFile(all.below(`${architecture}.`), name) as Record<string, unknown> | undefined),
       async readText(name) {
-        const json = texts.json(name);
+        const json = texts.json(name) ?? poolingFile(all.below(`${architecture}.`), name);
         return json === undefined ? undefined : JSON.stringify(json);
       },
       close,

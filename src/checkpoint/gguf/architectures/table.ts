@@ -3,6 +3,7 @@
  */
 import type { Architecture } from '../architecture.ts';
 import { bloom, falcon, gpt2, gptneox, nemotron, phi2, starcoder2 } from './classic.ts';
+import { bert, modernBert, nomicBert } from './encoders.ts';
 import { gemma, gemma2, gemma3 } from './gemma.ts';
 import { gemma4 } from './gemma4.ts';
 import { lfm2, lfm2moe, qwen35, qwen35moe } from './hybrid.ts';
@@ -23,6 +24,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   ...[qwen2moe, qwen3moe, olmoe, phimoe, granitemoe, gptOss],
   ...[lfm2, lfm2moe, qwen35, qwen35moe],
   ...[granitehybrid, nemotronH, falconH1],
+  ...[bert, nomicBert, modernBert],
   ...[glm4moe, dots1, minimaxM2, ernie45moe, dbrx, qwen3next],
   ...[apertus, hunyuanDense, hunyuanMoe, mistral3, deepseek2, mamba, mamba2, jamba],
 ];
