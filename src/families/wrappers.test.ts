@@ -98,7 +98,10 @@ describe('a config inside of another', () => {
 
 describe('models that are out of reach', () => {
   it.each([
-    ['deepseek_v32', /an indexer of its own, which is not supported; deepseek_v3 and glm4_moe are/],
+    ['deepseek_v32', /an indexer of its own, which is not supported; deepseek_v3, glm4_moe and minimax_m2 are/],
+    ['qwen4_exp', /hyper-connections.* qwen3_5, hunyuan_v1_moe and glm4_moe are/],
+    ['kimi_k25', /a trillion parameters.*deepseek_v3/],
+    ['diffllama', /the difference of two, which is not supported; llama is/],
     ['rwkv7', /its recurrence is not supported; mamba2/],
     ['t5', /an encoder and a decoder/],
     ['llada', /token after token/],

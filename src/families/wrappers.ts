@@ -4,6 +4,7 @@
 import { ConfigError } from '../util/errors.ts';
 import type { Family } from './family.ts';
 import { NESTED_DEFAULTS } from './nested-defaults.ts';
+import { REFUSED_TYPES } from './refused-types.ts';
 
 /** One model of several. */
 export interface WrappedPart {
@@ -114,38 +115,6 @@ export const WRAPPERS: readonly Wrapper[] = [
     rest: /^(conditioning_encoder\.|logit_scale$)/,
   },
 ];
-
-const SPARSE_ATTENTION =
-  'its attention chooses keys by an indexer of its own, which is not supported; deepseek_v3 and glm4_moe are';
-const TWO_PARTS = 'it has an encoder and a decoder, and decoders alone are supported';
-const DENOISES = 'it writes all tokens of a block at once (diffusion), and only token after token is supported';
-const OTHER_STATES = 'its recurrence is not supported; mamba2, falcon_h1, qwen3_5 and lfm2 are';
-
-/** Models that look like one of those that are read and are not, or that are known and out of reach: why, and what to take. */
-export const REFUSED_TYPES: Readonly<Record<string, string>> = {
-  deepseek_v32: SPARSE_ATTENTION,
-  deepseek_v4: SPARSE_ATTENTION,
-  glm_moe_dsa: SPARSE_ATTENTION,
-  kimi_linear: OTHER_STATES,
-  olmo_hybrid: OTHER_STATES,
-  rwkv: OTHER_STATES,
-  rwkv6: OTHER_STATES,
-  rwkv7: OTHER_STATES,
-  xlstm: OTHER_STATES,
-  zaya: 'its attention has convolutions over queries and keys, which are not supported; qwen3_moe is',
-  blt: 'it reads bytes in patches of changing length, which is not supported; llama is',
-  bart: TWO_PARTS,
-  t5: TWO_PARTS,
-  t5gemma: TWO_PARTS,
-  whisper: TWO_PARTS,
-  diffusion_gemma: DENOISES,
-  dream: DENOISES,
-  llada: DENOISES,
-  gemma4_assistant: 'it drafts for another model and can not write alone; load the model that it belongs to',
-  gemma4_unified_assistant: 'it drafts for another model and can not write alone; load the model that it belongs to',
-  paligemma: 'it attends to its whole prompt in both directions, which decoders here do not',
-  moshi_depth: 'the depth decoder has matrices for each of its steps, which is not supported; moshi itself is',
-};
 
 /** Which config is to be read, and how its family's tensors are found. */
 export interface Unwrapped {

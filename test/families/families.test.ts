@@ -2,8 +2,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readConfig } from '../../src/families/read-config.ts';
+import { REFUSED_TYPES } from '../../src/families/refused-types.ts';
 import { FAMILIES } from '../../src/families/table.ts';
-import { REFUSED_TYPES } from '../../src/families/wrappers.ts';
+import { WRAPPER_TYPES } from '../../src/families/wrappers.ts';
 import { familyCases } from './cases.ts';
 import type { FamilyReport } from './one.ts';
 import { refusedOptions } from './refusals.ts';
@@ -27,6 +28,8 @@ describe('families', () => {
 
   it('of types that are out of reach are refused on the page with the reason', async () => {
     expect(await readFile(PAGE, 'utf8')).toContain(refusedTypes());
+    const run = new Set([...FAMILIES.flatMap(({ modelTypes }) => modelTypes), ...WRAPPER_TYPES]);
+    expect(Object.keys(REFUSED_TYPES).filter((type) => run.has(type))).toEqual([]);
     for (const model_type of Object.keys(REFUSED_TYPES))
       expect(() => readConfig({ model_type })).toThrow(`not supported: ${REFUSED_TYPES[model_type]}`);
   });

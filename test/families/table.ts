@@ -1,7 +1,8 @@
 /**
  * @file The support table, docs/families.md: made of what was measured.
  */
-import { REFUSED_TYPES, WRAPPERS } from '../../src/families/wrappers.ts';
+import { REFUSED_TYPES } from '../../src/families/refused-types.ts';
+import { WRAPPERS } from '../../src/families/wrappers.ts';
 import { familyCases } from './cases.ts';
 import type { FamilyReport } from './one.ts';
 import type { RefusedOption } from './refusals.ts';
