@@ -46,6 +46,7 @@ interface ServeFlags extends LoadFlags, CacheFlags {
   readonly sessionDir?: string;
   readonly cacheMemory: string;
   readonly cacheClass?: readonly CacheClass[];
+  readonly openMetrics?: boolean;
   readonly quiet?: boolean;
 }
 
@@ -104,6 +105,7 @@ export function addServe(program: Command, io: CliIo, version: string): void {
         'a further kind of cache, which requests choose by the field "cache"; may be given several times',
       ).argParser(readClass),
     )
+    .option('--open-metrics', '/metrics needs no key: Prometheus often has none')
     .option('-q, --quiet', 'no log');
   addModelArgument(command);
   addLoadOptions(command);
@@ -232,7 +234,7 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
     }
     const { host, port, keys: wantsKeys } = flags;
     const apiKeys = [...new Set([...keys, ...all.flatMap((each) => each.apiKeys ?? [])])];
-    const routes = { models: entries, encoders, log, version };
+    const routes = { models: entries, encoders, log, version, openMetrics: flags.openMetrics };
     const server = await serve({ ...routes, host, port, apiKeys, withoutKeys: !wantsKeys });
     tell(io, `${all.map(({ name }) => name).join(', ')} ${all.length === 1 ? 'is' : 'are'} served at ${server.url}/v1`);
     await new Promise<void>((resolve) => {

@@ -30,6 +30,8 @@ export interface AppOptions {
   readonly encoders?: readonly ServedEncoder[];
   /** The name of a key, for queues and sessions; null: the key is not known. @default all requests are accepted */
   readonly authorize?: (key: string | null) => string | null;
+  /** `/metrics` needs no key. @default false */
+  readonly openMetrics?: boolean;
   /** Most bytes of a body. @default 8 MiB */
   readonly bodyBytes?: number;
   /** Milliseconds without an event after which a stream gets a comment. @default 15000 */
@@ -88,7 +90,11 @@ export function createApp(options: AppOptions): ServerApp {
     const id = /^[A-Za-z0-9-]{1,64}$/.test(given) ? given : randomId(16);
     c.header('x-request-id', id);
     c.set('id', id);
-    const open = c.req.path === '/health' || c.req.path.startsWith('/health/') || c.req.path === '/ready';
+    const open =
+      c.req.path === '/health' ||
+      c.req.path.startsWith('/health/') ||
+      c.req.path === '/ready' ||
+      (options.openMetrics === true && c.req.path === '/metrics');
     if (!open) {
       const bearer = /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1];
       const key = options.authorize ? options.authorize(bearer ?? c.req.header('x-api-key') ?? null) : '';

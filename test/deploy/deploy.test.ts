@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -188,6 +189,49 @@ describe.each(Object.entries(PROXIES))('%s', (program, { file, version, check, r
 });
 
 describe('the manifests', () => {
+  const readText = (file: string) => readFile(join(DEPLOY, file), 'utf8');
+  const container = async () => {
+    const [, , set] = parseAllDocuments(await readText('kubernetes/keyhold.yaml')).map((each) => each.toJS());
+    return set.spec.template.spec.containers[0];
+  };
+
+  it('start a server whose probes answer without a key, under any name', async () => {
+    const dockerfile = await readText('Dockerfile');
+    const entry: string[] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(dockerfile)![1]);
+    expect(entry.slice(0, 4)).toEqual(['tini', '--', 'keyhold', 'serve']);
+    const { args, livenessProbe, readinessProbe, startupProbe, ports } = await container();
+    const flags = entry.slice(4).map((each) => each.replace('/data/', `${folder}/data/`));
+    // The small model stands for the one of the manifest.
+    const command = new CliProcess(['serve', ...flags, 'keyhold/tiny', ...args.slice(1), '--port', '0', '-q'], {
+      KEYHOLD_CACHE: join(folder, 'cache'),
+      KEYHOLD_API_KEY: 'secret',
+    });
+    try {
+      await expect.poll(() => command.stderr, { timeout: 90_000 }).toMatch(/served at (\S+)\/v1/);
+      const { port } = new URL(/served at (\S+)\/v1/.exec(command.stderr)![1]);
+      const health = /fetch\('http:\/\/127\.0\.0\.1:(\d+)(\/[^']+)'\)/.exec(dockerfile)!;
+      const status = (path: string) =>
+        new Promise((resolve, reject) =>
+          get({ host: '127.0.0.1', port, path, headers: { host: '10.0.0.7:8080' } }, (answer) => {
+            answer.resume();
+            resolve(answer.statusCode);
+          }).on('error', reject),
+        );
+      for (const { httpGet } of [livenessProbe, readinessProbe, startupProbe])
+        expect(await status(httpGet.path), httpGet.path).toBe(200);
+      expect(await status(health[2])).toBe(200);
+      expect(await status('/metrics')).toBe(200);
+      expect(await status('/v1/models')).toBe(401);
+      // The port that is not stated is the one that all files name.
+      expect(new Set([health[1], /^EXPOSE (\d+)$/m.exec(dockerfile)![1], String(ports[0].containerPort)])).toEqual(
+        new Set(['8080']),
+      );
+    } finally {
+      command.child.kill('SIGTERM');
+      await command.end();
+    }
+  });
+
   it('are YAML that names the routes and the flags that there are', async () => {
     const text = await readFile(join(DEPLOY, 'kubernetes/keyhold.yaml'), 'utf8');
     const documents = parseAllDocuments(text);

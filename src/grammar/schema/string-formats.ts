@@ -21,9 +21,12 @@ const HEX = '[0-9a-fA-F]{1,4}';
 const LABEL = '[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?';
 const HOST = `${LABEL}(?:\\.${LABEL}){0,3}`;
 const URL_CHAR = "(?:[a-zA-Z0-9._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})";
+const SEGMENT = "(?:[a-zA-Z0-9._~!$&'()*+,;=@-]|%[0-9a-fA-F]{2})+";
 const PATH = `(?:/${URL_CHAR}*)*`;
 const TAIL = `(?:\\?(?:${URL_CHAR}|[/?])*)?(?:#(?:${URL_CHAR}|[/?])*)?`;
 const SCHEME = '[a-zA-Z][a-zA-Z0-9+.-]*';
+// Only a file has no host.
+const URI = `${SCHEME}:(?://(?:${HOST}|${IPV4})(?::[0-9]{1,5})?${PATH}|${URL_CHAR}+${PATH})|file://(?:/${URL_CHAR}+)+/?`;
 
 const ipv6 = (): string => {
   const forms = [`(?:${HEX}:){7}${HEX}`, '::', `::${HEX}(?::${HEX}){0,6}`];
@@ -51,10 +54,11 @@ const FORMATS: Readonly<Record<string, StringFormat>> = {
   hostname: { pattern: `^${HOST}$` },
   ipv4: { pattern: `^${IPV4}$` },
   ipv6: { pattern: `^(?:${ipv6()})$` },
-  uri: { pattern: `^${SCHEME}:(?://(?:${HOST}|${IPV4})(?::[0-9]{1,5})?${PATH}|${URL_CHAR}+${PATH})${TAIL}$` },
+  uri: { pattern: `^(?:${URI})${TAIL}$` },
   url: { pattern: `^(?:https?|ftp)://${LABEL}(?:\\.${LABEL}){0,3}\\.[a-zA-Z]{2,20}(?::[0-9]{2,5})?${PATH}${TAIL}$` },
   'uri-reference': {
-    pattern: `^(?:${SCHEME}:)?(?://${HOST}(?::[0-9]{1,5})?)?(?:/${URL_CHAR}+)*/?${TAIL}$`,
+    // The first part of a relative path has no colon: it would be a scheme.
+    pattern: `^(?:${URI}|(?:${SCHEME}:)?(?://${HOST}(?::[0-9]{1,5})?)?(?:/${URL_CHAR}+)*/?|${SEGMENT}(?:/${URL_CHAR}*)*)${TAIL}$`,
   },
   'json-pointer': { pattern: '^(?:/(?:[^~/]|~[01])*)*$' },
   byte: { pattern: '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$' },
