@@ -1,6 +1,7 @@
 /**
  * @file What a backend is: it computes traced models. ONNX Runtime and ggml are backends.
  */
+import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import type { WeightCodec } from '../weights/codec.ts';
@@ -12,6 +13,8 @@ export type TensorData = Float32Array | Float64Array | Uint16Array | Uint8Array 
 export interface StepTensor {
   readonly data: TensorData;
   readonly dims: readonly number[];
+  /** Of slots of a cache: what tells which numbers were written since an engine copied them. */
+  readonly slots?: Pick<SlotArray<SlotData>, 'watch'>;
 }
 
 export type StepInputs = Readonly<Record<string, StepTensor>>;

@@ -65,5 +65,6 @@ export class BoundCache {
 function tensorOfSlots({ array, group, hasWidth }: BoundArray): StepTensor {
   const { batch, groups, capacity, width } = array;
   const dims = group === null ? [batch, groups, capacity] : [batch, 1, array.capacityOf(group)];
-  return tensorOf(group === null ? array.data : array.groupData(group), hasWidth ? [...dims, width] : dims);
+  const tensor = tensorOf(group === null ? array.data : array.groupData(group), hasWidth ? [...dims, width] : dims);
+  return hasWidth && group === null ? { ...tensor, slots: array } : tensor;
 }

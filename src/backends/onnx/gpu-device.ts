@@ -2,13 +2,8 @@
  * @file The graphics card of a browser. It can be lost: its driver restarts, the system takes it back, or its memory is full.
  */
 import { GraphError } from '../../util/errors.ts';
-
-/** What of WebGPU is used; lib.dom.d.ts does not know it. */
-export interface GpuDevice {
-  /** Settles when the device is gone, and never fails. */
-  readonly lost: Promise<{ readonly reason: string; readonly message: string }>;
-  destroy(): void;
-}
+import type { GpuDevice } from './gpu-types.ts';
+import { Replicas } from './replicas.ts';
 
 interface GpuAdapter {
   readonly features: ReadonlySet<string>;
@@ -39,6 +34,7 @@ const LOSS_MS = 1000;
 /** A device, and whether it is still there. */
 export interface HeldDevice {
   readonly device: GpuDevice;
+  readonly replicas: Replicas;
   /** Why it is gone; null: it is there. */
   lost: string | null;
 }
@@ -53,7 +49,8 @@ export async function openDevice(): Promise<HeldDevice> {
     LIMITS.filter((name) => adapter.limits[name] !== undefined).map((name) => [name, adapter.limits[name]]),
   );
   const requiredFeatures = FEATURES.filter((name) => adapter.features.has(name));
-  const held: HeldDevice = { device: await adapter.requestDevice({ requiredLimits, requiredFeatures }), lost: null };
+  const device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
+  const held: HeldDevice = { device, replicas: new Replicas(device), lost: null };
   void held.device.lost.then(({ reason, message }) => {
     held.lost = message || reason;
   });

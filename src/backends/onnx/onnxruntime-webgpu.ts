@@ -103,10 +103,11 @@ class GpuGraph implements CompiledGraph {
 
   async #create(): Promise<void> {
     const { runtime, queue, isVerbose } = this.#host;
-    this.#held = await this.#host.device();
+    const held = await this.#host.device();
+    this.#held = held;
     const session = await queue.run('making the session', this.#weights.size, async () => {
       const { bytes, externalData } = await sessionFiles(this.#model, this.#weights);
-      const provider = { name: 'webgpu', device: this.#held.device };
+      const provider = { name: 'webgpu', device: held.device };
       return runtime.InferenceSession.create(bytes, {
         executionProviders: [provider],
         externalData,
@@ -116,6 +117,10 @@ class GpuGraph implements CompiledGraph {
     this.#graph = new OnnxGraph<ort.Tensor>(
       {
         tensor: (dtype, data, dims) => new runtime.Tensor(dtype, data, dims),
+        replica(slots, dims) {
+          const buffer = held.replicas.update(slots);
+          return buffer && runtime.Tensor.fromGpuBuffer(buffer as never, { dataType: 'float32', dims });
+        },
         run: (feeds) => queue.run('the step', 0, () => session.run(feeds)),
         release: () => queue.run('ending the session', 0, () => session.release()),
       },

@@ -50,6 +50,7 @@ export class BlockCodec implements SlotCodec {
   write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
     for (let t = 0; t < count; t++)
       this.#store(source, from + t * this.size, this.#array.data, this.#array.at(row, group, slot + t));
+    this.#array.wrote(row, group, slot, count);
   }
 
   read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {

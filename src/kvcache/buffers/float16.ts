@@ -29,6 +29,7 @@ export class Float16Codec implements SlotCodec {
     const { data } = this.#array;
     const at = this.#array.at(row, group, slot);
     for (let i = 0; i < count * this.size; i++) data[at + i] = floatToHalf(source[from + i]);
+    this.#array.wrote(row, group, slot, count);
   }
 
   read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {

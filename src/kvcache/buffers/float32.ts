@@ -31,6 +31,7 @@ export class Float32Codec implements SlotCodec {
     // One token a step: a view would be garbage.
     if (count > 1) data.set(source.subarray(from, from + n), at);
     else for (let i = 0; i < n; i++) data[at + i] = source[from + i];
+    this.#array.wrote(row, group, slot, count);
   }
 
   read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {

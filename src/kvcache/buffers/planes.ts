@@ -71,6 +71,8 @@ export class PlaneCodec implements SlotCodec {
       if (this.#bits === 8) for (let i = 0; i < half; i++) data[at + i] = bytes[i];
       else for (let i = 0; i < half; i++) data[at + i] = bytes[i] | (bytes[i + half] << 4);
     }
+    this.#array.wrote(row, group, slot, count);
+    this.#scales.wrote(row, group, slot, count);
   }
 
   read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {

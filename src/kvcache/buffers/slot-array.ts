@@ -2,6 +2,8 @@
  * @file The memory that all of a cache is made of: numbers in slots, one row of them per slot, for each batch row and group.
  */
 
+import { ChangeLog } from './change-log.ts';
+
 /** What slots are made of. */
 export type SlotData = Float32Array | Float64Array | Uint16Array | Uint8Array | Int8Array;
 
@@ -41,6 +43,8 @@ export class SlotArray<T extends SlotData> {
   #starts: readonly number[] = [];
   readonly #type: Maker<T>;
   readonly #empty: number;
+  /** What was written; null: nothing reads it. */
+  #changes: ChangeLog | null = null;
   /** How many slot arrays use the memory. */
   #users = { count: 1 };
 
@@ -73,6 +77,19 @@ export class SlotArray<T extends SlotData> {
   at(row: number, group: number, slot = 0): number {
     if (this.capacities === null) return ((row * this.groups + group) * this.capacity + slot) * this.width;
     return (this.#starts[group] + row * this.capacities[group] + slot) * this.width;
+  }
+
+  /** The log of what is written from now on. It has one reader. */
+  watch(): ChangeLog {
+    this.#changes ??= new ChangeLog();
+    return this.#changes;
+  }
+
+  /** To be called by writers of {@link data}: they wrote to so many slots. */
+  wrote(row: number, group: number, slot: number, count: number): void {
+    if (this.#changes === null) return;
+    const start = this.at(row, group, slot);
+    this.#changes.add(start, start + count * this.width);
   }
 
   /** Slots of a group. */
@@ -117,6 +134,7 @@ export class SlotArray<T extends SlotData> {
     if (!inPlace) this.#release();
     this.#storage = storage;
     this.data = storage.subarray(0, size) as T;
+    this.#changes?.addAll();
     this.batch = batch;
     this.capacity = capacity;
   }
@@ -143,6 +161,7 @@ export class SlotArray<T extends SlotData> {
     this.#release();
     this.#storage = storage;
     this.data = storage.subarray(0, storage.length) as T;
+    this.#changes?.addAll();
     this.batch = batch;
     this.capacities = capacities;
     this.capacity = Math.max(...capacities);
@@ -156,11 +175,13 @@ export class SlotArray<T extends SlotData> {
     const { data, width } = this;
     const other = from.data;
     for (let i = 0; i < width; i++) data[b + i] = other[a + i];
+    this.#changes?.add(b, b + width);
   }
 
   /** Makes slots what they were before they were ever written. */
   wipe(row: number, group: number, start: number, end: number): void {
     this.data.fill(this.#empty, this.at(row, group, start), this.at(row, group, end));
+    this.wrote(row, group, start, end - start);
   }
 
   /** Copies a row from another array of the same kind, whose capacity may be smaller. */
@@ -169,12 +190,14 @@ export class SlotArray<T extends SlotData> {
       const start = other.at(from, group);
       const slots = other.capacityOf(group);
       this.data.set(other.data.subarray(start, start + slots * this.width) as T, this.at(to, group));
+      this.wrote(to, group, 0, slots);
       this.wipe(to, group, slots, this.capacityOf(group));
     }
   }
 
-  /** A view of the first `count` slots of a row and group. */
+  /** A view of the first `count` slots of a row and group, which may be written to. */
   slotView(row: number, group: number, count: number): T {
+    this.wrote(row, group, 0, count);
     const at = this.at(row, group);
     return this.data.subarray(at, at + count * this.width) as T;
   }
@@ -190,6 +213,7 @@ export class SlotArray<T extends SlotData> {
     this.#storage = other.#storage;
     this.#users = other.#users;
     this.#users.count++;
+    this.#changes?.addAll();
   }
 
   /** Copies shared memory, so that what is written from now on is seen here only. */
