@@ -26,6 +26,8 @@ const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'keyhold-abort-'));
 if (!values.folder) process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 const weights = values.weights as 'q4_0';
 const model = await loadModel(randomCheckpoint(shape, 1), { weights, cacheDir: folder });
+// The weights are opened at the first step.
+await model.generate(promptTokens(8, shape.vocab_size), { maxNewTokens: 1, eosTokenIds: [] }).result();
 const prompt = promptTokens(Number(values.tokens), shape.vocab_size);
 const rounds = Number(values.rounds);
 const taken: number[] = [];

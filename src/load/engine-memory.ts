@@ -29,6 +29,17 @@ export interface PlannedChunk {
   readonly length: number;
 }
 
+/** All chunks of a run. */
+export interface PlannedRun {
+  readonly chunks: number;
+  /** Keys and values of a chunk. */
+  readonly chunkBytes: number;
+  /** Graphs: one for each number of slots that a chunk finds. */
+  readonly graphs: number;
+  /** Of the largest one. */
+  readonly graphBytes: number;
+}
+
 export interface EngineMemory {
   readonly name: string;
   readonly target: GraphTarget;
@@ -42,8 +53,8 @@ export interface EngineMemory {
   graphBytes(chunk: PlannedChunk): number;
   /** How often a chunk's keys and values are in memory. */
   readonly chunkCopies: number;
-  /** Arrays that are not collected yet, and small things. @param chunk bytes of a chunk's keys and values, of which there are `count`. */
-  garbage(chunk: number, count: number): number;
+  /** What is not given back yet, and small things. */
+  garbage(run: PlannedRun): number;
 }
 
 /** What each layer that keeps keys and values keeps of a token. */

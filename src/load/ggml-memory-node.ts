@@ -2,6 +2,7 @@
  * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph before it runs.
  */
 import { ggmlBackend } from '../backends/ggml/ggml-backend.ts';
+import { MOST_BYTES } from '../backends/ggml/session.ts';
 import { stepBytes } from '../backends/ggml/step-bytes.ts';
 import { ggmlCodec } from '../backends/ggml/weight-codec.ts';
 import { type Config, isEncoder } from '../config/config.ts';
@@ -17,7 +18,7 @@ const BASE = 80 * MB;
 /** What a node of the graph takes: the records of the trace, and the descriptions of ggml's tensors in the graphs that are kept. */
 const PER_NODE = 10_000;
 
-/** Arrays that V8 has not collected yet, graphs that are kept beside the latest, and small things. */
+/** Arrays that V8 has not collected yet, and small things. */
 const GARBAGE = 14 * MB;
 
 /** Formats that processors have a faster layout for: such matrices are copied once, and their pages of the file are given back. */
@@ -38,7 +39,9 @@ export const ggmlMemory: EngineMemory = {
   graphBytes,
   // The chunk's own, and those of the chunk before, which can be taken back.
   chunkCopies: 2,
-  garbage: () => GARBAGE,
+  // Graphs of the chunks before are kept beside the latest.
+  garbage: ({ graphs, graphBytes }) =>
+    GARBAGE + graphBytes * Math.max(0, Math.min(graphs - 1, Math.floor(MOST_BYTES / graphBytes))),
 };
 
 function bytesOf(param: Param): number {

@@ -51,7 +51,7 @@ export const onnxMemory: EngineMemory = {
   graphBytes,
   // Made by layer, put together, handed over, those of chunks before, and the allocator's share.
   chunkCopies: 8,
-  garbage: (chunk, count) => SLACK + Math.min(GARBAGE, chunk * Math.ceil(count)),
+  garbage: ({ chunks, chunkBytes }) => SLACK + Math.min(GARBAGE, chunkBytes * chunks),
 };
 
 function fileBytes(params: readonly Param[]): number {

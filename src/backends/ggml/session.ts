@@ -19,7 +19,7 @@ import type { GgmlWeights } from './weights.ts';
  * into making them, and pages of their memory were cleared anew.
  */
 const MOST_GRAPHS = 11;
-const MOST_BYTES = 40e6;
+export const MOST_BYTES = 40e6;
 
 export class GgmlSession {
   readonly #ggml: Ggml;
