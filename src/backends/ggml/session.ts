@@ -21,6 +21,9 @@ import type { GgmlWeights } from './weights.ts';
 const MOST_GRAPHS = 11;
 export const MOST_BYTES = 40e6;
 
+/** A traced step as it is computed. */
+export const computedGraph = (traced: OpGraph): OpGraph => withEarlyRows(traced, 'logitRows');
+
 export class GgmlSession {
   readonly #ggml: Ggml;
   readonly #backend: CpuBackend;
@@ -43,7 +46,7 @@ export class GgmlSession {
   }
 
   static async open(ggml: Ggml, backend: CpuBackend, traced: OpGraph, weights: GgmlWeights): Promise<GgmlSession> {
-    const graph = withEarlyRows(traced, 'logitRows');
+    const graph = computedGraph(traced);
     const uses = weightUses(graph);
     const tensors = await weights.open(uses);
     return new GgmlSession(ggml, backend, graph, new Map(uses.map(({ as, name }, i) => [`${as} ${name}`, tensors[i]])));

@@ -10,6 +10,7 @@ import type { StepTensor, TensorData } from '../types.ts';
 import { openGgml } from './binding.ts';
 import { ConcreteGraph, type FindWeight } from './concrete-graph.ts';
 import { CpuBackend } from './cpu-backend.ts';
+import { computedGraph } from './session.ts';
 import { slotBytes, slotFormats } from './slot-blocks.ts';
 import { joinableSlots, slotUse } from './slot-use.ts';
 import { TensorContext } from './tensor-context.ts';
@@ -26,11 +27,12 @@ const NOWHERE = 4096n;
  * @throws EngineError where ggml is not there, or the system has not as much address space.
  */
 export function stepBytes(
-  graph: OpGraph,
+  traced: OpGraph,
   lengths: Readonly<Record<string, number>>,
   filled: Readonly<Record<string, number>>,
 ): number {
   const ggml = openGgml();
+  const graph = computedGraph(traced);
   const blocks = slotFormats(graph);
   const inputs = Object.fromEntries(
     graph.inputs.map((value) => {
