@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadModel } from '../src/node.ts';
 import { largestError } from './parity/case.ts';
-import { LITGPT_FILES, matrix, openBase, type TestAdapter, vector, writeTestAdapter } from './support/adapters.ts';
+import { LITGPT_FILES, loraOnAll, matrix, openBase, type TestAdapter, writeTestAdapter } from './support/adapters.ts';
 import { CASES, caseFolder, firstSlots } from './support/family-cases.ts';
 import { f32, type TestTensor } from './support/safetensors-bytes.ts';
 import { tempFolder } from './support/temp-folder.ts';
@@ -33,27 +33,6 @@ const PROMPTS = [
   [20, 21, 22, 23],
 ];
 
-async function lora(name: string): Promise<TestAdapter> {
-  const { base, close } = await openBase(name);
-  const tensors: Record<string, TestTensor> = {};
-  let seed = 0;
-  for (const module of base.modules.values()) {
-    if (module.parts[0].part.name.includes('.experts.')) continue;
-    const at = `base_model.model.${module.name}`;
-    const [a, b] = module.embedding ? ['lora_embedding_B', 'lora_embedding_A'] : ['lora_A.weight', 'lora_B.weight'];
-    const [first, second] = [matrix(2, module.in, seed++, 0.15), matrix(module.out, 2, seed++, 0.15)];
-    tensors[`${at}.${a}`] = module.embedding ? { ...first, shape: [module.in, 2] } : first;
-    tensors[`${at}.${b}`] = module.embedding ? { ...second, shape: [2, module.out] } : second;
-  }
-  for (const vectorName of base.vectors.keys()) {
-    if (!/(^|\.)(norm_[12]|ln_f)\.weight$/.test(vectorName)) continue;
-    const place = base.tensor(vectorName);
-    if (place?.stored) tensors[`base_model.model.${place.name}`] = vector(place.stored.shape[0], seed++, 0.5);
-  }
-  await close();
-  return { settings: { peft_type: 'LORA', r: 2, lora_alpha: 2, target_modules: [] }, tensors };
-}
-
 /** Gates and prefixes on the last layers that have attention. */
 async function prefixes(name: string): Promise<TestAdapter> {
   const { base, close } = await openBase(name);
@@ -72,7 +51,7 @@ async function prefixes(name: string): Promise<TestAdapter> {
 
 test.each(names)('%s', async (name) => {
   const sources = [
-    { path: await writeTestAdapter(join(folder, name, 'lora'), await lora(name)), name: 'lora' },
+    { path: await writeTestAdapter(join(folder, name, 'lora'), await loraOnAll(name)), name: 'lora' },
     { path: await writeTestAdapter(join(folder, name, 'prefix'), await prefixes(name), LITGPT_FILES), name: 'prefix' },
   ];
   const options = { weights: 'float32', cacheDir } as const;

@@ -83,7 +83,14 @@ export class BaseModel implements BaseRows {
         for (const weight of piece.interleaved ?? [piece]) {
           const name = weight.name.replace(/\.weight$/, '');
           const hook = param.name.replace(/\.weight$/, '');
-          parts.set(name, { name, rows: weight.rows, cols: weight.cols, embedding: name === EMBEDDING, hook, start });
+          parts.set(name, {
+            name,
+            rows: weight.rows,
+            cols: weight.cols,
+            embedding: param.role === 'embedding',
+            hook,
+            start,
+          });
           this.#weights.set(name, weight);
           start += weight.rows;
         }

@@ -21,12 +21,12 @@ export function adaptLinear(ctx: ModelContext, x: Value, y: Value, name: string)
   return changed(ctx, y, name, (mask) => {
     const { g } = ctx;
     const widths = ctx.adapters!.hooks.lowRank.get(name)!;
-    const a = g.input(`lora.a.${name}`, 'float32', [`r.${name}`, x.shape.at(-1)!]);
+    const a = input(ctx, `lora.a.${name}`, 'float32', [`r.${name}`, x.shape.at(-1)!]);
     const single = widths.length === 1;
-    const ranks = single ? null : g.input(`lora.ranks.${name}`, 'int64', [widths.length]);
+    const ranks = single ? null : input(ctx, `lora.ranks.${name}`, 'int64', [widths.length]);
     const blocks = widths.map((width, i) => {
       const block = single ? '' : `.${i}`;
-      return g.input(`lora.b.${name}${block}`, 'float32', [`r.${name}${block}`, width]);
+      return input(ctx, `lora.b.${name}${block}`, 'float32', [`r.${name}${block}`, width]);
     });
     return lowRank(g, x, a, mask, blocks, ranks);
   });
@@ -36,8 +36,8 @@ export function adaptLinear(ctx: ModelContext, x: Value, y: Value, name: string)
 export function adaptEmbedding(ctx: ModelContext, ids: Value, y: Value, name: string, rows: number): Value {
   return changed(ctx, y, name, (mask) => {
     const { g } = ctx;
-    const b = g.input(`lora.b.${name}`, 'float32', [rows, `r.${name}`]);
-    const a = g.input(`lora.a.${name}`, 'float32', [`r.${name}`, y.shape.at(-1)!]);
+    const b = input(ctx, `lora.b.${name}`, 'float32', [rows, `r.${name}`]);
+    const a = input(ctx, `lora.a.${name}`, 'float32', [`r.${name}`, y.shape.at(-1)!]);
     return lowRankRows(g, ids, b, mask, a);
   });
 }
@@ -82,9 +82,9 @@ export function adaptAttention(
   const { g } = ctx;
   const [B, H, , D] = q.shape;
   const b = trace.hooks.perRow ? B : 1;
-  const keys = g.input(`prefix.k.${name}`, 'float32', [b, groups, 'n*P', D]);
-  const values = g.input(`prefix.v.${name}`, 'float32', [b, groups, 'n*P', (y.shape[2] as number) / (H as number)]);
-  const gate = g.input(`prefix.gate.${name}`, 'float32', [b, H, 'n']);
+  const keys = input(ctx, `prefix.k.${name}`, 'float32', [b, groups, 'n*P', D]);
+  const values = input(ctx, `prefix.v.${name}`, 'float32', [b, groups, 'n*P', (y.shape[2] as number) / (H as number)]);
+  const gate = input(ctx, `prefix.gate.${name}`, 'float32', [b, H, 'n']);
   trace.hidden ??= g.input('prefix.hidden', 'float32', [b, 'n', 'P']);
   return add(g, y, prefixAttend(g, q, { keys, values, gate, hidden: trace.hidden }, attributes));
 }
@@ -97,10 +97,17 @@ function linesOf({ shape }: Value): 'tokens' | 'flat' | 'logits' | null {
 }
 
 /** An input with one line for each row of the batch (or one for all), as it is multiplied with or added to `y`. */
-function rowInput({ g, adapters }: ModelContext, name: string, width: Dim, y: Value): Value {
+function rowInput(ctx: ModelContext, name: string, width: Dim, y: Value): Value {
+  const { g, adapters } = ctx;
   const { hooks, ids, logitRows } = adapters!;
-  if (!hooks.perRow) return g.input(name, 'float32', [1, 1, width]);
+  if (!hooks.perRow) return input(ctx, name, 'float32', [1, 1, width]);
   const over = linesOf(y);
   if (!over) throw new GraphError(`${name}: the rows of the batch are not known in [${y.shape}]`);
-  return rowVector(g, g.input(name, 'float32', ['B', 1, width]), ids, logitRows, over);
+  return rowVector(g, input(ctx, name, 'float32', ['B', 1, width]), ids, logitRows, over);
+}
+
+function input({ g, adapters }: ModelContext, name: string, dtype: Value['dtype'], shape: readonly Dim[]): Value {
+  const found = adapters!.inputs.get(name) ?? g.input(name, dtype, shape);
+  adapters!.inputs.set(name, found);
+  return found;
 }

@@ -29,6 +29,8 @@ export class AdapterTrace {
   readonly logitRows: Value;
   /** [b, n, P], once for all prefixes. */
   hidden: Value | null = null;
+  /** Inputs of hooks: a module that a layer applies twice reads the same ones. */
+  readonly inputs = new Map<string, Value>();
   /** Hooks that the trace has met, as `KIND NAME`. */
   readonly #met = new Set<string>();
 

@@ -106,3 +106,25 @@ const LLAMA_SHAPES: Readonly<Record<string, readonly [number, number]>> = {
   up_proj: [40, 32],
   down_proj: [32, 40],
 };
+
+/** A random LoRA on every matrix that the model's modules have, without single experts, and replaced norms. */
+export async function loraOnAll(name: string): Promise<TestAdapter> {
+  const { base, close } = await openBase(name);
+  const tensors: Record<string, TestTensor> = {};
+  let seed = 0;
+  for (const module of base.modules.values()) {
+    if (module.parts[0].part.name.includes('.experts.')) continue;
+    const at = `base_model.model.${module.name}`;
+    const [a, b] = module.embedding ? ['lora_embedding_B', 'lora_embedding_A'] : ['lora_A.weight', 'lora_B.weight'];
+    const [first, second] = [matrix(2, module.in, seed++, 0.15), matrix(module.out, 2, seed++, 0.15)];
+    tensors[`${at}.${a}`] = module.embedding ? { ...first, shape: [module.in, 2] } : first;
+    tensors[`${at}.${b}`] = module.embedding ? { ...second, shape: [2, module.out] } : second;
+  }
+  for (const vectorName of base.vectors.keys()) {
+    if (!/(^|\.)(norm_[12]|ln_f)\.weight$/.test(vectorName)) continue;
+    const place = base.tensor(vectorName);
+    if (place?.stored) tensors[`base_model.model.${place.name}`] = vector(place.stored.shape[0], seed++, 0.5);
+  }
+  await close();
+  return { settings: { peft_type: 'LORA', r: 2, lora_alpha: 2, target_modules: [] }, tensors };
+}
