@@ -29,7 +29,8 @@ export async function mergedPlan(
     return {
       config: merged.config,
       request: {
-        specs: merged.config === plan.config ? plan.params : paramsOf(merged.config, plan.format),
+        // A head that is tied no longer is a parameter more.
+        specs: merged.config === plan.config ? plan.params : paramsOf(merged.config, plan.format, plan.target),
         format: plan.format,
         identity: none ? checkpoint.identity : merged.identity,
         source: (param) => (none ? plan.resolver.source(param) : merged.source(param)),

@@ -34,6 +34,8 @@ export interface PrepareRequest {
 export interface ModelPlan extends BasePlan {
   readonly family: Family;
   readonly format: WeightFormat;
+  /** What the parameters are laid out for. */
+  readonly target: GraphTarget;
   /** How many. */
   readonly parameters: number;
 }
@@ -70,6 +72,7 @@ export function planOf(
     config,
     family,
     format,
+    target,
     params: format === 'float32' ? plain : paramsOf(config, format, target),
     parameters,
     resolver,
