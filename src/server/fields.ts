@@ -71,6 +71,17 @@ export function commonOf({ model, session_id, user, cache, n, stream, stream_opt
 /** A user by name. */
 export const userOf = (user: string | null | undefined): string | null => user || null;
 
+/** Fields of other servers that would change the answer. */
+export const REFUSED_FIELDS = {
+  min_tokens: 'an answer ends where the model ends it; ignore_eos goes on to max_tokens',
+  stop_token_ids: 'an answer ends at texts; use stop',
+} as const;
+
+/** Seeds of the protocol are any 64 bits, also negative ones; those of several answers follow each other. */
+const SEEDS = 2 ** 52;
+const seedOf = (seed: number | null | undefined) =>
+  typeof seed === 'number' ? ((seed % SEEDS) + SEEDS) % SEEDS : seed;
+
 /** Only what was said: the checkpoint's generation_config.json decides about the rest. */
 export function samplingOptions(body: Partial<Sampling>, maxNewTokens: number | null | undefined): TurnOptions {
   const bias = body.logit_bias;
@@ -83,7 +94,7 @@ export function samplingOptions(body: Partial<Sampling>, maxNewTokens: number | 
     repetitionPenalty: body.repetition_penalty,
     frequencyPenalty: body.frequency_penalty,
     presencePenalty: body.presence_penalty,
-    seed: body.seed,
+    seed: seedOf(body.seed),
     stop: typeof body.stop === 'string' ? [body.stop] : body.stop,
     logitBias:
       bias && Object.keys(bias).length > 0
@@ -104,11 +115,13 @@ export function readBody<T extends v.GenericSchema>(schema: T, body: unknown): v
   throw new HttpError(400, `${path ?? 'the body'}: ${issue.message}`, { param: path ?? undefined });
 }
 
+const SAYS_NOTHING: readonly unknown[] = [undefined, null, false, 0];
+
 /** @throws HttpError 400 for a field that is there and says something. */
 export function refuseFields(body: Readonly<Record<string, unknown>>, reasons: Readonly<Record<string, string>>): void {
   for (const [field, reason] of Object.entries(reasons)) {
     const value = body[field];
-    if (value !== undefined && value !== null && value !== false && !(Array.isArray(value) && value.length === 0))
+    if (!SAYS_NOTHING.includes(value) && !(Array.isArray(value) && value.length === 0))
       throw new HttpError(400, `${field}: ${reason}`, { param: field });
   }
 }

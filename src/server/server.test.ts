@@ -125,6 +125,10 @@ describe('requests', () => {
     ],
     ['too many answers', JSON.stringify(chat('a', { n: 1000 })), 400, /n: /, null],
     ['a temperature of 9', JSON.stringify(chat('a', { temperature: 9 })), 400, /temperature/, null],
+    ['sound', JSON.stringify(chat('a', { modalities: ['text', 'audio'] })), 400, /only text/, null],
+    ['an end by ids', JSON.stringify(chat('a', { stop_token_ids: [5] })), 400, /stop_token_ids/, null],
+    ['a least length', JSON.stringify(chat('a', { min_tokens: 5 })), 400, /min_tokens/, null],
+    ['a message to go on with', JSON.stringify(chat('a', { continue_final_message: true })), 400, /continued/, null],
     ['a template', JSON.stringify(chat('a', { chat_template: '{{ 1 }}' })), 400, /templates/, null],
     ['a class that is not there', JSON.stringify(chat('a', { cache: 'none' })), 400, /there are default, short/, null],
     ['a token beyond the vocabulary', JSON.stringify(chat('a', { logit_bias: { 9999999: 1 } })), 400, /9999999/, null],
@@ -136,6 +140,17 @@ describe('requests', () => {
       const { error } = await response.json();
       expect(error.message).toMatch(message);
       expect(error.code).toBe(code);
+    }
+  });
+
+  it('may have any seed of 64 bits, and neutral values of what is refused', async () => {
+    const server = createApp({ models: [served().one] });
+    for (const seed of [-1, 2 ** 53, -(2 ** 63)]) {
+      const more = { seed, temperature: 1, max_tokens: 4, min_tokens: 0, modalities: ['text'], n: 2 };
+      const [one, again] = await Promise.all(
+        [0, 1].map(async () => (await server.fetch(post('/v1/chat/completions', chat('And', more)))).json()),
+      );
+      expect(one.choices, String(seed)).toEqual(again.choices);
     }
   });
 

@@ -3,7 +3,15 @@
  */
 import * as v from 'valibot';
 import type { TextFormat } from '../../grammar/format.ts';
-import { COMMON_FIELDS, commonOf, readBody, refuseFields, samplingOptions, TOOL_NAME } from '../fields.ts';
+import {
+  COMMON_FIELDS,
+  commonOf,
+  REFUSED_FIELDS,
+  readBody,
+  refuseFields,
+  samplingOptions,
+  TOOL_NAME,
+} from '../fields.ts';
 import { event } from '../sse.ts';
 import type { TurnEnd, TurnMessage } from '../turn.ts';
 import { type AnswerCall, answerOf } from './answer.ts';
@@ -49,12 +57,15 @@ const Body = v.looseObject({
   tools: v.nullish(v.pipe(v.array(Tool), v.maxLength(128))),
   tool_choice: v.nullish(Choice),
   parallel_tool_calls: v.nullish(v.boolean()),
+  modalities: v.nullish(v.array(v.literal('text', 'only text is written'))),
   response_format: v.nullish(Format),
   reasoning_effort: v.nullish(v.string()),
   chat_template_kwargs: v.nullish(v.record(v.string(), v.unknown())),
 });
 
 const REFUSED = {
+  ...REFUSED_FIELDS,
+  continue_final_message: 'a message is answered, not continued; POST /v1/completions continues a text',
   chat_template: 'templates are the model’s own; those of requests are not run',
   functions: 'this field is gone; use tools',
   function_call: 'this field is gone; use tool_choice',

@@ -2,7 +2,7 @@
  * @file OpenAI's completions of a text (POST /v1/completions).
  */
 import * as v from 'valibot';
-import { COMMON_FIELDS, commonOf, readBody, refuseFields, samplingOptions } from '../fields.ts';
+import { COMMON_FIELDS, commonOf, REFUSED_FIELDS, readBody, refuseFields, samplingOptions } from '../fields.ts';
 import { HttpError } from '../http-error.ts';
 import { event } from '../sse.ts';
 import type { TurnEnd, TurnToken } from '../turn.ts';
@@ -24,6 +24,7 @@ const Body = v.looseObject({
 });
 
 const REFUSED = {
+  ...REFUSED_FIELDS,
   suffix: 'texts are only continued at their end',
   echo: 'the prompt is not repeated; POST /tokenize gives its tokens',
 };
