@@ -3,6 +3,14 @@
  */
 import { InputError } from '../util/errors.ts';
 
+/** What of @resvg/resvg-js is used: types of a package that may not be installed can't be in those of this one. */
+interface ResvgPackage {
+  readonly Resvg: new (
+    svg: string,
+    options: { readonly fitTo: { readonly mode: 'zoom'; readonly value: number } },
+  ) => { getBBox(): object | undefined; render(): { asPng(): Uint8Array } };
+}
+
 /** Any text: without a font it would be drawn as nothing, silently. */
 const LETTERS =
   '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9" font-family="sans-serif"><text y="9">x</text></svg>';
@@ -22,7 +30,7 @@ export async function plotPng(svg: string, scale = 2): Promise<Uint8Array> {
 }
 
 /** @throws InputError where it is not installed. */
-export async function loadResvg(): Promise<typeof import('@resvg/resvg-js')> {
+export async function loadResvg(): Promise<ResvgPackage> {
   try {
     return await import('@resvg/resvg-js');
   } catch (cause) {

@@ -4,7 +4,6 @@
  */
 import { ConfigReader, checkIsObject } from '../config/reader.ts';
 import type { Family } from './family.ts';
-import { helium } from './kyutai.ts';
 import { configOf } from './layers.ts';
 import { cwm, llama } from './llama.ts';
 import { mistral } from './mistral.ts';
@@ -13,7 +12,7 @@ import { qwen2, qwen3 } from './qwen.ts';
 import { type ReadConfig, readAs } from './read-as.ts';
 
 /** Families that hold no other models. */
-export const COMMON_FAMILIES: readonly Family[] = [llama, mistral, qwen2, qwen3, phi3, helium, cwm];
+export const COMMON_FAMILIES: readonly Family[] = [llama, mistral, qwen2, qwen3, phi3, cwm];
 
 /** As `readConfig`. @throws ConfigError */
 export async function openConfig(

@@ -98,11 +98,14 @@ export class SlotStore {
    */
   open(tokens = 0): void {
     for (const table of this.tables.values()) {
+      if (tokens === 0) {
+        this.#grow(table, () => 1, 1);
+        continue;
+      }
       const { groups, batch, filled } = table;
       const most = (g: number) => Math.max(...range(batch).map((row) => filled[table.groupIndex(row, g)]));
       const wanted = range(groups).map((g) => Math.min(most(g) + tokens, this.spec.maxSlots(table, g)));
-      if (tokens > 0) this.ensure(table, (g) => Math.max(1, wanted[g]));
-      else this.#grow(table, () => 1, 1);
+      this.ensure(table, (g) => Math.max(1, wanted[g]));
     }
   }
 

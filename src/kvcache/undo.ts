@@ -76,17 +76,14 @@ export class TableUndo {
   /** Keeps the policy's numbers of a group, which are about to change. To be called before the group's slots change. */
   saveState(row: number, group: number): void {
     const { batch, capacities, slotState } = this.#table;
-    // Never smaller: what other rows had may be more than the table has now.
-    const largest = (array: SlotTable['slotState'][number]): Capacity => {
-      if (typeof capacities === 'number') return Math.max(array.capacity, capacities);
-      return capacities.map((slots, g) => Math.max(array.capacityOf(g), slots));
-    };
     const index = this.#table.groupIndex(row, group);
     this.#hasState[index] = 1;
     slotState.forEach((array, i) => {
-      this.#state[i].resize(batch, largest(this.#state[i]));
+      const kept = this.#state[i];
+      if (kept.batch !== batch || kept.capacityOf(group) < this.#filled[index])
+        kept.resize(batch, largest(kept, capacities));
       const at = array.at(row, group);
-      this.#state[i].data.set(array.data.subarray(at, at + this.#filled[index]), this.#state[i].at(row, group));
+      kept.data.set(array.data.subarray(at, at + this.#filled[index]), kept.at(row, group));
     });
   }
 
@@ -159,4 +156,10 @@ export class TableUndo {
 /** The groups of a buffer that a group of a table stands for: itself, or all of them. */
 export function groupsOf(table: SlotTable, group: number, buffer: SlotBuffer): readonly number[] {
   return table.groups === 1 ? buffer.groups : buffer.alone[group];
+}
+
+/** A table's capacity, or an array's own where that is more: what other rows had may be more than the table has now. */
+function largest(array: SlotTable['slotState'][number], capacities: Capacity): Capacity {
+  if (typeof capacities === 'number') return Math.max(array.capacity, capacities);
+  return capacities.map((slots, g) => Math.max(array.capacityOf(g), slots));
 }

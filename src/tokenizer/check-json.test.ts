@@ -34,6 +34,7 @@ describe('a damaged tokenizer.json', () => {
   it.each<[string, unknown, string]>([
     ['model', undefined, 'tokenizer.json: "model" must be an object, but is missing'],
     ['model', [], 'tokenizer.json: "model" must be an object, but is []'],
+    ['pre_tokenizer.type', { toString: false }, 'there is no pre-tokenizer {"toString":false}'],
     ['model.type', 'Magic', 'model.type must be one of BPE, Unigram, WordPiece, WordLevel, but is "Magic"'],
     ['model.vocab', undefined, 'tokenizer.json: model.vocab must be an object, but is missing'],
     ['model.vocab', {}, 'tokenizer.json: model.vocab is empty'],

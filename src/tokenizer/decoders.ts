@@ -39,8 +39,8 @@ function byteLevel(tokens: readonly string[]): string[] {
 export function decoder(json: unknown): Decoder {
   if (json === null || json === undefined) return (tokens) => [tokens.join(' ')];
   const part = object(json, 'a decoder');
-  const type = String(part['type']);
-  if (!Object.hasOwn(BUILD, type)) fail(`there is no decoder ${show(part['type'])}`);
+  const { type } = part;
+  if (typeof type !== 'string' || !Object.hasOwn(BUILD, type)) fail(`there is no decoder ${show(type)}`);
   return BUILD[type](part);
 }
 

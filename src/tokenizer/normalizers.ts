@@ -44,8 +44,8 @@ const BUILD: Readonly<Record<string, (part: Json) => Normalizer>> = {
 export function normalizer(json: unknown): Normalizer {
   if (json === null || json === undefined) return (value) => value;
   const part = object(json, 'a normalizer');
-  const type = String(part['type']);
-  if (!Object.hasOwn(BUILD, type)) fail(`there is no normalizer ${show(part['type'])}`);
+  const { type } = part;
+  if (typeof type !== 'string' || !Object.hasOwn(BUILD, type)) fail(`there is no normalizer ${show(type)}`);
   return BUILD[type](part);
 }
 

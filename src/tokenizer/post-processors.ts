@@ -122,7 +122,8 @@ function template(part: Json, idOf: IdOf): PostProcessor {
 }
 
 function specialIds(part: Json, special: Json, idOf: IdOf): readonly number[] {
-  const name = String(special['id']);
+  const name = special['id'];
+  if (typeof name !== 'string') fail(`the "id" of a SpecialToken must be text, but is ${show(name)}`);
   const table = object(part['special_tokens'] ?? {}, '"special_tokens" of a TemplateProcessing');
   const entry = Object.hasOwn(table, name) ? object(table[name], `"special_tokens" ${show(name)}`) : undefined;
   const ids = entry?.['ids'];

@@ -41,10 +41,11 @@ const inTurn = (parts: readonly PreTokenizer[]): PreTokenizer => {
 
 function behaviorOf(part: Json, fallback?: Behavior): Behavior {
   const stated = part['behavior'] ?? fallback;
-  const behavior = BEHAVIORS.find((known) => known.toLowerCase() === String(stated).replaceAll('_', '').toLowerCase());
+  const plain = typeof stated === 'string' ? stated.replaceAll('_', '').toLowerCase() : null;
+  const behavior = BEHAVIORS.find((known) => known.toLowerCase() === plain);
   return (
     behavior ??
-    fail(`the "behavior" of a ${part['type']} must be one of ${BEHAVIORS.join(', ')}, but is ${show(stated)}`)
+    fail(`the "behavior" of a ${show(part['type'])} must be one of ${BEHAVIORS.join(', ')}, but is ${show(stated)}`)
   );
 }
 
@@ -67,8 +68,8 @@ const BUILD: Readonly<Record<string, (part: Json) => PreTokenizer>> = {
 export function preTokenizer(json: unknown): PreTokenizer {
   if (json === null || json === undefined) return (piece) => [piece];
   const part = object(json, 'a pre-tokenizer');
-  const type = String(part['type']);
-  if (!Object.hasOwn(BUILD, type)) fail(`there is no pre-tokenizer ${show(part['type'])}`);
+  const { type } = part;
+  if (typeof type !== 'string' || !Object.hasOwn(BUILD, type)) fail(`there is no pre-tokenizer ${show(type)}`);
   return BUILD[type](part);
 }
 
