@@ -7,6 +7,7 @@
 import { DTYPE_BYTES } from '../util/dtypes.ts';
 import { CheckpointError, InputError } from '../util/errors.ts';
 import { widenInto } from '../util/half.ts';
+import { isObject } from '../util/is-object.ts';
 import { findJsonFlaw } from '../util/json-keys.ts';
 import type { ByteRange } from '../util/sample.ts';
 import type { ByteSource, StoredDtype, StoredTensor } from './types.ts';
@@ -192,10 +193,6 @@ function storedTensor(source: ByteSource, dataStart: number, entry: Entry): Stor
 
 function isStoredDtype(dtype: string): dtype is StoredDtype {
   return Object.hasOwn(DTYPE_BYTES, dtype);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isSize(value: unknown): value is number {

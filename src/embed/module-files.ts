@@ -145,7 +145,5 @@ async function readTensor(source: ByteSource, name: string, shape: readonly numb
   return tensor.readFloats(0, product(shape));
 }
 
-export const isObject = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 1;
 export const show = (value: unknown): string => (JSON.stringify(value) ?? 'missing').slice(0, 80);

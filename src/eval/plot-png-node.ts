@@ -30,7 +30,7 @@ export async function plotPng(svg: string, scale = 2): Promise<Uint8Array> {
 }
 
 /** @throws InputError where it is not installed. */
-export async function loadResvg(): Promise<ResvgPackage> {
+async function loadResvg(): Promise<ResvgPackage> {
   try {
     return await import('@resvg/resvg-js');
   } catch (cause) {

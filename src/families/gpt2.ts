@@ -41,6 +41,17 @@ export function notCrossAttending(r: ConfigReader): void {
   r.refuse('add_cross_attention', 'cross-attention is not supported in this family');
 }
 
+/** Layers and positions as GPT-2 has them. */
+export function gpt2Layers(r: ConfigReader, base: FamilyConfig): FamilyConfig {
+  return {
+    ...base,
+    ...attnBias(base, true, true),
+    ...ungatedMlp(base, true),
+    position: 'learned',
+    attentionScale: r.bool('scale_attn_weights', true) ? base.attentionScale : 1,
+  };
+}
+
 export const gpt2: Family = {
   modelTypes: ['gpt2'],
   config: (r) => {
@@ -48,13 +59,7 @@ export const gpt2: Family = {
     r.refuse('scale_attn_by_inverse_layer_idx', 'attention scales that differ from layer to layer are not supported');
     notCrossAttending(r);
     r.bool('reorder_and_upcast_attn', false); // says how numbers are rounded in half precision
-    return {
-      ...base,
-      ...attnBias(base, true, true),
-      ...ungatedMlp(base, true),
-      position: 'learned',
-      attentionScale: r.bool('scale_attn_weights', true) ? base.attentionScale : 1,
-    };
+    return gpt2Layers(r, base);
   },
   tensors: {
     ...GPT2_TENSORS,

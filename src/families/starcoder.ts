@@ -2,7 +2,7 @@
  * @file BigCode's StarCoder: gpt_bigcode and starcoder2. Reference: transformers models of these names.
  */
 import { type Family, fusedQkv, llamaTensors, plainMlpTensors } from './family.ts';
-import { GPT2_KEYS, GPT2_TENSORS, notCrossAttending } from './gpt2.ts';
+import { GPT2_KEYS, GPT2_TENSORS, gpt2Layers, notCrossAttending } from './gpt2.ts';
 import { attnBias, readBase, ungatedMlp, window } from './read-base.ts';
 
 export const gptBigcode: Family = {
@@ -18,13 +18,7 @@ export const gptBigcode: Family = {
     r.skip('num_key_value_heads', 'attention_softmax_in_fp32', 'scale_attention_softmax_in_fp32', 'inference_runner');
     r.skip('validate_runner_input', 'pad_key_length', 'pre_allocate_kv_cache', 'max_batch_size');
     notCrossAttending(r);
-    return {
-      ...base,
-      ...attnBias(base, true, true),
-      ...ungatedMlp(base, true),
-      position: 'learned',
-      attentionScale: r.bool('scale_attn_weights', true) ? base.attentionScale : 1,
-    };
+    return gpt2Layers(r, base);
   },
   tensors: {
     ...GPT2_TENSORS,

@@ -219,12 +219,11 @@ export class Stepper {
     const maxima = rules.needs.includes('max');
     const moments = rules.needsQueries;
     const cross = store.crossAttention.any;
-    const hooks = adapters?.hooks ?? null;
     const ragged = store.raggedLayers;
     const { echoed } = this.#bound(cache);
     const echo = cache.replay ? null : echoed;
     const replay = isReplayed ? echoed : null;
-    const common = {
+    const options: StepGraphOptions = {
       format: this.#format,
       sharing,
       buffer,
@@ -236,8 +235,8 @@ export class Stepper {
       cross,
       ragged,
       residuals: isProbed,
+      adapters: adapters?.hooks ?? null,
     };
-    const options: StepGraphOptions = { ...common, adapters: hooks };
     const key = `${sharing}/${bufferName(buffer)}/${sums}/${maxima}/${echoed ? [...echoed] : ''}/${moments}/${cross}/${[...ragged]}${isProbed ? '/probed' : ''}${cache.replay ? `/${isReplayed ? 'replayed' : 'once'}` : ''}`;
     const build = () => traceStep(this.config, options, this.#backend.target).graph;
     if (!adapters) return this.#open(key, build);

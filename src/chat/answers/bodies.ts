@@ -1,6 +1,7 @@
 /**
  * @file What stands between the markers of calls, in each of the forms that models write.
  */
+import { isObject } from '../../util/is-object.ts';
 import { GEMMA, LiteralError, LiteralReader, PYTHON } from './literals.ts';
 
 /** A call of a tool. */
@@ -103,9 +104,6 @@ function parsed(text: string): unknown {
     return undefined;
   }
 }
-
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function callOf(value: unknown): ToolCall | null {
   if (!isObject(value)) return null;

@@ -1,9 +1,10 @@
 /**
  * @file bitsandbytes: 4 bits (nf4, fp4: a table of 16 values and a scale for 64 of them), and int8 with a scale for each row.
  */
+
 import { CheckpointError } from '../../util/errors.ts';
+import { isObject } from '../../util/is-object.ts';
 import type { StoredTensor } from '../types.ts';
-import { isObject } from './is-quantised.ts';
 import type { Json, Method, QuantisedModule } from './method.ts';
 import { allFloats, madeMatrix, rawBytes } from './tensors.ts';
 

@@ -1,9 +1,9 @@
 /**
  * @file compressed-tensors (llm-compressor): packed integers, int8, fp8, nvfp4 and mxfp4, told apart by their tensors.
  */
+import { isObject } from '../../util/is-object.ts';
 import type { StoredTensor } from '../types.ts';
 import { mxfp4Matrix, nvfp4Matrix } from './fp4.ts';
-import { isObject } from './is-quantised.ts';
 import type { Method, QuantisedModule, QuantSettings } from './method.ts';
 import { allFloats, madeMatrix, rawBytes, scaledMatrix, streamValue, wholeTensor, withZeroPoints } from './tensors.ts';
 

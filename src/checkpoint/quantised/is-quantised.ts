@@ -1,6 +1,7 @@
 /**
  * @file Whether a config.json says that its weights are quantised. Apart from the readers, which pages of other checkpoints do without.
  */
+import { isObject } from '../../util/is-object.ts';
 
 export interface StatedSettings {
   /** Of the usual name. */
@@ -21,6 +22,3 @@ export function isQuantised(config: Readonly<Record<string, unknown>>): boolean 
   const { usual, own } = statedSettings(config);
   return isObject(usual) || isObject(own);
 }
-
-export const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,9 +1,10 @@
 /**
  * @file What a way of quantising is: which config it has, and how its tensors become plain ones.
  */
+
 import { CheckpointError } from '../../util/errors.ts';
+import { isObject } from '../../util/is-object.ts';
 import type { StoredTensor } from '../types.ts';
-import { isObject } from './is-quantised.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 

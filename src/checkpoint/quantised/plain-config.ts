@@ -1,7 +1,7 @@
 /**
  * @file config.json without what it says of quantising.
  */
-import { isObject } from './is-quantised.ts';
+import { isObject } from '../../util/is-object.ts';
 
 const KEYS = ['quantization_config', 'compression_config', 'quantization'];
 

@@ -1,7 +1,9 @@
 /**
  * @file A checkpoint that is quantised already, as one of plain tensors: its rows are dequantised when they are read.
  */
+
 import { CheckpointError } from '../../util/errors.ts';
+import { isObject } from '../../util/is-object.ts';
 import type { Checkpoint, StoredTensor } from '../types.ts';
 import { awq } from './awq.ts';
 import { bitsAndBytes } from './bitsandbytes.ts';
@@ -10,7 +12,7 @@ import { mxfp4Experts } from './fp4.ts';
 import { fp8, modelopt } from './fp8.ts';
 import { gptq, gptqMethod } from './gptq.ts';
 import { hqq } from './hqq.ts';
-import { isObject, isQuantised, statedSettings } from './is-quantised.ts';
+import { isQuantised, statedSettings } from './is-quantised.ts';
 import { type Method, type QuantisedModule, QuantSettings } from './method.ts';
 import { mlx } from './mlx.ts';
 import { quantisedNote } from './note.ts';

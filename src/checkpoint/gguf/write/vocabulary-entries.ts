@@ -1,7 +1,9 @@
 /**
  * @file The metadata that llama.cpp reads a tokenizer from, made of tokenizer.json and tokenizer_config.json.
  */
+
 import { TokenizerError } from '../../../util/errors.ts';
+import { isObject } from '../../../util/is-object.ts';
 import { preTokenizerOf } from '../tokenizer/pre-tokenizers.ts';
 import { type Json, TOKEN_TYPE } from '../tokenizer/types.ts';
 import type { Entry } from './header-bytes.ts';
@@ -108,8 +110,4 @@ function firstSpecial(post: unknown): string | undefined {
 function textOf(token: unknown): string | undefined {
   if (isObject(token)) return typeof token['content'] === 'string' ? token['content'] : undefined;
   return typeof token === 'string' ? token : undefined;
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
