@@ -26,14 +26,8 @@ export type EmbedStep =
 /** How a model's vectors are compared; of the last two, the negative distance. */
 export type SimilarityName = 'cosine' | 'dot' | 'euclidean' | 'manhattan';
 
-/** How a model's hidden states become embeddings, as its files say. */
-export interface EmbedModules {
-  /** null: the files do not say. */
-  readonly pooling: Pooling | readonly Pooling[] | null;
-  /** Whether the tokens of a prompt are pooled, too. */
-  readonly poolsPrompt: boolean;
-  /** null: the files do not say. */
-  readonly steps: readonly EmbedStep[] | null;
+/** How texts are read, as the files of sentence-transformers say. */
+export interface TextSettings {
   /** By name. */
   readonly prompts: Readonly<Record<string, string>>;
   /** The prompt that is put before texts without another; '' is none. */
@@ -42,6 +36,16 @@ export interface EmbedModules {
   readonly maxLength: number | null;
   /** Texts are written in lower case first. */
   readonly lowerCase: boolean;
+}
+
+/** How a model's hidden states become embeddings, as its files say. */
+export interface EmbedModules extends TextSettings {
+  /** null: the files do not say. */
+  readonly pooling: Pooling | readonly Pooling[] | null;
+  /** Whether the tokens of a prompt are pooled, too. */
+  readonly poolsPrompt: boolean;
+  /** null: the files do not say. */
+  readonly steps: readonly EmbedStep[] | null;
   readonly similarity: SimilarityName;
 }
 
@@ -50,31 +54,57 @@ export interface EmbedModules {
  * @throws ConfigError for a module that is not known, or a file that is missing or damaged; CheckpointError.
  */
 export async function readEmbedModules(files: ModuleSource): Promise<EmbedModules> {
-  const settings = (await files.readJson('config_sentence_transformers.json')) ?? {};
+  const settings = (await files.readJson(SETTINGS)) ?? {};
+  const similarity = settings['similarity_fn_name'] ?? 'cosine';
+  if (typeof similarity !== 'string' || !Object.hasOwn(SIMILARITIES, similarity))
+    throw new ConfigError(
+      `${files.name}: ${SETTINGS}: similarity_fn_name is ${show(similarity)}; known are ${Object.keys(SIMILARITIES).join(', ')}`,
+    );
+  const text = await readTextSettings(files);
+  return { ...(await readModules(files)), ...text, similarity: SIMILARITIES[similarity] };
+}
+
+const SETTINGS = 'config_sentence_transformers.json';
+
+/**
+ * How texts are read, for models that embed and for those that rank.
+ * @throws ConfigError for a file that is damaged; CheckpointError.
+ */
+export async function readTextSettings(files: ModuleSource): Promise<TextSettings> {
+  const settings = (await files.readJson(SETTINGS)) ?? {};
   const text = (await files.readJson('sentence_bert_config.json')) ?? {};
-  const where = `${files.name}: config_sentence_transformers.json`;
+  const where = `${files.name}: ${SETTINGS}`;
   const prompts = readPrompts(settings['prompts'], where);
   const defaultName = settings['default_prompt_name'] ?? null;
   if (defaultName !== null && (typeof defaultName !== 'string' || !Object.hasOwn(prompts, defaultName)))
     throw new ConfigError(`${where}: default_prompt_name is ${show(defaultName)}, which is not one of its prompts`);
-  const similarity = settings['similarity_fn_name'] ?? 'cosine';
-  if (typeof similarity !== 'string' || !Object.hasOwn(SIMILARITIES, similarity))
-    throw new ConfigError(
-      `${where}: similarity_fn_name is ${show(similarity)}; known are ${Object.keys(SIMILARITIES).join(', ')}`,
-    );
   const maxLength = text['max_seq_length'] ?? null;
   if (maxLength !== null && !isCount(maxLength))
     throw new ConfigError(
       `${files.name}: sentence_bert_config.json: max_seq_length must be a whole number of at least 1, but is ${show(maxLength)}`,
     );
   return {
-    ...(await readModules(files)),
     prompts,
     defaultPrompt: defaultName === null ? '' : prompts[defaultName],
     maxLength: maxLength ?? (await lengthOfTokenizer(files)),
     lowerCase: text['do_lower_case'] === true,
-    similarity: SIMILARITIES[similarity],
   };
+}
+
+/**
+ * The ids of the tokens whose logits a reranker's LogitScore module compares; null where modules.json names no such module.
+ * @throws ConfigError for a file that is missing or damaged.
+ */
+export async function readLogitScore(files: ModuleSource): Promise<{ yes: number; no: number | null } | null> {
+  const module = (await listModules(files))?.find(({ kind }) => kind === 'LogitScore');
+  if (!module) return null;
+  const { true_token_id: yes, false_token_id: no = null } = await moduleConfig(files, module.path);
+  const isId = (id: unknown): id is number => id === 0 || isCount(id);
+  if (!isId(yes) || !(no === null || isId(no)))
+    throw new ConfigError(
+      `${files.name}: ${module.path}/config.json: true_token_id and false_token_id must be token ids, but are ${show(yes)} and ${show(no)}`,
+    );
+  return { yes, no };
 }
 
 const SIMILARITIES: Readonly<Record<string, SimilarityName>> = {

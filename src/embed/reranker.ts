@@ -10,6 +10,7 @@ import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import { Serial } from '../util/serial.ts';
 import { DEFAULT_BATCH, lengthBatches } from './batches.ts';
+import type { TextSettings } from './modules.ts';
 import type { RankHead } from './rank-head.ts';
 
 export interface RerankOptions {
@@ -55,6 +56,7 @@ export interface RerankerParts {
   readonly encoder: Encoder;
   readonly tokenizer: Tokenizer;
   readonly head: RankHead;
+  readonly text: TextSettings;
   /** `pair`: query and text are one sequence of an encoder; `question`: a decoder is asked. */
   readonly reads: 'pair' | 'question';
 }
@@ -116,8 +118,13 @@ export class Reranker {
   }
 
   #encode(query: string, text: string, instruction: string): Omit<EncodedPair, 'index'> {
-    const { tokenizer, config, reads } = this.#parts;
-    if (reads === 'pair') return tokenizer.encodePair(query, text, config.contextLength);
+    const { tokenizer, config, reads, text: settings } = this.#parts;
+    if (reads === 'pair') {
+      const [first, second] = [settings.defaultPrompt + query, text].map((part) =>
+        settings.lowerCase ? part.toLowerCase() : part,
+      );
+      return tokenizer.encodePair(first, second, Math.min(config.contextLength, settings.maxLength ?? Infinity));
+    }
     const plain = (part: string) => tokenizer.encode(part, { addSpecialTokens: false });
     const [before, after] = [plain(ASK.before), plain(ASK.after)];
     const asked = plain(`<Instruct>: ${instruction}\n<Query>: ${query}\n<Document>: ${text}`);

@@ -3,6 +3,7 @@
  */
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { isEncoder } from '../config/config.ts';
+import { readLogitScore, readTextSettings } from '../embed/modules.ts';
 import { answerHead, type RankHead, readRankHead } from '../embed/rank-head.ts';
 import { Reranker } from '../embed/reranker.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -17,6 +18,7 @@ import type { ModelPlan } from './model-plan.ts';
  */
 export async function assembleReranker(options: AssembleOptions): Promise<Reranker> {
   const { checkpoint } = options;
+  const text = await readTextSettings(checkpoint);
   const { plan, encoder, tokenizer } = await assembleHidden(options, 'loadReranker');
   try {
     if (!tokenizer) throw new ConfigError(`${checkpoint.name} has no tokenizer.json, which a reranker needs`);
@@ -24,7 +26,7 @@ export async function assembleReranker(options: AssembleOptions): Promise<Rerank
     const head = await (reads === 'pair'
       ? headOfEncoder(checkpoint, plan)
       : headOfDecoder(checkpoint, plan, tokenizer));
-    return new Reranker({ name: checkpoint.name, config: encoder.config, encoder, tokenizer, head, reads });
+    return new Reranker({ name: checkpoint.name, config: encoder.config, encoder, tokenizer, head, reads, text });
   } catch (error) {
     await encoder.dispose();
     throw error;
@@ -61,5 +63,11 @@ async function headOfDecoder(checkpoint: Checkpoint, plan: ModelPlan, tokenizer:
       );
     return head.read(id, 1);
   };
+  const scored = await readLogitScore(checkpoint);
+  if (scored && (scored.yes !== tokenizer.tokenToId('yes') || scored.no !== tokenizer.tokenToId('no')))
+    throw new ConfigError(
+      `${checkpoint.name}: its score is the logit of tokens ${scored.yes} and ${scored.no}, but only rerankers that answer "yes" or "no", ` +
+        'as Qwen3-Reranker does, are supported',
+    );
   return answerHead(await rowOf('yes'), await rowOf('no'), config.logitScale, config.finalLogitSoftcapping);
 }
