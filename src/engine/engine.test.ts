@@ -4,7 +4,6 @@ import { tempFolder } from '../../test/support/temp-folder.ts';
 import { loadModel } from '../load/load-model-node.ts';
 import type { LanguageModel } from './language-model.ts';
 import type { LogitsProcessor } from './sampling/logits.ts';
-import { PromptPace, shortestFirst } from './schedule.ts';
 
 const cacheDir = await tempFolder('engine');
 let small: LanguageModel;
@@ -154,28 +153,6 @@ describe('prompts beside sequences that decode', () => {
   });
 });
 
-describe('the order of prompts', () => {
-  it('is by what is left, less their age', () => {
-    const prompt = (promptLeft: number, passedOver: number) => ({ promptLeft, passedOver });
-    const [long, short] = [prompt(4000, 0), prompt(10, 0)];
-    expect(shortestFirst([long, short])).toBe(short);
-    expect(shortestFirst([])).toBeUndefined();
-    const old = prompt(4000, 250);
-    expect(shortestFirst([old, short])).toBe(old);
-  });
-
-  it('reads a long prompt to its end, however many short ones come', () => {
-    const long = { promptLeft: 640, passedOver: 0 };
-    let rounds = 0;
-    for (; long.promptLeft > 0; rounds++) {
-      const other = { promptLeft: 32, passedOver: 0 };
-      if (shortestFirst([long, other]) === long) long.promptLeft -= 64;
-      else long.passedOver++;
-    }
-    expect(rounds).toBeLessThan(5 * 10 + 5);
-  });
-});
-
 describe('a sequence that is not read', () => {
   it('gives its row back, so that others do not pay for it, and goes on where it was', async () => {
     const options = { maxNewTokens: 30, eosTokenIds: [] };
@@ -196,21 +173,5 @@ describe('a sequence that is not read', () => {
       tiny.generate('And Moses said', options).result(),
     ]);
     expect(text).toBe(wanted);
-  });
-});
-
-describe('the length of chunks', () => {
-  it('keeps the time between two tokens below three steps', () => {
-    const pace = new PromptPace();
-    expect(pace.chunkLength).toBe(8);
-    for (let i = 0; i < 20; i++) {
-      pace.stepTook(100);
-      pace.chunkTook(64, 640);
-    }
-    expect(pace.chunkLength).toBe(19);
-    for (let i = 0; i < 20; i++) pace.stepTook(1000);
-    expect(pace.chunkLength).toBe(64);
-    for (let i = 0; i < 40; i++) pace.stepTook(1);
-    expect(pace.chunkLength).toBe(2);
   });
 });

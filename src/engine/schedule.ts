@@ -27,10 +27,12 @@ const SHORTEST = 2;
 const LONGEST = 64;
 /** Before anything was measured. */
 const FIRST = 8;
-/** Steps that one chunk may take as long as: with the step itself, the time between two tokens is below three steps. */
-const STEPS_A_CHUNK = 1.9;
+/** Steps that one chunk may take as long as: with the step itself, which is slower after a chunk, the time between two tokens is below three steps. */
+const STEPS_A_CHUNK = 1.6;
 /** Weight of the newest measurement. */
 const NEWEST = 0.3;
+/** A measurement counts as at most so many times the mean: one disturbed step of 390 ms made the next three chunks 250 ms long. */
+const MOST_CHANGE = 1.5;
 
 /** How long a chunk may be while other sequences decode, by the measured times of both. */
 export class PromptPace {
@@ -55,5 +57,5 @@ export class PromptPace {
 }
 
 function mixed(old: number, ms: number): number {
-  return Number.isNaN(old) ? ms : old + NEWEST * (ms - old);
+  return Number.isNaN(old) ? ms : old + NEWEST * (Math.min(ms, MOST_CHANGE * old) - old);
 }
