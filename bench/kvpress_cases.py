@@ -1,7 +1,7 @@
 """Recall cases through the cache compression of kvpress, for a table beside `keyhold eval recall`.
 
     pip install kvpress torch gguf
-    python bench/kvpress_cases.py MODEL CASES.jsonl --length 512 --bytes 10% --presses streaming,snapkv,kvzip
+    python bench/kvpress_cases.py MODEL CASES.jsonl --length 512 --bytes 10% --half even --presses streaming,snapkv,kvzip
 
 MODEL is a Hugging Face folder or a GGUF file. The whole context is read into a cache of float32, compressed once at its end, and then asked the
 question; an answer is right if all of its tokens are the likeliest, the true ones before it given. A part of the bytes is counted as that part of
@@ -15,6 +15,7 @@ import os
 import random
 import sys
 import tempfile
+import time
 
 PRESSES = {
     "streaming": lambda k, ratio: k.StreamingLLMPress(ratio),
@@ -33,6 +34,7 @@ def options():
     parser.add_argument("model", help="a folder or a GGUF file")
     parser.add_argument("cases", help="one JSON object a line: context, question, answer, length")
     parser.add_argument("--length", type=int, help="only cases of this length")
+    parser.add_argument("--half", choices=("even", "odd"), help="every other line of the file, from the first or second")
     parser.add_argument("--limit", type=int, help="at most so many cases")
     parser.add_argument("--bytes", default="10%", help="part of a dense float16 cache, such as 10%%")
     parser.add_argument("--presses", default="streaming,snapkv,kvzip", help=f"of {', '.join(PRESSES)}")
@@ -56,6 +58,8 @@ def options():
 def read_cases(given):
     with open(given.cases, encoding="utf-8") as file:
         cases = [json.loads(line) for line in file if line.strip()]
+    if given.half:
+        cases = cases[("even", "odd").index(given.half) :: 2]
     chosen = [case for case in cases if given.length in (None, case["length"])][: given.limit]
     if not chosen:
         sys.exit(f"{given.cases} has no cases of length {given.length}")
@@ -122,13 +126,15 @@ def main():
     import kvpress
 
     tokenizer, model = load(given.model)
-    print(f"| kvpress | recall at {given.bytes} of the bytes, {len(cases)} cases |\n| --- | --- |", flush=True)
+    print(f"| kvpress | right of {len(cases)} at {given.bytes} of the bytes | recall | seconds a case |\n| --- | --- | --- | --- |", flush=True)
     for name in ["dense", *given.presses.split(",")]:
         press = None if name == "dense" else PRESSES[name](kvpress, 1 - part)
+        begin = time.perf_counter()
         outcomes = [is_recalled(tokenizer, model, press, case) for case in cases]
+        seconds = (time.perf_counter() - begin) / len(cases)
         low, high = interval(outcomes)
         mean = sum(outcomes) / len(outcomes)
-        print(f"| {name} | {mean:.0%} ({low:.0%} to {high:.0%}) |", flush=True)
+        print(f"| {name} | {sum(outcomes)} | {mean:.0%} ({low:.0%} to {high:.0%}) | {seconds:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
