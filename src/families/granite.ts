@@ -12,7 +12,7 @@ import { localExperts, moeLayers, stackedExperts } from './moe.ts';
 import { attnBias, type BaseDefaults, readBase, ropeOn } from './read-base.ts';
 
 function graniteConfig(r: ConfigReader, own: BaseDefaults = {}): FamilyConfig {
-  const base = readBase(r, { ...own, rope: { fractionKeys: null } });
+  const base = readBase(r, { rope: { fractionKeys: null }, ...own });
   const bias = r.bool('attention_bias', false);
   return {
     ...base,
@@ -55,7 +55,7 @@ export const graniteHybrid: Family = {
   modelTypes: ['granitemoehybrid'],
   config: (r) => {
     const width = r.int('intermediate_size', 1024);
-    const base = graniteConfig(r, { keys: { intermediateSize: ['shared_intermediate_size'] } });
+    const base = graniteConfig(r, { keys: { intermediateSize: ['shared_intermediate_size'] }, rope: {} });
     const attends = attentionLayers(r, base.nLayer);
     const rotates = rotatesAtAll(r);
     r.refuse('normalization_function', 'only "rmsnorm" is supported', ['rmsnorm']);

@@ -4,7 +4,7 @@
 import type { LayerSpec, MlpSpec, MoeMlp, RouterSpec } from '../config/layer-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import type { SegmentsOf, TensorExpr, TensorMap } from '../weights/tensor-map.ts';
-import { expertTensors, fusedGateUp } from './family.ts';
+import { expertTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 
 /** No layer has more experts. */
@@ -135,16 +135,21 @@ export function expertsIn(module: string): TensorMap {
   );
 }
 
-/** All experts in one tensor each way, stored as [in, out]: columns [gate | up]; with `eitherWay` also as [out, in]. */
+/**
+ * All experts in one tensor each way, stored as [in, out]: columns [gate | up]; with `eitherWay` also as [out, in]. Files of GGUF have
+ * tensors for each expert.
+ */
 export function transposedExpertsIn(module: string, eitherWay = false): TensorMap {
   const whole = (name: string): TensorExpr => {
     const all: TensorExpr = { nthOf: 'experts', from: { bare: `${module}.${name}` } };
     return eitherWay ? { eitherWay: all } : { transposed: all };
   };
-  return {
-    ...fusedGateUp(whole('gate_up_proj'), 'h.{l}.mlp.experts.{e}'),
-    'h.{l}.mlp.experts.{e}.proj': whole('down_proj'),
-  };
+  const half = (part: number): TensorExpr => ({ part, parts: 2, from: whole('gate_up_proj') });
+  return expertTensors(
+    { oneOf: [`${module}.{e}.gate_proj`, half(0)] },
+    { oneOf: [`${module}.{e}.up_proj`, half(1)] },
+    { oneOf: [`${module}.{e}.down_proj`, whole('down_proj')] },
+  );
 }
 
 /** A gated MLP that every token goes through besides. */

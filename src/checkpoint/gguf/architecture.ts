@@ -1,6 +1,7 @@
 /**
  * @file What a row of the table of GGUF architectures is: how metadata become a config.json, and tensors get Hugging Face's names.
  */
+import { range } from '../../util/numbers.ts';
 import type { StoredTensor } from '../types.ts';
 import type { Metadata } from './metadata.ts';
 
@@ -180,4 +181,15 @@ export function slidingLayers({ own, nLayer }: GgufModel, usual: number): Json {
   if (!own.isList(key)) return { sliding_window_pattern: own.int(key, usual, 1) };
   const sliding = own.bools(key).slice(0, nLayer);
   return { layer_types: sliding.map((on) => (on ? 'sliding_attention' : 'full_attention')) };
+}
+
+/** Which layers have a window, by the file's list, or all but every `usual`-th. */
+export function slidingTypes(model: GgufModel, usual: number): Json {
+  const { sliding_window_pattern: every, ...listed } = slidingLayers(model, usual);
+  if (every === undefined) return listed;
+  return {
+    layer_types: range(model.nLayer).map((l) =>
+      (l + 1) % Number(every) === 0 ? 'full_attention' : 'sliding_attention',
+    ),
+  };
 }

@@ -1,10 +1,11 @@
 /**
- * @file Architectures with layer norms and an MLP without a gate: gpt2, gptneox, bloom, falcon, starcoder2, phi2, nemotron.
+ * @file Architectures with layer norms and an MLP without a gate: gpt2, gptneox, bloom, falcon, mpt, starcoder, starcoder2, phi2, nemotron.
  */
 import {
   type Architecture,
   baseConfig,
   type GgufModel,
+  type Json,
   LLAMA_NAMES,
   layerEps,
   rope,
@@ -20,24 +21,29 @@ function gpt2Sizes(model: GgufModel) {
   return { n_embd: nEmbd, n_layer: nLayer, n_head: nHead, layer_norm_epsilon: layerEps(model), ...tokens(model), own };
 }
 
+function gpt2Config(model: GgufModel): Json {
+  const { own, ...sizes } = gpt2Sizes(model);
+  return {
+    ...sizes,
+    n_positions: own.int('context_length', undefined, 1),
+    n_inner: own.int('feed_forward_length', undefined, 1),
+  };
+}
+
+const GPT2_NAMES = {
+  token_embd: 'transformer.wte',
+  position_embd: 'transformer.wpe',
+  output_norm: 'transformer.ln_f',
+  output: 'lm_head',
+  'blk.{l}.attn_norm': 'transformer.h.{l}.ln_1',
+  'blk.{l}.ffn_norm': 'transformer.h.{l}.ln_2',
+} as const;
+
 export const gpt2: Architecture = {
   names: ['gpt2'],
-  config(model) {
-    const { own, ...sizes } = gpt2Sizes(model);
-    return {
-      ...sizes,
-      model_type: 'gpt2',
-      n_positions: own.int('context_length', undefined, 1),
-      n_inner: own.int('feed_forward_length', undefined, 1),
-    };
-  },
+  config: (model) => ({ ...gpt2Config(model), model_type: 'gpt2' }),
   tensors: {
-    token_embd: 'transformer.wte',
-    position_embd: 'transformer.wpe',
-    output_norm: 'transformer.ln_f',
-    output: 'lm_head',
-    'blk.{l}.attn_norm': 'transformer.h.{l}.ln_1',
-    'blk.{l}.ffn_norm': 'transformer.h.{l}.ln_2',
+    ...GPT2_NAMES,
     'blk.{l}.attn_qkv': asConv1d('transformer.h.{l}.attn.c_attn'),
     'blk.{l}.attn_output': asConv1d('transformer.h.{l}.attn.c_proj'),
     'blk.{l}.ffn_up': asConv1d('transformer.h.{l}.mlp.c_fc'),
@@ -136,6 +142,59 @@ export const falcon: Architecture = {
       ],
     },
     'blk.{l}.attn_norm_2': 'transformer.h.{l}.ln_attn',
+  },
+};
+
+/** Only ALiBi's usual slopes are run; a file with a table of positions is refused for its tensor. */
+export const mpt: Architecture = {
+  names: ['mpt'],
+  config(model) {
+    const { own, nEmbd, nLayer, nHead, has } = model;
+    const size = own.int('feed_forward_length', 4 * nEmbd, 1);
+    if (size % nEmbd !== 0) throw own.fail('feed_forward_length', `is ${size}, no multiple of the width ${nEmbd}`);
+    return {
+      model_type: 'mpt',
+      d_model: nEmbd,
+      n_layers: nLayer,
+      n_heads: nHead,
+      max_seq_len: own.int('context_length', undefined, 1),
+      expansion_ratio: size / nEmbd,
+      layer_norm_epsilon: layerEps(model),
+      no_bias: !has('blk.0.attn_qkv.bias'),
+      attn_config: {
+        alibi: own.float('attention.max_alibi_bias', 0) > 0,
+        alibi_bias_max: own.float('attention.max_alibi_bias', 8),
+        clip_qkv: own.floatOrNull('attention.clamp_kqv') || null,
+      },
+      ...tokens(model),
+    };
+  },
+  tensors: {
+    token_embd: 'transformer.wte',
+    output_norm: 'transformer.norm_f',
+    output: 'lm_head',
+    'blk.{l}.attn_norm': 'transformer.blocks.{l}.norm_1',
+    'blk.{l}.ffn_norm': 'transformer.blocks.{l}.norm_2',
+    'blk.{l}.attn_qkv': 'transformer.blocks.{l}.attn.Wqkv',
+    'blk.{l}.attn_output': 'transformer.blocks.{l}.attn.out_proj',
+    'blk.{l}.ffn_up': 'transformer.blocks.{l}.ffn.up_proj',
+    'blk.{l}.ffn_down': 'transformer.blocks.{l}.ffn.down_proj',
+  },
+};
+
+/** GPT-2 with one key head, its matrices as [out, in]. */
+export const starcoder: Architecture = {
+  names: ['starcoder'],
+  config(model) {
+    if (model.nQueryGroups !== 1) throw model.own.fail('attention.head_count_kv', 'is not 1');
+    return { ...gpt2Config(model), model_type: 'gpt_bigcode', multi_query: true };
+  },
+  tensors: {
+    ...GPT2_NAMES,
+    'blk.{l}.attn_qkv': 'transformer.h.{l}.attn.c_attn',
+    'blk.{l}.attn_output': 'transformer.h.{l}.attn.c_proj',
+    'blk.{l}.ffn_up': 'transformer.h.{l}.mlp.c_fc',
+    'blk.{l}.ffn_down': 'transformer.h.{l}.mlp.c_proj',
   },
 };
 

@@ -1,8 +1,12 @@
 /**
- * @file Encoders of text: bert (with XLM-RoBERTa, whose table of positions is cut in files), nomic-bert, modern-bert.
+ * @file Encoders of text: bert (with XLM-RoBERTa, whose table of positions is cut in files), nomic-bert, modern-bert, eurobert,
+ * llama-embed, gemma-embedding.
  */
 import { range } from '../../../util/numbers.ts';
-import { type Architecture, type GgufModel, type Json, layerEps, ropeTheta } from '../architecture.ts';
+import { type Architecture, type GgufModel, type Json, LLAMA_NAMES, layerEps, ropeTheta } from '../architecture.ts';
+import { ROTATED } from '../rules.ts';
+import { gemma3 } from './gemma.ts';
+import { llamaConfig } from './llama.ts';
 
 /** @throws CheckpointError for a file of a decoder under this name. */
 function encoderConfig({ own, all, tensors, nLayer, nHead, nEmbd }: GgufModel): Json {
@@ -101,4 +105,27 @@ export const modernBert: Architecture = {
     'blk.{l}.ffn_up': 'layers.{l}.mlp.Wi',
     'blk.{l}.ffn_down': 'layers.{l}.mlp.Wo',
   },
+};
+
+/** Llama without its mask. */
+async function bothWays(model: GgufModel): Promise<Json> {
+  // The head of a decoder is not used.
+  const { tie_word_embeddings: _, ...config } = await llamaConfig(model);
+  return { ...config, model_type: 'eurobert', attention_bias: model.has('blk.0.attn_q.bias') };
+}
+
+export const eurobert: Architecture = { names: ['eurobert'], config: bothWays, tensors: LLAMA_NAMES };
+
+export const llamaEmbed: Architecture = {
+  names: ['llama-embed'],
+  config: bothWays,
+  tensors: { ...LLAMA_NAMES, ...ROTATED },
+  ignore: [/^output\.weight$/],
+};
+
+/** Gemma 3 without its mask: a window lies half on either side. */
+export const gemmaEmbedding: Architecture = {
+  ...gemma3,
+  names: ['gemma-embedding'],
+  config: async (model) => ({ ...(await gemma3.config(model)), use_bidirectional_attention: true }),
 };

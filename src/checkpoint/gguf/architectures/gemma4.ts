@@ -2,15 +2,8 @@
  * @file Gemma 4: norms are plain; heads, key heads and MLPs differ from layer to layer; experts beside the MLP.
  */
 import { range } from '../../../util/numbers.ts';
-import {
-  type Architecture,
-  type GgufModel,
-  type Json,
-  LLAMA_NAMES,
-  QK_NORMS,
-  rmsEps,
-  tokens,
-} from '../architecture.ts';
+import { type Architecture, type GgufModel, type Json, rmsEps, tokens } from '../architecture.ts';
+import { GEMMA_LAYER_NAMES } from './gemma3n.ts';
 
 const layer = 'model.layers.{l}';
 
@@ -80,11 +73,7 @@ export const gemma4: Architecture = {
     };
   },
   tensors: {
-    ...LLAMA_NAMES,
-    ...QK_NORMS,
-    'blk.{l}.post_attention_norm': `${layer}.post_attention_layernorm`,
-    'blk.{l}.ffn_norm': `${layer}.pre_feedforward_layernorm`,
-    'blk.{l}.post_ffw_norm': `${layer}.post_feedforward_layernorm`,
+    ...GEMMA_LAYER_NAMES,
     'blk.{l}.pre_ffw_norm_2': `${layer}.pre_feedforward_layernorm_2`,
     'blk.{l}.post_ffw_norm_1': `${layer}.post_feedforward_layernorm_1`,
     'blk.{l}.post_ffw_norm_2': `${layer}.post_feedforward_layernorm_2`,
@@ -96,12 +85,6 @@ export const gemma4: Architecture = {
     'blk.{l}.ffn_down_exps': { each: (tensor, _, l) => [{ ...tensor, name: `model.layers.${l}.experts.down_proj` }] },
     'blk.{l}.ffn_down_exps.scale': `${layer}.router.per_expert_scale`,
     'blk.{l}.layer_output_scale': { each: (tensor, _, l) => [{ ...tensor, name: `model.layers.${l}.layer_scalar` }] },
-    per_layer_token_embd: 'model.embed_tokens_per_layer',
-    per_layer_model_proj: 'model.per_layer_model_projection',
-    per_layer_proj_norm: 'model.per_layer_projection_norm',
-    'blk.{l}.inp_gate': `${layer}.per_layer_input_gate`,
-    'blk.{l}.proj': `${layer}.per_layer_projection`,
-    'blk.{l}.post_norm': `${layer}.post_per_layer_input_norm`,
   },
   ignore: [/(^|\.)rope_freqs\.weight$/],
 };

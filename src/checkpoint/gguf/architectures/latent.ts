@@ -1,5 +1,5 @@
 /**
- * @file Multi-head latent attention: deepseek2 (DeepSeek V2 and V3, and what is converted as it).
+ * @file Multi-head latent attention: deepseek2 (DeepSeek V2 and V3, and what is converted as it), minicpm3.
  */
 import type { StoredTensor } from '../../types.ts';
 import { type Architecture, type GgufModel, type Json, LLAMA_NAMES } from '../architecture.ts';
@@ -23,10 +23,22 @@ function latentSizes({ own }: GgufModel) {
   };
 }
 
+/** Youtu is converted as a model whose layers are all dense. */
+const isDense = ({ tensors }: GgufModel): boolean =>
+  ![...tensors.keys()].some((name) => name.includes('.ffn_gate_inp.'));
+
 async function deepseekConfig(model: GgufModel): Promise<Json> {
   const { own, nHead } = model;
   const { rope_scaling, head_dim: _, ...base } = await llamaConfig(model);
   const { ropeSize, nopeSize, valueSize, latent } = latentSizes(model);
+  const sizes = {
+    qk_nope_head_dim: nopeSize,
+    qk_rope_head_dim: ropeSize,
+    v_head_dim: valueSize,
+    kv_lora_rank: latent,
+    q_lora_rank: own.intOrNull('attention.q_lora_rank') || null,
+  };
+  if (isDense(model)) return { ...base, ...sizes, model_type: 'youtu', num_key_value_heads: nHead, rope_scaling };
   const isSigmoid = own.int('expert_gating_func', 1) === SIGMOID;
   const groups = own.intOrNull('expert_group_count') ?? 1;
   const mscale = 10 * (own.floatOrNull('rope.scaling.yarn_log_multiplier') ?? 0);
@@ -38,11 +50,7 @@ async function deepseekConfig(model: GgufModel): Promise<Json> {
     // A factor of both queries and keys, and none of the rotation.
     rope_scaling:
       rope_scaling === null ? null : { ...scaling, ...(mscale > 0 ? { mscale, mscale_all_dim: mscale } : {}) },
-    qk_nope_head_dim: nopeSize,
-    qk_rope_head_dim: ropeSize,
-    v_head_dim: valueSize,
-    kv_lora_rank: latent,
-    q_lora_rank: own.intOrNull('attention.q_lora_rank') || null,
+    ...sizes,
     n_routed_experts: own.int('expert_count', undefined, 1),
     n_shared_experts: own.int('expert_shared_count', undefined, 1),
     num_experts_per_tok: own.int('expert_used_count', undefined, 1),
@@ -86,18 +94,49 @@ function keysAndValues(model: GgufModel, keys: StoredTensor, values: StoredTenso
   };
 }
 
+const LATENT_NAMES = {
+  ...LLAMA_NAMES,
+  'blk.{l}.attn_q_a': `${ATTN}.q_a_proj`,
+  'blk.{l}.attn_q_a_norm': `${ATTN}.q_a_layernorm`,
+  'blk.{l}.attn_q_b': `${ATTN}.q_b_proj`,
+  'blk.{l}.attn_kv_a_mqa': `${ATTN}.kv_a_proj_with_mqa`,
+  'blk.{l}.attn_kv_a_norm': `${ATTN}.kv_a_layernorm`,
+  'blk.{l}.attn_kv_b': `${ATTN}.kv_b_proj`,
+} as const;
+
+/** MiniCPM 3 4B is the one model of its architecture: files state neither its factors nor the size of its values. */
+export const minicpm3: Architecture = {
+  names: ['minicpm3'],
+  async config(model) {
+    const { own, nHead } = model;
+    const { head_dim: _, ...base } = await llamaConfig(model);
+    const ropeSize = own.int('rope.dimension_count', undefined, 2);
+    const nopeSize = own.int('attention.key_length', undefined, ropeSize + 1) - ropeSize;
+    const rows = model.tensors.get('blk.0.attn_kv_b.weight')?.shape[0] ?? 0;
+    return {
+      ...base,
+      model_type: 'minicpm3',
+      num_key_value_heads: nHead,
+      qk_nope_head_dim: nopeSize,
+      qk_rope_head_dim: ropeSize,
+      v_head_dim: rows / nHead - nopeSize,
+      kv_lora_rank: own.int('attention.kv_lora_rank', undefined, 1),
+      q_lora_rank: own.intOrNull('attention.q_lora_rank') || null,
+      scale_emb: own.float('embedding_scale', 12),
+      scale_depth: own.has('residual_scale') ? own.float('residual_scale') * Math.sqrt(model.nLayer) : 1.4,
+      dim_model_base: own.has('logit_scale') ? Math.round(model.nEmbd / own.float('logit_scale')) : 256,
+    };
+  },
+  tensors: LATENT_NAMES,
+  ignore: [/^rope_factors_(long|short)\.weight$/],
+};
+
 export const deepseek2: Architecture = {
   names: ['deepseek2'],
   config: deepseekConfig,
   tensors: {
-    ...LLAMA_NAMES,
+    ...LATENT_NAMES,
     ...QWEN_EXPERTS,
-    'blk.{l}.attn_q_a': `${ATTN}.q_a_proj`,
-    'blk.{l}.attn_q_a_norm': `${ATTN}.q_a_layernorm`,
-    'blk.{l}.attn_q_b': `${ATTN}.q_b_proj`,
-    'blk.{l}.attn_kv_a_mqa': `${ATTN}.kv_a_proj_with_mqa`,
-    'blk.{l}.attn_kv_a_norm': `${ATTN}.kv_a_layernorm`,
-    'blk.{l}.attn_kv_b': `${ATTN}.kv_b_proj`,
     // The same in newer files, taken apart.
     'blk.{l}.attn_k_b': {
       each(keys, suffix, layer, model) {

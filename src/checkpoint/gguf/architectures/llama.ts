@@ -104,11 +104,11 @@ export const chatglm: Architecture = {
 };
 
 /** Granite's factors. */
-export function graniteFactors({ own }: GgufModel): Json {
+export function graniteFactors({ own, headSize }: GgufModel): Json {
   return {
     embedding_multiplier: own.float('embedding_scale', 1),
     residual_multiplier: own.float('residual_scale', 1),
-    attention_multiplier: own.float('attention.scale', 1),
+    attention_multiplier: own.floatOrNull('attention.scale') || headSize ** -0.5,
     logits_scaling: own.float('logit_scale', 1),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * @file Mixtures with shared experts or biased choices: glm4moe, dots1, minimax-m2, ernie4_5-moe, dbrx, qwen3next.
+ * @file Mixtures with shared experts or biased choices: glm4moe, dots1, minimax-m2, ernie4_5-moe, afmoe, dbrx, qwen3next.
  */
 import { range } from '../../../util/numbers.ts';
 import {
@@ -10,6 +10,7 @@ import {
   QK_NORMS,
   ropeTheta,
   rotatedFraction,
+  slidingTypes,
   type TensorRule,
   tokens,
 } from '../architecture.ts';
@@ -20,6 +21,8 @@ import { llamaConfig } from './llama.ts';
 import { expertSizes, experts, QWEN_EXPERTS, qwenExperts, SHARED_EXPERT } from './moe.ts';
 
 const MLP = 'model.layers.{l}.mlp';
+/** What `expert_gating_func` says. */
+const SIGMOID = 2;
 
 /** Experts as DeepSeek V3 has them. */
 function sharedMixture(model: GgufModel): Json {
@@ -122,6 +125,40 @@ export const ernie45moe: Architecture = {
     ...LLAMA_NAMES,
     ...SHARED_MIXTURE,
     'blk.{l}.exp_probs_b': bare(`${MLP}.moe_statics.e_score_correction_bias`),
+  },
+};
+
+/** Windows with rotation, full layers without; a gate behind attention. */
+export const afmoe: Architecture = {
+  names: ['afmoe'],
+  async config(model) {
+    const { own } = model;
+    return {
+      ...(await llamaConfig(model)),
+      ...expertSizes(model, 'num_experts'),
+      model_type: 'afmoe',
+      moe_intermediate_size: own.int('expert_feed_forward_length', undefined, 1),
+      num_shared_experts: own.int('expert_shared_count', 0),
+      num_dense_layers: own.int('leading_dense_block_count', 0),
+      route_norm: own.bool('expert_weights_norm', true),
+      route_scale: own.floatOrNull('expert_weights_scale') || 1,
+      score_func: own.int('expert_gating_func', SIGMOID) === SIGMOID ? 'sigmoid' : 'softmax',
+      sliding_window: own.int('attention.sliding_window', undefined, 1),
+      ...slidingTypes(model, 4),
+      // llama.cpp scales the embedding always.
+      mup_enabled: true,
+    };
+  },
+  tensors: {
+    ...LLAMA_NAMES,
+    ...QK_NORMS,
+    ...SHARED_MIXTURE,
+    'blk.{l}.ffn_norm': 'model.layers.{l}.pre_mlp_layernorm',
+    'blk.{l}.post_attention_norm': 'model.layers.{l}.post_attention_layernorm',
+    'blk.{l}.post_ffw_norm': 'model.layers.{l}.post_mlp_layernorm',
+    'blk.{l}.attn_gate': 'model.layers.{l}.self_attn.gate_proj',
+    'blk.{l}.ffn_gate_inp': `${MLP}.router.gate`,
+    'blk.{l}.exp_probs_b': bare(`${MLP}.expert_bias`),
   },
 };
 

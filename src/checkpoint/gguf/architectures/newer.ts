@@ -1,8 +1,10 @@
 /**
- * @file Architectures of 2025 that are Llama with small changes: arcee, smollm3, seed_oss, glm4, ernie4_5, qwen3vl, exaone4.
+ * @file Architectures of 2025 that are Llama with small changes: arcee, smollm3, seed_oss, glm4, ernie4_5, qwen3vl, qwen3vlmoe, exaone4.
  */
 import {
   type Architecture,
+  type GgufModel,
+  type Json,
   LLAMA_NAMES,
   QK_NORMS,
   rotatedFraction,
@@ -11,6 +13,7 @@ import {
 } from '../architecture.ts';
 import { ROTATED } from '../rules.ts';
 import { llamaConfig } from './llama.ts';
+import { QWEN_EXPERTS, qwenExperts } from './moe.ts';
 
 /** A plain MLP of squared ReLUs. */
 export const arcee: Architecture = {
@@ -62,18 +65,30 @@ export const ernie45: Architecture = {
 };
 
 /** The decoder of Qwen3-VL: the frequencies are shared out between three positions of a token. */
+async function qwen3vlConfig(model: GgufModel): Promise<Json> {
+  const { rope_scaling, ...config } = await llamaConfig(model);
+  const key = 'rope.dimension_sections';
+  const sections = model.own.has(key) ? model.own.intsPer(3, key) : null;
+  const scaling = sections ? { rope_type: 'default', mrope_section: sections, mrope_interleaved: true } : rope_scaling;
+  return { ...config, rope_scaling: scaling };
+}
+
 export const qwen3vl: Architecture = {
   names: ['qwen3vl'],
-  async config(model) {
-    const { rope_theta, rope_scaling, ...config } = await llamaConfig(model);
-    const key = 'rope.dimension_sections';
-    const sections = model.own.has(key) ? model.own.intsPer(3, key) : null;
-    const scaling = sections
-      ? { rope_type: 'default', mrope_section: sections, mrope_interleaved: true }
-      : rope_scaling;
-    return { ...config, model_type: 'qwen3_vl_text', rope_theta, rope_scaling: scaling };
-  },
+  config: async (model) => ({ ...(await qwen3vlConfig(model)), model_type: 'qwen3_vl_text' }),
   tensors: { ...LLAMA_NAMES, ...QK_NORMS },
+};
+
+export const qwen3vlmoe: Architecture = {
+  names: ['qwen3vlmoe'],
+  config: async (model) => ({
+    ...(await qwen3vlConfig(model)),
+    ...qwenExperts(model),
+    model_type: 'qwen3_vl_moe_text',
+    norm_topk_prob: model.own.bool('expert_weights_norm', true),
+    attention_bias: model.has('blk.0.attn_q.bias'),
+  }),
+  tensors: { ...LLAMA_NAMES, ...QK_NORMS, ...QWEN_EXPERTS },
 };
 
 /** Norms behind the branches only; layers with a window are rotated, the others are not. */

@@ -2,7 +2,15 @@
  * @file Models with Mamba-2 and attention: granitehybrid (Granite 4, Bamba), nemotron_h, nemotron_h_moe, falcon-h1.
  */
 import { range } from '../../../util/numbers.ts';
-import { type Architecture, type GgufModel, type Json, LLAMA_NAMES, type TensorRule, tokens } from '../architecture.ts';
+import {
+  type Architecture,
+  type GgufModel,
+  type Json,
+  LLAMA_NAMES,
+  rotatedFraction,
+  type TensorRule,
+  tokens,
+} from '../architecture.ts';
 import { stackedEntries } from '../rearrange.ts';
 import { bare, expertsOf, ROTATED } from '../rules.ts';
 import { graniteFactors, llamaConfig } from './llama.ts';
@@ -57,6 +65,7 @@ export const granitehybrid: Architecture = {
       intermediate_size: width,
       shared_intermediate_size: experts > 0 ? own.int('expert_shared_feed_forward_length', undefined, 1) : width,
       layer_types: heads.map((count) => (count > 0 ? 'full_attention' : 'linear_attention')),
+      partial_rotary_factor: rotatedFraction(model),
       // Granite 4 rotates nothing; llama.cpp tells by this key.
       position_embedding_type: own.bool('rope.scaling.finetuned', false) ? 'rope' : 'nope',
     };
