@@ -96,7 +96,7 @@ export class Appender {
     const { policy, rules, store, rows, cacheLength } = this.#cache;
     const { tokens, ropePosition } = rows[row];
     const view = this.#view;
-    view.load(table, row, chunk, rows[row]);
+    view.load(table, row, chunk, rows[row], store.limits.at(table, tokens.length + chunk.tokens[row].length));
     rules.observe?.(view);
     hideUnseen(view);
     for (const group of view.groups) group.visible = group.kept;

@@ -50,10 +50,13 @@ export function readCacheBytes(given: unknown): ByteBudget {
 export function mostBytes({ store, rows, batch, rules }: KVCache, tokens: number): number {
   let bytes = store.maxSlotBytes + store.states.bytes + store.states.undoBytes + store.crossAttention.bytes;
   for (const row of rows) bytes += row.bytes - row.tokens.bytes + TokenList.mostBytes(tokens);
+  const { limits } = store;
+  const alone = batch === 1;
+  bytes += batch * limits.mostOfAll((table) => 4 + table.slotStateBytes, alone);
+  // The state once more to take the last token back, where each token changes it.
+  if (rules.scoresDecode) bytes += batch * limits.mostOfAll((table) => table.slotStateBytes, alone);
   for (const table of store.tables.values()) {
-    // Positions; the policy's state, and once more to take the last token back where each token changes it.
-    const state = (rules.scoresDecode ? 2 : 1) * table.slotStateBytes;
-    for (let g = 0; g < table.groups; g++) bytes += batch * (store.spec.maxSlots(table, g) * (4 + state) + 8);
+    bytes += batch * 8 * table.groups;
     // What the last chunk overwrote, with the slots' indices, positions and state.
     bytes += batch * KEPT_UNDO_SLOTS * (16 + table.slotStateBytes) * table.groups;
     for (const l of table.layers)

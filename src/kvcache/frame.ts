@@ -102,6 +102,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
       rowState: rules.rowState,
       layerState: rules.layerState,
       budget: rules.budget,
+      followsLength: rules.followsLength,
     },
     needs,
     needsOf: rules.needsOf,

@@ -29,5 +29,5 @@ export function headroomOf(cache: Counted, row: number): number {
       cache.rules.headroom?.(filled, budgets) ?? Math.min(...budgets.map((budget, g) => budget - filled[g]));
     most = Math.min(most, tokens);
   }
-  return Math.max(0, startsWhole ? left : 0, most);
+  return Math.max(0, startsWhole || cache.store.limits.followLength ? left : 0, most);
 }

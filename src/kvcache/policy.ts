@@ -26,6 +26,11 @@ export interface PolicyLayout {
   readonly layerState?: (layer: number) => number;
   /** Slots of a layer's group. @default the cacheLength */
   readonly budget?: (layer: number, group: number) => number;
+  /**
+   * Whether groups may hold more than their budgets while all groups of a row together do not (layers with a window apart).
+   * @default false
+   */
+  readonly followsLength?: boolean;
 }
 
 /** The beginning of a chunk, for one row. */
@@ -136,6 +141,8 @@ export interface PolicyRules {
   readonly recentOf?: (layer: LayerView, recent: number, group: GroupView) => number;
   /** Slots of a layer's group. @default the cacheLength */
   readonly budget?: (layer: number, group: number) => number;
+  /** Whether groups may hold more than their budgets while all groups of a row together do not. @default false */
+  readonly followsLength?: boolean;
   /** Numbers kept for each slot (`group.slotState`), the score included. @default 1 */
   readonly slotState?: number;
   /** The same in one layer, where that is fewer. @default slotState */

@@ -118,6 +118,7 @@ function routedRules(
     sinks: SINKS,
     recentOf: ({ layer }, _, { index, budget }) => Math.max(1, Math.floor(routeOfGroup(layer, index).recent * budget)),
     budget: slotsOf,
+    followsLength: true,
     slotStateType: commonStateType(routed.map(({ part }) => part)),
     slotState: Math.max(...routed.map(({ part }) => part.rules.slotState ?? 1)),
     slotStateOf: (layer) => Math.max(0, ...present(layer).map(({ part }) => part.rules.slotState ?? 1)),
@@ -157,8 +158,9 @@ function partOptions(
 
 /** @throws InputError for a policy that decides about groups or layers together, or by what is not told group by group. */
 function checkPart(name: string, { name: part, rules }: PolicyPart): void {
-  const { needs = [], perGroup = true, evicts = true, keep, budget, startsWhole, needsQueries, score, observe } = rules;
+  const { needs = [], perGroup = true, evicts = true, keep, budget, followsLength, startsWhole } = rules;
+  const { needsQueries, score, observe } = rules;
   const isTogether = !perGroup && (needs.length > 0 || score !== undefined || observe !== undefined);
-  if (!evicts || isTogether || keep || budget || startsWhole || needsQueries)
+  if (!evicts || isTogether || keep || budget || followsLength || startsWhole || needsQueries)
     throw new InputError(`${name}: the policy ${part} can't decide about single groups`);
 }

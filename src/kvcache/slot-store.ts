@@ -1,7 +1,6 @@
 /**
  * @file The memory of a cache as one object: slot tables, buffers, recurrent states and encoder states, for all rows.
  */
-import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { Capacity } from './buffers/slot-array.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
@@ -10,10 +9,11 @@ import type { ChunkOutputs } from './chunk.ts';
 import type { StepPlan } from './plan.ts';
 import type { PolicyLayout } from './policy.ts';
 import type { CacheShape } from './shape.ts';
+import { budgetsOf, SlotLimits } from './slot-limits.ts';
 import { layerGroupOf, SlotTable } from './slots.ts';
 import { CrossAttentionStates } from './states/cross-attention-states.ts';
 import { RecurrentStates } from './states/recurrent-states.ts';
-import { groupsOf, TableUndo } from './undo.ts';
+import { groupsOf, slotBytesOf, TableUndo } from './undo.ts';
 
 /** What a store is made for. */
 export interface StoreSpec {
@@ -23,7 +23,7 @@ export interface StoreSpec {
   readonly buffer: BufferChoice;
   /** Slots by which the memory grows. */
   readonly growth: number;
-  /** Most slots that a group of a table can come to hold. */
+  /** Most slots that a group of a table can come to hold, where its budget is fixed. */
   readonly maxSlots: (table: SlotTable, group: number) => number;
   /** Whether the groups of a layer share its budget, so that they differ in their slots. @default false */
   readonly sharesBudget?: boolean;
@@ -39,6 +39,8 @@ export class SlotStore {
   readonly buffers: readonly (SlotBuffer | null)[];
   readonly states: RecurrentStates;
   readonly crossAttention: CrossAttentionStates;
+  /** How many slots groups may have. */
+  readonly limits: SlotLimits;
   /** How long a row is known to become. */
   expectedLength = 0;
   #batch: number;
@@ -58,6 +60,9 @@ export class SlotStore {
       if (!layer.slots) return null;
       return from?.buffers[l]?.fork() ?? createBuffer(buffer, batch, layer, shape.memory);
     });
+    const slotBytes = (table: SlotTable, g: number) => slotBytesOf(table, g, this.buffers) + 4 + table.slotStateBytes;
+    const { followsLength } = layout;
+    this.limits = new SlotLimits([...this.tables.values()], { ...spec, followsLength, slotBytes });
     this.states = new RecurrentStates(batch, shape);
     this.crossAttention = new CrossAttentionStates(batch, shape);
     if (!from) return;
@@ -95,17 +100,19 @@ export class SlotStore {
   /**
    * Makes at least one slot, for operators don't like a dimension of 0.
    * @param tokens memory for so many further tokens of each row is made, as far as the budget lets them stay.
+   * @param length of the rows.
    */
-  open(tokens = 0): void {
+  open(tokens = 0, length = 0): void {
     for (const table of this.tables.values()) {
       if (tokens === 0) {
         this.#grow(table, () => 1, 1);
         continue;
       }
-      const { groups, batch, filled } = table;
+      const { batch, filled } = table;
       const most = (g: number) => Math.max(...range(batch).map((row) => filled[table.groupIndex(row, g)]));
-      const wanted = range(groups).map((g) => Math.min(most(g) + tokens, this.spec.maxSlots(table, g)));
-      this.ensure(table, (g) => Math.max(1, wanted[g]));
+      const limits = this.limits.memoryFor(table, length + tokens, batch);
+      const wanted = limits.map((limit, g) => Math.max(1, Math.min(most(g) + tokens, limit)));
+      this.#grow(table, (g) => wanted[g], this.spec.growth, limits);
     }
   }
 
@@ -148,9 +155,11 @@ export class SlotStore {
     this.own();
     for (const [name, table] of this.tables) {
       const other = source.tables.get(name)!;
-      this.#grow(table, (g) => other.capacityOf(g), 1);
+      this.#grow(table, (g) => other.filled[other.groupIndex(from, g)], 1);
       table.copyRow(other, from, to);
       for (const l of table.layers) this.buffers[l]!.copyRow(source.buffers[l]!, from, to);
+      // What the row was copied onto may have had more slots of a group that follows the length.
+      if (this.limits.followLength && this.#batch === 1) this.#keepWithin(table, [...table.filledOf(to)]);
     }
     this.states.copyRow(source.states, from, to);
     this.crossAttention.copyRow(source.crossAttention, from, to);
@@ -169,15 +178,7 @@ export class SlotStore {
 
   /** Most bytes that keys and values can ever take under this budget. */
   get maxSlotBytes(): number {
-    let bytes = 0;
-    for (const table of this.tables.values())
-      for (const l of table.layers)
-        for (let g = 0; g < table.groups; g++) {
-          const buffer = this.buffers[l]!;
-          const groups = groupsOf(table, g, buffer).length;
-          bytes += this.#batch * groups * this.spec.maxSlots(table, g) * buffer.slotBytes;
-        }
-    return bytes;
+    return this.#batch * this.limits.mostOfAll((table, g) => slotBytesOf(table, g, this.buffers), this.#batch === 1);
   }
 
   /** Bytes of tables, and of what it takes to take the last chunk back. */
@@ -204,14 +205,16 @@ export class SlotStore {
 
   /** Carries a plan out for one row and table. @param ropePosition that the chunk's first key is rotated to. */
   apply(plan: StepPlan, table: SlotTable, row: number, chunk: ChunkOutputs, first: number, ropePosition: number): void {
-    this.ensure(table, (g) => plan.groups[g].kept);
     const undo = this.#undo!.get(table)!;
-    for (const group of plan.groups) {
-      const { group: g, held, kept, moves, writes, slotState } = group;
+    for (const { group: g, held, slotState } of plan.groups)
       if (!table.hasState(row, g, slotState, held)) {
         undo.saveState(row, g);
         table.setState(row, g, slotState, held);
       }
+    const limits = this.limits.memoryFor(table, first + chunk.tokens[row].length, this.#batch);
+    this.#grow(table, (g) => plan.groups[g].kept, this.spec.growth, limits);
+    for (const group of plan.groups) {
+      const { group: g, held, kept, moves, writes, slotState } = group;
       for (let slot = kept; slot < held; slot++) undo.save(row, g, slot);
       for (let i = 0; i < 2 * group.moveCount; i += 2) {
         undo.save(row, g, moves[i + 1]);
@@ -230,7 +233,8 @@ export class SlotStore {
       if (kept < held) this.freeSlots(table, row, g, kept);
       table.filled[table.groupIndex(row, g)] = kept;
     }
-    if (table.budgets.some((budget, g) => table.capacityOf(g) > budget)) this.#shrink(table);
+    if (limits.some((limit, g) => table.capacityOf(g) > limit)) this.#keepWithin(table, limits);
+    else if (table.budgets.some((budget, g) => table.capacityOf(g) > budget)) this.#shrink(table);
   }
 
   /**
@@ -250,28 +254,33 @@ export class SlotStore {
     this.own();
     for (const [table, undo] of this.#undo!) {
       // Memory may have been given back since.
-      this.ensure(table, (g) => undo.slotsBefore(row, g));
+      this.#grow(table, (g) => undo.slotsBefore(row, g), 1);
       undo.revert(row);
     }
   }
 
-  /** Grows a table so that its groups have so many slots. */
+  /** Grows a table so that its groups have so many slots, and no more. */
   ensure(table: SlotTable, slotsOf: (group: number) => number): void {
-    this.#grow(table, slotsOf, this.spec.growth);
+    this.#grow(table, slotsOf, 1);
   }
 
-  #grow(table: SlotTable, slotsOf: (group: number) => number, growth: number): void {
+  #grow(
+    table: SlotTable,
+    slotsOf: (group: number) => number,
+    growth: number,
+    limits: readonly number[] = this.limits.most(table),
+  ): void {
     const wanted = range(table.groups).map((g) => {
       const slots = slotsOf(g);
       if (slots <= table.capacityOf(g)) return table.capacityOf(g);
-      return Math.max(slots, Math.min(this.spec.maxSlots(table, g), Math.ceil(slots / growth) * growth));
+      return Math.max(slots, Math.min(limits[g], Math.ceil(slots / growth) * growth));
     });
     if (wanted.every((slots, g) => slots <= table.capacityOf(g))) return;
     if (table.ragged) {
       this.#setCapacity(table, wanted);
       return;
     }
-    const most = Math.max(...range(table.groups).map((g) => this.spec.maxSlots(table, g)));
+    const most = Math.max(...limits);
     const capacity = Math.max(...wanted);
     // New memory has space for what is known to come, and a half more, but never for more than the budget.
     // A length that is no multiple of the growth would be outgrown by it: 93 MB were copied at the last chunk of a prompt of 2,000.
@@ -356,6 +365,12 @@ export class SlotStore {
     if (wanted.some((capacity, g) => capacity < table.capacityOf(g))) this.#setCapacity(table, wanted);
   }
 
+  /** Gives memory back that groups may not have any more. */
+  #keepWithin(table: SlotTable, limits: readonly number[]): void {
+    const capacities = limits.map((limit, g) => Math.min(table.capacityOf(g), limit));
+    this.#setCapacity(table, table.ragged ? capacities : Math.max(...capacities));
+  }
+
   #setCapacity(table: SlotTable, capacity: Capacity, reserve?: number): void {
     table.resize(this.#batch, capacity, reserve);
     for (const l of table.layers) this.buffers[l]!.resize(this.#batch, capacity, reserve);
@@ -365,16 +380,8 @@ export class SlotStore {
     const { shape, layout, cacheLength } = this.spec;
     const layers = range(shape.layers.length).filter((l) => this.layerGroups[l] === name);
     const [first] = layers;
-    const { window, groups } = shape.layers[first];
-    const budgets = range(layout.perGroup ? groups : 1).map((group) => {
-      const budget = layout.budget?.(first, group) ?? cacheLength;
-      if (!Number.isInteger(budget) || budget < 1)
-        throw new InputError(
-          `a policy's budget must be a whole number of at least 1, but is ${budget} in layer ${first}`,
-        );
-      // A layer with a window w never needs more than the w - 1 tokens before the next one.
-      return window === null ? budget : Math.max(1, Math.min(budget, window - 1));
-    });
+    const { window } = shape.layers[first];
+    const budgets = budgetsOf(layout, shape.layers[first], first, cacheLength);
     const isUneven = this.spec.sharesBudget || budgets.some((budget) => budget !== budgets[0]);
     return new SlotTable(this.#batch, {
       name,

@@ -296,7 +296,7 @@ function openRow(cache: KVCache, row: number, tokens: Int32Array, saved: Header[
   [...store.tables.values()].forEach((table, i) => {
     const filled = saved.filled[i];
     filled.forEach((count, g) => {
-      if (count > store.spec.maxSlots(table, g))
+      if (count > store.limits.most(table)[g])
         throw new InputError(`${count} slots are more than a group of the ${policy} cache may hold`);
     });
     store.ensure(table, (g) => filled[g]);

@@ -80,7 +80,9 @@ export class TableUndo {
     this.#hasState[index] = 1;
     slotState.forEach((array, i) => {
       const kept = this.#state[i];
-      if (kept.batch !== batch || kept.capacityOf(group) < this.#filled[index])
+      // Of a row alone it is never more than the table has.
+      if (batch === 1) kept.resize(batch, capacities);
+      else if (kept.batch !== batch || kept.capacityOf(group) < this.#filled[index])
         kept.resize(batch, largest(kept, capacities));
       const at = array.at(row, group);
       kept.data.set(array.data.subarray(at, at + this.#filled[index]), kept.at(row, group));
@@ -156,6 +158,11 @@ export class TableUndo {
 /** The groups of a buffer that a group of a table stands for: itself, or all of them. */
 export function groupsOf(table: SlotTable, group: number, buffer: SlotBuffer): readonly number[] {
   return table.groups === 1 ? buffer.groups : buffer.alone[group];
+}
+
+/** Bytes of keys and values of a slot, in all layers of a table. @param buffers by layer. */
+export function slotBytesOf(table: SlotTable, group: number, buffers: readonly (SlotBuffer | null)[]): number {
+  return table.layers.reduce((sum, l) => sum + groupsOf(table, group, buffers[l]!).length * buffers[l]!.slotBytes, 0);
 }
 
 /** A table's capacity, or an array's own where that is more: what other rows had may be more than the table has now. */

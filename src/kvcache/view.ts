@@ -190,8 +190,8 @@ export class LayerView {
     return this.layerShape.keySize;
   }
 
-  /** @internal Takes the state of a table's row and what the graph made of its chunk. */
-  load(table: SlotTable, rowIndex: number, chunk: ChunkOutputs, row: Row): void {
+  /** @internal Takes the state of a table's row and what the graph made of its chunk. @param budgets of the groups. */
+  load(table: SlotTable, rowIndex: number, chunk: ChunkOutputs, row: Row, budgets: readonly number[]): void {
     const { shape, needs } = this.#source;
     const newTokens = chunk.tokens[rowIndex].length;
     const first = row.tokens.length;
@@ -201,7 +201,7 @@ export class LayerView {
     this.layer = layer;
     this.layerShape = shape.layers[layer];
     this.row = rowIndex;
-    this.budget = table.budget;
+    this.budget = Math.max(...budgets);
     this.lastPosition = first + newTokens - 1;
     this.ropePosition = row.ropePosition + newTokens - 1;
     this.newTokens = newTokens;
@@ -217,7 +217,7 @@ export class LayerView {
     if (this.groups.length !== table.groups) this.groups = this.#all.slice(0, table.groups);
     for (const group of this.groups) {
       const held = table.filled[table.groupIndex(rowIndex, group.index)];
-      group.reset(held, newTokens, table.budgets[group.index], table.slotStates, needs.length);
+      group.reset(held, newTokens, budgets[group.index], table.slotStates, needs.length);
       const at = table.positions.at(rowIndex, group.index);
       group.positions.set(table.positions.data.subarray(at, at + held));
       for (let t = 0; t < newTokens; t++) group.positions[held + t] = first + t;

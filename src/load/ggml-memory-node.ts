@@ -76,10 +76,11 @@ function graphBytes({ config, cache, graph, contextLength, tokens, length: T }: 
     const before = Math.max(0, (Math.floor(contextLength / tokens) - 1) * tokens);
     for (const [name, table] of cache.store.tables) {
       lengths[`G.${name}`] = table.groups;
-      for (const [g, budget] of table.budgets.entries()) {
+      const limits = cache.store.limits.memoryFor(table, before + T, cache.batch);
+      for (const [g, budget] of cache.store.limits.at(table, before).entries()) {
         const part = table.ragged ? partOf(name, g) : name;
         filled[`slots.${part}`] = Math.min(budget, before);
-        lengths[`C.${part}`] = capacity(cache.store.spec.maxSlots(table, g), filled[`slots.${part}`] + T);
+        lengths[`C.${part}`] = capacity(limits[g], filled[`slots.${part}`] + T);
       }
     }
   }

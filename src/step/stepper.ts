@@ -99,7 +99,7 @@ export class Stepper {
     const weights = isProbed || replay !== null || cache.rules.needs.some((need) => need !== 'echo');
     const isInSlots = this.#backend.target.attendsInSlots?.(cache.buffer, weights) ?? false;
     const length = Math.max(...read.map((row) => row.length));
-    cache.store.open(isInSlots ? length : 0);
+    cache.store.open(isInSlots ? length : 0, cache.length());
     const session = await this.#session(cache, adapters, { isProbed, isReplayed: replay !== null });
     const total = (row: number) => totalLength(cache, chunk, options, row);
     const filled = this.#fill(cache, read, length, total, given);

@@ -299,10 +299,10 @@ export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: 
   }
 }
 
-/** Slots of a layer's group: its budget, but for a pyramid that is whole as long as all of a sequence fits. */
+/** Slots of a layer's group as the row stands, but for a pyramid that is whole as long as all of a sequence fits. */
 export function budgetOf(cache: KVCache, l: number, row: number, group: number): number {
-  const { budgets, groups } = cache.store.tableOf(l)!;
-  const budget = budgets[groups === 1 ? 0 : group];
+  const table = cache.store.tableOf(l)!;
+  const budget = cache.store.limits.at(table, cache.length(row))[table.groups === 1 ? 0 : group];
   const whole = cache.policy === 'pyramid' && cache.length(row) <= cache.cacheLength;
   return whole ? Math.max(budget, cache.cacheLength) : budget;
 }

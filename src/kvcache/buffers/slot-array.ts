@@ -184,11 +184,11 @@ export class SlotArray<T extends SlotData> {
     this.wrote(row, group, start, end - start);
   }
 
-  /** Copies a row from another array of the same kind, whose capacity may be smaller. */
+  /** Copies a row from another array of the same kind: as many slots as both have. */
   copyRow(other: SlotArray<T>, from: number, to: number): void {
     for (let group = 0; group < this.groups; group++) {
       const start = other.at(from, group);
-      const slots = other.capacityOf(group);
+      const slots = Math.min(other.capacityOf(group), this.capacityOf(group));
       this.data.set(other.data.subarray(start, start + slots * this.width) as T, this.at(to, group));
       this.wrote(to, group, 0, slots);
       this.wipe(to, group, slots, this.capacityOf(group));
