@@ -1,13 +1,27 @@
 /**
- * @file Writes a model of a given shape as exports for transformers.js are made on the Hub: 4 bits a weight (`model_q4.onnx`), keys
- * and values as inputs and outputs, and ONNX Runtime's fused operators, above all GroupQueryAttention.
+ * @file Writes a model of a given shape as exports for transformers.js are made on the Hub: keys and values as inputs and outputs, and
+ * ONNX Runtime's fused operators, above all GroupQueryAttention. Weights have 4 bits (`model_q4.onnx`), 8 bits with one scale for
+ * each row (`model_quantized.onnx`) or 32 (`model.onnx`).
  */
 
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ExternalData, GraphBuilder, MICROSOFT, type Value } from '../src/backends/onnx/builder.ts';
-import { cast, index, mul, neg, reshape, shapeOf, sigmoid, sub } from '../src/backends/onnx/ops.ts';
+import {
+  cast,
+  gather,
+  index,
+  matmul,
+  mul,
+  neg,
+  reshape,
+  shapeOf,
+  sigmoid,
+  sub,
+  transpose,
+} from '../src/backends/onnx/ops.ts';
 import type { Dim } from '../src/ops/shapes.ts';
+import { BYTE_ZERO } from '../src/weights/byte-groups.ts';
 import { blockBytes, QUANT_BLOCK, quantiseRows } from '../src/weights/quantise.ts';
 import { ropeFactors } from './gguf.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
@@ -17,8 +31,9 @@ const BITS = 4;
 /** MatMulNBits multiplies integers, which is fastest. Exports that do not say it multiply in float32. */
 const ACCURACY_INT8 = 4;
 const ALIGNMENT = 64;
-const MODEL = 'model_q4.onnx';
-const DATA = `${MODEL}_data`;
+/** The files by what transformers.js calls their weights. */
+const FILES = { q4: 'model_q4.onnx', q8: 'model_quantized.onnx', fp32: 'model.onnx' } as const;
+export type ExportDtype = keyof typeof FILES;
 
 /** Bytes of external values; those of a quantised matrix are made together. */
 interface Stored {
@@ -31,13 +46,20 @@ interface Stored {
  * @returns the size of the weights in bytes.
  * @throws Error for shapes whose graph is another than Llama's.
  */
-export async function writeOnnx(folder: string, config: ShapeConfig, seed: number): Promise<number> {
+export async function writeOnnx(
+  folder: string,
+  config: ShapeConfig,
+  seed: number,
+  dtype: ExportDtype = 'q4',
+): Promise<number> {
   if (config.model_type !== 'llama')
     throw new Error(`exports for transformers.js are written for llama, not for ${config.model_type}`);
-  const { graph, stored } = build(config, seed);
+  const { graph, stored } = build(config, seed, dtype);
+  const model = FILES[dtype];
+  const data = `${model}_data`;
   mkdirSync(join(folder, 'onnx'), { recursive: true });
   const places = new Map<string, ExternalData>();
-  const file = openSync(join(folder, 'onnx', DATA), 'w');
+  const file = openSync(join(folder, 'onnx', data), 'w');
   let offset = 0;
   try {
     for (const { names, make } of stored)
@@ -45,14 +67,14 @@ export async function writeOnnx(folder: string, config: ShapeConfig, seed: numbe
         const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
         for (let done = 0; done < bytes.length; )
           done += writeSync(file, bytes, done, bytes.length - done, offset + done);
-        for (const name of names[i]!) places.set(name, { location: DATA, offset, length: bytes.length });
+        for (const name of names[i]!) places.set(name, { location: data, offset, length: bytes.length });
         offset = Math.ceil((offset + bytes.length) / ALIGNMENT) * ALIGNMENT;
       }
   } finally {
     closeSync(file);
   }
   writeFileSync(
-    join(folder, 'onnx', MODEL),
+    join(folder, 'onnx', model),
     graph.serialise((name) => places.get(name)!),
   );
   // Without tokens that end a text: a random model may choose any at any time.
@@ -62,7 +84,11 @@ export async function writeOnnx(folder: string, config: ShapeConfig, seed: numbe
   return offset;
 }
 
-function build(config: ShapeConfig, seed: number): { graph: GraphBuilder; stored: readonly Stored[] } {
+function build(
+  config: ShapeConfig,
+  seed: number,
+  dtype: ExportDtype,
+): { graph: GraphBuilder; stored: readonly Stored[] } {
   const { hidden_size: E, intermediate_size: F, num_attention_heads: H, num_key_value_heads: G, head_dim: D } = config;
   const { vocab_size: V, rms_norm_eps, max_position_embeddings: positions } = config;
   const { tensors } = randomCheckpoint(config, seed);
@@ -82,8 +108,40 @@ function build(config: ShapeConfig, seed: number): { graph: GraphBuilder; stored
     stored.push({ names: [[name]], make: async () => [await make()] });
     return g.external(name, 'float32', shape);
   };
+  /** The rows of several matrices behind each other. */
+  const rowsOf = async (parts: readonly string[], rows: number, cols: number): Promise<Float32Array> => {
+    const all = new Float32Array(rows * cols);
+    let at = 0;
+    for (const part of parts) {
+      const values = await read(part);
+      all.set(values, at);
+      at += values.length;
+    }
+    return all;
+  };
+  /** x · Wᵀ with the rows of several matrices behind each other, in 8 or 32 bits: a matrix is stored transposed. */
+  const columns = (x: Value, name: string, parts: readonly string[], rows: number): Value => {
+    const cols = x.shape.at(-1) as number;
+    const out = { dtype: x.dtype, shape: [...x.shape.slice(0, -1), rows] };
+    if (dtype === 'fp32') {
+      const make = async () => transposed(await rowsOf(parts, rows, cols), rows, cols, new Float32Array(rows * cols));
+      return matmul(g, x, plain(`${name}.weight`, [cols, rows], make));
+    }
+    stored.push({
+      names: [[`${name}.bytes`], [`${name}.scales`]],
+      make: async () => {
+        const { bytes, scales } = bytesOfRows(await rowsOf(parts, rows, cols), rows, cols);
+        return [transposed(bytes, rows, cols, new Uint8Array(rows * cols)), scales];
+      },
+    });
+    const bytes = g.external(`${name}.bytes`, 'uint8', [cols, rows]);
+    const scales = g.external(`${name}.scales`, 'float32', [rows]);
+    const zero = g.constant(new Uint8Array(rows).fill(BYTE_ZERO), [rows]);
+    return g.node('DynamicQuantizeMatMul', [x, bytes, scales, zero], [out], { domain: MICROSOFT })[0]!;
+  };
   /** x · Wᵀ with the rows of several matrices behind each other. @param alias other names of the values and scales. */
   const linear = (x: Value, name: string, parts: readonly string[], rows: number, alias: readonly string[] = []) => {
+    if (dtype !== 'q4') return columns(x, name, parts, rows);
     const cols = x.shape.at(-1) as number;
     const blocks = cols / QUANT_BLOCK;
     const names = [
@@ -135,13 +193,49 @@ function build(config: ShapeConfig, seed: number): { graph: GraphBuilder; stored
     plain(`${of.name}_cache`, [positions, D / 2], () => rotations(config, of)),
   );
 
-  // The table of embeddings is the head's matrix.
-  const table = g.external('embed.quant', 'uint8', [V, (E * BITS) / 8]);
-  const tableScales = g.external('embed.scales', 'float32', [V, E / QUANT_BLOCK]);
-  const gathering = { bits: BITS, block_size: QUANT_BLOCK, gather_axis: 0, quantize_axis: 1 };
-  const options = { attributes: gathering, domain: MICROSOFT };
   const stream = { dtype: 'float32' as const, shape: [B, T, E] as Dim[] };
-  let [x] = g.node('GatherBlockQuantized', [table, ids, tableScales], [stream], options) as [Value];
+  // The table of embeddings is the head's matrix.
+  const head: { readonly embedded: Value; product(x: Value): Value } = {
+    q4: () => {
+      const table = g.external('embed.quant', 'uint8', [V, (E * BITS) / 8]);
+      const tableScales = g.external('embed.scales', 'float32', [V, E / QUANT_BLOCK]);
+      const gathering = { bits: BITS, block_size: QUANT_BLOCK, gather_axis: 0, quantize_axis: 1 };
+      const options = { attributes: gathering, domain: MICROSOFT };
+      return {
+        embedded: g.node('GatherBlockQuantized', [table, ids, tableScales], [stream], options)[0]!,
+        product: (x: Value) => linear(x, 'head', ['model.embed_tokens'], V, [table.name, tableScales.name]),
+      };
+    },
+    q8: () => {
+      const make = async () => {
+        const { bytes, scales } = bytesOfRows(await read('model.embed_tokens'), V, E);
+        return [bytes, scales];
+      };
+      stored.push({ names: [['embed.bytes'], ['embed.scales']], make });
+      const table = g.external('embed.bytes', 'uint8', [V, E]);
+      const scales = g.external('embed.scales', 'float32', [V]);
+      const zero = g.constant(new Uint8Array(V).fill(BYTE_ZERO), [V]);
+      const rows = gather(g, table, ids);
+      const scale = gather(g, scales, ids);
+      const centred = sub(g, cast(g, rows, 'float32'), g.scalar(BYTE_ZERO));
+      return {
+        embedded: mul(g, centred, reshape(g, scale, [0, 0, 1], [B, T, 1])),
+        product(x: Value) {
+          const out = { dtype: x.dtype, shape: [...x.shape.slice(0, -1), V] };
+          const inputs = [x, transpose(g, table, [1, 0]), scales, zero];
+          return g.node('DynamicQuantizeMatMul', inputs, [out], { domain: MICROSOFT })[0]!;
+        },
+      };
+    },
+    fp32: () => {
+      const table = plain('embed.weight', [V, E], () => read('model.embed_tokens'));
+      return {
+        embedded: gather(g, table, ids),
+        product: (x: Value) => matmul(g, x, transpose(g, table, [1, 0])),
+      };
+    },
+  }[dtype]();
+  let x = head.embedded;
   const first = [x, normWeight('model.layers.0.input_layernorm')];
   let [normed] = g.node('SimplifiedLayerNormalization', first, [x], { attributes: { axis: -1, epsilon } }) as [Value];
   past.forEach(([pastKey, pastValue], l) => {
@@ -172,9 +266,29 @@ function build(config: ShapeConfig, seed: number): { graph: GraphBuilder; stored
   const end = g.ints(Number.MAX_SAFE_INTEGER);
   const shape: Dim[] = [B, 'num_logits_to_keep', E];
   const [last] = g.node('Slice', [normed, from, end, g.ints(1)], [{ dtype: 'float32', shape }]);
-  const head = linear(last!, 'head', ['model.embed_tokens'], V, [table.name, tableScales.name]);
-  g.output(head, 'logits');
+  g.output(head.product(last!), 'logits');
   return { graph: g, stored };
+}
+
+/** Rows of bytes with one scale each. */
+function bytesOfRows(values: Float32Array, rows: number, cols: number): { bytes: Uint8Array; scales: Float32Array } {
+  const bytes = new Uint8Array(values.length);
+  const scales = new Float32Array(rows);
+  for (let row = 0; row < rows; row++) {
+    const [start, end] = [row * cols, (row + 1) * cols];
+    let largest = 0;
+    for (let i = start; i < end; i++) largest = Math.max(largest, Math.abs(values[i]!));
+    scales[row] = largest / 127;
+    for (let i = start; i < end; i++) bytes[i] = Math.round(values[i]! / (scales[row]! || 1)) + BYTE_ZERO;
+  }
+  return { bytes, scales };
+}
+
+/** A matrix by columns. */
+function transposed<T extends Float32Array | Uint8Array>(values: T, rows: number, cols: number, out: T): T {
+  for (let row = 0; row < rows; row++)
+    for (let col = 0; col < cols; col++) out[col * rows + row] = values[row * cols + col]!;
+  return out;
 }
 
 /** cos or sin of each position's angles [positions, D / 2]. */

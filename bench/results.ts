@@ -20,7 +20,7 @@ export interface Row {
   /** Above 1, we are faster. */
   readonly ratio: number;
   /** `ms` for works that are waited for as a whole. */
-  readonly unit: 'tok/s' | 'ms';
+  readonly unit: 'tok/s' | 'ms' | 'MB';
   /** Of this project. */
   readonly commit: string;
 }
@@ -82,25 +82,43 @@ export function saveRows(machine: Machine, rows: readonly Row[]): string {
   return file;
 }
 
-/** One table for each processor. */
-function tables(): string {
+/** How works in a browser begin: they have a table of their own. */
+export const IN_BROWSER = 'browser, ';
+
+function table(rows: readonly Row[]): string[] {
+  const lines = rows.map((row) => {
+    const cells = [row.shape, row.work, row.ours, row.peer, row.theirs, row.unit, row.ratio.toFixed(2), row.commit];
+    return `| ${cells.map((cell) => (typeof cell === 'number' ? cell.toFixed(1) : cell)).join(' | ')} |`;
+  });
+  return [
+    '| shape | work | Keyhold | peer | peer’s figure | unit | ratio | commit |',
+    '| --- | --- | --- | --- | --- | --- | --- | --- |',
+    ...lines,
+  ];
+}
+
+/** Two tables for each processor. */
+function pageText(): string {
   return readdirSync(FOLDER)
     .sort()
     .map((file) => {
       const { machine, rows } = JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) as Results;
-      const lines = rows.map((row) => {
-        const cells = [row.shape, row.work, row.ours, row.peer, row.theirs, row.unit, row.ratio.toFixed(2), row.commit];
-        return `| ${cells.map((cell) => (typeof cell === 'number' ? cell.toFixed(1) : cell)).join(' | ')} |`;
-      });
+      const inBrowser = rows.filter(({ work }) => work.startsWith(IN_BROWSER));
       return [
         `### ${machine.processor}`,
         '',
         `${machine.threads} threads on each side. The memory reads ${machine.bandwidth} GB/s. Node ${machine.node}. ggml uses ` +
           `${machine.features}.`,
         '',
-        '| shape | work | Keyhold | peer | peer’s figure | unit | ratio | commit |',
-        '| --- | --- | --- | --- | --- | --- | --- | --- |',
-        ...lines,
+        ...table(rows.filter((row) => !inBrowser.includes(row))),
+        ...(inBrowser.length > 0
+          ? [
+              '',
+              'In Chromium, by WebAssembly (`npm run bench:web`); `peak` is what the page’s process had resident at most:',
+              '',
+            ]
+          : []),
+        ...(inBrowser.length > 0 ? table(inBrowser) : []),
       ].join('\n');
     })
     .join('\n\n');
@@ -110,5 +128,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const page = readFileSync(PAGE, 'utf8');
   const [start, end] = [page.indexOf(BEGIN), page.indexOf(END)];
   if (start < 0 || end < 0) throw new Error(`${PAGE} has no place for the tables: ${BEGIN} and ${END}`);
-  writeFileSync(PAGE, `${page.slice(0, start + BEGIN.length)}\n\n${tables()}\n\n${page.slice(end)}`);
+  writeFileSync(PAGE, `${page.slice(0, start + BEGIN.length)}\n\n${pageText()}\n\n${page.slice(end)}`);
 }

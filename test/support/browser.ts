@@ -11,11 +11,11 @@ import { type BuildResult, build } from 'esbuild';
 import { type Browser, chromium, type Page } from 'playwright-core';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-const CHROMIUM = process.env.KEYHOLD_CHROMIUM ?? '/usr/bin/chromium';
+export const CHROMIUM_PATH = process.env.KEYHOLD_CHROMIUM ?? '/usr/bin/chromium';
 /** Whether there is a Chromium to test with. */
-export const hasChromium = existsSync(CHROMIUM);
+export const hasChromium = existsSync(CHROMIUM_PATH);
 /** Says why tests of browsers are skipped. */
-export const WITHOUT_CHROMIUM = `skipped: there is no ${CHROMIUM} (apt-get install chromium, or set KEYHOLD_CHROMIUM)`;
+export const WITHOUT_CHROMIUM = `skipped: there is no ${CHROMIUM_PATH} (apt-get install chromium, or set KEYHOLD_CHROMIUM)`;
 
 /** Where the build of ONNX Runtime is that pages load. */
 export const RUNTIME_FILES = dirname(fileURLToPath(import.meta.resolve('onnxruntime-web/ort-wasm-simd-threaded.wasm')));
@@ -117,18 +117,19 @@ const SOFTWARE_GPU = [
   '--disable-vulkan-surface',
 ];
 
+export const CHROMIUM_FLAGS = [
+  '--no-sandbox',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--enable-blink-features=ForceEagerMeasureMemory',
+] as const;
+
 /** @param gpu whether pages have WebGPU. @default false */
 export function launchChromium({ gpu = false }: { readonly gpu?: boolean } = {}): Promise<Browser> {
   return chromium.launch({
-    executablePath: CHROMIUM,
-    args: [
-      ...(gpu ? SOFTWARE_GPU : []),
-      '--no-sandbox',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--enable-blink-features=ForceEagerMeasureMemory',
-    ],
+    executablePath: CHROMIUM_PATH,
+    args: [...(gpu ? SOFTWARE_GPU : []), ...CHROMIUM_FLAGS],
   });
 }
 
