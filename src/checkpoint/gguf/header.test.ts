@@ -89,10 +89,13 @@ describe('a file that lies about itself is refused', () => {
     ggufStart(tensors, entries).raw(new Uint8Array(64)).done();
   const entry = (type: number) => ggufStart(0, 1).text('key').u32(type);
   const u64Max = 2n ** 64n - 1n;
+  const text = (content: string) => new TextEncoder().encode(content);
   /** What llama.cpp was attacked with (integer overflows of counts, lengths, sizes and offsets), and what else is wrong. */
   const CASES: readonly (readonly [string, Uint8Array, RegExp])[] = [
     ['empty', new Uint8Array(), /too few/],
     ['no magic', new Uint8Array(64), /does not begin with "GGUF"/],
+    ['a pointer of Git LFS', text('version https://git-lfs.github.com/spec/v1\noid sha256:0\n'), /git lfs pull/],
+    ['a web page', text('<!DOCTYPE html><html><title>404</title></html>'), /is a web page/],
     ['version 1', ggufStart(0, 0, 1).done(), /version 1/],
     ['big-endian', ggufStart(0, 0, 0x03000000).done(), /big-endian/],
     ['count of tensors beyond the file', start(1e9, 0), /1000000000 tensors/],

@@ -91,7 +91,7 @@ export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
 
 function parse(cursor: Cursor, fail: Fail): GgufHeader {
   const magic = cursor.u32();
-  if (magic !== MAGIC) throw fail('does not begin with "GGUF"', 'It is not a GGUF file.');
+  if (magic !== MAGIC) throw fail('does not begin with "GGUF"', instead(cursor.bytes));
   const version = cursor.u32();
   if (version === 0x02000000 || version === 0x03000000)
     throw fail(
@@ -121,6 +121,15 @@ function parse(cursor: Cursor, fail: Fail): GgufHeader {
   const tensors = infos.map((info) => locate(info, dataStart, alignment, cursor.fileSize, fail));
   checkOverlap(tensors, fail);
   return { version, metadata, tensors, bytes: cursor.bytes.subarray(0, cursor.at) };
+}
+
+/** What lies in place of a file that was not downloaded. */
+function instead(bytes: Uint8Array): string {
+  const start = new TextDecoder().decode(bytes.subarray(0, 40)).trimStart().toLowerCase();
+  if (start.startsWith('version https://git-lfs'))
+    return 'It is a pointer of Git LFS: fetch the file itself with "git lfs pull".';
+  if (start.startsWith('<')) return 'It is a web page: the download did not give the file. Download it again.';
+  return 'It is not a GGUF file.';
 }
 
 interface RawInfo extends Omit<TensorInfo, 'offset'> {

@@ -14,6 +14,16 @@ const MAX_LAYERS = 1024;
 /** More values than any tensor has that a config takes in. */
 const MAX_VALUES = 65_536;
 
+/** Files that are no models, by general.type or general.architecture: what they are, and what to do. */
+const NO_MODELS: Readonly<Record<string, string>> = {
+  adapter: 'is an adapter (LoRA), not a model. Name the model that it belongs to',
+  mmproj:
+    'is the part of a model that sees or hears (mmproj), which is not run. Name the GGUF file of the language model',
+  clip: 'is the part of a model that sees or hears (mmproj), which is not run. Name the GGUF file of the language model',
+  imatrix: 'holds statistics for a quantisation (imatrix), not a model. Name the GGUF file of the model',
+  controlvector: 'is a control vector, not a model. Control vectors are not supported; name the GGUF file of the model',
+};
+
 export interface HuggingFaceModel {
   readonly config: Json;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
@@ -29,6 +39,10 @@ export async function asHuggingFace(
   where: string,
 ): Promise<HuggingFaceModel> {
   const name = all.text('general.architecture');
+  const other = NO_MODELS[all.textOrNull('general.type') ?? ''] ?? NO_MODELS[name];
+  if (other !== undefined) throw new CheckpointError(`${where}: ${other}.`);
+  if (tensors.size === 0)
+    throw new CheckpointError(`${where}: holds no tensors, only metadata. Name the GGUF file that has the weights.`);
   const architecture = ARCHITECTURES.find(({ names }) => names.includes(name));
   if (!architecture)
     throw new CheckpointError(
