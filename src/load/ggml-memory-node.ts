@@ -21,7 +21,10 @@ const PER_NODE = 10_000;
 /** Arrays that V8 has not collected yet, and small things. */
 const GARBAGE = 14 * MB;
 
-/** Formats that processors have a faster layout for: such matrices are copied once, and their pages of the file are given back. */
+/**
+ * Formats that processors have a faster layout for. Prepared files hold such matrices in it; those of a GGUF file that is used as it is,
+ * and experts, are copied once, and their pages of the file are given back.
+ */
 const REARRANGED: ReadonlySet<string> = new Set(['q4_0', 'q4_k', 'iq4_nl', 'q2_k', 'mxfp4']);
 
 /** Around a row of the embedding that is read the system maps the pages of so many bytes, if they are in its cache. */
@@ -56,8 +59,10 @@ function resident(config: Config, params: readonly Param[], tokens: number): Res
     const size = bytesOf(param);
     const isTable = param.role === 'embedding' && !config.tieEmbeddings;
     const [{ dtype }] = ggmlCodec.parts(param);
+    const isFast = param.role === 'linear' && (REARRANGED.has(dtype) || param.format === 'int4');
+    const isPrepared = param.productsOnly === true && param.stored === undefined;
     if (isTable) bytes.mapped += touched(size, tokens);
-    else if (param.role === 'linear' && (REARRANGED.has(dtype) || param.format === 'int4')) bytes.private += size;
+    else if (isFast && !isPrepared) bytes.private += size;
     else bytes.mapped += size;
   }
   return bytes;

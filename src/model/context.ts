@@ -35,7 +35,7 @@ export function plainParam(
 /**
  * A matrix in the model's weight format, or in the one that the engine prefers to it.
  * @param parts its rows, in order.
- * @param separable see {@link ParamSpec.separable}.
+ * @param uses see {@link ParamSpec.separable} and {@link ParamSpec.productsOnly}.
  */
 export function matrixParam(
   { g, format: modelFormat }: ModelContext,
@@ -43,11 +43,11 @@ export function matrixParam(
   role: Exclude<ParamSpec['role'], 'plain'>,
   parts: readonly ParamPart[],
   format: WeightFormat = modelFormat,
-  separable = false,
+  uses: Pick<ParamSpec, 'separable' | 'productsOnly'> = {},
 ): Value {
   const [{ cols }] = parts;
   if (parts.some((part) => part.cols !== cols)) throw new GraphError(`the parts of ${name} differ in width`);
   const rows = parts.reduce((sum, part) => sum + part.rows, 0);
   const stored = g.target.weightFormat({ name, role, rows, cols }, format);
-  return g.param({ name, shape: [rows, cols], role, format: stored, parts, ...(separable ? { separable } : {}) });
+  return g.param({ name, shape: [rows, cols], role, format: stored, parts, ...uses });
 }

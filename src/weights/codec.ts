@@ -9,7 +9,7 @@ import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantiseRow
 import type { ParamSpec, StoredParam, WeightFormat } from './types.ts';
 
 /** A tensor that a parameter becomes. */
-export type StoredPart = Pick<StoredParam, 'name' | 'dtype' | 'shape' | 'refined'> & {
+export type StoredPart = Pick<StoredParam, 'name' | 'dtype' | 'shape' | 'refined' | 'layout'> & {
   /** In bytes; a multiple of the parameter's rows. */
   readonly length: number;
 };
@@ -33,6 +33,14 @@ export interface WeightCodec {
     rows: number,
     cols: number,
   ): readonly Uint8Array[] | Promise<readonly Uint8Array[]>;
+  /**
+   * Puts rows in the layout of {@link StoredPart.layout}, where there is one.
+   * @param bytes of the rows as {@link encode} gives them, or as a checkpoint stores them.
+   * @param rows a multiple of {@link arrangedRows}, but for the last of a parameter.
+   */
+  arrange?(spec: ParamSpec, bytes: Uint8Array, rows: number, cols: number): Uint8Array;
+  /** Rows that a layout puts together. @default 1 */
+  readonly arrangedRows?: number;
   /** Whether matrices of a model in `int4` get formats one by one. @default false */
   readonly mixes?: boolean;
 }

@@ -34,7 +34,10 @@ export class WeightsManifest {
         format,
         checkpoint: identity,
         size: layout.size,
-        params: specs.map(({ name, shape, format, stored }) => `${name} ${stored ?? format} [${shape}]`),
+        params: specs.map(({ name, shape, format, stored }) => {
+          const { layout: order } = layout.params.get(name) ?? {};
+          return `${name} ${stored ?? format} [${shape}]${order === undefined ? '' : ` ${order}`}`;
+        }),
       },
       null,
       1,

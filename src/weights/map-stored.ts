@@ -30,7 +30,7 @@ export function mapStored<S extends ParamSpec>(
     }
     const parts = codec.parts(spec);
     const isThere = parts.length === 1 && parts[0].length === rows * blocks.rowBytes;
-    if (isThere) mapped.set(spec.name, { ...parts[0], ...location });
+    if (isThere) mapped.set(spec.name, { ...parts[0], layout: undefined, ...location });
     else rest.push(spec);
   }
   return { mapped, rest };

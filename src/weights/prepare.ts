@@ -40,7 +40,8 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
     const parts = codec.parts(spec);
     const kept = spec.stored === undefined ? undefined : from.blocks;
     const { rows, cols } = from; // a plain parameter's pieces may be columns of what its shape says
-    const step = Math.max(1, Math.floor(PIECE_VALUES / cols));
+    const { arrangedRows = 1 } = codec;
+    const step = Math.max(1, Math.floor(PIECE_VALUES / cols / arrangedRows)) * arrangedRows;
     for (let start = 0; start < rows; start += step) {
       signal?.throwIfAborted();
       const count = Math.min(step, rows - start);
@@ -49,7 +50,8 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
         : await codec.encode(spec, await from.read(start, count), count, cols);
       for (const [i, { name }] of parts.entries()) {
         const { offset, length } = layout.params.get(name)!;
-        await sink(encoded[i], offset + start * (length / rows));
+        const bytes = codec.arrange?.(spec, encoded[i], count, cols) ?? encoded[i];
+        await sink(bytes, offset + start * (length / rows));
         done += encoded[i].byteLength;
       }
       onProgress?.({ bytes: Math.min(done, total), total });

@@ -8,9 +8,10 @@
 import { type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { AlignedWriter } from '../util/aligned-writer-node.ts';
 import { KeyholdError, WeightsError } from '../util/errors.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
-import { clearLeftOvers, freeBytes, syncFolder, unfinishedName, writeAt, writeSynced } from '../util/files-node.ts';
+import { clearLeftOvers, freeBytes, syncFolder, unfinishedName, writeSynced } from '../util/files-node.ts';
 import type { WeightCodec } from './codec.ts';
 import { layOut, type WeightLayout } from './layout.ts';
 import { WeightsManifest } from './manifest.ts';
@@ -124,7 +125,9 @@ async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry
     let text: string;
     try {
       await file.truncate(layout.size);
-      await prepareWeights({ ...options, layout, sink: (bytes, offset) => writeAt(file, bytes, offset) });
+      const writer = new AlignedWriter(file, layout.size);
+      await prepareWeights({ ...options, layout, sink: (bytes, offset) => writer.write(bytes, offset) });
+      await writer.flush();
       await file.sync();
       text = await entry.manifest.textOf(reader(file));
     } finally {

@@ -27,6 +27,8 @@ export interface ParamSpec {
   readonly stored?: BlockRows['format'];
   /** Its pieces may be stored apart: its products are those of the pieces, side by side. @default false */
   readonly separable?: boolean;
+  /** It is only multiplied with, as one matrix, so its blocks may lie in the order that the processor's products read. @default false */
+  readonly productsOnly?: boolean;
   /** What an error of each column counts, where that is known. */
   readonly importance?: Float32Array;
 }
@@ -61,6 +63,8 @@ export interface StoredParam {
   readonly path?: string;
   /** Products with it must not round what it is multiplied with to 8 bits, as products with its blocks do. @default false */
   readonly refined?: boolean;
+  /** The processor's layout that its bytes are in: products read them where they lie. @default none: blocks row after row */
+  readonly layout?: string;
 }
 
 /** Rows of a matrix that are made on demand: `[rows, cols]` in float32. */

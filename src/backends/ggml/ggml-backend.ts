@@ -11,7 +11,7 @@ import { type DeviceName, openDevice } from './devices.ts';
 import type { Pointer } from './functions.ts';
 import { GgmlSession } from './session.ts';
 import { canAttendInSlots } from './slot-use.ts';
-import { ggmlCodec, matrixFormat } from './weight-codec.ts';
+import { ggmlCodec, matrixFormat, plainCodec } from './weight-codec.ts';
 import { GgmlWeights } from './weights.ts';
 
 /** What the graphs of one model share: threads, and the weights in memory. Lives as long as any of the graphs. */
@@ -123,6 +123,7 @@ export function ggmlBackendOn(name: DeviceName): Backend {
   const { pointer } = openDevice(openGgml(), name);
   return {
     ...ggmlBackend,
+    codec: plainCodec,
     compile: (graph, prepared, options = {}) => compile(graph, prepared, options, pointer),
   };
 }

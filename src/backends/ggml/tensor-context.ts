@@ -81,6 +81,15 @@ export class TensorContext {
     return this.#fields.getBigUint64(this.#at(tensor) + TENSOR.viewOffset, true);
   }
 
+  /** What a buffer notes of a tensor in it; null: nothing. */
+  extra(tensor: Pointer): bigint | null {
+    return this.#fields.getBigUint64(this.#at(tensor) + TENSOR.extra, true) || null;
+  }
+
+  setExtra(tensor: Pointer, extra: bigint): void {
+    this.#fields.setBigUint64(this.#at(tensor) + TENSOR.extra, extra, true);
+  }
+
   setBuffer(tensor: Pointer, buffer: Pointer): void {
     this.#fields.setBigUint64(this.#at(tensor) + TENSOR.buffer, buffer ?? 0n, true);
   }

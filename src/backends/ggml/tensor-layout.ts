@@ -13,6 +13,7 @@ export const TENSOR = {
   viewSource: 232,
   viewOffset: 240,
   data: 248,
+  extra: 320,
 } as const;
 
 /**

@@ -7,6 +7,7 @@ import type { WeightCodec } from '../../weights/codec.ts';
 import { fittingFormat, type GgmlFormat, ggmlFormatOf, type MatrixInfo } from '../../weights/ggml-formats.ts';
 import type { ParamSpec, WeightFormat } from '../../weights/types.ts';
 import { openGgml } from './binding.ts';
+import { arrangeRows, GROUP_ROWS, layoutOfParam } from './processor-layout.ts';
 import { blockLength, GGML_TYPES, type GgmlType, rowBytes } from './types.ts';
 
 /** ggml's own name of a format. */
@@ -47,7 +48,8 @@ const QUANTISING = Math.min(4, availableParallelism());
 /** Fewer values are quantised at once. Memory of small arrays may be moved while another thread uses it. */
 const SMALL = 65_536;
 
-export const ggmlCodec: WeightCodec = {
+/** Blocks row after row: what devices read. */
+export const plainCodec: WeightCodec = {
   id: 'ggml 1',
   keeps: isKept,
   refines: (format) => REFINED.has(format),
@@ -73,5 +75,21 @@ export const ggmlCodec: WeightCodec = {
     };
     await Promise.all(Array.from({ length: parts }, (_, part) => quantise(part)));
     return [out];
+  },
+};
+
+/** Blocks in the order that this processor reads fastest, where it has one: other processors make files of their own. */
+export const ggmlCodec: WeightCodec = {
+  ...plainCodec,
+  parts(spec) {
+    const layout = layoutOfParam(openGgml(), spec, typeOf(spec));
+    return plainCodec.parts(spec).map((part) => (layout ? { ...part, layout: layout.id } : part));
+  },
+  arrangedRows: GROUP_ROWS,
+  arrange(spec, bytes, rows, cols) {
+    const ggml = openGgml();
+    const type = typeOf(spec);
+    const layout = layoutOfParam(ggml, spec, type);
+    return layout ? arrangeRows(ggml, layout, type, bytes, rows, cols) : bytes;
   },
 };

@@ -16,6 +16,7 @@ import { useLargePages } from './libc.ts';
 import type { Tensor } from './lower/graph-maker.ts';
 import { MappedFile } from './mapped-file.ts';
 import { NativeHandle } from './native.ts';
+import { layoutOf, placeTensor } from './processor-layout.ts';
 import { TensorContext } from './tensor-context.ts';
 import { GGML_TYPES, type GgmlType, rowBytes } from './types.ts';
 
@@ -125,6 +126,7 @@ export class GgmlWeights {
   #bufferFor(use: WeightUse): Pointer {
     const param = this.#param(use.name);
     if (use.as === 'plain') return this.#device && fitsPlain(param) ? this.#deviceBuffer() : null;
+    if (param.layout !== undefined) return null;
     const matrix = matrixOf(param, use);
     if (this.#device && fitsDevice(this.#ggml, this.#device, matrix)) return this.#deviceBuffer();
     return fastBufferFor(this.#ggml, matrix);
@@ -137,8 +139,19 @@ export class GgmlWeights {
     this.#owned.push(context);
     const tensor = describe(this.#ggml, context, param, use);
     const address = this.#fileOf(param).address + BigInt(param.offset);
-    this.#ggml.ggml_backend_tensor_alloc(this.#ggml.hostBuffer, tensor.pointer, address);
+    if (param.layout === undefined)
+      this.#ggml.ggml_backend_tensor_alloc(this.#ggml.hostBuffer, tensor.pointer, address);
+    else placeTensor(context, tensor.pointer, this.#layoutOf(param, use), address);
     return tensor;
+  }
+
+  /** What the prepared weights say that a parameter is in. */
+  #layoutOf(param: StoredParam, use: WeightUse) {
+    const { type, rows, cols } = matrixOf(param, use);
+    const layout = use.as === 'matrix' && !this.#device ? layoutOf(this.#ggml, type, rows, cols) : null;
+    if (layout?.id !== param.layout || !layout)
+      throw new GraphError(`${param.name} is stored as ${param.layout}, which can't be read as it is used here`);
+    return layout;
   }
 
   #deviceBuffer(): Pointer {
