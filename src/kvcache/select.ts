@@ -34,24 +34,70 @@ export function keepBest(group: GroupView, last: number, safe: SafeTokens): void
     }
     return;
   }
-  const order = worstFirst(group, last, safe);
-  if (order.length < drop) throw outOfCandidates(budget);
-  for (let i = 0; i < drop; i++) keep[order[i]] = 0;
+  const free = freeCandidates(group, last, safe);
+  if (free.length < drop) throw outOfCandidates(budget);
+  moveWorst(group, free, drop);
+  for (let i = 0; i < drop; i++) keep[free[i]] = 0;
 }
 
-/** Up to so many are found one by one, which needs no sorting. */
+/** Up to so many are found one by one. */
 const FEW = 4;
 
 /** The candidates that are not safe, those to go first at the front. @throws GraphError for a value that is not a number. */
 export function worstFirst(group: GroupView, last: number, safe: SafeTokens): number[] {
-  const { length, positions, values, keep } = group;
-  const free: number[] = [];
-  for (let j = 0; j < length; j++) {
-    if (keep[j] === 0 || isSafe(positions[j], last, safe)) continue;
-    if (Number.isNaN(values[j])) throw notANumber(group, j);
-    free.push(j);
-  }
+  const { positions, values } = group;
+  const free = [...freeCandidates(group, last, safe)];
   return free.sort((a, b) => values[a] - values[b] || positions[a] - positions[b]);
+}
+
+/** Memory of {@link freeCandidates}. */
+let indices = new Int32Array(0);
+
+/** The candidates that are not safe, until the next call. @throws GraphError for a value that is not a number. */
+function freeCandidates(group: GroupView, last: number, { sinks, recent }: SafeTokens): Int32Array {
+  const { length, positions, values, keep } = group;
+  if (indices.length < length) indices = new Int32Array(2 * length);
+  const oldestSafe = last - recent;
+  let count = 0;
+  for (let j = 0; j < length; j++) {
+    const position = positions[j];
+    if (keep[j] === 0 || position < sinks || position > oldestSafe) continue;
+    if (Number.isNaN(values[j])) throw notANumber(group, j);
+    indices[count++] = j;
+  }
+  return indices.subarray(0, count);
+}
+
+/**
+ * Moves the `count` candidates that go first to the front, in any order: a chunk of 64 tokens makes 64 of 1,088 go in each group, and sorting
+ * took 0.3 ms for each of the 90 groups of a 135M model.
+ */
+function moveWorst({ values, positions }: GroupView, order: Int32Array, count: number): void {
+  let from = 0;
+  let to = order.length - 1;
+  while (from < to) {
+    // The middle one of three, so that what is sorted already is halved, too.
+    const [a, b, c] = [order[from], order[(from + to) >> 1], order[to]];
+    const goesFirst = (i: number, j: number) =>
+      values[i] < values[j] || (values[i] === values[j] && positions[i] < positions[j]);
+    const [low, high] = goesFirst(a, b) ? [a, b] : [b, a];
+    const pivot = goesFirst(c, low) ? low : goesFirst(high, c) ? high : c;
+    const [value, position] = [values[pivot], positions[pivot]];
+    let i = from;
+    let j = to;
+    while (i <= j) {
+      while (values[order[i]] < value || (values[order[i]] === value && positions[order[i]] < position)) i++;
+      while (values[order[j]] > value || (values[order[j]] === value && positions[order[j]] > position)) j--;
+      if (i > j) break;
+      const swapped = order[i];
+      order[i++] = order[j];
+      order[j--] = swapped;
+    }
+    // Up to j those that go before the pivot or are it, from i on those that go after it or are it.
+    if (count - 1 <= j) to = j;
+    else if (count - 1 >= i) from = i;
+    else return;
+  }
 }
 
 function findWorst(group: GroupView, last: number, { sinks, recent }: SafeTokens): number {
