@@ -53,7 +53,7 @@ function measure(sink: number, projected: boolean): { measured: number[][]; expe
       const [g, rest] = [Math.floor(n / (CHUNK * D)), n % (CHUNK * D)];
       return values[(g * T + first) * D + rest];
     });
-    needs.add({ slots, weights: observed, residual: RESIDUAL, keys: own, values: own }, first, QUERIES);
+    needs.add({ chunkColumn: slots, weights: observed, residual: RESIDUAL, keys: own, values: own }, first, QUERIES);
   }
   const expected = Array.from({ length: G }, (_, g) =>
     LOCAL_WINDOWS.map((w) => {

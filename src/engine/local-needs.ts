@@ -48,15 +48,15 @@ export class LocalNeeds {
       const own = source.subarray(g * tokens * this.#size, (g + 1) * tokens * this.#size);
       this.#values.set(own, (g * this.#most + first) * this.#size);
     }
-    const columns = probe.slots + tokens;
+    const columns = probe.weights.length / (heads * queries.length);
+    const { chunkColumn } = probe;
     for (let g = 0; g < groups; g++)
       for (const [i, t] of queries.entries()) {
         const rows = Array.from({ length: R }, (_, r) => {
           const at = ((g * R + r) * queries.length + i) * columns;
           const weights = new Float32Array(first + tokens);
-          // The chunk's tokens come behind all slots, those not in use included.
           weights.set(probe.weights.subarray(at, at + first));
-          weights.set(probe.weights.subarray(at + probe.slots, at + columns), first);
+          weights.set(probe.weights.subarray(at + chunkColumn, at + chunkColumn + tokens), first);
           return weights;
         });
         this.#addQuery(g, rows, first + t, probe.residual);

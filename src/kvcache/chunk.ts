@@ -17,6 +17,8 @@ export interface ReducedWeights {
    * Where groups differ in their slots, by {@link partOf} the layer group, [B, 1, sets, C + T], as `capacity`.
    */
   readonly weights: ReadonlyMap<string, Float32Array>;
+  /** Those whose chunk was written to the slots first, behind those in use: [.., S] in place of [.., C + T], S <= C. @default none */
+  readonly inSlots?: ReadonlySet<string>;
 }
 
 /** Attention weights on slots and chunk. */

@@ -14,6 +14,10 @@ export interface LimitSpec {
   readonly followsLength?: boolean;
   /** Most slots of a group whose budget is fixed. */
   readonly maxSlots: (table: SlotTable, group: number) => number;
+  /** Slots by which the memory grows. @default 1 */
+  readonly growth?: number;
+  /** Slots beyond a limit that a chunk may be written to before tokens go. @default 0 */
+  readonly spare?: number;
   /** Bytes of a slot of a group. */
   readonly slotBytes: (table: SlotTable, group: number) => number;
 }
@@ -45,6 +49,9 @@ const STRIDE = 1 / 16;
  */
 export class SlotLimits {
   readonly #tables: readonly SlotTable[];
+  readonly #growth: number;
+  /** Slots beyond a limit that a chunk may be written to. */
+  readonly spare: number;
   /** Null: budgets are fixed. */
   readonly #steps: readonly Step[] | null;
   /** Most slots that each group can come to hold, by name of the layer group. */
@@ -52,6 +59,9 @@ export class SlotLimits {
 
   constructor(tables: readonly SlotTable[], spec: LimitSpec) {
     this.#tables = tables;
+    this.#growth = spec.growth ?? 1;
+    // Memory of groups that give slots up is given back to what the limit says.
+    this.spare = spec.followsLength ? 0 : (spec.spare ?? 0);
     const steps = spec.followsLength ? stepsOf(tables.filter(isFollowing), spec) : null;
     this.#steps = steps;
     const most = (table: SlotTable, g: number) =>
@@ -75,6 +85,20 @@ export class SlotLimits {
   /** Slots that there may be memory for. Rows of a batch share memory, and may differ in length. */
   memoryFor(table: SlotTable, length: number, batch: number): readonly number[] {
     return this.#steps && batch === 1 && isFollowing(table) ? this.at(table, length) : this.most(table);
+  }
+
+  /** Slots that there may be memory for where a step wants so many: beyond the limit only where the spare ones are enough. */
+  withChunk(limit: number, wanted: number): number {
+    if (wanted <= limit) return wanted;
+    return wanted <= limit + this.spare ? Math.ceil(wanted / this.#growth) * this.#growth : limit;
+  }
+
+  /** The sum over all slots that there are beyond what groups can come to hold. @param of each slot of a group. */
+  beyond(of: OfGroup): number {
+    let sum = 0;
+    for (const table of this.#tables)
+      for (const [g, most] of this.most(table).entries()) sum += of(table, g) * Math.max(0, table.capacityOf(g) - most);
+    return sum;
   }
 
   /** Most slots that each group of a table can come to hold. */

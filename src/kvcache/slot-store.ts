@@ -25,6 +25,8 @@ export interface StoreSpec {
   readonly growth: number;
   /** Most slots that a group of a table can come to hold, where its budget is fixed. */
   readonly maxSlots: (table: SlotTable, group: number) => number;
+  /** Slots beyond the budget that a chunk may be written to before tokens go. @default 0 */
+  readonly spare?: number;
   /** Whether the groups of a layer share its budget, so that they differ in their slots. @default false */
   readonly sharesBudget?: boolean;
 }
@@ -99,20 +101,16 @@ export class SlotStore {
 
   /**
    * Makes at least one slot, for operators don't like a dimension of 0.
-   * @param tokens memory for so many further tokens of each row is made, as far as the budget lets them stay.
+   * @param tokens memory for so many further tokens of each row is made, as far as the budget and the spare slots have space for them.
    * @param length of the rows.
    */
   open(tokens = 0, length = 0): void {
     for (const table of this.tables.values()) {
-      if (tokens === 0) {
-        this.#grow(table, () => 1, 1);
-        continue;
-      }
       const { batch, filled } = table;
       const most = (g: number) => Math.max(...range(batch).map((row) => filled[table.groupIndex(row, g)]));
       const limits = this.limits.memoryFor(table, length + tokens, batch);
-      const wanted = limits.map((limit, g) => Math.max(1, Math.min(most(g) + tokens, limit)));
-      this.#grow(table, (g) => wanted[g], this.spec.growth, limits);
+      const wanted = (g: number) => Math.max(1, this.limits.withChunk(limits[g], most(g) + tokens));
+      this.#grow(table, tokens === 0 ? () => 1 : wanted, tokens === 0 ? 1 : this.spec.growth, limits);
     }
   }
 
@@ -171,9 +169,14 @@ export class SlotStore {
     for (const table of this.tables.values()) this.#shrink(table);
   }
 
-  /** Bytes of keys and values. What is reserved for more, and not used yet, does not count. */
+  /** Bytes of keys and values. What is reserved for more, and not used yet, does not count, and neither do spare slots. */
   get slotBytes(): number {
-    return this.buffers.reduce((sum, buffer) => sum + (buffer?.bytes ?? 0), 0);
+    return this.buffers.reduce((sum, buffer) => sum + (buffer?.bytes ?? 0), -this.spareBytes);
+  }
+
+  /** Bytes of slots beyond the budget. */
+  get spareBytes(): number {
+    return this.#batch * this.limits.beyond((table, g) => slotBytesOf(table, g, this.buffers));
   }
 
   /** Most bytes that keys and values can ever take under this budget. */
@@ -181,9 +184,9 @@ export class SlotStore {
     return this.#batch * this.limits.mostOfAll((table, g) => slotBytesOf(table, g, this.buffers), this.#batch === 1);
   }
 
-  /** Bytes of tables, and of what it takes to take the last chunk back. */
+  /** Bytes of tables, of spare slots, and of what it takes to take the last chunk back. */
   get tableBytes(): number {
-    let bytes = this.states.undoBytes;
+    let bytes = this.states.undoBytes + this.spareBytes;
     for (const table of this.tables.values()) bytes += table.bytes + (this.#undo?.get(table)?.bytes ?? 0);
     return bytes;
   }
@@ -233,7 +236,8 @@ export class SlotStore {
       if (kept < held) this.freeSlots(table, row, g, kept);
       table.filled[table.groupIndex(row, g)] = kept;
     }
-    if (limits.some((limit, g) => table.capacityOf(g) > limit)) this.#keepWithin(table, limits);
+    if (this.limits.followLength && limits.some((limit, g) => table.capacityOf(g) > limit))
+      this.#keepWithin(table, limits);
     else if (table.budgets.some((budget, g) => table.capacityOf(g) > budget)) this.#shrink(table);
   }
 

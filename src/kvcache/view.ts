@@ -279,7 +279,7 @@ export class LayerView {
   #loadWeights(group: GroupView, { need, reduction, index: own }: NeededSet, out: Float32Array): void {
     const { groups } = this.layerShape;
     const { each, capacity, reduced } = this.chunk.observed!;
-    const { sets, weights } = reduced[reduction]!;
+    const { sets, weights, inSlots } = reduced[reduction]!;
     // An echo is of several tokens that were read at once.
     if (sets === 0 || (reduction === 'echo' && this.newTokens < 2)) return void out.fill(0, 0, group.length);
     const { ragged } = this.#table;
@@ -287,7 +287,12 @@ export class LayerView {
     const slots = capacity.get(name)!;
     const data = weights.get(name);
     if (!data) return void out.fill(0, 0, group.length);
-    const columns = slots + this.chunk.length;
+    // The chunk comes behind all slots, or was written behind those in use.
+    const isInSlots = inSlots?.has(name) ?? false;
+    const columns = isInSlots
+      ? data.length / (this.chunk.tokens.length * (ragged ? 1 : groups) * sets)
+      : slots + this.chunk.length;
+    const chunkAt = isInSlots ? group.held : slots;
     const parts = this.#table.groups === 1 ? groups : 1;
     const range = each && reduction !== 'echo' ? this.#source.queryRange(need, this.newTokens) : null;
     const from = range ? range[0] : own;
@@ -298,7 +303,7 @@ export class LayerView {
         const index = ragged ? this.row : this.row * groups + group.index + part;
         const at = (index * sets + set) * columns;
         copyColumns(out, 0, data, at, group.held, combine);
-        copyColumns(out, group.held, data, at + slots, this.newTokens, combine);
+        copyColumns(out, group.held, data, at + chunkAt, this.newTokens, combine);
         combine = reduction;
       }
   }

@@ -85,13 +85,15 @@ function graphBytes({ config, cache, graph, contextLength, tokens, length: T }: 
       for (const [g, budget] of cache.store.limits.at(table, before).entries()) {
         const part = table.ragged ? partOf(name, g) : name;
         filled[`slots.${part}`] = Math.min(budget, before);
-        lengths[`C.${part}`] = capacity(limits[g], filled[`slots.${part}`] + T);
+        const wanted = filled[`slots.${part}`] + T;
+        const rounded = Math.ceil(wanted / GROWTH) * GROWTH;
+        lengths[`C.${part}`] = Math.max(
+          1,
+          cache.store.limits.withChunk(limits[g], wanted),
+          Math.min(rounded, limits[g]),
+        );
       }
     }
   }
   return stepBytes(graph, lengths, filled);
 }
-
-/** Slots that a group has when a step wants so many. */
-const capacity = (most: number, wanted: number): number =>
-  Math.max(1, Math.min(most, Math.ceil(wanted / GROWTH) * GROWTH));

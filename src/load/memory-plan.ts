@@ -147,7 +147,8 @@ export function planMemoryOf(
   const window = Math.max(1, ...slotsOf(config).map(({ window }) => window ?? 1));
   const cacheBytes = Math.min(cache.memory().keysAndValuesLimit, dense(used));
   const resident = byFormat((each) => engine.resident(config, params[each], contextLength));
-  const bookkeeping = planBookkeeping(config, cache, cacheBytes / used, contextLength, chunkLength);
+  const spares = target.attendsInSlots?.(cache.buffer) ?? false;
+  const bookkeeping = planBookkeeping(config, cache, cacheBytes / used, contextLength, chunkLength, spares);
   const graph = traceOf(config, cache, format, target);
   const workspaceParts = planWorkspace(engine, config, cache, graph, contextLength, chunkLength);
   const workspace = Object.values(workspaceParts).reduce((a, b) => a + b, 0);
@@ -176,7 +177,15 @@ export function planMemoryOf(
   };
 }
 
-function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, context: number, chunk: number): number {
+/** @param spares whether chunks are written to spare slots. */
+function planBookkeeping(
+  config: Config,
+  cache: KVCache,
+  slotBytes: number,
+  context: number,
+  chunk: number,
+  spares: boolean,
+): number {
   let bytes = 4 * context + cache.memory().bookkeeping;
   const layers = cache.store.layerGroups.filter((name) => name !== '').length;
   for (const { budget, budgets, slotStateBytes, layers: own } of cache.store.tables.values()) {
@@ -186,6 +195,8 @@ function planBookkeeping(config: Config, cache: KVCache, slotBytes: number, cont
     // What the last chunk overwrote, in memory that doubles.
     const over = Math.min(budget, chunk, context - slots);
     if (over > 0) bytes += 2 ** Math.ceil(Math.log2(over)) * slotBytes * (own.length / layers);
+    const spare = spares && over > 0 ? Math.min(chunk, cache.store.limits.spare) : 0;
+    bytes += spare * slotBytes * (own.length / layers);
   }
   return isEncoder(config) ? 0 : bytes + cache.memory().states;
 }

@@ -30,10 +30,9 @@ export interface GraphTarget {
   readonly slotBlocks: boolean;
   /**
    * Whether a chunk is written to free slots before attention, so that memory for it has to be there.
-   * @param weights whether attention weights are wanted.
    * @default never
    */
-  attendsInSlots?(buffer: BufferChoice, weights: boolean): boolean;
+  attendsInSlots?(buffer: BufferChoice): boolean;
   /** What a format is called here; null: the engine can't hold it. */
   held(format: WeightFormat): WeightFormat | null;
   /** The format of one matrix, where the model's is `format`. */

@@ -9,6 +9,7 @@ import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/chun
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { needsBy, type Reduction } from '../kvcache/needs.ts';
 import { range } from '../util/numbers.ts';
+import { isInSlots } from './reduced.ts';
 import type { Replay } from './replay.ts';
 
 /** How many sets of weights a step is asked for, by how they are reduced. */
@@ -82,11 +83,12 @@ function bindWeights(
   }
 }
 
-/** The weights that the graph gave. @param sets what {@link bindObserved} gave. */
+/** The weights that the graph gave. @param sets what {@link bindObserved} gave. @param length of the longest row. */
 export function observedOf(
   cache: KVCache,
   sets: ObservedSets,
   each: boolean,
+  length: number,
   outputs: StepOutputs,
 ): ObservedWeights | undefined {
   const reductions = Object.entries(sets) as [Reduction, number][];
@@ -96,19 +98,23 @@ export function observedOf(
       ? range(table.groups).map((g) => [partOf(name, g), table.capacityOf(g)] as const)
       : [[name, table.capacity] as const],
   );
-  const weightsOf = (reduction: Reduction) =>
-    new Map(
-      parts.flatMap(([name]) => {
-        // An echo is given of the groups that want it.
-        const output = outputs[`${reduction}.${name}`];
-        return output ? [[name, output.data] as const] : [];
-      }),
-    );
+  const weightsOf = (reduction: Reduction) => {
+    const weights = new Map<string, Float32Array>();
+    const inSlots = new Set<string>();
+    for (const [name, slots] of parts) {
+      // An echo is given of the groups that want it.
+      const output = outputs[`${reduction}.${name}`];
+      if (!output) continue;
+      weights.set(name, output.data);
+      if (isInSlots(output, slots, length)) inSlots.add(name);
+    }
+    return { weights, inSlots };
+  };
   return {
     each,
     capacity: new Map(parts),
     reduced: Object.fromEntries(
-      reductions.map(([reduction, count]) => [reduction, { sets: count, weights: weightsOf(reduction) }]),
+      reductions.map(([reduction, count]) => [reduction, { sets: count, ...weightsOf(reduction) }]),
     ),
   };
 }

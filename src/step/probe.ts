@@ -7,6 +7,7 @@ import { slotSpec } from '../config/layer-spec.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { needsBy } from '../kvcache/needs.ts';
 import { InputError } from '../util/errors.ts';
+import { isInSlots } from './reduced.ts';
 
 /** Which of a chunk's queries are looked at. */
 export interface ProbeOptions {
@@ -16,9 +17,9 @@ export interface ProbeOptions {
 
 /** What a layer shows of a chunk. */
 export interface LayerProbe {
-  /** S: slots that there were when the graph ran; the chunk's tokens come behind them. */
-  readonly slots: number;
-  /** Attention weights [G, R, queries, S + T]. */
+  /** The column of the chunk's first token: behind all slots, or behind those in use. */
+  readonly chunkColumn: number;
+  /** Attention weights on slots and chunk [G, R, queries, columns]. */
   readonly weights: Float32Array;
   /** Mean square of the residual stream after the layer, over the chunk's tokens. */
   readonly residual: number;
@@ -53,15 +54,22 @@ export function bindProbe(
 }
 
 /** By layer; null where it has no slots. */
-export function probesOf({ layers }: Config, cache: KVCache, outputs: StepOutputs): (LayerProbe | null)[] {
+export function probesOf(
+  { layers }: Config,
+  cache: KVCache,
+  length: number,
+  outputs: StepOutputs,
+): (LayerProbe | null)[] {
   return layers.map(({ mixer }, l) => {
     if (!slotSpec(mixer)) return null;
     const stream = outputs[`residual.${l}`].data;
     let squares = 0;
     for (let i = 0; i < stream.length; i++) squares += stream[i] * stream[i];
+    const table = cache.store.tableOf(l)!;
+    const sum = outputs[`sum.${l}`];
     return {
-      slots: cache.store.tableOf(l)!.capacity,
-      weights: outputs[`sum.${l}`].data,
+      chunkColumn: isInSlots(sum, table.capacity, length) ? table.filled[0] : table.capacity,
+      weights: sum.data,
       residual: squares / stream.length,
       keys: outputs[`keys.${l}`].data,
       values: outputs[`values.${l}`]?.data ?? null,

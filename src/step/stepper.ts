@@ -95,9 +95,7 @@ export class Stepper {
       cache.fitPositions(row, tokens.length, this.config.contextLength, lease);
     });
     const isProbed = options.probe !== undefined;
-    // An echo is computed beside attention, which does not change by it.
-    const weights = isProbed || replay !== null || cache.rules.needs.some((need) => need !== 'echo');
-    const isInSlots = this.#backend.target.attendsInSlots?.(cache.buffer, weights) ?? false;
+    const isInSlots = this.#backend.target.attendsInSlots?.(cache.buffer) ?? false;
     const length = Math.max(...read.map((row) => row.length));
     cache.store.open(isInSlots ? length : 0, cache.length());
     const session = await this.#session(cache, adapters, { isProbed, isReplayed: replay !== null });
@@ -123,14 +121,14 @@ export class Stepper {
       tokens: chunk,
       length,
       ...chunkSlots(this.config, outputs),
-      observed: observedOf(cache, sets, each, outputs),
+      observed: observedOf(cache, sets, each, length, outputs),
       queries: queriesOf(this.config, cache, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,
       ropePositions: given?.map((row, b) => row.slice(0, chunk[b].length).map((streams) => Math.max(...streams))),
       rotatedFor: chunk.map((tokens, b) => (tokens.length > 0 ? total(b) : cache.rotatedFor(b))),
       phase: options.phase ?? 'decode',
     };
-    const probes = options.probe && probesOf(this.config, cache, outputs);
+    const probes = options.probe && probesOf(this.config, cache, length, outputs);
     const before = lastChunks(cache);
     cache.append(outcome, lease);
     session.recycle?.(retiredArrays(before, lastChunks(cache)));

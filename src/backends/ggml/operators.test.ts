@@ -19,6 +19,7 @@ import * as layers from '../../ops/layers.ts';
 import type { Dim } from '../../ops/shapes.ts';
 import * as states from '../../ops/states.ts';
 import type { UnaryKind, Value } from '../../ops/types.ts';
+import { range } from '../../util/numbers.ts';
 import { layOut } from '../../weights/layout.ts';
 import type { Param } from '../../weights/types.ts';
 import { openGgml } from './binding.ts';
@@ -101,6 +102,28 @@ function close(
   for (let i = 0; i < wanted.length; i++)
     if (!(Math.abs(found.data[i] - wanted[i]) < bound * Math.max(1, Math.abs(wanted[i]))))
       expect.fail(`at ${i}: ${found.data[i]} instead of ${wanted[i]}`);
+}
+
+/** Weights on slots that hold the chunk [B, G, sets, S] as weights on slots and chunk [B, G, sets, C + T]. */
+function behindSlots(
+  weights: { readonly data: Float32Array; readonly dims: readonly number[] },
+  filled: readonly number[],
+  C: number,
+  T: number,
+) {
+  const { data, dims } = weights;
+  const [B, G, sets, S] = dims;
+  if (S === C + T) return weights;
+  const out = new Float32Array(B * G * sets * (C + T));
+  for (let line = 0; line < B * G * sets; line++) {
+    const own = data.subarray(line * S, (line + 1) * S);
+    const held = filled[Math.floor(line / (G * sets))];
+    out.set(own.subarray(0, held), line * (C + T));
+    out.set(own.subarray(held, held + T), line * (C + T) + C);
+    // Slots behind the chunk are hidden.
+    expect(own.subarray(held + T).every((weight) => weight === 0)).toBe(true);
+  }
+  return { data: out, dims: [B, G, sets, C + T] };
 }
 
 const erf = (x: number): number => {
@@ -444,9 +467,10 @@ describe('attention', () => {
         expect(filled).toBeLessThanOrEqual(C - free);
         expect(keys.subarray(filled * D, (filled + T) * D)).toEqual(k.subarray(0, T * D));
       }
-      close(r.sums, wanted.sums, [B, G, sets, C + T]);
-      close(r.maxima, wanted.maxima, [B, G, 1, C + T], 1e-6);
-      close(r.each, wanted.eachMaxima, [B, G, T, C + T], 1e-6);
+      const filled = range(B).map((b) => filledSlots(given.slots[0] as Float32Array, b * groups * C, C));
+      close(behindSlots(r.sums, filled, C, T), wanted.sums, [B, G, sets, C + T]);
+      close(behindSlots(r.maxima, filled, C, T), wanted.maxima, [B, G, 1, C + T], 1e-6);
+      close(behindSlots(r.each, filled, C, T), wanted.eachMaxima, [B, G, T, C + T], 1e-6);
       close(r.echo, wanted.echo, [B, G, 1, C + T], 1e-6);
       expect(r.noEcho.data).toHaveLength(0);
     },

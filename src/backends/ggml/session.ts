@@ -83,7 +83,8 @@ export class GgmlSession {
 
   #compile(inputs: RunInputs): ConcreteGraph {
     const slots = slotUse(this.#joinable, inputs);
-    const key = [...this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?'), ...slots].join('/');
+    const use = [...slots].map(([name, { length, like }]) => `${name},${length},${like}`);
+    const key = [...this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?'), ...use].join('/');
     const known = this.#compiled.get(key);
     if (known) {
       this.#compiled.delete(key);

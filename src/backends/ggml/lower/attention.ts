@@ -114,7 +114,7 @@ export function attend(
   [q, k, v]: readonly [Tensor, Tensor, Tensor],
   cached: CachedSlots | null,
   mask: Tensor,
-  { queryWeights, maxima }: WantedWeights,
+  wanted: WantedWeights,
   sinks: Tensor | null,
   attributes: ScoreAttributes & { readonly alibi: Float32Array | null },
 ): Tensor[] {
@@ -129,8 +129,7 @@ export function attend(
     values: cached ? g.concat([widened(g, cached.values), v], 2) : v,
   });
   // In float16 a mask is exact only where it hides and does nothing else.
-  const isWanted = queryWeights !== null || maxima !== null;
-  if (T >= LONG && !isWanted && !sinks && mask.dims[1] === 1 && attributes.alibi === null) {
+  if (T >= LONG && !isWanted(wanted) && !sinks && mask.dims[1] === 1 && attributes.alibi === null) {
     const { keys, values } = joined();
     return [fused(g, [q, g.dense(keys), g.dense(values)], mask, attributes)];
   }
@@ -148,33 +147,32 @@ export function attend(
     mixed = mix(g, weights, values);
   }
   const y = toTokens(g, mixed, sizes);
-  return [
-    y,
-    ...(queryWeights ? [sumsOf(g, weights, queryWeights)] : []),
-    ...(maxima ? [maximaOf(g, weights, maxima, sizes)] : []),
-  ];
+  return [y, ...reducedWeights(g, weights, wanted, sizes)];
 }
 
 /**
- * Attention to slots that the chunk's keys and values are written to first.
+ * Attention to slots that the chunk's keys and values are written to first. Weights are of these slots [.., S].
  * @param sinks [H] or null
  */
 export function attendJoined(
   g: GraphMaker,
   [q, k, v]: readonly [Tensor, Tensor, Tensor],
   { slots, index, mask }: JoinedSlots,
+  wanted: WantedWeights,
   sinks: Tensor | null,
   attributes: ScoreAttributes,
-): Tensor {
+): Tensor[] {
   const [, H, T] = q.dims;
   const S = mask.dims[3];
   const keys = written(g, slots.keys, k, index, S);
   const values = written(g, slots.values, v, index, S);
   const queries = perGroup(g, q, k.dims[1]);
   const isShort = queries.dims[2] <= FEW && S <= SHORT && keys.type === 'f32' && values.type === 'f32';
-  if (!sinks && !isShort && keys.type === values.type) return fused(g, [q, keys, values], mask, attributes);
+  if (!sinks && !isShort && keys.type === values.type && !isWanted(wanted))
+    return [fused(g, [q, keys, values], mask, attributes)];
   const weights = weigh(g, g.multiply(keys, queries), mask, [H, T], attributes, sinks);
-  return toTokens(g, mix(g, weights, widened(g, values)), [H, T]);
+  const y = toTokens(g, mix(g, weights, widened(g, values)), [H, T]);
+  return [y, ...reducedWeights(g, weights, wanted, [H, T])];
 }
 
 /** Writes rows [B, G, T, D] to slots [B, G, C, D]. @returns the first S slots afterwards. */
@@ -229,6 +227,19 @@ export function echo(
   const scores = g.concat([again, g.multiply(k, perGroup(g, q, G))], 3);
   const weights = weigh(g, scores, mask, [H, T], attributes, sinks);
   return maximaOf(g, g.slice(weights, 3, 0, all.dims[2]), [counted], [H, T]);
+}
+
+const isWanted = ({ queryWeights, maxima }: WantedWeights): boolean => queryWeights !== null || maxima !== null;
+
+/** Sums and maxima, as far as they are wanted. @param weights [B, G, R·T, S] */
+function reducedWeights(
+  g: GraphMaker,
+  weights: Tensor,
+  { queryWeights, maxima }: WantedWeights,
+  sizes: readonly [number, number],
+): Tensor[] {
+  const sums = queryWeights ? [sumsOf(g, weights, queryWeights)] : [];
+  return maxima ? [...sums, maximaOf(g, weights, maxima, sizes)] : sums;
 }
 
 /** Σ over queries. @param weights [B, G, n, S] @param queryWeights [B, sets, n] → [B, G, sets, S] */

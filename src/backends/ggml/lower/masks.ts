@@ -178,13 +178,13 @@ export function echoDistances(g: GraphMaker, names: EchoMaskInputs, sizes: MaskS
 }
 
 /**
- * The mask where the chunk lies in the slots behind those in use [B, 1, T, S].
+ * The mask where the chunk lies in the slots behind those in use [B, 1, T, S]. The groups of a layer have as many slots in use.
  * @param S slots that are attended to, of C.
  */
 export function joinedMask(
   g: GraphMaker,
   { positions, slots }: StepMaskInputs,
-  { B, T, C, S }: Omit<MaskSizes, 'groups'> & { readonly S: number },
+  { B, T, C, S, groups }: MaskSizes & { readonly S: number },
   attributes: MaskAttributes,
 ): Tensor {
   const before = beforeFirst(attributes);
@@ -193,12 +193,13 @@ export function joinedMask(
     const cached = floats(inputs, slots);
     out.fill(HIDDEN);
     for (let b = 0; b < B; b++) {
-      const filled = filledSlots(cached, b * C, C);
+      const from = b * groups * C;
+      const filled = filledSlots(cached, from, C);
       for (let t = 0; t < T; t++) {
         const line = (b * T + t) * S;
         const position = at[b * T + t];
         const oldest = before ? before(position) : EMPTY_SLOT;
-        for (let c = 0; c < filled; c++) out[line + c] = cached[b * C + c] > oldest ? 0 : HIDDEN;
+        for (let c = 0; c < filled; c++) out[line + c] = cached[from + c] > oldest ? 0 : HIDDEN;
         for (let s = 0; s < T; s++) {
           const key = at[b * T + s];
           if (key <= position && key > oldest) out[line + filled + s] = 0;
@@ -209,10 +210,10 @@ export function joinedMask(
 }
 
 /** The slot of each of the chunk's tokens [B, 1, T]: behind those in use. */
-export function chunkSlotIndex(g: GraphMaker, slots: string, { B, T, C }: Omit<MaskSizes, 'groups'>): Tensor {
+export function chunkSlotIndex(g: GraphMaker, slots: string, { B, T, C, groups }: MaskSizes): Tensor {
   return g.deriveIndex([B, 1, T], (inputs, out) => {
     for (let b = 0; b < B; b++) {
-      const filled = filledSlots(floats(inputs, slots), b * C, C);
+      const filled = filledSlots(floats(inputs, slots), b * groups * C, C);
       for (let t = 0; t < T; t++) out[b * T + t] = filled + t;
     }
   });

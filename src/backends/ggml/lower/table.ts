@@ -120,7 +120,8 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     const [q, k, v, , , queryWeights, keys, values, keyScales, , sinks, queryMask] = node.inputs;
     if (keyScales) return unsupported(`attention to slots of ${bufferName(node.attributes.buffer)} with scales apart`);
     const joined = joinedSlots(scope, node);
-    if (joined) return [attendJoined(g, [get(q!), get(k!), get(v!)], joined, optional(sinks), node.attributes)];
+    const wanted = { queryWeights: optional(queryWeights), maxima: queryMask && maximaOf(scope, queryMask, node) };
+    if (joined) return attendJoined(g, [get(q!), get(k!), get(v!)], joined, wanted, optional(sinks), node.attributes);
     const slots = scope.dimsOf(node.inputs[4]!);
     const cached: CachedSlots | null =
       slots[2] === 0 ? null : { keys: scope.slots(keys!), values: scope.slots(values!) };
@@ -129,7 +130,7 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
       [get(q!), get(k!), get(v!)],
       cached,
       maskOf(scope, node),
-      { queryWeights: optional(queryWeights), maxima: queryMask && maximaOf(scope, queryMask, node) },
+      wanted,
       optional(sinks),
       node.attributes,
     );
@@ -256,18 +257,21 @@ function timesOf(scope: Scope, times: Value | null) {
 function joinedSlots(scope: Scope, node: OpNode<'attend'>): JoinedSlots | null {
   const { inputs, attributes } = node;
   const slots = need(inputs[4], 'slots');
-  const S = scope.slotUse.get(slots.name);
-  if (S === undefined || !canJoin(node)) return null;
+  const use = scope.slotUse.get(slots.name);
+  if (!use || !canJoin(node)) return null;
   const { g } = scope;
-  const names = { positions: need(inputs[3], 'positions').name, slots: slots.name };
+  const names = { positions: need(inputs[3], 'positions').name, slots: use.like };
   const [B, T] = scope.dimsOf(inputs[3]!);
-  const sizes = { B, T, C: scope.dimsOf(slots)[2] };
+  const [, groups, C] = scope.dimsOf(slots);
+  const sizes = { B, T, C, groups };
   const key = `joined ${names.positions} ${names.slots}`;
   const { window, chunk } = attributes;
   return {
     slots: { keys: scope.slots(inputs[6]!), values: scope.slots(inputs[7]!) },
     index: scope.shared(key, () => chunkSlotIndex(g, names.slots, sizes)),
-    mask: scope.shared(`${key} ${window} ${chunk}`, () => joinedMask(g, names, { ...sizes, S }, attributes)),
+    mask: scope.shared(`${key} ${window} ${chunk}`, () =>
+      joinedMask(g, names, { ...sizes, S: use.length }, attributes),
+    ),
   };
 }
 
