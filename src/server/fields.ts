@@ -106,6 +106,12 @@ export function samplingOptions(body: Partial<Sampling>, maxNewTokens: number | 
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null && value !== undefined));
 }
 
+/** A text or an object. Errors name the field of the object, which those of a union do not. */
+export const textOrObject = <Text extends v.GenericSchema, Object extends v.GenericSchema>(
+  text: Text,
+  object: Object,
+) => v.lazy((input: unknown): Text | Object => (typeof input === 'object' && input !== null ? object : text));
+
 /** @throws HttpError 400 that names the field. */
 export function readBody<T extends v.GenericSchema>(schema: T, body: unknown): v.InferOutput<T> {
   const result = v.safeParse(schema, body, { abortEarly: true });

@@ -63,6 +63,25 @@ describe('tools', () => {
     ]);
   });
 
+  it('are called of those that are allowed, where one must be', async () => {
+    const allowed = (mode: string, ...names: string[]) => ({
+      type: 'allowed_tools',
+      allowed_tools: { mode, tools: names.map((name) => ({ type: 'function', function: { name } })) },
+    });
+    const body = chat('Who?', { tools: TOOLS, tool_choice: allowed('required', 'name'), max_tokens: 64 });
+    const { choices } = await (await ask(body)).json();
+    expect(choices[0].message.tool_calls[0].function.name).toBe('name');
+    for (const [choice, message] of [
+      [allowed('required', 'other'), /no tool other/],
+      [allowed('never', 'name'), /^tool_choice\.allowed_tools\.mode: /],
+      [allowed('auto'), /^tool_choice\.allowed_tools\.tools: /],
+    ] as const) {
+      const response = await ask(chat('Who?', { tools: TOOLS, tool_choice: choice }));
+      expect(response.status).toBe(400);
+      expect((await response.json()).error.message).toMatch(message);
+    }
+  });
+
   it('that are strict leave the model its text', async () => {
     const tools = [tool('count', { n: { enum: [1] } }, { strict: true })];
     const strict = await (await ask(chat('And it came', { tools }))).json();
@@ -81,6 +100,7 @@ describe('tools', () => {
       [{ tools: TOOLS, tool_choice: named('other') }, /no tool of this name/],
       [{ tool_choice: 'required' }, /there are no tools/],
       [{ tools: TOOLS, tool_choice: 'always' }, /tool_choice/],
+      [{ chat_template_kwargs: { messages: [] } }, /messages of the chat template can't be set/],
       [{ tools: [tool('a', { x: { uniqueItems: true } })], tool_choice: 'required' }, /uniqueItems/],
     ] as const) {
       const response = await ask(chat('a', more));

@@ -11,6 +11,7 @@ import {
   refuseFields,
   samplingOptions,
   TOOL_NAME,
+  textOrObject,
 } from '../fields.ts';
 import { event } from '../sse.ts';
 import type { TurnEnd, TurnMessage } from '../turn.ts';
@@ -33,10 +34,24 @@ const Tool = v.looseObject({
     strict: v.nullish(v.boolean()),
   }),
 });
-const Choice = v.union([
+const Named = v.looseObject({ name: v.string() });
+const Choice = textOrObject(
   v.picklist(['auto', 'none', 'required']),
-  v.looseObject({ type: v.literal('function'), function: v.looseObject({ name: v.string() }) }),
-]);
+  v.variant('type', [
+    v.looseObject({ type: v.literal('function'), function: Named }),
+    v.looseObject({
+      type: v.literal('allowed_tools'),
+      allowed_tools: v.looseObject({
+        mode: v.picklist(['auto', 'required']),
+        tools: v.pipe(
+          v.array(v.looseObject({ type: v.literal('function'), function: Named })),
+          v.minLength(1),
+          v.maxLength(128),
+        ),
+      }),
+    }),
+  ]),
+);
 const Format = v.variant('type', [
   v.looseObject({ type: v.literal('text') }),
   v.looseObject({ type: v.literal('json_object') }),
@@ -47,6 +62,15 @@ const Format = v.variant('type', [
   // No part of OpenAI's protocol.
   v.looseObject({ type: v.literal('regex'), pattern: v.string() }),
 ]);
+/** What the other fields of a request say. */
+const OWN_VARIABLES = ['messages', 'tools', 'add_generation_prompt'];
+const TemplateVariable = v.pipe(
+  v.string(),
+  v.check(
+    (name) => !OWN_VARIABLES.includes(name),
+    ({ input }) => `the variable ${input} of the chat template can't be set; the request's other fields say it`,
+  ),
+);
 const Body = v.looseObject({
   ...COMMON_FIELDS,
   messages: v.pipe(v.array(Message), v.minLength(1)),
@@ -60,7 +84,7 @@ const Body = v.looseObject({
   modalities: v.nullish(v.array(v.literal('text', 'only text is written'))),
   response_format: v.nullish(Format),
   reasoning_effort: v.nullish(v.string()),
-  chat_template_kwargs: v.nullish(v.record(v.string(), v.unknown())),
+  chat_template_kwargs: v.nullish(v.record(TemplateVariable, v.unknown())),
 });
 
 const REFUSED = {
@@ -90,6 +114,13 @@ function messageOf(message: v.InferOutput<typeof Message>, i: number): TurnMessa
   };
 }
 
+function choiceOf(choice: v.InferOutput<typeof Choice>): Parameters<typeof toolsOf>[1] {
+  if (typeof choice === 'string') return choice;
+  if (choice.type === 'function') return { name: choice.function.name };
+  const { mode, tools } = choice.allowed_tools;
+  return { mode, allowed: tools.map((tool) => tool.function.name) };
+}
+
 /** The form that a text must have; null: any. */
 function formatOf(format: v.InferOutput<typeof Format> | null | undefined): TextFormat | null {
   switch (format?.type) {
@@ -108,8 +139,7 @@ export const chatCompletions: Dialect = {
   read(json) {
     const body = readBody(Body, json);
     refuseFields(body, REFUSED);
-    const choice = body.tool_choice ?? 'auto';
-    const tools = toolsOf(body.tools, typeof choice === 'string' ? choice : { name: choice.function.name });
+    const tools = toolsOf(body.tools, choiceOf(body.tool_choice ?? 'auto'));
     const effort = body.reasoning_effort;
     const variables = {
       ...body.chat_template_kwargs,

@@ -2,7 +2,7 @@
  * @file OpenAI's responses (/v1/responses).
  */
 import * as v from 'valibot';
-import { CACHE_FIELDS, readBody, refuseFields, samplingOptions, TOOL_NAME, userOf } from '../fields.ts';
+import { CACHE_FIELDS, readBody, refuseFields, samplingOptions, TOOL_NAME, textOrObject, userOf } from '../fields.ts';
 import { HttpError, toHttpError } from '../http-error.ts';
 import type { SavedResponse, SavedResponses } from '../responses-store.ts';
 import type { Routes } from '../routes.ts';
@@ -42,10 +42,21 @@ const Body = v.looseObject({
   store: v.nullish(v.boolean()),
   tools: v.nullish(v.pipe(v.array(Tool), v.maxLength(128))),
   tool_choice: v.nullish(
-    v.union([
+    textOrObject(
       v.picklist(['auto', 'none', 'required']),
-      v.looseObject({ type: v.literal('function'), name: v.string() }),
-    ]),
+      v.variant('type', [
+        v.looseObject({ type: v.literal('function'), name: v.string() }),
+        v.looseObject({
+          type: v.literal('allowed_tools'),
+          mode: v.picklist(['auto', 'required']),
+          tools: v.pipe(
+            v.array(v.looseObject({ type: v.literal('function'), name: v.string() })),
+            v.minLength(1),
+            v.maxLength(128),
+          ),
+        }),
+      ]),
+    ),
   ),
   parallel_tool_calls: v.nullish(v.boolean()),
   text: v.nullish(v.looseObject({ format: v.nullish(Format) })),
@@ -56,6 +67,12 @@ const Body = v.looseObject({
   truncation: v.nullish(v.literal('disabled', 'nothing is left out of the input; use a class of caches that evicts')),
 });
 type ResponsesBody = v.InferOutput<typeof Body>;
+
+function choiceOf(choice: NonNullable<ResponsesBody['tool_choice']>): Parameters<typeof toolsOf>[1] {
+  if (typeof choice === 'string') return choice;
+  if (choice.type === 'function') return { name: choice.name };
+  return { mode: choice.mode, allowed: choice.tools.map(({ name }) => name) };
+}
 
 const REFUSED = {
   background: 'answers are given to the request itself',
@@ -252,7 +269,6 @@ export function responses(saved: SavedResponses): Dialect {
       const format = body.text?.format;
       const options = samplingOptions({ temperature, top_p }, body.max_output_tokens);
       const schema = format?.type === 'json_schema' ? format.schema : format?.type === 'json_object' ? OBJECT : null;
-      const choice = body.tool_choice ?? 'auto';
       const tools = body.tools?.map(
         ({ name, description, parameters, strict }): TurnTool => ({
           type: 'function',
@@ -270,7 +286,7 @@ export function responses(saved: SavedResponses): Dialect {
                 ...(previous ? previousOf(saved, previous, key).messages : []),
                 ...messagesOf(body.input),
               ],
-              ...toolsOf(tools, typeof choice === 'string' ? choice : { name: choice.name }),
+              ...toolsOf(tools, choiceOf(body.tool_choice ?? 'auto')),
               variables: effort ? { reasoning_effort: effort, enable_thinking: effort !== 'none' } : {},
             },
             options: schema ? { ...options, format: { type: 'json_schema', schema } } : options,

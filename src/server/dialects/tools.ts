@@ -6,15 +6,29 @@ import type { TurnTool } from '../turn.ts';
 
 type ToolChoice = 'auto' | 'required' | { readonly name: string };
 
-/** The tools, and which of them must be called. @throws HttpError for a choice without tools. */
+/** Which tools may be called, by name, and whether one of them must be. */
+interface AllowedTools {
+  readonly mode: 'auto' | 'required';
+  readonly allowed: readonly string[];
+}
+
+/**
+ * The tools of the prompt, and which of them must be called. Of allowed tools the prompt has no others.
+ * @throws HttpError for a choice without tools, and for allowed tools that are not there.
+ */
 export function toolsOf(
   tools: readonly TurnTool[] | null | undefined,
-  choice: ToolChoice | 'none',
+  choice: ToolChoice | AllowedTools | 'none',
 ): { readonly tools: readonly TurnTool[] | undefined; readonly toolChoice: ToolChoice } {
   if (!tools?.length && choice !== 'auto' && choice !== 'none')
     throw new HttpError(400, 'tool_choice: there are no tools', { param: 'tool_choice' });
   if (!tools?.length || choice === 'none') return { toolChoice: 'auto', tools: undefined };
-  return { toolChoice: choice, tools };
+  if (typeof choice === 'string' || !('allowed' in choice)) return { toolChoice: choice, tools };
+  const { allowed, mode } = choice;
+  const missing = allowed.find((name) => tools.every((tool) => tool.function.name !== name));
+  if (missing !== undefined)
+    throw new HttpError(400, `tool_choice: there is no tool ${missing} in tools`, { param: 'tool_choice' });
+  return { toolChoice: mode, tools: tools.filter((tool) => allowed.includes(tool.function.name)) };
 }
 
 /** The arguments of a call as an object, which chat templates want. What is no JSON stays a text. */
