@@ -77,8 +77,10 @@ def load(path):
     model = AutoModelForCausalLM.from_pretrained(
         where[0], **where[1], dtype=torch.float32, attn_implementation="sdpa"
     ).eval()
-    if where[1]:
+    # With a chat template KVzip takes the first tokens of the context for a system prompt, but the cases have none.
+    if where[1] or tokenizer.chat_template:
         # KVzip opens the tokenizer again, by the name of the model.
+        tokenizer.chat_template = None
         model.config.name_or_path = tempfile.mkdtemp(prefix="kvpress-")
         tokenizer.save_pretrained(model.config.name_or_path)
     return tokenizer, model
