@@ -67,6 +67,7 @@ export const BASE_FUNCTIONS = {
   ggml_cpy: op(t, t),
   ggml_repeat_4d: op(t, 'size', 'size', 'size', 'size'),
   ggml_concat: op(t, t, 'int'),
+  ggml_set_inplace: op(t, t, 'size', 'size', 'size', 'size'),
   ggml_get_rows: op(t, t),
   ggml_set_rows: op(t, t, t),
 

@@ -247,6 +247,28 @@ describe('elementwise operators', () => {
     }
   });
 
+  it('join several parts of one shape, along each axis', async () => {
+    const dims = [2, 3, 4, 5];
+    const parts = [10, 11, 12, 13].map((seed) => noise(dims, seed));
+    const given = Object.fromEntries(parts.map((part, i) => [`x${i}`, [part, dims] as const]));
+    const axes = [0, 1, 2, 3];
+    const results = await compute(given, (g, v) =>
+      Object.fromEntries(axes.map((axis) => [`along${axis}`, basic.concat(g, Object.values(v), axis)])),
+    );
+    for (const axis of axes) {
+      const inner = dims.slice(axis).reduce((a, b) => a * b, 1);
+      const outer = (2 * 3 * 4 * 5) / inner;
+      const wanted = Array.from({ length: outer }, (_, o) =>
+        parts.flatMap((part) => [...part.subarray(o * inner, (o + 1) * inner)]),
+      ).flat();
+      close(
+        results[`along${axis}`],
+        Float32Array.from(wanted),
+        dims.map((n, i) => (i === axis ? 4 * n : n)),
+      );
+    }
+  });
+
   it('change shapes', async () => {
     const x = noise([2, 3, 4, 5], 6);
     const r = await compute({ x: [x, [2, 3, 4, 5]], i: [ints(1, 0, 1), [3]] }, (g, v) => {

@@ -256,10 +256,30 @@ export class GraphMaker {
     const joined = (a: readonly number[], b: readonly number[]) => a.map((n, i) => (i === axis ? n + b[i] : n));
     if (filled.length === 0 && parts.length > 1)
       return this.over(new Float32Array(0), parts.map(({ dims }) => dims).reduce(joined));
+    if (this.#isSetInPlace(filled))
+      return this.#setInPlace(filled, filled.map(({ dims }) => dims).reduce(joined), axis);
     return (filled.length === 0 ? parts : filled).reduce((a, b) => {
       const dims = joined(a.dims, b.dims);
       return this.made(this.call('ggml_concat', a.pointer, b.pointer, dims.length - 1 - axis), dims, a.type);
     });
+  }
+
+  /** Whether many parts of one shape are to be joined, as the groups of a layer whose slots differ. */
+  #isSetInPlace(parts: readonly Tensor[]): boolean {
+    if (this.#packed || parts.length < 3) return false;
+    return parts.every(
+      (part) => part.type === 'f32' && isDense(part) && part.dims.every((n, i) => n === parts[0].dims[i]),
+    );
+  }
+
+  /** Each part is copied once, row by row: ggml joins two at a time and number by number. Parts but the first go over copies of it. */
+  #setInPlace(parts: readonly Tensor[], dims: readonly number[], axis: number): Tensor {
+    const all = this.repeat(parts[0], dims);
+    const [, s1, s2, s3] = all.strides;
+    const step = all.strides[dims.length - 1 - axis] * parts[0].dims[axis];
+    const set = (to: Pointer, part: Tensor, i: number) =>
+      this.call('ggml_set_inplace', to, part.pointer, s1, s2, s3, (i + 1) * step);
+    return this.made(parts.slice(1).reduce(set, all.pointer), dims);
   }
 
   /** weights [..., n, k] · x [..., m, k] → [..., m, n]; outer axes of weights are repeated for those of x. */
