@@ -7,6 +7,23 @@ import type { ChunkStart, PolicyRow, PolicyRules, PolicySetup } from './policy.t
 import type { SlotStateType } from './slots.ts';
 import type { GroupView, LayerView } from './view.ts';
 
+/** What a part is given of one layer, and of which. */
+interface OwnView {
+  readonly layer: number;
+  readonly row: number;
+  readonly chunk: LayerView['chunk'];
+  readonly view: LayerView;
+}
+
+/** A group as a part is given it, and what its arrays were made of. */
+interface OwnGroup {
+  readonly view: GroupView;
+  /** Of the group: another array is in its place where it has grown. */
+  slotState: GroupView['slotState'] | null;
+  weights: GroupView['weights'] | null;
+  counts: number;
+}
+
 /** Where a part's numbers begin among those of all parts. */
 export interface PartOffsets {
   readonly slotState: number;
@@ -22,7 +39,9 @@ export class PolicyPart {
   /** The groups of a layer that are its own, by their indices; null: all. */
   readonly #members: ((layer: number) => readonly number[]) | null;
   /** What it is given in place of the groups, by their index. */
-  readonly #groups = new Map<number, GroupView>();
+  readonly #groups = new Map<number, OwnGroup>();
+  /** Of the layer that was observed last: groups are ranked one by one, and making it for each took 0.6 ms of a step of 128 groups. */
+  #last: OwnView | null = null;
   /** What all parts need: the order of `group.weights`. */
   #needs: readonly Need[] = [];
 
@@ -49,7 +68,13 @@ export class PolicyPart {
   }
 
   /** What the part is given of a layer. */
-  viewOf(layer: LayerView): LayerView {
+  #viewOf(layer: LayerView): LayerView {
+    const last = this.#last;
+    const isLast = last?.layer === layer.layer && last.row === layer.row && last.chunk === layer.chunk;
+    return isLast ? last.view : this.#makeView(layer);
+  }
+
+  #makeView(layer: LayerView): LayerView {
     const { rules } = this;
     const { rowState } = this.#offsets;
     const from = this.#offsets.layerState[layer.layer];
@@ -67,7 +92,8 @@ export class PolicyPart {
 
   /** Brings the part's numbers up to date, and keeps the values that it returns. */
   observe(layer: LayerView): void {
-    const own = this.viewOf(layer);
+    const own = this.#makeView(layer);
+    this.#last = { layer: layer.layer, row: layer.row, chunk: layer.chunk, view: own };
     if (own.groups.length === 0) return;
     this.rules.observe?.(own);
     for (const group of own.groups) {
@@ -82,7 +108,7 @@ export class PolicyPart {
 
   /** The values by which the part ranks a group's candidates. @param nth which of the part's own groups it is. */
   values(layer: LayerView, nth: number): Float64Array {
-    const own = this.viewOf(layer);
+    const own = this.#viewOf(layer);
     const group = own.groups[nth];
     if (!group.ranked) {
       if (this.rules.rank) this.rules.rank(group, own);
@@ -94,20 +120,24 @@ export class PolicyPart {
   #groupOf(group: GroupView, index: number): GroupView {
     const { rules } = this;
     let own = this.#groups.get(group.index);
-    if (!own || Object.getPrototypeOf(own) !== group) {
-      own = Object.create(group, {
+    if (!own || Object.getPrototypeOf(own.view) !== group) {
+      const view = Object.create(group, {
         kept: { get: () => group.kept },
         index: { value: index, writable: true },
       }) as GroupView;
+      own = { view, slotState: null, weights: null, counts: 0 };
       this.#groups.set(group.index, own);
     }
-    (own as { index: number }).index = index;
+    const { view } = own;
+    (view as { index: number }).index = index;
+    const counts = group.slotState.length + group.weights.length;
+    if (own.slotState === group.slotState && own.weights === group.weights && own.counts === counts) return view;
     const from = this.#offsets.slotState;
-    own.slotState = group.slotState.slice(from, from + (rules.slotState ?? 1));
-    own.weights = (rules.needs ?? []).map((need) => group.weights[this.#needs.indexOf(need)]);
-    if (!Object.hasOwn(own, 'values') || own.values.length < group.length)
-      own.values = new Float64Array(group.values.length);
-    return own;
+    view.slotState = group.slotState.slice(from, from + (rules.slotState ?? 1));
+    view.weights = (rules.needs ?? []).map((need) => group.weights[this.#needs.indexOf(need)]);
+    view.values = new Float64Array(group.values.length);
+    Object.assign(own, { slotState: group.slotState, weights: group.weights, counts });
+    return view;
   }
 }
 
