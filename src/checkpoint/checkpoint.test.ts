@@ -38,6 +38,7 @@ describe('checkpointFromBlobs', () => {
       'model.safetensors': A,
       'tokenizer.json': '{"x":1}',
       'bad.json': '{',
+      'python.json': '{"a": [0.0, Infinity, -Infinity, NaN], "Infinity": "a \\" NaN"}',
     });
     files.set('chat_template.jinja', new Blob(['{{ hi }}']));
     const checkpoint = await checkpointFromBlobs(files, 'here');
@@ -45,6 +46,11 @@ describe('checkpointFromBlobs', () => {
     expect([...(await checkpoint.tensors.get('a')!.readFloats(0, 2))]).toEqual([1, 2]);
     expect(await checkpoint.readJson('tokenizer.json')).toEqual({ x: 1 });
     expect(await checkpoint.readJson('missing.json')).toBeUndefined();
+    // Python's json writes numbers that JSON has not.
+    expect(await checkpoint.readJson('python.json')).toEqual({
+      a: [0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, null],
+      Infinity: 'a " NaN',
+    });
     expect(await checkpoint.readText('chat_template.jinja')).toBe('{{ hi }}');
     await expect(checkpoint.readJson('bad.json')).rejects.toThrow(/here: bad\.json is not valid JSON/);
     await expect(checkpoint.readJson('../config.json')).rejects.toThrow(/leaves the folder/);

@@ -187,10 +187,16 @@ async function readText(files: CheckpointFiles, file: string): Promise<string | 
   }
 }
 
-function parseObject(text: string, where: string): Record<string, unknown> {
+/** What Python's json writes for numbers that JSON has not, outside of strings: `time_step_limit: [0.0, Infinity]` of Mamba 2. */
+const PYTHON_NUMBERS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|\bNaN\b/gs;
+const asJson = (part: string): string =>
+  part.startsWith('"') ? part : part === 'NaN' ? 'null' : part.replace('Infinity', '1e999');
+
+/** @throws CheckpointError for what is not a JSON object. */
+export function parseObject(text: string, where: string): Record<string, unknown> {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
+    parsed = JSON.parse(/\b(?:Infinity|NaN)\b/.test(text) ? text.replace(PYTHON_NUMBERS, asJson) : text);
   } catch (cause) {
     throw new CheckpointError(`${where} is not valid JSON (${(cause as Error).message})`, { cause });
   }

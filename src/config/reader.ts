@@ -106,6 +106,11 @@ export class ConfigReader {
     return value;
   }
 
+  /** As {@link bool}; a number is true unless it is 0. */
+  flag(key: string, fallback: boolean): boolean {
+    return typeof this.#json[key] === 'number' ? this.float(key) !== 0 : this.bool(key, fallback);
+  }
+
   string(keys: Keys, fallback?: string): string {
     const value = this.#need(keys, fallback);
     if (typeof value !== 'string') this.fail(keys, `must be a string, but is ${show(value)}`);

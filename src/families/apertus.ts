@@ -10,6 +10,8 @@ export const apertus: Family = {
   config: (r) => {
     const base = readBase(r, { normEps: 1e-5, keys: { activation: null }, rope: { fractionKeys: null, theta: 12e6 } });
     r.refuse('hidden_act', 'only "xielu" is supported', ['xielu']);
+    r.refuse('qk_norm', 'only true is supported', [true]);
+    r.refuse('post_norm', 'norms behind attention and MLP are not supported in this family');
     const bias = r.bool('attention_bias', false);
     const mlpBias = r.bool('mlp_bias', false);
     return {

@@ -1,9 +1,18 @@
 /**
  * @file Baidu's ERNIE 4.5: Llama with interleaved rotation, and mixtures whose choice has a bias. Reference: transformers models/ernie4_5*.
  */
+import type { ConfigReader } from '../config/reader.ts';
 import { type Family, llamaTensors } from './family.ts';
 import { expertCount, expertsIn, mixture, mlpOn, router, sharedTensors } from './mixture.ts';
 import { attnBias, readBase } from './read-base.ts';
+
+/** What the published files state besides: of training, of pictures, and of layouts that none of them has. */
+function checkStated(r: ConfigReader): void {
+  r.refuse('compression_ratio', 'only 1 is supported', [1]);
+  r.refuse('use_rmsnorm', 'only true is supported', [true]);
+  r.refuse('moe_gate', 'only "topk" is supported', ['topk']);
+  r.skip('freq_allocation', 'pp_seg_method', 'weight_share_add_bias', 'num_nextn_predict_layers');
+}
 
 export const ernie45: Family = {
   modelTypes: ['ernie4_5'],
@@ -14,6 +23,7 @@ export const ernie45: Family = {
       tie: true,
       rope: { interleave: true, theta: 500_000, fractionKeys: null },
     });
+    checkStated(r);
     const bias = r.bool('use_bias', false);
     return { ...base, ...attnBias(base, bias, bias), mlpBias: bias };
   },
@@ -29,6 +39,7 @@ export const ernie45Moe: Family = {
       rope: { interleave: true, theta: 500_000, fractionKeys: null },
     });
     const bias = r.bool('use_bias', false);
+    checkStated(r);
     const { count, perToken } = expertCount(r, 'moe_num_experts', 'moe_k', [64, 6]);
     const size = r.int('moe_intermediate_size', 1536);
     const shared = r.int('moe_num_shared_experts', 2, 0);
@@ -41,7 +52,7 @@ export const ernie45Moe: Family = {
     const end = r.int('moe_layer_end_index', -1, -1);
     const interval = r.int('moe_layer_interval', 1);
     const last = end === -1 ? base.nLayer - 1 : end;
-    r.skip('moe_capacity', 'moe_use_aux_free', 'num_nextn_predict_layers'); // of training, and of what is not read
+    r.skip('moe_capacity', 'moe_use_aux_free'); // of training
     return {
       ...base,
       ...attnBias(base, bias, bias),

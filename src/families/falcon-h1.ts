@@ -11,7 +11,8 @@ export const falconH1: Family = {
   config: (r) => {
     const base = readBase(r, { normEps: 1e-5, nQueryGroups: 8, rope: { fractionKeys: null } });
     skipInitialization(r);
-    r.skip('mamba_chunk_size', 'mamba_expand', 'num_logits_to_keep', 'mamba_use_mlp', 'attn_layer_indices');
+    r.skip('mamba_chunk_size', 'mamba_expand', 'num_logits_to_keep', 'attn_layer_indices', 'mlp_expansion_factor');
+    r.refuse('mamba_use_mlp', 'only true is supported', [true]);
     for (const key of ['attention_bias', 'projectors_bias', 'mlp_bias', 'mamba_proj_bias'])
       r.refuse(key, 'biases are not supported in this family');
     const read = mamba2Mixer(r, base, MAMBA_KEYS);

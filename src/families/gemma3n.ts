@@ -38,7 +38,7 @@ export const gemma3n: Family = {
     const { nLayer, norm } = base;
     r.refuse('attention_bias', 'biases are not supported in this family');
     r.refuse('altup_active_idx', 'only 0 is supported', [0]);
-    r.skip('altup_coef_clip'); // of training
+    r.skip('altup_coef_clip', 'altup_lr_multiplier', 'query_pre_attn_scalar'); // of training, and read by no code
     const sliding = slidingLayers(r, nLayer, (l) => (l + 1) % 5 !== 0);
     const from = kvSources(r, sliding, 15);
     const shares = sparsities(r, nLayer);

@@ -19,6 +19,8 @@ function hunyuanBase(r: ConfigReader): FamilyConfig {
   r.refuse('use_qk_norm', 'only true is supported', [true]);
   r.refuse('norm_type', 'only "rms" is supported', ['rms']);
   r.skip(
+    'pad_id',
+    'mask_init_id',
     'eod_token_id',
     'cla_share_factor',
     'im_start_id',
@@ -53,6 +55,10 @@ export const hunyuanMoe: Family = {
     const wrong = range(L).find((l) => perToken[l] > counts[l]);
     if (wrong !== undefined)
       r.fail('moe_topk', `is ${perToken[wrong]}, but layer ${wrong} has ${counts[wrong]} experts`);
+    r.refuse('norm_topk_prob', 'only true is supported', [true]);
+    r.refuse('routed_scaling_factor', 'only 1 is supported', [1]);
+    for (const key of ['group_limited_greedy', 'n_group', 'topk_group'])
+      r.refuse(key, 'groups of experts are not supported in this family', [false, 0, 1]);
     r.refuse('moe_layer_num_skipped', 'dense layers are not supported', [0]);
     r.skip(
       'use_mixed_mlp_moe',

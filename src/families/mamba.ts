@@ -85,7 +85,8 @@ function mamba1Mixer(
 function mambaConfig(r: ConfigReader, norm: NormSpec | null): FamilyConfig {
   const base = readBase(r, { ...STATES_ONLY, tie: true });
   skipInitialization(r);
-  r.skip('expand');
+  r.skip('expand', 'd_inner', 'd_model', 'n_layer', 'fused_add_norm', 'pad_vocab_size_multiple'); // of mamba_ssm, twice stated
+  r.refuse('rms_norm', 'only true is supported', [true]);
   const keys: Mamba1Keys = {
     stateSize: 'state_size',
     rank: 'time_step_rank',

@@ -19,6 +19,9 @@ export const minimaxM2: Family = {
     r.refuse('shared_intermediate_size', 'shared experts are not supported in this family');
     if (r.has('attn_type_list') && r.numbers('attn_type_list', base.nLayer).some((type) => type !== 1))
       r.fail('attn_type_list', 'names layers of another attention than 1');
+    for (const key of ['full_attention', 'linear_attention', 'mlp'])
+      r.refuse(`layernorm_${key}_beta`, 'only 1 is supported', [1]);
+    r.skip('mlp_intermediate_size', 'shared_moe_mode'); // of MiniMax-01's dense and shared MLPs
     r.skip('num_mtp_modules', 'mtp_transformer_layers', 'use_mtp', 'router_jitter_noise', 'max_model_len');
     const mlp = mixture(base, {
       router: router(perToken, { score: 'sigmoid', choiceBias: true, normP: 1 }),

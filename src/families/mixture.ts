@@ -85,7 +85,9 @@ export function deepseekMixture(
     experts: { count, size },
     shared: sharedCount > 0 ? { size: size * sharedCount, gate: false } : null,
   });
-  r.refuse('scoring_func', `only "${score}" is supported in this family`, [score]);
+  // dots.llm1 states the method for the score.
+  const scores = score === 'sigmoid' ? [score, 'noaux_tc'] : [score];
+  r.refuse('scoring_func', `only "${score}" is supported in this family`, scores);
   r.refuse('ep_size', 'only 1 is supported', [1]);
   r.float('aux_loss_alpha', 0); // of training
   r.skip('seq_aux', 'moe_layer_freq', 'num_nextn_predict_layers', 'num_mtp_layers');

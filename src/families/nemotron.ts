@@ -80,6 +80,8 @@ export const nemotronH: Family = {
     r.refuse('mamba_hidden_act', 'only "silu" is supported', ['silu']);
     r.refuse('moe_latent_size', 'experts of a latent width are not supported');
     for (const key of ['attention_bias', 'use_bias']) r.refuse(key, 'biases are not supported in this family');
+    // NVIDIA's own code bounds steps by time_step_limit alone; transformers 5.18 to 5.24 also by time_step_min
+    // (https://github.com/huggingface/transformers/pull/48989).
     const mixer = mamba2Mixer(r, base, {
       heads: 'mamba_num_heads',
       headSize: 'mamba_head_dim',

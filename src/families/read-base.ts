@@ -197,10 +197,11 @@ export function ropeOn(config: FamilyConfig, on: (layer: number) => boolean): Pi
   return { ropeIndices: config.ropeIndices.map((index, l) => (on(l) ? index : -1)) };
 }
 
-/** `no_rope_layers`, where 1 stands for a layer that does rotate; where it is absent, one in `no_rope_layer_interval` does not. */
+/** `no_rope_layers`, where 1 stands for a layer that does rotate; where it is absent or empty, one in `no_rope_layer_interval` does not. */
 export function rotatingLayers(r: ConfigReader, nLayer: number): boolean[] {
   const interval = r.int('no_rope_layer_interval', 4);
-  if (!r.has('no_rope_layers')) return range(nLayer).map((l) => (l + 1) % interval !== 0);
+  if (!r.has('no_rope_layers') || r.list('no_rope_layers').length === 0)
+    return range(nLayer).map((l) => (l + 1) % interval !== 0);
   return r.numbers('no_rope_layers', nLayer).map((value) => {
     if (value !== 0 && value !== 1) r.fail('no_rope_layers', `must be a list of 0 and 1, but has ${value}`);
     return value === 1;

@@ -221,8 +221,8 @@ describe('the message', () => {
     ],
     [
       'frequencies in the wrong order',
-      { rope_scaling: { rope_type: 'llama3', factor: 8, low_freq_factor: 4, high_freq_factor: 4 } },
-      /rope_scaling: high_freq_factor must be above low_freq_factor 4/,
+      { rope_scaling: { rope_type: 'llama3', factor: 8, low_freq_factor: 4, high_freq_factor: 3 } },
+      /rope_scaling: high_freq_factor must be at least low_freq_factor 4/,
     ],
     ['new keys of unknown type', { rope_parameters: { rope_type: 'ntk' } }, /rope_parameters: rope_type is "ntk"/],
     [

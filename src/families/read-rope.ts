@@ -119,8 +119,9 @@ function readScaling(r: ConfigReader, s: ConfigReader, defaults: RopeDefaults): 
     case 'llama3': {
       const lowFreq = s.positive('low_freq_factor');
       const highFreq = s.positive('high_freq_factor');
-      if (highFreq <= lowFreq)
-        s.fail('high_freq_factor', `must be above low_freq_factor ${lowFreq}, but is ${highFreq}`);
+      // Llama 4 Scout states 1 twice: no frequency is between.
+      if (highFreq < lowFreq)
+        s.fail('high_freq_factor', `must be at least low_freq_factor ${lowFreq}, but is ${highFreq}`);
       return { type: 'llama3', factor: s.positive('factor'), lowFreq, highFreq, origMaxSeq: origMaxSeq() };
     }
     case 'yarn': {

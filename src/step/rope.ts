@@ -52,7 +52,7 @@ export function ropeFrequencies(rope: RopeSpec, length: number): RopeFrequencies
     case 'llama3':
       return make((_, plain) => {
         const turns = (s.origMaxSeq * plain) / (2 * Math.PI);
-        const smooth = Math.min(1, Math.max(0, (turns - s.lowFreq) / (s.highFreq - s.lowFreq)));
+        const smooth = Math.min(1, Math.max(0, (turns - s.lowFreq) / Math.max(s.highFreq - s.lowFreq, 1e-9)));
         return ((1 - smooth) * plain) / s.factor + smooth * plain;
       });
     case 'yarn': {

@@ -3,6 +3,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseObject } from '../../src/checkpoint/checkpoint.ts';
 import { isEncoder } from '../../src/config/config.ts';
 import { readConfig } from '../../src/families/read-config.ts';
 import { type EncoderModel, type LanguageModel, type LoadOptions, loadEncoder, loadModel } from '../../src/node.ts';
@@ -11,7 +12,7 @@ export async function loadCase(
   path: string,
   options: Omit<LoadOptions, 'generationConfig'>,
 ): Promise<LanguageModel | EncoderModel> {
-  const json = JSON.parse(await readFile(join(path, 'config.json'), 'utf8')) as Record<string, unknown>;
+  const json = parseObject(await readFile(join(path, 'config.json'), 'utf8'), path);
   const { config } = readConfig(json, path, options.part ?? null);
   return isEncoder(config) ? loadEncoder(path, options) : loadModel(path, options);
 }
