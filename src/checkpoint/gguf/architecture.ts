@@ -99,11 +99,12 @@ export function baseConfig(model: GgufModel): Json {
 
 /** Vocabulary, token ids, and whether the head is the embedding. */
 export function tokens({ all, tensors, has }: GgufModel): Json {
-  const id = (key: string) => all.intOrNull(`tokenizer.ggml.${key}_token_id`) ?? undefined;
+  const size = tensors.get('token_embd.weight')?.shape[0];
+  const id = (key: string) => all.tokenId(`tokenizer.ggml.${key}_token_id`, size ?? 0) ?? undefined;
   // Models that end a turn with another token than a text.
   const ends = [...new Set([id('eos'), id('eot'), id('eom')].filter((end) => end !== undefined))];
   return {
-    vocab_size: tensors.get('token_embd.weight')?.shape[0],
+    vocab_size: size,
     bos_token_id: id('bos'),
     eos_token_id: ends.length > 1 ? ends : ends[0],
     tie_word_embeddings: !has('output.weight'),

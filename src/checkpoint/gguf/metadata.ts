@@ -43,6 +43,14 @@ export class Metadata {
     return this.has(key) ? this.int(key) : null;
   }
 
+  /** The id of one of `count` tokens. Some files name tokens that there are not, e.g. 4294967295: null, as for none. */
+  tokenId(key: string, count: number): number | null {
+    const value = this.has(key) ? this.#need(key) : null;
+    if (value === null || (typeof value === 'number' && Number.isInteger(value) && (value < 0 || value >= count)))
+      return null;
+    return this.int(key);
+  }
+
   float(key: string, fallback?: number): number {
     const value = this.#need(key, fallback);
     if (typeof value !== 'number' || !Number.isFinite(value)) throw this.#wrong(key, 'a number', value);

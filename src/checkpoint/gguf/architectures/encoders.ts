@@ -12,14 +12,15 @@ import { llamaConfig } from './llama.ts';
 function encoderConfig({ own, all, tensors, nLayer, nHead, nEmbd }: GgufModel): Json {
   if (own.bool('attention.causal', false))
     throw own.fail('attention.causal', 'is true; this architecture is read as an encoder');
+  const size = tensors.get('token_embd.weight')?.shape[0];
   return {
     hidden_size: nEmbd,
     num_hidden_layers: nLayer,
     num_attention_heads: nHead,
     intermediate_size: own.int('feed_forward_length', undefined, 1),
     max_position_embeddings: tensors.get('position_embd.weight')?.shape[0] ?? own.int('context_length', 2048, 1),
-    vocab_size: tensors.get('token_embd.weight')?.shape[0],
-    pad_token_id: all.intOrNull('tokenizer.ggml.padding_token_id') ?? undefined,
+    vocab_size: size,
+    pad_token_id: all.tokenId('tokenizer.ggml.padding_token_id', size ?? 0) ?? undefined,
   };
 }
 

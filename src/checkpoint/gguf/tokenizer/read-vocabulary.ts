@@ -24,9 +24,8 @@ export function readVocabulary(metadata: Metadata, architecture: string): GgufVo
   };
   const ids: Record<string, number> = {};
   for (const key of TOKEN_IDS) {
-    const id = own.intOrNull(`${key}_token_id`);
-    // Some files name tokens that there are not.
-    if (id !== null && id < tokens.length) ids[key] = id;
+    const id = own.tokenId(`${key}_token_id`, tokens.length);
+    if (id !== null) ids[key] = id;
   }
   const flag = (key: string) => (own.has(key) ? own.bool(key) : null);
   return {

@@ -67,6 +67,9 @@ function withSpaceMarks(vocabulary: GgufVocabulary): GgufVocabulary {
 /** Token types that merges make: text. */
 const MERGED: ReadonlySet<number> = new Set([TOKEN_TYPE.normal, TOKEN_TYPE.userDefined, TOKEN_TYPE.unused]);
 
+/** Letters of the longest token that merges make: the time of finding them grows with the square of it.. */
+const LONGEST_MERGED = 1024;
+
 /**
  * Every way to make a token of two others, best token first: the one of the higher score. The scores in Gemma's files say
  * nothing: user-defined tokens (runs of spaces and lines) go first, then the lower id. Among equals longer left parts go first,
@@ -80,7 +83,7 @@ function mergesOf(vocabulary: GgufVocabulary, vocab: Record<string, number>, byI
   };
   const merges: { left: string; right: string; rank: number; lengths: number }[] = [];
   tokens.forEach((token, id) => {
-    if (vocab[token] !== id || !MERGED.has(typeOf(vocabulary, id))) return;
+    if (vocab[token] !== id || !MERGED.has(typeOf(vocabulary, id)) || token.length > 2 * LONGEST_MERGED) return;
     const letters = [...token];
     const made: typeof merges = [];
     let left = '';
