@@ -20,6 +20,7 @@ import {
   serveSite,
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
+import type { CapturedLogits, CaptureJob } from './capture.ts';
 import type {} from './page.ts';
 
 declare global {
@@ -54,7 +55,7 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
   beforeAll(async () => {
     const { files } = await bundle({
       ...{ page: 'test/web/page.ts', thread: 'src/web/thread.ts', placement: 'test/web/placement.ts' },
-      lost: 'test/web/lost-device.ts',
+      ...{ lost: 'test/web/lost-device.ts', capture: 'test/web/capture.ts' },
     });
     const html =
       '<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
@@ -170,6 +171,37 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
       await pages.close();
       await rm(folder, { recursive: true, force: true });
     }
+  });
+
+  it('plays recorded steps that evict, with the results of Node and of steps that are not recorded', async () => {
+    const cache = { policy: 'h2o', cacheLength: 8 } as const;
+    const chunks = [[1, 2, 3, 4, 5, 6, 7, 8, 9], ...[10, 300, 301, 302, 303, 304, 305].map((token) => [token])];
+    const run = (captures: boolean) =>
+      page.evaluate(
+        (job) =>
+          new Promise<CapturedLogits>((done, failed) => {
+            const worker = new Worker('/capture.js', { type: 'module' });
+            worker.onerror = ({ message }) => failed(new Error(message));
+            worker.onmessage = ({ data }) => {
+              worker.terminate();
+              done(data);
+            };
+            worker.postMessage({ ...job, model: new URL('/models/tiny/', location.href).href });
+          }),
+        { captures, cache, chunks } as Omit<CaptureJob, 'model'>,
+      );
+    const [recorded, plain] = [await run(true), await run(false)];
+    const nodeCache = node.createCache(cache);
+    for (const [step, chunk] of chunks.entries()) {
+      const { logits } = await node.step(nodeCache, [chunk]);
+      for (const side of [recorded, plain])
+        expect(Math.max(...side.logits[step].map((value, i) => Math.abs(value - logits[i])))).toBeLessThan(2e-4);
+    }
+    // A step that is played makes no groups of buffers. The first one is also run as it was.
+    const [before, after] = [recorded.groups.slice(0, 5), recorded.groups.slice(5)];
+    expect(after).toEqual([0, 0, 0]);
+    for (const count of [...before, ...plain.groups]) expect(count).toBeGreaterThan(100);
+    expect(messages.splice(0)).toEqual([]);
   });
 
   it.each(['dense', 'h2o', 'h2o-max', 'expected'])('runs no node on the processor under %s', async (policy) => {

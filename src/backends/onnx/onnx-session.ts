@@ -17,8 +17,6 @@ export type OnnxDtype = 'float32' | 'int64' | 'float16' | 'uint8' | 'int8' | 'fl
 /** What of a build of ONNX Runtime is used. `T` are its tensors. */
 export interface OnnxSession<T> {
   tensor(dtype: OnnxDtype, data: TensorData, dims: readonly number[]): T;
-  /** A tensor that stays from step to step, where the session has one for slots of a cache. */
-  replica?(slots: StepTensor, dims: readonly number[]): T | null;
   /** @throws errors of this library. */
   run(feeds: Readonly<Record<string, T>>): Promise<unknown>;
   release(): Promise<void>;
@@ -44,10 +42,6 @@ export class OnnxGraph<T> implements CompiledGraph {
 
   #tensor(name: string, input: StepTensor | undefined): T {
     if (!input) throw new GraphError(`the step has no input ${name}`);
-    if (input.slots) {
-      const replica = this.#session.replica?.(input, this.#model.dimsOf(name, input.dims));
-      if (replica) return replica;
-    }
     let known = this.#tensors.get(input);
     if (!known) {
       const { data, dims } = input;

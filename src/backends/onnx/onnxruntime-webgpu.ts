@@ -8,10 +8,10 @@ import { scaledBlocks } from '../../weights/codec.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import { type Backend, type CompiledGraph, type StepInputs, type StepOutputs, tensorOf } from '../types.ts';
 import { type HeldDevice, isLost, openDevice } from './gpu-device.ts';
+import { GpuSession } from './gpu-session.ts';
 import { lowerToOnnx, type OnnxModel } from './lower/lower.ts';
-import { OnnxGraph } from './onnx-session.ts';
 import { onnxGpuTarget } from './target.ts';
-import { keptGraphs, Queue, sessionFiles } from './web-calls.ts';
+import { keptGraphs, Queue, type SessionFiles, sessionFiles } from './web-calls.ts';
 
 type Ort = typeof ort;
 
@@ -20,6 +20,8 @@ export interface WebGpuOptions {
   readonly runtimeFiles: string;
   /** Hears what ONNX Runtime says of each node, through the console. @default false */
   readonly isVerbose?: boolean;
+  /** Whether the commands of a step are recorded, and played for further steps of the same shapes. @default true */
+  readonly captures?: boolean;
 }
 
 /** WebAssembly that waits for a GPU: by the browser's own means (a build of 17 MB), else by code that was made for it (27 MB). */
@@ -29,7 +31,11 @@ async function importBuild(): Promise<Ort> {
 }
 
 /** @throws GraphError where the browser has no WebGPU, or no graphics card that this page may use. */
-export async function openWebGpu({ runtimeFiles, isVerbose = false }: WebGpuOptions): Promise<Backend> {
+export async function openWebGpu({
+  runtimeFiles,
+  isVerbose = false,
+  captures = true,
+}: WebGpuOptions): Promise<Backend> {
   let held = await openDevice();
   const runtime = await importBuild();
   runtime.env.wasm.wasmPaths = runtimeFiles;
@@ -40,6 +46,7 @@ export async function openWebGpu({ runtimeFiles, isVerbose = false }: WebGpuOpti
     runtime,
     queue: new Queue(),
     isVerbose,
+    captures,
     async device() {
       if (held.lost !== null) held = await openDevice();
       return held;
@@ -60,6 +67,7 @@ interface GpuHost {
   readonly runtime: Ort;
   readonly queue: Queue;
   readonly isVerbose: boolean;
+  readonly captures: boolean;
   /** Another one when the last is lost. */
   device(): Promise<HeldDevice>;
 }
@@ -102,30 +110,38 @@ class GpuGraph implements CompiledGraph {
   }
 
   async #create(): Promise<void> {
-    const { runtime, queue, isVerbose } = this.#host;
+    const { runtime, queue, captures } = this.#host;
     const held = await this.#host.device();
     this.#held = held;
-    const session = await queue.run('making the session', this.#weights.size, async () => {
-      const { bytes, externalData } = await sessionFiles(this.#model, this.#weights);
-      const provider = { name: 'webgpu', device: held.device };
-      return runtime.InferenceSession.create(bytes, {
-        executionProviders: [provider],
-        externalData,
-        logSeverityLevel: isVerbose ? 0 : 3,
-      });
+    const [session, isCapturing] = await queue.run('making the session', this.#weights.size, async () => {
+      const files = await sessionFiles(this.#model, this.#weights);
+      if (!captures) return [await this.#session(held, files, false), false] as const;
+      try {
+        return [await this.#session(held, files, true), true] as const;
+      } catch (error) {
+        // Some operators of a family run on the processor.
+        if (!/graph capture/.test(String(error))) throw error;
+        return [await this.#session(held, files, false), false] as const;
+      }
     });
-    this.#graph = new OnnxGraph<ort.Tensor>(
-      {
-        tensor: (dtype, data, dims) => new runtime.Tensor(dtype, data, dims),
-        replica(slots, dims) {
-          const buffer = held.replicas.update(slots);
-          return buffer && runtime.Tensor.fromGpuBuffer(buffer as never, { dataType: 'float32', dims });
-        },
-        run: (feeds) => queue.run('the step', 0, () => session.run(feeds)),
-        release: () => queue.run('ending the session', 0, () => session.release()),
+    this.#graph = new GpuSession({ runtime, session, model: this.#model, held, queue, captures: isCapturing });
+  }
+
+  #session(held: HeldDevice, { bytes, externalData }: SessionFiles, captures: boolean): Promise<ort.InferenceSession> {
+    let isRead = false;
+    const options: ort.InferenceSession.SessionOptions = {
+      executionProviders: [{ name: 'webgpu', device: held.device } as never],
+      externalData,
+      logSeverityLevel: this.#host.isVerbose ? 0 : 3,
+      // ONNX Runtime's script reads it twice: first for the GPU, which may then record runs that ask for it, and then for itself, which
+      // would tie the session to the buffers of its first run.
+      get enableGraphCapture() {
+        const value = captures && !isRead ? true : undefined;
+        isRead = true;
+        return value;
       },
-      this.#model,
-    );
+    };
+    return this.#host.runtime.InferenceSession.create(bytes, options);
   }
 }
 

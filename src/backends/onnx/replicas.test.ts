@@ -7,6 +7,10 @@ import { tensorOf } from '../types.ts';
 import type { GpuBuffer, GpuDevice } from './gpu-types.ts';
 import { Replicas } from './replicas.ts';
 
+const unused = (): never => {
+  throw new Error('copies do not use it');
+};
+
 /** A device whose buffers are arrays. */
 function fakeDevice() {
   const contents = new Map<GpuBuffer, Uint8Array>();
@@ -17,10 +21,15 @@ function fakeDevice() {
       writeBuffer(buffer, at, data, start, bytes) {
         contents.get(buffer)!.set(new Uint8Array(data, start, bytes), at);
       },
+      submit: unused,
     },
+    createCommandEncoder: unused,
     createBuffer({ size }) {
       made++;
-      const buffer = { size, destroy: () => contents.delete(buffer) };
+      const buffer: GpuBuffer = {
+        ...{ size, mapAsync: unused, getMappedRange: unused, unmap: unused },
+        destroy: () => void contents.delete(buffer),
+      };
       contents.set(buffer, new Uint8Array(size).fill(0xee));
       return buffer;
     },

@@ -3,12 +3,8 @@
  * written since the last one.
  */
 import type { StepTensor } from '../types.ts';
-import type { GpuBuffer, GpuDevice } from './gpu-types.ts';
+import { BUFFER_USAGE, bufferSize, type GpuBuffer, type GpuDevice } from './gpu-types.ts';
 
-/** GPUBufferUsage: STORAGE, COPY_DST and COPY_SRC. */
-const USAGE = 0x80 | 0x08 | 0x04;
-/** Sizes of buffers are multiples of it. */
-const ALIGNMENT = 16;
 const FLOAT_BYTES = Float32Array.BYTES_PER_ELEMENT;
 
 type Slots = NonNullable<StepTensor['slots']>;
@@ -36,7 +32,7 @@ export class Replicas {
         this.#forgotten.unregister(buffer);
         buffer.destroy();
       }
-      buffer = this.#device.createBuffer({ size: Math.ceil(data.byteLength / ALIGNMENT) * ALIGNMENT, usage: USAGE });
+      buffer = this.#device.createBuffer({ size: bufferSize(data.byteLength), usage: BUFFER_USAGE.operators });
       this.#buffers.set(slots, buffer);
       this.#forgotten.register(slots, buffer, buffer);
       log.addAll();

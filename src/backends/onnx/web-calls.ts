@@ -13,8 +13,14 @@ const MAX_WEIGHT_BYTES = 1.5 * 2 ** 30;
 
 export const keptGraphs = ({ size }: PreparedWeights): number => Math.max(1, Math.floor(MAX_WEIGHT_BYTES / size));
 
+/** What a session is made of. */
+export interface SessionFiles {
+  readonly bytes: Uint8Array;
+  readonly externalData: readonly { readonly path: string; readonly data: Uint8Array }[];
+}
+
 /** A model's bytes, and its weights as a file for each tensor: no array has to hold them all. */
-export async function sessionFiles(model: OnnxModel, weights: PreparedWeights) {
+export async function sessionFiles(model: OnnxModel, weights: PreparedWeights): Promise<SessionFiles> {
   const { read } = weights;
   if (!read) throw new InputError('weights in a browser need a reader');
   const externalData = await Promise.all(

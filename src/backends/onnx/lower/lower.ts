@@ -5,7 +5,8 @@ import type { OpGraph } from '../../../ops/graph.ts';
 import type { OpNode } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import type { PreparedWeights, StoredParam } from '../../../weights/types.ts';
-import type { ExternalData, Value } from '../builder.ts';
+import type { ExternalData, GraphBuilder, Value } from '../builder.ts';
+import * as onnx from '../ops.ts';
 import { ADAPTERS } from './adapters.ts';
 import { ATTENTION } from './attention.ts';
 import { BASIC } from './basic.ts';
@@ -47,7 +48,10 @@ export function lowerToOnnx(graph: OpGraph): OnnxModel {
       ctx.bind(output, values[i]);
     });
   }
-  for (const [name, value] of graph.outputs) g.output(ctx.value(value), name);
+  for (const [name, value] of graph.outputs) {
+    const made = ctx.value(value);
+    g.output(ctx.isStatic && name !== 'logits' ? computed(g, made) : made, name);
+  }
   return {
     nodeCount: g.nodeCount,
     inputs: new Set(g.inputs.map(({ name }) => name)),
@@ -62,5 +66,13 @@ export function lowerToOnnx(graph: OpGraph): OnnxModel {
     weights: new Set([...g.externals.keys()].map(storedName)),
   };
 }
+
+/**
+ * The value, made by an operator: what only views other values becomes an output by a copy, and copies are no part of the commands that a
+ * GPU records.
+ */
+const computed = (g: GraphBuilder, value: Value): Value => onnx.clip(g, value, -LARGEST, LARGEST);
+/** No key or value is larger; operators that change nothing at all are dropped by ONNX Runtime. */
+const LARGEST = 3e38;
 
 const storedName = (name: string): string => name.replace(ROWS_VIEW, '');
