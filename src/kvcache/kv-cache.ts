@@ -45,8 +45,8 @@ export class KVCache extends CacheReader {
     const maxSlots = ({ budgets }: SlotTable, group: number) =>
       Math.max(policy.startsWhole ? cacheLength : 0, policy.maxSlots?.(budgets) ?? budgets[group]);
     const sharesBudget = policy.maxSlots !== undefined;
-    // A budget in bytes has no space for them.
-    const spare = options.cacheBytes === undefined ? growth : 0;
+    // A budget in bytes has no space for them, and of groups that share one some would need more than there are.
+    const spare = options.cacheBytes === undefined && !sharesBudget ? growth : 0;
     const spec = { shape, layout, cacheLength, buffer, growth, spare, maxSlots, sharesBudget };
     this.store = from?.store.fork() ?? new SlotStore(spec, batch);
     this.rows = from?.rows.map((one) => one.clone()) ?? [];

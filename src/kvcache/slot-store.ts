@@ -101,8 +101,7 @@ export class SlotStore {
 
   /**
    * Makes at least one slot, for operators don't like a dimension of 0.
-   * @param tokens memory for so many further tokens of each row is made, as far as the budget and the spare slots have space for them.
-   * @param length of the rows.
+   * @param tokens memory for so many more of each row is made, as far as limits and spare slots allow. @param length of the rows.
    */
   open(tokens = 0, length = 0): void {
     for (const table of this.tables.values()) {

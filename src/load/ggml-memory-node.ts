@@ -86,12 +86,8 @@ function graphBytes({ config, cache, graph, contextLength, tokens, length: T }: 
         const part = table.ragged ? partOf(name, g) : name;
         filled[`slots.${part}`] = Math.min(budget, before);
         const wanted = filled[`slots.${part}`] + T;
-        const rounded = Math.ceil(wanted / GROWTH) * GROWTH;
-        lengths[`C.${part}`] = Math.max(
-          1,
-          cache.store.limits.withChunk(limits[g], wanted),
-          Math.min(rounded, limits[g]),
-        );
+        const fitting = Math.min(limits[g], Math.ceil(wanted / GROWTH) * GROWTH);
+        lengths[`C.${part}`] = Math.max(1, fitting, cache.store.limits.withChunk(limits[g], wanted));
       }
     }
   }
