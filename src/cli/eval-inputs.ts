@@ -11,15 +11,33 @@ import {
   type QuestionPosition,
   type RecallCase,
 } from '../exports/eval-node.ts';
+import { checkCacheOptions } from '../exports/policies.ts';
 import { InputError } from '../index.ts';
 import { UsageError } from './failure.ts';
 import { type CliIo, tell } from './io.ts';
-import { findPolicy, isSmallModel, SMALL_MODEL } from './options.ts';
+import { asUsage, findPolicy, isSmallModel, readCacheOption, SMALL_MODEL } from './options.ts';
 
-/** A policy of one's own is called as it calls itself. */
-export async function contestant(name: string): Promise<Contestant> {
+/**
+ * A policy, and options of its own behind colons: `h2o:recent=16:sinks=2`. A policy of one's own is called as it calls itself.
+ * @throws UsageError for options that are none, or that the policy does not take.
+ */
+export async function contestant(text: string): Promise<Contestant> {
+  const [, name, given] = /^(.*?)((?::[a-zA-Z]\w*=[^:]*)*)$/.exec(text)!;
   const policy = await findPolicy(name);
-  return { name: typeof policy === 'string' ? name : policy.name, policy };
+  const options = asUsage(() => {
+    const read = given.split(':').slice(1).reduce(readOption, {});
+    checkCacheOptions({ policy, ...read });
+    return read;
+  }, `--policies ${text}: `);
+  return { name: `${typeof policy === 'string' ? name : policy.name}${given}`, policy, options };
+}
+
+function readOption(before: Readonly<Record<string, unknown>>, text: string): Record<string, unknown> {
+  try {
+    return readCacheOption(text, before);
+  } catch (cause) {
+    throw new InputError((cause as Error).message, { cause });
+  }
 }
 
 const isPng = (file: string): boolean => /\.png$/i.test(file);

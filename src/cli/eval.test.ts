@@ -52,6 +52,30 @@ describe('keyhold eval', () => {
     expect(bad).toMatchObject({ code: 2, stderr: expect.stringContaining('parts such as 5%,10%,20%') });
   });
 
+  it('takes options of one policy behind a colon', async () => {
+    const flags = [
+      '--budgets',
+      '0.2',
+      '--windows',
+      '1',
+      '--window',
+      '64',
+      '--no-cases',
+      '--json',
+      '--chunk-length',
+      '8',
+    ];
+    const compared = (policies: string) => keyhold(['eval', 'compare', '--policies', policies, ...flags]);
+    const [, plain, own] = JSON.parse((await compared('mix(h2o, knorm),mix(h2o, knorm):recent=9:sinks=0')).stdout);
+    expect([plain.policy, own.policy]).toEqual(['mix(h2o, knorm)', 'mix(h2o, knorm):recent=9:sinks=0']);
+    expect(own.perplexity).not.toBe(plain.perplexity);
+    for (const [wrong, why] of [
+      ['h2o:recnt=4', 'recnt'],
+      ['h2o:recent=many', '--policies h2o:recent=many: many is no number'],
+    ] as const)
+      expect(await compared(wrong)).toMatchObject({ code: 2, stderr: expect.stringContaining(why) });
+  });
+
   it('measures the divergence from a dense cache', async () => {
     const flags = ['-p', 'h2o', '-c', '30', '--windows', '1', '--window', '100', '--json'];
     const { stdout } = await keyhold(['eval', 'divergence', ...flags]);

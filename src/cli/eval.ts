@@ -209,7 +209,10 @@ function addCompare(parent: Command, io: CliIo): void {
         'beside a dense cache. Intervals are of 95 % (bootstrap).',
     )
     .addOption(
-      new Option('--policies <names>', 'which ones: names, ada(name), modules, with commas between')
+      new Option(
+        '--policies <names>',
+        'which ones: names, ada(name), modules, with commas between; options follow a colon: h2o:recent=16',
+      )
         .argParser((text) => list(text))
         .default(['lastrec', 'h2o', 'snapkv', 'keydiff', 'expected'], 'lastrec,h2o,snapkv,keydiff,expected'),
     )

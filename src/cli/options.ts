@@ -253,7 +253,8 @@ function readBuffer(text: string): BufferChoice {
   return keys === values ? (keys as BufferKind) : { keys: keys as BufferKind, values: values as BufferKind };
 }
 
-function readCacheOption(text: string, before: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+/** Adds an option `name=value`. @throws InvalidArgumentError for what is none. */
+export function readCacheOption(text: string, before: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
   const [, name, value] = /^([a-zA-Z]\w*)=(.+)$/.exec(text) ?? [];
   if (name === undefined) throw new InvalidArgumentError('It must be a name and a value, such as recent=64.');
   const read = value === 'true' ? true : value === 'false' ? false : Number(value);

@@ -96,6 +96,13 @@ describe('ruler', () => {
   });
   afterAll(() => model.dispose());
 
+  it('refuses cases longer than the context', async () => {
+    const length = model.config.contextLength + 1;
+    await expect(ruler(model, { length })).rejects.toThrow(
+      new InputError(`cases of ${length} tokens are longer than the context of the model, which is ${length - 1}`),
+    );
+  });
+
   it('runs all tasks through a cache, and tells what it took', async () => {
     let told = 0;
     const result = await ruler(model, {

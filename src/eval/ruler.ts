@@ -4,6 +4,7 @@
 import * as v from 'valibot';
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { InputError } from '../util/errors.ts';
 import { argmax, wholeNumber } from '../util/numbers.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import { type Cost, CostMeter } from './cost.ts';
@@ -17,7 +18,7 @@ export interface RulerOptions {
   readonly cache?: Partial<AnyCacheOptions>;
   /** @default all tasks */
   readonly tasks?: readonly RulerTask[];
-  /** Tokens of context, question and answer together. @default 1024 */
+  /** Tokens of context, question and answer together: no more than the model's context. @default 1024 */
   readonly length?: number;
   /** Cases of each task. @default 10 */
   readonly count?: number;
@@ -57,11 +58,16 @@ export function parsePassages(jsonl: string): Passage[] {
 /**
  * The context goes through the cache chunk by chunk, then comes the question, and the model goes on with the likeliest tokens. The score of a
  * case is the part of its answers that are in what it wrote; for `questions` one of them is enough.
- * @throws InputError for a task that there is not, or a length too short for it.
+ * @throws InputError for a task that there is not, or a length that is too short for it or longer than the model's context.
  */
 export async function ruler(model: LanguageModel, options: RulerOptions = {}): Promise<RulerResult> {
   const { tasks, count, seed, passages, onProgress, signal } = options;
   const length = wholeNumber('length', options.length ?? 1024);
+  const { contextLength } = model.config;
+  if (length > contextLength)
+    throw new InputError(
+      `cases of ${length} tokens are longer than the context of the model, which is ${contextLength}`,
+    );
   const countTokens = (text: string) => model.tokenizer.encode(text).length;
   const cases = rulerCases({ tasks, length, count, seed, passages, countTokens });
   const meter = new CostMeter();
