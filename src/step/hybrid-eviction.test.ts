@@ -1,6 +1,7 @@
 /**
  * Models that are not attention in every layer, under each policy: layers with slots keep their budget, and states are those of the
- * dense run as far as nothing that was evicted enters them.
+ * dense run as far as nothing that was evicted enters them. All of them on one engine (ggml, or KEYHOLD_ENGINE), and one model of each
+ * kind on the other.
  */
 import { readdirSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -12,6 +13,7 @@ import type { LanguageModel } from '../engine/language-model.ts';
 import { readConfig } from '../families/read-config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { POLICIES } from '../kvcache/policies.ts';
+import type { EngineName } from '../load/engines-node.ts';
 import { loadModel } from '../node.ts';
 import { range } from '../util/numbers.ts';
 
@@ -42,6 +44,18 @@ const HYBRIDS = [...CASES, ...readdirSync(MORE_CASES)].filter((name) => {
   return config.causal && (mixers.some(({ kind }) => !plain.includes(kind)) || new Set(sizes).size > 1);
 });
 
+/** The first model of each set of mixers. */
+const ONE_OF_EACH = HYBRIDS.filter((name, i) => HYBRIDS.findIndex((other) => kindsOf(other) === kindsOf(name)) === i);
+
+function kindsOf(name: string): string {
+  const { layers } = readConfig(configJson(name)).config;
+  return [...new Set(layers.map(({ mixer }) => mixer?.kind ?? 'none'))].sort().join();
+}
+
+const ENGINE = (process.env['KEYHOLD_ENGINE'] ?? 'ggml') as EngineName;
+const OTHER: EngineName = ENGINE === 'ggml' ? 'onnx' : 'ggml';
+const RUNS = [...HYBRIDS.map((name) => [name, ENGINE] as const), ...ONE_OF_EACH.map((name) => [name, OTHER] as const)];
+
 /**
  * How far two runs that evict nothing may differ. The random weights of `gemma3n` amplify rounding: where the outputs of attention
  * change by 1e-7 of themselves, logits of the original implementation in float64 change by up to 1e-4, in other models by 1e-5.
@@ -69,9 +83,9 @@ const furthest = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
   return Array.from(a).reduce((worst, x, i) => Math.max(worst, Number.isNaN(x) ? 1e9 : Math.abs(x - b[i])), 0);
 };
 
-describe.each(HYBRIDS)('%s', (name) => {
+describe.each(RUNS)('%s by %s', (name, engine) => {
   it('keeps its budget and its states under each policy', async () => {
-    const model = await loadModel(caseFolder(name), { weights: 'float32', cacheDir, threads: 1 });
+    const model = await loadModel(caseFolder(name), { weights: 'float32', engine, cacheDir, threads: 1 });
     models.push(model);
     const { layers } = model.config;
     const withSlots = [...layers.keys()].filter((l) => slotSpec(layers[l].mixer));

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { anyTable } from '../../test/support/calibration.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
@@ -63,6 +64,42 @@ describe.each([
         const run = (options: Partial<AnyCacheOptions>) =>
           logitsOf(model, model.createCache({ cacheLength: 60, buffer, batch: 2, ...options }), [17, 1, 9, 1]);
         expect(furthest(await run({ policy: wide }), await run({ policy: 'dense' }))).toBeLessThan(bound);
+      }
+    } finally {
+      await model.dispose();
+    }
+  });
+
+  it('computes rows of different lengths as each alone, in forks and snapshots, too', async () => {
+    const model = await loadModel(caseFolder(name), { weights: 'float32', engine, cacheDir });
+    try {
+      const open = (batch: number) => {
+        const { shape } = model.createCache({ policy: 'dense', cacheLength: 1 });
+        const table = anyTable(shape, 3);
+        return model.createCache({ policy: 'routed(lastrec, lastrec)', table, cacheLength: 12, batch });
+      };
+      const [rows, next] = [
+        [text(31), text(18, 2)],
+        [text(5, 3), text(2, 4)],
+      ];
+      const batch = open(2);
+      const heldBy = (cache: KVCache, row: number) =>
+        cache.shape.layers.flatMap(({ slots, groups }, l) =>
+          range(slots ? groups : 0).map((g) => cache.tokenPositions(l, row, g)),
+        );
+      await model.step(batch, rows);
+      expect(new Set(heldBy(batch, 0).map(({ length }) => length)).size).toBeGreaterThan(1);
+      const saved = await model.restore(await model.snapshot(batch));
+      const V = model.config.vocabSize;
+      for (const cache of [batch.fork(), saved, batch]) {
+        const logits = Float32Array.from((await model.step(cache, next)).logits);
+        for (const [row, tokens] of rows.entries()) {
+          const alone = open(1);
+          await model.step(alone, [tokens]);
+          const own = (await model.step(alone, [next[row]])).logits;
+          expect(furthest(logits.subarray(row * V, (row + 1) * V), Float32Array.from(own))).toBeLessThan(1e-4);
+          expect(heldBy(cache, row)).toEqual(heldBy(alone, 0));
+        }
       }
     } finally {
       await model.dispose();
