@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { anyTable } from '../../test/support/calibration.ts';
 import { firstSlots } from '../../test/support/family-cases.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
 import { slotSpec } from '../config/layer-spec.ts';
@@ -124,6 +125,35 @@ describe('planMemory', () => {
       }
     },
   );
+
+  it('counts budgets that differ by group: no step of a long prompt takes more', async () => {
+    const model = await loadModel('keyhold/tiny', { threads: 1 });
+    try {
+      const { config } = model;
+      const { shape } = model.createCache({ policy: 'dense', cacheLength: 1 });
+      for (const [seed, cacheLength] of [
+        [1, 40],
+        [2, 100],
+        [3, 24],
+      ]) {
+        const options = { policy: 'routed', table: anyTable(shape, seed), cacheLength, length: 256 };
+        const plan = planMemory(config, { contextLength: 256, cache: options });
+        const cache = model.createCache(options);
+        let most = 0;
+        for (let at = 0; at < 256; at += 64) {
+          await model.step(cache, [Array.from({ length: 64 }, (_, i) => 5 + ((at + i) % 90))]);
+          most = Math.max(most, cache.memory().keysAndValues);
+        }
+        const slots = new Set([...cache.store.tables.values()].flatMap(({ filled }) => [...filled]));
+        expect(slots.size).toBeGreaterThan(1);
+        expect(most).toBeLessThanOrEqual(plan.cache);
+        expect(most).toBeGreaterThan(0.9 * plan.cache);
+        expect(plan.cache).toBeLessThanOrEqual(cacheLength * plan.perToken);
+      }
+    } finally {
+      await model.dispose();
+    }
+  });
 
   it('plans encoders, which hold nothing', async () => {
     const config = await configOf(join(ROOT, 'test/fixtures/families/esm/config.json'));
