@@ -1,22 +1,26 @@
 /**
  * Models written as GGUF: what is read back has the logits of what was written.
  */
-import { readFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpointFolder } from '../src/checkpoint/open-node.ts';
 import { writeGguf } from '../src/load/convert/convert-node.ts';
 import { loadModel } from '../src/node.ts';
 import { argmax, LOGIT_TOLERANCE, largestError, readGolden, rowsOf } from './parity/case.ts';
-import { caseFolder } from './support/family-cases.ts';
+import { caseFolder, MORE_CASES, CASES as OLDER } from './support/family-cases.ts';
 import { NASTY_TEXTS } from './support/nasty-texts.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 const CASES = [
   ...['llama', 'llama-headdim', 'llama-rope-llama3', 'llama-rope-linear', 'llama-rope-yarn', 'llama-bias-tied'],
   ...['mistral-nowindow', 'mixtral', 'qwen2', 'qwen2_moe', 'qwen3', 'qwen3_moe', 'gemma', 'gemma2', 'gemma3'],
-  ...['phi3', 'phi3-longrope', 'gpt2', 'starcoder2', 'stablelm', 'stablelm-2', 'granite', 'olmo2'],
+  ...['phi3', 'phi3-longrope', 'gpt2', 'starcoder2', 'stablelm', 'stablelm-2', 'granite', 'olmo2', 'olmo', 'olmoe'],
+  ...['cohere', 'cohere-qknorm', 'cohere2', 'nemotron', 'phi', 'phimoe', 'granitemoe', 'glm', 'bloom', 'gpt_neox'],
+  ...['gpt_neox-sequential', 'gpt_bigcode', 'mpt', 'olmo3', 'glm4', 'arcee', 'seed_oss', 'ernie4_5', 'exaone4'],
+  'hunyuan_v1_dense',
 ];
+const folderOf = (name: string): string => (OLDER.includes(name) ? caseFolder(name) : join(MORE_CASES, name));
 const TINY = join(import.meta.dirname, '../models/tiny');
 
 describe('writing GGUF', async () => {
@@ -31,9 +35,19 @@ describe('writing GGUF', async () => {
     }
   }
 
+  /** A checkpoint with another config.json. */
+  async function changed(name: string, changes: Readonly<Record<string, unknown>>): Promise<string> {
+    const to = join(folder, 'odd');
+    await mkdir(to);
+    await copyFile(join(folderOf(name), 'model.safetensors'), join(to, 'model.safetensors'));
+    const config = JSON.parse(await readFile(join(folderOf(name), 'config.json'), 'utf8'));
+    await writeFile(join(to, 'config.json'), JSON.stringify({ ...config, ...changes }));
+    return to;
+  }
+
   it.each(CASES)('%s has the same logits afterwards', async (name) => {
-    const file = await convert(caseFolder(name), `${name}.gguf`, { weights: 'f32' });
-    const golden = await readGolden(join(caseFolder(name), 'expected.safetensors'));
+    const file = await convert(folderOf(name), `${name}.gguf`, { weights: 'f32' });
+    const golden = await readGolden(join(folderOf(name), 'expected.safetensors'));
     await using model = await loadModel(file, { weights: 'float32', cacheDir: folder });
     const prompts = rowsOf(golden.get('input_ids')!);
     const cache = model.createCache({ policy: 'dense', batch: prompts.length, cacheLength: 512 });
@@ -76,6 +90,14 @@ describe('writing GGUF', async () => {
     await expect(convert(caseFolder('mistral'), 'window.gguf')).rejects.toThrow(/sliding window of/);
     await expect(convert(caseFolder('llama-rope-dynamic'), 'dynamic.gguf')).rejects.toThrow(/scaled by dynamic/);
     await expect(convert(caseFolder('jetmoe'), 'jetmoe.gguf')).rejects.toThrow(/of type jetmoe can't be written/);
+    await expect(convert(folderOf('smollm3'), 'smollm3.gguf')).rejects.toThrow(/layer \d rotates/);
+    for (const name of ['minicpm3', 'mamba', 'gemma3n', 'llama4_text', 'afmoe', 'eurobert'])
+      await expect(convert(folderOf(name), `${name}.gguf`)).rejects.toThrow(
+        /can't be written to GGUF; these can: llama,/,
+      );
+    const odd = await changed('qwen2', { hidden_act: 'gelu' });
+    await expect(convert(odd, 'odd.gguf')).rejects.toThrow(/can't hold this model: .*activation is "gelu"/);
+    expect((await readdir(folder)).filter((file) => /smollm3|odd/.test(file))).toEqual(['odd']);
     const file = await convert(caseFolder('llama'), 'twice.gguf');
     const bytes = await readFile(file);
     await expect(convert(caseFolder('qwen2'), 'twice.gguf')).rejects.toThrow(/is there already/);

@@ -4,9 +4,7 @@
 import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { openAdapterFolder } from '../../adapters/read/open-node.ts';
-import { openFileSource } from '../../checkpoint/file-source-node.ts';
 import { tensorType } from '../../checkpoint/gguf/block-formats.ts';
-import { readGgufHeader } from '../../checkpoint/gguf/header.ts';
 import { type Entry, headerBytes, padded, tensorBytes } from '../../checkpoint/gguf/write/header-bytes.ts';
 import { encodeValues, WRITTEN_FORMATS, type WrittenFormat } from '../../checkpoint/gguf/write/quantize.ts';
 import { vocabularyEntries } from '../../checkpoint/gguf/write/vocabulary-entries.ts';
@@ -17,6 +15,7 @@ import { PIECE_VALUES } from '../../util/numbers.ts';
 import { adaptPlan } from '../load-adapters.ts';
 import type { MergeSource } from '../merge-node.ts';
 import { planModel } from '../plan.ts';
+import { checkReadsBack } from './check-written-node.ts';
 import { ggufModelOf } from './gguf-model.ts';
 import { type GgufTensor, ggufTensors } from './gguf-tensors.ts';
 
@@ -74,7 +73,8 @@ export async function writeGguf(
     const metadata = new Map<string, Entry>(entries);
     metadata.set('general.file_type', { type: 'u32', value: FILE_TYPES[weights] });
     for (const [key, entry] of await vocabularyOf(checkpoint, config.embedRows)) metadata.set(key, entry);
-    return await writeFile(resolve(out), metadata, made, { ...options, weights });
+    const check = (file: string) => checkReadsBack(file, checkpoint.name, config);
+    return await writeFile(resolve(out), metadata, made, { ...options, weights, check });
   } finally {
     await adapted.close();
   }
@@ -104,7 +104,12 @@ async function writeFile(
   path: string,
   metadata: ReadonlyMap<string, Entry>,
   made: readonly GgufTensor[],
-  { weights, onProgress, signal }: ConvertOptions & { weights: WrittenFormat },
+  {
+    weights,
+    onProgress,
+    signal,
+    check,
+  }: ConvertOptions & { weights: WrittenFormat; check: (file: string) => Promise<void> },
 ): Promise<ConvertResult> {
   const tensors = made.map((tensor) => ({ ...tensor, format: formatOf(tensor, weights) }));
   const infos = tensors.map(({ name, shape, format }) => ({ name, shape, type: tensorType(format) }));
@@ -140,7 +145,7 @@ async function writeFile(
     } finally {
       await file.close();
     }
-    await checkWritten(unfinished, infos.length);
+    await check(unfinished);
     await rename(unfinished, path);
     await syncFolder(dirname(path));
     return { file: path, bytes: total, tensors: infos.length };
@@ -149,16 +154,5 @@ async function writeFile(
     const { code, message } = cause as NodeJS.ErrnoException;
     if (cause instanceof KeyholdError || signal?.aborted || !code) throw cause;
     throw new WeightsError(`${path}: can't be written: ${message}`, { cause });
-  }
-}
-
-/** What was written can be read. */
-async function checkWritten(path: string, count: number): Promise<void> {
-  const source = await openFileSource(path);
-  try {
-    const { tensors } = await readGgufHeader(source);
-    if (tensors.length !== count) throw new WeightsError(`${path}: holds ${tensors.length} of ${count} tensors`);
-  } finally {
-    await source.close();
   }
 }

@@ -5,39 +5,7 @@ import type { Entry } from '../../checkpoint/gguf/write/header-bytes.ts';
 import type { Config, RopeSpec } from '../../config/config.ts';
 import type { MlpSpec, SelfAttention } from '../../config/layer-spec.ts';
 import { ConfigError } from '../../util/errors.ts';
-
-/** What of a model is laid out in its own way. */
-export interface GgufLayout {
-  readonly architecture: string;
-  /** Rows of queries and keys are interleaved within heads. */
-  readonly rotated?: boolean;
-  /** Queries, keys and values are one tensor. */
-  readonly fusedQkv?: boolean;
-  /** Gate and up are one tensor. */
-  readonly fusedGateUp?: boolean;
-  /** llama.cpp has a window for it. */
-  readonly window?: boolean;
-}
-
-/** By model_type. */
-const LAYOUTS: Readonly<Record<string, GgufLayout>> = {
-  llama: { architecture: 'llama', rotated: true },
-  mistral: { architecture: 'llama', rotated: true },
-  mixtral: { architecture: 'llama', rotated: true },
-  qwen2: { architecture: 'qwen2' },
-  qwen2_moe: { architecture: 'qwen2moe' },
-  qwen3: { architecture: 'qwen3' },
-  qwen3_moe: { architecture: 'qwen3moe' },
-  gemma: { architecture: 'gemma' },
-  gemma2: { architecture: 'gemma2', window: true },
-  gemma3_text: { architecture: 'gemma3', window: true },
-  phi3: { architecture: 'phi3', fusedQkv: true, fusedGateUp: true, window: true },
-  gpt2: { architecture: 'gpt2', fusedQkv: true },
-  starcoder2: { architecture: 'starcoder2', window: true },
-  stablelm: { architecture: 'stablelm' },
-  granite: { architecture: 'granite', rotated: true },
-  olmo2: { architecture: 'olmo2' },
-};
+import { type GgufLayout, LAYOUTS } from './gguf-layouts.ts';
 
 export interface GgufModelFacts {
   readonly layout: GgufLayout;
@@ -89,12 +57,15 @@ export function ggufModelOf(config: Config, name: string): GgufModelFacts {
   );
   const extra = putRope(config, first, { u32, f32, put, a, fail });
   putAttention(config, attention, layout, { u32, f32, put, a, fail });
-  if (a === 'granite') {
+  if (a.startsWith('granite')) {
     f32('embedding_scale', config.embedScale);
     f32('residual_scale', config.layers[0].residualScale);
-    f32('logit_scale', 1 / config.logitScale);
-  } else if (config.logitScale !== 1) throw fail('logits are scaled');
-  if (a === 'stablelm')
+  }
+  if (layout.logitScale)
+    f32('logit_scale', layout.logitScale === 'divided' ? 1 / config.logitScale : config.logitScale);
+  else if (config.logitScale !== 1) throw fail('logits are scaled');
+  if (a === 'mpt') f32('attention.max_alibi_bias', 8);
+  if (a === 'stablelm' || a === 'gptneox')
     put(`${a}.use_parallel_residual`, { type: 'bool', value: config.layers[0].residual !== 'sequential' });
   return { layout, entries, extra };
 }
@@ -134,15 +105,14 @@ function putAttention(
   const reached = [...sizes].filter((size) => size < config.contextLength);
   if (reached.length > 1 || (reached.length === 1 && !window)) throw fail(`a sliding window of ${reached.join(', ')}`);
   if (window && sizes.size === 1) u32('attention.sliding_window', [...sizes][0]);
-  if (a === 'gemma3')
-    put(`${a}.attention.sliding_window_pattern`, {
-      type: 'bools',
-      value: attention.map((mixer) => mixer.window !== null),
-    });
+  const windowed = attention.map((mixer) => mixer.window !== null);
+  const pattern = `${a}.attention.sliding_window_pattern`;
+  if (window === 'list' && sizes.size === 1) put(pattern, { type: 'bools', value: windowed });
+  if (window === 'every' && sizes.size === 1) put(pattern, { type: 'u32', value: windowed.indexOf(false) + 1 });
   const [first] = attention;
   const usual = first.keySize ** -0.5;
   // Gemma's own scale is read by this project; llama.cpp knows it by the model's size.
-  if (a === 'granite' || (a.startsWith('gemma') && Math.abs(first.scale - usual) > 1e-7))
+  if (a.startsWith('granite') || (a.startsWith('gemma') && Math.abs(first.scale - usual) > 1e-7))
     f32('attention.scale', first.scale);
   else if (Math.abs(first.scale / usual - 1) > 1e-6) throw fail('attention has a scale of its own');
   if (first.softcap !== null) f32('attn_logit_softcapping', first.softcap);
@@ -158,6 +128,8 @@ function putRope(config: Config, first: SelfAttention, puts: Puts): Map<string, 
   if (!rope) return extra;
   u32('rope.dimension_count', rope.nElem);
   f32('rope.freq_base', rope.base);
+  // The fourth is of videos' models only.
+  if (rope.sections) put(`${a}.rope.dimension_sections`, { type: 'i32s', value: [...rope.sections, 0].slice(0, 4) });
   if (local) {
     if (local.scaling.type !== 'none') throw fail('a second scaling of positions');
     f32('rope.freq_base_swa', local.base);

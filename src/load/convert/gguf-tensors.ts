@@ -3,7 +3,7 @@
  */
 import { concatRows, pickRows, sliceRows } from '../../weights/rows.ts';
 import type { Param, RowSource } from '../../weights/types.ts';
-import type { GgufLayout } from './gguf-model.ts';
+import type { GgufLayout } from './gguf-layouts.ts';
 
 /** A tensor to be written. */
 export interface GgufTensor {
@@ -19,6 +19,7 @@ export interface GgufTensor {
 const MODULES: Readonly<Record<string, string>> = {
   wte: 'token_embd',
   wpe: 'position_embd',
+  wte_norm: 'token_embd_norm',
   ln_f: 'output_norm',
   lm_head: 'output',
   norm_1: 'attn_norm',
@@ -67,7 +68,7 @@ export function ggufTensors(
   const pieces = new Map<string, Piece[]>();
   for (const spec of specs)
     for (const { name, rows } of partsOf(spec, source(spec))) {
-      const { tensor, index } = nameOf(name);
+      const { tensor, index } = nameOf(name, layout);
       const found = pieces.get(tensor) ?? [];
       // One norm for all heads is a part of the parameter once for each of them.
       if (!found.some((piece) => piece.index === index)) found.push({ rows, index });
@@ -98,11 +99,11 @@ function partsOf(spec: Param, whole: RowSource): { name: string; rows: RowSource
   });
 }
 
-function nameOf(part: string): { tensor: string; index: number | null } {
+function nameOf(part: string, { names = {} }: GgufLayout): { tensor: string; index: number | null } {
   const [, layer, module, suffix] = /^(?:h\.(\d+)\.)?(.+)(\.\w+)$/.exec(part)!;
   const [, before, index, after] = /^(.+)\.(\d+)(\..+)?$/.exec(module) ?? [];
   const key = before === undefined ? module : before + (after ?? '');
-  const name = MODULES[key];
+  const name = names[key] ?? MODULES[key];
   if (name === undefined) throw new Error(`the parameter ${part} has no name in GGUF`);
   return {
     tensor: `${layer === undefined ? '' : `blk.${layer}.`}${name}${suffix}`,

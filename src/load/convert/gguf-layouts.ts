@@ -1,0 +1,62 @@
+/**
+ * @file How each family that can be written to GGUF is laid out there.
+ */
+
+/** What of a model is laid out in its own way. */
+export interface GgufLayout {
+  readonly architecture: string;
+  /** Rows of queries and keys are interleaved within heads. */
+  readonly rotated?: boolean;
+  /** Queries, keys and values are one tensor. */
+  readonly fusedQkv?: boolean;
+  /** Gate and up are one tensor. */
+  readonly fusedGateUp?: boolean;
+  /** llama.cpp has a window for it; `list`: of the layers that are listed; `every`: of all but every n-th. */
+  readonly window?: 'all' | 'list' | 'every';
+  /** What the logits are divided by, or multiplied with, is stated. */
+  readonly logitScale?: 'divided' | 'multiplied';
+  /** Modules (as in MODULES of gguf-tensors.ts) with a name of their own. */
+  readonly names?: Readonly<Record<string, string>>;
+}
+
+/** By model_type. What a file could not say is found when it is read back. */
+export const LAYOUTS: Readonly<Record<string, GgufLayout>> = {
+  llama: { architecture: 'llama', rotated: true },
+  mistral: { architecture: 'llama', rotated: true },
+  mixtral: { architecture: 'llama', rotated: true },
+  qwen2: { architecture: 'qwen2' },
+  qwen2_moe: { architecture: 'qwen2moe' },
+  qwen3: { architecture: 'qwen3' },
+  qwen3_moe: { architecture: 'qwen3moe' },
+  qwen3_vl_text: { architecture: 'qwen3vl' },
+  gemma: { architecture: 'gemma' },
+  gemma2: { architecture: 'gemma2', window: 'all' },
+  gemma3_text: { architecture: 'gemma3', window: 'list' },
+  phi: { architecture: 'phi2', fusedQkv: true },
+  phi3: { architecture: 'phi3', fusedQkv: true, fusedGateUp: true, window: 'all' },
+  phimoe: { architecture: 'phimoe' },
+  gpt2: { architecture: 'gpt2', fusedQkv: true },
+  gpt_bigcode: { architecture: 'starcoder', fusedQkv: true },
+  gpt_neox: { architecture: 'gptneox', fusedQkv: true },
+  bloom: { architecture: 'bloom', fusedQkv: true },
+  mpt: { architecture: 'mpt', fusedQkv: true },
+  starcoder2: { architecture: 'starcoder2', window: 'all' },
+  stablelm: { architecture: 'stablelm' },
+  granite: { architecture: 'granite', rotated: true, logitScale: 'divided' },
+  granitemoe: { architecture: 'granitemoe', rotated: true, logitScale: 'divided' },
+  olmo: { architecture: 'olmo', rotated: true },
+  olmo2: { architecture: 'olmo2' },
+  olmo3: { architecture: 'olmo2', window: 'list' },
+  olmoe: { architecture: 'olmoe' },
+  cohere: { architecture: 'command-r', logitScale: 'multiplied' },
+  cohere2: { architecture: 'cohere2', logitScale: 'multiplied', window: 'every' },
+  nemotron: { architecture: 'nemotron' },
+  glm: { architecture: 'chatglm', fusedGateUp: true },
+  glm4: { architecture: 'glm4', fusedGateUp: true },
+  arcee: { architecture: 'arcee', rotated: true },
+  seed_oss: { architecture: 'seed_oss', names: { norm_2: 'post_attention_norm' } },
+  ernie4_5: { architecture: 'ernie4_5' },
+  exaone4: { architecture: 'exaone4', window: 'list' },
+  smollm3: { architecture: 'smollm3', rotated: true },
+  hunyuan_v1_dense: { architecture: 'hunyuan-dense' },
+};
