@@ -9,6 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { openCheckpointFolder } from '../src/checkpoint/open-node.ts';
 import { divergenceOf } from '../src/eval/divergence.ts';
 import { type ChatMessage, type GenerationResult, type LanguageModel, loadModel } from '../src/node.ts';
+import { Tokenizer } from '../src/tokenizer/tokenizer.ts';
 import { argmax } from './parity/case.ts';
 import { kM, requantizedGguf } from './support/requantised-gguf.ts';
 import { tempFolder } from './support/temp-folder.ts';
@@ -34,6 +35,21 @@ describe.skipIf(FILE === '')('SmolLM2-135M-Instruct as GGUF', () => {
     expect(checkpoint.config).toMatchObject({ model_type: 'llama', num_hidden_layers: 30, tie_word_embeddings: true });
     expect(performance.now() - start).toBeLessThan(2000);
     await checkpoint.close();
+  });
+
+  it('cuts texts into the tokens of its original tokenizer, as the library "tokenizers" computes them', async () => {
+    const texts = JSON.parse(await readFile(new URL('./fixtures/gguf/smollm2-tokens.json', import.meta.url), 'utf8'));
+    expect(texts.length).toBeGreaterThan(70);
+    const checkpoint = await openCheckpointFolder(FILE);
+    const tokenizer = Tokenizer.fromJson(
+      (await checkpoint.readJson('tokenizer.json'))!,
+      (await checkpoint.readJson('tokenizer_config.json'))!,
+    );
+    await checkpoint.close();
+    for (const { text, ids, decoded } of texts) {
+      expect(tokenizer.encode(text), JSON.stringify(text)).toEqual(ids);
+      expect(tokenizer.decode(ids), JSON.stringify(text)).toBe(decoded);
+    }
   });
 
   it.each(['onnx', 'ggml'] as const)(
