@@ -17,6 +17,7 @@ import {
   serveSite,
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
+import type { CountedSteps } from './counted.ts';
 import type {} from './page.ts';
 
 if (!hasChromium) process.stderr.write(`test/web: ${WITHOUT_CHROMIUM}\n`);
@@ -34,7 +35,11 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
   let node: LanguageModel;
 
   beforeAll(async () => {
-    const { files } = await bundle({ page: 'test/web/page.ts', thread: 'src/web/thread.ts' });
+    const { files } = await bundle({
+      page: 'test/web/page.ts',
+      thread: 'src/web/thread.ts',
+      counted: 'test/web/counted.ts',
+    });
     const all = new Map<string, Uint8Array | string>([
       ...files,
       [
@@ -175,28 +180,35 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
     await page.close();
   });
 
-  it('stops within a step or two of an abort, and goes on afterwards', async () => {
+  it('begins no step after an abort, and goes on with the next request', async () => {
     const { page } = await open(isolated);
-    const { after, name, rest } = await page.evaluate(async () => {
-      const model = await globalThis.page.load({ threads: 1 });
+    const { steps, name, rest } = await page.evaluate(async () => {
+      const model = await globalThis.page.load({
+        threads: 1,
+        worker: () => new Worker('/counted.js', { type: 'module' }),
+      });
       const aborter = new AbortController();
-      let after = 0;
       let name = '';
       try {
         const run = model.generate('Once', { maxNewTokens: 400, eosTokenIds: [], signal: aborter.signal });
         let count = 0;
-        for await (const _ of run) {
-          if (aborter.signal.aborted) after++;
-          if (++count === 5) aborter.abort();
-        }
+        for await (const _ of run) if (++count === 5) aborter.abort();
       } catch (error) {
         name = (error as Error).name;
       }
+      const channel = new BroadcastChannel('steps');
+      const steps = await new Promise<CountedSteps>((done) => {
+        channel.onmessage = ({ data }) => done(data);
+        channel.postMessage('count');
+      });
       const rest = await model.generate('Once', { maxNewTokens: 3, temperature: 0 }).text();
       await model.dispose();
-      return { after, name, rest };
+      return { steps, name, rest };
     });
-    expect(after).toBeLessThanOrEqual(3);
+    // One that runs when the abort comes is done.
+    expect(steps.afterAbort).toBe(0);
+    expect(steps.all).toBeGreaterThanOrEqual(5);
+    expect(steps.all).toBeLessThan(400);
     expect(name).toBe('AbortError');
     expect(rest.length).toBeGreaterThan(0);
     await page.close();
