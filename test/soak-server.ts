@@ -35,17 +35,24 @@ const ask = async () => {
   });
   return (await response.json()).choices[0].text as string;
 };
+/** Until no row is taken for half a second, a minute at most: requests of clients that have left may still come in. */
+async function idle(): Promise<void> {
+  for (let [i, free] = [0, 0]; i < 1200 && free < 10; i++) {
+    free = one.queue.running > 0 ? 0 : free + 1;
+    await sleep(50);
+  }
+}
 try {
   const wanted = await ask();
   let [left, warm, growth] = [0, 0, 0];
   console.log('clients   left   resident MB   heap MB   rows taken');
   for (let round = 1; round <= ROUNDS; round++) {
     left += await leave(server.url, COUNT / ROUNDS, SEED + round);
-    for (let i = 0; i < 100 && one.queue.running > 0; i++) await sleep(50);
+    await idle();
     const text = await ask();
+    await idle();
     if (text !== wanted) throw new Error(`after ${left} clients have left the model writes ${JSON.stringify(text)}`);
     globalThis.gc?.();
-    await sleep(50);
     const { rss, heapUsed } = process.memoryUsage();
     const { running } = one.queue;
     console.log(
