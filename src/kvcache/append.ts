@@ -99,7 +99,8 @@ export class Appender {
     view.load(table, row, chunk, rows[row], store.limits.at(table, tokens.length + chunk.tokens[row].length));
     rules.observe?.(view);
     hideUnseen(view);
-    for (const group of view.groups) group.visible = group.kept;
+    const { window } = view.layerShape;
+    for (const group of view.groups) group.visible = window === null ? group.length : group.kept;
     if (this.#overflows(view)) {
       if (!rules.evicts) throw cacheFull(cacheLength, tokens.length, view.newTokens);
       rules.select(view);
@@ -116,7 +117,8 @@ export class Appender {
   #overflows(view: LayerView): boolean {
     const { rules, cacheLength } = this.#cache;
     if (rules.startsWhole && view.lastPosition < cacheLength) return false;
-    return rules.overflows?.(view) ?? view.groups.some((group) => group.kept > group.budget);
+    if (rules.overflows) return rules.overflows(view);
+    return view.groups.some((group) => group.length > group.budget && group.kept > group.budget);
   }
 }
 

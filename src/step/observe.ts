@@ -144,10 +144,16 @@ export function lastChunks({ rows }: KVCache): ReadonlySet<ChunkOutputs> {
   return new Set(rows.flatMap(({ last }) => last ?? []));
 }
 
-/** Keys and values of the chunks of `before` that are not in `now`: nothing reads them any more. */
+/** Keys, values and weights of the chunks of `before` that are not those of `now`: nothing reads them any more. */
 export function retiredArrays(before: ReadonlySet<ChunkOutputs>, now: ReadonlySet<ChunkOutputs>): Float32Array[] {
-  const retired = [...before].filter((chunk) => !now.has(chunk));
-  return retired.flatMap(({ keys, values }) => [...keys, ...values].filter((array) => array !== null));
+  // A part of a chunk has the arrays of the whole.
+  const kept = new Set([...now].flatMap(arraysOf));
+  return [...before].flatMap(arraysOf).filter((array) => !kept.has(array));
+}
+
+function arraysOf({ keys, values, observed }: ChunkOutputs): Float32Array[] {
+  const weights = Object.values(observed?.reduced ?? {}).flatMap(({ weights }) => [...weights.values()]);
+  return [...[...keys, ...values].filter((array) => array !== null), ...weights];
 }
 
 /** R of all layers with slots. */

@@ -42,8 +42,11 @@ interface Output {
   readonly length: number;
 }
 
-/** Outputs of up to so many numbers are read into one array: making an array of its own took 1.8 µs for each of 60 keys and values. */
-const SMALL_OUTPUT = 4096;
+/**
+ * Outputs of up to so many numbers are read into one array: making an array of its own took 1.8 µs for each of 60 keys and values. Sums of
+ * attention weights on 1,024 slots are longer: their arrays are used again, where 0.4 MB a token made V8 collect garbage.
+ */
+const SMALL_OUTPUT = 1024;
 
 /** Tensors that a record becomes, on average, with a reserve; where it is not enough, twice as many are tried. */
 const TENSORS_PER_NODE = 10;

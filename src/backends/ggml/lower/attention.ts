@@ -170,9 +170,12 @@ export function attendJoined(
   const isShort = queries.dims[2] <= FEW && S <= SHORT && keys.type === 'f32' && values.type === 'f32';
   if (!sinks && !isShort && keys.type === values.type && !isWanted(wanted))
     return [fused(g, [q, keys, values], mask, attributes)];
-  const weights = weigh(g, g.multiply(keys, queries), mask, [H, T], attributes, sinks);
+  // One query of each head by itself: ggml's product of a group's three with 1,088 keys took 2.2 ms in 30 layers, of one 1.9.
+  const apart = T === 1 ? q : queries;
+  const weights = weigh(g, g.multiply(keys, apart), mask, [H, T], attributes, sinks);
   const y = toTokens(g, mix(g, weights, widened(g, values)), [H, T]);
-  return [y, ...reducedWeights(g, weights, wanted, [H, T])];
+  const grouped = g.reshape(weights, [...queries.dims.slice(0, 3), weights.dims[3]]);
+  return [y, ...reducedWeights(g, grouped, wanted, [H, T])];
 }
 
 /** Writes rows [B, G, T, D] to slots [B, G, C, D]. @returns the first S slots afterwards. */
@@ -246,7 +249,7 @@ function reducedWeights(
 function sumsOf(g: GraphMaker, weights: Tensor, queryWeights: Tensor): Tensor {
   const [B, G, n] = weights.dims;
   const sets = queryWeights.dims[1];
-  const each = g.repeat(g.reshape(queryWeights, [B, 1, sets, n]), [B, G, sets, n]);
+  const each = g.repeatOnce(g.reshape(queryWeights, [B, 1, sets, n]), [B, G, sets, n], queryWeights);
   return g.outer(weights, g.transpose(each, [0, 1, 3, 2]));
 }
 

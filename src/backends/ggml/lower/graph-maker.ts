@@ -74,6 +74,7 @@ export class GraphMaker {
   readonly #most: number;
   readonly #packed: boolean;
   readonly #halves = new Map<Pointer, Tensor>();
+  readonly #repeated = new Map<string, Tensor>();
   /** By the tensor that they are the terms of, and the length of blocks. */
   readonly #terms = new Map<string, Tensor>();
   #count = 0;
@@ -249,6 +250,14 @@ export class GraphMaker {
     const own = reversed(x.dims);
     if (reversed(dims).every((length, axis) => length === own[axis])) return { ...x, dims };
     return this.made(this.call('ggml_repeat_4d', x.pointer, ...reversed(dims)), dims);
+  }
+
+  /** The same, made once for all layers. @param key what `x` is the same for. */
+  repeatOnce(x: Tensor, dims: readonly number[], key: Tensor): Tensor {
+    const name = `${key.pointer} ${dims}`;
+    const repeated = this.#repeated.get(name) ?? this.repeat(x, dims);
+    this.#repeated.set(name, repeated);
+    return repeated;
   }
 
   concat(parts: readonly Tensor[], axis: number): Tensor {
