@@ -13,7 +13,12 @@ import { perplexity } from './perplexity.ts';
 const TEXT = 'In the beginning God created the heaven and the earth. And the earth was without form, and void. '.repeat(
   9,
 );
-const NAMES = [...Object.keys(POLICIES).filter((name) => name !== 'dense'), 'ada(h2o)', 'mix(echo, keydiff)'];
+const NAMES = [
+  ...Object.keys(POLICIES).filter((name) => name !== 'dense'),
+  'ada(h2o)',
+  'mix(echo, keydiff)',
+  'routed(echo, h2o)',
+];
 const KINDS = Object.keys(BUFFERS) as BufferKind[];
 
 let model: LanguageModel;
@@ -48,7 +53,7 @@ describe('an evaluation at a budget in bytes', () => {
           buffer: policy === 'qh2o' && buffer === undefined ? 'int8' : (buffer as BufferChoice | undefined),
           cacheLength: windowLength,
           cacheBytes: `${percent}%`,
-          ...(policy === 'routed' ? { table } : {}),
+          ...(policy.startsWith('routed') ? { table } : {}),
           ...(replay && /echo|routed/.test(policy) ? { replay } : {}),
         };
         const limit = Math.floor((percent / 100) * denseBytes(shape, windowLength));
