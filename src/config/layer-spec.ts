@@ -300,6 +300,8 @@ export interface MoeMlp {
     readonly clamp: number | null;
     /** What an expert reads is multiplied with its weight, instead of what it gives (Llama 4). */
     readonly scaledInput: boolean;
+    /** The width that experts work in, between two matrices that all share (Nemotron 3 Super); null: that of the model. */
+    readonly latent: number | null;
   };
   /** A gated MLP that every token goes through besides. */
   readonly shared: SharedMlp | null;

@@ -253,6 +253,7 @@ function mlpOf(config: FamilyConfig, l: number): MlpSpec {
         gated: true,
         clamp: null,
         scaledInput: false,
+        latent: null,
       },
       shared: sharedSize > 0 ? { size: sharedSize, gate: sharedGate } : null,
       outputBias,

@@ -35,7 +35,14 @@ export function mixture(
     readonly shared?: MoeMlp['shared'];
   },
 ): MoeMlp {
-  const experts = { bias: false, activation: base.activation, gated: true, clamp: null, scaledInput: false };
+  const experts = {
+    bias: false,
+    activation: base.activation,
+    gated: true,
+    clamp: null,
+    scaledInput: false,
+    latent: null,
+  };
   return {
     kind: 'moe',
     outputBias: false,

@@ -73,12 +73,12 @@ export const nemotronH: Family = {
       'expand',
       'mamba_ssm_cache_dtype',
       'mtp_layers_block_type',
+      'mtp_hybrid_override_pattern',
       'num_logits_to_keep',
       'sliding_window',
       'moe_shared_expert_overlap',
     );
     r.refuse('mamba_hidden_act', 'only "silu" is supported', ['silu']);
-    r.refuse('moe_latent_size', 'experts of a latent width are not supported');
     for (const key of ['attention_bias', 'use_bias']) r.refuse(key, 'biases are not supported in this family');
     // NVIDIA's own code bounds steps by time_step_limit alone; transformers 5.18 to 5.24 also by time_step_min
     // (https://github.com/huggingface/transformers/pull/48989).
@@ -97,7 +97,7 @@ export const nemotronH: Family = {
       routed?.kind === 'moe'
         ? {
             ...routed,
-            experts: { ...routed.experts, gated: false },
+            experts: { ...routed.experts, gated: false, latent: r.intOrNull('moe_latent_size') },
             shared: routed.shared && { ...routed.shared, size: shared ?? routed.shared.size },
           }
         : null;
@@ -127,6 +127,8 @@ export const nemotronH: Family = {
     'h.{l}.mlp.choice_bias': { bare: `${nemotronMixer}.gate.e_score_correction_bias` },
     'h.{l}.mlp.experts.{e}.fc': `${nemotronMixer}.experts.{e}.up_proj`,
     'h.{l}.mlp.experts.{e}.proj': `${nemotronMixer}.experts.{e}.down_proj`,
+    'h.{l}.mlp.latent_in': `${nemotronMixer}.fc1_latent_proj`,
+    'h.{l}.mlp.latent_out': `${nemotronMixer}.fc2_latent_proj`,
     'h.{l}.mlp.shared.fc': `${nemotronMixer}.shared_experts.up_proj`,
     'h.{l}.mlp.shared.proj': `${nemotronMixer}.shared_experts.down_proj`,
   }),

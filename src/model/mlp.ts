@@ -23,7 +23,7 @@ function plainMlp(ctx: ModelContext, x: Value, { size, bias, activation }: Plain
     activation === 'xielu'
       ? xielu(g, inner, learned('alpha_p'), learned('alpha_n'), learned('beta'), learned('eps'))
       : unary(g, activation, inner);
-  return linearOf(ctx, hidden, `${name}.proj`, ctx.config.nEmbd, { bias });
+  return linearOf(ctx, hidden, `${name}.proj`, widthOf(x), { bias });
 }
 
 /** GPT-OSS's gated MLP: gate = fc_1(x) at most `limit`, up = fc_2(x) within ±limit; proj((up + 1) · gate · σ(1.702 · gate)). */
@@ -38,8 +38,11 @@ export function clampedMlp(
   const [first, second] = split(g, linear(ctx, x, `${name}.fc_12`, parts, { bias }), -1, [size, size]);
   const gate = unary(g, 'quick-gelu', clip(g, first, -NO_LIMIT, limit));
   const up = add(g, clip(g, second, -limit, limit), scalar(g, 1));
-  return linearOf(ctx, mul(g, gate, up), `${name}.proj`, ctx.config.nEmbd, { bias });
+  return linearOf(ctx, mul(g, gate, up), `${name}.proj`, widthOf(x), { bias });
 }
+
+/** An MLP gives vectors as wide as those that it reads. */
+const widthOf = (x: Value): number => x.shape.at(-1) as number;
 
 /** Beyond every number that a model makes. */
 const NO_LIMIT = 3e38;
@@ -52,7 +55,7 @@ function gatedMlp(ctx: ModelContext, x: Value, spec: Omit<GatedMlp, 'kind'>, nam
   const [first, up] = split(g, linear(ctx, x, `${name}.fc_12`, parts, { bias }), -1, [size, size]);
   const gate = sparsity > 0 ? largestOnly(g, first, size, sparsity) : first;
   const hidden = mul(g, unary(g, activation, scale(g, gate, scales.gate)), up);
-  return scale(g, linearOf(ctx, hidden, `${name}.proj`, ctx.config.nEmbd, { bias }), scales.out);
+  return scale(g, linearOf(ctx, hidden, `${name}.proj`, widthOf(x), { bias }), scales.out);
 }
 
 /** relu(x - cut), where `share` of normally distributed numbers lie below the cut. @param x [B, T, F] */

@@ -22,7 +22,10 @@ export function mixtureOfExperts(ctx: ModelContext, x: Value, stream: () => Valu
   const source = own ? flat(stream()) : tokens;
   const routing = routeTokens(ctx, source, spec.experts.count, spec.router, name);
   const read = own ? norm(ctx, source, own, `${name}.experts_norm_1`) : tokens;
-  let y = chosenExperts(ctx, read, routing, spec, name);
+  const { latent } = spec.experts;
+  const narrow = latent === null ? read : linearOf(ctx, read, `${name}.latent_in`, latent);
+  let y = chosenExperts(ctx, narrow, routing, spec, name);
+  if (latent !== null) y = linearOf(ctx, y, `${name}.latent_out`, E);
   if (own) y = norm(ctx, y, own, `${name}.experts_norm_2`);
   if (spec.shared) y = add(g, y, sharedMlp(ctx, tokens, spec.experts, spec.shared, name));
   if (spec.outputBias) y = add(g, y, plainParam(ctx, `${name}.bias`, [E]));
@@ -60,10 +63,11 @@ export function routeTokens(ctx: ModelContext, x: Value, count: number, router: 
   return { ...routing, weights: mul(g, routing.weights, flat) };
 }
 
+/** @param x [N, E], or [N, latent] */
 function chosenExperts(ctx: ModelContext, x: Value, routing: Routing, spec: MoeMlp, name: string): Value {
-  const { g, config, format } = ctx;
+  const { g, format } = ctx;
   const { count, size: F, bias, gated } = spec.experts;
-  const { nEmbd: E } = config;
+  const E = x.shape[1] as number;
   const layout = g.target.expertLayout(spec.experts, E, format);
   if (layout === 'apart') return oneByOne(ctx, x, routing, spec, name);
   const modules: { name: string; rows: number; cols: number; halves?: readonly string[] }[] =

@@ -626,6 +626,7 @@ describe('experts', () => {
               gated: true,
               clamp: null,
               scaledInput: false,
+              latent: null,
             },
             router,
           });
