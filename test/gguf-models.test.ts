@@ -54,6 +54,7 @@ const GOLDEN: Readonly<Record<string, string>> = {
 };
 const folderOf = (name: string): string => {
   const own = GOLDEN[name] ?? name;
+  if (own === 'deepseek') return join(FOLDER, '../deepseek');
   return OLDER.includes(own) ? caseFolder(own) : join(MORE_CASES, own);
 };
 

@@ -1,5 +1,5 @@
 /**
- * @file Architectures with experts: mixtral (as "llama"), qwen2moe, qwen3moe, olmoe, phimoe, granitemoe.
+ * @file Architectures with experts: mixtral (as "llama"), qwen2moe, deepseek, qwen3moe, olmoe, phimoe, granitemoe.
  */
 import { range } from '../../../util/numbers.ts';
 import {
@@ -12,7 +12,7 @@ import {
   rope,
   type TensorRule,
 } from '../architecture.ts';
-import { stackedEntries } from '../rearrange.ts';
+import { mapped, stackedEntries } from '../rearrange.ts';
 import { expertsOf, ROTATED } from '../rules.ts';
 import { llama as dense, graniteFactors, llamaConfig, SPARSE_MOE } from './llama.ts';
 
@@ -90,6 +90,38 @@ export const qwen2moe: Architecture = {
     ...QWEN_EXPERTS,
     ...SHARED_EXPERT,
   },
+};
+
+/**
+ * The first DeepSeek MoE. Its family is qwen2_moe, whose shared experts have a gate: one of zeros lets the half of them through, so their
+ * last matrix is doubled, which is exact.
+ */
+export const deepseek: Architecture = {
+  names: ['deepseek'],
+  config: async (model) => {
+    const { own } = model;
+    if ((own.floatOrNull('expert_weights_scale') || 1) !== 1) throw own.fail('expert_weights_scale', 'must be 1');
+    return { ...(await qwen2moe.config(model)), qkv_bias: false };
+  },
+  tensors: {
+    ...LLAMA_NAMES,
+    ...ROTATED,
+    ...QWEN_EXPERTS,
+    'blk.{l}.ffn_gate_shexp': 'model.layers.{l}.mlp.shared_expert.gate_proj',
+    'blk.{l}.ffn_up_shexp': 'model.layers.{l}.mlp.shared_expert.up_proj',
+    'blk.{l}.ffn_down_shexp': {
+      to: 'model.layers.{l}.mlp.shared_expert.down_proj',
+      make: (tensor, name) => mapped(tensor, name, (w) => 2 * w),
+    },
+  },
+  stated: ({ nLayer, nEmbd, has }) =>
+    range(nLayer)
+      .filter((l) => has(`blk.${l}.ffn_gate_inp.weight`))
+      .map((l) => ({
+        name: `model.layers.${l}.mlp.shared_expert_gate.weight`,
+        shape: [1, nEmbd],
+        values: new Array<number>(nEmbd).fill(0),
+      })),
 };
 
 export const qwen3moe: Architecture = {

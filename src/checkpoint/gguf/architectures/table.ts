@@ -14,7 +14,7 @@ import { chatglm, cohere2, commandR, granite, olmo, olmo2, phi3, qwen2, qwen3, s
 import { llama4 } from './llama4.ts';
 import { jamba, mamba, mamba2 } from './mamba.ts';
 import { afmoe, dbrx, dots1, ernie45moe, glm4moe, minimaxM2, qwen3next } from './mixtures.ts';
-import { gptOss, granitemoe, llama, olmoe, phimoe, qwen2moe, qwen3moe } from './moe.ts';
+import { deepseek, gptOss, granitemoe, llama, olmoe, phimoe, qwen2moe, qwen3moe } from './moe.ts';
 import { arcee, ernie45, exaone4, glm4, qwen3vl, qwen3vlmoe, seedOss, smollm3 } from './newer.ts';
 import { apertus, hunyuanDense, hunyuanMoe, mistral3 } from './recent.ts';
 import { falconH1, granitehybrid, nemotronH } from './state-hybrids.ts';
@@ -25,7 +25,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   ...[exaone, internlm2, baichuan, minicpm, qwen, qwen2vl],
   ...[gemma, gemma2, gemma3, gemma3n, gemma4],
   ...[gpt2, gptneox, bloom, falcon, mpt, starcoder, starcoder2, phi2, nemotron],
-  ...[qwen2moe, qwen3moe, olmoe, phimoe, granitemoe, gptOss, llama4, qwen3vlmoe, afmoe],
+  ...[qwen2moe, deepseek, qwen3moe, olmoe, phimoe, granitemoe, gptOss, llama4, qwen3vlmoe, afmoe],
   ...[lfm2, lfm2moe, qwen35, qwen35moe],
   ...[granitehybrid, nemotronH, falconH1],
   ...[bert, nomicBert, modernBert, eurobert, llamaEmbed, gemmaEmbedding],
