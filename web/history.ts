@@ -4,9 +4,9 @@
 import type { CacheContents } from '../src/exports/policies.ts';
 import type { CacheStep } from '../src/kvcache/events.ts';
 
-/** A token in one layer. */
+/** A token in one row of the picture: in a layer, or in a query group of one. */
 export interface CellState {
-  /** Share of the layer's query groups that hold it, 0 … 1. */
+  /** Share of the row's query groups that hold it, 0 … 1. */
   readonly held: number;
   /** Tokens that the cache had seen when the last group evicted it; -1: none has. */
   readonly evictedAt: number;
@@ -14,27 +14,40 @@ export interface CellState {
   readonly isNew: boolean;
 }
 
-/** Layers × tokens of one cache. */
+/** Rows × tokens of one cache. Rows are layers; each layer has a history of its own, whose rows are its query groups. */
 export class CacheHistory {
-  readonly layers: number;
+  readonly rows: number;
   /** Tokens seen. */
   length = 0;
   /** Steps so far; a step is a chunk of a prompt, or one token. */
   steps = 0;
-  /** Tokens × layers × groups evicted. */
-  evictions = 0;
   readonly #held: Float32Array[];
   readonly #evictedAt: Int32Array[];
   readonly #writtenAt: Int32Array[];
+  readonly #groups: CacheHistory[] | null;
 
-  constructor(layers: number) {
-    this.layers = layers;
-    this.#held = Array.from({ length: layers }, () => new Float32Array(0));
-    this.#evictedAt = Array.from({ length: layers }, () => new Int32Array(0));
-    this.#writtenAt = Array.from({ length: layers }, () => new Int32Array(0));
+  /** @param hasGroups whether rows are layers. */
+  constructor(rows: number, hasGroups = true) {
+    this.rows = rows;
+    this.#held = Array.from({ length: rows }, () => new Float32Array(0));
+    this.#evictedAt = Array.from({ length: rows }, () => new Int32Array(0));
+    this.#writtenAt = Array.from({ length: rows }, () => new Int32Array(0));
+    this.#groups = hasGroups ? [] : null;
   }
 
-  add({ layers, length, groups }: CacheStep): void {
+  /** The query groups of a layer. There is one row where all hold the same; null: the layer has no slots yet. */
+  groupsOf(layer: number): CacheHistory | null {
+    return this.#groups?.[layer] ?? null;
+  }
+
+  #openGroups(layer: number, count: number): CacheHistory | null {
+    if (!this.#groups) return null;
+    this.#groups[layer] ??= new CacheHistory(count, false);
+    return this.#groups[layer];
+  }
+
+  add(step: CacheStep): void {
+    const { layers, length, groups } = step;
     if (length > this.length) {
       this.length = length;
       this.steps++;
@@ -53,8 +66,9 @@ export class CacheHistory {
           held[position] = writtenAt[position] === 0 ? 0 : Math.max(0, held[position] - share);
           evictedAt[position] = length;
         }
-        this.evictions += evicted.length;
       }
+      const own = this.#openGroups(layer, groups.length);
+      if (own) for (const [g, group] of groups.entries()) own.add({ ...step, layers: [g], groups: [group] });
     }
   }
 
@@ -78,24 +92,25 @@ export class CacheHistory {
           const was = position < before ? held[position] : 1;
           if (this.#held[layer][position] >= was - 1e-3) continue;
           this.#evictedAt[layer][position] = length;
-          this.evictions += Math.round((was - this.#held[layer][position]) * groups.length);
         }
+        const own = this.#openGroups(layer, groups.length);
+        own?.show({ length, layerGroups: groups.map((group, g) => ({ layers: [g], groups: [group] })) });
       }
   }
 
-  cell(layer: number, position: number): CellState {
-    const held = this.#held[layer][position];
+  cell(row: number, position: number): CellState {
+    const held = this.#held[row][position];
     return {
       held: held < 1e-3 ? 0 : held,
-      evictedAt: this.#evictedAt[layer][position] || -1,
-      isNew: this.steps > 0 && this.#writtenAt[layer][position] === this.steps,
+      evictedAt: this.#evictedAt[row][position] || -1,
+      isNew: this.steps > 0 && this.#writtenAt[row][position] === this.steps,
     };
   }
 
-  /** Tokens that a layer holds, as a mean over its groups. */
-  heldOf(layer: number): number {
+  /** Tokens that a row holds, as a mean over its groups. */
+  heldOf(row: number): number {
     let sum = 0;
-    for (let position = 0; position < this.length; position++) sum += this.#held[layer][position];
+    for (let position = 0; position < this.length; position++) sum += this.#held[row][position];
     return sum;
   }
 
@@ -103,10 +118,10 @@ export class CacheHistory {
     const size = this.#held[0]?.length ?? 0;
     if (this.length <= size) return;
     const next = Math.max(256, 2 ** Math.ceil(Math.log2(this.length)));
-    for (let layer = 0; layer < this.layers; layer++) {
-      this.#held[layer] = extended(this.#held[layer], new Float32Array(next));
-      this.#evictedAt[layer] = extended(this.#evictedAt[layer], new Int32Array(next));
-      this.#writtenAt[layer] = extended(this.#writtenAt[layer], new Int32Array(next));
+    for (let row = 0; row < this.rows; row++) {
+      this.#held[row] = extended(this.#held[row], new Float32Array(next));
+      this.#evictedAt[row] = extended(this.#evictedAt[row], new Int32Array(next));
+      this.#writtenAt[row] = extended(this.#writtenAt[row], new Int32Array(next));
     }
   }
 }

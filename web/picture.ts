@@ -1,5 +1,5 @@
 /**
- * @file The cache as a picture: x = token, y = layer.
+ * @file The cache as a picture: x = token, y = layer, or query group of one layer.
  */
 import type { CacheHistory } from './history.ts';
 
@@ -8,21 +8,25 @@ const SINKS = 4;
 
 /** Where the pointer or the keys are. */
 export interface Cell {
-  readonly layer: number;
+  /** A layer, or a query group. */
+  readonly row: number;
   readonly position: number;
 }
 
 export class Picture {
   readonly canvas: HTMLCanvasElement;
   readonly #onSelect: (cell: Cell | null) => void;
+  readonly #onZoom: (row: number) => void;
   #history: CacheHistory | null = null;
-  /** Each layer's scores by position, 0 … 1. */
+  /** Each row's scores by position, 0 … 1. */
   #scores: ReadonlyMap<number, ReadonlyMap<number, number>> = new Map();
   #cell: Cell | null = null;
   #isWaiting = false;
 
-  constructor(label: string, onSelect: (cell: Cell | null) => void) {
+  /** @param onZoom a row was clicked twice. */
+  constructor(label: string, onSelect: (cell: Cell | null) => void, onZoom: (row: number) => void) {
     this.#onSelect = onSelect;
+    this.#onZoom = onZoom;
     const canvas = document.createElement('canvas');
     canvas.tabIndex = 0;
     canvas.setAttribute('role', 'img');
@@ -30,12 +34,14 @@ export class Picture {
     canvas.addEventListener('pointermove', (event) => this.#point(event));
     canvas.addEventListener('pointerleave', () => this.#select(null));
     canvas.addEventListener('keydown', (event) => this.#key(event));
+    canvas.addEventListener('dblclick', () => this.#cell && this.#onZoom(this.#cell.row));
     new ResizeObserver(() => this.draw()).observe(canvas);
     this.canvas = canvas;
   }
 
-  set history(history: CacheHistory) {
+  set history(history: CacheHistory | null) {
     this.#history = history;
+    this.#cell = null;
     this.#scores = new Map();
     this.draw();
   }
@@ -74,12 +80,12 @@ export class Picture {
     const colour = (name: string) => style.getPropertyValue(`--${name}`);
     // Resolved once: light-dark() is no colour of a canvas.
     const [held, written, sink, evicted] = ['held', 'written', 'sink', 'evicted'].map((name) => resolved(colour(name)));
-    const [cellWidth, cellHeight] = [width / this.#columns(), height / history.layers];
+    const [cellWidth, cellHeight] = [width / this.#columns(), height / history.rows];
     const gap = cellWidth > 3 * scale ? scale : 0;
-    for (let layer = 0; layer < history.layers; layer++)
+    for (let row = 0; row < history.rows; row++)
       for (let position = 0; position < history.length; position++) {
-        const cell = history.cell(layer, position);
-        const score = this.#scores.get(layer)?.get(position);
+        const cell = history.cell(row, position);
+        const score = this.#scores.get(row)?.get(position);
         if (cell.held === 0) {
           if (cell.evictedAt < 0) continue;
           // Fades with the tokens since.
@@ -89,13 +95,13 @@ export class Picture {
           g.globalAlpha = (score === undefined || cell.isNew ? 1 : 0.3 + 0.7 * score) * (0.35 + 0.65 * cell.held);
           g.fillStyle = cell.isNew ? written : position < SINKS ? sink : held;
         }
-        g.fillRect(position * cellWidth, layer * cellHeight, Math.max(0.5, cellWidth - gap), cellHeight - scale);
+        g.fillRect(position * cellWidth, row * cellHeight, Math.max(0.5, cellWidth - gap), cellHeight - scale);
       }
     g.globalAlpha = 1;
     if (!this.#cell) return;
     g.strokeStyle = style.color;
     g.lineWidth = 2 * scale;
-    g.strokeRect(this.#cell.position * cellWidth, this.#cell.layer * cellHeight, cellWidth, cellHeight - scale);
+    g.strokeRect(this.#cell.position * cellWidth, this.#cell.row * cellHeight, cellWidth, cellHeight - scale);
   }
 
   #point(event: PointerEvent): void {
@@ -103,9 +109,9 @@ export class Picture {
     if (!history) return;
     const { left, top, width, height } = this.canvas.getBoundingClientRect();
     const position = Math.floor(((event.clientX - left) / width) * this.#columns());
-    const layer = Math.floor(((event.clientY - top) / height) * history.layers);
+    const row = Math.floor(((event.clientY - top) / height) * history.rows);
     this.#select(
-      position >= 0 && position < history.length && layer >= 0 && layer < history.layers ? { layer, position } : null,
+      position >= 0 && position < history.length && row >= 0 && row < history.rows ? { row, position } : null,
     );
   }
 
@@ -114,9 +120,9 @@ export class Picture {
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
     if (!step || !history || history.length === 0) return;
     event.preventDefault();
-    const { layer, position } = this.#cell ?? { layer: 0, position: history.length - 1 };
+    const { row, position } = this.#cell ?? { row: 0, position: history.length - 1 };
     this.#select({
-      layer: Math.min(history.layers - 1, Math.max(0, layer + step[0])),
+      row: Math.min(history.rows - 1, Math.max(0, row + step[0])),
       position: Math.min(history.length - 1, Math.max(0, position + step[1])),
     });
   }

@@ -18,7 +18,10 @@ export class Side {
   readonly #about = element('p', { role: 'status' });
   readonly #numbers = element('p');
   readonly #body = element('tbody');
+  readonly #heads = ['layer', 'held', 'seen'].map((text) => element('th', { scope: 'col' }, [text]));
+  readonly #rows: HTMLSelectElement;
   #history: CacheHistory;
+  #drawn: CacheHistory | null = null;
   #conversation: Conversation | null = null;
   #tokens: readonly number[] = [];
   #lastScores = 0;
@@ -30,18 +33,21 @@ export class Side {
     this.#history = new CacheHistory(model.layers);
     const title = model.titleOf(choice);
     const label = `Tokens that the cache holds under ${title}. Arrow keys move from cell to cell.`;
-    this.#picture = new Picture(label, (cell) => void this.#describe(cell));
+    this.#picture = new Picture(
+      label,
+      (cell) => void this.#describe(cell),
+      (row) => this.#zoom(this.#layer === null ? row : null),
+    );
+    const layers = Array.from({ length: model.layers }, (_, l) =>
+      element('option', { value: String(l) }, [`groups of layer ${l}`]),
+    );
+    this.#rows = element('select', {}, [element('option', { value: '' }, ['layers']), ...layers]);
+    this.#rows.addEventListener('change', () => this.#zoom(this.#layer));
     const table = element('details', {}, [
       element('summary', {}, ['As a table']),
       element('table', {}, [
-        element('caption', {}, ['Tokens by layer']),
-        element('thead', {}, [
-          element(
-            'tr',
-            {},
-            ['layer', 'held', 'seen'].map((text) => element('th', { scope: 'col' }, [text])),
-          ),
-        ]),
+        element('caption', {}, ['Tokens by row of the picture']),
+        element('thead', {}, [element('tr', {}, this.#heads)]),
         this.#body,
       ]),
     ]);
@@ -50,6 +56,7 @@ export class Side {
       this.#picture.canvas,
       this.#about,
       this.#numbers,
+      element('label', {}, ['Rows ', this.#rows]),
       table,
     ]);
   }
@@ -62,16 +69,16 @@ export class Side {
   async conversation(): Promise<Conversation> {
     if (this.#conversation) return this.#conversation;
     this.#history = new CacheHistory(this.#model.layers);
-    this.#picture.history = this.#history;
+    this.#draw();
     this.#conversation = await this.#model.converse(this.#choice, {
       onStep: (step) => {
         this.#history.add(step);
-        this.#picture.draw();
+        this.#draw();
         void this.#readScores();
       },
       onContents: (contents) => {
         this.#history.show(contents);
-        this.#picture.draw();
+        this.#draw();
         this.#showScores(contents);
       },
     });
@@ -89,15 +96,7 @@ export class Side {
       `${Math.round(stats.evicted[0])} evicted · ${megabytes(memory.keysAndValues)} of ${megabytes(memory.keysAndValuesLimit)}, ` +
       `and ${megabytes(memory.bookkeeping)} of bookkeeping`;
     this.#tokens = tokens;
-    this.#body.replaceChildren(
-      ...Array.from({ length: this.#history.layers }, (_, layer) =>
-        element('tr', {}, [
-          element('th', { scope: 'row' }, [String(layer)]),
-          element('td', {}, [this.#history.heldOf(layer).toFixed(1)]),
-          element('td', {}, [String(this.#history.length)]),
-        ]),
-      ),
-    );
+    this.#fillTable();
     this.#lastScores = 0;
     await this.#readScores();
   }
@@ -105,6 +104,48 @@ export class Side {
   async dispose(): Promise<void> {
     await this.#conversation?.dispose();
     this.#conversation = null;
+  }
+
+  /** The layer whose query groups are the rows; null: rows are layers. */
+  get #layer(): number | null {
+    return this.#rows.value === '' ? null : Number(this.#rows.value);
+  }
+
+  /** What the picture and the table have as rows; null: that layer has nothing yet. */
+  get #shown(): CacheHistory | null {
+    return this.#layer === null ? this.#history : this.#history.groupsOf(this.#layer);
+  }
+
+  #zoom(layer: number | null): void {
+    this.#rows.value = layer === null ? '' : String(layer);
+    this.#heads[0].textContent = layer === null ? 'layer' : 'group';
+    this.#drawn = this.#shown;
+    this.#picture.history = this.#drawn;
+    this.#about.textContent = '';
+    this.#fillTable();
+    this.#lastScores = 0;
+    void this.#readScores();
+  }
+
+  #draw(): void {
+    // A layer's groups are known with its first step.
+    if (this.#drawn !== this.#shown) {
+      this.#drawn = this.#shown;
+      this.#picture.history = this.#drawn;
+    } else this.#picture.draw();
+  }
+
+  #fillTable(): void {
+    const shown = this.#shown;
+    this.#body.replaceChildren(
+      ...Array.from({ length: shown?.rows ?? 0 }, (_, row) =>
+        element('tr', {}, [
+          element('th', { scope: 'row' }, [String(row)]),
+          element('td', {}, [shown!.heldOf(row).toFixed(1)]),
+          element('td', {}, [String(shown!.length)]),
+        ]),
+      ),
+    );
   }
 
   async #readScores(): Promise<void> {
@@ -119,14 +160,10 @@ export class Side {
 
   #showScores({ layerGroups }: CacheContents): void {
     const all = new Map<number, ReadonlyMap<number, number>>();
+    const zoomed = this.#layer;
     for (const { layers, groups } of layerGroups) {
-      const [{ positions, scores }] = groups;
-      if (!scores) continue;
-      const most = Math.max(...scores, 1e-9);
-      // Scores are sums of attention: few tokens have most of it, so the root is drawn.
-      const shares = scores.map((score) => Math.sqrt(Math.max(0, score) / most));
-      const byPosition = new Map(positions.map((position, i) => [position, shares[i]]));
-      for (const layer of layers) all.set(layer, byPosition);
+      if (zoomed === null) for (const layer of layers) all.set(layer, sharesOf(groups[0]));
+      else if (layers.includes(zoomed)) for (const [g, group] of groups.entries()) all.set(g, sharesOf(group));
     }
     this.#picture.scores = all;
   }
@@ -137,7 +174,11 @@ export class Side {
       this.#about.textContent = '';
       return;
     }
-    const { layer, position } = cell;
+    const { row, position } = cell;
+    const shown = this.#shown;
+    const layer = this.#layer;
+    if (!shown) return;
+    const what = layer === null ? 'layer' : 'group';
     const id = this.#tokens[position];
     const text = id === undefined ? '' : ` ${JSON.stringify(await this.#model.decode(id))}`;
     // Another cell was selected meanwhile, and its text may be there already.
@@ -146,21 +187,29 @@ export class Side {
     let [first, token] = [-1, -1];
     const flush = (end: number) => {
       if (first >= 0)
-        evicted.push(`after token ${token} in layer${end - first > 1 ? `s ${first}–${end - 1}` : ` ${first}`}`);
+        evicted.push(`after token ${token} in ${what}${end - first > 1 ? `s ${first}–${end - 1}` : ` ${first}`}`);
       first = -1;
     };
-    for (let l = 0; l < this.#history.layers; l++) {
-      const state = this.#history.cell(l, position);
+    for (let r = 0; r < shown.rows; r++) {
+      const state = shown.cell(r, position);
       const at = state.held === 0 ? state.evictedAt : -1;
-      if (at !== token || at < 0) flush(l);
-      if (at >= 0 && first < 0) [first, token] = [l, at];
+      if (at !== token || at < 0) flush(r);
+      if (at >= 0 && first < 0) [first, token] = [r, at];
     }
-    flush(this.#history.layers);
-    const { held } = this.#history.cell(layer, position);
+    flush(shown.rows);
+    const { held } = shown.cell(row, position);
     const here = held > 0 ? (held < 1 ? `held by ${Math.round(held * 100)} % of the groups` : 'held') : 'not held';
     const gone = evicted.length > 0 ? `; evicted by ${this.policy} ${evicted.join(', ')}` : '';
-    this.#about.textContent = `token ${position}${text}: ${here} in layer ${layer}${gone}`;
+    this.#about.textContent = `token ${position}${text}: ${here} in ${what} ${row}${layer === null ? '' : ` of layer ${layer}`}${gone}`;
   }
+}
+
+/** How bright each token is drawn, 0 … 1. */
+function sharesOf({ positions, scores }: CacheContents['layerGroups'][number]['groups'][number]): Map<number, number> {
+  if (!scores) return new Map();
+  const most = Math.max(...scores, 1e-9);
+  // Scores are sums of attention: few tokens have most of it, so the root is drawn.
+  return new Map(positions.map((position, i) => [position, Math.sqrt(Math.max(0, scores[i]) / most)]));
 }
 
 export const megabytes = (bytes: number): string =>

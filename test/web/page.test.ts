@@ -88,6 +88,25 @@ describe.skipIf(!hasChromium)('the page', () => {
     const rows = await page.locator('tbody tr').allTextContents();
     expect(rows).toHaveLength(6);
     for (const row of rows) expect(row).toMatch(/^\d48\.06\d$/);
+    // Rows may be the query groups of one layer, which hold different tokens under this policy.
+    await page.selectOption('.side select', '2');
+    const groups = await page.locator('tbody tr').allTextContents();
+    expect(groups.length).toBeGreaterThan(1);
+    expect(groups.length).toBeLessThan(6);
+    for (const row of groups) expect(row).toMatch(/^\d48\.06\d$/);
+    expect(await page.locator('thead').textContent()).toBe('groupheldseen');
+    const inGroups: string[] = [];
+    for (let i = 0; i < 60; i++) {
+      await page.press('canvas', i === 0 ? 'ArrowDown' : 'ArrowLeft');
+      inGroups.push((await page.locator('.side p:nth-of-type(1)').textContent())!);
+    }
+    expect(
+      inGroups.some((text) => /: held in group 1 of layer 2; evicted by h2o after token \d+ in group/.test(text)),
+    ).toBe(true);
+    await shoot(page, 'page-groups');
+    // Twice on a row, and rows are layers again.
+    await page.dblclick('canvas', { position: { x: 40, y: 20 } });
+    expect(await page.locator('tbody tr').count()).toBe(6);
     expect(messages).toEqual([]);
     await page.close();
   });
