@@ -25,7 +25,7 @@ export interface CacheStats {
 export interface CacheMemory {
   /** Bytes of the slots that there are, for keys and values. What is reserved for more, and not used yet, does not count. */
   readonly keysAndValues: number;
-  /** Bytes of positions and scores, and of what it takes to take the last chunk back. */
+  /** Bytes of positions and scores, of spare slots, and of what it takes to take the last chunk back. */
   readonly bookkeeping: number;
   /** Bytes of recurrent states, and of encoder states that are attended to. */
   readonly states: number;
