@@ -99,9 +99,12 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
 function readMerges(merges: readonly unknown[], idOf: ReadonlyMap<string, number>, prefix: string): MergeTable {
   const table = new MergeTable(merges.length);
   merges.forEach((merge, rank) => {
-    const [left, right] = (typeof merge === 'string' ? merge.split(' ') : merge) as readonly [string, string];
+    const at = typeof merge === 'string' ? merge.indexOf(' ') : 0;
+    const left = typeof merge === 'string' ? merge.slice(0, at) : (merge as readonly string[])[0];
+    const right = typeof merge === 'string' ? merge.slice(at + 1) : (merge as readonly string[])[1];
     const joined = idOf.get(left + (prefix !== '' && right.startsWith(prefix) ? right.slice(prefix.length) : right));
-    const [a, b] = [idOf.get(left), idOf.get(right)];
+    const a = idOf.get(left);
+    const b = idOf.get(right);
     if (a !== undefined && b !== undefined && joined !== undefined) table.set(a, b, rank, joined);
     else if (prefix === '') {
       const missing = [left, right, left + right].find((token) => !idOf.has(token));

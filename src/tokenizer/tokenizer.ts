@@ -51,7 +51,7 @@ export class Tokenizer {
   readonly config: Readonly<Record<string, unknown>>;
   /** @internal Whether longer lists of ids only ever add to the text of shorter ones. */
   readonly decodesInPieces: boolean;
-  readonly #idOf: ReadonlyMap<string, number>;
+  readonly #idOf: Pick<ReadonlyMap<string, number>, 'get'>;
   /** By id; a hole where an id has no token. */
   readonly #tokens: readonly (string | undefined)[];
   readonly #added: AddedTokens;
@@ -205,12 +205,15 @@ function pairLengths(a: number, b: number, most: number): [number, number] {
 
 /** Tokens and ids of the model and the added ones, which go before. */
 function namesOf({ idOf, added, maxId }: TokenTable) {
-  const all = new Map(idOf);
   const tokens: (string | undefined)[] = new Array(maxId + 1);
-  for (const [token, id] of idOf) tokens[id] = token;
+  idOf.forEach((id, token) => {
+    tokens[id] = token;
+  });
+  // A copy of all tokens would take longer than all lookups.
+  const ofAdded = new Map<string, number>();
   for (const json of added) {
-    all.set(json['content'] as string, json['id'] as number);
+    ofAdded.set(json['content'] as string, json['id'] as number);
     tokens[json['id'] as number] = json['content'] as string;
   }
-  return { idOf: all, tokens };
+  return { idOf: { get: (token: string) => ofAdded.get(token) ?? idOf.get(token) }, tokens };
 }

@@ -6,6 +6,7 @@
 import { CheckpointError } from '../../util/errors.ts';
 import type { ByteSource } from '../types.ts';
 import { TENSOR_TYPES, type TensorType } from './block-formats.ts';
+import { decodeTexts } from './texts.ts';
 
 /** A value of the metadata. Integers beyond 2^53 stay bigint. */
 export type MetadataValue = number | bigint | boolean | string | MetadataArray;
@@ -231,7 +232,8 @@ class Cursor {
   }
 
   text(what: string, longest = Number.MAX_SAFE_INTEGER): string {
-    const [start, length] = this.#string(what);
+    const length = this.#length(what);
+    const start = this.#take(length, what);
     if (length > longest) throw this.fail(`${what} has ${length} bytes, above the limit of ${longest}`);
     try {
       return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
@@ -268,17 +270,19 @@ class Cursor {
     }
     const starts = new Float64Array(length);
     const lengths = new Uint32Array(length);
-    for (let i = 0; i < length; i++) [starts[i], lengths[i]] = this.#string(what);
-    const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-    const values = () => Array.from(starts, (start, i) => decoder.decode(bytes.subarray(start, start + lengths[i])));
-    return { length, elementType: 'string', values };
+    for (let i = 0; i < length; i++) {
+      lengths[i] = this.#length(what);
+      starts[i] = this.#take(lengths[i], what);
+    }
+    return { length, elementType: 'string', values: () => decodeTexts(bytes, starts, lengths) };
   }
 
-  #string(what: string): [start: number, length: number] {
+  /** How many bytes of a text follow. */
+  #length(what: string): number {
     const length = this.u64();
     if (length > this.fileSize - this.at)
       throw this.fail(`${what} has ${length} bytes, but only ${this.fileSize - this.at} bytes follow`);
-    return [this.#take(length, what), length];
+    return length;
   }
 
   #take(length: number, what: string): number {

@@ -38,7 +38,7 @@ export function byteLevelJson(vocabulary: GgufVocabulary): Json {
       byte_fallback: false,
       ignore_merges: row.ignoreMerges ?? false,
       vocab: vocabOf(vocabulary, (id) => typeOf(vocabulary, id) === TOKEN_TYPE.unused),
-      merges: merges.map(splitMerge),
+      merges: merges.every(isPlain) ? merges : merges.map(splitMerge),
     },
   };
 }
@@ -52,6 +52,12 @@ function cut({ patterns }: PreTokenizer): Json {
   }));
   const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
   return sequence('pretokenizers', [...splits, bytes]);
+}
+
+/** Whether a merge is two tokens with the only space between them. */
+function isPlain(merge: string): boolean {
+  const at = merge.indexOf(' ');
+  return at > 0 && !merge.includes(' ', at + 1);
 }
 
 /** "a b" → ["a", "b"]. The first letter may be a space that is a token itself. */

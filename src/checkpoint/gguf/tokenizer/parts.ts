@@ -7,12 +7,19 @@ import { type GgufVocabulary, type Json, TOKEN_TYPE } from './types.ts';
 export const typeOf = ({ types }: GgufVocabulary, id: number): number => types?.[id] ?? TOKEN_TYPE.normal;
 
 /** Token → id, without tokens for which `leave` holds. The first of two tokens of the same text counts. */
-export function vocabOf({ tokens }: GgufVocabulary, leave: (id: number) => boolean): Record<string, number> {
-  const vocab: Record<string, number> = Object.create(null);
+export function vocabOf({ tokens }: GgufVocabulary, leave: (id: number) => boolean): VocabularyMap {
+  const vocab = new VocabularyMap();
   tokens.forEach((token, id) => {
-    if (!(token in vocab) && !leave(id)) vocab[token] = id;
+    if (!leave(id) && !vocab.has(token)) vocab.set(token, id);
   });
   return vocab;
+}
+
+/** A vocabulary that is written as an object in JSON. */
+export class VocabularyMap extends Map<string, number> {
+  toJSON(): Record<string, number> {
+    return Object.fromEntries(this);
+  }
 }
 
 /** An entry of added_tokens: found in a text as it is, before anything else looks at it. */

@@ -75,7 +75,7 @@ const LONGEST_MERGED = 1024;
  * nothing: user-defined tokens (runs of spaces and lines) go first, then the lower id. Among equals longer left parts go first,
  * as in Hugging Face's files.
  */
-function mergesOf(vocabulary: GgufVocabulary, vocab: Record<string, number>, byId: boolean): [string, string][] {
+function mergesOf(vocabulary: GgufVocabulary, vocab: ReadonlyMap<string, number>, byId: boolean): [string, string][] {
   const { tokens, scores } = vocabulary;
   const rankOf = (id: number): number => {
     if (!byId) return -(scores?.[id] ?? 0);
@@ -83,17 +83,17 @@ function mergesOf(vocabulary: GgufVocabulary, vocab: Record<string, number>, byI
   };
   const merges: { left: string; right: string; rank: number; lengths: number }[] = [];
   tokens.forEach((token, id) => {
-    if (vocab[token] !== id || !MERGED.has(typeOf(vocabulary, id)) || token.length > 2 * LONGEST_MERGED) return;
+    if (vocab.get(token) !== id || !MERGED.has(typeOf(vocabulary, id)) || token.length > 2 * LONGEST_MERGED) return;
     const letters = [...token];
     const made: typeof merges = [];
     let left = '';
     for (let i = 1; i < letters.length; i++) {
       left += letters[i - 1];
       const right = token.slice(left.length);
-      if (left in vocab && right in vocab)
+      if (vocab.has(left) && vocab.has(right))
         made.push({ left, right, rank: rankOf(id), lengths: i * 65_536 + letters.length - i });
     }
-    made.sort((a, b) => vocab[a.left] - vocab[b.left] || vocab[a.right] - vocab[b.right]);
+    made.sort((a, b) => vocab.get(a.left)! - vocab.get(b.left)! || vocab.get(a.right)! - vocab.get(b.right)!);
     merges.push(...made);
   });
   merges.sort((a, b) => a.rank - b.rank || b.lengths - a.lengths);

@@ -14,6 +14,7 @@ import { Tokenizer } from '../../../tokenizer/tokenizer.ts';
 import { TokenizerError } from '../../../util/errors.ts';
 import { readGgufHeader } from '../header.ts';
 import { Metadata } from '../metadata.ts';
+import { vocabularyEntries } from '../write/vocabulary-entries.ts';
 import { readVocabulary } from './read-vocabulary.ts';
 import { ggufTokenizerConfig, ggufTokenizerJson } from './tokenizer-json.ts';
 
@@ -124,6 +125,14 @@ describe('a tokenizer made of GGUF metadata', () => {
       expect(made.decode(ids)).toBe(original.decode(ids));
     }
     expect(made.specialTokenIds).toEqual(original.specialTokenIds);
+    // As a file of JSON, and in another GGUF file, it has the same vocabulary.
+    const written = ggufTokenizerJson(vocabulary);
+    const read = JSON.parse(JSON.stringify(written)) as Json;
+    expect(Object.keys((read['model'] as Model).vocab).length).toBeGreaterThan(5);
+    expect(Tokenizer.fromJson(read, {}).encode('the sea')).toEqual(made.encode('the sea'));
+    if (model !== 'gpt2' && model !== 'llama') return;
+    const entries = (of: Json) => vocabularyEntries(of, {}, vocabulary.tokens.length);
+    expect(entries(written)).toEqual(entries(read));
   });
 
   it('has chat templates and special tokens in tokenizer_config.json', async () => {

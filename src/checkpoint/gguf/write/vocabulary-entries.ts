@@ -30,7 +30,7 @@ export function vocabularyEntries(json: Json, config: Json, size: number): Map<s
   );
   const tokens: string[] = [];
   const types: number[] = [];
-  for (const [token, id] of Object.entries(vocab) as [string, number][]) {
+  for (const [token, id] of (vocab instanceof Map ? [...vocab] : Object.entries(vocab)) as [string, number][]) {
     tokens[id] = token;
     types[id] = isSentencePiece && /^<0x[0-9A-F]{2}>$/.test(token) ? TOKEN_TYPE.byte : TOKEN_TYPE.normal;
   }
