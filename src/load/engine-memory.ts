@@ -34,10 +34,6 @@ export interface PlannedRun {
   readonly chunks: number;
   /** Keys and values of a chunk. */
   readonly chunkBytes: number;
-  /** Graphs: one for each number of slots that a chunk finds. */
-  readonly graphs: number;
-  /** Of the largest one. */
-  readonly graphBytes: number;
 }
 
 export interface EngineMemory {

@@ -2,7 +2,6 @@
  * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph before it runs.
  */
 import { ggmlBackend } from '../backends/ggml/ggml-backend.ts';
-import { MOST_BYTES } from '../backends/ggml/session.ts';
 import { stepBytes } from '../backends/ggml/step-bytes.ts';
 import { ggmlCodec } from '../backends/ggml/weight-codec.ts';
 import { type Config, isEncoder } from '../config/config.ts';
@@ -42,9 +41,8 @@ export const ggmlMemory: EngineMemory = {
   graphBytes,
   // The chunk's own, and those of the chunk before, which can be taken back.
   chunkCopies: 2,
-  // Graphs of the chunks before are kept beside the latest.
-  garbage: ({ graphs, graphBytes }) =>
-    GARBAGE + graphBytes * Math.max(0, Math.min(graphs - 1, Math.floor(MOST_BYTES / graphBytes))),
+  // All graphs share the memory of the largest.
+  garbage: () => GARBAGE,
 };
 
 function bytesOf(param: Param): number {

@@ -46,7 +46,7 @@ export interface Workspace {
   readonly logits: number;
   /** Keys and values that the graph makes of a chunk, and the copies on their way into the cache. */
   readonly chunk: number;
-  /** Arrays of chunks before until they are collected, graphs that are kept for further chunks, and small things. */
+  /** Arrays of chunks before until they are collected, and small things. */
   readonly garbage: number;
 }
 
@@ -216,13 +216,11 @@ function planWorkspace(
   const ofToken = slotsOf(config).reduce((sum, s) => sum + 4 * B * s.groups * (s.keySize + s.valueSize), 0);
   const graphBytes = engine.graphBytes({ config, cache, graph, contextLength, tokens, length });
   const chunks = Math.ceil(contextLength / tokens);
-  const budget = Math.max(0, ...[...cache.store.tables.values()].map(({ budgets }) => Math.max(...budgets)));
-  const graphs = Math.min(chunks, Math.ceil(budget / tokens) + 1);
   return {
     graph: graphBytes,
     logits: 2 * 4 * B * config.vocabSize * (encoder && config.output !== 'hidden' ? length : 1),
     chunk: engine.chunkCopies * ofToken * length,
-    garbage: engine.garbage({ chunks, chunkBytes: ofToken * length, graphs, graphBytes }),
+    garbage: engine.garbage({ chunks, chunkBytes: ofToken * length }),
   };
 }
 

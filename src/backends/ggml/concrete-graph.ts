@@ -9,11 +9,10 @@ import { product } from '../../util/numbers.ts';
 import type { ComputeGraph, CpuBackend } from './cpu-backend.ts';
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
-import { allocateGraph } from './graph-memory.ts';
+import { allocateGraph, type GraphMemory } from './graph-memory.ts';
 import { GraphMaker, type RunInputs, type Tensor } from './lower/graph-maker.ts';
 import type { Lower, Scope } from './lower/lowering.ts';
 import { LOWERINGS } from './lower/table.ts';
-import type { NativeHandle } from './native.ts';
 import type { ResultArrays } from './result-arrays.ts';
 import { type SlotFormat, slotFormats, slotLeaf, trimmed } from './slot-blocks.ts';
 import type { SlotUse } from './slot-use.ts';
@@ -57,7 +56,7 @@ export class ConcreteGraph implements ComputeGraph {
   kind: object | undefined;
   readonly #ggml: Ggml;
   readonly #maker: GraphMaker;
-  readonly #allocator: NativeHandle;
+  readonly #memory: GraphMemory;
   readonly #inputs: BoundInput[] = [];
   /** An output may be several tensors behind each other. */
   readonly #outputs: Output[] = [];
@@ -65,6 +64,8 @@ export class ConcreteGraph implements ComputeGraph {
   readonly #sharedLength: number;
   /** Of the memory that results of operators lie in, and of what the host makes for a run, such as masks. */
   readonly bytes: number;
+  /** What of it no other graph uses. */
+  readonly ownBytes: number;
   readonly scheduler: Pointer;
 
   /** @throws GraphError for inputs that do not fit the graph; EngineError where there is no memory. */
@@ -101,15 +102,17 @@ export class ConcreteGraph implements ComputeGraph {
     this.#maker = maker;
     this.#lower(graph, weights, inputs, slots);
     this.#sharedLength = this.#outputs.reduce((sum, { length }) => sum + (length <= SMALL_OUTPUT ? length : 0), 0);
-    const { handle, scheduler, bytes } = allocateGraph(ggml, backend, maker.graph);
-    this.#allocator = handle;
-    this.scheduler = scheduler;
-    this.bytes = maker.kept.reduce((sum, { byteLength }) => sum + byteLength, bytes);
+    this.#memory = allocateGraph(ggml, backend, maker.graph, maker.context);
+    const kept = maker.kept.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    this.scheduler = this.#memory.scheduler;
+    this.bytes = kept + this.#memory.bytes;
+    this.ownBytes = kept + this.#memory.ownBytes;
     this.#findViews();
   }
 
   /** Puts the inputs in place; {@link read} gives the results after the graph has run. */
   bind(inputs: RunInputs): void {
+    this.#memory.prepare();
     for (const { fill } of this.#maker.derived) fill(inputs);
     for (const bound of this.#inputs) {
       const address = this.#ggml.addressOf(inputs[bound.name].data as ArrayBufferView);
@@ -152,7 +155,7 @@ export class ConcreteGraph implements ComputeGraph {
   }
 
   dispose(): void {
-    this.#allocator.dispose();
+    this.#memory.dispose();
     this.#maker.context.dispose();
   }
 

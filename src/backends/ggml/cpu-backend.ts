@@ -6,6 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import { EngineError, GraphError } from '../../util/errors.ts';
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
+import { SharedGraphMemory } from './graph-memory.ts';
 import { NativeHandle } from './native.ts';
 import { TensorContext } from './tensor-context.ts';
 import { ThreadCount } from './thread-count.ts';
@@ -52,6 +53,8 @@ export class CpuBackend {
   readonly #threads: ThreadCount;
   /** Its flag `no_alloc` says whether the graph that runs is to stop: ggml's own reader of the flag serves as the abort callback. */
   readonly #flag: TensorContext;
+  /** For the results of operators, where no device computes. */
+  readonly graphMemory: SharedGraphMemory;
   readonly #handle: NativeHandle;
   #last: Promise<unknown> = Promise.resolve();
   /** When the event loop last had a turn, as far as is known here. */
@@ -77,6 +80,7 @@ export class CpuBackend {
     if (pool) ggml.ggml_backend_cpu_set_threadpool(pointer, pool);
     ggml.ggml_backend_set_n_threads(pointer, threads);
     this.#threads = new ThreadCount(threads);
+    this.graphMemory = new SharedGraphMemory(ggml, pointer);
     const { devicePointer } = this;
     this.#handle = new NativeHandle('backend', () => {
       ggml.ggml_backend_free(pointer);
@@ -106,6 +110,7 @@ export class CpuBackend {
     this.#disposed = true;
     this.#ggml.ggml_set_no_alloc(this.#flag.pointer, true);
     await this.#last;
+    this.graphMemory.dispose();
     this.#handle.dispose();
     this.#flag.dispose();
   }

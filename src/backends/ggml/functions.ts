@@ -128,8 +128,9 @@ export const BASE_FUNCTIONS = {
   ggml_graph_node: ['pointer', 'pointer', 'int'],
   ggml_gallocr_new: ['pointer', 'pointer'],
   ggml_gallocr_free: ['void', 'pointer'],
+  ggml_gallocr_reserve: ['bool', 'pointer', 'pointer'],
+  ggml_gallocr_reserve_n_size: ['void', 'pointer', 'pointer', 'pointer', 'pointer', 'memory'],
   ggml_gallocr_alloc_graph: ['bool', 'pointer', 'pointer'],
-  ggml_gallocr_get_buffer_size: ['size', 'pointer', 'int'],
 
   ggml_backend_sched_new: ['pointer', 'memory', 'pointer', 'int', 'size', 'bool', 'bool'],
   ggml_backend_sched_free: ['void', 'pointer'],

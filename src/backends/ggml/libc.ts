@@ -15,6 +15,8 @@ export interface Libc {
   mmap(address: Pointer, length: number, protection: number, flags: number, file: number, offset: number): bigint;
   munmap(address: bigint, length: number): number;
   madvise(address: bigint, length: number, advice: number): number;
+  /** glibc's: gives memory that was freed back to the system. */
+  malloc_trim?(pad: number): number;
 }
 
 let libc: Libc | null | undefined;
@@ -28,7 +30,9 @@ export function openLibc(ggml: Ggml): Libc | null {
     return libc;
   }
   const library = ggml.koffi.load(name);
+  const trim = process.platform === 'linux' ? { malloc_trim: library.func('malloc_trim', 'int', ['size_t']) } : {};
   libc = {
+    ...trim,
     mmap: library.func('mmap', 'uintptr_t', ['void *', 'size_t', 'int', 'int', 'int', 'int64_t']),
     munmap: library.func('munmap', 'int', ['uintptr_t', 'size_t']),
     madvise: library.func('madvise', 'int', ['uintptr_t', 'size_t', 'int']),
@@ -51,6 +55,11 @@ export function useLargePages(ggml: Ggml, address: Pointer, length: number): voi
   if (process.platform !== 'linux' || !address || length < LARGE_PAGE) return;
   const library = openLibc(ggml);
   if (library) advise(library, address, length, ADVICE.largePages);
+}
+
+/** Gives freed memory back. glibc keeps up to 32 MB of each block for later. */
+export function returnMemory(ggml: Ggml): void {
+  openLibc(ggml)?.malloc_trim?.(0);
 }
 
 /**

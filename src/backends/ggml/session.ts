@@ -14,12 +14,11 @@ import { type JoinableSlots, joinableSlots, slotUse } from './slot-use.ts';
 import type { GgmlWeights } from './weights.ts';
 
 /**
- * Graphs that are kept besides the one that is made, and what their memory may be. A chunk of 256 tokens takes 36 MB at 135M: with the one
- * before it, a prompt of 512 that is read again needs no new graph. Without both, 30 to 55 ms of 600 went
- * into making them, and pages of their memory were cleared anew.
+ * Graphs that are kept besides the one that is made, and what the arrays of the host may be that go with them. Results of operators lie in
+ * memory that all graphs share.
  */
 const MOST_GRAPHS = 11;
-export const MOST_BYTES = 40e6;
+const MOST_BYTES = 40e6;
 
 /** A traced step as it is computed. */
 export const computedGraph = (traced: OpGraph): OpGraph => withEarlyRows(traced, 'logitRows');
@@ -92,7 +91,6 @@ export class GgmlSession {
       return known;
     }
     const find = (name: string, as: string): Tensor => this.#weights.get(`${as} ${name}`)!;
-    // First, so that the new graph can have the memory of the oldest: fresh pages are cleared, 0.7 ms a megabyte.
     this.#forget();
     const compiled = ConcreteGraph.make(this.#ggml, this.#backend, this.#graph, find, inputs, slots);
     compiled.kind = this.#kindOf(inputs);
@@ -110,11 +108,11 @@ export class GgmlSession {
 
   /** Lets the oldest graphs go. */
   #forget(): void {
-    let bytes = [...this.#compiled.values()].reduce((sum, compiled) => sum + compiled.bytes, 0);
+    let bytes = [...this.#compiled.values()].reduce((sum, compiled) => sum + compiled.ownBytes, 0);
     for (const [key, compiled] of this.#compiled) {
       if (this.#compiled.size <= MOST_GRAPHS && bytes <= MOST_BYTES) return;
       this.#compiled.delete(key);
-      bytes -= compiled.bytes;
+      bytes -= compiled.ownBytes;
       compiled.dispose();
     }
   }

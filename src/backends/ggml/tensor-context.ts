@@ -90,6 +90,11 @@ export class TensorContext {
     this.#fields.setBigUint64(this.#at(tensor) + TENSOR.extra, extra, true);
   }
 
+  /** null: the tensor has no address yet. */
+  buffer(tensor: Pointer): bigint | null {
+    return this.#fields.getBigUint64(this.#at(tensor) + TENSOR.buffer, true) || null;
+  }
+
   setBuffer(tensor: Pointer, buffer: Pointer): void {
     this.#fields.setBigUint64(this.#at(tensor) + TENSOR.buffer, buffer ?? 0n, true);
   }
