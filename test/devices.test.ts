@@ -26,7 +26,7 @@ const parity = async (folder: string, only: string) => {
 };
 
 describe.skipIf(!isReady)('a Vulkan device', () => {
-  it.each(['llama', 'gemma2', 'mistral', 'mixtral', 'cohere2'])(
+  it.each([...['llama', 'gemma2', 'mistral', 'mixtral', 'cohere2'], ...['qwen3', 'phi3', 'gpt2', 'olmo2', 'stablelm']])(
     'gives the golden logits of %s',
     async (family) => {
       const reports = await parity(`test/fixtures/families/${family}`, family);
@@ -42,6 +42,19 @@ describe.skipIf(!isReady)('a Vulkan device', () => {
       const reports = await parity('test/fixtures/policies', policy);
       expect(reports.length).toBeGreaterThan(0);
       expect(reports.filter(({ passed }) => !passed)).toEqual([]);
+    },
+    300_000,
+  );
+
+  it.each(['q4_0', 'q8_0', 'q4_k'])(
+    'computes batches of ragged rows with weights in %s, under eviction',
+    async (weights) => {
+      const { code, stdout, stderr } = await node(['test/support/device-batch.ts', weights]);
+      expect(code, stderr).toBe(0);
+      const { device, cpu } = JSON.parse(stdout) as { device: number[]; cpu: number[] };
+      expect(device).toHaveLength(5);
+      // Of the size of the logits: the CPU rounds activations to 8 bits, the device does not.
+      for (const [step, error] of device.entries()) expect(error).toBeLessThan(1.25 * cpu[step] + 0.02);
     },
     300_000,
   );
