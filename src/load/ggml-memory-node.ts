@@ -17,8 +17,9 @@ const BASE = 80 * MB;
 /** What a node of the graph takes: the records of the trace, and the descriptions of ggml's tensors in the graphs that are kept. */
 const PER_NODE = 10_000;
 
-/** Arrays that V8 has not collected yet, and small things. */
-const GARBAGE = 14 * MB;
+/** Small things, and arrays of chunks that V8 has not collected yet, at most. */
+const SMALL = 4 * MB;
+const GARBAGE = 10 * MB;
 
 /**
  * Formats that processors have a faster layout for. Prepared files hold such matrices in it; those of a GGUF file that is used as it is,
@@ -42,7 +43,7 @@ export const ggmlMemory: EngineMemory = {
   // The chunk's own, and those of the chunk before, which can be taken back.
   chunkCopies: 2,
   // All graphs share the memory of the largest.
-  garbage: () => GARBAGE,
+  garbage: ({ chunks, chunkBytes }) => SMALL + Math.min(GARBAGE, 2 * chunks * chunkBytes),
 };
 
 function bytesOf(param: Param): number {
