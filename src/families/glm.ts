@@ -20,8 +20,13 @@ export const glm: Family = {
 
 /** GLM 4 of April 2025 (GLM-4-0414, Z1): norms before and behind both branches. */
 export const glm4: Family = {
-  modelTypes: ['glm4'],
-  config: (r) => ({ ...glm.config(r), postAttentionNorm: true, postMlpNorm: true }),
+  modelTypes: ['glm4', 'glm4v_text'],
+  config: (r) => {
+    const base = glm.config(r);
+    // GLM-4.1V has the biases, whatever its file states.
+    const biases = r.string('model_type') === 'glm4v_text' ? attnBias(base, true, false) : {};
+    return { ...base, ...biases, postAttentionNorm: true, postMlpNorm: true };
+  },
   tensors: {
     ...glm.tensors,
     'h.{l}.post_attention_norm': 'model.layers.{l}.post_self_attn_layernorm',
@@ -31,7 +36,7 @@ export const glm4: Family = {
 
 /** GLM 4.5 to 4.7. */
 export const glm4Moe: Family = {
-  modelTypes: ['glm4_moe'],
+  modelTypes: ['glm4_moe', 'glm4v_moe_text'],
   config: (r) => {
     const base = readBase(r, { headSize: 128, normEps: 1e-5, rope: { fraction: 0.5 } });
     return {

@@ -20,9 +20,7 @@ export const llama4: Family = {
     r.skip('layer_types', 'router_jitter_noise', 'for_llm_compressor'); // the first says what rotates, once more
     const chunk = r.intOrNull('attention_chunk_size');
     const temperature = { beta: r.float('attn_scale', 0.1, 0), floor: r.int('floor_scale', 8192), offset: 1 };
-    // The first files state 4 for true.
-    const tuned = r.flag('attn_temperature_tuning', true);
-    const still = { temperature: tuned ? temperature : null };
+    const still = { temperature: r.flag('attn_temperature_tuning', true) ? temperature : null }; // 4 stands for true
     const normed = r.bool('use_qk_norm', true);
     // Heads are normalised after they are rotated. Without weights, that is the same as before, unless cos and sin are scaled.
     const { normQk } = qkNorm({ ...base, norm: { ...base.norm, affine: false } }, 'head');

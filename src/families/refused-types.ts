@@ -60,7 +60,7 @@ const REFUSALS: readonly Refusal[] = [
   ['muse_glimmer muse_spark', 'it is not in the table of families; gemma3 and gemma4 are'],
   ['lara_mini', 'it is not in the table of families; qwen3_next is'],
   ['zamba zamba2', 'its attention layers share their weights, which is not supported; bamba and nemotron_h are'],
-  ['exaone exaone_moe exaone4_5', 'it is not in the table of families; exaone4 is'],
+  ['exaone exaone_moe', 'it is not in the table of families; exaone4 is'],
   ['cohere2_moe cohere_compass cohere_compass_text', 'it is not in the table of families; cohere2 is'],
   ['hy_v3', 'it is not in the table of families; hunyuan_v1_moe is'],
   ['lfm3 lfm3_vl', 'it is not in the table of families; lfm2 is'],
@@ -83,9 +83,15 @@ const REFUSALS: readonly Refusal[] = [
     'this encoder is not in the table of families; bert, xlm-roberta, modernbert, nomic_bert and eurobert are',
   ],
   [
-    'qwen2_5_omni qwen3_omni_moe qwen2_audio voxtral',
+    'qwen2_5_omni qwen3_omni_moe qwen2_5_omni_thinker qwen3_omni_moe_thinker',
     'its thinker hears, and only models whose decoder stands alone are taken out; qwen2_5_vl and qwen3_vl are',
   ],
+  [
+    'deepseek_ocr2 deepseek_vl_hybrid emu3 ernie4_5_vl_moe fast_vlm fuyu git glm_ocr granite4_vision hunyuan_vl kosmos-2 kosmos-2.5 ' +
+      'nemotron_h_omni paddleocr_vl perception_lm phi3_v blip-2 instructblip instructblipvideo shieldgemma2',
+    'its text model is not taken out of it; those of llava, internvl, gemma3, glm4v, qwen3_vl and qwen3_5 are',
+  ],
+  ['florence2 pix2struct udop blip', 'it has an encoder and a decoder, and decoders alone are supported'],
 ];
 
 /** The reason of each type. */

@@ -105,6 +105,7 @@ describe('models that are out of reach', () => {
     ['rwkv7', /its recurrence is not supported; mamba2/],
     ['t5', /an encoder and a decoder/],
     ['llada', /token after token/],
+    ['paddleocr_vl', /its text model is not taken out of it; those of llava/],
     ['gemma4_assistant', /load the model that it belongs to/],
   ])('are refused with the reason: %s', (model_type, reason) => {
     expect(() => readConfig({ model_type }, 'here')).toThrow(ConfigError);
@@ -120,6 +121,50 @@ describe('the table of wrappers', () => {
     expect(ignored('encoder_transformer.layers.0.mlp.fc1.weight')).toBe(true);
     expect(ignored('quantizer.codebook')).toBe(true);
     expect(ignored('decoder_transformer.layers.0.mlp.fc3.weight')).toBe(false);
+  });
+
+  // Names of files that transformers 5.18 saves; each text model was compared with it.
+  it.each([
+    [
+      'got_ocr2',
+      'language_model.model.',
+      'multi_modal_projector.conv_upsampler1.weight vision_tower.neck.conv1.weight',
+    ],
+    [
+      'cohere2_vision',
+      'model.language_model.',
+      'model.multi_modal_projector.linear_1.bias model.vision_tower.head.probe',
+    ],
+    ['lighton_ocr', 'model.language_model.', 'model.vision_encoder.ln_pre.weight model.vision_projection.norm.weight'],
+    ['ovis2', 'model.language_model.', 'model.visual_embeddings_table.weight model.vision_tower.head_norm.bias'],
+    [
+      'minicpmv4_6',
+      'model.language_model.',
+      'model.merger.mlp.0.linear_1.weight model.vision_tower.post_layernorm.bias',
+    ],
+    ['exaone4_5', 'model.language_model.', 'model.visual.merger.ln_q.weight'],
+    ['deepseek_vl', 'model.language_model.', 'model.aligner.linear1.bias model.vision_model.post_layernorm.bias'],
+    [
+      'video_llama_3',
+      'model.language_model.',
+      'model.projector.readout.0.bias model.vision_model.encoder.layers.0.fc1.bias',
+    ],
+    ['qianfan_ocr', 'language_model.model.', 'mlp1.0.weight vision_model.embeddings.cls_token'],
+    [
+      'janus',
+      'model.language_model.',
+      'model.vqmodel.quant_conv.bias model.generation_embeddings.weight model.aligner.fc1.bias',
+    ],
+    ['qwen2_audio', 'language_model.model.', 'audio_tower.conv1.bias multi_modal_projector.linear.bias'],
+    ['granite_speech', 'language_model.model.', 'encoder.out.bias projector.query'],
+  ])('knows what of %s is not its text', (model_type, text, others) => {
+    const { own } = unwrap({ model_type, text_config: {} }, 'here', null);
+    const ignored = (name: string) => own.ignore!.some((pattern) => pattern instanceof RegExp && pattern.test(name));
+    expect(own.moves!.some(([from, to]) => `${text}layers.`.startsWith(to) && 'model.layers.'.startsWith(from))).toBe(
+      true,
+    );
+    expect(ignored(`${text}layers.0.mlp.encoder_proj.weight`)).toBe(false);
+    for (const other of others.split(' ')) expect(ignored(other), other).toBe(true);
   });
 
   it('leads to families that there are, and no type is in it twice', () => {

@@ -42,7 +42,8 @@ const VISION: WrappedPart = {
     ['', 'model.vision_tower.'],
   ],
 };
-const PROJECTOR = /^(model\.)?(multi_modal_projector\.|image_newline$|vision_tower\.|vision_resampler\.)/;
+const PROJECTOR =
+  /^(model\.)?(multi_modal_projector\.|image_newline$|vision_(tower|resampler|encoder|projection)\.|visual_embeddings_table\.|merger\.)/;
 
 export const WRAPPERS: readonly Wrapper[] = [
   {
@@ -57,10 +58,26 @@ export const WRAPPERS: readonly Wrapper[] = [
         'aya_vision',
         'internvl',
       ],
-      ...['gemma3', 'aria'],
+      ...['gemma3', 'aria', 'cohere2_vision', 'got_ocr2', 'lfm2_vl', 'lighton_ocr', 'ovis2', 'minicpmv4_6'],
     ],
     parts: { text: TEXT, vision: VISION },
     rest: PROJECTOR,
+  },
+  {
+    modelTypes: ['glm4v', 'glm4v_moe', 'glm46v', 'exaone4_5'],
+    parts: { text: TEXT },
+    rest: /^(model\.)?visual\./,
+  },
+  {
+    modelTypes: ['deepseek_vl', 'video_llama_3', 'qianfan_ocr', 'janus'],
+    parts: { text: TEXT },
+    // Besides: what draws pictures.
+    rest: /^(model\.)?(vision_model|aligner|projector|mlp1|vqmodel|generation_(aligner|embeddings|head))\./,
+  },
+  {
+    modelTypes: ['voxtral', 'qwen2_audio', 'granite_speech'],
+    parts: { text: TEXT },
+    rest: /^(model\.)?(audio_tower|multi_modal_projector|encoder|projector)\./,
   },
   {
     modelTypes: ['video_llava'],
