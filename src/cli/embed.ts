@@ -16,6 +16,7 @@ interface EmbedFlags extends Omit<LoadFlags, 'liveAdapters'> {
   readonly file?: string;
   readonly pooling?: Pooling;
   readonly normalize: boolean;
+  readonly dimensions?: number;
   readonly prompt?: string;
   readonly promptName?: string;
   readonly batchSize?: number;
@@ -39,6 +40,12 @@ export function addEmbed(program: Command, io: CliIo): void {
       ).choices(POOLINGS),
     )
     .addOption(new Option('--no-normalize', 'leave the length of vectors as it is'))
+    .addOption(
+      new Option(
+        '--dimensions <n>',
+        'keep the first n numbers of a vector, for models that were trained for it (Matryoshka)',
+      ).argParser(wholeFrom(1)),
+    )
     .addOption(new Option('--prompt <text>', 'a text to put before each text, such as "query: "'))
     .addOption(new Option('--prompt-name <name>', "one of the model's own prompts"))
     .addOption(new Option('--batch-size <n>', 'texts that are computed at once (default: 32)').argParser(wholeFrom(1)));
@@ -57,7 +64,7 @@ export function addEmbed(program: Command, io: CliIo): void {
 }
 
 async function embed(flags: EmbedFlags, given: readonly string[], io: CliIo): Promise<void> {
-  const { pooling, normalize, prompt, promptName, batchSize } = flags;
+  const { pooling, normalize, dimensions, prompt, promptName, batchSize } = flags;
   const texts = await textsOf(given, flags.file, io);
   const model = await loadEncoderForCommand(flags, io, new Progress(io));
   try {
@@ -65,6 +72,7 @@ async function embed(flags: EmbedFlags, given: readonly string[], io: CliIo): Pr
       pooling,
       // true is the default of the flag, and leaves it to the model.
       normalize: normalize ? undefined : false,
+      dimensions,
       prompt,
       promptName,
       batchSize,

@@ -27,6 +27,12 @@ export interface EmbedOptions {
    */
   readonly normalize?: boolean;
   /**
+   * How many numbers a vector has: the first so many, for models that were trained for it (Matryoshka). Vectors that have the length 1
+   * get it again.
+   * @default all
+   */
+  readonly dimensions?: number;
+  /**
    * Text that is put before each text, such as `'query: '`.
    * @default the model's default prompt, if it has one
    */
@@ -44,6 +50,7 @@ export interface EmbedOptions {
 const EMBED_OPTIONS = {
   pooling: true,
   normalize: 'boolean',
+  dimensions: 'number',
   prompt: 'string',
   promptName: 'string',
   batchSize: 'number',
@@ -132,7 +139,8 @@ export class EncoderModel {
    */
   async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Float32Array[]> {
     checkOptionNames('embed', options, EMBED_OPTIONS);
-    const { signal, normalize } = options;
+    const { signal } = options;
+    if (options.dimensions !== undefined) wholeNumber('dimensions', options.dimensions);
     const pooling = options.pooling === undefined ? this.pooling : checkPooling(options.pooling);
     const batchSize = wholeNumber('batchSize', options.batchSize ?? DEFAULT_BATCH);
     if (!Array.isArray(texts)) throw new InputError('the texts to embed must be a list of strings');
@@ -151,11 +159,11 @@ export class EncoderModel {
       const [T, width] = output === 'pooled' ? [1, shape[1]] : shape.slice(1);
       batch.forEach(({ index }, b) => {
         if (output === 'pooled') {
-          vectors[index] = this.#finish(data.slice(b * width, (b + 1) * width), normalize);
+          vectors[index] = this.#finish(data.slice(b * width, (b + 1) * width), options);
           return;
         }
         const states = data.subarray(b * T * width, (b * T + lengths[b]) * width);
-        vectors[index] = this.#finish(pool(states, width, pooling, from), normalize);
+        vectors[index] = this.#finish(pool(states, width, pooling, from), options);
       });
     }
     return vectors;
@@ -196,7 +204,7 @@ export class EncoderModel {
     return { index, ids };
   }
 
-  #finish(pooled: Float32Array, normalize: boolean | undefined): Float32Array {
+  #finish(pooled: Float32Array, { normalize, dimensions }: EmbedOptions): Float32Array {
     const { steps } = this.#modules;
     let vector = pooled;
     for (const step of steps ?? []) {
@@ -204,7 +212,11 @@ export class EncoderModel {
       else if (step.kind === 'layer-norm') vector = layerNormed(step.norm, vector);
       else if (normalize !== false) vector = normalized(vector);
     }
-    return (normalize ?? steps === null) ? normalized(vector) : vector;
+    if (dimensions !== undefined && dimensions > vector.length)
+      throw new InputError(`dimensions is ${dimensions}, but vectors of ${this.name} have ${vector.length} numbers`);
+    const cut = dimensions === undefined || dimensions === vector.length ? vector : vector.slice(0, dimensions);
+    const last = steps?.at(-1)?.kind === 'normalize' && cut !== vector;
+    return (normalize ?? (steps === null || last)) ? normalized(cut) : cut;
   }
 }
 

@@ -8,6 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { keyhold } from '../../test/support/cli.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { InputError, loadEncoder } from '../node.ts';
+import { normalized } from './pooling.ts';
 
 const FOLDER = join(import.meta.dirname, '../../test/fixtures/embeddings');
 const CASES = readdirSync(FOLDER).filter((name) => name !== 'model');
@@ -75,6 +76,24 @@ describe('folders of sentence-transformers', () => {
     modules[0].path = '0_Transformer';
     await writeFile(join(folder, 'modules.json'), JSON.stringify(modules));
     await expectVectors(folder, 'dense');
+  });
+
+  it('give the first numbers of a vector, which has the length 1 again where it had it', async () => {
+    await using model = await load(await folderOf('three'));
+    const texts = expected('three').texts;
+    const whole = await model.embed(texts);
+    const cut = await model.embed(texts, { dimensions: 7 });
+    for (const [i, vector] of cut.entries())
+      expect(largest(vector, normalized(whole[i].slice(0, 7)))).toBeLessThan(1e-6);
+    const [long] = await model.embed(texts, { dimensions: 7, normalize: false });
+    const [plain] = await model.embed(texts, { normalize: false });
+    expect(largest(long, plain.slice(0, 7))).toBe(0);
+    await expect(model.embed(texts, { dimensions: 49 })).rejects.toThrow(/dimensions is 49, but vectors of .* have 48/);
+    await expect(model.embed(texts, { dimensions: 0 })).rejects.toThrow(InputError);
+    // What is not normalised by its files is cut alone.
+    await using mean = await load(await folderOf('mean'));
+    const [uncut] = await mean.embed(texts);
+    expect(largest((await mean.embed(texts, { dimensions: 5 }))[0], uncut.slice(0, 5))).toBe(0);
   });
 
   it('are embedded by the command, with one of their prompts', async () => {
