@@ -42,6 +42,12 @@ describe('keyhold rerank', () => {
     expect(JSON.parse(best.stdout)).toEqual(lines[0]);
   });
 
+  it('asks for a model, since the small one can not rank', async () => {
+    const { code, stderr } = await keyhold(['rerank', 'org/model', 'ark', 'flood']);
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(/name a model that can rank with --model/);
+  });
+
   it('says what a model without a head lacks', async () => {
     const { code, stderr } = await keyhold(['rerank', '-m', 'models/tiny', 'ark', 'flood']);
     expect(code).not.toBe(0);

@@ -3,6 +3,7 @@
  */
 import { type Command, Option } from 'commander';
 import { textsOf } from './embed.ts';
+import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, write } from './io.ts';
 import { loadRerankerForCommand } from './load.ts';
@@ -40,6 +41,10 @@ export function addRerank(program: Command, io: CliIo): void {
     ],
   ]);
   command.action(async (query: string, given: readonly string[], flags: RerankFlags) => {
+    if (command.getOptionValueSource('model') === 'default')
+      throw new UsageError(
+        'name a model that can rank with --model, such as BAAI/bge-reranker-v2-m3 or Qwen/Qwen3-Reranker-0.6B: the small model can not',
+      );
     const texts = await textsOf(given, flags.file, io);
     const { instruction, batchSize, top = texts.length } = flags;
     const reranker = await loadRerankerForCommand(flags, io, new Progress(io));
