@@ -1,9 +1,10 @@
 /**
- * @file The files of an adapter: settings in JSON, tensors in safetensors.
+ * @file The files of an adapter: settings in JSON and tensors in safetensors, or both in GGUF.
  */
 
 import type { CheckpointFiles } from '../../checkpoint/checkpoint.ts';
-import { readSafetensors, type SafetensorsFile } from '../../checkpoint/safetensors.ts';
+import type { Metadata } from '../../checkpoint/gguf/metadata.ts';
+import { readSafetensors } from '../../checkpoint/safetensors.ts';
 import type { ByteSource, StoredTensor } from '../../checkpoint/types.ts';
 import { AdapterError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
@@ -26,13 +27,17 @@ export class AdapterTensors {
   readonly #tensors: ReadonlyMap<string, StoredTensor>;
   readonly #left: Set<string>;
 
-  private constructor(name: string, source: ByteSource, file: SafetensorsFile, settings: string, sample: string) {
+  private constructor(
+    name: string,
+    source: ByteSource,
+    tensors: ReadonlyMap<string, StoredTensor>,
+    content: { readonly header: Uint8Array; readonly settings: string; readonly sample: string },
+  ) {
     this.name = name;
     this.#source = source;
-    this.#tensors = file.tensors;
-    this.#left = new Set(file.tensors.keys());
-    const header = sha256(file.header);
-    this.fingerprint = sha256(JSON.stringify([source.size, header, settings, sample]));
+    this.#tensors = tensors;
+    this.#left = new Set(tensors.keys());
+    this.fingerprint = sha256(JSON.stringify([source.size, sha256(content.header), content.settings, content.sample]));
     this.identity = sha256(JSON.stringify([source.stamp ?? source.name, this.fingerprint]));
   }
 
@@ -41,8 +46,27 @@ export class AdapterTensors {
    * @throws CheckpointError for a damaged file.
    */
   static async open(name: string, source: ByteSource, settings: string): Promise<AdapterTensors> {
-    const file = await readSafetensors(source);
-    return new AdapterTensors(name, source, file, settings, await hashSamples(source, file.ranges));
+    const { tensors, header, ranges } = await readSafetensors(source);
+    const sample = await hashSamples(source, ranges);
+    return new AdapterTensors(name, source, tensors, { header, settings, sample });
+  }
+
+  /** Also gives the metadata, which say what the tensors mean. @throws CheckpointError for a damaged file. */
+  static async openGguf(name: string, source: ByteSource): Promise<{ tensors: AdapterTensors; metadata: Metadata }> {
+    // Loaded when it is needed: a page loads the rest without it.
+    const [{ readGgufHeader }, { Metadata }, { storedTensor }] = await Promise.all([
+      import('../../checkpoint/gguf/header.ts'),
+      import('../../checkpoint/gguf/metadata.ts'),
+      import('../../checkpoint/gguf/tensors.ts'),
+    ]);
+    const { metadata, tensors, bytes } = await readGgufHeader(source);
+    const stored = new Map(tensors.map((info) => [info.name, storedTensor(source, info)]));
+    const ranges = tensors.map((info) => ({ offset: info.offset, length: info.bytes }));
+    const content = { header: bytes, settings: '', sample: await hashSamples(source, ranges) };
+    return {
+      tensors: new AdapterTensors(name, source, stored, content),
+      metadata: new Metadata(metadata, name),
+    };
   }
 
   get names(): readonly string[] {

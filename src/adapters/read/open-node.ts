@@ -7,11 +7,12 @@ import { fileError } from '../../checkpoint/file-source-node.ts';
 import { folderFiles } from '../../checkpoint/open-node.ts';
 import { AdapterError } from '../../util/errors.ts';
 import { shippedFolder } from '../../util/shipped-node.ts';
+import { openGgufAdapter } from './gguf.ts';
 import { type OpenAdapter, openAdapter } from './open-adapter.ts';
 
 /**
- * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, or the adapter that ships
- * with the package (`keyhold/tiny-jargon`). The caller closes it.
+ * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, a LoRA in a .gguf file, or the
+ * adapter that ships with the package (`keyhold/tiny-jargon`). The caller closes it.
  * @throws AdapterError where there is no adapter; CheckpointError where its files are damaged.
  */
 export async function openAdapterFolder(path: string): Promise<OpenAdapter> {
@@ -23,12 +24,15 @@ export async function openAdapterFolder(path: string): Promise<OpenAdapter> {
     throw new AdapterError(fileError(path, cause).message, { cause });
   }
   if (isDirectory) return openAdapter(folderFiles(full, path));
-  if (!full.endsWith('.safetensors')) throw new AdapterError(`${path}: is neither a folder nor a .safetensors file`);
+  if (full.endsWith('.gguf')) return openGgufAdapter(folderFiles(dirname(full), path), basename(full));
+  if (!full.endsWith('.safetensors'))
+    throw new AdapterError(`${path}: is neither a folder nor a .safetensors or .gguf file`);
   return openAdapter(folderFiles(dirname(full), path), basename(full));
 }
 
-/** What a live adapter is called unless it is given a name: the last folder of its path. */
+/** What a live adapter is called unless it is given a name: the last folder of its path, or its .gguf file. */
 export function adapterName(path: string): string {
   const full = resolve(path);
+  if (full.endsWith('.gguf')) return basename(full, '.gguf');
   return basename(full.endsWith('.safetensors') ? dirname(full) : full);
 }

@@ -1,11 +1,11 @@
 /**
  * @file A model's config as the metadata of a GGUF file, for the architectures that can be written.
  */
+import { type GgufLayout, LAYOUTS } from '../../checkpoint/gguf/layouts.ts';
 import type { Entry } from '../../checkpoint/gguf/write/header-bytes.ts';
 import type { Config, RopeSpec } from '../../config/config.ts';
 import type { MlpSpec, SelfAttention } from '../../config/layer-spec.ts';
 import { ConfigError } from '../../util/errors.ts';
-import { type GgufLayout, LAYOUTS } from './gguf-layouts.ts';
 
 export interface GgufModelFacts {
   readonly layout: GgufLayout;

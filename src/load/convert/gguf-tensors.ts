@@ -1,9 +1,9 @@
 /**
  * @file A model's parameters as the tensors of a GGUF file: names, orders of rows, experts in one tensor.
  */
+import { FUSED, type GgufLayout, MODULES } from '../../checkpoint/gguf/layouts.ts';
 import { concatRows, pickRows, sliceRows } from '../../weights/rows.ts';
 import type { Param, RowSource } from '../../weights/types.ts';
-import type { GgufLayout } from './gguf-layouts.ts';
 
 /** A tensor to be written. */
 export interface GgufTensor {
@@ -14,43 +14,6 @@ export interface GgufTensor {
   /** `exact`: always float32 (norms, biases, routers); `table`: embedding and head. */
   readonly role: 'matrix' | 'table' | 'exact';
 }
-
-/** What follows `h.L.` or stands alone → what follows `blk.L.` or stands alone. */
-const MODULES: Readonly<Record<string, string>> = {
-  wte: 'token_embd',
-  wpe: 'position_embd',
-  wte_norm: 'token_embd_norm',
-  ln_f: 'output_norm',
-  lm_head: 'output',
-  norm_1: 'attn_norm',
-  norm_2: 'ffn_norm',
-  post_attention_norm: 'post_attention_norm',
-  post_mlp_norm: 'post_ffw_norm',
-  'attn.q': 'attn_q',
-  'attn.k': 'attn_k',
-  'attn.v': 'attn_v',
-  'attn.proj': 'attn_output',
-  'attn.norm_q': 'attn_q_norm',
-  'attn.norm_k': 'attn_k_norm',
-  'mlp.fc_1': 'ffn_gate',
-  'mlp.fc_2': 'ffn_up',
-  'mlp.fc': 'ffn_up',
-  'mlp.proj': 'ffn_down',
-  'mlp.gate': 'ffn_gate_inp',
-  'mlp.experts.fc_1': 'ffn_gate_exps',
-  'mlp.experts.fc_2': 'ffn_up_exps',
-  'mlp.experts.proj': 'ffn_down_exps',
-  'mlp.shared.fc_1': 'ffn_gate_shexp',
-  'mlp.shared.fc_2': 'ffn_up_shexp',
-  'mlp.shared.proj': 'ffn_down_shexp',
-  'mlp.shared_gate': 'ffn_gate_inp_shexp',
-};
-
-/** Modules that are one tensor in some architectures. */
-const FUSED = {
-  qkv: { parts: ['attn_q', 'attn_k', 'attn_v'], to: 'attn_qkv' },
-  gateUp: { parts: ['ffn_gate', 'ffn_up'], to: 'ffn_up' },
-} as const;
 
 /** One piece of a tensor: all of it, or one expert's, or one head's. */
 interface Piece {

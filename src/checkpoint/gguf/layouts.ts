@@ -1,5 +1,5 @@
 /**
- * @file How each family that can be written to GGUF is laid out there.
+ * @file How each family that can be written to GGUF is laid out there, and what its modules are called.
  */
 
 /** What of a model is laid out in its own way. */
@@ -15,7 +15,7 @@ export interface GgufLayout {
   readonly window?: 'all' | 'list' | 'every';
   /** What the logits are divided by, or multiplied with, is stated. */
   readonly logitScale?: 'divided' | 'multiplied';
-  /** Modules (as in MODULES of gguf-tensors.ts) with a name of their own. */
+  /** Modules (as in {@link MODULES}) with a name of their own. */
   readonly names?: Readonly<Record<string, string>>;
 }
 
@@ -60,3 +60,40 @@ export const LAYOUTS: Readonly<Record<string, GgufLayout>> = {
   smollm3: { architecture: 'smollm3', rotated: true },
   hunyuan_v1_dense: { architecture: 'hunyuan-dense' },
 };
+
+/** What follows `h.L.` or stands alone → what follows `blk.L.` or stands alone. */
+export const MODULES: Readonly<Record<string, string>> = {
+  wte: 'token_embd',
+  wpe: 'position_embd',
+  wte_norm: 'token_embd_norm',
+  ln_f: 'output_norm',
+  lm_head: 'output',
+  norm_1: 'attn_norm',
+  norm_2: 'ffn_norm',
+  post_attention_norm: 'post_attention_norm',
+  post_mlp_norm: 'post_ffw_norm',
+  'attn.q': 'attn_q',
+  'attn.k': 'attn_k',
+  'attn.v': 'attn_v',
+  'attn.proj': 'attn_output',
+  'attn.norm_q': 'attn_q_norm',
+  'attn.norm_k': 'attn_k_norm',
+  'mlp.fc_1': 'ffn_gate',
+  'mlp.fc_2': 'ffn_up',
+  'mlp.fc': 'ffn_up',
+  'mlp.proj': 'ffn_down',
+  'mlp.gate': 'ffn_gate_inp',
+  'mlp.experts.fc_1': 'ffn_gate_exps',
+  'mlp.experts.fc_2': 'ffn_up_exps',
+  'mlp.experts.proj': 'ffn_down_exps',
+  'mlp.shared.fc_1': 'ffn_gate_shexp',
+  'mlp.shared.fc_2': 'ffn_up_shexp',
+  'mlp.shared.proj': 'ffn_down_shexp',
+  'mlp.shared_gate': 'ffn_gate_inp_shexp',
+};
+
+/** Modules that are one tensor in some architectures. */
+export const FUSED = {
+  qkv: { parts: ['attn_q', 'attn_k', 'attn_v'], to: 'attn_qkv' },
+  gateUp: { parts: ['ffn_gate', 'ffn_up'], to: 'ffn_up' },
+} as const;
