@@ -16,7 +16,7 @@ const MAX_VALUES = 65_536;
 
 /** Files that are no models, by general.type or general.architecture: what they are, and what to do. */
 const NO_MODELS: Readonly<Record<string, string>> = {
-  adapter: 'is an adapter (LoRA), not a model. Name the model that it belongs to',
+  adapter: 'is an adapter (LoRA), not a model. Name the model that it belongs to, and this file as its adapter',
   mmproj:
     'is the part of a model that sees or hears (mmproj), which is not run. Name the GGUF file of the language model',
   clip: 'is the part of a model that sees or hears (mmproj), which is not run. Name the GGUF file of the language model',
