@@ -121,7 +121,8 @@ function modelRows({ config, hasTokenizer, generationConfig }: Inspection): [str
     ['context', `${whole(config.contextLength)} positions (${positionWords(config)})`],
     ['vocabulary', `${whole(config.vocabSize)}${config.tieEmbeddings ? ', one matrix for embedding and head' : ''}`],
   );
-  if (hasTokenizer !== null) rows.push(['tokenizer', hasTokenizer ? 'yes' : 'none (no tokenizer.json, no vocabulary in GGUF)']);
+  if (hasTokenizer !== null)
+    rows.push(['tokenizer', hasTokenizer ? 'yes' : 'none (no tokenizer.json, no vocabulary in GGUF)']);
   const sampling = Object.entries(generationConfig ?? {}).filter(([key]) => SAMPLING_KEYS.includes(key));
   if (sampling.length > 0)
     rows.push(['sampling', sampling.map(([key, value]) => `${key} ${String(value)}`).join(', ')]);
