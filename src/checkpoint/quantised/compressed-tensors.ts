@@ -5,7 +5,16 @@ import { isObject } from '../../util/is-object.ts';
 import type { StoredTensor } from '../types.ts';
 import { mxfp4Matrix, nvfp4Matrix } from './fp4.ts';
 import type { Method, QuantisedModule, QuantSettings } from './method.ts';
-import { allFloats, madeMatrix, rawBytes, scaledMatrix, streamValue, wholeTensor, withZeroPoints } from './tensors.ts';
+import {
+  allFloats,
+  madeMatrix,
+  q4Blocks,
+  rawBytes,
+  scaledMatrix,
+  streamValue,
+  wholeTensor,
+  withZeroPoints,
+} from './tensors.ts';
 
 export function compressedTensors(settings: QuantSettings): Method {
   const sparse = settings.object('sparsity_config').text('format', 'dense');
@@ -56,7 +65,7 @@ async function packedIntegers(
   const index = module.get('weight_g_idx');
   const size = Math.ceil(cols / groups);
   const perWord = 32 / bits;
-  return madeMatrix(name, [rows, cols], `int${bits}`, async (start, count) => {
+  const made = madeMatrix(name, [rows, cols], `int${bits}`, async (start, count) => {
     const bytes = await rawBytes(packed, start * words, count * words);
     const scales = await allFloats(scale);
     const zeros = zero ? await wholeTensor(zero) : null;
@@ -73,4 +82,13 @@ async function packedIntegers(
     }
     return out;
   });
+  if (bits !== 4 || zero || index) return made;
+  const blocks = q4Blocks([cols, groups], scale, async (start, count) => {
+    const bytes = await rawBytes(packed, start * words, count * words);
+    const codes = new Uint8Array(count * cols);
+    for (let i = 0; i < count; i++)
+      for (let col = 0; col < cols; col++) codes[i * cols + col] = streamValue(bytes, i * words * 4, col, 4);
+    return { codes, scaleAt: (row, group) => row * groups + group };
+  });
+  return blocks ? { ...made, blocks } : made;
 }

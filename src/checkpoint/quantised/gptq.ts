@@ -2,8 +2,9 @@
  * @file GPTQ: `qweight` packs along the inputs, `qzeros` along the outputs, `g_idx` says which group an input is of.
  */
 
+import type { StoredTensor } from '../types.ts';
 import type { Method, QuantisedModule, QuantSettings } from './method.ts';
-import { allFloats, madeMatrix, streamValue, wholeTensor } from './tensors.ts';
+import { allFloats, madeMatrix, q4Blocks, rawBytes, streamValue, wholeTensor } from './tensors.ts';
 
 /**
  * @param zeroOffset the first version of the format stores zero points less one.
@@ -23,7 +24,7 @@ export function gptq(settings: QuantSettings): Method {
 
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
-function readModule(module: QuantisedModule, stated: number, zeroOffset: number, name: string) {
+async function readModule(module: QuantisedModule, stated: number, zeroOffset: number, name: string) {
   const [qweight, qzeros, scales] = ['qweight', 'qzeros', 'scales'].map((part) => module.need(part));
   const index = module.get('g_idx');
   const [groups, rows] = scales.shape;
@@ -35,6 +36,14 @@ function readModule(module: QuantisedModule, stated: number, zeroOffset: number,
   const fits =
     qweight.shape[1] === rows && qzeros.shape[0] === groups && qzeros.shape[1] === zeroWords && cols % groups === 0;
   if (!fits) throw module.fail('has tensors whose shapes do not fit each other');
+  // One output's stream of bits: word by word down its column.
+  const streamOf = (words: Uint8Array, row: number, stream: Uint8Array): void => {
+    for (let word = 0; word < qweight.shape[0]; word++) {
+      const at = (word * rows + row) * 4;
+      stream.set(words.subarray(at, at + 4), word * 4);
+    }
+  };
+  const streamBytes = qweight.shape[0] * 4 + 1;
   const weight = madeMatrix(`${module.name}.weight`, [rows, cols], `${name} ${bits} bit`, async (start, count) => {
     const words = await wholeTensor(qweight);
     const zeros = await wholeTensor(qzeros);
@@ -42,14 +51,10 @@ function readModule(module: QuantisedModule, stated: number, zeroOffset: number,
     const group = index ? await allFloats(index) : null;
     const size = cols / groups;
     const out = new Float32Array(count * cols);
-    // One output's stream of bits: word by word down its column.
-    const stream = new Uint8Array(qweight.shape[0] * 4 + 1);
+    const stream = new Uint8Array(streamBytes);
     for (let i = 0; i < count; i++) {
       const row = start + i;
-      for (let word = 0; word < qweight.shape[0]; word++) {
-        const at = (word * rows + row) * 4;
-        stream.set(words.subarray(at, at + 4), word * 4);
-      }
+      streamOf(words, row, stream);
       for (let col = 0; col < cols; col++) {
         const g = group ? group[col] : Math.floor(col / size);
         const zero = streamValue(zeros, g * zeroWords * 4, row, bits) + zeroOffset;
@@ -58,5 +63,27 @@ function readModule(module: QuantisedModule, stated: number, zeroOffset: number,
     }
     return out;
   });
-  return { tensors: [weight], used: ['qweight', 'qzeros', 'scales', 'g_idx'] };
+  const isInOrder =
+    !index || (await allFloats(index)).every((group, col) => group === Math.floor(col / (cols / groups)));
+  const isPlain = bits === 4 && isInOrder && (await areAllEight(qzeros, zeroOffset));
+  const blocks = isPlain
+    ? q4Blocks([cols, groups], scales, async (start, count) => {
+        const words = await wholeTensor(qweight);
+        const codes = new Uint8Array(count * cols);
+        const stream = new Uint8Array(streamBytes);
+        for (let i = 0; i < count; i++) {
+          streamOf(words, start + i, stream);
+          for (let col = 0; col < cols; col++) codes[i * cols + col] = streamValue(stream, 0, col, 4);
+        }
+        return { codes, scaleAt: (row, group) => group * rows + row };
+      })
+    : null;
+  const made = blocks ? { ...weight, blocks } : weight;
+  return { tensors: [made], used: ['qweight', 'qzeros', 'scales', 'g_idx'] };
+}
+
+/** Whether all zero points are 8, as in symmetric checkpoints. They are small: one for a group of inputs. */
+async function areAllEight(qzeros: StoredTensor, zeroOffset: number): Promise<boolean> {
+  const stored = 8 - zeroOffset;
+  return (await rawBytes(qzeros)).every((byte) => byte === (stored | (stored << 4)));
 }

@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bytesSource, f32, safetensorsFile } from '../../../test/support/safetensors-bytes.ts';
 import { CheckpointError } from '../../util/errors.ts';
+import { tensorType } from '../gguf/block-formats.ts';
 import { checkpointFromFiles } from '../open.ts';
 import { openCheckpointFolder } from '../open-node.ts';
 import { readSafetensors } from '../safetensors.ts';
 
 const FOLDER = join(import.meta.dirname, '../../../test/fixtures/quantised');
 const CASES = readdirSync(FOLDER);
+/** Cases whose blocks are ggml's. */
+const KEPT = ['compressed-tensors-int4-half', 'gptq-4bit-symmetric'];
 
 describe('checkpoints that are quantised already', () => {
   it('are of all methods', () => {
@@ -41,6 +44,31 @@ describe('checkpoints that are quantised already', () => {
         expect(await tensor.readFloats(start, length), key).toEqual(found.slice(start, start + length));
     }
     await checkpoint.close();
+  });
+
+  it('are held exactly in blocks of q4_0 where they are symmetric, of 4 bits, with scales of float16', async () => {
+    const kept: string[] = [];
+    for (const name of CASES) {
+      const checkpoint = await openCheckpointFolder(join(FOLDER, name));
+      for (const tensor of checkpoint.tensors.values()) {
+        if (tensor.blocks?.format !== 'q4_0') continue;
+        if (!kept.includes(name)) kept.push(name);
+        const [rows, cols] = tensor.shape;
+        for (const [start, count] of [
+          [0, rows],
+          [rows - 1, 1],
+        ]) {
+          const values = new Float32Array(count * cols);
+          tensorType('q4_0').dequantize(await tensor.blocks.read(start, count), values);
+          // -0 and 0 are the same value.
+          expect([...values].map((value) => value + 0)).toEqual(
+            [...(await tensor.readFloats(start * cols, count * cols))].map((value) => value + 0),
+          );
+        }
+      }
+      await checkpoint.close();
+    }
+    expect(kept).toEqual(KEPT);
   });
 
   /** A checkpoint with these settings and tensors. */

@@ -64,7 +64,8 @@ export async function readQuantised(checkpoint: Checkpoint): Promise<Checkpoint>
     );
   const method = build(settings);
   const tensors = await plainTensors(checkpoint, method);
-  return { ...checkpoint, config: plainConfig(checkpoint.config), tensors, note: quantisedNote(method.name) };
+  const asBlocks = [...tensors.values()].some(({ blocks }) => blocks?.format === 'q4_0');
+  return { ...checkpoint, config: plainConfig(checkpoint.config), tensors, note: quantisedNote(method.name, asBlocks) };
 }
 
 function settingsOf({ config, name }: Checkpoint): QuantSettings | null {

@@ -4,7 +4,7 @@
 
 import { CheckpointError, InputError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
-import type { StoredTensor } from '../types.ts';
+import type { BlockRows, StoredTensor } from '../types.ts';
 
 /** A matrix whose rows `rows(start, count)` makes. */
 export function madeMatrix(
@@ -24,6 +24,51 @@ export function madeMatrix(
       const first = Math.floor(start / cols);
       const values = await make(first, Math.ceil((start + count) / cols) - first);
       return values.subarray(start - first * cols, start - first * cols + count);
+    },
+  };
+}
+
+/** Values and bytes of one block of ggml's q4_0: a scale of 16 bits, then values j and j + 16 in byte j, each (q - 8) · scale. */
+const Q4_VALUES = 32;
+const Q4_BYTES = 18;
+
+/** Rows of 4-bit values as they are stored, and of each the place of the scale of a group in `scales`. */
+export interface FourBitRows {
+  /** One value a byte, rows behind each other. */
+  readonly codes: Uint8Array;
+  /** Elements of `scales` by row and group. */
+  readonly scaleAt: (row: number, group: number) => number;
+}
+
+/**
+ * The same values as blocks of q4_0, which hold them exactly: 4 bits less 8, and scales of float16 for groups of whole blocks.
+ * @param rows of the matrix, by number.
+ * @returns null where the scales or the groups are others.
+ */
+export function q4Blocks(
+  [cols, groups]: readonly [cols: number, groups: number],
+  scales: StoredTensor,
+  rows: (start: number, count: number) => Promise<FourBitRows>,
+): BlockRows | null {
+  const perGroup = cols / groups / Q4_VALUES;
+  if (scales.dtype !== 'F16' || !scales.readBytes || !Number.isInteger(perGroup)) return null;
+  const perRow = cols / Q4_VALUES;
+  return {
+    format: 'q4_0',
+    rowBytes: perRow * Q4_BYTES,
+    async read(start, count) {
+      const { codes, scaleAt } = await rows(start, count);
+      const scale = await wholeTensor(scales);
+      const out = new Uint8Array(count * perRow * Q4_BYTES);
+      for (let block = 0; block < count * perRow; block++) {
+        const at = 2 * scaleAt(start + Math.floor(block / perRow), Math.floor((block % perRow) / perGroup));
+        const to = block * Q4_BYTES;
+        const from = block * Q4_VALUES;
+        out[to] = scale[at];
+        out[to + 1] = scale[at + 1];
+        for (let j = 0; j < 16; j++) out[to + 2 + j] = codes[from + j] | (codes[from + 16 + j] << 4);
+      }
+      return out;
     },
   };
 }
