@@ -8,10 +8,16 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { openGgml } from '../src/backends/ggml/binding.ts';
+import { onnxBackend } from '../src/backends/onnx/onnxruntime-node.ts';
+import { onnxWebTarget } from '../src/backends/onnx/target.ts';
 import { logSoftmaxAt } from '../src/engine/sampling/sampler.ts';
 import { divergenceOf } from '../src/eval/divergence.ts';
+import { assembleModel } from '../src/load/load.ts';
+import { openCheckpoint } from '../src/load/load-model-node.ts';
 import { type LanguageModel, type LoadOptions, loadModel, type WeightChoice } from '../src/node.ts';
 import { argmax } from '../src/util/numbers.ts';
+import { byteGroups } from '../src/weights/byte-groups.ts';
+import { openPreparedWeights } from '../src/weights/store-node.ts';
 import { bindLlama, decodeTokens, openContext, openModel } from './libllama.ts';
 
 const options = new Command('bench:exactness')
@@ -20,7 +26,7 @@ const options = new Command('bench:exactness')
   .option('--tokens <n>', 'how many tokens of it', '2048')
   .option('--window <n>', 'tokens that are read together; each window begins with an empty cache', '512')
   .option('--formats <list>', 'formats of weights', 'auto,int8,int4')
-  .option('--engine <name>', 'ggml or onnx', 'ggml')
+  .option('--engine <name>', 'ggml, onnx, or web: the graphs and weights of pages, computed by onnx here', 'ggml')
   .option('--threads <n>', 'of all engines', String(availableParallelism()))
   .option('--one-by-one', 'every token is a step, as when text is written; otherwise a window is one step', false)
   .parse();
@@ -30,7 +36,7 @@ const { text, tokens, window, formats, engine, threads, oneByOne } = options.opt
   tokens: string;
   window: string;
   formats: string;
-  engine: LoadOptions['engine'];
+  engine: NonNullable<LoadOptions['engine']> | 'web';
   threads: string;
   oneByOne: boolean;
 }>();
@@ -41,8 +47,26 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 /** Logits of all tokens of a window, one row for each. */
 type Reader = (ids: readonly number[]) => Promise<Float32Array>;
 
+/** The model as a page has it, but for the processor's instructions. */
+async function openAsInBrowser(weights: WeightChoice): Promise<LanguageModel> {
+  const backend = { ...onnxBackend, target: onnxWebTarget, codec: byteGroups };
+  const checkpoint = await openCheckpoint(file);
+  try {
+    return await assembleModel({
+      ...{ checkpoint, backend, weights, threads: Number(threads) },
+      prepare: (request) =>
+        openPreparedWeights({ ...request, label: checkpoint.name, codec: byteGroups, cacheDir: folder }),
+    });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
 async function openOurs(weights: WeightChoice): Promise<{ model: LanguageModel; read: Reader }> {
-  const model = await loadModel(file, { weights, engine, threads: Number(threads), cacheDir: folder });
+  const model =
+    engine === 'web'
+      ? await openAsInBrowser(weights)
+      : await loadModel(file, { weights, engine, threads: Number(threads), cacheDir: folder });
   const read: Reader = async (ids) => {
     const cache = model.createCache({ policy: 'dense', cacheLength: ids.length });
     if (!oneByOne) return Float32Array.from((await model.step(cache, [[...ids]], { logits: 'all' })).logits);
@@ -109,7 +133,7 @@ for (const format of formats.split(',').filter((name) => name !== '')) {
   models.push(model);
   readers.set(format, read);
 }
-if (file.endsWith('.gguf')) readers.set('libllama', openLlama(Number(window)));
+if (file.endsWith('.gguf') && engine !== 'web') readers.set('libllama', openLlama(Number(window)));
 
 const sums = new Map([...readers.keys()].map((name) => [name, new Sums()]));
 const own = new Sums();
