@@ -58,3 +58,27 @@ it.each(['./src', 'src/a.ts?x', '../up', '/root', '#end', '//example.com/a', 'a@
     expect(takes('uri-reference')(text)).toBe(true);
   },
 );
+
+describe('email', () => {
+  const isTaken = takes('email');
+
+  it.each(['a@example.com', 'john.doe@example.com', 'm4.van.dijk@vu.nl', 'a.b.c.d@mail.example.co.uk'])(
+    'may be %s',
+    (text) => {
+      expect(isTaken(text)).toBe(true);
+    },
+  );
+
+  it('takes nothing that ajv refuses', () => {
+    const isValid = ajv.compile({ type: 'string', format: 'email' });
+    const piece = fc.constantFrom('a', 'b-1', '.', '@', '-', 'x'.repeat(20), '+', 'é', '"', ' ');
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
+        const text = pieces.join('');
+        if (isTaken(text)) expect(isValid(text), text).toBe(true);
+      }),
+      { numRuns: 2000, examples: [[['a', '.', 'a', '@', 'b-1', '.', 'a']]] },
+    );
+    expect(isTaken(`${'x'.repeat(65)}@example.com`)).toBe(false);
+  });
+});

@@ -20,6 +20,9 @@ const IPV4 = `${BYTE}(?:\\.${BYTE}){3}`;
 const HEX = '[0-9a-fA-F]{1,4}';
 const LABEL = '[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?';
 const HOST = `${LABEL}(?:\\.${LABEL}){0,3}`;
+const ATOM = "[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]";
+// At most 64 characters: one or two parts of any usual length, or up to four shorter ones.
+const LOCAL = `(?:${ATOM}{1,32}(?:\\.${ATOM}{1,30})?|${ATOM}{1,15}(?:\\.${ATOM}{1,15}){2,3})`;
 const URL_CHAR = "(?:[a-zA-Z0-9._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})";
 const SEGMENT = "(?:[a-zA-Z0-9._~!$&'()*+,;=@-]|%[0-9a-fA-F]{2})+";
 const PATH = `(?:/${URL_CHAR}*)*`;
@@ -48,9 +51,7 @@ const FORMATS: Readonly<Record<string, StringFormat>> = {
       '|T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S))$',
   },
   uuid: { pattern: '^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' },
-  email: {
-    pattern: `^[a-zA-Z0-9!#$%&'*+/=?^_\`{|}~-]{1,32}(?:\\.[a-zA-Z0-9!#$%&'*+/=?^_\`{|}~-]{1,30})?@${LABEL}(?:\\.${LABEL}){1,3}$`,
-  },
+  email: { pattern: `^${LOCAL}@${LABEL}(?:\\.${LABEL}){1,3}$` },
   hostname: { pattern: `^${HOST}$` },
   ipv4: { pattern: `^${IPV4}$` },
   ipv6: { pattern: `^(?:${ipv6()})$` },
