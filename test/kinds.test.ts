@@ -70,6 +70,52 @@ describe.each(Object.keys(KINDS))('%s', (name) => {
     }
   });
 
+  it.each(['ggml', 'onnx'] as const)(
+    'keeps its states apart in forks that are all written, and as they were in a step that is aborted, on %s',
+    async (engine) => {
+      await using one = await load({ engine });
+      const [prompt] = ROWS;
+      const paths = [[40], [41, 42, 43], [44, 45]];
+      const first = one.createCache({ policy: 'dense', cacheLength: 32 });
+      await one.prefill(first, prompt);
+      // The last is a fork of a fork, and all of them are written in turns.
+      const second = first.fork();
+      const caches = [first, second, second.fork()];
+      for (const [i, cache] of caches.entries()) await one.step(cache, [paths[i]], {});
+      for (const [i, cache] of caches.entries()) {
+        const aborted = AbortSignal.abort(new Error('enough'));
+        await expect(one.step(cache, [[70 + i, 71, 72]], { signal: aborted })).rejects.toThrow('enough');
+        const { logits } = await one.step(cache, [[50, 51 + i]], { logits: 'all' });
+        const alone = one.createCache({ policy: 'dense', cacheLength: 32 });
+        await one.prefill(alone, [...prompt, ...paths[i]]);
+        const wanted = await one.prefill(alone, [50, 51 + i], { logits: 'all' });
+        expect(largestError(logits, wanted), `path ${i}`).toBeLessThan(tolerance);
+      }
+    },
+  );
+
+  it('takes a step back that is aborted while it runs', async () => {
+    await using one = await load();
+    const [prompt] = ROWS;
+    const long = Array.from({ length: 40 }, (_, i) => 5 + ((7 * i) % 80));
+    for (const wait of [0, 1, 3]) {
+      const cache = one.createCache({ policy: 'dense', cacheLength: 64 });
+      await one.prefill(cache, prompt);
+      const controller = new AbortController();
+      const running = one.step(cache, [long], { signal: controller.signal });
+      setTimeout(() => controller.abort(), wait);
+      const done = await running.then(
+        () => true,
+        () => false,
+      );
+      const { logits } = await one.step(cache, [[50, 51]], { logits: 'all' });
+      const alone = one.createCache({ policy: 'dense', cacheLength: 64 });
+      await one.prefill(alone, done ? [...prompt, ...long] : prompt);
+      const wanted = await one.prefill(alone, [50, 51], { logits: 'all' });
+      expect(largestError(logits, wanted), `after ${wait} ms, ${done ? 'done' : 'aborted'}`).toBeLessThan(tolerance);
+    }
+  });
+
   it('writes with speculation what it writes without', async () => {
     await using one = await load();
     for (const prompt of ROWS) {

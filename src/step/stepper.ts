@@ -83,7 +83,8 @@ export class Stepper {
     options: StepOptions = {},
     adapters: StepAdapters | null = null,
   ): Promise<StepResult> {
-    const { lease } = options;
+    const { lease, signal } = options;
+    signal?.throwIfAborted(); // not all engines look at it
     this.#check(cache, chunk);
     cache.checkLease('a step', lease);
     const replay = replayOf(cache, chunk, options);
@@ -116,7 +117,7 @@ export class Stepper {
         ? { ...observed, echo: this.#echoSets(cache, { tokens: chunk, length, each, given, total }, inputs) }
         : observed;
     if (options.probe) bindProbe(this.config, cache, length, options.probe, inputs);
-    const outputs = await session.run(inputs, { signal: options.signal });
+    const outputs = await session.run(inputs, { signal });
     const outcome = {
       tokens: chunk,
       length,
