@@ -32,7 +32,7 @@ export function madeMatrix(
 const Q4_VALUES = 32;
 const Q4_BYTES = 18;
 
-/** Rows of 4-bit values as they are stored, and of each the place of the scale of a group in `scales`. */
+/** Rows of 4-bit values as they are stored, and which of the scales a group of a row has. */
 export interface FourBitRows {
   /** One value a byte, rows behind each other. */
   readonly codes: Uint8Array;
