@@ -192,7 +192,8 @@ function addRecall(parent: Command, io: CliIo): void {
         question: flags.question,
         chunkLength: flags.chunkLength,
         signal: io.signal,
-        onProgress: (done, total) => progress.update({ label: 'Asking', done, total, unit: 'runs' }),
+        onProgress: (done, total, right) =>
+          progress.update({ label: 'Asking', done, total, unit: 'runs', note: `${right} right` }),
       });
       progress.end();
       await write(io, flags.json ? `${JSON.stringify(result)}\n` : lines(recallLines(result, flags.question)));

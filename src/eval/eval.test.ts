@@ -57,7 +57,11 @@ describe('compare', () => {
 describe('recall', () => {
   it('tells the kinds apart that cases name', async () => {
     const lines = cases.map((item, i) => JSON.stringify({ ...item, ...(i > 0 && { kind: `kind ${i}` }) }));
-    const result = await recall(model, parseRecallCases(lines.join('\n')));
+    const told: number[][] = [];
+    const onProgress = (...state: number[]) => told.push(state);
+    const result = await recall(model, parseRecallCases(lines.join('\n')), { onProgress });
+    expect(told.map(([done]) => done)).toEqual([1, 2, 3]);
+    expect(told.at(-1)).toEqual([3, 3, result.right]);
     expect(Object.keys(result.byKind)).toEqual(['kind 1', 'kind 2']);
     const first = await recall(model, cases.slice(0, 1));
     expect(result.byKind['kind 1'] + result.byKind['kind 2'] + first.right).toBe(result.right);

@@ -48,7 +48,8 @@ export interface RecallOptions {
    */
   readonly chunkLength?: number;
   readonly signal?: AbortSignal;
-  readonly onProgress?: (done: number, total: number) => void;
+  /** Told after each case, also how many were right so far. */
+  readonly onProgress?: (done: number, total: number, right: number) => void;
 }
 
 export interface RecallResult extends Cost {
@@ -86,7 +87,7 @@ export async function recall(
   for (const item of cases) {
     options.signal?.throwIfAborted();
     outcomes.push({ item, right: await isRecalled(model, item, options, meter) });
-    options.onProgress?.(outcomes.length, cases.length);
+    options.onProgress?.(outcomes.length, cases.length, outcomes.filter(({ right }) => right).length);
   }
   const part = (list: typeof outcomes) => list.filter(({ right }) => right).length / list.length;
   const by = (key: (item: RecallCase) => string, list = outcomes) => {
