@@ -34,7 +34,7 @@ interface GraphBackend {
 /** @param context that the graph was made in. @throws EngineError where there is not as much memory. */
 export function allocateGraph(ggml: Ggml, backend: GraphBackend, graph: Pointer, context: TensorContext): GraphMemory {
   const { pointer, devicePointer, graphMemory } = backend;
-  return devicePointer ? share(ggml, [devicePointer, pointer], graph) : graphMemory.place(graph, context);
+  return devicePointer ? share(ggml, [devicePointer, pointer], graph) : graphMemory.allocate(graph, context);
 }
 
 /** Memory above this is given back when graphs need less than half of it for some steps. A new page is cleared: 0.7 ms a megabyte. */
@@ -71,7 +71,7 @@ export class SharedGraphMemory {
   }
 
   /** Gives the results of a graph addresses. */
-  place(graph: Pointer, context: TensorContext): GraphMemory {
+  allocate(graph: Pointer, context: TensorContext): GraphMemory {
     const bytes = this.#sizeOf(graph);
     const count = this.#ggml.ggml_graph_n_nodes(graph);
     const nodes = Array.from({ length: count }, (_, i) => this.#ggml.ggml_graph_node(graph, i));
