@@ -2,13 +2,12 @@
  * @file A session of ONNX Runtime on a GPU. A step of the same shapes on the same cache as the last ones is captured: its commands are
  * recorded once, and played again with other numbers in the same buffers.
  */
-import type * as ort from 'onnxruntime-web';
 import { GraphError } from '../../util/errors.ts';
-import type { CompiledGraph, StepInputs, StepOutput, StepOutputs, StepTensor } from '../types.ts';
+import type { CompiledGraph, StepInputs, StepOutput, StepOutputs, StepTensor, TensorData } from '../types.ts';
 import type { HeldDevice } from './gpu-device.ts';
 import { BUFFER_USAGE, bufferSize, type GpuBuffer, type GpuDevice, MAP_MODE } from './gpu-types.ts';
 import type { OnnxModel } from './lower/lower.ts';
-import { dtypeOf, lengthsOf } from './onnx-session.ts';
+import { dtypeOf, lengthsOf, type OnnxDtype } from './onnx-session.ts';
 import type { Queue } from './web-calls.ts';
 
 /** Its recorded commands and buffers stay as long as the session. */
@@ -18,13 +17,42 @@ const BEFORE_CAPTURE = 2;
 /** The first run of a recorded step records it. */
 const FIRST_PLAY = 2;
 /** A run that is neither recorded nor played. */
-const UNCAPTURED: ort.InferenceSession.RunOptions = { extra: { gpu_graph_id: '-1' } };
+const UNCAPTURED: RunOptions = { extra: { gpu_graph_id: '-1' } };
 /** Of the largest number of an output; the same commands give the same numbers, as a rule. */
 const TOLERANCE = 1e-4;
 
+/** A tensor of ONNX Runtime. */
+type OrtTensor = object;
+
+interface RunOptions {
+  readonly extra?: { readonly gpu_graph_id: string };
+}
+
+/** What of ONNX Runtime makes tensors. */
+export interface GpuRuntime {
+  readonly Tensor: {
+    new (dtype: OnnxDtype, data: TensorData, dims: readonly number[]): OrtTensor;
+    fromGpuBuffer(
+      buffer: GpuBuffer,
+      options: { readonly dataType: OnnxDtype; readonly dims: readonly number[] },
+    ): OrtTensor;
+  };
+}
+
+/** What of a session is used. */
+export interface OrtSession {
+  run(feeds: Readonly<Record<string, OrtTensor>>, options: RunOptions): Promise<unknown>;
+  run(
+    feeds: Readonly<Record<string, OrtTensor>>,
+    fetches: Readonly<Record<string, OrtTensor>>,
+    options: RunOptions,
+  ): Promise<unknown>;
+  release(): Promise<void>;
+}
+
 export interface GpuSessionOptions {
-  readonly runtime: Pick<typeof ort, 'Tensor'>;
-  readonly session: ort.InferenceSession;
+  readonly runtime: GpuRuntime;
+  readonly session: OrtSession;
   readonly model: OnnxModel;
   readonly held: HeldDevice;
   readonly queue: Queue;
@@ -90,7 +118,7 @@ export class GpuSession implements CompiledGraph {
     return expected;
   }
 
-  async #runOnce(bound: readonly Bound[], options: ort.InferenceSession.RunOptions): Promise<StepOutputs> {
+  async #runOnce(bound: readonly Bound[], options: RunOptions): Promise<StepOutputs> {
     const { runtime, session } = this.#options;
     const feeds = Object.fromEntries(
       bound.map(({ name, input: { data }, dims, buffer }) => [
@@ -98,7 +126,7 @@ export class GpuSession implements CompiledGraph {
         buffer ? onGpu(runtime, buffer, 'float32', dims) : new runtime.Tensor(dtypeOf(data), data, dims),
       ]),
     );
-    return (await session.run(feeds, options)) as unknown as StepOutputs;
+    return (await session.run(feeds, options)) as StepOutputs;
   }
 
   #bind(inputs: StepInputs): Bound[] {
@@ -114,9 +142,9 @@ export class GpuSession implements CompiledGraph {
 const onGpu = (
   { Tensor }: GpuSessionOptions['runtime'],
   buffer: GpuBuffer,
-  dataType: ort.Tensor.GpuBufferDataTypes,
+  dataType: OnnxDtype,
   dims: readonly number[],
-): ort.Tensor => Tensor.fromGpuBuffer(buffer as never, { dataType, dims });
+): OrtTensor => Tensor.fromGpuBuffer(buffer, { dataType, dims });
 
 /** Says all that recorded commands depend on: shapes, and the buffers of slots. */
 function keyOf(bound: readonly Bound[]): string {
@@ -153,9 +181,9 @@ export function areAlike(a: StepOutputs, b: StepOutputs): boolean {
 /** Commands that ONNX Runtime recorded, and the buffers that they read and write. */
 class CapturedStep {
   readonly #options: GpuSessionOptions;
-  readonly #run: ort.InferenceSession.RunOptions;
-  readonly #feeds: Record<string, ort.Tensor> = {};
-  readonly #fetches: Record<string, ort.Tensor> = {};
+  readonly #run: RunOptions;
+  readonly #feeds: Record<string, OrtTensor> = {};
+  readonly #fetches: Record<string, OrtTensor> = {};
   /** Of the inputs that are no slots. */
   readonly #given = new Map<string, GpuBuffer>();
   readonly #results: { readonly name: string; readonly dims: readonly number[]; readonly buffer: GpuBuffer }[] = [];
@@ -172,7 +200,7 @@ class CapturedStep {
     for (const { name, input, dims, buffer } of bound) {
       const own = buffer ?? bufferFor(device, input.data.byteLength);
       if (!buffer) this.#given.set(name, own);
-      this.#feeds[name] = onGpu(runtime, own, dtypeOf(input.data) as ort.Tensor.GpuBufferDataTypes, dims);
+      this.#feeds[name] = onGpu(runtime, own, dtypeOf(input.data), dims);
     }
     let size = 0;
     for (const [name, { data, dims }] of Object.entries(outputs)) {

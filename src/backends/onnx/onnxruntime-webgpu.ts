@@ -8,7 +8,7 @@ import { scaledBlocks } from '../../weights/codec.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import { type Backend, type CompiledGraph, type StepInputs, type StepOutputs, tensorOf } from '../types.ts';
 import { type HeldDevice, isLost, openDevice } from './gpu-device.ts';
-import { GpuSession } from './gpu-session.ts';
+import { type GpuRuntime, GpuSession, type OrtSession } from './gpu-session.ts';
 import { lowerToOnnx, type OnnxModel } from './lower/lower.ts';
 import { onnxGpuTarget } from './target.ts';
 import { keptGraphs, Queue, type SessionFiles, sessionFiles } from './web-calls.ts';
@@ -124,7 +124,11 @@ class GpuGraph implements CompiledGraph {
         return [await this.#session(held, files, false), false] as const;
       }
     });
-    this.#graph = new GpuSession({ runtime, session, model: this.#model, held, queue, captures: isCapturing });
+    this.#graph = new GpuSession({
+      // Their types name the GPU's, which lib.dom.d.ts does not know.
+      ...{ runtime: runtime as unknown as GpuRuntime, session: session as unknown as OrtSession },
+      ...{ model: this.#model, held, queue, captures: isCapturing },
+    });
   }
 
   #session(held: HeldDevice, { bytes, externalData }: SessionFiles, captures: boolean): Promise<ort.InferenceSession> {
