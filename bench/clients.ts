@@ -1,12 +1,14 @@
 /**
  * @file `npm run bench:clients -- MODEL.gguf [CLIENTS] [TOKENS] [WEIGHTS]`: tokens a second of clients that ask at the same time, each for an
- * answer to a prompt of its own: `keyhold serve` over HTTP, and node-llama-cpp with a sequence for each client in one context, in its process. Both
- * have the file, the threads, prompts of 64 tokens and greedy choice; sides take turns, and the best of the rounds counts. WEIGHTS is the
+ * answer to a prompt of its own: `keyhold serve` over HTTP, and node-llama-cpp with a sequence for each client in one context, in its process.
+ * KEYHOLD_BENCH_LLAMA_SERVER names a llama-server to take in place of node-llama-cpp, over HTTP too. Both sides have the file, the threads, prompts of 64 tokens and greedy choice; sides take turns, and the best of the rounds counts. WEIGHTS is the
  * format of ours: the file's own, such as q4_1, rounds activations as the peer does (the default of small models does not).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from '../test/support/redis.ts';
 
 const [file, clients = 8, tokens = 64] = [process.argv[2], ...process.argv.slice(3, 5).map(Number)] as [
   string | undefined,
@@ -116,7 +118,43 @@ async function nodeLlamaCpp(): Promise<Side> {
   };
 }
 
-const sides = [await keyhold(), await nodeLlamaCpp()];
+async function llamaServer(path: string): Promise<Side> {
+  const port = await freePort();
+  const length = 2 * (PROMPT + tokens) * clients;
+  const args = ['-m', file!, '--port', port, '-t', THREADS, '-np', clients, '-c', length].map(String);
+  const server = spawn(path, args, { stdio: 'ignore' });
+  const url = `http://127.0.0.1:${port}`;
+  const isReady = () =>
+    fetch(`${url}/health`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  for (const deadline = Date.now() + 60_000; !(await isReady()); await sleep(100))
+    if (server.exitCode !== null || Date.now() > deadline) throw new Error(`${path} does not start`);
+  const ask = async (prompt: readonly number[]): Promise<number> => {
+    const wanted = { n_predict: tokens, temperature: 0, ignore_eos: true, stream: true, cache_prompt: false };
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(`${url}/completion`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ prompt, ...wanted }),
+    });
+    const events = (await response.text()).split('\n\n').filter((each) => each.startsWith('data: {'));
+    return JSON.parse(events.at(-1)!.slice(6)).tokens_predicted;
+  };
+  return {
+    name: 'llama-server',
+    run: async (prompts) => (await Promise.all(prompts.map(ask))).reduce((a, b) => a + b),
+    async close() {
+      const ended = new Promise((resolve) => server.once('close', resolve));
+      server.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+const binary = process.env.KEYHOLD_BENCH_LLAMA_SERVER;
+const sides = [await keyhold(), binary ? await llamaServer(binary) : await nodeLlamaCpp()];
 const best = new Map<string, number>();
 for (let round = 0; round <= ROUNDS; round++)
   for (const side of sides) {
