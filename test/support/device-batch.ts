@@ -5,7 +5,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadModel, type WeightFormat } from '../../src/node.ts';
+import { loadModel } from '../../src/node.ts';
+import type { WeightFormat } from '../../src/weights/types.ts';
 
 const [, , format] = process.argv;
 const cacheDir = await mkdtemp(join(tmpdir(), 'keyhold-device-'));
