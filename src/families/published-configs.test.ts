@@ -1,5 +1,5 @@
 /**
- * Files of published checkpoints, key for key, with smaller sizes. Golden cases are made of them by test/fixtures/make/published.py.
+ * Files in the form of published checkpoints', written from what is known of their keys, with smaller sizes. Golden cases are made of them by test/fixtures/make/published.py.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ const FOLDER = join(import.meta.dirname, '../../test/fixtures/published');
 const read = (name: string, changes: Readonly<Record<string, unknown>> = {}) =>
   readConfig({ ...parseObject(readFileSync(join(FOLDER, `${name}.json`), 'utf8'), name), ...changes }, name);
 
-describe('config.json as it was published', () => {
+describe('config.json in published forms', () => {
   it.each(readdirSync(FOLDER).map((file) => file.replace('.json', '')))('%s is read, every key of it', (name) => {
     expect(read(name).config.vocabSize).toBeGreaterThan(90);
   });
