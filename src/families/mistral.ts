@@ -1,8 +1,7 @@
 /**
- * @file Mistral AI: mistral, ministral3, mixtral. Reference: transformers models of these names.
+ * @file Mistral AI: mistral and ministral3. Reference: transformers models of these names.
  */
 import { type Family, llamaTensors } from './family.ts';
-import { localExperts, moeLayers, SPARSE_EXPERTS } from './moe.ts';
 import { readBase, window, windowSize, withAttention } from './read-base.ts';
 
 export const mistral: Family = {
@@ -35,14 +34,4 @@ export const ministral3: Family = {
     };
   },
   tensors: llamaTensors(),
-};
-
-export const mixtral: Family = {
-  modelTypes: ['mixtral'],
-  config: (r) => {
-    const base = readBase(r, { normEps: 1e-5, nQueryGroups: undefined, rope: { theta: 1e6, fractionKeys: null } });
-    r.float('router_jitter_noise', 0); // noise of training
-    return { ...base, ...window(base, r.intOrNull('sliding_window')), ...moeLayers(base, localExperts(r, 8)) };
-  },
-  tensors: llamaTensors(SPARSE_EXPERTS),
 };

@@ -5,14 +5,13 @@
 import { ConfigReader, checkIsObject } from '../config/reader.ts';
 import type { Family } from './family.ts';
 import { configOf } from './layers.ts';
-import { cwm, llama } from './llama.ts';
+import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
-import { phi3 } from './phi.ts';
 import { qwen2, qwen3 } from './qwen.ts';
 import { type ReadConfig, readAs } from './read-as.ts';
 
 /** Families that hold no other models. */
-export const COMMON_FAMILIES: readonly Family[] = [llama, mistral, qwen2, qwen3, phi3, cwm];
+export const COMMON_FAMILIES: readonly Family[] = [llama, mistral, qwen2, qwen3];
 
 /** As `readConfig`. @throws ConfigError */
 export async function openConfig(

@@ -262,9 +262,9 @@ export class SlotStore {
     }
   }
 
-  /** Grows a table so that its groups have so many slots, and no more. */
-  ensure(table: SlotTable, slotsOf: (group: number) => number): void {
-    this.#grow(table, slotsOf, 1);
+  /** Grows a table as a row of that length has grown it: a cache that is loaded computes the same bits as the one that was saved. */
+  ensure(table: SlotTable, slotsOf: (group: number) => number, length: number): void {
+    this.#grow(table, slotsOf, this.spec.growth, this.limits.memoryFor(table, length, this.#batch));
   }
 
   #grow(

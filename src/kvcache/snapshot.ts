@@ -299,7 +299,7 @@ function openRow(cache: KVCache, row: number, tokens: Int32Array, saved: Header[
       if (count > store.limits.most(table)[g])
         throw new InputError(`${count} slots are more than a group of the ${policy} cache may hold`);
     });
-    store.ensure(table, (g) => filled[g]);
+    store.ensure(table, (g) => filled[g], tokens.length);
     filled.forEach((count, g) => {
       for (let slot = 0; slot < count; slot++) table.put(row, g, slot, 0, 0);
       table.filled[table.groupIndex(row, g)] = count;
