@@ -74,6 +74,8 @@ export function supportPage(reports: readonly FamilyReport[], refused: readonly 
     '',
     table(['`model_type`', 'parts'], wrapped),
     '',
+    'The logits of `cohere2_vision` are scaled by `logit_scale`, as those of `cohere2` are. The wrapper of transformers 5.18 leaves that out.',
+    '',
     '## What is refused',
     '',
     'Any key of config.json that a family does not know is refused, if it is switched on. These are known, and not computed:',
