@@ -8,7 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { freePort } from '../test/support/redis.ts';
+import { freePort } from '../test/support/free-port.ts';
 
 const [file, clients = 8, tokens = 64] = [process.argv[2], ...process.argv.slice(3, 5).map(Number)] as [
   string | undefined,
@@ -61,16 +61,25 @@ async function keyhold(): Promise<Side> {
     });
     server.once('exit', () => reject(new Error(`keyhold serve has ended: ${said}`)));
   });
-  const ask = async (prompt: readonly number[]): Promise<number> => {
+  return overHttp('keyhold serve', server, async (prompt) => {
     const wanted = { max_tokens: tokens, temperature: 0, ignore_eos: true, stream: true };
     const body = { model: 'm', prompt, ...wanted, stream_options: { include_usage: true } };
-    const headers = { 'content-type': 'application/json' };
-    const response = await fetch(`${url}/completions`, { method: 'POST', headers, body: JSON.stringify(body) });
-    const events = (await response.text()).split('\n\n').filter((each) => each.startsWith('data: {'));
-    return JSON.parse(events.at(-1)!.slice(6)).usage.completion_tokens;
-  };
+    return (await lastEvent(`${url}/completions`, body)).usage.completion_tokens;
+  });
+}
+
+/** The last event of a streamed answer. */
+async function lastEvent(url: string, body: object) {
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
+  const events = (await response.text()).split('\n\n').filter((each) => each.startsWith('data: {'));
+  return JSON.parse(events.at(-1)!.slice(6));
+}
+
+/** @param ask answers a prompt. Gives the tokens that were written. */
+function overHttp(name: string, server: ChildProcess, ask: (prompt: readonly number[]) => Promise<number>): Side {
   return {
-    name: 'keyhold serve',
+    name,
     run: async (prompts) => (await Promise.all(prompts.map(ask))).reduce((a, b) => a + b),
     async close() {
       const ended = new Promise((resolve) => server.once('close', resolve));
@@ -131,26 +140,10 @@ async function llamaServer(path: string): Promise<Side> {
     );
   for (const deadline = Date.now() + 60_000; !(await isReady()); await sleep(100))
     if (server.exitCode !== null || Date.now() > deadline) throw new Error(`${path} does not start`);
-  const ask = async (prompt: readonly number[]): Promise<number> => {
+  return overHttp('llama-server', server, async (prompt) => {
     const wanted = { n_predict: tokens, temperature: 0, ignore_eos: true, stream: true, cache_prompt: false };
-    const headers = { 'content-type': 'application/json' };
-    const response = await fetch(`${url}/completion`, {
-      method: 'POST',
-      headers,
-      body: JSON.stringify({ prompt, ...wanted }),
-    });
-    const events = (await response.text()).split('\n\n').filter((each) => each.startsWith('data: {'));
-    return JSON.parse(events.at(-1)!.slice(6)).tokens_predicted;
-  };
-  return {
-    name: 'llama-server',
-    run: async (prompts) => (await Promise.all(prompts.map(ask))).reduce((a, b) => a + b),
-    async close() {
-      const ended = new Promise((resolve) => server.once('close', resolve));
-      server.kill('SIGTERM');
-      await ended;
-    },
-  };
+    return (await lastEvent(`${url}/completion`, { prompt, ...wanted })).tokens_predicted;
+  });
 }
 
 const binary = process.env.KEYHOLD_BENCH_LLAMA_SERVER;

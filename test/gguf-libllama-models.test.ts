@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bindLlama, decodeTokens, openContext, openModel } from '../bench/libllama.ts';
 import { openGgml } from '../src/backends/ggml/binding.ts';
-import { findLibraries } from '../src/backends/ggml/platform.ts';
 import { readGgufHeader } from '../src/checkpoint/gguf/header.ts';
 import { loadModel } from '../src/node.ts';
 import { largestError } from './parity/case.ts';
 import { Bytes } from './support/gguf-bytes.ts';
+import { hasLlama } from './support/libllama.ts';
 import { bytesSource } from './support/safetensors-bytes.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
@@ -55,18 +55,7 @@ const IDS = [5, 9, 11, 40, 7, 60, 8, 33, 21, 4, 90, 2];
 /** llama.cpp has keys and values in float16. */
 const TOLERANCE = 0.01;
 
-function hasLlama(): boolean {
-  try {
-    return findLibraries().llama !== null;
-  } catch {
-    return false;
-  }
-}
-
-const isThere = hasLlama();
-if (!isThere) console.warn('skipped: the package of the ggml engine, which has libllama, is not installed');
-
-describe.runIf(isThere)('libllama', async () => {
+describe.runIf(hasLlama())('libllama', async () => {
   const folder = await tempFolder('libllama-models');
   const ggml = openGgml();
   const llama = bindLlama(ggml);

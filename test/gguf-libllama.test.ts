@@ -6,28 +6,17 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { bindLlama, decodeTokens, openContext, openModel } from '../bench/libllama.ts';
 import { openGgml } from '../src/backends/ggml/binding.ts';
-import { findLibraries } from '../src/backends/ggml/platform.ts';
 import { openCheckpoint, writeGguf } from '../src/exports/checkpoint-node.ts';
 import { loadModel } from '../src/node.ts';
 import { argmax } from '../src/util/numbers.ts';
+import { hasLlama } from './support/libllama.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 const folder = await tempFolder('libllama');
 const PROMPT = 'In the beginning God created the heaven and the earth. And the earth was';
 const TOKENS = 24;
 
-function hasLlama(): boolean {
-  try {
-    return findLibraries().llama !== null;
-  } catch {
-    return false;
-  }
-}
-
-const isThere = hasLlama();
-if (!isThere) console.warn('skipped: the package of the ggml engine, which has libllama, is not installed');
-
-describe.runIf(isThere)('libllama', () => {
+describe.runIf(hasLlama())('libllama', () => {
   const ggml = openGgml();
   const llama = bindLlama(ggml);
   const opened: (() => void)[] = [];

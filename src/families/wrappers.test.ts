@@ -16,6 +16,11 @@ const wrapped = (model_type: string, inner: ConfigJson, outer: ConfigJson = {}):
   ...outer,
 });
 
+const ignoredBy =
+  ({ ignore }: ReturnType<typeof unwrap>['own']) =>
+  (name: string) =>
+    ignore!.some((pattern) => pattern instanceof RegExp && pattern.test(name));
+
 describe('a config inside of another', () => {
   it('is read like one that stands alone', () => {
     for (const [outer, inner] of [
@@ -117,7 +122,7 @@ describe('the table of wrappers', () => {
   it('takes the tensors of one part, and leaves the others alone', () => {
     const { own } = unwrap({ model_type: 'mimi' }, 'here', 'decoder');
     expect(own.moves).toEqual([['', 'decoder_transformer.']]);
-    const ignored = (name: string) => own.ignore!.some((pattern) => pattern instanceof RegExp && pattern.test(name));
+    const ignored = ignoredBy(own);
     expect(ignored('encoder_transformer.layers.0.mlp.fc1.weight')).toBe(true);
     expect(ignored('quantizer.codebook')).toBe(true);
     expect(ignored('decoder_transformer.layers.0.mlp.fc3.weight')).toBe(false);
@@ -159,7 +164,7 @@ describe('the table of wrappers', () => {
     ['granite_speech', 'language_model.model.', 'encoder.out.bias projector.query'],
   ])('knows what of %s is not its text', (model_type, text, others) => {
     const { own } = unwrap({ model_type, text_config: {} }, 'here', null);
-    const ignored = (name: string) => own.ignore!.some((pattern) => pattern instanceof RegExp && pattern.test(name));
+    const ignored = ignoredBy(own);
     expect(own.moves!.some(([from, to]) => `${text}layers.`.startsWith(to) && 'model.layers.'.startsWith(from))).toBe(
       true,
     );

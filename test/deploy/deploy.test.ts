@@ -5,12 +5,12 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { CliProcess } from '../support/cli.ts';
+import { freePort } from '../support/free-port.ts';
 import { eventsOf } from '../support/served.ts';
 
 const DEPLOY = join(import.meta.dirname, '../../deploy');
@@ -45,16 +45,6 @@ const isInstalled = (program: string, args: readonly string[]): boolean => {
     return false;
   }
 };
-
-const freePort = () =>
-  new Promise<number>((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
 
 let folder: string;
 beforeAll(async () => {

@@ -2,8 +2,8 @@
  * A Redis server for tests, which can be killed and started again.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 import { Redis } from 'ioredis';
+import { freePort } from './free-port.ts';
 
 /** Whether redis-server is installed. */
 export const HAS_REDIS = ((): boolean => {
@@ -63,15 +63,4 @@ export class RedisProcess {
     child.kill('SIGKILL');
     await ended;
   }
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
 }
