@@ -7,8 +7,8 @@ function simulate(threads: number, work = 30, slowdown = 20) {
   const count = new ThreadCount(threads, () => ({ ...now }));
   return {
     count,
-    step(taken: number): number {
-      const used = count.next('graph');
+    step(taken: number, graph = 'graph'): number {
+      const used = count.next(graph);
       const alone = work / used;
       const isCrowded = used > threads - taken;
       // Threads without a core make all of them wait.
@@ -52,6 +52,20 @@ describe('ThreadCount', () => {
     expect(alone.length).toBeGreaterThan(2);
     expect(alone.length).toBeLessThan(15);
     expect(alone.every((at, i) => i === 0 || at > alone[i - 1] + 1)).toBe(true);
+  });
+
+  it('keeps all threads after one disturbance', () => {
+    const { step } = simulate(2);
+    step(0);
+    step(1);
+    for (let i = 0; i < 100; i++) expect(step(0)).toBe(2);
+  });
+
+  it('learns that leaving a thread out is in vain where two graphs alternate', () => {
+    const { step } = simulate(2, 100, 1.3);
+    const used = Array.from({ length: 500 }, (_, i) => step(1, i % 2 ? 'step' : 'chunk'));
+    expect(used).toContain(1);
+    expect(used.filter((threads) => threads === 1).length).toBeLessThan(40);
   });
 
   it('steps down further where more cores are taken, and never below one', () => {

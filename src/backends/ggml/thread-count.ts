@@ -54,9 +54,11 @@ export class ThreadCount {
   #patience: number = PATIENCE[0];
   #retryAt = 0;
   #work: unknown = null;
-  /** With the thread that was left out at the last judgement; null: none was. */
+  /** With the thread that was left out last; null: none was, or it was compared. */
   #before: Pace | null = null;
   #stayUntil = 0;
+  /** At the last judgement. */
+  #isDisturbed = false;
   #stay: number = STAY[0];
 
   constructor(most: number, measure: Measure = measureProcess) {
@@ -102,21 +104,28 @@ export class ThreadCount {
   #judge(time: number): void {
     const { wall, cpu, preempted, graphs, work, isMixed } = this.#sum;
     this.#sum = { ...NOTHING };
-    const pace = isMixed ? null : { work, ms: wall / graphs };
     const before = this.#before;
-    this.#before = null;
     const isCrowded = cpu / wall < CROWDED * this.#now && preempted / (cpu / 1e3) > PREEMPTIONS;
-    if (before && pace && !isCrowded && pace.work === before.work && pace.ms > GAIN * before.ms) {
-      this.#now++;
-      this.#stayUntil = time + this.#stay;
-      this.#stay = Math.min(2 * this.#stay, STAY[1]);
-      return;
+    const wasDisturbed = this.#isDisturbed;
+    this.#isDisturbed = isCrowded;
+    // Steps and chunks of a prompt may alternate: the next of the same work is compared.
+    if (before && !isMixed && work === before.work) {
+      this.#before = null;
+      if (!isCrowded && wall / graphs > GAIN * before.ms) {
+        this.#now++;
+        this.#stayUntil = time + this.#stay;
+        this.#stay = Math.min(2 * this.#stay, STAY[1]);
+        return;
+      }
+      this.#stay = STAY[0];
     }
-    if (before && pace?.work === before.work) this.#stay = STAY[0];
     if (this.#now === 1 || time < this.#stayUntil) return;
     if (isCrowded) {
+      // One disturbance of 60 ms cost the steps of half a second.
+      const isRetry = this.#patience > PATIENCE[0];
+      if (!isRetry && !wasDisturbed) return;
       this.#now--;
-      this.#before = pace;
+      this.#before = isMixed ? null : { work, ms: wall / graphs };
       this.#retryAt = time + Math.max(this.#patience, PAUSE * wall);
       this.#patience = Math.min(2 * this.#patience, PATIENCE[1]);
     } else if (this.#now === this.#most) this.#patience = PATIENCE[0];
