@@ -4,7 +4,7 @@
  * same cache came before it.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -13,7 +13,7 @@ import { promptTokens } from './protocol.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
 import { shapes } from './shapes.ts';
 
-const POLICIES = ['lastrec', 'h2o', 'snapkv', 'tova', 'keydiff', 'expected'];
+const POLICIES = ['h2o', 'snapkv', 'tova', 'keydiff', 'expected'];
 /** So few slots that attending to them costs next to nothing. */
 const FEW = 16;
 /** Tokens that are read beyond the slots, so that each further one makes another go. */
@@ -25,16 +25,21 @@ const options = new Command('bench:policies')
   .option('--slots <n>', 'of each cache', '1024')
   .option('--steps <n>', 'of each cache', '64')
   .option('--threads <n>', 'of the runtime', String(availableParallelism()))
+  .option('--policies <names>', 'besides lastrec', POLICIES.join(','))
+  .option('--keep <folder>', 'keep the prepared weights there, for further runs')
   .parse()
-  .opts<{ shape: string; slots: string; steps: string; threads: string }>();
+  .opts<{ shape: string; slots: string; steps: string; threads: string; policies: string; keep?: string }>();
 
 const config = shapes[options.shape];
 if (!config) throw new Error(`there is no shape ${options.shape}; there are ${Object.keys(shapes).join(', ')}`);
 const slots = Number(options.slots);
 const steps = Number(options.steps);
 
-const folder = mkdtempSync(join(tmpdir(), 'keyhold-bench-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const folder = options.keep ?? mkdtempSync(join(tmpdir(), 'keyhold-bench-'));
+mkdirSync(folder, { recursive: true });
+process.on('exit', () => {
+  if (!options.keep) rmSync(folder, { recursive: true, force: true });
+});
 process.on('SIGINT', () => process.exit(130));
 
 /** A cache whose `append` is timed. */
@@ -79,7 +84,7 @@ await using model = await loadModel(randomCheckpoint(config, 1), {
   cacheDir: folder,
 });
 const few = new Case(model, `lastrec, ${FEW} slots`, 'lastrec', FEW);
-const full = POLICIES.map((policy) => new Case(model, policy, policy, slots));
+const full = ['lastrec', ...options.policies.split(',')].map((policy) => new Case(model, policy, policy, slots));
 const cases = [few, ...full];
 const prompt = promptTokens(slots + BEYOND, config.vocab_size);
 for (const { cache } of cases) await model.prefill(cache, prompt);
