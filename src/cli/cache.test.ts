@@ -1,4 +1,4 @@
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { keyhold } from '../../test/support/cli.ts';
@@ -30,6 +30,7 @@ describe('keyhold cache', () => {
       { kind: 'weights', model: 'keyhold/tiny', format: 'float32' },
     ]);
     expect(entries[1].bytes).toBeGreaterThan(20e6);
+    expect(Date.now() - Date.parse(entries[1].lastUsed)).toBeLessThan(60_000);
     expect((await keyhold(['cache', 'ls'], { env })).stdout).toMatch(
       /1\.50 kB {2}org\/some--name\n[\s\S]* MB {2}keyhold\/tiny \(float32\)/,
     );
@@ -38,6 +39,26 @@ describe('keyhold cache', () => {
     expect((await keyhold(['cache', 'rm', '--weights'], { env })).stderr).toMatch(/^removed 1 folder, \d+\.\d MB\n$/);
     expect(JSON.parse((await keyhold(['cache', 'ls', '--json'], { env })).stdout).entries).toEqual([]);
     expect(await readdir(env['HF_HUB_CACHE'])).toEqual([]);
+  });
+
+  it('removes prepared weights that were not used for some days; a load is a use', async () => {
+    vi.stubEnv('KEYHOLD_CACHE', env['KEYHOLD_CACHE']);
+    const load = () => keyhold(['generate', 'And', '-n', '1', '-q'], { env });
+    const list = async () => JSON.parse((await keyhold(['cache', 'ls', '--json'], { env })).stdout).entries;
+    const remove = () => keyhold(['cache', 'rm', '--unused-for', '30'], { env });
+    await load();
+    const [, { folder }] = await list();
+    const manifest = join(folder, 'manifest.json');
+    const old = new Date(Date.now() - 31 * 24 * 60 * 60 * 1000);
+    await utimes(manifest, old, old);
+    await load();
+    vi.unstubAllEnvs();
+    expect((await remove()).stderr).toBe('removed 0 folders, 0 bytes\n');
+    await utimes(manifest, old, old);
+    expect((await keyhold(['cache', 'ls'], { env })).stdout).toContain(`used ${old.toISOString().slice(0, 10)}`);
+    expect((await remove()).stderr).toMatch(/^removed 1 folder, \d+\.\d MB\n$/);
+    // Downloads stay.
+    expect(await list()).toMatchObject([{ kind: 'download', lastUsed: null }]);
   });
 
   it('refuses what is not there, and removes nothing then', async () => {

@@ -7,10 +7,15 @@ import { UsageError } from './failure.ts';
 import { bytes, counted } from './format.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell, write } from './io.ts';
+import { wholeFrom } from './options.ts';
 import { styleOf } from './style.ts';
+
+const DAY = 24 * 60 * 60 * 1000;
 
 interface RemoveFlags {
   readonly weights?: boolean;
+  /** Days. */
+  readonly unusedFor?: number;
 }
 
 export function addCache(program: Command, io: CliIo): void {
@@ -37,16 +42,23 @@ export function addCache(program: Command, io: CliIo): void {
     .description('Removes the download of a model, and the weights that were prepared from it.')
     .argument('[model...]', 'names, as `keyhold cache ls` lists them')
     .option('--weights', 'only prepared weights: of these models, or all of them where no model is named')
+    .option(
+      '--unused-for <days>',
+      'only prepared weights that no model was loaded from for so many days, such as those of an earlier version',
+      wholeFrom(0),
+    )
     .action((names: readonly string[], flags: RemoveFlags) => removeModels(names, flags, io));
   addExamples(remove, [
     ['a model and its prepared weights', 'keyhold cache rm Qwen/Qwen3-0.6B'],
     ['all prepared weights', 'keyhold cache rm --weights'],
+    ['prepared weights that are not used any more', 'keyhold cache rm --unused-for 30'],
   ]);
   addExamples(command, [['what is there', 'keyhold cache ls']]);
   for (const sub of command.commands) sub.showHelpAfterError(`See keyhold cache ${sub.name()} --help.`);
 }
 
-async function removeModels(names: readonly string[], { weights = false }: RemoveFlags, io: CliIo): Promise<void> {
+async function removeModels(names: readonly string[], { unusedFor, ...flags }: RemoveFlags, io: CliIo): Promise<void> {
+  const weights = flags.weights || unusedFor !== undefined;
   if (names.length === 0 && !weights)
     throw new UsageError('name the models to remove, as keyhold cache ls lists them, or say --weights');
   const { entries } = await listCaches(io);
@@ -56,7 +68,11 @@ async function removeModels(names: readonly string[], { weights = false }: Remov
       throw new UsageError(
         `there is no ${weights ? 'prepared weights' : 'download and no prepared weights'} of ${name}; keyhold cache ls lists what there is`,
       );
-  const chosen = wanted.filter(({ model }) => names.length === 0 || names.includes(model));
+  const before = unusedFor === undefined ? Infinity : Date.now() - unusedFor * DAY;
+  const chosen = wanted.filter(
+    ({ model, lastUsed }) =>
+      (names.length === 0 || names.includes(model)) && (before === Infinity || Date.parse(lastUsed ?? '') <= before),
+  );
   for (const entry of chosen) await removeEntry(entry, io.signal);
   const { dim } = styleOf(io.stderr, io.env);
   tell(io, dim(`removed ${counted(chosen.length, 'folder')}, ${bytes(sum(chosen))}`));
@@ -69,8 +85,8 @@ function listLines({ hubFolder, weightsFolder, entries }: DiskCaches, io: CliIo)
     return [
       `${bold(title)}  ${bytes(sum(list))}  ${dim(folder)}`,
       ...list.map(
-        ({ model, format, bytes: size }) =>
-          `  ${bytes(size).padStart(9)}  ${model}${format ? dim(` (${format})`) : ''}`,
+        ({ model, format, bytes: size, lastUsed }) =>
+          `  ${bytes(size).padStart(9)}  ${model}${format ? dim(` (${format})`) : ''}${lastUsed ? dim(`, used ${lastUsed.slice(0, 10)}`) : ''}`,
       ),
     ];
   };

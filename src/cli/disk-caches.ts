@@ -1,11 +1,11 @@
 /**
  * @file What Keyhold and the Hugging Face hub keep on the disk: downloads, and prepared weights.
  */
-import { lstat, readdir, readFile, rm } from 'node:fs/promises';
+import { lstat, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readHubSettings } from '../hub/settings-node.ts';
 import { takeFileLock } from '../util/file-lock-node.ts';
-import { defaultCacheDir, LABEL_FILE } from '../weights/store-node.ts';
+import { defaultCacheDir, LABEL_FILE, MANIFEST_FILE } from '../weights/store-node.ts';
 import type { CliIo } from './io.ts';
 
 /** A folder that can be removed. */
@@ -16,6 +16,8 @@ export interface CacheEntry {
   /** Of prepared weights. */
   readonly format: string | null;
   readonly bytes: number;
+  /** Of prepared weights: when a model was last loaded from them, as ISO 8601; null where that is not known. */
+  readonly lastUsed: string | null;
   readonly folder: string;
 }
 
@@ -37,7 +39,7 @@ export async function listCaches(io: CliIo): Promise<DiskCaches> {
       .map(async (name): Promise<CacheEntry> => {
         const folder = join(hubFolder, name);
         const model = name.slice('models--'.length).replace('--', '/');
-        return { kind: 'download', model, format: null, bytes: await sizeOf(folder), folder };
+        return { kind: 'download', model, format: null, bytes: await sizeOf(folder), lastUsed: null, folder };
       }),
   );
   const weights = await Promise.all(
@@ -49,6 +51,10 @@ export async function listCaches(io: CliIo): Promise<DiskCaches> {
         model: model.trim(),
         format: await formatOf(folder),
         bytes: await sizeOf(folder),
+        lastUsed: await stat(join(folder, MANIFEST_FILE)).then(
+          ({ mtime }) => mtime.toISOString(),
+          () => null,
+        ),
         folder,
       };
     }),
@@ -74,7 +80,7 @@ async function foldersIn(folder: string): Promise<string[]> {
 }
 
 async function formatOf(folder: string): Promise<string | null> {
-  const manifest = await readFile(join(folder, 'manifest.json'), 'utf8').catch(() => '');
+  const manifest = await readFile(join(folder, MANIFEST_FILE), 'utf8').catch(() => '');
   return /^ "format": "(\w+)"/m.exec(manifest)?.[1] ?? null;
 }
 

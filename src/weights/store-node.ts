@@ -5,7 +5,7 @@
  * renames it when it is complete. The manifest is written last and holds a hash of samples of every tensor, which is checked at
  * every open. Leftovers of writers that died are removed by the next one.
  */
-import { type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { AlignedWriter } from '../util/aligned-writer-node.ts';
@@ -41,7 +41,8 @@ export interface StoreOptions<S extends ParamSpec> {
 export type EntryOptions = Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir' | 'codec'>;
 
 const WEIGHTS_FILE = 'weights.bin';
-const MANIFEST_FILE = 'manifest.json';
+/** Its time says when the weights were last used. */
+export const MANIFEST_FILE = 'manifest.json';
 /** The name of the model that an entry was made for; nothing depends on it. */
 export const LABEL_FILE = 'model.txt';
 
@@ -63,7 +64,10 @@ export async function openPreparedWeights<S extends ParamSpec>(options: StoreOpt
   const { layout, folder } = entry;
   const prepared = { params: layout.params, size: layout.size, file: { folder, name: WEIGHTS_FILE } };
   if (layout.size === 0) return prepared;
-  if (await isWhole(entry)) return prepared;
+  if (await isWhole(entry)) {
+    await noteUse(folder);
+    return prepared;
+  }
   let lock: FileLock | undefined;
   try {
     lock = await takeFileLock(`${folder}.lock`, options.signal);
@@ -80,6 +84,12 @@ export async function openPreparedWeights<S extends ParamSpec>(options: StoreOpt
 /** Whether weights were prepared already. */
 export async function hasPreparedWeights(options: EntryOptions): Promise<boolean> {
   return isWhole(entryOf(options));
+}
+
+/** A folder that can only be read serves as well. */
+async function noteUse(folder: string): Promise<void> {
+  const now = new Date();
+  await utimes(join(folder, MANIFEST_FILE), now, now).catch(() => undefined);
 }
 
 interface Entry {
