@@ -6,13 +6,12 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { CheckpointError } from '../util/errors.ts';
 import { type CheckpointFiles, isShardName, noSafetensors } from './checkpoint.ts';
 import { fileError, openFileSource } from './file-source-node.ts';
-import { isGguf } from './gguf/shards.ts';
-import { checkpointFromFiles } from './open.ts';
+import { checkpointFromFiles, isGgufFile } from './open.ts';
 import type { ByteSource, Checkpoint } from './types.ts';
 
 /**
  * Opens a folder that holds a checkpoint (config.json and safetensors, or a GGUF file), a single .safetensors file with its
- * config.json beside it, or a .gguf file. The caller closes it.
+ * config.json beside it, or a GGUF file of any name. The caller closes it.
  * @param name of the checkpoint, for messages.
  * @throws CheckpointError where there is nothing to open, or what is there is damaged.
  */
@@ -26,17 +25,18 @@ export async function openCheckpointFolder(path: string, name = path): Promise<C
   }
   if (isDirectory) return checkpointFromFiles(folderFiles(full, name));
   const file = basename(full);
-  if (isGguf(file)) return checkpointFromFiles(folderFiles(dirname(full), name), file);
+  const files = folderFiles(dirname(full), name);
+  if (await isGgufFile(files, file)) return checkpointFromFiles(files, file);
   if (!file.endsWith('.safetensors')) {
     const hint = /\.(bin|pt|pth|ckpt)$/.test(file)
       ? noSafetensors([file])
-      : 'neither a folder nor a .safetensors or .gguf file';
+      : 'neither a folder nor a .safetensors or GGUF file';
     throw new CheckpointError(`${path}: ${hint}`);
   }
   if (isShardName(file)) {
     throw new CheckpointError(`${path}: is one of several shards; open their folder, ${dirname(full)}, instead`);
   }
-  return checkpointFromFiles(folderFiles(dirname(full), name), file);
+  return checkpointFromFiles(files, file);
 }
 
 /** The files of a folder. @param name for messages. */

@@ -5,6 +5,7 @@ import { buildCheckpoint, type CheckpointFiles } from './checkpoint.ts';
 import { isGguf, pickGguf } from './gguf/shards.ts';
 import { TRANSFORMER_FOLDER } from './model-files.ts';
 import { isQuantised } from './quantised/is-quantised.ts';
+import { withSettingsFile } from './quantised/settings-file.ts';
 import type { Checkpoint } from './types.ts';
 
 /**
@@ -15,20 +16,41 @@ import type { Checkpoint } from './types.ts';
  */
 export async function checkpointFromFiles(all: CheckpointFiles, weights?: string): Promise<Checkpoint> {
   const files = weights === undefined ? await withTransformerFolder(all) : all;
-  const gguf = weights === undefined ? pickGguf(await files.list(), files.name) : isGguf(weights) ? weights : undefined;
+  const gguf =
+    weights === undefined
+      ? pickGguf(await files.list(), files.name)
+      : (await isGgufFile(files, weights))
+        ? weights
+        : undefined;
   if (gguf !== undefined) {
     // Loaded when it is needed: it is 40 kB of what a page loads.
     const { buildGgufCheckpoint } = await import('./gguf/checkpoint.ts');
     return buildGgufCheckpoint(files, gguf);
   }
   const checkpoint = await buildCheckpoint(files, weights);
-  if (!isQuantised(checkpoint.config)) return checkpoint;
   try {
+    const stated = isQuantised(checkpoint.config) ? checkpoint : await withSettingsFile(checkpoint);
+    if (!isQuantised(stated.config)) return checkpoint;
     const { readQuantised } = await import('./quantised/read.ts');
-    return await readQuantised(checkpoint);
+    return await readQuantised(stated);
   } catch (error) {
     await checkpoint.close();
     throw error;
+  }
+}
+
+const MAGIC = 'GGUF';
+
+/** Whether a file is GGUF, by its name or else by its first bytes: Ollama and the hub's cache name files by their hash. */
+export async function isGgufFile(files: CheckpointFiles, name: string): Promise<boolean> {
+  if (isGguf(name)) return true;
+  const source = name.endsWith('.safetensors') ? undefined : await files.open(name);
+  if (!source) return false;
+  try {
+    if (source.size < MAGIC.length) return false;
+    return new TextDecoder().decode(await source.read(0, MAGIC.length)) === MAGIC;
+  } finally {
+    await source.close();
   }
 }
 

@@ -74,6 +74,8 @@ export interface StoredTensor {
   readonly format?: string;
   /** The same values as ggml's blocks; their rows are those of the matrix of the last axis. */
   readonly blocks?: BlockRows;
+  /** It changes nothing, and may be left over. @default false */
+  readonly isNeutral?: boolean;
   /** The same matrix with rows and columns exchanged, where that is how the file stores it. */
   readonly transposed?: StoredTensor;
 }

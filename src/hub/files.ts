@@ -5,6 +5,7 @@
 import { noSafetensors } from '../checkpoint/checkpoint.ts';
 import { ggufFiles, ggufModels } from '../checkpoint/gguf/shards.ts';
 import { MODEL_FILES, TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
+import { SETTINGS_FILES } from '../checkpoint/quantised/settings-file.ts';
 import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { pathFlaw } from '../util/relative-path.ts';
@@ -24,6 +25,7 @@ const SMALL_FILES = [
   'modules.json',
   'sentence_bert_config.json',
   'config_sentence_transformers.json',
+  ...SETTINGS_FILES.map(({ file }) => file),
 ];
 
 /** What sentence-transformers puts after a model: see src/embed/modules.ts. */

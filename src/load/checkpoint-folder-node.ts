@@ -3,7 +3,6 @@
  */
 import { copyFile, mkdir, readdir, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { isGguf } from '../checkpoint/gguf/shards.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type TensorToWrite, tensorBytes, writeSafetensors } from '../checkpoint/write-safetensors-node.ts';
 import { InputError, KeyholdError, WeightsError } from '../util/errors.ts';
@@ -88,16 +87,19 @@ async function atomically(
   }
 }
 
+/** Where files lie beside the weights; null for a GGUF file, which holds all of a model. */
+async function folderBeside(source: string): Promise<string | null> {
+  if ((await stat(source)).isDirectory()) return source;
+  return source.endsWith('.safetensors') ? dirname(source) : null;
+}
+
 /** Copies the files that belong to the model besides its weights and its config.json; null: those that `model` can read. */
 async function copyCompanions(model: Checkpoint, source: string | null, to: string): Promise<void> {
-  if (source !== null && !isGguf(source)) {
-    const folder = (await stat(source)).isDirectory() ? source : dirname(source);
-    for (const name of await readdir(folder))
-      if (COMPANIONS.test(name)) await copyFile(join(folder, name), join(to, name));
-    return;
-  }
+  const folder = source === null ? null : await folderBeside(source);
+  const copied = folder === null ? [] : (await readdir(folder)).filter((name) => COMPANIONS.test(name));
+  for (const name of copied) await copyFile(join(folder!, name), join(to, name));
   for (const name of ['generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja']) {
-    const text = await model.readText(name);
+    const text = copied.includes(name) ? undefined : await model.readText(name);
     if (text !== undefined) await writeFile(join(to, name), text);
   }
 }

@@ -108,6 +108,7 @@ export class ParamResolver {
     const left = [...this.#checkpoint.tensors.keys()].filter(
       (name) =>
         !this.#used.has(name) &&
+        !this.#checkpoint.tensors.get(name)?.isNeutral &&
         !ignored.some((rule) => (typeof rule === 'function' ? rule(name, this.#config) : rule.test(name))),
     );
     if (left.length > 0)

@@ -84,7 +84,7 @@ export function ggufFile(
   return file.done();
 }
 
-function putValue(file: Bytes, value: TestValue): void {
+export function putValue(file: Bytes, value: TestValue): void {
   if (typeof value === 'string') file.u32(8).text(value);
   else if (typeof value === 'boolean') file.u32(7).u8(value ? 1 : 0);
   else if (typeof value === 'number') Number.isInteger(value) ? file.u32(4).u32(value) : file.u32(6).f32(value);

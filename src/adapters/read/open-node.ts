@@ -4,6 +4,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { fileError } from '../../checkpoint/file-source-node.ts';
+import { isGgufFile } from '../../checkpoint/open.ts';
 import { folderFiles } from '../../checkpoint/open-node.ts';
 import { AdapterError } from '../../util/errors.ts';
 import { shippedFolder } from '../../util/shipped-node.ts';
@@ -11,7 +12,7 @@ import { openGgufAdapter } from './gguf.ts';
 import { type OpenAdapter, openAdapter } from './open-adapter.ts';
 
 /**
- * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, a LoRA in a .gguf file, or the
+ * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, a LoRA in a GGUF file, or the
  * adapter that ships with the package (`keyhold/tiny-jargon`). The caller closes it.
  * @throws AdapterError where there is no adapter; CheckpointError where its files are damaged.
  */
@@ -24,10 +25,11 @@ export async function openAdapterFolder(path: string): Promise<OpenAdapter> {
     throw new AdapterError(fileError(path, cause).message, { cause });
   }
   if (isDirectory) return openAdapter(folderFiles(full, path));
-  if (full.endsWith('.gguf')) return openGgufAdapter(folderFiles(dirname(full), path), basename(full));
+  const files = folderFiles(dirname(full), path);
+  if (await isGgufFile(files, basename(full))) return openGgufAdapter(files, basename(full));
   if (!full.endsWith('.safetensors'))
-    throw new AdapterError(`${path}: is neither a folder nor a .safetensors or .gguf file`);
-  return openAdapter(folderFiles(dirname(full), path), basename(full));
+    throw new AdapterError(`${path}: is neither a folder nor a .safetensors or GGUF file`);
+  return openAdapter(files, basename(full));
 }
 
 /** What a live adapter is called unless it is given a name: the last folder of its path, or its .gguf file. */

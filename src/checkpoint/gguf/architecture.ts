@@ -4,6 +4,7 @@
 import { range } from '../../util/numbers.ts';
 import type { StoredTensor } from '../types.ts';
 import type { Metadata } from './metadata.ts';
+import { endTokenIds, specialTokenId } from './special-tokens.ts';
 
 /** What a row is given. */
 export interface GgufModel {
@@ -100,12 +101,10 @@ export function baseConfig(model: GgufModel): Json {
 /** Vocabulary, token ids, and whether the head is the embedding. */
 export function tokens({ all, tensors, has }: GgufModel): Json {
   const size = tensors.get('token_embd.weight')?.shape[0];
-  const id = (key: string) => all.tokenId(`tokenizer.ggml.${key}_token_id`, size ?? 0) ?? undefined;
-  // Models that end a turn with another token than a text.
-  const ends = [...new Set([id('eos'), id('eot'), id('eom')].filter((end) => end !== undefined))];
+  const ends = endTokenIds(all, size ?? 0);
   return {
     vocab_size: size,
-    bos_token_id: id('bos'),
+    bos_token_id: specialTokenId(all, 'bos', size ?? 0) ?? undefined,
     eos_token_id: ends.length > 1 ? ends : ends[0],
     tie_word_embeddings: !has('output.weight'),
   };
@@ -149,13 +148,14 @@ async function ropeScaling(model: GgufModel): Promise<Json | null> {
       original_max_position_embeddings: context,
       attention_factor: 1,
     };
-  const type = own.text('rope.scaling.type', own.has('rope.scale_linear') ? 'linear' : 'none');
-  const factor = own.float('rope.scaling.factor', own.float('rope.scale_linear', 1));
+  // 0 stands for none, and a factor without a type is linear.
+  const factor = own.float('rope.scaling.factor', own.float('rope.scale_linear', 0)) || 1;
+  const type = own.text('rope.scaling.type', 'linear');
   switch (type) {
     case 'none':
       return null;
     case 'linear':
-      return { rope_type: 'linear', factor };
+      return factor === 1 ? null : { rope_type: 'linear', factor };
     case 'yarn':
       return {
         rope_type: 'yarn',

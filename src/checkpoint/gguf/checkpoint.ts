@@ -12,6 +12,7 @@ import { type GgufHeader, type MetadataValue, readGgufHeader } from './header.ts
 import { Metadata } from './metadata.ts';
 import { asHuggingFace } from './model.ts';
 import { poolingFile } from './pooling.ts';
+import { samplingDefaults } from './sampling-defaults.ts';
 import { shardNames } from './shards.ts';
 import { storedTensor } from './tensors.ts';
 import { readVocabulary } from './tokenizer/read-vocabulary.ts';
@@ -45,7 +46,7 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
     const fingerprint = sha256(JSON.stringify([headers.map(({ bytes }) => sha256(bytes)), samples]));
     const states = sources.map((source) => [source.stamp ?? source.name, source.size]);
     const architecture = String(metadata.get('general.architecture'));
-    const texts = new VocabularyFiles(all, architecture);
+    const texts = new MetadataFiles(all, architecture);
     return {
       name: files.name,
       config,
@@ -75,7 +76,7 @@ function noteOf(headers: readonly GgufHeader[]): { note?: string } {
 }
 
 /** What other checkpoints have as files beside the weights, made of the metadata when it is asked for. */
-class VocabularyFiles {
+class MetadataFiles {
   readonly #metadata: Metadata;
   readonly #architecture: string;
   #vocabulary: GgufVocabulary | null | undefined;
@@ -86,6 +87,7 @@ class VocabularyFiles {
   }
 
   json(name: string): Record<string, unknown> | undefined {
+    if (name === 'generation_config.json') return samplingDefaults(this.#metadata);
     if (name !== 'tokenizer.json' && name !== 'tokenizer_config.json') return undefined;
     if (this.#vocabulary === undefined) this.#vocabulary = readVocabulary(this.#metadata, this.#architecture);
     if (this.#vocabulary === null) return undefined;

@@ -6,7 +6,7 @@
 import { CheckpointError } from '../../util/errors.ts';
 import type { ByteSource } from '../types.ts';
 import { TENSOR_TYPES, type TensorType } from './block-formats.ts';
-import { decodeTexts } from './texts.ts';
+import { decodeTexts, findTexts } from './texts.ts';
 
 /** A value of the metadata. Integers beyond 2^53 stay bigint. */
 export type MetadataValue = number | bigint | boolean | string | MetadataArray;
@@ -16,6 +16,10 @@ export interface MetadataArray {
   readonly length: number;
   readonly elementType: 'number' | 'boolean' | 'string';
   values(): (number | bigint | boolean | string)[];
+  /** One element; undefined beyond the end. */
+  at(index: number): number | bigint | boolean | string | undefined;
+  /** The first index of each of these texts that the array holds, without decoding the others. */
+  find(texts: readonly string[]): ReadonlyMap<string, number>;
 }
 
 /** A tensor as the header describes it. */
@@ -265,8 +269,9 @@ class Cursor {
     const view = this.#view;
     if (size !== undefined) {
       const start = this.#take(size * length, what);
+      const at = (i: number) => (i < length ? scalar(view, type, start + i * size) : undefined);
       const values = () => Array.from({ length }, (_, i) => scalar(view, type, start + i * size));
-      return { length, elementType: type === 7 ? 'boolean' : 'number', values };
+      return { length, elementType: type === 7 ? 'boolean' : 'number', values, at, find: () => new Map() };
     }
     const starts = new Float64Array(length);
     const lengths = new Uint32Array(length);
@@ -274,7 +279,13 @@ class Cursor {
       lengths[i] = this.#length(what);
       starts[i] = this.#take(lengths[i], what);
     }
-    return { length, elementType: 'string', values: () => decodeTexts(bytes, starts, lengths) };
+    return {
+      length,
+      elementType: 'string',
+      values: () => decodeTexts(bytes, starts, lengths),
+      at: (i) => decodeTexts(bytes, starts.subarray(i, i + 1), lengths.subarray(i, i + 1))[0],
+      find: (texts) => findTexts(bytes, starts, lengths, texts),
+    };
   }
 
   /** How many bytes of a text follow. */

@@ -43,12 +43,21 @@ export class Metadata {
     return this.has(key) ? this.int(key) : null;
   }
 
-  /** The id of one of `count` tokens. Some files name tokens that there are not, e.g. 4294967295: null, as for none. */
-  tokenId(key: string, count: number): number | null {
-    const value = this.has(key) ? this.#need(key) : null;
-    if (value === null || (typeof value === 'number' && Number.isInteger(value) && (value < 0 || value >= count)))
-      return null;
-    return this.int(key);
+  /**
+   * Ids of tokens: one, or a list of them. Some files name tokens that there are not, e.g. 4294967295: they are left out.
+   * @param count of all tokens.
+   */
+  tokenIds(key: string, count: number): number[] {
+    if (!this.has(key)) return [];
+    const ids = this.isList(key) ? this.numbers(key) : [this.#need(key)];
+    const wrong = ids.find((id) => !(typeof id === 'bigint' || (typeof id === 'number' && Number.isInteger(id))));
+    if (wrong !== undefined) throw this.#wrong(key, 'the id of a token', wrong);
+    return (ids as number[]).filter((id) => id >= 0 && id < count);
+  }
+
+  /** The first index of each of these texts that the list holds; none where there is no list. */
+  indicesOf(key: string, texts: readonly string[]): ReadonlyMap<string, number> {
+    return this.isList(key) ? this.#list(key, 'string').find(texts) : new Map();
   }
 
   float(key: string, fallback?: number): number {
@@ -63,6 +72,8 @@ export class Metadata {
 
   bool(key: string, fallback?: boolean): boolean {
     const value = this.#need(key, fallback);
+    // Some converters write 0 and 1.
+    if (value === 0 || value === 1) return value === 1;
     if (typeof value !== 'boolean') throw this.#wrong(key, 'true or false', value);
     return value;
   }
@@ -101,6 +112,12 @@ export class Metadata {
 
   bools(key: string): boolean[] {
     return this.#list(key, 'boolean').values() as boolean[];
+  }
+
+  /** Some elements of a list of numbers, without decoding the others; `fallback` for those beyond its end, and where there is no list. */
+  numbersAt(key: string, indices: readonly number[], fallback: number): number[] {
+    const list = this.isList(key) ? this.#list(key, 'number') : null;
+    return indices.map((index) => Number(list?.at(index) ?? fallback));
   }
 
   /** Whether the key holds an array. */

@@ -24,6 +24,9 @@ const NO_MODELS: Readonly<Record<string, string>> = {
   controlvector: 'is a control vector, not a model. Control vectors are not supported; name the GGUF file of the model',
 };
 
+/** Tensors of the parts of a model that see or hear, which Ollama's files hold beside those of the language model. */
+const OTHER_PARTS = /^(v|a|mm)\./;
+
 export interface HuggingFaceModel {
   readonly config: Json;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
@@ -97,7 +100,7 @@ function mapTensors(architecture: Architecture, model: GgufModel, where: string)
   const out = new Map<string, StoredTensor>();
   const left: string[] = [];
   for (const [name, tensor] of model.tensors) {
-    if (architecture.ignore?.some((pattern) => pattern.test(name))) continue;
+    if (OTHER_PARTS.test(name) || architecture.ignore?.some((pattern) => pattern.test(name))) continue;
     const made = rename(architecture, model, name, tensor);
     if (made === null) left.push(name);
     for (const piece of made ?? []) {

@@ -10,6 +10,27 @@ export function decodeTexts(bytes: Uint8Array, starts: Float64Array, lengths: Ui
   return Array.from(starts, (start, i) => decoder.decode(bytes.subarray(start, start + lengths[i])));
 }
 
+/** The first index of each of `wanted` that is among the texts. */
+export function findTexts(
+  bytes: Uint8Array,
+  starts: Float64Array,
+  lengths: Uint32Array,
+  wanted: readonly string[],
+): ReadonlyMap<string, number> {
+  const encoder = new TextEncoder();
+  const byLength = new Map<number, { readonly text: string; readonly bytes: Uint8Array }[]>();
+  for (const text of wanted) {
+    const encoded = encoder.encode(text);
+    byLength.set(encoded.length, [...(byLength.get(encoded.length) ?? []), { text, bytes: encoded }]);
+  }
+  const found = new Map<string, number>();
+  for (let i = 0; i < lengths.length; i++)
+    for (const candidate of byLength.get(lengths[i]) ?? [])
+      if (!found.has(candidate.text) && candidate.bytes.every((byte, j) => bytes[starts[i] + j] === byte))
+        found.set(candidate.text, i);
+  return found;
+}
+
 /** All texts in one piece, which is cut; null: some are no UTF-8. */
 function decodeTogether(bytes: Uint8Array, starts: Float64Array, lengths: Uint32Array): string[] | null {
   let size = 0;

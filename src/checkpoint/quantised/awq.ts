@@ -2,7 +2,7 @@
  * @file AWQ ("gemm"): words pack eight outputs in an order of their own; zero points are stored as they are.
  */
 import type { Method, QuantSettings } from './method.ts';
-import { allFloats, madeMatrix, wholeTensor } from './tensors.ts';
+import { allFloats, madeMatrix, neutralBias, wholeTensor } from './tensors.ts';
 
 /** Which nibble of a word holds output 8c + j. */
 const NIBBLE_OF = [0, 4, 1, 5, 2, 6, 3, 7];
@@ -15,7 +15,7 @@ export function awq(settings: QuantSettings, name = 'AWQ'): Method {
   return {
     name,
     marks: ['qweight'],
-    read(module) {
+    async read(module) {
       const [qweight, qzeros, scales] = ['qweight', 'qzeros', 'scales'].map((part) => module.need(part));
       const [cols, words] = qweight.shape;
       const [groups, rows] = scales.shape;
@@ -37,7 +37,7 @@ export function awq(settings: QuantSettings, name = 'AWQ'): Method {
           }
         return out;
       });
-      return { tensors: [weight], used: ['qweight', 'qzeros', 'scales'] };
+      return { tensors: [weight, ...(await neutralBias(module))], used: ['qweight', 'qzeros', 'scales', 'bias'] };
     },
   };
 }

@@ -22,10 +22,32 @@ export function compressedTensors(settings: QuantSettings): Method {
   const transform = settings.get('transform_config');
   if (isObject(transform) && Object.keys(isObject(transform.config_groups) ? transform.config_groups : {}).length > 0)
     throw settings.fail('transform_config', 'must be empty (weights that were rotated are not read)');
-  return { name: 'compressed-tensors', marks: ['weight_packed', 'weight_scale'], read: readModule };
+  const block = blockStructure(settings);
+  return {
+    name: 'compressed-tensors',
+    marks: ['weight_packed', 'weight_scale'],
+    read: (module) => readModule(module, block),
+  };
 }
 
-async function readModule(module: QuantisedModule) {
+/** The squares that scales are for, where a group of modules has such: [128, 128] in all that are known. */
+function blockStructure(settings: QuantSettings): readonly [number, number] | undefined {
+  const found = settings
+    .object('config_groups')
+    .entries()
+    .map(([, group]) => (isObject(group) && isObject(group.weights) ? group.weights.block_structure : undefined))
+    .filter((block) => Array.isArray(block) && block.length === 2 && block.every((n) => Number.isInteger(n) && n > 0));
+  if (new Set(found.map(String)).size > 1) throw settings.fail('config_groups', 'must have one block_structure');
+  return found[0] as readonly [number, number] | undefined;
+}
+
+/** Squares, where the scales are as many. */
+function squares(weight: StoredTensor, scale: StoredTensor, block: readonly [number, number] | undefined) {
+  const fits = block?.every((size, axis) => Math.ceil(weight.shape[axis] / size) === scale.shape[axis]);
+  return fits && scale.shape.length === 2 ? block : undefined;
+}
+
+async function readModule(module: QuantisedModule, block?: readonly [number, number]) {
   const name = `${module.name}.weight`;
   const used = ['weight', 'weight_packed', 'weight_scale', 'weight_zero_point', 'weight_shape', 'weight_g_idx']
     .concat(['weight_global_scale', 'input_scale', 'input_global_scale', 'input_zero_point'])
@@ -43,7 +65,7 @@ async function readModule(module: QuantisedModule) {
   }
   const weight = module.need('weight');
   const zero = module.get('weight_zero_point');
-  if (!zero) return { tensors: [scaledMatrix(weight, scale, name, weight.dtype)], used };
+  if (!zero) return { tensors: [scaledMatrix(weight, scale, name, weight.dtype, squares(weight, scale, block))], used };
   return { tensors: [withZeroPoints(weight, scale, zero, name)], used };
 }
 

@@ -41,21 +41,21 @@ export function mxfp4Matrix(packed: StoredTensor, scale: StoredTensor, name: str
 }
 
 /**
- * Scales are E4M3, for 16 values each, and one more is for all.
+ * Scales are E4M3, for 16 values each, and perhaps one more is for all.
  * @param by whether the latter multiplies or divides.
  */
 export function nvfp4Matrix(
   packed: StoredTensor,
   scale: StoredTensor,
   name: string,
-  global: StoredTensor,
+  global: StoredTensor | null,
   by: 'multiply' | 'divide',
 ): StoredTensor {
   const [rows, cols] = checkScale(packed, scale, 16);
   return madeMatrix(name, [rows, cols], 'nvfp4', async (start, count) => {
     const values = unpack(await rawBytes(packed, (start * cols) / 2, (count * cols) / 2));
     const scales = await scale.readFloats((start * cols) / 16, (count * cols) / 16);
-    const [all] = await allFloats(global);
+    const [all] = global ? await allFloats(global) : [1];
     for (let i = 0; i < scales.length; i++) scales[i] = by === 'divide' ? scales[i] / all : scales[i] * all;
     for (let i = 0; i < values.length; i++) values[i] *= scales[i >> 4];
     return values;

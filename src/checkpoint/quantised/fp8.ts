@@ -2,9 +2,9 @@
  * @file 8-bit floats with scales: DeepSeek's and Qwen's `fp8` (squares of 128 or one scale), fbgemm_fp8, and NVIDIA's modelopt (fp8, nvfp4).
  */
 import type { StoredTensor } from '../types.ts';
-import { nvfp4Matrix } from './fp4.ts';
+import { mxfp4Matrix, nvfp4Matrix } from './fp4.ts';
 import type { Method, QuantisedModule, QuantSettings } from './method.ts';
-import { scaledMatrix } from './tensors.ts';
+import { scaledMatrix, withZeroPoints } from './tensors.ts';
 
 /** Scales of activations, which stay float here. */
 const ACTIVATIONS = ['input_scale', 'activation_scale', 'input_scale_ub', 'k_scale', 'v_scale'];
@@ -42,15 +42,19 @@ const asExponents = (scale: StoredTensor): StoredTensor =>
       }
     : scale;
 
+/** Of modelopt; in a mixture the tensors tell which a module has. */
+const ALGORITHMS = ['FP8', 'NVFP4', 'FP8_PER_CHANNEL_PER_TOKEN', 'MIXED_PRECISION'];
+
 export function modelopt(settings: QuantSettings): Method {
   const algorithm = settings.text('quant_algo', settings.object('quantization').text('quant_algo', 'FP8'));
-  if (algorithm !== 'FP8' && algorithm !== 'NVFP4') throw settings.fail('quant_algo', 'must be "FP8" or "NVFP4"');
+  if (!ALGORITHMS.includes(algorithm)) throw settings.fail('quant_algo', `must be one of ${ALGORITHMS.join(', ')}`);
   return {
     name: `modelopt ${algorithm}`,
     marks: ['weight_scale'],
     read(module) {
       const scale = module.need('weight_scale');
       const second = module.get('weight_scale_2');
+      if (module.get('pre_quant_scale')) throw module.fail('scales its inputs (pre_quant_scale), which is not read');
       const made = second
         ? nvfp4Matrix(module.need('weight'), scale, `${module.name}.weight`, second, 'multiply')
         : scaled(module, scale);
@@ -58,3 +62,30 @@ export function modelopt(settings: QuantSettings): Method {
     },
   };
 }
+
+/** AMD's Quark: fp8 and int8 with scales for a tensor or a row, and mxfp4. */
+export function quark(): Method {
+  return {
+    name: 'Quark',
+    marks: ['weight_scale'],
+    read(module) {
+      const weight = module.need('weight');
+      const scale = module.need('weight_scale');
+      const isFour = weight.dtype === 'U8' && scale.dtype === 'U8';
+      if (!isFour && !/^(F8_E4M3|I8)$/.test(weight.dtype))
+        throw module.fail(
+          `is packed as ${weight.dtype}, which is not read of Quark's; fp8, int8 and mxfp4 are: use the original weights`,
+        );
+      const zero = module.get('weight_zero_point');
+      const name = `${module.name}.weight`;
+      const made = isFour
+        ? mxfp4Matrix(weight, scale, name)
+        : zero && weight.dtype === 'I8'
+          ? withZeroPoints(weight, scale, zero, name)
+          : scaled(module, scale);
+      return { tensors: [made], used: [...USED, ...ACTIVATIONS, ...QUARK_ACTIVATIONS] };
+    },
+  };
+}
+
+const QUARK_ACTIVATIONS = ['weight_zero_point', 'input_zero_point', 'output_scale', 'output_zero_point'];

@@ -4,7 +4,7 @@
 
 import type { StoredTensor } from '../types.ts';
 import type { Method, QuantisedModule, QuantSettings } from './method.ts';
-import { allFloats, madeMatrix, q4Blocks, rawBytes, streamValue, wholeTensor } from './tensors.ts';
+import { allFloats, madeMatrix, neutralBias, q4Blocks, rawBytes, streamValue, wholeTensor } from './tensors.ts';
 
 /**
  * @param zeroOffset the first version of the format stores zero points less one.
@@ -22,16 +22,21 @@ export function gptq(settings: QuantSettings): Method {
   return gptqMethod(settings, format === 'gptq' ? 1 : 0);
 }
 
+/** Bits of a weight that are read. */
+const WIDTHS = [2, 3, 4, 8];
+
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
 async function readModule(module: QuantisedModule, stated: number, zeroOffset: number, name: string) {
   const [qweight, qzeros, scales] = ['qweight', 'qzeros', 'scales'].map((part) => module.need(part));
   const index = module.get('g_idx');
   const [groups, rows] = scales.shape;
-  // Modules may have bits of their own, which the shapes tell.
-  const cols = index?.shape[0] ?? (qweight.shape[0] * 32) / stated;
-  const bits = (qweight.shape[0] * 32) / cols;
-  if (![2, 3, 4, 8].includes(bits)) throw module.fail(`has ${bits} bits a weight; 2, 3, 4 and 8 are read`);
+  // Modules may have bits of their own, which the shapes tell: of the inputs' groups, or of the words of zero points.
+  const words = qweight.shape[0] * 32;
+  const fitting = WIDTHS.filter((width) => ceilDiv(rows * width, 32) === qzeros.shape[1]);
+  const bits = index ? words / index.shape[0] : fitting.length === 1 ? fitting[0] : stated;
+  const cols = words / bits;
+  if (!WIDTHS.includes(bits)) throw module.fail(`has ${bits} bits a weight; 2, 3, 4 and 8 are read`);
   const zeroWords = ceilDiv(rows * bits, 32);
   const fits =
     qweight.shape[1] === rows && qzeros.shape[0] === groups && qzeros.shape[1] === zeroWords && cols % groups === 0;
@@ -79,7 +84,7 @@ async function readModule(module: QuantisedModule, stated: number, zeroOffset: n
       })
     : null;
   const made = blocks ? { ...weight, blocks } : weight;
-  return { tensors: [made], used: ['qweight', 'qzeros', 'scales', 'g_idx'] };
+  return { tensors: [made, ...(await neutralBias(module))], used: ['qweight', 'qzeros', 'scales', 'g_idx', 'bias'] };
 }
 
 /** Whether all zero points are 8, as in symmetric checkpoints. They are small: one for a group of inputs. */

@@ -1,19 +1,30 @@
 /**
  * @file HQQ: w = (q - zero) · scale with a zero point that is no integer; values are packed in parts of the group matrix.
  */
-import type { Method, QuantSettings } from './method.ts';
+import { product } from '../../util/numbers.ts';
+import type { Method, QuantisedModule, QuantSettings } from './method.ts';
 import { allFloats, madeMatrix, wholeTensor } from './tensors.ts';
+
+/** Modules may have settings of their own, which lie beside their tensors. */
+async function ownNumber(module: QuantisedModule, part: string, usual: number): Promise<number> {
+  const tensor = module.get(part);
+  return tensor && product(tensor.shape) === 1 ? (await allFloats(tensor))[0] : usual;
+}
 
 export function hqq(settings: QuantSettings): Method {
   const params = settings.object('quant_config').object('weight_quant_params');
-  const [bits, size, axis] = [params.int('nbits', 4), params.int('group_size', 64), params.int('axis', 1)];
-  if (![1, 2, 4, 8].includes(bits)) throw params.fail('nbits', 'must be 1, 2, 4 or 8');
-  if (axis !== 1) throw params.fail('axis', 'must be 1');
+  const stated = { bits: params.int('nbits', 4), size: params.int('group_size', 64), axis: params.int('axis', 1) };
   return {
     name: 'HQQ',
     marks: ['W_q'],
     async read(module) {
       const packed = module.need('W_q');
+      const [bits, size] = [
+        await ownNumber(module, 'nbits', stated.bits),
+        await ownNumber(module, 'group_size', stated.size),
+      ];
+      if (![1, 2, 4, 8].includes(bits)) throw module.fail(`has ${bits} bits a weight; 1, 2, 4 and 8 are read`);
+      if ((await ownNumber(module, 'axis', stated.axis)) !== 1) throw module.fail('has groups along axis 0; 1 is read');
       const [scale, zero] = [module.need('scale'), module.need('zero')];
       const shape = module.get('shape');
       const groups = packed.shape[0] * (8 / bits);

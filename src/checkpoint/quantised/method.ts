@@ -73,6 +73,8 @@ export class QuantSettings {
 
   fail(key: string, what: string): CheckpointError {
     const found = JSON.stringify(this.get(key) ?? null).slice(0, 80);
-    return new CheckpointError(`${this.#where}.${key} ${what}, but is ${found}.`);
+    return new CheckpointError(
+      `${this.#where}.${key} ${what}, but is ${found}. Use the original weights, or another quantisation of the model.`,
+    );
   }
 }

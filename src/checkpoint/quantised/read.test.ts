@@ -35,7 +35,7 @@ describe('checkpoints that are quantised already', () => {
       const size = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
       // The reference rounds after each product in float32 or not at all: half a unit in the last place of the largest.
       const worst = found.reduce((most, value, i) => Math.max(most, Math.abs(value - values[i])), 0);
-      expect(worst / size, key).toBeLessThan(2 ** -22);
+      expect(worst, key).toBeLessThanOrEqual(size * 2 ** -22);
       for (const [start, length] of [
         [1, 2],
         [count - 3, 3],
@@ -89,6 +89,13 @@ describe('checkpoints that are quantised already', () => {
     return (error as Error).message;
   }
 
+  it('say what a bias of zeros is, which AutoGPTQ wrote to every module', async () => {
+    const checkpoint = await openCheckpointFolder(join(FOLDER, 'gptq-settings-file'));
+    const biases = [...checkpoint.tensors.values()].filter(({ name }) => name.endsWith('.bias'));
+    expect(biases.map(({ isNeutral }) => isNeutral)).toEqual([true]);
+    await checkpoint.close();
+  });
+
   it('are refused by name where they are not read', async () => {
     const settings = (own: object) => ({ model_type: 'llama', quantization_config: own });
     expect(await refusal(settings({ quant_method: 'aqlm' }))).toMatch(/"aqlm", which is not read; known are gptq, awq/);
@@ -109,7 +116,7 @@ describe('checkpoints that are quantised already', () => {
     expect(await refusal(gptq, { 'a.qweight': f32([4, 8], new Array(32).fill(0)) })).toMatch(
       /the module a has no qzeros; it has qweight/,
     );
-    const shapes = { 'a.qzeros': f32([1, 2], [0, 0]), 'a.scales': f32([1, 8], new Array(8).fill(1)) };
+    const shapes = { 'a.qzeros': f32([1, 3], [0, 0, 0]), 'a.scales': f32([1, 8], new Array(8).fill(1)) };
     expect(await refusal(gptq, { 'a.qweight': f32([4, 8], new Array(32).fill(0)), ...shapes })).toMatch(/do not fit/);
     const fp8 = { model_type: 'llama', quantization_config: { quant_method: 'fp8', weight_block_size: [2, 2] } };
     const weight = f32([4, 4], new Array(16).fill(1));

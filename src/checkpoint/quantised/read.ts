@@ -9,7 +9,7 @@ import { awq } from './awq.ts';
 import { bitsAndBytes } from './bitsandbytes.ts';
 import { compressedTensors } from './compressed-tensors.ts';
 import { mxfp4Experts } from './fp4.ts';
-import { fp8, modelopt } from './fp8.ts';
+import { fp8, modelopt, quark } from './fp8.ts';
 import { gptq, gptqMethod } from './gptq.ts';
 import { hqq } from './hqq.ts';
 import { isQuantised, statedSettings } from './is-quantised.ts';
@@ -27,6 +27,7 @@ const METHODS: Readonly<Record<string, (settings: QuantSettings) => Method>> = {
   fp8,
   fbgemm_fp8: fp8,
   modelopt,
+  quark,
   bitsandbytes: bitsAndBytes,
   mxfp4: mxfp4Experts,
   hqq,
@@ -43,7 +44,11 @@ function autoRound(settings: QuantSettings): Method {
   if (packing === 'auto_round:auto_gptq') return gptqMethod(settings, 1, 'AutoRound');
   if (packing === 'auto_round' || packing === 'auto_round:gptqmodel') return gptqMethod(settings, 0, 'AutoRound');
   if (packing === 'auto_round:llm_compressor') return compressedTensors(settings);
-  throw settings.fail('packing_format', 'must be one of auto_round, auto_round:auto_gptq, auto_round:auto_awq');
+  if (packing === 'auto_round:fp8' || packing === 'auto_round:fp8_static') return fp8(settings);
+  throw settings.fail(
+    'packing_format',
+    'must be one of auto_round, auto_round:auto_gptq, auto_round:auto_awq, auto_round:fp8',
+  );
 }
 
 /**
@@ -78,6 +83,9 @@ function settingsOf({ config, name }: Checkpoint): QuantSettings | null {
   return new QuantSettings(found, `${name}: config.json: quantization_config`);
 }
 
+/** Scales of keys and values, for caches of 8 bits: of the attention, or of the matrices that make them. */
+const CACHE_SCALES = /\.([qkv]|kv|prob_output)_(scale|zero_point)$/;
+
 async function plainTensors(checkpoint: Checkpoint, method: Method): Promise<Map<string, StoredTensor>> {
   const marked = method.marks.map((mark) => `.${mark}`);
   // Module by module: what ends with a mark has its module's other tensors beside it.
@@ -89,6 +97,7 @@ async function plainTensors(checkpoint: Checkpoint, method: Method): Promise<Map
   const plain = new Map<string, StoredTensor>();
   for (const [name, tensor] of checkpoint.tensors) {
     const module = moduleOf(name, modules);
+    if (CACHE_SCALES.test(name)) continue;
     if (module === null) plain.set(name, tensor);
     else modules.get(module)!.set(name.slice(module.length + 1), tensor);
   }

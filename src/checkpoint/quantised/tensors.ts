@@ -5,6 +5,7 @@
 import { CheckpointError, InputError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import type { BlockRows, StoredTensor } from '../types.ts';
+import type { QuantisedModule } from './method.ts';
 
 /** A matrix whose rows `rows(start, count)` makes. */
 export function madeMatrix(
@@ -75,6 +76,14 @@ export function q4Blocks(
 
 /** All values, as float32. */
 export const allFloats = (tensor: StoredTensor): Promise<Float32Array> => tensor.readFloats(0, product(tensor.shape));
+
+/** A module's bias, if it has one. AutoGPTQ wrote biases of zeros to models without biases: such a one may be left over. */
+export async function neutralBias({ name, get }: QuantisedModule): Promise<StoredTensor[]> {
+  const bias = get('bias');
+  if (!bias) return [];
+  const isNeutral = (await allFloats(bias)).every((value) => value === 0);
+  return [{ ...bias, name: `${name}.bias`, ...(isNeutral ? { isNeutral } : {}) }];
+}
 
 /** Elements as they are stored. */
 export async function rawBytes(tensor: StoredTensor, start = 0, count = product(tensor.shape)): Promise<Uint8Array> {

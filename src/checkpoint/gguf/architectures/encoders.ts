@@ -5,6 +5,7 @@
 import { range } from '../../../util/numbers.ts';
 import { type Architecture, type GgufModel, type Json, LLAMA_NAMES, layerEps, ropeTheta } from '../architecture.ts';
 import { ROTATED } from '../rules.ts';
+import { specialTokenId } from '../special-tokens.ts';
 import { gemma3 } from './gemma.ts';
 import { llamaConfig } from './llama.ts';
 
@@ -20,7 +21,7 @@ function encoderConfig({ own, all, tensors, nLayer, nHead, nEmbd }: GgufModel): 
     intermediate_size: own.int('feed_forward_length', undefined, 1),
     max_position_embeddings: tensors.get('position_embd.weight')?.shape[0] ?? own.int('context_length', 2048, 1),
     vocab_size: size,
-    pad_token_id: all.tokenId('tokenizer.ggml.padding_token_id', size ?? 0) ?? undefined,
+    pad_token_id: specialTokenId(all, 'padding', size ?? 0) ?? undefined,
   };
 }
 

@@ -39,15 +39,57 @@ const cased = (after: string, digits: string) =>
   `| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${TAIL}`;
 const TEKKEN = cased('', '\\p{N}');
 const GPT4O = cased(`${CONTRACTIONS}?`, '\\p{N}{1,3}');
+const YOUTU = [
+  '[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥\\u3040-ゟ゠-ヿ]+',
+  cased(`${CONTRACTIONS}?`, '\\p{N}'),
+];
+
+/** Chinese characters are words of their own, and no letters of others. */
+const noHan = (letters: string) => `(?:(?!\\p{Han})${letters})`;
+const KIMI =
+  `\\p{Han}+|[^\\r\\n\\p{L}\\p{N}]?${noHan(UPPER)}*${noHan(LOWER)}+${CONTRACTIONS}?` +
+  `|[^\\r\\n\\p{L}\\p{N}]?${noHan(UPPER)}+${noHan(LOWER)}*${CONTRACTIONS}?|\\p{N}{1,3}|${PUNCTUATION}|${TAIL}`;
+
+/** Runs of spaces in pieces of powers of two. */
+const JAIS2 = `${LLAMA3.slice(0, -TAIL.length)}\\s*[\\r\\n]+|${[512, 256, 128, 64, 32, 16, 8, 4]
+  .map((count) => `\\s{${count}}(?!\\S)|`)
+  .join('')}\\s{1,2}(?!\\S)|\\s{1}`;
+/** Several words with spaces between them are one piece. */
+const EXAONE_MOE =
+  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}` +
+  '| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+';
+const CHAMELEON = [
+  '<sentinel:[0-9]+>',
+  '(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z',
+  '([\\t\\n]|    |  )',
+  '\\p{N}',
+  '[\\p{P}!-/:-@\\[-`{-~]',
+  GPT2,
+];
 
 const CJK = '[一-龥\\u3040-ゟ゠-ヿ]+';
-const DEEPSEEK3 = [
-  '\\p{N}{1,3}',
-  CJK,
+const deepseekWords = (tail: string) =>
   '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+' +
-    `| ?[\\p{P}\\p{S}]+[\\r\\n]*|${TAIL}`,
+  `| ?[\\p{P}\\p{S}]+${tail}`;
+const DEEPSEEK3_WORDS = deepseekWords(`[\\r\\n]*|${TAIL}`);
+const DEEPSEEK3 = ['\\p{N}{1,3}', CJK, DEEPSEEK3_WORDS];
+const SPARK = ['\\p{N}{1,3}', CJK, deepseekWords('|[\\r\\n]|\\s+(?!\\S)|\\s+'), '\\p{N}'];
+/** Digits in threes from the right, and the scripts of Asia. */
+const AFMOE = [
+  '\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))',
+  '[一-鿿㐀-䶿豈-﫿\\u3040-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿\\u0e80-\\u0eff\\u1780-\\u17ffက-႟ꩠ-ꩿꧠ-꧿가-\\ud7afᄀ-ᇿ]+',
+  DEEPSEEK3_WORDS,
 ];
 const DEEPSEEK_CODER = ['[\\r\\n]', '\\s?\\p{L}+', '\\s?\\p{P}+', '[一-龥ࠀ-一가-\\ud7ff]+', '\\p{N}'];
+/** The letters that are listed there are those with case. */
+const DEEPSEEK_LLM = [
+  '[\\r\\n]',
+  '\\s?[\\p{Lu}\\p{Ll}\\p{Lt}]+',
+  '\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+',
+  '\\s+$',
+  '[一-龥ࠀ-一가-\\ud7ff]+',
+  '\\p{N}+',
+];
 const FALCON = ['[\\p{P}\\$\\+<=>\\^~\\|`]+', GPT2, '[0-9][0-9][0-9]'];
 const BLOOM = ' ?[^(\\s|.,!?…。，、।۔،)]+';
 const BAILING = `'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|${PUNCTUATION}|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`;
@@ -74,6 +116,7 @@ const PRE_TOKENIZERS: readonly PreTokenizer[] = [
     names: [
       ...['gpt-2', 'phi-2', 'mpt', 'jais', 'mellum', 'exaone4', 'trillion', 'granite-docling', 'modern-bert'],
       ...['jina-es', 'jina-de', 'jina-v1-en', 'jina-v2-es', 'jina-v2-de', 'jina-v2-code', 'roberta-bpe', 'gigachat'],
+      'a.x-4.0',
     ],
     patterns: [GPT2],
   },
@@ -84,8 +127,18 @@ const PRE_TOKENIZERS: readonly PreTokenizer[] = [
   },
   { names: ['tekken'], patterns: [TEKKEN], ignoreMerges: true, addBos: true },
   { names: ['gpt-4o', 'llama4', 'kanana2', 'talkie', 'minimax-m2'], patterns: [GPT4O] },
+  { names: ['granite-embed-multi-97m'], patterns: [GPT4O], ignoreMerges: true },
   { names: ['tiny_aya', 'cohere2moe'], patterns: ['\\d{1,3}(?=(?:\\d{3})*\\b)', GPT4O] },
   { names: ['deepseek-v3', 'hunyuan-dense', 'joyai-llm', 'hy_v4'], patterns: DEEPSEEK3 },
+  { names: ['deepseek-llm'], patterns: DEEPSEEK_LLM },
+  { names: ['afmoe'], patterns: AFMOE },
+  { names: ['youtu'], patterns: YOUTU, ignoreMerges: true },
+  { names: ['kimi-k2'], patterns: [KIMI] },
+  { names: ['jais-2'], patterns: [JAIS2] },
+  { names: ['exaone-moe'], patterns: [EXAONE_MOE] },
+  { names: ['spark2_5'], patterns: SPARK },
+  { names: ['chameleon'], patterns: CHAMELEON, addBos: true },
+  { names: ['ufakzeka'], patterns: [QWEN2.slice(CONTRACTIONS.length + 1)] },
   { names: ['deepseek-coder'], patterns: DEEPSEEK_CODER },
   { names: ['falcon'], patterns: FALCON },
   { names: ['bloom', 'poro-chat', 'gpt3-finnish'], patterns: [BLOOM] },

@@ -3,6 +3,7 @@
  */
 
 import type { Metadata } from '../metadata.ts';
+import { specialTokenId } from '../special-tokens.ts';
 import type { GgufVocabulary } from './types.ts';
 
 const TOKEN_IDS = ['bos', 'eos', 'unknown', 'padding', 'seperator', 'cls', 'mask'] as const;
@@ -18,13 +19,12 @@ export function readVocabulary(metadata: Metadata, architecture: string): GgufVo
   const list = (key: string): number[] | null => {
     if (!own.has(key)) return null;
     const values = own.numbers(key);
-    if (values.length !== tokens.length)
-      throw own.fail(key, `has ${values.length} entries for ${tokens.length} tokens`);
-    return values;
+    if (values.length < tokens.length) throw own.fail(key, `has ${values.length} entries for ${tokens.length} tokens`);
+    return values.slice(0, tokens.length);
   };
   const ids: Record<string, number> = {};
   for (const key of TOKEN_IDS) {
-    const id = own.tokenId(`${key}_token_id`, tokens.length);
+    const id = specialTokenId(metadata, key, tokens.length);
     if (id !== null) ids[key] = id;
   }
   const flag = (key: string) => (own.has(key) ? own.bool(key) : null);
@@ -53,11 +53,12 @@ export function readVocabulary(metadata: Metadata, architecture: string): GgufVo
 /** By name; `default` is the one without a name. */
 function chatTemplates(metadata: Metadata): Record<string, string> {
   const templates: Record<string, string> = {};
-  const plain = metadata.textOrNull('tokenizer.chat_template');
-  if (plain !== null) templates['default'] = plain;
+  const key = 'tokenizer.chat_template';
+  const plain = metadata.isList(key) ? metadata.texts(key)[0] : metadata.textOrNull(key);
+  if (typeof plain === 'string') templates['default'] = plain;
   if (metadata.has('tokenizer.chat_templates'))
     for (const name of metadata.texts('tokenizer.chat_templates')) {
-      const template = metadata.textOrNull(`tokenizer.chat_template.${name}`);
+      const template = metadata.textOrNull(`${key}.${name}`);
       if (template !== null) templates[name] = template;
     }
   return templates;

@@ -10,10 +10,11 @@ const SPACE = '▁';
 
 export function sentencePieceJson(original: GgufVocabulary): Json {
   const gemma = original.architecture.startsWith('gemma');
+  const byLines = isCutByLines(original);
   const vocabulary = gemma ? withSpaceMarks(original) : original;
   const unused = (id: number) => typeOf(vocabulary, id) === TOKEN_TYPE.unused && !gemma;
   const vocab = vocabOf(vocabulary, unused);
-  const prefix = vocabulary.addSpacePrefix ?? !gemma;
+  const prefix = vocabulary.addSpacePrefix ?? !(gemma || byLines);
   // Runs of spaces and lines that Gemma's files call user-defined are merged as all text is.
   const isText = gemma ? (token: string) => /^(▁+|[\s]+)$/.test(token) : undefined;
   return {
@@ -23,10 +24,10 @@ export function sentencePieceJson(original: GgufVocabulary): Json {
       ...(prefix ? [{ type: 'Prepend', prepend: SPACE }] : []),
       { type: 'Replace', pattern: { String: ' ' }, content: SPACE },
     ]),
-    pre_tokenizer: preTokenizer(vocabulary.model),
+    pre_tokenizer: byLines ? LINES : null,
     post_processor: template(
       vocabulary,
-      (vocabulary.addBos ?? true) ? ['bos'] : [],
+      (vocabulary.addBos ?? vocabulary.pre !== 'sarvam-moe') ? ['bos'] : [],
       (vocabulary.addEos ?? false) ? ['eos'] : [],
     ),
     decoder: sequence('decoders', [
@@ -50,11 +51,12 @@ export function sentencePieceJson(original: GgufVocabulary): Json {
   };
 }
 
-/** Gemma 4 merges within lines only. */
-function preTokenizer(model: string): Json | null {
-  if (model !== 'gemma4') return null;
-  return { type: 'Split', pattern: { Regex: '[^\\n]+|[\\n]+' }, behavior: 'Isolated', invert: false };
-}
+const LINES: Json = { type: 'Split', pattern: { Regex: '[^\\n]+|[\\n]+' }, behavior: 'Isolated', invert: false };
+const CUT_BY_LINES: ReadonlySet<string> = new Set(['gemma4', 'granite-embed-multi-311m', 'sarvam-moe']);
+
+/** Gemma 4 and its kin have SentencePiece's letters, and merges within lines only; llama.cpp counts them to byte-level BPE. */
+export const isCutByLines = ({ model, pre }: GgufVocabulary): boolean =>
+  model === 'gemma4' || (model === 'gpt2' && pre !== null && CUT_BY_LINES.has(pre));
 
 /** User-defined tokens are stored with real spaces. */
 function withSpaceMarks(vocabulary: GgufVocabulary): GgufVocabulary {

@@ -3,7 +3,7 @@
  */
 import { TokenizerError } from '../../../util/errors.ts';
 import { byteLevelJson } from './byte-level.ts';
-import { sentencePieceJson } from './sentencepiece.ts';
+import { isCutByLines, sentencePieceJson } from './sentencepiece.ts';
 import type { GgufVocabulary, Json } from './types.ts';
 import { unigramJson } from './unigram.ts';
 import { wordPieceJson } from './wordpiece.ts';
@@ -22,7 +22,7 @@ const BUILDERS: Readonly<Record<string, (vocabulary: GgufVocabulary) => Json>> =
 export function ggufTokenizerJson(vocabulary: GgufVocabulary): Json {
   const { model, huggingFaceJson } = vocabulary;
   if (huggingFaceJson !== null) return parse(huggingFaceJson);
-  const build = Object.hasOwn(BUILDERS, model) ? BUILDERS[model] : undefined;
+  const build = isCutByLines(vocabulary) ? sentencePieceJson : Object.hasOwn(BUILDERS, model) ? BUILDERS[model] : null;
   if (!build)
     throw new TokenizerError(
       `the GGUF file's tokenizer.ggml.model is ${JSON.stringify(model.slice(0, 80))}; known are ${Object.keys(BUILDERS).join(', ')}`,

@@ -148,11 +148,50 @@ describe('a tokenizer made of GGUF metadata', () => {
       clean_up_tokenization_spaces: false,
       bos_token: '<s>',
       eos_token: '</s>',
+      // What llama.cpp takes in place of an id that is none.
+      unk_token: '<unk>',
       chat_template: [
         { name: 'default', template: 'A' },
         { name: 'tool_use', template: 'B' },
       ],
     });
+  });
+
+  it('has the first chat template of a list, and flags of 0 and 1', async () => {
+    const metadata = metadataOf(byteFallbackJson(), 'llama', {
+      'tokenizer.chat_template': ['A', 'B'],
+      'tokenizer.ggml.add_bos_token': 0,
+      'tokenizer.ggml.add_eos_token': 1,
+    });
+    const vocabulary = await vocabularyOf(metadata);
+    expect(ggufTokenizerConfig(vocabulary)['chat_template']).toBe('A');
+    expect([vocabulary.addBos, vocabulary.addEos]).toEqual([false, true]);
+  });
+
+  it('may have more scores than tokens', async () => {
+    const metadata = metadataOf(byteFallbackJson(), 'llama', {});
+    metadata['tokenizer.ggml.scores'] = [...(metadata['tokenizer.ggml.scores'] as number[]), 1, 2];
+    const { scores, tokens } = await vocabularyOf(metadata);
+    expect(scores).toHaveLength(tokens.length);
+  });
+
+  it('merges within lines where spaces are ▁ and merges are in the file', async () => {
+    const json = byteFallbackJson(false);
+    const { vocab, merges = [] } = json['model'] as Model;
+    const metadata = metadataOf(json, 'gpt2', {
+      'tokenizer.ggml.pre': 'granite-embed-multi-311m',
+      'tokenizer.ggml.add_bos_token': false,
+      'tokenizer.ggml.merges': merges.map((merge) => (typeof merge === 'string' ? merge : merge.join(' '))),
+      'tokenizer.ggml.token_type': Object.keys(vocab).map((token) => (/^<0x..>$/.test(token) ? 6 : 1)),
+    });
+    const { tokens } = await vocabularyOf(metadata);
+    metadata['tokenizer.ggml.token_type'] = tokens.map((token) =>
+      /^<0x..>$/.test(token) ? 6 : /^</.test(token) ? 3 : 1,
+    );
+    const made = Tokenizer.fromJson(ggufTokenizerJson(await vocabularyOf(metadata)), {});
+    const original = Tokenizer.fromJson(json, {});
+    for (const text of NASTY_TEXTS.filter((each) => !each.includes('\n')))
+      expect(made.encode(text), JSON.stringify(text)).toEqual(original.encode(text, { addSpecialTokens: false }));
   });
 
   it('is refused where it is of an unknown kind', async () => {
