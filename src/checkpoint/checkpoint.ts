@@ -3,8 +3,8 @@
  */
 import { CheckpointError } from '../util/errors.ts';
 import { pathFlaw } from '../util/relative-path.ts';
-import { hashSamples } from '../util/sample.ts';
 import { sha256 } from '../util/sha256.ts';
+import { identify } from './identity.ts';
 import { readSafetensors, type SafetensorsFile } from './safetensors.ts';
 import { parseShardIndex, SHARD_INDEX_FILE } from './shard-index.ts';
 import type { ByteSource, Checkpoint, StoredTensor } from './types.ts';
@@ -43,15 +43,17 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
     const parsed = await openShards(files, shardOf, opened);
     const tensors = mergeShards(files.name, parsed, typeof shardOf === 'string' ? undefined : shardOf);
     const read = [...parsed.values()];
-    const samples = await Promise.all(opened.map((source, i) => hashSamples(source, read[i].ranges)));
-    const fingerprint = sha256(JSON.stringify([sha256(configText), read.map(({ header }) => sha256(header)), samples]));
-    const states = opened.map((source) => [source.stamp ?? source.name, source.size]);
+    const weightFiles = opened.map((source, i) => ({ source, tensors: read[i].ranges }));
+    const { identity, fingerprint } = await identify(weightFiles, [
+      sha256(configText),
+      read.map(({ header }) => sha256(header)),
+    ]);
     return {
       name: files.name,
       config,
       tensors,
-      identity: sha256(JSON.stringify([states, fingerprint])),
-      fingerprint: async () => fingerprint,
+      identity,
+      fingerprint,
       async readJson(file) {
         const text = await readText(files, file);
         return text === undefined ? undefined : parseObject(text, `${files.name}: ${file}`);

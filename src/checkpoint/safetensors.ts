@@ -9,8 +9,7 @@ import { CheckpointError, InputError } from '../util/errors.ts';
 import { widenInto } from '../util/half.ts';
 import { isObject } from '../util/is-object.ts';
 import { findJsonFlaw } from '../util/json-keys.ts';
-import type { ByteRange } from '../util/sample.ts';
-import type { ByteSource, StoredDtype, StoredTensor } from './types.ts';
+import type { ByteSource, StoredDtype, StoredTensor, TensorRange } from './types.ts';
 
 /** The same limit as in the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -22,11 +21,12 @@ const PIECE_BYTES = 1 << 24;
 
 /** A safetensors file whose header was read and found consistent. */
 export interface SafetensorsFile {
+  /** In the order in which they lie in the file. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** The bytes of the header, to tell files apart. */
   readonly header: Uint8Array;
   /** Where the tensors' bytes are in the file. */
-  readonly ranges: readonly ByteRange[];
+  readonly ranges: readonly TensorRange[];
 }
 
 interface Entry {
@@ -68,8 +68,8 @@ export async function readSafetensors(source: ByteSource): Promise<SafetensorsFi
     if (name !== '__metadata__') entries.push(readEntry(name, value, source.size - dataStart, fail));
   checkLayout(entries, source.size - dataStart, fail);
   const tensors = new Map<string, StoredTensor>();
-  for (const entry of entries) tensors.set(entry.name, storedTensor(source, dataStart, entry));
-  const ranges = entries.map(({ begin, end }) => ({ offset: dataStart + begin, length: end - begin }));
+  for (const entry of [...entries].sort(byBegin)) tensors.set(entry.name, storedTensor(source, dataStart, entry));
+  const ranges = entries.map(({ name, begin, end }) => ({ name, offset: dataStart + begin, length: end - begin }));
   return { tensors, header, ranges };
 }
 
@@ -141,9 +141,11 @@ function readEntry(name: string, value: unknown, dataBytes: number, fail: Fail):
   return { name, dtype, shape, elements, begin, end };
 }
 
+const byBegin = (a: Entry, b: Entry): number => a.begin - b.begin || a.end - b.end;
+
 /** The tensors must cover the data without overlap or hole, as in the reference implementation: hidden bytes are a risk. */
 function checkLayout(entries: readonly Entry[], dataBytes: number, fail: Fail): void {
-  const sorted = [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end);
+  const sorted = [...entries].sort(byBegin);
   let covered = 0;
   let last: Entry | undefined;
   for (const entry of sorted) {

@@ -2,8 +2,15 @@
  * @file What other modules read of a checkpoint: named tensors that can be read in parts.
  */
 import type { StoredDtype } from '../util/dtypes.ts';
+import type { ByteRange } from '../util/sample.ts';
 
 export type { StoredDtype };
+
+/** Where the bytes of a tensor are in its file. */
+export interface TensorRange extends ByteRange {
+  /** As the file calls it. */
+  readonly name: string;
+}
 
 /** Random access to bytes: a file, a Blob, a URL with ranges. */
 export interface ByteSource {
@@ -19,6 +26,10 @@ export interface ByteSource {
   readonly isRemote?: boolean;
   /** Reads exactly `length` bytes at `offset`; throws a CheckpointError where there are fewer. */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /** As `read`, for a source that is read while it is downloaded: the bytes are given when they come, and are not asked for. */
+  readPassing?(offset: number, length: number): Promise<Uint8Array>;
+  /** Told where the tensors are, when the header has been read. */
+  onTensors?(ranges: readonly TensorRange[]): void;
   close(): Promise<void>;
 }
 

@@ -50,6 +50,8 @@ export interface HubAnswer {
 export interface StallGuard {
   readonly signal: AbortSignal;
   touch(): void;
+  /** Until the next `touch`: no data is asked for. */
+  pause(): void;
   done(): void;
 }
 
@@ -84,6 +86,7 @@ export class HubHttp {
     return {
       signal: controller.signal,
       touch,
+      pause: () => clearTimeout(timer),
       done: () => {
         clearTimeout(timer);
         signal?.removeEventListener('abort', stop);

@@ -7,10 +7,11 @@ import { isGguf } from '../checkpoint/gguf/shards.ts';
 import type { ByteSource } from '../checkpoint/types.ts';
 import { CheckpointError, HubError } from '../util/errors.ts';
 import type { HubFile } from './files.ts';
-import { Backoff, type HubHttp, HubUnreachableError, refusal } from './http.ts';
+import { type HubHttp, HubUnreachableError } from './http.ts';
 import { type HubDownloadOptions, openHub } from './hub-node.ts';
 import { commitOf, filesOf, fileUrl } from './listing.ts';
 import { checkHubNames, hubGguf } from './names.ts';
+import { readRange } from './range.ts';
 
 /** A GGUF model on the hub. */
 export interface RemoteGguf {
@@ -70,47 +71,7 @@ function rangeSource(http: HubHttp, { id, revision, commit }: Snapshot, file: Hu
   const subject = { id, revision, file: file.path };
   const name = `${id}/${file.path}`;
 
-  const once = async (offset: number, length: number): Promise<Uint8Array> => {
-    const guard = http.guard();
-    try {
-      const range = `bytes=${offset}-${offset + length - 1}`;
-      const answer = await http.get(url, { 'accept-encoding': 'identity', range }, guard.signal);
-      const { response } = answer;
-      if (!response.ok) {
-        await response.body?.cancel();
-        throw refusal(answer, subject, http.options);
-      }
-      if (response.status !== 206 || !response.headers.get('content-range')?.startsWith(`bytes ${offset}-`)) {
-        await response.body?.cancel();
-        throw new HubError(`${name}: the server sends no parts of files, so the model has to be downloaded first`);
-      }
-      const bytes = new Uint8Array(length);
-      let have = 0;
-      for await (const piece of response.body ?? []) {
-        guard.touch();
-        if (have + piece.length > length) throw new HubError(`${name}: the server sends more than was asked for`);
-        bytes.set(piece, have);
-        have += piece.length;
-      }
-      if (have < length) throw new HubUnreachableError(`${name}: the connection ended early`);
-      return bytes;
-    } catch (error) {
-      throw error instanceof HubError ? error : http.asUnreachable(error, http.options.endpoint, guard.signal);
-    } finally {
-      guard.done();
-    }
-  };
-  const fetched = async (offset: number, length: number): Promise<Uint8Array> => {
-    if (length === 0) return new Uint8Array(0);
-    const backoff = new Backoff(http.options);
-    for (;;) {
-      try {
-        return await once(offset, length);
-      } catch (error) {
-        await backoff.next(error);
-      }
-    }
-  };
+  const fetched = (offset: number, length: number) => readRange(http, { url, subject, name }, offset, length);
   let head = new Uint8Array(0);
   return {
     name,

@@ -126,7 +126,10 @@ async function drain(
         await writer.restart();
         throw new HubError(`${name}: the server sends more than the ${writer.size} bytes that it announced`);
       }
+      // It may wait for what reads the bytes.
+      guard.pause();
       await writer.append(value);
+      guard.touch();
       transfer.onBytes(writer.have);
     }
   } finally {

@@ -17,6 +17,14 @@ function rootBits(count: number, power: number): Int32Array {
   return bits;
 }
 
+/** What a hash of a part of the bytes goes on from. */
+export interface Sha256State {
+  readonly words: readonly number[];
+  readonly rest: readonly number[];
+  /** Bytes so far. */
+  readonly length: number;
+}
+
 /** The SHA-256 of bytes that come in pieces. */
 export class Sha256 {
   readonly #constants = rootBits(64, 1 / 3);
@@ -25,6 +33,20 @@ export class Sha256 {
   /** Bytes that do not fill a block yet. */
   readonly #rest = new Uint8Array(64);
   #length = 0;
+
+  /** Goes on where another hash was. */
+  static from({ words, rest, length }: Sha256State): Sha256 {
+    const hash = new Sha256();
+    hash.#state.set(words);
+    hash.#rest.set(rest);
+    hash.#length = length;
+    return hash;
+  }
+
+  get state(): Sha256State {
+    const rest = this.#rest.subarray(0, this.#length % 64);
+    return { words: [...this.#state], rest: [...rest], length: this.#length };
+  }
 
   update(bytes: Uint8Array): this {
     let at = 0;

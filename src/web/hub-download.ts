@@ -1,12 +1,12 @@
 /**
- * @file Downloads of the hub into the browser's storage. What was broken off goes on from where it was.
+ * @file Downloads of the small files of a model into the browser's storage. What was broken off goes on from where it was.
  */
 import type { HubFile } from '../hub/files.ts';
 import type { HubHttp } from '../hub/http.ts';
 import { filesOf, fileUrl } from '../hub/listing.ts';
 import { fill, type PartialContent, wrongChecksum } from '../hub/transfer.ts';
-import { Sha256 } from '../util/sha256.ts';
-import { type FetchProgress, ProgressMeter } from './progress.ts';
+import { ContentHash } from './content-hash.ts';
+import type { ProgressMeter } from './progress.ts';
 import { checkQuota, openForWriting, readFile, removeFile, type SyncFile, writeAll } from './storage.ts';
 
 /** A model on the hub, at a commit. */
@@ -32,27 +32,24 @@ export async function listFiles(
   });
 }
 
-/** Downloads files, as far as they are not there. @throws HubError, WeightsError; the signal's reason. */
+/** Downloads files, as far as they are not there, and tells their bytes. @throws HubError, WeightsError; the signal's reason. */
 export async function downloadFiles(
   http: HubHttp,
   folder: FileSystemDirectoryHandle,
   model: HubModelId,
   files: readonly HubFile[],
-  onProgress: (progress: FetchProgress) => void,
+  meter: ProgressMeter,
 ): Promise<void> {
   const have = new Map<string, number>();
   for (const file of files) have.set(file.path, (await readFile(folder, storedName(file)))?.size ?? 0);
   const missing = files.reduce((sum, { path, size }) => sum + Math.max(0, size - have.get(path)!), 0);
   await checkQuota(`the download of ${model.id}`, missing);
-  const total = files.reduce((sum, { size }) => sum + size, 0);
-  const meter = new ProgressMeter(total, onProgress);
   let done = 0;
   for (const file of files) {
     http.options.signal?.throwIfAborted();
     await download(http, folder, model, file, (bytes) => meter.tell(done + bytes, file.path));
     done += file.size;
   }
-  meter.end(files.at(-1)!.path);
 }
 
 async function download(
@@ -87,13 +84,14 @@ class StoredContent implements PartialContent {
   readonly size: number;
   have = 0;
   readonly #handle: SyncFile;
-  readonly #etag: string;
-  #hash = new Sha256();
+  readonly #file: HubFile;
+  #hash: ContentHash;
 
-  private constructor(handle: SyncFile, { size, etag }: HubFile) {
+  private constructor(handle: SyncFile, file: HubFile) {
     this.#handle = handle;
-    this.size = size;
-    this.#etag = etag;
+    this.size = file.size;
+    this.#file = file;
+    this.#hash = new ContentHash(file);
   }
 
   /** Takes up what is there; it is read once, for the checksum. */
@@ -123,17 +121,10 @@ class StoredContent implements PartialContent {
   async restart(): Promise<void> {
     this.#handle.truncate(0);
     this.have = 0;
-    this.#hash = new Sha256();
+    this.#hash = new ContentHash(this.#file);
   }
 
-  async matches(): Promise<boolean> {
-    if (this.#etag.length === 64) return this.#hash.digest() === this.#etag;
-    // Small files are named as git names them.
-    const head = new TextEncoder().encode(`blob ${this.size}\0`);
-    const all = new Uint8Array(head.length + this.size);
-    all.set(head);
-    this.#handle.read(all.subarray(head.length), { at: 0 });
-    const digest = new Uint8Array(await crypto.subtle.digest('SHA-1', all));
-    return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('') === this.#etag;
+  matches(): Promise<boolean> {
+    return this.#hash.matches();
   }
 }

@@ -1,24 +1,25 @@
 /**
- * @file A model of the hub in a browser: downloaded once, prepared once, and kept as prepared weights without its checkpoint.
+ * @file A model of the hub in a browser: its weights are prepared while they are downloaded, and kept without the checkpoint.
  */
 import { blobSource } from '../checkpoint/blob-source.ts';
 import { checkpointFromFiles } from '../checkpoint/open.ts';
 import type { ByteSource, Checkpoint } from '../checkpoint/types.ts';
 import type { HubFile } from '../hub/files.ts';
 import { HubHttp, isTransient } from '../hub/http.ts';
-import { commitOf } from '../hub/listing.ts';
+import { commitOf, fileUrl } from '../hub/listing.ts';
 import { checkHubNames, hubGguf } from '../hub/names.ts';
 import type { PrepareRequest } from '../load/model-plan.ts';
 import { CheckpointError } from '../util/errors.ts';
 import type { WeightCodec } from '../weights/codec.ts';
-import type { WeightProgress } from '../weights/prepare.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 import { downloadFiles, type HubModelId, listFiles, storedName } from './hub-download.ts';
 import { Outline } from './outline.ts';
 import { openPreparedFiles } from './prepared-files.ts';
-import type { FetchProgress } from './progress.ts';
+import { type FetchProgress, ProgressMeter } from './progress.ts';
 import { readFile, readJson, removeFile, writeFile } from './storage.ts';
 import { type ModelNote, NOTE_FILE, openModelFolder, useLock, writeLock } from './stored-models.ts';
+import { StreamedFile } from './streamed-file.ts';
+import { WeightDownload } from './weight-download.ts';
 
 /** A model of the hub as it goes to the worker. */
 export interface HubSource {
@@ -38,7 +39,6 @@ export interface HubModelOptions {
 interface PrepareOptions {
   readonly codec: WeightCodec;
   readonly signal?: AbortSignal;
-  readonly onProgress: (progress: WeightProgress) => void;
 }
 
 /** A model of the hub, and its prepared weights. */
@@ -47,7 +47,7 @@ export interface HubModel {
   prepare(request: PrepareRequest, options: PrepareOptions): Promise<PreparedWeights>;
 }
 
-/** Weight files are dropped when the weights are prepared. */
+/** Weight files are read while they are downloaded; all others are stored. */
 const isWeights = (path: string): boolean => /\.(safetensors|gguf)$/i.test(path);
 const outlineName = (path: string): string => `outline ${encodeURIComponent(path)}`;
 
@@ -79,36 +79,46 @@ export async function withHubModel<T>(
       ...{ retries: 5, retryDelayMs: 500, stallMs: 60_000, redirects: 'browser' },
     });
     const folder = await openModelFolder(hub);
-    const note = await currentNote(http, folder, { source, id, gguf }, options);
-    return run(await openStored(new StoredHubModel(http, folder, { id, gguf, commit: note.commit }, note, options)));
+    const { note, meter } = await currentNote(http, folder, { source, id, gguf }, options);
+    const stored = new StoredHubModel(http, folder, { id, gguf, commit: note.commit }, note, meter);
+    try {
+      return await run(await openStored(stored));
+    } finally {
+      for (const file of stored.weights.values()) await file.close();
+    }
   });
 }
 
-/** The note of the model at its present commit; its files are there, or their outlines. */
+/** The note of the model at its present commit, whose small files are there. */
 async function currentNote(
   http: HubHttp,
   folder: FileSystemDirectoryHandle,
   { source, id, gguf }: { source: HubSource; id: string; gguf?: string },
   { onProgress }: HubModelOptions,
-): Promise<ModelNote> {
+): Promise<{ note: ModelNote; meter: ProgressMeter }> {
+  const meterOf = (files: readonly HubFile[]) => new ProgressMeter(bytesOf(files), onProgress);
   const stored = await readJson<ModelNote>(folder, NOTE_FILE);
   let commit: string;
   try {
     commit = await commitOf(http, id, source.revision);
   } catch (error) {
     // Without a network the model of yesterday is better than none.
-    if (stored && isTransient(error)) return stored;
+    if (stored && isTransient(error)) return { note: stored, meter: meterOf(stored.files) };
     throw error;
   }
-  if (stored?.commit === commit) return stored;
+  if (stored?.commit === commit) return { note: stored, meter: meterOf(stored.files) };
   const model = { id, gguf, commit };
   const files = await listFiles(http, folder, model);
-  await downloadFiles(http, folder, model, files, onProgress);
+  const meter = meterOf(files);
+  const small = files.filter(({ path }) => !isWeights(path));
+  await downloadFiles(http, folder, model, small, meter);
   const note: ModelNote = { hub: source.hub, commit, files };
-  await removeOthers(folder, new Set(files.map(storedName)));
+  await removeOthers(folder, new Set(small.map(storedName)));
   await writeFile(folder, NOTE_FILE, JSON.stringify(note));
-  return note;
+  return { note, meter };
 }
+
+const bytesOf = (files: readonly HubFile[]): number => files.reduce((sum, { size }) => sum + size, 0);
 
 /** Removes the files of other commits, and what was made of them. */
 async function removeOthers(folder: FileSystemDirectoryHandle, wanted: ReadonlySet<string>): Promise<void> {
@@ -117,29 +127,28 @@ async function removeOthers(folder: FileSystemDirectoryHandle, wanted: ReadonlyS
   for (const name of names) if (!wanted.has(name)) await removeFile(folder, name);
 }
 
-/** The files of a model in the storage; weight files may be there as outlines. */
+/** The files of a model: those in the storage, and weight files, which are read from the hub. */
 class StoredHubModel {
   readonly note: ModelNote;
   readonly folder: FileSystemDirectoryHandle;
-  /** What was read of weight files that are there. */
-  readonly recorded = new Map<string, Outline>();
-  isOpening = true;
+  /** The weight files that were opened, by their paths. */
+  readonly weights = new Map<string, StreamedFile>();
   readonly #http: HubHttp;
   readonly #model: HubModelId;
-  readonly #options: HubModelOptions;
+  readonly #meter: ProgressMeter;
 
   constructor(
     http: HubHttp,
     folder: FileSystemDirectoryHandle,
     model: HubModelId,
     note: ModelNote,
-    options: HubModelOptions,
+    meter: ProgressMeter,
   ) {
     this.#http = http;
     this.folder = folder;
     this.#model = model;
     this.note = note;
-    this.#options = options;
+    this.#meter = meter;
   }
 
   get id(): string {
@@ -155,55 +164,89 @@ class StoredHubModel {
     const file = this.note.files.find(({ path }) => this.nameOf(path) === wanted);
     if (!file) return undefined;
     const { path } = file;
+    if (isWeights(path)) return this.#openWeights(file);
     const name = `${this.id}: ${path}`;
-    const stamp = `${this.id}@${this.note.commit}/${path}`;
     const stored = await readFile(this.folder, storedName(file));
-    if (stored?.size === file.size) {
-      const source = { ...blobSource(stored, name), stamp };
-      if (!isWeights(path)) return source;
-      const outline = new Outline();
-      this.recorded.set(path, outline);
-      return outline.record(source, () => this.isOpening);
-    }
+    if (stored?.size === file.size)
+      return { ...blobSource(stored, name), stamp: `${this.id}@${this.note.commit}/${path}` };
+    throw new CheckpointError(`${name}: is not in the browser's storage any more; delete the model`);
+  }
+
+  async #openWeights(file: HubFile): Promise<StreamedFile> {
+    const { path } = file;
+    const { id, commit } = this.#model;
+    const known = this.weights.get(path);
+    if (known) return known;
+    const small = this.note.files.filter((other) => !isWeights(other.path));
+    const opened: StreamedFile = new StreamedFile({
+      ...{ http: this.#http, url: fileUrl(this.#http, id, commit, path), id, commit, file },
+      outline: await this.#readOutline(path),
+      onBytes: () => {
+        let bytes = bytesOf(small);
+        for (const { have } of this.weights.values()) bytes += have;
+        this.#meter.tell(bytes, path);
+      },
+      // Of the files before it only the end is missing.
+      onRequest: () => {
+        for (const before of this.weights.values()) {
+          if (before === opened) break;
+          before.readAll().catch(() => undefined);
+        }
+      },
+    });
+    this.weights.set(path, opened);
+    return opened;
+  }
+
+  async #readOutline(path: string): Promise<Outline> {
     const kept = await readFile(this.folder, outlineName(path));
-    if (!kept) throw new CheckpointError(`${name}: is not in the browser's storage any more; delete the model`);
-    const outline = Outline.fromBytes(new Uint8Array(await kept.arrayBuffer()));
-    let whole: Promise<ByteSource> | null = null;
-    const read = async (offset: number, length: number) => {
-      const bytes = outline.get(offset, length);
-      if (bytes) return bytes;
-      // Another weight format is wanted than the one that was prepared: the checkpoint is needed again.
-      whole ??= this.#downloadAgain(file, name);
-      return (await whole).read(offset, length);
-    };
-    return { name, stamp, size: file.size, read, close: async () => {} };
+    try {
+      if (kept) return Outline.fromBytes(new Uint8Array(await kept.arrayBuffer()));
+    } catch {
+      // Torn: what it held is read again.
+    }
+    return new Outline();
   }
 
-  async #downloadAgain(file: HubFile, name: string): Promise<ByteSource> {
-    await downloadFiles(this.#http, this.folder, this.#model, [file], this.#options.onProgress);
-    return blobSource((await readFile(this.folder, storedName(file)))!, name);
+  /** Where weights were downloaded. */
+  endProgress(): void {
+    const last = [...this.weights.values()].at(-1);
+    if (last && last.have > 0) this.#meter.end(last.name);
   }
 
-  /** Replaces weight files by their outlines. */
-  async dropWeights(): Promise<void> {
-    for (const [path, outline] of this.recorded) await writeFile(this.folder, outlineName(path), outline.toBytes());
-    for (const file of this.note.files) if (isWeights(file.path)) await removeFile(this.folder, storedName(file));
-  }
+  readonly outlines = {
+    save: async (): Promise<void> => {
+      for (const [path, { outline }] of this.weights) {
+        if (!outline.isChanged) continue;
+        await writeFile(this.folder, outlineName(path), outline.toBytes());
+        outline.isChanged = false;
+      }
+    },
+    remove: async (): Promise<void> => {
+      for (const path of this.weights.keys()) await removeFile(this.folder, outlineName(path));
+    },
+  };
 }
 
 async function openStored(stored: StoredHubModel): Promise<HubModel> {
-  const checkpoint = await checkpointFromFiles({
+  const opened = await checkpointFromFiles({
     name: stored.id,
     list: async () => stored.note.files.map(({ path }) => stored.nameOf(path)).filter((name) => !name.includes('/')),
     open: (path) => stored.open(path),
   });
-  await checkpoint.fingerprint();
-  stored.isOpening = false;
+  const files = [...stored.weights.values()];
+  // A browser has few connections to a server; the first file is the one that goes on.
+  for (const file of files.slice(1)) file.pause();
+  for (const file of files) file.endOpening();
+  const download = new WeightDownload(opened, stored.weights);
   return {
-    checkpoint,
+    checkpoint: download.checkpoint,
     async prepare(request, options) {
-      const weights = await openPreparedFiles(request, { folder: stored.folder, ...options });
-      await stored.dropWeights();
+      const { folder, outlines } = stored;
+      const weights = await openPreparedFiles(request, { folder, download, outlines, ...options });
+      for (const file of files) await file.askForPassing();
+      await outlines.save();
+      stored.endProgress();
       return weights;
     },
   };

@@ -19,7 +19,7 @@ import type { Device, ThreadLoadOptions } from './thread.ts';
 /** What {@link loadModel} reports while it works. */
 export type LoadProgress =
   | ({ readonly stage: 'download' } & FetchProgress)
-  /** Weights are being prepared: bytes done, and bytes in all. */
+  /** Weights are being prepared: bytes done, and bytes in all. Those of the hub are prepared while they are downloaded. */
   | { readonly stage: 'weights'; readonly bytes: number; readonly total: number };
 
 export interface LoadOptions {

@@ -1,9 +1,7 @@
 /**
  * @file The parts of a weight file that are read when a checkpoint is opened: its header, and the samples that identify it. They
- * are kept when the file itself is dropped.
+ * are kept without the file.
  */
-
-import type { ByteSource } from '../checkpoint/types.ts';
 import { CheckpointError } from '../util/errors.ts';
 
 const keyOf = (offset: number, length: number): string => `${offset}+${length}`;
@@ -11,21 +9,16 @@ const keyOf = (offset: number, length: number): string => `${offset}+${length}`;
 /** Ranges of a file by `offset+length`. */
 export class Outline {
   readonly #ranges = new Map<string, Uint8Array>();
+  /** Whether something was added since it was read. */
+  isChanged = false;
 
   get(offset: number, length: number): Uint8Array | undefined {
     return this.#ranges.get(keyOf(offset, length));
   }
 
-  /** A source that remembers all that is read from it, until `isOpening` says no. */
-  record(source: ByteSource, isOpening: () => boolean): ByteSource {
-    return {
-      ...source,
-      read: async (offset, length) => {
-        const bytes = await source.read(offset, length);
-        if (isOpening()) this.#ranges.set(keyOf(offset, length), bytes.slice());
-        return bytes;
-      },
-    };
+  set(offset: number, bytes: Uint8Array): void {
+    this.#ranges.set(keyOf(offset, bytes.length), bytes.slice());
+    this.isChanged = true;
   }
 
   /** A line of JSON that says which ranges there are, and their bytes. */
@@ -54,9 +47,7 @@ export class Outline {
         at += length;
       }
     } catch (cause) {
-      throw new CheckpointError('the outline of a stored model is damaged; delete the model and load it again', {
-        cause,
-      });
+      throw new CheckpointError('the outline of a stored model is damaged', { cause });
     }
     return outline;
   }

@@ -1,5 +1,5 @@
 import { afterEach, expect, it, vi } from 'vitest';
-import { checkQuota, writeAll } from './storage.ts';
+import { checkQuota, resize, writeAll } from './storage.ts';
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -19,4 +19,8 @@ it('refuses writes that the browser cut short', () => {
   const bytes = new Uint8Array(10);
   writeAll({ ...file, write: () => 10 }, bytes, 0);
   expect(() => writeAll({ ...file, write: () => 4 }, bytes, 0)).toThrow(/storage is full: 10 bytes/);
+  const truncate = () => {
+    throw new Error('QuotaExceededError');
+  };
+  expect(() => resize({ ...file, write: () => 0, truncate }, 7)).toThrow(/storage is full: 7 bytes/);
 });

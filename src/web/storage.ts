@@ -83,6 +83,15 @@ export function writeAll(file: SyncFile, bytes: Uint8Array, at: number): void {
   if (written !== bytes.length) throw new WeightsError(full(bytes.length));
 }
 
+/** @throws WeightsError where the storage is full. */
+export function resize(file: SyncFile, size: number): void {
+  try {
+    file.truncate(size);
+  } catch (cause) {
+    throw new WeightsError(full(size), { cause });
+  }
+}
+
 export async function removeFile(folder: FileSystemDirectoryHandle, name: string): Promise<void> {
   await folder.removeEntry(name, { recursive: true }).catch(() => undefined);
 }

@@ -4,7 +4,7 @@
 import { InputError } from '../util/errors.ts';
 import { openFolder, readJson } from './storage.ts';
 
-/** What the storage says of a model; written when all of its files have come. */
+/** What the storage says of a model; written when all of its files but the weights have come. */
 export interface ModelNote {
   /** As it was asked for: `org/name`, or `org/name:Q4_K_M`. */
   readonly hub: string;
@@ -14,6 +14,9 @@ export interface ModelNote {
 }
 
 export const NOTE_FILE = 'model.json';
+/** The name of the file that says that the weights `key` are complete. */
+export const manifestName = (key: string): string => `weights ${key} manifest`;
+const isManifest = (name: string): boolean => /^weights \w+ manifest$/.test(name);
 const MODELS = 'models';
 
 /** A model in the browser's storage. */
@@ -43,10 +46,13 @@ export async function storedModels(): Promise<StoredModel[]> {
     if (handle.kind !== 'directory') continue;
     const folder = handle as FileSystemDirectoryHandle;
     let bytes = 0;
-    for await (const [, file] of entriesOf(folder))
+    let isWhole = false;
+    for await (const [name, file] of entriesOf(folder)) {
       if (file.kind === 'file') bytes += (await (file as FileSystemFileHandle).getFile()).size;
+      isWhole ||= isManifest(name);
+    }
     const note = await readJson<ModelNote>(folder, NOTE_FILE);
-    models.push({ hub: decodeURIComponent(name), commit: note?.commit ?? null, bytes });
+    models.push({ hub: decodeURIComponent(name), commit: (isWhole && note?.commit) || null, bytes });
   }
   return models.sort((a, b) => (a.hub < b.hub ? -1 : 1));
 }

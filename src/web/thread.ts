@@ -16,7 +16,7 @@ import type { Port, Request, Response } from '../worker/wire.ts';
 import type { HubModel, HubSource } from './hub-model.ts';
 import type { FetchProgress } from './progress.ts';
 import { HEARTBEAT_MS } from './silence.ts';
-import { type FileSource, openSource } from './source.ts';
+import type { FileSource } from './source.ts';
 
 /** What computes: the processor, by WebAssembly, or a GPU. */
 export type Device = 'wasm' | 'webgpu';
@@ -49,11 +49,7 @@ const methods = {
     const backend = await openBackend(options);
     const { codec } = backend;
     const fetching = { signal, onProgress: (progress: FetchProgress) => emit({ stage: 'download', ...progress }) };
-    const preparing = {
-      codec,
-      signal,
-      onProgress: (progress: WeightProgress) => emit({ stage: 'weights', ...progress }),
-    };
+    const preparing = { codec, signal };
     const assemble = (checkpoint: Checkpoint, prepare: (request: PrepareRequest) => Promise<PreparedWeights>) =>
       assembleModel({ checkpoint, backend, weights, part, generationConfig, prepare, requestModules: 'with-requests' });
     if (source.kind === 'hub') {
@@ -62,8 +58,14 @@ const methods = {
       const open = ({ checkpoint, prepare }: HubModel) => assemble(checkpoint, (asked) => prepare(asked, preparing));
       return host.take(await withHubModel(source, fetching, open));
     }
+    const { openSource } = await import('./source.ts');
     const checkpoint = await openSource(source, fetching);
-    const model = await assemble(checkpoint, (request) => prepareInMemory({ ...request, ...preparing }));
+    const model = await assemble(checkpoint, (request) =>
+      prepareInMemory({
+        ...{ ...request, ...preparing },
+        onProgress: (progress: WeightProgress) => emit({ stage: 'weights', ...progress }),
+      }),
+    );
     return host.take(model);
   },
 };

@@ -27,12 +27,14 @@ export interface PrepareOptions<S extends ParamSpec> {
   readonly source: (spec: S) => RowSource;
   readonly sink: ByteSink;
   readonly onProgress?: (progress: WeightProgress) => void;
+  /** Called when all bytes of a parameter were given to the sink. */
+  readonly onParam?: () => Promise<void>;
   readonly signal?: AbortSignal;
 }
 
 /** @throws what the source or the sink throws, or the signal's reason. */
 export async function prepareWeights<S extends ParamSpec>(options: PrepareOptions<S>): Promise<void> {
-  const { specs, layout, codec = scaledBlocks, source, sink, onProgress, signal } = options;
+  const { specs, layout, codec = scaledBlocks, source, sink, onProgress, onParam, signal } = options;
   const total = layout.size;
   let done = 0;
   for (const spec of specs) {
@@ -56,6 +58,7 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
       }
       onProgress?.({ bytes: Math.min(done, total), total });
     }
+    await onParam?.();
   }
 }
 

@@ -28,6 +28,8 @@ export interface HubServerFaults {
   dropAfter: number[];
   /** Sends every content byte flipped. */
   wrongBytes: boolean;
+  /** Changes one bit at this offset of large files. */
+  wrongBitAt: number | undefined;
   /** Answers ranges with the whole file. */
   ignoreRange: boolean;
   /** The next answers have these statuses instead, whatever is asked for. */
@@ -62,6 +64,7 @@ export class HubServer {
   readonly faults: HubServerFaults = {
     dropAfter: [],
     wrongBytes: false,
+    wrongBitAt: undefined,
     ignoreRange: false,
     statuses: [],
     delayMs: 0,
@@ -220,6 +223,8 @@ export class HubServer {
       response.end();
       return;
     }
+    const { wrongBitAt = -1 } = faults;
+    if (wrongBitAt >= start && wrongBitAt < stop) rest[wrongBitAt - start] ^= 1;
     if (faults.wrongBytes) for (let i = 0; i < rest.length; i++) rest[i] ^= 0xff;
     const drop = faults.dropAfter.shift();
     const cut = drop !== undefined && drop < rest.length;

@@ -1,12 +1,13 @@
 /**
  * Models of the hub in Chromium: broken off and resumed, prepared once for all tabs, kept, listed, deleted.
  */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openCheckpointFolder } from '../../src/checkpoint/open-node.ts';
+import { writeSafetensors } from '../../src/checkpoint/write-safetensors-node.ts';
 import type { LoadProgress } from '../../src/exports/web.ts';
 import { writeGguf } from '../../src/load/convert/convert-node.ts';
 import { loadModel } from '../../src/node.ts';
@@ -21,7 +22,7 @@ import {
 } from '../support/browser.ts';
 import { ROOT } from '../support/example-folder.ts';
 import { startHubOf, TINY_COMMIT } from '../support/hub-models.ts';
-import type { HubServer } from '../support/hub-server.ts';
+import type { HubServer, HubServerFile } from '../support/hub-server.ts';
 import type {} from './page.ts';
 
 if (!hasChromium) process.stderr.write(`test/web/hub: ${WITHOUT_CHROMIUM}\n`);
@@ -102,6 +103,7 @@ describe.skipIf(!hasChromium)('a model of the hub in Chromium', () => {
               signal: aborter.signal,
               onProgress: (p) => {
                 progress.push(p);
+                globalThis.page.bytes = p.bytes;
                 if (stopAt !== undefined && p.bytes > stopAt) aborter.abort();
               },
             },
@@ -118,6 +120,8 @@ describe.skipIf(!hasChromium)('a model of the hub in Chromium', () => {
     );
   const stored = (page: Page) => page.evaluate(() => globalThis.page.keyhold.storedModels());
   const weightRequests = () => hub.requests.filter(({ host }) => host === 'cdn');
+  /** Where the requests for weights begin. */
+  const firstBytes = () => weightRequests().map(({ range }) => Number(/^bytes=(\d+)-$/.exec(range ?? 'bytes=0-')![1]));
 
   it('goes on where a download was broken off, and is not downloaded again', async () => {
     const page = await open();
@@ -132,13 +136,15 @@ describe.skipIf(!hasChromium)('a model of the hub in Chromium', () => {
     const again = await load(page);
     expect(again.error).toBe('');
     expect(again.text).toBe(text);
-    const ranges = weightRequests().map(({ range }) => Number(/^bytes=(\d+)-$/.exec(range ?? 'bytes=0-')![1]));
-    expect(ranges).toHaveLength(4);
-    for (let i = 1; i < ranges.length; i++) expect(ranges[i]).toBeGreaterThan(ranges[i - 1]);
+    const starts = firstBytes();
+    expect(starts).toHaveLength(4);
+    expect(starts.slice(0, 3)).toEqual([0, 1_000_000, 3_000_000]);
+    // What was prepared is not downloaded again; the rest of the tensor that was being read is.
+    expect(starts[3]).toBeGreaterThan(1_000_000);
     const download = again.progress.filter(({ stage }) => stage === 'download');
     expect(download.some((p) => 'rate' in p && p.rate > 0 && p.secondsLeft! > 0)).toBe(true);
     expect(download.at(-1)!.bytes).toBe(download.at(-1)!.total);
-    // The prepared weights are there, the checkpoint is not.
+    // The prepared weights are there, in float32; the checkpoint is not.
     const [{ bytes, commit }] = await stored(page);
     expect(commit).toMatch(/^c{40}$/);
     expect(bytes).toBeLessThan(2 * WEIGHT_BYTES + 1e6);
@@ -147,6 +153,60 @@ describe.skipIf(!hasChromium)('a model of the hub in Chromium', () => {
     expect(third.text).toBe(text);
     expect(hub.contentRequests).toHaveLength(requests);
     expect(third.progress).toEqual([]);
+  });
+
+  it('goes on after its tab was closed, and takes the space of the prepared weights alone', async () => {
+    const page = await open();
+    const session = await context.newCDPSession(page);
+    // The checkpoint has 10.6 MB, its weights in int8 have 5.8 MB.
+    const quota = { origin: new URL(site.url).origin, quotaSize: 10_000_000 };
+    await session.send('Storage.overrideQuotaForOrigin', quota);
+    hub.faults.delayMs = 15;
+    const closed = await open();
+    const loading = load(closed, { weights: 'int8' }).catch(() => null);
+    await closed.waitForFunction(() => globalThis.page.bytes > 7_000_000);
+    await closed.close();
+    await loading;
+    hub.faults.delayMs = 0;
+    // The quota ends with the session, which is that of the other tab.
+    const again = await load(page, { weights: 'int8' });
+    expect(again.error).toBe('');
+    expect(firstBytes()).toHaveLength(2);
+    expect(firstBytes()[1]).toBeGreaterThan(1_000_000);
+    const [{ bytes }] = await stored(page);
+    expect(bytes).toBeLessThan(8_000_000);
+    const whole = await load(await open(), { weights: 'int8' });
+    expect([whole.text, whole.progress]).toEqual([again.text, []]);
+  });
+
+  it('may be in shards', async () => {
+    const page = await open();
+    const { tensors, close } = await openCheckpointFolder(join(ROOT, 'models/tiny'));
+    const folder = await mkdtemp(join(tmpdir(), 'keyhold-hub-shards-'));
+    // Backwards: no order of tensors is relied on.
+    const all = [...tensors.values()].reverse().map((tensor) => ({
+      ...tensor,
+      bytes: async function* () {
+        yield await tensor.readBytes!(
+          0,
+          tensor.shape.reduce((a, b) => a * b, 1),
+        );
+      },
+    }));
+    await writeSafetensors(folder, all, { maxShardBytes: 4_000_000 });
+    await close();
+    const tiny = hub.repos.get(ID)!.commits[TINY_COMMIT];
+    const files: Record<string, HubServerFile> = {};
+    for (const [name, file] of Object.entries(tiny)) if (!name.endsWith('.safetensors')) files[name] = file;
+    for (const name of await readdir(folder))
+      files[name] = { content: await readFile(join(folder, name)), lfs: name.endsWith('.safetensors') };
+    await rm(folder, { recursive: true });
+    hub.repos.set('org/shards', { commits: { [TINY_COMMIT]: files }, refs: { main: TINY_COMMIT } });
+    const first = await load(page, { id: 'org/shards' });
+    expect([first.error, first.text]).toEqual(['', text]);
+    expect(Object.keys(files).filter((name) => name.endsWith('.safetensors')).length).toBeGreaterThan(2);
+    const again = await load(page, { id: 'org/shards' });
+    expect([again.text, again.progress]).toEqual([text, []]);
   });
 
   it('loads without a network what it has', async () => {
@@ -162,7 +222,7 @@ describe.skipIf(!hasChromium)('a model of the hub in Chromium', () => {
     const results = await Promise.all([load(a), load(b)]);
     expect(results.map((result) => result.error + result.text)).toEqual([text, text]);
     expect(weightRequests()).toHaveLength(1);
-    expect(results.filter(({ progress }) => progress.some(({ stage }) => stage === 'weights'))).toHaveLength(1);
+    expect(results.filter(({ progress }) => progress.length > 0)).toHaveLength(1);
   });
 
   it('may be a GGUF file, of the hub or of the disk', async () => {
@@ -227,6 +287,12 @@ describe.skipIf(!hasChromium)('a model of the hub in Chromium', () => {
     hub.faults.wrongBytes = true;
     expect((await load(page)).error).toMatch(/^HubError: org\/tiny\/config.json: the checksum is wrong/);
     hub.faults.wrongBytes = false;
+    // One wrong bit near the end, when most of the weights are prepared.
+    hub.faults.wrongBitAt = 10_000_000;
+    expect((await load(page)).error).toMatch(/^HubError: org\/tiny\/model.safetensors: the checksum is wrong/);
+    expect(await stored(page)).toMatchObject([{ commit: null }]);
+    hub.faults.wrongBitAt = undefined;
+    const before = weightRequests().length;
     const session = await context.newCDPSession(page);
     const origin = new URL(site.url).origin;
     await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 5_000_000 });
@@ -234,6 +300,8 @@ describe.skipIf(!hasChromium)('a model of the hub in Chromium', () => {
     await session.send('Storage.overrideQuotaForOrigin', { origin });
     const whole = await load(page);
     expect([whole.error, whole.text]).toEqual(['', text]);
+    // Nothing of what was wrong was used.
+    expect(firstBytes().slice(before).at(-1)).toBe(0);
     const missing = await page.evaluate(
       ([endpoint]) =>
         globalThis.page.load({}, { hub: 'org/none', endpoint }).then(

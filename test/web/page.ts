@@ -11,6 +11,11 @@ const load = (options: Partial<keyhold.LoadOptions> = {}, model: keyhold.ModelCh
   });
 
 declare global {
-  var page: { readonly keyhold: typeof keyhold; readonly load: typeof load };
+  var page: {
+    readonly keyhold: typeof keyhold;
+    readonly load: typeof load;
+    /** Of a download. */
+    bytes: number;
+  };
 }
-globalThis.page = { keyhold, load };
+globalThis.page = { keyhold, load, bytes: 0 };

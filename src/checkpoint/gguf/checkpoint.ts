@@ -3,9 +3,9 @@
  */
 
 import { CheckpointError } from '../../util/errors.ts';
-import { hashSamples } from '../../util/sample.ts';
 import { sha256 } from '../../util/sha256.ts';
 import type { CheckpointFiles } from '../checkpoint.ts';
+import { identify } from '../identity.ts';
 import { quantisedNote } from '../quantised/note.ts';
 import type { ByteSource, Checkpoint, StoredTensor } from '../types.ts';
 import { type GgufHeader, type MetadataValue, readGgufHeader } from './header.ts';
@@ -37,14 +37,11 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
     const all = new Metadata(metadata, files.name);
     const stored = mergeShards(files.name, headers, sources);
     const { config, tensors } = await asHuggingFace(all, stored, files.name);
-    const samples = await Promise.all(
-      sources.map((source, i) => {
-        const ranges = headers[i].tensors.map(({ offset, bytes }) => ({ offset, length: bytes }));
-        return hashSamples(source, source.isRemote ? [] : ranges);
-      }),
-    );
-    const fingerprint = sha256(JSON.stringify([headers.map(({ bytes }) => sha256(bytes)), samples]));
-    const states = sources.map((source) => [source.stamp ?? source.name, source.size]);
+    const weightFiles = sources.map((source, i) => ({
+      source,
+      tensors: headers[i].tensors.map(({ name, offset, bytes }) => ({ name, offset, length: bytes })),
+    }));
+    const { identity, fingerprint } = await identify(weightFiles, [headers.map(({ bytes }) => sha256(bytes))]);
     const architecture = String(metadata.get('general.architecture'));
     const texts = new MetadataFiles(all, architecture);
     return {
@@ -52,8 +49,8 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
       config,
       tensors,
       ...noteOf(headers),
-      identity: sha256(JSON.stringify([states, fingerprint])),
-      fingerprint: async () => fingerprint,
+      identity,
+      fingerprint,
       readJson: async (name) =>
         texts.json(name) ?? (poolingFile(all.below(`${architecture}.`), name) as Record<string, unknown> | undefined),
       async readText(name) {
