@@ -9,6 +9,7 @@ import type { CacheLease } from '../kvcache/lease.ts';
 import type { TokenPositions } from '../step/step-types.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
+import { isList, shown } from '../util/option-names.ts';
 import { chunkEnd } from './chunk-schedule.ts';
 import type { PrefillModel } from './model.ts';
 
@@ -19,6 +20,8 @@ export const CHUNK_LENGTH = 256;
  * short and fixed, so that such a prompt can be read beside sequences that decode, and gives the same with and without them.
  */
 export const SENSITIVE_CHUNK_LENGTH = 64;
+
+const LOGITS: readonly unknown[] = ['none', 'last', 'all'];
 
 export interface PrefillOptions {
   /**
@@ -71,8 +74,11 @@ export class PromptReader {
 
   /** @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit. */
   constructor(model: PrefillModel, cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions) {
-    const { chunkLength, phase = 'prompt', positions, crossAttentionMask, lease } = options;
+    const { chunkLength, phase = 'prompt', logits = 'last', positions, crossAttentionMask, lease } = options;
+    checkIdTypes(tokens);
     if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
+    if (!LOGITS.includes(logits))
+      throw new InputError(`logits of a prompt must be "none", "last" or "all", but is ${shown(logits)}`);
     if (chunkLength !== undefined) wholeNumber('chunkLength', chunkLength);
     cache.checkLease('a prompt', lease);
     const all = [...cache.pending(), ...Array.from(tokens)];
@@ -168,6 +174,24 @@ export async function prefill(
   const all: Float32Array[] = [];
   for await (const { logits } of prefillSteps(model, cache, tokens, options)) if (logits.length > 0) all.push(logits);
   return concatFloats(all);
+}
+
+/** @throws InputError for what is no list of numbers: texts, several texts, and 64-bit integers as of transformers.js. */
+export function checkIdTypes(tokens: ArrayLike<unknown>): void {
+  if (!isList(tokens))
+    throw new InputError(
+      `token ids must be an array of numbers, but are ${shown(tokens)}; model.tokenizer.encode makes them of a text`,
+    );
+  for (let i = 0; i < tokens.length; i++) {
+    if (typeof tokens[i] === 'number') continue;
+    const hint =
+      typeof tokens[i] === 'string'
+        ? '; a prompt is one text, and generateBatch takes several'
+        : typeof tokens[i] === 'bigint'
+          ? '; convert them with Array.from(ids, Number)'
+          : '';
+    throw new InputError(`token ids must be numbers, but the one with index ${i} is ${shown(tokens[i])}${hint}`);
+  }
 }
 
 /**

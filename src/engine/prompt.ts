@@ -8,6 +8,7 @@ import { isList, shown } from '../util/option-names.ts';
 import type { ChatMessage } from './messages.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerateOptions, Prompt, SequenceRequest } from './options.ts';
+import { checkIdTypes } from './prefill.ts';
 
 /** The cache that was given, or a new one. @throws InputError for options that the policy refuses. */
 export function resolveCache(model: DecoderModel, cache: GenerateOptions['cache']): KVCache {
@@ -32,13 +33,16 @@ export function promptTokens(
     options.addSpecialTokens ?? (options.reusePrefix || (cache.length() === 0 && cache.pending().length === 0));
   if (typeof prompt !== 'string' && !isList(prompt))
     throw new InputError(`a prompt must be a string, token ids, or messages, but is ${shown(prompt)}`);
+  if (typeof prompt !== 'string') checkIdTypes(prompt);
   const tokens = typeof prompt === 'string' ? model.tokenizer.encode(prompt, { addSpecialTokens }) : [...prompt];
   if (tokens.length === 0) throw new InputError('the prompt is empty: there is no token to go on from');
   return tokens;
 }
 
-/** What was given as a prompt, as a request. */
+/** What was given as a prompt, as a request. @throws InputError for options that are no object. */
 export function requestOf(prompt: Prompt, options: GenerateOptions): SequenceRequest {
+  if (typeof options !== 'object' || options === null || isList(options))
+    throw new InputError(`the options of generate must be an object, but are ${shown(options)}`);
   const isMessages = (list: Prompt): list is readonly ChatMessage[] =>
     Array.isArray(list) && list.length > 0 && typeof list[0] === 'object';
   return isMessages(prompt) ? { ...options, messages: prompt } : { ...options, prompt };

@@ -27,6 +27,9 @@ describe('options that there are not', () => {
     [{ stop: 5 }, 'stop of generate must be a string or an array of strings, but is 5'],
     [{ signal: {} }, 'signal of generate must be an AbortSignal, but is an object'],
     [{ temperature: '1' }, 'temperature of generate must be a number, but is "1"'],
+    [{ speculate: 'yes' }, 'speculate of generate must be true, false or an object, but is "yes"'],
+    [{ cache: { cacheLength: '64' } }, 'cacheLength must be a whole number of at least 1, but is "64"'],
+    [{ json: true }, "generate has no option json; it is called format: { type: 'json' } here"],
   ])('are refused where %o has another type', (options, message) => {
     expect(() => model.generate('x', wrong(options))).toThrow(message);
   });
@@ -34,6 +37,28 @@ describe('options that there are not', () => {
   it.each([null, 5, {}, true])('are refused with %o as a prompt', (prompt) => {
     expect(() => model.generate(prompt as unknown as string)).toThrow(
       /^a prompt must be a string, token ids, or messages, but is/,
+    );
+  });
+
+  it.each(['x', null, 5, []])('are refused with %o as options', (options) => {
+    expect(() => model.generate('x', options as never)).toThrow('the options of generate must be an object, but are');
+  });
+
+  it.each([
+    [['a', 'b'], 'the one with index 0 is "a"; a prompt is one text, and generateBatch takes several'],
+    [[1, null], 'token ids must be numbers, but the one with index 1 is null'],
+    [new BigInt64Array([5n]), 'the one with index 0 is 5n; convert them with Array.from(ids, Number)'],
+  ])('are refused with %o as token ids', async (ids, told) => {
+    expect(() => model.generate(ids as never)).toThrow(told);
+    await expect(model.prefill(model.createCache(), ids as never)).rejects.toThrow(told);
+  });
+
+  it('of prefill are refused', async () => {
+    await expect(model.prefill(model.createCache(), 'text' as never)).rejects.toThrow(
+      'token ids must be an array of numbers, but are "text"; model.tokenizer.encode makes them of a text',
+    );
+    await expect(model.prefill(model.createCache(), [1], { logits: 'some' as never })).rejects.toThrow(
+      'logits of a prompt must be "none", "last" or "all", but is "some"',
     );
   });
 

@@ -1,7 +1,8 @@
 /**
  * @file The names of all options of requests, so that others are refused.
  */
-import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
+import { InputError } from '../util/errors.ts';
+import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';
 import type { BatchOptions, BatchRequest, ScoreOptions, SequenceRequest } from './options.ts';
 import type { SpeculateOptions } from './speculate/drafter.ts';
 
@@ -65,6 +66,10 @@ const RENAMED = {
   top_logprobs: 'topLogprobs',
   responseFormat: 'format',
   response_format: 'format',
+  json: "format: { type: 'json' }",
+  grammar: 'format',
+  regex: "format: { type: 'regex', pattern }",
+  system: "a message of role 'system'",
 } as const;
 
 const SPECULATE: OptionNames<SpeculateOptions> = {
@@ -77,8 +82,15 @@ const SPECULATE: OptionNames<SpeculateOptions> = {
 /** @throws InputError for an option that there is not. */
 export function checkRequest(request: SequenceRequest): void {
   checkOptionNames('generate', request, REQUEST, RENAMED);
-  if (typeof request.speculate === 'object')
-    checkOptionNames('speculate', request.speculate, SPECULATE, { model: 'draft', numTokens: 'tokens' });
+  const { speculate } = request;
+  if (
+    speculate !== undefined &&
+    typeof speculate !== 'boolean' &&
+    (typeof speculate !== 'object' || speculate === null)
+  )
+    throw new InputError(`speculate of generate must be true, false or an object, but is ${shown(speculate)}`);
+  if (typeof speculate === 'object')
+    checkOptionNames('speculate', speculate, SPECULATE, { model: 'draft', numTokens: 'tokens' });
 }
 /** @throws InputError for an option that there is not. */
 export const checkBatch = (options: object): void => checkOptionNames('generateBatch', options, BATCH, RENAMED);

@@ -61,7 +61,7 @@ describe('HubHttp', () => {
     expect(error).toBeInstanceOf(HubUnreachableError);
     expect(error).toBeInstanceOf(HubError);
     expect((error as HubError).message).toBe(
-      'the connection to https://hub.example failed: ENOTFOUND; is the network up?',
+      'the connection to https://hub.example failed: ENOTFOUND; check the network',
     );
   });
 

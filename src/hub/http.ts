@@ -164,7 +164,7 @@ export class HubHttp {
     if (signal.aborted && signal.reason instanceof HubUnreachableError) return signal.reason;
     if (cause instanceof HubError) return cause;
     return new HubUnreachableError(
-      `the connection to ${origin} failed: ${rootMessage(cause)}; is the network up?`,
+      `the connection to ${origin} failed: ${rootMessage(cause)}; check the network`,
       undefined,
       {
         cause,

@@ -3,6 +3,7 @@
  * cache keeps between two steps stays below.
  */
 import { InputError } from '../util/errors.ts';
+import { shown } from '../util/option-names.ts';
 import { type BufferChoice, bufferName } from './buffers.ts';
 import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from './policies.ts';
@@ -39,7 +40,7 @@ export function readCacheBytes(given: unknown): ByteBudget {
   const [, number, unit] = /^(\d+(?:\.\d+)?(?:e\d+)?)\s*(%|[kmg]i?b|b|)$/.exec(text) ?? [];
   const size = Number(number);
   if (number === undefined || !(size > 0))
-    throw new InputError(`cacheBytes must be a number of bytes, or a text such as 64MB or 10%, but is ${given}`);
+    throw new InputError(`cacheBytes must be a number of bytes, or a text such as 64MB or 10%, but is ${shown(given)}`);
   return unit === '%' ? { part: size / 100 } : { bytes: Math.floor(size * UNITS[unit]) };
 }
 

@@ -3,7 +3,8 @@
  */
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { closestName } from '../util/option-names.ts';
+import { closestName, shown } from '../util/option-names.ts';
+import { isPolicyRow } from './define-policy.ts';
 import { KVCache } from './kv-cache.ts';
 import { mixPolicies } from './mix.ts';
 import { type CacheOptions, checkOptions, type ScoredPolicyOptions } from './options.ts';
@@ -113,9 +114,14 @@ function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: Pol
   if (policyModule !== undefined)
     throw new InputError('policyModule is for models in workers: import the policy here, and give it as policy');
   const options = { ...rest, ...policyOptions } as unknown as CacheOptions;
-  if (typeof policy !== 'string' && 'row' in policy)
-    return { row: policy.row, options: { ...policy.options, ...options } as CacheOptions };
-  if (typeof policy !== 'string') return { row: policy, options };
+  if (typeof policy !== 'string') {
+    const choice = typeof policy === 'object' && policy !== null && 'row' in policy ? policy : { row: policy };
+    if (!isPolicyRow(choice.row))
+      throw new InputError(
+        `policy must be the name of a cache policy, or one made by definePolicy of keyhold/policies, but is ${shown(policy)}`,
+      );
+    return { row: choice.row, options: { ...choice.options, ...options } as CacheOptions };
+  }
   const [, wrapped] = /^ada\((.*)\)$/.exec(policy) ?? [];
   if (wrapped === undefined) return { row: findPolicy(policy), options };
   const row = findPolicy(wrapped);

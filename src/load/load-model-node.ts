@@ -86,6 +86,10 @@ export const RENAMED = {
   quantization: 'weights',
   progress: 'onProgress',
   abortSignal: 'signal',
+  offline: 'hub: { offline }',
+  revision: 'hub: { revision }',
+  token: 'hub: { token }',
+  numThreads: 'threads',
 } as const;
 export const LOAD_OPTIONS = {
   weights: 'string',
@@ -268,6 +272,7 @@ export async function mergeAdapters(
  */
 export async function locateModel(model: string, options: LoadOptions): Promise<string> {
   if (model === '') throw new InputError('the name of the model is empty');
+  if (/^https?:/.test(model)) throw new InputError(urlHint(model));
   const shipped = shippedFolder(model);
   if (shipped !== undefined) return shipped;
   if (existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model)) return model;
@@ -285,8 +290,15 @@ export async function locateModel(model: string, options: LoadOptions): Promise<
     if (!(cause instanceof HubError)) throw cause;
     // A mistyped path looks like a hub id.
     const hint = `There is no file or folder ${model} here, so it was looked for on the hub`;
-    throw new HubError(`${cause.message.replace(/\.?$/, '.')} ${hint}`, cause.status, { cause });
+    throw new HubError(`${cause.message.replace(/[^.?!]$/, '$&.')} ${hint}`, cause.status, { cause });
   }
+}
+
+/** What to give in place of a URL. */
+function urlHint(url: string): string {
+  const [, name] = /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/([\w.-]+\/[\w.-]+)/.exec(url) ?? [];
+  const hint = name === undefined ? 'download the file and give its path' : `give its name on the hub, "${name}"`;
+  return `the model ${shown(url)} is a URL, but must be a folder, a file or a hub id; ${hint}`;
 }
 
 /**

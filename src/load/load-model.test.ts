@@ -32,6 +32,13 @@ describe('loadModel', () => {
     );
   });
 
+  it.each([
+    ['https://huggingface.co/Qwen/Qwen3-0.6B/tree/main', 'give its name on the hub, "Qwen/Qwen3-0.6B"'],
+    ['https://example.com/model.gguf', 'download the file and give its path'],
+  ])('says what to give in place of %s', async (url, told) => {
+    await expect(loadModel(url)).rejects.toThrow(told);
+  });
+
   it('says when the hub is tried again', async () => {
     const retries: number[] = [];
     const hub = {

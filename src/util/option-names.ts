@@ -28,7 +28,8 @@ const isStrings = (value: unknown): boolean => Array.isArray(value) && value.eve
 /** A value in a message: short, and strings in quotes. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-  if (Array.isArray(value)) return 'an array';
+  if (isList(value)) return 'an array';
+  if (typeof value === 'bigint') return `${value}n`;
   return isObject(value) ? 'an object' : typeof value === 'function' ? 'a function' : String(value);
 }
 

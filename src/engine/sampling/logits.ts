@@ -7,6 +7,7 @@
  */
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
+import { shown } from '../../util/option-names.ts';
 import { maximum, TokenRanking } from './token-ranking.ts';
 
 /** What a processor may look at besides the logits. */
@@ -218,7 +219,8 @@ export function within(name: string, value: unknown, fine: boolean, allowed: str
 }
 
 function idOf(key: string): number {
-  return /^\d+$/.test(key) ? Number(key) : Number.NaN;
+  if (/^\d+$/.test(key)) return Number(key);
+  throw new InputError(`a token id of logitBias must be a whole number of at least 0, but is ${shown(key)}`);
 }
 
 function inVocabulary(name: string, token: number, logits: Float32Array): number {

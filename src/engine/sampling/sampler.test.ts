@@ -164,6 +164,8 @@ describe('what is wrong', () => {
     expect(sample({ bannedTokens: [0, 1, 2, 3, 4] })).toThrow('no token is left to choose');
     expect(sample({ processors: [(values) => values.fill(Number.NaN, 2, 3)] })).toThrow(/processor .* token 2 NaN/);
     expect(sample({ topK: 1, processors: [(values) => values.fill(Number.NaN, 2, 3)] })).toThrow(/token 2 NaN/);
+    expect(sample({ processors: [async () => {}] })).toThrow(/a logits processor returned a promise/);
+    expect(sample({ processors: [() => Promise.reject(new Error('late'))] })).toThrow(/returned a promise/);
     expect(sample({ temperature: 0, logitBias: { 1: 1e39 } })).toThrow(/token 1 infinite/);
     expect(sample({ bannedTokens: [5] })).toThrow('bannedTokens names token 5');
     expect(() => new Sampler().sample(logits, NONE, -1)).toThrow('topLogprobs');

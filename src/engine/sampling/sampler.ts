@@ -268,7 +268,7 @@ function changingProcessors(options: SamplingOptions, states: readonly LogitsPro
   if (repetition !== 1) list.push(repetitionPenalty(repetition));
   if (frequency !== 0) list.push(frequencyPenalty(frequency));
   if (presence !== 0) list.push(presencePenalty(presence));
-  for (const state of states) if (state.process) list.push((logits, context) => state.process!(logits, context));
+  for (const state of states) if (state.process) list.push((logits, context) => runProcessor(state, logits, context));
   return list;
 }
 
@@ -281,6 +281,14 @@ function stateOf(processor: LogitsProcessor): LogitsProcessorState {
       `processors must be functions, or objects with create() as of a grammar, but one is ${processor}`,
     );
   return state;
+}
+
+/** Runs a caller's processor. @throws InputError for a promise: its changes would come after the token is chosen. */
+function runProcessor(state: LogitsProcessorState, logits: Float32Array, context: LogitsContext): void {
+  const returned: unknown = state.process?.(logits, context);
+  if (!(returned instanceof Promise)) return;
+  returned.catch(() => {}); // an error of it would end the process
+  throw new InputError('a logits processor returned a promise, but must change the logits before it returns');
 }
 
 /** What narrows the choice that a token is drawn from. */
