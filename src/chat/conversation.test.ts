@@ -78,6 +78,16 @@ describe('model.chat', () => {
 });
 
 describe('a conversation', () => {
+  it.each([
+    [undefined, {}, 'a Conversation is made of a model that loadModel gave, but got undefined'],
+    ['keyhold/tiny', {}, 'but got "keyhold/tiny"'],
+    [null, { ...OPTIONS, sistem: 'Be brief.' }, 'Conversation has no option sistem'],
+    [null, { ...OPTIONS, system: 'Be brief.' }, "it is called a message of role 'system' here"],
+    [null, 'be brief', 'the options of Conversation must be an object, but are "be brief"'],
+  ])('is refused for the model %o with %o', (model, options, told) => {
+    expect(() => new Conversation((model === null ? tiny : model) as typeof tiny, options as object)).toThrow(told);
+  });
+
   it('computes what is new, and answers as if it had computed all', async () => {
     const conversation = new Conversation(tiny, { ...OPTIONS, messages: [{ role: 'system', content: 'Be brief.' }] });
     let before = 0;

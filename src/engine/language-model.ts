@@ -13,6 +13,7 @@ import type { StepAdapters, StepOptions, StepResult } from '../step/step-types.t
 import type { Stepper } from '../step/stepper.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
+import { checkOptionsObject } from '../util/option-names.ts';
 import { refuseRetired } from '../util/retired.ts';
 import { Serial } from '../util/serial.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -128,6 +129,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws InputError for options that the policy refuses, or `cacheBytes` that no cache keeps within.
    */
   createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
+    checkOptionsObject('createCache', options);
     const { cacheLength, cacheBytes } = options;
     const policy = options.policy ?? (cacheLength === undefined && cacheBytes === undefined ? 'dense' : 'lastrec');
     const shape = this.#stepper.cacheShape;

@@ -4,7 +4,7 @@
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
-import { isList, shown } from '../util/option-names.ts';
+import { checkOptionsObject, isList, shown } from '../util/option-names.ts';
 import type { ChatMessage } from './messages.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerateOptions, Prompt, SequenceRequest } from './options.ts';
@@ -41,8 +41,7 @@ export function promptTokens(
 
 /** What was given as a prompt, as a request. @throws InputError for options that are no object. */
 export function requestOf(prompt: Prompt, options: GenerateOptions): SequenceRequest {
-  if (typeof options !== 'object' || options === null || isList(options))
-    throw new InputError(`the options of generate must be an object, but are ${shown(options)}`);
+  checkOptionsObject('generate', options);
   const isMessages = (list: Prompt): list is readonly ChatMessage[] =>
     Array.isArray(list) && list.length > 0 && typeof list[0] === 'object';
   return isMessages(prompt) ? { ...options, messages: prompt } : { ...options, prompt };

@@ -41,6 +41,7 @@ describe('options that there are not', () => {
   });
 
   it.each(['x', null, 5, []])('are refused with %o as options', (options) => {
+    expect(() => model.createCache(options as never)).toThrow('the options of createCache must be an object, but are');
     expect(() => model.generate('x', options as never)).toThrow('the options of generate must be an object, but are');
   });
 

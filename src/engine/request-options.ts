@@ -95,4 +95,6 @@ export function checkRequest(request: SequenceRequest): void {
 /** @throws InputError for an option that there is not. */
 export const checkBatch = (options: object): void => checkOptionNames('generateBatch', options, BATCH, RENAMED);
 /** @throws InputError for an option that there is not. */
+export const checkConversation = (options: object): void => checkOptionNames('Conversation', options, REQUEST, RENAMED);
+/** @throws InputError for an option that there is not. */
 export const checkScore = (options: object): void => checkOptionNames('score', options, SCORE, RENAMED);

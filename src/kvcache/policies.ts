@@ -120,7 +120,8 @@ function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: Pol
       throw new InputError(
         `policy must be the name of a cache policy, or one made by definePolicy of keyhold/policies, but is ${shown(policy)}`,
       );
-    return { row: choice.row, options: { ...choice.options, ...options } as CacheOptions };
+    const bound = 'options' in choice ? choice.options : {};
+    return { row: choice.row, options: { ...bound, ...options } as CacheOptions };
   }
   const [, wrapped] = /^ada\((.*)\)$/.exec(policy) ?? [];
   if (wrapped === undefined) return { row: findPolicy(policy), options };

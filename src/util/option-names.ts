@@ -46,8 +46,7 @@ export function checkOptionNames(
   known: Readonly<Record<string, OptionKind>>,
   renamed: Readonly<Record<string, string>> = {},
 ): void {
-  if (!isObject(options) || isList(options))
-    throw new InputError(`the options of ${what} must be an object, but are ${shown(options)}`);
+  checkOptionsObject(what, options);
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
     if (!Object.hasOwn(known, name))
@@ -57,6 +56,12 @@ export function checkOptionNames(
     const [told, fits] = KINDS[kind];
     if (!fits(value)) throw new InputError(`${name} of ${what} must be ${told}, but is ${shown(value)}`);
   }
+}
+
+/** @throws InputError for options that are no object. */
+export function checkOptionsObject(what: string, options: unknown): asserts options is object {
+  if (!isObject(options) || isList(options))
+    throw new InputError(`the options of ${what} must be an object, but are ${shown(options)}`);
 }
 
 function hintOf(name: string, known: object, renamed: Readonly<Record<string, string>>): string {
