@@ -79,8 +79,8 @@ describe('model.chat', () => {
 
 describe('a conversation', () => {
   it.each([
-    [undefined, {}, 'a Conversation is made of a model that loadModel gave, but got undefined'],
-    ['keyhold/tiny', {}, 'but got "keyhold/tiny"'],
+    [undefined, {}, 'the model of a Conversation must be one that loadModel gave, but is undefined'],
+    ['keyhold/tiny', {}, 'but is "keyhold/tiny"'],
     [null, { ...OPTIONS, sistem: 'Be brief.' }, 'Conversation has no option sistem'],
     [null, { ...OPTIONS, system: 'Be brief.' }, "it is called a message of role 'system' here"],
     [null, 'be brief', 'the options of Conversation must be an object, but are "be brief"'],

@@ -5,12 +5,11 @@
 import { type ChatMessage, type TemplateOptions, templateOf } from '../engine/messages.ts';
 import type { GenerateOptions, GenerationResult, TextChunk } from '../engine/options.ts';
 import { checkConversation } from '../engine/request-options.ts';
-import type { TextCache, TextModel } from '../engine/text-model.ts';
+import { checkTextModel, type TextCache, type TextModel } from '../engine/text-model.ts';
 import { TextRun } from '../engine/text-run.ts';
 import { checkTokenOptions } from '../engine/token-stream.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { InputError } from '../util/errors.ts';
-import { shown } from '../util/option-names.ts';
 
 /** What holds for all answers; `cache` is the cache to use, or options for one. */
 export interface ConversationOptions<C = KVCache> extends Omit<GenerateOptions<C>, 'reusePrefix' | 'signal'> {
@@ -24,12 +23,6 @@ export interface ConversationState {
   /** The text up to the end of the last answer, and its ids. */
   readonly text: string;
   readonly ids: readonly number[];
-}
-
-/** @throws InputError for what is no model, such as its name. */
-function checkModel(model: unknown): void {
-  if (typeof model === 'object' && model !== null && 'renderer' in model && 'resolveCache' in model) return;
-  throw new InputError(`a Conversation is made of a model that loadModel gave, but got ${shown(model)}`);
 }
 
 /**
@@ -49,7 +42,7 @@ export class Conversation<C extends TextCache = KVCache> {
 
   /** @throws InputError for options out of range, and for a model without a chat template. */
   constructor(model: TextModel<C>, options: ConversationOptions<C> = {}, state?: ConversationState) {
-    checkModel(model);
+    checkTextModel('a Conversation', model);
     checkConversation(options);
     const { messages = [] } = options;
     templateOf(model, options);

@@ -30,7 +30,7 @@ export function addEmbed(program: Command, io: CliIo): void {
       'Makes a vector of each text, for search and comparison. Each result is a line of JSON: {"index": 0, "embedding": [...]}. ' +
         'Encoders (BERT and others) and decoders made of attention can embed.',
     )
-    .argument('[model]', 'a folder, a .safetensors file, or a name on the hub; the same as --model')
+    .argument('[model]', 'a folder, a .safetensors or .gguf file, or a name on the hub; the same as --model')
     .argument('[text...]', 'the texts; without texts, the lines of --file, or of stdin')
     .addOption(new Option('--file <file>', 'one text a line; empty lines are left out'))
     .addOption(

@@ -222,6 +222,11 @@ describe('keyhold generate refuses', () => {
       message: 'there is no cache policy "lru"; there are dense,',
     },
     {
+      what: 'a policy that is nearly right',
+      args: ['x', '-p', 'h20'],
+      message: 'did you mean h2o? (a policy of your own is given by its path, such as ./policy.mjs)',
+    },
+    {
       what: 'an unknown format',
       args: ['x', '-w', 'int3'],
       message: 'Allowed choices are auto, float32, int8, int4, f16,',

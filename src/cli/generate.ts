@@ -57,11 +57,13 @@ interface GenerateFlags extends LoadFlags, CacheFlags, PromptFlags, SamplingFlag
 export function addGenerate(program: Command, io: CliIo): void {
   const command = program
     .command('generate')
-    .summary('write text that goes on from a prompt')
-    .description('Writes text that goes on from a prompt: the text to stdout as it comes, all else to stderr.')
-    .argument('[prompt]', 'what to go on from; without it, or with "-", it is read from stdin')
+    .summary('continue a prompt')
+    .description('Continues a prompt: the text to stdout as it comes, everything else to stderr.')
+    .argument('[prompt]', 'the text to continue; without it, or with "-", it is read from stdin')
     .option('-f, --prompt-file <file>', 'read the prompt from a file')
-    .addOption(new Option('-n, --max-new-tokens <n>', 'most tokens to write (default: 256)').argParser(wholeFrom(1)))
+    .addOption(
+      new Option('-n, --max-new-tokens <n>', 'largest number of new tokens (default: 256)').argParser(wholeFrom(1)),
+    )
     .addOption(
       new Option(
         '--stop <text>',
@@ -69,41 +71,49 @@ export function addGenerate(program: Command, io: CliIo): void {
       ).argParser((text: string, before: readonly string[] = []) => [...before, notEmpty(text)]),
     )
     .option('--json', 'print one JSON object at the end: text, tokens, timings, cache')
-    .option('-q, --quiet', 'say nothing but the text: no progress, no summary')
-    .option('--demo', 'a first look: the small model writes, and you see what its cache held and dropped');
+    .option('-q, --quiet', 'write the text only: no progress, no summary')
+    .option('--demo', 'a first look: the small model writes, and you see which tokens its cache held and evicted');
   command
     .addOption(
       new Option(
         '--logprobs <n>',
-        'with --json or --prompts: log probabilities, and so many of the likeliest',
+        'with --json or --prompts: log probabilities of the tokens, and of the n most likely ones',
       ).argParser(wholeFrom(0)),
     )
     .option(
       '--speculate',
-      'look for repetitions, and verify several tokens at once: the same text with float32 weights, sooner',
+      'draft tokens by prompt lookup, and verify several at once: the same text with float32 weights, sooner',
     )
-    .option('--draft <model>', 'a smaller model of the same family guesses, and several tokens are checked at once');
+    .option(
+      '--draft <model>',
+      'a smaller model with the same tokenizer drafts tokens, and several are verified at once',
+    );
   command
     .optionsGroup('Many prompts at once:')
     .option('--prompts <file>', 'one prompt a line, in JSON: a text, or an object with prompt or messages, and options')
     .option(
       '--out <file>',
-      'append each result to this file as a line of JSON; what is there already is not done again',
+      'append each result to this file as a line of JSON; prompts that have a result there are not run again',
     )
-    .addOption(new Option('--batch-size <n>', 'rows at work at the same time (default: 8)').argParser(wholeFrom(1)));
+    .addOption(
+      new Option('--batch-size <n>', 'prompts that run at the same time (default: 8)').argParser(wholeFrom(1)),
+    );
   addLoadOptions(command);
   addCacheOptions(command).addOption(chunkLengthOption());
   addSamplingOptions(command);
   addFormatOptions(command);
   addHubOptions(command);
   addExamples(command, [
-    ['go on from a text, with the small model', 'keyhold generate "And it came to pass"'],
-    ['write for long, in a cache of 256 tokens that never grows', 'keyhold generate "And" -c 256 -n 5000'],
+    ['continue a text, with the small model', 'keyhold generate "And it came to pass"'],
+    ['write a long text, in a cache of 256 tokens', 'keyhold generate "And" -c 256 -n 5000'],
     [
       'a model from the hub in 4 bits; it is downloaded once',
       'keyhold generate -m Qwen/Qwen3-0.6B -w int4 "The sea is"',
     ],
-    ['with an adapter, and half of another one', 'keyhold generate --adapter tuned --adapter style=0.5 "And"'],
+    [
+      'with an adapter, and another one with the weight 0.5',
+      'keyhold generate --adapter tuned --adapter style=0.5 "And"',
+    ],
     ['a prompt from a pipe, the result for a program', 'cat notes.txt | keyhold generate --json'],
     ['a file of prompts, eight at a time', 'keyhold generate --prompts prompts.jsonl --out texts.jsonl'],
   ]);

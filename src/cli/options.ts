@@ -79,15 +79,18 @@ export function hubOptions(flags: HubFlags, progress: Progress): NonNullable<Loa
 
 /** What to name a model by. */
 export function modelOption(): Option {
-  return new Option('-m, --model <model>', 'a folder, a .safetensors file, or a name on the Hugging Face hub').default(
-    TINY_MODEL,
-    `${TINY_MODEL}, the small model that ships with keyhold`,
-  );
+  return new Option(
+    '-m, --model <model>',
+    'a folder, a .safetensors or .gguf file, or a name on the Hugging Face hub: org/name, or org/name:Q4_K_M of GGUF',
+  ).default(TINY_MODEL, `${TINY_MODEL}, the small model that ships with keyhold`);
 }
 
 /** Adds the model as first argument of a command. */
 export function addModelArgument(command: Command): Command {
-  return command.argument('[model]', 'a folder, a .safetensors file, or a name on the hub; the same as --model');
+  return command.argument(
+    '[model]',
+    'a folder, a .safetensors or .gguf file, or a name on the hub; the same as --model',
+  );
 }
 
 /** The flags, with the model that the argument or --model names. @throws UsageError where both do. */
@@ -302,9 +305,10 @@ export async function findPolicy(name: string): Promise<string | PolicyRow> {
     return name;
   }
   if (!/[/\\.]/.test(name))
-    throw new UsageError(
-      `there is no cache policy "${name}"; there are ${Object.keys(POLICIES).join(', ')}, ada(…) around those with ` +
-        'scores, routed(…, …), and modules of your own (a path)',
+    asUsage(
+      () => checkCacheOptions({ policy: name }),
+      '',
+      ' (a policy of your own is given by its path, such as ./policy.mjs)',
     );
   let module: { default?: unknown };
   try {
@@ -321,11 +325,11 @@ export async function findPolicy(name: string): Promise<string | PolicyRow> {
   return asUsage(() => definePolicy(found as PolicyDefinition));
 }
 
-/** Runs what takes these options: what a policy refuses is wrong usage. @param where begins the message. */
-export function asUsage<T>(use: () => T, where = ''): T {
+/** Runs what takes these options: what a policy refuses is wrong usage. @param where begins the message. @param hint ends it. */
+export function asUsage<T>(use: () => T, where = '', hint = ''): T {
   try {
     return use();
   } catch (error) {
-    throw error instanceof InputError ? new UsageError(where + error.message, { cause: error }) : error;
+    throw error instanceof InputError ? new UsageError(where + error.message + hint, { cause: error }) : error;
   }
 }

@@ -120,7 +120,7 @@ export function retryNote(progress: Progress): (retry: HubRetry) => void {
 }
 
 function retryWords({ reason, waitMs, failures, retries }: HubRetry): string {
-  return `${oneLine(reason)} Trying again in ${duration(waitMs)} (${failures} of ${retries}).`;
+  return `${oneLine(reason).replace(/[^.?!]$/, '$&.')} Trying again in ${duration(waitMs)} (${failures} of ${retries}).`;
 }
 
 /** Whole seconds: it is an estimate. */

@@ -24,21 +24,25 @@ export function addSamplingOptions(command: Command, otherwise = 'greedy'): Comm
   const option = <T>(flags: string, description: string, read: (text: string) => T) =>
     command.addOption(new Option(flags, description).argParser(read));
   command.optionsGroup(`Sampling (default: what the model's generation_config.json says, else ${otherwise}):`);
-  option('-t, --temperature <t>', '0: always the likeliest token; higher: more surprises', number0);
-  option('--top-k <n>', 'draw from the n likeliest tokens; 0: from all', wholeFrom(0));
-  option('--top-p <p>', 'draw from the likeliest tokens that come to p together', share);
+  option('-t, --temperature <t>', '0: always the most likely token; higher: less likely ones, too', number0);
+  option('--top-k <n>', 'draw from the n most likely tokens; 0: from all', wholeFrom(0));
+  option('--top-p <p>', 'draw from the most likely tokens whose probabilities add up to p', share);
   option(
     '--min-p <p>',
-    'draw from tokens at least p times as likely as the likeliest',
+    'draw from tokens at least p times as likely as the most likely one',
     numberThat('from 0 to 1', (v) => v >= 0 && v <= 1),
   );
   option(
     '--repetition-penalty <r>',
-    'above 1: what was there before becomes less likely',
+    'above 1: tokens that are in the context become less likely',
     numberThat('above 0', (v) => v > 0),
   );
-  option('--presence-penalty <p>', 'taken off the logit of every token that was written', anyNumber);
-  option('--frequency-penalty <p>', 'taken off the logit of a token as often as it was written', anyNumber);
+  option('--presence-penalty <p>', 'subtracted from the logit of each token that was generated', anyNumber);
+  option(
+    '--frequency-penalty <p>',
+    'subtracted from the logit of a token, times how often it was generated',
+    anyNumber,
+  );
   return option('--seed <n>', 'the same seed gives the same text (default: a random one)', wholeFrom(0));
 }
 

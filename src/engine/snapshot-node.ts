@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import type { PolicyRow } from '../kvcache/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files-node.ts';
-import type { TextCache, TextModel } from './text-model.ts';
+import { checkTextModel, type TextCache, type TextModel } from './text-model.ts';
 
 /**
  * Saves a cache, so that {@link loadCache} can go on with it. The file is written beside its place and renamed when it is whole: a
@@ -13,6 +13,7 @@ import type { TextCache, TextModel } from './text-model.ts';
  * @throws SnapshotError where the file can't be written.
  */
 export async function saveCache<C extends TextCache>(model: TextModel<C>, cache: C, path: string): Promise<void> {
+  checkTextModel('saveCache', model);
   const bytes = await model.snapshot(cache);
   try {
     await writeWhole(path, bytes);
@@ -31,6 +32,7 @@ export async function loadCache<C extends TextCache>(
   path: string,
   policy?: PolicyRow,
 ): Promise<C> {
+  checkTextModel('loadCache', model);
   try {
     return await model.restore(await readFile(path), { policy, transfer: true });
   } catch (cause) {

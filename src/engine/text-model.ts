@@ -11,6 +11,8 @@ import type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { PolicyRow } from '../kvcache/policy.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
+import { InputError } from '../util/errors.ts';
+import { shown } from '../util/option-names.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import type { BatchRun } from './batch-run.ts';
 import type { CalibrateOptions } from './calibrate.ts';
@@ -79,6 +81,12 @@ export interface RestoreOptions {
   readonly policyModule?: string | URL;
   /** Whether the bytes may be moved to the worker instead of copied; they are empty afterwards. @default false */
   readonly transfer?: boolean;
+}
+
+/** @throws InputError for what is no model, such as its name or a cache. */
+export function checkTextModel(what: string, model: unknown): void {
+  if (typeof model === 'object' && model !== null && 'renderer' in model && 'restore' in model) return;
+  throw new InputError(`the model of ${what} must be one that loadModel gave, but is ${shown(model)}`);
 }
 
 /** A model that generates text: `LanguageModel` in this thread, `WorkerModel` in a worker. */

@@ -7,6 +7,7 @@ import { parseShardIndex } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { takeFileLock } from '../util/file-lock-node.ts';
 import { freeBytes } from '../util/files-node.ts';
+import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import { pathFlaw } from '../util/relative-path.ts';
 import {
   fileSize,
@@ -61,6 +62,26 @@ export interface HubDownloadOptions extends HubSettingsOptions {
   readonly stallMs?: number;
 }
 
+const OPTIONS: OptionNames<HubDownloadOptions> = {
+  cacheDir: 'string',
+  token: true,
+  endpoint: 'string',
+  offline: 'boolean',
+  env: 'object',
+  revision: 'string',
+  fetch: 'function',
+  onProgress: 'function',
+  onRetry: 'function',
+  signal: 'signal',
+  files: 'list',
+  gguf: 'string',
+  retries: 'number',
+  retryDelayMs: 'number',
+  stallMs: 'number',
+};
+/** What huggingface_hub calls them. */
+const RENAMED = { local_files_only: 'offline', cache_dir: 'cacheDir', accessToken: 'token' } as const;
+
 /**
  * The GGUF file in a folder that {@link downloadFromHub} gave; null where it is of safetensors.
  * @param gguf as in the options of the download.
@@ -86,6 +107,7 @@ const PROGRESS_EVERY_MS = 50;
  * disk is full. What `signal` is aborted with.
  */
 export async function downloadFromHub(model: string, options: HubDownloadOptions = {}): Promise<string> {
+  checkOptionNames('the hub', options, OPTIONS, RENAMED);
   const named = hubGguf(model);
   return download(named?.id ?? model, named ? { gguf: named.gguf, ...options } : options);
 }

@@ -148,6 +148,22 @@ function checkModel(model: unknown): void {
   throw new InputError(`the model must be a folder, a file, a hub id or an open checkpoint, but is ${shown(model)}`);
 }
 
+const ADAPTER_OPTIONS: OptionNames<AdapterSource> = {
+  path: 'string',
+  weight: 'number',
+  live: 'boolean',
+  name: 'string',
+};
+
+/** @throws InputError for an adapter without a path. */
+function checkAdapters(adapters: readonly AdapterSource[]): void {
+  for (const [i, adapter] of adapters.entries()) {
+    if (typeof adapter === 'string') throw new InputError(`adapters[${i}] must be { path: ${shown(adapter)} }`);
+    checkOptionNames(`adapters[${i}]`, adapter, ADAPTER_OPTIONS);
+    if (adapter.path === undefined) throw new InputError(`adapters[${i}] has no path: the folder of the adapter`);
+  }
+}
+
 /** Opens an engine and a checkpoint, and has a model made of them; what the model does not need any more is closed. */
 export async function assembleFrom<T>(
   model: string | Checkpoint,
@@ -157,6 +173,7 @@ export async function assembleFrom<T>(
   const { onProgress, signal, cacheDir } = options;
   signal?.throwIfAborted();
   checkModel(model);
+  checkAdapters(options.adapters ?? []);
   const backend = await openEngine(options.engine, options.device);
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
   try {
@@ -276,6 +293,8 @@ export async function locateModel(model: string, options: LoadOptions): Promise<
   const shipped = shippedFolder(model);
   if (shipped !== undefined) return shipped;
   if (existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model)) return model;
+  // A repository of no organisation is never named like a file.
+  if (/^[^/]+\.(gguf|safetensors)$/.test(model)) return model;
   const named = hubGguf(model);
   if (named === null && model.split('/').length > 2) return model;
   const { onProgress, signal, hub } = options;

@@ -22,6 +22,14 @@ describe('loadModel', () => {
   it('refuses options that it does not have', async () => {
     const load = (options: object) => loadModel('keyhold/tiny', options as LoadOptions);
     await expect(load({ wieghts: 'int8' })).rejects.toThrow('loadModel has no option wieghts; did you mean weights?');
+    await expect(load({ adapters: ['./tuned'] })).rejects.toThrow('adapters[0] must be { path: "./tuned" }');
+    await expect(load({ adapters: [{ paht: 'x' }] })).rejects.toThrow(
+      'adapters[0] has no option paht; did you mean path?',
+    );
+    await expect(load({ adapters: [{ weight: 1 }] })).rejects.toThrow('adapters[0] has no path');
+    await expect(loadModel('org/name', { hub: { offlin: true } } as object)).rejects.toThrow(
+      'the hub has no option offlin; did you mean offline?',
+    );
     await expect(load({ dtype: 'q8' })).rejects.toThrow('loadModel has no option dtype; it is called weights here');
   });
 
@@ -37,6 +45,10 @@ describe('loadModel', () => {
     ['https://example.com/model.gguf', 'download the file and give its path'],
   ])('says what to give in place of %s', async (url, told) => {
     await expect(loadModel(url)).rejects.toThrow(told);
+  });
+
+  it('does not ask the hub for what is named like a file', async () => {
+    await expect(loadModel('nope.gguf')).rejects.toThrow('nope.gguf: does not exist');
   });
 
   it('says when the hub is tried again', async () => {

@@ -117,6 +117,9 @@ describe('encode', () => {
 
   it('refuses what is no text', () => {
     expect(() => tiny.encode(5 as unknown as string)).toThrow(InputError);
+    expect(() => tiny.encode(undefined as never)).toThrow('the text to encode must be a string, but is undefined');
+    expect(() => tiny.decode(5 as never)).toThrow('the token ids to decode must be an array, but are 5');
+    expect(() => tiny.decode(['5'] as never)).toThrow('token id "5" (index 0)');
   });
 });
 

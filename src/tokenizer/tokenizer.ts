@@ -2,6 +2,7 @@
  * @file Text to token ids and back, by a checkpoint's tokenizer.json.
  */
 import { InputError, TokenizerError } from '../util/errors.ts';
+import { isList, shown } from '../util/option-names.ts';
 import { RegexError } from '../util/regex/regex.ts';
 import { AddedTokens } from './added-tokens.ts';
 import { checkTokenizerJson, type TokenTable, tokenText, tokenTexts } from './check-json.ts';
@@ -116,7 +117,7 @@ export class Tokenizer {
    * @throws TokenizerError for text that the tokenizer has no tokens for.
    */
   encode(text: string, options: EncodeOptions = {}): number[] {
-    if (typeof text !== 'string') throw new InputError(`the text to encode must be a string, but is a ${typeof text}`);
+    if (typeof text !== 'string') throw new InputError(`the text to encode must be a string, but is ${shown(text)}`);
     const ids = this.#encode(text.replace(/\p{Surrogate}/gu, '\uFFFD'));
     const { addSpecialTokens = true, maxLength = Number.POSITIVE_INFINITY } = options;
     const process = addSpecialTokens ? this.#postProcess : (kept: readonly number[]) => kept;
@@ -162,10 +163,13 @@ export class Tokenizer {
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
     const skip = options.skipSpecialTokens ?? true;
     const kept: string[] = [];
+    if (!isList(ids)) throw new InputError(`the token ids to decode must be an array, but are ${shown(ids)}`);
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i];
       if (!Number.isSafeInteger(id) || id < 0 || id >= this.vocabSize)
-        throw new InputError(`token id ${id} (index ${i}) is not one of the tokenizer's, 0 to ${this.vocabSize - 1}`);
+        throw new InputError(
+          `token id ${shown(id)} (index ${i}) is not one of the tokenizer's, 0 to ${this.vocabSize - 1}`,
+        );
       const token = this.#tokens[id];
       if (token !== undefined && !(skip && this.specialTokenIds.has(id))) kept.push(token);
     }
