@@ -63,6 +63,9 @@ describe('keyhold convert', () => {
     };
     expect(await error(MODEL, join(base, 'x.gguf'), '--weights', 'q3')).toMatch(/^2 .*Allowed choices are f32/s);
     expect(await error(MODEL, join(base, 'x'), '--weights', 'q8_0')).toMatch(/^1 error: safetensors are written as/);
+    expect(await error(MODEL, join(base, 'x.safetensors'))).toMatch(
+      /^2 error: .* is named like a file: name a file that/,
+    );
     expect(await error(MODEL, join(base, 'x'), '--adapter', 'a')).toMatch(/^2 error: adapters are merged/);
     expect(await error(caseFolder('jetmoe'), join(base, 'x.gguf'))).toMatch(/^1 error: .*can't be written to GGUF/);
     expect(await readdir(base)).not.toContain('x.gguf');

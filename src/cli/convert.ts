@@ -45,6 +45,8 @@ export function addConvert(program: Command, io: CliIo): void {
 async function convert(model: string, out: string, flags: ConvertFlags, io: CliIo): Promise<void> {
   const { weights, adapter = [], quiet } = flags;
   const isGguf = out.toLowerCase().endsWith('.gguf');
+  if (/\.(safetensors|bin|ggml|pt|pth|onnx|json)$/i.test(out))
+    throw new UsageError(`${out} is named like a file: name a file that ends with .gguf, or a folder for safetensors`);
   if (!isGguf && adapter.length > 0)
     throw new UsageError('adapters are merged into safetensors by keyhold merge; name a .gguf file for GGUF');
   const { openCheckpoint } = await import('../load/load-model-node.ts');

@@ -35,6 +35,11 @@ describe('keyhold download', () => {
     expect((await keyhold(['download', 'org/tiny', '-q'])).stderr).toBe('');
   });
 
+  it('downloads nothing that ships', async () => {
+    const { code, stderr } = await keyhold(['download', 'keyhold/tiny']);
+    expect([code, stderr]).toEqual([2, 'error: keyhold/tiny ships with keyhold: there is nothing to download\n']);
+  });
+
   it('--json lists the files', async () => {
     const { stdout } = await keyhold(['download', 'org/tiny', '--json']);
     expect(JSON.parse(stdout)).toMatchObject({

@@ -4,6 +4,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { shippedFolder } from '../util/shipped-node.ts';
+import { UsageError } from './failure.ts';
 import { bytes, counted, duration } from './format.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, Interrupted, tell } from './io.ts';
@@ -37,6 +39,8 @@ export function addDownload(program: Command, io: CliIo): void {
 }
 
 async function download(model: string, flags: DownloadFlags, io: CliIo): Promise<void> {
+  if (shippedFolder(model) !== undefined)
+    throw new UsageError(`${model} ships with keyhold: there is nothing to download`);
   const { downloadFromHub } = await import('../node.ts');
   const progress = new Progress(io, flags.quiet);
   const report = loadProgress(progress);
