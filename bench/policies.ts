@@ -55,9 +55,9 @@ class Case {
     this.name = name;
     this.cache = model.createCache({ policy, cacheLength });
     const append = this.cache.append.bind(this.cache);
-    this.cache.append = (chunk) => {
+    this.cache.append = (chunk, lease) => {
       const begin = performance.now();
-      append(chunk);
+      append(chunk, lease);
       this.#appending = performance.now() - begin;
     };
   }
