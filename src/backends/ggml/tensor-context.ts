@@ -8,6 +8,9 @@ import type { Ggml } from './ggml.ts';
 import { NativeHandle } from './native.ts';
 import { TENSOR } from './tensor-layout.ts';
 
+/** `GGML_MAX_SRC` */
+export const MOST_SOURCES = 10;
+
 /** Memory for what ggml puts beside each object, and for alignment. */
 const SLACK = 4096;
 
@@ -79,6 +82,23 @@ export class TensorContext {
 
   viewOffset(tensor: Pointer): bigint {
     return this.#fields.getBigUint64(this.#at(tensor) + TENSOR.viewOffset, true);
+  }
+
+  /** Makes a tensor a part of another one's memory. */
+  setView(tensor: Pointer, source: Pointer, offset: number): void {
+    this.#fields.setBigUint64(this.#at(tensor) + TENSOR.viewSource, source ?? 0n, true);
+    this.#fields.setBigUint64(this.#at(tensor) + TENSOR.viewOffset, BigInt(offset), true);
+  }
+
+  /** Sets one of the up to {@link MOST_SOURCES} tensors that an operator reads, or comes after. */
+  setSource(tensor: Pointer, index: number, source: Pointer): void {
+    this.#fields.setBigUint64(this.#at(tensor) + TENSOR.sources + 8 * index, source ?? 0n, true);
+  }
+
+  /** Makes a tensor the result of the operator that another one is the result of. */
+  copyOperator(tensor: Pointer, from: Pointer): void {
+    const operator = this.#fields.getInt32(this.#at(from) + TENSOR.operator, true);
+    this.#fields.setInt32(this.#at(tensor) + TENSOR.operator, operator, true);
   }
 
   /** What a buffer notes of a tensor in it; null: nothing. */

@@ -201,8 +201,17 @@ function fused(
   const [B, H, T] = q.dims;
   const D = v.dims[3];
   const half = g.half(mask);
-  const y = g.call('ggml_flash_attn_ext', q.pointer, k.pointer, v.pointer, half.pointer, factor, 0, cap ?? 0);
-  return g.reshape(g.made(y, [B, T, H, D]), [B, T, H * D]);
+  const attention = (queries: Tensor, hidden: Tensor) =>
+    g.call('ggml_flash_attn_ext', queries.pointer, k.pointer, v.pointer, hidden.pointer, factor, 0, cap ?? 0);
+  // The operator multiplies a third as fast as products of matrices in 4 bits do.
+  const work = 3 * 2 * H * k.dims[2] * (q.dims[3] + D);
+  const lengths = B === 1 ? g.pieces(T, work, 2 * LONG) : [T];
+  if (lengths.length === 1) return g.reshape(g.made(attention(q, half), [B, T, H, D]), [B, T, H * D]);
+  const tokens = (x: Tensor, start: number, length: number) => g.slice(x, 2, start, length);
+  const whole = g.inPieces([T, H * D], lengths, (start, length) =>
+    attention(tokens(q, start, length), tokens(half, start, length)),
+  );
+  return g.reshape(whole, [B, T, H * D]);
 }
 
 /**

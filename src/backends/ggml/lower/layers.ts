@@ -24,8 +24,22 @@ export function linear(g: GraphMaker, x: Tensor, weight: Tensor, bias: Tensor | 
 /** @param x [n, in] */
 function multiply(g: GraphMaker, x: Tensor, weight: Tensor): Tensor {
   return weight.refined
-    ? sumOfTerms(g, g.multiply(weight, g.terms(x, blockLength(weight.type))))
-    : g.multiply(weight, x);
+    ? sumOfTerms(g, product2d(g, g.terms(x, blockLength(weight.type)), weight))
+    : product2d(g, x, weight);
+}
+
+/** In pieces where the chunk is long. @param x [n, in] */
+function product2d(g: GraphMaker, x: Tensor, weight: Tensor): Tensor {
+  const [lines, cols] = x.dims;
+  const [rows] = weight.dims;
+  const lengths = g.pieces(lines, 2 * rows * cols);
+  if (lengths.length === 1) return g.multiply(weight, x);
+  const dense = g.dense(x);
+  return g.inPieces(
+    [lines, rows],
+    lengths,
+    (start, length) => g.multiply(weight, g.slice(dense, 0, start, length)).pointer,
+  );
 }
 
 /** The sum of the two halves of the first axis: what products give for the terms of x. */
