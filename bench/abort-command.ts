@@ -1,11 +1,11 @@
 /**
- * @file `npm run bench:abort-command -- MODEL [ROUNDS]`: how long the command goes on after Ctrl-C in a prompt of 4,000 tokens or more, until its
+ * @file `npm run bench:abort-command -- MODEL [ROUNDS]`: how long the command goes on after Ctrl-C in a prompt of 4,000 tokens, until its
  * process has ended, and with which exit code. The model is loaded once before, so that its weights are prepared. Each signal comes at
  * another moment of a chunk.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadModel } from '../src/node.ts';
@@ -18,10 +18,14 @@ const [, , path, count = '8'] = process.argv;
 if (!path) throw new Error('which model? A folder, or a GGUF file');
 const folder = mkdtempSync(join(tmpdir(), 'keyhold-abort-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-await (await loadModel(path, { weights: 'q4_0' })).dispose();
+const model = await loadModel(path, { weights: 'q4_0' });
+const numbers = (count: number): string => Array.from({ length: count }, (_, i) => 1000 + i).join(' ');
+const perNumber = model.tokenizer.encode(numbers(100)).length / 100;
+await model.dispose();
 const prompt = join(folder, 'prompt.txt');
-// Each word is one token at least.
-writeFileSync(prompt, Array.from({ length: TOKENS }, (_, i) => i).join(' '));
+writeFileSync(prompt, numbers(Math.ceil(TOKENS / perNumber)));
+// The command reads its version there.
+copyFileSync(join(import.meta.dirname, '../../../package.json'), join(import.meta.dirname, '../package.json'));
 const taken: number[] = [];
 const codes = new Set<number | null>();
 for (let i = 0; i < Number(count); i++) {
