@@ -43,7 +43,8 @@ export interface GgufHeader {
 
 /** More than any vocabulary with merges takes. */
 const MAX_HEADER_BYTES = 512 * 1024 * 1024;
-const FIRST_READ = 1 << 20;
+/** What is read at first: headers with a vocabulary have some 3 MB, and what was too short is read again. Of a remote file, the smaller one. */
+const FIRST_READ = { local: 1 << 22, remote: 1 << 20 } as const;
 const MAX_DIMS = 4;
 const MAX_NAME = 512;
 const DEFAULT_ALIGNMENT = 32;
@@ -82,7 +83,7 @@ export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
     new CheckpointError(`${source.name}: ${what}. ${advice}`);
   if (source.size < 24) throw fail(`has ${source.size} bytes, too few for a GGUF file`);
   // What is missing is found by reading more: a header has no length of its own.
-  for (let length = FIRST_READ; ; length *= 4) {
+  for (let length: number = source.isRemote ? FIRST_READ.remote : FIRST_READ.local; ; length *= 4) {
     const bytes = await source.read(0, Math.min(length, source.size));
     const cursor = new Cursor(bytes, source.size, fail);
     try {
