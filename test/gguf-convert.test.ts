@@ -19,7 +19,34 @@ const CASES = [
   ...['cohere', 'cohere-qknorm', 'cohere2', 'nemotron', 'phi', 'phimoe', 'granitemoe', 'glm', 'bloom', 'gpt_neox'],
   ...['gpt_neox-sequential', 'gpt_bigcode', 'mpt', 'olmo3', 'glm4', 'arcee', 'seed_oss', 'ernie4_5', 'exaone4'],
   'hunyuan_v1_dense',
+  ...['hunyuan_v1_moe', 'glm4_moe', 'dots1', 'minimax_m2', 'ernie4_5_moe', 'afmoe', 'gpt_oss'],
+  ...[
+    'deepseek_v2',
+    'deepseek_v2-lite',
+    'glm4_moe_lite',
+    'youtu',
+    'mamba',
+    'falcon_mamba',
+    'mamba2-groups',
+    'jamba',
+    'lfm2',
+    'lfm2_moe',
+  ],
+  ...['granitemoehybrid', 'bamba', 'nemotron_h'],
 ];
+/** YaRN of DeepSeek V3, with the same factor for the rotation and for queries and keys. */
+const ONE_FACTOR = {
+  ...{
+    beta_fast: 32,
+    beta_slow: 1,
+    factor: 4,
+    mscale: 0.7,
+    mscale_all_dim: 0.7,
+    rope_theta: 10_000,
+    rope_type: 'yarn',
+  },
+  original_max_position_embeddings: 32,
+};
 const folderOf = (name: string): string => (OLDER.includes(name) ? caseFolder(name) : join(MORE_CASES, name));
 const TINY = join(import.meta.dirname, '../models/tiny');
 
@@ -36,8 +63,8 @@ describe('writing GGUF', async () => {
   }
 
   /** A checkpoint with another config.json. */
-  async function changed(name: string, changes: Readonly<Record<string, unknown>>): Promise<string> {
-    const to = join(folder, 'odd');
+  async function changed(name: string, changes: Readonly<Record<string, unknown>>, into = 'odd'): Promise<string> {
+    const to = join(folder, into);
     await mkdir(to);
     await copyFile(join(folderOf(name), 'model.safetensors'), join(to, 'model.safetensors'));
     const config = JSON.parse(await readFile(join(folderOf(name), 'config.json'), 'utf8'));
@@ -54,6 +81,22 @@ describe('writing GGUF', async () => {
     const { logits } = await model.step(cache, prompts, { logits: 'all' });
     expect(largestError(logits, golden.get('logits')!.data)).toBeLessThanOrEqual(LOGIT_TOLERANCE);
   });
+
+  it.each([
+    ['llama4_text', { no_rope_layers: [1, 1, 1, 0] }],
+    ['deepseek_v3', { rope_parameters: ONE_FACTOR }],
+  ])('%s has the same logits afterwards, with what GGUF can say', async (name, changes) => {
+    const from = await changed(name, changes, `${name}-changed`);
+    const file = await convert(from, `${name}.gguf`, { weights: 'f32' });
+    const [own, wanted] = await Promise.all([file, from].map(logitsOf));
+    expect(largestError(own, wanted)).toBeLessThanOrEqual(LOGIT_TOLERANCE);
+  });
+
+  async function logitsOf(path: string): Promise<Float32Array> {
+    await using model = await loadModel(path, { weights: 'float32', cacheDir: folder });
+    const cache = model.createCache({ policy: 'dense', cacheLength: 16 });
+    return (await model.step(cache, [[5, 9, 11, 40, 7, 60, 8, 21, 3, 90]], { logits: 'all' })).logits.slice();
+  }
 
   it('stores matrices in the format that is asked for, and writes as much as that takes', async () => {
     const sizes: Record<string, number> = {};
@@ -91,10 +134,14 @@ describe('writing GGUF', async () => {
     await expect(convert(caseFolder('llama-rope-dynamic'), 'dynamic.gguf')).rejects.toThrow(/scaled by dynamic/);
     await expect(convert(caseFolder('jetmoe'), 'jetmoe.gguf')).rejects.toThrow(/of type jetmoe can't be written/);
     await expect(convert(folderOf('smollm3'), 'smollm3.gguf')).rejects.toThrow(/layer \d rotates/);
-    for (const name of ['minicpm3', 'mamba', 'gemma3n', 'llama4_text', 'afmoe', 'eurobert'])
+    for (const name of ['minicpm3', 'gemma3n', 'falcon_h1', 'qwen3_next', 'apertus', 'eurobert'])
       await expect(convert(folderOf(name), `${name}.gguf`)).rejects.toThrow(
         /can't be written to GGUF; these can: llama,/,
       );
+    const refused = (name: string) => convert(folderOf(name), `${name}-refused.gguf`);
+    await expect(refused('mamba2')).rejects.toThrow(/norm.groups is 1, and 2 in the file/);
+    await expect(refused('deepseek_v3')).rejects.toThrow(/two factors of YaRN, which GGUF can't hold in deepseek2/);
+    await expect(refused('llama4_text')).rejects.toThrow(/can't hold this model: layers\[2\]/);
     const odd = await changed('qwen2', { hidden_act: 'gelu' });
     await expect(convert(odd, 'odd.gguf')).rejects.toThrow(/can't hold this model: .*activation is "gelu"/);
     expect((await readdir(folder)).filter((file) => /smollm3|odd/.test(file))).toEqual(['odd']);

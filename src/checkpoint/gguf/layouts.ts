@@ -5,6 +5,8 @@
 /** What of a model is laid out in its own way. */
 export interface GgufLayout {
   readonly architecture: string;
+  /** Of models with experts, where it is another. */
+  readonly mixture?: string;
   /** Rows of queries and keys are interleaved within heads. */
   readonly rotated?: boolean;
   /** Queries, keys and values are one tensor. */
@@ -59,6 +61,27 @@ export const LAYOUTS: Readonly<Record<string, GgufLayout>> = {
   exaone4: { architecture: 'exaone4', window: 'list' },
   smollm3: { architecture: 'smollm3', rotated: true },
   hunyuan_v1_dense: { architecture: 'hunyuan-dense' },
+  hunyuan_v1_moe: { architecture: 'hunyuan-moe' },
+  glm4_moe: { architecture: 'glm4moe', names: { norm_2: 'post_attention_norm' } },
+  dots1: { architecture: 'dots1' },
+  minimax_m2: { architecture: 'minimax-m2' },
+  ernie4_5_moe: { architecture: 'ernie4_5-moe' },
+  afmoe: { architecture: 'afmoe', window: 'list', names: { 'attn.gate': 'attn_gate' } },
+  gpt_oss: { architecture: 'gpt-oss', window: 'all', names: { norm_2: 'post_attention_norm' } },
+  llama4_text: { architecture: 'llama4' },
+  deepseek_v2: { architecture: 'deepseek2' },
+  deepseek_v3: { architecture: 'deepseek2' },
+  glm4_moe_lite: { architecture: 'deepseek2' },
+  youtu: { architecture: 'deepseek2' },
+  mamba: { architecture: 'mamba' },
+  falcon_mamba: { architecture: 'mamba' },
+  mamba2: { architecture: 'mamba2' },
+  jamba: { architecture: 'jamba' },
+  lfm2: { architecture: 'lfm2', names: { ln_f: 'token_embd_norm' } },
+  lfm2_moe: { architecture: 'lfm2moe', names: { ln_f: 'token_embd_norm' } },
+  granitemoehybrid: { architecture: 'granitehybrid', rotated: true, logitScale: 'divided' },
+  bamba: { architecture: 'granitehybrid', rotated: true, logitScale: 'divided' },
+  nemotron_h: { architecture: 'nemotron_h', mixture: 'nemotron_h_moe', names: { norm_2: 'attn_norm' } },
 };
 
 /** What follows `h.L.` or stands alone → what follows `blk.L.` or stands alone. */
@@ -89,7 +112,37 @@ export const MODULES: Readonly<Record<string, string>> = {
   'mlp.shared.fc_1': 'ffn_gate_shexp',
   'mlp.shared.fc_2': 'ffn_up_shexp',
   'mlp.shared.proj': 'ffn_down_shexp',
+  'mlp.experts.fc': 'ffn_up_exps',
+  'mlp.shared.fc': 'ffn_up_shexp',
   'mlp.shared_gate': 'ffn_gate_inp_shexp',
+  'attn.q_down': 'attn_q_a',
+  'attn.q_norm': 'attn_q_a_norm',
+  'attn.q_up': 'attn_q_b',
+  'attn.kv_down': 'attn_kv_a_mqa',
+  'attn.kv_norm': 'attn_kv_a_norm',
+  'attn.k_up': 'attn_k_b',
+  'attn.v_up': 'attn_v_b',
+  'ssm.in': 'ssm_in',
+  'ssm.x': 'ssm_x',
+  'ssm.dt': 'ssm_dt',
+  'ssm.conv': 'ssm_conv1d',
+  'ssm.out': 'ssm_out',
+  'ssm.norm': 'ssm_norm',
+  'ssm.dt_norm': 'ssm_dt_norm',
+  'ssm.b_norm': 'ssm_b_norm',
+  'ssm.c_norm': 'ssm_c_norm',
+  'conv.in': 'shortconv.in_proj',
+  'conv.conv': 'shortconv.conv',
+  'conv.out': 'shortconv.out_proj',
+};
+
+/** Parameters whose whole name is another, and what becomes of their values. */
+export const BARE: Readonly<Record<string, { readonly name: string; readonly map?: (value: number) => number }>> = {
+  'ssm.a_log': { name: 'ssm_a', map: (value) => -Math.exp(value) },
+  'ssm.d': { name: 'ssm_d' },
+  'ssm.dt_bias': { name: 'ssm_dt.bias' },
+  'attn.sinks': { name: 'attn_sinks.weight' },
+  'mlp.choice_bias': { name: 'exp_probs_b.bias' },
 };
 
 /** Modules that are one tensor in some architectures. */

@@ -42,7 +42,7 @@ function comparable(config: Config): unknown {
 /** The first difference, with its path; null where there is none. */
 function differenceOf(own: unknown, read: unknown, path: string): string | null {
   if (typeof own === 'number' && typeof read === 'number') {
-    const near = Math.abs(own - read) <= TOLERANCE * Math.max(Math.abs(own), Math.abs(read));
+    const near = own === read || Math.abs(own - read) <= TOLERANCE * Math.max(Math.abs(own), Math.abs(read));
     return near ? null : `${path} is ${own}, and ${read} in the file`;
   }
   if (typeof own !== 'object' || typeof read !== 'object' || own === null || read === null)

@@ -9,7 +9,8 @@ import { type Entry, headerBytes, padded, tensorBytes } from '../../checkpoint/g
 import { encodeValues, WRITTEN_FORMATS, type WrittenFormat } from '../../checkpoint/gguf/write/quantize.ts';
 import { vocabularyEntries } from '../../checkpoint/gguf/write/vocabulary-entries.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
-import { ConfigError, InputError, KeyholdError, WeightsError } from '../../util/errors.ts';
+import type { Config } from '../../config/config.ts';
+import { InputError, KeyholdError, WeightsError } from '../../util/errors.ts';
 import { freeBytes, syncFolder, unfinishedName } from '../../util/files-node.ts';
 import { PIECE_VALUES } from '../../util/numbers.ts';
 import { adaptPlan } from '../load-adapters.ts';
@@ -17,7 +18,7 @@ import type { MergeSource } from '../merge-node.ts';
 import { planModel } from '../plan.ts';
 import { checkReadsBack } from './check-written-node.ts';
 import { ggufModelOf } from './gguf-model.ts';
-import { type GgufTensor, ggufTensors } from './gguf-tensors.ts';
+import { type GgufTensor, ggufTensors, type HeadCounts } from './gguf-tensors.ts';
 
 export interface ConvertOptions {
   /**
@@ -65,10 +66,7 @@ export async function writeGguf(
   try {
     const { config } = adapted;
     const { layout, entries, extra } = ggufModelOf(config, checkpoint.name.replace(/^.*[/\\]/, '') || 'model');
-    const mixer = config.layers[0].mixer;
-    if (mixer?.kind !== 'self-attention') throw new ConfigError(`${checkpoint.name}: its first layer has no attention`);
-    const heads = { q: mixer.heads, k: mixer.groups };
-    const made = ggufTensors(adapted.request.specs, adapted.request.source, layout, heads);
+    const made = ggufTensors(adapted.request.specs, adapted.request.source, layout, countsOf(config));
     for (const [name, values] of extra) made.push(constant(name, values));
     const metadata = new Map<string, Entry>(entries);
     metadata.set('general.file_type', { type: 'u32', value: FILE_TYPES[weights] });
@@ -78,6 +76,13 @@ export async function writeGguf(
   } finally {
     await adapted.close();
   }
+}
+
+function countsOf({ layers }: Config): HeadCounts {
+  const mixers = layers.map(({ mixer }) => mixer);
+  const attention = mixers.find((mixer) => mixer?.kind === 'self-attention');
+  const ssm = mixers.find((mixer) => mixer?.kind === 'mamba-2');
+  return { q: attention?.heads ?? 1, k: attention?.groups ?? 1, ssmGroups: ssm?.groups ?? null };
 }
 
 function constant(name: string, values: readonly number[]): GgufTensor {

@@ -4,8 +4,9 @@
 import { type GgufLayout, LAYOUTS } from '../../checkpoint/gguf/layouts.ts';
 import type { Entry } from '../../checkpoint/gguf/write/header-bytes.ts';
 import type { Config, RopeSpec } from '../../config/config.ts';
-import type { MlpSpec, SelfAttention } from '../../config/layer-spec.ts';
+import type { SelfAttention } from '../../config/layer-spec.ts';
 import { ConfigError } from '../../util/errors.ts';
+import { type Puts, putHeads, putLatent, putLatentScale, putMlps, putStates } from './gguf-mixers.ts';
 
 export interface GgufModelFacts {
   readonly layout: GgufLayout;
@@ -14,6 +15,9 @@ export interface GgufModelFacts {
   /** Small tensors that are made of the config. */
   readonly extra: ReadonlyMap<string, readonly number[]>;
 }
+
+/** Mixers that some architecture has. */
+const WRITTEN_MIXERS: ReadonlySet<string> = new Set(['self-attention', 'mamba-1', 'mamba-2', 'short-conv', 'mla']);
 
 /**
  * @throws ConfigError for a family that can't be written, and for what GGUF can't hold.
@@ -25,13 +29,15 @@ export function ggufModelOf(config: Config, name: string): GgufModelFacts {
       `${name}: models of type ${config.name} can't be written to GGUF; these can: ${Object.keys(LAYOUTS).join(', ')}`,
     );
   const fail = (what: string) => new ConfigError(`${name}: ${what}, which GGUF can't hold in ${layout.architecture}`);
-  const mixers = config.layers.map(({ mixer }) => mixer);
-  const attention = mixers.filter((mixer) => mixer?.kind === 'self-attention') as SelfAttention[];
-  if (attention.length !== config.nLayer) throw fail('not every layer has attention');
-  const [first] = attention;
+  const attention = config.layers.flatMap(({ mixer }) => (mixer?.kind === 'self-attention' ? [mixer] : []));
+  const latent = config.layers.flatMap(({ mixer }) => (mixer?.kind === 'mla' ? [mixer] : []));
+  const other = config.layers.find(({ mixer }) => mixer !== null && !WRITTEN_MIXERS.has(mixer.kind))?.mixer;
+  if (other) throw fail(`a layer has ${other.kind}`);
+  if (latent.length > 0 && latent.length < config.nLayer) throw fail('not every layer has latent attention');
   const entries = new Map<string, Entry>();
-  const a = layout.architecture;
-  const put = (key: string, entry: Entry) => entries.set(key, entry);
+  const hasExperts = config.layers.some(({ mlp }) => mlp?.kind === 'moe');
+  const a = (hasExperts ? layout.mixture : undefined) ?? layout.architecture;
+  const put: Puts['put'] = (key, entry) => entries.set(key, entry);
   const u32 = (key: string, value: number) => put(`${a}.${key}`, { type: 'u32', value });
   const f32 = (key: string, value: number) => put(`${a}.${key}`, { type: 'f32', value });
   put('general.architecture', { type: 'text', value: a });
@@ -42,24 +48,27 @@ export function ggufModelOf(config: Config, name: string): GgufModelFacts {
   u32('context_length', config.contextLength);
   u32('embedding_length', config.nEmbd);
   u32('vocab_size', config.embedRows);
-  u32('attention.head_count', first.heads);
-  u32('attention.head_count_kv', first.groups);
-  u32('attention.key_length', first.keySize);
-  u32('attention.value_length', first.valueSize);
+  const puts = { u32, f32, put, a, fail };
+  if (latent.length > 0) putLatent(latent, puts);
+  else putHeads(config, attention, puts);
+  putStates(config, puts);
   const { norm } = config;
   f32(`attention.layer_norm_${norm.kind === 'rms' ? 'rms_' : ''}epsilon`, norm.eps);
-  putMlp(
+  // llama.cpp wants this of models that have no layer norm, too.
+  if (a.startsWith('nemotron_h')) f32('attention.layer_norm_epsilon', norm.eps);
+  putMlps(
     config.layers.map(({ mlp }) => mlp),
-    u32,
-    put,
-    a,
-    fail,
+    puts,
   );
-  const extra = putRope(config, first, { u32, f32, put, a, fail });
-  putAttention(config, attention, layout, { u32, f32, put, a, fail });
+  const [first] = attention;
+  const extra = putRope(config, first?.keySize ?? latent[0]?.ropeSize ?? 0, puts, latent.length > 0);
+  if (latent.length > 0) putLatentScale(config, latent[0], puts);
+  if (first) putAttention(config, attention, layout, puts);
   if (a.startsWith('granite')) {
     f32('embedding_scale', config.embedScale);
     f32('residual_scale', config.layers[0].residualScale);
+    // llama.cpp tells by this key whether such a model rotates anything.
+    if (a === 'granitehybrid') put(`${a}.rope.scaling.finetuned`, { type: 'bool', value: config.position === 'rope' });
   }
   if (layout.logitScale)
     f32('logit_scale', layout.logitScale === 'divided' ? 1 / config.logitScale : config.logitScale);
@@ -68,31 +77,6 @@ export function ggufModelOf(config: Config, name: string): GgufModelFacts {
   if (a === 'stablelm' || a === 'gptneox')
     put(`${a}.use_parallel_residual`, { type: 'bool', value: config.layers[0].residual !== 'sequential' });
   return { layout, entries, extra };
-}
-
-type Put = (key: string, entry: Entry) => void;
-type Fail = (what: string) => ConfigError;
-interface Puts {
-  readonly u32: (key: string, value: number) => void;
-  readonly f32: (key: string, value: number) => void;
-  readonly put: Put;
-  readonly a: string;
-  readonly fail: Fail;
-}
-
-function putMlp(mlps: readonly (MlpSpec | null)[], u32: Puts['u32'], put: Put, a: string, fail: Fail): void {
-  const moe = mlps.find((mlp) => mlp?.kind === 'moe');
-  const widths = new Set(mlps.flatMap((mlp) => (mlp && mlp.kind !== 'moe' ? [mlp.size] : [])));
-  if (widths.size > 1) throw fail('the widths of the MLPs differ');
-  const experts = moe?.kind === 'moe' ? moe : undefined;
-  u32('feed_forward_length', [...widths][0] ?? experts?.experts.size ?? 0);
-  if (!experts) return;
-  u32('expert_count', experts.experts.count);
-  u32('expert_used_count', experts.router.perToken);
-  if (a === 'llama') return;
-  u32('expert_feed_forward_length', experts.experts.size);
-  if (experts.shared) u32('expert_shared_feed_forward_length', experts.shared.size);
-  put(`${a}.expert_weights_norm`, { type: 'bool', value: experts.router.normP !== null });
 }
 
 function putAttention(
@@ -110,6 +94,12 @@ function putAttention(
   if (window === 'list' && sizes.size === 1) put(pattern, { type: 'bools', value: windowed });
   if (window === 'every' && sizes.size === 1) put(pattern, { type: 'u32', value: windowed.indexOf(false) + 1 });
   const [first] = attention;
+  if (first.chunk !== null) u32('attention.sliding_window', first.chunk);
+  const temperature = attention.find((mixer) => mixer.temperature)?.temperature;
+  if (temperature) {
+    f32('attention.temperature_scale', temperature.beta);
+    u32('attention.temperature_length', temperature.floor);
+  }
   const usual = first.keySize ** -0.5;
   // Gemma's own scale is read by this project; llama.cpp knows it by the model's size.
   if (a.startsWith('granite') || (a.startsWith('gemma') && Math.abs(first.scale - usual) > 1e-7))
@@ -121,7 +111,7 @@ function putAttention(
 }
 
 /** Also gives the tensors of a scaling that is written as divisors of the frequencies. */
-function putRope(config: Config, first: SelfAttention, puts: Puts): Map<string, readonly number[]> {
+function putRope(config: Config, headSize: number, puts: Puts, latent: boolean): Map<string, readonly number[]> {
   const { u32, f32, put, a, fail } = puts;
   const extra = new Map<string, readonly number[]>();
   const [rope, local] = config.ropes;
@@ -149,12 +139,12 @@ function putRope(config: Config, first: SelfAttention, puts: Puts): Map<string, 
       u32('rope.scaling.original_context_length', scaling.origMaxSeq);
       f32('rope.scaling.yarn_beta_fast', scaling.betaFast);
       f32('rope.scaling.yarn_beta_slow', scaling.betaSlow);
-      if (Math.abs(scaling.attentionFactor / usual - 1) > 1e-6)
+      if (!latent && Math.abs(scaling.attentionFactor / usual - 1) > 1e-6)
         f32('rope.scaling.attn_factor', scaling.attentionFactor / usual);
       break;
     }
     case 'llama3':
-      extra.set('rope_freqs.weight', llama3Divisors(rope, first.keySize));
+      extra.set('rope_freqs.weight', llama3Divisors(rope, headSize));
       break;
     case 'longrope':
       if (`${scaling.short}` === `${scaling.long}` && scaling.attnFactorLong === 1) {

@@ -1,8 +1,9 @@
 /**
  * @file A model's parameters as the tensors of a GGUF file: names, orders of rows, experts in one tensor.
  */
-import { FUSED, type GgufLayout, MODULES } from '../../checkpoint/gguf/layouts.ts';
-import { concatRows, pickRows, sliceRows } from '../../weights/rows.ts';
+import { BARE, FUSED, type GgufLayout, MODULES } from '../../checkpoint/gguf/layouts.ts';
+import { ConfigError } from '../../util/errors.ts';
+import { concatRows, mapRows, pickRows, sliceRows, transpose } from '../../weights/rows.ts';
 import type { Param, RowSource } from '../../weights/types.ts';
 
 /** A tensor to be written. */
@@ -15,29 +16,37 @@ export interface GgufTensor {
   readonly role: 'matrix' | 'table' | 'exact';
 }
 
+/** What the layout of some tensors depends on. */
+export interface HeadCounts {
+  readonly q: number;
+  readonly k: number;
+  /** Of Mamba-2; null: the model has none. */
+  readonly ssmGroups: number | null;
+}
+
 /** One piece of a tensor: all of it, or one expert's, or one head's. */
 interface Piece {
   readonly rows: RowSource;
   readonly index: number | null;
 }
 
-/** @throws Error for a parameter that has no name in GGUF: the layouts that are written have none. */
+/** @throws ConfigError for a parameter that has no name in GGUF. */
 export function ggufTensors(
   specs: readonly Param[],
   source: (param: Param) => RowSource,
   layout: GgufLayout,
-  heads: { readonly q: number; readonly k: number },
+  heads: HeadCounts,
 ): GgufTensor[] {
   const pieces = new Map<string, Piece[]>();
   for (const spec of specs)
     for (const { name, rows } of partsOf(spec, source(spec))) {
-      const { tensor, index } = nameOf(name, layout);
+      const { tensor, index, map } = nameOf(name, layout);
       const found = pieces.get(tensor) ?? [];
       // One norm for all heads is a part of the parameter once for each of them.
-      if (!found.some((piece) => piece.index === index)) found.push({ rows, index });
+      if (!found.some((piece) => piece.index === index)) found.push({ rows: map ? mapRows(rows, map) : rows, index });
       pieces.set(tensor, found);
     }
-  const tensors = new Map([...pieces].map(([name, list]) => [name, assemble(name, list)]));
+  const tensors = new Map([...pieces].map(([name, list]) => [name, assemble(name, list, heads)]));
   if (layout.rotated) for (const [name, tensor] of tensors) tensors.set(name, interleaved(tensor, heads));
   if (layout.fusedQkv) fuse(tensors, FUSED.qkv.parts, FUSED.qkv.to);
   if (layout.fusedGateUp) fuse(tensors, FUSED.gateUp.parts, FUSED.gateUp.to);
@@ -62,34 +71,52 @@ function partsOf(spec: Param, whole: RowSource): { name: string; rows: RowSource
   });
 }
 
-function nameOf(part: string, { names = {} }: GgufLayout): { tensor: string; index: number | null } {
+interface Named {
+  readonly tensor: string;
+  readonly index: number | null;
+  readonly map?: (value: number) => number;
+}
+
+function nameOf(part: string, { names = {} }: GgufLayout): Named {
+  const [, block, own] = /^(?:h\.(\d+)\.)?(.+)$/.exec(part)!;
+  if (Object.hasOwn(BARE, own)) return { tensor: `blk.${block}.${BARE[own].name}`, index: null, map: BARE[own].map };
   const [, layer, module, suffix] = /^(?:h\.(\d+)\.)?(.+)(\.\w+)$/.exec(part)!;
   const [, before, index, after] = /^(.+)\.(\d+)(\..+)?$/.exec(module) ?? [];
   const key = before === undefined ? module : before + (after ?? '');
   const name = names[key] ?? MODULES[key];
-  if (name === undefined) throw new Error(`the parameter ${part} has no name in GGUF`);
+  if (name === undefined) throw new ConfigError(`GGUF can't hold this model: the parameter ${part} has no name there`);
   return {
     tensor: `${layer === undefined ? '' : `blk.${layer}.`}${name}${suffix}`,
     index: index === undefined ? null : Number(index),
   };
 }
 
-function assemble(name: string, list: readonly Piece[]): GgufTensor {
+const TURNED = /\.(ssm_conv1d|shortconv\.conv)\.weight$/;
+
+function assemble(name: string, list: readonly Piece[], { ssmGroups }: HeadCounts): GgufTensor {
   const module = name.replace(/^blk\.\d+\./, '').replace(/\.\w+$/, '');
-  const rows = concatRows([...list].sort((a, b) => (a.index ?? 0) - (b.index ?? 0)).map((piece) => piece.rows));
+  const stored = concatRows([...list].sort((a, b) => (a.index ?? 0) - (b.index ?? 0)).map((piece) => piece.rows));
+  // Taps of a convolution are the columns.
+  const rows = TURNED.test(name) ? transpose(stored) : stored;
   const stacked = list[0].index !== null;
   const flat = rows.cols === 1 || (rows.rows === 1 && module === 'ffn_gate_inp_shexp');
-  const shape = stacked
-    ? [list.length, rows.rows / list.length, ...(rows.cols === 1 ? [] : [rows.cols])]
-    : flat
-      ? [rows.rows * rows.cols]
-      : [rows.rows, rows.cols];
-  const exact = rows.cols === 1 || flat || /_norm$|^ffn_gate_inp|^position_embd$/.test(module);
+  const size = rows.rows * rows.cols;
+  const groups = ssmGroups === null ? undefined : { ssm_a: size, ssm_d: size, ssm_norm: ssmGroups }[module];
+  // Mamba-2 has a row for each head or group.
+  const shape = groups
+    ? [groups, size / groups]
+    : stacked
+      ? [list.length, rows.rows / list.length, ...(rows.cols === 1 ? [] : [rows.cols])]
+      : flat
+        ? [rows.rows * rows.cols]
+        : [rows.rows, rows.cols];
+  const exact =
+    rows.cols === 1 || flat || /_norm$|^ffn_gate_inp|^position_embd$|^ssm_(a|d|conv1d)$|^shortconv\.conv$/.test(module);
   return { name, shape, rows, role: exact ? 'exact' : /^(token_embd|output)$/.test(module) ? 'table' : 'matrix' };
 }
 
 /** Rows (i, i + half) of each head become (2i, 2i + 1). */
-function interleaved(tensor: GgufTensor, heads: { readonly q: number; readonly k: number }): GgufTensor {
+function interleaved(tensor: GgufTensor, heads: HeadCounts): GgufTensor {
   const which = /\.attn_([qk])\.\w+$/.exec(tensor.name)?.[1] as 'q' | 'k' | undefined;
   if (!which) return tensor;
   const size = tensor.rows.rows / heads[which];
