@@ -1,13 +1,16 @@
 /**
  * @file `npm run bench:exactness`: how far formats of weights are from the values of a checkpoint, on a text. Of each format: the mean
  * Kullback-Leibler divergence from the logits in float32, the share of tokens whose most likely successor is the same, and the perplexity.
- * Of a GGUF file libllama is measured, too.
+ * Of a GGUF file libllama is measured, too, and with keys and values in float32: what that changes says how much two engines with the same
+ * products may differ by chance. Differences to libllama have an interval of 95 %, by windows.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { openGgml } from '../src/backends/ggml/binding.ts';
+import type { Pointer } from '../src/backends/ggml/functions.ts';
+import type { Ggml } from '../src/backends/ggml/ggml.ts';
 import { onnxBackend } from '../src/backends/onnx/onnxruntime-node.ts';
 import { onnxWebTarget } from '../src/backends/onnx/target.ts';
 import { logSoftmaxAt } from '../src/engine/sampling/sampler.ts';
@@ -18,12 +21,12 @@ import { type LanguageModel, type LoadOptions, loadModel, type WeightChoice } fr
 import { argmax } from '../src/util/numbers.ts';
 import { byteGroups } from '../src/weights/byte-groups.ts';
 import { openPreparedWeights } from '../src/weights/store-node.ts';
-import { bindLlama, decodeTokens, openContext, openModel } from './libllama.ts';
+import { bindLlama, decodeTokens, FLOAT_CACHE, type Llama, openContext, openModel } from './libllama.ts';
 
 const options = new Command('bench:exactness')
   .argument('<model>', 'a GGUF file, a folder or a hub id')
-  .option('--text <file>', 'what is read', 'README.md')
-  .option('--tokens <n>', 'how many tokens of it', '2048')
+  .option('--text <files>', 'what is read, separated by commas', 'README.md')
+  .option('--tokens <n>', 'how many tokens of each', '2048')
   .option('--window <n>', 'tokens that are read together; each window begins with an empty cache', '512')
   .option('--formats <list>', 'formats of weights', 'auto,int8,int4')
   .option('--engine <name>', 'ggml, onnx, or web: the graphs and weights of pages, computed by onnx here', 'ggml')
@@ -77,12 +80,9 @@ async function openOurs(weights: WeightChoice): Promise<{ model: LanguageModel; 
   return { model, read };
 }
 
-/** libllama with its defaults: keys and values in float16. */
-function openLlama(length: number): Reader {
-  const ggml = openGgml();
-  const llama = bindLlama(ggml);
-  const model = openModel(llama, file);
-  const context = openContext(llama, model, { n_ctx: length, n_threads: Number(threads) });
+/** libllama, by default with keys and values in float16. */
+function openLlama(length: number, { ggml, llama, model }: OpenLlama, settings: object = {}): Reader {
+  const context = openContext(llama, model, { n_ctx: length, n_threads: Number(threads), ...settings });
   const size = llama.vocabularySize(llama.vocabulary(model));
   return async (ids) => {
     llama.seqRemove(llama.memory(context), 0, 0, -1);
@@ -104,7 +104,23 @@ function openLlama(length: number): Reader {
   };
 }
 
+interface OpenLlama {
+  readonly ggml: Ggml;
+  readonly llama: Llama;
+  readonly model: Pointer;
+}
+
+/** Mean of the differences of two lists, and half of its interval of 95 %. */
+function difference(own: readonly number[], other: readonly number[]): readonly [mean: number, half: number] {
+  const all = own.map((value, i) => value - other[i]!);
+  const mean = all.reduce((sum, value) => sum + value, 0) / all.length;
+  const variance = all.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(1, all.length - 1);
+  return [mean, 1.96 * Math.sqrt(variance / all.length)];
+}
+
 class Sums {
+  /** Mean divergences of windows. */
+  readonly windows: number[] = [];
   divergence = 0;
   same = 0;
   surprise = 0;
@@ -120,10 +136,14 @@ class Sums {
 }
 
 const exact = await openOurs('float32');
-const ids = exact.model.tokenizer!.encode(readFileSync(text, 'utf8'), { addSpecialTokens: false });
-const count = Math.min(Number(tokens), ids.length);
 const windows: number[][] = [];
-for (let at = 0; at < count; at += Number(window)) windows.push(ids.slice(at, Math.min(at + Number(window), count)));
+let count = 0;
+for (const name of text.split(',')) {
+  const ids = exact.model.tokenizer!.encode(readFileSync(name, 'utf8'), { addSpecialTokens: false });
+  const end = Math.min(Number(tokens), ids.length);
+  for (let at = 0; at < end; at += Number(window)) windows.push(ids.slice(at, Math.min(at + Number(window), end)));
+  count += end;
+}
 const size = exact.model.config.vocabSize;
 
 const readers = new Map<string, Reader>();
@@ -133,7 +153,13 @@ for (const format of formats.split(',').filter((name) => name !== '')) {
   models.push(model);
   readers.set(format, read);
 }
-if (file.endsWith('.gguf') && engine !== 'web') readers.set('libllama', openLlama(Number(window)));
+if (file.endsWith('.gguf') && engine !== 'web') {
+  const ggml = openGgml();
+  const llama = bindLlama(ggml);
+  const opened = { ggml, llama, model: openModel(llama, file) };
+  readers.set('libllama', openLlama(Number(window), opened));
+  readers.set('libllama, float32 cache', openLlama(Number(window), opened, FLOAT_CACHE));
+}
 
 const sums = new Map([...readers.keys()].map((name) => [name, new Sums()]));
 const own = new Sums();
@@ -143,18 +169,28 @@ for (const some of windows) {
   for (const i of some.keys()) own.add(rowOf(rows, i), rowOf(rows, i), some[i + 1]);
   for (const [name, read] of readers) {
     const others = await read(some);
-    for (const i of some.keys()) sums.get(name)!.add(rowOf(rows, i), rowOf(others, i), some[i + 1]);
+    const all = sums.get(name)!;
+    const before = all.divergence;
+    for (const i of some.keys()) all.add(rowOf(rows, i), rowOf(others, i), some[i + 1]);
+    all.windows.push((all.divergence - before) / some.length);
   }
 }
 for (const model of models) await model.dispose();
 
 console.log(`${file}, ${count} tokens of ${text} in windows of ${window}${oneByOne ? ', token by token' : ''}`);
-console.log('| weights | mean divergence | same first token | perplexity |');
-console.log('| --- | --- | --- | --- |');
-for (const [name, { divergence, same, surprise, tokens: read }] of [['float32', own] as const, ...sums])
+console.log('| weights | mean divergence | less libllama | same first token | perplexity |');
+console.log('| --- | --- | --- | --- | --- |');
+const llamaWindows = sums.get('libllama')?.windows;
+for (const [name, { divergence, same, surprise, tokens: read, windows: each }] of [
+  ['float32', own] as const,
+  ...sums,
+]) {
+  const [mean, half] = llamaWindows && each.length > 0 ? difference(each, llamaWindows) : [null, null];
+  const less = mean === null ? '' : `${mean.toExponential(1)} ± ${half.toExponential(1)}`;
   console.log(
-    `| ${name} | ${(divergence / read).toExponential(2)} | ${((100 * same) / read).toFixed(1)} % | ${Math.exp(
+    `| ${name} | ${(divergence / read).toExponential(3)} | ${less} | ${((100 * same) / read).toFixed(1)} % | ${Math.exp(
       surprise / (read - windows.length),
     ).toFixed(3)} |`,
   );
+}
 process.exit(0);

@@ -18,7 +18,14 @@ interface Batch {
 }
 
 /** Indices of `llama_context_params`, in words of 4 bytes, of llama.cpp v0.4.0; {@link checkDefaults} checks them. */
-const CONTEXT = { n_ctx: 0, n_batch: 1, n_ubatch: 2, n_seq_max: 3, n_threads: 7, n_threads_batch: 8 } as const;
+const CONTEXT = {
+  ...{ n_ctx: 0, n_batch: 1, n_ubatch: 2, n_seq_max: 3, n_threads: 7, n_threads_batch: 8 },
+  ...{ flash_attn: 13, type_k: 26, type_v: 27 },
+} as const;
+/** By itself. */
+const AUTO = 0xffffffff;
+/** `GGML_TYPE_F16` */
+const F16 = 1;
 const DEFAULTS: readonly (readonly [keyof typeof CONTEXT, number])[] = [
   ['n_ctx', 512],
   ['n_batch', 2048],
@@ -26,6 +33,9 @@ const DEFAULTS: readonly (readonly [keyof typeof CONTEXT, number])[] = [
   ['n_seq_max', 1],
   ['n_threads', 4],
   ['n_threads_batch', 4],
+  ['flash_attn', AUTO],
+  ['type_k', F16],
+  ['type_v', F16],
 ];
 const WORDS = 64;
 
@@ -80,6 +90,9 @@ export function bindLlama(ggml: Ggml = openGgml()) {
     ),
   };
 }
+
+/** Settings of a context whose keys and values are float32, without flash attention. */
+export const FLOAT_CACHE = { flash_attn: 0, type_k: 0, type_v: 0 } as const;
 
 /** Another version of libllama may have other fields. */
 function checkDefaults(words: Uint32Array): void {
