@@ -2,14 +2,16 @@
  * What GGUF files of other programs have beside what llama.cpp's converter writes: names without an ending, links, odd entries, tensors of
  * other parts, vocabularies of other sizes.
  */
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openCheckpointFolder } from '../src/checkpoint/open-node.ts';
-import { loadModel } from '../src/node.ts';
-import { changedGguf, type GgufChanges } from './support/changed-gguf.ts';
+import { InputError, loadModel } from '../src/node.ts';
+import { largestError } from './parity/case.ts';
+import { changedGguf, type GgufChanges, rewrittenGguf, shardsOf } from './support/changed-gguf.ts';
 import { Bytes, f32Tensor, type TestValue } from './support/gguf-bytes.ts';
 import { tempFolder } from './support/temp-folder.ts';
+import { byteFallbackJson } from './support/tokenizers.ts';
 
 const MODELS = join(import.meta.dirname, 'fixtures/gguf/models');
 
@@ -72,6 +74,82 @@ describe('a GGUF file as others make it', async () => {
     await expect(configOf({ tensors: { 'blk.0.attn_of_tomorrow.weight': tensor } })).rejects.toThrow(
       /1 tensors do not belong to the architecture llama: "blk.0.attn_of_tomorrow.weight"/,
     );
+  });
+
+  it('may have norms in float16, no head, and version 2 of the format', async () => {
+    const path = join(folder, 'half.gguf');
+    await writeFile(path, await rewrittenGguf(llama, { version: 2 }));
+    const error = largestError(await logitsOf(path), plain);
+    expect(error).toBeLessThan(0.01);
+    expect(error).toBeGreaterThan(0);
+    await writeFile(path, await rewrittenGguf(llama, { without: /^output\.weight$/ }));
+    const checkpoint = await openCheckpointFolder(path);
+    expect(checkpoint.config).toMatchObject({ tie_word_embeddings: true });
+    await checkpoint.close();
+    expect((await logitsOf(path)).every(Number.isFinite)).toBe(true);
+    await writeFile(path, await rewrittenGguf(llama, { version: 1 }));
+    await expect(openCheckpointFolder(path)).rejects.toThrow(/has version 1 of the GGUF format/);
+    await writeFile(path, await rewrittenGguf(llama, { version: 0x03000000 }));
+    await expect(openCheckpointFolder(path)).rejects.toThrow(/is big-endian/);
+  });
+
+  it('may be in shards, which must be those that their names and they themselves say', async () => {
+    const shards = join(folder, 'shards');
+    await mkdir(shards);
+    const name = (i: number) => join(shards, `m-0000${i + 1}-of-00003.gguf`);
+    const write = async (stated: (index: number, tensors: number) => Record<string, number>) => {
+      const files = await shardsOf(llama, 3, stated);
+      for (const [i, bytes] of files.entries()) await writeFile(name(i), bytes);
+    };
+    const usual = (i: number, tensors: number) => ({
+      ...{ 'split.no': i, 'split.count': 3, 'split.tensors.count': tensors },
+    });
+    await write(usual);
+    for (const path of [name(0), name(2), shards]) expect(await logitsOf(path)).toEqual(plain);
+    await write((i, tensors) => ({ ...usual(i, tensors), 'split.count': 4 }));
+    await expect(openCheckpointFolder(name(0))).rejects.toThrow(/part 0 of 4, but its name makes it part 0 of 3/);
+    await write((i, tensors) => ({ ...usual(i, tensors), 'split.no': 2 - i }));
+    await expect(openCheckpointFolder(name(1))).rejects.toThrow(/part 2 of 3, but its name makes it part 0 of 3/);
+    await write((i, tensors) => ({ ...usual(i, tensors), 'split.tensors.count': tensors + 1 }));
+    await expect(openCheckpointFolder(name(0))).rejects.toThrow(/hold \d+ tensors, but \d+ are announced/);
+    await write(usual);
+    await copyFile(name(0), join(folder, 'alone.gguf'));
+    await expect(openCheckpointFolder(join(folder, 'alone.gguf'))).rejects.toThrow(/says that it is part 0 of 3/);
+    await rm(name(1));
+    await expect(openCheckpointFolder(name(0))).rejects.toThrow(/1 of 3 GGUF files are missing: m-00002-of-00003/);
+  });
+
+  /** The entries of a SentencePiece vocabulary of `size` tokens. */
+  function vocabularyOf(size: number): Record<string, TestValue> {
+    const { vocab } = byteFallbackJson()['model'] as { vocab: Record<string, number> };
+    const tokens = Object.keys(vocab).slice(0, size);
+    while (tokens.length < size) tokens.push(`more ${tokens.length}`);
+    return {
+      'tokenizer.ggml.model': 'llama',
+      'tokenizer.ggml.tokens': tokens,
+      'tokenizer.ggml.scores': tokens.map((_, i) => -i),
+      'tokenizer.ggml.add_bos_token': false,
+      'tokenizer.ggml.eos_token_id': 2,
+    };
+  }
+
+  it('may have fewer tokens than rows of the embedding, but not more', async () => {
+    const path = await file({ entries: vocabularyOf(60) });
+    await using model = await loadModel(path, { weights: 'float32', cacheDir: folder });
+    const { tokens, text } = await model.generate([5, 9, 96], { maxNewTokens: 8, temperature: 0 }).result();
+    expect(tokens.length).toBeGreaterThan(0);
+    expect(typeof text).toBe('string');
+    await expect(model.generate([97 + 5], { maxNewTokens: 1 }).result()).rejects.toThrow(InputError);
+    const more = await file({ entries: vocabularyOf(97 + 60) });
+    await expect(loadModel(more, { weights: 'float32', cacheDir: folder })).rejects.toThrow(
+      /the tokenizer has 157 tokens, but the model only 97/,
+    );
+  });
+
+  it('has its own defaults of sampling', async () => {
+    const own = { 'general.sampling.temp': 0.5, 'general.sampling.top_k': 7 };
+    await using model = await loadModel(await file({ entries: own }), { weights: 'float32', cacheDir: folder });
+    expect(model.defaults).toMatchObject({ temperature: 0.5, topK: 7 });
   });
 
   it('scales positions by a factor without a type, and not by a factor of 0', async () => {

@@ -1,8 +1,9 @@
 /**
- * @file A copy of a GGUF file with more metadata and tensors, as other programs write them.
+ * @file Copies of GGUF files: with more metadata and tensors, as other programs write them, with vectors in float16, or in shards.
  */
-import { readGgufHeader } from '../../src/checkpoint/gguf/header.ts';
-import { Bytes, putValue, type TestTensor, type TestValue } from './gguf-bytes.ts';
+import { type GgufHeader, readGgufHeader } from '../../src/checkpoint/gguf/header.ts';
+import { narrow } from '../../src/util/half.ts';
+import { Bytes, ggufStart, putValue, type TestTensor, type TestValue } from './gguf-bytes.ts';
 import { bytesSource } from './safetensors-bytes.ts';
 
 export interface GgufChanges {
@@ -36,4 +37,74 @@ export async function changedGguf(
   out.pad(32).raw(data).pad(32);
   for (const { bytes } of Object.values(tensors)) out.raw(bytes).pad(32);
   return out.done();
+}
+
+/** Bytes of the header that are metadata. */
+function metadataOf({ bytes, tensors }: GgufHeader): Uint8Array {
+  const infos = tensors.reduce((sum, { name, shape }) => sum + 24 + Buffer.byteLength(name) + 8 * shape.length, 0);
+  return bytes.subarray(24, bytes.length - infos);
+}
+
+interface NewTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly type: number;
+  readonly bytes: Uint8Array;
+}
+
+function fileOf(entries: Bytes, count: number, tensors: readonly NewTensor[], version = 3): Uint8Array {
+  const out = ggufStart(tensors.length, count, version).raw(entries.done());
+  let offset = 0;
+  for (const { name, shape, type, bytes } of tensors) {
+    out.text(name).u32(shape.length);
+    for (const dim of [...shape].reverse()) out.u64(dim);
+    out.u32(type).u64(offset);
+    offset += Math.ceil(bytes.length / 32) * 32;
+  }
+  out.pad(32);
+  for (const { bytes } of tensors) out.raw(bytes).pad(32);
+  return out.done();
+}
+
+const tensorsOf = (file: Uint8Array, { tensors }: GgufHeader): NewTensor[] =>
+  tensors.map(({ name, shape, type, offset, bytes }) => ({
+    ...{ name, shape, type: type.number },
+    bytes: file.subarray(offset, offset + bytes),
+  }));
+
+/** The same with vectors, such as norms, in float16, without some tensors, and in another version of the format. */
+export async function rewrittenGguf(
+  file: Uint8Array,
+  { without, version }: { readonly without?: RegExp; readonly version?: number } = {},
+): Promise<Uint8Array> {
+  const header = await readGgufHeader(bytesSource(file, 'to be rewritten'));
+  const tensors = tensorsOf(file, header).flatMap((tensor) => {
+    if (without?.test(tensor.name)) return [];
+    if (tensor.shape.length > 1) return [tensor];
+    const values = new Float32Array(tensor.bytes.slice().buffer);
+    return [{ ...tensor, type: 1, bytes: narrow(values, 'F16') }];
+  });
+  return fileOf(new Bytes().raw(metadataOf(header)), header.metadata.size, tensors, version);
+}
+
+/** The file as that many shards, which say so by these entries. */
+export async function shardsOf(
+  file: Uint8Array,
+  count: number,
+  stated: (index: number, tensors: number) => Readonly<Record<string, number>>,
+): Promise<Uint8Array[]> {
+  const header = await readGgufHeader(bytesSource(file, 'to be split'));
+  const tensors = tensorsOf(file, header);
+  return Array.from({ length: count }, (_, i) => {
+    const own = stated(i, tensors.length);
+    const entries = new Bytes();
+    for (const [key, value] of Object.entries(own)) putValue(entries.text(key), value);
+    if (i === 0) entries.raw(metadataOf(header));
+    const keys = Object.keys(own).length + (i === 0 ? header.metadata.size : 0);
+    return fileOf(
+      entries,
+      keys,
+      tensors.filter((_, j) => j % count === i),
+    );
+  });
 }
