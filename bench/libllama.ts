@@ -69,6 +69,17 @@ export function bindLlama(ggml: Ggml = openGgml()) {
     freeModel: bind<(model: Pointer) => void>('llama_model_free', 'void', [p]),
     freeContext: bind<(context: Pointer) => void>('llama_free', 'void', [p]),
     vocabulary: bind<(model: Pointer) => Pointer>('llama_model_get_vocab', p, [p]),
+    tokenize: bind<
+      (
+        vocabulary: Pointer,
+        text: Uint8Array,
+        length: number,
+        out: Int32Array,
+        most: number,
+        addSpecial: boolean,
+        parseSpecial: boolean,
+      ) => number
+    >('llama_tokenize', 'int', [p, p, 'int', p, 'int', 'bool', 'bool']),
     vocabularySize: bind<(vocabulary: Pointer) => number>('llama_vocab_n_tokens', 'int', [p]),
     attachThreads: bind<(context: Pointer, pool: Pointer, batchPool: Pointer) => void>(
       'llama_attach_threadpool',
@@ -108,6 +119,30 @@ export function openModel(llama: Llama, file: string): Pointer {
   const model = llama.loadModel(file, llama.modelParams());
   if (!model) throw new Error(`libllama can't load ${file}`);
   return model;
+}
+
+/** The word of `llama_model_params` whose first byte is `vocab_only`, the third `use_mmap`; the others are 0 by default. */
+const MODEL_FLAGS = 18;
+const MAPPED = 0x10000;
+
+/** The tokenizer of a file alone, without its weights. @throws Error where libllama can't load it. */
+export function openVocabulary(llama: Llama, file: string) {
+  const words = Uint32Array.from(llama.modelParams().words);
+  if (words[MODEL_FLAGS] !== MAPPED) throw new Error("libllama's struct of models has changed");
+  words[MODEL_FLAGS] = MAPPED | 1;
+  const model = llama.loadModel(file, { words });
+  if (!model) throw new Error(`libllama can't load ${file}`);
+  const vocabulary = llama.vocabulary(model);
+  return {
+    /** Without special tokens. */
+    encode(text: string): number[] {
+      const bytes = new TextEncoder().encode(text);
+      const out = new Int32Array(bytes.length + 1);
+      const count = llama.tokenize(vocabulary, bytes, bytes.length, out, out.length, false, false);
+      return [...out.subarray(0, count)];
+    },
+    close: () => llama.freeModel(model),
+  };
 }
 
 /** A context with libllama's defaults but for these settings: keys and values in float16, flash attention by itself. */

@@ -81,10 +81,10 @@ const AFMOE = [
   DEEPSEEK3_WORDS,
 ];
 const DEEPSEEK_CODER = ['[\\r\\n]', '\\s?\\p{L}+', '\\s?\\p{P}+', '[一-龥ࠀ-一가-\\ud7ff]+', '\\p{N}'];
-/** The letters that are listed there are those with case. */
+/** The letters that are listed there are those with case, but for those of mathematics. */
 const DEEPSEEK_LLM = [
   '[\\r\\n]',
-  '\\s?[\\p{Lu}\\p{Ll}\\p{Lt}]+',
+  '\\s?(?:(?![\\x{1d400}-\\x{1d7ff}])[\\p{Lu}\\p{Ll}\\p{Lt}])+',
   '\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+',
   '\\s+$',
   '[一-龥ࠀ-一가-\\ud7ff]+',
