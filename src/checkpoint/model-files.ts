@@ -12,5 +12,12 @@ export const MODEL_FILES: readonly string[] = [
   'chat_template.json',
 ];
 
+/** Settings of quantising that older tools wrote beside config.json, and their methods. */
+export const QUANT_FILES = {
+  'quantize_config.json': 'gptq',
+  'quant_config.json': 'awq',
+  'hf_quant_config.json': 'modelopt',
+} as const;
+
 /** Where sentence-transformers kept the model before version 2, beside the folders of its other modules. */
 export const TRANSFORMER_FOLDER = '0_Transformer';

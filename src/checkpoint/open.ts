@@ -5,7 +5,6 @@ import { buildCheckpoint, type CheckpointFiles } from './checkpoint.ts';
 import { isGguf, pickGguf } from './gguf/shards.ts';
 import { TRANSFORMER_FOLDER } from './model-files.ts';
 import { isQuantised } from './quantised/is-quantised.ts';
-import { withSettingsFile } from './quantised/settings-file.ts';
 import type { Checkpoint } from './types.ts';
 
 /**
@@ -29,16 +28,18 @@ export async function checkpointFromFiles(all: CheckpointFiles, weights?: string
   }
   const checkpoint = await buildCheckpoint(files, weights);
   try {
-    const stated = isQuantised(checkpoint.config) ? checkpoint : await withSettingsFile(checkpoint);
-    if (!isQuantised(stated.config)) return checkpoint;
+    if (!isQuantised(checkpoint.config) && ![...checkpoint.tensors.keys()].some((name) => QUANTISED.test(name)))
+      return checkpoint;
     const { readQuantised } = await import('./quantised/read.ts');
-    return await readQuantised(stated);
+    return await readQuantised(checkpoint);
   } catch (error) {
     await checkpoint.close();
     throw error;
   }
 }
 
+/** Tensors whose settings may lie in a file beside config.json. */
+const QUANTISED = /\.(qweight|weight_scale)$/;
 const MAGIC = 'GGUF';
 
 /** Whether a file is GGUF, by its name or else by its first bytes: Ollama and the hub's cache name files by their hash. */

@@ -4,8 +4,7 @@
 
 import { noSafetensors } from '../checkpoint/checkpoint.ts';
 import { ggufFiles, ggufModels } from '../checkpoint/gguf/shards.ts';
-import { MODEL_FILES, TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
-import { SETTINGS_FILES } from '../checkpoint/quantised/settings-file.ts';
+import { MODEL_FILES, QUANT_FILES, TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
 import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { pathFlaw } from '../util/relative-path.ts';
@@ -25,7 +24,7 @@ const SMALL_FILES = [
   'modules.json',
   'sentence_bert_config.json',
   'config_sentence_transformers.json',
-  ...SETTINGS_FILES.map(({ file }) => file),
+  ...Object.keys(QUANT_FILES),
 ];
 
 /** What sentence-transformers puts after a model: see src/embed/modules.ts. */

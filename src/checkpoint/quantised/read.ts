@@ -17,6 +17,7 @@ import { type Method, type QuantisedModule, QuantSettings } from './method.ts';
 import { mlx } from './mlx.ts';
 import { quantisedNote } from './note.ts';
 import { plainConfig } from './plain-config.ts';
+import { withSettingsFile } from './settings-file.ts';
 import { torchao } from './torchao.ts';
 
 /** The values of quant_method. */
@@ -52,12 +53,13 @@ function autoRound(settings: QuantSettings): Method {
 }
 
 /**
- * The checkpoint itself where its config.json says nothing of quantising; else the same with plain tensors, and without the
+ * The checkpoint itself where neither its config.json nor a file beside it says anything of quantising; else the same with plain tensors, and without the
  * settings in its config.
  *
  * @throws CheckpointError for a method or a layout that is not read, and for tensors that do not fit each other.
  */
-export async function readQuantised(checkpoint: Checkpoint): Promise<Checkpoint> {
+export async function readQuantised(original: Checkpoint): Promise<Checkpoint> {
+  const checkpoint = isQuantised(original.config) ? original : await withSettingsFile(original);
   const settings = settingsOf(checkpoint);
   if (settings === null) return checkpoint;
   const name = settings.text('quant_method');

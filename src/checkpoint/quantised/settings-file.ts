@@ -1,21 +1,14 @@
 /**
- * @file Settings of quantising that older tools wrote beside config.json. Apart from the readers, as `is-quantised.ts` is.
+ * @file Settings of quantising that older tools wrote beside config.json.
  */
 import { isObject } from '../../util/is-object.ts';
+import { QUANT_FILES } from '../model-files.ts';
 import type { Checkpoint } from '../types.ts';
 
-/** Files, the method that they are of, and the tensor that makes them worth looking for. */
-export const SETTINGS_FILES = [
-  { file: 'quantize_config.json', method: 'gptq', mark: '.qweight' },
-  { file: 'quant_config.json', method: 'awq', mark: '.qweight' },
-  { file: 'hf_quant_config.json', method: 'modelopt', mark: '.weight_scale' },
-] as const;
-
-/** The checkpoint with the settings of such a file in its config, where its own has none. */
+/** The checkpoint with the settings of such a file in its config, where there is one. */
 export async function withSettingsFile(checkpoint: Checkpoint): Promise<Checkpoint> {
-  const names = [...checkpoint.tensors.keys()];
-  for (const { file, method, mark } of SETTINGS_FILES) {
-    const json = names.some((name) => name.endsWith(mark)) ? await checkpoint.readJson(file) : undefined;
+  for (const [file, method] of Object.entries(QUANT_FILES)) {
+    const json = await checkpoint.readJson(file);
     if (!json) continue;
     const settings = isObject(json.quantization) ? json.quantization : json;
     return {
