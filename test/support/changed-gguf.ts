@@ -2,6 +2,7 @@
  * @file Copies of GGUF files: with more metadata and tensors, as other programs write them, with vectors in float16, or in shards.
  */
 import { type GgufHeader, readGgufHeader } from '../../src/checkpoint/gguf/header.ts';
+import { storedTensor } from '../../src/checkpoint/gguf/tensors.ts';
 import { narrow } from '../../src/util/half.ts';
 import { Bytes, ggufStart, putValue, type TestTensor, type TestValue } from './gguf-bytes.ts';
 import { bytesSource } from './safetensors-bytes.ts';
@@ -85,6 +86,21 @@ export async function rewrittenGguf(
     return [{ ...tensor, type: 1, bytes: narrow(values, 'F16') }];
   });
   return fileOf(new Bytes().raw(metadataOf(header)), header.metadata.size, tensors, version);
+}
+
+/** The same with the values of all tensors in float32. */
+export async function floatGguf(file: Uint8Array): Promise<Uint8Array> {
+  const source = bytesSource(file, 'to be widened');
+  const header = await readGgufHeader(source);
+  const tensors: NewTensor[] = [];
+  for (const info of header.tensors) {
+    const values = await storedTensor(source, info).readFloats(
+      0,
+      info.shape.reduce((a, b) => a * b, 1),
+    );
+    tensors.push({ ...info, type: 0, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
+  }
+  return fileOf(new Bytes().raw(metadataOf(header)), header.metadata.size, tensors);
 }
 
 /** The file as that many shards, which say so by these entries. */

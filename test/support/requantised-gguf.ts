@@ -20,7 +20,7 @@ export async function requantizedGguf(
   const file = await open(to, 'w');
   try {
     const infos = tensors.map((info) => {
-      const format = info.shape.length === 2 ? formatOf(info.name, info.shape[1]) : null;
+      const format = info.shape.length > 1 ? formatOf(info.name, info.shape[info.shape.length - 1]) : null;
       const type = format ? tensorType(format) : info.type;
       const elements = info.shape.reduce((a, b) => a * b, 1);
       return { info, format, type, length: (elements / type.blockLength) * type.blockBytes };
@@ -37,7 +37,8 @@ export async function requantizedGguf(
     await file.truncate(at);
 
     async function encoded(info: (typeof tensors)[number], format: GgmlFormat): Promise<Uint8Array> {
-      const [rows, cols] = info.shape;
+      const cols = info.shape[info.shape.length - 1];
+      const rows = info.shape.reduce((a, b) => a * b, 1) / cols;
       const values = await storedTensor(source, info).readFloats(0, rows * cols);
       return (
         await ggmlCodec.encode({ name: info.name, shape: [rows, cols], role: 'linear', format }, values, rows, cols)

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { expect, it } from 'vitest';
-import { decodeTexts } from './texts.ts';
+import { describe, expect, it } from 'vitest';
+import { decodeTexts, findTexts } from './texts.ts';
 
 function found(texts: readonly Uint8Array[]): string[] {
   const gap = 8;
@@ -34,4 +34,20 @@ it('decodes as the decoder does each by itself', () => {
 it('does not let a character reach from one text into the next', () => {
   const [a, b] = [new Uint8Array([0x61, 0xe2, 0x82]), new Uint8Array([0xac, 0x62])];
   expect(found([a, b])).toEqual([one(a), one(b)]);
+});
+
+describe('finding texts', () => {
+  it('gives the first index of each that is there', () => {
+    const texts = ['', 'a', '<x>', 'ü<x>', '<y>', '<x>', '<xy>'];
+    const encoded = texts.map((text) => new TextEncoder().encode(text));
+    const lengths = Uint32Array.from(encoded, ({ length }) => length);
+    const starts = Float64Array.from(encoded, (_, i) => lengths.subarray(0, i).reduce((sum, n) => sum + n, 0));
+    const bytes = Uint8Array.from(encoded.flatMap((text) => [...text]));
+    const found = findTexts(bytes, starts, lengths, ['<x>', '<y>', '<z>', '', 'ü<x>']);
+    expect([...found]).toEqual([
+      ['<x>', 2],
+      ['ü<x>', 3],
+      ['<y>', 4],
+    ]);
+  });
 });

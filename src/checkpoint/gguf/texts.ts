@@ -18,17 +18,25 @@ export function findTexts(
   wanted: readonly string[],
 ): ReadonlyMap<string, number> {
   const encoder = new TextEncoder();
-  const byLength = new Map<number, { readonly text: string; readonly bytes: Uint8Array }[]>();
-  for (const text of wanted) {
-    const encoded = encoder.encode(text);
-    byLength.set(encoded.length, [...(byLength.get(encoded.length) ?? []), { text, bytes: encoded }]);
-  }
+  const encoded = wanted.map((text) => encoder.encode(text));
+  // Few texts begin as one that is wanted does: the others cost one look.
+  const begins = new Uint8Array(256);
+  for (const [first] of encoded) if (first !== undefined) begins[first] = 1;
   const found = new Map<string, number>();
-  for (let i = 0; i < lengths.length; i++)
-    for (const candidate of byLength.get(lengths[i]) ?? [])
-      if (!found.has(candidate.text) && candidate.bytes.every((byte, j) => bytes[starts[i] + j] === byte))
-        found.set(candidate.text, i);
+  for (let i = 0; i < lengths.length; i++) {
+    const start = starts[i];
+    const length = lengths[i];
+    if (length === 0 || begins[bytes[start]] === 0) continue;
+    for (let j = 0; j < encoded.length; j++)
+      if (encoded[j].length === length && !found.has(wanted[j]) && isAt(bytes, start, encoded[j]))
+        found.set(wanted[j], i);
+  }
   return found;
+}
+
+function isAt(bytes: Uint8Array, start: number, text: Uint8Array): boolean {
+  for (let i = 0; i < text.length; i++) if (bytes[start + i] !== text[i]) return false;
+  return true;
 }
 
 /** All texts in one piece, which is cut; null: some are no UTF-8. */
