@@ -136,9 +136,13 @@ describe('writing GGUF', async () => {
     await expect(convert(folderOf('smollm3'), 'smollm3.gguf')).rejects.toThrow(/layer \d rotates/);
     for (const name of ['minicpm3', 'gemma3n', 'falcon_h1', 'qwen3_next', 'apertus', 'eurobert'])
       await expect(convert(folderOf(name), `${name}.gguf`)).rejects.toThrow(
-        /can't be written to GGUF; these can: llama,/,
+        /can't be written to GGUF(, since its layers have .*)?; these can: llama,/,
       );
     const refused = (name: string) => convert(folderOf(name), `${name}-refused.gguf`);
+    await expect(refused('qwen3_next')).rejects.toThrow(/since its layers have gated-delta; these can/);
+    await expect(refused('gemma3n')).rejects.toThrow(
+      /since its layers have shared-attention, a low-rank branch|a low-rank branch/,
+    );
     await expect(refused('mamba2')).rejects.toThrow(/norm.groups is 1, and 2 in the file/);
     await expect(refused('deepseek_v3')).rejects.toThrow(/two factors of YaRN, which GGUF can't hold in deepseek2/);
     await expect(refused('llama4_text')).rejects.toThrow(/can't hold this model: layers\[2\]/);

@@ -19,6 +19,16 @@ export interface GgufModelFacts {
 /** Mixers that some architecture has. */
 const WRITTEN_MIXERS: ReadonlySet<string> = new Set(['self-attention', 'mamba-1', 'mamba-2', 'short-conv', 'mla']);
 
+/** What of a model no architecture that is written has. */
+function obstacle({ layers }: Config): string {
+  const kinds = layers.flatMap(({ mixer, mlp, laurel }) => [
+    ...(mixer && !WRITTEN_MIXERS.has(mixer.kind) ? [mixer.kind] : []),
+    ...(mlp?.kind === 'plain' && mlp.activation === 'xielu' ? ['xielu'] : []),
+    ...(laurel ? ['a low-rank branch'] : []),
+  ]);
+  return kinds.length === 0 ? '' : `, since its layers have ${[...new Set(kinds)].join(', ')}`;
+}
+
 /**
  * @throws ConfigError for a family that can't be written, and for what GGUF can't hold.
  */
@@ -26,7 +36,7 @@ export function ggufModelOf(config: Config, name: string): GgufModelFacts {
   const layout = Object.hasOwn(LAYOUTS, config.name) ? LAYOUTS[config.name] : undefined;
   if (!layout)
     throw new ConfigError(
-      `${name}: models of type ${config.name} can't be written to GGUF; these can: ${Object.keys(LAYOUTS).join(', ')}`,
+      `${name}: models of type ${config.name} can't be written to GGUF${obstacle(config)}; these can: ${Object.keys(LAYOUTS).join(', ')}`,
     );
   const fail = (what: string) => new ConfigError(`${name}: ${what}, which GGUF can't hold in ${layout.architecture}`);
   const attention = config.layers.flatMap(({ mixer }) => (mixer?.kind === 'self-attention' ? [mixer] : []));
