@@ -3,7 +3,8 @@
  */
 import { CheckpointError } from '../../util/errors.ts';
 import { E2M1_DOUBLED } from '../gguf/dequantize-4-bit-tables.ts';
-import type { StoredTensor } from '../types.ts';
+import { pickedRows, slicedRows } from '../gguf/rearrange.ts';
+import type { BlockRows, StoredTensor } from '../types.ts';
 import type { Method } from './method.ts';
 import { allFloats, madeMatrix, rawBytes } from './tensors.ts';
 
@@ -32,12 +33,13 @@ export const powerOfTwo = (byte: number): number => 2 ** (byte - 127);
 /** Scales are exponents, for 32 values each. */
 export function mxfp4Matrix(packed: StoredTensor, scale: StoredTensor, name: string): StoredTensor {
   const [rows, cols] = checkScale(packed, scale, 32);
-  return madeMatrix(name, [rows, cols], 'mxfp4', async (start, count) => {
+  const made = madeMatrix(name, [rows, cols], 'mxfp4', async (start, count) => {
     const values = unpack(await rawBytes(packed, (start * cols) / 2, (count * cols) / 2));
     const exponents = await rawBytes(scale, (start * cols) / 32, (count * cols) / 32);
     for (let i = 0; i < values.length; i++) values[i] *= powerOfTwo(exponents[i >> 5]);
     return values;
   });
+  return { ...made, blocks: mxfp4Blocks(packed, scale, cols) };
 }
 
 /**
@@ -62,48 +64,74 @@ export function nvfp4Matrix(
   });
 }
 
-/** gpt-oss: `X_blocks` [E, rows, cols / 32, 16] and `X_scales` [E, rows, cols / 32] are X [E, cols, rows]. */
+/** Values and bytes of one block of ggml's mxfp4: the exponent, then values j and j + 16 in byte j. */
+const MX_VALUES = 32;
+const MX_BYTES = 17;
+
+/** The same values as ggml's blocks. */
+function mxfp4Blocks(packed: StoredTensor, scale: StoredTensor, cols: number): BlockRows {
+  const perRow = cols / MX_VALUES;
+  return {
+    format: 'mxfp4',
+    rowBytes: perRow * MX_BYTES,
+    async read(start, count) {
+      const bytes = await rawBytes(packed, (start * cols) / 2, (count * cols) / 2);
+      const exponents = await rawBytes(scale, start * perRow, count * perRow);
+      const out = new Uint8Array(count * perRow * MX_BYTES);
+      const codeOf = (value: number) => (bytes[value >> 1] >> (4 * (value & 1))) & 15;
+      for (let block = 0; block < count * perRow; block++) {
+        const to = block * MX_BYTES;
+        const from = block * MX_VALUES;
+        out[to] = exponents[block];
+        for (let j = 0; j < 16; j++) out[to + 1 + j] = codeOf(from + j) | (codeOf(from + 16 + j) << 4);
+      }
+      return out;
+    },
+  };
+}
+
+/**
+ * gpt-oss: `X_blocks` [E, rows, cols / 32, 16] and `X_scales` [E, rows, cols / 32] are a matrix [rows, cols] for each expert; rows of gate and up
+ * are by turns.
+ */
 export function mxfp4Experts(): Method {
   return {
     name: 'mxfp4',
     marks: ['gate_up_proj_blocks', 'down_proj_blocks'],
     read(module) {
       const projections = ['gate_up_proj', 'down_proj'].filter((name) => module.get(`${name}_blocks`));
-      const tensors = projections.map((name) => {
+      const tensors = projections.flatMap((name) => {
         const blocks = module.need(`${name}_blocks`);
         const scales = module.need(`${name}_scales`);
         const [experts, rows, groups, bytes] = blocks.shape;
         if (blocks.shape.length !== 4 || bytes !== 16 || `${scales.shape}` !== `${[experts, rows, groups]}`)
           throw module.fail(`has ${name}_blocks [${blocks.shape}] with ${name}_scales [${scales.shape}]`);
-        return expertTensor(`${module.name}.${name}`, blocks, scales);
+        if (name === 'gate_up_proj' && rows % 2 !== 0) throw module.fail(`has ${rows} rows of gate and up`);
+        const all = experts * rows;
+        const whole = mxfp4Matrix(
+          { ...blocks, shape: [all, groups * 16] },
+          { ...scales, shape: [all, groups] },
+          `${module.name}.${name}`,
+        );
+        return Array.from({ length: experts }, (_, e) => expertsOf(whole, module.name, name, e * rows, rows, e)).flat();
       });
       return { tensors, used: projections.flatMap((name) => [`${name}_blocks`, `${name}_scales`]) };
     },
   };
 }
 
-function expertTensor(name: string, blocks: StoredTensor, scales: StoredTensor): StoredTensor {
-  const [experts, rows, groups] = blocks.shape;
-  const cols = groups * 32;
-  const size = rows * cols;
-  let last: { readonly expert: number; readonly values: Float32Array } | null = null;
-  const expertValues = async (expert: number): Promise<Float32Array> => {
-    if (last?.expert === expert) return last.values;
-    const packed = unpack(await rawBytes(blocks, (expert * size) / 2, size / 2));
-    const exponents = await rawBytes(scales, (expert * size) / 32, size / 32);
-    const values = new Float32Array(size);
-    for (let row = 0; row < rows; row++)
-      for (let col = 0; col < cols; col++) {
-        const at = row * cols + col;
-        values[col * rows + row] = packed[at] * powerOfTwo(exponents[at >> 5]);
-      }
-    last = { expert, values };
-    return values;
-  };
-  const flat = madeMatrix(name, [experts, size], 'mxfp4', async (start, count) => {
-    const out = new Float32Array(count * size);
-    for (let i = 0; i < count; i++) out.set(await expertValues(start + i), i * size);
-    return out;
-  });
-  return { ...flat, shape: [experts, cols, rows] };
+/** The matrices of one expert, whose rows are from `first` on. */
+function expertsOf(
+  whole: StoredTensor,
+  module: string,
+  projection: string,
+  first: number,
+  rows: number,
+  expert: number,
+): StoredTensor[] {
+  const name = (own: string) => `${module}.${expert}.${own}.weight`;
+  if (projection === 'down_proj') return [slicedRows(whole, name('down_proj'), first, rows)];
+  return ['gate_proj', 'up_proj'].map((own, turn) =>
+    pickedRows(whole, name(own), rows / 2, (row) => first + 2 * row + turn),
+  );
 }

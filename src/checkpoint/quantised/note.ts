@@ -4,12 +4,12 @@
 
 /**
  * @param how the weights are quantised, e.g. `GPTQ`.
- * @param asBlocks whether the ggml engine can hold them exactly in a format of its own.
+ * @param asBlocks the ggml engine's format that holds them exactly; undefined: there is none.
  */
-export function quantisedNote(how: string, asBlocks = false): string {
+export function quantisedNote(how: string, asBlocks?: string): string {
   return (
     `The weights are quantised already (${how}). They are read as the floats that they stand for: --weights float32 computes with ` +
-    `exactly these${asBlocks ? ', and so does q4_0 on the engine ggml, which holds the same 4 bits' : ''}. ` +
+    `exactly these${asBlocks ? `, and ${asBlocks} on the engine ggml holds the same 4 bits` : ''}. ` +
     'int8 quantises them anew and moves a weight by at most 1/254 of the largest of its block of 32, int4 by 1/16.'
   );
 }

@@ -12,7 +12,16 @@ import { readSafetensors } from '../safetensors.ts';
 const FOLDER = join(import.meta.dirname, '../../../test/fixtures/quantised');
 const CASES = readdirSync(FOLDER);
 /** Cases whose blocks are ggml's. */
-const KEPT = ['compressed-tensors-int4-half', 'gptq-4bit-symmetric'];
+const KEPT = [
+  ...[
+    'compressed-tensors-int4-half',
+    'compressed-tensors-mxfp4',
+    'gptq-4bit-symmetric',
+    'mlx-floats',
+    'mxfp4-experts',
+    'quark',
+  ],
+];
 
 describe('checkpoints that are quantised already', () => {
   it('are of all methods', () => {
@@ -46,12 +55,13 @@ describe('checkpoints that are quantised already', () => {
     await checkpoint.close();
   });
 
-  it('are held exactly in blocks of q4_0 where they are symmetric, of 4 bits, with scales of float16', async () => {
+  it('are held exactly in blocks of q4_0 where they are symmetric, of 4 bits, with scales of float16, and of mxfp4', async () => {
     const kept: string[] = [];
     for (const name of CASES) {
       const checkpoint = await openCheckpointFolder(join(FOLDER, name));
       for (const tensor of checkpoint.tensors.values()) {
-        if (tensor.blocks?.format !== 'q4_0') continue;
+        const { blocks } = tensor;
+        if (!blocks || /^b?f\d+$/.test(blocks.format)) continue;
         if (!kept.includes(name)) kept.push(name);
         const [rows, cols] = tensor.shape;
         for (const [start, count] of [
@@ -59,7 +69,7 @@ describe('checkpoints that are quantised already', () => {
           [rows - 1, 1],
         ]) {
           const values = new Float32Array(count * cols);
-          tensorType('q4_0').dequantize(await tensor.blocks.read(start, count), values);
+          tensorType(blocks.format).dequantize(await blocks.read(start, count), values);
           // -0 and 0 are the same value.
           expect([...values].map((value) => value + 0)).toEqual(
             [...(await tensor.readFloats(start * cols, count * cols))].map((value) => value + 0),

@@ -38,6 +38,9 @@ const METHODS: Readonly<Record<string, (settings: QuantSettings) => Method>> = {
   mlx,
 };
 
+/** ggml's formats that hold some of these exactly. */
+const KEPT: ReadonlySet<string> = new Set(['q4_0', 'mxfp4']);
+
 /** AutoRound exports in the layouts of others. */
 function autoRound(settings: QuantSettings): Method {
   const packing = settings.text('packing_format', 'auto_round:auto_gptq');
@@ -71,7 +74,7 @@ export async function readQuantised(original: Checkpoint): Promise<Checkpoint> {
     );
   const method = build(settings);
   const tensors = await plainTensors(checkpoint, method);
-  const asBlocks = [...tensors.values()].some(({ blocks }) => blocks?.format === 'q4_0');
+  const asBlocks = [...tensors.values()].find(({ blocks }) => KEPT.has(blocks?.format ?? ''))?.blocks?.format;
   return { ...checkpoint, config: plainConfig(checkpoint.config), tensors, note: quantisedNote(method.name, asBlocks) };
 }
 
