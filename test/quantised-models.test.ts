@@ -101,6 +101,6 @@ describe('gpt-oss in mxfp4', async () => {
     const block = (await down.blocks!.read(0, 1)).subarray(0, 17);
     await checkpoint.close();
     expect(down.blocks!.format).toBe('mxfp4');
-    expect(prepared.includes(block)).toBe(true);
+    expect(prepared.includes(Buffer.from(block))).toBe(true);
   });
 });
