@@ -32,7 +32,7 @@ const CASES = [
     'lfm2',
     'lfm2_moe',
   ],
-  ...['granitemoehybrid', 'bamba', 'nemotron_h'],
+  ...['granitemoehybrid', 'bamba', 'nemotron_h', 'qwen3_next'],
 ];
 /** YaRN of DeepSeek V3, with the same factor for the rotation and for queries and keys. */
 const ONE_FACTOR = {
@@ -134,12 +134,12 @@ describe('writing GGUF', async () => {
     await expect(convert(caseFolder('llama-rope-dynamic'), 'dynamic.gguf')).rejects.toThrow(/scaled by dynamic/);
     await expect(convert(caseFolder('jetmoe'), 'jetmoe.gguf')).rejects.toThrow(/of type jetmoe can't be written/);
     await expect(convert(folderOf('smollm3'), 'smollm3.gguf')).rejects.toThrow(/layer \d rotates/);
-    for (const name of ['minicpm3', 'gemma3n', 'falcon_h1', 'qwen3_next', 'apertus', 'eurobert'])
+    for (const name of ['minicpm3', 'gemma3n', 'falcon_h1', 'qwen3_5', 'apertus', 'eurobert'])
       await expect(convert(folderOf(name), `${name}.gguf`)).rejects.toThrow(
         /can't be written to GGUF(, since its layers have .*)?; these can: llama,/,
       );
     const refused = (name: string) => convert(folderOf(name), `${name}-refused.gguf`);
-    await expect(refused('qwen3_next')).rejects.toThrow(/since its layers have gated-delta; these can/);
+    await expect(refused('falcon_h1')).rejects.toThrow(/since its layers have attention-mamba-2; these can/);
     await expect(refused('gemma3n')).rejects.toThrow(
       /since its layers have shared-attention, a low-rank branch|a low-rank branch/,
     );

@@ -81,6 +81,7 @@ export const LAYOUTS: Readonly<Record<string, GgufLayout>> = {
   lfm2_moe: { architecture: 'lfm2moe', names: { ln_f: 'token_embd_norm' } },
   granitemoehybrid: { architecture: 'granitehybrid', rotated: true, logitScale: 'divided' },
   bamba: { architecture: 'granitehybrid', rotated: true, logitScale: 'divided' },
+  qwen3_next: { architecture: 'qwen3next', names: { norm_2: 'post_attention_norm', 'attn.gate': 'attn_q_gate' } },
   nemotron_h: { architecture: 'nemotron_h', mixture: 'nemotron_h_moe', names: { norm_2: 'attn_norm' } },
 };
 
@@ -131,6 +132,13 @@ export const MODULES: Readonly<Record<string, string>> = {
   'ssm.dt_norm': 'ssm_dt_norm',
   'ssm.b_norm': 'ssm_b_norm',
   'ssm.c_norm': 'ssm_c_norm',
+  'delta.qkv': 'attn_qkv',
+  'delta.z': 'attn_gate',
+  'delta.beta': 'ssm_beta',
+  'delta.decay': 'ssm_alpha',
+  'delta.conv': 'ssm_conv1d',
+  'delta.norm': 'ssm_norm',
+  'delta.out': 'ssm_out',
   'conv.in': 'shortconv.in_proj',
   'conv.conv': 'shortconv.conv',
   'conv.out': 'shortconv.out_proj',
@@ -139,6 +147,8 @@ export const MODULES: Readonly<Record<string, string>> = {
 /** Parameters whose whole name is another, and what becomes of their values. */
 export const BARE: Readonly<Record<string, { readonly name: string; readonly map?: (value: number) => number }>> = {
   'ssm.a_log': { name: 'ssm_a', map: (value) => -Math.exp(value) },
+  'delta.a_log': { name: 'ssm_a', map: (value) => -Math.exp(value) },
+  'delta.dt_bias': { name: 'ssm_dt.bias' },
   'ssm.d': { name: 'ssm_d' },
   'ssm.dt_bias': { name: 'ssm_dt.bias' },
   'attn.sinks': { name: 'attn_sinks.weight' },

@@ -82,7 +82,13 @@ function countsOf({ layers }: Config): HeadCounts {
   const mixers = layers.map(({ mixer }) => mixer);
   const attention = mixers.find((mixer) => mixer?.kind === 'self-attention');
   const ssm = mixers.find((mixer) => mixer?.kind === 'mamba-2');
-  return { q: attention?.heads ?? 1, k: attention?.groups ?? 1, ssmGroups: ssm?.groups ?? null };
+  const delta = mixers.find((mixer) => mixer?.kind === 'gated-delta');
+  return {
+    q: attention?.heads ?? 1,
+    k: attention?.groups ?? 1,
+    ssmGroups: ssm?.groups ?? null,
+    deltaKeys: delta?.keyHeads ?? null,
+  };
 }
 
 function constant(name: string, values: readonly number[]): GgufTensor {

@@ -33,7 +33,7 @@ export function putHeads({ layers }: Config, attention: readonly SelfAttention[]
     throw fail('heads differ from layer to layer');
   u32('attention.head_count', first.heads);
   const groups = layers.map(({ mixer }) => (mixer?.kind === 'self-attention' ? mixer.groups : 0));
-  if (attention.length === layers.length) u32('attention.head_count_kv', first.groups);
+  if (attention.length === layers.length || a === 'qwen3next') u32('attention.head_count_kv', first.groups);
   else put(`${a}.attention.head_count_kv`, { type: 'i32s', value: groups });
   u32('attention.key_length', first.keySize);
   u32('attention.value_length', first.valueSize);
@@ -47,6 +47,15 @@ export function putStates({ layers }: Config, { u32, put, a }: Puts): void {
   const ssm = mixers.find((mixer): mixer is Mamba | Mamba2 => mixer?.kind === 'mamba-1' || mixer?.kind === 'mamba-2');
   const conv = mixers.find((mixer) => mixer?.kind === 'short-conv');
   if (conv) u32('shortconv.l_cache', conv.convWidth);
+  const delta = mixers.find((mixer) => mixer?.kind === 'gated-delta');
+  if (delta) {
+    u32('ssm.conv_kernel', delta.convWidth);
+    u32('ssm.state_size', delta.keySize);
+    u32('ssm.group_count', delta.keyHeads);
+    u32('ssm.time_step_rank', delta.valueHeads);
+    u32('ssm.inner_size', delta.valueHeads * delta.valueSize);
+    u32('full_attention_interval', mixers.findIndex((mixer) => mixer?.kind === 'self-attention') + 1);
+  }
   if (!ssm) return;
   u32('ssm.conv_kernel', ssm.convWidth);
   u32('ssm.state_size', ssm.stateSize);

@@ -17,7 +17,14 @@ export interface GgufModelFacts {
 }
 
 /** Mixers that some architecture has. */
-const WRITTEN_MIXERS: ReadonlySet<string> = new Set(['self-attention', 'mamba-1', 'mamba-2', 'short-conv', 'mla']);
+const WRITTEN_MIXERS: ReadonlySet<string> = new Set([
+  'self-attention',
+  'mamba-1',
+  'mamba-2',
+  'short-conv',
+  'mla',
+  'gated-delta',
+]);
 
 /** What of a model no architecture that is written has. */
 function obstacle({ layers }: Config): string {

@@ -22,6 +22,8 @@ export interface HeadCounts {
   readonly k: number;
   /** Of Mamba-2; null: the model has none. */
   readonly ssmGroups: number | null;
+  /** Key heads of gated delta nets; null: the model has none. */
+  readonly deltaKeys: number | null;
 }
 
 /** One piece of a tensor: all of it, or one expert's, or one head's. */
@@ -49,6 +51,8 @@ export function ggufTensors(
   const tensors = new Map([...pieces].map(([name, list]) => [name, assemble(name, list, heads)]));
   if (layout.rotated) for (const [name, tensor] of tensors) tensors.set(name, interleaved(tensor, heads));
   if (layout.fusedQkv) fuse(tensors, FUSED.qkv.parts, FUSED.qkv.to);
+  byTurns(tensors, ['attn_q', 'attn_q_gate'], 'attn_q', heads.q);
+  if (heads.deltaKeys !== null) byTurns(tensors, ['ssm_beta', 'ssm_alpha'], 'ssm_ba', heads.deltaKeys);
   if (layout.fusedGateUp) fuse(tensors, FUSED.gateUp.parts, FUSED.gateUp.to);
   return [...tensors.values()];
 }
@@ -122,6 +126,30 @@ function interleaved(tensor: GgufTensor, heads: HeadCounts): GgufTensor {
   const size = tensor.rows.rows / heads[which];
   const pick = (row: number) => row - (row % size) + Math.floor((row % size) / 2) + (row % 2 === 0 ? 0 : size / 2);
   return { ...tensor, rows: pickRows(tensor.rows, pick, tensor.rows.rows) };
+}
+
+/** Puts two modules' rows of each head together: those of the first, then those of the second. */
+function byTurns(
+  tensors: Map<string, GgufTensor>,
+  [one, other]: readonly [string, string],
+  to: string,
+  heads: number,
+): void {
+  for (const second of [...tensors.values()].filter(({ name }) => name.includes(`.${other}.`))) {
+    const first = tensors.get(second.name.replace(`.${other}.`, `.${one}.`))!;
+    tensors.delete(first.name);
+    tensors.delete(second.name);
+    const both = concatRows([first.rows, second.rows]);
+    const height = first.rows.rows / heads;
+    const pick = (row: number) => {
+      const inHead = row % (2 * height);
+      const start = Math.floor(row / (2 * height)) * height;
+      return inHead < height ? start + inHead : first.rows.rows + start + inHead - height;
+    };
+    const name = second.name.replace(`.${other}.`, `.${to}.`);
+    const rows = pickRows(both, pick, both.rows);
+    tensors.set(name, { ...first, name, rows, shape: [both.rows, both.cols] });
+  }
 }
 
 /** Puts the tensors of several modules of each layer below each other. */
