@@ -30,6 +30,8 @@ export interface HubServerFaults {
   wrongBytes: boolean;
   /** Changes one bit at this offset of large files. */
   wrongBitAt: number | undefined;
+  /** Sends nothing of a file behind this offset, until it is undefined again. */
+  holdAt: number | undefined;
   /** Answers ranges with the whole file. */
   ignoreRange: boolean;
   /** The next answers have these statuses instead, whatever is asked for. */
@@ -65,6 +67,7 @@ export class HubServer {
     dropAfter: [],
     wrongBytes: false,
     wrongBitAt: undefined,
+    holdAt: undefined,
     ignoreRange: false,
     statuses: [],
     delayMs: 0,
@@ -228,12 +231,13 @@ export class HubServer {
     if (faults.wrongBytes) for (let i = 0; i < rest.length; i++) rest[i] ^= 0xff;
     const drop = faults.dropAfter.shift();
     const cut = drop !== undefined && drop < rest.length;
-    void this.#send(response, cut ? rest.subarray(0, drop) : rest, cut);
+    void this.#send(response, cut ? rest.subarray(0, drop) : rest, start, cut);
   }
 
-  async #send(response: ServerResponse, bytes: Uint8Array, thenDrop: boolean): Promise<void> {
+  async #send(response: ServerResponse, bytes: Uint8Array, start: number, thenDrop: boolean): Promise<void> {
     const piece = 64 * 1024;
     for (let at = 0; at < bytes.length && !response.destroyed; at += piece) {
+      while (start + at >= (this.faults.holdAt ?? Number.POSITIVE_INFINITY) && !response.destroyed) await wait(20);
       if (this.faults.delayMs > 0) await wait(this.faults.delayMs);
       await new Promise<void>((resolve) => response.write(bytes.subarray(at, at + piece), () => resolve()));
     }

@@ -14,8 +14,6 @@ declare global {
   var page: {
     readonly keyhold: typeof keyhold;
     readonly load: typeof load;
-    /** Of a download. */
-    bytes: number;
   };
 }
-globalThis.page = { keyhold, load, bytes: 0 };
+globalThis.page = { keyhold, load };
