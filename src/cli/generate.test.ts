@@ -295,3 +295,13 @@ describe('keyhold generate refuses', () => {
     expect((await keyhold(args)).stderr).not.toMatch(/\n +at /);
   });
 });
+
+it('says only what went wrong where nothing was generated', async () => {
+  const base = await mkdtemp(join(tmpdir(), 'keyhold-policy-'));
+  const path = join(base, 'wrong.mjs');
+  await writeFile(path, "export default { name: 'wrong', score: ({ length }) => new Array(length).fill(NaN) };");
+  const { code, stdout, stderr } = await keyhold(['generate', 'And it came to pass', '-c', '2', '-p', path]);
+  await rm(base, { recursive: true });
+  expect([code, stdout]).toEqual([1, '']);
+  expect(stderr).toBe("error: the cache policy's score of position 0 is not a number (policy wrong, layer 0, row 0)\n");
+});

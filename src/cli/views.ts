@@ -40,6 +40,7 @@ export class PlainView implements RunView {
   }
 
   end(record: RunRecord, facts: RunFacts): void {
+    if (failedAtOnce(record)) return;
     this.#text.end(true);
     if (!this.#quiet) tellSummary(this.#io, record, facts);
   }
@@ -62,8 +63,13 @@ export class JsonView implements RunView {
   end(record: RunRecord, facts: RunFacts): void {
     // After an error there is no result, and half of one would be taken for a whole one.
     if (record.finishReason !== 'error') this.#io.stdout.write(`${JSON.stringify(summaryJson(record, facts))}\n`);
-    if (!this.#quiet) tellSummary(this.#io, record, facts);
+    if (!this.#quiet && !failedAtOnce(record)) tellSummary(this.#io, record, facts);
   }
+}
+
+/** The error says all that there is to say. */
+function failedAtOnce({ finishReason, tokens }: RunRecord): boolean {
+  return finishReason === 'error' && tokens.length === 0;
 }
 
 function tellSummary(io: CliIo, record: RunRecord, facts: RunFacts): void {

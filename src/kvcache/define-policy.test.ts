@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { checkCache, contentOf, expectSame, tokensFrom } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
-import { GraphError, InputError } from '../util/errors.ts';
+import { InputError, PolicyError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import { definePolicy, type PolicyDefinition } from './define-policy.ts';
 import type { KVCache } from './kv-cache.ts';
@@ -72,8 +72,14 @@ describe('definePolicy', () => {
 
   it('has values for all candidates, or says how many there are', () => {
     const cache = open({ name: 'short', score: () => [1, 2] });
-    expect(() => feed(cache, 3)).toThrow(InputError);
+    expect(() => feed(cache, 3)).toThrow(PolicyError);
     expect(() => feed(cache, 3)).toThrow(/the policy short gave 2 values for 3 candidates/);
+    const late = open({ name: 'late', score: (async () => [1, 2, 3]) as never });
+    expect(() => feed(late, 3)).toThrow(
+      'the policy late returned a promise of scores, but must return the values at once',
+    );
+    const none = open({ name: 'none', score: () => null as never });
+    expect(() => feed(none, 3)).toThrow('the policy none gave no values for 3 candidates');
   });
 
   it('sees only the window of the prompt that it asked for', () => {
@@ -140,7 +146,7 @@ describe('a list of what to keep', () => {
     const cache = keep((length) => range(length));
     feed(cache, 5);
     const before = contentOf(cache);
-    expect(() => feed(cache, 5)).toThrow(InputError);
+    expect(() => feed(cache, 5)).toThrow(PolicyError);
     expect(() => feed(cache, 5)).toThrow(/the policy mine keeps 10 slots, but the budget is 8/);
     expectSame(contentOf(cache), before);
     feed(cache, 3);
@@ -150,7 +156,7 @@ describe('a list of what to keep', () => {
   it('names candidates that there are', () => {
     for (const odd of [-1, 12, 1.5, Number.NaN]) {
       const cache = keep(() => [odd]);
-      expect(() => feed(cache, 12)).toThrow(InputError);
+      expect(() => feed(cache, 12)).toThrow(PolicyError);
       expect(() => feed(cache, 12)).toThrow(`the policy mine keeps candidate ${odd}, but there are 12`);
     }
   });
@@ -193,8 +199,8 @@ describe('an error in a policy leaves the cache as it was', () => {
     feed(cache, 8);
     const before = contentOf(cache);
     for (const count of [1, 9]) {
-      expect(() => feed(cache, count)).toThrow(GraphError);
-      expect(() => feed(cache, count)).toThrow(/score of position 2 is not a number/);
+      expect(() => feed(cache, count)).toThrow(PolicyError);
+      expect(() => feed(cache, count)).toThrow(/score of position 2 is not a number \(policy mine, layer 0, row 0\)/);
       expectSame(contentOf(cache), before);
     }
   });

@@ -2,7 +2,7 @@
  * @file What all policies share: sinks and recent tokens that are safe, scores that move with their slots, the order in which slots
  * go, groups that share a budget.
  */
-import { InputError, PolicyError } from '../util/errors.ts';
+import { GraphError, InputError, PolicyError } from '../util/errors.ts';
 import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
 import type { Policy, PolicyRules, PolicySetup } from './policy.ts';
 import { readRecent, readSinks } from './safe-options.ts';
@@ -76,8 +76,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
       throw failed(name, 'score', layer, cause);
     }
     if (given === undefined) return;
-    if (typeof given?.length !== 'number' || given.length < group.length)
-      throw new InputError(`the policy ${name} gave ${given?.length} values for ${group.length} candidates`);
+    checkValues(name, given, group.length);
     // Copied at once: the next group may be given the same array.
     for (let j = 0; j < group.length; j++) group.values[j] = given[j];
     group.ranked = true;
@@ -88,6 +87,19 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     } catch (cause) {
       throw failed(name, 'keep', layer, cause);
     }
+  };
+
+  const selectSlots = (layer: LayerView): void => {
+    for (const group of layer.groups) {
+      if (floor === null && group.kept <= group.budget) continue;
+      if (keep) {
+        keepThese(group, layer, named(group, layer), safeTokens(group, layer), name);
+        continue;
+      }
+      rank(group, layer);
+      if (floor === null) keepBest(group, layer.lastPosition, safeTokens(group, layer));
+    }
+    if (floor !== null) keepBestTogether(layer, (group) => safeTokens(group, layer), floor);
   };
 
   const scoredByLater = rules.scoredByLater ?? (needs.length > 0 || Boolean(rules.needsQueries) || score !== undefined);
@@ -127,16 +139,11 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
       if (score) for (const group of layer.groups) observeGroup(group, layer);
     },
     select(layer) {
-      for (const group of layer.groups) {
-        if (floor === null && group.kept <= group.budget) continue;
-        if (keep) {
-          keepThese(group, layer, named(group, layer), safeTokens(group, layer), name);
-          continue;
-        }
-        rank(group, layer);
-        if (floor === null) keepBest(group, layer.lastPosition, safeTokens(group, layer));
+      try {
+        selectSlots(layer);
+      } catch (error) {
+        throw inPolicy(name, layer, error);
       }
-      if (floor !== null) keepBestTogether(layer, (group) => safeTokens(group, layer), floor);
     },
     queryRange(need, newTokens) {
       if (need === 'window') return [Math.max(0, newTokens - promptTail), newTokens];
@@ -169,6 +176,24 @@ function readAda(name: string, ada: FrameOptions['ada'], { perGroup = true, keep
   if (keep)
     throw new InputError(`the policy ${name} says what to keep, and has no scores that groups could share a budget by`);
   return readFloor(ada === true ? undefined : ada.floor);
+}
+
+/** @throws PolicyError where a policy's score is no value for each candidate. */
+export function checkValues(name: string, given: ArrayLike<number>, candidates: number): void {
+  if (given instanceof Promise) {
+    given.catch(() => {}); // an error of it would end the process
+    throw new PolicyError(`the policy ${name} returned a promise of scores, but must return the values at once`);
+  }
+  if (typeof given?.length !== 'number' || given.length < candidates)
+    throw new PolicyError(
+      `the policy ${name} gave ${given?.length ?? 'no'} values for ${candidates} candidates: score returns one for each, or undefined`,
+    );
+}
+
+/** What went wrong while slots were selected by a policy's scores. */
+function inPolicy(name: string, { layer, row }: LayerView, error: unknown): unknown {
+  if (!(error instanceof GraphError)) return error;
+  return new PolicyError(`${error.message} (policy ${name}, layer ${layer}, row ${row})`, { cause: error });
 }
 
 /** The error of a policy's function: it names the policy, and has the error as its cause. */

@@ -1,7 +1,7 @@
 /**
  * @file A policy as a part of another one: it is given its own numbers, its own weights, and the groups that are its own.
  */
-import { InputError } from '../util/errors.ts';
+import { checkValues } from './frame.ts';
 import type { Need } from './needs.ts';
 import type { ChunkStart, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
 import type { SlotStateType } from './slots.ts';
@@ -100,8 +100,7 @@ export class PolicyPart {
       const given = this.rules.score?.(group, own);
       group.ranked = given !== undefined;
       if (!given) continue;
-      if (given.length < group.length)
-        throw new InputError(`the policy ${this.name} gave ${given.length} values for ${group.length} candidates`);
+      checkValues(this.name, given, group.length);
       for (let j = 0; j < group.length; j++) group.values[j] = given[j];
     }
   }

@@ -1,7 +1,7 @@
 /**
  * @file The order of eviction: which candidates stay, given a value for each.
  */
-import { GraphError, InputError } from '../util/errors.ts';
+import { GraphError, PolicyError } from '../util/errors.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** Tokens that stay whatever their value. */
@@ -131,7 +131,7 @@ function outOfCandidates(budget: number): GraphError {
 
 /**
  * Clears `keep` of all but the safe tokens and those that a policy names.
- * @throws InputError for indices that are no candidates, and for more than the budget.
+ * @throws PolicyError for indices that are no candidates, and for more than the budget.
  */
 export function keepThese(
   group: GroupView,
@@ -147,7 +147,7 @@ export function keepThese(
   let named = 0;
   for (const j of indices) {
     if (!Number.isInteger(j) || j < 0 || j >= length)
-      throw new InputError(`the policy ${name} keeps candidate ${j}, but there are ${length}`);
+      throw new PolicyError(`the policy ${name} keeps candidate ${j}, but there are ${length}`);
     if (alive[j] === 0) continue; // hidden by the window, or named twice
     alive[j] = 0;
     named++;
@@ -155,5 +155,5 @@ export function keepThese(
     keep[j] = 1;
     left--;
   }
-  if (named > budget) throw new InputError(`the policy ${name} keeps ${named} slots, but the budget is ${budget}`);
+  if (named > budget) throw new PolicyError(`the policy ${name} keeps ${named} slots, but the budget is ${budget}`);
 }
