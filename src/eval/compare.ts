@@ -5,7 +5,7 @@ import type { LanguageModel } from '../engine/language-model.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { PolicyRow } from '../kvcache/policy.ts';
-import { CacheFullError, InputError } from '../util/errors.ts';
+import { CacheFullError, InputError, PolicyError } from '../util/errors.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import type { Cost } from './cost.ts';
 import { type DivergenceResult, divergence } from './divergence.ts';
@@ -75,7 +75,7 @@ export interface CompareRow {
   readonly totalBytes?: number;
   /** The policy of an earlier row of the same budget whose results are all the same. */
   readonly sameAs?: string;
-  /** Why nothing was measured: the budget is too small for the policy, say. */
+  /** Why nothing was measured: the budget is too small for the policy, or the policy failed. */
   readonly refused?: string;
 }
 
@@ -121,8 +121,10 @@ async function measure(
   try {
     return { ...row, ...(await measureAll(model, contestant, budget, options)) };
   } catch (error) {
-    // A policy that can't do with so little is told of; what is wrong for all of them ends the comparison.
-    if (isDense || !(error instanceof InputError) || error instanceof CacheFullError) throw error;
+    // A policy that can't do with so little, or fails, is told of; what is wrong for all of them ends the comparison.
+    const isOfPolicy =
+      (error instanceof InputError && !(error instanceof CacheFullError)) || error instanceof PolicyError;
+    if (isDense || !isOfPolicy) throw error;
     return { ...row, windows, recall: {}, cases: cases?.length, msPerToken: 0, cacheBytes: 0, refused: error.message };
   }
 }

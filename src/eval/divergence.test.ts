@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LanguageModel } from '../engine/language-model.ts';
+import { definePolicy } from '../kvcache/define-policy.ts';
 import { loadModel } from '../load/load-model-node.ts';
 import { meanInterval } from './bootstrap.ts';
 import { compare } from './compare.ts';
@@ -109,5 +110,19 @@ describe('compare at equal bytes', () => {
     expect(markdown.split('\n').filter((line) => line.startsWith('|'))).toHaveLength(2 + rows.length);
     expect(markdown).toContain('20 % of bytes');
     expect(markdown).toContain('Measured on 1 window of text');
+  });
+
+  it('goes on after a policy that failed, and says why', async () => {
+    const wrong = definePolicy({ name: 'wrong', score: () => [Number.NaN] });
+    const contestants = [
+      { name: 'wrong', policy: wrong },
+      { name: 'lastrec', policy: 'lastrec' },
+    ];
+    const rows = await compare(model, { contestants, budgets: [0.5], text, ...window });
+    expect(rows.map(({ policy, refused }) => [policy, refused])).toEqual([
+      ['dense', undefined],
+      ['wrong', expect.stringMatching(/^the policy wrong gave 1 values for 32 candidates/)],
+      ['lastrec', undefined],
+    ]);
   });
 });
