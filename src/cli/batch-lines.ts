@@ -4,6 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { type BatchRequest, InputError } from '../index.ts';
+import { issueText } from '../util/issue.ts';
 import { UsageError } from './failure.ts';
 import { LineFile } from './line-file.ts';
 
@@ -159,5 +160,5 @@ function flawOf(issues: readonly v.BaseIssue<unknown>[]): string {
   const path = v.getDotPath(issue);
   // strictObject says of a key that it does not know that it should never be there.
   if (path !== null && issue.expected === 'never') return `: there is no option ${path}`;
-  return path === null ? ` ${NO_REQUEST}` : `: ${path}: ${issue.message}`;
+  return path === null ? ` ${NO_REQUEST}` : `: ${issueText(path, issue)}`;
 }

@@ -178,7 +178,7 @@ describe('keyhold generate --prompts', () => {
 
   it.each<[unknown[] | string, RegExp]>([
     ['', /has no requests/],
-    ['{"prompt": 3}', /line 1: prompt: Invalid type/],
+    ['{"prompt": 3}', /line 1: prompt must be /],
     ['"fine"\n{"prompt": "x", "maxTokens": 3}', /line 2: there is no option maxTokens\n/],
     ['{"prompt": "x"', /line 1 is not JSON/],
     ['[1]', /line 1 must be a prompt, or an object with a prompt\n/],

@@ -1,5 +1,5 @@
 import { appendFile, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CliProcess, keyhold } from '../../test/support/cli.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
@@ -50,6 +50,9 @@ describe('keyhold batch', () => {
     }
     const bytes = await readFile(out, 'utf8');
     expect((await keyhold(flags())).stderr).toContain('is there already');
+    const folder = dirname(out);
+    const { code: wrong, stderr: said } = await keyhold(['batch', requests, '-o', folder]);
+    expect([wrong, said]).toEqual([2, `error: -o ${folder} is a folder: name a file\n`]);
     expect(await readFile(out, 'utf8')).toBe(bytes);
   });
 

@@ -88,6 +88,7 @@ export function addOfflineBatch(program: Command, io: CliIo): void {
 
 async function answerFile(path: string, flags: OfflineFlags & { readonly out: string }, io: CliIo): Promise<void> {
   const { out } = flags;
+  if ((await stat(out).catch(() => null))?.isDirectory()) throw new UsageError(`-o ${out} is a folder: name a file`);
   if (await exists(out)) return tell(io, `${out} is there already`);
   const ids = await offlineIds(path);
   // Two processes that write the same file would answer some requests twice.

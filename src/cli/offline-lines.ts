@@ -5,6 +5,7 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import * as v from 'valibot';
 import { InputError } from '../index.ts';
+import { issueText } from '../util/issue.ts';
 import { UsageError } from './failure.ts';
 
 const ROUTES = ['/v1/chat/completions', '/v1/completions'] as const;
@@ -62,7 +63,7 @@ function requestOf(text: string, where: string): v.InferOutput<typeof Line> {
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;
   const path = v.getDotPath(issue);
-  throw new InputError(`${where} is no request of a batch${path === null ? '' : `: ${path}`}: ${issue.message}`);
+  throw new InputError(`${where} is no request of a batch: ${issueText(path ?? 'the line', issue)}`);
 }
 
 /** The ids of all requests. @throws InputError for a file without requests, and for an id that occurs twice. */

@@ -241,7 +241,7 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
       if (io.signal.aborted) resolve();
       io.signal.addEventListener('abort', () => resolve(), { once: true });
     });
-    tell(io, 'ending: answers that are being written are finished first');
+    tell(io, 'ending: answers that are being written are finished first, within 30 seconds');
     await server.close();
   } finally {
     for (const model of loaded) await model.dispose();

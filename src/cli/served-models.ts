@@ -9,6 +9,7 @@ import { WEIGHT_CHOICES } from '../exports/checkpoint.ts';
 import { checkCacheOptions, readCacheBytes } from '../exports/policies.ts';
 import { DEVICES, ENGINES } from '../load/engines-node.ts';
 import type { CacheClass } from '../server/served-model.ts';
+import { issueText } from '../util/issue.ts';
 import { UsageError } from './failure.ts';
 import { asUsage } from './options.ts';
 
@@ -101,7 +102,7 @@ async function readModelsFile(
   const parsed = v.safeParse(File, json);
   if (!parsed.success) {
     const [issue] = parsed.issues;
-    throw new UsageError(`${path}: ${v.getDotPath(issue) ?? 'the file'}: ${issue.message}`);
+    throw new UsageError(`${path}: ${issueText(v.getDotPath(issue) ?? 'the file', issue)}`);
   }
   for (const [name, model] of Object.entries(parsed.output.models)) checkCaches(model, `${path}: models.${name}`);
   const near = (name: string) => (/^\.\.?[/\\]/.test(name) ? resolve(dirname(path), name) : name);

@@ -131,7 +131,13 @@ export function createApp(options: AppOptions): ServerApp {
   app.post('/v1/embeddings', async (c) => {
     if (draining) throw shuttingDown(1);
     const request = readEmbeddings(await readJson(c, bodyBytes));
-    return c.json(await findNamed(encoders, request.model).run(request, c.get('key'), c.req.raw.signal));
+    return c.json(
+      await findNamed(encoders, request.model, 'models for embeddings are served with --embeddings').run(
+        request,
+        c.get('key'),
+        c.req.raw.signal,
+      ),
+    );
   });
   addCacheRoutes(app, models);
 

@@ -3,6 +3,7 @@
  * supported is refused; fields that are not known are ignored, since clients send new ones all the time.
  */
 import * as v from 'valibot';
+import { issueText } from '../util/issue.ts';
 import { HttpError } from './http-error.ts';
 import type { TurnOptions } from './turn.ts';
 
@@ -118,7 +119,7 @@ export function readBody<T extends v.GenericSchema>(schema: T, body: unknown): v
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = v.getDotPath(issue);
-  throw new HttpError(400, `${path ?? 'the body'}: ${issue.message}`, { param: path ?? undefined });
+  throw new HttpError(400, issueText(path ?? 'the body', issue), { param: path ?? undefined });
 }
 
 const SAYS_NOTHING: readonly unknown[] = [undefined, null, false, 0];

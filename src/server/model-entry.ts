@@ -162,12 +162,16 @@ export function* namesOf(entries: readonly ModelEntry[], key: string): Generator
   }
 }
 
-/** @throws HttpError 404 for a name that is not served, or not to this key. */
-export function findNamed<T extends { readonly id: string }>(names: Iterable<T>, name: string): T {
+/** @param none says why there is no name at all. @throws HttpError 404 for a name that is not served, or not to this key. */
+export function findNamed<T extends { readonly id: string }>(
+  names: Iterable<T>,
+  name: string,
+  none = 'none is served',
+): T {
   const all = [...names];
   const found = all.find(({ id }) => id === name);
   if (found) return found;
-  const there = all.length === 0 ? 'none of this kind is served' : `there are ${all.map(({ id }) => id).join(', ')}`;
+  const there = all.length === 0 ? none : `there are ${all.map(({ id }) => id).join(', ')}`;
   throw new HttpError(404, `there is no model "${name.slice(0, 200)}"; ${there}`, {
     code: 'model_not_found',
     param: 'model',

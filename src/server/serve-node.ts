@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { InputError } from '../util/errors.ts';
+import { wholeNumber } from '../util/numbers.ts';
 import { type AppOptions, createApp, type ServerApp } from './app.ts';
 import { isLocal, keyCheck } from './keys-node.ts';
 import { readPageFiles } from './page-node.ts';
@@ -32,12 +33,13 @@ export interface RunningServer {
 
 /**
  * Starts a server. The models stay the caller's: dispose of them afterwards.
- * @throws InputError for an address that other machines reach, without keys; errors of the socket.
+ * @throws InputError for an address that other machines reach, without keys, and for one that can't be listened on.
  */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
   const { host = '127.0.0.1', port = 8080, apiKeys = [], withoutKeys = false } = options;
   if (!isLocal(host) && apiKeys.length === 0 && !withoutKeys)
     throw new InputError(`other machines reach ${host}: give API keys, or say that none are wanted (--no-keys)`);
+  wholeNumber('port', port, 0, 65535);
   const local = isLocal(host);
   const page = options.page ?? (await readPageFiles()) ?? undefined;
   const app = createApp({ ...options, page, authorize: apiKeys.length > 0 ? keyCheck(apiKeys) : undefined });
@@ -49,7 +51,7 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   );
   const server = createServer({ headersTimeout: 10_000, requestTimeout: 60_000 }, listener);
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
+    server.once('error', (error: NodeJS.ErrnoException) => reject(asInputError(error, host, port)));
     server.listen(port, host, resolve);
   });
   const { port: actual } = server.address() as AddressInfo;
@@ -57,6 +59,18 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${actual}`,
     close: (timeoutMs = 30_000) => close(server, app, options, timeoutMs),
   };
+}
+
+/** An address that can't be listened on, in words. */
+function asInputError(cause: NodeJS.ErrnoException, host: string, port: number): Error {
+  const hints: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'another program listens there; choose another port, or 0 for any that is free',
+    EACCES: 'ports below 1024 need more rights; choose another port',
+    EADDRNOTAVAIL: 'this machine has no such address; 0.0.0.0 stands for all that it has',
+    ENOTFOUND: 'there is no such host; give an address of this machine',
+  };
+  const hint = hints[cause.code ?? ''];
+  return hint === undefined ? cause : new InputError(`port ${port} of ${host} can't be used: ${hint}`, { cause });
 }
 
 /** A page of another site may send requests to this machine under its own name (DNS rebinding). */

@@ -125,9 +125,13 @@ export class ServedModel {
     this.#classOf(cacheClass);
     if (!('messages' in input) || !input.tools) return;
     if (!this.#format?.call)
-      throw new HttpError(400, `tools: the chat template of ${this.id} has no calls of tools that are known`, {
-        param: 'tools',
-      });
+      throw new HttpError(
+        400,
+        `tools: the chat template of ${this.id} has no tool calls, or in a form that is not known: use a model that was trained for tools, or response_format`,
+        {
+          param: 'tools',
+        },
+      );
     if (options.topLogprobs !== undefined)
       throw new HttpError(400, 'logprobs: not together with tools, whose calls are no text', { param: 'logprobs' });
     turnFormatOf(turn, this.#format, 'never');

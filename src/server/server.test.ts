@@ -123,7 +123,7 @@ describe('requests', () => {
       /image_url/,
       'unsupported_content',
     ],
-    ['too many answers', JSON.stringify(chat('a', { n: 1000 })), 400, /n: /, null],
+    ['too many answers', JSON.stringify(chat('a', { n: 1000 })), 400, /n must be at most 16/, null],
     ['a temperature of 9', JSON.stringify(chat('a', { temperature: 9 })), 400, /temperature/, null],
     ['sound', JSON.stringify(chat('a', { modalities: ['text', 'audio'] })), 400, /only text/, null],
     ['an end by ids', JSON.stringify(chat('a', { stop_token_ids: [5] })), 400, /stop_token_ids/, null],
@@ -325,6 +325,18 @@ describe('limits', () => {
 describe('the server over a socket', () => {
   it('is not open to other machines without keys', async () => {
     await expect(serve({ models: [served().one], host: '0.0.0.0', port: 0 })).rejects.toThrow('--no-keys');
+  });
+
+  it('says why an address can not be listened on', async () => {
+    const models = [served().one];
+    const first = await serve({ models, port: 0 });
+    const port = Number(new URL(first.url).port);
+    try {
+      await expect(serve({ models, port })).rejects.toThrow(`port ${port} of 127.0.0.1 can't be used: another program`);
+      await expect(serve({ models, port: 99999 })).rejects.toThrow('port must be a whole number from 0 to 65535');
+    } finally {
+      await first.close();
+    }
   });
 
   it('does not answer under the name of another site', async () => {

@@ -73,8 +73,8 @@ describe('tools', () => {
     expect(choices[0].message.tool_calls[0].function.name).toBe('name');
     for (const [choice, message] of [
       [allowed('required', 'other'), /no tool other/],
-      [allowed('never', 'name'), /^tool_choice\.allowed_tools\.mode: /],
-      [allowed('auto'), /^tool_choice\.allowed_tools\.tools: /],
+      [allowed('never', 'name'), /^tool_choice\.allowed_tools\.mode must be /],
+      [allowed('auto'), /^tool_choice\.allowed_tools\.tools/],
     ] as const) {
       const response = await ask(chat('Who?', { tools: TOOLS, tool_choice: choice }));
       expect(response.status).toBe(400);
