@@ -142,7 +142,7 @@ async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry
       const writeLabel = async (): Promise<void> => {
         if (options.label !== undefined) await writeSynced(join(unfinished, LABEL_FILE), `${options.label}\n`);
       };
-      // Nobody sees the folder before it is renamed. One after the other, these were a sixth of the first opening of a GGUF file.
+      // The folder is found only once it is renamed, so these need no order.
       await allDone([file.sync(), writeManifest(), writeLabel()]);
     } finally {
       await file.close();
