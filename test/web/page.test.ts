@@ -242,7 +242,7 @@ describe.skipIf(!hasChromium)('the page', () => {
   it('is small', async () => {
     const assets = await readdir(join(folder, 'assets'));
     // The library and its worker have a budget of their own, in bundle.test.ts.
-    const own = assets.filter((name) => /^(index|wasm|side|hub)-/.test(name)).map((name) => `assets/${name}`);
+    const own = assets.filter((name) => /^(index|wasm|side|hub)-(?!model)/.test(name)).map((name) => `assets/${name}`);
     expect(own.length).toBeGreaterThan(2);
     let bytes = 0;
     for (const name of [...own, 'index.html', 'sw.js'])
