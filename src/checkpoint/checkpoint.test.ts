@@ -133,7 +133,8 @@ describe('checkpointFromBlobs', () => {
   it('refuses an index that is damaged', async () => {
     const broken = (text: string | object) => refusal({ 'config.json': config, [INDEX]: text, [ONE]: A });
     expect(await broken('{')).toMatch(/not valid JSON/);
-    expect(await broken('[]')).toMatch(/weight_map/);
+    expect(await broken('[]')).toMatch(/must be a JSON object/);
+    expect(await broken('{}')).toMatch(/weight_map/);
     expect(await broken({ weight_map: [] })).toMatch(/weight_map/);
     expect(await broken(index({ a: 1 }))).toMatch(/"a" is not a string/);
     expect(await broken(index({ a: 'config.json' }))).toMatch(/not a \.safetensors file/);

@@ -2,6 +2,7 @@
  * @file A checkpoint from named files, wherever they are: a folder, blobs in a browser.
  */
 import { CheckpointError } from '../util/errors.ts';
+import { parseJsonObject } from '../util/json.ts';
 import { pathFlaw } from '../util/relative-path.ts';
 import { sha256 } from '../util/sha256.ts';
 import { identify } from './identity.ts';
@@ -36,7 +37,7 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
       `${files.name}: there is no config.json; it says what kind of model this is; copy it from where the weights are from`,
     );
   }
-  const config = parseObject(configText, `${files.name}: config.json`);
+  const config = parseJsonObject(configText, `${files.name}: config.json`, CheckpointError);
   const opened: ByteSource[] = [];
   try {
     const shardOf = weights === undefined ? await pickWeights(files) : weights;
@@ -56,7 +57,7 @@ export async function buildCheckpoint(files: CheckpointFiles, weights?: string):
       fingerprint,
       async readJson(file) {
         const text = await readText(files, file);
-        return text === undefined ? undefined : parseObject(text, `${files.name}: ${file}`);
+        return text === undefined ? undefined : parseJsonObject(text, `${files.name}: ${file}`, CheckpointError);
       },
       readText: (file) => readText(files, file),
       openFile: (file) => openFile(files, file),
@@ -187,23 +188,4 @@ async function readText(files: CheckpointFiles, file: string): Promise<string | 
   } finally {
     await source.close();
   }
-}
-
-/** What Python's json writes for numbers that JSON has not, outside of strings: `time_step_limit: [0.0, Infinity]` of Mamba 2. */
-const PYTHON_NUMBERS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|\bNaN\b/gs;
-const asJson = (part: string): string =>
-  part.startsWith('"') ? part : part === 'NaN' ? 'null' : part.replace('Infinity', '1e999');
-
-/** @throws CheckpointError for what is not a JSON object. */
-export function parseObject(text: string, where: string): Record<string, unknown> {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(/\b(?:Infinity|NaN)\b/.test(text) ? text.replace(PYTHON_NUMBERS, asJson) : text);
-  } catch (cause) {
-    throw new CheckpointError(`${where} is not valid JSON (${(cause as Error).message})`, { cause });
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
-    throw new CheckpointError(`${where} must be a JSON object`);
-  }
-  return parsed as Record<string, unknown>;
 }

@@ -9,6 +9,7 @@ import { CheckpointError, InputError } from '../util/errors.ts';
 import { widenInto } from '../util/half.ts';
 import { isObject } from '../util/is-object.ts';
 import { findJsonFlaw } from '../util/json-keys.ts';
+import { show } from '../util/show.ts';
 import type { ByteSource, StoredDtype, StoredTensor, TensorRange } from './types.ts';
 
 /** The same limit as in the reference implementation. */
@@ -205,7 +206,5 @@ function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every(isSize);
 }
 
-/** A name from the file, cut and escaped, since it may be written to a terminal. */
-function quote(text: string): string {
-  return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text).replaceAll('\x7f', '\\u007f');
-}
+/** A name from the file. */
+const quote = (text: string): string => show(text, 200);

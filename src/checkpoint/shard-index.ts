@@ -2,8 +2,11 @@
  * @file `model.safetensors.index.json`: which shard holds which tensor.
  */
 import { CheckpointError } from '../util/errors.ts';
+import { isObject } from '../util/is-object.ts';
+import { parseJsonObject } from '../util/json.ts';
 import { findJsonFlaw } from '../util/json-keys.ts';
 import { pathFlaw } from '../util/relative-path.ts';
+import { show } from '../util/show.ts';
 
 /** The name under which Hugging Face libraries store the index. */
 export const SHARD_INDEX_FILE = 'model.safetensors.index.json';
@@ -18,19 +21,11 @@ const MAX_SHARDS = 10_000;
  * @throws CheckpointError where it is not valid, or names a file outside of its folder.
  */
 export function parseShardIndex(text: string, where: string): Map<string, string> {
-  let parsed: unknown;
   const flaw = findJsonFlaw(text, 64);
   if (flaw?.kind === 'duplicate') throw new CheckpointError(`${where}: lists ${JSON.stringify(flaw.key)} twice`);
   if (flaw?.kind === 'depth') throw new CheckpointError(`${where}: is nested too deeply`);
-  try {
-    parsed = JSON.parse(text);
-  } catch (cause) {
-    throw new CheckpointError(`${where}: is not valid JSON (${(cause as Error).message})`, { cause });
-  }
-  const map = typeof parsed === 'object' && parsed !== null && 'weight_map' in parsed ? parsed.weight_map : undefined;
-  if (typeof map !== 'object' || map === null || Array.isArray(map)) {
-    throw new CheckpointError(`${where}: has no object "weight_map"`);
-  }
+  const { weight_map: map } = parseJsonObject(text, where, CheckpointError);
+  if (!isObject(map)) throw new CheckpointError(`${where}: has no object "weight_map"`);
   const shardOf = new Map<string, string>();
   for (const [tensor, file] of Object.entries(map)) {
     if (typeof file !== 'string') {
@@ -38,10 +33,10 @@ export function parseShardIndex(text: string, where: string): Map<string, string
     }
     const pathReason = pathFlaw(file);
     if (pathReason !== undefined) {
-      throw new CheckpointError(`${where}: the file name ${JSON.stringify(file.slice(0, 200))} ${pathReason}`);
+      throw new CheckpointError(`${where}: the file name ${show(file, 200)} ${pathReason}`);
     }
     if (!file.endsWith('.safetensors')) {
-      throw new CheckpointError(`${where}: the shard ${JSON.stringify(file)} is not a .safetensors file`);
+      throw new CheckpointError(`${where}: the shard ${show(file, 200)} is not a .safetensors file`);
     }
     shardOf.set(tensor, file);
   }

@@ -105,6 +105,16 @@ describe('keyhold inspect on the hub', () => {
     expect(hub.contentRequests.map(({ url }) => url.split('/').at(-1))).toEqual(['config.json']);
   });
 
+  it('reads the Infinity that Python writes into config.json, as loading does', async () => {
+    const config = await readFile('test/fixtures/more-families/mamba2/config.json');
+    expect(config.toString()).toContain('Infinity');
+    const commits = { [TINY_COMMIT]: { 'config.json': { content: config } } };
+    hub.repos.set('org/mamba', { commits, refs: { main: TINY_COMMIT } });
+    const { code, stdout, stderr } = await keyhold(['inspect', 'org/mamba']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain('org/mamba  mamba2');
+  });
+
   it('fetches the header of a GGUF file', async () => {
     const path = join(home, 'tiny.gguf');
     const checkpoint = await openCheckpoint('keyhold/tiny');

@@ -17,8 +17,9 @@ import {
   type StoredTensor,
 } from '../exports/checkpoint-node.ts';
 import { hubGguf } from '../hub/names.ts';
-import { type CalibrationTable, ConfigError, HubError } from '../index.ts';
+import { type CalibrationTable, CheckpointError, HubError } from '../index.ts';
 import type { LoadOptions } from '../node.ts';
+import { parseJsonObject } from '../util/json.ts';
 import { product } from '../util/numbers.ts';
 import { asUsage } from './options.ts';
 
@@ -134,7 +135,7 @@ async function inspectConfig(model: string, load: LoadOptions, memory: MemoryPla
   const { locateModel } = await import('../load/load-model-node.ts');
   const folder = await locateModel(model, { ...load, hub: { ...load.hub, files: ['config.json'] } });
   const where = `${model}: config.json`;
-  const json = parseObject(await readFile(join(folder, 'config.json'), 'utf8'), where);
+  const json = parseJsonObject(await readFile(join(folder, 'config.json'), 'utf8'), where, CheckpointError);
   const { config } = readConfig(plainConfig(json), where);
   const plan = asUsage(() => planMemory(config, memory));
   return { model, config, plan, tensors: null, hasTokenizer: null, generationConfig: null, calibration: null };
@@ -143,14 +144,4 @@ async function inspectConfig(model: string, load: LoadOptions, memory: MemoryPla
 async function keptCalibration(checkpoint: string): Promise<CalibrationTable | null> {
   const { calibrationFolder } = await import('../load/calibration-folder-node.ts');
   return keptLatest(calibrationFolder(), checkpoint);
-}
-
-function parseObject(text: string, where: string): Record<string, unknown> {
-  try {
-    const json: unknown = JSON.parse(text);
-    if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
-  } catch (cause) {
-    throw new ConfigError(`${where} is not valid JSON (${(cause as Error).message})`, { cause });
-  }
-  throw new ConfigError(`${where} must be a JSON object`);
 }

@@ -2,6 +2,8 @@
  * @file Reads values out of a config.json with checks, and remembers which keys were asked for.
  */
 import { ConfigError } from '../util/errors.ts';
+import { isObject } from '../util/is-object.ts';
+import { show } from '../util/show.ts';
 
 type Keys = string | readonly string[];
 
@@ -160,10 +162,10 @@ export class ConfigReader {
   object(keys: Keys): ConfigReader | undefined {
     const value = this.#find(keys);
     if (value === undefined) return undefined;
-    if (typeof value !== 'object' || Array.isArray(value)) this.fail(keys, `must be an object, but is ${show(value)}`);
+    if (!isObject(value)) this.fail(keys, `must be an object, but is ${show(value)}`);
     const known = this.#children.get(value);
     if (known) return known;
-    const child = new ConfigReader(value as Record<string, unknown>, `${this.#where}: ${this.#name(keys)}`);
+    const child = new ConfigReader(value, `${this.#where}: ${this.#name(keys)}`);
     this.#children.set(value, child);
     return child;
   }
@@ -227,18 +229,11 @@ export class ConfigReader {
   }
 }
 
-/** A value of the file as it may stand in a message: on one line, and not longer than it is worth. */
-export function show(value: unknown): string {
-  const text = (JSON.stringify(value) ?? String(value)).replaceAll('\x7f', '\\u007f');
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
-}
-
 function isFloat(value: unknown): value is number {
   return typeof value === 'number' && Math.abs(value) <= MAX_FLOAT;
 }
 
 /** @throws ConfigError for a file that holds something else, such as null or a list. */
 export function checkIsObject(json: unknown, where: string): void {
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
-    throw new ConfigError(`${where}: must hold a JSON object, but holds ${show(json)}`);
+  if (!isObject(json)) throw new ConfigError(`${where}: must hold a JSON object, but holds ${show(json)}`);
 }

@@ -6,6 +6,7 @@ import { readSafetensors } from '../checkpoint/safetensors.ts';
 import type { ByteSource, Checkpoint } from '../checkpoint/types.ts';
 import { ConfigError } from '../util/errors.ts';
 import { product } from '../util/numbers.ts';
+import { show } from '../util/show.ts';
 import type { DenseLayer, LayerNormStep, Pooling } from './pooling.ts';
 
 export type ModuleSource = Pick<Checkpoint, 'name' | 'readText' | 'readJson' | 'openFile'>;
@@ -146,4 +147,3 @@ async function readTensor(source: ByteSource, name: string, shape: readonly numb
 }
 
 export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 1;
-export const show = (value: unknown): string => (JSON.stringify(value) ?? 'missing').slice(0, 80);

@@ -6,15 +6,9 @@
 import { TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
 import { ConfigError } from '../util/errors.ts';
 import { isObject } from '../util/is-object.ts';
-import {
-  isCount,
-  type ModuleSource,
-  moduleConfig,
-  readDense,
-  readLayerNorm,
-  readPooling,
-  show,
-} from './module-files.ts';
+import { parseJson } from '../util/json.ts';
+import { show } from '../util/show.ts';
+import { isCount, type ModuleSource, moduleConfig, readDense, readLayerNorm, readPooling } from './module-files.ts';
 import type { DenseLayer, LayerNormStep, Pooling } from './pooling.ts';
 
 /** What is done with a pooled vector. */
@@ -171,12 +165,7 @@ async function listModules(files: ModuleSource): Promise<{ kind: string; path: s
   const text = await files.readText('modules.json');
   if (text === undefined) return null;
   const where = `${files.name}: modules.json`;
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new ConfigError(`${where} is not valid JSON (${(cause as Error).message})`, { cause });
-  }
+  const json = parseJson(text, where, ConfigError);
   if (!Array.isArray(json) || json.length === 0) throw new ConfigError(`${where} must be a list of modules`);
   return json.map((module: unknown, i) => {
     if (!isObject(module) || typeof module['type'] !== 'string' || typeof module['path'] !== 'string')

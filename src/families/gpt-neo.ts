@@ -2,7 +2,8 @@
  * @file EleutherAI's GPT-Neo: GPT-2 with a window on every other layer, and scores that are not scaled. Reference: transformers
  * models/gpt_neo.
  */
-import { type ConfigReader, show } from '../config/reader.ts';
+import type { ConfigReader } from '../config/reader.ts';
+import { show } from '../util/show.ts';
 import { type Family, plainMlpTensors } from './family.ts';
 import { GPT2_KEYS, GPT2_TENSORS } from './gpt2.ts';
 import { attnBias, MAX_LAYERS, readBase, ungatedMlp, window } from './read-base.ts';

@@ -4,13 +4,16 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseObject } from '../checkpoint/checkpoint.ts';
 import { ConfigError } from '../util/errors.ts';
+import { parseJsonObject } from '../util/json.ts';
 import { readConfig } from './read-config.ts';
 
 const FOLDER = join(import.meta.dirname, '../../test/fixtures/published');
 const read = (name: string, changes: Readonly<Record<string, unknown>> = {}) =>
-  readConfig({ ...parseObject(readFileSync(join(FOLDER, `${name}.json`), 'utf8'), name), ...changes }, name);
+  readConfig(
+    { ...parseJsonObject(readFileSync(join(FOLDER, `${name}.json`), 'utf8'), name, ConfigError), ...changes },
+    name,
+  );
 
 describe('config.json in published forms', () => {
   it.each(readdirSync(FOLDER).map((file) => file.replace('.json', '')))('%s is read, every key of it', (name) => {
@@ -18,7 +21,11 @@ describe('config.json in published forms', () => {
   });
 
   it('of Llama 4 Scout states 4 for true, and an empty list for the default', () => {
-    const { text_config: text } = parseObject(readFileSync(join(FOLDER, 'llama4-scout.json'), 'utf8'), '');
+    const { text_config: text } = parseJsonObject(
+      readFileSync(join(FOLDER, 'llama4-scout.json'), 'utf8'),
+      '',
+      ConfigError,
+    );
     const layersWith = (attn_temperature_tuning: unknown) =>
       read('llama4-scout', { text_config: { ...(text as object), attn_temperature_tuning } }).config.layers;
     expect(layersWith(4)).toEqual(layersWith(true));

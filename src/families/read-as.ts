@@ -3,8 +3,9 @@
  */
 
 import type { Config } from '../config/config.ts';
-import { type ConfigReader, show } from '../config/reader.ts';
+import type { ConfigReader } from '../config/reader.ts';
 import { ConfigError } from '../util/errors.ts';
+import { show } from '../util/show.ts';
 import type { Family } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 

@@ -3,8 +3,9 @@
  */
 import type { Activation, NormSpec, QkNormSpec, RopeSpec } from '../config/config.ts';
 import type { LayerSpec, SelfAttention } from '../config/layer-spec.ts';
-import { type ConfigReader, show } from '../config/reader.ts';
+import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
+import { show } from '../util/show.ts';
 import type { FamilyConfig, MlpKind } from './layers.ts';
 import { type RopeDefaults, readRope } from './read-rope.ts';
 
@@ -61,6 +62,45 @@ export interface BaseDefaults {
   readonly rope?: Omit<RopeDefaults, 'headSize' | 'maxSeq'> | null;
 }
 
+/** What a family has unless it says otherwise: values that mean "as in Llama", whatever the sizes. */
+const AS_LLAMA = {
+  input: 'tokens',
+  output: 'logits',
+  patch: null,
+  droppedToken: null,
+  embedScale: 1,
+  tokenTypes: 0,
+  embedNorm: false,
+  lmHeadBias: false,
+  headNorm: null,
+  projectionDim: 0,
+  logitScale: 1,
+  finalLogitSoftcapping: null,
+  suppressedTokens: [],
+  positionOffset: 0,
+  alibiScaled: false,
+  rotateValues: false,
+  norm1: true,
+  norm2: true,
+  postAttentionNorm: false,
+  postMlpNorm: false,
+  normPlacement: 'pre',
+  parallelResidual: false,
+  sharedAttentionNorm: false,
+  residualMultiplier: 1,
+  layerScale: false,
+  recurrent: null,
+  cross: null,
+  attentionLogitSoftcapping: null,
+  clipQkv: null,
+  clipQkvAfterNorm: false,
+  normQk: null,
+  slidingWindowSize: null,
+  causal: true,
+  mlpBias: false,
+  moe: null,
+} as const satisfies Partial<FamilyConfig>;
+
 /** Reads sizes, norms, activation, RoPE and token ids; everything else is at the value that means "as in Llama". */
 export function readBase(r: ConfigReader, d: BaseDefaults = {}): FamilyConfig {
   const keys = d.keys ?? {};
@@ -89,9 +129,8 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): FamilyConfig {
   const rotates = rope !== null && rope.nElem > 0;
   const perLayer = <T>(value: T): T[] => new Array<T>(nLayer).fill(value);
   return {
+    ...AS_LLAMA,
     name: r.string('model_type'),
-    input: 'tokens',
-    output: 'logits',
     contextLength,
     vocabSize,
     embedRows: vocabSize,
@@ -101,53 +140,20 @@ export function readBase(r: ConfigReader, d: BaseDefaults = {}): FamilyConfig {
     nQueryGroups,
     headSize,
     layerNumbers: range(nLayer),
-    patch: null,
-    droppedToken: null,
-    embedScale: 1,
     embedDim: nEmbd,
-    tokenTypes: 0,
-    embedNorm: false,
     tieEmbeddings: r.bool('tie_word_embeddings', d.tie ?? false),
-    lmHeadBias: false,
-    headNorm: null,
-    projectionDim: 0,
-    logitScale: 1,
-    finalLogitSoftcapping: null,
-    suppressedTokens: [],
     position: rotates ? 'rope' : 'none',
-    positionOffset: 0,
-    alibiScaled: false,
     ropes: rotates ? [rope] : [],
     ropeIndices: perLayer(rotates ? 0 : -1),
-    rotateValues: false,
     norm,
     finalNorm: norm,
-    norm1: true,
-    norm2: true,
-    postAttentionNorm: false,
-    postMlpNorm: false,
-    normPlacement: 'pre',
-    parallelResidual: false,
-    sharedAttentionNorm: false,
-    residualMultiplier: 1,
-    layerScale: false,
     attentionKind: perLayer('self' as const),
-    recurrent: null,
-    cross: null,
     attnBias: { qkv: false, proj: perLayer(false) },
     attentionScale: headSize ** -0.5,
-    attentionLogitSoftcapping: null,
-    clipQkv: null,
-    clipQkvAfterNorm: false,
-    normQk: null,
-    slidingWindowSize: null,
     slidingWindowIndices: perLayer(false),
-    causal: true,
     mlpKind: perLayer('gated' as const),
     activation: r.choice(keyOf(keys.activation, 'hidden_act'), ACTIVATION_NAMES, d.activation ?? 'silu'),
-    mlpBias: false,
     intermediateSize: r.int(keyOf(keys.intermediateSize, 'intermediate_size'), d.intermediateSize?.(nEmbd)),
-    moe: null,
     bosTokenId: r.tokenIds('bos_token_id')[0] ?? null,
     eosTokenIds: r.tokenIds('eos_token_id'),
   };

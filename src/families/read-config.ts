@@ -2,7 +2,8 @@
  * @file From a parsed config.json to a checked {@link Config} and the family it belongs to, among all families.
  */
 
-import { ConfigReader, checkIsObject, show } from '../config/reader.ts';
+import { ConfigReader, checkIsObject } from '../config/reader.ts';
+import { show } from '../util/show.ts';
 import { configOf } from './layers.ts';
 import { type ReadConfig, type ReadFamilyConfig, readAs } from './read-as.ts';
 import { FAMILIES } from './table.ts';

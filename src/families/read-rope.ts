@@ -3,7 +3,8 @@
  * (`rope_parameters`, written by transformers ≥ 5), the new first.
  */
 import type { RopeScaling, RopeSpec } from '../config/config.ts';
-import { type ConfigReader, show } from '../config/reader.ts';
+import type { ConfigReader } from '../config/reader.ts';
+import { show } from '../util/show.ts';
 
 /** What a family fixes or defaults, where its config.json is silent. */
 export interface RopeDefaults {

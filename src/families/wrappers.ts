@@ -2,6 +2,8 @@
  * @file Checkpoints that hold several models, each with its part of the config: a decoder beside a vision tower, two encoders.
  */
 import { ConfigError } from '../util/errors.ts';
+import { isObject } from '../util/is-object.ts';
+import { show } from '../util/show.ts';
 import type { Family } from './family.ts';
 import { NESTED_DEFAULTS } from './nested-defaults.ts';
 import { REFUSED_TYPES } from './refused-types.ts';
@@ -181,13 +183,11 @@ export function unwrap(json: Record<string, unknown>, where: string, part: strin
   if (config === null) return { json, path: '', skip: [], own };
   const nested = json[config];
   if (nested === undefined && orWhole) return { json, path: '', skip: wrapper.skip ?? [], own };
-  if (typeof nested !== 'object' || nested === null || Array.isArray(nested))
-    throw new ConfigError(`${where}: ${config} must be an object, but is ${JSON.stringify(nested) ?? 'missing'}`);
-  const inner = nested as Record<string, unknown>;
-  const innerType = typeof inner.model_type === 'string' ? inner.model_type : '';
+  if (!isObject(nested)) throw new ConfigError(`${where}: ${config} must be an object, but is ${show(nested)}`);
+  const innerType = typeof nested.model_type === 'string' ? nested.model_type : '';
   const shared = Object.fromEntries(SHARED.filter((key) => json[key] !== undefined).map((key) => [key, json[key]]));
   const defaults = Object.hasOwn(NESTED_DEFAULTS, innerType) ? NESTED_DEFAULTS[innerType] : {};
-  return { json: { ...defaults, ...shared, ...inner }, path: `: ${config}`, skip: [], own };
+  return { json: { ...defaults, ...shared, ...nested }, path: `: ${config}`, skip: [], own };
 }
 
 /** What the whole config may say for its parts. */

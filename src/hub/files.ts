@@ -8,6 +8,7 @@ import { MODEL_FILES, QUANT_FILES, TRANSFORMER_FOLDER } from '../checkpoint/mode
 import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { pathFlaw } from '../util/relative-path.ts';
+import { show } from '../util/show.ts';
 
 /** A file as the hub lists it. */
 export interface HubFile {
@@ -53,9 +54,7 @@ export async function collectFiles(entries: AsyncIterable<unknown>, id: string):
     if (entry.type !== 'file') continue;
     const flaw = pathFlaw(entry.path);
     if (flaw !== undefined) {
-      throw new HubError(
-        `${id}: the server lists the file name ${JSON.stringify(entry.path.slice(0, 200))}, which ${flaw}; refused`,
-      );
+      throw new HubError(`${id}: the server lists the file name ${show(entry.path, 200)}, which ${flaw}; refused`);
     }
     const etag = entry.lfs?.oid ?? entry.oid ?? '';
     const size = entry.lfs?.size ?? entry.size;

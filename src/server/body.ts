@@ -2,6 +2,7 @@
  * @file Bodies of requests as JSON, within limits.
  */
 import type { Context } from 'hono';
+import { isObject } from '../util/is-object.ts';
 import { findJsonFlaw } from '../util/json-keys.ts';
 import { HttpError } from './http-error.ts';
 
@@ -43,7 +44,6 @@ function parseBody(text: string): unknown {
   } catch (error) {
     throw new HttpError(400, `the body is no JSON: ${(error as Error).message.slice(0, 200)}`);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new HttpError(400, 'the body must be a JSON object');
+  if (!isObject(value)) throw new HttpError(400, 'the body must be a JSON object');
   return value;
 }

@@ -1,8 +1,9 @@
 /**
  * @file Byte-pair encoding: neighbours are merged, the pair that was learned first before others.
  */
+import { show } from '../util/show.ts';
 import { byteTokens } from './bytes.ts';
-import { fail, flag, type Json, show } from './fields.ts';
+import { fail, flag, type Json } from './fields.ts';
 import type { TokenModel, Vocabulary } from './token-model.ts';
 
 /** How many words are remembered with their ids, and up to which length. */

@@ -2,7 +2,8 @@
  * @file What must hold of tokenizer.json and tokenizer_config.json before anything is built from them.
  */
 import { TokenizerError } from '../util/errors.ts';
-import { fail, type Json, object, show } from './fields.ts';
+import { show } from '../util/show.ts';
+import { fail, type Json, object } from './fields.ts';
 
 /** Ids from here on are damage: the largest vocabularies have about a million tokens. */
 const MAX_ID = 2 ** 24;

@@ -1,8 +1,9 @@
 /**
  * @file Decoders: tokens as text. Each part takes a list of texts and gives another; the texts that are left are joined.
  */
+import { show } from '../util/show.ts';
 import { byteOfToken, bytesOfToken } from './bytes.ts';
-import { count, fail, flag, type Json, list, object, show, text } from './fields.ts';
+import { count, fail, flag, type Json, list, object, text } from './fields.ts';
 import { finder, replaceAll } from './pattern.ts';
 
 export type Decoder = (tokens: readonly string[]) => readonly string[];

@@ -2,13 +2,14 @@
  * @file Fields of tokenizer.json, with errors that say which one is wrong.
  */
 import { TokenizerError } from '../util/errors.ts';
+import { isObject } from '../util/is-object.ts';
+import { show } from '../util/show.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 
 export function object(value: unknown, name: string): Json {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    fail(`${name} must be an object, but is ${show(value)}`);
-  return value as Json;
+  if (!isObject(value)) fail(`${name} must be an object, but is ${show(value)}`);
+  return value;
 }
 
 export function list(value: unknown, name: string): readonly unknown[] {
@@ -36,12 +37,6 @@ export function count(part: Json, key: string, fallback?: number): number {
   if (!(typeof value === 'number' && Number.isSafeInteger(value) && value >= 0))
     fail(`"${key}" of a ${show(part['type'])} must be a whole number from 0 on, but is ${show(value)}`);
   return value;
-}
-
-/** A value as it may stand in a message: short, whatever it is. */
-export function show(value: unknown): string {
-  const written = value === undefined ? 'missing' : (JSON.stringify(value) ?? typeof value);
-  return written.length > 80 ? `${written.slice(0, 80)}…` : written;
 }
 
 export function fail(what: string): never {

@@ -2,6 +2,7 @@
  * @file The model of a tokenizer: a word as ids.
  */
 import { TokenizerError } from '../util/errors.ts';
+import { show } from '../util/show.ts';
 import { bpe } from './bpe.ts';
 import { count, type Json, text } from './fields.ts';
 import type { TokenModel, Vocabulary } from './token-model.ts';
@@ -13,9 +14,7 @@ export function tokenModel(model: Json, idOf: ReadonlyMap<string, number>): Toke
   const unknownId = type === 'Unigram' ? model['unk_id'] : typeof named === 'string' ? idOf.get(named) : undefined;
   const unknown = (token: string): number => {
     if (typeof unknownId === 'number') return unknownId;
-    throw new TokenizerError(
-      `tokenizer.json has no token for ${JSON.stringify(token.slice(0, 80))}, and no token for what is unknown`,
-    );
+    throw new TokenizerError(`tokenizer.json has no token for ${show(token)}, and no token for what is unknown`);
   };
   const vocabulary = { idOf, unknown };
   if (type === 'BPE') return bpe(model, vocabulary);

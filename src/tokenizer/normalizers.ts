@@ -1,8 +1,9 @@
 /**
  * @file Normalizers: what becomes of a text before it is split.
  */
+import { show } from '../util/show.ts';
 import { toByteChars } from './bytes.ts';
-import { fail, flag, type Json, list, object, show, text } from './fields.ts';
+import { fail, flag, type Json, list, object, text } from './fields.ts';
 import { finder, replaceAll } from './pattern.ts';
 import { precompiled } from './precompiled.ts';
 

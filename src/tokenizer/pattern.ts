@@ -2,7 +2,8 @@
  * @file Patterns of Split and Replace, and what a split does with them.
  */
 import { Regex, RegexError } from '../util/regex/regex.ts';
-import { fail, type Json, object, show } from './fields.ts';
+import { show } from '../util/show.ts';
+import { fail, type Json, object } from './fields.ts';
 
 /** Start and end of every match, one after the other. */
 export type Finder = (text: string) => readonly number[];

@@ -1,7 +1,8 @@
 /**
  * @file Post-processors: the special tokens around a text.
  */
-import { fail, type Json, list, object, show } from './fields.ts';
+import { show } from '../util/show.ts';
+import { fail, type Json, list, object } from './fields.ts';
 
 /** The ids of a text with what belongs around them. */
 export type PostProcessor = (ids: readonly number[]) => readonly number[];

@@ -1,8 +1,9 @@
 /**
  * @file Pre-tokenizers: how a text is cut before the model sees it.
  */
+import { show } from '../util/show.ts';
 import { toByteChars } from './bytes.ts';
-import { count, fail, flag, type Json, list, object, show, text } from './fields.ts';
+import { count, fail, flag, type Json, list, object, text } from './fields.ts';
 import {
   BEHAVIORS,
   type Behavior,

@@ -2,6 +2,7 @@
  * @file Text to token ids and back, by a checkpoint's tokenizer.json.
  */
 import { InputError, TokenizerError } from '../util/errors.ts';
+import { isObject } from '../util/is-object.ts';
 import { isList, shown } from '../util/option-names.ts';
 import { RegexError } from '../util/regex/regex.ts';
 import { AddedTokens } from './added-tokens.ts';
@@ -101,8 +102,7 @@ export class Tokenizer {
     tokenizerConfig: Readonly<Record<string, unknown>>,
   ): Tokenizer {
     for (const [name, value] of Object.entries({ tokenizerJson, tokenizerConfig }))
-      if (typeof value !== 'object' || value === null || Array.isArray(value))
-        throw new TokenizerError(`${name} must be an object: the parsed content of its file`);
+      if (!isObject(value)) throw new TokenizerError(`${name} must be an object: the parsed content of its file`);
     try {
       return new Tokenizer(tokenizerJson, tokenizerConfig);
     } catch (error) {

@@ -3,16 +3,17 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseObject } from '../../src/checkpoint/checkpoint.ts';
 import { isEncoder } from '../../src/config/config.ts';
 import { readConfig } from '../../src/families/read-config.ts';
 import { type EncoderModel, type LanguageModel, type LoadOptions, loadEncoder, loadModel } from '../../src/node.ts';
+import { ConfigError } from '../../src/util/errors.ts';
+import { parseJsonObject } from '../../src/util/json.ts';
 
 export async function loadCase(
   path: string,
   options: Omit<LoadOptions, 'generationConfig'>,
 ): Promise<LanguageModel | EncoderModel> {
-  const json = parseObject(await readFile(join(path, 'config.json'), 'utf8'), path);
+  const json = parseJsonObject(await readFile(join(path, 'config.json'), 'utf8'), path, ConfigError);
   const { config } = readConfig(json, path, options.part ?? null);
   return isEncoder(config) ? loadEncoder(path, options) : loadModel(path, options);
 }

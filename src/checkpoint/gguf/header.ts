@@ -4,6 +4,7 @@
  * Every count, length and offset is checked against the size of the file before anything is read or allocated by it.
  */
 import { CheckpointError } from '../../util/errors.ts';
+import { show } from '../../util/show.ts';
 import type { ByteSource } from '../types.ts';
 import { TENSOR_TYPES, type TensorType } from './block-formats.ts';
 import { decodeTexts, findTexts } from './texts.ts';
@@ -339,7 +340,5 @@ function small(value: bigint): number | bigint {
   return Number.isSafeInteger(number) ? number : value;
 }
 
-/** A name from the file, cut and escaped: it ends up on a terminal. */
-function quote(text: string): string {
-  return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text).replaceAll('\x7f', '\\u007f');
-}
+/** A name from the file. */
+const quote = (text: string): string => show(text, 200);

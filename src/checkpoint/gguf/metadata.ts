@@ -2,6 +2,7 @@
  * @file Reads values out of a GGUF file's metadata, with checks.
  */
 import { CheckpointError } from '../../util/errors.ts';
+import { show } from '../../util/show.ts';
 import type { MetadataArray, MetadataValue } from './header.ts';
 
 /** No count in the metadata may exceed this. */
@@ -148,7 +149,7 @@ export class Metadata {
   }
 
   #wrong(key: string, wanted: string, found: MetadataValue): CheckpointError {
-    const shown = isArray(found) ? `an array of ${found.length}` : JSON.stringify(String(found).slice(0, 80));
+    const shown = isArray(found) ? `an array of ${found.length}` : show(String(found));
     return this.fail(key, `must be ${wanted}, but is ${shown}`);
   }
 }

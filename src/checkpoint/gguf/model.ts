@@ -4,6 +4,7 @@
 
 import { CheckpointError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
+import { show } from '../../util/show.ts';
 import type { StoredTensor } from '../types.ts';
 import type { Architecture, GgufModel, Json } from './architecture.ts';
 import { ARCHITECTURES } from './architectures/table.ts';
@@ -49,7 +50,7 @@ export async function asHuggingFace(
   const architecture = ARCHITECTURES.find(({ names }) => names.includes(name));
   if (!architecture)
     throw new CheckpointError(
-      `${where}: the architecture ${JSON.stringify(name.slice(0, 80))} is not run from GGUF; these are: ` +
+      `${where}: the architecture ${show(name)} is not run from GGUF; these are: ` +
         `${ARCHITECTURES.flatMap(({ names }) => names).join(', ')}. Use the safetensors version of the model.`,
     );
   const model = modelOf(all, tensors, name, architecture.hasHeads ?? true);

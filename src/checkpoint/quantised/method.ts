@@ -4,6 +4,7 @@
 
 import { CheckpointError } from '../../util/errors.ts';
 import { isObject } from '../../util/is-object.ts';
+import { show } from '../../util/show.ts';
 import type { StoredTensor } from '../types.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
@@ -72,9 +73,8 @@ export class QuantSettings {
   }
 
   fail(key: string, what: string): CheckpointError {
-    const found = JSON.stringify(this.get(key) ?? null).slice(0, 80);
     return new CheckpointError(
-      `${this.#where}.${key} ${what}, but is ${found}. Use the original weights, or another quantisation of the model.`,
+      `${this.#where}.${key} ${what}, but is ${show(this.get(key))}. Use the original weights, or another quantisation of the model.`,
     );
   }
 }

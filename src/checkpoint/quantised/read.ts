@@ -4,6 +4,7 @@
 
 import { CheckpointError } from '../../util/errors.ts';
 import { isObject } from '../../util/is-object.ts';
+import { show } from '../../util/show.ts';
 import type { Checkpoint, StoredTensor } from '../types.ts';
 import { awq } from './awq.ts';
 import { bitsAndBytes } from './bitsandbytes.ts';
@@ -69,7 +70,7 @@ export async function readQuantised(original: Checkpoint): Promise<Checkpoint> {
   const build = Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
   if (!build)
     throw new CheckpointError(
-      `${checkpoint.name}: the weights are quantised by ${JSON.stringify(name.slice(0, 80))}, which is not read; known are ` +
+      `${checkpoint.name}: the weights are quantised by ${show(name)}, which is not read; known are ` +
         `${Object.keys(METHODS).join(', ')}. Use the original weights.`,
     );
   const method = build(settings);

@@ -2,6 +2,7 @@
  * @file A schema document: its references and its limits.
  */
 import { FormatError } from '../../util/errors.ts';
+import { isObject } from '../../util/is-object.ts';
 import type { Json, JsonObject } from './form.ts';
 
 const MAX_DEPTH = 128;
@@ -66,10 +67,6 @@ export class SchemaDocument {
         jobs.push({ value: inner as Json, path: `${path}/${escapePointer(key)}`, depth: depth + 1 });
     }
   }
-}
-
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 export function isSchema(value: unknown): value is JsonObject | boolean {

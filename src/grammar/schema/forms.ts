@@ -2,7 +2,8 @@
  * @file Schemas as forms: references, and the keywords that combine schemas.
  */
 import { FormatError } from '../../util/errors.ts';
-import { at, escapePointer, isObject, type SchemaDocument } from './document.ts';
+import { isObject } from '../../util/is-object.ts';
+import { at, escapePointer, type SchemaDocument } from './document.ts';
 import {
   ANY_FORM,
   ARRAY,

@@ -2,10 +2,11 @@
  * @file The keywords of a schema as forms. A keyword that is not known, or can't be enforced, is refused by its name and path.
  */
 import { FormatError } from '../../util/errors.ts';
+import { isObject } from '../../util/is-object.ts';
 import { ALL_CODES, type JsonCharacters } from '../terms/characters.ts';
 import { searchTerm } from '../terms/pattern.ts';
 import type { Term, Terms } from '../terms/terms.ts';
-import { at, escapePointer, isObject, isSchema } from './document.ts';
+import { at, escapePointer, isSchema } from './document.ts';
 import {
   ANY_FORM,
   ANY_TYPE,

@@ -2,6 +2,7 @@
  * @file Byte-level BPE (`gpt2`): tokens are written in GPT-2's letters for bytes, merges are in the file.
  */
 import { TokenizerError } from '../../../util/errors.ts';
+import { show } from '../../../util/show.ts';
 import { addedTokens, sequence, template, typeOf, vocabOf } from './parts.ts';
 import { DEFAULT_PRE_TOKENIZER, type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';
 import { type GgufVocabulary, type Json, TOKEN_TYPE } from './types.ts';
@@ -16,7 +17,7 @@ export function byteLevelJson(vocabulary: GgufVocabulary): Json {
   const row = pre === null ? DEFAULT_PRE_TOKENIZER : preTokenizer(pre);
   if (row === null)
     throw new TokenizerError(
-      `the GGUF file's tokenizer.ggml.pre is ${JSON.stringify(pre?.slice(0, 80))}, which is not known; ` +
+      `the GGUF file's tokenizer.ggml.pre is ${show(pre)}, which is not known; ` +
         'use the safetensors version of the model',
     );
   const before = (vocabulary.addBos ?? row.addBos ?? false) ? ['bos'] : [];
@@ -63,6 +64,6 @@ function isPlain(merge: string): boolean {
 /** "a b" → ["a", "b"]. The first letter may be a space that is a token itself. */
 export function splitMerge(merge: string): [string, string] {
   const at = merge.indexOf(' ', 1);
-  if (at < 0) throw new TokenizerError(`the GGUF file's merge ${JSON.stringify(merge.slice(0, 80))} is not two tokens`);
+  if (at < 0) throw new TokenizerError(`the GGUF file's merge ${show(merge)} is not two tokens`);
   return [merge.slice(0, at), merge.slice(at + 1)];
 }

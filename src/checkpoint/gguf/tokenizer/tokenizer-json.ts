@@ -2,6 +2,8 @@
  * @file tokenizer.json and tokenizer_config.json, made of the vocabulary in a GGUF file.
  */
 import { TokenizerError } from '../../../util/errors.ts';
+import { parseJsonObject } from '../../../util/json.ts';
+import { show } from '../../../util/show.ts';
 import { byteLevelJson } from './byte-level.ts';
 import { isCutByLines, sentencePieceJson } from './sentencepiece.ts';
 import type { GgufVocabulary, Json } from './types.ts';
@@ -21,21 +23,16 @@ const BUILDERS: Readonly<Record<string, (vocabulary: GgufVocabulary) => Json>> =
  */
 export function ggufTokenizerJson(vocabulary: GgufVocabulary): Json {
   const { model, huggingFaceJson } = vocabulary;
-  if (huggingFaceJson !== null) return parse(huggingFaceJson);
+  if (huggingFaceJson !== null) {
+    const where = "the GGUF file's tokenizer.huggingface.json";
+    return parseJsonObject(huggingFaceJson, where, TokenizerError) as Json;
+  }
   const build = isCutByLines(vocabulary) ? sentencePieceJson : Object.hasOwn(BUILDERS, model) ? BUILDERS[model] : null;
   if (!build)
     throw new TokenizerError(
-      `the GGUF file's tokenizer.ggml.model is ${JSON.stringify(model.slice(0, 80))}; known are ${Object.keys(BUILDERS).join(', ')}`,
+      `the GGUF file's tokenizer.ggml.model is ${show(model)}; known are ${Object.keys(BUILDERS).join(', ')}`,
     );
   return build(vocabulary);
-}
-
-function parse(text: string): Json {
-  try {
-    return JSON.parse(text) as Json;
-  } catch (cause) {
-    throw new TokenizerError("the GGUF file's tokenizer.huggingface.json is not valid JSON", { cause });
-  }
 }
 
 /** The names of special tokens in tokenizer_config.json. */
