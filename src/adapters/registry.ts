@@ -9,7 +9,7 @@ import type { BaseModel, BaseRows } from './base-model.ts';
 import { type AdapterChoice, type AdapterUse, listUses, nameOfUse } from './choice.ts';
 import type { LiveAdapter } from './live/live-adapter.ts';
 import { batchAdapters, type RowUse, type StackCache, usedAdapters } from './live/row-inputs.ts';
-import type { OpenAdapter } from './read/open-adapter.ts';
+import type { OpenAdapter } from './read/adapter-files.ts';
 
 /** How many batches' inputs, and how many batches' stacked matrices, are kept. */
 const MAX_BATCHES = 16;

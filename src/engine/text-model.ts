@@ -3,7 +3,7 @@
  * @file One interface for a model that generates text, whether it runs in this thread or in a worker.
  */
 import type { AdapterChoice, AdapterUse } from '../adapters/choice.ts';
-import type { OpenAdapter } from '../adapters/read/open-adapter.ts';
+import type { OpenAdapter } from '../adapters/read/adapter-files.ts';
 import type { Config } from '../config/config.ts';
 import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { StepListener } from '../kvcache/events.ts';

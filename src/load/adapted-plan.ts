@@ -2,7 +2,7 @@
  * @file What adapters make of the plan of a model, and the adapters of a model that is loaded.
  */
 import type { RowUse } from '../adapters/live/row-inputs.ts';
-import type { OpenAdapter } from '../adapters/read/open-adapter.ts';
+import type { OpenAdapter } from '../adapters/read/adapter-files.ts';
 import type { AdapterToOpen } from '../adapters/read/open-all.ts';
 import { AdapterRegistry } from '../adapters/registry.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';

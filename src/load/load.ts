@@ -1,7 +1,7 @@
 /**
  * @file From an open checkpoint to a model that is ready to run; the same in Node and in the browser.
  */
-import type { OpenAdapter } from '../adapters/read/open-adapter.ts';
+import type { OpenAdapter } from '../adapters/read/adapter-files.ts';
 import type { Backend } from '../backends/types.ts';
 import { loadOwnRenderer, loadRenderer } from '../chat/renderer.ts';
 import { namedTemplates } from '../chat/template-sources.ts';

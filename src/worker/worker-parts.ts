@@ -2,7 +2,7 @@
  * @file The tokenizer and the adapters of a model in a thread.
  */
 import type { AdapterChoice, AdapterUse } from '../adapters/choice.ts';
-import type { OpenAdapter } from '../adapters/read/open-adapter.ts';
+import type { OpenAdapter } from '../adapters/read/adapter-files.ts';
 import type { TextAdapters, TextTokenizer } from '../engine/text-model.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';

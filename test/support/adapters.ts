@@ -4,7 +4,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BaseModel as Base, type BaseModel } from '../../src/adapters/base-model.ts';
-import { type OpenAdapter, openAdapter } from '../../src/adapters/read/open-adapter.ts';
+import type { OpenAdapter } from '../../src/adapters/read/adapter-files.ts';
+import { openAdapter } from '../../src/adapters/read/open-adapter.ts';
 import { openCheckpointFolder } from '../../src/checkpoint/open-node.ts';
 import { planModel } from '../../src/load/plan.ts';
 import { caseFolder } from './family-cases.ts';

@@ -10,13 +10,29 @@ import { AdapterError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import { hashSamples } from '../../util/sample.ts';
 import { sha256 } from '../../util/sha256.ts';
-import type { Matrix } from '../types.ts';
+import type { BaseModel } from '../base-model.ts';
+import type { Adapter, Matrix } from '../types.ts';
 
 /** Where an adapter's files are; {@link CheckpointFiles} of a folder, or blobs. */
 export type AdapterFiles = CheckpointFiles;
 
 /** Settings larger than this are something else. */
 const MAX_SETTINGS = 16 * 1024 * 1024;
+
+/** An adapter's files, opened: their text and tensors, not yet what they mean for a base. */
+export interface OpenAdapter {
+  readonly name: string;
+  /** Says which bytes these are. */
+  readonly identity: string;
+  /** Says what is in them, wherever they lie. */
+  readonly fingerprint: string;
+  /**
+   * What the adapter makes of a base.
+   * @throws AdapterError where it does not fit.
+   */
+  readFor(base: BaseModel): Promise<Adapter>;
+  close(): Promise<void>;
+}
 
 /** The tensors of an adapter that was opened. Each is asked for once; tensors that are not read are left over. */
 export class AdapterTensors {
@@ -122,6 +138,24 @@ export class AdapterTensors {
   }
 }
 
+/**
+ * Opens the tensors of an adapter. Closes their file where that fails.
+ * @param open gives the tensors, and how they are read for a base.
+ */
+export async function openTensors(
+  source: ByteSource,
+  open: () => Promise<{ readonly tensors: AdapterTensors; readonly readFor: OpenAdapter['readFor'] }>,
+): Promise<OpenAdapter> {
+  try {
+    const { tensors, readFor } = await open();
+    const { name, identity, fingerprint } = tensors;
+    return { name, identity, fingerprint, readFor, close: () => tensors.close() };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
 /** A text file beside the tensors; undefined where there is none. @throws AdapterError where it is no UTF-8 text. */
 export async function readSettings(files: AdapterFiles, file: string): Promise<string | undefined> {
   const source = await files.open(file);
@@ -135,17 +169,4 @@ export async function readSettings(files: AdapterFiles, file: string): Promise<s
   } finally {
     await source.close();
   }
-}
-
-/** @throws AdapterError where the text is no JSON object. */
-export function parseSettings(text: string, where: string): Readonly<Record<string, unknown>> {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (cause) {
-    throw new AdapterError(`${where} is not valid JSON (${(cause as Error).message})`, { cause });
-  }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    throw new AdapterError(`${where} must be a JSON object`);
-  return parsed as Record<string, unknown>;
 }

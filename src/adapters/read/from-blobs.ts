@@ -2,7 +2,8 @@
  * @file An adapter from Blobs: files chosen, dropped or fetched in a browser.
  */
 import { blobSource } from '../../checkpoint/blob-source.ts';
-import { type OpenAdapter, openAdapter } from './open-adapter.ts';
+import type { OpenAdapter } from './adapter-files.ts';
+import { openAdapter } from './open-adapter.ts';
 
 /**
  * Opens an adapter from files by name.

@@ -7,8 +7,7 @@ import { AdapterError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';
 import type { BaseModel, BasePart } from '../base-model.ts';
 import type { Adapter, PartChange } from '../types.ts';
-import { type AdapterFiles, AdapterTensors } from './adapter-files.ts';
-import type { OpenAdapter } from './open-adapter.ts';
+import { type AdapterFiles, AdapterTensors, type OpenAdapter, openTensors } from './adapter-files.ts';
 import { takeRows } from './peft.ts';
 
 /** A name in the file: layer, module, and which factor it is. */
@@ -21,23 +20,14 @@ const LORA = /^(?:blk\.(\d+)\.)?(.+)\.weight\.lora_([ab])$/;
 export async function openGgufAdapter(files: AdapterFiles, file: string): Promise<OpenAdapter> {
   const source = await files.open(file);
   if (!source) throw new AdapterError(`${files.name}: there is no ${file}`);
-  try {
+  return openTensors(source, async () => {
     const { tensors, metadata } = await AdapterTensors.openGguf(files.name, source);
     const type = metadata.textOrNull('general.type');
     if (type !== 'adapter') throw tensors.fail(`is ${type ?? 'a file'} of GGUF, not an adapter (general.type)`);
     const kind = metadata.text('adapter.type');
     if (kind !== 'lora') throw tensors.fail(`is an adapter of type ${JSON.stringify(kind)}; only lora is supported`);
-    return {
-      name: files.name,
-      identity: tensors.identity,
-      fingerprint: tensors.fingerprint,
-      readFor: (base) => readGguf(tensors, metadata, base),
-      close: () => source.close(),
-    };
-  } catch (error) {
-    await source.close();
-    throw error;
-  }
+    return { tensors, readFor: (base) => readGguf(tensors, metadata, base) };
+  });
 }
 
 async function readGguf(tensors: AdapterTensors, metadata: Metadata, base: BaseModel): Promise<Adapter> {

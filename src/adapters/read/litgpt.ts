@@ -9,7 +9,7 @@ import { mapRows, sliceRows, tensorRows } from '../../weights/rows.ts';
 import type { RowSource } from '../../weights/types.ts';
 import type { BaseModel, BasePart } from '../base-model.ts';
 import type { Adapter, Matrix, PartChange, PrefixChange } from '../types.ts';
-import { type AdapterTensors, parseSettings } from './adapter-files.ts';
+import type { AdapterTensors } from './adapter-files.ts';
 import { takeRows } from './peft.ts';
 import { Settings } from './settings.ts';
 
@@ -28,7 +28,7 @@ interface Layer {
 /** @throws AdapterError for settings or tensors that do not fit the base, or are not supported. */
 export async function readLitgpt(tensors: AdapterTensors, settings: string, base: BaseModel): Promise<Adapter> {
   const where = `${tensors.name}: ${LITGPT_SETTINGS}`;
-  const s = new Settings(parseSettings(settings, where), where);
+  const s = Settings.parse(settings, where);
   const kind = s.text('kind');
   const reader = new LitgptReader(tensors, base);
   if (kind === 'lora') await reader.readLora(s);

@@ -4,26 +4,9 @@
 
 import { AdapterError } from '../../util/errors.ts';
 import { pathFlaw } from '../../util/relative-path.ts';
-import type { BaseModel } from '../base-model.ts';
-import type { Adapter } from '../types.ts';
-import { type AdapterFiles, AdapterTensors, readSettings } from './adapter-files.ts';
+import { type AdapterFiles, AdapterTensors, type OpenAdapter, openTensors, readSettings } from './adapter-files.ts';
 import { LITGPT_SETTINGS, LITGPT_TENSORS, readLitgpt } from './litgpt.ts';
 import { PEFT_CONFIG, PEFT_TENSORS, readPeft } from './peft.ts';
-
-/** An adapter's files, opened: their text and tensors, not yet what they mean for a base. */
-export interface OpenAdapter {
-  readonly name: string;
-  /** Says which bytes these are. */
-  readonly identity: string;
-  /** Says what is in them, wherever they lie. */
-  readonly fingerprint: string;
-  /**
-   * What the adapter makes of a base.
-   * @throws AdapterError where it does not fit.
-   */
-  readFor(base: BaseModel): Promise<Adapter>;
-  close(): Promise<void>;
-}
 
 /**
  * Opens an adapter: PEFT's (adapter_config.json and adapter_model.safetensors), or LitGPT's (settings.json and
@@ -44,20 +27,11 @@ export async function openAdapter(files: AdapterFiles, tensorFile?: string): Pro
   if (flaw) throw new AdapterError(`${files.name}: the file name ${JSON.stringify(file)} ${flaw}`);
   const source = await files.open(file);
   if (!source) throw new AdapterError(`${files.name}: ${await missing(files, file)}`);
-  try {
+  const read = peft === undefined ? readLitgpt : readPeft;
+  return openTensors(source, async () => {
     const tensors = await AdapterTensors.open(files.name, source, settings);
-    const read = peft === undefined ? readLitgpt : readPeft;
-    return {
-      name: files.name,
-      identity: tensors.identity,
-      fingerprint: tensors.fingerprint,
-      readFor: (base) => read(tensors, settings, base),
-      close: () => source.close(),
-    };
-  } catch (error) {
-    await source.close();
-    throw error;
-  }
+    return { tensors, readFor: (base) => read(tensors, settings, base) };
+  });
 }
 
 async function onlyTensors(files: AdapterFiles): Promise<string> {

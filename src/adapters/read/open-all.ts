@@ -5,7 +5,7 @@ import type { Checkpoint } from '../../checkpoint/types.ts';
 import { InputError } from '../../util/errors.ts';
 import { BaseModel, type BasePlan } from '../base-model.ts';
 import type { WeightedAdapter } from '../types.ts';
-import type { OpenAdapter } from './open-adapter.ts';
+import type { OpenAdapter } from './adapter-files.ts';
 
 /** An adapter to open. */
 export interface AdapterToOpen {

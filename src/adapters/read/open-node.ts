@@ -8,8 +8,9 @@ import { isGgufFile } from '../../checkpoint/open.ts';
 import { folderFiles } from '../../checkpoint/open-node.ts';
 import { AdapterError } from '../../util/errors.ts';
 import { shippedFolder } from '../../util/shipped-node.ts';
+import type { OpenAdapter } from './adapter-files.ts';
 import { openGgufAdapter } from './gguf.ts';
-import { type OpenAdapter, openAdapter } from './open-adapter.ts';
+import { openAdapter } from './open-adapter.ts';
 
 /**
  * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, a LoRA in a GGUF file, or the

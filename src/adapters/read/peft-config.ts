@@ -3,7 +3,6 @@
  * or refused by name.
  */
 
-import { parseSettings } from './adapter-files.ts';
 import { escaped, Pattern } from './pattern.ts';
 import { Settings } from './settings.ts';
 
@@ -56,7 +55,7 @@ const TRAINING = [
 
 /** @throws AdapterError for what is missing, malformed, or not supported. */
 export function readPeftConfig(text: string, where: string): PeftConfig {
-  const s = new Settings(parseSettings(text, where), where);
+  const s = Settings.parse(text, where);
   const type = s.text('peft_type');
   if (type !== 'LORA') throw s.fail('peft_type', `is ${JSON.stringify(type ?? null)}, but only LORA is supported`);
   const init = s.get('init_lora_weights') ?? true;

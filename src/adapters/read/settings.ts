@@ -2,15 +2,22 @@
  * @file Reads an adapter's settings with checks: each value is asked for by its type, and what is not read must have no value.
  */
 import { AdapterError } from '../../util/errors.ts';
+import { parseJsonObject } from '../../util/json.ts';
+import { show } from '../../util/show.ts';
 
 export class Settings {
   readonly where: string;
   readonly #values: Readonly<Record<string, unknown>>;
   readonly #used = new Set<string>();
 
-  constructor(values: Readonly<Record<string, unknown>>, where: string) {
+  private constructor(values: Readonly<Record<string, unknown>>, where: string) {
     this.#values = values;
     this.where = where;
+  }
+
+  /** @throws AdapterError where the text is no JSON object. */
+  static parse(text: string, where: string): Settings {
+    return new Settings(parseJsonObject(text, where, AdapterError), where);
   }
 
   /** A value of any type; undefined where it is absent or null. */
@@ -72,7 +79,7 @@ export class Settings {
   checkUnused(): void {
     for (const [key, value] of Object.entries(this.#values)) {
       if (this.#used.has(key) || isNothing(value)) continue;
-      throw this.fail(key, `(${shown(value)}) is not supported`);
+      throw this.fail(key, `(${show(value)}) is not supported`);
     }
   }
 
@@ -84,16 +91,11 @@ export class Settings {
 function positive(value: unknown, fail: (why: string) => AdapterError): number {
   if (value === undefined) throw fail('is missing');
   if (typeof value !== 'number' || !Number.isFinite(value) || value <= 0)
-    throw fail(`must be a number above 0, but is ${shown(value)}`);
+    throw fail(`must be a number above 0, but is ${show(value)}`);
   return value;
 }
 
 function isNothing(value: unknown): boolean {
   if (value === null || value === false || value === '') return true;
   return typeof value === 'object' && Object.keys(value).length === 0;
-}
-
-function shown(value: unknown): string {
-  const text = JSON.stringify(value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
 }
