@@ -5,7 +5,7 @@
 import type { PrepareRequest } from '../load/model-plan.ts';
 import { WeightsError } from '../util/errors.ts';
 import type { WeightCodec } from '../weights/codec.ts';
-import { layOut, type WeightLayout } from '../weights/layout.ts';
+import type { WeightLayout } from '../weights/layout.ts';
 import { WeightsManifest } from '../weights/manifest.ts';
 import { prepareWeights } from '../weights/prepare.ts';
 import type { PreparedWeights } from '../weights/types.ts';
@@ -48,8 +48,8 @@ export async function openPreparedFiles(
   options: PreparedFilesOptions,
 ): Promise<PreparedWeights> {
   const { folder, codec } = options;
-  const layout = layOut(request.specs, codec);
-  const manifest = new WeightsManifest({ ...request, codec }, layout);
+  const manifest = new WeightsManifest({ ...request, codec });
+  const { layout } = manifest;
   const names = namesOf(manifest.key);
   const text = await (await readFile(folder, names.manifest))?.text();
   const there = await readFile(folder, names.weights);
@@ -61,9 +61,8 @@ export async function openPreparedFiles(
     await writeFile(folder, names.manifest, await manifest.textOf(readerOf(written)));
     await removeFile(folder, names.unfinished);
   }
-  const { params, size } = layout;
   const read = readerOf((await readFile(folder, names.weights))!);
-  return { params, size, file: { folder: '', name: 'weights' }, read };
+  return { ...layout, file: { folder: '', name: 'weights' }, read };
 }
 
 const namesOf = (key: string) => ({

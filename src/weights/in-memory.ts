@@ -41,8 +41,7 @@ export async function prepareInMemory<S extends ParamSpec>(options: InMemoryOpti
     },
   });
   return {
-    params: layout.params,
-    size: layout.size,
+    ...layout,
     file: { folder: '', name: 'weights.bin' },
     async read(offset, length) {
       const tensor = find(offset);

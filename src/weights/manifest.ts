@@ -4,7 +4,7 @@
 import { hashSamples } from '../util/sample.ts';
 import { sha256 } from '../util/sha256.ts';
 import { scaledBlocks, type WeightCodec } from './codec.ts';
-import type { WeightLayout } from './layout.ts';
+import { layOut, type WeightLayout } from './layout.ts';
 import type { ParamSpec, WeightFormat } from './types.ts';
 
 /** What must be equal for prepared weights to be used again. */
@@ -20,14 +20,17 @@ export interface WeightsOrigin {
 /** Reads bytes of the weights. */
 export type ReadWeights = (offset: number, length: number) => Promise<Uint8Array>;
 
+/** Says what the weights of a checkpoint are in a format, and whether a file holds them. */
 export class WeightsManifest {
   /** A name for the weights. */
   readonly key: string;
-  readonly #layout: WeightLayout;
+  /** Where each parameter lies in them. */
+  readonly layout: WeightLayout;
   readonly #description: string;
 
-  constructor({ specs, format, identity, codec = scaledBlocks }: WeightsOrigin, layout: WeightLayout) {
-    this.#layout = layout;
+  constructor({ specs, format, identity, codec = scaledBlocks }: WeightsOrigin) {
+    const layout = layOut(specs, codec);
+    this.layout = layout;
     this.#description = JSON.stringify(
       {
         codec: codec.id,
@@ -47,13 +50,13 @@ export class WeightsManifest {
 
   /** The text of the manifest of weights that are complete. */
   async textOf(read: ReadWeights): Promise<string> {
-    const samples = await hashSamples({ read }, [...this.#layout.params.values()], true);
+    const samples = await hashSamples({ read }, [...this.layout.params.values()], true);
     return `${this.#description}\n${samples}\n`;
   }
 
   /** Whether weights of this size are those of the manifest's text, and complete. */
   async matches(text: string, size: number, read: ReadWeights): Promise<boolean> {
-    if (!text.startsWith(`${this.#description}\n`) || size !== this.#layout.size) return false;
+    if (!text.startsWith(`${this.#description}\n`) || size !== this.layout.size) return false;
     return text === (await this.textOf(read));
   }
 }

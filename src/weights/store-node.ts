@@ -13,7 +13,6 @@ import { KeyholdError, WeightsError } from '../util/errors.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
 import { clearLeftOvers, freeBytes, syncFolder, unfinishedName, writeSynced } from '../util/files-node.ts';
 import type { WeightCodec } from './codec.ts';
-import { layOut, type WeightLayout } from './layout.ts';
 import { WeightsManifest } from './manifest.ts';
 import { prepareWeights, type WeightProgress } from './prepare.ts';
 import type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './types.ts';
@@ -61,8 +60,9 @@ export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
  */
 export async function openPreparedWeights<S extends ParamSpec>(options: StoreOptions<S>): Promise<PreparedWeights> {
   const entry = entryOf(options);
-  const { layout, folder } = entry;
-  const prepared = { params: layout.params, size: layout.size, file: { folder, name: WEIGHTS_FILE } };
+  const { manifest, folder } = entry;
+  const { layout } = manifest;
+  const prepared = { ...layout, file: { folder, name: WEIGHTS_FILE } };
   if (layout.size === 0) return prepared;
   if (await isWhole(entry)) {
     await noteUse(folder);
@@ -93,16 +93,14 @@ async function noteUse(folder: string): Promise<void> {
 }
 
 interface Entry {
-  readonly layout: WeightLayout;
   readonly manifest: WeightsManifest;
   readonly folder: string;
 }
 
 /** Where an entry is, and what is in it. */
 function entryOf(options: EntryOptions): Entry {
-  const layout = layOut(options.specs, options.codec);
-  const manifest = new WeightsManifest(options, layout);
-  return { layout, manifest, folder: join(cacheFolder(options.cacheDir), 'weights', manifest.key) };
+  const manifest = new WeightsManifest(options);
+  return { manifest, folder: join(cacheFolder(options.cacheDir), 'weights', manifest.key) };
 }
 
 async function isWhole({ folder, manifest }: Entry): Promise<boolean> {
@@ -125,7 +123,8 @@ const reader = (file: FileHandle) => async (offset: number, length: number) => {
 };
 
 async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry): Promise<void> {
-  const { layout, folder } = entry;
+  const { manifest, folder } = entry;
+  const { layout } = manifest;
   const unfinished = unfinishedName(folder);
   try {
     await clearLeftOvers(folder);
@@ -138,7 +137,7 @@ async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry
       await prepareWeights({ ...options, layout, sink: (bytes, offset) => writer.write(bytes, offset) });
       await writer.flush();
       const writeManifest = async (): Promise<void> =>
-        writeSynced(join(unfinished, MANIFEST_FILE), await entry.manifest.textOf(reader(file)));
+        writeSynced(join(unfinished, MANIFEST_FILE), await manifest.textOf(reader(file)));
       const writeLabel = async (): Promise<void> => {
         if (options.label !== undefined) await writeSynced(join(unfinished, LABEL_FILE), `${options.label}\n`);
       };
