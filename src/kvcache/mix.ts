@@ -4,7 +4,7 @@
 import { InputError } from '../util/errors.ts';
 import { definePolicy } from './define-policy.ts';
 import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
-import { commonStateType, PolicyPart } from './policy-part.ts';
+import { commonStateType, PartStates, PolicyPart, rulesOfAll } from './policy-part.ts';
 import type { GroupView } from './view.ts';
 
 /**
@@ -29,44 +29,29 @@ export function mixPolicies(rows: readonly PolicyRow[]): PolicyRow {
 function mixedRules(name: string, rows: readonly PolicyRow[], setup: PolicySetup): PolicyRules {
   const { layers } = setup.shape;
   const parts: PolicyPart[] = [];
-  const [slots, numbers] = [{ count: 0 }, { count: 0 }];
-  const states = layers.map(() => 0);
+  const states = new PartStates(layers.length);
   for (const row of rows) {
-    const offsets = { slotState: slots.count, rowState: numbers.count, layerState: [...states] };
-    const part = new PolicyPart(row, setup, offsets);
+    const part = new PolicyPart(row, setup, states.next);
     const { rules } = part;
     if (rules.perGroup === false || rules.sharing === 'by-window' || rules.keep || rules.budget || rules.startsWhole)
       throw new InputError(`${name}: the policy ${row.name} has no scores of each group that could be mixed`);
     parts.push(part);
-    slots.count += rules.slotState ?? 1;
-    numbers.count += rules.rowState ?? 0;
-    for (const l of layers.keys()) if (layers[l].slots) states[l] += rules.layerState?.(l) ?? 0;
+    states.add(part, (l) => layers[l].slots);
   }
   const all = parts.map(({ rules }) => rules);
-  const needs = [...new Set(all.flatMap((rules) => rules.needs ?? []))];
-  for (const part of parts) part.setNeeds(needs);
   const tails = [...new Set(all.map((rules) => rules.promptTail ?? 0).filter((tail) => tail > 0))];
   if (tails.length > 1) throw new InputError(`${name}: the policies want windows of ${tails.join(' and ')} tokens`);
   const most = (of: (rules: PolicyRules) => number) => Math.max(...all.map(of));
   const usual = (N: number) => (rules: PolicyRules) => rules.recent?.(N) ?? Math.floor(N / 8);
   return {
-    needs,
+    ...rulesOfAll(parts, states),
     needsQueries: all.some((rules) => rules.needsQueries),
-    reads: all.some((rules) => rules.reads ?? true),
     promptTail: tails[0] ?? 0,
     sinks: most((rules) => rules.sinks ?? 0),
     recent: (N) => most(usual(N)),
     recentOf: (layer, recent, group) => most((rules) => rules.recentOf?.(layer, recent, group) ?? recent),
-    slotState: slots.count,
+    slotState: states.slotState,
     slotStateType: commonStateType(parts),
-    rowState: numbers.count,
-    layerState: (layer) => states[layer],
-    scoredByLater: all.some((rules) => rules.scoredByLater ?? true),
-    scoresDecode: all.some((rules) => rules.scoresDecode ?? rules.scoredByLater ?? true),
-    refreshes: all.some((rules) => rules.refreshes),
-    beginChunk: (chunk) => {
-      for (const part of parts) part.beginChunk(chunk);
-    },
     observe: (layer) => {
       for (const part of parts) part.observe(layer);
     },

@@ -140,6 +140,48 @@ export class PolicyPart {
   }
 }
 
+/** The numbers of several parts: those of one lie behind those of the part before. */
+export class PartStates {
+  slotState = 0;
+  rowState = 0;
+  readonly layerState: number[];
+
+  constructor(layers: number) {
+    this.layerState = new Array<number>(layers).fill(0);
+  }
+
+  /** Where the numbers of the next part begin. */
+  get next(): PartOffsets {
+    return { slotState: this.slotState, rowState: this.rowState, layerState: [...this.layerState] };
+  }
+
+  /** @param has whether the part has slots in a layer. */
+  add({ rules }: PolicyPart, has: (layer: number) => boolean): void {
+    this.slotState += rules.slotState ?? 1;
+    this.rowState += rules.rowState ?? 0;
+    for (const l of this.layerState.keys()) if (has(l)) this.layerState[l] += rules.layerState?.(l) ?? 0;
+  }
+}
+
+/** What a policy of parts asks for: all that one of them does. */
+export function rulesOfAll(parts: readonly PolicyPart[], { rowState, layerState }: PartStates) {
+  const all = parts.map(({ rules }) => rules);
+  const needs = [...new Set(all.flatMap((rules) => rules.needs ?? []))];
+  for (const part of parts) part.setNeeds(needs);
+  return {
+    needs,
+    reads: all.some((rules) => rules.reads ?? true),
+    rowState,
+    layerState: (layer) => layerState[layer],
+    scoredByLater: all.some((rules) => rules.scoredByLater ?? true),
+    scoresDecode: all.some((rules) => rules.scoresDecode ?? rules.scoredByLater ?? true),
+    refreshes: all.some((rules) => rules.refreshes),
+    beginChunk: (chunk) => {
+      for (const part of parts) part.beginChunk(chunk);
+    },
+  } satisfies PolicyRules;
+}
+
 /** How numbers are stored that several parts share: float32 where that is enough for all of them. */
 export function commonStateType(parts: readonly PolicyPart[]): SlotStateType {
   const stored = parts.filter(({ rules }) => rules.slotState !== 0);

@@ -7,7 +7,7 @@ import { range } from '../util/numbers.ts';
 import { definePolicy } from './define-policy.ts';
 import type { CacheOptions } from './options.ts';
 import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
-import { PolicyPart } from './policy-part.ts';
+import { PartStates, PolicyPart, rulesOfAll } from './policy-part.ts';
 import { checkRoutes, type RouteOptions, type Routes, routesOf } from './routes.ts';
 
 export interface RoutedOptions extends CacheOptions, RouteOptions {
@@ -91,29 +91,28 @@ function routedRules(
     );
     return (layer: number) => all[layer];
   };
-  const layerState = shape.layers.map(() => 0);
-  let rowState = 0;
+  const states = new PartStates(shape.layers.length);
   const routeOf = (row: PolicyRow, wanted: number, recent: number): Route => {
     const members = membersOf(wanted);
     // What a policy derives from the budget must hold in the smallest of its groups.
     const budgets = shape.layers.flatMap((_, l) => members(l).map((g) => slotsOf(l, g)));
     const smallest = Math.min(cacheLength, ...budgets);
     const setup = { shape, options: partOptions(row, options, smallest, recent), cacheLength: smallest, buffer };
-    const part = new PolicyPart(row, setup, { slotState: 0, rowState, layerState: [...layerState] }, members);
+    // A slot is of one group, so the parts' numbers of slots share their memory.
+    const part = new PolicyPart(row, setup, { ...states.next, slotState: 0 }, members);
     checkPart(name, part);
-    rowState += part.rules.rowState ?? 0;
-    for (const l of shape.layers.keys()) if (members(l).length > 0) layerState[l] += part.rules.layerState?.(l) ?? 0;
+    states.add(part, (l) => members(l).length > 0);
     return { part, members, recent };
   };
   const routed = [routeOf(local, 0, RECENT.local), routeOf(retrieval, 1, RECENT.retrieval)];
-  const needs = [...new Set(routed.flatMap(({ part }) => part.rules.needs ?? []))];
-  for (const { part } of routed) part.setNeeds(needs);
   const present = (layer: number) => routed.filter(({ members }) => members(layer).length > 0);
   const routeOfGroup = (layer: number, group: number) => routed[routes.retrieval[layer]?.[group] ?? 0];
   return {
-    needs,
+    ...rulesOfAll(
+      routed.map(({ part }) => part),
+      states,
+    ),
     needsOf: (layer, group) => routeOfGroup(layer, group).part.rules.needs ?? [],
-    reads: routed.some(({ part }) => part.rules.reads ?? true),
     promptTail: Math.max(...routed.map(({ part }) => part.rules.promptTail ?? 0)),
     sinks: SINKS,
     recentOf: ({ layer }, _, { index, budget }) => Math.max(1, Math.floor(routeOfGroup(layer, index).recent * budget)),
@@ -123,14 +122,6 @@ function routedRules(
     slotStateType: 'float32',
     slotState: Math.max(...routed.map(({ part }) => part.rules.slotState ?? 1)),
     slotStateOf: (layer) => Math.max(0, ...present(layer).map(({ part }) => part.rules.slotState ?? 1)),
-    rowState,
-    layerState: (layer) => layerState[layer],
-    scoredByLater: routed.some(({ part }) => part.rules.scoredByLater ?? true),
-    scoresDecode: routed.some(({ part }) => part.rules.scoresDecode ?? part.rules.scoredByLater ?? true),
-    refreshes: routed.some(({ part }) => part.rules.refreshes),
-    beginChunk: (chunk) => {
-      for (const { part } of routed) part.beginChunk(chunk);
-    },
     observe: (layer) => {
       for (const { part } of present(layer.layer)) part.observe(layer);
     },
