@@ -47,6 +47,8 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
   const recent = evicts ? readRecent(options, N, sinks, rules.recent?.(N) ?? Math.floor(N / 8)) : 0;
   const floor = readAda(name, options.ada, rules);
   const ranks = Boolean(score ?? rules.rank ?? keep);
+  const scoredByLater = rules.scoredByLater ?? (needs.length > 0 || Boolean(rules.needsQueries) || score !== undefined);
+  const { rank, observe, namesKept } = calls(name, rules);
 
   const safeTokens = (group: GroupView, layer: LayerView): SafeTokens => {
     const { budget } = group;
@@ -55,45 +57,11 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     const newest = rules.recentOf?.(layer, recent, group) ?? recent;
     return { sinks: safeSinks, recent: Math.min(newest, budget - safeSinks) };
   };
-  const rank = (group: GroupView, layer: LayerView): void => {
-    if (group.ranked) return;
-    const { values, scores, length } = group;
-    if (!rules.rank) {
-      for (let j = 0; j < length; j++) values[j] = scores[j];
-      return;
-    }
-    try {
-      rules.rank(group, layer);
-    } catch (cause) {
-      throw failed(name, 'rank', layer, cause);
-    }
-  };
-  const observeGroup = (group: GroupView, layer: LayerView): void => {
-    let given: ArrayLike<number> | undefined;
-    try {
-      given = score!(group, layer);
-    } catch (cause) {
-      throw failed(name, 'score', layer, cause);
-    }
-    if (given === undefined) return;
-    checkValues(name, given, group.length);
-    // Copied at once: the next group may be given the same array.
-    for (let j = 0; j < group.length; j++) group.values[j] = given[j];
-    group.ranked = true;
-  };
-  const named = (group: GroupView, layer: LayerView): number[] => {
-    try {
-      return [...keep!(group, layer)];
-    } catch (cause) {
-      throw failed(name, 'keep', layer, cause);
-    }
-  };
-
   const selectSlots = (layer: LayerView): void => {
     for (const group of layer.groups) {
       if (floor === null && group.kept <= group.budget) continue;
       if (keep) {
-        keepThese(group, layer, named(group, layer), safeTokens(group, layer), name);
+        keepThese(group, layer, namesKept(group, layer), safeTokens(group, layer), name);
         continue;
       }
       rank(group, layer);
@@ -101,8 +69,6 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     }
     if (floor !== null) keepBestTogether(layer, (group) => safeTokens(group, layer), floor);
   };
-
-  const scoredByLater = rules.scoredByLater ?? (needs.length > 0 || Boolean(rules.needsQueries) || score !== undefined);
 
   return {
     layout: {
@@ -130,14 +96,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     rank,
     safeTokens,
     beginChunk: rules.beginChunk,
-    observe(layer) {
-      try {
-        rules.observe?.(layer);
-      } catch (cause) {
-        throw failed(name, 'observe', layer, cause);
-      }
-      if (score) for (const group of layer.groups) observeGroup(group, layer);
-    },
+    observe,
     select(layer) {
       try {
         selectSlots(layer);
@@ -150,6 +109,53 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
       return [need === 'last-query' ? newTokens - 1 : 0, newTokens];
     },
     ...(floor === null ? {} : shared(floor)),
+  };
+}
+
+/** Calls of a policy's functions, once for each group and token. An error of one names the policy, and what it gives is checked. */
+function calls(name: string, rules: PolicyRules) {
+  const score = (group: GroupView, layer: LayerView): void => {
+    let given: ArrayLike<number> | undefined;
+    try {
+      given = rules.score!(group, layer);
+    } catch (cause) {
+      throw failed(name, 'score', layer, cause);
+    }
+    if (given === undefined) return;
+    checkValues(name, given, group.length);
+    // Copied at once: the next group may be given the same array.
+    for (let j = 0; j < group.length; j++) group.values[j] = given[j];
+    group.ranked = true;
+  };
+  return {
+    rank(group: GroupView, layer: LayerView): void {
+      if (group.ranked) return;
+      const { values, scores, length } = group;
+      if (!rules.rank) {
+        for (let j = 0; j < length; j++) values[j] = scores[j];
+        return;
+      }
+      try {
+        rules.rank(group, layer);
+      } catch (cause) {
+        throw failed(name, 'rank', layer, cause);
+      }
+    },
+    observe(layer: LayerView): void {
+      try {
+        rules.observe?.(layer);
+      } catch (cause) {
+        throw failed(name, 'observe', layer, cause);
+      }
+      if (rules.score) for (const group of layer.groups) score(group, layer);
+    },
+    namesKept(group: GroupView, layer: LayerView): number[] {
+      try {
+        return [...rules.keep!(group, layer)];
+      } catch (cause) {
+        throw failed(name, 'keep', layer, cause);
+      }
+    },
   };
 }
 

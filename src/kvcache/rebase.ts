@@ -1,11 +1,11 @@
 /**
  * @file Endless sequences: survivors move closer together, so that the next token is at a position that the model knows.
  */
+import { groupsOf } from './layer-group.ts';
 import type { Policy } from './policy.ts';
 import type { Row } from './row.ts';
 import { type CacheShape, turnKey } from './shape.ts';
 import type { SlotStore } from './slot-store.ts';
-import { groupsOf } from './undo.ts';
 
 /**
  * Turns a row's keys so that they stand side by side, in their order (what StreamingLLM does at every step, arXiv 2309.17453,

@@ -7,9 +7,9 @@ import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { range } from '../util/numbers.ts';
 import { mostBytes } from './byte-budget.ts';
 import type { KVCache } from './kv-cache.ts';
+import { LayerGroup } from './layer-group.ts';
 import { createCache } from './policies.ts';
 import type { SlotTable } from './slots.ts';
-import { slotBytesOf } from './undo.ts';
 
 const any = fc.record({
   seed: fc.nat(1e6),
@@ -35,10 +35,12 @@ function openRouted(given: Given) {
 /** A sum over all slots that a window does not bound, in bytes, for so many slots of each group. */
 function bytesOf({ store }: KVCache, slots: (table: SlotTable, group: number) => number): number {
   let bytes = 0;
-  for (const table of store.tables.values())
-    if (table.window === null)
-      for (const g of range(table.groups))
-        bytes += slots(table, g) * (slotBytesOf(table, g, store.buffers) + 4 + table.slotStateBytes);
+  for (const table of store.tables.values()) {
+    if (table.window !== null) continue;
+    const buffers = table.layers.map((l) => store.buffers[l]!);
+    const group = new LayerGroup(table, buffers);
+    for (const g of range(table.groups)) bytes += slots(table, g) * (group.slotBytes(g) + 4 + table.slotStateBytes);
+  }
   return bytes;
 }
 

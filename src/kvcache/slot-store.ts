@@ -2,10 +2,10 @@
  * @file The memory of a cache as one object: slot tables, buffers, recurrent states and encoder states, for all rows.
  */
 import { range } from '../util/numbers.ts';
-import type { Capacity } from './buffers/slot-array.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import { type BufferChoice, createBuffer } from './buffers.ts';
 import type { ChunkOutputs } from './chunk.ts';
+import { LayerGroup } from './layer-group.ts';
 import type { StepPlan } from './plan.ts';
 import type { PolicyLayout } from './policy.ts';
 import type { CacheShape } from './shape.ts';
@@ -13,7 +13,7 @@ import { budgetsOf, SlotLimits } from './slot-limits.ts';
 import { layerGroupOf, SlotTable } from './slots.ts';
 import { CrossAttentionStates } from './states/cross-attention-states.ts';
 import { RecurrentStates } from './states/recurrent-states.ts';
-import { groupsOf, slotBytesOf, TableUndo } from './undo.ts';
+import { TableUndo } from './undo.ts';
 
 /** What a store is made for. */
 export interface StoreSpec {
@@ -46,6 +46,8 @@ export class SlotStore {
   /** How long a row is known to become. */
   expectedLength = 0;
   #batch: number;
+  /** By name. */
+  readonly #groups: ReadonlyMap<string, LayerGroup>;
   #undo: Map<SlotTable, TableUndo> | null = null;
 
   /** @param from a store to share the content of; empty otherwise. */
@@ -62,7 +64,15 @@ export class SlotStore {
       if (!layer.slots) return null;
       return from?.buffers[l]?.fork() ?? createBuffer(buffer, batch, layer, shape.memory);
     });
-    const slotBytes = (table: SlotTable, g: number) => slotBytesOf(table, g, this.buffers) + 4 + table.slotStateBytes;
+    const groups = [...this.tables.values()].map(
+      (table) =>
+        new LayerGroup(
+          table,
+          table.layers.map((l) => this.buffers[l]!),
+        ),
+    );
+    this.#groups = new Map(groups.map((group) => [group.table.name, group]));
+    const slotBytes = (table: SlotTable, g: number) => this.#bytesOf(table, g) + 4 + table.slotStateBytes;
     const { followsLength } = layout;
     this.limits = new SlotLimits([...this.tables.values()], { ...spec, followsLength, slotBytes });
     this.states = new RecurrentStates(batch, shape);
@@ -104,12 +114,12 @@ export class SlotStore {
    * @param tokens memory for so many more of each row is made, as far as limits and spare slots allow. @param length of the rows.
    */
   open(tokens = 0, length = 0): void {
-    for (const table of this.tables.values()) {
-      const { batch, filled } = table;
-      const most = (g: number) => Math.max(...range(batch).map((row) => filled[table.groupIndex(row, g)]));
-      const limits = this.limits.memoryFor(table, length + tokens, batch);
+    for (const group of this.#groups.values()) {
+      const { batch, filled } = group.table;
+      const most = (g: number) => Math.max(...range(batch).map((row) => filled[group.table.groupIndex(row, g)]));
+      const limits = this.limits.memoryFor(group.table, length + tokens, batch);
       const wanted = (g: number) => Math.max(1, this.limits.withChunk(limits[g], most(g) + tokens));
-      this.#grow(table, tokens === 0 ? () => 1 : wanted, tokens === 0 ? 1 : this.spec.growth, limits);
+      this.#grow(group, tokens === 0 ? () => 1 : wanted, limits, tokens === 0 ? 1 : this.spec.growth);
     }
   }
 
@@ -117,21 +127,20 @@ export class SlotStore {
   clear(): void {
     this.own();
     for (const row of range(this.#batch)) this.clearRow(row);
-    for (const table of this.tables.values()) {
-      table.resize(this.#batch, 0);
-      table.trimRopePositions();
+    for (const group of this.#groups.values()) {
+      group.resize(this.#batch, 0);
+      group.table.trimRopePositions();
     }
-    for (const buffer of this.buffers) buffer?.resize(this.#batch, 0);
     this.expectedLength = 0;
     this.#undo = null;
   }
 
   clearRow(row: number): void {
     this.own();
-    for (const table of this.tables.values())
-      for (let g = 0; g < table.groups; g++) {
-        this.freeSlots(table, row, g, 0);
-        table.evicted[table.groupIndex(row, g)] = 0;
+    for (const group of this.#groups.values())
+      for (let g = 0; g < group.table.groups; g++) {
+        group.free(row, g, 0);
+        group.table.evicted[group.table.groupIndex(row, g)] = 0;
       }
     this.states.clearRow(row);
     this.crossAttention.clearRow(row);
@@ -141,7 +150,7 @@ export class SlotStore {
   setBatch(batch: number): void {
     for (let row = batch; row < this.#batch; row++) this.clearRow(row);
     this.#batch = batch;
-    for (const table of this.tables.values()) this.#setCapacity(table, table.capacities);
+    for (const group of this.#groups.values()) group.resize(batch, group.table.capacities);
     this.states.setBatch(batch);
     this.crossAttention.setBatch(batch);
     this.#undo = null;
@@ -150,13 +159,13 @@ export class SlotStore {
   /** Copies a row from another store of the same layout, or from this one. */
   copyRow(source: SlotStore, from: number, to: number): void {
     this.own();
-    for (const [name, table] of this.tables) {
-      const other = source.tables.get(name)!;
-      this.#grow(table, (g) => other.filled[other.groupIndex(from, g)], 1);
-      table.copyRow(other, from, to);
-      for (const l of table.layers) this.buffers[l]!.copyRow(source.buffers[l]!, from, to);
+    for (const [name, group] of this.#groups) {
+      const other = source.#groups.get(name)!;
+      const { filled } = other.table;
+      this.#grow(group, (g) => filled[other.table.groupIndex(from, g)], this.limits.most(group.table), 1);
+      group.copyRow(other, from, to);
       // What the row was copied onto may have had more slots of a group that follows the length.
-      if (this.limits.followLength && this.#batch === 1) this.#keepWithin(table, [...table.filledOf(to)]);
+      if (this.limits.followLength && this.#batch === 1) group.keepWithin([...group.table.filledOf(to)]);
     }
     this.states.copyRow(source.states, from, to);
     this.crossAttention.copyRow(source.crossAttention, from, to);
@@ -165,7 +174,7 @@ export class SlotStore {
   /** Gives memory back that no row needs any more, as after long rows have left. */
   trim(): void {
     this.own();
-    for (const table of this.tables.values()) this.#shrink(table);
+    for (const group of this.#groups.values()) group.shrink(this.spec.growth);
   }
 
   /** Bytes of keys and values. What is reserved for more, and not used yet, does not count, and neither do spare slots. */
@@ -175,12 +184,12 @@ export class SlotStore {
 
   /** Bytes of slots beyond the budget. */
   get spareBytes(): number {
-    return this.#batch * this.limits.beyond((table, g) => slotBytesOf(table, g, this.buffers));
+    return this.#batch * this.limits.beyond((table, g) => this.#bytesOf(table, g));
   }
 
   /** Most bytes that keys and values can ever take under this budget. */
   get maxSlotBytes(): number {
-    return this.#batch * this.limits.mostOfAll((table, g) => slotBytesOf(table, g, this.buffers), this.#batch === 1);
+    return this.#batch * this.limits.mostOfAll((table, g) => this.#bytesOf(table, g), this.#batch === 1);
   }
 
   /** Bytes of tables, of spare slots, and of what it takes to take the last chunk back. */
@@ -193,34 +202,27 @@ export class SlotStore {
   /** A chunk begins for some rows: it will be possible to take it back. */
   begin(rows: readonly number[]): void {
     this.own();
-    this.#undo ??= new Map(
-      [...this.tables.values()].map((table) => [
-        table,
-        new TableUndo(
-          table,
-          table.layers.map((l) => this.buffers[l]!),
-        ),
-      ]),
-    );
+    this.#undo ??= new Map([...this.#groups.values()].map((group) => [group.table, new TableUndo(group)]));
     for (const undo of this.#undo.values()) undo.begin(rows);
   }
 
   /** Carries a plan out for one row and table. @param ropePosition that the chunk's first key is rotated to. */
   apply(plan: StepPlan, table: SlotTable, row: number, chunk: ChunkOutputs, first: number, ropePosition: number): void {
     const undo = this.#undo!.get(table)!;
+    const stored = this.#groups.get(table.name)!;
     for (const { group: g, held, slotState } of plan.groups)
       if (!table.hasState(row, g, slotState, held)) {
         undo.saveState(row, g);
         table.setState(row, g, slotState, held);
       }
     const limits = this.limits.memoryFor(table, first + chunk.tokens[row].length, this.#batch);
-    this.#grow(table, (g) => plan.groups[g].kept, this.spec.growth, limits);
+    this.#grow(stored, (g) => plan.groups[g].kept, limits);
     for (const group of plan.groups) {
       const { group: g, held, kept, moves, writes, slotState } = group;
       for (let slot = kept; slot < held; slot++) undo.save(row, g, slot);
       for (let i = 0; i < 2 * group.moveCount; i += 2) {
         undo.save(row, g, moves[i + 1]);
-        this.moveSlot(table, row, g, moves[i], moves[i + 1]);
+        stored.move(row, g, moves[i], moves[i + 1]);
       }
       for (let i = 0; i < 3 * group.writeCount; i += 3) {
         const [slot, token, count] = [writes[i], writes[i + 1], writes[i + 2]];
@@ -230,14 +232,13 @@ export class SlotStore {
           for (let c = 0; c < table.slotStates; c++)
             table.slotState[c].data[table.slotState[c].at(row, g, slot + n)] = slotState[c][held + token + n];
         }
-        this.#write(table, row, g, slot, count, chunk, token);
+        stored.write(row, g, slot, count, chunk, token);
       }
-      if (kept < held) this.freeSlots(table, row, g, kept);
+      if (kept < held) stored.free(row, g, kept);
       table.filled[table.groupIndex(row, g)] = kept;
     }
-    if (this.limits.followLength && limits.some((limit, g) => table.capacityOf(g) > limit))
-      this.#keepWithin(table, limits);
-    else if (table.budgets.some((budget, g) => table.capacityOf(g) > budget)) this.#shrink(table);
+    if (this.limits.followLength && limits.some((limit, g) => table.capacityOf(g) > limit)) stored.keepWithin(limits);
+    else if (table.budgets.some((budget, g) => table.capacityOf(g) > budget)) stored.shrink(this.spec.growth);
   }
 
   /**
@@ -255,128 +256,40 @@ export class SlotStore {
   /** Makes a row's slots what they were before the last chunk. */
   revert(row: number): void {
     this.own();
-    for (const [table, undo] of this.#undo!) {
+    for (const group of this.#groups.values()) {
+      const undo = this.#undo!.get(group.table)!;
       // Memory may have been given back since.
-      this.#grow(table, (g) => undo.slotsBefore(row, g), 1);
+      this.#grow(group, (g) => undo.slotsBefore(row, g), this.limits.most(group.table), 1);
       undo.revert(row);
     }
   }
 
   /** Grows a table as a row of that length has grown it: a cache that is loaded computes the same bits as the one that was saved. */
   ensure(table: SlotTable, slotsOf: (group: number) => number, length: number): void {
-    this.#grow(table, slotsOf, this.spec.growth, this.limits.memoryFor(table, length, this.#batch));
-  }
-
-  #grow(
-    table: SlotTable,
-    slotsOf: (group: number) => number,
-    growth: number,
-    limits: readonly number[] = this.limits.most(table),
-  ): void {
-    const wanted = range(table.groups).map((g) => {
-      const slots = slotsOf(g);
-      if (slots <= table.capacityOf(g)) return table.capacityOf(g);
-      return Math.max(slots, Math.min(limits[g], Math.ceil(slots / growth) * growth));
-    });
-    if (wanted.every((slots, g) => slots <= table.capacityOf(g))) return;
-    if (table.ragged) {
-      this.#setCapacity(table, wanted);
-      return;
-    }
-    const most = Math.max(...limits);
-    const capacity = Math.max(...wanted);
-    // New memory has space for what is known to come, and a half more, but never for more than the budget.
-    // A length that is no multiple of the growth would be outgrown by it: 93 MB were copied at the last chunk of a prompt of 2,000.
-    const expected = Math.ceil(this.expectedLength / this.spec.growth) * this.spec.growth;
-    const reserve = Math.min(most, Math.max(expected, Math.ceil(1.5 * capacity)));
-    this.#setCapacity(table, capacity, reserve);
+    this.#grow(this.#groups.get(table.name)!, slotsOf, this.limits.memoryFor(table, length, this.#batch));
   }
 
   /** Frees the slots of positions from `length` on. */
   dropFrom(row: number, length: number): void {
     this.own();
-    for (const table of this.tables.values())
-      for (let g = 0; g < table.groups; g++) {
-        const at = table.positions.at(row, g);
-        let slots = table.filled[table.groupIndex(row, g)];
-        for (let slot = slots - 1; slot >= 0; slot--) {
-          if (table.positions.data[at + slot] < length) continue;
-          slots--;
-          if (slot !== slots) this.moveSlot(table, row, g, slots, slot);
-        }
-        this.freeSlots(table, row, g, slots);
-      }
+    for (const group of this.#groups.values()) group.freeFrom(row, length);
   }
 
-  /**
-   * Frees the slots from `start` on, in all layers of a table. What they held is wiped: readers look at whole arrays, and their
-   * results must follow from what is held alone.
-   */
-  freeSlots(table: SlotTable, row: number, g: number, start: number): void {
-    const end = table.filled[table.groupIndex(row, g)];
-    for (const l of table.layers)
-      for (const group of groupsOf(table, g, this.buffers[l]!)) this.buffers[l]!.wipe(row, group, start, end);
-    table.free(row, g, start);
-  }
-
-  /** Copies one slot onto another, in all layers of a table. */
-  moveSlot(table: SlotTable, row: number, g: number, from: number, to: number): void {
-    table.move(row, g, from, to);
-    for (const l of table.layers)
-      for (const group of groupsOf(table, g, this.buffers[l]!))
-        this.buffers[l]!.copySlot(this.buffers[l]!, row, group, from, to);
-  }
-
-  #write(
-    table: SlotTable,
-    row: number,
-    g: number,
-    slot: number,
-    count: number,
-    { keys, values, length }: ChunkOutputs,
-    token: number,
+  /** @param step slots by which memory grows. */
+  #grow(
+    group: LayerGroup,
+    slotsOf: (group: number) => number,
+    limits: readonly number[],
+    step = this.spec.growth,
   ): void {
-    for (const l of table.layers) {
-      const buffer = this.buffers[l]!;
-      for (const group of groupsOf(table, g, buffer)) {
-        const index = (row * buffer.groups.length + group) * length + token;
-        buffer.keys.write(row, group, slot, count, keys[l]!, index * buffer.keys.size);
-        // Latent attention: values are a part of the keys.
-        const { size } = buffer.values;
-        if (size > 0) buffer.values.write(row, group, slot, count, values[l]!, index * size);
-      }
-    }
-  }
-
-  /** Gives memory back that was needed before the policy cut a layer down. */
-  #shrink(table: SlotTable): void {
     const { growth } = this.spec;
-    const fitting = (groups: readonly number[]) => {
-      const filled = groups.flatMap((g) => range(this.#batch).map((row) => table.filled[table.groupIndex(row, g)]));
-      return Math.ceil(Math.max(...filled) / growth) * growth;
-    };
-    const all = range(table.groups);
-    if (!table.ragged) {
-      const capacity = fitting(all);
-      if (capacity + growth < table.capacity) this.#setCapacity(table, capacity);
-      return;
-    }
-    const wanted = all.map((g) => {
-      const capacity = fitting([g]);
-      return capacity + growth < table.capacityOf(g) ? capacity : table.capacityOf(g);
-    });
-    if (wanted.some((capacity, g) => capacity < table.capacityOf(g))) this.#setCapacity(table, wanted);
+    // A length that is no multiple of the growth would be outgrown by it: 93 MB were copied at the last chunk of a prompt of 2,000.
+    const expected = Math.ceil(this.expectedLength / growth) * growth;
+    group.grow(slotsOf, { step, limits, expected });
   }
 
-  /** Gives memory back that groups may not have any more. */
-  #keepWithin(table: SlotTable, limits: readonly number[]): void {
-    const capacities = limits.map((limit, g) => Math.min(table.capacityOf(g), limit));
-    this.#setCapacity(table, table.ragged ? capacities : Math.max(...capacities));
-  }
-
-  #setCapacity(table: SlotTable, capacity: Capacity, reserve?: number): void {
-    table.resize(this.#batch, capacity, reserve);
-    for (const l of table.layers) this.buffers[l]!.resize(this.#batch, capacity, reserve);
+  #bytesOf(table: SlotTable, group: number): number {
+    return this.#groups.get(table.name)!.slotBytes(group);
   }
 
   #makeTable(name: string): SlotTable {

@@ -3,6 +3,7 @@
  */
 import { type Capacity, SlotArray } from './buffers/slot-array.ts';
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
+import { groupsOf, type LayerGroup } from './layer-group.ts';
 import type { SlotTable } from './slots.ts';
 
 /** Slots of a group that a cache with a budget in bytes keeps of what its last chunk overwrote: enough for one token. */
@@ -26,7 +27,7 @@ export class TableUndo {
   #filled = new Int32Array(0);
   #evicted = new Int32Array(0);
 
-  constructor(table: SlotTable, buffers: readonly SlotBuffer[]) {
+  constructor({ table, buffers }: LayerGroup) {
     this.#table = table;
     this.#buffers = buffers;
     this.#savedBuffers = buffers.map((buffer) => buffer.create());
@@ -153,16 +154,6 @@ export class TableUndo {
     for (const array of this.#slotState) array.resize(batch, capacity);
     for (const buffer of this.#savedBuffers) buffer.resize(batch, capacity);
   }
-}
-
-/** The groups of a buffer that a group of a table stands for: itself, or all of them. */
-export function groupsOf(table: SlotTable, group: number, buffer: SlotBuffer): readonly number[] {
-  return table.groups === 1 ? buffer.groups : buffer.alone[group];
-}
-
-/** Bytes of keys and values of a slot, in all layers of a table. @param buffers by layer. */
-export function slotBytesOf(table: SlotTable, group: number, buffers: readonly (SlotBuffer | null)[]): number {
-  return table.layers.reduce((sum, l) => sum + groupsOf(table, group, buffers[l]!).length * buffers[l]!.slotBytes, 0);
 }
 
 /** A table's capacity, or an array's own where that is more: what other rows had may be more than the table has now. */
