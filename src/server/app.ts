@@ -2,26 +2,25 @@
  * @file The routes of the server, without sockets: requests in, answers out.
  */
 import { type Context, Hono } from 'hono';
-import * as v from 'valibot';
-import { templateOf } from '../engine/messages.ts';
 import { answerRoute } from './answer-route.ts';
 import { readJson } from './body.ts';
 import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
-import { messages, messagesError, readCount } from './dialects/messages.ts';
+import { messages, messagesError } from './dialects/messages.ts';
 import { openaiError } from './dialects/openai.ts';
 import { addResponseRoutes, responses } from './dialects/responses.ts';
 import type { Dialect } from './dialects/types.ts';
 import { readEmbeddings, type ServedEncoder } from './embeddings.ts';
-import { readBody } from './fields.ts';
 import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
 import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
+import { addModelRoutes } from './model-routes.ts';
 import { addCacheRoutes, addPageFiles } from './page.ts';
 import type { PageFiles } from './page-files.ts';
 import { SavedResponses } from './responses-store.ts';
 import type { Routes } from './routes.ts';
-import { randomId, type ServedModel } from './served-model.ts';
+import { randomId } from './served-model.ts';
+import { addTokenRoutes } from './token-routes.ts';
 
 export interface AppOptions {
   /** A `ServedModel` is in memory; an `OnDemandModel` is loaded by its first request. */
@@ -59,17 +58,6 @@ export function createApp(options: AppOptions): ServerApp {
   let draining = false;
 
   const modelOf = (name: string, key: string) => findNamed(namesOf(models, key), name);
-  /** Uses the model of a request that is no turn. Without a name it is the first one. */
-  const using = async <T>(c: Context, name: string | undefined, use: (served: ServedModel) => T | Promise<T>) => {
-    const names = namesOf(models, c.get('key'));
-    const { entry } = findNamed(names, name ?? models[0]?.id ?? '');
-    const { served, release } = await entry.acquire();
-    try {
-      return await use(served);
-    } finally {
-      release();
-    }
-  };
 
   const fail = (c: Context, error: unknown): Response => {
     const http = toHttpError(error);
@@ -85,27 +73,7 @@ export function createApp(options: AppOptions): ServerApp {
 
   if (options.page) addPageFiles(app, options.page);
 
-  app.use(async (c, next) => {
-    const given = c.req.header('x-request-id') ?? '';
-    const id = /^[A-Za-z0-9-]{1,64}$/.test(given) ? given : randomId(16);
-    c.header('x-request-id', id);
-    c.set('id', id);
-    const open =
-      c.req.path === '/health' ||
-      c.req.path.startsWith('/health/') ||
-      c.req.path === '/ready' ||
-      (options.openMetrics === true && c.req.path === '/metrics');
-    if (!open) {
-      const bearer = /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1];
-      const key = options.authorize ? options.authorize(bearer ?? c.req.header('x-api-key') ?? null) : '';
-      if (key === null)
-        throw new HttpError(401, 'the API key is missing or wrong; send it as "Authorization: Bearer KEY"', {
-          code: 'invalid_api_key',
-        });
-      c.set('key', key);
-    }
-    await next();
-  });
+  addIdentity(app, options);
 
   const answer = (dialect: Dialect) =>
     answerRoute(dialect, {
@@ -123,11 +91,6 @@ export function createApp(options: AppOptions): ServerApp {
   app.post('/v1/responses', answer(responses(saved)));
   addResponseRoutes(app, saved);
   app.post('/v1/messages', answer(messages));
-  app.post('/v1/messages/count_tokens', async (c) => {
-    const { model, input } = readCount(await readJson(c, bodyBytes));
-    const { tokens } = await using(c, model, (served) => served.promptOf({ input }));
-    return c.json({ input_tokens: tokens.length });
-  });
   app.post('/v1/embeddings', async (c) => {
     if (draining) throw shuttingDown(1);
     const request = readEmbeddings(await readJson(c, bodyBytes));
@@ -141,37 +104,8 @@ export function createApp(options: AppOptions): ServerApp {
   });
   addCacheRoutes(app, models);
 
-  const all = (key: string) => [
-    ...[...namesOf(models, key)].map(({ id, entry, adapter }) => ({
-      ...listedModel(entry),
-      id,
-      ...(adapter === null ? {} : { parent: entry.id }),
-    })),
-    ...encoders.map(listedEncoder),
-  ];
-  app.get('/v1/models', (c) => c.json({ object: 'list', data: all(c.get('key')) }));
-  // Ids may hold slashes.
-  app.get('/v1/models/:id{.+}', (c) => c.json(findNamed(all(c.get('key')), c.req.param('id'))));
-
-  app.post('/tokenize', async (c) => {
-    const body = readBody(TokenizeBody, await readJson(c, bodyBytes));
-    return using(c, body.model, async ({ model }) => {
-      const text =
-        body.messages === undefined
-          ? (body.prompt ?? '')
-          : templateOf(model, {}).render(body.messages.map((each) => ({ ...each, content: each.content ?? '' })));
-      const addSpecialTokens = body.add_special_tokens ?? body.messages === undefined;
-      const tokens = await model.tokenizer.encode(text, { addSpecialTokens });
-      return c.json({ count: tokens.length, max_model_len: model.config.contextLength, tokens });
-    });
-  });
-  app.post('/detokenize', async (c) => {
-    const body = readBody(DetokenizeBody, await readJson(c, bodyBytes));
-    const decoded = await using(c, body.model, ({ model }) =>
-      model.tokenizer.decode(body.tokens, { skipSpecialTokens: false }),
-    );
-    return c.json({ prompt: decoded });
-  });
+  addModelRoutes(app, models, encoders);
+  addTokenRoutes(app, models, bodyBytes);
 
   const ready = (c: Context) => (draining ? fail(c, shuttingDown()) : c.json({ status: 'ok' }));
   app.get('/health', ready);
@@ -191,44 +125,24 @@ export function createApp(options: AppOptions): ServerApp {
   };
 }
 
-/** What /v1/models says; of a model that is not in memory it knows less. */
-const listedModel = ({ id, created, cacheClasses, adapters, loaded }: ModelEntry) => ({
-  id,
-  object: 'model',
-  created,
-  owned_by: 'keyhold',
-  ...(loaded ? { max_model_len: loaded.model.config.contextLength } : {}),
-  keyhold: {
-    loaded: loaded !== null,
-    ...(loaded
-      ? {
-          family: loaded.model.config.name,
-          layers: loaded.model.config.nLayer,
-          chat: loaded.model.chatTemplate !== null,
-          weights: loaded.model.weights,
-        }
-      : {}),
-    cache_classes: cacheClasses.map(({ name, options: cache }) => ({ name, ...cache })),
-    adapters,
-  },
-});
-
-const listedEncoder = ({ id, created, model: { config } }: ServedEncoder) => ({
-  id,
-  object: 'model',
-  created,
-  owned_by: 'keyhold',
-  max_model_len: config.contextLength,
-  keyhold: { family: config.name, embeddings: true },
-});
-
-const TokenizeBody = v.looseObject({
-  model: v.optional(v.string()),
-  prompt: v.optional(v.string()),
-  messages: v.optional(v.array(v.looseObject({ role: v.string(), content: v.nullish(v.string()) }))),
-  add_special_tokens: v.optional(v.boolean()),
-});
-const DetokenizeBody = v.looseObject({
-  model: v.optional(v.string()),
-  tokens: v.array(v.pipe(v.number(), v.integer(), v.minValue(0))),
-});
+/** Gives each request an id, and the name of its key. @throws HttpError 401 for a request without a known key. */
+function addIdentity(app: Routes, { authorize, openMetrics = false }: AppOptions): void {
+  const isOpen = (path: string) =>
+    path === '/health' || path.startsWith('/health/') || path === '/ready' || (openMetrics && path === '/metrics');
+  app.use(async (c, next) => {
+    const given = c.req.header('x-request-id') ?? '';
+    const id = /^[A-Za-z0-9-]{1,64}$/.test(given) ? given : randomId(16);
+    c.header('x-request-id', id);
+    c.set('id', id);
+    if (!isOpen(c.req.path)) {
+      const bearer = /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1];
+      const key = authorize ? authorize(bearer ?? c.req.header('x-api-key') ?? null) : '';
+      if (key === null)
+        throw new HttpError(401, 'the API key is missing or wrong; send it as "Authorization: Bearer KEY"', {
+          code: 'invalid_api_key',
+        });
+      c.set('key', key);
+    }
+    await next();
+  });
+}

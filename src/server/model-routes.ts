@@ -1,0 +1,52 @@
+/**
+ * @file Routes that tell which models are served.
+ */
+import type { ServedEncoder } from './embeddings.ts';
+import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
+import type { Routes } from './routes.ts';
+
+/** A key sees the models that it may use, and one entry for each of their adapters. */
+export function addModelRoutes(app: Routes, models: readonly ModelEntry[], encoders: readonly ServedEncoder[]): void {
+  const all = (key: string) => [
+    ...[...namesOf(models, key)].map(({ id, entry, adapter }) => ({
+      ...listedModel(entry),
+      id,
+      ...(adapter === null ? {} : { parent: entry.id }),
+    })),
+    ...encoders.map(listedEncoder),
+  ];
+  app.get('/v1/models', (c) => c.json({ object: 'list', data: all(c.get('key')) }));
+  // Ids may hold slashes.
+  app.get('/v1/models/:id{.+}', (c) => c.json(findNamed(all(c.get('key')), c.req.param('id'))));
+}
+
+/** What /v1/models says; of a model that is not in memory it knows less. */
+const listedModel = ({ id, created, cacheClasses, adapters, loaded }: ModelEntry) => ({
+  id,
+  object: 'model',
+  created,
+  owned_by: 'keyhold',
+  ...(loaded ? { max_model_len: loaded.model.config.contextLength } : {}),
+  keyhold: {
+    loaded: loaded !== null,
+    ...(loaded
+      ? {
+          family: loaded.model.config.name,
+          layers: loaded.model.config.nLayer,
+          chat: loaded.model.chatTemplate !== null,
+          weights: loaded.model.weights,
+        }
+      : {}),
+    cache_classes: cacheClasses.map(({ name, options: cache }) => ({ name, ...cache })),
+    adapters,
+  },
+});
+
+const listedEncoder = ({ id, created, model: { config } }: ServedEncoder) => ({
+  id,
+  object: 'model',
+  created,
+  owned_by: 'keyhold',
+  max_model_len: config.contextLength,
+  keyhold: { family: config.name, embeddings: true },
+});
