@@ -1,7 +1,8 @@
 /**
  * @file What a cache held and what it dropped, in numbers.
  */
-import { type Config, slotSpec } from '../exports/checkpoint.ts';
+import { slotLayers } from '../config/config.ts';
+import type { Config } from '../exports/checkpoint.ts';
 import { createCache } from '../exports/policies.ts';
 import type { KVCache } from '../index.ts';
 
@@ -53,17 +54,10 @@ export function reportCache(cache: KVCache, config: Config): CacheReport {
   };
 }
 
-/** The layers that keep keys and values. */
-function slotLayers({ layers }: Config): { layer: number; groups: number; window: number | null }[] {
-  return layers.flatMap(({ mixer }, layer) => {
-    const slots = slotSpec(mixer);
-    return slots ? [{ layer, groups: slots.groups, window: slots.window }] : [];
-  });
-}
-
 function heldLayers(cache: KVCache, config: Config): HeldLayers[] | null {
   const found = new Map<string, { layers: number[]; window: number | null; positions: Range[] }>();
-  for (const { layer, groups, window } of slotLayers(config)) {
+  for (const { layer, slots } of slotLayers(config)) {
+    const { groups, window } = slots;
     const positions = toRanges(cache.tokenPositions(layer));
     const key = JSON.stringify([window, positions]);
     for (let group = 1; group < groups; group++)
@@ -79,9 +73,9 @@ function heldLayers(cache: KVCache, config: Config): HeldLayers[] | null {
 export function heldShare(cache: KVCache, config: Config): Float32Array {
   const share = new Float32Array(cache.length());
   const layers = slotLayers(config);
-  const each = 1 / layers.reduce((sum, { groups }) => sum + groups, 0);
-  for (const { layer, groups } of layers)
-    for (let group = 0; group < groups; group++)
+  const each = 1 / layers.reduce((sum, { slots }) => sum + slots.groups, 0);
+  for (const { layer, slots } of layers)
+    for (let group = 0; group < slots.groups; group++)
       for (const position of cache.tokenPositions(layer, 0, group)) share[position] += each;
   return share;
 }

@@ -4,7 +4,7 @@
  * Nothing outside of src/families knows a family by name: what a family does differently is a value in this record.
  */
 
-import type { Activation, LayerSpec, NormSpec } from './layer-spec.ts';
+import { type Activation, type LayerSpec, type NormSpec, type SlotSpec, slotSpec } from './layer-spec.ts';
 
 export { ACTIVATIONS, type Activation, type NormSpec, type QkNormSpec } from './layer-spec.ts';
 
@@ -165,4 +165,17 @@ export function isEncoder({ output }: Config): boolean {
 /** The same model with each layer changed. */
 export function withLayers(config: Config, change: (layer: LayerSpec, index: number) => LayerSpec): Config {
   return { ...config, layers: config.layers.map(change) };
+}
+
+/** The layers that keep keys and values, in order, and what each keeps of a token. */
+export function slotLayers({ layers }: Config): { readonly layer: number; readonly slots: SlotSpec }[] {
+  return layers.flatMap(({ mixer }, layer) => {
+    const slots = slotSpec(mixer);
+    return slots ? [{ layer, slots }] : [];
+  });
+}
+
+/** R, the query heads of a group, of all layers that keep keys and values. */
+export function headsPerGroup(config: Config): ReadonlySet<number> {
+  return new Set(slotLayers(config).map(({ slots }) => slots.heads / slots.groups));
 }

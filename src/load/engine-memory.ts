@@ -2,7 +2,6 @@
  * @file What the plan of memory asks of an engine.
  */
 import type { Config } from '../config/config.ts';
-import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import type { GraphTarget } from '../ops/target.ts';
@@ -51,9 +50,4 @@ export interface EngineMemory {
   readonly chunkCopies: number;
   /** What is not given back yet, and small things. */
   garbage(run: PlannedRun): number;
-}
-
-/** What each layer that keeps keys and values keeps of a token. */
-export function slotsOf({ layers }: Config): SlotSpec[] {
-  return layers.flatMap(({ mixer }) => slotSpec(mixer) ?? []);
 }

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { anyTable } from '../../test/support/calibration.ts';
 import { firstSlots } from '../../test/support/family-cases.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
-import { slotSpec } from '../config/layer-spec.ts';
+import { slotLayers } from '../config/config.ts';
 import { readConfig } from '../families/read-config.ts';
 import { flatTable } from '../kvcache/calibration-table.ts';
 import { createCache, POLICIES } from '../kvcache/policies.ts';
@@ -45,7 +45,7 @@ describe('planMemory', () => {
 
   it('knows that layers with a window stop growing', async () => {
     const config = await configOf(join(ROOT, 'test/fixtures/families/gemma3/config.json'));
-    const windows = config.layers.filter(({ mixer }) => slotSpec(mixer)?.window).length;
+    const windows = slotLayers(config).filter(({ slots }) => slots.window).length;
     const { groups, keySize } = firstSlots(config);
     expect(windows).toBeGreaterThan(0);
     const plan = planMemory(config, { contextLength: 10_000 });

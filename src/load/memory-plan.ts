@@ -2,12 +2,11 @@
  * @file How much memory a model and its cache take, told from the config alone.
  */
 
-import { type Config, isEncoder } from '../config/config.ts';
+import { type Config, isEncoder, slotLayers } from '../config/config.ts';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import { flatTable } from '../kvcache/calibration-table.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy } from '../kvcache/needs.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { traceEncoder } from '../model/encoder.ts';
@@ -16,11 +15,12 @@ import type { OpGraph } from '../ops/graph.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { cacheShape } from '../step/cache-shape.ts';
 import { echoedGroups } from '../step/echo.ts';
+import { graphOptions } from '../step/graph-options.ts';
 import { readTokens } from '../step/replay.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { HALF_PARAMETERS, isGgmlFormat } from '../weights/ggml-formats.ts';
 import type { Param, WeightFormat } from '../weights/types.ts';
-import { type EngineMemory, type ResidentWeights, slotsOf } from './engine-memory.ts';
+import type { EngineMemory, ResidentWeights } from './engine-memory.ts';
 import { chooseFormat, countParameters, paramsOf } from './model-plan.ts';
 import { onnxMemory } from './onnx-memory.ts';
 import type { WeightChoice } from './weight-choice.ts';
@@ -144,7 +144,7 @@ export function planMemoryOf(
   const params = byFormat((each) => kept(each === 'float32' ? plain : paramsOf(config, each, target), each));
   // A budget above the context is never used up.
   const used = Math.min(cache.cacheLength, contextLength);
-  const window = Math.max(1, ...slotsOf(config).map(({ window }) => window ?? 1));
+  const window = Math.max(1, ...slotLayers(config).map(({ slots }) => slots.window ?? 1));
   const cacheBytes = Math.min(cache.memory().keysAndValuesLimit, dense(used));
   const resident = byFormat((each) => engine.resident(config, params[each], contextLength));
   const spares = target.attendsInSlots?.(cache.buffer) ?? false;
@@ -213,7 +213,10 @@ function planWorkspace(
   const B = cache.batch;
   const tokens = encoder ? contextLength : Math.min(most, contextLength);
   const length = readTokens(cache, tokens);
-  const ofToken = slotsOf(config).reduce((sum, s) => sum + 4 * B * s.groups * (s.keySize + s.valueSize), 0);
+  const ofToken = slotLayers(config).reduce(
+    (sum, { slots: { groups, keySize, valueSize } }) => sum + 4 * B * groups * (keySize + valueSize),
+    0,
+  );
   const graphBytes = engine.graphBytes({ config, cache, graph, contextLength, tokens, length });
   const chunks = Math.ceil(contextLength / tokens);
   return {
@@ -225,14 +228,8 @@ function planWorkspace(
 }
 
 function traceOf(config: Config, cache: KVCache, asked: WeightFormat, target: GraphTarget): OpGraph {
-  const { buffer, store } = cache;
-  const { needsQueries: moments, needs, layout } = cache.rules;
-  const [sums, maxima] = [needsBy('sum', needs).length > 0, needs.includes('max')];
   const format = target.held(asked) ?? (isGgmlFormat(asked) ? 'int4' : asked);
   if (isEncoder(config)) return traceEncoder(config, format, config.output, target);
-  const { sharing } = layout;
-  const echoed = echoedGroups(cache);
-  const [echo, replay] = cache.replay ? [null, echoed] : [echoed, null];
-  const ragged = store.raggedLayers;
-  return traceStep(config, { format, sharing, buffer, sums, maxima, echo, replay, moments, ragged }, target).graph;
+  const options = graphOptions(cache, format, echoedGroups(cache), { isReplayed: cache.replay });
+  return traceStep(config, options, target).graph;
 }

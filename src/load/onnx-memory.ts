@@ -3,7 +3,7 @@
  */
 import { lowerToOnnx } from '../backends/onnx/lower/lower.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
-import { type Config, isEncoder } from '../config/config.ts';
+import { type Config, isEncoder, slotLayers } from '../config/config.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { readTokens } from '../step/replay.ts';
 import { product } from '../util/numbers.ts';
@@ -11,7 +11,7 @@ import { bitsOf, ggmlFormatOf, isGgmlFormat } from '../weights/ggml-formats.ts';
 import { layOut } from '../weights/layout.ts';
 import { QUANT_BLOCK } from '../weights/quantise.ts';
 import type { Param } from '../weights/types.ts';
-import { type EngineMemory, type PlannedChunk, type ResidentWeights, slotsOf } from './engine-memory.ts';
+import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memory.ts';
 
 const MB = 1e6;
 /** Node 20, the library and ONNX Runtime 1.30 with their code, before any model. */
@@ -90,7 +90,7 @@ function graphBytes({ config, cache, contextLength, tokens: chunk, length: T }: 
     return read * (Math.min(budget, end - tokens) + read);
   };
   const whole = Math.floor(contextLength / chunk);
-  const H = Math.max(0, ...slotsOf(config).map(({ heads }) => heads));
+  const H = Math.max(0, ...slotLayers(config).map(({ slots }) => slots.heads));
   const scores = Math.max(scoresAt(whole * chunk, chunk), scoresAt(contextLength, contextLength - whole * chunk));
   return SCORES * 4 * cache.batch * H * scores + MLP_ROWS * 4 * cache.batch * T * mlpWidth(config);
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { checkLowered, preparedFor } from '../../test/support/check-graph.ts';
 import { CASES, configJson, firstSlots } from '../../test/support/family-cases.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
-import { type Config, isEncoder } from '../config/config.ts';
+import { type Config, isEncoder, slotLayers } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import { readConfig } from '../families/read-config.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
@@ -60,7 +60,7 @@ function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
   expect(found.outputs.filter((name) => name.startsWith('sum.')).length).toBe(options.sums ? names.size : 0);
   expect(found.outputs.filter((name) => name.startsWith('max.')).length).toBe(options.maxima ? names.size : 0);
   expect(found.outputs.filter((name) => name.startsWith('moments.')).length).toBe(
-    options.moments ? 2 * config.layers.filter(({ mixer }) => slotSpec(mixer) !== null).length : 0,
+    options.moments ? 2 * slotLayers(config).length : 0,
   );
   expect(found.outputs).toEqual(expect.arrayContaining(['logits']));
   for (const [l, { mixer }] of config.layers.entries())

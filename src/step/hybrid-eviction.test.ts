@@ -8,6 +8,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { budgetOf, EVERY, optionsFor, type TestPolicy } from '../../test/support/cache-runs.ts';
 import { CASES, caseFolder, configJson, MORE_CASES } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
+import { slotLayers } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import { readConfig } from '../families/read-config.ts';
@@ -88,17 +89,17 @@ describe.each(RUNS)('%s by %s', (name, engine) => {
     const model = await loadModel(caseFolder(name), { weights: 'float32', engine, cacheDir, threads: 1 });
     models.push(model);
     const { layers } = model.config;
-    const withSlots = [...layers.keys()].filter((l) => slotSpec(layers[l].mixer));
+    const withSlots = slotLayers(model.config);
     const full = model.createCache({ policy: 'dense', cacheLength: 30 });
     const dense = await run(model, full);
     // What layers in front of the first one with slots keep: no attention enters there.
     const exact = (cache: KVCache) =>
       cache.store.states
         .inputs()
-        .filter(({ name: state }) => Number(state.split('.')[1]) < (withSlots[0] ?? layers.length));
+        .filter(({ name: state }) => Number(state.split('.')[1]) < (withSlots[0]?.layer ?? layers.length));
     const all = (cache: KVCache) => cache.store.states.inputs();
     const wanted = new Map(all(full).map((state) => [state.name, state.data]));
-    const windows = withSlots.map((l) => slotSpec(layers[l].mixer)!.window);
+    const windows = withSlots.map(({ slots }) => slots.window);
     for (const each of POLICIES_HERE) {
       const { name: policy, lossy } = each;
       const same = (states: ReturnType<typeof all>) => {
@@ -120,19 +121,19 @@ describe.each(RUNS)('%s by %s', (name, engine) => {
       expect(logits.every(Number.isFinite), policy).toBe(true);
       same(exact(small));
       if (windows.includes(null)) expect(small.stats().evicted[0], policy).toBeGreaterThan(0);
-      const slots = withSlots.flatMap((l) =>
-        range(slotSpec(layers[l].mixer)!.groups).map((group) => ({
-          held: small.tokenPositions(l, 0, group).length,
-          budget: budgetOf(small, l, 0, group),
+      const groups = withSlots.flatMap(({ layer, slots }) =>
+        range(slots.groups).map((group) => ({
+          held: small.tokenPositions(layer, 0, group).length,
+          budget: budgetOf(small, layer, 0, group),
         })),
       );
       // Groups of a layer share its budget.
       const shared = /^ada|shared/.test(policy);
-      if (!shared) for (const { held, budget } of slots) expect(held, policy).toBeLessThanOrEqual(budget);
+      if (!shared) for (const { held, budget } of groups) expect(held, policy).toBeLessThanOrEqual(budget);
       // Groups that have budgets of their own need not add up to the same here.
       if (policy.includes('own budgets')) continue;
-      const sum = slots.reduce((total, { held }) => total + held, 0);
-      expect(sum, policy).toBeLessThanOrEqual(8 * slots.length);
+      const sum = groups.reduce((total, { held }) => total + held, 0);
+      expect(sum, policy).toBeLessThanOrEqual(8 * groups.length);
     }
   });
 });

@@ -3,8 +3,7 @@
  */
 
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
-import type { Config } from '../config/config.ts';
-import { slotSpec } from '../config/layer-spec.ts';
+import { type Config, headsPerGroup } from '../config/config.ts';
 import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { needsBy, type Reduction } from '../kvcache/needs.ts';
@@ -154,14 +153,4 @@ export function retiredArrays(before: ReadonlySet<ChunkOutputs>, now: ReadonlySe
 function arraysOf({ keys, values, observed }: ChunkOutputs): Float32Array[] {
   const weights = Object.values(observed?.reduced ?? {}).flatMap(({ weights }) => [...weights.values()]);
   return [...[...keys, ...values].filter((array) => array !== null), ...weights];
-}
-
-/** R of all layers with slots. */
-function headsPerGroup({ layers }: Config): ReadonlySet<number> {
-  return new Set(
-    layers.flatMap(({ mixer }) => {
-      const spec = slotSpec(mixer);
-      return spec ? [spec.heads / spec.groups] : [];
-    }),
-  );
 }

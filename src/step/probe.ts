@@ -2,7 +2,7 @@
  * @file Attention weights of single queries and heads, and the residual stream: what calibration measures.
  */
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, headsPerGroup } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { needsBy } from '../kvcache/needs.ts';
@@ -30,7 +30,7 @@ export interface LayerProbe {
 
 /** Declares which (head, query) pairs are summed: each pair by itself. */
 export function bindProbe(
-  { layers }: Config,
+  config: Config,
   { rules, batch }: KVCache,
   length: number,
   { queries }: ProbeOptions,
@@ -40,12 +40,8 @@ export function bindProbe(
     throw new InputError(
       'to look at single queries takes a cache of one row, whose policy wants no sums of weights and shares no slots',
     );
-  for (const { mixer } of layers) {
-    const spec = slotSpec(mixer);
-    if (!spec) continue;
-    const R = spec.heads / spec.groups;
+  for (const R of headsPerGroup(config)) {
     const sets = R * queries.length;
-    if (inputs[`queryWeights.${R}`]) continue;
     const data = new Float32Array(sets * R * length);
     for (let r = 0; r < R; r++)
       for (const [i, t] of queries.entries()) data[((r * queries.length + i) * R + r) * length + t] = 1;

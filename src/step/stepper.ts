@@ -11,11 +11,9 @@ import {
   tensorOf,
 } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
-import { bufferName } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy } from '../kvcache/needs.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
-import { type StepGraphOptions, traceStep } from '../model/gpt.ts';
+import { traceStep } from '../model/gpt.ts';
 import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
 import { projectedAttention, traceProjection } from '../model/projections.ts';
 import type { OpGraph } from '../ops/graph.ts';
@@ -27,6 +25,7 @@ import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
 import { CompiledGraphs } from './compiled-graphs.ts';
 import { type EchoedChunk, EchoInputs } from './echo.ts';
+import { graphKey, graphOptions, type StepWants } from './graph-options.ts';
 import { bindObserved, chunkSlots, lastChunks, observedOf, queriesOf, retiredArrays } from './observe.ts';
 import { PositionInputs } from './position-inputs.ts';
 import { bindProbe, probesOf } from './probe.ts';
@@ -207,41 +206,14 @@ export class Stepper {
     return cache.replay ? 0 : this.#echo.bind(cache, chunk, inputs);
   }
 
-  #session(
-    cache: KVCache,
-    adapters: StepAdapters | null,
-    { isProbed = false, isReplayed = false } = {},
-  ): Promise<CompiledGraph> {
-    const { buffer, rules, store } = cache;
-    const { sharing } = rules.layout;
-    const sums = isProbed || needsBy('sum', rules.needs).length > 0;
-    const maxima = rules.needs.includes('max');
-    const moments = rules.needsQueries;
-    const cross = store.crossAttention.any;
-    const ragged = store.raggedLayers;
-    const { echoed } = this.#bound(cache);
-    const echo = cache.replay ? null : echoed;
-    const replay = isReplayed ? echoed : null;
-    const options: StepGraphOptions = {
-      format: this.#format,
-      sharing,
-      buffer,
-      sums,
-      maxima,
-      echo,
-      replay,
-      moments,
-      cross,
-      ragged,
-      residuals: isProbed,
-      adapters: adapters?.hooks ?? null,
-    };
-    const key = `${sharing}/${bufferName(buffer)}/${sums}/${maxima}/${echoed ? [...echoed] : ''}/${moments}/${cross}/${[...ragged]}${isProbed ? '/probed' : ''}${cache.replay ? `/${isReplayed ? 'replayed' : 'once'}` : ''}`;
-    const build = () => traceStep(this.config, options, this.#backend.target).graph;
-    if (!adapters) return this.#open(key, build);
+  #session(cache: KVCache, adapters: StepAdapters | null, wants: StepWants = {}): Promise<CompiledGraph> {
+    const options = graphOptions(cache, this.#format, this.#bound(cache).echoed, wants);
+    const key = graphKey(options);
+    const trace = () => traceStep(this.config, { ...options, adapters: adapters?.hooks }, this.#backend.target).graph;
+    if (!adapters) return this.#open(key, trace);
     // Batches combine adapters in many ways.
     void this.#graphs.dropOldest(ADAPTED, MAX_ADAPTED);
-    return this.#open(`${ADAPTED}${key}/${adapters.key}`, build);
+    return this.#open(`${ADAPTED}${key}/${adapters.key}`, trace);
   }
 
   #open(key: string, trace: () => OpGraph): Promise<CompiledGraph> {

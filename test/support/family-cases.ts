@@ -4,8 +4,8 @@
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../../src/config/config.ts';
-import { type SlotSpec, slotSpec } from '../../src/config/layer-spec.ts';
+import { type Config, slotLayers } from '../../src/config/config.ts';
+import type { SlotSpec } from '../../src/config/layer-spec.ts';
 
 /** The folder of all cases. */
 export const FAMILY_CASES = join(import.meta.dirname, '../fixtures/families');
@@ -33,9 +33,9 @@ function parsed(path: string): ConfigJson {
   return JSON.parse(readFileSync(path, 'utf8'));
 }
 
-/** What the first layer that keeps keys and values keeps. @throws where none does. */
-export function firstSlots({ layers }: Config): SlotSpec {
-  const [slots] = layers.flatMap(({ mixer }) => slotSpec(mixer) ?? []);
-  if (!slots) throw new Error('no layer keeps keys and values');
-  return slots;
+/** What the first layer that keeps keys and values keeps of a token. @throws where none does. */
+export function firstSlots(config: Config): SlotSpec {
+  const [first] = slotLayers(config);
+  if (!first) throw new Error('no layer keeps keys and values');
+  return first.slots;
 }

@@ -2,8 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CASES, configJson, firstSlots } from '../../../test/support/family-cases.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
-import { isEncoder } from '../../config/config.ts';
-import { slotSpec } from '../../config/layer-spec.ts';
+import { isEncoder, slotLayers } from '../../config/config.ts';
 import { readConfig } from '../../families/read-config.ts';
 import { definePolicy } from '../../kvcache/define-policy.ts';
 import { loadModel } from '../../node.ts';
@@ -65,7 +64,7 @@ describe('attention weights add up to one for every query and head, whatever the
         await model.step(cache, chunk, { logits: 'none', eachQuery });
       }
       const { groups: nQueryGroups, heads: nHead } = firstSlots(model.config);
-      const layers = model.config.layers.filter(({ mixer }) => slotSpec(mixer)).length;
+      const layers = slotLayers(model.config).length;
       expect(seen.length).toBe(7 * layers * nQueryGroups);
       for (const { needs, heads, fresh, eachAtLeast, maxOff } of seen) {
         expect(maxOff).toBeLessThan(1e-6);
