@@ -108,6 +108,19 @@ export async function serveSite({ folders, files, isolated }: SiteOptions): Prom
   };
 }
 
+/** What the page of a test loads: the library as `globalThis.page`, its worker, workers of the test's own, and the models of the package. */
+export async function libraryPage(
+  workers: Readonly<Record<string, string>> = {},
+): Promise<Pick<SiteOptions, 'folders' | 'files'>> {
+  const { files } = await bundle({ page: 'test/web/page.ts', thread: 'src/web/thread.ts', ...workers });
+  const html =
+    '<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
+  return {
+    folders: { '/ort/': RUNTIME_FILES, '/models/': join(ROOT, 'models') },
+    files: new Map<string, Uint8Array | string>([...files, ['', html]]),
+  };
+}
+
 /** A graphics card in software: SwiftShader, which comes with Chromium. */
 const SOFTWARE_GPU = [
   '--enable-unsafe-webgpu',

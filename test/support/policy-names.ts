@@ -3,7 +3,8 @@
  */
 
 import type { BufferKind } from '../../src/kvcache/buffers.ts';
-import { createCache, POLICIES } from '../../src/kvcache/policies.ts';
+import type { CalibrationTable } from '../../src/kvcache/calibration-table.ts';
+import { createCache, POLICIES, wantsTable } from '../../src/kvcache/policies.ts';
 import { InputError } from '../../src/util/errors.ts';
 import { fakeShape } from './fake-model.ts';
 
@@ -30,3 +31,16 @@ export const EVICTING_POLICIES = Object.keys(POLICIES).filter(
 
 /** Those whose groups can share the budget of a layer. */
 export const SHARING_POLICIES = EVICTING_POLICIES.filter((name) => isMade(name, 'int8', true));
+
+/** Those that want a quantised buffer. */
+const QUANTISED_POLICIES = EVICTING_POLICIES.filter((name) => !PLAIN_POLICIES.includes(name));
+
+/** A cache of any policy of the table, in a buffer that it takes, for texts of up to 64 tokens. */
+export function anyCache(policy: string, cacheLength: number, table: CalibrationTable) {
+  return {
+    policy,
+    buffer: QUANTISED_POLICIES.includes(policy) ? ('int8' as const) : ('float32' as const),
+    cacheLength: policy === 'dense' ? 64 : cacheLength,
+    ...(wantsTable({ policy }) ? { table } : {}),
+  };
+}

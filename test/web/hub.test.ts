@@ -12,10 +12,9 @@ import type { LoadProgress } from '../../src/exports/web.ts';
 import { writeGguf } from '../../src/load/convert/convert-node.ts';
 import { loadModel } from '../../src/node.ts';
 import {
-  bundle,
   hasChromium,
   launchChromium,
-  RUNTIME_FILES,
+  libraryPage,
   type Site,
   serveSite,
   WITHOUT_CHROMIUM,
@@ -40,14 +39,7 @@ describe.skipIf(!hasChromium)('a model of the hub in Chromium', () => {
   let context: BrowserContext;
 
   beforeAll(async () => {
-    const { files } = await bundle({ page: 'test/web/page.ts', thread: 'src/web/thread.ts' });
-    const html =
-      '<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
-    site = await serveSite({
-      folders: { '/ort/': RUNTIME_FILES },
-      files: new Map<string, Uint8Array | string>([...files, ['', html]]),
-      isolated: true,
-    });
+    site = await serveSite({ ...(await libraryPage()), isolated: true });
     browser = await launchChromium();
     const node = await loadModel('keyhold/tiny', { engine: 'onnx', weights: 'float32' });
     text = await node.generate('In the', { maxNewTokens: 6, temperature: 0 }).text();

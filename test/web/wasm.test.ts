@@ -1,28 +1,26 @@
 /**
  * keyhold/web in Chromium, with ONNX Runtime's WebAssembly build: the same answers as in Node.
  */
-import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { POLICIES } from '../../src/kvcache/policies.ts';
 import type { LanguageModel, ScoreResult } from '../../src/node.ts';
 import { loadModel } from '../../src/node.ts';
 import {
-  bundle,
   hasChromium,
   launchChromium,
+  libraryPage,
   openPage,
-  RUNTIME_FILES,
   type Site,
   serveSite,
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
+import { anyCache } from '../support/policy-names.ts';
 import type { CountedSteps } from './counted.ts';
 import type {} from './page.ts';
 
 if (!hasChromium) process.stderr.write(`test/web: ${WITHOUT_CHROMIUM}\n`);
 
-const MODELS = join(import.meta.dirname, '../../models');
 const TEXT = 'And it came to pass in those days, that there went out a decree from the king, and all the people heard.';
 const BUFFERS = ['float32', 'float16', 'int8', 'int4'] as const;
 /** Largest difference of a token's log-probability: WebAssembly sums in another order, and rounds slots at other borders. */
@@ -35,21 +33,9 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
   let node: LanguageModel;
 
   beforeAll(async () => {
-    const { files } = await bundle({
-      page: 'test/web/page.ts',
-      thread: 'src/web/thread.ts',
-      counted: 'test/web/counted.ts',
-    });
-    const all = new Map<string, Uint8Array | string>([
-      ...files,
-      [
-        '',
-        '<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>',
-      ],
-    ]);
-    const folders = { '/ort/': RUNTIME_FILES, '/models/': MODELS };
-    isolated = await serveSite({ folders, files: all, isolated: true });
-    plain = await serveSite({ folders, files: all, isolated: false });
+    const library = await libraryPage({ counted: 'test/web/counted.ts' });
+    isolated = await serveSite({ ...library, isolated: true });
+    plain = await serveSite({ ...library, isolated: false });
     browser = await launchChromium();
     node = await loadModel('keyhold/tiny', { engine: 'onnx', weights: 'float32' });
   });
@@ -104,17 +90,14 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
   it('gives the log-probabilities of Node under all policies and buffers, with one thread and two', async () => {
     const table = await node.calibrate();
     const cases = [
-      ...Object.keys(POLICIES).map((policy) => ({ policy, buffer: policy === 'qh2o' ? 'int8' : 'float32' }) as const),
+      ...Object.keys(POLICIES).map((policy) => anyCache(policy, 16, table)),
       ...BUFFERS.flatMap((buffer) =>
-        (['dense', 'h2o', ...(buffer === 'int4' ? (['qh2o'] as const) : [])] as const).map((policy) => ({
-          policy,
+        ['dense', 'h2o', ...(buffer === 'int4' ? ['qh2o'] : [])].map((policy) => ({
+          ...anyCache(policy, 16, table),
           buffer,
         })),
       ),
-    ].map(({ policy, buffer }) => ({
-      ...{ policy, buffer, cacheLength: policy === 'dense' ? 64 : 16 },
-      ...(policy === 'routed' ? { table } : {}),
-    }));
+    ];
     for (const [site, threads] of [
       [plain, 1],
       [isolated, 2],

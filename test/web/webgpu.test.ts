@@ -7,19 +7,19 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WorkerModel } from '../../src/exports/web.ts';
-import { type AnyCacheOptions, POLICIES } from '../../src/kvcache/policies.ts';
+import { POLICIES } from '../../src/kvcache/policies.ts';
 import { type LanguageModel, loadModel, type ScoreResult } from '../../src/node.ts';
 import {
   buildPage,
-  bundle,
   hasChromium,
   launchChromium,
+  libraryPage,
   openPage,
-  RUNTIME_FILES,
   type Site,
   serveSite,
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
+import { anyCache } from '../support/policy-names.ts';
 import type { CapturedLogits, CaptureJob } from './capture.ts';
 import type {} from './page.ts';
 
@@ -27,7 +27,6 @@ declare global {
   var model: WorkerModel;
 }
 
-const MODELS = join(import.meta.dirname, '../../models');
 const TEXT = 'And it came to pass in those days, that there went out a decree from the king.';
 
 let browser: Browser | undefined;
@@ -53,17 +52,12 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
   let messages: string[];
 
   beforeAll(async () => {
-    const { files } = await bundle({
-      ...{ page: 'test/web/page.ts', thread: 'src/web/thread.ts', placement: 'test/web/placement.ts' },
-      ...{ lost: 'test/web/lost-device.ts', capture: 'test/web/capture.ts' },
-    });
-    const html =
-      '<!doctype html><title>test</title><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
-    site = await serveSite({
-      folders: { '/ort/': RUNTIME_FILES, '/models/': MODELS },
-      files: new Map<string, Uint8Array | string>([...files, ['', html]]),
-      isolated: false,
-    });
+    const workers = {
+      placement: 'test/web/placement.ts',
+      lost: 'test/web/lost-device.ts',
+      capture: 'test/web/capture.ts',
+    };
+    site = await serveSite({ ...(await libraryPage(workers)), isolated: false });
     node = await loadModel('keyhold/tiny', { engine: 'onnx', weights: 'float32' });
     ({ page, messages } = await openPage(browser!, site.url));
     await page.waitForFunction(() => 'page' in globalThis);
@@ -235,17 +229,14 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
     });
 
     it.each(Object.keys(POLICIES))('evicts under %s what Node evicts', async (policy) => {
-      const cache: Partial<AnyCacheOptions> = {
-        ...{ policy, buffer: policy === 'qh2o' ? 'int8' : 'float32', cacheLength: policy === 'dense' ? 64 : 8 },
-        ...(policy === 'routed' ? { table: await node.calibrate() } : {}),
-      };
+      const cache = anyCache(policy, 8, await node.calibrate());
       const options = { cache, chunkLength: 6 };
       const score = await page.evaluate(([text, given]) => globalThis.model.score(text, given), [
         TEXT,
         options,
       ] as const);
       const expected = await node.score(TEXT, options);
-      expect(largest(score, expected)).toBeLessThan(policy === 'qh2o' ? 0.1 : 2e-4);
+      expect(largest(score, expected)).toBeLessThan(cache.buffer === 'int8' ? 0.1 : 2e-4);
       expect(messages.splice(0)).toEqual([]);
     });
   });
