@@ -21,7 +21,7 @@ const Saved = v.object({
 });
 
 /** Where the cache of a saved conversation is. */
-export const cacheFileOf = (path: string): string => `${path}.cache`;
+const cacheFileOf = (path: string): string => `${path}.cache`;
 
 /**
  * Saves a conversation: its messages as JSON, and its cache in a file of that name with `.cache` behind it.

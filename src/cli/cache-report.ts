@@ -81,7 +81,7 @@ export function heldShare(cache: KVCache, config: Config): Float32Array {
 }
 
 /** @param positions ascending. */
-export function toRanges(positions: readonly number[]): Range[] {
+function toRanges(positions: readonly number[]): Range[] {
   const ranges: [number, number][] = [];
   for (const position of positions) {
     const last = ranges.at(-1);

@@ -61,7 +61,7 @@ export class DemoView implements RunView {
 }
 
 /** The report, line by line. */
-export function demoReport(record: RunRecord, width: number, style: Style): string[] {
+function demoReport(record: RunRecord, width: number, style: Style): string[] {
   const { cache, heldShare, promptTokens, finishReason } = record;
   const until = finishReason === 'aborted' ? ', until you stopped it' : '';
   return [

@@ -7,7 +7,7 @@ import { bytes, counted } from './format.ts';
 /** A part: what it belongs to (empty: as the one before), its size, and what it is. */
 export type PeakRow = readonly [label: string, size: string, what: string];
 
-export function peakRows(plan: MemoryPlan): PeakRow[] {
+function peakRows(plan: MemoryPlan): PeakRow[] {
   const { format, resident, workspaceParts: parts, cacheLength, contextLength, cachePolicy } = plan;
   const tokens = counted(Math.min(cacheLength, contextLength), 'token');
   const others = Object.entries(plan.total).filter(([name]) => name !== format);

@@ -89,7 +89,7 @@ export async function shippedTexts(): Promise<readonly string[]> {
 }
 
 /** @throws InputError for a model none of whose layers attends to the whole past. */
-export function checkCalibrated({ name }: Config, shape: CacheShape): void {
+function checkCalibrated({ name }: Config, shape: CacheShape): void {
   if (calibratedLayers(shape).length === 0)
     throw new InputError(
       `${name} models can't be calibrated: none of their layers attends to the whole past; choose a policy other than routed`,

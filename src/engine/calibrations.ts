@@ -16,12 +16,12 @@ export interface CalibrationStore {
 }
 
 /** What a table is kept under. */
-export function calibrationName(checkpoint: string, texts: string, length: number): string {
+function calibrationName(checkpoint: string, texts: string, length: number): string {
   return sha256(new TextEncoder().encode(JSON.stringify([checkpoint, texts, length])));
 }
 
 /** What the table is kept under that was asked for last. */
-export const latestName = (checkpoint: string): string => calibrationName(checkpoint, 'latest', 0);
+const latestName = (checkpoint: string): string => calibrationName(checkpoint, 'latest', 0);
 
 /** The table of a checkpoint that was made or used last; null: none is kept. */
 export function keptLatest(store: CalibrationStore, checkpoint: string): Promise<CalibrationTable | null> {

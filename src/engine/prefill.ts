@@ -19,7 +19,7 @@ export const CHUNK_LENGTH = 256;
  * The same where the chunks change the result: tokens of one chunk see each other before slots are rounded or tokens evicted. It is
  * short and fixed, so that such a prompt can be read beside sequences that decode, and gives the same with and without them.
  */
-export const SENSITIVE_CHUNK_LENGTH = 64;
+const SENSITIVE_CHUNK_LENGTH = 64;
 
 const LOGITS: readonly unknown[] = ['none', 'last', 'all'];
 
@@ -199,7 +199,7 @@ export function checkIdTypes(tokens: ArrayLike<unknown>): void {
  * @param first index of the first token that was given: pending ones come before.
  * @throws InputError, CacheFullError
  */
-export function checkTokenIds(
+function checkTokenIds(
   { embedRows, position, contextLength }: Config,
   cache: KVCache,
   tokens: ArrayLike<number>,
@@ -240,7 +240,7 @@ function slicePositions(positions: TokenPositions, from: number, to: number): To
 }
 
 /** Behind each other. */
-export function concatFloats(parts: readonly Float32Array[]): Float32Array {
+function concatFloats(parts: readonly Float32Array[]): Float32Array {
   if (parts.length === 1) return parts[0];
   const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;

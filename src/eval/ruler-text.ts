@@ -34,7 +34,7 @@ const WORDS =
 const listed = (text: string): readonly string[] => text.split(',');
 
 /** One of a list. */
-export function pick<T>(random: Random, list: readonly T[]): T {
+function pick<T>(random: Random, list: readonly T[]): T {
   return list[Math.floor(random.next() * list.length)];
 }
 

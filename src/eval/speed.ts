@@ -60,7 +60,7 @@ export interface SpeedResult {
   readonly cacheBytes: number;
 }
 
-export const SPEED_DEFAULTS = { promptTokens: 512, newTokens: 32, rounds: 3 } as const;
+const SPEED_DEFAULTS = { promptTokens: 512, newTokens: 32, rounds: 3 } as const;
 
 /**
  * Measures a model with a prompt of arbitrary tokens.

@@ -10,7 +10,7 @@ import type { FamilyConfig, MlpKind } from './layers.ts';
 import { type RopeDefaults, readRope } from './read-rope.ts';
 
 /** Names of activations in config files. Several are the same function. */
-export const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
+const ACTIVATION_NAMES: Readonly<Record<string, Activation>> = {
   silu: 'silu',
   swish: 'silu',
   swiglu: 'silu',

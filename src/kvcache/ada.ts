@@ -6,7 +6,7 @@ import { isSafe, type SafeTokens, worstFirst } from './select.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** The part of the budget that each group's best have for themselves. */
-export const ADA_FLOOR = 0.2;
+const ADA_FLOOR = 0.2;
 
 /** @throws InputError for a floor that is no part. */
 export function readFloor(floor: number | undefined): number {

@@ -5,7 +5,7 @@
 import type { GroupView, LayerView } from './view.ts';
 
 /** The plan of one group. Lists are kept from step to step: their lengths are counted apart. */
-export class GroupPlan {
+class GroupPlan {
   readonly group: number;
   /** Slots in use before, and after. */
   held = 0;
@@ -21,11 +21,6 @@ export class GroupPlan {
 
   constructor(group: number) {
     this.group = group;
-  }
-
-  /** Whether every candidate stays: slots are only added. */
-  get appendsOnly(): boolean {
-    return this.moveCount === 0 && this.kept >= this.held && (this.writeCount === 0 || this.writes[0] === this.held);
   }
 
   /** Plans the survivors' slots: those held stay where they are, as far as that is among the first; others fill the gaps. */

@@ -32,7 +32,7 @@ export interface RouteOptions {
   readonly threshold?: number;
 }
 
-export const ROUTE_DEFAULTS = { beta: 0.3, floor: 8, threshold: 0.7 } as const;
+const ROUTE_DEFAULTS = { beta: 0.3, floor: 8, threshold: 0.7 } as const;
 /** Sequences are so many times as long as the cache where nothing is known of them. */
 const USUAL_RATIO = 4;
 /** Sinks, which every group keeps beside its recent tokens. */

@@ -35,7 +35,7 @@ export function defaultEngine(env: Readonly<Record<string, string | undefined>> 
 }
 
 /** The device of models for which none is named: `$KEYHOLD_DEVICE`, or the CPU. */
-export function defaultDevice(env: Readonly<Record<string, string | undefined>> = process.env): DeviceName {
+function defaultDevice(env: Readonly<Record<string, string | undefined>> = process.env): DeviceName {
   return checkDevice(env.KEYHOLD_DEVICE || 'cpu', 'the environment variable KEYHOLD_DEVICE');
 }
 

@@ -20,7 +20,7 @@ export const SESSION_ID = /^[A-Za-z0-9._-]{1,128}$/;
 export const TOOL_NAME = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.-]{1,64}$/));
 
 /** How the text is chosen. */
-export const SAMPLING_FIELDS = {
+const SAMPLING_FIELDS = {
   temperature: between(0, 2),
   top_p: between(0, 1),
   top_k: whole(0),

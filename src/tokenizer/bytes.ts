@@ -3,7 +3,7 @@
  */
 
 /** By byte: printable characters of Latin-1 stand for themselves, the others for U+0100 and on. */
-export const BYTE_CHARS: readonly string[] = byteChars();
+const BYTE_CHARS: readonly string[] = byteChars();
 /** By code of the character; -1: it stands for no byte. */
 const CHAR_BYTES = new Int16Array(0x200).fill(-1);
 BYTE_CHARS.forEach((char, byte) => {

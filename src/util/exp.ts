@@ -5,7 +5,7 @@
 /** exp(x) = exp(-i / 64) · exp(r), with |r| ≤ 1/128. */
 const PARTS = 64;
 /** Below it `Math.exp` is asked: a softmax of 10^5 logits does not see what is left. */
-export const LEAST_EXPONENT = -45;
+const LEAST_EXPONENT = -45;
 const table = Float64Array.from({ length: -LEAST_EXPONENT * PARTS + 2 }, (_, i) => Math.exp(-i / PARTS));
 
 /** @param x at most 0. @returns exp(x) with a relative error below 1e-12; NaN for NaN. */

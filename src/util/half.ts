@@ -143,7 +143,7 @@ export function narrow(values: Float32Array, dtype: FloatDtype): Uint8Array {
 }
 
 /** The bfloat16 of float32 bits: their upper half. */
-export function toBfloat16(bits: number): number {
+function toBfloat16(bits: number): number {
   if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40; // stays NaN
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }

@@ -16,15 +16,12 @@ function* sfc32([a, b, c, counter]: RandomState): Generator<bigint> {
   }
 }
 
-const word = fc.integer({ min: 0, max: 2 ** 32 - 1 });
-
 describe('Random', () => {
-  it('is sfc32 from any state on', () => {
+  it('is sfc32 from the state that a seed gives', () => {
     fc.assert(
-      fc.property(fc.tuple(word, word, word, word), (state) => {
-        const random = new Random(0);
-        random.restore(state);
-        const bits = sfc32(state);
+      fc.property(fc.maxSafeNat(), (seed) => {
+        const random = new Random(seed);
+        const bits = sfc32(random.state);
         for (let i = 0; i < 20; i++) {
           const high = bits.next().value >> 5n;
           const low = bits.next().value >> 6n;
@@ -56,16 +53,6 @@ describe('Random', () => {
     expect(chiSquare).toBeLessThan(103.4);
   });
 
-  it('goes back to a state that was read', () => {
-    const random = new Random(3);
-    random.next();
-    const { state } = random;
-    const numbers = Array.from({ length: 5 }, () => random.next());
-    const clone = new Random();
-    clone.restore(state);
-    expect(Array.from({ length: 5 }, () => clone.next())).toEqual(numbers);
-  });
-
   it('has a seed of its own where none is given', () => {
     expect(new Random().next()).not.toBe(new Random().next());
   });
@@ -73,16 +60,5 @@ describe('Random', () => {
   it.each([-1, 1.5, Number.NaN, 2 ** 53, Infinity])('refuses the seed %s', (seed) => {
     expect(() => new Random(seed)).toThrow(InputError);
     expect(() => new Random(seed)).toThrow(`seed must be a whole number of at least 0, but is ${seed}`);
-  });
-
-  it('refuses what is not a state', () => {
-    const random = new Random(1);
-    for (const state of [
-      [1, 2, 3],
-      [1, 2, 3, -1],
-      [1, 2, 3, 2 ** 32],
-      [0.5, 1, 1, 1],
-    ])
-      expect(() => random.restore(state as unknown as RandomState)).toThrow(InputError);
   });
 });

@@ -1,7 +1,6 @@
 /**
- * @file A small random generator that can be seeded, saved and gone back to.
+ * @file A small random generator with a seed.
  */
-import { InputError } from './errors.ts';
 import { wholeNumber } from './numbers.ts';
 
 /** All that decides what comes next: four numbers of 32 bits. */
@@ -38,17 +37,10 @@ export class Random {
     return (high * 2 ** 26 + low) * 2 ** -53;
   }
 
-  /** Where the generator stands; {@link restore} goes back to it. */
+  /** Where the generator is. */
   get state(): RandomState {
     const [a, b, c, d] = this.#state;
     return [a, b, c, d];
-  }
-
-  /** @throws InputError for what is not a state. */
-  restore(state: RandomState): void {
-    if (state.length !== 4 || state.some((part) => !Number.isInteger(part) || part < 0 || part >= 2 ** 32))
-      throw new InputError(`a random state is four whole numbers below 2^32, but this is [${state.join(', ')}]`);
-    this.#state.set(state);
   }
 
   #next32(): number {

@@ -45,7 +45,7 @@ export function tensorRows(tensor: StoredTensor, rows: number, cols: number): Ro
  * Quantised products hide NaN and Infinity, so no format takes them.
  * @throws CheckpointError names the tensor and the row.
  */
-export function checkFinite(name: string, values: Float32Array, firstRow: number, cols: number): void {
+function checkFinite(name: string, values: Float32Array, firstRow: number, cols: number): void {
   // 0 for every finite value; one sum is some ten times faster than a test of each value.
   let sum = 0;
   for (let i = 0; i < values.length; i++) sum += values[i] * 0;

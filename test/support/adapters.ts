@@ -22,7 +22,7 @@ const bytesOf = ({ tensors }: TestAdapter) =>
 const textOf = ({ settings }: TestAdapter) => (typeof settings === 'string' ? settings : JSON.stringify(settings));
 
 /** The names of a kind's two files. */
-export const PEFT_FILES = ['adapter_config.json', 'adapter_model.safetensors'] as const;
+const PEFT_FILES = ['adapter_config.json', 'adapter_model.safetensors'] as const;
 export const LITGPT_FILES = ['settings.json', 'adapter.safetensors'] as const;
 
 export async function openTestAdapter(

@@ -129,7 +129,7 @@ export const FADING = definePolicy({
 });
 
 /** Every third position first, then whatever comes. */
-export const THIRDS = definePolicy({
+const THIRDS = definePolicy({
   name: 'thirds',
   keep: ({ positions, length }, { budget }) => {
     const order = range(length).sort((a, b) => (positions[a] % 3) - (positions[b] % 3) || positions[b] - positions[a]);
@@ -138,7 +138,7 @@ export const THIRDS = definePolicy({
 });
 
 /** Keeps less than it may, so that slots move. */
-export const FEW = definePolicy({
+const FEW = definePolicy({
   name: 'few',
   keep: ({ positions, length }, { budget }) =>
     range(length)
@@ -147,7 +147,7 @@ export const FEW = definePolicy({
 });
 
 /** Groups with budgets of their own: each has three slots more than the one before it. */
-export const UNEVEN = definePolicy<{ cacheLength: number }>({
+const UNEVEN = definePolicy<{ cacheLength: number }>({
   name: 'uneven',
   needs: ['sums'],
   setup: ({ cacheLength }) => ({

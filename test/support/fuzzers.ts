@@ -53,7 +53,7 @@ export function mutateJson(json: unknown, random: Random): unknown {
 }
 
 /** Changes some bytes, or cuts the end off. */
-export function mutateBytes(bytes: Uint8Array, random: Random): Uint8Array {
+function mutateBytes(bytes: Uint8Array, random: Random): Uint8Array {
   const copy = bytes.slice();
   for (let edits = 1 + random(4); edits > 0; edits--) {
     const at = random(copy.length);

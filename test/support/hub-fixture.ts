@@ -43,7 +43,7 @@ export const model: Record<string, HubServerFile> = {
 };
 
 /** The server and the cache of the test that runs. */
-export class HubFixture {
+class HubFixture {
   server!: HubServer;
   cacheDir!: string;
 

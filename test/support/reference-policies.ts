@@ -511,7 +511,7 @@ function pool(values: readonly number[], kernel: number): number[] {
   });
 }
 
-export function roundHalfEven(x: number): number {
+function roundHalfEven(x: number): number {
   const low = Math.floor(x);
   if (x - low !== 0.5) return Math.round(x);
   return low % 2 === 0 ? low : low + 1;

@@ -220,7 +220,7 @@ export function takeRows({ cols, data }: Matrix, rows: ArrayLike<number>, factor
   return { rows: rows.length, cols, data: out };
 }
 
-export function transposed({ rows, cols, data }: Matrix): Matrix {
+function transposed({ rows, cols, data }: Matrix): Matrix {
   const out = new Float32Array(data.length);
   for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) out[j * rows + i] = data[i * cols + j];
   return { rows: cols, cols: rows, data: out };

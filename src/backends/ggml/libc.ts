@@ -6,7 +6,7 @@ import type { Ggml } from './ggml.ts';
 
 const NAMES: Readonly<Partial<Record<NodeJS.Platform, string>>> = { linux: 'libc.so.6', darwin: 'libSystem.B.dylib' };
 /** Of madvise. The first two are the same on Linux and macOS, the last is Linux's. */
-export const ADVICE = { willNeed: 3, dontNeed: 4, largePages: 14 } as const;
+export const ADVICE = { dontNeed: 4, largePages: 14 } as const;
 const PAGE = 4096n;
 /** A large page on x86 and ARM. Smaller memory has none. */
 const LARGE_PAGE = 2 ** 21;

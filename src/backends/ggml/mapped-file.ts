@@ -35,11 +35,6 @@ export class MappedFile {
     }
   }
 
-  /** Says that a part will be read from its beginning to its end soon. */
-  willRead(offset: number, length: number): void {
-    this.#advise(offset, length, ADVICE.willNeed);
-  }
-
   /** Gives the memory of a part back. It can still be read: the pages come from the file again. */
   forget(offset: number, length: number): void {
     this.#advise(offset, length, ADVICE.dontNeed);

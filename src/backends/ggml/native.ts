@@ -29,10 +29,6 @@ export class NativeHandle {
     registry.register(this, this.#held, this);
   }
 
-  get isDisposed(): boolean {
-    return this.#held === null;
-  }
-
   dispose(): void {
     if (!this.#held) return;
     registry.unregister(this);

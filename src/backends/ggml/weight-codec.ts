@@ -22,7 +22,7 @@ export function matrixFormat(matrix: MatrixInfo, format: WeightFormat): WeightFo
 }
 
 /** The type of a parameter, as it is stored. */
-export function typeOf({ role, format, shape, stored }: ParamSpec): GgmlType {
+function typeOf({ role, format, shape, stored }: ParamSpec): GgmlType {
   if (role === 'plain') return 'f32';
   if (stored !== undefined && isKept(stored)) return stored;
   if (format === 'float32') return 'f32';

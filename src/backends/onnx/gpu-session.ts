@@ -170,7 +170,7 @@ function canCapture(bound: readonly Bound[], outputs: StepOutputs): boolean {
 }
 
 /** Whether two runs of the same step gave the same. */
-export function areAlike(a: StepOutputs, b: StepOutputs): boolean {
+function areAlike(a: StepOutputs, b: StepOutputs): boolean {
   return Object.entries(a).every(([name, { data }]) => {
     const other = b[name].data;
     const largest = other.reduce((most, x) => Math.max(most, Math.abs(x)), 0);

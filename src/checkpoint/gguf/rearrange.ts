@@ -7,11 +7,6 @@ import type { BlockRows, StoredTensor } from '../types.ts';
 
 const width = (shape: readonly number[]): number => product(shape.slice(1));
 
-/** The same tensor under another name, and perhaps with another shape of as many values. */
-export function renamed(tensor: StoredTensor, name: string, shape = tensor.shape): StoredTensor {
-  return { ...tensor, name, shape };
-}
-
 /**
  * Rows (along the first axis) in another order: row i is row `pick(i)` of `tensor`. Raw blocks move with their rows.
  */

@@ -126,7 +126,7 @@ export interface ScaleBlocks {
  * Which block of a matrix a scale of this shape is for: one for all, for each row, for groups of columns, or for squares.
  * @throws CheckpointError where the shapes do not fit.
  */
-export function scaleBlocks(
+function scaleBlocks(
   scale: StoredTensor,
   [rows, cols]: readonly [number, number],
   block?: readonly [number, number],
@@ -145,7 +145,7 @@ export function scaleBlocks(
 }
 
 /** Multiplies rows `start …` of a matrix with their scales, in place. */
-export function applyScales(
+function applyScales(
   values: Float32Array,
   start: number,
   cols: number,

@@ -214,7 +214,7 @@ class Counts {
 }
 
 /** @throws InputError that names the option, what it may be and what it is. */
-export function within(name: string, value: unknown, fine: boolean, allowed: string): void {
+function within(name: string, value: unknown, fine: boolean, allowed: string): void {
   if (typeof value !== 'number' || !fine) throw new InputError(`${name} must be ${allowed}, but is ${String(value)}`);
 }
 

@@ -36,7 +36,7 @@ export const TYPES: Readonly<Record<string, number>> = {
 };
 
 /** Compiled by others. */
-export const APPLICATORS = [
+const APPLICATORS = [
   '$ref',
   'allOf',
   'anyOf',

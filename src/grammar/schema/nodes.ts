@@ -15,7 +15,7 @@ import { ObjectSpec, objectRest } from './objects.ts';
 const MAX_GOALS = 20_000;
 
 /** A value that satisfies a goal. */
-export class ValueNode extends LazyNode implements Value {
+class ValueNode extends LazyNode implements Value {
   /** Null, truth values, numbers, strings and listed values. */
   scalar: Term | null = null;
   objects: ObjectSpec[] = [];

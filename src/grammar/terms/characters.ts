@@ -31,7 +31,7 @@ export function complement(ranges: CodeRanges): CodeRanges {
   return out;
 }
 
-export function intersect(a: CodeRanges, b: CodeRanges): CodeRanges {
+function intersect(a: CodeRanges, b: CodeRanges): CodeRanges {
   return complement([...complement(a), ...complement(b)]);
 }
 

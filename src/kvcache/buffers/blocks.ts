@@ -13,10 +13,10 @@ import { SlotArray } from './slot-array.ts';
 import type { CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
 
 /** Numbers of a block. */
-export const BLOCK_SIZE = 32;
+const BLOCK_SIZE = 32;
 
 /** Bytes of a block. */
-export const BLOCK_BYTES = { q8_0: 34, q4_0: 18 } as const;
+const BLOCK_BYTES = { q8_0: 34, q4_0: 18 } as const;
 
 export type BlockFormat = keyof typeof BLOCK_BYTES;
 

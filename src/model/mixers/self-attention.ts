@@ -343,7 +343,7 @@ export function normHeads(
 }
 
 /** Slopes of `heads` heads (ALiBi, arXiv 2108.12409), times `factor`: powers of one ratio, and between them where heads are no power of two. */
-export function alibiSlopes(heads: number, factor = 1): Float32Array {
+function alibiSlopes(heads: number, factor = 1): Float32Array {
   const whole = 2 ** Math.floor(Math.log2(heads));
   const ratio = (n: number) => 2 ** -(2 ** -(Math.log2(n) - 3));
   const slopes = range(whole).map((i) => ratio(whole) ** (i + 1));

@@ -24,7 +24,7 @@ const UNARY: Readonly<Record<UnaryKind, (g: GraphBuilder, x: Value) => Value>> =
   sqrt: onnx.sqrt,
 };
 
-export function activate(g: GraphBuilder, kind: UnaryKind, x: Value): Value {
+function activate(g: GraphBuilder, kind: UnaryKind, x: Value): Value {
   return UNARY[kind](g, x);
 }
 

@@ -16,14 +16,14 @@ export function vocabOf({ tokens }: GgufVocabulary, leave: (id: number) => boole
 }
 
 /** A vocabulary that is written as an object in JSON. */
-export class VocabularyMap extends Map<string, number> {
+class VocabularyMap extends Map<string, number> {
   toJSON(): Record<string, number> {
     return Object.fromEntries(this);
   }
 }
 
 /** An entry of added_tokens: found in a text as it is, before anything else looks at it. */
-export const addedToken = (id: number, content: string, special: boolean): Json => ({
+const addedToken = (id: number, content: string, special: boolean): Json => ({
   id,
   content,
   special,

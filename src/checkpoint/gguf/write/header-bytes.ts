@@ -21,7 +21,7 @@ export interface TensorEntry {
 }
 
 /** What GGUF aligns tensors to. */
-export const ALIGNMENT = 32;
+const ALIGNMENT = 32;
 const VERSION = 3;
 const TYPE_NUMBERS = { u32: 4, i32: 5, f32: 6, bool: 7, text: 8, array: 9 } as const;
 
