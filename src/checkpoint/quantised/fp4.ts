@@ -28,7 +28,7 @@ function checkScale(packed: StoredTensor, scale: StoredTensor, block: number): r
 }
 
 /** A power of two from the byte of its exponent. */
-const powerOfTwo = (byte: number): number => 2 ** (byte - 127);
+export const powerOfTwo = (byte: number): number => 2 ** (byte - 127);
 
 /** Scales are exponents, for 32 values each. */
 export function mxfp4Matrix(packed: StoredTensor, scale: StoredTensor, name: string): StoredTensor {
