@@ -34,6 +34,7 @@ export interface AdapterRegistryParts {
   readonly withoutHooks: (adapters: StepAdapters) => readonly string[];
 }
 
+/** The live adapters of a model: loaded, listed, chosen for a row, and taken away. */
 export class AdapterRegistry {
   readonly #parts: AdapterRegistryParts;
   readonly #fixed: RowUse;

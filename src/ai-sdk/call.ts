@@ -19,7 +19,9 @@ export interface KeyholdCallOptions {
   readonly adapters?: AdapterChoice;
   /** Other variables of the chat template, such as `enable_thinking`. */
   readonly variables?: Readonly<Record<string, unknown>>;
+  /** As the option of `generate`. */
   readonly minP?: number;
+  /** As the option of `generate`. */
   readonly repetitionPenalty?: number;
 }
 

@@ -8,6 +8,7 @@ import { JinjaError, RaisedError } from './jinja/errors.ts';
 import { Template } from './jinja/template.ts';
 import { namedTemplates, type TemplateSources } from './template-sources.ts';
 
+/** The chat template of a checkpoint: from messages to a prompt. */
 export class ChatTemplate implements MessageTemplate {
   readonly #sources: ReadonlyMap<string, string>;
   readonly #parsed = new Map<string, Template>();

@@ -30,6 +30,7 @@ export interface ByteSource {
   readPassing?(offset: number, length: number): Promise<Uint8Array>;
   /** Told where the tensors are, when the header has been read. */
   onTensors?(ranges: readonly TensorRange[]): void;
+  /** Closes the file. */
   close(): Promise<void>;
 }
 
@@ -114,5 +115,6 @@ export interface Checkpoint {
   readText(file: string): Promise<string | undefined>;
   /** Another file beside the weights as bytes; undefined where there is none. Absent where the checkpoint is one file. The caller closes it. */
   openFile?(file: string): Promise<ByteSource | undefined>;
+  /** Closes the files. A second call does nothing. */
   close(): Promise<void>;
 }

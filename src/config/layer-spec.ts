@@ -209,6 +209,7 @@ export interface LatentAttention {
   readonly bias: boolean;
 }
 
+/** What combines tokens in a layer. */
 export type MixerSpec =
   | SelfAttention
   | SharedAttention
@@ -309,6 +310,7 @@ export interface MoeMlp {
   readonly outputBias: boolean;
 }
 
+/** The MLP of a layer. */
 export type MlpSpec = PlainMlp | GatedMlp | MoeMlp;
 
 /** The norms of a layer; null: there is none. */
@@ -326,6 +328,7 @@ export interface LayerNorms {
   readonly afterMlpAdd: NormSpec | null;
 }
 
+/** One layer: its mixer, its MLP, norms and rotation. */
 export interface LayerSpec {
   /** null: the layer is its MLP alone. */
   readonly mixer: MixerSpec | null;

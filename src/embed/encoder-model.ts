@@ -15,6 +15,7 @@ import type { EmbedModules, SimilarityName } from './modules.ts';
 import { applyDense, checkPooling, layerNormed, normalized, type Pooling, pool } from './pooling.ts';
 import { similarity } from './similarity.ts';
 
+/** Options of `embed`. */
 export interface EmbedOptions {
   /**
    * How the states of the tokens become one vector; of several, the vectors stand one behind the other.
@@ -44,6 +45,7 @@ export interface EmbedOptions {
    * @default 32
    */
   readonly batchSize?: number;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 

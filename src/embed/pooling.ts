@@ -10,6 +10,7 @@ import { normalShare } from '../util/numbers.ts';
  * of tokens.
  */
 export const POOLINGS = ['cls', 'mean', 'max', 'last', 'weighted-mean', 'mean-sqrt'] as const;
+/** How the vectors of a text's tokens become one. */
 export type Pooling = (typeof POOLINGS)[number];
 
 /** @throws InputError for a name that there is not, or an empty list. */

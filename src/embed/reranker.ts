@@ -13,6 +13,7 @@ import { DEFAULT_BATCH, lengthBatches } from './batches.ts';
 import type { TextSettings } from './modules.ts';
 import type { RankHead } from './rank-head.ts';
 
+/** Options of `rerank`. */
 export interface RerankOptions {
   /**
    * What counts as an answer, for models that read an instruction (Qwen3-Reranker).
@@ -24,6 +25,7 @@ export interface RerankOptions {
    * @default 32
    */
   readonly batchSize?: number;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 

@@ -24,6 +24,7 @@ import { wholeNumber } from '../util/numbers.ts';
 import { sha256 } from '../util/sha256.ts';
 import { LocalNeeds } from './local-needs.ts';
 
+/** Options of `calibrate`. */
 export interface CalibrateOptions {
   /** Texts of the kind that the model is used for; at least 64 tokens together. @default texts that are part of the package */
   readonly texts?: readonly string[];
@@ -33,6 +34,7 @@ export interface CalibrateOptions {
    * @default 512
    */
   readonly length?: number;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
   /** Told how many tokens are read. */
   readonly onProgress?: (done: number, total: number) => void;

@@ -13,6 +13,7 @@ export interface ChatMessage {
   readonly [key: string]: unknown;
 }
 
+/** What a template is given besides the messages. */
 export interface RenderOptions {
   /**
    * End with the beginning of an answer.

@@ -44,6 +44,7 @@ export interface TokenOptions extends SamplingOptions {
 /** Text, token ids, or messages to answer. */
 export type Prompt = string | readonly number[] | readonly ChatMessage[];
 
+/** Options of `generate` and `chat`. */
 export interface GenerateOptions<Cache = KVCache> extends TokenOptions, TemplateOptions {
   /**
    * Put the tokenizer's special tokens (such as `<s>`) before the prompt.
@@ -75,10 +76,11 @@ export interface GenerateOptions<Cache = KVCache> extends TokenOptions, Template
    * @default the model's default adapters
    */
   readonly adapters?: AdapterChoice;
-  /** Propose tokens and check several at once: `true` looks for repetitions, a draft model guesses. */
+  /** Propose tokens and check several at once: `true` looks for repetitions, a draft model guesses. @default false */
   readonly speculate?: boolean | SpeculateOptions;
+  /** Ends the generation; `finishReason` is `aborted` then. */
   readonly signal?: AbortSignal;
-  /** Called after each chunk of the prompt. */
+  /** Called after each chunk of the prompt, with tokens that are read and that there are. */
   readonly onPrefill?: (done: number, total: number) => void;
 }
 

@@ -22,6 +22,7 @@ export interface ScoredToken {
   readonly top?: readonly TokenLogprob[];
 }
 
+/** How likely a model finds a text. */
 export interface ScoreResult {
   readonly tokens: readonly ScoredToken[];
   /** Sum of all that have a logprob: of the whole text. */

@@ -21,6 +21,7 @@ export interface Contestant {
   readonly options?: Partial<AnyCacheOptions>;
 }
 
+/** Which policies are compared, under which budgets, and by what. */
 export interface CompareOptions {
   readonly contestants: readonly Contestant[];
   /** Budgets as parts of the context, above 0 and up to 1. */
@@ -36,14 +37,18 @@ export interface CompareOptions {
   readonly text?: string;
   /** Whether the divergence from the dense cache is measured on the text, too. @default false */
   readonly divergence?: boolean;
+  /** Tokens of each window of the text. @default as of `perplexity` */
   readonly windowLength?: number;
   readonly windows?: number;
   /** Cases for recall, left out: not measured; a budget is a part of each case's own length. */
   readonly cases?: readonly RecallCase[];
   /** Where the question stands. @default after the context only: a policy does not know it */
   readonly questions?: readonly QuestionPosition[];
+  /** Tokens of a chunk. @default 64 */
   readonly chunkLength?: number;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
+  /** Told after each row, with the rows that are done and that there are. */
   readonly onRow?: (row: CompareRow, done: number, total: number) => void;
 }
 

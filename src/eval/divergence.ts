@@ -14,6 +14,7 @@ import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 /** Parts of a window that are told apart. */
 const PARTS = 8;
 
+/** How far the probabilities under a policy are from those of the dense cache. */
 export interface DivergenceResult extends Cost {
   /** Mean of KL(dense ‖ cache) over all positions, in nats. */
   readonly divergence: number;

@@ -11,6 +11,7 @@ import { type Interval, meanInterval } from './bootstrap.ts';
 import { type Cost, CostMeter } from './cost.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
+/** How a text is read for its perplexity. */
 export interface PerplexityOptions {
   /**
    * Options of the cache; each window of text gets a new one.
@@ -32,11 +33,13 @@ export interface PerplexityOptions {
    * @default 64
    */
   readonly chunkLength?: number;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
   /** Told how many tokens are done. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** The perplexity of a text. */
 export interface PerplexityResult extends Cost {
   /** exp of the mean loss. */
   readonly perplexity: number;

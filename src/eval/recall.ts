@@ -39,7 +39,9 @@ const Case = v.object({
 /** `last-window`: the question is at the end of the prompt; `after`: it comes when the context is in the cache. */
 export type QuestionPosition = 'last-window' | 'after';
 
+/** How cases of recall are read. */
 export interface RecallOptions {
+  /** Options of the cache; each case gets a new one. @default a dense one */
   readonly cache?: Partial<AnyCacheOptions>;
   readonly question?: QuestionPosition;
   /**
@@ -47,11 +49,13 @@ export interface RecallOptions {
    * @default 64
    */
   readonly chunkLength?: number;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
   /** Told after each case, also how many were right so far. */
   readonly onProgress?: (done: number, total: number, right: number) => void;
 }
 
+/** How many cases were answered rightly. */
 export interface RecallResult extends Cost {
   /** Cases answered rightly, as a part of all. */
   readonly recall: number;

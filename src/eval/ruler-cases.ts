@@ -7,6 +7,7 @@ import { range } from '../util/numbers.ts';
 import { Random } from '../util/random.ts';
 import { codeWords, digits, fillerSentence, lives, type Passage, sample, shuffled, words } from './ruler-text.ts';
 
+/** One case of a task of RULER. */
 export interface RulerCase {
   readonly task: RulerTask;
   /** What is in the cache before the question comes. */
@@ -154,6 +155,7 @@ const TASKS = {
   questions,
 } satisfies Record<string, MakeDraft>;
 
+/** The name of a task of RULER. */
 export type RulerTask = keyof typeof TASKS;
 
 /** The names of all tasks. */

@@ -14,7 +14,9 @@ import { type RulerCase, type RulerTask, rulerCases } from './ruler-cases.ts';
 import type { Passage } from './ruler-text.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
+/** Which tasks of RULER are run, and how. */
 export interface RulerOptions {
+  /** Options of the cache; each case gets a new one. @default a dense one */
   readonly cache?: Partial<AnyCacheOptions>;
   /** @default all tasks */
   readonly tasks?: readonly RulerTask[];
@@ -28,7 +30,9 @@ export interface RulerOptions {
   readonly passages?: readonly Passage[];
   /** Tokens of a chunk. @default 64 */
   readonly chunkLength?: number;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
+  /** Told after each case. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -39,6 +43,7 @@ export interface RulerScore {
   readonly cases: number;
 }
 
+/** Scores of the tasks of RULER. */
 export interface RulerResult extends Cost, RulerScore {
   readonly length: number;
   readonly tasks: Readonly<Partial<Record<RulerTask, RulerScore>>>;

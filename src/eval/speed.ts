@@ -11,6 +11,7 @@ import { argmax, wholeNumber } from '../util/numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { CostMeter } from './cost.ts';
 
+/** What is timed. */
 export interface SpeedOptions {
   /**
    * Options of the cache.
@@ -37,6 +38,7 @@ export interface SpeedOptions {
    * @default 256
    */
   readonly chunkLength?: number;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
   /** Told after each round, that to warm up included. */
   readonly onRound?: (done: number, total: number) => void;
@@ -126,6 +128,7 @@ export interface SpeedSettings {
   readonly buffer: BufferChoice;
 }
 
+/** One setting that was timed. */
 export interface SpeedTrial extends SpeedSettings {
   readonly prefillSpeed: number;
   readonly decodeSpeed: number;
@@ -135,6 +138,7 @@ export interface SpeedTrial extends SpeedSettings {
 /** What to try of each setting. */
 export type SpeedChoices = { readonly [K in keyof SpeedSettings]: readonly SpeedSettings[K][] };
 
+/** The settings that are tried, and the fastest. */
 export interface SpeedSearch {
   /** All that was tried, that from which it began first. */
   readonly trials: readonly SpeedTrial[];

@@ -43,22 +43,25 @@ export interface HubProgress {
 
 /** Options of {@link downloadFromHub}. */
 export interface HubDownloadOptions extends HubSettingsOptions {
-  /** Branch, tag, or commit hash; `main` by default. */
+  /** Branch, tag, or commit hash. @default 'main' */
   readonly revision?: string;
+  /** Sends requests in place of the global `fetch`. */
   readonly fetch?: typeof globalThis.fetch;
+  /** Told of bytes as they come. */
   readonly onProgress?: (progress: HubProgress) => void;
   /** Called when the hub was not reached and another try follows. */
   readonly onRetry?: (retry: HubRetry) => void;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
   /** Exactly these files, instead of what a checkpoint needs. */
   readonly files?: readonly string[];
   /** A GGUF model instead: its quantisation, such as `Q4_K_M`, or the name of its file (of its first shard). */
   readonly gguf?: string;
-  /** Failures in a row that are put up with; 5 by default. */
+  /** Failures in a row after which it ends. @default 5 */
   readonly retries?: number;
-  /** Wait before the first new try, doubling after; 500 ms by default. */
+  /** Milliseconds before the first new try, doubled after each. @default 500 */
   readonly retryDelayMs?: number;
-  /** Silence after which a connection counts as dropped; 60 s by default. */
+  /** Silence in milliseconds after which a connection counts as dropped. @default 60000 */
   readonly stallMs?: number;
 }
 

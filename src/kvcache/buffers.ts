@@ -44,6 +44,7 @@ const INT4: Omit<BufferRow, 'summary'> = {
   blocks: (shape) => new BlockCodec(shape, 'q4_0'),
 };
 
+/** The formats of keys and values by name. */
 export const BUFFERS: Readonly<Record<BufferKind, BufferRow>> = {
   float32: { summary: 'exact', create: (shape) => new Float32Codec(shape) },
   float16: { summary: 'half the memory', create: (shape) => new Float16Codec(shape) },

@@ -31,16 +31,29 @@ const cacheOf = <Options extends CacheOptions>(policy: PolicyRow, Base = AttnWei
     }
   };
 
+/** A cache of the policy `dense`. @throws InputError for options out of range. */
 export const DenseKVCache = cacheOf<CacheOptions>(dense, KVCache);
+/** A cache of the policy `lastrec`. @throws InputError for options out of range. */
 export const LastRecentKVCache = cacheOf<LastRecentOptions>(lastRecent, KVCache);
+/** A cache of the policy `h2o`. @throws InputError for options out of range. */
 export const H2OKVCache = cacheOf<H2OOptions>(h2o);
+/** A cache of the policy `h2o-original`. @throws InputError for options out of range. */
 export const H2OOriginalKVCache = cacheOf<H2OOptions>(h2oOriginal);
+/** A cache of the policy `h2o-vlen`. @throws InputError for options out of range. */
 export const ValueLengthH2OKVCache = cacheOf<H2OOptions>(valueLengthH2O);
+/** A cache of the policy `qh2o`. @throws InputError for options out of range. */
 export const QuantizedH2OKVCache = cacheOf<QuantizedH2OOptions>(quantizedH2O);
+/** A cache of the policy `tova`. @throws InputError for options out of range. */
 export const TovaKVCache = cacheOf<ScoredPolicyOptions>(tova);
+/** A cache of the policy `snapkv`. @throws InputError for options out of range. */
 export const SnapKVCache = cacheOf<SnapKVOptions>(snapKV);
+/** A cache of the policy `pyramid`. @throws InputError for options out of range. */
 export const PyramidKVCache = cacheOf<PyramidOptions>(pyramidKV);
+/** A cache of the policy `expected`. @throws InputError for options out of range. */
 export const ExpectedAttentionKVCache = cacheOf<ExpectedOptions>(expectedAttention);
+/** A cache of the policy `knorm`. @throws InputError for options out of range. */
 export const KeyNormKVCache = cacheOf<ScoredPolicyOptions>(keyNorm);
+/** A cache of the policy `keydiff`. @throws InputError for options out of range. */
 export const KeyDiffKVCache = cacheOf<ScoredPolicyOptions>(keyDiff);
+/** A cache of the policy `leverage`. @throws InputError for options out of range. */
 export const LeverageKVCache = cacheOf<LeverageOptions>(leverage);

@@ -18,6 +18,7 @@ export interface CacheStep {
   readonly groups: readonly GroupStep[];
 }
 
+/** What a step did to the slots of one query group. */
 export interface GroupStep {
   /** Positions that were written into slots. */
   readonly written: readonly number[];

@@ -6,6 +6,7 @@ import type { Row } from './row.ts';
 import type { SlotStore } from './slot-store.ts';
 import type { SlotTable } from './slots.ts';
 
+/** What a cache holds, in numbers. */
 export interface CacheStats {
   readonly policy: string;
   readonly cacheLength: number;
@@ -22,6 +23,7 @@ export interface CacheStats {
   readonly bytes: number;
 }
 
+/** The memory of a cache, by what it is for. */
 export interface CacheMemory {
   /** Bytes of the slots that there are, for keys and values. What is reserved for more, and not used yet, does not count. */
   readonly keysAndValues: number;

@@ -24,6 +24,7 @@ import { KEPT_UNDO_SLOTS } from './undo.ts';
 /** Slots by which the memory grows. */
 const GROWTH = 64;
 
+/** The keys and values of tokens that a model can attend to, under a policy that decides which of them stay. */
 export class KVCache extends CacheReader {
   override readonly store: SlotStore;
   override rows: Row[];

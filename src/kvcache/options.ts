@@ -11,6 +11,7 @@ import type { PolicyRow } from './policy.ts';
 /** Rows that a cache holds at most: each takes memory in JavaScript's heap, beside its slots. */
 export const MAX_BATCH = 4096;
 
+/** Options that caches of all policies take. */
 export interface CacheOptions {
   /** Slots that are held after a step, per layer, row and query group: the budget, in tokens. */
   readonly cacheLength: number;

@@ -10,6 +10,7 @@ import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
 import { PartStates, PolicyPart, rulesOfAll } from './policy-part.ts';
 import { checkRoutes, type RouteOptions, type Routes, routesOf } from './routes.ts';
 
+/** Options of `routed`. */
 export interface RoutedOptions extends CacheOptions, RouteOptions {
   /** What `model.calibrate()` gave. @default for caches of a model: its own, which is measured where there is none */
   readonly table?: unknown;

@@ -37,6 +37,7 @@ export interface CrossShape {
   readonly valueSize: number;
 }
 
+/** What a cache knows of one layer. */
 export interface LayerShape {
   /** Whether the layer holds keys and values. Where it does not, the other numbers mean nothing. */
   readonly slots: boolean;

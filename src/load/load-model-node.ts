@@ -35,6 +35,7 @@ export type LoadProgress =
    */
   | { readonly stage: 'weights'; readonly bytes: number; readonly total: number; readonly note?: string };
 
+/** Options of `loadModel` and `loadEncoder`. */
 export interface LoadOptions {
   /**
    * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, f16 up to 200M on ggml, else int8; on ggml, blocks of a
@@ -76,7 +77,9 @@ export interface LoadOptions {
   readonly hub?: Omit<HubDownloadOptions, 'onProgress' | 'signal'>;
   /** Adapters of PEFT or LitGPT, merged into the weights or live beside them; several add up. */
   readonly adapters?: readonly AdapterSource[];
+  /** Told of the download and of the weights that are prepared. */
   readonly onProgress?: (progress: LoadProgress) => void;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 

@@ -13,6 +13,7 @@ import { type MemoryPlanOptions as CommonOptions, type MemoryPlan, planMemoryOf 
 import { onnxMemory } from './onnx-memory.ts';
 import { planModel } from './plan.ts';
 
+/** The options of the plan, and the engine that it is for. */
 export interface MemoryPlanOptions extends CommonOptions {
   /**
    * What computes the model.

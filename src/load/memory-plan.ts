@@ -25,6 +25,7 @@ import { chooseFormat, countParameters, paramsOf } from './model-plan.ts';
 import { onnxMemory } from './onnx-memory.ts';
 import type { WeightChoice } from './weight-choice.ts';
 
+/** What the memory is planned for. */
 export interface MemoryPlanOptions {
   /** Tokens that the sequence is to reach. @default the model's context */
   readonly contextLength?: number;

@@ -21,15 +21,19 @@ export interface MergeSource {
   readonly weight?: number;
 }
 
+/** Options of `mergeAdapters`. */
 export interface MergeOptions {
   /** Which of a checkpoint's models the adapters are for, as in loading. */
   readonly part?: string;
   /** Most bytes of one file. @default 5 GB */
   readonly maxShardBytes?: number;
+  /** Told how many bytes are written. */
   readonly onProgress?: (progress: { readonly bytes: number; readonly total: number }) => void;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
+/** What was written. */
 export interface MergeResult {
   readonly folder: string;
   /** Bytes of all tensors. */

@@ -22,6 +22,7 @@ import type { Routes } from './routes.ts';
 import { randomId } from './served-model.ts';
 import { addTokenRoutes } from './token-routes.ts';
 
+/** What a server serves, and its limits. */
 export interface AppOptions {
   /** A `ServedModel` is in memory; an `OnDemandModel` is loaded by its first request. */
   readonly models: readonly ModelEntry[];
@@ -46,11 +47,13 @@ export interface AppOptions {
 
 /** A server's routes, and its end. */
 export interface ServerApp {
+  /** Answers one request. */
   fetch(request: Request): Response | Promise<Response>;
   /** Refuses new requests, and those that wait. Those that are answered go on. */
   drain(): void;
 }
 
+/** Makes the routes of a server, without a socket: `fetch` answers requests. */
 export function createApp(options: AppOptions): ServerApp {
   const { models, encoders = [], bodyBytes = 8 * 2 ** 20, pingMs = 15_000, stallMs = 60_000, log = () => {} } = options;
   const app = new Hono() as Routes;

@@ -15,6 +15,7 @@ export interface Embedder {
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Float32Array[]>;
 }
 
+/** A model that embeds texts, and how it is served. */
 export interface ServedEncoderOptions {
   /** The model's name for clients. */
   readonly id: string;

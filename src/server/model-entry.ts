@@ -7,6 +7,7 @@ import type { CacheClass, ServedModel } from './served-model.ts';
 /** The right of a request to use a model. While one is held, the model stays in memory. */
 export interface ModelLease {
   readonly served: ServedModel;
+  /** Gives the right back. A second call does nothing. */
   release(): void;
 }
 
@@ -26,6 +27,7 @@ export interface ModelEntry {
   acquire(): Promise<ModelLease>;
 }
 
+/** A model that is loaded by its first request. */
 export interface OnDemandOptions {
   readonly id: string;
   readonly cacheClasses: readonly CacheClass[];

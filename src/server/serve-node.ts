@@ -10,6 +10,7 @@ import { type AppOptions, createApp, type ServerApp } from './app.ts';
 import { isLocal, keyCheck } from './keys-node.ts';
 import { readPageFiles } from './page-node.ts';
 
+/** Options of `serve`. */
 export interface ServeOptions extends Omit<AppOptions, 'authorize'> {
   /** @default '127.0.0.1' */
   readonly host?: string;

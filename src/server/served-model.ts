@@ -22,6 +22,7 @@ export interface CacheClass {
   readonly options: Partial<AnyCacheOptions>;
 }
 
+/** A model in memory, and how it is served. */
 export interface ServedModelOptions {
   /** What clients call it. */
   readonly id: string;

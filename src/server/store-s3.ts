@@ -5,6 +5,7 @@ import type { AwsClient } from 'aws4fetch';
 import { InputError, SnapshotError } from '../util/errors.ts';
 import type { SessionStore } from './sessions.ts';
 
+/** The keys of an account. */
 export interface S3Credentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;

@@ -30,6 +30,7 @@ export type EncoderInput =
   | { readonly vectors: readonly Float32Array[] }
   | { readonly images: readonly EncoderImage[] };
 
+/** Options of one run of an encoder. */
 export interface EncodeOptions {
   /** Per row: 1 for a token, 0 for padding. Rows may differ in length without a mask. @default all are tokens */
   readonly mask?: readonly ArrayLike<number>[];
@@ -44,6 +45,7 @@ export interface EncodeOptions {
   readonly output?: OutputKind;
 }
 
+/** What an encoder gives. */
 export interface EncodeResult {
   /** [rows, T, width], or [rows, width] where a row is `pooled`. Values of padding are undefined. */
   readonly data: Float32Array;

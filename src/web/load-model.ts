@@ -51,7 +51,9 @@ export interface LoadOptions {
   readonly worker?: () => Worker;
   /** Silence of a worker that has work, in milliseconds, after which it counts as stopped. @default 120000 */
   readonly silenceMs?: number;
+  /** Told of the download and of the weights that are prepared. */
   readonly onProgress?: (progress: LoadProgress) => void;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 

@@ -28,7 +28,9 @@ export interface ThreadOptions {
   };
 }
 
+/** Options of `loadModelInWorker`. */
 export interface WorkerLoadOptions extends LoadOptions {
+  /** Options of the thread. */
   readonly worker?: ThreadOptions;
 }
 

@@ -31,6 +31,7 @@ export interface OpenAdapter {
    * @throws AdapterError where it does not fit.
    */
   readFor(base: BaseModel): Promise<Adapter>;
+  /** Closes its files. */
   close(): Promise<void>;
 }
 

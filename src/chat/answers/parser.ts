@@ -5,6 +5,7 @@ import { readCalls, type ToolSchemas } from './bodies.ts';
 import type { AnswerFormat, CallStart } from './formats.ts';
 import { WrittenCalls } from './written-calls.ts';
 
+/** A part of an answer: text, reasoning, or a call of a function. */
 export type AnswerPart =
   | { readonly type: 'text' | 'reasoning'; readonly text: string }
   /** A call begins. */
@@ -12,6 +13,7 @@ export type AnswerPart =
   /** The next piece of the JSON of its arguments. */
   | { readonly type: 'arguments'; readonly text: string };
 
+/** What an answer may hold. */
 export interface AnswerParserOptions {
   /** The prompt ends within thoughts, as templates of models that always think do. @default false */
   readonly startsInReasoning?: boolean;

@@ -31,28 +31,29 @@ import { maximum, mostLikely, TokenRanking } from './token-ranking.ts';
 export interface SamplingOptions {
   /** 0: always the most likely token; `topK`, `topP`, `minP` and `seed` then change nothing. @default 0 */
   readonly temperature?: number;
-  /** Draw from this many of the most likely tokens; 0 or nothing: from all. */
+  /** Draw from this many of the most likely tokens; 0: from all. @default 0 */
   readonly topK?: number;
-  /** Draw from the fewest most likely tokens whose probabilities come to this; above 0, at most 1. */
+  /** Draw from the fewest most likely tokens whose probabilities come to this; above 0, at most 1. @default 1 */
   readonly topP?: number;
-  /** Draw from tokens at least this many times as likely as the most likely one; 0 to 1. */
+  /** Draw from tokens at least this many times as likely as the most likely one; 0 to 1. @default 0 */
   readonly minP?: number;
-  /** Above 1: tokens of prompt and text become less likely; 1 changes nothing. */
+  /** Above 1: tokens of prompt and text become less likely; 1 changes nothing. @default 1 */
   readonly repetitionPenalty?: number;
-  /** Taken off the logit of a written token, as often as it was written. */
+  /** Taken off the logit of a written token, as often as it was written. @default 0 */
   readonly frequencyPenalty?: number;
-  /** Taken off the logit of a written token, once. */
+  /** Taken off the logit of a written token, once. @default 0 */
   readonly presencePenalty?: number;
-  /** Added to single tokens' logits. */
+  /** Added to single tokens' logits. @default none */
   readonly logitBias?: LogitBias;
-  /** Tokens never to be written. */
+  /** Tokens never to be written. @default none */
   readonly bannedTokens?: readonly number[];
   /** A whole number; the same seed gives the same text. @default random */
   readonly seed?: number;
-  /** The caller's own changes to the logits: functions, or objects that make a state for each sequence. */
+  /** The caller's own changes to the logits: functions, or objects that make a state for each sequence. @default none */
   readonly processors?: readonly LogitsProcessor[];
 }
 
+/** A token, and how likely the model finds it. */
 export interface TokenLogprob {
   readonly token: number;
   /** Natural logarithm of the probability that the model itself gives the token, before any processor. */

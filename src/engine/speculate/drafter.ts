@@ -13,6 +13,7 @@ export interface Drafter {
   propose(context: readonly number[], most: number): Promise<readonly Proposal[]>;
 }
 
+/** What proposes tokens, and how many at once. */
 export interface SpeculateOptions {
   /**
    * A smaller model with the same tokenizer.

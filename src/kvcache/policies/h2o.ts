@@ -5,6 +5,7 @@ import { definePolicy } from '../define-policy.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
 import type { PolicyRules } from '../policy.ts';
 
+/** Options of `h2o` and its kin. */
 export interface H2OOptions extends ScoredPolicyOptions {
   /** Divide a score by the number of queries that could see the slot, so that age alone is no merit. @default true */
   readonly normalize?: boolean;

@@ -4,6 +4,7 @@
 import { definePolicy } from '../define-policy.ts';
 import type { CacheOptions } from '../options.ts';
 
+/** Options of `lastrec`. */
 export interface LastRecentOptions extends CacheOptions {
   /** Tokens at the start of the sequence that always stay (fewer where the budget is that small). @default 4 */
   readonly sinks?: number;

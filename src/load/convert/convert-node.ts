@@ -20,6 +20,7 @@ import { checkReadsBack } from './check-written-node.ts';
 import { ggufModelOf } from './gguf-model.ts';
 import { type GgufTensor, ggufTensors, type HeadCounts } from './gguf-tensors.ts';
 
+/** Options of `writeGguf`. */
 export interface ConvertOptions {
   /**
    * How matrices are stored. Norms, biases and routers are always f32; with q4_0, embedding and head are q8_0. Rows that are no whole
@@ -27,14 +28,17 @@ export interface ConvertOptions {
    * @default 'f16'
    */
   readonly weights?: WrittenFormat;
-  /** Adapters to merge. */
+  /** Adapters to merge. @default none */
   readonly adapters?: readonly MergeSource[];
   /** Which of a checkpoint's models is meant, as in loading. */
   readonly part?: string;
+  /** Told how many bytes are written. */
   readonly onProgress?: (progress: { readonly bytes: number; readonly total: number }) => void;
+  /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
+/** What was written. */
 export interface ConvertResult {
   readonly file: string;
   readonly bytes: number;
