@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { BATCH_POLICIES, bufferFor, compareBatch, randomBatch } from '../../test/support/batch-cases.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
+import { ids, watchSteps } from '../../test/support/small-model.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { loadModel } from '../node.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
@@ -27,7 +28,6 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
 const PROMPTS = ['In the beginning', 'And Moses said unto', 'hacker: n.', 'And it came to pass', 'The'];
 const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[] => tokens.map(({ token }) => token);
 
@@ -100,17 +100,6 @@ describe('each row of a batch gets what it gets alone', () => {
 });
 
 describe('rows', () => {
-  /** The lengths of the chunks of each step [rows]. */
-  function watchSteps(model: LanguageModel): number[][] {
-    const steps: number[][] = [];
-    const step = model.step.bind(model);
-    vi.spyOn(model, 'step').mockImplementation((cache, chunk, options) => {
-      steps.push(chunk.map((row) => row.length));
-      return step(cache, chunk, options);
-    });
-    return steps;
-  }
-
   it('share their steps, and leave without a trace', async () => {
     const steps = watchSteps(small);
     const requests = [6, 3, 9, 1].map((maxNewTokens) => ({ prompt: ids(4, maxNewTokens), maxNewTokens }));

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { caseFolder } from '../../test/support/family-cases.ts';
+import { ids, watchSteps } from '../../test/support/small-model.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { loadModel } from '../load/load-model-node.ts';
 import type { LanguageModel } from './language-model.ts';
@@ -18,7 +19,6 @@ afterAll(async () => {
 });
 afterEach(() => vi.restoreAllMocks());
 
-const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
 const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[] => tokens.map(({ token }) => token);
 
 function abortable() {
@@ -26,23 +26,12 @@ function abortable() {
   return { signal: aborter.signal, abort: () => aborter.abort(new Error('enough')) };
 }
 
-/** The lengths of the chunks of each step [rows]. */
-function watchSteps(model = small): number[][] {
-  const steps: number[][] = [];
-  const step = model.step.bind(model);
-  vi.spyOn(model, 'step').mockImplementation((cache, chunk, options) => {
-    steps.push(chunk.map((row) => row.length));
-    return step(cache, chunk, options);
-  });
-  return steps;
-}
-
 describe('generations at the same time', () => {
   it('share their steps, and get what they get alone', async () => {
     const options = { maxNewTokens: 12, eosTokenIds: [] };
     const alone: number[][] = [];
     for (let i = 0; i < 6; i++) alone.push(tokensOf(await small.generate(ids(5, i), options).result()));
-    const steps = watchSteps();
+    const steps = watchSteps(small);
     const runs = Array.from({ length: 6 }, (_, i) => small.generate(ids(5, i), options));
     const results = await Promise.all(runs.map((run) => run.result()));
     expect(results.map(tokensOf)).toEqual(alone);
@@ -100,7 +89,7 @@ describe('generations at the same time', () => {
 
 describe('prompts beside sequences that decode', () => {
   it('are read in short chunks, and alone in long ones', async () => {
-    const steps = watchSteps();
+    const steps = watchSteps(small);
     const cache = { policy: 'dense', cacheLength: 1000 };
     await small.generate(ids(600), { cache, maxNewTokens: 1 }).result();
     expect(steps.map(([length]) => length)).toEqual([256, 256, 88, 1].slice(0, steps.length));
@@ -124,7 +113,7 @@ describe('prompts beside sequences that decode', () => {
     const { signal, abort } = abortable();
     const busy = small.generate(ids(5), { cache: { policy: 'dense' }, maxNewTokens: 900, eosTokenIds: [], signal });
     const ended = busy.result();
-    const steps = watchSteps();
+    const steps = watchSteps(small);
     await Promise.all([
       ...[40, 50, 60].map((length) => small.generate(ids(length, length), { maxNewTokens: 1 }).result()),
       small.generate([...ids(300, 1), ...ids(20, 2)], { cache, reusePrefix: true, maxNewTokens: 1 }).result(),
@@ -142,7 +131,7 @@ describe('prompts beside sequences that decode', () => {
     ] as const) {
       const options = { cache, maxNewTokens: 12, eosTokenIds: [] };
       const alone = tokensOf(await small.generate(ids(110, 1), options).result());
-      const steps = watchSteps();
+      const steps = watchSteps(small);
       const busy = small.generate(ids(5), { maxNewTokens: 40, eosTokenIds: [] }).result();
       const beside = await small.generate(ids(110, 1), options).result();
       await busy;

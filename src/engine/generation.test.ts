@@ -3,6 +3,7 @@ import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder, firstSlots } from '../../test/support/family-cases.ts';
+import { ids } from '../../test/support/small-model.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { type AnyCacheOptions, POLICIES } from '../kvcache/policies.ts';
 import { type KVCache, loadModel } from '../node.ts';
@@ -27,8 +28,6 @@ afterAll(async () => {
 });
 
 const PROMPT = 'In the beginning God created the';
-/** Any number of tokens that the small model has. */
-const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
 
 async function collect(generation: Generation): Promise<TextChunk[]> {
   const pieces: TextChunk[] = [];

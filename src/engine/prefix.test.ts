@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { relativeError } from '../../test/parity/case.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
+import { ids } from '../../test/support/small-model.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { type KVCache, loadModel } from '../node.ts';
@@ -13,8 +14,6 @@ beforeAll(async () => {
   model = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir, generationConfig: false });
 });
 afterAll(() => model.dispose());
-
-const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
 
 async function filled(tokens: readonly number[], options: Partial<AnyCacheOptions> = {}): Promise<KVCache> {
   const cache = model.createCache(options);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../test/support/family-cases.ts';
+import { ids } from '../../test/support/small-model.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { perplexity } from '../eval/perplexity.ts';
 import { loadModel } from '../node.ts';
@@ -19,7 +20,6 @@ afterAll(async () => {
 });
 
 const TEXT = 'In the beginning God created the heaven and the earth.';
-const ids = (length: number): number[] => Array.from({ length }, (_, i) => 3 + ((i * 37) % 94));
 
 describe('score', () => {
   it('tells each token’s log probability after those before it', async () => {

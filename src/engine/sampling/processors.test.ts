@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../../test/support/family-cases.ts';
+import { ids } from '../../../test/support/small-model.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
 import { loadModel } from '../../load/load-model-node.ts';
 import { InputError } from '../../util/errors.ts';
@@ -14,7 +15,6 @@ beforeAll(async () => {
 });
 afterAll(() => small.dispose());
 
-const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
 const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[] => tokens.map(({ token }) => token);
 
 function maskOf(...allowed: number[]): Uint32Array {

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../../test/support/family-cases.ts';
 import { EVICTING_POLICIES, PLAIN_POLICIES } from '../../../test/support/policy-names.ts';
 import { seeded } from '../../../test/support/seeded.ts';
+import { ids } from '../../../test/support/small-model.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
 import type { AnyCacheOptions } from '../../kvcache/policies.ts';
 import { definePolicy, type KVCache, loadModel } from '../../node.ts';
@@ -34,7 +35,6 @@ afterAll(async () => {
   for (const model of [tiny, small, other]) await model.dispose();
 });
 
-const ids = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => 3 + ((from + i * 37) % 94));
 /** A sequence that repeats itself. */
 const circle = (length: number, period: number): number[] => Array.from({ length }, (_, i) => ids(period)[i % period]);
 const tokensOf = ({ tokens }: { tokens: readonly { token: number }[] }): number[] => tokens.map(({ token }) => token);
