@@ -74,7 +74,7 @@ async function inspect(flags: InspectFlags, io: CliIo): Promise<void> {
 const calibrationFacts = (table: Inspection['calibration']) =>
   table && { texts: table.texts, length: table.length, ...calibrationMap(table) };
 
-/** The names in a checkpoint are anybody's. */
+/** Names in a checkpoint may hold control characters: they are escaped for the terminal. */
 function withPlainNames(found: Inspection, io: CliIo): Inspection {
   const tensors = found.tensors?.map((tensor) => ({ ...tensor, name: shown(tensor.name, io.stdout) })) ?? null;
   return { ...found, tensors };

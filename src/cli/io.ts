@@ -1,5 +1,5 @@
 /**
- * @file What a command sees of the world: streams, environment, and the signal that ends it. Tests hand in their own.
+ * @file What a command reads and writes: streams, environment, and the signal that ends it. Tests give their own.
  */
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';

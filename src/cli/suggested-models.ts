@@ -1,5 +1,5 @@
 /**
- * @file Models that a newcomer may talk to: small, open to everybody, and trained on conversations.
+ * @file Models to begin with: small, without a licence to accept, and trained on conversations.
  */
 import { bytes } from './format.ts';
 

@@ -7,7 +7,7 @@ import { show } from '../util/show.ts';
 
 type Keys = string | readonly string[];
 
-/** No count in a config may exceed this: a lying file must not make us allocate for it. */
+/** No count in a config may exceed this: memory is allocated by counts, and a damaged file may state any. */
 const MAX_COUNT = 2 ** 26;
 
 /** The largest float32. A larger number is infinite where the model computes with it. */

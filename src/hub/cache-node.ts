@@ -55,7 +55,7 @@ export async function writeRef(cache: RepoCache, revision: string, commit: strin
 export type Linker = (target: string, path: string) => Promise<void>;
 
 /**
- * Makes `pointer` show the bytes of `blob`: a relative symlink, or where those are not to be had (Windows without
+ * Makes `pointer` show the bytes of `blob`: a relative symlink, or where there are no symlinks (Windows without
  * developer mode, some network drives) a hard link, or at last a copy.
  */
 export async function linkIntoSnapshot(

@@ -9,7 +9,7 @@ export interface HubHttpOptions {
   readonly token?: string;
   readonly fetch?: typeof globalThis.fetch;
   readonly signal?: AbortSignal;
-  /** Failures in a row that are put up with. */
+  /** Failures in a row after which it ends. */
   readonly retries: number;
   /** Before the first new try; doubles with each further one. */
   readonly retryDelayMs: number;

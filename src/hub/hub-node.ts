@@ -138,7 +138,7 @@ async function download(id: string, options: HubDownloadOptions): Promise<string
     await writeRef(cache, revision, commit);
     return join(cache.snapshots, commit);
   } catch (error) {
-    // Better the state of yesterday than none.
+    // The revision that was fetched before is used where the hub can not be asked.
     if (isTransient(error) && cached.usable) return cached.folder;
     throw diskError(error, settings.cacheDir);
   } finally {

@@ -1,5 +1,5 @@
 /**
- * @file A cache as bytes: to be kept in a file, and gone on with later as if nothing had been between.
+ * @file A cache as bytes, for a file: a cache that is loaded continues like the one that was saved.
  *
  * Layout: 8 bytes of magic, uint32 version, uint32 length of the header, the header (JSON), padding to 8, the arrays one behind
  * the other (each padded to 8), and 32 bytes of SHA-256 over all that comes before. Numbers are little-endian.

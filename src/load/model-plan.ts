@@ -21,7 +21,7 @@ import { checkWeightChoice, heldFormat, type WeightChoice } from './weight-choic
 /** Up to this many parameters float32 costs little and changes nothing. */
 const SMALL_MODEL = 100e6;
 
-/** What is to be prepared, and how its rows are had. */
+/** Parameters to prepare, and a reader for the rows of each. */
 export interface PrepareRequest {
   readonly specs: readonly Param[];
   readonly format: WeightFormat;

@@ -24,7 +24,7 @@ const SCORES = 3;
 /** Rows of the MLP's width: both halves together, each by itself, activated and multiplied; and the allocator's share. */
 const MLP_ROWS = 7;
 
-/** Small things, and garbage that V8 lets lie at any rate. */
+/** Small things, and garbage that V8 has not collected yet. */
 const SLACK = 10 * MB;
 const GARBAGE = 16 * MB;
 

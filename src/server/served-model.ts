@@ -263,7 +263,7 @@ export class ServedModel {
   /** @param prompt tokens of it. */
   async #sizeOf({ options, cacheClass }: Turn, prompt: number): Promise<RequestSize> {
     const most = Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens);
-    // An answer is seldom as long as it may be.
+    // Most answers are shorter than their limit.
     const tokens = prompt + Math.ceil(most / 4);
     if (this.options.cacheBytes === undefined) return { tokens, bytes: 0 };
     const { name, options: cache } = this.#classOf(cacheClass);

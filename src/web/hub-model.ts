@@ -102,7 +102,7 @@ async function currentNote(
   try {
     commit = await commitOf(http, id, source.revision);
   } catch (error) {
-    // Without a network the model of yesterday is better than none.
+    // The revision that was fetched before is used where there is no network.
     if (stored && isTransient(error)) return { note: stored, meter: meterOf(stored.files) };
     throw error;
   }

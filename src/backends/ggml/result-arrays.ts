@@ -1,6 +1,6 @@
 /**
  * @file Arrays that results are read into. Those of a chunk's keys and values are given back and written anew: 12 MB for each 256 tokens of a
- * 135M model, of which V8 let 60 to 150 MB lie before it collected them.
+ * 135M model, of which 60 to 150 MB were garbage before V8 collected them.
  */
 export class ResultArrays {
   /** By length. */

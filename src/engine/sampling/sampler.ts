@@ -45,7 +45,7 @@ export interface SamplingOptions {
   readonly presencePenalty?: number;
   /** Added to single tokens' logits. @default none */
   readonly logitBias?: LogitBias;
-  /** Tokens never to be written. @default none */
+  /** Tokens that are never chosen. @default none */
   readonly bannedTokens?: readonly number[];
   /** A whole number; the same seed gives the same text. @default random */
   readonly seed?: number;
