@@ -94,6 +94,30 @@ describe('sessions', () => {
     }
   });
 
+  it('that requests have are waited for before all are saved: an answer that is broken off at the end is kept', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'keyhold-sessions-'));
+    try {
+      const { one, losses } = servedModel(model, { store: folderStore(folder) });
+      const owner = { key: '', cacheClass: '', id: 'x' };
+      const taken = await one.sessions.take({
+        space: '',
+        session: { name: 'x', owner, waits: true },
+        prompt: [1],
+        create: async () => model.createCache(),
+      });
+      const saved: string[] = [];
+      const all = one.sessions.saveAll().then(async () => saved.push(...(await readdir(folder))));
+      await model.prefill(taken.cache as never, [1, 2, 3]);
+      expect(saved).toEqual([]);
+      await taken.giveBack(true);
+      await all;
+      expect(saved).toEqual(['x.khc']);
+      expect(losses).toEqual([]);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
   it('lose the oldest files where the folder is full', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'keyhold-sessions-'));
     try {

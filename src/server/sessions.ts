@@ -105,6 +105,8 @@ export class Sessions {
   /** The one that was used last is the last. */
   readonly #entries = new Set<Entry>();
   readonly #choices = new Serial();
+  /** One for each cache that a request has: done when it is given back. */
+  readonly #taken = new Set<Promise<void>>();
   /** One cache is saved at a time: a snapshot copies all of it. */
   readonly #saves = new Serial();
 
@@ -150,12 +152,13 @@ export class Sessions {
       const { own, version } = await this.#own(request);
       const entry = await this.#choose(request, own);
       entry.version = version;
-      return this.#taken(entry);
+      return this.#lend(entry);
     });
   }
 
-  /** Saves all that no request has. */
+  /** Waits for the requests that have a cache, and saves all. */
   async saveAll(): Promise<void> {
+    await Promise.all(this.#taken);
     for (const entry of this.#entries) if (!entry.busy) await this.#save(entry);
   }
 
@@ -252,27 +255,41 @@ export class Sessions {
     return entry;
   }
 
-  #taken(entry: Entry): TakenCache {
+  #lend(entry: Entry): TakenCache {
+    let returned!: () => void;
+    const taken = new Promise<void>((resolve) => {
+      returned = resolve;
+    });
+    this.#taken.add(taken);
     return {
       cache: entry.cache,
       giveBack: async (keep) => {
         try {
-          if (keep) await this.#look(entry);
-          else await this.#drop(entry);
-        } catch (error) {
-          // A cache that can't be read is of no use.
-          this.#options.onLoss(entry.name ?? 'a cache without a session', error);
-          this.#entries.delete(entry);
+          await this.#takeBack(entry, keep);
         } finally {
-          entry.busy = false;
+          this.#taken.delete(taken);
+          returned();
         }
-        if (!this.#entries.delete(entry)) return;
-        this.#entries.add(entry);
-        entry.dirty = entry.name !== null;
-        if (entry.dirty && this.#options.store) void this.#save(entry);
-        await this.trim();
       },
     };
+  }
+
+  async #takeBack(entry: Entry, keep: boolean): Promise<void> {
+    try {
+      if (keep) await this.#look(entry);
+      else await this.#drop(entry);
+    } catch (error) {
+      // A cache that can't be read is of no use.
+      this.#options.onLoss(entry.name ?? 'a cache without a session', error);
+      this.#entries.delete(entry);
+    } finally {
+      entry.busy = false;
+    }
+    if (!this.#entries.delete(entry)) return;
+    this.#entries.add(entry);
+    entry.dirty = entry.name !== null;
+    if (entry.dirty && this.#options.store) void this.#save(entry);
+    await this.trim();
   }
 
   /** Reads what a cache has computed. */
