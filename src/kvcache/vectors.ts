@@ -51,6 +51,30 @@ export function dotAt(x: Float32Array, at: number, y: Float64Array): number {
   return a + b + (c + d);
 }
 
+/** yᵀ A y of a symmetric matrix A [D, D] that begins at `from`, by its upper half. */
+export function quadratic(matrix: Float64Array, from: number, y: Float64Array): number {
+  const D = y.length;
+  let sum = 0;
+  for (let i = 0; i < D; i++) {
+    const row = from + i * D;
+    let a = (matrix[row + i] * y[i]) / 2;
+    let b = 0;
+    let c = 0;
+    let d = 0;
+    let n = i + 1;
+    // Four sums, as each has to wait for itself.
+    for (; n + 4 <= D; n += 4) {
+      a += matrix[row + n] * y[n];
+      b += matrix[row + n + 1] * y[n + 1];
+      c += matrix[row + n + 2] * y[n + 2];
+      d += matrix[row + n + 3] * y[n + 3];
+    }
+    for (; n < D; n++) a += matrix[row + n] * y[n];
+    sum += y[i] * (a + b + (c + d));
+  }
+  return 2 * sum;
+}
+
 /** Makes of a symmetric, positive matrix A [D, D] its Cholesky factor L in the lower half, in place: A = L Lᵀ. */
 export function decompose(matrix: Float64Array, D: number): void {
   for (let i = 0; i < D; i++)

@@ -6,7 +6,7 @@ import { definePolicy } from '../define-policy.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
 import { refreshing, refuseVaryingRotation, SINKS } from '../refresh.ts';
 import type { RotationShape } from '../shape.ts';
-import { lengthOf, Scratch } from '../vectors.ts';
+import { lengthOf, quadratic, Scratch } from '../vectors.ts';
 import type { LayerView } from '../view.ts';
 
 export interface ExpectedOptions extends ScoredPolicyOptions {
@@ -124,13 +124,7 @@ function expectedLogit(numbers: Float64Array, at: number, k: Float64Array, count
   let linear = 0;
   for (let i = 0; i < D; i++) linear += k[i] * numbers[at + i];
   linear /= count;
-  let square = 0;
-  for (let i = 0; i < D; i++) {
-    let row = 0;
-    const from = at + D + i * D;
-    for (let n = 0; n < D; n++) row += numbers[from + n] * k[n];
-    square += k[i] * row;
-  }
+  const square = quadratic(numbers, at + D, k);
   const variance = Math.max(0, square / count - linear * linear);
   return linear * s + (variance * s * s) / 2;
 }
