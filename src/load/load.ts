@@ -76,16 +76,12 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     json: await checkpoint.readJson('chat_template.json'),
   });
   const atOnce = options.requestModules !== 'with-requests';
-  // Modules are read and compiled while the weights are written: a tenth of the first opening of a GGUF file.
-  const formats = atOnce ? loadFormats() : Promise.resolve();
-  const renderer = (atOnce ? loadRenderer : loadOwnRenderer)(templates, tokenizer?.config ?? {});
-  for (const loading of [formats, renderer]) loading.catch(() => undefined); // awaited below
+  if (atOnce) await loadFormats();
   const adapted = await adaptPlan(checkpoint, plan, options.adapters ?? []);
   try {
     const weights = await options.prepare(adapted.request, { config: adapted.config, tokenizer });
     const sessions = { threads: options.threads };
     const stepper = new Stepper(adapted.config, weights, format, backend, sessions);
-    await formats;
     const checkpointId = await checkpoint.fingerprint();
     const fingerprint = `${checkpointId}:${format}${adapted.fingerprint}`;
     const adapters = await adapted.adaptersFor(
@@ -100,7 +96,7 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       name: checkpoint.name,
       stepper,
       tokenizer,
-      renderer: await renderer,
+      renderer: await (atOnce ? loadRenderer : loadOwnRenderer)(templates, tokenizer?.config ?? {}),
       format,
       fingerprint,
       generationConfig,
