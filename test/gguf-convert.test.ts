@@ -8,7 +8,7 @@ import { openCheckpointFolder } from '../src/checkpoint/open-node.ts';
 import { writeGguf } from '../src/load/convert/convert-node.ts';
 import { loadModel } from '../src/node.ts';
 import { argmax, LOGIT_TOLERANCE, largestError, readGolden, rowsOf } from './parity/case.ts';
-import { caseFolder, MORE_CASES, CASES as OLDER } from './support/family-cases.ts';
+import { caseFolder, MORE_CASES, CASES as OLDER, ONE_FACTOR } from './support/family-cases.ts';
 import { NASTY_TEXTS } from './support/nasty-texts.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
@@ -34,19 +34,6 @@ const CASES = [
   ],
   ...['granitemoehybrid', 'bamba', 'nemotron_h', 'qwen3_next'],
 ];
-/** YaRN of DeepSeek V3, with the same factor for the rotation and for queries and keys. */
-const ONE_FACTOR = {
-  ...{
-    beta_fast: 32,
-    beta_slow: 1,
-    factor: 4,
-    mscale: 0.7,
-    mscale_all_dim: 0.7,
-    rope_theta: 10_000,
-    rope_type: 'yarn',
-  },
-  original_max_position_embeddings: 32,
-};
 const folderOf = (name: string): string => (OLDER.includes(name) ? caseFolder(name) : join(MORE_CASES, name));
 const TINY = join(import.meta.dirname, '../models/tiny');
 

@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadEncoder, loadModel } from '../src/node.ts';
 import { LOGIT_TOLERANCE, largestError, readGolden, rowsOf } from './parity/case.ts';
-import { caseFolder, MORE_CASES, CASES as OLDER } from './support/family-cases.ts';
+import { caseFolder, MORE_CASES, CASES as OLDER, ONE_FACTOR } from './support/family-cases.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 const FOLDER = join(import.meta.dirname, 'fixtures/gguf/models');
@@ -26,18 +26,6 @@ const ENCODERS = Object.keys(POOLED);
 const CASES = readdirSync(FOLDER)
   .map((name) => name.replace('.gguf', ''))
   .filter((name) => !ENCODERS.includes(name));
-
-/** YaRN of DeepSeek V3, with the same factor for the rotation and for queries and keys. */
-const ONE_FACTOR = {
-  beta_fast: 32,
-  beta_slow: 1,
-  factor: 4,
-  mscale: 0.7,
-  mscale_all_dim: 0.7,
-  original_max_position_embeddings: 32,
-  rope_theta: 10_000,
-  rope_type: 'yarn',
-};
 
 /** Cases whose golden values stand under another name: GGUF files are normalised by groups, as llama.cpp does. */
 const GOLDEN: Readonly<Record<string, string>> = {

@@ -177,12 +177,12 @@ class StoredHubModel {
     const { id, commit } = this.#model;
     const known = this.weights.get(path);
     if (known) return known;
-    const small = this.note.files.filter((other) => !isWeights(other.path));
+    const stored = bytesOf(this.note.files.filter((other) => !isWeights(other.path)));
     const opened: StreamedFile = new StreamedFile({
       ...{ http: this.#http, url: fileUrl(this.#http, id, commit, path), id, commit, file },
       outline: await this.#readOutline(path),
       onBytes: () => {
-        let bytes = bytesOf(small);
+        let bytes = stored;
         for (const { have } of this.weights.values()) bytes += have;
         this.#meter.tell(bytes, path);
       },

@@ -39,3 +39,15 @@ export function firstSlots(config: Config): SlotSpec {
   if (!first) throw new Error('no layer keeps keys and values');
   return first.slots;
 }
+
+/** YaRN of DeepSeek V3, with the same factor for the rotation and for queries and keys. */
+export const ONE_FACTOR = {
+  beta_fast: 32,
+  beta_slow: 1,
+  factor: 4,
+  mscale: 0.7,
+  mscale_all_dim: 0.7,
+  original_max_position_embeddings: 32,
+  rope_theta: 10_000,
+  rope_type: 'yarn',
+};

@@ -4,7 +4,6 @@
 
 import { GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';
-import type { StepTensor } from '../../types.ts';
 import type { BASE_FUNCTIONS, Pointer } from '../functions.ts';
 import type { Ggml } from '../ggml.ts';
 import { MOST_SOURCES, TensorContext } from '../tensor-context.ts';
@@ -25,9 +24,7 @@ export interface Tensor {
 }
 
 /** What a step is given, by name of the input. */
-export type RunInputs = Readonly<
-  Record<string, { readonly data: unknown; readonly dims: readonly number[]; readonly slots?: StepTensor['slots'] }>
->;
+export type RunInputs = Readonly<Record<string, { readonly data: unknown; readonly dims: readonly number[] }>>;
 
 /** A small input that the host makes of the step's inputs. */
 export interface DerivedInput {
@@ -132,9 +129,8 @@ export class GraphMaker {
     return tensor;
   }
 
-  /** @param buffer that the address is in. @default the host's memory */
-  setAddress({ pointer }: Tensor, address: bigint, buffer: Pointer = this.ggml.hostBuffer): void {
-    this.ggml.ggml_backend_tensor_alloc(buffer, pointer, address);
+  setAddress({ pointer }: Tensor, address: bigint): void {
+    this.ggml.ggml_backend_tensor_alloc(this.ggml.hostBuffer, pointer, address);
   }
 
   /** float32 numbers that are made on the host before each run. */
