@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { readHubSettings } from './settings-node.ts';
 
 const none = '/nonexistent';
@@ -16,6 +16,13 @@ it('finds the cache as Python does', async () => {
   expect((await readHubSettings({ env: { HF_HUB_CACHE: '/c' }, cacheDir: '/mine', token: false })).cacheDir).toBe(
     '/mine',
   );
+});
+
+it('needs no home folder where the folder of downloads is named', async () => {
+  vi.stubEnv('HOME', '');
+  expect(await readHubSettings({ env: { HF_HUB_CACHE: '/c' } })).toMatchObject({ cacheDir: '/c', token: undefined });
+  await expect(readHubSettings({ env: {} })).rejects.toThrow(/no home folder/);
+  vi.unstubAllEnvs();
 });
 
 it('takes the token from the option, the environment, or the file of the login', async () => {

@@ -2,9 +2,9 @@
  * @file The folder of the Hugging Face cache, and the access token: the same variables as Python's huggingface_hub reads.
  */
 import { readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { HubError } from '../util/errors.ts';
+import { homeFolder } from '../util/home-node.ts';
 
 /** Environment variables; `process.env` fits. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -31,14 +31,16 @@ export interface HubSettings {
 /**
  * Reads the settings; the environment is looked at now, not at import.
  *
- * @throws HubError for an endpoint that is no http(s) address, or a token that can't be sent in a header.
+ * @throws HubError for an endpoint that is no http(s) address, or a token that can't be sent in a header; InputError where no
+ * folder is named and there is no home folder.
  */
 export async function readHubSettings(options: HubSettingsOptions): Promise<HubSettings> {
   const env = options.env ?? process.env;
-  const home =
-    expand(env['HF_HOME']) ?? join(expand(env['XDG_CACHE_HOME']) ?? join(homedir(), '.cache'), 'huggingface');
+  // Looked for only where it is needed: not every user has a home folder.
+  const home = () =>
+    expand(env['HF_HOME']) ?? join(expand(env['XDG_CACHE_HOME']) ?? join(homeFolder(), '.cache'), 'huggingface');
   const cacheDir =
-    options.cacheDir ?? expand(env['HF_HUB_CACHE']) ?? expand(env['HUGGINGFACE_HUB_CACHE']) ?? join(home, 'hub');
+    options.cacheDir ?? expand(env['HF_HUB_CACHE']) ?? expand(env['HUGGINGFACE_HUB_CACHE']) ?? join(home(), 'hub');
   const endpoint = (options.endpoint ?? nonEmpty(env['HF_ENDPOINT']) ?? 'https://huggingface.co').replace(/\/+$/, '');
   if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol)) {
     throw new HubError(
@@ -56,16 +58,18 @@ export async function readHubSettings(options: HubSettingsOptions): Promise<HubS
 async function readToken(
   given: string | false | undefined,
   env: Environment,
-  home: string,
+  home: () => string,
 ): Promise<string | undefined> {
   if (given === false) return undefined;
   let token = given ?? nonEmpty(env['HF_TOKEN']) ?? nonEmpty(env['HUGGING_FACE_HUB_TOKEN']);
   let from = given === undefined ? 'HF_TOKEN' : 'the option "token"';
   if (token === undefined) {
-    const file = expand(env['HF_TOKEN_PATH']) ?? join(home, 'token');
-    from = file;
-    // Most people have no such file, and an unreadable one is no reason to fail on public models.
-    token = await readFile(file, 'utf8').catch(() => undefined);
+    try {
+      from = expand(env['HF_TOKEN_PATH']) ?? join(home(), 'token');
+      token = await readFile(from, 'utf8');
+    } catch {
+      // Most people have no such file, and one that can't be read is no reason to fail on public models.
+    }
   }
   token = nonEmpty(token);
   // The token itself stays out of the message.
@@ -82,7 +86,7 @@ function nonEmpty(text: string | undefined): string | undefined {
 
 function expand(path: string | undefined): string | undefined {
   const given = nonEmpty(path);
-  return given !== undefined && /^~(?=$|[/\\])/.test(given) ? join(homedir(), given.slice(1)) : given;
+  return given !== undefined && /^~(?=$|[/\\])/.test(given) ? join(homeFolder(), given.slice(1)) : given;
 }
 
 function isTrue(text: string | undefined): boolean {

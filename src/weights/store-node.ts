@@ -6,12 +6,12 @@
  * every open. Leftovers of writers that died are removed by the next one.
  */
 import { type FileHandle, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { AlignedWriter } from '../util/aligned-writer-node.ts';
 import { KeyholdError, WeightsError } from '../util/errors.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
 import { clearLeftOvers, freeBytes, syncFolder, unfinishedName, writeSynced } from '../util/files-node.ts';
+import { homeFolder } from '../util/home-node.ts';
 import type { WeightCodec } from './codec.ts';
 import { WeightsManifest } from './manifest.ts';
 import { prepareWeights, type WeightProgress } from './prepare.ts';
@@ -48,10 +48,13 @@ export const LABEL_FILE = 'model.txt';
 /** The folder of everything that is prepared or measured once. @default {@link defaultCacheDir} */
 export const cacheFolder = (cacheDir?: string): string => (cacheDir ? resolve(cacheDir) : defaultCacheDir());
 
-/** The folder of prepared weights and of everything else that Keyhold makes of checkpoints. */
+/**
+ * The folder of prepared weights and of everything else that Keyhold makes of checkpoints.
+ * @throws InputError where the environment names none and there is no home folder.
+ */
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
   if (env.KEYHOLD_CACHE) return resolve(env.KEYHOLD_CACHE);
-  return join(env.XDG_CACHE_HOME ? resolve(env.XDG_CACHE_HOME) : join(homedir(), '.cache'), 'keyhold');
+  return join(env.XDG_CACHE_HOME ? resolve(env.XDG_CACHE_HOME) : join(homeFolder(), '.cache'), 'keyhold');
 }
 
 /**

@@ -1,0 +1,28 @@
+import * as os from 'node:os';
+import { join } from 'node:path';
+import { afterEach, expect, it, vi } from 'vitest';
+import { homeFolder } from './home-node.ts';
+
+vi.mock('node:os', async (original) => {
+  const real = await original<typeof os>();
+  return { ...real, homedir: vi.fn(real.homedir) };
+});
+const homedir = vi.mocked(os.homedir);
+afterEach(() => {
+  homedir.mockReset();
+});
+
+it('is absolute, also where HOME is relative', () => {
+  homedir.mockReturnValue('here');
+  expect(homeFolder()).toBe(join(process.cwd(), 'here'));
+});
+
+it('says what to set where HOME is empty, or the system knows no home', () => {
+  homedir.mockReturnValue('');
+  expect(() => homeFolder()).toThrow(/no home folder.*KEYHOLD_CACHE and HF_HOME/);
+  // What Node throws for a user id without an entry.
+  homedir.mockImplementation(() => {
+    throw new Error('A system error occurred: uv_os_homedir returned ENOENT');
+  });
+  expect(() => homeFolder()).toThrow(/no home folder/);
+});
