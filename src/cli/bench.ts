@@ -1,7 +1,6 @@
 /**
  * @file `keyhold bench`: how fast a model is on this machine, and with which settings it is fastest.
  */
-import { availableParallelism } from 'node:os';
 import { type Command, Option } from 'commander';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import { settingsOf } from '../eval/speed.ts';
@@ -16,6 +15,7 @@ import {
 } from '../exports/eval.ts';
 import type { AnyCacheOptions, BufferKind } from '../exports/policies.ts';
 import type { LanguageModel } from '../index.ts';
+import { usableCores } from '../util/machine-node.ts';
 import { type BenchReport, benchLines } from './bench-view.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, write } from './io.ts';
@@ -86,7 +86,7 @@ async function bench(flags: BenchFlags, io: CliIo): Promise<void> {
     await calibrateForCommand(model, cache, io, progress);
     asUsage(() => model.createCache(cache));
     const begin: SpeedSettings = {
-      threads: flags.threads ?? availableParallelism(),
+      threads: flags.threads ?? usableCores(),
       weights: model.weights,
       chunkLength: flags.chunkLength ?? CHUNK_LENGTH,
       buffer: cache.buffer ?? 'float32',
@@ -140,7 +140,7 @@ class Desk {
   async load(threads: number | undefined, weights: LoadFlags['weights']): Promise<LanguageModel> {
     await this.clear();
     this.#model = await loadForCommand({ ...this.#flags, threads, weights }, this.#io, this.#progress);
-    this.#key = keyOf(threads ?? availableParallelism(), this.#model.weights);
+    this.#key = keyOf(threads ?? usableCores(), this.#model.weights);
     return this.#model;
   }
 
@@ -161,7 +161,7 @@ class Desk {
   async search(begin: SpeedSettings, asked: SpeedResult): Promise<SpeedSearch> {
     const { threads, chunkLength, cacheBuffer } = this.#flags;
     const choices: SpeedChoices = {
-      threads: threads === undefined ? threadCounts(availableParallelism()) : [],
+      threads: threads === undefined ? threadCounts(usableCores()) : [],
       weights: await this.#formats(begin.weights),
       // Chunks longer than the prompt are all the same.
       chunkLength:

@@ -2,8 +2,9 @@
  * @file `keyhold doctor`: versions, processor, engines and caches: what a report of a problem should have.
  */
 import { createRequire } from 'node:module';
-import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { cpus, totalmem } from 'node:os';
 import type { Command } from 'commander';
+import { usableCores, usableMemory } from '../util/machine-node.ts';
 import { listCaches } from './disk-caches.ts';
 import { oneLine } from './failure.ts';
 import { bytes, counted } from './format.ts';
@@ -69,8 +70,8 @@ async function doctor(json: boolean, version: string, io: CliIo): Promise<void> 
     node: process.version,
     platform: `${process.platform} ${process.arch}`,
     processor: cpus()[0]?.model.trim() ?? 'unknown',
-    threads: availableParallelism(),
-    memory: { total: totalmem(), free: freemem() },
+    threads: usableCores(),
+    memory: { total: totalmem(), free: usableMemory() },
     engines: [await ggmlState(), await onnxState()],
     caches: {
       downloads: { folder: hubFolder, bytes: sizeOf('download') },

@@ -1,7 +1,6 @@
 /**
  * @file `keyhold serve`: a server that speaks OpenAI's protocol.
  */
-import { freemem } from 'node:os';
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkCacheOptions } from '../exports/policies.ts';
@@ -9,6 +8,7 @@ import { readCacheBytes } from '../kvcache/byte-budget.ts';
 import type { OnDemandModel } from '../server/model-entry.ts';
 import type { CacheClass } from '../server/served-model.ts';
 import type { SessionStore } from '../server/sessions.ts';
+import { usableMemory } from '../util/machine-node.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell } from './io.ts';
@@ -273,7 +273,7 @@ async function sessionStore(name: string, env: CliIo['env']): Promise<SessionSto
 /** @param size of memory, or a part of what is available. */
 function bytesOf(size: string): number {
   const budget = readCacheBytes(size);
-  return 'bytes' in budget ? budget.bytes : Math.floor(budget.part * freemem());
+  return 'bytes' in budget ? budget.bytes : Math.floor(budget.part * usableMemory());
 }
 
 /** A name on the hub as it is, and the last part of a path. */
