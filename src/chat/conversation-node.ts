@@ -3,19 +3,23 @@
  */
 import { access, readFile } from 'node:fs/promises';
 import * as v from 'valibot';
+import type { ChatMessage } from '../engine/messages.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
 import type { PolicyRow } from '../kvcache/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files-node.ts';
+import { isObject } from '../util/is-object.ts';
 import { Conversation, type ConversationOptions } from './conversation.ts';
 
 const VERSION = 1;
 const id = v.pipe(v.number(), v.integer(), v.minValue(0));
+/** Its content may be any that templates take: a text, parts, or nothing beside calls of tools. */
+const Message = v.custom<ChatMessage>((value) => isObject(value) && typeof value['role'] === 'string');
 const Saved = v.object({
   keyhold: v.literal('conversation'),
   version: v.literal(VERSION),
-  messages: v.array(v.looseObject({ role: v.string(), content: v.string() })),
+  messages: v.array(Message),
   text: v.string(),
   ids: v.array(id),
 });

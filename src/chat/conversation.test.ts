@@ -5,6 +5,7 @@ import { PLAIN, THINKING } from '../../test/support/chat-templates.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
+import type { ChatMessage } from '../engine/messages.ts';
 import type { LogitsProcessor } from '../engine/sampling/logits.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { loadConversation, loadModel, saveConversation } from '../node.ts';
@@ -227,6 +228,17 @@ describe('a conversation', () => {
     expect(conversation.cache.length()).toBe(0);
   });
 
+  it('refuses an answer that was asked for before the conversation went on', async () => {
+    const conversation = new Conversation(tiny, { ...OPTIONS, maxNewTokens: 2 });
+    const [one, two] = [conversation.say('a'), conversation.say('b')];
+    await one.result();
+    const { messages } = conversation;
+    await expect(two.result()).rejects.toThrow(/the conversation went on .* say it again/);
+    expect(conversation.messages).toBe(messages);
+    await conversation.say('b').result();
+    expect(conversation.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
+  });
+
   it('takes messages of other roles, and options for one answer', async () => {
     const conversation = new Conversation(tiny, OPTIONS);
     await conversation
@@ -270,6 +282,21 @@ describe('a saved conversation', () => {
       expect(b.text).toBe(a.text);
       expect(b.usage.cachedTokens).toBe(a.usage.cachedTokens);
     }
+  });
+
+  it('may have messages without a text of their own', async () => {
+    const path = join(folder, 'calls.json');
+    const messages = [
+      { role: 'user', content: [{ type: 'text', text: 'How warm is it?' }] },
+      { role: 'assistant', content: null, tool_calls: [{ function: { name: 'weather', arguments: {} } }] },
+      { role: 'tool', content: '12 degrees' },
+    ] as unknown as ChatMessage[];
+    const template = '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:';
+    const conversation = new Conversation(tiny, { ...OPTIONS, template, messages });
+    await conversation.say('So?').result();
+    await saveConversation(tiny, conversation, path);
+    const loaded = await loadConversation(tiny, path, { ...OPTIONS, template });
+    expect(loaded.messages).toEqual(conversation.messages);
   });
 
   it('is told from other files, and from those of other models', async () => {

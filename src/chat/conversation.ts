@@ -68,7 +68,8 @@ export class Conversation<C extends TextCache = KVCache> {
   /**
    * Says something, and gives the answer as it comes. When it has ended, both are among the messages; an answer that was cut short
    * as far as it came. Where there is none, nothing was said.
-   * @throws InputError for options out of range, and as long as another answer is being given.
+   * @throws InputError for options out of range, and as long as another answer is being given; when it is read, where the
+   * conversation went on meanwhile.
    */
   say(
     message: string | ChatMessage | readonly ChatMessage[],
@@ -76,7 +77,8 @@ export class Conversation<C extends TextCache = KVCache> {
   ): Answer {
     if (this.#busy) throw new InputError('an answer is being given; read it to its end, or end it by its signal');
     const said = typeof message === 'string' ? [{ role: 'user', content: message }] : [message].flat();
-    const messages = [...this.#messages, ...said];
+    const before = this.#messages;
+    const messages = [...before, ...said];
     const { messages: _, ...defaults } = this.#options;
     const all = { ...defaults, ...options };
     checkTokenOptions(all);
@@ -90,6 +92,10 @@ export class Conversation<C extends TextCache = KVCache> {
     return new Answer(start, {
       begin: () => {
         if (this.#busy) throw new InputError('another answer is being given');
+        if (this.#messages !== before)
+          throw new InputError(
+            'the conversation went on after this was said and before its answer was read; say it again',
+          );
         this.#busy = true;
       },
       end: (result) => {
