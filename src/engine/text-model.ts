@@ -54,6 +54,8 @@ export interface TextCache {
 export interface TextTokenizer {
   encode(text: string, options?: EncodeOptions): Awaitable<number[]>;
   decode(ids: readonly number[], options?: DecodeOptions): Awaitable<string>;
+  /** What a token adds to a text, as bytes of UTF-8; null where it adds none by itself, such as a special token. */
+  tokenBytes(id: number): Awaitable<Uint8Array | null>;
 }
 
 /** The live adapters of a model. */

@@ -4,11 +4,13 @@
 import { type AnswerFormat, answerFormatOf, markerTokens } from '../chat/answers/formats.ts';
 import { AnswerParser, type AnswerPart } from '../chat/answers/parser.ts';
 import type { GeneratedToken, Usage } from '../engine/options.ts';
+import type { TokenLogprob } from '../engine/sampling/sampler.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { WorkerError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
 import { HttpError } from './http-error.ts';
+import { likelyToken } from './likely-token.ts';
 import { merged } from './merge.ts';
 import { FairQueue, type Release, type RequestSize } from './queue.ts';
 import { type NamedSession, type SessionStore, Sessions, type TakenCache } from './sessions.ts';
@@ -352,13 +354,9 @@ export class ServedModel {
   }
 
   async #tokens(tokens: readonly GeneratedToken[]): Promise<TurnToken[]> {
-    const textOf = async (token: number) => this.model.tokenizer.decode([token], { skipSpecialTokens: false });
+    const named = ({ token, logprob }: TokenLogprob) => likelyToken(this.model.tokenizer, token, logprob);
     return Promise.all(
-      tokens.map(async ({ token, logprob, top = [] }) => ({
-        text: await textOf(token),
-        logprob,
-        top: await Promise.all(top.map(async (each) => ({ text: await textOf(each.token), logprob: each.logprob }))),
-      })),
+      tokens.map(async (each) => ({ ...(await named(each)), top: await Promise.all((each.top ?? []).map(named)) })),
     );
   }
 

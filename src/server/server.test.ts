@@ -99,6 +99,27 @@ describe('chat completions', () => {
         .trim(),
     ).toBe(choices[0].message.content.trim());
   });
+
+  it('give the bytes of tokens that are a part of a character', async () => {
+    const app = createApp({ models: [served().one] });
+    const format = { type: 'regex', pattern: ' and 🐟🐟!' };
+    const body = chat('And', { logprobs: true, top_logprobs: 1, max_tokens: 30, response_format: format });
+    const { choices } = await (await app.fetch(post('/v1/chat/completions', body))).json();
+    const { content } = choices[0].logprobs;
+    const bytes = content.flatMap((token: { bytes: number[] }) => token.bytes);
+    expect(Buffer.from(bytes).toString()).toBe(' and 🐟🐟!');
+    expect(content.map(({ token }: { token: string }) => token)).toContain('bytes:\\x9f');
+  });
+
+  it('give the place of each token of a completion', async () => {
+    const app = createApp({ models: [served().one] });
+    const body = { model: 'tiny', prompt: 'And it came', logprobs: 1, max_tokens: 6, temperature: 0 };
+    const { choices } = await (await app.fetch(post('/v1/completions', body))).json();
+    const { text, logprobs } = choices[0];
+    expect(logprobs.tokens.join('')).toBe(text);
+    for (const [i, token] of logprobs.tokens.entries())
+      expect(text.slice(logprobs.text_offset[i]).startsWith(token)).toBe(true);
+  });
 });
 
 describe('requests', () => {

@@ -59,10 +59,16 @@ export interface TurnMessage {
 }
 
 /** A token, with the most likely ones at its position. */
-export interface TurnToken {
+export interface TurnToken extends LikelyToken {
+  readonly top: readonly LikelyToken[];
+}
+
+/** A token by its text: `bytes:\xf0\x9f` where it is a part of a character. */
+export interface LikelyToken {
   readonly text: string;
+  /** In UTF-8. */
+  readonly bytes: Uint8Array;
   readonly logprob: number;
-  readonly top: readonly { readonly text: string; readonly logprob: number }[];
 }
 
 /** An event of one of several answers. */

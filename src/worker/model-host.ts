@@ -158,6 +158,7 @@ function generationMethods(host: ModelHost) {
       host.model.tokenizer.encode(text, options),
     decode: async ({ ids, options }: { ids: readonly number[]; options: DecodeOptions }) =>
       host.model.tokenizer.decode(ids, options),
+    tokenBytes: async ({ id }: { id: number }) => host.model.tokenizer.tokenBytes(id),
     dispose: async () => host.dispose(),
   };
 }

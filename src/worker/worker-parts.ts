@@ -26,6 +26,10 @@ export class WorkerTokenizer implements TextTokenizer {
   decode(ids: readonly number[], options: DecodeOptions = {}): Promise<string> {
     return this.#caller.call<string>('decode', { ids, options }).done;
   }
+
+  tokenBytes(id: number): Promise<Uint8Array | null> {
+    return this.#caller.call<Uint8Array | null>('tokenBytes', { id }).done;
+  }
 }
 
 export class WorkerAdapters implements TextAdapters {

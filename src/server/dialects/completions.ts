@@ -35,9 +35,11 @@ const MAX_TOKENS = 16;
 /** Log probabilities as completions have them. @param offset characters before the first token. */
 function logprobsOf(tokens: readonly TurnToken[], offset: number) {
   const offsets: number[] = [];
-  for (const { text } of tokens) {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  for (const { bytes } of tokens) {
     offsets.push(offset);
-    offset += text.length;
+    // A part of a character counts when the character is whole.
+    offset += decoder.decode(bytes, { stream: true }).length;
   }
   return {
     tokens: tokens.map(({ text }) => text),

@@ -3,7 +3,7 @@
  */
 import type { ErrorBody } from '../http-error.ts';
 import { event } from '../sse.ts';
-import type { TurnEnd, TurnToken } from '../turn.ts';
+import type { LikelyToken, TurnEnd, TurnToken } from '../turn.ts';
 import type { AnswerFacts } from './types.ts';
 
 export const openaiError = (error: ErrorBody) => ({ error });
@@ -44,10 +44,6 @@ export const finishOf = ({ finish }: TurnEnd) => FINISH[finish];
 
 /** Log probabilities as chat answers have them. */
 export function logprobsOf(tokens: readonly TurnToken[]) {
-  const entry = ({ text, logprob }: Omit<TurnToken, 'top'>) => ({
-    token: text,
-    logprob,
-    bytes: Array.from(new TextEncoder().encode(text)),
-  });
+  const entry = ({ text, logprob, bytes }: LikelyToken) => ({ token: text, logprob, bytes: Array.from(bytes) });
   return { content: tokens.map((token) => ({ ...entry(token), top_logprobs: token.top.map(entry) })), refusal: null };
 }
