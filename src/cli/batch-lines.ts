@@ -1,12 +1,12 @@
 /**
  * @file The files of a batch: one request a line, one result a line (JSON Lines).
  */
-import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { type BatchRequest, InputError } from '../index.ts';
 import { issueText } from '../util/issue.ts';
 import { UsageError } from './failure.ts';
 import { LineFile } from './line-file.ts';
+import { readTextFile } from './text-file.ts';
 
 const number = v.number();
 const count = v.pipe(number, v.integer(), v.minValue(0));
@@ -147,7 +147,7 @@ function parsedJson(text: string, where: string): unknown {
 
 async function textOf(path: string, flag: string): Promise<string> {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
+    return await readTextFile(path);
   } catch (cause) {
     throw new UsageError(`${flag} ${path} can't be read: ${(cause as Error).message}`, { cause });
   }

@@ -1,7 +1,6 @@
 /**
  * @file `keyhold calibrate`: measures how much of the past the query groups of a model read.
  */
-import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { plotCalibration } from '../exports/eval.ts';
 import { calibrationLines } from './calibration-view.ts';
@@ -14,6 +13,7 @@ import { loadForCommand } from './load.ts';
 import { addHubOptions, addLoadOptions, addModelArgument, type LoadFlags, wholeFrom, withModel } from './options.ts';
 import { Progress } from './progress.ts';
 import { styleOf } from './style.ts';
+import { readTextFile } from './text-file.ts';
 
 interface CalibrateFlags extends LoadFlags {
   readonly text?: string;
@@ -83,7 +83,7 @@ async function calibrate(flags: CalibrateFlags, io: CliIo): Promise<void> {
 
 async function readText(file: string): Promise<string> {
   try {
-    return await readFile(file, 'utf8');
+    return await readTextFile(file);
   } catch (cause) {
     throw new UsageError(`${file} can't be read: ${(cause as Error).message}`, { cause });
   }

@@ -1,7 +1,6 @@
 /**
  * @file `keyhold chat`: a conversation at the terminal.
  */
-import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ChatTemplate } from '../exports/checkpoint.ts';
 import {
@@ -31,6 +30,7 @@ import {
 import { Progress } from './progress.ts';
 import { addSamplingOptions, CHAT_SAMPLING, type SamplingFlags, samplingOptions, samplingWords } from './sampling.ts';
 import { suggestionLines } from './suggested-models.ts';
+import { readTextFile } from './text-file.ts';
 import { addFormatOptions, type FormatFlags, formatOf } from './text-format.ts';
 
 interface ChatFlags extends LoadFlags, CacheFlags, SamplingFlags, FormatFlags {
@@ -153,7 +153,7 @@ function checkTemplate(template: MessageTemplate): void {
 
 async function readTemplate(path: string): Promise<string> {
   try {
-    const template = await readFile(path, 'utf8');
+    const template = await readTextFile(path);
     checkTemplate(new ChatTemplate(template));
     return template;
   } catch (cause) {

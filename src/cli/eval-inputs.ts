@@ -1,7 +1,7 @@
 /**
  * @file What evaluations read and write: texts, cases, lists in flags, and files of results.
  */
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import {
@@ -16,6 +16,7 @@ import { InputError } from '../index.ts';
 import { UsageError } from './failure.ts';
 import { type CliIo, tell } from './io.ts';
 import { asUsage, findPolicy, isSmallModel, readCacheOption, SMALL_MODEL } from './options.ts';
+import { readTextFile } from './text-file.ts';
 
 /**
  * A policy, and options of its own behind colons: `h2o:recent=16:sinks=2`. A policy of one's own is called as it calls itself.
@@ -99,7 +100,7 @@ export async function readCases(
 
 export async function readInput(path: string): Promise<string> {
   try {
-    return await readFile(path, 'utf8');
+    return await readTextFile(path);
   } catch (cause) {
     throw new InputError(`${path}: can't be read: ${(cause as Error).message}`, { cause });
   }

@@ -45,7 +45,9 @@ export async function* offlineRequests(path: string): AsyncGenerator<OfflineRequ
     for (let number = 1; ; number++) {
       const next = await Promise.race([lines.next(), failed]);
       if (next.done) break;
-      if (next.value.trim() !== '') yield { ...requestOf(next.value, `${path}, line ${number}`), index: index++ };
+      // Editors on Windows write a byte order mark.
+      const text = number === 1 ? next.value.replace(/^\uFEFF/, '') : next.value;
+      if (text.trim() !== '') yield { ...requestOf(text, `${path}, line ${number}`), index: index++ };
     }
   } finally {
     input.destroy();

@@ -6,6 +6,7 @@ import { addAbortSignal } from 'node:stream';
 import { InputError } from '../index.ts';
 import { UsageError } from './failure.ts';
 import type { CliIo } from './io.ts';
+import { utf8Text } from './text-file.ts';
 
 export interface PromptFlags {
   readonly promptFile?: string;
@@ -56,7 +57,7 @@ async function readBytes(path: string, name: string): Promise<Uint8Array> {
 function ownText(content: Uint8Array, name: string): string {
   let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(content).replace(/\r?\n$/, '');
+    text = utf8Text(content).replace(/\r?\n$/, '');
   } catch (cause) {
     throw new InputError(`${name} is not UTF-8 text`, { cause });
   }

@@ -1,7 +1,6 @@
 /**
  * @file Which models `keyhold serve` has: one of the command line, or those of --models.
  */
-import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import * as v from 'valibot';
@@ -12,6 +11,7 @@ import type { CacheClass } from '../server/served-model.ts';
 import { issueText } from '../util/issue.ts';
 import { UsageError } from './failure.ts';
 import { asUsage } from './options.ts';
+import { readTextFile } from './text-file.ts';
 
 /** A model of --models: a path, or the name of a file with several. */
 export type ModelsFlag = { readonly file: string } | { readonly name: string; readonly path: string };
@@ -95,7 +95,7 @@ async function readModelsFile(
 ): Promise<NamedSettings[]> {
   let json: unknown;
   try {
-    json = JSON.parse(await readFile(path, 'utf8'));
+    json = JSON.parse(await readTextFile(path));
   } catch (cause) {
     throw new UsageError(`${path} can't be read as JSON: ${(cause as Error).message}`, { cause });
   }

@@ -1,11 +1,11 @@
 /**
  * @file The flags that say what a text must be.
  */
-import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import type { JsonSchema, TextFormat } from '../index.ts';
 import { UsageError } from './failure.ts';
 import { notEmpty } from './options.ts';
+import { readTextFile } from './text-file.ts';
 
 export interface FormatFlags {
   readonly jsonText?: boolean;
@@ -28,7 +28,7 @@ export async function formatOf({ jsonText, jsonSchema, regex }: FormatFlags): Pr
   if (regex !== undefined) return { type: 'regex', pattern: regex };
   if (jsonSchema === undefined) return jsonText ? { type: 'json' } : undefined;
   try {
-    return { type: 'json_schema', schema: JSON.parse(await readFile(jsonSchema, 'utf8')) as JsonSchema };
+    return { type: 'json_schema', schema: JSON.parse(await readTextFile(jsonSchema)) as JsonSchema };
   } catch (cause) {
     throw new UsageError(`--json-schema ${jsonSchema} can't be read: ${(cause as Error).message}`, { cause });
   }

@@ -10,10 +10,10 @@ import { InputError } from '../util/errors.ts';
  * @throws InputError for a line that is no such value.
  */
 export function parseLines<T extends v.GenericSchema>(jsonl: string, schema: T, what: string): v.InferOutput<T>[] {
-  const lines = jsonl.split('\n').filter((line) => line.trim() !== '');
-  return lines.map((line, i) => {
+  return jsonl.split('\n').flatMap((line, i) => {
+    if (line.trim() === '') return [];
     try {
-      return v.parse(schema, JSON.parse(line));
+      return [v.parse(schema, JSON.parse(line))];
     } catch (cause) {
       throw new InputError(`line ${i + 1} is no ${what}: ${(cause as Error).message}`);
     }
