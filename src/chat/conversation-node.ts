@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import type { ChatMessage } from '../engine/messages.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
-import type { PolicyRow } from '../kvcache/policy.ts';
+import type { PolicyRow } from '../kvcache/policy/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files-node.ts';
 import { isObject } from '../util/is-object.ts';

@@ -1,8 +1,8 @@
 /**
  * @file A calibration in a terminal: one line for each query group, one letter for each layer.
  */
-import { calibrationMap } from '../kvcache/calibration-map.ts';
-import type { CalibrationTable } from '../kvcache/calibration-table.ts';
+import { calibrationMap } from '../kvcache/routing/calibration-map.ts';
+import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
 import type { Style } from './style.ts';
 
 /** Up to a quarter of the mean, the mean, twice and four times the mean, and more. */

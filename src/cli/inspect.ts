@@ -3,7 +3,7 @@
  */
 import { type Command, Option } from 'commander';
 import { type Config, type LayerSpec, type MlpSpec, type SlotSpec, slotSpec } from '../exports/checkpoint.ts';
-import { calibrationMap } from '../kvcache/calibration-map.ts';
+import { calibrationMap } from '../kvcache/routing/calibration-map.ts';
 import { calibrationLines } from './calibration-view.ts';
 import { bytes, counted, parameters, whole } from './format.ts';
 import { addExamples } from './help.ts';

@@ -4,8 +4,13 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import { type CalibrationTable, calibratedLayers, LOCAL_WINDOWS, QUANTILES } from '../kvcache/calibration-table.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import {
+  type CalibrationTable,
+  calibratedLayers,
+  LOCAL_WINDOWS,
+  QUANTILES,
+} from '../kvcache/routing/calibration-table.ts';
 import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
 import { loadModel } from '../node.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';

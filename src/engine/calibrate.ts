@@ -3,19 +3,19 @@
  * once for local needs, by what is lost where a group attends to recent tokens only.
  */
 import type { Config } from '../config/config.ts';
+import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { definePolicy } from '../kvcache/policy/define-policy.ts';
+import type { PolicyRow } from '../kvcache/policy/policy.ts';
+import type { LayerView } from '../kvcache/policy/view.ts';
 import {
   CALIBRATION_VERSION,
   type CalibrationTable,
   calibratedLayers,
   MEASURED_SINKS,
   QUANTILES,
-} from '../kvcache/calibration-table.ts';
-import { definePolicy } from '../kvcache/define-policy.ts';
-import type { KVCache } from '../kvcache/kv-cache.ts';
-import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import type { PolicyRow } from '../kvcache/policy.ts';
+} from '../kvcache/routing/calibration-table.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
-import type { LayerView } from '../kvcache/view.ts';
 import type { ProbeOptions } from '../step/probe.ts';
 import type { StepOptions, StepResult } from '../step/step-types.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';

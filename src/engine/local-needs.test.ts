@@ -3,7 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { seeded } from '../../test/support/seeded.ts';
-import { LOCAL_WINDOWS, MEASURED_SINKS } from '../kvcache/calibration-table.ts';
+import { LOCAL_WINDOWS, MEASURED_SINKS } from '../kvcache/routing/calibration-table.ts';
 import type { LayerShape } from '../kvcache/shape.ts';
 import { LocalNeeds } from './local-needs.ts';
 

@@ -2,7 +2,7 @@
  * @file Saved caches as files.
  */
 import { readFile } from 'node:fs/promises';
-import type { PolicyRow } from '../kvcache/policy.ts';
+import type { PolicyRow } from '../kvcache/policy/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files-node.ts';
 import { checkTextModel, type TextCache, type TextModel } from './text-model.ts';

@@ -3,7 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { anyTable } from '../../test/support/calibration.ts';
-import { calibrationMap } from '../kvcache/calibration-map.ts';
+import { calibrationMap } from '../kvcache/routing/calibration-map.ts';
 import type { CacheShape, LayerShape } from '../kvcache/shape.ts';
 import { plotCalibration } from './calibration-plot.ts';
 

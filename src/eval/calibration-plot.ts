@@ -1,8 +1,8 @@
 /**
  * @file A calibration as a picture: one square for each query group of each layer, darker where it gets more slots.
  */
-import { type CalibrationMap, calibrationMap } from '../kvcache/calibration-map.ts';
-import type { CalibrationTable } from '../kvcache/calibration-table.ts';
+import { type CalibrationMap, calibrationMap } from '../kvcache/routing/calibration-map.ts';
+import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
 
 const SIZE = 18;
 const MARGIN = { left: 64, top: 34, bottom: 44, right: 16 };

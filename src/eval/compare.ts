@@ -4,7 +4,7 @@
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import type { PolicyRow } from '../kvcache/policy.ts';
+import type { PolicyRow } from '../kvcache/policy/policy.ts';
 import { CacheFullError, InputError, PolicyError } from '../util/errors.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import type { Cost } from './cost.ts';

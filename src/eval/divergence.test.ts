@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LanguageModel } from '../engine/language-model.ts';
-import { definePolicy } from '../kvcache/define-policy.ts';
+import { definePolicy } from '../kvcache/policy/define-policy.ts';
 import { loadModel } from '../load/load-model-node.ts';
 import { meanInterval } from './bootstrap.ts';
 import { compare } from './compare.ts';

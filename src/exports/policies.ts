@@ -20,19 +20,26 @@ export {
   TovaKVCache,
   ValueLengthH2OKVCache,
 } from '../kvcache/caches.ts';
-export { type CalibrationTable, readCalibrationTable } from '../kvcache/calibration-table.ts';
-export { definePolicy, isPolicyRow, type PolicyDefinition } from '../kvcache/define-policy.ts';
 export type { CacheStep, GroupStep, StepListener } from '../kvcache/events.ts';
-export type { FrameOptions } from '../kvcache/frame.ts';
 export type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 export { KVCache } from '../kvcache/kv-cache.ts';
 export type { CacheLease } from '../kvcache/lease.ts';
-export type { Need } from '../kvcache/needs.ts';
 export type { CacheOptions, ScoredPolicyOptions } from '../kvcache/options.ts';
 export type { H2OOptions } from '../kvcache/policies/h2o.ts';
 export type { LastRecentOptions } from '../kvcache/policies/last-recent.ts';
 export { type AnyCacheOptions, checkCacheOptions, createCache, POLICIES } from '../kvcache/policies.ts';
-export type { ChunkStart, Policy, PolicyChoice, PolicyRow, PolicyRules, PolicySetup } from '../kvcache/policy.ts';
+export { definePolicy, isPolicyRow, type PolicyDefinition } from '../kvcache/policy/define-policy.ts';
+export type { FrameOptions } from '../kvcache/policy/frame.ts';
+export type { Need } from '../kvcache/policy/needs.ts';
+export type {
+  ChunkStart,
+  Policy,
+  PolicyChoice,
+  PolicyRow,
+  PolicyRules,
+  PolicySetup,
+} from '../kvcache/policy/policy.ts';
+export type { GroupView, LayerView } from '../kvcache/policy/view.ts';
 export {
   dense,
   echo,
@@ -51,7 +58,7 @@ export {
   snapkv,
   tova,
 } from '../kvcache/policy-functions.ts';
-export type { RoutedOptions } from '../kvcache/routed.ts';
-export type { RouteOptions, Routes } from '../kvcache/routes.ts';
+export { type CalibrationTable, readCalibrationTable } from '../kvcache/routing/calibration-table.ts';
+export type { RoutedOptions } from '../kvcache/routing/routed.ts';
+export type { RouteOptions, Routes } from '../kvcache/routing/routes.ts';
 export type { CacheShape, LayerShape, RotationShape } from '../kvcache/shape.ts';
-export type { GroupView, LayerView } from '../kvcache/view.ts';

@@ -5,15 +5,15 @@ import { GraphError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import { type CacheStep, StepEvents } from './events.ts';
-import { type Need, neededSets, needsBy } from './needs.ts';
 import { cacheFull } from './options.ts';
-import { StepPlan } from './plan.ts';
-import type { Policy } from './policy.ts';
+import { type Need, neededSets, needsBy } from './policy/needs.ts';
+import type { Policy } from './policy/policy.ts';
+import { LayerView } from './policy/view.ts';
 import type { Row } from './row.ts';
 import type { CacheShape } from './shape.ts';
-import type { SlotStore } from './slot-store.ts';
-import type { SlotTable } from './slots.ts';
-import { LayerView } from './view.ts';
+import { StepPlan } from './slots/plan.ts';
+import type { SlotStore } from './slots/slot-store.ts';
+import type { SlotTable } from './slots/slots.ts';
 
 /** What chunks are taken into. */
 export interface AppendTarget {

@@ -8,8 +8,8 @@ import { type BufferChoice, bufferName } from './buffers.ts';
 import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from './policies.ts';
 import type { CacheShape } from './shape.ts';
+import { KEPT_UNDO_SLOTS } from './slots/undo.ts';
 import { TokenList } from './token-list.ts';
-import { KEPT_UNDO_SLOTS } from './undo.ts';
 
 /** Formats from the most exact one on: the first in which the whole context fits is taken, else the last. */
 const FORMATS: readonly BufferChoice[] = ['float32', 'float16', 'int8', { keys: 'int8', values: 'int4' }, 'int4'];

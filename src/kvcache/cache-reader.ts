@@ -16,10 +16,10 @@ import {
   statsOf,
 } from './inspect.ts';
 import { type CacheOptions, checkOptions, readReplay, sameOptions } from './options.ts';
-import type { Policy, PolicyRow } from './policy.ts';
+import type { Policy, PolicyRow } from './policy/policy.ts';
 import type { Row } from './row.ts';
 import type { CacheShape } from './shape.ts';
-import type { SlotStore } from './slot-store.ts';
+import type { SlotStore } from './slots/slot-store.ts';
 
 export abstract class CacheReader {
   readonly shape: CacheShape;

@@ -15,7 +15,7 @@ import { type PyramidOptions, pyramidKV } from './policies/pyramid.ts';
 import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
 import { type SnapKVOptions, snapKV } from './policies/snapkv.ts';
 import { tova } from './policies/tova.ts';
-import type { PolicyRow } from './policy.ts';
+import type { PolicyRow } from './policy/policy.ts';
 import type { CacheShape } from './shape.ts';
 
 /** A cache of one policy, by its constructor. */

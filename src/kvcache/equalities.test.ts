@@ -22,9 +22,9 @@ import { type FakeStepOptions, fakeStep } from '../../test/support/fake-graph.ts
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
-import { definePolicy } from './define-policy.ts';
 import type { KVCache } from './kv-cache.ts';
 import { createCache } from './policies.ts';
+import { definePolicy } from './policy/define-policy.ts';
 import { restoreCache, snapshotCache } from './snapshot.ts';
 
 const total = (run: Run, row = 0): number => run.steps.reduce((sum, { lengths }) => sum + lengths[row], 0);

@@ -6,7 +6,7 @@ import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { CacheFullError, GraphError, InputError } from '../util/errors.ts';
 import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, POLICIES } from './policies.ts';
-import type { PolicyRow } from './policy.ts';
+import type { PolicyRow } from './policy/policy.ts';
 
 const shape = fakeShape({ windows: [null, 8], groups: 2, heads: 2, headSize: 5 });
 const open = (options: Partial<AnyCacheOptions>) => createCache(shape, { cacheLength: 16, ...options });

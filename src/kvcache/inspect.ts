@@ -3,8 +3,8 @@
  */
 import { range } from '../util/numbers.ts';
 import type { Row } from './row.ts';
-import type { SlotStore } from './slot-store.ts';
-import type { SlotTable } from './slots.ts';
+import type { SlotStore } from './slots/slot-store.ts';
+import type { SlotTable } from './slots/slots.ts';
 
 /** What a cache holds, in numbers. */
 export interface CacheStats {

@@ -17,10 +17,10 @@ import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { CacheBusyError, InputError, PolicyError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
-import { definePolicy } from './define-policy.ts';
 import type { CacheStep } from './events.ts';
 import type { KVCache } from './kv-cache.ts';
 import { checkCacheOptions, createCache } from './policies.ts';
+import { definePolicy } from './policy/define-policy.ts';
 import { restoreCache, rowArrays, snapshotCache } from './snapshot.ts';
 
 const shape = fakeShape({ windows: [null, 6], groups: 2, heads: 2, headSize: 4 });

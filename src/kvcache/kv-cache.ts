@@ -12,14 +12,14 @@ import type { ChunkOutputs } from './chunk.ts';
 import type { StepListener } from './events.ts';
 import { CacheGuard, type CacheLease } from './lease.ts';
 import { type CacheOptions, cacheFull, MAX_BATCH } from './options.ts';
-import type { PolicyRow } from './policy.ts';
+import type { PolicyRow } from './policy/policy.ts';
 import { needsRebase, rebaseRow } from './rebase.ts';
 import { Row } from './row.ts';
 import type { CacheShape } from './shape.ts';
-import { SlotStore } from './slot-store.ts';
-import type { SlotTable } from './slots.ts';
+import { SlotStore } from './slots/slot-store.ts';
+import type { SlotTable } from './slots/slots.ts';
+import { KEPT_UNDO_SLOTS } from './slots/undo.ts';
 import { checkPending, truncateRow } from './truncate.ts';
-import { KEPT_UNDO_SLOTS } from './undo.ts';
 
 /** Slots by which the memory grows. */
 const GROWTH = 64;

@@ -4,9 +4,9 @@
 import { CacheFullError, InputError } from '../util/errors.ts';
 import { checkOptionNames, shown } from '../util/option-names.ts';
 import type { BufferChoice } from './buffers.ts';
-import type { FrameOptions } from './frame.ts';
-import type { Need } from './needs.ts';
-import type { PolicyRow } from './policy.ts';
+import type { FrameOptions } from './policy/frame.ts';
+import type { Need } from './policy/needs.ts';
+import type { PolicyRow } from './policy/policy.ts';
 
 /** Rows that a cache holds at most: each takes memory in JavaScript's heap, beside its slots. */
 export const MAX_BATCH = 4096;

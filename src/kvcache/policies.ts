@@ -4,9 +4,7 @@
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { closestName, shown } from '../util/option-names.ts';
-import { isPolicyRow } from './define-policy.ts';
 import { KVCache } from './kv-cache.ts';
-import { mixPolicies } from './mix.ts';
 import { type CacheOptions, checkOptions, type ScoredPolicyOptions } from './options.ts';
 import { dense } from './policies/dense.ts';
 import { echo } from './policies/echo.ts';
@@ -23,8 +21,10 @@ import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
 import { routed } from './policies/routed.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova } from './policies/tova.ts';
-import type { PolicyChoice, PolicyRow } from './policy.ts';
-import { isRouted, type RoutedOptions, routedPolicy } from './routed.ts';
+import { isPolicyRow } from './policy/define-policy.ts';
+import { mixPolicies } from './policy/mix.ts';
+import type { PolicyChoice, PolicyRow } from './policy/policy.ts';
+import { isRouted, type RoutedOptions, routedPolicy } from './routing/routed.ts';
 import type { CacheShape } from './shape.ts';
 
 /** The options of all policies of the table; each takes its own, and refuses others. */

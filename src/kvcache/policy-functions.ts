@@ -18,7 +18,7 @@ import { routed as routedRow } from './policies/routed.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova as tovaRow } from './policies/tova.ts';
 import type { PolicyOptions } from './policies.ts';
-import type { PolicyChoice, PolicyRow } from './policy.ts';
+import type { PolicyChoice, PolicyRow } from './policy/policy.ts';
 
 /** A function that checks options of a policy by their names, and keeps them with it. */
 function choiceOf(row: PolicyRow): (options?: Partial<PolicyOptions>) => PolicyChoice {

@@ -1,11 +1,12 @@
 /**
  * @file Endless sequences: survivors move closer together, so that the next token is at a position that the model knows.
  */
-import { groupsOf } from './layer-group.ts';
-import type { Policy } from './policy.ts';
+
+import type { Policy } from './policy/policy.ts';
 import type { Row } from './row.ts';
 import { type CacheShape, turnKey } from './shape.ts';
-import type { SlotStore } from './slot-store.ts';
+import { groupsOf } from './slots/layer-group.ts';
+import type { SlotStore } from './slots/slot-store.ts';
 
 /**
  * Turns a row's keys so that they stand side by side, in their order (what StreamingLLM does at every step, arXiv 2309.17453,

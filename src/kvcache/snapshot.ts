@@ -12,10 +12,10 @@ import type { SlotData } from './buffers/slot-array.ts';
 import type { KVCache } from './kv-cache.ts';
 import { COMMON_OPTIONS } from './options.ts';
 import { type AnyCacheOptions, createCache, findPolicy } from './policies.ts';
-import type { PolicyRow } from './policy.ts';
+import type { PolicyRow } from './policy/policy.ts';
 import type { CacheShape } from './shape.ts';
-import type { SlotStore } from './slot-store.ts';
-import type { SlotStateType, SlotTable } from './slots.ts';
+import type { SlotStore } from './slots/slot-store.ts';
+import type { SlotStateType, SlotTable } from './slots/slots.ts';
 
 const MAGIC = 'KEYHOLD!';
 /** Changes whenever files could be misread. */

@@ -4,9 +4,9 @@
 import { InputError } from '../util/errors.ts';
 import { range, wholeNumber } from '../util/numbers.ts';
 import type { ChunkOutputs } from './chunk.ts';
-import type { Policy } from './policy.ts';
+import type { Policy } from './policy/policy.ts';
 import type { Row } from './row.ts';
-import type { SlotStore } from './slot-store.ts';
+import type { SlotStore } from './slots/slot-store.ts';
 
 interface Truncated {
   /** The policy's name. */

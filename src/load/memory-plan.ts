@@ -5,9 +5,9 @@
 import { type Config, isEncoder, slotLayers } from '../config/config.ts';
 import { CHUNK_LENGTH } from '../engine/prefill.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
-import { flatTable } from '../kvcache/calibration-table.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';
+import { flatTable } from '../kvcache/routing/calibration-table.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { traceEncoder } from '../model/encoder.ts';
 import { traceStep } from '../model/gpt.ts';

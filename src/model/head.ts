@@ -2,7 +2,7 @@
  * @file What becomes of the last layer's result: logits, or pooled states.
  */
 
-import { HIDDEN } from '../kvcache/slots.ts';
+import { HIDDEN } from '../kvcache/slots/slots.ts';
 import { add, scale, softcap, unary } from '../ops/basic.ts';
 import { meanPool } from '../ops/layers.ts';
 import type { Value } from '../ops/types.ts';

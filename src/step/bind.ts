@@ -6,7 +6,7 @@ import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.t
 import { type Config, positionStreams } from '../config/config.ts';
 import type { ChunkStates } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { HIDDEN } from '../kvcache/slots.ts';
+import { HIDDEN } from '../kvcache/slots/slots.ts';
 import { crossSpec } from '../model/mixers/cross-attention.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';

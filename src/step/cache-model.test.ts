@@ -14,7 +14,7 @@ import type { BufferKind } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { dense } from '../kvcache/policies/dense.ts';
 import { type AnyCacheOptions, POLICIES } from '../kvcache/policies.ts';
-import type { Policy, PolicyRow } from '../kvcache/policy.ts';
+import type { Policy, PolicyRow } from '../kvcache/policy/policy.ts';
 import { defaultEngine } from '../load/engines-node.ts';
 import { loadModel } from '../node.ts';
 import { InputError } from '../util/errors.ts';

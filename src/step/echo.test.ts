@@ -5,8 +5,8 @@ import { tempFolder } from '../../test/support/temp-folder.ts';
 import { isEncoder } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import { readConfig } from '../families/read-config.ts';
-import { definePolicy } from '../kvcache/define-policy.ts';
-import type { Need } from '../kvcache/needs.ts';
+import { definePolicy } from '../kvcache/policy/define-policy.ts';
+import type { Need } from '../kvcache/policy/needs.ts';
 import { type LanguageModel, loadModel } from '../node.ts';
 
 const FAMILIES = join(import.meta.dirname, '../../test/fixtures/families');

@@ -4,7 +4,7 @@
 
 import { type Backend, type BackendOptions, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, type OutputKind, positionStreams } from '../config/config.ts';
-import { HIDDEN } from '../kvcache/slots.ts';
+import { HIDDEN } from '../kvcache/slots/slots.ts';
 import { vectorWidth } from '../model/embedding.ts';
 import { encoderOutputs, needsOrder, traceEncoder } from '../model/encoder.ts';
 import { InputError } from '../util/errors.ts';

@@ -3,7 +3,7 @@
  */
 import { buffersOf } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy } from '../kvcache/needs.ts';
+import { needsBy } from '../kvcache/policy/needs.ts';
 import type { StepGraphOptions } from '../model/gpt.ts';
 import type { WeightFormat } from '../weights/types.ts';
 

@@ -6,7 +6,7 @@ import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.t
 import { type Config, headsPerGroup } from '../config/config.ts';
 import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy, type Reduction } from '../kvcache/needs.ts';
+import { needsBy, type Reduction } from '../kvcache/policy/needs.ts';
 import { range } from '../util/numbers.ts';
 import { isInSlots } from './reduced.ts';
 import type { Replay } from './replay.ts';

@@ -5,7 +5,7 @@ import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.t
 import { type Config, headsPerGroup } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy } from '../kvcache/needs.ts';
+import { needsBy } from '../kvcache/policy/needs.ts';
 import { InputError } from '../util/errors.ts';
 import { isInSlots } from './reduced.ts';
 

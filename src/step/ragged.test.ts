@@ -3,9 +3,9 @@ import { anyTable } from '../../test/support/calibration.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import { definePolicy } from '../kvcache/define-policy.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { definePolicy } from '../kvcache/policy/define-policy.ts';
 import { loadModel } from '../load/load-model-node.ts';
 import { range } from '../util/numbers.ts';
 

@@ -1,10 +1,11 @@
 /**
  * @file The caches of a thread, by the numbers that the program gave them.
  */
-import { isPolicyRow } from '../kvcache/define-policy.ts';
+
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import type { PolicyChoice, PolicyRow } from '../kvcache/policy.ts';
+import { isPolicyRow } from '../kvcache/policy/define-policy.ts';
+import type { PolicyChoice, PolicyRow } from '../kvcache/policy/policy.ts';
 import { InputError } from '../util/errors.ts';
 import type { CacheRef } from './protocol.ts';
 

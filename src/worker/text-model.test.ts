@@ -175,7 +175,7 @@ describe('names of before', () => {
 
 describe('a model in a worker', () => {
   it('takes a policy from a module', async () => {
-    const source = pathToFileURL(join(import.meta.dirname, '../kvcache/define-policy.ts')).href;
+    const source = pathToFileURL(join(import.meta.dirname, '../kvcache/policy/define-policy.ts')).href;
     const module = join(folder, 'policy.mjs');
     const text = `import { definePolicy } from ${JSON.stringify(source)};
       export default definePolicy({ name: 'youngest', score: ({ positions, length }) => { const out = []; for (let i = 0; i < length; i++) out.push(positions[i]); return out; } });`;

@@ -10,8 +10,8 @@ import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions 
 import type { Source } from '../engine/request-queue.ts';
 import type { ScoreResult } from '../engine/score.ts';
 import type { RestoreOptions, TextModel } from '../engine/text-model.ts';
-import type { CalibrationTable } from '../kvcache/calibration-table.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
 import { InputError } from '../util/errors.ts';
 import { refuseRetired } from '../util/retired.ts';
 import type { WeightFormat } from '../weights/types.ts';

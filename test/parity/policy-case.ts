@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { logSoftmaxAt } from '../../src/engine/sampling/sampler.ts';
 import { type AnyCacheOptions, findPolicy } from '../../src/kvcache/policies.ts';
-import type { PolicyRow } from '../../src/kvcache/policy.ts';
+import type { PolicyRow } from '../../src/kvcache/policy/policy.ts';
 import { type KVCache, type LanguageModel, loadModel } from '../../src/node.ts';
 import { range } from '../../src/util/numbers.ts';
 import type { CaseContext, CaseKind, CaseResult } from './case.ts';

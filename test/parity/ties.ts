@@ -4,11 +4,11 @@
  * nobody else computes. So a policy's case passes where some choice among equals gives what the reference gave.
  */
 
-import type { FramedPolicy } from '../../src/kvcache/frame.ts';
 import { POLICIES } from '../../src/kvcache/policies.ts';
-import type { PolicyRow } from '../../src/kvcache/policy.ts';
-import { isSafe } from '../../src/kvcache/select.ts';
-import type { GroupView, LayerView } from '../../src/kvcache/view.ts';
+import type { FramedPolicy } from '../../src/kvcache/policy/frame.ts';
+import type { PolicyRow } from '../../src/kvcache/policy/policy.ts';
+import { isSafe } from '../../src/kvcache/policy/select.ts';
+import type { GroupView, LayerView } from '../../src/kvcache/policy/view.ts';
 import { range } from '../../src/util/numbers.ts';
 
 /** Values that differ by less, in parts of their size, are equal. */

@@ -1,7 +1,7 @@
 /**
  * @file Attention to slots and chunk by its definition, for the tests of both engines.
  */
-import { EMPTY_SLOT, HIDDEN } from '../../src/kvcache/slots.ts';
+import { EMPTY_SLOT, HIDDEN } from '../../src/kvcache/slots/slots.ts';
 
 /** Numbers between -1 and 1 that repeat nothing. */
 export const noise = (dims: readonly number[], seed: number): Float32Array =>

@@ -7,7 +7,7 @@ import {
   calibratedLayers,
   LOCAL_WINDOWS,
   QUANTILES,
-} from '../../src/kvcache/calibration-table.ts';
+} from '../../src/kvcache/routing/calibration-table.ts';
 import type { CacheShape } from '../../src/kvcache/shape.ts';
 import { seeded } from './seeded.ts';
 

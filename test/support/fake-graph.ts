@@ -10,8 +10,8 @@ import {
   type ReducedWeights,
 } from '../../src/kvcache/chunk.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
-import { needsBy, type Reduction } from '../../src/kvcache/needs.ts';
-import { EMPTY_SLOT } from '../../src/kvcache/slots.ts';
+import { needsBy, type Reduction } from '../../src/kvcache/policy/needs.ts';
+import { EMPTY_SLOT } from '../../src/kvcache/slots/slots.ts';
 import { range } from '../../src/util/numbers.ts';
 import type { FakeModel } from './fake-model.ts';
 

@@ -3,8 +3,8 @@
  */
 
 import type { BufferKind } from '../../src/kvcache/buffers.ts';
-import type { CalibrationTable } from '../../src/kvcache/calibration-table.ts';
 import { createCache, POLICIES, wantsTable } from '../../src/kvcache/policies.ts';
+import type { CalibrationTable } from '../../src/kvcache/routing/calibration-table.ts';
 import { InputError } from '../../src/util/errors.ts';
 import { fakeShape } from './fake-model.ts';
 

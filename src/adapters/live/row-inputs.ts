@@ -5,7 +5,7 @@
 
 import type { Config } from '../../config/config.ts';
 import { attentionWithin } from '../../config/layer-spec.ts';
-import { HIDDEN } from '../../kvcache/slots.ts';
+import { HIDDEN } from '../../kvcache/slots/slots.ts';
 import type { StepAdapters } from '../../step/step-types.ts';
 import { sha256 } from '../../util/sha256.ts';
 import type { HookChange, LiveAdapter } from './live-adapter.ts';

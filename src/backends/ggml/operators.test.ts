@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { ATTENTION_CASES, attentionCase, noise } from '../../../test/support/attention-cases.ts';
 import { gatedDeltaCase, STATE_TIMES, selectiveScanCase } from '../../../test/support/recurrence-cases.ts';
 import type { RouterSpec } from '../../config/layer-spec.ts';
-import { HIDDEN } from '../../kvcache/slots.ts';
+import { HIDDEN } from '../../kvcache/slots/slots.ts';
 import * as adapters from '../../ops/adapters.ts';
 import * as attention from '../../ops/attention.ts';
 import * as basic from '../../ops/basic.ts';

@@ -3,7 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { noise } from '../../../test/support/attention-cases.ts';
-import { HIDDEN } from '../../kvcache/slots.ts';
+import { HIDDEN } from '../../kvcache/slots/slots.ts';
 import { product } from '../../util/numbers.ts';
 import { openGgml } from './binding.ts';
 import { CpuBackend } from './cpu-backend.ts';

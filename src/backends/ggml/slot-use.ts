@@ -3,7 +3,7 @@
  * there before attention: then keys are one matrix and are read where they are, and slots that hold nothing are left out.
  */
 import type { BufferChoice } from '../../kvcache/buffers.ts';
-import { EMPTY_SLOT } from '../../kvcache/slots.ts';
+import { EMPTY_SLOT } from '../../kvcache/slots/slots.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import type { OpNode } from '../../ops/types.ts';
 import type { RunInputs } from './lower/graph-maker.ts';

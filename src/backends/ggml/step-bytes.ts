@@ -1,7 +1,7 @@
 /**
  * @file The memory of a step, before it runs and without its weights: ggml plans a graph of the same lengths.
  */
-import { EMPTY_SLOT } from '../../kvcache/slots.ts';
+import { EMPTY_SLOT } from '../../kvcache/slots/slots.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import { lengthOf } from '../../ops/shapes.ts';
 import type { Value } from '../../ops/types.ts';

@@ -1,7 +1,7 @@
 /**
  * @file `dense`: keeps every token, and says so when it is full.
  */
-import { definePolicy } from '../define-policy.ts';
+import { definePolicy } from '../policy/define-policy.ts';
 
 /**
  * The cache that never forgets. Layers with a sliding window hold no more than the window, which no later query can see

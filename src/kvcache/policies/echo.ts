@@ -1,8 +1,8 @@
 /**
  * @file `echo`: those that the text would look at if it were read once more.
  */
-import { definePolicy } from '../define-policy.ts';
-import { largestSoFar } from '../largest.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import { largestSoFar } from '../policy/largest.ts';
 
 /**
  * Echo (after EchoPress, arXiv 2610.00412, in a stream): the queries of each chunk, rotated behind it as if the chunk were read again,

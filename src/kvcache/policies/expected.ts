@@ -2,12 +2,12 @@
  * @file `expected`: what future queries are likely to look at.
  */
 import { wholeNumber } from '../../util/numbers.ts';
-import { definePolicy } from '../define-policy.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
-import { refreshing, refuseVaryingRotation, SINKS } from '../refresh.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import { refreshing, refuseVaryingRotation, SINKS } from '../policy/refresh.ts';
+import { lengthOf, quadratic, Scratch } from '../policy/vectors.ts';
+import type { LayerView } from '../policy/view.ts';
 import type { RotationShape } from '../shape.ts';
-import { lengthOf, quadratic, Scratch } from '../vectors.ts';
-import type { LayerView } from '../view.ts';
 
 export interface ExpectedOptions extends ScoredPolicyOptions {
   /** F: how many positions ahead. @default 512 */

@@ -1,8 +1,8 @@
 /**
  * @file `h2o-max`: those that some query attended to most.
  */
-import { definePolicy } from '../define-policy.ts';
-import { largestSoFar } from '../largest.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import { largestSoFar } from '../policy/largest.ts';
 
 /**
  * S_j = the largest attention weight that any query so far and any head of the group has paid to slot j, where `h2o` has their sum. A

@@ -1,8 +1,8 @@
 /**
  * @file `h2o-vlen`: heavy hitters, by what they added to the output.
  */
-import { definePolicy } from '../define-policy.ts';
-import { lengthOf, Scratch } from '../vectors.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import { lengthOf, Scratch } from '../policy/vectors.ts';
 import { type H2OOptions, heavyHitters, NORMALIZE } from './h2o.ts';
 
 /**

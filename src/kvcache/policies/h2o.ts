@@ -1,9 +1,10 @@
 /**
  * @file `h2o`: heavy hitters, those that received the most attention; and `h2o-orig`, as published.
  */
-import { definePolicy } from '../define-policy.ts';
+
 import type { ScoredPolicyOptions } from '../options.ts';
-import type { PolicyRules } from '../policy.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import type { PolicyRules } from '../policy/policy.ts';
 
 /** Options of `h2o` and its kin. */
 export interface H2OOptions extends ScoredPolicyOptions {

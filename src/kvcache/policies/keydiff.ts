@@ -1,8 +1,8 @@
 /**
  * @file `keydiff`: keys unlike the others stay.
  */
-import { definePolicy } from '../define-policy.ts';
-import { addWeighted, dotAt, lengthOf, Scratch } from '../vectors.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import { addWeighted, dotAt, lengthOf, Scratch } from '../policy/vectors.ts';
 
 /** The score, and 1 / ‖k‖, 0 where it is not known yet. */
 const SLOT_STATE = 2;

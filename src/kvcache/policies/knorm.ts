@@ -1,8 +1,8 @@
 /**
  * @file `knorm`: short keys stay.
  */
-import { definePolicy } from '../define-policy.ts';
-import { lengthOf, Scratch } from '../vectors.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import { lengthOf, Scratch } from '../policy/vectors.ts';
 
 /**
  * Key norm (arXiv 2406.11430): keys with a large norm tend to get little attention, so the score is −‖k_j‖₂. It needs no

@@ -1,8 +1,9 @@
 /**
  * @file `lastrec`: the first few tokens and the most recent ones.
  */
-import { definePolicy } from '../define-policy.ts';
+
 import type { CacheOptions } from '../options.ts';
+import { definePolicy } from '../policy/define-policy.ts';
 
 /** Options of `lastrec`. */
 export interface LastRecentOptions extends CacheOptions {

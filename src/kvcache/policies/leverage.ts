@@ -1,11 +1,12 @@
 /**
  * @file `leverage`: keys that the others can't stand for.
  */
-import { definePolicy } from '../define-policy.ts';
+
 import type { ScoredPolicyOptions } from '../options.ts';
-import { refreshing, refuseVaryingRotation, SINKS } from '../refresh.ts';
-import { decompose, Scratch, solvedLength } from '../vectors.ts';
-import type { LayerView } from '../view.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import { refreshing, refuseVaryingRotation, SINKS } from '../policy/refresh.ts';
+import { decompose, Scratch, solvedLength } from '../policy/vectors.ts';
+import type { LayerView } from '../policy/view.ts';
 
 export interface LeverageOptions extends ScoredPolicyOptions {
   /**

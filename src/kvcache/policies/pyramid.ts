@@ -2,7 +2,7 @@
  * @file `pyramid`: snapkv with wide early layers and narrow late ones.
  */
 import { InputError } from '../../util/errors.ts';
-import { definePolicy } from '../define-policy.ts';
+import { definePolicy } from '../policy/define-policy.ts';
 import { SNAPKV_OPTIONS, type SnapKVOptions, snapRules } from './snapkv.ts';
 
 export interface PyramidOptions extends SnapKVOptions {

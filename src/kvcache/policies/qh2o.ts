@@ -3,8 +3,8 @@
  */
 import { InputError } from '../../util/errors.ts';
 import { buffersOf } from '../buffers.ts';
-import { definePolicy } from '../define-policy.ts';
-import { distance, Scratch } from '../vectors.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import { distance, Scratch } from '../policy/vectors.ts';
 import { type H2OOptions, heavyHitters, NORMALIZE } from './h2o.ts';
 
 export interface QuantizedH2OOptions extends H2OOptions {

@@ -1,7 +1,7 @@
 /**
  * @file `routed`: slots for the query groups that read the past.
  */
-import { routedPolicy } from '../routed.ts';
+import { routedPolicy } from '../routing/routed.ts';
 import { echo } from './echo.ts';
 import { lastRecent } from './last-recent.ts';
 

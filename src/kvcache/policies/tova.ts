@@ -1,7 +1,7 @@
 /**
  * @file `tova`: what the newest token looks at.
  */
-import { definePolicy } from '../define-policy.ts';
+import { definePolicy } from '../policy/define-policy.ts';
 
 /**
  * TOVA (arXiv 2401.06104): the weights of the chunk's last query, as a mean over all heads of the layer: one decision for all

@@ -4,7 +4,7 @@ import { CASES, configJson, firstSlots } from '../../../test/support/family-case
 import { tempFolder } from '../../../test/support/temp-folder.ts';
 import { isEncoder, slotLayers } from '../../config/config.ts';
 import { readConfig } from '../../families/read-config.ts';
-import { definePolicy } from '../../kvcache/define-policy.ts';
+import { definePolicy } from '../../kvcache/policy/define-policy.ts';
 import { loadModel } from '../../node.ts';
 
 const FAMILIES = join(import.meta.dirname, '../../../test/fixtures/families');

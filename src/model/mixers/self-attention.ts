@@ -3,7 +3,7 @@
  */
 import type { AttentionSpec, QkNormSpec, SelfAttention, SlotSpec } from '../../config/layer-spec.ts';
 import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
-import type { Reduction } from '../../kvcache/needs.ts';
+import type { Reduction } from '../../kvcache/policy/needs.ts';
 import {
   attend,
   attendWithin,

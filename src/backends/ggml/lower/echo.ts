@@ -2,7 +2,7 @@
  * @file The operator echo: its masks, and which queries count.
  */
 import { bufferName } from '../../../kvcache/buffers.ts';
-import { HIDDEN } from '../../../kvcache/slots.ts';
+import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import type { OpNode, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { echo } from './attention.ts';

@@ -2,7 +2,7 @@
  * @file Mixtures of experts: each token is multiplied with the matrices of the experts that it chose, and no others.
  */
 import type { MoeMlp, RouterSpec } from '../../../config/layer-spec.ts';
-import { HIDDEN } from '../../../kvcache/slots.ts';
+import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { blockLength } from '../types.ts';
 import { affine, binary, clip, gated, scale, unary } from './elementwise.ts';

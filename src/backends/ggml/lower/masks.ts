@@ -1,7 +1,7 @@
 /**
  * @file What is added to attention scores, made on the host: once a step for all layers that hide the same.
  */
-import { EMPTY_SLOT, HIDDEN } from '../../../kvcache/slots.ts';
+import { EMPTY_SLOT, HIDDEN } from '../../../kvcache/slots/slots.ts';
 import type { MaskAttributes } from '../../../ops/types.ts';
 import { filledSlots } from '../slot-use.ts';
 import { binary, unary } from './elementwise.ts';

@@ -2,7 +2,7 @@
  * @file Mixtures of experts.
  */
 import type { RouterSpec } from '../../../config/layer-spec.ts';
-import { HIDDEN } from '../../../kvcache/slots.ts';
+import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { range } from '../../../util/numbers.ts';
 import { bitsOf, scaleName } from '../../../weights/codec.ts';

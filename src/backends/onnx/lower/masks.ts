@@ -2,7 +2,7 @@
  * @file What is added to attention scores: hidden tokens, and ALiBi. Made from positions, never from slot numbers, once a step for
  * all layers of a group.
  */
-import { HIDDEN } from '../../../kvcache/slots.ts';
+import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { addDims, broadcast, type Dim } from '../../../ops/shapes.ts';
 import type { MaskAttributes, OpNode } from '../../../ops/types.ts';
 import type { GraphBuilder, Value } from '../builder.ts';

@@ -1,7 +1,7 @@
 /**
  * @file `mix(a, b, …)`: several policies at once, by the sum of the ranks that each gives a slot.
  */
-import { InputError } from '../util/errors.ts';
+import { InputError } from '../../util/errors.ts';
 import { definePolicy } from './define-policy.ts';
 import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
 import { commonStateType, PartStates, PolicyPart, rulesOfAll } from './policy-part.ts';

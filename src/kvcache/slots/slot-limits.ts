@@ -1,10 +1,10 @@
 /**
  * @file How many slots each group may have: its budget, or, where budgets follow the length, more while the sequence is short.
  */
-import { InputError } from '../util/errors.ts';
-import { range } from '../util/numbers.ts';
-import type { PolicyLayout } from './policy.ts';
-import type { LayerShape } from './shape.ts';
+import { InputError } from '../../util/errors.ts';
+import { range } from '../../util/numbers.ts';
+import type { PolicyLayout } from '../policy/policy.ts';
+import type { LayerShape } from '../shape.ts';
 import type { SlotTable } from './slots.ts';
 
 /** What limits are made for. */

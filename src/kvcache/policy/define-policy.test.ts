@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { checkCache, contentOf, expectSame, tokensFrom } from '../../test/support/cache-runs.ts';
-import { fakeStep } from '../../test/support/fake-graph.ts';
-import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
-import { InputError, PolicyError } from '../util/errors.ts';
-import { range } from '../util/numbers.ts';
+import { checkCache, contentOf, expectSame, tokensFrom } from '../../../test/support/cache-runs.ts';
+import { fakeStep } from '../../../test/support/fake-graph.ts';
+import { FakeModel, fakeShape } from '../../../test/support/fake-model.ts';
+import { InputError, PolicyError } from '../../util/errors.ts';
+import { range } from '../../util/numbers.ts';
+import type { KVCache } from '../kv-cache.ts';
+import { type AnyCacheOptions, createCache } from '../policies.ts';
 import { definePolicy, type PolicyDefinition } from './define-policy.ts';
-import type { KVCache } from './kv-cache.ts';
-import { type AnyCacheOptions, createCache } from './policies.ts';
 
 const shape = fakeShape({ windows: [null, null], groups: 2, heads: 2, headSize: 4 });
 const model = new FakeModel(shape, 5);

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { anyTable } from '../../test/support/calibration.ts';
-import { fakeShape } from '../../test/support/fake-model.ts';
-import { InputError } from '../util/errors.ts';
+import { anyTable } from '../../../test/support/calibration.ts';
+import { fakeShape } from '../../../test/support/fake-model.ts';
+import { InputError } from '../../util/errors.ts';
+import type { CacheOptions } from '../options.ts';
+import { createCache } from '../policies.ts';
 import { type CalibrationTable, calibratedLayers, LOCAL_WINDOWS, QUANTILES } from './calibration-table.ts';
-import type { CacheOptions } from './options.ts';
-import { createCache } from './policies.ts';
 import { type Routes, routesOf } from './routes.ts';
 
 const shape = fakeShape({ windows: [null, 6, null], groups: 2, heads: 2, headSize: 4 });

@@ -1,10 +1,10 @@
 /**
  * @file A layer group in memory: its table of slots and the buffers of its layers, which change together.
  */
-import { range } from '../util/numbers.ts';
-import type { Capacity } from './buffers/slot-array.ts';
-import type { SlotBuffer } from './buffers/slot-buffer.ts';
-import type { ChunkOutputs } from './chunk.ts';
+import { range } from '../../util/numbers.ts';
+import type { Capacity } from '../buffers/slot-array.ts';
+import type { SlotBuffer } from '../buffers/slot-buffer.ts';
+import type { ChunkOutputs } from '../chunk.ts';
 import type { SlotTable } from './slots.ts';
 
 /** How a table grows. */

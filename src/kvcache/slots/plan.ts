@@ -2,7 +2,7 @@
  * @file What a step changes in the slots of one row and layer group: slots that move, tokens that are written, slots that are freed. The
  * owner of the memory carries it out ({@link SlotStore.apply}: loops on the host). Each group's survivors are always its first slots.
  */
-import type { GroupView, LayerView } from './view.ts';
+import type { GroupView, LayerView } from '../policy/view.ts';
 
 /** The plan of one group. Lists are kept from step to step: their lengths are counted apart. */
 class GroupPlan {

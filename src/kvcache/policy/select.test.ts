@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { GraphError } from '../util/errors.ts';
-import { range } from '../util/numbers.ts';
+import { GraphError } from '../../util/errors.ts';
+import { range } from '../../util/numbers.ts';
 import { keepBest, type SafeTokens } from './select.ts';
 import { GroupView, type LayerView } from './view.ts';
 

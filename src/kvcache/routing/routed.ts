@@ -2,12 +2,12 @@
  * @file `routed(a, b)`: query groups that read the past get policy a and the slots for it, the others policy b and what they lose
  * most without. Which groups these are says a calibration of the model.
  */
-import { InputError } from '../util/errors.ts';
-import { range } from '../util/numbers.ts';
-import { definePolicy } from './define-policy.ts';
-import type { CacheOptions } from './options.ts';
-import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
-import { PartStates, PolicyPart, rulesOfAll } from './policy-part.ts';
+import { InputError } from '../../util/errors.ts';
+import { range } from '../../util/numbers.ts';
+import type { CacheOptions } from '../options.ts';
+import { definePolicy } from '../policy/define-policy.ts';
+import type { PolicyRow, PolicyRules, PolicySetup } from '../policy/policy.ts';
+import { PartStates, PolicyPart, rulesOfAll } from '../policy/policy-part.ts';
 import { checkRoutes, type RouteOptions, type Routes, routesOf } from './routes.ts';
 
 /** Options of `routed`. */

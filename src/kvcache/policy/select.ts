@@ -1,7 +1,7 @@
 /**
  * @file The order of eviction: which candidates stay, given a value for each.
  */
-import { GraphError, PolicyError } from '../util/errors.ts';
+import { GraphError, PolicyError } from '../../util/errors.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** Tokens that stay whatever their value. */

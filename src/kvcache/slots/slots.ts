@@ -1,8 +1,8 @@
 /**
  * @file Slots: which token each of them holds. Layers that always hold the same positions share one table.
  */
-import { range } from '../util/numbers.ts';
-import { type Capacity, SlotArray, type SlotData } from './buffers/slot-array.ts';
+import { range } from '../../util/numbers.ts';
+import { type Capacity, SlotArray, type SlotData } from '../buffers/slot-array.ts';
 
 /** The position of a slot that holds nothing: negative, and before every window. */
 export const EMPTY_SLOT = -1e9;

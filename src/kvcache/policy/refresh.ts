@@ -2,12 +2,12 @@
  * @file What policies share that make all scores of a row anew from sums over everything seen: at each prompt chunk, and after a
  * number of decoded tokens. Until then new tokens are safe as recent ones.
  */
-import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
-import type { ScoredPolicyOptions } from './options.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
+import type { ScoredPolicyOptions } from '../options.ts';
+import type { CacheShape } from '../shape.ts';
 import type { PolicyRules } from './policy.ts';
 import { readRecent, readSinks } from './safe-options.ts';
-import type { CacheShape } from './shape.ts';
 
 /** Sinks of these policies. */
 export const SINKS = 4;

@@ -2,8 +2,8 @@
  * @file What calibration measured of a model: how much of the past each query group reads. Policies distribute slots by it.
  */
 import * as v from 'valibot';
-import { InputError } from '../util/errors.ts';
-import type { CacheShape } from './shape.ts';
+import { InputError } from '../../util/errors.ts';
+import type { CacheShape } from '../shape.ts';
 
 /** Quantiles of a group's weights. */
 export const QUANTILES = 256;

@@ -2,7 +2,7 @@
  * @file What all policies share: sinks and recent tokens that are safe, scores that move with their slots, the order in which slots
  * go, groups that share a budget.
  */
-import { GraphError, InputError, PolicyError } from '../util/errors.ts';
+import { GraphError, InputError, PolicyError } from '../../util/errors.ts';
 import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
 import type { Policy, PolicyRules, PolicySetup } from './policy.ts';
 import { readRecent, readSinks } from './safe-options.ts';

@@ -1,10 +1,11 @@
 /**
  * @file A policy as a part of another one: it is given its own numbers, its own weights, and the groups that are its own.
  */
+
+import type { SlotStateType } from '../slots/slots.ts';
 import { checkValues } from './frame.ts';
 import type { Need } from './needs.ts';
 import type { ChunkStart, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
-import type { SlotStateType } from './slots.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** What a part is given of one layer, and of which. */

@@ -1,8 +1,9 @@
 /**
  * @file How `routed` distributes a budget over the query groups of a model: by the table of a calibration.
  */
-import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
+import type { CacheShape } from '../shape.ts';
 import {
   type CalibrationTable,
   calibratedLayers,
@@ -10,7 +11,6 @@ import {
   LOCAL_WINDOWS,
   readCalibrationTable,
 } from './calibration-table.ts';
-import type { CacheShape } from './shape.ts';
 
 /** Slots of each group, and which policy decides about them. */
 export interface Routes {

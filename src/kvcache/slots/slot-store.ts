@@ -1,18 +1,18 @@
 /**
  * @file The memory of a cache as one object: slot tables, buffers, recurrent states and encoder states, for all rows.
  */
-import { range } from '../util/numbers.ts';
-import type { SlotBuffer } from './buffers/slot-buffer.ts';
-import { type BufferChoice, createBuffer } from './buffers.ts';
-import type { ChunkOutputs } from './chunk.ts';
+import { range } from '../../util/numbers.ts';
+import type { SlotBuffer } from '../buffers/slot-buffer.ts';
+import { type BufferChoice, createBuffer } from '../buffers.ts';
+import type { ChunkOutputs } from '../chunk.ts';
+import type { PolicyLayout } from '../policy/policy.ts';
+import type { CacheShape } from '../shape.ts';
+import { CrossAttentionStates } from '../states/cross-attention-states.ts';
+import { RecurrentStates } from '../states/recurrent-states.ts';
 import { LayerGroup } from './layer-group.ts';
 import type { StepPlan } from './plan.ts';
-import type { PolicyLayout } from './policy.ts';
-import type { CacheShape } from './shape.ts';
 import { budgetsOf, SlotLimits } from './slot-limits.ts';
 import { layerGroupOf, SlotTable } from './slots.ts';
-import { CrossAttentionStates } from './states/cross-attention-states.ts';
-import { RecurrentStates } from './states/recurrent-states.ts';
 import { TableUndo } from './undo.ts';
 
 /** What a store is made for. */

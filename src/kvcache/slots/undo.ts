@@ -1,8 +1,8 @@
 /**
  * @file What the last chunk overwrote, so that it can be taken back.
  */
-import { type Capacity, SlotArray } from './buffers/slot-array.ts';
-import type { SlotBuffer } from './buffers/slot-buffer.ts';
+import { type Capacity, SlotArray } from '../buffers/slot-array.ts';
+import type { SlotBuffer } from '../buffers/slot-buffer.ts';
 import { groupsOf, type LayerGroup } from './layer-group.ts';
 import type { SlotTable } from './slots.ts';
 

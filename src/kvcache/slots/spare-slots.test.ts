@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { fakeShape } from '../../test/support/fake-model.ts';
-import { type AnyCacheOptions, createCache } from './policies.ts';
+import { fakeShape } from '../../../test/support/fake-model.ts';
+import { type AnyCacheOptions, createCache } from '../policies.ts';
 
 const shape = fakeShape({ windows: [null], groups: 2, heads: 1, headSize: 4 });
 

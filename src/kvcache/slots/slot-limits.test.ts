@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { tokensFrom } from '../../test/support/cache-runs.ts';
-import { anyTable } from '../../test/support/calibration.ts';
-import { fakeStep } from '../../test/support/fake-graph.ts';
-import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
-import { range } from '../util/numbers.ts';
-import { mostBytes } from './byte-budget.ts';
-import type { KVCache } from './kv-cache.ts';
+import { tokensFrom } from '../../../test/support/cache-runs.ts';
+import { anyTable } from '../../../test/support/calibration.ts';
+import { fakeStep } from '../../../test/support/fake-graph.ts';
+import { FakeModel, fakeShape } from '../../../test/support/fake-model.ts';
+import { range } from '../../util/numbers.ts';
+import { mostBytes } from '../byte-budget.ts';
+import type { KVCache } from '../kv-cache.ts';
+import { createCache } from '../policies.ts';
 import { LayerGroup } from './layer-group.ts';
-import { createCache } from './policies.ts';
 import type { SlotTable } from './slots.ts';
 
 const any = fc.record({

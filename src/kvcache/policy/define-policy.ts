@@ -1,8 +1,8 @@
 /**
  * @file Policies as plain objects: the built-in ones, and a user's own.
  */
-import { InputError } from '../util/errors.ts';
-import { closestName } from '../util/option-names.ts';
+import { InputError } from '../../util/errors.ts';
+import { closestName } from '../../util/option-names.ts';
 import { FRAME_OPTIONS, type FrameOptions, framePolicy } from './frame.ts';
 import { type Need, REDUCTIONS } from './needs.ts';
 import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';

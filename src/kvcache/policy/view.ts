@@ -1,13 +1,13 @@
 /**
  * @file What a policy sees of one layer and row after a chunk: plain arrays, group by group.
  */
-import { InputError } from '../util/errors.ts';
-import type { SlotBuffer } from './buffers/slot-buffer.ts';
-import { type ChunkOutputs, partOf } from './chunk.ts';
+import { InputError } from '../../util/errors.ts';
+import type { SlotBuffer } from '../buffers/slot-buffer.ts';
+import { type ChunkOutputs, partOf } from '../chunk.ts';
+import type { Row } from '../row.ts';
+import { type CacheShape, type LayerShape, turnKey } from '../shape.ts';
+import type { SlotTable } from '../slots/slots.ts';
 import type { NeededSet, Reduction } from './needs.ts';
-import type { Row } from './row.ts';
-import { type CacheShape, type LayerShape, turnKey } from './shape.ts';
-import type { SlotTable } from './slots.ts';
 
 type Half = 'key' | 'value';
 

@@ -1,8 +1,8 @@
 /**
  * @file The options of every policy that evicts: which tokens are safe from it.
  */
-import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
 
 /** Tokens at the start of a sequence that models send the attention to which has nowhere else to go. */
 const SINKS = 4;

@@ -1,7 +1,7 @@
 /**
  * @file `ada(…)`: the groups of a layer share its budget.
  */
-import { InputError } from '../util/errors.ts';
+import { InputError } from '../../util/errors.ts';
 import { isSafe, type SafeTokens, worstFirst } from './select.ts';
 import type { GroupView, LayerView } from './view.ts';
 

@@ -1,9 +1,10 @@
 /**
  * @file What a calibration says of a model at a glance: how many slots each query group gets, in parts of the mean.
  */
+
+import type { CacheShape } from '../shape.ts';
 import type { CalibrationTable } from './calibration-table.ts';
 import { routesOf } from './routes.ts';
-import type { CacheShape } from './shape.ts';
 
 export interface CalibrationMap {
   /** By layer and group: slots, in parts of the mean of all groups; empty for layers that are not distributed. */
