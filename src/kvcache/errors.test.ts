@@ -6,6 +6,7 @@ import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { CacheFullError, GraphError, InputError } from '../util/errors.ts';
 import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, POLICIES } from './policies.ts';
+import { definePolicy } from './policy/define-policy.ts';
 import type { PolicyRow } from './policy/policy.ts';
 
 const shape = fakeShape({ windows: [null, 8], groups: 2, heads: 2, headSize: 5 });
@@ -23,6 +24,10 @@ describe('options that can not be', () => {
     [{ policy: 7 as never }, /policy must be the name of a cache policy, or one made by definePolicy .*, but is 7/],
     [{ policy: null as never }, /but is null/],
     [{ policy: { name: 'mine' } as never }, /made by definePolicy .*, but is an object/],
+    [
+      { policy: definePolicy({ name: 'h2o', score: () => undefined }) },
+      /a policy of your own has the name h2o of an included policy, .*: give definePolicy another name/,
+    ],
     [{ policy: '' }, /there is no cache policy ""/],
     [{ policy: 'ada(lru)' }, /there is no cache policy "lru"/],
     [{ policy: 'ada(dense)' }, /ada\(dense\): the policy dense has no scores/],

@@ -120,6 +120,7 @@ function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: Pol
       throw new InputError(
         `policy must be the name of a cache policy, or one made by definePolicy of keyhold/policies, but is ${shown(policy)}`,
       );
+    checkOwnName(choice.row);
     const bound = 'options' in choice ? choice.options : {};
     return { row: choice.row, options: { ...bound, ...options } as CacheOptions };
   }
@@ -129,6 +130,14 @@ function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: Pol
   if (!('ada' in row.options))
     throw new InputError(`ada(${wrapped}): the policy ${wrapped} has no scores that groups could share a budget by`);
   return { row, options: { ada: true, ...options } as CacheOptions };
+}
+
+/** Saved caches find their policy by its name. @throws InputError for a policy that is named like another one of the table. */
+function checkOwnName(row: PolicyRow): void {
+  if (Object.hasOwn(POLICIES, row.name) && POLICIES[row.name] !== row)
+    throw new InputError(
+      `a policy of your own has the name ${row.name} of an included policy, and saved caches could not tell them apart: give definePolicy another name`,
+    );
 }
 
 /** Policies made of others, by their name: caches of the same ones have the same row. */
