@@ -690,9 +690,9 @@ describe('a cache', () => {
     const run = tiny.generate(PROMPT, { cache, maxNewTokens: 8, eosTokenIds: [] });
     await expect(async () => {
       for await (const _ of run) cache.dispose();
-    }).rejects.toThrow(/this cache was released/);
+    }).rejects.toThrow(/the cache was disposed of/);
     expect((await other).tokens).toHaveLength(8);
-    await expect(tiny.generate(PROMPT, { cache }).result()).rejects.toThrow(/this cache was released/);
+    await expect(tiny.generate(PROMPT, { cache }).result()).rejects.toThrow(/the cache was disposed of/);
   });
 
   it('is free once an iterator that was dropped is collected', async () => {

@@ -126,9 +126,10 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   /**
    * A cache for this model. Without options it is dense and as long as the model's context; with a `cacheLength` alone it keeps the
    * most recent tokens (`lastrec`), as with `cacheBytes`, which become a cacheLength and a buffer.
-   * @throws InputError for options that the policy refuses, or `cacheBytes` that no cache keeps within.
+   * @throws InputError for options that the policy refuses, or `cacheBytes` that no cache keeps within; after {@link dispose}.
    */
   createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
+    this.#stepper.checkUsable();
     checkOptionsObject('createCache', options);
     const { cacheLength, cacheBytes } = options;
     const policy = options.policy ?? (cacheLength === undefined && cacheBytes === undefined ? 'dense' : 'lastrec');
@@ -294,11 +295,12 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
 
   /**
    * The cache that {@link snapshot} saved. It continues as the original would.
-   * @throws SnapshotError for bytes that are torn, or of something else.
+   * @throws SnapshotError for bytes that are torn, or of something else; InputError after {@link dispose}.
    */
   async restore(bytes: Uint8Array, options: RestoreOptions = {}): Promise<KVCache> {
     const { policy, policyModule } = options;
     if (policyModule !== undefined) throw new InputError(NO_MODULE);
+    this.#stepper.checkUsable();
     const { restoreCache } = await import('../kvcache/snapshot.ts');
     return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
   }

@@ -131,7 +131,7 @@ export class Sequence implements BatchMember {
     });
   }
 
-  /** @throws InputError where its cache was released meanwhile. */
+  /** @throws InputError where its cache was disposed of meanwhile. */
   checkCache(): void {
     this.cache.checkLease('a generation', this.#lease);
   }

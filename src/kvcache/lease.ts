@@ -1,7 +1,7 @@
 /**
  * @file A cache belongs to one run at a time: what others would mix up is refused.
  */
-import { CacheBusyError, InputError } from '../util/errors.ts';
+import { CacheBusyError, disposedError } from '../util/errors.ts';
 
 /** The right to change a cache. */
 export interface CacheLease {
@@ -13,7 +13,7 @@ export interface CacheLease {
 
 export class CacheGuard {
   #lease: CacheLease | null = null;
-  /** Frees the memory; null: the cache was not released. */
+  /** Frees the memory; null: the cache was not disposed of. */
   #free: (() => void) | null = null;
 
   get user(): string | null {
@@ -41,9 +41,9 @@ export class CacheGuard {
     if (!this.#lease) free();
   }
 
-  /** @throws CacheBusyError while a run has the cache whose lease this is not; InputError where the cache was released. */
+  /** @throws CacheBusyError while a run has the cache whose lease this is not; InputError where the cache was disposed of. */
   check(what: string, lease?: CacheLease): void {
-    if (this.#free) throw new InputError('this cache was released and can not be used any more');
+    if (this.#free) throw disposedError('cache');
     if (!this.#lease || this.#lease === lease) return;
     throw new CacheBusyError(
       `the cache is in use by ${this.#lease.user}: ${what} has to wait until that ends; fork the cache to go on from what it holds now`,

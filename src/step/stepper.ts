@@ -17,7 +17,7 @@ import { traceStep } from '../model/gpt.ts';
 import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
 import { projectedAttention, traceProjection } from '../model/projections.ts';
 import type { OpGraph } from '../ops/graph.ts';
-import { InputError } from '../util/errors.ts';
+import { disposedError, InputError } from '../util/errors.ts';
 import { range, wholeNumber } from '../util/numbers.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
 import { bindCrossAttention, bindStates, givenPositions, statesOf } from './bind.ts';
@@ -157,6 +157,11 @@ export class Stepper {
     return traceStep(this.config, { ...options, adapters: adapters.hooks }, this.#backend.target).unmetHooks;
   }
 
+  /** @throws InputError after {@link dispose}. */
+  checkUsable(): void {
+    if (this.#disposed) throw disposedError('model');
+  }
+
   /** Frees native memory. */
   async dispose(): Promise<void> {
     this.#disposed = true;
@@ -217,7 +222,7 @@ export class Stepper {
   }
 
   #open(key: string, trace: () => OpGraph): Promise<CompiledGraph> {
-    if (this.#disposed) throw new InputError('the model was disposed of and cannot be used any more');
+    this.checkUsable();
     return this.#graphs.get(key, trace);
   }
 

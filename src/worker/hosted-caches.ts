@@ -6,7 +6,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { isPolicyRow } from '../kvcache/policy/define-policy.ts';
 import type { PolicyChoice, PolicyRow } from '../kvcache/policy/policy.ts';
-import { InputError } from '../util/errors.ts';
+import { disposedError, InputError } from '../util/errors.ts';
 import type { CacheRef } from './protocol.ts';
 
 /** Options of a request as they came, and with the cache that they name. */
@@ -26,10 +26,10 @@ export class HostedCaches {
     }
   }
 
-  /** @throws InputError for a cache that was released; the error of its options where it could not be made. */
+  /** @throws InputError for a cache that was disposed of; the error of its options where it could not be made. */
   get({ cacheId }: CacheRef): KVCache {
     const cache = this.#caches.get(cacheId);
-    if (!cache) throw new InputError('this cache was released and can not be used any more');
+    if (!cache) throw disposedError('cache');
     if ('error' in cache) throw cache.error;
     return cache;
   }

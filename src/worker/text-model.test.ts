@@ -71,7 +71,7 @@ describe('a program that takes any TextModel', () => {
         texts.push(await model.generate(' and', { cache: one, maxNewTokens: 6 }).text());
       expect(texts[1]).toBe(texts[0]);
       await cache.dispose();
-      await expect(model.generate(PROMPT, { cache }).result()).rejects.toThrow(/this cache was released/);
+      await expect(model.generate(PROMPT, { cache }).result()).rejects.toThrow(/the cache was disposed of/);
       return texts;
     });
     expect(b).toEqual(a);

@@ -172,7 +172,7 @@ describe('caches in the thread', () => {
     await fork.clear();
     expect(await fork.tokens()).toEqual([]);
     await fork.dispose();
-    await expect(fork.stats()).rejects.toThrow(/this cache was released/);
+    await expect(fork.stats()).rejects.toThrow(/the cache was disposed of/);
     await cache[Symbol.asyncDispose]();
   });
 

@@ -12,7 +12,7 @@ import type { ScoreResult } from '../engine/score.ts';
 import type { RestoreOptions, TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
-import { InputError } from '../util/errors.ts';
+import { disposedError, InputError } from '../util/errors.ts';
 import { refuseRetired } from '../util/retired.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type PlainContext, plain } from './plain.ts';
@@ -148,7 +148,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
   /** Ends the thread, once a step that is under way is done. The model can't be used afterwards. */
   async dispose(): Promise<void> {
     await this.#caller.call('dispose', {}).done.catch(() => undefined);
-    this.#caller.end(new InputError('the model was disposed of and can not be used any more'));
+    this.#caller.end(disposedError('model'));
     await this.#thread.terminate();
   }
 

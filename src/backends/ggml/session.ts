@@ -3,7 +3,7 @@
  */
 import { withEarlyRows } from '../../ops/early-rows.ts';
 import type { OpGraph } from '../../ops/graph.ts';
-import { InputError } from '../../util/errors.ts';
+import { disposedError } from '../../util/errors.ts';
 import { ConcreteGraph, type RunOutput } from './concrete-graph.ts';
 import type { CpuBackend } from './cpu-backend.ts';
 import type { Ggml } from './ggml.ts';
@@ -57,7 +57,7 @@ export class GgmlSession {
    */
   run(inputs: RunInputs, signal?: AbortSignal): Promise<Record<string, RunOutput>> {
     return this.#backend.exclusive(async (compute) => {
-      if (this.#disposed) throw new InputError('the model was disposed of and can not be used any more');
+      if (this.#disposed) throw disposedError('model');
       const compiled = this.#compile(inputs);
       compiled.bind(inputs);
       await compute(compiled, signal);
