@@ -1,18 +1,18 @@
 /**
- * @file `keyhold serve`: a server that speaks OpenAI's protocol.
+ * @file `keyhold serve`: a server of OpenAI's and Anthropic's protocols.
  */
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkCacheOptions } from '../exports/policies.ts';
-import { readCacheBytes } from '../kvcache/byte-budget.ts';
+import type { Log } from '../server/answer-route.ts';
+import type { ServedEncoder } from '../server/embeddings.ts';
 import type { OnDemandModel } from '../server/model-entry.ts';
 import type { CacheClass } from '../server/served-model.ts';
 import type { SessionStore } from '../server/sessions.ts';
-import { usableMemory } from '../util/machine-node.ts';
 import { UsageError } from './failure.ts';
 import { addExamples } from './help.ts';
 import { type CliIo, tell } from './io.ts';
-import { loadEncoderForCommand, loadInWorkerForCommand } from './load.ts';
+import { type CommonSettings, onDemandModel, openEncoder, type ServerFlags } from './model-entries.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -21,16 +21,14 @@ import {
   asUsage,
   type CacheFlags,
   cacheOptions,
-  type LoadFlags,
   notEmpty,
   readBytes,
   wholeFrom,
   withModel,
 } from './options.ts';
-import { Progress } from './progress.ts';
-import { cacheClassesOf, type ModelsFlag, modelSettings, type NamedSettings, readModels } from './served-models.ts';
+import { type ModelsFlag, modelSettings, type NamedSettings, readModels } from './served-models.ts';
 
-interface ServeFlags extends LoadFlags, CacheFlags {
+interface ServeFlags extends ServerFlags, CacheFlags {
   readonly host: string;
   readonly port: number;
   readonly name?: string;
@@ -39,28 +37,21 @@ interface ServeFlags extends LoadFlags, CacheFlags {
   readonly apiKey?: readonly string[];
   /** false: --no-keys. */
   readonly keys: boolean;
-  readonly parallel: number;
-  readonly queue: number;
-  readonly maxTokens: number;
-  readonly sessions: number;
   readonly sessionDir?: string;
-  readonly cacheMemory: string;
   readonly cacheClass?: readonly CacheClass[];
   readonly openMetrics?: boolean;
   readonly quiet?: boolean;
 }
 
-/** Most milliseconds that a request waits for a row. */
-const QUEUE_MS = 60_000;
-
 export function addServe(program: Command, io: CliIo, version: string): void {
   const command = program
     .command('serve')
-    .summary('serve a model over HTTP, in OpenAI’s protocol')
+    .summary('serve a model over HTTP, in OpenAI’s and Anthropic’s protocols')
     .description(
-      'Serves a model over HTTP: /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /tokenize, /metrics. Requests ' +
-        'share their steps. A request with the header X-Session-Id goes on from the cache of that session. Ctrl-C ends the server when the ' +
-        'answers that it writes are whole.',
+      'Serves a model over HTTP. OpenAI’s protocol: /v1/chat/completions, /v1/responses, /v1/completions, /v1/embeddings, ' +
+        '/v1/models. Anthropic’s protocol: /v1/messages. Others: /tokenize, /metrics, /health. Requests share their steps. ' +
+        'A request with the header X-Session-Id goes on from the cache of that session. After Ctrl-C, answers in progress are ' +
+        'finished before the server ends.',
     )
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .addOption(new Option('--port <n>', 'port to listen on; 0: any that is free').argParser(wholeFrom(0)).default(8080))
@@ -152,90 +143,34 @@ function checkFlags(command: Command, flags: ServeFlags, argument: string | unde
 }
 
 async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promise<void> {
-  const { OnDemandModel: OnDemand, ServedEncoder, ServedModel, keyName, serve } = await import('../exports/server.ts');
-  const keys = [...(flags.apiKey ?? []), ...(io.env.KEYHOLD_API_KEY ? [io.env.KEYHOLD_API_KEY] : [])];
-  const commonClasses: CacheClass[] = [
-    { name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] },
-    ...(flags.cacheClass ?? []),
-  ];
-  for (const { options } of commonClasses.slice(1)) asUsage(() => checkCacheOptions(options));
-  const log = (entry: object) => {
+  const { serve } = await import('../exports/server.ts');
+  const cacheClasses = await readClasses(flags);
+  const all = await namedSettings(flags, io.env);
+  const store = flags.sessionDir === undefined ? null : await sessionStore(flags.sessionDir, io.env);
+  const log: Log = (entry) => {
     if (!flags.quiet) io.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
   };
-  const { models, embeddings } = flags;
-  const all: NamedSettings[] = models
-    ? await modelSettings(models, io.env)
-    : [{ name: flags.name ?? clientName(flags.model), path: flags.model }];
-  if (embeddings !== undefined) all.push({ name: clientName(embeddings), path: embeddings, embeddings: true });
-  const generators = all.filter((each) => !each.embeddings);
-  const store = flags.sessionDir === undefined ? null : await sessionStore(flags.sessionDir, io.env);
-  const limits = { queue: flags.queue, queueMs: QUEUE_MS };
-  const loadFlags = (settings: NamedSettings): LoadFlags => ({
-    ...flags,
-    model: settings.path,
-    weights: settings.weights ?? flags.weights,
-    engine: settings.engine ?? flags.engine,
-    device: settings.device ?? flags.device,
-    threads: settings.threads ?? flags.threads,
-    revision: settings.revision ?? flags.revision,
-    adapter: settings.adapters?.map(({ weight = 1, ...each }) => ({ ...each, weight })) ?? flags.adapter,
-    liveAdapters: settings.adapters ? (settings.liveAdapters ?? true) : flags.liveAdapters,
-  });
-  const entryOf = (settings: NamedSettings): OnDemandModel => {
-    const { name, apiKeys, idleMinutes } = settings;
-    const cacheClasses = cacheClassesOf(settings, commonClasses);
-    const own = apiKeys && new Set(apiKeys.map(keyName));
-    const load = () => loadInWorkerForCommand(loadFlags(settings), io, new Progress(io));
-    // Models share the memory of the caches equally.
-    const bytes = () =>
-      settings.cacheMemory === undefined
-        ? Math.floor(bytesOf(flags.cacheMemory) / generators.length)
-        : bytesOf(settings.cacheMemory);
-    return new OnDemand({
-      id: name,
-      cacheClasses,
-      adapters: settings.liveAdapters === false ? [] : settings.adapters?.map((each) => each.name),
-      idleMs: idleMinutes === undefined ? undefined : idleMinutes * 60_000,
-      allows: own && ((key) => own.has(key)),
-      onFailure: (id, error) => log({ level: 'error', model: id, error: String((error as Error)?.stack ?? error) }),
-      load: async () =>
-        new ServedModel(await load(), {
-          ...limits,
-          id: name,
-          cacheClasses,
-          rows: settings.parallel ?? flags.parallel,
-          maxTokens: settings.maxTokens ?? flags.maxTokens,
-          sessions: settings.sessions ?? flags.sessions,
-          cacheBytes: bytes(),
-          store,
-          onLoss: (session, error) =>
-            log({ level: 'warn', session: session.slice(0, 12), error: (error as Error).message }),
-          reload: load,
-        }),
-    });
-  };
-  const entries: OnDemandModel[] = [];
+  const sharing = all.filter((each) => !each.embeddings).length;
+  const common: CommonSettings = { flags, io, cacheClasses, sharing, store, log };
+  const models: OnDemandModel[] = [];
+  const encoders: ServedEncoder[] = [];
   const loaded: { dispose(): Promise<void> }[] = [];
   try {
-    const encoders = [];
     for (const settings of all) {
       if (settings.embeddings) {
-        // Adapters of the command line belong to the other model.
-        const encoderFlags = { ...loadFlags(settings), adapter: undefined };
-        const encoder = await loadEncoderForCommand(encoderFlags, io, new Progress(io));
+        const { encoder, served } = await openEncoder(settings, common);
         loaded.push(encoder);
-        encoders.push(new ServedEncoder(encoder, { ...limits, id: settings.name }));
+        encoders.push(served);
         continue;
       }
-      const entry = entryOf(settings);
-      entries.push(entry);
-      loaded.push(entry);
-      if (settings.load !== 'first-use') await entry.load();
+      const model = await onDemandModel(settings, common);
+      models.push(model);
+      loaded.push(model);
+      if (settings.load !== 'first-use') await model.load();
     }
-    const { host, port, keys: wantsKeys } = flags;
-    const apiKeys = [...new Set([...keys, ...all.flatMap((each) => each.apiKeys ?? [])])];
-    const routes = { models: entries, encoders, log, version, openMetrics: flags.openMetrics };
-    const server = await serve({ ...routes, host, port, apiKeys, withoutKeys: !wantsKeys });
+    const { host, port, openMetrics } = flags;
+    const access = { apiKeys: apiKeysOf(flags, all, io.env), withoutKeys: !flags.keys, openMetrics };
+    const server = await serve({ models, encoders, log, version, host, port, ...access });
     tell(io, `${all.map(({ name }) => name).join(', ')} ${all.length === 1 ? 'is' : 'are'} served at ${server.url}/v1`);
     await new Promise<void>((resolve) => {
       if (io.signal.aborted) resolve();
@@ -246,6 +181,29 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
   } finally {
     for (const model of loaded) await model.dispose();
   }
+}
+
+/** The cache classes of the command line. @throws UsageError for options that a policy does not take. */
+async function readClasses(flags: ServeFlags): Promise<CacheClass[]> {
+  const own = flags.cacheClass ?? [];
+  const common: CacheClass = { name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] };
+  for (const { options } of own) asUsage(() => checkCacheOptions(options));
+  return [common, ...own];
+}
+
+/** All models of the server: those of --models or the one of the command line, then the one of --embeddings. */
+async function namedSettings({ models, embeddings, name, model }: ServeFlags, env: CliIo['env']) {
+  const all: NamedSettings[] = models
+    ? await modelSettings(models, env)
+    : [{ name: name ?? clientName(model), path: model }];
+  if (embeddings !== undefined) all.push({ name: clientName(embeddings), path: embeddings, embeddings: true });
+  return all;
+}
+
+/** Keys of the command line, of the environment and of single models. */
+function apiKeysOf({ apiKey = [] }: ServeFlags, all: readonly NamedSettings[], env: CliIo['env']): string[] {
+  const common = env.KEYHOLD_API_KEY ? [env.KEYHOLD_API_KEY] : [];
+  return [...new Set([...apiKey, ...common, ...all.flatMap((each) => each.apiKeys ?? [])])];
 }
 
 /** A folder, or `s3://BUCKET/PREFIX` with the keys of the environment. @throws UsageError without them. */
@@ -268,12 +226,6 @@ async function sessionStore(name: string, env: CliIo['env']): Promise<SessionSto
       credentials: { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) },
     }),
   );
-}
-
-/** @param size of memory, or a part of what is available. */
-function bytesOf(size: string): number {
-  const budget = readCacheBytes(size);
-  return 'bytes' in budget ? budget.bytes : Math.floor(budget.part * usableMemory());
 }
 
 /** A name on the hub as it is, and the last part of a path. */

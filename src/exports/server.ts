@@ -1,5 +1,5 @@
 /**
- * @file `keyhold/server`: an HTTP server that speaks OpenAI's protocol.
+ * @file `keyhold/server`: an HTTP server of OpenAI's and Anthropic's protocols.
  */
 export { type AppOptions, createApp, type ServerApp } from '../server/app.ts';
 export { type Embedder, ServedEncoder, type ServedEncoderOptions } from '../server/embeddings.ts';
