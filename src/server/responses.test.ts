@@ -185,3 +185,26 @@ it('read calls and thoughts as parts of one message of the assistant', () => {
     { role: 'tool', tool_call_id: 'b', name: 'g', content: '2' },
   ]);
 });
+
+it('keep the thoughts of each message of the assistant', () => {
+  const thought = (text: string) => ({ type: 'reasoning', summary: [], content: [{ type: 'reasoning_text', text }] });
+  const { turns } = responses(new SavedResponses()).read(
+    {
+      ...asked,
+      input: [
+        { role: 'user', content: 'Go' },
+        thought('one'),
+        { type: 'message', role: 'assistant', content: [{ type: 'output_text', text: 'I look.' }] },
+        thought('two'),
+        { type: 'function_call', call_id: 'a', name: 'f', arguments: '{}' },
+      ],
+    },
+    '',
+  );
+  const call = { id: 'a', type: 'function', function: { name: 'f', arguments: {} } };
+  expect((turns[0].input as { messages: unknown }).messages).toEqual([
+    { role: 'user', content: 'Go' },
+    { role: 'assistant', content: 'I look.', reasoning_content: 'one' },
+    { role: 'assistant', content: '', reasoning_content: 'two', tool_calls: [call] },
+  ]);
+});
