@@ -32,7 +32,6 @@ const STATUS_MS = 5000;
 type Events = AsyncGenerator<ChoiceEvent, void, undefined>;
 
 export function answerRoute(dialect: Dialect, route: RouteContext) {
-  const { log, metrics, pingMs, stallMs } = route;
   return async (c: Context): Promise<Response> => {
     if (route.isDraining()) throw shuttingDown(1);
     const started = performance.now();
@@ -76,42 +75,63 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
       release();
       c.req.raw.signal.removeEventListener('abort', leave);
       const seconds = (performance.now() - started) / 1000;
-      for (const end of ends) metrics.onEnd(served.id, end, seconds);
-      if (error !== undefined || ends.length === 0)
-        metrics.onFailure(served.id, gone.signal.aborted ? 'abort' : 'error');
-      log({
-        level: 'info',
-        id: c.get('id'),
-        path: c.req.path,
-        model: served.id,
-        seconds: Number(seconds.toFixed(3)),
-        ...summaryOf(ends, error === undefined, gone.signal.aborted),
-        ...(error === undefined || gone.signal.aborted ? {} : { error: toHttpError(error).message }),
-      });
+      report(route, c, { model: served.id, seconds, ends, error, aborted: gone.signal.aborted });
     });
-    if (!stream) {
-      const choices: TurnEvent[][] = turns.flatMap(({ answers }) => Array.from({ length: answers }, () => []));
-      for await (const { index, event: each } of events) choices[index].push(each);
-      return c.json(dialect.whole(facts, choices) as object);
-    }
+    if (!stream) return c.json(dialect.whole(facts, await choicesOf(turns, events)) as object);
     // An error that comes soon gets its status; later it can only be an event of the stream.
     const first = events.next();
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    await Promise.race([
-      first,
-      new Promise((resolve) => {
-        timer = setTimeout(resolve, STATUS_MS);
-      }),
-    ]).finally(() => clearTimeout(timer));
+    await settledWithin(first, STATUS_MS);
     // Generators in front of this one may not have begun, and would end without ending it.
     const cancel = async () => {
       leave();
       await events.return(undefined);
     };
     for (const [name, value] of Object.entries(SSE_HEADERS)) c.header(name, value);
-    const texts = withErrors(dialect, facts, resumed(first, events), log);
-    return c.body(eventStream(texts, pingMs, stallMs, c.req.raw.signal, cancel));
+    const texts = withErrors(dialect, facts, resumed(first, events), route.log);
+    return c.body(eventStream(texts, route.pingMs, route.stallMs, c.req.raw.signal, cancel));
   };
+}
+
+/** How the answers to a request ended. */
+interface RequestEnd {
+  readonly model: string;
+  readonly seconds: number;
+  readonly ends: readonly TurnEnd[];
+  readonly error: unknown;
+  /** Whether the client has left. */
+  readonly aborted: boolean;
+}
+
+/** Counts and logs the end of a request. */
+function report({ log, metrics }: RouteContext, c: Context, end: RequestEnd): void {
+  const { model, seconds, ends, error, aborted } = end;
+  for (const each of ends) metrics.onEnd(model, each, seconds);
+  if (error !== undefined || ends.length === 0) metrics.onFailure(model, aborted ? 'abort' : 'error');
+  log({
+    level: 'info',
+    id: c.get('id'),
+    path: c.req.path,
+    model,
+    seconds: Number(seconds.toFixed(3)),
+    ...summaryOf(ends, error === undefined, aborted),
+    ...(error === undefined || aborted ? {} : { error: toHttpError(error).message }),
+  });
+}
+
+/** All events of each answer. */
+async function choicesOf(turns: readonly Turn[], events: Events): Promise<TurnEvent[][]> {
+  const choices: TurnEvent[][] = turns.flatMap(({ answers }) => Array.from({ length: answers }, () => []));
+  for await (const { index, event } of events) choices[index].push(event);
+  return choices;
+}
+
+/** Waits until a promise is settled, or so many milliseconds. @throws what it is rejected with by then. */
+async function settledWithin(promise: Promise<unknown>, ms: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timeout = new Promise((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }
 
 function checkSession(session: string, turns: readonly Turn[]): void {
