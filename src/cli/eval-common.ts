@@ -50,3 +50,8 @@ export async function useModel(
 }
 
 export const lines = (all: readonly string[]): string => `${all.join('\n')}\n`;
+
+export const textOption = () =>
+  new Option('--text <file>', 'the text (default, for the small model: one that comes with it)');
+export const casesOption = () =>
+  new Option('--cases <file>', 'cases, one JSON object a line (default: those that come with the small model)');

@@ -4,7 +4,7 @@
  */
 import { GraphError, InputError, PolicyError } from '../../util/errors.ts';
 import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
-import type { Policy, PolicyRules, PolicySetup } from './policy.ts';
+import type { Policy, PolicyLayout, PolicyRules, PolicySetup } from './policy.ts';
 import { readRecent, readSinks } from './safe-options.ts';
 import { keepBest, keepThese, type SafeTokens } from './select.ts';
 import type { GroupView, LayerView } from './view.ts';
@@ -42,7 +42,7 @@ export interface FramedPolicy extends Policy {
  */
 export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup<FrameOptions>): FramedPolicy {
   const { options, cacheLength: N } = setup;
-  const { perGroup = true, evicts = true, promptTail = 0, needs = [], score, keep } = rules;
+  const { evicts = true, promptTail = 0, needs = [], score, keep } = rules;
   const sinks = evicts ? readSinks(options, N, rules.sinks ?? 0) : 0;
   const recent = evicts ? readRecent(options, N, sinks, rules.recent?.(N) ?? Math.floor(N / 8)) : 0;
   const floor = readAda(name, options.ada, rules);
@@ -71,17 +71,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
   };
 
   return {
-    layout: {
-      sharing: rules.sharing ?? 'none',
-      perGroup,
-      slotState: rules.slotState ?? 1,
-      slotStateOf: rules.slotStateOf,
-      slotStateType: rules.slotStateType,
-      rowState: rules.rowState,
-      layerState: rules.layerState,
-      budget: rules.budget,
-      followsLength: rules.followsLength,
-    },
+    layout: layoutOf(rules),
     needs,
     needsOf: rules.needsOf,
     needsQueries: rules.needsQueries ?? false,
@@ -110,6 +100,12 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     },
     ...(floor === null ? {} : shared(floor)),
   };
+}
+
+function layoutOf(rules: PolicyRules): PolicyLayout {
+  const { sharing = 'none', perGroup = true, slotState = 1, slotStateOf, slotStateType } = rules;
+  const { rowState, layerState, budget, followsLength } = rules;
+  return { sharing, perGroup, slotState, slotStateOf, slotStateType, rowState, layerState, budget, followsLength };
 }
 
 /** Calls of a policy's functions, once for each group and token. An error of one names the policy, and what it gives is checked. */

@@ -155,9 +155,6 @@ class Run {
           pc++;
           break;
         case Op.Ahead:
-          isFine = this.#look(pc, pos) !== (b[pc] === 1);
-          pc = a[pc];
-          break;
         case Op.Behind:
           isFine = this.#look(pc, pos) !== (b[pc] === 1);
           pc = a[pc];
