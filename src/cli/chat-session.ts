@@ -5,16 +5,16 @@
 import type { PolicyRow } from '../exports/policies.ts';
 import { Conversation, type ConversationOptions, KeyholdError, type KVCache, type LanguageModel } from '../index.ts';
 import { loadConversation, saveConversation } from '../node.ts';
-import { reportCache } from './cache-report.ts';
 import { oneLine } from './failure.ts';
-import { bytes, counted, duration, rate } from './format.ts';
+import { LineReader } from './input/line-reader.ts';
+import { samplingWords } from './input/sampling.ts';
 import { type CliIo, shown, tell } from './io.ts';
-import { LineReader } from './line-reader.ts';
-import { repeatsItself } from './repetition.ts';
-import { samplingWords } from './sampling.ts';
-import { type Style, styleOf } from './style.ts';
-import { cacheLine } from './summary.ts';
-import { AnswerText } from './text-out.ts';
+import { reportCache } from './output/cache-report.ts';
+import { bytes, counted, duration, rate } from './output/format.ts';
+import { repeatsItself } from './output/repetition.ts';
+import { type Style, styleOf } from './output/style.ts';
+import { cacheLine } from './output/summary.ts';
+import { AnswerText } from './output/text-out.ts';
 
 export interface SessionOptions {
   /** Of every answer. */

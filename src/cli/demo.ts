@@ -2,15 +2,15 @@
  * @file The first look: the small model writes in a small cache, and says in plain words what the cache did.
  */
 import { planMemory } from '../exports/checkpoint-node.ts';
-import type { CacheReport, Range } from './cache-report.ts';
-import { bytes, parameters, ranges, rate, whole } from './format.ts';
+import { isSmallModel } from './input/options.ts';
 import { type CliIo, shown, widthOf, write } from './io.ts';
-import { isSmallModel } from './options.ts';
+import type { CacheReport, Range } from './output/cache-report.ts';
+import { bytes, parameters, ranges, rate, whole } from './output/format.ts';
+import { type Style, styleOf } from './output/style.ts';
+import type { RunFacts } from './output/summary.ts';
+import type { RunView } from './output/views.ts';
+import { LineWrapper } from './output/wrap.ts';
 import { type RunRecord, tokensPerSecond } from './record.ts';
-import { type Style, styleOf } from './style.ts';
-import type { RunFacts } from './summary.ts';
-import type { RunView } from './views.ts';
-import { LineWrapper } from './wrap.ts';
 
 export const DEMO_PROMPT = 'And it came to pass';
 

@@ -4,10 +4,10 @@
 import { type Command, Option } from 'commander';
 import type { AnyCacheOptions } from '../exports/policies.ts';
 import type { LanguageModel } from '../index.ts';
+import { addLoadOptions, addModelArgument, type LoadFlags, wholeFrom } from './input/options.ts';
 import type { CliIo } from './io.ts';
-import { loadForCommand } from './load.ts';
-import { addLoadOptions, addModelArgument, type LoadFlags, wholeFrom } from './options.ts';
-import { Progress } from './progress.ts';
+import { loadForCommand } from './models/load.ts';
+import { Progress } from './output/progress.ts';
 
 export interface EvalFlags extends LoadFlags {
   readonly chunkLength?: number;

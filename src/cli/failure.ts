@@ -5,7 +5,7 @@ import { inspect } from 'node:util';
 import { CommanderError } from 'commander';
 import { KeyholdError } from '../util/errors.ts';
 import { type CliIo, Interrupted, OutputFailed, PipeClosed, shown, tell } from './io.ts';
-import { styleOf } from './style.ts';
+import { styleOf } from './output/style.ts';
 
 /** 0: done; 1: an error of files, of the hub, or of the input; 2: the command was called wrongly; 130: Ctrl-C. */
 export const EXIT = { ok: 0, error: 1, usage: 2 } as const;

@@ -3,7 +3,7 @@
  */
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
-import { wrapLine } from './wrap.ts';
+import { wrapLine } from './output/wrap.ts';
 
 /** A stream that text is written to; on a terminal it has a width. */
 export type OutStream = Writable & { readonly isTTY?: boolean; readonly columns?: number };

@@ -3,26 +3,26 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { addBench } from './bench.ts';
-import { addCache } from './cache.ts';
-import { addCalibrate } from './calibrate.ts';
-import { addChat } from './chat.ts';
-import { addConvert } from './convert.ts';
-import { addDoctor } from './doctor.ts';
-import { addDownload } from './download.ts';
-import { addEmbed } from './embed.ts';
-import { addEstimate } from './estimate.ts';
-import { addEval } from './eval.ts';
+import { addOfflineBatch } from './commands/batch.ts';
+import { addBench } from './commands/bench.ts';
+import { addCache } from './commands/cache.ts';
+import { addCalibrate } from './commands/calibrate.ts';
+import { addChat } from './commands/chat.ts';
+import { addConvert } from './commands/convert.ts';
+import { addDoctor } from './commands/doctor.ts';
+import { addDownload } from './commands/download.ts';
+import { addEmbed } from './commands/embed.ts';
+import { addEstimate } from './commands/estimate.ts';
+import { addEval } from './commands/eval.ts';
+import { addGenerate } from './commands/generate.ts';
+import { addInspect } from './commands/inspect.ts';
+import { addMerge } from './commands/merge.ts';
+import { addRerank } from './commands/rerank.ts';
+import { addServe } from './commands/serve.ts';
 import { tellFailure, UsageError } from './failure.ts';
-import { addGenerate } from './generate.ts';
 import { addExamples, HELP_STYLE } from './help.ts';
-import { addInspect } from './inspect.ts';
 import { type CliIo, type OutStream, widthOf } from './io.ts';
-import { addMerge } from './merge.ts';
-import { addOfflineBatch } from './offline-batch.ts';
-import { addRerank } from './rerank.ts';
-import { addServe } from './serve.ts';
-import { styleOf, wantsColour } from './style.ts';
+import { styleOf, wantsColour } from './output/style.ts';
 
 const MOST_WIDTH = 100;
 

@@ -4,7 +4,7 @@
 
 import type { SpeculationStats } from '../engine/speculate/drafter.ts';
 import type { FinishReason, GeneratedToken, GenerateOptions, LanguageModel } from '../index.ts';
-import { type CacheReport, heldShare, reportCache } from './cache-report.ts';
+import { type CacheReport, heldShare, reportCache } from './output/cache-report.ts';
 
 /** All that is known about a run. */
 export interface RunRecord {

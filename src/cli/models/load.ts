@@ -1,0 +1,84 @@
+/**
+ * @file Loads the model that a command names, with progress.
+ */
+
+import type { AnyCacheOptions } from '../../exports/policies.ts';
+import type { EncoderModel, LanguageModel, Reranker } from '../../index.ts';
+import type { EncoderLoadOptions, WorkerModel } from '../../node.ts';
+import { hubOptions, type LoadFlags } from '../input/options.ts';
+import type { CliIo } from '../io.ts';
+import { loadProgress, type Progress } from '../output/progress.ts';
+
+export async function loadForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<LanguageModel> {
+  // The engine is a native library: commands without a model do not load it.
+  const { loadModel } = await import('../../node.ts');
+  try {
+    return await loadModel(flags.model, loadOptions(flags, io, progress));
+  } finally {
+    progress.end();
+  }
+}
+
+export async function loadEncoderForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<EncoderModel> {
+  const { loadEncoder } = await import('../../node.ts');
+  try {
+    return await loadEncoder(flags.model, loadOptions(flags, io, progress));
+  } finally {
+    progress.end();
+  }
+}
+
+export async function loadRerankerForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<Reranker> {
+  const { loadReranker } = await import('../../node.ts');
+  try {
+    return await loadReranker(flags.model, loadOptions(flags, io, progress));
+  } finally {
+    progress.end();
+  }
+}
+
+/** The model in a thread of its own. */
+export async function loadInWorkerForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<WorkerModel> {
+  const { loadModelInWorker } = await import('../../node.ts');
+  const { hub, ...options } = loadOptions(flags, io, progress);
+  // A function can't go to the thread.
+  const { onRetry: _, ...plainHub } = hub ?? {};
+  try {
+    return await loadModelInWorker(flags.model, { ...options, hub: plainHub });
+  } finally {
+    progress.end();
+  }
+}
+
+/** Measures what a cache of these options needs to know of the model, where that is not known yet; a line says so. */
+export async function calibrateForCommand(
+  model: LanguageModel,
+  cache: Partial<AnyCacheOptions>,
+  io: CliIo,
+  progress: Progress,
+): Promise<void> {
+  try {
+    await model.calibrateFor(cache, {
+      signal: io.signal,
+      start: () =>
+        progress.note('The model is calibrated for this cache. It is done once; keyhold calibrate says more.'),
+      onProgress: (done, total) => progress.update({ label: 'Calibrating', done, total, unit: 'tokens' }),
+    });
+  } finally {
+    progress.end();
+  }
+}
+
+function loadOptions(flags: LoadFlags, io: CliIo, progress: Progress): EncoderLoadOptions {
+  const { weights, threads, engine, device, adapter, liveAdapters } = flags;
+  return {
+    weights,
+    threads,
+    engine,
+    device,
+    adapters: adapter?.map((one, i) => ({ ...one, live: liveAdapters, name: one.name ?? `${i + 1}` })),
+    hub: hubOptions(flags, progress),
+    signal: io.signal,
+    onProgress: loadProgress(progress),
+  };
+}
