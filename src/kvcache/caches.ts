@@ -37,7 +37,7 @@ export const DenseKVCache = cacheOf<CacheOptions>(dense, KVCache);
 export const LastRecentKVCache = cacheOf<LastRecentOptions>(lastRecent, KVCache);
 /** A cache of the policy `h2o`. @throws InputError for options out of range. */
 export const H2OKVCache = cacheOf<H2OOptions>(h2o);
-/** A cache of the policy `h2o-original`. @throws InputError for options out of range. */
+/** A cache of the policy `h2o-orig`. @throws InputError for options out of range. */
 export const H2OOriginalKVCache = cacheOf<H2OOptions>(h2oOriginal);
 /** A cache of the policy `h2o-vlen`. @throws InputError for options out of range. */
 export const ValueLengthH2OKVCache = cacheOf<H2OOptions>(valueLengthH2O);
