@@ -19,7 +19,7 @@ export function addCommon(command: Command): void {
     .addOption(
       new Option(
         '--chunk-length <n>',
-        'tokens that are read at once; a policy decides after each chunk (default: 64)',
+        'tokens that one step computes; a policy decides after each chunk (default: 64)',
       ).argParser(wholeFrom(1)),
     )
     .option('--json', 'print JSON');

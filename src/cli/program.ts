@@ -30,7 +30,7 @@ const MOST_WIDTH = 100;
 export function createProgram(io: CliIo): Command {
   const program = new Command('keyhold')
     .description(
-      'Runs large language models straight from Hugging Face checkpoints,\nwith a key-value cache that never outgrows its budget.',
+      'Runs language models from Hugging Face checkpoints and GGUF files,\nwith a key-value cache that stays within a budget.',
     )
     .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show this help')

@@ -51,11 +51,11 @@ export function addOfflineBatch(program: Command, io: CliIo): void {
     .summary('answer the requests of a batch file (OpenAI’s format)')
     .description(
       'Answers the requests of a batch file in OpenAI’s format, one a line: {"custom_id": …, "method": "POST", "url": ' +
-        '"/v1/chat/completions", "body": {…}}. Results are written to FILE.partial the moment they are there; a run that was cut ' +
-        'off goes on where it was, and each request is answered once. FILE appears when all requests have a result.',
+        '"/v1/chat/completions", "body": {…}}. Each result is written to FILE.partial at once. An interrupted run continues ' +
+        'there, and each request is answered once. FILE appears when all requests have a result.',
     )
     .argument('[requests]', 'file of requests, one a line', notEmpty)
-    .option('-o, --out <file>', 'file of results; where it is there already, nothing is done', notEmpty)
+    .option('-o, --out <file>', 'file of results; if it exists, nothing is done', notEmpty)
     .option(
       '--queue <url>',
       'send the requests to a queue in Redis, such as redis://localhost, where workers answer them',
@@ -65,13 +65,15 @@ export function addOfflineBatch(program: Command, io: CliIo): void {
     .option('--until-empty', 'a worker ends when the queue is empty')
     .option('--name <name>', 'what the requests call the model (default: its own name)', notEmpty)
     .addOption(
-      new Option('--parallel <n>', 'most requests at work at the same time').argParser(wholeFrom(1)).default(8),
+      new Option('--parallel <n>', 'most requests that are answered at the same time')
+        .argParser(wholeFrom(1))
+        .default(8),
     )
     .addOption(new Option('--max-tokens <n>', 'most tokens of an answer').argParser(wholeFrom(1)).default(4096))
     .addOption(
       new Option('--seed <n>', 'the seed of the first request; each one after it has the next').argParser(wholeFrom(0)),
     )
-    .option('-q, --quiet', 'no numbers at the end');
+    .option('-q, --quiet', 'print no summary');
   addLoadOptions(command);
   addCacheOptions(command);
   addHubOptions(command);

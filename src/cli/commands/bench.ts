@@ -54,14 +54,18 @@ export function addBench(program: Command, io: CliIo): void {
     .command('bench')
     .summary('measure how fast a model is on this machine')
     .description(
-      'Measures how fast a model reads and writes on this machine, with the cache that you ask for, and looks for the ' +
-        'settings that are fastest here: threads, weight formats that are prepared already, chunk lengths, and how the ' +
+      'Measures how fast a model computes prompts and generates tokens on this machine, with the given cache. Then it looks ' +
+        'for the fastest settings: threads, weight formats that are prepared already, chunk lengths, and how the ' +
         'cache stores keys and values.',
     )
     .addOption(new Option('--prompt <n>', 'tokens of the prompt (default: 512)').argParser(wholeFrom(1)))
-    .addOption(new Option('--new <n>', 'tokens to write after it (default: 32)').argParser(wholeFrom(1)))
-    .addOption(new Option('--rounds <n>', 'times to measure; medians are told (default: 3)').argParser(wholeFrom(1)))
-    .option('--quick', 'measure what was asked for, and look for nothing faster')
+    .addOption(new Option('--new <n>', 'tokens to generate after it (default: 32)').argParser(wholeFrom(1)))
+    .addOption(
+      new Option('--rounds <n>', 'number of measurements, of which the medians are shown (default: 3)').argParser(
+        wholeFrom(1),
+      ),
+    )
+    .option('--quick', 'measure the given settings only')
     .option('--json', 'print one JSON object');
   addModelArgument(command);
   addLoadOptions(command);

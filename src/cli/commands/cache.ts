@@ -21,7 +21,7 @@ interface RemoveFlags {
 export function addCache(program: Command, io: CliIo): void {
   const command = program
     .command('cache')
-    .summary('show and remove what models take on the disk')
+    .summary('show and remove the files of models on the disk')
     .description(
       'Shows and removes models downloaded from the hub, in the folder that Python libraries use too, and weights that were ' +
         'prepared from checkpoints. Prepared weights are made again when they are needed.',

@@ -57,15 +57,15 @@ export function addChat(program: Command, io: CliIo): void {
     .command('chat')
     .summary('talk to a model')
     .description(
-      'Talks to a model that was made for it. Each line is a message; the cache goes on from turn to turn, so only what is new ' +
-        'is computed. /help tells what else may be typed. Lines that are piped in are answered one after the other.',
+      'Holds a conversation with a model that has a chat template. Each line is a message. Each turn continues from the cache of ' +
+        'the turn before it, so only new tokens are computed. /help lists the commands. Lines from a pipe are answered one by one.',
     )
-    .option('-s, --system <text>', 'what the model is told before the conversation')
+    .option('-s, --system <text>', 'the system message')
     .option('--template <file>', "a chat template (Jinja) instead of the model's own")
     .addOption(
       new Option(
         '--template-option <name=value>',
-        'what the template asks for, such as enable_thinking=false; may be given several times',
+        'a variable of the template, such as enable_thinking=false; may be given several times',
       ).argParser(readTemplateOption),
     )
     .addOption(
@@ -78,8 +78,8 @@ export function addChat(program: Command, io: CliIo): void {
         (text: string, before: readonly string[] = []) => [...before, notEmpty(text)],
       ),
     )
-    .option('--load <file>', 'go on with a conversation that /save has saved')
-    .option('-q, --quiet', 'answers and nothing else');
+    .option('--load <file>', 'continue a conversation that /save has saved')
+    .option('-q, --quiet', 'print the answers only');
   addModelArgument(command);
   addLoadOptions(command);
   addCacheOptions(command);

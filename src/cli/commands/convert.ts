@@ -25,14 +25,14 @@ export function addConvert(program: Command, io: CliIo): void {
     .summary('write a model as GGUF, or as safetensors')
     .description(
       'Writes a model in another format. If the output ends with .gguf, it is one GGUF file, which llama.cpp loads too. Otherwise it ' +
-        'is a folder of safetensors with plain floats. It appears when it is complete, and is then printed.',
+        'is a folder of safetensors with plain floats. It appears when it is complete. Then its path is printed.',
     )
     .argument('<model>', 'what to convert: a folder, a file, or a name on the hub')
     .argument('<out>', 'where to write: FILE.gguf, or a folder; neither may exist')
     .addOption(new Option('--weights <format>', 'how matrices are stored').choices(FORMATS).default('f16'))
     .addOption(adapterOption())
     .option('--json', 'print one JSON object: path, bytes, tensors')
-    .option('-q, --quiet', 'say nothing but the path');
+    .option('-q, --quiet', 'print the path only');
   addHubOptions(command);
   addExamples(command, [
     ['for llama.cpp, in 4 bits', 'keyhold convert org/name model.gguf --weights q4_0'],

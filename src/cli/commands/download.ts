@@ -23,13 +23,13 @@ export function addDownload(program: Command, io: CliIo): void {
     .command('download')
     .summary('fetch a model from the Hugging Face hub')
     .description(
-      'Fetches what a model needs from the Hugging Face hub, and prints the folder it is in. What is there already is not ' +
-        "fetched again, and what was interrupted goes on. The folder is the one that Python's libraries use: " +
+      'Fetches what a model needs from the Hugging Face hub, and prints the folder it is in. Files that are there already are ' +
+        "not fetched again, and an interrupted download continues. The folder is the one that Python's libraries use: " +
         '$HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub.',
     )
     .argument('<model>', 'name on the hub: org/name, or org/name:Q4_K_M for a GGUF file')
     .option('--json', 'print one JSON object: folder, commit, files')
-    .option('-q, --quiet', 'say nothing but the folder');
+    .option('-q, --quiet', 'print the folder only');
   addHubOptions(command);
   addExamples(command, [
     ['a small model', 'keyhold download HuggingFaceTB/SmolLM2-135M'],

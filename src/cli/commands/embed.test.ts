@@ -48,7 +48,7 @@ describe('keyhold embed', () => {
       [['keyhold/tiny', 'And', '--prompt-name', 'query'], 1, /has no prompt "query"; there are none/],
       [['--file', join(folder, 'none.txt')], 1, /the text file .*none\.txt does not exist/],
       [['--file', empty], 1, /has no texts/],
-      [[], 2, /there are no texts: write them behind the model/],
+      [[], 2, /there are no texts: give them after the model/],
     ];
     for (const [args, code, message] of bad) {
       const result = await keyhold(['embed', ...args]);

@@ -94,7 +94,7 @@ export async function textsOf(
   if (given.length > 0 && file !== undefined) throw new UsageError('there are texts and a --file; give one of them');
   if (given.length > 0) return given;
   if (file === undefined && io.stdin.isTTY)
-    throw new UsageError('there are no texts: write them behind the model, name a --file, or pipe them in');
+    throw new UsageError('there are no texts: give them after the model, name a --file, or pipe them in');
   const lines = (await readText(file ?? '-', 'text', io)).split(/\r?\n/).filter((line) => line !== '');
   if (lines.length === 0) throw new InputError(`${file ?? 'stdin'} has no texts: one a line`);
   return lines;

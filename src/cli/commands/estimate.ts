@@ -38,16 +38,17 @@ export function addEstimate(program: Command, io: CliIo): void {
     .command('estimate')
     .summary('estimate the memory that a run takes at most')
     .description(
-      'Estimates the peak memory of a process that reads and writes as many tokens as --context says, and tells its parts. ' +
+      'Estimates the peak memory of a process that computes as many tokens as --context says, and shows its parts. ' +
         'Nothing is loaded; of a model on the hub that was not downloaded yet, only config.json is fetched, or the header of its ' +
         'GGUF file.',
     )
     .addOption(modelOption())
     .addOption(weightsOption())
     .addOption(
-      new Option('--context <n>', "tokens that are there at the end (default: the model's context)").argParser(
-        wholeFrom(1),
-      ),
+      new Option(
+        '--context <n>',
+        "tokens of the prompt and the text together (default: the model's context)",
+      ).argParser(wholeFrom(1)),
     )
     .addOption(chunkLengthOption())
     .option('--json', 'print the plan as one JSON object');

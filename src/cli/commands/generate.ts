@@ -72,7 +72,10 @@ export function addGenerate(program: Command, io: CliIo): void {
     )
     .option('--json', 'print one JSON object at the end: text, tokens, timings, cache')
     .option('-q, --quiet', 'write the text only: no progress, no summary')
-    .option('--demo', 'a first look: the small model writes, and you see which tokens its cache held and evicted');
+    .option(
+      '--demo',
+      'a first look: the small model generates a text, and you see which tokens its cache held and evicted',
+    );
   command
     .addOption(
       new Option(

@@ -31,8 +31,8 @@ export function addMerge(program: Command, io: CliIo): void {
     .command('merge')
     .summary('write a model with adapters merged into it')
     .description(
-      'Writes a checkpoint with adapters merged into its weights, which other libraries load as they load its base. ' +
-        'The folder appears when it is whole, and is then printed.',
+      'Writes a checkpoint with adapters merged into its weights, which other libraries can load. ' +
+        'The folder appears when it is complete. Then its path is printed.',
     )
     .argument('<folder>', 'where to write: a folder that is not there yet, or is empty')
     .addOption(modelOption())
@@ -43,7 +43,7 @@ export function addMerge(program: Command, io: CliIo): void {
       ),
     )
     .option('--json', 'print one JSON object: folder, bytes, tensors')
-    .option('-q, --quiet', 'say nothing but the folder');
+    .option('-q, --quiet', 'print the folder only');
   addHubOptions(command);
   addExamples(command, [
     ['a LoRA into its base', 'keyhold merge -m org/name --adapter tuned merged'],

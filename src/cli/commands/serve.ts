@@ -71,7 +71,9 @@ export function addServe(program: Command, io: CliIo, version: string): void {
     )
     .option('--no-keys', 'serve other machines without keys')
     .addOption(
-      new Option('--parallel <n>', 'most requests at work at the same time').argParser(wholeFrom(1)).default(8),
+      new Option('--parallel <n>', 'most requests that are answered at the same time')
+        .argParser(wholeFrom(1))
+        .default(8),
     )
     .addOption(new Option('--queue <n>', 'most requests that wait').argParser(wholeFrom(0)).default(64))
     .addOption(new Option('--max-tokens <n>', 'most tokens of an answer').argParser(wholeFrom(1)).default(4096))
@@ -81,14 +83,14 @@ export function addServe(program: Command, io: CliIo, version: string): void {
     .addOption(
       new Option(
         '--cache-memory <size>',
-        'memory of all caches, such as 8GB, or a part of what is free at the start; requests wait for it',
+        'memory of all caches, such as 8GB, or a part of the memory that is free at the start; requests wait for it',
       )
         .argParser(readBytes)
         .default('50%'),
     )
     .option(
       '--session-dir <folder>',
-      'where the caches of sessions are kept that leave the memory, and at the end: a folder, or s3://BUCKET/PREFIX',
+      'a folder or s3://BUCKET/PREFIX for the caches of sessions: those that leave the memory, and all when the server ends',
     )
     .addOption(
       new Option(

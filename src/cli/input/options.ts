@@ -125,7 +125,7 @@ function readWeights(text: string): WeightChoice {
 export function chunkLengthOption(): Option {
   return new Option(
     '--chunk-length <n>',
-    `tokens of the prompt that are read at once (default: ${CHUNK_LENGTH})`,
+    `tokens of the prompt that one step computes (default: ${CHUNK_LENGTH})`,
   ).argParser(wholeFrom(1));
 }
 
@@ -284,7 +284,7 @@ export async function cacheOptions(
   const name = flags.cachePolicy ?? (isBounded ? 'lastrec' : 'dense');
   const policy = await findPolicy(name);
   if (sinks !== undefined && policy === 'dense')
-    throw new UsageError('--sinks is for policies that drop tokens; dense keeps them all');
+    throw new UsageError('--sinks is for policies that evict tokens; dense keeps them all');
   if (sinks !== undefined && cacheLength !== undefined && sinks >= cacheLength)
     throw new UsageError(`--sinks ${sinks} leaves no slot for recent tokens in a --cache-length of ${cacheLength}`);
   const said = Object.entries({ cacheLength, cacheBytes, sinks, buffer }).filter(([, value]) => value !== undefined);

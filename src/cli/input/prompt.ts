@@ -23,7 +23,7 @@ export async function readPrompt(argument: string | undefined, flags: PromptFlag
   if (promptFile !== undefined && promptFile !== '-') return readText(promptFile, 'prompt', io);
   if (argument !== undefined && argument !== '-') return argument;
   if (io.stdin.isTTY && argument === undefined && promptFile === undefined)
-    throw new UsageError('there is no prompt: write it behind the command, name a --prompt-file, or pipe it in');
+    throw new UsageError('there is no prompt: give it as an argument, name a --prompt-file, or pipe it in');
   return readText('-', 'prompt', io);
 }
 
