@@ -81,12 +81,12 @@ async function readState(tensor: StoredTensor): Promise<State> {
     const parsed: unknown = JSON.parse(new TextDecoder().decode(await rawBytes(tensor)));
     if (isObject(parsed)) json = parsed;
   } catch (cause) {
-    throw new CheckpointError(`The tensor ${tensor.name} is not JSON.`, { cause });
+    throw new CheckpointError(`the tensor ${tensor.name} is not JSON`, { cause });
   }
   const { shape, blocksize, nested_blocksize: nested, nested_offset: offset } = json ?? {};
   const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
   if (!Array.isArray(shape) || shape.length !== 2 || !shape.every(isSize) || !isSize(blocksize))
-    throw new CheckpointError(`The tensor ${tensor.name} does not state the shape of a matrix and a blocksize.`);
+    throw new CheckpointError(`the tensor ${tensor.name} does not state the shape of a matrix and a blocksize`);
   return {
     shape: [shape[0], shape[1]],
     blocksize,

@@ -123,7 +123,7 @@ function moduleOf(name: string, modules: ReadonlyMap<string, unknown>): string |
 }
 
 function moduleFor(where: string, name: string, parts: ReadonlyMap<string, StoredTensor>): QuantisedModule {
-  const fail = (what: string) => new CheckpointError(`${where}: the module ${name} ${what}.`);
+  const fail = (what: string) => new CheckpointError(`${where}: the module ${name} ${what}`);
   return {
     name,
     parts,

@@ -21,7 +21,9 @@ export function madeMatrix(
     shape: [rows, cols],
     async readFloats(start, count) {
       if (!(start >= 0 && count >= 0 && start + count <= rows * cols))
-        throw new InputError(`Elements ${start} to ${start + count} of ${name} were asked for; it has ${rows * cols}.`);
+        throw new InputError(
+          `elements ${start} to ${start + count} of ${name} were asked for, but it has ${rows * cols}`,
+        );
       const first = Math.floor(start / cols);
       const values = await make(first, Math.ceil((start + count) / cols) - first);
       return values.subarray(start - first * cols, start - first * cols + count);
@@ -87,7 +89,7 @@ export async function neutralBias({ name, get }: QuantisedModule): Promise<Store
 
 /** Elements as they are stored. */
 export async function rawBytes(tensor: StoredTensor, start = 0, count = product(tensor.shape)): Promise<Uint8Array> {
-  if (!tensor.readBytes) throw new CheckpointError(`The tensor ${tensor.name} can't be read as it is stored.`);
+  if (!tensor.readBytes) throw new CheckpointError(`the tensor ${tensor.name} can't be read as it is stored`);
   return tensor.readBytes(start, count);
 }
 
@@ -169,7 +171,7 @@ export function scaledMatrix(
 ): StoredTensor {
   const [rows, cols] = weight.shape;
   if (weight.shape.length !== 2)
-    throw new CheckpointError(`The tensor ${weight.name} has the shape [${weight.shape}]; it must be a matrix.`);
+    throw new CheckpointError(`the tensor ${weight.name} must be a matrix, but has the shape [${weight.shape}]`);
   const blocks = scaleBlocks(scale, [rows, cols], block);
   return madeMatrix(name, [rows, cols], format, async (start, count) => {
     const values = Float32Array.from(await weight.readFloats(start * cols, count * cols));

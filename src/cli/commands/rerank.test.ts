@@ -45,7 +45,7 @@ describe('keyhold rerank', () => {
   it('asks for a model, since the small one can not rank', async () => {
     const { code, stderr } = await keyhold(['rerank', 'org/model', 'ark', 'flood']);
     expect(code).not.toBe(0);
-    expect(stderr).toMatch(/name a model that can rank with --model/);
+    expect(stderr).toMatch(/the small model can't rank texts: name a model that can/);
   });
 
   it('says what a model without a head lacks', async () => {

@@ -43,7 +43,7 @@ export function addRerank(program: Command, io: CliIo): void {
   command.action(async (query: string, given: readonly string[], flags: RerankFlags) => {
     if (command.getOptionValueSource('model') === 'default')
       throw new UsageError(
-        'the small model is not made to rank texts: name a model that can with --model, such as BAAI/bge-reranker-v2-m3 or Qwen/Qwen3-Reranker-0.6B',
+        "the small model can't rank texts: name a model that can with --model, such as BAAI/bge-reranker-v2-m3 or Qwen/Qwen3-Reranker-0.6B",
       );
     const texts = await textsOf(given, flags.file, io);
     const { instruction, batchSize, top = texts.length } = flags;
