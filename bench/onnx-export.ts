@@ -22,7 +22,7 @@ import {
 } from '../src/backends/onnx/ops.ts';
 import type { Dim } from '../src/ops/shapes.ts';
 import { BYTE_ZERO } from '../src/weights/byte-groups.ts';
-import { blockBytes, QUANT_BLOCK, quantiseRows } from '../src/weights/quantise.ts';
+import { blockBytes, QUANT_BLOCK, quantizeRows } from '../src/weights/quantize.ts';
 import { ropeFactors } from './gguf.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
 import type { ShapeConfig } from './shapes.ts';
@@ -35,7 +35,7 @@ const ALIGNMENT = 64;
 const FILES = { q4: 'model_q4.onnx', q8: 'model_quantized.onnx', fp32: 'model.onnx' } as const;
 export type ExportDtype = keyof typeof FILES;
 
-/** Bytes of external values; those of a quantised matrix are made together. */
+/** Bytes of external values; those of a quantized matrix are made together. */
 interface Stored {
   readonly names: readonly (readonly string[])[];
   readonly make: () => Promise<readonly ArrayBufferView[]>;
@@ -75,7 +75,7 @@ export async function writeOnnx(
   }
   writeFileSync(
     join(folder, 'onnx', model),
-    graph.serialise((name) => places.get(name)!),
+    graph.serialize((name) => places.get(name)!),
   );
   // Without tokens that end a text: a random model may choose any at any time.
   const { eos_token_id: _, ...open } = config;
@@ -157,7 +157,7 @@ function build(
         const count = values.length / cols;
         const [from, to] = [row * blocks, (row + count) * blocks];
         const own = packed.subarray(from * blockBytes(BITS), to * blockBytes(BITS));
-        quantiseRows(values, count, cols, BITS, own, scales.subarray(from, to));
+        quantizeRows(values, count, cols, BITS, own, scales.subarray(from, to));
         row += count;
       }
       return [packed, scales];
@@ -170,7 +170,7 @@ function build(
     return g.node('MatMulNBits', [x, packed, scales], [out], { attributes, domain: MICROSOFT })[0]!;
   };
   const normWeight = (name: string) => plain(`${name}.weight`, [E], () => read(name));
-  /** The sum of the stream and what a layer adds, normalised, and the sum itself. */
+  /** The sum of the stream and what a layer adds, normalized, and the sum itself. */
   const addAndNorm = (x: Value, added: Value, name: string) => {
     const options = { attributes: { epsilon }, domain: MICROSOFT };
     return g.node('SkipSimplifiedLayerNormalization', [x, added, normWeight(name)], [x, null, null, x], options);

@@ -11,7 +11,7 @@ import { loadModel, type WeightChoice } from '../src/node.ts';
 import { fittingFormat, type GgmlFormat } from '../src/weights/ggml-formats.ts';
 import { LOGIT_TOLERANCE, largestError } from './parity/case.ts';
 import { floatGguf } from './support/changed-gguf.ts';
-import { requantizedGguf } from './support/requantised-gguf.ts';
+import { requantizedGguf } from './support/requantized-gguf.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 const MODELS = join(import.meta.dirname, 'fixtures/gguf/models');

@@ -8,7 +8,7 @@ import { readGgufHeader } from '../src/checkpoint/gguf/header.ts';
 import { openCheckpoint, writeGguf } from '../src/exports/checkpoint-node.ts';
 import { GraphError, loadModel } from '../src/node.ts';
 import { largestError } from './parity/case.ts';
-import { requantizedGguf } from './support/requantised-gguf.ts';
+import { requantizedGguf } from './support/requantized-gguf.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 const folder = await tempFolder('gguf-mapped');

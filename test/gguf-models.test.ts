@@ -27,7 +27,7 @@ const CASES = readdirSync(FOLDER)
   .map((name) => name.replace('.gguf', ''))
   .filter((name) => !ENCODERS.includes(name));
 
-/** Cases whose golden values stand under another name: GGUF files are normalised by groups, as llama.cpp does. */
+/** Cases whose golden values stand under another name: GGUF files are normalized by groups, as llama.cpp does. */
 const GOLDEN: Readonly<Record<string, string>> = {
   mamba2: 'mamba2-groups',
   // Architectures that compute what a family of another name does.

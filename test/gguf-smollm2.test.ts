@@ -11,7 +11,7 @@ import { divergenceOf } from '../src/eval/divergence.ts';
 import { type ChatMessage, type GenerationResult, type LanguageModel, loadModel } from '../src/node.ts';
 import { Tokenizer } from '../src/tokenizer/tokenizer.ts';
 import { argmax } from './parity/case.ts';
-import { kM, requantizedGguf } from './support/requantised-gguf.ts';
+import { kM, requantizedGguf } from './support/requantized-gguf.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 const FILE = process.env.KEYHOLD_SMOLLM2 ?? '';

@@ -12,7 +12,7 @@ export const MODEL_FILES: readonly string[] = [
   'chat_template.json',
 ];
 
-/** Settings of quantising that older tools wrote beside config.json, and their methods. */
+/** Settings of quantizing that older tools wrote beside config.json, and their methods. */
 export const QUANT_FILES = {
   'quantize_config.json': 'gptq',
   'quant_config.json': 'awq',

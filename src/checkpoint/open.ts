@@ -4,14 +4,14 @@
 import { buildCheckpoint, type CheckpointFiles } from './checkpoint.ts';
 import { isGguf, pickGguf } from './gguf/shards.ts';
 import { TRANSFORMER_FOLDER } from './model-files.ts';
-import { isQuantised } from './quantised/is-quantised.ts';
+import { isQuantized } from './quantized/is-quantized.ts';
 import type { Checkpoint } from './types.ts';
 
 /**
  * Builds a checkpoint from safetensors with their config.json, or from a GGUF file.
  *
  * @param weights a particular weight file. @default the one that the files leave no doubt about
- * @throws CheckpointError as `buildCheckpoint`, `buildGgufCheckpoint` and `readQuantised` do.
+ * @throws CheckpointError as `buildCheckpoint`, `buildGgufCheckpoint` and `readQuantized` do.
  */
 export async function checkpointFromFiles(all: CheckpointFiles, weights?: string): Promise<Checkpoint> {
   const files = weights === undefined ? await withTransformerFolder(all) : all;
@@ -28,10 +28,10 @@ export async function checkpointFromFiles(all: CheckpointFiles, weights?: string
   }
   const checkpoint = await buildCheckpoint(files, weights);
   try {
-    if (!isQuantised(checkpoint.config) && ![...checkpoint.tensors.keys()].some((name) => QUANTISED.test(name)))
+    if (!isQuantized(checkpoint.config) && ![...checkpoint.tensors.keys()].some((name) => QUANTISED.test(name)))
       return checkpoint;
-    const { readQuantised } = await import('./quantised/read.ts');
-    return await readQuantised(checkpoint);
+    const { readQuantized } = await import('./quantized/read.ts');
+    return await readQuantized(checkpoint);
   } catch (error) {
     await checkpoint.close();
     throw error;

@@ -114,7 +114,7 @@ function readEntry(name: string, value: unknown, dataBytes: number, fail: Fail):
     const known = Object.keys(DTYPE_BYTES).join(', ');
     throw fail(
       `${tensor} has the dtype ${quote(dtype)}`,
-      `only ${known} are read; use an unquantised version of the model`,
+      `only ${known} are read; use an unquantized version of the model`,
     );
   }
   if (!isSizes(shape)) throw fail(`the shape of ${tensor} is not a list of non-negative integers`);

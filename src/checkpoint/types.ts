@@ -99,7 +99,7 @@ export interface Checkpoint {
   /** Parsed config.json; not yet checked for anything but being an object. */
   readonly config: Record<string, unknown>;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
-  /** What a user should know about how the weights are stored, e.g. what quantising them anew costs. */
+  /** What a user should know about how the weights are stored, e.g. what quantizing them anew costs. */
   readonly note?: string;
   /** Says which bytes these are (path, size, mtime, hash of the headers, samples of every tensor): prepared weights made of them are
    * found by it. */

@@ -15,7 +15,7 @@ export interface NormSpec {
   readonly unitOffset: boolean;
 }
 
-/** Normalisation of queries and keys. */
+/** Normalization of queries and keys. */
 export interface QkNormSpec extends NormSpec {
   /** Before or after they are rotated. `full` is always before. */
   readonly place: 'before-rope' | 'after-rope';
@@ -246,7 +246,7 @@ export interface GatedMlp {
 
 /**
  * How a token's experts are chosen and weighted: scores = score(gate · x + bias); the best k of scores + choiceBias within the chosen
- * groups; weights = scores of those chosen, normalised, times scale.
+ * groups; weights = scores of those chosen, normalized, times scale.
  */
 export interface RouterSpec {
   /** k: experts of a token. */
@@ -279,7 +279,7 @@ export interface SharedMlp {
   /** Its result is multiplied with a sigmoid of the token. */
   readonly gate: boolean;
   /**
-   * Gate and experts read the stream itself, the experts through a norm (`experts_norm_1`), and both results are normalised
+   * Gate and experts read the stream itself, the experts through a norm (`experts_norm_1`), and both results are normalized
    * (`experts_norm_2`, `shared_norm`) before they are added (Gemma 4). @default none
    */
   readonly norms?: NormSpec;
@@ -337,7 +337,7 @@ export interface LayerSpec {
   readonly norms: LayerNorms;
   /**
    * `sequential`: the MLP reads the stream after the mixer's result was added; `parallel`: both read the same stream;
-   * `parallel-shared`: both read the same normalised stream.
+   * `parallel-shared`: both read the same normalized stream.
    */
   readonly residual: 'sequential' | 'parallel' | 'parallel-shared';
   /** Each branch is multiplied with it before it is added. */

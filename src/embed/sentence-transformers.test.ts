@@ -90,7 +90,7 @@ describe('folders of sentence-transformers', () => {
     expect(largest(long, plain.slice(0, 7))).toBe(0);
     await expect(model.embed(texts, { dimensions: 49 })).rejects.toThrow(/dimensions is 49, but vectors of .* have 48/);
     await expect(model.embed(texts, { dimensions: 0 })).rejects.toThrow(InputError);
-    // What is not normalised by its files is cut alone.
+    // What is not normalized by its files is cut alone.
     await using mean = await load(await folderOf('mean'));
     const [uncut] = await mean.embed(texts);
     expect(largest((await mean.embed(texts, { dimensions: 5 }))[0], uncut.slice(0, 5))).toBe(0);

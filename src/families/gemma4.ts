@@ -1,6 +1,6 @@
 /**
  * @file Gemma 4: heads of full layers have a size of their own, some layers read the keys and values of an earlier one, values are
- * normalised, a vector of token and layer ends each layer. Reference: transformers models/gemma4.
+ * normalized, a vector of token and layer ends each layer. Reference: transformers models/gemma4.
  */
 import type { AttentionSpec, GatedMlp, LayerSpec, MoeMlp } from '../config/layer-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';

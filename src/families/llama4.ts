@@ -22,7 +22,7 @@ export const llama4: Family = {
     const temperature = { beta: r.float('attn_scale', 0.1, 0), floor: r.int('floor_scale', 8192), offset: 1 };
     const still = { temperature: r.flag('attn_temperature_tuning', true) ? temperature : null }; // 4 stands for true
     const normed = r.bool('use_qk_norm', true);
-    // Heads are normalised after they are rotated. Without weights, that is the same as before, unless cos and sin are scaled.
+    // Heads are normalized after they are rotated. Without weights, that is the same as before, unless cos and sin are scaled.
     const { normQk } = qkNorm({ ...base, norm: { ...base.norm, affine: false } }, 'head');
     const rotating = { chunk, qkNorm: normed ? normQk : null };
     if (normed && base.ropes.some(({ scaling }) => scaling.type === 'yarn' || scaling.type === 'longrope'))

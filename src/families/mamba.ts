@@ -176,7 +176,7 @@ interface Mamba2Keys {
   readonly projBias: string;
 }
 
-/** @param normGroups groups of channels that are normalised by themselves: those of the states, as mamba_ssm does, or one. */
+/** @param normGroups groups of channels that are normalized by themselves: those of the states, as mamba_ssm does, or one. */
 export function mamba2Mixer(
   r: ConfigReader,
   base: FamilyConfig,
@@ -226,8 +226,8 @@ export const MAMBA_KEYS: Mamba2Keys = {
 };
 
 /**
- * Whether the model was made by a transformers that normalises all channels together: 5.22 and older. mamba_ssm and transformers
- * 5.23 and newer normalise each group. A config that states `norm_before_gate` or `rms_norm` comes from mamba_ssm's options
+ * Whether the model was made by a transformers that normalizes all channels together: 5.22 and older. mamba_ssm and transformers
+ * 5.23 and newer normalize each group. A config that states `norm_before_gate` or `rms_norm` comes from mamba_ssm's options
  * (Codestral Mamba, whatever saved it last); transformers 5.18 writes neither.
  */
 function isNormalizedWhole(r: ConfigReader): boolean {

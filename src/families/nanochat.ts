@@ -16,7 +16,7 @@ export const nanochat: Family = {
       ...base,
       ...attnBias(base, bias, bias),
       ...ungatedMlp(base, false),
-      // Heads are normalised after they are rotated. Without weights, that is the same as before.
+      // Heads are normalized after they are rotated. Without weights, that is the same as before.
       ...qkNorm(base, 'head'),
       ropes: base.ropes.map((rope) => ({ ...rope, reverse: true })),
       embedNorm: true,

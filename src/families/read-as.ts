@@ -51,7 +51,7 @@ export function readAs(
   { where, name, skip = [] }: { readonly where: string; readonly name: string; readonly skip?: readonly string[] },
 ): ReadFamilyConfig {
   r.skip(...skip);
-  r.refuse('quantization_config', 'checkpoints that are quantised already are not read; use the original weights');
+  r.refuse('quantization_config', 'checkpoints that are quantized already are not read; use the original weights');
   const flat = { ...family.config(r), name };
   const unknown = r
     .unused()

@@ -189,7 +189,7 @@ describe('the message', () => {
     ],
     ['an inherited model_type', { model_type: '__proto__' }, /model_type is "__proto__", which is not a known family/],
     [
-      'quantised weights',
+      'quantized weights',
       { quantization_config: { quant_method: 'gptq' } },
       /quantization_config is .*gptq.*: .*use the original weights/,
     ],

@@ -86,7 +86,7 @@ export interface HubChoice {
 /**
  * The files of a GGUF model.
  *
- * @param wanted a quantisation, such as `Q4_K_M`, or the name of a file. @default Q4_K_M, or the only model there is
+ * @param wanted a quantization, such as `Q4_K_M`, or the name of a file. @default Q4_K_M, or the only model there is
  * @throws HubError naming the models that there are.
  */
 export function pickGgufFiles(

@@ -15,7 +15,7 @@ function serve(names: readonly string[]): void {
 }
 
 describe('GGUF models on the hub', () => {
-  it('are named by a quantisation, or by a file', () => {
+  it('are named by a quantization, or by a file', () => {
     expect(hubGguf('org/name:Q4_K_M')).toEqual({ id: 'org/name', gguf: 'Q4_K_M' });
     expect(hubGguf('org/name/a/b-Q8_0.gguf')).toEqual({ id: 'org/name', gguf: 'a/b-Q8_0.gguf' });
     for (const other of ['org/name', 'name', 'org/name/file.bin', 'C:/models/x', 'a:b'])

@@ -55,7 +55,7 @@ export interface HubDownloadOptions extends HubSettingsOptions {
   readonly signal?: AbortSignal;
   /** Exactly these files, instead of what a checkpoint needs. */
   readonly files?: readonly string[];
-  /** A GGUF model instead: its quantisation, such as `Q4_K_M`, or the name of its file (of its first shard). */
+  /** A GGUF model instead: its quantization, such as `Q4_K_M`, or the name of its file (of its first shard). */
   readonly gguf?: string;
   /** Failures in a row after which it ends. @default 5 */
   readonly retries?: number;

@@ -35,13 +35,13 @@ export const dense = choiceOf(denseRow);
 export const lastrec = choiceOf(lastRecent);
 /** Keeps tokens with the largest sums of attention weights. */
 export const h2o = choiceOf(h2oRow);
-/** `h2o` as published: not normalised, half of the budget recent. */
+/** `h2o` as published: not normalized, half of the budget recent. */
 export const h2oOrig = choiceOf(h2oOriginal);
 /** Keeps tokens with the largest attention weight that any query has paid. */
 export const h2oMax = choiceOf(h2oMaxRow);
 /** `h2o`, each weight times the length of the value. */
 export const h2oVlen = choiceOf(valueLengthH2O);
-/** `h2o`, less the error of quantised slots. */
+/** `h2o`, less the error of quantized slots. */
 export const qh2o = choiceOf(quantizedH2O);
 /** Keeps tokens that their chunk, or a later one, would attend to if it were read once more. */
 export const echo = choiceOf(echoRow);

@@ -98,7 +98,7 @@ describe('rebase', () => {
     );
   });
 
-  /** Quantised slots are for another test. */
+  /** Quantized slots are for another test. */
   function exact(name: string) {
     return name.includes('qh2o') ? { options: { policy: 'h2o' } } : {};
   }

@@ -35,7 +35,7 @@ const Header = v.object({
   /** What the cache was made with; a policy of one's own has to be passed in again. */
   policy: v.string(),
   options: v.record(v.string(), v.unknown()),
-  /** Whether quantised slots are blocks of ggml: engines differ. */
+  /** Whether quantized slots are blocks of ggml: engines differ. */
   blocks: v.optional(v.boolean(), false),
   /** Layer groups whose slots say what position their key is rotated to: it is not their own. */
   turned: v.optional(v.array(v.string()), []),
@@ -99,7 +99,7 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
 
 /**
  * The cache that was written down. It goes on bit for bit as the one that was; only its last chunk can't be taken back. Where it was
- * written by an engine that stores quantised slots in another layout, they are quantised once more.
+ * written by an engine that stores quantized slots in another layout, they are quantized once more.
  * @param model as it was given to {@link snapshotCache}.
  * @param policy for a cache whose policy is not in the table.
  * @throws SnapshotError for bytes that are torn, or of something else.

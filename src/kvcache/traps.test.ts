@@ -336,7 +336,7 @@ describe('trap 6: padding enters neither scores nor slots', () => {
   });
 });
 
-describe('trap 7: what is stored is quantised at once, and only that', () => {
+describe('trap 7: what is stored is quantized at once, and only that', () => {
   it.each(['float16', 'int8', 'int4'] as const)(
     '%s: slots hold what the buffer makes of the exact key, from the first moment',
     (buffer) => {
@@ -355,13 +355,13 @@ describe('trap 7: what is stored is quantised at once, and only that', () => {
             probe.keys.preview(model.key(l, 0, position, tokens[position - first]), 0, wanted);
             expect(same(cache.slot(l, position)!.key, wanted)).toBe(true);
           }
-        // Those that stay are not quantised again.
+        // Those that stay are not quantized again.
         checkCache(model, cache);
       }
     },
   );
 
-  it('a slot that moves, or is restored, is not quantised once more', () => {
+  it('a slot that moves, or is restored, is not quantized once more', () => {
     check(
       fc.property(anyRun({ buffers: ['int8', 'int4', 'float16'] }), fc.constantFrom(...EVICTING), (run, policy) => {
         const { model, cache } = openRun(run, policy);

@@ -30,8 +30,8 @@ import type { WeightChoice } from './weight-choice.ts';
 export type LoadProgress =
   | ({ readonly stage: 'download' } & HubProgress)
   /**
-   * Weights are being prepared: bytes written, and bytes in all. `note` is told once: the checkpoint is quantised already, and what
-   * quantising it anew costs.
+   * Weights are being prepared: bytes written, and bytes in all. `note` is told once: the checkpoint is quantized already, and what
+   * quantizing it anew costs.
    */
   | { readonly stage: 'weights'; readonly bytes: number; readonly total: number; readonly note?: string };
 
@@ -296,7 +296,7 @@ export async function locateModel(model: string, options: LoadOptions): Promise<
   const shipped = shippedFolder(model);
   if (shipped !== undefined) return shipped;
   if (existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model)) return model;
-  // A repository of no organisation is never named like a file.
+  // A repository of no organization is never named like a file.
   if (/^[^/]+\.(gguf|safetensors)$/.test(model)) return model;
   const named = hubGguf(model);
   if (named === null && model.split('/').length > 2) return model;

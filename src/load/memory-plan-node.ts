@@ -22,7 +22,7 @@ export interface MemoryPlanOptions extends CommonOptions {
   readonly engine?: EngineName;
   /**
    * Where the weights come from: blocks of a GGUF file that the engine keeps as they are count as such.
-   * @default none: all weights are quantised anew
+   * @default none: all weights are quantized anew
    */
   readonly checkpoint?: Checkpoint;
 }

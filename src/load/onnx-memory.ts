@@ -9,7 +9,7 @@ import { readTokens } from '../step/replay.ts';
 import { product } from '../util/numbers.ts';
 import { bitsOf, ggmlFormatOf, isGgmlFormat } from '../weights/ggml-formats.ts';
 import { layOut } from '../weights/layout.ts';
-import { QUANT_BLOCK } from '../weights/quantise.ts';
+import { QUANT_BLOCK } from '../weights/quantize.ts';
 import type { Param } from '../weights/types.ts';
 import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memory.ts';
 

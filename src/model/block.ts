@@ -101,7 +101,7 @@ export function block(ctx: ModelContext, stream: Residual, layer: number, inputs
   return out;
 }
 
-/** A branch as it is added to the stream: normalised and scaled where the layer does so. */
+/** A branch as it is added to the stream: normalized and scaled where the layer does so. */
 function branch(ctx: ModelContext, y: Value, layer: number, spec: LayerSpec, which: 'attn' | 'mlp'): Value {
   const { g, config } = ctx;
   const name = `h.${layer}`;

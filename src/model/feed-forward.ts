@@ -7,7 +7,7 @@ import type { ModelContext } from './context.ts';
 import { denseMlp } from './mlp.ts';
 import { mixtureOfExperts } from './moe.ts';
 
-/** @param x [B, T, E], normalised. @param stream [B, T, E], as it is before the norm. */
+/** @param x [B, T, E], normalized. @param stream [B, T, E], as it is before the norm. */
 export function feedForward(ctx: ModelContext, x: Value, stream: () => Value, spec: MlpSpec, name: string): Value {
   return spec.kind === 'moe' ? mixtureOfExperts(ctx, x, stream, spec, name) : denseMlp(ctx, x, spec, name);
 }

@@ -10,7 +10,7 @@ import { type ModelContext, plainParam } from './context.ts';
 import { linear, linearOf } from './linear.ts';
 import { norm, type Residual } from './norm.ts';
 
-/** The stream's end, normalised. */
+/** The stream's end, normalized. */
 export function finish({ config }: ModelContext, stream: Residual): Value {
   return config.finalNorm ? stream.normed(config.finalNorm, 'ln_f') : stream.value();
 }

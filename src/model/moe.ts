@@ -12,7 +12,7 @@ import { linearOf } from './linear.ts';
 import { clampedMlp, denseMlp } from './mlp.ts';
 import { norm } from './norm.ts';
 
-/** The experts' sum, the shared MLP and the bias. @param x [B, T, E], normalised. @param stream [B, T, E], as it is before the norm. */
+/** The experts' sum, the shared MLP and the bias. @param x [B, T, E], normalized. @param stream [B, T, E], as it is before the norm. */
 export function mixtureOfExperts(ctx: ModelContext, x: Value, stream: () => Value, spec: MoeMlp, name: string): Value {
   const { g, config } = ctx;
   const { nEmbd: E } = config;

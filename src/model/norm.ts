@@ -23,7 +23,7 @@ export function bareNorm(spec: NormSpec): NormSpec {
   return { ...spec, affine: false, bias: false };
 }
 
-/** x normalised over its last axis. */
+/** x normalized over its last axis. */
 export function norm(ctx: ModelContext, x: Value, spec: NormSpec, name: string): Value {
   if (normIsAdapted(ctx, name)) return adaptNorm(ctx, norm(ctx, x, bareNorm(spec), ''), name, spec.bias);
   const [weight, bias] = affine(ctx, spec, name, x.shape.at(-1) as number);
@@ -56,7 +56,7 @@ export class Residual {
     return this.#x;
   }
 
-  /** The sum, normalised; the stream itself is unchanged. One operator where an addend is pending. */
+  /** The sum, normalized; the stream itself is unchanged. One operator where an addend is pending. */
   normed(spec: NormSpec, name: string): Value {
     const ctx = this.#ctx;
     if (normIsAdapted(ctx, name)) return adaptNorm(ctx, this.normed(bareNorm(spec), ''), name, spec.bias);
@@ -74,7 +74,7 @@ export class Residual {
     this.#pending = null;
   }
 
-  /** The stream continues from the normalised sum. */
+  /** The stream continues from the normalized sum. */
   replaceByNormed(spec: NormSpec, name: string): void {
     this.#x = this.normed(spec, name);
   }

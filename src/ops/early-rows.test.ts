@@ -8,7 +8,7 @@ import type { Value } from './types.ts';
 
 const E = 4;
 
-/** A graph of one MLP on a stream, and what `body` makes of the stream and the normalised stream. */
+/** A graph of one MLP on a stream, and what `body` makes of the stream and the normalized stream. */
 function traced(body: (g: OpGraph, stream: Value, normed: Value) => Value): OpGraph {
   const g = new OpGraph({} as GraphTarget);
   const stream = g.input('stream', 'float32', ['B', 'T', E]);

@@ -23,7 +23,7 @@ export function linear(g: OpGraph, x: Value, weight: Value, bias: Value | null =
   return g.add('linear', [x, weight, bias], {}, [{ dtype: 'float32', shape: [...x.shape.slice(0, -1), out] }])[0];
 }
 
-/** x normalised over its last axis; weight and bias [n] or null. */
+/** x normalized over its last axis; weight and bias [n] or null. */
 export function norm(
   g: OpGraph,
   x: Value,
@@ -34,7 +34,7 @@ export function norm(
   return g.add('norm', [x, weight, bias], attributes, [x])[0];
 }
 
-/** x + addend, and that sum normalised. @returns [normalised, sum] */
+/** x + addend, and that sum normalized. @returns [normalized, sum] */
 export function addNorm(
   g: OpGraph,
   addend: Value,

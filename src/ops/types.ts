@@ -49,9 +49,9 @@ export interface OpAttributes {
   readonly embed: Record<never, never>;
   /** (x [..., in], weight [out, in], bias? [out]) → [..., out] */
   readonly linear: Record<never, never>;
-  /** (x [..., n], weight? [n], bias? [n]) → [..., n], normalised over the last axis. */
+  /** (x [..., n], weight? [n], bias? [n]) → [..., n], normalized over the last axis. */
   readonly norm: { readonly kind: 'rms' | 'layer'; readonly eps: number };
-  /** (addend [..., n], x [..., n], weight?, bias?) → (the sum, normalised; the sum) */
+  /** (addend [..., n], x [..., n], weight?, bias?) → (the sum, normalized; the sum) */
   readonly addNorm: { readonly kind: 'rms' | 'layer'; readonly eps: number };
   /** (x) → same shape */
   readonly unary: { readonly kind: UnaryKind };

@@ -15,7 +15,7 @@ import { CompiledGraphs } from './compiled-graphs.ts';
 import { RopeTable } from './rope.ts';
 import type { TokenPositions } from './step-types.ts';
 
-/** An image, as the model's processor makes it: normalised, channel after channel. */
+/** An image, as the model's processor makes it: normalized, channel after channel. */
 export interface EncoderImage {
   /** [channels, height, width] */
   readonly pixels: Float32Array;

@@ -5,7 +5,7 @@
 import type { BlockRows } from '../checkpoint/types.ts';
 import { WeightsError } from '../util/errors.ts';
 import { product } from '../util/numbers.ts';
-import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantiseRows } from './quantise.ts';
+import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantizeRows } from './quantize.ts';
 import type { ParamSpec, StoredParam, WeightFormat } from './types.ts';
 
 /** A tensor that a parameter becomes. */
@@ -52,7 +52,7 @@ export function bitsOf(format: WeightFormat): QuantBits {
   throw new WeightsError(`${format} has no blocks with scales apart`);
 }
 
-/** Name of the scales of a quantised parameter. */
+/** Name of the scales of a quantized parameter. */
 export const scaleName = (name: string): string => `${name}.scale`;
 
 /** float32 as it is, or blocks of 32 values apart from their scales: what ONNX Runtime's operators read. */
@@ -74,7 +74,7 @@ export const scaledBlocks: WeightCodec = {
     const blocks = rows * Math.ceil(cols / QUANT_BLOCK);
     const packed = new Uint8Array(blocks * blockBytes(bits));
     const scales = new Float32Array(blocks);
-    quantiseRows(values, rows, cols, bits, packed, scales);
+    quantizeRows(values, rows, cols, bits, packed, scales);
     return [packed, bytesOf(scales)];
   },
 };

@@ -28,7 +28,7 @@ export const GGML_BLOCKS = {
  */
 export const HALF_PARAMETERS = 200e6;
 
-/** A format that matrices can be quantised to. */
+/** A format that matrices can be quantized to. */
 export type GgmlFormat = keyof typeof GGML_BLOCKS;
 export const GGML_FORMATS = Object.keys(GGML_BLOCKS) as readonly GgmlFormat[];
 

@@ -86,7 +86,7 @@ describe('rows that a backend keeps as the checkpoint stores them', () => {
       spec.stored ? [{ name: spec.name, dtype: spec.stored, shape: spec.shape, length: 68 }] : scaledBlocks.parts(spec),
   };
 
-  it('are copied byte for byte, and the others are quantised', async () => {
+  it('are copied byte for byte, and the others are quantized', async () => {
     const marked = keepStored(specs, source, codec);
     expect(marked.map(({ stored }) => stored)).toEqual(['q8_0', undefined]);
     expect(keepStored(specs, source, scaledBlocks)).toBe(specs);

@@ -1,5 +1,5 @@
 /**
- * @file Makes the prepared weights: reads each parameter's rows in pieces, quantises them, and hands the bytes on. At no
+ * @file Makes the prepared weights: reads each parameter's rows in pieces, quantizes them, and hands the bytes on. At no
  * time is more than one piece in memory.
  */
 

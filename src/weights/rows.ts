@@ -42,7 +42,7 @@ export function tensorRows(tensor: StoredTensor, rows: number, cols: number): Ro
 }
 
 /**
- * Quantised products hide NaN and Infinity, so no format takes them.
+ * Quantized products hide NaN and Infinity, so no format takes them.
  * @throws CheckpointError names the tensor and the row.
  */
 function checkFinite(name: string, values: Float32Array, firstRow: number, cols: number): void {

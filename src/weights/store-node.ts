@@ -1,5 +1,5 @@
 /**
- * @file The folder of prepared weights: made once per checkpoint, format and quantiser, mapped on every later open.
+ * @file The folder of prepared weights: made once per checkpoint, format and quantizer, mapped on every later open.
  *
  * An entry is a folder `weights/KEY` with `weights.bin` and `manifest.json`. Each writer has an unfinished folder of its own and
  * renames it when it is complete. The manifest holds a hash of samples of every tensor, which is checked at

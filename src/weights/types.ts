@@ -13,7 +13,7 @@ export type WeightFormat = 'float32' | 'int8' | 'int4' | GgmlFormat;
 /**
  * One parameter of the model's graph, as it must lie in the prepared weights.
  *
- * - `linear`: a matrix `[out, in]`, multiplied as `x · Wᵀ`; may be quantised along `in`.
+ * - `linear`: a matrix `[out, in]`, multiplied as `x · Wᵀ`; may be quantized along `in`.
  * - `embedding`: a matrix `[rows, width]` that rows are gathered from; the same layout as `linear`, so a tied head shares it.
  * - `plain`: anything else, always float32.
  */

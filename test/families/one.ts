@@ -1,5 +1,5 @@
 /**
- * @file Runs the cases of one family by itself, and measures how often the quantised formats agree with float32. Its last line of
+ * @file Runs the cases of one family by itself, and measures how often the quantized formats agree with float32. Its last line of
  * output is the report, as JSON.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -41,8 +41,8 @@ async function report(name: string, cacheDir: string): Promise<FamilyReport> {
     const golden = await readGolden(join(folder, 'expected.safetensors'));
     const exact = await predictions(folder, golden, 'float32', cacheDir);
     for (const format of ['int8', 'int4'] as const) {
-      const quantised = await predictions(folder, golden, format, cacheDir);
-      const same = exact.filter((token, i) => token === quantised[i]).length;
+      const quantized = await predictions(folder, golden, format, cacheDir);
+      const same = exact.filter((token, i) => token === quantized[i]).length;
       hits[format] += same;
       console.log(`     ${format} agrees on ${same} of ${exact.length} tokens`);
     }

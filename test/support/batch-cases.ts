@@ -47,7 +47,7 @@ export function randomBatch(model: LanguageModel, seed: number, policy: string, 
   };
 }
 
-/** The buffer of a policy: one that weighs what quantisation lost has no use for float32. */
+/** The buffer of a policy: one that weighs what quantization lost has no use for float32. */
 export function bufferFor(policy: string, n: number): BufferKind {
   const kind = BUFFER_KINDS[n % BUFFER_KINDS.length];
   return policy.includes('qh2o') && kind === 'float32' ? 'int8' : kind;

@@ -24,7 +24,7 @@ export interface FakeShape {
   readonly heads: number;
   readonly headSize: number;
   readonly rotation?: RotationShape | 'varies' | null;
-  /** Whether quantised slots are blocks of ggml. @default false */
+  /** Whether quantized slots are blocks of ggml. @default false */
   readonly blocks?: boolean;
   /** Sizes of single layers, in place of the others. */
   readonly sizes?: readonly Partial<FakeSizes>[];

@@ -24,7 +24,7 @@ function isMade(policy: string, buffer: BufferKind, ada: boolean): boolean {
 /** Those that take a `cacheLength` and nothing else. */
 export const PLAIN_POLICIES = Object.keys(POLICIES).filter((name) => isMade(name, 'float32', false));
 
-/** Those that evict, and need no calibration; some want a quantised buffer. */
+/** Those that evict, and need no calibration; some want a quantized buffer. */
 export const EVICTING_POLICIES = Object.keys(POLICIES).filter(
   (name) => name !== 'dense' && isMade(name, 'int8', false),
 );
@@ -32,7 +32,7 @@ export const EVICTING_POLICIES = Object.keys(POLICIES).filter(
 /** Those whose groups can share the budget of a layer. */
 export const SHARING_POLICIES = EVICTING_POLICIES.filter((name) => isMade(name, 'int8', true));
 
-/** Those that want a quantised buffer. */
+/** Those that want a quantized buffer. */
 const QUANTISED_POLICIES = EVICTING_POLICIES.filter((name) => !PLAIN_POLICIES.includes(name));
 
 /** A cache of any policy of the table, in a buffer that it takes, for texts of up to 64 tokens. */

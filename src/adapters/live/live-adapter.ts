@@ -230,7 +230,7 @@ async function livePrefixes(adapter: Adapter, base: BaseRows): Promise<Map<numbe
     const [keys, values] = [await projected('k'), await projected('v')];
     prefixes.set(layer, { length: prefix.embeddings.rows, keys, values, gates: prefix.gates });
 
-    /** The prefix through the layer's own matrix, as this adapter makes it; neither normalised nor rotated. */
+    /** The prefix through the layer's own matrix, as this adapter makes it; neither normalized nor rotated. */
     async function projected(which: 'k' | 'v'): Promise<Float32Array> {
       const part = `h.${layer}.attn.${which}`;
       const change = adapter.parts.get(part) ?? {};

@@ -346,7 +346,7 @@ describe('elementwise operators', () => {
 });
 
 describe('layers', () => {
-  it('multiply, embed and normalise', async () => {
+  it('multiply, embed and normalize', async () => {
     const [x, w, b] = [noise([2, 3, 8], 1), noise([5, 8], 2), noise([5], 3)];
     const [n, m] = [noise([8], 4), noise([8], 5)];
     const r = await compute(

@@ -7,7 +7,7 @@ import { TensorContext } from './tensor-context.ts';
 import { blockLength, GGML_TYPES, rowBytes } from './types.ts';
 import { ggmlCodec } from './weight-codec.ts';
 
-/** Formats that files have and that nothing is quantised to here: where the scale of a block is. */
+/** Formats that files have and that nothing is quantized to here: where the scale of a block is. */
 const STORED = {
   iq1_s: 0,
   iq1_m: null,

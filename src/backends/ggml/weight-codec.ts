@@ -43,9 +43,9 @@ const REFINED: ReadonlySet<string> = new Set(
 const bytesOf = (values: Float32Array): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-/** Threads that quantise: of the four that Node keeps for such work. */
+/** Threads that quantize: of the four that Node keeps for such work. */
 const QUANTISING = Math.min(4, availableParallelism());
-/** Fewer values are quantised at once. Memory of small arrays may be moved while another thread uses it. */
+/** Fewer values are quantized at once. Memory of small arrays may be moved while another thread uses it. */
 const SMALL = 65_536;
 
 /** Blocks row after row: what devices read. */
@@ -67,13 +67,13 @@ export const plainCodec: WeightCodec = {
     const ggml = openGgml();
     const importance = spec.importance?.length === cols ? spec.importance : null;
     const parts = values.length < SMALL ? 1 : Math.min(rows, QUANTISING);
-    const quantise = async (part: number): Promise<void> => {
+    const quantize = async (part: number): Promise<void> => {
       const [start, end] = [Math.floor((part * rows) / parts), Math.floor(((part + 1) * rows) / parts)];
       const args = [GGML_TYPES[type], values, out, start * cols, end - start, cols, importance] as const;
       if (parts === 1) ggml.ggml_quantize_chunk(...args);
       else await ggml.quantize(...args);
     };
-    await Promise.all(Array.from({ length: parts }, (_, part) => quantise(part)));
+    await Promise.all(Array.from({ length: parts }, (_, part) => quantize(part)));
     return [out];
   },
 };

@@ -16,7 +16,7 @@ describe('GraphBuilder', () => {
     const w = g.external('w', 'float32', [4, 3]);
     const y = g.scope('layer', () => add(g, matmul(g, x, w), g.constant(Float32Array.of(1, 2, 3), [3])));
     g.output(y, 'y');
-    const decoded = checkGraph(g.serialise(() => ({ location: 'w.bin', offset: 64, length: 48 })));
+    const decoded = checkGraph(g.serialize(() => ({ location: 'w.bin', offset: 64, length: 48 })));
     expect(decoded.inputs).toEqual(['x']);
     expect(decoded.outputs).toEqual(['y']);
     expect(decoded.nodes).toBe(3);
@@ -43,7 +43,7 @@ describe('GraphBuilder', () => {
       g.output(sum, `sums.${l}`);
     });
     g.output(y, 'out');
-    const names = checkGraph(g.serialise(nowhere)).model.graph!.node.map(({ name }) =>
+    const names = checkGraph(g.serialize(nowhere)).model.graph!.node.map(({ name }) =>
       name.replace(/\.\d+(\.\d)?$/, ''),
     );
     expect(names.filter((name) => name !== 'Add' && name !== 'Split')).toEqual([
@@ -64,7 +64,7 @@ describe('GraphBuilder', () => {
     const attributes = { axis: -1, big: 2 ** 40, alpha: { float: 0.5 }, mode: 'tanh', perm: [1, 0, -7] };
     const [y] = g.node('Made', [x], [x], { attributes });
     g.output(y, 'y');
-    const [node] = checkGraph(g.serialise(nowhere)).model.graph!.node;
+    const [node] = checkGraph(g.serialize(nowhere)).model.graph!.node;
     const read = Object.fromEntries(node.attribute.map((a) => [a.name, a]));
     expect(read.axis.i).toBe(-1n);
     expect(read.big.i).toBe(2n ** 40n);
@@ -88,7 +88,7 @@ describe('GraphBuilder', () => {
     const outs = g.node('Skip', [x, null, x], [x, null, x]);
     expect(outs).toHaveLength(2);
     g.output(add(g, outs[0], outs[1]), 'y');
-    const [node] = checkGraph(g.serialise(nowhere)).model.graph!.node;
+    const [node] = checkGraph(g.serialize(nowhere)).model.graph!.node;
     expect(node.input).toEqual(['x', '', 'x']);
     expect(node.output[1]).toBe('');
   });

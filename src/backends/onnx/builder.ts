@@ -246,7 +246,7 @@ export class GraphBuilder {
    * The model as bytes of an ONNX ModelProto.
    * @param locate where each external weight's bytes are.
    */
-  serialise(locate: (name: string) => ExternalData): Uint8Array {
+  serialize(locate: (name: string) => ExternalData): Uint8Array {
     const graph = new ProtoWriter();
     for (const node of this.#inOrder()) graph.message(1, node);
     graph.string(2, 'keyhold');

@@ -3,7 +3,7 @@
  */
 import type { GraphTarget } from '../../ops/target.ts';
 import { byteGroupSize } from '../../weights/byte-groups.ts';
-import { QUANT_BLOCK } from '../../weights/quantise.ts';
+import { QUANT_BLOCK } from '../../weights/quantize.ts';
 import type { WeightFormat } from '../../weights/types.ts';
 
 const OWN_NAMES: Readonly<Partial<Record<WeightFormat, WeightFormat>>> = {

@@ -206,7 +206,7 @@ export class ExpressionParser {
         return { kind: 'constant', value: Number.isInteger(value) ? new Float(value) : value };
       }
     }
-    if (this.skip('operator', '(')) return this.#parenthesised();
+    if (this.skip('operator', '(')) return this.#parenthesized();
     if (this.skip('operator', '[')) return { kind: 'list', items: this.#list(']', () => this.expression()) };
     if (this.skip('operator', '{')) {
       const entry = (): [Expression, Expression] => {
@@ -219,7 +219,7 @@ export class ExpressionParser {
     throw this.error('an expression is expected');
   }
 
-  #parenthesised(): Expression {
+  #parenthesized(): Expression {
     if (this.skip('operator', ')')) return { kind: 'tuple', items: [] };
     const value = this.tuple();
     this.expect('operator', ')');

@@ -6,7 +6,7 @@ import { CheckpointError } from '../../util/errors.ts';
 import { sha256 } from '../../util/sha256.ts';
 import type { CheckpointFiles } from '../checkpoint.ts';
 import { identify } from '../identity.ts';
-import { quantisedNote } from '../quantised/note.ts';
+import { quantizedNote } from '../quantized/note.ts';
 import type { ByteSource, Checkpoint, StoredTensor } from '../types.ts';
 import { type GgufHeader, type MetadataValue, readGgufHeader } from './header.ts';
 import { Metadata } from './metadata.ts';
@@ -65,11 +65,11 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
   }
 }
 
-/** Where tensors are quantised. */
+/** Where tensors are quantized. */
 function noteOf(headers: readonly GgufHeader[]): { note?: string } {
   const formats = new Set(headers.flatMap(({ tensors }) => tensors.map(({ type }) => type)));
   const names = [...formats].filter(({ blockLength }) => blockLength > 1).map(({ name }) => name);
-  return names.length > 0 ? { note: quantisedNote(`GGUF: ${names.sort().join(', ')}`) } : {};
+  return names.length > 0 ? { note: quantizedNote(`GGUF: ${names.sort().join(', ')}`) } : {};
 }
 
 /** What other checkpoints have as files beside the weights, made of the metadata when it is asked for. */

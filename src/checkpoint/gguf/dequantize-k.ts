@@ -1,5 +1,5 @@
 /**
- * @file The K formats: blocks of 256 values in groups of 16 or 32, whose scales and minima are quantised themselves.
+ * @file The K formats: blocks of 256 values in groups of 16 or 32, whose scales and minima are quantized themselves.
  *
  * Values are rounded to float32 after each operation, as ggml does.
  */

@@ -165,7 +165,7 @@ function readInfo(cursor: Cursor, index: number, fail: Fail): RawInfo {
   if (!type)
     throw fail(
       `${tensor} has the type ${typeNumber}`,
-      'This type is not read; use another quantisation of the model, such as Q4_K_M or Q8_0.',
+      'This type is not read; use another quantization of the model, such as Q4_K_M or Q8_0.',
     );
   if (dims[0] % type.blockLength !== 0)
     throw fail(

@@ -21,7 +21,7 @@ const NO_MODELS: Readonly<Record<string, string>> = {
   mmproj:
     'is the part of a model that sees or hears (mmproj), which is not run. Name the GGUF file of the language model',
   clip: 'is the part of a model that sees or hears (mmproj), which is not run. Name the GGUF file of the language model',
-  imatrix: 'holds statistics for a quantisation (imatrix), not a model. Name the GGUF file of the model',
+  imatrix: 'holds statistics for a quantization (imatrix), not a model. Name the GGUF file of the model',
   controlvector: 'is a control vector, not a model. Control vectors are not supported; name the GGUF file of the model',
 };
 

@@ -27,13 +27,13 @@ export function ggufModels(names: readonly string[]): string[] {
   return models.filter((name) => (shardNames(name)?.[0] ?? name) === name).sort();
 }
 
-/** The quantisation that a model is taken in where nothing is asked for. */
+/** The quantization that a model is taken in where nothing is asked for. */
 const USUAL = 'Q4_K_M';
 
 /**
- * The model of a quantisation, such as `Q4_K_M`: all files of it, the first shard first.
+ * The model of a quantization, such as `Q4_K_M`: all files of it, the first shard first.
  *
- * @param wanted a quantisation, or the name of a file. @default Q4_K_M, or the only model there is
+ * @param wanted a quantization, or the name of a file. @default Q4_K_M, or the only model there is
  * @returns nothing where no model, or more than one, is meant.
  */
 export function ggufFiles(names: readonly string[], wanted?: string): readonly string[] {

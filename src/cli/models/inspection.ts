@@ -4,7 +4,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { plainConfig } from '../../checkpoint/quantised/plain-config.ts';
+import { plainConfig } from '../../checkpoint/quantized/plain-config.ts';
 import { keptLatest } from '../../engine/calibrations.ts';
 import {
   type Checkpoint,

@@ -21,7 +21,7 @@ const SMALLEST = 2 ** -126;
 export const ZERO_POINT: Readonly<Record<SlotBits, number>> = { 8: 128, 4: 8 };
 
 /**
- * Symmetric quantisation, x ≈ scale · (byte − zero point). Keys are the more sensitive half: they have a scale for every 32
+ * Symmetric quantization, x ≈ scale · (byte − zero point). Keys are the more sensitive half: they have a scale for every 32
  * dimensions, along the head and not along the tokens, so that slots may change one by one. Values have one scale a token, which the
  * graph multiplies into the attention weights.
  *

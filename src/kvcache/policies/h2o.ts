@@ -44,12 +44,12 @@ export const h2o = definePolicy<H2OOptions>({
 });
 
 /**
- * H2O as published: attention summed and not normalised, half of the budget for recent tokens, no sinks. What differs: query groups
+ * H2O as published: attention summed and not normalized, half of the budget for recent tokens, no sinks. What differs: query groups
  * decide for themselves, not heads (heads of a group share their slots).
  */
 export const h2oOriginal = definePolicy<H2OOptions>({
   name: 'h2o-orig',
-  summary: 'h2o as published: not normalised, half of the budget recent',
+  summary: 'h2o as published: not normalized, half of the budget recent',
   options: NORMALIZE,
   setup: ({ options }) => ({
     ...heavyHitters(options.normalize ?? false),

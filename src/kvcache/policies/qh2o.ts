@@ -1,5 +1,5 @@
 /**
- * @file `qh2o`: heavy hitters that quantisation left whole.
+ * @file `qh2o`: heavy hitters that quantization left whole.
  */
 import { InputError } from '../../util/errors.ts';
 import { buffersOf } from '../buffers.ts';
@@ -13,18 +13,18 @@ export interface QuantizedH2OOptions extends H2OOptions {
 }
 
 /**
- * H2O for quantised slots (awslabs/keys_values' qh2o): c·N(S) − (1 − c)·N(e), where e_j = ‖k − k̂‖ + ‖v − v̂‖ is what a slot lost
+ * H2O for quantized slots (awslabs/keys_values' qh2o): c·N(S) − (1 − c)·N(e), where e_j = ‖k − k̂‖ + ‖v − v̂‖ is what a slot lost
  * when it was stored, and N scales to [0, 1] within the group (a constant is 0). With c = 1 it is h2o.
  */
 export const quantizedH2O = definePolicy<QuantizedH2OOptions>({
   name: 'qh2o',
-  summary: 'h2o, less what quantisation lost',
+  summary: 'h2o, less what quantization lost',
   options: { ...NORMALIZE, c: 'how much the attention counts against the error, from 0 to 1' },
   setup: ({ options: { normalize, c = 0.5 }, buffer }) => {
     const { keys, values } = buffersOf(buffer);
     if (keys === 'float32' && values === 'float32')
       throw new InputError(
-        'qh2o weighs the error of quantised slots: choose a buffer such as int8 or int4, or the policy h2o',
+        'qh2o weighs the error of quantized slots: choose a buffer such as int8 or int4, or the policy h2o',
       );
     if (!(c >= 0 && c <= 1)) throw new InputError(`c must be from 0 to 1, but is ${c}`);
     const rules = heavyHitters(normalize);

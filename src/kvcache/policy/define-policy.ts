@@ -24,7 +24,7 @@ export interface PolicyDefinition<Options extends object = Readonly<Record<strin
 
 /**
  * Makes a policy for `createCache({ policy })` of functions. Sinks, recent tokens, order, batches, chunks of any length and
- * quantised buffers are taken care of.
+ * quantized buffers are taken care of.
  * @throws InputError where the definition lacks something.
  */
 export function definePolicy<Options extends object = Readonly<Record<string, unknown>>>(

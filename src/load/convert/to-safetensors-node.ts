@@ -1,5 +1,5 @@
 /**
- * @file Writes a model as safetensors of plain floats: of GGUF, and of checkpoints that are quantised already.
+ * @file Writes a model as safetensors of plain floats: of GGUF, and of checkpoints that are quantized already.
  */
 import { resolve } from 'node:path';
 import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts';

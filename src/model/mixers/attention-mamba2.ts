@@ -9,7 +9,7 @@ import { mamba2 } from './mamba2.ts';
 import { type AttentionInputs, type AttentionOutputs, selfAttention } from './self-attention.ts';
 import type { StateInputs, StateOutputs } from './states.ts';
 
-/** @param x [B, T, E], normalised. */
+/** @param x [B, T, E], normalized. */
 export function attentionMamba2(
   ctx: ModelContext,
   x: Value,

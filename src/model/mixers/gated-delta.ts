@@ -1,6 +1,6 @@
 /**
  * @file Gated delta net (arXiv 2412.06464), as Qwen3-Next and Qwen3.5 have it: a short convolution of queries, keys and values, the
- * gated delta rule, and a gate on its normalised result.
+ * gated delta rule, and a gate on its normalized result.
  *
  * Parameters: `h.L.delta.qkv`, `.z`, `.beta`, `.decay`, `.out`; `.conv.weight` [K, W]; `.a_log`, `.dt_bias` [heads]; `.norm.weight`.
  */
@@ -27,7 +27,7 @@ export function gatedDeltaStates(spec: GatedDelta, layer: number): [conv: StateS
   ];
 }
 
-/** @param x [B, T, E], normalised. */
+/** @param x [B, T, E], normalized. */
 export function gatedDelta(
   ctx: ModelContext,
   x: Value,

@@ -14,7 +14,7 @@ import { type AttentionInputs, type AttentionOutputs, attendHeads, byHead } from
 
 /**
  * H = k·G heads: each of a token's k experts makes one query for every group, so a group's R = k queries are of k experts.
- * @param x [B, T, E], normalised.
+ * @param x [B, T, E], normalized.
  */
 export function headExperts(
   ctx: ModelContext,

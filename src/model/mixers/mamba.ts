@@ -2,7 +2,7 @@
  * @file Mamba (arXiv 2312.00752): a short convolution, then a scan of each channel whose steps, inputs and outputs depend on the token.
  *
  * Parameters: `h.L.ssm.in` (rows [x | z]), `.x` (rows [dt | b | c]), `.dt` with a bias, `.out`; `.conv.weight` [K, I], `.conv.bias`;
- * `.a_log` [I, N]; `.d` [I]; where they are normalised with weights, `.dt_norm`, `.b_norm`, `.c_norm`.
+ * `.a_log` [I, N]; `.d` [I]; where they are normalized with weights, `.dt_norm`, `.b_norm`, `.c_norm`.
  */
 import type { Mamba } from '../../config/layer-spec.ts';
 import type { StateShape } from '../../kvcache/shape.ts';
@@ -22,7 +22,7 @@ export function mambaStates(
   return [convState(layer, convWidth, width), { name: `ssm.${layer}`, dims: [width, 1, stateSize] }];
 }
 
-/** @param x [B, T, E], normalised. */
+/** @param x [B, T, E], normalized. */
 export function mamba(ctx: ModelContext, x: Value, layer: number, spec: Mamba, { times }: StateInputs): StateOutputs {
   const { g } = ctx;
   const { width: I, stateSize: N, rank: R, bias } = spec;

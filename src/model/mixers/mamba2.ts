@@ -23,7 +23,7 @@ export function mamba2States(spec: Mamba2, layer: number): [conv: StateShape, ss
   ];
 }
 
-/** @param x [B, T, E], normalised. */
+/** @param x [B, T, E], normalized. */
 export function mamba2(ctx: ModelContext, x: Value, layer: number, spec: Mamba2, { times }: StateInputs): StateOutputs {
   const { g } = ctx;
   const { heads: H, headSize: P, groups: G, stateSize: N, bias } = spec;
@@ -72,7 +72,7 @@ function factors({ g }: ModelContext, scales: readonly number[], widths: readonl
   return g.sharedConstant(`factors.${scales}.${widths}`, make);
 }
 
-/** y [B, T, I], gated and normalised, each group of its width by itself. */
+/** y [B, T, I], gated and normalized, each group of its width by itself. */
 function gatedNorm(ctx: ModelContext, y: Value, gate: Value, { norm, heads, headSize }: Mamba2, name: string): Value {
   const { g } = ctx;
   if (!norm) return mul(g, y, gate);

@@ -20,7 +20,7 @@ import { linearOf } from '../linear.ts';
 import { norm } from '../norm.ts';
 import { type AttentionInputs, type AttentionOutputs, attendSlots, byHead } from './self-attention.ts';
 
-/** @param x [B, T, E], normalised. */
+/** @param x [B, T, E], normalized. */
 export function latentAttention(
   ctx: ModelContext,
   x: Value,

@@ -18,7 +18,7 @@ export function rgLruStates({ width: W, convWidth }: RgLru, layer: number): [con
   return [convState(layer, convWidth, W), { name: `h.${layer}`, dims: [W] }];
 }
 
-/** @param x [B, T, E], normalised. */
+/** @param x [B, T, E], normalized. */
 export function rgLru(ctx: ModelContext, x: Value, layer: number, spec: RgLru, inputs: StateInputs): StateOutputs {
   const { g } = ctx;
   const { width: W } = spec;

@@ -109,7 +109,7 @@ export interface ReducedOutput {
 export interface AttentionOutputs {
   /** [B, T, E] */
   readonly y: Value;
-  /** The chunk's keys (normalised and rotated) [B, G, T, D], and values [B, G, T, Dv]; null: values are a part of the keys. */
+  /** The chunk's keys (normalized and rotated) [B, G, T, D], and values [B, G, T, Dv]; null: values are a part of the keys. */
   readonly k: Value;
   readonly v: Value | null;
   /** None where they are not wanted. */
@@ -118,7 +118,7 @@ export interface AttentionOutputs {
   readonly moments: { readonly sum: Value; readonly outer: Value } | null;
 }
 
-/** @param x [B, T, E], normalised. */
+/** @param x [B, T, E], normalized. */
 export function selfAttention(
   ctx: ModelContext,
   x: Value,
@@ -300,7 +300,7 @@ function positionsOf(source: CachedTokens | WholeSequence): Value {
   return 'mask' in source ? source.order : source.positions;
 }
 
-/** Clips and normalises [B, T, (H + G)·D + G·Dv] as far as that happens before the heads are told apart. */
+/** Clips and normalizes [B, T, (H + G)·D + G·Dv] as far as that happens before the heads are told apart. */
 function normAll(ctx: ModelContext, packed: Value, spec: AttentionSpec, name: string): Value {
   const { g } = ctx;
   const { heads: H, groups: G, keySize: D, valueSize: Dv, qkNorm, clip: limits } = spec;

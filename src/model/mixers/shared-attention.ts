@@ -26,7 +26,7 @@ export interface SharedKV {
 
 /**
  * Policies do not observe these queries: the weights that they sum are those of the layer that holds the slots.
- * @param x [B, T, E], normalised.
+ * @param x [B, T, E], normalized.
  */
 export function sharedAttention(
   ctx: ModelContext,

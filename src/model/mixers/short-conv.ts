@@ -16,7 +16,7 @@ export function shortConvStates({ width, convWidth }: ShortConv, layer: number):
   return [convState(layer, convWidth, width)];
 }
 
-/** @param x [B, T, E], normalised. */
+/** @param x [B, T, E], normalized. */
 export function shortConv(
   ctx: ModelContext,
   x: Value,

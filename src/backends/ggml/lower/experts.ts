@@ -39,7 +39,7 @@ export function route(g: GraphMaker, logits: Tensor, choiceBias: Tensor | null, 
   const biased = choiceBias ? binary(g, 'add', scores, choiceBias) : scores;
   const chosen = largest(g, groups ? withinGroups(g, biased, groups) : biased, perToken);
   const picked = pick(g, scores, chosen);
-  return [chosen, normalised(g, score === 'softmax-chosen' ? softmax(g, picked) : picked, attributes)];
+  return [chosen, normalized(g, score === 'softmax-chosen' ? softmax(g, picked) : picked, attributes)];
 }
 
 /** Scores of the experts; those of groups that are not among the best are out of the question. @param scores [N, experts] */
@@ -61,7 +61,7 @@ function withinGroups(
 }
 
 /** Weights divided by their p-norm, and scaled. */
-function normalised(g: GraphMaker, weights: Tensor, { normP: p, normEps, normMin, scale: factor }: RouterSpec): Tensor {
+function normalized(g: GraphMaker, weights: Tensor, { normP: p, normEps, normMin, scale: factor }: RouterSpec): Tensor {
   let y = weights;
   if (p !== null) {
     const power = (x: Tensor, exponent: number): Tensor => unary(g, 'exp', scale(g, unary(g, 'log', x), exponent));

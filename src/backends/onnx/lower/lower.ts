@@ -62,7 +62,7 @@ export function lowerToOnnx(graph: OpGraph): OnnxModel {
       return all;
     },
     serialize: (weights, locate = ({ offset, length }) => ({ location: weights.file.name, offset, length })) =>
-      g.serialise((name) => locate(weights.params.get(storedName(name))!)),
+      g.serialize((name) => locate(weights.params.get(storedName(name))!)),
     weights: new Set([...g.externals.keys()].map(storedName)),
   };
 }

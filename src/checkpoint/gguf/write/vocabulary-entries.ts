@@ -88,7 +88,7 @@ function scoresOf(tokens: readonly string[], merges: readonly string[]): number[
   return tokens.map((token) => -(ranks.get(token) ?? merges.length));
 }
 
-/** Whether a space is put before a text: by the normaliser, or by the pre-tokenizer. */
+/** Whether a space is put before a text: by the normalizer, or by the pre-tokenizer. */
 function hasPrefix(json: Json): boolean {
   const text = JSON.stringify([json['normalizer'], json['pre_tokenizer']]);
   return (

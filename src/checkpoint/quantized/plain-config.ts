@@ -1,5 +1,5 @@
 /**
- * @file config.json without what it says of quantising.
+ * @file config.json without what it says of quantizing.
  */
 import { isObject } from '../../util/is-object.ts';
 

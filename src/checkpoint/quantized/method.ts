@@ -1,5 +1,5 @@
 /**
- * @file What a way of quantising is: which config it has, and how its tensors become plain ones.
+ * @file What a way of quantizing is: which config it has, and how its tensors become plain ones.
  */
 
 import { CheckpointError } from '../../util/errors.ts';
@@ -10,7 +10,7 @@ import type { StoredTensor } from '../types.ts';
 export type Json = Readonly<Record<string, unknown>>;
 
 /** A module's tensors, by what follows its name: `qweight`, `weight.absmax`. */
-export interface QuantisedModule {
+export interface QuantizedModule {
   /** Its name, e.g. `model.layers.0.self_attn.q_proj`. */
   readonly name: string;
   readonly parts: ReadonlyMap<string, StoredTensor>;
@@ -34,7 +34,7 @@ export interface Method {
   /** The part that makes a module one of this method's. */
   readonly marks: readonly string[];
   /** @throws CheckpointError for a setting that is not read. */
-  read(module: QuantisedModule): PlainTensors | Promise<PlainTensors>;
+  read(module: QuantizedModule): PlainTensors | Promise<PlainTensors>;
 }
 
 /** The settings of a method, out of quantization_config. */
@@ -74,7 +74,7 @@ export class QuantSettings {
 
   fail(key: string, what: string): CheckpointError {
     return new CheckpointError(
-      `${this.#where}.${key} ${what}, but is ${show(this.get(key))}. Use the original weights, or another quantisation of the model.`,
+      `${this.#where}.${key} ${what}, but is ${show(this.get(key))}. Use the original weights, or another quantization of the model.`,
     );
   }
 }

@@ -4,7 +4,7 @@
 import { isObject } from '../../util/is-object.ts';
 import type { StoredTensor } from '../types.ts';
 import { mxfp4Matrix, nvfp4Matrix } from './fp4.ts';
-import type { Method, QuantisedModule, QuantSettings } from './method.ts';
+import type { Method, QuantizedModule, QuantSettings } from './method.ts';
 import {
   allFloats,
   madeMatrix,
@@ -47,7 +47,7 @@ function squares(weight: StoredTensor, scale: StoredTensor, block: readonly [num
   return fits && scale.shape.length === 2 ? block : undefined;
 }
 
-async function readModule(module: QuantisedModule, block?: readonly [number, number]) {
+async function readModule(module: QuantizedModule, block?: readonly [number, number]) {
   const name = `${module.name}.weight`;
   const used = ['weight', 'weight_packed', 'weight_scale', 'weight_zero_point', 'weight_shape', 'weight_g_idx']
     .concat(['weight_global_scale', 'input_scale', 'input_global_scale', 'input_zero_point'])
@@ -71,7 +71,7 @@ async function readModule(module: QuantisedModule, block?: readonly [number, num
 
 /** Values along the inputs, zero points along the outputs; both have 2^(bits-1) added. */
 async function packedIntegers(
-  module: QuantisedModule,
+  module: QuantizedModule,
   packed: StoredTensor,
   scale: StoredTensor,
   shape: StoredTensor,

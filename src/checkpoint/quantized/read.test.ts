@@ -9,7 +9,7 @@ import { checkpointFromFiles } from '../open.ts';
 import { openCheckpointFolder } from '../open-node.ts';
 import { readSafetensors } from '../safetensors.ts';
 
-const FOLDER = join(import.meta.dirname, '../../../test/fixtures/quantised');
+const FOLDER = join(import.meta.dirname, '../../../test/fixtures/quantized');
 const CASES = readdirSync(FOLDER);
 /** Cases whose blocks are ggml's. */
 const KEPT = [
@@ -23,7 +23,7 @@ const KEPT = [
   ],
 ];
 
-describe('checkpoints that are quantised already', () => {
+describe('checkpoints that are quantized already', () => {
   it('are of all methods', () => {
     expect(CASES.length).toBeGreaterThan(30);
   });
@@ -34,7 +34,7 @@ describe('checkpoints that are quantised already', () => {
     const expected = (await readSafetensors(source)).tensors;
     expect([...checkpoint.tensors.keys()].sort()).toEqual([...expected.keys()].sort());
     expect(Object.keys(checkpoint.config)).toEqual(['model_type', 'vocab_size']);
-    expect(checkpoint.note).toMatch(/quantised already/);
+    expect(checkpoint.note).toMatch(/quantized already/);
     for (const [key, wanted] of expected) {
       const tensor = checkpoint.tensors.get(key)!;
       expect(tensor.shape, key).toEqual(wanted.shape);

@@ -17,12 +17,12 @@ export function blockBytes(bits: QuantBits): number {
 }
 
 /**
- * Quantises rows of a matrix. The last block of a row is filled up with zeros.
+ * Quantizes rows of a matrix. The last block of a row is filled up with zeros.
  * @param values [rows, cols]
  * @param packed [rows, ceil(cols / 32), blockBytes]: two values a byte for 4 bits, the first one low.
  * @param scales [rows, ceil(cols / 32)]
  */
-export function quantiseRows(
+export function quantizeRows(
   values: Float32Array,
   rows: number,
   cols: number,
@@ -33,19 +33,19 @@ export function quantiseRows(
   const blocks = Math.ceil(cols / QUANT_BLOCK);
   const block = new Float32Array(QUANT_BLOCK);
   const size = blockBytes(bits);
-  const quantise = bits === 4 ? quantise4 : quantise8;
+  const quantize = bits === 4 ? quantize4 : quantize8;
   for (let row = 0; row < rows; row++)
     for (let b = 0; b < blocks; b++) {
       const start = row * cols + b * QUANT_BLOCK;
       const end = Math.min(start + QUANT_BLOCK, (row + 1) * cols);
       for (let i = 0; i < QUANT_BLOCK; i++) block[i] = start + i < end ? values[start + i] : 0;
       const at = row * blocks + b;
-      scales[at] = quantise(block, packed, at * size);
+      scales[at] = quantize(block, packed, at * size);
     }
 }
 
 /** q = round(v / s) + 128 with s = max|v| / 127. Returns s. */
-function quantise8(block: Float32Array, out: Uint8Array, at: number): number {
+function quantize8(block: Float32Array, out: Uint8Array, at: number): number {
   let largest = 0;
   for (let i = 0; i < QUANT_BLOCK; i++) largest = Math.max(largest, Math.abs(block[i]));
   const scale = Math.fround(largest / 127);
@@ -62,7 +62,7 @@ const DIVISORS = [-8, -7.5, -7, -8.5];
  * q = round(v / s) + 8, in 0 … 15. The scale is the one of {@link DIVISORS} with the smallest squared error.
  * Returns s, which may be negative.
  */
-function quantise4(block: Float32Array, out: Uint8Array, at: number): number {
+function quantize4(block: Float32Array, out: Uint8Array, at: number): number {
   let largest = 0;
   for (let i = 0; i < QUANT_BLOCK; i++) if (Math.abs(block[i]) > Math.abs(largest)) largest = block[i];
   let best = 0;

@@ -2,11 +2,11 @@
  * @file HQQ: w = (q - zero) · scale with a zero point that is no integer; values are packed in parts of the group matrix.
  */
 import { product } from '../../util/numbers.ts';
-import type { Method, QuantisedModule, QuantSettings } from './method.ts';
+import type { Method, QuantizedModule, QuantSettings } from './method.ts';
 import { allFloats, madeMatrix, wholeTensor } from './tensors.ts';
 
 /** Modules may have settings of their own, which lie beside their tensors. */
-async function ownNumber(module: QuantisedModule, part: string, usual: number): Promise<number> {
+async function ownNumber(module: QuantizedModule, part: string, usual: number): Promise<number> {
   const tensor = module.get(part);
   return tensor && product(tensor.shape) === 1 ? (await allFloats(tensor))[0] : usual;
 }

@@ -2,13 +2,13 @@ import fc from 'fast-check';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { GraphBuilder, MICROSOFT } from '../backends/onnx/builder.ts';
-import { blockBytes, QUANT_BLOCK, type QuantBits, quantiseRows } from './quantise.ts';
+import { blockBytes, QUANT_BLOCK, type QuantBits, quantizeRows } from './quantize.ts';
 
-function quantised(values: Float32Array, rows: number, cols: number, bits: QuantBits) {
+function quantized(values: Float32Array, rows: number, cols: number, bits: QuantBits) {
   const blocks = Math.ceil(cols / QUANT_BLOCK);
   const packed = new Uint8Array(rows * blocks * blockBytes(bits));
   const scales = new Float32Array(rows * blocks);
-  quantiseRows(values, rows, cols, bits, packed, scales);
+  quantizeRows(values, rows, cols, bits, packed, scales);
   return { packed, scales, blocks };
 }
 
@@ -31,7 +31,7 @@ const random = (n: number, seed: number): Float32Array =>
 async function run(build: (g: GraphBuilder) => void, inputs: Record<string, ort.Tensor>): Promise<Float32Array> {
   const g = new GraphBuilder();
   build(g);
-  const model = g.serialise(() => {
+  const model = g.serialize(() => {
     throw new Error('no external weights here');
   });
   const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 });
@@ -42,14 +42,14 @@ async function run(build: (g: GraphBuilder) => void, inputs: Record<string, ort.
   }
 }
 
-describe('quantiseRows', () => {
+describe('quantizeRows', () => {
   it.each([4, 8] as const)('keeps %i-bit values within half a step', (bits) => {
     fc.assert(
       fc.property(
         fc.array(fc.float({ noNaN: true, min: -1000, max: 1000 }), { minLength: 1, maxLength: 80 }),
         (list) => {
           const values = Float32Array.from(list);
-          const { packed, scales } = quantised(values, 1, values.length, bits);
+          const { packed, scales } = quantized(values, 1, values.length, bits);
           const back = decoded(packed, scales, 1, values.length, bits);
           for (let b = 0; b * 32 < values.length; b++) {
             const block = values.subarray(b * 32, b * 32 + 32);
@@ -70,7 +70,7 @@ describe('quantiseRows', () => {
   it.each([4, 8] as const)('keeps zeros and constants with %i bits', (bits) => {
     for (const value of [0, 1, -1, 3e-39, 1e30]) {
       const values = new Float32Array(64).fill(value);
-      const { packed, scales } = quantised(values, 2, 32, bits);
+      const { packed, scales } = quantized(values, 2, 32, bits);
       const back = decoded(packed, scales, 2, 32, bits);
       for (const v of back) expect(Math.abs(v - value)).toBeLessThanOrEqual(Math.abs(value) * 1e-2);
     }
@@ -87,7 +87,7 @@ describe('quantiseRows', () => {
   ] as const)('is what MatMulNBits reads (%i bits, width %i)', async (bits, cols) => {
     const rows = 7;
     const values = random(rows * cols, cols);
-    const { packed, scales, blocks } = quantised(values, rows, cols, bits);
+    const { packed, scales, blocks } = quantized(values, rows, cols, bits);
     const x = random(3 * cols, 99);
     const y = await run(
       (g) => {
@@ -118,7 +118,7 @@ describe('quantiseRows', () => {
   it.each([4, 8] as const)('is what GatherBlockQuantized reads (%i bits)', async (bits) => {
     const [rows, cols] = [5, 64];
     const values = random(rows * cols, 3);
-    const { packed, scales, blocks } = quantised(values, rows, cols, bits);
+    const { packed, scales, blocks } = quantized(values, rows, cols, bits);
     const y = await run(
       (g) => {
         const ids = g.input('ids', 'int64', ['N']);

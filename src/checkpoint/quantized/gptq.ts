@@ -3,7 +3,7 @@
  */
 
 import type { StoredTensor } from '../types.ts';
-import type { Method, QuantisedModule, QuantSettings } from './method.ts';
+import type { Method, QuantizedModule, QuantSettings } from './method.ts';
 import { allFloats, madeMatrix, neutralBias, q4Blocks, rawBytes, streamValue, wholeTensor } from './tensors.ts';
 
 /**
@@ -27,7 +27,7 @@ const WIDTHS = [2, 3, 4, 8];
 
 const ceilDiv = (a: number, b: number): number => Math.ceil(a / b);
 
-async function readModule(module: QuantisedModule, stated: number, zeroOffset: number, name: string) {
+async function readModule(module: QuantizedModule, stated: number, zeroOffset: number, name: string) {
   const [qweight, qzeros, scales] = ['qweight', 'qzeros', 'scales'].map((part) => module.need(part));
   const index = module.get('g_idx');
   const [groups, rows] = scales.shape;

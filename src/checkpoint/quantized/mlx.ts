@@ -7,7 +7,7 @@ import { isObject } from '../../util/is-object.ts';
 import { entry } from '../gguf/rearrange.ts';
 import type { StoredTensor } from '../types.ts';
 import { mxfp4Matrix, nvfp4Matrix, powerOfTwo } from './fp4.ts';
-import type { Method, QuantisedModule, QuantSettings } from './method.ts';
+import type { Method, QuantizedModule, QuantSettings } from './method.ts';
 import { madeMatrix, rawBytes, streamValue } from './tensors.ts';
 
 const MODES = ['affine', 'mxfp4', 'nvfp4', 'mxfp8'] as const;
@@ -74,7 +74,7 @@ function expertName(module: string): string | null {
   return `${before}.experts.{e}.${own}.weight`;
 }
 
-function matrix(module: QuantisedModule, name: string, parts: Parts, { mode, size }: Own): StoredTensor {
+function matrix(module: QuantizedModule, name: string, parts: Parts, { mode, size }: Own): StoredTensor {
   const { weight, scales, biases } = parts;
   const [rows, words] = weight.shape;
   if (scales.shape[0] !== rows) throw module.fail(`has ${scales.shape[0]} rows of scales for ${rows}`);
@@ -93,7 +93,7 @@ function matrix(module: QuantisedModule, name: string, parts: Parts, { mode, siz
 }
 
 function affine(
-  module: QuantisedModule,
+  module: QuantizedModule,
   name: string,
   { weight, scales, biases }: Parts & { readonly biases: StoredTensor },
   size: number,
@@ -119,7 +119,7 @@ function affine(
 }
 
 /** Floats of 8 bits, with exponents as scales of 32 values each. */
-function mxfp8Matrix(module: QuantisedModule, packed: StoredTensor, scale: StoredTensor, name: string): StoredTensor {
+function mxfp8Matrix(module: QuantizedModule, packed: StoredTensor, scale: StoredTensor, name: string): StoredTensor {
   const [rows, cols] = packed.shape;
   if (scale.shape[1] * 32 !== cols) throw module.fail(`has scales [${scale.shape}] for [${rows}, ${cols}]`);
   return madeMatrix(name, [rows, cols], 'mxfp8', async (start, count) => {

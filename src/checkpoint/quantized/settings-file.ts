@@ -1,5 +1,5 @@
 /**
- * @file Settings of quantising that older tools wrote beside config.json.
+ * @file Settings of quantizing that older tools wrote beside config.json.
  */
 import { isObject } from '../../util/is-object.ts';
 import { QUANT_FILES } from '../model-files.ts';

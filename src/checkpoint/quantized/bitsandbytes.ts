@@ -5,7 +5,7 @@
 import { CheckpointError } from '../../util/errors.ts';
 import { isObject } from '../../util/is-object.ts';
 import type { StoredTensor } from '../types.ts';
-import type { Json, Method, QuantisedModule } from './method.ts';
+import type { Json, Method, QuantizedModule } from './method.ts';
 import { allFloats, madeMatrix, rawBytes } from './tensors.ts';
 
 export function bitsAndBytes(): Method {
@@ -17,7 +17,7 @@ export function bitsAndBytes(): Method {
 }
 
 /** w = q · SCB / 127. */
-function readInt8(module: QuantisedModule) {
+function readInt8(module: QuantizedModule) {
   const weight = module.need('weight');
   const scale = module.get('SCB') ?? module.need('weight.SCB');
   const [rows, cols] = weight.shape;
@@ -33,7 +33,7 @@ function readInt8(module: QuantisedModule) {
 
 const STATE = /^weight\.quant_state\.bitsandbytes__(nf4|fp4)$/;
 
-async function readFourBits(module: QuantisedModule) {
+async function readFourBits(module: QuantizedModule) {
   const key = [...module.parts.keys()].find((part) => STATE.test(part));
   if (key === undefined) throw module.fail('has no quant_state');
   const state = await readState(module.need(key));
@@ -71,7 +71,7 @@ async function bytesOf(tensor: StoredTensor, start: number, count: number): Prom
 interface State {
   readonly shape: readonly [number, number];
   readonly blocksize: number;
-  /** The scales are quantised themselves. */
+  /** The scales are quantized themselves. */
   readonly nested: { readonly blocksize: number; readonly offset: number } | null;
 }
 
@@ -94,7 +94,7 @@ async function readState(tensor: StoredTensor): Promise<State> {
   };
 }
 
-async function scalesOf(module: QuantisedModule, nested: State['nested']): Promise<Float32Array> {
+async function scalesOf(module: QuantizedModule, nested: State['nested']): Promise<Float32Array> {
   const absmax = module.need('weight.absmax');
   if (!nested) return allFloats(absmax);
   const codes = await rawBytes(absmax);

@@ -5,7 +5,7 @@
 import { CheckpointError, InputError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import type { BlockRows, StoredTensor } from '../types.ts';
-import type { QuantisedModule } from './method.ts';
+import type { QuantizedModule } from './method.ts';
 
 /** A matrix whose rows `rows(start, count)` makes. */
 export function madeMatrix(
@@ -80,7 +80,7 @@ export function q4Blocks(
 export const allFloats = (tensor: StoredTensor): Promise<Float32Array> => tensor.readFloats(0, product(tensor.shape));
 
 /** A module's bias, if it has one. AutoGPTQ wrote biases of zeros to models without biases: such a one may be left over. */
-export async function neutralBias({ name, get }: QuantisedModule): Promise<StoredTensor[]> {
+export async function neutralBias({ name, get }: QuantizedModule): Promise<StoredTensor[]> {
   const bias = get('bias');
   if (!bias) return [];
   const isNeutral = (await allFloats(bias)).every((value) => value === 0);

@@ -1,5 +1,5 @@
 /**
- * @file Whether a config.json says that its weights are quantised. Apart from the readers, which pages of other checkpoints do without.
+ * @file Whether a config.json says that its weights are quantized. Apart from the readers, which pages of other checkpoints do without.
  */
 import { isObject } from '../../util/is-object.ts';
 
@@ -18,7 +18,7 @@ export function statedSettings(config: Readonly<Record<string, unknown>>): State
   };
 }
 
-export function isQuantised(config: Readonly<Record<string, unknown>>): boolean {
+export function isQuantized(config: Readonly<Record<string, unknown>>): boolean {
   const { usual, own } = statedSettings(config);
   return isObject(usual) || isObject(own);
 }

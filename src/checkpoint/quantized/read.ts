@@ -1,5 +1,5 @@
 /**
- * @file A checkpoint that is quantised already, as one of plain tensors: its rows are dequantised when they are read.
+ * @file A checkpoint that is quantized already, as one of plain tensors: its rows are dequantized when they are read.
  */
 
 import { CheckpointError } from '../../util/errors.ts';
@@ -13,10 +13,10 @@ import { mxfp4Experts } from './fp4.ts';
 import { fp8, modelopt, quark } from './fp8.ts';
 import { gptq, gptqMethod } from './gptq.ts';
 import { hqq } from './hqq.ts';
-import { isQuantised, statedSettings } from './is-quantised.ts';
-import { type Method, type QuantisedModule, QuantSettings } from './method.ts';
+import { isQuantized, statedSettings } from './is-quantized.ts';
+import { type Method, type QuantizedModule, QuantSettings } from './method.ts';
 import { mlx } from './mlx.ts';
-import { quantisedNote } from './note.ts';
+import { quantizedNote } from './note.ts';
 import { plainConfig } from './plain-config.ts';
 import { withSettingsFile } from './settings-file.ts';
 import { torchao } from './torchao.ts';
@@ -57,30 +57,30 @@ function autoRound(settings: QuantSettings): Method {
 }
 
 /**
- * The checkpoint itself where neither its config.json nor a file beside it says anything of quantising; else the same with plain tensors, and without the
+ * The checkpoint itself where neither its config.json nor a file beside it says anything of quantizing; else the same with plain tensors, and without the
  * settings in its config.
  *
  * @throws CheckpointError for a method or a layout that is not read, and for tensors that do not fit each other.
  */
-export async function readQuantised(original: Checkpoint): Promise<Checkpoint> {
-  const checkpoint = isQuantised(original.config) ? original : await withSettingsFile(original);
+export async function readQuantized(original: Checkpoint): Promise<Checkpoint> {
+  const checkpoint = isQuantized(original.config) ? original : await withSettingsFile(original);
   const settings = settingsOf(checkpoint);
   if (settings === null) return checkpoint;
   const name = settings.text('quant_method');
   const build = Object.hasOwn(METHODS, name) ? METHODS[name] : undefined;
   if (!build)
     throw new CheckpointError(
-      `${checkpoint.name}: the weights are quantised by ${show(name)}, which is not read; known are ` +
+      `${checkpoint.name}: the weights are quantized by ${show(name)}, which is not read; known are ` +
         `${Object.keys(METHODS).join(', ')}. Use the original weights.`,
     );
   const method = build(settings);
   const tensors = await plainTensors(checkpoint, method);
   const asBlocks = [...tensors.values()].find(({ blocks }) => KEPT.has(blocks?.format ?? ''))?.blocks?.format;
-  return { ...checkpoint, config: plainConfig(checkpoint.config), tensors, note: quantisedNote(method.name, asBlocks) };
+  return { ...checkpoint, config: plainConfig(checkpoint.config), tensors, note: quantizedNote(method.name, asBlocks) };
 }
 
 function settingsOf({ config, name }: Checkpoint): QuantSettings | null {
-  if (!isQuantised(config)) return null;
+  if (!isQuantized(config)) return null;
   const { usual, own } = statedSettings(config);
   const found =
     isObject(usual) && 'quant_method' in usual
@@ -122,7 +122,7 @@ function moduleOf(name: string, modules: ReadonlyMap<string, unknown>): string |
   return null;
 }
 
-function moduleFor(where: string, name: string, parts: ReadonlyMap<string, StoredTensor>): QuantisedModule {
+function moduleFor(where: string, name: string, parts: ReadonlyMap<string, StoredTensor>): QuantizedModule {
   const fail = (what: string) => new CheckpointError(`${where}: the module ${name} ${what}`);
   return {
     name,

@@ -2,7 +2,7 @@
  * @file torchao: int8 and fp8 with scales, int4 in plain rows. Its tensors are `_weight_qdata`, `_weight_scale`, `_weight_zero_point`.
  */
 import type { StoredTensor } from '../types.ts';
-import type { Method, QuantisedModule } from './method.ts';
+import type { Method, QuantizedModule } from './method.ts';
 import { allFloats, madeMatrix, rawBytes, scaledMatrix, withZeroPoints } from './tensors.ts';
 
 const PREFIX = '_weight_';
@@ -32,7 +32,7 @@ export function torchao(): Method {
 }
 
 /** w = q · scale + zero with q of -8 … 7, the low nibble first; scales and zeros are [groups, rows]. */
-function plainInt4(module: QuantisedModule, qdata: StoredTensor, scale: StoredTensor, name: string): StoredTensor {
+function plainInt4(module: QuantizedModule, qdata: StoredTensor, scale: StoredTensor, name: string): StoredTensor {
   const zero = module.need(`${PREFIX}zero_point`);
   const [rows, half] = qdata.shape;
   const cols = half * 2;

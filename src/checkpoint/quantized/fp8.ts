@@ -3,7 +3,7 @@
  */
 import type { StoredTensor } from '../types.ts';
 import { mxfp4Matrix, nvfp4Matrix } from './fp4.ts';
-import type { Method, QuantisedModule, QuantSettings } from './method.ts';
+import type { Method, QuantizedModule, QuantSettings } from './method.ts';
 import { scaledMatrix, withZeroPoints } from './tensors.ts';
 
 /** Scales of activations, which stay float here. */
@@ -27,7 +27,7 @@ export function fp8(settings: QuantSettings): Method {
 const USED = ['weight', 'weight_scale', 'weight_scale_inv', 'weight_scale_2'];
 
 /** One scale for all has no block. */
-function scaled(module: QuantisedModule, scale: StoredTensor, block?: readonly [number, number]): StoredTensor {
+function scaled(module: QuantizedModule, scale: StoredTensor, block?: readonly [number, number]): StoredTensor {
   const weight = module.need('weight');
   const single = scale.shape.every((length) => length === 1);
   return scaledMatrix(weight, scale, `${module.name}.weight`, weight.dtype, single ? undefined : block);
