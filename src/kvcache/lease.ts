@@ -1,7 +1,8 @@
 /**
  * @file A cache belongs to one run at a time: what others would mix up is refused.
  */
-import { CacheBusyError, disposedError } from '../util/errors.ts';
+import { disposedError } from '../util/disposed.ts';
+import { CacheBusyError } from '../util/errors.ts';
 
 /** The right to change a cache. */
 export interface CacheLease {

@@ -6,7 +6,8 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { isPolicyRow } from '../kvcache/policy/define-policy.ts';
 import type { PolicyChoice, PolicyRow } from '../kvcache/policy/policy.ts';
-import { disposedError, InputError } from '../util/errors.ts';
+import { disposedError } from '../util/disposed.ts';
+import { InputError } from '../util/errors.ts';
 import type { CacheRef } from './protocol.ts';
 
 /** Options of a request as they came, and with the cache that they name. */

@@ -3,7 +3,7 @@
  */
 import { withEarlyRows } from '../../ops/early-rows.ts';
 import type { OpGraph } from '../../ops/graph.ts';
-import { disposedError } from '../../util/errors.ts';
+import { disposedError } from '../../util/disposed.ts';
 import { ConcreteGraph, type RunOutput } from './concrete-graph.ts';
 import type { CpuBackend } from './cpu-backend.ts';
 import type { Ggml } from './ggml.ts';
