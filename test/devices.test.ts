@@ -37,7 +37,7 @@ describe.skipIf(!isReady)('a Vulkan device', () => {
     const reports = await parity();
     expect(reports.filter(({ passed }) => !passed)).toEqual([]);
     expect(reports.map(({ name }) => name)).toEqual([...FAMILIES, ...POLICIES.map((name) => `${name}.json`)]);
-  }, 300_000);
+  });
 
   it.each(['q4_0', 'q8_0', 'q4_k'])(
     'computes batches of ragged rows with weights in %s, under eviction',
@@ -58,7 +58,7 @@ describe.skipIf(!isReady)('a Vulkan device', () => {
     expect(engines.find(({ name }) => name === 'ggml')?.devices).toEqual(
       expect.arrayContaining([expect.objectContaining({ kind: 'vulkan' })]),
     );
-  }, 60_000);
+  });
 });
 
 describe('the option device', () => {
@@ -69,7 +69,7 @@ describe('the option device', () => {
     );
     expect(code).not.toBe(0);
     expect(stderr).toMatch(/npm install @node-llama-cpp\/.*cuda@|there is no cuda build for/);
-  }, 60_000);
+  });
 
   it('refuses a name that no device has, and another device than the CPU for the engine onnx', async () => {
     const wrong = await node(['src/cli/main.ts', 'generate', '--model', 'models/tiny', 'A', '-n', '1'], {
@@ -78,5 +78,5 @@ describe('the option device', () => {
     expect(wrong.stderr).toMatch(/KEYHOLD_DEVICE is "tpu"; there are cpu, gpu, vulkan, metal, cuda/);
     const args = ['generate', '--model', 'models/tiny', '--engine', 'onnx', '--device', 'gpu', 'A', '-n', '1'];
     expect((await node(['src/cli/main.ts', ...args])).stderr).toMatch(/onnx engine computes on the CPU only/);
-  }, 60_000);
+  });
 });

@@ -106,7 +106,7 @@ describe.each(KINDS)('%s', (name) => {
     expect(held(batch, layers, 0)).toEqual(slots);
     for (const row of [0, 1])
       expect(held(batch, layers, row).reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(14 * slots.length);
-  }, 60_000);
+  });
 });
 
 describe('a model that can not be calibrated', () => {

@@ -70,7 +70,7 @@ describe('a calibration', () => {
     for (const name of await readdir(folder)) await writeFile(join(folder, name), '{"version":1}');
     expect(await (await open()).calibrate(options)).toEqual(table);
     expect(seen.length).toBeGreaterThan(0);
-  }, 120_000);
+  });
 
   it('ends with its signal, and refuses what is too short', async () => {
     const model = await open();
@@ -85,5 +85,5 @@ describe('a calibration', () => {
     await expect(run).rejects.toBe(reason);
     await expect(model.calibrate({ texts: ['too short'] })).rejects.toThrow(InputError);
     await expect(model.calibrate({ texts: [TEXT], length: 3 })).rejects.toThrow(/length/);
-  }, 60_000);
+  });
 });

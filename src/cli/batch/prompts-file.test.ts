@@ -170,7 +170,7 @@ describe('keyhold generate --prompts', () => {
     const lock = await takeFileLock(`${out}.lock`);
     const io = testIo();
     const done = run(['generate', '--prompts', prompts, '--out', out, '-n', '2'], io);
-    await vi.waitUntil(() => io.stderr.text.includes(`waiting for another process that writes ${out}`), 10_000);
+    await vi.waitUntil(() => io.stderr.text.includes(`waiting for another process that writes ${out}`), 60_000);
     await lock.release();
     expect(await done).toBe(0);
     expect(await read()).toHaveLength(1);

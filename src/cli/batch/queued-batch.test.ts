@@ -87,7 +87,7 @@ describe.skipIf(!HAS_REDIS)('with Redis', () => {
     } finally {
       for (const { child } of workers) child.kill('SIGKILL');
     }
-  }, 90_000);
+  });
 
   it(
     'a worker and Redis are killed, and each request has one result',
@@ -137,7 +137,7 @@ describe.skipIf(!HAS_REDIS)('with Redis', () => {
     expect(worker.stderr).toContain('4 requests in');
     expect((await collecting).code).toBe(0);
     expect(await read(file.out)).toHaveLength(4);
-  }, 90_000);
+  });
 
   it('a request that is finished twice has one result, and one that ends its workers is refused', async () => {
     const queue = await RedisQueue.open(redis.url);
@@ -166,5 +166,5 @@ describe.skipIf(!HAS_REDIS)('with Redis', () => {
     } finally {
       queue.close();
     }
-  }, 30_000);
+  });
 });

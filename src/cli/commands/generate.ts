@@ -33,6 +33,7 @@ import { addSamplingOptions, idleFlags, type SamplingFlags, samplingOptions } fr
 import { addFormatOptions, type FormatFlags, formatOf } from '../input/text-format.ts';
 import { type CliIo, PipeClosed, tell } from '../io.ts';
 import { calibrateForCommand, loadForCommand } from '../models/load.ts';
+import { counted } from '../output/format.ts';
 import { Progress } from '../output/progress.ts';
 import { styleOf } from '../output/style.ts';
 import type { RunFacts } from '../output/summary.ts';
@@ -149,13 +150,8 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
         : new PlainView(io, argument === prompt ? prompt : '', quiet);
     const options: GenerateOptions = {
       ...sampling,
+      ...textOptions(flags, format, draft),
       cache: asUsage(() => model.createCache(cache)),
-      format,
-      stop: flags.stop,
-      maxNewTokens: flags.maxNewTokens,
-      chunkLength: flags.chunkLength,
-      topLogprobs: flags.logprobs,
-      speculate: draft ? { draft } : flags.speculate,
       signal: io.signal,
       onPrefill: (done, total) => progress.update({ label: 'Reading the prompt', done, total, unit: 'tokens' }),
     };
@@ -175,6 +171,12 @@ async function generate(argument: string | undefined, given: GenerateFlags, io: 
   }
 }
 
+/** What the flags say of every text, besides sampling and the cache. */
+function textOptions(flags: GenerateFlags, format: TextFormat | undefined, draft: LanguageModel | null) {
+  const { stop, maxNewTokens, chunkLength, logprobs: topLogprobs, speculate } = flags;
+  return { format, stop, maxNewTokens, chunkLength, topLogprobs, speculate: draft ? { draft } : speculate };
+}
+
 async function generateMany(
   prompts: string,
   flags: GenerateFlags,
@@ -192,22 +194,12 @@ async function generateMany(
     draft = await loadDraft(flags, io, progress);
     const sampling = samplingOptions(flags, model.generationConfig);
     noteIdle(flags, sampling, io);
-    const shared: Omit<BatchOptions, 'batchSize'> = {
-      ...sampling,
-      cache,
-      format,
-      stop: flags.stop,
-      maxNewTokens: flags.maxNewTokens,
-      chunkLength: flags.chunkLength,
-      topLogprobs: flags.logprobs,
-      speculate: draft ? { draft } : flags.speculate,
-    };
+    const shared = { ...sampling, ...textOptions(flags, format, draft), cache };
     // What all requests would fail at.
     asUsage(() => model.generate([0], shared));
     const options: BatchOptions = { ...shared, batchSize: flags.batchSize };
     const failed = await runBatch(model, { requests, out, quiet }, options, io, progress);
-    if (failed > 0)
-      throw new InputError(`${failed === 1 ? 'a request' : `${failed} requests`} failed; the results say why`);
+    if (failed > 0) throw new InputError(`${counted(failed, 'request')} failed; the results say why`);
   } finally {
     progress.end();
     await draft?.dispose();

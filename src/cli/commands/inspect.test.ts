@@ -70,7 +70,7 @@ describe('keyhold inspect', () => {
       vi.unstubAllEnvs();
       await rm(folder, { recursive: true });
     }
-  }, 120_000);
+  });
 
   it('refuses two models, and what is none', async () => {
     expect(await keyhold(['inspect', 'models/tiny', '-m', 'models/tiny'])).toMatchObject({ code: 2, stdout: '' });

@@ -108,7 +108,7 @@ it('two models are served, each with its classes, adapters and keys', async () =
   } finally {
     server.child.kill('SIGKILL');
   }
-}, 60_000);
+});
 
 it('sessions are kept in S3', async () => {
   const s3 = await startS3();
@@ -137,4 +137,4 @@ it('sessions are kept in S3', async () => {
     server.child.kill('SIGKILL');
     await s3.close();
   }
-}, 60_000);
+});
