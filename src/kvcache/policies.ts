@@ -136,7 +136,7 @@ function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: Pol
 function checkOwnName(row: PolicyRow): void {
   if (Object.hasOwn(POLICIES, row.name) && POLICIES[row.name] !== row)
     throw new InputError(
-      `a policy of your own has the name ${row.name} of an included policy, and saved caches could not tell them apart: give definePolicy another name`,
+      `a policy of your own has the name ${row.name} of an included policy: give definePolicy another name`,
     );
 }
 
