@@ -38,7 +38,7 @@ export class ServedEncoder {
   }
 
   /**
-   * Answers a request, read by {@link readEmbeddings}.
+   * Answers a request to `/v1/embeddings`.
    * @throws HttpError, and the library's errors; the signal's reason.
    */
   async run({ texts, dimensions, encoding }: EmbeddingsRequest, key: string, signal: AbortSignal) {
