@@ -235,7 +235,7 @@ describe('keyhold generate refuses', () => {
     {
       what: 'sinks for dense',
       args: ['x', '-p', 'dense', '--sinks', '4'],
-      message: '--sinks is for policies that drop',
+      message: '--sinks is for policies that evict',
     },
     { what: 'sinks beyond the context', args: ['x', '--sinks', '9999'], message: '9999 sinks leave no slot' },
     { what: 'two prompts', args: ['x', '-f', 'y'], message: 'there are two prompts' },
