@@ -133,10 +133,11 @@ function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: Pol
 }
 
 /** Saved caches find their policy by its name. @throws InputError for a policy that is named like another one of the table. */
-function checkOwnName(row: PolicyRow): void {
-  if (Object.hasOwn(POLICIES, row.name) && POLICIES[row.name] !== row)
+function checkOwnName({ name, summary }: PolicyRow): void {
+  // A second copy of the library has rows of its own, with the same summaries.
+  if (Object.hasOwn(POLICIES, name) && POLICIES[name].summary !== summary)
     throw new InputError(
-      `a policy of your own has the name ${row.name} of an included policy: give definePolicy another name`,
+      `a policy of your own has the name ${name} of an included policy: give definePolicy another name`,
     );
 }
 
