@@ -2,7 +2,6 @@
  * @file The routes of the server, without sockets: requests in, answers out.
  */
 import { type Context, Hono } from 'hono';
-import { answerRoute } from './answer-route.ts';
 import { readJson } from './body.ts';
 import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
@@ -10,17 +9,18 @@ import { messages, messagesError } from './dialects/messages.ts';
 import { openaiError } from './dialects/openai.ts';
 import { addResponseRoutes, responses } from './dialects/responses.ts';
 import type { Dialect } from './dialects/types.ts';
-import { readEmbeddings, type ServedEncoder } from './embeddings.ts';
 import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
 import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
-import { addModelRoutes } from './model-routes.ts';
-import { addCacheRoutes, addPageFiles } from './page.ts';
-import type { PageFiles } from './page-files.ts';
 import { SavedResponses } from './responses-store.ts';
-import type { Routes } from './routes.ts';
+import { answerRoute } from './routes/answer-route.ts';
+import { readEmbeddings, type ServedEncoder } from './routes/embeddings.ts';
+import { addModelRoutes } from './routes/model-routes.ts';
+import { addCacheRoutes, addPageFiles } from './routes/page.ts';
+import type { PageFiles } from './routes/page-files.ts';
+import type { Routes } from './routes/routes.ts';
+import { addTokenRoutes } from './routes/token-routes.ts';
 import { randomId } from './served-model.ts';
-import { addTokenRoutes } from './token-routes.ts';
 
 /** What a server serves, and its limits. */
 export interface AppOptions {

@@ -9,7 +9,7 @@ import { createApp } from './app.ts';
 import { keyCheck, keyName } from './keys-node.ts';
 import { OnDemandModel, type OnDemandOptions } from './model-entry.ts';
 import { ServedModel } from './served-model.ts';
-import { folderStore } from './store-folder-node.ts';
+import { folderStore } from './sessions/store-folder-node.ts';
 
 let model: LanguageModel;
 beforeAll(async () => {

@@ -8,7 +8,7 @@ import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { type AppOptions, createApp, type ServerApp } from './app.ts';
 import { isLocal, keyCheck } from './keys-node.ts';
-import { readPageFiles } from './page-node.ts';
+import { readPageFiles } from './routes/page-node.ts';
 
 /** Options of `serve`. */
 export interface ServeOptions extends Omit<AppOptions, 'authorize'> {

@@ -13,7 +13,7 @@ import { HttpError } from './http-error.ts';
 import { likelyToken } from './likely-token.ts';
 import { merged } from './merge.ts';
 import { FairQueue, type Release, type RequestSize } from './queue.ts';
-import { type NamedSession, type SessionStore, Sessions, type TakenCache } from './sessions.ts';
+import { type NamedSession, type SessionStore, Sessions, type TakenCache } from './sessions/sessions.ts';
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent, TurnToken } from './turn.ts';
 import { toolSchemas, turnFormatOf } from './turn-format.ts';
 import { promptOf, type TurnPrompt } from './turn-prompt.ts';

@@ -10,8 +10,8 @@ import type { LanguageModel } from '../node.ts';
 import { createApp } from './app.ts';
 import { serve } from './serve-node.ts';
 import type { ServedModelOptions } from './served-model.ts';
-import type { SessionStore } from './sessions.ts';
-import { folderStore } from './store-folder-node.ts';
+import type { SessionStore } from './sessions/sessions.ts';
+import { folderStore } from './sessions/store-folder-node.ts';
 
 let model: LanguageModel;
 beforeAll(async () => {

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chat, eventsOf, loadChatModel, post, servedModel } from '../../test/support/served.ts';
 import { type LanguageModel, loadEncoder } from '../node.ts';
 import { createApp } from './app.ts';
-import { ServedEncoder } from './embeddings.ts';
 import { merged } from './merge.ts';
+import { ServedEncoder } from './routes/embeddings.ts';
 
 let model: LanguageModel;
 beforeAll(async () => {

@@ -4,11 +4,11 @@
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkCacheOptions } from '../../exports/policies.ts';
-import type { Log } from '../../server/answer-route.ts';
-import type { ServedEncoder } from '../../server/embeddings.ts';
 import type { OnDemandModel } from '../../server/model-entry.ts';
+import type { Log } from '../../server/routes/answer-route.ts';
+import type { ServedEncoder } from '../../server/routes/embeddings.ts';
 import type { CacheClass } from '../../server/served-model.ts';
-import type { SessionStore } from '../../server/sessions.ts';
+import type { SessionStore } from '../../server/sessions/sessions.ts';
 import { UsageError } from '../failure.ts';
 import { addExamples } from '../help.ts';
 import {

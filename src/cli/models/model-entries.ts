@@ -2,11 +2,11 @@
  * @file The models of `keyhold serve`: how each is loaded, and the limits and caches that it has.
  */
 import { readCacheBytes } from '../../exports/policies.ts';
-import type { Log } from '../../server/answer-route.ts';
-import type { ServedEncoder } from '../../server/embeddings.ts';
 import type { OnDemandModel } from '../../server/model-entry.ts';
+import type { Log } from '../../server/routes/answer-route.ts';
+import type { ServedEncoder } from '../../server/routes/embeddings.ts';
 import type { CacheClass } from '../../server/served-model.ts';
-import type { SessionStore } from '../../server/sessions.ts';
+import type { SessionStore } from '../../server/sessions/sessions.ts';
 import { usableMemory } from '../../util/machine-node.ts';
 import type { LoadFlags } from '../input/options.ts';
 import type { CliIo } from '../io.ts';

@@ -3,7 +3,7 @@
  */
 import { HttpError, toHttpError } from '../http-error.ts';
 import type { SavedResponses } from '../responses-store.ts';
-import type { Routes } from '../routes.ts';
+import type { Routes } from '../routes/routes.ts';
 import { event } from '../sse.ts';
 import type { ChoiceEvent, TurnEnd, TurnEvent, TurnMessage } from '../turn.ts';
 import { type Answer, type AnswerPart, answerOf } from './answer.ts';

@@ -1,8 +1,9 @@
 /**
  * @file Routes that tell which models are served.
  */
+
+import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
 import type { ServedEncoder } from './embeddings.ts';
-import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
 import type { Routes } from './routes.ts';
 
 /** A key sees the models that it may use, and one entry for each of their adapters. */

@@ -2,11 +2,11 @@
  * A server whose engine's thread ends: requests get an error that says so, and the next ones are answered.
  */
 import { expect, it } from 'vitest';
-import { eventsOf, post } from '../../test/support/served.ts';
-import { loadModelInWorker } from '../node.ts';
-import { createApp } from './app.ts';
-import { FairQueue } from './queue.ts';
-import { ServedModel } from './served-model.ts';
+import { eventsOf, post } from '../../../test/support/served.ts';
+import { loadModelInWorker } from '../../node.ts';
+import { createApp } from '../app.ts';
+import { FairQueue } from '../queue.ts';
+import { ServedModel } from '../served-model.ts';
 
 it('an engine that has ended is started again', async () => {
   const losses: unknown[] = [];

@@ -2,11 +2,11 @@
  * @file Vectors of texts (POST /v1/embeddings).
  */
 import * as v from 'valibot';
-import type { EmbedOptions } from '../embed/encoder-model.ts';
-import type { TextTokenizer } from '../engine/text-model.ts';
-import { readBody } from './fields.ts';
-import { HttpError } from './http-error.ts';
-import { FairQueue } from './queue.ts';
+import type { EmbedOptions } from '../../embed/encoder-model.ts';
+import type { TextTokenizer } from '../../engine/text-model.ts';
+import { readBody } from '../fields.ts';
+import { HttpError } from '../http-error.ts';
+import { FairQueue } from '../queue.ts';
 
 /** What embeds: an `EncoderModel`. */
 export interface Embedder {

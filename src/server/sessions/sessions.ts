@@ -2,9 +2,9 @@
  * @file Caches of conversations: those of sessions, by name, and those of requests without one, which are found by their tokens. The ones
  * that were used last are in memory; those of sessions are in a store, too.
  */
-import type { TextCache } from '../engine/text-model.ts';
-import { Serial } from '../util/serial.ts';
-import { sessionBusy } from './http-error.ts';
+import type { TextCache } from '../../engine/text-model.ts';
+import { Serial } from '../../util/serial.ts';
+import { sessionBusy } from '../http-error.ts';
 import { NameLocks } from './name-locks.ts';
 
 /** Where caches are kept that have left the memory. Names are safe as names of files. */

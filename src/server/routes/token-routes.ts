@@ -3,13 +3,13 @@
  */
 import type { Context } from 'hono';
 import * as v from 'valibot';
-import { templateOf } from '../engine/messages.ts';
-import { readJson } from './body.ts';
-import { readCount } from './dialects/messages.ts';
-import { readBody } from './fields.ts';
-import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
+import { templateOf } from '../../engine/messages.ts';
+import { readJson } from '../body.ts';
+import { readCount } from '../dialects/messages.ts';
+import { readBody } from '../fields.ts';
+import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
+import type { ServedModel } from '../served-model.ts';
 import type { Routes } from './routes.ts';
-import type { ServedModel } from './served-model.ts';
 
 const TokenizeBody = v.looseObject({
   model: v.optional(v.string()),

@@ -2,10 +2,10 @@
  * Sessions in S3, against a server that checks signatures and conditions as S3 does.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { S3_KEYS, S3_REGION, type S3Server, startS3 } from '../../test/support/s3-server.ts';
-import { loadChatModel, post, servedModel } from '../../test/support/served.ts';
-import type { LanguageModel } from '../node.ts';
-import { createApp } from './app.ts';
+import { S3_KEYS, S3_REGION, type S3Server, startS3 } from '../../../test/support/s3-server.ts';
+import { loadChatModel, post, servedModel } from '../../../test/support/served.ts';
+import type { LanguageModel } from '../../node.ts';
+import { createApp } from '../app.ts';
 import { type S3StoreOptions, s3Store } from './store-s3.ts';
 
 let [s3, model]: [S3Server, LanguageModel] = [] as never;

@@ -5,9 +5,9 @@ import { mkdtemp, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { eventsOf, loadChatModel, post, servedModel } from '../../test/support/served.ts';
-import type { LanguageModel } from '../node.ts';
-import { createApp, type ServerApp } from './app.ts';
+import { eventsOf, loadChatModel, post, servedModel } from '../../../test/support/served.ts';
+import type { LanguageModel } from '../../node.ts';
+import { createApp, type ServerApp } from '../app.ts';
 import { NameLocks } from './name-locks.ts';
 import { folderStore } from './store-folder-node.ts';
 

@@ -2,7 +2,7 @@
  * @file Sessions' caches in S3, or a store that speaks its protocol, an object each. Several servers may share it.
  */
 import type { AwsClient } from 'aws4fetch';
-import { InputError, SnapshotError } from '../util/errors.ts';
+import { InputError, SnapshotError } from '../../util/errors.ts';
 import type { SessionStore } from './sessions.ts';
 
 /** The keys of an account. */

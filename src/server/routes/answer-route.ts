@@ -2,16 +2,16 @@
  * @file Routes that answer with text: from a body to turns, and from their events to an answer, whole or as a stream.
  */
 import type { Context } from 'hono';
-import { readJson } from './body.ts';
-import type { AnswerFacts, Dialect } from './dialects/types.ts';
-import { SESSION_ID } from './fields.ts';
-import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
-import { merged } from './merge.ts';
-import type { Metrics } from './metrics.ts';
-import type { NamedModel } from './model-entry.ts';
-import { randomId } from './served-model.ts';
-import { eventStream, SSE_HEADERS } from './sse.ts';
-import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
+import { readJson } from '../body.ts';
+import type { AnswerFacts, Dialect } from '../dialects/types.ts';
+import { SESSION_ID } from '../fields.ts';
+import { HttpError, shuttingDown, toHttpError } from '../http-error.ts';
+import { merged } from '../merge.ts';
+import type { Metrics } from '../metrics.ts';
+import type { NamedModel } from '../model-entry.ts';
+import { randomId } from '../served-model.ts';
+import { eventStream, SSE_HEADERS } from '../sse.ts';
+import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from '../turn.ts';
 
 export type Log = (entry: Readonly<Record<string, unknown>>) => void;
 

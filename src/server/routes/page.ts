@@ -2,11 +2,11 @@
  * @file The page of the server: its files, and the routes that tell it what caches hold.
  */
 
-import { HttpError } from './http-error.ts';
-import type { ModelEntry } from './model-entry.ts';
+import { HttpError } from '../http-error.ts';
+import type { ModelEntry } from '../model-entry.ts';
+import type { ServedModel } from '../served-model.ts';
 import type { PageFiles } from './page-files.ts';
 import type { Routes } from './routes.ts';
-import type { ServedModel } from './served-model.ts';
 
 /** The page sends nothing to other servers. */
 const HEADERS = {

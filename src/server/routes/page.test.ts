@@ -2,9 +2,9 @@
  * The routes of the page: what caches hold, and to whom it is told.
  */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { post, servedModel } from '../../test/support/served.ts';
-import { type LanguageModel, loadModel } from '../node.ts';
-import { type AppOptions, createApp } from './app.ts';
+import { post, servedModel } from '../../../test/support/served.ts';
+import { type LanguageModel, loadModel } from '../../node.ts';
+import { type AppOptions, createApp } from '../app.ts';
 
 let model: LanguageModel;
 beforeAll(async () => {

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { PageFiles } from './page-files.ts';
 
 /** The same from src/server and from dist/server. */
-const FOLDER = fileURLToPath(new URL('../../dist/page/', import.meta.url));
+const FOLDER = fileURLToPath(new URL('../../../dist/page/', import.meta.url));
 const TYPES: Readonly<Record<string, string>> = {
   html: 'text/html; charset=utf-8',
   js: 'text/javascript; charset=utf-8',
