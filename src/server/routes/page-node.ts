@@ -6,7 +6,7 @@ import { join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { PageFiles } from './page-files.ts';
 
-/** The same from src/server and from dist/server. */
+/** The same from src/server/routes and from dist/server/routes. */
 const FOLDER = fileURLToPath(new URL('../../../dist/page/', import.meta.url));
 const TYPES: Readonly<Record<string, string>> = {
   html: 'text/html; charset=utf-8',
