@@ -3,11 +3,11 @@ import { leaveWhenDropped } from '../util/dropped.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { type BatchEvent, BatchRun } from './batch-run.ts';
-import type { Engine } from './engine.ts';
 import type { DecoderModel } from './model.ts';
 import type { BatchOptions, BatchRequest } from './options.ts';
 import { checkBatch } from './request-options.ts';
 import { RequestQueue, type Source } from './request-queue.ts';
+import type { Scheduler } from './scheduler.ts';
 import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
 
 export type { BatchOptions, BatchRequest } from './options.ts';
@@ -16,7 +16,7 @@ const BATCH_SIZE = 8;
 
 /** One run of {@link LanguageModel.generateBatch}: iterate over it for what happens, or await `results()`. */
 export class BatchGeneration extends BatchRun {
-  readonly #engine: Engine;
+  readonly #scheduler: Scheduler;
   readonly #model: DecoderModel;
   readonly #options: BatchOptions;
   readonly #batchSize: number;
@@ -28,7 +28,12 @@ export class BatchGeneration extends BatchRun {
   #wake: (() => void) | null = null;
 
   /** @internal @throws InputError */
-  constructor(engine: Engine, model: DecoderModel, requests: Source<BatchRequest | string>, options: BatchOptions) {
+  constructor(
+    scheduler: Scheduler,
+    model: DecoderModel,
+    requests: Source<BatchRequest | string>,
+    options: BatchOptions,
+  ) {
     super();
     if (
       typeof requests !== 'object' ||
@@ -37,7 +42,7 @@ export class BatchGeneration extends BatchRun {
     )
       throw new InputError('generateBatch takes a list of requests, or something else to iterate over');
     checkBatch(options);
-    this.#engine = engine;
+    this.#scheduler = scheduler;
     this.#model = model;
     this.#options = options;
     this.#batchSize = wholeNumber('batchSize', options.batchSize ?? BATCH_SIZE, 1, MAX_BATCH);
@@ -94,7 +99,7 @@ export class BatchGeneration extends BatchRun {
         const { batchSize: _, signal: __, ...defaults } = this.#options;
         const sequence = new Sequence(this.#model, { ...defaults, ...request }, this.#readerOf(id));
         this.#sequences.set(id, sequence);
-        this.#engine.submit(sequence);
+        this.#scheduler.submit(sequence);
       } catch (error) {
         this.#events.push({ type: 'error', id, error, partial: null });
       }

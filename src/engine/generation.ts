@@ -4,9 +4,9 @@
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { leaveWhenDropped } from '../util/dropped.ts';
 import { InputError } from '../util/errors.ts';
-import type { Engine } from './engine.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerationResult, SequenceRequest, TextChunk } from './options.ts';
+import type { Scheduler } from './scheduler.ts';
 import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
 import { TextRun } from './text-run.ts';
 
@@ -17,7 +17,7 @@ import { TextRun } from './text-run.ts';
 export class Generation extends TextRun implements SequenceReader {
   /** @internal */
   readonly keepsCache = true;
-  readonly #engine: Engine;
+  readonly #scheduler: Scheduler;
   readonly #sequence: Sequence;
   readonly #chunks: TextChunk[] = [];
   #started = false;
@@ -26,9 +26,9 @@ export class Generation extends TextRun implements SequenceReader {
   #wake: (() => void) | null = null;
 
   /** @internal @throws InputError */
-  constructor(engine: Engine, model: DecoderModel, request: SequenceRequest) {
+  constructor(scheduler: Scheduler, model: DecoderModel, request: SequenceRequest) {
     super();
-    this.#engine = engine;
+    this.#scheduler = scheduler;
     this.#sequence = new Sequence(model, request, this);
   }
 
@@ -56,7 +56,7 @@ export class Generation extends TextRun implements SequenceReader {
   async *#iterate(): AsyncGenerator<TextChunk, void, undefined> {
     if (this.#started) throw new InputError('this generation was iterated already; call generate again');
     this.#started = true;
-    this.#engine.submit(this.#sequence);
+    this.#scheduler.submit(this.#sequence);
     try {
       for (;;) {
         while (this.#chunks.length > 0) yield this.#chunks.shift()!;

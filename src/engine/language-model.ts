@@ -21,7 +21,6 @@ import { BatchGeneration, type BatchOptions, type BatchRequest } from './batch.t
 import type { CalibrateOptions } from './calibrate.ts';
 import { type CalibrationStore, Calibrations } from './calibrations.ts';
 import { type GenerationDefaults, generationDefaults } from './defaults.ts';
-import { Engine } from './engine.ts';
 import { Generation } from './generation.ts';
 import { answerEnds, type ChatMessage, type MessageRenderer, type MessageTemplate } from './messages.ts';
 import type { DecoderModel } from './model.ts';
@@ -29,6 +28,7 @@ import type { GenerateOptions, Prompt } from './options.ts';
 import { type PrefillOptions, type PrefillStep, prefill, prefillSteps } from './prefill.ts';
 import { optionsOf, requestOf, resolveCache } from './prompt.ts';
 import type { Source } from './request-queue.ts';
+import { Scheduler } from './scheduler.ts';
 import { type ScoreOptions, type ScoreResult, scoreText } from './score.ts';
 import type { RestoreOptions, TextModel } from './text-model.ts';
 
@@ -75,7 +75,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   readonly #fingerprint: string;
   readonly #stepper: Stepper;
   readonly #tokenizer: Tokenizer | null;
-  readonly #engine: Engine;
+  readonly #scheduler: Scheduler;
   readonly #calibrations: Calibrations;
   /** Done when no step is under way. */
   readonly #serial = new Serial();
@@ -90,7 +90,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     this.generationConfig = parts.generationConfig;
     this.#stepper = parts.stepper;
     this.#tokenizer = parts.tokenizer;
-    this.#engine = new Engine(this);
+    this.#scheduler = new Scheduler(this);
     this.#calibrations = new Calibrations(this, parts.checkpoint, parts.calibrations);
     const { eosTokenIds = [], ...defaults } = generationDefaults(parts.generationConfig);
     this.eosTokenIds = [...new Set([...this.config.eosTokenIds, ...eosTokenIds])];
@@ -255,7 +255,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws InputError for options out of range, at once; other errors are thrown by the iteration.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
-    return new Generation(this.#engine, this, requestOf(prompt, options));
+    return new Generation(this.#scheduler, this, requestOf(prompt, options));
   }
 
   /**
@@ -264,7 +264,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws InputError for options of the batch out of range, at once; an event tells what is wrong with a request.
    */
   generateBatch(requests: Source<BatchRequest | string>, options: BatchOptions = {}): BatchGeneration {
-    return new BatchGeneration(this.#engine, this, requests, options);
+    return new BatchGeneration(this.#scheduler, this, requests, options);
   }
 
   /**

@@ -1,5 +1,5 @@
 /**
- * @file One generation: its tokens, its cache, how tokens are chosen, its text, and its end. The engine runs its steps.
+ * @file One generation: its tokens, its cache, how tokens are chosen, its text, and its end. The scheduler runs its steps.
  */
 import type { AdapterChoice } from '../adapters/choice.ts';
 import type { CacheStats } from '../kvcache/inspect.ts';
@@ -50,7 +50,7 @@ export class Sequence implements BatchMember {
   pausedRounds = 0;
   /** Resolves when it has ended, and nothing uses its cache any more. */
   readonly ended: Promise<void>;
-  /** Wakes the engine; set by it. */
+  /** Wakes the scheduler; set by it. */
   wake: () => void = () => {};
   readonly #model: DecoderModel;
   readonly #request: SequenceRequest;

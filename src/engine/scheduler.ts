@@ -10,7 +10,7 @@ import { range } from '../util/numbers.ts';
 import type { DecoderModel } from './model.ts';
 import type { FinishReason } from './options.ts';
 import { CHUNK_LENGTH, prefill } from './prefill.ts';
-import { PromptPace, shortestFirst } from './schedule.ts';
+import { PromptPace, shortestFirst } from './prompt-order.ts';
 import type { Sequence, SequenceEnd } from './sequence.ts';
 import { type BatchRow, ownRow, SharedBatch } from './shared-batch.ts';
 
@@ -23,7 +23,7 @@ const PAUSED_ROUNDS = 4;
 /** Readers that only compute wait again after a few microtasks. */
 const MICROTASKS = 40;
 
-export class Engine {
+export class Scheduler {
   readonly #model: DecoderModel;
   readonly #sequences = new Set<Sequence>();
   /** Sequences that decode, by the kind of their caches. */

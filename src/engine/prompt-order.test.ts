@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { PromptPace, shortestFirst } from './schedule.ts';
+import { PromptPace, shortestFirst } from './prompt-order.ts';
 
 /** What a model of 30 ms a step and 10 ms a token of a prompt measures in 20 rounds. */
 function steadyPace(): PromptPace {
