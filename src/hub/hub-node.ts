@@ -3,7 +3,6 @@
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseShardIndex } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
 import { takeFileLock } from '../util/file-lock-node.ts';
 import { freeBytes } from '../util/files-node.ts';
@@ -20,9 +19,9 @@ import {
   repoCache,
   writeRef,
 } from './cache-node.ts';
-import { chooseFiles, collectFiles, type HubFile, pickFiles, pickGgufFiles } from './files.ts';
+import { type HubFile, pickFiles } from './files.ts';
 import { HubHttp, type HubRetry, isTransient } from './http.ts';
-import { fileUrl } from './listing.ts';
+import { commitOf, filesOf, fileUrl, listingOf } from './listing.ts';
 import { checkHubNames, hubGguf } from './names.ts';
 import { proxyFetch } from './proxy-node.ts';
 import { type HubSettings, type HubSettingsOptions, readHubSettings } from './settings-node.ts';
@@ -132,7 +131,8 @@ async function download(id: string, options: HubDownloadOptions): Promise<string
 
   const { http, close } = await openHub(options, settings);
   try {
-    const commit = await resolveCommit(http, id, revision, cached.usable);
+    // With a usable copy in the cache a network that is down is not waited for.
+    const commit = await commitOf(http, id, revision, cached.usable ? 0 : undefined);
     const known = commit === cached.commit ? cached : await findCached(cache, commit, files, gguf);
     if (!known.whole) await fetchSnapshot(http, cache, { id, revision, commit }, options);
     await writeRef(cache, revision, commit);
@@ -206,34 +206,6 @@ function requireCached(cached: Cached, id: string, revision: string, cacheDir: s
   );
 }
 
-async function resolveCommit(http: HubHttp, id: string, revision: string, hasCached: boolean): Promise<string> {
-  if (isCommit(revision)) return revision;
-  const { modelInfo } = await import('@huggingface/hub');
-  // With a usable copy in the cache a network that is down is not waited for.
-  const fetch = http.api({ id, revision }, hasCached ? 0 : undefined);
-  const info: { sha?: unknown } = await asHubError(id, () =>
-    modelInfo({ name: id, revision, hubUrl: http.options.endpoint, fetch, additionalFields: ['sha'] }),
-  );
-  if (typeof info.sha !== 'string' || !isCommit(info.sha)) {
-    throw new HubError(`${id}: the server names no commit for revision ${revision}; is HF_ENDPOINT right?`);
-  }
-  return info.sha;
-}
-
-/** Answers that are not even JSON, as captive portals send them, make the API's client throw errors of all kinds. */
-async function asHubError<T>(id: string, ask: () => Promise<T>): Promise<T> {
-  try {
-    return await ask();
-  } catch (cause) {
-    if (cause instanceof SyntaxError || cause instanceof TypeError) {
-      throw new HubError(`${id}: the server's answer is not what the hub sends; is HF_ENDPOINT right?`, undefined, {
-        cause,
-      });
-    }
-    throw cause;
-  }
-}
-
 interface Snapshot {
   readonly id: string;
   readonly revision: string;
@@ -247,36 +219,14 @@ async function fetchSnapshot(
   options: HubDownloadOptions,
 ): Promise<void> {
   const { id, commit } = snapshot;
-  const { listFiles } = await import('@huggingface/hub');
-  const repo = { type: 'model', name: id } as const;
-  const listing = await asHubError(id, () =>
-    collectFiles(
-      listFiles({
-        repo,
-        revision: commit,
-        recursive: true,
-        hubUrl: http.options.endpoint,
-        fetch: http.api({ id, revision: snapshot.revision }),
-      }),
-      id,
-    ),
-  );
-  let files: HubFile[];
-  if (options.files !== undefined) {
-    files = pickFiles(listing, options.files, id);
-  } else if (options.gguf !== undefined) {
-    files = pickGgufFiles(listing, options.gguf, id);
-  } else {
-    const choice = chooseFiles(listing, id);
-    files = [...choice.files];
-    if (choice.index !== undefined) {
-      // First of all, and without a word: only with it the total is known.
-      await fetchFile(http, cache, snapshot, choice.index, () => undefined);
-      const path = join(cache.snapshots, commit, choice.index.path);
-      const shardOf = parseShardIndex(await readFile(path, 'utf8'), `${id}/${choice.index.path}`);
-      files.push(choice.index, ...pickFiles(listing, [...new Set(shardOf.values())].sort(), id));
-    }
-  }
+  const files =
+    options.files !== undefined
+      ? pickFiles(await listingOf(http, id, commit), options.files, id)
+      : await filesOf(http, { id, commit, gguf: options.gguf }, async (index) => {
+          // First of all, and without a word: only with it the total is known.
+          await fetchFile(http, cache, snapshot, index, () => undefined);
+          return readFile(join(cache.snapshots, commit, index.path), 'utf8');
+        });
   await checkSpace(cache, files, id);
   const report = progressReporter(files, options.onProgress);
   for (const file of files) await fetchFile(http, cache, snapshot, file, (have) => report(file, have));

@@ -8,13 +8,24 @@ import type { HubHttp } from './http.ts';
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
-/** @throws HubError where there is no such revision, or the hub can't be reached. */
-export async function commitOf(http: HubHttp, id: string, revision: string): Promise<string> {
+/**
+ * The commit that a revision names.
+ * @param retries after failures of the network. @default those of `http`
+ * @throws HubError where there is no such revision, or the hub can't be reached.
+ */
+export async function commitOf(http: HubHttp, id: string, revision: string, retries?: number): Promise<string> {
   if (COMMIT.test(revision)) return revision;
-  const url = `${http.options.endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}`;
-  const { sha } = (await readJson(http, id, revision, url)).value as { sha?: unknown };
+  // Without `expand` the answer lists all files, too.
+  const url = `${http.options.endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}?expand=sha`;
+  const { value } = await readJson(http, id, revision, url, retries);
+  const sha = (value as { sha?: unknown } | null)?.sha;
   if (typeof sha === 'string' && COMMIT.test(sha)) return sha;
-  throw new HubError(`${id}: the server names no commit for revision ${revision}; is the endpoint right?`);
+  throw new HubError(`${id}: the server names no commit for revision ${revision}; is HF_ENDPOINT right?`);
+}
+
+/** All files of a commit, by path. @throws HubError where the list can't be had, or names what must not be stored. */
+export function listingOf(http: HubHttp, id: string, commit: string): Promise<ReadonlyMap<string, HubFile>> {
+  return collectFiles(entries(http, id, commit), id);
 }
 
 /**
@@ -26,7 +37,7 @@ export async function filesOf(
   { id, commit, gguf }: { readonly id: string; readonly commit: string; readonly gguf?: string },
   readText: (file: HubFile) => Promise<string>,
 ): Promise<readonly HubFile[]> {
-  const listing = await collectFiles(entries(http, id, commit), id);
+  const listing = await listingOf(http, id, commit);
   if (gguf !== undefined) return pickGgufFiles(listing, gguf, id);
   const { files, index } = chooseFiles(listing, id);
   if (index === undefined) return files;
@@ -38,22 +49,26 @@ async function* entries(http: HubHttp, id: string, commit: string): AsyncGenerat
   let url: string | undefined = `${http.options.endpoint}/api/models/${id}/tree/${commit}?recursive=true`;
   while (url !== undefined) {
     const { value, next } = await readJson(http, id, commit, url);
-    if (!Array.isArray(value)) throw new HubError(`${id}: the server's list of files is malformed`);
+    if (!Array.isArray(value)) throw notTheHub(id);
     yield* value;
     url = next;
   }
 }
 
-async function readJson(http: HubHttp, id: string, revision: string, url: string) {
-  const response = await http.api({ id, revision })(url);
+async function readJson(http: HubHttp, id: string, revision: string, url: string, retries?: number) {
+  const response = await http.api({ id, revision }, retries)(url);
   const next = /<([^>]+)>;\s*rel="next"/.exec(response.headers.get('link') ?? '')?.[1];
   try {
     return { value: (await response.json()) as unknown, next };
   } catch (cause) {
-    throw new HubError(`${id}: the server's answer is not what the hub sends; is the endpoint right?`, undefined, {
-      cause,
-    });
+    throw notTheHub(id, cause);
   }
+}
+
+/** Captive portals answer with pages of their own. */
+function notTheHub(id: string, cause?: unknown): HubError {
+  const message = `${id}: the server's answer is not what the hub sends; is HF_ENDPOINT right?`;
+  return new HubError(message, undefined, { cause });
 }
 
 /** The address of a file at a commit. */
