@@ -15,6 +15,8 @@ export interface Growth {
   readonly limits: readonly number[];
   /** Slots that are known to be needed. */
   readonly expected: number;
+  /** Most slots of a group that memory is made for ahead. */
+  readonly most: number;
 }
 
 export class LayerGroup {
@@ -96,7 +98,7 @@ export class LayerGroup {
   }
 
   /** Makes memory for so many slots of each group. */
-  grow(slotsOf: (group: number) => number, { step, limits, expected }: Growth): void {
+  grow(slotsOf: (group: number) => number, { step, limits, expected, most }: Growth): void {
     const { table } = this;
     const wanted = range(table.groups).map((g) => {
       const slots = slotsOf(g);
@@ -108,9 +110,8 @@ export class LayerGroup {
       this.resize(table.batch, wanted);
       return;
     }
-    const most = Math.max(...limits);
     const capacity = Math.max(...wanted);
-    // New memory has space for what is known to come, and a half more, but never for more than the budget.
+    // New memory has space for what is known to come, and a half more, but never for more than the budget and its spare slots.
     const reserve = Math.min(most, Math.max(expected, Math.ceil(1.5 * capacity)));
     this.resize(table.batch, capacity, reserve);
   }

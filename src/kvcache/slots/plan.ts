@@ -10,6 +10,8 @@ class GroupPlan {
   /** Slots in use before, and after. */
   held = 0;
   kept = 0;
+  /** Slots in use before whose content does not stay. */
+  overwritten = 0;
   /** Pairs [from, to]: slots to copy, in this order. */
   moves = new Int32Array(0);
   moveCount = 0;
@@ -28,6 +30,7 @@ class GroupPlan {
     const kept = countOnes(keep, length);
     this.held = held;
     this.kept = kept;
+    this.overwritten = held - countOnes(keep, Math.min(held, kept));
     this.moveCount = 0;
     this.writeCount = 0;
     this.slotState = slotState;

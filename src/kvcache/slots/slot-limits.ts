@@ -93,6 +93,11 @@ export class SlotLimits {
     return wanted <= limit + this.spare ? Math.ceil(wanted / this.#growth) * this.#growth : limit;
   }
 
+  /** The limit and its spare slots: the most that {@link withChunk} gives. */
+  withSpare(limit: number): number {
+    return this.spare > 0 ? Math.ceil((limit + this.spare) / this.#growth) * this.#growth : limit;
+  }
+
   /** The sum over all slots that there are beyond what groups can come to hold. @param of each slot of a group. */
   beyond(of: OfGroup): number {
     let sum = 0;

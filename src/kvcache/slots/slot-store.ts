@@ -217,6 +217,7 @@ export class SlotStore {
       }
     const limits = this.limits.memoryFor(table, first + chunk.tokens[row].length, this.#batch);
     this.#grow(stored, (g) => plan.groups[g].kept, limits);
+    for (const { overwritten } of plan.groups) undo.makeRoom(overwritten);
     for (const group of plan.groups) {
       const { group: g, held, kept, moves, writes, slotState } = group;
       for (let slot = kept; slot < held; slot++) undo.save(row, g, slot);
@@ -285,7 +286,8 @@ export class SlotStore {
     const { growth } = this.spec;
     // A length that is no multiple of the growth would be outgrown by it: 93 MB were copied at the last chunk of a prompt of 2,000.
     const expected = Math.ceil(this.expectedLength / growth) * growth;
-    group.grow(slotsOf, { step, limits, expected });
+    // Spare slots are part of it: all of the cache was copied when the first chunk was written to them, twice the memory for a while.
+    group.grow(slotsOf, { step, limits, expected, most: this.limits.withSpare(Math.max(...limits)) });
   }
 
   #bytesOf(table: SlotTable, group: number): number {

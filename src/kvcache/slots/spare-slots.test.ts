@@ -24,6 +24,20 @@ describe('spare slots', () => {
     expect(slotsAfter({ policy: 'ada(h2o)' }, 100)).toBeLessThanOrEqual(40);
   });
 
+  it('lie in the memory that the budget is in', () => {
+    const cache = createCache(shape, { policy: 'h2o', cacheLength: 20 }, 8);
+    cache.reserve([100]);
+    cache.store.open(20);
+    const memory = () => cache.store.buffers.map((buffer) => buffer!.inputs[0].array.data.buffer);
+    const before = memory();
+    cache.store.open(28);
+    expect(cache.store.buffers[0]!.inputs[0].array.capacity).toBe(32);
+    expect(memory()).toEqual(before);
+    memory().forEach((buffer, i) => {
+      expect(buffer).toBe(before[i]);
+    });
+  });
+
   it('count as bookkeeping, not as keys and values', () => {
     const cache = createCache(shape, { policy: 'h2o', cacheLength: 20 }, 8);
     cache.store.open(20);

@@ -90,13 +90,17 @@ export class TableUndo {
     });
   }
 
+  /** Makes memory for so many slots of each group, before they are given to {@link save}. */
+  makeRoom(slots: number): void {
+    if (slots > this.slots) this.#resize(this.#table.batch, Math.max(KEPT_UNDO_SLOTS, slots));
+  }
+
   /** Keeps what a slot holds, which is about to be overwritten. Slots that were free need no keeping. */
   save(row: number, group: number, slot: number): void {
     const table = this.#table;
     const index = table.groupIndex(row, group);
     if (slot >= this.#filled[index]) return;
     const nth = this.#counts[index]++;
-    if (nth >= this.#slots.capacity) this.#resize(table.batch, Math.max(KEPT_UNDO_SLOTS, 2 * this.#slots.capacity));
     const at = this.#slots.at(row, group, nth);
     this.#slots.data[at] = slot;
     this.#positions.data[at] = table.positions.data[table.positions.at(row, group, slot)];
