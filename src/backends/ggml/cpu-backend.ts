@@ -1,9 +1,9 @@
 /**
  * @file Runs graphs on the CPU, or on a device with the CPU for the rest: threads, aborts, one graph at a time.
  */
-import { availableParallelism } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { EngineError, GraphError } from '../../util/errors.ts';
+import { usableCores } from '../../util/machine-node.ts';
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
 import { SharedGraphMemory } from './graph-memory.ts';
@@ -62,10 +62,10 @@ export class CpuBackend {
   #disposed = false;
 
   /**
-   * @param threads @default all cores
+   * @param threads @default all cores that the process may use
    * @param device computes what it can of each graph. @default null: the CPU computes all
    */
-  constructor(ggml: Ggml, threads = availableParallelism(), device: Pointer = null) {
+  constructor(ggml: Ggml, threads = usableCores(), device: Pointer = null) {
     this.#ggml = ggml;
     this.devicePointer = device && ggml.ggml_backend_dev_init(device, '');
     if (device && !this.devicePointer)

@@ -1,7 +1,7 @@
 /**
  * @file How weights are stored for ggml: in its own types, one tensor a parameter.
  */
-import { availableParallelism } from 'node:os';
+import { usableCores } from '../../util/machine-node.ts';
 import { product } from '../../util/numbers.ts';
 import type { WeightCodec } from '../../weights/codec.ts';
 import { fittingFormat, type GgmlFormat, ggmlFormatOf, type MatrixInfo } from '../../weights/ggml-formats.ts';
@@ -43,8 +43,8 @@ const REFINED: ReadonlySet<string> = new Set(
 const bytesOf = (values: Float32Array): Uint8Array =>
   new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-/** Threads that quantize: of the four that Node keeps for such work. */
-const QUANTISING = Math.min(4, availableParallelism());
+/** Most threads that quantize: those that Node keeps for such work. */
+const MOST_THREADS = 4;
 /** Fewer values are quantized at once. Memory of small arrays may be moved while another thread uses it. */
 const SMALL = 65_536;
 
@@ -66,7 +66,7 @@ export const plainCodec: WeightCodec = {
     const out = new Uint8Array(rows * rowBytes(type, cols));
     const ggml = openGgml();
     const importance = spec.importance?.length === cols ? spec.importance : null;
-    const parts = values.length < SMALL ? 1 : Math.min(rows, QUANTISING);
+    const parts = values.length < SMALL ? 1 : Math.min(rows, MOST_THREADS, usableCores());
     const quantize = async (part: number): Promise<void> => {
       const [start, end] = [Math.floor((part * rows) / parts), Math.floor(((part + 1) * rows) / parts)];
       const args = [GGML_TYPES[type], values, out, start * cols, end - start, cols, importance] as const;
