@@ -49,6 +49,9 @@ const SMALL_OUTPUT = 1024;
 
 /** Tensors that a record becomes, on average, with a reserve; where it is not enough, twice as many are tried. */
 const TENSORS_PER_NODE = 10;
+/** What graphs of other lengths may have more. Their descriptions take 0.4 KB each, of memory that is kept: 0.8 MB a graph instead of 2.4. */
+const RESERVE = 1.25;
+const LEAST_RESERVE = 64;
 const MOST_TENSORS = 400_000;
 
 export class ConcreteGraph implements ComputeGraph {
@@ -68,7 +71,10 @@ export class ConcreteGraph implements ComputeGraph {
   readonly ownBytes: number;
   readonly scheduler: Pointer;
 
-  /** @throws GraphError for inputs that do not fit the graph; EngineError where there is no memory. */
+  /**
+   * @param expected tensors of a graph of other lengths. @default ten for each node
+   * @throws GraphError for inputs that do not fit the graph; EngineError where there is no memory.
+   */
   static make(
     ggml: Ggml,
     backend: CpuBackend,
@@ -76,9 +82,14 @@ export class ConcreteGraph implements ComputeGraph {
     weights: FindWeight,
     inputs: RunInputs,
     slots: SlotUse,
+    expected?: number,
   ): ConcreteGraph {
     checkInputs(graph, inputs);
-    for (let tensors = 1024 + TENSORS_PER_NODE * graph.nodes.length; ; tensors *= 2) {
+    const first =
+      expected === undefined
+        ? 1024 + TENSORS_PER_NODE * graph.nodes.length
+        : Math.ceil(RESERVE * expected) + LEAST_RESERVE;
+    for (let tensors = first; ; tensors *= 2) {
       const maker = new GraphMaker(ggml, tensors, backend.devicePointer !== null);
       try {
         return new ConcreteGraph(ggml, backend, graph, weights, inputs, slots, maker);
@@ -125,6 +136,11 @@ export class ConcreteGraph implements ComputeGraph {
 
   get graph(): Pointer {
     return this.#maker.graph;
+  }
+
+  /** How many tensors it has. */
+  get tensors(): number {
+    return this.#maker.count;
   }
 
   /** @param arrays what results of more than a few numbers are read into. */

@@ -14,10 +14,21 @@ export const MOST_SOURCES = 10;
 /** Memory for what ggml puts beside each object, and for alignment. */
 const SLACK = 4096;
 
+/** Memory of a graph that was freed, for the next one: V8 collects it late, and graphs of 0.8 MB follow each other in a prompt. */
+let freed: WeakRef<Uint8Array<ArrayBuffer>> | null = null;
+
+function takeFreed(size: number): Uint8Array<ArrayBuffer> | null {
+  const memory = freed?.deref();
+  if (!memory || memory.byteLength < size || memory.byteLength > 2 * size) return null;
+  freed = null;
+  return memory;
+}
+
 export class TensorContext {
   readonly pointer: Pointer;
   readonly #ggml: Ggml;
-  readonly #memory: Uint8Array;
+  /** Of the memory. */
+  readonly #size: number;
   readonly #fields: DataView;
   readonly #start: bigint;
   readonly #handle: NativeHandle;
@@ -29,23 +40,23 @@ export class TensorContext {
   constructor(ggml: Ggml, tensors: number, nodes = 0) {
     const graph = nodes > 0 ? ggml.ggml_graph_overhead_custom(nodes, false) : 0;
     const size = tensors * ggml.ggml_tensor_overhead() + graph + SLACK;
-    const memory = new Uint8Array(new ArrayBuffer(size));
+    const memory = (graph > 0 ? takeFreed(size) : null) ?? new Uint8Array(size);
     const pointer = ggml.ggml_init({ mem_size: size, mem_buffer: memory, no_alloc: true });
     this.#ggml = ggml;
-    this.#memory = memory;
+    this.#size = size;
     this.#fields = new DataView(memory.buffer);
     this.#start = ggml.addressOf(memory);
     this.pointer = pointer;
     // The memory is referred to by the closure, so it lives as long as the context.
     this.#handle = new NativeHandle('context', () => {
       ggml.ggml_free(pointer);
-      memory.fill(0, 0, 0);
+      if (graph > 0) freed = new WeakRef(memory);
     });
   }
 
   /** Bytes that are left for tensors. */
   get headroom(): number {
-    return this.#memory.byteLength - this.#ggml.ggml_used_mem(this.pointer);
+    return this.#size - this.#ggml.ggml_used_mem(this.pointer);
   }
 
   /** Lengths of the axes, the innermost first. */
