@@ -1,8 +1,10 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { loadModel } from '../node.ts';
+import { unfinishedName } from '../util/files-node.ts';
 import { bitsOf } from '../weights/ggml-formats.ts';
 import { defaultEngine } from './engines-node.ts';
 import { preparedFormats } from './load-model-node.ts';
@@ -18,6 +20,9 @@ async function mixFile(): Promise<string> {
 
 describe.runIf(defaultEngine() === 'ggml')('int4 of the ggml engine', () => {
   it('has a format for each matrix, with 5 bits a weight at most, and leaves nothing else behind', async () => {
+    // Of a process that was killed while it measured.
+    const { pid } = spawnSync(process.execPath, ['-e', '0']);
+    await mkdir(unfinishedName(join(cacheDir, 'measured'), pid));
     await (await loadModel('models/tiny', { weights: 'int4', cacheDir })).dispose();
     const { formats, moments } = JSON.parse(await readFile(await mixFile(), 'utf8'));
     // Six layers of four matrices, and the embedding, which is the head, too.

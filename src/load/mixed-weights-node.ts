@@ -8,7 +8,7 @@ import type { Backend } from '../backends/types.ts';
 import { tensorType } from '../checkpoint/gguf/block-formats.ts';
 import type { Config } from '../config/config.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { unfinishedName, writeWhole } from '../util/files-node.ts';
+import { clearLeftOvers, unfinishedName, writeWhole } from '../util/files-node.ts';
 import { product } from '../util/numbers.ts';
 import { sha256 } from '../util/sha256.ts';
 import { type GgmlFormat, isGgmlFormat, type MatrixInfo } from '../weights/ggml-formats.ts';
@@ -122,8 +122,10 @@ async function momentsOf(options: MixOptions): Promise<InputMoments> {
   const prepare = { ...request, specs, format: MEASURING, codec: backend.codec, signal } as const;
   // 8 bits are needed for a moment: they are left behind only if they were there before.
   const isThere = await hasPreparedWeights({ ...prepare, cacheDir: base });
-  const cacheDir = isThere ? base : unfinishedName(join(base, 'measured'));
+  const measured = join(base, 'measured');
+  const cacheDir = isThere ? base : unfinishedName(measured);
   try {
+    await clearLeftOvers(measured);
     const weights = await openPreparedWeights({ ...prepare, cacheDir });
     return await measureMoments({ config, tokenizer, backend, weights, format: MEASURING, threads, signal });
   } finally {
