@@ -21,8 +21,10 @@ interface AsyncCall {
   async(...args: [...unknown[], done: (error: unknown, result: number) => void]): void;
 }
 
-/** How ggml's C types are written for koffi. */
-const KOFFI_TYPES: Readonly<Record<CType, string>> = {
+type KoffiTypes = Readonly<Record<CType, string | ReturnType<KoffiModule['struct']>>>;
+
+/** ggml's C types for koffi. The struct has no name: copies of this module in one process (hot reload) share koffi's names. */
+const koffiTypes = (koffi: KoffiModule): KoffiTypes => ({
   void: 'void',
   pointer: 'void *',
   memory: 'void *',
@@ -31,8 +33,8 @@ const KOFFI_TYPES: Readonly<Record<CType, string>> = {
   size: 'int64_t',
   bool: 'bool',
   str: 'const char *',
-  init: 'keyhold_ggml_init_params',
-};
+  init: koffi.struct({ mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' }),
+});
 
 /** A table as it is walked. */
 type Table = Readonly<Record<string, readonly [CType, ...CType[]]>>;
@@ -57,7 +59,7 @@ export function openGgml(): Ggml {
 
 function open(files: LibraryFiles): Ggml {
   const koffi = loadKoffi();
-  koffi.struct(KOFFI_TYPES.init, { mem_size: 'size_t', mem_buffer: 'void *', no_alloc: 'bool' });
+  const types = koffiTypes(koffi);
   const base = load(koffi, files.base);
   const registry = load(koffi, files.registry);
   const symbol = (name: string): Pointer => base.symbol(name) as Pointer;
@@ -67,8 +69,8 @@ function open(files: LibraryFiles): Ggml {
         name,
         library.func(
           name,
-          KOFFI_TYPES[result],
-          args.map((type) => KOFFI_TYPES[type]),
+          types[result],
+          args.map((type) => types[type]),
         ),
       ]),
     );
@@ -81,7 +83,7 @@ function open(files: LibraryFiles): Ggml {
   calls.ggml_backend_load_all_from_path(files.folder);
   const cpu = calls.ggml_backend_dev_by_type(CPU_DEVICE);
   if (!cpu) throw new EngineError(`${files.folder}: ggml found no build for this processor`);
-  const cpuCalls = bindCpu(koffi, calls, cpu);
+  const cpuCalls = bindCpu(koffi, types, calls, cpu);
   const later = (
     name:
       | 'ggml_backend_graph_compute'
@@ -157,15 +159,15 @@ function load(koffi: KoffiModule, path: string): Koffi.LibraryHandle {
 }
 
 /** The functions of the CPU device, which are in the library that was chosen for this processor. */
-function bindCpu(koffi: KoffiModule, calls: Ggml, cpu: Pointer): Calls<typeof CPU_FUNCTIONS> {
+function bindCpu(koffi: KoffiModule, types: KoffiTypes, calls: Ggml, cpu: Pointer): Calls<typeof CPU_FUNCTIONS> {
   const registry = calls.ggml_backend_dev_backend_reg(cpu);
   const table: Table = CPU_FUNCTIONS;
   const bound = Object.entries(table).map(([name, [result, ...args]]) => {
     const address = calls.ggml_backend_reg_get_proc_address(registry, name);
     if (!address) throw new EngineError(`${calls.ggml_version()}: ggml's CPU build has no function ${name}`);
     const type = koffi.proto(
-      KOFFI_TYPES[result],
-      args.map((arg) => KOFFI_TYPES[arg]),
+      types[result],
+      args.map((arg) => types[arg]),
     );
     return [name, (...values: unknown[]): unknown => koffi.call(address, type, ...values)];
   });
