@@ -9,7 +9,7 @@ import { Command } from 'commander';
 import { narrow } from '../src/util/half.ts';
 import { bundle, RUNTIME_FILES, type Site, serveSite } from '../test/support/browser.ts';
 import { safetensorsFile, type TestTensor } from '../test/support/safetensors-bytes.ts';
-import { modelFile } from './gguf.ts';
+import { type MatrixFormat, writeGguf } from './gguf.ts';
 import { installPackages } from './install.ts';
 import { type ExportDtype, writeOnnx } from './onnx-export.ts';
 import { promptTokens } from './protocol.ts';
@@ -24,10 +24,12 @@ const SEED = 1;
 /** Before anything is timed, so many tokens are read and written. */
 const WARM_UP = { prompt: 8, newTokens: 4 };
 
+const GGUF_FORMATS: readonly MatrixFormat[] = ['q4_0', 'q8_0'];
+
 const SIDES: Readonly<Record<string, Side>> = {
   float32: keyholdSide('float32'),
   int8: keyholdSide('int8'),
-  wllama: wllamaSide('wllama q4_0', '/gguf/model.gguf'),
+  ...Object.fromEntries(GGUF_FORMATS.map((format) => [`wllama-${format}`, wllamaSide(`wllama ${format}`, `/gguf/${format}.gguf`)])),
   'transformers-fp32': transformersSide('fp32'),
   'transformers-q8': transformersSide('q8'),
   'transformers-q4': transformersSide('q4'),
@@ -49,7 +51,7 @@ const options = new Command('bench:web')
   .option(
     '--sides <names>',
     `of ${Object.keys(SIDES).join(', ')}`,
-    'float32,int8,wllama,transformers-fp32,transformers-q8',
+    'float32,int8,wllama-q4_0,wllama-q8_0,transformers-fp32,transformers-q8',
   )
   .option('--threads <n>', 'for each side', '1')
   .option('--rounds <n>', 'runs on each side; the best one counts', '3')
@@ -156,10 +158,10 @@ async function writeFiles(config: ShapeConfig, names: readonly string[]): Promis
     writeFileSync(join(checkpoint, 'config.json'), JSON.stringify(config));
     writeFileSync(join(checkpoint, 'model.safetensors'), safetensorsFile(tensors));
   }
-  if (names.includes('wllama')) {
-    mkdirSync(join(folder, 'gguf'), { recursive: true });
-    const where = { shape: options.shape, folder: join(folder, 'gguf') };
-    modelFile({ ...where, threads: 1, weights: 'q4_0', seed: SEED });
+  mkdirSync(join(folder, 'gguf'), { recursive: true });
+  for (const format of GGUF_FORMATS) {
+    const file = join(folder, `gguf/${format}.gguf`);
+    if (names.includes(`wllama-${format}`) && !existsSync(file)) writeGguf(file, config, format);
   }
   const files = { fp32: 'model.onnx', q8: 'model_quantized.onnx', q4: 'model_q4.onnx' };
   for (const [dtype, file] of Object.entries(files))

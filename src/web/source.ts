@@ -53,6 +53,9 @@ async function fetchFolder(url: string, { onProgress, signal }: FetchOptions): P
   return files;
 }
 
+/** Of a download, that wait in the memory of the page's process; the browser keeps what is in a `Blob`. */
+const PART_BYTES = 16 << 20;
+
 interface Fetched {
   bytes: number;
   readonly meter: ProgressMeter;
@@ -80,12 +83,20 @@ async function fetchBlob(
   }
   if (!response.ok || !response.body) throw new CheckpointError(`${url}: the server answered ${response.status}`);
   done.meter.total += Number(response.headers.get('content-length') ?? 0);
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const parts: Blob[] = [];
+  let chunks: Uint8Array<ArrayBuffer>[] = [];
+  let waiting = 0;
   const reader = response.body.getReader();
   for (;;) {
     const { done: ended, value } = await reader.read();
-    if (ended) return new Blob(chunks);
+    if (ended) return new Blob([...parts, ...chunks]);
     chunks.push(value as Uint8Array<ArrayBuffer>);
+    waiting += value.byteLength;
+    if (waiting >= PART_BYTES) {
+      parts.push(new Blob(chunks));
+      chunks = [];
+      waiting = 0;
+    }
     done.bytes += value.byteLength;
     done.meter.tell(done.bytes, file);
   }

@@ -84,7 +84,7 @@ export interface PreparedWeights {
   readonly params: ReadonlyMap<string, StoredParam>;
   /** The prepared file, which is mapped. */
   readonly file: { readonly folder: string; readonly name: string };
-  /** Reads bytes of it, where files can't be mapped: in browsers. The bytes may be a view of memory that is shared. */
+  /** Reads a tensor's bytes, where files can't be mapped: in browsers. They belong to the caller. */
   readonly read?: (offset: number, length: number) => Promise<Uint8Array>;
   /** In bytes. */
   readonly size: number;

@@ -9,7 +9,7 @@ import type { Backend, BackendOptions, CompiledGraph } from '../types.ts';
 import { lowerToOnnx, type OnnxModel } from './lower/lower.ts';
 import { OnnxGraph, type OnnxSession } from './onnx-session.ts';
 import { onnxWebTarget } from './target.ts';
-import { keptGraphs, Queue, sessionFiles } from './web-calls.ts';
+import { keptGraphs, makeSession, Queue, type SessionFiles } from './web-calls.ts';
 
 export interface OnnxWebOptions {
   /** URL of the folder with ort-wasm-simd-threaded.wasm and .mjs, with a slash at its end. */
@@ -33,16 +33,14 @@ export function onnxWebBackend({ runtimeFiles, threads }: OnnxWebOptions): Backe
     countNodes: (graph) => lowerToOnnx(graph).nodeCount,
     async compile(graph: OpGraph, weights: PreparedWeights, _?: BackendOptions): Promise<CompiledGraph> {
       const model = lowerToOnnx(graph);
-      const session = await queue.run('making the session', weights.size, () => createSession(model, weights));
+      const session = await queue.run('making the session', weights.size, () => makeSession(model, weights, create));
       return new OnnxGraph(wrap(session, queue), model);
     },
   };
 }
 
-async function createSession(model: OnnxModel, weights: PreparedWeights): Promise<ort.InferenceSession> {
-  const { bytes, externalData } = await sessionFiles(model, weights);
-  return ort.InferenceSession.create(bytes, { executionProviders: ['wasm'], externalData, logSeverityLevel: 3 });
-}
+const create = ({ bytes, externalData }: SessionFiles): Promise<ort.InferenceSession> =>
+  ort.InferenceSession.create(bytes, { executionProviders: ['wasm'], externalData, logSeverityLevel: 3 });
 
 function wrap(session: ort.InferenceSession, queue: Queue): OnnxSession<ort.Tensor> {
   return {

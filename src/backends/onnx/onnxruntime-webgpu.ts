@@ -11,7 +11,7 @@ import { type HeldDevice, isLost, openDevice } from './gpu-device.ts';
 import { type GpuRuntime, GpuSession, type OrtSession } from './gpu-session.ts';
 import { lowerToOnnx, type OnnxModel } from './lower/lower.ts';
 import { onnxGpuTarget } from './target.ts';
-import { keptGraphs, Queue, type SessionFiles, sessionFiles } from './web-calls.ts';
+import { keptGraphs, makeSession, Queue, type SessionFiles } from './web-calls.ts';
 
 type Ort = typeof ort;
 
@@ -113,15 +113,16 @@ class GpuGraph implements CompiledGraph {
     const { runtime, queue, captures } = this.#host;
     const held = await this.#host.device();
     this.#held = held;
+    const make = (asksForCapture: boolean) =>
+      makeSession(this.#model, this.#weights, (files) => this.#session(held, files, asksForCapture));
     const [session, isCapturing] = await queue.run('making the session', this.#weights.size, async () => {
-      const files = await sessionFiles(this.#model, this.#weights);
-      if (!captures) return [await this.#session(held, files, false), false] as const;
+      if (!captures) return [await make(false), false] as const;
       try {
-        return [await this.#session(held, files, true), true] as const;
+        return [await make(true), true] as const;
       } catch (error) {
         // Some operators of a family run on the processor.
         if (!/graph capture/.test(String(error))) throw error;
-        return [await this.#session(held, files, false), false] as const;
+        return [await make(false), false] as const;
       }
     });
     this.#graph = new GpuSession({
