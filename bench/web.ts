@@ -29,7 +29,9 @@ const GGUF_FORMATS: readonly MatrixFormat[] = ['q4_0', 'q8_0'];
 const SIDES: Readonly<Record<string, Side>> = {
   float32: keyholdSide('float32'),
   int8: keyholdSide('int8'),
-  ...Object.fromEntries(GGUF_FORMATS.map((format) => [`wllama-${format}`, wllamaSide(`wllama ${format}`, `/gguf/${format}.gguf`)])),
+  ...Object.fromEntries(
+    GGUF_FORMATS.map((format) => [`wllama-${format}`, wllamaSide(`wllama ${format}`, `/gguf/${format}.gguf`)]),
+  ),
   'transformers-fp32': transformersSide('fp32'),
   'transformers-q8': transformersSide('q8'),
   'transformers-q4': transformersSide('q4'),

@@ -72,8 +72,10 @@ const choiceOf = (policy: string): CacheChoice => ({
 /** Continues the text, or answers it, under every policy at the same time. */
 async function run(): Promise<void> {
   const given = prompt.value;
-  if (!model || given.trim() === '') return;
+  if (!model) return;
   const { isChat } = model;
+  // A text goes on without more of it.
+  if (given.trim() === '' && (isChat || texts[0] === '')) return;
   aborter = new AbortController();
   const { signal } = aborter;
   send.disabled = true;
@@ -83,10 +85,8 @@ async function run(): Promise<void> {
   const outputs = sides.map(({ policy }) => element('span', { 'data-policy': policy }));
   const answers = sides.map(({ policy }, i) => element('div', {}, [element('b', {}, [policy]), outputs[i]]));
   const log = byId('log');
-  log.append(
-    element('div', { class: 'turn' }, [element('b', {}, ['you']), given]),
-    element('div', { class: 'turn answers' }, answers),
-  );
+  if (given !== '') log.append(element('div', { class: 'turn' }, [element('b', {}, ['you']), given]));
+  log.append(element('div', { class: 'turn answers' }, answers));
   const followOne = async (side: Side, i: number): Promise<void> => {
     const conversation = await side.conversation();
     texts[i] += given;
@@ -138,6 +138,9 @@ async function load(open: (onProgress: (progress: LoadProgress) => void) => Prom
     await Promise.all(sides.map((side) => side.dispose()));
     sides = [];
     await old?.dispose();
+    forget();
+    byId('sides').replaceChildren();
+    byId('model').textContent = 'no model';
     model = await open((p) => {
       progress.value = p.total > 0 ? p.bytes / p.total : 0;
       const isDownload = p.stage === 'download';
@@ -152,7 +155,6 @@ async function load(open: (onProgress: (progress: LoadProgress) => void) => Prom
     const { policies } = model;
     choose(policyA, policies, policies.includes(policyA.value) ? policyA.value : policies[0]);
     choose(policyB, ['', ...policies], policies.includes(policyB.value) ? policyB.value : '');
-    forget();
     await restart();
     send.disabled = false;
     say(ready());

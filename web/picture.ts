@@ -36,6 +36,8 @@ export class Picture {
     canvas.addEventListener('keydown', (event) => this.#key(event));
     canvas.addEventListener('dblclick', () => this.#cell && this.#onZoom(this.#cell.row));
     new ResizeObserver(() => this.draw()).observe(canvas);
+    // A canvas keeps the colours that it was painted with.
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.draw());
     this.canvas = canvas;
   }
 

@@ -59,6 +59,13 @@ export class Side {
       element('label', {}, ['Rows ', this.#rows]),
       table,
     ]);
+    this.#hint();
+  }
+
+  /** How the picture is read, where no cell is chosen. */
+  #hint(): void {
+    const rows = this.#layer === null ? 'layer' : 'query group';
+    this.#about.textContent = `Each column is a token, each row a ${rows}. Point at one, or use the arrow keys.`;
   }
 
   get policy(): string {
@@ -93,8 +100,8 @@ export class Side {
     const speed = tokensPerSecond === null ? '' : `${tokensPerSecond.toFixed(1)} tokens/s · `;
     this.#numbers.textContent =
       `${speed}${Math.round(stats.held[0])} of ${stats.seen[0]} tokens held · ` +
-      `${Math.round(stats.evicted[0])} evicted · ${megabytes(memory.keysAndValues)} of ${megabytes(memory.keysAndValuesLimit)}, ` +
-      `and ${megabytes(memory.bookkeeping)} of bookkeeping`;
+      `${Math.round(stats.evicted[0])} evicted · ${megabytes(memory.keysAndValues)} of ${megabytes(memory.keysAndValuesLimit)} · ` +
+      `${megabytes(memory.bookkeeping)} of bookkeeping`;
     this.#tokens = tokens;
     this.#fillTable();
     this.#lastScores = 0;
@@ -121,7 +128,7 @@ export class Side {
     this.#heads[0].textContent = layer === null ? 'layer' : 'group';
     this.#drawn = this.#shown;
     this.#picture.history = this.#drawn;
-    this.#about.textContent = '';
+    this.#hint();
     this.#fillTable();
     this.#lastScores = 0;
     void this.#readScores();
@@ -170,10 +177,7 @@ export class Side {
 
   async #describe(cell: Cell | null): Promise<void> {
     this.#cell = cell;
-    if (!cell) {
-      this.#about.textContent = '';
-      return;
-    }
+    if (!cell) return this.#hint();
     const { row, position } = cell;
     const shown = this.#shown;
     const layer = this.#layer;

@@ -17,7 +17,7 @@ import { Outline } from './outline.ts';
 import { openPreparedFiles } from './prepared-files.ts';
 import { type FetchProgress, ProgressMeter } from './progress.ts';
 import { readFile, readJson, removeFile, writeFile } from './storage.ts';
-import { type ModelNote, NOTE_FILE, openModelFolder, useLock, writeLock } from './stored-models.ts';
+import { type ModelNote, NOTE_FILE, openModelFolder, removeEmptyFolder, useLock, writeLock } from './stored-models.ts';
 import { StreamedFile } from './streamed-file.ts';
 import { WeightDownload } from './weight-download.ts';
 
@@ -79,7 +79,11 @@ export async function withHubModel<T>(
       ...{ retries: 5, retryDelayMs: 500, stallMs: 60_000, redirects: 'browser' },
     });
     const folder = await openModelFolder(hub);
-    const { note, meter } = await currentNote(http, folder, { source, id, gguf }, options);
+    const { note, meter } = await currentNote(http, folder, { source, id, gguf }, options).catch(async (error) => {
+      // A name that the hub does not have is none of the stored models.
+      await removeEmptyFolder(hub);
+      throw error;
+    });
     const stored = new StoredHubModel(http, folder, { id, gguf, commit: note.commit }, note, meter);
     try {
       return await run(await openStored(stored));

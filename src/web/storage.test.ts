@@ -1,5 +1,5 @@
 import { afterEach, expect, it, vi } from 'vitest';
-import { checkQuota, resize, writeAll } from './storage.ts';
+import { checkQuota, openFolder, resize, writeAll } from './storage.ts';
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -12,6 +12,18 @@ it('says how many bytes are wanted and left, before anything is written', async 
   );
   estimate.mockResolvedValue({} as never);
   await checkQuota('anything', 1e12);
+});
+
+it('tells a full storage from one that is not there', async () => {
+  const fails = (name: string) => async () => {
+    throw new DOMException('the operation failed', name);
+  };
+  vi.stubGlobal('navigator', { storage: { getDirectory: fails('QuotaExceededError') } });
+  await expect(openFolder('models')).rejects.toThrow(/^the browser's storage is full; delete stored models/);
+  vi.stubGlobal('navigator', { storage: { getDirectory: fails('SecurityError') } });
+  await expect(openFolder('models')).rejects.toThrow(
+    /^the browser gives this page no storage \(the operation failed\)/,
+  );
 });
 
 it('refuses writes that the browser cut short', () => {

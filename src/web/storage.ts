@@ -14,6 +14,7 @@ export interface SyncFile {
 }
 
 const ROOT = 'keyhold';
+const MAKE_ROOM = 'delete stored models (deleteStoredModel), or free space on the disk';
 
 /** @throws WeightsError where the browser has no private files for this page. */
 export async function openFolder(...path: readonly string[]): Promise<FileSystemDirectoryHandle> {
@@ -22,6 +23,8 @@ export async function openFolder(...path: readonly string[]): Promise<FileSystem
     for (const name of [ROOT, ...path]) folder = await folder.getDirectoryHandle(name, { create: true });
     return folder;
   } catch (cause) {
+    if ((cause as DOMException).name === 'QuotaExceededError')
+      throw new WeightsError(`the browser's storage is full; ${MAKE_ROOM}`, { cause });
     throw new WeightsError(
       `the browser gives this page no storage (${(cause as Error).message}); private windows may have none, and pages ` +
         'must come over https or from localhost',
@@ -101,8 +104,7 @@ export async function checkQuota(what: string, bytes: number): Promise<void> {
   const { quota, usage } = await navigator.storage.estimate();
   if (quota === undefined || usage === undefined || bytes <= quota - usage) return;
   throw new WeightsError(
-    `${what} takes ${megabytes(bytes)}, but the browser leaves this page ${megabytes(Math.max(0, quota - usage))}; ` +
-      'delete stored models (deleteStoredModel), or free space on the disk',
+    `${what} takes ${megabytes(bytes)}, but the browser leaves this page ${megabytes(Math.max(0, quota - usage))}; ${MAKE_ROOM}`,
   );
 }
 

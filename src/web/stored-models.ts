@@ -34,6 +34,12 @@ const folderName = (hub: string): string => encodeURIComponent(hub);
 
 export const openModelFolder = (hub: string): Promise<FileSystemDirectoryHandle> => openFolder(MODELS, folderName(hub));
 
+/** Removes the folder of a model of which nothing is stored. */
+export async function removeEmptyFolder(hub: string): Promise<void> {
+  const models = await openFolder(MODELS);
+  await models.removeEntry(folderName(hub)).catch(() => undefined);
+}
+
 /** Held while files are written. */
 export const writeLock = (hub: string): string => `keyhold write ${hub}`;
 /** Shared by all workers that read the files. */

@@ -111,6 +111,37 @@ describe.skipIf(!hasChromium)('the page', () => {
     await page.close();
   });
 
+  it('goes on with a text without more of it, and paints its picture anew in other colours', async () => {
+    const { page } = await open();
+    await page.emulateMedia({ colorScheme: 'light' });
+    await write(page, 8);
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => document.querySelectorAll('.answers').length === 2);
+    await isReady(page);
+    expect(await page.locator('.turn:not(.answers)').count()).toBe(1);
+    expect((await page.locator('.answers span').last().textContent())!.length).toBeGreaterThan(4);
+    const colour = () =>
+      page.evaluate(() => {
+        const canvas = document.querySelector('canvas')!;
+        return [...canvas.getContext('2d')!.getImageData(canvas.width / 12, canvas.height / 12, 1, 1).data].join();
+      });
+    const light = await colour();
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await expect.poll(colour).not.toBe(light);
+    await page.close();
+  });
+
+  it('says what is wrong with a file that is no model, and that there is no model any more', async () => {
+    const { page } = await open();
+    await page.setInputFiles('#files', { name: 'notes.json', mimeType: 'application/json', buffer: Buffer.from('{}') });
+    await page.waitForFunction(() => document.getElementById('status')!.className === 'error');
+    expect(await page.locator('#status').textContent()).toMatch(/there is no config\.json/);
+    expect(await page.locator('#model').textContent()).toBe('no model');
+    expect(await page.locator('.side').count()).toBe(0);
+    expect(await page.locator('#send').isDisabled()).toBe(true);
+    await page.close();
+  });
+
   it('takes another budget, and goes on with the same text', async () => {
     const { page } = await open();
     await write(page, 12);

@@ -42,9 +42,10 @@ export interface HeldDevice {
 /** @throws GraphError where the browser has no WebGPU, or no graphics card that this page may use. */
 export async function openDevice(): Promise<HeldDevice> {
   const { gpu } = navigator as { gpu?: Gpu };
-  if (!gpu) throw new GraphError("this browser has no WebGPU; load the model with device: 'wasm'");
+  if (!gpu) throw new GraphError("this browser has no WebGPU; load the model for WebAssembly (device: 'wasm')");
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
-  if (!adapter) throw new GraphError("WebGPU finds no graphics card here; load the model with device: 'wasm'");
+  if (!adapter)
+    throw new GraphError("WebGPU finds no graphics card here; load the model for WebAssembly (device: 'wasm')");
   const requiredLimits = Object.fromEntries(
     LIMITS.filter((name) => adapter.limits[name] !== undefined).map((name) => [name, adapter.limits[name]]),
   );

@@ -6,7 +6,7 @@ import type { OpGraph } from '../../ops/graph.ts';
 import { byteGroups } from '../../weights/byte-groups.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph } from '../types.ts';
-import { lowerToOnnx, type OnnxModel } from './lower/lower.ts';
+import { lowerToOnnx } from './lower/lower.ts';
 import { OnnxGraph, type OnnxSession } from './onnx-session.ts';
 import { onnxWebTarget } from './target.ts';
 import { keptGraphs, makeSession, Queue, type SessionFiles } from './web-calls.ts';

@@ -33,7 +33,11 @@ describe('calls of ONNX Runtime', () => {
       return 'done';
     };
     const calls = [false, true, false].map((fails) => queue.run('the step', 0, call(fails)));
-    expect((await Promise.allSettled(calls)).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    expect((await Promise.allSettled(calls)).map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+    ]);
   });
 
   it('end with an error where there is no answer', async () => {
