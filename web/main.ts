@@ -123,6 +123,11 @@ async function run(): Promise<void> {
   else say(signal.aborted ? 'Stopped.' : ready());
 }
 
+function sayRestarted(): void {
+  const isEmpty = texts.every((text) => text === '');
+  if (model) say(isEmpty ? ready() : `${ready()} · the new cache reads the text with the next token`);
+}
+
 const ready = (): string => `Ready · ${model?.place}`;
 
 /** Replaces the model by another one. */
@@ -194,7 +199,7 @@ byId('clear').addEventListener('click', () => {
 });
 budget.addEventListener('input', showBudget);
 for (const control of [policyA, policyB, buffer, budget])
-  control.addEventListener('change', () => void restart().catch(fail));
+  control.addEventListener('change', () => void restart().then(sayRestarted).catch(fail));
 
 if (IS_SERVED) {
   const { openServer } = await import('./served.ts');
