@@ -84,7 +84,7 @@ describe.skipIf(!hasChromium)('the page', () => {
       texts.push((await page.locator('.side p:nth-of-type(1)').textContent())!);
     }
     expect(texts.some((text) => /evicted by h2o after token \d+ in layer/.test(text))).toBe(true);
-    await page.click('summary');
+    await page.click('.side summary');
     const rows = await page.locator('tbody tr').allTextContents();
     expect(rows).toHaveLength(6);
     for (const row of rows) expect(row).toMatch(/^\d48\.06\d$/);

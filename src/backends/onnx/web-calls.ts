@@ -81,14 +81,14 @@ function free(buffer: ArrayBuffer & { transfer?(length: number): ArrayBuffer }):
 
 /** Bytes as ONNX Runtime's script reads them: first their length, then a part of them, which it copies. */
 class PassingFile extends Uint8Array {
-  static override get [Symbol.species]() {
+  static get [Symbol.species]() {
     return Uint8Array;
   }
 
   readonly #files: PassingFiles;
 
   constructor(bytes: Uint8Array, files: PassingFiles) {
-    super(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    super(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
     this.#files = files;
   }
 
