@@ -34,8 +34,8 @@ export function addCalibrate(program: Command, io: CliIo): void {
     .command('calibrate')
     .summary('measure which query groups of a model read the past')
     .description(
-      'Measures how much of the past each query group of a model reads. The policy routed gives each of them its part of a cache by it. ' +
-        'It is done once for a checkpoint: the table is kept beside the prepared weights.',
+      'Measures how much of the past each query group of a model reads. The policy routed distributes the slots of a cache by ' +
+        'this table. A checkpoint is measured once: the table is kept beside the prepared weights.',
     )
     .addOption(new Option('--text <file>', 'a text of the kind that the model is used for (default: shipped passages)'))
     .addOption(new Option('--length <n>', 'tokens of each part of the text (default: 512)').argParser(wholeFrom(1)))

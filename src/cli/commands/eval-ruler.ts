@@ -32,7 +32,7 @@ export function addRuler(parent: Command, io: CliIo): void {
     .summary('tasks on long contexts: find, follow, count, answer')
     .description(
       'Tasks after RULER: one or several needles, variables, common and frequent words, questions about passages. Cases are made from a ' +
-        'seed. The question comes after the context is in the cache; the score is the part of the answers that the model gives.',
+        'seed. The question comes after the context is in the cache. The score is the part of the expected answers that the text has.',
     )
     .addOption(
       new Option(
