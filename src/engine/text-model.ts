@@ -15,7 +15,7 @@ import { InputError } from '../util/errors.ts';
 import { shown } from '../util/option-names.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import type { BatchRun } from './batch-run.ts';
-import type { CalibrateOptions } from './calibrate.ts';
+import type { CalibrateOptions } from './calibration/calibrate.ts';
 import type { GenerationDefaults } from './defaults.ts';
 import type { ChatMessage, MessageRenderer, MessageTemplate } from './messages.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from './options.ts';

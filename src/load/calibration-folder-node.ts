@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CalibrationStore } from '../engine/calibrations.ts';
+import type { CalibrationStore } from '../engine/calibration/calibrations.ts';
 import { writeWhole } from '../util/files-node.ts';
 import { cacheFolder } from '../weights/store-node.ts';
 

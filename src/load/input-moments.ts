@@ -4,7 +4,7 @@
  */
 import type { Backend, BackendOptions, CompiledGraph } from '../backends/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';
-import { shippedTexts, spreadWindows } from '../engine/calibrate.ts';
+import { shippedTexts, spreadWindows } from '../engine/calibration/calibrate.ts';
 import { createCache } from '../kvcache/policies.ts';
 import { crossSpec } from '../model/mixers/cross-attention.ts';
 import { mul, reduceSum, reshape } from '../ops/basic.ts';

@@ -7,7 +7,7 @@ import { loadOwnRenderer, loadRenderer } from '../chat/renderer.ts';
 import { namedTemplates } from '../chat/template-sources.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';
-import type { CalibrationStore } from '../engine/calibrations.ts';
+import type { CalibrationStore } from '../engine/calibration/calibrations.ts';
 import { LanguageModel } from '../engine/language-model.ts';
 import { loadFormats } from '../engine/text-format.ts';
 import { Stepper } from '../step/stepper.ts';

@@ -3,7 +3,7 @@
  * @file A model in a thread of its own, as the program holds it. It runs in Node and in browsers.
  */
 import type { Config } from '../config/config.ts';
-import type { CalibrateOptions } from '../engine/calibrate.ts';
+import type { CalibrateOptions } from '../engine/calibration/calibrate.ts';
 import type { GenerationDefaults } from '../engine/defaults.ts';
 import type { ChatMessage, MessageRenderer, MessageTemplate } from '../engine/messages.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from '../engine/options.ts';

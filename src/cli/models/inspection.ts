@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { plainConfig } from '../../checkpoint/quantized/plain-config.ts';
-import { keptLatest } from '../../engine/calibrations.ts';
+import { keptLatest } from '../../engine/calibration/calibrations.ts';
 import {
   type Checkpoint,
   type Config,

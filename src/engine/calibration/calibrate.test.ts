@@ -4,11 +4,11 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import { type CalibrationTable, LOCAL_WINDOWS, QUANTILES } from '../kvcache/routing/calibration-table.ts';
-import { loadModel } from '../node.ts';
-import { InputError } from '../util/errors.ts';
-import type { LanguageModel } from './language-model.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { type CalibrationTable, LOCAL_WINDOWS, QUANTILES } from '../../kvcache/routing/calibration-table.ts';
+import { loadModel } from '../../node.ts';
+import { InputError } from '../../util/errors.ts';
+import type { LanguageModel } from '../language-model.ts';
 
 const cacheDir = await tempFolder('calibrate');
 const LENGTH = 64;

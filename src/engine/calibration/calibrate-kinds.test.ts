@@ -2,22 +2,22 @@
  * Calibration of each kind of attention, and what a cache that it distributes does in forks, snapshots and batches.
  */
 import { afterAll, describe, expect, it } from 'vitest';
-import { caseFolder } from '../../test/support/family-cases.ts';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import type { KVCache } from '../kvcache/kv-cache.ts';
+import { caseFolder } from '../../../test/support/family-cases.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import type { KVCache } from '../../kvcache/kv-cache.ts';
 import {
   type CalibrationTable,
   calibratedLayers,
   LOCAL_WINDOWS,
   QUANTILES,
-} from '../kvcache/routing/calibration-table.ts';
-import { restoreCache, snapshotCache } from '../kvcache/snapshot.ts';
-import { loadModel } from '../node.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { InputError } from '../util/errors.ts';
-import { range } from '../util/numbers.ts';
+} from '../../kvcache/routing/calibration-table.ts';
+import { restoreCache, snapshotCache } from '../../kvcache/snapshot.ts';
+import { loadModel } from '../../node.ts';
+import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
+import { InputError } from '../../util/errors.ts';
+import { range } from '../../util/numbers.ts';
+import type { LanguageModel } from '../language-model.ts';
 import { calibrate } from './calibrate.ts';
-import type { LanguageModel } from './language-model.ts';
 
 const cacheDir = await tempFolder('calibrate-kinds');
 const models: LanguageModel[] = [];

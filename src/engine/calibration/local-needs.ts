@@ -1,9 +1,9 @@
 /**
  * @file What a layer's attention loses where a query group attends to the first few tokens and the most recent ones only.
  */
-import { LOCAL_WINDOWS, MEASURED_SINKS } from '../kvcache/routing/calibration-table.ts';
-import type { LayerShape } from '../kvcache/shape.ts';
-import type { LayerProbe } from '../step/probe.ts';
+import { LOCAL_WINDOWS, MEASURED_SINKS } from '../../kvcache/routing/calibration-table.ts';
+import type { LayerShape } from '../../kvcache/shape.ts';
+import type { LayerProbe } from '../../step/probe.ts';
 
 /** The groups of one layer, over all queries that were looked at. */
 export class LocalNeeds {

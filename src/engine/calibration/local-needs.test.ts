@@ -2,9 +2,9 @@
  * What attention loses with sinks and recent tokens alone, against attention computed over those tokens.
  */
 import { describe, expect, it } from 'vitest';
-import { seeded } from '../../test/support/seeded.ts';
-import { LOCAL_WINDOWS, MEASURED_SINKS } from '../kvcache/routing/calibration-table.ts';
-import type { LayerShape } from '../kvcache/shape.ts';
+import { seeded } from '../../../test/support/seeded.ts';
+import { LOCAL_WINDOWS, MEASURED_SINKS } from '../../kvcache/routing/calibration-table.ts';
+import type { LayerShape } from '../../kvcache/shape.ts';
 import { LocalNeeds } from './local-needs.ts';
 
 const [G, R, D, E, CHUNK, CHUNKS] = [2, 3, 4, 5, 10, 4];

@@ -2,26 +2,26 @@
  * @file Measures how much of the past each query group of a model reads: once for retrieval, by a second reading of the same text, and
  * once for local needs, by what is lost where a group attends to recent tokens only.
  */
-import type { Config } from '../config/config.ts';
-import type { KVCache } from '../kvcache/kv-cache.ts';
-import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { definePolicy } from '../kvcache/policy/define-policy.ts';
-import type { PolicyRow } from '../kvcache/policy/policy.ts';
-import type { LayerView } from '../kvcache/policy/view.ts';
+import type { Config } from '../../config/config.ts';
+import type { KVCache } from '../../kvcache/kv-cache.ts';
+import type { AnyCacheOptions } from '../../kvcache/policies.ts';
+import { definePolicy } from '../../kvcache/policy/define-policy.ts';
+import type { PolicyRow } from '../../kvcache/policy/policy.ts';
+import type { LayerView } from '../../kvcache/policy/view.ts';
 import {
   CALIBRATION_VERSION,
   type CalibrationTable,
   calibratedLayers,
   MEASURED_SINKS,
   QUANTILES,
-} from '../kvcache/routing/calibration-table.ts';
-import type { CacheShape } from '../kvcache/shape.ts';
-import type { ProbeOptions } from '../step/probe.ts';
-import type { StepOptions, StepResult } from '../step/step-types.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
-import { sha256 } from '../util/sha256.ts';
+} from '../../kvcache/routing/calibration-table.ts';
+import type { CacheShape } from '../../kvcache/shape.ts';
+import type { ProbeOptions } from '../../step/probe.ts';
+import type { StepOptions, StepResult } from '../../step/step-types.ts';
+import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
+import { sha256 } from '../../util/sha256.ts';
 import { LocalNeeds } from './local-needs.ts';
 
 /** Options of `calibrate`. */

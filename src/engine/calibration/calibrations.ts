@@ -1,9 +1,9 @@
 /**
  * @file The calibrations of one model: each is measured once, and kept.
  */
-import { type CalibrationTable, readCalibrationTable } from '../kvcache/routing/calibration-table.ts';
-import { Serial } from '../util/serial.ts';
-import { sha256 } from '../util/sha256.ts';
+import { type CalibrationTable, readCalibrationTable } from '../../kvcache/routing/calibration-table.ts';
+import { Serial } from '../../util/serial.ts';
+import { sha256 } from '../../util/sha256.ts';
 import type { CalibratedModel, CalibrateOptions } from './calibrate.ts';
 
 /** Where tables are kept. Names are those of files, too. */
