@@ -18,7 +18,10 @@ const Line = v.union([
   v.strictObject({
     id: v.optional(Id),
     prompt: v.optional(v.union([v.string(), v.array(count)])),
-    messages: v.optional(v.array(v.looseObject({ role: v.string(), content: v.string() }))),
+    // As templates take them: null or nothing beside tool_calls, and lists of parts.
+    messages: v.optional(
+      v.array(v.looseObject({ role: v.string(), content: v.nullish(v.union([v.string(), v.array(v.unknown())])) })),
+    ),
     template: v.optional(v.string()),
     maxNewTokens: v.optional(number),
     stop: v.optional(v.union([v.string(), v.array(v.string())])),
