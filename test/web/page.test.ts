@@ -54,11 +54,13 @@ describe.skipIf(!hasChromium)('the page', () => {
     return opened;
   };
   /** Continues the text with so many tokens. */
-  const write = async (page: Page, tokens: number, text = 'In the beginning') => {
+  const write = async (page: Page, tokens: number, text = 'In the beginning', timeout = 30_000) => {
     await page.fill('#count', String(tokens));
     await page.fill('#prompt', text);
     await page.press('#prompt', 'Enter');
-    await page.waitForFunction(() => (document.getElementById('stop') as HTMLButtonElement).disabled);
+    await page.waitForFunction(() => (document.getElementById('stop') as HTMLButtonElement).disabled, null, {
+      timeout,
+    });
     await isReady(page);
   };
   const numbers = (page: Page) => page.locator('.side p:nth-of-type(2)').allTextContents();
@@ -262,7 +264,8 @@ describe.skipIf(!hasChromium)('the page', () => {
     await page.fill('#temperature', '0');
     await page.selectOption('#policy-1', 'lastrec');
     await page.waitForFunction(() => document.querySelectorAll('.side').length === 2);
-    await write(page, 24, 'What is the capital of France?');
+    // Both policies make a graph of their own: 538 MB of weights each.
+    await write(page, 24, 'What is the capital of France?', 120_000);
     await shoot(page, 'page-smollm2');
     for (const text of await page.locator('.answers span').allTextContents()) expect(text).toMatch(/Paris/);
     if (SHOTS) process.stderr.write(`SmolLM2 in the page: ${(await numbers(page)).join(' | ')}\n`);
