@@ -139,6 +139,13 @@ describe('an encoder of texts', () => {
     expect(distance((await without.embed(['w4']))[0], own)).toBeLessThan(1e-6);
   });
 
+  it('is refused after its end', async () => {
+    const model = await load(await encoderFolder('bert'));
+    await model.dispose();
+    await expect(model.embed(['a text'])).rejects.toThrow(/the model was disposed of/);
+    await model.dispose();
+  });
+
   it('refuses what can not be meant, and ends by a signal', async () => {
     await using model = await load(await encoderFolder('bert'));
     const bad: [unknown, object, RegExp][] = [

@@ -3,6 +3,7 @@
  */
 import type { Backend, BackendOptions, CompiledGraph } from '../backends/types.ts';
 import type { OpGraph } from '../ops/graph.ts';
+import { disposedError } from '../util/disposed.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 
 export class CompiledGraphs {
@@ -11,6 +12,7 @@ export class CompiledGraphs {
   readonly #options: BackendOptions;
   /** The oldest first. */
   readonly #graphs = new Map<string, Promise<CompiledGraph>>();
+  #disposed = false;
 
   constructor(backend: Backend, weights: PreparedWeights, options: BackendOptions) {
     this.#backend = backend;
@@ -18,8 +20,14 @@ export class CompiledGraphs {
     this.#options = options;
   }
 
-  /** The graph of a key. @param trace makes it where there is none. */
+  /** @throws InputError after {@link dispose}. */
+  checkUsable(): void {
+    if (this.#disposed) throw disposedError('model');
+  }
+
+  /** The graph of a key. @param trace makes it where there is none. @throws InputError after {@link dispose}. */
   get(key: string, trace: () => OpGraph): Promise<CompiledGraph> {
+    this.checkUsable();
     const known = this.#graphs.get(key);
     if (known) {
       // The one that was used last is dropped last.
@@ -50,6 +58,7 @@ export class CompiledGraphs {
 
   /** Frees native memory. */
   async dispose(): Promise<void> {
+    this.#disposed = true;
     const graphs = [...this.#graphs.values()];
     this.#graphs.clear();
     for (const graph of graphs) await (await graph).dispose();

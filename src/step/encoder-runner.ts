@@ -88,7 +88,7 @@ export class Encoder {
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
   }
 
-  /** @throws InputError for what does not fit the model. */
+  /** @throws InputError for what does not fit the model, and after {@link dispose}. */
   async run(input: EncoderInput, options: EncodeOptions = {}): Promise<EncodeResult> {
     const output = options.output ?? this.config.output;
     const possible = encoderOutputs(this.config);

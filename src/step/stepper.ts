@@ -16,8 +16,6 @@ import type { CacheShape } from '../kvcache/shape.ts';
 import { traceStep } from '../model/gpt.ts';
 import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
 import { projectedAttention, traceProjection } from '../model/projections.ts';
-import type { OpGraph } from '../ops/graph.ts';
-import { disposedError } from '../util/disposed.ts';
 import { InputError } from '../util/errors.ts';
 import { range, wholeNumber } from '../util/numbers.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
@@ -52,7 +50,6 @@ export class Stepper {
   /** Tensors over arrays of adapters, which are the same from step to step. */
   #wrapped = new WeakMap<TensorData, StepTensor>();
   #scratch: Scratch | null = null;
-  #disposed = false;
 
   constructor(
     config: Config,
@@ -160,13 +157,12 @@ export class Stepper {
 
   /** @throws InputError after {@link dispose}. */
   checkUsable(): void {
-    if (this.#disposed) throw disposedError('model');
+    this.#graphs.checkUsable();
   }
 
   /** Frees native memory. */
-  async dispose(): Promise<void> {
-    this.#disposed = true;
-    await this.#graphs.dispose();
+  dispose(): Promise<void> {
+    return this.#graphs.dispose();
   }
 
   /**
@@ -183,7 +179,9 @@ export class Stepper {
     const count = states.length / cross.width;
     if (!Number.isInteger(count) || count === 0)
       throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
-    const session = await this.#open('cross', () => traceCrossStates(this.config, this.#format, this.#backend.target));
+    const session = await this.#graphs.get('cross', () =>
+      traceCrossStates(this.config, this.#format, this.#backend.target),
+    );
     const outputs = await session.run({ states: tensorOf(states, [1, count, cross.width]) });
     cache.store.crossAttention.set(row, outputs.crossStates.data, count);
   }
@@ -196,7 +194,9 @@ export class Stepper {
     const projected = projectedAttention(this.config, layer);
     if (!projected) return null;
     const key = `projection:${layer}`;
-    const graph = await this.#open(key, () => traceProjection(this.config, layer, this.#format, this.#backend.target));
+    const graph = await this.#graphs.get(key, () =>
+      traceProjection(this.config, layer, this.#format, this.#backend.target),
+    );
     const width = projected.spec.heads * projected.spec.valueSize;
     const identity = new Float32Array(width * width);
     for (let i = 0; i < width; i++) identity[i * width + i] = 1;
@@ -216,15 +216,10 @@ export class Stepper {
     const options = graphOptions(cache, this.#format, this.#bound(cache).echoed, wants);
     const key = graphKey(options);
     const trace = () => traceStep(this.config, { ...options, adapters: adapters?.hooks }, this.#backend.target).graph;
-    if (!adapters) return this.#open(key, trace);
+    if (!adapters) return this.#graphs.get(key, trace);
     // Batches combine adapters in many ways.
     void this.#graphs.dropOldest(ADAPTED, MAX_ADAPTED);
-    return this.#open(`${ADAPTED}${key}/${adapters.key}`, trace);
-  }
-
-  #open(key: string, trace: () => OpGraph): Promise<CompiledGraph> {
-    this.checkUsable();
-    return this.#graphs.get(key, trace);
+    return this.#graphs.get(`${ADAPTED}${key}/${adapters.key}`, trace);
   }
 
   #bound(cache: KVCache): BoundCache {
