@@ -35,7 +35,7 @@ async function readGguf(tensors: AdapterTensors, metadata: Metadata, base: BaseM
   const architecture = metadata.text('general.architecture');
   if (!layout)
     throw tensors.fail(`${base.label} is of a family for which adapters in GGUF are not read; use one of PEFT`);
-  if (layout.architecture !== architecture)
+  if (architecture !== layout.architecture && architecture !== layout.mixture)
     throw tensors.fail(`was made for ${architecture}, but ${base.label} is ${layout.architecture} in GGUF`);
   const alpha = metadata.floatOrNull('adapter.lora.alpha') ?? 0;
   const parts = new Map<string, PartChange>();
@@ -75,7 +75,8 @@ function targetsOf(base: BaseModel, layout: GgufLayout, layer: string | undefine
   const names = fused.find(({ to }) => to === module)?.parts ?? [module];
   const found = names.map((name) => {
     // The embedding's factors are those of its transpose, and experts are matrices of three axes.
-    const candidates = Object.keys(MODULES).filter((own) => (layout.names?.[own] ?? MODULES[own]) === name);
+    const modules = Object.entries({ ...MODULES, ...layout.names });
+    const candidates = modules.filter(([, to]) => to === name).map(([own]) => own);
     const parts = candidates.map((own) => base.parts.get(layer === undefined ? own : `h.${layer}.${own}`));
     return parts.find((part) => part !== undefined && !part.embedding);
   });
