@@ -6,6 +6,7 @@ import { readEmbedModules } from '../embed/modules.ts';
 import { Encoder } from '../step/encoder-runner.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
+import { once } from '../util/once.ts';
 import { type AssembleOptions, readTokenizer } from './load.ts';
 import { adaptPlan } from './load-adapters.ts';
 import { type ModelPlan, openPlan } from './model-plan.ts';
@@ -33,11 +34,14 @@ export async function assembleHidden(options: AssembleOptions, caller: string): 
   const live = adapters.find((adapter) => adapter.live);
   if (live) throw new InputError(`${caller} merges adapters into the weights: leave "live" of ${live.live!.name} out`);
   const plan = await openPlan(checkpoint, { choice: options.weights, part: options.part, target: backend.target });
-  const tokenizer = await readTokenizer(checkpoint, plan.config);
+  const tokenizerOnce = once(() => readTokenizer(checkpoint, plan.config));
   // The parameters stay those of the model that writes text: the weights that loadModel has prepared serve both.
   const adapted = await adaptPlan(checkpoint, { ...plan, config: embedConfig(plan.config) }, adapters);
   try {
-    const weights = await options.prepare(adapted.request, { config: plan.config, tokenizer });
+    if (!options.preparesMeanwhile) await tokenizerOnce();
+    const model = { config: plan.config, tokenizer: tokenizerOnce, meanwhile: tokenizerOnce };
+    const weights = await options.prepare(adapted.request, model);
+    const tokenizer = await tokenizerOnce();
     return { plan, tokenizer, encoder: new Encoder(adapted.config, weights, plan.format, backend, { threads }) };
   } finally {
     await adapted.close();

@@ -195,7 +195,8 @@ export async function assembleFrom<T>(
       threads: boundThreads(options.threads),
       generationConfig: options.generationConfig,
       calibrations: calibrationFolder(cacheDir),
-      prepare: async (asked, model) => {
+      preparesMeanwhile: true,
+      prepare: async (asked, { meanwhile, ...model }) => {
         const isMixed = asked.format === 'int4' && backend.codec.mixes === true;
         const threads = boundThreads(options.threads);
         const mix = { request: asked, ...model, backend, threads, cacheDir, signal };
@@ -217,6 +218,7 @@ export async function assembleFrom<T>(
           codec,
           cacheDir,
           signal,
+          meanwhile,
           onProgress(p) {
             onProgress?.({ stage: 'weights', ...p, ...(note === undefined ? {} : { note }) });
             note = undefined;

@@ -13,6 +13,7 @@ import { loadFormats } from '../engine/text-format.ts';
 import { Stepper } from '../step/stepper.ts';
 import { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
+import { once } from '../util/once.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 import type { AdapterRequest } from './adapted-plan.ts';
 import { adaptPlan } from './load-adapters.ts';
@@ -22,7 +23,10 @@ import type { WeightChoice } from './weight-choice.ts';
 /** What weights are prepared for. */
 export interface PreparedModel {
   readonly config: Config;
-  readonly tokenizer: Tokenizer | null;
+  /** Reads the tokenizer. @throws TokenizerError */
+  readonly tokenizer: () => Promise<Tokenizer | null>;
+  /** Reads all that the model has besides weights, for where preparing them waits. @throws what is wrong with it. */
+  readonly meanwhile: () => Promise<unknown>;
 }
 
 export interface AssembleOptions {
@@ -38,6 +42,8 @@ export interface AssembleOptions {
    */
   readonly generationConfig?: boolean;
   readonly prepare: (request: PrepareRequest, model: PreparedModel) => Promise<PreparedWeights>;
+  /** Whether `prepare` may call {@link PreparedModel.meanwhile}. @default false: that is done before */
+  readonly preparesMeanwhile?: boolean;
   /**
    * When what only some requests need is loaded: `with-requests` is for a `ModelHost`, which loads formats and templates before it
    * generates.
@@ -68,18 +74,12 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     throw new InputError(
       `${config.name} models are encoders, which write no text: use loadEncoder() instead of loadModel()`,
     );
-  const tokenizer = await readTokenizer(checkpoint, config);
-  const generationConfig = (await checkpoint.readJson('generation_config.json')) ?? {};
-  const templates = namedTemplates({
-    jinja: await checkpoint.readText('chat_template.jinja'),
-    config: await checkpoint.readJson('tokenizer_config.json'),
-    json: await checkpoint.readJson('chat_template.json'),
-  });
-  const atOnce = options.requestModules !== 'with-requests';
-  if (atOnce) await loadFormats();
+  const tokenizer = once(() => readTokenizer(checkpoint, config));
+  const texts = once(() => readTexts(options, tokenizer));
   const adapted = await adaptPlan(checkpoint, plan, options.adapters ?? []);
   try {
-    const weights = await options.prepare(adapted.request, { config: adapted.config, tokenizer });
+    if (!options.preparesMeanwhile) await texts();
+    const weights = await options.prepare(adapted.request, { config: adapted.config, tokenizer, meanwhile: texts });
     const sessions = { threads: options.threads };
     const stepper = new Stepper(adapted.config, weights, format, backend, sessions);
     const checkpointId = await checkpoint.fingerprint();
@@ -93,13 +93,11 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
       options.openAdapter,
     );
     return new LanguageModel({
+      ...(await texts()),
       name: checkpoint.name,
       stepper,
-      tokenizer,
-      renderer: await (atOnce ? loadRenderer : loadOwnRenderer)(templates, tokenizer?.config ?? {}),
       format,
       fingerprint,
-      generationConfig,
       usesGenerationConfig: options.generationConfig ?? true,
       adapters,
       checkpoint: `${checkpointId}${adapted.fingerprint}`,
@@ -108,6 +106,24 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   } finally {
     await adapted.close();
   }
+}
+
+/** What a model reads and writes texts by. */
+async function readTexts(
+  { checkpoint, requestModules }: AssembleOptions,
+  tokenizerOnce: () => Promise<Tokenizer | null>,
+) {
+  const tokenizer = await tokenizerOnce();
+  const generationConfig = (await checkpoint.readJson('generation_config.json')) ?? {};
+  const templates = namedTemplates({
+    jinja: await checkpoint.readText('chat_template.jinja'),
+    config: await checkpoint.readJson('tokenizer_config.json'),
+    json: await checkpoint.readJson('chat_template.json'),
+  });
+  const atOnce = requestModules !== 'with-requests';
+  if (atOnce) await loadFormats();
+  const renderer = await (atOnce ? loadRenderer : loadOwnRenderer)(templates, tokenizer?.config ?? {});
+  return { tokenizer, generationConfig, renderer };
 }
 
 /**

@@ -27,7 +27,7 @@ const MEASURING = 'int8';
 export interface MixOptions {
   readonly request: PrepareRequest;
   readonly config: Config;
-  readonly tokenizer: Tokenizer | null;
+  readonly tokenizer: () => Promise<Tokenizer | null>;
   readonly backend: Backend;
   readonly threads?: number;
   readonly cacheDir?: string;
@@ -113,7 +113,8 @@ function infoOf({ name, role, shape, format }: Param): MatrixInfo | null {
 
 /** The mean squares of the inputs of each matrix; none where the model can't be measured. */
 async function momentsOf(options: MixOptions): Promise<InputMoments> {
-  const { request, config, tokenizer, backend, threads, signal } = options;
+  const { request, config, backend, threads, signal } = options;
+  const tokenizer = await options.tokenizer();
   if (!canMeasure(config, tokenizer)) return new Map();
   const base = cacheFolder(options.cacheDir);
   const specs = request.specs.map((spec) =>

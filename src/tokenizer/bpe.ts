@@ -4,50 +4,59 @@
 import { show } from '../util/show.ts';
 import { byteTokens } from './bytes.ts';
 import { fail, flag, type Json } from './fields.ts';
-import type { TokenModel, Vocabulary } from './token-model.ts';
+import type { ReadMerges, TokenIds, TokenModel, Vocabulary } from './token-model.ts';
 
 /** How many words are remembered with their ids, and up to which length. */
 const CACHE_SIZE = 50_000;
 const CACHED_LENGTH = 64;
 
-/** Merges by their pair of ids: a table with open addressing, since a Map of half a million pairs takes seconds to fill. */
+/** Numbers of a slot: the left id and one more (0: the slot is free), the right id, how early the merge was learned, the id that it gives. */
+const SLOT = 4;
+
+/**
+ * Merges by their pair of ids: a table with open addressing, since a Map of half a million pairs takes seconds to fill. A slot's numbers lie
+ * side by side, as each slot that is looked at is far from the last one.
+ */
 class MergeTable {
   readonly #mask: number;
-  readonly #left: Int32Array;
-  readonly #right: Int32Array;
-  /** By slot: how early a merge was learned, and the id that it gives. */
-  readonly rank: Int32Array;
-  readonly id: Int32Array;
+  readonly #slots: Int32Array;
 
   constructor(count: number) {
     const size = 2 ** Math.ceil(Math.log2(2 * count + 2));
     this.#mask = size - 1;
-    this.#left = new Int32Array(size).fill(-1);
-    this.#right = new Int32Array(size);
-    this.rank = new Int32Array(size);
-    this.id = new Int32Array(size);
+    this.#slots = new Int32Array(SLOT * size);
   }
 
-  #slot(left: number, right: number): number {
+  /** Where the numbers of a pair's slot are, or would be. */
+  #find(left: number, right: number): number {
+    const slots = this.#slots;
     let slot = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
     slot = (slot ^ (slot >>> 15)) & this.#mask;
-    while (this.#left[slot] !== -1 && (this.#left[slot] !== left || this.#right[slot] !== right))
+    while (slots[SLOT * slot] !== 0 && (slots[SLOT * slot] !== left + 1 || slots[SLOT * slot + 1] !== right))
       slot = (slot + 1) & this.#mask;
-    return slot;
+    return SLOT * slot;
   }
 
   set(left: number, right: number, rank: number, id: number): void {
-    const slot = this.#slot(left, right);
-    this.#left[slot] = left;
-    this.#right[slot] = right;
-    this.rank[slot] = rank;
-    this.id[slot] = id;
+    const at = this.#find(left, right);
+    this.#slots[at] = left + 1;
+    this.#slots[at + 1] = right;
+    this.#slots[at + 2] = rank;
+    this.#slots[at + 3] = id;
   }
 
-  /** The slot of a pair's merge; -1 where there is none. */
+  /** The merge of a pair; -1 where there is none. */
   find(left: number, right: number): number {
-    const slot = this.#slot(left, right);
-    return this.#left[slot] === -1 ? -1 : slot;
+    const at = this.#find(left, right);
+    return this.#slots[at] === 0 ? -1 : at;
+  }
+
+  rankOf(merge: number): number {
+    return this.#slots[merge + 2];
+  }
+
+  idOf(merge: number): number {
+    return this.#slots[merge + 3];
   }
 }
 
@@ -58,7 +67,8 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
   const fusesUnknown = flag(model, 'fuse_unk', false);
   const fallsBack = flag(model, 'byte_fallback', false);
   const ignoresMerges = flag(model, 'ignore_merges', false);
-  const merges = readMerges(model['merges'] as readonly unknown[], idOf, prefix);
+  const stated = model['merges'] as readonly unknown[] | ReadMerges;
+  const merges = 'ids' in stated ? tableOf(stated.ids) : readMerges(stated, idOf, prefix);
   const known = new Map<string, readonly number[]>();
 
   const first = (word: string): number[] => {
@@ -93,11 +103,18 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
   };
 }
 
+function tableOf(ids: Int32Array): MergeTable {
+  const table = new MergeTable(ids.length / 3);
+  for (let rank = 0; 3 * rank < ids.length; rank++)
+    table.set(ids[3 * rank], ids[3 * rank + 1], rank, ids[3 * rank + 2]);
+  return table;
+}
+
 /**
  * With a prefix, a merge of tokens that there are not is left out.
  * @throws TokenizerError without one.
  */
-function readMerges(merges: readonly unknown[], idOf: ReadonlyMap<string, number>, prefix: string): MergeTable {
+function readMerges(merges: readonly unknown[], idOf: TokenIds, prefix: string): MergeTable {
   const table = new MergeTable(merges.length);
   merges.forEach((merge, rank) => {
     const at = typeof merge === 'string' ? merge.indexOf(' ') : 0;
@@ -123,13 +140,13 @@ function mergeAll(ids: number[], merges: MergeTable): readonly number[] {
     let at = -1;
     for (let i = 0; i + 1 < ids.length; i++) {
       const slot = merges.find(ids[i], ids[i + 1]);
-      if (slot >= 0 && (best < 0 || merges.rank[slot] < merges.rank[best])) {
+      if (slot >= 0 && (best < 0 || merges.rankOf(slot) < merges.rankOf(best))) {
         best = slot;
         at = i;
       }
     }
     if (best < 0) return ids;
-    ids.splice(at, 2, merges.id[best]);
+    ids.splice(at, 2, merges.idOf(best));
   }
 }
 
@@ -177,16 +194,16 @@ function mergeByHeap(ids: number[], merges: MergeTable): number[] {
   const mergeAt = (i: number) => (next[i] < 0 ? -1 : merges.find(ids[i], ids[next[i]]));
   const offer = (i: number): void => {
     const slot = i < 0 ? -1 : mergeAt(i);
-    if (slot >= 0) heap.push(merges.rank[slot] * size + i);
+    if (slot >= 0) heap.push(merges.rankOf(slot) * size + i);
   };
   for (let i = 0; i < size; i++) offer(i);
   for (let item = heap.pop(); item !== undefined; item = heap.pop()) {
     const i = item % size;
     const slot = isGone[i] ? -1 : mergeAt(i);
     // The pair may have changed since it was offered.
-    if (slot < 0 || merges.rank[slot] !== Math.floor(item / size)) continue;
+    if (slot < 0 || merges.rankOf(slot) !== Math.floor(item / size)) continue;
     const right = next[i];
-    ids[i] = merges.id[slot];
+    ids[i] = merges.idOf(slot);
     isGone[right] = 1;
     next[i] = next[right];
     if (next[i] >= 0) before[next[i]] = i;

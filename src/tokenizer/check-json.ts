@@ -4,6 +4,7 @@
 import { TokenizerError } from '../util/errors.ts';
 import { show } from '../util/show.ts';
 import { fail, type Json, object } from './fields.ts';
+import type { ReadVocabulary, TokenIds } from './token-model.ts';
 
 /** Ids from here on are damage: the largest vocabularies have about a million tokens. */
 const MAX_ID = 2 ** 24;
@@ -18,10 +19,18 @@ export interface TokenTable {
   readonly maxOwnId: number;
   /** Texts of the added tokens that are marked as special. */
   readonly special: readonly string[];
-  /** Every token of the model's own vocabulary with its id. */
-  readonly idOf: ReadonlyMap<string, number>;
+  /** Of the model's own vocabulary. */
+  readonly idOf: TokenIds;
+  readonly tokenOf: OwnTokens['tokenOf'];
   /** The added tokens as they stand in the file. */
   readonly added: readonly Json[];
+}
+
+/** The model's own vocabulary. */
+interface OwnTokens {
+  readonly idOf: TokenIds;
+  readonly tokenOf: (id: number) => string | undefined;
+  readonly maxId: number;
 }
 
 /**
@@ -62,40 +71,44 @@ export function tokenTexts(value: unknown, key: string): string[] {
   return value.map((item, i) => tokenText(item, `${key}[${i}]`)).filter((text) => text !== null);
 }
 
-/** Every token of the model with its id; where two tokens share an id, it is an error. */
-function readVocab(model: Json): Map<string, number> {
+/** The model's own tokens; where two of them share an id, it is an error. */
+function readVocab(model: Json): OwnTokens {
   const vocab = model['vocab'];
-  const tokens = new Map<string, number>();
+  if (isRead(vocab)) return { idOf: vocab, tokenOf: (id) => vocab.tokenOf(id), maxId: vocab.maxId };
+  const tokens: (string | undefined)[] = [];
+  // A Map where the file was no JSON: an object of 50,000 keys takes ten times as long to make.
+  const idOf = vocab instanceof Map ? (vocab as Map<string, number>) : new Map<string, number>();
   if (Array.isArray(vocab)) {
     vocab.forEach((entry: unknown, id) => {
       if (!Array.isArray(entry) || typeof entry[0] !== 'string' || typeof entry[1] !== 'number')
         fail(`model.vocab[${id}] must be a token and its score, but is ${show(entry)}`);
-      tokens.set(entry[0], id);
+      idOf.set(entry[0], id);
     });
     const unknown = model['unk_id'] ?? null;
     if (unknown !== null && !(isId(unknown) && unknown < vocab.length))
       fail(`model.unk_id must be one of the ${vocab.length} tokens, but is ${show(unknown)}`);
-  } else {
-    const owners: (string | undefined)[] = [];
-    // A Map where the file was no JSON: an object of 50,000 keys takes ten times as long to make.
-    const isMap = vocab instanceof Map;
-    const named = isMap ? null : object(vocab, 'model.vocab');
-    for (const token of isMap ? (vocab as Map<string, unknown>).keys() : Object.keys(named!)) {
-      const id = isMap ? (vocab as Map<string, unknown>).get(token) : named![token];
-      if (!isId(id)) fail(`model.vocab gives ${show(token)} the id ${show(id)}, which is not a whole number from 0 on`);
-      const other = owners[id];
-      if (other !== undefined) fail(`model.vocab gives ${show(other)} and ${show(token)} the same id ${id}`);
-      owners[id] = token;
-      tokens.set(token, id);
-    }
+  } else if (idOf !== vocab) {
+    const named = object(vocab, 'model.vocab');
+    for (const token of Object.keys(named)) idOf.set(token, named[token] as number);
   }
-  if (tokens.size === 0) fail('model.vocab is empty');
-  return tokens;
+  for (const [token, id] of idOf) {
+    if (!isId(id)) fail(`model.vocab gives ${show(token)} the id ${show(id)}, which is not a whole number from 0 on`);
+    const other = tokens[id];
+    if (other !== undefined) fail(`model.vocab gives ${show(other)} and ${show(token)} the same id ${id}`);
+    tokens[id] = token;
+  }
+  if (idOf.size === 0) fail('model.vocab is empty');
+  return { idOf, tokenOf: (id) => tokens[id], maxId: tokens.length - 1 };
 }
+
+/** Whether it was no JSON, which holds no functions. */
+const isRead = (vocab: unknown): vocab is ReadVocabulary =>
+  typeof vocab === 'object' && vocab !== null && typeof (vocab as Partial<ReadVocabulary>).tokenOf === 'function';
 
 function checkMerges(model: Json): void {
   const merges = model['merges'];
   if (merges === undefined && model['type'] !== 'BPE') return;
+  if (typeof merges === 'object' && merges !== null && 'ids' in merges) return;
   if (!Array.isArray(merges)) fail(`model.merges must be a list, but is ${show(merges)}`);
   const pairs = Array.isArray(merges[0]);
   for (let i = 0; i < merges.length; i++) {
@@ -118,10 +131,8 @@ function isPair(parts: unknown): parts is readonly [string, string] {
   return typeof left === 'string' && typeof right === 'string' && left !== '' && right !== '';
 }
 
-function readAdded(added: unknown, tokens: ReadonlyMap<string, number>): TokenTable {
+function readAdded(added: unknown, { idOf, tokenOf, maxId: maxOwnId }: OwnTokens): TokenTable {
   if (!Array.isArray(added)) fail(`added_tokens must be a list, but is ${show(added)}`);
-  let maxOwnId = 0;
-  for (const id of tokens.values()) if (id > maxOwnId) maxOwnId = id;
   let maxId = maxOwnId;
   const special: string[] = [];
   const owners = new Map<number, string>();
@@ -136,7 +147,7 @@ function readAdded(added: unknown, tokens: ReadonlyMap<string, number>): TokenTa
     maxId = Math.max(maxId, id);
     if (isSpecial === true) special.push(content);
   });
-  return { maxId, maxOwnId, special, idOf: tokens, added: added as readonly Json[] };
+  return { maxId, maxOwnId, special, idOf, tokenOf, added: added as readonly Json[] };
 }
 
 /** Calls `visit` for a part of the pipeline and, where it is a sequence, for each of its parts. */

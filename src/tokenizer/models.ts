@@ -5,10 +5,10 @@ import { TokenizerError } from '../util/errors.ts';
 import { show } from '../util/show.ts';
 import { bpe } from './bpe.ts';
 import { count, type Json, text } from './fields.ts';
-import type { TokenModel, Vocabulary } from './token-model.ts';
+import type { TokenIds, TokenModel, Vocabulary } from './token-model.ts';
 import { unigram } from './unigram.ts';
 
-export function tokenModel(model: Json, idOf: ReadonlyMap<string, number>): TokenModel {
+export function tokenModel(model: Json, idOf: TokenIds): TokenModel {
   const type = model['type'] ?? (Array.isArray(model['vocab']) ? 'Unigram' : 'merges' in model ? 'BPE' : 'WordPiece');
   const named = model['unk_token'];
   const unknownId = type === 'Unigram' ? model['unk_id'] : typeof named === 'string' ? idOf.get(named) : undefined;

@@ -53,9 +53,8 @@ export class Tokenizer {
   readonly config: Readonly<Record<string, unknown>>;
   /** @internal Whether longer lists of ids only ever add to the text of shorter ones. */
   readonly decodesInPieces: boolean;
-  readonly #idOf: Pick<ReadonlyMap<string, number>, 'get'>;
-  /** By id; a hole where an id has no token. */
-  readonly #tokens: readonly (string | undefined)[];
+  readonly #idOf: (token: string) => number | undefined;
+  readonly #tokenOf: (id: number) => string | undefined;
   readonly #added: AddedTokens;
   readonly #preTokenize: PreTokenizer;
   readonly #model: TokenModel;
@@ -71,22 +70,21 @@ export class Tokenizer {
     this.config = config;
     this.vocabSize = table.maxId + 1;
     this.ownVocabSize = table.maxOwnId + 1;
-    const { idOf, tokens } = namesOf(table);
+    const { idOf, tokenOf } = namesOf(table);
     this.#idOf = idOf;
-    this.#tokens = tokens;
+    this.#tokenOf = tokenOf;
     this.#added = new AddedTokens(table.added, normalize);
     this.#preTokenize = preTokenizer(json['pre_tokenizer']);
     this.#model = tokenModel(json['model'] as Json, table.idOf);
     this.#decode = decoder(json['decoder']);
     const marks = tokenTexts(config['additional_special_tokens'], 'additional_special_tokens');
-    const special = [...table.special, ...marks].map((token) => idOf.get(token));
+    const special = [...table.special, ...marks].map(idOf);
     this.specialTokenIds = new Set(special.filter((id) => id !== undefined).sort((a, b) => a - b));
     const tokenId = (key: string) => this.tokenToId(tokenText(config[key], key) ?? '') ?? null;
     this.bosTokenId = tokenId('bos_token');
     this.eosTokenId = tokenId('eos_token');
     this.#postProcess =
-      flaggedPostProcessor(config, this.bosTokenId, this.eosTokenId) ??
-      postProcessor(json['post_processor'], (token) => idOf.get(token));
+      flaggedPostProcessor(config, this.bosTokenId, this.eosTokenId) ?? postProcessor(json['post_processor'], idOf);
     this.#postJson = json['post_processor'];
     this.decodesInPieces = decodesInPieces(json);
     this.#bytesOf = tokenBytesOf(json['decoder'], this.#decode);
@@ -130,7 +128,7 @@ export class Tokenizer {
    * @throws TokenizerError as {@link encode}; also where tokenizer.json does not say how pairs are put together.
    */
   encodePair(first: string, second: string, maxLength = Number.POSITIVE_INFINITY): { ids: number[]; types: number[] } {
-    this.#pairProcess ??= pairProcessor(this.#postJson, (token) => this.#idOf.get(token));
+    this.#pairProcess ??= pairProcessor(this.#postJson, this.#idOf);
     const [a, b] = [first, second].map((text) => this.encode(text, { addSpecialTokens: false }));
     const most = Math.max(0, maxLength - this.#pairProcess([], []).ids.length);
     const [ofA, ofB] = pairLengths(a.length, b.length, most);
@@ -170,7 +168,7 @@ export class Tokenizer {
         throw new InputError(
           `token id ${shown(id)} (index ${i}) is not one of the tokenizer's, 0 to ${this.vocabSize - 1}`,
         );
-      const token = this.#tokens[id];
+      const token = this.#tokenOf(id);
       if (token !== undefined && !(skip && this.specialTokenIds.has(id))) kept.push(token);
     }
     return this.#decode(kept).join('');
@@ -178,7 +176,7 @@ export class Tokenizer {
 
   /** The id of a token as it is written in the vocabulary (`Ġthe`, `▁the`), not of a text. */
   tokenToId(token: string): number | undefined {
-    return this.#idOf.get(token);
+    return this.#idOf(token);
   }
 
   /**
@@ -186,14 +184,14 @@ export class Tokenizer {
    * for ids without a token, and for tokenizers whose decoder does not work token by token.
    */
   tokenBytes(id: number): Uint8Array | null {
-    const token = this.#tokens[id];
+    const token = this.#tokenOf(id);
     if (token === undefined || !this.decodesInPieces || this.specialTokenIds.has(id)) return null;
     return this.#bytesOf(token);
   }
 
   /** The token as it is written in the vocabulary. */
   idToToken(id: number): string | undefined {
-    return this.#tokens[id];
+    return this.#tokenOf(id);
   }
 }
 
@@ -208,16 +206,16 @@ function pairLengths(a: number, b: number, most: number): [number, number] {
 }
 
 /** Tokens and ids of the model and the added ones, which go before. */
-function namesOf({ idOf, added, maxId }: TokenTable) {
-  const tokens: (string | undefined)[] = new Array(maxId + 1);
-  idOf.forEach((id, token) => {
-    tokens[id] = token;
-  });
+function namesOf({ idOf, tokenOf, added }: TokenTable) {
   // A copy of all tokens would take longer than all lookups.
-  const ofAdded = new Map<string, number>();
+  const ids = new Map<string, number>();
+  const tokens = new Map<number, string>();
   for (const json of added) {
-    ofAdded.set(json['content'] as string, json['id'] as number);
-    tokens[json['id'] as number] = json['content'] as string;
+    ids.set(json['content'] as string, json['id'] as number);
+    tokens.set(json['id'] as number, json['content'] as string);
   }
-  return { idOf: { get: (token: string) => ofAdded.get(token) ?? idOf.get(token) }, tokens };
+  return {
+    idOf: (token: string) => ids.get(token) ?? idOf.get(token),
+    tokenOf: (id: number) => tokens.get(id) ?? tokenOf(id),
+  };
 }

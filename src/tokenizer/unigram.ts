@@ -9,7 +9,8 @@ import type { TokenModel, Vocabulary } from './token-model.ts';
 const UNKNOWN_PENALTY = 10;
 
 export function unigram(model: Json, { idOf, unknown }: Vocabulary): TokenModel {
-  const scores = (model['vocab'] as readonly (readonly [string, number])[]).map(([, score]) => score);
+  const vocab = model['vocab'] as readonly (readonly [string, number])[];
+  const scores = vocab.map(([, score]) => score);
   const unknownScore = scores.reduce((low, score) => Math.min(low, score), Number.POSITIVE_INFINITY) - UNKNOWN_PENALTY;
   const fallsBack = flag(model, 'byte_fallback', false);
   let trie: Trie | undefined;
@@ -19,7 +20,7 @@ export function unigram(model: Json, { idOf, unknown }: Vocabulary): TokenModel 
     return bytes.length > 0 && !bytes.includes(undefined) ? (bytes as number[]) : [unknown(token)];
   };
   return (word) => {
-    trie ??= new Trie(idOf);
+    trie ??= new Trie(vocab);
     const { starts, tokens } = bestPath(word, trie, scores, unknownScore);
     const found: (readonly number[])[] = [];
     for (let end = word.length; end > 0; ) {
@@ -71,8 +72,8 @@ class Trie {
   readonly tokens: number[] = [-1];
   readonly #children = new Map<number, number>();
 
-  constructor(idOf: ReadonlyMap<string, number>) {
-    for (const [token, id] of idOf) {
+  constructor(vocab: readonly (readonly [string, number])[]) {
+    for (const [id, [token]] of vocab.entries()) {
       let node = 0;
       for (let i = 0; i < token.length; i++) {
         const key = node * 65536 + token.charCodeAt(i);

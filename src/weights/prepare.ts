@@ -1,9 +1,8 @@
 /**
  * @file Makes the prepared weights: reads each parameter's rows in pieces, quantizes them, and hands the bytes on. At no
- * time is more than one piece in memory.
+ * time is more than one piece in memory, or several small ones of the size of one.
  */
 
-import type { BlockRows } from '../checkpoint/types.ts';
 import { PIECE_VALUES } from '../util/numbers.ts';
 import { scaledBlocks, type WeightCodec } from './codec.ts';
 import { areScalesFinite } from './finite-blocks.ts';
@@ -26,6 +25,8 @@ export interface PrepareOptions<S extends ParamSpec> {
   readonly codec?: WeightCodec;
   readonly source: (spec: S) => RowSource;
   readonly sink: ByteSink;
+  /** Whether small parameters are read at the same time. @default false: in their order, as a download brings them */
+  readonly readsTogether?: boolean;
   readonly onProgress?: (progress: WeightProgress) => void;
   /** Called when all bytes of a parameter were given to the sink. */
   readonly onParam?: () => Promise<void>;
@@ -34,36 +35,74 @@ export interface PrepareOptions<S extends ParamSpec> {
 
 /** @throws what the source or the sink throws, or the signal's reason. */
 export async function prepareWeights<S extends ParamSpec>(options: PrepareOptions<S>): Promise<void> {
-  const { specs, layout, codec = scaledBlocks, source, sink, onProgress, onParam, signal } = options;
+  const { layout, codec = scaledBlocks, sink, onProgress, onParam, signal } = options;
   const total = layout.size;
   let done = 0;
-  for (const spec of specs) {
-    const from = source(spec);
-    const parts = codec.parts(spec);
-    const kept = spec.stored === undefined ? undefined : from.blocks;
-    const { rows, cols } = from; // a plain parameter's pieces may be columns of what its shape says
-    const { arrangedRows = 1 } = codec;
-    const step = Math.max(1, Math.floor(PIECE_VALUES / cols / arrangedRows)) * arrangedRows;
-    for (let start = 0; start < rows; start += step) {
+  for (const pieces of groupsOf(options)) {
+    signal?.throwIfAborted();
+    const read = await Promise.all(pieces.map(readPiece));
+    for (const [n, { spec, from, start, count, isLast }] of pieces.entries()) {
       signal?.throwIfAborted();
-      const count = Math.min(step, rows - start);
-      const encoded = kept
-        ? [await finiteBlocks(kept, from, start, count)]
-        : await codec.encode(spec, await from.read(start, count), count, cols);
-      for (const [i, { name }] of parts.entries()) {
+      const { rows, cols } = from;
+      const own = read[n];
+      const encoded = own instanceof Uint8Array ? [own] : await codec.encode(spec, own, count, cols);
+      for (const [i, { name }] of codec.parts(spec).entries()) {
         const { offset, length } = layout.params.get(name)!;
         const bytes = codec.arrange?.(spec, encoded[i], count, cols) ?? encoded[i];
         await sink(bytes, offset + start * (length / rows));
         done += encoded[i].byteLength;
       }
       onProgress?.({ bytes: Math.min(done, total), total });
+      if (isLast) await onParam?.();
     }
-    await onParam?.();
   }
 }
 
-/** Rows as they are stored. @throws CheckpointError where a value is not finite. */
-async function finiteBlocks(kept: BlockRows, from: RowSource, start: number, count: number): Promise<Uint8Array> {
+/** Some rows of a parameter. */
+interface Piece<S> {
+  readonly spec: S;
+  readonly from: RowSource;
+  readonly start: number;
+  readonly count: number;
+  /** Of the parameter's. */
+  readonly isLast: boolean;
+}
+
+/**
+ * All rows in pieces, in their order; pieces that are read at the same time are a group. A read of a small parameter takes as long as the way to
+ * a thread and back.
+ */
+function* groupsOf<S extends ParamSpec>(options: PrepareOptions<S>): Generator<readonly Piece<S>[]> {
+  const { specs, source, codec: { arrangedRows = 1 } = scaledBlocks, readsTogether = false } = options;
+  let pieces: Piece<S>[] = [];
+  let values = 0;
+  for (const spec of specs) {
+    const from = source(spec);
+    const { rows, cols } = from; // a plain parameter's pieces may be columns of what its shape says
+    const step = Math.max(1, Math.floor(PIECE_VALUES / cols / arrangedRows)) * arrangedRows;
+    for (let start = 0; start < rows; start += step) {
+      const count = Math.min(step, rows - start);
+      if (pieces.length > 0 && !(readsTogether && values + count * cols <= PIECE_VALUES)) {
+        yield pieces;
+        pieces = [];
+        values = 0;
+      }
+      pieces.push({ spec, from, start, count, isLast: start + count === rows });
+      values += count * cols;
+    }
+  }
+  if (pieces.length > 0) yield pieces;
+}
+
+/** Values, or blocks of rows that stay as they are stored. @throws CheckpointError where a value is not finite. */
+async function readPiece<S extends ParamSpec>({
+  spec,
+  from,
+  start,
+  count,
+}: Piece<S>): Promise<Float32Array | Uint8Array> {
+  const kept = spec.stored === undefined ? undefined : from.blocks;
+  if (!kept) return from.read(start, count);
   const bytes = await kept.read(start, count);
   // Reading the values checks them, and says which one is wrong.
   if (!areScalesFinite(kept.format, bytes)) await from.read(start, count);

@@ -108,6 +108,25 @@ describe('prepared weights', () => {
     expect(await readdir(join(cacheDir, 'weights'))).toEqual([]);
   });
 
+  it('come after other work that takes place meanwhile, and not without it', async () => {
+    const done: string[] = [];
+    const meanwhile = async () => {
+      done.push(`read ${reads}`);
+    };
+    await openPreparedWeights(options({ meanwhile }));
+    expect(done).toEqual([`read ${SPECS.length}`]);
+    await openPreparedWeights(options({ meanwhile }));
+    expect(done).toHaveLength(1);
+    const failing = options({ identity: 'another', meanwhile: () => Promise.reject(new Error('no tokenizer')) });
+    await expect(openPreparedWeights(failing)).rejects.toThrow('no tokenizer');
+    expect((await readdir(join(cacheDir, 'weights'))).length).toBe(1);
+    // Before weights that take long.
+    const long: ParamSpec = { name: 'w', shape: [2 ** 18, 65], role: 'plain', format: 'float32' };
+    reads = 0;
+    await expect(openPreparedWeights({ ...failing, specs: [long] })).rejects.toThrow('no tokenizer');
+    expect(reads).toBe(0);
+  });
+
   it('are whole where a writer that lost its lock finishes late', async () => {
     let goOn = (): void => undefined;
     const waiting = new Promise<void>((done) => {

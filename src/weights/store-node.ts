@@ -10,11 +10,11 @@ import { dirname, join, resolve } from 'node:path';
 import { AlignedWriter } from '../util/aligned-writer-node.ts';
 import { KeyholdError, WeightsError } from '../util/errors.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
-import { clearLeftOvers, freeBytes, syncFolder, unfinishedName, writeSynced } from '../util/files-node.ts';
+import { clearLeftOvers, freeBytes, unfinishedName, writeSynced } from '../util/files-node.ts';
 import { homeFolder } from '../util/home-node.ts';
 import type { WeightCodec } from './codec.ts';
 import { WeightsManifest } from './manifest.ts';
-import { prepareWeights, type WeightProgress } from './prepare.ts';
+import { type ByteSink, prepareWeights, type WeightProgress } from './prepare.ts';
 import type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './types.ts';
 
 export interface StoreOptions<S extends ParamSpec> {
@@ -32,6 +32,11 @@ export interface StoreOptions<S extends ParamSpec> {
   readonly cacheDir?: string;
   /** The name of the model, for lists of what is on the disk. */
   readonly label?: string;
+  /**
+   * Other work, done while the bytes get to the disk, or before weights that take long are prepared: it may throw, and nothing is left
+   * then.
+   */
+  readonly meanwhile?: () => Promise<unknown>;
   readonly onProgress?: (progress: WeightProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -40,6 +45,8 @@ export interface StoreOptions<S extends ParamSpec> {
 export type EntryOptions = Pick<StoreOptions<ParamSpec>, 'specs' | 'format' | 'identity' | 'cacheDir' | 'codec'>;
 
 const WEIGHTS_FILE = 'weights.bin';
+/** Bytes that take less than a second. */
+const FEW_BYTES = 2 ** 26;
 /** Its time says when the weights were last used. */
 export const MANIFEST_FILE = 'manifest.json';
 /** The name of the model that an entry was made for; nothing depends on it. */
@@ -74,6 +81,7 @@ export async function openPreparedWeights<S extends ParamSpec>(options: StoreOpt
   let lock: FileLock | undefined;
   try {
     lock = await takeFileLock(`${folder}.lock`, options.signal);
+    if (layout.size > FEW_BYTES) await options.meanwhile?.();
     // Another process may have been faster.
     if (!(await isWhole(entry))) await write(options, entry);
   } catch (cause) {
@@ -137,7 +145,8 @@ async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry
     try {
       await file.truncate(layout.size);
       const writer = new AlignedWriter(file, layout.size);
-      await prepareWeights({ ...options, layout, sink: (bytes, offset) => writer.write(bytes, offset) });
+      const sink: ByteSink = (bytes, offset) => writer.write(bytes, offset);
+      await prepareWeights({ ...options, layout, sink, readsTogether: true });
       await writer.flush();
       const writeManifest = async (): Promise<void> =>
         writeSynced(join(unfinished, MANIFEST_FILE), await manifest.textOf(reader(file)));
@@ -145,22 +154,22 @@ async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry
         if (options.label !== undefined) await writeSynced(join(unfinished, LABEL_FILE), `${options.label}\n`);
       };
       // The folder is found only once it is renamed, so these need no order.
-      await allDone([file.sync(), writeManifest(), writeLabel()]);
+      await allDone([file.sync(), writeManifest(), writeLabel(), options.meanwhile?.()]);
     } finally {
       await file.close();
     }
     // The lock may have been lost to a process on another machine, whose entry is as good as this one.
     if (await isWhole(entry)) return;
     await rm(folder, { recursive: true, force: true });
+    // Where a crash undoes this, the next opening makes the entry anew.
     await rename(unfinished, folder);
-    await syncFolder(dirname(folder));
   } finally {
     await rm(unfinished, { recursive: true, force: true }).catch(() => undefined);
   }
 }
 
 /** Waits for all of them, also where one fails: the file may be closed afterwards. */
-async function allDone(work: readonly Promise<void>[]): Promise<void> {
+async function allDone(work: readonly (Promise<unknown> | undefined)[]): Promise<void> {
   await Promise.allSettled(work);
   await Promise.all(work);
 }

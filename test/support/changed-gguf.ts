@@ -41,7 +41,7 @@ export async function changedGguf(
 }
 
 /** Bytes of the header that are metadata. */
-function metadataOf({ bytes, tensors }: GgufHeader): Uint8Array {
+export function metadataOf({ bytes, tensors }: GgufHeader): Uint8Array {
   const infos = tensors.reduce((sum, { name, shape }) => sum + 24 + Buffer.byteLength(name) + 8 * shape.length, 0);
   return bytes.subarray(24, bytes.length - infos);
 }
@@ -53,7 +53,7 @@ interface NewTensor {
   readonly bytes: Uint8Array;
 }
 
-function fileOf(entries: Bytes, count: number, tensors: readonly NewTensor[], version = 3): Uint8Array {
+export function fileOf(entries: Bytes, count: number, tensors: readonly NewTensor[], version = 3): Uint8Array {
   const out = ggufStart(tensors.length, count, version).raw(entries.done());
   let offset = 0;
   for (const { name, shape, type, bytes } of tensors) {

@@ -7,7 +7,7 @@ import { CheckpointError } from '../../util/errors.ts';
 import { show } from '../../util/show.ts';
 import type { ByteSource } from '../types.ts';
 import { TENSOR_TYPES, type TensorType } from './block-formats.ts';
-import { decodeTexts, findTexts } from './texts.ts';
+import { decodeTexts, findTexts, type PackedTexts, textAt } from './texts.ts';
 
 /** A value of the metadata. Integers beyond 2^53 stay bigint. */
 export type MetadataValue = number | bigint | boolean | string | MetadataArray;
@@ -21,6 +21,8 @@ export interface MetadataArray {
   at(index: number): number | bigint | boolean | string | undefined;
   /** The first index of each of these texts that the array holds, without decoding the others. */
   find(texts: readonly string[]): ReadonlyMap<string, number>;
+  /** Of an array of strings: the bytes of its elements. */
+  readonly packed?: PackedTexts;
 }
 
 /** A tensor as the header describes it. */
@@ -272,21 +274,27 @@ class Cursor {
     if (size !== undefined) {
       const start = this.#take(size * length, what);
       const at = (i: number) => (i < length ? scalar(view, type, start + i * size) : undefined);
-      const values = () => Array.from({ length }, (_, i) => scalar(view, type, start + i * size));
+      const values = () => {
+        const out = new Array<number | bigint | boolean>(length);
+        for (let i = 0; i < length; i++) out[i] = scalar(view, type, start + i * size);
+        return out;
+      };
       return { length, elementType: type === 7 ? 'boolean' : 'number', values, at, find: () => new Map() };
     }
-    const starts = new Float64Array(length);
+    const starts = new Uint32Array(length);
     const lengths = new Uint32Array(length);
     for (let i = 0; i < length; i++) {
       lengths[i] = this.#length(what);
       starts[i] = this.#take(lengths[i], what);
     }
+    const packed = { bytes, starts, lengths };
     return {
       length,
       elementType: 'string',
-      values: () => decodeTexts(bytes, starts, lengths),
-      at: (i) => decodeTexts(bytes, starts.subarray(i, i + 1), lengths.subarray(i, i + 1))[0],
-      find: (texts) => findTexts(bytes, starts, lengths, texts),
+      values: () => decodeTexts(packed),
+      at: (i) => (i < length ? textAt(packed, i) : undefined),
+      find: (texts) => findTexts(packed, texts),
+      packed,
     };
   }
 

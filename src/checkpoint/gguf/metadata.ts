@@ -4,9 +4,16 @@
 import { CheckpointError } from '../../util/errors.ts';
 import { show } from '../../util/show.ts';
 import type { MetadataArray, MetadataValue } from './header.ts';
+import type { PackedTexts } from './texts.ts';
 
 /** No count in the metadata may exceed this. */
 const MAX_COUNT = 2 ** 26;
+/** What an array of no elements holds, whichever type it says. */
+const NO_TEXTS: PackedTexts = {
+  bytes: new Uint8Array(0),
+  starts: new Uint32Array(0),
+  lengths: new Uint32Array(0),
+};
 
 export class Metadata {
   readonly #values: ReadonlyMap<string, MetadataValue>;
@@ -109,6 +116,11 @@ export class Metadata {
 
   texts(key: string): string[] {
     return this.#list(key, 'string').values() as string[];
+  }
+
+  /** The texts of a list as the file has them. */
+  packedTexts(key: string): PackedTexts {
+    return this.#list(key, 'string').packed ?? NO_TEXTS;
   }
 
   bools(key: string): boolean[] {

@@ -2,19 +2,31 @@
  * @file Many texts out of a file's bytes. A vocabulary has 100,000 of them, and a call of the decoder for each takes longer than all else.
  */
 
-/** Texts in UTF-8; what is no UTF-8 becomes U+FFFD. */
-export function decodeTexts(bytes: Uint8Array, starts: Float64Array, lengths: Uint32Array): string[] {
-  const together = decodeTogether(bytes, starts, lengths);
+/** Texts in UTF-8 where a file has them. */
+export interface PackedTexts {
+  readonly bytes: Uint8Array;
+  /** Where each text begins. */
+  readonly starts: Uint32Array;
+  /** How many bytes it has. */
+  readonly lengths: Uint32Array;
+}
+
+/** One of the texts. */
+export const textAt = ({ bytes, starts, lengths }: PackedTexts, index: number): string =>
+  new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.subarray(starts[index], starts[index] + lengths[index]));
+
+/** All texts. What is no UTF-8 becomes U+FFFD. */
+export function decodeTexts(texts: PackedTexts): string[] {
+  const together = decodeTogether(texts);
   if (together) return together;
+  const { bytes, starts, lengths } = texts;
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   return Array.from(starts, (start, i) => decoder.decode(bytes.subarray(start, start + lengths[i])));
 }
 
 /** The first index of each of `wanted` that is among the texts. */
 export function findTexts(
-  bytes: Uint8Array,
-  starts: Float64Array,
-  lengths: Uint32Array,
+  { bytes, starts, lengths }: PackedTexts,
   wanted: readonly string[],
 ): ReadonlyMap<string, number> {
   const encoder = new TextEncoder();
@@ -40,7 +52,7 @@ function isAt(bytes: Uint8Array, start: number, text: Uint8Array): boolean {
 }
 
 /** All texts in one piece, which is cut; null: some are no UTF-8. */
-function decodeTogether(bytes: Uint8Array, starts: Float64Array, lengths: Uint32Array): string[] | null {
+function decodeTogether({ bytes, starts, lengths }: PackedTexts): string[] | null {
   let size = 0;
   for (const length of lengths) size += length;
   const joined = new Uint8Array(size);
@@ -61,11 +73,13 @@ function decodeTogether(bytes: Uint8Array, starts: Float64Array, lengths: Uint32
   } catch {
     return null;
   }
+  const texts = new Array<string>(units.length);
   let unit = 0;
-  return Array.from(units, (count) => {
-    unit += count;
-    return whole.slice(unit - count, unit);
-  });
+  for (let i = 0; i < units.length; i++) {
+    texts[i] = whole.slice(unit, unit + units[i]);
+    unit += units[i];
+  }
+  return texts;
 }
 
 /** Copies a text. @returns its length in UTF-16. */

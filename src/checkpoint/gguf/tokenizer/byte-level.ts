@@ -3,7 +3,8 @@
  */
 import { TokenizerError } from '../../../util/errors.ts';
 import { show } from '../../../util/show.ts';
-import { addedTokens, sequence, template, typeOf, vocabOf } from './parts.ts';
+import { PackedMerges, PackedVocabulary } from './packed-vocabulary.ts';
+import { addedTokens, sequence, template, typeOf } from './parts.ts';
 import { DEFAULT_PRE_TOKENIZER, type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';
 import { type GgufVocabulary, type Json, TOKEN_TYPE } from './types.ts';
 
@@ -21,6 +22,7 @@ export function byteLevelJson(vocabulary: GgufVocabulary): Json {
         'use the safetensors version of the model',
     );
   const before = (vocabulary.addBos ?? row.addBos ?? false) ? ['bos'] : [];
+  const vocab = new PackedVocabulary(vocabulary.packedTokens, (id) => typeOf(vocabulary, id) === TOKEN_TYPE.unused);
   const after = vocabulary.addEos ? ['eos'] : vocabulary.addSep ? ['seperator'] : [];
   return {
     version: '1.0',
@@ -38,8 +40,8 @@ export function byteLevelJson(vocabulary: GgufVocabulary): Json {
       fuse_unk: false,
       byte_fallback: false,
       ignore_merges: row.ignoreMerges ?? false,
-      vocab: vocabOf(vocabulary, (id) => typeOf(vocabulary, id) === TOKEN_TYPE.unused),
-      merges: merges.every(isPlain) ? merges : merges.map(splitMerge),
+      vocab,
+      merges: new PackedMerges(vocab, merges),
     },
   };
 }
@@ -53,17 +55,4 @@ function cut({ patterns }: PreTokenizer): Json {
   }));
   const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
   return sequence('pretokenizers', [...splits, bytes]);
-}
-
-/** Whether a merge is two tokens with the only space between them. */
-function isPlain(merge: string): boolean {
-  const at = merge.indexOf(' ');
-  return at > 0 && !merge.includes(' ', at + 1);
-}
-
-/** "a b" → ["a", "b"]. The first letter may be a space that is a token itself. */
-export function splitMerge(merge: string): [string, string] {
-  const at = merge.indexOf(' ', 1);
-  if (at < 0) throw new TokenizerError(`the GGUF file's merge ${show(merge)} is not two tokens`);
-  return [merge.slice(0, at), merge.slice(at + 1)];
 }

@@ -36,19 +36,21 @@ const addedToken = (id: number, content: string, special: boolean): Json => ({
 /** Control tokens are special; tokens that users define are not. */
 export function addedTokens(vocabulary: GgufVocabulary, isText: (token: string) => boolean = () => false): Json[] {
   const added: Json[] = [];
-  vocabulary.tokens.forEach((token, id) => {
+  const { lengths } = vocabulary.packedTokens;
+  for (let id = 0; id < lengths.length; id++) {
     const type = typeOf(vocabulary, id);
     const special = type === TOKEN_TYPE.control || type === TOKEN_TYPE.unknown;
-    if (token !== '' && (special || (type === TOKEN_TYPE.userDefined && !isText(token))))
-      added.push(addedToken(id, token, special));
-  });
+    if (lengths[id] === 0 || !(special || type === TOKEN_TYPE.userDefined)) continue;
+    const token = vocabulary.textOf(id);
+    if (special || !isText(token)) added.push(addedToken(id, token, special));
+  }
   return added;
 }
 
 /** What is put around a text: tokens before it and behind it. Null where there are none. */
 export function template(vocabulary: GgufVocabulary, before: readonly string[], after: readonly string[]): Json | null {
-  const { tokens, ids } = vocabulary;
-  const mark = (name: string) => (name in ids ? [{ id: tokens[ids[name]], type_id: 0 }] : []);
+  const { textOf, ids } = vocabulary;
+  const mark = (name: string) => (name in ids ? [{ id: textOf(ids[name]), type_id: 0 }] : []);
   const [first, last] = [before.flatMap(mark), after.flatMap(mark)];
   if (first.length + last.length === 0) return null;
   const special = (parts: { id: string; type_id: number }[]) => parts.map((part) => ({ SpecialToken: part }));
@@ -64,7 +66,7 @@ export function template(vocabulary: GgufVocabulary, before: readonly string[], 
     pair: [...around('A', 0), ...around('B', 1)],
     special_tokens: Object.fromEntries(
       used.map((name) => {
-        const token = tokens[ids[name]];
+        const token = textOf(ids[name]);
         return [token, { id: token, ids: [ids[name]], tokens: [token] }];
       }),
     ),

@@ -4,6 +4,7 @@
 
 import type { Metadata } from '../metadata.ts';
 import { specialTokenId } from '../special-tokens.ts';
+import { decodeTexts, textAt } from '../texts.ts';
 import type { GgufVocabulary } from './types.ts';
 
 const TOKEN_IDS = ['bos', 'eos', 'unknown', 'padding', 'seperator', 'cls', 'mask'] as const;
@@ -15,16 +16,18 @@ const TOKEN_IDS = ['bos', 'eos', 'unknown', 'padding', 'seperator', 'cls', 'mask
 export function readVocabulary(metadata: Metadata, architecture: string): GgufVocabulary | null {
   const own = metadata.below('tokenizer.ggml.');
   if (!own.has('model') || own.text('model') === 'none' || own.text('model') === 'no_vocab') return null;
-  const tokens = own.texts('tokens');
+  const packedTokens = own.packedTexts('tokens');
+  const count = packedTokens.lengths.length;
+  const tokens = lazy(() => decodeTexts(packedTokens));
   const list = (key: string): number[] | null => {
     if (!own.has(key)) return null;
     const values = own.numbers(key);
-    if (values.length < tokens.length) throw own.fail(key, `has ${values.length} entries for ${tokens.length} tokens`);
-    return values.slice(0, tokens.length);
+    if (values.length < count) throw own.fail(key, `has ${values.length} entries for ${count} tokens`);
+    return values.length === count ? values : values.slice(0, count);
   };
   const ids: Record<string, number> = {};
   for (const key of TOKEN_IDS) {
-    const id = specialTokenId(metadata, key, tokens.length);
+    const id = specialTokenId(metadata, key, count);
     if (id !== null) ids[key] = id;
   }
   const flag = (key: string) => (own.has(key) ? own.bool(key) : null);
@@ -32,10 +35,14 @@ export function readVocabulary(metadata: Metadata, architecture: string): GgufVo
     architecture,
     model: own.text('model'),
     pre: own.textOrNull('pre'),
-    tokens,
+    get tokens() {
+      return tokens();
+    },
+    packedTokens,
+    textOf: (id) => textAt(packedTokens, id),
     scores: list('scores'),
     types: list('token_type'),
-    merges: own.has('merges') ? own.texts('merges') : null,
+    merges: own.has('merges') ? own.packedTexts('merges') : null,
     ids,
     addBos: flag('add_bos_token'),
     addEos: flag('add_eos_token'),
@@ -47,6 +54,15 @@ export function readVocabulary(metadata: Metadata, architecture: string): GgufVo
       : null,
     chatTemplates: chatTemplates(metadata),
     huggingFaceJson: metadata.textOrNull('tokenizer.huggingface.json'),
+  };
+}
+
+/** What `make` gives, made once. */
+function lazy<T extends object>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
   };
 }
 

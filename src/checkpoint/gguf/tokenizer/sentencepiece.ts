@@ -2,7 +2,8 @@
  * @file SentencePiece's BPE (`llama`): spaces are written ▁, unknown characters as bytes; merges follow from scores.
  */
 
-import { splitMerge } from './byte-level.ts';
+import { decodeTexts } from '../texts.ts';
+import { splitMerge } from './packed-vocabulary.ts';
 import { addedTokens, sequence, template, typeOf, vocabOf } from './parts.ts';
 import { type GgufVocabulary, type Json, TOKEN_TYPE } from './types.ts';
 
@@ -46,7 +47,7 @@ export function sentencePieceJson(original: GgufVocabulary): Json {
       byte_fallback: true,
       ignore_merges: false,
       vocab,
-      merges: vocabulary.merges?.map(splitMerge) ?? mergesOf(vocabulary, vocab, gemma),
+      merges: vocabulary.merges ? decodeTexts(vocabulary.merges).map(splitMerge) : mergesOf(vocabulary, vocab, gemma),
     },
   };
 }
@@ -63,7 +64,7 @@ function withSpaceMarks(vocabulary: GgufVocabulary): GgufVocabulary {
   const tokens = vocabulary.tokens.map((token, id) =>
     typeOf(vocabulary, id) === TOKEN_TYPE.userDefined && /^ +$/.test(token) ? token.replaceAll(' ', SPACE) : token,
   );
-  return { ...vocabulary, tokens };
+  return { ...vocabulary, tokens, textOf: (id) => tokens[id] };
 }
 
 /** Token types that merges make: text. */

@@ -46,9 +46,9 @@ const CONFIG_KEYS = {
   mask: 'mask_token',
 } as const;
 
-export function ggufTokenizerConfig({ tokens, ids, chatTemplates }: GgufVocabulary): Json {
+export function ggufTokenizerConfig({ textOf, ids, chatTemplates }: GgufVocabulary): Json {
   const config: Json = { clean_up_tokenization_spaces: false };
-  for (const [name, key] of Object.entries(CONFIG_KEYS)) if (name in ids) config[key] = tokens[ids[name]];
+  for (const [name, key] of Object.entries(CONFIG_KEYS)) if (name in ids) config[key] = textOf(ids[name]);
   const templates = Object.entries(chatTemplates);
   if (templates.length === 1 && templates[0][0] === 'default') config['chat_template'] = templates[0][1];
   else if (templates.length > 0) config['chat_template'] = templates.map(([name, template]) => ({ name, template }));

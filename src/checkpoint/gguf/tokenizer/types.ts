@@ -2,6 +2,8 @@
  * @file The vocabulary in a GGUF file.
  */
 
+import type { PackedTexts } from '../texts.ts';
+
 /** What a GGUF file says of its tokens. Lists go by token id. */
 export interface GgufVocabulary {
   /** general.architecture: some kinds of tokenizers differ by it. */
@@ -10,11 +12,17 @@ export interface GgufVocabulary {
   readonly model: string;
   /** tokenizer.ggml.pre: how text is cut before merges, e.g. `llama-bpe`. */
   readonly pre: string | null;
+  /** All tokens, decoded when they are first asked for. */
   readonly tokens: readonly string[];
+  /** The tokens as the file has them. */
+  readonly packedTokens: PackedTexts;
+  /** One token. */
+  readonly textOf: (id: number) => string;
   readonly scores: readonly number[] | null;
   /** See {@link TOKEN_TYPE}. */
   readonly types: readonly number[] | null;
-  readonly merges: readonly string[] | null;
+  /** Each is two tokens with a space between. */
+  readonly merges: PackedTexts | null;
   /** Special tokens: `bos`, `eos`, `unknown`, `padding`, `seperator`, `cls`, `mask`. */
   readonly ids: Readonly<Record<string, number>>;
   readonly addBos: boolean | null;

@@ -4,6 +4,7 @@
 
 import { TokenizerError } from '../../../util/errors.ts';
 import { isObject } from '../../../util/is-object.ts';
+import { PackedMerges, PackedVocabulary } from '../tokenizer/packed-vocabulary.ts';
 import { preTokenizerOf } from '../tokenizer/pre-tokenizers.ts';
 import { type Json, TOKEN_TYPE } from '../tokenizer/types.ts';
 import type { Entry } from './header-bytes.ts';
@@ -25,12 +26,14 @@ export function vocabularyEntries(json: Json, config: Json, size: number): Map<s
   if (model['type'] !== 'BPE' || !isObject(vocab))
     throw new TokenizerError(`a tokenizer of the kind ${String(model['type'])} can't be written to GGUF; BPE can`);
   const isSentencePiece = model['byte_fallback'] === true;
-  const merges = (Array.isArray(model['merges']) ? model['merges'] : []).map((merge: unknown) =>
+  const stated = model['merges'] instanceof PackedMerges ? model['merges'].toJSON() : model['merges'];
+  const merges = (Array.isArray(stated) ? stated : []).map((merge: unknown) =>
     typeof merge === 'string' ? merge : (merge as string[]).join(' '),
   );
   const tokens: string[] = [];
   const types: number[] = [];
-  for (const [token, id] of (vocab instanceof Map ? [...vocab] : Object.entries(vocab)) as [string, number][]) {
+  const named = vocab instanceof PackedVocabulary ? vocab.toJSON() : vocab;
+  for (const [token, id] of (named instanceof Map ? [...named] : Object.entries(named)) as [string, number][]) {
     tokens[id] = token;
     types[id] = isSentencePiece && /^<0x[0-9A-F]{2}>$/.test(token) ? TOKEN_TYPE.byte : TOKEN_TYPE.normal;
   }
