@@ -2,7 +2,6 @@
  * @file Loads a model in Node: from a folder, a file, the hub, or the package itself.
  */
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { adapterName, openAdapterFolder } from '../adapters/read/open-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
@@ -10,6 +9,7 @@ import type { LanguageModel } from '../engine/language-model.ts';
 import { downloadFromHub, ggufOfDownload, type HubDownloadOptions, type HubProgress } from '../hub/hub-node.ts';
 import { hubGguf } from '../hub/names.ts';
 import { HubError, InputError } from '../util/errors.ts';
+import { usableCores } from '../util/machine-node.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';
 import { shippedFolder, TINY_MODEL } from '../util/shipped-node.ts';
@@ -330,5 +330,5 @@ function urlHint(url: string): string {
  * @throws InputError
  */
 function boundThreads(threads: number | undefined): number | undefined {
-  return threads === undefined ? undefined : Math.min(wholeNumber('threads', threads), availableParallelism());
+  return threads === undefined ? undefined : Math.min(wholeNumber('threads', threads), usableCores());
 }
