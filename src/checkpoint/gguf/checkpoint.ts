@@ -103,7 +103,7 @@ async function openShards(files: CheckpointFiles, file: string, sources: ByteSou
   if (missing.length > 0)
     throw new CheckpointError(
       `${files.name}: ${missing.length} of ${names.length} GGUF files are missing: ${missing.slice(0, 10).join(', ')}` +
-        `${missing.length > 10 ? ', …' : ''}. Download them again.`,
+        `${missing.length > 10 ? ', …' : ''}; download them again`,
     );
   const headers: GgufHeader[] = [];
   for (const source of sources) headers.push(await readGgufHeader(source));
@@ -122,14 +122,14 @@ function checkShards(where: string, names: readonly string[], headers: readonly 
     if (index !== expected[0] || (count !== expected[1] && !(names.length === 1 && count === 0)))
       throw new CheckpointError(
         `${where}: ${names[i]} says that it is part ${String(index)} of ${String(count)}, but its name makes it part ` +
-          `${expected[0]} of ${expected[1]}. Keep the names that the files were published under.`,
+          `${expected[0]} of ${expected[1]}; keep the names that the files were published under`,
       );
   });
   const promised = headers[0].metadata.get('split.tensors.count');
   const found = headers.reduce((sum, { tensors }) => sum + tensors.length, 0);
   if (names.length > 1 && promised !== undefined && promised !== found)
     throw new CheckpointError(
-      `${where}: the parts hold ${found} tensors, but ${String(promised)} are announced. Download them again.`,
+      `${where}: the parts hold ${found} tensors, but ${String(promised)} are announced; download them again`,
     );
 }
 
@@ -142,7 +142,7 @@ function mergeShards(
   headers.forEach((header, i) => {
     for (const info of header.tensors) {
       if (tensors.has(info.name))
-        throw new CheckpointError(`${where}: the tensor ${JSON.stringify(info.name)} is in two of the parts.`);
+        throw new CheckpointError(`${where}: the tensor ${JSON.stringify(info.name)} is in two of the parts`);
       tensors.set(info.name, storedTensor(sources[i], info));
     }
   });

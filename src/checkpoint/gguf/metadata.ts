@@ -140,7 +140,7 @@ export class Metadata {
 
   /** An error about this key. */
   fail(key: string, what: string): CheckpointError {
-    return new CheckpointError(`${this.#where}: metadata ${this.#prefix}${key} ${what}.`);
+    return new CheckpointError(`${this.#where}: metadata ${this.#prefix}${key} ${what}`);
   }
 
   #list(key: string, type: MetadataArray['elementType']): MetadataArray {
@@ -155,7 +155,7 @@ export class Metadata {
     const value = this.#values.get(this.#prefix + key) ?? fallback;
     if (value === undefined)
       throw new CheckpointError(
-        `${this.#where}: the metadata lack ${this.#prefix}${key}. The file is incomplete; convert the model again.`,
+        `${this.#where}: the metadata lack ${this.#prefix}${key}: the file is incomplete; convert the model again`,
       );
     return value;
   }

@@ -17,7 +17,7 @@ const MAX_VALUES = 65_536;
 
 /** Files that are no models, by general.type or general.architecture: what they are, and what to do. */
 const NO_MODELS: Readonly<Record<string, string>> = {
-  adapter: 'is an adapter (LoRA), not a model. Name the model that it belongs to, and this file as its adapter',
+  adapter: 'is an adapter (LoRA), not a model: name the model that it belongs to, and this file as its adapter',
   mmproj:
     'is the part of a model that sees or hears (mmproj), which is not run. Name the GGUF file of the language model',
   clip: 'is the part of a model that sees or hears (mmproj), which is not run. Name the GGUF file of the language model',
@@ -44,14 +44,14 @@ export async function asHuggingFace(
 ): Promise<HuggingFaceModel> {
   const name = all.text('general.architecture');
   const other = NO_MODELS[all.textOrNull('general.type') ?? ''] ?? NO_MODELS[name];
-  if (other !== undefined) throw new CheckpointError(`${where}: ${other}.`);
+  if (other !== undefined) throw new CheckpointError(`${where}: ${other}`);
   if (tensors.size === 0)
-    throw new CheckpointError(`${where}: holds no tensors, only metadata. Name the GGUF file that has the weights.`);
+    throw new CheckpointError(`${where}: holds no tensors, only metadata; name the GGUF file that has the weights`);
   const architecture = ARCHITECTURES.find(({ names }) => names.includes(name));
   if (!architecture)
     throw new CheckpointError(
       `${where}: the architecture ${show(name)} is not run from GGUF; these are: ` +
-        `${ARCHITECTURES.flatMap(({ names }) => names).join(', ')}. Use the safetensors version of the model.`,
+        `${ARCHITECTURES.flatMap(({ names }) => names).join(', ')}; use the safetensors version of the model`,
     );
   const model = modelOf(all, tensors, name, architecture.hasHeads ?? true);
   const config = await architecture.config(model);
@@ -105,7 +105,7 @@ function mapTensors(architecture: Architecture, model: GgufModel, where: string)
     const made = rename(architecture, model, name, tensor);
     if (made === null) left.push(name);
     for (const piece of made ?? []) {
-      if (out.has(piece.name)) throw new CheckpointError(`${where}: two tensors become ${piece.name}; one is ${name}.`);
+      if (out.has(piece.name)) throw new CheckpointError(`${where}: two tensors become ${piece.name}; one is ${name}`);
       out.set(piece.name, piece);
     }
   }
@@ -119,7 +119,7 @@ function mapTensors(architecture: Architecture, model: GgufModel, where: string)
         `${left
           .slice(0, 6)
           .map((name) => JSON.stringify(name))
-          .join(', ')}${left.length > 6 ? ', …' : ''}.`,
+          .join(', ')}${left.length > 6 ? ', …' : ''}`,
     );
   return out;
 }
