@@ -88,7 +88,11 @@ describe('a LoRA in GGUF', async () => {
   it('is tried with every family for which it is read', () => {
     const families = new Set(models.values());
     // Files of these are read as another family.
-    expect(Object.keys(LAYOUTS).filter((family) => !families.has(family))).toEqual(['mistral', 'glm4_moe_lite', 'bamba']);
+    expect(Object.keys(LAYOUTS).filter((family) => !families.has(family))).toEqual([
+      'mistral',
+      'glm4_moe_lite',
+      'bamba',
+    ]);
   });
 
   it.each([...models.keys()])('on %s is added to the rows of its tensors', async (name) => {
