@@ -5,6 +5,7 @@ import { GraphError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import { type CacheStep, StepEvents } from './events.ts';
+import type { KeySums } from './key-sums.ts';
 import { cacheFull } from './options.ts';
 import { type Need, neededSets, needsBy } from './policy/needs.ts';
 import type { Policy } from './policy/policy.ts';
@@ -24,12 +25,15 @@ export interface AppendTarget {
   readonly rules: Policy;
   readonly store: SlotStore;
   readonly rows: readonly Row[];
+  readonly keySums: KeySums | null;
 }
 
 export class Appender {
   readonly events = new StepEvents();
   /** Numbers that the policy keeps for all layers of a row. */
   readonly layerState: number;
+  /** Numbers of a token's queries in all layers, where the policy asks for them. */
+  readonly queries: number;
   readonly #cache: AppendTarget;
   readonly #view: LayerView;
   readonly #plan = new StepPlan();
@@ -38,6 +42,13 @@ export class Appender {
     this.#cache = cache;
     const { shape, rules, store } = cache;
     let total = 0;
+    let queries = 0;
+    const firstQueries = shape.layers.map(({ slots, heads, keySize }) => {
+      const first = queries;
+      if (slots && rules.needsQueries) queries += heads * keySize;
+      return first;
+    });
+    this.queries = queries;
     const layerStates = shape.layers.map(({ slots }, l): readonly [number, number] => {
       const count = slots ? (rules.layout.layerState?.(l) ?? 0) : 0;
       total += count;
@@ -50,6 +61,7 @@ export class Appender {
       needs: neededSets(rules.needs),
       queryRange: (need, newTokens) => this.#queryRange(need, newTokens),
       layerStateOf: (layer) => layerStates[layer],
+      firstQueryOf: (layer) => firstQueries[layer],
     });
   }
 
@@ -87,16 +99,27 @@ export class Appender {
     return given ?? [need === 'last-query' ? newTokens - 1 : 0, newTokens];
   }
 
-  #beginRow({ tokens, rowState }: Row, row: number, { tokens: chunk, phase }: ChunkOutputs): void {
-    const newTokens = chunk[row].length;
-    this.#cache.rules.beginChunk?.({ row, firstPosition: tokens.length, newTokens, phase, rowState });
+  #beginRow(state: Row, row: number, { tokens: chunk, phase }: ChunkOutputs): void {
+    const { rules } = this.#cache;
+    const { tokens, rowState, keptQueries } = state;
+    const start = {
+      row,
+      firstPosition: tokens.length,
+      newTokens: chunk[row].length,
+      phase,
+      keptChunks: keptQueries.length,
+      rowState,
+    };
+    rules.beginChunk?.(start);
+    state.keepsLayerState = rules.keepsLayerState?.(start) ?? false;
   }
 
   #appendRow(table: SlotTable, row: number, chunk: ChunkOutputs, steps: CacheStep[]): void {
-    const { policy, rules, store, rows, cacheLength } = this.#cache;
+    const { policy, rules, store, rows, cacheLength, keySums } = this.#cache;
     const { tokens, ropePosition } = rows[row];
     const view = this.#view;
     view.load(table, row, chunk, rows[row], store.limits.at(table, tokens.length + chunk.tokens[row].length));
+    keySums?.observe(view, table, rows[row].keySums);
     rules.observe?.(view);
     hideUnseen(view);
     const { window } = view.layerShape;
@@ -107,6 +130,7 @@ export class Appender {
       if (this.#overflows(view))
         throw new GraphError(`the policy ${policy} leaves more than the budget of ${view.budget} slots`);
     }
+    keySums?.settle(view, table, rows[row].keySums);
     this.#plan.make(view);
     for (const { index, visible } of view.groups)
       table.evicted[table.groupIndex(row, index)] += visible - this.#plan.groups[index].kept;

@@ -35,7 +35,7 @@ export interface ObservedWeights {
 export interface ObservedQueries {
   /** By layer of the model (null where it holds no slots), [B, H, keySize]. */
   readonly sum: readonly (Float32Array | null)[];
-  /** The same, [B, H, keySize, keySize]. */
+  /** The same of outer products, [B, H, keySize, keySize]; null where the chunk is one token long: they are those of `sum` then. */
   readonly outer: readonly (Float32Array | null)[];
 }
 
@@ -67,4 +67,9 @@ export interface ChunkOutputs {
   /** Where the policy asked for them. */
   readonly observed?: ObservedWeights;
   readonly queries?: ObservedQueries;
+  /**
+   * By layer group (or {@link partOf} it), [B, G, C + T] (or [B, 1, C + T]): each key's product with the sum of the directions of all
+   * keys, padding included. The sums are those of {@link KeySums}, and the chunk's keys are as the model made them.
+   */
+  readonly keyProducts?: ReadonlyMap<string, Float32Array>;
 }

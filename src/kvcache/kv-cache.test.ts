@@ -349,7 +349,7 @@ async function asOldFormat(cache: KVCache, version: number, buffer: unknown): Pr
   const { turned: _, ...header } = JSON.parse(new TextDecoder().decode(bytes.subarray(16, 16 + length)));
   header.options.buffer = buffer;
   const text = new TextEncoder().encode(JSON.stringify(header));
-  const arrays = [Int32Array.from(twin.tokens()), ...rowArrays(twin, 0, true)];
+  const arrays = [Int32Array.from(twin.tokens()), ...rowArrays(twin, 0, version)];
   const size = arrays.reduce((sum, array) => sum + padded(array.byteLength), 16 + padded(text.length));
   const out = new Uint8Array(size + 32);
   out.set(bytes.subarray(0, 16));

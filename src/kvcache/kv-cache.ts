@@ -10,6 +10,7 @@ import { Appender } from './append.ts';
 import { CacheReader } from './cache-reader.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import type { StepListener } from './events.ts';
+import { KeySums } from './key-sums.ts';
 import { CacheGuard, type CacheLease } from './lease.ts';
 import { type CacheOptions, cacheFull, MAX_BATCH } from './options.ts';
 import type { PolicyRow } from './policy/policy.ts';
@@ -28,6 +29,8 @@ const GROWTH = 64;
 export class KVCache extends CacheReader {
   override readonly store: SlotStore;
   override rows: Row[];
+  /** @internal null: the policy does not ask for them. */
+  readonly keySums: KeySums | null;
   readonly #guard = new CacheGuard();
   readonly #appender: Appender;
   readonly #growth: number;
@@ -51,8 +54,10 @@ export class KVCache extends CacheReader {
     const spec = { shape, layout, cacheLength, buffer, growth, spare, maxSlots, sharesBudget };
     this.store = from?.store.fork() ?? new SlotStore(spec, batch);
     this.rows = from?.rows.map((one) => one.clone()) ?? [];
+    this.keySums = policy.needsAlongMean ? new KeySums(shape, this.store.buffers) : null;
     this.#appender = new Appender(this);
-    const sizes = { rowState: layout.rowState ?? 0, layerState: this.#appender.layerState };
+    const { layerState, queries } = this.#appender;
+    const sizes = { rowState: layout.rowState ?? 0, layerState, queries, keySums: this.keySums?.size ?? 0 };
     if (!from) this.rows = range(batch).map(() => new Row(sizes));
   }
 
@@ -204,8 +209,7 @@ export class KVCache extends CacheReader {
     this.#guard.check('rebase', lease);
     if (!this.canRebase)
       throw new InputError("this model's positions can't be moved: it has no rotary embedding that is fixed");
-    this.rows[row].ropePosition = rebaseRow(this.shape, this.store, row, this.rules.sinks);
-    this.rows[row].last = null;
+    this.rows[row].rebase(rebaseRow(this.shape, this.store, row, this.rules.sinks));
   }
 
   /** Rebases a row where its next `count` tokens would otherwise exceed a model's `limit` of positions, if that helps. @internal */

@@ -8,8 +8,12 @@ import { TokenList } from './token-list.ts';
 export interface RowStateSizes {
   /** Few: they are copied for each chunk, so that it can be taken back. */
   readonly rowState: number;
-  /** Any number: two arrays that change roles with every chunk. */
+  /** Any number: two arrays that change roles with every chunk that changes them. */
   readonly layerState: number;
+  /** Of a token's queries, in all layers: 0 where the policy does not ask for queries. */
+  readonly queries: number;
+  /** Those of {@link KeySums}. */
+  readonly keySums: number;
 }
 
 export class Row {
@@ -28,10 +32,18 @@ export class Row {
   layerState: Float64Array;
   /** What they are to become with the chunk that is being taken in. */
   nextLayerState: Float64Array;
+  /** Whether the chunk that is being taken in leaves {@link layerState} as it is. */
+  keepsLayerState = false;
+  /** The queries of the chunks since it was changed: of each its sums, layer by layer [H, keySize]. */
+  keptQueries: readonly Float32Array[] = [];
+  /** What {@link KeySums} keeps. */
+  readonly keySums: Float64Array;
   /** The last chunk, while it can be taken back, and what there was before it. */
   last: ChunkOutputs | null = null;
   chunkStart = 0;
   readonly #rowStateBefore: Float64Array;
+  readonly #keySumsBefore: Float64Array;
+  #keptQueriesBefore: readonly Float32Array[] = [];
   #ropePositionBefore = 0;
   #rotatedForBefore = 0;
 
@@ -41,10 +53,13 @@ export class Row {
     this.layerState = new Float64Array(sizes.layerState);
     this.nextLayerState = new Float64Array(sizes.layerState);
     this.#rowStateBefore = new Float64Array(sizes.rowState);
+    this.keySums = new Float64Array(sizes.keySums);
+    this.#keySumsBefore = new Float64Array(sizes.keySums);
   }
 
   get bytes(): number {
-    return this.tokens.bytes + 2 * (this.rowState.byteLength + this.layerState.byteLength);
+    const twice = this.rowState.byteLength + this.layerState.byteLength + this.keySums.byteLength;
+    return this.tokens.bytes + 2 * twice + 4 * this.sizes.queries * this.keptQueries.length;
   }
 
   /** Makes an empty row one that has seen tokens. */
@@ -56,6 +71,8 @@ export class Row {
   /** A chunk begins. */
   begin(): void {
     this.#rowStateBefore.set(this.rowState);
+    this.#keySumsBefore.set(this.keySums);
+    this.#keptQueriesBefore = this.keptQueries;
     this.#ropePositionBefore = this.ropePosition;
     this.#rotatedForBefore = this.rotatedFor;
   }
@@ -71,12 +88,17 @@ export class Row {
     if (given) for (let t = 0; t < tokens.length; t++) this.ropePosition = Math.max(this.ropePosition, given[t] + 1);
     else this.ropePosition += tokens.length;
     this.rotatedFor = chunk.rotatedFor?.[row] ?? this.rotatedFor;
-    this.#swapLayerState();
+    if (!this.keepsLayerState) {
+      this.#swapLayerState();
+      this.keptQueries = [];
+    } else if (this.sizes.queries > 0) this.keptQueries = [...this.keptQueries, this.#queriesOf(chunk, row)];
   }
 
   /** The chunk that began does not come in. */
   abandon(): void {
     this.rowState.set(this.#rowStateBefore);
+    this.keySums.set(this.#keySumsBefore);
+    this.keptQueries = this.#keptQueriesBefore;
     this.last = null;
   }
 
@@ -85,7 +107,7 @@ export class Row {
     this.ropePosition = this.#ropePositionBefore;
     this.rotatedFor = this.#rotatedForBefore;
     this.tokens.truncate(this.chunkStart);
-    this.#swapLayerState();
+    if (!this.keepsLayerState) this.#swapLayerState();
     this.abandon();
   }
 
@@ -94,6 +116,14 @@ export class Row {
     this.ropePosition -= this.tokens.length - length;
     this.tokens.truncate(length);
     this.last = null;
+    this.keySums.fill(Number.NaN);
+  }
+
+  /** Its keys were turned to other positions, and the next token's is this. */
+  rebase(ropePosition: number): void {
+    this.ropePosition = ropePosition;
+    this.last = null;
+    this.keySums.fill(Number.NaN);
   }
 
   /** The same sequence, whose last chunk can't be taken back. */
@@ -105,7 +135,21 @@ export class Row {
     twin.rotatedFor = this.rotatedFor;
     twin.rowState.set(this.rowState);
     twin.layerState.set(this.layerState);
+    twin.keySums.set(this.keySums);
+    twin.keptQueries = this.keptQueries;
     return twin;
+  }
+
+  #queriesOf({ queries, tokens }: ChunkOutputs, row: number): Float32Array {
+    const own = new Float32Array(this.sizes.queries);
+    let to = 0;
+    for (const sum of queries!.sum) {
+      if (!sum) continue;
+      const count = sum.length / tokens.length;
+      own.set(sum.subarray(row * count, (row + 1) * count), to);
+      to += count;
+    }
+    return own;
   }
 
   #swapLayerState(): void {

@@ -19,7 +19,9 @@ import type { SlotStateType, SlotTable } from './slots/slots.ts';
 
 const MAGIC = 'KEYHOLD!';
 /** Changes whenever files could be misread. */
-const VERSION = 3;
+const VERSION = 4;
+/** Up to here, files have no sums of keys, which are made anew. */
+const WITHOUT_KEY_SUMS = 3;
 /** Up to here, files hold rope positions and masks of all slots. */
 const MASKED = 2;
 /** Its int8 and int4 slots hold vectors that are not rotated. */
@@ -51,6 +53,8 @@ const Header = v.object({
       attached: v.optional(count, 0),
       pending: v.optional(v.array(count), []),
       rotatedFor: v.optional(count, 0),
+      /** Queries that the policy has not added up. */
+      keptQueries: v.optional(count, 0),
     }),
   ),
 });
@@ -68,6 +72,7 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
     attached: cache.store.crossAttention.length(row),
     pending: [...cache.pending(row)],
     rotatedFor: cache.rotatedFor(row),
+    keptQueries: cache.rows[row].keptQueries.length,
   }));
   const options = { ...cache.options, batch: cache.batch };
   const header: Header = {
@@ -135,11 +140,13 @@ export async function restoreCache(
   try {
     for (const [row, record] of header.rows.entries()) {
       const { tokens } = record;
-      if (4 * tokens > body.length) throw new SnapshotError('the saved cache ends too early');
+      const { queries } = saved.rows[row].sizes;
+      if (4 * (tokens + record.keptQueries * Math.max(1, queries)) > body.length)
+        throw new SnapshotError('the saved cache ends too early');
       const ids = new Int32Array(tokens);
       take(ids);
       openRow(saved, row, ids, record);
-      for (const array of rowArrays(saved, row, version <= MASKED)) take(array);
+      for (const array of rowArrays(saved, row, version)) take(array);
       if (!isForeign) continue;
       openRow(cache, row, ids, record);
       convertRow(saved, cache, row);
@@ -216,18 +223,20 @@ const stateTypeOf = ({ rules }: KVCache): SlotStateType => rules.layout.slotStat
 
 /**
  * All numbers of a row, as arrays over the cache's own memory: to be written out, or filled in.
- * @param masked whether masks of the slots are among them, as in older files. @internal
+ * @param version of the file. @internal
  */
-export function rowArrays(cache: KVCache, row: number, masked = false): (SlotData | Int32Array)[] {
+export function rowArrays(cache: KVCache, row: number, version = VERSION): (SlotData | Int32Array)[] {
   const { rows, store } = cache;
   const arrays: (SlotData | Int32Array)[] = [
     rows[row].rowState,
     rows[row].layerState,
+    ...rows[row].keptQueries,
+    ...(version > WITHOUT_KEY_SUMS ? [rows[row].keySums] : []),
     ...store.states.rowViews(row),
     ...store.crossAttention.rowViews(row),
   ];
   for (const table of store.tables.values()) {
-    arrays.push(...tableArrays(table, row, masked));
+    arrays.push(...tableArrays(table, row, version <= MASKED));
     for (const { buffer, group, count } of slotsOf(store, table, row))
       arrays.push(...buffer.slotViews(row, group, count));
   }
@@ -261,6 +270,7 @@ function convertRow(from: KVCache, to: KVCache, row: number): void {
   const numbers = ({ rows, store }: KVCache) => [
     rows[row].rowState,
     rows[row].layerState,
+    ...rows[row].keptQueries,
     ...store.states.rowViews(row),
     ...store.crossAttention.rowViews(row),
     ...[...store.tables.values()].flatMap((table) => tableArrays(table, row)),
@@ -293,6 +303,7 @@ function openRow(cache: KVCache, row: number, tokens: Int32Array, saved: Header[
   rows[row].open(tokens, saved.place);
   rows[row].pending = saved.pending;
   rows[row].rotatedFor = saved.rotatedFor;
+  rows[row].keptQueries = range(saved.keptQueries).map(() => new Float32Array(rows[row].sizes.queries));
   [...store.tables.values()].forEach((table, i) => {
     const filled = saved.filled[i];
     filled.forEach((count, g) => {

@@ -15,7 +15,8 @@
  * - those of adapt.ts, where adapters are live;
  * - where attention is observed: `queryWeights.R` float32 [B, sets.R, R·T], for layers with R heads a group; `queryMask`
  *   [B, sets or T, T];
- *   `momentWeights` [B, T], where moments of queries are wanted;
+ *   `momentWeights` [B, T], where moments of queries are wanted; `keySums.L` [B, G, 1, D] (or `keySums.L.I`), where products of keys are:
+ *   the sums of the directions of the slots' keys;
  * - where an echo is wanted: `echo.positions` [B, T], `echo.cos.I` and `echo.sin.I` of these positions, and `echo.mask` [B, E, T]: 1, or
  *   0 for padding. E is 0 where nothing is wanted of the step. A chunk that is really read once more has its copy behind it in `ids`, and
  *   the copy's queries are the last set of `queryMask`.
@@ -24,7 +25,7 @@
  * latter where values are no part of the keys; `next.NAME` [B, S, …]: the states; where asked for, `sum.GROUP` and `max.GROUP`
  * [layers·B, G, sets, C + T]: attention weights on slots and chunk, their sums and maxima over the queries; `echo.GROUP`
  * [layers·B, G, E, C + T]: the largest weights of queries that read the chunk once more; `moments.sum.L` [B, H, D]
- * and `moments.outer.L` [B, H, D, D] of the queries before rotation; `residual.L` [B, T, E]: the residual stream after layer L.
+ * and `moments.outer.L` [B, H, D, D] of the queries before rotation; `along.GROUP` [B, G, C + T]: products of keys; `residual.L` [B, T, E]: the residual stream after layer L.
  */
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
@@ -74,6 +75,8 @@ export interface StepGraphOptions {
   readonly replay?: ReadonlySet<string> | null;
   /** Output the moments of the queries. */
   readonly moments: boolean;
+  /** Output the products of keys with the sum of their directions. @default false */
+  readonly alongMean?: boolean;
   /** The hooks of live adapters. @default none */
   readonly adapters?: AdapterHooks | null;
   /** Whether the caller gave states to attend to. @default false */
@@ -137,8 +140,8 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     if (source && out.k && out.v) shareable.set(l, { source, k: out.k, v: out.v });
     if (out.k) g.output(out.k, `keys.${l}`);
     if (out.v) g.output(out.v, `values.${l}`);
-    for (const { reduction, layerGroup, value } of out.reduced ?? []) {
-      const name = `${reduction}.${layerGroup}`;
+    for (const { kind, layerGroup, value } of out.reduced ?? []) {
+      const name = `${kind}.${layerGroup}`;
       reduced.set(name, [...(reduced.get(name) ?? []), value]);
     }
     if (out.moments) for (const kind of ['sum', 'outer'] as const) g.output(out.moments[kind], `moments.${kind}.${l}`);
@@ -157,7 +160,8 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
 }
 
 /** Declares the inputs of a layer's slots; layers of one group share the input of their positions. */
-function cachedTokens({ g }: ModelContext, { sharing, buffer, ragged }: StepGraphOptions, positions: Value) {
+function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions: Value) {
+  const { sharing, buffer, ragged, alongMean = false } = options;
   const shared = new Map<string, Value>();
   const slotsOf = (name: string, groups: Dim): Value => {
     let slots = shared.get(name);
@@ -176,6 +180,7 @@ function cachedTokens({ g }: ModelContext, { sharing, buffer, ragged }: StepGrap
         layerGroup: name,
         slots: slotsOf(name, dim),
         inputs: () => (declared ??= slotInputs(g, { groups: count, keySize, valueSize }, own, buffer, `C.${name}`)),
+        keySums: alongMean ? () => g.input(`keySums.${own}`, 'float32', ['B', count, 1, keySize]) : null,
       };
     };
     const sources = ragged?.has(layer)

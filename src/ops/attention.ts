@@ -2,6 +2,7 @@
  * @file Attention: rotation, the weights reduced over queries, moments of queries, prefixes.
  */
 import type { QueryTemperature } from '../config/layer-spec.ts';
+import type { BufferChoice } from '../kvcache/buffers.ts';
 import { GraphError } from '../util/errors.ts';
 import type { OpGraph, ValueType } from './graph.ts';
 import { addDims } from './shapes.ts';
@@ -101,6 +102,14 @@ export function echo(g: OpGraph, inputs: EchoInputs, attributes: OpAttributes['e
   const shape = [k.shape[0], k.shape[1], mask.shape[1], addDims(slots.shape[2], q.shape[2])];
   const list = [q, k, echoed, positions, slots, echoedPositions, cached.keys, mask, cached.keyScales, sinks];
   return g.add('echo', list, attributes, [{ dtype: 'float32', shape }])[0];
+}
+
+/** The products of all keys with the sum of their directions [B, G, C + T]. See {@link OpAttributes.keyProducts}. */
+export function keyProducts(g: OpGraph, k: Value, sums: Value, cached: CachedKV, buffer: BufferChoice): Value {
+  const { keys, keyScales } = cached;
+  const [B, G, T] = k.shape;
+  const type: ValueType = { dtype: 'float32', shape: [B, G, addDims(keys.shape[2], T)] };
+  return g.add('keyProducts', [k, sums, keys, keyScales], { buffer }, [type])[0];
 }
 
 /** Attention to given keys and values [B, G, S, ·]. @param mask [B, Tc, S]. @returns [B, T, H·Dv] */

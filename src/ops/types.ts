@@ -127,6 +127,12 @@ export interface OpAttributes {
       readonly layerGroup: string;
     };
   /**
+   * (k [B, G, T, D], sums [B, G, 1, D], cached keys [B, G, C, D], scales of the keys?) → [B, G, C + T]: the products of all keys, of the
+   * slots and of the chunk, with the sum of directions: that of the slots' keys, which is given, and k / ‖k‖ of each of the chunk's. Where the
+   * buffer rotates keys, `k` and `sums` are rotated, too.
+   */
+  readonly keyProducts: { readonly buffer: BufferChoice };
+  /**
    * (q [B, H, T, D], k [B, G, S, D], v [B, G, S, Dv], mask [B, Tc, S], added to the scores; Tc is T or 1) → y [B, T, H·Dv].
    */
   readonly attendTo: ScoreAttributes;
@@ -137,7 +143,10 @@ export interface OpAttributes {
   readonly attendWithin: ScoreAttributes & MaskAttributes & { readonly causal: boolean };
   /** (x [B, H, T, D], positions [B, T]) → x · (1 + beta · ln(1 + ⌊(position + offset) / floor⌋)) */
   readonly scaleByPosition: QueryTemperature;
-  /** (q [B, H, T, D], weights [B, T]) → (Σ w·q [B, H, D], Σ w·q·qᵀ [B, H, D, D]), each head by itself */
+  /**
+   * (q [B, H, T, D], weights [B, T]) → (Σ w·q [B, H, D], Σ w·q·qᵀ [B, H, D, D]), each head by itself. Of one token the second may be
+   * empty.
+   */
   readonly queryMoments: { readonly groups: number };
 
   /**

@@ -9,6 +9,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { SlotTable } from '../kvcache/slots/slots.ts';
 import { range } from '../util/numbers.ts';
 import { echoedGroups } from './echo.ts';
+import { KeySumInputs } from './key-sums.ts';
 
 interface BoundArray {
   readonly name: string;
@@ -27,6 +28,7 @@ export class BoundCache {
   /** Layer groups, or groups of them, whose echo the policy wants; null: it wants none, or no layer has slots. */
   readonly echoed: ReadonlySet<string> | null;
   readonly #arrays: readonly BoundArray[];
+  readonly #keySums: KeySumInputs;
 
   constructor(cache: KVCache) {
     const bound = (name: string, array: SlotArray<SlotData>, table: SlotTable, hasWidth: boolean): BoundArray[] => {
@@ -41,6 +43,7 @@ export class BoundCache {
       }));
     };
     this.echoed = echoedGroups(cache);
+    this.#keySums = new KeySumInputs(cache);
     this.#arrays = [...cache.store.tables].flatMap(([name, table]) => {
       const buffers = table.layers.flatMap((l) =>
         cache.store.buffers[l]!.inputs.flatMap(({ name: part, array }) => bound(`${part}.${l}`, array, table, true)),
@@ -59,6 +62,7 @@ export class BoundCache {
       }
       inputs[bound.name] = bound.tensor;
     }
+    this.#keySums.bind(inputs);
   }
 }
 

@@ -31,6 +31,7 @@ export function graphOptions(
     echo: replay ? null : echoed,
     replay: isReplayed ? echoed : null,
     moments: rules.needsQueries,
+    alongMean: rules.needsAlongMean,
     cross: store.crossAttention.any,
     ragged: store.raggedLayers,
     residuals: isProbed,

@@ -118,11 +118,16 @@ export function observedOf(
   };
 }
 
-/** The moments of the queries, by layer: [B, H, D] and [B, H, D, D]; null where a layer has no slots. */
-export function queriesOf({ layers }: Config, cache: KVCache, outputs: StepOutputs): ChunkOutputs['queries'] {
+/** The moments of the queries, by layer: [B, H, D] and [B, H, D, D]; null where a layer has no slots. @param length T */
+export function queriesOf(
+  { layers }: Config,
+  cache: KVCache,
+  length: number,
+  outputs: StepOutputs,
+): ChunkOutputs['queries'] {
   if (!cache.rules.needsQueries) return undefined;
   const all = (kind: 'sum' | 'outer') => layers.map((_, l) => outputs[`moments.${kind}.${l}`]?.data ?? null);
-  return { sum: all('sum'), outer: all('outer') };
+  return { sum: all('sum'), outer: length === 1 ? layers.map(() => null) : all('outer') };
 }
 
 /** Names of outputs by layer: made once, as a new string is looked up five times as slowly. */
@@ -150,7 +155,8 @@ export function retiredArrays(before: ReadonlySet<ChunkOutputs>, now: ReadonlySe
   return [...before].flatMap(arraysOf).filter((array) => !kept.has(array));
 }
 
-function arraysOf({ keys, values, observed }: ChunkOutputs): Float32Array[] {
+function arraysOf({ keys, values, observed, keyProducts }: ChunkOutputs): Float32Array[] {
   const weights = Object.values(observed?.reduced ?? {}).flatMap(({ weights }) => [...weights.values()]);
-  return [...[...keys, ...values].filter((array) => array !== null), ...weights];
+  const products = keyProducts?.values() ?? [];
+  return [...[...keys, ...values].filter((array) => array !== null), ...weights, ...products];
 }

@@ -25,6 +25,7 @@ import { cacheShape } from './cache-shape.ts';
 import { CompiledGraphs } from './compiled-graphs.ts';
 import { type EchoedChunk, EchoInputs } from './echo.ts';
 import { graphKey, graphOptions, type StepWants } from './graph-options.ts';
+import { keyProductsOf } from './key-sums.ts';
 import { bindObserved, chunkSlots, lastChunks, observedOf, queriesOf, retiredArrays } from './observe.ts';
 import { PositionInputs } from './position-inputs.ts';
 import { bindProbe, probesOf } from './probe.ts';
@@ -120,7 +121,8 @@ export class Stepper {
       length,
       ...chunkSlots(this.config, outputs),
       observed: observedOf(cache, sets, each, length, outputs),
-      queries: queriesOf(this.config, cache, outputs),
+      queries: queriesOf(this.config, cache, length, outputs),
+      keyProducts: keyProductsOf(cache, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,
       ropePositions: given?.map((row, b) => row.slice(0, chunk[b].length).map((streams) => Math.max(...streams))),
       rotatedFor: chunk.map((tokens, b) => (tokens.length > 0 ? total(b) : cache.rotatedFor(b))),

@@ -11,6 +11,7 @@ import {
 } from '../../src/kvcache/chunk.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import { needsBy, type Reduction } from '../../src/kvcache/policy/needs.ts';
+import { addDirection, dotAt } from '../../src/kvcache/policy/vectors.ts';
 import { EMPTY_SLOT } from '../../src/kvcache/slots/slots.ts';
 import { range } from '../../src/util/numbers.ts';
 import type { FakeModel } from './fake-model.ts';
@@ -18,6 +19,8 @@ import type { FakeModel } from './fake-model.ts';
 export interface FakeStepOptions {
   readonly phase?: ChunkOutputs['phase'];
   readonly eachQuery?: boolean;
+  /** Whether products of keys are given where the policy asks for them. @default true */
+  readonly multipliesKeys?: boolean;
 }
 
 /** What attention gave [layer][row][head][t][D]. */
@@ -41,7 +44,7 @@ export function fakeChunk(
   model: FakeModel,
   cache: KVCache,
   tokens: readonly (readonly number[])[],
-  { phase = 'decode', eachQuery = false }: FakeStepOptions = {},
+  { phase = 'decode', eachQuery = false, multipliesKeys = true }: FakeStepOptions = {},
 ): { outputs: FakeOutputs; chunk: ChunkOutputs } {
   cache.store.open();
   const { shape } = model;
@@ -155,7 +158,9 @@ export function fakeChunk(
         }
       : undefined;
   const queries = cache.rules.needsQueries ? moments(model, cache, tokens, withSlots) : undefined;
-  return { outputs, chunk: { tokens, length: T, keys: allKeys, values: allValues, phase, observed, queries } };
+  const keyProducts = multipliesKeys ? products(model, cache, tokens) : undefined;
+  const chunk = { tokens, length: T, keys: allKeys, values: allValues, phase, observed, queries, keyProducts };
+  return { outputs, chunk };
 }
 
 /** A slot held, or a token of the chunk. */
@@ -262,7 +267,43 @@ function moments(
           }
         }
   }
-  return { sum, outer };
+  return { sum, outer: tokens.every((ids) => ids.length < 2) ? outer.map(() => null) : outer };
+}
+
+/** Each key's product with the sum of the directions of slots and chunk, by layer group: [B, G, C + T]. */
+function products(
+  model: FakeModel,
+  cache: KVCache,
+  tokens: readonly (readonly number[])[],
+): Map<string, Float32Array> | undefined {
+  const { keySums } = cache;
+  if (!keySums) return undefined;
+  const T = Math.max(...tokens.map((row) => row.length));
+  const all = new Map<string, Float32Array>();
+  for (const [name, table] of cache.store.tables) {
+    const [l] = table.layers;
+    const { keySize } = model.shape.layers[l];
+    const lines = (groups: readonly number[], C: number) => {
+      const data = new Float32Array(tokens.length * groups.length * (C + T)).fill(Number.NaN);
+      for (const [row, ids] of tokens.entries())
+        for (const [i, g] of groups.entries()) {
+          const numbers = cache.rows[row].keySums;
+          const from = keySums.at(numbers, table, row, g);
+          const place = cache.ropePosition(row);
+          const keys = ids.map((id, t) => model.key(l, g, cache.length(row) + t, id, place + t));
+          const sum = numbers.slice(from, from + keySize);
+          for (const key of keys) addDirection(sum, 0, key, 1);
+          const at = (row * groups.length + i) * (C + T);
+          for (const { key, column } of heldSlots(cache, l, row, g)) data[at + column] = dotAt(key, 0, sum);
+          for (const [t, key] of keys.entries()) data[at + C + t] = dotAt(key, 0, sum);
+        }
+      return data;
+    };
+    const groups = range(table.groups);
+    if (table.ragged) for (const g of groups) all.set(partOf(name, g), lines([g], table.capacityOf(g)));
+    else all.set(name, lines(groups, table.capacity));
+  }
+  return all;
 }
 
 export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {

@@ -284,7 +284,9 @@ export class ReferenceCache {
         break;
       case 'keydiff':
         for (const slots of groups) {
-          const directions = slots.map(({ key }) => Array.from(key, (x) => x / norm(key)));
+          // New tokens count as the model made them.
+          const keys = slots.map(({ key, exactKey }, j) => (j < slots.length - fresh ? key : exactKey));
+          const directions = keys.map((key) => Array.from(key, (x) => x / norm(key)));
           const u = range(directions[0].length).map((i) => sum(directions.map((d) => d[i])) / slots.length);
           slots.forEach((slot, j) => {
             slot.score = -dot(directions[j], u) / norm(u);

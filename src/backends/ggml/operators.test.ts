@@ -9,6 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { ATTENTION_CASES, attentionCase, noise } from '../../../test/support/attention-cases.ts';
 import { gatedDeltaCase, STATE_TIMES, selectiveScanCase } from '../../../test/support/recurrence-cases.ts';
 import type { RouterSpec } from '../../config/layer-spec.ts';
+import { floatToHalf, halfToFloat } from '../../kvcache/buffers/float16.ts';
 import { HIDDEN } from '../../kvcache/slots/slots.ts';
 import * as adapters from '../../ops/adapters.ts';
 import * as attention from '../../ops/attention.ts';
@@ -588,6 +589,67 @@ describe('attention', () => {
           }
     close(r.sum, sum, [B, H, D]);
     close(r.outer, outer, [B, H, D, D]);
+  });
+});
+
+/** The products of keys by hand [B, G, C + T]. */
+function keyProductsOf(
+  k: Float32Array,
+  sums: Float32Array,
+  keys: Float32Array,
+  sizes: readonly number[],
+): Float32Array {
+  const [lines, T, C, D] = sizes;
+  const out = new Float32Array(lines * (C + T));
+  const at = (x: Float32Array, i: number) => x.subarray(i * D, (i + 1) * D);
+  for (let line = 0; line < lines; line++) {
+    const sum = at(sums, line).slice();
+    const own = Array.from({ length: T }, (_, t) => at(k, line * T + t));
+    for (const key of own) for (let d = 0; d < D; d++) sum[d] += key[d] / (Math.hypot(...key) || 1);
+    const all = [...Array.from({ length: C }, (_, c) => at(keys, line * C + c)), ...own];
+    all.forEach((key, j) => {
+      for (let d = 0; d < D; d++) out[line * (C + T) + j] += key[d] * sum[d];
+    });
+  }
+  return out;
+}
+
+describe('products of keys with the sum of their directions', () => {
+  it.each([
+    [1, 5],
+    [3, 5],
+    [1, 0],
+  ])('T %s, C %s', async (T, C) => {
+    const [B, G, D] = [2, 3, 8];
+    const [k, sums, keys] = [noise([B, G, T, D], 1), noise([B, G, 1, D], 2), noise([B, G, C, D], 3)];
+    k.fill(0, 0, D); // a key of zeros has no direction
+    const halves = Uint16Array.from(keys, floatToHalf);
+    const run = async (buffer: 'float32' | 'float16', slots: Float32Array | Uint16Array) => {
+      const { y } = await compute(
+        { k: [k, [B, G, T, D]], sums: [sums, [B, G, 1, D]], keys: [slots, [B, G, C, D]] },
+        (g, x) => {
+          const cached = { keys: x.keys, values: x.keys, keyScales: null, valueScales: null };
+          return { y: attention.keyProducts(g, x.k, x.sums, cached, buffer) };
+        },
+      );
+      return y;
+    };
+    const sizes = [B * G, T, C, D];
+    close(await run('float32', keys), keyProductsOf(k, sums, keys, sizes), [B, G, C + T]);
+    // Sums are not rounded to halves.
+    const rounded = Float32Array.from(halves, halfToFloat);
+    close(await run('float16', halves), keyProductsOf(k, sums, rounded, sizes), [B, G, C + T]);
+  });
+});
+
+describe('moments of the queries of one token', () => {
+  it('are the queries', async () => {
+    const q = noise([2, 4, 1, 8], 1);
+    const r = await compute({ q: [q, [2, 4, 1, 8]], w: [Float32Array.of(1, 1), [2, 1]] }, (g, x) =>
+      attention.queryMoments(g, x.q, x.w, 2),
+    );
+    close(r.sum, q, [2, 4, 8]);
+    expect(r.outer.data).toHaveLength(0);
   });
 });
 

@@ -2,7 +2,7 @@
  * @file `keydiff`: keys unlike the others stay.
  */
 import { definePolicy } from '../policy/define-policy.ts';
-import { addWeighted, dotAt, lengthOf, Scratch } from '../policy/vectors.ts';
+import { lengthOf, Scratch } from '../policy/vectors.ts';
 
 /** The score, and 1 / ‖k‖, 0 where it is not known yet. */
 const SLOT_STATE = 2;
@@ -15,19 +15,26 @@ export const keyDiff = definePolicy({
   name: 'keydiff',
   summary: 'keys unlike the others',
   slotState: SLOT_STATE,
+  needsAlongMean: true,
   scoredByLater: false,
   setup: () => {
     const scratch = new Scratch();
     return {
-      score: ({ slotState: [scores, inverse], length, readKeys }, { keySize: D }) => {
-        const mean = scratch.sums(D).fill(0);
-        const keys = scratch.growing(length * D);
-        readKeys(keys);
-        for (let j = 0; j < length; j++) if (inverse[j] === 0) inverse[j] = 1 / (lengthOf(keys, j * D, D) || 1); // a key of zeros has no direction
-        addWeighted(keys, inverse, length, mean);
-        // The cosine does not depend on how long u is: the sum serves as the mean.
-        const scale = -1 / (lengthOf(mean) || 1);
-        for (let j = 0; j < length; j++) scores[j] = dotAt(keys, j * D, mean) * inverse[j] * scale;
+      score: ({ slotState: [scores, inverse], alongMean, held, length, readKey, readExactKey }, { keySize }) => {
+        const key = scratch.vector(keySize);
+        const inverseOf = () => 1 / (lengthOf(key) || 1); // a key of zeros has no direction
+        for (let j = 0; j < held; j++) {
+          if (inverse[j] === 0) {
+            readKey(j, key);
+            inverse[j] = inverseOf();
+          }
+          scores[j] = -alongMean[j] * inverse[j];
+        }
+        // What is stored of a new key may have another length.
+        for (let j = held; j < length; j++) {
+          readExactKey(j, key);
+          scores[j] = -alongMean[j] * inverseOf();
+        }
         return undefined;
       },
     };

@@ -67,6 +67,7 @@ const FRAME: readonly (keyof FrameOptions)[] = ['sinks', 'recent', 'ada'];
 const FUNCTIONS = [
   'setup',
   'beginChunk',
+  'keepsLayerState',
   'observe',
   'score',
   'rank',
@@ -87,6 +88,7 @@ const FIELDS: readonly (keyof PolicyDefinition)[] = [
   'frame',
   'needs',
   'needsQueries',
+  'needsAlongMean',
   'reads',
   'sharing',
   'perGroup',
@@ -116,4 +118,6 @@ function checkRules(name: string, rules: PolicyRules): void {
     throw new InputError(`the policy ${name} needs a window, so it must say promptTail, how long it is`);
   if (sharing !== 'none' && (needs.length > 0 || rules.needsQueries))
     throw new InputError(`the policy ${name} shares slots between layers, so it can't see the attention of each`);
+  if (rules.needsAlongMean && (sharing !== 'none' || rules.perGroup === false))
+    throw new InputError(`the policy ${name} needs the mean of a group's keys, so each group must decide for itself`);
 }

@@ -75,6 +75,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     needs,
     needsOf: rules.needsOf,
     needsQueries: rules.needsQueries ?? false,
+    needsAlongMean: rules.needsAlongMean ?? false,
     reads: rules.reads ?? ranks,
     evicts,
     promptTail,
@@ -86,6 +87,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     rank,
     safeTokens,
     beginChunk: rules.beginChunk,
+    keepsLayerState: rules.keepsLayerState,
     observe,
     select(layer) {
       try {
@@ -120,7 +122,7 @@ function calls(name: string, rules: PolicyRules) {
     if (given === undefined) return;
     checkValues(name, given, group.length);
     // Copied at once: the next group may be given the same array.
-    for (let j = 0; j < group.length; j++) group.values[j] = given[j];
+    if (given !== group.values) for (let j = 0; j < group.length; j++) group.values[j] = given[j];
     group.ranked = true;
   };
   return {

@@ -64,8 +64,17 @@ export class PolicyPart {
   }
 
   beginChunk(chunk: ChunkStart): void {
+    this.rules.beginChunk?.(this.#startOf(chunk));
+  }
+
+  keepsLayerState(chunk: ChunkStart): boolean {
+    const { keepsLayerState, layerState } = this.rules;
+    return keepsLayerState?.(this.#startOf(chunk)) ?? layerState === undefined;
+  }
+
+  #startOf(chunk: ChunkStart): ChunkStart {
     const from = this.#offsets.rowState;
-    this.rules.beginChunk?.({ ...chunk, rowState: chunk.rowState.subarray(from, from + (this.rules.rowState ?? 0)) });
+    return { ...chunk, rowState: chunk.rowState.subarray(from, from + (this.rules.rowState ?? 0)) };
   }
 
   /** What the part is given of a layer. */
@@ -82,10 +91,12 @@ export class PolicyPart {
     const to = from + (rules.layerState?.(layer.layer) ?? 0);
     const members = this.#members?.(layer.layer);
     const groups = members ? members.map((g) => layer.groups[g]) : layer.groups;
+    const layerState = layer.layerState.subarray(from, to);
+    const isKept = layer.nextLayerState === layer.layerState;
     const own = {
       rowState: layer.rowState.subarray(rowState, rowState + (rules.rowState ?? 0)),
-      layerState: layer.layerState.subarray(from, to),
-      nextLayerState: layer.nextLayerState.subarray(from, to),
+      layerState,
+      nextLayerState: isKept ? layerState : layer.nextLayerState.subarray(from, to),
       groups: groups.map((group, i) => this.#groupOf(group, members ? i : group.index)),
     };
     return Object.assign(Object.create(layer) as LayerView, own);
@@ -102,7 +113,7 @@ export class PolicyPart {
       group.ranked = given !== undefined;
       if (!given) continue;
       checkValues(this.name, given, group.length);
-      for (let j = 0; j < group.length; j++) group.values[j] = given[j];
+      if (given !== group.values) for (let j = 0; j < group.length; j++) group.values[j] = given[j];
     }
   }
 
@@ -172,6 +183,7 @@ export function rulesOfAll(parts: readonly PolicyPart[], { rowState, layerState 
   return {
     needs,
     reads: all.some((rules) => rules.reads ?? true),
+    needsAlongMean: all.some((rules) => rules.needsAlongMean),
     rowState,
     layerState: (layer) => layerState[layer],
     scoredByLater: all.some((rules) => rules.scoredByLater ?? true),
@@ -180,6 +192,7 @@ export function rulesOfAll(parts: readonly PolicyPart[], { rowState, layerState 
     beginChunk: (chunk) => {
       for (const part of parts) part.beginChunk(chunk);
     },
+    keepsLayerState: (chunk) => parts.every((part) => part.keepsLayerState(chunk)),
   } satisfies PolicyRules;
 }
 

@@ -22,7 +22,7 @@ export interface PolicyLayout {
   readonly slotStateType?: SlotStateType;
   /** Numbers kept for each row: few, as they are copied for each chunk. @default 0 */
   readonly rowState?: number;
-  /** Numbers kept for each row and layer, any number: every one is written anew at each chunk. @default 0 */
+  /** Numbers kept for each row and layer, any number: every one is written anew at each chunk that changes them. @default 0 */
   readonly layerState?: (layer: number) => number;
   /** Slots of a layer's group. @default the cacheLength */
   readonly budget?: (layer: number, group: number) => number;
@@ -40,6 +40,8 @@ export interface ChunkStart {
   readonly firstPosition: number;
   readonly newTokens: number;
   readonly phase: ChunkOutputs['phase'];
+  /** How many chunks right before it left the numbers of layers as they were. */
+  readonly keptChunks: number;
   /** The policy's numbers of the row, to be changed here. */
   readonly rowState: Float64Array;
 }
@@ -52,6 +54,8 @@ export interface Policy {
   needsOf?(layer: number, group: number): readonly Need[];
   /** Whether it asks for the moments of the queries before they are rotated. */
   readonly needsQueries: boolean;
+  /** Whether it asks for what each key has along the mean of all keys' directions. */
+  readonly needsAlongMean: boolean;
   /** Whether it reads keys or values of slots: then the host must have them. */
   readonly reads: boolean;
   /** Whether it gives tokens up. If not, a full cache is an error. */
@@ -70,6 +74,8 @@ export interface Policy {
   readonly startsWhole: boolean;
   /** Called once for each row before its layers are observed. */
   beginChunk?(chunk: ChunkStart): void;
+  /** Whether the chunk leaves the numbers of layers as they are. Called after `beginChunk`. @default never */
+  keepsLayerState?(chunk: ChunkStart): boolean;
   /** Called for each layer after a chunk, before anything is evicted: brings scores up to date. */
   observe?(view: LayerView): void;
   /** Clears `keep` of the candidates that are evicted. Called where the layer {@link overflows}, which it must not do afterwards. */
@@ -123,6 +129,8 @@ export interface PolicyRules {
   readonly needsOf?: (layer: number, group: number) => readonly Need[];
   /** Whether it wants the moments of the queries before they are rotated (`layer.chunk.queries`). @default false */
   readonly needsQueries?: boolean;
+  /** Whether it wants what each key has along the mean of all keys' directions (`group.alongMean`). @default false */
+  readonly needsAlongMean?: boolean;
   /** Whether it reads keys or values by `readKey` and its kin. @default true for a policy with `score`, `rank` or `keep` */
   readonly reads?: boolean;
   /** Which layers hold the same positions. @default 'none' */
@@ -163,6 +171,11 @@ export interface PolicyRules {
   readonly refreshes?: boolean;
   /** Called once for each row when a chunk has come, before its layers. */
   readonly beginChunk?: (chunk: ChunkStart) => void;
+  /**
+   * Whether a chunk leaves the numbers of all layers as they are: `layer.nextLayerState` is `layer.layerState` then, and the chunk's
+   * queries are among `layer.keptQueries` of the first chunk that changes them. Called after `beginChunk`. @default never
+   */
+  readonly keepsLayerState?: (chunk: ChunkStart) => boolean;
   /** Called once for each layer, before its groups are scored. */
   readonly observe?: (layer: LayerView) => void;
   /**

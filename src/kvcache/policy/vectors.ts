@@ -16,20 +16,10 @@ export function distance(a: Float32Array, b: Float32Array): number {
   return Math.sqrt(sum);
 }
 
-/** out += Σ_j weights_j · x_j. @param x [count, D] */
-export function addWeighted(x: Float32Array, weights: Float64Array, count: number, out: Float64Array): void {
-  const D = out.length;
-  let j = 0;
-  // Four at once: reading and writing `out` is most of the work.
-  for (let at = 0; j + 4 <= count; j += 4, at += 4 * D) {
-    const a = weights[j];
-    const b = weights[j + 1];
-    const c = weights[j + 2];
-    const d = weights[j + 3];
-    for (let i = 0; i < D; i++)
-      out[i] += a * x[at + i] + b * x[at + D + i] + c * x[at + 2 * D + i] + d * x[at + 3 * D + i];
-  }
-  for (; j < count; j++) for (let i = 0; i < D; i++) out[i] += weights[j] * x[j * D + i];
+/** sum += sign · k / ‖k‖, from index `from` on. A key of zeros has no direction. */
+export function addDirection(sum: Float64Array, from: number, key: Float32Array, sign: 1 | -1): void {
+  const scale = sign / (lengthOf(key) || 1);
+  for (let i = 0; i < key.length; i++) sum[from + i] += key[i] * scale;
 }
 
 /** x_j · y. */
@@ -73,6 +63,26 @@ export function quadratic(matrix: Float64Array, from: number, y: Float64Array): 
     sum += y[i] * (a + b + (c + d));
   }
   return 2 * sum;
+}
+
+/** Adds Σ x xᵀ over `count` vectors x [count, D] to the upper half of a matrix [D, D] that begins at `from`. */
+export function addOuter(x: Float64Array, count: number, D: number, matrix: Float64Array, from: number): void {
+  let n = 0;
+  // Four at once: reading and writing the matrix is most of the work.
+  for (; n + 4 <= count; n += 4) {
+    const at = n * D;
+    for (let i = 0; i < D; i++) {
+      const a = x[at + i];
+      const b = x[at + D + i];
+      const c = x[at + 2 * D + i];
+      const d = x[at + 3 * D + i];
+      const row = from + i * D;
+      for (let j = i; j < D; j++)
+        matrix[row + j] += a * x[at + j] + b * x[at + D + j] + (c * x[at + 2 * D + j] + d * x[at + 3 * D + j]);
+    }
+  }
+  for (; n < count; n++)
+    for (let i = 0; i < D; i++) for (let j = i; j < D; j++) matrix[from + i * D + j] += x[n * D + i] * x[n * D + j];
 }
 
 /** Makes of a symmetric, positive matrix A [D, D] its Cholesky factor L in the lower half, in place: A = L Lᵀ. */

@@ -26,8 +26,7 @@ class GroupPlan {
   }
 
   /** Plans the survivors' slots: those held stay where they are, as far as that is among the first; others fill the gaps. */
-  make({ held, length, keep, slotState }: GroupView): void {
-    const kept = countOnes(keep, length);
+  make({ held, length, keep, kept, slotState }: GroupView): void {
     this.held = held;
     this.kept = kept;
     this.overwritten = held - countOnes(keep, Math.min(held, kept));
@@ -85,9 +84,8 @@ export class StepPlan {
 
 /** The first slot from `free` on whose token goes, or that was not in use. */
 function nextFree(keep: Uint8Array, free: number, held: number): number {
-  let slot = free;
-  while (slot < held && keep[slot] === 1) slot++;
-  return slot;
+  const slot = keep.indexOf(0, free);
+  return slot < 0 || slot > held ? Math.max(free, held) : slot;
 }
 
 function countOnes(keep: Uint8Array, length: number): number {

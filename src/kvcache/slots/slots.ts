@@ -197,8 +197,7 @@ export class SlotTable implements TableSpec {
   hasState(row: number, group: number, given: readonly ArrayLike<number>[], count: number): boolean {
     return this.slotState.every((array, i) => {
       const at = array.at(row, group);
-      for (let slot = 0; slot < count; slot++) if (!Object.is(array.data[at + slot], given[i][slot])) return false;
-      return true;
+      return areSame(array.data, at, given[i], count);
     });
   }
 
@@ -244,6 +243,15 @@ export class SlotTable implements TableSpec {
     twin.evicted = this.evicted.slice();
     return twin;
   }
+}
+
+/** Whether numbers are the same, which NaN is to itself. */
+function areSame(a: SlotState, at: number, b: ArrayLike<number>, count: number): boolean {
+  for (let i = 0; i < count; i++) {
+    const [x, y] = [a[at + i], b[i]];
+    if (x !== y && !(Number.isNaN(x) && Number.isNaN(y))) return false;
+  }
+  return true;
 }
 
 function resized(old: Int32Array, length: number): Int32Array {

@@ -9,6 +9,7 @@ import {
   attendWithin,
   type CachedKV,
   echo,
+  keyProducts,
   queryMoments,
   type Rotation,
   rotate,
@@ -32,6 +33,8 @@ export interface SlotSource {
   readonly slots: Value;
   /** Declares the inputs of the layer's slots. */
   readonly inputs: () => CachedKV;
+  /** Declares the sums of the directions of the slots' keys [B, G, 1, D]; null: their products are not wanted. */
+  readonly keySums: (() => Value) | null;
 }
 
 /** What a layer's queries attend to besides the chunk's own tokens. */
@@ -97,12 +100,12 @@ export interface EchoedChunk {
 /** Of attention that no policy observes. */
 export const UNOBSERVED: ObservedInputs = { queryWeights: null, maxima: null, momentWeights: null, echo: null };
 
-/** Attention weights on slots and chunk, reduced over queries. */
+/** One number for each slot and token of the chunk: attention weights, reduced over queries, or products of keys. */
 export interface ReducedOutput {
-  readonly reduction: Reduction;
+  readonly kind: Reduction | 'along';
   /** Whose slots they are: of the layer, or of one group. */
   readonly layerGroup: string;
-  /** [B, G, sets, C + T], or [B, 1, sets, C + T] of one group. */
+  /** [B, G, sets, C + T], or [B, 1, sets, C + T] of one group; products have no sets. */
   readonly value: Value;
 }
 
@@ -240,15 +243,18 @@ export function attendSlots(
   const slotEchoed = echoed && (rotated.keys ? rotateRows(g, echoed) : echoed);
   const given = slotEchoed ? [slotQ, slotK, slotV, slotEchoed] : [slotQ, slotK, slotV];
   const parts = splitGroups(g, given, attributes.alibi, sinks, sources.length);
-  const attended = sources.map(({ layerGroup, slots, inputs: cached }, i) => {
+  const attended = sources.map(({ layerGroup, slots, inputs: cached, keySums }, i) => {
     const { heads, alibi, sinks: own } = parts[i];
     const [partQ, partK, partV, partEchoed] = heads;
+    const sums = keySums && (rotated.keys ? rotateRows(g, keySums()) : keySums());
+    const along = sums && keyProducts(g, partK, sums, cached(), buffer);
     const inputs = { q: partQ, k: partK, positions, slots, cached: cached(), sinks: own };
     const isReplayed = wantedMaxima?.replay.has(layerGroup) ?? false;
     const queryMask = wantedMaxima && (wantedMaxima.ofChunk || isReplayed) ? wantedMaxima.queryMask : null;
     const masksQueries = queryMask !== null && wantedMaxima!.replay.size > 0;
     const all = { ...attributes, alibi, buffer, layerGroup, ...(masksQueries && { masksQueries }) };
-    const { maxima: sets, ...seen } = attend(g, { ...inputs, v: partV, queryWeights, queryMask }, all);
+    const { maxima: sets, ...rest } = attend(g, { ...inputs, v: partV, queryWeights, queryMask }, all);
+    const seen = { ...rest, along };
     if (masksQueries && sets) {
       const [maxima, echoes] = wantedMaxima!.ofChunk ? split(g, sets, 2, [1, 1]) : [null, sets];
       return { ...seen, maxima, echoes: isReplayed ? echoes : null };
@@ -265,10 +271,10 @@ export function attendSlots(
   );
   return {
     y: rotatesValues ? rotateBack(g, y, v.shape[3] as number) : y,
-    reduced: attended.flatMap(({ sums, maxima, echoes }, i) => {
+    reduced: attended.flatMap(({ sums, maxima, echoes, along }, i) => {
       const { layerGroup } = sources[i];
-      const of = (reduction: Reduction, value: Value | null) => (value ? [{ reduction, layerGroup, value }] : []);
-      return [...of('sum', sums), ...of('max', maxima), ...of('echo', echoes)];
+      const of = (kind: ReducedOutput['kind'], value: Value | null) => (value ? [{ kind, layerGroup, value }] : []);
+      return [...of('sum', sums), ...of('max', maxima), ...of('echo', echoes), ...of('along', along)];
     }),
   };
 }

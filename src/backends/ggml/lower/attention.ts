@@ -24,6 +24,8 @@ const LONG = 64;
  * heads of 64, as part of a whole step on two threads: 0.4 ms less at 64 slots, 0.4 ms more at 320.
  */
 const SHORT = 128;
+/** The shortest key that has a direction. */
+const TINY = 1e-30;
 /** The largest float16. */
 const LARGEST_HALF = 65504;
 
@@ -298,12 +300,31 @@ export function attendTo(
   return toTokens(g, mix(g, weights, v), [H, T]);
 }
 
-/** Sums of queries, and of their outer products, weighted. @param q [B, H, T, D] @param weights [B, T] */
+/**
+ * The products of keys with the sum of their directions [B, G, C + T].
+ * @param k [B, G, T, D] @param sums [B, G, 1, D] @param slots [B, G, C, D]; null: there are none.
+ */
+export function keyProducts(g: GraphMaker, k: Tensor, sums: Tensor, slots: Tensor | null): Tensor {
+  const [B, G, T] = k.dims;
+  const keys = g.dense(k);
+  const directions = g.same(keys, 'ggml_l2_norm', keys.pointer, TINY);
+  const own = T === 1 ? directions : g.reshape(g.sumLast(g.transpose(directions, [0, 1, 3, 2])), sums.dims);
+  const all = binary(g, 'add', sums, own);
+  const products = [...(slots ? [g.multiply(widened(g, slots), all)] : []), g.multiply(keys, all)];
+  const joined = g.concat(products, 3); // [B, G, 1, C + T]
+  return g.reshape(joined, [B, G, joined.dims[3]]);
+}
+
+/**
+ * Sums of queries, and of their outer products, weighted. Of one token there are no outer products.
+ * @param q [B, H, T, D] @param weights [B, T]
+ */
 export function queryMoments(g: GraphMaker, q: Tensor, weights: Tensor): Tensor[] {
   const [B, H, T, D] = q.dims;
   const each = g.repeat(g.reshape(weights, [B, 1, T, 1]), [B, H, T, 1]);
   const dense = g.dense(q);
   const sum = g.outer(dense, each); // [B, H, 1, D]
+  if (T === 1) return [g.reshape(sum, [B, H, D]), g.derive([B, H, 0, D], () => {})];
   const weighted = g.made(g.call('ggml_mul', dense.pointer, each.pointer), q.dims);
   return [g.reshape(sum, [B, H, D]), g.outer(dense, weighted)];
 }

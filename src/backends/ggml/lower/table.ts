@@ -13,6 +13,7 @@ import {
   attendTo,
   type CachedSlots,
   type JoinedSlots,
+  keyProducts,
   prefixAttend,
   queryMoments,
   type WantedMaxima,
@@ -136,6 +137,11 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     );
   },
   echo: lowerEcho,
+  keyProducts: (scope, { inputs: [k, sums, keys, keyScales], attributes: { buffer } }) => {
+    if (keyScales) return unsupported(`products with keys of ${bufferName(buffer)} with scales apart`);
+    const { g, get } = scope;
+    return [keyProducts(g, get(k!), get(sums!), scope.dimsOf(keys!)[2] === 0 ? null : scope.slots(keys!))];
+  },
   attendTo: (scope, { inputs: [q, k, v, mask], attributes }) => {
     const { g, get } = scope;
     const queries = get(q!);

@@ -2,7 +2,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { ATTENTION_CASES, attentionCase } from '../../../../test/support/attention-cases.ts';
 import { checkGraph } from '../../../../test/support/check-graph.ts';
-import { attend, echo } from '../../../ops/attention.ts';
+import { attend, echo, keyProducts } from '../../../ops/attention.ts';
 import { OpGraph } from '../../../ops/graph.ts';
 import type { GraphTarget } from '../../../ops/target.ts';
 import type { Value } from '../../../ops/types.ts';
@@ -127,4 +127,30 @@ describe.each([
       else expect((await echoBy('noEcho')).echo.data).toHaveLength(0);
     },
   );
+});
+
+describe.each([
+  ['that decides while it runs', onnxTarget],
+  ['that decides nothing', onnxGpuTarget],
+])('products of keys with the sum of their directions, in a graph %s', (_, target) => {
+  it.each([1, 3])('T %s', async (T) => {
+    const [B, G, C, D] = [2, 2, 3, 4];
+    const noise = (length: number, seed: number) => Float32Array.from({ length }, (_, i) => Math.sin(seed + 3.7 * i));
+    const [k, sums, keys] = [noise(B * G * T * D, 1), noise(B * G * D, 2), noise(B * G * C * D, 3)];
+    k.fill(0, 0, D); // a key of zeros has no direction
+    const given = { k: [k, [B, G, T, D]], sums: [sums, [B, G, 1, D]], keys: [keys, [B, G, C, D]] } as const;
+    const shapes = { k: ['B', G, 'T', D], sums: ['B', G, 1, D], keys: ['B', G, 'C', D] };
+    const { y } = await run(target, given, shapes, (g, x) => {
+      const cached = { keys: x.keys, values: x.keys, keyScales: null, valueScales: null };
+      return { y: keyProducts(g, x.k, x.sums, cached, 'float32') };
+    });
+    const wanted = Float32Array.from({ length: B * G * (C + T) }, (_, i) => {
+      const [line, j] = [Math.floor(i / (C + T)), i % (C + T)];
+      const own = Array.from({ length: T }, (_, t) => k.subarray((line * T + t) * D, (line * T + t + 1) * D));
+      const key = j < C ? keys.subarray((line * C + j) * D, (line * C + j + 1) * D) : own[j - C];
+      const sum = (d: number) => own.reduce((all, one) => all + one[d] / (Math.hypot(...one) || 1), sums[line * D + d]);
+      return key.reduce((all, x, d) => all + x * sum(d), 0);
+    });
+    close(y, wanted, [B, G, C + T], 1e-5);
+  });
 });

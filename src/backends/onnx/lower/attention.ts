@@ -6,7 +6,7 @@ import type { OpNode, Value as OpValue } from '../../../ops/types.ts';
 import { type GraphBuilder, MICROSOFT, type Value } from '../builder.ts';
 import * as onnx from '../ops.ts';
 import { capped } from './basic.ts';
-import { type CachedReader, cachedReader, echoedKeys, longestApart } from './cached.ts';
+import { type CachedReader, cachedReader, longestApart, TINY, wideKeys } from './cached.ts';
 import type { LowerContext, LowerTable } from './context.ts';
 import { echoMask, type StepMask, sequenceMask, stepMask } from './masks.ts';
 
@@ -92,12 +92,12 @@ function maximaOf(g: GraphBuilder, weights: Value, mask: Value, R: number): Valu
 function echo(ctx: LowerContext, node: OpNode<'echo'>): Value[] {
   const { g } = ctx;
   const { scale, softcap } = node.attributes;
-  const [q, k, echoed, positions, slots, , , mask, , sinks] = node.inputs;
+  const [q, k, echoed, positions, slots, , cached, mask, scales, sinks] = node.inputs;
   const G = k!.shape[1] as number;
   const R = (q!.shape[1] as number) / G;
   const counted = ctx.input(mask!, [1, 4]); // [B, 1, E, T, 1]
   const hidden = echoMask(ctx, node);
-  const cachedKeys = echoedKeys(ctx, node);
+  const cachedKeys = wideKeys(ctx, { q: q!, k: k!, cached: cached!, scales }, node.attributes.buffer);
   const [own, again, chunkKeys] = [q!, echoed!, k!].map((value) => ctx.value(value));
   const sink = sinks && onnx.reshape(g, ctx.value(sinks), [1, G, R, 1, 1], [1, G, R, 1, 1]);
   /** [B, G, E, C + 2T] */
@@ -198,6 +198,16 @@ export const ATTENTION: LowerTable = {
   },
   attend,
   echo,
+  keyProducts: (ctx, { inputs: [k, sums, cached, scales], attributes: { buffer } }) => {
+    const { g } = ctx;
+    const keys = byGroup(g, ctx.value(k!), k!.shape[1] as number); // [B, G, 1, T, D]
+    const length = onnx.sqrt(g, onnx.reduceSum(g, onnx.mul(g, keys, keys), -1));
+    const own = onnx.reduceSum(g, onnx.div(g, keys, onnx.max(g, length, g.scalar(TINY))), 3);
+    const all = onnx.add(g, onnx.reshape(g, ctx.value(sums!), [0, 0, 1, 1, -1], own.shape), own);
+    const slots = wideKeys(ctx, { q: k!, k: k!, cached: cached!, scales }, buffer)();
+    const products = [slots, keys].map((x) => onnx.matmulTransposed(g, all, x));
+    return [onnx.squeeze(g, onnx.squeeze(g, onnx.concat(g, products, -1), 3), 2)];
+  },
   attendTo: (ctx, node) => [attendAll(ctx, node, ctx.input(node.inputs[3]!, [1, 2]))],
   attendWithin: (ctx, node) => [attendAll(ctx, node, sequenceMask(ctx, node))],
   queryMoments: (ctx, { inputs: [q, weights], attributes: { groups } }) => {

@@ -7,7 +7,7 @@
  * For chunks, whose work is arithmetic, the copy costs a hundredth of the rest, and integers would cost accuracy.
  */
 import { keyScales, type SlotBits, ZERO_POINT } from '../../../kvcache/buffers/planes.ts';
-import { BUFFERS, buffersOf } from '../../../kvcache/buffers.ts';
+import { BUFFERS, type BufferChoice, buffersOf } from '../../../kvcache/buffers.ts';
 import type { Dim } from '../../../ops/shapes.ts';
 import type { OpNode, Value as OpValue } from '../../../ops/types.ts';
 import type { GraphBuilder, Value } from '../builder.ts';
@@ -59,11 +59,9 @@ export function cachedReader(ctx: LowerContext, node: OpNode<'attend'>): CachedR
   };
 }
 
-/** The keys of the slots that an echo node reads [B, G, 1, C, D]. */
-export function echoedKeys(ctx: LowerContext, node: OpNode<'echo'>): () => Value {
-  const [q, k, , , , , cached, , scales] = node.inputs;
-  const { bits } = BUFFERS[buffersOf(node.attributes.buffer).keys];
-  const source = { q: q!, k: k!, cached: cached!, scales };
+/** The keys of slots as floats [B, G, 1, C, D]. */
+export function wideKeys(ctx: LowerContext, source: KeySource, buffer: BufferChoice): () => Value {
+  const { bits } = BUFFERS[buffersOf(buffer).keys];
   return bits ? integerKeys(ctx, source, bits).keys : floatKeys(ctx, source).keys;
 }
 
@@ -99,7 +97,7 @@ function floatValues(ctx: LowerContext, node: OpNode<'attend'>): ValueReader {
 const wide = ({ g }: LowerContext, x: Value): Value => (x.dtype === 'float32' ? x : onnx.cast(g, x, 'float32'));
 
 /** Smaller than any number that matters, to divide by where all are 0. */
-const TINY = 1e-30;
+export const TINY = 1e-30;
 
 function integerKeys(ctx: LowerContext, source: KeySource, bits: SlotBits): KeyReader {
   const { g } = ctx;
