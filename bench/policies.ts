@@ -99,7 +99,9 @@ function report(): void {
   const attention = more(plain, few);
   print(`${options.shape}, int4, ${slots} slots, medians of ${steps} steps`);
   print(`attention itself: ${attention.toFixed(2)} ms a step (lastrec with ${slots} slots less lastrec with ${FEW})\n`);
-  const rows = [['policy', 'ms a step', 'bookkeeping', 'of the step', 'graph beyond lastrec', 'of attention']];
+  const rows = [
+    ['policy', 'ms a step', 'bookkeeping', 'of the step', 'its mean', 'graph beyond lastrec', 'of attention'],
+  ];
   for (const one of cases) {
     const bookkeeping = median(one.bookkeeping);
     const beyond = more(one, plain);
@@ -108,6 +110,8 @@ function report(): void {
       median(one.whole).toFixed(2),
       bookkeeping.toFixed(2),
       percent(bookkeeping / median(one.whole)),
+      // Scores that are made anew once in a while are in no median.
+      mean(one.bookkeeping).toFixed(2),
       ...(one === few || one === plain ? ['', ''] : [beyond.toFixed(2), percent(beyond / attention)]),
     ]);
   }
@@ -118,6 +122,10 @@ function report(): void {
 
 function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0) / values.length;
 }
 
 function median(values: readonly number[]): number {
