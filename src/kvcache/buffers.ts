@@ -2,7 +2,7 @@
  * @file The table of storage formats. A new one is a file in buffers/ and a row here.
  */
 import { InputError } from '../util/errors.ts';
-import { BlockCodec } from './buffers/blocks.ts';
+import { BlockCodec, type BlockFormat } from './buffers/blocks.ts';
 import { Float16Codec } from './buffers/float16.ts';
 import { Float32Codec } from './buffers/float32.ts';
 import { RotatedCodec } from './buffers/hadamard.ts';
@@ -12,7 +12,7 @@ import type { CodecShape, SlotCodec } from './buffers/slot-codec.ts';
 import type { SlotMemory } from './shape.ts';
 
 /** How keys and values are stored. */
-export type BufferKind = 'float32' | 'float16' | 'int8' | 'int4' | 'int8-plain' | 'int4-plain';
+export type BufferKind = 'float32' | 'float16' | 'int8' | 'int5' | 'int4' | 'int8-plain' | 'int4-plain';
 
 interface BufferRow {
   readonly summary: string;
@@ -28,27 +28,28 @@ interface BufferRow {
 
 const scalesOf = (size: number, half: 'key' | 'value'): number => (half === 'key' ? keyScales(size) : 1);
 
-const INT8: Omit<BufferRow, 'summary'> = {
-  bits: 8,
-  create: (shape, half) => new PlaneCodec(shape, 8, scalesOf(shape.size, half)),
-  blocks: (shape) => new BlockCodec(shape, 'q8_0'),
-};
+/** Whole numbers with scales. */
+function wholeNumbers(bits: SlotBits, format: BlockFormat): Omit<BufferRow, 'summary'> {
+  return {
+    bits,
+    create: (shape, half) => {
+      if (bits < 8 && shape.size % 2 !== 0)
+        throw new InputError(`the cache buffer int${bits} needs an even head size, but this model's is ${shape.size}`);
+      return new PlaneCodec(shape, bits, scalesOf(shape.size, half));
+    },
+    blocks: (shape) => new BlockCodec(shape, format),
+  };
+}
 
-const INT4: Omit<BufferRow, 'summary'> = {
-  bits: 4,
-  create: (shape, half) => {
-    if (shape.size % 2 !== 0)
-      throw new InputError(`the cache buffer int4 needs an even head size, but this model's is ${shape.size}`);
-    return new PlaneCodec(shape, 4, scalesOf(shape.size, half));
-  },
-  blocks: (shape) => new BlockCodec(shape, 'q4_0'),
-};
+const INT8 = wholeNumbers(8, 'q8_0');
+const INT4 = wholeNumbers(4, 'q4_0');
 
 /** The formats of keys and values by name. */
 export const BUFFERS: Readonly<Record<BufferKind, BufferRow>> = {
   float32: { summary: 'exact', create: (shape) => new Float32Codec(shape) },
   float16: { summary: 'half the memory', create: (shape) => new Float16Codec(shape) },
   int8: { summary: 'a quarter of the memory, and read as whole numbers', rotates: true, ...INT8 },
+  int5: { summary: 'a sixth of the memory', rotates: true, ...wholeNumbers(5, 'q5_0') },
   int4: { summary: 'an eighth of the memory', rotates: true, ...INT4 },
   'int8-plain': { summary: 'int8 without a rotation', ...INT8 },
   'int4-plain': { summary: 'int4 without a rotation', ...INT4 },

@@ -126,9 +126,15 @@ describe('rebase', () => {
     const values = cache.tokenPositions(0).map((position) => cache.slot(0, position)!.value);
     cache.rebase();
     const tokens = cache.tokens();
-    const bound = { float32: 1e-5, float16: 3e-3, int8: 5e-2, int4: 0.9, 'int8-plain': 3e-2, 'int4-plain': 0.5 }[
-      buffer
-    ];
+    const bound = {
+      float32: 1e-5,
+      float16: 3e-3,
+      int8: 5e-2,
+      int5: 0.4,
+      int4: 0.9,
+      'int8-plain': 3e-2,
+      'int4-plain': 0.5,
+    }[buffer];
     for (const [place, position] of cache.tokenPositions(0).entries()) {
       const { key, value } = cache.slot(0, position)!;
       const wanted = model.key(0, 0, position, tokens[position], place);

@@ -84,7 +84,7 @@ describe('a step’s graph is well formed', () => {
   it.each(CASES.filter((name) => !isEncoder(configOf(name))))('%s', (name) => {
     const config = configOf(name);
     for (const options of OPTIONS)
-      if (!String(options.buffer).startsWith('int4') || firstSlots(config).keySize % 2 === 0)
+      if (!/^int[45]/.test(String(options.buffer)) || firstSlots(config).keySize % 2 === 0)
         decoded(config, options, stepOf(config, options));
     if (!crossSpec(config)) return;
     expect(decoded(config, PLAIN, stepOf(config, { cross: true })).inputs).toContain('cross.bias');

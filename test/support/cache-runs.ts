@@ -49,7 +49,15 @@ export interface RunLimits {
 /** Small ones: that keys of more than 32 dimensions have several scales is the buffers' matter. */
 const HEAD_SIZES = [2, 4, 4, 6, 8, 10];
 
-export const ALL_BUFFERS: readonly BufferKind[] = ['float32', 'float16', 'int8', 'int4', 'int8-plain', 'int4-plain'];
+export const ALL_BUFFERS: readonly BufferKind[] = [
+  'float32',
+  'float16',
+  'int8',
+  'int5',
+  'int4',
+  'int8-plain',
+  'int4-plain',
+];
 
 /** Random runs. Rows of a step differ in length, and may be empty. */
 export function anyRun(limits: RunLimits = {}): fc.Arbitrary<Run> {

@@ -12,8 +12,9 @@ export function referenceStore(
 ): Float32Array {
   if (kind === 'float32') return x;
   if (kind === 'float16') return x.map(nearestHalf);
-  if (kind.endsWith('-plain')) return referencePlain(kind, which, x, blocks);
-  return plainRotation(referencePlain(`${kind}-plain` as BufferKind, which, plainRotation(x), blocks));
+  const plain = kind.replace('-plain', '');
+  if (kind !== plain) return referencePlain(plain, which, x, blocks);
+  return plainRotation(referencePlain(plain, which, plainRotation(x), blocks));
 }
 
 /** x times a Hadamard matrix by its definition: ±1/√n by the parity of the bits that row and column share, block by block. */
@@ -36,39 +37,47 @@ function plainRotation(x: Float32Array): Float32Array {
   return out;
 }
 
-function referencePlain(kind: BufferKind, which: 'key' | 'value', x: Float32Array, blocks: boolean): Float32Array {
-  if (blocks) return referenceBlocks(kind, x);
-  const largest = kind === 'int8-plain' ? 127 : 7;
+/** The lowest whole number of a format. */
+const LOWEST: Readonly<Record<string, number>> = { int5: -16, int4: -8 };
+
+/** The same without a rotation. */
+export function referencePlain(kind: string, which: 'key' | 'value', x: Float32Array, blocks: boolean): Float32Array {
   // Keys have a scale for every 32 dimensions, where that goes up.
-  const part = which === 'key' && x.length % 32 === 0 ? 32 : x.length;
+  const part = blocks ? 32 : which === 'key' && x.length % 32 === 0 ? 32 : x.length;
   const out = new Float32Array(x.length);
-  for (let from = 0; from < x.length; from += part) {
-    const block = Array.from(x.subarray(from, from + part));
-    const scale = Math.fround(Math.max(...block.map(Math.abs)) / largest);
-    block.forEach((value, i) => {
-      out[from + i] = scale === 0 ? 0 : Math.round(value / scale) * scale;
-    });
-  }
+  for (let from = 0; from < x.length; from += part)
+    out.set(referencePart(kind, Array.from(x.subarray(from, from + part)), blocks), from);
   return out;
 }
 
-/** ggml's q8_0 and q4_0: a scale in float16 for every 32 numbers. */
-function referenceBlocks(kind: BufferKind, x: Float32Array): Float32Array {
-  const out = new Float32Array(x.length);
-  for (let from = 0; from < x.length; from += 32) {
-    const block = Array.from(x.subarray(from, from + 32));
-    const extreme = block.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
-    const scale = Math.fround(kind === 'int8-plain' ? Math.abs(extreme) / 127 : -extreme / 8);
-    const stored = Math.sign(scale) * nearestHalf(Math.abs(scale));
-    block.forEach((value, i) => {
-      const q = stored === 0 ? 0 : Math.fround(value * Math.fround(1 / scale));
-      const whole =
-        kind === 'int8-plain' ? Math.sign(q) * Math.floor(Math.abs(q) + 0.5) : Math.min(7, Math.floor(q + 8.5) - 8);
-      out[from + i] = whole * stored;
-    });
+/** Numbers with one scale. ggml's blocks have it in float16, and it may be negative. */
+function referencePart(kind: string, x: readonly number[], blocks: boolean): number[] {
+  const lowest = LOWEST[kind];
+  const stored = (scale: number) => (blocks ? Math.sign(scale) * nearestHalf(Math.abs(scale)) : Math.fround(scale));
+  const extreme = x.reduce((most, value) => (Math.abs(value) > Math.abs(most) ? value : most), 0);
+  if (extreme === 0) return x.map(() => 0);
+  const rounded = (value: number) => Math.sign(value) * Math.floor(Math.abs(value) + 0.5);
+  if (lowest === undefined) {
+    const scale = Math.fround(Math.abs(extreme) / 127);
+    // Too small for a scale.
+    if (!Number.isFinite(Math.fround(1 / scale)) || stored(scale) === 0) return x.map(() => 0);
+    const inBlocks = (value: number) => Math.fround(value * Math.fround(1 / scale));
+    return x.map((value) => rounded(blocks ? inBlocks(value) : value / scale) * stored(scale));
   }
-  return out;
+  const whole = (value: number) => Math.max(lowest, Math.min(-lowest - 1, Math.floor(value + 0.5)));
+  const places = blocks ? [0.95, 1, 1.05] : [(-lowest - 1) / -lowest, 0.95, 1, 1.05];
+  const scales = places.map((place) => {
+    const first = (blocks ? extreme : -Math.abs(extreme)) / (lowest * place);
+    const q = x.map((value) => whole(value / first));
+    const scale = sum(x.map((value, i) => value * q[i])) / sum(q.map((n) => n * n));
+    return { scale, error: sum(x.map((value, i) => (value - scale * q[i]) ** 2)) };
+  });
+  const size = sum(x.map((value) => value * value));
+  const best = stored(scales.reduce((least, next) => (next.error < least.error - 1e-9 * size ? next : least)).scale);
+  return x.map((value) => (best === 0 ? 0 : whole(value / best) * best));
 }
+
+const sum = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0);
 
 /** The half that is nearest to a number of usual size, ties to even. */
 export function nearestHalf(x: number): number {

@@ -1,5 +1,5 @@
 /**
- * @file Slots that hold blocks of 8 or 4 bits.
+ * @file Slots that hold blocks of 8, 5 or 4 bits.
  */
 import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
 import type { OpGraph } from '../../ops/graph.ts';
@@ -18,6 +18,7 @@ const TYPES: Readonly<Record<BufferKind, GgmlType>> = {
   float32: 'f32',
   float16: 'f16',
   int8: 'q8_0',
+  int5: 'q5_0',
   int4: 'q4_0',
   'int8-plain': 'q8_0',
   'int4-plain': 'q4_0',

@@ -1,14 +1,17 @@
 /**
- * @file Vectors in ggml's own blocks of 32 numbers, q8_0 and q4_0, which ggml multiplies in place.
+ * @file Vectors in ggml's own blocks of 32 numbers, q8_0, q5_0 and q4_0, which ggml multiplies in place.
  *
  * A block is a float16 scale d and 32 numbers x ≈ d · q:
  * - q8_0 (34 bytes): 32 signed bytes q, d = max|x| / 127;
- * - q4_0 (18 bytes): byte i holds q + 8 of number i in its low half and of number i + 16 in its high half, d = x_m / −8, where x_m is
- *   the number with the largest magnitude.
+ * - q4_0 (18 bytes): byte i holds q + 8 of number i in its low half and of number i + 16 in its high half;
+ * - q5_0 (22 bytes): bit i of the first four bytes is the fifth bit of q + 16 of number i; the others are as in q4_0.
+ *
+ * In 4 and 5 bits d is {@link bestScale}.
  *
  * A vector whose size 32 does not divide is filled up with zeros: its last block is as long as the others.
  */
 import { floatToHalf, halfToFloat } from './float16.ts';
+import { bestScale, wholeCode } from './scale.ts';
 import { SlotArray } from './slot-array.ts';
 import type { CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
 
@@ -16,7 +19,7 @@ import type { CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
 const BLOCK_SIZE = 32;
 
 /** Bytes of a block. */
-const BLOCK_BYTES = { q8_0: 34, q4_0: 18 } as const;
+const BLOCK_BYTES = { q8_0: 34, q5_0: 22, q4_0: 18 } as const;
 
 export type BlockFormat = keyof typeof BLOCK_BYTES;
 
@@ -64,7 +67,7 @@ export class BlockCodec implements SlotCodec {
 
   #store(source: Float32Array, from: number, bytes: Uint8Array, to: number): void {
     const size = BLOCK_BYTES[this.#format];
-    const store = this.#format === 'q8_0' ? storeQ8 : storeQ4;
+    const { store } = LAYOUTS[this.#format];
     for (let b = 0; b < this.#blocks; b++) {
       const first = b * BLOCK_SIZE;
       store(source, from + first, Math.min(BLOCK_SIZE, this.size - first), bytes, to + b * size);
@@ -73,17 +76,33 @@ export class BlockCodec implements SlotCodec {
 
   #load(bytes: Uint8Array, from: number, out: Float32Array, to: number): void {
     const size = BLOCK_BYTES[this.#format];
+    const { load } = LAYOUTS[this.#format];
     for (let i = 0; i < this.size; i++) {
       const at = from + Math.floor(i / BLOCK_SIZE) * size;
-      const d = halfToFloat(bytes[at] | (bytes[at + 1] << 8));
-      const n = i % BLOCK_SIZE;
-      out[to + i] =
-        d * (this.#format === 'q8_0' ? (bytes[at + 2 + n] << 24) >> 24 : nibble(bytes[at + 2 + (n & 15)], n) - 8);
+      out[to + i] = halfToFloat(bytes[at] | (bytes[at + 1] << 8)) * load(bytes, at + 2, i % BLOCK_SIZE);
     }
   }
 }
 
-const nibble = (byte: number, n: number): number => (n < 16 ? byte & 15 : byte >> 4);
+/** How one block is written and read. */
+interface BlockLayout {
+  /** Writes `count` numbers from index `from` on as the block at `at`; those behind them are 0. */
+  store(source: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void;
+  /** The whole number q of number n. @param at index behind the scale. */
+  load(bytes: Uint8Array, at: number, n: number): number;
+}
+
+const LAYOUTS: Readonly<Record<BlockFormat, BlockLayout>> = {
+  q8_0: { store: storeQ8, load: (bytes, at, n) => (bytes[at + n] << 24) >> 24 },
+  q5_0: {
+    store: storeQ5,
+    load: (bytes, at, n) => nibble(bytes, at + 4, n) + (((bytes[at + (n >> 3)] >> (n & 7)) & 1) << 4) - 16,
+  },
+  q4_0: { store: storeQ4, load: (bytes, at, n) => nibble(bytes, at, n) - 8 },
+};
+
+const nibble = (bytes: Uint8Array, at: number, n: number): number =>
+  n < 16 ? bytes[at + n] & 15 : bytes[at + n - 16] >> 4;
 
 function storeScale(d: number, bytes: Uint8Array, at: number): void {
   const half = floatToHalf(d);
@@ -102,16 +121,42 @@ function storeQ8(source: Float32Array, from: number, count: number, bytes: Uint8
     bytes[at + 2 + i] = i < count ? roundAway(Math.fround(source[from + i] * inverse)) : 0;
 }
 
-/** As ggml's quantize_row_q4_0_ref. */
 function storeQ4(source: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void {
-  let extreme = 0;
-  for (let i = 0; i < count; i++) if (Math.abs(source[from + i]) > Math.abs(extreme)) extreme = source[from + i];
-  const d = Math.fround(extreme / -8);
-  const inverse = inverseOf(d);
-  storeScale(d, bytes, at);
-  const quantize = (i: number) =>
-    i < count ? Math.min(15, Math.trunc(Math.fround(Math.fround(source[from + i] * inverse) + 8.5))) : 8;
-  for (let i = 0; i < 16; i++) bytes[at + 2 + i] = quantize(i) | (quantize(i + 16) << 4);
+  storeCodes(source, from, count, 8, bytes, at);
+  storeNibbles(bytes, at + 2);
+}
+
+function storeQ5(source: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void {
+  storeCodes(source, from, count, 16, bytes, at);
+  for (let b = 0; b < 4; b++) {
+    let high = 0;
+    for (let i = 0; i < 8; i++) high |= (codes[8 * b + i] >> 4) << i;
+    bytes[at + 2 + b] = high;
+  }
+  storeNibbles(bytes, at + 6);
+}
+
+/** The codes q + zero of one block. */
+const codes = new Uint8Array(BLOCK_SIZE);
+
+/** Stores a block's scale, and makes its codes. */
+function storeCodes(
+  source: Float32Array,
+  from: number,
+  count: number,
+  zero: number,
+  bytes: Uint8Array,
+  at: number,
+): void {
+  storeScale(bestScale(source, from, count, zero, false), bytes, at);
+  const stored = halfToFloat(bytes[at] | (bytes[at + 1] << 8));
+  const inverse = stored === 0 ? 0 : 1 / stored;
+  codes.fill(zero, count);
+  for (let i = 0; i < count; i++) codes[i] = wholeCode(source[from + i] * inverse, zero);
+}
+
+function storeNibbles(bytes: Uint8Array, at: number): void {
+  for (let i = 0; i < 16; i++) bytes[at + i] = (codes[i] & 15) | ((codes[i + 16] & 15) << 4);
 }
 
 /** 1 / d; 0 for a scale so small that it is 0 in float16. */

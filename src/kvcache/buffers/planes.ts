@@ -1,6 +1,7 @@
 /**
- * @file Vectors in 8 or 4 bits, numbers and scales in arrays of their own: what ONNX Runtime multiplies without a copy.
+ * @file Vectors in 8, 5 or 4 bits, numbers and scales in arrays of their own: what ONNX Runtime multiplies without a copy.
  */
+import { bestScale, wholeCode } from './scale.ts';
 import { SlotArray } from './slot-array.ts';
 import type { CodecArray, CodecShape, SlotCodec } from './slot-codec.ts';
 
@@ -12,21 +13,25 @@ export function keyScales(size: number): number {
   return size % BLOCK === 0 && size > 0 ? size / BLOCK : 1;
 }
 
-export type SlotBits = 8 | 4;
+/** Bytes with a bit of each number. */
+export const eighthOf = (size: number): number => Math.ceil(size / 8);
+
+export type SlotBits = 8 | 5 | 4;
 
 /** The smallest number that float32 has in full precision. */
 const SMALLEST = 2 ** -126;
 
 /** The byte that stands for 0. */
-export const ZERO_POINT: Readonly<Record<SlotBits, number>> = { 8: 128, 4: 8 };
+export const ZERO_POINT: Readonly<Record<SlotBits, number>> = { 8: 128, 5: 16, 4: 8 };
 
 /**
  * Symmetric quantization, x ≈ scale · (byte − zero point). Keys are the more sensitive half: they have a scale for every 32
  * dimensions, along the head and not along the tokens, so that slots may change one by one. Values have one scale a token, which the
  * graph multiplies into the attention weights.
  *
- * Four bits: byte i of a slot holds dimension i in its low half, and dimension i + size/2 in its high half.
- * Bytes a slot and group: size·bits/8 + 4·scales.
+ * Four bits: byte i of a slot holds dimension i in its low half, and dimension i + size/2 in its high half. Five bits: the lower four
+ * as these, and n = ⌈size/8⌉ bytes behind them: bit b of byte j is the fifth one of dimension b·n + j.
+ * Bytes a slot and group: size·bits/8, rounded up, + 4·scales.
  */
 export class PlaneCodec implements SlotCodec {
   readonly size: number;
@@ -45,7 +50,7 @@ export class PlaneCodec implements SlotCodec {
     this.#bits = bits;
     this.size = size;
     this.groups = groups;
-    this.#array = new SlotArray(Uint8Array, batch, groups, (size * bits) / 8);
+    this.#array = new SlotArray(Uint8Array, batch, groups, bits === 8 ? size : size / 2 + (bits - 4) * eighthOf(size));
     this.#scales = new SlotArray(Float32Array, batch, groups, scales);
     this.arrays = [
       { suffix: '', array: this.#array },
@@ -59,32 +64,24 @@ export class PlaneCodec implements SlotCodec {
   }
 
   write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
-    const bytes = this.#bytes;
     const part = this.size / this.#scales.width;
-    const half = this.#array.width;
     for (let t = 0; t < count; t++) {
       const scaleAt = this.#scales.at(row, group, slot + t);
       for (let s = 0; s < this.#scales.width; s++)
         this.#scales.data[scaleAt + s] = this.#quantize(source, from + t * this.size + s * part, s * part, part);
-      const at = this.#array.at(row, group, slot + t);
-      const { data } = this.#array;
-      if (this.#bits === 8) for (let i = 0; i < half; i++) data[at + i] = bytes[i];
-      else for (let i = 0; i < half; i++) data[at + i] = bytes[i] | (bytes[i + half] << 4);
+      this.#pack(this.#array.at(row, group, slot + t));
     }
     this.#array.wrote(row, group, slot, count);
     this.#scales.wrote(row, group, slot, count);
   }
 
   read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {
-    const { data, width: half } = this.#array;
-    const at = this.#array.at(row, group, slot);
+    this.#unpack(this.#array.at(row, group, slot));
     const scaleAt = this.#scales.at(row, group, slot);
     const zero = ZERO_POINT[this.#bits];
     const part = this.size / this.#scales.width;
-    for (let i = 0; i < this.size; i++) {
-      const byte = this.#bits === 8 ? data[at + i] : i < half ? data[at + i] & 15 : data[at + i - half] >> 4;
-      out[to + i] = (byte - zero) * this.#scales.data[scaleAt + Math.floor(i / part)];
-    }
+    for (let i = 0; i < this.size; i++)
+      out[to + i] = (this.#bytes[i] - zero) * this.#scales.data[scaleAt + Math.floor(i / part)];
   }
 
   preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
@@ -95,17 +92,60 @@ export class PlaneCodec implements SlotCodec {
     }
   }
 
+  /** Writes the bytes of one vector to a slot. */
+  #pack(at: number): void {
+    const bytes = this.#bytes;
+    const { data, width } = this.#array;
+    if (this.#bits === 8) {
+      for (let i = 0; i < width; i++) data[at + i] = bytes[i];
+      return;
+    }
+    const half = this.size / 2;
+    for (let i = 0; i < half; i++) data[at + i] = (bytes[i] & 15) | ((bytes[i + half] & 15) << 4);
+    const eighth = width - half;
+    for (let j = 0; j < eighth; j++) {
+      let high = 0;
+      for (let b = 0; b < 8 && b * eighth + j < this.size; b++) high |= (bytes[b * eighth + j] >> 4) << b;
+      data[at + half + j] = high;
+    }
+  }
+
+  /** The bytes of one vector, of a slot. */
+  #unpack(at: number): void {
+    const bytes = this.#bytes;
+    const { data, width } = this.#array;
+    if (this.#bits === 8) {
+      for (let i = 0; i < width; i++) bytes[i] = data[at + i];
+      return;
+    }
+    const half = this.size / 2;
+    for (let i = 0; i < half; i++) {
+      bytes[i] = data[at + i] & 15;
+      bytes[i + half] = data[at + i] >> 4;
+    }
+    const eighth = width - half;
+    for (let j = 0; j < eighth; j++)
+      for (let b = 0; b < 8 && b * eighth + j < this.size; b++)
+        bytes[b * eighth + j] |= ((data[at + half + j] >> b) & 1) << 4;
+  }
+
   /** Makes bytes of `count` numbers; returns their scale. */
   #quantize(source: Float32Array, from: number, to: number, count: number): number {
     const bytes = this.#bytes;
     const zero = ZERO_POINT[this.#bits];
-    let largest = 0;
-    for (let i = 0; i < count; i++) largest = Math.max(largest, Math.abs(source[from + i]));
-    const exact = Math.fround(largest / (zero - 1));
+    const exact = Math.fround(
+      this.#bits === 8 ? largestOf(source, from, count) / 127 : bestScale(source, from, count, zero, true),
+    );
     // Subnormal scales have few bits: such numbers become 0.
     const scale = exact < SMALLEST ? 0 : exact;
     const inverse = scale > 0 ? 1 / scale : 0;
-    for (let i = 0; i < count; i++) bytes[to + i] = Math.round(source[from + i] * inverse) + zero;
+    for (let i = 0; i < count; i++) bytes[to + i] = wholeCode(source[from + i] * inverse, zero);
     return scale;
   }
+}
+
+function largestOf(source: Float32Array, from: number, count: number): number {
+  let largest = 0;
+  for (let i = from; i < from + count; i++) largest = Math.max(largest, Math.abs(source[i]));
+  return largest;
 }

@@ -6,7 +6,7 @@
  * dequantized first, 0.71 + 0.56; 8 bits as integers 0.44 + 0.27. So for single queries no float copy is made of bytes.
  * For chunks, whose work is arithmetic, the copy costs a hundredth of the rest, and integers would cost accuracy.
  */
-import { keyScales, type SlotBits, ZERO_POINT } from '../../../kvcache/buffers/planes.ts';
+import { eighthOf, keyScales, type SlotBits, ZERO_POINT } from '../../../kvcache/buffers/planes.ts';
 import { BUFFERS, type BufferChoice, buffersOf } from '../../../kvcache/buffers.ts';
 import type { Dim } from '../../../ops/shapes.ts';
 import type { OpNode, Value as OpValue } from '../../../ops/types.ts';
@@ -110,7 +110,7 @@ function integerKeys(ctx: LowerContext, source: KeySource, bits: SlotBits): KeyR
   const zero = ZERO_POINT[bits];
   const [k, kScale] = [ctx.input(source.cached, [2]), ctx.input(source.scales!, [2])];
   const slots = k.shape[3];
-  const bytes = bits === 8 ? () => k : () => unpack(g, k);
+  const bytes = () => unpack(g, k, D, bits);
 
   /** One query: both sides as integers, part by part of the head. */
   const scores = (q: Value): Value => {
@@ -144,7 +144,7 @@ function integerValues(ctx: LowerContext, node: OpNode<'attend'>, bits: SlotBits
   const zero = ZERO_POINT[bits];
   const [v, vScale] = [ctx.input(node.inputs[7]!, [2]), ctx.input(node.inputs[9]!, [2])];
   const slots = v.shape[3];
-  const bytes = bits === 8 ? () => v : () => unpack(g, v);
+  const bytes = () => unpack(g, v, node.inputs[2]!.shape[3] as number, bits);
 
   /**
    * One query: weights in two bytes each, the second for what the first leaves, as small weights beside a large one count. The
@@ -167,9 +167,31 @@ function integerValues(ctx: LowerContext, node: OpNode<'attend'>, bits: SlotBits
   return { mix, values: () => mul(g, onnx.bytesToFloat(g, bytes(), zero), vScale) };
 }
 
+/** Numbers in 8, 5 or 4 bits, as PlaneCodec packs them → one a byte [B, G, 1, C, D]. */
+function unpack(g: GraphBuilder, x: Value, size: number, bits: SlotBits): Value {
+  if (bits === 8) return x;
+  if (bits === 4) return nibbles(g, x);
+  const eighth = eighthOf(size);
+  const [low, high] = onnx.split(g, x, -1, [size / 2, eighth]);
+  const rest = nibbles(g, low);
+  const [, G, , slots] = x.shape;
+  const columns = onnx.reshape(g, high, [0, G, -1, 1, eighth], ['B', G, slots, 1, eighth]);
+  const places = g.constant(Uint8Array.of(0, 1, 2, 3, 4, 5, 6, 7), [8, 1]);
+  const shifted = shift(g, columns, places, 'RIGHT', ['B', G, slots, 8, eighth]);
+  const bit = g.node('BitwiseAnd', [shifted, onnx.byte(g, 1)], [shifted])[0];
+  const fifth = shift(g, bit, onnx.byte(g, 4), 'LEFT');
+  const all = onnx.reshape(g, fifth, [0, G, 1, -1, 8 * eighth], ['B', G, 1, slots, 8 * eighth]);
+  const fifths = 8 * eighth === size ? all : onnx.split(g, all, -1, [size, 8 * eighth - size])[0];
+  return g.node('BitwiseOr', [rest, fifths], [rest])[0];
+}
+
+function shift(g: GraphBuilder, x: Value, places: Value, direction: 'LEFT' | 'RIGHT', shape = x.shape): Value {
+  return g.node('BitShift', [x, places], [{ dtype: x.dtype, shape }], { attributes: { direction } })[0];
+}
+
 /** Two numbers a byte [..., D/2] → one [..., D]. */
-function unpack(g: GraphBuilder, x: Value): Value {
+function nibbles(g: GraphBuilder, x: Value): Value {
   const low = g.node('BitwiseAnd', [x, onnx.byte(g, 15)], [x])[0];
-  const high = g.node('BitShift', [x, onnx.byte(g, 4)], [x], { attributes: { direction: 'RIGHT' } })[0];
+  const high = shift(g, x, onnx.byte(g, 4), 'RIGHT');
   return onnx.concat(g, [low, high], -1);
 }
