@@ -34,6 +34,8 @@ const NODES_PER_LAYER: readonly (readonly [what: string, own: Partial<StepGraphO
   ['cache in int4-plain', { buffer: 'int4-plain' }, 75],
   // Queries, keys, values and the result are rotated, and the result is reshaped twice.
   ['cache in int8', { buffer: 'int8' }, 75],
+  // The fifth bits of keys and values are 7 nodes each.
+  ['cache in int5', { buffer: 'int5' }, 95],
   ['cache in int4', { buffer: 'int4' }, 81],
 ];
 

@@ -73,6 +73,10 @@ describe('cacheBytes', () => {
     expect(denseBytes(shape, 1000)).toBe(2 * 2 * 2 * 2 * 64 * 1000);
     expect(of('300%')).toMatchObject({ buffer: 'float32', cacheLength: 1000, policy: 'lastrec' });
     expect(of('150%')).toMatchObject({ buffer: 'float16', cacheLength: 1000 });
+    // In blocks of ggml, int5 and int4 take 5 bits a number, and the rest counts, too.
+    const inBlocks = { ...shape, memory: { blocks: true } };
+    const int5 = { keys: 'int5', values: 'int4' };
+    expect(resolveCacheBytes(inBlocks, { cacheBytes: '34%' }, 1000)).toMatchObject({ buffer: int5, cacheLength: 1000 });
     const tenth = of('10%');
     expect(tenth.buffer).toBe('int4');
     const size = (cacheLength: number) => mostBytes(createCache(shape, { ...tenth, cacheLength }), 1000);

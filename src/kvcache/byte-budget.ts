@@ -12,7 +12,14 @@ import { KEPT_UNDO_SLOTS } from './slots/undo.ts';
 import { TokenList } from './token-list.ts';
 
 /** Formats from the most exact one on: the first in which the whole context fits is taken, else the last. */
-const FORMATS: readonly BufferChoice[] = ['float32', 'float16', 'int8', { keys: 'int8', values: 'int4' }, 'int4'];
+const FORMATS: readonly BufferChoice[] = [
+  'float32',
+  'float16',
+  'int8',
+  { keys: 'int8', values: 'int4' },
+  { keys: 'int5', values: 'int4' },
+  'int4',
+];
 
 /** Budgets below which policies may refuse to work are tried up to here. */
 const SMALLEST = 64;

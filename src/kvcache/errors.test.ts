@@ -43,7 +43,7 @@ describe('options that can not be', () => {
     [{ policy: 'h2o', ada: { floor: Number.NaN } }, /floor must be from 0 to 1, but is NaN/],
     [
       { policy: 'dense', buffer: 'int3' as 'int4' },
-      /there is no cache buffer "int3"; there are float32, float16, int8, int4/,
+      /there is no cache buffer "int3"; there are float32, float16, int8, int5, int4/,
     ],
     [{ buffer: 'int4' }, /int4 needs an even head size, but this model's is 5/],
     [{ policy: 'qh2o' }, /qh2o weighs the error of quantized slots: choose a buffer such as int8/],

@@ -16,8 +16,8 @@ export interface CacheShape {
 /** The memory of slots, as an engine reads it in place. */
 export interface SlotMemory {
   /**
-   * Whether int8 and int4 are ggml's blocks (q8_0, q4_0: scale and numbers side by side) instead of numbers and scales in arrays of
-   * their own. @default false
+   * Whether int8, int5 and int4 are ggml's blocks (q8_0, q5_0, q4_0: scale and numbers side by side) instead of numbers and scales in
+   * arrays of their own. @default false
    */
   readonly blocks?: boolean;
 }

@@ -26,7 +26,7 @@ export interface GraphTarget {
    * @default false
    */
   readonly staticGraph?: boolean;
-  /** Whether slots in 8 and 4 bits are blocks with their scales inside (ggml's q8_0 and q4_0), not numbers and scales apart. */
+  /** Whether slots in 8, 5 and 4 bits are blocks with their scales inside (ggml's q8_0, q5_0 and q4_0), not numbers and scales apart. */
   readonly slotBlocks: boolean;
   /**
    * Whether a chunk is written to free slots before attention, so that memory for it has to be there.

@@ -284,11 +284,13 @@ describe('slots in whole numbers', () => {
     ['tiny', 'int8', 0.02],
     ['tiny', 'int4', 0.02],
     ['llama', 'int8', 0.01],
+    ['llama', 'int5', 0.01],
     ['llama', 'int4', 0.01],
     ['llama-headdim', 'int8', 0.01],
     ['llama-headdim', 'int4', 0.01],
     ['qwen3', 'int8', 0.01],
     ['qwen3', 'int4', 0.01],
+    ['qwen3', 'int5', 0.01],
     ['gpt_neox-head85', 'int8', 0.01],
     ['gemma2', 'int8', 0.01],
   ];

@@ -26,10 +26,12 @@ const BUFFERS = [
   'float32',
   'float16',
   'int8',
+  'int5',
   'int4',
   'int8-plain',
   'int4-plain',
   { keys: 'int8', values: 'int4' },
+  { keys: 'int5', values: 'int4' },
 ];
 const LENGTHS = [1, 2, 3, 5, 8, 17, 32, 64, 65, 100, 300];
 const BAD_LENGTHS = [0, -1, 1.5, Number.NaN, 2 ** 31, 2 ** 53, 1e308];

@@ -1,5 +1,5 @@
 /**
- * Caches in 16, 8 and 4 bits on real graphs.
+ * Caches in 16, 8, 5 and 4 bits on real graphs.
  */
 import { describe, expect, it } from 'vitest';
 import { caseFolder } from '../../../test/support/family-cases.ts';
@@ -28,10 +28,12 @@ describe.each([
 ] as const)('%s by %s', (name, engine) => {
   it.each<readonly [BufferChoice]>([
     ['int8'],
+    ['int5'],
     ['int4'],
     ['int8-plain'],
     ['int4-plain'],
     [{ keys: 'int8', values: 'int4' }],
+    [{ keys: 'int5', values: 'int4' }],
     ['float16'],
   ])('attends to slots of %j as to the same numbers in float32', async (buffer) => {
     const model = await open(name, engine);

@@ -174,7 +174,8 @@ function unpack(g: GraphBuilder, x: Value, size: number, bits: SlotBits): Value 
   const eighth = eighthOf(size);
   const [low, high] = onnx.split(g, x, -1, [size / 2, eighth]);
   const rest = nibbles(g, low);
-  const [, G, , slots] = x.shape;
+  const G = x.shape[1] as number;
+  const slots = x.shape[3];
   const columns = onnx.reshape(g, high, [0, G, -1, 1, eighth], ['B', G, slots, 1, eighth]);
   const places = g.constant(Uint8Array.of(0, 1, 2, 3, 4, 5, 6, 7), [8, 1]);
   const shifted = shift(g, columns, places, 'RIGHT', ['B', G, slots, 8, eighth]);
