@@ -177,8 +177,8 @@ function unpack(g: GraphBuilder, x: Value, size: number, bits: SlotBits): Value 
   const G = x.shape[1] as number;
   const slots = x.shape[3];
   const columns = onnx.reshape(g, high, [0, G, -1, 1, eighth], ['B', G, slots, 1, eighth]);
-  const places = g.constant(Uint8Array.of(0, 1, 2, 3, 4, 5, 6, 7), [8, 1]);
-  const shifted = shift(g, columns, places, 'RIGHT', ['B', G, slots, 8, eighth]);
+  const offsets = g.constant(Uint8Array.of(0, 1, 2, 3, 4, 5, 6, 7), [8, 1]);
+  const shifted = shift(g, columns, offsets, 'RIGHT', ['B', G, slots, 8, eighth]);
   const bit = g.node('BitwiseAnd', [shifted, onnx.byte(g, 1)], [shifted])[0];
   const fifth = shift(g, bit, onnx.byte(g, 4), 'LEFT');
   const all = onnx.reshape(g, fifth, [0, G, 1, -1, 8 * eighth], ['B', G, 1, slots, 8 * eighth]);
@@ -186,8 +186,8 @@ function unpack(g: GraphBuilder, x: Value, size: number, bits: SlotBits): Value 
   return g.node('BitwiseOr', [rest, fifths], [rest])[0];
 }
 
-function shift(g: GraphBuilder, x: Value, places: Value, direction: 'LEFT' | 'RIGHT', shape = x.shape): Value {
-  return g.node('BitShift', [x, places], [{ dtype: x.dtype, shape }], { attributes: { direction } })[0];
+function shift(g: GraphBuilder, x: Value, offsets: Value, direction: 'LEFT' | 'RIGHT', shape = x.shape): Value {
+  return g.node('BitShift', [x, offsets], [{ dtype: x.dtype, shape }], { attributes: { direction } })[0];
 }
 
 /** Two numbers a byte [..., D/2] → one [..., D]. */
