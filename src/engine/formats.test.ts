@@ -54,10 +54,10 @@ async function resultOf(
 
 describe('formats of ggml', () => {
   it.runIf(defaultEngine() === 'ggml').each([
-    // Measured, in % above float32.
+    // Measured, in % above float32, of processors with AVX-512 VNNI and with AVX2.
     ['f16', 0.01],
     ['bf16', 0.02],
-    ['q8_0', 0.02],
+    ['q8_0', 0.05],
     ['q6_k', 0.3],
     ['q5_k', 0.6],
     ['q5_1', 0.6],

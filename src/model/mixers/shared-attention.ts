@@ -46,6 +46,8 @@ export function sharedAttention(
   if (qkNorm) q = normHeads(ctx, q, { ...spec, groups: 0 }, qkNorm, name);
   if (rotation) q = rotate(g, q, rotation);
   const mask = { window, chunk, alibi: null };
-  const { y } = attendSlots(g, { q, k, v, echoed: null }, source, { scale, softcap, ...mask }, UNOBSERVED, null);
+  // The products of the keys are those of the layer that holds the slots, too.
+  const unobserved = { ...source, sources: source.sources.map((part) => ({ ...part, keySums: null })) };
+  const { y } = attendSlots(g, { q, k, v, echoed: null }, unobserved, { scale, softcap, ...mask }, UNOBSERVED, null);
   return { y: linearOf(ctx, y, `${name}.proj`, ctx.config.nEmbd, { bias: bias.proj }) };
 }
