@@ -13,17 +13,17 @@ const KINDS = Object.keys(BUFFERS) as BufferKind[];
 const page = await readFile(join(import.meta.dirname, '../docs/cache.md'), 'utf8');
 /** The table's rows by their buffer: the cells behind it. */
 const ROWS = new Map(
-  [...page.matchAll(/^\| `(float32|float16|int8|int4)` +\|( [\d·]*D .+)\|$/gm)].map(([, kind, rest]) => [
+  [...page.matchAll(/^\| `(float32|float16|int8|int5|int4)` +\|( [\d.·]*D .+)\|$/gm)].map(([, kind, rest]) => [
     kind as BufferKind,
     rest.split('|').map((cell) => cell.trim()),
   ]),
 );
 
-/** Bytes of a token, layer and group by a formula of the page: `8·D`, or `2·D + 4·(S + 1)`. */
+/** Bytes of a token, layer and group by a formula of the page: `8·D`, or `2·D + 4·(S + 1)`. Keys and values have whole bytes each. */
 function evaluate(formula: string, D: number): number {
-  const [, factor, scales] = /^(?:(\d+)·)?D( \+ 4·\(S \+ 1\))?$/.exec(formula) ?? expect.fail(`what is ${formula}?`);
+  const [, factor, scales] = /^(?:([\d.]+)·)?D( \+ 4·\(S \+ 1\))?$/.exec(formula) ?? expect.fail(`what is ${formula}?`);
   const S = D % 32 === 0 ? D / 32 : 1;
-  return Number(factor ?? 1) * D + (scales ? 4 * (S + 1) : 0);
+  return 2 * Math.ceil((Number(factor ?? 1) * D) / 2) + (scales ? 4 * (S + 1) : 0);
 }
 
 /** Bytes allocated for each of a few tokens. */
