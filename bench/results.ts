@@ -107,8 +107,8 @@ function pageText(): string {
       return [
         `### ${machine.processor}`,
         '',
-        `${machine.threads} threads on each side. The memory reads ${machine.bandwidth} GB/s. Node ${machine.node}. ggml uses ` +
-          `${machine.features}.`,
+        `${machine.threads} threads on each side. The memory reads ${machine.bandwidth} GB/s. Node ${machine.node}.`,
+        `ggml uses ${machine.features}.`,
         '',
         ...table(rows.filter((row) => !inBrowser.includes(row))),
         ...(inBrowser.length > 0
