@@ -12,29 +12,17 @@ import { loadProgress, type Progress } from '../output/progress.ts';
 export async function loadForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<LanguageModel> {
   // The engine is a native library: commands without a model do not load it.
   const { loadModel } = await import('../../node.ts');
-  try {
-    return await loadModel(flags.model, loadOptions(flags, io, progress));
-  } finally {
-    progress.end();
-  }
+  return ended(progress, loadModel(flags.model, loadOptions(flags, io, progress)));
 }
 
 export async function loadEncoderForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<EncoderModel> {
   const { loadEncoder } = await import('../../node.ts');
-  try {
-    return await loadEncoder(flags.model, loadOptions(flags, io, progress));
-  } finally {
-    progress.end();
-  }
+  return ended(progress, loadEncoder(flags.model, loadOptions(flags, io, progress)));
 }
 
 export async function loadRerankerForCommand(flags: LoadFlags, io: CliIo, progress: Progress): Promise<Reranker> {
   const { loadReranker } = await import('../../node.ts');
-  try {
-    return await loadReranker(flags.model, loadOptions(flags, io, progress));
-  } finally {
-    progress.end();
-  }
+  return ended(progress, loadReranker(flags.model, loadOptions(flags, io, progress)));
 }
 
 /** The model in a thread of its own. */
@@ -43,8 +31,13 @@ export async function loadInWorkerForCommand(flags: LoadFlags, io: CliIo, progre
   const { hub, ...options } = loadOptions(flags, io, progress);
   // A function can't go to the thread.
   const { onRetry: _, ...plainHub } = hub ?? {};
+  return ended(progress, loadModelInWorker(flags.model, { ...options, hub: plainHub }));
+}
+
+/** Waits for the work that a progress is of, and ends the progress. */
+async function ended<T>(progress: Progress, work: Promise<T>): Promise<T> {
   try {
-    return await loadModelInWorker(flags.model, { ...options, hub: plainHub });
+    return await work;
   } finally {
     progress.end();
   }
@@ -57,16 +50,12 @@ export async function calibrateForCommand(
   io: CliIo,
   progress: Progress,
 ): Promise<void> {
-  try {
-    await model.calibrateFor(cache, {
-      signal: io.signal,
-      start: () =>
-        progress.note('The model is calibrated for this cache. It is done once; keyhold calibrate says more.'),
-      onProgress: (done, total) => progress.update({ label: 'Calibrating', done, total, unit: 'tokens' }),
-    });
-  } finally {
-    progress.end();
-  }
+  const calibrated = model.calibrateFor(cache, {
+    signal: io.signal,
+    start: () => progress.note('The model is calibrated for this cache. It is done once; keyhold calibrate says more.'),
+    onProgress: (done, total) => progress.update({ label: 'Calibrating', done, total, unit: 'tokens' }),
+  });
+  await ended(progress, calibrated);
 }
 
 function loadOptions(flags: LoadFlags, io: CliIo, progress: Progress): EncoderLoadOptions {
