@@ -1,5 +1,6 @@
 /**
- * @file The model that adapters change, as they see it: its matrices and vectors, their names in checkpoints, what is in them.
+ * @file The model that adapters change, as they see it: its matrices and vectors, their names in checkpoints, what is
+ * in them.
  */
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';

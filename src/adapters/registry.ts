@@ -75,8 +75,8 @@ export class AdapterRegistry {
    * Loads an adapter beside those that are there. Closes its files.
    * @param source an open adapter, or its path.
    * @param name what requests call it by.
-   * @throws AdapterError where it is damaged or does not fit the model, or the name is taken; CheckpointError where the model's
-   * own files are gone.
+   * @throws AdapterError where it is damaged or does not fit the model, or the name is taken; CheckpointError where the
+   * model's own files are gone.
    */
   async load(source: OpenAdapter | string, name: string): Promise<void> {
     const open = typeof source === 'string' ? await this.#open(source) : source;

@@ -20,7 +20,8 @@ export interface LowRank {
 
 /**
  * What an adapter makes of some rows W of a matrix and of their bias b (0 where the base has none):
- * W' = f ⊙ ((weight or W) + lowRank) and b' = scale ⊙ ((bias or b) + shift), where f is `scale`, or DoRA's magnitude / |row|.
+ * W' = f ⊙ ((weight or W) + lowRank) and b' = scale ⊙ ((bias or b) + shift), where f is `scale`, or DoRA's magnitude
+ * / |row|.
  */
 export interface PartChange {
   readonly lowRank?: LowRank;

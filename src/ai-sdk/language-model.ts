@@ -17,11 +17,12 @@ const KEY = '';
 /**
  * A model for `generateText`, `streamText`, `generateObject` and the other functions of the AI SDK.
  *
- * Calls that are there at the same time share their steps. `providerOptions.keyhold` chooses a session, a cache class and more
- * ({@link KeyholdCallOptions}).
- * @param model stays the caller's: dispose of it afterwards. With a `ServedModel`, calls and the requests of its server share their rows
- *   and sessions.
- * @param options for a model that is not served: 8 rows, any number of calls that wait, answers of at most 4,096 tokens, 16 sessions.
+ * Calls that are there at the same time share their steps. `providerOptions.keyhold` chooses a session, a cache class
+ * and more ({@link KeyholdCallOptions}).
+ * @param model stays the caller's: dispose of it afterwards. With a `ServedModel`, calls and the requests of its server
+ *   share their rows and sessions.
+ * @param options for a model that is not served: 8 rows, any number of calls that wait, answers of at most 4,096
+ * tokens, 16 sessions.
  */
 export function aiSdkModel(model: TextModel | ServedModel, options: AiSdkModelOptions = {}): LanguageModelV3 {
   const served = model instanceof ServedModel ? model : new ServedModel(model, { ...defaults(model), ...options });

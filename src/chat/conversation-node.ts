@@ -67,7 +67,8 @@ export async function checkSavedConversation(path: string): Promise<void> {
 }
 
 /**
- * A conversation that {@link saveConversation} saved. It goes on with its cache; what that has not seen is computed with the next turn.
+ * A conversation that {@link saveConversation} saved. It goes on with its cache; what that has not seen is computed
+ * with the next turn.
  * @param options as when it began, without the cache.
  * @param policy for a cache whose policy is not in the table.
  * @throws SnapshotError for files that are missing, damaged, or of another model.

@@ -26,8 +26,9 @@ export interface ConversationState {
 }
 
 /**
- * The messages of a conversation, and a cache that has seen them. Each turn computes what is new; where the template changes what
- * was (by leaving thoughts out of past answers, say), it computes from there on, as far as the cache can go back.
+ * The messages of a conversation, and a cache that has seen them. Each turn computes what is new; where the template
+ * changes what was (by leaving thoughts out of past answers, say), it computes from there on, as far as the cache can
+ * go back.
  */
 export class Conversation<C extends TextCache = KVCache> {
   readonly cache: C;
@@ -66,10 +67,10 @@ export class Conversation<C extends TextCache = KVCache> {
   }
 
   /**
-   * Says something, and gives the answer as it comes. When it has ended, both are among the messages; an answer that was cut short
-   * as far as it came. Where there is none, nothing was said.
-   * @throws InputError for options out of range, and as long as another answer is being given; when it is read, where the
-   * conversation went on meanwhile.
+   * Says something, and gives the answer as it comes. When it has ended, both are among the messages; an answer that
+   * was cut short as far as it came. Where there is none, nothing was said.
+   * @throws InputError for options out of range, and as long as another answer is being given; when it is read, where
+   * the conversation went on meanwhile.
    */
   say(
     message: string | ChatMessage | readonly ChatMessage[],
@@ -121,8 +122,8 @@ export class Conversation<C extends TextCache = KVCache> {
   }
 
   /**
-   * The answer as a message: its text, less the spaces around it that the template writes by itself, so that what was written is
-   * what the template writes.
+   * The answer as a message: its text, less the spaces around it that the template writes by itself, so that what was
+   * written is what the template writes.
    */
   #messageOf(messages: readonly ChatMessage[], written: string, answer: string, options: TemplateOptions): ChatMessage {
     const texts = [answer, answer.replace(/^ /, ''), answer.trimStart(), answer.trim()];
@@ -140,8 +141,8 @@ export class Conversation<C extends TextCache = KVCache> {
   }
 
   /**
-   * The ids of a text that goes on from what the cache has seen, where it does. What the model wrote need not be what the tokenizer
-   * makes of its text; then its own ids stay.
+   * The ids of a text that goes on from what the cache has seen, where it does. What the model wrote need not be what
+   * the tokenizer makes of its text; then its own ids stay.
    */
   async #encode(text: string): Promise<readonly number[]> {
     const { tokenizer } = this.#model;

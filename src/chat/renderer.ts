@@ -1,6 +1,6 @@
 /**
- * @file How a model renders messages. The interpreter of Jinja is loaded with the first model that needs it: pages of other models do
- * without 19 kB.
+ * @file How a model renders messages. The interpreter of Jinja is loaded with the first model that needs it: pages of
+ * other models do without 19 kB.
  */
 import type { MessageRenderer, MessageTemplate } from '../engine/messages.ts';
 import { InputError } from '../util/errors.ts';
@@ -26,7 +26,9 @@ export async function compileTemplate(
   return (await loadRenderer(null, tokenizerConfig)).compile(source);
 }
 
-/** As {@link loadRenderer}, for models whose requests hold no templates as texts: without templates Jinja is not loaded. */
+/**
+ * As {@link loadRenderer}, for models whose requests hold no templates as texts: without templates Jinja is not loaded.
+ */
 export async function loadOwnRenderer(
   templates: NamedTemplates | null,
   tokenizerConfig: Readonly<Record<string, unknown>>,

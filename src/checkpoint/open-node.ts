@@ -10,8 +10,8 @@ import { checkpointFromFiles, isGgufFile } from './open.ts';
 import type { ByteSource, Checkpoint } from './types.ts';
 
 /**
- * Opens a folder that holds a checkpoint (config.json and safetensors, or a GGUF file), a single .safetensors file with its
- * config.json beside it, or a GGUF file of any name. The caller closes it.
+ * Opens a folder that holds a checkpoint (config.json and safetensors, or a GGUF file), a single .safetensors file with
+ * its config.json beside it, or a GGUF file of any name. The caller closes it.
  * @param name of the checkpoint, for messages.
  * @throws CheckpointError where there is nothing to open, or what is there is damaged.
  */

@@ -42,7 +42,9 @@ export async function checkpointFromFiles(all: CheckpointFiles, weights?: string
 const QUANTISED = /\.(qweight|weight_scale)$/;
 const MAGIC = 'GGUF';
 
-/** Whether a file is GGUF, by its name or else by its first bytes: Ollama and the hub's cache name files by their hash. */
+/**
+ * Whether a file is GGUF, by its name or else by its first bytes: Ollama and the hub's cache name files by their hash.
+ */
 export async function isGgufFile(files: CheckpointFiles, name: string): Promise<boolean> {
   if (isGguf(name)) return true;
   const source = name.endsWith('.safetensors') ? undefined : await files.open(name);

@@ -1,7 +1,8 @@
 /**
  * @file The safetensors format: a header that says which tensor lies where, and the bytes of the tensors.
  *
- * The header is checked as strictly as the reference implementation checks it, before anything is read or allocated by it.
+ * The header is checked as strictly as the reference implementation checks it, before anything is read or allocated by
+ * it.
  */
 
 import { DTYPE_BYTES } from '../util/dtypes.ts';
@@ -17,7 +18,10 @@ const MAX_HEADER_BYTES = 100_000_000;
 const MAX_RANK = 16;
 /** Header, entry, array: nothing in a valid header is nested deeper. */
 const MAX_DEPTH = 3;
-/** Tensors are read in pieces of this many bytes (a multiple of every element size), so that a large one is not held twice. */
+/**
+ * Tensors are read in pieces of this many bytes (a multiple of every element size), so that a large one is not held
+ * twice.
+ */
 const PIECE_BYTES = 1 << 24;
 
 /** A safetensors file whose header was read and found consistent. */
@@ -144,7 +148,9 @@ function readEntry(name: string, value: unknown, dataBytes: number, fail: Fail):
 
 const byBegin = (a: Entry, b: Entry): number => a.begin - b.begin || a.end - b.end;
 
-/** The tensors must cover the data without overlap or hole, as in the reference implementation: hidden bytes are a risk. */
+/**
+ * The tensors must cover the data without overlap or hole, as in the reference implementation: hidden bytes are a risk.
+ */
 function checkLayout(entries: readonly Entry[], dataBytes: number, fail: Fail): void {
   const sorted = [...entries].sort(byBegin);
   let covered = 0;

@@ -18,15 +18,24 @@ export interface ByteSource {
   readonly name: string;
   /** Length in bytes. */
   readonly size: number;
-  /** Where known, says which state of the bytes this is: full path and modification time. Part of a checkpoint's identity. */
+  /**
+   * Where known, says which state of the bytes this is: full path and modification time. Part of a checkpoint's
+   * identity.
+   */
   readonly stamp?: string;
   /** Where it is on the disk; absent where the bytes are elsewhere. */
   readonly path?: string;
-  /** Each read is a request to a server, so no samples of tensors are read: the header alone says what it is. @default false */
+  /**
+   * Each read is a request to a server, so no samples of tensors are read: the header alone says what it is.
+   * @default false
+   */
   readonly isRemote?: boolean;
   /** Reads exactly `length` bytes at `offset`; throws a CheckpointError where there are fewer. */
   read(offset: number, length: number): Promise<Uint8Array>;
-  /** As `read`, for a source that is read while it is downloaded: the bytes are given when they come, and are not asked for. */
+  /**
+   * As `read`, for a source that is read while it is downloaded: the bytes are given when they come, and are not asked
+   * for.
+   */
   readPassing?(offset: number, length: number): Promise<Uint8Array>;
   /** Told where the tensors are, when the header has been read. */
   onTensors?(ranges: readonly TensorRange[]): void;
@@ -101,19 +110,24 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** What a user should know about how the weights are stored, e.g. what quantizing them anew costs. */
   readonly note?: string;
-  /** Says which bytes these are (path, size, mtime, hash of the headers, samples of every tensor): prepared weights made of them are
-   * found by it. */
+  /**
+   * Says which bytes these are (path, size, mtime, hash of the headers, samples of every tensor): prepared weights made
+   * of them are found by it.
+   */
   readonly identity: string;
   /**
-   * Says what is in it, wherever it lies: a hash of config.json, the headers, and samples of the weights. Copies of a checkpoint
-   * have the same; a fine-tuned model has another than its base.
+   * Says what is in it, wherever it lies: a hash of config.json, the headers, and samples of the weights. Copies of a
+   * checkpoint have the same; a fine-tuned model has another than its base.
    */
   fingerprint(): Promise<string>;
   /** Another file beside the weights, parsed: tokenizer.json, tokenizer_config.json, generation_config.json. */
   readJson(file: string): Promise<Record<string, unknown> | undefined>;
   /** Another file beside the weights as text, e.g. chat_template.jinja; undefined where there is none. */
   readText(file: string): Promise<string | undefined>;
-  /** Another file beside the weights as bytes; undefined where there is none. Absent where the checkpoint is one file. The caller closes it. */
+  /**
+   * Another file beside the weights as bytes; undefined where there is none. Absent where the checkpoint is one file.
+   * The caller closes it.
+   */
   openFile?(file: string): Promise<ByteSource | undefined>;
   /** Closes the files. A second call does nothing. */
   close(): Promise<void>;

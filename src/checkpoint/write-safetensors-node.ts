@@ -1,6 +1,6 @@
 /**
- * @file Writes safetensors files: the header first, then the tensors' bytes as they come. Large sets go to several files with an
- * index, as Hugging Face libraries lay them out.
+ * @file Writes safetensors files: the header first, then the tensors' bytes as they come. Large sets go to several
+ * files with an index, as Hugging Face libraries lay them out.
  */
 import { type FileHandle, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -37,8 +37,8 @@ export class PipeClosed extends Error {}
 export class OutputFailed extends Error {}
 
 /**
- * Text of models and checkpoints as it may be shown on this stream: on a terminal without control characters, which could
- * do anything to it.
+ * Text of models and checkpoints as it may be shown on this stream: on a terminal without control characters, which
+ * could do anything to it.
  */
 export function shown(text: string, stream: OutStream): string {
   return stream.isTTY ? text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '\uFFFD') : text;

@@ -4,9 +4,12 @@
  * Nothing outside of src/families knows a family by name: what a family does differently is a value in this record.
  */
 
-import { type Activation, type LayerSpec, type NormSpec, type SlotSpec, slotSpec } from './layer-spec.ts';
+import { type LayerSpec, type SlotSpec, slotSpec } from './layer-spec.ts';
+import type { Activation } from './mlp-spec.ts';
+import type { NormSpec } from './norm-spec.ts';
 
-export { ACTIVATIONS, type Activation, type NormSpec, type QkNormSpec } from './layer-spec.ts';
+export { ACTIVATIONS, type Activation } from './mlp-spec.ts';
+export type { NormSpec, QkNormSpec } from './norm-spec.ts';
 
 /** How positions beyond the trained context are squeezed into it; see {@link ropeFrequencies} for the formulas. */
 export type RopeScaling =
@@ -54,7 +57,10 @@ export interface RopeSpec {
   readonly sections?: readonly number[];
   /** With sections: frequencies are dealt out to them by turns, instead of one stretch to each. */
   readonly alternate?: boolean;
-  /** With three sections: pair i follows stream i mod 3, as long as that stream has pairs left; the others follow the first. */
+  /**
+   * With three sections: pair i follows stream i mod 3, as long as that stream has pairs left; the others follow the
+   * first.
+   */
   readonly byTurns?: boolean;
   /** Pairs rotate the other way round (nanochat). */
   readonly reverse?: boolean;
@@ -78,8 +84,8 @@ export interface PatchSpec {
 export type InputKind = 'tokens' | 'vectors' | 'patches';
 
 /**
- * What comes out. `logits`: of the next token, as of all decoders; the others are encoders': `masked-logits`, of each token itself;
- * `hidden`: the last layer's states; `pooled`: their mean, projected.
+ * What comes out. `logits`: of the next token, as of all decoders; the others are encoders': `masked-logits`, of each
+ * token itself; `hidden`: the last layer's states; `pooled`: their mean, projected.
  */
 export type OutputKind = 'logits' | 'masked-logits' | 'hidden' | 'pooled';
 
@@ -109,16 +115,21 @@ export interface Config {
   readonly embedScale: number;
   /** Width of the embedding table where it is not nEmbd; projections lead in and out. */
   readonly embedDim: number;
-  /** Kinds of segments of a text (BERT's token types), each with a learned vector that is added to its tokens; 0: there are none. */
+  /**
+   * Kinds of segments of a text (BERT's token types), each with a learned vector that is added to its tokens; 0: there
+   * are none.
+   */
   readonly tokenTypes: number;
   /**
-   * A table with a vector of `size` for each token and layer, which enters at the end of each layer (Gemma 3n, Gemma 4). `rows`: of
-   * the table. @default none
+   * A table with a vector of `size` for each token and layer, which enters at the end of each layer (Gemma 3n, Gemma
+   * 4). `rows`: of the table.
+   * @default none
    */
   readonly perLayerInput?: { readonly rows: number; readonly size: number };
   /**
-   * A token has `count` streams, of which each layer computes the first alone (Gemma 3n). `scalesFirst`: the first is multiplied with
-   * a learned vector before the vectors of `perLayerInput` are gated into the others. @default none
+   * A token has `count` streams, of which each layer computes the first alone (Gemma 3n). `scalesFirst`: the first is
+   * multiplied with a learned vector before the vectors of `perLayerInput` are gated into the others.
+   * @default none
    */
   readonly altUp?: { readonly count: number; readonly scalesFirst: boolean };
   /** A norm directly after the embedding. */

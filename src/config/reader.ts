@@ -26,7 +26,9 @@ export class ConfigReader {
     this.#where = where;
   }
 
-  /** The keys that hold something and were never asked for, with their values; those of nested objects as `outer.inner`. */
+  /**
+   * The keys that hold something and were never asked for, with their values; those of nested objects as `outer.inner`.
+   */
   unused(): [key: string, value: unknown][] {
     const own = Object.entries(this.#json).filter(([key]) => !this.#used.has(key));
     for (const [key, value] of Object.entries(this.#json))

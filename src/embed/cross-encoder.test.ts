@@ -1,6 +1,6 @@
 /**
- * Rerankers as sentence-transformers saves them, and the scores of its CrossEncoder; Qwen3-Reranker as its model card asks it. Made by
- * test/fixtures/make/rerankers.py.
+ * Rerankers as sentence-transformers saves them, and the scores of its CrossEncoder; Qwen3-Reranker as its model card
+ * asks it. Made by test/fixtures/make/rerankers.py.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { cp, mkdir, writeFile } from 'node:fs/promises';

@@ -28,8 +28,8 @@ export interface EmbedOptions {
    */
   readonly normalize?: boolean;
   /**
-   * How many numbers a vector has: the first so many, for models that were trained for it (Matryoshka). Vectors that have the length 1
-   * get it again.
+   * How many numbers a vector has: the first so many, for models that were trained for it (Matryoshka). Vectors that
+   * have the length 1 get it again.
    * @default all
    */
   readonly dimensions?: number;

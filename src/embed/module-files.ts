@@ -1,6 +1,6 @@
 /**
- * @file The files of single modules of sentence-transformers: Pooling, Dense, LayerNorm. Reference: sentence_transformers'
- * modules of these names, version 6.2.
+ * @file The files of single modules of sentence-transformers: Pooling, Dense, LayerNorm. Reference:
+ * sentence_transformers' modules of these names, version 6.2.
  */
 import { readSafetensors } from '../checkpoint/safetensors.ts';
 import type { ByteSource, Checkpoint } from '../checkpoint/types.ts';

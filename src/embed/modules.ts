@@ -1,6 +1,6 @@
 /**
- * @file The files of sentence-transformers beside a checkpoint: what comes after the model, and which prompts it was trained with.
- * Reference: sentence_transformers/models (Pooling, Dense, Normalize) and SentenceTransformer.py.
+ * @file The files of sentence-transformers beside a checkpoint: what comes after the model, and which prompts it was
+ * trained with. Reference: sentence_transformers/models (Pooling, Dense, Normalize) and SentenceTransformer.py.
  */
 
 import { TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
@@ -44,7 +44,8 @@ export interface EmbedModules extends TextSettings {
 }
 
 /**
- * Reads modules.json and what it names, config_sentence_transformers.json and sentence_bert_config.json. All of them may be absent.
+ * Reads modules.json and what it names, config_sentence_transformers.json and sentence_bert_config.json. All of them
+ * may be absent.
  * @throws ConfigError for a module that is not known, or a file that is missing or damaged; CheckpointError.
  */
 export async function readEmbedModules(files: ModuleSource): Promise<EmbedModules> {
@@ -86,7 +87,8 @@ export async function readTextSettings(files: ModuleSource): Promise<TextSetting
 }
 
 /**
- * The ids of the tokens whose logits a reranker's LogitScore module compares; null where modules.json names no such module.
+ * The ids of the tokens whose logits a reranker's LogitScore module compares; null where modules.json names no such
+ * module.
  * @throws ConfigError for a file that is missing or damaged.
  */
 export async function readLogitScore(files: ModuleSource): Promise<{ yes: number; no: number | null } | null> {

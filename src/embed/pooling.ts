@@ -5,9 +5,9 @@ import { ConfigError, InputError } from '../util/errors.ts';
 import { normalShare } from '../util/numbers.ts';
 
 /**
- * `cls`: the first token; `mean`: the mean of all tokens; `max`: the largest value of each dimension; `last`: the last token;
- * `weighted-mean`: a mean in which token i (from 1 on) has the weight i; `mean-sqrt`: the sum, divided by the square root of the number
- * of tokens.
+ * `cls`: the first token; `mean`: the mean of all tokens; `max`: the largest value of each dimension; `last`: the last
+ * token; `weighted-mean`: a mean in which token i (from 1 on) has the weight i; `mean-sqrt`: the sum, divided by the
+ * square root of the number of tokens.
  */
 export const POOLINGS = ['cls', 'mean', 'max', 'last', 'weighted-mean', 'mean-sqrt'] as const;
 /** How the vectors of a text's tokens become one. */

@@ -1,5 +1,6 @@
 /**
- * @file What makes one number of a pair's hidden states: the head of an encoder that was trained to rank, or two tokens of a decoder.
+ * @file What makes one number of a pair's hidden states: the head of an encoder that was trained to rank, or two tokens
+ * of a decoder.
  */
 import type { StoredTensor } from '../checkpoint/types.ts';
 import { ConfigError } from '../util/errors.ts';

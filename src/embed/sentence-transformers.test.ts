@@ -1,5 +1,6 @@
 /**
- * Folders as sentence-transformers saves them, and the vectors that it computes: made by test/fixtures/make/embeddings.py.
+ * Folders as sentence-transformers saves them, and the vectors that it computes: made by
+ * test/fixtures/make/embeddings.py.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { cp, mkdir, rename, writeFile } from 'node:fs/promises';

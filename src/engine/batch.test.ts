@@ -64,8 +64,8 @@ describe('each row of a batch gets what it gets alone', () => {
     for (const [i, buffer] of kinds.entries()) {
       const { differences, rows } = await compareBatch(small, randomBatch(small, 77_000 + 10 * n + i, policy, buffer));
       expect(rows).toBeGreaterThan(0);
-      // Sums of several rows have another order. That may round a value of a quantized slot the other way, and decides which of
-      // equal tokens, whose keys have equal norms, knorm evicts.
+      // Sums of several rows have another order. That may round a value of a quantized slot the other way, and decides
+      // which of equal tokens, whose keys have equal norms, knorm evicts.
       const near = buffer.startsWith('float') && policy !== 'knorm' ? 1e-3 : 0.1;
       expect(differences.filter(({ gap }) => gap > near)).toEqual([]);
     }

@@ -3,8 +3,8 @@
  */
 
 /**
- * Where the chunk that starts at a token ends: after at most `chunkLength` tokens. Where a policy wants the prompt's last `tail`
- * tokens by themselves, they are the last chunk.
+ * Where the chunk that starts at a token ends: after at most `chunkLength` tokens. Where a policy wants the prompt's
+ * last `tail` tokens by themselves, they are the last chunk.
  */
 export function chunkEnd(start: number, length: number, chunkLength: number, tail = 0): number {
   const body = tail > 0 ? Math.max(0, length - tail) : length;

@@ -84,7 +84,10 @@ describe('formats of ggml', () => {
 });
 
 describe('with 8 and 4 bits every family computes nearly what it does in float32', () => {
-  /** Largest error of all logits, as a share of their size. The weights are random, which quantizes worse than trained ones. */
+  /**
+   * Largest error of all logits, as a share of their size. The weights are random, which quantizes worse than trained
+   * ones.
+   */
   const MOST: Readonly<Record<string, number>> = { int8: 0.2, int4: 0.7 };
 
   it.each(CASES)('%s', async (name) => {

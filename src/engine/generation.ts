@@ -11,8 +11,8 @@ import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
 import { TextRun } from './text-run.ts';
 
 /**
- * One run of {@link LanguageModel.generate}: iterate over it for the text as it comes, or await `result()` or `text()`. While it is not
- * read it takes no steps.
+ * One run of {@link LanguageModel.generate}: iterate over it for the text as it comes, or await `result()` or `text()`.
+ * While it is not read it takes no steps.
  */
 export class Generation extends TextRun implements SequenceReader {
   /** @internal */

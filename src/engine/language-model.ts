@@ -124,9 +124,10 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   }
 
   /**
-   * A cache for this model. Without options it is dense and as long as the model's context; with a `cacheLength` alone it keeps the
-   * most recent tokens (`lastrec`), as with `cacheBytes`, which become a cacheLength and a buffer.
-   * @throws InputError for options that the policy refuses, or `cacheBytes` that no cache keeps within; after {@link dispose}.
+   * A cache for this model. Without options it is dense and as long as the model's context; with a `cacheLength` alone
+   * it keeps the most recent tokens (`lastrec`), as with `cacheBytes`, which become a cacheLength and a buffer.
+   * @throws InputError for options that the policy refuses, or `cacheBytes` that no cache keeps within; after
+   * {@link dispose}.
    */
   createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
     this.#stepper.checkUsable();
@@ -167,7 +168,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   }
 
   /**
-   * Gives a row of a cache what the model's cross-attention layers attend to (an image's states), in place of what it had.
+   * Gives a row of a cache what the model's cross-attention layers attend to (an image's states), in place of what it
+   * had.
    * @param states [count, width], row-major; the config's `cross.width`.
    * @throws InputError where the model has no such layers, or the numbers do not fit.
    */
@@ -181,16 +183,18 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   }
 
   /**
-   * Measures how much of the past each query group reads, which the policy `routed` distributes its slots by. It is done once for each
-   * checkpoint and texts: what was measured is kept beside the prepared weights.
-   * @throws InputError for a model none of whose layers attends to the whole past, or texts that are too short; the signal's reason.
+   * Measures how much of the past each query group reads, which the policy `routed` distributes its slots by. It is
+   * done once for each checkpoint and texts: what was measured is kept beside the prepared weights.
+   * @throws InputError for a model none of whose layers attends to the whole past, or texts that are too short; the
+   * signal's reason.
    */
   calibrate(options: CalibrateOptions = {}): Promise<CalibrationTable> {
     return this.#calibrations.get(options);
   }
 
   /**
-   * Makes sure that caches of these options can be made: the policy `routed` needs a calibration, which is measured where there is none.
+   * Makes sure that caches of these options can be made: the policy `routed` needs a calibration, which is measured
+   * where there is none.
    * @param start called before something is measured.
    */
   async calibrateFor(
@@ -234,8 +238,9 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   }
 
   /**
-   * How many tokens one decoding step may take in, up to `most`, and still compute what steps of one token would. It ends where the
-   * policy would evict a token before the last of them came, and where keys would have to be rotated otherwise.
+   * How many tokens one decoding step may take in, up to `most`, and still compute what steps of one token would. It
+   * ends where the policy would evict a token before the last of them came, and where keys would have to be rotated
+   * otherwise.
    * @param exact false: tokens may be evicted within the step.
    * @internal
    */
@@ -260,7 +265,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
 
   /**
    * Generates several texts in one stream of events; see `BatchGeneration`.
-   * @param requests prompts, or requests with options of their own: a list, or a source that gives more of them in time.
+   * @param requests prompts, or requests with options of their own: a list, or a source that gives more of them in
+   * time.
    * @throws InputError for options of the batch out of range, at once; an event tells what is wrong with a request.
    */
   generateBatch(requests: Source<BatchRequest | string>, options: BatchOptions = {}): BatchGeneration {
@@ -268,8 +274,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   }
 
   /**
-   * Answers messages, as {@link generate} does with messages as its prompt. With `reusePrefix` and a cache that has seen the
-   * conversation so far, only what is new is computed; see {@link Conversation}, which does that.
+   * Answers messages, as {@link generate} does with messages as its prompt. With `reusePrefix` and a cache that has
+   * seen the conversation so far, only what is new is computed; see {@link Conversation}, which does that.
    * @throws InputError for a model without a chat template, messages that it does not take, options out of range.
    */
   chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): Generation {
@@ -277,8 +283,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   }
 
   /**
-   * Tells how likely each token of a text is after those before it. Where the tokenizer puts a special token before texts, that is
-   * the first, and all of the text has a probability.
+   * Tells how likely each token of a text is after those before it. Where the tokenizer puts a special token before
+   * texts, that is the first, and all of the text has a probability.
    * @throws InputError for an empty text; CacheFullError.
    */
   score(text: string | readonly number[], options: ScoreOptions = {}): Promise<ScoreResult> {

@@ -15,7 +15,10 @@ import type { MessageRenderer } from './messages.ts';
 export interface PrefillModel {
   readonly config: Config;
   readonly adapters: AdapterRegistry;
-  /** Whether the keys of a sequence that grows from one length to another stay rotated as the model wants them. @internal */
+  /**
+   * Whether the keys of a sequence that grows from one length to another stay rotated as the model wants them.
+   * @internal
+   */
   ropeFits(from: number, to: number): boolean;
   /** Runs one chunk, one list of token ids a row. */
   step(cache: KVCache, chunk: readonly ArrayLike<number>[], options: StepOptions & AdapterOptions): Promise<StepResult>;

@@ -35,8 +35,8 @@ export interface TokenOptions extends SamplingOptions {
    */
   readonly topLogprobs?: number;
   /**
-   * What the text must be: JSON, JSON of a schema, or what a regular expression matches. Tokens that lead to anything else are never
-   * chosen.
+   * What the text must be: JSON, JSON of a schema, or what a regular expression matches. Tokens that lead to anything
+   * else are never chosen.
    */
   readonly format?: TextFormat;
 }
@@ -57,13 +57,14 @@ export interface GenerateOptions<Cache = KVCache> extends TokenOptions, Template
    */
   readonly cache?: Cache | Partial<AnyCacheOptions>;
   /**
-   * The prompt is all of the text, from its beginning: what the given cache has seen of it is not computed again. Where the cache
-   * has seen something else, it goes back as far as it can.
+   * The prompt is all of the text, from its beginning: what the given cache has seen of it is not computed again. Where
+   * the cache has seen something else, it goes back as far as it can.
    */
   readonly reusePrefix?: boolean;
   /**
    * Tokens of the prompt that go through the graph at once. Where it is given, chunks have exactly this length.
-   * @default 256, and less while other sequences decode; 64 where the cache rounds its slots, or will evict tokens of the prompt
+   * @default 256, and less while other sequences decode; 64 where the cache rounds its slots, or will evict tokens of
+   * the prompt
    */
   readonly chunkLength?: number;
   /**

@@ -16,8 +16,9 @@ import type { PrefillModel } from './model.ts';
 /** Tokens of a prompt that go through the graph at once. */
 export const CHUNK_LENGTH = 256;
 /**
- * The same where the chunks change the result: tokens of one chunk see each other before slots are rounded or tokens evicted. It is
- * short and fixed, so that such a prompt can be read beside sequences that decode, and gives the same with and without them.
+ * The same where the chunks change the result: tokens of one chunk see each other before slots are rounded or tokens
+ * evicted. It is short and fixed, so that such a prompt can be read beside sequences that decode, and gives the same
+ * with and without them.
  */
 const SENSITIVE_CHUNK_LENGTH = 64;
 
@@ -176,7 +177,9 @@ export async function prefill(
   return concatFloats(all);
 }
 
-/** @throws InputError for what is no list of numbers: texts, several texts, and 64-bit integers as of transformers.js. */
+/**
+ * @throws InputError for what is no list of numbers: texts, several texts, and 64-bit integers as of transformers.js.
+ */
 export function checkIdTypes(tokens: ArrayLike<unknown>): void {
   if (!isList(tokens))
     throw new InputError(
@@ -218,9 +221,9 @@ function checkTokenIds(
 }
 
 /**
- * Where a sequence wants other rotations than the cached keys have (dynamic and long RoPE), all of it is computed anew, as long as
- * nothing was evicted; otherwise the cached keys stay as they are. Keys may have been rotated for a longer sequence, which was then
- * truncated.
+ * Where a sequence wants other rotations than the cached keys have (dynamic and long RoPE), all of it is computed anew,
+ * as long as nothing was evicted; otherwise the cached keys stay as they are. Keys may have been rotated for a longer
+ * sequence, which was then truncated.
  */
 function refit(model: PrefillModel, cache: KVCache, tokens: number[], lease: CacheLease | undefined): number[] {
   const held = cache.length();

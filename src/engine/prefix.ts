@@ -7,10 +7,10 @@ import type { CacheLease } from '../kvcache/lease.ts';
 import { InputError } from '../util/errors.ts';
 
 /**
- * Brings a cache of one row to the longest beginning of `tokens` that it can continue from, without the last token, whose logits are
- * wanted. Where all that it has computed is such a beginning, it is unchanged, whatever it has evicted. Otherwise it is truncated,
- * and where that is not possible (tokens were evicted, or scored by later ones) it is cleared. Pending tokens are dropped: the
- * prompt states them.
+ * Brings a cache of one row to the longest beginning of `tokens` that it can continue from, without the last token,
+ * whose logits are wanted. Where all that it has computed is such a beginning, it is unchanged, whatever it has
+ * evicted. Otherwise it is truncated, and where that is not possible (tokens were evicted, or scored by later ones) it
+ * is cleared. Pending tokens are dropped: the prompt states them.
  * @returns how many tokens need not be computed.
  */
 export function reusePrefix(cache: KVCache, tokens: readonly number[], lease?: CacheLease): number {

@@ -13,7 +13,10 @@ export interface WaitingPrompt {
 /** Tokens that a round of waiting counts for: a prompt of n chunks of 64 waits for at most 4n others. */
 const AGE = 16;
 
-/** The prompt with the fewest tokens to come, less its age: short ones first, and long ones in the end. Of equal ones the first. */
+/**
+ * The prompt with the fewest tokens to come, less its age: short ones first, and long ones in the end. Of equal ones
+ * the first.
+ */
 export function shortestFirst<T extends WaitingPrompt>(prompts: readonly T[]): T | undefined {
   const rank = ({ promptLeft, passedOver }: T) => promptLeft - AGE * passedOver;
   return prompts.reduce<T | undefined>(
@@ -27,11 +30,17 @@ const SHORTEST = 2;
 const LONGEST = 64;
 /** Before anything was measured. */
 const FIRST = 8;
-/** Steps that one chunk may take as long as: with the step itself, which is slower after a chunk, the time between two tokens is below three steps. */
+/**
+ * Steps that one chunk may take as long as: with the step itself, which is slower after a chunk, the time between two
+ * tokens is below three steps.
+ */
 const STEPS_A_CHUNK = 1.6;
 /** Weight of the newest measurement. */
 const NEWEST = 0.3;
-/** A measurement counts as at most so many times the mean: one disturbed step of 390 ms made the next three chunks 250 ms long. */
+/**
+ * A measurement counts as at most so many times the mean: one disturbed step of 390 ms made the next three chunks 250
+ * ms long.
+ */
 const MOST_CHANGE = 1.5;
 
 /** How long a chunk may be while other sequences decode, by the measured times of both. */

@@ -1,8 +1,9 @@
 /**
  * @file Runs all sequences of a model together, for as long as the model lives.
  *
- * Each round reads prompts, and then takes one step with all sequences that decode: those whose caches have the same policy and options
- * share the step. While other readers' sequences decode, a round reads one short chunk, so that none waits long for another's prompt.
+ * Each round reads prompts, and then takes one step with all sequences that decode: those whose caches have the same
+ * policy and options share the step. While other readers' sequences decode, a round reads one short chunk, so that none
+ * waits long for another's prompt.
  */
 import { CacheFullError } from '../util/errors.ts';
 import { macrotask } from '../util/macrotask.ts';
@@ -18,7 +19,10 @@ import { type BatchRow, ownRow, SharedBatch } from './shared-batch.ts';
 const TURN_MS = 8;
 /** Tokens of prompts that are read whole in a round, though sequences wait for them. */
 const SHORT_PROMPT = 64;
-/** Rounds after which the row of a sequence that is not waited for leaves the shared cache: until then it costs its part of each step. */
+/**
+ * Rounds after which the row of a sequence that is not waited for leaves the shared cache: until then it costs its part
+ * of each step.
+ */
 const PAUSED_ROUNDS = 4;
 /** Readers that only compute wait again after a few microtasks. */
 const MICROTASKS = 40;
@@ -96,8 +100,9 @@ export class Scheduler {
   }
 
   /**
-   * While others decode, it reads one short chunk, or short prompts that are whole with it. Where none do, it reads as many prompts as
-   * fit into one long chunk: eight short prompts that were read one a round would decode in seven steps of fewer rows.
+   * While others decode, it reads one short chunk, or short prompts that are whole with it. Where none do, it reads as
+   * many prompts as fit into one long chunk: eight short prompts that were read one a round would decode in seven steps
+   * of fewer rows.
    */
   async #readPrompts(ready: Set<Sequence>): Promise<void> {
     const othersDecode = [...ready].some(({ phase }) => phase === 'decode');
@@ -221,7 +226,10 @@ export class Scheduler {
     }
   }
 
-  /** One step for all of these; where it fails, one for each, so that an error ends only the sequence that it belongs to. */
+  /**
+   * One step for all of these; where it fails, one for each, so that an error ends only the sequence that it belongs
+   * to.
+   */
   async #stepTogether(
     batch: SharedBatch<Sequence>,
     sequences: readonly Sequence[],

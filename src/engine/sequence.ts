@@ -1,5 +1,6 @@
 /**
- * @file One generation: its tokens, its cache, how tokens are chosen, its text, and its end. The scheduler runs its steps.
+ * @file One generation: its tokens, its cache, how tokens are chosen, its text, and its end. The scheduler runs its
+ * steps.
  */
 import type { AdapterChoice } from '../adapters/choice.ts';
 import type { CacheStats } from '../kvcache/inspect.ts';
@@ -173,7 +174,10 @@ export class Sequence implements BatchMember {
     this.phase = 'prefill';
   }
 
-  /** Reads a chunk of the prompt. After the last one the first token is chosen. @param most as of {@link PromptReader.read}. */
+  /**
+   * Reads a chunk of the prompt. After the last one the first token is chosen.
+   * @param most as of {@link PromptReader.read}.
+   */
   async readPrompt(most: number): Promise<PrefillStep> {
     const step = await this.#reader!.read(most);
     this.#request.onPrefill?.(step.done, step.total);

@@ -1,7 +1,9 @@
 /**
- * @file The rows of one cache that take their steps together: sequences join and leave, and the first rows are always those in use.
+ * @file The rows of one cache that take their steps together: sequences join and leave, and the first rows are always
+ * those in use.
  *
- * A sequence that is alone takes its steps in its own cache. When a second one joins, both are copied into a shared cache.
+ * A sequence that is alone takes its steps in its own cache. When a second one joins, both are copied into a shared
+ * cache.
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheLease } from '../kvcache/lease.ts';
@@ -37,7 +39,10 @@ export class SharedBatch<T extends BatchMember> {
     this.#like = like;
   }
 
-  /** Whether a cache has the same policy and options, so that a row of it fits here. One that tells its steps stays by itself. */
+  /**
+   * Whether a cache has the same policy and options, so that a row of it fits here. One that tells its steps stays by
+   * itself.
+   */
   takes(cache: KVCache): boolean {
     return this.#like.fits(cache) && !cache.observed && !this.members.some((member) => member.cache.observed);
   }

@@ -8,8 +8,8 @@ import { writeWhole } from '../util/files-node.ts';
 import { checkTextModel, type TextCache, type TextModel } from './text-model.ts';
 
 /**
- * Saves a cache, so that {@link loadCache} can go on with it. The file is written beside its place and renamed when it is whole: a
- * crash leaves the old file or the new one.
+ * Saves a cache, so that {@link loadCache} can go on with it. The file is written beside its place and renamed when it
+ * is whole: a crash leaves the old file or the new one.
  * @throws SnapshotError where the file can't be written.
  */
 export async function saveCache<C extends TextCache>(model: TextModel<C>, cache: C, path: string): Promise<void> {

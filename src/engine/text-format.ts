@@ -1,5 +1,6 @@
 /**
- * @file Formats of texts. Grammars are a module that is loaded by itself: pages whose requests have no formats do without 19 kB.
+ * @file Formats of texts. Grammars are a module that is loaded by itself: pages whose requests have no formats do
+ * without 19 kB.
  */
 import type { TextFormat } from '../grammar/format.ts';
 import type { FormatSession } from '../grammar/session.ts';

@@ -117,7 +117,8 @@ export interface TextModel<C extends TextCache = TextCache> extends AsyncDisposa
   /** @throws InputError for options that the policy refuses. */
   createCache(options?: Partial<AnyCacheOptions>): Awaitable<C>;
   /**
-   * The cache that was given, or a new one, at once: where the cache is in a worker, an error of its options comes with its first use.
+   * The cache that was given, or a new one, at once: where the cache is in a worker, an error of its options comes with
+   * its first use.
    * @internal
    */
   resolveCache(cache: C | Partial<AnyCacheOptions> | undefined): C;
@@ -129,7 +130,10 @@ export interface TextModel<C extends TextCache = TextCache> extends AsyncDisposa
   generateBatch(requests: Source<BatchRequest<C> | string>, options?: BatchOptions): BatchRun;
   /** How likely each token of a text is after those before it. */
   score(text: string | readonly number[], options?: ScoreOptions<C>): Promise<ScoreResult>;
-  /** Measures how much of the past each query group reads, for the policy `routed`. @throws InputError; the signal's reason. */
+  /**
+   * Measures how much of the past each query group reads, for the policy `routed`.
+   * @throws InputError; the signal's reason.
+   */
   calibrate(options?: CalibrateOptions): Promise<CalibrationTable>;
   /** A cache as bytes, for {@link restore}. */
   snapshot(cache: C): Promise<Uint8Array>;

@@ -17,7 +17,10 @@ type TextTokens = Pick<DecoderModel, 'hasTokenizer' | 'tokenizer' | 'eosTokenIds
 
 const MAX_NEW_TOKENS = 256;
 
-/** @throws InputError for an option out of its range, before there is a prompt. Stop strings are checked with the prompt. */
+/**
+ * @throws InputError for an option out of its range, before there is a prompt. Stop strings are checked with the
+ * prompt.
+ */
 export function checkTokenOptions(options: TokenOptions): void {
   const model = { hasTokenizer: false, eosTokenIds: [] } as unknown as TextTokens;
   new TokenStream(model, { ...options, stop: [], processors: [], format: undefined });

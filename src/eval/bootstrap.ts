@@ -11,8 +11,8 @@ const RESAMPLES = 1000;
 const TAIL = 0.025;
 
 /**
- * The 95 % interval of a mean, by the percentiles of means of samples that are drawn from the values with replacement (1,000 of them, the
- * same for the same values). Of a single value it is that value.
+ * The 95 % interval of a mean, by the percentiles of means of samples that are drawn from the values with replacement
+ * (1,000 of them, the same for the same values). Of a single value it is that value.
  * @param values independent of each other, as nearly as can be: cases, or chunks of text.
  */
 export function meanInterval(values: readonly number[]): Interval {

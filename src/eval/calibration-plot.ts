@@ -11,7 +11,9 @@ const LEAST_WIDTH = 420;
 /** Shades of 0 to 1, 1 to 2, … times the mean. */
 const SHADES = ['#f1f5fa', '#c6dbef', '#9ecae1', '#6baed6', '#3182bd', '#08519c', '#08306b'] as const;
 
-/** An SVG document: layers from left to right, query groups from top to bottom; a dot marks groups that read the past. */
+/**
+ * An SVG document: layers from left to right, query groups from top to bottom; a dot marks groups that read the past.
+ */
 export function plotCalibration(table: CalibrationTable, part = 0.1): string {
   const map = calibrationMap(table, part);
   const layers = map.shares.length;

@@ -27,8 +27,9 @@ export interface CompareOptions {
   /** Budgets as parts of the context, above 0 and up to 1. */
   readonly budgets: readonly number[];
   /**
-   * What budgets are parts of: `slots` of the context, or `bytes` of a dense float16 cache for it, of which everything that a cache keeps
-   * is paid. @default 'slots'
+   * What budgets are parts of: `slots` of the context, or `bytes` of a dense float16 cache for it, of which everything
+   * that a cache keeps is paid.
+   * @default 'slots'
    */
   readonly unit?: 'slots' | 'bytes';
   /** How all caches store keys and values, the dense one apart. @default float32, or what the bytes choose */

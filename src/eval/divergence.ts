@@ -1,6 +1,6 @@
 /**
- * @file Divergence: how far the next token's probabilities are from those with a dense cache. It tells small differences that neither
- * perplexity nor recall shows.
+ * @file Divergence: how far the next token's probabilities are from those with a dense cache. It tells small
+ * differences that neither perplexity nor recall shows.
  */
 import type { LanguageModel } from '../engine/language-model.ts';
 import { logSoftmaxAt, normalizer } from '../engine/sampling/sampler.ts';
@@ -33,8 +33,8 @@ export interface DivergenceResult extends Cost {
 }
 
 /**
- * Reads windows of a text through a dense float32 cache and through the cache in question, and compares the probabilities of all tokens
- * at every position.
+ * Reads windows of a text through a dense float32 cache and through the cache in question, and compares the
+ * probabilities of all tokens at every position.
  * @throws InputError for a text too short for one window of two tokens.
  */
 export async function divergence(

@@ -56,8 +56,9 @@ export interface PerplexityResult extends Cost {
 const WINDOW_LENGTH = 1024;
 
 /**
- * Teacher-forced perplexity: the text is cut into windows that do not overlap; in each the model sees the true tokens, chunk by
- * chunk through the cache, and every next token counts. Each window begins with the tokenizer's special token, if it has one.
+ * Teacher-forced perplexity: the text is cut into windows that do not overlap; in each the model sees the true tokens,
+ * chunk by chunk through the cache, and every next token counts. Each window begins with the tokenizer's special token,
+ * if it has one.
  * @throws InputError for a text too short for one window of two tokens.
  */
 export async function perplexity(
@@ -117,8 +118,8 @@ export function windowLengthOf(
 }
 
 /**
- * Windows of token ids, each with the special token before it, and how many tokens they have together. The rest that fills no window is
- * left out, unless it is all.
+ * Windows of token ids, each with the special token before it, and how many tokens they have together. The rest that
+ * fills no window is left out, unless it is all.
  * @throws InputError for a text too short for one window of two tokens.
  */
 export function cutWindows(

@@ -53,8 +53,8 @@ const MARGIN = { left: 56, right: 24, top: 30, bottom: 36 };
 const LEGEND = { row: 20, gap: 24, mark: 34 };
 
 /**
- * The rows of a comparison as an SVG document. The dense cache is a dotted line; thin lines are 95 % intervals, as far as a panel reaches;
- * every axis begins at 0.
+ * The rows of a comparison as an SVG document. The dense cache is a dotted line; thin lines are 95 % intervals, as far
+ * as a panel reaches; every axis begins at 0.
  */
 export function plotComparison(rows: readonly CompareRow[]): string {
   const panels = PANELS.filter(({ value }) => rows.some((row) => value(row) !== undefined));

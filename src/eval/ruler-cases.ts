@@ -1,6 +1,6 @@
 /**
- * @file Tasks after RULER (arXiv 2404.06654), written anew: what has to be found, followed or counted in a long context. Cases are made
- * from a seed, so that they are the same on every machine.
+ * @file Tasks after RULER (arXiv 2404.06654), written anew: what has to be found, followed or counted in a long
+ * context. Cases are made from a seed, so that they are the same on every machine.
  */
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';

@@ -61,9 +61,11 @@ export function parsePassages(jsonl: string): Passage[] {
 }
 
 /**
- * The context goes through the cache chunk by chunk, then comes the question, and the model goes on with the likeliest tokens. The score of a
- * case is the part of its answers that are in what it wrote; for `questions` one of them is enough.
- * @throws InputError for a task that there is not, or a length that is too short for it or longer than the model's context.
+ * The context goes through the cache chunk by chunk, then comes the question, and the model goes on with the likeliest
+ * tokens. The score of a case is the part of its answers that are in what it wrote; for `questions` one of them is
+ * enough.
+ * @throws InputError for a task that there is not, or a length that is too short for it or longer than the model's
+ * context.
  */
 export async function ruler(model: LanguageModel, options: RulerOptions = {}): Promise<RulerResult> {
   const { tasks, count, seed, passages, onProgress, signal } = options;

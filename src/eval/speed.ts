@@ -66,7 +66,8 @@ const SPEED_DEFAULTS = { promptTokens: 512, newTokens: 32, rounds: 3 } as const;
 
 /**
  * Measures a model with a prompt of arbitrary tokens.
- * @throws InputError for options out of range, and for an encoder; CacheFullError where a dense cache is too small; the signal's reason.
+ * @throws InputError for options out of range, and for an encoder; CacheFullError where a dense cache is too small; the
+ * signal's reason.
  */
 export async function measureSpeed(model: LanguageModel, options: SpeedOptions = {}): Promise<SpeedResult> {
   const { chunkLength = CHUNK_LENGTH, signal, onRound } = options;
@@ -149,8 +150,8 @@ export interface SpeedSearch {
 const NOTABLE = 0.03;
 
 /**
- * Looks for the fastest settings, one after the other: each is tried with the best of those before it. What counts is the time for
- * the prompt and the new tokens together.
+ * Looks for the fastest settings, one after the other: each is tried with the best of those before it. What counts is
+ * the time for the prompt and the new tokens together.
  * @param begin where it begins, and what it gives up only for something notably faster.
  * @param measure measures settings once.
  */

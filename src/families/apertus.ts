@@ -1,6 +1,6 @@
 /**
- * @file Apertus (arXiv 2509.14233): Llama with norms of queries and keys, and a plain MLP with a learned activation. Reference:
- * transformers models/apertus.
+ * @file Apertus (arXiv 2509.14233): Llama with norms of queries and keys, and a plain MLP with a learned activation.
+ * Reference: transformers models/apertus.
  */
 import { type Family, llamaTensors, plainMlpTensors } from './family.ts';
 import { attnBias, qkNorm, readBase } from './read-base.ts';

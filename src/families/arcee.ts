@@ -1,8 +1,9 @@
 /**
- * @file Arcee's models. AFM (arcee): Llama with a plain MLP of squared ReLUs. Trinity (afmoe): windows with rotation and full layers
- * without, a gate behind attention, sigmoid routers. Reference: transformers models/arcee, models/afmoe.
+ * @file Arcee's models. AFM (arcee): Llama with a plain MLP of squared ReLUs. Trinity (afmoe): windows with rotation
+ * and full layers without, a gate behind attention, sigmoid routers. Reference: transformers models/arcee,
+ * models/afmoe.
  */
-import type { MoeMlp } from '../config/layer-spec.ts';
+import type { MoeMlp } from '../config/mlp-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, llamaTensors, plainMlpTensors } from './family.ts';
 import type { FamilyConfig } from './layers.ts';

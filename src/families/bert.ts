@@ -1,6 +1,6 @@
 /**
- * @file Encoders of text for retrieval: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, ModernBERT, EuroBERT. Reference: transformers
- * models/bert, models/xlm_roberta, models/distilbert, models/modernbert, models/eurobert.
+ * @file Encoders of text for retrieval: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, ModernBERT, EuroBERT. Reference:
+ * transformers models/bert, models/xlm_roberta, models/distilbert, models/modernbert, models/eurobert.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, fusedGateUp, fusedQkv, llamaTensors, plainMlpTensors } from './family.ts';
@@ -19,7 +19,10 @@ import {
 /** The states of all tokens, each of which attends to all others. */
 const ENCODER = { output: 'hidden', causal: false, tieEmbeddings: false } as const;
 
-/** Heads of checkpoints that were trained for a task, and the pooler; what embeds or ranks texts reads its own from the file. */
+/**
+ * Heads of checkpoints that were trained for a task, and the pooler; what embeds or ranks texts reads its own from the
+ * file.
+ */
 const HEADS = [/(^|\.)pooler\./, /^(cls|classifier|lm_head|qa_outputs|pre_classifier)\./, /^vocab_/, /position_ids$/];
 
 /** BERT's layer: norms of the sums, biases everywhere, a plain MLP, learned positions and a norm of the embedding. */
@@ -137,7 +140,10 @@ const NOMIC_FALSE = [
 ];
 const nomicLayer = 'encoder.layers.{l}';
 
-/** BERT with rotation, a gated MLP and no biases. transformers reads and writes these names, too; its config has other keys. */
+/**
+ * BERT with rotation, a gated MLP and no biases. transformers reads and writes these names, too; its config has other
+ * keys.
+ */
 export const nomicBert: Family = {
   modelTypes: ['nomic_bert'],
   config: (r) => {
@@ -158,8 +164,10 @@ export const nomicBert: Family = {
     for (const key of NOMIC_FALSE) r.refuse(key, 'only false is supported', [false]);
     r.refuse('rotary_scaling_factor', 'scaled rotation is not supported in this family', [null]);
     r.refuse('rotary_emb_scale_base', 'scaled rotation is not supported in this family', [null]);
-    r.skip('max_trained_positions', 'pad_vocab_size_multiple', 'parallel_block_tied_norm', 'reorder_and_upcast_attn'); // of training
-    r.skip('scale_attn_weights', 'last_layer_subset', 'dense_seq_output', 'use_flash_attn', 'use_xentropy'); // of other code's arithmetic
+    // of training
+    r.skip('max_trained_positions', 'pad_vocab_size_multiple', 'parallel_block_tied_norm', 'reorder_and_upcast_attn');
+    // of other code's arithmetic
+    r.skip('scale_attn_weights', 'last_layer_subset', 'dense_seq_output', 'use_flash_attn', 'use_xentropy');
     r.skip('fused_bias_fc', 'fused_dropout_add_ln');
     return {
       ...base,
@@ -186,7 +194,10 @@ export const nomicBert: Family = {
   ignore: HEADS,
 };
 
-/** BERT's successor: norms before the branches (the first layer reads the embedding as it is), rotation, windows to both sides. */
+/**
+ * BERT's successor: norms before the branches (the first layer reads the embedding as it is), rotation, windows to both
+ * sides.
+ */
 export const modernbert: Family = {
   modelTypes: ['modernbert'],
   config: (r) => {
@@ -202,7 +213,8 @@ export const modernbert: Family = {
     const every = r.int('global_attn_every_n_layers', 3);
     const sliding = slidingLayers(r, base.nLayer, (l) => l % every !== 0);
     const sizes = { headSize: base.headSize, maxSeq: base.contextLength };
-    r.skip('position_embedding_type', 'layer_norm_eps'); // written by the tool that converted the first models, and read by no code
+    // written by the tool that converted the first models, and read by no code
+    r.skip('position_embedding_type', 'layer_norm_eps');
     r.skip('sparse_prediction', 'sparse_pred_ignore_index', 'decoder_bias'); // of the head
     r.skip('deterministic_flash_attn', 'reference_compile', 'repad_logits_with_grad', 'initializer_cutoff_factor');
     return {

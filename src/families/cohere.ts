@@ -1,5 +1,6 @@
 /**
- * @file Cohere's Command models: parallel branches behind one layer norm without bias, interleaved rotation, scaled logits.
+ * @file Cohere's Command models: parallel branches behind one layer norm without bias, interleaved rotation, scaled
+ * logits.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, headNormTensors, llamaTensors } from './family.ts';

@@ -1,6 +1,6 @@
 /**
- * @file Decoders with layers that attend to an image's states: mllama (Llama 3.2 Vision) and idefics. The states come from the
- * caller; what makes them of an image is not part of the decoder.
+ * @file Decoders with layers that attend to an image's states: mllama (Llama 3.2 Vision) and idefics. The states come
+ * from the caller; what makes them of an image is not part of the decoder.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
@@ -89,7 +89,8 @@ export const idefics: Family = {
     r.skip('ffn_dim', 'word_embed_proj_dim');
     r.skip('freeze_text_layers', 'freeze_text_module_exceptions', 'freeze_lm_head', 'freeze_vision_layers');
     r.skip('freeze_vision_module_exceptions', 'alpha_initializer', 'alphas_initializer_range'); // training
-    // Before every so many of the decoder's layers comes one that attends to the image; both kinds are counted by themselves.
+    // Before every so many of the decoder's layers comes one that attends to the image; both kinds are counted by
+    // themselves.
     const stride = interval + 1;
     const all = base.nLayer + base.nLayer / interval;
     const isCross = (l: number) => l % stride === 0;

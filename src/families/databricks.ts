@@ -1,5 +1,6 @@
 /**
- * @file Databricks and MosaicML: mpt (alibi, layer norms without bias), dbrx (experts). Reference: transformers models of these names.
+ * @file Databricks and MosaicML: mpt (alibi, layer norms without bias), dbrx (experts). Reference: transformers models
+ * of these names.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { expertTensors, type Family, fusedQkv, plainMlpTensors } from './family.ts';

@@ -1,8 +1,9 @@
 /**
- * @file Multi-head latent attention: DeepSeek V2 (arXiv 2405.04434) and V3 (arXiv 2412.19437), GLM 4.7 Flash, Youtu, MiniCPM 3.
- * Reference: transformers models/deepseek_v2, deepseek_v3, glm4_moe_lite, youtu, minicpm3.
+ * @file Multi-head latent attention: DeepSeek V2 (arXiv 2405.04434) and V3 (arXiv 2412.19437), GLM 4.7 Flash, Youtu,
+ * MiniCPM 3. Reference: transformers models/deepseek_v2, deepseek_v3, glm4_moe_lite, youtu, minicpm3.
  */
-import type { LatentAttention, LayerSpec, NormSpec } from '../config/layer-spec.ts';
+import type { LatentAttention, LayerSpec } from '../config/layer-spec.ts';
+import type { NormSpec } from '../config/norm-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import type { SegmentsOf, TensorExpr, TensorMap } from '../weights/tensor-map.ts';
 import { type Family, llamaTensors } from './family.ts';

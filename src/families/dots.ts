@@ -1,5 +1,6 @@
 /**
- * @file rednote's dots.llm1: Qwen 3's attention, DeepSeek-V3's experts. Reference: transformers models/dots1, arXiv 2506.05767.
+ * @file rednote's dots.llm1: Qwen 3's attention, DeepSeek-V3's experts. Reference: transformers models/dots1,
+ * arXiv 2506.05767.
  */
 import { type Family, llamaTensors } from './family.ts';
 import { DEEPSEEK_EXPERTS, deepseekMixture } from './mixture.ts';

@@ -1,6 +1,6 @@
 /**
- * @file Encoders: ESM-2 (proteins), Pixtral's vision tower, the transformers of the codec Mimi, and CLVP's encoders, together
- * with CLVP's decoder.
+ * @file Encoders: ESM-2 (proteins), Pixtral's vision tower, the transformers of the codec Mimi, and CLVP's encoders,
+ * together with CLVP's decoder.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, llamaTensors, plainMlpTensors } from './family.ts';
@@ -230,7 +230,8 @@ export const clvpDecoder: Family = {
       rope: null,
     });
     r.refuse('add_cross_attention', 'cross-attention is not supported in this family');
-    r.skip('max_text_tokens', 'num_mel_attn_blocks', 'feature_size', 'decoder_fixing_codes'); // of what goes before and after
+    // of what goes before and after
+    r.skip('max_text_tokens', 'num_mel_attn_blocks', 'feature_size', 'decoder_fixing_codes');
     return {
       ...base,
       ...attnBias(base, r.bool('use_attention_bias', true), true),

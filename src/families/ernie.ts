@@ -1,5 +1,6 @@
 /**
- * @file Baidu's ERNIE 4.5: Llama with interleaved rotation, and mixtures whose choice has a bias. Reference: transformers models/ernie4_5*.
+ * @file Baidu's ERNIE 4.5: Llama with interleaved rotation, and mixtures whose choice has a bias. Reference:
+ * transformers models/ernie4_5*.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, llamaTensors } from './family.ts';

@@ -1,6 +1,6 @@
 /**
- * @file LG's EXAONE 4: norms behind the branches only, windows with rotation, and full layers without. Reference: transformers
- * models/exaone4, arXiv 2507.11407.
+ * @file LG's EXAONE 4: norms behind the branches only, windows with rotation, and full layers without. Reference:
+ * transformers models/exaone4, arXiv 2507.11407.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
@@ -28,7 +28,9 @@ export const exaone4: Family = {
   tensors: llamaTensors(POST_NORM_TENSORS),
 };
 
-/** `sliding_window_pattern`: a number n for one full layer in n, or letters such as "LLLG", L for a window. @default 4 */
+/**
+ * `sliding_window_pattern`: a number n for one full layer in n, or letters such as "LLLG", L for a window. @default 4
+ */
 function patternOf(r: ConfigReader): (layer: number) => boolean {
   const key = 'sliding_window_pattern';
   if (!r.isString(key)) {

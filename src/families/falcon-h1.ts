@@ -1,6 +1,6 @@
 /**
- * @file Falcon-H1 (arXiv 2507.22448): attention and Mamba-2 side by side in each layer, with a factor at each projection. Reference:
- * transformers models/falcon_h1.
+ * @file Falcon-H1 (arXiv 2507.22448): attention and Mamba-2 side by side in each layer, with a factor at each
+ * projection. Reference: transformers models/falcon_h1.
  */
 import type { Family } from './family.ts';
 import { bamba, MAMBA_KEYS, mamba2Mixer, skipInitialization } from './mamba.ts';
@@ -28,7 +28,8 @@ export const falconH1: Family = {
     const ssmIn = factor('ssm_in_multiplier');
     const ssm = { ...read, norm, partScales: factors('ssm_multipliers', 5).map((part) => part * ssmIn) };
     const [gate, out] = factors('mlp_multipliers', 2);
-    // Without biases, what factors do to queries and keys they do to their products, and to values they do to the result.
+    // Without biases, what factors do to queries and keys they do to their products, and to values they do to the
+    // result.
     const attentionIn = factor('attention_in_multiplier');
     const scales = { attention: attentionIn * factor('attention_out_multiplier'), ssm: factor('ssm_out_multiplier') };
     return {

@@ -50,7 +50,10 @@ export function plainMlpTensors(fc: TensorExpr, proj: TensorExpr): TensorMap {
   return { 'h.{l}.mlp.fc': fc, 'h.{l}.mlp.proj': proj };
 }
 
-/** Norms, attention and MLP of a layer under the names of fairseq, which OPT, XGLM and BioGPT keep. @param layer the layer's prefix. */
+/**
+ * Norms, attention and MLP of a layer under the names of fairseq, which OPT, XGLM and BioGPT keep.
+ * @param layer the layer's prefix.
+ */
 export function fairseqLayerTensors(layer: string): TensorMap {
   return {
     'h.{l}.norm_1': `${layer}.self_attn_layer_norm`,
@@ -64,8 +67,9 @@ export function fairseqLayerTensors(layer: string): TensorMap {
 }
 
 /**
- * How the rows of a fused query-key-value matrix are ordered: `stacked` [Q; K; V]; `grouped`: per query group its queries, its key,
- * its value (gpt_neox, falcon, bloom); `codegen`: in four blocks of [Q; V; K], as it was trained on so many TPU cores.
+ * How the rows of a fused query-key-value matrix are ordered: `stacked` [Q; K; V]; `grouped`: per query group its
+ * queries, its key, its value (gpt_neox, falcon, bloom); `codegen`: in four blocks of [Q; V; K], as it was trained on
+ * so many TPU cores.
  */
 export type QkvOrder = 'stacked' | 'grouped' | 'codegen';
 

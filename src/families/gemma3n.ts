@@ -1,8 +1,9 @@
 /**
- * @file Gemma 3n: alternating updates of four streams, a low-rank branch beside attention, layers that read an earlier one's keys and
- * values, a vector of token and layer, sparse activations. Reference: transformers models/gemma3n.
+ * @file Gemma 3n: alternating updates of four streams, a low-rank branch beside attention, layers that read an earlier
+ * one's keys and values, a vector of token and layer, sparse activations. Reference: transformers models/gemma3n.
  */
-import type { AttentionSpec, GatedMlp } from '../config/layer-spec.ts';
+import type { AttentionSpec } from '../config/layer-spec.ts';
+import type { GatedMlp } from '../config/mlp-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
 import type { Family } from './family.ts';

@@ -1,8 +1,9 @@
 /**
- * @file Gemma 4: heads of full layers have a size of their own, some layers read the keys and values of an earlier one, values are
- * normalized, a vector of token and layer ends each layer. Reference: transformers models/gemma4.
+ * @file Gemma 4: heads of full layers have a size of their own, some layers read the keys and values of an earlier one,
+ * values are normalized, a vector of token and layer ends each layer. Reference: transformers models/gemma4.
  */
-import type { AttentionSpec, GatedMlp, LayerSpec, MoeMlp } from '../config/layer-spec.ts';
+import type { AttentionSpec, LayerSpec } from '../config/layer-spec.ts';
+import type { GatedMlp, MoeMlp } from '../config/mlp-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';

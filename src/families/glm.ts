@@ -1,5 +1,6 @@
 /**
- * @file Z.ai's GLM models: half of each head rotates. glm and glm4 interleave, glm4_moe does not. Reference: transformers models/glm*.
+ * @file Z.ai's GLM models: half of each head rotates. glm and glm4 interleave, glm4_moe does not. Reference:
+ * transformers models/glm*.
  */
 import { type Family, fusedGateUp, llamaTensors } from './family.ts';
 import { DEEPSEEK_EXPERTS, deepseekMixture, ignoreLayersBehind } from './mixture.ts';

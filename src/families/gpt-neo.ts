@@ -1,6 +1,6 @@
 /**
- * @file EleutherAI's GPT-Neo: GPT-2 with a window on every other layer, and scores that are not scaled. Reference: transformers
- * models/gpt_neo.
+ * @file EleutherAI's GPT-Neo: GPT-2 with a window on every other layer, and scores that are not scaled. Reference:
+ * transformers models/gpt_neo.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { show } from '../util/show.ts';

@@ -1,6 +1,6 @@
 /**
- * @file OpenAI's gpt-oss: attention sinks, windows on every other layer, experts with biases and a clamped gate. Reference:
- * transformers models/gpt_oss.
+ * @file OpenAI's gpt-oss: attention sinks, windows on every other layer, experts with biases and a clamped gate.
+ * Reference: transformers models/gpt_oss.
  */
 import type { TensorExpr } from '../weights/tensor-map.ts';
 import { type Family, llamaTensors } from './family.ts';

@@ -1,6 +1,6 @@
 /**
- * @file IBM's Granite: Llama with multipliers; granitemoe; granitemoehybrid (Granite 4), whose layers are Mamba-2 or attention.
- * Reference: transformers models/granite, granitemoe, granitemoehybrid.
+ * @file IBM's Granite: Llama with multipliers; granitemoe; granitemoehybrid (Granite 4), whose layers are Mamba-2 or
+ * attention. Reference: transformers models/granite, granitemoe, granitemoehybrid.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';

@@ -1,5 +1,6 @@
 /**
- * @file Tencent's Hunyuan: queries and keys are normalized after they are rotated. Reference: transformers models/hunyuan_v1_*.
+ * @file Tencent's Hunyuan: queries and keys are normalized after they are rotated. Reference: transformers
+ * models/hunyuan_v1_*.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { range } from '../util/numbers.ts';

@@ -2,23 +2,17 @@
  * @file From what a family says of all its layers to one record a layer.
  */
 import type { Config } from '../config/config.ts';
-import type {
-  AttentionSpec,
-  LayerNorms,
-  LayerSpec,
-  MixerSpec,
-  MlpSpec,
-  NormSpec,
-  QkNormSpec,
-  RouterSpec,
-} from '../config/layer-spec.ts';
+import type { AttentionSpec, LayerNorms, LayerSpec, MixerSpec } from '../config/layer-spec.ts';
+import type { MlpSpec, RouterSpec } from '../config/mlp-spec.ts';
+import type { NormSpec, QkNormSpec } from '../config/norm-spec.ts';
 import { range } from '../util/numbers.ts';
 
 export type MlpKind = 'mlp' | 'gated' | 'moe';
 
 /**
- * What a layer mixes tokens with. `experts`: attention whose queries are made by experts that a router chose (jetmoe); `recurrent`:
- * a gated linear recurrence in place of attention; `cross`: attention to states that the caller gives, in a gated layer.
+ * What a layer mixes tokens with. `experts`: attention whose queries are made by experts that a router chose (jetmoe);
+ * `recurrent`: a gated linear recurrence in place of attention; `cross`: attention to states that the caller gives, in
+ * a gated layer.
  */
 export type AttentionKind = 'self' | 'experts' | 'recurrent' | 'cross';
 
@@ -26,7 +20,9 @@ export type AttentionKind = 'self' | 'experts' | 'recurrent' | 'cross';
 export interface MoeSpec {
   readonly nExpert: number;
   readonly nExpertPerToken: number;
-  /** How weights come of the router's logits: softmax, then the best; or sparsemixer's two rounds (arXiv 2409.12136). */
+  /**
+   * How weights come of the router's logits: softmax, then the best; or sparsemixer's two rounds (arXiv 2409.12136).
+   */
   readonly router: 'softmax' | 'sparsemixer';
   /** The weights of those chosen are divided by their p-norm; null: they stay as they are. */
   readonly normP: number | null;
@@ -59,13 +55,16 @@ export interface CrossSpec {
   /** Both branches are multiplied with the tanh of a learned number, or of a vector. */
   readonly gate: 'number' | 'vector';
   /**
-   * What is dropped where a token may see none of the states: the result of the layer's `mlp` (its attention sees all of them
-   * then, and the layer falls away where there are no states at all), or of its `attention`.
+   * What is dropped where a token may see none of the states: the result of the layer's `mlp` (its attention sees all
+   * of them then, and the layer falls away where there are no states at all), or of its `attention`.
    */
   readonly blind: 'mlp' | 'attention';
 }
 
-/** What a family says of its layers: {@link layersOf} makes their records of it. Arrays called "per layer" have nLayer entries. */
+/**
+ * What a family says of its layers: {@link layersOf} makes their records of it. Arrays called "per layer" have nLayer
+ * entries.
+ */
 export interface LayerDefaults {
   /** H. */
   readonly nHead: number;

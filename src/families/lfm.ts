@@ -1,5 +1,6 @@
 /**
- * @file Liquid AI's LFM2: gated short convolutions, and attention between them. Reference: transformers models/lfm2, lfm2_moe.
+ * @file Liquid AI's LFM2: gated short convolutions, and attention between them. Reference: transformers models/lfm2,
+ * lfm2_moe.
  */
 import type { ShortConv } from '../config/layer-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';

@@ -1,6 +1,6 @@
 /**
- * @file Llama 4: attention in chunks with rotation, full layers without, experts that read what their weight was multiplied with.
- * Reference: transformers models/llama4.
+ * @file Llama 4: attention in chunks with rotation, full layers without, experts that read what their weight was
+ * multiplied with. Reference: transformers models/llama4.
  */
 import { type Family, llamaTensors } from './family.ts';
 import { expertCount, mixture, router, sharedTensors, transposedExpertsIn } from './mixture.ts';
@@ -22,7 +22,8 @@ export const llama4: Family = {
     const temperature = { beta: r.float('attn_scale', 0.1, 0), floor: r.int('floor_scale', 8192), offset: 1 };
     const still = { temperature: r.flag('attn_temperature_tuning', true) ? temperature : null }; // 4 stands for true
     const normed = r.bool('use_qk_norm', true);
-    // Heads are normalized after they are rotated. Without weights, that is the same as before, unless cos and sin are scaled.
+    // Heads are normalized after they are rotated. Without weights, that is the same as before, unless cos and sin are
+    // scaled.
     const { normQk } = qkNorm({ ...base, norm: { ...base.norm, affine: false } }, 'head');
     const rotating = { chunk, qkNorm: normed ? normQk : null };
     if (normed && base.ropes.some(({ scaling }) => scaling.type === 'yarn' || scaling.type === 'longrope'))

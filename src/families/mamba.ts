@@ -1,8 +1,9 @@
 /**
- * @file Decoders with state space layers: mamba (arXiv 2312.00752), falcon_mamba, jamba, mamba2 (arXiv 2405.21060), bamba.
- * Reference: transformers' models of these names.
+ * @file Decoders with state space layers: mamba (arXiv 2312.00752), falcon_mamba, jamba, mamba2 (arXiv 2405.21060),
+ * bamba. Reference: transformers' models of these names.
  */
-import type { LayerSpec, Mamba, Mamba2, MixerSpec, NormSpec } from '../config/layer-spec.ts';
+import type { LayerSpec, Mamba, Mamba2, MixerSpec } from '../config/layer-spec.ts';
+import type { NormSpec } from '../config/norm-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';
 import { expertTensors, type Family, llamaTensors } from './family.ts';
@@ -85,7 +86,8 @@ function mamba1Mixer(
 function mambaConfig(r: ConfigReader, norm: NormSpec | null): FamilyConfig {
   const base = readBase(r, { ...STATES_ONLY, tie: true });
   skipInitialization(r);
-  r.skip('expand', 'd_inner', 'd_model', 'n_layer', 'fused_add_norm', 'pad_vocab_size_multiple'); // of mamba_ssm, twice stated
+  // of mamba_ssm, twice stated
+  r.skip('expand', 'd_inner', 'd_model', 'n_layer', 'fused_add_norm', 'pad_vocab_size_multiple');
   r.refuse('rms_norm', 'only true is supported', [true]);
   const keys: Mamba1Keys = {
     stateSize: 'state_size',
@@ -176,7 +178,10 @@ interface Mamba2Keys {
   readonly projBias: string;
 }
 
-/** @param normGroups groups of channels that are normalized by themselves: those of the states, as mamba_ssm does, or one. */
+/**
+ * @param normGroups groups of channels that are normalized by themselves: those of the states, as mamba_ssm does, or
+ * one.
+ */
 export function mamba2Mixer(
   r: ConfigReader,
   base: FamilyConfig,
@@ -226,9 +231,9 @@ export const MAMBA_KEYS: Mamba2Keys = {
 };
 
 /**
- * Whether the model was made by a transformers that normalizes all channels together: 5.22 and older. mamba_ssm and transformers
- * 5.23 and newer normalize each group. A config that states `norm_before_gate` or `rms_norm` comes from mamba_ssm's options
- * (Codestral Mamba, whatever saved it last); transformers 5.18 writes neither.
+ * Whether the model was made by a transformers that normalizes all channels together: 5.22 and older. mamba_ssm and
+ * transformers 5.23 and newer normalize each group. A config that states `norm_before_gate` or `rms_norm` comes from
+ * mamba_ssm's options (Codestral Mamba, whatever saved it last); transformers 5.18 writes neither.
  */
 function isNormalizedWhole(r: ConfigReader): boolean {
   if (r.has('norm_before_gate') || r.has('rms_norm') || !r.isString('transformers_version')) return false;

@@ -1,5 +1,6 @@
 /**
- * @file MiniMax M2: a norm over all heads together, half of each head rotates, sigmoid routers. Reference: transformers models/minimax_m2.
+ * @file MiniMax M2: a norm over all heads together, half of each head rotates, sigmoid routers. Reference: transformers
+ * models/minimax_m2.
  */
 import { expertTensors, type Family, llamaTensors } from './family.ts';
 import { expertCount, mixture, mlpOn, router } from './mixture.ts';

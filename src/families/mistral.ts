@@ -13,7 +13,10 @@ export const mistral: Family = {
   tensors: llamaTensors(),
 };
 
-/** Ministral 3: queries grow with the logarithm of their position, beyond the length that the model was first trained with. */
+/**
+ * Ministral 3: queries grow with the logarithm of their position, beyond the length that the model was first trained
+ * with.
+ */
 export const ministral3: Family = {
   modelTypes: ['ministral3'],
   config: (r) => {

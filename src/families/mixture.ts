@@ -1,7 +1,8 @@
 /**
  * @file Mixtures of experts: routers and experts by the names that several families share.
  */
-import type { LayerSpec, MlpSpec, MoeMlp, RouterSpec } from '../config/layer-spec.ts';
+import type { LayerSpec } from '../config/layer-spec.ts';
+import type { MlpSpec, MoeMlp, RouterSpec } from '../config/mlp-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import type { SegmentsOf, TensorExpr, TensorMap } from '../weights/tensor-map.ts';
 import { expertTensors } from './family.ts';
@@ -70,7 +71,8 @@ export function expertCount(
 
 /**
  * Experts with DeepSeek's names: `n_routed_experts`, `n_shared_experts`, groups, `routed_scaling_factor`.
- * @param score `sigmoid` with a bias for the choice (DeepSeek-V3, arXiv 2412.19437), or DeepSeek-V2's softmax (arXiv 2405.04434).
+ * @param score `sigmoid` with a bias for the choice (DeepSeek-V3, arXiv 2412.19437), or DeepSeek-V2's softmax
+ * (arXiv 2405.04434).
  */
 export function deepseekMixture(
   r: ConfigReader,
@@ -81,8 +83,9 @@ export function deepseekMixture(
   const size = r.int('moe_intermediate_size', base.intermediateSize);
   const sharedCount = r.int('n_shared_experts', 0, 0, MAX_EXPERTS);
   const norm = r.bool('norm_topk_prob', score === 'sigmoid');
+  // norm_topk_prob of deepseek_v2 is read by no code
   const own =
-    score === 'sigmoid' ? { score, choiceBias: true, normP: norm ? 1 : null, normEps: 1e-20 } : { score, normP: null }; // norm_topk_prob of deepseek_v2 is read by no code
+    score === 'sigmoid' ? { score, choiceBias: true, normP: norm ? 1 : null, normEps: 1e-20 } : { score, normP: null };
   const mlp = mixture(base, {
     router: router(perToken, {
       ...own,
@@ -130,7 +133,10 @@ function sparseLayers(r: ConfigReader, nLayer: number): boolean[] {
   });
 }
 
-/** Experts of a module, each a module of its own, or all of them in one tensor each way: [gate; up] rows, as transformers 5 saves them. */
+/**
+ * Experts of a module, each a module of its own, or all of them in one tensor each way: [gate; up] rows, as
+ * transformers 5 saves them.
+ */
 export function expertsIn(module: string): TensorMap {
   const fused = (part: number): TensorExpr => ({
     part,
@@ -145,8 +151,8 @@ export function expertsIn(module: string): TensorMap {
 }
 
 /**
- * All experts in one tensor each way, stored as [in, out]: columns [gate | up]; with `eitherWay` also as [out, in]. Files of GGUF have
- * tensors for each expert.
+ * All experts in one tensor each way, stored as [in, out]: columns [gate | up]; with `eitherWay` also as [out, in].
+ * Files of GGUF have tensors for each expert.
  */
 export function transposedExpertsIn(module: string, eitherWay = false): TensorMap {
   const whole = (name: string): TensorExpr => {

@@ -1,5 +1,6 @@
 /**
- * @file Mixtures of experts in the words of the older families: mixtral, phimoe, qwen2_moe, qwen3_moe, granitemoe, aria, dbrx, jetmoe, olmoe.
+ * @file Mixtures of experts in the words of the older families: mixtral, phimoe, qwen2_moe, qwen3_moe, granitemoe,
+ * aria, dbrx, jetmoe, olmoe.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import type { TensorMap } from '../weights/tensor-map.ts';

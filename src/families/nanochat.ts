@@ -1,6 +1,6 @@
 /**
- * @file Karpathy's nanochat: norms without weights, also behind the embedding; pairs that rotate the other way round; squared
- * ReLUs. Reference: transformers models/nanochat.
+ * @file Karpathy's nanochat: norms without weights, also behind the embedding; pairs that rotate the other way round;
+ * squared ReLUs. Reference: transformers models/nanochat.
  */
 import { type Family, llamaTensors, plainMlpTensors } from './family.ts';
 import { attnBias, qkNorm, readBase, ungatedMlp } from './read-base.ts';

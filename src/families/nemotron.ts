@@ -1,7 +1,8 @@
 /**
  * @file NVIDIA's nemotron and nemotron_h. Reference: transformers models of these names.
  */
-import type { LayerSpec, MlpSpec } from '../config/layer-spec.ts';
+import type { LayerSpec } from '../config/layer-spec.ts';
+import type { MlpSpec } from '../config/mlp-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, llamaTensors, plainMlpTensors } from './family.ts';
 import { backbone, mamba2Mixer, skipInitialization, ssmTensors } from './mamba.ts';

@@ -1,6 +1,7 @@
 /**
- * @file What a config.json inside of another leaves out: transformers writes there only what is not its class's default, so the
- * defaults are needed to read it. Taken from transformers 4.57 (newer models: 5.24); values that a family's reader has as its own are left out.
+ * @file What a config.json inside of another leaves out: transformers writes there only what is not its class's
+ * default, so the defaults are needed to read it. Taken from transformers 4.57 (newer models: 5.24); values that a
+ * family's reader has as its own are left out.
  */
 
 const GEMMA4 = {

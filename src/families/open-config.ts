@@ -1,6 +1,6 @@
 /**
- * @file Reads config.json without loading the data of all families: those of the most models are there, the others come when they are
- * needed. A page that runs a Llama does without 20 kB.
+ * @file Reads config.json without loading the data of all families: those of the most models are there, the others come
+ * when they are needed. A page that runs a Llama does without 20 kB.
  */
 import { ConfigReader, checkIsObject } from '../config/reader.ts';
 import type { Family } from './family.ts';

@@ -1,5 +1,6 @@
 /**
- * Files in the form of published checkpoints', written from what is known of their keys, with smaller sizes. Golden cases are made of them by test/fixtures/make/published.py.
+ * Files in the form of published checkpoints', written from what is known of their keys, with smaller sizes. Golden
+ * cases are made of them by test/fixtures/make/published.py.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

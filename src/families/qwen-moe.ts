@@ -1,5 +1,6 @@
 /**
- * @file Alibaba's Qwen with experts: qwen2_moe, qwen3_moe, the decoder of qwen3_vl_moe. Reference: transformers models of these names.
+ * @file Alibaba's Qwen with experts: qwen2_moe, qwen3_moe, the decoder of qwen3_vl_moe. Reference: transformers models
+ * of these names.
  */
 import type { ConfigReader } from '../config/reader.ts';
 import { type Family, llamaTensors } from './family.ts';

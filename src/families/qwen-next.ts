@@ -1,6 +1,6 @@
 /**
- * @file Qwen 3.5 and Qwen3-Next: gated delta nets (arXiv 2412.06464), and between them attention with a gate behind it. Reference:
- * transformers models/qwen3_5, qwen3_5_moe, qwen3_next.
+ * @file Qwen 3.5 and Qwen3-Next: gated delta nets (arXiv 2412.06464), and between them attention with a gate behind it.
+ * Reference: transformers models/qwen3_5, qwen3_5_moe, qwen3_next.
  */
 import type { GatedDelta, LayerSpec } from '../config/layer-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';

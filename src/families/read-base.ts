@@ -203,7 +203,10 @@ export function ropeOn(config: FamilyConfig, on: (layer: number) => boolean): Pi
   return { ropeIndices: config.ropeIndices.map((index, l) => (on(l) ? index : -1)) };
 }
 
-/** `no_rope_layers`, where 1 stands for a layer that does rotate; where it is absent or empty, one in `no_rope_layer_interval` does not. */
+/**
+ * `no_rope_layers`, where 1 stands for a layer that does rotate; where it is absent or empty, one in
+ * `no_rope_layer_interval` does not.
+ */
 export function rotatingLayers(r: ConfigReader, nLayer: number): boolean[] {
   const interval = r.int('no_rope_layer_interval', 4);
   if (!r.has('no_rope_layers') || r.list('no_rope_layers').length === 0)
@@ -215,8 +218,8 @@ export function rotatingLayers(r: ConfigReader, nLayer: number): boolean[] {
 }
 
 /**
- * Rotary embeddings of full and of sliding layers: nested `rope_parameters` state each; old keys state the full layers', and
- * sliding layers have the base `localTheta` and no scaling.
+ * Rotary embeddings of full and of sliding layers: nested `rope_parameters` state each; old keys state the full
+ * layers', and sliding layers have the base `localTheta` and no scaling.
  * @param localTheta null: the full layers' base.
  */
 export function ropesByType(

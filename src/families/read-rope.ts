@@ -1,6 +1,6 @@
 /**
- * @file Reads a rotary embedding's settings from config.json: the old keys (`rope_theta`, `rope_scaling`) and the new one
- * (`rope_parameters`, written by transformers ≥ 5), the new first.
+ * @file Reads a rotary embedding's settings from config.json: the old keys (`rope_theta`, `rope_scaling`) and the new
+ * one (`rope_parameters`, written by transformers ≥ 5), the new first.
  */
 import type { RopeScaling, RopeSpec } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';

@@ -1,5 +1,6 @@
 /**
- * @file SmolLM3: Llama with layers that rotate nothing (NoPE, arXiv 2501.18795). Reference: transformers models/smollm3.
+ * @file SmolLM3: Llama with layers that rotate nothing (NoPE, arXiv 2501.18795). Reference: transformers
+ * models/smollm3.
  */
 import { range } from '../util/numbers.ts';
 import { type Family, llamaTensors } from './family.ts';

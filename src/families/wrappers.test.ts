@@ -128,7 +128,8 @@ describe('the table of wrappers', () => {
     expect(ignored('decoder_transformer.layers.0.mlp.fc3.weight')).toBe(false);
   });
 
-  // Names of files that transformers 5.18 saves. Text models were compared with it; cohere2_vision scales logits as cohere2 does, its wrapper does not.
+  // Names of files that transformers 5.18 saves. Text models were compared with it; cohere2_vision scales logits as
+  // cohere2 does, its wrapper does not.
   it.each([
     [
       'got_ocr2',

@@ -1,5 +1,6 @@
 /**
- * @file Checkpoints that hold several models, each with its part of the config: a decoder beside a vision tower, two encoders.
+ * @file Checkpoints that hold several models, each with its part of the config: a decoder beside a vision tower, two
+ * encoders.
  */
 import { ConfigError } from '../util/errors.ts';
 import { isObject } from '../util/is-object.ts';

@@ -1,5 +1,6 @@
 /**
- * @file Meta's XGLM: sinusoids in place of learned positions, layer norms. Reference: transformers models/xglm, arXiv 2112.10668.
+ * @file Meta's XGLM: sinusoids in place of learned positions, layer norms. Reference: transformers models/xglm,
+ * arXiv 2112.10668.
  */
 import { type Family, fairseqLayerTensors } from './family.ts';
 import { attnBias, readBase, ungatedMlp } from './read-base.ts';

@@ -23,15 +23,17 @@ import { TokenTrie } from './token-trie.ts';
 export type JsonWhitespace = 'compact' | 'flexible';
 
 /**
- * What a generated text must be. It is plain JSON. Tokens that lead to anything else are never chosen, and the text ends when it is
- * complete. A text that is cut off before (`finishReason` is not `eos`) is the beginning of such a text.
+ * What a generated text must be. It is plain JSON. Tokens that lead to anything else are never chosen, and the text
+ * ends when it is complete. A text that is cut off before (`finishReason` is not `eos`) is the beginning of such a
+ * text.
  */
 export type TextFormat =
   | {
       /** Any JSON value. */
       readonly type: 'json';
       /**
-       * `compact`: at most one space after a comma or a colon. `flexible`: up to 8 spaces, tabs and line ends wherever JSON allows them.
+       * `compact`: at most one space after a comma or a colon. `flexible`: up to 8 spaces, tabs and line ends wherever
+       * JSON allows them.
        * @default 'compact'
        */
       readonly whitespace?: JsonWhitespace;

@@ -1,6 +1,7 @@
 /**
- * @file A pushdown automaton over bytes. A stack says what has still to come: terms, and nodes that stand for alternatives of them. A
- * state is a set of stacks, each with a term on top. Stacks and states are immutable and interned, and made as far as they are visited.
+ * @file A pushdown automaton over bytes. A stack says what has still to come: terms, and nodes that stand for
+ * alternatives of them. A state is a set of stacks, each with a term on top. Stacks and states are immutable and
+ * interned, and made as far as they are visited.
  */
 import { FormatError } from '../util/errors.ts';
 import type { ByteClasses } from './terms/byte-set.ts';

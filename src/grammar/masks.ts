@@ -1,8 +1,9 @@
 /**
  * @file Which tokens may come next, as a bit for each.
  *
- * Nearly all tokens may stand within a string, and going through them takes milliseconds. So what a token does within the term on top of
- * a stack is kept by that term, whatever is below it; only tokens that end the term and go on are looked at for each stack.
+ * Nearly all tokens may stand within a string, and going through them takes milliseconds. So what a token does within
+ * the term on top of a stack is kept by that term, whatever is below it; only tokens that end the term and go on are
+ * looked at for each stack.
  */
 import { FormatError } from '../util/errors.ts';
 import type { Machine, Stack, State } from './machine.ts';
@@ -157,8 +158,8 @@ export class Masks {
 }
 
 /**
- * A term that is the same for texts of no more bytes than a token may have: counts that no token can use up become unbounded. So a string of
- * at most 500 characters shares its masks with all others until its end is near.
+ * A term that is the same for texts of no more bytes than a token may have: counts that no token can use up become
+ * unbounded. So a string of at most 500 characters shares its masks with all others until its end is near.
  */
 function withinToken(terms: Terms, term: Term, longest: number, depth = 0): Term {
   if (depth > longest) return term;

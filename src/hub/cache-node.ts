@@ -116,7 +116,8 @@ export async function missingFromSnapshot(folder: string, files?: readonly strin
 }
 
 /**
- * The first file of a GGUF model in a snapshot, by its name in the repository; undefined where it is not there with all shards.
+ * The first file of a GGUF model in a snapshot, by its name in the repository; undefined where it is not there with all
+ * shards.
  *
  * @param wanted as for {@link ggufFiles}.
  */

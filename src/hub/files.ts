@@ -110,8 +110,8 @@ export function pickGgufFiles(
 
 /**
  * Chooses what a checkpoint needs: the small files that are there, and `model.safetensors` or the index of its shards.
- * Of a repository that has neither config.json nor safetensors, a GGUF model. Other formats of the same weights (consolidated,
- * .bin, .gguf beside safetensors) are left alone.
+ * Of a repository that has neither config.json nor safetensors, a GGUF model. Other formats of the same weights
+ * (consolidated, .bin, .gguf beside safetensors) are left alone.
  *
  * @throws HubError where config.json or the weights are missing.
  */
@@ -144,7 +144,10 @@ export function chooseFiles(listing: ReadonlyMap<string, HubFile>, id: string): 
   throw new HubError(`${id}: ${noSafetensors([...listing.keys()])}`);
 }
 
-/** The files of a model of sentence-transformers that is in a folder of its own (src/checkpoint/open.ts reads it); else nothing. */
+/**
+ * The files of a model of sentence-transformers that is in a folder of its own (src/checkpoint/open.ts reads it); else
+ * nothing.
+ */
 function olderLayout(listing: ReadonlyMap<string, HubFile>): HubFile[] | undefined {
   const folder = `${TRANSFORMER_FOLDER}/`;
   if (listing.has('config.json') || !listing.has(`${folder}model.safetensors`)) return undefined;

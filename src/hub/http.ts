@@ -18,7 +18,8 @@ export interface HubHttpOptions {
   /** Called before the wait for another try. */
   readonly onRetry?: (retry: HubRetry) => void;
   /**
-   * What follows redirects. A browser does it itself, tells no page where they lead, and sends no token to another host.
+   * What follows redirects. A browser does it itself, tells no page where they lead, and sends no token to another
+   * host.
    * @default 'library'
    */
   readonly redirects?: 'library' | 'browser';
@@ -172,7 +173,9 @@ export class HubHttp {
     );
   }
 
-  /** A `fetch` for code that asks the hub's API: authorised, retried, whole, and throwing HubError for every refusal. */
+  /**
+   * A `fetch` for code that asks the hub's API: authorised, retried, whole, and throwing HubError for every refusal.
+   */
   api(describe: HubSubject, retries = this.options.retries): typeof globalThis.fetch {
     return async (input) => {
       const url = typeof input === 'string' ? input : input instanceof URL ? input.href : input.url;

@@ -101,8 +101,8 @@ const PROGRESS_EVERY_MS = 50;
  * an interrupted download is continued. Without network, the cached state of the revision is used.
  *
  * The cache is `$HF_HUB_CACHE`, `$HF_HOME/hub` or `~/.cache/huggingface/hub`; the token is `$HF_TOKEN` or the one that
- * `hf auth login` stored; with `HF_HUB_OFFLINE=1` only the cache is looked at. Proxies are those of `$HTTPS_PROXY`, `$HTTP_PROXY`
- * and `$NO_PROXY`.
+ * `hf auth login` stored; with `HF_HUB_OFFLINE=1` only the cache is looked at. Proxies are those of `$HTTPS_PROXY`,
+ * `$HTTP_PROXY` and `$NO_PROXY`.
  *
  * @param model - `org/name`, or `name` for the oldest models; a GGUF model as `hubGguf` reads it.
  * @throws HubError where the hub can't be reached, refuses, lacks something, or sends something wrong; and where the

@@ -1,5 +1,6 @@
 /**
- * @file Requests by way of a proxy: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, which Node's own fetch does not follow.
+ * @file Requests by way of a proxy: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, which Node's own fetch does not
+ * follow.
  */
 import { HubError } from '../util/errors.ts';
 import type { Environment } from './settings-node.ts';

@@ -12,7 +12,10 @@ export interface RangedFile {
   readonly name: string;
 }
 
-/** Reads exactly `length` bytes at `offset`, in several tries if need be. @throws HubError, also where the server sends no ranges. */
+/**
+ * Reads exactly `length` bytes at `offset`, in several tries if need be.
+ * @throws HubError, also where the server sends no ranges.
+ */
 export async function readRange(
   http: HubHttp,
   file: RangedFile,

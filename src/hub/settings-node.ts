@@ -1,5 +1,6 @@
 /**
- * @file The folder of the Hugging Face cache, and the access token: the same variables as Python's huggingface_hub reads.
+ * @file The folder of the Hugging Face cache, and the access token: the same variables as Python's huggingface_hub
+ * reads.
  */
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -31,8 +32,8 @@ export interface HubSettings {
 /**
  * Reads the settings; the environment is looked at now, not at import.
  *
- * @throws HubError for an endpoint that is no http(s) address, or a token that can't be sent in a header; InputError where no
- * folder is named and there is no home folder.
+ * @throws HubError for an endpoint that is no http(s) address, or a token that can't be sent in a header; InputError
+ * where no folder is named and there is no home folder.
  */
 export async function readHubSettings(options: HubSettingsOptions): Promise<HubSettings> {
   const env = options.env ?? process.env;

@@ -1,6 +1,6 @@
 /**
- * @file `cacheBytes`: a budget in bytes. It chooses the slots and the format in which they are stored, so that the sum of all that a
- * cache keeps between two steps stays below.
+ * @file `cacheBytes`: a budget in bytes. It chooses the slots and the format in which they are stored, so that the sum
+ * of all that a cache keeps between two steps stays below.
  */
 import { InputError } from '../util/errors.ts';
 import { shown } from '../util/option-names.ts';
@@ -85,9 +85,9 @@ export function denseBytes(shape: CacheShape, tokens: number, batch = 1): number
 }
 
 /**
- * Options with `cacheBytes` as options with a `cacheLength` and a `buffer`; others are unchanged. A cacheLength beside it is the length
- * of the sequence that a part counts of, and the most slots. A longer sequence takes 5 bytes a token more, for its token ids, and 4 a slot
- * once its keys were rebased.
+ * Options with `cacheBytes` as options with a `cacheLength` and a `buffer`; others are unchanged. A cacheLength beside
+ * it is the length of the sequence that a part counts of, and the most slots. A longer sequence takes 5 bytes a token
+ * more, for its token ids, and 4 a slot once its keys were rebased.
  * @param contextLength tokens of the longest sequence.
  * @throws InputError for a budget that the smallest cache exceeds; it says how much that takes.
  */
@@ -150,7 +150,10 @@ function sizeIfStored(make: () => number): number | null {
   }
 }
 
-/** The fewest slots that the policy works with, and what they take. @throws InputError as the policy, where it works with none. */
+/**
+ * The fewest slots that the policy works with, and what they take.
+ * @throws InputError as the policy, where it works with none.
+ */
 function smallestCache(context: number, sizeOf: (length: number) => number): readonly [slots: number, bytes: number] {
   const most = Math.min(SMALLEST, context);
   for (let length = 1; length < most; length++) {

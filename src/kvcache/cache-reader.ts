@@ -70,7 +70,10 @@ export abstract class CacheReader {
     return this.rows[row].ropePosition;
   }
 
-  /** The length of the sequence that a row's last keys were rotated for, where frequencies depend on it; 0: none was stated. */
+  /**
+   * The length of the sequence that a row's last keys were rotated for, where frequencies depend on it; 0: none was
+   * stated.
+   */
   rotatedFor(row = 0): number {
     return this.rows[row].rotatedFor;
   }
@@ -86,8 +89,8 @@ export abstract class CacheReader {
   }
 
   /**
-   * How many more tokens a row may take before the policy gives any up: 0 once its budget is used up, and Infinity where it never
-   * gives up what a later token could see. Of a cache that keeps everything: until it is full.
+   * How many more tokens a row may take before the policy gives any up: 0 once its budget is used up, and Infinity
+   * where it never gives up what a later token could see. Of a cache that keeps everything: until it is full.
    */
   headroom(row = 0): number {
     return headroomOf(this, row);
@@ -98,7 +101,9 @@ export abstract class CacheReader {
     return this.shape.layers.every(({ slots, rotation }) => !slots || rotation !== 'varies');
   }
 
-  /** Whether rows of another cache fit into this one: both have the same policy and options, but for the number of rows. */
+  /**
+   * Whether rows of another cache fit into this one: both have the same policy and options, but for the number of rows.
+   */
   fits(other: CacheReader): boolean {
     return other.policyRow === this.policyRow && other.shape === this.shape && sameOptions(other.options, this.options);
   }
@@ -108,7 +113,10 @@ export abstract class CacheReader {
     return slotsInOrder(this.store, layer, row, group).map(({ position }) => position);
   }
 
-  /** The policy's scores of the tokens that a layer holds, in the order of {@link tokenPositions}; null where it has none. */
+  /**
+   * The policy's scores of the tokens that a layer holds, in the order of {@link tokenPositions}; null where it has
+   * none.
+   */
   scores(layer: number, row = 0, group = 0): number[] | null {
     return scoresOf(this.store, layer, row, group);
   }

@@ -1,5 +1,6 @@
 /**
- * @file The built-in policies as classes: `new H2OKVCache(shape, options)` is `createCache(shape, { policy: 'h2o', ...options })`.
+ * @file The built-in policies as classes: `new H2OKVCache(shape, options)` is
+ * `createCache(shape, { policy: 'h2o', ...options })`.
  */
 import { KVCache } from './kv-cache.ts';
 import type { CacheOptions, ScoredPolicyOptions } from './options.ts';
@@ -21,7 +22,9 @@ import type { CacheShape } from './shape.ts';
 /** A cache of one policy, by its constructor. */
 type CacheClass<Options> = new (shape: CacheShape, options: Options) => KVCache;
 
-/** A cache under any policy that ranks slots by a score, mostly of attention weights: attend, then observe, then evict. */
+/**
+ * A cache under any policy that ranks slots by a score, mostly of attention weights: attend, then observe, then evict.
+ */
 export class AttnWeightsKVCache extends KVCache {}
 
 const cacheOf = <Options extends CacheOptions>(policy: PolicyRow, Base = AttnWeightsKVCache): CacheClass<Options> =>

@@ -10,14 +10,20 @@ export function partOf(layerGroup: string, group: number): string {
 
 /** Attention weights of a chunk, reduced over queries. */
 export interface ReducedWeights {
-  /** How many there are for each layer and group: one for each query (set t is query t), or one for each of the policy's needs. */
+  /**
+   * How many there are for each layer and group: one for each query (set t is query t), or one for each of the policy's
+   * needs.
+   */
   readonly sets: number;
   /**
    * By layer group (one layer each: policies that observe do not share tables), [B, G, sets, C + T].
    * Where groups differ in their slots, by {@link partOf} the layer group, [B, 1, sets, C + T], as `capacity`.
    */
   readonly weights: ReadonlyMap<string, Float32Array>;
-  /** Those whose chunk was written to the slots first, behind those in use: [.., S] in place of [.., C + T], S <= C. @default none */
+  /**
+   * Those whose chunk was written to the slots first, behind those in use: [.., S] in place of [.., C + T], S <= C.
+   * @default none
+   */
   readonly inSlots?: ReadonlySet<string>;
 }
 
@@ -35,7 +41,10 @@ export interface ObservedWeights {
 export interface ObservedQueries {
   /** By layer of the model (null where it holds no slots), [B, H, keySize]. */
   readonly sum: readonly (Float32Array | null)[];
-  /** The same of outer products, [B, H, keySize, keySize]; null where the chunk is one token long: they are those of `sum` then. */
+  /**
+   * The same of outer products, [B, H, keySize, keySize]; null where the chunk is one token long: they are those of
+   * `sum` then.
+   */
   readonly outer: readonly (Float32Array | null)[];
 }
 
@@ -62,14 +71,18 @@ export interface ChunkOutputs {
   readonly states?: ChunkStates;
   /** Per row and token, where the caller gave positions: the largest that its key is rotated to. */
   readonly ropePositions?: readonly (readonly number[])[];
-  /** Per row: the length of the sequence that the chunk's keys were rotated for, where the model's frequencies depend on it. */
+  /**
+   * Per row: the length of the sequence that the chunk's keys were rotated for, where the model's frequencies depend on
+   * it.
+   */
   readonly rotatedFor?: readonly number[];
   /** Where the policy asked for them. */
   readonly observed?: ObservedWeights;
   readonly queries?: ObservedQueries;
   /**
-   * By layer group (or {@link partOf} it), [B, G, C + T] (or [B, 1, C + T]): each key's product with the sum of the directions of all
-   * keys, padding included. The sums are those of {@link KeySums}, and the chunk's keys are as the model made them.
+   * By layer group (or {@link partOf} it), [B, G, C + T] (or [B, 1, C + T]): each key's product with the sum of the
+   * directions of all keys, padding included. The sums are those of {@link KeySums}, and the chunk's keys are as the
+   * model made them.
    */
   readonly keyProducts?: ReadonlyMap<string, Float32Array>;
 }

@@ -12,8 +12,8 @@ interface Counted {
 }
 
 /**
- * Tokens that a row may take before its policy gives any up: 0 once its budget is used up, and Infinity where it never gives up what
- * a later token could see. Of a cache that keeps everything: until it is full.
+ * Tokens that a row may take before its policy gives any up: 0 once its budget is used up, and Infinity where it never
+ * gives up what a later token could see. Of a cache that keeps everything: until it is full.
  */
 export function headroomOf(cache: Counted, row: number): number {
   const { evicts, startsWhole } = cache.rules;

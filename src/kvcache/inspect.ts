@@ -15,8 +15,8 @@ export interface CacheStats {
   /** Per row: slots held, as a mean over layers and groups. */
   readonly held: readonly number[];
   /**
-   * Per row: tokens given up, as a mean over layers and groups. Tokens that a layer's sliding window hides from all that
-   * comes are not lost, and not counted.
+   * Per row: tokens given up, as a mean over layers and groups. Tokens that a layer's sliding window hides from all
+   * that comes are not lost, and not counted.
    */
   readonly evicted: readonly number[];
   /** All of its memory, as {@link CacheMemory.total}: bookkeeping and states count as well as keys and values. */
@@ -25,7 +25,10 @@ export interface CacheStats {
 
 /** The memory of a cache, by what it is for. */
 export interface CacheMemory {
-  /** Bytes of the slots that there are, for keys and values. What is reserved for more, and not used yet, does not count. */
+  /**
+   * Bytes of the slots that there are, for keys and values. What is reserved for more, and not used yet, does not
+   * count.
+   */
   readonly keysAndValues: number;
   /** Bytes of positions and scores, of spare slots, and of what it takes to take the last chunk back. */
   readonly bookkeeping: number;

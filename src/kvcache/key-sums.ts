@@ -1,6 +1,6 @@
 /**
- * @file The sum of the directions k / ‖k‖ of the keys that each group of a row holds. It changes with the slots that come and go, so
- * that a step reads those keys only.
+ * @file The sum of the directions k / ‖k‖ of the keys that each group of a row holds. It changes with the slots that
+ * come and go, so that a step reads those keys only.
  */
 import type { SlotBuffer } from './buffers/slot-buffer.ts';
 import { partOf } from './chunk.ts';
@@ -30,7 +30,8 @@ export class KeySums {
   }
 
   /**
-   * Where a group's sum begins among the row's numbers. It is made anew where slots were freed or changed otherwise than by a chunk.
+   * Where a group's sum begins among the row's numbers. It is made anew where slots were freed or changed otherwise
+   * than by a chunk.
    * @param table of one layer.
    */
   at(numbers: Float64Array, table: SlotTable, row: number, group: number): number {
@@ -99,7 +100,10 @@ export class KeySums {
   }
 }
 
-/** Takes the engine's products, as far as they are of this row: in a shorter row padding was counted. @returns whether there are any. */
+/**
+ * Takes the engine's products, as far as they are of this row: in a shorter row padding was counted.
+ * @returns whether there are any.
+ */
 function takeProducts(
   { chunk, row, newTokens }: LayerView,
   table: SlotTable,

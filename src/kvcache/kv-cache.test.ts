@@ -339,7 +339,10 @@ describe('a saved cache', () => {
   });
 });
 
-/** A snapshot as older formats have it: rope positions and masks of all slots, and in the first one other names of buffers. */
+/**
+ * A snapshot as older formats have it: rope positions and masks of all slots, and in the first one other names of
+ * buffers.
+ */
 async function asOldFormat(cache: KVCache, version: number, buffer: unknown): Promise<Uint8Array> {
   const padded = (length: number) => Math.ceil(length / 8) * 8;
   const twin = cache.fork();

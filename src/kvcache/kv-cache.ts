@@ -1,8 +1,10 @@
 /**
- * @file The cache: a store of slots, a policy, and the rows (sequences) whose tokens they hold. It keeps within its budget.
+ * @file The cache: a store of slots, a policy, and the rows (sequences) whose tokens they hold. It keeps within its
+ * budget.
  *
- * A step goes: `reserve` (does the chunk fit?) → the engine attends to all that is held and to the chunk → `append` (the chunk's
- * keys and values come in; the policy sees the weights, and says what stays where that is more than the budget).
+ * A step goes: `reserve` (does the chunk fit?) → the engine attends to all that is held and to the chunk → `append`
+ * (the chunk's keys and values come in; the policy sees the weights, and says what stays where that is more than the
+ * budget).
  */
 import { InputError } from '../util/errors.ts';
 import { range, wholeNumber } from '../util/numbers.ts';
@@ -61,7 +63,10 @@ export class KVCache extends CacheReader {
     if (!from) this.rows = range(batch).map(() => new Row(sizes));
   }
 
-  /** @param ids replace what was pending: the last token of a sequence that has ended, say, which nothing was computed for. */
+  /**
+   * @param ids replace what was pending: the last token of a sequence that has ended, say, which nothing was computed
+   * for.
+   */
   setPending(row: number, ids: readonly number[], lease?: CacheLease): void {
     this.#guard.check('setPending', lease);
     this.rows[row].pending = [...ids];
@@ -97,7 +102,8 @@ export class KVCache extends CacheReader {
   }
 
   /**
-   * Checks whether tokens may come, before anything is computed for them, and sizes the next allocation for all of them.
+   * Checks whether tokens may come, before anything is computed for them, and sizes the next allocation for all of
+   * them.
    * @param counts of each row.
    * @throws CacheFullError where the policy keeps everything and there is not enough left.
    */
@@ -130,10 +136,10 @@ export class KVCache extends CacheReader {
   }
 
   /**
-   * Goes back to the first `length` tokens of a row; pending tokens are dropped. The last chunk can always be taken back as a whole,
-   * as if it had never come; a part of it where the policy needs no attention weights and the model has no recurrent states, or the
-   * step told its queries apart (`eachQuery`). To go further back is possible only while nothing was evicted, under a policy that
-   * keeps no scores, in a model without recurrent states.
+   * Goes back to the first `length` tokens of a row; pending tokens are dropped. The last chunk can always be taken
+   * back as a whole, as if it had never come; a part of it where the policy needs no attention weights and the model
+   * has no recurrent states, or the step told its queries apart (`eachQuery`). To go further back is possible only
+   * while nothing was evicted, under a policy that keeps no scores, in a model without recurrent states.
    * @throws InputError where that state is not known any more.
    */
   truncate(length: number, row = 0, lease?: CacheLease): void {
@@ -143,8 +149,8 @@ export class KVCache extends CacheReader {
   }
 
   /**
-   * A cache with the same content, which goes on by itself: the memory is shared until one of them writes. The last chunk can be
-   * taken back in the original only.
+   * A cache with the same content, which goes on by itself: the memory is shared until one of them writes. The last
+   * chunk can be taken back in the original only.
    */
   fork(): KVCache {
     return new KVCache(this.shape, this.policyRow, { ...this.options, batch: this.batch }, this, this.#growth);
@@ -161,7 +167,9 @@ export class KVCache extends CacheReader {
     this.#clear();
   }
 
-  /** Gives the memory back for good: whatever uses the cache afterwards, a run that has it included, gets an InputError. */
+  /**
+   * Gives the memory back for good: whatever uses the cache afterwards, a run that has it included, gets an InputError.
+   */
   dispose(): void {
     this.#guard.dispose(() => this.#clear());
   }
@@ -178,7 +186,9 @@ export class KVCache extends CacheReader {
     this.store.trim();
   }
 
-  /** Changes the number of rows: the first ones stay, new ones are empty. The last chunk can't be taken back any more. */
+  /**
+   * Changes the number of rows: the first ones stay, new ones are empty. The last chunk can't be taken back any more.
+   */
   setBatch(batch: number, lease?: CacheLease): void {
     this.#guard.check('setBatch', lease);
     wholeNumber('batch', batch, 1, MAX_BATCH);
@@ -201,8 +211,9 @@ export class KVCache extends CacheReader {
   }
 
   /**
-   * Moves the held tokens of a row closer together, as if the evicted ones had never been: the next token's position for the rotation
-   * is then as small as can be. For sequences that grow beyond what the model was made for. The last chunk can't be taken back any more.
+   * Moves the held tokens of a row closer together, as if the evicted ones had never been: the next token's position
+   * for the rotation is then as small as can be. For sequences that grow beyond what the model was made for. The last
+   * chunk can't be taken back any more.
    * @throws InputError where the model's keys can't be moved.
    */
   rebase(row = 0, lease?: CacheLease): void {
@@ -212,7 +223,10 @@ export class KVCache extends CacheReader {
     this.rows[row].rebase(rebaseRow(this.shape, this.store, row, this.rules.sinks));
   }
 
-  /** Rebases a row where its next `count` tokens would otherwise exceed a model's `limit` of positions, if that helps. @internal */
+  /**
+   * Rebases a row where its next `count` tokens would otherwise exceed a model's `limit` of positions, if that helps.
+   * @internal
+   */
   fitPositions(row: number, count: number, limit: number, lease?: CacheLease): void {
     if (needsRebase(this, row, count, limit)) this.rebase(row, lease);
   }

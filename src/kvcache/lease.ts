@@ -42,7 +42,10 @@ export class CacheGuard {
     if (!this.#lease) free();
   }
 
-  /** @throws CacheBusyError while a run has the cache whose lease this is not; InputError where the cache was disposed of. */
+  /**
+   * @throws CacheBusyError while a run has the cache whose lease this is not; InputError where the cache was disposed
+   * of.
+   */
   check(what: string, lease?: CacheLease): void {
     if (this.#free) throw disposedError('cache');
     if (!this.#lease || this.#lease === lease) return;

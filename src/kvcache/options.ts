@@ -16,9 +16,10 @@ export interface CacheOptions {
   /** Slots that are held after a step, per layer, row and query group: the budget, in tokens. */
   readonly cacheLength: number;
   /**
-   * The budget in bytes, or as a text: `64MB`, `512KiB`, or `10%` of a dense float16 cache for the cacheLength (by default the model's
-   * context). Models make a cacheLength and a buffer of it, so that {@link CacheMemory.total} stays below at the batch that the cache is
-   * made with. The last chunk can be taken back only if it was a single token. @default no limit in bytes
+   * The budget in bytes, or as a text: `64MB`, `512KiB`, or `10%` of a dense float16 cache for the cacheLength (by
+   * default the model's context). Models make a cacheLength and a buffer of it, so that {@link CacheMemory.total} stays
+   * below at the batch that the cache is made with. The last chunk can be taken back only if it was a single token.
+   * @default no limit in bytes
    */
   readonly cacheBytes?: number | string;
   /** Rows of the batch, 4,096 at most. @default 1 */
@@ -26,13 +27,16 @@ export interface CacheOptions {
   /** How keys and values are stored: one format for both, or one for each. @default 'float32' */
   readonly buffer?: BufferChoice;
   /**
-   * Move what is held closer together when the next token would be at a position that the model was not made for. Policies that keep
-   * everything never do. @default true
+   * Move what is held closer together when the next token would be at a position that the model was not made for.
+   * Policies that keep everything never do.
+   * @default true
    */
   readonly rebase?: boolean;
   /**
-   * For policies that go by the echo of a chunk: each chunk of a prompt is really read once more right behind itself, with the last tokens
-   * before it in front, and what that pays is its echo. It takes twice the time of the prompt, and no slots. @default false
+   * For policies that go by the echo of a chunk: each chunk of a prompt is really read once more right behind itself,
+   * with the last tokens before it in front, and what that pays is its echo. It takes twice the time of the prompt, and
+   * no slots.
+   * @default false
    */
   readonly replay?: boolean;
 }
@@ -50,7 +54,10 @@ export const COMMON_OPTIONS: Readonly<Record<keyof CacheOptions, string>> = {
   replay: 'whether each chunk of a prompt is read twice, for policies that go by its echo: it takes twice the time',
 };
 
-/** @throws InputError for an option that the policy does not take, by its name. An option that is undefined is not given. */
+/**
+ * @throws InputError for an option that the policy does not take, by its name. An option that is undefined is not
+ * given.
+ */
 export function checkOptions({ name, options }: PolicyRow, given: object): void {
   const known = Object.keys({ ...COMMON_OPTIONS, ...options }).map((option) => [option, true] as const);
   checkOptionNames(`the cache policy ${name}`, given, Object.fromEntries(known));

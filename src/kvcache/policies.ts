@@ -63,13 +63,14 @@ export const POLICIES: Readonly<Record<string, PolicyRow>> = Object.fromEntries(
 /** Any policy's options, and which one. */
 export interface AnyCacheOptions extends PolicyOptions {
   /**
-   * Name of a policy of {@link POLICIES}, `ada(name)`, `mix(name, name)`, `routed(name, name)`, one made by `definePolicy`, or by a function of
-   * `keyhold/policies`. @default 'dense'
+   * Name of a policy of {@link POLICIES}, `ada(name)`, `mix(name, name)`, `routed(name, name)`, one made by
+   * `definePolicy`, or by a function of `keyhold/policies`.
+   * @default 'dense'
    */
   readonly policy?: string | PolicyRow | PolicyChoice;
   /**
-   * For a model in a worker, in place of `policy`: path or URL of a module whose default export is a policy made by `definePolicy`. Functions
-   * can't go to a worker.
+   * For a model in a worker, in place of `policy`: path or URL of a module whose default export is a policy made by
+   * `definePolicy`. Functions can't go to a worker.
    */
   readonly policyModule?: string | URL;
   /** Options that a policy of one's own declares. */
@@ -132,7 +133,10 @@ function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: Pol
   return { row, options: { ada: true, ...options } as CacheOptions };
 }
 
-/** Saved caches find their policy by its name. @throws InputError for a policy that is named like another one of the table. */
+/**
+ * Saved caches find their policy by its name.
+ * @throws InputError for a policy that is named like another one of the table.
+ */
 function checkOwnName({ name, summary }: PolicyRow): void {
   // A second copy of the library has rows of its own, with the same summaries.
   if (Object.hasOwn(POLICIES, name) && POLICIES[name].summary !== summary)

@@ -1,5 +1,6 @@
 /**
- * @file Endless sequences: survivors move closer together, so that the next token is at a position that the model knows.
+ * @file Endless sequences: survivors move closer together, so that the next token is at a position that the model
+ * knows.
  */
 
 import type { Policy } from './policy/policy.ts';
@@ -9,8 +10,9 @@ import { groupsOf } from './slots/layer-group.ts';
 import type { SlotStore } from './slots/slot-store.ts';
 
 /**
- * Turns a row's keys so that they stand side by side, in their order (what StreamingLLM does at every step, arXiv 2309.17453,
- * done once in a while). Sinks go to the start; all others end before the position that is returned, which is the next token's.
+ * Turns a row's keys so that they stand side by side, in their order (what StreamingLLM does at every step,
+ * arXiv 2309.17453, done once in a while). Sinks go to the start; all others end before the position that is returned,
+ * which is the next token's.
  */
 export function rebaseRow(shape: CacheShape, store: SlotStore, row: number, sinks: number): number {
   store.own();

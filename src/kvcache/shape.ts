@@ -16,8 +16,9 @@ export interface CacheShape {
 /** The memory of slots, as an engine reads it in place. */
 export interface SlotMemory {
   /**
-   * Whether int8, int5 and int4 are ggml's blocks (q8_0, q5_0, q4_0: scale and numbers side by side) instead of numbers and scales in
-   * arrays of their own. @default false
+   * Whether int8, int5 and int4 are ggml's blocks (q8_0, q5_0, q4_0: scale and numbers side by side) instead of numbers
+   * and scales in arrays of their own.
+   * @default false
    */
   readonly blocks?: boolean;
 }
@@ -68,8 +69,9 @@ export interface RotationShape {
 }
 
 /**
- * Turns the first dimensions of a key from one position to another, in place; the rest is unchanged. Angles are those that the
- * model makes of positions, in float32: otherwise their rounding would show, in the third digit at position 100,000.
+ * Turns the first dimensions of a key from one position to another, in place; the rest is unchanged. Angles are those
+ * that the model makes of positions, in float32: otherwise their rounding would show, in the third digit at position
+ * 100,000.
  */
 export function turnKey(key: Float32Array, { inverse, interleave }: RotationShape, from: number, to: number): void {
   const pairs = inverse.length;

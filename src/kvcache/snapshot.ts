@@ -1,8 +1,9 @@
 /**
  * @file A cache as bytes, for a file: a cache that is loaded continues like the one that was saved.
  *
- * Layout: 8 bytes of magic, uint32 version, uint32 length of the header, the header (JSON), padding to 8, the arrays one behind
- * the other (each padded to 8), and 32 bytes of SHA-256 over all that comes before. Numbers are little-endian.
+ * Layout: 8 bytes of magic, uint32 version, uint32 length of the header, the header (JSON), padding to 8, the arrays
+ * one behind the other (each padded to 8), and 32 bytes of SHA-256 over all that comes before. Numbers are
+ * little-endian.
  */
 import * as v from 'valibot';
 import { InputError, SnapshotError } from '../util/errors.ts';
@@ -103,8 +104,8 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
 }
 
 /**
- * The cache that was written down. It goes on bit for bit as the one that was; only its last chunk can't be taken back. Where it was
- * written by an engine that stores quantized slots in another layout, they are quantized once more.
+ * The cache that was written down. It goes on bit for bit as the one that was; only its last chunk can't be taken back.
+ * Where it was written by an engine that stores quantized slots in another layout, they are quantized once more.
  * @param model as it was given to {@link snapshotCache}.
  * @param policy for a cache whose policy is not in the table.
  * @throws SnapshotError for bytes that are torn, or of something else.

@@ -391,7 +391,8 @@ describe('trap 8: layers with a sliding window see positions, not slots', () => 
       feed(model, cache, 1);
       seen.push(cache.tokenPositions(0));
     }
-    // The next query at position 6 sees 1 … 6, the one after it 2 … 7: what is hidden goes, though there are free slots.
+    // The next query at position 6 sees 1 … 6, the one after it 2 … 7: what is hidden goes, though there are free
+    // slots.
     expect(seen).toEqual([[0, 1, 2, 3], [0, 1, 4], [1, 4, 5], [4, 5, 6], [4, 5, 6, 7], [8]]);
     expect(cache.tokenPositions(1).slice(0, 2)).toEqual([0, 1]);
   });

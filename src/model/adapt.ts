@@ -1,12 +1,13 @@
 /**
- * @file What live adapters add to a model: behind a matrix, behind the embedding, behind a norm, beside an attention. What they
- * hold are inputs, so that one graph serves all adapters with the same hooks, each row of a batch its own.
+ * @file What live adapters add to a model: behind a matrix, behind the embedding, behind a norm, beside an attention.
+ * What they hold are inputs, so that one graph serves all adapters with the same hooks, each row of a batch its own.
  *
- * Inputs of a hook NAME: `lora.a.NAME` [r, in] and `lora.b.NAME` [r, out], where r runs over the ranks of all adapters of the batch;
- * where the columns are divided into blocks with ranks of their own, `lora.b.NAME.I` [rI, outI], and `lora.ranks.NAME` int64 [blocks]: how many of r
- * belong to each block; `scale.NAME` and `shift.NAME` [b, 1, out]; where rows differ, `lora.mask.NAME` [B, 1, r]: the factor of each
- * rank for each row, and b is B, else 1. Of an attention NAME: `prefix.k.NAME` and `prefix.v.NAME` [b, G, n·P, D], `prefix.gate.NAME`
- * [b, H, n], and once for all of them `prefix.hidden` [b, n, P]: n prefixes of up to P tokens each.
+ * Inputs of a hook NAME: `lora.a.NAME` [r, in] and `lora.b.NAME` [r, out], where r runs over the ranks of all adapters
+ * of the batch; where the columns are divided into blocks with ranks of their own, `lora.b.NAME.I` [rI, outI], and
+ * `lora.ranks.NAME` int64 [blocks]: how many of r belong to each block; `scale.NAME` and `shift.NAME` [b, 1, out];
+ * where rows differ, `lora.mask.NAME` [B, 1, r]: the factor of each rank for each row, and b is B, else 1. Of an
+ * attention NAME: `prefix.k.NAME` and `prefix.v.NAME` [b, G, n·P, D], `prefix.gate.NAME` [b, H, n], and once for all of
+ * them `prefix.hidden` [b, n, P]: n prefixes of up to P tokens each.
  */
 import { lowRank, lowRankRows, rowVector } from '../ops/adapters.ts';
 import { prefixAttend } from '../ops/attention.ts';
@@ -68,7 +69,9 @@ export function adaptNorm(ctx: ModelContext, y: Value, name: string, bias: boole
   return bias ? add(ctx.g, scaled, rowInput(ctx, `shift.${name}`, width, y)) : scaled;
 }
 
-/** The attention's result plus that on prefixes. @param q [B, H, T, D], rotated. @param y [B, T, H·D]. @param groups G */
+/**
+ * The attention's result plus that on prefixes. @param q [B, H, T, D], rotated. @param y [B, T, H·D]. @param groups G
+ */
 export function adaptAttention(
   ctx: ModelContext,
   q: Value,

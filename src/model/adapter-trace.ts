@@ -3,7 +3,10 @@
  */
 import type { Value } from '../ops/types.ts';
 
-/** Names of hooks: a packed linear layer such as `h.0.attn.qkv`, `lm_head`, `wte`, a norm, an attention such as `h.0.attn`. */
+/**
+ * Names of hooks: a packed linear layer such as `h.0.attn.qkv`, `lm_head`, `wte`, a norm, an attention such as
+ * `h.0.attn`.
+ */
 export interface AdapterHooks {
   /** Rows of the batch use different adapters, or with different weights. */
   readonly perRow: boolean;

@@ -1,9 +1,10 @@
 /**
- * @file Alternating updates (AltUp, arXiv 2301.13310), as Gemma 3n has them: a token has n streams, and each layer computes the first of
- * them alone. Before a layer all streams are predicted from all; after it each is corrected by what the layer changed.
+ * @file Alternating updates (AltUp, arXiv 2301.13310), as Gemma 3n has them: a token has n streams, and each layer
+ * computes the first of them alone. Before a layer all streams are predicted from all; after it each is corrected by
+ * what the layer changed.
  *
- * Parameters: `alt_up_in.I` and `alt_up_out.I` (E to E) of each stream but the first; of a layer `h.L.alt_up.router_norm`, `.router`
- * (E to n), `.predict` (n to n·n), `.correct` (n to n), `.scale` [E].
+ * Parameters: `alt_up_in.I` and `alt_up_out.I` (E to E) of each stream but the first; of a layer
+ * `h.L.alt_up.router_norm`, `.router` (E to n), `.predict` (n to n·n), `.correct` (n to n), `.scale` [E].
  */
 import { add, clip, concat, div, mul, reduceSum, reshape, scalar, scale, split, sub, unary } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
@@ -53,7 +54,11 @@ export class AltUp {
     return new Residual(ctx, this.#flat(this.#each(this.#streams)[0]));
   }
 
-  /** Corrects the streams. @param y [B, T, E], what the layer made of the first. @param input of the layer and its token [B, T, P]. */
+  /**
+   * Corrects the streams.
+   * @param y [B, T, E], what the layer made of the first.
+   * @param input of the layer and its token [B, T, P].
+   */
   leave(layer: number, y: Value, input: Value | undefined): void {
     const ctx = this.#ctx;
     const { g, config } = ctx;

@@ -1,7 +1,9 @@
 /**
  * @file One layer: what mixes tokens and the MLP, with norms around the residual stream, sequential or parallel.
  */
-import type { LayerSpec, MixerSpec, MlpSpec, NormSpec } from '../config/layer-spec.ts';
+import type { LayerSpec, MixerSpec } from '../config/layer-spec.ts';
+import type { MlpSpec } from '../config/mlp-spec.ts';
+import type { NormSpec } from '../config/norm-spec.ts';
 import { add, mul, scale } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
 import { type ModelContext, plainParam } from './context.ts';

@@ -1,10 +1,10 @@
 /**
  * @file Encoders: the same layers without a cache. All of a sequence is computed at once.
  *
- * Inputs: `ids` int64 [B, T], or `vectors` float32 [B, T, width]; `mask` float32 [B, T] (0, or HIDDEN for padding); what the family's
- * positions need (`ropeIndex`, `cos.I`, `sin.I`, `positionIds`, `order`), `tokenTypes` (int64 [B, T]) where it has them, and
- * `embedFactors` where a token is dropped.
- * Output: `encoded`: [B, T, E], logits [B, T, V], or [B, P], as the config or the caller says.
+ * Inputs: `ids` int64 [B, T], or `vectors` float32 [B, T, width]; `mask` float32 [B, T] (0, or HIDDEN for padding);
+ * what the family's positions need (`ropeIndex`, `cos.I`, `sin.I`, `positionIds`, `order`), `tokenTypes` (int64 [B, T])
+ * where it has them, and `embedFactors` where a token is dropped. Output: `encoded`: [B, T, E], logits [B, T, V], or
+ * [B, P], as the config or the caller says.
  */
 import type { Config, OutputKind } from '../config/config.ts';
 import { keepsSlots } from '../config/layer-spec.ts';

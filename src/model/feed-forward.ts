@@ -1,7 +1,7 @@
 /**
  * @file The MLP of a layer.
  */
-import type { MlpSpec } from '../config/layer-spec.ts';
+import type { MlpSpec } from '../config/mlp-spec.ts';
 import type { Value } from '../ops/types.ts';
 import type { ModelContext } from './context.ts';
 import { denseMlp } from './mlp.ts';

@@ -2,30 +2,31 @@
  * @file GPT: the one definition of all decoders, traced into a graph that is a pure step.
  *
  * Inputs of a step (shapes as in ops/types.ts):
- * - `ids` int64 [B, T]; `positions` float32 [B, T]; where positions are learned, `positionIds` int64 [B, T]: rows of their table;
+ * - `ids` int64 [B, T]; `positions` float32 [B, T]; where positions are learned, `positionIds` int64 [B, T]: rows of
+ *   their table;
  * - `slots.GROUP` float32 [B, 1 or G, C], for layers that hold the same positions: the positions of the cached tokens,
  *   EMPTY_SLOT where a slot is free;
  * - `k.L`, `v.L` [B, G, C, D], and the scales of a quantized buffer: the slots of layer L;
  *   where groups differ in their slots, `slots.GROUP.I`, `k.L.I` and `v.L.I` of each of its groups, and `sum.GROUP.I`;
  * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;
- * - `state.NAME` [B, …]: what a layer with a state keeps, and `stateTimes` int64 [B, S]: after how many of the chunk's tokens its next
- *   state is wanted;
+ * - `state.NAME` [B, …]: what a layer with a state keeps, and `stateTimes` int64 [B, S]: after how many of the chunk's
+ *   tokens its next state is wanted;
  * - `cross.k.L`, `cross.v.L` [B, G, S, D]: given states, and the masks of mixers/cross-attention.ts;
  * - `logitRows` int64 [N]: which of the B·T tokens want logits;
  * - those of adapt.ts, where adapters are live;
- * - where attention is observed: `queryWeights.R` float32 [B, sets.R, R·T], for layers with R heads a group; `queryMask`
- *   [B, sets or T, T];
- *   `momentWeights` [B, T], where moments of queries are wanted; `keySums.L` [B, G, 1, D] (or `keySums.L.I`), where products of keys are:
- *   the sums of the directions of the slots' keys;
- * - where an echo is wanted: `echo.positions` [B, T], `echo.cos.I` and `echo.sin.I` of these positions, and `echo.mask` [B, E, T]: 1, or
- *   0 for padding. E is 0 where nothing is wanted of the step. A chunk that is really read once more has its copy behind it in `ids`, and
- *   the copy's queries are the last set of `queryMask`.
+ * - where attention is observed: `queryWeights.R` float32 [B, sets.R, R·T], for layers with R heads a group;
+ *   `queryMask` [B, sets or T, T]; `momentWeights` [B, T], where moments of queries are wanted; `keySums.L`
+ *   [B, G, 1, D] (or `keySums.L.I`), where products of keys are: the sums of the directions of the slots' keys;
+ * - where an echo is wanted: `echo.positions` [B, T], `echo.cos.I` and `echo.sin.I` of these positions, and `echo.mask`
+ *   [B, E, T]: 1, or 0 for padding. E is 0 where nothing is wanted of the step. A chunk that is really read once more
+ *   has its copy behind it in `ids`, and the copy's queries are the last set of `queryMask`.
  *
  * Outputs: `logits` [N, V]; `keys.L` [B, G, T, D] and `values.L` [B, G, T, Dv] of each layer that holds any, the
- * latter where values are no part of the keys; `next.NAME` [B, S, …]: the states; where asked for, `sum.GROUP` and `max.GROUP`
- * [layers·B, G, sets, C + T]: attention weights on slots and chunk, their sums and maxima over the queries; `echo.GROUP`
- * [layers·B, G, E, C + T]: the largest weights of queries that read the chunk once more; `moments.sum.L` [B, H, D]
- * and `moments.outer.L` [B, H, D, D] of the queries before rotation; `along.GROUP` [B, G, C + T]: products of keys; `residual.L` [B, T, E]: the residual stream after layer L.
+ * latter where values are no part of the keys; `next.NAME` [B, S, …]: the states; where asked for, `sum.GROUP` and
+ * `max.GROUP` [layers·B, G, sets, C + T]: attention weights on slots and chunk, their sums and maxima over the queries;
+ * `echo.GROUP` [layers·B, G, E, C + T]: the largest weights of queries that read the chunk once more; `moments.sum.L`
+ * [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries before rotation; `along.GROUP` [B, G, C + T]: products of
+ * keys; `residual.L` [B, T, E]: the residual stream after layer L.
  */
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
@@ -71,7 +72,10 @@ export interface StepGraphOptions {
   readonly maxima?: boolean;
   /** Layer groups, or groups of them ({@link partOf}), of which the echo is output; null: of none. @default null */
   readonly echo?: ReadonlySet<string> | null;
-  /** The same, where the chunk has its copy behind it: the echo is what the copy's queries pay. In place of `echo`. @default null */
+  /**
+   * The same, where the chunk has its copy behind it: the echo is what the copy's queries pay. In place of `echo`.
+   * @default null
+   */
   readonly replay?: ReadonlySet<string> | null;
   /** Output the moments of the queries. */
   readonly moments: boolean;

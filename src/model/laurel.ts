@@ -1,6 +1,6 @@
 /**
- * @file The learned augmented residual (Laurel, arXiv 2411.07501) of Gemma 3n: a low-rank branch beside the mixer. Parameters:
- * `h.L.laurel.left` (E to r), `.right` (r to E), `h.L.laurel_norm`.
+ * @file The learned augmented residual (Laurel, arXiv 2411.07501) of Gemma 3n: a low-rank branch beside the mixer.
+ * Parameters: `h.L.laurel.left` (E to r), `.right` (r to E), `h.L.laurel_norm`.
  */
 import { add, scale } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
@@ -8,7 +8,9 @@ import type { ModelContext } from './context.ts';
 import { linearOf } from './linear.ts';
 import { norm, type Residual } from './norm.ts';
 
-/** Adds the branch to a stream that has the mixer's result, and divides by √2. @param x [B, T, E], what the mixer read. */
+/**
+ * Adds the branch to a stream that has the mixer's result, and divides by √2. @param x [B, T, E], what the mixer read.
+ */
 export function addLaurel(ctx: ModelContext, stream: Residual, x: Value, layer: number, rank: number): void {
   const { g, config } = ctx;
   const name = `h.${layer}.laurel`;

@@ -1,7 +1,7 @@
 /**
  * @file Feed-forward layers without experts.
  */
-import type { GatedMlp, PlainMlp } from '../config/layer-spec.ts';
+import type { GatedMlp, PlainMlp } from '../config/mlp-spec.ts';
 import { add, clip, mul, reduceSum, scalar, scale, split, sub, unary, xielu } from '../ops/basic.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import type { Value } from '../ops/types.ts';
@@ -26,7 +26,10 @@ function plainMlp(ctx: ModelContext, x: Value, { size, bias, activation }: Plain
   return linearOf(ctx, hidden, `${name}.proj`, widthOf(x), { bias });
 }
 
-/** GPT-OSS's gated MLP: gate = fc_1(x) at most `limit`, up = fc_2(x) within ±limit; proj((up + 1) · gate · σ(1.702 · gate)). */
+/**
+ * GPT-OSS's gated MLP: gate = fc_1(x) at most `limit`, up = fc_2(x) within ±limit;
+ * proj((up + 1) · gate · σ(1.702 · gate)).
+ */
 export function clampedMlp(
   ctx: ModelContext,
   x: Value,

@@ -9,7 +9,7 @@ import { onnxBackend } from '../backends/onnx/onnxruntime-node.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
 import { tensorOf } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
-import type { MoeMlp } from '../config/layer-spec.ts';
+import type { MoeMlp } from '../config/mlp-spec.ts';
 import { readConfig } from '../families/read-config.ts';
 import { loadModel } from '../node.ts';
 import { tokensOf } from '../ops/experts.ts';

@@ -1,7 +1,7 @@
 /**
  * @file Mixtures of experts: each token goes through the few experts that its router chose.
  */
-import type { MoeMlp, RouterSpec, SharedMlp } from '../config/layer-spec.ts';
+import type { MoeMlp, RouterSpec, SharedMlp } from '../config/mlp-spec.ts';
 import { add, gatherRows, mul, reshape, scale, tokensLike, unary, zerosLike } from '../ops/basic.ts';
 import { addRows, experts, type Routing, route, tokensOf } from '../ops/experts.ts';
 import type { Value } from '../ops/types.ts';
@@ -12,7 +12,11 @@ import { linearOf } from './linear.ts';
 import { clampedMlp, denseMlp } from './mlp.ts';
 import { norm } from './norm.ts';
 
-/** The experts' sum, the shared MLP and the bias. @param x [B, T, E], normalized. @param stream [B, T, E], as it is before the norm. */
+/**
+ * The experts' sum, the shared MLP and the bias.
+ * @param x [B, T, E], normalized.
+ * @param stream [B, T, E], as it is before the norm.
+ */
 export function mixtureOfExperts(ctx: ModelContext, x: Value, stream: () => Value, spec: MoeMlp, name: string): Value {
   const { g, config } = ctx;
   const { nEmbd: E } = config;

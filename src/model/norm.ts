@@ -1,7 +1,7 @@
 /**
  * @file Norms, and the residual stream: a sum whose last addend is added inside of the next norm.
  */
-import type { NormSpec } from '../config/layer-spec.ts';
+import type { NormSpec } from '../config/norm-spec.ts';
 import { add } from '../ops/basic.ts';
 import { addNorm, norm as normalize } from '../ops/layers.ts';
 import type { Value } from '../ops/types.ts';

@@ -1,9 +1,9 @@
 /**
- * @file What ends a layer of Gemma 3n and Gemma 4: a vector of the token and the layer that is gated into the stream, and a factor of the
- * stream.
+ * @file What ends a layer of Gemma 3n and Gemma 4: a vector of the token and the layer that is gated into the stream,
+ * and a factor of the stream.
  *
- * Parameters: `wte_layers` [rows, L·P], `per_layer_in` (E to L·P), `per_layer_norm` [P]; of a layer `h.L.per_layer.gate` (E to P),
- * `.proj` (P to E), `h.L.per_layer_norm`, `h.L.out.scale` [1].
+ * Parameters: `wte_layers` [rows, L·P], `per_layer_in` (E to L·P), `per_layer_norm` [P]; of a layer
+ * `h.L.per_layer.gate` (E to P), `.proj` (P to E), `h.L.per_layer_norm`, `h.L.out.scale` [1].
  */
 import { add, mul, reshape, scale, split, unary } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
@@ -11,7 +11,10 @@ import { type ModelContext, plainParam } from './context.ts';
 import { embedding, linearOf } from './linear.ts';
 import { norm, type Residual } from './norm.ts';
 
-/** The vectors [B, T, P] of each layer; none where the model has no such table. @param x [B, T, E], what enters the first layer. */
+/**
+ * The vectors [B, T, P] of each layer; none where the model has no such table.
+ * @param x [B, T, E], what enters the first layer.
+ */
 export function perLayerInputs(ctx: ModelContext, ids: Value, x: Value): readonly Value[] {
   const { g, config } = ctx;
   const { perLayerInput, nLayer: L, nEmbd: E } = config;

@@ -5,7 +5,10 @@ import type { OpGraph } from './graph.ts';
 import { addDims, type Dim } from './shapes.ts';
 import type { OpAttributes, Value } from './types.ts';
 
-/** One line for each row of the batch, as it fits a value over tokens, over all B·T lines, or over those that want logits. */
+/**
+ * One line for each row of the batch, as it fits a value over tokens, over all B·T lines, or over those that want
+ * logits.
+ */
 export function rowVector(
   g: OpGraph,
   lines: Value,

@@ -94,7 +94,10 @@ export interface EchoInputs extends Pick<AttendInputs, 'q' | 'k' | 'positions' |
   readonly mask: Value;
 }
 
-/** The largest weights that the chunk would pay if it were read once more [B, G, E, C + T]. See {@link OpAttributes.echo}. */
+/**
+ * The largest weights that the chunk would pay if it were read once more [B, G, E, C + T]. See
+ * {@link OpAttributes.echo}.
+ */
 export function echo(g: OpGraph, inputs: EchoInputs, attributes: OpAttributes['echo']): Value {
   const { q, k, echoed, positions, slots, echoedPositions, cached, mask, sinks } = inputs;
   checkHeads(q, k);

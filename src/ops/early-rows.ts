@@ -1,12 +1,15 @@
 /**
- * @file Takes the rows that want logits out of the stream as early as possible: what computes each token by itself, as the last layer's
- * MLP does, then runs for these tokens only. At 1B that is 5 % of a prompt.
+ * @file Takes the rows that want logits out of the stream as early as possible: what computes each token by itself, as
+ * the last layer's MLP does, then runs for these tokens only. At 1B that is 5 % of a prompt.
  */
 import type { OpGraph } from './graph.ts';
 import type { Dim } from './shapes.ts';
 import type { OpName, OpNode, Value } from './types.ts';
 
-/** Operators that compute each token by itself, and how many of their first inputs are tokens. @default all inputs may be */
+/**
+ * Operators that compute each token by itself, and how many of their first inputs are tokens.
+ * @default all inputs may be
+ */
 const BY_TOKEN: Readonly<Partial<Record<OpName, number>>> = {
   linear: 1,
   norm: 1,

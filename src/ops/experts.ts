@@ -1,7 +1,7 @@
 /**
  * @file Mixtures of experts.
  */
-import type { RouterSpec } from '../config/layer-spec.ts';
+import type { RouterSpec } from '../config/mlp-spec.ts';
 import type { OpGraph } from './graph.ts';
 import type { OpAttributes, Value } from './types.ts';
 
@@ -15,7 +15,11 @@ export interface Routing {
   readonly weights: Value;
 }
 
-/** Chooses experts. @param logits [N, experts]. @param choiceBias [experts], added to the scores for the choice only; null: none. */
+/**
+ * Chooses experts.
+ * @param logits [N, experts].
+ * @param choiceBias [experts], added to the scores for the choice only; null: none.
+ */
 export function route(g: OpGraph, logits: Value, choiceBias: Value | null, attributes: RouterSpec): Routing {
   const shape = [logits.shape[0], attributes.perToken];
   const [chosen, weights] = g.add('route', [logits, choiceBias], attributes, [

@@ -1,5 +1,6 @@
 /**
- * @file Lengths of axes: numbers where they are known when the graph is traced, names (`'B'`, `'T'`) where a step gives them.
+ * @file Lengths of axes: numbers where they are known when the graph is traced, names (`'B'`, `'T'`) where a step gives
+ * them.
  */
 import { GraphError } from '../util/errors.ts';
 

@@ -120,7 +120,12 @@ export function selectiveScan(
   return [y, next];
 }
 
-/** Each head's rows through a matrix of its own, or all through one. @param x [B, H, T, in]. @param weight [H or 1, out, in]. @returns [B, H, T, out] */
+/**
+ * Each head's rows through a matrix of its own, or all through one.
+ * @param x [B, H, T, in].
+ * @param weight [H or 1, out, in].
+ * @returns [B, H, T, out]
+ */
 export function headLinear(g: OpGraph, x: Value, weight: Value): Value {
   const [heads, out, inner] = weight.shape;
   if ((heads !== 1 && x.shape[1] !== heads) || x.shape[3] !== inner)

@@ -1,19 +1,21 @@
 /**
  * @file What an engine chooses while a model is traced for it: how matrices are stored.
  */
-import type { MoeMlp } from '../config/layer-spec.ts';
+import type { MoeMlp } from '../config/mlp-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { MatrixInfo } from '../weights/ggml-formats.ts';
 import type { WeightFormat } from '../weights/types.ts';
 
 /**
- * How the experts of a mixture are laid out: all in one matrix with rows of gate and up by turns, in one matrix for each of gate, up
- * and down, or each expert in matrices of its own.
+ * How the experts of a mixture are laid out: all in one matrix with rows of gate and up by turns, in one matrix for
+ * each of gate, up and down, or each expert in matrices of its own.
  */
 export type ExpertLayout = 'interleaved' | 'separate' | 'apart';
 
 export interface GraphTarget {
-  /** Whether matrices in 8 bits are groups along their rows (weights/byte-groups.ts), not blocks of 32. @default false */
+  /**
+   * Whether matrices in 8 bits are groups along their rows (weights/byte-groups.ts), not blocks of 32. @default false
+   */
   readonly byteGroups?: boolean;
   /** Up to so many parameters `auto` is float32. @default 100e6 */
   readonly float32Parameters?: number;
@@ -22,11 +24,15 @@ export interface GraphTarget {
   /** Above that and up to so many, `auto` is int8; larger models are int4. @default all */
   readonly int8Parameters?: number;
   /**
-   * Whether attention decides nothing while a graph runs, and reads no length from a value: a GPU waits for the processor then.
+   * Whether attention decides nothing while a graph runs, and reads no length from a value: a GPU waits for the
+   * processor then.
    * @default false
    */
   readonly staticGraph?: boolean;
-  /** Whether slots in 8, 5 and 4 bits are blocks with their scales inside (ggml's q8_0, q5_0 and q4_0), not numbers and scales apart. */
+  /**
+   * Whether slots in 8, 5 and 4 bits are blocks with their scales inside (ggml's q8_0, q5_0 and q4_0), not numbers and
+   * scales apart.
+   */
   readonly slotBlocks: boolean;
   /**
    * Whether a chunk is written to free slots before attention, so that memory for it has to be there.

@@ -1,12 +1,13 @@
 /**
- * @file The operators that models are made of, as records. An engine computes each of them in its own way: one call of ggml, or
- * twelve ONNX nodes.
+ * @file The operators that models are made of, as records. An engine computes each of them in its own way: one call of
+ * ggml, or twelve ONNX nodes.
  *
- * Letters in shapes: B rows of the batch, T tokens of the chunk, C slots of the cache, E width of the residual stream, H query
- * heads, G query groups, R = H / G, D size of a key, Dv size of a value, N tokens that want logits, S states or state times.
- * No value has more than four axes.
+ * Letters in shapes: B rows of the batch, T tokens of the chunk, C slots of the cache, E width of the residual stream,
+ * H query heads, G query groups, R = H / G, D size of a key, Dv size of a value, N tokens that want logits, S states or
+ * state times. No value has more than four axes.
  */
-import type { Activation, MoeMlp, QueryTemperature, RouterSpec } from '../config/layer-spec.ts';
+import type { QueryTemperature } from '../config/layer-spec.ts';
+import type { Activation, MoeMlp, RouterSpec } from '../config/mlp-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { Dim } from './shapes.ts';
 
@@ -25,11 +26,17 @@ export type BinaryKind = 'add' | 'sub' | 'mul' | 'div';
 
 /** Which keys a query attends to, and what is added to scores by distance. */
 export interface MaskAttributes {
-  /** w: a query at position p attends to positions p - w + 1 … p; null: no window. Without causality it reaches to both sides. */
+  /**
+   * w: a query at position p attends to positions p - w + 1 … p; null: no window. Without causality it reaches to both
+   * sides.
+   */
   readonly window: number | null;
   /** c: a query at position p attends to positions ⌊p / c⌋ · c … p; null: no chunks. */
   readonly chunk: number | null;
-  /** Slope of each query head [H] (ALiBi, arXiv 2108.12409): slope · (position of the key - position of the query) is added. */
+  /**
+   * Slope of each query head [H] (ALiBi, arXiv 2108.12409): slope · (position of the key - position of the query) is
+   * added.
+   */
   readonly alibi: Float32Array | null;
 }
 
@@ -41,8 +48,8 @@ export interface ScoreAttributes {
 }
 
 /**
- * What each operator has besides its inputs. Inputs and outputs are listed as `(inputs) → (outputs)`; `?` marks an input that may
- * be null.
+ * What each operator has besides its inputs. Inputs and outputs are listed as `(inputs) → (outputs)`; `?` marks an
+ * input that may be null.
  */
 export interface OpAttributes {
   /** (ids int64 [B, T], table [rows, E]) → [B, T, E] */
@@ -56,8 +63,9 @@ export interface OpAttributes {
   /** (x) → same shape */
   readonly unary: { readonly kind: UnaryKind };
   /**
-   * (x, alphaP [1], alphaN [1], beta [1], eps [1]) → same shape (xIELU, arXiv 2411.13010): softplus(alphaP) · x² + beta · x where
-   * x > 0; (beta + softplus(alphaN)) · (e^min(x, eps) - 1 - x) + beta · x elsewhere.
+   * (x, alphaP [1], alphaN [1], beta [1], eps [1]) → same shape (xIELU, arXiv 2411.13010):
+   * softplus(alphaP) · x² + beta · x where x > 0; (beta + softplus(alphaN)) · (e^min(x, eps) - 1 - x) + beta · x
+   * elsewhere.
    */
   readonly xielu: Record<never, never>;
   /** (a, b) → broadcast shape, as NumPy does */
@@ -83,7 +91,10 @@ export interface OpAttributes {
   /** (x) → the sum over one axis, which stays with length 1. */
   readonly reduceSum: { readonly axis: number };
 
-  /** (x [B, heads, T, D], cos [B·T, pairs], sin [B·T, pairs], index int64 [B, T]: rows of cos and sin) → same shape; dimensions from 2·pairs on are unchanged. */
+  /**
+   * (x [B, heads, T, D], cos [B·T, pairs], sin [B·T, pairs], index int64 [B, T]: rows of cos and sin) → same shape;
+   * dimensions from 2·pairs on are unchanged.
+   */
   readonly rotate: {
     /** Pairs (2i, 2i + 1) instead of (i, i + pairs). */
     readonly interleave: boolean;
@@ -91,17 +102,17 @@ export interface OpAttributes {
     readonly scaled: boolean;
   };
   /**
-   * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], positions [B, T], slots [B, 1 or G, C], queryWeights? [B, sets, R·T],
-   * cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?, sinks? [H],
-   * queryMask? [B, sets or T, T])
-   * → (y [B, T, H·Dv]; where queryWeights are given: sums [B, G, sets, C + T], the attention weights summed over queries; where
-   * queryMask is given: maxima [B, G, sets or T, C + T], the largest weight of any query that a set has a 1 for, else 0, and any head
-   * of the group. With T sets, set t is query t alone).
+   * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], positions [B, T], slots [B, 1 or G, C], queryWeights?
+   * [B, sets, R·T], cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?,
+   * sinks? [H], queryMask? [B, sets or T, T]) → (y [B, T, H·Dv]; where queryWeights are given: sums
+   * [B, G, sets, C + T], the attention weights summed over queries; where queryMask is given: maxima
+   * [B, G, sets or T, C + T], the largest weight of any query that a set has a 1 for, else 0, and any head of the
+   * group. With T sets, set t is query t alone).
    *
-   * Queries attend to the slots in use and to the chunk's tokens up to themselves. `slots` holds the positions of the cached tokens,
-   * EMPTY_SLOT where a slot is free. Column r·T + t of queryWeights is query t of the group's head r. A sink is one more score of
-   * each query, with no value: weights add up to less than 1 then. Where the cached values are the cached keys, values are the keys
-   * (latent attention).
+   * Queries attend to the slots in use and to the chunk's tokens up to themselves. `slots` holds the positions of the
+   * cached tokens, EMPTY_SLOT where a slot is free. Column r·T + t of queryWeights is query t of the group's head r. A
+   * sink is one more score of each query, with no value: weights add up to less than 1 then. Where the cached values
+   * are the cached keys, values are the keys (latent attention).
    */
   readonly attend: ScoreAttributes &
     MaskAttributes & {
@@ -112,13 +123,14 @@ export interface OpAttributes {
       readonly masksQueries?: boolean;
     };
   /**
-   * (q [B, H, T, D], k [B, G, T, D], echoed q [B, H, T, D], positions [B, T], slots [B, 1 or G, C], echoed positions [B, T],
-   * cached keys [B, G, C, D], mask [B, E, T], scales of the keys?, sinks? [H]) → [B, G, E, C + T]; E is 0 or 1.
+   * (q [B, H, T, D], k [B, G, T, D], echoed q [B, H, T, D], positions [B, T], slots [B, 1 or G, C], echoed positions
+   * [B, T], cached keys [B, G, C, D], mask [B, E, T], scales of the keys?, sinks? [H]) → [B, G, E, C + T]; E is 0 or 1.
    *
-   * What the chunk's tokens would attend to if they were read once more: the queries, rotated to later positions, look at the slots and
-   * at all of the chunk, and in the same softmax at a copy of the chunk, causally. The copy's scores are those of `q` and `k`. The result
-   * is the largest weight on each slot and token of any query and any head of the group. Tokens with a 0 in the mask are padding: they
-   * are not looked at, and do not count as queries; a row of them alone may give anything. Slots are given as {@link attend} takes them.
+   * What the chunk's tokens would attend to if they were read once more: the queries, rotated to later positions, look
+   * at the slots and at all of the chunk, and in the same softmax at a copy of the chunk, causally. The copy's scores
+   * are those of `q` and `k`. The result is the largest weight on each slot and token of any query and any head of the
+   * group. Tokens with a 0 in the mask are padding: they are not looked at, and do not count as queries; a row of them
+   * alone may give anything. Slots are given as {@link attend} takes them.
    */
   readonly echo: ScoreAttributes &
     MaskAttributes & {
@@ -127,25 +139,26 @@ export interface OpAttributes {
       readonly layerGroup: string;
     };
   /**
-   * (k [B, G, T, D], sums [B, G, 1, D], cached keys [B, G, C, D], scales of the keys?) → [B, G, C + T]: the products of all keys, of the
-   * slots and of the chunk, with the sum of directions: that of the slots' keys, which is given, and k / ‖k‖ of each of the chunk's. Where the
-   * buffer rotates keys, `k` and `sums` are rotated, too.
+   * (k [B, G, T, D], sums [B, G, 1, D], cached keys [B, G, C, D], scales of the keys?) → [B, G, C + T]: the products of
+   * all keys, of the slots and of the chunk, with the sum of directions: that of the slots' keys, which is given, and k
+   * / ‖k‖ of each of the chunk's. Where the buffer rotates keys, `k` and `sums` are rotated, too.
    */
   readonly keyProducts: { readonly buffer: BufferChoice };
   /**
-   * (q [B, H, T, D], k [B, G, S, D], v [B, G, S, Dv], mask [B, Tc, S], added to the scores; Tc is T or 1) → y [B, T, H·Dv].
+   * (q [B, H, T, D], k [B, G, S, D], v [B, G, S, Dv], mask [B, Tc, S], added to the scores; Tc is T or 1) → y
+   * [B, T, H·Dv].
    */
   readonly attendTo: ScoreAttributes;
   /**
-   * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], mask [B, T]: 0, or HIDDEN for padding, order [B, T]: positions) → y [B, T, H·Dv].
-   * Attention within one whole sequence.
+   * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], mask [B, T]: 0, or HIDDEN for padding, order [B, T]:
+   * positions) → y [B, T, H·Dv]. Attention within one whole sequence.
    */
   readonly attendWithin: ScoreAttributes & MaskAttributes & { readonly causal: boolean };
   /** (x [B, H, T, D], positions [B, T]) → x · (1 + beta · ln(1 + ⌊(position + offset) / floor⌋)) */
   readonly scaleByPosition: QueryTemperature;
   /**
-   * (q [B, H, T, D], weights [B, T]) → (Σ w·q [B, H, D], Σ w·q·qᵀ [B, H, D, D]), each head by itself. Of one token the second may be
-   * empty.
+   * (q [B, H, T, D], weights [B, T]) → (Σ w·q [B, H, D], Σ w·q·qᵀ [B, H, D, D]), each head by itself. Of one token the
+   * second may be empty.
    */
   readonly queryMoments: { readonly groups: number };
 
@@ -154,8 +167,8 @@ export interface OpAttributes {
    */
   readonly route: RouterSpec;
   /**
-   * (x [N, E], logits [N, experts], chosen int64 [N, k], weights [N, k], then matrices as `layout` says) → [N, E]: each token's
-   * experts as `spec` says, weighted and summed.
+   * (x [N, E], logits [N, experts], chosen int64 [N, k], weights [N, k], then matrices as `layout` says) → [N, E]: each
+   * token's experts as `spec` says, weighted and summed.
    * - `interleaved`: (gate and up [experts·2F, E], rows by turns; down [experts·E, F])
    * - `separate`: (gate [experts·F, E] where they are gated, up [experts·F, E], down [experts·E, F])
    *
@@ -166,36 +179,52 @@ export interface OpAttributes {
     readonly spec: MoeMlp['experts'];
     readonly router: RouterSpec;
   };
-  /** (x [N, k or 1, in], chosen int64 [N, k], weights of each expert [out, in] … or one stack [experts·out, in]) → [N, k, out] */
+  /**
+   * (x [N, k or 1, in], chosen int64 [N, k], weights of each expert [out, in] … or one stack
+   * [experts·out, in]) → [N, k, out]
+   */
   readonly expertLinear: { readonly count: number };
-  /** (x [N, E], chosen int64 [N, k], weights [N, k]) → (int64 [M, 1]: the tokens that chose `expert`; their x [M, E]; their weights [M, 1]) */
+  /**
+   * (x [N, E], chosen int64 [N, k], weights [N, k]) → (int64 [M, 1]: the tokens that chose `expert`; their x [M, E];
+   * their weights [M, 1])
+   */
   readonly tokensOf: { readonly expert: number };
   /** (x [N, E], tokens int64 [M, 1], rows [M, E]) → x with the rows added */
   readonly addRows: Record<never, never>;
 
   /**
-   * (state [B, K - 1, W], x [B, T, W], weight [K, W], bias? [W], times int64 [B, S]) → ([B, T, W], next states [B, S, K - 1, W]):
-   * each channel's causal convolution, out[t] = Σ weight[i] · x[t - K + 1 + i] + bias. States after as many tokens as `times` says.
+   * (state [B, K - 1, W], x [B, T, W], weight [K, W], bias? [W], times int64 [B, S]) → ([B, T, W], next states
+   * [B, S, K - 1, W]): each channel's causal convolution, out[t] = Σ weight[i] · x[t - K + 1 + i] + bias. States after
+   * as many tokens as `times` says.
    */
   readonly convolve: Record<never, never>;
-  /** (state [B, W], decay [B, T, W], input [B, T, W], times int64 [B, S]) → (h [B, T, W], next states [B, S, W]): h[t] = decay[t] · h[t-1] + input[t] */
+  /**
+   * (state [B, W], decay [B, T, W], input [B, T, W], times int64 [B, S]) → (h [B, T, W], next states [B, S, W]):
+   * h[t] = decay[t] · h[t-1] + input[t]
+   */
   readonly linearScan: Record<never, never>;
   /**
-   * (state [B, H, V, K], q [B, T, Hk, K], k [B, T, Hk, K], v [B, T, H, V], log of the decay [B, T, H], beta [B, T, H], times int64 [B, S])
-   * → (y [B, T, H, V], next states [B, S, H, V·K]): the gated delta rule (arXiv 2412.06464). Head h reads key head ⌊h · Hk / H⌋:
-   * M ← decay · M; M ← M + (beta · (v - M·k)) ⊗ k; y = M·q / √K.
+   * (state [B, H, V, K], q [B, T, Hk, K], k [B, T, Hk, K], v [B, T, H, V], log of the decay [B, T, H], beta [B, T, H],
+   * times int64 [B, S]) → (y [B, T, H, V], next states [B, S, H, V·K]): the gated delta rule (arXiv 2412.06464). Head h
+   * reads key head ⌊h · Hk / H⌋: M ← decay · M; M ← M + (beta · (v - M·k)) ⊗ k; y = M·q / √K.
    */
   readonly gatedDelta: Record<never, never>;
   /**
-   * (state [B, H, P, N], x [B, T, H, P], dt [B, T, H], a [H] or [H, N], b [B, T, G, N], c [B, T, G, N], times int64 [B, S])
-   * → (y [B, T, H, P], next states [B, S, H, P·N]): the scan of Mamba (arXiv 2312.00752; P = 1, a for each of N) and of Mamba-2
-   * (arXiv 2405.21060). Head h reads group ⌊h · G / H⌋, and d = softplus(dt), within the limits:
-   * M ← e^(d·a) · M + (d · x) ⊗ b; y = M·c.
+   * (state [B, H, P, N], x [B, T, H, P], dt [B, T, H], a [H] or [H, N], b [B, T, G, N], c [B, T, G, N], times int64
+   * [B, S]) → (y [B, T, H, P], next states [B, S, H, P·N]): the scan of Mamba (arXiv 2312.00752; P = 1, a for each of
+   * N) and of Mamba-2 (arXiv 2405.21060). Head h reads group ⌊h · G / H⌋, and d = softplus(dt), within the limits: M ←
+   * e^(d·a) · M + (d · x) ⊗ b; y = M·c.
    */
   readonly selectiveScan: { readonly low: number; readonly high: number };
-  /** (x [B, H, T, in], weight [H or 1, out, in]) → [B, H, T, out]: x·weightᵀ, each head with a matrix of its own, or all with one */
+  /**
+   * (x [B, H, T, in], weight [H or 1, out, in]) → [B, H, T, out]: x·weightᵀ, each head with a matrix of its own, or all
+   * with one
+   */
   readonly headLinear: Record<never, never>;
-  /** (x [B, T, W], weight [blocks, W / blocks, W / blocks], bias [W]) → [B, T, W]: a block-diagonal matrix, x·weight for each block */
+  /**
+   * (x [B, T, W], weight [blocks, W / blocks, W / blocks], bias [W]) → [B, T, W]: a block-diagonal matrix, x·weight for
+   * each block
+   */
   readonly blockLinear: Record<never, never>;
   /** (positions [B, T]) → [B, T, 1]: 1 at the first token of a sequence, else 0 */
   readonly startMask: Record<never, never>;
@@ -203,20 +232,23 @@ export interface OpAttributes {
   readonly meanPool: Record<never, never>;
 
   /**
-   * (x [..., in], a [r, in], mask? as rowVector gives it, ranks? int64 [blocks], b_0 [r_0, out_0], …) → [..., Σ out_i]: x·aᵀ, masked;
-   * each block of columns takes the next r_i of the ranks. `ranks` holds the numbers r_i; null with one block.
+   * (x [..., in], a [r, in], mask? as rowVector gives it, ranks? int64 [blocks], b_0 [r_0, out_0], …) → [..., Σ out_i]:
+   * x·aᵀ, masked; each block of columns takes the next r_i of the ranks. `ranks` holds the numbers r_i; null with one
+   * block.
    */
   readonly lowRank: Record<never, never>;
   /** (ids int64 [B, T], b [rows, r], mask?, a [r, width]) → [B, T, width]: the same for a table of embeddings */
   readonly lowRankRows: Record<never, never>;
   /**
-   * (lines [B, 1, n], ids int64 [B, T], logitRows int64 [N]) → lines of the rows of the batch, as they are multiplied with or added to
-   * a value of which `over` says what its first axes are: `tokens` [B, T, ·] → [B, 1, n]; `flat` [B·T, ·] → [B·T, n]; `logits` [N, ·] → [N, n]
+   * (lines [B, 1, n], ids int64 [B, T], logitRows int64 [N]) → lines of the rows of the batch, as they are multiplied
+   * with or added to a value of which `over` says what its first axes are: `tokens` [B, T, ·] → [B, 1, n]; `flat`
+   * [B·T, ·] → [B·T, n]; `logits` [N, ·] → [N, n]
    */
   readonly rowVector: { readonly over: 'tokens' | 'flat' | 'logits' };
   /**
-   * (q [B, H, T, D], keys [b, G, n·P, D], values [b, G, n·P, Dv], gate [b, H, n], hidden [b, n, P]: 0 or HIDDEN) → [B, T, H·Dv]: for each of n
-   * prefixes a softmax of its own, times the head's gate (LLaMA-Adapter, arXiv 2303.16199). b is B or 1.
+   * (q [B, H, T, D], keys [b, G, n·P, D], values [b, G, n·P, Dv], gate [b, H, n], hidden [b, n, P]: 0 or
+   * HIDDEN) → [B, T, H·Dv]: for each of n prefixes a softmax of its own, times the head's gate (LLaMA-Adapter,
+   * arXiv 2303.16199). b is B or 1.
    */
   readonly prefixAttend: ScoreAttributes;
 }

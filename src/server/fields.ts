@@ -1,6 +1,7 @@
 /**
- * @file The fields of requests that the dialects share, and how they become options. A field that would change the answer and is not
- * supported is refused; fields that are not known are ignored, since clients send new ones all the time.
+ * @file The fields of requests that the dialects share, and how they become options. A field that would change the
+ * answer and is not supported is refused; fields that are not known are ignored, since clients send new ones all the
+ * time.
  */
 import * as v from 'valibot';
 import { issueText } from '../util/issue.ts';

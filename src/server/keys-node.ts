@@ -9,7 +9,10 @@ export const keyName = (key: string): string => nameOf(digest(key));
 const nameOf = (hash: Buffer): string => hash.toString('hex').slice(0, 16);
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
-/** A function for `authorize`: the hash of the key, where it is one of these. Comparing takes the same time for all keys. */
+/**
+ * A function for `authorize`: the hash of the key, where it is one of these. Comparing takes the same time for all
+ * keys.
+ */
 export function keyCheck(keys: readonly string[]): (key: string | null) => string | null {
   const known = keys.map(digest);
   return (key) => {

@@ -1,5 +1,6 @@
 /**
- * The server under load: many streams at once, clients that leave or do not read, keys that take turns, and an end while it answers.
+ * The server under load: many streams at once, clients that leave or do not read, keys that take turns, and an end
+ * while it answers.
  */
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';

@@ -1,5 +1,6 @@
 /**
- * @file The models of a server by their names: those that are in memory, and those that are loaded when a request needs them.
+ * @file The models of a server by their names: those that are in memory, and those that are loaded when a request needs
+ * them.
  */
 import { HttpError } from './http-error.ts';
 import type { CacheClass, ServedModel } from './served-model.ts';
@@ -164,7 +165,10 @@ export function* namesOf(entries: readonly ModelEntry[], key: string): Generator
   }
 }
 
-/** @param none says why there is no name at all. @throws HttpError 404 for a name that is not served, or not to this key. */
+/**
+ * @param none says why there is no name at all.
+ * @throws HttpError 404 for a name that is not served, or not to this key.
+ */
 export function findNamed<T extends { readonly id: string }>(
   names: Iterable<T>,
   name: string,

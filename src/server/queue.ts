@@ -30,9 +30,9 @@ interface Flow {
 }
 
 /**
- * A queue in which each key's requests wait behind each other, and keys take turns: deficit round robin (Shreedhar and Varghese 1995). In
- * each turn a key may start as many tokens more as the cheapest request has that is the next of its key, and one request at most. So a
- * key with long requests gets as many tokens as one with short ones.
+ * A queue in which each key's requests wait behind each other, and keys take turns: deficit round robin (Shreedhar and
+ * Varghese 1995). In each turn a key may start as many tokens more as the cheapest request has that is the next of its
+ * key, and one request at most. So a key with long requests gets as many tokens as one with short ones.
  */
 export class FairQueue {
   readonly #rows: number;
@@ -73,7 +73,8 @@ export class FairQueue {
 
   /**
    * Waits for a row.
-   * @throws HttpError 400 for what never fits the memory, 429 where too many wait, 503 after a time; the signal's reason.
+   * @throws HttpError 400 for what never fits the memory, 429 where too many wait, 503 after a time; the signal's
+   * reason.
    */
   enter(key: string, signal: AbortSignal, size: RequestSize = { tokens: 1, bytes: 0 }): Promise<Release> {
     signal.throwIfAborted();

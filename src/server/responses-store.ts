@@ -1,5 +1,6 @@
 /**
- * @file Responses that are kept: for requests that go on from one of them (`previous_response_id`), and for `/v1/responses/ID`.
+ * @file Responses that are kept: for requests that go on from one of them (`previous_response_id`), and for
+ * `/v1/responses/ID`.
  */
 import type { TurnMessage } from './turn.ts';
 

@@ -37,7 +37,9 @@ export interface ServedModelOptions {
   readonly queueMs: number;
   /** Most tokens of an answer, where a request does not say, and at most. */
   readonly maxTokens: number;
-  /** Most caches in memory that no turn has: those of sessions, and those of other turns, whose prompts may come again. */
+  /**
+   * Most caches in memory that no turn has: those of sessions, and those of other turns, whose prompts may come again.
+   */
   readonly sessions: number;
   /** Most bytes of all caches. Those that no turn has leave the memory first; then turns wait. @default any number */
   readonly cacheBytes?: number;

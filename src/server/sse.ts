@@ -1,5 +1,6 @@
 /**
- * @file Events as the body of a stream (text/event-stream). The next event is made when the client has taken the last one.
+ * @file Events as the body of a stream (text/event-stream). The next event is made when the client has taken the last
+ * one.
  */
 
 const utf8 = new TextEncoder();
@@ -14,10 +15,13 @@ export const event = (data: unknown, name?: string): string =>
   `${name === undefined ? '' : `event: ${name}\n`}data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`;
 
 /**
- * @param texts events, as {@link event} makes them. What it throws must be told as an event: a plain end looks like success.
- * @param pingMs after so long without an event a comment is sent, so that clients and proxies do not close the connection.
+ * @param texts events, as {@link event} makes them. What it throws must be told as an event: a plain end looks like
+ * success.
+ * @param pingMs after so long without an event a comment is sent, so that clients and proxies do not close the
+ * connection.
  * @param stallMs after which a client that takes nothing counts as left. It holds a row.
- * @param client aborted when the client has left. Servers do not always cancel the stream of one that was waiting for data.
+ * @param client aborted when the client has left. Servers do not always cancel the stream of one that was waiting for
+ * data.
  * @param onCancel called when the client has left.
  */
 export function eventStream(

@@ -1,5 +1,6 @@
 /**
- * @file The form of an answer: what the request asks for, calls that are required or strict, and the thoughts before them.
+ * @file The form of an answer: what the request asks for, calls that are required or strict, and the thoughts before
+ * them.
  */
 import type { ToolSchemas } from '../chat/answers/bodies.ts';
 import type { AnswerFormat, CallWriting } from '../chat/answers/formats.ts';

@@ -1,5 +1,6 @@
 /**
- * @file Inputs that few models have: recurrent states, cross-attention states and their mask, positions that the caller gives.
+ * @file Inputs that few models have: recurrent states, cross-attention states and their mask, positions that the caller
+ * gives.
  */
 
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
@@ -18,8 +19,8 @@ type Inputs = Record<string, StepTensor>;
 /**
  * Recurrent states.
  * @param each they are wanted after each token, so that the chunk can be cut later.
- * @param read what the graph reads: behind a row's chunk there may be more. Tokens behind the last state change nothing, so that the copy
- * of a chunk wants a state, too.
+ * @param read what the graph reads: behind a row's chunk there may be more. Tokens behind the last state change
+ * nothing, so that the copy of a chunk wants a state, too.
  * @returns per row: after how many tokens they are wanted; null where the model has none.
  */
 export function bindStates(
@@ -78,7 +79,8 @@ export function bindCrossAttention(
       const any = seen.includes(true);
       attention[at] = Number(cross.blind === 'attention' ? any : count > 0);
       mlp[at] = Number(any);
-      // A token that may attend to no state attends to all: a softmax over nothing is NaN. Its result is dropped where it has to be.
+      // A token that may attend to no state attends to all: a softmax over nothing is NaN. Its result is dropped where
+      // it has to be.
       seen.forEach((visible, s) => {
         if (visible || !any) bias[at * S + s] = 0;
       });

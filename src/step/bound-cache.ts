@@ -1,5 +1,6 @@
 /**
- * @file What a cache holds, as inputs of the graph: tensors over the cache's own arrays, which live on from step to step.
+ * @file What a cache holds, as inputs of the graph: tensors over the cache's own arrays, which live on from step to
+ * step.
  */
 
 import { type StepTensor, tensorOf } from '../backends/types.ts';

@@ -335,7 +335,8 @@ describe('slots in whole numbers', () => {
           }
         }
       }
-      // ONNX Runtime reads chunks exactly and rounds single queries first; ggml rounds queries to the format of the slots.
+      // ONNX Runtime reads chunks exactly and rounds single queries first; ggml rounds queries to the format of the
+      // slots.
       const rounded = buffer === 'float16' ? 1e-3 : 0.02;
       const exact = defaultEngine() === 'onnx' ? 2e-5 : rounded;
       const several = async (cache: KVCache) => (await model.step(cache.fork(), [[3, 1, 7]], { logits: 'all' })).logits;

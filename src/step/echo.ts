@@ -43,7 +43,9 @@ export class EchoInputs {
     this.#ropes = ropes;
   }
 
-  /** Adds the inputs of a step to `inputs`, which has those of its positions. @returns E: 0 where no row has an echo. */
+  /**
+   * Adds the inputs of a step to `inputs`, which has those of its positions. @returns E: 0 where no row has an echo.
+   */
   bind(cache: KVCache, chunk: EchoedChunk, inputs: Record<string, StepTensor>): 0 | 1 {
     const { tokens, length, each } = chunk;
     if (each || tokens.every((row) => row.length < 2)) {

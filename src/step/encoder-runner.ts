@@ -34,7 +34,10 @@ export type EncoderInput =
 export interface EncodeOptions {
   /** Per row: 1 for a token, 0 for padding. Rows may differ in length without a mask. @default all are tokens */
   readonly mask?: readonly ArrayLike<number>[];
-  /** Per row: positions of its tokens, one list for each of the model's streams. @default their indices in the row, or in the image */
+  /**
+   * Per row: positions of its tokens, one list for each of the model's streams.
+   * @default their indices in the row, or in the image
+   */
   readonly positions?: readonly TokenPositions[];
   /**
    * Per row: which segment of the text each token is of (BERT's token types), for models that have them.
@@ -228,7 +231,8 @@ export class Encoder {
     if (given && (config.position === 'none' || config.position === 'alibi'))
       throw new InputError(`${config.name} models have no positions of tokens: leave "positions" out`);
     const stated = given ? readPositions(given, batch.lengths, streams) : batch.positions;
-    // Tables that begin with rows for padding (ESM, RoBERTa) are indexed by the count of tokens; all other positions count padding, too.
+    // Tables that begin with rows for padding (ESM, RoBERTa) are indexed by the count of tokens; all other positions
+    // count padding, too.
     const countsTokens = learned && config.positionOffset > 0;
     const usual = (b: number) => range(T).map((t) => (countsTokens ? tokensBefore(mask, b * T, t) : t));
     const rows = range(B).map((b) => stated?.[b] ?? new Array<number[]>(streams).fill(usual(b)));

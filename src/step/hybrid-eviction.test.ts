@@ -1,7 +1,7 @@
 /**
- * Models that are not attention in every layer, under each policy: layers with slots keep their budget, and states are those of the
- * dense run as far as nothing that was evicted enters them. All of them on one engine (ggml, or KEYHOLD_ENGINE), and one model of each
- * kind on the other.
+ * Models that are not attention in every layer, under each policy: layers with slots keep their budget, and states are
+ * those of the dense run as far as nothing that was evicted enters them. All of them on one engine (ggml, or
+ * KEYHOLD_ENGINE), and one model of each kind on the other.
  */
 import { readdirSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -58,8 +58,9 @@ const OTHER: EngineName = ENGINE === 'ggml' ? 'onnx' : 'ggml';
 const RUNS = [...HYBRIDS.map((name) => [name, ENGINE] as const), ...ONE_OF_EACH.map((name) => [name, OTHER] as const)];
 
 /**
- * How far two runs that evict nothing may differ. The random weights of `gemma3n` amplify rounding: where the outputs of attention
- * change by 1e-7 of themselves, logits of the original implementation in float64 change by up to 1e-4, in other models by 1e-5.
+ * How far two runs that evict nothing may differ. The random weights of `gemma3n` amplify rounding: where the outputs
+ * of attention change by 1e-7 of themselves, logits of the original implementation in float64 change by up to 1e-4, in
+ * other models by 1e-5.
  */
 const toleranceOf = (name: string): number => (name === 'gemma3n' ? 1e-3 : 1e-4);
 

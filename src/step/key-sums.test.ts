@@ -26,7 +26,8 @@ function watch(cache: KVCache, isHidden: boolean): ChunkOutputs[] {
   return seen;
 }
 
-// gpt_neox-head85 has heads of 85 numbers: blocks of 32 are filled up with zeros. gemma2 has windows; deepseek_v2's values are its keys.
+// gpt_neox-head85 has heads of 85 numbers: blocks of 32 are filled up with zeros. gemma2 has windows; deepseek_v2's
+// values are its keys.
 describe.each([
   ['llama', 'ggml'],
   ['gemma2', 'ggml'],

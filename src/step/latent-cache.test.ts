@@ -1,5 +1,6 @@
 /**
- * Latent attention with each format of slots: what is stored is the token's rotated key and latent vector, in one group.
+ * Latent attention with each format of slots: what is stored is the token's rotated key and latent vector, in one
+ * group.
  */
 import { afterAll, describe, expect, it } from 'vitest';
 import { ALL_BUFFERS, EVERY, optionsFor } from '../../test/support/cache-runs.ts';

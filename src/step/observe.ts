@@ -1,5 +1,6 @@
 /**
- * @file What a cache's policy wants to see of a step: attention weights reduced over queries, and moments of the queries.
+ * @file What a cache's policy wants to see of a step: attention weights reduced over queries, and moments of the
+ * queries.
  */
 
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
@@ -118,7 +119,9 @@ export function observedOf(
   };
 }
 
-/** The moments of the queries, by layer: [B, H, D] and [B, H, D, D]; null where a layer has no slots. @param length T */
+/**
+ * The moments of the queries, by layer: [B, H, D] and [B, H, D, D]; null where a layer has no slots. @param length T
+ */
 export function queriesOf(
   { layers }: Config,
   cache: KVCache,

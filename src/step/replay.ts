@@ -1,6 +1,6 @@
 /**
- * @file A chunk that is read once more, right behind itself. Its copy is a part of the same step: it sees what the chunk sees, and nothing of
- * it is stored, as padding is not.
+ * @file A chunk that is read once more, right behind itself. Its copy is a part of the same step: it sees what the
+ * chunk sees, and nothing of it is stored, as padding is not.
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { StepOptions, TokenPositions } from './step-types.ts';

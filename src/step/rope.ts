@@ -1,9 +1,9 @@
 /**
  * @file Rotary embeddings on the host: frequencies for every scaling, and the cos and sin of a step's positions.
  *
- * One rule for all families: n elements (trunc(headSize · fraction), or a stated width), ceil(n / 2) pairs with frequencies
- * base^(-2i / n); for an odd n one dimension more rotates, so that rotation stays a rotation. Angles are made in float32, as
- * checkpoints were trained.
+ * One rule for all families: n elements (trunc(headSize · fraction), or a stated width), ceil(n / 2) pairs with
+ * frequencies base^(-2i / n); for an odd n one dimension more rotates, so that rotation stays a rotation. Angles are
+ * made in float32, as checkpoints were trained.
  */
 import { positionStreams, type RopeSpec } from '../config/config.ts';
 import { range } from '../util/numbers.ts';
@@ -17,8 +17,8 @@ export interface RopeFrequencies {
 }
 
 /**
- * Which frequencies hold for a sequence of `length` tokens. Scalings that do not depend on it always say the same; keys that
- * were rotated under another variant do not fit.
+ * Which frequencies hold for a sequence of `length` tokens. Scalings that do not depend on it always say the same; keys
+ * that were rotated under another variant do not fit.
  */
 export function ropeVariant(rope: RopeSpec, length: number): string {
   const { scaling } = rope;
@@ -27,7 +27,10 @@ export function ropeVariant(rope: RopeSpec, length: number): string {
   return '';
 }
 
-/** Sources: families' formulas as in transformers' modeling_rope_utils; YaRN: arXiv 2309.00071; LongRoPE: arXiv 2402.13753. */
+/**
+ * Sources: families' formulas as in transformers' modeling_rope_utils; YaRN: arXiv 2309.00071; LongRoPE:
+ * arXiv 2402.13753.
+ */
 export function ropeFrequencies(rope: RopeSpec, length: number): RopeFrequencies {
   const { nElem: n, scaling: s } = rope;
   const pairs = Math.ceil(n / 2);

@@ -13,20 +13,22 @@ export interface StepOptions {
   /** Which tokens' logits are wanted: none, each row's last, or all of them (padding left out). @default 'last' */
   readonly logits?: 'none' | 'last' | 'all';
   /**
-   * Lengths of the whole sequences as far as they are known (a prompt that comes in chunks), per row: some rotary scalings
-   * depend on them. @default what the row holds after this chunk
+   * Lengths of the whole sequences as far as they are known (a prompt that comes in chunks), per row: some rotary
+   * scalings depend on them.
+   * @default what the row holds after this chunk
    */
   readonly lengths?: readonly number[];
   /** Whether these are tokens of a prompt, the last of a prompt, or tokens that were generated. @default 'decode' */
   readonly phase?: ChunkOutputs['phase'];
   /**
-   * Tells the chunk's tokens apart where a policy watches the attention or a model has recurrent states, so that a part of the chunk
-   * can be taken back. For short chunks.
+   * Tells the chunk's tokens apart where a policy watches the attention or a model has recurrent states, so that a part
+   * of the chunk can be taken back. For short chunks.
    */
   readonly eachQuery?: boolean;
   /**
-   * For models whose tokens have several positions (time, height, width): per row, the positions of its tokens, one list for each of
-   * the streams, or a single one for all of them. @default the positions after the largest so far, the same in all streams
+   * For models whose tokens have several positions (time, height, width): per row, the positions of its tokens, one
+   * list for each of the streams, or a single one for all of them.
+   * @default the positions after the largest so far, the same in all streams
    */
   readonly positions?: readonly TokenPositions[];
   /** For models with cross-attention: per row and token, which states it attends to (0: not). @default all of them */

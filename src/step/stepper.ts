@@ -189,8 +189,8 @@ export class Stepper {
   }
 
   /**
-   * The matrix that a layer's attention is projected with, transposed: [H · Dv, E], times the factors of the branch; null where it is
-   * no single matrix.
+   * The matrix that a layer's attention is projected with, transposed: [H · Dv, E], times the factors of the branch;
+   * null where it is no single matrix.
    */
   async projection(layer: number): Promise<Float32Array | null> {
     const projected = projectedAttention(this.config, layer);

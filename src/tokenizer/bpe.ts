@@ -10,12 +10,15 @@ import type { ReadMerges, TokenIds, TokenModel, Vocabulary } from './token-model
 const CACHE_SIZE = 50_000;
 const CACHED_LENGTH = 64;
 
-/** Numbers of a slot: the left id and one more (0: the slot is free), the right id, how early the merge was learned, the id that it gives. */
+/**
+ * Numbers of a slot: the left id and one more (0: the slot is free), the right id, how early the merge was learned, the
+ * id that it gives.
+ */
 const SLOT = 4;
 
 /**
- * Merges by their pair of ids: a table with open addressing, since a Map of half a million pairs takes seconds to fill. A slot's numbers lie
- * side by side, as each slot that is looked at is far from the last one.
+ * Merges by their pair of ids: a table with open addressing, since a Map of half a million pairs takes seconds to fill.
+ * A slot's numbers lie side by side, as each slot that is looked at is far from the last one.
  */
 class MergeTable {
   readonly #mask: number;

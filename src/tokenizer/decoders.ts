@@ -1,5 +1,6 @@
 /**
- * @file Decoders: tokens as text. Each part takes a list of texts and gives another; the texts that are left are joined.
+ * @file Decoders: tokens as text. Each part takes a list of texts and gives another; the texts that are left are
+ * joined.
  */
 import { show } from '../util/show.ts';
 import { byteOfToken, bytesOfToken } from './bytes.ts';

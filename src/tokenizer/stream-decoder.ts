@@ -4,11 +4,14 @@
 import { InputError } from '../util/errors.ts';
 import type { DecodeOptions, Tokenizer } from './tokenizer.ts';
 
-/** Tokens in the window before it is cut back to its last third, which new tokens need so as not to stand at a beginning. */
+/**
+ * Tokens in the window before it is cut back to its last third, which new tokens need so as not to stand at a
+ * beginning.
+ */
 const WINDOW = 24;
 /**
- * What is left has to have a text of this length: more than the three bytes within which UTF-8 that is cut anywhere gets
- * back into step, so that half a character at its start does not reach the new text.
+ * What is left has to have a text of this length: more than the three bytes within which UTF-8 that is cut anywhere
+ * gets back into step, so that half a character at its start does not reach the new text.
  */
 const CONTEXT_TEXT = 4;
 
@@ -47,8 +50,8 @@ export class StreamDecoder {
   }
 
   /**
-   * The text that became certain. An id that the tokenizer has no token for has no text: models often have more rows than
-   * their tokenizer has tokens.
+   * The text that became certain. An id that the tokenizer has no token for has no text: models often have more rows
+   * than their tokenizer has tokens.
    * @throws InputError for what is not an id.
    */
   push(id: number): string {

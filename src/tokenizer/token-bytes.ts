@@ -9,8 +9,8 @@ import type { Decoder } from './decoders.ts';
 const BEFORE = 'x';
 
 /**
- * The bytes that a token adds in the middle of a text: a part of a character, for some. Only for decoders that work in pieces, see
- * decoder-kind.ts.
+ * The bytes that a token adds in the middle of a text: a part of a character, for some. Only for decoders that work in
+ * pieces, see decoder-kind.ts.
  */
 export function tokenBytesOf(decoderJson: unknown, decode: Decoder): (token: string) => Uint8Array {
   const kinds = new Set<unknown>();

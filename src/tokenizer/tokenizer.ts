@@ -36,7 +36,8 @@ export interface DecodeOptions {
 }
 
 /**
- * A tokenizer as Hugging Face's, from the parts that tokenizer.json names. It has no state: one serves any number of sequences.
+ * A tokenizer as Hugging Face's, from the parts that tokenizer.json names. It has no state: one serves any number of
+ * sequences.
  */
 export class Tokenizer {
   /** The highest id there is, added tokens included, and one more. There may be ids without a token below it. */
@@ -153,8 +154,8 @@ export class Tokenizer {
   }
 
   /**
-   * The text of ids, with its spaces as they are (nothing is cleaned up). Ids below {@link vocabSize} that have no token
-   * have no text, as in Hugging Face's. Bytes that are no UTF-8 become U+FFFD by the rules of the web (Encoding
+   * The text of ids, with its spaces as they are (nothing is cleaned up). Ids below {@link vocabSize} that have no
+   * token have no text, as in Hugging Face's. Bytes that are no UTF-8 become U+FFFD by the rules of the web (Encoding
    * Standard), so that valid characters beside them stay.
    * @throws InputError for ids out of range.
    */
@@ -180,8 +181,8 @@ export class Tokenizer {
   }
 
   /**
-   * What a token adds to a text, as bytes of UTF-8: some tokens are a part of a character. null for special tokens, which are no text,
-   * for ids without a token, and for tokenizers whose decoder does not work token by token.
+   * What a token adds to a text, as bytes of UTF-8: some tokens are a part of a character. null for special tokens,
+   * which are no text, for ids without a token, and for tokenizers whose decoder does not work token by token.
    */
   tokenBytes(id: number): Uint8Array | null {
     const token = this.#tokenOf(id);
@@ -195,7 +196,10 @@ export class Tokenizer {
   }
 }
 
-/** How many tokens of each stay where both together may have `most`: the longer one is cut first (Hugging Face's longest_first). */
+/**
+ * How many tokens of each stay where both together may have `most`: the longer one is cut first (Hugging Face's
+ * longest_first).
+ */
 function pairLengths(a: number, b: number, most: number): [number, number] {
   if (a + b <= most) return [a, b];
   const short = Math.min(a, b);

@@ -1,6 +1,6 @@
 /**
- * @file Writes a file in large pieces at multiples of their size. Linux keeps what one write covers in pages as large as that allows, also
- * when the file is mapped later: a processor looks up one address instead of 512 for 2 MB.
+ * @file Writes a file in large pieces at multiples of their size. Linux keeps what one write covers in pages as large
+ * as that allows, also when the file is mapped later: a processor looks up one address instead of 512 for 2 MB.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { writeAt } from './files-node.ts';
@@ -20,7 +20,10 @@ export class AlignedWriter {
     this.#piece = new Uint8Array(Math.min(PIECE, size));
   }
 
-  /** Takes bytes at an offset. A gap of less than a page is written as zeros; what does not follow on is a piece of its own. */
+  /**
+   * Takes bytes at an offset. A gap of less than a page is written as zeros; what does not follow on is a piece of its
+   * own.
+   */
   async write(bytes: Uint8Array, offset: number): Promise<void> {
     const gap = offset - (this.#start + this.#length);
     if (gap < 0 || gap >= 4096) {

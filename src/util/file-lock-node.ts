@@ -1,8 +1,9 @@
 /**
  * @file A lock between processes: a file that its holder keeps touching.
  *
- * Node has no flock. On the same machine a holder has died when its process is gone; a living one keeps its lock however long it
- * stands still (Ctrl-Z, a debugger, a closed laptop). Of a holder on another machine only the age of the file is known.
+ * Node has no flock. On the same machine a holder has died when its process is gone; a living one keeps its lock
+ * however long it stands still (Ctrl-Z, a debugger, a closed laptop). Of a holder on another machine only the age of
+ * the file is known.
  */
 import { lstat, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -21,8 +22,8 @@ const POLL_MS = 200;
 /**
  * Waits for the lock file `path` and takes it.
  *
- * @throws what `signal` is aborted with, what the file system refuses, and an error with the code `ELOCK` where the lock can't be
- * read or is no regular file.
+ * @throws what `signal` is aborted with, what the file system refuses, and an error with the code `ELOCK` where the
+ * lock can't be read or is no regular file.
  */
 export async function takeFileLock(path: string, signal?: AbortSignal): Promise<FileLock> {
   await mkdir(dirname(path), { recursive: true });

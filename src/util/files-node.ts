@@ -11,8 +11,8 @@ import { sha256 } from './sha256.ts';
 const STALE_MS = 60 * 60 * 1000;
 
 /**
- * Writes a file under a temporary name and renames it when it is complete: a crash leaves the old file or the new one. Removes
- * what killed writers left beside it.
+ * Writes a file under a temporary name and renames it when it is complete: a crash leaves the old file or the new one.
+ * Removes what killed writers left beside it.
  */
 export async function writeWhole(path: string, content: Uint8Array | string): Promise<void> {
   const unfinished = unfinishedName(path);
@@ -91,7 +91,10 @@ export async function processStart(pid: number): Promise<string> {
   return stats.slice(stats.lastIndexOf(')') + 2).split(' ')[19] ?? '-';
 }
 
-/** Where process ids mean the same: the host, and on Linux its namespace of process ids (a container has one of its own). */
+/**
+ * Where process ids mean the same: the host, and on Linux its namespace of process ids (a container has one of its
+ * own).
+ */
 export function hostId(): string {
   try {
     return `${hostname()}/${readlinkSync('/proc/self/ns/pid')}`;

@@ -1,6 +1,6 @@
 /**
- * @file Numbers as checkpoints and caches store them: widened to float32, in bulk, and narrowed from it, rounded to the nearest (ties to
- * even), as the training libraries do.
+ * @file Numbers as checkpoints and caches store them: widened to float32, in bulk, and narrowed from it, rounded to the
+ * nearest (ties to even), as the training libraries do.
  *
  * Stored numbers are little-endian, as every machine that the engines run on.
  */
@@ -60,7 +60,8 @@ function float8Values(dtype: 'F8_E4M3' | 'F8_E5M2' | 'F8_E8M0'): Float32Array {
 /**
  * Widens all whole elements of `bytes` into `out`, from `outStart` on.
  *
- * F64 and the large integers (I64, I32, U32) are rounded to the nearest float32; everything else is exact, NaN payloads of halves included.
+ * F64 and the large integers (I64, I32, U32) are rounded to the nearest float32; everything else is exact, NaN payloads
+ * of halves included.
  *
  * @throws RangeError where `out` is too short; callers size it.
  */

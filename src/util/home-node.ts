@@ -7,8 +7,8 @@ import { InputError } from './errors.ts';
 
 /**
  * The home folder as an absolute path.
- * @throws InputError where there is none: HOME is empty, or it is not set and the user has no entry in the system's list
- * (a container with a user id of its own).
+ * @throws InputError where there is none: HOME is empty, or it is not set and the user has no entry in the system's
+ * list (a container with a user id of its own).
  */
 export function homeFolder(): string {
   let found = '';

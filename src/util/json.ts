@@ -3,7 +3,10 @@
  */
 import { isObject } from './is-object.ts';
 
-/** What Python's json writes for numbers that JSON has not, outside of strings: `time_step_limit: [0.0, Infinity]` of Mamba 2. */
+/**
+ * What Python's json writes for numbers that JSON has not, outside of strings: `time_step_limit: [0.0, Infinity]` of
+ * Mamba 2.
+ */
 const PYTHON_NUMBERS = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|\bNaN\b/gs;
 const asJson = (part: string): string =>
   part.startsWith('"') ? part : part === 'NaN' ? 'null' : part.replace('Infinity', '1e999');

@@ -16,14 +16,17 @@ const readText: ReadText = (path) => {
 };
 
 /**
- * Cores that this process may compute on: those of its affinity, and at most the processor time that its control group has
- * (`docker run --cpus`), which Node 20 does not count. Threads beyond it stop each other.
+ * Cores that this process may compute on: those of its affinity, and at most the processor time that its control group
+ * has (`docker run --cpus`), which Node 20 does not count. Threads beyond it stop each other.
  */
 export function usableCores(cores = availableParallelism(), read = readText): number {
   return Math.max(1, Math.min(cores, Math.floor(quotaOf(read))));
 }
 
-/** Cores' worth of processor time of the control group, in its second version or in its first; infinite where it has no limit. */
+/**
+ * Cores' worth of processor time of the control group, in its second version or in its first; infinite where it has no
+ * limit.
+ */
 function quotaOf(read: ReadText): number {
   const [quota, period] = read('/sys/fs/cgroup/cpu.max').split(' ').map(Number);
   if (quota > 0 && period > 0) return quota / period;

@@ -38,7 +38,8 @@ export function shown(value: unknown): string {
  * @param what the options belong to, for the message, such as `loadModel`.
  * @param known all names that there are, and what their values must be.
  * @param renamed names of before or of other libraries, and what they are called here.
- * @throws InputError for a name that is not known, whatever its value, and for a value of another type; undefined counts as not given.
+ * @throws InputError for a name that is not known, whatever its value, and for a value of another type; undefined
+ * counts as not given.
  */
 export function checkOptionNames(
   what: string,

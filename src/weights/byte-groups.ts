@@ -1,10 +1,10 @@
 /**
  * @file Bytes with one scale for each group of a row, 128 for 0: what MatMulInteger multiplies in WebAssembly.
  *
- * Measured in Chromium 156 with ONNX Runtime 1.30, one thread, a matrix of 2048 x 4096 and one row: groups of 128 in 2.6 ms, float32 in
- * 1.4 ms with four times the memory, blocks of 32 (MatMulNBits) in 28 ms. SmolLM2-135M on two texts: perplexity 17.69 as float32, 17.71 to
- * 17.79 in groups of 128, 17.95 to 18.14 in groups of 512. A 135M model reads 188 tokens a second and writes 24.5 in groups of 128, 123
- * and 21.9 in groups of 32.
+ * Measured in Chromium 156 with ONNX Runtime 1.30, one thread, a matrix of 2048 x 4096 and one row: groups of 128 in
+ * 2.6 ms, float32 in 1.4 ms with four times the memory, blocks of 32 (MatMulNBits) in 28 ms. SmolLM2-135M on two texts:
+ * perplexity 17.69 as float32, 17.71 to 17.79 in groups of 128, 17.95 to 18.14 in groups of 512. A 135M model reads 188
+ * tokens a second and writes 24.5 in groups of 128, 123 and 21.9 in groups of 32.
  */
 import { bytesOf, scaledBlocks, scaleName, type WeightCodec } from './codec.ts';
 import type { ParamSpec } from './types.ts';
@@ -22,7 +22,9 @@ export function byteGroupSize(cols: number): number | null {
   return null;
 }
 
-/** As {@link scaledBlocks}, with matrices in 8 bits as groups: bytes [rows, groups, size] and scales [rows, groups, 1]. */
+/**
+ * As {@link scaledBlocks}, with matrices in 8 bits as groups: bytes [rows, groups, size] and scales [rows, groups, 1].
+ */
 export const byteGroups: WeightCodec = {
   id: `byte groups 1, ${scaledBlocks.id}`,
   parts(spec) {

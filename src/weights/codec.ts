@@ -15,9 +15,14 @@ export type StoredPart = Pick<StoredParam, 'name' | 'dtype' | 'shape' | 'refined
 };
 
 export interface WeightCodec {
-  /** Whether rows in this format of a checkpoint can be kept as they are: see {@link ParamSpec.stored}. @default none can */
+  /**
+   * Whether rows in this format of a checkpoint can be kept as they are: see {@link ParamSpec.stored}.
+   * @default none can
+   */
   keeps?(format: BlockRows['format']): boolean;
-  /** Whether rows in this format may be kept where f16 is wanted: products with them can be as exact. @default none may */
+  /**
+   * Whether rows in this format may be kept where f16 is wanted: products with them can be as exact. @default none may
+   */
   refines?(format: BlockRows['format']): boolean;
   /** Stands in the key of prepared weights: changes whenever the same weights would be stored otherwise. */
   readonly id: string;

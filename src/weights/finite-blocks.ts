@@ -1,5 +1,6 @@
 /**
- * @file Whether blocks stand for finite numbers, told by their scales alone: some 30 times as fast as taking the blocks apart.
+ * @file Whether blocks stand for finite numbers, told by their scales alone: some 30 times as fast as taking the blocks
+ * apart.
  */
 import type { BlockRows } from '../checkpoint/types.ts';
 

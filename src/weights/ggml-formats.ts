@@ -22,9 +22,10 @@ export const GGML_BLOCKS = {
 } as const satisfies Readonly<Record<string, readonly [values: number, bytes: number]>>;
 
 /**
- * Up to so many parameters `auto` is f16 on ggml. Products with blocks round activations to 8 bits, which small models do not bear: the
- * divergence of SmolLM2-135M from exact logits is 0.007 in its file's blocks and 0.000006 in f16, and steps take as long. Blocks that a
- * checkpoint has are kept where f16 is meant, and activations are multiplied in two terms (0.000008).
+ * Up to so many parameters `auto` is f16 on ggml. Products with blocks round activations to 8 bits, which small models
+ * do not bear: the divergence of SmolLM2-135M from exact logits is 0.007 in its file's blocks and 0.000006 in f16, and
+ * steps take as long. Blocks that a checkpoint has are kept where f16 is meant, and activations are multiplied in two
+ * terms (0.000008).
  */
 export const HALF_PARAMETERS = 200e6;
 
@@ -71,8 +72,8 @@ export const isTable = ({ name, role }: Pick<MatrixInfo, 'name' | 'role'>): bool
   role === 'embedding' || name === 'lm_head.weight';
 
 /**
- * The format of one matrix where the model's is `format`; null: float32. Embedding and head have 8 bits where the others have fewer: with
- * the embedding in q4_0, too, SmolLM2-135M's perplexity rises by 47 % instead of 30 %.
+ * The format of one matrix where the model's is `format`; null: float32. Embedding and head have 8 bits where the
+ * others have fewer: with the embedding in q4_0, too, SmolLM2-135M's perplexity rises by 47 % instead of 30 %.
  */
 export function ggmlFormatOf(format: GgmlFormat, matrix: MatrixInfo): GgmlFormat | null {
   const wanted = isTable(matrix) && bitsOf(format) < bitsOf('q8_0') ? 'q8_0' : format;

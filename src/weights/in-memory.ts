@@ -1,5 +1,6 @@
 /**
- * @file Prepared weights in memory, one array for each tensor, until they are read: for browsers, where files can't be mapped.
+ * @file Prepared weights in memory, one array for each tensor, until they are read: for browsers, where files can't be
+ * mapped.
  */
 import { WeightsError } from '../util/errors.ts';
 import { scaledBlocks, type WeightCodec } from './codec.ts';
@@ -26,8 +27,8 @@ interface Tensor<S> {
 }
 
 /**
- * Prepares weights in memory. Reading gives a tensor's array away, so that memory has it once; it is prepared again from the checkpoint
- * when it is read again, as a second graph does.
+ * Prepares weights in memory. Reading gives a tensor's array away, so that memory has it once; it is prepared again
+ * from the checkpoint when it is read again, as a second graph does.
  * @throws what reading the checkpoint throws.
  */
 export async function prepareInMemory<S extends ParamSpec>(options: InMemoryOptions<S>): Promise<PreparedWeights> {

@@ -12,8 +12,9 @@ type Spec = ParamSpec & { readonly parts?: readonly ParamPart[] };
 export const pieceName = (name: string, index: number): string => `${name}#${index}`;
 
 /**
- * Marks the parameters whose rows the backend can keep as the checkpoint stores them. A parameter that is separable, and whose pieces have
- * different formats, becomes several: files such as Q4_K_M have values in other blocks than queries and keys.
+ * Marks the parameters whose rows the backend can keep as the checkpoint stores them. A parameter that is separable,
+ * and whose pieces have different formats, becomes several: files such as Q4_K_M have values in other blocks than
+ * queries and keys.
  * @param wanted which of those. @default all
  */
 export function keepStored<S extends Spec>(

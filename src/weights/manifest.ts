@@ -1,5 +1,6 @@
 /**
- * @file What is written beside prepared weights: from which checkpoint and for which codec they were made, and samples of every tensor.
+ * @file What is written beside prepared weights: from which checkpoint and for which codec they were made, and samples
+ * of every tensor.
  */
 import { hashSamples } from '../util/sample.ts';
 import { sha256 } from '../util/sha256.ts';

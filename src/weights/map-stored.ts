@@ -13,7 +13,10 @@ export interface MappedParams<S extends ParamSpec> {
   readonly rest: readonly S[];
 }
 
-/** Tells parameters apart whose rows lie behind each other in a file as the backend wants them. @param specs as `keepStored` marks them. */
+/**
+ * Tells parameters apart whose rows lie behind each other in a file as the backend wants them.
+ * @param specs as `keepStored` marks them.
+ */
 export function mapStored<S extends ParamSpec>(
   specs: readonly S[],
   source: (spec: S) => RowSource,

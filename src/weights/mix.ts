@@ -1,5 +1,6 @@
 /**
- * @file Which format each matrix gets, where all of them together may have so many bits: those with the smallest errors.
+ * @file Which format each matrix gets, where all of them together may have so many bits: those with the smallest
+ * errors.
  */
 import { bitsOf, GGML_BLOCKS, type GgmlFormat, isTable, type MatrixInfo } from './ggml-formats.ts';
 
@@ -9,9 +10,9 @@ export const MIX_VERSION = 1;
 export const MIX_BITS = 5;
 
 /**
- * Formats of a matrix that is multiplied. q4_1, q5_0 and q5_k are left out: prompts take 1.5 times as long in them as in those with 4.5 bits,
- * which have fast layouts (AMD EPYC, AVX-512 VNNI). With q4_1, prompts of SmolLM2-135M
- * took 1.8 times as long as in q4_0, and its perplexity was 5 % lower (its file is stored in q4_1).
+ * Formats of a matrix that is multiplied. q4_1, q5_0 and q5_k are left out: prompts take 1.5 times as long in them as
+ * in those with 4.5 bits, which have fast layouts (AMD EPYC, AVX-512 VNNI). With q4_1, prompts of SmolLM2-135M took 1.8
+ * times as long as in q4_0, and its perplexity was 5 % lower (its file is stored in q4_1).
  */
 const BODY: readonly GgmlFormat[] = ['q4_k', 'iq4_nl', 'q6_k', 'q8_0'];
 /** Formats of embedding and head. */
@@ -39,8 +40,8 @@ interface Step {
 }
 
 /**
- * Formats with the smallest sum of errors among those whose bits are at most `most` together (up to one step of one matrix). Each matrix
- * has its smallest format at least.
+ * Formats with the smallest sum of errors among those whose bits are at most `most` together (up to one step of one
+ * matrix). Each matrix has its smallest format at least.
  * @param most bits of all matrices.
  */
 export function chooseMix(matrices: readonly MixedMatrix[], most: number): ReadonlyMap<string, GgmlFormat> {

@@ -1,6 +1,6 @@
 /**
- * @file Makes the prepared weights: reads each parameter's rows in pieces, quantizes them, and hands the bytes on. At no
- * time is more than one piece in memory, or several small ones of the size of one.
+ * @file Makes the prepared weights: reads each parameter's rows in pieces, quantizes them, and hands the bytes on. At
+ * no time is more than one piece in memory, or several small ones of the size of one.
  */
 
 import { PIECE_VALUES } from '../util/numbers.ts';
@@ -69,8 +69,8 @@ interface Piece<S> {
 }
 
 /**
- * All rows in pieces, in their order; pieces that are read at the same time are a group. A read of a small parameter takes as long as the way to
- * a thread and back.
+ * All rows in pieces, in their order; pieces that are read at the same time are a group. A read of a small parameter
+ * takes as long as the way to a thread and back.
  */
 function* groupsOf<S extends ParamSpec>(options: PrepareOptions<S>): Generator<readonly Piece<S>[]> {
   const { specs, source, codec: { arrangedRows = 1 } = scaledBlocks, readsTogether = false } = options;

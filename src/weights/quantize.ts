@@ -1,6 +1,6 @@
 /**
- * @file Blocks of 32 values with one scale: the layout of ONNX Runtime's MatMulNBits and GatherBlockQuantized with their
- * default zero points (8 for 4 bits, 128 for 8).
+ * @file Blocks of 32 values with one scale: the layout of ONNX Runtime's MatMulNBits and GatherBlockQuantized with
+ * their default zero points (8 for 4 bits, 128 for 8).
  */
 
 /** Values that share one scale. */
@@ -55,7 +55,10 @@ function quantize8(block: Float32Array, out: Uint8Array, at: number): number {
   return scale;
 }
 
-/** Scales tried for 4 bits, as divisors of the value that is largest in size: -8 takes it exactly, the others cut it off a little. */
+/**
+ * Scales tried for 4 bits, as divisors of the value that is largest in size: -8 takes it exactly, the others cut it off
+ * a little.
+ */
 const DIVISORS = [-8, -7.5, -7, -8.5];
 
 /**

@@ -1,5 +1,6 @@
 /**
- * @file Finds a model's parameters in a checkpoint, by the family's tensor map; names what is missing and what is left over.
+ * @file Finds a model's parameters in a checkpoint, by the family's tensor map; names what is missing and what is left
+ * over.
  */
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
@@ -100,7 +101,8 @@ export class ParamResolver {
 
   /**
    * To be called when all parameters were asked for.
-   * @throws CheckpointError names the tensors that nothing uses: the checkpoint is of another architecture than it says.
+   * @throws CheckpointError names the tensors that nothing uses: the checkpoint is of another architecture than it
+   * says.
    */
   checkLeftovers(): void {
     const ignored = [...IGNORED, ...(this.#family.ignore ?? [])];

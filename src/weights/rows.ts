@@ -8,8 +8,8 @@ import { PIECE_VALUES, product } from '../util/numbers.ts';
 import type { RowSource } from './types.ts';
 
 /**
- * A checkpoint's tensor as rows. Vectors are one column; tensors of more axes are seen as the matrix of their last one, or of their
- * first.
+ * A checkpoint's tensor as rows. Vectors are one column; tensors of more axes are seen as the matrix of their last one,
+ * or of their first.
  * @throws CheckpointError where its shape is another than the model's.
  */
 export function tensorRows(tensor: StoredTensor, rows: number, cols: number): RowSource {

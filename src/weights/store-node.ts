@@ -1,8 +1,8 @@
 /**
  * @file The folder of prepared weights: made once per checkpoint, format and quantizer, mapped on every later open.
  *
- * An entry is a folder `weights/KEY` with `weights.bin` and `manifest.json`. Each writer has an unfinished folder of its own and
- * renames it when it is complete. The manifest holds a hash of samples of every tensor, which is checked at
+ * An entry is a folder `weights/KEY` with `weights.bin` and `manifest.json`. Each writer has an unfinished folder of
+ * its own and renames it when it is complete. The manifest holds a hash of samples of every tensor, which is checked at
  * every open. Leftovers of writers that died are removed by the next one.
  */
 import { type FileHandle, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
@@ -33,8 +33,8 @@ export interface StoreOptions<S extends ParamSpec> {
   /** The name of the model, for lists of what is on the disk. */
   readonly label?: string;
   /**
-   * Other work, done while the bytes get to the disk, or before weights that take long are prepared: it may throw, and nothing is left
-   * then.
+   * Other work, done while the bytes get to the disk, or before weights that take long are prepared: it may throw, and
+   * nothing is left then.
    */
   readonly meanwhile?: () => Promise<unknown>;
   readonly onProgress?: (progress: WeightProgress) => void;

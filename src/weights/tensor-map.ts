@@ -5,8 +5,9 @@ import type { Config } from '../config/config.ts';
 import type { LayerSpec } from '../config/layer-spec.ts';
 
 /**
- * Where a parameter comes from. A string is the name of a module in the checkpoint (`.weight` or `.bias` is added); `{l}`
- * stands for the layer, `{e}` for the expert or head. The other forms take rows of a fused tensor, or turn one around.
+ * Where a parameter comes from. A string is the name of a module in the checkpoint (`.weight` or `.bias` is added);
+ * `{l}` stands for the layer, `{e}` for the expert or head. The other forms take rows of a fused tensor, or turn one
+ * around.
  */
 export type TensorExpr =
   | string
@@ -24,7 +25,10 @@ export type TensorExpr =
   | { readonly part: number; readonly parts: number; readonly from: TensorExpr }
   /** Block `{e}` of rows, of as many as there are experts or heads. */
   | { readonly nthOf: 'experts' | 'heads' | 'groups'; readonly from: TensorExpr }
-  /** Not in the checkpoint: row p + 2 is sin and cos of position p (arXiv 1706.03762, halves side by side); row 1 is zero. */
+  /**
+   * Not in the checkpoint: row p + 2 is sin and cos of position p (arXiv 1706.03762, halves side by side); row 1 is
+   * zero.
+   */
   | { readonly sinusoids: true }
   /** A matrix stored as [in, out]. Biases are left as they are. */
   | { readonly transposed: TensorExpr }
@@ -40,13 +44,18 @@ export interface Segments {
 }
 export type SegmentsOf = (layer: LayerSpec) => Segments;
 
-/** Parameter of the model (`{l}` for the layer, `{e}` for the expert or head), with or without `.weight` / `.bias` → where it is. */
+/**
+ * Parameter of the model (`{l}` for the layer, `{e}` for the expert or head), with or without `.weight`
+ * / `.bias` → where it is.
+ */
 export type TensorMap = Readonly<Record<string, TensorExpr>>;
 
 /** The tensors of a family's checkpoints. */
 export interface TensorNames {
   readonly tensors: TensorMap;
-  /** Prefixes that files of the model without its head lack, or that others put before every name; @default ['model.'] */
+  /**
+   * Prefixes that files of the model without its head lack, or that others put before every name; @default ['model.']
+   */
   readonly prefixes?: readonly string[];
   /** Where else tensors may lie: a name that begins with the first may be found under the second in its place. */
   readonly moves?: readonly (readonly [from: string, to: string])[];

@@ -5,8 +5,8 @@ import type { BlockRows } from '../checkpoint/types.ts';
 import type { GgmlFormat } from './ggml-formats.ts';
 
 /**
- * How matrices are stored and multiplied: `float32`; `int8` and `int4`, which each engine holds in its own way; or a format of ggml by its
- * name, which not every engine can hold.
+ * How matrices are stored and multiplied: `float32`; `int8` and `int4`, which each engine holds in its own way; or a
+ * format of ggml by its name, which not every engine can hold.
  */
 export type WeightFormat = 'float32' | 'int8' | 'int4' | GgmlFormat;
 
@@ -14,7 +14,8 @@ export type WeightFormat = 'float32' | 'int8' | 'int4' | GgmlFormat;
  * One parameter of the model's graph, as it must lie in the prepared weights.
  *
  * - `linear`: a matrix `[out, in]`, multiplied as `x · Wᵀ`; may be quantized along `in`.
- * - `embedding`: a matrix `[rows, width]` that rows are gathered from; the same layout as `linear`, so a tied head shares it.
+ * - `embedding`: a matrix `[rows, width]` that rows are gathered from; the same layout as `linear`, so a tied head
+ *   shares it.
  * - `plain`: anything else, always float32.
  */
 export interface ParamSpec {
@@ -27,7 +28,10 @@ export interface ParamSpec {
   readonly stored?: BlockRows['format'];
   /** Its pieces may be stored apart: its products are those of the pieces, side by side. @default false */
   readonly separable?: boolean;
-  /** It is only multiplied with, as one matrix, so its blocks may lie in the order that the processor's products read. @default false */
+  /**
+   * It is only multiplied with, as one matrix, so its blocks may lie in the order that the processor's products read.
+   * @default false
+   */
   readonly productsOnly?: boolean;
   /** What an error of each column counts, where that is known. */
   readonly importance?: Float32Array;
@@ -50,7 +54,10 @@ export interface Param extends ParamSpec {
   readonly parts: readonly ParamPart[];
 }
 
-/** A tensor of the prepared weights: where its bytes are. A parameter may be stored as several, such as values and scales. */
+/**
+ * A tensor of the prepared weights: where its bytes are. A parameter may be stored as several, such as values and
+ * scales.
+ */
 export interface StoredParam {
   readonly name: string;
   /** How its bytes are to be read, in the backend's words: `float32`, `uint8` for packed quants, `q8_0`, … */
@@ -61,9 +68,15 @@ export interface StoredParam {
   readonly length: number;
   /** The path of the file that holds it. @default the prepared one */
   readonly path?: string;
-  /** Products with it must not round what it is multiplied with to 8 bits, as products with its blocks do. @default false */
+  /**
+   * Products with it must not round what it is multiplied with to 8 bits, as products with its blocks do.
+   * @default false
+   */
   readonly refined?: boolean;
-  /** The processor's layout that its bytes are in: products read them where they lie. @default none: blocks row after row */
+  /**
+   * The processor's layout that its bytes are in: products read them where they lie.
+   * @default none: blocks row after row
+   */
   readonly layout?: string;
 }
 

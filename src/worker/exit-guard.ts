@@ -1,6 +1,6 @@
 /**
- * @file Lets a step in the thread of a model end before the process does: native code that runs while its thread is torn down aborts
- * the process (SIGABRT, "terminate called after throwing an instance of 'Napi::Error'").
+ * @file Lets a step in the thread of a model end before the process does: native code that runs while its thread is
+ * torn down aborts the process (SIGABRT, "terminate called after throwing an instance of 'Napi::Error'").
  */
 
 const STOP = 0;

@@ -1,5 +1,6 @@
 /**
- * @file Calls from one thread to another: each has a number, may emit events before it returns, takes input, and can be aborted.
+ * @file Calls from one thread to another: each has a number, may emit events before it returns, takes input, and can be
+ * aborted.
  */
 import { InputError } from '../util/errors.ts';
 import { Outbox } from './outbox.ts';

@@ -242,7 +242,8 @@ describe('errors', () => {
         if (++pieces === 5) aborter.abort(reason);
       }
     }).rejects.toBe(reason);
-    // The thread gets the message when its event loop has a turn: some 16 ms later, which are more steps of a small model.
+    // The thread gets the message when its event loop has a turn: some 16 ms later, which are more steps of a small
+    // model.
     expect(after).toBeLessThan(100);
     expect(run.partial).toMatchObject({ finishReason: 'aborted' });
     expect(run.partial!.tokens.length).toBeGreaterThanOrEqual(5);

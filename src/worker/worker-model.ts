@@ -36,8 +36,8 @@ export interface ModelThread {
 }
 
 /**
- * A model in a thread of its own: what `LanguageModel` does, with the same options, without functions among them, which can't go to
- * another thread. Dispose of it (`dispose()`, or `await using`) to end the thread.
+ * A model in a thread of its own: what `LanguageModel` does, with the same options, without functions among them, which
+ * can't go to another thread. Dispose of it (`dispose()`, or `await using`) to end the thread.
  */
 export class WorkerModel implements TextModel<WorkerCache> {
   readonly name: string;
@@ -83,7 +83,10 @@ export class WorkerModel implements TextModel<WorkerCache> {
     return this.renderer.template;
   }
 
-  /** As `generate` of `LanguageModel`. @throws InputError for functions among the options, at once; all else by the iteration. */
+  /**
+   * As `generate` of `LanguageModel`.
+   * @throws InputError for functions among the options, at once; all else by the iteration.
+   */
   generate(prompt: Prompt, options: WorkerGenerateOptions = {}): WorkerGeneration {
     const { signal, onPrefill, ...rest } = options;
     const args = { prompt, options: plain(rest, this.#context) };
@@ -133,7 +136,10 @@ export class WorkerModel implements TextModel<WorkerCache> {
     return this.#caller.call<Uint8Array>('snapshot', { cache: cache.refFor(this.#caller) }).done;
   }
 
-  /** @throws SnapshotError for bytes that are torn, or of something else; InputError for a policy that is not in a module. */
+  /**
+   * @throws SnapshotError for bytes that are torn, or of something else; InputError for a policy that is not in a
+   * module.
+   */
   async restore(bytes: Uint8Array, options: RestoreOptions = {}): Promise<WorkerCache> {
     const { policy, policyModule, transfer = false } = options;
     if (policy !== undefined)

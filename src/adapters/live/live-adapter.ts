@@ -1,6 +1,7 @@
 /**
- * @file An adapter in memory as the graph's inputs take it (src/model/adapt.ts): by packed layer, what it adds to the layer's own
- * result. All of it is linear in the adapter's weight, so that several adapters add up, and weight 0 is the base.
+ * @file An adapter in memory as the graph's inputs take it (src/model/adapt.ts): by packed layer, what it adds to the
+ * layer's own result. All of it is linear in the adapter's weight, so that several adapters add up, and weight 0 is the
+ * base.
  */
 import { attentionWithin } from '../../config/layer-spec.ts';
 import { AdapterError } from '../../util/errors.ts';
@@ -54,7 +55,8 @@ export interface LiveAdapter {
 }
 
 /**
- * Takes an adapter into memory. DoRA's row lengths, prefixes and replaced weights are computed here, of the checkpoint's rows.
+ * Takes an adapter into memory. DoRA's row lengths, prefixes and replaced weights are computed here, of the
+ * checkpoint's rows.
  * @throws AdapterError for changes that only merged weights can hold.
  */
 export async function makeLive(

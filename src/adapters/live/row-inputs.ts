@@ -1,6 +1,6 @@
 /**
- * @file From which adapters each row of a batch uses to the inputs of one step: adapters are stacked along their ranks, and each
- * row counts the ranks of its own.
+ * @file From which adapters each row of a batch uses to the inputs of one step: adapters are stacked along their ranks,
+ * and each row counts the ranks of its own.
  */
 
 import type { Config } from '../../config/config.ts';

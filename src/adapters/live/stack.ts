@@ -22,8 +22,8 @@ export interface Stack {
 }
 
 /**
- * Blocks save the zeros that ranks of one block would have for the columns of others; but they are more operators. As many zeros
- * as these take longer to read than some more operators take.
+ * Blocks save the zeros that ranks of one block would have for the columns of others; but they are more operators. As
+ * many zeros as these take longer to read than some more operators take.
  */
 const WORTH_BLOCKS = 2 ** 17;
 

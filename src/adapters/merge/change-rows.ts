@@ -1,5 +1,6 @@
 /**
- * @file The rows of a matrix, of a bias or of a vector as adapters make them: row by row while they are read, in float32.
+ * @file The rows of a matrix, of a bias or of a vector as adapters make them: row by row while they are read, in
+ * float32.
  *
  * Several adapters add up: base + Σ weight · (what the adapter makes of the base - base).
  */

@@ -1,5 +1,6 @@
 /**
- * @file A merged model as the tensors of a checkpoint: under the family's names, in its order of rows, in the types of the base.
+ * @file A merged model as the tensors of a checkpoint: under the family's names, in its order of rows, in the types of
+ * the base.
  */
 
 import type { StoredDtype, StoredTensor } from '../../checkpoint/types.ts';
@@ -119,7 +120,10 @@ function unchanged(tensor: StoredTensor): MergedTensor {
   return { name, dtype, shape, bytes };
 }
 
-/** A head of its own, where it was tied to the embedding. Names then have the prefix that the family's whole models have. */
+/**
+ * A head of its own, where it was tied to the embedding. Names then have the prefix that the family's whole models
+ * have.
+ */
 function withHead(tensors: readonly MergedTensor[], pieces: readonly Piece[]): MergedTensor[] {
   const head = pieces.find(({ name }) => name === HEAD);
   const embedding = pieces.find(({ name }) => name === 'wte.weight')?.location;

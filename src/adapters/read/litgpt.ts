@@ -1,6 +1,7 @@
 /**
- * @file LitGPT's adapters: LoRA, adapter (prefixes with gates), adapter v2 (a scale and a bias on every linear layer besides).
- * Tensors have LitGPT's names (`transformer.h.0.attn.qkv.lora_A`); settings.json says which kind it is, and with what options.
+ * @file LitGPT's adapters: LoRA, adapter (prefixes with gates), adapter v2 (a scale and a bias on every linear layer
+ * besides). Tensors have LitGPT's names (`transformer.h.0.attn.qkv.lora_A`); settings.json says which kind it is, and
+ * with what options.
  */
 
 import type { StoredTensor } from '../../checkpoint/types.ts';

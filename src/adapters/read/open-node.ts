@@ -13,8 +13,8 @@ import { openGgufAdapter } from './gguf.ts';
 import { openAdapter } from './open-adapter.ts';
 
 /**
- * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, a LoRA in a GGUF file, or the
- * adapter that ships with the package (`keyhold/tiny-jargon`). The caller closes it.
+ * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, a LoRA in
+ * a GGUF file, or the adapter that ships with the package (`keyhold/tiny-jargon`). The caller closes it.
  * @throws AdapterError where there is no adapter; CheckpointError where its files are damaged.
  */
 export async function openAdapterFolder(path: string): Promise<OpenAdapter> {

@@ -1,5 +1,6 @@
 /**
- * @file Regular expressions as adapters name modules with. They come with files of strangers, so they are matched in linear time.
+ * @file Regular expressions as adapters name modules with. They come with files of strangers, so they are matched in
+ * linear time.
  */
 import { AdapterError } from '../../util/errors.ts';
 import { Regex, RegexError } from '../../util/regex/regex.ts';

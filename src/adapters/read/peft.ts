@@ -1,5 +1,6 @@
 /**
- * @file LoRA and DoRA as PEFT saves them: adapter_model.safetensors, whose tensors are named after the modules of the base.
+ * @file LoRA and DoRA as PEFT saves them: adapter_model.safetensors, whose tensors are named after the modules of the
+ * base.
  */
 import type { StoredTensor } from '../../checkpoint/types.ts';
 import type { RowSource } from '../../weights/types.ts';

@@ -1,5 +1,6 @@
 /**
- * @file Reads an adapter's settings with checks: each value is asked for by its type, and what is not read must have no value.
+ * @file Reads an adapter's settings with checks: each value is asked for by its type, and what is not read must have no
+ * value.
  */
 import { AdapterError } from '../../util/errors.ts';
 import { parseJsonObject } from '../../util/json.ts';

@@ -1,5 +1,6 @@
 /**
- * @file Opens ggml's shared libraries and makes their functions callable. Nothing is loaded before {@link openGgml} is called.
+ * @file Opens ggml's shared libraries and makes their functions callable. Nothing is loaded before {@link openGgml} is
+ * called.
  */
 import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
@@ -23,7 +24,10 @@ interface AsyncCall {
 
 type KoffiTypes = Readonly<Record<CType, string | ReturnType<KoffiModule['struct']>>>;
 
-/** ggml's C types for koffi. The struct has no name: copies of this module in one process (hot reload) share koffi's names. */
+/**
+ * ggml's C types for koffi. The struct has no name: copies of this module in one process (hot reload) share koffi's
+ * names.
+ */
 const koffiTypes = (koffi: KoffiModule): KoffiTypes => ({
   void: 'void',
   pointer: 'void *',
@@ -78,7 +82,8 @@ function open(files: LibraryFiles): Ggml {
   if (version !== GGML_VERSION)
     throw new EngineError(`${files.base}: this is ggml ${version}, but the ggml engine was made for ${GGML_VERSION}`);
   const calls = { ...bind(base, BASE_FUNCTIONS), ...bind(registry, REGISTRY_FUNCTIONS) } as unknown as Ggml;
-  // Log lines would go to stderr. This function takes no arguments and has no effect, so it can be called as a log callback from any thread.
+  // Log lines would go to stderr. This function takes no arguments and has no effect, so it can be called as a log
+  // callback from any thread.
   calls.ggml_log_set(symbol('ggml_tensor_overhead'), null);
   calls.ggml_backend_load_all_from_path(files.folder);
   const cpu = calls.ggml_backend_dev_by_type(CPU_DEVICE);

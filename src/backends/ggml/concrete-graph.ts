@@ -42,14 +42,18 @@ interface Output {
 }
 
 /**
- * Outputs of up to so many numbers are read into one array: making an array of its own took 1.8 µs for each of 60 keys and values. Sums of
- * attention weights on 1,024 slots are longer: their arrays are used again, where 0.4 MB a token made V8 collect garbage.
+ * Outputs of up to so many numbers are read into one array: making an array of its own took 1.8 µs for each of 60 keys
+ * and values. Sums of attention weights on 1,024 slots are longer: their arrays are used again, where 0.4 MB a token
+ * made V8 collect garbage.
  */
 const SMALL_OUTPUT = 1024;
 
 /** Tensors that a record becomes, on average, with a reserve; where it is not enough, twice as many are tried. */
 const TENSORS_PER_NODE = 10;
-/** What graphs of other lengths may have more. Their descriptions take 0.4 KB each, of memory that is kept: 0.8 MB a graph instead of 2.4. */
+/**
+ * What graphs of other lengths may have more. Their descriptions take 0.4 KB each, of memory that is kept: 0.8 MB a
+ * graph instead of 2.4.
+ */
 const RESERVE = 1.25;
 const LEAST_RESERVE = 64;
 const MOST_TENSORS = 400_000;
@@ -315,8 +319,8 @@ function fusedNodes(graph: OpGraph): Map<string, OpNode> {
 }
 
 /**
- * Outputs that are several values behind each other along the first axis: their parts are read one by one, and never put together in the
- * graph, where each pair would be copied. By the name of the value.
+ * Outputs that are several values behind each other along the first axis: their parts are read one by one, and never
+ * put together in the graph, where each pair would be copied. By the name of the value.
  */
 function stackedOutputs(graph: OpGraph) {
   const makers = new Set(graph.nodes.flatMap((node) => node.outputs.map(({ name }) => name)));

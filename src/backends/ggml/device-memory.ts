@@ -27,7 +27,10 @@ export function fitsPlain({ dtype, shape }: StoredParam): boolean {
   return dtype === 'f32' && product(shape) <= MOST_PLAIN;
 }
 
-/** Whether a matrix lies in the device's memory: where the device computes the product with it, and a buffer can be so long. */
+/**
+ * Whether a matrix lies in the device's memory: where the device computes the product with it, and a buffer can be so
+ * long.
+ */
 export function fitsDevice(ggml: Ggml, device: Pointer, matrix: MatrixShape): boolean {
   const bytes = matrix.rows * (matrix.experts ?? 1) * rowBytes(matrix.type, matrix.cols);
   if (bytes > ggml.ggml_backend_buft_get_max_size(ggml.ggml_backend_dev_buffer_type(device))) return false;

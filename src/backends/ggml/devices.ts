@@ -1,5 +1,6 @@
 /**
- * @file The devices that compute models: the CPU, and GPUs where the user has installed a package with a library for them.
+ * @file The devices that compute models: the CPU, and GPUs where the user has installed a package with a library for
+ * them.
  */
 import { EngineError } from '../../util/errors.ts';
 import { type DeviceMemory, deviceMemory } from './device-memory.ts';
@@ -73,8 +74,8 @@ function openKind(ggml: Ggml, kind: GpuKind): Device[] {
 }
 
 /**
- * Makes the devices of a kind known to ggml. Vulkan's products round both factors to float16 where the device can: logits of float32
- * weights were off by 1e-3 to 5e-3, and are off by 2e-6 without.
+ * Makes the devices of a kind known to ggml. Vulkan's products round both factors to float16 where the device can:
+ * logits of float32 weights were off by 1e-3 to 5e-3, and are off by 2e-6 without.
  */
 function openLibrary(ggml: Ggml, kind: GpuKind): void {
   const needed = gpuPackage(kind);

@@ -1,6 +1,6 @@
 /**
- * @file Which of this processor's layouts a matrix can have. A buffer takes any tensor, but one that its products do not know crashes
- * the process when values are written to it: so ggml is asked about the product first.
+ * @file Which of this processor's layouts a matrix can have. A buffer takes any tensor, but one that its products do
+ * not know crashes the process when values are written to it: so ggml is asked about the product first.
  */
 
 import type { Pointer } from './functions.ts';

@@ -1,11 +1,14 @@
 /**
- * @file The types of all functions of ggml that are called: one table, from which both the calls and their TypeScript types are made.
+ * @file The types of all functions of ggml that are called: one table, from which both the calls and their TypeScript
+ * types are made.
  */
 
 /** An address. 0n and null are the same. */
 export type Pointer = bigint | null;
 
-/** The C types of arguments and results. `memory`: an address, or a typed array whose memory is meant during the call. */
+/**
+ * The C types of arguments and results. `memory`: an address, or a typed array whose memory is meant during the call.
+ */
 interface CTypes {
   readonly void: undefined;
   readonly pointer: Pointer;

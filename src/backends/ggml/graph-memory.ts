@@ -19,7 +19,10 @@ export interface GraphMemory {
   readonly bytes: number;
   /** What of it no other graph uses. */
   readonly ownBytes: number;
-  /** Before each run: the memory that graphs share may have moved. @throws EngineError where there is not as much memory. */
+  /**
+   * Before each run: the memory that graphs share may have moved.
+   * @throws EngineError where there is not as much memory.
+   */
   prepare(): void;
   dispose(): void;
 }
@@ -37,7 +40,10 @@ export function allocateGraph(ggml: Ggml, backend: GraphBackend, graph: Pointer,
   return devicePointer ? share(ggml, [devicePointer, pointer], graph) : graphMemory.allocate(graph, context);
 }
 
-/** Memory above this is given back when graphs need less than half of it for some steps. A new page is cleared: 0.7 ms a megabyte. */
+/**
+ * Memory above this is given back when graphs need less than half of it for some steps. A new page is cleared: 0.7 ms a
+ * megabyte.
+ */
 const KEPT_BYTES = 40e6;
 const SMALL_RUNS = 8;
 /** Freed memory of this size is given back to the system. */
@@ -51,8 +57,8 @@ interface Block {
 }
 
 /**
- * Memory that the graphs of a backend use in turns: one runs at a time, its results are read before the next one runs, and what the host
- * gives lies in arrays of its own.
+ * Memory that the graphs of a backend use in turns: one runs at a time, its results are read before the next one runs,
+ * and what the host gives lies in arrays of its own.
  */
 export class SharedGraphMemory {
   readonly #ggml: Ggml;

@@ -48,8 +48,8 @@ export function advise(libc: Libc, address: bigint, length: number, advice: numb
 }
 
 /**
- * Asks for pages of 2 MB, on Linux, for memory that was not touched yet. A token reads all weights: with pages of 4 KB the processor
- * looks up 250 addresses a megabyte, which took a tenth of a step of a 135M model.
+ * Asks for pages of 2 MB, on Linux, for memory that was not touched yet. A token reads all weights: with pages of 4 KB
+ * the processor looks up 250 addresses a megabyte, which took a tenth of a step of a 135M model.
  */
 export function useLargePages(ggml: Ggml, address: Pointer, length: number): void {
   if (process.platform !== 'linux' || !address || length < LARGE_PAGE) return;
@@ -63,8 +63,8 @@ export function returnMemory(ggml: Ggml): void {
 }
 
 /**
- * Sets a variable of the environment for native libraries. `process.env` of a worker is a copy that they do not see, and on Windows
- * they read the C library's copy.
+ * Sets a variable of the environment for native libraries. `process.env` of a worker is a copy that they do not see,
+ * and on Windows they read the C library's copy.
  */
 export function setVariable(ggml: Ggml, name: string, value: string): void {
   const isWindows = process.platform === 'win32';

@@ -1,6 +1,6 @@
 /**
- * @file Files as memory. On Linux and macOS they are mapped: pages are read when they are touched, and are not counted twice where several
- * processes use one file. Elsewhere they are read into memory.
+ * @file Files as memory. On Linux and macOS they are mapped: pages are read when they are touched, and are not counted
+ * twice where several processes use one file. Elsewhere they are read into memory.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { WeightsError } from '../../util/errors.ts';

@@ -1,5 +1,6 @@
 /**
- * @file What lies outside of JavaScript's memory and has to be given back: counted, and freed at the latest when its owner is collected.
+ * @file What lies outside of JavaScript's memory and has to be given back: counted, and freed at the latest when its
+ * owner is collected.
  */
 
 /** Kinds of things that are open, with how many there are. */

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { ATTENTION_CASES, attentionCase, noise } from '../../../test/support/attention-cases.ts';
 import { gatedDeltaCase, STATE_TIMES, selectiveScanCase } from '../../../test/support/recurrence-cases.ts';
-import type { RouterSpec } from '../../config/layer-spec.ts';
+import type { RouterSpec } from '../../config/mlp-spec.ts';
 import { floatToHalf, halfToFloat } from '../../kvcache/buffers/float16.ts';
 import { HIDDEN } from '../../kvcache/slots/slots.ts';
 import * as adapters from '../../ops/adapters.ts';

@@ -53,7 +53,10 @@ async function run(g: GraphMaker, x: Tensor) {
   return { y, bytes: memory.bytes, operators };
 }
 
-/** Attention of 256 tokens to 2,048: 13 G multiplications, as they are counted. @param isCut whether it is computed in pieces. */
+/**
+ * Attention of 256 tokens to 2,048: 13 G multiplications, as they are counted.
+ * @param isCut whether it is computed in pieces.
+ */
 function attention(isCut: boolean) {
   const [H, G, T, S, D] = [32, 8, 256, 2048, 64];
   const g = new GraphMaker(ggml, 1000, !isCut);

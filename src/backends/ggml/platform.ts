@@ -20,7 +20,10 @@ interface Platform {
 
 const same = (name: string): Platform => ({ package: name, folder: name });
 
-/** By `process.platform` and `process.arch`. The build for 32-bit ARM is left out: fields of tensors are read for pointers of 8 bytes. */
+/**
+ * By `process.platform` and `process.arch`. The build for 32-bit ARM is left out: fields of tensors are read for
+ * pointers of 8 bytes.
+ */
 const PLATFORMS: Readonly<Record<string, Platform>> = {
   'linux-x64': same('linux-x64'),
   'linux-arm64': same('linux-arm64'),
@@ -35,14 +38,19 @@ export type GpuKind = 'cuda' | 'metal' | 'vulkan';
 /** All kinds, the one that is usually the fastest first. */
 export const GPU_KINDS: readonly GpuKind[] = ['cuda', 'metal', 'vulkan'];
 
-/** Packages with a library for a kind of device, which are not installed with this one; null: the package of the CPU has it. */
+/**
+ * Packages with a library for a kind of device, which are not installed with this one; null: the package of the CPU has
+ * it.
+ */
 const GPU_PACKAGES: Readonly<Record<string, Partial<Record<GpuKind, string | null>>>> = {
   'linux-x64': { vulkan: 'linux-x64-vulkan', cuda: 'linux-x64-cuda' },
   'win32-x64': { vulkan: 'win-x64-vulkan', cuda: 'win-x64-cuda' },
   'darwin-arm64': { metal: null },
 };
 
-/** Finds files of installed packages, as Node's `require` does. Named here, as the package's types need none of Node's. */
+/**
+ * Finds files of installed packages, as Node's `require` does. Named here, as the package's types need none of Node's.
+ */
 interface Resolver {
   resolve(name: string): string;
 }
@@ -65,7 +73,8 @@ export function gpuPackage(
 }
 
 /**
- * The library of a GPU package, from this package's folder or the project's, which is the current folder, or `$KEYHOLD_GPU_PACKAGES`.
+ * The library of a GPU package, from this package's folder or the project's, which is the current folder, or
+ * `$KEYHOLD_GPU_PACKAGES`.
  * @throws EngineError where the package is not installed, or has another version.
  */
 export function findGpuLibrary(

@@ -1,6 +1,6 @@
 /**
- * @file The order of blocks that products of this processor read fastest, for weights in files: mapped files are read where they lie, where
- * blocks row after row would be copied at each opening.
+ * @file The order of blocks that products of this processor read fastest, for weights in files: mapped files are read
+ * where they lie, where blocks row after row would be copied at each opening.
  */
 import { product } from '../../util/numbers.ts';
 import { sha256 } from '../../util/sha256.ts';
@@ -12,8 +12,8 @@ import { TensorContext } from './tensor-context.ts';
 import { blockLength, GGML_TYPES, type GgmlType, rowBytes } from './types.ts';
 
 /**
- * The kind of buffers whose layout puts the blocks of 4, 8 or 16 rows side by side, each such group by itself. Those of AMX and KleidiAI
- * arrange whole matrices: they are copied when a model is opened.
+ * The kind of buffers whose layout puts the blocks of 4, 8 or 16 rows side by side, each such group by itself. Those of
+ * AMX and KleidiAI arrange whole matrices: they are copied when a model is opened.
  */
 const GROUPED = 'CPU_REPACK';
 /** A multiple of the rows that any processor's layout puts together. */
@@ -72,7 +72,9 @@ export function placeTensor(context: TensorContext, tensor: Pointer, { buffer, e
   context.setData(tensor, address);
 }
 
-/** A small matrix is put in a buffer of ggml's: what its tensor refers to holds for all of its type. The buffer stays. */
+/**
+ * A small matrix is put in a buffer of ggml's: what its tensor refers to holds for all of its type. The buffer stays.
+ */
 function findLayout(ggml: Ggml, type: GgmlType, fast: Pointer): Layout | null {
   const cols = 2 * blockLength(type);
   const context = new TensorContext(ggml, 1);

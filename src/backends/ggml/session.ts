@@ -14,8 +14,9 @@ import { type JoinableSlots, joinableSlots, slotUse } from './slot-use.ts';
 import type { GgmlWeights } from './weights.ts';
 
 /**
- * Graphs that are kept besides the one that is made, and what the arrays of the host may be that go with them. Results of operators lie in
- * memory that all graphs share. Six are those of a prompt of 1,024 tokens and of the first tokens after it; each took 1.1 MB at 135M.
+ * Graphs that are kept besides the one that is made, and what the arrays of the host may be that go with them. Results
+ * of operators lie in memory that all graphs share. Six are those of a prompt of 1,024 tokens and of the first tokens
+ * after it; each took 1.1 MB at 135M.
  */
 const MOST_GRAPHS = 6;
 const MOST_BYTES = 40e6;

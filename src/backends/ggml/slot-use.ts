@@ -1,6 +1,7 @@
 /**
- * @file How many slots a step attends to. Where the slots behind those in use have space for the chunk, its keys and values are written
- * there before attention: then keys are one matrix and are read where they are, and slots that hold nothing are left out.
+ * @file How many slots a step attends to. Where the slots behind those in use have space for the chunk, its keys and
+ * values are written there before attention: then keys are one matrix and are read where they are, and slots that hold
+ * nothing are left out.
  */
 import type { BufferChoice } from '../../kvcache/buffers.ts';
 import { EMPTY_SLOT } from '../../kvcache/slots/slots.ts';
@@ -13,7 +14,10 @@ import { slotTypes } from './slot-blocks.ts';
 export interface JoinedUse {
   /** S: slots that are attended to, those of the chunk included. */
   readonly length: number;
-  /** The first input whose rows have as many slots in use, which hides the same: layers with slots of their own share masks so. */
+  /**
+   * The first input whose rows have as many slots in use, which hides the same: layers with slots of their own share
+   * masks so.
+   */
   readonly like: string;
 }
 
@@ -40,7 +44,10 @@ function isFloat32({ attributes }: OpNode<'attend'>): boolean {
   return keys === 'f32' && values === 'f32';
 }
 
-/** Attention that may find the chunk in the slots: one operator for each input `slots`, which all layers of a group share. */
+/**
+ * Attention that may find the chunk in the slots: one operator for each input `slots`, which all layers of a group
+ * share.
+ */
 export interface JoinableSlots {
   readonly slots: string;
   readonly positions: string;
@@ -77,7 +84,8 @@ export function slotUse(joinable: readonly JoinableSlots[], inputs: RunInputs): 
     if (!filled) continue;
     const T = chunk.dims[1];
     const needed = filled.reduce((a, b) => Math.max(a, b), 0) + T;
-    // In float16 the tokens of a chunk would see each other rounded: only a single token is written, which sees itself so.
+    // In float16 the tokens of a chunk would see each other rounded: only a single token is written, which sees itself
+    // so.
     const isExact = isFloat32 || (T === 1 && needed > T);
     if (!isExact || needed > C) continue;
     const length = Math.min(C, Math.ceil(needed / STEP) * STEP);

@@ -1,6 +1,6 @@
 /**
- * @file A context of ggml: the memory that the descriptions of tensors and graphs lie in. It is a typed array of ours, so fields of
- * tensors are read and written without calls.
+ * @file A context of ggml: the memory that the descriptions of tensors and graphs lie in. It is a typed array of ours,
+ * so fields of tensors are read and written without calls.
  */
 
 import type { Pointer } from './functions.ts';
@@ -14,7 +14,10 @@ export const MOST_SOURCES = 10;
 /** Memory for what ggml puts beside each object, and for alignment. */
 const SLACK = 4096;
 
-/** Memory of a graph that was freed, for the next one: V8 collects it late, and graphs of 0.8 MB follow each other in a prompt. */
+/**
+ * Memory of a graph that was freed, for the next one: V8 collects it late, and graphs of 0.8 MB follow each other in a
+ * prompt.
+ */
 let freed: WeakRef<Uint8Array<ArrayBuffer>> | null = null;
 
 function takeFreed(size: number): Uint8Array<ArrayBuffer> | null {
@@ -34,7 +37,8 @@ export class TensorContext {
   readonly #handle: NativeHandle;
 
   /**
-   * @param tensors how many tensors, views included, are made in it at most: more would end the process, so callers count.
+   * @param tensors how many tensors, views included, are made in it at most: more would end the process, so callers
+   * count.
    * @param nodes of a graph in it; 0: none.
    */
   constructor(ggml: Ggml, tensors: number, nodes = 0) {

@@ -1,5 +1,6 @@
 /**
- * @file Where the fields of `struct ggml_tensor` are. Contexts lie in memory of ours, so fields are read and written there without calls.
+ * @file Where the fields of `struct ggml_tensor` are. Contexts lie in memory of ours, so fields are read and written
+ * there without calls.
  */
 import { EngineError } from '../../util/errors.ts';
 import type { Ggml } from './ggml.ts';

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { ThreadCount } from './thread-count.ts';
 
-/** A processor with `cores` cores of which `taken` are used by others, and graphs of `work` milliseconds of one core. */
+/**
+ * A processor with `cores` cores of which `taken` are used by others, and graphs of `work` milliseconds of one core.
+ */
 function simulate(threads: number, work = 30, slowdown = 20) {
   const now = { wall: 0, cpu: 0, preempted: 0 };
   const count = new ThreadCount(threads, () => ({ ...now }));

@@ -1,7 +1,8 @@
 /**
- * @file How many threads the next graph runs on. ggml's threads wait for each other at every operator by spinning: if another process holds
- * one of their cores, all of them wait for time slices of some milliseconds, and a step takes ten to thirty times as long. So
- * threads that do not get their core are left out for a while, unless a graph takes longer without them.
+ * @file How many threads the next graph runs on. ggml's threads wait for each other at every operator by spinning: if
+ * another process holds one of their cores, all of them wait for time slices of some milliseconds, and a step takes ten
+ * to thirty times as long. So threads that do not get their core are left out for a while, unless a graph takes longer
+ * without them.
  */
 
 /** What of the process is measured around a graph. */
@@ -31,7 +32,10 @@ const PREEMPTIONS = 30;
 const PATIENCE = [250, 4000] as const;
 /** … and so many times as long as the failure took, so that trying costs a fifth of the time at most. */
 const PAUSE = 5;
-/** A thread is left out only where the same graph takes less than this part of the time without it: where a core is held, it is a fifth. */
+/**
+ * A thread is left out only where the same graph takes less than this part of the time without it: where a core is
+ * held, it is a fifth.
+ */
 const GAIN = 0.5;
 /** Milliseconds for which a thread stays that was left out in vain, doubled each time up to the second number. */
 const STAY = [1000, 16_000] as const;

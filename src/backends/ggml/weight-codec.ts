@@ -35,7 +35,10 @@ function isKept(format: string): format is GgmlType {
   return Object.hasOwn(GGML_TYPES, format);
 }
 
-/** Formats with which activations are rounded to 8 bits in blocks as long as theirs, so that two terms of them are exact to 15 bits. */
+/**
+ * Formats with which activations are rounded to 8 bits in blocks as long as theirs, so that two terms of them are exact
+ * to 15 bits.
+ */
 const REFINED: ReadonlySet<string> = new Set(
   Object.keys(GGML_TYPES).filter((name) => blockLength(name as GgmlType) > 1),
 );
@@ -78,7 +81,9 @@ export const plainCodec: WeightCodec = {
   },
 };
 
-/** Blocks in the order that this processor reads fastest, where it has one: other processors make files of their own. */
+/**
+ * Blocks in the order that this processor reads fastest, where it has one: other processors make files of their own.
+ */
 export const ggmlCodec: WeightCodec = {
   ...plainCodec,
   parts(spec) {

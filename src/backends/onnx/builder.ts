@@ -1,8 +1,8 @@
 /**
  * @file A small typed builder of ONNX graphs: values with a dtype and a shape, nodes, constants, external weights.
  *
- * The shapes hold numbers where a length is known when the graph is built and names (`'B'`, `'T'`) where it is known only
- * when the graph is run. What a field number means: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+ * The shapes hold numbers where a length is known when the graph is built and names (`'B'`, `'T'`) where it is known
+ * only when the graph is run. What a field number means: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
 
 import { ScopedNames } from '../../ops/names.ts';
@@ -95,8 +95,8 @@ export class GraphBuilder {
   }
 
   /**
-   * A choice that is made when the graph runs: `yes` where `condition` (a bool without axes) holds, else `no`. Only the nodes of
-   * the one that was chosen run. Both may read any value made before, and give values of the same types.
+   * A choice that is made when the graph runs: `yes` where `condition` (a bool without axes) holds, else `no`. Only the
+   * nodes of the one that was chosen run. Both may read any value made before, and give values of the same types.
    */
   branch(condition: Value, yes: () => readonly Value[], no: () => readonly Value[]): Value[] {
     const [then, thenOutputs] = this.#subgraph(yes);
@@ -109,8 +109,8 @@ export class GraphBuilder {
   }
 
   /**
-   * Goes along an axis of `sequences`, step by step: `body` gets the state and each sequence's element, and gives the next state,
-   * which is also the step's result.
+   * Goes along an axis of `sequences`, step by step: `body` gets the state and each sequence's element, and gives the
+   * next state, which is also the step's result.
    * @param axis of the sequences, and of the result.
    * @returns the states after each step.
    */
@@ -150,7 +150,8 @@ export class GraphBuilder {
     this.#nodes = [];
     this.#made = new Set();
     try {
-      // What was made elsewhere, or is wanted twice, needs a name of its own here; for the rest that would be a copy too many.
+      // What was made elsewhere, or is wanted twice, needs a name of its own here; for the rest that would be a copy
+      // too many.
       const outputs = body().map((value) =>
         this.#made.delete(value.name) ? value : this.node('Identity', [value], [value])[0],
       );
@@ -275,9 +276,10 @@ export class GraphBuilder {
   }
 
   /**
-   * The nodes, those at the end of which only an output hangs put last, the first of them at the very end. ONNX Runtime goes through
-   * a graph backwards from such ends, the last one first: what it needs runs first. So an output of an early layer is computed when its
-   * layer is, and not when all others are done, up to which what it is made of would take memory.
+   * The nodes, those at the end of which only an output hangs put last, the first of them at the very end. ONNX Runtime
+   * goes through a graph backwards from such ends, the last one first: what it needs runs first. So an output of an
+   * early layer is computed when its layer is, and not when all others are done, up to which what it is made of would
+   * take memory.
    */
   #inOrder(): readonly ProtoWriter[] {
     const ends = [...this.#named]

@@ -1,5 +1,6 @@
 /**
- * @file The graphics card of a browser. It can be lost: its driver restarts, the system takes it back, or its memory is full.
+ * @file The graphics card of a browser. It can be lost: its driver restarts, the system takes it back, or its memory is
+ * full.
  */
 import { GraphError } from '../../util/errors.ts';
 import type { GpuDevice } from './gpu-types.ts';

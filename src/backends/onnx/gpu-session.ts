@@ -1,6 +1,6 @@
 /**
- * @file A session of ONNX Runtime on a GPU. A step of the same shapes on the same cache as the last ones is captured: its commands are
- * recorded once, and played again with other numbers in the same buffers.
+ * @file A session of ONNX Runtime on a GPU. A step of the same shapes on the same cache as the last ones is captured:
+ * its commands are recorded once, and played again with other numbers in the same buffers.
  */
 import { GraphError } from '../../util/errors.ts';
 import type { CompiledGraph, StepInputs, StepOutput, StepOutputs, StepTensor, TensorData } from '../types.ts';

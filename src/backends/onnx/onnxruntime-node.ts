@@ -22,7 +22,8 @@ async function compile(graph: OpGraph, weights: PreparedWeights, options: Backen
       logSeverityLevel: 3,
       extra: {
         session: {
-          // Threads wait for the next operator awake, which is worth a third of a small model's speed, and sleep between runs.
+          // Threads wait for the next operator awake, which is worth a third of a small model's speed, and sleep
+          // between runs.
           force_spinning_stop: '1',
           intra_op: { allow_spinning: '1' },
           model_external_initializers_file_folder_path: weights.file.folder,

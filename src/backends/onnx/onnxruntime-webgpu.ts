@@ -1,6 +1,6 @@
 /**
- * @file ONNX Runtime's WebGPU builds, for browsers. Loaded when a model is to run on a GPU: their files are three times as large as
- * those of the WebAssembly build.
+ * @file ONNX Runtime's WebGPU builds, for browsers. Loaded when a model is to run on a GPU: their files are three times
+ * as large as those of the WebAssembly build.
  */
 import type * as ort from 'onnxruntime-web';
 import type { OpGraph } from '../../ops/graph.ts';
@@ -24,7 +24,10 @@ export interface WebGpuOptions {
   readonly captures?: boolean;
 }
 
-/** WebAssembly that waits for a GPU: by the browser's own means (a build of 17 MB), else by code that was made for it (27 MB). */
+/**
+ * WebAssembly that waits for a GPU: by the browser's own means (a build of 17 MB), else by code that was made for it
+ * (27 MB).
+ */
 async function importBuild(): Promise<Ort> {
   if ('Suspending' in WebAssembly) return import('onnxruntime-web/jspi');
   return import('onnxruntime-web/webgpu');
@@ -138,8 +141,8 @@ class GpuGraph implements CompiledGraph {
       executionProviders: [{ name: 'webgpu', device: held.device } as never],
       externalData,
       logSeverityLevel: this.#host.isVerbose ? 0 : 3,
-      // ONNX Runtime's script reads it twice: first for the GPU, which may then record runs that ask for it, and then for itself, which
-      // would tie the session to the buffers of its first run.
+      // ONNX Runtime's script reads it twice: first for the GPU, which may then record runs that ask for it, and then
+      // for itself, which would tie the session to the buffers of its first run.
       get enableGraphCapture() {
         const value = captures && !isRead ? true : undefined;
         isRead = true;

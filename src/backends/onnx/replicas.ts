@@ -1,6 +1,6 @@
 /**
- * @file Copies of a cache's slots in the memory of a GPU. The cache in the memory of JavaScript is what counts; a step copies only what was
- * written since the last one.
+ * @file Copies of a cache's slots in the memory of a GPU. The cache in the memory of JavaScript is what counts; a step
+ * copies only what was written since the last one.
  */
 import type { StepTensor } from '../types.ts';
 import { BUFFER_USAGE, bufferSize, type GpuBuffer, type GpuDevice } from './gpu-types.ts';

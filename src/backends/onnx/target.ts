@@ -29,7 +29,10 @@ export const onnxTarget: GraphTarget = {
   },
 };
 
-/** What a GPU wants: nothing that the processor has to decide while a step runs. Its memory is smaller than the processor's. */
+/**
+ * What a GPU wants: nothing that the processor has to decide while a step runs. Its memory is smaller than the
+ * processor's.
+ */
 export const onnxGpuTarget: GraphTarget = { ...onnxTarget, staticGraph: true, int8Parameters: 600e6 };
 
 /** What the WebAssembly build wants: it has no fast product for blocks of 32, and a session copies the weights. */

@@ -1,5 +1,6 @@
 /**
- * @file What both builds of ONNX Runtime for browsers share: their calls one after the other, their weights, and what their errors mean.
+ * @file What both builds of ONNX Runtime for browsers share: their calls one after the other, their weights, and what
+ * their errors mean.
  */
 import { GraphError, InputError, KeyholdError, MemoryError } from '../../util/errors.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
@@ -20,9 +21,10 @@ export interface SessionFiles {
 }
 
 /**
- * Makes a session of a model's bytes, and of its weights as a file for each tensor: no array has to hold them all. Each tensor's memory
- * is given back when ONNX Runtime copies the next one, so weights are in memory once: 538 MB of them took 1,550 MB at the peak before.
- * Where ONNX Runtime reads a tensor twice, the session is made again of files that stay.
+ * Makes a session of a model's bytes, and of its weights as a file for each tensor: no array has to hold them all. Each
+ * tensor's memory is given back when ONNX Runtime copies the next one, so weights are in memory once: 538 MB of them
+ * took 1,550 MB at the peak before. Where ONNX Runtime reads a tensor twice, the session is made again of files that
+ * stay.
  * @throws what `create` throws.
  */
 export async function makeSession<S>(
@@ -132,7 +134,10 @@ function inTime<T>(what: string, call: Promise<T>): Promise<T> {
   return Promise.race([call, silence]).finally(() => clearTimeout(timer));
 }
 
-/** Its words for "no memory"; a bare number is the address of a C++ exception, which is bad_alloc in all cases that were seen. */
+/**
+ * Its words for "no memory"; a bare number is the address of a C++ exception, which is bad_alloc in all cases that were
+ * seen.
+ */
 const NO_MEMORY =
   /bad_alloc|out of memory|memory access out of bounds|array buffer allocation|invalid array length|^\d+$/i;
 

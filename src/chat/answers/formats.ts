@@ -20,7 +20,10 @@ export interface CallSyntax {
   readonly write: CallWriting | null;
 }
 
-/** The parts of written calls: `open` call `between` call `close`. A call is `before`, its name, `after`, its arguments as JSON, `last`. */
+/**
+ * The parts of written calls: `open` call `between` call `close`. A call is `before`, its name, `after`, its arguments
+ * as JSON, `last`.
+ */
 export interface CallWriting {
   readonly open: string;
   readonly before: string;

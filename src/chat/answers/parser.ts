@@ -19,7 +19,9 @@ export interface AnswerParserOptions {
   readonly startsInReasoning?: boolean;
   /** The tools that there are. Calls of others stay text. @default any name is one of a tool */
   readonly tools?: ToolSchemas | null;
-  /** A grammar enforces the form of calls (`write` of the format), so that they are given piece by piece. @default false */
+  /**
+   * A grammar enforces the form of calls (`write` of the format), so that they are given piece by piece. @default false
+   */
   readonly enforced?: boolean;
 }
 
@@ -30,8 +32,9 @@ interface Marker {
 }
 
 /**
- * Gives the parts of an answer as soon as they are certain. However the answer is cut into pieces, the parts are the same, but for
- * where texts, thoughts and arguments are cut. What looks like a call and is none stays text, with its markers.
+ * Gives the parts of an answer as soon as they are certain. However the answer is cut into pieces, the parts are the
+ * same, but for where texts, thoughts and arguments are cut. What looks like a call and is none stays text, with its
+ * markers.
  */
 export class AnswerParser {
   readonly #format: AnswerFormat;

@@ -1,5 +1,6 @@
 /**
- * @file Calls whose form a grammar enforces. They can't turn out to be none, so they are given while they are being written.
+ * @file Calls whose form a grammar enforces. They can't turn out to be none, so they are given while they are being
+ * written.
  */
 import type { CallWriting } from './formats.ts';
 

@@ -12,7 +12,10 @@ export interface Limits {
   readonly depth: number;
 }
 
-/** Some 2 s, and texts of 30 million characters: a message takes some 100 steps, and a million tokens are 4 million characters. */
+/**
+ * Some 2 s, and texts of 30 million characters: a message takes some 100 steps, and a million tokens are 4 million
+ * characters.
+ */
 export const LIMITS: Limits = { steps: 5_000_000, text: 30_000_000, depth: 200 };
 
 /** Items that range() gives, as jinja2's sandbox. */

@@ -1,5 +1,6 @@
 /**
- * @file A template as tokens, with white space trimmed as transformers sets jinja2 up: `trim_blocks` and `lstrip_blocks`.
+ * @file A template as tokens, with white space trimmed as transformers sets jinja2 up: `trim_blocks` and
+ * `lstrip_blocks`.
  */
 import { JinjaError } from './errors.ts';
 import { isAllSpace, SPACES, spaceEnd, trimEndSpaces } from './spaces.ts';

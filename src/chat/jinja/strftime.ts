@@ -80,7 +80,10 @@ const TEXTS: Readonly<Record<string, (date: Date) => string>> = {
   '%': () => '%',
 };
 
-/** With glibc's flags: `-` does not fill, `_` fills with spaces, `0` with zeros, `^` and `#` change the case. Unknown codes stay. */
+/**
+ * With glibc's flags: `-` does not fill, `_` fills with spaces, `0` with zeros, `^` and `#` change the case. Unknown
+ * codes stay.
+ */
 export function strftime(date: Date, format: string): string {
   return format.replace(/%([-_0^#]?)([a-zA-Z%])/g, (whole, flag: string, code: string) => {
     if (Object.hasOwn(NUMBERS, code)) {

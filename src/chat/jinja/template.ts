@@ -1,8 +1,8 @@
 /**
  * @file A template of the Jinja language, as Python's jinja2 renders it with transformers' settings.
  *
- * An interpreter of its own: @huggingface/jinja writes other texts than jinja2 in many cases (white space, equality, Python's way to
- * write values), and has no bounds for templates that do not end.
+ * An interpreter of its own: @huggingface/jinja writes other texts than jinja2 in many cases (white space, equality,
+ * Python's way to write values), and has no bounds for templates that do not end.
  */
 import type { Statement } from './ast.ts';
 import { LIMITS, type Limits } from './budget.ts';

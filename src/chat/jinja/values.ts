@@ -1,8 +1,8 @@
 /**
  * @file The values of templates: Python's, in JavaScript.
  *
- * None is `null`, strings, booleans and numbers are themselves, a list is an array, a dict is a `Map`. A number that is whole counts
- * as an int; {@link Float} is a float that happens to be whole.
+ * None is `null`, strings, booleans and numbers are themselves, a list is an array, a dict is a `Map`. A number that is
+ * whole counts as an int; {@link Float} is a float that happens to be whole.
  */
 import { JinjaError } from './errors.ts';
 

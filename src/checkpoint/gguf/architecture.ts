@@ -1,5 +1,6 @@
 /**
- * @file What a row of the table of GGUF architectures is: how metadata become a config.json, and tensors get Hugging Face's names.
+ * @file What a row of the table of GGUF architectures is: how metadata become a config.json, and tensors get Hugging
+ * Face's names.
  */
 import { range } from '../../util/numbers.ts';
 import type { StoredTensor } from '../types.ts';

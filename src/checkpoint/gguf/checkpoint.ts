@@ -20,8 +20,8 @@ import { ggufTokenizerConfig, ggufTokenizerJson } from './tokenizer/tokenizer-js
 import type { GgufVocabulary } from './tokenizer/types.ts';
 
 /**
- * Builds a checkpoint from a GGUF file: its metadata as config.json, tokenizer.json and tokenizer_config.json, its tensors by
- * Hugging Face's names. Of a file in shards any may be named; the others must lie beside it.
+ * Builds a checkpoint from a GGUF file: its metadata as config.json, tokenizer.json and tokenizer_config.json, its
+ * tensors by Hugging Face's names. Of a file in shards any may be named; the others must lie beside it.
  *
  * @throws CheckpointError where a file is missing, damaged, or of an architecture that is not run.
  */

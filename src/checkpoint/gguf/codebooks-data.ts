@@ -1,6 +1,6 @@
 /**
- * @file Codebooks of ggml (MIT), packed: each value is an index of the list of its book, 2 or 4 bits a value, low bits first.
- * Made by test/fixtures/make/gguf_codebooks.py.
+ * @file Codebooks of ggml (MIT), packed: each value is an index of the list of its book, 2 or 4 bits a value, low bits
+ * first. Made by test/fixtures/make/gguf_codebooks.py.
  */
 
 export interface PackedCodebook {

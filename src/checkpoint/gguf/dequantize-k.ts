@@ -100,7 +100,8 @@ export function dequantizeQ6K(bytes: Uint8Array, out: Float32Array): void {
     const d = halves[bytes[at + 208] | (bytes[at + 209] << 8)];
     for (let g = 0; g < 16; g++) {
       const scale = fround(d * signed[at + 192 + g]);
-      // Each half of 128 values has 64 bytes of low bits and 32 of high bits; run r of 32 values takes bits 2r of the latter.
+      // Each half of 128 values has 64 bytes of low bits and 32 of high bits; run r of 32 values takes bits 2r of the
+      // latter.
       const run = (g & 7) >> 1;
       const ql = at + (g >> 3) * 64 + (run & 1) * 32 + (g & 1) * 16;
       const qh = at + 128 + (g >> 3) * 32 + (g & 1) * 16;

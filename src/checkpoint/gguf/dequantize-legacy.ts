@@ -15,7 +15,8 @@ export const dequantizeQ4 =
     const size = minimum ? 20 : 18;
     for (let at = 0, to = 0; at < bytes.length; at += size, to += 32) {
       const d = halves[bytes[at] | (bytes[at + 1] << 8)];
-      const m = minimum ? halves[bytes[at + 2] | (bytes[at + 3] << 8)] : -0; // -0 changes nothing, not even the sign of 0
+      // -0 changes nothing, not even the sign of 0
+      const m = minimum ? halves[bytes[at + 2] | (bytes[at + 3] << 8)] : -0;
       const zero = minimum ? 0 : 8;
       const qs = at + size - 16;
       for (let j = 0; j < 16; j++) {
@@ -34,7 +35,8 @@ export const dequantizeQ5 =
     const size = minimum ? 24 : 22;
     for (let at = 0, to = 0; at < bytes.length; at += size, to += 32) {
       const d = halves[bytes[at] | (bytes[at + 1] << 8)];
-      const m = minimum ? halves[bytes[at + 2] | (bytes[at + 3] << 8)] : -0; // -0 changes nothing, not even the sign of 0
+      // -0 changes nothing, not even the sign of 0
+      const m = minimum ? halves[bytes[at + 2] | (bytes[at + 3] << 8)] : -0;
       const zero = minimum ? 0 : 16;
       const qs = at + size - 16;
       const qh = qs - 4;

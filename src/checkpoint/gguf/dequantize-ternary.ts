@@ -11,7 +11,9 @@ const RUNS = [
 ] as const;
 const POWERS = [1, 3, 9, 27, 81] as const;
 
-/** qs[48], qh[4], d. A byte is a fraction of 256 in base 3: digit n is the integer part of 3 · frac(byte · 3ⁿ / 256). */
+/**
+ * qs[48], qh[4], d. A byte is a fraction of 256 in base 3: digit n is the integer part of 3 · frac(byte · 3ⁿ / 256).
+ */
 export function dequantizeTq1(bytes: Uint8Array, out: Float32Array): void {
   const halves = halfValues();
   for (let at = 0, to = 0; at < bytes.length; at += 54) {

@@ -90,7 +90,9 @@ describe('a file that lies about itself is refused', () => {
   const entry = (type: number) => ggufStart(0, 1).text('key').u32(type);
   const u64Max = 2n ** 64n - 1n;
   const text = (content: string) => new TextEncoder().encode(content);
-  /** What llama.cpp was attacked with (integer overflows of counts, lengths, sizes and offsets), and what else is wrong. */
+  /**
+   * What llama.cpp was attacked with (integer overflows of counts, lengths, sizes and offsets), and what else is wrong.
+   */
   const CASES: readonly (readonly [string, Uint8Array, RegExp])[] = [
     ['empty', new Uint8Array(), /too few/],
     ['no magic', new Uint8Array(64), /does not begin with "GGUF"/],

@@ -46,7 +46,10 @@ export interface GgufHeader {
 
 /** More than any vocabulary with merges takes. */
 const MAX_HEADER_BYTES = 512 * 1024 * 1024;
-/** What is read at first: headers with a vocabulary have some 3 MB, and what was too short is read again. Of a remote file, the smaller one. */
+/**
+ * What is read at first: headers with a vocabulary have some 3 MB, and what was too short is read again. Of a remote
+ * file, the smaller one.
+ */
 const FIRST_READ = { local: 1 << 22, remote: 1 << 20 } as const;
 const MAX_DIMS = 4;
 const MAX_NAME = 512;

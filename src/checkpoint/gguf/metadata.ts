@@ -52,7 +52,8 @@ export class Metadata {
   }
 
   /**
-   * Ids of tokens: one, or a list of them. Some files name tokens that there are not, e.g. 4294967295: they are left out.
+   * Ids of tokens: one, or a list of them. Some files name tokens that there are not, e.g. 4294967295: they are left
+   * out.
    * @param count of all tokens.
    */
   tokenIds(key: string, count: number): number[] {
@@ -127,7 +128,10 @@ export class Metadata {
     return this.#list(key, 'boolean').values() as boolean[];
   }
 
-  /** Some elements of a list of numbers, without decoding the others; `fallback` for those beyond its end, and where there is no list. */
+  /**
+   * Some elements of a list of numbers, without decoding the others; `fallback` for those beyond its end, and where
+   * there is no list.
+   */
   numbersAt(key: string, indices: readonly number[], fallback: number): number[] {
     const list = this.isList(key) ? this.#list(key, 'number') : null;
     return indices.map((index) => Number(list?.at(index) ?? fallback));

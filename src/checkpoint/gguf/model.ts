@@ -35,7 +35,8 @@ export interface HuggingFaceModel {
 
 /**
  * @param where the file, for messages.
- * @throws CheckpointError for an architecture that is not run, metadata that lack something, and tensors that do not belong to it.
+ * @throws CheckpointError for an architecture that is not run, metadata that lack something, and tensors that do not
+ * belong to it.
  */
 export async function asHuggingFace(
   all: Metadata,

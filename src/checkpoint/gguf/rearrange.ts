@@ -92,7 +92,9 @@ export function mapped(tensor: StoredTensor, name: string, map: (value: number) 
   };
 }
 
-/** A matrix with rows and columns exchanged. Reading it reads the whole of `tensor`; `transposed` gives the latter back. */
+/**
+ * A matrix with rows and columns exchanged. Reading it reads the whole of `tensor`; `transposed` gives the latter back.
+ */
 export function turned(tensor: StoredTensor, name: string): StoredTensor {
   const [rows, cols] = tensor.shape;
   return {
@@ -111,7 +113,10 @@ export function turned(tensor: StoredTensor, name: string): StoredTensor {
   };
 }
 
-/** Entry by entry of the first axis, the rows of several tensors below each other: [E, a + b, …] of [E, a, …] and [E, b, …]. */
+/**
+ * Entry by entry of the first axis, the rows of several tensors below each other: [E, a + b, …] of [E, a, …] and
+ * [E, b, …].
+ */
 export function stackedEntries(tensors: readonly StoredTensor[], name: string): StoredTensor {
   const { dtype, format, shape } = tensors[0];
   const height = tensors.reduce((sum, tensor) => sum + tensor.shape[1], 0);
@@ -171,7 +176,10 @@ function stackedBlocks(tensors: readonly StoredTensor[], height: number): BlockR
   };
 }
 
-/** Entry by entry of the first axis, turned around and below each other: [E, a, b] becomes [E · b, a]. Reading reads whole entries. */
+/**
+ * Entry by entry of the first axis, turned around and below each other: [E, a, b] becomes [E · b, a]. Reading reads
+ * whole entries.
+ */
 export function turnedEntries(tensor: StoredTensor, name: string): StoredTensor {
   const { dtype, format, shape } = tensor;
   const [count, rows, cols] = shape;

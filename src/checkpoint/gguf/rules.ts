@@ -1,5 +1,6 @@
 /**
- * @file How GGUF's tensors differ from Hugging Face's: rows of heads in another order, norms with one added, experts in one tensor.
+ * @file How GGUF's tensors differ from Hugging Face's: rows of heads in another order, norms with one added, experts in
+ * one tensor.
  */
 import { CheckpointError } from '../../util/errors.ts';
 import type { GgufModel, TensorRule } from './architecture.ts';
@@ -11,7 +12,8 @@ const MAX_ENTRIES = 8192;
 const filled = (name: string, layer: string): string => name.replace('{l}', layer);
 
 /**
- * Rows of queries or keys whose rotation is interleaved in the file: pairs (2i, 2i + 1) become (i, i + half) within each head.
+ * Rows of queries or keys whose rotation is interleaved in the file: pairs (2i, 2i + 1) become (i, i + half) within
+ * each head.
  */
 export function rotatedRows(to: string, heads: 'nHead' | 'nQueryGroups'): TensorRule {
   return {

@@ -1,5 +1,6 @@
 /**
- * @file What a GGUF file recommends for sampling (`general.sampling.*`), as the generation_config.json of other checkpoints.
+ * @file What a GGUF file recommends for sampling (`general.sampling.*`), as the generation_config.json of other
+ * checkpoints.
  */
 import type { Metadata } from './metadata.ts';
 

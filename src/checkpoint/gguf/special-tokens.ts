@@ -13,7 +13,10 @@ const USUAL: Readonly<Record<string, Partial<Record<SpecialToken, number>>>> = {
   t5: { eos: 1, unknown: 2, padding: 0 },
 };
 
-/** Tokens that end an answer wherever they are control tokens: files name one or two of them, and generation_config.json is not in a file. */
+/**
+ * Tokens that end an answer wherever they are control tokens: files name one or two of them, and generation_config.json
+ * is not in a file.
+ */
 const ENDS = [
   ...['<|eot_id|>', '<|eom_id|>', '<|end_of_text|>', '<|im_end|>', '<|endoftext|>', '<|end|>', '<end_of_turn>'],
   ...['<|return|>', '<|call|>', '<|calls|>', '<|flush|>', '<turn|>', '<|tool_response>', '<end_of_utterance>'],
@@ -39,7 +42,8 @@ export function specialTokenId(metadata: Metadata, name: SpecialToken, count: nu
 }
 
 /**
- * The tokens at which an answer ends: those that the file names, and control tokens that end turns in every model that has them.
+ * The tokens at which an answer ends: those that the file names, and control tokens that end turns in every model that
+ * has them.
  * @param count of all tokens.
  */
 export function endTokenIds(metadata: Metadata, count: number): number[] {

@@ -1,5 +1,6 @@
 /**
- * @file Many texts out of a file's bytes. A vocabulary has 100,000 of them, and a call of the decoder for each takes longer than all else.
+ * @file Many texts out of a file's bytes. A vocabulary has 100,000 of them, and a call of the decoder for each takes
+ * longer than all else.
  */
 
 /** Texts in UTF-8 where a file has them. */

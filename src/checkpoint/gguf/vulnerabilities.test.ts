@@ -1,6 +1,6 @@
 /**
- * What other readers of GGUF were attacked with. Each test is named after the public report: a file like it is refused by a typed error,
- * before anything is allocated by what it says.
+ * What other readers of GGUF were attacked with. Each test is named after the public report: a file like it is refused
+ * by a typed error, before anything is allocated by what it says.
  */
 import { describe, expect, it } from 'vitest';
 import { type Bytes, f32Tensor, ggufFile, ggufStart, type TestValue } from '../../../test/support/gguf-bytes.ts';

@@ -1,5 +1,6 @@
 /**
- * @file bitsandbytes: 4 bits (nf4, fp4: a table of 16 values and a scale for 64 of them), and int8 with a scale for each row.
+ * @file bitsandbytes: 4 bits (nf4, fp4: a table of 16 values and a scale for 64 of them), and int8 with a scale for
+ * each row.
  */
 
 import { CheckpointError } from '../../util/errors.ts';

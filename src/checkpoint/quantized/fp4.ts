@@ -91,8 +91,8 @@ function mxfp4Blocks(packed: StoredTensor, scale: StoredTensor, cols: number): B
 }
 
 /**
- * gpt-oss: `X_blocks` [E, rows, cols / 32, 16] and `X_scales` [E, rows, cols / 32] are a matrix [rows, cols] for each expert; rows of gate and up
- * are by turns.
+ * gpt-oss: `X_blocks` [E, rows, cols / 32, 16] and `X_scales` [E, rows, cols / 32] are a matrix [rows, cols] for each
+ * expert; rows of gate and up are by turns.
  */
 export function mxfp4Experts(): Method {
   return {

@@ -1,5 +1,6 @@
 /**
- * @file 8-bit floats with scales: DeepSeek's and Qwen's `fp8` (squares of 128 or one scale), fbgemm_fp8, and NVIDIA's modelopt (fp8, nvfp4).
+ * @file 8-bit floats with scales: DeepSeek's and Qwen's `fp8` (squares of 128 or one scale), fbgemm_fp8, and NVIDIA's
+ * modelopt (fp8, nvfp4).
  */
 import type { StoredTensor } from '../types.ts';
 import { mxfp4Matrix, nvfp4Matrix } from './fp4.ts';

@@ -1,5 +1,6 @@
 /**
- * @file HQQ: w = (q - zero) · scale with a zero point that is no integer; values are packed in parts of the group matrix.
+ * @file HQQ: w = (q - zero) · scale with a zero point that is no integer; values are packed in parts of the group
+ * matrix.
  */
 import { product } from '../../util/numbers.ts';
 import type { Method, QuantizedModule, QuantSettings } from './method.ts';

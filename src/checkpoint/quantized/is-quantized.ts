@@ -1,5 +1,6 @@
 /**
- * @file Whether a config.json says that its weights are quantized. Apart from the readers, which pages of other checkpoints do without.
+ * @file Whether a config.json says that its weights are quantized. Apart from the readers, which pages of other
+ * checkpoints do without.
  */
 import { isObject } from '../../util/is-object.ts';
 

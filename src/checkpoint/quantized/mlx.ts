@@ -1,6 +1,6 @@
 /**
- * @file MLX: `weight` packs along the inputs (low bits first). w = q · scale + bias for groups of inputs, or floats of 4 or 8 bits with
- * scales alone.
+ * @file MLX: `weight` packs along the inputs (low bits first). w = q · scale + bias for groups of inputs, or floats of
+ * 4 or 8 bits with scales alone.
  */
 import { widenInto } from '../../util/half.ts';
 import { isObject } from '../../util/is-object.ts';

@@ -57,8 +57,8 @@ function autoRound(settings: QuantSettings): Method {
 }
 
 /**
- * The checkpoint itself where neither its config.json nor a file beside it says anything of quantizing; else the same with plain tensors, and without the
- * settings in its config.
+ * The checkpoint itself where neither its config.json nor a file beside it says anything of quantizing; else the same
+ * with plain tensors, and without the settings in its config.
  *
  * @throws CheckpointError for a method or a layout that is not read, and for tensors that do not fit each other.
  */

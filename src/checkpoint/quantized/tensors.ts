@@ -31,7 +31,10 @@ export function madeMatrix(
   };
 }
 
-/** Values and bytes of one block of ggml's q4_0: a scale of 16 bits, then values j and j + 16 in byte j, each (q - 8) · scale. */
+/**
+ * Values and bytes of one block of ggml's q4_0: a scale of 16 bits, then values j and j + 16 in byte j, each
+ * (q - 8) · scale.
+ */
 const Q4_VALUES = 32;
 const Q4_BYTES = 18;
 
@@ -44,7 +47,8 @@ export interface FourBitRows {
 }
 
 /**
- * The same values as blocks of q4_0, which hold them exactly: 4 bits less 8, and scales of float16 for groups of whole blocks.
+ * The same values as blocks of q4_0, which hold them exactly: 4 bits less 8, and scales of float16 for groups of whole
+ * blocks.
  * @param rows of the matrix, by number.
  * @returns null where the scales or the groups are others.
  */
@@ -79,7 +83,9 @@ export function q4Blocks(
 /** All values, as float32. */
 export const allFloats = (tensor: StoredTensor): Promise<Float32Array> => tensor.readFloats(0, product(tensor.shape));
 
-/** A module's bias, if it has one. AutoGPTQ wrote biases of zeros to models without biases: such a one may be left over. */
+/**
+ * A module's bias, if it has one. AutoGPTQ wrote biases of zeros to models without biases: such a one may be left over.
+ */
 export async function neutralBias({ name, get }: QuantizedModule): Promise<StoredTensor[]> {
   const bias = get('bias');
   if (!bias) return [];
@@ -125,7 +131,8 @@ export interface ScaleBlocks {
 }
 
 /**
- * Which block of a matrix a scale of this shape is for: one for all, for each row, for groups of columns, or for squares.
+ * Which block of a matrix a scale of this shape is for: one for all, for each row, for groups of columns, or for
+ * squares.
  * @throws CheckpointError where the shapes do not fit.
  */
 function scaleBlocks(

@@ -1,5 +1,6 @@
 /**
- * @file torchao: int8 and fp8 with scales, int4 in plain rows. Its tensors are `_weight_qdata`, `_weight_scale`, `_weight_zero_point`.
+ * @file torchao: int8 and fp8 with scales, int4 in plain rows. Its tensors are `_weight_qdata`, `_weight_scale`,
+ * `_weight_zero_point`.
  */
 import type { StoredTensor } from '../types.ts';
 import type { Method, QuantizedModule } from './method.ts';

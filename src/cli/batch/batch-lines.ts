@@ -47,7 +47,10 @@ const NO_REQUEST = 'must be a prompt, or an object with a prompt';
 /** A request and its index in the file, which is the default of its id. */
 export type NamedRequest = BatchRequest & { readonly id: string | number; readonly index: number };
 
-/** @throws UsageError for a file that can't be read; InputError for a line that is no request, and for ids that occur twice. */
+/**
+ * @throws UsageError for a file that can't be read; InputError for a line that is no request, and for ids that occur
+ * twice.
+ */
 export async function readRequests(path: string): Promise<NamedRequest[]> {
   const lines = (await textOf(path, '--prompts')).split(/\r?\n/);
   const requests: NamedRequest[] = [];

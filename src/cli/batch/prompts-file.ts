@@ -34,7 +34,8 @@ interface Sink {
 /**
  * Works on all requests without a result. A result is written the moment it is there, so that a run that was cut off
  * goes on where it was.
- * @param options for requests that do not say otherwise. A seed is that of the first request; each one after it has the next.
+ * @param options for requests that do not say otherwise. A seed is that of the first request; each one after it has the
+ * next.
  * @returns how many requests failed, now or before.
  */
 export async function runBatch(

@@ -1,5 +1,6 @@
 /**
- * Batches over a queue in Redis: each request has one result, whatever is killed. Skipped where redis-server is not installed.
+ * Batches over a queue in Redis: each request has one result, whatever is killed. Skipped where redis-server is not
+ * installed.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

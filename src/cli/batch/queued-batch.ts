@@ -1,5 +1,6 @@
 /**
- * @file `keyhold batch --queue`: one process sends the requests of a file to a queue and collects the results; others answer them.
+ * @file `keyhold batch --queue`: one process sends the requests of a file to a queue and collects the results; others
+ * answer them.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';

@@ -1,7 +1,9 @@
 /**
- * @file A queue of batch requests in Redis: streams with a consumer group, and results that are created where they are absent.
+ * @file A queue of batch requests in Redis: streams with a consumer group, and results that are created where they are
+ * absent.
  *
- * Keys: `keyhold:requests:MODEL`, a stream of requests; `keyhold:batch:ID:queued` and `…:done`, sets of custom ids; `…:results`, a stream.
+ * Keys: `keyhold:requests:MODEL`, a stream of requests; `keyhold:batch:ID:queued` and `…:done`, sets of custom ids;
+ * `…:results`, a stream.
  */
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
@@ -104,7 +106,9 @@ export class RedisQueue {
     return this.#redis.scard(batchKeys(batch)[0]);
   }
 
-  /** Results of a batch that came after one, in the order in which they came. @param after a result's entry; '0': all */
+  /**
+   * Results of a batch that came after one, in the order in which they came. @param after a result's entry; '0': all
+   */
   async results(batch: string, after: string): Promise<{ readonly entry: string; readonly result: string }[]> {
     const entries = (await this.#redis.xrange(batchKeys(batch)[2], `(${after}`, '+', 'COUNT', 500)) as Entry[];
     return entries.map(([entry, fields]) => ({ entry, result: fields![1] }));

@@ -136,7 +136,10 @@ async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
   }
 }
 
-/** What no message could be answered with is told at once; the library says what is missing, here it is said which option helps. */
+/**
+ * What no message could be answered with is told at once; the library says what is missing, here it is said which
+ * option helps.
+ */
 function checkModel(model: LanguageModel, template: string | undefined): void {
   if (!model.hasTokenizer)
     throw new InputError(`${model.name} has no tokenizer.json, which a conversation needs; add the file`);

@@ -131,7 +131,10 @@ function modelRows({ config, hasTokenizer, generationConfig }: Inspection): [str
 
 const SAMPLING_KEYS = ['do_sample', 'temperature', 'top_k', 'top_p', 'min_p', 'repetition_penalty'];
 
-/** What layers are, each kind once; with the number of layers where they differ. @param alike what is said where all are alike. */
+/**
+ * What layers are, each kind once; with the number of layers where they differ.
+ * @param alike what is said where all are alike.
+ */
 function layerWords({ layers }: Config, wordsOf: (layer: LayerSpec) => string, alike?: string): string {
   const counts = new Map<string, number>();
   for (const layer of layers) {

@@ -19,7 +19,8 @@ import { asUsage, findPolicy, isSmallModel, readCacheOption, SMALL_MODEL } from 
 import { readTextFile } from './text-file.ts';
 
 /**
- * A policy, and options of its own behind colons: `h2o:recent=16:sinks=2`. A policy of one's own is called as it calls itself.
+ * A policy, and options of its own behind colons: `h2o:recent=16:sinks=2`. A policy of one's own is called as it calls
+ * itself.
  * @throws UsageError for options that are none, or that the policy does not take.
  */
 export async function contestant(text: string): Promise<Contestant> {

@@ -325,7 +325,11 @@ export async function findPolicy(name: string): Promise<string | PolicyRow> {
   return asUsage(() => definePolicy(found as PolicyDefinition));
 }
 
-/** Runs what takes these options: what a policy refuses is wrong usage. @param where begins the message. @param hint ends it. */
+/**
+ * Runs what takes these options: what a policy refuses is wrong usage.
+ * @param where begins the message.
+ * @param hint ends it.
+ */
 export function asUsage<T>(use: () => T, where = '', hint = ''): T {
   try {
     return use();

@@ -14,7 +14,8 @@ export interface PromptFlags {
 
 /**
  * The prompt as text. Files and stdin lose the line end that editors and `echo` put at their end, and nothing else.
- * @throws UsageError where there is none, or two; InputError for a file that can't be read, is empty, or is no UTF-8 text.
+ * @throws UsageError where there is none, or two; InputError for a file that can't be read, is empty, or is no UTF-8
+ * text.
  */
 export async function readPrompt(argument: string | undefined, flags: PromptFlags, io: CliIo): Promise<string> {
   const { promptFile } = flags;

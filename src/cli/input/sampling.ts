@@ -50,7 +50,9 @@ const anyNumber = numberThat('from -2 to 2', (v) => v >= -2 && v <= 2);
 const number0 = numberThat('of at least 0', (v) => v >= 0);
 const share = numberThat('above 0 and at most 1', (v) => v > 0 && v <= 1);
 
-/** What `chat` does where generation_config.json says nothing of sampling: small models repeat themselves when greedy. */
+/**
+ * What `chat` does where generation_config.json says nothing of sampling: small models repeat themselves when greedy.
+ */
 export const CHAT_SAMPLING: SamplingOptions = { temperature: 0.7, topP: 0.95, minP: 0.05 };
 
 /**

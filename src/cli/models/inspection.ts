@@ -68,7 +68,8 @@ function storedBytes({ dtype, shape, blocks, transposed }: StoredTensor): number
 }
 
 /**
- * Looks at a model. Of one from the hub that was not downloaded yet, config.json alone is fetched, or the header of its GGUF file.
+ * Looks at a model. Of one from the hub that was not downloaded yet, config.json alone is fetched, or the header of its
+ * GGUF file.
  * @throws as openCheckpoint and planModel do.
  */
 export async function inspectModel(model: string, load: LoadOptions, memory: MemoryPlanOptions): Promise<Inspection> {

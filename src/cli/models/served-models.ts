@@ -72,7 +72,8 @@ export interface NamedSettings extends ModelSettings {
 }
 
 /**
- * The models of --models. Paths of a file that begin with a dot are relative to it. A key `env:NAME` is read from the environment.
+ * The models of --models. Paths of a file that begin with a dot are relative to it. A key `env:NAME` is read from the
+ * environment.
  * @throws UsageError for a file that can't be read or says what can't be meant, and for two models of one name.
  */
 export async function modelSettings(

@@ -56,7 +56,8 @@ const furthest = (a: Float32Array, b: Float32Array) => a.reduce((most, x, i) => 
 const held = (cache: KVCache, layers: readonly number[], row = 0) =>
   layers.flatMap((l) => range(cache.shape.layers[l].groups).map((g) => cache.tokenPositions(l, row, g).length));
 
-// Grouped heads; a key head for each head, positions learned; one key head for all; windows; sinks; recurrent layers beside; latent.
+// Grouped heads; a key head for each head, positions learned; one key head for all; windows; sinks; recurrent layers
+// beside; latent.
 const KINDS = ['llama', 'gpt2', 'falcon', 'gemma2', 'gpt_oss', 'jamba', 'deepseek_v3'] as const;
 
 describe.each(KINDS)('%s', (name) => {

@@ -1,6 +1,6 @@
 /**
- * @file Measures how much of the past each query group of a model reads: once for retrieval, by a second reading of the same text, and
- * once for local needs, by what is lost where a group attends to recent tokens only.
+ * @file Measures how much of the past each query group of a model reads: once for retrieval, by a second reading of the
+ * same text, and once for local needs, by what is lost where a group attends to recent tokens only.
  */
 import type { Config } from '../../config/config.ts';
 import type { KVCache } from '../../kvcache/kv-cache.ts';
@@ -26,11 +26,14 @@ import { LocalNeeds } from './local-needs.ts';
 
 /** Options of `calibrate`. */
 export interface CalibrateOptions {
-  /** Texts of the kind that the model is used for; at least 64 tokens together. @default texts that are part of the package */
+  /**
+   * Texts of the kind that the model is used for; at least 64 tokens together.
+   * @default texts that are part of the package
+   */
   readonly texts?: readonly string[];
   /**
-   * Tokens of each window of the texts: about the length of the sequences that caches are made for. Less where the model's context holds
-   * no two of them.
+   * Tokens of each window of the texts: about the length of the sequences that caches are made for. Less where the
+   * model's context holds no two of them.
    * @default 512
    */
   readonly length?: number;
@@ -66,7 +69,10 @@ const STRIDE = 8;
 /** log of weights that are 0. */
 const LEAST_LOG = -40;
 
-/** Keeps all, each layer and group in slots of its own. @param observe is called for each layer of a step, with maxima of weights. */
+/**
+ * Keeps all, each layer and group in slots of its own.
+ * @param observe is called for each layer of a step, with maxima of weights.
+ */
 const measuring = (observe: (layer: LayerView) => void): PolicyRow =>
   definePolicy({
     name: 'calibration',
@@ -175,7 +181,10 @@ class Meter {
   readonly #needs = new Map<number, LocalNeeds>();
   /** By layer and group: log z of all windows' slots. */
   readonly #logs = new Map<number, number[][]>();
-  /** By layer and group: the largest weight of each slot of the text in this second reading; null: this is no second reading. */
+  /**
+   * By layer and group: the largest weight of each slot of the text in this second reading; null: this is no second
+   * reading.
+   */
   #most: Map<number, Float32Array[]> | null = null;
 
   constructor(model: CalibratedModel, cache: KVCache, from: number, length: number) {

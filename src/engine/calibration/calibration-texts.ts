@@ -1,6 +1,7 @@
 /**
- * @file The texts that models are calibrated with: passages in the public domain (King James Bible; Shakespeare; Milton; Encyclopaedia
- * Britannica, 1911), with some lines of facts in them, records, a program, a table and a dialogue. About 500 tokens each.
+ * @file The texts that models are calibrated with: passages in the public domain (King James Bible; Shakespeare;
+ * Milton; Encyclopaedia Britannica, 1911), with some lines of facts in them, records, a program, a table and a
+ * dialogue. About 500 tokens each.
  */
 
 export const CALIBRATION_TEXTS: readonly string[] = [

@@ -70,7 +70,8 @@ export class Calibrations {
   }
 
   /**
-   * The table that caches without one of their own are made by: the latest of this process or of one before; otherwise it is measured.
+   * The table that caches without one of their own are made by: the latest of this process or of one before; otherwise
+   * it is measured.
    * @param start called before it is measured.
    * @throws as {@link calibrate}.
    */

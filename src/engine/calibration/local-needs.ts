@@ -1,5 +1,6 @@
 /**
- * @file What a layer's attention loses where a query group attends to the first few tokens and the most recent ones only.
+ * @file What a layer's attention loses where a query group attends to the first few tokens and the most recent ones
+ * only.
  */
 import { LOCAL_WINDOWS, MEASURED_SINKS } from '../../kvcache/routing/calibration-table.ts';
 import type { LayerShape } from '../../kvcache/shape.ts';
@@ -10,14 +11,20 @@ export class LocalNeeds {
   readonly #shape: LayerShape;
   /** Numbers of a value. */
   readonly #size: number;
-  /** Of each group: W Wᵀ, W the rows of the projection that its heads are multiplied with [R·Dv, R·Dv]; null: no projection is known. */
+  /**
+   * Of each group: W Wᵀ, W the rows of the projection that its heads are multiplied with [R·Dv, R·Dv]; null: no
+   * projection is known.
+   */
   readonly #gram: readonly Float32Array[] | null;
   /** The values of the text so far [G, tokens, Dv]. */
   readonly #values: Float32Array;
   readonly #most: number;
   /** Sums of squares that are lost, by group and window. */
   readonly #lost: Float64Array;
-  /** Sum of the residual stream's mean squares; or of the squares of each group's own result, where no projection is known. */
+  /**
+   * Sum of the residual stream's mean squares; or of the squares of each group's own result, where no projection is
+   * known.
+   */
   readonly #stream: Float64Array;
   readonly #width: number;
 

@@ -3,7 +3,8 @@
  *
  * A processor changes the logits in place; a token that is out is -Infinity. The sampler puts them
  * together in Hugging Face's order: bias, bans, penalties, the caller's own, temperature, top-k, top-p, min-p.
- * Nothing here sorts the vocabulary: the few leading tokens are found in one pass with a small heap, or by partitioning.
+ * Nothing here sorts the vocabulary: the few leading tokens are found in one pass with a small heap, or by
+ * partitioning.
  */
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
@@ -26,15 +27,19 @@ export interface LogitsProcessorState {
   /** Called once, before the prompt is read. Other sequences go on meanwhile. */
   prepare?(): Promise<void>;
   /**
-   * The tokens that may come next: bit `id % 32` of word `id / 32` for each; null: all of them. It is applied before any other change, so
-   * that `topK` and the like choose among these tokens. The array may be used again for the next call.
+   * The tokens that may come next: bit `id % 32` of word `id / 32` for each; null: all of them. It is applied before
+   * any other change, so that `topK` and the like choose among these tokens. The array may be used again for the next
+   * call.
    */
   mask?(context: LogitsContext): Uint32Array | null;
   /** Changes logits [V] in place. */
   process?(logits: Float32Array, context: LogitsContext): void;
   /** The token that was chosen, one call for each, in their order. Ends of the text are told as well. */
   accept?(token: number): void;
-  /** Whether nothing can follow the accepted tokens: the sequence then ends as at a token of `eosTokenIds`, without another step. */
+  /**
+   * Whether nothing can follow the accepted tokens: the sequence then ends as at a token of `eosTokenIds`, without
+   * another step.
+   */
   readonly ended?: boolean;
 }
 
@@ -118,8 +123,8 @@ export function minP(p: number): LogitsFunction {
 }
 
 /**
- * Makes every token of the context less likely (Keskar et al. 2019, arXiv 1909.05858): positive logits are divided by the
- * penalty, negative ones multiplied, once for each token however often it stands there.
+ * Makes every token of the context less likely (Keskar et al. 2019, arXiv 1909.05858): positive logits are divided by
+ * the penalty, negative ones multiplied, once for each token however often it stands there.
  * @throws InputError unless it is a finite number above 0.
  */
 export function repetitionPenalty(penalty: number): LogitsFunction {

@@ -25,8 +25,9 @@ import {
 import { maximum, mostLikely, TokenRanking } from './token-ranking.ts';
 
 /**
- * How tokens are chosen. They take effect in this order, which is Hugging Face's, after the masks of `processors`: `logitBias`, `bannedTokens`,
- * `repetitionPenalty`, `frequencyPenalty`, `presencePenalty`, `processors`, `temperature`, `topK`, `topP`, `minP`.
+ * How tokens are chosen. They take effect in this order, which is Hugging Face's, after the masks of `processors`:
+ * `logitBias`, `bannedTokens`, `repetitionPenalty`, `frequencyPenalty`, `presencePenalty`, `processors`, `temperature`,
+ * `topK`, `topP`, `minP`.
  */
 export interface SamplingOptions {
   /** 0: always the most likely token; `topK`, `topP`, `minP` and `seed` then change nothing. @default 0 */
@@ -49,7 +50,9 @@ export interface SamplingOptions {
   readonly bannedTokens?: readonly number[];
   /** A whole number; the same seed gives the same text. @default random */
   readonly seed?: number;
-  /** The caller's own changes to the logits: functions, or objects that make a state for each sequence. @default none */
+  /**
+   * The caller's own changes to the logits: functions, or objects that make a state for each sequence. @default none
+   */
   readonly processors?: readonly LogitsProcessor[];
 }
 
@@ -175,8 +178,8 @@ export class Sampler {
   }
 
   /**
-   * Takes a token that was drawn from q with probability min(1, p/q), and otherwise draws from max(p - q, 0): together that is p
-   * (Leviathan et al. 2023, arXiv 2211.17192).
+   * Takes a token that was drawn from q with probability min(1, p/q), and otherwise draws from max(p - q, 0): together
+   * that is p (Leviathan et al. 2023, arXiv 2211.17192).
    */
   #judge(token: number, q: Float64Array, random: Random): number {
     const { ids, count, weights, total } = this.#ranking;
@@ -206,7 +209,8 @@ function report(logits: Float32Array, norm: Normalizer, token: number, count: nu
 }
 
 /**
- * The natural logarithm of a token's probability under the logits [V], and where asked for those of the most likely tokens.
+ * The natural logarithm of a token's probability under the logits [V], and where asked for those of the most likely
+ * tokens.
  * @throws GraphError, InputError as {@link logSoftmaxAt}.
  */
 export function tokenLogprobs(

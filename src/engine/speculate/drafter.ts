@@ -28,9 +28,9 @@ export interface SpeculateOptions {
    */
   readonly tokens?: number;
   /**
-   * Whether the text must be the same as without speculation, with float32 weights. With quantized weights logits of chunks differ from
-   * those of single steps by as much as the weights' rounding, so the text may differ. false: slots may be rounded and tokens evicted within a
-   * chunk, too.
+   * Whether the text must be the same as without speculation, with float32 weights. With quantized weights logits of
+   * chunks differ from those of single steps by as much as the weights' rounding, so the text may differ. false: slots
+   * may be rounded and tokens evicted within a chunk, too.
    * @default true
    */
   readonly exact?: boolean;

@@ -30,7 +30,8 @@ export class ModelDrafter implements Drafter {
   ) {
     checkSameVocabulary(model, draft);
     this.#draft = draft;
-    // A seed of its own, so that the larger model's draws are as without it. Processors are left out: they may count their calls.
+    // A seed of its own, so that the larger model's draws are as without it. Processors are left out: they may count
+    // their calls.
     const seed = sampling.seed === undefined ? undefined : (sampling.seed ^ 0x5eed) >>> 0;
     this.#sampler = new Sampler({ ...sampling, seed, processors: [] });
     this.#signal = signal;

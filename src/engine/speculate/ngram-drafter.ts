@@ -13,8 +13,8 @@ const MOST_COMMON = 16;
 const RADIX = 2 ** 22;
 
 /**
- * Finds the earlier index with the most tokens in common (at least two), and proposes what came after it (Saxena 2023, prompt
- * lookup decoding; also arXiv 2304.04487).
+ * Finds the earlier index with the most tokens in common (at least two), and proposes what came after it (Saxena 2023,
+ * prompt lookup decoding; also arXiv 2304.04487).
  */
 export class NgramDrafter implements Drafter {
   /** By pair of tokens: where the last one ended. */

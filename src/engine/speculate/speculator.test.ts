@@ -14,7 +14,10 @@ import type { LogitsProcessor } from '../sampling/logits.ts';
 import { Sampler } from '../sampling/sampler.ts';
 
 const cacheDir = await tempFolder('lookahead');
-/** ONNX Runtime computes a row alone as it does among others; ggml has other kernels for it, and near ties may be decided otherwise. */
+/**
+ * ONNX Runtime computes a row alone as it does among others; ggml has other kernels for it, and near ties may be
+ * decided otherwise.
+ */
 const engine = 'onnx';
 const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir, engine, generationConfig: false });
 let tiny: LanguageModel;
@@ -366,7 +369,8 @@ describe('judging a proposal', () => {
       const options = { temperature: 0.5 + random(100) / 50, ...narrow };
       const judge = new Sampler({ ...options, seed: pair });
       const drafter = new Sampler({ ...(pair % 2 ? options : { temperature: 1 }), seed: 1000 + pair });
-      // What it draws alone, by many draws of another one: the exact probabilities come from the proposals of the judge itself.
+      // What it draws alone, by many draws of another one: the exact probabilities come from the proposals of the judge
+      // itself.
       const exact = new Sampler({ ...options, seed: 1 }).propose(p, context).probabilities!;
       const counts = new Map<string, number>();
       for (let run = 0; run < RUNS; run++) {

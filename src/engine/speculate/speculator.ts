@@ -1,12 +1,12 @@
 /**
  * @file Speculation: one step verifies several draft tokens.
  *
- * A drafter proposes tokens that may follow the last one. The model computes all of them in one chunk. Then tokens are chosen from
- * its logits one after the other, as without speculation: as long as each is the proposed one, the next one's logits are there
- * already. The rest is taken back from the cache.
+ * A drafter proposes tokens that may follow the last one. The model computes all of them in one chunk. Then tokens are
+ * chosen from its logits one after the other, as without speculation: as long as each is the proposed one, the next
+ * one's logits are there already. The rest is taken back from the cache.
  *
- * With float32 weights and slots the text is the same as without, as long as no token is evicted before the last one of the chunk has
- * come. {@link DecoderModel.stepLimit} says how long a chunk may be for that.
+ * With float32 weights and slots the text is the same as without, as long as no token is evicted before the last one of
+ * the chunk has come. {@link DecoderModel.stepLimit} says how long a chunk may be for that.
  */
 
 import { bufferName } from '../../kvcache/buffers.ts';
@@ -118,8 +118,8 @@ export class Speculator {
   }
 
   /**
-   * Nothing more is chosen: takes back all that follows the token before the last one, which is left pending as it is without
-   * speculation.
+   * Nothing more is chosen: takes back all that follows the token before the last one, which is left pending as it is
+   * without speculation.
    * @param context all tokens that were chosen.
    */
   end(at: BatchRow, context: readonly number[]): void {

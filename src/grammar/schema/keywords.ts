@@ -1,5 +1,6 @@
 /**
- * @file The keywords of a schema as forms. A keyword that is not known, or can't be enforced, is refused by its name and path.
+ * @file The keywords of a schema as forms. A keyword that is not known, or can't be enforced, is refused by its name
+ * and path.
  */
 import { FormatError } from '../../util/errors.ts';
 import { isObject } from '../../util/is-object.ts';

@@ -45,7 +45,10 @@ export abstract class LazyNode implements Node {
   protected abstract make(): readonly (readonly Item[])[];
 }
 
-/** The node of what may follow in a state, made when it is first asked for. @param state a number that no other state has. */
+/**
+ * The node of what may follow in a state, made when it is first asked for.
+ * @param state a number that no other state has.
+ */
 export function restIn<R>(rests: Map<number, R>, state: number, make: () => R): R {
   const known = rests.get(state);
   if (known !== undefined) return known;

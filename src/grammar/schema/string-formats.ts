@@ -1,5 +1,6 @@
 /**
- * @file The values of `format` as patterns. Each matches only what the format allows; of some formats it leaves rare forms out.
+ * @file The values of `format` as patterns. Each matches only what the format allows; of some formats it leaves rare
+ * forms out.
  */
 import { FormatError } from '../../util/errors.ts';
 import { at } from './document.ts';

@@ -73,8 +73,8 @@ const SHORT_ESCAPES: Readonly<Record<number, string>> = {
 };
 
 /**
- * Characters within a JSON string, each in one way only: as JSON.stringify writes it. So different texts are different strings, and
- * a string can be excluded.
+ * Characters within a JSON string, each in one way only: as JSON.stringify writes it. So different texts are different
+ * strings, and a string can be excluded.
  */
 export class JsonCharacters implements Characters {
   readonly #made = new Map<string, Term>();

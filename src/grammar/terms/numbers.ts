@@ -1,8 +1,8 @@
 /**
  * @file Numbers of JSON as terms.
  *
- * Readers make float64 of them: 1e999 is Infinity, 0.99999999999999999999 is 1. So digits are limited, such that what is written is on
- * the same side of each bound as what is read.
+ * Readers make float64 of them: 1e999 is Infinity, 0.99999999999999999999 is 1. So digits are limited, such that what
+ * is written is on the same side of each bound as what is read.
  */
 import type { Term, Terms } from './terms.ts';
 

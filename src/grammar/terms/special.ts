@@ -1,6 +1,6 @@
 /**
- * @file Texts with special tokens. A special token has no text, so it has bytes of its own: 0xff, which is no part of UTF-8, and its id.
- * No other term takes these bytes.
+ * @file Texts with special tokens. A special token has no text, so it has bytes of its own: 0xff, which is no part of
+ * UTF-8, and its id. No other term takes these bytes.
  */
 import type { Term, Terms } from './terms.ts';
 

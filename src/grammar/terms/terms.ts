@@ -1,7 +1,8 @@
 /**
- * @file Regular languages of bytes as terms with derivatives (Brzozowski 1964): the derivative of a term by a byte is what may
- * follow that byte. Terms are interned, so a term is a state of a deterministic automaton that is made as far as it is visited. With
- * intersection and complement, schemas can be combined exactly; counted repetitions cost nothing until they are visited.
+ * @file Regular languages of bytes as terms with derivatives (Brzozowski 1964): the derivative of a term by a byte is
+ * what may follow that byte. Terms are interned, so a term is a state of a deterministic automaton that is made as far
+ * as it is visited. With intersection and complement, schemas can be combined exactly; counted repetitions cost nothing
+ * until they are visited.
  */
 import { FormatError } from '../../util/errors.ts';
 import { type ByteClasses, type ByteSet, ByteSets, hasByte } from './byte-set.ts';
@@ -63,7 +64,9 @@ export class Terms {
     return term;
   }
 
-  /** One of many texts: common beginnings are shared, so that a derivative costs the same for one text as for thousands. */
+  /**
+   * One of many texts: common beginnings are shared, so that a derivative costs the same for one text as for thousands.
+   */
   texts(texts: readonly string[]): Term {
     const encoder = new TextEncoder();
     const compare = (a: Uint8Array, b: Uint8Array) => {

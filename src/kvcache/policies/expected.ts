@@ -13,8 +13,9 @@ export interface ExpectedOptions extends ScoredPolicyOptions {
   /** F: how many positions ahead. @default 512 */
   readonly horizon?: number;
   /**
-   * After so many written tokens all scores are made anew; until then new tokens are safe as recent ones. Never more than `recent`.
-   * 1 follows the definition at every token, at a price: D² multiplications a slot and head. @default 64
+   * After so many written tokens all scores are made anew; until then new tokens are safe as recent ones. Never more
+   * than `recent`. 1 follows the definition at every token, at a price: D² multiplications a slot and head.
+   * @default 64
    */
   readonly refresh?: number;
 }
@@ -24,14 +25,16 @@ const HORIZON = 512;
 /** Most queries that wait: a quarter of the memory of a head's sums at 64 dimensions. */
 const MOST_KEPT = 63;
 
-/** Attention far ahead says little of near tokens: with N/8, perplexity was 2.8 % above a dense cache's, with N/4 1.9 %. */
+/**
+ * Attention far ahead says little of near tokens: with N/8, perplexity was 2.8 % above a dense cache's, with N/4 1.9 %.
+ */
 const usualRecent = (cacheLength: number): number => Math.floor(cacheLength / 4);
 
 /**
- * Expected attention (arXiv 2510.00636): the mean over the group's heads of softmax_j(kᵀR̄μ·s + kᵀR̄ΣR̄ᵀk·s²/2), times ‖v_j‖₂,
- * where μ and Σ are the running mean and covariance of a head's queries before rotation, R̄ the mean rotation over the next F
- * positions, and s the attention's scale. What differs from the paper: all queries count, those of the first tokens included,
- * and the policy goes on while tokens are written.
+ * Expected attention (arXiv 2510.00636): the mean over the group's heads of softmax_j(kᵀR̄μ·s + kᵀR̄ΣR̄ᵀk·s²/2), times
+ * ‖v_j‖₂, where μ and Σ are the running mean and covariance of a head's queries before rotation, R̄ the mean rotation
+ * over the next F positions, and s the attention's scale. What differs from the paper: all queries count, those of the
+ * first tokens included, and the policy goes on while tokens are written.
  */
 export const expectedAttention = definePolicy<ExpectedOptions>({
   name: 'expected',
@@ -51,7 +54,8 @@ export const expectedAttention = definePolicy<ExpectedOptions>({
       ...rules,
       // Of each head: Σq [D], and the upper half of Σqqᵀ [D, D].
       layerState: (layer) => shape.layers[layer].heads * momentsOf(shape.layers[layer].keySize),
-      // Sums are read where scores are made anew: until then the queries of single tokens wait, and are added up together.
+      // Sums are read where scores are made anew: until then the queries of single tokens wait, and are added up
+      // together.
       keepsLayerState: ({ newTokens, keptChunks, rowState }) =>
         newTokens === 1 && keptChunks < MOST_KEPT && !isDue(rowState),
       observe: (layer) => {

@@ -6,8 +6,8 @@ import { lengthOf, Scratch } from '../policy/vectors.ts';
 import { type H2OOptions, heavyHitters, NORMALIZE } from './h2o.ts';
 
 /**
- * H2O with each weight times the length of the slot's value vector: S_j += m_j · ‖v_j‖₂ (the idea of awslabs/keys_values'
- * h2o-vlen). A weight on a short vector moves little.
+ * H2O with each weight times the length of the slot's value vector: S_j += m_j · ‖v_j‖₂ (the idea of
+ * awslabs/keys_values' h2o-vlen). A weight on a short vector moves little.
  */
 export const valueLengthH2O = definePolicy<H2OOptions>({
   name: 'h2o-vlen',

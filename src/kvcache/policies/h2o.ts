@@ -32,9 +32,9 @@ export function heavyHitters(normalize = true): PolicyRules {
 }
 
 /**
- * H2O (arXiv 2306.14048): S_j += m_j at every chunk, where m_j = Σ of the attention weights on slot j over the chunk's queries
- * and the group's heads. Unlike the paper, each query group decides for itself, sinks stay, the recent window is an eighth of
- * the budget, and scores are divided by the queries that could see the slot (see {@link h2oOriginal}).
+ * H2O (arXiv 2306.14048): S_j += m_j at every chunk, where m_j = Σ of the attention weights on slot j over the chunk's
+ * queries and the group's heads. Unlike the paper, each query group decides for itself, sinks stay, the recent window
+ * is an eighth of the budget, and scores are divided by the queries that could see the slot (see {@link h2oOriginal}).
  */
 export const h2o = definePolicy<H2OOptions>({
   name: 'h2o',
@@ -44,8 +44,8 @@ export const h2o = definePolicy<H2OOptions>({
 });
 
 /**
- * H2O as published: attention summed and not normalized, half of the budget for recent tokens, no sinks. What differs: query groups
- * decide for themselves, not heads (heads of a group share their slots).
+ * H2O as published: attention summed and not normalized, half of the budget for recent tokens, no sinks. What differs:
+ * query groups decide for themselves, not heads (heads of a group share their slots).
  */
 export const h2oOriginal = definePolicy<H2OOptions>({
   name: 'h2o-orig',

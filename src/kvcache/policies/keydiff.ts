@@ -8,8 +8,8 @@ import { lengthOf, Scratch } from '../policy/vectors.ts';
 const SLOT_STATE = 2;
 
 /**
- * KeyDiff (arXiv 2504.15364): −cos(k_j, u), where u is the mean of the held keys' directions k / ‖k‖. It needs no attention
- * weights. All keys are compared anew after each chunk, since u moves with every token.
+ * KeyDiff (arXiv 2504.15364): −cos(k_j, u), where u is the mean of the held keys' directions k / ‖k‖. It needs no
+ * attention weights. All keys are compared anew after each chunk, since u moves with every token.
  */
 export const keyDiff = definePolicy({
   name: 'keydiff',

@@ -5,8 +5,8 @@ import { definePolicy } from '../policy/define-policy.ts';
 import { lengthOf, Scratch } from '../policy/vectors.ts';
 
 /**
- * Key norm (arXiv 2406.11430): keys with a large norm tend to get little attention, so the score is −‖k_j‖₂. It needs no
- * attention weights. What differs from the paper: no layers are left out.
+ * Key norm (arXiv 2406.11430): keys with a large norm tend to get little attention, so the score is −‖k_j‖₂. It needs
+ * no attention weights. What differs from the paper: no layers are left out.
  */
 export const keyNorm = definePolicy({
   name: 'knorm',

@@ -12,8 +12,8 @@ export interface LastRecentOptions extends CacheOptions {
 }
 
 /**
- * Attention sinks and a recent window (StreamingLLM, arXiv 2309.17453), with every token at its own position. The value of a
- * token is its position. All layers and groups hold the same.
+ * Attention sinks and a recent window (StreamingLLM, arXiv 2309.17453), with every token at its own position. The value
+ * of a token is its position. All layers and groups hold the same.
  */
 export const lastRecent = definePolicy<LastRecentOptions>({
   name: 'lastrec',

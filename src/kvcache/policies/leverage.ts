@@ -10,7 +10,8 @@ import type { LayerView } from '../policy/view.ts';
 
 export interface LeverageOptions extends ScoredPolicyOptions {
   /**
-   * After so many written tokens all scores are made anew; until then new tokens are safe as recent ones. Never more than `recent`.
+   * After so many written tokens all scores are made anew; until then new tokens are safe as recent ones. Never more
+   * than `recent`.
    * @default 64
    */
   readonly refresh?: number;
@@ -24,9 +25,10 @@ const SAME = 1e-9;
 const usualRecent = (cacheLength: number): number => Math.floor(cacheLength / 8);
 
 /**
- * Leverage scores (Compactor, arXiv 2507.08143, without its random projection): x = unrotated key − mean of all unrotated keys seen;
- * M = Σ x xᵀ over all keys seen, evicted ones included; score = xᵀ (M + λI)⁻¹ x with λ = 0.01 × the mean diagonal of M. A key far
- * from all others, or in a direction that few of them have, stays. It needs no attention weights.
+ * Leverage scores (Compactor, arXiv 2507.08143, without its random projection): x = unrotated key − mean of all
+ * unrotated keys seen; M = Σ x xᵀ over all keys seen, evicted ones included; score = xᵀ (M + λI)⁻¹ x with
+ * λ = 0.01 × the mean diagonal of M. A key far from all others, or in a direction that few of them have, stays. It
+ * needs no attention weights.
  */
 export const leverage = definePolicy<LeverageOptions>({
   name: 'leverage',

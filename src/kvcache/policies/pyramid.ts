@@ -13,9 +13,9 @@ export interface PyramidOptions extends SnapKVOptions {
 const BETA = 20;
 
 /**
- * PyramidKV (arXiv 2406.02069): layer l of L keeps round(max − l·(max − min)/(L − 1)) slots, min = N/beta (at least 1), max =
- * 2N − min, so that the mean over layers is N. The scores are snapkv's; window and sinks shrink in a layer whose budget is smaller.
- * As long as the whole sequence fits N, all of it stays in all layers.
+ * PyramidKV (arXiv 2406.02069): layer l of L keeps round(max − l·(max − min)/(L − 1)) slots, min = N/beta (at least 1),
+ * max = 2N − min, so that the mean over layers is N. The scores are snapkv's; window and sinks shrink in a layer whose
+ * budget is smaller. As long as the whole sequence fits N, all of it stays in all layers.
  */
 export const pyramidKV = definePolicy<PyramidOptions>({
   name: 'pyramid',

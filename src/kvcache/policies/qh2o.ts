@@ -13,8 +13,8 @@ export interface QuantizedH2OOptions extends H2OOptions {
 }
 
 /**
- * H2O for quantized slots (awslabs/keys_values' qh2o): c·N(S) − (1 − c)·N(e), where e_j = ‖k − k̂‖ + ‖v − v̂‖ is what a slot lost
- * when it was stored, and N scales to [0, 1] within the group (a constant is 0). With c = 1 it is h2o.
+ * H2O for quantized slots (awslabs/keys_values' qh2o): c·N(S) − (1 − c)·N(e), where e_j = ‖k − k̂‖ + ‖v − v̂‖ is what a
+ * slot lost when it was stored, and N scales to [0, 1] within the group (a constant is 0). With c = 1 it is h2o.
  */
 export const quantizedH2O = definePolicy<QuantizedH2OOptions>({
   name: 'qh2o',

@@ -62,11 +62,11 @@ export function snapRules({ options, cacheLength }: PolicySetup<SnapKVOptions>):
 }
 
 /**
- * SnapKV (arXiv 2404.14469): while the prompt lasts, a slot's score is what the chunk's last W queries pay to it, averaged over
- * 5 neighbouring positions (at the edges over what is there); the window itself is safe. The schedule makes the prompt's last
- * chunk W tokens long. Afterwards scores go on as h2o's, from these as a start, each divided by the queries counted that could see
- * the slot. What differs from the paper: groups decide for themselves, sinks stay, and a prompt that exceeds the budget is cut
- * down chunk by chunk, by each chunk's own window, instead of at its end.
+ * SnapKV (arXiv 2404.14469): while the prompt lasts, a slot's score is what the chunk's last W queries pay to it,
+ * averaged over 5 neighbouring positions (at the edges over what is there); the window itself is safe. The schedule
+ * makes the prompt's last chunk W tokens long. Afterwards scores go on as h2o's, from these as a start, each divided by
+ * the queries counted that could see the slot. What differs from the paper: groups decide for themselves, sinks stay,
+ * and a prompt that exceeds the budget is cut down chunk by chunk, by each chunk's own window, instead of at its end.
  */
 export const snapKV = definePolicy<SnapKVOptions>({
   name: 'snapkv',

@@ -4,8 +4,8 @@
 import { definePolicy } from '../policy/define-policy.ts';
 
 /**
- * TOVA (arXiv 2401.06104): the weights of the chunk's last query, as a mean over all heads of the layer: one decision for all
- * groups. The newest token always stays.
+ * TOVA (arXiv 2401.06104): the weights of the chunk's last query, as a mean over all heads of the layer: one decision
+ * for all groups. The newest token always stays.
  */
 export const tova = definePolicy({
   name: 'tova',

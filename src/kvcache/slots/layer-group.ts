@@ -35,8 +35,8 @@ export class LayerGroup {
   }
 
   /**
-   * Frees the slots from `start` on. What they held is wiped: readers look at whole arrays, and their results must follow from what is
-   * held alone.
+   * Frees the slots from `start` on. What they held is wiped: readers look at whole arrays, and their results must
+   * follow from what is held alone.
    */
   free(row: number, g: number, start: number): void {
     const end = this.table.filled[this.table.groupIndex(row, g)];
@@ -111,7 +111,8 @@ export class LayerGroup {
       return;
     }
     const capacity = Math.max(...wanted);
-    // New memory has space for what is known to come, and a half more, but never for more than the budget and its spare slots.
+    // New memory has space for what is known to come, and a half more, but never for more than the budget and its spare
+    // slots.
     const reserve = Math.min(most, Math.max(expected, Math.ceil(1.5 * capacity)));
     this.resize(table.batch, capacity, reserve);
   }

@@ -1,6 +1,7 @@
 /**
- * @file What a step changes in the slots of one row and layer group: slots that move, tokens that are written, slots that are freed. The
- * owner of the memory carries it out ({@link SlotStore.apply}: loops on the host). Each group's survivors are always its first slots.
+ * @file What a step changes in the slots of one row and layer group: slots that move, tokens that are written, slots
+ * that are freed. The owner of the memory carries it out ({@link SlotStore.apply}: loops on the host). Each group's
+ * survivors are always its first slots.
  */
 import type { GroupView, LayerView } from '../policy/view.ts';
 
@@ -25,7 +26,10 @@ class GroupPlan {
     this.group = group;
   }
 
-  /** Plans the survivors' slots: those held stay where they are, as far as that is among the first; others fill the gaps. */
+  /**
+   * Plans the survivors' slots: those held stay where they are, as far as that is among the first; others fill the
+   * gaps.
+   */
   make({ held, length, keep, kept, slotState }: GroupView): void {
     this.held = held;
     this.kept = kept;

@@ -1,5 +1,6 @@
 /**
- * @file How many slots each group may have: its budget, or, where budgets follow the length, more while the sequence is short.
+ * @file How many slots each group may have: its budget, or, where budgets follow the length, more while the sequence is
+ * short.
  */
 import { InputError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';
@@ -43,9 +44,10 @@ interface Entry {
 const STRIDE = 1 / 16;
 
 /**
- * Up to the cacheLength every group holds all tokens. From there on each holds all of them or λ times its budget, whichever is less.
- * λ is as large as the bytes of all budgets allow, and falls to 1. So what is evicted first is of the groups with the fewest slots, and no
- * sum over all groups is larger than that of the budgets. Windows bound their layers: those have no part in this.
+ * Up to the cacheLength every group holds all tokens. From there on each holds all of them or λ times its budget,
+ * whichever is less. λ is as large as the bytes of all budgets allow, and falls to 1. So what is evicted first is of
+ * the groups with the fewest slots, and no sum over all groups is larger than that of the budgets. Windows bound their
+ * layers: those have no part in this.
  */
 export class SlotLimits {
   readonly #tables: readonly SlotTable[];
@@ -87,7 +89,10 @@ export class SlotLimits {
     return this.#steps && batch === 1 && isFollowing(table) ? this.at(table, length) : this.most(table);
   }
 
-  /** Slots that there may be memory for where a step wants so many: beyond the limit only where the spare ones are enough. */
+  /**
+   * Slots that there may be memory for where a step wants so many: beyond the limit only where the spare ones are
+   * enough.
+   */
   withChunk(limit: number, wanted: number): number {
     if (wanted <= limit) return wanted;
     return wanted <= limit + this.spare ? Math.ceil(wanted / this.#growth) * this.#growth : limit;

@@ -87,7 +87,10 @@ export class SlotStore {
     return this.#batch;
   }
 
-  /** A store with the same content; the memory is shared until one of them writes. The last chunk can be taken back here only. */
+  /**
+   * A store with the same content; the memory is shared until one of them writes. The last chunk can be taken back here
+   * only.
+   */
   fork(): SlotStore {
     return new SlotStore(this.spec, this.#batch, this);
   }
@@ -111,7 +114,8 @@ export class SlotStore {
 
   /**
    * Makes at least one slot, for operators don't like a dimension of 0.
-   * @param tokens memory for so many more of each row is made, as far as limits and spare slots allow. @param length of the rows.
+   * @param tokens memory for so many more of each row is made, as far as limits and spare slots allow.
+   * @param length of the rows.
    */
   open(tokens = 0, length = 0): void {
     for (const group of this.#groups.values()) {
@@ -177,7 +181,9 @@ export class SlotStore {
     for (const group of this.#groups.values()) group.shrink(this.spec.growth);
   }
 
-  /** Bytes of keys and values. What is reserved for more, and not used yet, does not count, and neither do spare slots. */
+  /**
+   * Bytes of keys and values. What is reserved for more, and not used yet, does not count, and neither do spare slots.
+   */
   get slotBytes(): number {
     return this.buffers.reduce((sum, buffer) => sum + (buffer?.bytes ?? 0), -this.spareBytes);
   }
@@ -243,7 +249,8 @@ export class SlotStore {
   }
 
   /**
-   * Forgets what the last chunk overwrote where that is more than so many slots of a group, or the policy's numbers of all slots.
+   * Forgets what the last chunk overwrote where that is more than so many slots of a group, or the policy's numbers of
+   * all slots.
    * @param keepsState whether there is memory for these numbers. @returns whether it has.
    */
   dropUndo(slots: number, keepsState: boolean): boolean {
@@ -265,7 +272,10 @@ export class SlotStore {
     }
   }
 
-  /** Grows a table as a row of that length has grown it: a cache that is loaded computes the same bits as the one that was saved. */
+  /**
+   * Grows a table as a row of that length has grown it: a cache that is loaded computes the same bits as the one that
+   * was saved.
+   */
   ensure(table: SlotTable, slotsOf: (group: number) => number, length: number): void {
     this.#grow(this.#groups.get(table.name)!, slotsOf, this.limits.memoryFor(table, length, this.#batch));
   }
@@ -284,9 +294,11 @@ export class SlotStore {
     step = this.spec.growth,
   ): void {
     const { growth } = this.spec;
-    // A length that is no multiple of the growth would be outgrown by it: 93 MB were copied at the last chunk of a prompt of 2,000.
+    // A length that is no multiple of the growth would be outgrown by it: 93 MB were copied at the last chunk of a
+    // prompt of 2,000.
     const expected = Math.ceil(this.expectedLength / growth) * growth;
-    // Spare slots are part of it: all of the cache was copied when the first chunk was written to them, twice the memory for a while.
+    // Spare slots are part of it: all of the cache was copied when the first chunk was written to them, twice the
+    // memory for a while.
     group.grow(slotsOf, { step, limits, expected, most: this.limits.withSpare(Math.max(...limits)) });
   }
 

@@ -66,7 +66,10 @@ export class SlotTable implements TableSpec {
   filled: Int32Array;
   /** [batch, groups]: tokens given up that a later query could have seen. */
   evicted: Int32Array;
-  /** The position that each token's key is rotated to. Null as long as that is its position: until a rebase, or positions that were given. */
+  /**
+   * The position that each token's key is rotated to. Null as long as that is its position: until a rebase, or
+   * positions that were given.
+   */
   #ropePositions: SlotArray<Float32Array> | null = null;
   #arrays: readonly SlotArray<SlotData>[];
 

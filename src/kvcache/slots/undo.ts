@@ -6,7 +6,9 @@ import type { SlotBuffer } from '../buffers/slot-buffer.ts';
 import { groupsOf, type LayerGroup } from './layer-group.ts';
 import type { SlotTable } from './slots.ts';
 
-/** Slots of a group that a cache with a budget in bytes keeps of what its last chunk overwrote: enough for one token. */
+/**
+ * Slots of a group that a cache with a budget in bytes keeps of what its last chunk overwrote: enough for one token.
+ */
 export const KEPT_UNDO_SLOTS = 2;
 
 /** The state of one table before the last chunk. */

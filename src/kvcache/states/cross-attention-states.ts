@@ -1,5 +1,6 @@
 /**
- * @file Keys and values of encoder states (of an image, say) that rows attend to. They never change, and are never evicted.
+ * @file Keys and values of encoder states (of an image, say) that rows attend to. They never change, and are never
+ * evicted.
  */
 import { InputError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';

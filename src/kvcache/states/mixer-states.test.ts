@@ -1,6 +1,6 @@
 /**
- * Random histories of caches with states: rows of different lengths, forks, snapshots, chunks that are taken back, rows that are
- * copied. In the end each row must give the logits of a cache that read its tokens alone.
+ * Random histories of caches with states: rows of different lengths, forks, snapshots, chunks that are taken back, rows
+ * that are copied. In the end each row must give the logits of a cache that read its tokens alone.
  */
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';

@@ -59,8 +59,9 @@ export class RecurrentStates {
   }
 
   /**
-   * Where the next states will be [B, ...dims]: an engine that computes one state a row may write them there, and hand the same
-   * arrays to {@link advance}, which then copies nothing. What was there is the undo of the chunk before, so the step must succeed.
+   * Where the next states will be [B, ...dims]: an engine that computes one state a row may write them there, and hand
+   * the same arrays to {@link advance}, which then copies nothing. What was there is the undo of the chunk before, so
+   * the step must succeed.
    */
   targets(): ReadonlyMap<string, Float32Array> {
     for (const { before } of this.#pairs) before.own();

@@ -4,7 +4,8 @@
  */
 import type { Entry } from '../../checkpoint/gguf/write/header-bytes.ts';
 import type { Config } from '../../config/config.ts';
-import type { LatentAttention, Mamba, Mamba2, MlpSpec, MoeMlp, SelfAttention } from '../../config/layer-spec.ts';
+import type { LatentAttention, Mamba, Mamba2, SelfAttention } from '../../config/layer-spec.ts';
+import type { MlpSpec, MoeMlp } from '../../config/mlp-spec.ts';
 import type { ConfigError } from '../../util/errors.ts';
 
 /** How entries are put below the architecture's name. */

@@ -1,5 +1,6 @@
 /**
- * @file Attention and Mamba-2 side by side (Falcon-H1, arXiv 2507.22448). Parameters: those of both, `h.L.attn` and `h.L.ssm`.
+ * @file Attention and Mamba-2 side by side (Falcon-H1, arXiv 2507.22448). Parameters: those of both, `h.L.attn` and
+ * `h.L.ssm`.
  */
 import type { AttentionMamba2 } from '../../config/layer-spec.ts';
 import { add, scale } from '../../ops/basic.ts';

@@ -1,6 +1,6 @@
 /**
- * @file Layers that attend to states which the caller gives, such as those of an image: keys and values are made once, when the
- * states are set for a row of a cache, and never change. Both branches of such a layer are gated.
+ * @file Layers that attend to states which the caller gives, such as those of an image: keys and values are made once,
+ * when the states are set for a row of a cache, and never change. Both branches of such a layer are gated.
  */
 import type { Config } from '../../config/config.ts';
 import type { CrossAttention, LayerSpec } from '../../config/layer-spec.ts';
@@ -83,8 +83,8 @@ export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, i
 }
 
 /**
- * The graph that makes keys and values of one row's `states` [1, S, width]: `crossStates` [2·layers, G, S, D], keys and values of the
- * first layer that attends to states, of the second, …
+ * The graph that makes keys and values of one row's `states` [1, S, width]: `crossStates` [2·layers, G, S, D], keys and
+ * values of the first layer that attends to states, of the second, …
  */
 export function traceCrossStates(config: Config, format: WeightFormat, target: GraphTarget): OpGraph {
   const g = new OpGraph(target);

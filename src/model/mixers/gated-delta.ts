@@ -1,8 +1,9 @@
 /**
- * @file Gated delta net (arXiv 2412.06464), as Qwen3-Next and Qwen3.5 have it: a short convolution of queries, keys and values, the
- * gated delta rule, and a gate on its normalized result.
+ * @file Gated delta net (arXiv 2412.06464), as Qwen3-Next and Qwen3.5 have it: a short convolution of queries, keys and
+ * values, the gated delta rule, and a gate on its normalized result.
  *
- * Parameters: `h.L.delta.qkv`, `.z`, `.beta`, `.decay`, `.out`; `.conv.weight` [K, W]; `.a_log`, `.dt_bias` [heads]; `.norm.weight`.
+ * Parameters: `h.L.delta.qkv`, `.z`, `.beta`, `.decay`, `.out`; `.conv.weight` [K, W]; `.a_log`, `.dt_bias` [heads];
+ * `.norm.weight`.
  */
 import type { GatedDelta } from '../../config/layer-spec.ts';
 import type { StateShape } from '../../kvcache/shape.ts';

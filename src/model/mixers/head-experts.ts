@@ -1,6 +1,6 @@
 /**
- * @file Mixture of attention heads (JetMoE, arXiv 2404.07413): a router chooses, token by token, the experts that make its
- * queries and project its results. Keys and values are the same for all experts.
+ * @file Mixture of attention heads (JetMoE, arXiv 2404.07413): a router chooses, token by token, the experts that make
+ * its queries and project its results. Keys and values are the same for all experts.
  */
 import type { HeadExperts } from '../../config/layer-spec.ts';
 import { add, concat, mul, reduceSum, reshape, split, tokensLike, transpose } from '../../ops/basic.ts';
@@ -13,7 +13,8 @@ import { routeTokens } from '../moe.ts';
 import { type AttentionInputs, type AttentionOutputs, attendHeads, byHead } from './self-attention.ts';
 
 /**
- * H = k·G heads: each of a token's k experts makes one query for every group, so a group's R = k queries are of k experts.
+ * H = k·G heads: each of a token's k experts makes one query for every group, so a group's R = k queries are of k
+ * experts.
  * @param x [B, T, E], normalized.
  */
 export function headExperts(

@@ -1,8 +1,9 @@
 /**
- * @file Mamba (arXiv 2312.00752): a short convolution, then a scan of each channel whose steps, inputs and outputs depend on the token.
+ * @file Mamba (arXiv 2312.00752): a short convolution, then a scan of each channel whose steps, inputs and outputs
+ * depend on the token.
  *
- * Parameters: `h.L.ssm.in` (rows [x | z]), `.x` (rows [dt | b | c]), `.dt` with a bias, `.out`; `.conv.weight` [K, I], `.conv.bias`;
- * `.a_log` [I, N]; `.d` [I]; where they are normalized with weights, `.dt_norm`, `.b_norm`, `.c_norm`.
+ * Parameters: `h.L.ssm.in` (rows [x | z]), `.x` (rows [dt | b | c]), `.dt` with a bias, `.out`; `.conv.weight` [K, I],
+ * `.conv.bias`; `.a_log` [I, N]; `.d` [I]; where they are normalized with weights, `.dt_norm`, `.b_norm`, `.c_norm`.
  */
 import type { Mamba } from '../../config/layer-spec.ts';
 import type { StateShape } from '../../kvcache/shape.ts';

@@ -1,8 +1,8 @@
 /**
  * @file Mamba-2 (arXiv 2405.21060): a short convolution, then a scan of heads that each decay by one number.
  *
- * Parameters: `h.L.ssm.in` (rows [z | x | b | c | dt]), `.out`; `.conv.weight` [K, I + 2·G·N], `.conv.bias`; `.a_log`, `.d`, `.dt_bias`
- * [heads]; `.norm.weight` [I].
+ * Parameters: `h.L.ssm.in` (rows [z | x | b | c | dt]), `.out`; `.conv.weight` [K, I + 2·G·N], `.conv.bias`; `.a_log`,
+ * `.d`, `.dt_bias` [heads]; `.norm.weight` [I].
  */
 import type { Mamba2 } from '../../config/layer-spec.ts';
 import type { StateShape } from '../../kvcache/shape.ts';

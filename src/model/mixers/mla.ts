@@ -1,12 +1,12 @@
 /**
- * @file Multi-head latent attention (arXiv 2405.04434). A token's keys and values are matrices times one latent vector c, so the cache
- * holds c and the rotated key that all heads share, and not the heads' keys and values. Queries are taken to the space of c:
- * q·(W_k c) = (W_kᵀ q)·c; and values leave it after attention: Σ p W_v c = W_v Σ p c.
+ * @file Multi-head latent attention (arXiv 2405.04434). A token's keys and values are matrices times one latent vector
+ * c, so the cache holds c and the rotated key that all heads share, and not the heads' keys and values. Queries are
+ * taken to the space of c: q·(W_k c) = (W_kᵀ q)·c; and values leave it after attention: Σ p W_v c = W_v Σ p c.
  *
  * A cached key is [rotated key | c]; it is the value, too, of which the part of c is used.
  *
- * Parameters: `h.L.attn.q_down`, `.q_norm`, `.q_up`, or `.q`; `.kv_down` (rows [c | rotated key]), `.kv_norm`; `.k_up` [heads · r, nope],
- * the transposed matrices of keys; `.v_up` [heads · value, r]; `.proj`.
+ * Parameters: `h.L.attn.q_down`, `.q_norm`, `.q_up`, or `.q`; `.kv_down` (rows [c | rotated key]), `.kv_norm`; `.k_up`
+ * [heads · r, nope], the transposed matrices of keys; `.v_up` [heads · value, r]; `.proj`.
  */
 import type { LatentAttention } from '../../config/layer-spec.ts';
 import { queryMoments, type Rotation, rotate } from '../../ops/attention.ts';

@@ -41,11 +41,11 @@ export function rgLru(ctx: ModelContext, x: Value, layer: number, spec: RgLru, i
 const C = 8;
 
 /**
- * h[t] = decay · h[t - 1] + input, with decay a = exp(-e), e = 8 · r · softplus(Λ), and input √(1 - a²) · i · u, where r and i are
- * sigmoid gates of u. A sequence begins with a = 0 and its input unchanged.
+ * h[t] = decay · h[t - 1] + input, with decay a = exp(-e), e = 8 · r · softplus(Λ), and input √(1 - a²) · i · u, where
+ * r and i are sigmoid gates of u. A sequence begins with a = 0 and its input unchanged.
  *
- * Where e is small, memory is long and 1 - a² would lose its digits: it is 2t / (1 + t) with t = tanh(e). For the same reason the
- * gates are 1 / (1 + exp(-x)): ONNX Runtime's Sigmoid is coarse for small results.
+ * Where e is small, memory is long and 1 - a² would lose its digits: it is 2t / (1 + t) with t = tanh(e). For the same
+ * reason the gates are 1 / (1 + exp(-x)): ONNX Runtime's Sigmoid is coarse for small results.
  * @param u [B, T, W]
  */
 function gates(

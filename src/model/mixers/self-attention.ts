@@ -1,7 +1,9 @@
 /**
- * @file Self-attention: projections, norms of queries and keys, rotation, attention to the slots of a cache and to the chunk.
+ * @file Self-attention: projections, norms of queries and keys, rotation, attention to the slots of a cache and to the
+ * chunk.
  */
-import type { AttentionSpec, QkNormSpec, SelfAttention, SlotSpec } from '../../config/layer-spec.ts';
+import type { AttentionSpec, SelfAttention, SlotSpec } from '../../config/layer-spec.ts';
+import type { QkNormSpec } from '../../config/norm-spec.ts';
 import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
 import type { Reduction } from '../../kvcache/policy/needs.ts';
 import {
@@ -112,7 +114,10 @@ export interface ReducedOutput {
 export interface AttentionOutputs {
   /** [B, T, E] */
   readonly y: Value;
-  /** The chunk's keys (normalized and rotated) [B, G, T, D], and values [B, G, T, Dv]; null: values are a part of the keys. */
+  /**
+   * The chunk's keys (normalized and rotated) [B, G, T, D], and values [B, G, T, Dv]; null: values are a part of the
+   * keys.
+   */
   readonly k: Value;
   readonly v: Value | null;
   /** None where they are not wanted. */
@@ -348,7 +353,10 @@ export function normHeads(
   return qkNorm.bias ? add(g, scaled, perHead('bias')) : scaled;
 }
 
-/** Slopes of `heads` heads (ALiBi, arXiv 2108.12409), times `factor`: powers of one ratio, and between them where heads are no power of two. */
+/**
+ * Slopes of `heads` heads (ALiBi, arXiv 2108.12409), times `factor`: powers of one ratio, and between them where heads
+ * are no power of two.
+ */
 function alibiSlopes(heads: number, factor = 1): Float32Array {
   const whole = 2 ** Math.floor(Math.log2(heads));
   const ratio = (n: number) => 2 ** -(2 ** -(Math.log2(n) - 3));

@@ -1,5 +1,6 @@
 /**
- * @file Attention to the keys and values of an earlier layer (Gemma 3n, Gemma 4). Parameters: `h.L.attn.q`, `.norm_q`, `.proj`.
+ * @file Attention to the keys and values of an earlier layer (Gemma 3n, Gemma 4). Parameters: `h.L.attn.q`, `.norm_q`,
+ * `.proj`.
  */
 import type { SharedAttention } from '../../config/layer-spec.ts';
 import { rotate } from '../../ops/attention.ts';

@@ -1,6 +1,7 @@
 /**
- * @file Attention to slots that hold rotated vectors: queries, keys and values take part rotated by the same Hadamard matrix, and the
- * result is rotated back. What the step gives to the cache is not rotated: the cache does that where it stores.
+ * @file Attention to slots that hold rotated vectors: queries, keys and values take part rotated by the same Hadamard
+ * matrix, and the result is rotated back. What the step gives to the cache is not rotated: the cache does that where it
+ * stores.
  */
 import { hadamardMatrix } from '../../kvcache/buffers/hadamard.ts';
 import { BUFFERS, type BufferChoice, buffersOf } from '../../kvcache/buffers.ts';

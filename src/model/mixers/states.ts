@@ -1,5 +1,6 @@
 /**
- * @file What mixers with a state have in common: their inputs and outputs, and the short convolution that most of them begin with.
+ * @file What mixers with a state have in common: their inputs and outputs, and the short convolution that most of them
+ * begin with.
  */
 import type { StateShape } from '../../kvcache/shape.ts';
 import { unary } from '../../ops/basic.ts';
@@ -33,7 +34,10 @@ export function convState(layer: number, width: number, channels: number): State
   return { name: `conv.${layer}`, dims: [width - 1, channels] };
 }
 
-/** A causal convolution of each channel, with the parameters `NAME.weight` [K, W] and `NAME.bias` [W]. @param x [B, T, W] */
+/**
+ * A causal convolution of each channel, with the parameters `NAME.weight` [K, W] and `NAME.bias` [W].
+ * @param x [B, T, W]
+ */
 export function convolution(
   ctx: ModelContext,
   x: Value,

@@ -1,5 +1,6 @@
 /**
- * @file The events of an answer as blocks that do not overlap: texts, thoughts, calls. Texts of white space alone are no blocks.
+ * @file The events of an answer as blocks that do not overlap: texts, thoughts, calls. Texts of white space alone are
+ * no blocks.
  */
 import type { ChoiceEvent, TurnEnd } from '../turn.ts';
 import type { AnswerPart } from './answer.ts';

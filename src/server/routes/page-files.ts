@@ -1,5 +1,6 @@
 /**
- * @file What the server is given of its page. The types are public, and those of hono do not compile with TypeScript 5.4.
+ * @file What the server is given of its page. The types are public, and those of hono do not compile with TypeScript
+ * 5.4.
  */
 
 /** A file of the page. */

@@ -1,6 +1,6 @@
 /**
- * @file Caches of conversations: those of sessions, by name, and those of requests without one, which are found by their tokens. The ones
- * that were used last are in memory; those of sessions are in a store, too.
+ * @file Caches of conversations: those of sessions, by name, and those of requests without one, which are found by
+ * their tokens. The ones that were used last are in memory; those of sessions are in a store, too.
  */
 import type { TextCache } from '../../engine/text-model.ts';
 import { Serial } from '../../util/serial.ts';
@@ -11,13 +11,15 @@ import { NameLocks } from './name-locks.ts';
 export interface SessionStore {
   /**
    * Replaces what was saved under the name, whole or not at all.
-   * @param replaces the version that this server has seen last; null: nothing was saved; undefined: it is not known. A store may refuse to
-   * replace another one.
+   * @param replaces the version that this server has seen last; null: nothing was saved; undefined: it is not known. A
+   * store may refuse to replace another one.
    * @returns the new version; null: the store has no versions.
    */
   save(name: string, bytes: Uint8Array, replaces: string | null | undefined): Promise<string | null>;
   load(name: string): Promise<Uint8Array | null>;
-  /** Changes with each save; null: nothing is saved. Without it, what other servers save in the same store is not seen. */
+  /**
+   * Changes with each save; null: nothing is saved. Without it, what other servers save in the same store is not seen.
+   */
   version?(name: string): Promise<string | null>;
 }
 
@@ -143,8 +145,8 @@ export class Sessions {
   }
 
   /**
-   * A cache for one request: the one of its session, or the one that has computed most of the prompt, or a copy of it. A cache that the
-   * prompt leaves before its last answer is copied, so that the other conversation stays.
+   * A cache for one request: the one of its session, or the one that has computed most of the prompt, or a copy of it.
+   * A cache that the prompt leaves before its last answer is copied, so that the other conversation stays.
    */
   async take(request: CacheRequest): Promise<TakenCache> {
     // Two requests must not choose the same cache.
@@ -167,7 +169,10 @@ export class Sessions {
     this.#entries.clear();
   }
 
-  /** The cache of a session, from the memory, or from the store where that has a newer one; and the version of the store. */
+  /**
+   * The cache of a session, from the memory, or from the store where that has a newer one; and the version of the
+   * store.
+   */
   async #own({ space, session }: CacheRequest): Promise<{ own: Entry | null; version: Entry['version'] }> {
     if (session === null) return { own: null, version: null };
     const { name, owner } = session;

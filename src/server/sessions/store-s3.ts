@@ -31,8 +31,8 @@ const END = '.khc';
 const RETRIES = 3;
 
 /**
- * A store in S3. It needs the package aws4fetch. A session that another server has saved meanwhile is not replaced. Objects are not
- * removed: give the bucket a rule that removes old ones.
+ * A store in S3. It needs the package aws4fetch. A session that another server has saved meanwhile is not replaced.
+ * Objects are not removed: give the bucket a rule that removes old ones.
  * @throws InputError for an address that is none; later SnapshotError for what the store refuses.
  */
 export function s3Store(options: S3StoreOptions): SessionStore {

@@ -1,9 +1,10 @@
 /**
  * @file A matcher whose time is bounded by the lengths of pattern and text.
  *
- * Patterns come with checkpoints and adapters, and JavaScript's own matcher takes exponential time for some: `(a+)+$` on 40 letters
- * does not end. This one remembers from which instruction at which position there is no match, for the whole text. A kept engine in
- * linear time (re2js) has no look-ahead and no possessive repetition, which most published tokenizers need.
+ * Patterns come with checkpoints and adapters, and JavaScript's own matcher takes exponential time for some: `(a+)+$`
+ * on 40 letters does not end. This one remembers from which instruction at which position there is no match, for the
+ * whole text. A kept engine in linear time (re2js) has no look-ahead and no possessive repetition, which most published
+ * tokenizers need.
  */
 import { type CharSet, isWordChar } from './char-set.ts';
 import { ASSERTIONS, compile, Op, type Program } from './program.ts';
@@ -77,7 +78,9 @@ class Run {
   readonly #text: string;
   /** A bit for each split and position from which there is no match, or which is being tried. */
   readonly #tried: Uint32Array;
-  /** For each loop the last range of positions from which its rest does not match, and the last run of its characters. */
+  /**
+   * For each loop the last range of positions from which its rest does not match, and the last run of its characters.
+   */
   readonly #failFrom: Int32Array;
   readonly #failTo: Int32Array;
   readonly #runFrom: Int32Array;

@@ -1,6 +1,6 @@
 /**
- * @file Regular expressions in the notation of Oniguruma, which Hugging Face's tokenizers use: what there is of it in published files.
- * No back references, no recursion, no captures.
+ * @file Regular expressions in the notation of Oniguruma, which Hugging Face's tokenizers use: what there is of it in
+ * published files. No back references, no recursion, no captures.
  */
 import {
   allOf,

@@ -1,13 +1,13 @@
 /**
  * @file Attention. A token's keys and values lie in slots of the cache and in the chunk itself.
  *
- * Measured at 4,000 slots, 8 groups of 4 heads of 64, one token, two threads of an AVX-512 processor, ms a layer: two products and a softmax
- * with float32 values as they lie (`ggml_out_prod`) 1.7, with values stored transposed 1.5, with values transposed on the way 4.7; the fused
- * operator 1.5, and 2.5 where the weights are wanted besides. So few queries take the values as they lie, and many, for which arithmetic
- * counts, a transposed copy.
+ * Measured at 4,000 slots, 8 groups of 4 heads of 64, one token, two threads of an AVX-512 processor, ms a layer: two
+ * products and a softmax with float32 values as they lie (`ggml_out_prod`) 1.7, with values stored transposed 1.5, with
+ * values transposed on the way 4.7; the fused operator 1.5, and 2.5 where the weights are wanted besides. So few
+ * queries take the values as they lie, and many, for which arithmetic counts, a transposed copy.
  *
- * Long chunks whose weights are not wanted take the fused operator: 30 layers of 9 heads, 512 tokens and 1,024 keys took 817 ms of two cores of
- * an EPYC with AVX-512 as products and softmax.
+ * Long chunks whose weights are not wanted take the fused operator: 30 layers of 9 heads, 512 tokens and 1,024 keys
+ * took 817 ms of two cores of an EPYC with AVX-512 as products and softmax.
  */
 import type { ScoreAttributes } from '../../../ops/types.ts';
 import { binary, clip, scale, softcap, unary } from './elementwise.ts';
@@ -20,8 +20,8 @@ const FEW = 16;
 const LONG = 64;
 
 /**
- * Slots of float32 up to which two products and a softmax are faster than the fused operator for few queries. 30 layers of 3 groups of 3
- * heads of 64, as part of a whole step on two threads: 0.4 ms less at 64 slots, 0.4 ms more at 320.
+ * Slots of float32 up to which two products and a softmax are faster than the fused operator for few queries. 30 layers
+ * of 3 groups of 3 heads of 64, as part of a whole step on two threads: 0.4 ms less at 64 slots, 0.4 ms more at 320.
  */
 const SHORT = 128;
 /** The shortest key that has a direction. */
@@ -65,7 +65,8 @@ function weigh(
   const capped = cap === null ? scores : softcap(g, scale(g, scores, factor), cap);
   // ggml takes mask i % n for head i: a mask for each group is only right where groups are an axis of their own.
   const byGroup = mask.dims[1] === G && G > 1 && H !== G;
-  // Sinks are told apart by head: then heads are an axis of their own, and the mask is repeated for the heads of a group.
+  // Sinks are told apart by head: then heads are an axis of their own, and the mask is repeated for the heads of a
+  // group.
   const shape = byGroup && !sinks ? [B * G, H / G, T, S] : [B, H, T, S];
   const perHead = () => g.reshape(g.repeat(g.reshape(mask, [B * G, 1, T * S]), [B * G, H / G, T * S]), [B, H, T, S]);
   const shapedMask = !byGroup ? mask : sinks ? perHead() : g.reshape(mask, [B * G, 1, T, S]);
@@ -102,8 +103,8 @@ export interface WantedWeights {
 }
 
 /**
- * Of each query by itself; or a set for each list of queries, int32 [B, G, n], in which others stand for those that do not count; null:
- * all count.
+ * Of each query by itself; or a set for each list of queries, int32 [B, G, n], in which others stand for those that do
+ * not count; null: all count.
  */
 export type WantedMaxima = 'each' | readonly (Tensor | null)[];
 
@@ -172,7 +173,8 @@ export function attendJoined(
   const isShort = queries.dims[2] <= FEW && S <= SHORT && keys.type === 'f32' && values.type === 'f32';
   if (!sinks && !isShort && keys.type === values.type && !isWanted(wanted))
     return [fused(g, [q, keys, values], mask, attributes)];
-  // One query of each head by itself: ggml's product of a group's three with 1,088 keys took 2.2 ms in 30 layers, of one 1.9.
+  // One query of each head by itself: ggml's product of a group's three with 1,088 keys took 2.2 ms in 30 layers, of
+  // one 1.9.
   const apart = T === 1 ? q : queries;
   const weights = weigh(g, g.multiply(keys, apart), mask, [H, T], attributes, sinks);
   const y = toTokens(g, mix(g, weights, widened(g, values)), [H, T]);

@@ -94,7 +94,8 @@ function countedMask(scope: Scope, mask: Value): Tensor {
 }
 
 /**
- * For maxima over queries [B, G, n]: of queries that do not count, the first one that does takes the row, or the first one of all.
+ * For maxima over queries [B, G, n]: of queries that do not count, the first one that does takes the row, or the first
+ * one of all.
  * @param mask [B, sets, T]. @param n R·T
  */
 export function countedQueries(scope: Scope, mask: Value, n: number, groups: number, set = 0): Tensor {

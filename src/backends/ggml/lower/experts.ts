@@ -1,7 +1,7 @@
 /**
  * @file Mixtures of experts: each token is multiplied with the matrices of the experts that it chose, and no others.
  */
-import type { MoeMlp, RouterSpec } from '../../../config/layer-spec.ts';
+import type { MoeMlp, RouterSpec } from '../../../config/mlp-spec.ts';
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { blockLength } from '../types.ts';
@@ -42,7 +42,10 @@ export function route(g: GraphMaker, logits: Tensor, choiceBias: Tensor | null, 
   return [chosen, normalized(g, score === 'softmax-chosen' ? softmax(g, picked) : picked, attributes)];
 }
 
-/** Scores of the experts; those of groups that are not among the best are out of the question. @param scores [N, experts] */
+/**
+ * Scores of the experts; those of groups that are not among the best are out of the question.
+ * @param scores [N, experts]
+ */
 function withinGroups(
   g: GraphMaker,
   scores: Tensor,
@@ -74,7 +77,8 @@ function normalized(g: GraphMaker, weights: Tensor, { normP: p, normEps, normMin
 }
 
 /**
- * Two rounds: the best expert, weighted among those within a threshold of it; then the same without it. Weights do not add up to one.
+ * Two rounds: the best expert, weighted among those within a threshold of it; then the same without it. Weights do not
+ * add up to one.
  */
 function sparsemixer(g: GraphMaker, scores: Tensor, { jitter, perToken }: RouterSpec): Tensor[] {
   if (perToken !== 2) throw new GraphError('sparsemixer chooses two experts');
@@ -108,7 +112,9 @@ function without(g: GraphMaker, x: Tensor, gone: Tensor): Tensor {
   return binary(g, 'add', kept, scale(g, gone, HIDDEN));
 }
 
-/** A stack of matrices [experts · out, in] times x [N, 1 or k, in], each token with those it chose [N, k] → [N, k, out] */
+/**
+ * A stack of matrices [experts · out, in] times x [N, 1 or k, in], each token with those it chose [N, k] → [N, k, out]
+ */
 export function expertLinear(g: GraphMaker, x: Tensor, chosen: Tensor, stack: Tensor, count: number): Tensor {
   // Weights are stacks already.
   const matrices = stack.dims.length === 3 ? stack : g.reshape(stack, [count, stack.dims[0] / count, stack.dims[1]]);

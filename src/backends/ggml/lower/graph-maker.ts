@@ -1,5 +1,6 @@
 /**
- * @file Makes the tensors of one ggml graph. Shapes are told outermost axis first, as in src/ops; ggml's own order is the reverse.
+ * @file Makes the tensors of one ggml graph. Shapes are told outermost axis first, as in src/ops; ggml's own order is
+ * the reverse.
  */
 
 import { GraphError } from '../../../util/errors.ts';
@@ -19,7 +20,9 @@ export interface Tensor {
   readonly strides: readonly number[];
   /** Weights whose products take {@link GraphMaker.terms} of what they are multiplied with. @default false */
   readonly refined?: boolean;
-  /** Weights that are stored as several matrices, whose products are to be put side by side; there is no pointer then. */
+  /**
+   * Weights that are stored as several matrices, whose products are to be put side by side; there is no pointer then.
+   */
   readonly pieces?: readonly Tensor[];
 }
 
@@ -83,7 +86,8 @@ export class GraphMaker {
 
   /**
    * @param tensors how many there may be: more are an error instead of the end of the process.
-   * @param packed gives products only matrices without gaps: Vulkan rounds others to float16, which changed logits by 2e-4.
+   * @param packed gives products only matrices without gaps: Vulkan rounds others to float16, which changed logits by
+   * 2e-4.
    */
   constructor(ggml: Ggml, tensors: number, packed = false) {
     this.#packed = packed;
@@ -152,7 +156,10 @@ export class GraphMaker {
     return isDense(x) ? x : this.made(this.call('ggml_cont', x.pointer), x.dims, x.type);
   }
 
-  /** The same with the strides of a tensor without gaps, also for axes of length 1: products take such an axis for a transposed one. */
+  /**
+   * The same with the strides of a tensor without gaps, also for axes of length 1: products take such an axis for a
+   * transposed one.
+   */
   #ordered(x: Tensor): Tensor {
     if (this.#packed ? isPacked(x) : rowsFirst(x)) return x;
     if (!isDense(x)) return this.dense(x);
@@ -170,8 +177,8 @@ export class GraphMaker {
   }
 
   /**
-   * x [n, ..., k] as what 8 bits hold of it, and below that the rest: [2n, ..., k]. Products with blocks round both to 8 bits, which changes
-   * the first no more, so the error of their sum is that of 15 bits.
+   * x [n, ..., k] as what 8 bits hold of it, and below that the rest: [2n, ..., k]. Products with blocks round both to
+   * 8 bits, which changes the first no more, so the error of their sum is that of 15 bits.
    * @param block values that share a scale when they are rounded: 32 or 256.
    */
   terms(x: Tensor, block: number): Tensor {
@@ -192,7 +199,10 @@ export class GraphMaker {
     return this.made(this.call('ggml_cast', bytes, GGML_TYPES.f32), x.dims);
   }
 
-  /** The same in longer blocks, whose type ggml casts nothing from: multiples of 1/127 of the largest value of the block. */
+  /**
+   * The same in longer blocks, whose type ggml casts nothing from: multiples of 1/127 of the largest value of the
+   * block.
+   */
   #inSteps(x: Tensor, block: number): Tensor {
     const sizes = this.call('ggml_abs', x.pointer);
     const largest = this.call('ggml_pool_1d', sizes, POOL_MAX, block, block, 0);
@@ -283,7 +293,10 @@ export class GraphMaker {
     );
   }
 
-  /** Each part is copied once, row by row: ggml joins two at a time and number by number. Parts but the first go over copies of it. */
+  /**
+   * Each part is copied once, row by row: ggml joins two at a time and number by number. Parts but the first go over
+   * copies of it.
+   */
   #setInPlace(parts: readonly Tensor[], dims: readonly number[], axis: number): Tensor {
     const all = this.repeat(parts[0], dims);
     const [, s1, s2, s3] = all.strides;
@@ -302,8 +315,8 @@ export class GraphMaker {
   }
 
   /**
-   * How the first axis of a result is cut, so that no operator has much more than {@link MOST_WORK} to do: ggml looks at aborts between two
-   * operators only. Not on devices.
+   * How the first axis of a result is cut, so that no operator has much more than {@link MOST_WORK} to do: ggml looks
+   * at aborts between two operators only. Not on devices.
    * @param work of one index, in multiplications and additions. @param least pieces are multiples of so many indices.
    */
   pieces(length: number, work: number, least = 64): number[] {
@@ -314,7 +327,8 @@ export class GraphMaker {
   }
 
   /**
-   * A result whose first axis is computed by an operator for each piece. Each writes to its part of one tensor, so nothing is copied.
+   * A result whose first axis is computed by an operator for each piece. Each writes to its part of one tensor, so
+   * nothing is copied.
    * @param make gives a tensor without gaps of its own for `length` indices from `start` on.
    */
   inPieces(
@@ -340,7 +354,10 @@ export class GraphMaker {
     return this.made(result, dims);
   }
 
-  /** Σ over the second axis from the end: a [..., k, m], b [..., k, n] → [..., n, m]. `a` has no more outer axes than `b`. */
+  /**
+   * Σ over the second axis from the end: a [..., k, m], b [..., k, n] → [..., n, m]. `a` has no more outer axes than
+   * `b`.
+   */
   outer(a: Tensor, b: Tensor): Tensor {
     const left = this.#ordered(a);
     const dims = [...b.dims.slice(0, -2), b.dims.at(-1)!, a.dims.at(-1)!];
@@ -348,8 +365,8 @@ export class GraphMaker {
   }
 
   /**
-   * Rows of a table [rows, ...] at `index`, which has up to three axes → [...index, ...]. Where none are wanted, nothing is computed of
-   * the table.
+   * Rows of a table [rows, ...] at `index`, which has up to three axes → [...index, ...]. Where none are wanted,
+   * nothing is computed of the table.
    */
   rows(table: Tensor, index: Tensor): Tensor {
     const width = product(table.dims.slice(1));

@@ -62,8 +62,8 @@ export function norm(
 }
 
 /**
- * x · [cos, cos] + turned(x) · [-sin, sin], where turned(x) has the two numbers of each pair exchanged. The factors are of the host: ggml's
- * own rotation multiplies angles up, and is off by 1e-3 at position 32,000.
+ * x · [cos, cos] + turned(x) · [-sin, sin], where turned(x) has the two numbers of each pair exchanged. The factors are
+ * of the host: ggml's own rotation multiplies angles up, and is off by 1e-3 at position 32,000.
  * @param x [B, heads, T, D]
  */
 export function rotate(
@@ -108,7 +108,9 @@ const ROPE_MODES = { neighbours: 0, halves: 2 } as const;
 export interface RotationAngles {
   /** int32 [1]: a position of 1. */
   readonly one: Tensor;
-  /** [D / 2]: what the position is divided by to give the angle of each pair. Those that are not rotated are read, too. */
+  /**
+   * [D / 2]: what the position is divided by to give the angle of each pair. Those that are not rotated are read, too.
+   */
   readonly divisors: Tensor;
 }
 
@@ -129,8 +131,8 @@ export function rotationAngles(
 }
 
 /**
- * Rotates one token with ggml's own operator, at a base of 1 and position 1, so that angles are those of the host. It replaces four
- * operators, which took 0.3 ms of a step of 30 layers.
+ * Rotates one token with ggml's own operator, at a base of 1 and position 1, so that angles are those of the host. It
+ * replaces four operators, which took 0.3 ms of a step of 30 layers.
  * @param x [1, heads, 1, D], D even
  */
 export function rotateOne(

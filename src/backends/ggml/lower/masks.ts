@@ -90,9 +90,10 @@ export function chunkMask(g: GraphMaker, positions: string, [B, T]: readonly [nu
 }
 
 /**
- * The mask where all queries see the same slots, put together in the graph: 30 layers with slots of their own took 70 MB of the host for masks
- * of 256 tokens, and the time to fill them.
- * @param hidden 0 or HIDDEN for each slot [B, groups, C] @param chunk the same for the tokens behind the slots [B, 1, T or 1, ·]
+ * The mask where all queries see the same slots, put together in the graph: 30 layers with slots of their own took 70
+ * MB of the host for masks of 256 tokens, and the time to fill them.
+ * @param hidden 0 or HIDDEN for each slot [B, groups, C]
+ * @param chunk the same for the tokens behind the slots [B, 1, T or 1, ·]
  * @returns [B, groups, T, C + …]
  */
 export function slotsAndChunk(g: GraphMaker, hidden: Tensor, chunk: readonly Tensor[], T: number): Tensor {
@@ -112,7 +113,10 @@ export interface EchoMaskInputs extends StepMaskInputs {
   readonly counted: string;
 }
 
-/** One query that reads the chunk once more: its position, and where what it looks at begins in the inputs and in the output. */
+/**
+ * One query that reads the chunk once more: its position, and where what it looks at begins in the inputs and in the
+ * output.
+ */
 interface EchoedQuery {
   readonly t: number;
   readonly position: number;
@@ -144,7 +148,10 @@ function echoed(
   });
 }
 
-/** The mask of slots, chunk and the chunk's copy for queries that read the chunk once more, by positions [B, groups, T, C + 2T]. */
+/**
+ * The mask of slots, chunk and the chunk's copy for queries that read the chunk once more, by positions
+ * [B, groups, T, C + 2T].
+ */
 export function echoMask(g: GraphMaker, names: EchoMaskInputs, sizes: MaskSizes, attributes: MaskAttributes): Tensor {
   const { T, C } = sizes;
   const before = beforeFirst(attributes);
@@ -178,7 +185,8 @@ export function echoDistances(g: GraphMaker, names: EchoMaskInputs, sizes: MaskS
 }
 
 /**
- * The mask where the chunk lies in the slots behind those in use [B, 1, T, S]. The groups of a layer have as many slots in use.
+ * The mask where the chunk lies in the slots behind those in use [B, 1, T, S]. The groups of a layer have as many slots
+ * in use.
  * @param S slots that are attended to, of C.
  */
 export function joinedMask(

@@ -32,8 +32,8 @@ export function convolve(
 }
 
 /**
- * h[t] = decay[t] · h[t - 1] + input[t], in log2(T) rounds: after the round of `reach`, each token has the sum of the last 2 · reach inputs,
- * each times the decays after it.
+ * h[t] = decay[t] · h[t - 1] + input[t], in log2(T) rounds: after the round of `reach`, each token has the sum of the
+ * last 2 · reach inputs, each times the decays after it.
  */
 export function linearScan(
   g: GraphMaker,

@@ -108,7 +108,8 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     const pairs = scope.dimsOf(cos!)[1];
     const names = { cos: cos!.name, sin: sin!.name, index: index!.name };
     const key = `rotation ${names.cos} ${names.index} ${D} ${interleave}`;
-    // ggml's operator copies what is not rotated two numbers at a time: heads of odd sizes would be written into the next ones.
+    // ggml's operator copies what is not rotated two numbers at a time: heads of odd sizes would be written into the
+    // next ones.
     if (B * T === 1 && !scaled && D % 2 === 0) {
       const angles = scope.shared(key, () => rotationAngles(g, names, [D, pairs]));
       return [rotateOne(g, value, angles, pairs, interleave)];

@@ -13,7 +13,10 @@ import { lowerToOnnx } from './lower.ts';
 
 const NO_WEIGHTS = { params: new Map(), file: { folder: '', name: '' } } as unknown as PreparedWeights;
 
-/** What a graph makes of its inputs. @param shapes those of the inputs, with names where a length is known at run time only. */
+/**
+ * What a graph makes of its inputs.
+ * @param shapes those of the inputs, with names where a length is known at run time only.
+ */
 async function run(
   target: GraphTarget,
   given: Readonly<Record<string, readonly [data: Float32Array, dims: readonly number[]]>>,

@@ -17,7 +17,10 @@ function byGroup(g: GraphBuilder, x: Value, groups: number): Value {
   return onnx.reshape(g, x, [0, groups, R, -1, D as number], [B, groups, R, T, D]);
 }
 
-/** Queries by group, multiplied with the scale: without a factor the operator takes single queries to keys without packing them. */
+/**
+ * Queries by group, multiplied with the scale: without a factor the operator takes single queries to keys without
+ * packing them.
+ */
 function scaledQueries({ g }: LowerContext, q: Value, groups: number, scale: number): Value {
   return onnx.mul(g, byGroup(g, q, groups), g.scalar(scale));
 }
@@ -29,8 +32,8 @@ function joinHeads(g: GraphBuilder, x: Value, out: OpValue): Value {
 }
 
 /**
- * softmax(q·[keys, k]ᵀ + mask) · [values, v], head by head; a group's heads read the same keys and values, which are never
- * repeated for them.
+ * softmax(q·[keys, k]ᵀ + mask) · [values, v], head by head; a group's heads read the same keys and values, which are
+ * never repeated for them.
  */
 function attend(ctx: LowerContext, node: OpNode<'attend'>): Value[] {
   const { g } = ctx;
@@ -88,7 +91,10 @@ function maximaOf(g: GraphBuilder, weights: Value, mask: Value, R: number): Valu
   return onnx.squeeze(g, most, 3);
 }
 
-/** The largest weights of queries that read the chunk once more. Nothing of it runs where the mask has no rows and the graph may decide. */
+/**
+ * The largest weights of queries that read the chunk once more. Nothing of it runs where the mask has no rows and the
+ * graph may decide.
+ */
 function echo(ctx: LowerContext, node: OpNode<'echo'>): Value[] {
   const { g } = ctx;
   const { scale, softcap } = node.attributes;

@@ -1,5 +1,6 @@
 /**
- * @file Products with matrices of groups of bytes, by MatMulInteger: activations are rounded to 8 bits, row by row and group by group.
+ * @file Products with matrices of groups of bytes, by MatMulInteger: activations are rounded to 8 bits, row by row and
+ * group by group.
  */
 import { BYTE_ZERO, byteGroupSize } from '../../../weights/byte-groups.ts';
 import { scaleName } from '../../../weights/codec.ts';
@@ -32,7 +33,8 @@ export function groupProduct(g: GraphBuilder, x: Value, matrix: Param, bias: Val
   // Constants: ONNX Runtime transposes them once, when the session is made.
   const columns = onnx.transpose(g, bytes, [1, 2, 0]); // [groups, size, rows]
   const columnScales = onnx.transpose(g, scales, [1, 2, 0]); // [groups, 1, rows]
-  // Both unsigned: sums of unsigned and signed bytes are cut off at 16 bits where a processor has no better instruction.
+  // Both unsigned: sums of unsigned and signed bytes are cut off at 16 bits where a processor has no better
+  // instruction.
   const products = onnx.matmulInteger(g, activations, columns, BYTE_ZERO, BYTE_ZERO);
   const scaled = onnx.mul(g, onnx.mul(g, onnx.cast(g, products, 'float32'), step), columnScales);
   const sum = groups === 1 ? scaled : onnx.reduceSum(g, scaled, 0); // [1, M, rows]

@@ -1,10 +1,11 @@
 /**
  * @file How attention reads the slots of a cache, for each format that they may be stored in.
  *
- * Measured with ONNX Runtime 1.30 on two AVX2 cores, 4,000 slots, 8 groups of 4 heads of 64 dimensions, one query; ms a layer
- * (keys + values): float32 0.70 + 0.64; float16, cast first, 0.57 + 0.51 (no operator reads halves on x64); 8 bits, cast or
- * dequantized first, 0.71 + 0.56; 8 bits as integers 0.44 + 0.27. So for single queries no float copy is made of bytes.
- * For chunks, whose work is arithmetic, the copy costs a hundredth of the rest, and integers would cost accuracy.
+ * Measured with ONNX Runtime 1.30 on two AVX2 cores, 4,000 slots, 8 groups of 4 heads of 64 dimensions, one query; ms a
+ * layer (keys + values): float32 0.70 + 0.64; float16, cast first, 0.57 + 0.51 (no operator reads halves on x64); 8
+ * bits, cast or dequantized first, 0.71 + 0.56; 8 bits as integers 0.44 + 0.27. So for single queries no float copy is
+ * made of bytes. For chunks, whose work is arithmetic, the copy costs a hundredth of the rest, and integers would cost
+ * accuracy.
  */
 import { eighthOf, keyScales, type SlotBits, ZERO_POINT } from '../../../kvcache/buffers/planes.ts';
 import { BUFFERS, type BufferChoice, buffersOf } from '../../../kvcache/buffers.ts';
@@ -66,9 +67,9 @@ export function wideKeys(ctx: LowerContext, source: KeySource, buffer: BufferCho
 }
 
 /**
- * The longest chunk for which slots and chunk are attended to apart: scores are put side by side then. Otherwise keys and values are,
- * as floats, which is cheaper for chunks: there are fewer of them. So floats are kept apart up to as many tokens as a head has
- * dimensions for each query head of a group, bytes for one token.
+ * The longest chunk for which slots and chunk are attended to apart: scores are put side by side then. Otherwise keys
+ * and values are, as floats, which is cheaper for chunks: there are fewer of them. So floats are kept apart up to as
+ * many tokens as a head has dimensions for each query head of a group, bytes for one token.
  */
 export function longestApart(node: OpNode<'attend'>): number {
   const { keys, values } = buffersOf(node.attributes.buffer);
@@ -120,7 +121,8 @@ function integerKeys(ctx: LowerContext, source: KeySource, bits: SlotBits): KeyR
     const rounded = cast(g, onnx.add(g, onnx.round(g, onnx.div(g, parts, step)), g.scalar(128)), 'uint8');
     const columns = reshape(g, bytes(), [0, G, -1, S, W], ['B', G, slots, S, W]);
     const products = matmulInteger(g, rounded, transpose(g, columns, [0, 1, 3, 4, 2]), 128, zero); // [B, G, S, R, C]
-    const scale = transpose(g, reshape(g, kScale, [0, G, -1, S, 1], ['B', G, slots, S, 1]), [0, 1, 3, 4, 2]); // [B, G, S, 1, C]
+    // [B, G, S, 1, C]
+    const scale = transpose(g, reshape(g, kScale, [0, G, -1, S, 1], ['B', G, slots, S, 1]), [0, 1, 3, 4, 2]);
     const scaled = mul(g, mul(g, cast(g, products, 'float32'), step), scale);
     const sum = S === 1 ? scaled : onnx.reduceSum(g, scaled, 2); // [B, G, 1, R, C]
     return transpose(g, sum, [0, 1, 3, 2, 4]);
@@ -147,8 +149,8 @@ function integerValues(ctx: LowerContext, node: OpNode<'attend'>, bits: SlotBits
   const bytes = () => unpack(g, v, node.inputs[2]!.shape[3] as number, bits);
 
   /**
-   * One query: weights in two bytes each, the second for what the first leaves, as small weights beside a large one count. The
-   * values' scales are multiplied into them.
+   * One query: weights in two bytes each, the second for what the first leaves, as small weights beside a large one
+   * count. The values' scales are multiplied into them.
    */
   const mix = (weights: Value): Value => {
     const perSlot = transpose(g, vScale, [0, 1, 2, 4, 3]); // [B, G, 1, 1, C]

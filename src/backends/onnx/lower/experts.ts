@@ -1,7 +1,7 @@
 /**
  * @file Mixtures of experts.
  */
-import type { RouterSpec } from '../../../config/layer-spec.ts';
+import type { RouterSpec } from '../../../config/mlp-spec.ts';
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { range } from '../../../util/numbers.ts';
@@ -60,8 +60,10 @@ function bestExperts(g: GraphBuilder, logits: Value, choiceBias: Value | null, s
 }
 
 /**
- * Two rounds: the best expert, weighted among those within a threshold of it; then the same without it. Weights do not add
- * up to one. @param scores [N, experts]. @returns experts and weights [N, 2]
+ * Two rounds: the best expert, weighted among those within a threshold of it; then the same without it. Weights do not
+ * add up to one.
+ * @param scores [N, experts].
+ * @returns experts and weights [N, 2]
  */
 function sparsemixer(g: GraphBuilder, scores: Value, { jitter, perToken }: RouterSpec): Value[] {
   if (perToken !== 2) throw new GraphError('sparsemixer chooses two experts');

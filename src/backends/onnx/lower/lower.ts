@@ -68,8 +68,8 @@ export function lowerToOnnx(graph: OpGraph): OnnxModel {
 }
 
 /**
- * The value, made by an operator: what only views other values becomes an output by a copy, and copies are no part of the commands that a
- * GPU records.
+ * The value, made by an operator: what only views other values becomes an output by a copy, and copies are no part of
+ * the commands that a GPU records.
  */
 const computed = (g: GraphBuilder, value: Value): Value => onnx.clip(g, value, -LARGEST, LARGEST);
 /** No key or value is larger; operators that change nothing at all are dropped by ONNX Runtime. */

@@ -1,6 +1,6 @@
 /**
- * @file What is added to attention scores: hidden tokens, and ALiBi. Made from positions, never from slot numbers, once a step for
- * all layers of a group.
+ * @file What is added to attention scores: hidden tokens, and ALiBi. Made from positions, never from slot numbers, once
+ * a step for all layers of a group.
  */
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { addDims, broadcast, type Dim } from '../../../ops/shapes.ts';
@@ -60,7 +60,10 @@ export interface EchoMask {
   readonly slots: Value;
   /** Of the chunk's copy [B, 1, 1 or R, T, T]. */
   readonly copy: Value;
-  /** Of the chunk, all of which they see but padding [B, 1, 1 or R, 1 or T, T]. @param counted [B, 1, 1, T, 1]: 1, or 0 for padding. */
+  /**
+   * Of the chunk, all of which they see but padding [B, 1, 1 or R, 1 or T, T].
+   * @param counted [B, 1, 1, T, 1]: 1, or 0 for padding.
+   */
   chunk(counted: Value): Value;
 }
 
@@ -135,7 +138,10 @@ class Scores {
     return this.withAlibi(where(g, greater(g, slots, oldest), g.scalar(0), g.scalar(HIDDEN)), slots);
   }
 
-  /** Each head's slope times the distance to a key is added [B, G, R, T, ·]. Distances keep the numbers small at any position. */
+  /**
+   * Each head's slope times the distance to a key is added [B, G, R, T, ·]. Distances keep the numbers small at any
+   * position.
+   */
   withAlibi(hidden: Value, keys: Value): Value {
     const { alibi } = this.#attributes;
     if (!alibi) return hidden;
@@ -145,7 +151,10 @@ class Scores {
   }
 }
 
-/** A number between the position of the first key that a query attends to and the one before it; null: there is no such limit. */
+/**
+ * A number between the position of the first key that a query attends to and the one before it; null: there is no such
+ * limit.
+ */
 function beforeFirst(g: GraphBuilder, queries: Value, { window, chunk }: MaskAttributes): Value | null {
   if (window !== null) return sub(g, queries, g.scalar(window));
   if (chunk === null) return null;

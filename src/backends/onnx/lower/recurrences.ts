@@ -1,8 +1,8 @@
 /**
  * @file Matrix-valued recurrences by ONNX Runtime's LinearAttention, which goes through the tokens one by one.
  *
- * Measured with ONNX Runtime 1.30 on two cores of an AMD EPYC, 256 tokens, ms a layer: 32 heads of 128 x 128, gated delta rule 36; 64
- * heads of 128 x 64, decay only 30; the projections of such layers take some 300.
+ * Measured with ONNX Runtime 1.30 on two cores of an AMD EPYC, 256 tokens, ms a layer: 32 heads of 128 x 128, gated
+ * delta rule 36; 64 heads of 128 x 64, decay only 30; the projections of such layers take some 300.
  */
 import type { Value as OpValue } from '../../../ops/types.ts';
 import { type GraphBuilder, MICROSOFT, type Value } from '../builder.ts';
@@ -30,8 +30,9 @@ interface RecurrenceSpec {
 }
 
 /**
- * The results, and the states after as many tokens as `times` says. One state is that of the tokens before it: the others are masked
- * (decay 1, nothing added). Several states are as many copies of the rows, each with its own mask; the last has all tokens.
+ * The results, and the states after as many tokens as `times` says. One state is that of the tokens before it: the
+ * others are masked (decay 1, nothing added). Several states are as many copies of the rows, each with its own mask;
+ * the last has all tokens.
  * @param state [B, heads, V, K]
  * @param hide makes the tokens for which the mask [rows, T, 1] is 0 leave the state unchanged.
  * @returns y [B, T, heads · V], states [B, S, heads, V · K]

@@ -1,5 +1,6 @@
 /**
- * @file Architectures with layer norms and an MLP without a gate: gpt2, gptneox, bloom, falcon, mpt, starcoder, starcoder2, phi2, nemotron.
+ * @file Architectures with layer norms and an MLP without a gate: gpt2, gptneox, bloom, falcon, mpt, starcoder,
+ * starcoder2, phi2, nemotron.
  */
 import {
   type Architecture,

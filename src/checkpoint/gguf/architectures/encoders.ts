@@ -1,6 +1,6 @@
 /**
- * @file Encoders of text: bert (with XLM-RoBERTa, whose table of positions is cut in files), nomic-bert, modern-bert, eurobert,
- * llama-embed, gemma-embedding.
+ * @file Encoders of text: bert (with XLM-RoBERTa, whose table of positions is cut in files), nomic-bert, modern-bert,
+ * eurobert, llama-embed, gemma-embedding.
  */
 import { range } from '../../../util/numbers.ts';
 import { type Architecture, type GgufModel, type Json, LLAMA_NAMES, layerEps, ropeTheta } from '../architecture.ts';

@@ -31,8 +31,8 @@ async function gemmaConfig(model: GgufModel): Promise<Json> {
 }
 
 /**
- * query_pre_attn_scalar. Files do not state it, unless a converter wrote attention.scale: the largest models (of `large` layers)
- * take the width of a head as the model's width makes it, the others the size of their heads.
+ * query_pre_attn_scalar. Files do not state it, unless a converter wrote attention.scale: the largest models (of
+ * `large` layers) take the width of a head as the model's width makes it, the others the size of their heads.
  */
 function queryScalar({ own, nLayer, nEmbd, nHead, headSize }: GgufModel, large: number): number {
   const scale = own.floatOrNull('attention.scale');

@@ -1,5 +1,6 @@
 /**
- * @file Gemma 3n: norms are plain; four streams, a low-rank branch beside attention, a vector of token and layer, sparse activations.
+ * @file Gemma 3n: norms are plain; four streams, a low-rank branch beside attention, a vector of token and layer,
+ * sparse activations.
  */
 import { normalShare } from '../../../util/numbers.ts';
 import { type Architecture, LLAMA_NAMES, QK_NORMS, rmsEps, tokens } from '../architecture.ts';
@@ -36,7 +37,8 @@ export const gemma3n: Architecture = {
     const types = own.isList(key)
       ? { layer_types: own.bools(key).map((on) => (on ? 'sliding_attention' : 'full_attention')) }
       : {};
-    // The file has the number of standard deviations above which an activation stays, -inf for all; the family the share below it.
+    // The file has the number of standard deviations above which an activation stays, -inf for all; the family the
+    // share below it.
     const scales = own.has('activation_sparsity_scale') ? own.numbers('activation_sparsity_scale') : null;
     return {
       model_type: 'gemma3n_text',

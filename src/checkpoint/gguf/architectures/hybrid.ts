@@ -84,8 +84,10 @@ export function deltaHeads({ own }: GgufModel) {
 }
 
 /**
- * Of which value head in the file a value of the family is: files count the j-th head of each key head together (j, key head), the
- * family the heads of each key head (key head, j). @param size values of a head. @param from values before them stay.
+ * Of which value head in the file a value of the family is: files count the j-th head of each key head together (j, key
+ * head), the family the heads of each key head (key head, j).
+ * @param size values of a head.
+ * @param from values before them stay.
  */
 function valueOrder(model: GgufModel, size: (valueSize: number) => number, from = 0): (index: number) => number {
   const { keys, values, valueSize } = deltaHeads(model);

@@ -1,5 +1,6 @@
 /**
- * @file Architectures that compute what a family of another name does: exaone, internlm2, baichuan, xverse, minicpm, qwen, qwen2vl.
+ * @file Architectures that compute what a family of another name does: exaone, internlm2, baichuan, xverse, minicpm,
+ * qwen, qwen2vl.
  */
 import { type Architecture, LLAMA_NAMES } from '../architecture.ts';
 import { qkvHeights, ROTATED, split } from '../rules.ts';

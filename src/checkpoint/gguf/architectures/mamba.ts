@@ -27,7 +27,8 @@ function backboneConfig(model: GgufModel): Json {
 
 function mambaConfig(model: GgufModel): Json {
   const { own } = model;
-  // Falcon Mamba's norms of B, C and the time step have no weights, and an epsilon of their own that files do not state.
+  // Falcon Mamba's norms of B, C and the time step have no weights, and an epsilon of their own that files do not
+  // state.
   const isFalcon = own.bool('ssm.dt_b_c_rms', false);
   return {
     ...backboneConfig(model),

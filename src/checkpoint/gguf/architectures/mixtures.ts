@@ -1,5 +1,6 @@
 /**
- * @file Mixtures with shared experts or biased choices: glm4moe, dots1, minimax-m2, ernie4_5-moe, afmoe, dbrx, qwen3next.
+ * @file Mixtures with shared experts or biased choices: glm4moe, dots1, minimax-m2, ernie4_5-moe, afmoe, dbrx,
+ * qwen3next.
  */
 import { range } from '../../../util/numbers.ts';
 import {

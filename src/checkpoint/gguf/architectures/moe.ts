@@ -93,8 +93,8 @@ export const qwen2moe: Architecture = {
 };
 
 /**
- * The first DeepSeek MoE. Its family is qwen2_moe, whose shared experts have a gate: one of zeros lets the half of them through, so their
- * last matrix is doubled, which is exact.
+ * The first DeepSeek MoE. Its family is qwen2_moe, whose shared experts have a gate: one of zeros lets the half of them
+ * through, so their last matrix is doubled, which is exact.
  */
 export const deepseek: Architecture = {
   names: ['deepseek'],

@@ -1,5 +1,6 @@
 /**
- * @file Architectures of 2025 that are Llama with small changes: arcee, smollm3, seed_oss, glm4, ernie4_5, qwen3vl, qwen3vlmoe, exaone4.
+ * @file Architectures of 2025 that are Llama with small changes: arcee, smollm3, seed_oss, glm4, ernie4_5, qwen3vl,
+ * qwen3vlmoe, exaone4.
  */
 import {
   type Architecture,

@@ -9,8 +9,8 @@ import { DEFAULT_PRE_TOKENIZER, type PreTokenizer, preTokenizer } from './pre-to
 import { type GgufVocabulary, type Json, TOKEN_TYPE } from './types.ts';
 
 /**
- * @throws TokenizerError for a file without merges, or a pre-tokenizer that is not known: with another one text would be
- * cut into other tokens than the model was trained with.
+ * @throws TokenizerError for a file without merges, or a pre-tokenizer that is not known: with another one text would
+ * be cut into other tokens than the model was trained with.
  */
 export function byteLevelJson(vocabulary: GgufVocabulary): Json {
   const { merges, pre } = vocabulary;

@@ -1,5 +1,6 @@
 /**
- * @file Tokens and merges by their bytes. A vocabulary has 100,000 of each, and a text made for each takes longer than all else of an opening.
+ * @file Tokens and merges by their bytes. A vocabulary has 100,000 of each, and a text made for each takes longer than
+ * all else of an opening.
  */
 import { TokenizerError } from '../../../util/errors.ts';
 import { show } from '../../../util/show.ts';

@@ -55,7 +55,10 @@ export function sentencePieceJson(original: GgufVocabulary): Json {
 const LINES: Json = { type: 'Split', pattern: { Regex: '[^\\n]+|[\\n]+' }, behavior: 'Isolated', invert: false };
 const CUT_BY_LINES: ReadonlySet<string> = new Set(['gemma4', 'granite-embed-multi-311m', 'sarvam-moe']);
 
-/** Gemma 4 and its kin have SentencePiece's letters, and merges within lines only; llama.cpp counts them to byte-level BPE. */
+/**
+ * Gemma 4 and its kin have SentencePiece's letters, and merges within lines only; llama.cpp counts them to byte-level
+ * BPE.
+ */
 export const isCutByLines = ({ model, pre }: GgufVocabulary): boolean =>
   model === 'gemma4' || (model === 'gpt2' && pre !== null && CUT_BY_LINES.has(pre));
 
@@ -74,9 +77,9 @@ const MERGED: ReadonlySet<number> = new Set([TOKEN_TYPE.normal, TOKEN_TYPE.userD
 const LONGEST_MERGED = 1024;
 
 /**
- * Every way to make a token of two others, best token first: the one of the higher score. The scores in Gemma's files say
- * nothing: user-defined tokens (runs of spaces and lines) go first, then the lower id. Among equals longer left parts go first,
- * as in Hugging Face's files.
+ * Every way to make a token of two others, best token first: the one of the higher score. The scores in Gemma's files
+ * say nothing: user-defined tokens (runs of spaces and lines) go first, then the lower id. Among equals longer left
+ * parts go first, as in Hugging Face's files.
  */
 function mergesOf(vocabulary: GgufVocabulary, vocab: ReadonlyMap<string, number>, byId: boolean): [string, string][] {
   const { tokens, scores } = vocabulary;

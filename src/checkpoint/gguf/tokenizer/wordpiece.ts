@@ -1,5 +1,6 @@
 /**
- * @file WordPiece (`bert`): the longest tokens from the left. The file marks tokens that begin a word with ▁; Hugging Face marks the others with ##.
+ * @file WordPiece (`bert`): the longest tokens from the left. The file marks tokens that begin a word with ▁; Hugging
+ * Face marks the others with ##.
  */
 import { addedTokens, template, typeOf } from './parts.ts';
 import { type GgufVocabulary, type Json, TOKEN_TYPE } from './types.ts';

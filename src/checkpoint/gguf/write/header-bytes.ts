@@ -30,7 +30,9 @@ export const tensorBytes = ({ shape, type }: TensorEntry): number =>
 
 export const padded = (length: number): number => Math.ceil(length / ALIGNMENT) * ALIGNMENT;
 
-/** The header, filled up to where the first tensor begins. Tensors follow each other in this order, each {@link padded}. */
+/**
+ * The header, filled up to where the first tensor begins. Tensors follow each other in this order, each {@link padded}.
+ */
 export function headerBytes(metadata: ReadonlyMap<string, Entry>, tensors: readonly TensorEntry[]): Uint8Array {
   const out = new Output();
   out.raw(new TextEncoder().encode('GGUF'));
