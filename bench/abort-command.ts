@@ -1,7 +1,7 @@
 /**
- * @file `npm run bench:abort-command -- MODEL [ROUNDS]`: how long the command goes on after Ctrl-C in a prompt of 4,000 tokens, until its
- * process has ended, and with which exit code. The model is loaded once before, so that its weights are prepared. Each signal comes at
- * another moment of a chunk.
+ * @file `npm run bench:abort-command -- MODEL [ROUNDS]`: how long the command goes on after Ctrl-C in a prompt of 4,000
+ * tokens, until its process has ended, and with which exit code. The model is loaded once before, so that its weights
+ * are prepared. Each signal comes at another moment of a chunk.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

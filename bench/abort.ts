@@ -1,6 +1,6 @@
 /**
- * @file `npm run bench:abort`: how long a model goes on after an abort, in a prompt of 4,000 tokens and while it writes. Random weights
- * of a real shape; each abort comes at another moment of a chunk.
+ * @file `npm run bench:abort`: how long a model goes on after an abort, in a prompt of 4,000 tokens and while it
+ * writes. Random weights of a real shape; each abort comes at another moment of a chunk.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

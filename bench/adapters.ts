@@ -1,7 +1,8 @@
 /**
- * @file `npx tsx bench/compiled.ts adapters [--shape NAME] [--rank N] [--rounds N] [--weights FORMAT] [--threads N] [--cases N] [--cache DIR]`: what
- * live adapters on all linear layers cost a decode step. The cases take turns step by step, so that whatever else the machine does hits
- * all alike. With one thread the processor's own time is told as well, which others' work disturbs less.
+ * @file `npx tsx bench/compiled.ts adapters [--shape NAME] [--rank N] [--rounds N] [--weights FORMAT] [--threads N]
+ * [--cases N] [--cache DIR]`: what live adapters on all linear layers cost a decode step. The cases take turns step by
+ * step, so that whatever else the machine does hits all alike. With one thread the processor's own time is told as
+ * well, which others' work disturbs less.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,7 @@
 /**
- * @file `npm run bench:batches -- MODEL [ENGINE] [WORK]`: tokens a second of 1 and 8 rows, and how long a sequence that decodes waits
- * for a token while a prompt of 4,000 tokens is read. MODEL is `tiny` (the model that ships) or a name of shapes.ts.
+ * @file `npm run bench:batches -- MODEL [ENGINE] [WORK]`: tokens a second of 1 and 8 rows, and how long a sequence that
+ * decodes waits for a token while a prompt of 4,000 tokens is read. MODEL is `tiny` (the model that ships) or a name of
+ * shapes.ts.
  */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,8 +1,10 @@
 /**
- * @file `npm run bench:clients -- MODEL.gguf [CLIENTS] [TOKENS] [WEIGHTS]`: tokens a second of clients that ask at the same time, each for an
- * answer to a prompt of its own: `keyhold serve` over HTTP, and node-llama-cpp with a sequence for each client in one context, in its process.
- * KEYHOLD_BENCH_LLAMA_SERVER names a llama-server to take in place of node-llama-cpp, over HTTP too. Both sides have the file, the threads, prompts of 64 tokens and greedy choice; sides take turns, and the best of the rounds counts. WEIGHTS is the
- * format of ours: the file's own, such as q4_1, rounds activations as the peer does (the default of small models does not).
+ * @file `npm run bench:clients -- MODEL.gguf [CLIENTS] [TOKENS] [WEIGHTS]`: tokens a second of clients that ask at the
+ * same time, each for an answer to a prompt of its own: `keyhold serve` over HTTP, and node-llama-cpp with a sequence
+ * for each client in one context, in its process. KEYHOLD_BENCH_LLAMA_SERVER names a llama-server to take in place of
+ * node-llama-cpp, over HTTP too. Both sides have the file, the threads, prompts of 64 tokens and greedy choice; sides
+ * take turns, and the best of the rounds counts. WEIGHTS is the format of ours: the file's own, such as q4_1, rounds
+ * activations as the peer does (the default of small models does not).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';

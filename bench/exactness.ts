@@ -1,8 +1,9 @@
 /**
- * @file `npm run bench:exactness`: how far formats of weights are from the values of a checkpoint, on a text. Of each format: the mean
- * Kullback-Leibler divergence from the logits in float32, the share of tokens whose most likely successor is the same, and the perplexity.
- * Of a GGUF file libllama is measured, too, and with keys and values in float32: what that changes says how much two engines with the same
- * products may differ by chance. Differences to libllama have an interval of 95 %, by windows.
+ * @file `npm run bench:exactness`: how far formats of weights are from the values of a checkpoint, on a text. Of each
+ * format: the mean Kullback-Leibler divergence from the logits in float32, the share of tokens whose most likely
+ * successor is the same, and the perplexity. Of a GGUF file libllama is measured, too, and with keys and values in
+ * float32: what that changes says how much two engines with the same products may differ by chance. Differences to
+ * libllama have an interval of 95 %, by windows.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * @file `npm run bench:generation`: what goes on from what is there need not compute it: second turns, repetitions, batches. With
- * the small model that comes along, each beside the plain way.
+ * @file `npm run bench:generation`: what goes on from what is there need not compute it: second turns, repetitions,
+ * batches. With the small model that comes along, each beside the plain way.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

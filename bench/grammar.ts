@@ -1,6 +1,7 @@
 /**
- * @file `npm run bench:grammar [FOLDER]`: times of compiling schemas, and of the masks of their texts, with a vocabulary of 128,000 tokens.
- * FOLDER: schemas of MaskBench (maskbench/data of guidance-ai/jsonschemabench), one of 16 is taken; without it, the schemas below.
+ * @file `npm run bench:grammar [FOLDER]`: times of compiling schemas, and of the masks of their texts, with a
+ * vocabulary of 128,000 tokens. FOLDER: schemas of MaskBench (maskbench/data of guidance-ai/jsonschemabench), one of 16
+ * is taken; without it, the schemas below.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

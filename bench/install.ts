@@ -5,7 +5,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Installs what a folder's package-lock.json says, where one of the packages is missing. It ends the process where npm fails. */
+/**
+ * Installs what a folder's package-lock.json says, where one of the packages is missing. It ends the process where npm
+ * fails.
+ */
 export function installPackages(folder: string, needed: readonly string[]): void {
   if (needed.every((name) => existsSync(join(folder, 'node_modules', name, 'package.json')))) return;
   process.stderr.write(`installing ${needed.join(', ')} into ${folder}/node_modules\n`);

@@ -121,7 +121,9 @@ export function openModel(llama: Llama, file: string): Pointer {
   return model;
 }
 
-/** The word of `llama_model_params` whose first byte is `vocab_only`, the third `use_mmap`; the others are 0 by default. */
+/**
+ * The word of `llama_model_params` whose first byte is `vocab_only`, the third `use_mmap`; the others are 0 by default.
+ */
 const MODEL_FLAGS = 18;
 const MAPPED = 0x10000;
 

@@ -1,5 +1,6 @@
 /**
- * @file One run in a process of its own: loads a model, reads a prompt, writes some tokens, and tells what memory that took at most.
+ * @file One run in a process of its own: loads a model, reads a prompt, writes some tokens, and tells what memory that
+ * took at most.
  */
 import { readFileSync } from 'node:fs';
 import { loadModel } from '../src/node.ts';

@@ -1,5 +1,6 @@
 /**
- * @file One run of a model of some kind in a process of its own: reads a prompt, writes some tokens, and tells what memory that took at most.
+ * @file One run of a model of some kind in a process of its own: reads a prompt, writes some tokens, and tells what
+ * memory that took at most.
  */
 import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

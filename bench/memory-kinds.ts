@@ -1,6 +1,7 @@
 /**
- * @file `npm run bench:memory-kinds [FOLDER…]`: the plan of memory beside the peak that the system measured, for one model of each kind of
- * mixer, an encoder, and a GGUF file where one is named. Each runs in a process of its own. Linux only.
+ * @file `npm run bench:memory-kinds [FOLDER…]`: the plan of memory beside the peak that the system measured, for one
+ * model of each kind of mixer, an encoder, and a GGUF file where one is named. Each runs in a process of its own. Linux
+ * only.
  */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
- * @file Writes a model of a given shape as exports for transformers.js are made on the Hub: keys and values as inputs and outputs, and
- * ONNX Runtime's fused operators, above all GroupQueryAttention. Weights have 4 bits (`model_q4.onnx`), 8 bits with one scale for
- * each row (`model_quantized.onnx`) or 32 (`model.onnx`).
+ * @file Writes a model of a given shape as exports for transformers.js are made on the Hub: keys and values as inputs
+ * and outputs, and ONNX Runtime's fused operators, above all GroupQueryAttention. Weights have 4 bits
+ * (`model_q4.onnx`), 8 bits with one scale for each row (`model_quantized.onnx`) or 32 (`model.onnx`).
  */
 
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';

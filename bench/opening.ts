@@ -1,7 +1,8 @@
 /**
- * @file `npm run bench:opening -- MODEL [--rounds N] [--against FILES]`: how long the first opening of a model takes, in a new process with an
- * empty folder of prepared weights, until the model is ready and until it has written a token. The model's file is in the system's cache. Other
- * builds of the library (their `node.js`, separated by commas) are opened in turns with this one.
+ * @file `npm run bench:opening -- MODEL [--rounds N] [--against FILES]`: how long the first opening of a model takes,
+ * in a new process with an empty folder of prepared weights, until the model is ready and until it has written a token.
+ * The model's file is in the system's cache. Other builds of the library (their `node.js`, separated by commas) are
+ * opened in turns with this one.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

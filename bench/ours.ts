@@ -34,7 +34,9 @@ let vocabulary: number;
 let model: LanguageModel;
 /** Bytes. */
 let weights: number;
-/** After `prepare` it holds the work's tokens; what has a budget is decoded in a fork, as it can't be cut to them again. */
+/**
+ * After `prepare` it holds the work's tokens; what has a budget is decoded in a fork, as it can't be cut to them again.
+ */
 let cache: KVCache;
 let work: Work | undefined;
 let prompt: number[];

@@ -1,6 +1,7 @@
 /**
- * @file The peer: llama.cpp itself. The libraries that the ggml engine uses are called without a wrapper: `llama_decode` on the main
- * thread, greedy choice in JavaScript. What node-llama-cpp adds to a token is not in these figures.
+ * @file The peer: llama.cpp itself. The libraries that the ggml engine uses are called without a wrapper:
+ * `llama_decode` on the main thread, greedy choice in JavaScript. What node-llama-cpp adds to a token is not in these
+ * figures.
  */
 
 import { openGgml } from '../src/backends/ggml/binding.ts';
@@ -117,7 +118,10 @@ function threadPool(): Pointer {
   return pool;
 }
 
-/** One token of each row (`isStep`), or tokens of the first row behind each other. Logits come of every row's last token. */
+/**
+ * One token of each row (`isStep`), or tokens of the first row behind each other. Logits come of every row's last
+ * token.
+ */
 function decode(tokens: readonly number[], { isStep }: { readonly isStep: boolean }): void {
   const { length } = tokens;
   decodeTokens({ ggml, llama, context }, tokens, (i) => ({

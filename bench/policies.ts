@@ -1,7 +1,7 @@
 /**
- * @file `npm run bench:policies`: what eviction costs. Caches that are full and give a slot up at each step decode in turns,
- * so that a slow minute of the machine hits all of them. Of the two tokens of a turn the second is timed: as usual, a step of the
- * same cache came before it.
+ * @file `npm run bench:policies`: what eviction costs. Caches that are full and give a slot up at each step decode in
+ * turns, so that a slow minute of the machine hits all of them. Of the two tokens of a turn the second is timed: as
+ * usual, a step of the same cache came before it.
  */
 
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';

@@ -1,5 +1,6 @@
 /**
- * @file How the two sides are driven: each lives in its own process and does one thing at a time when told to by a message.
+ * @file How the two sides are driven: each lives in its own process and does one thing at a time when told to by a
+ * message.
  */
 
 import { type ChildProcess, fork } from 'node:child_process';
@@ -46,13 +47,15 @@ export interface Timing {
 export interface Side {
   load(options: LoadOptions): Promise<void>;
   /**
-   * Everything that is not to be timed: makes the context, fills it, warms up. What the last work has left is used again where it
-   * fits, so that a long prompt need not be read twice.
+   * Everything that is not to be timed: makes the context, fills it, warms up. What the last work has left is used
+   * again where it fits, so that a long prompt need not be read twice.
    */
   prepare(work: Work): Promise<void>;
   /** Does the prepared work once, from the same state each time. */
   run(): Promise<Timing>;
-  /** Instead of all that: loads what was loaded by other processes before, up to where the first token could be read. */
+  /**
+   * Instead of all that: loads what was loaded by other processes before, up to where the first token could be read.
+   */
   open(options: LoadOptions): Promise<Timing>;
 }
 
@@ -106,7 +109,9 @@ interface Response {
   readonly id: number;
   readonly result?: unknown;
   readonly error?: string;
-  /** Processor time since the previous answer as a share of the time that passed: above 1 where several threads spin. */
+  /**
+   * Processor time since the previous answer as a share of the time that passed: above 1 where several threads spin.
+   */
   readonly idleLoad: number;
   /** How long this was, in ms. */
   readonly idleMs: number;

@@ -1,6 +1,6 @@
 /**
- * @file Results that are kept: one file for each processor, from which `docs/performance.md` has its tables. As a program it writes them:
- * `tsx bench/results.ts`.
+ * @file Results that are kept: one file for each processor, from which `docs/performance.md` has its tables. As a
+ * program it writes them: `tsx bench/results.ts`.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';

@@ -1,5 +1,6 @@
 /**
- * @file `npm run bench:web`: this library, transformers.js and wllama in Chromium, in turns, with random weights in a real shape.
+ * @file `npm run bench:web`: this library, transformers.js and wllama in Chromium, in turns, with random weights in a
+ * real shape.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

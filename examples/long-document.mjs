@@ -1,5 +1,5 @@
-// Questions about a long document: long-document.mjs [file] [question]. The document is read once, in a cache that keeps within a
-// budget; the cache is saved, and the next question begins where the document ended.
+// Questions about a long document: long-document.mjs [file] [question]. The document is read once, in a cache that
+// keeps within a budget; the cache is saved, and the next question begins where the document ended.
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { loadCache, loadModel, saveCache } from 'keyhold';

@@ -1,8 +1,8 @@
 /**
  * @file Finishes what the compiler emitted.
  *
- * - Declarations for TypeScript 5.4 to 5.6: typed arrays have a type parameter since 5.7 only, and the compiler writes it out where a
- *   type was inferred.
+ * - Declarations for TypeScript 5.4 to 5.6: typed arrays have a type parameter since 5.7 only, and the compiler writes
+ *   it out where a type was inferred.
  * - URLs of modules (`new URL('./thread.ts', import.meta.url)`), whose extensions the compiler leaves as they are.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';

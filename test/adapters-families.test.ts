@@ -1,6 +1,6 @@
 /**
- * A random LoRA on every matrix that a family's modules have, and replaced norms: merged and live, alone and in a batch.
- * KEYHOLD_ALL_FAMILIES=1 tries all families instead of those that differ most.
+ * A random LoRA on every matrix that a family's modules have, and replaced norms: merged and live, alone and in a
+ * batch. KEYHOLD_ALL_FAMILIES=1 tries all families instead of those that differ most.
  */
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -23,7 +23,10 @@ const DIFFERENT = [
   'granitemoe',
   'phi-qknorm-gqa',
 ];
-/** Encoders, and layers that attend to an image: adapters can be merged into them, and are refused by name when they are to be live. */
+/**
+ * Encoders, and layers that attend to an image: adapters can be merged into them, and are refused by name when they are
+ * to be live.
+ */
 const MERGED_ONLY = ['esm', 'mimi_transformer', 'mllama_text', 'pixtral_vision'];
 const ALL = CASES.filter((name) => !MERGED_ONLY.includes(name));
 const names = process.env.KEYHOLD_ALL_FAMILIES ? ALL : DIFFERENT;

@@ -1,6 +1,7 @@
 /**
- * What a decoded token of the small model allocates: garbage that has to be collected. No clock is needed to notice that it is more.
- * Bounds are one and a half times what was measured; a higher one is to be justified in the commit that makes it so.
+ * What a decoded token of the small model allocates: garbage that has to be collected. No clock is needed to notice
+ * that it is more. Bounds are one and a half times what was measured; a higher one is to be justified in the commit
+ * that makes it so.
  */
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -12,14 +13,18 @@ import type { Allocation } from './support/allocation-child.ts';
 
 const CHILD = join(import.meta.dirname, 'support/allocation-child.ts');
 const TOKENS = 200;
-/** Young objects live until the end, so that what was allocated can be counted: without the second, they are collected after 16 MB. */
+/**
+ * Young objects live until the end, so that what was allocated can be counted: without the second, they are collected
+ * after 16 MB.
+ */
 const FLAGS = ['--expose-gc', '--min-semi-space-size=512', '--max-semi-space-size=512', '--import', 'tsx'];
 
 /**
- * Measured, in bytes a token. External are 16,384 of logits and 3,072 of new keys and values; a growing dense cache's new memory, and
- * the sums of h2o. The heap's are what hands the step's inputs and outputs to the runtime and back, the views on them, and promises; where a dense cache grows, graphs for its new length;
- * under `generate` also the text. Limits of groups that follow the length, and masks of chunks that are written behind the slots in use,
- * took 3 to 30 KB more.
+ * Measured, in bytes a token. External are 16,384 of logits and 3,072 of new keys and values; a growing dense cache's
+ * new memory, and the sums of h2o. The heap's are what hands the step's inputs and outputs to the runtime and back, the
+ * views on them, and promises; where a dense cache grows, graphs for its new length; under `generate` also the text.
+ * Limits of groups that follow the length, and masks of chunks that are written behind the slots in use, took 3 to 30
+ * KB more.
  */
 const MEASURED: readonly (readonly [policy: string, how: 'step' | 'generate', heap: number, external: number])[] = [
   ['dense', 'step', 58_700, 37_800],

@@ -1,6 +1,7 @@
 /**
- * @file Models on a Vulkan device. Runs where $KEYHOLD_GPU_PACKAGES names a folder in which the package with the Vulkan library is
- * installed, and the system has a device for it. Debian's software device will do: apt install mesa-vulkan-drivers libvulkan1.
+ * @file Models on a Vulkan device. Runs where $KEYHOLD_GPU_PACKAGES names a folder in which the package with the Vulkan
+ * library is installed, and the system has a device for it. Debian's software device will do: apt install
+ * mesa-vulkan-drivers libvulkan1.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';

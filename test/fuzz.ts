@@ -1,6 +1,7 @@
 /**
- * @file `npm run fuzz [KIND] [COUNT] [SEED]`: that many damaged files (5,000 by default) of a kind or of every kind, each of which must
- * be opened or refused by a typed error. The kind `engine` runs models of odd shapes with odd options in a process of its own. What is neither is printed with its seed and ends the run.
+ * @file `npm run fuzz [KIND] [COUNT] [SEED]`: that many damaged files (5,000 by default) of a kind or of every kind,
+ * each of which must be opened or refused by a typed error. The kind `engine` runs models of odd shapes with odd
+ * options in a process of its own. What is neither is printed with its seed and ends the run.
  */
 import { engine } from './support/engine-fuzzer.ts';
 import { FUZZERS as FILES, type Fuzzer } from './support/fuzzers.ts';

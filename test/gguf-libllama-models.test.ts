@@ -1,6 +1,7 @@
 /**
- * llama.cpp computes of the tiny models in test/fixtures/gguf/models what we compute: names, orders of rows and metadata mean the same to
- * both. libllama comes with the package of the ggml engine; where it is not there, this is skipped.
+ * llama.cpp computes of the tiny models in test/fixtures/gguf/models what we compute: names, orders of rows and
+ * metadata mean the same to both. libllama comes with the package of the ggml engine; where it is not there, this is
+ * skipped.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,9 +17,10 @@ import { bytesSource } from './support/safetensors-bytes.ts';
 import { tempFolder } from './support/temp-folder.ts';
 
 /**
- * The others can't be compared. Sizes are fixed in llama.cpp (gemma3n, minicpm3, baichuan, exaone4, llama4), or it wants keys that these
- * files lack (qwen35, lfm2moe), or all layers with experts (qwen2moe, qwen3next, qwen3vlmoe). It leaves out windows (phi3, starcoder2),
- * rotates Bamba's whole heads, chooses groups of experts otherwise (deepseek_v2) and experts by a softmax (phimoe).
+ * The others can't be compared. Sizes are fixed in llama.cpp (gemma3n, minicpm3, baichuan, exaone4, llama4), or it
+ * wants keys that these files lack (qwen35, lfm2moe), or all layers with experts (qwen2moe, qwen3next, qwen3vlmoe). It
+ * leaves out windows (phi3, starcoder2), rotates Bamba's whole heads, chooses groups of experts otherwise (deepseek_v2)
+ * and experts by a softmax (phimoe).
  */
 const CASES = [
   ...['llama', 'llama-headdim', 'llama-rope-llama3', 'llama-rope-yarn', 'mistral-nowindow', 'mixtral', 'ministral3'],

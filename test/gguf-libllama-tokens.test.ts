@@ -1,6 +1,6 @@
 /**
- * Text is cut as llama.cpp cuts it, by each name of a pre-tokenizer: a tiny vocabulary of pieces of the texts shows where the cuts are.
- * libllama comes with the package of the ggml engine; where it is not there, this is skipped.
+ * Text is cut as llama.cpp cuts it, by each name of a pre-tokenizer: a tiny vocabulary of pieces of the texts shows
+ * where the cuts are. libllama comes with the package of the ggml engine; where it is not there, this is skipped.
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -27,7 +27,9 @@ const TEXTS = [
   'a    b          c                    d',
 ];
 
-/** A name of each row of the table, and the texts that can be compared. llama.cpp runs rewritten forms of some patterns. */
+/**
+ * A name of each row of the table, and the texts that can be compared. llama.cpp runs rewritten forms of some patterns.
+ */
 const ALL = /^/;
 const NO_MARKS = /^\P{M}*$/u;
 const CASES: readonly (readonly [name: string, texts: RegExp])[] = [

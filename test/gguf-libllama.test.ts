@@ -1,6 +1,6 @@
 /**
- * llama.cpp loads what `keyhold convert` writes, and chooses the same tokens. libllama comes with the package of the ggml engine; where
- * it is not there, this is skipped.
+ * llama.cpp loads what `keyhold convert` writes, and chooses the same tokens. libllama comes with the package of the
+ * ggml engine; where it is not there, this is skipped.
  */
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -18,7 +18,8 @@ const folder = await tempFolder('libllama');
 const PROMPT = 'In the beginning God created the heaven and the earth. And the earth was';
 const TOKENS = 24;
 /**
- * Tiny models that are written; those of `test/gguf-libllama-models.test.ts` that are left out there are left out here, too.
+ * Tiny models that are written; those of `test/gguf-libllama-models.test.ts` that are left out there are left out here,
+ * too.
  */
 const WRITTEN = [
   ...['qwen3_moe', 'stablelm-2', 'olmo3', 'glm4', 'glm4_moe', 'ernie4_5_moe', 'minimax_m2', 'afmoe', 'gpt_oss'],
@@ -91,7 +92,8 @@ describe.runIf(hasLlama())('libllama', () => {
   });
 
   it.each([
-    // llama.cpp rounds keys and values to float16; with blocks it rounds activations to 8 bits, too, and tokens may differ.
+    // llama.cpp rounds keys and values to float16; with blocks it rounds activations to 8 bits, too, and tokens may
+    // differ.
     ['f32', 0.03],
     ['f16', 0.03],
     ['q8_0', 0.3],

@@ -1,5 +1,6 @@
 /**
- * LoRA in GGUF, made by test/fixtures/make/gguf_lora.py as llama.cpp's converter does: merged and live, the model has the logits of PEFT.
+ * LoRA in GGUF, made by test/fixtures/make/gguf_lora.py as llama.cpp's converter does: merged and live, the model has
+ * the logits of PEFT.
  */
 import { readdirSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -16,7 +17,9 @@ import { tempFolder } from './support/temp-folder.ts';
 const FIXTURES = join(import.meta.dirname, 'fixtures');
 const lora = (name: string) => join(FIXTURES, 'gguf/lora', `${name}.gguf`);
 
-/** Files of architectures that compute what another family does: their adapters are not read. Encoders write no logits. */
+/**
+ * Files of architectures that compute what another family does: their adapters are not read. Encoders write no logits.
+ */
 const KIN = /^(baichuan|deepseek|exaone|internlm2|minicpm|qwen|qwen2vl|xverse|gemma3-embedding)\.gguf$/;
 
 describe('a LoRA in GGUF', async () => {

@@ -1,6 +1,6 @@
 /**
- * Tiny models of each architecture as GGUF files, made by test/fixtures/make/gguf_models.py as llama.cpp's converter makes them:
- * their logits are those of the safetensors checkpoint that they were made of.
+ * Tiny models of each architecture as GGUF files, made by test/fixtures/make/gguf_models.py as llama.cpp's converter
+ * makes them: their logits are those of the safetensors checkpoint that they were made of.
  */
 import { readdirSync } from 'node:fs';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';

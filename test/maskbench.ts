@@ -1,6 +1,7 @@
 /**
- * @file `npm run maskbench -- FOLDER [--every N] [--update] [--list]`: how many schemas of MaskBench are compiled, and whether their
- * instances are taken and refused rightly. No schema that passed before may fail. FOLDER holds maskbench/data of guidance-ai/jsonschemabench.
+ * @file `npm run maskbench -- FOLDER [--every N] [--update] [--list]`: how many schemas of MaskBench are compiled, and
+ * whether their instances are taken and refused rightly. No schema that passed before may fail. FOLDER holds
+ * maskbench/data of guidance-ai/jsonschemabench.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';

@@ -1,6 +1,7 @@
 /**
- * @file `npm run published FOLDER`: compares templates and tokenizers that others have published with jinja2 and Hugging Face's Rust library.
- * They are fetched into FOLDER (1.2 GB) where they are not there yet, and are no part of this project. Needs git, python3 with jinja2, and the network.
+ * @file `npm run published FOLDER`: compares templates and tokenizers that others have published with jinja2 and
+ * Hugging Face's Rust library. They are fetched into FOLDER (1.2 GB) where they are not there yet, and are no part of
+ * this project. Needs git, python3 with jinja2, and the network.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -62,7 +63,10 @@ function* templatesIn(path: string): Generator<string> {
 const NOW = new Date(2026, 0, 2, 15, 4, 5);
 const TOKENS = { bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' };
 
-/** The hashes of jinja2's texts; `error` where it refuses. They are kept, so that python is needed for new templates only. */
+/**
+ * The hashes of jinja2's texts; `error` where it refuses. They are kept, so that python is needed for new templates
+ * only.
+ */
 function expectedHashes(templates: readonly string[]): Record<string, readonly string[]> {
   const known: Record<string, readonly string[]> = existsSync(HASHES) ? JSON.parse(readFileSync(HASHES, 'utf8')) : {};
   const missing = templates.filter((template) => !(short(template) in known));

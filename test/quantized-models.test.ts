@@ -1,6 +1,6 @@
 /**
- * A checkpoint of gpt-oss as it is published, with experts in mxfp4: its logits are those of the same values as plain floats, and ggml
- * multiplies the published 4 bits.
+ * A checkpoint of gpt-oss as it is published, with experts in mxfp4: its logits are those of the same values as plain
+ * floats, and ggml multiplies the published 4 bits.
  */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * @file `npm run soak:abort`: 1,000 aborts at random moments. After each the model answers as ever, caches hold what was read and
- * written and go on from there, and in the end resident memory is what it was.
+ * @file `npm run soak:abort`: 1,000 aborts at random moments. After each the model answers as ever, caches hold what
+ * was read and written and go on from there, and in the end resident memory is what it was.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -144,7 +144,10 @@ try {
   await rm(cacheDir, { recursive: true, force: true });
 }
 
-/** A cache must have seen the beginning of prompt and text, and go on as one that has seen just that, where nothing was dropped. */
+/**
+ * A cache must have seen the beginning of prompt and text, and go on as one that has seen just that, where nothing was
+ * dropped.
+ */
 async function checkCache(
   model: LanguageModel,
   cache: KVCache,

@@ -1,5 +1,6 @@
 /**
- * @file `npm run soak:batch`: 200 random batches, every policy and every buffer among them; each row must get what it gets alone.
+ * @file `npm run soak:batch`: 200 random batches, every policy and every buffer among them; each row must get what it
+ * gets alone.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

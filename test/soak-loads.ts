@@ -1,6 +1,6 @@
 /**
- * @file `npm run soak:loads [COUNT]`: loads a model, generates a few tokens and disposes of it, 200 times. In the end nothing native is
- * open, and resident memory is what it was after the first third.
+ * @file `npm run soak:loads [COUNT]`: loads a model, generates a few tokens and disposes of it, 200 times. In the end
+ * nothing native is open, and resident memory is what it was after the first third.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

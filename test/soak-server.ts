@@ -1,6 +1,6 @@
 /**
- * @file `npm run soak:server [COUNT] [SEED]`: 1,000 clients that leave the server at random moments. No row stays taken, requests are
- * answered as ever, and in the end resident memory is what it was.
+ * @file `npm run soak:server [COUNT] [SEED]`: 1,000 clients that leave the server at random moments. No row stays
+ * taken, requests are answered as ever, and in the end resident memory is what it was.
  */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';

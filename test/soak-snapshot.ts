@@ -1,7 +1,7 @@
 /**
- * @file `npm run soak:snapshot`: 500 processes that save a cache over the same file, again and again, are killed at random moments.
- * After each the file must be the cache that was saved last or the one before it, bit for bit, and what was left half-written must
- * not pile up.
+ * @file `npm run soak:snapshot`: 500 processes that save a cache over the same file, again and again, are killed at
+ * random moments. After each the file must be the cache that was saved last or the one before it, bit for bit, and what
+ * was left half-written must not pile up.
  */
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';

@@ -1,10 +1,11 @@
 /**
- * @file `npm run soak:stream`: a text of 100,000 tokens, far beyond the model's context, goes through a cache of 256. The model must
- * foresee its end as well as its beginning, and memory must stay.
+ * @file `npm run soak:stream`: a text of 100,000 tokens, far beyond the model's context, goes through a cache of 256.
+ * The model must foresee its end as well as its beginning, and memory must stay.
  *
- * What it is compared with: the same tokens in the same chunks through a cache of the same policy and budget, which begins anew
- * every WINDOW tokens, at positions that the model was trained for. It first reads as many tokens again as the budget holds, and
- * those don't count: so both foresee every token from about as many before it, and differ in nothing but the stream's length.
+ * What it is compared with: the same tokens in the same chunks through a cache of the same policy and budget, which
+ * begins anew every WINDOW tokens, at positions that the model was trained for. It first reads as many tokens again as
+ * the budget holds, and those don't count: so both foresee every token from about as many before it, and differ in
+ * nothing but the stream's length.
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -27,8 +28,8 @@ const WINDOW = 2048;
 /** By how much a block's perplexity may be above that of the same text read anew. */
 const WORSE = 1.02;
 /**
- * The same for tokens that are read while what was moved is still held, all of them together. They are few, and the near ones say
- * most of what comes: keys that are not turned at all make it 1.05, and hardly show in a whole block.
+ * The same for tokens that are read while what was moved is still held, all of them together. They are few, and the
+ * near ones say most of what comes: keys that are not turned at all make it 1.05, and hardly show in a whole block.
  */
 const WORSE_MOVED = 1.01;
 /** From here on memory may not grow by more than this share. */

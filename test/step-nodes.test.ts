@@ -1,7 +1,7 @@
 /**
- * How many nodes a layer of the step's graph has. Each small node takes 6 to 15 µs at one token, so that fewer nodes are speed, and no
- * clock is needed to notice that there are more. Lower numbers are welcome: update the table. A higher one is to be justified in the
- * commit that makes it so.
+ * How many nodes a layer of the step's graph has. Each small node takes 6 to 15 µs at one token, so that fewer nodes
+ * are speed, and no clock is needed to notice that there are more. Lower numbers are welcome: update the table. A
+ * higher one is to be justified in the commit that makes it so.
  */
 import type { NodeProto } from 'onnx-buf';
 import { describe, expect, it } from 'vitest';
@@ -39,7 +39,9 @@ const NODES_PER_LAYER: readonly (readonly [what: string, own: Partial<StepGraphO
   ['cache in int4', { buffer: 'int4' }, 81],
 ];
 
-/** Nodes that run where every choice is made for a single token; an Identity is a branch's way of naming what it gives. */
+/**
+ * Nodes that run where every choice is made for a single token; an Identity is a branch's way of naming what it gives.
+ */
 function runs(nodes: readonly NodeProto[]): number {
   return nodes.reduce((sum, { opType, attribute }) => {
     const branch = attribute.find(({ name }) => name === 'then_branch')?.g;

@@ -1,5 +1,6 @@
 /**
- * @file The sides of the benchmark in a browser. Each is a page of a Chromium of its own, and does one thing at a time when told to.
+ * @file The sides of the benchmark in a browser. Each is a page of a Chromium of its own, and does one thing at a time
+ * when told to.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { type BrowserServer, chromium, type Page, type Worker as PageWorker } from 'playwright-core';

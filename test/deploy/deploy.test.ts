@@ -1,6 +1,6 @@
 /**
- * The files of deploy/: proxies accept their configurations, and another replica goes on where one was killed. Tests whose programs are
- * not installed are skipped.
+ * The files of deploy/: proxies accept their configurations, and another replica goes on where one was killed. Tests
+ * whose programs are not installed are skipped.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';

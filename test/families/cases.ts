@@ -16,7 +16,10 @@ export interface FamilyCases {
   readonly cases: readonly string[];
 }
 
-/** All families, in the table's order. A checkpoint of several models counts for the one that is read unless another is asked for. */
+/**
+ * All families, in the table's order. A checkpoint of several models counts for the one that is read unless another is
+ * asked for.
+ */
 export function familyCases(): FamilyCases[] {
   const folders = [FAMILY_CASES, MORE_CASES].flatMap((root) =>
     readdirSync(root)

@@ -1,7 +1,7 @@
 /**
- * @file `npm run families [-- --write] [--only NAME,NAME]`: runs each family's cases alone, one line a family, with a log of
- * each, and goes on after a failure. Checks docs/families.md against what was measured, or writes it; with `--only`, the other
- * families keep their rows.
+ * @file `npm run families [-- --write] [--only NAME,NAME]`: runs each family's cases alone, one line a family, with a
+ * log of each, and goes on after a failure. Checks docs/families.md against what was measured, or writes it; with
+ * `--only`, the other families keep their rows.
  */
 import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * @file Runs the cases of one family by itself, and measures how often the quantized formats agree with float32. Its last line of
- * output is the report, as JSON.
+ * @file Runs the cases of one family by itself, and measures how often the quantized formats agree with float32. Its
+ * last line of output is the report, as JSON.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -106,7 +106,10 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [line(cells[0]), line(widths.map((width) => '-'.repeat(width))), ...cells.slice(1).map(line)].join('\n');
 }
 
-/** What of a page is not as measured: another row, an error above what is written, an agreement further off than rounding explains. */
+/**
+ * What of a page is not as measured: another row, an error above what is written, an agreement further off than
+ * rounding explains.
+ */
 export function differences(written: string, measured: string): string[] {
   const [old, fresh] = [written, measured].map((page) => page.split('\n').map(cellsOf));
   const found: string[] = [];

@@ -42,7 +42,10 @@ export class Project {
     return this.run(file, code);
   }
 
-  /** Runs the examples of a page: what is TypeScript must be JavaScript, too, for a reader of the page pastes it anywhere. */
+  /**
+   * Runs the examples of a page: what is TypeScript must be JavaScript, too, for a reader of the page pastes it
+   * anywhere.
+   */
   async runExamples(page: string): Promise<void> {
     for (const { code, language, notRun, name } of await docBlocks(ROOT, page)) {
       if (notRun !== undefined) continue;

@@ -1,7 +1,7 @@
 /**
- * @file An adapter's case: a folder with case.json (which names the family's case below it), an adapter of PEFT or LitGPT, and
- * expected.safetensors. It is loaded merged and live, and all logits are compared with the golden ones and with each other, in
- * one chunk and token by token.
+ * @file An adapter's case: a folder with case.json (which names the family's case below it), an adapter of PEFT or
+ * LitGPT, and expected.safetensors. It is loaded merged and live, and all logits are compared with the golden ones and
+ * with each other, in one chunk and token by token.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -12,7 +12,10 @@ import { findModel } from './policy-case.ts';
 
 /** Largest error of a logit, in float32. */
 const LOGIT_TOLERANCE = 5e-4;
-/** How much merged and live, one chunk and many, may differ: so much, or (on processors that add in another order) so much of the largest logit. */
+/**
+ * How much merged and live, one chunk and many, may differ: so much, or (on processors that add in another order) so
+ * much of the largest logit.
+ */
 const SAME_TOLERANCE = 1e-4;
 const SAME_SHARE = 1e-5;
 const cacheLength = 512;

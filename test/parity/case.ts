@@ -1,5 +1,6 @@
 /**
- * @file What a parity case is: a folder or file that is recognized by what it holds, and a comparison with its golden values.
+ * @file What a parity case is: a folder or file that is recognized by what it holds, and a comparison with its golden
+ * values.
  */
 
 import { openFileSource } from '../../src/checkpoint/file-source-node.ts';

@@ -5,8 +5,8 @@ import type { EncoderInput, EncoderModel } from '../../src/node.ts';
 import { type CaseResult, cutInto, type Golden, LOGIT_TOLERANCE, largestError, rowsOf } from './case.ts';
 
 /**
- * Encoders: `hidden` (what the encoder gives of itself), `hidden_positions_shifted` for position ids 3t + 1, `pooled`, and
- * `hidden_masked` for `attention_mask` [B, T], of which only the rows of tokens that are seen are compared.
+ * Encoders: `hidden` (what the encoder gives of itself), `hidden_positions_shifted` for position ids 3t + 1, `pooled`,
+ * and `hidden_masked` for `attention_mask` [B, T], of which only the rows of tokens that are seen are compared.
  */
 export async function compareEncoder(model: EncoderModel, golden: Map<string, Golden>): Promise<CaseResult> {
   const failures: string[] = [];

@@ -1,7 +1,8 @@
 /**
- * @file A family's case: a folder with config.json, model.safetensors and expected.safetensors. The checkpoint is loaded as a
- * user would load it, in float32; all logits are compared, in one chunk and in chunks of several lengths, and the greedy
- * tokens that come out of the cache one after the other. Of encoders, what they make of whole sequences is compared.
+ * @file A family's case: a folder with config.json, model.safetensors and expected.safetensors. The checkpoint is
+ * loaded as a user would load it, in float32; all logits are compared, in one chunk and in chunks of several lengths,
+ * and the greedy tokens that come out of the cache one after the other. Of encoders, what they make of whole sequences
+ * is compared.
  */
 import { join } from 'node:path';
 import { EncoderModel } from '../../src/embed/encoder-model.ts';
@@ -49,7 +50,10 @@ export const familyCase: CaseKind = {
   },
 };
 
-/** Of a model without a head, golden values are hidden states: their products with the embedding are its logits, as in a tied head. */
+/**
+ * Of a model without a head, golden values are hidden states: their products with the embedding are its logits, as in a
+ * tied head.
+ */
 async function withLogits(path: string, golden: Map<string, Golden>): Promise<Map<string, Golden>> {
   const hidden = golden.get('hidden');
   if (!hidden || golden.has('logits')) return golden;
@@ -129,7 +133,10 @@ const VARIANTS: readonly Variant[] = [
 type Steps = Pick<LanguageModel, 'createCache' | 'step' | 'prefill'> &
   Partial<Pick<LanguageModel, 'setCrossAttentionStates'>>;
 
-/** All logits, in one chunk for the golden values, and in shorter ones for each other. What differs is added to `failures`. */
+/**
+ * All logits, in one chunk for the golden values, and in shorter ones for each other. What differs is added to
+ * `failures`.
+ */
 export async function compareLogits(
   model: Steps,
   golden: ReadonlyMap<string, Golden>,

@@ -1,5 +1,6 @@
 /**
- * @file `npm run parity -- DIR [--models DIR] [--only TEXT] [--engine ggml|onnx] [--device NAME] [--json]`: compares all cases below DIR with their golden values.
+ * @file `npm run parity -- DIR [--models DIR] [--only TEXT] [--engine ggml|onnx] [--device NAME] [--json]`: compares
+ * all cases below DIR with their golden values.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

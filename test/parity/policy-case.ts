@@ -1,6 +1,6 @@
 /**
- * @file A cache policy's case: a JSON file with tokens, the chunks in which they came, and what an independent reference made of
- * them: the loss of each token, the positions held at the end, and their scores.
+ * @file A cache policy's case: a JSON file with tokens, the chunks in which they came, and what an independent
+ * reference made of them: the loss of each token, the positions held at the end, and their scores.
  */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -101,14 +101,16 @@ interface Judged {
   readonly met: readonly Tie[];
 }
 
-/** Paths that go on after each chunk: those whose losses are nearest. A wrong choice shows in the next losses or never. */
+/**
+ * Paths that go on after each chunk: those whose losses are nearest. A wrong choice shows in the next losses or never.
+ */
 const WIDTH = 8;
 /** Ways to resolve the ties of one chunk. */
 const WAYS = 64;
 
 /**
- * Searches for choices among equal values that give the reference's losses, positions and scores. Each chunk's losses judge the
- * choices before it; what the reference holds at its end says which choices to try first.
+ * Searches for choices among equal values that give the reference's losses, positions and scores. Each chunk's losses
+ * judge the choices before it; what the reference holds at its end says which choices to try first.
  */
 async function runChoosing(model: LanguageModel, golden: PolicyCase, policy: PolicyRow, breaker: TieBreaker) {
   const empty = model.createCache({ ...cacheOptions(golden), policy });

@@ -1,7 +1,8 @@
 /**
- * @file Values that float32 can't tell apart: keys of equal tokens have equal norms in a model's first layer, and sums of attention
- * weights may come as near to each other as rounding. Which of them the reference kept was decided by the last bits of float64, which
- * nobody else computes. So a policy's case passes where some choice among equals gives what the reference gave.
+ * @file Values that float32 can't tell apart: keys of equal tokens have equal norms in a model's first layer, and sums
+ * of attention weights may come as near to each other as rounding. Which of them the reference kept was decided by the
+ * last bits of float64, which nobody else computes. So a policy's case passes where some choice among equals gives what
+ * the reference gave.
  */
 
 import { POLICIES } from '../../src/kvcache/policies.ts';

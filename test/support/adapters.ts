@@ -74,7 +74,10 @@ export const matrix = (rows: number, cols: number, seed: number, spread?: number
 export const vector = (length: number, seed: number, spread?: number): TestTensor =>
   f32([length], noise(length, seed, spread));
 
-/** LoRA on the `llama` case (E 32, 4 heads of 8 in 2 groups, F 40, 2 layers). @param b spread of B; 0: it changes nothing. */
+/**
+ * LoRA on the `llama` case (E 32, 4 heads of 8 in 2 groups, F 40, 2 layers).
+ * @param b spread of B; 0: it changes nothing.
+ */
 export function llamaLora(
   seed: number,
   { rank = 4, targets = ['q_proj', 'v_proj', 'down_proj'], b = 0.3, more = {} }: LoraChoice = {},

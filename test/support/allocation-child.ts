@@ -1,6 +1,6 @@
 /**
- * @file Decodes with the small model, and tells what a token allocates. To be run with --expose-gc and room for all that is young, in a
- * process of its own: `allocation-child.ts POLICY step|generate TOKENS`.
+ * @file Decodes with the small model, and tells what a token allocates. To be run with --expose-gc and room for all
+ * that is young, in a process of its own: `allocation-child.ts POLICY step|generate TOKENS`.
  */
 import { join } from 'node:path';
 import { PerformanceObserver } from 'node:perf_hooks';

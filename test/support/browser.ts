@@ -1,5 +1,6 @@
 /**
- * @file Chromium for tests: bundles of the library, a server of static files, and pages that run functions of the bundle.
+ * @file Chromium for tests: bundles of the library, a server of static files, and pages that run functions of the
+ * bundle.
  */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -108,7 +109,10 @@ export async function serveSite({ folders, files, isolated }: SiteOptions): Prom
   };
 }
 
-/** What the page of a test loads: the library as `globalThis.page`, its worker, workers of the test's own, and the models of the package. */
+/**
+ * What the page of a test loads: the library as `globalThis.page`, its worker, workers of the test's own, and the
+ * models of the package.
+ */
 export async function libraryPage(
   workers: Readonly<Record<string, string>> = {},
 ): Promise<Pick<SiteOptions, 'folders' | 'files'>> {

@@ -200,7 +200,10 @@ export const EVICTING: readonly TestPolicy[] = [
 
 export const EVERY: readonly TestPolicy[] = [{ name: 'dense', options: { policy: 'dense' } }, ...EVICTING];
 
-/** A policy's options in a cache of a shape. @param length tokens of the sequence, for policies that distribute slots by it. */
+/**
+ * A policy's options in a cache of a shape.
+ * @param length tokens of the sequence, for policies that distribute slots by it.
+ */
 export const optionsFor = (policy: TestPolicy, shape: CacheShape, length?: number): TestPolicy['options'] => ({
   ...policy.options,
   ...(policy.name.startsWith('routed') ? { table: anyTable(shape, 1), length } : {}),
@@ -249,8 +252,8 @@ export interface CheckOptions {
 }
 
 /**
- * What must hold of every cache after every step: positions are distinct, of the past and within the window, no group holds more
- * than it may, and every slot's key and value are the very ones that were computed for its position.
+ * What must hold of every cache after every step: positions are distinct, of the past and within the window, no group
+ * holds more than it may, and every slot's key and value are the very ones that were computed for its position.
  */
 export function checkCache(model: FakeModel, cache: KVCache, { moved = false }: CheckOptions = {}): void {
   const { shape } = model;
@@ -351,7 +354,10 @@ export function contentOf(cache: KVCache): unknown[] {
   return content;
 }
 
-/** Fails where two things differ in any bit. What is compared here is large: `toEqual` would take a minute for all of it. */
+/**
+ * Fails where two things differ in any bit. What is compared here is large: `toEqual` would take a minute for all of
+ * it.
+ */
 export function expectSame(actual: unknown, expected: unknown, path = ''): void {
   if (Object.is(actual, expected)) return;
   if (typeof actual !== 'object' || typeof expected !== 'object' || !actual || !expected)

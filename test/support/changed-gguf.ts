@@ -1,5 +1,6 @@
 /**
- * @file Copies of GGUF files: with more metadata and tensors, as other programs write them, with vectors in float16, or in shards.
+ * @file Copies of GGUF files: with more metadata and tensors, as other programs write them, with vectors in float16, or
+ * in shards.
  */
 import { type GgufHeader, readGgufHeader } from '../../src/checkpoint/gguf/header.ts';
 import { storedTensor } from '../../src/checkpoint/gguf/tensors.ts';

@@ -1,6 +1,6 @@
 /**
- * @file A program: the error of logits on a Vulkan device, and on the CPU, for weights in blocks. Prints one number for each of five steps of a
- * batch, relative to the logits of float32 weights.
+ * @file A program: the error of logits on a Vulkan device, and on the CPU, for weights in blocks. Prints one number for
+ * each of five steps of a batch, relative to the logits of float32 weights.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * @file A process that loads and runs models of odd shapes with odd options, one for each seed that it is sent. What ends the process is
- * seen by its parent.
+ * @file A process that loads and runs models of odd shapes with odd options, one for each seed that it is sent. What
+ * ends the process is seen by its parent.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';

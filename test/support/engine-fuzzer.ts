@@ -1,5 +1,6 @@
 /**
- * @file Models of odd shapes and options in a process of their own: ggml ends the process where a check of ours is missing.
+ * @file Models of odd shapes and options in a process of their own: ggml ends the process where a check of ours is
+ * missing.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,6 +1,6 @@
 /**
- * @file A folder in which the examples of README, docs and examples/ are run against the sources, as in a project that has Keyhold
- * installed.
+ * @file A folder in which the examples of README, docs and examples/ are run against the sources, as in a project that
+ * has Keyhold installed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';

@@ -1,6 +1,6 @@
 /**
- * @file A graph in plain TypeScript: attends by hand to what a cache really holds, and hands it the chunk as the stepper would.
- * What a cache must not look at (padding, columns of free slots) is not a number.
+ * @file A graph in plain TypeScript: attends by hand to what a cache really holds, and hands it the chunk as the
+ * stepper would. What a cache must not look at (padding, columns of free slots) is not a number.
  */
 import {
   type ChunkOutputs,

@@ -1,6 +1,6 @@
 /**
- * @file Keys, values and queries of a model that there isn't: random numbers that follow from layer, head, position and token,
- * so that a test can say what any slot must hold.
+ * @file Keys, values and queries of a model that there isn't: random numbers that follow from layer, head, position and
+ * token, so that a test can say what any slot must hold.
  */
 import type { CacheShape, RotationShape } from '../../src/kvcache/shape.ts';
 import { range } from '../../src/util/numbers.ts';

@@ -1,5 +1,6 @@
 /**
- * @file Damaged files of every kind. Each must be read, or refused by a typed error: nothing else may come of it, whatever is in it.
+ * @file Damaged files of every kind. Each must be read, or refused by a typed error: nothing else may come of it,
+ * whatever is in it.
  */
 import { createHash } from 'node:crypto';
 import { ChatTemplate } from '../../src/chat/chat-template.ts';
@@ -220,7 +221,10 @@ const BODIES: readonly (readonly [path: string, body: object])[] = [
 
 let app: Promise<ServerApp> | undefined;
 
-/** A body that was changed in its values or in its bytes. The server must answer it or say what is wrong: faults of its own are errors. */
+/**
+ * A body that was changed in its values or in its bytes. The server must answer it or say what is wrong: faults of its
+ * own are errors.
+ */
 async function request(random: Random): Promise<'opened' | 'refused'> {
   app ??= loadChatModel().then((model) => createApp({ models: [servedModel(model, { maxTokens: 4 }).one] }));
   const [path, body] = BODIES[random(BODIES.length)];

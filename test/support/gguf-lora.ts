@@ -1,5 +1,6 @@
 /**
- * @file A LoRA of random factors in GGUF, and the model that llama.cpp makes of it: factors are multiplied and added to the file's own rows.
+ * @file A LoRA of random factors in GGUF, and the model that llama.cpp makes of it: factors are multiplied and added to
+ * the file's own rows.
  */
 import { readGgufHeader } from '../../src/checkpoint/gguf/header.ts';
 import { f32Tensor, ggufFile, type TestTensor } from './gguf-bytes.ts';

@@ -1,6 +1,6 @@
 /**
- * @file Damaged GGUF files: a small valid one with its bytes, counts, lengths and values changed. All must be read, or refused by a
- * typed error.
+ * @file Damaged GGUF files: a small valid one with its bytes, counts, lengths and values changed. All must be read, or
+ * refused by a typed error.
  */
 import { buildGgufCheckpoint } from '../../src/checkpoint/gguf/checkpoint.ts';
 import { KeyholdError } from '../../src/util/errors.ts';

@@ -11,7 +11,9 @@ export const TINY_COMMIT = 'c'.repeat(40);
 const TINY = join(import.meta.dirname, '../../models/tiny');
 const FILES = ['config.json', 'generation_config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
 
-/** Starts a hub that has the small model under each of these names; those that end in `-Instruct` have a chat template. */
+/**
+ * Starts a hub that has the small model under each of these names; those that end in `-Instruct` have a chat template.
+ */
 export async function startHubOf(...ids: string[]): Promise<HubServer> {
   const server = await HubServer.start();
   const files: Record<string, HubServerFile> = { 'README.md': { content: new TextEncoder().encode('# tiny') } };

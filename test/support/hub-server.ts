@@ -1,5 +1,6 @@
 /**
- * @file A hub on this machine: answers as huggingface.co does, with a separate host for large files, and fails on demand.
+ * @file A hub on this machine: answers as huggingface.co does, with a separate host for large files, and fails on
+ * demand.
  */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';

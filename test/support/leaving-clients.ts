@@ -1,5 +1,6 @@
 /**
- * @file Clients of a server that leave at random moments: in the queue, while their prompt is computed, and within their answer.
+ * @file Clients of a server that leave at random moments: in the queue, while their prompt is computed, and within
+ * their answer.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seeded } from './seeded.ts';

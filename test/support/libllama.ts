@@ -3,7 +3,10 @@
  */
 import { findLibraries } from '../../src/backends/ggml/platform.ts';
 
-/** Whether the package of the ggml engine, which has libllama, is installed. Where it is not, says that tests are skipped. */
+/**
+ * Whether the package of the ggml engine, which has libllama, is installed. Where it is not, says that tests are
+ * skipped.
+ */
 export function hasLlama(): boolean {
   let isThere = false;
   try {

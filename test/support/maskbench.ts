@@ -1,6 +1,7 @@
 /**
- * @file MaskBench: published schemas with instances that a grammar must take and refuse. The schemas have many owners and are no part of
- * this project; only the names of those that pass are kept (test/fixtures/maskbench.json), and none of them may fail later.
+ * @file MaskBench: published schemas with instances that a grammar must take and refuse. The schemas have many owners
+ * and are no part of this project; only the names of those that pass are kept (test/fixtures/maskbench.json), and none
+ * of them may fail later.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

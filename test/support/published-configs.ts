@@ -1,6 +1,6 @@
 /**
- * @file What the config.json of well-known models says, as it was published, and what follows from it. The lists of long
- * RoPE are left to the tests; all other keys are there, because a key that is not known is an error.
+ * @file What the config.json of well-known models says, as it was published, and what follows from it. The lists of
+ * long RoPE are left to the tests; all other keys are there, because a key that is not known is an error.
  */
 import type { FamilyConfig } from '../../src/families/layers.ts';
 import type { ConfigJson } from './family-cases.ts';

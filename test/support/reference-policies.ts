@@ -1,6 +1,6 @@
 /**
- * @file The cache policies once more, slow and plain: written from their definitions in docs/policies.md alone, with lists of
- * slots and whole matrices of attention. One row, any number of layers.
+ * @file The cache policies once more, slow and plain: written from their definitions in docs/policies.md alone, with
+ * lists of slots and whole matrices of attention. One row, any number of layers.
  */
 import type { BufferKind } from '../../src/kvcache/buffers.ts';
 import type { ChunkOutputs } from '../../src/kvcache/chunk.ts';
@@ -332,7 +332,10 @@ export class ReferenceCache {
     return sums;
   }
 
-  /** xᵀ (Σ x xᵀ + λI)⁻¹ x, with x = unrotated key − mean, the sum over all keys seen, and λ a hundredth of the mean diagonal. */
+  /**
+   * xᵀ (Σ x xᵀ + λI)⁻¹ x, with x = unrotated key − mean, the sum over all keys seen, and λ a hundredth of the mean
+   * diagonal.
+   */
   #leverage(l: number, g: number, slots: readonly Slot[], fresh: readonly Slot[]): void {
     const seen = this.#plainKeys[l][g];
     seen.push(...fresh.map(({ exactKey, position }) => this.#turnBack(l, exactKey, position)));

@@ -17,7 +17,10 @@ export function referenceStore(
   return plainRotation(referencePlain(plain, which, plainRotation(x), blocks));
 }
 
-/** x times a Hadamard matrix by its definition: ±1/√n by the parity of the bits that row and column share, block by block. */
+/**
+ * x times a Hadamard matrix by its definition: ±1/√n by the parity of the bits that row and column share, block by
+ * block.
+ */
 function plainRotation(x: Float32Array): Float32Array {
   const out = new Float32Array(x.length);
   let from = 0;

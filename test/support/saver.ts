@@ -1,6 +1,6 @@
 /**
- * @file A process of `npm run soak:snapshot`: saves two caches over the same file in turn, until it is killed, and tells on stdout
- * when each save begins and ends.
+ * @file A process of `npm run soak:snapshot`: saves two caches over the same file in turn, until it is killed, and
+ * tells on stdout when each save begins and ends.
  *
  * It has no model, for that would take a second to load: only what saving asks of one.
  */

@@ -1,6 +1,6 @@
 /**
- * @file The small model with a chat template, and answers that a test may choose: the engine generates them under a regular expression
- * that matches nothing else, because a model of this size calls no tools by itself.
+ * @file The small model with a chat template, and answers that a test may choose: the engine generates them under a
+ * regular expression that matches nothing else, because a model of this size calls no tools by itself.
  */
 import type { ChatMessage, MessageTemplate } from '../../src/engine/messages.ts';
 import type { LanguageModel } from '../../src/node.ts';

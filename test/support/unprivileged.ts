@@ -6,8 +6,8 @@ import { chmod } from 'node:fs/promises';
 const NOBODY = 65_534;
 
 /**
- * Runs a function as a user who owns nothing, where the tests run as root; as who they run otherwise. It must not load any
- * code for the first time, which that user may not read.
+ * Runs a function as a user who owns nothing, where the tests run as root; as who they run otherwise. It must not load
+ * any code for the first time, which that user may not read.
  */
 export async function asNobody<T>(run: () => Promise<T>): Promise<T> {
   if (process.geteuid?.() !== 0) return run();
