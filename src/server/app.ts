@@ -2,6 +2,7 @@
  * @file The routes of the server, without sockets: requests in, answers out.
  */
 import { type Context, Hono } from 'hono';
+import { cors } from 'hono/cors';
 import { readJson } from './body.ts';
 import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
@@ -12,6 +13,7 @@ import type { Dialect } from './dialects/types.ts';
 import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
 import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
+import { readOrigin } from './origins.ts';
 import { SavedResponses } from './responses-store.ts';
 import { answerRoute } from './routes/answer-route.ts';
 import { readEmbeddings, type ServedEncoder } from './routes/embeddings.ts';
@@ -32,6 +34,12 @@ export interface AppOptions {
   readonly authorize?: (key: string | null) => string | null;
   /** `/metrics` needs no key. @default false */
   readonly openMetrics?: boolean;
+  /**
+   * Origins whose pages may call the server (CORS), such as `https://example.org`; `*`: all. Without keys, such a page
+   * can also read the texts of sessions (`/caches/contents`).
+   * @default none
+   */
+  readonly cors?: readonly string[];
   /** Most bytes of a body. @default 8 MiB */
   readonly bodyBytes?: number;
   /** Milliseconds without an event after which a stream gets a comment. @default 15000 */
@@ -53,7 +61,10 @@ export interface ServerApp {
   drain(): void;
 }
 
-/** Makes the routes of a server, without a socket: `fetch` answers requests. */
+/**
+ * Makes the routes of a server, without a socket: `fetch` answers requests.
+ * @throws InputError for `cors` with a text that is no origin.
+ */
 export function createApp(options: AppOptions): ServerApp {
   const { models, encoders = [], bodyBytes = 8 * 2 ** 20, pingMs = 15_000, stallMs = 60_000, log = () => {} } = options;
   const app = new Hono() as Routes;
@@ -76,6 +87,7 @@ export function createApp(options: AppOptions): ServerApp {
 
   if (options.page) addPageFiles(app, options.page);
 
+  if (options.cors?.length) addCors(app, options.cors.map(readOrigin));
   addIdentity(app, options);
 
   const answer = (dialect: Dialect) =>
@@ -126,6 +138,18 @@ export function createApp(options: AppOptions): ServerApp {
       for (const { queue } of encoders) queue.refuseAll(shuttingDown(1));
     },
   };
+}
+
+/** Answers preflights, which have no key. No cookies are used, so credentials are not allowed. */
+function addCors(app: Routes, origins: readonly string[]): void {
+  app.use(
+    cors({
+      origin: origins.includes('*') ? '*' : [...origins],
+      allowMethods: ['GET', 'POST', 'DELETE'],
+      exposeHeaders: ['x-request-id', 'x-session-id', 'retry-after', 'x-should-retry'],
+      maxAge: 86_400,
+    }),
+  );
 }
 
 /** Gives each request an id, and the name of its key. @throws HttpError 401 for a request without a known key. */

@@ -5,6 +5,7 @@ import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkCacheOptions } from '../../exports/policies.ts';
 import type { OnDemandModel } from '../../server/model-entry.ts';
+import { readOrigin } from '../../server/origins.ts';
 import type { Log } from '../../server/routes/answer-route.ts';
 import type { ServedEncoder } from '../../server/routes/embeddings.ts';
 import type { CacheClass } from '../../server/served-model.ts';
@@ -40,6 +41,7 @@ interface ServeFlags extends ServerFlags, CacheFlags {
   readonly sessionDir?: string;
   readonly cacheClass?: readonly CacheClass[];
   readonly openMetrics?: boolean;
+  readonly cors?: readonly string[];
   readonly quiet?: boolean;
 }
 
@@ -99,6 +101,15 @@ export function addServe(program: Command, io: CliIo, version: string): void {
       ).argParser(readClass),
     )
     .option('--open-metrics', '/metrics needs no key: Prometheus often has none')
+    .addOption(
+      new Option(
+        '--cors <origin>',
+        'pages of this origin may call the server, such as https://example.org; *: all pages; may be given several times',
+      ).argParser((text: string, before: readonly string[] = []) => [
+        ...before,
+        asUsage(() => readOrigin(text), '--cors: '),
+      ]),
+    )
     .option('-q, --quiet', 'no log');
   addModelArgument(command);
   addLoadOptions(command);
@@ -170,9 +181,9 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
       loaded.push(model);
       if (settings.load !== 'first-use') await model.load();
     }
-    const { host, port, openMetrics } = flags;
+    const { host, port, openMetrics, cors } = flags;
     const access = { apiKeys: apiKeysOf(flags, all, io.env), withoutKeys: !flags.keys, openMetrics };
-    const server = await serve({ models, encoders, log, version, host, port, ...access });
+    const server = await serve({ models, encoders, log, version, host, port, cors, ...access });
     tell(io, `${all.map(({ name }) => name).join(', ')} ${all.length === 1 ? 'is' : 'are'} served at ${server.url}/v1`);
     await new Promise<void>((resolve) => {
       if (io.signal.aborted) resolve();

@@ -51,6 +51,14 @@ describe('a file of models', () => {
     const both = await keyhold(['serve', 'keyhold/tiny', '--name', 'x', '--models', 'a=keyhold/tiny']);
     expect(both).toMatchObject({ code: 2, stderr: expect.stringContaining('--name') });
   });
+
+  it('refuses what is no origin before a model is loaded', async () => {
+    const refused = await keyhold(['serve', '--cors', 'example.org']);
+    expect(refused).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('--cors: "example.org" is not an origin'),
+    });
+  });
 });
 
 it('two models are served, each with its classes, adapters and keys', async () => {
