@@ -101,17 +101,16 @@ export class Appender {
 
   #beginRow(state: Row, row: number, { tokens: chunk, phase }: ChunkOutputs): void {
     const { rules } = this.#cache;
-    const { tokens, rowState, keptQueries } = state;
+    const { tokens, rowState } = state;
     const start = {
       row,
       firstPosition: tokens.length,
       newTokens: chunk[row].length,
       phase,
-      keptChunks: keptQueries.length,
       rowState,
     };
     rules.beginChunk?.(start);
-    state.keepsLayerState = rules.keepsLayerState?.(start) ?? false;
+    state.keepsLayerState = state.mayKeepQueries && (rules.keepsLayerState?.(start) ?? false);
   }
 
   #appendRow(table: SlotTable, row: number, chunk: ChunkOutputs, steps: CacheStep[]): void {

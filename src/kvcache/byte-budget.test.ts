@@ -10,7 +10,7 @@ import {
   tokensFrom,
 } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
-import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
+import { FakeModel, fakeRotation, fakeShape } from '../../test/support/fake-model.ts';
 import { CacheFullError, InputError } from '../util/errors.ts';
 import { denseBytes, mostBytes, readCacheBytes, resolveCacheBytes } from './byte-budget.ts';
 import { createCache } from './policies.ts';
@@ -85,6 +85,18 @@ describe('cacheBytes', () => {
     expect(of('10%', { buffer: 'int8' }).cacheLength).toBeLessThan(tenth.cacheLength);
     expect(of('10%', { cacheLength: 500 }).cacheBytes).toBe(Math.floor(Number(tenth.cacheBytes) / 2));
     expect(of('10%', { policy: 'h2o' }).cacheLength).toBeLessThan(tenth.cacheLength);
+  });
+
+  it.each(['expected', 'mix(keydiff, expected)'])('has space for the queries that wait under %s', (policy) => {
+    const turned = fakeShape({ windows: [null, null], groups: 2, heads: 2, headSize: 16, rotation: fakeRotation(16) });
+    const options = resolveCacheBytes(turned, { cacheBytes: '60%', policy }, 600);
+    const cache = createCache(turned, options);
+    const model = new FakeModel(turned, 2);
+    fakeStep(model, cache, [tokensFrom(0, 0, 300)], { phase: 'prompt' });
+    for (let step = 0; step < 70; step++) {
+      fakeStep(model, cache, [tokensFrom(0, cache.length(), 1)], { phase: 'decode' });
+      expect(cache.memory().total).toBeLessThanOrEqual(Number(options.cacheBytes));
+    }
   });
 
   it('that is too little for any cache says what the smallest one takes', () => {

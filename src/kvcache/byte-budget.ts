@@ -9,7 +9,6 @@ import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from './policies.ts';
 import type { CacheShape } from './shape.ts';
 import { KEPT_UNDO_SLOTS } from './slots/undo.ts';
-import { TokenList } from './token-list.ts';
 
 /** Formats from the most exact one on: the first in which the whole context fits is taken, else the last. */
 const FORMATS: readonly BufferChoice[] = [
@@ -57,7 +56,7 @@ export function readCacheBytes(given: unknown): ByteBudget {
  */
 export function mostBytes({ store, rows, batch, rules }: KVCache, tokens: number): number {
   let bytes = store.maxSlotBytes + store.states.bytes + store.states.undoBytes + store.crossAttention.bytes;
-  for (const row of rows) bytes += row.bytes - row.tokens.bytes + TokenList.mostBytes(tokens);
+  for (const row of rows) bytes += row.mostBytes(tokens);
   const { limits } = store;
   const alone = batch === 1;
   bytes += batch * limits.mostOfAll((table) => 4 + table.slotStateBytes, alone);

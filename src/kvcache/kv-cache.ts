@@ -59,7 +59,8 @@ export class KVCache extends CacheReader {
     this.keySums = policy.needsAlongMean ? new KeySums(shape, this.store.buffers) : null;
     this.#appender = new Appender(this);
     const { layerState, queries } = this.#appender;
-    const sizes = { rowState: layout.rowState ?? 0, layerState, queries, keySums: this.keySums?.size ?? 0 };
+    const [rowState, keySums, keptChunks] = [layout.rowState ?? 0, this.keySums?.size ?? 0, policy.mostKeptChunks];
+    const sizes = { rowState, layerState, queries, keptChunks, keySums };
     if (!from) this.rows = range(batch).map(() => new Row(sizes));
   }
 

@@ -12,6 +12,8 @@ export interface RowStateSizes {
   readonly layerState: number;
   /** Of a token's queries, in all layers: 0 where the policy does not ask for queries. */
   readonly queries: number;
+  /** Most chunks whose queries are kept. */
+  readonly keptChunks: number;
   /** Those of {@link KeySums}. */
   readonly keySums: number;
 }
@@ -58,8 +60,26 @@ export class Row {
   }
 
   get bytes(): number {
-    const twice = this.rowState.byteLength + this.layerState.byteLength + this.keySums.byteLength;
-    return this.tokens.bytes + 2 * twice + 4 * this.sizes.queries * this.keptQueries.length;
+    return this.tokens.bytes + this.#stateBytes + 4 * this.sizes.queries * this.keptQueries.length;
+  }
+
+  /** The most that it takes of a sequence of so many tokens. */
+  mostBytes(tokens: number): number {
+    return TokenList.mostBytes(tokens) + this.#stateBytes + this.mostQueryBytes;
+  }
+
+  /** The most that {@link keptQueries} takes. */
+  get mostQueryBytes(): number {
+    return 4 * this.sizes.queries * this.sizes.keptChunks;
+  }
+
+  get #stateBytes(): number {
+    return 2 * (this.rowState.byteLength + this.layerState.byteLength + this.keySums.byteLength);
+  }
+
+  /** Whether the queries of one more chunk may be kept, where there are any. */
+  get mayKeepQueries(): boolean {
+    return this.sizes.queries === 0 || this.keptQueries.length < this.sizes.keptChunks;
   }
 
   /** Makes an empty row one that has seen tokens. */

@@ -81,7 +81,7 @@ export interface MemoryPlan {
   readonly engine: string;
   /** Weights in memory, by format. */
   readonly resident: ByFormat<ResidentWeights>;
-  /** Positions and scores of the cache's slots, and what it takes to take the last chunk back. */
+  /** Positions and scores of the cache's slots, the policy's other numbers, and what it takes to take the last chunk back. */
   readonly bookkeeping: number;
   /** What a step takes while it runs: all of {@link workspaceParts}. */
   readonly workspace: number;
@@ -188,6 +188,7 @@ function planBookkeeping(
   spares: boolean,
 ): number {
   let bytes = 4 * context + cache.memory().bookkeeping;
+  for (const row of cache.rows) bytes += row.mostQueryBytes;
   const layers = cache.store.layerGroups.filter((name) => name !== '').length;
   for (const { budget, budgets, slotStateBytes, layers: own } of cache.store.tables.values()) {
     const slots = Math.min(budget, context);

@@ -46,7 +46,7 @@ export const expectedAttention = definePolicy<ExpectedOptions>({
   setup: ({ shape, options, cacheLength }) => {
     refuseVaryingRotation('expected', shape);
     const horizon = wholeNumber('horizon', options.horizon ?? HORIZON);
-    const { rules, isDue } = refreshing(options, cacheLength, usualRecent);
+    const { rules, refresh, isDue } = refreshing(options, cacheLength, usualRecent);
     const scratch = new Scratch();
     return {
       needsQueries: true,
@@ -56,8 +56,8 @@ export const expectedAttention = definePolicy<ExpectedOptions>({
       layerState: (layer) => shape.layers[layer].heads * momentsOf(shape.layers[layer].keySize),
       // Sums are read where scores are made anew: until then the queries of single tokens wait, and are added up
       // together.
-      keepsLayerState: ({ newTokens, keptChunks, rowState }) =>
-        newTokens === 1 && keptChunks < MOST_KEPT && !isDue(rowState),
+      keepsLayerState: ({ newTokens, rowState }) => newTokens === 1 && !isDue(rowState),
+      mostKeptChunks: Math.min(MOST_KEPT, refresh - 1),
       observe: (layer) => {
         if (layer.nextLayerState !== layer.layerState) addMoments(layer, scratch);
       },

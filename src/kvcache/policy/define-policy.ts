@@ -98,6 +98,7 @@ const FIELDS: readonly (keyof PolicyDefinition)[] = [
   'slotState',
   'slotStateType',
   'rowState',
+  'mostKeptChunks',
   'promptTail',
   'scoredByLater',
   'scoresDecode',

@@ -88,6 +88,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     safeTokens,
     beginChunk: rules.beginChunk,
     keepsLayerState: rules.keepsLayerState,
+    mostKeptChunks: rules.mostKeptChunks ?? 0,
     observe,
     select(layer) {
       try {

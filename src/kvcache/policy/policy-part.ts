@@ -193,6 +193,7 @@ export function rulesOfAll(parts: readonly PolicyPart[], { rowState, layerState 
       for (const part of parts) part.beginChunk(chunk);
     },
     keepsLayerState: (chunk) => parts.every((part) => part.keepsLayerState(chunk)),
+    mostKeptChunks: Math.max(0, ...all.map((rules) => rules.mostKeptChunks ?? 0)),
   } satisfies PolicyRules;
 }
 

@@ -40,8 +40,6 @@ export interface ChunkStart {
   readonly firstPosition: number;
   readonly newTokens: number;
   readonly phase: ChunkOutputs['phase'];
-  /** How many chunks right before it left the numbers of layers as they were. */
-  readonly keptChunks: number;
   /** The policy's numbers of the row, to be changed here. */
   readonly rowState: Float64Array;
 }
@@ -76,6 +74,8 @@ export interface Policy {
   beginChunk?(chunk: ChunkStart): void;
   /** Whether the chunk leaves the numbers of layers as they are. Called after `beginChunk`. @default never */
   keepsLayerState?(chunk: ChunkStart): boolean;
+  /** Most chunks one after the other that may do so where it asks for queries. */
+  readonly mostKeptChunks: number;
   /** Called for each layer after a chunk, before anything is evicted: brings scores up to date. */
   observe?(view: LayerView): void;
   /** Clears `keep` of the candidates that are evicted. Called where the layer {@link overflows}, which it must not do afterwards. */
@@ -176,6 +176,11 @@ export interface PolicyRules {
    * queries are among `layer.keptQueries` of the first chunk that changes them. Called after `beginChunk`. @default never
    */
   readonly keepsLayerState?: (chunk: ChunkStart) => boolean;
+  /**
+   * Most chunks one after the other that `keepsLayerState` is asked about: a policy with `needsQueries` keeps the queries of so many.
+   * @default 0
+   */
+  readonly mostKeptChunks?: number;
   /** Called once for each layer, before its groups are scored. */
   readonly observe?: (layer: LayerView) => void;
   /**

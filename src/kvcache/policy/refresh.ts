@@ -32,6 +32,8 @@ export function refreshing(
   usualRecent: (cacheLength: number) => number,
 ): {
   readonly rules: Required<Pick<PolicyRules, 'recent' | 'rowState' | 'refreshes' | 'beginChunk'>>;
+  /** After so many tokens scores are made anew. */
+  readonly refresh: number;
   /** Whether the scores are to be made anew. */
   readonly isDue: (rowState: ArrayLike<number>) => boolean;
 } {
@@ -49,6 +51,7 @@ export function refreshing(
         rowState[1] = phase === 'decode' ? old + newTokens : refresh;
       },
     },
+    refresh,
     isDue,
   };
 }
