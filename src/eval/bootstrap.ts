@@ -7,17 +7,20 @@ import { Random } from '../util/random.ts';
 export type Interval = readonly [low: number, high: number];
 
 const RESAMPLES = 1000;
+/** Samples of fewer values are too much alike: of two equal ones the interval would be a point. */
+const FEWEST = 5;
 /** Each end leaves 2.5 % out: 95 % lie within. */
 const TAIL = 0.025;
 
 /**
  * The 95 % interval of a mean, by the percentiles of means of samples that are drawn from the values with replacement
- * (1,000 of them, the same for the same values). Of a single value it is that value.
+ * (1,000 of them, the same for the same values).
  * @param values independent of each other, as nearly as can be: cases, or chunks of text.
+ * @returns null for fewer than 5 values.
  */
-export function meanInterval(values: readonly number[]): Interval {
+export function meanInterval(values: readonly number[]): Interval | null {
   const n = values.length;
-  if (n < 2) return [values[0] ?? Number.NaN, values[0] ?? Number.NaN];
+  if (n < FEWEST) return null;
   const random = new Random(1);
   const means = new Float64Array(RESAMPLES);
   for (let i = 0; i < RESAMPLES; i++) {

@@ -60,11 +60,16 @@ export function comparisonCells(rows: readonly CompareRow[]): string[][] {
   return [columns.map(({ title }) => title), ...rows.map((row) => columns.map(({ cell }) => cell(row) ?? '-'))];
 }
 
-/** The rows of a comparison as a Markdown table, with what it was measured on. Brackets hold 95 % intervals. */
+/** The rows of a comparison as a Markdown table, with what it was measured on. Brackets hold 95 % intervals, if there are any. */
 export function comparisonMarkdown(rows: readonly CompareRow[]): string {
   const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   const [titles, ...cells] = comparisonCells(rows);
   const note = measuredWords(rows);
+  const hasIntervals = rows.some(
+    ({ perplexityInterval, recallIntervals = {} }) =>
+      perplexityInterval ?? Object.values(recallIntervals).some(Boolean),
+  );
+  const brackets = hasIntervals ? ' In brackets: 95 % intervals (bootstrap).' : '';
   const table = [line(titles), line(titles.map(() => '---')), ...cells.map(line)].join('\n');
-  return `${table}\n${note === '' ? '' : `\nMeasured on ${note}. In brackets: 95 % intervals (bootstrap).\n`}`;
+  return `${table}\n${note === '' ? '' : `\nMeasured on ${note}.${brackets}\n`}`;
 }

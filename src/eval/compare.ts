@@ -61,16 +61,16 @@ export interface CompareRow {
   /** What the budget is a part of. @default 'slots' */
   readonly unit?: 'slots' | 'bytes';
   readonly perplexity?: number;
-  /** The 95 % interval of the perplexity. */
+  /** The 95 % interval of the perplexity; absent where there are fewer than 5 chunks of text. */
   readonly perplexityInterval?: Interval;
-  /** Mean divergence from the dense cache, and its 95 % interval. */
+  /** Mean divergence from the dense cache, and its 95 % interval as that of the perplexity. */
   readonly divergence?: number;
   readonly divergenceInterval?: Interval;
   /** Windows of text that perplexity was measured on. */
   readonly windows?: number;
   /** By where the question stands. */
   readonly recall: Readonly<Partial<Record<QuestionPosition, number>>>;
-  /** The 95 % intervals of the recall. */
+  /** The 95 % intervals of the recall; absent where there are fewer than 5 cases. */
   readonly recallIntervals?: Readonly<Partial<Record<QuestionPosition, Interval>>>;
   /** Cases that recall was measured on. */
   readonly cases?: number;
@@ -150,7 +150,7 @@ async function measureAll(
   if (text !== undefined) {
     const window = { cache: cacheFor(windowLength), windowLength, windows: options.windows, chunkLength, signal };
     const plain = await perplexity(model, text, window);
-    perplexityInterval = plain.interval;
+    perplexityInterval = plain.interval ?? undefined;
     costs.push(plain);
     const { divergence: kl, interval } = options.divergence ? await divergence(model, text, window) : {};
     result = { perplexity: plain.perplexity, windows: plain.windows, divergence: kl, interval };
@@ -168,13 +168,13 @@ async function measureAll(
         costs.push(answers);
       }
       recalls[question] = outcomes.reduce((a, b) => a + b, 0) / cases.length;
-      recallIntervals[question] = meanInterval(outcomes);
+      recallIntervals[question] = meanInterval(outcomes) ?? undefined;
     }
   return {
     perplexity: result?.perplexity,
     perplexityInterval,
     divergence: result?.divergence,
-    divergenceInterval: result?.interval,
+    divergenceInterval: result?.interval ?? undefined,
     windows: result?.windows,
     recall: recalls,
     recallIntervals,

@@ -44,7 +44,7 @@ describe('divergence', () => {
     // Nothing has been evicted in the first eighth of a window of 200 by a cache of 100.
     expect(half.byPart[0]).toBeLessThan(1e-6);
     expect(half.byPart).toHaveLength(8);
-    const [low, high] = half.interval;
+    const [low, high] = half.interval!;
     expect(low).toBeLessThanOrEqual(half.divergence);
     expect(high).toBeGreaterThanOrEqual(half.divergence);
     const plain = await perplexity(model, text, { ...window, cache: { policy: 'lastrec', cacheLength: 20 } });
@@ -71,12 +71,16 @@ describe('meanInterval', () => {
         state = (state * 1103515245 + 12345) % 2147483648;
         return state / 2147483648;
       });
-      const [low, high] = meanInterval(values);
+      const [low, high] = meanInterval(values)!;
       expect(low).toBeLessThan(high);
       if (low <= 0.5 && high >= 0.5) inside++;
     }
     expect(inside).toBeGreaterThan(170);
-    expect(meanInterval([3])).toEqual([3, 3]);
+  });
+
+  it('is none of fewer than five values', () => {
+    for (const few of [[], [3], [0, 1], [1, 1, 1, 1]]) expect(meanInterval(few)).toBeNull();
+    expect(meanInterval([1, 1, 1, 1, 1])).toEqual([1, 1]);
   });
 });
 

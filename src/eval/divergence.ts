@@ -18,8 +18,8 @@ const PARTS = 8;
 export interface DivergenceResult extends Cost {
   /** Mean of KL(dense ‖ cache) over all positions, in nats. */
   readonly divergence: number;
-  /** Its 95 % interval, by chunks. */
-  readonly interval: Interval;
+  /** Its 95 % interval, by chunks; null: there are fewer than 5. */
+  readonly interval: Interval | null;
   /** The same in each eighth of the window, from the first one on. */
   readonly byPart: readonly number[];
   /** Positions at which both find the same token the likeliest, as a part of all. */

@@ -43,8 +43,8 @@ export interface PerplexityOptions {
 export interface PerplexityResult extends Cost {
   /** exp of the mean loss. */
   readonly perplexity: number;
-  /** The 95 % interval of the perplexity, by chunks. */
-  readonly interval: Interval;
+  /** The 95 % interval of the perplexity, by chunks; null: there are fewer than 5. */
+  readonly interval: Interval | null;
   /** Mean loss of a token, in nats. */
   readonly loss: number;
   /** Tokens that were predicted. */
@@ -98,10 +98,10 @@ export async function perplexity(
     before += window.length;
     meter.hold(cache);
   }
-  const [low, high] = meanInterval(chunks);
+  const interval = meanInterval(chunks);
   return {
     perplexity: Math.exp(loss / tokens),
-    interval: [Math.exp(low), Math.exp(high)],
+    interval: interval && [Math.exp(interval[0]), Math.exp(interval[1])],
     loss: loss / tokens,
     tokens,
     windows: windows.length,

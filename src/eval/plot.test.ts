@@ -67,9 +67,13 @@ describe('plotComparison', () => {
   });
 
   it('says on how much it was measured', () => {
-    expect(measuredWords(rows)).toBe('4 windows of text, 1 recall case');
-    expect(plotComparison(rows)).toContain('4 windows of text, 1 recall case');
-    expect(measuredWords([{ ...rows[0], windows: undefined, cases: 1200 }])).toBe('1,200 recall cases');
+    const intervals = { perplexityInterval: [20, 40], recallIntervals: { after: [0.9, 1] } } as const;
+    const enough = [{ ...rows[0], ...intervals }];
+    expect(measuredWords(enough)).toBe('4 windows of text, 1 recall case');
+    expect(plotComparison(enough)).toContain('4 windows of text, 1 recall case');
+    expect(measuredWords([{ ...enough[0], windows: undefined, cases: 1200 }])).toBe('1,200 recall cases');
+    const words = '4 windows of text (too few for intervals), 1 recall case (too few for intervals)';
+    expect(measuredWords(rows)).toBe(words);
   });
 
   it('draws one policy under one budget', () => {

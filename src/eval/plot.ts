@@ -78,14 +78,17 @@ export function plotComparison(rows: readonly CompareRow[]): string {
   );
 }
 
-/** `4 windows of text, 120 recall cases` */
+/** `4 windows of text, 3 recall cases (too few for intervals)` */
 export function measuredWords(rows: readonly CompareRow[]): string {
-  const [{ windows, cases }] = rows;
-  const count = (n: number | undefined, one: string, many: string) =>
-    n === undefined ? [] : [`${n.toLocaleString('en')} ${n === 1 ? one : many}`];
-  return [...count(windows, 'window of text', 'windows of text'), ...count(cases, 'recall case', 'recall cases')].join(
-    ', ',
-  );
+  const [{ windows, perplexityInterval, cases, recallIntervals = {} }] = rows;
+  const count = (n: number | undefined, one: string, many: string, hasInterval: boolean) =>
+    n === undefined
+      ? []
+      : [`${n.toLocaleString('en')} ${n === 1 ? one : many}${hasInterval ? '' : ' (too few for intervals)'}`];
+  return [
+    ...count(windows, 'window of text', 'windows of text', perplexityInterval !== undefined),
+    ...count(cases, 'recall case', 'recall cases', Object.values(recallIntervals).some(Boolean)),
+  ].join(', ');
 }
 
 interface Point {

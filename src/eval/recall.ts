@@ -59,8 +59,8 @@ export interface RecallOptions {
 export interface RecallResult extends Cost {
   /** Cases answered rightly, as a part of all. */
   readonly recall: number;
-  /** The 95 % interval of the recall. */
-  readonly interval: Interval;
+  /** The 95 % interval of the recall; null: there are fewer than 5 cases. */
+  readonly interval: Interval | null;
   readonly right: number;
   readonly cases: number;
   /** By length and by depth (in quarters): the same. */

@@ -39,7 +39,8 @@ export interface RulerOptions {
 /** How many of the answers were found, as a part of all. */
 export interface RulerScore {
   readonly score: number;
-  readonly interval: Interval;
+  /** The 95 % interval of the score; null: there are fewer than 5 cases. */
+  readonly interval: Interval | null;
   readonly cases: number;
 }
 

@@ -34,7 +34,7 @@ describe('keyhold eval', () => {
     ];
     const { stdout, stderr } = await keyhold(['eval', 'compare', ...args]);
     expect(stdout).toMatch(/^policy .*\ndense .*\nnewest .*\n$/);
-    expect(stderr).toContain('measured on 1 window of text');
+    expect(stderr).toContain('measured on 1 window of text (too few for intervals)');
     expect(await readFile(plot, 'utf8')).toContain('>newest<');
     const png = join(folder, 'compare.PNG');
     await keyhold(['eval', 'compare', ...args.slice(0, -1), png]);

@@ -7,6 +7,7 @@ import {
   type CompareRow,
   comparisonCells,
   type DivergenceResult,
+  type Interval,
   type PerplexityResult,
   type QuestionPosition,
   type RecallResult,
@@ -17,7 +18,7 @@ import { bytes, counted, whole } from './format.ts';
 
 export function perplexityLines(result: PerplexityResult): string[] {
   return [
-    `perplexity  ${result.perplexity.toFixed(2)}  (95 %: ${result.interval.map((end) => end.toFixed(2)).join(' to ')}; ${result.loss.toFixed(4)} nats a token)`,
+    `perplexity  ${result.perplexity.toFixed(2)}  (${range(result.interval, (end) => end.toFixed(2), 'chunks')}; ${result.loss.toFixed(4)} nats a token)`,
     `over        ${counted(result.tokens, 'token')} in ${counted(result.windows, 'window')}`,
     costLine(result),
   ];
@@ -27,7 +28,7 @@ export function recallLines(result: RecallResult, question: QuestionPosition): s
   const parts = (values: Readonly<Record<string, number>>) =>
     Object.entries(values).map(([name, part]) => `${name.trim()}: ${percent(part)}`);
   return [
-    `recall      ${percent(result.recall)}  (${whole(result.right)} of ${counted(result.cases, 'case')}; 95 %: ${result.interval.map(percent).join(' to ')})`,
+    `recall      ${percent(result.recall)}  (${whole(result.right)} of ${counted(result.cases, 'case')}; ${range(result.interval, percent)})`,
     `question    ${question === 'after' ? 'after the context is in the cache' : 'in the last window of the prompt'}`,
     `by length   ${parts(result.byLength).join(', ')}`,
     `by depth    ${parts(result.byDepth).join(', ')}`,
@@ -44,7 +45,7 @@ export function rulerLines(result: RulerResult): string[] {
   const tasks = Object.entries(result.tasks);
   const width = Math.max(...tasks.map(([name]) => name.length), 10);
   const row = (name: string, { score, interval, cases }: RulerScore) =>
-    `${name.padEnd(width)}  ${percent(score).padStart(5)}  (95 %: ${interval.map(percent).join(' to ')}; ${counted(cases, 'case')})`;
+    `${name.padEnd(width)}  ${percent(score).padStart(5)}  (${range(interval, percent)}; ${counted(cases, 'case')})`;
   return [
     ...tasks.map(([name, score]) => row(name, score)),
     row('all', result),
@@ -70,13 +71,17 @@ export function comparisonTable(rows: readonly CompareRow[]): string[] {
 export function divergenceLines(result: DivergenceResult): string[] {
   const small = (value: number) => value.toPrecision(3);
   return [
-    `divergence  ${small(result.divergence)} nats a position  (95 %: ${small(result.interval[0])} to ${small(result.interval[1])})`,
+    `divergence  ${small(result.divergence)} nats a position  (${range(result.interval, small, 'chunks')})`,
     `by eighths  ${result.byPart.map(small).join(', ')}`,
     `same top    ${(100 * result.sameTop).toFixed(1)} % of the positions`,
     `perplexity  ${result.perplexity.toFixed(2)}  (dense ${result.densePerplexity.toFixed(2)})`,
     `over        ${counted(result.tokens, 'token')} in ${counted(result.windows, 'window')}`,
     costLine(result),
   ];
+}
+
+function range(interval: Interval | null, show: (value: number) => string, values = 'cases'): string {
+  return interval ? `95 %: ${interval.map(show).join(' to ')}` : `too few ${values} for an interval`;
 }
 
 const percent = (part: number): string => `${Math.round(part * 100)} %`;
