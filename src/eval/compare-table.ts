@@ -2,13 +2,13 @@
  * @file A comparison as a table: cells for a terminal, and a Markdown document.
  */
 import type { Interval } from './bootstrap.ts';
-import { type CompareRow, rowNote } from './compare.ts';
+import { type CompareResult, resultNote } from './compare.ts';
 import { measuredWords } from './plot.ts';
 
 interface Column {
   readonly title: string;
-  /** Absent where the row does not have it. */
-  readonly cell: (row: CompareRow) => string | undefined;
+  /** Absent where the result does not have it. */
+  readonly cell: (result: CompareResult) => string | undefined;
 }
 
 const percent = (part: number): string => `${Math.round(part * 100)} %`;
@@ -51,21 +51,24 @@ const COLUMNS: readonly Column[] = [
     cell: ({ cacheBytes, refused }) => (refused ? undefined : fixed(cacheBytes / 1000, 1)),
   },
   { title: 'all, kB', cell: ({ totalBytes }) => (totalBytes === undefined ? undefined : fixed(totalBytes / 1000, 1)) },
-  { title: 'note', cell: rowNote },
+  { title: 'note', cell: resultNote },
 ];
 
-/** Title and cells of all columns that some row has; the dense cache first. */
-export function comparisonCells(rows: readonly CompareRow[]): string[][] {
-  const columns = COLUMNS.filter(({ cell }) => rows.some((row) => (cell(row) ?? '') !== ''));
-  return [columns.map(({ title }) => title), ...rows.map((row) => columns.map(({ cell }) => cell(row) ?? '-'))];
+/** Title and cells of all columns that some result has; the dense cache first. */
+export function comparisonCells(results: readonly CompareResult[]): string[][] {
+  const columns = COLUMNS.filter(({ cell }) => results.some((result) => (cell(result) ?? '') !== ''));
+  return [
+    columns.map(({ title }) => title),
+    ...results.map((result) => columns.map(({ cell }) => cell(result) ?? '-')),
+  ];
 }
 
-/** The rows of a comparison as a Markdown table, with what it was measured on. Brackets hold 95 % intervals, if there are any. */
-export function comparisonMarkdown(rows: readonly CompareRow[]): string {
+/** A comparison as a Markdown table, with what it was measured on. Brackets hold 95 % intervals, if there are any. */
+export function comparisonMarkdown(results: readonly CompareResult[]): string {
   const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  const [titles, ...cells] = comparisonCells(rows);
-  const note = measuredWords(rows);
-  const hasIntervals = rows.some(
+  const [titles, ...cells] = comparisonCells(results);
+  const note = measuredWords(results);
+  const hasIntervals = results.some(
     ({ perplexityInterval, recallIntervals = {} }) =>
       perplexityInterval ?? Object.values(recallIntervals).some(Boolean),
   );

@@ -49,12 +49,12 @@ export interface CompareOptions {
   readonly chunkLength?: number;
   /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
-  /** Told after each row, with the rows that are done and that there are. */
-  readonly onRow?: (row: CompareRow, done: number, total: number) => void;
+  /** Told after each result, with the number of those that are done and of all. */
+  readonly onResult?: (result: CompareResult, done: number, total: number) => void;
 }
 
 /** One policy under one budget. */
-export interface CompareRow {
+export interface CompareResult {
   readonly policy: string;
   /** Part of the context; 1 for the dense cache that all are measured against. */
   readonly budget: number;
@@ -79,37 +79,37 @@ export interface CompareRow {
   readonly cacheBytes: number;
   /** All that the cache keeps. */
   readonly totalBytes?: number;
-  /** The policy of an earlier row of the same budget whose results are all the same. */
+  /** The policy of an earlier result of the same budget whose results are all the same. */
   readonly sameAs?: string;
   /** Why nothing was measured: the budget is too small for the policy, or the policy failed. */
   readonly refused?: string;
 }
 
 /** Measures a dense cache, then every policy under every budget. */
-export async function compare(model: LanguageModel, options: CompareOptions): Promise<CompareRow[]> {
-  const { contestants, budgets, onRow } = options;
+export async function compare(model: LanguageModel, options: CompareOptions): Promise<CompareResult[]> {
+  const { contestants, budgets, onResult } = options;
   const total = 1 + contestants.length * budgets.length;
-  const rows: CompareRow[] = [];
+  const results: CompareResult[] = [];
   const add = async (contestant: Contestant, budget: number) => {
-    const row = withTwin(await measure(model, contestant, budget, options), rows);
-    rows.push(row);
-    onRow?.(row, rows.length, total);
+    const result = withTwin(await measure(model, contestant, budget, options), results);
+    results.push(result);
+    onResult?.(result, results.length, total);
   };
   await warmUp(model, options);
   await add({ name: 'dense', policy: 'dense' }, 1);
   for (const contestant of contestants) for (const budget of budgets) await add(contestant, budget);
-  return rows;
+  return results;
 }
 
-/** Says which earlier row has the same results. */
-function withTwin(row: CompareRow, rows: readonly CompareRow[]): CompareRow {
-  const results = ({ budget, perplexity, divergence, recall, refused }: CompareRow) =>
+/** Says which earlier result is the same. */
+function withTwin(result: CompareResult, earlier: readonly CompareResult[]): CompareResult {
+  const valuesOf = ({ budget, perplexity, divergence, recall, refused }: CompareResult) =>
     refused ?? JSON.stringify([budget, perplexity, divergence, recall]);
-  const twin = row.refused === undefined && rows.find((other) => results(other) === results(row));
-  return twin ? { ...row, sameAs: twin.policy } : row;
+  const twin = result.refused === undefined && earlier.find((other) => valuesOf(other) === valuesOf(result));
+  return twin ? { ...result, sameAs: twin.policy } : result;
 }
 
-/** The first steps of a process are slower than the others; no row of the comparison is to have them. */
+/** The first steps of a process are slower than the others; no result of the comparison is to have them. */
 async function warmUp(model: LanguageModel, { chunkLength = EVAL_CHUNK, signal }: CompareOptions): Promise<void> {
   const tokens = Array.from({ length: Math.min(4 * chunkLength, model.config.contextLength) }, () => 0);
   await model.prefill(model.createCache({ cacheLength: tokens.length }), tokens, { chunkLength, signal });
@@ -120,18 +120,18 @@ async function measure(
   contestant: Contestant,
   budget: number,
   options: CompareOptions,
-): Promise<CompareRow> {
+): Promise<CompareResult> {
   const { unit, windows, cases } = options;
   const isDense = contestant.policy === 'dense';
-  const row = { policy: contestant.name, budget, ...(isDense || !unit ? {} : { unit }) };
+  const head = { policy: contestant.name, budget, ...(isDense || !unit ? {} : { unit }) };
   try {
-    return { ...row, ...(await measureAll(model, contestant, budget, options)) };
+    return { ...head, ...(await measureAll(model, contestant, budget, options)) };
   } catch (error) {
     // A policy that can't do with so little, or fails, is told of; what is wrong for all of them ends the comparison.
     const isOfPolicy =
       (error instanceof InputError && !(error instanceof CacheFullError)) || error instanceof PolicyError;
     if (isDense || !isOfPolicy) throw error;
-    return { ...row, windows, recall: {}, cases: cases?.length, msPerToken: 0, cacheBytes: 0, refused: error.message };
+    return { ...head, windows, recall: {}, cases: cases?.length, msPerToken: 0, cacheBytes: 0, refused: error.message };
   }
 }
 
@@ -140,7 +140,7 @@ async function measureAll(
   contestant: Contestant,
   budget: number,
   options: CompareOptions,
-): Promise<Omit<CompareRow, 'policy' | 'budget'>> {
+): Promise<Omit<CompareResult, 'policy' | 'budget'>> {
   const { text, cases, questions = ['after'], chunkLength, signal } = options;
   const windowLength = windowLengthOf(model, options);
   const cacheFor = (length: number) => cacheOptionsOf(contestant, budget, length, options);
@@ -198,8 +198,8 @@ function cacheOptionsOf(
   return { ...own, cacheLength: length, cacheBytes: `${100 * budget}%` };
 }
 
-/** What is to be said of a row besides its numbers; empty: nothing. */
-export function rowNote({ sameAs, refused }: CompareRow): string {
+/** What is to be said of a result besides its numbers; empty: nothing. */
+export function resultNote({ sameAs, refused }: CompareResult): string {
   if (refused !== undefined) return refused;
   return sameAs === undefined ? '' : `the same as ${sameAs}`;
 }

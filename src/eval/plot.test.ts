@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { CompareRow } from './compare.ts';
+import type { CompareResult } from './compare.ts';
 import { measuredWords, plotComparison } from './plot.ts';
 import { niceTicks, seriesStyle, sharedDashes } from './plot-style.ts';
 
-const row = (policy: string, budget: number, perplexity: number): CompareRow => ({
+const row = (policy: string, budget: number, perplexity: number): CompareResult => ({
   policy,
   budget,
   perplexity,

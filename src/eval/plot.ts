@@ -2,15 +2,15 @@
  * @file A comparison as a picture: quality against budget, one panel a measure, one line a policy.
  */
 import type { Interval } from './bootstrap.ts';
-import type { CompareRow } from './compare.ts';
+import type { CompareResult } from './compare.ts';
 import { niceTicks, seriesStyle, sharedDashes, textWidth } from './plot-style.ts';
 import type { QuestionPosition } from './recall.ts';
 
 interface Panel {
   readonly title: string;
-  readonly value: (row: CompareRow) => number | undefined;
+  readonly value: (result: CompareResult) => number | undefined;
   /** Where the value lies for sure, as far as that was measured. */
-  readonly interval?: (row: CompareRow) => Interval | undefined;
+  readonly interval?: (result: CompareResult) => Interval | undefined;
   readonly format: (value: number) => string;
   /** Upper end of the axis; that of the largest value where it is left out. */
   readonly high?: number;
@@ -20,19 +20,24 @@ const percent = (value: number) => `${Math.round(value * 100)} %`;
 const plain = (value: number) => value.toLocaleString('en', { maximumSignificantDigits: 3 });
 
 const PANELS: readonly Panel[] = [
-  { title: 'perplexity', value: (row) => row.perplexity, interval: (row) => row.perplexityInterval, format: plain },
+  {
+    title: 'perplexity',
+    value: ({ perplexity }) => perplexity,
+    interval: ({ perplexityInterval }) => perplexityInterval,
+    format: plain,
+  },
   {
     title: 'divergence from the dense cache, nats',
-    value: (row) => row.divergence,
-    interval: (row) => row.divergenceInterval,
+    value: ({ divergence }) => divergence,
+    interval: ({ divergenceInterval }) => divergenceInterval,
     format: plain,
   },
   recallPanel('recall, question in the last window', 'last-window'),
   recallPanel('recall, question after the context', 'after'),
-  { title: 'ms a token', value: (row) => (row.refused ? undefined : row.msPerToken), format: plain },
+  { title: 'ms a token', value: ({ refused, msPerToken }) => (refused ? undefined : msPerToken), format: plain },
   {
     title: 'cache, kB',
-    value: (row) => (row.refused ? undefined : (row.totalBytes ?? row.cacheBytes) / 1000),
+    value: ({ refused, totalBytes, cacheBytes }) => (refused ? undefined : (totalBytes ?? cacheBytes) / 1000),
     format: plain,
   },
 ];
@@ -53,22 +58,22 @@ const MARGIN = { left: 56, right: 24, top: 30, bottom: 36 };
 const LEGEND = { row: 20, gap: 24, mark: 34 };
 
 /**
- * The rows of a comparison as an SVG document. The dense cache is a dotted line; thin lines are 95 % intervals, as far
+ * A comparison as an SVG document. The dense cache is a dotted line; thin lines are 95 % intervals, as far
  * as a panel reaches; every axis begins at 0.
  */
-export function plotComparison(rows: readonly CompareRow[]): string {
-  const panels = PANELS.filter(({ value }) => rows.some((row) => value(row) !== undefined));
-  const names = [...new Set(rows.map(({ policy }) => policy))].filter((name) => name !== 'dense');
+export function plotComparison(results: readonly CompareResult[]): string {
+  const panels = PANELS.filter(({ value }) => results.some((result) => value(result) !== undefined));
+  const names = [...new Set(results.map(({ policy }) => policy))].filter((name) => name !== 'dense');
   const columns = Math.max(1, Math.min(3, panels.length));
   const width = columns * WIDTH;
   const legend = drawLegend(names, width);
-  const unit = rows.some((row) => row.unit === 'bytes') ? 'parts of the bytes of a dense float16 cache' : '';
-  const note = [measuredWords(rows), unit].filter((text) => text !== '').join('; ');
+  const unit = results.some(({ unit }) => unit === 'bytes') ? 'parts of the bytes of a dense float16 cache' : '';
+  const note = [measuredWords(results), unit].filter((text) => text !== '').join('; ');
   const below = Math.ceil(panels.length / columns) * HEIGHT;
   const height = below + legend.height + (note === '' ? 0 : 20);
   const parts = panels.map((panel, i) => {
     const at = `translate(${(i % columns) * WIDTH} ${Math.floor(i / columns) * HEIGHT})`;
-    return `<g transform="${at}">${drawPanel(panel, rows, names)}</g>`;
+    return `<g transform="${at}">${drawPanel(panel, results, names)}</g>`;
   });
   parts.push(`<g transform="translate(0 ${below})">${legend.svg}</g>`);
   if (note !== '') parts.push(`<text x="${MARGIN.left}" y="${height - 8}" fill="#555">${escaped(note)}</text>`);
@@ -79,8 +84,8 @@ export function plotComparison(rows: readonly CompareRow[]): string {
 }
 
 /** `4 windows of text, 3 recall cases (too few for intervals)` */
-export function measuredWords(rows: readonly CompareRow[]): string {
-  const [{ windows, perplexityInterval, cases, recallIntervals = {} }] = rows;
+export function measuredWords(results: readonly CompareResult[]): string {
+  const [{ windows, perplexityInterval, cases, recallIntervals = {} }] = results;
   const count = (n: number | undefined, one: string, many: string, hasInterval: boolean) =>
     n === undefined
       ? []
@@ -100,11 +105,11 @@ interface Point {
 
 function drawPanel(
   { title, value, interval, format, high }: Panel,
-  rows: readonly CompareRow[],
+  results: readonly CompareResult[],
   names: readonly string[],
 ): string {
-  const ticks = niceTicks(high ?? Math.max(...rows.flatMap((row) => value(row) ?? [])));
-  const budgets = [...new Set(rows.filter(({ policy }) => policy !== 'dense').map(({ budget }) => budget))].sort(
+  const ticks = niceTicks(high ?? Math.max(...results.flatMap((result) => value(result) ?? [])));
+  const budgets = [...new Set(results.filter(({ policy }) => policy !== 'dense').map(({ budget }) => budget))].sort(
     (a, b) => a - b,
   );
   const [first, last] = [Math.log(budgets[0] ?? 1), Math.log(budgets.at(-1) ?? 1)];
@@ -123,21 +128,21 @@ function drawPanel(
     parts.push(
       `<text x="${fixed(x(budget))}" y="${HEIGHT - 16}" text-anchor="middle" fill="#555">${percent(budget)}</text>`,
     );
-  const dense = rows.find(({ policy }) => policy === 'dense');
+  const dense = results.find(({ policy }) => policy === 'dense');
   const reference = dense && value(dense);
   if (reference !== undefined)
     parts.push(
       `<path d="M${MARGIN.left} ${fixed(y(reference))}H${WIDTH - MARGIN.right}" stroke="#000" stroke-dasharray="1 4"/>`,
     );
   const lines = names.map((name): Point[] =>
-    rows
+    results
       .filter(({ policy }) => policy === name)
       .sort((a, b) => a.budget - b.budget)
-      .flatMap((row) => {
-        const v = value(row);
+      .flatMap((result) => {
+        const v = value(result);
         if (v === undefined) return [];
-        const ends = interval?.(row)?.map((end) => y(Math.max(0, Math.min(end, ticks.at(-1)!))));
-        return [{ x: x(row.budget), y: y(v), ...(ends && { ends: [ends[0], ends[1]] as const }) }];
+        const ends = interval?.(result)?.map((end) => y(Math.max(0, Math.min(end, ticks.at(-1)!))));
+        return [{ x: x(result.budget), y: y(v), ...(ends && { ends: [ends[0], ends[1]] as const }) }];
       }),
   );
   const paths = lines.map((line) => line.map((point) => `${fixed(point.x)} ${fixed(point.y)}`).join('L'));

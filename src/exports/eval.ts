@@ -3,7 +3,7 @@
  */
 export { type Interval, meanInterval } from '../eval/bootstrap.ts';
 export { plotCalibration } from '../eval/calibration-plot.ts';
-export { type CompareOptions, type CompareRow, type Contestant, compare } from '../eval/compare.ts';
+export { type CompareOptions, type CompareResult, type Contestant, compare } from '../eval/compare.ts';
 export { comparisonCells, comparisonMarkdown } from '../eval/compare-table.ts';
 export { type DivergenceResult, divergence } from '../eval/divergence.ts';
 export { type PerplexityOptions, type PerplexityResult, perplexity } from '../eval/perplexity.ts';

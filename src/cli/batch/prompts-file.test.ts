@@ -99,7 +99,7 @@ describe('keyhold generate --prompts', () => {
       for (const line of lines) expect(line).toEqual(whole.find(({ id }) => id === line.id));
     }
     const { stderr } = await batch();
-    expect(stderr).toMatch(/^0 rows with 0 tokens in [^(]*, 5 rows were there already\n$/);
+    expect(stderr).toMatch(/^0 requests with 0 tokens in [^(]*, 5 requests were there already\n$/);
   });
 
   it('keeps what was finished when it is killed', async () => {
@@ -162,7 +162,7 @@ describe('keyhold generate --prompts', () => {
     // They are not tried again, but nobody is told that all went well.
     const again = await batch();
     expect(again.code).toBe(1);
-    expect(again.stderr).toMatch(/, 3 rows were there already \(2 failed\)\nerror: 2 requests failed/);
+    expect(again.stderr).toMatch(/, 3 requests were there already \(2 failed\)\nerror: 2 requests failed/);
   });
 
   it('waits for another process that writes the same file, and says so', async () => {

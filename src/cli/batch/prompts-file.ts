@@ -89,7 +89,7 @@ async function work(
     const at = done.size + state.finished;
     const perSecond = (state.tokens * 1000) / (performance.now() - begin);
     const note = state.tokens === 0 ? undefined : `${counted(state.tokens, 'token')}, ${rate(perSecond)} tokens/s`;
-    progress.update({ label: 'Writing', done: at, total: requests.length, unit: 'rows', note });
+    progress.update({ label: 'Writing', done: at, total: requests.length, unit: 'requests', note });
   };
   show();
   for await (const event of model.generateBatch(open, { ...options, signal: io.signal })) {
@@ -118,13 +118,13 @@ function tellBatch(
 ): void {
   const { dim } = styleOf(io.stderr, io.env);
   const { size } = before.done;
-  const were = `${counted(size, 'row')} ${size === 1 ? 'was' : 'were'} there already`;
+  const were = `${counted(size, 'request')} ${size === 1 ? 'was' : 'were'} there already`;
   const there = size === 0 ? '' : `, ${were}${before.failed > 0 ? ` (${before.failed} failed)` : ''}`;
   const speed = tokens === 0 ? '' : ` (${rate((tokens * 1000) / ms)} a second)`;
   const errors = failed > 0 ? `, ${failed} of them failed` : '';
   tell(
     io,
-    dim(`${counted(finished, 'row')} with ${counted(tokens, 'token')} in ${duration(ms)}${speed}${errors}${there}`),
+    dim(`${counted(finished, 'request')} with ${counted(tokens, 'token')} in ${duration(ms)}${speed}${errors}${there}`),
   );
 }
 

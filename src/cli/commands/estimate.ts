@@ -21,7 +21,7 @@ import {
 import { type CliIo, write } from '../io.ts';
 import { inspectModel } from '../models/inspection.ts';
 import { counted, parameters } from '../output/format.ts';
-import { peakLines } from '../output/peak-rows.ts';
+import { peakLines } from '../output/peak-lines.ts';
 import { Progress } from '../output/progress.ts';
 import { styleOf } from '../output/style.ts';
 

@@ -115,7 +115,7 @@ async function runCompare(flags: CompareFlags, io: CliIo): Promise<void> {
     throw new UsageError('--no-text and --no-cases together leave nothing to measure');
   await useModel(flags, io, async (loaded, progress) => {
     for (const { policy } of contestants) await calibrateForCommand(loaded, { policy }, io, progress);
-    const rows = await compare(loaded, {
+    const results = await compare(loaded, {
       contestants,
       budgets: flags.bytes ?? flags.budgets,
       unit: flags.bytes ? 'bytes' : 'slots',
@@ -128,12 +128,12 @@ async function runCompare(flags: CompareFlags, io: CliIo): Promise<void> {
       windows: flags.windows,
       chunkLength: flags.chunkLength,
       signal: io.signal,
-      onRow: (_, done, total) => progress.update({ label: 'Comparing', done, total, unit: 'runs' }),
+      onResult: (_, done, total) => progress.update({ label: 'Comparing', done, total, unit: 'runs' }),
     });
     progress.end();
-    await write(io, flags.json ? `${JSON.stringify(rows)}\n` : lines(comparisonTable(rows)));
-    if (!flags.json) tell(io, `measured on ${measuredWords(rows)}`);
-    if (flags.plot !== undefined) await writePlot(flags.plot, plotComparison(rows), io);
-    if (flags.markdown !== undefined) await writeResult(flags.markdown, comparisonMarkdown(rows), io);
+    await write(io, flags.json ? `${JSON.stringify(results)}\n` : lines(comparisonTable(results)));
+    if (!flags.json) tell(io, `measured on ${measuredWords(results)}`);
+    if (flags.plot !== undefined) await writePlot(flags.plot, plotComparison(results), io);
+    if (flags.markdown !== undefined) await writeResult(flags.markdown, comparisonMarkdown(results), io);
   });
 }

@@ -21,7 +21,7 @@ import { type CliIo, shown } from '../io.ts';
 import { type Inspection, inspectModel } from '../models/inspection.ts';
 import { calibrationLines } from '../output/calibration-view.ts';
 import { bytes, counted, parameters, whole } from '../output/format.ts';
-import { peakLines } from '../output/peak-rows.ts';
+import { peakLines } from '../output/peak-lines.ts';
 import { Progress } from '../output/progress.ts';
 import { type Style, styleOf } from '../output/style.ts';
 

@@ -4,7 +4,7 @@
 
 import type { Cost } from '../../eval/cost.ts';
 import {
-  type CompareRow,
+  type CompareResult,
   comparisonCells,
   type DivergenceResult,
   type Interval,
@@ -55,8 +55,8 @@ export function rulerLines(result: RulerResult): string[] {
 }
 
 /** One line a policy and budget, the dense cache first. */
-export function comparisonTable(rows: readonly CompareRow[]): string[] {
-  const cells = comparisonCells(rows);
+export function comparisonTable(results: readonly CompareResult[]): string[] {
+  const cells = comparisonCells(results);
   const widths = cells[0].map((_, i) => Math.max(...cells.map((row) => row[i].length)));
   const last = widths.length - 1;
   const isText = (i: number) => i === 0 || (i === last && cells[0][i] === 'note');

@@ -14,8 +14,8 @@ export interface ProgressState {
   readonly label: string;
   readonly done: number;
   readonly total: number;
-  readonly unit: 'bytes' | 'tokens' | 'runs' | 'rows' | 'requests';
-  /** What else to show, such as the tokens of all rows. */
+  readonly unit: 'bytes' | 'tokens' | 'runs' | 'requests';
+  /** What else to show, such as the tokens of all requests. */
   readonly note?: string;
 }
 

@@ -5,9 +5,9 @@ import type { MemoryPlan } from '../../exports/checkpoint-node.ts';
 import { bytes, counted } from './format.ts';
 
 /** A part: what it belongs to (empty: as the one before), its size, and what it is. */
-export type PeakRow = readonly [label: string, size: string, what: string];
+type PeakPart = readonly [label: string, size: string, what: string];
 
-function peakRows(plan: MemoryPlan): PeakRow[] {
+function peakParts(plan: MemoryPlan): PeakPart[] {
   const { format, resident, workspaceParts: parts, cacheLength, contextLength, cachePolicy } = plan;
   const tokens = counted(Math.min(cacheLength, contextLength), 'token');
   const others = Object.entries(plan.total).filter(([name]) => name !== format);
@@ -31,7 +31,7 @@ function peakRows(plan: MemoryPlan): PeakRow[] {
 const WIDTHS = { label: 13, size: 9 };
 
 export function peakLines(plan: MemoryPlan, dim: (text: string) => string): string[] {
-  return peakRows(plan).map(
+  return peakParts(plan).map(
     ([label, size, what]) =>
       `  ${dim(label.padEnd(WIDTHS.label))}${size.padStart(WIDTHS.size)}  ${label === 'together' ? dim(`(${what})`) : dim(what)}`,
   );
