@@ -95,6 +95,13 @@ describe('a reranker', () => {
     expect(score).toBeCloseTo(sigmoid(logits[93] - logits[94]), 4);
   });
 
+  it('is refused after its end', async () => {
+    const model = await loadReranker(await folderOf('bert-ranker', BERT), options);
+    await model.dispose();
+    await expect(model.rerank('w1', ['w2'])).rejects.toThrow(/the model was disposed of/);
+    await model.dispose();
+  });
+
   it('refuses models without a head, and what can not be meant', async () => {
     await expect(loadReranker(await folderOf('eurobert', BERT), options)).rejects.toThrow(/eurobert have no head/);
     const bert = loadReranker(await folderOf('bert', BERT), options);

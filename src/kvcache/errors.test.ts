@@ -8,11 +8,25 @@ import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, POLICIES } from './policies.ts';
 import { definePolicy } from './policy/define-policy.ts';
 import type { PolicyRow } from './policy/policy.ts';
+import { restoreCache, snapshotCache } from './snapshot.ts';
 
 const shape = fakeShape({ windows: [null, 8], groups: 2, heads: 2, headSize: 5 });
 const open = (options: Partial<AnyCacheOptions>) => createCache(shape, { cacheLength: 16, ...options });
 const feed = (cache: KVCache, count: number) =>
   fakeStep(new FakeModel(shape, 1), cache, [tokensFrom(0, cache.length(), count)]);
+
+describe('a copy of an included policy, as a second copy of the library has it', () => {
+  it.each(['h2o', 'keydiff', 'lastrec', 'mix(h2o, knorm)'])('%s is that policy', async (name) => {
+    const included = open({ policy: name });
+    const copied = open({ policy: { ...included.policyRow } });
+    for (const cache of [included, copied]) for (const count of [20, 3, 1]) feed(cache, count);
+    for (const layer of [0, 1])
+      for (const group of [0, 1])
+        expect(copied.tokenPositions(layer, 0, group)).toEqual(included.tokenPositions(layer, 0, group));
+    const restored = await restoreCache(await snapshotCache(copied, 'm'), shape, 'm');
+    expect(restored.policy).toBe(name);
+  });
+});
 
 describe('options that can not be', () => {
   const refused: [Partial<AnyCacheOptions>, RegExp][] = [
