@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -15,6 +17,7 @@ import {
 } from '../../test/support/cache-runs.ts';
 import { fakeStep } from '../../test/support/fake-graph.ts';
 import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
+import { feedCache, makeCache, SAVED_CACHES, SAVED_SHAPE, type SavedCache } from '../../test/support/saved-caches.ts';
 import { CacheBusyError, InputError, PolicyError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { CacheStep } from './events.ts';
@@ -336,6 +339,24 @@ describe('a saved cache', () => {
     const again = await restoreCache(await asOldFormat(cache, 2, 'int8'), shape, 'm');
     expect(contentOf(again)).toEqual(contentOf(cache));
     expect(again.memory().bookkeeping).toBeLessThanOrEqual(cache.memory().bookkeeping);
+  });
+
+  it.each(Object.keys(SAVED_CACHES) as SavedCache[])('of the third format goes on: %s', async (name) => {
+    const path = join(import.meta.dirname, '../../test/fixtures/snapshots/3', name);
+    const [again, cache] = [await restoreCache(await readFile(path), SAVED_SHAPE, 'model'), makeCache(name)];
+    for (const count of [1, 5, 1, 1, 1, 0]) {
+      expect(again.ropePosition()).toBe(cache.ropePosition());
+      for (const l of [0, 1])
+        for (const g of [0, 1]) {
+          expect(again.tokenPositions(l, 0, g)).toEqual(cache.tokenPositions(l, 0, g));
+          // Sums of keys and of queries were made in another order.
+          const scores = cache.scores(l, 0, g);
+          again.scores(l, 0, g)?.forEach((score, i) => {
+            expect(score).toBeCloseTo(scores![i], 5);
+          });
+        }
+      if (count > 0) for (const each of [again, cache]) feedCache(each, count);
+    }
   });
 });
 
