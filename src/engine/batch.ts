@@ -1,8 +1,8 @@
 import { MAX_BATCH } from '../kvcache/options.ts';
-import { leaveWhenDropped } from '../util/dropped.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { type BatchEvent, BatchRun } from './batch-run.ts';
+import { leaveWhenDropped } from './dropped.ts';
 import type { DecoderModel } from './model.ts';
 import type { BatchOptions, BatchRequest } from './options.ts';
 import { checkBatch } from './request-options.ts';

@@ -2,8 +2,8 @@
  * @file Generation: one sequence, as its reader follows it.
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { leaveWhenDropped } from '../util/dropped.ts';
 import { InputError } from '../util/errors.ts';
+import { leaveWhenDropped } from './dropped.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerationResult, SequenceRequest, TextChunk } from './options.ts';
 import type { Scheduler } from './scheduler.ts';

@@ -7,11 +7,11 @@
  */
 import { type FileHandle, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { AlignedWriter } from '../util/aligned-writer-node.ts';
 import { KeyholdError, WeightsError } from '../util/errors.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
 import { clearLeftOvers, freeBytes, unfinishedName, writeSynced } from '../util/files-node.ts';
 import { homeFolder } from '../util/home-node.ts';
+import { AlignedWriter } from './aligned-writer-node.ts';
 import type { WeightCodec } from './codec.ts';
 import { WeightsManifest } from './manifest.ts';
 import { type ByteSink, prepareWeights, type WeightProgress } from './prepare.ts';

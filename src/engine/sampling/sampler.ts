@@ -2,9 +2,9 @@
  * @file From logits to a token: greedy, or drawn at random after the processors that the options ask for.
  */
 import { GraphError, InputError } from '../../util/errors.ts';
-import { sumOfExp } from '../../util/exp.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import { Random } from '../../util/random.ts';
+import { sumOfExp } from './exp.ts';
 import {
   applyMask,
   bannedTokens,

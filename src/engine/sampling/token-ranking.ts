@@ -1,7 +1,7 @@
 /**
  * @file Finds the leading tokens of logits without sorting the vocabulary: one pass with a small heap, or a partition.
  */
-import { expOfNegative } from '../../util/exp.ts';
+import { expOfNegative } from './exp.ts';
 
 /**
  * The ids of the n most likely tokens, the most likely first; of equal ones the lower id first.

@@ -3,7 +3,7 @@
  * as that allows, also when the file is mapped later: a processor looks up one address instead of 512 for 2 MB.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { writeAt } from './files-node.ts';
+import { writeAt } from '../util/files-node.ts';
 
 /** A multiple of a large page. */
 const PIECE = 2 ** 23;
