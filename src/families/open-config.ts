@@ -3,11 +3,11 @@
  * when they are needed. A page that runs a Llama does without 20 kB.
  */
 import { ConfigReader, checkIsObject } from '../config/reader.ts';
+import { llama } from './brands/llama.ts';
+import { mistral } from './brands/mistral.ts';
+import { qwen2, qwen3 } from './brands/qwen.ts';
 import type { Family } from './family.ts';
 import { configOf } from './layers.ts';
-import { llama } from './llama.ts';
-import { mistral } from './mistral.ts';
-import { qwen2, qwen3 } from './qwen.ts';
 import { type ReadConfig, readAs } from './read-as.ts';
 
 /** Families that hold no other models. */

@@ -7,8 +7,8 @@ import { FAMILIES } from '../../src/families/table.ts';
 import { WRAPPER_TYPES } from '../../src/families/wrappers.ts';
 import { familyCases } from './cases.ts';
 import type { FamilyReport } from './one.ts';
+import { familyRecords, filesTable, missingTypes } from './records.ts';
 import { refusedOptions } from './refusals.ts';
-import { familyRows, filesTable, missingTypes } from './rows.ts';
 import { differences, refusedTypes, supportPage } from './table.ts';
 
 const PAGE = join(import.meta.dirname, '../../docs/families.md');
@@ -51,19 +51,19 @@ const LONGER: Readonly<Record<string, string>> = {
   ...{ clvp_encoder: 'a pooled encoder', clvp_decoder: 'the decoder of it' },
 };
 
-describe('the rows of families', () => {
-  const rows = familyRows();
+describe('the records of families', () => {
+  const records = familyRecords();
 
   it('have at most 40 lines of code, but for those of more than data', () => {
-    expect(missingTypes(rows)).toEqual([]);
-    const long = rows.filter(({ lines }) => lines > 40).map(({ modelTypes }) => modelTypes[0]);
+    expect(missingTypes(records)).toEqual([]);
+    const long = records.filter(({ lines }) => lines > 40).map(({ modelTypes }) => modelTypes[0]);
     expect(long.sort()).toEqual(Object.keys(LONGER).sort());
-    for (const { lines, modelTypes } of rows) expect(lines, modelTypes[0]).toBeLessThan(90);
+    for (const { lines, modelTypes } of records) expect(lines, modelTypes[0]).toBeLessThan(90);
   });
 
   it('lie in the files that docs/architecture.md names', async () => {
     const page = await readFile(join(import.meta.dirname, '../../docs/architecture.md'), 'utf8');
-    expect(page).toContain(filesTable(rows));
+    expect(page).toContain(filesTable(records));
   });
 });
 
