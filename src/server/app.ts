@@ -14,6 +14,7 @@ import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
 import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
 import { readOrigin } from './origins.ts';
+import { randomId } from './random-id.ts';
 import { SavedResponses } from './responses-store.ts';
 import { answerRoute } from './routes/answer-route.ts';
 import { readEmbeddings, type ServedEncoder } from './routes/embeddings.ts';
@@ -22,7 +23,6 @@ import { addCacheRoutes, addPageFiles } from './routes/page.ts';
 import type { PageFiles } from './routes/page-files.ts';
 import type { Routes } from './routes/routes.ts';
 import { addTokenRoutes } from './routes/token-routes.ts';
-import { randomId } from './served-model.ts';
 
 /** What a server serves, and its limits. */
 export interface AppOptions {

@@ -1,17 +1,27 @@
 /**
  * @file Tokens by their texts and bytes, for log probabilities.
  */
+import type { GeneratedToken } from '../engine/options.ts';
+import type { TokenLogprob } from '../engine/sampling/sampler.ts';
 import type { TextTokenizer } from '../engine/text-model.ts';
-import type { LikelyToken } from './turn.ts';
+import type { LikelyToken, TurnToken } from './turn.ts';
 
 const encoder = new TextEncoder();
 const UTF8 = { fatal: true, ignoreBOM: true };
 
+/** Tokens of an answer, with the most likely ones at the position of each. */
+export function turnTokens(tokenizer: TextTokenizer, tokens: readonly GeneratedToken[]): Promise<TurnToken[]> {
+  const likely = (each: TokenLogprob) => likelyToken(tokenizer, each);
+  return Promise.all(
+    tokens.map(async (each) => ({ ...(await likely(each)), top: await Promise.all((each.top ?? []).map(likely)) })),
+  );
+}
+
 /** A token as it stands within a text, with the space before it. */
-export async function likelyToken(tokenizer: TextTokenizer, id: number, logprob: number): Promise<LikelyToken> {
-  const bytes = await tokenizer.tokenBytes(id);
+async function likelyToken(tokenizer: TextTokenizer, { token, logprob }: TokenLogprob): Promise<LikelyToken> {
+  const bytes = await tokenizer.tokenBytes(token);
   if (bytes) return { text: textOf(bytes), bytes, logprob };
-  const text = await tokenizer.decode([id], { skipSpecialTokens: false });
+  const text = await tokenizer.decode([token], { skipSpecialTokens: false });
   return { text, bytes: encoder.encode(text), logprob };
 }
 

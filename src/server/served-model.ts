@@ -2,19 +2,18 @@
  * @file A model that answers turns: its queue, its classes of caches, its sessions.
  */
 import { type AnswerFormat, answerFormatOf, markerTokens } from '../chat/answers/formats.ts';
-import { AnswerParser, type AnswerPart } from '../chat/answers/parser.ts';
-import type { GeneratedToken, Usage } from '../engine/options.ts';
-import type { TokenLogprob } from '../engine/sampling/sampler.ts';
+import { AnswerParser } from '../chat/answers/parser.ts';
+import type { Usage } from '../engine/options.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { WorkerError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
+import { answerEvents } from './answer-events.ts';
 import { HttpError } from './http-error.ts';
-import { likelyToken } from './likely-token.ts';
 import { merged } from './merge.ts';
 import { FairQueue, type Release, type RequestSize } from './queue.ts';
 import { type NamedSession, type SessionStore, Sessions, type TakenCache } from './sessions/sessions.ts';
-import type { ChoiceEvent, Turn, TurnEnd, TurnEvent, TurnToken } from './turn.ts';
+import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
 import { toolSchemas, turnFormatOf } from './turn-format.ts';
 import { promptOf, type TurnPrompt } from './turn-prompt.ts';
 
@@ -320,29 +319,15 @@ export class ServedModel {
     });
     const parser =
       answers && new AnswerParser(answers, { startsInReasoning: thinks === 'begun', tools, enforced: enforcesCalls });
-    const wantsTokens = options.topLogprobs !== undefined;
-    let calls = 0;
-    const eventsOf = function* (parts: readonly AnswerPart[]): Generator<TurnEvent> {
-      for (const part of parts) {
-        if (part.type === 'call') calls++;
-        if (singleCall && calls > 1) return;
-        yield part.type === 'call' ? { ...part, id: `call_${randomId(9)}` } : part;
-      }
-    };
-    /** What follows the only call that is wanted is not generated. */
-    const isOver = () => singleCall && calls > 0 && !enforcesCalls;
-    let reasoningTokens = 0;
-    for await (const { text, tokens } of run) {
-      if (parser?.inReasoning) reasoningTokens += tokens.length;
-      if (wantsTokens) yield { type: 'text', text, tokens: await this.#tokens(tokens) };
-      else if (parser) yield* eventsOf(parser.push(text));
-      else if (text !== '') yield { type: 'text', text };
-      if (isOver()) break;
-    }
-    if (parser && !wantsTokens && !isOver()) yield* eventsOf(parser.end());
+    const { calls, reasoningTokens } = yield* answerEvents(run, {
+      parser,
+      endsAfterCall: singleCall && !enforcesCalls,
+      singleCall,
+      tokenizer: options.topLogprobs === undefined ? null : this.model.tokenizer,
+    });
     const result = run.partial!;
     const { held, evicted, bytes } = result.cache;
-    const end: TurnEnd = {
+    yield {
       type: 'end',
       // A call may be cut off where its form is enforced.
       finish: result.finishReason === 'length' ? 'length' : calls > 0 ? 'tool-calls' : 'stop',
@@ -352,14 +337,6 @@ export class ServedModel {
       cache: { class: this.#classOf(turn.cacheClass).name, held: held[0], evicted: evicted[0], bytes },
       timings: { queueMs, prefillMs: result.timings.prefillMs, decodeMs: result.timings.decodeMs },
     };
-    yield end;
-  }
-
-  async #tokens(tokens: readonly GeneratedToken[]): Promise<TurnToken[]> {
-    const named = ({ token, logprob }: TokenLogprob) => likelyToken(this.model.tokenizer, token, logprob);
-    return Promise.all(
-      tokens.map(async (each) => ({ ...(await named(each)), top: await Promise.all((each.top ?? []).map(named)) })),
-    );
   }
 
   #classOf(name: string | null): CacheClass {
@@ -388,11 +365,4 @@ interface Row {
 function sharedUsage({ usage }: TurnEnd, index: number, prompt: Usage | null): Usage {
   if (index > 0) return { ...usage, promptTokens: 0, cachedTokens: 0 };
   return prompt ? { ...usage, cachedTokens: prompt.cachedTokens } : usage;
-}
-
-const LETTERS = 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789';
-
-/** Letters and digits at random. Ids of calls have nine, which Mistral's template asks for. */
-export function randomId(length: number): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(length)), (byte) => LETTERS[byte % LETTERS.length]).join('');
 }

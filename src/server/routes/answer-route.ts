@@ -9,7 +9,7 @@ import { HttpError, shuttingDown, toHttpError } from '../http-error.ts';
 import { merged } from '../merge.ts';
 import type { Metrics } from '../metrics.ts';
 import type { NamedModel } from '../model-entry.ts';
-import { randomId } from '../served-model.ts';
+import { randomId } from '../random-id.ts';
 import { eventStream, SSE_HEADERS } from '../sse.ts';
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from '../turn.ts';
 
