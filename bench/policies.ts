@@ -8,7 +8,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
+import { type CacheOptions, type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
 import { promptTokens } from './protocol.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
 import { shapes } from './shapes.ts';
@@ -16,8 +16,8 @@ import { shapes } from './shapes.ts';
 const POLICIES = ['h2o', 'snapkv', 'tova', 'keydiff', 'expected'];
 /** So few slots that attending to them costs next to nothing. */
 const FEW = 16;
-/** Tokens that are read beyond the slots, so that each further one makes another go. */
-const BEYOND = 64;
+/** Tokens that are read for each slot, so that each further one makes another go. */
+const TOKENS = 2;
 const WARM_UP = 4;
 
 const options = new Command('bench:policies')
@@ -25,10 +25,19 @@ const options = new Command('bench:policies')
   .option('--slots <n>', 'of each cache', '1024')
   .option('--steps <n>', 'of each cache', '64')
   .option('--threads <n>', 'of the runtime', String(availableParallelism()))
-  .option('--policies <names>', 'besides lastrec', POLICIES.join(','))
+  .option('--policies <names>', 'besides lastrec, between semicolons', POLICIES.join(';'))
+  .option('--prompts <n>', 'how many prompts each cache reads, in turns', '0')
   .option('--keep <folder>', 'keep the prepared weights there, for further runs')
   .parse()
-  .opts<{ shape: string; slots: string; steps: string; threads: string; policies: string; keep?: string }>();
+  .opts<{
+    shape: string;
+    slots: string;
+    steps: string;
+    threads: string;
+    policies: string;
+    prompts: string;
+    keep?: string;
+  }>();
 
 const config = shapes[options.shape];
 if (!config) throw new Error(`there is no shape ${options.shape}; there are ${Object.keys(shapes).join(', ')}`);
@@ -53,7 +62,7 @@ class Case {
 
   constructor(model: LanguageModel, name: string, policy: string, cacheLength: number) {
     this.name = name;
-    this.cache = model.createCache({ policy, cacheLength });
+    this.cache = model.createCache(optionsOf(policy, cacheLength));
     const append = this.cache.append.bind(this.cache);
     this.cache.append = (chunk, lease) => {
       const begin = performance.now();
@@ -84,13 +93,50 @@ await using model = await loadModel(randomCheckpoint(config, 1), {
   cacheDir: folder,
 });
 const few = new Case(model, `lastrec, ${FEW} slots`, 'lastrec', FEW);
-const full = ['lastrec', ...options.policies.split(',')].map((policy) => new Case(model, policy, policy, slots));
+const full = ['lastrec', ...options.policies.split(';')].map((policy) => new Case(model, policy, policy, slots));
 const cases = [few, ...full];
-const prompt = promptTokens(slots + BEYOND, config.vocab_size);
+const prompt = promptTokens(TOKENS * slots, config.vocab_size);
 for (const { cache } of cases) await model.prefill(cache, prompt);
 for (let step = 0; step < WARM_UP + steps; step++)
   for (const one of cases) await one.turn(model, prompt[step]!, step >= WARM_UP);
 report();
+await timePrompts(Number(options.prompts));
+
+/** The cache of a policy. Random weights have nothing to measure for `routed`: every fourth group has half of all slots. */
+function optionsOf(policy: string, cacheLength: number): CacheOptions {
+  if (!policy.startsWith('routed')) return { policy, cacheLength };
+  const { num_hidden_layers: layers, num_key_value_heads: groups = config!.num_attention_heads } = config!;
+  const all = Array.from({ length: layers * groups }, (_, i) => (i % 4 === 0 ? 1 : 0));
+  const byLayer = <T>(numbers: readonly T[]) =>
+    Array.from({ length: layers }, (_, l) => numbers.slice(l * groups, (l + 1) * groups));
+  const slotsOf = (reads: number) => Math.floor(reads ? 2 * cacheLength : (2 / 3) * cacheLength);
+  const routes = { slots: byLayer(all.map(slotsOf)), retrieval: byLayer(all) };
+  return { policy, cacheLength, routes };
+}
+
+/** Prompts that make slots go, through all caches in turns. */
+async function timePrompts(rounds: number): Promise<void> {
+  if (rounds === 0) return;
+  const tokens = promptTokens(TOKENS * slots, config!.vocab_size);
+  const ms = new Map(full.map(({ name }) => [name, [] as number[]]));
+  for (let round = 0; round < rounds; round++)
+    for (const { name } of full) {
+      const cache = model.createCache(optionsOf(name, slots));
+      const begin = performance.now();
+      await model.prefill(cache, tokens);
+      ms.get(name)!.push(performance.now() - begin);
+      cache.dispose();
+    }
+  print(`\na prompt of ${tokens.length} tokens, medians of ${rounds}`);
+  const plain = ms.get(full[0]!.name)!;
+  for (const [name, times] of ms) {
+    // Of one round each, so that both were measured in the same minute.
+    const ratio = median(times.map((time, i) => plain[i]! / time));
+    print(
+      `${name}: ${((1000 * tokens.length) / median(times)).toFixed(1)} tokens a second, ${ratio.toFixed(2)}x of lastrec`,
+    );
+  }
+}
 
 function report(): void {
   const [plain] = full as [Case];

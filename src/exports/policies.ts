@@ -47,6 +47,7 @@ export {
   h2o,
   h2oMax,
   h2oOrig,
+  h2oPrompt,
   h2oVlen,
   keydiff,
   knorm,

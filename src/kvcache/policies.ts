@@ -11,6 +11,7 @@ import { echo } from './policies/echo.ts';
 import { type ExpectedOptions, expectedAttention } from './policies/expected.ts';
 import { type H2OOptions, h2o, h2oOriginal } from './policies/h2o.ts';
 import { h2oMax } from './policies/h2o-max.ts';
+import { h2oPrompt } from './policies/h2o-prompt.ts';
 import { valueLengthH2O } from './policies/h2o-vlen.ts';
 import { keyDiff } from './policies/keydiff.ts';
 import { keyNorm } from './policies/knorm.ts';
@@ -44,6 +45,7 @@ const ROWS: readonly PolicyRow[] = [
   h2o,
   h2oOriginal,
   h2oMax,
+  h2oPrompt,
   echo,
   valueLengthH2O,
   quantizedH2O,

@@ -7,7 +7,7 @@ import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.t
 import { type Config, headsPerGroup } from '../config/config.ts';
 import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy, type Reduction } from '../kvcache/policy/needs.ts';
+import { isOfChunks, needsBy, type Reduction } from '../kvcache/policy/needs.ts';
 import { range } from '../util/numbers.ts';
 import { isInSlots } from './reduced.ts';
 import type { Replay } from './replay.ts';
@@ -38,9 +38,10 @@ export function bindObserved(
   }
   const sets: Partial<Record<Reduction, number>> = {};
   const { needs } = cache.rules;
-  const sums = needsBy('sum', needs).length;
-  if (sums > 0) {
-    sets.sum = each ? length : sums;
+  const sums = needsBy('sum', needs);
+  if (sums.length > 0) {
+    const areUnread = (each || length < 2) && sums.every(isOfChunks);
+    sets.sum = areUnread ? 0 : each ? length : sums.length;
     bindWeights(config, cache, chunk, length, each, sets.sum, inputs);
   }
   if (needs.includes('max')) sets.max = each ? length : 1;

@@ -224,12 +224,14 @@ export class ReferenceCache {
         return groups.map((slots) => slots.map(({ position }) => position));
       case 'h2o':
       case 'h2o-orig':
+      case 'h2o-prompt':
       case 'h2o-vlen':
       case 'qh2o': {
         const byLength = policy === 'h2o-vlen';
+        const counts = policy !== 'h2o-prompt' || layer.fresh > 1;
         groups.forEach((slots, g) => {
           slots.forEach((slot, j) => {
-            slot.score += m[g][j] * (byLength ? norm(slot.value) : 1);
+            if (counts) slot.score += m[g][j] * (byLength ? norm(slot.value) : 1);
           });
         });
         const divided = normalize && policy !== 'h2o-orig';

@@ -154,11 +154,11 @@ class GpuGraph implements CompiledGraph {
 }
 
 /** What a step may be given none of: operators of a GPU want something to compute. */
-const MAY_BE_EMPTY = ['logitRows', 'echo.mask'] as const;
+const MAY_BE_EMPTY = /^(logitRows|echo\.mask|queryWeights\..*)$/;
 
 /** Zeros in place of inputs without numbers. */
 function filled(inputs: StepInputs): StepInputs {
-  const empty = MAY_BE_EMPTY.filter((name) => inputs[name]?.dims.includes(0));
+  const empty = Object.keys(inputs).filter((name) => MAY_BE_EMPTY.test(name) && inputs[name].dims.includes(0));
   if (empty.length === 0) return inputs;
   const all = { ...inputs };
   for (const name of empty) {

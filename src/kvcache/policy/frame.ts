@@ -4,6 +4,7 @@
  */
 import { GraphError, InputError, PolicyError } from '../../util/errors.ts';
 import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
+import { isOfChunks } from './needs.ts';
 import type { Policy, PolicyLayout, PolicyRules, PolicySetup } from './policy.ts';
 import { readRecent, readSinks } from './safe-options.ts';
 import { keepBest, keepThese, type SafeTokens } from './select.ts';
@@ -65,7 +66,8 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
         continue;
       }
       rank(group, layer);
-      if (floor === null) keepBest(group, layer.lastPosition, safeTokens(group, layer));
+      if (floor === null)
+        keepBest(group, layer.lastPosition, safeTokens(group, layer), rules.freesAtOnce?.(group.budget));
     }
     if (floor !== null) keepBestTogether(layer, (group) => safeTokens(group, layer), floor);
   };
@@ -99,6 +101,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     },
     queryRange(need, newTokens) {
       if (need === 'window') return [Math.max(0, newTokens - promptTail), newTokens];
+      if (newTokens < 2 && isOfChunks(need)) return [0, 0];
       return [need === 'last-query' ? newTokens - 1 : 0, newTokens];
     },
     ...(floor === null ? {} : shared(floor)),

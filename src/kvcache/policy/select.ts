@@ -20,22 +20,24 @@ export function isSafe(position: number, last: number, { sinks, recent }: SafeTo
 /**
  * Clears `keep` of those that go until the group is within its budget: the order is higher value, then younger position. Candidates that
  * do not stay already are left out.
+ * @param atOnce so many go, if there are as many, where one must go.
  * @throws GraphError for a value that is not a number.
  */
-export function keepBest(group: GroupView, last: number, safe: SafeTokens): void {
+export function keepBest(group: GroupView, last: number, safe: SafeTokens, atOnce = 1): void {
   const { keep, budget } = group;
-  const drop = group.kept - budget;
-  if (drop <= 0) return;
-  if (drop <= FEW) {
-    for (let i = 0; i < drop; i++) {
+  const over = group.kept - budget;
+  if (over <= 0) return;
+  if (Math.max(over, atOnce) <= FEW) {
+    for (let i = 0; i < Math.max(over, atOnce); i++) {
       const worst = findWorst(group, last, safe);
-      if (worst < 0) throw outOfCandidates(budget);
-      keep[worst] = 0;
+      if (worst >= 0) keep[worst] = 0;
+      else if (i < over) throw outOfCandidates(budget);
     }
     return;
   }
   const free = freeCandidates(group, last, safe);
-  if (free.length < drop) throw outOfCandidates(budget);
+  if (free.length < over) throw outOfCandidates(budget);
+  const drop = Math.min(free.length, Math.max(over, atOnce));
   moveWorst(group, free, drop);
   for (let i = 0; i < drop; i++) keep[free[i]] = 0;
 }

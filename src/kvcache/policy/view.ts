@@ -7,7 +7,7 @@ import { type ChunkOutputs, partOf } from '../chunk.ts';
 import type { Row } from '../row.ts';
 import { type CacheShape, type LayerShape, turnKey } from '../shape.ts';
 import type { SlotTable } from '../slots/slots.ts';
-import type { NeededSet, Reduction } from './needs.ts';
+import { isOfChunks, type NeededSet, type Reduction } from './needs.ts';
 
 type Half = 'key' | 'value';
 
@@ -308,8 +308,7 @@ export class LayerView {
     const { groups } = this.layerShape;
     const { each, capacity, reduced } = this.chunk.observed!;
     const { sets, weights, inSlots } = reduced[reduction]!;
-    // An echo is of several tokens that were read at once.
-    if (sets === 0 || (reduction === 'echo' && this.newTokens < 2)) return void out.fill(0, 0, group.length);
+    if (sets === 0 || (isOfChunks(need) && (each || this.newTokens < 2))) return void out.fill(0, 0, group.length);
     const { ragged } = this.#table;
     const name = ragged ? partOf(this.#table.name, group.index) : this.#table.name;
     const slots = capacity.get(name)!;
@@ -322,7 +321,7 @@ export class LayerView {
       : slots + this.chunk.length;
     const chunkAt = isInSlots ? group.held : slots;
     const parts = this.#table.groups === 1 ? groups : 1;
-    const range = each && reduction !== 'echo' ? this.#source.queryRange(need, this.newTokens) : null;
+    const range = each ? this.#source.queryRange(need, this.newTokens) : null;
     const from = range ? range[0] : own;
     const to = range ? range[1] : own + 1;
     let combine: Combine = 'set';

@@ -96,7 +96,7 @@ function widened(g: GraphMaker, x: Tensor): Tensor {
 
 /** How attention weights are reduced over queries. */
 export interface WantedWeights {
-  /** [B, sets, R·T]; null: sums are not wanted. */
+  /** [B, sets, R·T]; null: there is no output for sums. */
   readonly queryWeights: Tensor | null;
   /** null: maxima are not wanted. */
   readonly maxima: WantedMaxima | null;
@@ -134,7 +134,8 @@ export function attend(
   // In float16 a mask is exact only where it hides and does nothing else.
   if (T >= LONG && !isWanted(wanted) && !sinks && mask.dims[1] === 1 && attributes.alibi === null) {
     const { keys, values } = joined();
-    return [fused(g, [q, g.dense(keys), g.dense(values)], mask, attributes)];
+    const y = fused(g, [q, g.dense(keys), g.dense(values)], mask, attributes);
+    return [y, ...unreadSums(g, wanted, queries.dims, mask)];
   }
   let weights: Tensor;
   let mixed: Tensor;
@@ -172,7 +173,7 @@ export function attendJoined(
   const queries = perGroup(g, q, k.dims[1]);
   const isShort = queries.dims[2] <= FEW && S <= SHORT && keys.type === 'f32' && values.type === 'f32';
   if (!sinks && !isShort && keys.type === values.type && !isWanted(wanted))
-    return [fused(g, [q, keys, values], mask, attributes)];
+    return [fused(g, [q, keys, values], mask, attributes), ...unreadSums(g, wanted, queries.dims, mask)];
   // One query of each head by itself: ggml's product of a group's three with 1,088 keys took 2.2 ms in 30 layers, of
   // one 1.9.
   const apart = T === 1 ? q : queries;
@@ -245,16 +246,25 @@ export function echo(
   return maximaOf(g, g.slice(weights, 3, 0, all.dims[2]), [counted], [H, T]);
 }
 
-const isWanted = ({ queryWeights, maxima }: WantedWeights): boolean => queryWeights !== null || maxima !== null;
+/** A step may want no sums though its graph gives them. */
+const hasSums = ({ queryWeights }: WantedWeights): boolean => queryWeights !== null && queryWeights.dims[1] > 0;
+
+const isWanted = (wanted: WantedWeights): boolean => hasSums(wanted) || wanted.maxima !== null;
+
+/** The output for sums, where there is one, of a step that wants none [B, G, 0, S]. @param mask [.., S] */
+function unreadSums(g: GraphMaker, { queryWeights }: WantedWeights, [B, G]: readonly number[], mask: Tensor): Tensor[] {
+  return queryWeights ? [g.derive([B, G, 0, mask.dims[3]], () => {})] : [];
+}
 
 /** Sums and maxima, as far as they are wanted. @param weights [B, G, R·T, S] */
 function reducedWeights(
   g: GraphMaker,
   weights: Tensor,
-  { queryWeights, maxima }: WantedWeights,
+  wanted: WantedWeights,
   sizes: readonly [number, number],
 ): Tensor[] {
-  const sums = queryWeights ? [sumsOf(g, weights, queryWeights)] : [];
+  const { queryWeights, maxima } = wanted;
+  const sums = hasSums(wanted) ? [sumsOf(g, weights, queryWeights!)] : unreadSums(g, wanted, weights.dims, weights);
   return maxima ? [...sums, maximaOf(g, weights, maxima, sizes)] : sums;
 }
 
