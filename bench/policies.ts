@@ -102,7 +102,9 @@ for (let step = 0; step < WARM_UP + steps; step++)
 report();
 await timePrompts(Number(options.prompts));
 
-/** The cache of a policy. Random weights have nothing to measure for `routed`: every fourth group has half of all slots. */
+/**
+ * The cache of a policy. Random weights have nothing to measure for `routed`: every fourth group has half of all slots.
+ */
 function optionsOf(policy: string, cacheLength: number): CacheOptions {
   if (!policy.startsWith('routed')) return { policy, cacheLength };
   const { num_hidden_layers: layers, num_key_value_heads: groups = config!.num_attention_heads } = config!;

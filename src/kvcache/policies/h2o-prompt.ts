@@ -5,8 +5,8 @@ import { definePolicy } from '../policy/define-policy.ts';
 import { type H2OOptions, heavyHitters, NORMALIZE } from './h2o.ts';
 
 /**
- * `h2o`, to whose scores tokens that come one by one add nothing. So these take no attention weights and no copy of the scores, and a
- * step of one token takes no longer than under `lastrec`. Such tokens have the score 0 themselves: behind the recent ones they go first.
+ * `h2o`, to whose scores tokens that come one by one add nothing: no attention weights and no copy of the scores are
+ * needed for them. Such tokens have the score 0 themselves, so they go first when they are no longer recent.
  */
 export const h2oPrompt = definePolicy<H2OOptions>({
   name: 'h2o-prompt',

@@ -27,7 +27,10 @@ describe('definePolicy', () => {
       [{ name: 'mine' }, /the policy mine needs a function score, or keep/],
       [{ name: 'mine', score: 4 }, /the policy mine: score must be a function/],
       [{ name: 'mine', score, keep: [] }, /the policy mine: keep must be a function/],
-      [{ name: 'mine', score, needs: ['sum'] }, /the policy mine needs "sum", but there are sums, chunk-sums, last-query, window/],
+      [
+        { name: 'mine', score, needs: ['sum'] },
+        /the policy mine needs "sum", but there are sums, chunk-sums, last-query, window/,
+      ],
       [{ name: 'mine', score, needs: ['window'] }, /the policy mine needs a window, so it must say promptTail/],
     ];
     for (const [definition, message] of refused) {

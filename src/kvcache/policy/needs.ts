@@ -9,11 +9,11 @@
 export type Reduction = 'sum' | 'max' | 'echo';
 
 /**
- * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; `chunk-sums`, the same; of its `last-query`; summed over
- * as many of its last queries as the policy's `window` is long; the `max` of all of the chunk's queries; or their `echo`: the maximum
- * of what they would pay if the chunk were read once more, right behind itself. Sums are over the query heads of a group, too, and so
- * are maxima. Of tokens that come one by one, or that may be taken back, there is no echo and no sum of a chunk: they are 0 then, and
- * take no time.
+ * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; `chunk-sums`, the same;
+ * of its `last-query`; summed over as many of its last queries as the policy's `window` is long; the `max` of all of the
+ * chunk's queries; or their `echo`: the maximum of what they would pay if the chunk were read once more, right behind
+ * itself. Sums are over the query heads of a group, too, and so are maxima. Of tokens that come one by one, or that may
+ * be taken back, there is neither an echo nor a sum of a chunk: they are 0 then, and take no time.
  */
 export type Need = 'sums' | 'chunk-sums' | 'last-query' | 'window' | 'max' | 'echo';
 

@@ -152,8 +152,8 @@ export interface PolicyRules {
   /** Whether groups may hold more than their budgets while all groups of a row together do not. @default false */
   readonly followsLength?: boolean;
   /**
-   * Slots that a group of such a budget frees at once where it must free any, so that tokens that come one by one are ranked once for so
-   * many. @default 1
+   * Slots that a group of such a budget frees at once where it must free any. Tokens that come one by one are ranked
+   * once for so many. @default 1
    */
   readonly freesAtOnce?: (budget: number) => number;
   /** Numbers kept for each slot (`group.slotState`), the score included. @default 1 */
