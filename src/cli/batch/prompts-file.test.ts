@@ -55,7 +55,7 @@ describe('keyhold generate --prompts', () => {
     await write(REQUESTS);
     const { code, stdout, stderr } = await batch('-c', '64');
     expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
-    expect(stderr).toMatch(/5 rows with 27 tokens in .* a second\)\n$/);
+    expect(stderr).toMatch(/5 requests with 27 tokens in .* a second\)\n$/);
     const lines = await read();
     expect(lines.map(({ id }) => id).sort()).toEqual([0, 2, 3, 4, 'two']);
     const byId = new Map(lines.map((line) => [line.id, line]));
@@ -92,7 +92,7 @@ describe('keyhold generate --prompts', () => {
       const there = text.slice(0, cut + 1).split('\n').length - 1;
       const { code, stderr } = await batch();
       expect(code).toBe(0);
-      const were = there === 1 ? '1 row was' : `${there} rows were`;
+      const were = there === 1 ? '1 request was' : `${there} requests were`;
       expect(stderr).toMatch(there > 0 ? new RegExp(`, ${were} there already`) : /a second\)\n$/);
       const lines = await read();
       expect(lines.map(({ id }) => String(id)).sort()).toEqual(whole.map(({ id }) => String(id)).sort());
@@ -120,7 +120,7 @@ describe('keyhold generate --prompts', () => {
     expect(lines).toHaveLength(12);
   });
 
-  it('leaves rows that were interrupted to the next run', async () => {
+  it('leaves requests that were interrupted to the next run', async () => {
     await write([
       'And',
       { prompt: 'And', maxNewTokens: 100_000, eosTokenIds: [], cache: { policy: 'lastrec', cacheLength: 32 } },
@@ -153,7 +153,7 @@ describe('keyhold generate --prompts', () => {
     await write([{ prompt: 'And', cache: { policy: 'nope' } }, 'And', { prompt: 'And', topP: 7 }]);
     const { code, stderr } = await batch();
     expect(code).toBe(1);
-    expect(stderr).toMatch(/3 rows .*, 2 of them failed\nerror: 2 requests failed; the results say why\n$/);
+    expect(stderr).toMatch(/3 requests .*, 2 of them failed\nerror: 2 requests failed; the results say why\n$/);
     const failed = (await read()).filter(({ error }) => error);
     expect(failed.map(({ id, error }) => [id, error!.name]).sort()).toEqual([
       [0, 'InputError'],
