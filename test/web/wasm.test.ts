@@ -16,7 +16,6 @@ import {
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
 import { anyCache } from '../support/policy-names.ts';
-import type { CountedSteps } from './counted.ts';
 import type {} from './page.ts';
 
 if (!hasChromium) process.stderr.write(`test/web: ${WITHOUT_CHROMIUM}\n`);
@@ -129,13 +128,19 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
   it('computes with 8-bit groups what float32 gives, nearly', async () => {
     const { page } = await open(isolated);
     const results = await page.evaluate(async (text) => {
-      const model = await globalThis.page.load({ threads: 1, weights: 'int8' });
+      const model = await globalThis.page.load({
+        ...{ threads: 1, weights: 'int8' },
+        worker: () => new Worker('/counted.js', { type: 'module' }),
+      });
       const format = model.weights;
       const scores = [await model.score(text), await model.score(text, { chunkLength: 1 })];
+      const { sessions } = await globalThis.page.counted();
       await model.dispose();
-      return { format, scores };
+      return { format, scores, sessions };
     }, TEXT);
     expect(results.format).toBe('int8');
+    // No file of weights is read twice: a session would be made again of files that stay in memory.
+    expect(results.sessions).toBe(1);
     const expected = await node.score(TEXT);
     for (const score of results.scores) {
       expect(largest(score, expected)).toBeLessThan(0.25);
@@ -180,11 +185,7 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
       } catch (error) {
         name = (error as Error).name;
       }
-      const channel = new BroadcastChannel('steps');
-      const steps = await new Promise<CountedSteps>((done) => {
-        channel.onmessage = ({ data }) => done(data);
-        channel.postMessage('count');
-      });
+      const steps = await globalThis.page.counted();
       const rest = await model.generate('Once', { maxNewTokens: 3, temperature: 0 }).text();
       await model.dispose();
       return { steps, name, rest };

@@ -65,7 +65,10 @@ describe('a session in WebAssembly', () => {
       return made.at(-1)!;
     },
   };
-  const model = { weights: new Set(params.keys()), serialize: () => new Uint8Array(1) } as unknown as OnnxModel;
+  const model = {
+    weights: new Map([...params.keys()].map((name) => [name, 1])),
+    serialize: () => new Uint8Array(1),
+  } as unknown as OnnxModel;
   /** As ONNX Runtime's script reads a file. */
   const copy = ({ externalData }: SessionFiles, name: string): number[] => {
     const { data } = externalData.find(({ path }) => path === name)!;
@@ -97,6 +100,17 @@ describe('a session in WebAssembly', () => {
     expect(copies).toEqual([0, 0, 64, 0]);
     expect(calls).toBe(2);
     expect(sizes().slice(3)).toEqual([4, 4, 4]);
+  });
+
+  it('is made once of a tensor that is two constants of the graph', async () => {
+    let calls = 0;
+    const twice = { ...model, weights: new Map([...model.weights, ['a', 2]]) };
+    const copies = await makeSession(twice, weights, async (files) => {
+      calls++;
+      return ['a', 'b', 'a'].map((name) => copy(files, name)[0]);
+    });
+    expect(copies).toEqual([0, 64, 0]);
+    expect(calls).toBe(1);
   });
 
   it('is not made again where something else fails', async () => {

@@ -49,9 +49,11 @@ async function sessionFiles(
   const { read } = weights;
   if (!read) throw new InputError('weights in a browser need a reader');
   const externalData: { path: string; data: Uint8Array }[] = [];
-  for (const name of model.weights) {
+  for (const [name, constants] of model.weights) {
     const { offset, length } = weights.params.get(name)!;
-    externalData.push({ path: name, data: fileOf(await read(offset, length)) });
+    const data = await read(offset, length);
+    // Each constant of the graph is a file that ONNX Runtime reads.
+    externalData.push({ path: name, data: constants === 1 ? fileOf(data) : data });
   }
   const bytes = model.serialize(weights, ({ name, length }) => ({ location: name, offset: 0, length }));
   return { bytes, externalData };

@@ -17,14 +17,15 @@ const ACCURACY_INT8 = 4;
 export const ROWS_VIEW = '@rows';
 
 /** x · Wᵀ (+ b) */
-export function product({ g, graph }: LowerContext, x: Value, matrix: Param, bias: Value | null): Value {
+export function product(ctx: LowerContext, x: Value, matrix: Param, bias: Value | null): Value {
+  const { g, graph } = ctx;
   const [out, cols] = matrix.shape;
   const shape = [...x.shape.slice(0, -1), out];
   if (matrix.format === 'float32') {
     const y = { ...onnx.matmulTransposed(g, x, g.external(matrix.name, 'float32', matrix.shape)), shape };
     return bias ? onnx.add(g, y, bias) : y;
   }
-  if (matrix.format === 'int8' && graph.target.byteGroups) return groupProduct(g, x, matrix, bias);
+  if (matrix.format === 'int8' && graph.target.byteGroups) return groupProduct(ctx, x, matrix, bias);
   const bits = bitsOf(matrix.format);
   const blocks = Math.ceil(cols / QUANT_BLOCK);
   const packed = g.external(matrix.name, 'uint8', [out, blocks, blockBytes(bits)]);
@@ -35,11 +36,12 @@ export function product({ g, graph }: LowerContext, x: Value, matrix: Param, bia
 }
 
 /** Rows `ids` of a table. */
-function rowsOf({ g, graph }: LowerContext, ids: Value, table: Param): Value {
+function rowsOf(ctx: LowerContext, ids: Value, table: Param): Value {
+  const { g, graph } = ctx;
   const { name, shape, format } = table;
   const [rows, width] = shape;
   if (format === 'float32') return onnx.gather(g, g.external(name, 'float32', [rows, width]), ids);
-  if (format === 'int8' && graph.target.byteGroups) return groupRows(g, ids, table);
+  if (format === 'int8' && graph.target.byteGroups) return groupRows(ctx, ids, table);
   const bits = bitsOf(format);
   const packed = g.external(name + ROWS_VIEW, 'uint8', [rows, (width * bits) / 8]);
   const scales = g.external(scaleName(name) + ROWS_VIEW, 'float32', [rows, width / QUANT_BLOCK]);

@@ -32,8 +32,8 @@ export interface OnnxModel {
    * @param locate where a tensor of them is. @default in their file
    */
   serialize(weights: PreparedWeights, locate?: (param: StoredParam) => ExternalData): Uint8Array;
-  /** Names of the prepared tensors that the model reads. */
-  readonly weights: ReadonlySet<string>;
+  /** Names of the prepared tensors that the model reads, and how many constants of the graph have their bytes. */
+  readonly weights: ReadonlyMap<string, number>;
 }
 
 /** @throws GraphError for an operator that ONNX Runtime does not have. */
@@ -52,6 +52,8 @@ export function lowerToOnnx(graph: OpGraph): OnnxModel {
     const made = ctx.value(value);
     g.output(ctx.isStatic && name !== 'logits' ? computed(g, made) : made, name);
   }
+  const weights = new Map<string, number>();
+  for (const name of [...g.externals.keys()].map(storedName)) weights.set(name, (weights.get(name) ?? 0) + 1);
   return {
     nodeCount: g.nodeCount,
     inputs: new Set(g.inputs.map(({ name }) => name)),
@@ -61,9 +63,9 @@ export function lowerToOnnx(graph: OpGraph): OnnxModel {
       for (const axis of ctx.addedAxes.get(name) ?? []) all.splice(axis, 0, 1);
       return all;
     },
-    serialize: (weights, locate = ({ offset, length }) => ({ location: weights.file.name, offset, length })) =>
-      g.serialize((name) => locate(weights.params.get(storedName(name))!)),
-    weights: new Set([...g.externals.keys()].map(storedName)),
+    serialize: ({ file, params }, locate = ({ offset, length }) => ({ location: file.name, offset, length })) =>
+      g.serialize((name) => locate(params.get(storedName(name))!)),
+    weights,
   };
 }
 
