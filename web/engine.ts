@@ -25,6 +25,8 @@ export interface PieceOptions {
   readonly maxNewTokens: number;
   readonly temperature: number;
   readonly signal: AbortSignal;
+  /** Told how many tokens of the prompt are read. A server does not tell it. */
+  readonly onPrefill: (done: number, total: number) => void;
 }
 
 /** One text or conversation, with its cache. */
@@ -52,6 +54,14 @@ export interface CacheChoice {
   readonly session?: string;
 }
 
+/** What a cache's budget can be. */
+export interface SlotLimits {
+  /** Of one slot in all layers. */
+  readonly bytes: number;
+  /** Slots that the model's context and the memory allow. */
+  readonly most: number;
+}
+
 export interface PageModel {
   /** What it says below the title. */
   readonly about: string;
@@ -63,8 +73,8 @@ export interface PageModel {
   readonly policies: readonly string[];
   /** The name of a cache of that choice. */
   titleOf(choice: CacheChoice): string;
-  /** Bytes of a slot in all layers. null: the server has chosen the budget. */
-  slotBytes(choice: CacheChoice): Promise<number | null>;
+  /** @param caches that there are at a time. @returns null: the server has chosen the budget. */
+  slotLimits(buffer: string, caches: number): Promise<SlotLimits | null>;
   converse(choice: CacheChoice, watcher: Watcher): Promise<Conversation>;
   /** The text of a token. */
   decode(token: number): Promise<string>;

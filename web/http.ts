@@ -122,7 +122,7 @@ export class HttpModel implements PageModel {
     return session === undefined ? about : `Session ${session.slice(0, 12)}, ${about}`;
   }
 
-  async slotBytes(): Promise<null> {
+  async slotLimits(): Promise<null> {
     return null;
   }
 

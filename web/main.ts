@@ -2,6 +2,7 @@
  * @file The page: a model that writes text, and the caches of one or two policies.
  */
 import type { LoadProgress, ModelChoice } from '../src/exports/web.ts';
+import { chosenSlots, limitBudget, showBudget } from './budget.ts';
 import { byId, element } from './dom.ts';
 import type { CacheChoice, Message, PageModel } from './engine.ts';
 import { megabytes, Side } from './side.ts';
@@ -22,8 +23,9 @@ let sides: Side[] = [];
 /** The text so far, for each side; of a model for conversations, messages. */
 let texts: string[] = [];
 let messages: Message[][] = [];
-let aborter: AbortController | null = null;
+let aborter = new AbortController();
 let running: Promise<void> = Promise.resolve();
+let [loads, writes] = [0, 0];
 
 function say(text: string, isError = false): void {
   const status = byId('status');
@@ -33,25 +35,31 @@ function say(text: string, isError = false): void {
 
 const fail = (error: unknown) => say(error instanceof Error ? error.message : String(error), true);
 
-/** Bytes of one slot in all layers and groups, as the cache counts them; null: the budget is the server's. */
-let slotBytes: number | null = null;
-
-function showBudget(): void {
-  const slots = Number(budget.value);
-  byId('budget-text').textContent = `${slots} slots${slotBytes === null ? '' : ` = ${megabytes(slots * slotBytes)}`}`;
-}
-
 function choose(select: HTMLSelectElement, values: readonly string[], chosen: string): void {
   select.replaceChildren(...values.map((value) => element('option', { value }, [value === '' ? 'nothing' : value])));
   select.value = chosen;
 }
 
+/** What is going on is stopped; then this is done. */
+function instead(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  aborter.abort();
+  aborter = new AbortController();
+  const { signal } = aborter;
+  running = running.then(() => work(signal)).catch(fail);
+  return running;
+}
+
+function showButtons(): void {
+  send.disabled = loads + writes > 0 || !model;
+  stop.disabled = loads + writes === 0;
+}
+
 /** New caches; they read the text again with the next step. */
-async function restart(): Promise<void> {
-  aborter?.abort();
-  await running;
+async function renew(): Promise<void> {
   if (!model) return;
   const policies = [policyA.value, policyB.value].filter((policy) => policy !== '');
+  const limits = await model.slotLimits(buffer.value, policies.length);
+  if (limits) limitBudget(limits);
   const old = sides;
   sides = policies.map((policy) => new Side(model!, choiceOf(policy)));
   while (texts.length < sides.length) texts.push(texts[0] ?? '');
@@ -59,34 +67,51 @@ async function restart(): Promise<void> {
   texts.length = messages.length = sides.length;
   byId('sides').replaceChildren(...sides.map(({ root }) => root));
   await Promise.all(old.map((side) => side.dispose()));
-  slotBytes = await model.slotBytes(choiceOf(policyA.value));
-  showBudget();
 }
 
 const choiceOf = (policy: string): CacheChoice => ({
   policy,
-  cacheLength: Number(budget.value),
+  cacheLength: chosenSlots(),
   buffer: buffer.value,
 });
 
+/**
+ * Begins anew with caches as they are chosen. A model that is being loaded gets them anyway.
+ * @param before is done first.
+ */
+function restart(before = () => {}): void {
+  if (loads > 0) return;
+  void instead(async () => {
+    before();
+    await renew();
+    sayRestarted();
+  });
+}
+
+async function write(): Promise<void> {
+  writes++;
+  showButtons();
+  await instead(run);
+  writes--;
+  showButtons();
+}
+
 /** Continues the text, or answers it, under every policy at the same time. */
-async function run(): Promise<void> {
+async function run(signal: AbortSignal): Promise<void> {
   const given = prompt.value;
   if (!model) return;
   const { isChat } = model;
   // A text goes on without more of it.
   if (given.trim() === '' && (isChat || texts[0] === '')) return;
-  aborter = new AbortController();
-  const { signal } = aborter;
-  send.disabled = true;
-  stop.disabled = false;
   prompt.value = '';
   say('Reading…');
-  const outputs = sides.map(({ policy }) => element('span', { 'data-policy': policy }));
+  const outputs = sides.map(({ policy }) => element('span', { 'data-policy': policy, dir: 'auto' }));
   const answers = sides.map(({ policy }, i) => element('div', {}, [element('b', {}, [policy]), outputs[i]]));
   const log = byId('log');
-  if (given !== '') log.append(element('div', { class: 'turn' }, [element('b', {}, ['you']), given]));
+  const yours = element('span', { dir: 'auto' }, [given]);
+  if (given !== '') log.append(element('div', { class: 'turn' }, [element('b', {}, ['you']), yours]));
   log.append(element('div', { class: 'turn answers' }, answers));
+  log.scrollTop = log.scrollHeight;
   const followOne = async (side: Side, i: number): Promise<void> => {
     const conversation = await side.conversation();
     texts[i] += given;
@@ -98,12 +123,15 @@ async function run(): Promise<void> {
     try {
       const maxNewTokens = Number(byId<HTMLInputElement>('count').value);
       const temperature = Number(byId<HTMLInputElement>('temperature').value);
-      const options = { maxNewTokens, temperature, signal };
+      const onPrefill = (done: number, total: number) => done < total && say(`Reading: ${done} of ${total} tokens`);
+      const options = { maxNewTokens, temperature, signal, onPrefill };
       for await (const chunk of conversation.write(isChat ? messages[i] : texts[i], options)) {
         if (count === 0) first = performance.now();
         count += chunk.tokens;
+        // Who has scrolled up reads there.
+        const follows = log.scrollTop + log.clientHeight > log.scrollHeight - 40;
         outputs[i].append(chunk.text);
-        log.scrollTop = log.scrollHeight;
+        if (follows) log.scrollTop = log.scrollHeight;
         if (performance.now() - reported < 500) continue;
         reported = performance.now();
         say('Writing…');
@@ -116,8 +144,6 @@ async function run(): Promise<void> {
     }
   };
   const results = await Promise.allSettled(sides.map(followOne));
-  stop.disabled = true;
-  send.disabled = false;
   const failed = results.find((result) => result.status === 'rejected');
   if (failed && !signal.aborted) fail(failed.reason);
   else say(signal.aborted ? 'Stopped.' : ready());
@@ -130,44 +156,47 @@ function sayRestarted(): void {
 
 const ready = (): string => `Ready · ${model?.place}`;
 
+type OpenModel = (onProgress: (progress: LoadProgress) => void, signal: AbortSignal) => Promise<PageModel>;
+
 /** Replaces the model by another one. */
-async function load(open: (onProgress: (progress: LoadProgress) => void) => Promise<PageModel>): Promise<void> {
-  aborter?.abort();
-  await running;
-  send.disabled = true;
+async function load(open: OpenModel): Promise<void> {
   const progress = byId<HTMLProgressElement>('progress');
-  progress.hidden = false;
-  try {
-    const old = model;
-    model = null;
-    await Promise.all(sides.map((side) => side.dispose()));
-    sides = [];
-    await old?.dispose();
-    forget();
-    byId('sides').replaceChildren();
-    byId('model').textContent = 'no model';
-    model = await open((p) => {
-      progress.value = p.total > 0 ? p.bytes / p.total : 0;
-      const isDownload = p.stage === 'download';
-      const what = isDownload ? `Loading ${p.file}` : 'Preparing the weights';
-      const speed = isDownload && p.rate > 0 ? `, ${megabytes(p.rate)}/s` : '';
-      const left = isDownload && p.secondsLeft !== null ? `, ${Math.ceil(p.secondsLeft)} s left` : '';
-      say(`${what}: ${megabytes(p.bytes)} of ${megabytes(p.total)}${speed}${left}`);
-    });
-    byId('model').textContent = model.about;
-    byId('chat-title').textContent = model.isChat ? 'Chat' : 'Text';
-    send.textContent = model.isChat ? 'Send' : 'Continue';
-    const { policies } = model;
-    choose(policyA, policies, policies.includes(policyA.value) ? policyA.value : policies[0]);
-    choose(policyB, ['', ...policies], policies.includes(policyB.value) ? policyB.value : '');
-    await restart();
-    send.disabled = false;
-    say(ready());
-  } catch (error) {
-    fail(error);
-  } finally {
+  loads++;
+  showButtons();
+  await instead(async (signal) => {
+    progress.hidden = false;
+    await replace(open, signal).catch((error) => (signal.aborted ? say('Loading was stopped.') : fail(error)));
     progress.hidden = true;
-  }
+  });
+  loads--;
+  showButtons();
+}
+
+async function replace(open: OpenModel, signal: AbortSignal): Promise<void> {
+  const old = model;
+  model = null;
+  await Promise.all(sides.map((side) => side.dispose()));
+  sides = [];
+  await old?.dispose();
+  forget();
+  byId('sides').replaceChildren();
+  byId('model').textContent = 'no model';
+  model = await open((p) => {
+    byId<HTMLProgressElement>('progress').value = p.total > 0 ? p.bytes / p.total : 0;
+    const isDownload = p.stage === 'download';
+    const what = isDownload ? `Loading ${p.file}` : 'Preparing the weights';
+    const speed = isDownload && p.rate > 0 ? `, ${megabytes(p.rate)}/s` : '';
+    const left = isDownload && p.secondsLeft !== null ? `, ${Math.ceil(p.secondsLeft)} s left` : '';
+    say(`${what}: ${megabytes(p.bytes)} of ${megabytes(p.total)}${speed}${left}`);
+  }, signal);
+  byId('model').textContent = model.about;
+  byId('chat-title').textContent = model.isChat ? 'Chat' : 'Text';
+  send.textContent = model.isChat ? 'Send' : 'Continue';
+  const { policies } = model;
+  choose(policyA, policies, policies.includes(policyA.value) ? policyA.value : policies[0]);
+  choose(policyB, ['', ...policies], policies.includes(policyB.value) ? policyB.value : '');
+  await renew();
+  say(ready());
 }
 
 function forget(): void {
@@ -183,23 +212,24 @@ showBudget();
 
 byId('form').addEventListener('submit', (event) => {
   event.preventDefault();
-  if (!send.disabled) running = run().catch(fail);
+  if (!send.disabled) void write();
 });
 prompt.addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   byId<HTMLFormElement>('form').requestSubmit();
 });
-stop.addEventListener('click', () => aborter?.abort());
+stop.addEventListener('click', () => {
+  aborter.abort();
+  // The button is disabled next, and would take the focus with it.
+  prompt.focus();
+});
 document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape') aborter?.abort();
+  if (event.key === 'Escape') aborter.abort();
 });
-byId('clear').addEventListener('click', () => {
-  void restart().then(forget).then(restart).catch(fail);
-});
+byId('clear').addEventListener('click', () => restart(forget));
 budget.addEventListener('input', showBudget);
-for (const control of [policyA, policyB, buffer, budget])
-  control.addEventListener('change', () => void restart().then(sayRestarted).catch(fail));
+for (const control of [policyA, policyB, buffer, budget]) control.addEventListener('change', () => restart());
 
 if (IS_SERVED) {
   const { openServer } = await import('./served.ts');
@@ -211,11 +241,13 @@ if (IS_SERVED) {
   const device = showDevices(() => void open(source, name));
   const open = (next: ModelChoice, called: string): Promise<void> => {
     [source, name] = [next, called];
-    return load((onProgress) => openInPage(next, called, device(), onProgress));
+    return load((onProgress, signal) => openInPage(next, called, device(), onProgress, signal));
   };
   byId<HTMLInputElement>('files').addEventListener('change', ({ target }) => {
     const files = Array.from((target as HTMLInputElement).files ?? []);
     if (files.length === 0) return;
+    // The same files may be chosen again.
+    (target as HTMLInputElement).value = '';
     const chosen = files.find((file) => /\.(gguf|safetensors)$/.test(file.name))?.name ?? 'files';
     void open(files, chosen);
   });

@@ -11,7 +11,7 @@ import {
 } from '../src/exports/web.ts';
 import type { AnyCacheOptions } from '../src/kvcache/policies.ts';
 import { threadCount } from '../src/web/load-model.ts';
-import type { CacheChoice, Conversation, PageModel, Watcher } from './engine.ts';
+import type { CacheChoice, Conversation, PageModel, SlotLimits, Watcher } from './engine.ts';
 
 const POLICIES = ['h2o', 'lastrec', 'tova', 'snapkv', 'pyramid', 'expected', 'knorm', 'keydiff', 'leverage', 'dense'];
 
@@ -20,14 +20,26 @@ export async function openInPage(
   name: string,
   device: Device,
   onProgress: (progress: LoadProgress) => void,
+  signal: AbortSignal,
 ): Promise<PageModel> {
   const model = await loadModel(source, {
     runtimeFiles: new URL('ort/', document.baseURI),
     device,
     worker: () => new Worker(new URL('../src/web/thread.ts', import.meta.url), { type: 'module' }),
     onProgress,
+    signal,
   });
   return new LocalModel(model, name, device);
+}
+
+/**
+ * What all caches may take, in bytes: a quarter of the device's memory, and never more than a quarter of WebAssembly's
+ * heap, which has a copy of one cache.
+ */
+function cacheBytes(): number {
+  // Only Chromium says how much memory there is, in GiB.
+  const { deviceMemory = 4 } = navigator as Navigator & { readonly deviceMemory?: number };
+  return Math.min(deviceMemory / 4, 1) * 2 ** 30;
 }
 
 const optionsOf = (choice: CacheChoice) => ({ ...choice }) as Partial<AnyCacheOptions>;
@@ -55,11 +67,13 @@ class LocalModel implements PageModel {
     return `${policy}, ${cacheLength} slots`;
   }
 
-  async slotBytes({ buffer }: CacheChoice): Promise<number> {
+  async slotLimits(buffer: string, caches: number): Promise<SlotLimits> {
     const cache = await this.#model.createCache(optionsOf({ policy: 'lastrec', cacheLength: 64, buffer }));
     const { keysAndValuesLimit } = await cache.memory();
     await cache.dispose();
-    return keysAndValuesLimit / 64;
+    const bytes = keysAndValuesLimit / 64;
+    const fitting = Math.floor(cacheBytes() / caches / bytes);
+    return { bytes, most: Math.min(this.#model.config.contextLength, fitting) };
   }
 
   async converse(choice: CacheChoice, { onStep }: Watcher): Promise<Conversation> {

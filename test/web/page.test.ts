@@ -64,6 +64,16 @@ describe.skipIf(!hasChromium)('the page', () => {
     await isReady(page);
   };
   const numbers = (page: Page) => page.locator('.side p:nth-of-type(2)').allTextContents();
+  /** Moves the slider to a number of slots that it has. */
+  const setBudget = (page: Page, slots: number) =>
+    page.locator('#budget').evaluate((slider: HTMLInputElement, wanted) => {
+      for (let step = 0; step <= Number(slider.max); step++) {
+        slider.value = String(step);
+        slider.dispatchEvent(new Event('input'));
+        if (slider.ariaValueText!.startsWith(`${wanted} slots`)) break;
+      }
+      slider.dispatchEvent(new Event('change'));
+    }, slots);
   const shoot = async (page: Page, name: string) => {
     if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
   };
@@ -148,11 +158,74 @@ describe.skipIf(!hasChromium)('the page', () => {
     const { page } = await open();
     await write(page, 12);
     const before = await page.locator('.answers span').textContent();
-    await page.locator('#budget').fill('24');
+    await setBudget(page, 24);
     expect(await page.locator('#budget-text').textContent()).toMatch(/^24 slots = \d+ kB$/);
     await write(page, 12, ' and');
     expect((await numbers(page))[0]).toMatch(/· 24 of \d+ tokens held ·/);
     expect(await page.locator('.answers span').first().textContent()).toBe(before);
+    // It ends where the model's context ends; half of the memory for each of two caches is enough for that here.
+    await page.press('#budget', 'End');
+    expect(await page.locator('#budget-text').textContent()).toMatch(/^4096 slots = \d+ MB$/);
+    await page.selectOption('#policy-1', 'lastrec');
+    await page.waitForFunction(() => document.querySelectorAll('.side').length === 2);
+    expect(await page.locator('.side h3').allTextContents()).toEqual(['h2o, 4096 slots', 'lastrec, 4096 slots']);
+    await page.close();
+  });
+
+  it('stops a model that is being loaded, and takes another one afterwards', async () => {
+    const page = await browser.newPage();
+    let goOn = () => {};
+    const waits = new Promise<void>((done) => {
+      goOn = done;
+    });
+    await page.route('**/model.safetensors', async (route) => {
+      await waits;
+      await route.continue();
+    });
+    await page.goto(site.url);
+    await page.waitForFunction(() => !(document.getElementById('stop') as HTMLButtonElement).disabled);
+    expect(await page.locator('#progress').isVisible()).toBe(true);
+    // A choice of its caches is no reason to stop.
+    await page.selectOption('#buffer', 'int8');
+    await page.click('#stop');
+    await page.waitForFunction(() => document.getElementById('status')!.textContent === 'Loading was stopped.');
+    expect(await page.locator('#progress').isVisible()).toBe(false);
+    expect(await page.locator('#send').isDisabled()).toBe(true);
+    goOn();
+    const tiny = join(folder, 'models/tiny');
+    await page.setInputFiles(
+      '#files',
+      (await readdir(tiny)).map((name) => join(tiny, name)),
+    );
+    await isReady(page);
+    await write(page, 3);
+    await page.close();
+  });
+
+  it('leaves a long answer where its reader is, and aligns text that is read from the right', async () => {
+    const { page } = await open();
+    await page.setViewportSize({ width: 360, height: 640 });
+    await page.fill('#count', '400');
+    await page.fill('#prompt', `בראשית ברא ${'אלהים '.repeat(60)}`);
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => {
+      const log = document.getElementById('log')!;
+      return log.scrollTop > 100 && log.scrollTop + log.clientHeight > log.scrollHeight - 40;
+    });
+    await page.locator('#log').evaluate((log) => log.scrollTo(0, 0));
+    const length = () => page.locator('.answers span').evaluate((span) => span.textContent!.length);
+    const before = await length();
+    await expect.poll(length).toBeGreaterThan(before + 20);
+    expect(await page.locator('#log').evaluate((log) => log.scrollTop)).toBe(0);
+    expect(
+      await page
+        .locator('.turn span')
+        .first()
+        .evaluate((span) => getComputedStyle(span).direction),
+    ).toBe('rtl');
+    await page.click('#stop');
+    await page.waitForFunction(() => document.getElementById('status')!.textContent === 'Stopped.');
+    expect(await page.evaluate(() => document.activeElement!.id)).toBe('prompt');
     await page.close();
   });
 
@@ -179,7 +252,7 @@ describe.skipIf(!hasChromium)('the page', () => {
     await page.keyboard.press('Escape');
     await page.waitForFunction(() => document.getElementById('status')!.textContent === 'Stopped.');
     await page.selectOption('#policy-0', 'dense');
-    await page.locator('#budget').fill('8');
+    await setBudget(page, 8);
     await page.waitForFunction(() => document.querySelector('h3')?.textContent === 'dense, 8 slots');
     await page.fill('#prompt', 'a text that is longer than eight tokens, as anybody can see');
     await page.press('#prompt', 'Enter');
@@ -255,7 +328,7 @@ describe.skipIf(!hasChromium)('the page', () => {
   it.skipIf(!SMOLLM2)('opens a GGUF file, and answers a question', async () => {
     const { page, messages } = await open();
     await page.setViewportSize({ width: 1200, height: 980 });
-    await page.locator('#budget').fill('64');
+    await setBudget(page, 64);
     await page.setInputFiles('#files', SMOLLM2!);
     await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Send', null, {
       timeout: 120_000,
