@@ -149,6 +149,8 @@ export class Appender {
 function hideUnseen({ layerShape, lastPosition, groups }: LayerView): void {
   if (layerShape.window === null) return;
   const oldest = lastPosition + 2 - layerShape.window;
-  for (const { positions, keep, length } of groups)
-    for (let j = 0; j < length; j++) if (positions[j] < oldest) keep[j] = 0;
+  for (const group of groups) {
+    const { positions, length } = group;
+    for (let j = 0; j < length; j++) if (positions[j] < oldest) group.evict(j);
+  }
 }

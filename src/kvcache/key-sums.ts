@@ -72,13 +72,13 @@ export class KeySums {
   settle(layer: LayerView, table: SlotTable, numbers: Float64Array): void {
     const key = this.#scratch.vector(layer.keySize);
     for (const group of layer.groups) {
-      const { keep, held, length, kept } = group;
+      const { keep, gone, held, length, kept } = group;
       const from = this.at(numbers, table, layer.row, group.index);
       const add = (j: number, sign: 1 | -1) => {
         group.readKey(j, key);
         addDirection(numbers, from, key, sign);
       };
-      if (kept < length) for (let j = keep.indexOf(0); j >= 0 && j < held; j = keep.indexOf(0, j + 1)) add(j, -1);
+      for (const j of gone) if (j < held) add(j, -1);
       for (let j = held; j < length; j++) if (keep[j] === 1) add(j, 1);
       numbers[from - 1] = kept;
     }

@@ -5,6 +5,7 @@
 import type { ScoredPolicyOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
 import type { PolicyRules } from '../policy/policy.ts';
+import { addTo } from '../policy/vectors.ts';
 
 /** Options of `h2o` and its kin. */
 export interface H2OOptions extends ScoredPolicyOptions {
@@ -21,13 +22,10 @@ export function heavyHitters(normalize = true): PolicyRules {
     sinks: 4,
     reads: false,
     score: ({ scores, weights: [sums], length }) => {
-      for (let j = 0; j < length; j++) scores[j] += sums[j];
+      addTo(scores, sums, length);
       return undefined;
     },
-    rank: ({ values, scores, positions, length }, { lastPosition }) => {
-      if (normalize) for (let j = 0; j < length; j++) values[j] = scores[j] / (lastPosition - positions[j] + 1);
-      else for (let j = 0; j < length; j++) values[j] = scores[j];
-    },
+    countedQueries: () => (normalize ? Number.POSITIVE_INFINITY : 1),
   };
 }
 

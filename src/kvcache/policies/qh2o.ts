@@ -4,6 +4,7 @@
 import { InputError } from '../../util/errors.ts';
 import { buffersOf } from '../buffers.ts';
 import { definePolicy } from '../policy/define-policy.ts';
+import { fillMeans } from '../policy/select.ts';
 import { distance, Scratch } from '../policy/vectors.ts';
 import { type H2OOptions, heavyHitters, NORMALIZE } from './h2o.ts';
 
@@ -48,7 +49,7 @@ export const quantizedH2O = definePolicy<QuantizedH2OOptions>({
         return undefined;
       },
       rank: (group, layer) => {
-        rules.rank!(group, layer);
+        fillMeans(group, layer.lastPosition, group.scores, rules.countedQueries!(layer));
         const { values: ranks, slotState, length } = group;
         const errors = slotState[1];
         const attention = scaling(ranks, length);

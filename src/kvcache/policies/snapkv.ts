@@ -7,6 +7,7 @@ import type { ScoredPolicyOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
 import type { PolicyRules, PolicySetup } from '../policy/policy.ts';
 import { readSinks } from '../policy/safe-options.ts';
+import { addTo } from '../policy/vectors.ts';
 import type { GroupView } from '../policy/view.ts';
 
 export interface SnapKVOptions extends ScoredPolicyOptions {
@@ -49,15 +50,11 @@ export function snapRules({ options, cacheLength }: PolicySetup<SnapKVOptions>):
       rowState[0] = phase === 'decode' ? rowState[0] + counted : counted;
     },
     score: (group, { phase }) => {
-      const { scores, weights, length } = group;
-      if (phase === 'decode') for (let j = 0; j < length; j++) scores[j] += weights[0][j];
+      if (phase === 'decode') addTo(group.scores, group.weights[0], group.length);
       else poolSums(group, kernel);
       return undefined;
     },
-    rank: ({ values, scores, positions, length }, { lastPosition, rowState, phase }) => {
-      const counted = phase === 'decode' ? rowState[0] : 1;
-      for (let j = 0; j < length; j++) values[j] = scores[j] / Math.min(lastPosition - positions[j] + 1, counted);
-    },
+    countedQueries: ({ phase, rowState }) => (phase === 'decode' ? rowState[0] : 1),
   };
 }
 

@@ -41,6 +41,6 @@ export function keepBestTogether(view: LayerView, safeOf: (group: GroupView) => 
   free.sort((a, b) => a.value - b.value || a.position - b.position || b.group - a.group);
   for (const { group, j } of free) {
     if (drop-- <= 0) return;
-    groups[group].keep[j] = 0;
+    groups[group].evict(j);
   }
 }

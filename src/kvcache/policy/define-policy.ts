@@ -71,6 +71,7 @@ const FUNCTIONS = [
   'observe',
   'score',
   'rank',
+  'countedQueries',
   'keep',
   'recent',
   'recentOf',

@@ -7,7 +7,7 @@ import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
 import { isOfChunks } from './needs.ts';
 import type { Policy, PolicyLayout, PolicyRules, PolicySetup } from './policy.ts';
 import { readRecent, readSinks } from './safe-options.ts';
-import { keepBest, keepThese, type SafeTokens } from './select.ts';
+import { fillMeans, keepBest, keepThese, type SafeTokens } from './select.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** The options that the frame takes. */
@@ -59,17 +59,24 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     return { sinks: safeSinks, recent: Math.min(newest, budget - safeSinks) };
   };
   const selectSlots = (layer: LayerView): void => {
-    for (const group of layer.groups) {
-      if (floor === null && group.kept <= group.budget) continue;
+    const { groups, lastPosition } = layer;
+    const safeOf = (group: GroupView) => safeTokens(group, layer);
+    if (floor !== null) {
+      for (const group of groups) rank(group, layer);
+      keepBestTogether(layer, safeOf, floor);
+      return;
+    }
+    for (const group of groups) {
+      if (group.kept <= group.budget) continue;
       if (keep) {
-        keepThese(group, layer, namesKept(group, layer), safeTokens(group, layer), name);
+        keepThese(group, layer, namesKept(group, layer), safeOf(group), name);
         continue;
       }
-      rank(group, layer);
-      if (floor === null)
-        keepBest(group, layer.lastPosition, safeTokens(group, layer), rules.freesAtOnce?.(group.budget));
+      const isBySums = !group.ranked && !rules.rank;
+      if (!isBySums) rank(group, layer);
+      const by = isBySums ? { sums: group.scores, counted: countedBy(rules, layer) } : {};
+      keepBest(group, lastPosition, safeOf(group), { ...by, atOnce: rules.freesAtOnce?.(group.budget) });
     }
-    if (floor !== null) keepBestTogether(layer, (group) => safeTokens(group, layer), floor);
   };
 
   return {
@@ -132,13 +139,8 @@ function calls(name: string, rules: PolicyRules) {
   return {
     rank(group: GroupView, layer: LayerView): void {
       if (group.ranked) return;
-      const { values, scores, length } = group;
-      if (!rules.rank) {
-        for (let j = 0; j < length; j++) values[j] = scores[j];
-        return;
-      }
       try {
-        rules.rank(group, layer);
+        rankBy(rules, group, layer);
       } catch (cause) {
         throw failed(name, 'rank', layer, cause);
       }
@@ -160,6 +162,14 @@ function calls(name: string, rules: PolicyRules) {
     },
   };
 }
+
+/** Fills the values of a group by which a policy ranks it. */
+export function rankBy(rules: PolicyRules, group: GroupView, layer: LayerView): void {
+  if (rules.rank) rules.rank(group, layer);
+  else fillMeans(group, layer.lastPosition, group.scores, countedBy(rules, layer));
+}
+
+const countedBy = ({ countedQueries }: PolicyRules, layer: LayerView): number => countedQueries?.(layer) ?? 1;
 
 /** How groups that share are counted. */
 function shared(floor: number): Pick<Policy, 'overflows' | 'headroom' | 'maxSlots'> {

@@ -3,7 +3,7 @@
  */
 
 import type { SlotStateType } from '../slots/slots.ts';
-import { checkValues } from './frame.ts';
+import { checkValues, rankBy } from './frame.ts';
 import type { Need } from './needs.ts';
 import type { ChunkStart, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
 import type { GroupView, LayerView } from './view.ts';
@@ -121,10 +121,7 @@ export class PolicyPart {
   values(layer: LayerView, nth: number): Float64Array {
     const own = this.#viewOf(layer);
     const group = own.groups[nth];
-    if (!group.ranked) {
-      if (this.rules.rank) this.rules.rank(group, own);
-      else group.values.set(group.scores.subarray(0, group.length));
-    }
+    if (!group.ranked) rankBy(this.rules, group, own);
     return group.values;
   }
 

@@ -78,7 +78,7 @@ export interface Policy {
   readonly mostKeptChunks: number;
   /** Called for each layer after a chunk, before anything is evicted: brings scores up to date. */
   observe?(view: LayerView): void;
-  /** Clears `keep` of the candidates that are evicted. Called where the layer {@link overflows}, which it must not do afterwards. */
+  /** Evicts candidates. Called where the layer {@link overflows}, which it must not do afterwards. */
   select(view: LayerView): void;
   /** Whether a layer would hold more than it may. @default some group is over its budget */
   overflows?(view: LayerView): boolean;
@@ -193,8 +193,13 @@ export interface PolicyRules {
    * and start at 0, and may return values to rank the slots by (otherwise the scores): the higher stay.
    */
   readonly score?: (group: GroupView, layer: LayerView) => ArrayLike<number> | undefined;
-  /** Fills `group.values` of a group that is over its budget, by which slots are ranked. @default the scores */
+  /** Fills `group.values` of a group over its budget, by which slots are ranked. @default by `countedQueries` */
   readonly rank?: (group: GroupView, layer: LayerView) => void;
+  /**
+   * Of scores that are sums over queries: how many queries they are sums of. Slots are ranked by their scores, divided by
+   * the number of these queries that could see them. @default 1: by the scores as they are
+   */
+  readonly countedQueries?: (layer: LayerView) => number;
   /**
    * In place of a ranking: which candidates stay besides sinks and recent tokens, as their indices, at most `group.budget`. Where
    * that is too much together, those named first stay.

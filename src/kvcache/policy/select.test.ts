@@ -16,7 +16,7 @@ function group(
   view.reset(positions.length, 0, budget, 1, 0);
   view.positions.set(positions);
   view.values.set(values);
-  for (const j of gone) view.keep[j] = 0;
+  for (const j of gone) view.evict(j);
   return view;
 }
 
@@ -60,6 +60,29 @@ describe('keepBest', () => {
           const view = group(positions, values, budget, hidden);
           keepBest(view, now, safe);
           expect(kept(view)).toEqual(best(positions, values, hidden, budget, now, safe));
+        },
+      ),
+      { numRuns: 2000, seed: 1 },
+    );
+  });
+
+  it('divides sums by the queries that could see a slot, of those that were counted', () => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.nat(60), { minLength: 1, maxLength: 30 }),
+        fc.infiniteStream(fc.constantFrom(0, 1, 2, 3, 6, -1, 0.1, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY)),
+        fc.constantFrom(1, 2, 5, Number.POSITIVE_INFINITY),
+        fc.nat(8),
+        (positions, stream, counted, less) => {
+          const sums = Float64Array.from(positions, () => stream.next().value as number);
+          const now = Math.max(...positions);
+          const safe = { sinks: 2, recent: 1 };
+          const means = positions.map((position, j) => sums[j] / Math.min(now - position + 1, counted));
+          const safeCount = positions.filter((p) => p < 2 || p === now).length;
+          const budget = Math.max(safeCount, positions.length - less);
+          const view = group(positions, [], budget);
+          keepBest(view, now, safe, { sums, counted });
+          expect(kept(view)).toEqual(best(positions, means, [], budget, now, safe));
         },
       ),
       { numRuns: 2000, seed: 1 },

@@ -17,29 +17,49 @@ export function isSafe(position: number, last: number, { sinks, recent }: SafeTo
   return position < sinks || position > last - recent;
 }
 
+/** By what candidates are ranked, and how many go. */
+export interface Ranking {
+  /**
+   * A value is one of these numbers, divided by how many of the last `counted` queries could see the slot.
+   * @default the group's values
+   */
+  readonly sums?: Float64Array;
+  /** @default 1 */
+  readonly counted?: number;
+  /** So many go, if there are as many, where one must go. @default 1 */
+  readonly atOnce?: number;
+}
+
 /**
- * Clears `keep` of those that go until the group is within its budget: the order is higher value, then younger position. Candidates that
- * do not stay already are left out.
- * @param atOnce so many go, if there are as many, where one must go.
+ * Evicts until the group is within its budget: the order is higher value, then younger position. Candidates that are
+ * evicted already are left out.
  * @throws GraphError for a value that is not a number.
  */
-export function keepBest(group: GroupView, last: number, safe: SafeTokens, atOnce = 1): void {
-  const { keep, budget } = group;
+export function keepBest(group: GroupView, last: number, safe: SafeTokens, ranking: Ranking = {}): void {
+  const { sums = group.values, counted = 1, atOnce = 1 } = ranking;
+  const { budget } = group;
   const over = group.kept - budget;
   if (over <= 0) return;
   if (Math.max(over, atOnce) <= FEW) {
     for (let i = 0; i < Math.max(over, atOnce); i++) {
-      const worst = findWorst(group, last, safe);
-      if (worst >= 0) keep[worst] = 0;
+      const worst = findWorst(group, last, safe, sums, counted);
+      if (worst >= 0) group.evict(worst);
       else if (i < over) throw outOfCandidates(budget);
     }
     return;
   }
+  if (sums !== group.values) fillMeans(group, last, sums, counted);
   const free = freeCandidates(group, last, safe);
   if (free.length < over) throw outOfCandidates(budget);
   const drop = Math.min(free.length, Math.max(over, atOnce));
   moveWorst(group, free, drop);
-  for (let i = 0; i < drop; i++) keep[free[i]] = 0;
+  for (let i = 0; i < drop; i++) group.evict(free[i]);
+}
+
+/** Fills `values`: each sum, divided by how many of the last `counted` queries could see the slot. */
+export function fillMeans({ values, positions, length }: GroupView, last: number, sums: Float64Array, counted: number) {
+  if (counted === 1) values.set(sums.subarray(0, length));
+  else for (let j = 0; j < length; j++) values[j] = sums[j] / Math.min(last - positions[j] + 1, counted);
 }
 
 /** Up to so many are found one by one. */
@@ -102,22 +122,41 @@ function moveWorst({ values, positions }: GroupView, order: Int32Array, count: n
   }
 }
 
-function findWorst(group: GroupView, last: number, { sinks, recent }: SafeTokens): number {
-  const { length, positions, values, keep } = group;
+/** The candidate that goes first; -1: all are safe. Others get no value: 1,024 divisions took as long as this loop. */
+function findWorst(
+  group: GroupView,
+  last: number,
+  { sinks, recent }: SafeTokens,
+  sums: Float64Array,
+  counted: number,
+): number {
+  const { length, positions, keep } = group;
   const oldestSafe = last - recent;
+  const end = last + 1;
   let worst = -1;
   let least = Number.POSITIVE_INFINITY;
+  // What is above it has a higher value, whatever is rounded.
+  let limit = least;
   let age = 0;
   for (let j = 0; j < length; j++) {
-    const value = values[j];
-    // First what is true of nearly all. Nothing is above or below what is no number.
-    if (value > least) continue;
+    // First what is true of nearly all, four at a time. Nothing is above or below what is no number.
+    while (
+      j + 4 <= length &&
+      sums[j] > limit * Math.min(end - positions[j], counted) &&
+      sums[j + 1] > limit * Math.min(end - positions[j + 1], counted) &&
+      sums[j + 2] > limit * Math.min(end - positions[j + 2], counted) &&
+      sums[j + 3] > limit * Math.min(end - positions[j + 3], counted)
+    )
+      j += 4;
+    if (j === length) break;
     const position = positions[j];
     if (keep[j] === 0 || position < sinks || position > oldestSafe) continue;
+    const value = sums[j] / Math.min(end - position, counted);
     if (Number.isNaN(value)) throw notANumber(group, j);
-    if (worst >= 0 && value === least && position > age) continue;
+    if (value > least || (worst >= 0 && value === least && position > age)) continue;
     worst = j;
     least = value;
+    limit = least + Math.abs(least) * 1e-15;
     age = position;
   }
   return worst;
@@ -132,7 +171,7 @@ function outOfCandidates(budget: number): GraphError {
 }
 
 /**
- * Clears `keep` of all but the safe tokens and those that a policy names.
+ * Evicts all but the safe tokens and those that a policy names.
  * @throws PolicyError for indices that are no candidates, and for more than the budget.
  */
 export function keepThese(
@@ -144,8 +183,13 @@ export function keepThese(
 ): void {
   const { keep, positions, length, budget } = group;
   const alive = keep.slice(0, length);
-  for (let j = 0; j < length; j++) if (!isSafe(positions[j], lastPosition, safe)) keep[j] = 0;
-  let left = budget - group.kept;
+  const stays = new Uint8Array(length);
+  let left = budget;
+  for (let j = 0; j < length; j++)
+    if (alive[j] === 1 && isSafe(positions[j], lastPosition, safe)) {
+      stays[j] = 1;
+      left--;
+    }
   let named = 0;
   for (const j of indices) {
     if (!Number.isInteger(j) || j < 0 || j >= length)
@@ -153,9 +197,10 @@ export function keepThese(
     if (alive[j] === 0) continue; // hidden by the window, or named twice
     alive[j] = 0;
     named++;
-    if (keep[j] === 1 || left === 0) continue;
-    keep[j] = 1;
+    if (stays[j] === 1 || left === 0) continue;
+    stays[j] = 1;
     left--;
   }
   if (named > budget) throw new PolicyError(`the policy ${name} keeps ${named} slots, but the budget is ${budget}`);
+  for (let j = 0; j < length; j++) if (stays[j] === 0) group.evict(j);
 }

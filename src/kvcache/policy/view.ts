@@ -11,9 +11,6 @@ import { isOfChunks, type NeededSet, type Reduction } from './needs.ts';
 
 type Half = 'key' | 'value';
 
-/** Tokens that go, up to which they are found one by one. */
-const FEW = 4;
-
 /**
  * One query group: the `held` slots, then the chunk's new tokens. The arrays may be longer than `length`, and belong to the
  * cache: they are overwritten by the next layer.
@@ -36,7 +33,7 @@ export class GroupView {
    * (`needsAlongMean`). New tokens' keys count as the model made them.
    */
   alongMean = new Float64Array(0);
-  /** 1: stays. */
+  /** 1: stays. Cleared by {@link evict}. */
   keep = new Uint8Array(0);
   /** Values by which slots are ranked: the higher stay. */
   values = new Float64Array(0);
@@ -45,8 +42,9 @@ export class GroupView {
   /** @internal Whether {@link values} are those of this chunk. */
   ranked = false;
   readonly #layer: LayerView;
-  /** `keep`, in words of four bytes. */
-  #words = new Uint32Array(0);
+  /** Those that do not stay, so many: a search for them took a tenth of a step's bookkeeping. */
+  #gone = new Int32Array(0);
+  #goneCount = 0;
 
   constructor(layer: LayerView, index: number) {
     this.#layer = layer;
@@ -60,12 +58,19 @@ export class GroupView {
 
   /** How many stay. */
   get kept(): number {
-    const { length, keep } = this;
-    let gone = 0;
-    // This is asked often, and of a single token one or none goes: the engine's own search is five times as fast as counting.
-    for (let j = keep.indexOf(0); j >= 0 && j < length; j = keep.indexOf(0, j + 1))
-      if (++gone > FEW) return this.#countKept();
-    return length - gone;
+    return this.length - this.#goneCount;
+  }
+
+  /** @internal Those that do not stay, in no order: a view, until the next call of {@link evict}. */
+  get gone(): Int32Array {
+    return this.#gone.subarray(0, this.#goneCount);
+  }
+
+  /** @internal Candidate `j` does not stay. */
+  evict(j: number): void {
+    if (this.keep[j] === 0) return;
+    this.keep[j] = 0;
+    this.#gone[this.#goneCount++] = j;
   }
 
   /**
@@ -101,8 +106,8 @@ export class GroupView {
       const size = Math.ceil(length * 1.25);
       this.positions = new Float32Array(size);
       this.values = new Float64Array(size);
-      this.#words = new Uint32Array(Math.ceil(size / 4));
-      this.keep = new Uint8Array(this.#words.buffer);
+      this.keep = new Uint8Array(size);
+      this.#gone = new Int32Array(size);
       this.slotState = [];
       this.weights = [];
     }
@@ -112,21 +117,8 @@ export class GroupView {
     this.length = length;
     this.budget = budget;
     this.ranked = false;
+    this.#goneCount = 0;
     this.keep.fill(1, 0, length);
-  }
-
-  #countKept(): number {
-    const { length, keep } = this;
-    const words = length >> 2;
-    let count = 0;
-    // Four at a time: a word of four ones is 0x01010101.
-    for (let w = 0; w < words; ) {
-      let sum = 0;
-      for (const end = Math.min(words, w + 255); w < end; w++) sum += this.#words[w];
-      count += (sum & 255) + ((sum >>> 8) & 255) + ((sum >>> 16) & 255) + Math.floor(sum / 0x1000000);
-    }
-    for (let j = 4 * words; j < length; j++) count += keep[j];
-    return count;
   }
 
   #read(j: number, half: Half, out: Float32Array, exact: boolean): void {

@@ -100,12 +100,13 @@ export class LayerGroup {
   /** Makes memory for so many slots of each group. */
   grow(slotsOf: (group: number) => number, { step, limits, expected, most }: Growth): void {
     const { table } = this;
-    const wanted = range(table.groups).map((g) => {
+    const all = range(table.groups);
+    if (all.every((g) => slotsOf(g) <= table.capacityOf(g))) return;
+    const wanted = all.map((g) => {
       const slots = slotsOf(g);
       if (slots <= table.capacityOf(g)) return table.capacityOf(g);
       return Math.max(slots, Math.min(limits[g], Math.ceil(slots / step) * step));
     });
-    if (wanted.every((slots, g) => slots <= table.capacityOf(g))) return;
     if (table.ragged) {
       this.resize(table.batch, wanted);
       return;
@@ -120,18 +121,14 @@ export class LayerGroup {
   /** Gives memory back that was needed before the policy cut a layer down. @param step slots by which memory grows. */
   shrink(step: number): void {
     const { table } = this;
-    const fitting = (groups: readonly number[]) => {
-      const filled = groups.flatMap((g) => range(table.batch).map((row) => table.filled[table.groupIndex(row, g)]));
-      return Math.ceil(Math.max(...filled) / step) * step;
-    };
-    const all = range(table.groups);
+    const up = (slots: number) => Math.ceil(slots / step) * step;
     if (!table.ragged) {
-      const capacity = fitting(all);
+      const capacity = up(Math.max(...table.filled));
       if (capacity + step < table.capacity) this.resize(table.batch, capacity);
       return;
     }
-    const wanted = all.map((g) => {
-      const capacity = fitting([g]);
+    const wanted = range(table.groups).map((g) => {
+      const capacity = up(Math.max(...range(table.batch).map((row) => table.filled[table.groupIndex(row, g)])));
       return capacity + step < table.capacityOf(g) ? capacity : table.capacityOf(g);
     });
     if (wanted.some((capacity, g) => capacity < table.capacityOf(g))) this.resize(table.batch, wanted);

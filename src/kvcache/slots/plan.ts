@@ -30,10 +30,11 @@ class GroupPlan {
    * Plans the survivors' slots: those held stay where they are, as far as that is among the first; others fill the
    * gaps.
    */
-  make({ held, length, keep, kept, slotState }: GroupView): void {
+  make({ held, length, keep, kept, gone, slotState }: GroupView): void {
     this.held = held;
     this.kept = kept;
-    this.overwritten = held - countOnes(keep, Math.min(held, kept));
+    this.overwritten = Math.max(0, held - kept);
+    for (let i = 0; i < gone.length; i++) if (gone[i] < held && gone[i] < kept) this.overwritten++;
     this.moveCount = 0;
     this.writeCount = 0;
     this.slotState = slotState;
@@ -90,12 +91,6 @@ export class StepPlan {
 function nextFree(keep: Uint8Array, free: number, held: number): number {
   const slot = keep.indexOf(0, free);
   return slot < 0 || slot > held ? Math.max(free, held) : slot;
-}
-
-function countOnes(keep: Uint8Array, length: number): number {
-  let count = 0;
-  for (let j = 0; j < length; j++) count += keep[j];
-  return count;
 }
 
 function grown(list: Int32Array, length: number): Int32Array<ArrayBuffer> {

@@ -251,7 +251,8 @@ export class SlotTable implements TableSpec {
 /** Whether numbers are the same, which NaN is to itself. */
 function areSame(a: SlotState, at: number, b: ArrayLike<number>, count: number): boolean {
   for (let i = 0; i < count; i++) {
-    const [x, y] = [a[at + i], b[i]];
+    const x = a[at + i];
+    const y = b[i];
     if (x !== y && !(Number.isNaN(x) && Number.isNaN(y))) return false;
   }
   return true;
