@@ -11,7 +11,22 @@ export interface CacheShape {
   readonly cross?: readonly CrossShape[];
   /** How the engine reads slots. */
   readonly memory?: SlotMemory;
+  /** Forms of keys as the engine computes them. @default the host computes them */
+  readonly keyForms?: KeyForms;
 }
+
+/**
+ * Of each key x: max(0, xᵀ·A·x) + b·x, for some symmetric matrices A and vectors b.
+ * @param keys [count, size]; it may be longer. @param matrices [M, size, size] @param vectors [M, size]
+ * @returns [count, M], which may be overwritten by the next call.
+ */
+export type KeyForms = (
+  keys: Float32Array,
+  count: number,
+  size: number,
+  matrices: Float64Array,
+  vectors: Float64Array,
+) => Float32Array | Float64Array;
 
 /** The memory of slots, as an engine reads it in place. */
 export interface SlotMemory {

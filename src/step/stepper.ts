@@ -45,6 +45,7 @@ export class Stepper {
   readonly #format: WeightFormat;
   readonly #backend: Backend;
   readonly #graphs: CompiledGraphs;
+  readonly #keyForms: ReturnType<NonNullable<Backend['keyForms']>> | undefined;
   readonly #ropes: readonly RopeTable[];
   readonly #echo: EchoInputs;
   readonly #caches = new WeakMap<KVCache, BoundCache>();
@@ -60,7 +61,8 @@ export class Stepper {
     options: BackendOptions,
   ) {
     this.config = config;
-    this.cacheShape = cacheShape(config, backend.target);
+    this.#keyForms = backend.keyForms?.(options);
+    this.cacheShape = { ...cacheShape(config, backend.target), keyForms: this.#keyForms?.compute };
     this.#format = format;
     this.#backend = backend;
     this.#graphs = new CompiledGraphs(backend, weights, options);
@@ -163,8 +165,9 @@ export class Stepper {
   }
 
   /** Frees native memory. */
-  dispose(): Promise<void> {
-    return this.#graphs.dispose();
+  async dispose(): Promise<void> {
+    await this.#keyForms?.dispose();
+    await this.#graphs.dispose();
   }
 
   /**

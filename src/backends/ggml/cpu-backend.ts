@@ -104,6 +104,17 @@ export class CpuBackend {
     return done;
   }
 
+  /**
+   * Runs a short graph at once, on the calling thread, where nothing else uses the backend.
+   * @throws GraphError or EngineError where ggml fails.
+   */
+  computeNow(work: ComputeGraph): void {
+    this.#setThreads(work);
+    const status = this.#runHere(work);
+    this.#threads.done();
+    check(status);
+  }
+
   /** Waits for what runs, and gives native memory back. */
   async dispose(): Promise<void> {
     if (this.#disposed) return;
@@ -113,6 +124,10 @@ export class CpuBackend {
     this.graphMemory.dispose();
     this.#handle.dispose();
     this.#flag.dispose();
+  }
+
+  #setThreads({ kind, graph }: ComputeGraph): void {
+    this.#ggml.ggml_backend_set_n_threads(this.pointer, this.#threads.next(kind ?? graph));
   }
 
   #runHere({ graph, scheduler }: ComputeGraph): number {
@@ -132,8 +147,7 @@ export class CpuBackend {
     const stop = (): void => ggml.ggml_set_no_alloc(this.#flag.pointer, true);
     signal?.addEventListener('abort', stop, { once: true });
     try {
-      const { graph } = work;
-      ggml.ggml_backend_set_n_threads(this.pointer, this.#threads.next(work.kind ?? graph));
+      this.#setThreads(work);
       const isShort = (work.lastTook ?? Infinity) <= SHORT;
       const start = performance.now();
       const status = isShort ? this.#runHere(work) : await this.#runApart(work);
@@ -141,21 +155,22 @@ export class CpuBackend {
       this.#threads.done();
       if (isShort && end - this.#turnAt >= TURN) await setImmediate();
       if (!isShort || end - this.#turnAt >= TURN) this.#turnAt = performance.now();
-      if (status === STATUS.success) {
-        work.lastTook = end - start;
-        return;
-      }
-      if (status === STATUS.aborted) {
-        signal?.throwIfAborted();
-        throw new GraphError('the step was stopped: the model was disposed of');
-      }
-      if (status === STATUS.allocFailed) throw new EngineError('there is no memory for the work of this step');
-      throw new GraphError(`ggml could not run the step (status ${status})`);
+      if (status === STATUS.aborted) signal?.throwIfAborted();
+      check(status);
+      work.lastTook = end - start;
     } finally {
       signal?.removeEventListener('abort', stop);
       if (!this.#disposed) ggml.ggml_set_no_alloc(this.#flag.pointer, false);
     }
   }
+}
+
+/** @throws GraphError or EngineError for what is no success. */
+function check(status: number): void {
+  if (status === STATUS.success) return;
+  if (status === STATUS.aborted) throw new GraphError('the step was stopped: the model was disposed of');
+  if (status === STATUS.allocFailed) throw new EngineError('there is no memory for the work of this step');
+  throw new GraphError(`ggml could not run the step (status ${status})`);
 }
 
 function makePool(ggml: Ggml, threads: number): Pointer {

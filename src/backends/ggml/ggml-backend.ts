@@ -9,6 +9,7 @@ import { openGgml } from './binding.ts';
 import { CpuBackend } from './cpu-backend.ts';
 import { type DeviceName, openDevice } from './devices.ts';
 import type { Pointer } from './functions.ts';
+import { GgmlKeyForms } from './key-forms.ts';
 import { GgmlSession } from './session.ts';
 import { canAttendInSlots } from './slot-use.ts';
 import { ggmlCodec, matrixFormat, plainCodec } from './weight-codec.ts';
@@ -111,6 +112,7 @@ export const ggmlBackend: Backend = {
   },
   codec: ggmlCodec,
   compile: (graph, prepared, options = {}) => compile(graph, prepared, options, null),
+  keyForms: ({ threads }) => new GgmlKeyForms(threads),
   countNodes: (graph) => graph.nodes.length,
 };
 

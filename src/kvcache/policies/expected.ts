@@ -5,9 +5,9 @@ import { wholeNumber } from '../../util/numbers.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
 import { refreshing, refuseVaryingRotation, SINKS } from '../policy/refresh.ts';
-import { addOuter, lengthOf, quadratic, Scratch } from '../policy/vectors.ts';
-import type { LayerView } from '../policy/view.ts';
-import type { RotationShape } from '../shape.ts';
+import { addOuter, hostForms, lengthOf, Scratch } from '../policy/vectors.ts';
+import type { GroupView, LayerView } from '../policy/view.ts';
+import type { KeyForms, RotationShape } from '../shape.ts';
 
 export interface ExpectedOptions extends ScoredPolicyOptions {
   /** F: how many positions ahead. @default 512 */
@@ -63,23 +63,12 @@ export const expectedAttention = definePolicy<ExpectedOptions>({
       },
       score: (group, layer) => {
         if (!isDue(layer.rowState)) return undefined;
-        const { heads, layerShape, rowState, nextLayerState, keySize, valueSize } = layer;
+        const { heads, valueSize } = layer;
         const { scores, length } = group;
-        const rotation = layerShape.rotation as RotationShape | null;
-        const mean = meanRotation(rotation, layer.ropePosition, horizon);
-        const logits = scratch.numbers(heads * length);
-        const [key, value] = [scratch.vector(keySize), scratch.vector(valueSize, 1)];
-        const turned = scratch.sums(keySize);
-        for (let j = 0; j < length; j++) {
-          group.readKey(j, key);
-          turnBack(key, mean, rotation, turned);
-          for (let r = 0; r < heads; r++) {
-            const at = (group.index * heads + r) * momentsOf(keySize);
-            logits[r * length + j] = expectedLogit(nextLayerState, at, turned, rowState[0], layerShape.attentionScale);
-          }
-        }
+        const logits = expectedLogits(group, layer, horizon, scratch, shape.keyForms ?? hostForms);
         scores.fill(0, 0, length);
-        for (let r = 0; r < heads; r++) addSoftmax(logits, r * length, length, 1 / heads, scores);
+        for (let r = 0; r < heads; r++) addSoftmax(logits, r, heads, length, scores);
+        const value = scratch.vector(valueSize);
         for (let j = 0; j < length; j++) {
           group.readValue(j, value);
           scores[j] *= lengthOf(value);
@@ -117,48 +106,108 @@ function addMoments(layer: LayerView, scratch: Scratch): void {
   }
 }
 
-/** Mean cos and sin of each pair over the next positions. */
-function meanRotation(rotation: RotationShape | null, position: number, horizon: number): Float64Array {
-  const pairs = rotation?.inverse.length ?? 0;
-  const mean = new Float64Array(2 * pairs);
-  for (let i = 0; i < pairs; i++) {
-    for (let t = 1; t <= horizon; t++) {
-      const angle = (position + t) * rotation!.inverse[i];
-      mean[2 * i] += (Math.cos(angle) * rotation!.scale) / horizon;
-      mean[2 * i + 1] += (Math.sin(angle) * rotation!.scale) / horizon;
+/** What a rotation does to two numbers, on average over positions. */
+interface MeanPair {
+  readonly a: number;
+  readonly b: number;
+  readonly cos: number;
+  readonly sin: number;
+}
+
+/** R̄: the mean rotation over the next `horizon` positions. */
+function meanRotation(rotation: RotationShape | null, position: number, horizon: number): MeanPair[] {
+  if (!rotation) return [];
+  const { inverse, scale, interleave } = rotation;
+  return Array.from(inverse, (angle, i) => {
+    const [a, b] = interleave ? [2 * i, 2 * i + 1] : [i, i + inverse.length];
+    // The sum of a geometric series of e^(i·angle).
+    const half = Math.sin(angle / 2);
+    const size = half === 0 ? scale : (scale * Math.sin((horizon * angle) / 2)) / (horizon * half);
+    const middle = (position + (horizon + 1) / 2) * angle;
+    return { a, b, cos: size * Math.cos(middle), sin: size * Math.sin(middle) };
+  });
+}
+
+/**
+ * What each head of a group is expected to score its candidates with, [length, heads]: kᵀR̄μ·s + kᵀR̄ΣR̄ᵀk·s²/2, as
+ * forms of the keys as they are stored.
+ */
+function expectedLogits(
+  group: GroupView,
+  layer: LayerView,
+  horizon: number,
+  scratch: Scratch,
+  keyForms: KeyForms,
+): ReturnType<KeyForms> {
+  const { heads, keySize: D, rowState, nextLayerState, layerShape, ropePosition } = layer;
+  const matrices = scratch.sums(heads * D * D);
+  const vectors = scratch.sums(heads * D, 1);
+  const mean = meanRotation(layerShape.rotation as RotationShape | null, ropePosition, horizon);
+  for (let r = 0; r < heads; r++) {
+    const at = (group.index * heads + r) * momentsOf(D);
+    const matrix = matrices.subarray(r * D * D, (r + 1) * D * D);
+    const vector = vectors.subarray(r * D, (r + 1) * D);
+    fillForm(nextLayerState, at, rowState[0], layerShape.attentionScale, matrix, vector);
+    turn(vector, 1, D, 1, mean);
+    // Its columns, and then its rows.
+    turn(matrix, D, 1, D, mean);
+    turn(matrix, D, D, 1, mean);
+  }
+  const keys = scratch.growing(group.length * D);
+  group.readKeys(keys);
+  return keyForms(keys, group.length, D, matrices, vectors);
+}
+
+/** Σ·s²/2 and μ·s, from the sums of `count` queries that begin at `at`. */
+function fillForm(
+  sums: Float64Array,
+  at: number,
+  count: number,
+  s: number,
+  matrix: Float64Array,
+  vector: Float64Array,
+): void {
+  const D = vector.length;
+  for (let i = 0; i < D; i++) {
+    const row = at + D + i * D;
+    for (let j = i; j < D; j++) {
+      const covariance = sums[row + j] / count - (sums[at + i] / count) * (sums[at + j] / count);
+      matrix[i * D + j] = (covariance * s * s) / 2;
+      matrix[j * D + i] = matrix[i * D + j];
     }
-  }
-  return mean;
-}
-
-/** R̄ᵀk */
-function turnBack(key: Float32Array, mean: Float64Array, rotation: RotationShape | null, out: Float64Array): void {
-  out.set(key);
-  const pairs = mean.length / 2;
-  for (let i = 0; i < pairs; i++) {
-    const [a, b] = rotation!.interleave ? [2 * i, 2 * i + 1] : [i, i + pairs];
-    const [cos, sin] = [mean[2 * i], mean[2 * i + 1]];
-    out[a] = key[a] * cos + key[b] * sin;
-    out[b] = key[b] * cos - key[a] * sin;
+    vector[i] = (sums[at + i] / count) * s;
   }
 }
 
-/** k·μ·s + kᵀΣk·s²/2, from the sums of `count` queries that begin at `at`. */
-function expectedLogit(numbers: Float64Array, at: number, k: Float64Array, count: number, s: number): number {
-  const D = k.length;
-  let linear = 0;
-  for (let i = 0; i < D; i++) linear += k[i] * numbers[at + i];
-  linear /= count;
-  const square = quadratic(numbers, at + D, k);
-  const variance = Math.max(0, square / count - linear * linear);
-  return linear * s + (variance * s * s) / 2;
+/** Turns `count` vectors by R̄, in place: number i of the n-th is `x[n · next + i · step]`. */
+function turn(x: Float64Array, count: number, next: number, step: number, mean: readonly MeanPair[]): void {
+  for (const { a, b, cos, sin } of mean)
+    for (let n = 0; n < count; n++) {
+      const [p, q] = [n * next + a * step, n * next + b * step];
+      const [u, v] = [x[p], x[q]];
+      x[p] = u * cos - v * sin;
+      x[q] = u * sin + v * cos;
+    }
 }
 
-/** out += weight · softmax(logits) */
-function addSoftmax(logits: Float64Array, from: number, length: number, weight: number, out: Float64Array): void {
+/**
+ * out += one head's part of the mean of softmax(logits) over heads. The logits are overwritten.
+ * @param logits [length, heads]
+ */
+function addSoftmax(
+  logits: ReturnType<KeyForms>,
+  head: number,
+  heads: number,
+  length: number,
+  out: Float64Array,
+): void {
   let max = Number.NEGATIVE_INFINITY;
-  for (let j = 0; j < length; j++) max = Math.max(max, logits[from + j]);
+  for (let j = 0; j < length; j++) max = Math.max(max, logits[j * heads + head]);
   let sum = 0;
-  for (let j = 0; j < length; j++) sum += Math.exp(logits[from + j] - max);
-  for (let j = 0; j < length; j++) out[j] += (weight * Math.exp(logits[from + j] - max)) / sum;
+  for (let j = 0; j < length; j++) {
+    const weight = Math.exp(logits[j * heads + head] - max);
+    logits[j * heads + head] = weight;
+    sum += weight;
+  }
+  for (let j = 0; j < length; j++) out[j] += logits[j * heads + head] / (sum * heads);
 }

@@ -1,6 +1,7 @@
 /**
  * @file Arithmetic on single keys and values, in float64.
  */
+import type { KeyForms } from '../shape.ts';
 
 /** ‖x‖₂, or that of a part of it. */
 export function lengthOf(x: Float32Array | Float64Array, from = 0, count = x.length): number {
@@ -64,7 +65,7 @@ export function dotAt(x: Float32Array, at: number, y: Float64Array): number {
 }
 
 /** yᵀ A y of a symmetric matrix A [D, D] that begins at `from`, by its upper half. */
-export function quadratic(matrix: Float64Array, from: number, y: Float64Array): number {
+function quadratic(matrix: Float64Array, from: number, y: Float64Array): number {
   const D = y.length;
   let sum = 0;
   for (let i = 0; i < D; i++) {
@@ -86,6 +87,20 @@ export function quadratic(matrix: Float64Array, from: number, y: Float64Array): 
   }
   return 2 * sum;
 }
+
+/** Forms of keys, in float64. */
+export const hostForms: KeyForms = (keys, count, size, matrices, vectors) => {
+  const M = vectors.length / size;
+  const parts = Array.from({ length: M }, (_, m) => vectors.subarray(m * size, (m + 1) * size));
+  const forms = new Float64Array(count * M);
+  const y = new Float64Array(size);
+  for (let j = 0; j < count; j++) {
+    for (let i = 0; i < size; i++) y[i] = keys[j * size + i];
+    for (let m = 0; m < M; m++)
+      forms[j * M + m] = Math.max(0, quadratic(matrices, m * size * size, y)) + dotAt(keys, j * size, parts[m]);
+  }
+  return forms;
+};
 
 /** Adds Σ x xᵀ over `count` vectors x [count, D] to the upper half of a matrix [D, D] that begins at `from`. */
 export function addOuter(x: Float64Array, count: number, D: number, matrix: Float64Array, from: number): void {
