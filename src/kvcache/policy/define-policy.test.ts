@@ -39,6 +39,27 @@ describe('definePolicy', () => {
     }
   });
 
+  it('is not asked about a token alone that its scores take nothing from', () => {
+    const called = (definition: Partial<PolicyDefinition>) => {
+      const calls: number[] = [];
+      const score: PolicyDefinition['score'] = (group, { newTokens }) => {
+        calls.push(newTokens);
+        return group.weights[0].slice(0, group.length);
+      };
+      const cache = open({ name: 'mine', score, perGroup: false, ...definition });
+      feed(cache, 5, 1, 2, 1);
+      expect(cache.tokenPositions(0)).toHaveLength(8);
+      return [...new Set(calls)];
+    };
+    expect(called({ needs: ['chunk-sums'], scoresDecode: false })).toEqual([5, 2]);
+    expect(called({ needs: ['echo'], scoresDecode: false })).toEqual([5, 2]);
+    expect(called({ needs: ['echo'] })).toEqual([5, 1, 2]);
+    expect(called({ needs: ['echo', 'sums'], scoresDecode: false })).toEqual([5, 1, 2]);
+    const layerState = () => 1;
+    const observe: PolicyDefinition['observe'] = ({ nextLayerState }) => void nextLayerState.fill(1);
+    expect(called({ needs: ['echo'], scoresDecode: false, layerState, observe })).toEqual([5, 1, 2]);
+  });
+
   it('ranks by the values that it returns, or by its scores', () => {
     const byReturn = open({
       name: 'oldest',

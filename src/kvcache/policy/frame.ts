@@ -146,6 +146,7 @@ function calls(name: string, rules: PolicyRules) {
       }
     },
     observe(layer: LayerView): void {
+      if (rests(rules, layer)) return;
       try {
         rules.observe?.(layer);
       } catch (cause) {
@@ -161,6 +162,13 @@ function calls(name: string, rules: PolicyRules) {
       }
     },
   };
+}
+
+/** Whether a token leaves a policy's numbers as they are: all that it needs of the attention is 0 for single tokens. */
+export function rests({ needs = [], scoresDecode, layerState }: PolicyRules, { newTokens, layer }: LayerView): boolean {
+  return (
+    newTokens === 1 && scoresDecode === false && needs.length > 0 && needs.every(isOfChunks) && !layerState?.(layer)
+  );
 }
 
 /** Fills the values of a group by which a policy ranks it. */

@@ -3,7 +3,7 @@
  */
 
 import type { SlotStateType } from '../slots/slots.ts';
-import { checkValues, rankBy } from './frame.ts';
+import { checkValues, rankBy, rests } from './frame.ts';
 import type { Need } from './needs.ts';
 import type { ChunkStart, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
 import type { GroupView, LayerView } from './view.ts';
@@ -99,13 +99,16 @@ export class PolicyPart {
       nextLayerState: isKept ? layerState : layer.nextLayerState.subarray(from, to),
       groups: groups.map((group, i) => this.#groupOf(group, members ? i : group.index)),
     };
-    return Object.assign(Object.create(layer) as LayerView, own);
+    const view = Object.assign(Object.create(layer) as LayerView, own);
+    this.#last = { layer: layer.layer, row: layer.row, chunk: layer.chunk, view };
+    return view;
   }
 
   /** Brings the part's numbers up to date, and keeps the values that it returns. */
   observe(layer: LayerView): void {
+    this.#last = null;
+    if (rests(this.rules, layer)) return;
     const own = this.#makeView(layer);
-    this.#last = { layer: layer.layer, row: layer.row, chunk: layer.chunk, view: own };
     if (own.groups.length === 0) return;
     this.rules.observe?.(own);
     for (const group of own.groups) {
@@ -138,6 +141,7 @@ export class PolicyPart {
     }
     const { view } = own;
     (view as { index: number }).index = index;
+    view.ranked = false;
     const counts = group.slotState.length + group.weights.length;
     if (own.slotState === group.slotState && own.weights === group.weights && own.counts === counts) return view;
     const from = this.#offsets.slotState;

@@ -170,7 +170,11 @@ export interface PolicyRules {
   readonly promptTail?: number;
   /** Whether a score, once given, depends on tokens that come later. @default true for a policy with `score` */
   readonly scoredByLater?: boolean;
-  /** Whether scores of tokens that are held change while tokens come one by one. @default scoredByLater */
+  /**
+   * Whether scores of tokens that are held change while tokens come one by one. Where they do not, and all that the
+   * policy needs are echoes and sums of chunks, neither `observe` nor `score` is called for a token that comes alone: it
+   * has the score 0. @default scoredByLater
+   */
   readonly scoresDecode?: boolean;
   /** Whether scores are made anew after a number of tokens: speculation is refused, as drafts are among them. @default false */
   readonly refreshes?: boolean;
