@@ -140,6 +140,8 @@ export class Picture {
 function resolved(colour: string): string {
   const probe = document.createElement('i');
   probe.style.color = colour;
+  // What a colour means is told by the legend: colours of the user's would make all cells the same.
+  probe.style.forcedColorAdjust = 'none';
   document.body.append(probe);
   const value = getComputedStyle(probe).color;
   probe.remove();

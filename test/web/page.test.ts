@@ -140,6 +140,9 @@ describe.skipIf(!hasChromium)('the page', () => {
     const light = await colour();
     await page.emulateMedia({ colorScheme: 'dark' });
     await expect.poll(colour).not.toBe(light);
+    // Colours that the user has chosen for text do not make all cells the same.
+    await page.emulateMedia({ colorScheme: 'light', forcedColors: 'active' });
+    await expect.poll(colour).toBe(light);
     await page.close();
   });
 
