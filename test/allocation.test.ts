@@ -10,14 +10,15 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Allocation } from './support/allocation-child.ts';
+import { built } from './support/built.ts';
 
-const CHILD = join(import.meta.dirname, 'support/allocation-child.ts');
+const CHILD = built(join(import.meta.dirname, 'support/allocation-child.ts'));
 const TOKENS = 200;
 /**
  * Young objects live until the end, so that what was allocated can be counted: without the second, they are collected
  * after 16 MB.
  */
-const FLAGS = ['--expose-gc', '--min-semi-space-size=512', '--max-semi-space-size=512', '--import', 'tsx'];
+const FLAGS = ['--expose-gc', '--min-semi-space-size=512', '--max-semi-space-size=512'];
 
 /**
  * Measured, in bytes a token. External are 16,384 of logits and 3,072 of new keys and values; a growing dense cache's

@@ -4,6 +4,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { builtUrl } from '../../test/support/built.ts';
 import { HubServer } from '../../test/support/hub-server.ts';
 import { f32, safetensorsFile } from '../../test/support/safetensors-bytes.ts';
 
@@ -14,7 +15,7 @@ const weights = safetensorsFile({
   ),
 });
 const script = `
-  const { downloadFromHub } = await import(${JSON.stringify(new URL('./hub-node.ts', import.meta.url).href)});
+  const { downloadFromHub } = await import('${builtUrl(join(import.meta.dirname, 'hub-node.ts'))}');
   const onProgress = ({ fileBytes }) => process.stdout.write(fileBytes + '\\n');
   const [endpoint, cacheDir] = process.argv.slice(1);
   process.stdout.write('done ' + (await downloadFromHub('org/tiny', { endpoint, cacheDir, token: false, onProgress })));
@@ -37,7 +38,7 @@ afterEach(async () => {
 });
 
 function start(): ChildProcess {
-  const args = ['--import', 'tsx', '--input-type=module', '-e', script, server.endpoint, cacheDir];
+  const args = ['--input-type=module', '-e', script, server.endpoint, cacheDir];
   return spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
 }
 

@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { builtUrl } from '../../test/support/built.ts';
 import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
 import { WeightsError } from '../util/errors.ts';
 import { defaultCacheDir, openPreparedWeights, type StoreOptions } from './store-node.ts';
@@ -194,7 +194,7 @@ describe('prepared weights', () => {
 
   it('survive a writer that is killed', async () => {
     const script = `
-      import { openPreparedWeights } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, 'store-node.ts')).href)};
+      import { openPreparedWeights } from '${builtUrl(join(import.meta.dirname, 'store-node.ts'))}';
       const spec = { name: 'w', shape: [1000, 64], role: 'plain', format: 'float32' };
       const read = async (start, count) => {
         process.stdout.write('reading');
@@ -203,7 +203,7 @@ describe('prepared weights', () => {
       };
       await openPreparedWeights({ specs: [spec], format: 'float32', identity: 'x', cacheDir: process.argv[1],
         source: () => ({ rows: 1000, cols: 64, read }) });`;
-    const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script, cacheDir], {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script, cacheDir], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     await new Promise((done) => child.stdout.once('data', done));

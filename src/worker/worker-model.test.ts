@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { builtUrl } from '../../test/support/built.ts';
 import { PLAIN } from '../../test/support/chat-templates.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
@@ -313,7 +313,7 @@ describe('the thread', () => {
 
 describe('the end of the process', () => {
   it('waits for the step of a thread, and keeps its exit code', async () => {
-    const entrance = pathToFileURL(join(import.meta.dirname, '../node.ts')).href;
+    const entrance = builtUrl(join(import.meta.dirname, '../node.ts'));
     const script = `
       const { loadModelInWorker } = await import(${JSON.stringify(entrance)});
       const model = await loadModelInWorker('models/tiny', ${JSON.stringify({ ...OPTIONS, threads: 1 })});
@@ -323,8 +323,7 @@ describe('the end of the process', () => {
     const program = join(folder, 'program.mjs');
     await writeFile(program, script);
     for (const wait of [0, 3, 10]) {
-      const args = ['--import', 'tsx', program, String(wait)];
-      const { status, signal } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+      const { status, signal } = spawnSync(process.execPath, [program, String(wait)], { encoding: 'utf8' });
       expect({ status, signal }).toEqual({ status: 3, signal: null });
     }
   });

@@ -4,6 +4,7 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadModel } from '../../src/node.ts';
+import { built } from '../support/built.ts';
 import { caseFolder, FAMILY_CASES, MORE_CASES } from '../support/family-cases.ts';
 import type { TestTensor } from '../support/safetensors-bytes.ts';
 import { floatsOf, readTensors, writeTensors } from '../support/safetensors-file.ts';
@@ -199,8 +200,8 @@ describe('findCases', () => {
 
 describe('the command', () => {
   async function run(...args: string[]): Promise<{ code: number; output: string }> {
-    const main = join(import.meta.dirname, 'main.ts');
-    const child = spawn(process.execPath, ['--import', 'tsx', main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const main = built(join(import.meta.dirname, 'main.ts'));
+    const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (data) => {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import type { CliIo } from '../../src/cli/io.ts';
 import { run } from '../../src/cli/program.ts';
+import { built } from './built.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -78,8 +79,7 @@ export class CliProcess {
 
   /** @param stdout where its results go instead of into {@link CliProcess.stdout}. */
   constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}, stdout: 'pipe' | number = 'pipe') {
-    const main = join(ROOT, 'src/cli/main.ts');
-    this.child = spawn(process.execPath, ['--import', 'tsx', main, ...args], {
+    this.child = spawn(process.execPath, [built(join(ROOT, 'src/cli/main.ts')), ...args], {
       cwd: ROOT,
       env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0', ...env },
       stdio: ['pipe', stdout, 'pipe'],

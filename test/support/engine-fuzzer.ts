@@ -4,9 +4,10 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { built } from './built.ts';
 import type { Fuzzer } from './fuzzers.ts';
 
 interface Answer {
@@ -17,12 +18,18 @@ interface Answer {
 let child: ChildProcess | null = null;
 let cacheDir: string | null = null;
 
+function newFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'keyhold-fuzz-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
 /** @throws Error where the process was ended, or an error came that is no KeyholdError. */
 export const engine: Fuzzer = async (random) => {
   const seed = random(2 ** 31);
   if (!child) {
-    cacheDir ??= mkdtempSync(join(tmpdir(), 'keyhold-fuzz-'));
-    child = fork(join(import.meta.dirname, 'engine-fuzz-child.ts'), [cacheDir], { execArgv: ['--import', 'tsx'] });
+    cacheDir ??= newFolder();
+    child = fork(built(join(import.meta.dirname, 'engine-fuzz-child.ts')), [cacheDir]);
     child.unref();
     child.channel?.unref();
   }

@@ -6,9 +6,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { transform } from 'esbuild';
+import { built } from './built.ts';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
-const TSX = join(ROOT, 'node_modules/tsx/dist/esm/index.mjs');
 
 /** Where `import 'keyhold'` leads, as package.json's exports say of the built files. */
 export const ENTRANCES: Readonly<Record<string, string>> = {
@@ -44,7 +45,7 @@ export class ExampleFolder {
     await mkdir(join(path, 'node_modules'));
     await symlink(ROOT, join(path, 'node_modules/keyhold'));
     await mkdir(join(path, 'bin'));
-    const command = `exec ${process.execPath} --import ${TSX} ${join(ROOT, 'src/cli/main.ts')}`;
+    const command = `exec ${process.execPath} ${built(join(ROOT, 'src/cli/main.ts'))}`;
     const npx = `[ "$1" = keyhold ] && shift && ${command} "$@"`;
     await writeFile(join(path, 'bin/keyhold'), `#!/bin/sh\n${command} "$@"\n`, { mode: 0o755 });
     await writeFile(join(path, 'bin/npx'), `#!/bin/sh\n${npx}\n`, { mode: 0o755 });
@@ -79,9 +80,12 @@ export class ExampleFolder {
   ): Promise<ChildProcess> {
     let mapped = code;
     for (const [name, path] of Object.entries(ENTRANCES))
-      mapped = mapped.replaceAll(`from '${name}'`, `from ${JSON.stringify(join(ROOT, path))}`);
-    await writeFile(join(this.path, file), mapped);
-    return this.#start(process.execPath, ['--import', TSX, file, ...args], env, input);
+      mapped = mapped.replaceAll(`from '${name}'`, `from ${JSON.stringify(built(join(ROOT, path)))}`);
+    const typed = /\.mts$/.test(file);
+    if (typed) mapped = (await transform(mapped, { loader: 'ts', target: 'node20' })).code;
+    const program = typed ? file.replace(/mts$/, 'mjs') : file;
+    await writeFile(join(this.path, program), mapped);
+    return this.#start(process.execPath, [program, ...args], env, input);
   }
 
   runShell(code: string): Promise<Outcome> {

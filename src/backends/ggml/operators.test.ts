@@ -2,7 +2,7 @@
  * Each operator against its definition in plain TypeScript.
  */
 
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -89,6 +89,7 @@ async function compute(
   const results = await session.run(inputs); // a graph that is kept gives the same again
   await session.dispose();
   weights.dispose();
+  rmSync(folder, { recursive: true });
   return results;
 }
 

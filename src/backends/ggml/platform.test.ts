@@ -1,13 +1,15 @@
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
 import { EngineError } from '../../util/errors.ts';
 import { findGpuLibrary, findLibraries, gpuPackage, PACKAGE_VERSION } from './platform.ts';
 
+const folder = await tempFolder('ggml-packages');
+
 /** A package on disk, as `require.resolve` finds it. */
 async function fakePackage(version: string, files: readonly string[]) {
-  const root = await mkdtemp(join(tmpdir(), 'keyhold-ggml-'));
+  const root = await mkdtemp(join(folder, 'cpu-'));
   await mkdir(join(root, 'dist'));
   await mkdir(join(root, 'bins/win-x64'), { recursive: true });
   await writeFile(join(root, 'package.json'), JSON.stringify({ version }));
@@ -69,7 +71,7 @@ describe('findGpuLibrary', () => {
   };
 
   async function gpuBuild(version: string, files: readonly string[]) {
-    const root = await mkdtemp(join(tmpdir(), 'keyhold-gpu-'));
+    const root = await mkdtemp(join(folder, 'gpu-'));
     await mkdir(join(root, 'bins/linux-x64-vulkan'), { recursive: true });
     await writeFile(join(root, 'package.json'), JSON.stringify({ version }));
     for (const file of files) await writeFile(join(root, 'bins/linux-x64-vulkan', file), '');
