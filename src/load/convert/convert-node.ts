@@ -9,7 +9,6 @@ import { type Entry, headerBytes, padded, tensorBytes } from '../../checkpoint/g
 import { encodeValues, WRITTEN_FORMATS, type WrittenFormat } from '../../checkpoint/gguf/write/quantize.ts';
 import { vocabularyEntries } from '../../checkpoint/gguf/write/vocabulary-entries.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
-import type { Config } from '../../config/config.ts';
 import { InputError, KeyholdError, WeightsError } from '../../util/errors.ts';
 import { freeBytes, syncFolder, unfinishedName } from '../../util/files-node.ts';
 import { PIECE_VALUES } from '../../util/numbers.ts';
@@ -18,7 +17,7 @@ import type { MergeSource } from '../merge-node.ts';
 import { planModel } from '../plan.ts';
 import { checkReadsBack } from './check-written-node.ts';
 import { ggufModelOf } from './gguf-model.ts';
-import { type GgufTensor, ggufTensors, type HeadCounts } from './gguf-tensors.ts';
+import { type GgufTensor, ggufTensors } from './gguf-tensors.ts';
 
 /** Options of `writeGguf`. */
 export interface ConvertOptions {
@@ -69,10 +68,9 @@ export async function writeGguf(
   const adapted = await adaptPlan(checkpoint, plan, requests);
   try {
     const { config } = adapted;
-    const { layout, entries, extra } = ggufModelOf(config, checkpoint.name.replace(/^.*[/\\]/, '') || 'model');
-    const made = ggufTensors(adapted.request.specs, adapted.request.source, layout, countsOf(config));
-    for (const [name, values] of extra) made.push(constant(name, values));
-    const metadata = new Map<string, Entry>(entries);
+    const facts = ggufModelOf(config, checkpoint.name.replace(/^.*[/\\]/, '') || 'model');
+    const made = ggufTensors(config, adapted.request, facts);
+    const metadata = new Map<string, Entry>(facts.entries);
     metadata.set('general.file_type', { type: 'u32', value: FILE_TYPES[weights] });
     for (const [key, entry] of await vocabularyOf(checkpoint, config.embedRows)) metadata.set(key, entry);
     const check = (file: string) => checkReadsBack(file, checkpoint.name, config);
@@ -80,24 +78,6 @@ export async function writeGguf(
   } finally {
     await adapted.close();
   }
-}
-
-function countsOf({ layers }: Config): HeadCounts {
-  const mixers = layers.map(({ mixer }) => mixer);
-  const attention = mixers.find((mixer) => mixer?.kind === 'self-attention');
-  const ssm = mixers.find((mixer) => mixer?.kind === 'mamba-2');
-  const delta = mixers.find((mixer) => mixer?.kind === 'gated-delta');
-  return {
-    q: attention?.heads ?? 1,
-    k: attention?.groups ?? 1,
-    ssmGroups: ssm?.groups ?? null,
-    deltaKeys: delta?.keyHeads ?? null,
-  };
-}
-
-function constant(name: string, values: readonly number[]): GgufTensor {
-  const read = async (start: number, count: number) => Float32Array.from(values.slice(start, start + count));
-  return { name, shape: [values.length], role: 'exact', rows: { rows: values.length, cols: 1, read } };
 }
 
 async function vocabularyOf(checkpoint: Checkpoint, size: number): Promise<ReadonlyMap<string, Entry>> {

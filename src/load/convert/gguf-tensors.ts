@@ -2,9 +2,11 @@
  * @file A model's parameters as the tensors of a GGUF file: names, orders of rows, experts in one tensor.
  */
 import { BARE, FUSED, type GgufLayout, MODULES } from '../../checkpoint/gguf/layouts.ts';
+import type { Config } from '../../config/config.ts';
 import { ConfigError } from '../../util/errors.ts';
 import { concatRows, mapRows, pickRows, sliceRows, transpose } from '../../weights/rows.ts';
 import type { Param, RowSource } from '../../weights/types.ts';
+import type { GgufModelFacts } from './gguf-model.ts';
 
 /** A tensor to be written. */
 export interface GgufTensor {
@@ -17,7 +19,7 @@ export interface GgufTensor {
 }
 
 /** What the layout of some tensors depends on. */
-export interface HeadCounts {
+interface HeadCounts {
   readonly q: number;
   readonly k: number;
   /** Of Mamba-2; null: the model has none. */
@@ -32,13 +34,16 @@ interface Piece {
   readonly index: number | null;
 }
 
-/** @throws ConfigError for a parameter that has no name in GGUF. */
+/**
+ * @param parameters all of the model, and the rows of each.
+ * @throws ConfigError for a parameter that has no name in GGUF.
+ */
 export function ggufTensors(
-  specs: readonly Param[],
-  source: (param: Param) => RowSource,
-  layout: GgufLayout,
-  heads: HeadCounts,
+  config: Config,
+  { specs, source }: { readonly specs: readonly Param[]; readonly source: (param: Param) => RowSource },
+  { layout, extra }: GgufModelFacts,
 ): GgufTensor[] {
+  const heads = countsOf(config);
   const pieces = new Map<string, Piece[]>();
   for (const spec of specs)
     for (const { name, rows } of partsOf(spec, source(spec))) {
@@ -54,7 +59,25 @@ export function ggufTensors(
   byTurns(tensors, ['attn_q', 'attn_q_gate'], 'attn_q', heads.q);
   if (heads.deltaKeys !== null) byTurns(tensors, ['ssm_beta', 'ssm_alpha'], 'ssm_ba', heads.deltaKeys);
   if (layout.fusedGateUp) fuse(tensors, FUSED.gateUp.parts, FUSED.gateUp.to);
-  return [...tensors.values()];
+  return [...tensors.values(), ...[...extra].map(([name, values]) => constant(name, values))];
+}
+
+function countsOf({ layers }: Config): HeadCounts {
+  const mixers = layers.map(({ mixer }) => mixer);
+  const attention = mixers.find((mixer) => mixer?.kind === 'self-attention');
+  const ssm = mixers.find((mixer) => mixer?.kind === 'mamba-2');
+  const delta = mixers.find((mixer) => mixer?.kind === 'gated-delta');
+  return {
+    q: attention?.heads ?? 1,
+    k: attention?.groups ?? 1,
+    ssmGroups: ssm?.groups ?? null,
+    deltaKeys: delta?.keyHeads ?? null,
+  };
+}
+
+function constant(name: string, values: readonly number[]): GgufTensor {
+  const read = async (start: number, count: number) => Float32Array.from(values.slice(start, start + count));
+  return { name, shape: [values.length], role: 'exact', rows: { rows: values.length, cols: 1, read } };
 }
 
 /** The pieces that a parameter is made of, each with its rows. */
