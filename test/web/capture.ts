@@ -1,5 +1,6 @@
 /**
- * @file A worker that steps with the small model on WebGPU, and tells the logits of each step and how many groups of buffers it made.
+ * @file A worker that steps with the small model on WebGPU, once with steps that are recorded and once without, and
+ * tells the logits of each step and how many groups of buffers it made.
  */
 import { openWebGpu } from '../../src/backends/onnx/onnxruntime-webgpu.ts';
 import type { AnyCacheOptions } from '../../src/kvcache/policies.ts';
@@ -11,7 +12,6 @@ import { prepareInMemory } from '../../src/weights/in-memory.ts';
 /** What the page asks for. */
 export interface CaptureJob {
   readonly model: string;
-  readonly captures: boolean;
   readonly cache: Partial<AnyCacheOptions>;
   readonly chunks: readonly (readonly number[])[];
 }
@@ -23,7 +23,7 @@ export interface CapturedLogits {
 }
 
 interface Scope {
-  postMessage(message: CapturedLogits): void;
+  postMessage(message: Readonly<Record<'recorded' | 'plain', CapturedLogits>>): void;
   onmessage: (event: MessageEvent<CaptureJob>) => void;
   readonly GPUDevice: { readonly prototype: { createBindGroup(request: unknown): unknown } };
 }
@@ -36,7 +36,10 @@ scope.GPUDevice.prototype.createBindGroup = function (request) {
   return createBindGroup.call(this, request);
 };
 
-scope.onmessage = async ({ data: { model: url, captures, cache: options, chunks } }) => {
+scope.onmessage = async ({ data }) =>
+  scope.postMessage({ recorded: await run(data, true), plain: await run(data, false) });
+
+async function run({ model: url, cache: options, chunks }: CaptureJob, captures: boolean): Promise<CapturedLogits> {
   const backend = await openWebGpu({ runtimeFiles: '/ort/', captures });
   const checkpoint = await openSource({ kind: 'folder', url }, {});
   const prepare = (request: PrepareRequest) => prepareInMemory({ ...request, codec: backend.codec });
@@ -50,5 +53,5 @@ scope.onmessage = async ({ data: { model: url, captures, cache: options, chunks 
     groups.push(made - before);
   }
   await model.dispose();
-  scope.postMessage({ logits, groups });
-};
+  return { logits, groups };
+}
