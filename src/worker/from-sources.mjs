@@ -1,7 +1,14 @@
 /**
- * @file The thread of a model where the library runs from its sources, as in its tests: TypeScript has to be read there, too.
+ * @file The thread of a model where the library runs from its sources, as in its tests: TypeScript has to be read
+ * there, too, unless the run of the tests has compiled it (`test/support/built.ts`).
  */
-import { register } from 'tsx/esm/api';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 
-register();
-await import('./thread-node.ts');
+const { KEYHOLD_BUILT: built } = process.env;
+if (built) await import(pathToFileURL(join(built, 'src/worker/thread-node.js')).href);
+else {
+  const { register } = await import('tsx/esm/api');
+  register();
+  await import('./thread-node.ts');
+}
