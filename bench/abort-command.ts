@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadModel } from '../src/node.ts';
@@ -24,8 +24,6 @@ const perNumber = model.tokenizer.encode(numbers(100)).length / 100;
 await model.dispose();
 const prompt = join(folder, 'prompt.txt');
 writeFileSync(prompt, numbers(Math.ceil(TOKENS / perNumber)));
-// The command reads its version there.
-copyFileSync(join(import.meta.dirname, '../../../package.json'), join(import.meta.dirname, '../package.json'));
 const taken: number[] = [];
 const codes = new Set<number | null>();
 for (let i = 0; i < Number(count); i++) {

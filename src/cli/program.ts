@@ -3,6 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { packageFile } from '../util/shipped-node.ts';
 import { addOfflineBatch } from './commands/batch.ts';
 import { addBench } from './commands/bench.ts';
 import { addCache } from './commands/cache.ts';
@@ -113,7 +114,7 @@ export async function run(args: readonly string[], io: CliIo): Promise<number> {
 }
 
 function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(packageFile('package.json'), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }
 

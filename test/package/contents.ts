@@ -19,7 +19,7 @@ export async function checkContents(tarball: string): Promise<void> {
       .split('\n')
       .map((line) => line.replace(/^package\//, '')),
   );
-  const problems = [...files].filter((file) => /\.map$|\.test\.|tsbuildinfo|expected\.safetensors|^src\//.test(file));
+  const problems = [...files].filter((file) => /\.map$|\.test\.|expected\.safetensors|^src\//.test(file));
   for (const page of [...files].filter((file) => file.endsWith('.md'))) {
     const text = await command('tar', ['-xzOf', tarball, `package/${page}`], ROOT);
     for (const [, target] of text.matchAll(/\]\(([^)\s#]+)[^)]*\)/g)) {

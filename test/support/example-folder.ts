@@ -15,11 +15,11 @@ export const ROOT = resolve(import.meta.dirname, '../..');
 export const ENTRANCES: Readonly<Record<string, string>> = {
   keyhold: 'src/node.ts',
   'keyhold/eval': 'src/exports/eval-node.ts',
-  'keyhold/policies': 'src/exports/policies.ts',
+  'keyhold/policies': 'src/exports/policies-node.ts',
   'keyhold/adapters': 'src/exports/adapters-node.ts',
   'keyhold/checkpoint': 'src/exports/checkpoint-node.ts',
   'keyhold/server': 'src/exports/server.ts',
-  'keyhold/ai-sdk': 'src/exports/ai-sdk.ts',
+  'keyhold/ai-sdk': 'src/exports/ai-sdk-node.ts',
   'keyhold/web': 'src/exports/web.ts',
   'keyhold/web/worker': 'src/web/thread.ts',
 };

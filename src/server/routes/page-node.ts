@@ -3,11 +3,9 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { packageFile } from '../../util/shipped-node.ts';
 import type { PageFiles } from './page-files.ts';
 
-/** The same from src/server/routes and from dist/server/routes. */
-const FOLDER = fileURLToPath(new URL('../../../dist/page/', import.meta.url));
 const TYPES: Readonly<Record<string, string>> = {
   html: 'text/html; charset=utf-8',
   js: 'text/javascript; charset=utf-8',
@@ -15,7 +13,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** null: the page was not built. */
-export async function readPageFiles(folder = FOLDER): Promise<PageFiles | null> {
+export async function readPageFiles(folder = packageFile('dist/page')): Promise<PageFiles | null> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   const files = entries.filter((entry) => entry.isFile());
   if (!files.some(({ name }) => name === 'index.html')) return null;
