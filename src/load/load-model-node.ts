@@ -18,7 +18,7 @@ import { mapStored, withMapped } from '../weights/map-stored.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { calibrationFolder } from './calibration-folder-node.ts';
-import { type DeviceName, type EngineName, openEngine } from './engines-node.ts';
+import { beginEngine, type DeviceName, type EngineName, openEngine } from './engines-node.ts';
 import { keptFormats } from './kept-formats.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
@@ -177,9 +177,13 @@ export async function assembleFrom<T>(
   signal?.throwIfAborted();
   checkModel(model);
   checkAdapters(options.adapters ?? []);
-  const backend = await openEngine(options.engine, options.device);
-  const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options) : model;
+  const engine = beginEngine(options.engine, options.device);
+  // It is not waited for where the checkpoint can't be opened.
+  engine.catch(() => undefined);
+  const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options, engine) : model;
   try {
+    const { backend: opening } = await engine;
+    const backend = await opening;
     return await assemble({
       checkpoint,
       backend,
@@ -258,10 +262,15 @@ export async function preparedFormats(model: string, options: LoadOptions = {}):
 
 /**
  * Opens a checkpoint by path, hub id or shipped name, as {@link loadModel} takes it. Downloads it if it is not there yet.
- * @throws CheckpointError, HubError
+ * @param first what a download waits for.
+ * @throws CheckpointError, HubError; what `first` is rejected with.
  */
-export async function openCheckpoint(model: string = TINY_MODEL, options: LoadOptions = {}): Promise<Checkpoint> {
-  return openCheckpointFolder(await locateModel(model, options), model);
+export async function openCheckpoint(
+  model: string = TINY_MODEL,
+  options: LoadOptions = {},
+  first?: Promise<unknown>,
+): Promise<Checkpoint> {
+  return openCheckpointFolder(await locateModel(model, options, first), model);
 }
 
 /**
@@ -290,9 +299,10 @@ export async function mergeAdapters(
 
 /**
  * The folder or file of a model that is named by path, hub id or shipped name; downloads it if it is not there yet.
- * @throws HubError, InputError
+ * @param first what a download waits for.
+ * @throws HubError, InputError; what `first` is rejected with.
  */
-export async function locateModel(model: string, options: LoadOptions): Promise<string> {
+export async function locateModel(model: string, options: LoadOptions, first?: Promise<unknown>): Promise<string> {
   if (model === '') throw new InputError('the name of the model is empty');
   if (/^https?:/.test(model)) throw new InputError(urlHint(model));
   const shipped = shippedFolder(model);
@@ -302,6 +312,7 @@ export async function locateModel(model: string, options: LoadOptions): Promise<
   if (/^[^/]+\.(gguf|safetensors)$/.test(model)) return model;
   const named = hubGguf(model);
   if (named === null && model.split('/').length > 2) return model;
+  await first;
   const { onProgress, signal, hub } = options;
   try {
     const folder = await downloadFromHub(model, {

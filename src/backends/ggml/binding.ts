@@ -1,5 +1,5 @@
 /**
- * @file Opens ggml's shared libraries and makes their functions callable. Nothing is loaded before {@link openGgml} is
+ * @file Opens ggml's shared libraries and makes their functions callable. Nothing is loaded before {@link openGgml} or {@link loadGgml} is
  * called.
  */
 import { createRequire } from 'node:module';
@@ -51,17 +51,55 @@ const ALL_MEMORY = { base: 4096n, size: Number.MAX_SAFE_INTEGER - 8191 };
 const NOTHING = new Uint8Array(new ArrayBuffer(4096));
 
 let opened: Ggml | null = null;
+/** What {@link loadGgml} gives while ggml is not open yet. */
+let opening: Promise<Ggml> | null = null;
 
 /**
  * ggml, opened at the first call.
- * @throws EngineError for a platform without libraries, a package that is missing, or one of another version.
+ * @throws EngineError for a platform without libraries, a package that is missing, one of another version, or while {@link loadGgml} is at
+ * work.
  */
 export function openGgml(): Ggml {
-  opened ??= open(findLibraries());
+  if (opening) throw new EngineError('ggml is being opened: wait for the promise of loadGgml');
+  if (opened) return opened;
+  const libraries = openLibraries(findLibraries());
+  libraries.calls.ggml_backend_load_all_from_path(libraries.files.folder);
+  opened = complete(libraries);
   return opened;
 }
 
-function open(files: LibraryFiles): Ggml {
+/**
+ * As {@link openGgml}. ggml tries its builds for processors on another thread, which takes most of the time.
+ * @throws EngineError at once, but that no build is for this processor, which the promise is rejected with.
+ */
+export function loadGgml(): Promise<Ggml> {
+  if (opening) return opening;
+  if (opened) return Promise.resolve(opened);
+  opening = loadBuilds(openLibraries(findLibraries()));
+  return opening;
+}
+
+async function loadBuilds(libraries: Libraries): Promise<Ggml> {
+  try {
+    await later(libraries.calls, 'ggml_backend_load_all_from_path', libraries.files.folder);
+    opened = complete(libraries);
+    return opened;
+  } finally {
+    opening = null;
+  }
+}
+
+/** ggml's libraries without those that compute. */
+interface Libraries {
+  readonly files: LibraryFiles;
+  readonly koffi: KoffiModule;
+  readonly types: KoffiTypes;
+  readonly calls: Ggml;
+  /** The address of an exported function. */
+  readonly symbol: (name: string) => Pointer;
+}
+
+function openLibraries(files: LibraryFiles): Libraries {
   const koffi = loadKoffi();
   const types = koffiTypes(koffi);
   const base = load(koffi, files.base);
@@ -85,22 +123,29 @@ function open(files: LibraryFiles): Ggml {
   // Log lines would go to stderr. This function takes no arguments and has no effect, so it can be called as a log
   // callback from any thread.
   calls.ggml_log_set(symbol('ggml_tensor_overhead'), null);
-  calls.ggml_backend_load_all_from_path(files.folder);
+  return { files, koffi, types, calls, symbol };
+}
+
+/** Functions that also run on another thread. */
+type LaterCall =
+  | 'ggml_backend_graph_compute'
+  | 'ggml_backend_load_all_from_path'
+  | 'ggml_backend_sched_graph_compute'
+  | 'ggml_backend_tensor_set'
+  | 'ggml_quantize_chunk';
+
+/** Calls a function on another thread. */
+const later = (calls: Ggml, name: LaterCall, ...args: unknown[]): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const call = calls[name] as unknown as AsyncCall;
+    call.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
+  });
+
+/** @throws EngineError where no build for this processor was loaded. */
+function complete({ files, koffi, types, calls, symbol }: Libraries): Ggml {
   const cpu = calls.ggml_backend_dev_by_type(CPU_DEVICE);
   if (!cpu) throw new EngineError(`${files.folder}: ggml found no build for this processor`);
   const cpuCalls = bindCpu(koffi, types, calls, cpu);
-  const later = (
-    name:
-      | 'ggml_backend_graph_compute'
-      | 'ggml_backend_sched_graph_compute'
-      | 'ggml_backend_tensor_set'
-      | 'ggml_quantize_chunk',
-    ...args: unknown[]
-  ): Promise<number> =>
-    new Promise((resolve, reject) => {
-      const call = calls[name] as unknown as AsyncCall;
-      call.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
-    });
   const ggml: Ggml = {
     ...calls,
     ...cpuCalls,
@@ -112,13 +157,13 @@ function open(files: LibraryFiles): Ggml {
     hostBuffer: calls.ggml_backend_cpu_buffer_from_ptr(ALL_MEMORY.base, ALL_MEMORY.size),
     features: features(koffi, calls, cpuCalls, cpu),
     addressOf: addresses(koffi),
-    compute: (backend, graph) => later('ggml_backend_graph_compute', backend, graph),
-    computeScheduled: (scheduler, graph) => later('ggml_backend_sched_graph_compute', scheduler, graph),
+    compute: (backend, graph) => later(calls, 'ggml_backend_graph_compute', backend, graph),
+    computeScheduled: (scheduler, graph) => later(calls, 'ggml_backend_sched_graph_compute', scheduler, graph),
     quantize: async (...args) => {
-      await later('ggml_quantize_chunk', ...args);
+      await later(calls, 'ggml_quantize_chunk', ...args);
     },
     setTensor: async (tensor, address, length) => {
-      await later('ggml_backend_tensor_set', tensor, address, 0, length);
+      await later(calls, 'ggml_backend_tensor_set', tensor, address, 0, length);
     },
   };
   checkTensorLayout(ggml);
