@@ -71,7 +71,7 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
   const fallsBack = flag(model, 'byte_fallback', false);
   const ignoresMerges = flag(model, 'ignore_merges', false);
   const stated = model['merges'] as readonly unknown[] | ReadMerges;
-  const merges = 'ids' in stated ? tableOf(stated.ids) : readMerges(stated, idOf, prefix);
+  let merges = 'ids' in stated ? null : readMerges(stated, idOf, prefix);
   const known = new Map<string, readonly number[]>();
 
   const first = (word: string): number[] => {
@@ -92,7 +92,9 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
   };
   const encode = (word: string): readonly number[] => {
     const whole = ignoresMerges ? idOf.get(word) : undefined;
-    return whole === undefined ? mergeAll(first(word), merges) : [whole];
+    if (whole !== undefined) return [whole];
+    merges ??= tableOf((stated as ReadMerges).ids);
+    return mergeAll(first(word), merges);
   };
   return (word) => {
     if (word.length > CACHED_LENGTH) return encode(word);

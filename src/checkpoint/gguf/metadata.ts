@@ -115,6 +115,11 @@ export class Metadata {
     return values as number[];
   }
 
+  /** As {@link numbers}, in an array of the file's type where there is one: of 100,000 numbers that takes no time. */
+  packedNumbers(key: string): ArrayLike<number> {
+    return this.#list(key, 'number').numbers?.() ?? this.numbers(key);
+  }
+
   texts(key: string): string[] {
     return this.#list(key, 'string').values() as string[];
   }

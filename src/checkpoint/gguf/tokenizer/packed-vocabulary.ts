@@ -20,6 +20,8 @@ export class PackedVocabulary {
   readonly #mask: number;
   /** Of each slot one more than the id, 0 where the slot is free, and the hash. */
   readonly #slots: Int32Array;
+  /** Whether each token is found by its bytes. */
+  readonly #isComplete: boolean;
   /** Tokens that were asked for, by id. */
   #texts: (string | undefined)[] = [];
   #single = 0;
@@ -34,6 +36,7 @@ export class PackedVocabulary {
     this.#isLeftOut = isLeftOut;
     this.#mask = mask;
     this.#slots = slots;
+    let found = 0;
     // One loop without calls is compiled while it runs.
     for (let id = 0; id < lengths.length; id++) {
       if (isLeftOut(id)) continue;
@@ -49,7 +52,9 @@ export class PackedVocabulary {
       if (slots[2 * slot] !== 0) continue;
       slots[2 * slot] = id + 1;
       slots[2 * slot + 1] = hash;
+      found++;
     }
+    this.#isComplete = found === lengths.length;
   }
 
   /** The highest id. */
@@ -84,11 +89,12 @@ export class PackedVocabulary {
   /**
    * Three ids for each merge: the left token, the right one, and the token that they become.
    * @param merges two tokens each, with a space between.
-   * @throws TokenizerError for a merge that is not two tokens, or needs a token that there is not.
+   * @throws TokenizerError for a merge that needs a token that there is not.
    */
   readMerges(merges: PackedTexts): Int32Array {
     const { bytes, starts, lengths } = merges;
     const out = new Int32Array(3 * lengths.length);
+    let next = 0;
     for (let rank = 0; rank < lengths.length; rank++) {
       const start = starts[rank];
       const end = start + lengths[rank];
@@ -98,15 +104,13 @@ export class PackedVocabulary {
       while (space < end && (space === start || bytes[space] !== SPACE))
         left = Math.imul(left ^ bytes[space++], HASH_FACTOR);
       let right = HASH_START;
-      let both = left;
-      for (let i = space + 1; i < end; i++) {
-        right = Math.imul(right ^ bytes[i], HASH_FACTOR);
-        both = Math.imul(both ^ bytes[i], HASH_FACTOR);
-      }
-      if (space >= end - 1) throw new TokenizerError(`the GGUF file's merge ${quote(merges, rank)} is not two tokens`);
+      for (let i = space + 1; i < end; i++) right = Math.imul(right ^ bytes[i], HASH_FACTOR);
       const a = this.#find(left, bytes, start, space, 0, 0);
       const b = this.#find(right, bytes, space + 1, end, 0, 0);
-      const joined = this.#find(both, bytes, start, space, space + 1, end);
+      // Most tokens stand in the order of the merges that they are made by.
+      const isNext = this.#isComplete && this.#isToken(next, bytes, start, space, space + 1, end);
+      const joined = isNext ? next : this.#findJoined(left, bytes, start, space, end);
+      next = joined + 1;
       if (a < 0 || b < 0 || joined < 0)
         throw new TokenizerError(
           `the GGUF file's merge ${rank}, ${quote(merges, rank)}, needs a token that the file does not have`,
@@ -124,6 +128,13 @@ export class PackedVocabulary {
     return Object.fromEntries(
       texts.map((text, id) => [text, id] as const).filter(([text, id]) => this.get(text) === id),
     );
+  }
+
+  /** The id of the token of two tokens with a space between. @param hash of the first. */
+  #findJoined(hash: number, bytes: Uint8Array, start: number, space: number, end: number): number {
+    let both = hash;
+    for (let i = space + 1; i < end; i++) both = Math.imul(both ^ bytes[i], HASH_FACTOR);
+    return this.#find(both, bytes, start, space, space + 1, end);
   }
 
   /** The id of the token of bytes `a … b` and `c … d` behind each other; -1 where there is none. */
@@ -149,14 +160,33 @@ export class PackedVocabulary {
   }
 }
 
-/** Merges as ids, see {@link PackedVocabulary.readMerges}, and as texts where they are written. */
+/** Merges as ids and, where they are written, as texts. */
 export class PackedMerges {
+  readonly #vocabulary: PackedVocabulary;
   readonly #texts: PackedTexts;
-  readonly ids: Int32Array;
+  #ids: Int32Array | undefined;
 
+  /** @throws TokenizerError for a merge that is not two tokens. */
   constructor(vocabulary: PackedVocabulary, texts: PackedTexts) {
+    this.#vocabulary = vocabulary;
     this.#texts = texts;
-    this.ids = vocabulary.readMerges(texts);
+    const { bytes, starts, lengths } = texts;
+    for (let rank = 0; rank < lengths.length; rank++) {
+      const end = starts[rank] + lengths[rank];
+      let space = starts[rank] + 1;
+      while (space < end && bytes[space] !== SPACE) space++;
+      if (space >= end - 1) throw new TokenizerError(`the GGUF file's merge ${quote(texts, rank)} is not two tokens`);
+    }
+  }
+
+  /**
+   * See {@link PackedVocabulary.readMerges}. They are read when they are first asked for, since that takes a sixth of opening a small
+   * model.
+   * @throws TokenizerError for a merge that needs a token that there is not.
+   */
+  get ids(): Int32Array {
+    this.#ids ??= this.#vocabulary.readMerges(this.#texts);
+    return this.#ids;
   }
 
   /** As tokenizer.json has merges: texts, or pairs where a token holds a space. */

@@ -19,11 +19,11 @@ export function readVocabulary(metadata: Metadata, architecture: string): GgufVo
   const packedTokens = own.packedTexts('tokens');
   const count = packedTokens.lengths.length;
   const tokens = lazy(() => decodeTexts(packedTokens));
-  const list = (key: string): number[] | null => {
+  const list = (key: string): ArrayLike<number> | null => {
     if (!own.has(key)) return null;
-    const values = own.numbers(key);
+    const values = own.packedNumbers(key);
     if (values.length < count) throw own.fail(key, `has ${values.length} entries for ${count} tokens`);
-    return values.length === count ? values : values.slice(0, count);
+    return values.length === count ? values : Array.from({ length: count }, (_, id) => values[id]);
   };
   const ids: Record<string, number> = {};
   for (const key of TOKEN_IDS) {

@@ -18,9 +18,9 @@ export interface GgufVocabulary {
   readonly packedTokens: PackedTexts;
   /** One token. */
   readonly textOf: (id: number) => string;
-  readonly scores: readonly number[] | null;
+  readonly scores: ArrayLike<number> | null;
   /** See {@link TOKEN_TYPE}. */
-  readonly types: readonly number[] | null;
+  readonly types: ArrayLike<number> | null;
   /** Each is two tokens with a space between. */
   readonly merges: PackedTexts | null;
   /** Special tokens: `bos`, `eos`, `unknown`, `padding`, `seperator`, `cls`, `mask`. */
