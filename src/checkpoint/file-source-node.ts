@@ -37,11 +37,11 @@ export async function openFileSource(path: string): Promise<ByteSource> {
 }
 
 function reader(handle: FileHandle, path: string, size: number): ByteSource['read'] {
-  return async (offset, length) => {
+  return async (offset, length, into) => {
     if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
       throw new CheckpointError(`${path}: ${length} bytes at ${offset} were asked for, but the file has ${size} bytes`);
     }
-    const bytes = new Uint8Array(length);
+    const bytes = into ?? new Uint8Array(length);
     let done = 0;
     while (done < length) {
       let bytesRead: number;

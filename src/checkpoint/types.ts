@@ -30,12 +30,12 @@ export interface ByteSource {
    * @default false
    */
   readonly isRemote?: boolean;
-  /** Reads exactly `length` bytes at `offset`; throws a CheckpointError where there are fewer. */
-  read(offset: number, length: number): Promise<Uint8Array>;
   /**
-   * As `read`, for a source that is read while it is downloaded: the bytes are given when they come, and are not asked
-   * for.
+   * Reads exactly `length` bytes at `offset`; throws a CheckpointError where there are fewer.
+   * @param into memory of that length, which a source may use. @default new memory
    */
+  read(offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
+  /** As `read`, for a source that is read while it is downloaded: the bytes are given when they come, and are not asked for. */
   readPassing?(offset: number, length: number): Promise<Uint8Array>;
   /** Told where the tensors are, when the header has been read. */
   onTensors?(ranges: readonly TensorRange[]): void;
@@ -76,8 +76,11 @@ export interface BlockRows {
   readonly format: BlockFormat | 'f32' | 'f16' | 'bf16';
   /** Bytes of one row. */
   readonly rowBytes: number;
-  /** The bytes of rows `start … start + count`. */
-  read(start: number, count: number): Promise<Uint8Array>;
+  /**
+   * The bytes of rows `start … start + count`.
+   * @param into memory of their length, which may be used. @default new memory
+   */
+  read(start: number, count: number, into?: Uint8Array): Promise<Uint8Array>;
   /** Where the first row is, if all rows lie behind each other in a file on the disk: for mapping it. */
   readonly location?: { readonly path: string; readonly offset: number };
 }

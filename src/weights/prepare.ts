@@ -9,6 +9,8 @@ import { areScalesFinite } from './finite-blocks.ts';
 import type { WeightLayout } from './layout.ts';
 import type { ParamSpec, RowSource } from './types.ts';
 
+const FLOAT_BYTES = Float32Array.BYTES_PER_ELEMENT;
+
 /** Takes bytes at an offset, in any order. The bytes may be overwritten as soon as the promise is fulfilled. */
 export type ByteSink = (bytes: Uint8Array, offset: number) => Promise<void>;
 
@@ -75,24 +77,29 @@ interface Piece<S> {
 function* groupsOf<S extends ParamSpec>(options: PrepareOptions<S>): Generator<readonly Piece<S>[]> {
   const { specs, source, codec: { arrangedRows = 1 } = scaledBlocks, readsTogether = false } = options;
   let pieces: Piece<S>[] = [];
-  let values = 0;
+  /** Bytes that they take in memory. */
+  let size = 0;
   for (const spec of specs) {
     const from = source(spec);
     const { rows, cols } = from; // a plain parameter's pieces may be columns of what its shape says
     const step = Math.max(1, Math.floor(PIECE_VALUES / cols / arrangedRows)) * arrangedRows;
+    const rowBytes = keptBlocks(spec, from)?.rowBytes ?? FLOAT_BYTES * cols;
     for (let start = 0; start < rows; start += step) {
       const count = Math.min(step, rows - start);
-      if (pieces.length > 0 && !(readsTogether && values + count * cols <= PIECE_VALUES)) {
+      if (pieces.length > 0 && !(readsTogether && size + count * rowBytes <= FLOAT_BYTES * PIECE_VALUES)) {
         yield pieces;
         pieces = [];
-        values = 0;
+        size = 0;
       }
       pieces.push({ spec, from, start, count, isLast: start + count === rows });
-      values += count * cols;
+      size += count * rowBytes;
     }
   }
   if (pieces.length > 0) yield pieces;
 }
+
+/** The blocks of a parameter that stays as it is stored. */
+const keptBlocks = ({ stored }: ParamSpec, { blocks }: RowSource) => (stored === undefined ? undefined : blocks);
 
 /** Values, or blocks of rows that stay as they are stored. @throws CheckpointError where a value is not finite. */
 async function readPiece<S extends ParamSpec>({
@@ -101,7 +108,7 @@ async function readPiece<S extends ParamSpec>({
   start,
   count,
 }: Piece<S>): Promise<Float32Array | Uint8Array> {
-  const kept = spec.stored === undefined ? undefined : from.blocks;
+  const kept = keptBlocks(spec, from);
   if (!kept) return from.read(start, count);
   const bytes = await kept.read(start, count);
   // Reading the values checks them, and says which one is wrong.

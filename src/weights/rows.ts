@@ -1,7 +1,14 @@
 /**
  * @file Matrices that are read row by row, and ways to put them together: nothing is held longer than it is used.
  */
-import { type Gatherable, gatherRows, pickedBlocks, slicedBlocks } from '../checkpoint/block-rows.ts';
+import {
+  type Gatherable,
+  gatherRows,
+  pickedBlocks,
+  type ReadRows,
+  readInto,
+  slicedBlocks,
+} from '../checkpoint/block-rows.ts';
 import type { BlockRows, StoredTensor } from '../checkpoint/types.ts';
 import { CheckpointError } from '../util/errors.ts';
 import { PIECE_VALUES, product } from '../util/numbers.ts';
@@ -116,8 +123,8 @@ function concatBlocks(parts: readonly RowSource[]): BlockRows | null {
     format,
     rowBytes,
     ...(isOnePiece ? { location } : {}),
-    async read(start, count) {
-      const out = new Uint8Array(count * rowBytes);
+    async read(start, count, into) {
+      const out = into ?? new Uint8Array(count * rowBytes);
       await concatenate(out, rowBytes, parts, start, count, (part) => part.blocks!.read);
       return out;
     },
@@ -131,15 +138,18 @@ async function concatenate<T extends Gatherable>(
   parts: readonly RowSource[],
   start: number,
   count: number,
-  reader: (part: RowSource) => (start: number, count: number) => Promise<T>,
+  reader: (part: RowSource) => ReadRows<T>,
 ): Promise<void> {
   let first = 0;
-  for (const part of parts) {
+  const reads = parts.map(async (part) => {
     const from = Math.max(start, first);
     const to = Math.min(start + count, first + part.rows);
-    if (from < to) out.set(await reader(part)(from - first, to - from), (from - start) * size);
+    const own = from - first;
     first += part.rows;
-  }
+    if (from >= to) return;
+    await readInto(out.subarray((from - start) * size, (to - start) * size), reader(part), own, to - from);
+  });
+  await Promise.all(reads);
 }
 
 /** Rows of several matrices of the same size by turns: row 0 of each, row 1 of each, … */

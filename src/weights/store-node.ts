@@ -33,8 +33,8 @@ export interface StoreOptions<S extends ParamSpec> {
   /** The name of the model, for lists of what is on the disk. */
   readonly label?: string;
   /**
-   * Other work, done while the bytes get to the disk, or before weights that take long are prepared: it may throw, and
-   * nothing is left then.
+   * Other work, done while bytes are read and get to the disk, or before weights that take long are prepared: it may throw, and nothing is
+   * left then.
    */
   readonly meanwhile?: () => Promise<unknown>;
   readonly onProgress?: (progress: WeightProgress) => void;
@@ -146,15 +146,15 @@ async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry
       await file.truncate(layout.size);
       const writer = new AlignedWriter(file, layout.size);
       const sink: ByteSink = (bytes, offset) => writer.write(bytes, offset);
-      await prepareWeights({ ...options, layout, sink, readsTogether: true });
-      await writer.flush();
+      const prepared = prepareWeights({ ...options, layout, sink, readsTogether: true }).then(() => writer.flush());
+      await allDone([prepared, options.meanwhile?.()]);
       const writeManifest = async (): Promise<void> =>
         writeSynced(join(unfinished, MANIFEST_FILE), await manifest.textOf(reader(file)));
       const writeLabel = async (): Promise<void> => {
         if (options.label !== undefined) await writeSynced(join(unfinished, LABEL_FILE), `${options.label}\n`);
       };
       // The folder is found only once it is renamed, so these need no order.
-      await allDone([file.sync(), writeManifest(), writeLabel(), options.meanwhile?.()]);
+      await allDone([file.sync(), writeManifest(), writeLabel()]);
     } finally {
       await file.close();
     }

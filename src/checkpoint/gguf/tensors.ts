@@ -87,7 +87,7 @@ function blockRows(source: ByteSource, { type, shape, offset }: TensorInfo): Blo
   return {
     format: type.name as BlockRows['format'],
     rowBytes,
-    read: (start, count) => source.read(offset + start * rowBytes, count * rowBytes),
+    read: (start, count, into) => source.read(offset + start * rowBytes, count * rowBytes, into),
     ...(source.path === undefined ? {} : { location: { path: source.path, offset } }),
   };
 }
