@@ -28,14 +28,36 @@ interface Sampled {
  */
 export async function hashSamples(source: Sampled, ranges: readonly ByteRange[], ends = false): Promise<string> {
   const pieces = ranges.flatMap((range) => samplesOf(range, ends));
-  const hashes: string[] = [];
-  const atOnce = source.readPassing ? pieces.length : AT_ONCE;
+  const hashes: string[] = new Array(pieces.length);
+  // What passes by is given as it is asked for.
+  const runs = source.readPassing ? pieces.map((_, i) => [i]) : neighbours(pieces);
+  const atOnce = source.readPassing ? runs.length : AT_ONCE;
   const read: Read = (offset, length) => (source.readPassing ?? source.read).call(source, offset, length);
-  for (let i = 0; i < pieces.length; i += atOnce) {
-    const some = pieces.slice(i, i + atOnce);
-    hashes.push(...(await Promise.all(some.map(async ({ offset, length }) => sha256(await read(offset, length))))));
-  }
+  const hashRun = async (run: readonly number[]): Promise<void> => {
+    const start = pieces[run[0]].offset;
+    const { offset, length } = pieces[run[run.length - 1]];
+    const bytes = await read(start, offset + length - start);
+    for (const i of run) {
+      const from = pieces[i].offset - start;
+      hashes[i] = sha256(bytes.subarray(from, from + pieces[i].length));
+    }
+  };
+  for (let i = 0; i < runs.length; i += atOnce) await Promise.all(runs.slice(i, i + atOnce).map(hashRun));
   return sha256(hashes.join());
+}
+
+/** The pieces by their offsets, those together that are read at once: a read takes as long as some 30 kB of it. */
+function neighbours(pieces: readonly ByteRange[]): number[][] {
+  const order = [...pieces.keys()].sort((a, b) => pieces[a].offset - pieces[b].offset);
+  const runs: number[][] = [];
+  let end = Number.NEGATIVE_INFINITY;
+  for (const i of order) {
+    const { offset, length } = pieces[i];
+    if (offset >= end && offset - end < SAMPLE_BYTES) runs[runs.length - 1].push(i);
+    else runs.push([i]);
+    end = offset + length;
+  }
+  return runs;
 }
 
 function samplesOf({ offset, length }: ByteRange, ends: boolean): ByteRange[] {

@@ -36,12 +36,15 @@ export async function buildGgufCheckpoint(files: CheckpointFiles, file: string):
     const metadata = headers[0].metadata;
     const all = new Metadata(metadata, files.name);
     const stored = mergeShards(files.name, headers, sources);
-    const { config, tensors } = await asHuggingFace(all, stored, files.name);
     const weightFiles = sources.map((source, i) => ({
       source,
       tensors: headers[i].tensors.map(({ name, offset, bytes }) => ({ name, offset, length: bytes })),
     }));
-    const { identity, fingerprint } = await identify(weightFiles, [headers.map(({ bytes }) => sha256(bytes))]);
+    const identified = identify(weightFiles, [headers.map(({ bytes }) => sha256(bytes))]);
+    // Samples are read meanwhile; the error of what is made of the metadata goes before one of theirs.
+    identified.catch(() => undefined);
+    const { config, tensors } = await asHuggingFace(all, stored, files.name);
+    const { identity, fingerprint } = await identified;
     const architecture = String(metadata.get('general.architecture'));
     const texts = new MetadataFiles(all, architecture);
     return {
