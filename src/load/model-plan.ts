@@ -62,18 +62,21 @@ export function planOf(
   { choice = 'auto', target = onnxTarget }: PlanOptions,
 ): ModelPlan {
   const config = asStored(stated, new ParamResolver(checkpoint, family, stated));
-  const plain = paramsOf(config, 'float32', target);
+  const formatFor = (parameters: number) => heldFormat(chooseFormat(choice, parameters, target), target);
+  // The checkpoint's size gives the right format nearly always, and saves tracing the model twice.
+  const likely = formatFor(countParameters([...checkpoint.tensors.values()]));
+  const traced = paramsOf(config, likely, target);
   const resolver = new ParamResolver(checkpoint, family, config);
-  for (const param of plain) resolver.source(param);
+  for (const param of traced) resolver.source(param);
   resolver.checkLeftovers();
-  const parameters = countParameters(plain);
-  const format = heldFormat(chooseFormat(choice, parameters, target), target);
+  const parameters = countParameters(traced);
+  const format = formatFor(parameters);
   return {
     config,
     family,
     format,
     target,
-    params: format === 'float32' ? plain : paramsOf(config, format, target),
+    params: format === likely ? traced : paramsOf(config, format, target),
     parameters,
     resolver,
   };
@@ -134,6 +137,6 @@ export function chooseFormat(
   return parameters <= int8Parameters ? 'int8' : 'int4';
 }
 
-export function countParameters(params: readonly Param[]): number {
+export function countParameters(params: readonly { readonly shape: readonly number[] }[]): number {
   return params.reduce((sum, param) => sum + product(param.shape), 0);
 }
