@@ -88,13 +88,15 @@ export class GgmlWeights {
 
   async #openStored(uses: readonly WeightUse[]): Promise<Tensor[]> {
     const fast = new Map<bigint, WeightUse[]>();
+    const mapped = new Map<string, WeightUse>();
     for (const use of uses) {
       if (this.#tensors.has(keyOf(use))) continue;
       const buffer = this.#bufferFor(use);
-      if (!buffer) this.#tensors.set(keyOf(use), Promise.resolve(this.#map(use)));
+      if (!buffer) mapped.set(keyOf(use), use);
       else if (!fast.get(buffer)?.some((other) => keyOf(other) === keyOf(use)))
         fast.set(buffer, [...(fast.get(buffer) ?? []), use]);
     }
+    this.#map(mapped);
     for (const [buffer, group] of fast) {
       const copied = this.#rearrange(buffer, group);
       for (const [i, use] of group.entries())
@@ -132,17 +134,20 @@ export class GgmlWeights {
     return fastBufferFor(this.#ggml, matrix);
   }
 
-  /** A tensor over the file's pages. */
-  #map(use: WeightUse): Tensor {
-    const param = this.#param(use.name);
-    const context = new TensorContext(this.#ggml, 1);
+  /** Tensors over pages of files, by their keys. */
+  #map(uses: ReadonlyMap<string, WeightUse>): void {
+    if (uses.size === 0) return;
+    const context = new TensorContext(this.#ggml, uses.size);
     this.#owned.push(context);
-    const tensor = describe(this.#ggml, context, param, use);
-    const address = this.#fileOf(param).address + BigInt(param.offset);
-    if (param.layout === undefined)
-      this.#ggml.ggml_backend_tensor_alloc(this.#ggml.hostBuffer, tensor.pointer, address);
-    else placeTensor(context, tensor.pointer, this.#layoutOf(param, use), address);
-    return tensor;
+    for (const [key, use] of uses) {
+      const param = this.#param(use.name);
+      const tensor = describe(this.#ggml, context, param, use);
+      const address = this.#fileOf(param).address + BigInt(param.offset);
+      if (param.layout === undefined)
+        this.#ggml.ggml_backend_tensor_alloc(this.#ggml.hostBuffer, tensor.pointer, address);
+      else placeTensor(context, tensor.pointer, this.#layoutOf(param, use), address);
+      this.#tensors.set(key, Promise.resolve(tensor));
+    }
   }
 
   /** What the prepared weights say that a parameter is in. */
