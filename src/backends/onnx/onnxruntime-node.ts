@@ -1,10 +1,10 @@
 /**
  * @file ONNX Runtime's native build, on the CPU. The only file that imports it.
  */
-import { availableParallelism } from 'node:os';
 import * as ort from 'onnxruntime-node';
 import type { OpGraph } from '../../ops/graph.ts';
 import { GraphError } from '../../util/errors.ts';
+import { usableCores } from '../../util/machine-node.ts';
 import { scaledBlocks } from '../../weights/codec.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph } from '../types.ts';
@@ -17,7 +17,7 @@ async function compile(graph: OpGraph, weights: PreparedWeights, options: Backen
   try {
     const session = await ort.InferenceSession.create(model.serialize(weights), {
       executionProviders: ['cpu'],
-      intraOpNumThreads: options.threads ?? availableParallelism(),
+      intraOpNumThreads: options.threads ?? usableCores(),
       interOpNumThreads: 1,
       logSeverityLevel: 3,
       extra: {
