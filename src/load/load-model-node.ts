@@ -194,7 +194,7 @@ export async function assembleFrom<T>(
         live: live ? { name: name ?? adapterName(path) } : undefined,
       })),
       openAdapter: openAdapterFolder,
-      reopen: typeof model === 'string' ? () => openCheckpoint(model, options) : undefined,
+      reopen: typeof model === 'string' ? reopener(model, options) : undefined,
       part: options.part,
       threads: boundThreads(options.threads),
       generationConfig: options.generationConfig,
@@ -235,6 +235,9 @@ export async function assembleFrom<T>(
     if (typeof model === 'string') await checkpoint.close();
   }
 }
+
+/** Opens a model's checkpoint again. A function of its own: a model refers to it, and must not refer to the checkpoint that is open. */
+const reopener = (model: string, options: LoadOptions) => () => openCheckpoint(model, options);
 
 /**
  * The formats in which a model's weights, without adapters, are prepared already.

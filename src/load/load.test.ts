@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { caseFolder, configJson } from '../../test/support/family-cases.ts';
 import { idleBackend, unmadeWeights } from '../../test/support/runtimes.ts';
@@ -161,6 +163,25 @@ describe('formats of ggml', () => {
       );
     await expect(plan('q8_0', onnxWebTarget)).rejects.toThrow(InputError);
   });
+});
+
+it('a checkpoint that can be opened again is not kept by its model', async () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  const load = async () => {
+    const opened = await checkpoint('llama');
+    const reopen = () => checkpoint('llama');
+    const model = await assembleModel({ checkpoint: opened, backend: idleBackend, prepare: unmadeWeights, reopen });
+    return { model, held: new WeakRef(opened) };
+  };
+  const { model, held } = await load();
+  for (let i = 0; i < 100 && held.deref() !== undefined; i++) {
+    // What was looked at is kept until the next turn of the event loop.
+    await new Promise((done) => setTimeout(done, 10));
+    gc();
+  }
+  expect(held.deref()).toBeUndefined();
+  expect(model.name).toBe('here');
 });
 
 describe('a checkpoint may', () => {

@@ -17,7 +17,7 @@ import { once } from '../util/once.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 import type { AdapterRequest } from './adapted-plan.ts';
 import { adaptPlan } from './load-adapters.ts';
-import { openPlan, type PrepareRequest } from './model-plan.ts';
+import { openPlan, type PlanOptions, type PrepareRequest } from './model-plan.ts';
 import type { WeightChoice } from './weight-choice.ts';
 
 /** What weights are prepared for. */
@@ -86,10 +86,7 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     const fingerprint = `${checkpointId}:${format}${adapted.fingerprint}`;
     const adapters = await adapted.adaptersFor(
       stepper,
-      async () => {
-        const again = options.reopen ? await options.reopen() : { ...checkpoint, close: async () => {} };
-        return { checkpoint: again, plan: await openPlan(again, { choice: format, part, target }) };
-      },
+      planner(options.reopen ?? staysOpen(checkpoint), { choice: format, part, target }),
       options.openAdapter,
     );
     return new LanguageModel({
@@ -107,6 +104,20 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     await adapted.close();
   }
 }
+
+/** Opens a checkpoint and plans it again. A function of its own: a model refers to it, and with it to all that it could read. */
+function planner(open: () => Promise<Checkpoint>, options: PlanOptions) {
+  return async () => {
+    const checkpoint = await open();
+    return { checkpoint, plan: await openPlan(checkpoint, options) };
+  };
+}
+
+/** A checkpoint that is not opened again. */
+const staysOpen = (checkpoint: Checkpoint) => async (): Promise<Checkpoint> => ({
+  ...checkpoint,
+  close: async () => {},
+});
 
 /** What a model reads and writes texts by. */
 async function readTexts(

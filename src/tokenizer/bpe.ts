@@ -71,6 +71,7 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
   const fallsBack = flag(model, 'byte_fallback', false);
   const ignoresMerges = flag(model, 'ignore_merges', false);
   const stated = model['merges'] as readonly unknown[] | ReadMerges;
+  let packed = 'ids' in stated ? stated : null;
   let merges = 'ids' in stated ? null : readMerges(stated, idOf, prefix);
   const known = new Map<string, readonly number[]>();
 
@@ -93,7 +94,8 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
   const encode = (word: string): readonly number[] => {
     const whole = ignoresMerges ? idOf.get(word) : undefined;
     if (whole !== undefined) return [whole];
-    merges ??= tableOf((stated as ReadMerges).ids);
+    merges ??= tableOf(packed!.ids);
+    packed = null;
     return mergeAll(first(word), merges);
   };
   return (word) => {

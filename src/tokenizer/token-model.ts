@@ -14,7 +14,7 @@ export interface ReadVocabulary extends TokenIds {
 
 /** In place of model.merges where the file was no JSON. */
 export interface ReadMerges {
-  /** Of the left token, the right one and what they become, merge after merge. */
+  /** Of the left token, the right one and what they become, merge after merge. Made when they are asked for. */
   readonly ids: Int32Array;
 }
 

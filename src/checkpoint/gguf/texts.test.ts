@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { packedTexts } from '../../../test/support/packed-texts.ts';
-import { decodeTexts, findTexts } from './texts.ts';
+import { decodeTexts, findTexts, packedAlone } from './texts.ts';
 
 const one = (text: Uint8Array): string => new TextDecoder('utf-8', { ignoreBOM: true }).decode(text);
 
@@ -31,4 +31,15 @@ describe('finding texts', () => {
       ['<y>', 4],
     ]);
   });
+});
+
+it('are the same in memory of their own', () => {
+  fc.assert(
+    fc.property(fc.array(fc.string({ unit: 'binary', maxLength: 6 })), (texts) => {
+      const packed = packedTexts(texts);
+      const alone = packedAlone(packed);
+      expect(decodeTexts(alone)).toEqual(texts);
+      expect(alone.bytes.buffer).not.toBe(packed.bytes.buffer);
+    }),
+  );
 });

@@ -3,13 +3,25 @@
  * longer than all else.
  */
 
-/** Texts in UTF-8 where a file has them. */
+/** Texts in UTF-8 where a file has them, in its order. */
 export interface PackedTexts {
   readonly bytes: Uint8Array;
   /** Where each text begins. */
   readonly starts: Uint32Array;
   /** How many bytes it has. */
   readonly lengths: Uint32Array;
+}
+
+/** The same texts, without the rest of the file: what refers to them keeps nothing else in memory. */
+export function packedAlone({ bytes, starts, lengths }: PackedTexts): PackedTexts {
+  if (starts.length === 0) return { bytes: new Uint8Array(0), starts, lengths };
+  const [from] = starts;
+  const last = starts.length - 1;
+  return {
+    bytes: bytes.slice(from, starts[last] + lengths[last]),
+    starts: starts.map((start) => start - from),
+    lengths,
+  };
 }
 
 /** One of the texts. */

@@ -4,7 +4,7 @@
 import { TokenizerError } from '../../../util/errors.ts';
 import { show } from '../../../util/show.ts';
 import { PackedMerges, PackedVocabulary } from './packed-vocabulary.ts';
-import { addedTokens, sequence, template, typeOf } from './parts.ts';
+import { addedTokens, sequence, template } from './parts.ts';
 import { DEFAULT_PRE_TOKENIZER, type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';
 import { type GgufVocabulary, type Json, TOKEN_TYPE } from './types.ts';
 
@@ -22,7 +22,8 @@ export function byteLevelJson(vocabulary: GgufVocabulary): Json {
         'use the safetensors version of the model',
     );
   const before = (vocabulary.addBos ?? row.addBos ?? false) ? ['bos'] : [];
-  const vocab = new PackedVocabulary(vocabulary.packedTokens, (id) => typeOf(vocabulary, id) === TOKEN_TYPE.unused);
+  const { types } = vocabulary;
+  const vocab = new PackedVocabulary(vocabulary.packedTokens, (id) => types?.[id] === TOKEN_TYPE.unused);
   const after = vocabulary.addEos ? ['eos'] : vocabulary.addSep ? ['seperator'] : [];
   return {
     version: '1.0',

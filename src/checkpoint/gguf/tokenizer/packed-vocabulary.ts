@@ -164,7 +164,6 @@ export class PackedVocabulary {
 export class PackedMerges {
   readonly #vocabulary: PackedVocabulary;
   readonly #texts: PackedTexts;
-  #ids: Int32Array | undefined;
 
   /** @throws TokenizerError for a merge that is not two tokens. */
   constructor(vocabulary: PackedVocabulary, texts: PackedTexts) {
@@ -180,13 +179,11 @@ export class PackedMerges {
   }
 
   /**
-   * See {@link PackedVocabulary.readMerges}. They are read when they are first asked for, since that takes a sixth of opening a small
-   * model.
+   * See {@link PackedVocabulary.readMerges}. They are read when they are asked for, since that takes a sixth of opening a small model.
    * @throws TokenizerError for a merge that needs a token that there is not.
    */
   get ids(): Int32Array {
-    this.#ids ??= this.#vocabulary.readMerges(this.#texts);
-    return this.#ids;
+    return this.#vocabulary.readMerges(this.#texts);
   }
 
   /** As tokenizer.json has merges: texts, or pairs where a token holds a space. */

@@ -4,7 +4,7 @@
 
 import type { Metadata } from '../metadata.ts';
 import { specialTokenId } from '../special-tokens.ts';
-import { decodeTexts, textAt } from '../texts.ts';
+import { decodeTexts, packedAlone, textAt } from '../texts.ts';
 import type { GgufVocabulary } from './types.ts';
 
 const TOKEN_IDS = ['bos', 'eos', 'unknown', 'padding', 'seperator', 'cls', 'mask'] as const;
@@ -16,7 +16,7 @@ const TOKEN_IDS = ['bos', 'eos', 'unknown', 'padding', 'seperator', 'cls', 'mask
 export function readVocabulary(metadata: Metadata, architecture: string): GgufVocabulary | null {
   const own = metadata.below('tokenizer.ggml.');
   if (!own.has('model') || own.text('model') === 'none' || own.text('model') === 'no_vocab') return null;
-  const packedTokens = own.packedTexts('tokens');
+  const packedTokens = packedAlone(own.packedTexts('tokens'));
   const count = packedTokens.lengths.length;
   const tokens = lazy(() => decodeTexts(packedTokens));
   const list = (key: string): ArrayLike<number> | null => {
@@ -42,7 +42,7 @@ export function readVocabulary(metadata: Metadata, architecture: string): GgufVo
     textOf: (id) => textAt(packedTokens, id),
     scores: list('scores'),
     types: list('token_type'),
-    merges: own.has('merges') ? own.packedTexts('merges') : null,
+    merges: own.has('merges') ? packedAlone(own.packedTexts('merges')) : null,
     ids,
     addBos: flag('add_bos_token'),
     addEos: flag('add_eos_token'),
