@@ -1,6 +1,7 @@
 /**
- * @file Bundles programs for Node: `node scripts/bundle-node.mjs OUT BASE ENTRY…`. Modules that several entries share are files of their
- * own in OUT/chunks. Node takes about a millisecond to find, read and compile a module, and a model needs 500 of them.
+ * @file Bundles programs for Node: `node scripts/bundle-node.mjs OUT BASE ENTRY…`. Modules that several entries share
+ * are files of their own in OUT/chunks. Node takes about a millisecond to find, read and compile a module, and a model
+ * needs 500 of them.
  */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,10 +1,10 @@
 /**
  * @file Finishes what the compiler emitted.
  *
- * - Bundles of what package.json gives Node. Of the compiler's JavaScript only the modules of browsers stay, which bundlers of pages take
- *   apart.
- * - Declarations for TypeScript 5.4 to 5.6: typed arrays have a type parameter since 5.7 only, and the compiler writes it out where a
- *   type was inferred.
+ * - Bundles of what package.json gives Node. Of the compiler's JavaScript only the modules of browsers stay, which
+ *   bundlers of pages take apart.
+ * - Declarations for TypeScript 5.4 to 5.6: typed arrays have a type parameter since 5.7 only, and the compiler writes
+ *   it out where a type was inferred.
  * - URLs of modules (`new URL('./thread.ts', import.meta.url)`), whose extensions the compiler leaves as they are.
  */
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';

@@ -47,8 +47,8 @@ export async function readInto<T extends Gatherable>(into: T, read: ReadRows<T>,
 }
 
 /**
- * Rows `pick(start) … pick(end - 1)`. Rows that lie close together, in any order, are read in one piece. Neighbours in another order are put
- * in order where they are: a page of new memory costs more than a copy.
+ * Rows `pick(start) … pick(end - 1)`. Rows that lie close together, in any order, are read in one piece. Neighbours in
+ * another order are put in order where they are: a page of new memory costs more than a copy.
  */
 export async function gatherRows<T extends Gatherable>(
   out: T,

@@ -35,7 +35,10 @@ export interface ByteSource {
    * @param into memory of that length, which a source may use. @default new memory
    */
   read(offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
-  /** As `read`, for a source that is read while it is downloaded: the bytes are given when they come, and are not asked for. */
+  /**
+   * As `read`, for a source that is read while it is downloaded: the bytes are given when they come, and are not asked
+   * for.
+   */
   readPassing?(offset: number, length: number): Promise<Uint8Array>;
   /** Told where the tensors are, when the header has been read. */
   onTensors?(ranges: readonly TensorRange[]): void;

@@ -53,7 +53,8 @@ function defaultDevice(env: Readonly<Record<string, string | undefined>> = proce
 }
 
 /**
- * Begins to open an engine. Some of that is done on another thread, so other work should come before its backend is waited for.
+ * Begins to open an engine. Some of that is done on another thread, so other work should come before its backend is
+ * waited for.
  * @throws InputError for a name that no engine or device has; EngineError where a package is missing.
  */
 export async function beginEngine(

@@ -236,7 +236,7 @@ export async function assembleFrom<T>(
   }
 }
 
-/** Opens a model's checkpoint again. A function of its own: a model refers to it, and must not refer to the checkpoint that is open. */
+/** Opens a model's checkpoint again. A function of its own: a model refers to it, and not to the open checkpoint. */
 const reopener = (model: string, options: LoadOptions) => () => openCheckpoint(model, options);
 
 /**

@@ -5,7 +5,10 @@
 import type { FileHandle } from 'node:fs/promises';
 import { writeAt } from '../util/files-node.ts';
 
-/** A multiple of a large page. New memory takes a millisecond a megabyte, so small files are written in one large page after the other. */
+/**
+ * A multiple of a large page. New memory takes a millisecond a megabyte, so small files are written in one large page
+ * after the other.
+ */
 const PIECE = 2 ** 23;
 const SMALL_PIECE = 2 ** 21;
 const SMALL_FILE = 2 ** 26;

@@ -33,8 +33,8 @@ export interface StoreOptions<S extends ParamSpec> {
   /** The name of the model, for lists of what is on the disk. */
   readonly label?: string;
   /**
-   * Other work, done while bytes are read and get to the disk, or before weights that take long are prepared: it may throw, and nothing is
-   * left then.
+   * Other work, done while bytes are read and get to the disk, or before weights that take long are prepared: it may
+   * throw, and nothing is left then.
    */
   readonly meanwhile?: () => Promise<unknown>;
   readonly onProgress?: (progress: WeightProgress) => void;

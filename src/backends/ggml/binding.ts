@@ -1,6 +1,6 @@
 /**
- * @file Opens ggml's shared libraries and makes their functions callable. Nothing is loaded before {@link openGgml} or {@link loadGgml} is
- * called.
+ * @file Opens ggml's shared libraries and makes their functions callable. Nothing is loaded before {@link openGgml} or
+ * {@link loadGgml} is called.
  */
 import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
@@ -56,8 +56,8 @@ let opening: Promise<Ggml> | null = null;
 
 /**
  * ggml, opened at the first call.
- * @throws EngineError for a platform without libraries, a package that is missing, one of another version, or while {@link loadGgml} is at
- * work.
+ * @throws EngineError for a platform without libraries, a package that is missing, one of another version, or while
+ * {@link loadGgml} is at work.
  */
 export function openGgml(): Ggml {
   if (opening) throw new EngineError('ggml is being opened: wait for the promise of loadGgml');

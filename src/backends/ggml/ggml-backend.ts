@@ -118,7 +118,8 @@ export const ggmlBackend: Backend = {
 
 /**
  * ggml on a device, with the CPU for what the device does not compute.
- * @throws EngineError at once where a package is not installed; the promise is rejected with the one that there is no such device here.
+ * @throws EngineError at once where a package is not installed; the promise is rejected with the one that there is no
+ * such device here.
  */
 export function ggmlBackendOn(name: DeviceName): Promise<Backend> {
   return loadGgml().then((ggml) => (name === 'cpu' ? ggmlBackend : deviceBackend(openDevice(ggml, name).pointer)));

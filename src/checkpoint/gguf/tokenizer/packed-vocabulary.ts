@@ -179,7 +179,8 @@ export class PackedMerges {
   }
 
   /**
-   * See {@link PackedVocabulary.readMerges}. They are read when they are asked for, since that takes a sixth of opening a small model.
+   * See {@link PackedVocabulary.readMerges}. They are read when they are asked for, since that takes a sixth of opening
+   * a small model.
    * @throws TokenizerError for a merge that needs a token that there is not.
    */
   get ids(): Int32Array {
