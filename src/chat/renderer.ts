@@ -6,12 +6,15 @@ import type { MessageRenderer, MessageTemplate } from '../engine/messages.ts';
 import { InputError } from '../util/errors.ts';
 import type { NamedTemplates } from './template-sources.ts';
 
+/** The interpreter of templates. */
+export const loadTemplates = () => import('./chat-template.ts');
+
 /** The renderer of a model with these templates. @param tokenizerConfig the special tokens that templates may write. */
 export async function loadRenderer(
   templates: NamedTemplates | null,
   tokenizerConfig: Readonly<Record<string, unknown>>,
 ): Promise<MessageRenderer> {
-  const { ChatTemplate } = await import('./chat-template.ts');
+  const { ChatTemplate } = await loadTemplates();
   return {
     template: templates && new ChatTemplate(templates, tokenizerConfig),
     compile: (source) => new ChatTemplate(source, tokenizerConfig),

@@ -3,7 +3,7 @@
  */
 import type { OpenAdapter } from '../adapters/read/adapter-files.ts';
 import type { Backend } from '../backends/types.ts';
-import { loadOwnRenderer, loadRenderer } from '../chat/renderer.ts';
+import { loadOwnRenderer, loadRenderer, loadTemplates } from '../chat/renderer.ts';
 import { namedTemplates } from '../chat/template-sources.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';
@@ -68,6 +68,8 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
   const { checkpoint, backend } = options;
   const { part } = options;
   const { target } = backend;
+  // Modules come from the disk while the weights are planned and looked for.
+  if (options.requestModules !== 'with-requests') Promise.all([loadFormats(), loadTemplates()]).catch(() => undefined);
   const plan = await openPlan(checkpoint, { choice: options.weights, part, target });
   const { config, format } = plan;
   if (isEncoder(config))
