@@ -10,28 +10,15 @@ export type EngineName = 'ggml' | 'onnx';
 export { DEVICES, type DeviceName };
 export const ENGINES: readonly EngineName[] = ['ggml', 'onnx'];
 
-/** An engine whose package is there. */
-export interface OpeningEngine {
-  /** Rejected with EngineError where there is no such processor or device. */
-  readonly backend: Promise<Backend>;
-}
-
-const LOADERS: Readonly<Record<EngineName, (device: DeviceName) => Promise<OpeningEngine>>> = {
-  ggml: async (device) => {
-    const { ggmlBackendOn } = await import('../backends/ggml/ggml-backend.ts');
-    const backend = ggmlBackendOn(device);
-    // What a device lacks is known before a model is downloaded for it.
-    if (device !== 'cpu') await backend;
-    return { backend };
-  },
+const LOADERS: Readonly<Record<EngineName, (device: DeviceName) => Promise<Backend>>> = {
+  ggml: async (device) => (await import('../backends/ggml/ggml-backend.ts')).ggmlBackendOn(device),
   onnx: async (device) => {
     if (device !== 'cpu')
       throw new InputError(
         `the onnx engine computes on the CPU only, not on the device "${device}": use the engine ggml`,
       );
     try {
-      const { onnxBackend } = await import('../backends/onnx/onnxruntime-node.ts');
-      return { backend: Promise.resolve(onnxBackend) };
+      return (await import('../backends/onnx/onnxruntime-node.ts')).onnxBackend;
     } catch (cause) {
       throw new EngineError(
         `the onnx engine needs the package onnxruntime-node, which can't be loaded (${cause instanceof Error ? cause.message : cause}): ` +
@@ -52,24 +39,12 @@ function defaultDevice(env: Readonly<Record<string, string | undefined>> = proce
   return checkDevice(env.KEYHOLD_DEVICE || 'cpu', 'the environment variable KEYHOLD_DEVICE');
 }
 
-/**
- * Begins to open an engine. Some of that is done on another thread, so other work should come before its backend is
- * waited for.
- * @throws InputError for a name that no engine or device has; EngineError where a package is missing.
- */
-export async function beginEngine(
+/** @throws InputError for a name that no engine or device has; EngineError where it can't be used here. */
+export async function openEngine(
   name: EngineName = defaultEngine(),
   device: DeviceName = defaultDevice(),
-): Promise<OpeningEngine> {
-  const engine = await LOADERS[checkEngine(name, 'the option "engine"')](checkDevice(device, 'the option "device"'));
-  // It is not waited for where the other work fails.
-  engine.backend.catch(() => undefined);
-  return engine;
-}
-
-/** @throws as {@link beginEngine}; EngineError where the engine can't be used here. */
-export async function openEngine(name?: EngineName, device?: DeviceName): Promise<Backend> {
-  return (await beginEngine(name, device)).backend;
+): Promise<Backend> {
+  return LOADERS[checkEngine(name, 'the option "engine"')](checkDevice(device, 'the option "device"'));
 }
 
 function checkDevice(name: string, where: string): DeviceName {

@@ -18,7 +18,7 @@ import { mapStored, withMapped } from '../weights/map-stored.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { calibrationFolder } from './calibration-folder-node.ts';
-import { beginEngine, type DeviceName, type EngineName, openEngine } from './engines-node.ts';
+import { type DeviceName, type EngineName, openEngine } from './engines-node.ts';
 import { keptFormats } from './kept-formats.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
 import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
@@ -177,13 +177,12 @@ export async function assembleFrom<T>(
   signal?.throwIfAborted();
   checkModel(model);
   checkAdapters(options.adapters ?? []);
-  const engine = beginEngine(options.engine, options.device);
+  const engine = openEngine(options.engine, options.device);
   // It is not waited for where the checkpoint can't be opened.
   engine.catch(() => undefined);
   const checkpoint = typeof model === 'string' ? await openCheckpoint(model, options, engine) : model;
   try {
-    const { backend: opening } = await engine;
-    const backend = await opening;
+    const backend = await engine;
     return await assemble({
       checkpoint,
       backend,

@@ -1,6 +1,6 @@
 /**
  * @file Opens ggml's shared libraries and makes their functions callable. Nothing is loaded before {@link openGgml} or
- * {@link loadGgml} is called.
+ * {@link beginGgml} is called.
  */
 import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
@@ -14,6 +14,7 @@ import {
   REGISTRY_FUNCTIONS,
 } from './functions.ts';
 import type { Ggml, KoffiModule } from './ggml.ts';
+import { startThread } from './native-thread.ts';
 import { findLibraries, GGML_VERSION, type LibraryFiles } from './platform.ts';
 import { checkTensorLayout } from './tensor-layout.ts';
 
@@ -44,6 +45,8 @@ const koffiTypes = (koffi: KoffiModule): KoffiTypes => ({
 type Table = Readonly<Record<string, readonly [CType, ...CType[]]>>;
 /** `GGML_BACKEND_DEVICE_TYPE_CPU` */
 const CPU_DEVICE = 0;
+/** Loads the build for this processor. */
+const LOAD_BUILDS = 'ggml_backend_load_all_from_path';
 /** From the first address that is a multiple of any alignment to the end of what a signed size can say. */
 const ALL_MEMORY = { base: 4096n, size: Number.MAX_SAFE_INTEGER - 8191 };
 
@@ -51,42 +54,35 @@ const ALL_MEMORY = { base: 4096n, size: Number.MAX_SAFE_INTEGER - 8191 };
 const NOTHING = new Uint8Array(new ArrayBuffer(4096));
 
 let opened: Ggml | null = null;
-/** What {@link loadGgml} gives while ggml is not open yet. */
-let opening: Promise<Ggml> | null = null;
+/** Libraries whose builds for processors are being loaded, and what waits for that. */
+let opening: { readonly libraries: Libraries; readonly join: () => void } | null = null;
 
 /**
  * ggml, opened at the first call.
- * @throws EngineError for a platform without libraries, a package that is missing, one of another version, or while
- * {@link loadGgml} is at work.
+ * @throws EngineError for a platform without libraries, a package that is missing, or one of another version.
  */
 export function openGgml(): Ggml {
-  if (opening) throw new EngineError('ggml is being opened: wait for the promise of loadGgml');
-  if (opened) return opened;
-  const libraries = openLibraries(findLibraries());
-  libraries.calls.ggml_backend_load_all_from_path(libraries.files.folder);
-  opened = complete(libraries);
+  if (!opened) {
+    beginGgml();
+    const { libraries, join } = opening!;
+    join();
+    opening = null;
+    opened = complete(libraries);
+  }
   return opened;
 }
 
 /**
- * As {@link openGgml}. ggml tries its builds for processors on another thread, which takes most of the time.
- * @throws EngineError at once, but that no build is for this processor, which the promise is rejected with.
+ * Begins to open ggml, so that {@link openGgml} takes less time: ggml tries its builds for processors on another
+ * thread.
+ * @throws EngineError as {@link openGgml}.
  */
-export function loadGgml(): Promise<Ggml> {
-  if (opening) return opening;
-  if (opened) return Promise.resolve(opened);
-  opening = loadBuilds(openLibraries(findLibraries()));
-  return opening;
-}
-
-async function loadBuilds(libraries: Libraries): Promise<Ggml> {
-  try {
-    await later(libraries.calls, 'ggml_backend_load_all_from_path', libraries.files.folder);
-    opened = complete(libraries);
-    return opened;
-  } finally {
-    opening = null;
-  }
+export function beginGgml(): void {
+  if (opened || opening) return;
+  const libraries = openLibraries(findLibraries());
+  const { koffi, registry, calls, files } = libraries;
+  const join = startThread(koffi, registry.symbol(LOAD_BUILDS) as Pointer, files.folder);
+  opening = { libraries, join: join ?? (() => calls[LOAD_BUILDS](files.folder)) };
 }
 
 /** ggml's libraries without those that compute. */
@@ -95,7 +91,9 @@ interface Libraries {
   readonly koffi: KoffiModule;
   readonly types: KoffiTypes;
   readonly calls: Ggml;
-  /** The address of an exported function. */
+  /** Devices and their registry. */
+  readonly registry: Koffi.LibraryHandle;
+  /** The address of an exported function of the base library. */
   readonly symbol: (name: string) => Pointer;
 }
 
@@ -123,29 +121,26 @@ function openLibraries(files: LibraryFiles): Libraries {
   // Log lines would go to stderr. This function takes no arguments and has no effect, so it can be called as a log
   // callback from any thread.
   calls.ggml_log_set(symbol('ggml_tensor_overhead'), null);
-  return { files, koffi, types, calls, symbol };
+  return { files, koffi, types, calls, registry, symbol };
 }
-
-/** Functions that also run on another thread. */
-type LaterCall =
-  | 'ggml_backend_graph_compute'
-  | 'ggml_backend_load_all_from_path'
-  | 'ggml_backend_sched_graph_compute'
-  | 'ggml_backend_tensor_set'
-  | 'ggml_quantize_chunk';
-
-/** Calls a function on another thread. */
-const later = (calls: Ggml, name: LaterCall, ...args: unknown[]): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const call = calls[name] as unknown as AsyncCall;
-    call.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
-  });
 
 /** @throws EngineError where no build for this processor was loaded. */
 function complete({ files, koffi, types, calls, symbol }: Libraries): Ggml {
   const cpu = calls.ggml_backend_dev_by_type(CPU_DEVICE);
   if (!cpu) throw new EngineError(`${files.folder}: ggml found no build for this processor`);
   const cpuCalls = bindCpu(koffi, types, calls, cpu);
+  const later = (
+    name:
+      | 'ggml_backend_graph_compute'
+      | 'ggml_backend_sched_graph_compute'
+      | 'ggml_backend_tensor_set'
+      | 'ggml_quantize_chunk',
+    ...args: unknown[]
+  ): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const call = calls[name] as unknown as AsyncCall;
+      call.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
+    });
   const ggml: Ggml = {
     ...calls,
     ...cpuCalls,
@@ -157,13 +152,13 @@ function complete({ files, koffi, types, calls, symbol }: Libraries): Ggml {
     hostBuffer: calls.ggml_backend_cpu_buffer_from_ptr(ALL_MEMORY.base, ALL_MEMORY.size),
     features: features(koffi, calls, cpuCalls, cpu),
     addressOf: addresses(koffi),
-    compute: (backend, graph) => later(calls, 'ggml_backend_graph_compute', backend, graph),
-    computeScheduled: (scheduler, graph) => later(calls, 'ggml_backend_sched_graph_compute', scheduler, graph),
+    compute: (backend, graph) => later('ggml_backend_graph_compute', backend, graph),
+    computeScheduled: (scheduler, graph) => later('ggml_backend_sched_graph_compute', scheduler, graph),
     quantize: async (...args) => {
-      await later(calls, 'ggml_quantize_chunk', ...args);
+      await later('ggml_quantize_chunk', ...args);
     },
     setTensor: async (tensor, address, length) => {
-      await later(calls, 'ggml_backend_tensor_set', tensor, address, 0, length);
+      await later('ggml_backend_tensor_set', tensor, address, 0, length);
     },
   };
   checkTensorLayout(ggml);

@@ -5,7 +5,7 @@ import type { OpGraph } from '../../ops/graph.ts';
 import { HALF_PARAMETERS } from '../../weights/ggml-formats.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph, RunOptions, StepInputs, StepOutputs } from '../types.ts';
-import { loadGgml, openGgml } from './binding.ts';
+import { beginGgml, openGgml } from './binding.ts';
 import { CpuBackend } from './cpu-backend.ts';
 import { type DeviceName, openDevice } from './devices.ts';
 import type { Pointer } from './functions.ts';
@@ -118,15 +118,18 @@ export const ggmlBackend: Backend = {
 
 /**
  * ggml on a device, with the CPU for what the device does not compute.
- * @throws EngineError at once where a package is not installed; the promise is rejected with the one that there is no
- * such device here.
+ * @throws EngineError where there is no such device, or a package is not installed.
  */
-export function ggmlBackendOn(name: DeviceName): Promise<Backend> {
-  return loadGgml().then((ggml) => (name === 'cpu' ? ggmlBackend : deviceBackend(openDevice(ggml, name).pointer)));
+export function ggmlBackendOn(name: DeviceName): Backend {
+  if (name === 'cpu') {
+    // Other work comes before it is used.
+    beginGgml();
+    return ggmlBackend;
+  }
+  const { pointer } = openDevice(openGgml(), name);
+  return {
+    ...ggmlBackend,
+    codec: plainCodec,
+    compile: (graph, prepared, options = {}) => compile(graph, prepared, options, pointer),
+  };
 }
-
-const deviceBackend = (device: Pointer): Backend => ({
-  ...ggmlBackend,
-  codec: plainCodec,
-  compile: (graph, prepared, options = {}) => compile(graph, prepared, options, device),
-});
