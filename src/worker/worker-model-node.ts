@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { loadRenderer } from '../chat/renderer.ts';
 import type { LoadOptions, LoadProgress } from '../load/load-model-node.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
-import { packageFile, TINY_MODEL } from '../util/shipped-node.ts';
+import { TINY_MODEL } from '../util/shipped-node.ts';
 import { exitFlags, waitForStep } from './exit-guard.ts';
 import type { ModelFacts } from './protocol.ts';
 import { Caller, type CallOptions } from './rpc.ts';
@@ -46,9 +46,9 @@ export async function loadModelInWorker(
   const { worker: threadOptions, signal, onProgress, ...rest } = options;
   if (typeof model !== 'string') throw new InputError('a model in a worker is loaded by its path or name');
   signal?.throwIfAborted();
-  const file = import.meta.url.endsWith('.ts') ? 'src/worker/from-sources.mjs' : 'dist/worker/thread-node.js';
+  const file = import.meta.url.endsWith('.ts') ? 'from-sources.mjs' : 'thread-node.js';
   const flags = exitFlags();
-  const thread = new Worker(packageFile(file), { ...threadOptions, workerData: flags });
+  const thread = new Worker(threadFile(file), { ...threadOptions, workerData: flags });
   const onExit = () => waitForStep(flags);
   process.on('exit', onExit);
   const caller = new Caller(thread as Port<Request>, (busy) => (busy ? thread.ref() : thread.unref()));
@@ -74,6 +74,9 @@ export async function loadModelInWorker(
     throw error;
   }
 }
+
+/** A bundle holds this module in a folder beside that of the threads. */
+const threadFile = (name: string): URL => new URL(`../worker/${name}`, import.meta.url);
 
 /** A URL as it is; a path from the folder of the program. */
 function resolveModule(module: string | URL): string {

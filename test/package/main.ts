@@ -21,6 +21,15 @@ const told = await generateText({ model: aiSdkModel(model), prompt: 'And' }).cat
 if (!/no chat template/.test(told)) throw new Error('unexpected: ' + told);
 await model.dispose();
 `;
+/** The thread is a file of its own. */
+const IN_WORKER = `
+import { loadModelInWorker } from 'keyhold';
+
+const model = await loadModelInWorker();
+const { tokens } = await model.generate('In the', { maxNewTokens: 2 }).result();
+if (tokens.length === 0) throw new Error('no tokens');
+await model.dispose();
+`;
 const work = await mkdtemp(join(tmpdir(), 'keyhold-package-'));
 const hub = await startHubOf('Qwen/Qwen3-0.6B', 'HuggingFaceTB/SmolLM2-360M-Instruct');
 try {
@@ -42,6 +51,7 @@ try {
     ],
     ['an ESM project', () => esm.install('module', ['@types/node@20.19.43'])],
     ['the examples of README', () => esm.runExamples('README.md')],
+    ['a model in a worker', () => esm.run('worker.mjs', IN_WORKER)],
     ['keyhold/ai-sdk with the AI SDK', () => esm.runWith(['ai@6.0.326'], 'ai-sdk.mjs', AI_SDK)],
     ['a CommonJS project', () => cjs.install('commonjs', [])],
     [
