@@ -131,7 +131,8 @@ export interface TextModel<C extends TextCache = TextCache> extends AsyncDisposa
   /** How likely each token of a text is after those before it. */
   score(text: string | readonly number[], options?: ScoreOptions<C>): Promise<ScoreResult>;
   /**
-   * Measures how much of the past each query group reads, for the policy `routed`.
+   * Measures how much of the past each query group reads, for the policy `routed`, and the matrices that keys in few
+   * bits are multiplied by.
    * @throws InputError; the signal's reason.
    */
   calibrate(options?: CalibrateOptions): Promise<CalibrationTable>;

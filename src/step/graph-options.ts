@@ -17,7 +17,7 @@ export interface StepWants {
 
 /** @param echoed see `echoedGroups`, which is made once for a cache. */
 export function graphOptions(
-  { buffer, rules, store, replay }: KVCache,
+  { buffer, transforms, rules, store, replay }: KVCache,
   format: WeightFormat,
   echoed: ReadonlySet<string> | null,
   { isProbed = false, isReplayed = false }: StepWants,
@@ -26,11 +26,12 @@ export function graphOptions(
     format,
     sharing: rules.layout.sharing,
     buffer: buffersOf(buffer),
+    transforms,
     sums: isProbed || needsBy('sum', rules.needs).length > 0,
     maxima: rules.needs.includes('max'),
     echo: replay ? null : echoed,
     replay: isReplayed ? echoed : null,
-    moments: rules.needsQueries,
+    moments: isProbed ? 'rotated' : rules.needsQueries,
     alongMean: rules.needsAlongMean,
     cross: store.crossAttention.any,
     ragged: store.raggedLayers,
