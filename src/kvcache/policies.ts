@@ -10,8 +10,8 @@ import { dense } from './policies/dense.ts';
 import { echo } from './policies/echo.ts';
 import { type ExpectedOptions, expectedAttention } from './policies/expected.ts';
 import { type H2OOptions, h2o, h2oOriginal } from './policies/h2o.ts';
+import { h2oEcho } from './policies/h2o-echo.ts';
 import { h2oMax } from './policies/h2o-max.ts';
-import { h2oPrompt } from './policies/h2o-prompt.ts';
 import { valueLengthH2O } from './policies/h2o-vlen.ts';
 import { keyDiff } from './policies/keydiff.ts';
 import { keyNorm } from './policies/knorm.ts';
@@ -45,8 +45,8 @@ const ROWS: readonly PolicyRow[] = [
   h2o,
   h2oOriginal,
   h2oMax,
-  h2oPrompt,
   echo,
+  h2oEcho,
   valueLengthH2O,
   quantizedH2O,
   tova,

@@ -6,8 +6,8 @@ import { dense as denseRow } from './policies/dense.ts';
 import { echo as echoRow } from './policies/echo.ts';
 import { expectedAttention } from './policies/expected.ts';
 import { h2oOriginal, h2o as h2oRow } from './policies/h2o.ts';
+import { h2oEcho as h2oEchoRow } from './policies/h2o-echo.ts';
 import { h2oMax as h2oMaxRow } from './policies/h2o-max.ts';
-import { h2oPrompt as h2oPromptRow } from './policies/h2o-prompt.ts';
 import { valueLengthH2O } from './policies/h2o-vlen.ts';
 import { keyDiff } from './policies/keydiff.ts';
 import { keyNorm } from './policies/knorm.ts';
@@ -40,8 +40,8 @@ export const h2o = choiceOf(h2oRow);
 export const h2oOrig = choiceOf(h2oOriginal);
 /** Keeps tokens with the largest attention weight that any query has paid. */
 export const h2oMax = choiceOf(h2oMaxRow);
-/** `h2o`, by the attention of chunks of several tokens only. */
-export const h2oPrompt = choiceOf(h2oPromptRow);
+/** `h2o` times `echo`, by chunks of several tokens only. */
+export const h2oEcho = choiceOf(h2oEchoRow);
 /** `h2o`, each weight times the length of the value. */
 export const h2oVlen = choiceOf(valueLengthH2O);
 /** `h2o`, less the error of quantized slots. */

@@ -224,14 +224,12 @@ export class ReferenceCache {
         return groups.map((slots) => slots.map(({ position }) => position));
       case 'h2o':
       case 'h2o-orig':
-      case 'h2o-prompt':
       case 'h2o-vlen':
       case 'qh2o': {
         const byLength = policy === 'h2o-vlen';
-        const counts = policy !== 'h2o-prompt' || layer.fresh > 1;
         groups.forEach((slots, g) => {
           slots.forEach((slot, j) => {
-            if (counts) slot.score += m[g][j] * (byLength ? norm(slot.value) : 1);
+            slot.score += m[g][j] * (byLength ? norm(slot.value) : 1);
           });
         });
         const divided = normalize && policy !== 'h2o-orig';
@@ -257,6 +255,15 @@ export class ReferenceCache {
           });
         });
         break;
+      case 'h2o-echo':
+        groups.forEach((slots, g) => {
+          if (layer.fresh < 2) return;
+          slots.forEach((slot, j) => {
+            slot.score += m[g][j];
+            slot.parts.echoed = Math.max(slot.parts.echoed ?? 0, layer.echoes[g][j]);
+          });
+        });
+        return groups.map((slots) => slots.map((slot) => perQuery(slot) * ((slot.parts.echoed ?? 0) + 0.02)));
       case 'tova': {
         const heads = weights.flat();
         for (const slots of groups)

@@ -74,9 +74,6 @@ export function slotUse(joinable: readonly JoinableSlots[], inputs: RunInputs): 
   const use = new Map<string, JoinedUse>();
   /** By the numbers of slots in use. */
   const first = new Map<string, string>();
-  /** Numbers of slots in use that differ, where a single token comes, and the inputs without a window that have them. */
-  const differing = new Set<string>();
-  const alike: string[] = [];
   for (const { slots, positions, isFloat32, hides } of joinable) {
     const [given, chunk] = [inputs[slots], inputs[positions]];
     // What is missing is refused where the graph is made.
@@ -86,10 +83,6 @@ export function slotUse(joinable: readonly JoinableSlots[], inputs: RunInputs): 
     const filled = filledInRows(data as Float32Array, dims);
     if (!filled) continue;
     const T = chunk.dims[1];
-    if (T === 1 && !hides) {
-      differing.add(filled.join());
-      alike.push(slots);
-    }
     const needed = filled.reduce((a, b) => Math.max(a, b), 0) + T;
     // In float16 the tokens of a chunk would see each other rounded: only a single token is written, which sees itself
     // so.
@@ -101,8 +94,6 @@ export function slotUse(joinable: readonly JoinableSlots[], inputs: RunInputs): 
     if (!hides) first.set(key, like);
     use.set(slots, { length, like });
   }
-  // Groups that free slots at different times would want another graph for each token.
-  if (differing.size > 1) for (const slots of alike) use.delete(slots);
   return use;
 }
 

@@ -1,10 +1,9 @@
 /**
  * @file `routed`: slots for the query groups that read the past.
  */
-import { mixPolicies } from '../policy/mix.ts';
 import { routedPolicy } from '../routing/routed.ts';
 import { echo } from './echo.ts';
-import { h2oPrompt } from './h2o-prompt.ts';
+import { h2oEcho } from './h2o-echo.ts';
 
-/** `routed(echo, mix(h2o-prompt, echo))`, distributed by a calibration of the model. */
-export const routed = routedPolicy(echo, mixPolicies([h2oPrompt, echo]), 'routed');
+/** `routed(echo, h2o-echo)`, distributed by a calibration of the model. */
+export const routed = routedPolicy(echo, h2oEcho, 'routed');

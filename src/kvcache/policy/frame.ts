@@ -75,7 +75,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
       const isBySums = !group.ranked && !rules.rank;
       if (!isBySums) rank(group, layer);
       const by = isBySums ? { sums: group.scores, counted: countedBy(rules, layer) } : {};
-      keepBest(group, lastPosition, safeOf(group), { ...by, atOnce: rules.freesAtOnce?.(group.budget) });
+      keepBest(group, lastPosition, safeOf(group), by);
     }
   };
 

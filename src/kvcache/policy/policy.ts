@@ -151,11 +151,6 @@ export interface PolicyRules {
   readonly budget?: (layer: number, group: number) => number;
   /** Whether groups may hold more than their budgets while all groups of a row together do not. @default false */
   readonly followsLength?: boolean;
-  /**
-   * Slots that a group of such a budget frees at once where it must free any. Tokens that come one by one are ranked
-   * once for so many. @default 1
-   */
-  readonly freesAtOnce?: (budget: number) => number;
   /** Numbers kept for each slot (`group.slotState`), the score included. @default 1 */
   readonly slotState?: number;
   /** The same in one layer, where that is fewer. @default slotState */

@@ -17,7 +17,7 @@ export function isSafe(position: number, last: number, { sinks, recent }: SafeTo
   return position < sinks || position > last - recent;
 }
 
-/** By what candidates are ranked, and how many go. */
+/** By what candidates are ranked. */
 export interface Ranking {
   /**
    * A value is one of these numbers, divided by how many of the last `counted` queries could see the slot.
@@ -26,8 +26,6 @@ export interface Ranking {
   readonly sums?: Float64Array;
   /** @default 1 */
   readonly counted?: number;
-  /** So many go, if there are as many, where one must go. @default 1 */
-  readonly atOnce?: number;
 }
 
 /**
@@ -36,24 +34,23 @@ export interface Ranking {
  * @throws GraphError for a value that is not a number.
  */
 export function keepBest(group: GroupView, last: number, safe: SafeTokens, ranking: Ranking = {}): void {
-  const { sums = group.values, counted = 1, atOnce = 1 } = ranking;
+  const { sums = group.values, counted = 1 } = ranking;
   const { budget } = group;
   const over = group.kept - budget;
   if (over <= 0) return;
-  if (Math.max(over, atOnce) <= FEW) {
-    for (let i = 0; i < Math.max(over, atOnce); i++) {
+  if (over <= FEW) {
+    for (let i = 0; i < over; i++) {
       const worst = findWorst(group, last, safe, sums, counted);
-      if (worst >= 0) group.evict(worst);
-      else if (i < over) throw outOfCandidates(budget);
+      if (worst < 0) throw outOfCandidates(budget);
+      group.evict(worst);
     }
     return;
   }
   if (sums !== group.values) fillMeans(group, last, sums, counted);
   const free = freeCandidates(group, last, safe);
   if (free.length < over) throw outOfCandidates(budget);
-  const drop = Math.min(free.length, Math.max(over, atOnce));
-  moveWorst(group, free, drop);
-  for (let i = 0; i < drop; i++) group.evict(free[i]);
+  moveWorst(group, free, over);
+  for (let i = 0; i < over; i++) group.evict(free[i]);
 }
 
 /** Fills `values`: each sum, divided by how many of the last `counted` queries could see the slot. */

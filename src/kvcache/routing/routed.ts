@@ -32,8 +32,6 @@ const OPTIONS = {
 const SINKS = 4;
 /** Parts of a group's slots that recent tokens have for sure. */
 const RECENT = { retrieval: 0.1, local: 0.5 };
-/** Parts of a group's slots that are freed at once: ranks of a mixture take 16 ms for 128 groups of 330 slots. */
-const FREED = 1 / 32;
 
 /** Whether a policy distributes slots by a calibration. */
 export const isRouted = (row: PolicyRow): boolean => 'routes' in row.options;
@@ -121,7 +119,6 @@ function routedRules(
     recentOf: ({ layer }, _, { index, budget }) => Math.max(1, Math.floor(routeOfGroup(layer, index).recent * budget)),
     budget: slotsOf,
     followsLength: true,
-    freesAtOnce: (budget) => Math.floor(FREED * budget),
     // In float64 the sums of h2o take as much as a seventh of an int4 slot, and rank the slots no better.
     slotStateType: 'float32',
     slotState: Math.max(...routed.map(({ part }) => part.rules.slotState ?? 1)),
