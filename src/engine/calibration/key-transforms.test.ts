@@ -1,7 +1,7 @@
 /**
  * Caches of a calibrated model, whose keys are multiplied by a matrix of each group, on both engines.
  */
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
@@ -112,22 +112,4 @@ describe.each(['ggml', 'onnx'] as const)('int4 after a calibration by %s', (engi
     await expect(elsewhere.restore(bytes)).rejects.toThrow(/after a calibration .* that is not kept here/);
     await rm(join(cacheDir, 'calibrations'), { recursive: true });
   });
-});
-
-it('is measured anew where a table of an earlier version is kept, which distributes slots until then', async () => {
-  const folder = await tempFolder('key-transforms-earlier');
-  const options = { texts: [text.slice(20_000, 21_200)], length: 64 };
-  const table = await (await open('ggml', folder)).calibrate(options);
-  const layers = table.layers.map((groups) => groups!.map(({ transform: _, ...group }) => group));
-  const earlier = JSON.stringify({ ...table, version: 1, layers });
-  const kept = join(folder, 'calibrations');
-  for (const name of await readdir(kept)) await writeFile(join(kept, name), earlier);
-  const later = await open('ggml', folder);
-  const [before, given] = [undefined, JSON.parse(earlier)].map((own) =>
-    later.createCache({ policy: 'routed', cacheLength: 16, buffer: 'int4', table: own }),
-  );
-  expect(before.options).toEqual(given.options);
-  expect(before.transforms).toBeNull();
-  expect(await later.calibrate(options)).toEqual(table);
-  expect(later.createCache({ buffer: 'int4' }).transforms).not.toBeNull();
 });

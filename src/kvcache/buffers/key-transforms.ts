@@ -23,36 +23,25 @@ export class LayerTransform {
 
   /** k ← M·k, in place. @param at index of the key's first number. */
   multiply(key: Float32Array, at: number, group: number): void {
-    // Four rows at a time: one by one the products took twice as long.
-    const [product, matrices] = [this.#product, this.keys];
-    const n = product.length;
-    let m = group * n * n;
-    for (let i = 0; i < n; i += 4, m += 3 * n) {
-      let [a, b, c, d] = [0, 0, 0, 0];
-      for (let j = 0; j < n; j++, m++) {
-        const x = key[at + j];
-        a += matrices[m] * x;
-        b += matrices[m + n] * x;
-        c += matrices[m + 2 * n] * x;
-        d += matrices[m + 3 * n] * x;
-      }
-      product[i] = a;
-      product[i + 1] = b;
-      product[i + 2] = c;
-      product[i + 3] = d;
+    const product = this.#product;
+    const size = product.length;
+    let m = group * size * size;
+    for (let i = 0; i < size; i++) {
+      let sum = 0;
+      for (let j = 0; j < size; j++) sum += this.keys[m++] * key[at + j];
+      product[i] = sum;
     }
     key.set(product, at);
   }
 
   /** k ← M⁻¹·k, the transpose of the queries' matrix. */
   restore(key: Float32Array, at: number, group: number): void {
-    const [product, matrices] = [this.#product.fill(0), this.queries];
-    const n = product.length;
-    let m = group * n * n;
-    for (let i = at; i < at + n; i += 4, m += 3 * n) {
-      const [a, b, c, d] = [key[i], key[i + 1], key[i + 2], key[i + 3]];
-      for (let j = 0; j < n; j++, m++)
-        product[j] += a * matrices[m] + b * matrices[m + n] + c * matrices[m + 2 * n] + d * matrices[m + 3 * n];
+    const product = this.#product.fill(0);
+    const size = product.length;
+    let m = group * size * size;
+    for (let i = 0; i < size; i++) {
+      const x = key[at + i];
+      for (let j = 0; j < size; j++) product[j] += this.queries[m++] * x;
     }
     key.set(product, at);
   }
@@ -110,7 +99,6 @@ function unpackTriangle(text: string, size: number): Float64Array | null {
 
 /** The matrices of a layer. @param triangles of its groups, packed. @returns null where these do not fit. */
 export function layerTransform(triangles: readonly string[], size: number): LayerTransform | null {
-  if (size % 4 !== 0) return null; // rows are multiplied by four
   const square = size * size;
   const [keys, queries] = [new Float32Array(triangles.length * square), new Float32Array(triangles.length * square)];
   for (const [group, text] of triangles.entries()) {
