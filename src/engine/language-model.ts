@@ -5,7 +5,6 @@
 import type { AdapterChoice, AdapterOptions } from '../adapters/choice.ts';
 import type { AdapterRegistry } from '../adapters/registry.ts';
 import type { Config } from '../config/config.ts';
-import { takesTransform } from '../kvcache/buffers.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';
@@ -135,15 +134,13 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     checkOptionsObject('createCache', options);
     const { cacheLength, cacheBytes } = options;
     const policy = options.policy ?? (cacheLength === undefined && cacheBytes === undefined ? 'dense' : 'lastrec');
-    const plain = this.#stepper.cacheShape;
+    const shape = this.#stepper.cacheShape;
     const given = {
       ...options,
       policy,
       ...(this.#lacksTable(options) ? { table: this.#calibrations.latest ?? undefined } : {}),
     };
-    const resolved = resolveCacheBytes(plain, given, this.config.contextLength);
-    const transforms = takesTransform(resolved.buffer ?? 'float32') ? this.#calibrations.transforms(plain) : null;
-    return createCache(this.#stepper.shapeWith(transforms), resolved);
+    return createCache(shape, resolveCacheBytes(shape, given, this.config.contextLength));
   }
 
   /** @internal */
@@ -186,9 +183,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   }
 
   /**
-   * Measures how much of the past each query group reads, which the policy `routed` distributes its slots by, and the
-   * matrices that keys are multiplied by in caches in `int4` and `int5` that are made from now on. It is done once for
-   * each checkpoint and texts: what was measured is kept beside the prepared weights.
+   * Measures how much of the past each query group reads, which the policy `routed` distributes its slots by. It is
+   * done once for each checkpoint and texts: what was measured is kept beside the prepared weights.
    * @throws InputError for a model none of whose layers attends to the whole past, or texts that are too short; the
    * signal's reason.
    */
@@ -312,11 +308,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     if (policyModule !== undefined) throw new InputError(NO_MODULE);
     this.#stepper.checkUsable();
     const { restoreCache } = await import('../kvcache/snapshot.ts');
-    const shape = this.#stepper.cacheShape;
-    return restoreCache(bytes, shape, this.fingerprint, policy, async (source) => {
-      const transforms = await this.#calibrations.findTransforms(source, shape);
-      return transforms && this.#stepper.shapeWith(transforms);
-    });
+    return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
   }
 
   /** Gives native memory back, once a step that is under way is done. The model can't be used afterwards. */

@@ -131,8 +131,7 @@ export interface TextModel<C extends TextCache = TextCache> extends AsyncDisposa
   /** How likely each token of a text is after those before it. */
   score(text: string | readonly number[], options?: ScoreOptions<C>): Promise<ScoreResult>;
   /**
-   * Measures how much of the past each query group reads, for the policy `routed`, and the matrices that keys in few
-   * bits are multiplied by.
+   * Measures how much of the past each query group reads, for the policy `routed`.
    * @throws InputError; the signal's reason.
    */
   calibrate(options?: CalibrateOptions): Promise<CalibrationTable>;

@@ -5,9 +5,8 @@ import { InputError } from '../util/errors.ts';
 import { BlockCodec, type BlockFormat } from './buffers/blocks.ts';
 import { Float16Codec } from './buffers/float16.ts';
 import { Float32Codec } from './buffers/float32.ts';
-import type { LayerTransform } from './buffers/key-transforms.ts';
+import { RotatedCodec } from './buffers/hadamard.ts';
 import { keyScales, PlaneCodec, type SlotBits } from './buffers/planes.ts';
-import { RotatedCodec } from './buffers/rotated.ts';
 import { SlotBuffer } from './buffers/slot-buffer.ts';
 import type { CodecShape, SlotCodec } from './buffers/slot-codec.ts';
 import type { SlotMemory } from './shape.ts';
@@ -64,12 +63,6 @@ export function buffersOf(choice: BufferChoice): { readonly keys: BufferKind; re
   return typeof choice === 'string' ? { keys: choice, values: choice } : choice;
 }
 
-/** Whether keys are stored in so few bits that a matrix of each group pays. */
-export function takesTransform(choice: BufferChoice): boolean {
-  const { bits, rotates } = BUFFERS[buffersOf(choice).keys] ?? {};
-  return rotates === true && bits !== undefined && bits < 8;
-}
-
 /** The formats in words: `int8`, or `int8,int4` for keys and values. */
 export function bufferName(choice: BufferChoice): string {
   const { keys, values } = buffersOf(choice);
@@ -83,23 +76,19 @@ export interface BufferShape {
   readonly valueSize: number;
 }
 
-/**
- * @param transform of keys, in place of the Hadamard matrix.
- * @throws InputError for a format that does not exist, or that does not fit the head size.
- */
+/** @throws InputError for a format that does not exist, or that does not fit the head size. */
 export function createBuffer(
   choice: BufferChoice,
   batch: number,
   { groups, keySize, valueSize }: BufferShape,
   { blocks = false }: SlotMemory = {},
-  transform: LayerTransform | null = null,
 ): SlotBuffer {
   const { keys, values } = buffersOf(choice);
   const codec = (kind: BufferKind, size: number, half: 'key' | 'value') => {
     const row = rowOf(kind);
     const shape = { batch, groups, size };
     const codec = blocks && row.blocks ? row.blocks(shape) : row.create(shape, half);
-    return row.rotates ? new RotatedCodec(codec, half === 'key' ? transform : null) : codec;
+    return row.rotates ? new RotatedCodec(codec) : codec;
   };
   return new SlotBuffer(codec(keys, keySize, 'key'), codec(values, valueSize, 'value'));
 }

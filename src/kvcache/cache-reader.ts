@@ -2,8 +2,7 @@
  * @file What a cache tells: lengths, tokens, positions, scores, memory. Nothing here changes it.
  */
 import { wholeNumber } from '../util/numbers.ts';
-import type { KeyTransforms } from './buffers/key-transforms.ts';
-import { type BufferChoice, takesTransform } from './buffers.ts';
+import type { BufferChoice } from './buffers.ts';
 import { headroomOf } from './headroom.ts';
 import {
   type CacheContents,
@@ -33,8 +32,6 @@ export abstract class CacheReader {
   readonly rules: Policy;
   /** Whether chunks of several tokens are read once more, for their echo. */
   readonly replay: boolean;
-  /** @internal What keys are multiplied by; null: by no matrix, or by the Hadamard matrix, as the buffer says. */
-  readonly transforms: KeyTransforms | null;
   /** @internal The memory. */
   abstract readonly store: SlotStore;
   /** @internal One for each row of the batch. */
@@ -51,8 +48,6 @@ export abstract class CacheReader {
     const { cacheLength, buffer } = this;
     this.rules = row.create({ shape, options: { ...options }, cacheLength, buffer });
     this.replay = readReplay(row, options, this.rules.needs);
-    // Lengths of keys, which sums of directions are made of, are not those of their products.
-    this.transforms = takesTransform(buffer) && !this.rules.needsAlongMean ? (shape.memory?.transforms ?? null) : null;
   }
 
   /** Name of the policy. */

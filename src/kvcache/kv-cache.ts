@@ -46,14 +46,14 @@ export class KVCache extends CacheReader {
     super(shape, row, options);
     this.#growth = growth;
     const batch = wholeNumber('batch', options.batch ?? 1, 1, MAX_BATCH);
-    const { cacheLength, buffer, transforms, rules: policy } = this;
+    const { cacheLength, buffer, rules: policy } = this;
     const { layout } = policy;
     const maxSlots = ({ budgets }: SlotTable, group: number) =>
       Math.max(policy.startsWhole ? cacheLength : 0, policy.maxSlots?.(budgets) ?? budgets[group]);
     const sharesBudget = policy.maxSlots !== undefined;
     // A budget in bytes has no space for them, and of groups that share one some would need more than there are.
     const spare = options.cacheBytes === undefined && !sharesBudget ? growth : 0;
-    const spec = { shape, layout, cacheLength, buffer, transforms, growth, spare, maxSlots, sharesBudget };
+    const spec = { shape, layout, cacheLength, buffer, growth, spare, maxSlots, sharesBudget };
     this.store = from?.store.fork() ?? new SlotStore(spec, batch);
     this.rows = from?.rows.map((one) => one.clone()) ?? [];
     this.keySums = policy.needsAlongMean ? new KeySums(shape, this.store.buffers) : null;

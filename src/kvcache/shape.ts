@@ -2,8 +2,6 @@
  * @file What of a model a cache has to know.
  */
 
-import type { KeyTransforms } from './buffers/key-transforms.ts';
-
 /** A model, as far as a cache has to know it: one record a layer. Layers may differ in every number. */
 export interface CacheShape {
   readonly layers: readonly LayerShape[];
@@ -38,8 +36,6 @@ export interface SlotMemory {
    * @default false
    */
   readonly blocks?: boolean;
-  /** Of a calibrated model: what keys in few bits are multiplied by. @default null */
-  readonly transforms?: KeyTransforms | null;
 }
 
 /** A state: float32 numbers that every chunk changes as a whole. */

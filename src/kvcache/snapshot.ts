@@ -9,7 +9,6 @@ import * as v from 'valibot';
 import { InputError, SnapshotError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import { sha256 } from '../util/sha256.ts';
-import type { TransformSource } from './buffers/key-transforms.ts';
 import type { SlotData } from './buffers/slot-array.ts';
 import type { KVCache } from './kv-cache.ts';
 import { COMMON_OPTIONS } from './options.ts';
@@ -43,8 +42,6 @@ const Header = v.object({
   blocks: v.optional(v.boolean(), false),
   /** Layer groups whose slots say what position their key is rotated to: it is not their own. */
   turned: v.optional(v.array(v.string()), []),
-  /** Which calibration the matrices are of that keys are multiplied by. */
-  transforms: v.optional(v.nullable(v.object({ digest: v.string(), texts: v.string(), length: count })), null),
   /** How the policy's numbers of each slot are stored. */
   slotState: v.optional(v.picklist(['float32', 'float64']), 'float64'),
   rows: v.array(
@@ -85,7 +82,6 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
     options,
     blocks: hasBlocks(cache.shape),
     turned: [...cache.store.tables.values()].filter((table) => table.hasRopePositions).map(({ name }) => name),
-    transforms: cache.transforms?.source ?? null,
     slotState: stateTypeOf(cache),
     rows,
   };
@@ -112,30 +108,22 @@ export async function snapshotCache(cache: KVCache, model: string): Promise<Uint
  * Where it was written by an engine that stores quantized slots in another layout, they are quantized once more.
  * @param model as it was given to {@link snapshotCache}.
  * @param policy for a cache whose policy is not in the table.
- * @param transformed gives the shape with the matrices of a calibration; null where it is not kept. @default none is
  * @throws SnapshotError for bytes that are torn, or of something else.
  */
 export async function restoreCache(
   bytes: Uint8Array,
-  plain: CacheShape,
+  shape: CacheShape,
   model: string,
   policy?: PolicyRow,
-  transformed?: (source: TransformSource) => Promise<CacheShape | null>,
 ): Promise<KVCache> {
   const { header, body, version } = await readFrame(bytes);
   if (header.model !== model)
     throw new SnapshotError(
       'this cache was saved by another model (or other weights of it): its keys and values mean nothing here',
     );
-  const shape = header.transforms ? await transformed?.(header.transforms) : plain;
-  if (!shape)
-    throw new SnapshotError(
-      'this cache was saved after a calibration of the model that is not kept here: ' +
-        'calibrate it with the same texts, or compute the cache anew',
-    );
   const { blocks } = header;
   const isForeign = blocks !== hasBlocks(shape);
-  const saved = cacheFromHeader(isForeign ? { ...shape, memory: { ...shape.memory, blocks } } : shape, header, policy);
+  const saved = cacheFromHeader(isForeign ? { ...shape, memory: { blocks } } : shape, header, policy);
   const cache = isForeign ? cacheFromHeader(shape, header, policy) : saved;
   if (header.slotState !== stateTypeOf(cache))
     throw new SnapshotError(

@@ -5,7 +5,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CalibrationStore } from '../engine/calibration/calibrations.ts';
-import { tableTransforms } from '../kvcache/routing/table-transforms.ts';
 import { writeWhole } from '../util/files-node.ts';
 import { cacheFolder } from '../weights/store-node.ts';
 
@@ -18,7 +17,6 @@ export function calibrationFolder(cacheDir?: string): CalibrationStore {
       return text === null ? null : JSON.parse(text);
     },
     readNow: (name) => (existsSync(pathOf(name)) ? JSON.parse(readFileSync(pathOf(name), 'utf8')) : null),
-    transformsOf: tableTransforms,
     write: (name, table) => writeWhole(pathOf(name), `${JSON.stringify(table)}\n`),
   };
 }

@@ -30,7 +30,6 @@
  */
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
-import type { KeyTransforms } from '../kvcache/buffers/key-transforms.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import { partOf } from '../kvcache/chunk.ts';
 import { layerGroupOf, type SlotSharing } from '../kvcache/slots/slots.ts';
@@ -67,8 +66,6 @@ export interface StepGraphOptions {
   readonly sharing: SlotSharing;
   /** How the cache stores keys and values. */
   readonly buffer: BufferChoice;
-  /** What keys are multiplied by before they are stored. @default null */
-  readonly transforms?: KeyTransforms | null;
   /** Output the attention weights summed over queries. */
   readonly sums: boolean;
   /** Output the maxima of the attention weights over queries. @default false */
@@ -80,8 +77,8 @@ export interface StepGraphOptions {
    * @default null
    */
   readonly replay?: ReadonlySet<string> | null;
-  /** Output the moments of the queries: before rotation, or as they attend. */
-  readonly moments: boolean | 'rotated';
+  /** Output the moments of the queries. */
+  readonly moments: boolean;
   /** Output the products of keys with the sum of their directions. @default false */
   readonly alongMean?: boolean;
   /** The hooks of live adapters. @default none */
@@ -168,7 +165,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
 
 /** Declares the inputs of a layer's slots; layers of one group share the input of their positions. */
 function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions: Value) {
-  const { sharing, buffer, transforms, ragged, alongMean = false } = options;
+  const { sharing, buffer, ragged, alongMean = false } = options;
   const shared = new Map<string, Value>();
   const slotsOf = (name: string, groups: Dim): Value => {
     let slots = shared.get(name);
@@ -193,7 +190,7 @@ function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions:
     const sources = ragged?.has(layer)
       ? range(groups).map((i) => source(partOf(layerGroup, i), `${layer}.${i}`, 1, 1))
       : [source(layerGroup, `${layer}`, groups, `G.${layerGroup}`)];
-    return { buffer, transform: transforms?.layers[layer] ?? null, layerGroup, positions, sources };
+    return { buffer, layerGroup, positions, sources };
   };
 }
 
@@ -232,12 +229,6 @@ function observedInputs(
       weights = g.input(`queryWeights.${R}`, 'float32', ['B', `sets.${R}`, timesDim(R, 'T')]);
       queryWeights.set(R, weights);
     }
-    return {
-      queryWeights: weights ?? null,
-      maxima: observedMaxima,
-      momentWeights,
-      momentsRotated: moments === 'rotated',
-      echo: echoOf(source, rope),
-    };
+    return { queryWeights: weights ?? null, maxima: observedMaxima, momentWeights, echo: echoOf(source, rope) };
   };
 }

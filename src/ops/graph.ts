@@ -30,7 +30,7 @@ export class OpGraph {
   /** By name of the value. */
   readonly constants = new Map<string, Constant>();
   readonly #paramValues = new Map<string, Value>();
-  readonly #sharedConstants = new Map<string | object, Value>();
+  readonly #sharedConstants = new Map<string, Value>();
   readonly #names = new ScopedNames();
 
   constructor(target: GraphTarget) {
@@ -65,11 +65,8 @@ export class OpGraph {
     return this.#paramValues.get(param.name)!;
   }
 
-  /**
-   * A constant that many operators read: made at its first use.
-   * @param key says what it is: a name, or the numbers themselves.
-   */
-  sharedConstant(key: string | object, make: () => { data: Float32Array; shape: readonly number[] }): Value {
+  /** A constant that many operators read: made at its first use. @param key says what it is. */
+  sharedConstant(key: string, make: () => { data: Float32Array; shape: readonly number[] }): Value {
     let value = this.#sharedConstants.get(key);
     if (!value) {
       const { data, shape } = make();

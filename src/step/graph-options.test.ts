@@ -1,5 +1,4 @@
 import { expect, it } from 'vitest';
-import { KeyTransforms } from '../kvcache/buffers/key-transforms.ts';
 import type { StepGraphOptions } from '../model/gpt.ts';
 import { graphKey } from './graph-options.ts';
 
@@ -7,7 +6,6 @@ const OPTIONS: Required<Omit<StepGraphOptions, 'adapters'>> = {
   format: 'float32',
   sharing: 'none',
   buffer: 'int8',
-  transforms: null,
   sums: false,
   maxima: false,
   echo: null,
@@ -23,7 +21,6 @@ const OTHERS: typeof OPTIONS = {
   format: 'int4',
   sharing: 'by-window',
   buffer: 'int4',
-  transforms: new KeyTransforms({ digest: 'one', texts: '', length: 0 }, []),
   sums: true,
   maxima: true,
   echo: new Set(['0']),

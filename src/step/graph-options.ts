@@ -17,7 +17,7 @@ export interface StepWants {
 
 /** @param echoed see `echoedGroups`, which is made once for a cache. */
 export function graphOptions(
-  { buffer, transforms, rules, store, replay }: KVCache,
+  { buffer, rules, store, replay }: KVCache,
   format: WeightFormat,
   echoed: ReadonlySet<string> | null,
   { isProbed = false, isReplayed = false }: StepWants,
@@ -26,12 +26,11 @@ export function graphOptions(
     format,
     sharing: rules.layout.sharing,
     buffer: buffersOf(buffer),
-    transforms,
     sums: isProbed || needsBy('sum', rules.needs).length > 0,
     maxima: rules.needs.includes('max'),
     echo: replay ? null : echoed,
     replay: isReplayed ? echoed : null,
-    moments: isProbed ? 'rotated' : rules.needsQueries,
+    moments: rules.needsQueries,
     alongMean: rules.needsAlongMean,
     cross: store.crossAttention.any,
     ragged: store.raggedLayers,

@@ -1,6 +1,5 @@
 /**
- * @file Attention weights of single queries and heads, moments of all queries, and the residual stream: what calibration
- * measures.
+ * @file Attention weights of single queries and heads, and the residual stream: what calibration measures.
  */
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, headsPerGroup } from '../config/config.ts';
@@ -14,8 +13,6 @@ import { isInSlots } from './reduced.ts';
 export interface ProbeOptions {
   /** Indices of the chunk's tokens. */
   readonly queries: readonly number[];
-  /** Index of the first token whose query counts in the moments. @default 0 */
-  readonly momentsFrom?: number;
 }
 
 /** What a layer shows of a chunk. */
@@ -29,11 +26,6 @@ export interface LayerProbe {
   /** The chunk's keys [G, T, keySize] and values [G, T, valueSize]; null: values are a part of the keys. */
   readonly keys: Float32Array;
   readonly values: Float32Array | null;
-  /**
-   * Σ q·qᵀ of each head's queries, as they attend [H, keySize, keySize], empty for a chunk of one token; null: of latent
-   * attention.
-   */
-  readonly queryProducts: Float32Array | null;
 }
 
 /** Declares which (head, query) pairs are summed: each pair by itself. */
@@ -41,14 +33,13 @@ export function bindProbe(
   config: Config,
   { rules, batch }: KVCache,
   length: number,
-  { queries, momentsFrom = 0 }: ProbeOptions,
+  { queries }: ProbeOptions,
   inputs: Record<string, StepTensor>,
 ): void {
   if (batch !== 1 || needsBy('sum', rules.needs).length > 0 || rules.layout.sharing !== 'none')
     throw new InputError(
       'to look at single queries takes a cache of one row, whose policy wants no sums of weights and shares no slots',
     );
-  inputs.momentWeights = tensorOf(new Float32Array(length).fill(1, momentsFrom), [1, length]);
   for (const R of headsPerGroup(config)) {
     const sets = R * queries.length;
     const data = new Float32Array(sets * R * length);
@@ -78,7 +69,6 @@ export function probesOf(
       residual: squares / stream.length,
       keys: outputs[`keys.${l}`].data,
       values: outputs[`values.${l}`]?.data ?? null,
-      queryProducts: outputs[`moments.outer.${l}`]?.data ?? null,
     };
   });
 }

@@ -11,7 +11,6 @@ import {
   tensorOf,
 } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
-import type { KeyTransforms } from '../kvcache/buffers/key-transforms.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { traceStep } from '../model/gpt.ts';
@@ -43,8 +42,6 @@ export class Stepper {
   readonly config: Config;
   /** What caches of this model have to know. */
   readonly cacheShape: CacheShape;
-  /** The same for each calibration, by the digest of its matrices. */
-  readonly #shapes = new Map<string, CacheShape>();
   readonly #format: WeightFormat;
   readonly #backend: Backend;
   readonly #graphs: CompiledGraphs;
@@ -138,19 +135,6 @@ export class Stepper {
     cache.append(outcome, lease);
     session.recycle?.(retiredArrays(before, lastChunks(cache)));
     return { logits: outputs.logits.data, ...(probes ? { probes } : {}) };
-  }
-
-  /**
-   * What caches have to know whose keys are multiplied by the matrices of a calibration: the same object for the same
-   * matrices.
-   */
-  shapeWith(transforms: KeyTransforms | null): CacheShape {
-    if (!transforms) return this.cacheShape;
-    const { digest } = transforms.source;
-    const known = this.#shapes.get(digest);
-    const shape = known ?? { ...this.cacheShape, memory: { ...this.cacheShape.memory, transforms } };
-    if (!known) this.#shapes.set(digest, shape);
-    return shape;
   }
 
   /** Makes the session that steps with this cache run on, which takes a moment the first time. */
@@ -262,8 +246,7 @@ export class Stepper {
   }
 
   #checkCache(cache: KVCache): void {
-    const { transforms = null } = cache.shape.memory ?? {};
-    if (cache.shape !== (transforms ? this.#shapes.get(transforms.source.digest) : this.cacheShape))
+    if (cache.shape !== this.cacheShape)
       throw new InputError('this cache is of another model: make one with createCache of the model that it is for');
   }
 

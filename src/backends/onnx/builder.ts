@@ -10,9 +10,6 @@ import type { Dim } from '../../ops/shapes.ts';
 import { GraphError } from '../../util/errors.ts';
 import { ProtoWriter } from './proto.ts';
 
-/** Numbers of a constant up to which its text is its key: the matrices of a model's keys are megabytes. */
-const MOST_COMPARED = 4096;
-
 /** Element types that graphs are built of, with their numbers in ONNX's TensorProto.DataType. */
 export const ONNX_DTYPES = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10 } as const;
 export type Dtype = keyof typeof ONNX_DTYPES;
@@ -74,7 +71,7 @@ export class GraphBuilder {
   #nodeCount = 0;
   /** Whether products take a transposed matrix as it is. */
   readonly hasFusedProducts: boolean;
-  #constants = new Map<string | ConstantData, { value: Value; data: ConstantData }>();
+  #constants = new Map<string, { value: Value; data: ConstantData }>();
   readonly #names = new ScopedNames();
 
   constructor({ hasFusedProducts = true }: { readonly hasFusedProducts?: boolean } = {}) {
@@ -177,10 +174,10 @@ export class GraphBuilder {
     this.#named.set(out.name, value.name);
   }
 
-  /** A constant inside the graph; equal ones are one, unless they are large. */
+  /** A small constant inside the graph; equal constants are one. */
   constant(data: ConstantData, shape: readonly number[]): Value {
     const dtype = CONSTANT_DTYPE(data);
-    const key = data.length > MOST_COMPARED ? data : `${dtype}[${shape}]${data}`;
+    const key = `${dtype}[${shape}]${data}`;
     const known = this.#constants.get(key);
     if (known) return known.value;
     const value = { name: this.#names.claim(`const.${this.#constants.size}`), dtype, shape };

@@ -1,7 +1,6 @@
 /**
  * @file Measures how much of the past each query group of a model reads: once for retrieval, by a second reading of the
- * same text, and once for local needs, by what is lost where a group attends to recent tokens only. The first reading
- * gives the moments of queries and keys, too.
+ * same text, and once for local needs, by what is lost where a group attends to recent tokens only.
  */
 import type { Config } from '../../config/config.ts';
 import type { KVCache } from '../../kvcache/kv-cache.ts';
@@ -23,7 +22,6 @@ import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import { sha256 } from '../../util/sha256.ts';
-import { KeyMoments } from './key-moments.ts';
 import { LocalNeeds } from './local-needs.ts';
 
 /** Options of `calibrate`. */
@@ -181,7 +179,6 @@ class Meter {
   readonly #length: number;
   readonly #layers: readonly number[];
   readonly #needs = new Map<number, LocalNeeds>();
-  readonly #moments = new Map<number, KeyMoments>();
   /** By layer and group: log z of all windows' slots. */
   readonly #logs = new Map<number, number[][]>();
   /**
@@ -202,7 +199,6 @@ class Meter {
     for (const l of this.#layers) {
       const shape = this.#cache.shape.layers[l];
       this.#needs.set(l, new LocalNeeds(shape, await this.#model.projection(l), this.#from + this.#length));
-      this.#moments.set(l, new KeyMoments(shape));
       this.#logs.set(
         l,
         Array.from({ length: shape.groups }, () => []),
@@ -216,14 +212,8 @@ class Meter {
     for (let at = 0; at < text.length; at += CHUNK) {
       const chunk = text.slice(at, at + CHUNK);
       const queries = [...chunk.keys()].filter((t) => at + t >= half && (at + t - half) % STRIDE === 0);
-      // The first tokens, which get weight from queries that look for nothing, have keys unlike all others.
-      const momentsFrom = Math.min(chunk.length, Math.max(0, MEASURED_SINKS - at));
-      const probes = await this.#step(chunk, { queries, momentsFrom });
-      for (const l of this.#layers) {
-        const probe = probes[l]!;
-        this.#needs.get(l)!.add(probe, at, queries);
-        this.#moments.get(l)!.add(probe, momentsFrom);
-      }
+      const probes = await this.#step(chunk, { queries });
+      for (const [l, needs] of this.#needs) needs.add(probes[l]!, at, queries);
       onTokens(chunk.length);
     }
     const most = new Map(this.#layers.map((l) => [l, this.#newWeights(l)]));
@@ -257,11 +247,7 @@ class Meter {
       const needs = this.#needs.get(l)?.result();
       return needs === undefined
         ? null
-        : needs.map((local, g) => ({
-            retrieval: quantiles(this.#logs.get(l)![g]),
-            local,
-            transform: this.#moments.get(l)!.triangle(g),
-          }));
+        : needs.map((local, g) => ({ retrieval: quantiles(this.#logs.get(l)![g]), local }));
     });
   }
 

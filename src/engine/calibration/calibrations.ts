@@ -1,14 +1,7 @@
 /**
  * @file The calibrations of one model: each is measured once, and kept.
  */
-import type { KeyTransforms, TransformSource } from '../../kvcache/buffers/key-transforms.ts';
-import {
-  CALIBRATION_VERSION,
-  type CalibrationTable,
-  readCalibrationTable,
-} from '../../kvcache/routing/calibration-table.ts';
-import type { tableTransforms } from '../../kvcache/routing/table-transforms.ts';
-import type { CacheShape } from '../../kvcache/shape.ts';
+import { type CalibrationTable, readCalibrationTable } from '../../kvcache/routing/calibration-table.ts';
 import { Serial } from '../../util/serial.ts';
 import { sha256 } from '../../util/sha256.ts';
 import type { CalibratedModel, CalibrateOptions } from './calibrate.ts';
@@ -19,8 +12,6 @@ export interface CalibrationStore {
   read(name: string): Promise<unknown>;
   /** The same at once, where that is possible. @throws where it can't be read. */
   readonly readNow?: (name: string) => unknown;
-  /** What a table that was read at once is asked for its matrices with; others are asked later. */
-  readonly transformsOf?: typeof tableTransforms;
   write(name: string, table: CalibrationTable): Promise<void>;
 }
 
@@ -65,15 +56,11 @@ export class Calibrations {
   /** A second request for what is being measured waits for it. */
   readonly #serial = new Serial();
   #latest: CalibrationTable | null = null;
-  readonly #transforms = new WeakMap<CalibrationTable, KeyTransforms | null>();
-  /** null: not loaded yet. A page without a calibration needs none. */
-  #read: typeof tableTransforms | null;
 
   constructor(model: Omit<CalibratedModel, 'id'>, checkpoint: string, store: CalibrationStore | null) {
     this.#model = model;
     this.#checkpoint = checkpoint;
     this.#store = store;
-    this.#read = store?.transformsOf ?? null;
   }
 
   /** The table that was asked for last, of a process before where the store reads it at once; null: none was. */
@@ -90,41 +77,22 @@ export class Calibrations {
    */
   async open(options: CalibrateOptions = {}, start?: () => void): Promise<CalibrationTable> {
     this.#latest ??= await keptTable(this.#store, latestName(this.#checkpoint), this.#checkpoint);
-    if (this.#latest) {
-      await this.#load();
-      return this.#latest;
-    }
+    if (this.#latest) return this.#latest;
     start?.();
     return this.get(options);
-  }
-
-  /** What keys in few bits are multiplied by, of the latest table; null: there is none. */
-  transforms(shape: CacheShape): KeyTransforms | null {
-    return this.latest && this.#transformsOf(this.latest, shape);
-  }
-
-  /** The same, of the table that a saved cache was made with; null: it is not kept. */
-  async findTransforms({ texts, length, digest }: TransformSource, shape: CacheShape): Promise<KeyTransforms | null> {
-    const { CALIBRATION_LENGTH } = await this.#load();
-    // A short context has windows shorter than those asked for, which the table is kept under.
-    const kept = [length, CALIBRATION_LENGTH].map((asked) =>
-      this.#kept(calibrationName(this.#checkpoint, texts, asked)),
-    );
-    for (const table of [this.latest, ...this.#known.values(), ...(await Promise.all(kept))]) {
-      const transforms = table && this.#transformsOf(table, shape);
-      if (transforms?.source.digest === digest) return transforms;
-    }
-    return null;
   }
 
   /** The table of these texts: known, kept, or measured now. @throws as {@link calibrate}. */
   get(options: CalibrateOptions): Promise<CalibrationTable> {
     return this.#serial.run(async () => {
       options.signal?.throwIfAborted();
-      const { CALIBRATION_LENGTH, shippedTexts, textsKey } = await this.#load();
+      const { CALIBRATION_LENGTH, shippedTexts, textsKey } = await import('./calibrate.ts');
       const texts = options.texts ?? (await shippedTexts());
       const name = calibrationName(this.#checkpoint, textsKey(texts), options.length ?? CALIBRATION_LENGTH);
-      const table = this.#known.get(name) ?? (await this.#kept(name)) ?? (await this.#measure(name, options));
+      const table =
+        this.#known.get(name) ??
+        (await keptTable(this.#store, name, this.#checkpoint)) ??
+        (await this.#measure(name, options));
       this.#known.set(name, table);
       if (this.#latest !== table) {
         this.#latest = table;
@@ -132,26 +100,6 @@ export class Calibrations {
       }
       return table;
     });
-  }
-
-  /** A kept table with all that is measured now. */
-  async #kept(name: string): Promise<CalibrationTable | null> {
-    const table = await keptTable(this.#store, name, this.#checkpoint);
-    return table?.version === CALIBRATION_VERSION ? table : null;
-  }
-
-  /** What only calibrated models need. */
-  async #load() {
-    this.#read ??= (await import('../../kvcache/routing/table-transforms.ts')).tableTransforms;
-    return import('./calibrate.ts');
-  }
-
-  #transformsOf(table: CalibrationTable, shape: CacheShape): KeyTransforms | null {
-    const known = this.#transforms.get(table);
-    if (known !== undefined || !this.#read) return known ?? null;
-    const transforms = this.#read(table, shape);
-    this.#transforms.set(table, transforms);
-    return transforms;
   }
 
   #readNow(name: string): CalibrationTable | null {
@@ -172,7 +120,7 @@ export class Calibrations {
       step: (cache, chunk, given) => this.#model.step(cache, chunk, given),
       projection: (layer) => this.#model.projection(layer),
     };
-    const { calibrate } = await this.#load();
+    const { calibrate } = await import('./calibrate.ts');
     const table = await calibrate(measured, options);
     await this.#write(name, table);
     return table;

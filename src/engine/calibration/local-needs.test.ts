@@ -53,8 +53,7 @@ function measure(sink: number, projected: boolean): { measured: number[][]; expe
       const [g, rest] = [Math.floor(n / (CHUNK * D)), n % (CHUNK * D)];
       return values[(g * T + first) * D + rest];
     });
-    const seen = { weights: observed, residual: RESIDUAL, keys: own, values: own, queryProducts: null };
-    needs.add({ chunkColumn: slots, ...seen }, first, QUERIES);
+    needs.add({ chunkColumn: slots, weights: observed, residual: RESIDUAL, keys: own, values: own }, first, QUERIES);
   }
   const expected = Array.from({ length: G }, (_, g) =>
     LOCAL_WINDOWS.map((w) => {

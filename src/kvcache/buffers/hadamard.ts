@@ -5,6 +5,7 @@
  * and multiplies by H once more what it has made of stored values. A size that is no power of two takes blocks, the largest first
  * (80 = 64 + 16).
  */
+import type { CodecArray, SlotCodec } from './slot-codec.ts';
 
 /** Powers of two that add up to a size, descending. */
 export function hadamardBlocks(size: number): number[] {
@@ -46,4 +47,48 @@ export function hadamardMatrix(size: number): Float32Array {
     hadamard(matrix, i * size, size);
   }
   return matrix;
+}
+
+/** Stores vectors rotated by H in another format. What is read is rotated back, so only an engine sees rotated vectors. */
+export class RotatedCodec implements SlotCodec {
+  readonly size: number;
+  readonly groups: number;
+  readonly arrays: readonly CodecArray[];
+  readonly #inner: SlotCodec;
+  #rotated: Float32Array;
+
+  constructor(inner: SlotCodec) {
+    this.#inner = inner;
+    this.size = inner.size;
+    this.groups = inner.groups;
+    this.arrays = inner.arrays;
+    this.#rotated = new Float32Array(inner.size);
+  }
+
+  create(): RotatedCodec {
+    return new RotatedCodec(this.#inner.create());
+  }
+
+  write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
+    this.#inner.write(row, group, slot, count, this.#rotate(source, from, count), 0);
+  }
+
+  read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {
+    this.#inner.read(row, group, slot, out, to);
+    hadamard(out, to, this.size);
+  }
+
+  preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
+    this.#inner.preview(this.#rotate(source, from, 1), 0, out, to);
+    hadamard(out, to, this.size);
+  }
+
+  #rotate(source: Float32Array, from: number, count: number): Float32Array {
+    const length = count * this.size;
+    if (this.#rotated.length < length) this.#rotated = new Float32Array(length);
+    const rotated = this.#rotated;
+    for (let i = 0; i < length; i++) rotated[i] = source[from + i];
+    for (let t = 0; t < count; t++) hadamard(rotated, t * this.size, this.size);
+    return rotated;
+  }
 }

@@ -29,8 +29,8 @@ export interface SlotCodec {
   write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void;
   /** The vector that a slot holds, as attention sees it, into `out` from index `to` (0 by default) on. */
   read(row: number, group: number, slot: number, out: Float32Array, to?: number): void;
-  /** What a vector at `from` will be once it is stored in a slot of `group` (0 by default) and read again. */
-  preview(source: Float32Array, from: number, out: Float32Array, to?: number, group?: number): void;
+  /** What a vector at `from` will be once it is stored and read again. */
+  preview(source: Float32Array, from: number, out: Float32Array, to?: number): void;
   /** An empty codec of the same format and sizes. */
   create(): SlotCodec;
 }

@@ -254,7 +254,7 @@ export class LayerView {
     const buffer = this.#source.buffers[this.layer]!;
     const codec = half === 'key' ? buffer.keys : buffer.values;
     if (j < group.held) codec.read(this.row, group.index, j, out, to);
-    else codec.preview(this.#chunkOf(half), this.#chunkAt(group, j, half), out, to, group.index);
+    else codec.preview(this.#chunkOf(half), this.#chunkAt(group, j, half), out, to);
   }
 
   /** @internal */

@@ -1,6 +1,5 @@
 /**
- * @file What calibration measured of a model: how much of the past each query group reads, by which policies distribute
- * slots, and the matrices that keys are multiplied by before they are stored in few bits.
+ * @file What calibration measured of a model: how much of the past each query group reads. Policies distribute slots by it.
  */
 import * as v from 'valibot';
 import { InputError } from '../../util/errors.ts';
@@ -13,9 +12,7 @@ export const LOCAL_WINDOWS: readonly number[] = [4, 8, 16, 24, 32, 48, 64, 96, 1
 export const MEASURED_SINKS = 4;
 
 /** Changes whenever tables could be misread. */
-const VERSION = 2;
-/** Without matrices of keys. */
-const EARLIER = 1;
+const VERSION = 1;
 
 /** What was measured of a query group. */
 export interface GroupCalibration {
@@ -29,16 +26,11 @@ export interface GroupCalibration {
    * tokens only, in parts of the mean square of the stream.
    */
   readonly local: readonly number[];
-  /**
-   * What keys in few bits are multiplied by, an upper triangle as `packTriangle` writes it.
-   * @default the Hadamard matrix: of latent attention, and in tables of earlier versions
-   */
-  readonly transform?: string;
 }
 
 /** What was measured of a model. */
 export interface CalibrationTable {
-  readonly version: typeof VERSION | typeof EARLIER;
+  readonly version: typeof VERSION;
   /** The fingerprint of the model. */
   readonly model: string;
   /** SHA-256 of the texts. */
@@ -52,11 +44,10 @@ export interface CalibrationTable {
 const GroupTable = v.object({
   retrieval: v.pipe(v.array(v.number()), v.length(QUANTILES)),
   local: v.pipe(v.array(v.number()), v.length(LOCAL_WINDOWS.length)),
-  transform: v.optional(v.pipe(v.string(), v.base64())),
 });
 
 const Table = v.object({
-  version: v.picklist([VERSION, EARLIER]),
+  version: v.literal(VERSION),
   model: v.string(),
   texts: v.string(),
   length: v.pipe(v.number(), v.integer(), v.minValue(1)),

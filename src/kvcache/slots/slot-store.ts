@@ -2,7 +2,6 @@
  * @file The memory of a cache as one object: slot tables, buffers, recurrent states and encoder states, for all rows.
  */
 import { range } from '../../util/numbers.ts';
-import type { KeyTransforms } from '../buffers/key-transforms.ts';
 import type { SlotBuffer } from '../buffers/slot-buffer.ts';
 import { type BufferChoice, createBuffer } from '../buffers.ts';
 import type { ChunkOutputs } from '../chunk.ts';
@@ -22,8 +21,6 @@ export interface StoreSpec {
   readonly layout: PolicyLayout;
   readonly cacheLength: number;
   readonly buffer: BufferChoice;
-  /** What keys are multiplied by. @default null */
-  readonly transforms?: KeyTransforms | null;
   /** Slots by which the memory grows. */
   readonly growth: number;
   /** Most slots that a group of a table can come to hold, where its budget is fixed. */
@@ -55,7 +52,7 @@ export class SlotStore {
 
   /** @param from a store to share the content of; empty otherwise. */
   constructor(spec: StoreSpec, batch: number, from?: SlotStore) {
-    const { shape, layout, buffer, transforms } = spec;
+    const { shape, layout, buffer } = spec;
     this.spec = spec;
     this.#batch = batch;
     this.layerGroups = shape.layers.map(({ slots, window }, l) =>
@@ -65,7 +62,7 @@ export class SlotStore {
     this.tables = new Map([...names].map((name) => [name, from?.tables.get(name)?.fork() ?? this.#makeTable(name)]));
     this.buffers = shape.layers.map((layer, l) => {
       if (!layer.slots) return null;
-      return from?.buffers[l]?.fork() ?? createBuffer(buffer, batch, layer, shape.memory, transforms?.layers[l]);
+      return from?.buffers[l]?.fork() ?? createBuffer(buffer, batch, layer, shape.memory);
     });
     const groups = [...this.tables.values()].map(
       (table) =>

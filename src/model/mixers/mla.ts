@@ -39,9 +39,8 @@ export function latentAttention(
   const c = byHead(g, norm(ctx, latent, spec.norm, `${name}.kv_norm`), 1, r);
   const key = concat(g, [byHead(g, sharedKey, 1, ropeSize), c], 3); // [B, 1, T, rope + r]
   const query = concat(g, [rope, headLinear(g, nope, headMatrices(ctx, `${name}.k_up`, H, r, nopeSize))], 3);
-  const { momentWeights, momentsRotated } = observed;
-  // As they attend they are wanted for matrices of keys, which keys that are values, too, do not have.
-  const moments = momentWeights && !momentsRotated ? queryMoments(g, query, momentWeights, 1) : null;
+  const { momentWeights } = observed;
+  const moments = momentWeights && queryMoments(g, query, momentWeights, 1);
   const both = concat(g, [query, key], 1);
   const turned = (by: Rotation | null) => split(g, by ? rotate(g, both, by) : both, 1, [H, 1]);
   const [q, k] = turned(rotation);

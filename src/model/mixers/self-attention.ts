@@ -4,7 +4,6 @@
  */
 import type { AttentionSpec, SelfAttention, SlotSpec } from '../../config/layer-spec.ts';
 import type { QkNormSpec } from '../../config/norm-spec.ts';
-import type { LayerTransform } from '../../kvcache/buffers/key-transforms.ts';
 import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
 import type { Reduction } from '../../kvcache/policy/needs.ts';
 import {
@@ -27,7 +26,7 @@ import { adaptAttention } from '../adapt.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
 import { bareNorm, norm } from '../norm.ts';
-import { rotateBack, rotatedHalves, rotateKeys, rotateRows } from './slot-rotation.ts';
+import { rotateBack, rotatedHalves, rotateRows } from './slot-rotation.ts';
 
 /** Slots that are read together. */
 export interface SlotSource {
@@ -43,8 +42,6 @@ export interface SlotSource {
 /** What a layer's queries attend to besides the chunk's own tokens. */
 export interface CachedTokens {
   readonly buffer: BufferChoice;
-  /** What the layer's keys are multiplied by; null: by the Hadamard matrix, where the buffer rotates. */
-  readonly transform: LayerTransform | null;
   readonly layerGroup: string;
   /** [B, T] */
   readonly positions: Value;
@@ -76,8 +73,6 @@ export interface ObservedInputs {
   readonly maxima: ObservedMaxima | null;
   /** The weight of each query in the moments of the queries [B, T]; null: they are not wanted. */
   readonly momentWeights: Value | null;
-  /** Whether these are of the queries as they attend, after rotation. @default false */
-  readonly momentsRotated?: boolean;
   /** null: the echo is not wanted of this layer. */
   readonly echo: EchoedChunk | null;
 }
@@ -127,7 +122,7 @@ export interface AttentionOutputs {
   readonly v: Value | null;
   /** None where they are not wanted. */
   readonly reduced: readonly ReducedOutput[];
-  /** Σ w·q [B, H, D] and Σ w·q·qᵀ [B, H, D, D] of the queries, as {@link ObservedInputs} wants them. */
+  /** Σ w·q [B, H, D] and Σ w·q·qᵀ [B, H, D, D] of the queries before rotation. */
   readonly moments: { readonly sum: Value; readonly outer: Value } | null;
 }
 
@@ -201,6 +196,8 @@ export function attendHeads(
       ? normHeads(ctx, x, spec, spec.qkNorm, name)
       : x;
   const plain = normed(projected, 'before-rope');
+  const { momentWeights } = observed;
+  const moments = momentWeights && queryMoments(g, split(g, plain, 1, [H, G])[0], momentWeights, G);
   const turned = (by: Rotation | null, positions: Value): readonly [Value, Value] => {
     const [q, k] = split(g, normed(by ? rotate(g, plain, by) : plain, 'after-rope'), 1, [H, G]);
     return [spec.temperature ? scaleByPosition(g, q, positions, spec.temperature) : q, k];
@@ -208,9 +205,6 @@ export function attendHeads(
   const values = spec.valueNorm ? norm(ctx, projectedValues, bareNorm(spec.valueNorm), '') : projectedValues;
   const v = rotation && spec.rotateValues ? rotate(g, values, rotation) : values;
   const [q, k] = turned(rotation, positionsOf(source));
-  const { momentWeights, momentsRotated } = observed;
-  const moments =
-    momentWeights && queryMoments(g, momentsRotated ? q : split(g, plain, 1, [H, G])[0], momentWeights, G);
   const echoed = observed.echo && turned(observed.echo.rotation, observed.echo.positions)[0];
   const alibi = config.position === 'alibi' ? alibiSlopes(H, config.alibiScaled ? scale : 1) : null;
   const attributes = { scale, softcap, window: spec.window, chunk: spec.chunk, alibi };
@@ -245,14 +239,13 @@ export function attendSlots(
   { queryWeights, maxima: wantedMaxima, echo: echoInputs }: ObservedInputs,
   sinks: Value | null,
 ): { readonly y: Value; readonly reduced: readonly ReducedOutput[] } {
-  const { positions, buffer, transform, sources } = source;
+  const { positions, buffer, sources } = source;
   const latent = v === k;
   const rotated = rotatedHalves(buffer);
-  const turn = (x: Value, by: 'keys' | 'queries') => (rotated.keys ? rotateKeys(g, x, transform, by) : x);
-  const [slotQ, slotK] = [turn(q, 'queries'), turn(k, 'keys')];
+  const [slotQ, slotK] = rotated.keys ? [rotateRows(g, q), rotateRows(g, k)] : [q, k];
   const rotatesValues = latent ? rotated.keys : rotated.values;
   const slotV = latent ? slotK : rotatesValues ? rotateRows(g, v) : v;
-  const slotEchoed = echoed && turn(echoed, 'queries');
+  const slotEchoed = echoed && (rotated.keys ? rotateRows(g, echoed) : echoed);
   const given = slotEchoed ? [slotQ, slotK, slotV, slotEchoed] : [slotQ, slotK, slotV];
   const parts = splitGroups(g, given, attributes.alibi, sinks, sources.length);
   const attended = sources.map(({ layerGroup, slots, inputs: cached, keySums }, i) => {
