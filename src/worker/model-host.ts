@@ -104,38 +104,14 @@ function generationMethods(host: ModelHost) {
 
     async generateBatch({ options }: { options: PlainBatchOptions }, { signal, emit, onInput }: CallContext) {
       const tell = (message: BatchMessage) => emit(message);
-      const fail = (id: string | number, error: unknown) =>
-        tell({ type: 'event', event: { type: 'error', id, error: null, partial: null }, error: toWire(error) });
-      const aborters = new Map<string | number, AbortController>();
-      let take: (input: BatchInput) => void = () => {};
-      onInput((input: BatchInput) => {
-        if ('abort' in input) aborters.get(input.abort)?.abort();
-        else take(input);
-      });
-      async function* requests(): AsyncGenerator<BatchRequest> {
-        for (;;) {
-          const input = await new Promise<BatchInput>((resolve) => {
-            take = resolve;
-            tell({ type: 'pull' });
-          });
-          if ('error' in input) throw fromWire(input.error);
-          if (!('request' in input)) return;
-          const id = input.request.id!;
-          const resolved = await host.resolve(input.request).catch((error: unknown) => fail(id, error));
-          if (resolved) await host.model.calibrateFor(optionsOf(resolved.cache), { signal });
-          if (!resolved) continue;
-          const aborter = new AbortController();
-          if (input.aborted) aborter.abort();
-          aborters.set(id, aborter);
-          yield { ...resolved, signal: aborter.signal };
-        }
-      }
+      const source = new BatchSource(host, signal, tell);
+      onInput((input: BatchInput) => source.take(input));
       const resolved = await host.resolve(options);
       const { cache } = resolved;
       await host.model.calibrateFor(optionsOf(cache), { signal });
       const batch = { ...resolved, cache: cache as Partial<AnyCacheOptions> | undefined, signal };
-      for await (const event of host.model.generateBatch(requests(), batch)) {
-        if (event.type !== 'text') aborters.delete(event.id);
+      for await (const event of host.model.generateBatch(source.requests(), batch)) {
+        if (event.type !== 'text') source.aborters.delete(event.id);
         if (event.type === 'error')
           tell({ type: 'event', event: { ...event, error: null }, error: toWire(event.error) });
         else tell({ type: 'event', event, error: null });
@@ -161,6 +137,55 @@ function generationMethods(host: ModelHost) {
     tokenBytes: async ({ id }: { id: number }) => host.model.tokenizer.tokenBytes(id),
     dispose: async () => host.dispose(),
   };
+}
+
+/** What follows in a batch. */
+type NextInput = Exclude<BatchInput, { readonly abort: unknown }>;
+
+/** The requests of a batch, which come from the program one by one as they are asked for. */
+class BatchSource {
+  /** By request. */
+  readonly aborters = new Map<string | number, AbortController>();
+  readonly #host: ModelHost;
+  readonly #signal: AbortSignal;
+  readonly #tell: (message: BatchMessage) => void;
+  #resolve: (input: NextInput) => void = () => {};
+
+  constructor(host: ModelHost, signal: AbortSignal, tell: (message: BatchMessage) => void) {
+    this.#host = host;
+    this.#signal = signal;
+    this.#tell = tell;
+  }
+
+  /** What the program has sent: the next request, the end of them, or the abort of one. */
+  take(input: BatchInput): void {
+    if ('abort' in input) this.aborters.get(input.abort)?.abort();
+    else this.#resolve(input);
+  }
+
+  async *requests(): AsyncGenerator<BatchRequest> {
+    for (;;) {
+      const next = new Promise<NextInput>((resolve) => {
+        this.#resolve = resolve;
+      });
+      this.#tell({ type: 'pull' });
+      const input = await next;
+      if ('error' in input) throw fromWire(input.error);
+      if (!('request' in input)) return;
+      const id = input.request.id!;
+      const resolved = await this.#host.resolve(input.request).catch((error: unknown) => this.#fail(id, error));
+      if (!resolved) continue;
+      await this.#host.model.calibrateFor(optionsOf(resolved.cache), { signal: this.#signal });
+      const aborter = new AbortController();
+      if (input.aborted) aborter.abort();
+      this.aborters.set(id, aborter);
+      yield { ...resolved, signal: aborter.signal };
+    }
+  }
+
+  #fail(id: string | number, error: unknown): void {
+    this.#tell({ type: 'event', event: { type: 'error', id, error: null, partial: null }, error: toWire(error) });
+  }
 }
 
 /** A cache, and what is asked of it. */

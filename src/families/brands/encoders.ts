@@ -6,6 +6,7 @@ import type { ConfigReader } from '../../config/reader.ts';
 import { type Family, llamaTensors, plainMlpTensors } from '../family.ts';
 import { attnBias, readBase, ungatedMlp, window } from '../read-base.ts';
 import { checkRotatedWidth } from '../read-rope.ts';
+import { GPT2_KEYS } from './gpt2.ts';
 
 const esmLayer = 'esm.encoder.layer.{l}';
 
@@ -216,19 +217,7 @@ const clvpLayer = 'model.decoder.layers.{l}';
 export const clvpDecoder: Family = {
   modelTypes: ['clvp_decoder'],
   config: (r: ConfigReader) => {
-    const base = readBase(r, {
-      keys: {
-        nQueryGroups: null,
-        intermediateSize: ['n_inner'],
-        activation: ['activation_function'],
-        normEps: ['layer_norm_epsilon'],
-      },
-      normEps: 1e-5,
-      norm: { kind: 'layer', bias: true },
-      activation: 'gelu_new',
-      intermediateSize: (nEmbd) => 4 * nEmbd,
-      rope: null,
-    });
+    const base = readBase(r, GPT2_KEYS);
     r.refuse('add_cross_attention', 'cross-attention is not supported in this family');
     // of what goes before and after
     r.skip('max_text_tokens', 'num_mel_attn_blocks', 'feature_size', 'decoder_fixing_codes');
