@@ -19,7 +19,10 @@ const ROWS = new Map(
   ]),
 );
 
-/** Bytes of a token, layer and group by a formula of the page: `8·D`, or `2·D + 4·(S + 1)`. Keys and values have whole bytes each. */
+/**
+ * Bytes of a token, layer and group by a formula of the page: `8·D`, or `2·D + 4·(S + 1)`. Keys and values have whole
+ * bytes each.
+ */
 function evaluate(formula: string, D: number): number {
   const [, factor, scales] = /^(?:([\d.]+)·)?D( \+ 4·\(S \+ 1\))?$/.exec(formula) ?? expect.fail(`what is ${formula}?`);
   const S = D % 32 === 0 ? D / 32 : 1;

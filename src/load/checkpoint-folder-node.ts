@@ -1,5 +1,6 @@
 /**
- * @file Writes a model as a folder that Hugging Face's libraries load: safetensors, config.json, and the files beside them.
+ * @file Writes a model as a folder that Hugging Face's libraries load: safetensors, config.json, and the files beside
+ * them.
  */
 import { copyFile, mkdir, readdir, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -93,7 +94,9 @@ async function folderBeside(source: string): Promise<string | null> {
   return source.endsWith('.safetensors') ? dirname(source) : null;
 }
 
-/** Copies the files that belong to the model besides its weights and its config.json; null: those that `model` can read. */
+/**
+ * Copies the files that belong to the model besides its weights and its config.json; null: those that `model` can read.
+ */
 async function copyCompanions(model: Checkpoint, source: string | null, to: string): Promise<void> {
   const folder = source === null ? null : await folderBeside(source);
   const copied = folder === null ? [] : (await readdir(folder)).filter((name) => COMPANIONS.test(name));

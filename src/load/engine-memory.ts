@@ -11,7 +11,10 @@ import type { Param } from '../weights/types.ts';
 export interface ResidentWeights {
   /** Copies in the layout that the engine multiplies fastest. */
   readonly private: number;
-  /** Pages of the prepared file, which are read in place. They are shared with other processes, and the system may drop them. */
+  /**
+   * Pages of the prepared file, which are read in place. They are shared with other processes, and the system may drop
+   * them.
+   */
   readonly mapped: number;
 }
 

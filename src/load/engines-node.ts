@@ -5,7 +5,10 @@ import { DEVICES, type DeviceName } from '../backends/ggml/devices.ts';
 import type { Backend } from '../backends/types.ts';
 import { EngineError, InputError } from '../util/errors.ts';
 
-/** `ggml`: native libraries for this processor. `onnx`: ONNX Runtime, the engine of browsers, where onnxruntime-node is installed. */
+/**
+ * `ggml`: native libraries for this processor. `onnx`: ONNX Runtime, the engine of browsers, where onnxruntime-node is
+ * installed.
+ */
 export type EngineName = 'ggml' | 'onnx';
 export { DEVICES, type DeviceName };
 export const ENGINES: readonly EngineName[] = ['ggml', 'onnx'];

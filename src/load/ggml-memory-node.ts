@@ -1,5 +1,6 @@
 /**
- * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph before it runs.
+ * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph
+ * before it runs.
  */
 import { ggmlBackend } from '../backends/ggml/ggml-backend.ts';
 import { stepBytes } from '../backends/ggml/step-bytes.ts';
@@ -14,7 +15,10 @@ import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memor
 const MB = 1e6;
 /** Node 20, the library, koffi and ggml with their code, before any model. */
 const BASE = 80 * MB;
-/** What a node of the graph takes: the records of the trace, and the descriptions of ggml's tensors in the graphs that are kept. */
+/**
+ * What a node of the graph takes: the records of the trace, and the descriptions of ggml's tensors in the graphs that
+ * are kept.
+ */
 const PER_NODE = 10_000;
 
 /** Small things, and arrays of chunks that V8 has not collected yet, at most. */
@@ -22,8 +26,8 @@ const SMALL = 4 * MB;
 const GARBAGE = 10 * MB;
 
 /**
- * Formats that processors have a faster layout for. Prepared files hold such matrices in it; those of a GGUF file that is used as it is,
- * and experts, are copied once, and their pages of the file are given back.
+ * Formats that processors have a faster layout for. Prepared files hold such matrices in it; those of a GGUF file that
+ * is used as it is, and experts, are copied once, and their pages of the file are given back.
  */
 const REARRANGED: ReadonlySet<string> = new Set(['q4_0', 'q4_k', 'iq4_nl', 'q2_k', 'mxfp4']);
 

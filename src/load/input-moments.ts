@@ -1,6 +1,6 @@
 /**
- * @file How large the inputs of each matrix are: the mean square of each column, measured while the model reads a text. A weight that is
- * multiplied with large inputs has to be stored with a small error.
+ * @file How large the inputs of each matrix are: the mean square of each column, measured while the model reads a text.
+ * A weight that is multiplied with large inputs has to be stored with a small error.
  */
 import type { Backend, BackendOptions, CompiledGraph } from '../backends/types.ts';
 import { type Config, isEncoder } from '../config/config.ts';

@@ -10,8 +10,8 @@ import type { WeightChoice } from './weight-choice.ts';
 const FLOATS: ReadonlySet<string> = new Set(['f32', 'f16', 'bf16']);
 
 /**
- * Whether a matrix stays as the checkpoint has it: where that is the format that is wanted; and without a wish, what is quantized already,
- * if products with it are as exact as those of the format that `auto` stands for.
+ * Whether a matrix stays as the checkpoint has it: where that is the format that is wanted; and without a wish, what is
+ * quantized already, if products with it are as exact as those of the format that `auto` stands for.
  */
 export function keptFormats(wish: WeightChoice = 'auto', whole: WeightFormat, codec: WeightCodec) {
   return (stored: BlockRows['format'], { format }: ParamSpec): boolean => {

@@ -16,8 +16,8 @@ export type EncoderLoadOptions = Omit<LoadOptions, 'generationConfig'>;
 const { generationConfig: _, ...ENCODER_OPTIONS } = LOAD_OPTIONS;
 
 /**
- * Loads a model for embeddings: an encoder, or a decoder that is made of attention alone. The files of sentence-transformers beside
- * its weights say how the states of its tokens become one vector.
+ * Loads a model for embeddings: an encoder, or a decoder that is made of attention alone. The files of
+ * sentence-transformers beside its weights say how the states of its tokens become one vector.
  * @param model as for `loadModel`.
  * @throws as `loadModel` does; InputError for a model that can't embed.
  */
@@ -30,8 +30,8 @@ export async function loadEncoder(
 }
 
 /**
- * Loads a model that says how well texts answer a query: an encoder with a head of one label (BERT, XLM-RoBERTa, DistilBERT,
- * ModernBERT), or a decoder that answers "yes" or "no" (Qwen3-Reranker).
+ * Loads a model that says how well texts answer a query: an encoder with a head of one label (BERT, XLM-RoBERTa,
+ * DistilBERT, ModernBERT), or a decoder that answers "yes" or "no" (Qwen3-Reranker).
  * @param model as for `loadModel`.
  * @throws as `loadModel` does; ConfigError for a model that can't rank.
  */

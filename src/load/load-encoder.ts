@@ -19,8 +19,8 @@ export interface HiddenModel {
 }
 
 /**
- * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files; InputError for a
- * model that can't embed.
+ * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files;
+ * InputError for a model that can't embed.
  */
 export async function assembleEncoder(options: AssembleOptions): Promise<EncoderModel> {
   const modules = await readEmbedModules(options.checkpoint);

@@ -30,16 +30,17 @@ import type { WeightChoice } from './weight-choice.ts';
 export type LoadProgress =
   | ({ readonly stage: 'download' } & HubProgress)
   /**
-   * Weights are being prepared: bytes written, and bytes in all. `note` is told once: the checkpoint is quantized already, and what
-   * quantizing it anew costs.
+   * Weights are being prepared: bytes written, and bytes in all. `note` is told once: the checkpoint is quantized
+   * already, and what quantizing it anew costs.
    */
   | { readonly stage: 'weights'; readonly bytes: number; readonly total: number; readonly note?: string };
 
 /** Options of `loadModel` and `loadEncoder`. */
 export interface LoadOptions {
   /**
-   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, f16 up to 200M on ggml, else int8; on ggml, blocks of a
-   * GGUF file stay as they are where products with them are as exact. Names of ggml's formats, such as `q4_k`, need the ggml engine.
+   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, f16 up to 200M on ggml, else int8;
+   * on ggml, blocks of a GGUF file stay as they are where products with them are as exact. Names of ggml's formats,
+   * such as `q4_k`, need the ggml engine.
    * @default 'auto'
    */
   readonly weights?: WeightChoice;
@@ -54,7 +55,8 @@ export interface LoadOptions {
    */
   readonly engine?: EngineName;
   /**
-   * Where the ggml engine computes the model. Other devices than `cpu` need a package, which the error names where it is missing.
+   * Where the ggml engine computes the model. Other devices than `cpu` need a package, which the error names where it
+   * is missing.
    * @default `$KEYHOLD_DEVICE`, or `cpu`
    */
   readonly device?: DeviceName;
@@ -131,11 +133,11 @@ export interface AdapterSource {
 
 /**
  * Loads a model.
- * @param model a folder, a .safetensors or .gguf file, a hub id (`org/name`, `org/name:Q4_K_M`), `keyhold/tiny` (the small model that ships with the package), or
- * an open checkpoint.
+ * @param model a folder, a .safetensors or .gguf file, a hub id (`org/name`, `org/name:Q4_K_M`), `keyhold/tiny` (the
+ * small model that ships with the package), or an open checkpoint.
  * @default model `keyhold/tiny`
- * @throws ConfigError, CheckpointError, TokenizerError, AdapterError: what is wrong with the files; HubError; WeightsError: prepared
- * weights can't be stored; the signal's reason.
+ * @throws ConfigError, CheckpointError, TokenizerError, AdapterError: what is wrong with the files; HubError;
+ * WeightsError: prepared weights can't be stored; the signal's reason.
  */
 export async function loadModel(
   model: string | Checkpoint = TINY_MODEL,
@@ -276,11 +278,13 @@ export async function openCheckpoint(
 }
 
 /**
- * Merges adapters into a model and writes it as a checkpoint, which other libraries load too. It appears whole or not at all.
+ * Merges adapters into a model and writes it as a checkpoint, which other libraries load too. It appears whole or not
+ * at all.
  * @param model as for {@link loadModel}.
  * @param out a folder that does not exist yet, or is empty.
- * @throws AdapterError for adapters that do not fit, or whose changes no checkpoint of the family can hold; CheckpointError,
- * ConfigError for damaged files; InputError if `out` is not empty; WeightsError if it can't be written; HubError.
+ * @throws AdapterError for adapters that do not fit, or whose changes no checkpoint of the family can hold;
+ * CheckpointError, ConfigError for damaged files; InputError if `out` is not empty; WeightsError if it can't be
+ * written; HubError.
  */
 export async function mergeAdapters(
   model: string | Checkpoint,

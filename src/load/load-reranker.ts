@@ -13,8 +13,8 @@ import { assembleHidden } from './load-encoder.ts';
 import type { ModelPlan } from './model-plan.ts';
 
 /**
- * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files; ConfigError for a
- * model that can't rank.
+ * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files;
+ * ConfigError for a model that can't rank.
  */
 export async function assembleReranker(options: AssembleOptions): Promise<Reranker> {
   const { checkpoint } = options;

@@ -45,8 +45,8 @@ export interface AssembleOptions {
   /** Whether `prepare` may call {@link PreparedModel.meanwhile}. @default false: that is done before */
   readonly preparesMeanwhile?: boolean;
   /**
-   * When what only some requests need is loaded: `with-requests` is for a `ModelHost`, which loads formats and templates before it
-   * generates.
+   * When what only some requests need is loaded: `with-requests` is for a `ModelHost`, which loads formats and
+   * templates before it generates.
    * @default 'at-once'
    */
   readonly requestModules?: 'at-once' | 'with-requests';
@@ -56,13 +56,15 @@ export interface AssembleOptions {
   readonly adapters?: readonly AdapterRequest[];
   /** Opens an adapter that is loaded later by its path. */
   readonly openAdapter?: (path: string) => Promise<OpenAdapter>;
-  /** Opens the checkpoint again, for adapters that are loaded later. @default `checkpoint`, which must then stay open */
+  /**
+   * Opens the checkpoint again, for adapters that are loaded later. @default `checkpoint`, which must then stay open
+   */
   readonly reopen?: () => Promise<Checkpoint>;
 }
 
 /**
- * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files; InputError for an
- * encoder.
+ * @throws ConfigError, CheckpointError, TokenizerError, WeightsError, AdapterError: what is wrong with the files;
+ * InputError for an encoder.
  */
 export async function assembleModel(options: AssembleOptions): Promise<LanguageModel> {
   const { checkpoint, backend } = options;
@@ -147,7 +149,8 @@ export async function readTokenizer(checkpoint: Checkpoint, config: Config): Pro
   const json = await checkpoint.readJson('tokenizer.json');
   if (!json) return null;
   const tokenizer = Tokenizer.fromJson(json, (await checkpoint.readJson('tokenizer_config.json')) ?? {});
-  // Added tokens may lie beyond the model's, such as one for images in a model of text; they can't be written in a prompt.
+  // Added tokens may lie beyond the model's, such as one for images in a model of text; they can't be written in a
+  // prompt.
   if (tokenizer.ownVocabSize > config.embedRows)
     throw new TokenizerError(
       `${checkpoint.name}: the tokenizer has ${tokenizer.ownVocabSize} tokens, but the model only ${config.embedRows}; ` +

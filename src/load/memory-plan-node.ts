@@ -38,8 +38,8 @@ export interface MemoryPlanOptions extends CommonOptions {
  *
  * `graph` is what ggml plans for the largest chunk: it is asked for. The other numbers were fitted to measured peaks
  * (`npm run bench:memory`), and are of Linux on x86-64.
- * @throws InputError for a contextLength or chunkLength that is not a whole number from 1 on, or cache options that the policy refuses;
- * EngineError where ggml is not installed: plan for `engine: 'onnx'` then.
+ * @throws InputError for a contextLength or chunkLength that is not a whole number from 1 on, or cache options that the
+ * policy refuses; EngineError where ggml is not installed: plan for `engine: 'onnx'` then.
  */
 export function planMemory(config: Config, options: MemoryPlanOptions = {}): MemoryPlan {
   const { engine = defaultEngine(), checkpoint, ...common } = options;

@@ -95,7 +95,8 @@ describe('planMemory', () => {
       cache: { policy: 'lastrec', cacheLength: 512 },
     });
     expect(workspaceParts.graph).toBe(3 * 4 * 8 * 256 * 768 + 7 * 4 * 256 * 704);
-    // 256 slots that the last chunk overwrote, the position of each slot, the tokens themselves, and an empty row's list of them
+    // 256 slots that the last chunk overwrote, the position of each slot, the tokens themselves, and an empty row's
+    // list of them
     const least = 256 * 3072 + 512 * 4 + 4 * 2000;
     expect(bookkeeping).toBeGreaterThanOrEqual(least);
     expect(bookkeeping).toBeLessThanOrEqual(least + 1024);

@@ -81,7 +81,10 @@ export interface MemoryPlan {
   readonly engine: string;
   /** Weights in memory, by format. */
   readonly resident: ByFormat<ResidentWeights>;
-  /** Positions and scores of the cache's slots, the policy's other numbers, and what it takes to take the last chunk back. */
+  /**
+   * Positions and scores of the cache's slots, the policy's other numbers, and what it takes to take the last chunk
+   * back.
+   */
   readonly bookkeeping: number;
   /** What a step takes while it runs: all of {@link workspaceParts}. */
   readonly workspace: number;
@@ -96,7 +99,10 @@ export interface MemoryPlan {
 const PER_ENTRY = 300;
 const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
 
-/** Options with a table where the policy wants one that nothing was measured for: as if all groups read the past, which takes most. */
+/**
+ * Options with a table where the policy wants one that nothing was measured for: as if all groups read the past, which
+ * takes most.
+ */
 function calibrated(shape: CacheShape, options: Partial<AnyCacheOptions>): Partial<AnyCacheOptions> {
   const isGiven = options.table !== undefined || options.routes !== undefined;
   return isGiven || !wantsTable(options) ? options : { ...options, table: flatTable(shape) };
@@ -112,7 +118,8 @@ function calibrated(shape: CacheShape, options: Partial<AnyCacheOptions>): Parti
  *     workspace = graph + 2 · 4·B·V for logits + copies of a chunk's keys and values + garbage
  *
  * The numbers were fitted to measured peaks (`npm run bench:memory`), and are of Linux on x86-64.
- * @throws InputError for a contextLength or chunkLength that is not a whole number from 1 on, or cache options that the policy refuses.
+ * @throws InputError for a contextLength or chunkLength that is not a whole number from 1 on, or cache options that the
+ * policy refuses.
  */
 export function planMemory(config: Config, options: MemoryPlanOptions = {}): MemoryPlan {
   return planMemoryOf(onnxMemory, config, options);

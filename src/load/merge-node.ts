@@ -44,10 +44,12 @@ export interface MergeResult {
 /**
  * Writes a checkpoint with adapters merged into it. It appears whole or not at all.
  * @param model the base, open; it stays open.
- * @param source the folder that the base lies in, for the files beside its weights; null copies those that `model` can read.
+ * @param source the folder that the base lies in, for the files beside its weights; null copies those that `model` can
+ * read.
  * @param out a folder that is not there yet, or is empty.
- * @throws AdapterError for adapters that do not fit, or whose changes no checkpoint of this family can hold; CheckpointError for
- * damaged files; InputError where `out` holds something; WeightsError where it can't be written; the signal's reason.
+ * @throws AdapterError for adapters that do not fit, or whose changes no checkpoint of this family can hold;
+ * CheckpointError for damaged files; InputError where `out` holds something; WeightsError where it can't be written;
+ * the signal's reason.
  */
 export async function mergeInto(
   model: Checkpoint,

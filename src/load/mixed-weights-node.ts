@@ -1,6 +1,6 @@
 /**
- * @file `int4` of the ggml engine: each matrix in the format with the smallest error that 5 bits a weight allow. Inputs are measured and
- * formats are chosen once for each checkpoint; both are kept beside the prepared weights.
+ * @file `int4` of the ggml engine: each matrix in the format with the smallest error that 5 bits a weight allow. Inputs
+ * are measured and formats are chosen once for each checkpoint; both are kept beside the prepared weights.
  */
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -43,7 +43,10 @@ interface Mix {
   readonly moments: Readonly<Record<string, string>>;
 }
 
-/** The parameters of a model in `int4`, each matrix with its format. @throws what reading the checkpoint throws; the signal's reason. */
+/**
+ * The parameters of a model in `int4`, each matrix with its format.
+ * @throws what reading the checkpoint throws; the signal's reason.
+ */
 export async function mixedSpecs(options: MixOptions): Promise<readonly Param[]> {
   const { request, cacheDir } = options;
   const known = await knownMix(request, cacheDir);

@@ -1,5 +1,6 @@
 /**
- * @file What can be known of a checkpoint before its weights are read: the config, the parameters and where each of them comes from.
+ * @file What can be known of a checkpoint before its weights are read: the config, the parameters and where each of
+ * them comes from.
  */
 
 import type { BasePlan } from '../adapters/base-model.ts';
@@ -55,7 +56,10 @@ export async function openPlan(checkpoint: Checkpoint, options: PlanOptions = {}
 /** What errors call its config. */
 export const configName = ({ name }: Checkpoint): string => `${name}: config.json`;
 
-/** What a checkpoint gives for a config. @throws InputError, CheckpointError: missing and left-over tensors are found here. */
+/**
+ * What a checkpoint gives for a config.
+ * @throws InputError, CheckpointError: missing and left-over tensors are found here.
+ */
 export function planOf(
   { config: stated, family }: ReadConfig,
   checkpoint: Checkpoint,
@@ -83,9 +87,9 @@ export function planOf(
 }
 
 /**
- * What the file holds counts where the config says otherwise. A head in the file is used, although `tie_word_embeddings` is true:
- * fine-tuning tools write both (huggingface/transformers#42612). Without one, the head is tied. A masked language model without its
- * head is the encoder alone.
+ * What the file holds counts where the config says otherwise. A head in the file is used, although
+ * `tie_word_embeddings` is true: fine-tuning tools write both (huggingface/transformers#42612). Without one, the head
+ * is tied. A masked language model without its head is the encoder alone.
  */
 function asStored(config: Config, resolver: ParamResolver): Config {
   const bare = config.output === 'masked-logits' && !resolver.has('head_dense');

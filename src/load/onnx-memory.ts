@@ -21,7 +21,9 @@ const PER_LAYER = 1.3 * MB;
 const PER_NODE = 17_000;
 /** Copies of the scores: of each operator its input and output, and what the allocator can not use again. */
 const SCORES = 3;
-/** Rows of the MLP's width: both halves together, each by itself, activated and multiplied; and the allocator's share. */
+/**
+ * Rows of the MLP's width: both halves together, each by itself, activated and multiplied; and the allocator's share.
+ */
 const MLP_ROWS = 7;
 
 /** Small things, and garbage that V8 has not collected yet. */
@@ -37,10 +39,11 @@ const target: GraphTarget = {
 
 /**
  * - runtime: 97 MB + 1.3 MB a layer + 17 kB a node of the graph
- * - private: matrices that are multiplied: float32 as stored; int8 and int4 with 8 bytes for every 32 values (scale and sum)
+ * - private: matrices that are multiplied: float32 as stored; int8 and int4 with 8 bytes for every 32 values (scale and
+ *   sum)
  * - mapped: the embedding, the scales, the norms
- * - graph: 3 · 4·B·H·T·(C + T) for attention scores, 7 · 4·B·T·F for the MLP, with B rows, H query heads, T tokens of a chunk, C slots
- *   held before it, F the width of the MLP
+ * - graph: 3 · 4·B·H·T·(C + T) for attention scores, 7 · 4·B·T·F for the MLP, with B rows, H query heads, T tokens of a
+ *   chunk, C slots held before it, F the width of the MLP
  */
 export const onnxMemory: EngineMemory = {
   name: 'onnx',

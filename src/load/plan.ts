@@ -9,8 +9,8 @@ import { configName, type ModelPlan, planOf } from './model-plan.ts';
 import { checkWeightChoice, type WeightChoice } from './weight-choice.ts';
 
 /**
- * Everything about a checkpoint that can be known without reading its weights: the config, the parameters and where each
- * of them comes from. Missing and left-over tensors are found here.
+ * Everything about a checkpoint that can be known without reading its weights: the config, the parameters and where
+ * each of them comes from. Missing and left-over tensors are found here.
  * @throws ConfigError, CheckpointError: what is wrong with the files; InputError for a choice that there is not.
  */
 export function planModel(

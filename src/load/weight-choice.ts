@@ -7,7 +7,10 @@ import { InputError } from '../util/errors.ts';
 import { GGML_FORMATS } from '../weights/ggml-formats.ts';
 import type { WeightFormat } from '../weights/types.ts';
 
-/** `auto`: float32 for small models, int8 for the others; `f32`: another name of float32; formats of ggml by their names. */
+/**
+ * `auto`: float32 for small models, int8 for the others; `f32`: another name of float32; formats of ggml by their
+ * names.
+ */
 export type WeightChoice = WeightFormat | 'auto' | 'f32';
 /** What the option `weights` may be. */
 export const WEIGHT_CHOICES: readonly WeightChoice[] = ['auto', 'float32', 'int8', 'int4', ...GGML_FORMATS];

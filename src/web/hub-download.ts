@@ -1,5 +1,6 @@
 /**
- * @file Downloads of the small files of a model into the browser's storage. What was broken off goes on from where it was.
+ * @file Downloads of the small files of a model into the browser's storage. What was broken off goes on from where it
+ * was.
  */
 import type { HubFile } from '../hub/files.ts';
 import type { HubHttp } from '../hub/http.ts';
@@ -32,7 +33,10 @@ export async function listFiles(
   });
 }
 
-/** Downloads files, as far as they are not there, and tells their bytes. @throws HubError, WeightsError; the signal's reason. */
+/**
+ * Downloads files, as far as they are not there, and tells their bytes.
+ * @throws HubError, WeightsError; the signal's reason.
+ */
 export async function downloadFiles(
   http: HubHttp,
   folder: FileSystemDirectoryHandle,

@@ -1,5 +1,6 @@
 /**
- * @file A model of the hub in a browser: its weights are prepared while they are downloaded, and kept without the checkpoint.
+ * @file A model of the hub in a browser: its weights are prepared while they are downloaded, and kept without the
+ * checkpoint.
  */
 import { blobSource } from '../checkpoint/blob-source.ts';
 import { checkpointFromFiles } from '../checkpoint/open.ts';
@@ -52,7 +53,8 @@ const isWeights = (path: string): boolean => /\.(safetensors|gguf)$/i.test(path)
 const outlineName = (path: string): string => `outline ${encodeURIComponent(path)}`;
 
 /**
- * Runs with a model of the hub. Tabs that load the same model wait for each other, and all but the first find it prepared.
+ * Runs with a model of the hub. Tabs that load the same model wait for each other, and all but the first find it
+ * prepared.
  * @throws HubError, CheckpointError, WeightsError; the signal's reason.
  */
 export async function withHubModel<T>(

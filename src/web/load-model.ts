@@ -19,19 +19,22 @@ import type { Device, ThreadLoadOptions } from './thread.ts';
 /** What {@link loadModel} reports while it works. */
 export type LoadProgress =
   | ({ readonly stage: 'download' } & FetchProgress)
-  /** Weights are being prepared: bytes done, and bytes in all. Those of the hub are prepared while they are downloaded. */
+  /**
+   * Weights are being prepared: bytes done, and bytes in all. Those of the hub are prepared while they are downloaded.
+   */
   | { readonly stage: 'weights'; readonly bytes: number; readonly total: number };
 
 export interface LoadOptions {
   /**
-   * URL of the folder that files of ONNX Runtime are served from: ort-wasm-simd-threaded.wasm and .mjs; for WebGPU the same with
-   * .jspi or .asyncify before their ends.
+   * URL of the folder that files of ONNX Runtime are served from: ort-wasm-simd-threaded.wasm and .mjs; for WebGPU the
+   * same with .jspi or .asyncify before their ends.
    */
   readonly runtimeFiles: string | URL;
   /** What computes: the processor, by WebAssembly, or a GPU, by WebGPU. @default 'wasm' */
   readonly device?: Device;
   /**
-   * How matrices are stored and multiplied. `auto` is float32 up to 150M parameters, above that int8. int4 is 20 times slower here.
+   * How matrices are stored and multiplied. `auto` is float32 up to 150M parameters, above that int8. int4 is 20 times
+   * slower here.
    * @default 'auto'
    */
   readonly weights?: WeightChoice;
@@ -45,8 +48,8 @@ export interface LoadOptions {
   /** Whether the model's generation_config.json counts where an option of `generate` is not given. @default true */
   readonly generationConfig?: boolean;
   /**
-   * Makes the worker, for bundlers that do not understand `new Worker(new URL(…, import.meta.url))`: a module worker whose script is
-   * `keyhold/web/worker`.
+   * Makes the worker, for bundlers that do not understand `new Worker(new URL(…, import.meta.url))`: a module worker
+   * whose script is `keyhold/web/worker`.
    */
   readonly worker?: () => Worker;
   /** Silence of a worker that has work, in milliseconds, after which it counts as stopped. @default 120000 */
@@ -103,8 +106,9 @@ export type ModelChoice = string | URL | ModelFiles | HubModelChoice;
 /**
  * Loads a model in a worker.
  * @param model URL of a folder with a checkpoint or of a .gguf file, the files themselves, or a model of the hub.
- * @throws HubError, WeightsError: what a download or the browser's storage lacks; InputError for options out of range; ConfigError, CheckpointError, TokenizerError: what is wrong with the files; MemoryError;
- * WorkerError where the worker can't be started or stops; the signal's reason.
+ * @throws HubError, WeightsError: what a download or the browser's storage lacks; InputError for options out of range;
+ * ConfigError, CheckpointError, TokenizerError: what is wrong with the files; MemoryError; WorkerError where the worker
+ * can't be started or stops; the signal's reason.
  */
 export async function loadModel(model: ModelChoice, options: LoadOptions): Promise<WorkerModel> {
   checkOptionNames('loadModel', options ?? {}, LOAD_OPTIONS, RENAMED);
@@ -191,7 +195,8 @@ function sourceOf(model: ModelChoice): FileSource | HubSource {
 }
 
 /**
- * How many threads compute. More threads than cores wait for each other; without isolation there is no memory that threads could share.
+ * How many threads compute. More threads than cores wait for each other; without isolation there is no memory that
+ * threads could share.
  */
 export function threadCount(threads?: number): number {
   const cores = navigator.hardwareConcurrency || 1;

@@ -1,6 +1,6 @@
 /**
- * @file The parts of a weight file that are read when a checkpoint is opened: its header, and the samples that identify it. They
- * are kept without the file.
+ * @file The parts of a weight file that are read when a checkpoint is opened: its header, and the samples that identify
+ * it. They are kept without the file.
  */
 import { CheckpointError } from '../util/errors.ts';
 

@@ -1,6 +1,6 @@
 /**
- * @file Prepared weights in the browser's storage, made while a checkpoint is downloaded. The manifest is written last, with a hash of
- * samples of every tensor; until then a note says where to go on.
+ * @file Prepared weights in the browser's storage, made while a checkpoint is downloaded. The manifest is written last,
+ * with a hash of samples of every tensor; until then a note says where to go on.
  */
 import type { PrepareRequest } from '../load/model-plan.ts';
 import { WeightsError } from '../util/errors.ts';
@@ -42,7 +42,10 @@ interface Unfinished {
 /** Bytes of the download after which its state is written again: what a tab that is closed can lose. */
 const saveEvery = (total: number): number => Math.max(2 << 20, Math.floor(total / 64));
 
-/** Finds prepared weights, or makes them. The caller holds the lock. @throws WeightsError where the storage is full; HubError. */
+/**
+ * Finds prepared weights, or makes them. The caller holds the lock.
+ * @throws WeightsError where the storage is full; HubError.
+ */
 export async function openPreparedFiles(
   request: PrepareRequest,
   options: PreparedFilesOptions,

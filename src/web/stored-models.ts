@@ -63,7 +63,9 @@ export async function storedModels(): Promise<StoredModel[]> {
   return models.sort((a, b) => (a.hub < b.hub ? -1 : 1));
 }
 
-/** @throws InputError where there is no such model, and while it is loaded or downloaded, in this tab or another one. */
+/**
+ * @throws InputError where there is no such model, and while it is loaded or downloaded, in this tab or another one.
+ */
 export async function deleteStoredModel(hub: string): Promise<void> {
   const models = await openFolder(MODELS);
   const exclusive = async (lock: string, run: () => Promise<void>) =>

@@ -1,5 +1,6 @@
 /**
- * @file A weight file of the hub that is read while it is downloaded: its bytes are in memory until what needs them is complete.
+ * @file A weight file of the hub that is read while it is downloaded: its bytes are in memory until what needs them is
+ * complete.
  */
 import type { ByteSource, TensorRange } from '../checkpoint/types.ts';
 import type { HubFile } from '../hub/files.ts';
@@ -24,7 +25,9 @@ export interface StreamedFileOptions {
   readonly onBytes?: (have: number) => void;
   /** Called before a request for what a parameter needs. */
   readonly onRequest?: () => void;
-  /** Bytes that come before they are asked for: the connection is not idle while a tensor is quantized. @default 4 MiB */
+  /**
+   * Bytes that come before they are asked for: the connection is not idle while a tensor is quantized. @default 4 MiB
+   */
   readonly aheadBytes?: number;
   /** Beyond this, the oldest bytes are dropped. What still needs them asks for them again. @default 256 MiB */
   readonly mostHeldBytes?: number;

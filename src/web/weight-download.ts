@@ -1,5 +1,6 @@
 /**
- * @file The weight files of a checkpoint that are read while they are downloaded: in which order, and where to go on after a break.
+ * @file The weight files of a checkpoint that are read while they are downloaded: in which order, and where to go on
+ * after a break.
  */
 import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
 import type { PrepareRequest } from '../load/model-plan.ts';

@@ -18,8 +18,8 @@ const MOST_PAGE_BYTES = 20_000;
 /** What only Node has; a bundler that meets it fails, or leaves an import behind. */
 const OF_NODE = /["']node:[a-z_/]+|onnxruntime-node|\bkoffi\b|__vite-browser-external/g;
 /**
- * What of it remains: ONNX Runtime asks for it where there is a `process`, and a worker of a page has none. `getBuiltinModule` is a
- * question, not an import.
+ * What of it remains: ONNX Runtime asks for it where there is a `process`, and a worker of a page has none.
+ * `getBuiltinModule` is a question, not an import.
  */
 const found = (code: string) =>
   [...new Set(code.replace(/getBuiltinModule\?\.\(.node:\w+.\)/g, '').match(OF_NODE) ?? [])].filter(

@@ -1,5 +1,6 @@
 /**
- * @file The worker of a model that counts its sessions, and its steps: all of them, and those that began after a call was aborted.
+ * @file The worker of a model that counts its sessions, and its steps: all of them, and those that began after a call
+ * was aborted.
  */
 import * as ort from 'onnxruntime-web/wasm';
 import '../../src/web/thread.ts';

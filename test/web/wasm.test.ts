@@ -22,7 +22,10 @@ if (!hasChromium) process.stderr.write(`test/web: ${WITHOUT_CHROMIUM}\n`);
 
 const TEXT = 'And it came to pass in those days, that there went out a decree from the king, and all the people heard.';
 const BUFFERS = ['float32', 'float16', 'int8', 'int4'] as const;
-/** Largest difference of a token's log-probability: WebAssembly sums in another order, and rounds slots at other borders. */
+/**
+ * Largest difference of a token's log-probability: WebAssembly sums in another order, and rounds slots at other
+ * borders.
+ */
 const TOLERANCE = { float32: 2e-4, float16: 5e-3, int8: 0.1, int4: 0.6 } as const;
 
 describe.skipIf(!hasChromium)('a model in Chromium', () => {

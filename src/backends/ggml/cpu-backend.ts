@@ -16,19 +16,21 @@ const STATUS = { allocFailed: -2, failed: -1, success: 0, aborted: 1 } as const;
 /** `struct ggml_threadpool_params`: cpumask[512], n_threads, prio, poll, strict_cpu, paused. */
 const POOL = { size: 512 + 16, threads: 512, priority: 516, poll: 520 } as const;
 /**
- * How long the pool's threads wait for the next graph awake, of 100: about 2 ms. That covers the host's work between two steps; without
- * it each step begins with waking threads, with more an idle model would keep a core busy.
+ * How long the pool's threads wait for the next graph awake, of 100: about 2 ms. That covers the host's work between
+ * two steps; without it each step begins with waking threads, with more an idle model would keep a core busy.
  */
 const POLL = 1;
 
 /**
- * A graph that took no longer than this the last time, in milliseconds, runs on the calling thread, and the event loop gets a turn from
- * time to time ({@link TURN}).
- * Another thread would be woken on a core that ggml's own threads wait on: a token of a 135M model took 8 to 9.5 ms so, and 6 without.
+ * A graph that took no longer than this the last time, in milliseconds, runs on the calling thread, and the event loop
+ * gets a turn from time to time ({@link TURN}). Another thread would be woken on a core that ggml's own threads wait
+ * on: a token of a 135M model took 8 to 9.5 ms so, and 6 without.
  */
 const SHORT = 50;
 
-/** Milliseconds after which the event loop gets a turn between two short graphs. A turn after each took 0.1 ms of 5.7. */
+/**
+ * Milliseconds after which the event loop gets a turn between two short graphs. A turn after each took 0.1 ms of 5.7.
+ */
 const TURN = 16;
 
 /** What runs, and how long it took the last time: see {@link SHORT}. */
@@ -51,7 +53,10 @@ export class CpuBackend {
   readonly devicePointer: Pointer;
   readonly #ggml: Ggml;
   readonly #threads: ThreadCount;
-  /** Its flag `no_alloc` says whether the graph that runs is to stop: ggml's own reader of the flag serves as the abort callback. */
+  /**
+   * Its flag `no_alloc` says whether the graph that runs is to stop: ggml's own reader of the flag serves as the abort
+   * callback.
+   */
   readonly #flag: TensorContext;
   /** For the results of operators, where no device computes. */
   readonly graphMemory: SharedGraphMemory;
@@ -96,7 +101,8 @@ export class CpuBackend {
 
   /**
    * Does `work` when all that was asked for before it is done. Nothing else uses the backend meanwhile.
-   * @param work gets a function that runs a graph, and throws the signal's reason, and GraphError or EngineError where ggml fails.
+   * @param work gets a function that runs a graph, and throws the signal's reason, and GraphError or EngineError where
+   * ggml fails.
    */
   exclusive<T>(work: (run: Run) => Promise<T>): Promise<T> {
     const done = this.#last.then(() => work((graph, signal) => this.#run(graph, signal)));

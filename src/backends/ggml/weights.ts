@@ -1,6 +1,7 @@
 /**
- * @file A model's weights in memory. The prepared file is mapped, and files of a checkpoint whose matrices are kept as they are; matrices that this processor has a faster layout for are copied into it once,
- * and their pages of the file are given back. Rows of embeddings are read from the file, so a tied head is in memory once, too.
+ * @file A model's weights in memory. The prepared file is mapped, and files of a checkpoint whose matrices are kept as
+ * they are; matrices that this processor has a faster layout for are copied into it once, and their pages of the file
+ * are given back. Rows of embeddings are read from the file, so a tied head is in memory once, too.
  */
 
 import { join } from 'node:path';

@@ -19,7 +19,9 @@ const EXPECTED = {
   q4_0: '4cbc05b892f697a1d775bfc7635ea8425c897b407b59797b59897468906578ab9688bc97',
 } as const;
 
-/** The numbers from 30 to 41 of these bytes by the package's quants.dequantize, and the squared error of its own bytes. */
+/**
+ * The numbers from 30 to 41 of these bytes by the package's quants.dequantize, and the squared error of its own bytes.
+ */
 const DECODED = {
   q8_0: {
     numbers: [

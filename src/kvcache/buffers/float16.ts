@@ -48,7 +48,10 @@ const float = new Float32Array(bits.buffer);
 /** What a half can't exceed. */
 const LARGEST = 65504;
 
-/** The bits of the half nearest to `x`, ties to even; what is too large becomes the largest, so that nothing turns infinite. */
+/**
+ * The bits of the half nearest to `x`, ties to even; what is too large becomes the largest, so that nothing turns
+ * infinite.
+ */
 export function floatToHalf(x: number): number {
   float[0] = Math.min(LARGEST, Math.max(-LARGEST, x));
   return toFloat16(bits[0]);

@@ -1,9 +1,10 @@
 /**
- * @file The Hadamard rotation: it spreads the outliers of a vector over all of its numbers, so that few bits lose less of it.
+ * @file The Hadamard rotation: it spreads the outliers of a vector over all of its numbers, so that few bits lose less
+ * of it.
  *
- * H is orthonormal and symmetric: H·H = 1 and (H·a)·(H·b) = a·b. So an engine multiplies queries by H and reads keys as they are stored,
- * and multiplies by H once more what it has made of stored values. A size that is no power of two takes blocks, the largest first
- * (80 = 64 + 16).
+ * H is orthonormal and symmetric: H·H = 1 and (H·a)·(H·b) = a·b. So an engine multiplies queries by H and reads keys as
+ * they are stored, and multiplies by H once more what it has made of stored values. A size that is no power of two
+ * takes blocks, the largest first (80 = 64 + 16).
  */
 import type { CodecArray, SlotCodec } from './slot-codec.ts';
 

@@ -1,5 +1,6 @@
 /**
- * @file Vectors in 8, 5 or 4 bits, numbers and scales in arrays of their own: what ONNX Runtime multiplies without a copy.
+ * @file Vectors in 8, 5 or 4 bits, numbers and scales in arrays of their own: what ONNX Runtime multiplies without a
+ * copy.
  */
 import { bestScale, wholeCode } from './scale.ts';
 import { SlotArray } from './slot-array.ts';
@@ -25,12 +26,12 @@ const SMALLEST = 2 ** -126;
 export const ZERO_POINT: Readonly<Record<SlotBits, number>> = { 8: 128, 5: 16, 4: 8 };
 
 /**
- * Symmetric quantization, x ≈ scale · (byte − zero point). Keys are the more sensitive half: they have a scale for every 32
- * dimensions, along the head and not along the tokens, so that slots may change one by one. Values have one scale a token, which the
- * graph multiplies into the attention weights.
+ * Symmetric quantization, x ≈ scale · (byte − zero point). Keys are the more sensitive half: they have a scale for
+ * every 32 dimensions, along the head and not along the tokens, so that slots may change one by one. Values have one
+ * scale a token, which the graph multiplies into the attention weights.
  *
- * Four bits: byte i of a slot holds dimension i in its low half, and dimension i + size/2 in its high half. Five bits: the lower four
- * as these, and n = ⌈size/8⌉ bytes behind them: bit b of byte j is the fifth one of dimension b·n + j.
+ * Four bits: byte i of a slot holds dimension i in its low half, and dimension i + size/2 in its high half. Five bits:
+ * the lower four as these, and n = ⌈size/8⌉ bytes behind them: bit b of byte j is the fifth one of dimension b·n + j.
  * Bytes a slot and group: size·bits/8, rounded up, + 4·scales.
  */
 export class PlaneCodec implements SlotCodec {

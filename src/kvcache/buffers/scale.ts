@@ -1,6 +1,6 @@
 /**
- * @file The scale of numbers in 4 or 5 bits. The largest number alone would set it too large or too small for the others: of a few
- * scales near that one, the one that loses least is taken.
+ * @file The scale of numbers in 4 or 5 bits. The largest number alone would set it too large or too small for the
+ * others: of a few scales near that one, the one that loses least is taken.
  */
 
 /** Where the largest number is put: at the lowest whole number, a little above it, or below. */

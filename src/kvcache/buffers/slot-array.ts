@@ -1,5 +1,6 @@
 /**
- * @file The memory that all of a cache is made of: numbers in slots, one row of them per slot, for each batch row and group.
+ * @file The memory that all of a cache is made of: numbers in slots, one row of them per slot, for each batch row and
+ * group.
  */
 
 import { ChangeLog } from './change-log.ts';
@@ -24,8 +25,9 @@ interface Maker<T> {
 export type Capacity = number | readonly number[];
 
 /**
- * [batch, groups, capacity, width], or, where groups differ in their slots, one array [batch, capacity of the group, width] behind the
- * other for each group. Copies share the array until one of them writes: {@link own} comes before any write.
+ * [batch, groups, capacity, width], or, where groups differ in their slots, one array
+ * [batch, capacity of the group, width] behind the other for each group. Copies share the array until one of them
+ * writes: {@link own} comes before any write.
  */
 export class SlotArray<T extends SlotData> {
   readonly groups: number;
@@ -104,8 +106,8 @@ export class SlotArray<T extends SlotData> {
 
   /**
    * Changes the number of rows and slots; what lies within both sizes stays.
-   * @param reserve slots to allocate where new memory is needed, so that growing up to them needs none. Spare slots are never
-   * written, so the system commits their pages lazily. Groups that differ have none.
+   * @param reserve slots to allocate where new memory is needed, so that growing up to them needs none. Spare slots are
+   * never written, so the system commits their pages lazily. Groups that differ have none.
    */
   resize(batch: number, capacity: Capacity, reserve?: number): void {
     if (typeof capacity !== 'number' || this.capacities) this.#resizeEach(batch, capacity);

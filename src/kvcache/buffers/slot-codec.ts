@@ -1,5 +1,6 @@
 /**
- * @file How the vectors of one half of a layer's slots (its keys, or its values) are stored: what a storage format implements.
+ * @file How the vectors of one half of a layer's slots (its keys, or its values) are stored: what a storage format
+ * implements.
  */
 import type { SlotArray, SlotData } from './slot-array.ts';
 

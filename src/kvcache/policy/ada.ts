@@ -21,8 +21,8 @@ export function floorSlots(floor: number, budget: number): number {
 }
 
 /**
- * Ada-KV (arXiv 2407.11550): G groups share G·budget slots. Each group's best `floor`·budget are safe, besides sinks and recent
- * tokens; the rest is one ranking over all groups, so their lengths differ. `values` must be filled.
+ * Ada-KV (arXiv 2407.11550): G groups share G·budget slots. Each group's best `floor`·budget are safe, besides sinks
+ * and recent tokens; the rest is one ranking over all groups, so their lengths differ. `values` must be filled.
  */
 export function keepBestTogether(view: LayerView, safeOf: (group: GroupView) => SafeTokens, floor: number): void {
   const { groups, lastPosition } = view;

@@ -16,15 +16,15 @@ export interface PolicyDefinition<Options extends object = Readonly<Record<strin
   /** Which of the frame's options it takes. @default all: sinks, recent, ada */
   readonly frame?: readonly (keyof FrameOptions)[];
   /**
-   * Makes the rules for one cache, where they depend on options or on the model, or need memory to work with; they add to those
-   * of the definition.
+   * Makes the rules for one cache, where they depend on options or on the model, or need memory to work with; they add
+   * to those of the definition.
    */
   readonly setup?: (setup: PolicySetup<Options & FrameOptions>) => PolicyRules;
 }
 
 /**
- * Makes a policy for `createCache({ policy })` of functions. Sinks, recent tokens, order, batches, chunks of any length and
- * quantized buffers are taken care of.
+ * Makes a policy for `createCache({ policy })` of functions. Sinks, recent tokens, order, batches, chunks of any length
+ * and quantized buffers are taken care of.
  * @throws InputError where the definition lacks something.
  */
 export function definePolicy<Options extends object = Readonly<Record<string, unknown>>>(

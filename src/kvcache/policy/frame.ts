@@ -1,6 +1,6 @@
 /**
- * @file What all policies share: sinks and recent tokens that are safe, scores that move with their slots, the order in which slots
- * go, groups that share a budget.
+ * @file What all policies share: sinks and recent tokens that are safe, scores that move with their slots, the order in
+ * which slots go, groups that share a budget.
  */
 import { GraphError, InputError, PolicyError } from '../../util/errors.ts';
 import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
@@ -14,11 +14,13 @@ import type { GroupView, LayerView } from './view.ts';
 export interface FrameOptions {
   /** Tokens at the start of the sequence that always stay. */
   readonly sinks?: number;
-  /** How many of the newest tokens always stay, the newest of all included: at least 1, or new tokens would go at once. */
+  /**
+   * How many of the newest tokens always stay, the newest of all included: at least 1, or new tokens would go at once.
+   */
   readonly recent?: number;
   /**
-   * `ada`: the query groups of a layer share its budget, but for a part of it (`floor`, 0.2 by default) that each group has
-   * for its own best.
+   * `ada`: the query groups of a layer share its budget, but for a part of it (`floor`, 0.2 by default) that each group
+   * has for its own best.
    */
   readonly ada?: { readonly floor?: number } | boolean;
 }
@@ -53,7 +55,8 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
 
   const safeTokens = (group: GroupView, layer: LayerView): SafeTokens => {
     const { budget } = group;
-    // Layers may have a smaller budget than the options were made for: those with a short window, thin ones of a pyramid.
+    // Layers may have a smaller budget than the options were made for: those with a short window, thin ones of a
+    // pyramid.
     const safeSinks = Math.min(sinks, budget - 1);
     const newest = rules.recentOf?.(layer, recent, group) ?? recent;
     return { sinks: safeSinks, recent: Math.min(newest, budget - safeSinks) };
@@ -121,7 +124,10 @@ function layoutOf(rules: PolicyRules): PolicyLayout {
   return { sharing, perGroup, slotState, slotStateOf, slotStateType, rowState, layerState, budget, followsLength };
 }
 
-/** Calls of a policy's functions, once for each group and token. An error of one names the policy, and what it gives is checked. */
+/**
+ * Calls of a policy's functions, once for each group and token. An error of one names the policy, and what it gives is
+ * checked.
+ */
 function calls(name: string, rules: PolicyRules) {
   const score = (group: GroupView, layer: LayerView): void => {
     let given: ArrayLike<number> | undefined;

@@ -8,8 +8,8 @@ import { commonStateType, PartStates, PolicyPart, rulesOfAll } from './policy-pa
 import type { GroupView } from './view.ts';
 
 /**
- * A policy that ranks slots by the sum of the ranks that others give them: the worst of a group's candidates has rank 0. Sinks and
- * recent tokens are the largest of theirs. {@link KVCache.scores} tells the first one's.
+ * A policy that ranks slots by the sum of the ranks that others give them: the worst of a group's candidates has
+ * rank 0. Sinks and recent tokens are the largest of theirs. {@link KVCache.scores} tells the first one's.
  * @throws InputError for policies that have no scores, or decide for several groups or layers at once.
  */
 export function mixPolicies(rows: readonly PolicyRow[]): PolicyRow {

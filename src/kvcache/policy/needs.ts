@@ -1,19 +1,20 @@
 /**
- * @file What a policy may ask the step for besides keys and values: attention weights, in the ways in which they are reduced.
+ * @file What a policy may ask the step for besides keys and values: attention weights, in the ways in which they are
+ * reduced.
  */
 
 /**
- * How the weights of several queries, and of the heads of a group, become one number: their sum; their maximum; or the maximum of what
- * they would be if the chunk were read once more.
+ * How the weights of several queries, and of the heads of a group, become one number: their sum; their maximum; or the
+ * maximum of what they would be if the chunk were read once more.
  */
 export type Reduction = 'sum' | 'max' | 'echo';
 
 /**
  * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; `chunk-sums`, the same;
- * of its `last-query`; summed over as many of its last queries as the policy's `window` is long; the `max` of all of the
- * chunk's queries; or their `echo`: the maximum of what they would pay if the chunk were read once more, right behind
- * itself. Sums are over the query heads of a group, too, and so are maxima. Of tokens that come one by one, or that may
- * be taken back, there is neither an echo nor a sum of a chunk: they are 0 then, and take no time.
+ * of its `last-query`; summed over as many of its last queries as the policy's `window` is long; the `max` of all of
+ * the chunk's queries; or their `echo`: the maximum of what they would pay if the chunk were read once more, right
+ * behind itself. Sums are over the query heads of a group, too, and so are maxima. Of tokens that come one by one, or
+ * that may be taken back, there is neither an echo nor a sum of a chunk: they are 0 then, and take no time.
  */
 export type Need = 'sums' | 'chunk-sums' | 'last-query' | 'window' | 'max' | 'echo';
 

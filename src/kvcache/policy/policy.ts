@@ -22,12 +22,16 @@ export interface PolicyLayout {
   readonly slotStateType?: SlotStateType;
   /** Numbers kept for each row: few, as they are copied for each chunk. @default 0 */
   readonly rowState?: number;
-  /** Numbers kept for each row and layer, any number: every one is written anew at each chunk that changes them. @default 0 */
+  /**
+   * Numbers kept for each row and layer, any number: every one is written anew at each chunk that changes them.
+   * @default 0
+   */
   readonly layerState?: (layer: number) => number;
   /** Slots of a layer's group. @default the cacheLength */
   readonly budget?: (layer: number, group: number) => number;
   /**
-   * Whether groups may hold more than their budgets while all groups of a row together do not (layers with a window apart).
+   * Whether groups may hold more than their budgets while all groups of a row together do not (layers with a window
+   * apart).
    * @default false
    */
   readonly followsLength?: boolean;
@@ -131,7 +135,9 @@ export interface PolicyRules {
   readonly needsQueries?: boolean;
   /** Whether it wants what each key has along the mean of all keys' directions (`group.alongMean`). @default false */
   readonly needsAlongMean?: boolean;
-  /** Whether it reads keys or values by `readKey` and its kin. @default true for a policy with `score`, `rank` or `keep` */
+  /**
+   * Whether it reads keys or values by `readKey` and its kin. @default true for a policy with `score`, `rank` or `keep`
+   */
   readonly reads?: boolean;
   /** Which layers hold the same positions. @default 'none' */
   readonly sharing?: PolicyLayout['sharing'];
@@ -155,11 +161,17 @@ export interface PolicyRules {
   readonly slotState?: number;
   /** The same in one layer, where that is fewer. @default slotState */
   readonly slotStateOf?: (layer: number) => number;
-  /** How they are stored: `float32` takes half of the memory, for scores that are no sums of many steps. @default 'float64' */
+  /**
+   * How they are stored: `float32` takes half of the memory, for scores that are no sums of many steps.
+   * @default 'float64'
+   */
   readonly slotStateType?: SlotStateType;
   /** Numbers kept for each row (`layer.rowState`), changed by `beginChunk`. @default 0 */
   readonly rowState?: number;
-  /** Numbers kept for each row and layer: `layer.nextLayerState` is written from `layer.layerState` at each chunk. @default 0 */
+  /**
+   * Numbers kept for each row and layer: `layer.nextLayerState` is written from `layer.layerState` at each chunk.
+   * @default 0
+   */
   readonly layerState?: (layer: number) => number;
   /** The prompt's last chunk should have this many tokens; they are the `window` of `needs`. @default 0 */
   readonly promptTail?: number;
@@ -171,37 +183,44 @@ export interface PolicyRules {
    * has the score 0. @default scoredByLater
    */
   readonly scoresDecode?: boolean;
-  /** Whether scores are made anew after a number of tokens: speculation is refused, as drafts are among them. @default false */
+  /**
+   * Whether scores are made anew after a number of tokens: speculation is refused, as drafts are among them.
+   * @default false
+   */
   readonly refreshes?: boolean;
   /** Called once for each row when a chunk has come, before its layers. */
   readonly beginChunk?: (chunk: ChunkStart) => void;
   /**
-   * Whether a chunk leaves the numbers of all layers as they are: `layer.nextLayerState` is `layer.layerState` then, and the chunk's
-   * queries are among `layer.keptQueries` of the first chunk that changes them. Called after `beginChunk`. @default never
+   * Whether a chunk leaves the numbers of all layers as they are: `layer.nextLayerState` is `layer.layerState` then,
+   * and the chunk's queries are among `layer.keptQueries` of the first chunk that changes them. Called after
+   * `beginChunk`.
+   * @default never
    */
   readonly keepsLayerState?: (chunk: ChunkStart) => boolean;
   /**
-   * Most chunks one after the other that `keepsLayerState` is asked about: a policy with `needsQueries` keeps the queries of so many.
+   * Most chunks one after the other that `keepsLayerState` is asked about: a policy with `needsQueries` keeps the
+   * queries of so many.
    * @default 0
    */
   readonly mostKeptChunks?: number;
   /** Called once for each layer, before its groups are scored. */
   readonly observe?: (layer: LayerView) => void;
   /**
-   * Called for each group after every chunk, before anything goes. It may change `group.scores`, which move with their slots
-   * and start at 0, and may return values to rank the slots by (otherwise the scores): the higher stay.
+   * Called for each group after every chunk, before anything goes. It may change `group.scores`, which move with their
+   * slots and start at 0, and may return values to rank the slots by (otherwise the scores): the higher stay.
    */
   readonly score?: (group: GroupView, layer: LayerView) => ArrayLike<number> | undefined;
   /** Fills `group.values` of a group over its budget, by which slots are ranked. @default by `countedQueries` */
   readonly rank?: (group: GroupView, layer: LayerView) => void;
   /**
-   * Of scores that are sums over queries: how many queries they are sums of. Slots are ranked by their scores, divided by
-   * the number of these queries that could see them. @default 1: by the scores as they are
+   * Of scores that are sums over queries: how many queries they are sums of. Slots are ranked by their scores, divided
+   * by the number of these queries that could see them.
+   * @default 1: by the scores as they are
    */
   readonly countedQueries?: (layer: LayerView) => number;
   /**
-   * In place of a ranking: which candidates stay besides sinks and recent tokens, as their indices, at most `group.budget`. Where
-   * that is too much together, those named first stay.
+   * In place of a ranking: which candidates stay besides sinks and recent tokens, as their indices, at most
+   * `group.budget`. Where that is too much together, those named first stay.
    */
   readonly keep?: (group: GroupView, layer: LayerView) => Iterable<number>;
 }

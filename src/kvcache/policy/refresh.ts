@@ -1,6 +1,6 @@
 /**
- * @file What policies share that make all scores of a row anew from sums over everything seen: at each prompt chunk, and after a
- * number of decoded tokens. Until then new tokens are safe as recent ones.
+ * @file What policies share that make all scores of a row anew from sums over everything seen: at each prompt chunk,
+ * and after a number of decoded tokens. Until then new tokens are safe as recent ones.
  */
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';

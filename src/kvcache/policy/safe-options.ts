@@ -15,7 +15,10 @@ export function readSinks({ sinks }: { readonly sinks?: number }, cacheLength: n
   return count;
 }
 
-/** @throws InputError where sinks and recent tokens together are more than the budget, or the newest token is not among them. */
+/**
+ * @throws InputError where sinks and recent tokens together are more than the budget, or the newest token is not among
+ * them.
+ */
 export function readRecent(
   { recent }: { readonly recent?: number },
   cacheLength: number,

@@ -62,7 +62,10 @@ export function fillMeans({ values, positions, length }: GroupView, last: number
 /** Up to so many are found one by one. */
 const FEW = 4;
 
-/** The candidates that are not safe, those to go first at the front. @throws GraphError for a value that is not a number. */
+/**
+ * The candidates that are not safe, those to go first at the front.
+ * @throws GraphError for a value that is not a number.
+ */
 export function worstFirst(group: GroupView, last: number, safe: SafeTokens): number[] {
   const { positions, values } = group;
   const free = [...freeCandidates(group, last, safe)];
@@ -88,8 +91,8 @@ function freeCandidates(group: GroupView, last: number, { sinks, recent }: SafeT
 }
 
 /**
- * Moves the `count` candidates that go first to the front, in any order: a chunk of 64 tokens makes 64 of 1,088 go in each group, and sorting
- * took 0.3 ms for each of the 90 groups of a 135M model.
+ * Moves the `count` candidates that go first to the front, in any order: a chunk of 64 tokens makes 64 of 1,088 go in
+ * each group, and sorting took 0.3 ms for each of the 90 groups of a 135M model.
  */
 function moveWorst({ values, positions }: GroupView, order: Int32Array, count: number): void {
   let from = 0;

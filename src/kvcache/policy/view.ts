@@ -12,8 +12,8 @@ import { isOfChunks, type NeededSet, type Reduction } from './needs.ts';
 type Half = 'key' | 'value';
 
 /**
- * One query group: the `held` slots, then the chunk's new tokens. The arrays may be longer than `length`, and belong to the
- * cache: they are overwritten by the next layer.
+ * One query group: the `held` slots, then the chunk's new tokens. The arrays may be longer than `length`, and belong to
+ * the cache: they are overwritten by the next layer.
  */
 export class GroupView {
   /** Which of the layer's groups this is; 0 where all decide together. */
@@ -26,11 +26,13 @@ export class GroupView {
   positions = new Float32Array(0);
   /** The policy's own numbers of each slot, which move with it; a new token starts with 0. */
   slotState: Float64Array[] = [];
-  /** One array for each of the policy's needs, in that order: weights on each slot, of all queries and heads together. */
+  /**
+   * One array for each of the policy's needs, in that order: weights on each slot, of all queries and heads together.
+   */
   weights: Float32Array[] = [];
   /**
-   * Each key's product with the unit vector along the mean of the directions k / ‖k‖ of all of them: where the policy asks for it
-   * (`needsAlongMean`). New tokens' keys count as the model made them.
+   * Each key's product with the unit vector along the mean of the directions k / ‖k‖ of all of them: where the policy
+   * asks for it (`needsAlongMean`). New tokens' keys count as the model made them.
    */
   alongMean = new Float64Array(0);
   /** 1: stays. Cleared by {@link evict}. */
@@ -74,8 +76,8 @@ export class GroupView {
   }
 
   /**
-   * Reads the key of candidate `j`, as it is (or will be) stored, into an array of {@link LayerView.keySize} numbers. A function of
-   * its own: it may be destructured, as the other `read…` may.
+   * Reads the key of candidate `j`, as it is (or will be) stored, into an array of {@link LayerView.keySize} numbers. A
+   * function of its own: it may be destructured, as the other `read…` may.
    */
   readonly readKey = (j: number, out: Float32Array): void => this.#read(j, 'key', out, false);
 
@@ -88,7 +90,8 @@ export class GroupView {
   readonly readExactValue = (j: number, out: Float32Array): void => this.#read(j, 'value', out, true);
 
   /**
-   * The key of candidate `j` before it was rotated. @param exact of a new token: as the model made it, before it is stored.
+   * The key of candidate `j` before it was rotated.
+   * @param exact of a new token: as the model made it, before it is stored.
    * @throws InputError in models whose rotation depends on the length of the sequence.
    */
   readonly readPlainKey = (j: number, out: Float32Array, exact = false): void => {
@@ -178,7 +181,10 @@ export class LayerView {
   layerState: Float64Array = new Float64Array(0);
   /** … and what they are to become: every one must be written at each chunk, unless it is the same array. */
   nextLayerState: Float64Array = new Float64Array(0);
-  /** The queries of the chunks that left these numbers as they were, until now: of each the sum [heads, keySize], the oldest first. */
+  /**
+   * The queries of the chunks that left these numbers as they were, until now: of each the sum [heads, keySize], the
+   * oldest first.
+   */
   keptQueries: readonly Float32Array[] = [];
   readonly #source: ViewSource;
   /** As many as the layer with most groups has. */

@@ -17,13 +17,13 @@ const VERSION = 1;
 /** What was measured of a query group. */
 export interface GroupCalibration {
   /**
-   * Quantiles, ascending, of log z: z is the largest weight that a slot of the text gets while the text is read once more, over all
-   * queries of that reading and the group's heads.
+   * Quantiles, ascending, of log z: z is the largest weight that a slot of the text gets while the text is read once
+   * more, over all queries of that reading and the group's heads.
    */
   readonly retrieval: readonly number[];
   /**
-   * By {@link LOCAL_WINDOWS}: mean square of what the residual stream loses where the group attends to the sinks and so many recent
-   * tokens only, in parts of the mean square of the stream.
+   * By {@link LOCAL_WINDOWS}: mean square of what the residual stream loses where the group attends to the sinks and so
+   * many recent tokens only, in parts of the mean square of the stream.
    */
   readonly local: readonly number[];
 }

@@ -1,6 +1,6 @@
 /**
- * @file `routed(a, b)`: query groups that read the past get policy a and the slots for it, the others policy b and what they lose
- * most without. Which groups these are says a calibration of the model.
+ * @file `routed(a, b)`: query groups that read the past get policy a and the slots for it, the others policy b and what
+ * they lose most without. Which groups these are says a calibration of the model.
  */
 import { InputError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';
@@ -149,7 +149,9 @@ function partOptions(
   return own;
 }
 
-/** @throws InputError for a policy that decides about groups or layers together, or by what is not told group by group. */
+/**
+ * @throws InputError for a policy that decides about groups or layers together, or by what is not told group by group.
+ */
 function checkPart(name: string, { name: part, rules }: PolicyPart): void {
   const { needs = [], perGroup = true, evicts = true, keep, budget, followsLength, startsWhole } = rules;
   const { needsQueries, score, observe } = rules;

@@ -50,7 +50,8 @@ interface Group {
 }
 
 /**
- * The slots of each group; their mean over the groups of layers without a window is the cacheLength, whatever was rounded.
+ * The slots of each group; their mean over the groups of layers without a window is the cacheLength, whatever was
+ * rounded.
  * @throws InputError for a table of another model, or options out of range.
  */
 export function routesOf(given: unknown, shape: CacheShape, cacheLength: number, options: RouteOptions = {}): Routes {
@@ -164,7 +165,9 @@ function shareAbove(quantiles: readonly number[], log: number): number {
   return 1 - (below + (step > 0 ? (log - quantiles[below]) / step : 1) + 0.5) / count;
 }
 
-/** Whole numbers of the same sum: what rounding and limits leave goes to the largest remainders, then to all by turns. */
+/**
+ * Whole numbers of the same sum: what rounding and limits leave goes to the largest remainders, then to all by turns.
+ */
 function wholeSlots(wanted: readonly number[], total: number, most: number): number[] {
   const slots = wanted.map((x) => Math.max(1, Math.min(most, Math.floor(x))));
   let left = total - slots.reduce((a, b) => a + b, 0);

@@ -22,8 +22,8 @@ import { type GgufTensor, ggufTensors } from './gguf-tensors.ts';
 /** Options of `writeGguf`. */
 export interface ConvertOptions {
   /**
-   * How matrices are stored. Norms, biases and routers are always f32; with q4_0, embedding and head are q8_0. Rows that are no whole
-   * blocks of 32 are f16.
+   * How matrices are stored. Norms, biases and routers are always f32; with q4_0, embedding and head are q8_0. Rows
+   * that are no whole blocks of 32 are f16.
    * @default 'f16'
    */
   readonly weights?: WrittenFormat;
@@ -50,8 +50,8 @@ const FILE_TYPES: Readonly<Record<WrittenFormat, number>> = { f32: 0, f16: 1, q4
 /**
  * Writes a model as one GGUF file, which llama.cpp loads. It appears whole or not at all.
  * @param checkpoint stays open.
- * @throws ConfigError, TokenizerError for what can't be written; CheckpointError, AdapterError for what can't be read; InputError
- * where the file exists; WeightsError where it can't be written; the signal's reason.
+ * @throws ConfigError, TokenizerError for what can't be written; CheckpointError, AdapterError for what can't be read;
+ * InputError where the file exists; WeightsError where it can't be written; the signal's reason.
  */
 export async function writeGguf(
   checkpoint: Checkpoint,

@@ -1,6 +1,6 @@
 /**
- * @file What a GGUF file states of mixers that are not attention with keys and values for each head: state spaces, short convolutions, latent
- * attention; and of experts.
+ * @file What a GGUF file states of mixers that are not attention with keys and values for each head: state spaces,
+ * short convolutions, latent attention; and of experts.
  */
 import type { Entry } from '../../checkpoint/gguf/write/header-bytes.ts';
 import type { Config } from '../../config/config.ts';
@@ -23,7 +23,9 @@ export interface Puts {
 /** What `expert_gating_func` says. */
 const GATING: Readonly<Record<string, number>> = { softmax: 1, sigmoid: 2 };
 
-/** Heads of layers with attention; 0 stands for those with a state. @throws ConfigError where layers differ otherwise */
+/**
+ * Heads of layers with attention; 0 stands for those with a state. @throws ConfigError where layers differ otherwise
+ */
 export function putHeads({ layers }: Config, attention: readonly SelfAttention[], { u32, put, a, fail }: Puts): void {
   const [first] = attention;
   if (!first) {

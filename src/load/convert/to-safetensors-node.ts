@@ -22,11 +22,12 @@ export interface PlainOptions {
 }
 
 /**
- * Writes a folder with config.json, tokenizer and safetensors, as Hugging Face's libraries have it. It appears whole or not at all.
+ * Writes a folder with config.json, tokenizer and safetensors, as Hugging Face's libraries have it. It appears whole or
+ * not at all.
  * @param checkpoint stays open.
  * @param out a folder that is not there yet, or is empty.
- * @throws InputError for a format that safetensors do not hold, or where `out` holds something; CheckpointError for damaged files;
- * WeightsError where it can't be written; the signal's reason.
+ * @throws InputError for a format that safetensors do not hold, or where `out` holds something; CheckpointError for
+ * damaged files; WeightsError where it can't be written; the signal's reason.
  */
 export async function writePlain(
   checkpoint: Checkpoint,
