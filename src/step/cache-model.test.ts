@@ -134,7 +134,7 @@ describe('trap 8: sliding windows', () => {
         range(group.length).some((j) => group.keep[j] === 1 && group.positions[j] % 2 === 1),
       select: ({ groups }) => {
         for (const group of groups)
-          for (let j = 0; j < group.length; j++) if (group.positions[j] % 2 === 1) group.keep[j] = 0;
+          for (let j = 0; j < group.length; j++) if (group.positions[j] % 2 === 1) group.evict(j);
       },
     });
     const cache = model.createCache({ policy: half, cacheLength: 40 });
@@ -154,7 +154,7 @@ describe('positions', () => {
   const forgetful = bare('forgetful', {
     overflows: ({ groups }) => forgets && groups.some((group) => group.kept > 0),
     select: ({ groups }) => {
-      for (const group of groups) group.keep.fill(0, 0, group.length);
+      for (const group of groups) for (let j = 0; j < group.length; j++) group.evict(j);
     },
   });
 

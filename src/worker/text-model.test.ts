@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { builtUrl } from '../../test/support/built.ts';
 import { PLAIN } from '../../test/support/chat-templates.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { Conversation } from '../chat/conversation.ts';
@@ -175,7 +176,7 @@ describe('names of before', () => {
 
 describe('a model in a worker', () => {
   it('takes a policy from a module', async () => {
-    const source = pathToFileURL(join(import.meta.dirname, '../kvcache/policy/define-policy.ts')).href;
+    const source = builtUrl(join(import.meta.dirname, '../kvcache/policy/define-policy.ts'));
     const module = join(folder, 'policy.mjs');
     const text = `import { definePolicy } from ${JSON.stringify(source)};
       export default definePolicy({ name: 'youngest', score: ({ positions, length }) => { const out = []; for (let i = 0; i < length; i++) out.push(positions[i]); return out; } });`;

@@ -75,7 +75,7 @@ function cut(rules: FramedPolicy, group: GroupView, view: LayerView, breaker: Ti
     const chosen = breaker.choose(tie);
     stay = [...sure, ...equal.filter((j) => chosen.includes(positions[j]))];
   }
-  for (const j of free) if (!stay.includes(j)) keep[j] = 0;
+  for (const j of free) if (!stay.includes(j)) group.evict(j);
 }
 
 /** Ways to choose among ties, at most so many: for each tie, which positions stay. */

@@ -3,7 +3,7 @@
  */
 import { routedPolicy } from '../routing/routed.ts';
 import { echo } from './echo.ts';
-import { h2oEcho } from './h2o-echo.ts';
+import { lastRecent } from './last-recent.ts';
 
-/** `routed(echo, h2o-echo)`, distributed by a calibration of the model. */
-export const routed = routedPolicy(echo, h2oEcho, 'routed');
+/** `routed(echo, lastrec)`, distributed by a calibration of the model. */
+export const routed = routedPolicy(echo, lastRecent, 'routed');

@@ -170,11 +170,14 @@ function calls(name: string, rules: PolicyRules) {
   };
 }
 
-/** Whether a token leaves a policy's numbers as they are: all that it needs of the attention is 0 for single tokens. */
-export function rests({ needs = [], scoresDecode, layerState }: PolicyRules, { newTokens, layer }: LayerView): boolean {
-  return (
-    newTokens === 1 && scoresDecode === false && needs.length > 0 && needs.every(isOfChunks) && !layerState?.(layer)
-  );
+/**
+ * Whether a token leaves a policy's numbers as they are: it reads no keys, and all that it needs of the attention is 0
+ * for single tokens.
+ */
+export function rests(rules: PolicyRules, { newTokens, layer }: LayerView): boolean {
+  const { needs = [], scoresDecode, reads, layerState } = rules;
+  const isOfAttention = reads === false && needs.length > 0;
+  return newTokens === 1 && scoresDecode === false && isOfAttention && needs.every(isOfChunks) && !layerState?.(layer);
 }
 
 /** Fills the values of a group by which a policy ranks it. */
