@@ -48,7 +48,7 @@ const LONGER: Readonly<Record<string, string>> = {
   ...{ gemma3n_text: 'blocks of its own', gemma4_text: 'blocks of its own', nemotron_h: 'four kinds of layers' },
   ...{ recurrent_gemma: 'a mixer of its own', idefics: 'layers of another model between', dbrx: 'two nested configs' },
   ...{ esm: 'an encoder', nomic_bert: 'keys of two origins', modernbert: 'rotations of two types', pixtral: 'patches' },
-  ...{ clvp_encoder: 'a pooled encoder', clvp_decoder: 'the decoder of it' },
+  ...{ clvp_encoder: 'a pooled encoder' },
 };
 
 describe('the records of families', () => {
