@@ -51,13 +51,7 @@ function expectNear(actual: readonly number[], expected: readonly number[]): voi
     if (!(Math.abs(actual[j] - x) <= 1e-4 * size)) expect.fail(`scores ${actual} instead of ${expected}`);
 }
 
-const MIXES = [
-  'mix(h2o, leverage)',
-  'mix(knorm, snapkv)',
-  'mix(h2o-max, h2o)',
-  'mix(echo, leverage)',
-  'mix(h2o-echo, leverage)',
-];
+const MIXES = ['mix(h2o, leverage)', 'mix(knorm, snapkv)', 'mix(h2o-max, h2o)', 'mix(echo, leverage)'];
 const SHARED = SHARING_POLICIES.map((name) => `ada(${name})`);
 const RUNS = 40;
 
