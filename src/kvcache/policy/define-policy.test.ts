@@ -51,13 +51,14 @@ describe('definePolicy', () => {
       expect(cache.tokenPositions(0)).toHaveLength(8);
       return [...new Set(calls)];
     };
-    expect(called({ needs: ['chunk-sums'], scoresDecode: false })).toEqual([5, 2]);
-    expect(called({ needs: ['echo'], scoresDecode: false })).toEqual([5, 2]);
+    expect(called({ needs: ['chunk-sums'], scoresDecode: false, reads: false })).toEqual([5, 2]);
+    expect(called({ needs: ['echo'], scoresDecode: false, reads: false })).toEqual([5, 2]);
+    expect(called({ needs: ['echo'], scoresDecode: false })).toEqual([5, 1, 2]);
     expect(called({ needs: ['echo'] })).toEqual([5, 1, 2]);
-    expect(called({ needs: ['echo', 'sums'], scoresDecode: false })).toEqual([5, 1, 2]);
+    expect(called({ needs: ['echo', 'sums'], scoresDecode: false, reads: false })).toEqual([5, 1, 2]);
     const layerState = () => 1;
     const observe: PolicyDefinition['observe'] = ({ nextLayerState }) => void nextLayerState.fill(1);
-    expect(called({ needs: ['echo'], scoresDecode: false, layerState, observe })).toEqual([5, 1, 2]);
+    expect(called({ needs: ['echo'], scoresDecode: false, reads: false, layerState, observe })).toEqual([5, 1, 2]);
   });
 
   it('ranks by the values that it returns, or by its scores', () => {

@@ -35,7 +35,7 @@ export class GroupView {
    * asks for it (`needsAlongMean`). New tokens' keys count as the model made them.
    */
   alongMean = new Float64Array(0);
-  /** 1: stays. Cleared by {@link evict}. */
+  /** 1: stays. */
   keep = new Uint8Array(0);
   /** Values by which slots are ranked: the higher stay. */
   values = new Float64Array(0);
