@@ -119,23 +119,22 @@ function optionsOf(policy: string, cacheLength: number): CacheOptions {
 /** Prompts that make slots go, through all caches in turns. */
 async function timePrompts(rounds: number): Promise<void> {
   if (rounds === 0) return;
-  const tokens = promptTokens(TOKENS * slots, config!.vocab_size);
   const ms = new Map(full.map(({ name }) => [name, [] as number[]]));
   for (let round = 0; round < rounds; round++)
     for (const { name } of full) {
       const cache = model.createCache(optionsOf(name, slots));
       const begin = performance.now();
-      await model.prefill(cache, tokens);
+      await model.prefill(cache, prompt);
       ms.get(name)!.push(performance.now() - begin);
       cache.dispose();
     }
-  print(`\na prompt of ${tokens.length} tokens, medians of ${rounds}`);
+  print(`\na prompt of ${prompt.length} tokens, medians of ${rounds}`);
   const plain = ms.get(full[0]!.name)!;
   for (const [name, times] of ms) {
     // Of one round each, so that both were measured in the same minute.
     const ratio = median(times.map((time, i) => plain[i]! / time));
     print(
-      `${name}: ${((1000 * tokens.length) / median(times)).toFixed(1)} tokens a second, ${ratio.toFixed(2)}x of lastrec`,
+      `${name}: ${((1000 * prompt.length) / median(times)).toFixed(1)} tokens a second, ${ratio.toFixed(2)}x of lastrec`,
     );
   }
 }

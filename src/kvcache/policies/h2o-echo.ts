@@ -2,6 +2,9 @@
  * @file `h2o-echo`: those that received much attention in chunks of several tokens, and would again.
  */
 import { definePolicy } from '../policy/define-policy.ts';
+import { keepLarger } from '../policy/largest.ts';
+import { fillMeans } from '../policy/select.ts';
+import { addTo } from '../policy/vectors.ts';
 
 /** Of a slot without any echo the attention counts so far. */
 const NO_ECHO = 0.02;
@@ -20,13 +23,14 @@ export const h2oEcho = definePolicy({
   sinks: 4,
   reads: false,
   score: ({ slotState: [sums, largest], weights: [added, echoes], length }) => {
-    for (let j = 0; j < length; j++) {
-      sums[j] += added[j];
-      largest[j] = Math.max(largest[j], echoes[j]);
-    }
+    addTo(sums, added, length);
+    keepLarger(largest, echoes, length);
     return undefined;
   },
-  rank: ({ values, slotState: [sums, largest], positions, length }, { lastPosition }) => {
-    for (let j = 0; j < length; j++) values[j] = (sums[j] / (lastPosition - positions[j] + 1)) * (largest[j] + NO_ECHO);
+  rank: (group, { lastPosition }) => {
+    const { values, slotState, length } = group;
+    const [sums, largest] = slotState;
+    fillMeans(group, lastPosition, sums, Number.POSITIVE_INFINITY);
+    for (let j = 0; j < length; j++) values[j] *= largest[j] + NO_ECHO;
   },
 });

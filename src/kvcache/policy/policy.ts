@@ -178,9 +178,9 @@ export interface PolicyRules {
   /** Whether a score, once given, depends on tokens that come later. @default true for a policy with `score` */
   readonly scoredByLater?: boolean;
   /**
-   * Whether scores of tokens that are held change while tokens come one by one. Where they do not, and all that the
-   * policy needs are echoes and sums of chunks, neither `observe` nor `score` is called for a token that comes alone: it
-   * has the score 0. @default scoredByLater
+   * Whether scores of tokens that are held change while tokens come one by one. Where they do not, all that the policy
+   * needs are echoes and sums of chunks, and it `reads` no keys, neither `observe` nor `score` is called for a token
+   * that comes alone: it has the score 0. @default scoredByLater
    */
   readonly scoresDecode?: boolean;
   /**
