@@ -15,9 +15,16 @@ import type {
 
 const POLL_MS = 250;
 
-/** What GET /v1/models says of a model. */
-interface ListedModel {
+const LOST = 'the connection to the server ended before the answer was complete';
+
+/** What GET /v1/models says of a model that writes. */
+export interface ListedModel {
   readonly id: string;
+  readonly keyhold: { readonly loaded: boolean };
+}
+
+/** What it says of one that is in memory. */
+interface LoadedModel extends ListedModel {
   readonly max_model_len: number;
   readonly keyhold: {
     readonly loaded: true;
@@ -45,13 +52,15 @@ interface Snapshot extends CacheReport {
   readonly contents: CacheContents;
 }
 
-/** Asks for a key when the server wants one. */
-export type AskKey = () => Promise<string>;
+/** Asks for a key when the server wants one. @param refused the key that it did not accept; '': there was none. */
+export type AskKey = (refused: string) => Promise<string>;
 
 /** Requests to the server of the page. */
 export class Server {
   readonly #askKey: AskKey;
   #key = '';
+  /** Requests that are refused at the same time wait for the same answer. */
+  #asked: Promise<void> | null = null;
 
   constructor(askKey: AskKey) {
     this.#askKey = askKey;
@@ -60,18 +69,25 @@ export class Server {
   /** @throws Error with the server's message. */
   async fetch(path: string, body?: object, signal?: AbortSignal): Promise<Response> {
     for (;;) {
+      const key = this.#key;
       const response = await fetch(path, {
         method: body ? 'POST' : 'GET',
         headers: {
           ...(body ? { 'content-type': 'application/json' } : {}),
-          ...(this.#key ? { authorization: `Bearer ${this.#key}` } : {}),
+          ...(key ? { authorization: `Bearer ${key}` } : {}),
         },
         body: body && JSON.stringify(body),
         signal,
+      }).catch((cause) => {
+        throw signal?.aborted ? cause : new Error(`the server ${location.host} does not answer`, { cause });
       });
       if (response.ok) return response;
       if (response.status === 401) {
-        this.#key = await this.#askKey();
+        // Another request may have a new key already.
+        if (key === this.#key) {
+          this.#asked ??= this.#newKey(key);
+          await this.#asked;
+        }
         continue;
       }
       const { error } = await response.json().catch(() => ({ error: null }));
@@ -79,14 +95,28 @@ export class Server {
     }
   }
 
-  async json<T>(path: string, body?: object): Promise<T> {
-    return (await this.fetch(path, body)).json();
+  async #newKey(refused: string): Promise<void> {
+    this.#key = await this.#askKey(refused);
+    this.#asked = null;
   }
 
-  /** The models that write, as far as they are in memory. */
+  async json<T>(path: string, body?: object, signal?: AbortSignal): Promise<T> {
+    return (await this.fetch(path, body, signal)).json();
+  }
+
+  /** The models that write. */
   async models(): Promise<readonly ListedModel[]> {
-    const { data } = await this.json<{ data: readonly (ListedModel | { keyhold: { loaded?: false } })[] }>('v1/models');
-    return data.filter((each): each is ListedModel => each.keyhold.loaded === true);
+    const { data } = await this.json<{ data: readonly (ListedModel | { keyhold: { loaded?: undefined } })[] }>(
+      'v1/models',
+    );
+    return data.filter((each): each is ListedModel => each.keyhold.loaded !== undefined);
+  }
+
+  /** A model, which is loaded where it is not in memory. @throws Error with what the server says of it. */
+  async open(id: string, signal?: AbortSignal): Promise<HttpModel> {
+    // Any request to a model loads it.
+    await this.json('tokenize', { model: id, prompt: '' }, signal);
+    return new HttpModel(this, await this.json<LoadedModel>(`v1/models/${id}`));
   }
 
   async caches(): Promise<readonly ListedCache[]> {
@@ -102,9 +132,9 @@ export class HttpModel implements PageModel {
   readonly isChat: boolean;
   readonly policies: readonly string[];
   readonly #server: Server;
-  readonly #model: ListedModel;
+  readonly #model: LoadedModel;
 
-  constructor(server: Server, model: ListedModel) {
+  constructor(server: Server, model: LoadedModel) {
     this.#server = server;
     this.#model = model;
     this.id = model.id;
@@ -141,11 +171,11 @@ export class HttpModel implements PageModel {
 class Session implements Conversation {
   readonly #id: string;
   readonly #server: Server;
-  readonly #model: ListedModel;
+  readonly #model: LoadedModel;
   readonly #cacheClass: string;
   readonly #watcher: Watcher;
 
-  constructor(server: Server, model: ListedModel, cacheClass: string, id: string, watcher: Watcher) {
+  constructor(server: Server, model: LoadedModel, cacheClass: string, id: string, watcher: Watcher) {
     this.#id = id;
     this.#server = server;
     this.#model = model;
@@ -168,7 +198,7 @@ class Session implements Conversation {
     );
     const stop = this.#poll();
     try {
-      for await (const data of serverEvents(response.body!)) {
+      for await (const data of serverEvents(response.body!, signal)) {
         const { choices, error } = JSON.parse(data);
         if (error) throw new Error(error.message);
         const [choice] = choices ?? [];
@@ -219,17 +249,21 @@ class Session implements Conversation {
   }
 }
 
-/** The data of a stream's events. */
-async function* serverEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+/** The data of a stream's events. @throws Error where the stream ends without saying that it is complete. */
+async function* serverEvents(body: ReadableStream<Uint8Array>, signal: AbortSignal): AsyncGenerator<string> {
   let rest = '';
   const reader = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
   for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
+    const { done, value } = await reader.read().catch((cause) => {
+      throw signal.aborted ? cause : new Error(LOST, { cause });
+    });
+    if (done) throw new Error(LOST);
     const events = (rest + value).split('\n\n');
     rest = events.pop()!;
     for (const event of events)
-      for (const line of event.split('\n'))
-        if (line.startsWith('data: ') && line !== 'data: [DONE]') yield line.slice(6);
+      for (const line of event.split('\n')) {
+        if (line === 'data: [DONE]') return;
+        if (line.startsWith('data: ')) yield line.slice(6);
+      }
   }
 }

@@ -4,12 +4,13 @@
 import { deleteStoredModel, type HubModelChoice, storedModels } from '../src/exports/web.ts';
 import { byId, element } from './dom.ts';
 import { megabytes } from './side.ts';
+import { fail } from './status.ts';
 
 /** Another hub: `?hub=https://…` in the address of the page. */
 const endpoint = new URLSearchParams(location.search).get('hub') ?? undefined;
 
-/** @param load is given what is chosen. @param fail is told what deleting a model throws. */
-export function showHub(load: (model: HubModelChoice) => Promise<void>, fail: (error: unknown) => void): void {
+/** @param load is given what is chosen. */
+export function showHub(load: (model: HubModelChoice) => Promise<void>): void {
   const use = async (hub: string) => {
     await load({ hub, endpoint });
     await refresh();

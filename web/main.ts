@@ -6,6 +6,7 @@ import { chosenSlots, limitBudget, showBudget } from './budget.ts';
 import { byId, element } from './dom.ts';
 import type { CacheChoice, Message, PageModel } from './engine.ts';
 import { megabytes, Side } from './side.ts';
+import { fail, messageOf, say } from './status.ts';
 
 /** Set by the build: whether the model is behind the server that the page comes from. */
 const IS_SERVED = import.meta.env.MODE === 'server';
@@ -27,14 +28,6 @@ let aborter = new AbortController();
 let running: Promise<void> = Promise.resolve();
 let [loads, writes] = [0, 0];
 
-function say(text: string, isError = false): void {
-  const status = byId('status');
-  status.textContent = text;
-  status.classList.toggle('error', isError);
-}
-
-const fail = (error: unknown) => say(error instanceof Error ? error.message : String(error), true);
-
 function choose(select: HTMLSelectElement, values: readonly string[], chosen: string): void {
   select.replaceChildren(...values.map((value) => element('option', { value }, [value === '' ? 'nothing' : value])));
   select.value = chosen;
@@ -47,6 +40,13 @@ function instead(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const { signal } = aborter;
   running = running.then(() => work(signal)).catch(fail);
   return running;
+}
+
+/** Stops what is going on. A step that has begun is finished first. */
+function halt(): void {
+  if (loads + writes === 0) return;
+  aborter.abort();
+  say('Stopping…');
 }
 
 function showButtons(): void {
@@ -109,6 +109,7 @@ async function run(signal: AbortSignal): Promise<void> {
   const answers = sides.map(({ policy }, i) => element('div', {}, [element('b', {}, [policy]), outputs[i]]));
   const log = byId('log');
   const yours = element('span', { dir: 'auto' }, [given]);
+  const tell = (text: string) => signal.aborted || say(text);
   if (given !== '') log.append(element('div', { class: 'turn' }, [element('b', {}, ['you']), yours]));
   log.append(element('div', { class: 'turn answers' }, answers));
   log.scrollTop = log.scrollHeight;
@@ -123,7 +124,7 @@ async function run(signal: AbortSignal): Promise<void> {
     try {
       const maxNewTokens = Number(byId<HTMLInputElement>('count').value);
       const temperature = Number(byId<HTMLInputElement>('temperature').value);
-      const onPrefill = (done: number, total: number) => done < total && say(`Reading: ${done} of ${total} tokens`);
+      const onPrefill = (done: number, total: number) => done < total && tell(`Reading: ${done} of ${total} tokens`);
       const options = { maxNewTokens, temperature, signal, onPrefill };
       for await (const chunk of conversation.write(isChat ? messages[i] : texts[i], options)) {
         if (count === 0) first = performance.now();
@@ -134,19 +135,33 @@ async function run(signal: AbortSignal): Promise<void> {
         if (follows) log.scrollTop = log.scrollHeight;
         if (performance.now() - reported < 500) continue;
         reported = performance.now();
-        say('Writing…');
+        tell('Writing…');
         await side.report(speed());
       }
     } finally {
-      texts[i] += outputs[i].textContent;
-      messages[i].push({ role: 'assistant', content: outputs[i].textContent ?? '' });
+      const content = outputs[i].textContent ?? '';
+      texts[i] += content;
+      // Many templates refuse a question without an answer, and an empty one misleads the model.
+      if (content === '') messages[i].pop();
+      else messages[i].push({ role: 'assistant', content });
       await side.report(speed());
     }
   };
   const results = await Promise.allSettled(sides.map(followOne));
   const failed = results.find((result) => result.status === 'rejected');
+  for (const [i, result] of results.entries())
+    if (result.status === 'rejected') answers[i].append(element('i', {}, [endOf(result.reason, outputs[i], signal)]));
+  // A question that nobody has answered may be changed and sent again.
+  if (failed && isChat && prompt.value === '' && outputs.every((output) => output.textContent === ''))
+    prompt.value = given;
   if (failed && !signal.aborted) fail(failed.reason);
   else say(signal.aborted ? 'Stopped.' : ready());
+}
+
+/** What is written below an answer that was not finished. */
+function endOf(reason: unknown, output: HTMLElement, signal: AbortSignal): string {
+  if (signal.aborted) return output.textContent === '' ? 'stopped before the first token' : 'stopped';
+  return `not finished: ${messageOf(reason)}`;
 }
 
 function sayRestarted(): void {
@@ -164,7 +179,9 @@ async function load(open: OpenModel): Promise<void> {
   loads++;
   showButtons();
   await instead(async (signal) => {
+    progress.value = 0;
     progress.hidden = false;
+    say('Loading…');
     await replace(open, signal).catch((error) => (signal.aborted ? say('Loading was stopped.') : fail(error)));
     progress.hidden = true;
   });
@@ -220,12 +237,12 @@ prompt.addEventListener('keydown', (event) => {
   byId<HTMLFormElement>('form').requestSubmit();
 });
 stop.addEventListener('click', () => {
-  aborter.abort();
+  halt();
   // The button is disabled next, and would take the focus with it.
   prompt.focus();
 });
 document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape') aborter.abort();
+  if (event.key === 'Escape') halt();
 });
 byId('clear').addEventListener('click', () => restart(forget));
 budget.addEventListener('input', showBudget);
@@ -233,7 +250,7 @@ for (const control of [policyA, policyB, buffer, budget]) control.addEventListen
 
 if (IS_SERVED) {
   const { openServer } = await import('./served.ts');
-  void openServer((next) => load(async () => next)).catch(fail);
+  void openServer((open) => load((_, signal) => open(signal))).catch(fail);
 } else {
   const { openInPage } = await import('./wasm.ts');
   const { showDevices } = await import('./devices.ts');
@@ -252,7 +269,7 @@ if (IS_SERVED) {
     void open(files, chosen);
   });
   const { showHub } = await import('./hub.ts');
-  showHub((hub) => open(hub, hub.hub), fail);
+  showHub((hub) => open(hub, hub.hub));
   void open(SHIPPED, 'keyhold/tiny');
   if ('serviceWorker' in navigator && isSecureContext) void navigator.serviceWorker.register('./sw.js').catch(() => {});
 }

@@ -6,6 +6,10 @@ import type { CacheHistory } from './history.ts';
 /** The first tokens, which attention needs whatever they say. */
 const SINKS = 4;
 
+const COLOURS = ['held', 'written', 'sink', 'evicted'] as const;
+type Colour = (typeof COLOURS)[number];
+type Colours = Readonly<Record<Colour, string>>;
+
 /** Where the pointer or the keys are. */
 export interface Cell {
   /** A layer, or a query group. */
@@ -79,31 +83,77 @@ export class Picture {
     g.clearRect(0, 0, width, height);
     if (!history || history.length === 0) return;
     const style = getComputedStyle(canvas);
-    const colour = (name: string) => style.getPropertyValue(`--${name}`);
+    const colours = { held: '', written: '', sink: '', evicted: '' };
     // Resolved once: light-dark() is no colour of a canvas.
-    const [held, written, sink, evicted] = ['held', 'written', 'sink', 'evicted'].map((name) => resolved(colour(name)));
+    for (const name of COLOURS) colours[name] = resolved(style.getPropertyValue(`--${name}`));
     const [cellWidth, cellHeight] = [width / this.#columns(), height / history.rows];
-    const gap = cellWidth > 3 * scale ? scale : 0;
-    for (let row = 0; row < history.rows; row++)
-      for (let position = 0; position < history.length; position++) {
-        const cell = history.cell(row, position);
-        const score = this.#scores.get(row)?.get(position);
-        if (cell.held === 0) {
-          if (cell.evictedAt < 0) continue;
-          // Fades with the tokens since.
-          g.globalAlpha = Math.max(0.35, 1 - (history.length - cell.evictedAt) / 40);
-          g.fillStyle = evicted;
-        } else {
-          g.globalAlpha = (score === undefined || cell.isNew ? 1 : 0.3 + 0.7 * score) * (0.35 + 0.65 * cell.held);
-          g.fillStyle = cell.isNew ? written : position < SINKS ? sink : held;
+    if (cellWidth > 3 * scale) {
+      for (let row = 0; row < history.rows; row++)
+        for (let position = 0; position < history.length; position++) {
+          const look = this.#look(history, row, position);
+          if (!look) continue;
+          g.globalAlpha = look.strength;
+          g.fillStyle = colours[look.colour];
+          g.fillRect(position * cellWidth, row * cellHeight, cellWidth - scale, cellHeight - scale);
         }
-        g.fillRect(position * cellWidth, row * cellHeight, Math.max(0.5, cellWidth - gap), cellHeight - scale);
-      }
-    g.globalAlpha = 1;
+      g.globalAlpha = 1;
+    } else this.#paintNarrow(g, history, colours, cellWidth, scale);
     if (!this.#cell) return;
     g.strokeStyle = style.color;
     g.lineWidth = 2 * scale;
     g.strokeRect(this.#cell.position * cellWidth, this.#cell.row * cellHeight, cellWidth, cellHeight - scale);
+  }
+
+  /** Narrow cells without gaps: each pixel is the mean of its cells. A rectangle for each would take too long. */
+  #paintNarrow(
+    g: CanvasRenderingContext2D,
+    history: CacheHistory,
+    colours: Colours,
+    cellWidth: number,
+    gap: number,
+  ): void {
+    const { width, height } = this.canvas;
+    const image = g.createImageData(width, height);
+    const lines = image.data;
+    const rgb = Object.fromEntries(COLOURS.map((name) => [name, colours[name].match(/[\d.]+/g)!.map(Number)]));
+    for (let row = 0; row < history.rows; row++) {
+      const top = Math.round((row * height) / history.rows);
+      const bottom = Math.max(top + 1, Math.round(((row + 1) * height) / history.rows) - gap);
+      for (let x = 0; x < width; x++) {
+        const from = Math.floor(x / cellWidth);
+        const to = Math.min(history.length, Math.max(from + 1, Math.floor((x + 1) / cellWidth)));
+        let [red, green, blue, strengths] = [0, 0, 0, 0];
+        for (let position = from; position < to; position++) {
+          const look = this.#look(history, row, position);
+          if (!look) continue;
+          const [r, g, b] = rgb[look.colour];
+          strengths += look.strength;
+          red += r * look.strength;
+          green += g * look.strength;
+          blue += b * look.strength;
+        }
+        if (strengths === 0) continue;
+        const pixel = [red / strengths, green / strengths, blue / strengths, (255 * strengths) / (to - from)];
+        lines.set(pixel, 4 * (top * width + x));
+      }
+      for (let y = top + 1; y < bottom; y++) lines.copyWithin(4 * y * width, 4 * top * width, 4 * (top + 1) * width);
+    }
+    g.putImageData(image, 0, 0);
+  }
+
+  /** How a cell is drawn; null: it is not. */
+  #look(history: CacheHistory, row: number, position: number): { colour: Colour; strength: number } | null {
+    const cell = history.cell(row, position);
+    if (cell.held === 0) {
+      if (cell.evictedAt < 0) return null;
+      // Fades with the tokens since.
+      return { colour: 'evicted', strength: Math.max(0.35, 1 - (history.length - cell.evictedAt) / 40) };
+    }
+    const score = cell.isNew ? undefined : this.#scores.get(row)?.get(position);
+    return {
+      colour: cell.isNew ? 'written' : position < SINKS ? 'sink' : 'held',
+      strength: (score === undefined ? 1 : 0.3 + 0.7 * score) * (0.35 + 0.65 * cell.held),
+    };
   }
 
   #point(event: PointerEvent): void {

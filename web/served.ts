@@ -3,21 +3,25 @@
  */
 import { byId, element } from './dom.ts';
 import type { PageModel } from './engine.ts';
-import { HttpModel, type ListedCache, Server } from './http.ts';
+import { type ListedCache, Server } from './http.ts';
 import { megabytes, Side } from './side.ts';
+import { fail, say } from './status.ts';
 
 const LIST_MS = 2000;
 
-/** Opens the server's first model, and others as they are chosen. */
-export async function openServer(use: (model: PageModel) => Promise<void>): Promise<void> {
+/** Opens a model of the server, and others as they are chosen. */
+export async function openServer(
+  use: (open: (signal: AbortSignal) => Promise<PageModel>) => Promise<void>,
+): Promise<void> {
   // Models, budgets and formats are chosen by the options of `keyhold serve`.
   document.querySelectorAll<HTMLElement>('.local').forEach((part) => {
     part.hidden = true;
   });
   const server = new Server(askKey);
-  const models = (await server.models()).map((listed) => new HttpModel(server, listed));
-  if (models.length === 0) {
-    byId('status').textContent = 'No model is in memory. Reload the page after a request to one.';
+  const models = await server.models();
+  const first = models.find(({ keyhold }) => keyhold.loaded) ?? models[0];
+  if (!first) {
+    say('The server has no model that writes text.');
     return;
   }
   if (models.length > 1) {
@@ -26,37 +30,40 @@ export async function openServer(use: (model: PageModel) => Promise<void>): Prom
       {},
       models.map(({ id }) => element('option', { value: id }, [id])),
     );
-    select.addEventListener('change', () => void use(models.find(({ id }) => id === select.value)!));
+    select.value = first.id;
+    select.addEventListener('change', () => void use((signal) => server.open(select.value, signal)));
     document.querySelector('header')!.append(element('label', {}, ['Model ', select]));
   }
-  await use(models[0]);
-  showSessions(server, models);
+  await use((signal) => server.open(first.id, signal));
+  showSessions(server, models.length > 1);
 }
 
 /** A field for a key, as long as one is wanted. */
-function askKey(): Promise<string> {
+function askKey(refused: string): Promise<string> {
   const input = element('input', { type: 'password', autocomplete: 'current-password', required: '' });
   const form = element('form', { class: 'row key' }, [
     element('label', {}, ['API key of this server ', input]),
     element('button', { type: 'submit' }, ['Use']),
   ]);
   byId('status').after(form);
-  byId('status').textContent = 'The server wants an API key.';
+  if (refused === '') say('The server wants an API key.');
+  else say('The server does not accept this key.', true);
   input.focus();
   return new Promise((resolve) => {
     form.addEventListener('submit', (event) => {
       event.preventDefault();
       form.remove();
+      say('Loading…');
       resolve(input.value);
     });
   });
 }
 
-/** The sessions in the server's memory. One of them can be watched. */
-function showSessions(server: Server, models: readonly HttpModel[]): void {
+/** The sessions in the server's memory. One of them can be watched. @param hasModels whether there are several. */
+function showSessions(server: Server, hasModels: boolean): void {
   const body = element('tbody');
   const watched = element('div');
-  const columns = ['session', 'cache', 'held', 'seen', 'evicted', 'memory', ''];
+  const columns = ['session', ...(hasModels ? ['model'] : []), 'cache', 'held', 'seen', 'evicted', 'memory', ''];
   byId('caches').append(
     element('h2', {}, ['Sessions in memory']),
     element('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Sessions in memory' }, [
@@ -73,18 +80,20 @@ function showSessions(server: Server, models: readonly HttpModel[]): void {
     ]),
     watched,
   );
-  let side: { readonly session: string; readonly view: Side } | null = null;
+  let side: Side | null = null;
   const watch = async ({ model, cache, session }: ListedCache) => {
     const choice = { policy: cache, cacheLength: 0, buffer: '', session };
-    side = { session, view: new Side(models.find(({ id }) => id === model)!, choice) };
-    watched.replaceChildren(side.view.root);
-    await side.view.conversation();
-    await side.view.report(null);
+    const view = new Side(await server.open(model), choice);
+    side = view;
+    watched.replaceChildren(view.root);
+    await view.conversation();
+    await view.report(null);
   };
   const row = (each: ListedCache) => {
     const button = element('button', { type: 'button', 'aria-label': `Show session ${each.session}` }, ['Show']);
-    button.addEventListener('click', () => void watch(each));
+    button.addEventListener('click', () => void watch(each).catch(fail));
     const cells = [
+      ...(hasModels ? [each.model] : []),
       each.cache,
       String(Math.round(each.held)),
       String(each.seen),
@@ -104,7 +113,7 @@ function showSessions(server: Server, models: readonly HttpModel[]): void {
     // An unchanged table keeps the focus of its buttons.
     if (caches && text !== shown) body.replaceChildren(...caches.map(row));
     shown = text;
-    await side?.view.report(null);
+    await side?.report(null);
     setTimeout(() => void refresh(), LIST_MS);
   };
   void refresh();

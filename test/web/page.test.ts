@@ -232,6 +232,74 @@ describe.skipIf(!hasChromium)('the page', () => {
     await page.close();
   });
 
+  it('says that a question was stopped before its answer, and answers the next one', async () => {
+    const { page } = await open();
+    const tiny = join(folder, 'models/tiny');
+    const file = (name: string, buffer: Buffer) => ({ name, mimeType: 'application/octet-stream', buffer });
+    const files = (await readdir(tiny)).map(async (name) => file(name, await readFile(join(tiny, name))));
+    const strict =
+      "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}" +
+      "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }}\n{% endfor %}";
+    await page.setInputFiles('#files', [
+      ...(await Promise.all(files)),
+      file('chat_template.jinja', Buffer.from(strict)),
+    ]);
+    await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Send');
+    await isReady(page);
+    await page.selectOption('#policy-1', 'lastrec');
+    await page.waitForFunction(() => document.querySelectorAll('.side').length === 2);
+    const question = 'Who was the king of the land, and who were his sons? '.repeat(150).trim();
+    await page.fill('#prompt', question);
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => /^Reading/.test(document.getElementById('status')!.textContent!));
+    await page.click('#stop');
+    await page.waitForFunction(() => document.getElementById('status')!.textContent === 'Stopped.');
+    expect(await page.locator('.answers i').allTextContents()).toEqual(Array(2).fill('stopped before the first token'));
+    expect(await page.inputValue('#prompt')).toBe(question);
+    await write(page, 8, 'Who was the king?');
+    for (const text of await page.locator('.answers').last().locator('span').allTextContents())
+      expect(text.length).toBeGreaterThan(4);
+    // An answer that was stopped is a part of the conversation.
+    await page.fill('#count', '2000');
+    await page.fill('#prompt', 'And then?');
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => (document.querySelectorAll('.answers span')[5]?.textContent ?? '').length > 20);
+    await page.keyboard.press('Escape');
+    await page.waitForFunction(() => document.getElementById('status')!.textContent === 'Stopped.');
+    expect(await page.locator('.answers i').last().textContent()).toBe('stopped');
+    expect(await page.inputValue('#prompt')).toBe('');
+    await write(page, 5, 'And his son?');
+    await page.close();
+  });
+
+  it('draws more tokens than its picture has pixels for', async () => {
+    const { page, messages } = await open();
+    await page.setViewportSize({ width: 360, height: 720 });
+    await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
+    await write(page, 3, 'And the king said unto the people, '.repeat(200), 120_000);
+    const seen = Number((await page.locator('.side p:nth-of-type(2)').textContent())!.match(/of (\d+) tokens/)![1]);
+    expect(seen).toBeGreaterThan(1000);
+    const row = await page.evaluate(() => {
+      const canvas = document.querySelector('canvas')!;
+      return [...canvas.getContext('2d')!.getImageData(0, canvas.height / 12, canvas.width, 1).data];
+    });
+    const at = (pixel: number) => row.slice(4 * pixel, 4 * pixel + 3);
+    const pixels = row.length / 4;
+    // The first four tokens are orange; most of the others were evicted, and are grey; the last ones are held or new.
+    const [first, middle, last] = [at(0), at(Math.floor(pixels / 2)), at(pixels - 1)];
+    expect(first[0]).toBeGreaterThan(first[2] + 20);
+    expect(Math.max(...middle) - Math.min(...middle)).toBeLessThan(40);
+    expect(Math.max(...last) - Math.min(...last)).toBeGreaterThan(60);
+    expect(await page.evaluate(() => document.getAnimations().length)).toBe(0);
+    // Words without an end are broken.
+    await page.setInputFiles('#files', { name: `${'x'.repeat(300)}.gguf`, mimeType: 'x/x', buffer: Buffer.from('{}') });
+    await page.waitForFunction(() => document.getElementById('status')!.className === 'error');
+    expect(await page.locator('#status').textContent()).toMatch(/x{300}/);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+    expect(messages).toEqual([]);
+    await page.close();
+  });
+
   it('compares two policies on the same text', async () => {
     const { page, messages } = await open();
     await page.setViewportSize({ width: 1200, height: 980 });
@@ -261,6 +329,7 @@ describe.skipIf(!hasChromium)('the page', () => {
     await page.press('#prompt', 'Enter');
     await page.waitForFunction(() => document.getElementById('status')!.className === 'error');
     expect(await page.locator('#status').textContent()).toMatch(/8/);
+    expect(await page.locator('.answers i').last().textContent()).toMatch(/^not finished: .*8/);
     await page.close();
   });
 

@@ -1,7 +1,9 @@
 /**
  * The page of `keyhold serve` in Chromium: text by the server's routes, and what its caches hold.
  */
+
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -11,16 +13,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ChatTemplate } from '../../src/exports/checkpoint.ts';
 import { type RunningServer, type ServeOptions, serve } from '../../src/exports/server.ts';
 import { type LanguageModel, loadModel } from '../../src/node.ts';
+import { OnDemandModel } from '../../src/server/model-entry.ts';
 import type { PageFiles } from '../../src/server/routes/page-files.ts';
 import { readPageFiles } from '../../src/server/routes/page-node.ts';
 import { hasChromium, launchChromium, openPage, WITHOUT_CHROMIUM } from '../support/browser.ts';
 import { ROOT } from '../support/example-folder.ts';
-import { servedModel, TEMPLATE } from '../support/served.ts';
+import { loadChatModel, servedModel, TEMPLATE } from '../support/served.ts';
 
 if (!hasChromium) process.stderr.write(`test/web/served: ${WITHOUT_CHROMIUM}\n`);
 
 const SHOTS = process.env.KEYHOLD_SHOTS;
-const MOST_BYTES = 12_000;
+const MOST_BYTES = 13_000;
 
 describe.skipIf(!hasChromium)('the page of a server', () => {
   let browser: Browser;
@@ -111,8 +114,9 @@ describe.skipIf(!hasChromium)('the page of a server', () => {
     await page.fill('input[type=password]', 'wrong');
     await page.keyboard.press('Enter');
     await page.waitForFunction(
-      () => (document.querySelector('input[type=password]') as HTMLInputElement)?.value === '',
+      () => document.getElementById('status')!.textContent === 'The server does not accept this key.',
     );
+    expect(await page.locator('input[type=password]').inputValue()).toBe('');
     await page.fill('input[type=password]', 'secret');
     await page.keyboard.press('Enter');
     await isReady(page);
@@ -143,6 +147,81 @@ describe.skipIf(!hasChromium)('the page of a server', () => {
     } finally {
       Object.assign(model, { renderer: plain });
     }
+  });
+
+  it('loads the model that is chosen, and begins anew with it', async () => {
+    const second = await loadChatModel();
+    const cacheClasses = [{ name: 'long', options: { policy: 'h2o', cacheLength: 96 } }] as const;
+    const onDemand = new OnDemandModel({
+      id: 'chats/second',
+      cacheClasses,
+      load: async () => servedModel(second, { id: 'chats/second', cacheClasses }).one,
+      onFailure: (_, error) => {
+        throw error;
+      },
+    });
+    const { page, messages, server } = await open({ models: [onDemand, servedModel(model).one] });
+    // The first one that is in memory.
+    await isReady(page);
+    expect(await page.locator('#model').textContent()).toMatch(/^tiny · /);
+    await write(page, 5, 'In the beginning');
+    await page.locator('header select:visible').selectOption('chats/second');
+    await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Send');
+    await isReady(page);
+    expect(await page.locator('#model').textContent()).toMatch(/^chats\/second · 6 layers/);
+    expect(await page.locator('.side h3').allTextContents()).toEqual(['long: h2o, 96 slots']);
+    expect(await page.locator('.turn').count()).toBe(0);
+    await write(page, 5, 'Who was the king?');
+    expect((await page.locator('.answers span').textContent())!.length).toBeGreaterThan(4);
+    await page.waitForFunction(() => document.querySelectorAll('button[aria-label^="Show session"]').length === 2);
+    expect((await page.locator('#caches tbody tr td:nth-of-type(1)').allTextContents()).filter(Boolean).sort()).toEqual(
+      expect.arrayContaining(['chats/second', 'tiny']),
+    );
+    await page.locator('header select:visible').selectOption('tiny');
+    await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Continue');
+    await isReady(page);
+    expect(messages).toEqual([]);
+    await page.close();
+    await server.close();
+    await onDemand.dispose();
+  });
+
+  it('says that a server has ended in the middle of an answer, and goes on when it is there again', async () => {
+    const { page: unused, server } = await open();
+    await unused.close();
+    let isDown = false;
+    const sockets = new Set<Socket>();
+    const between = createServer((socket) => {
+      if (isDown) return void socket.destroy();
+      const { hostname, port } = new URL(server.url);
+      const onward = connect(Number(port), hostname);
+      for (const each of [socket, onward]) {
+        sockets.add(each);
+        each.on('error', () => {});
+      }
+      socket.pipe(onward).pipe(socket);
+    });
+    await new Promise<void>((done) => between.listen(0, '127.0.0.1', done));
+    const { page } = await openPage(browser, `http://127.0.0.1:${(between.address() as AddressInfo).port}/`);
+    await isReady(page);
+    await page.fill('#count', '190');
+    await page.fill('#prompt', 'In the beginning');
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => (document.querySelector('.answers span')?.textContent ?? '').length > 10);
+    isDown = true;
+    for (const socket of sockets) socket.destroy();
+    await page.waitForFunction(() => document.getElementById('status')!.className === 'error');
+    const lost = 'the connection to the server ended before the answer was complete';
+    expect(await page.locator('#status').textContent()).toBe(lost);
+    expect(await page.locator('.answers i').textContent()).toBe(`not finished: ${lost}`);
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => /does not answer$/.test(document.getElementById('status')!.textContent!));
+    isDown = false;
+    await write(page, 5, ' and');
+    expect((await page.locator('.answers span').last().textContent())!.length).toBeGreaterThan(4);
+    await page.close();
+    between.close();
+    await server.close();
   });
 
   it('is small, and is found where it was built', async () => {
