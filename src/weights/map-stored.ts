@@ -31,9 +31,10 @@ export function mapStored<S extends ParamSpec>(
       rest.push(spec);
       continue;
     }
-    const parts = codec.parts(spec);
-    const isThere = parts.length === 1 && parts[0].length === rows * blocks.rowBytes;
-    if (isThere) mapped.set(spec.name, { ...parts[0], layout: undefined, ...location });
+    const [part, ...more] = codec.parts(spec);
+    // The checkpoint's blocks are in no layout, which may be longer.
+    const stored = { ...part, layout: undefined, length: rows * blocks.rowBytes };
+    if (part.dtype === spec.stored && more.length === 0) mapped.set(spec.name, { ...stored, ...location });
     else rest.push(spec);
   }
   return { mapped, rest };

@@ -52,7 +52,7 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
         const { offset, length } = layout.params.get(name)!;
         const bytes = codec.arrange?.(spec, encoded[i], count, cols) ?? encoded[i];
         await sink(bytes, offset + start * (length / rows));
-        done += encoded[i].byteLength;
+        done += bytes.byteLength;
       }
       onProgress?.({ bytes: Math.min(done, total), total });
       if (isLast) await onParam?.();

@@ -23,10 +23,10 @@ import { GgmlWeights } from './weights.ts';
 const ggml = openGgml();
 const backend = new CpuBackend(ggml, 2);
 afterAll(() => backend.dispose());
+const [ROWS, COLS, N] = [160, 512, 3];
 const FORMATS = (['q4_0', 'q4_k', 'iq4_nl', 'q2_k', 'mxfp4', 'q8_0', 'f16'] as const).map(
-  (format) => [format, layoutOf(ggml, format, 64, 512)] as const,
+  (format) => [format, layoutOf(ggml, format, ROWS, COLS)] as const,
 );
-const [ROWS, COLS, N] = [144, 512, 3];
 const values = noise([ROWS, COLS], 3);
 const source: RowSource = {
   rows: ROWS,
@@ -81,11 +81,13 @@ describe.each(FORMATS)('%s in a prepared file', (format, layout) => {
     const row = rowBytes(format, COLS);
     const bytes = Uint8Array.from({ length: ROWS * row }, (_, i) => (i * 31 + (i >> 9)) & 255);
     const whole = arrangeRows(ggml, layout, format, bytes, ROWS, COLS);
-    for (let start = 0; start < ROWS; start += 48) {
-      const some = arrangeRows(ggml, layout, format, bytes.slice(start * row, (start + 48) * row), 48, COLS);
-      expect(Buffer.compare(some, whole.subarray(start * row, (start + 48) * row))).toBe(0);
-    }
-    expect(Buffer.compare(whole, bytes)).not.toBe(0);
+    const groups = [48, 16, 96].map((rows, i, all) => {
+      const start = all.slice(0, i).reduce((sum, before) => sum + before, 0);
+      return arrangeRows(ggml, layout, format, bytes.slice(start * row, (start + rows) * row), rows, COLS);
+    });
+    expect(Buffer.compare(Buffer.concat(groups), whole)).toBe(0);
+    // AMX has products of its own with float16 in rows.
+    expect(Buffer.compare(whole, bytes) !== 0).toBe(format !== 'f16');
   });
 });
 

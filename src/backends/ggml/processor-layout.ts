@@ -12,10 +12,10 @@ import { TensorContext } from './tensor-context.ts';
 import { blockLength, GGML_TYPES, type GgmlType, rowBytes } from './types.ts';
 
 /**
- * The kind of buffers whose layout puts the blocks of 4, 8 or 16 rows side by side, each such group by itself. Those of
- * AMX and KleidiAI arrange whole matrices: they are copied when a model is opened.
+ * The kinds of buffers whose layout puts the blocks of 4, 8 or 16 rows side by side, each such group by itself. Those of
+ * KleidiAI arrange whole matrices: they are copied when a model is opened.
  */
-const GROUPED = 'CPU_REPACK';
+const GROUPED: ReadonlySet<string> = new Set(['AMX', 'CPU_REPACK']);
 /** A multiple of the rows that any processor's layout puts together. */
 export const GROUP_ROWS = 16;
 
@@ -25,6 +25,8 @@ interface Layout {
   readonly id: string;
   readonly buffer: Pointer;
   readonly extra: bigint;
+  /** Bytes of one block of the type: sums may be stored beside it. */
+  readonly blockBytes: number;
 }
 
 /** Layouts that were asked for: of a type, and of matrices of a type and size. */
@@ -35,8 +37,9 @@ export function layoutOf(ggml: Ggml, type: GgmlType, rows: number, cols: number)
   if (rows % GROUP_ROWS !== 0) return null;
   return once(ggml, `${type} ${rows} ${cols}`, () => {
     const fast = fastBufferFor(ggml, { type, rows, cols });
-    if (!fast || ggml.fastBuffers.find((buffer) => buffer.type === fast)?.name !== GROUPED) return null;
-    return once(ggml, type, () => findLayout(ggml, type, fast));
+    const kind = ggml.fastBuffers.find((buffer) => buffer.type === fast)?.name;
+    if (!fast || !kind || !GROUPED.has(kind)) return null;
+    return once(ggml, `${type} ${kind}`, () => findLayout(ggml, type, fast, kind));
   });
 }
 
@@ -49,18 +52,22 @@ function once(ggml: Ggml, key: string, find: () => Layout | null): Layout | null
 
 /** The layout of a parameter in prepared weights. */
 export function layoutOfParam(ggml: Ggml, { shape, role, productsOnly }: ParamSpec, type: GgmlType): Layout | null {
-  if (role !== 'linear' || !productsOnly || blockLength(type) === 1) return null;
+  if (role !== 'linear' || !productsOnly) return null;
   const cols = shape[shape.length - 1];
   return layoutOf(ggml, type, product(shape) / cols, cols);
 }
 
+/** Bytes of so many values in the layout. */
+export const arrangedBytes = ({ blockBytes }: Layout, type: GgmlType, values: number): number =>
+  (values / blockLength(type)) * blockBytes;
+
 /** Rows of blocks in the layout. @param rows a multiple of those that it puts together. */
 export function arrangeRows(ggml: Ggml, layout: Layout, type: GgmlType, bytes: Uint8Array, rows: number, cols: number) {
-  const out = new Uint8Array(rows * rowBytes(type, cols));
+  const out = new Uint8Array(arrangedBytes(layout, type, rows * cols));
   const context = new TensorContext(ggml, 1);
   const tensor = ggml.ggml_new_tensor_2d(context.pointer, GGML_TYPES[type], cols, rows);
   placeTensor(context, tensor, layout, ggml.addressOf(out));
-  ggml.ggml_backend_tensor_set(tensor, bytes, 0, out.byteLength);
+  ggml.ggml_backend_tensor_set(tensor, bytes, 0, rows * rowBytes(type, cols));
   context.dispose();
   return out;
 }
@@ -75,15 +82,17 @@ export function placeTensor(context: TensorContext, tensor: Pointer, { buffer, e
 /**
  * A small matrix is put in a buffer of ggml's: what its tensor refers to holds for all of its type. The buffer stays.
  */
-function findLayout(ggml: Ggml, type: GgmlType, fast: Pointer): Layout | null {
+function findLayout(ggml: Ggml, type: GgmlType, fast: Pointer, kind: string): Layout | null {
   const cols = 2 * blockLength(type);
   const context = new TensorContext(ggml, 1);
   const tensor = ggml.ggml_new_tensor_2d(context.pointer, GGML_TYPES[type], cols, GROUP_ROWS);
+  const blockBytes = ggml.ggml_backend_buft_get_alloc_size(fast, tensor) / (2 * GROUP_ROWS);
   const buffer = ggml.ggml_backend_alloc_ctx_tensors_from_buft(context.pointer, fast);
   const extra = buffer ? context.extra(tensor) : null;
   context.dispose();
   if (extra === null) return null;
   const sample = Uint8Array.from({ length: GROUP_ROWS * rowBytes(type, cols) }, (_, i) => (i * 37 + (i >> 8)) & 255);
-  const arranged = arrangeRows(ggml, { id: '', buffer, extra }, type, sample, GROUP_ROWS, cols);
-  return { id: `${ggml.ggml_version()} ${GROUPED} ${sha256(arranged).slice(0, 16)}`, buffer, extra };
+  const arranged = arrangeRows(ggml, { id: '', buffer, extra, blockBytes }, type, sample, GROUP_ROWS, cols);
+  const id = `${ggml.ggml_version()} ${kind} ${sha256(arranged).slice(0, 16)}`;
+  return { id, buffer, extra, blockBytes };
 }

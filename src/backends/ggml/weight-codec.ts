@@ -7,7 +7,7 @@ import type { WeightCodec } from '../../weights/codec.ts';
 import { fittingFormat, type GgmlFormat, ggmlFormatOf, type MatrixInfo } from '../../weights/ggml-formats.ts';
 import type { ParamSpec, WeightFormat } from '../../weights/types.ts';
 import { openGgml } from './binding.ts';
-import { arrangeRows, GROUP_ROWS, layoutOfParam } from './processor-layout.ts';
+import { arrangedBytes, arrangeRows, GROUP_ROWS, layoutOfParam } from './processor-layout.ts';
 import { blockLength, GGML_TYPES, type GgmlType, rowBytes } from './types.ts';
 
 /** ggml's own name of a format. */
@@ -87,8 +87,10 @@ export const plainCodec: WeightCodec = {
 export const ggmlCodec: WeightCodec = {
   ...plainCodec,
   parts(spec) {
-    const layout = layoutOfParam(openGgml(), spec, typeOf(spec));
-    return plainCodec.parts(spec).map((part) => (layout ? { ...part, layout: layout.id } : part));
+    const type = typeOf(spec);
+    const layout = layoutOfParam(openGgml(), spec, type);
+    const length = layout ? arrangedBytes(layout, type, product(spec.shape)) : 0;
+    return plainCodec.parts(spec).map((part) => (layout ? { ...part, layout: layout.id, length } : part));
   },
   arrangedRows: GROUP_ROWS,
   arrange(spec, bytes, rows, cols) {
