@@ -40,7 +40,7 @@ const GROWTH = 64;
 export const ggmlMemory: EngineMemory = {
   name: 'ggml',
   target: ggmlBackend.target,
-  fileBytes: (params) => params.reduce((sum, param) => sum + bytesOf(param), 0),
+  fileBytes: (params) => params.flatMap(bytesOf).reduce((sum, bytes) => sum + bytes, 0),
   resident,
   runtime: (_, graph) => BASE + PER_NODE * graph.nodes.length,
   graphBytes,
@@ -50,21 +50,24 @@ export const ggmlMemory: EngineMemory = {
   garbage: ({ chunks, chunkBytes }) => SMALL + Math.min(GARBAGE, 2 * chunks * chunkBytes),
 };
 
-function bytesOf(param: Param): number {
+/** Of each tensor of a parameter. */
+function bytesOf(param: Param): number[] {
+  const parts = ggmlCodec.parts(param);
   // The formats of the mix are chosen by errors, so that they come near to this mean.
-  if (param.format === 'int4' && param.stored === undefined) return (product(param.shape) * MIX_BITS) / 8;
-  return ggmlCodec.parts(param).reduce((sum, { length }) => sum + length, 0);
+  if (param.format === 'int4' && param.stored === undefined)
+    return parts.map(() => (product(param.shape) * MIX_BITS) / 8);
+  return parts.map(({ length }) => length);
 }
 
 function resident(config: Config, params: readonly Param[], tokens: number): ResidentWeights {
   const bytes = { private: 0, mapped: 0 };
   for (const param of params) {
-    const size = bytesOf(param);
-    const isTable = param.role === 'embedding' && !config.tieEmbeddings;
+    const [size, head] = bytesOf(param);
+    const isTable = param.role === 'embedding' && (!config.tieEmbeddings || head !== undefined);
     const [{ dtype }] = ggmlCodec.parts(param);
     const isFast = param.role === 'linear' && (REARRANGED.has(dtype) || param.format === 'int4');
     const isPrepared = param.productsOnly === true && param.stored === undefined;
-    if (isTable) bytes.mapped += touched(size, tokens);
+    if (isTable) bytes.mapped += touched(size, tokens) + (head ?? 0);
     else if (isFast && !isPrepared) bytes.private += size;
     else bytes.mapped += size;
   }

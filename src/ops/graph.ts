@@ -58,6 +58,7 @@ export class OpGraph {
     const known = this.params.get(param.name);
     if (known && `${known.shape}` !== `${param.shape}`)
       throw new GraphError(`parameter ${param.name} is used as [${known.shape}] and as [${param.shape}]`);
+    if (known?.role === 'embedding' && param.role === 'linear') this.params.set(param.name, { ...known, isHead: true });
     if (!known) {
       this.params.set(param.name, param);
       this.#paramValues.set(param.name, { name: this.#names.claim(param.name), dtype: 'float32', shape: param.shape });

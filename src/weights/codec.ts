@@ -29,7 +29,7 @@ export interface WeightCodec {
   /** The tensors of a parameter, in the order of {@link encode}. */
   parts(spec: ParamSpec): readonly StoredPart[];
   /**
-   * Rows of a parameter as bytes, one array for each tensor.
+   * Rows of a parameter as bytes, one array for each tensor; one for all of them where {@link arrange} makes the others.
    * @param values [rows, cols]
    */
   encode(
@@ -39,11 +39,12 @@ export interface WeightCodec {
     cols: number,
   ): readonly Uint8Array[] | Promise<readonly Uint8Array[]>;
   /**
-   * Puts rows in the layout of {@link StoredPart.layout}, where there is one.
+   * Puts rows in the layout of {@link StoredPart.layout} of each tensor.
    * @param bytes of the rows as {@link encode} gives them, or as a checkpoint stores them.
    * @param rows a multiple of {@link arrangedRows}, but for the last of a parameter.
+   * @default the tensors are what {@link encode} gives
    */
-  arrange?(spec: ParamSpec, bytes: Uint8Array, rows: number, cols: number): Uint8Array;
+  arrange?(spec: ParamSpec, bytes: Uint8Array, rows: number, cols: number): readonly Uint8Array[];
   /** Rows that a layout puts together. @default 1 */
   readonly arrangedRows?: number;
   /** Whether matrices of a model in `int4` get formats one by one. @default false */

@@ -38,9 +38,9 @@ export class WeightsManifest {
         format,
         checkpoint: identity,
         size: layout.size,
-        params: specs.map(({ name, shape, format, stored }) => {
-          const { layout: order } = layout.params.get(name) ?? {};
-          return `${name} ${stored ?? format} [${shape}]${order === undefined ? '' : ` ${order}`}`;
+        params: specs.map((spec) => {
+          const orders = codec.parts(spec).map(({ layout }) => (layout === undefined ? '' : ` ${layout}`));
+          return `${spec.name} ${spec.stored ?? spec.format} [${spec.shape}]${orders.join('')}`;
         }),
       },
       null,

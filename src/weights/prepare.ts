@@ -48,11 +48,11 @@ export async function prepareWeights<S extends ParamSpec>(options: PrepareOption
       const { rows, cols } = from;
       const own = read[n];
       const encoded = own instanceof Uint8Array ? [own] : await codec.encode(spec, own, count, cols);
+      const arranged = codec.arrange?.(spec, encoded[0], count, cols) ?? encoded;
       for (const [i, { name }] of codec.parts(spec).entries()) {
         const { offset, length } = layout.params.get(name)!;
-        const bytes = codec.arrange?.(spec, encoded[i], count, cols) ?? encoded[i];
-        await sink(bytes, offset + start * (length / rows));
-        done += bytes.byteLength;
+        await sink(arranged[i], offset + start * (length / rows));
+        done += arranged[i].byteLength;
       }
       onProgress?.({ bytes: Math.min(done, total), total });
       if (isLast) await onParam?.();

@@ -33,6 +33,8 @@ export interface ParamSpec {
    * @default false
    */
   readonly productsOnly?: boolean;
+  /** An embedding that is multiplied with, too, as a tied head. @default false */
+  readonly isHead?: boolean;
   /** What an error of each column counts, where that is known. */
   readonly importance?: Float32Array;
 }

@@ -73,7 +73,7 @@ describe.each(FORMATS)('%s in a prepared file', (format, layout) => {
     const arranged = await prepared(param, ggmlCodec, (weights) => multiply(param, weights));
     expect(arranged.y).toEqual(plain.y);
     expect(arranged.copied).toBe(0);
-    expect(plain.copied > 0).toBe(layout !== null);
+    expect(plain.copied > 0).toBe(layout !== null && !layout.keepsOrder);
   });
 
   it('is in the same order whether rows are arranged at once or in groups', () => {
@@ -86,9 +86,46 @@ describe.each(FORMATS)('%s in a prepared file', (format, layout) => {
       return arrangeRows(ggml, layout, format, bytes.slice(start * row, (start + rows) * row), rows, COLS);
     });
     expect(Buffer.compare(Buffer.concat(groups), whole)).toBe(0);
-    // AMX has products of its own with float16 in rows.
-    expect(Buffer.compare(whole, bytes) !== 0).toBe(format !== 'f16');
+    expect(Buffer.compare(whole, bytes) === 0).toBe(layout.keepsOrder);
   });
+});
+
+describe('a tied head', () => {
+  /** Rows of the table, and their product with some rows. */
+  async function useTied(param: Param, weights: PreparedWeights) {
+    const g = new OpGraph(ggmlBackend.target);
+    const table = g.param(param);
+    g.output(layers.embed(g, g.input('ids', 'int64', [1, N]), table), 'rows');
+    g.output(layers.linear(g, g.input('x', 'float32', [N, COLS]), table), 'y');
+    const opened = new GgmlWeights(ggml, weights);
+    const session = await GgmlSession.open(ggml, backend, g, opened);
+    const { rows, y } = await session.run({
+      ids: { data: BigInt64Array.from([0n, 17n, 159n]), dims: [1, N] },
+      x: { data: noise([N, COLS], 5), dims: [N, COLS] },
+    });
+    const found = { copied: opened.rearranged, rows: Float32Array.from(rows.data), y: Float32Array.from(y.data) };
+    await session.dispose();
+    opened.dispose();
+    return found;
+  }
+
+  it.each(['q4_0', 'q8_0', 'f16'] as const)(
+    'in %s is stored once more where products have a layout',
+    async (format) => {
+      const own = { role: 'embedding', productsOnly: undefined } as const;
+      const [table, head] = [spec(format, own), spec(format, { ...own, isHead: true })];
+      const layout = layoutOf(ggml, format, ROWS, COLS);
+      const parts = ggmlCodec.parts(head);
+      expect(parts[0]).toEqual(plainCodec.parts(table)[0]);
+      expect(parts.length).toBe(layout && !layout.keepsOrder ? 2 : 1);
+      const plain = await prepared(table, plainCodec, (weights) => useTied(table, weights));
+      const twice = await prepared(head, ggmlCodec, (weights) => useTied(head, weights));
+      expect(twice.rows).toEqual(plain.rows);
+      expect(twice.y).toEqual(plain.y);
+      expect(twice.copied).toBe(0);
+      expect(ggmlCodec.parts({ ...head, stored: format })).toHaveLength(1);
+    },
+  );
 });
 
 describe('what is stored in the processor’s order', () => {
@@ -98,7 +135,7 @@ describe('what is stored in the processor’s order', () => {
     const isFast = layoutOf(ggml, 'q4_0', ROWS, COLS) !== null;
     expect(hasLayout(spec('q4_0'))).toBe(isFast);
     expect(hasLayout(spec('q4_0', { productsOnly: undefined }))).toBe(false);
-    expect(hasLayout(spec('q4_0', { role: 'embedding' }))).toBe(false);
+    expect(hasLayout(spec('q4_0', { role: 'embedding', productsOnly: undefined }))).toBe(false);
     expect(hasLayout(spec('q4_0', { shape: [ROWS - 8, COLS] }))).toBe(false);
     expect(hasLayout(spec('float32'))).toBe(false);
     expect(plainCodec.parts(spec('q4_0'))[0].layout).toBeUndefined();

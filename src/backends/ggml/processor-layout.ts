@@ -27,6 +27,8 @@ interface Layout {
   readonly extra: bigint;
   /** Bytes of one block of the type: sums may be stored beside it. */
   readonly blockBytes: number;
+  /** Whether it is the blocks row after row. */
+  readonly keepsOrder: boolean;
 }
 
 /** Layouts that were asked for: of a type, and of matrices of a type and size. */
@@ -50,11 +52,14 @@ function once(ggml: Ggml, key: string, find: () => Layout | null): Layout | null
   return all.get(key)!;
 }
 
-/** The layout of a parameter in prepared weights. */
-export function layoutOfParam(ggml: Ggml, { shape, role, productsOnly }: ParamSpec, type: GgmlType): Layout | null {
-  if (role !== 'linear' || !productsOnly) return null;
+/** The layout of a parameter in prepared weights: of its products, where it is a tied head. */
+export function layoutOfParam(ggml: Ggml, spec: ParamSpec, type: GgmlType): Layout | null {
+  const { shape, productsOnly, isHead, stored } = spec;
+  // Blocks of a checkpoint are read in its file.
+  if (!productsOnly && !(isHead && stored === undefined)) return null;
   const cols = shape[shape.length - 1];
-  return layoutOf(ggml, type, product(shape) / cols, cols);
+  const layout = layoutOf(ggml, type, product(shape) / cols, cols);
+  return layout?.keepsOrder ? null : layout;
 }
 
 /** Bytes of so many values in the layout. */
@@ -92,7 +97,8 @@ function findLayout(ggml: Ggml, type: GgmlType, fast: Pointer, kind: string): La
   context.dispose();
   if (extra === null) return null;
   const sample = Uint8Array.from({ length: GROUP_ROWS * rowBytes(type, cols) }, (_, i) => (i * 37 + (i >> 8)) & 255);
-  const arranged = arrangeRows(ggml, { id: '', buffer, extra, blockBytes }, type, sample, GROUP_ROWS, cols);
+  const unknown = { id: '', buffer, extra, blockBytes, keepsOrder: false };
+  const arranged = arrangeRows(ggml, unknown, type, sample, GROUP_ROWS, cols);
   const id = `${ggml.ggml_version()} ${kind} ${sha256(arranged).slice(0, 16)}`;
-  return { id, buffer, extra, blockBytes };
+  return { ...unknown, id, keepsOrder: Buffer.compare(arranged, sample) === 0 };
 }

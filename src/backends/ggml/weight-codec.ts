@@ -81,22 +81,31 @@ export const plainCodec: WeightCodec = {
   },
 };
 
+/** The name of a tied head in the processor's layout, beside the embedding's rows. */
+export const headName = (name: string): string => `${name}.head`;
+
 /**
  * Blocks in the order that this processor reads fastest, where it has one: other processors make files of their own.
+ * The rows of an embedding stay as they are, and a tied head is stored once more for its products.
  */
 export const ggmlCodec: WeightCodec = {
   ...plainCodec,
   parts(spec) {
     const type = typeOf(spec);
     const layout = layoutOfParam(openGgml(), spec, type);
-    const length = layout ? arrangedBytes(layout, type, product(spec.shape)) : 0;
-    return plainCodec.parts(spec).map((part) => (layout ? { ...part, layout: layout.id, length } : part));
+    const parts = plainCodec.parts(spec);
+    if (!layout) return parts;
+    const length = arrangedBytes(layout, type, product(spec.shape));
+    const arranged = { ...parts[0], layout: layout.id, length };
+    return spec.isHead ? [...parts, { ...arranged, name: headName(spec.name) }] : [arranged];
   },
   arrangedRows: GROUP_ROWS,
   arrange(spec, bytes, rows, cols) {
     const ggml = openGgml();
     const type = typeOf(spec);
     const layout = layoutOfParam(ggml, spec, type);
-    return layout ? arrangeRows(ggml, layout, type, bytes, rows, cols) : bytes;
+    if (!layout) return [bytes];
+    const arranged = arrangeRows(ggml, layout, type, bytes, rows, cols);
+    return spec.isHead ? [bytes, arranged] : [arranged];
   },
 };

@@ -20,6 +20,7 @@ import { NativeHandle } from './native.ts';
 import { layoutOf, placeTensor } from './processor-layout.ts';
 import { TensorContext } from './tensor-context.ts';
 import { GGML_TYPES, type GgmlType, rowBytes } from './types.ts';
+import { headName } from './weight-codec.ts';
 
 /** How a graph uses a parameter. */
 export interface WeightUse {
@@ -78,9 +79,12 @@ export class GgmlWeights {
     return stored.map((pieces) => sideBySide(tensors.splice(0, pieces.length)));
   }
 
-  /** A matrix may be stored as several. */
+  /** A matrix may be stored as several, or once more for its products. */
   #storedUses(use: WeightUse): WeightUse[] {
-    if (use.as !== 'matrix' || this.#params.has(use.name)) return [use];
+    if (use.as !== 'matrix') return [use];
+    const head = headName(use.name);
+    if (this.#params.has(head)) return [{ ...use, name: head }];
+    if (this.#params.has(use.name)) return [use];
     const pieces: WeightUse[] = [];
     for (let i = 0; this.#params.has(pieceName(use.name, i)); i++)
       pieces.push({ ...use, name: pieceName(use.name, i) });
@@ -129,7 +133,7 @@ export class GgmlWeights {
   #bufferFor(use: WeightUse): Pointer {
     const param = this.#param(use.name);
     if (use.as === 'plain') return this.#device && fitsPlain(param) ? this.#deviceBuffer() : null;
-    if (param.layout !== undefined) return null;
+    if (this.#layoutOf(param, use)) return null;
     const matrix = matrixOf(param, use);
     if (this.#device && fitsDevice(this.#ggml, this.#device, matrix)) return this.#deviceBuffer();
     return fastBufferFor(this.#ggml, matrix);
@@ -144,17 +148,21 @@ export class GgmlWeights {
       const param = this.#param(use.name);
       const tensor = describe(this.#ggml, context, param, use);
       const address = this.#fileOf(param).address + BigInt(param.offset);
-      if (param.layout === undefined)
-        this.#ggml.ggml_backend_tensor_alloc(this.#ggml.hostBuffer, tensor.pointer, address);
-      else placeTensor(context, tensor.pointer, this.#layoutOf(param, use), address);
+      const layout = this.#layoutOf(param, use);
+      if (layout) placeTensor(context, tensor.pointer, layout, address);
+      else this.#ggml.ggml_backend_tensor_alloc(this.#ggml.hostBuffer, tensor.pointer, address);
       this.#tensors.set(key, Promise.resolve(tensor));
     }
   }
 
-  /** What the prepared weights say that a parameter is in. */
+  /**
+   * The processor's layout that a parameter lies in; null: blocks row after row, which products do not take for one.
+   * @throws GraphError for a layout of another processor.
+   */
   #layoutOf(param: StoredParam, use: WeightUse) {
     const { type, rows, cols } = matrixOf(param, use);
     const layout = use.as === 'matrix' && !this.#device ? layoutOf(this.#ggml, type, rows, cols) : null;
+    if (param.layout === undefined) return layout?.keepsOrder ? layout : null;
     if (layout?.id !== param.layout || !layout)
       throw new GraphError(`${param.name} is stored as ${param.layout}, which can't be read as it is used here`);
     return layout;
