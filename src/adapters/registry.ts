@@ -8,7 +8,7 @@ import { refuseRetired } from '../util/retired.ts';
 import type { BaseModel, BaseRows } from './base-model.ts';
 import { type AdapterChoice, type AdapterUse, listUses, nameOfUse } from './choice.ts';
 import type { LiveAdapter } from './live/live-adapter.ts';
-import { batchAdapters, type RowUse, type StackCache, usedAdapters } from './live/row-inputs.ts';
+import type { RowUse, StackCache } from './live/row-inputs.ts';
 import type { OpenAdapter } from './read/adapter-files.ts';
 
 /** How many batches' inputs, and how many batches' stacked matrices, are kept. */
@@ -26,6 +26,8 @@ export interface AdapterRegistryParts {
   readonly config: Config;
   /** Used by every row, whatever it asks for: what merged adapters have that is no weight. @default none */
   readonly fixed?: RowUse;
+  /** What makes the inputs of steps. @default loaded with the first live adapter */
+  readonly inputs?: StepInputs;
   /** Opens the checkpoint that the model was loaded from. */
   readonly openBase: () => Promise<OpenBase>;
   /** Opens an adapter by its path. */
@@ -34,10 +36,13 @@ export interface AdapterRegistryParts {
   readonly withoutHooks: (adapters: StepAdapters) => readonly string[];
 }
 
+type StepInputs = Pick<typeof import('./live/row-inputs.ts'), 'batchAdapters' | 'usedAdapters'>;
+
 /** The live adapters of a model: loaded, listed, chosen for a row, and taken away. */
 export class AdapterRegistry {
   readonly #parts: AdapterRegistryParts;
   readonly #fixed: RowUse;
+  #inputs: StepInputs | null;
   readonly #live = new Map<string, LiveAdapter>();
   #default: readonly AdapterUse[] = [];
   readonly #batches = new Map<string, StepAdapters | null>();
@@ -47,6 +52,7 @@ export class AdapterRegistry {
   constructor(parts: AdapterRegistryParts) {
     this.#parts = parts;
     this.#fixed = parts.fixed ?? [];
+    this.#inputs = parts.inputs ?? null;
   }
 
   /** Names of the live adapters. */
@@ -96,7 +102,8 @@ export class AdapterRegistry {
   async loadFor({ base, rows }: Pick<OpenBase, 'base' | 'rows'>, open: OpenAdapter, name: string): Promise<void> {
     this.#checkFree(name);
     const { makeLive } = await import('./live/live-adapter.ts');
-    this.#add(await makeLive(await open.readFor(base), rows, name, open.fingerprint));
+    this.#inputs ??= await import('./live/row-inputs.ts');
+    this.#add(await makeLive(await open.readFor(base), rows, name, open.fingerprint), this.#inputs);
   }
 
   /** Sets what requests use that choose nothing. @throws InputError for names that are unknown. */
@@ -126,8 +133,9 @@ export class AdapterRegistry {
     const key = JSON.stringify(rows.map((row) => row.map(({ adapter, weight }) => [adapter.name, weight])));
     const known = this.#batches.get(key);
     if (known !== undefined) return known;
-    const adapters = usedAdapters(rows);
-    const made = batchAdapters(this.#parts.config, rows, adapters, this.#stacksOf(adapters));
+    // Without it there is no adapter that a row could use.
+    const adapters = this.#inputs?.usedAdapters(rows) ?? [];
+    const made = this.#inputs?.batchAdapters(this.#parts.config, rows, adapters, this.#stacksOf(adapters)) ?? null;
     keep(this.#batches, key, made, MAX_BATCHES);
     return made;
   }
@@ -143,7 +151,7 @@ export class AdapterRegistry {
       throw new AdapterError(`there is a live adapter named ${name} already; give another name`);
   }
 
-  #add(adapter: LiveAdapter): void {
+  #add(adapter: LiveAdapter, { batchAdapters }: StepInputs): void {
     this.#checkFree(adapter.name);
     // Half of it, as in batches whose rows differ: these reach the fewest hooks.
     const alone = batchAdapters(this.#parts.config, [[{ adapter, weight: 0.5 }]], [adapter], new Map());

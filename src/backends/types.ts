@@ -67,6 +67,4 @@ export interface Backend {
   keptGraphs?(weights: PreparedWeights): number;
   /** What computes forms of keys for the policies of a model's caches. @default the host does */
   keyForms?(options: BackendOptions): { readonly compute: KeyForms; dispose(): Promise<void> };
-  /** Operators or nodes that a graph becomes: what a plan of memory counts. */
-  countNodes(graph: OpGraph): number;
 }

@@ -2,7 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { type ConfigJson, configJson } from '../../test/support/family-cases.ts';
 import type { Mamba2, SelfAttention } from '../config/layer-spec.ts';
 import { paramsOf } from '../load/model-plan.ts';
+import { FURTHER } from '../model/further.ts';
+import { useParts } from '../model/parts.ts';
 import { readConfig } from './read-config.ts';
+
+// Configs are traced as they are, without a plan.
+useParts(FURTHER);
 
 const read = (name: string, changes: ConfigJson = {}) => readConfig({ ...configJson(name), ...changes }).config;
 const windows = (name: string, changes?: ConfigJson) =>

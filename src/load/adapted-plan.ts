@@ -4,7 +4,7 @@
 import type { RowUse } from '../adapters/live/row-inputs.ts';
 import type { OpenAdapter } from '../adapters/read/adapter-files.ts';
 import type { AdapterToOpen } from '../adapters/read/open-all.ts';
-import { AdapterRegistry } from '../adapters/registry.ts';
+import { AdapterRegistry, type AdapterRegistryParts } from '../adapters/registry.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
 import type { Stepper } from '../step/stepper.ts';
@@ -40,6 +40,7 @@ export interface LoadedAdaptersParts {
   readonly config: Config;
   /** Used by every row: see {@link AdapterRegistry}. */
   readonly fixed?: RowUse;
+  readonly inputs?: AdapterRegistryParts['inputs'];
   /** Adapters that are part of the weights. */
   readonly merged: readonly AdapterToOpen[];
   readonly stepper: Stepper;
@@ -48,9 +49,9 @@ export interface LoadedAdaptersParts {
 }
 
 export function loadedAdapters(parts: LoadedAdaptersParts): AdapterRegistry {
-  const { config, fixed, merged, stepper, reopen, openAdapter } = parts;
+  const { config, fixed, inputs, merged, stepper, reopen, openAdapter } = parts;
   return new AdapterRegistry({
-    ...{ config, fixed, openAdapter },
+    ...{ config, fixed, inputs, openAdapter },
     withoutHooks: (hooks) => stepper.withoutHooks(hooks),
     openBase: async () => {
       const { openMerged } = await import('./open-merged.ts');

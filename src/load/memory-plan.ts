@@ -10,7 +10,9 @@ import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/polici
 import { flatTable } from '../kvcache/routing/calibration-table.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import { traceEncoder } from '../model/encoder.ts';
+import { FURTHER } from '../model/further.ts';
 import { traceStep } from '../model/gpt.ts';
+import { useParts } from '../model/parts.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { cacheShape } from '../step/cache-shape.ts';
@@ -137,6 +139,7 @@ export function planMemoryOf(
 ): MemoryPlan {
   const { contextLength = config.contextLength, cache: wanted = {}, weights: choice = 'auto' } = options;
   const chunkLength = wholeNumber('chunkLength', options.chunkLength ?? CHUNK_LENGTH);
+  useParts(FURTHER);
   const { target } = engine;
   const shape = cacheShape(config, target);
   const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().keysAndValuesLimit;

@@ -3,6 +3,7 @@
  */
 import type { AdapterUse } from '../adapters/choice.ts';
 import { makePrefixesLive } from '../adapters/live/live-adapter.ts';
+import * as inputs from '../adapters/live/row-inputs.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { isEncoder } from '../config/config.ts';
 import { AdapterError } from '../util/errors.ts';
@@ -41,7 +42,7 @@ export async function mergedPlan(
         const prefixes = await Promise.all(adapters.map(({ adapter }) => makePrefixesLive(adapter, base)));
         const fixed = prefixes.flatMap((adapter, i) => (adapter ? [{ adapter, weight: adapters[i].weight }] : []));
         const { config } = merged;
-        const all = loadedAdapters({ config, fixed, merged: mergedRequests, stepper, reopen, openAdapter });
+        const all = loadedAdapters({ config, fixed, inputs, merged: mergedRequests, stepper, reopen, openAdapter });
         const uses: AdapterUse[] = [];
         for (const { open, weight = 1, live } of liveRequests) {
           const { name } = live!;

@@ -13,6 +13,7 @@ import type { ReadConfig } from '../families/read-as.ts';
 import { traceEncoder } from '../model/encoder.ts';
 import { traceStep } from '../model/gpt.ts';
 import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
+import { hasFurtherParts, useParts } from '../model/parts.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { product } from '../util/numbers.ts';
 import { ParamResolver } from '../weights/resolve.ts';
@@ -50,7 +51,9 @@ export interface PlanOptions {
 /** As `planModel`, without loading the data of all families. */
 export async function openPlan(checkpoint: Checkpoint, options: PlanOptions = {}): Promise<ModelPlan> {
   checkWeightChoice(options.choice ?? 'auto');
-  return planOf(await openConfig(checkpoint.config, configName(checkpoint), options.part), checkpoint, options);
+  const read = await openConfig(checkpoint.config, configName(checkpoint), options.part);
+  if (hasFurtherParts(read.config)) useParts((await import('../model/further.ts')).FURTHER);
+  return planOf(read, checkpoint, options);
 }
 
 /** What errors call its config. */

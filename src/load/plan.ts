@@ -4,6 +4,8 @@
 
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { readConfig } from '../families/read-config.ts';
+import { FURTHER } from '../model/further.ts';
+import { useParts } from '../model/parts.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { configName, type ModelPlan, planOf } from './model-plan.ts';
 import { checkWeightChoice, type WeightChoice } from './weight-choice.ts';
@@ -20,5 +22,6 @@ export function planModel(
   target?: GraphTarget,
 ): ModelPlan {
   checkWeightChoice(choice);
+  useParts(FURTHER);
   return planOf(readConfig(checkpoint.config, configName(checkpoint), part), checkpoint, { choice, target });
 }

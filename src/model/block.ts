@@ -1,7 +1,7 @@
 /**
  * @file One layer: what mixes tokens and the MLP, with norms around the residual stream, sequential or parallel.
  */
-import type { LayerSpec, MixerSpec } from '../config/layer-spec.ts';
+import type { LayerSpec } from '../config/layer-spec.ts';
 import type { MlpSpec } from '../config/mlp-spec.ts';
 import type { NormSpec } from '../config/norm-spec.ts';
 import { add, mul, scale } from '../ops/basic.ts';
@@ -9,58 +9,9 @@ import type { Value } from '../ops/types.ts';
 import { type ModelContext, plainParam } from './context.ts';
 import { feedForward } from './feed-forward.ts';
 import { addLaurel } from './laurel.ts';
-import { attentionMamba2 } from './mixers/attention-mamba2.ts';
-import { gatedDelta } from './mixers/gated-delta.ts';
-import { headExperts } from './mixers/head-experts.ts';
-import { mamba } from './mixers/mamba.ts';
-import { mamba2 } from './mixers/mamba2.ts';
-import { latentAttention } from './mixers/mla.ts';
-import { rgLru } from './mixers/rg-lru.ts';
-import { type AttentionInputs, type AttentionOutputs, selfAttention } from './mixers/self-attention.ts';
-import { type SharedKV, sharedAttention } from './mixers/shared-attention.ts';
-import { shortConv } from './mixers/short-conv.ts';
-import type { StateInputs } from './mixers/states.ts';
+import { selfAttention } from './mixers/self-attention.ts';
 import { norm, type Residual } from './norm.ts';
-
-/** What the kinds of mixers read. */
-export interface MixerInputs {
-  readonly attention: AttentionInputs | null;
-  readonly states: StateInputs | null;
-  /** Of the layer whose keys and values this one reads, and the rotation of its queries. */
-  readonly shared: (SharedKV & Pick<AttentionInputs, 'rotation'>) | null;
-}
-
-export interface MixerOutputs extends Partial<Omit<AttentionOutputs, 'y'>> {
-  /** [B, T, E] */
-  readonly y: Value;
-  /** States after the chunk, by name. */
-  readonly next?: Readonly<Record<string, Value>>;
-}
-
-/** Layers that attend to given states are blocks of their own (mixers/cross-attention.ts). */
-type BlockMixer = Exclude<MixerSpec['kind'], 'cross-attention'>;
-
-const MIXERS: {
-  readonly [K in BlockMixer]: (
-    ctx: ModelContext,
-    x: Value,
-    layer: number,
-    spec: Extract<MixerSpec, { kind: K }>,
-    inputs: MixerInputs,
-  ) => MixerOutputs;
-} = {
-  'self-attention': (ctx, x, layer, spec, inputs) => selfAttention(ctx, x, layer, spec, inputs.attention!),
-  'shared-attention': (ctx, x, layer, spec, { shared }) => sharedAttention(ctx, x, layer, spec, shared!, shared!),
-  'head-experts': (ctx, x, layer, spec, inputs) => headExperts(ctx, x, layer, spec, inputs.attention!),
-  mla: (ctx, x, layer, spec, inputs) => latentAttention(ctx, x, layer, spec, inputs.attention!),
-  'rg-lru': (ctx, x, layer, spec, inputs) => rgLru(ctx, x, layer, spec, inputs.states!),
-  'gated-delta': (ctx, x, layer, spec, inputs) => gatedDelta(ctx, x, layer, spec, inputs.states!),
-  'short-conv': (ctx, x, layer, spec, inputs) => shortConv(ctx, x, layer, spec, inputs.states!),
-  'mamba-1': (ctx, x, layer, spec, inputs) => mamba(ctx, x, layer, spec, inputs.states!),
-  'attention-mamba-2': (ctx, x, layer, spec, { attention, states }) =>
-    attentionMamba2(ctx, x, layer, spec, { attention: attention!, states: states! }),
-  'mamba-2': (ctx, x, layer, spec, inputs) => mamba2(ctx, x, layer, spec, inputs.states!),
-};
+import { furtherParts, type MixerInputs, type MixerOutputs } from './parts.ts';
 
 /** Runs layer `layer` on the stream, which it changes. */
 export function block(ctx: ModelContext, stream: Residual, layer: number, inputs: MixerInputs): Partial<MixerOutputs> {
@@ -83,8 +34,10 @@ export function block(ctx: ModelContext, stream: Residual, layer: number, inputs
     return {};
   }
   const n1 = before(norms.beforeMixer, 'norm_1');
-  const mix = MIXERS[spec.mixer.kind as BlockMixer] as (typeof MIXERS)['rg-lru'];
-  const out = mix(ctx, n1, layer, spec.mixer as never, inputs);
+  const out =
+    spec.mixer.kind === 'self-attention'
+      ? selfAttention(ctx, n1, layer, spec.mixer, inputs.attention!)
+      : furtherParts().mix(ctx, n1, layer, spec.mixer, inputs);
   const a = branch(ctx, out.y, layer, spec, 'attn');
   if (!spec.mlp) {
     stream.add(a);

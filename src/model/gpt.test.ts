@@ -9,8 +9,13 @@ import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { encoderOutputs, traceEncoder } from './encoder.ts';
+import { FURTHER } from './further.ts';
 import { type StepGraphOptions, traceStep } from './gpt.ts';
 import { crossSpec, traceCrossStates } from './mixers/cross-attention.ts';
+import { useParts } from './parts.ts';
+
+// Configs are traced as they are, without a plan.
+useParts(FURTHER);
 
 const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
 const PLAIN: StepGraphOptions = {

@@ -42,7 +42,6 @@ import type { Value } from '../ops/types.ts';
 import { range } from '../util/numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { type AdapterHooks, AdapterTrace } from './adapter-trace.ts';
-import { AltUp } from './alt-up.ts';
 import { block } from './block.ts';
 import type { ModelContext } from './context.ts';
 import { echoedRotations, enterModel, rotations } from './embedding.ts';
@@ -59,6 +58,7 @@ import type { SharedKV } from './mixers/shared-attention.ts';
 import { statesOf } from './mixers/state-shapes.ts';
 import type { StateInputs } from './mixers/states.ts';
 import { Residual } from './norm.ts';
+import { furtherParts } from './parts.ts';
 import { endLayer, perLayerInputs } from './per-layer.ts';
 
 export interface StepGraphOptions {
@@ -118,7 +118,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
 
   const entered = g.scope('embed', () => enterModel(ctx, ids));
   const ofLayers = g.scope('embed', () => perLayerInputs(ctx, ids, entered));
-  const altUp = config.altUp ? g.scope('embed', () => new AltUp(ctx, entered, config.altUp!)) : null;
+  const altUp = config.altUp ? g.scope('embed', () => new (furtherParts().AltUp)(ctx, entered, config.altUp!)) : null;
   let stream = new Residual(ctx, entered);
   const shareable = new Map<number, SharedKV>();
   const reduced = new Map<string, Value[]>();

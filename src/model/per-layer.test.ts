@@ -3,6 +3,11 @@ import { configJson } from '../../test/support/family-cases.ts';
 import { ggmlBackend } from '../backends/ggml/ggml-backend.ts';
 import { readConfig } from '../families/read-config.ts';
 import { paramsOf } from '../load/model-plan.ts';
+import { FURTHER } from './further.ts';
+import { useParts } from './parts.ts';
+
+// Configs are traced as they are, without a plan.
+useParts(FURTHER);
 
 /** The table with a vector of each token and layer: most of the bytes of Gemma 3n E2B and Gemma 4 E2B. */
 describe('the table of vectors of layers', () => {

@@ -52,6 +52,20 @@ export function blockLinear(g: OpGraph, x: Value, weight: Value, bias: Value): V
   return g.add('blockLinear', [x, weight, bias], {}, [x])[0];
 }
 
+/**
+ * Each head's rows through a matrix of its own, or all through one.
+ * @param x [B, H, T, in].
+ * @param weight [H or 1, out, in].
+ * @returns [B, H, T, out]
+ */
+export function headLinear(g: OpGraph, x: Value, weight: Value): Value {
+  const [heads, out, inner] = weight.shape;
+  if ((heads !== 1 && x.shape[1] !== heads) || x.shape[3] !== inner)
+    throw new GraphError(`headLinear: x [${x.shape}] does not fit ${weight.name} [${weight.shape}]`);
+  const shape = [...x.shape.slice(0, 3), out];
+  return g.add('headLinear', [x, weight], {}, [{ dtype: 'float32', shape }])[0];
+}
+
 /** The mean of x [B, T, E] over the tokens that are no padding. @param mask [B, T]: 0, or HIDDEN. @returns [B, E] */
 export function meanPool(g: OpGraph, x: Value, mask: Value): Value {
   return g.add('meanPool', [x, mask], {}, [{ dtype: 'float32', shape: [x.shape[0], x.shape[2]] }])[0];

@@ -120,20 +120,6 @@ export function selectiveScan(
   return [y, next];
 }
 
-/**
- * Each head's rows through a matrix of its own, or all through one.
- * @param x [B, H, T, in].
- * @param weight [H or 1, out, in].
- * @returns [B, H, T, out]
- */
-export function headLinear(g: OpGraph, x: Value, weight: Value): Value {
-  const [heads, out, inner] = weight.shape;
-  if ((heads !== 1 && x.shape[1] !== heads) || x.shape[3] !== inner)
-    throw new GraphError(`headLinear: x [${x.shape}] does not fit ${weight.name} [${weight.shape}]`);
-  const shape = [...x.shape.slice(0, 3), out];
-  return g.add('headLinear', [x, weight], {}, [{ dtype: 'float32', shape }])[0];
-}
-
 function nextOf({ shape }: Value, times: Value): { dtype: 'float32'; shape: Dim[] } {
   const [B, H, V, K] = shape;
   return { dtype: 'float32', shape: [B, times.shape[1], H, (V as number) * (K as number)] };

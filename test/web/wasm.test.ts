@@ -1,6 +1,7 @@
 /**
  * keyhold/web in Chromium, with ONNX Runtime's WebAssembly build: the same answers as in Node.
  */
+import { dirname, relative } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { POLICIES } from '../../src/kvcache/policies.ts';
@@ -15,6 +16,7 @@ import {
   serveSite,
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
+import { caseFolder, FAMILY_CASES } from '../support/family-cases.ts';
 import { anyCache } from '../support/policy-names.ts';
 import type {} from './page.ts';
 
@@ -22,6 +24,9 @@ if (!hasChromium) process.stderr.write(`test/web: ${WITHOUT_CHROMIUM}\n`);
 
 const TEXT = 'And it came to pass in those days, that there went out a decree from the king, and all the people heard.';
 const BUFFERS = ['float32', 'float16', 'int8', 'int4'] as const;
+/** Experts, a latent attention, recurrences, shared keys and values with several streams. */
+const FAMILIES = ['mixtral', 'deepseek_v2', 'recurrent_gemma', 'qwen3_next', 'jamba', 'gemma3n'];
+const FIXTURES = dirname(FAMILY_CASES);
 /**
  * Largest difference of a token's log-probability: WebAssembly sums in another order, and rounds slots at other
  * borders.
@@ -37,7 +42,8 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
   beforeAll(async () => {
     const library = await libraryPage({ counted: 'test/web/counted.ts' });
     isolated = await serveSite({ ...library, isolated: true });
-    plain = await serveSite({ ...library, isolated: false });
+    const folders = { ...library.folders, '/fixtures/': FIXTURES };
+    plain = await serveSite({ ...library, folders, isolated: false });
     browser = await launchChromium();
     node = await loadModel('keyhold/tiny', { engine: 'onnx', weights: 'float32' });
   });
@@ -126,6 +132,27 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
       expect(messages).toEqual([]);
       await page.close();
     }
+  });
+
+  it('computes families whose parts are loaded when a model has them', async () => {
+    const { page, messages } = await open(plain);
+    const tokens = [5, 9, 2, 17, 30, 4, 11];
+    for (const family of FAMILIES) {
+      const folder = caseFolder(family);
+      const score = await page.evaluate(
+        async ([path, ids]) => {
+          const model = await globalThis.page.load({ weights: 'float32' }, `/fixtures/${path}/`);
+          const scored = await model.score(ids, { chunkLength: 3 });
+          await model.dispose();
+          return scored;
+        },
+        [relative(FIXTURES, folder), tokens] as const,
+      );
+      await using same = await loadModel(folder, { engine: 'onnx', weights: 'float32' });
+      expect(largest(score, await same.score(tokens, { chunkLength: 3 })), family).toBeLessThan(TOLERANCE.float32);
+    }
+    expect(messages).toEqual([]);
+    await page.close();
   });
 
   it('computes with 8-bit groups what float32 gives, nearly', async () => {

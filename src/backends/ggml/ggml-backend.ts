@@ -113,7 +113,6 @@ export const ggmlBackend: Backend = {
   codec: ggmlCodec,
   compile: (graph, prepared, options = {}) => compile(graph, prepared, options, null),
   keyForms: ({ threads }) => new GgmlKeyForms(threads),
-  countNodes: (graph) => graph.nodes.length,
 };
 
 /**

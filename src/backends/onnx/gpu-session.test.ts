@@ -3,7 +3,7 @@ import { tensorOf } from '../types.ts';
 import type { HeldDevice } from './gpu-device.ts';
 import { GpuSession } from './gpu-session.ts';
 import type { GpuBuffer, GpuDevice } from './gpu-types.ts';
-import type { OnnxModel } from './lower/lower.ts';
+import type { OnnxModel } from './lower/lower-by.ts';
 import { Replicas } from './replicas.ts';
 import { Queue } from './web-calls.ts';
 

@@ -6,7 +6,7 @@ import { GraphError } from '../../util/errors.ts';
 import type { CompiledGraph, StepInputs, StepOutput, StepOutputs, StepTensor, TensorData } from '../types.ts';
 import type { HeldDevice } from './gpu-device.ts';
 import { BUFFER_USAGE, bufferSize, type GpuBuffer, type GpuDevice, MAP_MODE } from './gpu-types.ts';
-import type { OnnxModel } from './lower/lower.ts';
+import type { OnnxModel } from './lower/lower-by.ts';
 import { dtypeOf, lengthsOf, type OnnxDtype } from './onnx-session.ts';
 import type { Queue } from './web-calls.ts';
 

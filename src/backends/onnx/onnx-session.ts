@@ -10,7 +10,7 @@ import {
   type TensorData,
   tensorOf,
 } from '../types.ts';
-import type { OnnxModel } from './lower/lower.ts';
+import type { OnnxModel } from './lower/lower-by.ts';
 
 export type OnnxDtype = 'float32' | 'int64' | 'float16' | 'uint8' | 'int8' | 'float64';
 

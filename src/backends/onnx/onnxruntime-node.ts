@@ -58,5 +58,4 @@ export const onnxBackend: Backend = {
   target: onnxTarget,
   codec: scaledBlocks,
   compile,
-  countNodes: (graph) => lowerToOnnx(graph).nodeCount,
 };

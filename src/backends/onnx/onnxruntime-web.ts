@@ -6,7 +6,7 @@ import type { OpGraph } from '../../ops/graph.ts';
 import { byteGroups } from '../../weights/byte-groups.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph } from '../types.ts';
-import { lowerToOnnx } from './lower/lower.ts';
+import { lowerInPage } from './lower/lower-in-page.ts';
 import { OnnxGraph, type OnnxSession } from './onnx-session.ts';
 import { onnxWebTarget } from './target.ts';
 import { keptGraphs, makeSession, Queue, type SessionFiles } from './web-calls.ts';
@@ -30,9 +30,8 @@ export function onnxWebBackend({ runtimeFiles, threads }: OnnxWebOptions): Backe
     target: onnxWebTarget,
     codec: byteGroups,
     keptGraphs,
-    countNodes: (graph) => lowerToOnnx(graph).nodeCount,
     async compile(graph: OpGraph, weights: PreparedWeights, _?: BackendOptions): Promise<CompiledGraph> {
-      const model = lowerToOnnx(graph);
+      const model = await lowerInPage(graph);
       const session = await queue.run('making the session', weights.size, () => makeSession(model, weights, create));
       return new OnnxGraph(wrap(session, queue), model);
     },

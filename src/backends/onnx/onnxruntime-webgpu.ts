@@ -9,7 +9,8 @@ import type { PreparedWeights } from '../../weights/types.ts';
 import { type Backend, type CompiledGraph, type StepInputs, type StepOutputs, tensorOf } from '../types.ts';
 import { type HeldDevice, isLost, openDevice } from './gpu-device.ts';
 import { type GpuRuntime, GpuSession, type OrtSession } from './gpu-session.ts';
-import { lowerToOnnx, type OnnxModel } from './lower/lower.ts';
+import type { OnnxModel } from './lower/lower-by.ts';
+import { lowerInPage } from './lower/lower-in-page.ts';
 import { onnxGpuTarget } from './target.ts';
 import { keptGraphs, makeSession, Queue, type SessionFiles } from './web-calls.ts';
 
@@ -60,7 +61,6 @@ export async function openWebGpu({
     target: onnxGpuTarget,
     codec: scaledBlocks,
     keptGraphs,
-    countNodes: (graph) => lowerToOnnx(graph).nodeCount,
     compile: (graph, weights) => GpuGraph.open(host, graph, weights),
   };
 }
@@ -83,14 +83,14 @@ class GpuGraph implements CompiledGraph {
   #held!: HeldDevice;
   #graph!: CompiledGraph;
 
-  private constructor(host: GpuHost, graph: OpGraph, weights: PreparedWeights) {
+  private constructor(host: GpuHost, model: OnnxModel, weights: PreparedWeights) {
     this.#host = host;
-    this.#model = lowerToOnnx(graph);
+    this.#model = model;
     this.#weights = weights;
   }
 
   static async open(host: GpuHost, graph: OpGraph, weights: PreparedWeights): Promise<GpuGraph> {
-    const made = new GpuGraph(host, graph, weights);
+    const made = new GpuGraph(host, await lowerInPage(graph), weights);
     await made.#create();
     return made;
   }

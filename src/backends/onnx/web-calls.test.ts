@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { GraphError, InputError, MemoryError } from '../../util/errors.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
-import type { OnnxModel } from './lower/lower.ts';
+import type { OnnxModel } from './lower/lower-by.ts';
 import { makeSession, Queue, readable, type SessionFiles } from './web-calls.ts';
 
 describe('errors of ONNX Runtime in WebAssembly', () => {

@@ -4,7 +4,7 @@
  */
 import { GraphError, InputError, KeyholdError, MemoryError } from '../../util/errors.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
-import type { OnnxModel } from './lower/lower.ts';
+import type { OnnxModel } from './lower/lower-by.ts';
 
 /** ONNX Runtime was seen to stop without an answer; a session takes 2.4 s for 538 MB. */
 const SILENCE_MS = 180_000;

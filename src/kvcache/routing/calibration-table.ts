@@ -1,8 +1,8 @@
 /**
  * @file What calibration measured of a model: how much of the past each query group reads. Policies distribute slots by it.
  */
-import * as v from 'valibot';
 import { InputError } from '../../util/errors.ts';
+import { show } from '../../util/show.ts';
 import type { CacheShape } from '../shape.ts';
 
 /** Quantiles of a group's weights. */
@@ -41,28 +41,49 @@ export interface CalibrationTable {
   readonly layers: readonly (readonly GroupCalibration[] | null)[];
 }
 
-const GroupTable = v.object({
-  retrieval: v.pipe(v.array(v.number()), v.length(QUANTILES)),
-  local: v.pipe(v.array(v.number()), v.length(LOCAL_WINDOWS.length)),
-});
-
-const Table = v.object({
-  version: v.literal(VERSION),
-  model: v.string(),
-  texts: v.string(),
-  length: v.pipe(v.number(), v.integer(), v.minValue(1)),
-  layers: v.array(v.nullable(v.array(GroupTable))),
-});
-
 export const CALIBRATION_VERSION = VERSION;
 
 /** @throws InputError for something else. */
 export function readCalibrationTable(given: unknown): CalibrationTable {
-  const result = v.safeParse(Table, given);
-  if (result.success) return result.output;
-  const [{ message, path }] = result.issues;
-  const where = path?.map(({ key }) => String(key)).join('.') ?? '';
-  throw new InputError(`this is no calibration table: ${where === '' ? '' : `${where}: `}${message}`);
+  const { version, model, texts, length, layers } = objectOf(given, 'it');
+  if (version !== VERSION) refuse('version', `must be ${VERSION}`, version);
+  if (typeof model !== 'string') refuse('model', 'must be a string', model);
+  if (typeof texts !== 'string') refuse('texts', 'must be a string', texts);
+  if (!Number.isSafeInteger(length) || (length as number) < 1)
+    refuse('length', 'must be a whole number from 1', length);
+  const read = arrayOf(layers, 'layers').map((groups, l) =>
+    groups === null ? null : arrayOf(groups, `layers.${l}`).map((group, g) => readGroup(group, `layers.${l}.${g}`)),
+  );
+  return { version: VERSION, model: model as string, texts: texts as string, length: length as number, layers: read };
+}
+
+function readGroup(given: unknown, where: string): GroupCalibration {
+  const { retrieval, local } = objectOf(given, where);
+  return {
+    retrieval: numbersOf(retrieval, QUANTILES, `${where}.retrieval`),
+    local: numbersOf(local, LOCAL_WINDOWS.length, `${where}.local`),
+  };
+}
+
+// Written by hand: a page that loads a model does without the code of a library of schemas.
+function refuse(where: string, what: string, given: unknown): never {
+  throw new InputError(`this is no calibration table: ${where} ${what}, but is ${show(given)}`);
+}
+
+function objectOf(given: unknown, where: string): Readonly<Record<string, unknown>> {
+  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given as Record<string, unknown>;
+  return refuse(where, 'must be an object', given);
+}
+
+function arrayOf(given: unknown, where: string): readonly unknown[] {
+  return Array.isArray(given) ? given : refuse(where, 'must be an array', given);
+}
+
+function numbersOf(given: unknown, count: number, where: string): readonly number[] {
+  const numbers = arrayOf(given, where);
+  if (numbers.length === count && numbers.every((each) => typeof each === 'number' && !Number.isNaN(each)))
+    return numbers as readonly number[];
+  return refuse(where, `must be ${count} numbers`, given);
 }
 
 /** Layers whose groups a calibration can tell apart: those that hold slots without a window. */

@@ -6,7 +6,6 @@
  * `.norm.weight`.
  */
 import type { GatedDelta } from '../../config/layer-spec.ts';
-import type { StateShape } from '../../kvcache/shape.ts';
 import { add, mul, reshape, scale, split, unary } from '../../ops/basic.ts';
 import { norm as normalize } from '../../ops/layers.ts';
 import { gatedDelta as deltaRule } from '../../ops/states.ts';
@@ -14,19 +13,11 @@ import type { Value } from '../../ops/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
 import { norm } from '../norm.ts';
-import { convolution, convState, decayRate, type StateInputs, type StateOutputs, stateInput } from './states.ts';
+import { gatedDeltaStates } from './state-shapes.ts';
+import { convolution, decayRate, type StateInputs, type StateOutputs, stateInput } from './states.ts';
 
 /** Added to the squared length of queries and keys. */
 const LENGTH_EPS = 1e-6;
-
-/** What a cache keeps for a layer. */
-export function gatedDeltaStates(spec: GatedDelta, layer: number): [conv: StateShape, matrix: StateShape] {
-  const { keyHeads, valueHeads, keySize, valueSize, convWidth } = spec;
-  return [
-    convState(layer, convWidth, 2 * keyHeads * keySize + valueHeads * valueSize),
-    { name: `delta.${layer}`, dims: [valueHeads, valueSize, keySize] },
-  ];
-}
 
 /** @param x [B, T, E], normalized. */
 export function gatedDelta(

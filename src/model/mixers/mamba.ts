@@ -6,22 +6,14 @@
  * `.conv.bias`; `.a_log` [I, N]; `.d` [I]; where they are normalized with weights, `.dt_norm`, `.b_norm`, `.c_norm`.
  */
 import type { Mamba } from '../../config/layer-spec.ts';
-import type { StateShape } from '../../kvcache/shape.ts';
 import { add, mul, reshape, split, unary } from '../../ops/basic.ts';
 import { selectiveScan } from '../../ops/states.ts';
 import type { Value } from '../../ops/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linearOf } from '../linear.ts';
 import { norm } from '../norm.ts';
-import { convolution, convState, decayRate, type StateInputs, type StateOutputs, stateInput } from './states.ts';
-
-/** What a cache keeps for a layer. */
-export function mambaStates(
-  { width, stateSize, convWidth }: Mamba,
-  layer: number,
-): [conv: StateShape, ssm: StateShape] {
-  return [convState(layer, convWidth, width), { name: `ssm.${layer}`, dims: [width, 1, stateSize] }];
-}
+import { mambaStates } from './state-shapes.ts';
+import { convolution, decayRate, type StateInputs, type StateOutputs, stateInput } from './states.ts';
 
 /** @param x [B, T, E], normalized. */
 export function mamba(ctx: ModelContext, x: Value, layer: number, spec: Mamba, { times }: StateInputs): StateOutputs {

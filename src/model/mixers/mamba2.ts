@@ -5,23 +5,14 @@
  * `.d`, `.dt_bias` [heads]; `.norm.weight` [I].
  */
 import type { Mamba2 } from '../../config/layer-spec.ts';
-import type { StateShape } from '../../kvcache/shape.ts';
 import { add, mul, reshape, split, unary } from '../../ops/basic.ts';
 import { norm as normalize } from '../../ops/layers.ts';
 import { selectiveScan } from '../../ops/states.ts';
 import type { Value } from '../../ops/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linearOf } from '../linear.ts';
-import { convolution, convState, decayRate, type StateInputs, type StateOutputs, stateInput } from './states.ts';
-
-/** What a cache keeps for a layer. */
-export function mamba2States(spec: Mamba2, layer: number): [conv: StateShape, ssm: StateShape] {
-  const { heads, headSize, groups, stateSize, convWidth } = spec;
-  return [
-    convState(layer, convWidth, heads * headSize + 2 * groups * stateSize),
-    { name: `ssm.${layer}`, dims: [heads, headSize, stateSize] },
-  ];
-}
+import { mamba2States } from './state-shapes.ts';
+import { convolution, decayRate, type StateInputs, type StateOutputs, stateInput } from './states.ts';
 
 /** @param x [B, T, E], normalized. */
 export function mamba2(ctx: ModelContext, x: Value, layer: number, spec: Mamba2, { times }: StateInputs): StateOutputs {

@@ -11,7 +11,7 @@
 import type { LatentAttention } from '../../config/layer-spec.ts';
 import { queryMoments, type Rotation, rotate } from '../../ops/attention.ts';
 import { concat, reshape, split, transpose } from '../../ops/basic.ts';
-import { headLinear } from '../../ops/states.ts';
+import { headLinear } from '../../ops/layers.ts';
 import type { Value } from '../../ops/types.ts';
 import { GraphError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';

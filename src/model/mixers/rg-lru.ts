@@ -4,19 +4,14 @@
  * It keeps two states a layer: the last inputs of the convolution, and the recurrence's vector h.
  */
 import type { RgLru } from '../../config/layer-spec.ts';
-import type { StateShape } from '../../kvcache/shape.ts';
 import { add, div, mul, scalar, scale, split, sub, unary } from '../../ops/basic.ts';
 import { blockLinear } from '../../ops/layers.ts';
 import { linearScan, startMask } from '../../ops/states.ts';
 import type { Value } from '../../ops/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
-import { convolution, convState, type StateInputs, type StateOutputs, stateInput } from './states.ts';
-
-/** What a cache keeps for a layer. */
-export function rgLruStates({ width: W, convWidth }: RgLru, layer: number): [conv: StateShape, h: StateShape] {
-  return [convState(layer, convWidth, W), { name: `h.${layer}`, dims: [W] }];
-}
+import { rgLruStates } from './state-shapes.ts';
+import { convolution, type StateInputs, type StateOutputs, stateInput } from './states.ts';
 
 /** @param x [B, T, E], normalized. */
 export function rgLru(ctx: ModelContext, x: Value, layer: number, spec: RgLru, inputs: StateInputs): StateOutputs {

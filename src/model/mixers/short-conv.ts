@@ -4,17 +4,12 @@
  * Parameters: `h.L.conv.in` (rows [b | c | x]), `.out`, `.conv.weight` [K, W], each with a bias where the spec says so.
  */
 import type { ShortConv } from '../../config/layer-spec.ts';
-import type { StateShape } from '../../kvcache/shape.ts';
 import { mul, split } from '../../ops/basic.ts';
 import type { Value } from '../../ops/types.ts';
 import type { ModelContext } from '../context.ts';
 import { linearOf } from '../linear.ts';
-import { convolution, convState, type StateInputs, type StateOutputs } from './states.ts';
-
-/** What a cache keeps for a layer. */
-export function shortConvStates({ width, convWidth }: ShortConv, layer: number): [conv: StateShape] {
-  return [convState(layer, convWidth, width)];
-}
+import { shortConvStates } from './state-shapes.ts';
+import { convolution, type StateInputs, type StateOutputs } from './states.ts';
 
 /** @param x [B, T, E], normalized. */
 export function shortConv(

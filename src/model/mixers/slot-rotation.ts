@@ -7,7 +7,7 @@ import { hadamardMatrix } from '../../kvcache/buffers/hadamard.ts';
 import { BUFFERS, type BufferChoice, buffersOf } from '../../kvcache/buffers.ts';
 import { reshape } from '../../ops/basic.ts';
 import type { OpGraph } from '../../ops/graph.ts';
-import { headLinear } from '../../ops/states.ts';
+import { headLinear } from '../../ops/layers.ts';
 import type { Value } from '../../ops/types.ts';
 
 /** Which halves of a buffer hold rotated vectors. */

@@ -29,11 +29,6 @@ export function stateInput(g: OpGraph, { name, dims }: StateShape): Value {
   return g.input(`state.${name}`, 'float32', ['B', ...dims]);
 }
 
-/** The state of a convolution over `channels` values a token: its last inputs. */
-export function convState(layer: number, width: number, channels: number): StateShape {
-  return { name: `conv.${layer}`, dims: [width - 1, channels] };
-}
-
 /**
  * A causal convolution of each channel, with the parameters `NAME.weight` [K, W] and `NAME.bias` [W].
  * @param x [B, T, W]

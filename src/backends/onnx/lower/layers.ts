@@ -58,6 +58,7 @@ function affine(ctx: LowerContext, x: OpValue, weight: OpValue | null, bias: OpV
 }
 
 export const LAYERS: LowerTable = {
+  headLinear: (ctx, { inputs: [x, weight] }) => [onnx.matmulTransposed(ctx.g, ctx.value(x!), ctx.value(weight!))],
   linear: (ctx, { inputs: [x, weight, bias] }) => [product(ctx, ctx.value(x!), ctx.param(weight!), ctx.optional(bias))],
   embed: (ctx, { inputs: [ids, table] }) => [rowsOf(ctx, ctx.value(ids!), ctx.param(table!))],
   norm: (ctx, { inputs: [x, weight, bias], attributes: { kind, eps } }) => {

@@ -8,7 +8,8 @@ import {
   selectiveScanCase,
 } from '../../../../test/support/recurrence-cases.ts';
 import { OpGraph } from '../../../ops/graph.ts';
-import { gatedDelta, headLinear, selectiveScan } from '../../../ops/states.ts';
+import { headLinear } from '../../../ops/layers.ts';
+import { gatedDelta, selectiveScan } from '../../../ops/states.ts';
 import type { Value } from '../../../ops/types.ts';
 import { range } from '../../../util/numbers.ts';
 import type { PreparedWeights } from '../../../weights/types.ts';

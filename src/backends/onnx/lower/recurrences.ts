@@ -185,5 +185,4 @@ export const RECURRENCES: LowerTable = {
     const [y, next] = recurrence(ctx, ctx.value(state!), inputs, ctx.value(times!), spec, hide);
     return [onnx.reshape(g, y, [0, 0, heads, valueSize], out.shape), next];
   },
-  headLinear: (ctx, { inputs: [x, weight] }) => [onnx.matmulTransposed(ctx.g, ctx.value(x!), ctx.value(weight!))],
 };
