@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CalibrationStore } from '../engine/calibration/calibrations.ts';
 import { writeWhole } from '../util/files-node.ts';
-import { cacheFolder } from '../weights/store-node.ts';
+import { cacheFolder } from '../util/home-node.ts';
 
 /** @param cacheDir as of prepared weights. */
 export function calibrationFolder(cacheDir?: string): CalibrationStore {

@@ -1,7 +1,7 @@
 import * as os from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, it, vi } from 'vitest';
-import { homeFolder } from './home-node.ts';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { defaultCacheDir, homeFolder } from './home-node.ts';
 
 vi.mock('node:os', async (original) => {
   const real = await original<typeof os>();
@@ -25,4 +25,12 @@ it('says what to set where HOME is empty, or the system knows no home', () => {
     throw new Error('A system error occurred: uv_os_homedir returned ENOENT');
   });
   expect(() => homeFolder()).toThrow(/no home folder/);
+});
+
+describe('defaultCacheDir', () => {
+  it('follows the environment', () => {
+    expect(defaultCacheDir({ KEYHOLD_CACHE: '/a', XDG_CACHE_HOME: '/b' })).toBe('/a');
+    expect(defaultCacheDir({ XDG_CACHE_HOME: '/b' })).toBe('/b/keyhold');
+    expect(defaultCacheDir({})).toMatch(/\.cache.keyhold$/);
+  });
 });

@@ -1,8 +1,8 @@
 /**
- * @file The user's home folder, in which caches are by default.
+ * @file The user's home folder, and the folder of caches, which is in it by default.
  */
 import { homedir } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { InputError } from './errors.ts';
 
 /**
@@ -23,4 +23,16 @@ export function homeFolder(): string {
     'there is no home folder for downloads and prepared weights: set HOME, or KEYHOLD_CACHE and HF_HOME to folders of your choice',
     { cause },
   );
+}
+
+/** The folder of everything that is prepared or measured once. @default {@link defaultCacheDir} */
+export const cacheFolder = (cacheDir?: string): string => (cacheDir ? resolve(cacheDir) : defaultCacheDir());
+
+/**
+ * The folder of prepared weights and of everything else that Keyhold makes of checkpoints.
+ * @throws InputError where the environment names none and there is no home folder.
+ */
+export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.KEYHOLD_CACHE) return resolve(env.KEYHOLD_CACHE);
+  return join(env.XDG_CACHE_HOME ? resolve(env.XDG_CACHE_HOME) : join(homeFolder(), '.cache'), 'keyhold');
 }

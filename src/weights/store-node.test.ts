@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { builtUrl } from '../../test/support/built.ts';
 import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
 import { WeightsError } from '../util/errors.ts';
-import { defaultCacheDir, openPreparedWeights, type StoreOptions } from './store-node.ts';
+import { openPreparedWeights, type StoreOptions } from './store-node.ts';
 import type { ParamSpec, RowSource } from './types.ts';
 
 const SPECS: ParamSpec[] = [
@@ -215,13 +215,5 @@ describe('prepared weights', () => {
     const prepared = await openPreparedWeights(options({ specs: [spec], format: 'float32', identity: 'x' }));
     expect((await readFile(pathOf(prepared.file))).length).toBe(256_000);
     expect(await readdir(join(cacheDir, 'weights'))).toEqual([prepared.file.folder.split('/').at(-1)]);
-  });
-});
-
-describe('defaultCacheDir', () => {
-  it('follows the environment', () => {
-    expect(defaultCacheDir({ KEYHOLD_CACHE: '/a', XDG_CACHE_HOME: '/b' })).toBe('/a');
-    expect(defaultCacheDir({ XDG_CACHE_HOME: '/b' })).toBe('/b/keyhold');
-    expect(defaultCacheDir({})).toMatch(/\.cache.keyhold$/);
   });
 });

@@ -6,11 +6,11 @@
  * every open. Leftovers of writers that died are removed by the next one.
  */
 import { type FileHandle, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { KeyholdError, WeightsError } from '../util/errors.ts';
 import { type FileLock, takeFileLock } from '../util/file-lock-node.ts';
 import { clearLeftOvers, freeBytes, unfinishedName, writeSynced } from '../util/files-node.ts';
-import { homeFolder } from '../util/home-node.ts';
+import { cacheFolder } from '../util/home-node.ts';
 import { AlignedWriter } from './aligned-writer-node.ts';
 import type { WeightCodec } from './codec.ts';
 import { WeightsManifest } from './manifest.ts';
@@ -51,18 +51,6 @@ const FEW_BYTES = 2 ** 26;
 export const MANIFEST_FILE = 'manifest.json';
 /** The name of the model that an entry was made for; nothing depends on it. */
 export const LABEL_FILE = 'model.txt';
-
-/** The folder of everything that is prepared or measured once. @default {@link defaultCacheDir} */
-export const cacheFolder = (cacheDir?: string): string => (cacheDir ? resolve(cacheDir) : defaultCacheDir());
-
-/**
- * The folder of prepared weights and of everything else that Keyhold makes of checkpoints.
- * @throws InputError where the environment names none and there is no home folder.
- */
-export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.KEYHOLD_CACHE) return resolve(env.KEYHOLD_CACHE);
-  return join(env.XDG_CACHE_HOME ? resolve(env.XDG_CACHE_HOME) : join(homeFolder(), '.cache'), 'keyhold');
-}
 
 /**
  * Finds prepared weights, or makes them.
