@@ -35,6 +35,11 @@ export type StepOutputs = Readonly<Record<string, StepOutput>>;
 export interface RunOptions {
   /** Stops a step while it runs, where the backend can; others stop after it. */
   readonly signal?: AbortSignal;
+  /**
+   * Whether the chunk's keys and values may be no outputs (`keys.L`, `values.L`) where the engine writes all of them to
+   * the slots behind those in use. @default false
+   */
+  readonly placesChunk?: boolean;
 }
 
 export interface BackendOptions {

@@ -11,7 +11,7 @@ const cacheDir = await tempFolder('abort');
 /** From now on a step ends only by its signal. @returns a promise that a step runs. */
 function holdSteps(): Promise<void> {
   return new Promise((started) => {
-    vi.spyOn(GgmlSession.prototype, 'run').mockImplementation((_, signal) => {
+    vi.spyOn(GgmlSession.prototype, 'run').mockImplementation((_, { signal } = {}) => {
       started();
       return new Promise((_, reject) => {
         signal?.addEventListener('abort', () => reject(signal.reason));

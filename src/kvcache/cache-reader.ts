@@ -32,6 +32,8 @@ export abstract class CacheReader {
   readonly rules: Policy;
   /** Whether chunks of several tokens are read once more, for their echo. */
   readonly replay: boolean;
+  /** Whether the policy keeps no numbers, and no window hides a token. */
+  readonly #isPlain: boolean;
   /** @internal The memory. */
   abstract readonly store: SlotStore;
   /** @internal One for each row of the batch. */
@@ -48,6 +50,9 @@ export abstract class CacheReader {
     const { cacheLength, buffer } = this;
     this.rules = row.create({ shape, options: { ...options }, cacheLength, buffer });
     this.replay = readReplay(row, options, this.rules.needs);
+    const { layout, beginChunk } = this.rules;
+    const hasState = layout.slotState > 0 || (layout.rowState ?? 0) > 0 || layout.layerState !== undefined;
+    this.#isPlain = !hasState && !beginChunk && shape.layers.every(({ window }) => window === null);
   }
 
   /** Name of the policy. */
@@ -94,6 +99,16 @@ export abstract class CacheReader {
    */
   headroom(row = 0): number {
     return headroomOf(this, row);
+  }
+
+  /**
+   * @internal Whether a chunk of so many tokens may come in the slots behind those in use alone: nothing here reads its
+   * keys and values, and a part of it that is taken back leaves the rest where it is.
+   */
+  placesChunk(length: number): boolean {
+    const { reads, needsQueries, needsAlongMean } = this.rules;
+    if (reads || needsQueries || needsAlongMean) return false;
+    return length === 1 || (this.#isPlain && this.rows.every((_, row) => this.headroom(row) >= length));
   }
 
   /** Whether {@link rebase} is possible. */

@@ -61,6 +61,11 @@ export interface ChunkOutputs {
   readonly tokens: readonly ArrayLike<number>[];
   /** T: length of the chunk. */
   readonly length: number;
+  /**
+   * Whether the engine has written keys and values to the slots behind those in use: `keys` and `values` are null.
+   * @default false
+   */
+  readonly isPlaced?: boolean;
   /** By layer of the model (null where it holds no slots): the chunk's keys [B, G, T, keySize]. */
   readonly keys: readonly (Float32Array | null)[];
   /** The same of values [B, G, T, valueSize]. */

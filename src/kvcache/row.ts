@@ -131,10 +131,15 @@ export class Row {
     this.abandon();
   }
 
-  /** Goes back to the first `length` tokens. */
-  truncate(length: number): void {
+  /** Goes back to the first `length` tokens, some of the last chunk's among them, which can still be taken back. */
+  shorten(length: number): void {
     this.ropePosition -= this.tokens.length - length;
     this.tokens.truncate(length);
+  }
+
+  /** Goes back to the first `length` tokens. */
+  truncate(length: number): void {
+    this.shorten(length);
     this.last = null;
     this.keySums.fill(Number.NaN);
   }

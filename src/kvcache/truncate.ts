@@ -29,7 +29,11 @@ export function truncateRow(cache: Truncated, row: number, length: number): Chun
   if (length > tokens.length)
     throw new InputError(`the row has seen ${tokens.length} tokens, and can't be cut to ${length}`);
   let part: ChunkOutputs | null = null;
-  if (length < tokens.length && length >= chunkStart && last) {
+  if (length < tokens.length && length > chunkStart && last?.isPlaced) {
+    // Nothing was evicted: see `placesChunk`.
+    store.dropFrom(row, length);
+    state.shorten(length);
+  } else if (length < tokens.length && length >= chunkStart && last) {
     if (length > chunkStart) part = partOf(cache, last, row, length - chunkStart);
     store.revert(row);
     store.states.revert(row);

@@ -112,6 +112,13 @@ export class OpGraph {
     return graph;
   }
 
+  /** The same without some of the results. */
+  withoutOutputs(names: ReadonlySet<string>): OpGraph {
+    const graph = this.withNodes(this.nodes);
+    for (const name of names) graph.outputs.delete(name);
+    return graph;
+  }
+
   /** Makes `value` a result of the step. */
   output(value: Value, name: string): void {
     if (this.outputs.has(name)) throw new GraphError(`two outputs are named ${name}`);

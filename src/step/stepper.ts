@@ -105,6 +105,9 @@ export class Stepper {
     const rows = logitRows(chunk, length, options.logits ?? 'last');
     const inputs: Record<string, StepTensor> = { ...filled };
     inputs.logitRows = tensorOf(BigInt64Array.from(rows, BigInt), [rows.length]);
+    const isPlain = given === null && replay === null && !isProbed && cache.store.states.isEmpty;
+    const placesChunk = isPlain && cache.placesChunk(length);
+    if (placesChunk) cache.store.own();
     this.#bound(cache).bind(inputs);
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
     const each = options.eachQuery ?? false;
@@ -117,11 +120,13 @@ export class Stepper {
         ? { ...observed, echo: this.#echoSets(cache, { tokens: chunk, length, each, given, total }, inputs) }
         : observed;
     if (options.probe) bindProbe(this.config, cache, length, options.probe, inputs);
-    const outputs = await session.run(inputs, { signal });
+    const outputs = await session.run(inputs, { signal, placesChunk });
+    const slots = chunkSlots(this.config, outputs);
     const outcome = {
       tokens: chunk,
       length,
-      ...chunkSlots(this.config, outputs),
+      ...slots,
+      isPlaced: placesChunk && slots.keys.every((keys) => keys === null),
       observed: observedOf(cache, sets, each, length, outputs),
       queries: queriesOf(this.config, cache, length, outputs),
       keyProducts: keyProductsOf(cache, outputs),

@@ -65,8 +65,8 @@ class GgmlGraph implements CompiledGraph {
     this.#model = model;
   }
 
-  run(inputs: StepInputs, { signal }: RunOptions = {}): Promise<StepOutputs> {
-    return this.#session.run(inputs, signal);
+  run(inputs: StepInputs, options: RunOptions = {}): Promise<StepOutputs> {
+    return this.#session.run(inputs, options);
   }
 
   recycle(arrays: readonly Float32Array[]): void {

@@ -4,13 +4,14 @@
 import { withEarlyRows } from '../../ops/early-rows.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import { disposedError } from '../../util/disposed.ts';
+import type { RunOptions } from '../types.ts';
 import { ConcreteGraph, type RunOutput } from './concrete-graph.ts';
 import type { CpuBackend } from './cpu-backend.ts';
 import type { Ggml } from './ggml.ts';
 import type { RunInputs, Tensor } from './lower/graph-maker.ts';
 import { weightUses } from './lower/lowering.ts';
 import { ResultArrays } from './result-arrays.ts';
-import { type JoinableSlots, joinableSlots, slotUse } from './slot-use.ts';
+import { type JoinableSlots, joinableSlots, placedOutputs, slotUse } from './slot-use.ts';
 import type { GgmlWeights } from './weights.ts';
 
 /**
@@ -28,6 +29,8 @@ export class GgmlSession {
   readonly #ggml: Ggml;
   readonly #backend: CpuBackend;
   readonly #graph: OpGraph;
+  /** Without the chunk's keys and values, which are in the slots; null: they are not always. */
+  readonly #placing: OpGraph | null;
   readonly #weights: ReadonlyMap<string, Tensor>;
   readonly #joinable: readonly JoinableSlots[];
   /** By lengths, the latest last. */
@@ -43,6 +46,9 @@ export class GgmlSession {
     this.#ggml = ggml;
     this.#backend = backend;
     this.#graph = graph;
+    // A device may write to a copy of the slots.
+    const placed = backend.devicePointer ? null : placedOutputs(graph);
+    this.#placing = placed && graph.withoutOutputs(placed);
     this.#weights = weights;
     this.#joinable = joinableSlots(graph);
   }
@@ -58,10 +64,10 @@ export class GgmlSession {
    * Computes a step.
    * @throws GraphError for inputs that do not fit the graph; the signal's reason; InputError after {@link dispose}.
    */
-  run(inputs: RunInputs, signal?: AbortSignal): Promise<Record<string, RunOutput>> {
+  run(inputs: RunInputs, { signal, placesChunk = false }: RunOptions = {}): Promise<Record<string, RunOutput>> {
     return this.#backend.exclusive(async (compute) => {
       if (this.#disposed) throw disposedError('model');
-      const compiled = this.#compile(inputs);
+      const compiled = this.#compile(inputs, placesChunk);
       compiled.bind(inputs);
       await compute(compiled, signal);
       return compiled.read(this.#arrays);
@@ -83,10 +89,12 @@ export class GgmlSession {
     });
   }
 
-  #compile(inputs: RunInputs): ConcreteGraph {
+  #compile(inputs: RunInputs, placesChunk: boolean): ConcreteGraph {
     const slots = slotUse(this.#joinable, inputs);
+    const isPlaced = placesChunk && slots.size === this.#joinable.length && this.#placing !== null;
+    const graph = isPlaced ? this.#placing : this.#graph;
     const use = [...slots].map(([name, { length, like }]) => `${name},${length},${like}`);
-    const key = [...this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?'), ...use].join('/');
+    const key = [...this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?'), ...use, isPlaced].join('/');
     const known = this.#compiled.get(key);
     if (known) {
       this.#compiled.delete(key);
@@ -95,7 +103,7 @@ export class GgmlSession {
     }
     const find = (name: string, as: string): Tensor => this.#weights.get(`${as} ${name}`)!;
     this.#forget();
-    const compiled = ConcreteGraph.make(this.#ggml, this.#backend, this.#graph, find, inputs, slots, this.#tensors);
+    const compiled = ConcreteGraph.make(this.#ggml, this.#backend, graph, find, inputs, slots, this.#tensors);
     this.#tensors = Math.max(this.#tensors ?? 0, compiled.tensors);
     compiled.kind = this.#kindOf(inputs);
     this.#compiled.set(key, compiled);

@@ -69,6 +69,28 @@ export function joinableSlots({ nodes }: OpGraph): JoinableSlots[] {
   return [...found.values()];
 }
 
+/**
+ * The results that are keys and values of the chunk, where attention to slots that hold the chunk writes all of them
+ * there; null: some are written by the host alone.
+ */
+export function placedOutputs({ nodes, outputs }: OpGraph): ReadonlySet<string> | null {
+  const attends = nodes.filter((node) => node.op === 'attend') as OpNode<'attend'>[];
+  const written = new Set<string>();
+  for (const node of attends) {
+    if (!canJoin(node)) return null;
+    const [, k, v, , , , keys, values] = node.inputs;
+    written.add(`${k!.name} ${keys!.name}`).add(`${v!.name} ${values!.name}`);
+  }
+  const placed = new Set<string>();
+  for (const [name, value] of outputs) {
+    const [, half, layer] = /^(key|value)s\.(\d+)$/.exec(name) ?? [];
+    if (half === undefined) continue;
+    if (!written.has(`${value.name} ${half === 'key' ? 'k' : 'v'}.${layer}`)) return null;
+    placed.add(name);
+  }
+  return placed.size > 0 ? placed : null;
+}
+
 /** @param inputs of the step. */
 export function slotUse(joinable: readonly JoinableSlots[], inputs: RunInputs): SlotUse {
   const use = new Map<string, JoinedUse>();

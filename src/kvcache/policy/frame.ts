@@ -88,7 +88,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     needsOf: rules.needsOf,
     needsQueries: rules.needsQueries ?? false,
     needsAlongMean: rules.needsAlongMean ?? false,
-    reads: rules.reads ?? ranks,
+    reads: rules.reads ?? (ranks || rules.observe !== undefined),
     evicts,
     promptTail,
     sinks,

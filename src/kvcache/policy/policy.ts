@@ -136,7 +136,8 @@ export interface PolicyRules {
   /** Whether it wants what each key has along the mean of all keys' directions (`group.alongMean`). @default false */
   readonly needsAlongMean?: boolean;
   /**
-   * Whether it reads keys or values by `readKey` and its kin. @default true for a policy with `score`, `rank` or `keep`
+   * Whether it reads keys or values by `readKey` and its kin. @default true for a policy with `score`, `rank`,
+   * `keep` or `observe`
    */
   readonly reads?: boolean;
   /** Which layers hold the same positions. @default 'none' */

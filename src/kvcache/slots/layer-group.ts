@@ -69,6 +69,10 @@ export class LayerGroup {
 
   /** Writes keys and values of a chunk, from a token on, to slots that follow each other. */
   write(row: number, g: number, slot: number, count: number, chunk: ChunkOutputs, token: number): void {
+    if (chunk.isPlaced) {
+      this.#takePlaced(row, g, slot, count, this.table.filled[this.table.groupIndex(row, g)] + token);
+      return;
+    }
     const { keys, values, length } = chunk;
     const { layers } = this.table;
     for (let i = 0; i < layers.length; i++) {
@@ -81,6 +85,14 @@ export class LayerGroup {
         if (size > 0) buffer.values.write(row, group, slot, count, values[l]!, index * size);
       }
     }
+  }
+
+  /** Keys and values that are in slots from `from` on, not before `slot`. */
+  #takePlaced(row: number, g: number, slot: number, count: number, from: number): void {
+    if (from === slot) return;
+    for (const buffer of this.buffers)
+      for (const group of groupsOf(this.table, g, buffer))
+        for (let i = 0; i < count; i++) buffer.copySlot(buffer, row, group, from + i, slot + i);
   }
 
   /** Copies a row from another group of the same layout, or from this one. There must be memory for it. */

@@ -188,6 +188,8 @@ function written(g: GraphMaker, slots: Tensor, rows: Tensor, index: Tensor, S: n
   // What a half can't hold would turn infinite.
   const source = slots.type === 'f16' ? clip(g, rows, { low: -LARGEST_HALF, high: LARGEST_HALF }) : rows;
   const pointer = g.call('ggml_set_rows', slots.pointer, source.pointer, index.pointer);
+  // The last layer's are wanted in the slots even where no logits are.
+  g.ggml.ggml_build_forward_expand(g.graph, pointer);
   return g.slice({ ...slots, pointer }, 2, 0, S);
 }
 
