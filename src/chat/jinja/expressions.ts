@@ -100,7 +100,11 @@ export class ExpressionParser {
       while (withCondition && this.isName('if')) {
         this.next();
         const test = this.#or();
-        const otherwise = this.isName('else') ? (this.next(), this.expression()) : null;
+        let otherwise: Expression | null = null;
+        if (this.isName('else')) {
+          this.next();
+          otherwise = this.expression();
+        }
         value = { kind: 'condition', test, value, otherwise };
       }
       return value;

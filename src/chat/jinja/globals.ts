@@ -72,6 +72,12 @@ function cycler(items: readonly Value[]): TemplateObject {
   };
   object.attributes.set('current', items[0]);
   object.attributes.set('next', new Callable('next', () => go(at + 1)));
-  object.attributes.set('reset', new Callable('reset', () => (go(0), null)));
+  object.attributes.set(
+    'reset',
+    new Callable('reset', () => {
+      go(0);
+      return null;
+    }),
+  );
   return object;
 }

@@ -301,8 +301,8 @@ function splitGroups(
   const ownSinks = sinks && pieces(sinks, 0);
   return range(count).map((i) => ({
     heads: apart.map((list) => list[i]),
-    alibi: alibi && alibi.slice((i * alibi.length) / count, ((i + 1) * alibi.length) / count),
-    sinks: ownSinks && ownSinks[i],
+    alibi: alibi?.slice((i * alibi.length) / count, ((i + 1) * alibi.length) / count) ?? null,
+    sinks: ownSinks?.[i] ?? null,
   }));
 }
 
