@@ -1,6 +1,6 @@
 /**
  * keyhold/web on WebGPU, in Chromium with a graphics card in software: the same answers as in Node. It is slow, so
- * texts are short.
+ * texts are short, and the model is two layers of the small one: most of the time is spent on what layers compute.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -21,6 +21,7 @@ import {
   WITHOUT_CHROMIUM,
 } from '../support/browser.ts';
 import { anyCache } from '../support/policy-names.ts';
+import { writeShallowModel } from '../support/shallow-model.ts';
 import type { CapturedLogits, CaptureJob } from './capture.ts';
 import type {} from './page.ts';
 
@@ -48,6 +49,8 @@ if (!hasGpu)
 
 describe.skipIf(!hasGpu)('a model on WebGPU', () => {
   let site: Site;
+  /** The folder of the model. */
+  let shallow: string;
   let node: LanguageModel;
   let page: Page;
   let messages: string[];
@@ -58,19 +61,23 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
       lost: 'test/web/lost-device.ts',
       capture: 'test/web/capture.ts',
     };
-    site = await serveSite({ ...(await libraryPage(workers)), isolated: false });
-    node = await loadModel('keyhold/tiny', { engine: 'onnx', weights: 'float32' });
+    shallow = await mkdtemp(join(tmpdir(), 'keyhold-shallow-'));
+    await writeShallowModel(shallow, 2);
+    const { folders, files } = await libraryPage(workers);
+    site = await serveSite({ folders: { ...folders, '/shallow/': shallow }, files, isolated: false });
+    node = await loadModel(shallow, { engine: 'onnx', weights: 'float32' });
     ({ page, messages } = await openPage(browser!, site.url));
     await page.waitForFunction(() => 'page' in globalThis);
     // Each device compiles its shaders anew, which takes most of the time.
     await page.evaluate(async () => {
-      globalThis.model = await globalThis.page.load({ device: 'webgpu' });
+      globalThis.model = await globalThis.page.load({ device: 'webgpu' }, '/shallow/');
     });
   });
 
   afterAll(async () => {
     await site?.close();
     await node?.dispose();
+    await rm(shallow, { recursive: true, force: true });
   });
 
   const largest = (a: ScoreResult, b: ScoreResult): number => {
@@ -91,7 +98,7 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
   it.each(['int8', 'int4'] as const)('computes with weights in %s what Node computes', async (weights) => {
     const { format, scores } = await page.evaluate(
       async ([text, choice]) => {
-        const model = await globalThis.page.load({ device: 'webgpu', weights: choice });
+        const model = await globalThis.page.load({ device: 'webgpu', weights: choice }, '/shallow/');
         const all = [await model.score(text), await model.score(text.slice(0, 20), { chunkLength: 1 })];
         const format = model.weights;
         await model.dispose();
@@ -100,7 +107,7 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
       [TEXT, weights] as const,
     );
     expect(format).toBe(weights);
-    await using quantized = await loadModel('keyhold/tiny', { engine: 'onnx', weights });
+    await using quantized = await loadModel(shallow, { engine: 'onnx', weights });
     // Node rounds activations to 8 bits, too.
     const [most, part] = [await quantized.score(TEXT), await quantized.score(TEXT.slice(0, 20))];
     expect(largest(scores[0], most)).toBeLessThan(0.4);
@@ -114,7 +121,7 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
     const expected = await node.generate('In the beginning', options).text();
     const { text, devices } = await page.evaluate(async (given) => {
       const worker = () => new Worker('/lost.js', { type: 'module' });
-      const model = await globalThis.page.load({ device: 'webgpu', worker });
+      const model = await globalThis.page.load({ device: 'webgpu', worker }, '/shallow/');
       const channel = new BroadcastChannel('device');
       const lose = () =>
         new Promise<number>((done) => {
@@ -150,6 +157,8 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
         own.waitForFunction(
           (text) => document.getElementById('status')!.textContent!.includes(`Ready · ${text}`),
           place,
+          // Each device compiles its shaders anew.
+          { timeout: 120_000 },
         );
       await isReady('WebAssembly');
       await own.waitForSelector('#device option[value=webgpu]:not([disabled])', { state: 'attached' });
@@ -179,7 +188,7 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
             worker.terminate();
             done(data);
           };
-          worker.postMessage({ ...job, model: new URL('/models/tiny/', location.href).href });
+          worker.postMessage({ ...job, model: new URL('/shallow/', location.href).href });
         }),
       { cache, chunks } as Omit<CaptureJob, 'model'>,
     );
@@ -192,7 +201,7 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
     // A step that is played makes no groups of buffers. The first one is also run as it was.
     const [before, after] = [recorded.groups.slice(0, 5), recorded.groups.slice(5)];
     expect(after).toEqual([0, 0, 0]);
-    for (const count of [...before, ...plain.groups]) expect(count).toBeGreaterThan(100);
+    for (const count of [...before, ...plain.groups]) expect(count).toBeGreaterThan(30);
     expect(messages.splice(0)).toEqual([]);
   });
 
@@ -210,7 +219,7 @@ describe.skipIf(!hasGpu)('a model on WebGPU', () => {
             worker.terminate();
             done();
           };
-          worker.postMessage({ model: new URL('/models/tiny/', location.href).href, policies: choices });
+          worker.postMessage({ model: new URL('/shallow/', location.href).href, policies: choices });
         }),
       policies,
     );
