@@ -83,8 +83,8 @@ function touched(size: number, rows: number): number {
 function graphBytes({ config, cache, graph, contextLength, tokens, length: T }: PlannedChunk): number {
   const lengths: Record<string, number> = { B: cache.batch, T };
   const filled: Record<string, number> = {};
+  const before = Math.max(0, (Math.floor(contextLength / tokens) - 1) * tokens);
   if (!isEncoder(config)) {
-    const before = Math.max(0, (Math.floor(contextLength / tokens) - 1) * tokens);
     for (const [name, table] of cache.store.tables) {
       lengths[`G.${name}`] = table.groups;
       const limits = cache.store.limits.memoryFor(table, before + T, cache.batch);
@@ -97,5 +97,6 @@ function graphBytes({ config, cache, graph, contextLength, tokens, length: T }: 
       }
     }
   }
-  return stepBytes(graph, lengths, filled);
+  // The cache is empty: nothing was evicted where all tokens so far fit at once.
+  return stepBytes(graph, lengths, filled, cache.placesChunk(before + T));
 }

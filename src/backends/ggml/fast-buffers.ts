@@ -6,7 +6,7 @@
 import type { Pointer } from './functions.ts';
 import type { Ggml } from './ggml.ts';
 import { TensorContext } from './tensor-context.ts';
-import { GGML_TYPES, type GgmlType } from './types.ts';
+import { blockLength, GGML_TYPES, type GgmlType } from './types.ts';
 
 /** A matrix [rows, cols], or one for each of some experts. */
 export interface MatrixShape {
@@ -16,6 +16,16 @@ export interface MatrixShape {
   /** @default null: no expert chooses */
   readonly experts?: number | null;
 }
+
+/** Values of a block of the formats that {@link isFaulty} is about. */
+const BLOCK = 32;
+
+/**
+ * Products of more than 32 rows with a matrix of one block a row are wrong in ggml's AMX (0.4.0 of its libraries): the
+ * numbers that it adds up are not set first.
+ */
+const isFaulty = (buffer: string, { type, cols }: MatrixShape): boolean =>
+  buffer === 'AMX' && cols === BLOCK && blockLength(type) === BLOCK;
 
 /** Empty buffers, which stand for their type. */
 const samples = new WeakMap<Ggml, readonly Pointer[]>();
@@ -57,7 +67,8 @@ export function fastBufferFor(ggml: Ggml, matrix: MatrixShape): Pointer {
   const buffers = samplesOf(ggml);
   if (buffers.length === 0) return null;
   const index = askProduct(ggml, matrix, (product, weights, context) =>
-    buffers.findIndex((buffer) => {
+    buffers.findIndex((buffer, i) => {
+      if (isFaulty(ggml.fastBuffers[i].name, matrix)) return false;
       context.setBuffer(weights, buffer);
       return ggml.ggml_backend_dev_supports_op(ggml.cpu, product);
     }),

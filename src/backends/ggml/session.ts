@@ -11,7 +11,7 @@ import type { Ggml } from './ggml.ts';
 import type { RunInputs, Tensor } from './lower/graph-maker.ts';
 import { weightUses } from './lower/lowering.ts';
 import { ResultArrays } from './result-arrays.ts';
-import { type JoinableSlots, joinableSlots, placedOutputs, slotUse } from './slot-use.ts';
+import { type JoinableSlots, joinableSlots, placingGraph, slotUse } from './slot-use.ts';
 import type { GgmlWeights } from './weights.ts';
 
 /**
@@ -47,8 +47,7 @@ export class GgmlSession {
     this.#backend = backend;
     this.#graph = graph;
     // A device may write to a copy of the slots.
-    const placed = backend.devicePointer ? null : placedOutputs(graph);
-    this.#placing = placed && graph.withoutOutputs(placed);
+    this.#placing = backend.devicePointer ? null : placingGraph(graph);
     this.#weights = weights;
     this.#joinable = joinableSlots(graph);
   }

@@ -70,10 +70,11 @@ export function joinableSlots({ nodes }: OpGraph): JoinableSlots[] {
 }
 
 /**
- * The results that are keys and values of the chunk, where attention to slots that hold the chunk writes all of them
- * there; null: some are written by the host alone.
+ * The graph without the chunk's keys and values as results, where attention to slots that hold the chunk writes all of
+ * them there; null: some are written by the host alone.
  */
-export function placedOutputs({ nodes, outputs }: OpGraph): ReadonlySet<string> | null {
+export function placingGraph(graph: OpGraph): OpGraph | null {
+  const { nodes, outputs } = graph;
   const attends = nodes.filter((node) => node.op === 'attend') as OpNode<'attend'>[];
   const written = new Set<string>();
   for (const node of attends) {
@@ -88,7 +89,7 @@ export function placedOutputs({ nodes, outputs }: OpGraph): ReadonlySet<string> 
     if (!written.has(`${value.name} ${half === 'key' ? 'k' : 'v'}.${layer}`)) return null;
     placed.add(name);
   }
-  return placed.size > 0 ? placed : null;
+  return placed.size > 0 ? graph.withoutOutputs(placed) : null;
 }
 
 /** @param inputs of the step. */

@@ -6,13 +6,13 @@ import type { OpGraph } from '../../ops/graph.ts';
 import { lengthOf } from '../../ops/shapes.ts';
 import type { Value } from '../../ops/types.ts';
 import { product } from '../../util/numbers.ts';
-import type { StepTensor, TensorData } from '../types.ts';
+import type { RunOptions, StepTensor, TensorData } from '../types.ts';
 import { openGgml } from './binding.ts';
 import { ConcreteGraph, type FindWeight } from './concrete-graph.ts';
 import { CpuBackend } from './cpu-backend.ts';
 import { computedGraph } from './session.ts';
 import { slotBytes, slotFormats } from './slot-blocks.ts';
-import { joinableSlots, slotUse } from './slot-use.ts';
+import { joinableSlots, placingGraph, slotUse } from './slot-use.ts';
 import { TensorContext } from './tensor-context.ts';
 import { ggmlCodec } from './weight-codec.ts';
 import { describe } from './weights.ts';
@@ -24,15 +24,18 @@ const NOWHERE = 4096n;
  * Bytes of a step's graph: results of its operators, and masks. No memory is touched.
  * @param lengths of the named axes; those that are not there are 1.
  * @param filled slots in use, by name of the input.
+ * @param placesChunk whether the chunk's keys and values stay in the slots, see {@link RunOptions.placesChunk}.
  * @throws EngineError where ggml is not there, or the system has not as much address space.
  */
 export function stepBytes(
   traced: OpGraph,
   lengths: Readonly<Record<string, number>>,
   filled: Readonly<Record<string, number>>,
+  placesChunk = false,
 ): number {
   const ggml = openGgml();
-  const graph = computedGraph(traced);
+  const computed = computedGraph(traced);
+  const graph = (placesChunk && placingGraph(computed)) || computed;
   const blocks = slotFormats(graph);
   const inputs = Object.fromEntries(
     graph.inputs.map((value) => {
