@@ -15,11 +15,16 @@ import { readConfig } from '../../src/families/read-config.ts';
 import { ggufModelOf } from '../../src/load/convert/gguf-model.ts';
 import { ggufTensors } from '../../src/load/convert/gguf-tensors.ts';
 import { paramsOf } from '../../src/load/model-plan.ts';
+import { FURTHER } from '../../src/model/further.ts';
+import { useParts } from '../../src/model/parts.ts';
 import { concatRows } from '../../src/weights/rows.ts';
 import type { ParamPart, RowSource } from '../../src/weights/types.ts';
 import { configJson } from './family-cases.ts';
 import type { ARCHITECTURES } from './gguf-blocks.ts';
 import { seeded } from './seeded.ts';
+
+// Configs are traced as they are, without a plan.
+useParts(FURTHER);
 
 const FILE = join(import.meta.dirname, '../fixtures/gguf/long-blocks.gguf');
 /** Values of a row of {@link FILE}. */
