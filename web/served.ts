@@ -41,7 +41,7 @@ export async function openServer(
 /** A field for a key, as long as one is wanted. */
 function askKey(refused: string): Promise<string> {
   const input = element('input', { type: 'password', autocomplete: 'current-password', required: '' });
-  const form = element('form', { class: 'row key' }, [
+  const form = element('form', { class: 'row key', 'aria-label': 'API key' }, [
     element('label', {}, ['API key of this server ', input]),
     element('button', { type: 'submit' }, ['Use']),
   ]);

@@ -5,9 +5,11 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
+import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { dirname, extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { AxeResults } from 'axe-core';
 import { type BuildResult, build } from 'esbuild';
 import { type Browser, chromium, type Page } from 'playwright-core';
 
@@ -160,4 +162,19 @@ export async function openPage(browser: Browser, url: string): Promise<{ page: P
   });
   await page.goto(url);
   return { page, messages };
+}
+
+/** What axe finds in a page, with light and with dark colours. */
+export async function accessibilityViolations(page: Page): Promise<string[]> {
+  // Not by a script tag, which a page's security policy may refuse.
+  await page.evaluate(await readFile(createRequire(import.meta.url).resolve('axe-core'), 'utf8'));
+  const found: string[] = [];
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme });
+    const { violations } = await page.evaluate(() =>
+      (globalThis as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run(),
+    );
+    found.push(...violations.map(({ id, nodes }) => `${id}, ${colorScheme}: ${nodes.map(({ html }) => html)}`));
+  }
+  return found;
 }

@@ -16,7 +16,13 @@ import { type LanguageModel, loadModel } from '../../src/node.ts';
 import { OnDemandModel } from '../../src/server/model-entry.ts';
 import type { PageFiles } from '../../src/server/routes/page-files.ts';
 import { readPageFiles } from '../../src/server/routes/page-node.ts';
-import { hasChromium, launchChromium, openPage, WITHOUT_CHROMIUM } from '../support/browser.ts';
+import {
+  accessibilityViolations,
+  hasChromium,
+  launchChromium,
+  openPage,
+  WITHOUT_CHROMIUM,
+} from '../support/browser.ts';
 import { ROOT } from '../support/example-folder.ts';
 import { loadChatModel, servedModel, TEMPLATE } from '../support/served.ts';
 
@@ -102,6 +108,7 @@ describe.skipIf(!hasChromium)('the page of a server', () => {
     await page.waitForFunction(() => document.querySelectorAll('.side').length === 3);
     expect(await page.locator('.side h3').last().textContent()).toMatch(/^Session [\w-]+, (default|recent): /);
     if (SHOTS) await page.screenshot({ path: join(SHOTS, 'page-served.png'), fullPage: true });
+    expect(await accessibilityViolations(page)).toEqual([]);
     await page.setViewportSize({ width: 360, height: 720 });
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
     expect(messages).toEqual([]);
@@ -117,6 +124,7 @@ describe.skipIf(!hasChromium)('the page of a server', () => {
       () => document.getElementById('status')!.textContent === 'The server does not accept this key.',
     );
     expect(await page.locator('input[type=password]').inputValue()).toBe('');
+    expect(await accessibilityViolations(page)).toEqual([]);
     await page.fill('input[type=password]', 'secret');
     await page.keyboard.press('Enter');
     await isReady(page);
