@@ -2,6 +2,7 @@
  * @file What calibration measured of a model: how much of the past each query group reads. Policies distribute slots by it.
  */
 import { InputError } from '../../util/errors.ts';
+import { isObject } from '../../util/is-object.ts';
 import { show } from '../../util/show.ts';
 import type { CacheShape } from '../shape.ts';
 
@@ -71,8 +72,7 @@ function refuse(where: string, what: string, given: unknown): never {
 }
 
 function objectOf(given: unknown, where: string): Readonly<Record<string, unknown>> {
-  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given as Record<string, unknown>;
-  return refuse(where, 'must be an object', given);
+  return isObject(given) ? given : refuse(where, 'must be an object', given);
 }
 
 function arrayOf(given: unknown, where: string): readonly unknown[] {
