@@ -3,18 +3,14 @@
  */
 import { afterAll, expect, it } from 'vitest';
 import { noise } from '../../../test/support/attention-cases.ts';
+import { multiply } from '../../../test/support/ggml-product.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
-import { OpGraph } from '../../ops/graph.ts';
-import * as layers from '../../ops/layers.ts';
 import { openPreparedWeights } from '../../weights/store-node.ts';
 import type { Param } from '../../weights/types.ts';
 import { openGgml } from './binding.ts';
 import { CpuBackend } from './cpu-backend.ts';
-import { ggmlBackend } from './ggml-backend.ts';
-import { GgmlSession } from './session.ts';
 import { blockLength } from './types.ts';
 import { ggmlCodec } from './weight-codec.ts';
-import { GgmlWeights } from './weights.ts';
 
 const ggml = openGgml();
 const backend = new CpuBackend(ggml, 2);
@@ -35,21 +31,15 @@ async function productError(format: Param['format'], rows: number, cols: number)
     ...{ specs: [param], format, identity: `${rows} ${cols}`, codec: ggmlCodec, cacheDir },
     source: () => ({ rows, cols, read }),
   });
-  const g = new OpGraph(ggmlBackend.target);
-  g.output(layers.linear(g, g.input('x', 'float32', [TOKENS, cols]), g.param(param)), 'y');
-  const opened = new GgmlWeights(ggml, weights);
-  const session = await GgmlSession.open(ggml, backend, g, opened);
-  const { y } = await session.run({ x: { data: x, dims: [TOKENS, cols] } });
+  const { y } = await multiply({ ggml, backend }, param, weights, x);
   let [error, whole] = [0, 0];
   for (let t = 0; t < TOKENS; t++)
     for (let r = 0; r < rows; r++) {
       let sum = 0;
       for (let c = 0; c < cols; c++) sum += x[t * cols + c] * values[r * cols + c];
-      error += (sum - Number(y.data[t * rows + r])) ** 2;
+      error += (sum - y[t * rows + r]) ** 2;
       whole += sum * sum;
     }
-  await session.dispose();
-  opened.dispose();
   return Math.sqrt(error / whole);
 }
 

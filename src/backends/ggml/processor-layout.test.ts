@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { noise } from '../../../test/support/attention-cases.ts';
+import { multiply as productOf } from '../../../test/support/ggml-product.ts';
 import { OpGraph } from '../../ops/graph.ts';
 import * as layers from '../../ops/layers.ts';
 import type { WeightCodec } from '../../weights/codec.ts';
@@ -50,21 +51,8 @@ async function prepared<T>(param: Param, codec: WeightCodec, use: (weights: Prep
   }
 }
 
-/** Bytes that were copied at the opening, and the product with some rows. */
-async function multiply(param: Param, weights: PreparedWeights) {
-  const g = new OpGraph(ggmlBackend.target);
-  g.output(layers.linear(g, g.input('x', 'float32', [N, COLS]), g.param(param)), 'y');
-  const opened = new GgmlWeights(ggml, weights);
-  try {
-    const session = await GgmlSession.open(ggml, backend, g, opened);
-    const { y } = await session.run({ x: { data: noise([N, COLS], 5), dims: [N, COLS] } });
-    const found = { copied: opened.rearranged, y: Float32Array.from(y.data) };
-    await session.dispose();
-    return found;
-  } finally {
-    opened.dispose();
-  }
-}
+const multiply = (param: Param, weights: PreparedWeights) =>
+  productOf({ ggml, backend }, param, weights, noise([N, COLS], 5));
 
 describe.each(FORMATS)('%s in a prepared file', (format, layout) => {
   it('is multiplied as blocks row after row are, without a copy', async () => {
