@@ -1,9 +1,9 @@
 /**
  * @file libllama, called without a wrapper: the library that comes with ggml's. For comparisons.
  */
-import { openGgml } from '../src/backends/ggml/binding.ts';
-import type { Pointer } from '../src/backends/ggml/functions.ts';
-import type { Ggml } from '../src/backends/ggml/ggml.ts';
+import { openGgml } from '../src/backends/ggml/binding/binding.ts';
+import type { Pointer } from '../src/backends/ggml/binding/functions.ts';
+import type { Ggml } from '../src/backends/ggml/binding/ggml.ts';
 
 /** A struct that is longer than llama.cpp's: fields are set by their offsets, and what follows is not read. */
 export type Params = { words: Uint32Array | number[] };

@@ -4,7 +4,7 @@
 
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { openGgml } from '../src/backends/ggml/binding.ts';
+import { openGgml } from '../src/backends/ggml/binding/binding.ts';
 import { type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
 import {
   DECODE_TOKENS,

@@ -4,8 +4,8 @@
  * figures.
  */
 
-import { openGgml } from '../src/backends/ggml/binding.ts';
-import type { Pointer } from '../src/backends/ggml/functions.ts';
+import { openGgml } from '../src/backends/ggml/binding/binding.ts';
+import type { Pointer } from '../src/backends/ggml/binding/functions.ts';
 import { argmax } from '../src/util/numbers.ts';
 import { modelFile } from './gguf.ts';
 import { bindLlama, decodeTokens, openContext, openModel } from './libllama.ts';

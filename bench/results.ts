@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openGgml } from '../src/backends/ggml/binding.ts';
+import { openGgml } from '../src/backends/ggml/binding/binding.ts';
 import { readBandwidth } from './bandwidth.ts';
 
 /** One line of the table; figures are medians in `unit`. */

@@ -7,7 +7,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bindLlama, decodeTokens, openContext, openModel } from '../bench/libllama.ts';
-import { openGgml } from '../src/backends/ggml/binding.ts';
+import { openGgml } from '../src/backends/ggml/binding/binding.ts';
 import { readGgufHeader } from '../src/checkpoint/gguf/header.ts';
 import { loadModel } from '../src/node.ts';
 import { largestError } from './parity/case.ts';

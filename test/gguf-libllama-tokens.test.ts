@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bindLlama, openVocabulary } from '../bench/libllama.ts';
-import { openGgml } from '../src/backends/ggml/binding.ts';
+import { openGgml } from '../src/backends/ggml/binding/binding.ts';
 import { readGgufHeader } from '../src/checkpoint/gguf/header.ts';
 import { Metadata } from '../src/checkpoint/gguf/metadata.ts';
 import { readVocabulary } from '../src/checkpoint/gguf/tokenizer/read-vocabulary.ts';

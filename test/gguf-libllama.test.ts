@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { bindLlama, decodeTokens, openContext, openModel } from '../bench/libllama.ts';
-import { openGgml } from '../src/backends/ggml/binding.ts';
+import { openGgml } from '../src/backends/ggml/binding/binding.ts';
 import { openCheckpoint, writeGguf } from '../src/exports/checkpoint-node.ts';
 import { loadModel } from '../src/node.ts';
 import { argmax } from '../src/util/numbers.ts';

@@ -5,7 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { nativeCounts } from '../src/backends/ggml/native.ts';
+import { nativeCounts } from '../src/backends/ggml/binding/native.ts';
 import { loadModel } from '../src/node.ts';
 
 const COUNT = Number(process.argv[2] ?? 200);

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { tempFolder } from '../../test/support/temp-folder.ts';
-import { GgmlSession } from '../backends/ggml/session.ts';
+import { GgmlSession } from '../backends/ggml/graph/session.ts';
 import { loadModel } from '../node.ts';
 import { range } from '../util/numbers.ts';
 

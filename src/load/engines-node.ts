@@ -1,7 +1,7 @@
 /**
  * @file The engines that Node can compute models with. Each is loaded when it is first asked for.
  */
-import { DEVICES, type DeviceName } from '../backends/ggml/devices.ts';
+import { DEVICES, type DeviceName } from '../backends/ggml/devices/devices.ts';
 import type { Backend } from '../backends/types.ts';
 import { EngineError, InputError } from '../util/errors.ts';
 

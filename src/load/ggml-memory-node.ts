@@ -3,8 +3,8 @@
  * before it runs.
  */
 import { ggmlBackend } from '../backends/ggml/ggml-backend.ts';
-import { stepBytes } from '../backends/ggml/step-bytes.ts';
-import { ggmlCodec } from '../backends/ggml/weight-codec.ts';
+import { stepBytes } from '../backends/ggml/graph/step-bytes.ts';
+import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import { partOf } from '../kvcache/chunk.ts';
 import { product } from '../util/numbers.ts';

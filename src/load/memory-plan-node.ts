@@ -1,7 +1,7 @@
 /**
  * @file The plan of memory in Node: for each of its engines.
  */
-import { ggmlCodec } from '../backends/ggml/weight-codec.ts';
+import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
 import { keepStored } from '../weights/keep-stored.ts';

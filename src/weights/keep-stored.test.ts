@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ggmlCodec } from '../backends/ggml/weight-codec.ts';
+import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
 import type { BlockFormat } from '../checkpoint/types.ts';
 import { keepStored, pieceName } from './keep-stored.ts';
 import { concatRows } from './rows.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ggmlCodec } from '../backends/ggml/weight-codec.ts';
+import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
 import type { BlockRows } from '../checkpoint/types.ts';
 import { scaledBlocks } from './codec.ts';
 import { keepStored } from './keep-stored.ts';

@@ -2,11 +2,11 @@
  * @file Products of rows with a matrix in prepared weights, by the ggml engine.
  */
 
-import type { CpuBackend } from '../../src/backends/ggml/cpu-backend.ts';
-import type { Ggml } from '../../src/backends/ggml/ggml.ts';
+import type { Ggml } from '../../src/backends/ggml/binding/ggml.ts';
+import type { CpuBackend } from '../../src/backends/ggml/devices/cpu-backend.ts';
 import { ggmlBackend } from '../../src/backends/ggml/ggml-backend.ts';
-import { GgmlSession } from '../../src/backends/ggml/session.ts';
-import { GgmlWeights } from '../../src/backends/ggml/weights.ts';
+import { GgmlSession } from '../../src/backends/ggml/graph/session.ts';
+import { GgmlWeights } from '../../src/backends/ggml/weights/weights.ts';
 import { OpGraph } from '../../src/ops/graph.ts';
 import * as layers from '../../src/ops/layers.ts';
 import type { Param, PreparedWeights } from '../../src/weights/types.ts';

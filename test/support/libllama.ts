@@ -1,7 +1,7 @@
 /**
  * @file Whether there is a libllama to compare with.
  */
-import { findLibraries } from '../../src/backends/ggml/platform.ts';
+import { findLibraries } from '../../src/backends/ggml/binding/platform.ts';
 
 /**
  * Whether the package of the ggml engine, which has libllama, is installed. Where it is not, says that tests are

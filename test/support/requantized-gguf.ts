@@ -2,7 +2,7 @@
  * @file A copy of a GGUF file with its matrices in other formats, as `llama-quantize` makes it.
  */
 import { open } from 'node:fs/promises';
-import { ggmlCodec } from '../../src/backends/ggml/weight-codec.ts';
+import { ggmlCodec } from '../../src/backends/ggml/weights/weight-codec.ts';
 import { openFileSource } from '../../src/checkpoint/file-source-node.ts';
 import { tensorType } from '../../src/checkpoint/gguf/block-formats.ts';
 import { readGgufHeader } from '../../src/checkpoint/gguf/header.ts';

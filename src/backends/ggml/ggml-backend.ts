@@ -5,15 +5,15 @@ import type { OpGraph } from '../../ops/graph.ts';
 import { HALF_PARAMETERS } from '../../weights/ggml-formats.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph, RunOptions, StepInputs, StepOutputs } from '../types.ts';
-import { beginGgml, openGgml } from './binding.ts';
-import { CpuBackend } from './cpu-backend.ts';
-import { type DeviceName, openDevice } from './devices.ts';
-import type { Pointer } from './functions.ts';
-import { GgmlKeyForms } from './key-forms.ts';
-import { GgmlSession } from './session.ts';
-import { canAttendInSlots } from './slot-use.ts';
-import { ggmlCodec, matrixFormat, plainCodec } from './weight-codec.ts';
-import { GgmlWeights } from './weights.ts';
+import { beginGgml, openGgml } from './binding/binding.ts';
+import type { Pointer } from './binding/functions.ts';
+import { CpuBackend } from './devices/cpu-backend.ts';
+import { type DeviceName, openDevice } from './devices/devices.ts';
+import { GgmlKeyForms } from './devices/key-forms.ts';
+import { GgmlSession } from './graph/session.ts';
+import { canAttendInSlots } from './slots/slot-use.ts';
+import { ggmlCodec, matrixFormat, plainCodec } from './weights/weight-codec.ts';
+import { GgmlWeights } from './weights/weights.ts';
 
 /** What the graphs of one model share: threads, and the weights in memory. Lives as long as any of the graphs. */
 class SharedModel {

@@ -111,9 +111,9 @@ async function doctor(json: boolean, version: string, io: CliIo): Promise<void> 
 async function ggmlState(): Promise<EngineState> {
   try {
     const [{ openGgml }, { GGML_VERSION }, { listDevices }] = await Promise.all([
-      import('../../backends/ggml/binding.ts'),
-      import('../../backends/ggml/platform.ts'),
-      import('../../backends/ggml/devices.ts'),
+      import('../../backends/ggml/binding/binding.ts'),
+      import('../../backends/ggml/binding/platform.ts'),
+      import('../../backends/ggml/devices/devices.ts'),
     ]);
     const ggml = openGgml();
     const { devices, problems } = listDevices(ggml);

@@ -4,7 +4,7 @@
 import type { MoeMlp, RouterSpec } from '../../../config/mlp-spec.ts';
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
-import { blockLength } from '../types.ts';
+import { blockLength } from '../binding/types.ts';
 import { affine, binary, clip, gated, scale, unary } from './elementwise.ts';
 import type { GraphMaker, Tensor } from './graph-maker.ts';
 import { sumOfTerms } from './layers.ts';

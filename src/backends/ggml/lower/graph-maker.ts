@@ -5,10 +5,10 @@
 
 import { GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';
-import type { BASE_FUNCTIONS, Pointer } from '../functions.ts';
-import type { Ggml } from '../ggml.ts';
-import { MOST_SOURCES, TensorContext } from '../tensor-context.ts';
-import { GGML_TYPES, type GgmlType, rowBytes } from '../types.ts';
+import type { BASE_FUNCTIONS, Pointer } from '../binding/functions.ts';
+import type { Ggml } from '../binding/ggml.ts';
+import { GGML_TYPES, type GgmlType, rowBytes } from '../binding/types.ts';
+import { MOST_SOURCES, TensorContext } from '../memory/tensor-context.ts';
 
 /** A tensor of the graph, or one of the weights. */
 export interface Tensor {

@@ -4,7 +4,7 @@
 
 import type { OpAttributes } from '../../../ops/types.ts';
 import { product } from '../../../util/numbers.ts';
-import { blockLength } from '../types.ts';
+import { blockLength } from '../binding/types.ts';
 import { binary } from './elementwise.ts';
 import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
 

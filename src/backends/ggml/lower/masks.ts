@@ -3,7 +3,7 @@
  */
 import { EMPTY_SLOT, HIDDEN } from '../../../kvcache/slots/slots.ts';
 import type { MaskAttributes } from '../../../ops/types.ts';
-import { filledSlots } from '../slot-use.ts';
+import { filledSlots } from '../slots/slot-use.ts';
 import { binary, unary } from './elementwise.ts';
 import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
 

@@ -1,0 +1,64 @@
+/**
+ * @file Slots that hold blocks of 8, 5 or 4 bits.
+ */
+import { type BufferChoice, type BufferKind, buffersOf } from '../../../kvcache/buffers.ts';
+import type { OpGraph } from '../../../ops/graph.ts';
+import { GraphError } from '../../../util/errors.ts';
+import { blockLength, type GgmlType, rowBytes } from '../binding/types.ts';
+import type { GraphMaker, Tensor } from '../lower/graph-maker.ts';
+
+/** How an input of slots is stored. */
+export interface SlotFormat {
+  readonly type: GgmlType;
+  /** Numbers of a key or value. Blocks are filled up with zeros. */
+  readonly size: number;
+}
+
+const TYPES: Readonly<Record<BufferKind, GgmlType>> = {
+  float32: 'f32',
+  float16: 'f16',
+  int8: 'q8_0',
+  int5: 'q5_0',
+  int4: 'q4_0',
+  'int8-plain': 'q8_0',
+  'int4-plain': 'q4_0',
+};
+
+/** How keys and values of a buffer are stored. */
+export function slotTypes(buffer: BufferChoice): { readonly keys: GgmlType; readonly values: GgmlType } {
+  const { keys, values } = buffersOf(buffer);
+  return { keys: TYPES[keys], values: TYPES[values] };
+}
+
+/** The inputs that hold slots, by name. */
+export function slotFormats({ nodes }: OpGraph): Map<string, SlotFormat> {
+  const formats = new Map<string, SlotFormat>();
+  for (const node of nodes) {
+    if (node.op !== 'attend') continue;
+    const { keys, values } = slotTypes(node.attributes.buffer);
+    const [q, , v] = node.inputs;
+    formats.set(node.inputs[7]!.name, { type: values, size: v!.shape[3] as number });
+    formats.set(node.inputs[6]!.name, { type: keys, size: q!.shape[3] as number });
+  }
+  return formats;
+}
+
+/** Numbers of a slot, filled up to whole blocks. */
+const slotWidth = ({ type, size }: SlotFormat): number => Math.ceil(size / blockLength(type)) * blockLength(type);
+
+/** Bytes of a slot. */
+export const slotBytes = (format: SlotFormat): number => rowBytes(format.type, slotWidth(format));
+
+/** A tensor over an input of slots [B, G, C, bytes]: [B, G, C, size], filled up to whole blocks. */
+export function slotLeaf(g: GraphMaker, format: SlotFormat, dims: readonly number[]): Tensor {
+  if (dims[3] !== slotBytes(format))
+    throw new GraphError(`slots of ${dims[3]} bytes do not hold ${format.size} numbers in ${format.type}`);
+  return g.leaf(format.type, [...dims.slice(0, 3), slotWidth(format)]);
+}
+
+/** Slots without what fills their last block up. */
+export function trimmed(g: GraphMaker, slots: Tensor, { type, size }: SlotFormat): Tensor {
+  if (slots.dims[3] === size) return slots;
+  const wide = type === 'f32' ? slots : g.made(g.call('ggml_cast', slots.pointer, 0), slots.dims);
+  return g.dense(g.slice(wide, 3, 0, size));
+}
