@@ -5,9 +5,9 @@
 import { type ChatMessage, type TemplateOptions, templateOf } from '../engine/messages.ts';
 import type { GenerateOptions, GenerationResult, TextChunk } from '../engine/options.ts';
 import { checkConversation } from '../engine/request-options.ts';
+import { checkTokenOptions } from '../engine/schedule/token-stream.ts';
 import { checkTextModel, type TextCache, type TextModel } from '../engine/text-model.ts';
 import { TextRun } from '../engine/text-run.ts';
-import { checkTokenOptions } from '../engine/token-stream.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { InputError } from '../util/errors.ts';
 

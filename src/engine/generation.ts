@@ -6,8 +6,8 @@ import { InputError } from '../util/errors.ts';
 import { leaveWhenDropped } from './dropped.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerationResult, SequenceRequest, TextChunk } from './options.ts';
-import type { Scheduler } from './scheduler.ts';
-import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
+import type { Scheduler } from './schedule/scheduler.ts';
+import { Sequence, type SequenceEnd, type SequenceReader } from './schedule/sequence.ts';
 import { TextRun } from './text-run.ts';
 
 /**

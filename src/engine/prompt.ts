@@ -8,7 +8,7 @@ import { checkOptionsObject, isList, shown } from '../util/option-names.ts';
 import type { ChatMessage } from './messages.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerateOptions, Prompt, SequenceRequest } from './options.ts';
-import { checkIdTypes } from './prefill.ts';
+import { checkIdTypes } from './schedule/prefill.ts';
 
 /** The cache that was given, or a new one. @throws InputError for options that the policy refuses. */
 export function resolveCache(model: DecoderModel, cache: GenerateOptions['cache']): KVCache {

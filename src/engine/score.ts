@@ -5,11 +5,11 @@ import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import type { DecoderModel } from './model.ts';
 import type { ScoreOptions } from './options.ts';
-import { prefillSteps } from './prefill.ts';
 import { promptTokens, resolveCache } from './prompt.ts';
 import { checkScore } from './request-options.ts';
 import { type TokenLogprob, tokenLogprobs } from './sampling/sampler.ts';
 import { TokenRanking } from './sampling/token-ranking.ts';
+import { prefillSteps } from './schedule/prefill.ts';
 
 export type { ScoreOptions } from './options.ts';
 

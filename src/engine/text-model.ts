@@ -14,12 +14,12 @@ import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
 import { shown } from '../util/option-names.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import type { BatchRun } from './batch-run.ts';
+import type { BatchRun } from './batch/batch-run.ts';
+import type { Source } from './batch/request-queue.ts';
 import type { CalibrateOptions } from './calibration/calibrate.ts';
 import type { GenerationDefaults } from './defaults.ts';
 import type { ChatMessage, MessageRenderer, MessageTemplate } from './messages.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from './options.ts';
-import type { Source } from './request-queue.ts';
 import type { ScoreResult } from './score.ts';
 import type { TextRun } from './text-run.ts';
 

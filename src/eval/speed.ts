@@ -3,7 +3,7 @@
  */
 
 import type { LanguageModel } from '../engine/language-model.ts';
-import { CHUNK_LENGTH } from '../engine/prefill.ts';
+import { CHUNK_LENGTH } from '../engine/schedule/prefill.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';

@@ -2,7 +2,7 @@
  * @file Tokens that are read through a cache chunk by chunk, and what that took.
  */
 import type { DecoderModel } from '../engine/model.ts';
-import { type PrefillOptions, type PrefillStep, prefillSteps } from '../engine/prefill.ts';
+import { type PrefillOptions, type PrefillStep, prefillSteps } from '../engine/schedule/prefill.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CostMeter } from './cost.ts';
 

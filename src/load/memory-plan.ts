@@ -3,7 +3,7 @@
  */
 
 import { type Config, isEncoder, slotLayers } from '../config/config.ts';
-import { CHUNK_LENGTH } from '../engine/prefill.ts';
+import { CHUNK_LENGTH } from '../engine/schedule/prefill.ts';
 import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';

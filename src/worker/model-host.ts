@@ -4,7 +4,7 @@
 
 import type { AdapterChoice } from '../adapters/choice.ts';
 import { compileTemplate } from '../chat/renderer.ts';
-import type { BatchRequest } from '../engine/batch.ts';
+import type { BatchRequest } from '../engine/batch/batch.ts';
 import type { CalibrateOptions } from '../engine/calibration/calibrate.ts';
 import type { Generation } from '../engine/generation.ts';
 import type { LanguageModel } from '../engine/language-model.ts';

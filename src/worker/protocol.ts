@@ -3,7 +3,7 @@
  */
 import type { AdapterUse } from '../adapters/choice.ts';
 import type { Config } from '../config/config.ts';
-import type { BatchEvent } from '../engine/batch-run.ts';
+import type { BatchEvent } from '../engine/batch/batch-run.ts';
 import type { GenerationDefaults } from '../engine/defaults.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, GenerationResult, ScoreOptions } from '../engine/options.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';

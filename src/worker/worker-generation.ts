@@ -2,9 +2,9 @@
  * @file Runs in the thread of a model, as the program follows them.
  */
 
-import { type BatchEvent, BatchRun } from '../engine/batch-run.ts';
+import { type BatchEvent, BatchRun } from '../engine/batch/batch-run.ts';
+import type { Source } from '../engine/batch/request-queue.ts';
 import type { BatchRequest, GenerationResult, TextChunk } from '../engine/options.ts';
-import type { Source } from '../engine/request-queue.ts';
 import { TextRun } from '../engine/text-run.ts';
 import { InputError } from '../util/errors.ts';
 import { EventQueue } from './event-queue.ts';

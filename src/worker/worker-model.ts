@@ -3,11 +3,11 @@
  * @file A model in a thread of its own, as the program holds it. It runs in Node and in browsers.
  */
 import type { Config } from '../config/config.ts';
+import type { Source } from '../engine/batch/request-queue.ts';
 import type { CalibrateOptions } from '../engine/calibration/calibrate.ts';
 import type { GenerationDefaults } from '../engine/defaults.ts';
 import type { ChatMessage, MessageRenderer, MessageTemplate } from '../engine/messages.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from '../engine/options.ts';
-import type { Source } from '../engine/request-queue.ts';
 import type { ScoreResult } from '../engine/score.ts';
 import type { RestoreOptions, TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';

@@ -2,7 +2,7 @@
  * @file `keyhold bench`: how fast a model is on this machine, and with which settings it is fastest.
  */
 import { type Command, Option } from 'commander';
-import { CHUNK_LENGTH } from '../../engine/prefill.ts';
+import { CHUNK_LENGTH } from '../../engine/schedule/prefill.ts';
 import { settingsOf } from '../../eval/speed.ts';
 import { planMemory, type WeightFormat } from '../../exports/checkpoint-node.ts';
 import {

@@ -4,7 +4,7 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { CHUNK_LENGTH } from '../../engine/prefill.ts';
+import { CHUNK_LENGTH } from '../../engine/schedule/prefill.ts';
 import { WEIGHT_CHOICES } from '../../exports/checkpoint.ts';
 import {
   type AnyCacheOptions,

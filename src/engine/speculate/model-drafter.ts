@@ -5,8 +5,8 @@
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import { InputError } from '../../util/errors.ts';
 import type { DecoderModel } from '../model.ts';
-import { prefill } from '../prefill.ts';
 import { type Proposal, Sampler, type SamplingOptions } from '../sampling/sampler.ts';
+import { prefill } from '../schedule/prefill.ts';
 import type { Drafter } from './drafter.ts';
 
 export class ModelDrafter implements Drafter {

@@ -15,7 +15,7 @@ import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import type { DecoderModel } from '../model.ts';
 import type { Proposal, SamplingOptions } from '../sampling/sampler.ts';
-import type { BatchRow } from '../shared-batch.ts';
+import type { BatchRow } from '../schedule/shared-batch.ts';
 import type { Drafter, SpeculateOptions, SpeculationStats } from './drafter.ts';
 import { ModelDrafter } from './model-drafter.ts';
 import { NgramDrafter } from './ngram-drafter.ts';

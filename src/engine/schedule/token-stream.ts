@@ -2,15 +2,15 @@
  * @file One sequence that is being written: from logits to tokens, to text that is certain, and to its end.
  */
 
-import type { TextFormat } from '../grammar/format.ts';
-import type { FormatSession } from '../grammar/session.ts';
-import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
-import type { DecoderModel } from './model.ts';
-import type { GeneratedToken, TextChunk, TokenOptions } from './options.ts';
-import { type Proposal, Sampler } from './sampling/sampler.ts';
-import { TextStream } from './text/text-stream.ts';
-import { formatSession } from './text-format.ts';
+import type { TextFormat } from '../../grammar/format.ts';
+import type { FormatSession } from '../../grammar/session.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
+import type { DecoderModel } from '../model.ts';
+import type { GeneratedToken, TextChunk, TokenOptions } from '../options.ts';
+import { type Proposal, Sampler } from '../sampling/sampler.ts';
+import { TextStream } from '../text/text-stream.ts';
+import { formatSession } from '../text-format.ts';
 
 /** What it needs of its model. */
 type TextTokens = Pick<DecoderModel, 'hasTokenizer' | 'tokenizer' | 'eosTokenIds'>;

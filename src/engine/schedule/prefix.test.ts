@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { relativeError } from '../../test/parity/case.ts';
-import { caseFolder } from '../../test/support/family-cases.ts';
-import { ids } from '../../test/support/small-model.ts';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { type KVCache, loadModel } from '../node.ts';
-import type { LanguageModel } from './language-model.ts';
+import { relativeError } from '../../../test/parity/case.ts';
+import { caseFolder } from '../../../test/support/family-cases.ts';
+import { ids } from '../../../test/support/small-model.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import type { AnyCacheOptions } from '../../kvcache/policies.ts';
+import { type KVCache, loadModel } from '../../node.ts';
+import type { LanguageModel } from '../language-model.ts';
 import { reusePrefix } from './prefix.ts';
 
 const cacheDir = await tempFolder('prefix');

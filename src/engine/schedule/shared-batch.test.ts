@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { caseFolder } from '../../test/support/family-cases.ts';
-import { seeded } from '../../test/support/seeded.ts';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import { createCache } from '../kvcache/policies.ts';
-import { loadModel } from '../node.ts';
-import type { LanguageModel } from './language-model.ts';
+import { caseFolder } from '../../../test/support/family-cases.ts';
+import { seeded } from '../../../test/support/seeded.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { createCache } from '../../kvcache/policies.ts';
+import { loadModel } from '../../node.ts';
+import type { LanguageModel } from '../language-model.ts';
 import { type BatchMember, SharedBatch } from './shared-batch.ts';
 
 const cacheDir = await tempFolder('shared-batch');

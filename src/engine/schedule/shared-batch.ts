@@ -5,8 +5,8 @@
  * A sequence that is alone takes its steps in its own cache. When a second one joins, both are copied into a shared
  * cache.
  */
-import type { KVCache } from '../kvcache/kv-cache.ts';
-import type { CacheLease } from '../kvcache/lease.ts';
+import type { KVCache } from '../../kvcache/kv-cache.ts';
+import type { CacheLease } from '../../kvcache/lease.ts';
 
 /** A sequence that takes a row. */
 export interface BatchMember {

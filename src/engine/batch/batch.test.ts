@@ -1,14 +1,14 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { BATCH_POLICIES, bufferFor, compareBatch, randomBatch } from '../../test/support/batch-cases.ts';
-import { caseFolder } from '../../test/support/family-cases.ts';
-import { ids, watchSteps } from '../../test/support/small-model.ts';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import { loadModel } from '../node.ts';
-import { CacheFullError, InputError } from '../util/errors.ts';
+import { BATCH_POLICIES, bufferFor, compareBatch, randomBatch } from '../../../test/support/batch-cases.ts';
+import { caseFolder } from '../../../test/support/family-cases.ts';
+import { ids, watchSteps } from '../../../test/support/small-model.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { loadModel } from '../../node.ts';
+import { CacheFullError, InputError } from '../../util/errors.ts';
+import type { LanguageModel } from '../language-model.ts';
+import type { GenerationResult } from '../options.ts';
 import type { BatchOptions, BatchRequest } from './batch.ts';
 import type { BatchEvent, BatchResult } from './batch-run.ts';
-import type { LanguageModel } from './language-model.ts';
-import type { GenerationResult } from './options.ts';
 
 const cacheDir = await tempFolder('batch');
 const load = (path: string) => loadModel(path, { weights: 'float32', cacheDir, generationConfig: false });
@@ -83,7 +83,7 @@ describe('each row of a batch gets what it gets alone', () => {
   it('with options of its own: sampling, stops, ends, log probabilities', async () => {
     const requests: BatchRequest[] = [
       { prompt: PROMPTS[0], temperature: 0.8, seed: 1, maxNewTokens: 12 },
-      { prompt: PROMPTS[1], stop: [',', '.'], topLogprobs: 3 },
+      { prompt: PROMPTS[1], stop: [',', '..'], topLogprobs: 3 },
       { prompt: PROMPTS[2], temperature: 1, topP: 0.9, seed: 2, repetitionPenalty: 1.3, maxNewTokens: 20 },
       { prompt: PROMPTS[3], eosTokenIds: [15, 261], maxNewTokens: 60 },
       { prompt: PROMPTS[4], speculate: true, maxNewTokens: 25 },

@@ -1,17 +1,17 @@
 /**
  * @file Takes tokens into a cache of one row, chunk by chunk.
  */
-import type { AdapterChoice } from '../adapters/choice.ts';
-import type { Config } from '../config/config.ts';
-import { bufferName } from '../kvcache/buffers.ts';
-import type { KVCache } from '../kvcache/kv-cache.ts';
-import type { CacheLease } from '../kvcache/lease.ts';
-import type { TokenPositions } from '../step/step-types.ts';
-import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
-import { isList, shown } from '../util/option-names.ts';
+import type { AdapterChoice } from '../../adapters/choice.ts';
+import type { Config } from '../../config/config.ts';
+import { bufferName } from '../../kvcache/buffers.ts';
+import type { KVCache } from '../../kvcache/kv-cache.ts';
+import type { CacheLease } from '../../kvcache/lease.ts';
+import type { TokenPositions } from '../../step/step-types.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
+import { isList, shown } from '../../util/option-names.ts';
+import type { PrefillModel } from '../model.ts';
 import { chunkEnd } from './chunk-schedule.ts';
-import type { PrefillModel } from './model.ts';
 
 /** Tokens of a prompt that go through the graph at once. */
 export const CHUNK_LENGTH = 256;

@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { caseFolder } from '../../test/support/family-cases.ts';
-import { ids, watchSteps } from '../../test/support/small-model.ts';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import { loadModel } from '../load/load-model-node.ts';
-import type { LanguageModel } from './language-model.ts';
-import type { LogitsProcessor } from './sampling/logits.ts';
+import { caseFolder } from '../../../test/support/family-cases.ts';
+import { ids, watchSteps } from '../../../test/support/small-model.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { loadModel } from '../../load/load-model-node.ts';
+import type { LanguageModel } from '../language-model.ts';
+import type { LogitsProcessor } from '../sampling/logits.ts';
 
 const cacheDir = await tempFolder('engine');
 let small: LanguageModel;

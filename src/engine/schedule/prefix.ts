@@ -2,9 +2,9 @@
  * @file Prompts that begin like what a cache has seen: that part is not computed again.
  */
 
-import type { KVCache } from '../kvcache/kv-cache.ts';
-import type { CacheLease } from '../kvcache/lease.ts';
-import { InputError } from '../util/errors.ts';
+import type { KVCache } from '../../kvcache/kv-cache.ts';
+import type { CacheLease } from '../../kvcache/lease.ts';
+import { InputError } from '../../util/errors.ts';
 
 /**
  * Brings a cache of one row to the longest beginning of `tokens` that it can continue from, without the last token,

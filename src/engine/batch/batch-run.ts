@@ -1,8 +1,8 @@
 /**
  * @file What runs of `generateBatch` tell, here and in a worker.
  */
-import { refuseRetired } from '../util/retired.ts';
-import type { GenerationResult, TextChunk } from './options.ts';
+import { refuseRetired } from '../../util/retired.ts';
+import type { GenerationResult, TextChunk } from '../options.ts';
 
 /** What happens to a request: some chunks of text, then one end or one error. */
 export type BatchEvent =

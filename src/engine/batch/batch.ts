@@ -1,16 +1,16 @@
-import { MAX_BATCH } from '../kvcache/options.ts';
-import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
+import { MAX_BATCH } from '../../kvcache/options.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
+import { leaveWhenDropped } from '../dropped.ts';
+import type { DecoderModel } from '../model.ts';
+import type { BatchOptions, BatchRequest } from '../options.ts';
+import { checkBatch } from '../request-options.ts';
+import type { Scheduler } from '../schedule/scheduler.ts';
+import { Sequence, type SequenceEnd, type SequenceReader } from '../schedule/sequence.ts';
 import { type BatchEvent, BatchRun } from './batch-run.ts';
-import { leaveWhenDropped } from './dropped.ts';
-import type { DecoderModel } from './model.ts';
-import type { BatchOptions, BatchRequest } from './options.ts';
-import { checkBatch } from './request-options.ts';
 import { RequestQueue, type Source } from './request-queue.ts';
-import type { Scheduler } from './scheduler.ts';
-import { Sequence, type SequenceEnd, type SequenceReader } from './sequence.ts';
 
-export type { BatchOptions, BatchRequest } from './options.ts';
+export type { BatchOptions, BatchRequest } from '../options.ts';
 
 const BATCH_SIZE = 8;
 

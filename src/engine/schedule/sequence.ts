@@ -2,23 +2,23 @@
  * @file One generation: its tokens, its cache, how tokens are chosen, its text, and its end. The scheduler runs its
  * steps.
  */
-import type { AdapterChoice } from '../adapters/choice.ts';
-import type { CacheStats } from '../kvcache/inspect.ts';
-import type { KVCache } from '../kvcache/kv-cache.ts';
-import type { CacheLease } from '../kvcache/lease.ts';
-import { InputError } from '../util/errors.ts';
-import { wholeNumber } from '../util/numbers.ts';
+import type { AdapterChoice } from '../../adapters/choice.ts';
+import type { CacheStats } from '../../kvcache/inspect.ts';
+import type { KVCache } from '../../kvcache/kv-cache.ts';
+import type { CacheLease } from '../../kvcache/lease.ts';
+import { InputError } from '../../util/errors.ts';
+import { wholeNumber } from '../../util/numbers.ts';
+import { withDefaults } from '../defaults.ts';
+import { answerEnds, messagesPrompt } from '../messages.ts';
+import type { DecoderModel } from '../model.ts';
+import type { FinishReason, GenerationResult, SequenceRequest, TextChunk } from '../options.ts';
+import { promptTokens, resolveCache } from '../prompt.ts';
+import { checkRequest } from '../request-options.ts';
+import { Speculator } from '../speculate/speculator.ts';
 import { Clock } from './clock.ts';
-import { withDefaults } from './defaults.ts';
-import { answerEnds, messagesPrompt } from './messages.ts';
-import type { DecoderModel } from './model.ts';
-import type { FinishReason, GenerationResult, SequenceRequest, TextChunk } from './options.ts';
 import { type PrefillStep, PromptReader } from './prefill.ts';
 import { reusePrefix } from './prefix.ts';
-import { promptTokens, resolveCache } from './prompt.ts';
-import { checkRequest } from './request-options.ts';
 import { type BatchMember, type BatchRow, ownRow } from './shared-batch.ts';
-import { Speculator } from './speculate/speculator.ts';
 import { TokenStream } from './token-stream.ts';
 
 /** How a sequence ended; `failure` where it was not by itself. */

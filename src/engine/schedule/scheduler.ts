@@ -5,11 +5,11 @@
  * policy and options share the step. While other readers' sequences decode, a round reads one short chunk, so that none
  * waits long for another's prompt.
  */
-import { CacheFullError } from '../util/errors.ts';
-import { macrotask } from '../util/macrotask.ts';
-import { range } from '../util/numbers.ts';
-import type { DecoderModel } from './model.ts';
-import type { FinishReason } from './options.ts';
+import { CacheFullError } from '../../util/errors.ts';
+import { macrotask } from '../../util/macrotask.ts';
+import { range } from '../../util/numbers.ts';
+import type { DecoderModel } from '../model.ts';
+import type { FinishReason } from '../options.ts';
 import { CHUNK_LENGTH, prefill } from './prefill.ts';
 import { PromptPace, shortestFirst } from './prompt-order.ts';
 import type { Sequence, SequenceEnd } from './sequence.ts';
