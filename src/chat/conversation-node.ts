@@ -8,8 +8,8 @@ import { loadCache, saveCache } from '../engine/snapshot-node.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
 import type { PolicyRow } from '../kvcache/policy/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
-import { writeWhole } from '../util/files-node.ts';
-import { isObject } from '../util/is-object.ts';
+import { writeWhole } from '../util/files/files-node.ts';
+import { isObject } from '../util/json/is-object.ts';
 import { Conversation, type ConversationOptions } from './conversation.ts';
 
 const VERSION = 1;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { f32, safetensorsFile } from '../../test/support/safetensors-bytes.ts';
 import { CheckpointError } from '../util/errors.ts';
-import { pathFlaw } from '../util/relative-path.ts';
+import { pathFlaw } from '../util/files/relative-path.ts';
 import { buildCheckpoint, type CheckpointFiles } from './checkpoint.ts';
 import { checkpointFromBlobs } from './from-blobs.ts';
 

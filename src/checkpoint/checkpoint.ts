@@ -2,8 +2,8 @@
  * @file A checkpoint from named files, wherever they are: a folder, blobs in a browser.
  */
 import { CheckpointError } from '../util/errors.ts';
-import { parseJsonObject } from '../util/json.ts';
-import { pathFlaw } from '../util/relative-path.ts';
+import { pathFlaw } from '../util/files/relative-path.ts';
+import { parseJsonObject } from '../util/json/json.ts';
 import { sha256 } from '../util/sha256.ts';
 import { identify } from './identity.ts';
 import { readSafetensors, type SafetensorsFile } from './safetensors.ts';

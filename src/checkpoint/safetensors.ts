@@ -8,9 +8,9 @@
 import { DTYPE_BYTES } from '../util/dtypes.ts';
 import { CheckpointError, InputError } from '../util/errors.ts';
 import { widenInto } from '../util/half.ts';
-import { isObject } from '../util/is-object.ts';
-import { findJsonFlaw } from '../util/json-keys.ts';
-import { show } from '../util/show.ts';
+import { isObject } from '../util/json/is-object.ts';
+import { findJsonFlaw } from '../util/json/json-keys.ts';
+import { show } from '../util/json/show.ts';
 import type { ByteSource, StoredDtype, StoredTensor, TensorRange } from './types.ts';
 
 /** The same limit as in the reference implementation. */

@@ -2,11 +2,11 @@
  * @file `model.safetensors.index.json`: which shard holds which tensor.
  */
 import { CheckpointError } from '../util/errors.ts';
-import { isObject } from '../util/is-object.ts';
-import { parseJsonObject } from '../util/json.ts';
-import { findJsonFlaw } from '../util/json-keys.ts';
-import { pathFlaw } from '../util/relative-path.ts';
-import { show } from '../util/show.ts';
+import { pathFlaw } from '../util/files/relative-path.ts';
+import { isObject } from '../util/json/is-object.ts';
+import { parseJsonObject } from '../util/json/json.ts';
+import { findJsonFlaw } from '../util/json/json-keys.ts';
+import { show } from '../util/json/show.ts';
 
 /** The name under which Hugging Face libraries store the index. */
 export const SHARD_INDEX_FILE = 'model.safetensors.index.json';

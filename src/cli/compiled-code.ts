@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import module from 'node:module';
 import { join } from 'node:path';
-import { defaultCacheDir } from '../util/home-node.ts';
+import { defaultCacheDir } from '../util/files/home-node.ts';
 
 /** Node's function, of which a version without it has nothing. It throws nothing: the folder may be read-only. */
 type Enable = (folder: string) => unknown;

@@ -3,7 +3,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { packageFile } from '../util/shipped-node.ts';
+import { packageFile } from '../util/files/shipped-node.ts';
 import { addOfflineBatch } from './commands/batch.ts';
 import { addBench } from './commands/bench.ts';
 import { addCache } from './commands/cache.ts';

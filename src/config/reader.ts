@@ -2,8 +2,8 @@
  * @file Reads values out of a config.json with checks, and remembers which keys were asked for.
  */
 import { ConfigError } from '../util/errors.ts';
-import { isObject } from '../util/is-object.ts';
-import { show } from '../util/show.ts';
+import { isObject } from '../util/json/is-object.ts';
+import { show } from '../util/json/show.ts';
 
 type Keys = string | readonly string[];
 

@@ -5,8 +5,8 @@
 import { readSafetensors } from '../checkpoint/safetensors.ts';
 import type { ByteSource, Checkpoint } from '../checkpoint/types.ts';
 import { ConfigError } from '../util/errors.ts';
+import { show } from '../util/json/show.ts';
 import { product } from '../util/numbers.ts';
-import { show } from '../util/show.ts';
 import type { DenseLayer, LayerNormStep, Pooling } from './pooling.ts';
 
 export type ModuleSource = Pick<Checkpoint, 'name' | 'readText' | 'readJson' | 'openFile'>;

@@ -5,9 +5,9 @@
 
 import { TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
 import { ConfigError } from '../util/errors.ts';
-import { isObject } from '../util/is-object.ts';
-import { parseJson } from '../util/json.ts';
-import { show } from '../util/show.ts';
+import { isObject } from '../util/json/is-object.ts';
+import { parseJson } from '../util/json/json.ts';
+import { show } from '../util/json/show.ts';
 import { isCount, type ModuleSource, moduleConfig, readDense, readLayerNorm, readPooling } from './module-files.ts';
 import type { DenseLayer, LayerNormStep, Pooling } from './pooling.ts';
 

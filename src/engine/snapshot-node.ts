@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import type { PolicyRow } from '../kvcache/policy/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
-import { writeWhole } from '../util/files-node.ts';
+import { writeWhole } from '../util/files/files-node.ts';
 import { checkTextModel, type TextCache, type TextModel } from './text-model.ts';
 
 /**

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../util/errors.ts';
-import { parseJsonObject } from '../util/json.ts';
+import { parseJsonObject } from '../util/json/json.ts';
 import { readConfig } from './read-config.ts';
 
 const FOLDER = join(import.meta.dirname, '../../test/fixtures/published');

@@ -5,7 +5,7 @@
 import type { Config } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { ConfigError } from '../util/errors.ts';
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 import type { Family } from './family.ts';
 import type { FamilyConfig } from './layers.ts';
 

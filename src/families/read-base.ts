@@ -4,8 +4,8 @@
 import type { Activation, NormSpec, QkNormSpec, RopeSpec } from '../config/config.ts';
 import type { LayerSpec, SelfAttention } from '../config/layer-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
+import { show } from '../util/json/show.ts';
 import { range } from '../util/numbers.ts';
-import { show } from '../util/show.ts';
 import type { FamilyConfig, MlpKind } from './layers.ts';
 import { type RopeDefaults, readRope } from './read-rope.ts';
 

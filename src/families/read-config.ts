@@ -3,7 +3,7 @@
  */
 
 import { ConfigReader, checkIsObject } from '../config/reader.ts';
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 import { configOf } from './layers.ts';
 import { type ReadConfig, type ReadFamilyConfig, readAs } from './read-as.ts';
 import { FAMILIES } from './table.ts';

@@ -4,7 +4,7 @@
  */
 import type { RopeScaling, RopeSpec } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 
 /** What a family fixes or defaults, where its config.json is silent. */
 export interface RopeDefaults {

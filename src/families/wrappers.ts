@@ -3,8 +3,8 @@
  * encoders.
  */
 import { ConfigError } from '../util/errors.ts';
-import { isObject } from '../util/is-object.ts';
-import { show } from '../util/show.ts';
+import { isObject } from '../util/json/is-object.ts';
+import { show } from '../util/json/show.ts';
 import type { Family } from './family.ts';
 import { NESTED_DEFAULTS } from './nested-defaults.ts';
 import { REFUSED_TYPES } from './refused-types.ts';

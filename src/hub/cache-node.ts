@@ -10,7 +10,7 @@ import { dirname, join, relative } from 'node:path';
 import { ggufFiles } from '../checkpoint/gguf/shards.ts';
 import { parseShardIndex, SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
-import { unfinishedName, writeWhole } from '../util/files-node.ts';
+import { unfinishedName, writeWhole } from '../util/files/files-node.ts';
 
 /** The folders of one repository in the cache. */
 export interface RepoCache {

@@ -7,8 +7,8 @@ import { ggufFiles, ggufModels } from '../checkpoint/gguf/shards.ts';
 import { MODEL_FILES, QUANT_FILES, TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
 import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
-import { pathFlaw } from '../util/relative-path.ts';
-import { show } from '../util/show.ts';
+import { pathFlaw } from '../util/files/relative-path.ts';
+import { show } from '../util/json/show.ts';
 
 /** A file as the hub lists it. */
 export interface HubFile {

@@ -4,10 +4,10 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HubError } from '../util/errors.ts';
-import { takeFileLock } from '../util/file-lock-node.ts';
-import { freeBytes } from '../util/files-node.ts';
+import { takeFileLock } from '../util/files/file-lock-node.ts';
+import { freeBytes } from '../util/files/files-node.ts';
+import { pathFlaw } from '../util/files/relative-path.ts';
 import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
-import { pathFlaw } from '../util/relative-path.ts';
 import {
   fileSize,
   ggufInSnapshot,

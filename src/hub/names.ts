@@ -2,7 +2,7 @@
  * @file How models of the hub are named.
  */
 import { HubError } from '../util/errors.ts';
-import { pathFlaw } from '../util/relative-path.ts';
+import { pathFlaw } from '../util/files/relative-path.ts';
 
 /** How a GGUF model on the hub is named: `org/name:Q4_K_M` or `org/name/folder/file.gguf`. Null for anything else. */
 export function hubGguf(model: string): { readonly id: string; readonly gguf: string } | null {

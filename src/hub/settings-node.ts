@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { HubError } from '../util/errors.ts';
-import { homeFolder } from '../util/home-node.ts';
+import { homeFolder } from '../util/files/home-node.ts';
 
 /** Environment variables; `process.env` fits. */
 export type Environment = Readonly<Record<string, string | undefined>>;

@@ -6,7 +6,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { HubError, KeyholdError } from '../util/errors.ts';
-import { writeAt } from '../util/files-node.ts';
+import { writeAt } from '../util/files/files-node.ts';
 import { fileSize } from './cache-node.ts';
 import type { HubFile } from './files.ts';
 import type { HubHttp } from './http.ts';

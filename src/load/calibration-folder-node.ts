@@ -5,8 +5,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CalibrationStore } from '../engine/calibration/calibrations.ts';
-import { writeWhole } from '../util/files-node.ts';
-import { cacheFolder } from '../util/home-node.ts';
+import { writeWhole } from '../util/files/files-node.ts';
+import { cacheFolder } from '../util/files/home-node.ts';
 
 /** @param cacheDir as of prepared weights. */
 export function calibrationFolder(cacheDir?: string): CalibrationStore {

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type TensorToWrite, tensorBytes, writeSafetensors } from '../checkpoint/write-safetensors-node.ts';
 import { InputError, KeyholdError, WeightsError } from '../util/errors.ts';
-import { freeBytes, syncFolder, unfinishedName } from '../util/files-node.ts';
+import { freeBytes, syncFolder, unfinishedName } from '../util/files/files-node.ts';
 
 export const MAX_SHARD_BYTES = 5e9;
 /** Files that belong to the model besides its weights and its config.json. */

@@ -4,8 +4,8 @@
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { EncoderModel } from '../embed/encoder-model.ts';
 import type { Reranker } from '../embed/reranker.ts';
+import { TINY_MODEL } from '../util/files/shipped-node.ts';
 import { checkOptionNames } from '../util/option-names.ts';
-import { TINY_MODEL } from '../util/shipped-node.ts';
 import { assembleEncoder } from './load-encoder.ts';
 import { assembleFrom, LOAD_OPTIONS, type LoadOptions, RENAMED } from './load-model-node.ts';
 import { assembleReranker } from './load-reranker.ts';

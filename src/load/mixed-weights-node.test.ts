@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { loadModel } from '../node.ts';
-import { unfinishedName } from '../util/files-node.ts';
+import { unfinishedName } from '../util/files/files-node.ts';
 import { bitsOf } from '../weights/ggml-formats.ts';
 import { defaultEngine } from './engines-node.ts';
 import { preparedFormats } from './load-model-node.ts';

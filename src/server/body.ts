@@ -2,8 +2,8 @@
  * @file Bodies of requests as JSON, within limits.
  */
 import type { Context } from 'hono';
-import { isObject } from '../util/is-object.ts';
-import { findJsonFlaw } from '../util/json-keys.ts';
+import { isObject } from '../util/json/is-object.ts';
+import { findJsonFlaw } from '../util/json/json-keys.ts';
 import { HttpError } from './http-error.ts';
 
 const MAX_DEPTH = 64;

@@ -4,7 +4,7 @@
  * time.
  */
 import * as v from 'valibot';
-import { issueText } from '../util/issue.ts';
+import { issueText } from '../util/json/issue.ts';
 import { HttpError } from './http-error.ts';
 import type { TurnOptions } from './turn.ts';
 

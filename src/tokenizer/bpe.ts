@@ -1,7 +1,7 @@
 /**
  * @file Byte-pair encoding: neighbours are merged, the pair that was learned first before others.
  */
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 import { byteTokens } from './bytes.ts';
 import { fail, flag, type Json } from './fields.ts';
 import type { ReadMerges, TokenIds, TokenModel, Vocabulary } from './token-model.ts';

@@ -2,7 +2,7 @@
  * @file What must hold of tokenizer.json and tokenizer_config.json before anything is built from them.
  */
 import { TokenizerError } from '../util/errors.ts';
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 import { fail, type Json, object } from './fields.ts';
 import type { ReadVocabulary, TokenIds } from './token-model.ts';
 

@@ -2,7 +2,7 @@
  * @file Decoders: tokens as text. Each part takes a list of texts and gives another; the texts that are left are
  * joined.
  */
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 import { byteOfToken, bytesOfToken } from './bytes.ts';
 import { count, fail, flag, type Json, list, object, text } from './fields.ts';
 import { finder, replaceAll } from './pattern.ts';

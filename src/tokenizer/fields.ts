@@ -2,8 +2,8 @@
  * @file Fields of tokenizer.json, with errors that say which one is wrong.
  */
 import { TokenizerError } from '../util/errors.ts';
-import { isObject } from '../util/is-object.ts';
-import { show } from '../util/show.ts';
+import { isObject } from '../util/json/is-object.ts';
+import { show } from '../util/json/show.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 

@@ -2,7 +2,7 @@
  * @file The model of a tokenizer: a word as ids.
  */
 import { TokenizerError } from '../util/errors.ts';
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 import { bpe } from './bpe.ts';
 import { count, type Json, text } from './fields.ts';
 import type { TokenIds, TokenModel, Vocabulary } from './token-model.ts';

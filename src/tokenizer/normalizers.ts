@@ -1,7 +1,7 @@
 /**
  * @file Normalizers: what becomes of a text before it is split.
  */
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 import { toByteChars } from './bytes.ts';
 import { fail, flag, type Json, list, object, text } from './fields.ts';
 import { finder, replaceAll } from './pattern.ts';

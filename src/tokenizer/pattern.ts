@@ -1,8 +1,9 @@
 /**
  * @file Patterns of Split and Replace, and what a split does with them.
  */
+
+import { show } from '../util/json/show.ts';
 import { Regex, RegexError } from '../util/regex/regex.ts';
-import { show } from '../util/show.ts';
 import { fail, type Json, object } from './fields.ts';
 
 /** Start and end of every match, one after the other. */

@@ -1,7 +1,7 @@
 /**
  * @file Post-processors: the special tokens around a text.
  */
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 import { fail, type Json, list, object } from './fields.ts';
 
 /** The ids of a text with what belongs around them. */

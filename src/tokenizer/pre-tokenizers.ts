@@ -1,7 +1,7 @@
 /**
  * @file Pre-tokenizers: how a text is cut before the model sees it.
  */
-import { show } from '../util/show.ts';
+import { show } from '../util/json/show.ts';
 import { toByteChars } from './bytes.ts';
 import { count, fail, flag, type Json, list, object, text } from './fields.ts';
 import {

@@ -2,7 +2,7 @@
  * @file Text to token ids and back, by a checkpoint's tokenizer.json.
  */
 import { InputError, TokenizerError } from '../util/errors.ts';
-import { isObject } from '../util/is-object.ts';
+import { isObject } from '../util/json/is-object.ts';
 import { isList, shown } from '../util/option-names.ts';
 import { RegexError } from '../util/regex/regex.ts';
 import { AddedTokens } from './added-tokens.ts';

@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { loadRenderer } from '../chat/renderer.ts';
 import type { LoadOptions, LoadProgress } from '../load/load-model-node.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
-import { TINY_MODEL } from '../util/shipped-node.ts';
+import { TINY_MODEL } from '../util/files/shipped-node.ts';
 import { exitFlags, waitForStep } from './exit-guard.ts';
 import type { ModelFacts } from './protocol.ts';
 import { Caller, type CallOptions } from './rpc.ts';

@@ -7,7 +7,7 @@ import { isEncoder } from '../../src/config/config.ts';
 import { readConfig } from '../../src/families/read-config.ts';
 import { type EncoderModel, type LanguageModel, type LoadOptions, loadEncoder, loadModel } from '../../src/node.ts';
 import { ConfigError } from '../../src/util/errors.ts';
-import { parseJsonObject } from '../../src/util/json.ts';
+import { parseJsonObject } from '../../src/util/json/json.ts';
 
 export async function loadCase(
   path: string,

@@ -3,7 +3,7 @@
  */
 
 import { AdapterError } from '../../util/errors.ts';
-import { pathFlaw } from '../../util/relative-path.ts';
+import { pathFlaw } from '../../util/files/relative-path.ts';
 import { type AdapterFiles, AdapterTensors, type OpenAdapter, openTensors, readSettings } from './adapter-files.ts';
 import { LITGPT_SETTINGS, LITGPT_TENSORS, readLitgpt } from './litgpt.ts';
 import { PEFT_CONFIG, PEFT_TENSORS, readPeft } from './peft.ts';

@@ -7,7 +7,7 @@ import { fileError } from '../../checkpoint/file-source-node.ts';
 import { isGgufFile } from '../../checkpoint/open.ts';
 import { folderFiles } from '../../checkpoint/open-node.ts';
 import { AdapterError } from '../../util/errors.ts';
-import { shippedFolder } from '../../util/shipped-node.ts';
+import { shippedFolder } from '../../util/files/shipped-node.ts';
 import type { OpenAdapter } from './adapter-files.ts';
 import { openGgufAdapter } from './gguf.ts';
 import { openAdapter } from './open-adapter.ts';

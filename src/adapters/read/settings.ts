@@ -3,8 +3,8 @@
  * value.
  */
 import { AdapterError } from '../../util/errors.ts';
-import { parseJsonObject } from '../../util/json.ts';
-import { show } from '../../util/show.ts';
+import { parseJsonObject } from '../../util/json/json.ts';
+import { show } from '../../util/json/show.ts';
 
 export class Settings {
   readonly where: string;

@@ -1,7 +1,7 @@
 /**
  * @file What stands between the markers of calls, in each of the forms that models write.
  */
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import { GEMMA, LiteralError, LiteralReader, PYTHON } from './literals.ts';
 
 /** A call of a tool. */

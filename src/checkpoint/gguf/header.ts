@@ -4,7 +4,7 @@
  * Every count, length and offset is checked against the size of the file before anything is read or allocated by it.
  */
 import { CheckpointError } from '../../util/errors.ts';
-import { show } from '../../util/show.ts';
+import { show } from '../../util/json/show.ts';
 import type { ByteSource } from '../types.ts';
 import { TENSOR_TYPES, type TensorType } from './block-formats.ts';
 import { decodeTexts, findTexts, type PackedTexts, textAt } from './texts.ts';

@@ -2,7 +2,7 @@
  * @file Reads values out of a GGUF file's metadata, with checks.
  */
 import { CheckpointError } from '../../util/errors.ts';
-import { show } from '../../util/show.ts';
+import { show } from '../../util/json/show.ts';
 import type { MetadataArray, MetadataValue } from './header.ts';
 import type { PackedTexts } from './texts.ts';
 

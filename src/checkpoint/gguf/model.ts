@@ -3,8 +3,8 @@
  */
 
 import { CheckpointError } from '../../util/errors.ts';
+import { show } from '../../util/json/show.ts';
 import { product } from '../../util/numbers.ts';
-import { show } from '../../util/show.ts';
 import type { StoredTensor } from '../types.ts';
 import type { Architecture, GgufModel, Json } from './architecture.ts';
 import { ARCHITECTURES } from './architectures/table.ts';

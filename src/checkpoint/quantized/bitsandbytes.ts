@@ -4,7 +4,7 @@
  */
 
 import { CheckpointError } from '../../util/errors.ts';
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import type { StoredTensor } from '../types.ts';
 import type { Json, Method, QuantizedModule } from './method.ts';
 import { allFloats, madeMatrix, rawBytes } from './tensors.ts';

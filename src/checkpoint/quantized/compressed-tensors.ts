@@ -1,7 +1,7 @@
 /**
  * @file compressed-tensors (llm-compressor): packed integers, int8, fp8, nvfp4 and mxfp4, told apart by their tensors.
  */
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import type { StoredTensor } from '../types.ts';
 import { mxfp4Matrix, nvfp4Matrix } from './fp4.ts';
 import type { Method, QuantizedModule, QuantSettings } from './method.ts';

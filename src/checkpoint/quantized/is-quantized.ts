@@ -2,7 +2,7 @@
  * @file Whether a config.json says that its weights are quantized. Apart from the readers, which pages of other
  * checkpoints do without.
  */
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 
 export interface StatedSettings {
   /** Of the usual name. */

@@ -3,8 +3,8 @@
  */
 
 import { CheckpointError } from '../../util/errors.ts';
-import { isObject } from '../../util/is-object.ts';
-import { show } from '../../util/show.ts';
+import { isObject } from '../../util/json/is-object.ts';
+import { show } from '../../util/json/show.ts';
 import type { StoredTensor } from '../types.ts';
 
 export type Json = Readonly<Record<string, unknown>>;

@@ -3,7 +3,7 @@
  * 4 or 8 bits with scales alone.
  */
 import { widenInto } from '../../util/half.ts';
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import { entry } from '../gguf/rearrange.ts';
 import type { StoredTensor } from '../types.ts';
 import { mxfp4Matrix, nvfp4Matrix, powerOfTwo } from './fp4.ts';

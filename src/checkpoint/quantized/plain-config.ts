@@ -1,7 +1,7 @@
 /**
  * @file config.json without what it says of quantizing.
  */
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 
 const KEYS = ['quantization_config', 'compression_config', 'quantization'];
 

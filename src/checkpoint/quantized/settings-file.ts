@@ -1,7 +1,7 @@
 /**
  * @file Settings of quantizing that older tools wrote beside config.json.
  */
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import { QUANT_FILES } from '../model-files.ts';
 import type { Checkpoint } from '../types.ts';
 

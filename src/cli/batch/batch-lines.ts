@@ -3,7 +3,7 @@
  */
 import * as v from 'valibot';
 import { type BatchRequest, InputError } from '../../index.ts';
-import { issueText } from '../../util/issue.ts';
+import { issueText } from '../../util/json/issue.ts';
 import { UsageError } from '../failure.ts';
 import { readTextFile } from '../input/text-file.ts';
 import { LineFile } from './line-file.ts';

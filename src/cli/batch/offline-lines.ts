@@ -5,7 +5,7 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import * as v from 'valibot';
 import { InputError } from '../../index.ts';
-import { issueText } from '../../util/issue.ts';
+import { issueText } from '../../util/json/issue.ts';
 import { UsageError } from '../failure.ts';
 
 const ROUTES = ['/v1/chat/completions', '/v1/completions'] as const;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CliProcess, keyhold, testIo } from '../../../test/support/cli.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
-import { takeFileLock } from '../../util/file-lock-node.ts';
+import { takeFileLock } from '../../util/files/file-lock-node.ts';
 import { run } from '../program.ts';
 
 const folder = await tempFolder('batch-cli');

@@ -3,7 +3,7 @@
  */
 
 import type { BatchOptions, BatchResult, LanguageModel } from '../../index.ts';
-import { type FileLock, takeFileLock } from '../../util/file-lock-node.ts';
+import { type FileLock, takeFileLock } from '../../util/files/file-lock-node.ts';
 import { type CliIo, shown, tell, write } from '../io.ts';
 import { counted, duration, rate } from '../output/format.ts';
 import type { Progress } from '../output/progress.ts';

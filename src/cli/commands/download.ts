@@ -4,7 +4,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
-import { shippedFolder } from '../../util/shipped-node.ts';
+import { shippedFolder } from '../../util/files/shipped-node.ts';
 import { UsageError } from '../failure.ts';
 import { addExamples } from '../help.ts';
 import { addHubOptions, type HubFlags, hubOptions } from '../input/options.ts';

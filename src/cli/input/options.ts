@@ -21,7 +21,7 @@ import {
 import { definePolicy, InputError, type WeightChoice } from '../../index.ts';
 import { DEVICES, type DeviceName, ENGINES, type EngineName } from '../../load/engines-node.ts';
 import type { LoadOptions } from '../../node.ts';
-import { shippedFolder, TINY_MODEL } from '../../util/shipped-node.ts';
+import { shippedFolder, TINY_MODEL } from '../../util/files/shipped-node.ts';
 import { UsageError } from '../failure.ts';
 import { helpSection } from '../help.ts';
 import { type Progress, retryNote } from '../output/progress.ts';

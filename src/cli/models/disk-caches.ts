@@ -4,8 +4,8 @@
 import { lstat, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readHubSettings } from '../../hub/settings-node.ts';
-import { takeFileLock } from '../../util/file-lock-node.ts';
-import { defaultCacheDir } from '../../util/home-node.ts';
+import { takeFileLock } from '../../util/files/file-lock-node.ts';
+import { defaultCacheDir } from '../../util/files/home-node.ts';
 import { LABEL_FILE, MANIFEST_FILE } from '../../weights/store-node.ts';
 import type { CliIo } from '../io.ts';
 

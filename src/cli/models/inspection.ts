@@ -19,7 +19,7 @@ import {
 import { hubGguf } from '../../hub/names.ts';
 import { type CalibrationTable, CheckpointError, HubError } from '../../index.ts';
 import type { LoadOptions } from '../../node.ts';
-import { parseJsonObject } from '../../util/json.ts';
+import { parseJsonObject } from '../../util/json/json.ts';
 import { product } from '../../util/numbers.ts';
 import { asUsage } from '../input/options.ts';
 

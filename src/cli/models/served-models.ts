@@ -8,7 +8,7 @@ import { WEIGHT_CHOICES } from '../../exports/checkpoint.ts';
 import { checkCacheOptions, readCacheBytes } from '../../exports/policies.ts';
 import { DEVICES, ENGINES } from '../../load/engines-node.ts';
 import type { CacheClass } from '../../server/served-model.ts';
-import { issueText } from '../../util/issue.ts';
+import { issueText } from '../../util/json/issue.ts';
 import { UsageError } from '../failure.ts';
 import { asUsage } from '../input/options.ts';
 import { readTextFile } from '../input/text-file.ts';

@@ -3,7 +3,7 @@
  * transformers models/gpt_neo.
  */
 import type { ConfigReader } from '../../config/reader.ts';
-import { show } from '../../util/show.ts';
+import { show } from '../../util/json/show.ts';
 import { type Family, plainMlpTensors } from '../family.ts';
 import { attnBias, MAX_LAYERS, readBase, ungatedMlp, window } from '../read-base.ts';
 import { GPT2_KEYS, GPT2_TENSORS } from './gpt2.ts';

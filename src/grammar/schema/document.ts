@@ -2,7 +2,7 @@
  * @file A schema document: its references and its limits.
  */
 import { FormatError } from '../../util/errors.ts';
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import type { Json, JsonObject } from './form.ts';
 
 const MAX_DEPTH = 128;

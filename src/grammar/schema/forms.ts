@@ -2,7 +2,7 @@
  * @file Schemas as forms: references, and the keywords that combine schemas.
  */
 import { FormatError } from '../../util/errors.ts';
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import { at, escapePointer, type SchemaDocument } from './document.ts';
 import {
   ANY_FORM,

@@ -3,7 +3,7 @@
  * and path.
  */
 import { FormatError } from '../../util/errors.ts';
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import { ALL_CODES, type JsonCharacters } from '../terms/characters.ts';
 import { searchTerm } from '../terms/pattern.ts';
 import type { Term, Terms } from '../terms/terms.ts';

@@ -1,7 +1,7 @@
 /**
  * @file What a schema does not allow, as forms: for `not`, `if`, and the branches of `oneOf`.
  */
-import { isObject } from '../../util/is-object.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import {
   ANY_FORM,
   ANY_TYPE,

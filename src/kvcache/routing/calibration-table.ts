@@ -2,8 +2,8 @@
  * @file What calibration measured of a model: how much of the past each query group reads. Policies distribute slots by it.
  */
 import { InputError } from '../../util/errors.ts';
-import { isObject } from '../../util/is-object.ts';
-import { show } from '../../util/show.ts';
+import { isObject } from '../../util/json/is-object.ts';
+import { show } from '../../util/json/show.ts';
 import type { CacheShape } from '../shape.ts';
 
 /** Quantiles of a group's weights. */

@@ -10,7 +10,7 @@ import { encodeValues, WRITTEN_FORMATS, type WrittenFormat } from '../../checkpo
 import { vocabularyEntries } from '../../checkpoint/gguf/write/vocabulary-entries.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
 import { InputError, KeyholdError, WeightsError } from '../../util/errors.ts';
-import { freeBytes, syncFolder, unfinishedName } from '../../util/files-node.ts';
+import { freeBytes, syncFolder, unfinishedName } from '../../util/files/files-node.ts';
 import { PIECE_VALUES } from '../../util/numbers.ts';
 import { adaptPlan } from '../load-adapters.ts';
 import type { MergeSource } from '../merge-node.ts';

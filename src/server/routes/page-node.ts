@@ -3,7 +3,7 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
-import { packageFile } from '../../util/shipped-node.ts';
+import { packageFile } from '../../util/files/shipped-node.ts';
 import type { PageFiles } from './page-files.ts';
 
 const TYPES: Readonly<Record<string, string>> = {

@@ -3,7 +3,7 @@
  */
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeWhole } from '../../util/files-node.ts';
+import { writeWhole } from '../../util/files/files-node.ts';
 import type { SessionStore } from './sessions.ts';
 
 const END = '.khc';

@@ -2,7 +2,7 @@
  * @file Byte-level BPE (`gpt2`): tokens are written in GPT-2's letters for bytes, merges are in the file.
  */
 import { TokenizerError } from '../../../util/errors.ts';
-import { show } from '../../../util/show.ts';
+import { show } from '../../../util/json/show.ts';
 import { PackedMerges, PackedVocabulary } from './packed-vocabulary.ts';
 import { addedTokens, sequence, template } from './parts.ts';
 import { DEFAULT_PRE_TOKENIZER, type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';

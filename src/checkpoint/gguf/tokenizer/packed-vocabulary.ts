@@ -3,7 +3,7 @@
  * all else of an opening.
  */
 import { TokenizerError } from '../../../util/errors.ts';
-import { show } from '../../../util/show.ts';
+import { show } from '../../../util/json/show.ts';
 import { decodeTexts, type PackedTexts, textAt } from '../texts.ts';
 
 const SPACE = 0x20;

@@ -2,8 +2,8 @@
  * @file tokenizer.json and tokenizer_config.json, made of the vocabulary in a GGUF file.
  */
 import { TokenizerError } from '../../../util/errors.ts';
-import { parseJsonObject } from '../../../util/json.ts';
-import { show } from '../../../util/show.ts';
+import { parseJsonObject } from '../../../util/json/json.ts';
+import { show } from '../../../util/json/show.ts';
 import { byteLevelJson } from './byte-level.ts';
 import { isCutByLines, sentencePieceJson } from './sentencepiece.ts';
 import type { GgufVocabulary, Json } from './types.ts';

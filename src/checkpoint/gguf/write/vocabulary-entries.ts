@@ -3,7 +3,7 @@
  */
 
 import { TokenizerError } from '../../../util/errors.ts';
-import { isObject } from '../../../util/is-object.ts';
+import { isObject } from '../../../util/json/is-object.ts';
 import { PackedMerges, PackedVocabulary } from '../tokenizer/packed-vocabulary.ts';
 import { preTokenizerOf } from '../tokenizer/pre-tokenizers.ts';
 import { type Json, TOKEN_TYPE } from '../tokenizer/types.ts';

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { ConfigError } from './errors.ts';
+import { ConfigError } from '../errors.ts';
 import { parseJson, parseJsonObject } from './json.ts';
 
 it('reads numbers as Python writes them, outside of strings', () => {

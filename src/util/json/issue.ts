@@ -2,7 +2,7 @@
  * @file What is wrong with a JSON value, in words: of what valibot found.
  */
 import type { BaseIssue } from 'valibot';
-import { shown } from './option-names.ts';
+import { shown } from '../option-names.ts';
 
 const BOUNDS: Readonly<Record<string, string>> = {
   min_value: 'at least',

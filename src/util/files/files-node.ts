@@ -5,7 +5,7 @@ import { readlinkSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { sha256 } from './sha256.ts';
+import { sha256 } from '../sha256.ts';
 
 /** A file is written in less time than this: an older unfinished file was left by a writer that died. */
 const STALE_MS = 60 * 60 * 1000;

@@ -3,7 +3,7 @@
  */
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { InputError } from './errors.ts';
+import { InputError } from '../errors.ts';
 
 /**
  * The home folder as an absolute path.
