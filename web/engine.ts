@@ -2,7 +2,7 @@
  * @file What the page needs of a model, wherever it runs: in a worker of this page, or behind a server.
  */
 import type { CacheContents, CacheMemory, CacheStats } from '../src/exports/policies.ts';
-import type { CacheStep } from '../src/kvcache/events.ts';
+import type { CacheStep } from '../src/kvcache/rows/events.ts';
 
 /** What a cache says of itself. */
 export interface CacheReport {

@@ -2,7 +2,7 @@
  * @file What a cache has kept and evicted, told by its events, or by comparing what it holds from time to time.
  */
 import type { CacheContents } from '../src/exports/policies.ts';
-import type { CacheStep } from '../src/kvcache/events.ts';
+import type { CacheStep } from '../src/kvcache/rows/events.ts';
 
 /** A token in one row of the picture: in a layer, or in a query group of one. */
 export interface CellState {

@@ -5,11 +5,11 @@
 import type { AdapterChoice, AdapterUse } from '../adapters/choice.ts';
 import type { OpenAdapter } from '../adapters/read/adapter-files.ts';
 import type { Config } from '../config/config.ts';
-import type { StepListener } from '../kvcache/events.ts';
 import type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { PolicyRow } from '../kvcache/policy/policy.ts';
 import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
+import type { StepListener } from '../kvcache/rows/events.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
 import { shown } from '../util/option-names.ts';

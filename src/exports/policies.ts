@@ -20,7 +20,6 @@ export {
   TovaKVCache,
   ValueLengthH2OKVCache,
 } from '../kvcache/caches.ts';
-export type { CacheStep, GroupStep, StepListener } from '../kvcache/events.ts';
 export type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 export { KVCache } from '../kvcache/kv-cache.ts';
 export type { CacheLease } from '../kvcache/lease.ts';
@@ -62,4 +61,5 @@ export {
 export { type CalibrationTable, readCalibrationTable } from '../kvcache/routing/calibration-table.ts';
 export type { RoutedOptions } from '../kvcache/routing/routed.ts';
 export type { RouteOptions, Routes } from '../kvcache/routing/routes.ts';
+export type { CacheStep, GroupStep, StepListener } from '../kvcache/rows/events.ts';
 export type { CacheShape, LayerShape, RotationShape } from '../kvcache/shape.ts';

@@ -3,7 +3,6 @@
  */
 import { wholeNumber } from '../util/numbers.ts';
 import type { BufferChoice } from './buffers.ts';
-import { headroomOf } from './headroom.ts';
 import {
   type CacheContents,
   type CacheMemory,
@@ -17,7 +16,8 @@ import {
 } from './inspect.ts';
 import { type CacheOptions, checkOptions, readReplay, sameOptions } from './options.ts';
 import type { Policy, PolicyRow } from './policy/policy.ts';
-import type { Row } from './row.ts';
+import { headroomOf } from './rows/headroom.ts';
+import type { Row } from './rows/row.ts';
 import type { CacheShape } from './shape.ts';
 import type { SlotStore } from './slots/slot-store.ts';
 

@@ -2,7 +2,7 @@
  * @file What a cache holds, for people and tests.
  */
 import { range } from '../util/numbers.ts';
-import type { Row } from './row.ts';
+import type { Row } from './rows/row.ts';
 import type { SlotStore } from './slots/slot-store.ts';
 import type { SlotTable } from './slots/slots.ts';
 

@@ -20,10 +20,10 @@ import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
 import { feedCache, makeCache, SAVED_CACHES, SAVED_SHAPE, type SavedCache } from '../../test/support/saved-caches.ts';
 import { CacheBusyError, InputError, PolicyError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
-import type { CacheStep } from './events.ts';
 import type { KVCache } from './kv-cache.ts';
 import { checkCacheOptions, createCache } from './policies.ts';
 import { definePolicy } from './policy/define-policy.ts';
+import type { CacheStep } from './rows/events.ts';
 import { restoreCache, rowArrays, snapshotCache } from './snapshot.ts';
 
 const shape = fakeShape({ windows: [null, 6], groups: 2, heads: 2, headSize: 4 });

@@ -8,21 +8,21 @@
  */
 import { InputError } from '../util/errors.ts';
 import { range, wholeNumber } from '../util/numbers.ts';
-import { Appender } from './append.ts';
 import { CacheReader } from './cache-reader.ts';
-import type { ChunkOutputs } from './chunk.ts';
-import type { StepListener } from './events.ts';
-import { KeySums } from './key-sums.ts';
 import { CacheGuard, type CacheLease } from './lease.ts';
 import { type CacheOptions, cacheFull, MAX_BATCH } from './options.ts';
 import type { PolicyRow } from './policy/policy.ts';
-import { needsRebase, rebaseRow } from './rebase.ts';
-import { Row } from './row.ts';
+import { Appender } from './rows/append.ts';
+import type { ChunkOutputs } from './rows/chunk.ts';
+import type { StepListener } from './rows/events.ts';
+import { KeySums } from './rows/key-sums.ts';
+import { needsRebase, rebaseRow } from './rows/rebase.ts';
+import { Row } from './rows/row.ts';
+import { checkPending, truncateRow } from './rows/truncate.ts';
 import type { CacheShape } from './shape.ts';
 import { SlotStore } from './slots/slot-store.ts';
 import type { SlotTable } from './slots/slots.ts';
 import { KEPT_UNDO_SLOTS } from './slots/undo.ts';
-import { checkPending, truncateRow } from './truncate.ts';
 
 /** Slots by which the memory grows. */
 const GROWTH = 64;

@@ -24,10 +24,10 @@ import { FakeModel, type FakeQuirks, fakeShape } from '../../test/support/fake-m
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import { createBuffer } from './buffers.ts';
-import type { ChunkOutputs } from './chunk.ts';
 import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache } from './policies.ts';
 import { definePolicy } from './policy/define-policy.ts';
+import type { ChunkOutputs } from './rows/chunk.ts';
 
 // Those take other options than sinks and recent tokens.
 const named = EVICTING.filter(({ name }) => !name.startsWith('routed')).map((policy) => [policy.name, policy] as const);

@@ -6,7 +6,7 @@ import { ggmlBackend } from '../backends/ggml/ggml-backend.ts';
 import { stepBytes } from '../backends/ggml/graph/step-bytes.ts';
 import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
 import { type Config, isEncoder } from '../config/config.ts';
-import { partOf } from '../kvcache/chunk.ts';
+import { partOf } from '../kvcache/rows/chunk.ts';
 import { product } from '../util/numbers.ts';
 import { MIX_BITS } from '../weights/mix.ts';
 import type { Param } from '../weights/types.ts';

@@ -31,7 +31,7 @@
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
-import { partOf } from '../kvcache/chunk.ts';
+import { partOf } from '../kvcache/rows/chunk.ts';
 import { layerGroupOf, type SlotSharing } from '../kvcache/slots/slots.ts';
 import type { CachedKV, Rotation } from '../ops/attention.ts';
 import { concat, gatherRows, reshape } from '../ops/basic.ts';

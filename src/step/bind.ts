@@ -5,8 +5,8 @@
 
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, positionStreams } from '../config/config.ts';
-import type { ChunkStates } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import type { ChunkStates } from '../kvcache/rows/chunk.ts';
 import { HIDDEN } from '../kvcache/slots/slots.ts';
 import { crossSpec } from '../model/mixers/cross-attention.ts';
 import { InputError } from '../util/errors.ts';

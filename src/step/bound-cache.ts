@@ -5,8 +5,8 @@
 
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
-import { partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { partOf } from '../kvcache/rows/chunk.ts';
 import type { SlotTable } from '../kvcache/slots/slots.ts';
 import { range } from '../util/numbers.ts';
 import { echoedGroups } from './echo.ts';

@@ -2,8 +2,8 @@
  * @file Inputs of the echo: the chunk's positions if it were read once more, right behind itself.
  */
 import { type StepTensor, tensorOf } from '../backends/types.ts';
-import { partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { partOf } from '../kvcache/rows/chunk.ts';
 import { range } from '../util/numbers.ts';
 import { PositionInputs } from './position-inputs.ts';
 import type { RopeTable } from './rope.ts';

@@ -5,9 +5,9 @@ import { describe, expect, it } from 'vitest';
 import { caseFolder } from '../../test/support/family-cases.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
-import type { ChunkOutputs } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import type { ChunkOutputs } from '../kvcache/rows/chunk.ts';
 import { loadModel } from '../load/load-model-node.ts';
 import { range } from '../util/numbers.ts';
 

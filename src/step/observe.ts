@@ -5,9 +5,9 @@
 
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, headsPerGroup } from '../config/config.ts';
-import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/chunk.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { isOfChunks, needsBy, type Reduction } from '../kvcache/policy/needs.ts';
+import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/rows/chunk.ts';
 import { range } from '../util/numbers.ts';
 import { isInSlots } from './reduced.ts';
 import type { Replay } from './replay.ts';

@@ -1,8 +1,9 @@
 /**
  * @file What a step is asked, and what it gives.
  */
-import type { ChunkOutputs } from '../kvcache/chunk.ts';
+
 import type { CacheLease } from '../kvcache/lease.ts';
+import type { ChunkOutputs } from '../kvcache/rows/chunk.ts';
 import type { AdapterHooks } from '../model/adapter-trace.ts';
 import type { LayerProbe, ProbeOptions } from './probe.ts';
 

@@ -8,7 +8,7 @@ import { PLAIN } from '../../test/support/chat-templates.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { Conversation } from '../chat/conversation.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
-import type { CacheStep } from '../kvcache/events.ts';
+import type { CacheStep } from '../kvcache/rows/events.ts';
 import {
   CacheBusyError,
   InputError,

@@ -3,8 +3,8 @@
  * @file A cache in the thread of its model, as the program holds it.
  */
 import type { TextCache } from '../engine/text-model.ts';
-import type { StepListener } from '../kvcache/events.ts';
 import type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.ts';
+import type { StepListener } from '../kvcache/rows/events.ts';
 import { InputError } from '../util/errors.ts';
 import { refuseRetired } from '../util/retired.ts';
 import type { CacheRef } from './protocol.ts';

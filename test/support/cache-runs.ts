@@ -4,10 +4,10 @@
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import { type BufferKind, createBuffer } from '../../src/kvcache/buffers.ts';
-import type { ChunkOutputs } from '../../src/kvcache/chunk.ts';
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache } from '../../src/kvcache/policies.ts';
 import { definePolicy } from '../../src/kvcache/policy/define-policy.ts';
+import type { ChunkOutputs } from '../../src/kvcache/rows/chunk.ts';
 import type { CacheShape } from '../../src/kvcache/shape.ts';
 import { EMPTY_SLOT } from '../../src/kvcache/slots/slots.ts';
 import { rowArrays } from '../../src/kvcache/snapshot.ts';

@@ -3,7 +3,7 @@
  * lists of slots and whole matrices of attention. One row, any number of layers.
  */
 import type { BufferKind } from '../../src/kvcache/buffers.ts';
-import type { ChunkOutputs } from '../../src/kvcache/chunk.ts';
+import type { ChunkOutputs } from '../../src/kvcache/rows/chunk.ts';
 import { range } from '../../src/util/numbers.ts';
 import { dot, softmax } from './fake-graph.ts';
 import type { FakeModel } from './fake-model.ts';

@@ -2,7 +2,7 @@
  * @file What a cache asks of a policy. Built-in policies and a user's own are made alike, by {@link definePolicy}.
  */
 import type { BufferChoice } from '../buffers.ts';
-import type { ChunkOutputs } from '../chunk.ts';
+import type { ChunkOutputs } from '../rows/chunk.ts';
 import type { CacheShape } from '../shape.ts';
 import type { SlotSharing, SlotStateType } from '../slots/slots.ts';
 import type { Need } from './needs.ts';

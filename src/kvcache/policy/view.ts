@@ -3,8 +3,8 @@
  */
 import { InputError } from '../../util/errors.ts';
 import type { SlotBuffer } from '../buffers/slot-buffer.ts';
-import { type ChunkOutputs, partOf } from '../chunk.ts';
-import type { Row } from '../row.ts';
+import { type ChunkOutputs, partOf } from '../rows/chunk.ts';
+import type { Row } from '../rows/row.ts';
 import { type CacheShape, type LayerShape, turnKey } from '../shape.ts';
 import type { SlotTable } from '../slots/slots.ts';
 import { isOfChunks, type NeededSet, type Reduction } from './needs.ts';

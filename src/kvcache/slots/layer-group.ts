@@ -4,7 +4,7 @@
 import { range } from '../../util/numbers.ts';
 import type { Capacity } from '../buffers/slot-array.ts';
 import type { SlotBuffer } from '../buffers/slot-buffer.ts';
-import type { ChunkOutputs } from '../chunk.ts';
+import type { ChunkOutputs } from '../rows/chunk.ts';
 import type { SlotTable } from './slots.ts';
 
 /** How a table grows. */

@@ -4,8 +4,8 @@
 import { range } from '../../util/numbers.ts';
 import type { SlotBuffer } from '../buffers/slot-buffer.ts';
 import { type BufferChoice, createBuffer } from '../buffers.ts';
-import type { ChunkOutputs } from '../chunk.ts';
 import type { PolicyLayout } from '../policy/policy.ts';
+import type { ChunkOutputs } from '../rows/chunk.ts';
 import type { CacheShape } from '../shape.ts';
 import { CrossAttentionStates } from '../states/cross-attention-states.ts';
 import { RecurrentStates } from '../states/recurrent-states.ts';

@@ -5,7 +5,7 @@
 import { InputError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import { SlotArray } from '../buffers/slot-array.ts';
-import type { ChunkOutputs } from '../chunk.ts';
+import type { ChunkOutputs } from '../rows/chunk.ts';
 import type { CacheShape, StateShape } from '../shape.ts';
 
 /** Arrays as the graph reads them. */

@@ -1,20 +1,20 @@
 /**
  * @file Takes a chunk in: shows it to the policy, plans where the survivors go, and has the store carry the plan out.
  */
-import { GraphError } from '../util/errors.ts';
-import { range } from '../util/numbers.ts';
+import { GraphError } from '../../util/errors.ts';
+import { range } from '../../util/numbers.ts';
+import { cacheFull } from '../options.ts';
+import { type Need, neededSets, needsBy } from '../policy/needs.ts';
+import type { Policy } from '../policy/policy.ts';
+import { LayerView } from '../policy/view.ts';
+import type { CacheShape } from '../shape.ts';
+import { StepPlan } from '../slots/plan.ts';
+import type { SlotStore } from '../slots/slot-store.ts';
+import type { SlotTable } from '../slots/slots.ts';
 import type { ChunkOutputs } from './chunk.ts';
 import { type CacheStep, StepEvents } from './events.ts';
 import type { KeySums } from './key-sums.ts';
-import { cacheFull } from './options.ts';
-import { type Need, neededSets, needsBy } from './policy/needs.ts';
-import type { Policy } from './policy/policy.ts';
-import { LayerView } from './policy/view.ts';
 import type { Row } from './row.ts';
-import type { CacheShape } from './shape.ts';
-import { StepPlan } from './slots/plan.ts';
-import type { SlotStore } from './slots/slot-store.ts';
-import type { SlotTable } from './slots/slots.ts';
 
 /** What chunks are taken into. */
 export interface AppendTarget {

@@ -1,8 +1,8 @@
 /**
  * @file How many tokens a cache takes before it gives any up.
  */
-import type { Policy } from './policy/policy.ts';
-import type { SlotStore } from './slots/slot-store.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { SlotStore } from '../slots/slot-store.ts';
 
 interface Counted {
   readonly cacheLength: number;

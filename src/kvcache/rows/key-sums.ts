@@ -2,12 +2,12 @@
  * @file The sum of the directions k / ‖k‖ of the keys that each group of a row holds. It changes with the slots that
  * come and go, so that a step reads those keys only.
  */
-import type { SlotBuffer } from './buffers/slot-buffer.ts';
+import type { SlotBuffer } from '../buffers/slot-buffer.ts';
+import { addDirection, dotAt, lengthOf, Scratch } from '../policy/vectors.ts';
+import type { GroupView, LayerView } from '../policy/view.ts';
+import type { CacheShape } from '../shape.ts';
+import type { SlotTable } from '../slots/slots.ts';
 import { partOf } from './chunk.ts';
-import { addDirection, dotAt, lengthOf, Scratch } from './policy/vectors.ts';
-import type { GroupView, LayerView } from './policy/view.ts';
-import type { CacheShape } from './shape.ts';
-import type { SlotTable } from './slots/slots.ts';
 
 export class KeySums {
   /** Numbers of a row: of each layer and group, for how many slots the sum stands, and the sum [keySize]. */

@@ -1,9 +1,10 @@
 /**
  * @file What a step changed, for listeners. It costs nothing without them.
  */
+
+import type { LayerView } from '../policy/view.ts';
+import type { SlotTable } from '../slots/slots.ts';
 import type { ChunkOutputs } from './chunk.ts';
-import type { LayerView } from './policy/view.ts';
-import type { SlotTable } from './slots/slots.ts';
 
 /** What a step changed in one row and layer group. */
 export interface CacheStep {

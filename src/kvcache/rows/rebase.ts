@@ -3,11 +3,11 @@
  * knows.
  */
 
-import type { Policy } from './policy/policy.ts';
+import type { Policy } from '../policy/policy.ts';
+import { type CacheShape, turnKey } from '../shape.ts';
+import { groupsOf } from '../slots/layer-group.ts';
+import type { SlotStore } from '../slots/slot-store.ts';
 import type { Row } from './row.ts';
-import { type CacheShape, turnKey } from './shape.ts';
-import { groupsOf } from './slots/layer-group.ts';
-import type { SlotStore } from './slots/slot-store.ts';
 
 /**
  * Turns a row's keys so that they stand side by side, in their order (what StreamingLLM does at every step,

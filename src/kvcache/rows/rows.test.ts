@@ -12,13 +12,13 @@ import {
   openRun,
   stepTokens,
   tokensFrom,
-} from '../../test/support/cache-runs.ts';
-import { fakeStep } from '../../test/support/fake-graph.ts';
-import { FakeModel, fakeShape } from '../../test/support/fake-model.ts';
-import { InputError } from '../util/errors.ts';
-import { range } from '../util/numbers.ts';
-import type { KVCache } from './kv-cache.ts';
-import { createCache } from './policies.ts';
+} from '../../../test/support/cache-runs.ts';
+import { fakeStep } from '../../../test/support/fake-graph.ts';
+import { FakeModel, fakeShape } from '../../../test/support/fake-model.ts';
+import { InputError } from '../../util/errors.ts';
+import { range } from '../../util/numbers.ts';
+import type { KVCache } from '../kv-cache.ts';
+import { createCache } from '../policies.ts';
 
 const runs = anyRun({ rows: 3, buffers: ALL_BUFFERS, steps: 6 });
 const anyPolicy = fc.constantFrom(...EVICTING);

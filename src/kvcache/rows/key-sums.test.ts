@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ALL_BUFFERS, anyRun, check, openRun, type Run, stepTokens } from '../../test/support/cache-runs.ts';
-import { fakeStep } from '../../test/support/fake-graph.ts';
-import { range } from '../util/numbers.ts';
-import type { KVCache } from './kv-cache.ts';
+import { ALL_BUFFERS, anyRun, check, openRun, type Run, stepTokens } from '../../../test/support/cache-runs.ts';
+import { fakeStep } from '../../../test/support/fake-graph.ts';
+import { range } from '../../util/numbers.ts';
+import type { KVCache } from '../kv-cache.ts';
 
 const POLICY = { name: 'keydiff', options: { policy: 'keydiff' }, safe: true };
 const SHARED = { name: 'ada(keydiff)', options: { policy: 'keydiff', ada: true }, safe: true };

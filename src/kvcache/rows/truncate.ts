@@ -1,12 +1,12 @@
 /**
  * @file Going back: which earlier states of a row are still known, and how they are restored.
  */
-import { InputError } from '../util/errors.ts';
-import { range, wholeNumber } from '../util/numbers.ts';
+import { InputError } from '../../util/errors.ts';
+import { range, wholeNumber } from '../../util/numbers.ts';
+import type { Policy } from '../policy/policy.ts';
+import type { SlotStore } from '../slots/slot-store.ts';
 import type { ChunkOutputs } from './chunk.ts';
-import type { Policy } from './policy/policy.ts';
 import type { Row } from './row.ts';
-import type { SlotStore } from './slots/slot-store.ts';
 
 interface Truncated {
   /** The policy's name. */

@@ -11,16 +11,16 @@ import {
   openRun,
   stepTokens,
   tokensFrom,
-} from '../../test/support/cache-runs.ts';
-import { fakeStep } from '../../test/support/fake-graph.ts';
-import { FakeModel, fakeRotation, fakeShape } from '../../test/support/fake-model.ts';
-import type { RopeSpec } from '../config/config.ts';
-import { RopeTable, ropeFrequencies } from '../step/rope.ts';
-import { InputError } from '../util/errors.ts';
-import { range } from '../util/numbers.ts';
-import type { KVCache } from './kv-cache.ts';
-import { createCache } from './policies.ts';
-import { turnKey } from './shape.ts';
+} from '../../../test/support/cache-runs.ts';
+import { fakeStep } from '../../../test/support/fake-graph.ts';
+import { FakeModel, fakeRotation, fakeShape } from '../../../test/support/fake-model.ts';
+import type { RopeSpec } from '../../config/config.ts';
+import { RopeTable, ropeFrequencies } from '../../step/rope.ts';
+import { InputError } from '../../util/errors.ts';
+import { range } from '../../util/numbers.ts';
+import type { KVCache } from '../kv-cache.ts';
+import { createCache } from '../policies.ts';
+import { turnKey } from '../shape.ts';
 
 /** The places of what a layer holds, in the order of positions. */
 function placesOf(cache: KVCache, l: number, row: number, group: number): number[] {

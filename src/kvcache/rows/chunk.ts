@@ -1,7 +1,7 @@
 /**
  * @file What the graph made of one chunk, as the cache takes it.
  */
-import type { Reduction } from './policy/needs.ts';
+import type { Reduction } from '../policy/needs.ts';
 
 /** The name of one group of a layer group, where groups differ in their slots. */
 export function partOf(layerGroup: string, group: number): string {

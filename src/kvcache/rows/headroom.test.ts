@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { caseFolder } from '../../test/support/family-cases.ts';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import { loadModel } from '../node.ts';
-import type { KVCache } from './kv-cache.ts';
+import { caseFolder } from '../../../test/support/family-cases.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { loadModel } from '../../node.ts';
+import type { KVCache } from '../kv-cache.ts';
 
 const cacheDir = await tempFolder('headroom');
 const load = (name: string) => loadModel(caseFolder(name), { weights: 'float32', cacheDir });
