@@ -20,8 +20,8 @@ import { assembleModel } from '../src/load/load.ts';
 import { openCheckpoint } from '../src/load/load-model-node.ts';
 import { type LanguageModel, type LoadOptions, loadModel, type WeightChoice } from '../src/node.ts';
 import { argmax } from '../src/util/numbers.ts';
-import { byteGroups } from '../src/weights/byte-groups.ts';
-import { openPreparedWeights } from '../src/weights/store-node.ts';
+import { byteGroups } from '../src/weights/formats/byte-groups.ts';
+import { openPreparedWeights } from '../src/weights/prepared/store-node.ts';
 import { bindLlama, decodeTokens, FLOAT_CACHE, type Llama, openContext, openModel } from './libllama.ts';
 
 const options = new Command('bench:exactness')

@@ -21,8 +21,8 @@ import {
   transpose,
 } from '../src/backends/onnx/ops.ts';
 import type { Dim } from '../src/ops/shapes.ts';
-import { BYTE_ZERO } from '../src/weights/byte-groups.ts';
-import { blockBytes, QUANT_BLOCK, quantizeRows } from '../src/weights/quantize.ts';
+import { BYTE_ZERO } from '../src/weights/formats/byte-groups.ts';
+import { blockBytes, QUANT_BLOCK, quantizeRows } from '../src/weights/formats/quantize.ts';
 import { ropeFactors } from './gguf.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
 import type { ShapeConfig } from './shapes.ts';

@@ -6,7 +6,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { fittingFormat, type GgmlFormat } from '../src/weights/ggml-formats.ts';
+import { fittingFormat, type GgmlFormat } from '../src/weights/formats/ggml-formats.ts';
 import { LOGIT_TOLERANCE, largestError } from './parity/case.ts';
 import { floatGguf } from './support/changed-gguf.ts';
 import { ARCHITECTURES, keptTensors, logitsOf, ROUNDING, usualError } from './support/gguf-blocks.ts';

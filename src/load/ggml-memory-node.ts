@@ -8,7 +8,7 @@ import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
 import { type Config, isEncoder } from '../config/config.ts';
 import { partOf } from '../kvcache/rows/chunk.ts';
 import { product } from '../util/numbers.ts';
-import { MIX_BITS } from '../weights/mix.ts';
+import { MIX_BITS } from '../weights/formats/mix.ts';
 import type { Param } from '../weights/types.ts';
 import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memory.ts';
 

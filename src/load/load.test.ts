@@ -11,7 +11,7 @@ import { checkpointFromBlobs } from '../checkpoint/from-blobs.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { CheckpointError, ConfigError, InputError, type KeyholdError, TokenizerError } from '../util/errors.ts';
-import { GGML_FORMATS } from '../weights/ggml-formats.ts';
+import { GGML_FORMATS } from '../weights/formats/ggml-formats.ts';
 import { assembleModel } from './load.ts';
 import { planModel } from './plan.ts';
 import type { WeightChoice } from './weight-choice.ts';

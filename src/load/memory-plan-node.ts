@@ -4,7 +4,7 @@
 import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { Config } from '../config/config.ts';
-import { keepStored } from '../weights/keep-stored.ts';
+import { keepStored } from '../weights/prepared/keep-stored.ts';
 import type { Param, WeightFormat } from '../weights/types.ts';
 import { defaultEngine, type EngineName } from './engines-node.ts';
 import { ggmlMemory } from './ggml-memory-node.ts';

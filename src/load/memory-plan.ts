@@ -20,7 +20,7 @@ import { echoedGroups } from '../step/echo.ts';
 import { graphOptions } from '../step/graph-options.ts';
 import { readTokens } from '../step/replay.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { HALF_PARAMETERS, isGgmlFormat } from '../weights/ggml-formats.ts';
+import { HALF_PARAMETERS, isGgmlFormat } from '../weights/formats/ggml-formats.ts';
 import type { Param, WeightFormat } from '../weights/types.ts';
 import type { EngineMemory, ResidentWeights } from './engine-memory.ts';
 import { chooseFormat, countParameters, paramsOf } from './model-plan.ts';

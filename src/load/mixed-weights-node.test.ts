@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { loadModel } from '../node.ts';
 import { unfinishedName } from '../util/files/files-node.ts';
-import { bitsOf } from '../weights/ggml-formats.ts';
+import { bitsOf } from '../weights/formats/ggml-formats.ts';
 import { defaultEngine } from './engines-node.ts';
 import { preparedFormats } from './load-model-node.ts';
 

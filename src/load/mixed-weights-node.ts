@@ -12,9 +12,9 @@ import { clearLeftOvers, unfinishedName, writeWhole } from '../util/files/files-
 import { cacheFolder } from '../util/files/home-node.ts';
 import { product } from '../util/numbers.ts';
 import { sha256 } from '../util/sha256.ts';
-import { type GgmlFormat, isGgmlFormat, type MatrixInfo } from '../weights/ggml-formats.ts';
-import { chooseMix, MIX_BITS, MIX_VERSION, type MixedMatrix, mixFormats } from '../weights/mix.ts';
-import { hasPreparedWeights, openPreparedWeights } from '../weights/store-node.ts';
+import { type GgmlFormat, isGgmlFormat, type MatrixInfo } from '../weights/formats/ggml-formats.ts';
+import { chooseMix, MIX_BITS, MIX_VERSION, type MixedMatrix, mixFormats } from '../weights/formats/mix.ts';
+import { hasPreparedWeights, openPreparedWeights } from '../weights/prepared/store-node.ts';
 import type { Param, RowSource } from '../weights/types.ts';
 import { canMeasure, type InputMoments, measureMoments } from './input-moments.ts';
 import type { PrepareRequest } from './model-plan.ts';

@@ -7,9 +7,9 @@ import { type Config, isEncoder, slotLayers } from '../config/config.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { readTokens } from '../step/replay.ts';
 import { product } from '../util/numbers.ts';
-import { bitsOf, ggmlFormatOf, isGgmlFormat } from '../weights/ggml-formats.ts';
-import { layOut } from '../weights/layout.ts';
-import { QUANT_BLOCK } from '../weights/quantize.ts';
+import { bitsOf, ggmlFormatOf, isGgmlFormat } from '../weights/formats/ggml-formats.ts';
+import { QUANT_BLOCK } from '../weights/formats/quantize.ts';
+import { layOut } from '../weights/prepared/layout.ts';
 import type { Param } from '../weights/types.ts';
 import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memory.ts';
 

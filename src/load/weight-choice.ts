@@ -4,7 +4,7 @@
 
 import type { GraphTarget } from '../ops/target.ts';
 import { InputError } from '../util/errors.ts';
-import { GGML_FORMATS } from '../weights/ggml-formats.ts';
+import { GGML_FORMATS } from '../weights/formats/ggml-formats.ts';
 import type { WeightFormat } from '../weights/types.ts';
 
 /**

@@ -3,7 +3,7 @@
  */
 import type { MoeMlp } from '../config/mlp-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
-import type { MatrixInfo } from '../weights/ggml-formats.ts';
+import type { MatrixInfo } from '../weights/formats/ggml-formats.ts';
 import type { WeightFormat } from '../weights/types.ts';
 
 /**
@@ -14,7 +14,7 @@ export type ExpertLayout = 'interleaved' | 'separate' | 'apart';
 
 export interface GraphTarget {
   /**
-   * Whether matrices in 8 bits are groups along their rows (weights/byte-groups.ts), not blocks of 32. @default false
+   * Whether matrices in 8 bits are groups along their rows (weights/formats/byte-groups.ts), not blocks of 32. @default false
    */
   readonly byteGroups?: boolean;
   /** Up to so many parameters `auto` is float32. @default 100e6 */

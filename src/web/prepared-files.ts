@@ -5,9 +5,9 @@
 import type { PrepareRequest } from '../load/model-plan.ts';
 import { WeightsError } from '../util/errors.ts';
 import type { WeightCodec } from '../weights/codec.ts';
-import type { WeightLayout } from '../weights/layout.ts';
-import { WeightsManifest } from '../weights/manifest.ts';
-import { prepareWeights } from '../weights/prepare.ts';
+import type { WeightLayout } from '../weights/prepared/layout.ts';
+import { WeightsManifest } from '../weights/prepared/manifest.ts';
+import { prepareWeights } from '../weights/prepared/prepare.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 import {
   checkQuota,

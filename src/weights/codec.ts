@@ -5,7 +5,7 @@
 import type { BlockRows } from '../checkpoint/types.ts';
 import { WeightsError } from '../util/errors.ts';
 import { product } from '../util/numbers.ts';
-import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantizeRows } from './quantize.ts';
+import { blockBytes, QUANT_BLOCK, QUANTISER_VERSION, type QuantBits, quantizeRows } from './formats/quantize.ts';
 import type { ParamSpec, StoredParam, WeightFormat } from './types.ts';
 
 /** A tensor that a parameter becomes. */

@@ -2,7 +2,7 @@
  * @file What the model asks of the weights, and where it finds them.
  */
 import type { BlockRows } from '../checkpoint/types.ts';
-import type { GgmlFormat } from './ggml-formats.ts';
+import type { GgmlFormat } from './formats/ggml-formats.ts';
 
 /**
  * How matrices are stored and multiplied: `float32`; `int8` and `int4`, which each engine holds in its own way; or a

@@ -11,7 +11,7 @@ import {
 } from 'onnx-buf';
 import { lowerToOnnx } from '../../src/backends/onnx/lower/lower.ts';
 import type { OpGraph } from '../../src/ops/graph.ts';
-import { layOut } from '../../src/weights/layout.ts';
+import { layOut } from '../../src/weights/prepared/layout.ts';
 import type { PreparedWeights } from '../../src/weights/types.ts';
 
 /** What the checks found, besides that all of them held. */

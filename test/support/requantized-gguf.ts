@@ -7,7 +7,7 @@ import { openFileSource } from '../../src/checkpoint/file-source-node.ts';
 import { tensorType } from '../../src/checkpoint/gguf/block-formats.ts';
 import { readGgufHeader } from '../../src/checkpoint/gguf/header.ts';
 import { storedTensor } from '../../src/checkpoint/gguf/tensors.ts';
-import { fittingFormat, type GgmlFormat } from '../../src/weights/ggml-formats.ts';
+import { fittingFormat, type GgmlFormat } from '../../src/weights/formats/ggml-formats.ts';
 
 /** @param formatOf of a matrix; null: it stays as it is. */
 export async function requantizedGguf(

@@ -5,7 +5,7 @@ import { onnxTarget } from '../../src/backends/onnx/target.ts';
 import type { Backend } from '../../src/backends/types.ts';
 import type { PrepareRequest } from '../../src/load/model-plan.ts';
 import { scaledBlocks } from '../../src/weights/codec.ts';
-import { layOut } from '../../src/weights/layout.ts';
+import { layOut } from '../../src/weights/prepared/layout.ts';
 import type { PreparedWeights } from '../../src/weights/types.ts';
 
 /** A backend that refuses to be used. */

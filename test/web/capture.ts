@@ -7,7 +7,7 @@ import type { AnyCacheOptions } from '../../src/kvcache/policies.ts';
 import { assembleModel } from '../../src/load/load.ts';
 import type { PrepareRequest } from '../../src/load/model-plan.ts';
 import { openSource } from '../../src/web/source.ts';
-import { prepareInMemory } from '../../src/weights/in-memory.ts';
+import { prepareInMemory } from '../../src/weights/prepared/in-memory.ts';
 
 /** What the page asks for. */
 export interface CaptureJob {

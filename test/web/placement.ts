@@ -6,7 +6,7 @@ import { openWebGpu } from '../../src/backends/onnx/onnxruntime-webgpu.ts';
 import { assembleModel } from '../../src/load/load.ts';
 import type { PrepareRequest } from '../../src/load/model-plan.ts';
 import { openSource } from '../../src/web/source.ts';
-import { prepareInMemory } from '../../src/weights/in-memory.ts';
+import { prepareInMemory } from '../../src/weights/prepared/in-memory.ts';
 
 const worker = globalThis as unknown as {
   postMessage(message: unknown): void;

@@ -2,7 +2,7 @@
  * @file ggml as a backend of models.
  */
 import type { OpGraph } from '../../ops/graph.ts';
-import { HALF_PARAMETERS } from '../../weights/ggml-formats.ts';
+import { HALF_PARAMETERS } from '../../weights/formats/ggml-formats.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph, RunOptions, StepInputs, StepOutputs } from '../types.ts';
 import { beginGgml, openGgml } from './binding/binding.ts';

@@ -3,7 +3,7 @@
  */
 import * as ort from 'onnxruntime-web/wasm';
 import type { OpGraph } from '../../ops/graph.ts';
-import { byteGroups } from '../../weights/byte-groups.ts';
+import { byteGroups } from '../../weights/formats/byte-groups.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph } from '../types.ts';
 import { lowerInPage } from './lower/lower-in-page.ts';

@@ -2,8 +2,8 @@
  * @file What ONNX Runtime's operators want of a traced model: blocks of 32 values, and fused experts where they fit.
  */
 import type { GraphTarget } from '../../ops/target.ts';
-import { byteGroupSize } from '../../weights/byte-groups.ts';
-import { QUANT_BLOCK } from '../../weights/quantize.ts';
+import { byteGroupSize } from '../../weights/formats/byte-groups.ts';
+import { QUANT_BLOCK } from '../../weights/formats/quantize.ts';
 import type { WeightFormat } from '../../weights/types.ts';
 
 const OWN_NAMES: Readonly<Partial<Record<WeightFormat, WeightFormat>>> = {

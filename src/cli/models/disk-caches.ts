@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { readHubSettings } from '../../hub/settings-node.ts';
 import { takeFileLock } from '../../util/files/file-lock-node.ts';
 import { defaultCacheDir } from '../../util/files/home-node.ts';
-import { LABEL_FILE, MANIFEST_FILE } from '../../weights/store-node.ts';
+import { LABEL_FILE, MANIFEST_FILE } from '../../weights/prepared/store-node.ts';
 import type { CliIo } from '../io.ts';
 
 /** A folder that can be removed. */

@@ -1,7 +1,7 @@
 /**
  * @file ggml's element types.
  */
-import { GGML_BLOCKS } from '../../../weights/ggml-formats.ts';
+import { GGML_BLOCKS } from '../../../weights/formats/ggml-formats.ts';
 
 /** Numbers of `enum ggml_type`. */
 export const GGML_TYPES = {

@@ -21,7 +21,7 @@ import type { Dim } from '../../../ops/shapes.ts';
 import * as states from '../../../ops/states.ts';
 import type { UnaryKind, Value } from '../../../ops/types.ts';
 import { range } from '../../../util/numbers.ts';
-import { layOut } from '../../../weights/layout.ts';
+import { layOut } from '../../../weights/prepared/layout.ts';
 import type { Param } from '../../../weights/types.ts';
 import { openGgml } from '../binding/binding.ts';
 import { CpuBackend } from '../devices/cpu-backend.ts';

@@ -11,7 +11,7 @@ import * as experts from '../../../ops/experts.ts';
 import { OpGraph } from '../../../ops/graph.ts';
 import * as layers from '../../../ops/layers.ts';
 import type { Value } from '../../../ops/types.ts';
-import { layOut } from '../../../weights/layout.ts';
+import { layOut } from '../../../weights/prepared/layout.ts';
 import type { Param, WeightFormat } from '../../../weights/types.ts';
 import { openGgml } from '../binding/binding.ts';
 import { CpuBackend } from '../devices/cpu-backend.ts';

@@ -5,7 +5,7 @@ import { afterAll, expect, it } from 'vitest';
 import { noise } from '../../../../test/support/attention-cases.ts';
 import { multiply } from '../../../../test/support/ggml-product.ts';
 import { tempFolder } from '../../../../test/support/temp-folder.ts';
-import { openPreparedWeights } from '../../../weights/store-node.ts';
+import { openPreparedWeights } from '../../../weights/prepared/store-node.ts';
 import type { Param } from '../../../weights/types.ts';
 import { openGgml } from '../binding/binding.ts';
 import { blockLength } from '../binding/types.ts';

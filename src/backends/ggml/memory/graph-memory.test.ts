@@ -9,7 +9,7 @@ import { tempFolder } from '../../../../test/support/temp-folder.ts';
 import { unary } from '../../../ops/basic.ts';
 import { OpGraph } from '../../../ops/graph.ts';
 import { linear } from '../../../ops/layers.ts';
-import { layOut } from '../../../weights/layout.ts';
+import { layOut } from '../../../weights/prepared/layout.ts';
 import type { Param } from '../../../weights/types.ts';
 import { openGgml } from '../binding/binding.ts';
 import { nativeCounts } from '../binding/native.ts';

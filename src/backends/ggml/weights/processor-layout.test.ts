@@ -10,7 +10,7 @@ import { multiply as productOf } from '../../../../test/support/ggml-product.ts'
 import { OpGraph } from '../../../ops/graph.ts';
 import * as layers from '../../../ops/layers.ts';
 import type { WeightCodec } from '../../../weights/codec.ts';
-import { openPreparedWeights } from '../../../weights/store-node.ts';
+import { openPreparedWeights } from '../../../weights/prepared/store-node.ts';
 import type { Param, PreparedWeights, RowSource } from '../../../weights/types.ts';
 import { openGgml } from '../binding/binding.ts';
 import { rowBytes } from '../binding/types.ts';

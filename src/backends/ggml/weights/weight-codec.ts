@@ -4,7 +4,12 @@
 import { usableCores } from '../../../util/machine-node.ts';
 import { product } from '../../../util/numbers.ts';
 import type { WeightCodec } from '../../../weights/codec.ts';
-import { fittingFormat, type GgmlFormat, ggmlFormatOf, type MatrixInfo } from '../../../weights/ggml-formats.ts';
+import {
+  fittingFormat,
+  type GgmlFormat,
+  ggmlFormatOf,
+  type MatrixInfo,
+} from '../../../weights/formats/ggml-formats.ts';
 import type { ParamSpec, WeightFormat } from '../../../weights/types.ts';
 import { openGgml } from '../binding/binding.ts';
 import { blockLength, GGML_TYPES, type GgmlType, rowBytes } from '../binding/types.ts';

@@ -7,7 +7,7 @@
 import { join } from 'node:path';
 import { EngineError, GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';
-import { pieceName } from '../../../weights/keep-stored.ts';
+import { pieceName } from '../../../weights/prepared/keep-stored.ts';
 import type { PreparedWeights, StoredParam } from '../../../weights/types.ts';
 import type { Pointer } from '../binding/functions.ts';
 import type { Ggml } from '../binding/ggml.ts';

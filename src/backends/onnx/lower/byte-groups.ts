@@ -2,8 +2,9 @@
  * @file Products with matrices of groups of bytes, by MatMulInteger: activations are rounded to 8 bits, row by row and
  * group by group.
  */
-import { BYTE_ZERO, byteGroupSize } from '../../../weights/byte-groups.ts';
+
 import { scaleName } from '../../../weights/codec.ts';
+import { BYTE_ZERO, byteGroupSize } from '../../../weights/formats/byte-groups.ts';
 import type { Param } from '../../../weights/types.ts';
 import type { Value } from '../builder.ts';
 import * as onnx from '../ops.ts';

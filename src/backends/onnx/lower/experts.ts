@@ -6,7 +6,7 @@ import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { range } from '../../../util/numbers.ts';
 import { bitsOf, scaleName } from '../../../weights/codec.ts';
-import { blockBytes, QUANT_BLOCK } from '../../../weights/quantize.ts';
+import { blockBytes, QUANT_BLOCK } from '../../../weights/formats/quantize.ts';
 import type { Param } from '../../../weights/types.ts';
 import { type GraphBuilder, MICROSOFT, type Value } from '../builder.ts';
 import * as onnx from '../ops.ts';

@@ -3,7 +3,7 @@
  */
 import type { Value as OpValue } from '../../../ops/types.ts';
 import { bitsOf, scaleName } from '../../../weights/codec.ts';
-import { blockBytes, QUANT_BLOCK } from '../../../weights/quantize.ts';
+import { blockBytes, QUANT_BLOCK } from '../../../weights/formats/quantize.ts';
 import type { Param } from '../../../weights/types.ts';
 import { MICROSOFT, type Value } from '../builder.ts';
 import * as onnx from '../ops.ts';

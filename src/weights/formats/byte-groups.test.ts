@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { ParamSpec } from '../types.ts';
 import { BYTE_ZERO, byteGroupSize, byteGroups } from './byte-groups.ts';
-import type { ParamSpec } from './types.ts';
 
 describe('byteGroups', () => {
   it('cuts rows into the largest groups up to 128 values', () => {

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { WeightsError } from '../util/errors.ts';
-import { scaledBlocks } from './codec.ts';
+import { WeightsError } from '../../util/errors.ts';
+import { scaledBlocks } from '../codec.ts';
+import type { ParamSpec, RowSource } from '../types.ts';
 import { prepareInMemory } from './in-memory.ts';
-import type { ParamSpec, RowSource } from './types.ts';
 
 const FORMATS = ['float32', 'int8', 'int4'] as const;
 

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
-import type { BlockRows } from '../checkpoint/types.ts';
-import { scaledBlocks } from './codec.ts';
+import { ggmlCodec } from '../../backends/ggml/weights/weight-codec.ts';
+import type { BlockRows } from '../../checkpoint/types.ts';
+import { scaledBlocks } from '../codec.ts';
+import { concatRows, pickRows, sliceRows } from '../rows.ts';
+import type { ParamSpec, RowSource } from '../types.ts';
 import { keepStored } from './keep-stored.ts';
 import { mapStored, withMapped } from './map-stored.ts';
-import { concatRows, pickRows, sliceRows } from './rows.ts';
-import type { ParamSpec, RowSource } from './types.ts';
 
 const COLS = 64;
 const ROW_BYTES = 40;

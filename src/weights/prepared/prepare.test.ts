@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { type ConfigJson, caseFolder, configJson } from '../../test/support/family-cases.ts';
-import { openCheckpointFolder } from '../checkpoint/open-node.ts';
-import type { Checkpoint, StoredTensor } from '../checkpoint/types.ts';
-import { planModel } from '../load/plan.ts';
-import { scaledBlocks, type WeightCodec } from './codec.ts';
+import { type ConfigJson, caseFolder, configJson } from '../../../test/support/family-cases.ts';
+import { openCheckpointFolder } from '../../checkpoint/open-node.ts';
+import type { Checkpoint, StoredTensor } from '../../checkpoint/types.ts';
+import { planModel } from '../../load/plan.ts';
+import { scaledBlocks, type WeightCodec } from '../codec.ts';
+import { tensorRows } from '../rows.ts';
+import type { ParamSpec } from '../types.ts';
 import { keepStored } from './keep-stored.ts';
 import { layOut } from './layout.ts';
 import { prepareWeights } from './prepare.ts';
-import { tensorRows } from './rows.ts';
-import type { ParamSpec } from './types.ts';
 
 /** Sizes of the small cases, and what they are here: experts of 8 MB each, in float32. */
 const SIZES: Readonly<Record<number, number>> = { 16: 512, 32: 1024, 40: 2048, 64: 2048, 80: 4096, 160: 8192 };

@@ -7,15 +7,15 @@
  */
 import { type FileHandle, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { KeyholdError, WeightsError } from '../util/errors.ts';
-import { type FileLock, takeFileLock } from '../util/files/file-lock-node.ts';
-import { clearLeftOvers, freeBytes, unfinishedName, writeSynced } from '../util/files/files-node.ts';
-import { cacheFolder } from '../util/files/home-node.ts';
+import { KeyholdError, WeightsError } from '../../util/errors.ts';
+import { type FileLock, takeFileLock } from '../../util/files/file-lock-node.ts';
+import { clearLeftOvers, freeBytes, unfinishedName, writeSynced } from '../../util/files/files-node.ts';
+import { cacheFolder } from '../../util/files/home-node.ts';
+import type { WeightCodec } from '../codec.ts';
+import type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from '../types.ts';
 import { AlignedWriter } from './aligned-writer-node.ts';
-import type { WeightCodec } from './codec.ts';
 import { WeightsManifest } from './manifest.ts';
 import { type ByteSink, prepareWeights, type WeightProgress } from './prepare.ts';
-import type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from './types.ts';
 
 export interface StoreOptions<S extends ParamSpec> {
   readonly specs: readonly S[];

@@ -1,8 +1,8 @@
 /**
  * @file Which parameters a backend reads where the checkpoint's own file has them. Nothing is written for them.
  */
-import type { WeightCodec } from './codec.ts';
-import type { ParamSpec, PreparedWeights, RowSource, StoredParam } from './types.ts';
+import type { WeightCodec } from '../codec.ts';
+import type { ParamSpec, PreparedWeights, RowSource, StoredParam } from '../types.ts';
 
 /** Offsets of tensors in a GGUF file are multiples of this, unless it says otherwise; ggml's products want it. */
 const ALIGNMENT = 32;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { GraphBuilder, MICROSOFT } from '../backends/onnx/builder.ts';
+import { GraphBuilder, MICROSOFT } from '../../backends/onnx/builder.ts';
 import { blockBytes, QUANT_BLOCK, type QuantBits, quantizeRows } from './quantize.ts';
 
 function quantized(values: Float32Array, rows: number, cols: number, bits: QuantBits) {

@@ -3,11 +3,11 @@ import { mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { builtUrl } from '../../test/support/built.ts';
-import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
-import { WeightsError } from '../util/errors.ts';
+import { builtUrl } from '../../../test/support/built.ts';
+import { asNobody, openToAll } from '../../../test/support/unprivileged.ts';
+import { WeightsError } from '../../util/errors.ts';
+import type { ParamSpec, RowSource } from '../types.ts';
 import { openPreparedWeights, type StoreOptions } from './store-node.ts';
-import type { ParamSpec, RowSource } from './types.ts';
 
 const SPECS: ParamSpec[] = [
   { name: 'wte.weight', shape: [5, 64], role: 'embedding', format: 'int8' },

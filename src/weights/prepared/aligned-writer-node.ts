@@ -3,7 +3,7 @@
  * as that allows, also when the file is mapped later: a processor looks up one address instead of 512 for 2 MB.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { writeAt } from '../util/files/files-node.ts';
+import { writeAt } from '../../util/files/files-node.ts';
 
 /**
  * A multiple of a large page. New memory takes a millisecond a megabyte, so small files are written in one large page

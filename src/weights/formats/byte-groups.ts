@@ -6,8 +6,8 @@
  * perplexity 17.69 as float32, 17.71 to 17.79 in groups of 128, 17.95 to 18.14 in groups of 512. A 135M model reads 188
  * tokens a second and writes 24.5 in groups of 128, 123 and 21.9 in groups of 32.
  */
-import { bytesOf, scaledBlocks, scaleName, type WeightCodec } from './codec.ts';
-import type { ParamSpec } from './types.ts';
+import { bytesOf, scaledBlocks, scaleName, type WeightCodec } from '../codec.ts';
+import type { ParamSpec } from '../types.ts';
 
 /** The byte that stands for 0. */
 export const BYTE_ZERO = 128;

@@ -1,8 +1,8 @@
 /**
  * @file Where each parameter lies in the prepared weights.
  */
-import { scaledBlocks, type WeightCodec } from './codec.ts';
-import type { ParamSpec, StoredParam } from './types.ts';
+import { scaledBlocks, type WeightCodec } from '../codec.ts';
+import type { ParamSpec, StoredParam } from '../types.ts';
 
 /** Offsets are multiples of this, as wide vector loads like it. */
 const ALIGNMENT = 64;

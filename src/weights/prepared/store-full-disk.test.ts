@@ -2,10 +2,10 @@ import type { FileHandle } from 'node:fs/promises';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import { WeightsError } from '../util/errors.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { WeightsError } from '../../util/errors.ts';
+import type { ParamSpec, RowSource } from '../types.ts';
 import { openPreparedWeights } from './store-node.ts';
-import type { ParamSpec, RowSource } from './types.ts';
 
 /** What the disk does to the writes of a file, once a test says so. */
 const disk = vi.hoisted(() => ({

@@ -2,7 +2,7 @@
  * @file Whether blocks stand for finite numbers, told by their scales alone: some 30 times as fast as taking the blocks
  * apart.
  */
-import type { BlockRows } from '../checkpoint/types.ts';
+import type { BlockRows } from '../../checkpoint/types.ts';
 
 /** Bytes of a block, and where its scale is (and its minimum): all that can be infinite, or no number. */
 const SCALES: Readonly<Partial<Record<BlockRows['format'], readonly [bytes: number, ...offsets: number[]]>>> = {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
-import type { BlockFormat } from '../checkpoint/types.ts';
+import { ggmlCodec } from '../../backends/ggml/weights/weight-codec.ts';
+import type { BlockFormat } from '../../checkpoint/types.ts';
+import { concatRows } from '../rows.ts';
+import type { Param, ParamPart, RowSource } from '../types.ts';
 import { keepStored, pieceName } from './keep-stored.ts';
-import { concatRows } from './rows.ts';
-import type { Param, ParamPart, RowSource } from './types.ts';
 
 const COLS = 256;
 const FORMATS: Readonly<Record<string, BlockFormat | undefined>> = { q: 'q4_k', k: 'q4_k', v: 'q6_k', w: undefined };

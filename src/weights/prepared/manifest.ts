@@ -2,11 +2,11 @@
  * @file What is written beside prepared weights: from which checkpoint and for which codec they were made, and samples
  * of every tensor.
  */
-import { hashSamples } from '../util/sample.ts';
-import { sha256 } from '../util/sha256.ts';
-import { scaledBlocks, type WeightCodec } from './codec.ts';
+import { hashSamples } from '../../util/sample.ts';
+import { sha256 } from '../../util/sha256.ts';
+import { scaledBlocks, type WeightCodec } from '../codec.ts';
+import type { ParamSpec, WeightFormat } from '../types.ts';
 import { layOut, type WeightLayout } from './layout.ts';
-import type { ParamSpec, WeightFormat } from './types.ts';
 
 /** What must be equal for prepared weights to be used again. */
 export interface WeightsOrigin {

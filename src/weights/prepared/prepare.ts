@@ -3,11 +3,11 @@
  * no time is more than one piece in memory, or several small ones of the size of one.
  */
 
-import { PIECE_VALUES } from '../util/numbers.ts';
-import { scaledBlocks, type WeightCodec } from './codec.ts';
-import { areScalesFinite } from './finite-blocks.ts';
+import { PIECE_VALUES } from '../../util/numbers.ts';
+import { scaledBlocks, type WeightCodec } from '../codec.ts';
+import { areScalesFinite } from '../formats/finite-blocks.ts';
+import type { ParamSpec, RowSource } from '../types.ts';
 import type { WeightLayout } from './layout.ts';
-import type { ParamSpec, RowSource } from './types.ts';
 
 const FLOAT_BYTES = Float32Array.BYTES_PER_ELEMENT;
 

@@ -2,7 +2,7 @@ import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { tempFolder } from '../../test/support/temp-folder.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
 import { AlignedWriter } from './aligned-writer-node.ts';
 
 const folder = await tempFolder('aligned');

@@ -2,11 +2,11 @@
  * @file Prepared weights in memory, one array for each tensor, until they are read: for browsers, where files can't be
  * mapped.
  */
-import { WeightsError } from '../util/errors.ts';
-import { scaledBlocks, type WeightCodec } from './codec.ts';
+import { WeightsError } from '../../util/errors.ts';
+import { scaledBlocks, type WeightCodec } from '../codec.ts';
+import type { ParamSpec, PreparedWeights, RowSource } from '../types.ts';
 import { layOut } from './layout.ts';
 import { prepareWeights, type WeightProgress } from './prepare.ts';
-import type { ParamSpec, PreparedWeights, RowSource } from './types.ts';
 
 export interface InMemoryOptions<S extends ParamSpec> {
   readonly specs: readonly S[];

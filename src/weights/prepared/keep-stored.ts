@@ -1,9 +1,9 @@
 /**
  * @file Which parameters stay in the blocks that the checkpoint has.
  */
-import type { BlockRows } from '../checkpoint/types.ts';
-import type { WeightCodec } from './codec.ts';
-import type { ParamPart, ParamSpec, RowSource } from './types.ts';
+import type { BlockRows } from '../../checkpoint/types.ts';
+import type { WeightCodec } from '../codec.ts';
+import type { ParamPart, ParamSpec, RowSource } from '../types.ts';
 
 /** A parameter whose pieces may be known. */
 type Spec = ParamSpec & { readonly parts?: readonly ParamPart[] };
