@@ -5,5 +5,5 @@ export { openCheckpointFolder } from '../checkpoint/open-node.ts';
 export { downloadFromHub, type HubDownloadOptions, type HubProgress, type HubRetry } from '../hub/hub-node.ts';
 export { type ConvertOptions, type ConvertResult, writeGguf } from '../load/convert/convert-node.ts';
 export { openCheckpoint, preparedFormats } from '../load/load-model-node.ts';
-export { type MemoryPlanOptions, planMemory } from '../load/memory-plan-node.ts';
+export { type MemoryPlanOptions, planMemory } from '../load/memory/memory-plan-node.ts';
 export * from './checkpoint.ts';

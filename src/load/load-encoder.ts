@@ -7,8 +7,8 @@ import { Encoder } from '../step/encoder-runner.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
 import { once } from '../util/once.ts';
+import { adaptPlan } from './adapters/load-adapters.ts';
 import { type AssembleOptions, readTokenizer } from './load.ts';
-import { adaptPlan } from './load-adapters.ts';
 import { type ModelPlan, openPlan } from './model-plan.ts';
 
 /** A model that gives the hidden states of whole sequences. */

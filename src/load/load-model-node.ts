@@ -17,14 +17,14 @@ import { keepStored } from '../weights/prepared/keep-stored.ts';
 import { mapStored, withMapped } from '../weights/prepared/map-stored.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/prepared/store-node.ts';
 import type { WeightFormat } from '../weights/types.ts';
+import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './adapters/merge-node.ts';
 import { calibrationFolder } from './calibration-folder-node.ts';
 import { type DeviceName, type EngineName, openEngine } from './engines-node.ts';
-import { keptFormats } from './kept-formats.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
-import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from './merge-node.ts';
-import { knownMix, mixedSpecs } from './mixed-weights-node.ts';
 import { planModel } from './plan.ts';
-import type { WeightChoice } from './weight-choice.ts';
+import { keptFormats } from './weights/kept-formats.ts';
+import { knownMix, mixedSpecs } from './weights/mixed-weights-node.ts';
+import type { WeightChoice } from './weights/weight-choice.ts';
 
 /** What {@link loadModel} reports while it works. */
 export type LoadProgress =

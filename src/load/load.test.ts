@@ -14,7 +14,7 @@ import { CheckpointError, ConfigError, InputError, type KeyholdError, TokenizerE
 import { GGML_FORMATS } from '../weights/formats/ggml-formats.ts';
 import { assembleModel } from './load.ts';
 import { planModel } from './plan.ts';
-import type { WeightChoice } from './weight-choice.ts';
+import type { WeightChoice } from './weights/weight-choice.ts';
 
 type Tensors = Record<string, TestTensor>;
 interface Change {

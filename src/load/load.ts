@@ -15,10 +15,10 @@ import { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
 import { once } from '../util/once.ts';
 import type { PreparedWeights } from '../weights/types.ts';
-import type { AdapterRequest } from './adapted-plan.ts';
-import { adaptPlan } from './load-adapters.ts';
+import type { AdapterRequest } from './adapters/adapted-plan.ts';
+import { adaptPlan } from './adapters/load-adapters.ts';
 import { openPlan, type PlanOptions, type PrepareRequest } from './model-plan.ts';
-import type { WeightChoice } from './weight-choice.ts';
+import type { WeightChoice } from './weights/weight-choice.ts';
 
 /** What weights are prepared for. */
 export interface PreparedModel {

@@ -18,7 +18,7 @@ import type { GraphTarget } from '../ops/target.ts';
 import { product } from '../util/numbers.ts';
 import { ParamResolver } from '../weights/resolve.ts';
 import type { Param, RowSource, WeightFormat } from '../weights/types.ts';
-import { checkWeightChoice, heldFormat, type WeightChoice } from './weight-choice.ts';
+import { checkWeightChoice, heldFormat, type WeightChoice } from './weights/weight-choice.ts';
 
 /** Up to this many parameters float32 costs little and changes nothing. */
 const SMALL_MODEL = 100e6;

@@ -8,7 +8,7 @@ import { FURTHER } from '../model/further.ts';
 import { useParts } from '../model/parts.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { configName, type ModelPlan, planOf } from './model-plan.ts';
-import { checkWeightChoice, type WeightChoice } from './weight-choice.ts';
+import { checkWeightChoice, type WeightChoice } from './weights/weight-choice.ts';
 
 /**
  * Everything about a checkpoint that can be known without reading its weights: the config, the parameters and where

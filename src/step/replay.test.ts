@@ -5,7 +5,7 @@ import { tempFolder } from '../../test/support/temp-folder.ts';
 import { readConfig } from '../families/read-config.ts';
 import { definePolicy } from '../kvcache/policy/define-policy.ts';
 import type { Need } from '../kvcache/policy/needs.ts';
-import { planMemory } from '../load/memory-plan.ts';
+import { planMemory } from '../load/memory/memory-plan.ts';
 import { type LanguageModel, loadModel } from '../node.ts';
 import { InputError } from '../util/errors.ts';
 

@@ -2,7 +2,7 @@
  * @file Loads a model in a browser, in a worker of its own.
  */
 import { loadRenderer } from '../chat/renderer.ts';
-import { checkWeightChoice, type WeightChoice } from '../load/weight-choice.ts';
+import { checkWeightChoice, type WeightChoice } from '../load/weights/weight-choice.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames } from '../util/option-names.ts';

@@ -6,7 +6,7 @@ import type { Backend } from '../backends/types.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { assembleModel } from '../load/load.ts';
 import type { PrepareRequest } from '../load/model-plan.ts';
-import type { WeightChoice } from '../load/weight-choice.ts';
+import type { WeightChoice } from '../load/weights/weight-choice.ts';
 import { prepareInMemory } from '../weights/prepared/in-memory.ts';
 import type { WeightProgress } from '../weights/prepared/prepare.ts';
 import type { PreparedWeights } from '../weights/types.ts';

@@ -2,30 +2,30 @@
  * @file How much memory a model and its cache take, told from the config alone.
  */
 
-import { type Config, isEncoder, slotLayers } from '../config/config.ts';
-import { CHUNK_LENGTH } from '../engine/schedule/prefill.ts';
-import { resolveCacheBytes } from '../kvcache/byte-budget.ts';
-import type { KVCache } from '../kvcache/kv-cache.ts';
-import { type AnyCacheOptions, createCache, wantsTable } from '../kvcache/policies.ts';
-import { flatTable } from '../kvcache/routing/calibration-table.ts';
-import type { CacheShape } from '../kvcache/shape.ts';
-import { traceEncoder } from '../model/encoder.ts';
-import { FURTHER } from '../model/further.ts';
-import { traceStep } from '../model/gpt.ts';
-import { useParts } from '../model/parts.ts';
-import type { OpGraph } from '../ops/graph.ts';
-import type { GraphTarget } from '../ops/target.ts';
-import { cacheShape } from '../step/cache-shape.ts';
-import { echoedGroups } from '../step/echo.ts';
-import { graphOptions } from '../step/graph-options.ts';
-import { readTokens } from '../step/replay.ts';
-import { wholeNumber } from '../util/numbers.ts';
-import { HALF_PARAMETERS, isGgmlFormat } from '../weights/formats/ggml-formats.ts';
-import type { Param, WeightFormat } from '../weights/types.ts';
+import { type Config, isEncoder, slotLayers } from '../../config/config.ts';
+import { CHUNK_LENGTH } from '../../engine/schedule/prefill.ts';
+import { resolveCacheBytes } from '../../kvcache/byte-budget.ts';
+import type { KVCache } from '../../kvcache/kv-cache.ts';
+import { type AnyCacheOptions, createCache, wantsTable } from '../../kvcache/policies.ts';
+import { flatTable } from '../../kvcache/routing/calibration-table.ts';
+import type { CacheShape } from '../../kvcache/shape.ts';
+import { traceEncoder } from '../../model/encoder.ts';
+import { FURTHER } from '../../model/further.ts';
+import { traceStep } from '../../model/gpt.ts';
+import { useParts } from '../../model/parts.ts';
+import type { OpGraph } from '../../ops/graph.ts';
+import type { GraphTarget } from '../../ops/target.ts';
+import { cacheShape } from '../../step/cache-shape.ts';
+import { echoedGroups } from '../../step/echo.ts';
+import { graphOptions } from '../../step/graph-options.ts';
+import { readTokens } from '../../step/replay.ts';
+import { wholeNumber } from '../../util/numbers.ts';
+import { HALF_PARAMETERS, isGgmlFormat } from '../../weights/formats/ggml-formats.ts';
+import type { Param, WeightFormat } from '../../weights/types.ts';
+import { chooseFormat, countParameters, paramsOf } from '../model-plan.ts';
+import type { WeightChoice } from '../weights/weight-choice.ts';
 import type { EngineMemory, ResidentWeights } from './engine-memory.ts';
-import { chooseFormat, countParameters, paramsOf } from './model-plan.ts';
 import { onnxMemory } from './onnx-memory.ts';
-import type { WeightChoice } from './weight-choice.ts';
 
 /** What the memory is planned for. */
 export interface MemoryPlanOptions {

@@ -4,20 +4,20 @@
  */
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Backend } from '../backends/types.ts';
-import { tensorType } from '../checkpoint/gguf/block-formats.ts';
-import type { Config } from '../config/config.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { clearLeftOvers, unfinishedName, writeWhole } from '../util/files/files-node.ts';
-import { cacheFolder } from '../util/files/home-node.ts';
-import { product } from '../util/numbers.ts';
-import { sha256 } from '../util/sha256.ts';
-import { type GgmlFormat, isGgmlFormat, type MatrixInfo } from '../weights/formats/ggml-formats.ts';
-import { chooseMix, MIX_BITS, MIX_VERSION, type MixedMatrix, mixFormats } from '../weights/formats/mix.ts';
-import { hasPreparedWeights, openPreparedWeights } from '../weights/prepared/store-node.ts';
-import type { Param, RowSource } from '../weights/types.ts';
+import type { Backend } from '../../backends/types.ts';
+import { tensorType } from '../../checkpoint/gguf/block-formats.ts';
+import type { Config } from '../../config/config.ts';
+import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
+import { clearLeftOvers, unfinishedName, writeWhole } from '../../util/files/files-node.ts';
+import { cacheFolder } from '../../util/files/home-node.ts';
+import { product } from '../../util/numbers.ts';
+import { sha256 } from '../../util/sha256.ts';
+import { type GgmlFormat, isGgmlFormat, type MatrixInfo } from '../../weights/formats/ggml-formats.ts';
+import { chooseMix, MIX_BITS, MIX_VERSION, type MixedMatrix, mixFormats } from '../../weights/formats/mix.ts';
+import { hasPreparedWeights, openPreparedWeights } from '../../weights/prepared/store-node.ts';
+import type { Param, RowSource } from '../../weights/types.ts';
+import type { PrepareRequest } from '../model-plan.ts';
 import { canMeasure, type InputMoments, measureMoments } from './input-moments.ts';
-import type { PrepareRequest } from './model-plan.ts';
 
 /** Rows of a matrix that its errors are measured with, in so many pieces. */
 const SAMPLED_ROWS = 96;

@@ -1,9 +1,9 @@
 /**
  * @file Which matrices of a checkpoint stay as they are stored.
  */
-import type { BlockRows } from '../checkpoint/types.ts';
-import type { WeightCodec } from '../weights/codec.ts';
-import type { ParamSpec, WeightFormat } from '../weights/types.ts';
+import type { BlockRows } from '../../checkpoint/types.ts';
+import type { WeightCodec } from '../../weights/codec.ts';
+import type { ParamSpec, WeightFormat } from '../../weights/types.ts';
 import type { WeightChoice } from './weight-choice.ts';
 
 /** Formats of one value a block. */

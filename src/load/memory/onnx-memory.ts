@@ -1,16 +1,16 @@
 /**
  * @file What ONNX Runtime takes: fitted to measured peaks on Linux and x86-64.
  */
-import { lowerToOnnx } from '../backends/onnx/lower/lower.ts';
-import { onnxTarget } from '../backends/onnx/target.ts';
-import { type Config, isEncoder, slotLayers } from '../config/config.ts';
-import type { GraphTarget } from '../ops/target.ts';
-import { readTokens } from '../step/replay.ts';
-import { product } from '../util/numbers.ts';
-import { bitsOf, ggmlFormatOf, isGgmlFormat } from '../weights/formats/ggml-formats.ts';
-import { QUANT_BLOCK } from '../weights/formats/quantize.ts';
-import { layOut } from '../weights/prepared/layout.ts';
-import type { Param } from '../weights/types.ts';
+import { lowerToOnnx } from '../../backends/onnx/lower/lower.ts';
+import { onnxTarget } from '../../backends/onnx/target.ts';
+import { type Config, isEncoder, slotLayers } from '../../config/config.ts';
+import type { GraphTarget } from '../../ops/target.ts';
+import { readTokens } from '../../step/replay.ts';
+import { product } from '../../util/numbers.ts';
+import { bitsOf, ggmlFormatOf, isGgmlFormat } from '../../weights/formats/ggml-formats.ts';
+import { QUANT_BLOCK } from '../../weights/formats/quantize.ts';
+import { layOut } from '../../weights/prepared/layout.ts';
+import type { Param } from '../../weights/types.ts';
 import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memory.ts';
 
 const MB = 1e6;

@@ -2,16 +2,16 @@
  * @file How large the inputs of each matrix are: the mean square of each column, measured while the model reads a text.
  * A weight that is multiplied with large inputs has to be stored with a small error.
  */
-import type { Backend, BackendOptions, CompiledGraph } from '../backends/types.ts';
-import { type Config, isEncoder } from '../config/config.ts';
-import { shippedTexts, spreadWindows } from '../engine/calibration/calibrate.ts';
-import { createCache } from '../kvcache/policies.ts';
-import { crossSpec } from '../model/mixers/cross-attention.ts';
-import { mul, reduceSum, reshape } from '../ops/basic.ts';
-import type { OpGraph } from '../ops/graph.ts';
-import { Stepper } from '../step/stepper.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import type { Backend, BackendOptions, CompiledGraph } from '../../backends/types.ts';
+import { type Config, isEncoder } from '../../config/config.ts';
+import { shippedTexts, spreadWindows } from '../../engine/calibration/calibrate.ts';
+import { createCache } from '../../kvcache/policies.ts';
+import { crossSpec } from '../../model/mixers/cross-attention.ts';
+import { mul, reduceSum, reshape } from '../../ops/basic.ts';
+import type { OpGraph } from '../../ops/graph.ts';
+import { Stepper } from '../../step/stepper.ts';
+import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
+import type { PreparedWeights, WeightFormat } from '../../weights/types.ts';
 
 /** Tokens that are read, in windows of {@link WINDOW}. Other numbers were not measured. */
 const TOKENS = 1024;

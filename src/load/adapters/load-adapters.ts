@@ -1,9 +1,9 @@
 /**
  * @file The plan of a model with its adapters. What reads and merges adapters is loaded with the first of them.
  */
-import type { Checkpoint } from '../checkpoint/types.ts';
+import type { Checkpoint } from '../../checkpoint/types.ts';
+import type { ModelPlan } from '../model-plan.ts';
 import { type AdaptedPlan, type AdapterRequest, loadedAdapters } from './adapted-plan.ts';
-import type { ModelPlan } from './model-plan.ts';
 
 /** @throws AdapterError, CheckpointError, InputError: what is wrong with an adapter. */
 export async function adaptPlan(

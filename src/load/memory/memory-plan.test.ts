@@ -2,19 +2,19 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { anyTable } from '../../test/support/calibration.ts';
-import { firstSlots } from '../../test/support/family-cases.ts';
-import { onnxTarget } from '../backends/onnx/target.ts';
-import { slotLayers } from '../config/config.ts';
-import { readConfig } from '../families/read-config.ts';
-import { createCache, POLICIES } from '../kvcache/policies.ts';
-import { flatTable } from '../kvcache/routing/calibration-table.ts';
-import { loadModel } from '../node.ts';
-import { cacheShape } from '../step/cache-shape.ts';
-import { InputError } from '../util/errors.ts';
+import { anyTable } from '../../../test/support/calibration.ts';
+import { firstSlots } from '../../../test/support/family-cases.ts';
+import { onnxTarget } from '../../backends/onnx/target.ts';
+import { slotLayers } from '../../config/config.ts';
+import { readConfig } from '../../families/read-config.ts';
+import { createCache, POLICIES } from '../../kvcache/policies.ts';
+import { flatTable } from '../../kvcache/routing/calibration-table.ts';
+import { loadModel } from '../../node.ts';
+import { cacheShape } from '../../step/cache-shape.ts';
+import { InputError } from '../../util/errors.ts';
 import { planMemory } from './memory-plan.ts';
 
-const ROOT = join(import.meta.dirname, '../..');
+const ROOT = join(import.meta.dirname, '../../..');
 const TINY = join(ROOT, 'models/tiny');
 
 async function configOf(path: string) {

@@ -1,15 +1,15 @@
 /**
  * @file A model that is loaded with adapters: some merged into the weights that are prepared, some live beside them.
  */
-import type { AdapterUse } from '../adapters/choice.ts';
-import { makePrefixesLive } from '../adapters/live/live-adapter.ts';
-import * as inputs from '../adapters/live/row-inputs.ts';
-import type { Checkpoint } from '../checkpoint/types.ts';
-import { isEncoder } from '../config/config.ts';
-import { AdapterError } from '../util/errors.ts';
-import { sha256 } from '../util/sha256.ts';
+import type { AdapterUse } from '../../adapters/choice.ts';
+import { makePrefixesLive } from '../../adapters/live/live-adapter.ts';
+import * as inputs from '../../adapters/live/row-inputs.ts';
+import type { Checkpoint } from '../../checkpoint/types.ts';
+import { isEncoder } from '../../config/config.ts';
+import { AdapterError } from '../../util/errors.ts';
+import { sha256 } from '../../util/sha256.ts';
+import { type ModelPlan, paramsOf } from '../model-plan.ts';
 import { type AdaptedPlan, type AdapterRequest, loadedAdapters } from './adapted-plan.ts';
-import { type ModelPlan, paramsOf } from './model-plan.ts';
 import { openMerged } from './open-merged.ts';
 
 /** @throws AdapterError, CheckpointError, InputError: what is wrong with an adapter. */

@@ -1,17 +1,17 @@
 /**
  * @file The plan of memory in Node: for each of its engines.
  */
-import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
-import type { Checkpoint } from '../checkpoint/types.ts';
-import type { Config } from '../config/config.ts';
-import { keepStored } from '../weights/prepared/keep-stored.ts';
-import type { Param, WeightFormat } from '../weights/types.ts';
-import { defaultEngine, type EngineName } from './engines-node.ts';
+import { ggmlCodec } from '../../backends/ggml/weights/weight-codec.ts';
+import type { Checkpoint } from '../../checkpoint/types.ts';
+import type { Config } from '../../config/config.ts';
+import { keepStored } from '../../weights/prepared/keep-stored.ts';
+import type { Param, WeightFormat } from '../../weights/types.ts';
+import { defaultEngine, type EngineName } from '../engines-node.ts';
+import { planModel } from '../plan.ts';
+import { keptFormats } from '../weights/kept-formats.ts';
 import { ggmlMemory } from './ggml-memory-node.ts';
-import { keptFormats } from './kept-formats.ts';
 import { type MemoryPlanOptions as CommonOptions, type MemoryPlan, planMemoryOf } from './memory-plan.ts';
 import { onnxMemory } from './onnx-memory.ts';
-import { planModel } from './plan.ts';
 
 /** The options of the plan, and the engine that it is for. */
 export interface MemoryPlanOptions extends CommonOptions {

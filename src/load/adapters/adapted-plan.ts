@@ -1,14 +1,14 @@
 /**
  * @file What adapters make of the plan of a model, and the adapters of a model that is loaded.
  */
-import type { RowUse } from '../adapters/live/row-inputs.ts';
-import type { OpenAdapter } from '../adapters/read/adapter-files.ts';
-import type { AdapterToOpen } from '../adapters/read/open-all.ts';
-import { AdapterRegistry, type AdapterRegistryParts } from '../adapters/registry.ts';
-import type { Checkpoint } from '../checkpoint/types.ts';
-import type { Config } from '../config/config.ts';
-import type { Stepper } from '../step/stepper.ts';
-import type { ModelPlan, PrepareRequest } from './model-plan.ts';
+import type { RowUse } from '../../adapters/live/row-inputs.ts';
+import type { OpenAdapter } from '../../adapters/read/adapter-files.ts';
+import type { AdapterToOpen } from '../../adapters/read/open-all.ts';
+import { AdapterRegistry, type AdapterRegistryParts } from '../../adapters/registry.ts';
+import type { Checkpoint } from '../../checkpoint/types.ts';
+import type { Config } from '../../config/config.ts';
+import type { Stepper } from '../../step/stepper.ts';
+import type { ModelPlan, PrepareRequest } from '../model-plan.ts';
 
 /** The checkpoint of a loaded model and its plan, opened again. */
 export type ReopenBase = () => Promise<{ readonly checkpoint: Checkpoint; readonly plan: ModelPlan }>;

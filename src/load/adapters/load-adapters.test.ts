@@ -1,9 +1,9 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, test } from 'vitest';
-import { randomCheckpoint } from '../../bench/random-checkpoint.ts';
-import { shapes } from '../../bench/shapes.ts';
-import { largestError, relativeError } from '../../test/parity/case.ts';
+import { randomCheckpoint } from '../../../bench/random-checkpoint.ts';
+import { shapes } from '../../../bench/shapes.ts';
+import { largestError, relativeError } from '../../../test/parity/case.ts';
 import {
   LITGPT_FILES,
   llamaLora,
@@ -12,16 +12,16 @@ import {
   type TestAdapter,
   vector,
   writeTestAdapter,
-} from '../../test/support/adapters.ts';
-import { caseFolder } from '../../test/support/family-cases.ts';
-import { f32, type TestTensor } from '../../test/support/safetensors-bytes.ts';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import type { AdapterChoice } from '../adapters/choice.ts';
-import { openAdapterFolder } from '../adapters/read/open-node.ts';
-import type { LanguageModel } from '../engine/language-model.ts';
-import { type AdapterSource, type LoadOptions, loadModel } from '../node.ts';
-import { AdapterError, InputError } from '../util/errors.ts';
-import { openCheckpoint } from './load-model-node.ts';
+} from '../../../test/support/adapters.ts';
+import { caseFolder } from '../../../test/support/family-cases.ts';
+import { f32, type TestTensor } from '../../../test/support/safetensors-bytes.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import type { AdapterChoice } from '../../adapters/choice.ts';
+import { openAdapterFolder } from '../../adapters/read/open-node.ts';
+import type { LanguageModel } from '../../engine/language-model.ts';
+import { type AdapterSource, type LoadOptions, loadModel } from '../../node.ts';
+import { AdapterError, InputError } from '../../util/errors.ts';
+import { openCheckpoint } from '../load-model-node.ts';
 
 const folder = await tempFolder('adapters');
 const cacheDir = join(folder, 'cache');

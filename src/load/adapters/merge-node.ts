@@ -2,16 +2,16 @@
  * @file A merged model as a checkpoint on the disk, which every library loads that loads its base.
  */
 import { resolve } from 'node:path';
-import type { BaseModel } from '../adapters/base-model.ts';
-import { MergedModel } from '../adapters/merge/merged-model.ts';
-import { mergedTensors } from '../adapters/merge/merged-tensors.ts';
-import { openAll } from '../adapters/read/open-all.ts';
-import { openAdapterFolder } from '../adapters/read/open-node.ts';
-import { openCheckpointFolder } from '../checkpoint/open-node.ts';
-import type { Checkpoint } from '../checkpoint/types.ts';
-import { AdapterError, InputError } from '../util/errors.ts';
-import { checkEmpty, MAX_SHARD_BYTES, writeCheckpointFolder } from './checkpoint-folder-node.ts';
-import { planModel } from './plan.ts';
+import type { BaseModel } from '../../adapters/base-model.ts';
+import { MergedModel } from '../../adapters/merge/merged-model.ts';
+import { mergedTensors } from '../../adapters/merge/merged-tensors.ts';
+import { openAll } from '../../adapters/read/open-all.ts';
+import { openAdapterFolder } from '../../adapters/read/open-node.ts';
+import { openCheckpointFolder } from '../../checkpoint/open-node.ts';
+import type { Checkpoint } from '../../checkpoint/types.ts';
+import { AdapterError, InputError } from '../../util/errors.ts';
+import { checkEmpty, MAX_SHARD_BYTES, writeCheckpointFolder } from '../checkpoint-folder-node.ts';
+import { planModel } from '../plan.ts';
 
 /** An adapter to merge. */
 export interface MergeSource {

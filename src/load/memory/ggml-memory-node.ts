@@ -2,14 +2,14 @@
  * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph
  * before it runs.
  */
-import { ggmlBackend } from '../backends/ggml/ggml-backend.ts';
-import { stepBytes } from '../backends/ggml/graph/step-bytes.ts';
-import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
-import { type Config, isEncoder } from '../config/config.ts';
-import { partOf } from '../kvcache/rows/chunk.ts';
-import { product } from '../util/numbers.ts';
-import { MIX_BITS } from '../weights/formats/mix.ts';
-import type { Param } from '../weights/types.ts';
+import { ggmlBackend } from '../../backends/ggml/ggml-backend.ts';
+import { stepBytes } from '../../backends/ggml/graph/step-bytes.ts';
+import { ggmlCodec } from '../../backends/ggml/weights/weight-codec.ts';
+import { type Config, isEncoder } from '../../config/config.ts';
+import { partOf } from '../../kvcache/rows/chunk.ts';
+import { product } from '../../util/numbers.ts';
+import { MIX_BITS } from '../../weights/formats/mix.ts';
+import type { Param } from '../../weights/types.ts';
 import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memory.ts';
 
 const MB = 1e6;

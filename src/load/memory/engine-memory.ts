@@ -1,11 +1,11 @@
 /**
  * @file What the plan of memory asks of an engine.
  */
-import type { Config } from '../config/config.ts';
-import type { KVCache } from '../kvcache/kv-cache.ts';
-import type { OpGraph } from '../ops/graph.ts';
-import type { GraphTarget } from '../ops/target.ts';
-import type { Param } from '../weights/types.ts';
+import type { Config } from '../../config/config.ts';
+import type { KVCache } from '../../kvcache/kv-cache.ts';
+import type { OpGraph } from '../../ops/graph.ts';
+import type { GraphTarget } from '../../ops/target.ts';
+import type { Param } from '../../weights/types.ts';
 
 /** What weights take of a running process, in bytes. */
 export interface ResidentWeights {

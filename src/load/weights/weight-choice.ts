@@ -2,10 +2,10 @@
  * @file How the user names a format of weights.
  */
 
-import type { GraphTarget } from '../ops/target.ts';
-import { InputError } from '../util/errors.ts';
-import { GGML_FORMATS } from '../weights/formats/ggml-formats.ts';
-import type { WeightFormat } from '../weights/types.ts';
+import type { GraphTarget } from '../../ops/target.ts';
+import { InputError } from '../../util/errors.ts';
+import { GGML_FORMATS } from '../../weights/formats/ggml-formats.ts';
+import type { WeightFormat } from '../../weights/types.ts';
 
 /**
  * `auto`: float32 for small models, int8 for the others; `f32`: another name of float32; formats of ggml by their

@@ -1,21 +1,21 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { caseFolder, configJson } from '../../test/support/family-cases.ts';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import { ConcreteGraph } from '../backends/ggml/graph/concrete-graph.ts';
-import { ggmlCodec } from '../backends/ggml/weights/weight-codec.ts';
-import { readConfig } from '../families/read-config.ts';
-import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { loadModel } from '../node.ts';
-import { range } from '../util/numbers.ts';
-import type { Param } from '../weights/types.ts';
+import { caseFolder, configJson } from '../../../test/support/family-cases.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { ConcreteGraph } from '../../backends/ggml/graph/concrete-graph.ts';
+import { ggmlCodec } from '../../backends/ggml/weights/weight-codec.ts';
+import { readConfig } from '../../families/read-config.ts';
+import type { AnyCacheOptions } from '../../kvcache/policies.ts';
+import { loadModel } from '../../node.ts';
+import { range } from '../../util/numbers.ts';
+import type { Param } from '../../weights/types.ts';
+import { keptFormats } from '../weights/kept-formats.ts';
 import { ggmlMemory } from './ggml-memory-node.ts';
-import { keptFormats } from './kept-formats.ts';
 import { planMemoryOf } from './memory-plan.ts';
 import { planMemory } from './memory-plan-node.ts';
 
-const ROOT = join(import.meta.dirname, '../..');
+const ROOT = join(import.meta.dirname, '../../..');
 const TINY = join(ROOT, 'models/tiny');
 const cacheDir = await tempFolder('memory-plan');
 

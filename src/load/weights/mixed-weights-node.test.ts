@@ -2,12 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { tempFolder } from '../../test/support/temp-folder.ts';
-import { loadModel } from '../node.ts';
-import { unfinishedName } from '../util/files/files-node.ts';
-import { bitsOf } from '../weights/formats/ggml-formats.ts';
-import { defaultEngine } from './engines-node.ts';
-import { preparedFormats } from './load-model-node.ts';
+import { tempFolder } from '../../../test/support/temp-folder.ts';
+import { loadModel } from '../../node.ts';
+import { unfinishedName } from '../../util/files/files-node.ts';
+import { bitsOf } from '../../weights/formats/ggml-formats.ts';
+import { defaultEngine } from '../engines-node.ts';
+import { preparedFormats } from '../load-model-node.ts';
 
 const cacheDir = await tempFolder('mixes');
 

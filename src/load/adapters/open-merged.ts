@@ -1,10 +1,10 @@
 /**
  * @file A base with the adapters that are merged into it, opened.
  */
-import { MergedModel } from '../adapters/merge/merged-model.ts';
-import { type AdapterToOpen, type OpenedAdapters, openAll } from '../adapters/read/open-all.ts';
-import type { Checkpoint } from '../checkpoint/types.ts';
-import type { ModelPlan } from './model-plan.ts';
+import { MergedModel } from '../../adapters/merge/merged-model.ts';
+import { type AdapterToOpen, type OpenedAdapters, openAll } from '../../adapters/read/open-all.ts';
+import type { Checkpoint } from '../../checkpoint/types.ts';
+import type { ModelPlan } from '../model-plan.ts';
 
 export interface OpenMerged extends OpenedAdapters {
   readonly rows: MergedModel;
