@@ -1,7 +1,7 @@
 /**
  * Models of many architectures in every format of blocks of 32: the blocks of queries, of fused tensors and of experts
  * move with their rows. Values of blocks are those of the Python package gguf
- * (`src/checkpoint/gguf/dequantize.test.ts`).
+ * (`src/checkpoint/gguf/blocks/dequantize.test.ts`).
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

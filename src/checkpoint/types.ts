@@ -46,7 +46,7 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
-/** Names of ggml's block formats, as in a file: see `src/checkpoint/gguf/block-formats.ts`. */
+/** Names of ggml's block formats, as in a file: see `src/checkpoint/gguf/blocks/block-formats.ts`. */
 export type BlockFormat =
   | 'q4_0'
   | 'q4_1'

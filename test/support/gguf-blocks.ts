@@ -3,7 +3,7 @@
  * and logits.
  */
 import { expect } from 'vitest';
-import { tensorType } from '../../src/checkpoint/gguf/block-formats.ts';
+import { tensorType } from '../../src/checkpoint/gguf/blocks/block-formats.ts';
 import { openCheckpointFolder } from '../../src/checkpoint/open-node.ts';
 import { loadModel, type WeightChoice } from '../../src/node.ts';
 import { largestError } from '../parity/case.ts';

@@ -6,7 +6,7 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openFileSource } from '../../src/checkpoint/file-source-node.ts';
-import { type TensorType, tensorType } from '../../src/checkpoint/gguf/block-formats.ts';
+import { type TensorType, tensorType } from '../../src/checkpoint/gguf/blocks/block-formats.ts';
 import { readGgufHeader } from '../../src/checkpoint/gguf/header.ts';
 import { storedTensor } from '../../src/checkpoint/gguf/tensors.ts';
 import { headerBytes, padded } from '../../src/checkpoint/gguf/write/header-bytes.ts';

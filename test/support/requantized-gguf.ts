@@ -4,7 +4,7 @@
 import { open } from 'node:fs/promises';
 import { ggmlCodec } from '../../src/backends/ggml/weights/weight-codec.ts';
 import { openFileSource } from '../../src/checkpoint/file-source-node.ts';
-import { tensorType } from '../../src/checkpoint/gguf/block-formats.ts';
+import { tensorType } from '../../src/checkpoint/gguf/blocks/block-formats.ts';
 import { readGgufHeader } from '../../src/checkpoint/gguf/header.ts';
 import { storedTensor } from '../../src/checkpoint/gguf/tensors.ts';
 import { fittingFormat, type GgmlFormat } from '../../src/weights/formats/ggml-formats.ts';

@@ -6,7 +6,7 @@
 import { CheckpointError } from '../../util/errors.ts';
 import { show } from '../../util/json/show.ts';
 import type { ByteSource } from '../types.ts';
-import { TENSOR_TYPES, type TensorType } from './block-formats.ts';
+import { TENSOR_TYPES, type TensorType } from './blocks/block-formats.ts';
 import { decodeTexts, findTexts, type PackedTexts, textAt } from './texts.ts';
 
 /** A value of the metadata. Integers beyond 2^53 stay bigint. */

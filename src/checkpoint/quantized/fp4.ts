@@ -2,7 +2,7 @@
  * @file 4-bit floats (E2M1) with scales for 16 or 32 values: nvfp4 and mxfp4, the low nibble first; gpt-oss's experts.
  */
 import { CheckpointError } from '../../util/errors.ts';
-import { E2M1_DOUBLED } from '../gguf/dequantize-4-bit-tables.ts';
+import { E2M1_DOUBLED } from '../gguf/blocks/dequantize-4-bit-tables.ts';
 import { pickedRows, slicedRows } from '../gguf/rearrange.ts';
 import type { BlockRows, StoredTensor } from '../types.ts';
 import type { Method } from './method.ts';

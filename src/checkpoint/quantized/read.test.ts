@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bytesSource, f32, safetensorsFile } from '../../../test/support/safetensors-bytes.ts';
 import { CheckpointError } from '../../util/errors.ts';
-import { tensorType } from '../gguf/block-formats.ts';
+import { tensorType } from '../gguf/blocks/block-formats.ts';
 import { checkpointFromFiles } from '../open.ts';
 import { openCheckpointFolder } from '../open-node.ts';
 import { readSafetensors } from '../safetensors.ts';

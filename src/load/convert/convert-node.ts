@@ -4,7 +4,7 @@
 import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { openAdapterFolder } from '../../adapters/read/open-node.ts';
-import { tensorType } from '../../checkpoint/gguf/block-formats.ts';
+import { tensorType } from '../../checkpoint/gguf/blocks/block-formats.ts';
 import { type Entry, headerBytes, padded, tensorBytes } from '../../checkpoint/gguf/write/header-bytes.ts';
 import { encodeValues, WRITTEN_FORMATS, type WrittenFormat } from '../../checkpoint/gguf/write/quantize.ts';
 import { vocabularyEntries } from '../../checkpoint/gguf/write/vocabulary-entries.ts';

@@ -5,7 +5,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Backend } from '../../backends/types.ts';
-import { tensorType } from '../../checkpoint/gguf/block-formats.ts';
+import { tensorType } from '../../checkpoint/gguf/blocks/block-formats.ts';
 import type { Config } from '../../config/config.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { clearLeftOvers, unfinishedName, writeWhole } from '../../util/files/files-node.ts';

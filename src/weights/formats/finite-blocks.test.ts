@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { seeded } from '../../../test/support/seeded.ts';
-import { tensorType } from '../../checkpoint/gguf/block-formats.ts';
+import { tensorType } from '../../checkpoint/gguf/blocks/block-formats.ts';
 import { areScalesFinite } from './finite-blocks.ts';
 
 describe.each(['q4_0', 'q4_1', 'q5_0', 'q5_1', 'q8_0', 'iq4_nl', 'q4_k', 'q5_k', 'q6_k'] as const)('%s', (format) => {

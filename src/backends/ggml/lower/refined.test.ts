@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { noise } from '../../../../test/support/attention-cases.ts';
 import { tempFolder } from '../../../../test/support/temp-folder.ts';
-import { tensorType } from '../../../checkpoint/gguf/block-formats.ts';
+import { tensorType } from '../../../checkpoint/gguf/blocks/block-formats.ts';
 import * as experts from '../../../ops/experts.ts';
 import { OpGraph } from '../../../ops/graph.ts';
 import * as layers from '../../../ops/layers.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { seeded } from '../../../../test/support/seeded.ts';
-import { tensorType } from '../../../checkpoint/gguf/block-formats.ts';
+import { tensorType } from '../../../checkpoint/gguf/blocks/block-formats.ts';
 import { openGgml } from '../binding/binding.ts';
 import { blockLength, GGML_TYPES, rowBytes } from '../binding/types.ts';
 import { CpuBackend } from '../devices/cpu-backend.ts';

@@ -2,7 +2,7 @@
  * @file The bytes of a GGUF header: metadata, and where each tensor will lie.
  */
 import { product } from '../../../util/numbers.ts';
-import type { TensorType } from '../block-formats.ts';
+import type { TensorType } from '../blocks/block-formats.ts';
 
 /** A value of the metadata with its type. */
 export type Entry =

@@ -3,7 +3,7 @@
  *
  * Values are rounded to float32 after each operation, as ggml does.
  */
-import { halfValues } from '../../util/half.ts';
+import { halfValues } from '../../../util/half.ts';
 
 const { fround } = Math;
 

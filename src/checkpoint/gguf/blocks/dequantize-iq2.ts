@@ -1,7 +1,7 @@
 /**
  * @file IQ2_XXS, IQ2_XS, IQ2_S: groups of eight values out of a codebook, with signs and a scale.
  */
-import { halfValues } from '../../util/half.ts';
+import { halfValues } from '../../../util/half.ts';
 import { codebook, SIGN_PATTERNS } from './codebooks.ts';
 
 /** Eight values of entry `index`, scaled and signed. */

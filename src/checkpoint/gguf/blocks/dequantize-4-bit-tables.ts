@@ -1,7 +1,7 @@
 /**
  * @file 4-bit formats whose values stand in a table: IQ4_NL, IQ4_XS, MXFP4, NVFP4.
  */
-import { halfValues } from '../../util/half.ts';
+import { halfValues } from '../../../util/half.ts';
 
 const { fround } = Math;
 

@@ -1,7 +1,7 @@
 /**
  * @file IQ1_S, IQ1_M: groups of eight values -1, 0, 1 out of a codebook, moved up or down by an eighth.
  */
-import { halfValues } from '../../util/half.ts';
+import { halfValues } from '../../../util/half.ts';
 import { codebook } from './codebooks.ts';
 
 const DELTA = 0.125;

@@ -1,8 +1,8 @@
 /**
  * @file The tensor types of GGUF: how many values a block has, its bytes, and how it becomes float32.
  */
-import { widenInto } from '../../util/half.ts';
-import type { BlockRows, StoredDtype } from '../types.ts';
+import { widenInto } from '../../../util/half.ts';
+import type { BlockRows, StoredDtype } from '../../types.ts';
 import { dequantizeIq4Nl, dequantizeIq4Xs, dequantizeMxfp4, dequantizeNvfp4 } from './dequantize-4-bit-tables.ts';
 import { dequantizeIq1M, dequantizeIq1S } from './dequantize-iq1.ts';
 import { dequantizeIq2S, dequantizeIq2Xs, dequantizeIq2Xxs } from './dequantize-iq2.ts';

@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
-import { openFileSource } from '../file-source-node.ts';
+import { openFileSource } from '../../file-source-node.ts';
+import { readGgufHeader } from '../header.ts';
+import { storedTensor } from '../tensors.ts';
 import { tensorType } from './block-formats.ts';
-import { readGgufHeader } from './header.ts';
-import { storedTensor } from './tensors.ts';
 
-const FILE = new URL('../../../test/fixtures/gguf/blocks.gguf', import.meta.url).pathname;
+const FILE = new URL('../../../../test/fixtures/gguf/blocks.gguf', import.meta.url).pathname;
 
 it('every block format has exactly the values that the Python package gguf gives it', async () => {
   const source = await openFileSource(FILE);

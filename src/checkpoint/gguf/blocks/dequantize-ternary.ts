@@ -1,7 +1,7 @@
 /**
  * @file Blocks of 256 values -1, 0, 1 with one scale: TQ1_0 (five values a byte), TQ2_0 (four values a byte).
  */
-import { halfValues } from '../../util/half.ts';
+import { halfValues } from '../../../util/half.ts';
 
 /** The runs of TQ1_0: where their bytes are, how many, and how many values each holds. */
 const RUNS = [

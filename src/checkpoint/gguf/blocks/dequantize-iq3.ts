@@ -1,7 +1,7 @@
 /**
  * @file IQ3_XXS, IQ3_S: groups of four values out of a codebook, with signs and a scale.
  */
-import { halfValues } from '../../util/half.ts';
+import { halfValues } from '../../../util/half.ts';
 import { codebook, SIGN_PATTERNS } from './codebooks.ts';
 import { writeEntry } from './dequantize-iq2.ts';
 
