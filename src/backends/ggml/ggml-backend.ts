@@ -9,9 +9,9 @@ import { beginGgml, openGgml } from './binding/binding.ts';
 import type { Pointer } from './binding/functions.ts';
 import { CpuBackend } from './devices/cpu-backend.ts';
 import { type DeviceName, openDevice } from './devices/devices.ts';
-import { GgmlKeyForms } from './devices/key-forms.ts';
+import { GgmlKeyForms } from './graph/key-forms.ts';
 import { GgmlSession } from './graph/session.ts';
-import { canAttendInSlots } from './slots/slot-use.ts';
+import { canAttendInSlots } from './lower/slot-use.ts';
 import { ggmlCodec, matrixFormat, plainCodec } from './weights/weight-codec.ts';
 import { GgmlWeights } from './weights/weights.ts';
 

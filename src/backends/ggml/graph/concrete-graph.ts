@@ -11,10 +11,10 @@ import type { Ggml } from '../binding/ggml.ts';
 import type { ComputeGraph, CpuBackend } from '../devices/cpu-backend.ts';
 import { GraphMaker, type RunInputs, type Tensor } from '../lower/graph-maker.ts';
 import type { Lower, Scope } from '../lower/lowering.ts';
+import { type SlotFormat, slotFormats, slotLeaf, trimmed } from '../lower/slot-blocks.ts';
+import type { SlotUse } from '../lower/slot-use.ts';
 import { LOWERINGS } from '../lower/table.ts';
 import { allocateGraph, type GraphMemory } from '../memory/graph-memory.ts';
-import { type SlotFormat, slotFormats, slotLeaf, trimmed } from '../slots/slot-blocks.ts';
-import type { SlotUse } from '../slots/slot-use.ts';
 import type { ResultArrays } from './result-arrays.ts';
 
 /** A parameter as a graph uses it. */

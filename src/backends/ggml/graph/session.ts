@@ -9,7 +9,7 @@ import type { Ggml } from '../binding/ggml.ts';
 import type { CpuBackend } from '../devices/cpu-backend.ts';
 import type { RunInputs, Tensor } from '../lower/graph-maker.ts';
 import { weightUses } from '../lower/lowering.ts';
-import { type JoinableSlots, joinableSlots, placingGraph, slotUse } from '../slots/slot-use.ts';
+import { type JoinableSlots, joinableSlots, placingGraph, slotUse } from '../lower/slot-use.ts';
 import type { GgmlWeights } from '../weights/weights.ts';
 import { ConcreteGraph, type RunOutput } from './concrete-graph.ts';
 import { ResultArrays } from './result-arrays.ts';

@@ -26,9 +26,9 @@ import type { Param } from '../../../weights/types.ts';
 import { openGgml } from '../binding/binding.ts';
 import { CpuBackend } from '../devices/cpu-backend.ts';
 import { GgmlSession } from '../graph/session.ts';
-import { filledSlots } from '../slots/slot-use.ts';
 import { ggmlCodec } from '../weights/weight-codec.ts';
 import { GgmlWeights } from '../weights/weights.ts';
+import { filledSlots } from './slot-use.ts';
 
 const ggml = openGgml();
 const backend = new CpuBackend(ggml, 2);

@@ -5,7 +5,6 @@ import { bufferName } from '../../../kvcache/buffers.ts';
 import type { OpName, OpNode, UnaryKind, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { range } from '../../../util/numbers.ts';
-import { canJoin } from '../slots/slot-use.ts';
 import { lowRank, lowRankRows } from './adapters.ts';
 import {
   attend,
@@ -49,6 +48,7 @@ import {
   withAlibi,
 } from './masks.ts';
 import { gatedDelta, selectiveScan } from './recurrences.ts';
+import { canJoin } from './slot-use.ts';
 import { convolve, linearScan } from './states.ts';
 
 const unsupported = (op: string): never => {

@@ -5,9 +5,9 @@
 import type { KeyForms } from '../../../kvcache/shape.ts';
 import { openGgml } from '../binding/binding.ts';
 import type { Ggml } from '../binding/ggml.ts';
+import { CpuBackend } from '../devices/cpu-backend.ts';
 import { binary, unary } from '../lower/elementwise.ts';
 import { GraphMaker, type Tensor } from '../lower/graph-maker.ts';
-import { CpuBackend } from './cpu-backend.ts';
 
 /** Tensors of the graph, its inputs included. */
 const TENSORS = 16;

@@ -7,7 +7,7 @@ import type { BufferChoice } from '../../../kvcache/buffers.ts';
 import { EMPTY_SLOT } from '../../../kvcache/slots/slots.ts';
 import type { OpGraph } from '../../../ops/graph.ts';
 import type { OpNode } from '../../../ops/types.ts';
-import type { RunInputs } from '../lower/graph-maker.ts';
+import type { RunInputs } from './graph-maker.ts';
 import { slotTypes } from './slot-blocks.ts';
 
 /** Slots of a layer that hold the chunk, too. */

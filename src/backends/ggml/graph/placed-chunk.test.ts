@@ -9,7 +9,7 @@ import { CacheReader } from '../../../kvcache/cache-reader.ts';
 import type { KVCache } from '../../../kvcache/kv-cache.ts';
 import { loadModel } from '../../../node.ts';
 import { range } from '../../../util/numbers.ts';
-import { GgmlSession } from '../graph/session.ts';
+import { GgmlSession } from './session.ts';
 
 const FOLDER = join(import.meta.dirname, '../../../../test/fixtures/families/llama');
 const cacheDir = await tempFolder('placed');
