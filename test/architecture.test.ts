@@ -46,6 +46,16 @@ const DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
+/** What each folder of backends/ggml may import of that module. */
+const GGML_FOLDERS: Readonly<Record<string, readonly string[]>> = {
+  binding: [],
+  memory: ['binding'],
+  devices: ['binding', 'memory'],
+  weights: ['binding', 'memory'],
+  lower: ['binding', 'memory', 'weights'],
+  graph: ['binding', 'memory', 'devices', 'weights', 'lower'],
+};
+
 /** All files that the entries reach by values, and the packages that each of them imports. */
 function reach(...entries: readonly string[]): Map<string, string[]> {
   const packages = new Map<string, string[]>();
@@ -139,6 +149,19 @@ describe('dependencies', () => {
       }
     }
     expect(wrong).toEqual([]);
+  });
+
+  it('go down only in backends/ggml', () => {
+    const root = 'backends/ggml/';
+    const folderOf = (path: string): string => moduleOf(path.slice(root.length));
+    const own = FILES.filter(({ path }) => path.startsWith(root) && path !== `${root}ggml-backend.ts`);
+    expect(new Set(own.map(({ path }) => folderOf(path)))).toEqual(new Set(Object.keys(GGML_FOLDERS)));
+    for (const { path, imports } of own)
+      for (const name of imports.filter((name) => name.startsWith('.'))) {
+        const target = resolveImport(path, name);
+        if (target.startsWith(root) && folderOf(target) !== folderOf(path))
+          expect(GGML_FOLDERS[folderOf(path)], `${path} → ${target}`).toContain(folderOf(target));
+      }
   });
 
   it('kvcache imports util only, and of packages the checks of files', () => {

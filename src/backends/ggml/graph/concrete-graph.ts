@@ -9,12 +9,13 @@ import { product } from '../../../util/numbers.ts';
 import type { Pointer } from '../binding/functions.ts';
 import type { Ggml } from '../binding/ggml.ts';
 import type { ComputeGraph, CpuBackend } from '../devices/cpu-backend.ts';
-import { GraphMaker, type RunInputs, type Tensor } from '../lower/graph-maker.ts';
+import { GraphMaker, type RunInputs } from '../lower/graph-maker.ts';
 import type { Lower, Scope } from '../lower/lowering.ts';
 import { type SlotFormat, slotFormats, slotLeaf, trimmed } from '../lower/slot-blocks.ts';
 import type { SlotUse } from '../lower/slot-use.ts';
 import { LOWERINGS } from '../lower/table.ts';
 import { allocateGraph, type GraphMemory } from '../memory/graph-memory.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import type { ResultArrays } from './result-arrays.ts';
 
 /** A parameter as a graph uses it. */

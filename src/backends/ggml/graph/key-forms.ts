@@ -7,7 +7,8 @@ import { openGgml } from '../binding/binding.ts';
 import type { Ggml } from '../binding/ggml.ts';
 import { CpuBackend } from '../devices/cpu-backend.ts';
 import { binary, unary } from '../lower/elementwise.ts';
-import { GraphMaker, type Tensor } from '../lower/graph-maker.ts';
+import { GraphMaker } from '../lower/graph-maker.ts';
+import type { Tensor } from '../memory/tensor.ts';
 
 /** Tensors of the graph, its inputs included. */
 const TENSORS = 16;

@@ -1,8 +1,10 @@
 /**
  * @file What live adapters add.
  */
+
+import type { Tensor } from '../memory/tensor.ts';
 import { binary } from './elementwise.ts';
-import type { GraphMaker, Tensor } from './graph-maker.ts';
+import type { GraphMaker } from './graph-maker.ts';
 
 /** x · aᵀ, masked, times each block of columns. @param x [..., in] @param a [r, in] @param blocks [r_i, out_i] */
 export function lowRank(g: GraphMaker, x: Tensor, a: Tensor, mask: Tensor | null, blocks: readonly Tensor[]): Tensor {

@@ -10,8 +10,9 @@
  * took 817 ms of two cores of an EPYC with AVX-512 as products and softmax.
  */
 import type { ScoreAttributes } from '../../../ops/types.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import { binary, clip, scale, softcap, unary } from './elementwise.ts';
-import { type GraphMaker, isDense, type Tensor } from './graph-maker.ts';
+import { type GraphMaker, isDense } from './graph-maker.ts';
 
 /** Queries of a group up to which values are read as they lie, and slots and chunk are attended to apart. */
 const FEW = 16;

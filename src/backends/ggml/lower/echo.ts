@@ -5,8 +5,8 @@ import { bufferName } from '../../../kvcache/buffers.ts';
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import type { OpNode, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import { echo } from './attention.ts';
-import type { Tensor } from './graph-maker.ts';
 import { need, type Scope } from './lowering.ts';
 import {
   chunkMask,

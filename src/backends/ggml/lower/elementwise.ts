@@ -5,7 +5,8 @@
 import type { BinaryKind, OpAttributes, UnaryKind } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';
-import { type GraphMaker, isDense, reversed, type Tensor } from './graph-maker.ts';
+import type { Tensor } from '../memory/tensor.ts';
+import { type GraphMaker, isDense, reversed } from './graph-maker.ts';
 
 const BINARY = { add: 'ggml_add', sub: 'ggml_sub', mul: 'ggml_mul', div: 'ggml_div' } as const;
 

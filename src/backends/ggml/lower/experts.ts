@@ -5,8 +5,9 @@ import type { MoeMlp, RouterSpec } from '../../../config/mlp-spec.ts';
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { blockLength } from '../binding/types.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import { affine, binary, clip, gated, scale, unary } from './elementwise.ts';
-import type { GraphMaker, Tensor } from './graph-maker.ts';
+import type { GraphMaker } from './graph-maker.ts';
 import { sumOfTerms } from './layers.ts';
 
 /** Beyond every number that a model makes. */

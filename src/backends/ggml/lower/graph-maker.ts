@@ -8,23 +8,8 @@ import { product } from '../../../util/numbers.ts';
 import type { BASE_FUNCTIONS, Pointer } from '../binding/functions.ts';
 import type { Ggml } from '../binding/ggml.ts';
 import { GGML_TYPES, type GgmlType, rowBytes } from '../binding/types.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import { MOST_SOURCES, TensorContext } from '../memory/tensor-context.ts';
-
-/** A tensor of the graph, or one of the weights. */
-export interface Tensor {
-  readonly pointer: Pointer;
-  readonly type: GgmlType;
-  /** Up to four lengths, the outermost axis first. */
-  readonly dims: readonly number[];
-  /** Bytes from one index to the next, of four axes in ggml's order. */
-  readonly strides: readonly number[];
-  /** Weights whose products take {@link GraphMaker.terms} of what they are multiplied with. @default false */
-  readonly refined?: boolean;
-  /**
-   * Weights that are stored as several matrices, whose products are to be put side by side; there is no pointer then.
-   */
-  readonly pieces?: readonly Tensor[];
-}
 
 /** What a step is given, by name of the input. */
 export type RunInputs = Readonly<Record<string, { readonly data: unknown; readonly dims: readonly number[] }>>;

@@ -5,8 +5,9 @@
 import type { OpAttributes } from '../../../ops/types.ts';
 import { product } from '../../../util/numbers.ts';
 import { blockLength } from '../binding/types.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import { binary } from './elementwise.ts';
-import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
+import type { GraphMaker, RunInputs } from './graph-maker.ts';
 
 /** x · Wᵀ (+ b). @param x [..., in] */
 export function linear(g: GraphMaker, x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {

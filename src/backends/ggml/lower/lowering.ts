@@ -4,8 +4,9 @@
 import type { OpGraph } from '../../../ops/graph.ts';
 import type { OpName, OpNode, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import type { WeightUse } from '../weights/weights.ts';
-import type { GraphMaker, Tensor } from './graph-maker.ts';
+import type { GraphMaker } from './graph-maker.ts';
 import type { SlotUse } from './slot-use.ts';
 
 /** What lowering functions see of the graph around them. */

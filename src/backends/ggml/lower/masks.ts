@@ -3,8 +3,9 @@
  */
 import { EMPTY_SLOT, HIDDEN } from '../../../kvcache/slots/slots.ts';
 import type { MaskAttributes } from '../../../ops/types.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import { binary, unary } from './elementwise.ts';
-import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
+import type { GraphMaker, RunInputs } from './graph-maker.ts';
 import { filledSlots } from './slot-use.ts';
 
 /** Names of the inputs that a step's masks are made of. */

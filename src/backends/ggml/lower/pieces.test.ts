@@ -7,9 +7,10 @@ import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { product } from '../../../util/numbers.ts';
 import { openGgml } from '../binding/binding.ts';
 import { CpuBackend } from '../devices/cpu-backend.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import { attend } from './attention.ts';
 import { unary } from './elementwise.ts';
-import { GraphMaker, type Tensor } from './graph-maker.ts';
+import { GraphMaker } from './graph-maker.ts';
 
 const ggml = openGgml();
 const [LINES, WIDTH, WIDER, LAYERS] = [300, 64, 96, 5];

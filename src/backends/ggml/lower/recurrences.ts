@@ -6,8 +6,9 @@
 
 import { GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import { affine, binary, scale } from './elementwise.ts';
-import type { GraphMaker, Tensor } from './graph-maker.ts';
+import type { GraphMaker } from './graph-maker.ts';
 
 /** State times [B, S] of a step: the name of the input, and S. */
 export interface StateTimes {

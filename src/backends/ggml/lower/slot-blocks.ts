@@ -5,7 +5,8 @@ import { type BufferChoice, type BufferKind, buffersOf } from '../../../kvcache/
 import type { OpGraph } from '../../../ops/graph.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { blockLength, type GgmlType, rowBytes } from '../binding/types.ts';
-import type { GraphMaker, Tensor } from './graph-maker.ts';
+import type { Tensor } from '../memory/tensor.ts';
+import type { GraphMaker } from './graph-maker.ts';
 
 /** How an input of slots is stored. */
 export interface SlotFormat {

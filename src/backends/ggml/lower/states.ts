@@ -1,8 +1,10 @@
 /**
  * @file Operators with a state.
  */
+
+import type { Tensor } from '../memory/tensor.ts';
 import { binary } from './elementwise.ts';
-import type { GraphMaker, RunInputs, Tensor } from './graph-maker.ts';
+import type { GraphMaker, RunInputs } from './graph-maker.ts';
 
 /** State times [B, S] of a step, by the name of the input. */
 const timesOf = (inputs: RunInputs, name: string): BigInt64Array => inputs[name].data as BigInt64Array;

@@ -5,6 +5,7 @@ import { bufferName } from '../../../kvcache/buffers.ts';
 import type { OpName, OpNode, UnaryKind, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { range } from '../../../util/numbers.ts';
+import type { Tensor } from '../memory/tensor.ts';
 import { lowRank, lowRankRows } from './adapters.ts';
 import {
   attend,
@@ -32,7 +33,6 @@ import {
   xielu,
 } from './elementwise.ts';
 import { expertLinear, experts, route } from './experts.ts';
-import type { Tensor } from './graph-maker.ts';
 import { blockLinear, linear, norm, rotate, rotateOne, rotationAngles, rotationFactors } from './layers.ts';
 import { type Lower, need, type Scope } from './lowering.ts';
 import {
