@@ -1,9 +1,11 @@
 /**
  * @file What enters the first layer.
  */
+
 import { type Config, type RopeSpec, rotatedDims } from '../config/config.ts';
 import type { Rotation } from '../ops/attention.ts';
 import { add, gatherRows, mul, scale } from '../ops/basic.ts';
+import { INPUT } from '../ops/step-names.ts';
 import type { Value } from '../ops/types.ts';
 import { type ModelContext, plainParam } from './context.ts';
 import { embedding, linearOf } from './linear.ts';
@@ -16,8 +18,8 @@ export function rotations({ g, config }: ModelContext): Rotation[] {
   return config.ropes.map((rope, i) => {
     const shape = ['B*T', rotatedDims(rope) / 2];
     return {
-      cos: g.input(`cos.${i}`, 'float32', shape),
-      sin: g.input(`sin.${i}`, 'float32', shape),
+      cos: g.input(INPUT.cos(i), 'float32', shape),
+      sin: g.input(INPUT.sin(i), 'float32', shape),
       index,
       interleave: rope.interleave,
       scaled: isScaled(rope),
@@ -35,8 +37,8 @@ function isScaled({ scaling }: RopeSpec): boolean {
 export function echoedRotations({ g }: ModelContext, ropes: readonly Rotation[]): Rotation[] {
   return ropes.map(({ cos, sin, ...rotation }, i) => ({
     ...rotation,
-    cos: g.input(`echo.cos.${i}`, 'float32', cos.shape),
-    sin: g.input(`echo.sin.${i}`, 'float32', sin.shape),
+    cos: g.input(INPUT.echo(INPUT.cos(i)), 'float32', cos.shape),
+    sin: g.input(INPUT.echo(INPUT.sin(i)), 'float32', sin.shape),
   }));
 }
 

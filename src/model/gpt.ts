@@ -28,6 +28,7 @@
  * [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries before rotation; `along.GROUP` [B, G, C + T]: products of
  * keys; `residual.L` [B, T, E]: the residual stream after layer L.
  */
+
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
@@ -37,6 +38,7 @@ import type { CachedKV, Rotation } from '../ops/attention.ts';
 import { concat, gatherRows, reshape } from '../ops/basic.ts';
 import { OpGraph } from '../ops/graph.ts';
 import { type Dim, timesDim } from '../ops/shapes.ts';
+import { INPUT, LENGTH, OUTPUT } from '../ops/step-names.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import type { Value } from '../ops/types.ts';
 import { range } from '../util/numbers.ts';
@@ -140,19 +142,19 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     g.scope(`h.${l}`, () =>
       altUp ? altUp.leave(l, stream.value(), ofLayers[l]) : endLayer(ctx, stream, l, ofLayers[l]),
     );
-    if (options.residuals && slots) g.output(stream.value(), `residual.${l}`);
+    if (options.residuals && slots) g.output(stream.value(), OUTPUT.residual(l));
     if (source && out.k && out.v) shareable.set(l, { source, k: out.k, v: out.v });
-    if (out.k) g.output(out.k, `keys.${l}`);
-    if (out.v) g.output(out.v, `values.${l}`);
+    if (out.k) g.output(out.k, OUTPUT.keys(l));
+    if (out.v) g.output(out.v, OUTPUT.values(l));
     for (const { kind, layerGroup, value } of out.reduced ?? []) {
-      const name = `${kind}.${layerGroup}`;
+      const name = OUTPUT.reduced(kind, layerGroup);
       reduced.set(name, [...(reduced.get(name) ?? []), value]);
     }
-    if (out.moments) for (const kind of ['sum', 'outer'] as const) g.output(out.moments[kind], `moments.${kind}.${l}`);
+    if (out.moments) for (const kind of ['sum', 'outer'] as const) g.output(out.moments[kind], OUTPUT.moments(kind, l));
     Object.assign(next, out.next);
   }
   for (const [name, list] of reduced) g.output(concat(g, list, 0), name);
-  for (const [name, value] of Object.entries(next)) g.output(value, `next.${name}`);
+  for (const [name, value] of Object.entries(next)) g.output(value, OUTPUT.next(name));
 
   if (altUp) stream = new Residual(ctx, altUp.merged());
   const rows = gatherRows(g, reshape(g, finish(ctx, stream), [-1, E], ['B*T', E]), logitRows); // [N, E]
@@ -170,7 +172,7 @@ function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions:
   const slotsOf = (name: string, groups: Dim): Value => {
     let slots = shared.get(name);
     if (!slots) {
-      slots = g.input(`slots.${name}`, 'float32', ['B', groups, `C.${name}`]);
+      slots = g.input(INPUT.slots(name), 'float32', ['B', groups, LENGTH.slots(name)]);
       shared.set(name, slots);
     }
     return slots;
@@ -183,13 +185,14 @@ function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions:
       return {
         layerGroup: name,
         slots: slotsOf(name, dim),
-        inputs: () => (declared ??= slotInputs(g, { groups: count, keySize, valueSize }, own, buffer, `C.${name}`)),
-        keySums: alongMean ? () => g.input(`keySums.${own}`, 'float32', ['B', count, 1, keySize]) : null,
+        inputs: () =>
+          (declared ??= slotInputs(g, { groups: count, keySize, valueSize }, own, buffer, LENGTH.slots(name))),
+        keySums: alongMean ? () => g.input(INPUT.keySums(own), 'float32', ['B', count, 1, keySize]) : null,
       };
     };
     const sources = ragged?.has(layer)
       ? range(groups).map((i) => source(partOf(layerGroup, i), `${layer}.${i}`, 1, 1))
-      : [source(layerGroup, `${layer}`, groups, `G.${layerGroup}`)];
+      : [source(layerGroup, `${layer}`, groups, LENGTH.groups(layerGroup))];
     return { buffer, layerGroup, positions, sources };
   };
 }
@@ -213,8 +216,8 @@ function observedInputs(
   const queryWeights = new Map<number, Value>();
   const isWanted = (name: string) => echo?.has(name) ?? false;
   const echoed = echo && {
-    positions: g.input('echo.positions', 'float32', ['B', 'T']),
-    mask: g.input('echo.mask', 'float32', ['B', 'echoSets', 'T']),
+    positions: g.input(INPUT.echo('positions'), 'float32', ['B', 'T']),
+    mask: g.input(INPUT.echo('mask'), 'float32', ['B', 'echoSets', 'T']),
     ropes: echoedRotations(ctx, ropes),
   };
   const echoOf = ({ sources }: CachedTokens, rope: number | null): EchoedChunk | null => {
@@ -226,7 +229,7 @@ function observedInputs(
   return (R: number, source: CachedTokens, rope: number | null): ObservedInputs => {
     let weights = queryWeights.get(R);
     if (sums && !weights) {
-      weights = g.input(`queryWeights.${R}`, 'float32', ['B', `sets.${R}`, timesDim(R, 'T')]);
+      weights = g.input(INPUT.queryWeights(R), 'float32', ['B', `sets.${R}`, timesDim(R, 'T')]);
       queryWeights.set(R, weights);
     }
     return { queryWeights: weights ?? null, maxima: observedMaxima, momentWeights, echo: echoOf(source, rope) };

@@ -9,6 +9,7 @@ import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { ChunkStates } from '../kvcache/rows/chunk.ts';
 import { HIDDEN } from '../kvcache/slots/slots.ts';
 import { crossSpec } from '../model/mixers/cross-attention.ts';
+import { INPUT, OUTPUT } from '../ops/step-names.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { StepOptions, TokenPositions } from './step-types.ts';
@@ -37,7 +38,7 @@ export function bindStates(
     return read === chunk ? [row.length] : [row.length, read[b].length];
   };
   const times = chunk.map(timesOf);
-  for (const { name, data, dims } of states.inputs()) inputs[`state.${name}`] = tensorOf(data, dims);
+  for (const { name, data, dims } of states.inputs()) inputs[INPUT.state(name)] = tensorOf(data, dims);
   inputs.stateTimes = tensorOf(BigInt64Array.from(times.flat(), BigInt), [batch, times[0].length]);
   return times;
 }
@@ -45,7 +46,7 @@ export function bindStates(
 /** The states after the chunk. */
 export function statesOf({ store: { states } }: KVCache, times: number[][], outputs: StepOutputs): ChunkStates {
   const names = states.inputs().map(({ name }) => name);
-  return { times, values: new Map(names.map((name) => [name, outputs[`next.${name}`].data])) };
+  return { times, values: new Map(names.map((name) => [name, outputs[OUTPUT.next(name)].data])) };
 }
 
 /**
@@ -86,10 +87,10 @@ export function bindCrossAttention(
       });
     }
   }
-  for (const { name: input, data, dims } of states.inputs()) inputs[`cross.${input}`] = tensorOf(data, dims);
-  inputs['cross.bias'] = tensorOf(bias, [batch, Tc, S]);
-  inputs['cross.attention'] = tensorOf(attention, [batch, Tc, 1]);
-  if (cross.blind === 'mlp') inputs['cross.mlp'] = tensorOf(mlp, [batch, Tc, 1]);
+  for (const { name: input, data, dims } of states.inputs()) inputs[INPUT.cross(input)] = tensorOf(data, dims);
+  inputs[INPUT.cross('bias')] = tensorOf(bias, [batch, Tc, S]);
+  inputs[INPUT.cross('attention')] = tensorOf(attention, [batch, Tc, 1]);
+  if (cross.blind === 'mlp') inputs[INPUT.cross('mlp')] = tensorOf(mlp, [batch, Tc, 1]);
 }
 
 function checkMask(

@@ -8,6 +8,7 @@ import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { partOf } from '../kvcache/rows/chunk.ts';
 import type { SlotTable } from '../kvcache/slots/slots.ts';
+import { INPUT } from '../ops/step-names.ts';
 import { range } from '../util/numbers.ts';
 import { echoedGroups } from './echo.ts';
 import { KeySumInputs } from './key-sums.ts';
@@ -24,7 +25,7 @@ interface BoundArray {
   tensor: StepTensor | null;
 }
 
-/** A cache's inputs by the names that gpt.ts tells. */
+/** A cache's inputs by the names of ops/step-names.ts. */
 export class BoundCache {
   /** Layer groups, or groups of them, whose echo the policy wants; null: it wants none, or no layer has slots. */
   readonly echoed: ReadonlySet<string> | null;
@@ -47,9 +48,11 @@ export class BoundCache {
     this.#keySums = new KeySumInputs(cache);
     this.#arrays = [...cache.store.tables].flatMap(([name, table]) => {
       const buffers = table.layers.flatMap((l) =>
-        cache.store.buffers[l]!.inputs.flatMap(({ name: part, array }) => bound(`${part}.${l}`, array, table, true)),
+        cache.store.buffers[l]!.inputs.flatMap(({ name: part, array }) =>
+          bound(INPUT.held(part, l), array, table, true),
+        ),
       );
-      return [...bound(`slots.${name}`, table.positions, table, false), ...buffers];
+      return [...bound(INPUT.slots(name), table.positions, table, false), ...buffers];
     });
   }
 

@@ -1,9 +1,11 @@
 /**
  * @file Inputs of the echo: the chunk's positions if it were read once more, right behind itself.
  */
+
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { partOf } from '../kvcache/rows/chunk.ts';
+import { INPUT } from '../ops/step-names.ts';
 import { range } from '../util/numbers.ts';
 import { PositionInputs } from './position-inputs.ts';
 import type { RopeTable } from './rope.ts';
@@ -50,20 +52,20 @@ export class EchoInputs {
     const { tokens, length, each } = chunk;
     if (each || tokens.every((row) => row.length < 2)) {
       // Nothing reads them.
-      inputs['echo.positions'] = inputs['positions'];
-      inputs['echo.mask'] = tensorOf(new Float32Array(0), [tokens.length, 0, length]);
+      inputs[INPUT.echo('positions')] = inputs.positions;
+      inputs[INPUT.echo('mask')] = tensorOf(new Float32Array(0), [tokens.length, 0, length]);
       for (const i of this.#ropes.keys())
-        for (const part of ['cos', 'sin']) inputs[`echo.${part}.${i}`] = inputs[`${part}.${i}`];
+        for (const name of [INPUT.cos(i), INPUT.sin(i)]) inputs[INPUT.echo(name)] = inputs[name];
       return 0;
     }
     const batch = tokens.length;
     if (this.#positions?.batch !== batch || this.#positions.length !== length) {
-      this.#positions = new PositionInputs(this.#ropes, batch, length, 'echo.');
+      this.#positions = new PositionInputs(this.#ropes, batch, length, INPUT.echo);
       this.#mask = new Float32Array(batch * length);
     }
     for (let row = 0; row < batch; row++) this.#fillRow(this.#positions, cache, chunk, row);
     Object.assign(inputs, this.#positions.tensors);
-    inputs['echo.mask'] = tensorOf(this.#mask, [batch, 1, length]);
+    inputs[INPUT.echo('mask')] = tensorOf(this.#mask, [batch, 1, length]);
     return 1;
   }
 

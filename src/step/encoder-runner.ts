@@ -7,6 +7,7 @@ import { type Config, type OutputKind, positionStreams } from '../config/config.
 import { HIDDEN } from '../kvcache/slots/slots.ts';
 import { vectorWidth } from '../model/embedding.ts';
 import { encoderOutputs, needsOrder, traceEncoder } from '../model/encoder.ts';
+import { INPUT } from '../ops/step-names.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
@@ -260,8 +261,8 @@ export class Encoder {
       const [cos, sin] = [new Float32Array(B * T * rope.pairs), new Float32Array(B * T * rope.pairs)];
       for (let n = 0; n < B * T; n++)
         rope.write(cos, sin, n * rope.pairs, at(Math.floor(n / T), n % T), Math.max(...batch.lengths));
-      inputs[`cos.${i}`] = tensorOf(cos, [B * T, rope.pairs]);
-      inputs[`sin.${i}`] = tensorOf(sin, [B * T, rope.pairs]);
+      inputs[INPUT.cos(i)] = tensorOf(cos, [B * T, rope.pairs]);
+      inputs[INPUT.sin(i)] = tensorOf(sin, [B * T, rope.pairs]);
     });
   }
 

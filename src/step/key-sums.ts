@@ -1,10 +1,12 @@
 /**
  * @file The sums of the directions of held keys, as inputs of the graph: arrays that live on from step to step.
  */
+
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { partOf } from '../kvcache/rows/chunk.ts';
 import type { SlotTable } from '../kvcache/slots/slots.ts';
+import { INPUT, OUTPUT } from '../ops/step-names.ts';
 import { range } from '../util/numbers.ts';
 
 /** One input: the sums of all groups of a layer, or of one where they differ in their slots. */
@@ -30,7 +32,7 @@ export class KeySumInputs {
       const groups = range(table.groups);
       const parts = table.ragged ? groups.map((g) => [g]) : [groups];
       return parts.map((part) => ({
-        name: `keySums.${table.ragged ? `${layer}.${part[0]}` : layer}`,
+        name: INPUT.keySums(table.ragged ? `${layer}.${part[0]}` : layer),
         table,
         groups: part,
         size,
@@ -70,5 +72,5 @@ export function keyProductsOf(
   const names = [...store.tables.values()].flatMap(({ name, ragged, groups }) =>
     ragged ? range(groups).map((g) => partOf(name, g)) : [name],
   );
-  return new Map(names.map((name) => [name, outputs[`along.${name}`].data]));
+  return new Map(names.map((name) => [name, outputs[OUTPUT.reduced('along', name)].data]));
 }

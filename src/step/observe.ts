@@ -8,6 +8,7 @@ import { type Config, headsPerGroup } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { isOfChunks, needsBy, type Reduction } from '../kvcache/policy/needs.ts';
 import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/rows/chunk.ts';
+import { INPUT, OUTPUT } from '../ops/step-names.ts';
 import { range } from '../util/numbers.ts';
 import { isInSlots } from './reduced.ts';
 import type { Replay } from './replay.ts';
@@ -80,7 +81,7 @@ function bindWeights(
         for (let r = 0; r < R; r++)
           for (let t = 0; t < tokens.length; t++)
             data[((b * sets + set) * R + r) * length + t] = rows[b]?.[set][t] ?? Number(t === set);
-    inputs[`queryWeights.${R}`] = tensorOf(data, [cache.batch, sets, R * length]);
+    inputs[INPUT.queryWeights(R)] = tensorOf(data, [cache.batch, sets, R * length]);
   }
 }
 
@@ -104,7 +105,7 @@ export function observedOf(
     const inSlots = new Set<string>();
     for (const [name, slots] of parts) {
       // An echo is given of the groups that want it.
-      const output = outputs[`${reduction}.${name}`];
+      const output = outputs[OUTPUT.reduced(reduction, name)];
       if (!output) continue;
       weights.set(name, output.data);
       if (isInSlots(output, slots, length)) inSlots.add(name);
@@ -130,7 +131,7 @@ export function queriesOf(
   outputs: StepOutputs,
 ): ChunkOutputs['queries'] {
   if (!cache.rules.needsQueries) return undefined;
-  const all = (kind: 'sum' | 'outer') => layers.map((_, l) => outputs[`moments.${kind}.${l}`]?.data ?? null);
+  const all = (kind: 'sum' | 'outer') => layers.map((_, l) => outputs[OUTPUT.moments(kind, l)]?.data ?? null);
   return { sum: all('sum'), outer: length === 1 ? layers.map(() => null) : all('outer') };
 }
 
@@ -141,7 +142,7 @@ const SLOT_OUTPUTS: Readonly<Record<'keys' | 'values', string[]>> = { keys: [], 
 export function chunkSlots({ layers }: Config, outputs: StepOutputs): Pick<ChunkOutputs, 'keys' | 'values'> {
   const all = (kind: 'keys' | 'values') => {
     const names = SLOT_OUTPUTS[kind];
-    while (names.length < layers.length) names.push(`${kind}.${names.length}`);
+    while (names.length < layers.length) names.push(OUTPUT[kind](names.length));
     return layers.map((_, l) => outputs[names[l]]?.data ?? null);
   };
   return { keys: all('keys'), values: all('values') };

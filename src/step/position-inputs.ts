@@ -1,7 +1,9 @@
 /**
  * @file The positions of a chunk's tokens, and their rotations, as inputs of a step.
  */
+
 import { type StepTensor, tensorOf } from '../backends/types.ts';
+import { INPUT } from '../ops/step-names.ts';
 import type { RopeTable } from './rope.ts';
 
 /** Where the tokens of a row are. */
@@ -26,8 +28,8 @@ export class PositionInputs {
   readonly #cos: readonly Float32Array[];
   readonly #sin: readonly Float32Array[];
 
-  /** @param prefix of the names. */
-  constructor(ropes: readonly RopeTable[], batch: number, length: number, prefix = '') {
+  /** @param named makes the names that the inputs have of their own. */
+  constructor(ropes: readonly RopeTable[], batch: number, length: number, named = (name: string): string => name) {
     const n = batch * length;
     this.batch = batch;
     this.length = length;
@@ -36,11 +38,11 @@ export class PositionInputs {
     this.#cos = ropes.map(({ pairs }) => new Float32Array(n * pairs));
     this.#sin = ropes.map(({ pairs }) => new Float32Array(n * pairs));
     const tensors: Record<string, StepTensor> = {
-      [`${prefix}positions`]: tensorOf(this.#positions, [batch, length]),
+      [named('positions')]: tensorOf(this.#positions, [batch, length]),
     };
     for (const [i, { pairs }] of ropes.entries()) {
-      tensors[`${prefix}cos.${i}`] = tensorOf(this.#cos[i], [n, pairs]);
-      tensors[`${prefix}sin.${i}`] = tensorOf(this.#sin[i], [n, pairs]);
+      tensors[named(INPUT.cos(i))] = tensorOf(this.#cos[i], [n, pairs]);
+      tensors[named(INPUT.sin(i))] = tensorOf(this.#sin[i], [n, pairs]);
     }
     this.tensors = tensors;
   }

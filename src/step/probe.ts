@@ -1,11 +1,13 @@
 /**
  * @file Attention weights of single queries and heads, and the residual stream: what calibration measures.
  */
+
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, headsPerGroup } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { needsBy } from '../kvcache/policy/needs.ts';
+import { INPUT, OUTPUT } from '../ops/step-names.ts';
 import { InputError } from '../util/errors.ts';
 import { isInSlots } from './reduced.ts';
 
@@ -45,7 +47,7 @@ export function bindProbe(
     const data = new Float32Array(sets * R * length);
     for (let r = 0; r < R; r++)
       for (const [i, t] of queries.entries()) data[((r * queries.length + i) * R + r) * length + t] = 1;
-    inputs[`queryWeights.${R}`] = tensorOf(data, [1, sets, R * length]);
+    inputs[INPUT.queryWeights(R)] = tensorOf(data, [1, sets, R * length]);
   }
 }
 
@@ -58,17 +60,17 @@ export function probesOf(
 ): (LayerProbe | null)[] {
   return layers.map(({ mixer }, l) => {
     if (!slotSpec(mixer)) return null;
-    const stream = outputs[`residual.${l}`].data;
+    const stream = outputs[OUTPUT.residual(l)].data;
     let squares = 0;
     for (let i = 0; i < stream.length; i++) squares += stream[i] * stream[i];
     const table = cache.store.tableOf(l)!;
-    const sum = outputs[`sum.${l}`];
+    const sum = outputs[OUTPUT.reduced('sum', `${l}`)];
     return {
       chunkColumn: isInSlots(sum, table.capacity, length) ? table.filled[0] : table.capacity,
       weights: sum.data,
       residual: squares / stream.length,
-      keys: outputs[`keys.${l}`].data,
-      values: outputs[`values.${l}`]?.data ?? null,
+      keys: outputs[OUTPUT.keys(l)].data,
+      values: outputs[OUTPUT.values(l)]?.data ?? null,
     };
   });
 }

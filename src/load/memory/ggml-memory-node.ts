@@ -2,11 +2,13 @@
  * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph
  * before it runs.
  */
+
 import { ggmlBackend } from '../../backends/ggml/ggml-backend.ts';
 import { stepBytes } from '../../backends/ggml/graph/step-bytes.ts';
 import { ggmlCodec } from '../../backends/ggml/weights/weight-codec.ts';
 import { type Config, isEncoder } from '../../config/config.ts';
 import { partOf } from '../../kvcache/rows/chunk.ts';
+import { INPUT, LENGTH } from '../../ops/step-names.ts';
 import { product } from '../../util/numbers.ts';
 import { MIX_BITS } from '../../weights/formats/mix.ts';
 import type { Param } from '../../weights/types.ts';
@@ -86,14 +88,14 @@ function graphBytes({ config, cache, graph, contextLength, tokens, length: T }: 
   const before = Math.max(0, (Math.floor(contextLength / tokens) - 1) * tokens);
   if (!isEncoder(config)) {
     for (const [name, table] of cache.store.tables) {
-      lengths[`G.${name}`] = table.groups;
+      lengths[LENGTH.groups(name)] = table.groups;
       const limits = cache.store.limits.memoryFor(table, before + T, cache.batch);
       for (const [g, budget] of cache.store.limits.at(table, before).entries()) {
         const part = table.ragged ? partOf(name, g) : name;
-        filled[`slots.${part}`] = Math.min(budget, before);
-        const wanted = filled[`slots.${part}`] + T;
+        filled[INPUT.slots(part)] = Math.min(budget, before);
+        const wanted = filled[INPUT.slots(part)] + T;
         const fitting = Math.min(limits[g], Math.ceil(wanted / GROWTH) * GROWTH);
-        lengths[`C.${part}`] = Math.max(1, fitting, cache.store.limits.withChunk(limits[g], wanted));
+        lengths[LENGTH.slots(part)] = Math.max(1, fitting, cache.store.limits.withChunk(limits[g], wanted));
       }
     }
   }

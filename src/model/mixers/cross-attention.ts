@@ -2,11 +2,13 @@
  * @file Layers that attend to states which the caller gives, such as those of an image: keys and values are made once,
  * when the states are set for a row of a cache, and never change. Both branches of such a layer are gated.
  */
+
 import type { Config } from '../../config/config.ts';
 import type { CrossAttention, LayerSpec } from '../../config/layer-spec.ts';
 import { attendTo } from '../../ops/attention.ts';
 import { concat, mul, split, unary } from '../../ops/basic.ts';
 import { OpGraph } from '../../ops/graph.ts';
+import { INPUT } from '../../ops/step-names.ts';
 import type { GraphTarget } from '../../ops/target.ts';
 import type { Value } from '../../ops/types.ts';
 import { range } from '../../util/numbers.ts';
@@ -46,9 +48,9 @@ export function crossInputs({ g, config }: ModelContext, areSet: boolean): Cross
   const spec = crossSpec(config);
   if (!areSet || !spec) return null;
   return {
-    mask: g.input('cross.bias', 'float32', ['B', 'Tc', 'S']),
-    attention: g.input('cross.attention', 'float32', ['B', 'Tc', 1]),
-    mlp: spec.blind === 'mlp' ? g.input('cross.mlp', 'float32', ['B', 'Tc', 1]) : null,
+    mask: g.input(INPUT.cross('bias'), 'float32', ['B', 'Tc', 'S']),
+    attention: g.input(INPUT.cross('attention'), 'float32', ['B', 'Tc', 1]),
+    mlp: spec.blind === 'mlp' ? g.input(INPUT.cross('mlp'), 'float32', ['B', 'Tc', 1]) : null,
   };
 }
 
@@ -67,8 +69,8 @@ export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, i
     const x = stream.normed(spec.norms.beforeMixer!, `${name}.norm_1`);
     const heads = byHead(g, linearOf(ctx, x, `${name}.q`, H * D), H, D);
     const q = qkNorm ? norm(ctx, heads, qkNorm, `${name}.norm_q`) : heads;
-    const k = g.input(`cross.k.${layer}`, 'float32', ['B', G, 'S', D]);
-    const v = g.input(`cross.v.${layer}`, 'float32', ['B', G, 'S', Dv]);
+    const k = g.input(INPUT.cross(`k.${layer}`), 'float32', ['B', G, 'S', D]);
+    const v = g.input(INPUT.cross(`v.${layer}`), 'float32', ['B', G, 'S', Dv]);
     const y = attendTo(g, q, k, v, inputs.mask, { scale, softcap });
     stream.add(gated(linearOf(ctx, y, `${name}.proj`, config.nEmbd), 'attn', inputs.attention));
   }

@@ -2,6 +2,7 @@
  * @file Self-attention: projections, norms of queries and keys, rotation, attention to the slots of a cache and to the
  * chunk.
  */
+
 import type { AttentionSpec, SelfAttention, SlotSpec } from '../../config/layer-spec.ts';
 import type { QkNormSpec } from '../../config/norm-spec.ts';
 import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
@@ -20,6 +21,7 @@ import {
 import { add, clip, concat, mul, reshape, split, transpose, unary } from '../../ops/basic.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import type { Dim } from '../../ops/shapes.ts';
+import { INPUT } from '../../ops/step-names.ts';
 import type { MaskAttributes, ScoreAttributes, Value } from '../../ops/types.ts';
 import { range } from '../../util/numbers.ts';
 import { adaptAttention } from '../adapt.ts';
@@ -380,10 +382,10 @@ export function slotInputs(
   const kinds = buffersOf(buffer);
   const half = (name: string, kind: BufferKind, size: number): [Value, Value | null] => {
     if (kind === 'float32' || kind === 'float16')
-      return [g.input(`${name}.${layer}`, kind, ['B', G, slots, size]), null];
-    const packed = g.input(`${name}.${layer}`, 'uint8', ['B', G, slots, `${name}.bytes`]);
+      return [g.input(INPUT.held(name, layer), kind, ['B', G, slots, size]), null];
+    const packed = g.input(INPUT.held(name, layer), 'uint8', ['B', G, slots, `${name}.bytes`]);
     if (g.target.slotBlocks) return [packed, null];
-    return [packed, g.input(`${name}.scale.${layer}`, 'float32', ['B', G, slots, `${name}.scales`])];
+    return [packed, g.input(INPUT.held(`${name}.scale`, layer), 'float32', ['B', G, slots, `${name}.scales`])];
   };
   const [keys, keyScales] = half('k', kinds.keys, keySize);
   const [values, valueScales] = valueSize === 0 ? [keys, keyScales] : half('v', kinds.values, valueSize);

@@ -2,10 +2,12 @@
  * @file What mixers with a state have in common: their inputs and outputs, and the short convolution that most of them
  * begin with.
  */
+
 import type { StateShape } from '../../kvcache/shape.ts';
 import { unary } from '../../ops/basic.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import { convolve } from '../../ops/states.ts';
+import { INPUT } from '../../ops/step-names.ts';
 import type { Value } from '../../ops/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 
@@ -26,7 +28,7 @@ export interface StateOutputs {
 
 /** The input `state.NAME` [B, ...dims]. */
 export function stateInput(g: OpGraph, { name, dims }: StateShape): Value {
-  return g.input(`state.${name}`, 'float32', ['B', ...dims]);
+  return g.input(INPUT.state(name), 'float32', ['B', ...dims]);
 }
 
 /**

@@ -3,9 +3,11 @@
  * values are written there before attention: then keys are one matrix and are read where they are, and slots that hold
  * nothing are left out.
  */
+
 import type { BufferChoice } from '../../../kvcache/buffers.ts';
 import { EMPTY_SLOT } from '../../../kvcache/slots/slots.ts';
 import type { OpGraph } from '../../../ops/graph.ts';
+import { heldLike } from '../../../ops/step-names.ts';
 import type { OpNode } from '../../../ops/types.ts';
 import type { RunInputs } from './graph-maker.ts';
 import { slotTypes } from './slot-blocks.ts';
@@ -84,9 +86,9 @@ export function placingGraph(graph: OpGraph): OpGraph | null {
   }
   const placed = new Set<string>();
   for (const [name, value] of outputs) {
-    const [, half, layer] = /^(key|value)s\.(\d+)$/.exec(name) ?? [];
-    if (half === undefined) continue;
-    if (!written.has(`${value.name} ${half === 'key' ? 'k' : 'v'}.${layer}`)) return null;
+    const held = heldLike(name);
+    if (held === null) continue;
+    if (!written.has(`${value.name} ${held}`)) return null;
     placed.add(name);
   }
   return placed.size > 0 ? graph.withoutOutputs(placed) : null;
