@@ -3,7 +3,6 @@
  * and outputs, and ONNX Runtime's fused operators, above all GroupQueryAttention. Weights have 4 bits
  * (`model_q4.onnx`), 8 bits with one scale for each row (`model_quantized.onnx`) or 32 (`model.onnx`).
  */
-
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ExternalData, GraphBuilder, MICROSOFT, type Value } from '../src/backends/onnx/builder.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Our side: this library, in a process of its own.
  */
-
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { openGgml } from '../src/backends/ggml/binding/binding.ts';

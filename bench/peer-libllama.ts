@@ -3,7 +3,6 @@
  * `llama_decode` on the main thread, greedy choice in JavaScript. What node-llama-cpp adds to a token is not in these
  * figures.
  */
-
 import { openGgml } from '../src/backends/ggml/binding/binding.ts';
 import type { Pointer } from '../src/backends/ggml/binding/functions.ts';
 import { argmax } from '../src/util/numbers.ts';

@@ -3,7 +3,6 @@
  * turns, so that a slow minute of the machine hits all of them. Of the two tokens of a turn the second is timed: as
  * usual, a step of the same cache came before it.
  */
-
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';

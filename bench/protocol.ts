@@ -2,7 +2,6 @@
  * @file How the two sides are driven: each lives in its own process and does one thing at a time when told to by a
  * message.
  */
-
 import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
 import type { BufferKind } from '../src/exports/policies.ts';

@@ -1,7 +1,6 @@
 /**
  * @file A checkpoint that lies nowhere: its values are made when they are read, the same ones each time.
  */
-
 import type { Checkpoint, StoredTensor } from '../src/checkpoint/types.ts';
 import { CheckpointError } from '../src/util/errors.ts';
 import { layout, type ShapeConfig } from './shapes.ts';

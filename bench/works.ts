@@ -1,7 +1,6 @@
 /**
  * @file The names of works.
  */
-
 import { BUFFERS, type BufferKind } from '../src/exports/policies.ts';
 import { BATCH_HELD, OPEN_TOKENS, SPARE_TOKENS, type Work } from './protocol.ts';
 

@@ -1,7 +1,6 @@
 /**
  * @file One policy with its cache: what it holds, what it takes, and what it says.
  */
-
 import type { CacheContents } from '../src/exports/policies.ts';
 import { element } from './dom.ts';
 import type { CacheChoice, Conversation, PageModel } from './engine.ts';

@@ -1,7 +1,6 @@
 /**
  * @file A conversation: messages, and a cache that goes on from turn to turn, so that only what is new is computed.
  */
-
 import { type ChatMessage, type TemplateOptions, templateOf } from '../engine/messages.ts';
 import type { GenerateOptions, GenerationResult, TextChunk } from '../engine/options.ts';
 import { checkConversation } from '../engine/request-options.ts';

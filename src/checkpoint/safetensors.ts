@@ -4,7 +4,6 @@
  * The header is checked as strictly as the reference implementation checks it, before anything is read or allocated by
  * it.
  */
-
 import { DTYPE_BYTES } from '../util/dtypes.ts';
 import { CheckpointError, InputError } from '../util/errors.ts';
 import { widenInto } from '../util/half.ts';

@@ -1,7 +1,6 @@
 /**
  * @file One run of the model, and the record of what came of it, whole or not.
  */
-
 import type { SpeculationStats } from '../engine/speculate/drafter.ts';
 import type { FinishReason, GeneratedToken, GenerateOptions, LanguageModel } from '../index.ts';
 import { type CacheReport, heldShare, reportCache } from './output/cache-report.ts';

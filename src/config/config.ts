@@ -3,7 +3,6 @@
  *
  * Nothing outside of src/families knows a family by name: what a family does differently is a value in this record.
  */
-
 import { type LayerSpec, type SlotSpec, slotSpec } from './layer-spec.ts';
 import type { Activation } from './mlp-spec.ts';
 import type { NormSpec } from './norm-spec.ts';

@@ -4,7 +4,6 @@
  * Mixers and MLPs are discriminated unions, and each variant holds its own numbers, so that layers of one model may
  * differ in all of them. `Config.layers` has one record a layer; nothing about a layer is stated elsewhere.
  */
-
 import type { Activation, MlpSpec, RouterSpec } from './mlp-spec.ts';
 import type { NormSpec, QkNormSpec } from './norm-spec.ts';
 

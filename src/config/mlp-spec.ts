@@ -1,5 +1,4 @@
 /** @file What an MLP is: plain, gated, or a mixture of experts with its router; the activations. */
-
 import type { NormSpec } from './norm-spec.ts';
 
 export const ACTIVATIONS = ['silu', 'gelu', 'gelu-tanh', 'quick-gelu', 'relu', 'relu2', 'tanh'] as const;

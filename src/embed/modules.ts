@@ -2,7 +2,6 @@
  * @file The files of sentence-transformers beside a checkpoint: what comes after the model, and which prompts it was
  * trained with. Reference: sentence_transformers/models (Pooling, Dense, Normalize) and SentenceTransformer.py.
  */
-
 import { TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
 import { ConfigError } from '../util/errors.ts';
 import { isObject } from '../util/json/is-object.ts';

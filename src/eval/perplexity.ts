@@ -1,7 +1,6 @@
 /**
  * @file Perplexity: how well a model predicts a text that goes through a cache.
  */
-
 import type { LanguageModel } from '../engine/language-model.ts';
 import { logSoftmaxAt } from '../engine/sampling/sampler.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';

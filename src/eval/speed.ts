@@ -1,7 +1,6 @@
 /**
  * @file How fast a model reads and writes through a cache on this machine, and which settings are the fastest here.
  */
-
 import type { LanguageModel } from '../engine/language-model.ts';
 import { CHUNK_LENGTH } from '../engine/schedule/prefill.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';

@@ -1,7 +1,6 @@
 /**
  * @file From a parsed config.json to a checked {@link Config}, where its family is known.
  */
-
 import type { Config } from '../config/config.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { ConfigError } from '../util/errors.ts';

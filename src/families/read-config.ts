@@ -1,7 +1,6 @@
 /**
  * @file From a parsed config.json to a checked {@link Config} and the family it belongs to, among all families.
  */
-
 import { ConfigReader, checkIsObject } from '../config/reader.ts';
 import { show } from '../util/json/show.ts';
 import { configOf } from './layers.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Which files of a repository are worth downloading.
  */
-
 import { noSafetensors } from '../checkpoint/checkpoint.ts';
 import { ggufFiles, ggufModels } from '../checkpoint/gguf/shards.ts';
 import { MODEL_FILES, QUANT_FILES, TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';

@@ -2,7 +2,6 @@
  * @file What can be known of a checkpoint before its weights are read: the config, the parameters and where each of
  * them comes from.
  */
-
 import type { BasePlan } from '../adapters/base-model.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';

@@ -1,7 +1,6 @@
 /**
  * @file The plan of a model of any family, at once.
  */
-
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { readConfig } from '../families/read-config.ts';
 import { FURTHER } from '../model/further.ts';

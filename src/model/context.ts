@@ -1,7 +1,6 @@
 /**
  * @file What the parts of the model share while it is traced.
  */
-
 import type { Config } from '../config/config.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import type { Value } from '../ops/types.ts';

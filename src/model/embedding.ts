@@ -1,7 +1,6 @@
 /**
  * @file What enters the first layer.
  */
-
 import { type Config, type RopeSpec, rotatedDims } from '../config/config.ts';
 import type { Rotation } from '../ops/attention.ts';
 import { add, gatherRows, mul, scale } from '../ops/basic.ts';

@@ -28,7 +28,6 @@
  * [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries before rotation; `along.GROUP` [B, G, C + T]: products of
  * keys; `residual.L` [B, T, E]: the residual stream after layer L.
  */
-
 import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';

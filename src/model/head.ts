@@ -1,7 +1,6 @@
 /**
  * @file What becomes of the last layer's result: logits, or pooled states.
  */
-
 import { HIDDEN } from '../kvcache/slots/slots.ts';
 import { add, scale, softcap, unary } from '../ops/basic.ts';
 import { meanPool } from '../ops/layers.ts';

@@ -1,7 +1,6 @@
 /**
  * @file A traced model: records of operators, in the order in which they were added.
  */
-
 import { GraphError } from '../util/errors.ts';
 import type { Param } from '../weights/types.ts';
 import { ScopedNames } from './names.ts';

@@ -2,7 +2,6 @@
  * @file Inputs that few models have: recurrent states, cross-attention states and their mask, positions that the caller
  * gives.
  */
-
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, positionStreams } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';

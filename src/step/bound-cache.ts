@@ -2,7 +2,6 @@
  * @file What a cache holds, as inputs of the graph: tensors over the cache's own arrays, which live on from step to
  * step.
  */
-
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';

@@ -1,7 +1,6 @@
 /**
  * Caches on real graphs. (What can be tested without a model is tested in kvcache/.)
  */
-
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';

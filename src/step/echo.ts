@@ -1,7 +1,6 @@
 /**
  * @file Inputs of the echo: the chunk's positions if it were read once more, right behind itself.
  */
-
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { partOf } from '../kvcache/rows/chunk.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Runs encoders: makes the inputs of a batch of sequences, and says what came out.
  */
-
 import { type Backend, type BackendOptions, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, type OutputKind, positionStreams } from '../config/config.ts';
 import { HIDDEN } from '../kvcache/slots/slots.ts';

@@ -1,7 +1,6 @@
 /**
  * @file The sums of the directions of held keys, as inputs of the graph: arrays that live on from step to step.
  */
-
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { partOf } from '../kvcache/rows/chunk.ts';

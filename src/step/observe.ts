@@ -2,7 +2,6 @@
  * @file What a cache's policy wants to see of a step: attention weights reduced over queries, and moments of the
  * queries.
  */
-
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, headsPerGroup } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';

@@ -1,7 +1,6 @@
 /**
  * @file The positions of a chunk's tokens, and their rotations, as inputs of a step.
  */
-
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import { INPUT } from '../ops/step-names.ts';
 import type { RopeTable } from './rope.ts';

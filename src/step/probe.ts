@@ -1,7 +1,6 @@
 /**
  * @file Attention weights of single queries and heads, and the residual stream: what calibration measures.
  */
-
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, headsPerGroup } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';

@@ -1,7 +1,6 @@
 /**
  * @file What a step is asked, and what it gives.
  */
-
 import type { CacheLease } from '../kvcache/lease.ts';
 import type { ChunkOutputs } from '../kvcache/rows/chunk.ts';
 import type { AdapterHooks } from '../model/adapter-trace.ts';

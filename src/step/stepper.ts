@@ -1,7 +1,6 @@
 /**
  * @file Runs the model's graph on a cache, a chunk at a time: makes the inputs, hands the outputs to the cache.
  */
-
 import {
   type Backend,
   type BackendOptions,

@@ -1,7 +1,6 @@
 /**
  * @file Patterns of Split and Replace, and what a split does with them.
  */
-
 import { show } from '../util/json/show.ts';
 import { Regex, RegexError } from '../util/regex/regex.ts';
 import { fail, type Json, object } from './fields.ts';

@@ -1,7 +1,6 @@
 /**
  * @file How a backend stores parameters: which tensors a parameter becomes, and what bytes its rows become.
  */
-
 import type { BlockRows } from '../checkpoint/types.ts';
 import { WeightsError } from '../util/errors.ts';
 import { product } from '../util/numbers.ts';

@@ -1,7 +1,6 @@
 /**
  * @file The caches of a thread, by the numbers that the program gave them.
  */
-
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { isPolicyRow } from '../kvcache/policy/define-policy.ts';

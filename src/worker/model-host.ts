@@ -1,7 +1,6 @@
 /**
  * @file The model of a thread, and the methods that the program calls there. It runs in Node and in browsers.
  */
-
 import type { AdapterChoice } from '../adapters/choice.ts';
 import { compileTemplate } from '../chat/renderer.ts';
 import type { BatchRequest } from '../engine/batch/batch.ts';

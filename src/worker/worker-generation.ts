@@ -1,7 +1,6 @@
 /**
  * @file Runs in the thread of a model, as the program follows them.
  */
-
 import { type BatchEvent, BatchRun } from '../engine/batch/batch-run.ts';
 import type { Source } from '../engine/batch/request-queue.ts';
 import type { BatchRequest, GenerationResult, TextChunk } from '../engine/options.ts';

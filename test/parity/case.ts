@@ -2,7 +2,6 @@
  * @file What a parity case is: a folder or file that is recognized by what it holds, and a comparison with its golden
  * values.
  */
-
 import { openFileSource } from '../../src/checkpoint/file-source-node.ts';
 import { readSafetensors } from '../../src/checkpoint/safetensors.ts';
 import type { Checkpoint } from '../../src/checkpoint/types.ts';

@@ -4,7 +4,6 @@
  * last bits of float64, which nobody else computes. So a policy's case passes where some choice among equals gives what
  * the reference gave.
  */
-
 import { POLICIES } from '../../src/kvcache/policies.ts';
 import type { FramedPolicy } from '../../src/kvcache/policy/frame.ts';
 import type { PolicyRow } from '../../src/kvcache/policy/policy.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Random batches: requests of every kind that join and leave, and whether each gets what it gets alone.
  */
-
 import type { BatchRequest, Generation, LanguageModel } from '../../src/index.ts';
 import type { BufferKind } from '../../src/kvcache/buffers.ts';
 import { BUFFERS } from '../../src/kvcache/buffers.ts';

@@ -2,7 +2,6 @@
  * @file A graph in plain TypeScript: attends by hand to what a cache really holds, and hands it the chunk as the
  * stepper would. What a cache must not look at (padding, columns of free slots) is not a number.
  */
-
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import { needsBy, type Reduction } from '../../src/kvcache/policy/needs.ts';
 import { addDirection, dotAt } from '../../src/kvcache/policy/vectors.ts';

@@ -1,7 +1,6 @@
 /**
  * @file The golden cases of the families: their names, and their config.json as older and newer tools write it.
  */
-
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, slotLayers } from '../../src/config/config.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Products of rows with a matrix in prepared weights, by the ggml engine.
  */
-
 import type { Ggml } from '../../src/backends/ggml/binding/ggml.ts';
 import type { CpuBackend } from '../../src/backends/ggml/devices/cpu-backend.ts';
 import { ggmlBackend } from '../../src/backends/ggml/ggml-backend.ts';

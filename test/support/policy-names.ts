@@ -1,7 +1,6 @@
 /**
  * @file The policies of the table by what they need, so that a new one is in every test without a word.
  */
-
 import type { BufferKind } from '../../src/kvcache/buffers.ts';
 import { createCache, POLICIES, wantsTable } from '../../src/kvcache/policies.ts';
 import type { CalibrationTable } from '../../src/kvcache/routing/calibration-table.ts';

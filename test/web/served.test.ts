@@ -1,7 +1,6 @@
 /**
  * The page of `keyhold serve` in Chromium: text by the server's routes, and what its caches hold.
  */
-
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';

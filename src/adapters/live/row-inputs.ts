@@ -2,7 +2,6 @@
  * @file From which adapters each row of a batch uses to the inputs of one step: adapters are stacked along their ranks,
  * and each row counts the ranks of its own.
  */
-
 import type { Config } from '../../config/config.ts';
 import { attentionWithin } from '../../config/layer-spec.ts';
 import { HIDDEN } from '../../kvcache/slots/slots.ts';

@@ -1,7 +1,6 @@
 /**
  * @file The low-rank parts of several adapters at one hook, stacked along their ranks into the graph's matrices.
  */
-
 import { joined, sideBySide } from '../read/matrices.ts';
 import type { Matrix } from '../types.ts';
 import type { LiveAdapter, Piece } from './live-adapter.ts';

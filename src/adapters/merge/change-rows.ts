@@ -4,7 +4,6 @@
  *
  * Several adapters add up: base + Σ weight · (what the adapter makes of the base - base).
  */
-
 import { PIECE_VALUES } from '../../util/numbers.ts';
 import type { RowSource } from '../../weights/types.ts';
 import type { LowRank, PartChange } from '../types.ts';

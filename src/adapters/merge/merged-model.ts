@@ -2,7 +2,6 @@
  * @file A base with adapters merged into it: its config and the rows of its parameters, made as they are read. What
  * can't be a weight (prefixes) is left to be live.
  */
-
 import { type Config, withLayers } from '../../config/config.ts';
 import { keepsSlots } from '../../config/layer-spec.ts';
 import { AdapterError } from '../../util/errors.ts';

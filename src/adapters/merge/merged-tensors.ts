@@ -2,7 +2,6 @@
  * @file A merged model as the tensors of a checkpoint: under the family's names, in its order of rows, in the types of
  * the base.
  */
-
 import type { StoredDtype, StoredTensor } from '../../checkpoint/types.ts';
 import { AdapterError } from '../../util/errors.ts';
 import { narrow } from '../../util/half.ts';

@@ -1,7 +1,6 @@
 /**
  * @file The files of an adapter: settings in JSON and tensors in safetensors, or both in GGUF.
  */
-
 import type { CheckpointFiles } from '../../checkpoint/checkpoint.ts';
 import type { Metadata } from '../../checkpoint/gguf/metadata.ts';
 import { readSafetensors } from '../../checkpoint/safetensors.ts';

@@ -3,7 +3,6 @@
  * besides). Tensors have LitGPT's names (`transformer.h.0.attn.qkv.lora_A`); settings.json says which kind it is, and
  * with what options.
  */
-
 import type { StoredTensor } from '../../checkpoint/types.ts';
 import { attentionWithin } from '../../config/layer-spec.ts';
 import { mapRows, sliceRows, tensorRows } from '../../weights/rows.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Tells what kind of adapter some files are, and reads it.
  */
-
 import { AdapterError } from '../../util/errors.ts';
 import { pathFlaw } from '../../util/files/relative-path.ts';
 import { type AdapterFiles, AdapterTensors, type OpenAdapter, openTensors, readSettings } from './adapter-files.ts';

@@ -2,7 +2,6 @@
  * @file adapter_config.json as PEFT 0.4 to 0.21 write it, for LoRA and DoRA. An option that changes what is computed is
  * honoured or refused by name.
  */
-
 import { escaped, Pattern } from './pattern.ts';
 import { Settings } from './settings.ts';
 

@@ -4,7 +4,6 @@
  * The shapes hold numbers where a length is known when the graph is built and names (`'B'`, `'T'`) where it is known
  * only when the graph is run. What a field number means: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
-
 import { ScopedNames } from '../../ops/names.ts';
 import type { Dim } from '../../ops/shapes.ts';
 import { GraphError } from '../../util/errors.ts';

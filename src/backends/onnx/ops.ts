@@ -3,7 +3,6 @@
  *
  * Where two known lengths contradict each other a GraphError says so while the graph is built, not when it is run.
  */
-
 import { addDims, axisOf, broadcast, type Dim, withDim } from '../../ops/shapes.ts';
 import { GraphError } from '../../util/errors.ts';
 import { type Dtype, type GraphBuilder, MICROSOFT, ONNX_DTYPES, type Value } from './builder.ts';

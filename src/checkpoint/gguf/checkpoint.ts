@@ -1,7 +1,6 @@
 /**
  * @file A checkpoint from a GGUF file, or from its shards.
  */
-
 import { CheckpointError } from '../../util/errors.ts';
 import { sha256 } from '../../util/sha256.ts';
 import type { CheckpointFiles } from '../checkpoint.ts';

@@ -1,7 +1,6 @@
 /**
  * @file A GGUF file as a model of Hugging Face's: config.json and tensors, by the row of its architecture.
  */
-
 import { CheckpointError } from '../../util/errors.ts';
 import { show } from '../../util/json/show.ts';
 import { product } from '../../util/numbers.ts';

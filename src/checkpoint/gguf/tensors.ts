@@ -1,7 +1,6 @@
 /**
  * @file The tensors of a GGUF file as a checkpoint's: readable in parts as float32, and as the blocks that they are.
  */
-
 import { InputError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import type { BlockRows, ByteSource, StoredDtype, StoredTensor } from '../types.ts';

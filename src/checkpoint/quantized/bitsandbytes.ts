@@ -2,7 +2,6 @@
  * @file bitsandbytes: 4 bits (nf4, fp4: a table of 16 values and a scale for 64 of them), and int8 with a scale for
  * each row.
  */
-
 import { CheckpointError } from '../../util/errors.ts';
 import { isObject } from '../../util/json/is-object.ts';
 import type { StoredTensor } from '../types.ts';

@@ -1,7 +1,6 @@
 /**
  * @file GPTQ: `qweight` packs along the inputs, `qzeros` along the outputs, `g_idx` says which group an input is of.
  */
-
 import type { StoredTensor } from '../types.ts';
 import type { Method, QuantizedModule, QuantSettings } from './method.ts';
 import { allFloats, madeMatrix, neutralBias, q4Blocks, rawBytes, streamValue, wholeTensor } from './tensors.ts';

@@ -1,7 +1,6 @@
 /**
  * @file What a way of quantizing is: which config it has, and how its tensors become plain ones.
  */
-
 import { CheckpointError } from '../../util/errors.ts';
 import { isObject } from '../../util/json/is-object.ts';
 import { show } from '../../util/json/show.ts';

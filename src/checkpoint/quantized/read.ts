@@ -1,7 +1,6 @@
 /**
  * @file A checkpoint that is quantized already, as one of plain tensors: its rows are dequantized when they are read.
  */
-
 import { CheckpointError } from '../../util/errors.ts';
 import { isObject } from '../../util/json/is-object.ts';
 import { show } from '../../util/json/show.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Tensors whose rows are made when they are read, and the numbers that they are made of.
  */
-
 import { CheckpointError, InputError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import type { BlockRows, StoredTensor } from '../types.ts';

@@ -1,7 +1,6 @@
 /**
  * @file `keyhold generate --prompts`: many prompts at once, each result a line.
  */
-
 import type { BatchOptions, BatchResult, LanguageModel } from '../../index.ts';
 import { type FileLock, takeFileLock } from '../../util/files/file-lock-node.ts';
 import { type CliIo, shown, tell, write } from '../io.ts';

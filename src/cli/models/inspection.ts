@@ -1,7 +1,6 @@
 /**
  * @file What can be known about a model without loading it.
  */
-
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { plainConfig } from '../../checkpoint/quantized/plain-config.ts';

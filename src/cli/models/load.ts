@@ -1,7 +1,6 @@
 /**
  * @file Loads the model that a command names, with progress.
  */
-
 import type { AnyCacheOptions } from '../../exports/policies.ts';
 import type { EncoderModel, LanguageModel, Reranker } from '../../index.ts';
 import type { EncoderLoadOptions, WorkerModel } from '../../node.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Evaluations as people read them.
  */
-
 import type { Cost } from '../../eval/cost.ts';
 import {
   type CompareResult,

@@ -1,7 +1,6 @@
 /**
  * @file Prompts that begin like what a cache has seen: that part is not computed again.
  */
-
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import type { CacheLease } from '../../kvcache/lease.ts';
 import { InputError } from '../../util/errors.ts';

@@ -1,7 +1,6 @@
 /**
  * @file One sequence that is being written: from logits to tokens, to text that is certain, and to its end.
  */
-
 import type { TextFormat } from '../../grammar/format.ts';
 import type { FormatSession } from '../../grammar/session.ts';
 import { InputError } from '../../util/errors.ts';

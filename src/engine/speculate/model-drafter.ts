@@ -1,7 +1,6 @@
 /**
  * @file A smaller model that proposes what a larger one may write.
  */
-
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import { InputError } from '../../util/errors.ts';
 import type { DecoderModel } from '../model.ts';

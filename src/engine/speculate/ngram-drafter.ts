@@ -1,7 +1,6 @@
 /**
  * @file Prompt lookup: texts repeat themselves, so what followed the same tokens before may follow them again.
  */
-
 import type { Proposal } from '../sampling/sampler.ts';
 import type { Drafter } from './drafter.ts';
 

@@ -8,7 +8,6 @@
  * With float32 weights and slots the text is the same as without, as long as no token is evicted before the last one of
  * the chunk has come. {@link DecoderModel.stepLimit} says how long a chunk may be for that.
  */
-
 import { bufferName } from '../../kvcache/buffers.ts';
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import { InputError } from '../../util/errors.ts';

@@ -1,7 +1,6 @@
 /**
  * @file From tokens to text that is certain: whole characters, and nothing that may still become a stop string.
  */
-
 import { StreamDecoder } from '../../tokenizer/stream-decoder.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import { InputError } from '../../util/errors.ts';

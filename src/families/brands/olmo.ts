@@ -1,7 +1,6 @@
 /**
  * @file OLMo: norms without weights, clipped queries, keys and values; OLMo 2: norms behind the branches only; OLMoE.
  */
-
 import type { ConfigReader } from '../../config/reader.ts';
 import type { TensorMap } from '../../weights/tensor-map.ts';
 import { type Family, llamaTensors } from '../family.ts';

@@ -2,7 +2,6 @@
  * @file Forms: what a value must be, type by type. A schema is a list of forms, of which a value has at least one. Two
  * forms together are a form again, which is how `allOf` and its kin are compiled.
  */
-
 import type { Bound, NumberRange } from '../terms/numbers.ts';
 import type { Term, Terms } from '../terms/terms.ts';
 

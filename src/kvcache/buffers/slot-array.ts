@@ -2,7 +2,6 @@
  * @file The memory that all of a cache is made of: numbers in slots, one row of them per slot, for each batch row and
  * group.
  */
-
 import { ChangeLog } from './change-log.ts';
 
 /** What slots are made of. */

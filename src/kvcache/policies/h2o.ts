@@ -1,7 +1,6 @@
 /**
  * @file `h2o`: heavy hitters, those that received the most attention; and `h2o-orig`, as published.
  */
-
 import type { ScoredPolicyOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
 import type { PolicyRules } from '../policy/policy.ts';

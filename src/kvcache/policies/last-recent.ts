@@ -1,7 +1,6 @@
 /**
  * @file `lastrec`: the first few tokens and the most recent ones.
  */
-
 import type { CacheOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
 

@@ -1,7 +1,6 @@
 /**
  * @file `leverage`: keys that the others can't stand for.
  */
-
 import type { ScoredPolicyOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
 import { refreshing, refuseVaryingRotation, SINKS } from '../policy/refresh.ts';

@@ -2,7 +2,6 @@
  * @file A policy as a part of another one: it is given its own numbers, its own weights, and the groups that are its
  * own.
  */
-
 import type { SlotStateType } from '../slots/slots.ts';
 import { checkValues, rankBy, rests } from './frame.ts';
 import type { Need } from './needs.ts';

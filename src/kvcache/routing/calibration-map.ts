@@ -1,7 +1,6 @@
 /**
  * @file What a calibration says of a model at a glance: how many slots each query group gets, in parts of the mean.
  */
-
 import type { CacheShape } from '../shape.ts';
 import type { CalibrationTable } from './calibration-table.ts';
 import { routesOf } from './routes.ts';

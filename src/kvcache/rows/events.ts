@@ -1,7 +1,6 @@
 /**
  * @file What a step changed, for listeners. It costs nothing without them.
  */
-
 import type { LayerView } from '../policy/view.ts';
 import type { SlotTable } from '../slots/slots.ts';
 import type { ChunkOutputs } from './chunk.ts';

@@ -2,7 +2,6 @@
  * @file Endless sequences: survivors move closer together, so that the next token is at a position that the model
  * knows.
  */
-
 import type { Policy } from '../policy/policy.ts';
 import { type CacheShape, turnKey } from '../shape.ts';
 import { groupsOf } from '../slots/layer-group.ts';

@@ -1,7 +1,6 @@
 /**
  * @file The states of recurrent layers. Nothing of them is ever evicted.
  */
-
 import { InputError } from '../../util/errors.ts';
 import { product } from '../../util/numbers.ts';
 import { SlotArray } from '../buffers/slot-array.ts';

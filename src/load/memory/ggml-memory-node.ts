@@ -2,7 +2,6 @@
  * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph
  * before it runs.
  */
-
 import { ggmlBackend } from '../../backends/ggml/ggml-backend.ts';
 import { stepBytes } from '../../backends/ggml/graph/step-bytes.ts';
 import { ggmlCodec } from '../../backends/ggml/weights/weight-codec.ts';

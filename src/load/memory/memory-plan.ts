@@ -1,7 +1,6 @@
 /**
  * @file How much memory a model and its cache take, told from the config alone.
  */
-
 import { type Config, isEncoder, slotLayers } from '../../config/config.ts';
 import { CHUNK_LENGTH } from '../../engine/schedule/prefill.ts';
 import { resolveCacheBytes } from '../../kvcache/byte-budget.ts';

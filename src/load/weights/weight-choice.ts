@@ -1,7 +1,6 @@
 /**
  * @file How the user names a format of weights.
  */
-
 import type { GraphTarget } from '../../ops/target.ts';
 import { InputError } from '../../util/errors.ts';
 import { GGML_FORMATS } from '../../weights/formats/ggml-formats.ts';

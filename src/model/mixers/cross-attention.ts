@@ -2,7 +2,6 @@
  * @file Layers that attend to states which the caller gives, such as those of an image: keys and values are made once,
  * when the states are set for a row of a cache, and never change. Both branches of such a layer are gated.
  */
-
 import type { Config } from '../../config/config.ts';
 import type { CrossAttention, LayerSpec } from '../../config/layer-spec.ts';
 import { attendTo } from '../../ops/attention.ts';

@@ -2,7 +2,6 @@
  * @file Self-attention: projections, norms of queries and keys, rotation, attention to the slots of a cache and to the
  * chunk.
  */
-
 import type { AttentionSpec, SelfAttention, SlotSpec } from '../../config/layer-spec.ts';
 import type { QkNormSpec } from '../../config/norm-spec.ts';
 import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';

@@ -2,7 +2,6 @@
  * @file What mixers with a state have in common: their inputs and outputs, and the short convolution that most of them
  * begin with.
  */
-
 import type { StateShape } from '../../kvcache/shape.ts';
 import { unary } from '../../ops/basic.ts';
 import type { OpGraph } from '../../ops/graph.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Routes that tell which models are served.
  */
-
 import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
 import type { ServedEncoder } from './embeddings.ts';
 import type { Routes } from './routes.ts';

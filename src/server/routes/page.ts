@@ -1,7 +1,6 @@
 /**
  * @file The page of the server: its files, and the routes that tell it what caches hold.
  */
-
 import { HttpError } from '../http-error.ts';
 import type { ModelEntry } from '../model-entry.ts';
 import type { ServedModel } from '../served-model.ts';

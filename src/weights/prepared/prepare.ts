@@ -2,7 +2,6 @@
  * @file Makes the prepared weights: reads each parameter's rows in pieces, quantizes them, and hands the bytes on. At
  * no time is more than one piece in memory, or several small ones of the size of one.
  */
-
 import { PIECE_VALUES } from '../../util/numbers.ts';
 import { scaledBlocks, type WeightCodec } from '../codec.ts';
 import { areScalesFinite } from '../formats/finite-blocks.ts';

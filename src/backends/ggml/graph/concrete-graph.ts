@@ -1,7 +1,6 @@
 /**
  * @file One traced model as a ggml graph for concrete lengths: made once, run for every step of these lengths.
  */
-
 import type { OpGraph } from '../../../ops/graph.ts';
 import type { OpName, OpNode, Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';

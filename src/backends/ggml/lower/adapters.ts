@@ -1,7 +1,6 @@
 /**
  * @file What live adapters add.
  */
-
 import type { Tensor } from '../memory/tensor.ts';
 import { binary } from './elementwise.ts';
 import type { GraphMaker } from './graph-maker.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Elementwise operators and shapes.
  */
-
 import type { BinaryKind, OpAttributes, UnaryKind } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';

@@ -2,7 +2,6 @@
  * @file Makes the tensors of one ggml graph. Shapes are told outermost axis first, as in src/ops; ggml's own order is
  * the reverse.
  */
-
 import { GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';
 import type { BASE_FUNCTIONS, Pointer } from '../binding/functions.ts';

@@ -1,7 +1,6 @@
 /**
  * @file Matrices, embeddings, norms, rotation.
  */
-
 import type { OpAttributes } from '../../../ops/types.ts';
 import { product } from '../../../util/numbers.ts';
 import { blockLength } from '../binding/types.ts';

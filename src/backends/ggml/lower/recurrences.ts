@@ -3,7 +3,6 @@
  *
  * A state after fewer tokens than the chunk has is that of a copy of the row in which the other tokens change nothing.
  */
-
 import { GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';
 import type { Tensor } from '../memory/tensor.ts';

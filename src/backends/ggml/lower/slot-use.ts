@@ -3,7 +3,6 @@
  * values are written there before attention: then keys are one matrix and are read where they are, and slots that hold
  * nothing are left out.
  */
-
 import type { BufferChoice } from '../../../kvcache/buffers.ts';
 import { EMPTY_SLOT } from '../../../kvcache/slots/slots.ts';
 import type { OpGraph } from '../../../ops/graph.ts';

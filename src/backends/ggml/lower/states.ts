@@ -1,7 +1,6 @@
 /**
  * @file Operators with a state.
  */
-
 import type { Tensor } from '../memory/tensor.ts';
 import { binary } from './elementwise.ts';
 import type { GraphMaker, RunInputs } from './graph-maker.ts';

@@ -2,7 +2,6 @@
  * @file Which of this processor's layouts a matrix can have. A buffer takes any tensor, but one that its products do
  * not know crashes the process when values are written to it: so ggml is asked about the product first.
  */
-
 import type { Pointer } from '../binding/functions.ts';
 import type { Ggml } from '../binding/ggml.ts';
 import { blockLength, GGML_TYPES, type GgmlType } from '../binding/types.ts';

@@ -2,7 +2,6 @@
  * @file A context of ggml: the memory that the descriptions of tensors and graphs lie in. It is a typed array of ours,
  * so fields of tensors are read and written without calls.
  */
-
 import type { Pointer } from '../binding/functions.ts';
 import type { Ggml } from '../binding/ggml.ts';
 import { NativeHandle } from '../binding/native.ts';

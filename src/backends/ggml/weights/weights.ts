@@ -3,7 +3,6 @@
  * they are; matrices that this processor has a faster layout for are copied into it once, and their pages of the file
  * are given back. Rows of embeddings are read from the file, so a tied head is in memory once, too.
  */
-
 import { join } from 'node:path';
 import { EngineError, GraphError } from '../../../util/errors.ts';
 import { product } from '../../../util/numbers.ts';

@@ -2,7 +2,6 @@
  * @file Products with matrices of groups of bytes, by MatMulInteger: activations are rounded to 8 bits, row by row and
  * group by group.
  */
-
 import { scaleName } from '../../../weights/codec.ts';
 import { BYTE_ZERO, byteGroupSize } from '../../../weights/formats/byte-groups.ts';
 import type { Param } from '../../../weights/types.ts';

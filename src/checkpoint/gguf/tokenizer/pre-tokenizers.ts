@@ -3,7 +3,6 @@
  *
  * The patterns are those of the original tokenizer.json files; llama.cpp runs rewritten forms of them.
  */
-
 import { TokenizerError } from '../../../util/errors.ts';
 import type { Json } from './types.ts';
 

@@ -1,7 +1,6 @@
 /**
  * @file The vocabulary that a GGUF file's metadata hold.
  */
-
 import type { Metadata } from '../metadata.ts';
 import { specialTokenId } from '../special-tokens.ts';
 import { decodeTexts, packedAlone, textAt } from '../texts.ts';

@@ -1,7 +1,6 @@
 /**
  * @file SentencePiece's BPE (`llama`): spaces are written ▁, unknown characters as bytes; merges follow from scores.
  */
-
 import { decodeTexts } from '../texts.ts';
 import { splitMerge } from './packed-vocabulary.ts';
 import { addedTokens, sequence, template, typeOf, vocabOf } from './parts.ts';

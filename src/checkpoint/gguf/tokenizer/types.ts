@@ -1,7 +1,6 @@
 /**
  * @file The vocabulary in a GGUF file.
  */
-
 import type { PackedTexts } from '../texts.ts';
 
 /** What a GGUF file says of its tokens. Lists go by token id. */

@@ -1,7 +1,6 @@
 /**
  * @file The metadata that llama.cpp reads a tokenizer from, made of tokenizer.json and tokenizer_config.json.
  */
-
 import { TokenizerError } from '../../../util/errors.ts';
 import { isObject } from '../../../util/json/is-object.ts';
 import { PackedMerges, PackedVocabulary } from '../tokenizer/packed-vocabulary.ts';
