@@ -1,7 +1,7 @@
 /**
  * @file The worker of a browser that a model lives in.
  */
-import { onnxWebBackend } from '../backends/onnx/onnxruntime-web.ts';
+import { onnxWebBackend, type StartedBackend } from '../backends/onnx/onnxruntime-web.ts';
 import type { Backend } from '../backends/types.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { assembleModel } from '../load/load.ts';
@@ -32,11 +32,34 @@ export interface ThreadLoadOptions {
   readonly generationConfig?: boolean;
 }
 
-async function openBackend({ device, runtimeFiles, threads }: ThreadLoadOptions): Promise<Backend> {
+async function openBackend({ device, runtimeFiles, threads }: ThreadLoadOptions): Promise<StartedBackend> {
   if (device === 'wasm') return onnxWebBackend({ runtimeFiles, threads });
   // Loaded when it is asked for: another script of ONNX Runtime is a part of it.
   const { openWebGpu } = await import('../backends/onnx/onnxruntime-webgpu.ts');
-  return openWebGpu({ runtimeFiles });
+  return { backend: await openWebGpu({ runtimeFiles }), started: Promise.resolve() };
+}
+
+async function openModel(backend: Backend, options: ThreadLoadOptions, { signal, emit }: CallContext) {
+  const { source, weights, part, generationConfig } = options;
+  const { codec } = backend;
+  const fetching = { signal, onProgress: (progress: FetchProgress) => emit({ stage: 'download', ...progress }) };
+  const preparing = { codec, signal };
+  const assemble = (checkpoint: Checkpoint, prepare: (request: PrepareRequest) => Promise<PreparedWeights>) =>
+    assembleModel({ checkpoint, backend, weights, part, generationConfig, prepare, requestModules: 'with-requests' });
+  if (source.kind === 'hub') {
+    // Loaded when it is needed, as a part of what a page loads.
+    const { withHubModel } = await import('./hub-model.ts');
+    const open = ({ checkpoint, prepare }: HubModel) => assemble(checkpoint, (asked) => prepare(asked, preparing));
+    return withHubModel(source, fetching, open);
+  }
+  const { openSource } = await import('./source.ts');
+  const checkpoint = await openSource(source, fetching);
+  return assemble(checkpoint, (request) =>
+    prepareInMemory({
+      ...{ ...request, ...preparing },
+      onProgress: (progress: WeightProgress) => emit({ stage: 'weights', ...progress }),
+    }),
+  );
 }
 
 const host = new ModelHost();
@@ -44,28 +67,10 @@ const host = new ModelHost();
 const methods = {
   ...modelMethods(host),
 
-  async load(options: ThreadLoadOptions, { signal, emit }: CallContext) {
-    const { source, weights, part, generationConfig } = options;
-    const backend = await openBackend(options);
-    const { codec } = backend;
-    const fetching = { signal, onProgress: (progress: FetchProgress) => emit({ stage: 'download', ...progress }) };
-    const preparing = { codec, signal };
-    const assemble = (checkpoint: Checkpoint, prepare: (request: PrepareRequest) => Promise<PreparedWeights>) =>
-      assembleModel({ checkpoint, backend, weights, part, generationConfig, prepare, requestModules: 'with-requests' });
-    if (source.kind === 'hub') {
-      // Loaded when it is needed, as a part of what a page loads.
-      const { withHubModel } = await import('./hub-model.ts');
-      const open = ({ checkpoint, prepare }: HubModel) => assemble(checkpoint, (asked) => prepare(asked, preparing));
-      return host.take(await withHubModel(source, fetching, open));
-    }
-    const { openSource } = await import('./source.ts');
-    const checkpoint = await openSource(source, fetching);
-    const model = await assemble(checkpoint, (request) =>
-      prepareInMemory({
-        ...{ ...request, ...preparing },
-        onProgress: (progress: WeightProgress) => emit({ stage: 'weights', ...progress }),
-      }),
-    );
+  async load(options: ThreadLoadOptions, context: CallContext) {
+    const { backend, started } = await openBackend(options);
+    // Without an engine there is no use in a download that goes on.
+    const [model] = await Promise.all([openModel(backend, options, context), started]);
     return host.take(model);
   },
 };

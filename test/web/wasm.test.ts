@@ -1,7 +1,7 @@
 /**
  * keyhold/web in Chromium, with ONNX Runtime's WebAssembly build: the same answers as in Node.
  */
-import { dirname, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { POLICIES } from '../../src/kvcache/policies.ts';
@@ -12,6 +12,7 @@ import {
   launchChromium,
   libraryPage,
   openPage,
+  RUNTIME_FILES,
   type Site,
   serveSite,
   WITHOUT_CHROMIUM,
@@ -264,6 +265,12 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
 
   it('loads files that were chosen, and says what is wrong with those that are no model', async () => {
     const { page } = await open(plain);
+    await page.route('**/page/*', (route) => {
+      const isScript = route.request().url().endsWith('.mjs');
+      if (isScript) return route.fulfill({ path: join(RUNTIME_FILES, 'ort-wasm-simd-threaded.mjs') });
+      return route.fulfill({ body: '<!doctype html>', contentType: 'text/html' });
+    });
+    await page.route('**/text/*', (route) => route.fulfill({ body: 'x', contentType: 'text/plain' }));
     const { text, errors } = await page.evaluate(async () => {
       const names = ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'model.safetensors'];
       const files = await Promise.all(
@@ -289,7 +296,10 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
           await fails(() => globalThis.page.load({}, '/models/none/')),
           await fails(() => globalThis.page.load({ runtimeFiles: '' })),
           await fails(() => globalThis.page.load({ worker: () => new Worker('/none.js', { type: 'module' }) })),
-          await fails(() => globalThis.page.load({ runtimeFiles: '/none/' }).then((m) => m.score('a b c'))),
+          await fails(() => globalThis.page.load({ runtimeFiles: '/none/' })),
+          // The page itself, as servers of pages with one address send it, and a script that comes as a text.
+          await fails(() => globalThis.page.load({ runtimeFiles: '/page/' })),
+          await fails(() => globalThis.page.load({ runtimeFiles: '/text/' })),
         ],
       };
     });
@@ -298,7 +308,17 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
     expect(errors[1]).toMatch(/^CheckpointError: .*\/models\/none\/config\.json: the server does not have this file/);
     expect(errors[2]).toMatch(/^InputError: loadModel needs the option runtimeFiles/);
     expect(errors[3]).toMatch(/^WorkerError: the worker of the model has crashed/);
-    expect(errors[4]).toMatch(/^GraphError: making the session failed/);
+    const hint =
+      /; the option runtimeFiles is the URL of a folder with ort-wasm-simd-threaded\.mjs and .*onnxruntime-web/;
+    for (const [i, wrong] of [
+      '/none/ort-wasm-simd-threaded.mjs: the server answered 404',
+      '.wasm comes as text/html',
+      '.mjs comes as text/plain',
+    ].entries()) {
+      expect(errors[4 + i]).toMatch(/^EngineError: ONNX Runtime can't be started: http/);
+      expect(errors[4 + i]).toContain(wrong);
+      expect(errors[4 + i]).toMatch(hint);
+    }
     await page.close();
   });
 });

@@ -10,6 +10,9 @@ import { lowerInPage } from './lower/lower-in-page.ts';
 import { OnnxGraph, type OnnxSession } from './onnx-session.ts';
 import { onnxWebTarget } from './target.ts';
 import { keptGraphs, makeSession, Queue, type SessionFiles } from './web-calls.ts';
+import { startGraph, starting } from './web-start.ts';
+
+const BUILD = 'ort-wasm-simd-threaded';
 
 export interface OnnxWebOptions {
   /** URL of the folder with ort-wasm-simd-threaded.wasm and .mjs, with a slash at its end. */
@@ -18,14 +21,27 @@ export interface OnnxWebOptions {
   readonly threads: number;
 }
 
-/** ONNX Runtime in WebAssembly. Its files are fetched when the first graph is compiled. */
-export function onnxWebBackend({ runtimeFiles, threads }: OnnxWebOptions): Backend {
+/** An engine, and when it has been started. */
+export interface StartedBackend {
+  readonly backend: Backend;
+  /** @throws EngineError where its files can't be used. */
+  readonly started: Promise<void>;
+}
+
+/** ONNX Runtime in WebAssembly. Its files are fetched at once. */
+export function onnxWebBackend({ runtimeFiles, threads }: OnnxWebOptions): StartedBackend {
   // Read when the first session is made, and never again.
   ort.env.wasm.wasmPaths = runtimeFiles;
   ort.env.wasm.numThreads = threads;
   ort.env.logLevel = 'error';
   const queue = new Queue();
-  return {
+  const started = queue.run('starting', 0, () =>
+    starting(runtimeFiles, BUILD, async () => {
+      const session = await create({ bytes: startGraph(), externalData: [] });
+      await session.release();
+    }),
+  );
+  const backend: Backend = {
     name: 'onnxruntime-web',
     target: onnxWebTarget,
     codec: byteGroups,
@@ -36,6 +52,7 @@ export function onnxWebBackend({ runtimeFiles, threads }: OnnxWebOptions): Backe
       return new OnnxGraph(wrap(session, queue), model);
     },
   };
+  return { backend, started };
 }
 
 const create = ({ bytes, externalData }: SessionFiles): Promise<ort.InferenceSession> =>

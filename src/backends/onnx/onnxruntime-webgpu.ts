@@ -13,6 +13,7 @@ import type { OnnxModel } from './lower/lower-by.ts';
 import { lowerInPage } from './lower/lower-in-page.ts';
 import { onnxGpuTarget } from './target.ts';
 import { keptGraphs, makeSession, Queue, type SessionFiles } from './web-calls.ts';
+import { starting } from './web-start.ts';
 
 type Ort = typeof ort;
 
@@ -29,9 +30,10 @@ export interface WebGpuOptions {
  * WebAssembly that waits for a GPU: by the browser's own means (a build of 17 MB), else by code that was made for it
  * (27 MB).
  */
-async function importBuild(): Promise<Ort> {
-  if ('Suspending' in WebAssembly) return import('onnxruntime-web/jspi');
-  return import('onnxruntime-web/webgpu');
+async function importBuild(): Promise<{ readonly runtime: Ort; readonly name: string }> {
+  const name = 'ort-wasm-simd-threaded.';
+  if ('Suspending' in WebAssembly) return { runtime: await import('onnxruntime-web/jspi'), name: `${name}jspi` };
+  return { runtime: await import('onnxruntime-web/webgpu'), name: `${name}asyncify` };
 }
 
 /** @throws GraphError where the browser has no WebGPU, or no graphics card that this page may use. */
@@ -41,13 +43,14 @@ export async function openWebGpu({
   captures = true,
 }: WebGpuOptions): Promise<Backend> {
   let held = await openDevice();
-  const runtime = await importBuild();
+  const { runtime, name } = await importBuild();
   runtime.env.wasm.wasmPaths = runtimeFiles;
   // Threads would serve operators that a GPU has not; they need a page that is isolated.
   runtime.env.wasm.numThreads = 1;
   runtime.env.logLevel = isVerbose ? 'verbose' : 'error';
   const host: GpuHost = {
     runtime,
+    create: (bytes, options) => starting(runtimeFiles, name, () => runtime.InferenceSession.create(bytes, options)),
     queue: new Queue(),
     isVerbose,
     captures,
@@ -68,6 +71,8 @@ export async function openWebGpu({
 /** What all graphs share. */
 interface GpuHost {
   readonly runtime: Ort;
+  /** @throws EngineError where ONNX Runtime's files can't be used. */
+  create(bytes: Uint8Array, options: ort.InferenceSession.SessionOptions): Promise<ort.InferenceSession>;
   readonly queue: Queue;
   readonly isVerbose: boolean;
   readonly captures: boolean;
@@ -149,7 +154,7 @@ class GpuGraph implements CompiledGraph {
         return value;
       },
     };
-    return this.#host.runtime.InferenceSession.create(bytes, options);
+    return this.#host.create(bytes, options);
   }
 }
 
