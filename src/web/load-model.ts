@@ -100,6 +100,11 @@ export const DEVICES: readonly Device[] = ['wasm', 'webgpu'];
 const MAX_THREADS = 4;
 const SILENCE_MS = 120_000;
 
+/** Browsers do not say why. */
+const NO_SCRIPT =
+  'its script could not be loaded. It needs the package onnxruntime-web, a bundler that makes a module worker of ' +
+  'keyhold/web/worker (see the option worker), and a server that sends it as JavaScript';
+
 /** What {@link loadModel} loads. */
 export type ModelChoice = string | URL | ModelFiles | HubModelChoice;
 
@@ -132,7 +137,7 @@ export async function loadModel(model: ModelChoice, options: LoadOptions): Promi
   };
   worker.onerror = (event) => {
     event.preventDefault?.();
-    end(`the worker of the model has crashed: ${event.message || 'its script could not be loaded'}`, event.error);
+    end(`the worker of the model has crashed: ${event.message || NO_SCRIPT}`, event.error);
   };
   const close = () => {
     watch.watch(false);

@@ -5,7 +5,7 @@
 export interface FetchProgress {
   /** Bytes that are there, those of an earlier download included. */
   readonly bytes: number;
-  /** Bytes in all of the files that are known. */
+  /** Bytes in all of the files that are known; of one whose server tells no length, those that have come. */
   readonly total: number;
   readonly file: string;
   /** Bytes a second over the last seconds; 0: not known yet. */
@@ -45,7 +45,8 @@ export class ProgressMeter {
     this.#told = at;
     const [{ at: start, bytes: before }] = samples;
     const rate = at > start ? ((bytes - before) * 1000) / (at - start) : 0;
-    const secondsLeft = rate > 0 ? (this.total - bytes) / rate : null;
+    // Servers that tell no length leave nothing to come.
+    const secondsLeft = rate > 0 && this.total > bytes ? (this.total - bytes) / rate : null;
     this.#onProgress({ bytes, total: this.total, file, rate, secondsLeft });
   }
 

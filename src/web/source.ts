@@ -82,13 +82,21 @@ async function fetchBlob(
     return null;
   }
   if (!response.ok || !response.body) throw new CheckpointError(`${url}: the server answered ${response.status}`);
-  done.meter.total += Number(response.headers.get('content-length') ?? 0);
+  // The length of a compressed answer is not that of its bytes here; some servers tell none.
+  const announced = response.headers.has('content-encoding') ? 0 : Number(response.headers.get('content-length') ?? 0);
+  done.meter.total += announced;
   const parts: Blob[] = [];
   let chunks: Uint8Array<ArrayBuffer>[] = [];
   let waiting = 0;
+  let bytes = 0;
   const reader = response.body.getReader();
   for (;;) {
-    const { done: ended, value } = await reader.read();
+    const { done: ended, value } = await reader.read().catch((cause) => {
+      signal?.throwIfAborted();
+      throw new CheckpointError(`${url}: the connection broke after ${bytes} bytes (${cause.message}); load it again`, {
+        cause,
+      });
+    });
     if (ended) return new Blob([...parts, ...chunks]);
     chunks.push(value as Uint8Array<ArrayBuffer>);
     waiting += value.byteLength;
@@ -97,7 +105,9 @@ async function fetchBlob(
       chunks = [];
       waiting = 0;
     }
+    bytes += value.byteLength;
     done.bytes += value.byteLength;
+    if (bytes > announced) done.meter.total += Math.min(value.byteLength, bytes - announced);
     done.meter.tell(done.bytes, file);
   }
 }

@@ -53,7 +53,13 @@ async function checkBare(project: Project): Promise<void> {
   const names = ['keyhold', 'keyhold/eval', 'keyhold/policies', 'keyhold/adapters', 'keyhold/checkpoint'];
   const code = names.map((name, i) => `import * as m${i} from '${name}';\nexport { m${i} };\n`).join('');
   await writeFile(join(project.folder, 'bare.mts'), code);
-  await compile(project, 'typescript', 'bare.json', { ...STRICT, ...SETTINGS.nodenext, types: [] }, ['bare.mts']);
+  await compile(
+    project,
+    'typescript',
+    'bare.json',
+    { ...STRICT, ...SETTINGS.nodenext, exactOptionalPropertyTypes: true, types: [] },
+    ['bare.mts'],
+  );
 }
 
 async function compile(

@@ -307,7 +307,7 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
     expect(errors[0]).toMatch(/^CheckpointError: .*no weights/);
     expect(errors[1]).toMatch(/^CheckpointError: .*\/models\/none\/config\.json: the server does not have this file/);
     expect(errors[2]).toMatch(/^InputError: loadModel needs the option runtimeFiles/);
-    expect(errors[3]).toMatch(/^WorkerError: the worker of the model has crashed/);
+    expect(errors[3]).toMatch(/^WorkerError: the worker of the model has crashed: .*onnxruntime-web, a bundler that/);
     const hint =
       /; the option runtimeFiles is the URL of a folder with ort-wasm-simd-threaded\.mjs and .*onnxruntime-web/;
     for (const [i, wrong] of [

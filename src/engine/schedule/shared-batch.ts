@@ -13,7 +13,7 @@ export interface BatchMember {
   /** The cache of one row that it comes from. */
   readonly cache: KVCache;
   /** The lease of that cache. */
-  readonly lease?: CacheLease;
+  readonly lease?: CacheLease | undefined;
   /** Its content is in a row of a shared cache now. */
   joined(): void;
 }
