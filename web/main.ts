@@ -270,6 +270,7 @@ if (IS_SERVED) {
   });
   const { showHub } = await import('./hub.ts');
   showHub((hub) => open(hub, hub.hub));
-  void open(SHIPPED, 'keyhold/tiny');
+  await open(SHIPPED, 'keyhold/tiny');
+  // It fetches all files once more: now they are in the browser's cache.
   if ('serviceWorker' in navigator && isSecureContext) void navigator.serviceWorker.register('./sw.js').catch(() => {});
 }

@@ -1,8 +1,9 @@
 /**
  * @file Builds the page, and serves it: `npm run web`. With the mode `server` it is the page of `keyhold serve`, whose models run there.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultClientConditions, defineConfig, type Plugin } from 'vite';
 
@@ -31,14 +32,36 @@ function extraFiles(): Plugin {
   };
 }
 
+/** Tells the service worker which files the page has. Builds for WebGPU are large, and kept when they are used. */
+function serviceWorker(): Plugin {
+  return {
+    name: 'keyhold-service-worker',
+    writeBundle({ dir }) {
+      const files = readdirSync(dir!, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile() && !/\.(jspi|asyncify)\.|^sw\.js$/.test(entry.name))
+        .map(({ parentPath, name }) =>
+          join(parentPath, name)
+            .slice(dir!.length + 1)
+            .replaceAll(sep, '/'),
+        )
+        .sort();
+      const hash = createHash('sha256');
+      for (const name of files) hash.update(name).update(readFileSync(join(dir!, name)));
+      const lists = JSON.stringify([hash.digest('hex').slice(0, 16), ['./', ...files]]);
+      const code = readFileSync(join(import.meta.dirname, 'sw.js'), 'utf8');
+      writeFileSync(join(dir!, 'sw.js'), code.replace("['', []]", lists));
+    },
+  };
+}
+
 export default defineConfig(({ mode }) => ({
   root: import.meta.dirname,
   base: './',
   resolve: { conditions: ['onnxruntime-web-use-extern-wasm', ...defaultClientConditions] },
   worker: { format: 'es' },
-  plugins: mode === 'server' ? [] : [extraFiles()],
-  // The service worker keeps a page that works without a network, which a server's does not.
-  publicDir: mode === 'server' ? false : 'public',
+  // A server's page does not work without a network.
+  plugins: mode === 'server' ? [] : [extraFiles(), serviceWorker()],
+  publicDir: false,
   build: {
     outDir: join(ROOT, mode === 'server' ? 'dist/page' : 'dist-page'),
     emptyOutDir: true,

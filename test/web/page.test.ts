@@ -194,11 +194,7 @@ describe.skipIf(!hasChromium)('the page', () => {
     expect(await page.locator('#progress').isVisible()).toBe(false);
     expect(await page.locator('#send').isDisabled()).toBe(true);
     goOn();
-    const tiny = join(folder, 'models/tiny');
-    await page.setInputFiles(
-      '#files',
-      (await readdir(tiny)).map((name) => join(tiny, name)),
-    );
+    await page.setInputFiles('#files', await tinyFiles());
     await isReady(page);
     await write(page, 3);
     await page.close();
@@ -233,16 +229,10 @@ describe.skipIf(!hasChromium)('the page', () => {
 
   it('says that a question was stopped before its answer, and answers the next one', async () => {
     const { page } = await open();
-    const tiny = join(folder, 'models/tiny');
-    const file = (name: string, buffer: Buffer) => ({ name, mimeType: 'application/octet-stream', buffer });
-    const files = (await readdir(tiny)).map(async (name) => file(name, await readFile(join(tiny, name))));
     const strict =
       "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}" +
       "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }}\n{% endfor %}";
-    await page.setInputFiles('#files', [
-      ...(await Promise.all(files)),
-      file('chat_template.jinja', Buffer.from(strict)),
-    ]);
+    await page.setInputFiles('#files', await tinyFiles(strict));
     await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Send');
     await isReady(page);
     await page.selectOption('#policy-1', 'lastrec');
@@ -344,20 +334,45 @@ describe.skipIf(!hasChromium)('the page', () => {
     await page.close();
   });
 
-  it('works without a network once it was loaded', async () => {
+  /** The files of the small model, as if they were chosen; with a template it chats. */
+  const tinyFiles = async (template?: string) => {
+    const tiny = join(folder, 'models/tiny');
+    const file = (name: string, buffer: Buffer) => ({ name, mimeType: 'application/octet-stream', buffer });
+    const names = await readdir(tiny);
+    const files = await Promise.all(names.map(async (name) => file(name, await readFile(join(tiny, name)))));
+    return template === undefined ? files : [...files, file('chat_template.jinja', Buffer.from(template))];
+  };
+
+  it('works without a network after one visit, with parts that it has not used before', async () => {
     const context = await browser.newContext();
     const page = await context.newPage();
     const own = await serveSite({ folders: { '/': folder }, isolated: true });
     await page.goto(own.url);
     await isReady(page);
-    await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
-    // What was loaded before the service worker was there is loaded once more, through it.
-    await page.reload();
-    await isReady(page);
-    await write(page, 5);
+    await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
     await own.close();
     await page.reload();
     await isReady(page);
+    expect(await page.locator('#status').textContent()).not.toMatch(/not isolated/);
+    await write(page, 5);
+    expect((await page.locator('.answers span').textContent())!.length).toBeGreaterThan(5);
+    await page.setInputFiles('#files', await tinyFiles('{% for m in messages %}{{ m.content }}\n{% endfor %}'));
+    await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Send');
+    await isReady(page);
+    await write(page, 5, 'Who was the king?');
+    expect((await page.locator('.answers span').textContent())!.length).toBeGreaterThan(5);
+    await context.close();
+  });
+
+  it('loads where the storage of the browser is full', async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    const session = await context.newCDPSession(page);
+    await session.send('Storage.overrideQuotaForOrigin', { origin: new URL(site.url).origin, quotaSize: 1000 });
+    for (let visit = 0; visit < 3; visit++) {
+      await page.goto(site.url);
+      await isReady(page);
+    }
     await write(page, 5);
     expect((await page.locator('.answers span').textContent())!.length).toBeGreaterThan(5);
     await context.close();
