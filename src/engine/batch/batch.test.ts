@@ -83,7 +83,7 @@ describe('each row of a batch gets what it gets alone', () => {
   it('with options of its own: sampling, stops, ends, log probabilities', async () => {
     const requests: BatchRequest[] = [
       { prompt: PROMPTS[0], temperature: 0.8, seed: 1, maxNewTokens: 12 },
-      { prompt: PROMPTS[1], stop: [',', '..'], topLogprobs: 3 },
+      { prompt: PROMPTS[1], stop: [',', '.'], topLogprobs: 3 },
       { prompt: PROMPTS[2], temperature: 1, topP: 0.9, seed: 2, repetitionPenalty: 1.3, maxNewTokens: 20 },
       { prompt: PROMPTS[3], eosTokenIds: [15, 261], maxNewTokens: 60 },
       { prompt: PROMPTS[4], speculate: true, maxNewTokens: 25 },

@@ -4,7 +4,7 @@
 
 /**
  * Says why `name` must not be joined to a folder, or nothing where it is harmless: a relative path with forward
- * slashes, without `..` and `../..`, and without what Windows reads as a drive, a stream or a separator.
+ * slashes, without `.` and `..`, and without what Windows reads as a drive, a stream or a separator.
  */
 export function pathFlaw(name: string): string | undefined {
   if (name === '') return 'is empty';
@@ -14,8 +14,8 @@ export function pathFlaw(name: string): string | undefined {
   if (name.includes(':')) return 'contains a colon';
   if (/[\x00-\x1f\x7f]/.test(name)) return 'contains control characters';
   for (const part of name.split('/')) {
-    if (part === '../..') return 'leaves the folder';
-    if (part === '' || part === '..') return 'has an empty part or a dot as part';
+    if (part === '..') return 'leaves the folder';
+    if (part === '' || part === '.') return 'has an empty part or a dot as part';
   }
   return undefined;
 }
