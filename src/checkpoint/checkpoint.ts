@@ -33,9 +33,7 @@ export interface CheckpointFiles {
 export async function buildCheckpoint(files: CheckpointFiles, weights?: string): Promise<Checkpoint> {
   const configText = await readText(files, 'config.json');
   if (configText === undefined) {
-    throw new CheckpointError(
-      `${files.name}: there is no config.json; it says what kind of model this is; copy it from where the weights are from`,
-    );
+    throw new CheckpointError(`${files.name}: ${noConfig(await files.list())}`);
   }
   const config = parseJsonObject(configText, `${files.name}: config.json`, CheckpointError);
   const opened: ByteSource[] = [];
@@ -92,6 +90,15 @@ async function pickWeights(files: CheckpointFiles): Promise<string | Map<string,
   throw new CheckpointError(`${files.name}: ${noSafetensors(names)}`);
 }
 
+/** What to say of a folder or repository without a config.json. @param names of its files. */
+export function noConfig(names: readonly string[]): string {
+  if (names.includes('adapter_config.json'))
+    return 'is an adapter, not a model; name the model that it was made for, and give this one as its adapter';
+  if (!names.some((name) => /\.(safetensors|bin|onnx)$/.test(name)))
+    return 'is no model: there is no config.json, no .safetensors file and no GGUF file';
+  return 'there is no config.json; it says what kind of model this is; copy it from where the weights are from';
+}
+
 /** What to say of a folder or repository without a safetensors file. */
 export function noSafetensors(names: readonly string[]): string {
   const pickled = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
@@ -101,6 +108,12 @@ export function noSafetensors(names: readonly string[]): string {
       'convert them to safetensors, e.g. in Python with model.save_pretrained(folder, safe_serialization=True)'
     );
   }
+  const onnx = names.find((name) => /(^onnx|\.onnx)$/.test(name));
+  if (onnx !== undefined)
+    return (
+      `the weights are in ONNX's format (${onnx}), which is not read; take the repository that they were made from, ` +
+      'such as Qwen/Qwen3-0.6B for onnx-community/Qwen3-0.6B-ONNX'
+    );
   return 'there are no weights: no model.safetensors, no shards with an index, no other .safetensors file, no GGUF file';
 }
 

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, realpath, rm, symlink, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { f32, safetensorsFile } from '../../test/support/safetensors-bytes.ts';
 import { asNobody, openToAll } from '../../test/support/unprivileged.ts';
@@ -96,8 +96,15 @@ describe('openCheckpointFolder', () => {
 
   it('says what is wrong with a path', async () => {
     await expect(openCheckpointFolder(join(folder, 'none'))).rejects.toThrow(/none: does not exist/);
+    const relativePath = relative(process.cwd(), join(folder, 'none'));
+    await expect(openCheckpointFolder(relativePath)).rejects.toThrow(`does not exist (looked in ${folder})`);
+    await expect(openCheckpointFolder(folder)).rejects.toThrow(/is no model: there is no config\.json, no \.safe/);
     await writeFile(join(folder, 'notes.txt'), 'x');
     await expect(openCheckpointFolder(join(folder, 'notes.txt'))).rejects.toThrow(/neither a folder nor/);
+    await writeFile(join(folder, 'smollm2.gguf'), 'x');
+    await expect(openCheckpointFolder(join(folder, 'smolm2.gguf'))).rejects.toThrow(/; did you mean smollm2\.gguf\?$/);
+    await writeFile(join(folder, 'model.onnx'), 'x');
+    await expect(openCheckpointFolder(join(folder, 'model.onnx'))).rejects.toThrow(/ONNX's format \(model\.onnx\)/);
     await writeFile(join(folder, 'pytorch_model.bin'), 'x');
     await expect(openCheckpointFolder(join(folder, 'pytorch_model.bin'))).rejects.toThrow(
       /convert them to safetensors/,

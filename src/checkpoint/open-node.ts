@@ -2,8 +2,9 @@
  * @file A checkpoint from the disk.
  */
 import { readdir, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { CheckpointError } from '../util/errors.ts';
+import { closestName } from '../util/option-names.ts';
 import { type CheckpointFiles, isShardName, noSafetensors } from './checkpoint.ts';
 import { fileError, openFileSource } from './file-source-node.ts';
 import { checkpointFromFiles, isGgufFile } from './open.ts';
@@ -21,22 +22,34 @@ export async function openCheckpointFolder(path: string, name = path): Promise<C
   try {
     isDirectory = (await stat(full)).isDirectory();
   } catch (cause) {
-    throw fileError(path, cause);
+    throw await missing(path, full, cause);
   }
   if (isDirectory) return checkpointFromFiles(folderFiles(full, name));
   const file = basename(full);
   const files = folderFiles(dirname(full), name);
   if (await isGgufFile(files, file)) return checkpointFromFiles(files, file);
   if (!file.endsWith('.safetensors')) {
-    const hint = /\.(bin|pt|pth|ckpt)$/.test(file)
-      ? noSafetensors([file])
-      : 'neither a folder nor a .safetensors or GGUF file';
-    throw new CheckpointError(`${path}: ${hint}`);
+    throw new CheckpointError(`${path}: ${otherFormat(file)}`);
   }
   if (isShardName(file)) {
     throw new CheckpointError(`${path}: is one of several shards; open their folder, ${dirname(full)}, instead`);
   }
   return checkpointFromFiles(files, file);
+}
+
+/** What to say of a path that can't be looked at; where nothing is there, where that was, and what has nearly its name. */
+async function missing(path: string, full: string, cause: unknown): Promise<CheckpointError> {
+  const error = fileError(path, cause);
+  if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') return error;
+  const entries = await readdir(dirname(full), { withFileTypes: true }).catch(() => []);
+  const models = entries.filter((entry) => entry.isDirectory() || /\.(gguf|safetensors)$/.test(entry.name));
+  const near = closestName(
+    basename(full),
+    models.map(({ name }) => name),
+  );
+  const folder = isAbsolute(path) ? '' : ` (looked in ${dirname(full)})`;
+  const hint = near === undefined ? '' : `; did you mean ${near}?`;
+  return new CheckpointError(`${error.message}${folder}${hint}`, { cause });
 }
 
 /** The files of a folder. @param name for messages. */
@@ -62,3 +75,7 @@ export function folderFiles(folder: string, name: string): CheckpointFiles {
     },
   };
 }
+
+/** What to say of a file that is no checkpoint. */
+const otherFormat = (file: string): string =>
+  /\.(bin|pt|pth|ckpt|onnx)$/.test(file) ? noSafetensors([file]) : 'neither a folder nor a .safetensors or GGUF file';

@@ -68,6 +68,12 @@ describe('readSafetensors', () => {
     expect([...(await tensors.get('__proto__')!.readFloats(0, 1))]).toEqual([7]);
   });
 
+  it('says what lies in place of a file that was not downloaded', async () => {
+    const text = (content: string) => new TextEncoder().encode(content);
+    await expect(parse(text('version https://git-lfs.github.com/spec/v1\n'))).rejects.toThrow(/git lfs pull/);
+    await expect(parse(text('<!DOCTYPE html><html></html>'))).rejects.toThrow(/is a web page/);
+  });
+
   it('refuses files that are cut off', async () => {
     const file = safetensorsFile({ a: f32([4], [1, 2, 3, 4]) });
     for (let length = 0; length < file.length; length++) {

@@ -10,6 +10,7 @@ import { widenInto } from '../util/half.ts';
 import { isObject } from '../util/json/is-object.ts';
 import { findJsonFlaw } from '../util/json/json-keys.ts';
 import { show } from '../util/json/show.ts';
+import { placeholderAdvice } from './instead.ts';
 import type { ByteSource, StoredDtype, StoredTensor, TensorRange } from './types.ts';
 
 /** The same limit as in the reference implementation. */
@@ -58,6 +59,7 @@ export async function readSafetensors(source: ByteSource): Promise<SafetensorsFi
   if (length > MAX_HEADER_BYTES) {
     throw fail(
       `announces a header of ${length} bytes, above the limit of ${MAX_HEADER_BYTES} (is this a safetensors file?)`,
+      placeholderAdvice(await source.read(0, Math.min(40, source.size))),
     );
   }
   if (length > source.size - 8) {

@@ -1,7 +1,7 @@
 /**
  * @file Which files of a repository are worth downloading.
  */
-import { noSafetensors } from '../checkpoint/checkpoint.ts';
+import { noConfig, noSafetensors } from '../checkpoint/checkpoint.ts';
 import { ggufFiles, ggufModels } from '../checkpoint/gguf/shards.ts';
 import { MODEL_FILES, QUANT_FILES, TRANSFORMER_FOLDER } from '../checkpoint/model-files.ts';
 import { SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
@@ -121,7 +121,7 @@ export function chooseFiles(listing: ReadonlyMap<string, HubFile>, id: string): 
   const older = olderLayout(listing);
   if (older) return { files: older, index: undefined };
   if (!listing.has('config.json')) {
-    throw new HubError(`${id}: has no config.json, so it is not a Hugging Face checkpoint of a model`);
+    throw new HubError(`${id}: ${noConfig(names)}`);
   }
   const files: HubFile[] = [];
   for (const name of SMALL_FILES) {

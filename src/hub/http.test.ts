@@ -16,7 +16,10 @@ function scripted(answers: Record<string, () => Response>): { fetch: typeof glob
       const url = String(input);
       sent.push({ url, authorization: new Headers(init?.headers).get('authorization') });
       const answer = answers[url];
-      if (answer === undefined) throw new TypeError('fetch failed', { cause: new Error('ENOTFOUND') });
+      if (answer === undefined) {
+        const cause = Object.assign(new Error('ENOTFOUND'), { code: 'ENOTFOUND' });
+        throw new TypeError('fetch failed', { cause });
+      }
       return answer();
     },
   };
@@ -63,6 +66,17 @@ describe('HubHttp', () => {
     expect((error as HubError).message).toBe(
       'the connection to https://hub.example failed: ENOTFOUND; check the network',
     );
+  });
+
+  it('ends sooner while no host was reached', async () => {
+    const { fetch, sent } = scripted({ [`${HUB}/a`]: () => new Response('{}') });
+    const client = http(fetch, { retries: 4, offlineRetries: 1 });
+    const api = client.api({ id: 'o/n', revision: 'main' });
+    await expect(api(`${HUB}/none`)).rejects.toThrow(/check the network/);
+    expect(sent).toHaveLength(2);
+    await api(`${HUB}/a`);
+    await expect(api(`${HUB}/none`)).rejects.toThrow(/check the network/);
+    expect(sent).toHaveLength(2 + 1 + 5);
   });
 
   it('tries again where that may help, and not where it does not', async () => {

@@ -11,6 +11,8 @@ export interface HubHttpOptions {
   readonly signal?: AbortSignal;
   /** Failures in a row after which it ends. */
   readonly retries: number;
+  /** The same while no host could be asked at all: there is probably no network. @default `retries` */
+  readonly offlineRetries?: number;
   /** Before the first new try; doubles with each further one. */
   readonly retryDelayMs: number;
   /** Silence after which a connection counts as dropped. */
@@ -36,7 +38,10 @@ export interface HubRetry {
 }
 
 /** The hub was not reached, or the connection was lost; another try may help. */
-export class HubUnreachableError extends HubError {}
+export class HubUnreachableError extends HubError {
+  /** No host could be asked at all, so that there is probably no network. */
+  isOffline = false;
+}
 
 /** An answer, after redirects. */
 export interface HubAnswer {
@@ -56,6 +61,8 @@ export interface StallGuard {
   done(): void;
 }
 
+/** No address was found for the host, or nothing answers there. */
+const OFFLINE_CODES = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ENETUNREACH', 'EHOSTUNREACH']);
 const MAX_REDIRECTS = 8;
 const MAX_WAIT_MS = 30_000;
 
@@ -63,6 +70,7 @@ const MAX_WAIT_MS = 30_000;
 export class HubHttp {
   readonly options: HubHttpOptions;
   readonly #origin: string;
+  #wasReached = false;
 
   constructor(options: HubHttpOptions) {
     this.options = options;
@@ -119,6 +127,7 @@ export class HubHttp {
       } catch (cause) {
         throw this.asUnreachable(cause, target.origin, signal);
       }
+      this.#wasReached = true;
       // A renamed repository redirects within the hub: the last answer of the hub itself is the one that tells.
       if (fromHub || hubHeaders === undefined) hubHeaders = response.headers;
       const location = response.headers.get('location');
@@ -164,13 +173,11 @@ export class HubHttp {
     if (this.options.signal?.aborted) return this.options.signal.reason;
     if (signal.aborted && signal.reason instanceof HubUnreachableError) return signal.reason;
     if (cause instanceof HubError) return cause;
-    return new HubUnreachableError(
-      `the connection to ${origin} failed: ${rootMessage(cause)}; check the network`,
-      undefined,
-      {
-        cause,
-      },
-    );
+    const root = rootOf(cause);
+    const told = `the connection to ${origin} failed: ${messageOf(root)}; check the network`;
+    const error = new HubUnreachableError(told, undefined, { cause });
+    error.isOffline = !this.#wasReached && root instanceof Error && 'code' in root && OFFLINE_CODES.has(`${root.code}`);
+    return error;
   }
 
   /**
@@ -206,12 +213,14 @@ export class HubHttp {
   }
 }
 
+type BackoffOptions = Pick<HubHttpOptions, 'retries' | 'offlineRetries' | 'retryDelayMs' | 'signal' | 'onRetry'>;
+
 /** Waits between tries, and gives up after too many failures in a row. */
 export class Backoff {
-  readonly #options: Pick<HubHttpOptions, 'retries' | 'retryDelayMs' | 'signal' | 'onRetry'>;
+  readonly #options: BackoffOptions;
   #failures = 0;
 
-  constructor(options: Pick<HubHttpOptions, 'retries' | 'retryDelayMs' | 'signal' | 'onRetry'>) {
+  constructor(options: BackoffOptions) {
     this.#options = options;
   }
 
@@ -222,7 +231,9 @@ export class Backoff {
 
   /** Returns after a wait where `error` may pass; throws it where it won't or enough was tried. */
   async next(error: unknown): Promise<void> {
-    const { retries, retryDelayMs, signal } = this.#options;
+    const { retryDelayMs, signal, offlineRetries } = this.#options;
+    const isOffline = error instanceof HubUnreachableError && error.isOffline;
+    const retries = Math.min(this.#options.retries, (isOffline ? offlineRetries : undefined) ?? Infinity);
     signal?.throwIfAborted();
     if (!isTransient(error) || this.#failures >= retries) throw error;
     const asked = error.retryAfterMs ?? 0;
@@ -314,10 +325,11 @@ export function refusal(
   return new HubError(`${what}: the server answers with status ${status}`, status);
 }
 
-/** fetch says "fetch failed"; the reason is in its cause. */
-function rootMessage(error: unknown): string {
+/** fetch says "fetch failed"; the reason is in its cause, or in the first of several, one for each address. */
+function rootOf(error: unknown): unknown {
   let at = error;
   while (at instanceof Error && at.cause instanceof Error) at = at.cause;
-  if (at instanceof AggregateError && at.errors[0] instanceof Error) return at.errors[0].message;
-  return at instanceof Error ? at.message || at.name : String(at);
+  return at instanceof AggregateError && at.errors[0] instanceof Error ? at.errors[0] : at;
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message || error.name : String(error));

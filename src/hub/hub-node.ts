@@ -56,7 +56,7 @@ export interface HubDownloadOptions extends HubSettingsOptions {
   readonly files?: readonly string[];
   /** A GGUF model instead: its quantization, such as `Q4_K_M`, or the name of its file (of its first shard). */
   readonly gguf?: string;
-  /** Failures in a row after which it ends. @default 5 */
+  /** Failures in a row after which it ends. @default 5; 2 where the hub was not reached at all */
   readonly retries?: number;
   /** Milliseconds before the first new try, doubled after each. @default 500 */
   readonly retryDelayMs?: number;
@@ -159,6 +159,8 @@ export async function openHub(
     fetch: options.fetch ?? proxy?.fetch,
     signal: options.signal,
     retries: options.retries ?? 5,
+    // Without network people should not wait long for an error. A connection that worked is worth more tries.
+    offlineRetries: options.retries ?? 2,
     retryDelayMs: options.retryDelayMs ?? 500,
     stallMs: options.stallMs ?? 60_000,
     onRetry: options.onRetry,
@@ -202,7 +204,7 @@ function requireCached(cached: Cached, id: string, revision: string, cacheDir: s
   const lack = cached.missing === undefined ? '' : ` whole (it lacks ${cached.missing})`;
   throw new HubError(
     `${why}, and ${id} at revision ${revision} is not in the cache${lack}: ${cacheDir}; ` +
-      'download it once while online (unset HF_HUB_OFFLINE)',
+      'download it once, without --offline, the option "offline" and HF_HUB_OFFLINE',
   );
 }
 

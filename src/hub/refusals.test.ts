@@ -65,7 +65,9 @@ describe('refusals', () => {
     expect((await hub.refusal({ revision: NEXT })).message).toContain('has no revision');
     const { 'config.json': _, ...rest } = model;
     hub.server.repos.set(ID, { commits: { [COMMIT]: rest }, refs: { main: COMMIT } });
-    expect((await hub.refusal()).message).toContain('has no config.json');
+    expect((await hub.refusal()).message).toContain('there is no config.json; it says');
+    hub.server.repos.set(ID, { commits: { [COMMIT]: { 'adapter_config.json': text('{}') } }, refs: { main: COMMIT } });
+    expect((await hub.refusal()).message).toContain('org/tiny: is an adapter, not a model');
   });
 
   it('tell what to do about other formats', async () => {
@@ -75,6 +77,8 @@ describe('refusals', () => {
     };
     only('pytorch_model.bin');
     expect((await hub.refusal()).message).toMatch(/convert them to safetensors/);
+    only('onnx/model.onnx');
+    expect((await hub.refusal()).message).toMatch(/ONNX's format \(onnx\/model\.onnx\), which is not read; take the/);
     only('consolidated.safetensors');
     expect((await hub.refusal()).message).toMatch(/consolidated\.safetensors, but neither/);
   });

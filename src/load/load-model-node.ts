@@ -1,15 +1,13 @@
 /**
  * @file Loads a model in Node: from a folder, a file, the hub, or the package itself.
  */
-import { existsSync } from 'node:fs';
 import { adapterName, openAdapterFolder } from '../adapters/read/open-node.ts';
 import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import { downloadFromHub, ggufOfDownload, type HubDownloadOptions, type HubProgress } from '../hub/hub-node.ts';
-import { hubGguf } from '../hub/names.ts';
-import { HubError, InputError } from '../util/errors.ts';
-import { shippedFolder, TINY_MODEL } from '../util/files/shipped-node.ts';
+import type { HubDownloadOptions, HubProgress } from '../hub/hub-node.ts';
+import { InputError } from '../util/errors.ts';
+import { TINY_MODEL } from '../util/files/shipped-node.ts';
 import { usableCores } from '../util/machine-node.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';
@@ -21,6 +19,7 @@ import { type MergeOptions, type MergeResult, type MergeSource, mergeInto } from
 import { calibrationFolder } from './calibration-folder-node.ts';
 import { type DeviceName, type EngineName, openEngine } from './engines-node.ts';
 import { type AssembleOptions, assembleModel } from './load.ts';
+import { checkModelName, locateModel } from './locate-node.ts';
 import { planModel } from './plan.ts';
 import { keptFormats } from './weights/kept-formats.ts';
 import { knownMix, mixedSpecs } from './weights/mixed-weights-node.ts';
@@ -150,6 +149,7 @@ export async function loadModel(
 /** @throws InputError for what is neither a name nor an open checkpoint. */
 function checkModel(model: unknown): void {
   if (typeof model === 'string' || (typeof model === 'object' && model !== null && 'tensors' in model)) return;
+  if (model instanceof URL) checkModelName(model.href);
   throw new InputError(`the model must be a folder, a file, a hub id or an open checkpoint, but is ${shown(model)}`);
 }
 
@@ -301,45 +301,6 @@ export async function mergeAdapters(
   } finally {
     await checkpoint.close();
   }
-}
-
-/**
- * The folder or file of a model that is named by path, hub id or shipped name; downloads it if it is not there yet.
- * @param first what a download waits for.
- * @throws HubError, InputError; what `first` is rejected with.
- */
-export async function locateModel(model: string, options: LoadOptions, first?: Promise<unknown>): Promise<string> {
-  if (model === '') throw new InputError('the name of the model is empty');
-  if (/^https?:/.test(model)) throw new InputError(urlHint(model));
-  const shipped = shippedFolder(model);
-  if (shipped !== undefined) return shipped;
-  if (existsSync(model) || /^(\.{0,2}[/\\]|~|[A-Za-z]:)/.test(model)) return model;
-  // A repository of no organization is never named like a file.
-  if (/^[^/]+\.(gguf|safetensors)$/.test(model)) return model;
-  const named = hubGguf(model);
-  if (named === null && model.split('/').length > 2) return model;
-  await first;
-  const { onProgress, signal, hub } = options;
-  try {
-    const folder = await downloadFromHub(model, {
-      ...hub,
-      signal,
-      onProgress: (p) => onProgress?.({ stage: 'download', ...p }),
-    });
-    return (hub?.files === undefined ? await ggufOfDownload(folder, named?.gguf) : null) ?? folder;
-  } catch (cause) {
-    if (!(cause instanceof HubError)) throw cause;
-    // A mistyped path looks like a hub id.
-    const hint = `There is no file or folder ${model} here, so it was looked for on the hub`;
-    throw new HubError(`${cause.message.replace(/[^.?!]$/, '$&.')} ${hint}`, cause.status, { cause });
-  }
-}
-
-/** What to give in place of a URL. */
-function urlHint(url: string): string {
-  const [, name] = /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/([\w.-]+\/[\w.-]+)/.exec(url) ?? [];
-  const hint = name === undefined ? 'download the file and give its path' : `give its name on the hub, "${name}"`;
-  return `the model ${shown(url)} is a URL, but must be a folder, a file or a hub id; ${hint}`;
 }
 
 /**

@@ -1,3 +1,5 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { keyhold } from '../../test/support/cli.ts';
 import { mergeAdapter, openModel } from '../util/retired.ts';
@@ -41,14 +43,27 @@ describe('loadModel', () => {
   });
 
   it.each([
-    ['https://huggingface.co/Qwen/Qwen3-0.6B/tree/main', 'give its name on the hub, "Qwen/Qwen3-0.6B"'],
+    ['https://huggingface.co/Qwen/Qwen3-0.6B/tree/main', 'give its name there, "Qwen/Qwen3-0.6B"'],
+    ['https://huggingface.co/o/n/resolve/main/x/m.gguf?download=true', 'give its name there, "o/n/x/m.gguf"'],
+    ['hf.co/o/n:Q4_K_M', 'is no name of the hub; give its name there, "o/n:Q4_K_M"'],
+    ['hf:o/n/m.gguf', 'give its name there, "o/n/m.gguf"'],
     ['https://example.com/model.gguf', 'download the file and give its path'],
-  ])('says what to give in place of %s', async (url, told) => {
-    await expect(loadModel(url)).rejects.toThrow(told);
+    ['file:///models/a%20b.gguf', 'give its path, "/models/a b.gguf"'],
+    ['~/m.gguf', `give "${join(homedir(), 'm.gguf')}"`],
+    ['qwen3:0.6b', 'has no organization, as names of Ollama have none; give the name of the model on the'],
+  ])('says what to give in place of %s', async (name, told) => {
+    await expect(loadModel(name)).rejects.toThrow(told);
+    if (/^(https?|file):/.test(name)) await expect(loadModel(new URL(name) as never)).rejects.toThrow(told);
+  });
+
+  it('names the model that ships beside a name that is nearly its own', async () => {
+    const hub = { offline: true, cacheDir: '/nowhere' };
+    await expect(openCheckpoint('keyhold/tinny', { hub })).rejects.toThrow(/The model that ships is keyhold\/tiny$/);
   });
 
   it('does not ask the hub for what is named like a file', async () => {
-    await expect(loadModel('nope.gguf')).rejects.toThrow('nope.gguf: does not exist');
+    for (const name of ['nope.gguf', 'model.onnx', 'pytorch_model.bin'])
+      await expect(loadModel(name)).rejects.toThrow(`${name}: does not exist`);
   });
 
   it('says when the hub is tried again', async () => {

@@ -5,6 +5,7 @@
  */
 import { CheckpointError } from '../../util/errors.ts';
 import { show } from '../../util/json/show.ts';
+import { placeholderAdvice } from '../instead.ts';
 import type { ByteSource } from '../types.ts';
 import { TENSOR_TYPES, type TensorType } from './blocks/block-formats.ts';
 import { decodeTexts, findTexts, type PackedTexts, textAt } from './texts.ts';
@@ -149,13 +150,10 @@ function parse(cursor: Cursor, fail: Fail): GgufHeader {
   return { version, metadata, tensors, bytes: cursor.bytes.subarray(0, cursor.at) };
 }
 
-/** What lies in place of a file that was not downloaded. */
+/** What lies in place of a GGUF file, in a sentence. */
 function instead(bytes: Uint8Array): string {
-  const start = new TextDecoder().decode(bytes.subarray(0, 40)).trimStart().toLowerCase();
-  if (start.startsWith('version https://git-lfs'))
-    return 'It is a pointer of Git LFS: fetch the file itself with "git lfs pull".';
-  if (start.startsWith('<')) return 'It is a web page: the download did not give the file. Download it again.';
-  return 'It is not a GGUF file.';
+  const advice = placeholderAdvice(bytes) ?? 'it is not a GGUF file';
+  return `I${advice.slice(1)}.`;
 }
 
 interface RawInfo extends Omit<TensorInfo, 'offset'> {

@@ -252,8 +252,16 @@ describe('keyhold generate refuses', () => {
   });
 
   const wrong: readonly { what: string; args: string[]; message: RegExp; stdin?: Uint8Array }[] = [
-    { what: 'no folder', args: ['x', '-m', './nowhere'], message: /^error: \.\/nowhere: does not exist\n$/ },
-    { what: 'no model', args: ['x', '-m', 'src/cli/'], message: /^error: .*src\/cli.*: there is no config\.json/ },
+    {
+      what: 'no folder',
+      args: ['x', '-m', './nowhere'],
+      message: /^error: \.\/nowhere: does not exist \(looked in .*\)\n$/,
+    },
+    {
+      what: 'no model',
+      args: ['x', '-m', 'src/cli/'],
+      message: /^error: .*src\/cli.*: is no model: there is no config\.json/,
+    },
     { what: 'no checkpoint', args: ['x', '-m', 'package.json'], message: /package\.json: neither a folder nor a / },
     { what: 'no tokenizer', args: ['x', '-m', 'test/fixtures/families/llama'], message: /has no tokenizer\.json/ },
     { what: 'no prompt file', args: ['-f', 'nowhere'], message: /^error: the prompt file nowhere does not exist\n$/ },

@@ -132,7 +132,7 @@ async function inspectCheckpoint(
 }
 
 async function inspectConfig(model: string, load: LoadOptions, memory: MemoryPlanOptions): Promise<Inspection> {
-  const { locateModel } = await import('../../load/load-model-node.ts');
+  const { locateModel } = await import('../../load/locate-node.ts');
   const folder = await locateModel(model, { ...load, hub: { ...load.hub, files: ['config.json'] } });
   const where = `${model}: config.json`;
   const json = parseJsonObject(await readFile(join(folder, 'config.json'), 'utf8'), where, CheckpointError);
