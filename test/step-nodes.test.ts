@@ -8,10 +8,14 @@ import { describe, expect, it } from 'vitest';
 import { onnxTarget } from '../src/backends/onnx/target.ts';
 import { readConfig } from '../src/families/read-config.ts';
 import { type StepGraphOptions, traceStep } from '../src/model/gpt.ts';
+import type { WeightFormat } from '../src/weights/types.ts';
 import { checkLowered } from './support/check-graph.ts';
 import { configJson } from './support/family-cases.ts';
 
-const PLAIN: StepGraphOptions = {
+/** Options of a step, and the format of its weights. */
+type Traced = StepGraphOptions & { readonly format: WeightFormat };
+
+const PLAIN: Traced = {
   format: 'float32',
   sharing: 'by-window',
   buffer: 'float32',
@@ -20,7 +24,7 @@ const PLAIN: StepGraphOptions = {
 };
 
 /** Nodes that a layer runs for one token: of llama, by what differs from float32 weights in a plain float32 cache. */
-const NODES_PER_LAYER: readonly (readonly [what: string, own: Partial<StepGraphOptions>, nodes: number])[] = [
+const NODES_PER_LAYER: readonly (readonly [what: string, own: Partial<Traced>, nodes: number])[] = [
   ['float32', {}, 31],
   ['int8', { format: 'int8' }, 31],
   ['int4', { format: 'int4' }, 31],
@@ -50,9 +54,10 @@ function runs(nodes: readonly NodeProto[]): number {
 }
 
 describe('nodes a layer', () => {
-  const nodes = (layers: number, own: Partial<StepGraphOptions>): number => {
+  const nodes = (layers: number, own: Partial<Traced>): number => {
     const { config } = readConfig({ ...configJson('llama'), num_hidden_layers: layers });
-    const { graph } = traceStep(config, { ...PLAIN, ...own }, onnxTarget);
+    const { format, ...options } = { ...PLAIN, ...own };
+    const { graph } = traceStep({ config, format, parts: null }, options, onnxTarget);
     return runs(checkLowered(graph).found.model.graph!.node);
   };
 

@@ -3,11 +3,9 @@ import { type ConfigJson, configJson } from '../../test/support/family-cases.ts'
 import type { Mamba2, SelfAttention } from '../config/layer-spec.ts';
 import { paramsOf } from '../load/model-plan.ts';
 import { FURTHER } from '../model/further.ts';
-import { useParts } from '../model/parts.ts';
 import { readConfig } from './read-config.ts';
 
 // Configs are traced as they are, without a plan.
-useParts(FURTHER);
 
 const read = (name: string, changes: ConfigJson = {}) => readConfig({ ...configJson(name), ...changes }).config;
 const windows = (name: string, changes?: ConfigJson) =>
@@ -151,7 +149,7 @@ describe('gemma4', () => {
 
   it('keeps its table of layers in the format of the other matrices, which is most of a small model', () => {
     for (const format of ['int4', 'int8'] as const) {
-      const table = paramsOf(read('gemma4-multimodal'), format).find(({ name }) => name === 'wte_layers.weight');
+      const table = paramsOf({ config: read('gemma4-multimodal'), format, parts: FURTHER }).find(({ name }) => name === 'wte_layers.weight');
       expect(table).toMatchObject({ role: 'embedding', format, shape: [97, 64] });
     }
   });

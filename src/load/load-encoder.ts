@@ -42,7 +42,11 @@ export async function assembleHidden(options: AssembleOptions, caller: string): 
     const model = { config: plan.config, tokenizer: tokenizerOnce, meanwhile: tokenizerOnce };
     const weights = await options.prepare(adapted.request, model);
     const tokenizer = await tokenizerOnce();
-    return { plan, tokenizer, encoder: new Encoder(adapted.config, weights, plan.format, backend, { threads }) };
+    return {
+      plan,
+      tokenizer,
+      encoder: new Encoder({ ...plan, config: adapted.config }, weights, backend, { threads }),
+    };
   } finally {
     await adapted.close();
   }

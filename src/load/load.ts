@@ -85,7 +85,7 @@ export async function assembleModel(options: AssembleOptions): Promise<LanguageM
     if (!options.preparesMeanwhile) await texts();
     const weights = await options.prepare(adapted.request, { config: adapted.config, tokenizer, meanwhile: texts });
     const sessions = { threads: options.threads };
-    const stepper = new Stepper(adapted.config, weights, format, backend, sessions);
+    const stepper = new Stepper({ config: adapted.config, format, parts: plan.parts }, weights, backend, sessions);
     const checkpointId = await checkpoint.fingerprint();
     const fingerprint = `${checkpointId}:${format}${adapted.fingerprint}`;
     const adapters = await adapted.adaptersFor(

@@ -9,10 +9,11 @@ import { type Config, isEncoder } from '../config/config.ts';
 import type { Family } from '../families/family.ts';
 import { openConfig } from '../families/open-config.ts';
 import type { ReadConfig } from '../families/read-as.ts';
+import type { FurtherParts, ModelDefinition } from '../model/context.ts';
 import { traceEncoder } from '../model/encoder.ts';
 import { traceStep } from '../model/gpt.ts';
 import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
-import { hasFurtherParts, useParts } from '../model/parts.ts';
+import { hasFurtherParts } from '../model/parts.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { product } from '../util/numbers.ts';
 import { ParamResolver } from '../weights/resolve.ts';
@@ -32,9 +33,8 @@ export interface PrepareRequest {
 }
 
 /** What a plan of a model is made of, found once in a checkpoint. */
-export interface ModelPlan extends BasePlan {
+export interface ModelPlan extends BasePlan, ModelDefinition {
   readonly family: Family;
-  readonly format: WeightFormat;
   /** What the parameters are laid out for. */
   readonly target: GraphTarget;
   /** How many. */
@@ -51,8 +51,8 @@ export interface PlanOptions {
 export async function openPlan(checkpoint: Checkpoint, options: PlanOptions = {}): Promise<ModelPlan> {
   checkWeightChoice(options.choice ?? 'auto');
   const read = await openConfig(checkpoint.config, configName(checkpoint), options.part);
-  if (hasFurtherParts(read.config)) useParts((await import('../model/further.ts')).FURTHER);
-  return planOf(read, checkpoint, options);
+  const parts = hasFurtherParts(read.config) ? (await import('../model/further.ts')).FURTHER : null;
+  return planOf(read, parts, checkpoint, options);
 }
 
 /** What errors call its config. */
@@ -64,6 +64,7 @@ export const configName = ({ name }: Checkpoint): string => `${name}: config.jso
  */
 export function planOf(
   { config: stated, family }: ReadConfig,
+  parts: FurtherParts | null,
   checkpoint: Checkpoint,
   { choice = 'auto', target = onnxTarget }: PlanOptions,
 ): ModelPlan {
@@ -71,7 +72,7 @@ export function planOf(
   const formatFor = (parameters: number) => heldFormat(chooseFormat(choice, parameters, target), target);
   // The checkpoint's size gives the right format nearly always, and saves tracing the model twice.
   const likely = formatFor(countParameters([...checkpoint.tensors.values()]));
-  const traced = paramsOf(config, likely, target);
+  const traced = paramsOf({ config, format: likely, parts }, target);
   const resolver = new ParamResolver(checkpoint, family, config);
   for (const param of traced) resolver.source(param);
   resolver.checkLeftovers();
@@ -81,8 +82,9 @@ export function planOf(
     config,
     family,
     format,
+    parts,
     target,
-    params: format === likely ? traced : paramsOf(config, format, target),
+    params: format === likely ? traced : paramsOf({ config, format, parts }, target),
     parameters,
     resolver,
   };
@@ -104,9 +106,9 @@ function asStored(config: Config, resolver: ParamResolver): Config {
 }
 
 /** All parameters of a model, as they are stored in this format. They are found by tracing the model. */
-export function paramsOf(config: Config, format: WeightFormat, target: GraphTarget = onnxTarget): readonly Param[] {
+export function paramsOf(model: ModelDefinition, target: GraphTarget = onnxTarget): readonly Param[] {
+  const { config } = model;
   const options = {
-    format,
     sharing: 'by-window',
     buffer: 'float32',
     sums: false,
@@ -114,11 +116,8 @@ export function paramsOf(config: Config, format: WeightFormat, target: GraphTarg
     cross: true,
   } as const;
   const graphs = isEncoder(config)
-    ? [traceEncoder(config, format, config.output, target)]
-    : [
-        traceStep(config, options, target).graph,
-        ...(crossSpec(config) ? [traceCrossStates(config, format, target)] : []),
-      ];
+    ? [traceEncoder(model, config.output, target)]
+    : [traceStep(model, options, target).graph, ...(crossSpec(config) ? [traceCrossStates(model, target)] : [])];
   return [...new Map(graphs.flatMap(({ params }) => [...params])).values()];
 }
 

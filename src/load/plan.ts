@@ -4,7 +4,6 @@
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { readConfig } from '../families/read-config.ts';
 import { FURTHER } from '../model/further.ts';
-import { useParts } from '../model/parts.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import { configName, type ModelPlan, planOf } from './model-plan.ts';
 import { checkWeightChoice, type WeightChoice } from './weights/weight-choice.ts';
@@ -21,6 +20,6 @@ export function planModel(
   target?: GraphTarget,
 ): ModelPlan {
   checkWeightChoice(choice);
-  useParts(FURTHER);
-  return planOf(readConfig(checkpoint.config, configName(checkpoint), part), checkpoint, { choice, target });
+  const read = readConfig(checkpoint.config, configName(checkpoint), part);
+  return planOf(read, FURTHER, checkpoint, { choice, target });
 }

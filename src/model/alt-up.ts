@@ -9,15 +9,15 @@
 import { add, clip, concat, div, mul, reduceSum, reshape, scalar, scale, split, sub, unary } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
 import { range } from '../util/numbers.ts';
-import { type ModelContext, plainParam } from './context.ts';
+import { type AlternatingUpdates, type ModelContext, plainParam } from './context.ts';
 import { linear, linearOf } from './linear.ts';
-import { norm, Residual } from './norm.ts';
+import { norm } from './norm.ts';
 import { gatedInput } from './per-layer.ts';
 
 /** Least mean of squares that a vector is divided by, and what no mean is above. */
 const MEAN_LIMITS = [1e-5, 3e38] as const;
 
-export class AltUp {
+export class AltUp implements AlternatingUpdates {
   readonly #ctx: ModelContext;
   readonly #count: number;
   readonly #scalesFirst: boolean;
@@ -39,7 +39,7 @@ export class AltUp {
   }
 
   /** Predicts the streams; the layer is to compute the one that is returned. */
-  enter(layer: number): Residual {
+  enter(layer: number): Value {
     const ctx = this.#ctx;
     const { g } = ctx;
     const n = this.#count;
@@ -51,7 +51,7 @@ export class AltUp {
     const columns = split(g, reshape(g, factors, [0, 0, n, n], [B, T, n, n]), -1, new Array<number>(n).fill(1));
     // Stream j becomes itself + Σ factors[j, i] · stream i.
     for (const [i, column] of columns.entries()) this.#streams = add(g, this.#streams, mul(g, column, before[i]));
-    return new Residual(ctx, this.#flat(this.#each(this.#streams)[0]));
+    return this.#flat(this.#each(this.#streams)[0]);
   }
 
   /**

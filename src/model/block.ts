@@ -10,8 +10,9 @@ import { type ModelContext, plainParam } from './context.ts';
 import { feedForward } from './feed-forward.ts';
 import { addLaurel } from './laurel.ts';
 import { selfAttention } from './mixers/self-attention.ts';
+import type { MixerInputs, MixerOutputs } from './mixers/types.ts';
 import { norm, type Residual } from './norm.ts';
-import { furtherParts, type MixerInputs, type MixerOutputs } from './parts.ts';
+import { mixFurther } from './parts.ts';
 
 /** Runs layer `layer` on the stream, which it changes. */
 export function block(ctx: ModelContext, stream: Residual, layer: number, inputs: MixerInputs): Partial<MixerOutputs> {
@@ -37,7 +38,7 @@ export function block(ctx: ModelContext, stream: Residual, layer: number, inputs
   const out =
     spec.mixer.kind === 'self-attention'
       ? selfAttention(ctx, n1, layer, spec.mixer, inputs.attention!)
-      : furtherParts().mix(ctx, n1, layer, spec.mixer, inputs);
+      : mixFurther(ctx, n1, layer, spec.mixer, inputs);
   const a = branch(ctx, out.y, layer, spec, 'attn');
   if (!spec.mlp) {
     stream.add(a);

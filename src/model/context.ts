@@ -2,21 +2,57 @@
  * @file What the parts of the model share while it is traced.
  */
 import type { Config } from '../config/config.ts';
+import type { MixerSpec } from '../config/layer-spec.ts';
+import type { MoeMlp } from '../config/mlp-spec.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import type { Value } from '../ops/types.ts';
 import { GraphError } from '../util/errors.ts';
 import { product } from '../util/numbers.ts';
 import type { ParamPart, ParamSpec, WeightFormat } from '../weights/types.ts';
 import type { AdapterTrace } from './adapter-trace.ts';
+import type { FurtherMixer, MixerInputs, MixerOutputs } from './mixers/types.ts';
 
-/** The trace of one graph. */
-export interface ModelContext {
-  readonly g: OpGraph;
+/** What the graphs of a model are traced from. */
+export interface ModelDefinition {
   readonly config: Config;
   /** The model's weight format; the engine may store single matrices in another. */
   readonly format: WeightFormat;
+  /** Parts that most families do without; null: they are not loaded, as the model has none of them. */
+  readonly parts: FurtherParts | null;
+}
+
+/** The trace of one graph. */
+export interface ModelContext extends ModelDefinition {
+  readonly g: OpGraph;
   /** Live adapters; null: the graph has no hooks. */
   readonly adapters: AdapterTrace | null;
+}
+
+/** Parts that most families do without: what further.ts has. */
+export interface FurtherParts {
+  readonly mixers: {
+    readonly [K in FurtherMixer]: (
+      ctx: ModelContext,
+      x: Value,
+      layer: number,
+      spec: Extract<MixerSpec, { kind: K }>,
+      inputs: MixerInputs,
+    ) => MixerOutputs;
+  };
+  /** See moe.ts. */
+  readonly mixtureOfExperts: (ctx: ModelContext, x: Value, stream: () => Value, spec: MoeMlp, name: string) => Value;
+  /** @param x [B, T, E], what enters the first layer. */
+  readonly altUp: (ctx: ModelContext, x: Value, spec: NonNullable<Config['altUp']>) => AlternatingUpdates;
+}
+
+/** The streams of a model with alternating updates, from layer to layer: see alt-up.ts. */
+export interface AlternatingUpdates {
+  /** @returns [B, T, E], the stream that the layer is to compute. */
+  enter(layer: number): Value;
+  /** @param y [B, T, E], what the layer made of it. @param input of the layer and its token [B, T, P]. */
+  leave(layer: number, y: Value, input: Value): void;
+  /** @returns [B, T, E] */
+  merged(): Value;
 }
 
 /** A float32 parameter: a vector (norm weight, bias), or a small matrix. */

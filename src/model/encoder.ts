@@ -12,9 +12,8 @@ import { OpGraph } from '../ops/graph.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import type { Value } from '../ops/types.ts';
 import { GraphError } from '../util/errors.ts';
-import type { WeightFormat } from '../weights/types.ts';
 import { block } from './block.ts';
-import type { ModelContext } from './context.ts';
+import type { ModelContext, ModelDefinition } from './context.ts';
 import { enterModel, rotations, vectorWidth } from './embedding.ts';
 import { finish, maskedHead, pool } from './head.ts';
 import { UNOBSERVED } from './mixers/self-attention.ts';
@@ -30,9 +29,10 @@ export function needsOrder({ causal, position, layers }: Config): boolean {
   return causal || position === 'alibi' || layers.some(({ mixer }) => keepsSlots(mixer) && mixer.window !== null);
 }
 
-export function traceEncoder(config: Config, format: WeightFormat, output: OutputKind, target: GraphTarget): OpGraph {
+export function traceEncoder(model: ModelDefinition, output: OutputKind, target: GraphTarget): OpGraph {
   const g = new OpGraph(target);
-  const ctx: ModelContext = { g, config, format, adapters: null };
+  const { config } = model;
+  const ctx: ModelContext = { ...model, g, adapters: null };
   if (config.layers.some(({ mixer }) => !keepsSlots(mixer))) throw new GraphError('encoders are made of attention');
   const source =
     config.input === 'tokens'

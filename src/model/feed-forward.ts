@@ -10,6 +10,6 @@ import { furtherParts } from './parts.ts';
 /** @param x [B, T, E], normalized. @param stream [B, T, E], as it is before the norm. */
 export function feedForward(ctx: ModelContext, x: Value, stream: () => Value, spec: MlpSpec, name: string): Value {
   return spec.kind === 'moe'
-    ? furtherParts().mixtureOfExperts(ctx, x, stream, spec, name)
+    ? furtherParts(ctx).mixtureOfExperts(ctx, x, stream, spec, name)
     : denseMlp(ctx, x, spec, name);
 }

@@ -1,10 +1,8 @@
 /**
  * @file The parts of models that most families do without: see parts.ts.
  */
-import type { MixerSpec } from '../config/layer-spec.ts';
-import type { Value } from '../ops/types.ts';
 import { AltUp } from './alt-up.ts';
-import type { ModelContext } from './context.ts';
+import type { FurtherParts } from './context.ts';
 import { attentionMamba2 } from './mixers/attention-mamba2.ts';
 import { gatedDelta } from './mixers/gated-delta.ts';
 import { headExperts } from './mixers/head-experts.ts';
@@ -15,37 +13,20 @@ import { rgLru } from './mixers/rg-lru.ts';
 import { sharedAttention } from './mixers/shared-attention.ts';
 import { shortConv } from './mixers/short-conv.ts';
 import { mixtureOfExperts } from './moe.ts';
-import type { FurtherParts, MixerInputs, MixerOutputs } from './parts.ts';
-
-/** Layers that attend to given states are blocks of their own (mixers/cross-attention.ts). */
-type FurtherMixer = Exclude<MixerSpec['kind'], 'self-attention' | 'cross-attention'>;
-
-const MIXERS: {
-  readonly [K in FurtherMixer]: (
-    ctx: ModelContext,
-    x: Value,
-    layer: number,
-    spec: Extract<MixerSpec, { kind: K }>,
-    inputs: MixerInputs,
-  ) => MixerOutputs;
-} = {
-  'shared-attention': (ctx, x, layer, spec, { shared }) => sharedAttention(ctx, x, layer, spec, shared!, shared!),
-  'head-experts': (ctx, x, layer, spec, inputs) => headExperts(ctx, x, layer, spec, inputs.attention!),
-  mla: (ctx, x, layer, spec, inputs) => latentAttention(ctx, x, layer, spec, inputs.attention!),
-  'rg-lru': (ctx, x, layer, spec, inputs) => rgLru(ctx, x, layer, spec, inputs.states!),
-  'gated-delta': (ctx, x, layer, spec, inputs) => gatedDelta(ctx, x, layer, spec, inputs.states!),
-  'short-conv': (ctx, x, layer, spec, inputs) => shortConv(ctx, x, layer, spec, inputs.states!),
-  'mamba-1': (ctx, x, layer, spec, inputs) => mamba(ctx, x, layer, spec, inputs.states!),
-  'attention-mamba-2': (ctx, x, layer, spec, { attention, states }) =>
-    attentionMamba2(ctx, x, layer, spec, { attention: attention!, states: states! }),
-  'mamba-2': (ctx, x, layer, spec, inputs) => mamba2(ctx, x, layer, spec, inputs.states!),
-};
 
 export const FURTHER: FurtherParts = {
-  mix(ctx, x, layer, spec, inputs) {
-    const mixer = MIXERS[spec.kind as FurtherMixer] as (typeof MIXERS)['rg-lru'];
-    return mixer(ctx, x, layer, spec as never, inputs);
+  mixers: {
+    'shared-attention': (ctx, x, layer, spec, { shared }) => sharedAttention(ctx, x, layer, spec, shared!, shared!),
+    'head-experts': (ctx, x, layer, spec, inputs) => headExperts(ctx, x, layer, spec, inputs.attention!),
+    mla: (ctx, x, layer, spec, inputs) => latentAttention(ctx, x, layer, spec, inputs.attention!),
+    'rg-lru': (ctx, x, layer, spec, inputs) => rgLru(ctx, x, layer, spec, inputs.states!),
+    'gated-delta': (ctx, x, layer, spec, inputs) => gatedDelta(ctx, x, layer, spec, inputs.states!),
+    'short-conv': (ctx, x, layer, spec, inputs) => shortConv(ctx, x, layer, spec, inputs.states!),
+    'mamba-1': (ctx, x, layer, spec, inputs) => mamba(ctx, x, layer, spec, inputs.states!),
+    'attention-mamba-2': (ctx, x, layer, spec, { attention, states }) =>
+      attentionMamba2(ctx, x, layer, spec, { attention: attention!, states: states! }),
+    'mamba-2': (ctx, x, layer, spec, inputs) => mamba2(ctx, x, layer, spec, inputs.states!),
   },
   mixtureOfExperts,
-  AltUp,
+  altUp: (ctx, x, spec) => new AltUp(ctx, x, spec),
 };

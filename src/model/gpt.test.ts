@@ -7,18 +7,20 @@ import { slotSpec } from '../config/layer-spec.ts';
 import { readConfig } from '../families/read-config.ts';
 import { BUFFERS, type BufferKind, createBuffer } from '../kvcache/buffers.ts';
 import type { OpGraph } from '../ops/graph.ts';
+import { GraphError } from '../util/errors.ts';
 import type { WeightFormat } from '../weights/types.ts';
+import type { ModelDefinition } from './context.ts';
 import { encoderOutputs, traceEncoder } from './encoder.ts';
 import { FURTHER } from './further.ts';
 import { type StepGraphOptions, traceStep } from './gpt.ts';
 import { crossSpec, traceCrossStates } from './mixers/cross-attention.ts';
-import { useParts } from './parts.ts';
+import { hasFurtherParts } from './parts.ts';
 
-// Configs are traced as they are, without a plan.
-useParts(FURTHER);
+/** Options of a step, and the format of its weights. */
+type Traced = StepGraphOptions & { readonly format: WeightFormat };
 
 const FORMATS: readonly WeightFormat[] = ['float32', 'int8', 'int4'];
-const PLAIN: StepGraphOptions = {
+const PLAIN: Traced = {
   format: 'float32',
   sharing: 'by-window',
   buffer: 'float32',
@@ -35,7 +37,7 @@ const VARIANTS = (['by-window', 'none'] as const).flatMap((sharing) =>
   ].map(([sums, moments]) => ({ ...PLAIN, sharing, sums, moments })),
 );
 /** Every format of the weights with each of them, and every storage of a cache. */
-const OPTIONS: readonly StepGraphOptions[] = [
+const OPTIONS: readonly Traced[] = [
   ...FORMATS.flatMap((format) => VARIANTS.map((variant) => ({ ...variant, format }))),
   ...(Object.keys(BUFFERS) as BufferKind[])
     .filter((buffer) => buffer !== PLAIN.buffer)
@@ -46,14 +48,19 @@ const OPTIONS: readonly StepGraphOptions[] = [
     ]),
 ];
 
-const stepOf = (config: Config, own: Partial<StepGraphOptions> = {}): OpGraph =>
-  traceStep(config, { ...PLAIN, ...own }, onnxTarget).graph;
+const definition = (config: Config, format: WeightFormat = 'float32'): ModelDefinition => ({
+  ...{ config, format },
+  parts: FURTHER,
+});
+
+const stepOf = (config: Config, own: Partial<Traced> = {}): OpGraph =>
+  traceStep(definition(config, own.format), { ...PLAIN, ...own }, onnxTarget).graph;
 
 /** The layer group of each layer with slots. */
 const groupsOf = ({ nodes }: OpGraph): string[] =>
   nodes.flatMap((node) => (node.op === 'attend' ? [node.attributes.layerGroup] : []));
 
-function decoded(config: Config, options: StepGraphOptions, graph: OpGraph) {
+function decoded(config: Config, options: Traced, graph: OpGraph) {
   const { found, nodeCount } = checkLowered(graph);
   const weights = preparedFor(graph);
   const locations = new Set([...weights.params.values()].map(({ offset, length }) => `${offset}+${length}`));
@@ -93,8 +100,19 @@ describe('a step’s graph is well formed', () => {
         decoded(config, options, stepOf(config, options));
     if (!crossSpec(config)) return;
     expect(decoded(config, PLAIN, stepOf(config, { cross: true })).inputs).toContain('cross.bias');
-    expect(checkLowered(traceCrossStates(config, 'float32', onnxTarget)).found.outputs).toEqual(['crossStates']);
+    expect(checkLowered(traceCrossStates(definition(config), onnxTarget)).found.outputs).toEqual(['crossStates']);
   });
+});
+
+it('a model is traced without further.ts if, and only if, it has none of its parts', () => {
+  for (const name of CASES) {
+    const config = configOf(name);
+    const model = { ...definition(config), parts: null };
+    const trace = () =>
+      isEncoder(config) ? traceEncoder(model, config.output, onnxTarget) : traceStep(model, PLAIN, onnxTarget);
+    if (hasFurtherParts(config)) expect(trace, name).toThrow(GraphError);
+    else expect(trace, name).not.toThrow();
+  }
 });
 
 describe('an encoder’s graph is well formed', () => {
@@ -102,7 +120,7 @@ describe('an encoder’s graph is well formed', () => {
     const config = configOf(name);
     for (const format of FORMATS)
       for (const output of encoderOutputs(config)) {
-        const { found, nodeCount } = checkLowered(traceEncoder(config, format, output, onnxTarget));
+        const { found, nodeCount } = checkLowered(traceEncoder(definition(config, format), output, onnxTarget));
         expect(found.outputs).toEqual(['encoded']);
         expect(found.nodes).toBe(nodeCount);
       }
@@ -111,7 +129,7 @@ describe('an encoder’s graph is well formed', () => {
 
 describe('a step’s graph', () => {
   const { config } = readConfig(configJson('llama'));
-  const build = (own: Partial<StepGraphOptions> = {}) => stepOf(config, own);
+  const build = (own: Partial<Traced> = {}) => stepOf(config, own);
 
   it('is the same whenever it is traced', () => {
     const [one, two] = [build(), build()];

@@ -28,7 +28,6 @@
  * [B, H, D] and `moments.outer.L` [B, H, D, D] of the queries before rotation; `along.GROUP` [B, G, C + T]: products of
  * keys; `residual.L` [B, T, E]: the residual stream after layer L.
  */
-import type { Config } from '../config/config.ts';
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import { partOf } from '../kvcache/rows/chunk.ts';
@@ -41,29 +40,20 @@ import { INPUT, LENGTH, OUTPUT } from '../ops/step-names.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import type { Value } from '../ops/types.ts';
 import { range } from '../util/numbers.ts';
-import type { WeightFormat } from '../weights/types.ts';
 import { type AdapterHooks, AdapterTrace } from './adapter-trace.ts';
 import { block } from './block.ts';
-import type { ModelContext } from './context.ts';
+import type { ModelContext, ModelDefinition } from './context.ts';
 import { echoedRotations, enterModel, rotations } from './embedding.ts';
 import { finish, head } from './head.ts';
 import { crossBlock, crossInputs } from './mixers/cross-attention.ts';
-import {
-  type CachedTokens,
-  type EchoedChunk,
-  type ObservedInputs,
-  type SlotSource,
-  slotInputs,
-} from './mixers/self-attention.ts';
-import type { SharedKV } from './mixers/shared-attention.ts';
+import { slotInputs } from './mixers/self-attention.ts';
 import { statesOf } from './mixers/state-shapes.ts';
-import type { StateInputs } from './mixers/states.ts';
+import type { CachedTokens, EchoedChunk, ObservedInputs, SharedKV, SlotSource, StateInputs } from './mixers/types.ts';
 import { Residual } from './norm.ts';
 import { furtherParts } from './parts.ts';
 import { endLayer, perLayerInputs } from './per-layer.ts';
 
 export interface StepGraphOptions {
-  readonly format: WeightFormat;
   readonly sharing: SlotSharing;
   /** How the cache stores keys and values. */
   readonly buffer: BufferChoice;
@@ -99,15 +89,16 @@ export interface StepTrace {
   readonly unmetHooks: readonly string[];
 }
 
-/** Traces the step of a config. Takes milliseconds; no weights are read. */
-export function traceStep(config: Config, options: StepGraphOptions, target: GraphTarget): StepTrace {
+/** Traces the step of a model. Takes milliseconds; no weights are read. */
+export function traceStep(model: ModelDefinition, options: StepGraphOptions, target: GraphTarget): StepTrace {
   const g = new OpGraph(target);
+  const { config } = model;
   const { layers, nEmbd: E } = config;
   const ids = g.input('ids', 'int64', ['B', 'T']);
   const positions = g.input('positions', 'float32', ['B', 'T']);
   const logitRows = g.input('logitRows', 'int64', ['N']);
   const adapters = options.adapters ? new AdapterTrace(options.adapters, ids, logitRows) : null;
-  const ctx: ModelContext = { g, config, format: options.format, adapters };
+  const ctx: ModelContext = { ...model, g, adapters };
   const ropes = rotations(ctx);
   const observed = observedInputs(ctx, options, ropes);
   const cachedOf = cachedTokens(ctx, options, positions);
@@ -119,7 +110,7 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
 
   const entered = g.scope('embed', () => enterModel(ctx, ids));
   const ofLayers = g.scope('embed', () => perLayerInputs(ctx, ids, entered));
-  const altUp = config.altUp ? g.scope('embed', () => new (furtherParts().AltUp)(ctx, entered, config.altUp!)) : null;
+  const altUp = config.altUp ? g.scope('embed', () => furtherParts(ctx).altUp(ctx, entered, config.altUp!)) : null;
   let stream = new Residual(ctx, entered);
   const shareable = new Map<number, SharedKV>();
   const reduced = new Map<string, Value[]>();
@@ -134,7 +125,11 @@ export function traceStep(config: Config, options: StepGraphOptions, target: Gra
     const rotation = spec.rope === null ? null : ropes[spec.rope];
     const attention = source && { source, rotation, observed: observed(slots.heads / slots.groups, source, spec.rope) };
     const lent = spec.mixer?.kind === 'shared-attention' ? shareable.get(spec.mixer.source)! : null;
-    if (altUp) stream = g.scope(`h.${l}`, () => altUp.enter(l));
+    if (altUp)
+      stream = new Residual(
+        ctx,
+        g.scope(`h.${l}`, () => altUp.enter(l)),
+      );
     const out = g.scope(`h.${l}`, () =>
       block(ctx, stream, l, { attention, states, shared: lent && { ...lent, rotation } }),
     );

@@ -56,7 +56,7 @@ async function experts(
   source = (param: Param) => concatRows(param.parts.map(randomRows)),
 ) {
   const g = new OpGraph(onnxTarget);
-  const ctx: ModelContext = { g, config, format, adapters: null };
+  const ctx: ModelContext = { g, config, format, parts: null, adapters: null };
   const x = g.input('x', 'float32', ['B', 'T', config.nEmbd]);
   g.output(
     mixtureOfExperts(ctx, x, () => x, moeOf(config), 'h.0.mlp'),
@@ -160,7 +160,7 @@ describe('experts that were not chosen', () => {
       const { experts, router } = moeOf(config);
       const [nExpert, k] = [experts.count, router.perToken];
       const g = new OpGraph(onnxTarget);
-      const ctx: ModelContext = { g, config, format: 'float32', adapters: null };
+      const ctx: ModelContext = { g, config, format: 'float32', parts: null, adapters: null };
       const x = g.input('x', 'float32', ['N', config.nEmbd]);
       const routing = routeTokens(ctx, x, nExpert, moeOf(config).router, 'h.0.mlp');
       for (const e of range(nExpert)) {

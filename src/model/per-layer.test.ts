@@ -4,10 +4,8 @@ import { ggmlBackend } from '../backends/ggml/ggml-backend.ts';
 import { readConfig } from '../families/read-config.ts';
 import { paramsOf } from '../load/model-plan.ts';
 import { FURTHER } from './further.ts';
-import { useParts } from './parts.ts';
 
 // Configs are traced as they are, without a plan.
-useParts(FURTHER);
 
 /** The table with a vector of each token and layer: most of the bytes of Gemma 3n E2B and Gemma 4 E2B. */
 describe('the table of vectors of layers', () => {
@@ -19,7 +17,7 @@ describe('the table of vectors of layers', () => {
       ['int4', ggmlBackend.target],
       ['int8', undefined],
     ] as const) {
-      const params = paramsOf(config, format, target);
+      const params = paramsOf({ config, format, parts: FURTHER }, target);
       const [table, embedding] = ['wte_layers.weight', 'wte.weight'].map((of) => params.find((p) => p.name === of)!);
       expect(table).toMatchObject({ role: 'embedding', shape: [97, 32 * config.nLayer] });
       expect(table.format).not.toBe('float32');

@@ -6,8 +6,7 @@ import type { SelfAttention } from '../config/layer-spec.ts';
 import { scale } from '../ops/basic.ts';
 import { OpGraph } from '../ops/graph.ts';
 import type { GraphTarget } from '../ops/target.ts';
-import type { WeightFormat } from '../weights/types.ts';
-import type { ModelContext } from './context.ts';
+import type { ModelContext, ModelDefinition } from './context.ts';
 import { linearOf } from './linear.ts';
 
 /** The attention of a layer whose result one matrix projects, and a factor of that; null: it has none. */
@@ -19,9 +18,10 @@ export function projectedAttention({ layers }: Config, layer: number): { spec: S
 }
 
 /** Input `heads` [1, W, W], W = H · Dv; output `projected` [1, W, E]: of an identity, the transposed matrix. */
-export function traceProjection(config: Config, layer: number, format: WeightFormat, target: GraphTarget): OpGraph {
+export function traceProjection(model: ModelDefinition, layer: number, target: GraphTarget): OpGraph {
   const g = new OpGraph(target);
-  const ctx: ModelContext = { g, config, format, adapters: null };
+  const { config } = model;
+  const ctx: ModelContext = { ...model, g, adapters: null };
   const { spec, factor } = projectedAttention(config, layer)!;
   const width = spec.heads * spec.valueSize;
   const heads = g.input('heads', 'float32', [1, width, width]);

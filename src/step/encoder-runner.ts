@@ -4,12 +4,13 @@
 import { type Backend, type BackendOptions, type StepTensor, tensorOf } from '../backends/types.ts';
 import { type Config, type OutputKind, positionStreams } from '../config/config.ts';
 import { HIDDEN } from '../kvcache/slots/slots.ts';
+import type { ModelDefinition } from '../model/context.ts';
 import { vectorWidth } from '../model/embedding.ts';
 import { encoderOutputs, needsOrder, traceEncoder } from '../model/encoder.ts';
 import { INPUT } from '../ops/step-names.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
-import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import type { PreparedWeights } from '../weights/types.ts';
 import { readPositions } from './bind.ts';
 import { CompiledGraphs } from './compiled-graphs.ts';
 import { RopeTable } from './rope.ts';
@@ -72,20 +73,15 @@ const TRAINED_DROP = 0.15 * 0.8;
 /** An encoder, ready to run. */
 export class Encoder {
   readonly config: Config;
-  readonly #format: WeightFormat;
+  readonly #model: ModelDefinition;
   readonly #backend: Backend;
   readonly #graphs: CompiledGraphs;
   readonly #ropes: readonly RopeTable[];
 
-  constructor(
-    config: Config,
-    weights: PreparedWeights,
-    format: WeightFormat,
-    backend: Backend,
-    options: BackendOptions,
-  ) {
+  constructor(model: ModelDefinition, weights: PreparedWeights, backend: Backend, options: BackendOptions) {
+    const { config } = model;
     this.config = config;
-    this.#format = format;
+    this.#model = model;
     this.#backend = backend;
     this.#graphs = new CompiledGraphs(backend, weights, options);
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
@@ -115,7 +111,7 @@ export class Encoder {
       throw new InputError(`${this.config.name} models have no token types: leave "tokenTypes" out`);
     if (this.config.tokenTypes > 0) inputs.tokenTypes = this.#tokenTypes(batch, T, options.tokenTypes);
     if (this.config.droppedToken !== null) inputs.embedFactors = this.#embedFactors(batch, mask, T);
-    const trace = () => traceEncoder(this.config, this.#format, output, this.#backend.target);
+    const trace = () => traceEncoder(this.#model, output, this.#backend.target);
     const { encoded } = await (await this.#graphs.get(output, trace)).run(inputs);
     return { data: encoded.data, shape: encoded.dims, lengths: batch.lengths };
   }

@@ -3,7 +3,6 @@ import type { StepGraphOptions } from '../model/gpt.ts';
 import { graphKey } from './graph-options.ts';
 
 const OPTIONS: Required<Omit<StepGraphOptions, 'adapters'>> = {
-  format: 'float32',
   sharing: 'none',
   buffer: 'int8',
   sums: false,
@@ -18,7 +17,6 @@ const OPTIONS: Required<Omit<StepGraphOptions, 'adapters'>> = {
 };
 /** Another value of each. The compiler refuses a list that lacks an option. */
 const OTHERS: typeof OPTIONS = {
-  format: 'int4',
   sharing: 'by-window',
   buffer: 'int4',
   sums: true,

@@ -5,7 +5,6 @@ import { buffersOf } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { needsBy } from '../kvcache/policy/needs.ts';
 import type { StepGraphOptions } from '../model/gpt.ts';
-import type { WeightFormat } from '../weights/types.ts';
 
 /** What one step wants besides what its cache does. */
 export interface StepWants {
@@ -18,12 +17,10 @@ export interface StepWants {
 /** @param echoed see `echoedGroups`, which is made once for a cache. */
 export function graphOptions(
   { buffer, rules, store, replay }: KVCache,
-  format: WeightFormat,
   echoed: ReadonlySet<string> | null,
   { isProbed = false, isReplayed = false }: StepWants,
 ): StepGraphOptions {
   return {
-    format,
     sharing: rules.layout.sharing,
     buffer: buffersOf(buffer),
     sums: isProbed || needsBy('sum', rules.needs).length > 0,

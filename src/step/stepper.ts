@@ -12,12 +12,13 @@ import {
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
+import type { ModelDefinition } from '../model/context.ts';
 import { traceStep } from '../model/gpt.ts';
 import { crossSpec, traceCrossStates } from '../model/mixers/cross-attention.ts';
 import { projectedAttention, traceProjection } from '../model/projections.ts';
 import { InputError } from '../util/errors.ts';
 import { range, wholeNumber } from '../util/numbers.ts';
-import type { PreparedWeights, WeightFormat } from '../weights/types.ts';
+import type { PreparedWeights } from '../weights/types.ts';
 import { bindCrossAttention, bindStates, givenPositions, statesOf } from './bind.ts';
 import { BoundCache } from './bound-cache.ts';
 import { cacheShape } from './cache-shape.ts';
@@ -41,7 +42,7 @@ export class Stepper {
   readonly config: Config;
   /** What caches of this model have to know. */
   readonly cacheShape: CacheShape;
-  readonly #format: WeightFormat;
+  readonly #model: ModelDefinition;
   readonly #backend: Backend;
   readonly #graphs: CompiledGraphs;
   readonly #keyForms: ReturnType<NonNullable<Backend['keyForms']>> | undefined;
@@ -52,17 +53,12 @@ export class Stepper {
   #wrapped = new WeakMap<TensorData, StepTensor>();
   #scratch: Scratch | null = null;
 
-  constructor(
-    config: Config,
-    weights: PreparedWeights,
-    format: WeightFormat,
-    backend: Backend,
-    options: BackendOptions,
-  ) {
+  constructor(model: ModelDefinition, weights: PreparedWeights, backend: Backend, options: BackendOptions) {
+    const { config } = model;
     this.config = config;
     this.#keyForms = backend.keyForms?.(options);
     this.cacheShape = { ...cacheShape(config, backend.target), keyForms: this.#keyForms?.compute };
-    this.#format = format;
+    this.#model = model;
     this.#backend = backend;
     this.#graphs = new CompiledGraphs(backend, weights, options);
     this.#ropes = config.ropes.map((rope) => new RopeTable(rope));
@@ -154,13 +150,12 @@ export class Stepper {
   /** Hooks that adapters need and this model's graph does not have. */
   withoutHooks(adapters: StepAdapters): readonly string[] {
     const options = {
-      format: this.#format,
       sharing: 'by-window',
       buffer: 'float32',
       sums: false,
       moments: false,
     } as const;
-    return traceStep(this.config, { ...options, adapters: adapters.hooks }, this.#backend.target).unmetHooks;
+    return traceStep(this.#model, { ...options, adapters: adapters.hooks }, this.#backend.target).unmetHooks;
   }
 
   /** @throws InputError after {@link dispose}. */
@@ -188,9 +183,7 @@ export class Stepper {
     const count = states.length / cross.width;
     if (!Number.isInteger(count) || count === 0)
       throw new InputError(`the states must be rows of ${cross.width} numbers, but there are ${states.length} numbers`);
-    const session = await this.#graphs.get('cross', () =>
-      traceCrossStates(this.config, this.#format, this.#backend.target),
-    );
+    const session = await this.#graphs.get('cross', () => traceCrossStates(this.#model, this.#backend.target));
     const outputs = await session.run({ states: tensorOf(states, [1, count, cross.width]) });
     cache.store.crossAttention.set(row, outputs.crossStates.data, count);
   }
@@ -203,9 +196,7 @@ export class Stepper {
     const projected = projectedAttention(this.config, layer);
     if (!projected) return null;
     const key = `projection:${layer}`;
-    const graph = await this.#graphs.get(key, () =>
-      traceProjection(this.config, layer, this.#format, this.#backend.target),
-    );
+    const graph = await this.#graphs.get(key, () => traceProjection(this.#model, layer, this.#backend.target));
     const width = projected.spec.heads * projected.spec.valueSize;
     const identity = new Float32Array(width * width);
     for (let i = 0; i < width; i++) identity[i * width + i] = 1;
@@ -222,9 +213,9 @@ export class Stepper {
   }
 
   #session(cache: KVCache, adapters: StepAdapters | null, wants: StepWants = {}): Promise<CompiledGraph> {
-    const options = graphOptions(cache, this.#format, this.#bound(cache).echoed, wants);
+    const options = graphOptions(cache, this.#bound(cache).echoed, wants);
     const key = graphKey(options);
-    const trace = () => traceStep(this.config, { ...options, adapters: adapters?.hooks }, this.#backend.target).graph;
+    const trace = () => traceStep(this.#model, { ...options, adapters: adapters?.hooks }, this.#backend.target).graph;
     if (!adapters) return this.#graphs.get(key, trace);
     // Batches combine adapters in many ways.
     void this.#graphs.dropOldest(ADAPTED, MAX_ADAPTED);

@@ -16,7 +16,6 @@ import { ggufModelOf } from '../../src/load/convert/gguf-model.ts';
 import { ggufTensors } from '../../src/load/convert/gguf-tensors.ts';
 import { paramsOf } from '../../src/load/model-plan.ts';
 import { FURTHER } from '../../src/model/further.ts';
-import { useParts } from '../../src/model/parts.ts';
 import { concatRows } from '../../src/weights/rows.ts';
 import type { ParamPart, RowSource } from '../../src/weights/types.ts';
 import { configJson } from './family-cases.ts';
@@ -24,7 +23,6 @@ import type { ARCHITECTURES } from './gguf-blocks.ts';
 import { seeded } from './seeded.ts';
 
 // Configs are traced as they are, without a plan.
-useParts(FURTHER);
 
 const FILE = join(import.meta.dirname, '../fixtures/gguf/long-blocks.gguf');
 /** Values of a row of {@link FILE}. */
@@ -97,7 +95,11 @@ export async function writeBlockModels(
   const { config } = readConfig({ ...configJson(name), ...CHANGES[name] });
   const facts = ggufModelOf(config, name);
   const source = ({ parts }: { readonly parts: readonly ParamPart[] }) => concatRows(parts.map(randomRows));
-  const tensors = ggufTensors(config, { specs: paramsOf(config, 'float32'), source }, facts);
+  const tensors = ggufTensors(
+    config,
+    { specs: paramsOf({ config, format: 'float32', parts: FURTHER }), source },
+    facts,
+  );
   const random = seeded(tensors.length);
   const f32 = tensorType('f32');
   const own = { type: tensorType(blocks.format), contents: [] as Uint8Array[] };

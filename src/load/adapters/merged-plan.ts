@@ -31,7 +31,7 @@ export async function mergedPlan(
       config: merged.config,
       request: {
         // A head that is tied no longer is a parameter more.
-        specs: merged.config === plan.config ? plan.params : paramsOf(merged.config, plan.format, plan.target),
+        specs: merged.config === plan.config ? plan.params : paramsOf({ ...plan, config: merged.config }, plan.target),
         format: plan.format,
         identity: none ? checkpoint.identity : merged.identity,
         source: (param) => (none ? plan.resolver.source(param) : merged.source(param)),

@@ -11,7 +11,6 @@ import type { CacheShape } from '../../kvcache/shape.ts';
 import { traceEncoder } from '../../model/encoder.ts';
 import { FURTHER } from '../../model/further.ts';
 import { traceStep } from '../../model/gpt.ts';
-import { useParts } from '../../model/parts.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import type { GraphTarget } from '../../ops/target.ts';
 import { cacheShape } from '../../step/cache-shape.ts';
@@ -138,20 +137,20 @@ export function planMemoryOf(
 ): MemoryPlan {
   const { contextLength = config.contextLength, cache: wanted = {}, weights: choice = 'auto' } = options;
   const chunkLength = wholeNumber('chunkLength', options.chunkLength ?? CHUNK_LENGTH);
-  useParts(FURTHER);
   const { target } = engine;
   const shape = cacheShape(config, target);
   const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().keysAndValuesLimit;
   const { batch } = wanted;
   const cache = createCache(shape, resolveCacheBytes(shape, calibrated(shape, wanted), contextLength));
   const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: cache.buffer, batch });
-  const plain = paramsOf(config, 'float32', target);
+  const paramsIn = (format: WeightFormat) => paramsOf({ config, format, parts: FURTHER }, target);
+  const plain = paramsIn('float32');
   const parameters = countParameters(plain);
   const format = chooseFormat(choice, parameters, { ...target, halfParameters: HALF_PARAMETERS });
   const formats = FORMATS.includes(format) ? FORMATS : [...FORMATS, format];
   const byFormat = <T>(of: (format: WeightFormat) => T) =>
     Object.fromEntries(formats.map((each) => [each, of(each)])) as ByFormat<T>;
-  const params = byFormat((each) => kept(each === 'float32' ? plain : paramsOf(config, each, target), each));
+  const params = byFormat((each) => kept(each === 'float32' ? plain : paramsIn(each), each));
   // A budget above the context is never used up.
   const used = Math.min(cache.cacheLength, contextLength);
   const window = Math.max(1, ...slotLayers(config).map(({ slots }) => slots.window ?? 1));
@@ -240,7 +239,8 @@ function planWorkspace(
 
 function traceOf(config: Config, cache: KVCache, asked: WeightFormat, target: GraphTarget): OpGraph {
   const format = target.held(asked) ?? (isGgmlFormat(asked) ? 'int4' : asked);
-  if (isEncoder(config)) return traceEncoder(config, format, config.output, target);
-  const options = graphOptions(cache, format, echoedGroups(cache), { isReplayed: cache.replay });
-  return traceStep(config, options, target).graph;
+  const model = { config, format, parts: FURTHER };
+  if (isEncoder(config)) return traceEncoder(model, config.output, target);
+  const options = graphOptions(cache, echoedGroups(cache), { isReplayed: cache.replay });
+  return traceStep(model, options, target).graph;
 }

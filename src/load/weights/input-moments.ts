@@ -6,6 +6,7 @@ import type { Backend, BackendOptions, CompiledGraph } from '../../backends/type
 import { type Config, isEncoder } from '../../config/config.ts';
 import { shippedTexts, spreadWindows } from '../../engine/calibration/calibrate.ts';
 import { createCache } from '../../kvcache/policies.ts';
+import { FURTHER } from '../../model/further.ts';
 import { crossSpec } from '../../model/mixers/cross-attention.ts';
 import { mul, reduceSum, reshape } from '../../ops/basic.ts';
 import type { OpGraph } from '../../ops/graph.ts';
@@ -41,7 +42,9 @@ export const canMeasure = (config: Config, tokenizer: Tokenizer | null): tokeniz
 export async function measureMoments(options: MomentsOptions): Promise<InputMoments> {
   const { config, tokenizer, weights, format, threads, signal } = options;
   const sums = new Map<string, Float64Array>();
-  const stepper = new Stepper(config, weights, format, observing(options.backend, sums), { threads });
+  const stepper = new Stepper({ config, format, parts: FURTHER }, weights, observing(options.backend, sums), {
+    threads,
+  });
   try {
     const ids = tokenizer.encode((await shippedTexts()).join('\n\n'), { addSpecialTokens: false });
     const [lead] = tokenizer.encode('', { addSpecialTokens: true });

@@ -7,8 +7,9 @@ import { add, scale } from '../../ops/basic.ts';
 import type { Value } from '../../ops/types.ts';
 import type { ModelContext } from '../context.ts';
 import { mamba2 } from './mamba2.ts';
-import { type AttentionInputs, type AttentionOutputs, selfAttention } from './self-attention.ts';
-import type { StateInputs, StateOutputs } from './states.ts';
+import { selfAttention } from './self-attention.ts';
+import type { StateOutputs } from './states.ts';
+import type { AttentionInputs, AttentionOutputs, StateInputs } from './types.ts';
 
 /** @param x [B, T, E], normalized. */
 export function attentionMamba2(

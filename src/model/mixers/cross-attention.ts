@@ -11,8 +11,7 @@ import { INPUT } from '../../ops/step-names.ts';
 import type { GraphTarget } from '../../ops/target.ts';
 import type { Value } from '../../ops/types.ts';
 import { range } from '../../util/numbers.ts';
-import type { WeightFormat } from '../../weights/types.ts';
-import { type ModelContext, plainParam } from '../context.ts';
+import { type ModelContext, type ModelDefinition, plainParam } from '../context.ts';
 import { feedForward } from '../feed-forward.ts';
 import { linear, linearOf } from '../linear.ts';
 import { norm, type Residual } from '../norm.ts';
@@ -87,9 +86,10 @@ export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, i
  * The graph that makes keys and values of one row's `states` [1, S, width]: `crossStates` [2·layers, G, S, D], keys and
  * values of the first layer that attends to states, of the second, …
  */
-export function traceCrossStates(config: Config, format: WeightFormat, target: GraphTarget): OpGraph {
+export function traceCrossStates(model: ModelDefinition, target: GraphTarget): OpGraph {
   const g = new OpGraph(target);
-  const ctx: ModelContext = { g, config, format, adapters: null };
+  const { config } = model;
+  const ctx: ModelContext = { ...model, g, adapters: null };
   const states = g.input('states', 'float32', [1, 'S', crossSpec(config)!.width]);
   const all = crossLayers(config).flatMap((layer) => {
     const { groups: G, keySize: D, valueSize: Dv, qkNorm } = crossOf(config.layers[layer])!;

@@ -14,7 +14,8 @@ import { type ModelContext, plainParam } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
 import { norm } from '../norm.ts';
 import { gatedDeltaStates } from './state-shapes.ts';
-import { convolution, decayRate, type StateInputs, type StateOutputs, stateInput } from './states.ts';
+import { convolution, decayRate, type StateOutputs, stateInput } from './states.ts';
+import type { StateInputs } from './types.ts';
 
 /** Added to the squared length of queries and keys. */
 const LENGTH_EPS = 1e-6;

@@ -10,7 +10,8 @@ import { range } from '../../util/numbers.ts';
 import { type ModelContext, matrixParam, plainParam } from '../context.ts';
 import { linear } from '../linear.ts';
 import { routeTokens } from '../moe.ts';
-import { type AttentionInputs, type AttentionOutputs, attendHeads, byHead } from './self-attention.ts';
+import { attendHeads, byHead } from './self-attention.ts';
+import type { AttentionInputs, AttentionOutputs } from './types.ts';
 
 /**
  * H = k·G heads: each of a token's k experts makes one query for every group, so a group's R = k queries are of k

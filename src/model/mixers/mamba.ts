@@ -13,7 +13,8 @@ import { type ModelContext, plainParam } from '../context.ts';
 import { linearOf } from '../linear.ts';
 import { norm } from '../norm.ts';
 import { mambaStates } from './state-shapes.ts';
-import { convolution, decayRate, type StateInputs, type StateOutputs, stateInput } from './states.ts';
+import { convolution, decayRate, type StateOutputs, stateInput } from './states.ts';
+import type { StateInputs } from './types.ts';
 
 /** @param x [B, T, E], normalized. */
 export function mamba(ctx: ModelContext, x: Value, layer: number, spec: Mamba, { times }: StateInputs): StateOutputs {

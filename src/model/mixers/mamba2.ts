@@ -12,7 +12,8 @@ import type { Value } from '../../ops/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linearOf } from '../linear.ts';
 import { mamba2States } from './state-shapes.ts';
-import { convolution, decayRate, type StateInputs, type StateOutputs, stateInput } from './states.ts';
+import { convolution, decayRate, type StateOutputs, stateInput } from './states.ts';
+import type { StateInputs } from './types.ts';
 
 /** @param x [B, T, E], normalized. */
 export function mamba2(ctx: ModelContext, x: Value, layer: number, spec: Mamba2, { times }: StateInputs): StateOutputs {

@@ -18,7 +18,8 @@ import { range } from '../../util/numbers.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linearOf } from '../linear.ts';
 import { norm } from '../norm.ts';
-import { type AttentionInputs, type AttentionOutputs, attendSlots, byHead } from './self-attention.ts';
+import { attendSlots, byHead } from './self-attention.ts';
+import type { AttentionInputs, AttentionOutputs } from './types.ts';
 
 /** @param x [B, T, E], normalized. */
 export function latentAttention(

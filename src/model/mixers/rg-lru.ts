@@ -11,7 +11,8 @@ import type { Value } from '../../ops/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
 import { rgLruStates } from './state-shapes.ts';
-import { convolution, type StateInputs, type StateOutputs, stateInput } from './states.ts';
+import { convolution, type StateOutputs, stateInput } from './states.ts';
+import type { StateInputs } from './types.ts';
 
 /** @param x [B, T, E], normalized. */
 export function rgLru(ctx: ModelContext, x: Value, layer: number, spec: RgLru, inputs: StateInputs): StateOutputs {

@@ -5,7 +5,6 @@
 import type { AttentionSpec, SelfAttention, SlotSpec } from '../../config/layer-spec.ts';
 import type { QkNormSpec } from '../../config/norm-spec.ts';
 import { type BufferChoice, type BufferKind, buffersOf } from '../../kvcache/buffers.ts';
-import type { Reduction } from '../../kvcache/policy/needs.ts';
 import {
   attend,
   attendWithin,
@@ -28,104 +27,18 @@ import { type ModelContext, plainParam } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
 import { bareNorm, norm } from '../norm.ts';
 import { rotateBack, rotatedHalves, rotateRows } from './slot-rotation.ts';
-
-/** Slots that are read together. */
-export interface SlotSource {
-  readonly layerGroup: string;
-  /** [B, 1 or G, C] */
-  readonly slots: Value;
-  /** Declares the inputs of the layer's slots. */
-  readonly inputs: () => CachedKV;
-  /** Declares the sums of the directions of the slots' keys [B, G, 1, D]; null: their products are not wanted. */
-  readonly keySums: (() => Value) | null;
-}
-
-/** What a layer's queries attend to besides the chunk's own tokens. */
-export interface CachedTokens {
-  readonly buffer: BufferChoice;
-  readonly layerGroup: string;
-  /** [B, T] */
-  readonly positions: Value;
-  /** One for all groups; or one for each, where groups differ in their slots. */
-  readonly sources: readonly SlotSource[];
-}
-
-/** A whole sequence without a cache. */
-export interface WholeSequence {
-  /** [B, T]: 0, or HIDDEN for padding. */
-  readonly mask: Value;
-  /** [B, T]: positions. */
-  readonly order: Value;
-}
-
-/** The step's inputs that attention reads. */
-export interface AttentionInputs {
-  readonly source: CachedTokens | WholeSequence;
-  /** null: no rotation. */
-  readonly rotation: Rotation | null;
-  readonly observed: ObservedInputs;
-}
-
-/** What a policy wants to see of a layer's attention. */
-export interface ObservedInputs {
-  /** How much each query counts in sums of the weights [B, sets, R·T]; null: they are not wanted. */
-  readonly queryWeights: Value | null;
-  /** Which queries count in maxima of the weights; null: they are not wanted. */
-  readonly maxima: ObservedMaxima | null;
-  /** The weight of each query in the moments of the queries [B, T]; null: they are not wanted. */
-  readonly momentWeights: Value | null;
-  /** null: the echo is not wanted of this layer. */
-  readonly echo: EchoedChunk | null;
-}
-
-/** Maxima of the weights over queries. */
-export interface ObservedMaxima {
-  /** [B, sets or T, T] */
-  readonly queryMask: Value;
-  /** Whether the first set, or all T, are maxima over the chunk. */
-  readonly ofChunk: boolean;
-  /** {@link SlotSource}s whose last set is the echo: the maximum over queries that read the chunk once more. */
-  readonly replay: ReadonlySet<string>;
-}
-
-/** The chunk, as if it were read once more behind itself. */
-export interface EchoedChunk {
-  /** Of the queries; null: they have no rotation. */
-  readonly rotation: Rotation | null;
-  /** [B, T] */
-  readonly positions: Value;
-  /** [B, E, T]: 0 for padding; E is 0 where nothing is wanted of a step. */
-  readonly mask: Value;
-  /** Whether it is wanted of a {@link SlotSource}, by its name. */
-  readonly isWanted: (layerGroup: string) => boolean;
-}
+import type {
+  AttentionInputs,
+  AttentionOutputs,
+  CachedTokens,
+  EchoedChunk,
+  ObservedInputs,
+  ReducedOutput,
+  WholeSequence,
+} from './types.ts';
 
 /** Of attention that no policy observes. */
 export const UNOBSERVED: ObservedInputs = { queryWeights: null, maxima: null, momentWeights: null, echo: null };
-
-/** One number for each slot and token of the chunk: attention weights, reduced over queries, or products of keys. */
-export interface ReducedOutput {
-  readonly kind: Reduction | 'along';
-  /** Whose slots they are: of the layer, or of one group. */
-  readonly layerGroup: string;
-  /** [B, G, sets, C + T], or [B, 1, sets, C + T] of one group; products have no sets. */
-  readonly value: Value;
-}
-
-export interface AttentionOutputs {
-  /** [B, T, E] */
-  readonly y: Value;
-  /**
-   * The chunk's keys (normalized and rotated) [B, G, T, D], and values [B, G, T, Dv]; null: values are a part of the
-   * keys.
-   */
-  readonly k: Value;
-  readonly v: Value | null;
-  /** None where they are not wanted. */
-  readonly reduced: readonly ReducedOutput[];
-  /** Σ w·q [B, H, D] and Σ w·q·qᵀ [B, H, D, D] of the queries before rotation. */
-  readonly moments: { readonly sum: Value; readonly outer: Value } | null;
-}
 
 /** @param x [B, T, E], normalized. */
 export function selfAttention(

@@ -8,22 +8,8 @@ import type { Value } from '../../ops/types.ts';
 import { GraphError } from '../../util/errors.ts';
 import type { ModelContext } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
-import {
-  type AttentionInputs,
-  attendSlots,
-  byHead,
-  type CachedTokens,
-  normHeads,
-  UNOBSERVED,
-} from './self-attention.ts';
-
-/** What the source layer's attention read and made. */
-export interface SharedKV {
-  readonly source: CachedTokens;
-  /** Keys [B, G, T, D] and values [B, G, T, Dv] of the chunk. */
-  readonly k: Value;
-  readonly v: Value;
-}
+import { attendSlots, byHead, normHeads, UNOBSERVED } from './self-attention.ts';
+import type { AttentionInputs, SharedKV } from './types.ts';
 
 /**
  * Policies do not observe these queries: the weights that they sum are those of the layer that holds the slots.

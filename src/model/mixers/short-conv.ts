@@ -9,7 +9,8 @@ import type { Value } from '../../ops/types.ts';
 import type { ModelContext } from '../context.ts';
 import { linearOf } from '../linear.ts';
 import { shortConvStates } from './state-shapes.ts';
-import { convolution, type StateInputs, type StateOutputs } from './states.ts';
+import { convolution, type StateOutputs } from './states.ts';
+import type { StateInputs } from './types.ts';
 
 /** @param x [B, T, E], normalized. */
 export function shortConv(

@@ -10,14 +10,6 @@ import { INPUT } from '../../ops/step-names.ts';
 import type { Value } from '../../ops/types.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 
-/** The step's inputs that a mixer with a state reads. */
-export interface StateInputs {
-  /** int64 [B, S]: after how many of the chunk's tokens a state is wanted. */
-  readonly times: Value;
-  /** [B, T] */
-  readonly positions: Value;
-}
-
 export interface StateOutputs {
   /** [B, T, E] */
   readonly y: Value;
