@@ -4,7 +4,7 @@
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import type { PolicyRow } from '../kvcache/policy/policy.ts';
+import type { PolicyEntry } from '../kvcache/policy/policy.ts';
 import { CacheFullError, InputError, PolicyError } from '../util/errors.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import type { Cost } from './cost.ts';
@@ -17,7 +17,7 @@ import { EVAL_CHUNK } from './steps.ts';
 /** A policy to compare: its name, and options besides the budget. */
 export interface Contestant {
   readonly name: string;
-  readonly policy: string | PolicyRow;
+  readonly policy: string | PolicyEntry;
   readonly options?: Partial<AnyCacheOptions>;
 }
 

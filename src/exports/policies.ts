@@ -27,14 +27,14 @@ export type { CacheOptions, ScoredPolicyOptions } from '../kvcache/options.ts';
 export type { H2OOptions } from '../kvcache/policies/h2o.ts';
 export type { LastRecentOptions } from '../kvcache/policies/last-recent.ts';
 export { type AnyCacheOptions, checkCacheOptions, createCache, POLICIES } from '../kvcache/policies.ts';
-export { definePolicy, isPolicyRow, type PolicyDefinition } from '../kvcache/policy/define-policy.ts';
+export { definePolicy, isPolicyEntry, type PolicyDefinition } from '../kvcache/policy/define-policy.ts';
 export type { FrameOptions } from '../kvcache/policy/frame.ts';
 export type { Need } from '../kvcache/policy/needs.ts';
 export type {
   ChunkStart,
   Policy,
   PolicyChoice,
-  PolicyRow,
+  PolicyEntry,
   PolicyRules,
   PolicySetup,
 } from '../kvcache/policy/policy.ts';

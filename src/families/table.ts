@@ -1,5 +1,5 @@
 /**
- * @file The table of families. A new family is one row here, and its data beside.
+ * @file The table of families. A new family is one entry here, and its data beside.
  */
 import { apertus } from './brands/apertus.ts';
 import { afmoe, arcee } from './brands/arcee.ts';

@@ -1,5 +1,5 @@
 /**
- * @file The table of storage formats. A new one is a file in buffers/ and a row here.
+ * @file The table of storage formats. A new one is a file in buffers/ and an entry here.
  */
 import { InputError } from '../util/errors.ts';
 import { BlockCodec, type BlockFormat } from './buffers/blocks.ts';
@@ -14,7 +14,7 @@ import type { SlotMemory } from './shape.ts';
 /** How keys and values are stored. */
 export type BufferKind = 'float32' | 'float16' | 'int8' | 'int5' | 'int4' | 'int8-plain' | 'int4-plain';
 
-interface BufferRow {
+interface BufferEntry {
   readonly summary: string;
   /** Bits of a number, where numbers are whole and have scales. */
   readonly bits?: SlotBits;
@@ -29,7 +29,7 @@ interface BufferRow {
 const scalesOf = (size: number, half: 'key' | 'value'): number => (half === 'key' ? keyScales(size) : 1);
 
 /** Whole numbers with scales. */
-function wholeNumbers(bits: SlotBits, format: BlockFormat): Omit<BufferRow, 'summary'> {
+function wholeNumbers(bits: SlotBits, format: BlockFormat): Omit<BufferEntry, 'summary'> {
   return {
     bits,
     create: (shape, half) => {
@@ -45,7 +45,7 @@ const INT8 = wholeNumbers(8, 'q8_0');
 const INT4 = wholeNumbers(4, 'q4_0');
 
 /** The formats of keys and values by name. */
-export const BUFFERS: Readonly<Record<BufferKind, BufferRow>> = {
+export const BUFFERS: Readonly<Record<BufferKind, BufferEntry>> = {
   float32: { summary: 'exact', create: (shape) => new Float32Codec(shape) },
   float16: { summary: 'half the memory', create: (shape) => new Float16Codec(shape) },
   int8: { summary: 'a quarter of the memory, and read as whole numbers', rotates: true, ...INT8 },
@@ -85,15 +85,15 @@ export function createBuffer(
 ): SlotBuffer {
   const { keys, values } = buffersOf(choice);
   const codec = (kind: BufferKind, size: number, half: 'key' | 'value') => {
-    const row = rowOf(kind);
+    const entry = entryOf(kind);
     const shape = { batch, groups, size };
-    const codec = blocks && row.blocks ? row.blocks(shape) : row.create(shape, half);
-    return row.rotates ? new RotatedCodec(codec) : codec;
+    const codec = blocks && entry.blocks ? entry.blocks(shape) : entry.create(shape, half);
+    return entry.rotates ? new RotatedCodec(codec) : codec;
   };
   return new SlotBuffer(codec(keys, keySize, 'key'), codec(values, valueSize, 'value'));
 }
 
-function rowOf(kind: BufferKind): BufferRow {
+function entryOf(kind: BufferKind): BufferEntry {
   if (!Object.hasOwn(BUFFERS, kind))
     throw new InputError(`there is no cache buffer "${kind}"; there are ${Object.keys(BUFFERS).join(', ')}`);
   return BUFFERS[kind];

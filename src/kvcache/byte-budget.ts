@@ -169,7 +169,7 @@ function tooSmall(
   format: string,
   policy: AnyCacheOptions['policy'],
 ): InputError {
-  const name = typeof policy === 'string' ? policy : policy && 'row' in policy ? policy.row.name : policy?.name;
+  const name = typeof policy === 'string' ? policy : policy && 'entry' in policy ? policy.entry.name : policy?.name;
   const count = (n: number) => n.toLocaleString('en');
   return new InputError(
     `cacheBytes of ${count(bytes)} bytes is too little: the smallest ${name} cache of this model takes ${count(least)} bytes ` +

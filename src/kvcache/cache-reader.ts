@@ -15,7 +15,7 @@ import {
   statsOf,
 } from './inspect.ts';
 import { type CacheOptions, checkOptions, readReplay, sameOptions } from './options.ts';
-import type { Policy, PolicyRow } from './policy/policy.ts';
+import type { Policy, PolicyEntry } from './policy/policy.ts';
 import { headroomOf } from './rows/headroom.ts';
 import type { Row } from './rows/row.ts';
 import type { CacheShape } from './shape.ts';
@@ -26,8 +26,8 @@ export abstract class CacheReader {
   readonly options: CacheOptions;
   readonly cacheLength: number;
   readonly buffer: BufferChoice;
-  /** The policy's row of the table. */
-  readonly policyRow: PolicyRow;
+  /** The policy's entry of the table. */
+  readonly policyEntry: PolicyEntry;
   /** @internal The policy, as made for this cache. */
   readonly rules: Policy;
   /** Whether chunks of several tokens are read once more, for their echo. */
@@ -40,16 +40,16 @@ export abstract class CacheReader {
   abstract readonly rows: readonly Row[];
 
   /** @throws InputError for options that are out of range, or that the policy does not take. */
-  constructor(shape: CacheShape, row: PolicyRow, options: CacheOptions) {
-    checkOptions(row, options);
+  constructor(shape: CacheShape, entry: PolicyEntry, options: CacheOptions) {
+    checkOptions(entry, options);
     this.shape = shape;
     this.options = options;
-    this.policyRow = row;
+    this.policyEntry = entry;
     this.cacheLength = wholeNumber('cacheLength', options.cacheLength);
     this.buffer = options.buffer ?? 'float32';
     const { cacheLength, buffer } = this;
-    this.rules = row.create({ shape, options: { ...options }, cacheLength, buffer });
-    this.replay = readReplay(row, options, this.rules.needs);
+    this.rules = entry.create({ shape, options: { ...options }, cacheLength, buffer });
+    this.replay = readReplay(entry, options, this.rules.needs);
     const { layout, beginChunk } = this.rules;
     const hasState = layout.slotState > 0 || (layout.rowState ?? 0) > 0 || layout.layerState !== undefined;
     this.#isPlain = !hasState && !beginChunk && shape.layers.every(({ window }) => window === null);
@@ -57,7 +57,7 @@ export abstract class CacheReader {
 
   /** Name of the policy. */
   get policy(): string {
-    return this.policyRow.name;
+    return this.policyEntry.name;
   }
 
   /** Rows. */
@@ -120,7 +120,9 @@ export abstract class CacheReader {
    * Whether rows of another cache fit into this one: both have the same policy and options, but for the number of rows.
    */
   fits(other: CacheReader): boolean {
-    return other.policyRow === this.policyRow && other.shape === this.shape && sameOptions(other.options, this.options);
+    return (
+      other.policyEntry === this.policyEntry && other.shape === this.shape && sameOptions(other.options, this.options)
+    );
   }
 
   /** Positions of the tokens that a layer holds for a row and group, ascending. */

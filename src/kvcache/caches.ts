@@ -16,7 +16,7 @@ import { type PyramidOptions, pyramidKV } from './policies/pyramid.ts';
 import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
 import { type SnapKVOptions, snapKV } from './policies/snapkv.ts';
 import { tova } from './policies/tova.ts';
-import type { PolicyRow } from './policy/policy.ts';
+import type { PolicyEntry } from './policy/policy.ts';
 import type { CacheShape } from './shape.ts';
 
 /** A cache of one policy, by its constructor. */
@@ -27,7 +27,7 @@ type CacheClass<Options> = new (shape: CacheShape, options: Options) => KVCache;
  */
 export class AttnWeightsKVCache extends KVCache {}
 
-const cacheOf = <Options extends CacheOptions>(policy: PolicyRow, Base = AttnWeightsKVCache): CacheClass<Options> =>
+const cacheOf = <Options extends CacheOptions>(policy: PolicyEntry, Base = AttnWeightsKVCache): CacheClass<Options> =>
   class extends Base {
     constructor(shape: CacheShape, options: Options) {
       super(shape, policy, options);

@@ -7,7 +7,7 @@ import { CacheFullError, GraphError, InputError } from '../util/errors.ts';
 import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, POLICIES } from './policies.ts';
 import { definePolicy } from './policy/define-policy.ts';
-import type { PolicyRow } from './policy/policy.ts';
+import type { PolicyEntry } from './policy/policy.ts';
 import { restoreCache, snapshotCache } from './snapshot.ts';
 
 const shape = fakeShape({ windows: [null, 8], groups: 2, heads: 2, headSize: 5 });
@@ -18,7 +18,7 @@ const feed = (cache: KVCache, count: number) =>
 describe('a copy of an included policy, as a second copy of the library has it', () => {
   it.each(['h2o', 'keydiff', 'lastrec', 'mix(h2o, knorm)'])('%s is that policy', async (name) => {
     const included = open({ policy: name });
-    const copied = open({ policy: { ...included.policyRow } });
+    const copied = open({ policy: { ...included.policyEntry } });
     for (const cache of [included, copied]) for (const count of [20, 3, 1]) feed(cache, count);
     for (const layer of [0, 1])
       for (const group of [0, 1])
@@ -117,7 +117,7 @@ describe('a full dense cache', () => {
 });
 
 describe('a policy outside of the frame that keeps too much', () => {
-  const greedy: PolicyRow = {
+  const greedy: PolicyEntry = {
     name: 'greedy',
     summary: '',
     options: {},

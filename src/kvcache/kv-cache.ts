@@ -11,7 +11,7 @@ import { range, wholeNumber } from '../util/numbers.ts';
 import { CacheReader } from './cache-reader.ts';
 import { CacheGuard, type CacheLease } from './lease.ts';
 import { type CacheOptions, cacheFull, MAX_BATCH } from './options.ts';
-import type { PolicyRow } from './policy/policy.ts';
+import type { PolicyEntry } from './policy/policy.ts';
 import { Appender } from './rows/append.ts';
 import type { ChunkOutputs } from './rows/chunk.ts';
 import type { StepListener } from './rows/events.ts';
@@ -42,8 +42,8 @@ export class KVCache extends CacheReader {
    * @param growth slots by which the memory grows.
    * @throws InputError for options that are out of range, or that the policy does not take.
    */
-  constructor(shape: CacheShape, row: PolicyRow, options: CacheOptions, from?: KVCache, growth = GROWTH) {
-    super(shape, row, options);
+  constructor(shape: CacheShape, entry: PolicyEntry, options: CacheOptions, from?: KVCache, growth = GROWTH) {
+    super(shape, entry, options);
     this.#growth = growth;
     const batch = wholeNumber('batch', options.batch ?? 1, 1, MAX_BATCH);
     const { cacheLength, buffer, rules: policy } = this;
@@ -154,12 +154,12 @@ export class KVCache extends CacheReader {
    * chunk can be taken back in the original only.
    */
   fork(): KVCache {
-    return new KVCache(this.shape, this.policyRow, { ...this.options, batch: this.batch }, this, this.#growth);
+    return new KVCache(this.shape, this.policyEntry, { ...this.options, batch: this.batch }, this, this.#growth);
   }
 
   /** An empty cache of the same policy and options. */
   recreate(batch = 1): KVCache {
-    return new KVCache(this.shape, this.policyRow, { ...this.options, batch }, undefined, this.#growth);
+    return new KVCache(this.shape, this.policyEntry, { ...this.options, batch }, undefined, this.#growth);
   }
 
   /** Forgets everything and gives the memory back. */

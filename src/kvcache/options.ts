@@ -6,7 +6,7 @@ import { checkOptionNames, shown } from '../util/option-names.ts';
 import type { BufferChoice } from './buffers.ts';
 import type { FrameOptions } from './policy/frame.ts';
 import type { Need } from './policy/needs.ts';
-import type { PolicyRow } from './policy/policy.ts';
+import type { PolicyEntry } from './policy/policy.ts';
 
 /** Rows that a cache holds at most: each takes memory in JavaScript's heap, beside its slots. */
 export const MAX_BATCH = 4096;
@@ -58,7 +58,7 @@ export const COMMON_OPTIONS: Readonly<Record<keyof CacheOptions, string>> = {
  * @throws InputError for an option that the policy does not take, by its name. An option that is undefined is not
  * given.
  */
-export function checkOptions({ name, options }: PolicyRow, given: object): void {
+export function checkOptions({ name, options }: PolicyEntry, given: object): void {
   const known = Object.keys({ ...COMMON_OPTIONS, ...options }).map((option) => [option, true] as const);
   checkOptionNames(`the cache policy ${name}`, given, Object.fromEntries(known));
 }
@@ -67,7 +67,7 @@ export function checkOptions({ name, options }: PolicyRow, given: object): void 
  * Whether chunks are read once more.
  * @throws InputError where the policy has no use for it.
  */
-export function readReplay({ name }: PolicyRow, { replay = false }: CacheOptions, needs: readonly Need[]): boolean {
+export function readReplay({ name }: PolicyEntry, { replay = false }: CacheOptions, needs: readonly Need[]): boolean {
   if (typeof replay !== 'boolean') throw new InputError(`replay must be true or false, but is ${shown(replay)}`);
   if (replay && !needs.includes('echo'))
     throw new InputError(

@@ -1,5 +1,5 @@
 /**
- * @file The table of cache policies. A new policy is one file in policies/, and one row here.
+ * @file The table of cache policies. A new policy is one file in policies/, and one entry here.
  */
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
@@ -22,9 +22,9 @@ import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
 import { routed } from './policies/routed.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova } from './policies/tova.ts';
-import { isPolicyRow } from './policy/define-policy.ts';
+import { isPolicyEntry } from './policy/define-policy.ts';
 import { mixPolicies } from './policy/mix.ts';
-import type { PolicyChoice, PolicyRow } from './policy/policy.ts';
+import type { PolicyChoice, PolicyEntry } from './policy/policy.ts';
 import { isRouted, type RoutedOptions, routedPolicy } from './routing/routed.ts';
 import type { CacheShape } from './shape.ts';
 
@@ -39,7 +39,7 @@ export interface PolicyOptions
     LeverageOptions,
     RoutedOptions {}
 
-const ROWS: readonly PolicyRow[] = [
+const ENTRIES: readonly PolicyEntry[] = [
   dense,
   lastRecent,
   h2o,
@@ -60,7 +60,9 @@ const ROWS: readonly PolicyRow[] = [
 ];
 
 /** All policies by name. */
-export const POLICIES: Readonly<Record<string, PolicyRow>> = Object.fromEntries(ROWS.map((row) => [row.name, row]));
+export const POLICIES: Readonly<Record<string, PolicyEntry>> = Object.fromEntries(
+  ENTRIES.map((entry) => [entry.name, entry]),
+);
 
 /** Any policy's options, and which one. */
 export interface AnyCacheOptions extends PolicyOptions {
@@ -69,7 +71,7 @@ export interface AnyCacheOptions extends PolicyOptions {
    * `definePolicy`, or by a function of `keyhold/policies`.
    * @default 'dense'
    */
-  readonly policy?: string | PolicyRow | PolicyChoice;
+  readonly policy?: string | PolicyEntry | PolicyChoice;
   /**
    * For a model in a worker, in place of `policy`: path or URL of a module whose default export is a policy made by
    * `definePolicy`. Functions can't go to a worker.
@@ -85,21 +87,21 @@ export interface AnyCacheOptions extends PolicyOptions {
  * @throws InputError for a policy that is not in the table, options that it does not take, or that are out of range.
  */
 export function createCache(shape: CacheShape, options: AnyCacheOptions, growth?: number): KVCache {
-  const { row, options: own } = resolvePolicy(options);
-  return new KVCache(shape, row, settled(shape, row, own), undefined, growth);
+  const { entry, options: own } = resolvePolicy(options);
+  return new KVCache(shape, entry, settled(shape, entry, own), undefined, growth);
 }
 
 /** The options as the cache keeps them. @throws InputError for options out of range. */
-function settled(shape: CacheShape, row: PolicyRow, options: CacheOptions): CacheOptions {
-  if (!row.settle) return options;
-  checkOptions(row, options);
+function settled(shape: CacheShape, entry: PolicyEntry, options: CacheOptions): CacheOptions {
+  if (!entry.settle) return options;
+  checkOptions(entry, options);
   const cacheLength = wholeNumber('cacheLength', options.cacheLength);
-  return row.settle({ shape, options: { ...options }, cacheLength }) as unknown as CacheOptions;
+  return entry.settle({ shape, options: { ...options }, cacheLength }) as unknown as CacheOptions;
 }
 
 /** Whether the policy distributes slots by a calibration table. */
 export function wantsTable(options: Partial<AnyCacheOptions>): boolean {
-  return isRouted(resolvePolicy(options).row);
+  return isRouted(resolvePolicy(options).entry);
 }
 
 /**
@@ -107,48 +109,48 @@ export function wantsTable(options: Partial<AnyCacheOptions>): boolean {
  * @throws InputError for a policy that is not in the table, or an option that it does not take.
  */
 export function checkCacheOptions(options: Partial<AnyCacheOptions>): void {
-  const { row, options: own } = resolvePolicy(options);
-  checkOptions(row, own);
+  const { entry, options: own } = resolvePolicy(options);
+  checkOptions(entry, own);
 }
 
 /** The policy that is asked for, and its options. `ada(name)` is the policy with the option `ada`. */
-function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { row: PolicyRow; options: CacheOptions } {
+function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { entry: PolicyEntry; options: CacheOptions } {
   const { policy = 'dense', policyOptions, policyModule, ...rest } = given;
   if (policyModule !== undefined)
     throw new InputError('policyModule is for models in workers: import the policy here, and give it as policy');
   const options = { ...rest, ...policyOptions } as unknown as CacheOptions;
   if (typeof policy !== 'string') {
-    const choice = typeof policy === 'object' && policy !== null && 'row' in policy ? policy : { row: policy };
-    if (!isPolicyRow(choice.row))
+    const choice = typeof policy === 'object' && policy !== null && 'entry' in policy ? policy : { entry: policy };
+    if (!isPolicyEntry(choice.entry))
       throw new InputError(
         `policy must be the name of a cache policy, or one made by definePolicy of keyhold/policies, but is ${shown(policy)}`,
       );
-    checkOwnName(choice.row);
+    checkOwnName(choice.entry);
     const bound = 'options' in choice ? choice.options : {};
-    return { row: choice.row, options: { ...bound, ...options } as CacheOptions };
+    return { entry: choice.entry, options: { ...bound, ...options } as CacheOptions };
   }
   const [, wrapped] = /^ada\((.*)\)$/.exec(policy) ?? [];
-  if (wrapped === undefined) return { row: findPolicy(policy), options };
-  const row = findPolicy(wrapped);
-  if (!('ada' in row.options))
+  if (wrapped === undefined) return { entry: findPolicy(policy), options };
+  const entry = findPolicy(wrapped);
+  if (!('ada' in entry.options))
     throw new InputError(`ada(${wrapped}): the policy ${wrapped} has no scores that groups could share a budget by`);
-  return { row, options: { ada: true, ...options } as CacheOptions };
+  return { entry, options: { ada: true, ...options } as CacheOptions };
 }
 
 /**
  * Saved caches find their policy by its name.
  * @throws InputError for a policy that is named like another one of the table.
  */
-function checkOwnName({ name, summary }: PolicyRow): void {
-  // A second copy of the library has rows of its own, with the same summaries.
+function checkOwnName({ name, summary }: PolicyEntry): void {
+  // A second copy of the library has entries of its own, with the same summaries.
   if (Object.hasOwn(POLICIES, name) && POLICIES[name].summary !== summary)
     throw new InputError(
       `a policy of your own has the name ${name} of an included policy: give definePolicy another name`,
     );
 }
 
-/** Policies made of others, by their name: caches of the same ones have the same row. */
-const COMBINED = new Map<string, PolicyRow>();
+/** Policies made of others, by their name: caches of the same ones have the same entry. */
+const COMBINED = new Map<string, PolicyEntry>();
 
 /** Names between commas; commas within brackets are a part of a name. */
 function splitNames(text: string): string[] {
@@ -164,23 +166,23 @@ function splitNames(text: string): string[] {
 }
 
 /** @throws InputError where there are not two. */
-function routedOf(name: string, rows: readonly PolicyRow[]): PolicyRow {
-  if (rows.length !== 2)
+function routedOf(name: string, entries: readonly PolicyEntry[]): PolicyEntry {
+  if (entries.length !== 2)
     throw new InputError(`${name}: routed takes two policies: of groups that read the past, and of the others`);
-  return routedPolicy(rows[0], rows[1]);
+  return routedPolicy(entries[0], entries[1]);
 }
 
 /**
  * A policy by its name, or several: `mix(a, b)`.
  * @throws InputError for a name that is not in the table.
  */
-export function findPolicy(name: string): PolicyRow {
+export function findPolicy(name: string): PolicyEntry {
   const [, kind, inner] = /^(mix|routed)\((.*)\)$/.exec(name) ?? [];
   if (kind !== undefined) {
-    const rows = splitNames(inner).map(findPolicy);
-    const row = kind === 'mix' ? mixPolicies(rows) : routedOf(name, rows);
-    if (!COMBINED.has(row.name)) COMBINED.set(row.name, row);
-    return COMBINED.get(row.name)!;
+    const entries = splitNames(inner).map(findPolicy);
+    const entry = kind === 'mix' ? mixPolicies(entries) : routedOf(name, entries);
+    if (!COMBINED.has(entry.name)) COMBINED.set(entry.name, entry);
+    return COMBINED.get(entry.name)!;
   }
   if (Object.hasOwn(POLICIES, name)) return POLICIES[name];
   const names = Object.keys(POLICIES);

@@ -6,14 +6,14 @@ import * as functions from './policy-functions.ts';
 
 describe('policies as functions', () => {
   it.each(Object.entries(functions))('%s is the policy of that name', (name, choose) => {
-    const { row, options } = choose();
-    expect(row).toBe(POLICIES[name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)]);
+    const { entry, options } = choose();
+    expect(entry).toBe(POLICIES[name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)]);
     expect(options).toEqual({});
   });
 
   it('are all of the table', () => {
-    const rows = Object.values(functions).map((choose) => choose().row.name);
-    expect(rows.sort()).toEqual(Object.keys(POLICIES).sort());
+    const names = Object.values(functions).map((choose) => choose().entry.name);
+    expect(names.sort()).toEqual(Object.keys(POLICIES).sort());
   });
 
   it('refuse options that the policy does not take', () => {

@@ -19,14 +19,14 @@ import { routed as routedRow } from './policies/routed.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova as tovaRow } from './policies/tova.ts';
 import type { PolicyOptions } from './policies.ts';
-import type { PolicyChoice, PolicyRow } from './policy/policy.ts';
+import type { PolicyChoice, PolicyEntry } from './policy/policy.ts';
 
 /** A function that checks options of a policy by their names, and keeps them with it. */
-function choiceOf(row: PolicyRow): (options?: Partial<PolicyOptions>) => PolicyChoice {
-  const known = Object.fromEntries(Object.keys(row.options).map((name) => [name, true as const]));
+function choiceOf(entry: PolicyEntry): (options?: Partial<PolicyOptions>) => PolicyChoice {
+  const known = Object.fromEntries(Object.keys(entry.options).map((name) => [name, true as const]));
   return (options = {}) => {
-    checkOptionNames(`the policy ${row.name}`, options, known);
-    return { row, options: { ...options } };
+    checkOptionNames(`the policy ${entry.name}`, options, known);
+    return { entry, options: { ...options } };
   };
 }
 

@@ -13,7 +13,7 @@ import type { SlotData } from './buffers/slot-array.ts';
 import type { KVCache } from './kv-cache.ts';
 import { COMMON_OPTIONS } from './options.ts';
 import { type AnyCacheOptions, createCache, findPolicy } from './policies.ts';
-import type { PolicyRow } from './policy/policy.ts';
+import type { PolicyEntry } from './policy/policy.ts';
 import type { CacheShape } from './shape.ts';
 import type { SlotStore } from './slots/slot-store.ts';
 import type { SlotStateType, SlotTable } from './slots/slots.ts';
@@ -114,7 +114,7 @@ export async function restoreCache(
   bytes: Uint8Array,
   shape: CacheShape,
   model: string,
-  policy?: PolicyRow,
+  policy?: PolicyEntry,
 ): Promise<KVCache> {
   const { header, body, version } = await readFrame(bytes);
   if (header.model !== model)
@@ -201,7 +201,7 @@ function withPlainBuffers({ options, ...header }: Header): Header {
 const mapRecord = (record: Record<string, unknown>, of: (value: unknown) => unknown) =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, of(value)]));
 
-function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, own: PolicyRow | undefined): KVCache {
+function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, own: PolicyEntry | undefined): KVCache {
   if (own && own.name !== policy)
     throw new SnapshotError(`the cache was saved under the policy ${policy}, but ${own.name} was passed in`);
   // Before memory is allocated for as many rows as the header says.
@@ -320,8 +320,8 @@ function openRow(cache: KVCache, row: number, tokens: Int32Array, saved: Header[
 }
 
 /** Those of the saved options that the policy takes: older versions saved others, too, which meant nothing. */
-function takenOptions(options: Header['options'], row: PolicyRow | undefined): AnyCacheOptions {
-  const known = { ...COMMON_OPTIONS, ...row?.options };
+function takenOptions(options: Header['options'], entry: PolicyEntry | undefined): AnyCacheOptions {
+  const known = { ...COMMON_OPTIONS, ...entry?.options };
   const taken = Object.entries(options).filter(([name]) => name in known);
   return Object.fromEntries(taken) as unknown as AnyCacheOptions;
 }

@@ -13,7 +13,7 @@ import type { BufferKind } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { dense } from '../kvcache/policies/dense.ts';
 import { type AnyCacheOptions, POLICIES } from '../kvcache/policies.ts';
-import type { Policy, PolicyRow } from '../kvcache/policy/policy.ts';
+import type { Policy, PolicyEntry } from '../kvcache/policy/policy.ts';
 import { defaultEngine } from '../load/engines-node.ts';
 import { loadModel } from '../node.ts';
 import { InputError } from '../util/errors.ts';
@@ -70,7 +70,7 @@ const takenBy = (policy: string, options: object): object => {
 };
 
 /** A policy that decides by itself, outside of the frame. Layers share their slots. */
-const bare = (name: string, rules: Pick<Policy, 'overflows' | 'select'>): PolicyRow => ({
+const bare = (name: string, rules: Pick<Policy, 'overflows' | 'select'>): PolicyEntry => ({
   name,
   summary: '',
   options: {},

@@ -3,8 +3,8 @@
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { isPolicyRow } from '../kvcache/policy/define-policy.ts';
-import type { PolicyChoice, PolicyRow } from '../kvcache/policy/policy.ts';
+import { isPolicyEntry } from '../kvcache/policy/define-policy.ts';
+import type { PolicyChoice, PolicyEntry } from '../kvcache/policy/policy.ts';
 import { disposedError } from '../util/disposed.ts';
 import { InputError } from '../util/errors.ts';
 import type { CacheRef } from './protocol.ts';
@@ -55,7 +55,7 @@ export async function withPolicy(options: Partial<AnyCacheOptions>): Promise<Par
 }
 
 /** @throws InputError where a module can't be loaded, or its default export is no policy. */
-export async function importPolicy(url: string | URL): Promise<PolicyRow | PolicyChoice> {
+export async function importPolicy(url: string | URL): Promise<PolicyEntry | PolicyChoice> {
   let module: { readonly default?: unknown };
   try {
     module = await import(/* @vite-ignore */ String(url));
@@ -63,10 +63,10 @@ export async function importPolicy(url: string | URL): Promise<PolicyRow | Polic
     throw new InputError(`the policy module ${url} can't be loaded: ${(cause as Error).message}`, { cause });
   }
   const policy = module.default;
-  const isChoice = typeof policy === 'object' && policy !== null && 'row' in policy && isPolicyRow(policy.row);
-  if (!isChoice && !isPolicyRow(policy))
+  const isChoice = typeof policy === 'object' && policy !== null && 'entry' in policy && isPolicyEntry(policy.entry);
+  if (!isChoice && !isPolicyEntry(policy))
     throw new InputError(
       `the policy module ${url} must export a policy by default: export default definePolicy({ … })`,
     );
-  return policy as PolicyRow | PolicyChoice;
+  return policy as PolicyEntry | PolicyChoice;
 }

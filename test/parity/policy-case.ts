@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { logSoftmaxAt } from '../../src/engine/sampling/sampler.ts';
 import { type AnyCacheOptions, findPolicy } from '../../src/kvcache/policies.ts';
-import type { PolicyRow } from '../../src/kvcache/policy/policy.ts';
+import type { PolicyEntry } from '../../src/kvcache/policy/policy.ts';
 import { type KVCache, type LanguageModel, loadModel } from '../../src/node.ts';
 import { range } from '../../src/util/numbers.ts';
 import type { CaseContext, CaseKind, CaseResult } from './case.ts';
@@ -112,7 +112,7 @@ const WAYS = 64;
  * Searches for choices among equal values that give the reference's losses, positions and scores. Each chunk's losses
  * judge the choices before it; what the reference holds at its end says which choices to try first.
  */
-async function runChoosing(model: LanguageModel, golden: PolicyCase, policy: PolicyRow, breaker: TieBreaker) {
+async function runChoosing(model: LanguageModel, golden: PolicyCase, policy: PolicyEntry, breaker: TieBreaker) {
   const empty = model.createCache({ ...cacheOptions(golden), policy });
   let paths: Path[] = [{ cache: empty, error: 0, off: 0, ties: 0 }];
   let at = 0;

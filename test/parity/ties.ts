@@ -6,7 +6,7 @@
  */
 import { POLICIES } from '../../src/kvcache/policies.ts';
 import type { FramedPolicy } from '../../src/kvcache/policy/frame.ts';
-import type { PolicyRow } from '../../src/kvcache/policy/policy.ts';
+import type { PolicyEntry } from '../../src/kvcache/policy/policy.ts';
 import { isSafe } from '../../src/kvcache/policy/select.ts';
 import type { GroupView, LayerView } from '../../src/kvcache/policy/view.ts';
 import { range } from '../../src/util/numbers.ts';
@@ -37,7 +37,7 @@ export interface TieBreaker {
 }
 
 /** A policy of the table that asks where values are equal. null: it has no values. */
-export function tieAware(policy: string, breaker: TieBreaker): PolicyRow | null {
+export function tieAware(policy: string, breaker: TieBreaker): PolicyEntry | null {
   const row = POLICIES[policy];
   if (!row || !('ada' in row.options)) return null;
   return {

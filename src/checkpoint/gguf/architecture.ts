@@ -1,5 +1,5 @@
 /**
- * @file What a row of the table of GGUF architectures is: how metadata become a config.json, and tensors get Hugging
+ * @file What an entry of the table of GGUF architectures is: how metadata become a config.json, and tensors get Hugging
  * Face's names.
  */
 import { range } from '../../util/numbers.ts';

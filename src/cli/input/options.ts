@@ -12,10 +12,10 @@ import {
   type BufferChoice,
   type BufferKind,
   checkCacheOptions,
-  isPolicyRow,
+  isPolicyEntry,
   POLICIES,
   type PolicyDefinition,
-  type PolicyRow,
+  type PolicyEntry,
   readCacheBytes,
 } from '../../exports/policies.ts';
 import { definePolicy, InputError, type WeightChoice } from '../../index.ts';
@@ -278,7 +278,7 @@ function policyList(): string {
  */
 export async function cacheOptions(
   flags: CacheFlags,
-): Promise<Partial<AnyCacheOptions> & { readonly policy?: string | PolicyRow }> {
+): Promise<Partial<AnyCacheOptions> & { readonly policy?: string | PolicyEntry }> {
   const { cacheLength, cacheBytes, sinks, cacheBuffer: buffer, cacheOption = {} } = flags;
   const isBounded = [cacheLength, cacheBytes, sinks].some((given) => given !== undefined);
   const name = flags.cachePolicy ?? (isBounded ? 'lastrec' : 'dense');
@@ -297,7 +297,7 @@ export async function cacheOptions(
  * A policy by its name, or the default export of a module: what `definePolicy` takes, or what it gives.
  * @throws UsageError where there is none.
  */
-export async function findPolicy(name: string): Promise<string | PolicyRow> {
+export async function findPolicy(name: string): Promise<string | PolicyEntry> {
   const plain = /^ada\((.*)\)$/.exec(name)?.[1] ?? name;
   if (Object.hasOwn(POLICIES, plain)) return name;
   if (/^(mix|routed)\(.*\)$/.test(plain)) {
@@ -317,7 +317,7 @@ export async function findPolicy(name: string): Promise<string | PolicyRow> {
     throw new UsageError(`the cache policy ${name} can't be loaded: ${(cause as Error).message}`, { cause });
   }
   const found = module.default;
-  if (isPolicyRow(found)) return found;
+  if (isPolicyEntry(found)) return found;
   if (typeof found !== 'object' || found === null)
     throw new UsageError(
       `${name} exports no cache policy: its default export must be one, as definePolicy takes or gives it`,

@@ -6,7 +6,7 @@ import type { Config } from '../../config/config.ts';
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../../kvcache/policies.ts';
 import { definePolicy } from '../../kvcache/policy/define-policy.ts';
-import type { PolicyRow } from '../../kvcache/policy/policy.ts';
+import type { PolicyEntry } from '../../kvcache/policy/policy.ts';
 import type { LayerView } from '../../kvcache/policy/view.ts';
 import {
   CALIBRATION_VERSION,
@@ -73,7 +73,7 @@ const LEAST_LOG = -40;
  * Keeps all, each layer and group in slots of its own.
  * @param observe is called for each layer of a step, with maxima of weights.
  */
-const measuring = (observe: (layer: LayerView) => void): PolicyRow =>
+const measuring = (observe: (layer: LayerView) => void): PolicyEntry =>
   definePolicy({
     name: 'calibration',
     summary: 'keeps every token, while a model is calibrated',

@@ -5,7 +5,7 @@ import { InputError } from '../../util/errors.ts';
 import { closestName } from '../../util/option-names.ts';
 import { FRAME_OPTIONS, type FrameOptions, framePolicy } from './frame.ts';
 import { type Need, REDUCTIONS } from './needs.ts';
-import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
+import type { PolicyEntry, PolicyRules, PolicySetup } from './policy.ts';
 
 /** What a policy says of itself. At least one of `score`, `rank` and `keep` must be there, or `setup`. */
 export interface PolicyDefinition<Options extends object = Readonly<Record<string, unknown>>> extends PolicyRules {
@@ -29,7 +29,7 @@ export interface PolicyDefinition<Options extends object = Readonly<Record<strin
  */
 export function definePolicy<Options extends object = Readonly<Record<string, unknown>>>(
   definition: PolicyDefinition<Options>,
-): PolicyRow {
+): PolicyEntry {
   const { name, summary = 'a policy of your own', options = {}, frame = FRAME, setup } = definition;
   if (typeof name !== 'string' || name === '') throw new InputError('a policy needs a name');
   for (const field of Object.keys(definition))
@@ -58,7 +58,7 @@ export function definePolicy<Options extends object = Readonly<Record<string, un
 }
 
 /** Whether something is a policy, as {@link definePolicy} makes them. */
-export function isPolicyRow(value: unknown): value is PolicyRow {
+export function isPolicyEntry(value: unknown): value is PolicyEntry {
   return typeof value === 'object' && value !== null && 'name' in value && 'create' in value;
 }
 

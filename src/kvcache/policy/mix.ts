@@ -3,7 +3,7 @@
  */
 import { InputError } from '../../util/errors.ts';
 import { definePolicy } from './define-policy.ts';
-import type { PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
+import type { PolicyEntry, PolicyRules, PolicySetup } from './policy.ts';
 import { commonStateType, PartStates, PolicyPart, rulesOfAll } from './policy-part.ts';
 import type { GroupView } from './view.ts';
 
@@ -12,29 +12,29 @@ import type { GroupView } from './view.ts';
  * rank 0. Sinks and recent tokens are the largest of theirs. {@link KVCache.scores} tells the first one's.
  * @throws InputError for policies that have no scores, or decide for several groups or layers at once.
  */
-export function mixPolicies(rows: readonly PolicyRow[]): PolicyRow {
-  const name = `mix(${rows.map((row) => row.name).join(', ')})`;
-  if (rows.length < 2) throw new InputError(`${name}: to mix takes two policies at least`);
-  for (const row of rows)
-    if (!row.rules || !('ada' in row.options))
-      throw new InputError(`${name}: the policy ${row.name} has no scores that could be mixed`);
+export function mixPolicies(entries: readonly PolicyEntry[]): PolicyEntry {
+  const name = `mix(${entries.map((entry) => entry.name).join(', ')})`;
+  if (entries.length < 2) throw new InputError(`${name}: to mix takes two policies at least`);
+  for (const entry of entries)
+    if (!entry.rules || !('ada' in entry.options))
+      throw new InputError(`${name}: the policy ${entry.name} has no scores that could be mixed`);
   return definePolicy<object>({
     name,
-    summary: `${rows.map((row) => row.name).join(' and ')}, by the sum of ranks`,
-    options: Object.assign({}, ...rows.map(({ options }) => options)),
-    setup: (setup) => mixedRules(name, rows, setup as PolicySetup),
+    summary: `${entries.map((entry) => entry.name).join(' and ')}, by the sum of ranks`,
+    options: Object.assign({}, ...entries.map(({ options }) => options)),
+    setup: (setup) => mixedRules(name, entries, setup as PolicySetup),
   });
 }
 
-function mixedRules(name: string, rows: readonly PolicyRow[], setup: PolicySetup): PolicyRules {
+function mixedRules(name: string, entries: readonly PolicyEntry[], setup: PolicySetup): PolicyRules {
   const { layers } = setup.shape;
   const parts: PolicyPart[] = [];
   const states = new PartStates(layers.length);
-  for (const row of rows) {
-    const part = new PolicyPart(row, setup, states.next);
+  for (const entry of entries) {
+    const part = new PolicyPart(entry, setup, states.next);
     const { rules } = part;
     if (rules.perGroup === false || rules.sharing === 'by-window' || rules.keep || rules.budget || rules.startsWhole)
-      throw new InputError(`${name}: the policy ${row.name} has no scores of each group that could be mixed`);
+      throw new InputError(`${name}: the policy ${entry.name} has no scores of each group that could be mixed`);
     parts.push(part);
     states.add(part, (l) => layers[l].slots);
   }

@@ -5,7 +5,7 @@
 import type { SlotStateType } from '../slots/slots.ts';
 import { checkValues, rankBy, rests } from './frame.ts';
 import type { Need } from './needs.ts';
-import type { ChunkStart, PolicyRow, PolicyRules, PolicySetup } from './policy.ts';
+import type { ChunkStart, PolicyEntry, PolicyRules, PolicySetup } from './policy.ts';
 import type { GroupView, LayerView } from './view.ts';
 
 /** What a part is given of one layer, and of which. */
@@ -50,13 +50,13 @@ export class PolicyPart {
   #needs: readonly Need[] = [];
 
   constructor(
-    row: PolicyRow,
+    entry: PolicyEntry,
     setup: PolicySetup,
     offsets: PartOffsets,
     members: ((layer: number) => readonly number[]) | null = null,
   ) {
-    this.name = row.name;
-    this.rules = row.rules!(members ? { ...setup, shape: shapeOf(setup, members) } : setup);
+    this.name = entry.name;
+    this.rules = entry.rules!(members ? { ...setup, shape: shapeOf(setup, members) } : setup);
     this.#offsets = offsets;
     this.#members = members;
   }

@@ -103,7 +103,7 @@ export interface PolicySetup<Options extends object = Readonly<Record<string, un
 }
 
 /** A policy as the table of policies holds it. */
-export interface PolicyRow {
+export interface PolicyEntry {
   readonly name: string;
   readonly summary: string;
   /** Options that it takes, and what they mean. Others are refused by name. */
@@ -121,7 +121,7 @@ export interface PolicyRow {
 
 /** A policy with options of its own, as the functions of `keyhold/policies` give it. */
 export interface PolicyChoice {
-  readonly row: PolicyRow;
+  readonly entry: PolicyEntry;
   readonly options: Readonly<Record<string, unknown>>;
 }
 

@@ -6,7 +6,7 @@ import { InputError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';
 import type { CacheOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
-import type { PolicyRow, PolicyRules, PolicySetup } from '../policy/policy.ts';
+import type { PolicyEntry, PolicyRules, PolicySetup } from '../policy/policy.ts';
 import { PartStates, PolicyPart, rulesOfAll } from '../policy/policy-part.ts';
 import { checkRoutes, type RouteOptions, type Routes, routesOf } from './routes.ts';
 
@@ -34,18 +34,19 @@ const SINKS = 4;
 const RECENT = { retrieval: 0.1, local: 0.5 };
 
 /** Whether a policy distributes slots by a calibration. */
-export const isRouted = (row: PolicyRow): boolean => 'routes' in row.options;
+export const isRouted = (entry: PolicyEntry): boolean => 'routes' in entry.options;
 
 /**
  * @param name of the policy.
  * @throws InputError for policies that can't decide about single groups.
  */
-export function routedPolicy(retrieval: PolicyRow, local: PolicyRow, name?: string): PolicyRow {
+export function routedPolicy(retrieval: PolicyEntry, local: PolicyEntry, name?: string): PolicyEntry {
   const full = `routed(${retrieval.name}, ${local.name})`;
-  for (const row of [retrieval, local])
-    if (!row.rules || isRouted(row)) throw new InputError(`${full}: ${row.name} can't decide about single groups`);
+  for (const entry of [retrieval, local])
+    if (!entry.rules || isRouted(entry))
+      throw new InputError(`${full}: ${entry.name} can't decide about single groups`);
   const { sinks: _s, recent: _r, ada: _a, ...taken } = { ...retrieval.options, ...local.options };
-  const row = definePolicy<RoutedOptions>({
+  const entry = definePolicy<RoutedOptions>({
     name: name ?? full,
     summary: 'slots for the query groups that read the past',
     options: { ...OPTIONS, ...taken },
@@ -53,16 +54,16 @@ export function routedPolicy(retrieval: PolicyRow, local: PolicyRow, name?: stri
     setup: (setup) => routedRules(full, retrieval, local, setup as unknown as PolicySetup<RoutedOptions>),
   });
   return {
-    ...row,
+    ...entry,
     settle: ({ options, shape, cacheLength }) => {
       const { table, length, beta, floor, threshold, ...rest } = options as Partial<RoutedOptions>;
       if (rest.routes !== undefined) {
-        if (table !== undefined) throw new InputError(`${row.name} takes a table or routes, not both`);
+        if (table !== undefined) throw new InputError(`${entry.name} takes a table or routes, not both`);
         return rest;
       }
       if (table === undefined)
         throw new InputError(
-          `${row.name} needs a calibration of the model: await model.calibrate() first, or give its result as the option "table"`,
+          `${entry.name} needs a calibration of the model: await model.calibrate() first, or give its result as the option "table"`,
         );
       return { ...rest, routes: routesOf(table, shape, cacheLength, { length, beta, floor, threshold }) };
     },
@@ -79,8 +80,8 @@ interface Route {
 
 function routedRules(
   name: string,
-  retrieval: PolicyRow,
-  local: PolicyRow,
+  retrieval: PolicyEntry,
+  local: PolicyEntry,
   { shape, options, cacheLength, buffer }: PolicySetup<RoutedOptions>,
 ): PolicyRules {
   if (!options.routes) throw new InputError(`${name} needs routes: make the cache with createCache`);
@@ -93,14 +94,14 @@ function routedRules(
     return (layer: number) => all[layer];
   };
   const states = new PartStates(shape.layers.length);
-  const routeOf = (row: PolicyRow, wanted: number, recent: number): Route => {
+  const routeOf = (entry: PolicyEntry, wanted: number, recent: number): Route => {
     const members = membersOf(wanted);
     // What a policy derives from the budget must hold in the smallest of its groups.
     const budgets = shape.layers.flatMap((_, l) => members(l).map((g) => slotsOf(l, g)));
     const smallest = Math.min(cacheLength, ...budgets);
-    const setup = { shape, options: partOptions(row, options, smallest, recent), cacheLength: smallest, buffer };
+    const setup = { shape, options: partOptions(entry, options, smallest, recent), cacheLength: smallest, buffer };
     // A slot is of one group, so the parts' numbers of slots share their memory.
-    const part = new PolicyPart(row, setup, { ...states.next, slotState: 0 }, members);
+    const part = new PolicyPart(entry, setup, { ...states.next, slotState: 0 }, members);
     checkPart(name, part);
     states.add(part, (l) => members(l).length > 0);
     return { part, members, recent };
@@ -135,17 +136,17 @@ function routedRules(
 
 /** The options of a part, for budgets as small as its smallest group's. */
 function partOptions(
-  row: PolicyRow,
+  entry: PolicyEntry,
   options: RoutedOptions,
   smallest: number,
   recent: number,
 ): Record<string, unknown> {
   const own = Object.fromEntries(
-    Object.entries(options).filter(([name]) => name in row.options && !(name in OPTIONS) && name !== 'sinks'),
+    Object.entries(options).filter(([name]) => name in entry.options && !(name in OPTIONS) && name !== 'sinks'),
   );
   const newest = Math.max(1, Math.floor(recent * smallest));
-  if ('recent' in row.options) own['recent'] = newest;
-  if ('sinks' in row.options) own['sinks'] = Math.min(SINKS, smallest - newest);
+  if ('recent' in entry.options) own['recent'] = newest;
+  if ('sinks' in entry.options) own['sinks'] = Math.min(SINKS, smallest - newest);
   return own;
 }
 

@@ -1,5 +1,5 @@
 /**
- * @file The table of GGUF architectures that are run. A new one is one row here, and its data beside.
+ * @file The table of GGUF architectures that are run. A new one is one entry here, and its data beside.
  */
 import type { Architecture } from '../architecture.ts';
 import { bloom, falcon, gpt2, gptneox, mpt, nemotron, phi2, starcoder, starcoder2 } from './classic.ts';
