@@ -95,7 +95,7 @@ export class LayerGroup {
         for (let i = 0; i < count; i++) buffer.copySlot(buffer, row, group, from + i, slot + i);
   }
 
-  /** Copies a row from another group of the same layout, or from this one. There must be memory for it. */
+  /** Copies a row from another layer group of the same layout, or from this one. There must be memory for it. */
   copyRow(source: LayerGroup, from: number, to: number): void {
     this.table.copyRow(source.table, from, to);
     this.buffers.forEach((buffer, i) => {

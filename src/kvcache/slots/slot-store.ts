@@ -47,7 +47,7 @@ export class SlotStore {
   expectedLength = 0;
   #batch: number;
   /** By name. */
-  readonly #groups: ReadonlyMap<string, LayerGroup>;
+  readonly #stored: ReadonlyMap<string, LayerGroup>;
   #undo: Map<SlotTable, TableUndo> | null = null;
 
   /** @param from a store to share the content of; empty otherwise. */
@@ -64,14 +64,14 @@ export class SlotStore {
       if (!layer.slots) return null;
       return from?.buffers[l]?.fork() ?? createBuffer(buffer, batch, layer, shape.memory);
     });
-    const groups = [...this.tables.values()].map(
+    const stored = [...this.tables.values()].map(
       (table) =>
         new LayerGroup(
           table,
           table.layers.map((l) => this.buffers[l]!),
         ),
     );
-    this.#groups = new Map(groups.map((group) => [group.table.name, group]));
+    this.#stored = new Map(stored.map((layerGroup) => [layerGroup.table.name, layerGroup]));
     const slotBytes = (table: SlotTable, g: number) => this.#bytesOf(table, g) + 4 + table.slotStateBytes;
     const { followsLength } = layout;
     this.limits = new SlotLimits([...this.tables.values()], { ...spec, followsLength, slotBytes });
@@ -118,12 +118,12 @@ export class SlotStore {
    * @param length of the rows.
    */
   open(tokens = 0, length = 0): void {
-    for (const group of this.#groups.values()) {
-      const { batch, filled } = group.table;
-      const most = (g: number) => Math.max(...range(batch).map((row) => filled[group.table.groupIndex(row, g)]));
-      const limits = this.limits.memoryFor(group.table, length + tokens, batch);
+    for (const layerGroup of this.#stored.values()) {
+      const { batch, filled } = layerGroup.table;
+      const most = (g: number) => Math.max(...range(batch).map((row) => filled[layerGroup.table.groupIndex(row, g)]));
+      const limits = this.limits.memoryFor(layerGroup.table, length + tokens, batch);
       const wanted = (g: number) => Math.max(1, this.limits.withChunk(limits[g], most(g) + tokens));
-      this.#grow(group, tokens === 0 ? () => 1 : wanted, limits, tokens === 0 ? 1 : this.spec.growth);
+      this.#grow(layerGroup, tokens === 0 ? () => 1 : wanted, limits, tokens === 0 ? 1 : this.spec.growth);
     }
   }
 
@@ -131,9 +131,9 @@ export class SlotStore {
   clear(): void {
     this.own();
     for (const row of range(this.#batch)) this.clearRow(row);
-    for (const group of this.#groups.values()) {
-      group.resize(this.#batch, 0);
-      group.table.trimRopePositions();
+    for (const layerGroup of this.#stored.values()) {
+      layerGroup.resize(this.#batch, 0);
+      layerGroup.table.trimRopePositions();
     }
     this.expectedLength = 0;
     this.#undo = null;
@@ -141,10 +141,10 @@ export class SlotStore {
 
   clearRow(row: number): void {
     this.own();
-    for (const group of this.#groups.values())
-      for (let g = 0; g < group.table.groups; g++) {
-        group.free(row, g, 0);
-        group.table.evicted[group.table.groupIndex(row, g)] = 0;
+    for (const layerGroup of this.#stored.values())
+      for (let g = 0; g < layerGroup.table.groups; g++) {
+        layerGroup.free(row, g, 0);
+        layerGroup.table.evicted[layerGroup.table.groupIndex(row, g)] = 0;
       }
     this.states.clearRow(row);
     this.crossAttention.clearRow(row);
@@ -154,7 +154,7 @@ export class SlotStore {
   setBatch(batch: number): void {
     for (let row = batch; row < this.#batch; row++) this.clearRow(row);
     this.#batch = batch;
-    for (const group of this.#groups.values()) group.resize(batch, group.table.capacities);
+    for (const layerGroup of this.#stored.values()) layerGroup.resize(batch, layerGroup.table.capacities);
     this.states.setBatch(batch);
     this.crossAttention.setBatch(batch);
     this.#undo = null;
@@ -163,13 +163,13 @@ export class SlotStore {
   /** Copies a row from another store of the same layout, or from this one. */
   copyRow(source: SlotStore, from: number, to: number): void {
     this.own();
-    for (const [name, group] of this.#groups) {
-      const other = source.#groups.get(name)!;
+    for (const [name, layerGroup] of this.#stored) {
+      const other = source.#stored.get(name)!;
       const { filled } = other.table;
-      this.#grow(group, (g) => filled[other.table.groupIndex(from, g)], this.limits.most(group.table), 1);
-      group.copyRow(other, from, to);
+      this.#grow(layerGroup, (g) => filled[other.table.groupIndex(from, g)], this.limits.most(layerGroup.table), 1);
+      layerGroup.copyRow(other, from, to);
       // What the row was copied onto may have had more slots of a group that follows the length.
-      if (this.limits.followLength && this.#batch === 1) group.keepWithin([...group.table.filledOf(to)]);
+      if (this.limits.followLength && this.#batch === 1) layerGroup.keepWithin([...layerGroup.table.filledOf(to)]);
     }
     this.states.copyRow(source.states, from, to);
     this.crossAttention.copyRow(source.crossAttention, from, to);
@@ -178,7 +178,7 @@ export class SlotStore {
   /** Gives memory back that no row needs any more, as after long rows have left. */
   trim(): void {
     this.own();
-    for (const group of this.#groups.values()) group.shrink(this.spec.growth);
+    for (const layerGroup of this.#stored.values()) layerGroup.shrink(this.spec.growth);
   }
 
   /**
@@ -208,14 +208,16 @@ export class SlotStore {
   /** A chunk begins for some rows: it will be possible to take it back. */
   begin(rows: readonly number[]): void {
     this.own();
-    this.#undo ??= new Map([...this.#groups.values()].map((group) => [group.table, new TableUndo(group)]));
+    this.#undo ??= new Map(
+      [...this.#stored.values()].map((layerGroup) => [layerGroup.table, new TableUndo(layerGroup)]),
+    );
     for (const undo of this.#undo.values()) undo.begin(rows);
   }
 
   /** Carries a plan out for one row and table. @param ropePosition that the chunk's first key is rotated to. */
   apply(plan: StepPlan, table: SlotTable, row: number, chunk: ChunkOutputs, first: number, ropePosition: number): void {
     const undo = this.#undo!.get(table)!;
-    const stored = this.#groups.get(table.name)!;
+    const stored = this.#stored.get(table.name)!;
     for (const { group: g, held, slotState } of plan.groups)
       if (!table.hasState(row, g, slotState, held)) {
         undo.saveState(row, g);
@@ -223,7 +225,7 @@ export class SlotStore {
       }
     const limits = this.limits.memoryFor(table, first + chunk.tokens[row].length, this.#batch);
     this.#grow(stored, (g) => plan.groups[g].kept, limits);
-    for (const { overwritten } of plan.groups) undo.makeRoom(overwritten);
+    for (const { overwritten } of plan.groups) undo.reserve(overwritten);
     for (const group of plan.groups) {
       const { group: g, held, kept, moves, writes, slotState } = group;
       for (let slot = kept; slot < held; slot++) undo.save(row, g, slot);
@@ -264,10 +266,10 @@ export class SlotStore {
   /** Makes a row's slots what they were before the last chunk. */
   revert(row: number): void {
     this.own();
-    for (const group of this.#groups.values()) {
-      const undo = this.#undo!.get(group.table)!;
+    for (const layerGroup of this.#stored.values()) {
+      const undo = this.#undo!.get(layerGroup.table)!;
       // Memory may have been given back since.
-      this.#grow(group, (g) => undo.slotsBefore(row, g), this.limits.most(group.table), 1);
+      this.#grow(layerGroup, (g) => undo.slotsBefore(row, g), this.limits.most(layerGroup.table), 1);
       undo.revert(row);
     }
   }
@@ -277,18 +279,18 @@ export class SlotStore {
    * was saved.
    */
   ensure(table: SlotTable, slotsOf: (group: number) => number, length: number): void {
-    this.#grow(this.#groups.get(table.name)!, slotsOf, this.limits.memoryFor(table, length, this.#batch));
+    this.#grow(this.#stored.get(table.name)!, slotsOf, this.limits.memoryFor(table, length, this.#batch));
   }
 
   /** Frees the slots of positions from `length` on. */
   dropFrom(row: number, length: number): void {
     this.own();
-    for (const group of this.#groups.values()) group.freeFrom(row, length);
+    for (const layerGroup of this.#stored.values()) layerGroup.freeFrom(row, length);
   }
 
   /** @param step slots by which memory grows. */
   #grow(
-    group: LayerGroup,
+    layerGroup: LayerGroup,
     slotsOf: (group: number) => number,
     limits: readonly number[],
     step = this.spec.growth,
@@ -299,11 +301,11 @@ export class SlotStore {
     const expected = Math.ceil(this.expectedLength / growth) * growth;
     // Spare slots are part of it: all of the cache was copied when the first chunk was written to them, twice the
     // memory for a while.
-    group.grow(slotsOf, { step, limits, expected, most: this.limits.withSpare(Math.max(...limits)) });
+    layerGroup.grow(slotsOf, { step, limits, expected, most: this.limits.withSpare(Math.max(...limits)) });
   }
 
   #bytesOf(table: SlotTable, group: number): number {
-    return this.#groups.get(table.name)!.slotBytes(group);
+    return this.#stored.get(table.name)!.slotBytes(group);
   }
 
   #makeTable(name: string): SlotTable {

@@ -93,7 +93,7 @@ export class TableUndo {
   }
 
   /** Makes memory for so many slots of each group, before they are given to {@link save}. */
-  makeRoom(slots: number): void {
+  reserve(slots: number): void {
     if (slots > this.slots) this.#resize(this.#table.batch, Math.max(KEPT_UNDO_SLOTS, slots));
   }
 
