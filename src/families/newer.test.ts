@@ -149,7 +149,9 @@ describe('gemma4', () => {
 
   it('keeps its table of layers in the format of the other matrices, which is most of a small model', () => {
     for (const format of ['int4', 'int8'] as const) {
-      const table = paramsOf({ config: read('gemma4-multimodal'), format, parts: FURTHER }).find(({ name }) => name === 'wte_layers.weight');
+      const table = paramsOf({ config: read('gemma4-multimodal'), format, parts: FURTHER }).find(
+        ({ name }) => name === 'wte_layers.weight',
+      );
       expect(table).toMatchObject({ role: 'embedding', format, shape: [97, 64] });
     }
   });
