@@ -67,6 +67,10 @@ describe('ChatTemplate', () => {
     expect(() => new ChatTemplate('{{ messages | nonesuch }}').render([USER])).toThrow(
       /fails on these messages: .*No filter named 'nonesuch'/,
     );
+    const parts = { role: 'user', content: [{ type: 'text', text: 'x' }] } as never;
+    expect(() => new ChatTemplate("{{ 'a' + messages[0].content }}").render([parts])).toThrow(
+      /and 'list'; the content of message 0 is an array, and most templates take a text only$/,
+    );
   });
 });
 

@@ -4,6 +4,7 @@
 import type { ChatMessage, MessageTemplate, RenderOptions } from '../engine/messages.ts';
 import { tokenText, tokenTexts } from '../tokenizer/check-json.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
+import { shown } from '../util/option-names.ts';
 import { JinjaError, RaisedError } from './jinja/errors.ts';
 import { Template } from './jinja/template.ts';
 import { namedTemplates, type TemplateSources } from './template-sources.ts';
@@ -64,7 +65,7 @@ export class ChatTemplate implements MessageTemplate {
     } catch (cause) {
       if (!(cause instanceof JinjaError)) throw cause;
       const what = cause instanceof RaisedError ? 'does not take these messages' : 'fails on these messages';
-      throw new InputError(`the chat template ${what}: ${cause.message}`, { cause });
+      throw new InputError(`the chat template ${what}: ${cause.message}${otherContent(messages)}`, { cause });
     }
   }
 
@@ -98,6 +99,13 @@ function specialTokens(config: Readonly<Record<string, unknown>>): Record<string
   const more = tokenTexts(config['additional_special_tokens'], 'additional_special_tokens');
   if (more.length > 0) out['additional_special_tokens'] = more;
   return out;
+}
+
+/** Names a message whose content is no text, which few templates take: that is then the likely cause. */
+function otherContent(messages: readonly ChatMessage[]): string {
+  const at = messages.findIndex(({ content }) => typeof content !== 'string' && content !== undefined);
+  if (at < 0) return '';
+  return `; the content of message ${at} is ${shown(messages[at].content)}, and most templates take a text only`;
 }
 
 function checkMessages(messages: readonly ChatMessage[]): void {

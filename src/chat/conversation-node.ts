@@ -49,6 +49,8 @@ async function readSaved(path: string): Promise<v.InferOutput<typeof Saved>> {
   try {
     return v.parse(Saved, JSON.parse(await readFile(path, 'utf8')));
   } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT')
+      throw new SnapshotError(`${path}: does not exist`, { cause });
     throw new SnapshotError(`${path}: this is not a saved conversation: ${(cause as Error).message}`, { cause });
   }
 }

@@ -23,7 +23,7 @@ import type { CalibrateOptions } from './calibration/calibrate.ts';
 import { type CalibrationStore, Calibrations } from './calibration/calibrations.ts';
 import { type GenerationDefaults, generationDefaults } from './defaults.ts';
 import { Generation } from './generation.ts';
-import { answerEnds, type ChatMessage, type MessageRenderer, type MessageTemplate } from './messages.ts';
+import { answerEnds, type ChatMessage, checkChat, type MessageRenderer, type MessageTemplate } from './messages.ts';
 import type { DecoderModel } from './model.ts';
 import type { GenerateOptions, Prompt } from './options.ts';
 import { optionsOf, requestOf, resolveCache } from './prompt.ts';
@@ -279,7 +279,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws InputError for a model without a chat template, messages that it does not take, options out of range.
    */
   chat(messages: readonly ChatMessage[], options: GenerateOptions = {}): Generation {
-    return this.generate(messages, options);
+    return this.generate(checkChat(messages), options);
   }
 
   /**

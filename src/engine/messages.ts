@@ -105,3 +105,16 @@ export function messagesPrompt(model: ChatModel, messages: readonly ChatMessage[
   const text = templateOf(model, options).render(messages, options);
   return { text, tokens: model.tokenizer.encode(text, { addSpecialTokens: false }) };
 }
+
+/**
+ * The messages that were given to `chat`. A text would be read without the template, so that the model goes on with the
+ * question in place of an answer.
+ * @throws InputError for what is no list of messages.
+ */
+export function checkChat(messages: readonly ChatMessage[]): readonly ChatMessage[] {
+  if (Array.isArray(messages) && messages.every((message) => typeof message === 'object')) return messages;
+  throw new InputError(
+    `chat takes a list of messages, such as [{ role: 'user', content: 'Hello' }], but got ${shown(messages)}` +
+      (typeof messages === 'string' ? '; generate goes on with a text' : ''),
+  );
+}

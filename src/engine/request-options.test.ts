@@ -29,6 +29,10 @@ describe('options that there are not', () => {
     [{ temperature: '1' }, 'temperature of generate must be a number, but is "1"'],
     [{ speculate: 'yes' }, 'speculate of generate must be true, false or an object, but is "yes"'],
     [{ cache: { cacheLength: '64' } }, 'cacheLength must be a whole number of at least 1, but is "64"'],
+    [
+      { onTextChunk: () => {} },
+      'generate has no option onTextChunk; it is called for await (const { text } of …) here',
+    ],
     [{ json: true }, "generate has no option json; it is called format: { type: 'json' } here"],
   ])('are refused where %o has another type', (options, message) => {
     expect(() => model.generate('x', wrong(options))).toThrow(message);
@@ -39,6 +43,13 @@ describe('options that there are not', () => {
       /^a prompt must be a string, token ids, or messages, but is/,
     );
   });
+
+  it.each(['Hello', { role: 'user', content: 'Hello' }, ['Hello'], [1, 2], null])(
+    'are refused with %o as messages',
+    (messages) => {
+      expect(() => model.chat(messages as never)).toThrow(/^chat takes a list of messages, such as .*, but got /);
+    },
+  );
 
   it.each(['x', null, 5, []])('are refused with %o as options', (options) => {
     expect(() => model.createCache(options as never)).toThrow('the options of createCache must be an object, but are');

@@ -70,6 +70,16 @@ const RENAMED = {
   grammar: 'format',
   regex: "format: { type: 'regex', pattern }",
   system: "a message of role 'system'",
+  systemPrompt: "a message of role 'system'",
+  stream: 'for await (const { text } of …)',
+  streamer: 'for await (const { text } of …)',
+  onTextChunk: 'for await (const { text } of …)',
+  do_sample: 'temperature: 0 (greedy) or above',
+  contextSize: 'cache: { cacheLength }',
+  num_ctx: 'cache: { cacheLength }',
+  num_predict: 'maxNewTokens',
+  repeatPenalty: 'repetitionPenalty',
+  repeat_penalty: 'repetitionPenalty',
 } as const;
 
 const SPECULATE: OptionNames<SpeculateOptions> = {

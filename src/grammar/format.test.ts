@@ -345,6 +345,9 @@ it('refuses what is no format', () => {
   expect(refuse({ type: 'xml' })).toThrow(/json, json_schema, regex, text/);
   expect(refuse({ type: 'json', schema: {} })).toThrow(InputError);
   expect(refuse({ type: 'json_schema' })).toThrow(FormatError);
+  expect(refuse({ type: 'object' })).toThrow(
+    /but is "object"; a JSON schema is given as \{ type: 'json_schema', schema/,
+  );
   expect(refuse({ type: 'regex', pattern: 'a{3,1}' })).toThrow(/from 3 to 1/);
 });
 

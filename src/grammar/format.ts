@@ -223,7 +223,9 @@ function checkParts(format: TextFormat, path: string, depth: number): void {
     throw new FormatError(`${path} must be an object such as { type: 'json' }`);
   if (!Object.hasOwn(FIELDS, format.type))
     throw new FormatError(
-      `${path}.type must be one of ${Object.keys(FIELDS).join(', ')}, but is ${JSON.stringify((format as { type?: unknown }).type)}`,
+      `${path}.type must be one of ${Object.keys(FIELDS).join(', ')}, but is ` +
+        `${JSON.stringify((format as { type?: unknown }).type)}; a JSON schema is given as ` +
+        "{ type: 'json_schema', schema }, and { type: 'json' } is any JSON",
     );
   if (depth > MAX_NESTING) throw new FormatError(`${path} is nested deeper than ${MAX_NESTING} levels`);
   checkOptionNames(path, format, FIELDS[format.type], RENAMED);

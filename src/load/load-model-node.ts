@@ -94,6 +94,10 @@ export const RENAMED = {
   revision: 'hub: { revision }',
   token: 'hub: { token }',
   numThreads: 'threads',
+  cache_dir: 'hub: { cacheDir }',
+  progress_callback: 'onProgress',
+  local_files_only: 'hub: { offline }',
+  gpuLayers: 'device',
 } as const;
 export const LOAD_OPTIONS = {
   weights: 'string',

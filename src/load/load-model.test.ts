@@ -33,6 +33,11 @@ describe('loadModel', () => {
       'the hub has no option offlin; did you mean offline?',
     );
     await expect(load({ dtype: 'q8' })).rejects.toThrow('loadModel has no option dtype; it is called weights here');
+    await expect(load({ gpuLayers: 9 })).rejects.toThrow('loadModel has no option gpuLayers; it is called device here');
+    for (const [given, meant] of Object.entries({ q8: 'int8', fp16: 'f16', Q4_K_M: 'q4_k', itn8: 'int8' }))
+      await expect(load({ weights: given })).rejects.toThrow(
+        `there is no weight format "${given}"; did you mean ${meant}?`,
+      );
   });
 
   it('says that a name was looked for as a path, too', async () => {

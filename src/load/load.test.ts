@@ -145,7 +145,7 @@ describe('a checkpoint is refused before its weights are read', () => {
 
   it('where a format is not known', async () => {
     expect(await refusal(InputError, 'llama', {}, 'int2' as WeightChoice)).toBe(
-      'there is no weight format "int2"; there are auto, float32, int8, int4, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4',
+      'there is no weight format "int2"; did you mean int8? There are auto, float32, int8, int4, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4',
     );
   });
 });

@@ -6,7 +6,7 @@ import type { Config } from '../config/config.ts';
 import type { Source } from '../engine/batch/request-queue.ts';
 import type { CalibrateOptions } from '../engine/calibration/calibrate.ts';
 import type { GenerationDefaults } from '../engine/defaults.ts';
-import type { ChatMessage, MessageRenderer, MessageTemplate } from '../engine/messages.ts';
+import { type ChatMessage, checkChat, type MessageRenderer, type MessageTemplate } from '../engine/messages.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from '../engine/options.ts';
 import type { ScoreResult } from '../engine/score.ts';
 import type { RestoreOptions, TextModel } from '../engine/text-model.ts';
@@ -94,7 +94,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
   }
 
   chat(messages: readonly ChatMessage[], options: WorkerGenerateOptions = {}): WorkerGeneration {
-    return this.generate(messages, options);
+    return this.generate(checkChat(messages), options);
   }
 
   /** As `generateBatch` of `LanguageModel`; requests are taken from their source when they fit. */
