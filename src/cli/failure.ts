@@ -3,7 +3,7 @@
  */
 import { inspect } from 'node:util';
 import { CommanderError } from 'commander';
-import { KeyholdError } from '../util/errors.ts';
+import { CacheFullError, KeyholdError } from '../util/errors.ts';
 import { type CliIo, Interrupted, OutputFailed, PipeClosed, shown, tell } from './io.ts';
 import { styleOf } from './output/style.ts';
 
@@ -45,6 +45,7 @@ export function tellFailure(io: CliIo, error: unknown, verbose: boolean): number
   const expected = error instanceof KeyholdError || error instanceof UsageError;
   const message = oneLine(error instanceof Error ? error.message : String(error));
   tell(io, `${style.red('error:')} ${shown(message, io.stderr)}`);
+  if (error instanceof CacheFullError) tell(io, '  such as --cache-policy lastrec --cache-length 1024');
   if (error instanceof UsageError) for (const line of error.details) tell(io, `  ${line}`);
   if (verbose) tell(io, style.dim(inspect(error)));
   else if (!expected)

@@ -134,7 +134,9 @@ describe('keyhold generate', () => {
     expect(stderr).toMatch(/7 tokens in .* length reached/);
     const tooLong = await keyhold(['generate', PROMPT, '-p', 'dense', '-c', '2', '-t', '0', '--json']);
     expect(tooLong).toMatchObject({ code: 1, stdout: '' });
-    expect(tooLong.stderr).toMatch(/error: the dense cache holds 0 of 2 tokens/);
+    expect(tooLong.stderr).toMatch(
+      /error: the dense cache holds 0 of 2 tokens.*\n {2}such as --cache-policy lastrec --cache-length 1024\n$/,
+    );
   });
 
   it('stops when it is told to, and tells what was written', async () => {
@@ -239,7 +241,16 @@ describe('keyhold generate refuses', () => {
     },
     { what: 'sinks beyond the context', args: ['x', '--sinks', '9999'], message: '9999 sinks leave no slot' },
     { what: 'two prompts', args: ['x', '-f', 'y'], message: 'there are two prompts' },
-    { what: 'too many words', args: ['a', 'b'], message: 'too many arguments' },
+    {
+      what: 'too many words',
+      args: ['a', 'b'],
+      message: 'there are 2 prompts: put words in quotes together, and name',
+    },
+    {
+      what: 'a model in place of a prompt',
+      args: ['models/tiny/model.safetensors'],
+      message: 'model.safetensors is a model, not a prompt: keyhold generate -m models/tiny/model.safetensors "In',
+    },
     { what: 'no prompt at a terminal', args: [], message: 'there is no prompt' },
     { what: 'an empty stop string', args: ['x', '--stop', ''], message: 'It is empty.' },
   ];

@@ -1,6 +1,7 @@
 /**
  * @file `keyhold generate`: text that goes on from a prompt.
  */
+import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { AnyCacheOptions } from '../../exports/policies.ts';
 import {
@@ -11,6 +12,7 @@ import {
   type SamplingOptions,
   type TextFormat,
 } from '../../index.ts';
+import { TINY_MODEL } from '../../util/files/shipped-node.ts';
 import { readRequests } from '../batch/batch-lines.ts';
 import { runBatch } from '../batch/prompts-file.ts';
 import { DEMO_FLAGS, DEMO_PROMPT, DemoView } from '../demo.ts';
@@ -121,10 +123,12 @@ export function addGenerate(program: Command, io: CliIo): void {
     ['a prompt from a pipe, the result for a program', 'cat notes.txt | keyhold generate --json'],
     ['a file of prompts, eight at a time', 'keyhold generate --prompts prompts.jsonl --out texts.jsonl'],
   ]);
-  command.action((prompt: string | undefined, flags: GenerateFlags) => generate(prompt, flags, io));
+  // Of several words commander says only that they are too many.
+  command.allowExcessArguments().action((_: unknown, flags: GenerateFlags) => generate(command.args, flags, io));
 }
 
-async function generate(argument: string | undefined, given: GenerateFlags, io: CliIo): Promise<void> {
+async function generate(words: readonly string[], given: GenerateFlags, io: CliIo): Promise<void> {
+  const argument = onlyPrompt(words, given);
   const flags: GenerateFlags = given.demo ? { ...DEMO_FLAGS, ...given } : given;
   const { json = false, quiet = false, demo = false } = flags;
   checkFlags(argument, flags);
@@ -205,6 +209,17 @@ async function generateMany(
     await draft?.dispose();
     await model.dispose();
   }
+}
+
+/** The prompt of the command line. @throws UsageError for several, and for what is a model's file. */
+function onlyPrompt(words: readonly string[], { model }: GenerateFlags): string | undefined {
+  const prompt: string | undefined = words[0];
+  if (words.length > 1)
+    throw new UsageError(`there are ${words.length} prompts: put words in quotes together, and name a model with -m`);
+  const isFile = /\.(gguf|safetensors)$/.test(prompt ?? '') && existsSync(prompt);
+  if (isFile && model === TINY_MODEL)
+    throw new UsageError(`${prompt} is a model, not a prompt: keyhold generate -m ${prompt} "In the beginning"`);
+  return prompt;
 }
 
 /** @throws UsageError for flags that contradict each other. */
