@@ -2,6 +2,7 @@
  * @file Byte-pair encoding: neighbours are merged, the pair that was learned first before others.
  */
 import { show } from '../util/json/show.ts';
+import { lazy } from '../util/once.ts';
 import { byteTokens } from './bytes.ts';
 import { fail, flag, type Json } from './fields.ts';
 import type { ReadMerges, TokenIds, TokenModel, Vocabulary } from './token-model.ts';
@@ -70,9 +71,7 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
   const fusesUnknown = flag(model, 'fuse_unk', false);
   const fallsBack = flag(model, 'byte_fallback', false);
   const ignoresMerges = flag(model, 'ignore_merges', false);
-  const stated = model['merges'] as readonly unknown[] | ReadMerges;
-  let packed = 'ids' in stated ? stated : null;
-  let merges = 'ids' in stated ? null : readMerges(stated, idOf, prefix);
+  const merges = mergesOf(model['merges'] as readonly unknown[] | ReadMerges, idOf, prefix);
   const known = new Map<string, readonly number[]>();
 
   const first = (word: string): number[] => {
@@ -94,9 +93,7 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
   const encode = (word: string): readonly number[] => {
     const whole = ignoresMerges ? idOf.get(word) : undefined;
     if (whole !== undefined) return [whole];
-    merges ??= tableOf(packed!.ids);
-    packed = null;
-    return mergeAll(first(word), merges);
+    return mergeAll(first(word), merges());
   };
   return (word) => {
     if (word.length > CACHED_LENGTH) return encode(word);
@@ -108,6 +105,16 @@ export function bpe(model: Json, vocabulary: Vocabulary): TokenModel {
     }
     return ids;
   };
+}
+
+/** Merges in words are checked at once. Those that were read as ids become a table with the first word. */
+function mergesOf(stated: readonly unknown[] | ReadMerges, idOf: TokenIds, prefix: string): () => MergeTable {
+  if ('ids' in stated) {
+    const { ids } = stated;
+    return lazy(() => tableOf(ids));
+  }
+  const table = readMerges(stated, idOf, prefix);
+  return () => table;
 }
 
 function tableOf(ids: Int32Array): MergeTable {

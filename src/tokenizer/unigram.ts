@@ -1,6 +1,7 @@
 /**
  * @file Unigram: of all ways to cut a text into tokens the most probable one.
  */
+import { lazy } from '../util/once.ts';
 import { byteTokens } from './bytes.ts';
 import { flag, type Json } from './fields.ts';
 import type { TokenModel, Vocabulary } from './token-model.ts';
@@ -13,15 +14,14 @@ export function unigram(model: Json, { idOf, unknown }: Vocabulary): TokenModel 
   const scores = vocab.map(([, score]) => score);
   const unknownScore = scores.reduce((low, score) => Math.min(low, score), Number.POSITIVE_INFINITY) - UNKNOWN_PENALTY;
   const fallsBack = flag(model, 'byte_fallback', false);
-  let trie: Trie | undefined;
+  const trie = lazy(() => new Trie(vocab));
 
   const ids = (token: string): readonly number[] => {
     const bytes = fallsBack ? byteTokens(token).map((byte) => idOf.get(byte)) : [];
     return bytes.length > 0 && !bytes.includes(undefined) ? (bytes as number[]) : [unknown(token)];
   };
   return (word) => {
-    trie ??= new Trie(vocab);
-    const { starts, tokens } = bestPath(word, trie, scores, unknownScore);
+    const { starts, tokens } = bestPath(word, trie(), scores, unknownScore);
     const found: (readonly number[])[] = [];
     for (let end = word.length; end > 0; ) {
       let start = starts[end];

@@ -5,10 +5,7 @@
  * Stored numbers are little-endian, as every machine that the engines run on.
  */
 import { DTYPE_BYTES, type StoredDtype } from './dtypes.ts';
-
-/** The float32 bits of each of the 65536 halves; made at first use, since many checkpoints hold none. */
-let halfTable: Uint32Array | undefined;
-let halfNumbers: Float32Array | undefined;
+import { lazy } from './once.ts';
 
 /** The bits of the float32 that equals the half with bits `half`; NaN keeps its sign and payload. */
 function halfBits(half: number): number {
@@ -23,19 +20,15 @@ function halfBits(half: number): number {
   return sign | ((113 - shift) << 23) | (((mantissa << shift) & 0x3ff) << 13);
 }
 
-function table(): Uint32Array {
-  if (halfTable === undefined) {
-    halfTable = new Uint32Array(65536);
-    for (let half = 0; half < 65536; half++) halfTable[half] = halfBits(half);
-  }
-  return halfTable;
-}
+/** The float32 bits of each of the 65536 halves; made at first use, since many checkpoints hold none. */
+const table = lazy(() => {
+  const bits = new Uint32Array(65536);
+  for (let half = 0; half < bits.length; half++) bits[half] = halfBits(half);
+  return bits;
+});
 
 /** The value of each of the 65536 halves, by its bits. */
-export function halfValues(): Float32Array {
-  halfNumbers ??= new Float32Array(table().buffer);
-  return halfNumbers;
-}
+export const halfValues = lazy(() => new Float32Array(table().buffer));
 
 const float8Tables = new Map<StoredDtype, Float32Array>();
 

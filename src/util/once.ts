@@ -10,3 +10,14 @@ export function once<T>(make: () => Promise<T>): () => Promise<T> {
     return made;
   };
 }
+
+/** Gives each caller the value of the first call. What `make` holds is free after it. */
+export function lazy<T>(make: () => T): () => T {
+  let pending: (() => T) | null = make;
+  let made: T;
+  return () => {
+    if (pending) made = pending();
+    pending = null;
+    return made;
+  };
+}

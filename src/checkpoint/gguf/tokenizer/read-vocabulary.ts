@@ -1,6 +1,7 @@
 /**
  * @file The vocabulary that a GGUF file's metadata hold.
  */
+import { lazy } from '../../../util/once.ts';
 import type { Metadata } from '../metadata.ts';
 import { specialTokenId } from '../special-tokens.ts';
 import { decodeTexts, packedAlone, textAt } from '../texts.ts';
@@ -53,15 +54,6 @@ export function readVocabulary(metadata: Metadata, architecture: string): GgufVo
       : null,
     chatTemplates: chatTemplates(metadata),
     huggingFaceJson: metadata.textOrNull('tokenizer.huggingface.json'),
-  };
-}
-
-/** What `make` gives, made once. */
-function lazy<T extends object>(make: () => T): () => T {
-  let made: T | undefined;
-  return () => {
-    made ??= make();
-    return made;
   };
 }
 
