@@ -6,13 +6,14 @@ import { byId, element } from './dom.ts';
 
 const NAMES: Readonly<Record<Device, string>> = { wasm: 'WebAssembly', webgpu: 'WebGPU' };
 
-/** @param onChange another device was chosen. @returns the chosen device. */
-export function showDevices(onChange: () => void): () => Device {
+/** @param chosen before. @param onChange another device was chosen. @returns the chosen device. */
+export function showDevices(chosen: string | undefined, onChange: () => void): () => Device {
   const select = byId<HTMLSelectElement>('device');
   const options = Object.entries(NAMES).map(([value, name]) => element('option', { value }, [name]));
   // Whether there is a graphics card is asked when it is chosen: browsers warn in the console where there is none.
   options[1].disabled = !('gpu' in navigator);
   select.replaceChildren(...options);
+  if (options.some(({ value, disabled }) => value === chosen && !disabled)) select.value = chosen!;
   select.addEventListener('change', onChange);
   return () => select.value as Device;
 }

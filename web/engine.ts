@@ -17,7 +17,7 @@ export interface TextPiece {
 }
 
 export type Message = {
-  readonly role: 'user' | 'assistant';
+  readonly role: 'system' | 'user' | 'assistant';
   readonly content: string;
 };
 
@@ -63,6 +63,7 @@ export interface SlotLimits {
 }
 
 export interface PageModel {
+  readonly name: string;
   /** What it says below the title. */
   readonly about: string;
   /** The engine and its threads, or the server. */

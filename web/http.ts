@@ -125,7 +125,7 @@ export class Server {
 }
 
 export class HttpModel implements PageModel {
-  readonly id: string;
+  readonly name: string;
   readonly about: string;
   readonly place: string;
   readonly layers: number;
@@ -137,7 +137,7 @@ export class HttpModel implements PageModel {
   constructor(server: Server, model: LoadedModel) {
     this.#server = server;
     this.#model = model;
-    this.id = model.id;
+    this.name = model.id;
     const { weights, layers, chat, cache_classes } = model.keyhold;
     this.about = `${model.id} · ${layers} layers, context ${model.max_model_len}, ${weights}`;
     this.place = `server ${location.host}`;

@@ -9,8 +9,16 @@ import { fail } from './status.ts';
 /** Another hub: `?hub=https://…` in the address of the page. */
 const endpoint = new URLSearchParams(location.search).get('hub') ?? undefined;
 
-/** @param load is given what is chosen. */
-export function showHub(load: (model: HubModelChoice) => Promise<void>): void {
+/** A model that the browser has whole, by its name; null: it has not. */
+export async function storedChoice(hub: string): Promise<HubModelChoice | null> {
+  const models = await storedModels().catch(() => []);
+  return models.some((each) => each.hub === hub && each.commit !== null) ? { hub, endpoint } : null;
+}
+
+/** @param load is given what is chosen. @param loadShipped loads the model that comes with the page. */
+export function showHub(load: (model: HubModelChoice) => Promise<void>, loadShipped: () => Promise<void>): void {
+  const shipped = element('button', { type: 'button' }, ['Load keyhold/tiny']);
+  shipped.addEventListener('click', () => void loadShipped());
   const use = async (hub: string) => {
     await load({ hub, endpoint });
     await refresh();
@@ -18,6 +26,7 @@ export function showHub(load: (model: HubModelChoice) => Promise<void>): void {
   const refresh = async () => {
     const models = await storedModels().catch(() => []);
     byId('stored').replaceChildren(
+      element('li', {}, [shipped, 'comes with the page']),
       ...models.map(({ hub, commit, bytes }) => {
         const open = element('button', { type: 'button' }, [commit === null ? `Go on with ${hub}` : `Load ${hub}`]);
         open.addEventListener('click', () => void use(hub).catch(fail));

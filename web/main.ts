@@ -2,36 +2,43 @@
  * @file The page: a model that writes text, and the caches of one or two policies.
  */
 import type { LoadProgress, ModelChoice } from '../src/exports/web.ts';
-import { chosenSlots, limitBudget, showBudget } from './budget.ts';
-import { byId, element } from './dom.ts';
-import type { CacheChoice, Message, PageModel } from './engine.ts';
+import { CacheControls, choose } from './cache-controls.ts';
+import { byId } from './dom.ts';
+import type { PageModel } from './engine.ts';
+import { keepSettings, keepTurns, readSettings, readTurns, type Turn } from './kept.ts';
+import { clearLog, messagesOf, showTurn, textOf } from './log.ts';
 import { megabytes, Side } from './side.ts';
 import { fail, messageOf, say } from './status.ts';
 
 /** Set by the build: whether the model is behind the server that the page comes from. */
 const IS_SERVED = import.meta.env.MODE === 'server';
-const BUFFERS = ['float32', 'float16', 'int8', 'int4'] as const;
 const SHIPPED = 'models/tiny/';
+/** Few, so that tokens are evicted soon. An answer needs more of its conversation. */
+const SLOTS = { text: 48, chat: 256 } as const;
+/** What an answer says that its page did not live to see the end of. */
+const CLOSED = 'not finished: the page was closed';
 
-const [policyA, policyB] = [byId<HTMLSelectElement>('policy-0'), byId<HTMLSelectElement>('policy-1')];
-const buffer = byId<HTMLSelectElement>('buffer');
-const budget = byId<HTMLInputElement>('budget');
 const prompt = byId<HTMLTextAreaElement>('prompt');
+const system = byId<HTMLTextAreaElement>('system');
+const [count, temperature] = [byId<HTMLInputElement>('count'), byId<HTMLInputElement>('temperature')];
 const [send, stop] = [byId<HTMLButtonElement>('send'), byId<HTMLButtonElement>('stop')];
+const first = new CacheControls('', () => restart());
+const second = new CacheControls('-1', () => {
+  // It begins as the first.
+  if (sides.length === 1) second.set(first.kept);
+  restart();
+});
 
+const settings = readSettings();
+let hub = settings?.hub;
 let model: PageModel | null = null;
 let sides: Side[] = [];
-/** The text so far, for each side; of a model for conversations, messages. */
-let texts: string[] = [];
-let messages: Message[][] = [];
+let turns: Turn[] = [];
+/** Models whose text was brought back: when they are chosen once more, they begin anew. */
+const opened = new Set<string>();
 let aborter = new AbortController();
 let running: Promise<void> = Promise.resolve();
 let [loads, writes] = [0, 0];
-
-function choose(select: HTMLSelectElement, values: readonly string[], chosen: string): void {
-  select.replaceChildren(...values.map((value) => element('option', { value }, [value === '' ? 'nothing' : value])));
-  select.value = chosen;
-}
 
 /** What is going on is stopped; then this is done. */
 function instead(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
@@ -44,36 +51,32 @@ function instead(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
 
 /** Stops what is going on. A step that has begun is finished first. */
 function halt(): void {
-  if (loads + writes === 0) return;
+  if (loads + writes === 0 || aborter.signal.aborted) return;
   aborter.abort();
-  say('Stopping…');
+  stop.textContent = 'Stopping…';
+  say('Stopping after the step that has begun…');
 }
 
 function showButtons(): void {
   send.disabled = loads + writes > 0 || !model;
   stop.disabled = loads + writes === 0;
+  stop.textContent = 'Stop';
 }
 
 /** New caches; they read the text again with the next step. */
 async function renew(): Promise<void> {
   if (!model) return;
-  const policies = [policyA.value, policyB.value].filter((policy) => policy !== '');
-  const limits = await model.slotLimits(buffer.value, policies.length);
-  if (limits) limitBudget(limits);
+  const { isChat } = model;
+  const used = [first, second].filter(({ isUsed }) => isUsed);
+  for (const controls of [first, second]) {
+    const limits = await model.slotLimits(controls.buffer, used.length);
+    controls.limit(isChat ? SLOTS.chat : SLOTS.text, limits);
+  }
   const old = sides;
-  sides = policies.map((policy) => new Side(model!, choiceOf(policy)));
-  while (texts.length < sides.length) texts.push(texts[0] ?? '');
-  while (messages.length < sides.length) messages.push([...(messages[0] ?? [])]);
-  texts.length = messages.length = sides.length;
+  sides = used.map(({ choice }) => new Side(model!, choice));
   byId('sides').replaceChildren(...sides.map(({ root }) => root));
   await Promise.all(old.map((side) => side.dispose()));
 }
-
-const choiceOf = (policy: string): CacheChoice => ({
-  policy,
-  cacheLength: chosenSlots(),
-  buffer: buffer.value,
-});
 
 /**
  * Begins anew with caches as they are chosen. A model that is being loaded gets them anyway.
@@ -100,73 +103,75 @@ async function write(): Promise<void> {
 async function run(signal: AbortSignal): Promise<void> {
   const given = prompt.value;
   if (!model) return;
-  const { isChat } = model;
+  const { isChat, name } = model;
   // A text goes on without more of it.
-  if (given.trim() === '' && (isChat || texts[0] === '')) return;
+  if (given.trim() === '' && (isChat || turns.length === 0)) return;
   prompt.value = '';
   say('Reading…');
-  const outputs = sides.map(({ policy }) => element('span', { 'data-policy': policy, dir: 'auto' }));
-  const answers = sides.map(({ policy }, i) => element('div', {}, [element('b', {}, [policy]), outputs[i]]));
-  const log = byId('log');
-  const yours = element('span', { dir: 'auto' }, [given]);
+  const before = turns;
+  const labels = sides.map(({ policy, title }) => (sides.length > 1 ? title : policy));
+  const turn: Turn = { given, answers: labels.map((label) => ({ label, content: '', end: CLOSED })) };
+  turns = [...before, turn];
+  keepTurns(name, turns);
+  const shown = showTurn(turn);
   const tell = (text: string) => signal.aborted || say(text);
-  if (given !== '') log.append(element('div', { class: 'turn' }, [element('b', {}, ['you']), yours]));
-  log.append(element('div', { class: 'turn answers' }, answers));
-  log.scrollTop = log.scrollHeight;
   const followOne = async (side: Side, i: number): Promise<void> => {
     const conversation = await side.conversation();
-    texts[i] += given;
-    messages[i].push({ role: 'user', content: given });
     const started = performance.now();
-    let [count, first] = [0, started];
-    const speed = () => (count > 1 ? ((count - 1) / (performance.now() - first)) * 1000 : null);
+    let [tokens, firstAt] = [0, started];
+    const speed = () => (tokens > 1 ? ((tokens - 1) / (performance.now() - firstAt)) * 1000 : null);
     let reported = started;
     try {
-      const maxNewTokens = Number(byId<HTMLInputElement>('count').value);
-      const temperature = Number(byId<HTMLInputElement>('temperature').value);
-      const onPrefill = (done: number, total: number) => done < total && tell(`Reading: ${done} of ${total} tokens`);
-      const options = { maxNewTokens, temperature, signal, onPrefill };
-      for await (const chunk of conversation.write(isChat ? messages[i] : texts[i], options)) {
-        if (count === 0) first = performance.now();
-        count += chunk.tokens;
-        // Who has scrolled up reads there.
-        const follows = log.scrollTop + log.clientHeight > log.scrollHeight - 40;
-        outputs[i].append(chunk.text);
-        if (follows) log.scrollTop = log.scrollHeight;
+      const options = {
+        maxNewTokens: Number(count.value),
+        temperature: Number(temperature.value),
+        signal,
+        onPrefill: (done: number, total: number) => done < total && tell(`Reading: ${done} of ${total} tokens`),
+      };
+      const input = isChat ? messagesOf(before, i, system.value.trim(), given) : textOf(before, i, given);
+      for await (const chunk of conversation.write(input, options)) {
+        if (tokens === 0) firstAt = performance.now();
+        tokens += chunk.tokens;
+        shown.add(i, chunk.text);
         if (performance.now() - reported < 500) continue;
         reported = performance.now();
         tell('Writing…');
+        keepTurns(name, turns);
         await side.report(speed());
       }
+      turn.answers[i].end = undefined;
+    } catch (error) {
+      turn.answers[i].end = endOf(error, turn.answers[i].content, signal);
+      throw error;
     } finally {
-      const content = outputs[i].textContent ?? '';
-      texts[i] += content;
-      // Many templates refuse a question without an answer, and an empty one misleads the model.
-      if (content === '') messages[i].pop();
-      else messages[i].push({ role: 'assistant', content });
+      shown.end(i);
       await side.report(speed());
     }
   };
   const results = await Promise.allSettled(sides.map(followOne));
+  keepTurns(name, turns);
   const failed = results.find((result) => result.status === 'rejected');
-  for (const [i, result] of results.entries())
-    if (result.status === 'rejected') answers[i].append(element('i', {}, [endOf(result.reason, outputs[i], signal)]));
   // A question that nobody has answered may be changed and sent again.
-  if (failed && isChat && prompt.value === '' && outputs.every((output) => output.textContent === ''))
-    prompt.value = given;
+  if (failed && isChat) askAgain();
   if (failed && !signal.aborted) fail(failed.reason);
   else say(signal.aborted ? 'Stopped.' : ready());
 }
 
+/** Puts the last question back where it has no answer. */
+function askAgain(): void {
+  const last = turns.at(-1);
+  if (last && prompt.value === '' && last.answers.every(({ content }) => content === '')) prompt.value = last.given;
+}
+
 /** What is written below an answer that was not finished. */
-function endOf(reason: unknown, output: HTMLElement, signal: AbortSignal): string {
-  if (signal.aborted) return output.textContent === '' ? 'stopped before the first token' : 'stopped';
+function endOf(reason: unknown, content: string, signal: AbortSignal): string {
+  if (signal.aborted) return content === '' ? 'stopped before the first token' : 'stopped';
   return `not finished: ${messageOf(reason)}`;
 }
 
 function sayRestarted(): void {
-  const isEmpty = texts.every((text) => text === '');
-  if (model) say(isEmpty ? ready() : `${ready()} · the new cache reads the text with the next token`);
+  if (!model) return;
+  say(turns.length === 0 ? ready() : `${ready()} · the new cache reads the text with the next token`);
 }
 
 const ready = (): string => `Ready · ${model?.place}`;
@@ -186,6 +191,7 @@ async function load(open: OpenModel): Promise<void> {
     progress.hidden = true;
   });
   loads--;
+  keepChoices();
   showButtons();
 }
 
@@ -195,7 +201,8 @@ async function replace(open: OpenModel, signal: AbortSignal): Promise<void> {
   await Promise.all(sides.map((side) => side.dispose()));
   sides = [];
   await old?.dispose();
-  forget();
+  clearLog();
+  turns = [];
   byId('sides').replaceChildren();
   byId('model').textContent = 'no model';
   model = await open((p) => {
@@ -206,26 +213,55 @@ async function replace(open: OpenModel, signal: AbortSignal): Promise<void> {
     const left = isDownload && p.secondsLeft !== null ? `, ${Math.ceil(p.secondsLeft)} s left` : '';
     say(`${what}: ${megabytes(p.bytes)} of ${megabytes(p.total)}${speed}${left}`);
   }, signal);
+  const { policies, isChat, name } = model;
   byId('model').textContent = model.about;
-  byId('chat-title').textContent = model.isChat ? 'Chat' : 'Text';
-  send.textContent = model.isChat ? 'Send' : 'Continue';
-  const { policies } = model;
-  choose(policyA, policies, policies.includes(policyA.value) ? policyA.value : policies[0]);
-  choose(policyB, ['', ...policies], policies.includes(policyB.value) ? policyB.value : '');
+  byId('chat-title').textContent = isChat ? 'Chat' : 'Text';
+  byId('system-row').hidden = !isChat;
+  send.textContent = isChat ? 'Send' : 'Continue';
+  // The beginning of a text is no question.
+  if (isChat && prompt.value === prompt.defaultValue) prompt.value = '';
+  for (const [i, { policy }] of [first, second].entries()) {
+    const chosen = policy.options.length > 0 ? policy.value : (settings?.caches[i].policy ?? '');
+    choose(policy, i === 0 ? policies : ['', ...policies], chosen);
+  }
+  if (!opened.has(name)) turns = readTurns(name);
+  opened.add(name);
+  for (const turn of turns) {
+    const shown = showTurn(turn);
+    for (const i of turn.answers.keys()) shown.end(i);
+  }
+  if (isChat) askAgain();
   await renew();
-  say(ready());
+  sayRestarted();
 }
 
 function forget(): void {
-  texts = [];
-  messages = [];
-  byId('log').replaceChildren();
+  turns = [];
+  if (model) keepTurns(model.name, turns);
+  clearLog();
+}
+
+/** While no model is there, the last choices are kept. */
+function keepChoices(): void {
+  if (!model) return;
+  keepSettings({
+    caches: [first.kept, second.kept],
+    count: count.value,
+    temperature: temperature.value,
+    system: system.value,
+    draft: prompt.value,
+    device: byId<HTMLSelectElement>('device').value,
+    hub,
+  });
 }
 
 // It scrolls, so the keyboard has to reach it.
 byId('log').tabIndex = 0;
-choose(buffer, BUFFERS, 'float32');
-showBudget();
+if (settings) {
+  for (const [i, kept] of settings.caches.entries()) [first, second][i].set(kept);
+  [count.value, temperature.value] = [settings.count, settings.temperature];
+  [system.value, prompt.value] = [settings.system, settings.draft];
+}
 
 byId('form').addEventListener('submit', (event) => {
   event.preventDefault();
@@ -245,8 +281,11 @@ document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') halt();
 });
 byId('clear').addEventListener('click', () => restart(forget));
-budget.addEventListener('input', showBudget);
-for (const control of [policyA, policyB, buffer, budget]) control.addEventListener('change', () => restart());
+document.addEventListener('change', keepChoices);
+addEventListener('pagehide', () => {
+  if (model) keepTurns(model.name, turns);
+  keepChoices();
+});
 
 if (IS_SERVED) {
   const { openServer } = await import('./served.ts');
@@ -255,10 +294,15 @@ if (IS_SERVED) {
   const { openInPage } = await import('./wasm.ts');
   const { showDevices } = await import('./devices.ts');
   let [source, name]: [ModelChoice, string] = [SHIPPED, 'keyhold/tiny'];
-  const device = showDevices(() => void open(source, name));
+  const device = showDevices(settings?.device, () => void open(source, name));
   const open = (next: ModelChoice, called: string): Promise<void> => {
     [source, name] = [next, called];
-    return load((onProgress, signal) => openInPage(next, called, device(), onProgress, signal));
+    hub = undefined;
+    return load(async (onProgress, signal) => {
+      const loaded = await openInPage(next, called, device(), onProgress, signal);
+      if (typeof next === 'object' && 'hub' in next) hub = next.hub;
+      return loaded;
+    });
   };
   byId<HTMLInputElement>('files').addEventListener('change', ({ target }) => {
     const files = Array.from((target as HTMLInputElement).files ?? []);
@@ -268,9 +312,14 @@ if (IS_SERVED) {
     const chosen = files.find((file) => /\.(gguf|safetensors)$/.test(file.name))?.name ?? 'files';
     void open(files, chosen);
   });
-  const { showHub } = await import('./hub.ts');
-  showHub((hub) => open(hub, hub.hub));
-  await open(SHIPPED, 'keyhold/tiny');
+  const { showHub, storedChoice } = await import('./hub.ts');
+  showHub(
+    (choice) => open(choice, choice.hub),
+    () => open(SHIPPED, 'keyhold/tiny'),
+  );
+  const last = hub === undefined ? null : await storedChoice(hub);
+  if (last) await open(last, last.hub);
+  else await open(SHIPPED, 'keyhold/tiny');
   // It fetches all files once more: now they are in the browser's cache.
   if ('serviceWorker' in navigator && isSecureContext) void navigator.serviceWorker.register('./sw.js').catch(() => {});
 }

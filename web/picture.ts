@@ -33,7 +33,9 @@ export class Picture {
     this.#onZoom = onZoom;
     const canvas = document.createElement('canvas');
     canvas.tabIndex = 0;
-    canvas.setAttribute('role', 'img');
+    // Screen readers pass its keys on.
+    canvas.setAttribute('role', 'application');
+    canvas.setAttribute('aria-roledescription', 'picture');
     canvas.setAttribute('aria-label', label);
     canvas.addEventListener('pointermove', (event) => this.#point(event));
     canvas.addEventListener('pointerleave', () => this.#select(null));
@@ -169,13 +171,31 @@ export class Picture {
 
   #key(event: KeyboardEvent): void {
     const history = this.#history;
-    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-    if (!step || !history || history.length === 0) return;
+    if (!history || history.length === 0) return;
+    const last = history.length - 1;
+    const { row, position } = this.#cell ?? { row: 0, position: last };
+    const far = Math.ceil(history.length / 10);
+    const next: Readonly<Record<string, readonly [row: number, position: number]>> = {
+      ArrowLeft: [row, position - 1],
+      ArrowRight: [row, position + 1],
+      ArrowUp: [row - 1, position],
+      ArrowDown: [row + 1, position],
+      PageUp: [row, position - far],
+      PageDown: [row, position + far],
+      Home: [row, 0],
+      End: [row, last],
+    };
+    const isZoom = event.key === 'Enter';
+    if (!isZoom && !(event.key in next)) return;
     event.preventDefault();
-    const { row, position } = this.#cell ?? { row: 0, position: history.length - 1 };
+    if (isZoom) {
+      this.#onZoom(row);
+      return;
+    }
+    const [toRow, toPosition] = next[event.key];
     this.#select({
-      row: Math.min(history.rows - 1, Math.max(0, row + step[0])),
-      position: Math.min(history.length - 1, Math.max(0, position + step[1])),
+      row: Math.min(history.rows - 1, Math.max(0, toRow)),
+      position: Math.min(last, Math.max(0, toPosition)),
     });
   }
 

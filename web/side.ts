@@ -6,18 +6,25 @@ import { element } from './dom.ts';
 import type { CacheChoice, Conversation, PageModel } from './engine.ts';
 import { CacheHistory } from './history.ts';
 import { type Cell, Picture } from './picture.ts';
+import { savePicture } from './picture-file.ts';
+import { fail } from './status.ts';
 
 const SCORES_MS = 400;
 
 export class Side {
   readonly root: HTMLElement;
+  /** The cache that it shows. */
+  readonly title: string;
   readonly #model: PageModel;
   readonly #choice: CacheChoice;
   readonly #picture: Picture;
   readonly #about = element('p', { role: 'status' });
   readonly #numbers = element('p');
+  readonly #table = element('details');
   readonly #body = element('tbody');
-  readonly #heads = ['layer', 'held', 'seen'].map((text) => element('th', { scope: 'col' }, [text]));
+  readonly #heads = ['layer', 'held', 'evicted', 'seen', 'tokens held'].map((text) =>
+    element('th', { scope: 'col' }, [text]),
+  );
   readonly #rows: HTMLSelectElement;
   #history: CacheHistory;
   #drawn: CacheHistory | null = null;
@@ -31,7 +38,10 @@ export class Side {
     this.#choice = choice;
     this.#history = new CacheHistory(model.layers);
     const title = model.titleOf(choice);
-    const label = `Tokens that the cache holds under ${title}. Arrow keys move from cell to cell.`;
+    this.title = title;
+    const label =
+      `Tokens that the cache holds under ${title}. Arrow keys move from cell to cell, Home and End to the first and ` +
+      'last token, Page Up and Page Down by a tenth; Enter shows the groups of a layer.';
     this.#picture = new Picture(
       label,
       (cell) => void this.#describe(cell),
@@ -42,21 +52,29 @@ export class Side {
     );
     this.#rows = element('select', {}, [element('option', { value: '' }, ['layers']), ...layers]);
     this.#rows.addEventListener('change', () => this.#zoom(this.#layer));
-    const table = element('details', {}, [
+    this.#table.append(
       element('summary', {}, ['As a table']),
-      element('table', {}, [
-        element('caption', {}, ['Tokens by row of the picture']),
-        element('thead', {}, [element('tr', {}, this.#heads)]),
-        this.#body,
+      element('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `${title}, as a table` }, [
+        element('table', {}, [
+          element('caption', {}, ['Tokens by row of the picture']),
+          element('thead', {}, [element('tr', {}, this.#heads)]),
+          this.#body,
+        ]),
       ]),
-    ]);
-    this.root = element('div', { class: 'side' }, [
+    );
+    this.#table.addEventListener('toggle', () => this.#fillTable());
+    const save = element('button', { type: 'button', class: 'small' }, ['Save the picture']);
+    save.addEventListener('click', () => {
+      const texts = [`Keyhold · ${model.about}`, `${title} · ${this.#numbers.textContent}`];
+      savePicture(this.#picture.canvas, texts, `${title}.png`).catch(fail);
+    });
+    this.root = element('div', { class: 'side', role: 'group', 'aria-label': title }, [
       element('h3', {}, [title]),
       this.#picture.canvas,
       this.#about,
       this.#numbers,
-      element('label', {}, ['Rows ', this.#rows]),
-      table,
+      element('div', { class: 'row' }, [element('label', {}, ['Rows ', this.#rows]), save]),
+      this.#table,
     ]);
     this.#hint();
   }
@@ -142,13 +160,17 @@ export class Side {
   }
 
   #fillTable(): void {
+    // A long one takes time.
+    if (!this.#table.open) return;
     const shown = this.#shown;
     this.#body.replaceChildren(
       ...Array.from({ length: shown?.rows ?? 0 }, (_, row) =>
         element('tr', {}, [
           element('th', { scope: 'row' }, [String(row)]),
           element('td', {}, [shown!.heldOf(row).toFixed(1)]),
+          element('td', {}, [(shown!.length - shown!.heldOf(row)).toFixed(1)]),
           element('td', {}, [String(shown!.length)]),
+          element('td', {}, [rangesOf(shown!, row)]),
         ]),
       ),
     );
@@ -205,6 +227,19 @@ export class Side {
     const gone = evicted.length > 0 ? `; evicted by ${this.policy} ${evicted.join(', ')}` : '';
     this.#about.textContent = `token ${position}${text}: ${here} in ${what} ${row}${layer === null ? '' : ` of layer ${layer}`}${gone}`;
   }
+}
+
+/** The tokens that a row holds, or some of its groups do: `0–3, 17`. */
+function rangesOf(history: CacheHistory, row: number): string {
+  const ranges: string[] = [];
+  for (let position = 0, first = -1; position <= history.length; position++) {
+    const isHeld = position < history.length && history.cell(row, position).held > 0;
+    if (isHeld && first < 0) first = position;
+    if (isHeld || first < 0) continue;
+    ranges.push(first === position - 1 ? String(first) : `${first}–${position - 1}`);
+    first = -1;
+  }
+  return ranges.join(', ');
 }
 
 /** How bright each token is drawn, 0 … 1. */

@@ -64,14 +64,14 @@ describe.skipIf(!hasChromium)('the page', () => {
   };
   const numbers = (page: Page) => page.locator('.side p:nth-of-type(2)').allTextContents();
   /** Moves the slider to a number of slots that it has. */
-  const setBudget = (page: Page, slots: number) =>
-    page.locator('#budget').evaluate((slider: HTMLInputElement, wanted) => {
+  const setBudget = (page: Page, slots: number, slider = '#budget') =>
+    page.locator(slider).evaluate((slider: HTMLInputElement, wanted) => {
       for (let step = 0; step <= Number(slider.max); step++) {
         slider.value = String(step);
         slider.dispatchEvent(new Event('input'));
         if (slider.ariaValueText!.startsWith(`${wanted} slots`)) break;
       }
-      slider.dispatchEvent(new Event('change'));
+      slider.dispatchEvent(new Event('change', { bubbles: true }));
     }, slots);
   const shoot = async (page: Page, name: string) => {
     if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
@@ -96,16 +96,32 @@ describe.skipIf(!hasChromium)('the page', () => {
     }
     expect(texts.some((text) => /evicted by h2o after token \d+ in layer/.test(text))).toBe(true);
     await page.click('.side summary');
+    await expect.poll(() => page.locator('tbody tr').count()).toBe(6);
     const rows = await page.locator('tbody tr').allTextContents();
-    expect(rows).toHaveLength(6);
-    for (const row of rows) expect(row).toMatch(/^\d48\.06\d$/);
+    // The tokens that it holds are those of the picture.
+    for (const row of rows) {
+      const [, evicted, seen, tokens] = row.match(/^\d48\.0(\d+)\.0(6\d)(0.*)$/)!;
+      expect(Number(evicted)).toBe(Number(seen) - 48);
+      const ranges = tokens.split(', ').map((range) => range.split('–').map(Number));
+      expect(ranges.reduce((sum, [from, to = from]) => sum + to - from + 1, 0)).toBeGreaterThanOrEqual(48);
+    }
+    await page.focus('canvas');
+    await page.press('canvas', 'Home');
+    const chosen = () => page.locator('.side p:nth-of-type(1)').textContent();
+    await expect.poll(chosen).toMatch(/^token 0 ".*": held/);
+    await page.press('canvas', 'PageDown');
+    await expect.poll(chosen).toMatch(/^token 7 /);
+    await page.press('canvas', 'End');
+    await expect.poll(chosen).toMatch(/^token 6\d /);
+    await page.press('canvas', 'Enter');
+    expect(await page.locator('.side select').inputValue()).not.toBe('');
     // Rows may be the query groups of one layer, which hold different tokens under this policy.
     await page.selectOption('.side select', '2');
     const groups = await page.locator('tbody tr').allTextContents();
     expect(groups.length).toBeGreaterThan(1);
     expect(groups.length).toBeLessThan(6);
-    for (const row of groups) expect(row).toMatch(/^\d48\.06\d$/);
-    expect(await page.locator('thead').textContent()).toBe('groupheldseen');
+    for (const row of groups) expect(row).toMatch(/^\d48\.01\d\.06\d0/);
+    expect(await page.locator('thead').textContent()).toBe('groupheldevictedseentokens held');
     const inGroups: string[] = [];
     for (let i = 0; i < 60; i++) {
       await page.press('canvas', i === 0 ? 'ArrowDown' : 'ArrowLeft');
@@ -304,6 +320,151 @@ describe.skipIf(!hasChromium)('the page', () => {
     await page.close();
   });
 
+  it('compares two budgets and formats of one policy', async () => {
+    const { page, messages } = await open();
+    await page.setViewportSize({ width: 1200, height: 980 });
+    await setBudget(page, 40);
+    await page.selectOption('#policy-1', 'h2o');
+    // The second cache begins as the first.
+    await page.waitForFunction(() => document.querySelectorAll('h3')[1]?.textContent === 'h2o, 40 slots');
+    await setBudget(page, 16, '#budget-1');
+    await page.selectOption('#buffer-1', 'int8');
+    await page.waitForFunction(() => document.querySelectorAll('h3')[1]?.textContent === 'h2o, 16 slots in int8');
+    await write(page, 40);
+    await shoot(page, 'page-budgets');
+    const [one, other] = await numbers(page);
+    expect(one).toMatch(/· 40 of \d+ tokens held · .* 123 kB of 123 kB ·/);
+    expect(other).toMatch(/· 16 of \d+ tokens held · .* 14 kB of 14 kB ·/);
+    expect(await page.locator('.answers b').allTextContents()).toEqual(['h2o, 40 slots', 'h2o, 16 slots in int8']);
+    expect(messages).toEqual([]);
+    await page.close();
+  });
+
+  it('brings back text, choices and what was being written when it is loaded again in the middle of an answer', async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(site.url);
+    await isReady(page);
+    await page.selectOption('#policy-0', 'lastrec');
+    await page.waitForFunction(() => document.querySelector('h3')?.textContent === 'lastrec, 48 slots');
+    await setBudget(page, 24);
+    await write(page, 6);
+    await page.fill('#count', '1500');
+    await page.fill('#prompt', ' and the king');
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => (document.querySelectorAll('.answers span')[1]?.textContent ?? '').length > 60);
+    await page.fill('#prompt', 'not sent yet');
+    const [whole, part] = await page.locator('.answers span').allTextContents();
+    await page.reload();
+    await isReady(page);
+    const [first, second] = await page.locator('.answers span').allTextContents();
+    expect(first).toBe(whole);
+    expect(second.startsWith(part)).toBe(true);
+    expect(await page.locator('.answers i').allTextContents()).toEqual(['not finished: the page was closed']);
+    expect(await page.inputValue('#prompt')).toBe('not sent yet');
+    expect(await page.inputValue('#count')).toBe('1500');
+    expect(await page.locator('h3').textContent()).toBe('lastrec, 24 slots');
+    // The cache reads the text that came back.
+    await write(page, 4, ' of Judah');
+    expect(Number((await numbers(page))[0].match(/24 of (\d+) tokens/)![1])).toBeGreaterThan(30);
+    // Another tab begins with that text, and leaves that of this one alone.
+    const tab = await context.newPage();
+    await tab.goto(site.url);
+    await isReady(tab);
+    expect(await tab.locator('.answers').count()).toBe(3);
+    await tab.click('#clear');
+    await expect.poll(() => tab.locator('.answers').count()).toBe(0);
+    await tab.reload();
+    await isReady(tab);
+    expect(await tab.locator('.answers').count()).toBe(0);
+    await page.reload();
+    await isReady(page);
+    expect(await page.locator('.answers').count()).toBe(3);
+    // Loading is no time to forget what was chosen.
+    await page.route('**/model.safetensors', () => {});
+    await page.reload();
+    await page.waitForFunction(() => !(document.getElementById('stop') as HTMLButtonElement).disabled);
+    await page.unroute('**/model.safetensors');
+    await page.reload();
+    await isReady(page);
+    expect(await page.locator('h3').textContent()).toBe('lastrec, 24 slots');
+    await context.close();
+  });
+
+  it('copies an answer, and saves the picture', async () => {
+    const context = await browser.newContext({ permissions: ['clipboard-read', 'clipboard-write'] });
+    const page = await context.newPage();
+    await page.goto(site.url);
+    await isReady(page);
+    await write(page, 12);
+    await page.click('text=Copy');
+    await page.waitForFunction(() => document.getElementById('status')!.textContent === 'Copied.');
+    const text = await page.locator('.answers span').textContent();
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(text!.trim());
+    const [file] = await Promise.all([page.waitForEvent('download'), page.click('text=Save the picture')]);
+    expect(file.suggestedFilename()).toBe('h2o-48-slots.png');
+    const bytes = await readFile(await file.path());
+    expect(bytes.subarray(1, 4).toString()).toBe('PNG');
+    const canvas = await page.locator('canvas').evaluate(({ width, height }: HTMLCanvasElement) => [width, height]);
+    expect(bytes.readUInt32BE(16)).toBe(canvas[0] + 24);
+    expect(bytes.readUInt32BE(20)).toBeGreaterThan(canvas[1] + 40);
+    await context.close();
+  });
+
+  it('gives a system prompt to models that chat, and more slots', async () => {
+    const { page } = await open();
+    expect(await page.locator('#system').isVisible()).toBe(false);
+    await page.setInputFiles(
+      '#files',
+      await tinyFiles('{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}'),
+    );
+    await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Send');
+    await isReady(page);
+    expect(await page.locator('h3').textContent()).toBe('h2o, 256 slots');
+    // The beginning of a text is no question.
+    expect(await page.inputValue('#prompt')).toBe('');
+    await page.fill('#system', 'Solomon');
+    await write(page, 2, 'Who was the king?');
+    await page.focus('canvas');
+    const tokens: string[] = [];
+    for (let i = 0; i < 12; i++) {
+      await page.press('canvas', i === 0 ? 'Home' : 'ArrowRight');
+      const about = page.locator('.side p:nth-of-type(1)');
+      await expect.poll(() => about.textContent()).toMatch(new RegExp(`^token ${i} `));
+      tokens.push((await about.textContent())!.match(/"(.*)"/)![1]);
+    }
+    expect(tokens.join('')).toMatch(/^system: Solomon/);
+    await page.close();
+  });
+
+  it('shows at once that it stops, and reads a prompt in steps that are short', async () => {
+    const { page } = await open();
+    await page.selectOption('#policy-0', 'dense');
+    await page.press('#budget', 'End');
+    await page.waitForFunction(() => document.querySelector('h3')?.textContent === 'dense, 4096 slots');
+    await page.evaluate(() => {
+      const seen: string[] = [];
+      Object.assign(globalThis, { seen });
+      const watch = (id: string) =>
+        new MutationObserver(() => seen.push(document.getElementById(id)!.textContent!)).observe(
+          document.getElementById(id)!,
+          { childList: true, characterData: true, subtree: true },
+        );
+      watch('status');
+      watch('stop');
+    });
+    await page.fill('#prompt', 'And the king said unto the people, '.repeat(100));
+    await page.press('#prompt', 'Enter');
+    await page.waitForFunction(() => /^Reading: \d/.test(document.getElementById('status')!.textContent!));
+    await page.keyboard.press('Escape');
+    await page.waitForFunction(() => document.getElementById('status')!.textContent === 'Stopped.');
+    const seen = await page.evaluate(() => (globalThis as unknown as { seen: string[] }).seen);
+    expect(seen.find((text) => text.startsWith('Reading: '))).toMatch(/^Reading: 64 of/);
+    expect(seen).toContain('Stopping…');
+    expect(await page.locator('#stop').textContent()).toBe('Stop');
+    await page.close();
+  });
+
   it('stops when Escape is pressed, and says what a dense cache lacks', async () => {
     const { page } = await open();
     await page.fill('#count', '2000');
@@ -389,16 +550,23 @@ describe.skipIf(!hasChromium)('the page', () => {
     await isReady(page);
     await write(page, 5, 'Who was the king?');
     expect((await page.locator('.answers span').textContent())!.length).toBeGreaterThan(5);
-    await page.waitForFunction(() => document.querySelectorAll('#stored li').length === 1);
+    await page.waitForFunction(() => document.querySelectorAll('#stored li').length === 2);
     // The model is in use.
-    await page.click('#stored button:last-child');
+    await page.click('#stored li:last-child button:last-child');
     await page.waitForFunction(() => /is in use/.test(document.getElementById('status')!.textContent!));
+    // The model that was used last comes back from the browser's storage, with its text.
     await page.reload();
     await isReady(page);
+    expect(await page.locator('#send').textContent()).toBe('Send');
+    expect(await page.locator('.turn span').first().textContent()).toBe('Who was the king?');
     await page.click('#hub summary');
-    expect(await page.locator('#stored li').textContent()).toMatch(/^Load org\/tiny-Instruct\d+ MBDelete/);
-    await page.click('#stored button:last-child');
-    await page.waitForFunction(() => document.querySelectorAll('#stored li').length === 0);
+    const last = page.locator('#stored li').last();
+    expect(await last.textContent()).toMatch(/^Load org\/tiny-Instruct\d+ MBDelete/);
+    await page.click('text=Load keyhold/tiny');
+    await page.waitForFunction(() => document.getElementById('send')!.textContent === 'Continue');
+    await isReady(page);
+    await last.locator('button').last().click();
+    await page.waitForFunction(() => document.querySelectorAll('#stored li').length === 1);
     expect(messages).toEqual([]);
     await page.close();
     await hub.close();
