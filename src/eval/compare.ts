@@ -4,20 +4,20 @@
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import type { PolicyEntry } from '../kvcache/policy/policy.ts';
 import { CacheFullError, InputError, PolicyError } from '../util/errors.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import type { Cost } from './cost.ts';
 import { type DivergenceResult, divergence } from './divergence.ts';
 import { groupBy } from './group-by.ts';
-import { type PerplexityResult, perplexity, windowLengthOf } from './perplexity.ts';
+import { cutWindows, type PerplexityResult, perplexity } from './perplexity.ts';
 import { type QuestionPosition, type RecallCase, recall } from './recall.ts';
 import { EVAL_CHUNK } from './steps.ts';
 
 /** A policy to compare: its name, and options besides the budget. */
 export interface Contestant {
   readonly name: string;
-  readonly policy: string | PolicyEntry;
+  /** As the option of a cache: a name, one made by `definePolicy`, or by a function of `keyhold/policies`. */
+  readonly policy: NonNullable<AnyCacheOptions['policy']>;
   readonly options?: Partial<AnyCacheOptions>;
 }
 
@@ -38,7 +38,7 @@ export interface CompareOptions {
   readonly text?: string;
   /** Whether the divergence from the dense cache is measured on the text, too. @default false */
   readonly divergence?: boolean;
-  /** Tokens of each window of the text. @default as of `perplexity` */
+  /** Tokens of each window of the text, of which a budget is a part. @default as of `perplexity` */
   readonly windowLength?: number;
   readonly windows?: number;
   /** Cases for recall, left out: not measured; a budget is a part of each case's own length. */
@@ -142,13 +142,15 @@ async function measureAll(
   options: CompareOptions,
 ): Promise<Omit<CompareResult, 'policy' | 'budget'>> {
   const { text, cases, questions = ['after'], chunkLength, signal } = options;
-  const windowLength = windowLengthOf(model, options);
   const cacheFor = (length: number) => cacheOptionsOf(contestant, budget, length, options);
   const costs: Cost[] = [];
   let result: (Partial<DivergenceResult> & Pick<PerplexityResult, 'perplexity' | 'windows'>) | undefined;
   let perplexityInterval: Interval | undefined;
   if (text !== undefined) {
-    const window = { cache: cacheFor(windowLength), windowLength, windows: options.windows, chunkLength, signal };
+    const { windowLength, windows } = options;
+    // A text may be shorter than a window: a budget is a part of what is read.
+    const [{ length }] = cutWindows(model, text, options).windows;
+    const window = { cache: cacheFor(length), windowLength, windows, chunkLength, signal };
     const plain = await perplexity(model, text, window);
     perplexityInterval = plain.interval ?? undefined;
     costs.push(plain);

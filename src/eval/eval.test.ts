@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LanguageModel } from '../engine/language-model.ts';
+import { h2o } from '../kvcache/policy-functions.ts';
 import { loadModel } from '../load/load-model-node.ts';
 import { compare } from './compare.ts';
 import { perplexity } from './perplexity.ts';
@@ -51,6 +52,20 @@ describe('compare', () => {
     expect(rows[0].recall.after).toBe(alone.recall);
     expect(rows[1].perplexity!).toBeGreaterThan(rows[0].perplexity!);
     expect(rows[1].cacheBytes).toBeLessThan(rows[0].cacheBytes);
+  });
+
+  it('takes a part of a text that is shorter than a window, and policies with options of their own', async () => {
+    const [, row] = await compare(model, {
+      contestants: [{ name: 'h2o', policy: h2o({ recent: 4 }) }],
+      budgets: [0.25],
+      text: text.slice(0, 800),
+      chunkLength: 16,
+    });
+    const { length } = model.tokenizer.encode(text.slice(0, 800));
+    const cache = { policy: 'h2o', recent: 4, cacheLength: Math.round(length / 4) };
+    const alone = await perplexity(model, text.slice(0, 800), { cache, chunkLength: 16 });
+    expect(row.perplexity).toBe(alone.perplexity);
+    expect(row.cacheBytes).toBe(alone.cacheBytes);
   });
 });
 

@@ -109,10 +109,7 @@ export async function perplexity(
 }
 
 /** Tokens of a window, as it is given or by default. */
-export function windowLengthOf(
-  model: LanguageModel,
-  { windowLength }: Pick<PerplexityOptions, 'windowLength'>,
-): number {
+function windowLengthOf(model: LanguageModel, { windowLength }: Pick<PerplexityOptions, 'windowLength'>): number {
   return windowLength ?? Math.min(WINDOW_LENGTH, model.config.contextLength);
 }
 
