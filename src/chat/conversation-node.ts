@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import type { ChatMessage } from '../engine/messages.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
-import type { PolicyEntry } from '../kvcache/policy/policy.ts';
+import type { PolicyChoice, PolicyEntry } from '../kvcache/policy/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files/files-node.ts';
 import { isObject } from '../util/json/is-object.ts';
@@ -79,7 +79,7 @@ export async function loadConversation<C extends TextCache>(
   model: TextModel<C>,
   path: string,
   options: Omit<ConversationOptions<C>, 'cache'> = {},
-  policy?: PolicyEntry,
+  policy?: PolicyEntry | PolicyChoice,
 ): Promise<Conversation<C>> {
   const state = await readSaved(path);
   const cache = await loadCache(model, cacheFileOf(path), policy);

@@ -1,7 +1,8 @@
 /**
  * @file A conversation at the terminal: messages and commands, turn by turn.
  */
-import type { PolicyEntry } from '../exports/policies.ts';
+
+import type { AnyPolicy } from '../exports/policies.ts';
 import { Conversation, type ConversationOptions, KeyholdError, type KVCache, type LanguageModel } from '../index.ts';
 import { loadConversation, saveConversation } from '../node.ts';
 import { oneLine } from './failure.ts';
@@ -20,7 +21,7 @@ export interface SessionOptions {
   readonly options: ConversationOptions;
   readonly cache: KVCache;
   /** Of that cache. */
-  readonly policy: string | PolicyEntry | undefined;
+  readonly policy: AnyPolicy | undefined;
   readonly quiet: boolean;
 }
 

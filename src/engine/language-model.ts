@@ -308,7 +308,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     if (policyModule !== undefined) throw new InputError(NO_MODULE);
     this.#stepper.checkUsable();
     const { restoreCache } = await import('../kvcache/snapshot.ts');
-    return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, policy);
+    const entry = policy && 'entry' in policy ? policy.entry : policy;
+    return restoreCache(bytes, this.#stepper.cacheShape, this.fingerprint, entry);
   }
 
   /** Gives native memory back, once a step that is under way is done. The model can't be used afterwards. */

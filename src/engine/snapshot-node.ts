@@ -2,7 +2,7 @@
  * @file Saved caches as files.
  */
 import { readFile } from 'node:fs/promises';
-import type { PolicyEntry } from '../kvcache/policy/policy.ts';
+import type { PolicyChoice, PolicyEntry } from '../kvcache/policy/policy.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files/files-node.ts';
 import { checkTextModel, type TextCache, type TextModel } from './text-model.ts';
@@ -30,7 +30,7 @@ export async function saveCache<C extends TextCache>(model: TextModel<C>, cache:
 export async function loadCache<C extends TextCache>(
   model: TextModel<C>,
   path: string,
-  policy?: PolicyEntry,
+  policy?: PolicyEntry | PolicyChoice,
 ): Promise<C> {
   checkTextModel('loadCache', model);
   try {

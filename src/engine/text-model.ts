@@ -7,7 +7,7 @@ import type { OpenAdapter } from '../adapters/read/adapter-files.ts';
 import type { Config } from '../config/config.ts';
 import type { CacheContents, CacheMemory, CacheStats } from '../kvcache/inspect.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import type { PolicyEntry } from '../kvcache/policy/policy.ts';
+import type { PolicyChoice, PolicyEntry } from '../kvcache/policy/policy.ts';
 import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
 import type { StepListener } from '../kvcache/rows/events.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
@@ -78,8 +78,8 @@ export interface TextAdapters {
 /** How a saved cache is opened. */
 export interface RestoreOptions {
   /** For a cache whose policy is not in the table. */
-  readonly policy?: PolicyEntry;
-  /** The same for a model in a worker: a module whose default export is the policy. */
+  readonly policy?: PolicyEntry | PolicyChoice;
+  /** The same for a model in a worker, as the option of a cache. */
   readonly policyModule?: string | URL;
   /** Whether the bytes may be moved to the worker instead of copied; they are empty afterwards. @default false */
   readonly transfer?: boolean;

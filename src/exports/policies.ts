@@ -26,7 +26,7 @@ export type { CacheLease } from '../kvcache/lease.ts';
 export type { CacheOptions, ScoredPolicyOptions } from '../kvcache/options.ts';
 export type { H2OOptions } from '../kvcache/policies/h2o.ts';
 export type { LastRecentOptions } from '../kvcache/policies/last-recent.ts';
-export { type AnyCacheOptions, checkCacheOptions, createCache, POLICIES } from '../kvcache/policies.ts';
+export { type AnyCacheOptions, type AnyPolicy, checkCacheOptions, createCache, POLICIES } from '../kvcache/policies.ts';
 export { definePolicy, isPolicyEntry, type PolicyDefinition } from '../kvcache/policy/define-policy.ts';
 export type { FrameOptions } from '../kvcache/policy/frame.ts';
 export type { Need } from '../kvcache/policy/needs.ts';
@@ -39,6 +39,7 @@ export type {
   PolicySetup,
 } from '../kvcache/policy/policy.ts';
 export type { GroupView, LayerView } from '../kvcache/policy/view.ts';
+export { ada, mix } from '../kvcache/policy-combinations.ts';
 export {
   dense,
   echo,

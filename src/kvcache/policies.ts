@@ -22,10 +22,10 @@ import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
 import { routed } from './policies/routed.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova } from './policies/tova.ts';
+import { policyNamed } from './policy/combine.ts';
 import { isPolicyEntry } from './policy/define-policy.ts';
-import { mixPolicies } from './policy/mix.ts';
 import type { PolicyChoice, PolicyEntry } from './policy/policy.ts';
-import { isRouted, type RoutedOptions, routedPolicy } from './routing/routed.ts';
+import { isRouted, type RoutedOptions } from './routing/routed.ts';
 import type { CacheShape } from './shape.ts';
 
 /** The options of all policies of the table; each takes its own, and refuses others. */
@@ -64,6 +64,9 @@ export const POLICIES: Readonly<Record<string, PolicyEntry>> = Object.fromEntrie
   ENTRIES.map((entry) => [entry.name, entry]),
 );
 
+/** A policy: its name, one made by `definePolicy`, or by a function of `keyhold/policies`. */
+export type AnyPolicy = string | PolicyEntry | PolicyChoice;
+
 /** Any policy's options, and which one. */
 export interface AnyCacheOptions extends PolicyOptions {
   /**
@@ -71,10 +74,11 @@ export interface AnyCacheOptions extends PolicyOptions {
    * `definePolicy`, or by a function of `keyhold/policies`.
    * @default 'dense'
    */
-  readonly policy?: string | PolicyEntry | PolicyChoice;
+  readonly policy?: AnyPolicy;
   /**
-   * For a model in a worker, in place of `policy`: path or URL of a module whose default export is a policy made by
-   * `definePolicy`. Functions can't go to a worker.
+   * For a model in a worker, in place of `policy`: path or URL of a module whose default export is a policy, as
+   * `definePolicy` takes or gives it, or a combination such as `routed(./mine.mjs, lastrec)`. Functions can't go to a
+   * worker.
    */
   readonly policyModule?: string | URL;
   /** Options that a policy of one's own declares. */
@@ -113,28 +117,28 @@ export function checkCacheOptions(options: Partial<AnyCacheOptions>): void {
   checkOptions(entry, own);
 }
 
-/** The policy that is asked for, and its options. `ada(name)` is the policy with the option `ada`. */
+/** The policy that is asked for, and its options. */
 function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { entry: PolicyEntry; options: CacheOptions } {
   const { policy = 'dense', policyOptions, policyModule, ...rest } = given;
   if (policyModule !== undefined)
     throw new InputError('policyModule is for models in workers: import the policy here, and give it as policy');
-  const options = { ...rest, ...policyOptions } as unknown as CacheOptions;
-  if (typeof policy !== 'string') {
-    const choice = typeof policy === 'object' && policy !== null && 'entry' in policy ? policy : { entry: policy };
-    if (!isPolicyEntry(choice.entry))
-      throw new InputError(
-        `policy must be the name of a cache policy, or one made by definePolicy of keyhold/policies, but is ${shown(policy)}`,
-      );
-    checkOwnName(choice.entry);
-    const bound = 'options' in choice ? choice.options : {};
-    return { entry: choice.entry, options: { ...bound, ...options } as CacheOptions };
-  }
-  const [, wrapped] = /^ada\((.*)\)$/.exec(policy) ?? [];
-  if (wrapped === undefined) return { entry: findPolicy(policy), options };
-  const entry = findPolicy(wrapped);
-  if (!('ada' in entry.options))
-    throw new InputError(`ada(${wrapped}): the policy ${wrapped} has no scores that groups could share a budget by`);
-  return { entry, options: { ada: true, ...options } as CacheOptions };
+  const { entry, options } = asChoice(policy);
+  return { entry, options: { ...options, ...rest, ...policyOptions } as unknown as CacheOptions };
+}
+
+/**
+ * A policy that is given by its name, as an object, or with options of its own.
+ * @throws InputError for what is none, and for a policy of one's own with the name of an included one.
+ */
+export function asChoice(policy: AnyPolicy): PolicyChoice {
+  if (typeof policy === 'string') return policyNamed(policy, included);
+  const choice = typeof policy === 'object' && policy !== null && 'entry' in policy ? policy : { entry: policy };
+  if (!isPolicyEntry(choice.entry))
+    throw new InputError(
+      `policy must be the name of a cache policy, or one made by definePolicy of keyhold/policies, but is ${shown(policy)}`,
+    );
+  checkOwnName(choice.entry);
+  return { entry: choice.entry, options: 'options' in choice ? choice.options : {} };
 }
 
 /**
@@ -149,42 +153,15 @@ function checkOwnName({ name, summary }: PolicyEntry): void {
     );
 }
 
-/** Policies made of others, by their name: caches of the same ones have the same entry. */
-const COMBINED = new Map<string, PolicyEntry>();
-
-/** Names between commas; commas within brackets are a part of a name. */
-function splitNames(text: string): string[] {
-  const names: string[] = [''];
-  let depth = 0;
-  for (const letter of text) {
-    if (letter === '(') depth++;
-    if (letter === ')') depth--;
-    if (letter === ',' && depth === 0) names.push('');
-    else names[names.length - 1] += letter;
-  }
-  return names.map((name) => name.trim());
-}
-
-/** @throws InputError where there are not two. */
-function routedOf(name: string, entries: readonly PolicyEntry[]): PolicyEntry {
-  if (entries.length !== 2)
-    throw new InputError(`${name}: routed takes two policies: of groups that read the past, and of the others`);
-  return routedPolicy(entries[0], entries[1]);
-}
-
 /**
  * A policy by its name, or several: `mix(a, b)`.
  * @throws InputError for a name that is not in the table.
  */
-export function findPolicy(name: string): PolicyEntry {
-  const [, kind, inner] = /^(mix|routed)\((.*)\)$/.exec(name) ?? [];
-  if (kind !== undefined) {
-    const entries = splitNames(inner).map(findPolicy);
-    const entry = kind === 'mix' ? mixPolicies(entries) : routedOf(name, entries);
-    if (!COMBINED.has(entry.name)) COMBINED.set(entry.name, entry);
-    return COMBINED.get(entry.name)!;
-  }
-  if (Object.hasOwn(POLICIES, name)) return POLICIES[name];
+export const findPolicy = (name: string): PolicyEntry => policyNamed(name, included).entry;
+
+/** @throws InputError for a name that is not in the table. */
+function included(name: string): PolicyChoice {
+  if (Object.hasOwn(POLICIES, name)) return { entry: POLICIES[name], options: {} };
   const names = Object.keys(POLICIES);
   const near = closestName(name, names);
   throw new InputError(

@@ -18,16 +18,19 @@ import { quantizedH2O } from './policies/qh2o.ts';
 import { routed as routedRow } from './policies/routed.ts';
 import { snapKV } from './policies/snapkv.ts';
 import { tova as tovaRow } from './policies/tova.ts';
-import type { PolicyOptions } from './policies.ts';
+import { type AnyPolicy, asChoice, type PolicyOptions } from './policies.ts';
+import { combine } from './policy/combine.ts';
 import type { PolicyChoice, PolicyEntry } from './policy/policy.ts';
 
 /** A function that checks options of a policy by their names, and keeps them with it. */
 function choiceOf(entry: PolicyEntry): (options?: Partial<PolicyOptions>) => PolicyChoice {
+  return (options = {}) => withOptions({ entry, options: {} }, options);
+}
+
+function withOptions({ entry, options: own }: PolicyChoice, options: Partial<PolicyOptions>): PolicyChoice {
   const known = Object.fromEntries(Object.keys(entry.options).map((name) => [name, true as const]));
-  return (options = {}) => {
-    checkOptionNames(`the policy ${entry.name}`, options, known);
-    return { entry, options: { ...options } };
-  };
+  checkOptionNames(`the policy ${entry.name}`, options, known);
+  return { entry, options: { ...own, ...options } };
 }
 
 /** Keeps everything, and says when it is full. */
@@ -62,5 +65,19 @@ export const knorm = choiceOf(keyNorm);
 export const keydiff = choiceOf(keyDiff);
 /** Keeps tokens whose keys the others can't stand for. */
 export const leverage = choiceOf(leverageRow);
-/** Gives most slots to the query groups that read the past, as a calibration of the model says. */
-export const routed = choiceOf(routedRow);
+/**
+ * Gives most slots to the query groups that read the past, as a calibration of the model says: `routed()` is
+ * `routed('echo', 'lastrec')`.
+ * @param retrieval the policy of groups that read the past: a name, one of your own, or one of these functions' results.
+ * @param local the policy of the others.
+ */
+export function routed(options?: Partial<PolicyOptions>): PolicyChoice;
+export function routed(retrieval: AnyPolicy, local: AnyPolicy, options?: Partial<PolicyOptions>): PolicyChoice;
+export function routed(
+  first: AnyPolicy | Partial<PolicyOptions> = {},
+  local?: AnyPolicy,
+  options: Partial<PolicyOptions> = {},
+): PolicyChoice {
+  if (local === undefined) return choiceOf(routedRow)(first as Partial<PolicyOptions>);
+  return withOptions(combine('routed', [asChoice(first as AnyPolicy), asChoice(local)]), options);
+}

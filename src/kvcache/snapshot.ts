@@ -208,7 +208,8 @@ function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, o
   if (options['batch'] !== rows.length)
     throw new SnapshotError(`the saved cache says that it has ${options['batch']} rows, but holds ${rows.length}`);
   try {
-    const cache = createCache(shape, { ...takenOptions(options, own ?? findPolicy(policy)), policy: own ?? policy });
+    const entry = own ?? includedPolicy(policy);
+    const cache = createCache(shape, { ...takenOptions(options, entry), policy: entry });
     const fits = rows.every(({ filled }) => {
       const tables = [...cache.store.tables.values()];
       return filled.length === tables.length && filled.every((groups, i) => groups.length === tables[i].groups);
@@ -217,6 +218,18 @@ function cacheFromHeader(shape: CacheShape, { policy, options, rows }: Header, o
     return cache;
   } catch (error) {
     throw asSnapshotError(error);
+  }
+}
+
+/** @throws InputError for a policy that was not included. */
+function includedPolicy(name: string): PolicyEntry {
+  try {
+    return findPolicy(name);
+  } catch (cause) {
+    throw new InputError(
+      `its policy "${name}" is none of those that are included: give it, as in loadCache(model, path, policy)`,
+      { cause },
+    );
   }
 }
 

@@ -71,7 +71,10 @@ export class ServedModel {
     this.queue = new FairQueue(options.rows, options.queue, options.queueMs, options.cacheBytes);
     const codec = {
       snapshot: (cache: TextCache) => this.#model.snapshot(cache),
-      restore: (bytes: Uint8Array) => this.#model.restore(bytes),
+      restore: (bytes: Uint8Array, cacheClass: string) => {
+        const { policy, policyModule } = this.#classOf(cacheClass).options;
+        return this.#model.restore(bytes, typeof policy === 'object' ? { policy } : { policyModule });
+      },
     };
     this.sessions = new Sessions(codec, {
       most: options.sessions,

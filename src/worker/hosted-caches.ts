@@ -3,10 +3,9 @@
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { isPolicyEntry } from '../kvcache/policy/define-policy.ts';
-import type { PolicyChoice, PolicyEntry } from '../kvcache/policy/policy.ts';
+import type { PolicyChoice } from '../kvcache/policy/policy.ts';
+import { policyOfModules } from '../kvcache/policy-modules.ts';
 import { disposedError } from '../util/disposed.ts';
-import { InputError } from '../util/errors.ts';
 import type { CacheRef } from './protocol.ts';
 
 /** Options of a request as they came, and with the cache that they name. */
@@ -48,25 +47,13 @@ export class HostedCaches {
   }
 }
 
-/** Cache options with the policy that their module exports. */
+/** Cache options with the policy that their modules export. */
 export async function withPolicy(options: Partial<AnyCacheOptions>): Promise<Partial<AnyCacheOptions>> {
   const { policyModule, ...rest } = options;
-  return policyModule === undefined ? options : { ...rest, policy: await importPolicy(policyModule) };
+  return policyModule === undefined ? options : { ...rest, policy: await importPolicy(String(policyModule)) };
 }
 
 /** @throws InputError where a module can't be loaded, or its default export is no policy. */
-export async function importPolicy(url: string | URL): Promise<PolicyEntry | PolicyChoice> {
-  let module: { readonly default?: unknown };
-  try {
-    module = await import(/* @vite-ignore */ String(url));
-  } catch (cause) {
-    throw new InputError(`the policy module ${url} can't be loaded: ${(cause as Error).message}`, { cause });
-  }
-  const policy = module.default;
-  const isChoice = typeof policy === 'object' && policy !== null && 'entry' in policy && isPolicyEntry(policy.entry);
-  if (!isChoice && !isPolicyEntry(policy))
-    throw new InputError(
-      `the policy module ${url} must export a policy by default: export default definePolicy({ … })`,
-    );
-  return policy as PolicyEntry | PolicyChoice;
+export function importPolicy(name: string): Promise<PolicyChoice> {
+  return policyOfModules(name, (module) => import(/* @vite-ignore */ module));
 }

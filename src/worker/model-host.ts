@@ -206,7 +206,7 @@ function cacheMethods(host: ModelHost) {
     restore: ({ cache, bytes, policyModule }: OfCache<{ bytes: Uint8Array; policyModule?: string }>) =>
       caches.make(cache, async () => {
         const policy = policyModule === undefined ? undefined : await importPolicy(policyModule);
-        return host.model.restore(bytes, { policy: policy && 'entry' in policy ? policy.entry : policy });
+        return host.model.restore(bytes, { policy });
       }),
     /** Emits the steps of a cache until it is aborted. */
     async watchCache({ cache }: OfCache, { signal, emit }: CallContext) {

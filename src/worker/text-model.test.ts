@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,6 +8,7 @@ import { PLAIN } from '../../test/support/chat-templates.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { Conversation } from '../chat/conversation.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
+import { POLICIES } from '../kvcache/policies.ts';
 import type { CacheStep } from '../kvcache/rows/events.ts';
 import {
   CacheBusyError,
@@ -195,12 +196,24 @@ describe('a model in a worker', () => {
     const results = await there.generateBatch([{ prompt, cache: options }, { prompt }], { maxNewTokens: 2 }).results();
     expect(results.map((end) => end.type === 'end' && end.result.cache.policy).sort()).toEqual(['dense', 'youngest']);
     const missing = there.generate(prompt, { cache: { policyModule: join(folder, 'none.mjs') } });
-    await expect(missing.result()).rejects.toThrow(/policy module .*none.mjs can't be loaded/);
+    await expect(missing.result()).rejects.toThrow(/policy .*none.mjs can't be loaded/);
     await writeFile(join(folder, 'wrong.mjs'), 'export default 3;');
     await expect(there.createCache({ policyModule: join(folder, 'wrong.mjs') })).rejects.toThrow(
-      /must export a policy/,
+      /wrong.mjs exports no cache policy/,
     );
     expect(() => here.createCache(options)).toThrow(/policyModule is for models in workers/);
+    // As an object without definePolicy, within another policy, by a path with what ends a name.
+    const plain = join(folder, 'a,(b).mjs');
+    await writeFile(
+      plain,
+      `export default { name: 'plain', score: ({ positions, length }) => positions.slice(0, length) };`,
+    );
+    const mixed = await there.createCache({ policyModule: `mix(${relative('.', module)}, h2o)`, cacheLength: 16 });
+    expect(await mixed.stats()).toMatchObject({ policy: 'mix(youngest, h2o)' });
+    expect(await (await there.createCache({ policyModule: plain })).stats()).toMatchObject({ policy: 'plain' });
+    expect(() => there.generate(prompt, { cache: { policy: POLICIES['h2o'] } })).toThrow(
+      /as policyModule: "\.\/policy.mjs"/,
+    );
   });
 
   it('refuses caches of other models', async () => {

@@ -16,7 +16,7 @@ import { disposedError } from '../util/disposed.ts';
 import { InputError } from '../util/errors.ts';
 import { refuseRetired } from '../util/retired.ts';
 import type { WeightFormat } from '../weights/types.ts';
-import { type PlainContext, plain } from './plain.ts';
+import { moduleUrls, type PlainContext, plain } from './plain.ts';
 import type { ModelFacts } from './protocol.ts';
 import type { Caller, CallOptions } from './rpc.ts';
 import { Transfer } from './wire.ts';
@@ -146,7 +146,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
       throw new InputError("a policy's functions can't go to another thread: name its module with policyModule");
     const cache = new WorkerCache(this.#caller);
     const { value, buffers } = transfer ? Transfer.ofBytes(bytes) : new Transfer(bytes, []);
-    const module = policyModule === undefined ? undefined : this.#thread.resolveModule(policyModule);
+    const module = policyModule === undefined ? undefined : moduleUrls(policyModule, this.#context.resolveModule);
     const args = { cache: cache.ref, bytes: value, policyModule: module };
     await this.#caller.call('restore', args, { transfer: buffers }).done;
     return cache;

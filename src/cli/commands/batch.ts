@@ -25,6 +25,7 @@ import {
   cacheOptions,
   type LoadFlags,
   notEmpty,
+  optionsForWorker,
   wholeFrom,
 } from '../input/options.ts';
 import { type CliIo, tell } from '../io.ts';
@@ -238,9 +239,10 @@ async function withAnswer(
   const model = await loadInWorkerForCommand(flags, io, new Progress(io));
   try {
     const id = flags.name ?? clientName(flags.model);
+    const options = optionsForWorker(await cacheOptions(flags), flags.cachePolicy);
     const served = new ServedModel(model, {
       id,
-      cacheClasses: [{ name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] }],
+      cacheClasses: [{ name: 'default', options: options as CacheClass['options'] }],
       rows: flags.parallel,
       queue: flags.parallel,
       queueMs: 2 ** 31 - 1,

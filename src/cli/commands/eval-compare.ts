@@ -54,7 +54,7 @@ export function addCompare(parent: Command, io: CliIo): void {
     .addOption(
       new Option(
         '--policies <names>',
-        'which ones: names, ada(name), modules, with commas between; options follow a colon: h2o:recent=16',
+        'which ones: names, paths of modules, mix(…), ada(…) and routed(…) of them, with commas between; options follow a colon: h2o:recent=16',
       )
         .argParser((text) => list(text))
         .default(['lastrec', 'h2o', 'snapkv', 'keydiff', 'expected'], 'lastrec,h2o,snapkv,keydiff,expected'),

@@ -41,6 +41,17 @@ describe('keyhold eval', () => {
     expect((await readFile(png)).subarray(1, 4).toString()).toBe('PNG');
   });
 
+  it('compares policies that modules are a part of', async () => {
+    const path = 'test/fixtures/policies-own/newest.mjs';
+    const policies = `ada(${path}):recent=4,mix(h2o, ${path}),mix(h2o, mix(knorm, ${path}))`;
+    const flags = ['--policies', policies, '--budgets', '0.2', '--windows', '1', '--window', '64', '--no-cases'];
+    const { stdout, stderr } = await keyhold(['eval', 'compare', ...flags, '--chunk-length', '16']);
+    expect(stderr).toContain('measured on');
+    const names = stdout.split('\n').map((line) => line.split(/ {2,}/)[0]);
+    const wanted = ['ada(newest):recent=4', 'mix(h2o, newest)', 'mix(h2o, mix(knorm, newest))'];
+    expect(names.slice(1, -1)).toEqual(['dense', ...wanted]);
+  });
+
   it('compares at equal bytes, and writes a Markdown table', async () => {
     const file = join(folder, 'table.md');
     const flags = ['--policies', 'lastrec', '--bytes', '20%', '--windows', '1', '--window', '128', '--no-cases'];

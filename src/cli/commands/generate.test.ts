@@ -324,3 +324,23 @@ it('says only what went wrong where nothing was generated', async () => {
   expect([code, stdout]).toEqual([1, '']);
   expect(stderr).toBe("error: the cache policy's score of position 0 is not a number (policy wrong, layer 0, row 0)\n");
 });
+
+it('says where a policy of your own is wrong', async () => {
+  const write = async (name: string, text: string) => {
+    await writeFile(join(folder, name), text);
+    return join(folder, name);
+  };
+  const tries: [string, RegExp][] = [
+    [join(folder, 'none.mjs'), /can't be loaded: there is no file .*none.mjs\n/],
+    [await write('throws.mjs', "throw new TypeError('no')"), /can't be loaded: no \(at .*throws.mjs:1:\d+\)\n/],
+    [await write('import.mjs', "import './nowhere.mjs';"), /Cannot find module .*nowhere.mjs/],
+    [await write('three.mjs', 'export default 3;'), /three.mjs exports no cache policy/],
+    ['routed(h2o, lru)', /there is no cache policy "lru"/],
+    [`mix(h2o, ${join(folder, 'none.mjs')})`, /there is no file .*none.mjs\n/],
+  ];
+  for (const [policy, message] of tries) {
+    const { code, stderr } = await keyhold(['generate', 'x', '-c', '8', '-p', policy]);
+    expect(code, policy).toBe(2);
+    expect(stderr).toMatch(message);
+  }
+});

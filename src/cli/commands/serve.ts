@@ -3,7 +3,6 @@
  */
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { checkCacheOptions } from '../../exports/policies.ts';
 import type { OnDemandModel } from '../../server/model-entry.ts';
 import { readOrigin } from '../../server/origins.ts';
 import type { Log } from '../../server/routes/answer-route.ts';
@@ -21,13 +20,20 @@ import {
   type CacheFlags,
   cacheOptions,
   notEmpty,
+  optionsForWorker,
   readBytes,
   wholeFrom,
   withModel,
 } from '../input/options.ts';
 import { type CliIo, tell } from '../io.ts';
 import { type CommonSettings, onDemandModel, openEncoder, type ServerFlags } from '../models/model-entries.ts';
-import { type ModelsFlag, modelSettings, type NamedSettings, readModels } from '../models/served-models.ts';
+import {
+  classOptions,
+  type ModelsFlag,
+  modelSettings,
+  type NamedSettings,
+  readModels,
+} from '../models/served-models.ts';
 
 interface ServeFlags extends ServerFlags, CacheFlags {
   readonly host: string;
@@ -198,10 +204,11 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
 
 /** The cache classes of the command line. @throws UsageError for options that a policy does not take. */
 async function readClasses(flags: ServeFlags): Promise<CacheClass[]> {
-  const own = flags.cacheClass ?? [];
-  const common: CacheClass = { name: 'default', options: (await cacheOptions(flags)) as CacheClass['options'] };
-  for (const { options } of own) asUsage(() => checkCacheOptions(options));
-  return [common, ...own];
+  const classes: CacheClass[] = [
+    { name: 'default', options: optionsForWorker(await cacheOptions(flags), flags.cachePolicy) },
+  ];
+  for (const { name, options } of flags.cacheClass ?? []) classes.push({ name, options: await classOptions(options) });
+  return classes;
 }
 
 /** All models of the server: those of --models or the one of the command line, then the one of --embeddings. */

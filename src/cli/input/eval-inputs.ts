@@ -11,8 +11,9 @@ import {
   type QuestionPosition,
   type RecallCase,
 } from '../../exports/eval-node.ts';
-import { checkCacheOptions } from '../../exports/policies.ts';
+import { type AnyPolicy, checkCacheOptions } from '../../exports/policies.ts';
 import { InputError } from '../../index.ts';
+import { splitNames } from '../../kvcache/policy/policy-names.ts';
 import { UsageError } from '../failure.ts';
 import { type CliIo, tell } from '../io.ts';
 import { asUsage, findPolicy, isSmallModel, readCacheOption, SMALL_MODEL } from './options.ts';
@@ -31,7 +32,13 @@ export async function contestant(text: string): Promise<Contestant> {
     checkCacheOptions({ policy, ...read });
     return read;
   }, `--policies ${text}: `);
-  return { name: `${typeof policy === 'string' ? name : policy.name}${given}`, policy, options };
+  return { name: `${calledBy(policy, name)}${given}`, policy, options };
+}
+
+function calledBy(policy: AnyPolicy, name: string): string {
+  if (typeof policy === 'string') return name;
+  if (!('entry' in policy)) return policy.name;
+  return policy.options['ada'] ? `ada(${policy.entry.name})` : policy.entry.name;
 }
 
 function readOption(before: Readonly<Record<string, unknown>>, text: string): Record<string, unknown> {
@@ -109,7 +116,7 @@ export async function readInput(path: string): Promise<string> {
 
 /** Splits at commas, but for those within parentheses. */
 export function list(text: string): string[] {
-  const names = text.split(/,(?![^(]*\))/).map((name) => name.trim());
+  const names = splitNames(text);
   if (names.includes('')) throw new InvalidArgumentError('A name is empty.');
   return names;
 }

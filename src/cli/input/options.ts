@@ -1,6 +1,7 @@
 /**
  * @file The options that commands share, each defined once, and how their values are read.
  */
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -8,17 +9,17 @@ import { CHUNK_LENGTH } from '../../engine/schedule/prefill.ts';
 import { WEIGHT_CHOICES } from '../../exports/checkpoint.ts';
 import {
   type AnyCacheOptions,
+  type AnyPolicy,
   BUFFERS,
   type BufferChoice,
   type BufferKind,
   checkCacheOptions,
-  isPolicyEntry,
   POLICIES,
-  type PolicyDefinition,
-  type PolicyEntry,
   readCacheBytes,
 } from '../../exports/policies.ts';
-import { definePolicy, InputError, type WeightChoice } from '../../index.ts';
+import { InputError, type WeightChoice } from '../../index.ts';
+import { isModule, namesIn, readCombination } from '../../kvcache/policy/policy-names.ts';
+import { policyOfModules } from '../../kvcache/policy-modules.ts';
 import { DEVICES, type DeviceName, ENGINES, type EngineName } from '../../load/engines-node.ts';
 import type { LoadOptions } from '../../node.ts';
 import { shippedFolder, TINY_MODEL } from '../../util/files/shipped-node.ts';
@@ -276,9 +277,7 @@ function policyList(): string {
  * The cache that the flags ask for. With a length or bytes the default policy is `lastrec`, without one `dense`.
  * @throws UsageError for what can't be meant, before anything is loaded.
  */
-export async function cacheOptions(
-  flags: CacheFlags,
-): Promise<Partial<AnyCacheOptions> & { readonly policy?: string | PolicyEntry }> {
+export async function cacheOptions(flags: CacheFlags): Promise<Partial<AnyCacheOptions>> {
   const { cacheLength, cacheBytes, sinks, cacheBuffer: buffer, cacheOption = {} } = flags;
   const isBounded = [cacheLength, cacheBytes, sinks].some((given) => given !== undefined);
   const name = flags.cachePolicy ?? (isBounded ? 'lastrec' : 'dense');
@@ -294,35 +293,43 @@ export async function cacheOptions(
 }
 
 /**
- * A policy by its name, or the default export of a module: what `definePolicy` takes, or what it gives.
+ * A policy by its name, where paths of modules may be among the names: `routed(./mine.mjs, lastrec)`.
  * @throws UsageError where there is none.
  */
-export async function findPolicy(name: string): Promise<string | PolicyEntry> {
-  const plain = /^ada\((.*)\)$/.exec(name)?.[1] ?? name;
-  if (Object.hasOwn(POLICIES, plain)) return name;
-  if (/^(mix|routed)\(.*\)$/.test(plain)) {
-    asUsage(() => checkCacheOptions({ policy: name }));
+export async function findPolicy(name: string): Promise<AnyPolicy> {
+  if (!namesIn(name).some(isModule)) {
+    const hint = ' (a policy of your own is given by its path, such as ./policy.mjs)';
+    asUsage(() => checkCacheOptions({ policy: name }), '', readCombination(name) ? '' : hint);
     return name;
   }
-  if (!/[/\\.]/.test(name))
-    asUsage(
-      () => checkCacheOptions({ policy: name }),
-      '',
-      ' (a policy of your own is given by its path, such as ./policy.mjs)',
-    );
-  let module: { default?: unknown };
   try {
-    module = (await import(pathToFileURL(resolve(name)).href)) as typeof module;
-  } catch (cause) {
-    throw new UsageError(`the cache policy ${name} can't be loaded: ${(cause as Error).message}`, { cause });
+    return await policyOfModules(name, importFile);
+  } catch (error) {
+    return asUsage(() => {
+      throw error;
+    });
   }
-  const found = module.default;
-  if (isPolicyEntry(found)) return found;
-  if (typeof found !== 'object' || found === null)
-    throw new UsageError(
-      `${name} exports no cache policy: its default export must be one, as definePolicy takes or gives it`,
-    );
-  return asUsage(() => definePolicy(found as PolicyDefinition));
+}
+
+/** @throws InputError where there is no such file: Node's message would name the module that imports it. */
+async function importFile(path: string): Promise<unknown> {
+  const file = resolve(path);
+  await stat(file).catch((cause: Error) => {
+    throw new InputError(`there is no file ${file}`, { cause });
+  });
+  return import(pathToFileURL(file).href);
+}
+
+/**
+ * Options of a cache for a model in a worker, where policies of one's own are given by their paths.
+ * @param name of the policy.
+ */
+export function optionsForWorker(
+  options: Partial<AnyCacheOptions>,
+  name: string | undefined,
+): Partial<AnyCacheOptions> {
+  const { policy, ...rest } = options;
+  return typeof policy === 'string' || policy === undefined ? options : { ...rest, policyModule: name };
 }
 
 /**

@@ -1,8 +1,8 @@
 /**
  * `keyhold serve --models`: what a file says, and two models in one server.
  */
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CliProcess, keyhold } from '../../../test/support/cli.ts';
 import { S3_KEYS, S3_REGION, startS3 } from '../../../test/support/s3-server.ts';
@@ -116,6 +116,58 @@ it('two models are served, each with its classes, adapters and keys', async () =
   } finally {
     server.child.kill('SIGKILL');
   }
+});
+
+it('policies of your own are served, by their modules, and keep their sessions', async () => {
+  const policy = 'test/fixtures/policies-own/newest.mjs';
+  const path = await file({
+    models: {
+      base: {
+        path: 'keyhold/tiny',
+        cacheClasses: { own: { policy: `./${relative(folder, policy)}`, cacheLength: 16 } },
+      },
+    },
+  });
+  const single = ['--cache-class', `own=mix(h2o, ${policy}):16`, '-p', policy, '-c', '32'];
+  const stores = [await mkdtemp(join(folder, 'store-')), await mkdtemp(join(folder, 'store-'))];
+  const runs = [
+    { args: ['--models', path], model: 'base', names: ['dense', 'newest.mjs'], store: stores[0] },
+    { args: single, model: 'keyhold/tiny', names: ['newest.mjs', 'mix(h2o, newest.mjs)'], store: stores[1] },
+    { args: single, model: 'keyhold/tiny', names: ['newest.mjs', 'mix(h2o, newest.mjs)'], store: stores[1] },
+  ];
+  const cached: number[] = [];
+  // A cache that evicts goes on from all that it has seen.
+  let prompts = ['And it came to', 'And it came to'];
+  for (const { args, model, names, store } of runs) {
+    const server = new CliProcess(['serve', '--port', '0', '--session-dir', store, ...args], {});
+    try {
+      while (!server.stderr.includes('served at') && server.child.exitCode === null)
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      const [, url] = /served at (\S+)/.exec(server.stderr)!;
+      const { data } = await (await fetch(`${url}/models`)).json();
+      const classes = data[0].keyhold.cache_classes;
+      expect(classes.map((each: { policy?: string }) => each.policy ?? 'dense')).toEqual(names);
+      const continued: string[] = [];
+      for (const [i, cache] of ['default', 'own'].entries()) {
+        const response = await fetch(`${url}/completions`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', 'x-session-id': 'a' },
+          body: JSON.stringify({ model, prompt: prompts[i], max_tokens: 4, cache }),
+        });
+        expect(response.status, server.stderr).toBe(200);
+        const { usage, choices } = await response.json();
+        cached.push(usage.prompt_tokens_details.cached_tokens);
+        continued.push(`${prompts[i]}${choices[0].text}`);
+      }
+      if (store === stores[1]) prompts = continued;
+      server.child.kill('SIGTERM');
+      await server.end();
+    } finally {
+      server.child.kill('SIGKILL');
+    }
+  }
+  expect(cached.slice(0, 4)).toEqual([0, 0, 0, 0]);
+  expect(Math.min(...cached.slice(4))).toBeGreaterThan(3);
 });
 
 it('sessions are kept in S3', async () => {

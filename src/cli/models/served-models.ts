@@ -5,12 +5,13 @@ import { dirname, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import * as v from 'valibot';
 import { WEIGHT_CHOICES } from '../../exports/checkpoint.ts';
-import { checkCacheOptions, readCacheBytes } from '../../exports/policies.ts';
+import { type AnyCacheOptions, checkCacheOptions, readCacheBytes } from '../../exports/policies.ts';
+import { renameModules } from '../../kvcache/policy/policy-names.ts';
 import { DEVICES, ENGINES } from '../../load/engines-node.ts';
 import type { CacheClass } from '../../server/served-model.ts';
 import { issueText } from '../../util/json/issue.ts';
 import { UsageError } from '../failure.ts';
-import { asUsage } from '../input/options.ts';
+import { asUsage, findPolicy, optionsForWorker } from '../input/options.ts';
 import { readTextFile } from '../input/text-file.ts';
 
 /** A model of --models: a path, or the name of a file with several. */
@@ -105,15 +106,18 @@ async function readModelsFile(
     const [issue] = parsed.issues;
     throw new UsageError(`${path}: ${issueText(v.getDotPath(issue) ?? 'the file', issue)}`);
   }
-  for (const [name, model] of Object.entries(parsed.output.models)) checkCaches(model, `${path}: models.${name}`);
   const near = (name: string) => (/^\.\.?[/\\]/.test(name) ? resolve(dirname(path), name) : name);
-  return Object.entries(parsed.output.models).map(([name, model]) => ({
-    ...model,
-    name,
-    path: near(model.path),
-    adapters: model.adapters?.map((each) => ({ ...each, path: near(each.path) })),
-    apiKeys: model.apiKeys?.map((key) => keyOf(key, env, `${path}: models.${name}.apiKeys`)),
-  }));
+  const all: NamedSettings[] = [];
+  for (const [name, model] of Object.entries(parsed.output.models))
+    all.push({
+      ...model,
+      ...(await readCaches(model, `${path}: models.${name}`, near)),
+      name,
+      path: near(model.path),
+      adapters: model.adapters?.map((each) => ({ ...each, path: near(each.path) })),
+      apiKeys: model.apiKeys?.map((key) => keyOf(key, env, `${path}: models.${name}.apiKeys`)),
+    });
+  return all;
 }
 
 function keyOf(key: string, env: Readonly<Record<string, string | undefined>>, where: string): string {
@@ -124,14 +128,40 @@ function keyOf(key: string, env: Readonly<Record<string, string | undefined>>, w
   return value;
 }
 
-function checkCaches({ cache, cacheClasses = {} }: ModelSettings, where: string): void {
+/** The caches of a model, where modules of policies are found by this process. */
+async function readCaches(
+  { cache, cacheClasses = {} }: ModelSettings,
+  where: string,
+  near: (path: string) => string,
+): Promise<Pick<ModelSettings, 'cache' | 'cacheClasses'>> {
+  const read: Record<string, Record<string, unknown>> = {};
   for (const [name, options] of Object.entries({ default: cache ?? {}, ...cacheClasses })) {
-    const { cacheLength = 1 } = options;
+    const what = `${where}: the cache class ${name}: `;
+    const { cacheLength = 1, policy } = options;
     if (!Number.isSafeInteger(cacheLength) || (cacheLength as number) < 1)
-      throw new UsageError(`${where}: the cache class ${name}: cacheLength must be a whole number of at least 1`);
-    asUsage(() => checkCacheOptions(options), `${where}: the cache class ${name}: `);
+      throw new UsageError(`${what}cacheLength must be a whole number of at least 1`);
+    const named = typeof policy === 'string' ? { ...options, policy: renameModules(policy, near) } : options;
+    read[name] = await classOptions(named, what);
   }
   if ('default' in cacheClasses) throw new UsageError(`${where}: the class "default" is what "cache" says`);
+  const { default: own, ...classes } = read;
+  return { ...(cache && { cache: own }), ...(Object.keys(classes).length > 0 && { cacheClasses: classes }) };
+}
+
+/**
+ * Options of a cache class as a model in a worker takes them.
+ * @param where begins the message of an error.
+ * @throws UsageError for options that the policy does not take, and modules that can't be loaded.
+ */
+export async function classOptions<T extends Partial<AnyCacheOptions>>(options: T, where = ''): Promise<T> {
+  const { policy } = options;
+  if (typeof policy !== 'string') {
+    asUsage(() => checkCacheOptions(options), where);
+    return options;
+  }
+  const found = { ...options, policy: await findPolicy(policy) };
+  asUsage(() => checkCacheOptions(found), where);
+  return optionsForWorker(found, policy) as T;
 }
 
 /** The classes of a model: its own, or else those of the command line. */

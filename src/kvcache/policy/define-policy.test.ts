@@ -208,7 +208,7 @@ describe('an error in a policy leaves the cache as it was', () => {
       fakeStep(model, one, [tokensFrom(0, one.length(0), a), tokensFrom(1, one.length(1), b)]);
     for (const one of [cache, other]) step(one, 7, 5);
     broken = true;
-    expect(() => step(cache, 3, 6)).toThrow('no');
+    expect(() => step(cache, 3, 6)).toThrow(/failed in score \(layer [01], row 0\): no \(at .*define-policy.test.ts:/);
     broken = false;
     expectSame(contentOf(cache), contentOf(other));
     for (const one of [cache, other]) step(one, 2, 4);

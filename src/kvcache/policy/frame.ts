@@ -3,6 +3,7 @@
  * which slots go, groups that share a budget.
  */
 import { GraphError, InputError, PolicyError } from '../../util/errors.ts';
+import { locationOf } from '../../util/location.ts';
 import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
 import { isOfChunks } from './needs.ts';
 import type { Policy, PolicyLayout, PolicyRules, PolicySetup } from './policy.ts';
@@ -234,5 +235,6 @@ function inPolicy(name: string, { layer, row }: LayerView, error: unknown): unkn
 /** The error of a policy's function: it names the policy, and has the error as its cause. */
 function failed(name: string, hook: string, { layer, row }: LayerView, cause: unknown): PolicyError {
   const what = cause instanceof Error ? cause.message : String(cause);
-  return new PolicyError(`the cache policy ${name} failed in ${hook} (layer ${layer}, row ${row}): ${what}`, { cause });
+  const message = `the cache policy ${name} failed in ${hook} (layer ${layer}, row ${row}): ${what}${locationOf(cause)}`;
+  return new PolicyError(message, { cause });
 }

@@ -1,7 +1,10 @@
 /**
  * @file Routes that tell which models are served.
  */
+
+import { renameModules } from '../../kvcache/policy/policy-names.ts';
 import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
+import type { CacheClass } from '../served-model.ts';
 import type { ServedEncoder } from './embeddings.ts';
 import type { Routes } from './routes.ts';
 
@@ -37,7 +40,7 @@ const listedModel = ({ id, created, cacheClasses, adapters, loaded }: ModelEntry
           weights: loaded.model.weights,
         }
       : {}),
-    cache_classes: cacheClasses.map(({ name, options: cache }) => ({ name, ...cache })),
+    cache_classes: cacheClasses.map(({ name, options: cache }) => ({ name, ...withPolicyName(cache) })),
     adapters,
   },
 });
@@ -50,3 +53,11 @@ const listedEncoder = ({ id, created, model: { config } }: ServedEncoder) => ({
   max_model_len: config.contextLength,
   keyhold: { family: config.name, embeddings: true },
 });
+
+/** Options of caches with the name of their policy: clients see no functions, and no paths of this machine. */
+function withPolicyName({ policy, policyModule, ...rest }: CacheClass['options']): object {
+  if (policyModule !== undefined)
+    return { policy: renameModules(String(policyModule), (path) => path.replace(/^.*[\\/]/, '')), ...rest };
+  if (policy === undefined || typeof policy === 'string') return { policy, ...rest };
+  return { policy: 'entry' in policy ? policy.entry.name : policy.name, ...rest };
+}

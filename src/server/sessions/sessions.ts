@@ -26,7 +26,8 @@ export interface SessionStore {
 /** How a cache becomes bytes, and comes back. */
 export interface SessionCodec {
   snapshot(cache: TextCache): Promise<Uint8Array>;
-  restore(bytes: Uint8Array): Promise<TextCache>;
+  /** @param cacheClass of the session. */
+  restore(bytes: Uint8Array, cacheClass: string): Promise<TextCache>;
 }
 
 /** Whose cache a session is, and its name for them. */
@@ -185,7 +186,7 @@ export class Sessions {
     try {
       version = (await this.#options.store?.version?.(name)) ?? null;
       if (own && (version === null || version === own.version)) return { own, version };
-      const cache = await this.#restored(name);
+      const cache = await this.#restored(session);
       if (!cache) return { own, version };
       if (own) await this.#drop(own);
       own = this.#add(space, cache);
@@ -320,9 +321,9 @@ export class Sessions {
     await entry.cache.dispose();
   }
 
-  async #restored(name: string): Promise<TextCache | null> {
+  async #restored({ name, owner }: NamedSession): Promise<TextCache | null> {
     const bytes = await this.#options.store?.load(name);
-    return bytes ? this.#codec.restore(bytes) : null;
+    return bytes ? this.#codec.restore(bytes, owner.cacheClass) : null;
   }
 
   #save(entry: Entry): Promise<void> {
