@@ -5,6 +5,7 @@
 import { access, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
+import { transform } from 'esbuild';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createProgram } from '../src/cli/program.ts';
@@ -56,6 +57,12 @@ describe('examples', () => {
       return `${file?.fileName}, line ${line}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`;
     });
     expect(problems).toEqual([]);
+  });
+
+  it('are JavaScript, unless they say that they are TypeScript', async () => {
+    // Who copies an example into a .js file gets a syntax error of the first type in it.
+    const plain = BLOCKS.filter(({ language, code }) => language === 'ts' && !code.startsWith('// TypeScript\n'));
+    for (const { name, code } of plain) await expect(transform(code, { loader: 'js' }), name).resolves.toBeDefined();
   });
 
   const run = BLOCKS.filter(({ notRun }) => notRun === undefined);
