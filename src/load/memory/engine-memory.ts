@@ -31,6 +31,14 @@ export interface PlannedChunk {
   readonly length: number;
 }
 
+/** What the step of the largest chunk takes. */
+export interface PlannedStep {
+  /** Results of its operators, and what else it takes in the engine, in bytes. */
+  readonly bytes: number;
+  /** How often a chunk's keys and values are in memory besides the cache. */
+  readonly chunkCopies: number;
+}
+
 /** All chunks of a run. */
 export interface PlannedRun {
   readonly chunks: number;
@@ -47,10 +55,8 @@ export interface EngineMemory {
   resident(config: Config, params: readonly Param[], tokens: number): ResidentWeights;
   /** The process with a model that has not computed anything, without its tokenizer. */
   runtime(config: Config, graph: OpGraph): number;
-  /** Results of the operators of a chunk, and what else a step takes in the engine. */
-  graphBytes(chunk: PlannedChunk): number;
-  /** How often a chunk's keys and values are in memory. */
-  readonly chunkCopies: number;
+  /** What the step of a chunk takes. */
+  step(chunk: PlannedChunk): PlannedStep;
   /** What is not given back yet, and small things. */
   garbage(run: PlannedRun): number;
 }

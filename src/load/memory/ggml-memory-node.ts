@@ -11,7 +11,7 @@ import { INPUT, LENGTH } from '../../ops/step-names.ts';
 import { product } from '../../util/numbers.ts';
 import { MIX_BITS } from '../../weights/formats/mix.ts';
 import type { Param } from '../../weights/types.ts';
-import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memory.ts';
+import type { EngineMemory, PlannedChunk, PlannedStep, ResidentWeights } from './engine-memory.ts';
 
 const MB = 1e6;
 /** Node 20, the library, koffi and ggml with their code, before any model. */
@@ -44,9 +44,7 @@ export const ggmlMemory: EngineMemory = {
   fileBytes: (params) => params.flatMap(bytesOf).reduce((sum, bytes) => sum + bytes, 0),
   resident,
   runtime: (_, graph) => BASE + PER_NODE * graph.nodes.length,
-  graphBytes,
-  // The chunk's own, and those of the chunk before, which can be taken back.
-  chunkCopies: 2,
+  step,
   // All graphs share the memory of the largest.
   garbage: ({ chunks, chunkBytes }) => SMALL + Math.min(GARBAGE, 2 * chunks * chunkBytes),
 };
@@ -81,7 +79,7 @@ function touched(size: number, rows: number): number {
   return size * (1 - (1 - 1 / windows) ** rows);
 }
 
-function graphBytes({ config, cache, graph, contextLength, tokens, length: T }: PlannedChunk): number {
+function step({ config, cache, graph, contextLength, tokens, length: T }: PlannedChunk): PlannedStep {
   const lengths: Record<string, number> = { B: cache.batch, T };
   const filled: Record<string, number> = {};
   const before = Math.max(0, (Math.floor(contextLength / tokens) - 1) * tokens);
@@ -99,5 +97,8 @@ function graphBytes({ config, cache, graph, contextLength, tokens, length: T }: 
     }
   }
   // The cache is empty: nothing was evicted where all tokens so far fit at once.
-  return stepBytes(graph, lengths, filled, cache.placesChunk(before + T));
+  const canPlace = cache.store.states.isEmpty && !cache.replay && cache.placesChunk(before + T);
+  const { bytes, isPlaced } = stepBytes(graph, lengths, filled, canPlace);
+  // The chunk's own, and those of the chunk before, which can be taken back.
+  return { bytes, chunkCopies: isPlaced ? 0 : 2 };
 }

@@ -59,6 +59,26 @@ describe('the memory of a step in the ggml engine', () => {
     expect(Math.abs(workspaceParts.graph / bytes - 1)).toBeLessThan(0.05);
   });
 
+  it.each<[boolean, Partial<AnyCacheOptions>]>([
+    [true, { policy: 'dense', cacheLength: 400 }],
+    [true, { policy: 'lastrec', cacheLength: 400 }],
+    [false, { policy: 'lastrec', cacheLength: 100 }],
+    [false, { policy: 'dense', cacheLength: 400, buffer: 'int8' }],
+    [false, { policy: 'h2o', cacheLength: 400 }],
+  ])('has no copies of a chunk where the slots alone hold it: %s under %j', async (isPlaced, options) => {
+    const model = await loadModel(TINY, { weights: 'float32', engine: 'ggml', cacheDir, threads: 1 });
+    const cache = model.createCache(options);
+    await model.prefill(
+      cache,
+      range(200).map((i) => 1 + (i % 40)),
+      { chunkLength: 100 },
+    );
+    expect(cache.rows[0].last!.isPlaced).toBe(isPlaced);
+    const plan = planMemory(model.config, { contextLength: 200, engine: 'ggml', cache: options, chunkLength: 100 });
+    expect(plan.workspaceParts.chunk === 0).toBe(isPlaced);
+    await model.dispose();
+  });
+
   it.each<Partial<AnyCacheOptions>>([
     { policy: 'dense', cacheLength: 400 },
     { policy: 'h2o', cacheLength: 100 },

@@ -227,12 +227,12 @@ function planWorkspace(
     (sum, { slots: { groups, keySize, valueSize } }) => sum + 4 * B * groups * (keySize + valueSize),
     0,
   );
-  const graphBytes = engine.graphBytes({ config, cache, graph, contextLength, tokens, length });
+  const { bytes, chunkCopies } = engine.step({ config, cache, graph, contextLength, tokens, length });
   const chunks = Math.ceil(contextLength / tokens);
   return {
-    graph: graphBytes,
+    graph: bytes,
     logits: 2 * 4 * B * config.vocabSize * (encoder && config.output !== 'hidden' ? length : 1),
-    chunk: engine.chunkCopies * ofToken * length,
+    chunk: chunkCopies * ofToken * length,
     garbage: engine.garbage({ chunks, chunkBytes: ofToken * length }),
   };
 }

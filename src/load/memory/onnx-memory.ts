@@ -51,9 +51,8 @@ export const onnxMemory: EngineMemory = {
   fileBytes,
   resident,
   runtime: (config, graph) => BASE + PER_LAYER * config.nLayer + PER_NODE * lowerToOnnx(graph).nodeCount,
-  graphBytes,
-  // Made by layer, put together, handed over, those of chunks before, and the allocator's share.
-  chunkCopies: 8,
+  // Copies: made by layer, put together, handed over, those of chunks before, and the allocator's share.
+  step: (chunk) => ({ bytes: graphBytes(chunk), chunkCopies: 8 }),
   garbage: ({ chunks, chunkBytes }) => SLACK + Math.min(GARBAGE, chunkBytes * chunks),
 };
 

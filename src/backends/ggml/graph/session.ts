@@ -9,7 +9,7 @@ import type { Ggml } from '../binding/ggml.ts';
 import type { CpuBackend } from '../devices/cpu-backend.ts';
 import type { RunInputs } from '../lower/graph-maker.ts';
 import { weightUses } from '../lower/lowering.ts';
-import { type JoinableSlots, joinableSlots, placingGraph, slotUse } from '../lower/slot-use.ts';
+import { isPlaced, type JoinableSlots, joinableSlots, placingGraph, slotUse } from '../lower/slot-use.ts';
 import type { Tensor } from '../memory/tensor.ts';
 import type { GgmlWeights } from '../weights/weights.ts';
 import { ConcreteGraph, type RunOutput } from './concrete-graph.ts';
@@ -91,10 +91,10 @@ export class GgmlSession {
 
   #compile(inputs: RunInputs, placesChunk: boolean): ConcreteGraph {
     const slots = slotUse(this.#joinable, inputs);
-    const isPlaced = placesChunk && slots.size === this.#joinable.length && this.#placing !== null;
-    const graph = isPlaced ? this.#placing : this.#graph;
+    const placed = placesChunk && isPlaced(this.#joinable, slots) ? this.#placing : null;
+    const graph = placed ?? this.#graph;
     const use = [...slots].map(([name, { length, like }]) => `${name},${length},${like}`);
-    const key = [...this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?'), ...use, isPlaced].join('/');
+    const key = [...this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?'), ...use, placed !== null].join('/');
     const known = this.#compiled.get(key);
     if (known) {
       this.#compiled.delete(key);

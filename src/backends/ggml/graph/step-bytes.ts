@@ -10,7 +10,7 @@ import type { RunOptions, StepTensor, TensorData } from '../../types.ts';
 import { openGgml } from '../binding/binding.ts';
 import { CpuBackend } from '../devices/cpu-backend.ts';
 import { slotBytes, slotFormats } from '../lower/slot-blocks.ts';
-import { joinableSlots, placingGraph, slotUse } from '../lower/slot-use.ts';
+import { isPlaced, joinableSlots, placingGraph, slotUse } from '../lower/slot-use.ts';
 import { TensorContext } from '../memory/tensor-context.ts';
 import { ggmlCodec } from '../weights/weight-codec.ts';
 import { describe } from '../weights/weights.ts';
@@ -20,8 +20,16 @@ import { computedGraph } from './session.ts';
 /** Any address: nothing is read there. */
 const NOWHERE = 4096n;
 
+/** What a step takes. */
+export interface PlannedGraph {
+  /** Results of its operators, and masks. */
+  readonly bytes: number;
+  /** Whether the chunk's keys and values are in the slots alone. */
+  readonly isPlaced: boolean;
+}
+
 /**
- * Bytes of a step's graph: results of its operators, and masks. No memory is touched.
+ * Plans a step. No memory is touched.
  * @param lengths of the named axes; those that are not there are 1.
  * @param filled slots in use, by name of the input.
  * @param placesChunk whether the chunk's keys and values stay in the slots, see {@link RunOptions.placesChunk}.
@@ -32,13 +40,13 @@ export function stepBytes(
   lengths: Readonly<Record<string, number>>,
   filled: Readonly<Record<string, number>>,
   placesChunk = false,
-): number {
+): PlannedGraph {
   const ggml = openGgml();
   const computed = computedGraph(traced);
-  const graph = (placesChunk && placingGraph(computed)) || computed;
-  const blocks = slotFormats(graph);
+  const placing = placesChunk ? placingGraph(computed) : null;
+  const blocks = slotFormats(computed);
   const inputs = Object.fromEntries(
-    graph.inputs.map((value) => {
+    computed.inputs.map((value) => {
       const dims = value.shape.map((dim) => lengthOf(dim, lengths));
       const format = blocks.get(value.name);
       if (value.dtype === 'uint8' && format) dims[3] = slotBytes(format);
@@ -49,16 +57,19 @@ export function stepBytes(
   const find: FindWeight = (name, as, experts) => {
     const context = new TensorContext(ggml, 1);
     contexts.push(context);
-    const [part] = ggmlCodec.parts(graph.params.get(name)!);
+    const [part] = ggmlCodec.parts(computed.params.get(name)!);
     const tensor = describe(ggml, context, { ...part, offset: 0 }, { name, as, experts });
     ggml.ggml_backend_tensor_alloc(ggml.hostBuffer, tensor.pointer, NOWHERE);
     return tensor;
   };
+  const joinable = joinableSlots(computed);
+  const slots = slotUse(joinable, inputs);
+  const placed = isPlaced(joinable, slots) ? placing : null;
   const backend = new CpuBackend(ggml, 1);
   try {
-    const compiled = ConcreteGraph.make(ggml, backend, graph, find, inputs, slotUse(joinableSlots(graph), inputs));
+    const compiled = ConcreteGraph.make(ggml, backend, placed ?? computed, find, inputs, slots);
     compiled.dispose();
-    return compiled.bytes;
+    return { bytes: compiled.bytes, isPlaced: placed !== null };
   } finally {
     for (const context of contexts) context.dispose();
     void backend.dispose();

@@ -93,6 +93,9 @@ export function placingGraph(graph: OpGraph): OpGraph | null {
   return placed.size > 0 ? graph.withoutOutputs(placed) : null;
 }
 
+/** Whether all slots that a chunk can join hold it, so that nothing else has to. */
+export const isPlaced = (joinable: readonly JoinableSlots[], { size }: SlotUse): boolean => size === joinable.length;
+
 /** @param inputs of the step. */
 export function slotUse(joinable: readonly JoinableSlots[], inputs: RunInputs): SlotUse {
   const use = new Map<string, JoinedUse>();
