@@ -71,11 +71,17 @@ export function createApp(options: AppOptions): ServerApp {
   const metrics = new Metrics();
   let draining = false;
 
-  const modelOf = (name: string, key: string) => findNamed(namesOf(models, key), name);
+  const modelOf = (name: string, key: string) => {
+    if (encoders.some(({ id }) => id === name) && !models.some(({ id }) => id === name))
+      throw wrongModel(`the model "${name}" embeds texts: POST /v1/embeddings`);
+    return findNamed(namesOf(models, key), name);
+  };
 
   const fail = (c: Context, error: unknown): Response => {
     const http = toHttpError(error);
-    if (http.status === 500) log({ level: 'error', path: c.req.path, error: String((error as Error)?.stack ?? error) });
+    // An end because the client has left is no error.
+    if (http.status === 500 && !c.req.raw.signal.aborted)
+      log({ level: 'error', path: c.req.path, error: String((error as Error)?.stack ?? error) });
     if (http.retryAfter !== null) c.header('retry-after', String(http.retryAfter));
     // A repeat can't help.
     if (http.status === 500 || http.status === 400) c.header('x-should-retry', 'false');
@@ -83,7 +89,7 @@ export function createApp(options: AppOptions): ServerApp {
     return c.json(errorOf(http.body), http.status);
   };
   app.onError((error, c) => fail(c, error));
-  app.notFound((c) => fail(c, new HttpError(404, `there is no route ${c.req.method} ${c.req.path}`)));
+  app.notFound((c) => fail(c, noRoute(app, c)));
 
   if (options.page) addPageFiles(app, options.page);
 
@@ -109,12 +115,11 @@ export function createApp(options: AppOptions): ServerApp {
   app.post('/v1/embeddings', async (c) => {
     if (draining) throw shuttingDown(1);
     const request = readEmbeddings(await readJson(c, bodyBytes));
+    const isOther = [...namesOf(models, c.get('key'))].some(({ id }) => id === request.model);
+    if (isOther && !encoders.some(({ id }) => id === request.model))
+      throw wrongModel(`the model "${request.model}" writes texts; ${EMBEDDING_MODELS}`);
     return c.json(
-      await findNamed(encoders, request.model, 'models for embeddings are served with --embeddings').run(
-        request,
-        c.get('key'),
-        c.req.raw.signal,
-      ),
+      await findNamed(encoders, request.model, EMBEDDING_MODELS).run(request, c.get('key'), c.req.raw.signal),
     );
   });
   addCacheRoutes(app, models);
@@ -138,6 +143,23 @@ export function createApp(options: AppOptions): ServerApp {
       for (const { queue } of encoders) queue.refuseAll(shuttingDown(1));
     },
   };
+}
+
+const EMBEDDING_MODELS = 'models for embeddings are served with --embeddings';
+
+const wrongModel = (message: string) => new HttpError(404, message, { code: 'model_not_found', param: 'model' });
+
+/** No route: names the one of another method, or with or without /v1, where there is one. */
+function noRoute(app: Routes, c: Context): HttpError {
+  const { method, path } = c.req;
+  const there = app.routes.filter((route) => route.method !== 'ALL');
+  const others = there.filter((route) => route.path === path);
+  const paths = [`/v1${path}`, path.replace(/^\/v1/, '')];
+  const near = others[0] ?? there.find((route) => route.method === method && paths.includes(route.path));
+  const message = `there is no route ${method} ${path}${near ? `; there is ${near.method} ${near.path}` : ''}`;
+  if (others.length === 0) return new HttpError(404, message);
+  c.header('allow', [...new Set(others.map((route) => route.method))].join(', '));
+  return new HttpError(405, message);
 }
 
 /** Answers preflights, which have no key. No cookies are used, so credentials are not allowed. */
@@ -165,9 +187,11 @@ function addIdentity(app: Routes, { authorize, openMetrics = false }: AppOptions
       const bearer = /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1];
       const key = authorize ? authorize(bearer ?? c.req.header('x-api-key') ?? null) : '';
       if (key === null)
-        throw new HttpError(401, 'the API key is missing or wrong; send it as "Authorization: Bearer KEY"', {
-          code: 'invalid_api_key',
-        });
+        throw new HttpError(
+          401,
+          'the API key is missing or wrong; send it as "Authorization: Bearer KEY" or "x-api-key: KEY"',
+          { code: 'invalid_api_key' },
+        );
       c.set('key', key);
     }
     await next();

@@ -73,10 +73,19 @@ export function commonOf({ model, session_id, user, cache, n, stream, stream_opt
 /** A user by name. */
 export const userOf = (user: string | null | undefined): string | null => user || null;
 
+const AS_FORMAT = 'use response_format, of the type json_schema or regex';
+
 /** Fields of other servers that would change the answer. */
 export const REFUSED_FIELDS = {
   min_tokens: 'an answer ends where the model ends it; ignore_eos goes on to max_tokens',
   stop_token_ids: 'an answer ends at texts; use stop',
+  structured_outputs: AS_FORMAT,
+  guided_json: AS_FORMAT,
+  guided_regex: AS_FORMAT,
+  guided_choice: AS_FORMAT,
+  guided_grammar: AS_FORMAT,
+  grammar: AS_FORMAT,
+  json_schema: AS_FORMAT,
 } as const;
 
 /** Seeds of the protocol are any 64 bits, also negative ones; those of several answers follow each other. */

@@ -13,7 +13,7 @@ export interface ErrorBody {
 
 /** A refusal, with its status. */
 export class HttpError extends Error {
-  readonly status: 400 | 401 | 403 | 404 | 413 | 415 | 429 | 500 | 503;
+  readonly status: 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 500 | 503;
   readonly type: string;
   readonly code: string | null;
   readonly param: string | null;
@@ -44,6 +44,7 @@ const TYPES: Readonly<Record<HttpError['status'], string>> = {
   401: 'authentication_error',
   403: 'permission_error',
   404: 'not_found_error',
+  405: 'invalid_request_error',
   413: 'invalid_request_error',
   415: 'invalid_request_error',
   429: 'rate_limit_error',

@@ -149,6 +149,8 @@ describe('requests', () => {
     ['sound', JSON.stringify(chat('a', { modalities: ['text', 'audio'] })), 400, /only text/, null],
     ['an end by ids', JSON.stringify(chat('a', { stop_token_ids: [5] })), 400, /stop_token_ids/, null],
     ['a least length', JSON.stringify(chat('a', { min_tokens: 5 })), 400, /min_tokens/, null],
+    ['a choice of texts', JSON.stringify(chat('a', { guided_choice: ['a', 'b'] })), 400, /use response_format/, null],
+    ['a grammar', JSON.stringify(chat('a', { grammar: 'root ::= "a"' })), 400, /use response_format/, null],
     ['a message to go on with', JSON.stringify(chat('a', { continue_final_message: true })), 400, /continued/, null],
     ['a template', JSON.stringify(chat('a', { chat_template: '{{ 1 }}' })), 400, /templates/, null],
     ['a class that is not there', JSON.stringify(chat('a', { cache: 'none' })), 400, /there are default, short/, null],
@@ -215,6 +217,30 @@ describe('other routes', () => {
     expect(count).toBe(tokens.length);
     const { prompt } = await (await app().fetch(post('/detokenize', { tokens }))).json();
     expect(prompt).toContain('And it came');
+    // As another server calls the text.
+    const refused = await app().fetch(post('/tokenize', { content: 'And it came' }));
+    expect([refused.status, (await refused.json()).error.param]).toEqual([400, 'prompt']);
+  });
+
+  it('that are not there name the one that was probably meant', async () => {
+    const messages = async (request: Request) => {
+      const response = await app().fetch(request);
+      return [response.status, response.headers.get('allow'), (await response.json()).error.message];
+    };
+    const get = (path: string) => new Request(`http://localhost${path}`);
+    expect(await messages(get('/v1/chat/completions'))).toEqual([
+      405,
+      'POST',
+      'there is no route GET /v1/chat/completions; there is POST /v1/chat/completions',
+    ]);
+    const without = await messages(post('/chat/completions', chat('a')));
+    expect(without).toEqual([
+      404,
+      null,
+      'there is no route POST /chat/completions; there is POST /v1/chat/completions',
+    ]);
+    expect((await messages(post('/v1/tokenize', {})))[2]).toContain('there is POST /tokenize');
+    expect((await messages(get('/props')))[2]).toBe('there is no route GET /props');
   });
 
   it('count what was done', async () => {
@@ -317,6 +343,31 @@ describe('limits', () => {
     expect(answer.status).toBe(200);
     expect(one.queue.running).toBe(0);
   });
+
+  it('are no errors of the log where their clients leave while they wait', async () => {
+    const { one } = served({ rows: 1 });
+    const levels: unknown[] = [];
+    const app = createApp({ models: [one], log: ({ level, finish }) => levels.push([level, finish]) });
+    const free = await one.queue.enter('', new AbortController().signal);
+    for (const stream of [false, true]) {
+      const leaving = new AbortController();
+      const given = post('/v1/chat/completions', chat('And', { stream }));
+      const response = app.fetch(new Request(given, { signal: leaving.signal }));
+      await expect.poll(() => one.queue.waiting).toBe(1);
+      // A stream begins after five seconds, though it waits.
+      const body = stream ? (await response).body : null;
+      leaving.abort();
+      await response;
+      await body?.cancel().catch(() => undefined);
+      await expect.poll(() => one.queue.waiting).toBe(0);
+    }
+    free();
+    await expect.poll(() => levels.length).toBe(2);
+    expect(levels).toEqual([
+      ['info', 'abort'],
+      ['info', 'abort'],
+    ]);
+  }, 30_000);
 
   it('end a stream whose client takes nothing, and free its row', async () => {
     const { one } = served({ rows: 1 });

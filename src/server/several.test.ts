@@ -151,12 +151,15 @@ describe('embeddings', () => {
         [{ input: '' }, 400, /input/],
         [{ input: [1, 2] }, 400, /Token ids/],
         [{ dimensions: 3 }, 400, /dimensions/],
-        [{ model: 'tiny' }, 404, /there are vectors/],
+        [{ model: 'tiny' }, 404, /"tiny" writes texts; models for embeddings are served with --embeddings/],
+        [{ model: 'none' }, 404, /there are vectors/],
       ] as const) {
         const refused = await ask(more);
         expect(refused.status).toBe(status);
         expect((await refused.json()).error.message).toMatch(message);
       }
+      const asText = await app.fetch(post('/v1/completions', { model: 'vectors', prompt: 'And it came' }));
+      expect((await asText.json()).error.message).toBe('the model "vectors" embeds texts: POST /v1/embeddings');
       const list = await (await app.fetch(new Request('http://localhost/v1/models'))).json();
       expect(list.data.map(({ id }: { id: string }) => id)).toEqual(['tiny', 'vectors']);
     } finally {

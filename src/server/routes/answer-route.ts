@@ -87,7 +87,7 @@ export function answerRoute(dialect: Dialect, route: RouteContext) {
       await events.return(undefined);
     };
     for (const [name, value] of Object.entries(SSE_HEADERS)) c.header(name, value);
-    const texts = withErrors(dialect, facts, resumed(first, events), route.log);
+    const texts = withErrors(dialect, facts, resumed(first, events), logUnless(gone.signal, route.log));
     return c.body(eventStream(texts, route.pingMs, route.stallMs, c.req.raw.signal, cancel));
   };
 }
@@ -178,6 +178,13 @@ async function* resumed(first: Promise<IteratorResult<ChoiceEvent, void>>, event
   yield result.value;
   yield* events;
 }
+
+/** A log of errors, but for those of a client that has left. */
+const logUnless =
+  (gone: AbortSignal, log: Log): Log =>
+  (entry) => {
+    if (!gone.aborted) log(entry);
+  };
 
 /** The texts of a stream. An error is an event of it: an end without one would look like success. */
 async function* withErrors(

@@ -83,7 +83,7 @@ const Body = v.looseObject({
   model: v.string(),
   input: v.union(
     [Text, v.pipe(v.array(Text), v.minLength(1), v.maxLength(MAX_TEXTS))],
-    `input must be a text, or a list of 1 to ${MAX_TEXTS} texts. Texts are not empty. Token ids are not supported`,
+    `wanted is a text, or a list of 1 to ${MAX_TEXTS} texts. Texts are not empty. Token ids are not supported`,
   ),
   dimensions: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
   encoding_format: v.nullish(v.picklist(['float', 'base64'])),

@@ -7,6 +7,7 @@ import { templateOf } from '../../engine/messages.ts';
 import { readJson } from '../body.ts';
 import { readCount } from '../dialects/messages.ts';
 import { readBody } from '../fields.ts';
+import { HttpError } from '../http-error.ts';
 import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
 import type { ServedModel } from '../served-model.ts';
 import type { Routes } from './routes.ts';
@@ -43,10 +44,13 @@ export function addTokenRoutes(app: Routes, models: readonly ModelEntry[], bodyB
   });
   app.post('/tokenize', async (c) => {
     const body = readBody(TokenizeBody, await readJson(c, bodyBytes));
+    const { prompt } = body;
+    if (prompt === undefined && body.messages === undefined)
+      throw new HttpError(400, 'prompt is missing: give the text as prompt, or messages', { param: 'prompt' });
     return using(c, body.model, async ({ model }) => {
       const text =
         body.messages === undefined
-          ? (body.prompt ?? '')
+          ? (prompt ?? '')
           : templateOf(model, {}).render(body.messages.map((each) => ({ ...each, content: each.content ?? '' })));
       const addSpecialTokens = body.add_special_tokens ?? body.messages === undefined;
       const tokens = await model.tokenizer.encode(text, { addSpecialTokens });
