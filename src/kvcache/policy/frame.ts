@@ -102,6 +102,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     beginChunk: rules.beginChunk,
     keepsLayerState: rules.keepsLayerState,
     mostKeptChunks: rules.mostKeptChunks ?? 0,
+    rests: (layer) => rests(rules, layer),
     observe,
     select(layer) {
       try {

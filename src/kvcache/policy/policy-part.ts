@@ -16,15 +16,6 @@ interface OwnView {
   readonly view: LayerView;
 }
 
-/** A group as a part is given it, and what its arrays were made of. */
-interface OwnGroup {
-  readonly view: GroupView;
-  /** Of the group: another array is in its place where it has grown. */
-  slotState: GroupView['slotState'] | null;
-  weights: GroupView['weights'] | null;
-  counts: number;
-}
-
 /** Where a part's numbers begin among those of all parts. */
 export interface PartOffsets {
   readonly slotState: number;
@@ -40,7 +31,7 @@ export class PolicyPart {
   /** The groups of a layer that are its own, by their indices; null: all. */
   readonly #members: ((layer: number) => readonly number[]) | null;
   /** What it is given in place of the groups, by their index. */
-  readonly #groups = new Map<number, OwnGroup>();
+  readonly #groups = new Map<number, GroupView>();
   /**
    * Of the layer that was observed last: groups are ranked one by one, and making it for each took 0.6 ms of a step of
    * 128 groups.
@@ -133,25 +124,21 @@ export class PolicyPart {
 
   #groupOf(group: GroupView, index: number): GroupView {
     const { rules } = this;
-    let own = this.#groups.get(group.index);
-    if (!own || Object.getPrototypeOf(own.view) !== group) {
-      const view = Object.create(group, {
+    let view = this.#groups.get(group.index);
+    if (!view || Object.getPrototypeOf(view) !== group) {
+      view = Object.create(group, {
         kept: { get: () => group.kept },
         index: { value: index, writable: true },
+        values: { value: new Float64Array(0), writable: true },
       }) as GroupView;
-      own = { view, slotState: null, weights: null, counts: 0 };
-      this.#groups.set(group.index, own);
+      this.#groups.set(group.index, view);
     }
-    const { view } = own;
     (view as { index: number }).index = index;
     view.ranked = false;
-    const counts = group.slotState.length + group.weights.length;
-    if (own.slotState === group.slotState && own.weights === group.weights && own.counts === counts) return view;
     const from = this.#offsets.slotState;
     view.slotState = group.slotState.slice(from, from + (rules.slotState ?? 1));
     view.weights = (rules.needs ?? []).map((need) => group.weights[this.#needs.indexOf(need)]);
-    view.values = new Float64Array(group.values.length);
-    Object.assign(own, { slotState: group.slotState, weights: group.weights, counts });
+    if (view.values.length < group.length) view.values = new Float64Array(group.values.length);
     return view;
   }
 }

@@ -80,6 +80,8 @@ export interface Policy {
   keepsLayerState?(chunk: ChunkStart): boolean;
   /** Most chunks one after the other that may do so where it asks for queries. */
   readonly mostKeptChunks: number;
+  /** Whether a chunk leaves its numbers of a layer's slots as they are. @default never */
+  rests?(view: LayerView): boolean;
   /** Called for each layer after a chunk, before anything is evicted: brings scores up to date. */
   observe?(view: LayerView): void;
   /** Evicts candidates. Called where the layer {@link overflows}, which it must not do afterwards. */

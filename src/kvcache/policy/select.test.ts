@@ -13,7 +13,7 @@ function group(
   gone: readonly number[] = [],
 ): GroupView {
   const view = new GroupView(null as unknown as LayerView, 0);
-  view.reset(positions.length, 0, budget, 1, 0);
+  view.reset(positions.length, 0, budget, 0);
   view.positions.set(positions);
   view.values.set(values);
   for (const j of gone) view.evict(j);

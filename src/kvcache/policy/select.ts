@@ -139,15 +139,11 @@ function findWorst(
   let limit = least;
   let age = 0;
   for (let j = 0; j < length; j++) {
-    // First what is true of nearly all, four at a time. Nothing is above or below what is no number.
-    while (
-      j + 4 <= length &&
-      sums[j] > limit * Math.min(end - positions[j], counted) &&
-      sums[j + 1] > limit * Math.min(end - positions[j + 1], counted) &&
-      sums[j + 2] > limit * Math.min(end - positions[j + 2], counted) &&
-      sums[j + 3] > limit * Math.min(end - positions[j + 3], counted)
-    )
-      j += 4;
+    // First what is true of nearly all, in a loop for each way to divide: a minimum that never is `counted` took a
+    // third of the time.
+    if (counted === 1) j = skipSums(sums, limit, j, length);
+    else if (counted >= end) j = skipMeans(sums, positions, end, limit, j, length);
+    else j = skipCapped(sums, positions, end, counted, limit, j, length);
     if (j === length) break;
     const position = positions[j];
     if (keep[j] === 0 || position < sinks || position > oldestSafe) continue;
@@ -160,6 +156,57 @@ function findWorst(
     age = position;
   }
   return worst;
+}
+
+/** The first of four, from `j` on, of which one is not above the limit: nothing is above or below what is no number. */
+function skipSums(sums: Float64Array, limit: number, from: number, length: number): number {
+  let j = from;
+  while (j + 4 <= length && sums[j] > limit && sums[j + 1] > limit && sums[j + 2] > limit && sums[j + 3] > limit)
+    j += 4;
+  return j;
+}
+
+/** The same of sums divided by the age. */
+function skipMeans(
+  sums: Float64Array,
+  positions: Float32Array,
+  end: number,
+  limit: number,
+  from: number,
+  length: number,
+): number {
+  let j = from;
+  while (
+    j + 4 <= length &&
+    sums[j] > limit * (end - positions[j]) &&
+    sums[j + 1] > limit * (end - positions[j + 1]) &&
+    sums[j + 2] > limit * (end - positions[j + 2]) &&
+    sums[j + 3] > limit * (end - positions[j + 3])
+  )
+    j += 4;
+  return j;
+}
+
+/** The same of sums divided by the age, but by `counted` at most. */
+function skipCapped(
+  sums: Float64Array,
+  positions: Float32Array,
+  end: number,
+  counted: number,
+  limit: number,
+  from: number,
+  length: number,
+): number {
+  let j = from;
+  while (
+    j + 4 <= length &&
+    sums[j] > limit * Math.min(end - positions[j], counted) &&
+    sums[j + 1] > limit * Math.min(end - positions[j + 1], counted) &&
+    sums[j + 2] > limit * Math.min(end - positions[j + 2], counted) &&
+    sums[j + 3] > limit * Math.min(end - positions[j + 3], counted)
+  )
+    j += 4;
+  return j;
 }
 
 function notANumber(group: GroupView, j: number): GraphError {

@@ -26,6 +26,8 @@ export class GroupView {
   positions = new Float32Array(0);
   /** The policy's own numbers of each slot, which move with it; a new token starts with 0. */
   slotState: Float64Array[] = [];
+  /** @internal Whether {@link slotState} is the memory of the slots itself. */
+  isInPlace = false;
   /**
    * One array for each of the policy's needs, in that order: weights on each slot, of all queries and heads together.
    */
@@ -44,6 +46,8 @@ export class GroupView {
   /** @internal Whether {@link values} are those of this chunk. */
   ranked = false;
   readonly #layer: LayerView;
+  /** {@link slotState}, where it is a copy. */
+  #copies: Float64Array[] = [];
   /** Those that do not stay, so many: a search for them took a tenth of a step's bookkeeping. */
   #gone = new Int32Array(0);
   #goneCount = 0;
@@ -103,7 +107,7 @@ export class GroupView {
   readonly readKeys = (out: Float32Array): void => this.#layer.readKeys(this, out);
 
   /** @internal Sizes the arrays for the candidates, and marks all of them as staying. */
-  reset(held: number, newTokens: number, budget: number, slotStates: number, needs: number): void {
+  reset(held: number, newTokens: number, budget: number, needs: number): void {
     const length = held + newTokens;
     if (this.positions.length < length) {
       const size = Math.ceil(length * 1.25);
@@ -111,10 +115,9 @@ export class GroupView {
       this.values = new Float64Array(size);
       this.keep = new Uint8Array(size);
       this.#gone = new Int32Array(size);
-      this.slotState = [];
+      this.#copies = [];
       this.weights = [];
     }
-    while (this.slotState.length < slotStates) this.slotState.push(new Float64Array(this.positions.length));
     while (this.weights.length < needs) this.weights.push(new Float32Array(this.positions.length));
     this.held = held;
     this.length = length;
@@ -122,6 +125,27 @@ export class GroupView {
     this.ranked = false;
     this.#goneCount = 0;
     this.keep.fill(1, 0, length);
+  }
+
+  /**
+   * @internal Takes the policy's numbers of the slots held.
+   * @param inPlace the memory of the slots, as long as the candidates are many; null: they are copied.
+   */
+  loadState(table: SlotTable, row: number, inPlace: Float64Array[] | null): void {
+    const { held, length } = this;
+    this.isInPlace = inPlace !== null;
+    this.slotState = inPlace ?? this.#copyState(table, row);
+    for (const numbers of this.slotState) numbers.fill(0, held, length);
+  }
+
+  #copyState({ slotState }: SlotTable, row: number): Float64Array[] {
+    const copies = this.#copies;
+    while (copies.length < slotState.length) copies.push(new Float64Array(this.positions.length));
+    return slotState.map((array, c) => {
+      const at = array.at(row, this.index);
+      copies[c].set(array.data.subarray(at, at + this.held));
+      return copies[c];
+    });
   }
 
   #read(j: number, half: Half, out: Float32Array, exact: boolean): void {
@@ -145,6 +169,8 @@ export interface ViewSource {
   readonly shape: CacheShape;
   readonly buffers: readonly (SlotBuffer | null)[];
   readonly needs: readonly NeededSet[];
+  /** Whether policies may change their numbers where the slots have them. */
+  readonly lendsState: boolean;
   /** Which of the chunk's queries count for a need, where the graph told them apart. */
   queryRange(need: NeededSet['need'], newTokens: number): readonly [from: number, to: number];
   /** Where a layer's numbers begin in {@link Row.layerState}, and how many there are. */
@@ -211,7 +237,7 @@ export class LayerView {
 
   /** @internal Takes the state of a table's row and what the graph made of its chunk. @param budgets of the groups. */
   load(table: SlotTable, rowIndex: number, chunk: ChunkOutputs, row: Row, budgets: readonly number[]): void {
-    const { shape, needs } = this.#source;
+    const { shape, needs, lendsState } = this.#source;
     const newTokens = chunk.tokens[rowIndex].length;
     const first = row.tokens.length;
     const [layer] = table.layers;
@@ -237,14 +263,11 @@ export class LayerView {
     if (this.groups.length !== table.groups) this.groups = this.#all.slice(0, table.groups);
     for (const group of this.groups) {
       const held = table.filled[table.groupIndex(rowIndex, group.index)];
-      group.reset(held, newTokens, budgets[group.index], table.slotStates, needs.length);
+      group.reset(held, newTokens, budgets[group.index], needs.length);
       const at = table.positions.at(rowIndex, group.index);
       group.positions.set(table.positions.data.subarray(at, at + held));
       for (let t = 0; t < newTokens; t++) group.positions[held + t] = first + t;
-      for (let c = 0; c < table.slotStates; c++) {
-        group.slotState[c].set(table.slotState[c].data.subarray(at, at + held));
-        group.slotState[c].fill(0, held, group.length);
-      }
+      group.loadState(table, rowIndex, lendsState ? table.stateViews(rowIndex, group.index, group.length) : null);
       for (let i = 0; i < needs.length; i++) this.#loadWeights(group, needs[i], group.weights[i]);
     }
   }

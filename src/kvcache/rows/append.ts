@@ -59,6 +59,7 @@ export class Appender {
       shape,
       buffers: store.buffers,
       needs: neededSets(rules.needs),
+      lendsState: store.lendsState,
       queryRange: (need, newTokens) => this.#queryRange(need, newTokens),
       layerStateOf: (layer) => layerStates[layer],
       firstQueryOf: (layer) => firstQueries[layer],
@@ -118,6 +119,8 @@ export class Appender {
     const { tokens, ropePosition } = rows[row];
     const view = this.#view;
     view.load(table, row, chunk, rows[row], store.limits.at(table, tokens.length + chunk.tokens[row].length));
+    if (!rules.rests?.(view))
+      for (const group of view.groups) if (group.isInPlace) store.saveState(table, row, group.index);
     keySums?.observe(view, table, rows[row].keySums);
     rules.observe?.(view);
     hideUnseen(view);

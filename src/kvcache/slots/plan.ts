@@ -21,6 +21,10 @@ class GroupPlan {
   writeCount = 0;
   /** The policy's numbers of all candidates, which go where their tokens go. */
   slotState: readonly Float64Array[] = [];
+  /** Whether these are the slots' own memory. */
+  isInPlace = false;
+  /** Candidates. */
+  length = 0;
 
   constructor(group: number) {
     this.group = group;
@@ -30,8 +34,10 @@ class GroupPlan {
    * Plans the survivors' slots: those held stay where they are, as far as that is among the first; others fill the
    * gaps.
    */
-  make({ held, length, keep, kept, gone, slotState }: GroupView): void {
+  make({ held, length, keep, kept, gone, slotState, isInPlace }: GroupView): void {
     this.held = held;
+    this.length = length;
+    this.isInPlace = isInPlace;
     this.kept = kept;
     this.overwritten = Math.max(0, held - kept);
     for (let i = 0; i < gone.length; i++) if (gone[i] < held && gone[i] < kept) this.overwritten++;

@@ -214,12 +214,25 @@ export class SlotStore {
     for (const undo of this.#undo.values()) undo.begin(rows);
   }
 
+  /**
+   * Whether policies may change their numbers where they are: a budget in bytes has no space for what it takes to take
+   * that back, unless they do change.
+   */
+  get lendsState(): boolean {
+    return (this.spec.spare ?? 0) > 0;
+  }
+
+  /** To be called before a policy changes its numbers of a group where they are. */
+  saveState(table: SlotTable, row: number, group: number): void {
+    this.#undo!.get(table)!.saveState(row, group);
+  }
+
   /** Carries a plan out for one row and table. @param ropePosition that the chunk's first key is rotated to. */
   apply(plan: StepPlan, table: SlotTable, row: number, chunk: ChunkOutputs, first: number, ropePosition: number): void {
     const undo = this.#undo!.get(table)!;
     const stored = this.#stored.get(table.name)!;
-    for (const { group: g, held, slotState } of plan.groups)
-      if (!table.hasState(row, g, slotState, held)) {
+    for (const { group: g, held, slotState, isInPlace } of plan.groups)
+      if (!isInPlace && !table.hasState(row, g, slotState, held)) {
         undo.saveState(row, g);
         table.setState(row, g, slotState, held);
       }
@@ -227,7 +240,7 @@ export class SlotStore {
     this.#grow(stored, (g) => plan.groups[g].kept, limits);
     for (const { overwritten } of plan.groups) undo.reserve(overwritten);
     for (const group of plan.groups) {
-      const { group: g, held, kept, moves, writes, slotState } = group;
+      const { group: g, held, kept, length, moves, writes, slotState } = group;
       for (let slot = kept; slot < held; slot++) undo.save(row, g, slot);
       for (let i = 0; i < 2 * group.moveCount; i += 2) {
         undo.save(row, g, moves[i + 1]);
@@ -244,6 +257,7 @@ export class SlotStore {
         stored.write(row, g, slot, count, chunk, token);
       }
       if (kept < held) stored.free(row, g, kept);
+      if (group.isInPlace) table.wipeState(row, g, Math.max(kept, held), length);
       table.filled[table.groupIndex(row, g)] = kept;
     }
     if (this.limits.followLength && limits.some((limit, g) => table.capacityOf(g) > limit)) stored.keepWithin(limits);

@@ -204,6 +204,20 @@ export class SlotTable implements TableSpec {
     });
   }
 
+  /**
+   * The policy's numbers of the first `count` slots of a group, in use or not, as views that may be written to; null:
+   * there are not so many slots, or the numbers are stored in another precision than policies see them in.
+   */
+  stateViews(row: number, group: number, count: number): Float64Array[] | null {
+    if (this.slotStateType !== 'float64' || count > this.capacityOf(group)) return null;
+    return this.slotState.map((array) => array.slotView(row, group, count) as Float64Array);
+  }
+
+  /** Makes the policy's numbers of free slots what they were before they were ever written. */
+  wipeState(row: number, group: number, start: number, end: number): void {
+    for (const array of this.slotState) array.wipe(row, group, start, end);
+  }
+
   setState(row: number, group: number, given: readonly Float64Array[], count: number): void {
     this.slotState.forEach((array, i) => {
       array.data.set(given[i].subarray(0, count), array.at(row, group));

@@ -107,9 +107,10 @@ export class TableUndo {
     this.#slots.data[at] = slot;
     this.#positions.data[at] = table.positions.data[table.positions.at(row, group, slot)];
     this.#ropePositions.data[at] = table.ropePosition(row, group, slot);
-    table.slotState.forEach((array, i) => {
-      this.#slotState[i].data[at] = array.data[array.at(row, group, slot)];
-    });
+    if (this.#hasState[index] === 0)
+      table.slotState.forEach((array, i) => {
+        this.#slotState[i].data[at] = array.data[array.at(row, group, slot)];
+      });
     for (let i = 0; i < this.#buffers.length; i++)
       for (const g of groupsOf(table, group, this.#buffers[i]))
         this.#savedBuffers[i].copySlot(this.#buffers[i], row, g, slot, nth);
@@ -138,13 +139,16 @@ export class TableUndo {
         const at = this.#slots.at(row, group, nth);
         const slot = this.#slots.data[at];
         table.put(row, group, slot, this.#positions.data[at], this.#ropePositions.data[at]);
-        table.slotState.forEach((array, i) => {
-          array.data[array.at(row, group, slot)] = this.#slotState[i].data[at];
-        });
+        if (this.#hasState[index] === 0)
+          table.slotState.forEach((array, i) => {
+            array.data[array.at(row, group, slot)] = this.#slotState[i].data[at];
+          });
         for (let i = 0; i < this.#buffers.length; i++)
           for (const g of groupsOf(table, group, this.#buffers[i]))
             this.#buffers[i].copySlot(this.#savedBuffers[i], row, g, nth, slot);
       }
+      // Where a policy failed, its numbers of the chunk's tokens are still there.
+      table.wipeState(row, group, before, table.capacityOf(group));
       if (this.#hasState[index] === 0) continue;
       table.slotState.forEach((array, i) => {
         const from = this.#state[i].at(row, group);
