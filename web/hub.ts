@@ -4,7 +4,7 @@
 import { deleteStoredModel, type HubModelChoice, storedModels } from '../src/exports/web.ts';
 import { byId, element } from './dom.ts';
 import { megabytes } from './side.ts';
-import { fail } from './status.ts';
+import { fail, say } from './status.ts';
 
 /** Another hub: `?hub=https://…` in the address of the page. */
 const endpoint = new URLSearchParams(location.search).get('hub') ?? undefined;
@@ -31,7 +31,10 @@ export function showHub(load: (model: HubModelChoice) => Promise<void>, loadShip
         const open = element('button', { type: 'button' }, [commit === null ? `Go on with ${hub}` : `Load ${hub}`]);
         open.addEventListener('click', () => void use(hub).catch(fail));
         const remove = element('button', { type: 'button' }, [`Delete ${hub}`]);
-        remove.addEventListener('click', () => void deleteStoredModel(hub).then(refresh).catch(fail));
+        remove.addEventListener('click', () => {
+          const deleted = deleteStoredModel(hub).then(() => say(`${hub} was deleted.`), fail);
+          void deleted.then(refresh);
+        });
         return element('li', {}, [open, megabytes(bytes), remove]);
       }),
     );
@@ -40,5 +43,7 @@ export function showHub(load: (model: HubModelChoice) => Promise<void>, loadShip
     event.preventDefault();
     void use(byId<HTMLInputElement>('hub-name').value.trim()).catch(fail);
   });
+  // Another tab may have loaded or deleted one.
+  byId('hub').addEventListener('toggle', () => void refresh());
   void refresh();
 }

@@ -37,8 +37,12 @@ export class Picture {
     canvas.setAttribute('role', 'application');
     canvas.setAttribute('aria-roledescription', 'picture');
     canvas.setAttribute('aria-label', label);
-    canvas.addEventListener('pointermove', (event) => this.#point(event));
-    canvas.addEventListener('pointerleave', () => this.#select(null));
+    for (const type of ['pointermove', 'pointerdown'] as const)
+      canvas.addEventListener(type, (event) => this.#point(event));
+    canvas.addEventListener('pointerleave', ({ pointerType }) => {
+      // A finger leaves with the end of each touch.
+      if (pointerType !== 'touch') this.#select(null);
+    });
     canvas.addEventListener('keydown', (event) => this.#key(event));
     canvas.addEventListener('dblclick', () => this.#cell && this.#onZoom(this.#cell.row));
     new ResizeObserver(() => this.draw()).observe(canvas);

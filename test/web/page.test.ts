@@ -504,6 +504,26 @@ describe.skipIf(!hasChromium)('the page', () => {
     return template === undefined ? files : [...files, file('chat_template.jinja', Buffer.from(template))];
   };
 
+  it('fits a window that is zoomed to 200 %, and shows the token that a finger touched', async () => {
+    const context = await browser.newContext({ viewport: { width: 640, height: 400 }, hasTouch: true });
+    const page = await context.newPage();
+    await page.goto(site.url);
+    await isReady(page);
+    await write(page, 20);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(640);
+    await page.locator('canvas').tap({ position: { x: 12, y: 12 } });
+    await expect.poll(() => page.locator('.side p').first().textContent()).toMatch(/^token 1 ".*": held in layer 0/);
+    const small = await page
+      .locator('button, select, textarea, summary, input:not([type=file])')
+      .evaluateAll((all) =>
+        all
+          .filter((each) => each.checkVisibility() && each.getBoundingClientRect().height < 24)
+          .map((each) => each.outerHTML),
+      );
+    expect(small).toEqual([]);
+    await context.close();
+  });
+
   it('works without a network after one visit, with parts that it has not used before', async () => {
     const context = await browser.newContext();
     const page = await context.newPage();
@@ -567,6 +587,9 @@ describe.skipIf(!hasChromium)('the page', () => {
     await isReady(page);
     await last.locator('button').last().click();
     await page.waitForFunction(() => document.querySelectorAll('#stored li').length === 1);
+    await page.waitForFunction(
+      () => document.getElementById('status')!.textContent === 'org/tiny-Instruct was deleted.',
+    );
     expect(messages).toEqual([]);
     await page.close();
     await hub.close();
