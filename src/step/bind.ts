@@ -48,6 +48,14 @@ export function statesOf({ store: { states } }: KVCache, times: number[][], outp
   return { times, values: new Map(names.map((name) => [name, outputs[OUTPUT.next(name)].data])) };
 }
 
+/** The chunk that attends to given states. */
+interface CrossChunk {
+  readonly tokens: Chunk;
+  /** Of the longest row. */
+  readonly length: number;
+  readonly mask: StepOptions['crossAttentionMask'];
+}
+
 /**
  * Keys and values of cross-attention states, and which of them each token attends to.
  * @throws InputError for a mask whose lengths are not those of tokens and states.
@@ -55,9 +63,7 @@ export function statesOf({ store: { states } }: KVCache, times: number[][], outp
 export function bindCrossAttention(
   config: Config,
   { store: { crossAttention: states }, batch }: KVCache,
-  chunk: Chunk,
-  length: number,
-  mask: StepOptions['crossAttentionMask'],
+  { tokens, length, mask }: CrossChunk,
   inputs: Inputs,
 ): void {
   const cross = crossSpec(config);
@@ -71,7 +77,7 @@ export function bindCrossAttention(
   const mlp = new Float32Array(batch * Tc);
   for (let b = 0; b < batch; b++) {
     const count = states.length(b);
-    if (mask) checkMask(mask, chunk, b, count);
+    if (mask) checkMask(mask, tokens, b, count);
     for (let t = 0; t < Tc; t++) {
       const at = b * Tc + t;
       const row = mask?.[b][t];

@@ -15,26 +15,30 @@ import type { Replay } from './replay.ts';
 /** How many sets of weights a step is asked for, by how they are reduced. */
 export type ObservedSets = Readonly<Partial<Record<Reduction, number>>>;
 
-/**
- * Says which queries count for what.
- * @param length of the longest row.
- * @param each every query gets a set of its own, so that the chunk can be cut later.
- * @param replay null: the chunk is read once.
- */
+/** The chunk whose queries are observed. */
+export interface ObservedChunk {
+  readonly tokens: readonly ArrayLike<number>[];
+  /** Of the longest row. */
+  readonly length: number;
+  /** Whether every query gets a set of its own, so that the chunk can be cut later. */
+  readonly each: boolean;
+  /** null: the chunk is read once. */
+  readonly replay: Replay | null;
+}
+
+/** Says which queries count for what. */
 export function bindObserved(
   config: Config,
   cache: KVCache,
-  chunk: readonly ArrayLike<number>[],
-  length: number,
-  each: boolean,
-  replay: Replay | null,
+  chunk: ObservedChunk,
   inputs: Record<string, StepTensor>,
 ): ObservedSets {
+  const { tokens: all, length, each, replay } = chunk;
   if (cache.rules.needsQueries) {
     // Every token counts once, padding not at all.
-    const data = new Float32Array(chunk.length * length);
-    for (const [b, tokens] of chunk.entries()) data.fill(1, b * length, b * length + tokens.length);
-    inputs.momentWeights = tensorOf(data, [chunk.length, length]);
+    const data = new Float32Array(all.length * length);
+    for (const [b, tokens] of all.entries()) data.fill(1, b * length, b * length + tokens.length);
+    inputs.momentWeights = tensorOf(data, [all.length, length]);
   }
   const sets: Partial<Record<Reduction, number>> = {};
   const { needs } = cache.rules;
@@ -42,7 +46,7 @@ export function bindObserved(
   if (sums.length > 0) {
     const areUnread = (each || length < 2) && sums.every(isOfChunks);
     sets.sum = areUnread ? 0 : each ? length : sums.length;
-    bindWeights(config, cache, chunk, length, each, sets.sum, inputs);
+    bindWeights(config, cache, chunk, sets.sum, inputs);
   }
   if (needs.includes('max')) sets.max = each ? length : 1;
   if (replay) sets.echo = 1;
@@ -50,14 +54,14 @@ export function bindObserved(
   const maxima = ofChunk + (sets.echo ?? 0);
   if (maxima > 0) {
     // Sets of single queries are told apart by the graph, which keeps those of padding to themselves.
-    const data = new Float32Array(chunk.length * maxima * length);
-    for (const [b, tokens] of chunk.entries()) {
+    const data = new Float32Array(all.length * maxima * length);
+    for (const [b, tokens] of all.entries()) {
       const from = b * maxima * length;
       if (ofChunk > 0) for (let t = 0; t < tokens.length; t++) data[from + (each ? t * length : 0) + t] = 1;
       if (replay)
         data.fill(1, from + ofChunk * length + replay.from[b], from + ofChunk * length + replay.tokens[b].length);
     }
-    inputs.queryMask = tensorOf(data, [chunk.length, maxima, length]);
+    inputs.queryMask = tensorOf(data, [all.length, maxima, length]);
   }
   return sets;
 }
@@ -66,16 +70,14 @@ export function bindObserved(
 function bindWeights(
   config: Config,
   cache: KVCache,
-  chunk: readonly ArrayLike<number>[],
-  length: number,
-  each: boolean,
+  { tokens: all, length, each }: ObservedChunk,
   sets: number,
   inputs: Record<string, StepTensor>,
 ): void {
-  const rows = chunk.map((tokens) => (each ? null : cache.queryWeights(tokens.length)));
+  const rows = all.map((tokens) => (each ? null : cache.queryWeights(tokens.length)));
   for (const R of headsPerGroup(config)) {
     const data = new Float32Array(cache.batch * sets * R * length);
-    for (const [b, tokens] of chunk.entries())
+    for (const [b, tokens] of all.entries())
       for (let set = 0; set < sets; set++)
         for (let r = 0; r < R; r++)
           for (let t = 0; t < tokens.length; t++)

@@ -107,9 +107,9 @@ export class Stepper {
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
     const each = options.eachQuery ?? false;
     const times = bindStates(cache, chunk, each, read, inputs);
-    const crossMask = replay?.crossAttentionMask ?? options.crossAttentionMask;
-    bindCrossAttention(this.config, cache, read, length, crossMask, inputs);
-    const observed = bindObserved(this.config, cache, chunk, length, each, replay, inputs);
+    const mask = replay?.crossAttentionMask ?? options.crossAttentionMask;
+    bindCrossAttention(this.config, cache, { tokens: read, length, mask }, inputs);
+    const observed = bindObserved(this.config, cache, { tokens: chunk, length, each, replay }, inputs);
     const sets =
       cache.rules.needs.includes('echo') && !replay
         ? { ...observed, echo: this.#echoSets(cache, { tokens: chunk, length, each, given, total }, inputs) }

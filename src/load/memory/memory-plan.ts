@@ -22,7 +22,7 @@ import { HALF_PARAMETERS, isGgmlFormat } from '../../weights/formats/ggml-format
 import type { Param, WeightFormat } from '../../weights/types.ts';
 import { chooseFormat, countParameters, paramsOf } from '../model-plan.ts';
 import type { WeightChoice } from '../weights/weight-choice.ts';
-import type { EngineMemory, ResidentWeights } from './engine-memory.ts';
+import type { EngineMemory, PlannedChunk, ResidentWeights } from './engine-memory.ts';
 import { onnxMemory } from './onnx-memory.ts';
 
 /** What the memory is planned for. */
@@ -157,9 +157,10 @@ export function planMemoryOf(
   const cacheBytes = Math.min(cache.memory().keysAndValuesLimit, dense(used));
   const resident = byFormat((each) => engine.resident(config, params[each], contextLength));
   const spares = target.attendsInSlots?.(cache.buffer) ?? false;
-  const bookkeeping = planBookkeeping(config, cache, cacheBytes / used, contextLength, chunkLength, spares);
+  const slotBytes = cacheBytes / used;
+  const bookkeeping = planBookkeeping(config, cache, { slotBytes, contextLength, chunkLength, spares });
   const graph = traceOf(config, cache, format, target);
-  const workspaceParts = planWorkspace(engine, config, cache, graph, contextLength, chunkLength);
+  const workspaceParts = planWorkspace(engine, { config, cache, graph, contextLength }, chunkLength);
   const workspace = Object.values(workspaceParts).reduce((a, b) => a + b, 0);
   const entries = (options.tokenizer ?? true) ? config.vocabSize : 0;
   const runtime = engine.runtime(config, graph) + PER_ENTRY * entries;
@@ -186,14 +187,19 @@ export function planMemoryOf(
   };
 }
 
-/** @param spares whether chunks are written to spare slots. */
+/** What bookkeeping depends on besides the cache. */
+interface Bookkeeping {
+  readonly slotBytes: number;
+  readonly contextLength: number;
+  readonly chunkLength: number;
+  /** Whether chunks are written to spare slots. */
+  readonly spares: boolean;
+}
+
 function planBookkeeping(
   config: Config,
   cache: KVCache,
-  slotBytes: number,
-  context: number,
-  chunk: number,
-  spares: boolean,
+  { slotBytes, contextLength: context, chunkLength: chunk, spares }: Bookkeeping,
 ): number {
   let bytes = 4 * context + cache.memory().bookkeeping;
   for (const row of cache.rows) bytes += row.mostQueryBytes;
@@ -211,14 +217,9 @@ function planBookkeeping(
   return isEncoder(config) ? 0 : bytes + cache.memory().states;
 }
 
-function planWorkspace(
-  engine: EngineMemory,
-  config: Config,
-  cache: KVCache,
-  graph: OpGraph,
-  contextLength: number,
-  most: number,
-): Workspace {
+/** @param most tokens of a chunk. */
+function planWorkspace(engine: EngineMemory, run: Omit<PlannedChunk, 'tokens' | 'length'>, most: number): Workspace {
+  const { config, cache, contextLength } = run;
   const encoder = isEncoder(config);
   const B = cache.batch;
   const tokens = encoder ? contextLength : Math.min(most, contextLength);
@@ -227,7 +228,7 @@ function planWorkspace(
     (sum, { slots: { groups, keySize, valueSize } }) => sum + 4 * B * groups * (keySize + valueSize),
     0,
   );
-  const { bytes, chunkCopies } = engine.step({ config, cache, graph, contextLength, tokens, length });
+  const { bytes, chunkCopies } = engine.step({ ...run, tokens, length });
   const chunks = Math.ceil(contextLength / tokens);
   return {
     graph: bytes,
