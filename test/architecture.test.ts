@@ -190,6 +190,10 @@ describe('files', () => {
     for (const { path, text } of FILES) expect(text, path).not.toMatch(/\bconsole\.\w+\(/);
   });
 
+  it('begin with what is in them', () => {
+    for (const { path, text } of FILES) expect(text, path).toMatch(/^(#!.*\n)?\/\*\*\n \* @file \S/);
+  });
+
   it('have 400 lines at most', () => {
     const long = FILES.filter(({ text }) => text.split('\n').length > 401).map(({ path }) => path);
     expect(long).toEqual([]);

@@ -1,7 +1,6 @@
 /**
  * @file A conversation at the terminal: messages and commands, turn by turn.
  */
-
 import type { AnyPolicy } from '../exports/policies.ts';
 import { Conversation, type ConversationOptions, KeyholdError, type KVCache, type LanguageModel } from '../index.ts';
 import { loadConversation, saveConversation } from '../node.ts';

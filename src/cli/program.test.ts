@@ -6,7 +6,7 @@ import { POLICIES } from '../kvcache/policies.ts';
 import { createProgram } from './program.ts';
 
 describe('keyhold', () => {
-  it('shows what there is to somebody who says nothing', async () => {
+  it('shows what there is where it is called without arguments', async () => {
     const { code, stdout, stderr } = await keyhold([]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     for (const name of ['generate', 'inspect', 'download', 'keyhold generate --demo']) expect(stdout).toContain(name);

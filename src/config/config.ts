@@ -7,9 +7,6 @@ import { type LayerSpec, type SlotSpec, slotSpec } from './layer-spec.ts';
 import type { Activation } from './mlp-spec.ts';
 import type { NormSpec } from './norm-spec.ts';
 
-export { ACTIVATIONS, type Activation } from './mlp-spec.ts';
-export type { NormSpec, QkNormSpec } from './norm-spec.ts';
-
 /** How positions beyond the trained context are squeezed into it; see {@link ropeFrequencies} for the formulas. */
 export type RopeScaling =
   | { readonly type: 'none' }

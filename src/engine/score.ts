@@ -11,8 +11,6 @@ import { type TokenLogprob, tokenLogprobs } from './sampling/sampler.ts';
 import { TokenRanking } from './sampling/token-ranking.ts';
 import { prefillSteps } from './schedule/prefill.ts';
 
-export type { ScoreOptions } from './options.ts';
-
 /** A token of the text. */
 export interface ScoredToken {
   readonly token: number;

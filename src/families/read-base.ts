@@ -1,8 +1,10 @@
 /**
  * @file The part of a config that most families read alike, in Llama's words; a family passes what it does otherwise.
  */
-import type { Activation, NormSpec, QkNormSpec, RopeSpec } from '../config/config.ts';
+import type { RopeSpec } from '../config/config.ts';
 import type { LayerSpec, SelfAttention } from '../config/layer-spec.ts';
+import type { Activation } from '../config/mlp-spec.ts';
+import type { NormSpec, QkNormSpec } from '../config/norm-spec.ts';
 import type { ConfigReader } from '../config/reader.ts';
 import { show } from '../util/json/show.ts';
 import { range } from '../util/numbers.ts';

@@ -27,8 +27,6 @@ import { proxyFetch } from './proxy-node.ts';
 import { type HubSettings, type HubSettingsOptions, readHubSettings } from './settings-node.ts';
 import { diskError, incompletePath, transferBlob } from './transfer-node.ts';
 
-export type { HubRetry } from './http.ts';
-
 /** How far a download is. */
 export interface HubProgress {
   /** The file that just grew. */

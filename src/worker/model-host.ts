@@ -3,11 +3,10 @@
  */
 import type { AdapterChoice } from '../adapters/choice.ts';
 import { compileTemplate } from '../chat/renderer.ts';
-import type { BatchRequest } from '../engine/batch/batch.ts';
 import type { CalibrateOptions } from '../engine/calibration/calibrate.ts';
 import type { Generation } from '../engine/generation.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
-import type { Prompt } from '../engine/options.ts';
+import type { BatchRequest, Prompt } from '../engine/options.ts';
 import { optionsOf } from '../engine/prompt.ts';
 import { loadFormats } from '../engine/text-format.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';

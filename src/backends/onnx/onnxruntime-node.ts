@@ -22,8 +22,7 @@ async function compile(graph: OpGraph, weights: PreparedWeights, options: Backen
       logSeverityLevel: 3,
       extra: {
         session: {
-          // Threads wait for the next operator awake, which is worth a third of a small model's speed, and sleep
-          // between runs.
+          // Threads spin until the next operator, which is worth a third of a small model's speed, but not between runs.
           force_spinning_stop: '1',
           intra_op: { allow_spinning: '1' },
           model_external_initializers_file_folder_path: weights.file.folder,

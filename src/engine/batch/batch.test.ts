@@ -6,8 +6,7 @@ import { tempFolder } from '../../../test/support/temp-folder.ts';
 import { loadModel } from '../../node.ts';
 import { CacheFullError, InputError } from '../../util/errors.ts';
 import type { LanguageModel } from '../language-model.ts';
-import type { GenerationResult } from '../options.ts';
-import type { BatchOptions, BatchRequest } from './batch.ts';
+import type { BatchOptions, BatchRequest, GenerationResult } from '../options.ts';
 import type { BatchEvent, BatchResult } from './batch-run.ts';
 
 const cacheDir = await tempFolder('batch');

@@ -1,3 +1,6 @@
+/**
+ * @file `generateBatch`: requests from a list or a source, of which so many run together.
+ */
 import { MAX_BATCH } from '../../kvcache/options.ts';
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
@@ -9,8 +12,6 @@ import type { Scheduler } from '../schedule/scheduler.ts';
 import { Sequence, type SequenceEnd, type SequenceReader } from '../schedule/sequence.ts';
 import { type BatchEvent, BatchRun } from './batch-run.ts';
 import { RequestQueue, type Source } from './request-queue.ts';
-
-export type { BatchOptions, BatchRequest } from '../options.ts';
 
 const BATCH_SIZE = 8;
 

@@ -1,7 +1,6 @@
 /**
  * @file Routes that tell which models are served.
  */
-
 import { renameModules } from '../../kvcache/policy/policy-names.ts';
 import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
 import type { CacheClass } from '../served-model.ts';
