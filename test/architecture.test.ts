@@ -191,7 +191,7 @@ describe('files', () => {
   });
 
   it('begin with what is in them', () => {
-    for (const { path, text } of FILES) expect(text, path).toMatch(/^(#!.*\n)?\/\*\*\n \* @file \S/);
+    for (const { path, text } of FILES) expect(text, path).toMatch(/^(#!.*\n|\/\/\/ .*\n)?\/\*\*(\n \*)? @file \S/);
   });
 
   it('have 400 lines at most', () => {

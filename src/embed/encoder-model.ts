@@ -1,4 +1,4 @@
-// /// <reference lib="esnext.disposable" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * @file A loaded model that makes vectors of texts.
  */
