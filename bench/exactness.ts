@@ -20,7 +20,7 @@ import { assembleModel } from '../src/load/load.ts';
 import { openCheckpoint } from '../src/load/load-model-node.ts';
 import { type LanguageModel, type LoadOptions, loadModel, type WeightChoice } from '../src/node.ts';
 import { argmax } from '../src/util/numbers.ts';
-import { byteGroups } from '../src/weights/formats/byte-groups.ts';
+import { byteRows } from '../src/weights/formats/byte-rows.ts';
 import { openPreparedWeights } from '../src/weights/prepared/store-node.ts';
 import { bindLlama, decodeTokens, FLOAT_CACHE, type Llama, openContext, openModel } from './libllama.ts';
 
@@ -53,13 +53,13 @@ type Reader = (ids: readonly number[]) => Promise<Float32Array>;
 
 /** The model as a page has it, but for the processor's instructions. */
 async function openAsInBrowser(weights: WeightChoice): Promise<LanguageModel> {
-  const backend = { ...onnxBackend, target: onnxWebTarget, codec: byteGroups };
+  const backend = { ...onnxBackend, target: onnxWebTarget, codec: byteRows };
   const checkpoint = await openCheckpoint(file);
   try {
     return await assembleModel({
       ...{ checkpoint, backend, weights, threads: Number(threads) },
       prepare: (request) =>
-        openPreparedWeights({ ...request, label: checkpoint.name, codec: byteGroups, cacheDir: folder }),
+        openPreparedWeights({ ...request, label: checkpoint.name, codec: byteRows, cacheDir: folder }),
     });
   } finally {
     await checkpoint.close();

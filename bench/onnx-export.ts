@@ -20,7 +20,7 @@ import {
   transpose,
 } from '../src/backends/onnx/ops.ts';
 import type { Dim } from '../src/ops/shapes.ts';
-import { BYTE_ZERO } from '../src/weights/formats/byte-groups.ts';
+import { BYTE_ZERO } from '../src/weights/formats/byte-rows.ts';
 import { blockBytes, QUANT_BLOCK, quantizeRows } from '../src/weights/formats/quantize.ts';
 import { ropeFactors } from './gguf.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';

@@ -14,9 +14,9 @@ export type ExpertLayout = 'interleaved' | 'separate' | 'apart';
 
 export interface GraphTarget {
   /**
-   * Whether matrices in 8 bits are groups along their rows (weights/formats/byte-groups.ts), not blocks of 32. @default false
+   * Whether matrices in 8 bits have one scale for each row (weights/formats/byte-rows.ts), not for blocks of 32. @default false
    */
-  readonly byteGroups?: boolean;
+  readonly byteRows?: boolean;
   /** Up to so many parameters `auto` is float32. @default 100e6 */
   readonly float32Parameters?: number;
   /** Above that and up to so many, `auto` is f16. @default 0 */

@@ -156,7 +156,7 @@ describe.skipIf(!hasChromium)('a model in Chromium', () => {
     await page.close();
   });
 
-  it('computes with 8-bit groups what float32 gives, nearly', async () => {
+  it('computes with 8-bit rows what float32 gives, nearly', async () => {
     const { page } = await open(isolated);
     const results = await page.evaluate(async (text) => {
       const model = await globalThis.page.load({

@@ -3,7 +3,7 @@
  */
 import * as ort from 'onnxruntime-web/wasm';
 import type { OpGraph } from '../../ops/graph.ts';
-import { byteGroups } from '../../weights/formats/byte-groups.ts';
+import { byteRows } from '../../weights/formats/byte-rows.ts';
 import type { PreparedWeights } from '../../weights/types.ts';
 import type { Backend, BackendOptions, CompiledGraph } from '../types.ts';
 import { lowerInPage } from './lower/lower-in-page.ts';
@@ -44,7 +44,7 @@ export function onnxWebBackend({ runtimeFiles, threads }: OnnxWebOptions): Start
   const backend: Backend = {
     name: 'onnxruntime-web',
     target: onnxWebTarget,
-    codec: byteGroups,
+    codec: byteRows,
     keptGraphs,
     async compile(graph: OpGraph, weights: PreparedWeights, _?: BackendOptions): Promise<CompiledGraph> {
       const model = await lowerInPage(graph);

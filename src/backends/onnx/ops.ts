@@ -201,9 +201,14 @@ export function matmulInteger(g: GraphBuilder, a: Value, b: Value, zeroA: number
   return g.node('MatMulInteger', [a, b, byte(g, zeroA), byte(g, zeroB)], [out])[0];
 }
 
-/** Bytes as float32, less `zero`. */
-export function bytesToFloat(g: GraphBuilder, x: Value, zero: number): Value {
-  return g.node('DequantizeLinear', [x, g.scalar(1), byte(g, zero)], [{ dtype: 'float32', shape: x.shape }])[0];
+/** Bytes as float32, less `zero`, times `step`. */
+export function bytesToFloat(g: GraphBuilder, x: Value, zero: number, step = 1): Value {
+  return g.node('DequantizeLinear', [x, g.scalar(step), byte(g, zero)], [{ dtype: 'float32', shape: x.shape }])[0];
+}
+
+/** x / step, rounded to whole numbers that a byte can hold when `zero` is added. */
+export function toBytes(g: GraphBuilder, x: Value, step: number, zero: number): Value {
+  return g.node('QuantizeLinear', [x, g.scalar(step), byte(g, zero)], [{ dtype: 'uint8', shape: x.shape }])[0];
 }
 
 /** A byte without axes. */

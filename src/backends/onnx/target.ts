@@ -2,7 +2,6 @@
  * @file What ONNX Runtime's operators want of a traced model: blocks of 32 values, and fused experts where they fit.
  */
 import type { GraphTarget } from '../../ops/target.ts';
-import { byteGroupSize } from '../../weights/formats/byte-groups.ts';
 import { QUANT_BLOCK } from '../../weights/formats/quantize.ts';
 import type { WeightFormat } from '../../weights/types.ts';
 
@@ -38,15 +37,12 @@ export const onnxGpuTarget: GraphTarget = { ...onnxTarget, staticGraph: true, in
 /** What the WebAssembly build wants: it has no fast product for blocks of 32, and a session copies the weights. */
 export const onnxWebTarget: GraphTarget = {
   ...onnxTarget,
-  byteGroups: true,
+  byteRows: true,
   // float32 is faster and exact, but takes four times the memory, and twice that while a session is made.
   float32Parameters: 150e6,
-  // int8 is bytes in groups here.
+  // int8 is bytes with a scale for each row here.
   held: (format) => (format === 'q8_0' ? null : onnxTarget.held(format)),
-  weightFormat: (matrix, format) => {
-    if (format === 'int8') return byteGroupSize(matrix.cols) === null ? 'float32' : 'int8';
-    return onnxTarget.weightFormat(matrix, format);
-  },
+  weightFormat: (matrix, format) => (format === 'int8' ? 'int8' : onnxTarget.weightFormat(matrix, format)),
   // QMoE wants blocks of 32.
   expertLayout: (experts, width, format) =>
     format === 'int8' ? 'apart' : onnxTarget.expertLayout(experts, width, format),

@@ -7,7 +7,7 @@ import { blockBytes, QUANT_BLOCK } from '../../../weights/formats/quantize.ts';
 import type { Param } from '../../../weights/types.ts';
 import { MICROSOFT, type Value } from '../builder.ts';
 import * as onnx from '../ops.ts';
-import { groupProduct, groupRows } from './byte-groups.ts';
+import { byteProduct, byteTableRows } from './byte-rows.ts';
 import type { LowerContext, LowerTable } from './context.ts';
 
 /** MatMulNBits: quantize the activations to 8 bits and multiply integers, the fastest way on CPUs. */
@@ -25,7 +25,7 @@ export function product(ctx: LowerContext, x: Value, matrix: Param, bias: Value 
     const y = { ...onnx.matmulTransposed(g, x, g.external(matrix.name, 'float32', matrix.shape)), shape };
     return bias ? onnx.add(g, y, bias) : y;
   }
-  if (matrix.format === 'int8' && graph.target.byteGroups) return groupProduct(ctx, x, matrix, bias);
+  if (matrix.format === 'int8' && graph.target.byteRows) return byteProduct(ctx, x, matrix, bias);
   const bits = bitsOf(matrix.format);
   const blocks = Math.ceil(cols / QUANT_BLOCK);
   const packed = g.external(matrix.name, 'uint8', [out, blocks, blockBytes(bits)]);
@@ -41,7 +41,7 @@ function rowsOf(ctx: LowerContext, ids: Value, table: Param): Value {
   const { name, shape, format } = table;
   const [rows, width] = shape;
   if (format === 'float32') return onnx.gather(g, g.external(name, 'float32', [rows, width]), ids);
-  if (format === 'int8' && graph.target.byteGroups) return groupRows(ctx, ids, table);
+  if (format === 'int8' && graph.target.byteRows) return byteTableRows(ctx, ids, table);
   const bits = bitsOf(format);
   const packed = g.external(name + ROWS_VIEW, 'uint8', [rows, (width * bits) / 8]);
   const scales = g.external(scaleName(name) + ROWS_VIEW, 'float32', [rows, width / QUANT_BLOCK]);
