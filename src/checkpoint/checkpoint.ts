@@ -94,7 +94,7 @@ async function pickWeights(files: CheckpointFiles): Promise<string | Map<string,
 export function noConfig(names: readonly string[]): string {
   if (names.includes('adapter_config.json'))
     return 'is an adapter, not a model; name the model that it was made for, and give this one as its adapter';
-  if (!names.some((name) => /\.(safetensors|bin|onnx)$/.test(name)))
+  if (!names.some((name) => /.\.(safetensors|bin|onnx)$/.test(name)))
     return 'is no model: there is no config.json, no .safetensors file and no GGUF file';
   return 'there is no config.json; it says what kind of model this is; copy it from where the weights are from';
 }

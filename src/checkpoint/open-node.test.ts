@@ -98,11 +98,14 @@ describe('openCheckpointFolder', () => {
     await expect(openCheckpointFolder(join(folder, 'none'))).rejects.toThrow(/none: does not exist/);
     const relativePath = relative(process.cwd(), join(folder, 'none'));
     await expect(openCheckpointFolder(relativePath)).rejects.toThrow(`does not exist (looked in ${folder})`);
+    await mkdir(join(folder, '.bin'));
     await expect(openCheckpointFolder(folder)).rejects.toThrow(/is no model: there is no config\.json, no \.safe/);
     await writeFile(join(folder, 'notes.txt'), 'x');
     await expect(openCheckpointFolder(join(folder, 'notes.txt'))).rejects.toThrow(/neither a folder nor/);
     await writeFile(join(folder, 'smollm2.gguf'), 'x');
     await expect(openCheckpointFolder(join(folder, 'smolm2.gguf'))).rejects.toThrow(/; did you mean smollm2\.gguf\?$/);
+    await writeFile(join(folder, 'empty.gguf'), 'x');
+    await expect(openCheckpointFolder(join(folder, 'apple.gguf'))).rejects.toThrow(/apple\.gguf: does not exist$/);
     await writeFile(join(folder, 'model.onnx'), 'x');
     await expect(openCheckpointFolder(join(folder, 'model.onnx'))).rejects.toThrow(/ONNX's format \(model\.onnx\)/);
     await writeFile(join(folder, 'pytorch_model.bin'), 'x');

@@ -10,6 +10,9 @@ import { fileError, openFileSource } from './file-source-node.ts';
 import { checkpointFromFiles, isGgufFile } from './open.ts';
 import type { ByteSource, Checkpoint } from './types.ts';
 
+/** How files of models end. */
+const ENDING = /\.(gguf|safetensors)$/;
+
 /**
  * Opens a folder that holds a checkpoint (config.json and safetensors, or a GGUF file), a single .safetensors file with
  * its config.json beside it, or a GGUF file of any name. The caller closes it.
@@ -42,13 +45,15 @@ async function missing(path: string, full: string, cause: unknown): Promise<Chec
   const error = fileError(path, cause);
   if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') return error;
   const entries = await readdir(dirname(full), { withFileTypes: true }).catch(() => []);
-  const models = entries.filter((entry) => entry.isDirectory() || /\.(gguf|safetensors)$/.test(entry.name));
+  const models = entries.filter((entry) => entry.isDirectory() || ENDING.test(entry.name)).map(({ name }) => name);
+  // Names that share no more than their ending are not near.
   const near = closestName(
-    basename(full),
-    models.map(({ name }) => name),
+    basename(full).replace(ENDING, ''),
+    models.map((name) => name.replace(ENDING, '')),
   );
   const folder = isAbsolute(path) ? '' : ` (looked in ${dirname(full)})`;
-  const hint = near === undefined ? '' : `; did you mean ${near}?`;
+  const meant = models.find((name) => name.replace(ENDING, '') === near);
+  const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
   return new CheckpointError(`${error.message}${folder}${hint}`, { cause });
 }
 

@@ -45,7 +45,7 @@ export function tellFailure(io: CliIo, error: unknown, verbose: boolean): number
   const expected = error instanceof KeyholdError || error instanceof UsageError;
   const message = oneLine(error instanceof Error ? error.message : String(error));
   tell(io, `${style.red('error:')} ${shown(message, io.stderr)}`);
-  if (error instanceof CacheFullError) tell(io, '  such as --cache-policy lastrec --cache-length 1024');
+  if (error instanceof CacheFullError) tell(io, '  on the command line: --cache-policy lastrec --cache-length 1024');
   if (error instanceof UsageError) for (const line of error.details) tell(io, `  ${line}`);
   if (verbose) tell(io, style.dim(inspect(error)));
   else if (!expected)

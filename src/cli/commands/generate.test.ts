@@ -135,7 +135,7 @@ describe('keyhold generate', () => {
     const tooLong = await keyhold(['generate', PROMPT, '-p', 'dense', '-c', '2', '-t', '0', '--json']);
     expect(tooLong).toMatchObject({ code: 1, stdout: '' });
     expect(tooLong.stderr).toMatch(
-      /error: the dense cache holds 0 of 2 tokens.*\n {2}such as --cache-policy lastrec --cache-length 1024\n$/,
+      /error: the dense cache holds 0 of 2 tokens.*\n {2}on the command line: --cache-policy lastrec --cache-length 1024\n$/,
     );
   });
 
