@@ -17,6 +17,7 @@ import { keyDiff } from './policies/keydiff.ts';
 import { keyNorm } from './policies/knorm.ts';
 import { type LastRecentOptions, lastRecent } from './policies/last-recent.ts';
 import { type LeverageOptions, leverage } from './policies/leverage.ts';
+import { type MergeOptions, merge } from './policies/merge.ts';
 import { type PyramidOptions, pyramidKV } from './policies/pyramid.ts';
 import { type QuantizedH2OOptions, quantizedH2O } from './policies/qh2o.ts';
 import { routed } from './policies/routed.ts';
@@ -37,11 +38,13 @@ export interface PolicyOptions
     PyramidOptions,
     ExpectedOptions,
     LeverageOptions,
+    MergeOptions,
     RoutedOptions {}
 
 const ENTRIES: readonly PolicyEntry[] = [
   dense,
   lastRecent,
+  merge,
   h2o,
   h2oOriginal,
   h2oMax,

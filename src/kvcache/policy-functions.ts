@@ -13,6 +13,7 @@ import { keyDiff } from './policies/keydiff.ts';
 import { keyNorm } from './policies/knorm.ts';
 import { lastRecent } from './policies/last-recent.ts';
 import { leverage as leverageRow } from './policies/leverage.ts';
+import { merge as mergeRow } from './policies/merge.ts';
 import { pyramidKV } from './policies/pyramid.ts';
 import { quantizedH2O } from './policies/qh2o.ts';
 import { routed as routedRow } from './policies/routed.ts';
@@ -37,6 +38,8 @@ function withOptions({ entry, options: own }: PolicyChoice, options: Partial<Pol
 export const dense = choiceOf(denseRow);
 /** Keeps the first tokens (attention sinks) and the most recent ones. */
 export const lastrec = choiceOf(lastRecent);
+/** Keeps the first tokens and the most recent ones, and merges those between. */
+export const merge = choiceOf(mergeRow);
 /** Keeps tokens with the largest sums of attention weights. */
 export const h2o = choiceOf(h2oRow);
 /** `h2o` as published: not normalized, half of the budget recent. */

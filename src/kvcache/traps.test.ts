@@ -52,7 +52,11 @@ function open(
     steps: [],
   } as const;
   const { recent, ...others } = more;
-  const cache = createCache(shape, cacheOptions(run, policy, policy.name === 'lastrec' ? others : more), run.growth);
+  const cache = createCache(
+    shape,
+    cacheOptions(run, policy, ['lastrec', 'merge'].includes(policy.name) ? others : more),
+    run.growth,
+  );
   return { cache, model: new FakeModel(shape, 7, quirks) };
 }
 

@@ -6,8 +6,9 @@
  *   their table;
  * - `slots.GROUP` float32 [B, 1 or G, C], for layers that hold the same positions: the positions of the cached tokens,
  *   EMPTY_SLOT where a slot is free;
+ * - `logTokens.GROUP` float32 [B, 1 or G, C], where slots may stand for several tokens: the logarithms of their numbers;
  * - `k.L`, `v.L` [B, G, C, D], and the scales of a quantized buffer: the slots of layer L;
- *   where groups differ in their slots, `slots.GROUP.I`, `k.L.I` and `v.L.I` of each of its groups, and `sum.GROUP.I`;
+ *   where groups differ in their slots, `slots.GROUP.I`, `logTokens.GROUP.I`, `k.L.I` and `v.L.I` of each of its groups, and `sum.GROUP.I`;
  * - `cos.I`, `sin.I` float32 [B·T, pairs] for each rotary embedding, and `ropeIndex` int64 [B, T], rows of them;
  * - `state.NAME` [B, …]: what a layer with a state keeps, and `stateTimes` int64 [B, S]: after how many of the chunk's
  *   tokens its next state is wanted;
@@ -78,6 +79,8 @@ export interface StepGraphOptions {
   readonly cross?: boolean;
   /** Layers whose groups differ in their slots. @default none */
   readonly ragged?: ReadonlySet<number>;
+  /** Layer groups, or groups of them, whose slots may stand for several tokens; null: none. @default null */
+  readonly merged?: ReadonlySet<string> | null;
   /** Output the residual stream after each layer that holds slots. @default false */
   readonly residuals?: boolean;
 }
@@ -161,15 +164,15 @@ export function traceStep(model: ModelDefinition, options: StepGraphOptions, tar
 
 /** Declares the inputs of a layer's slots; layers of one group share the input of their positions. */
 function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions: Value) {
-  const { sharing, buffer, ragged, alongMean = false } = options;
+  const { sharing, buffer, ragged, merged, alongMean = false } = options;
   const shared = new Map<string, Value>();
-  const slotsOf = (name: string, groups: Dim): Value => {
-    let slots = shared.get(name);
-    if (!slots) {
-      slots = g.input(INPUT.slots(name), 'float32', ['B', groups, LENGTH.slots(name)]);
-      shared.set(name, slots);
+  const ofSlots = (name: string, group: string, groups: Dim): Value => {
+    let value = shared.get(name);
+    if (!value) {
+      value = g.input(name, 'float32', ['B', groups, LENGTH.slots(group)]);
+      shared.set(name, value);
     }
-    return slots;
+    return value;
   };
   return (spec: SlotSpec, layer: number): CachedTokens => {
     const layerGroup = layerGroupOf(spec.window ?? spec.chunk, layer, sharing);
@@ -178,7 +181,8 @@ function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions:
       let declared: CachedKV | null = null; // layers that share slots share their inputs
       return {
         layerGroup: name,
-        slots: slotsOf(name, dim),
+        slots: ofSlots(INPUT.slots(name), name, dim),
+        logTokens: merged?.has(name) ? ofSlots(INPUT.logTokens(name), name, dim) : null,
         inputs: () =>
           (declared ??= slotInputs(g, { groups: count, keySize, valueSize }, own, buffer, LENGTH.slots(name))),
         keySums: alongMean ? () => g.input(INPUT.keySums(own), 'float32', ['B', count, 1, keySize]) : null,

@@ -47,6 +47,8 @@ export interface AttendInputs {
   readonly positions: Value;
   /** [B, 1 or G, C] */
   readonly slots: Value;
+  /** [B, 1 or G, C]; null: each slot stands for one token. */
+  readonly logTokens: Value | null;
   readonly cached: CachedKV;
   /** [B, sets, R·T]; null: sums of the weights are not wanted. */
   readonly queryWeights: Value | null;
@@ -62,7 +64,7 @@ export function attend(
   inputs: AttendInputs,
   attributes: OpAttributes['attend'],
 ): { readonly y: Value; readonly sums: Value | null; readonly maxima: Value | null } {
-  const { q, k, v, positions, slots, cached, queryWeights, queryMask, sinks } = inputs;
+  const { q, k, v, positions, slots, logTokens, cached, queryWeights, queryMask, sinks } = inputs;
   checkHeads(q, k);
   const list = [
     q,
@@ -77,6 +79,7 @@ export function attend(
     cached.valueScales,
     sinks,
     queryMask,
+    logTokens,
   ];
   const reduced = (by: Value | null): readonly ValueType[] =>
     by ? [{ dtype: 'float32', shape: [k.shape[0], k.shape[1], by.shape[1], addDims(slots.shape[2], q.shape[2])] }] : [];
@@ -85,7 +88,8 @@ export function attend(
   return { y, sums: queryWeights && rest[0], maxima: queryMask && rest[rest.length - 1] };
 }
 
-export interface EchoInputs extends Pick<AttendInputs, 'q' | 'k' | 'positions' | 'slots' | 'cached' | 'sinks'> {
+export interface EchoInputs
+  extends Pick<AttendInputs, 'q' | 'k' | 'positions' | 'slots' | 'logTokens' | 'cached' | 'sinks'> {
   /** The queries, rotated to `echoedPositions` [B, H, T, D]. */
   readonly echoed: Value;
   /** [B, T] */
@@ -99,11 +103,12 @@ export interface EchoInputs extends Pick<AttendInputs, 'q' | 'k' | 'positions' |
  * {@link OpAttributes.echo}.
  */
 export function echo(g: OpGraph, inputs: EchoInputs, attributes: OpAttributes['echo']): Value {
-  const { q, k, echoed, positions, slots, echoedPositions, cached, mask, sinks } = inputs;
+  const { q, k, echoed, positions, slots, logTokens, echoedPositions, cached, mask, sinks } = inputs;
   checkHeads(q, k);
   checkHeads(echoed, k);
   const shape = [k.shape[0], k.shape[1], mask.shape[1], addDims(slots.shape[2], q.shape[2])];
-  const list = [q, k, echoed, positions, slots, echoedPositions, cached.keys, mask, cached.keyScales, sinks];
+  const { keys, keyScales } = cached;
+  const list = [q, k, echoed, positions, slots, echoedPositions, keys, mask, keyScales, sinks, logTokens];
   return g.add('echo', list, attributes, [{ dtype: 'float32', shape }])[0];
 }
 

@@ -9,6 +9,7 @@ type Layer = number | string;
 export const INPUT = {
   /** @param group a layer group, or a group of it. */
   slots: (group: string) => `slots.${group}`,
+  logTokens: (group: string) => `logTokens.${group}`,
   /** @param part `k` or `v`, or the scales of one of them: `k.scale`. */
   held: (part: string, layer: Layer) => `${part}.${layer}`,
   keySums: (layer: Layer) => `keySums.${layer}`,

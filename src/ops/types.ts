@@ -104,14 +104,15 @@ export interface OpAttributes {
   /**
    * (q [B, H, T, D], k [B, G, T, D], v [B, G, T, Dv], positions [B, T], slots [B, 1 or G, C], queryWeights?
    * [B, sets, R·T], cached keys [B, G, C, D], cached values [B, G, C, Dv], scales of the keys?, scales of the values?,
-   * sinks? [H], queryMask? [B, sets or T, T]) → (y [B, T, H·Dv]; where queryWeights are given: sums
+   * sinks? [H], queryMask? [B, sets or T, T], logTokens? [B, 1 or G, C]) → (y [B, T, H·Dv]; where queryWeights are given: sums
    * [B, G, sets, C + T], the attention weights summed over queries; where queryMask is given: maxima
    * [B, G, sets or T, C + T], the largest weight of any query that a set has a 1 for, else 0, and any head of the
    * group. With T sets, set t is query t alone).
    *
    * Queries attend to the slots in use and to the chunk's tokens up to themselves. `slots` holds the positions of the
    * cached tokens, EMPTY_SLOT where a slot is free. Column r·T + t of queryWeights is query t of the group's head r. A
-   * sink is one more score of each query, with no value: weights add up to less than 1 then. Where the cached values
+   * slot's number in logTokens is added to its scores: it stands for several tokens, and this is the logarithm of how
+   * many. A sink is one more score of each query, with no value: weights add up to less than 1 then. Where the cached values
    * are the cached keys, values are the keys (latent attention).
    */
   readonly attend: ScoreAttributes &
@@ -124,7 +125,8 @@ export interface OpAttributes {
     };
   /**
    * (q [B, H, T, D], k [B, G, T, D], echoed q [B, H, T, D], positions [B, T], slots [B, 1 or G, C], echoed positions
-   * [B, T], cached keys [B, G, C, D], mask [B, E, T], scales of the keys?, sinks? [H]) → [B, G, E, C + T]; E is 0 or 1.
+   * [B, T], cached keys [B, G, C, D], mask [B, E, T], scales of the keys?, sinks? [H], logTokens? [B, 1 or G, C]) →
+   * [B, G, E, C + T]; E is 0 or 1.
    *
    * What the chunk's tokens would attend to if they were read once more: the queries, rotated to later positions, look
    * at the slots and at all of the chunk, and in the same softmax at a copy of the chunk, causally. The copy's scores

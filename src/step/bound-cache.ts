@@ -10,6 +10,7 @@ import type { SlotTable } from '../kvcache/slots/slots.ts';
 import { INPUT } from '../ops/step-names.ts';
 import { range } from '../util/numbers.ts';
 import { echoedGroups } from './echo.ts';
+import { mergedGroups } from './group-names.ts';
 import { KeySumInputs } from './key-sums.ts';
 
 interface BoundArray {
@@ -28,6 +29,8 @@ interface BoundArray {
 export class BoundCache {
   /** Layer groups, or groups of them, whose echo the policy wants; null: it wants none, or no layer has slots. */
   readonly echoed: ReadonlySet<string> | null;
+  /** Those whose slots may stand for several tokens; null: none. */
+  readonly merged: ReadonlySet<string> | null;
   readonly #arrays: readonly BoundArray[];
   readonly #keySums: KeySumInputs;
 
@@ -44,6 +47,7 @@ export class BoundCache {
       }));
     };
     this.echoed = echoedGroups(cache);
+    this.merged = mergedGroups(cache);
     this.#keySums = new KeySumInputs(cache);
     this.#arrays = [...cache.store.tables].flatMap(([name, table]) => {
       const buffers = table.layers.flatMap((l) =>
@@ -51,7 +55,13 @@ export class BoundCache {
           bound(INPUT.held(part, l), array, table, true),
         ),
       );
-      return [...bound(INPUT.slots(name), table.positions, table, false), ...buffers];
+      const isMerged = (group: number | null) => this.merged?.has(group === null ? name : partOf(name, group));
+      const counts = this.merged ? bound(INPUT.logTokens(name), table.slotState[0], table, false) : [];
+      return [
+        ...bound(INPUT.slots(name), table.positions, table, false),
+        ...counts.filter(({ group }) => isMerged(group)),
+        ...buffers,
+      ];
     });
   }
 

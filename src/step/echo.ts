@@ -3,22 +3,16 @@
  */
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { partOf } from '../kvcache/rows/chunk.ts';
 import { INPUT } from '../ops/step-names.ts';
-import { range } from '../util/numbers.ts';
+import { groupNames } from './group-names.ts';
 import { PositionInputs } from './position-inputs.ts';
 import type { RopeTable } from './rope.ts';
 
 /** See {@link BoundCache.echoed}, which is made of it once for a cache. */
-export function echoedGroups({ rules, store }: KVCache): ReadonlySet<string> | null {
-  if (!rules.needs.includes('echo')) return null;
-  const names = [...store.tables].flatMap(([name, { ragged, layers, groups }]) => {
-    const isWanted = (group: number) => (rules.needsOf?.(layers[0], group) ?? rules.needs).includes('echo');
-    const wanted = range(groups).filter(isWanted);
-    if (ragged) return wanted.map((group) => partOf(name, group));
-    return wanted.length > 0 ? [name] : [];
-  });
-  return names.length > 0 ? new Set(names) : null;
+export function echoedGroups(cache: KVCache): ReadonlySet<string> | null {
+  const { needs, needsOf } = cache.rules;
+  if (!needs.includes('echo')) return null;
+  return groupNames(cache, ({ layers }, group) => (needsOf?.(layers[0], group) ?? needs).includes('echo'));
 }
 
 /** What the positions of a chunk are made of. */

@@ -13,6 +13,7 @@ const OPTIONS: Required<Omit<StepGraphOptions, 'adapters'>> = {
   alongMean: false,
   cross: false,
   ragged: new Set(),
+  merged: null,
   residuals: false,
 };
 /** Another value of each. The compiler refuses a list that lacks an option. */
@@ -27,6 +28,7 @@ const OTHERS: typeof OPTIONS = {
   alongMean: true,
   cross: true,
   ragged: new Set([1]),
+  merged: new Set(['0']),
   residuals: true,
 };
 

@@ -5,6 +5,7 @@ import { buffersOf } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { needsBy } from '../kvcache/policy/needs.ts';
 import type { StepGraphOptions } from '../model/gpt.ts';
+import type { BoundCache } from './bound-cache.ts';
 
 /** What one step wants besides what its cache does. */
 export interface StepWants {
@@ -14,10 +15,10 @@ export interface StepWants {
   readonly isReplayed?: boolean;
 }
 
-/** @param echoed see `echoedGroups`, which is made once for a cache. */
+/** @param groups see `BoundCache`: they are found once for a cache. */
 export function graphOptions(
   { buffer, rules, store, replay }: KVCache,
-  echoed: ReadonlySet<string> | null,
+  { echoed, merged }: Pick<BoundCache, 'echoed' | 'merged'>,
   { isProbed = false, isReplayed = false }: StepWants,
 ): StepGraphOptions {
   return {
@@ -31,6 +32,7 @@ export function graphOptions(
     alongMean: rules.needsAlongMean,
     cross: store.crossAttention.any,
     ragged: store.raggedLayers,
+    merged,
     residuals: isProbed,
   };
 }

@@ -213,7 +213,7 @@ export class Stepper {
   }
 
   #session(cache: KVCache, adapters: StepAdapters | null, wants: StepWants = {}): Promise<CompiledGraph> {
-    const options = graphOptions(cache, this.#bound(cache).echoed, wants);
+    const options = graphOptions(cache, this.#bound(cache), wants);
     const key = graphKey(options);
     const trace = () => traceStep(this.#model, { ...options, adapters: adapters?.hooks }, this.#backend.target).graph;
     if (!adapters) return this.#graphs.get(key, trace);

@@ -32,7 +32,9 @@ export const ATTENTION_CASES = [
     { B: 2, H: 4, G: 4, groups: 4, window: null, alibi: true, softcap: null },
     { B: 1, H: 6, G: 2, groups: 2, window: 4, alibi: true, softcap: null },
     { B: 2, H: 3, G: 1, groups: 1, window: null, alibi: true, softcap: null },
-  ].map((own) => ({ T, C, free, ...own })),
+    { B: 1, H: 4, G: 2, groups: 1, window: null, alibi: false, softcap: 5, merged: true },
+    { B: 2, H: 4, G: 2, groups: 2, window: 4, alibi: false, softcap: null, merged: true },
+  ].map((own) => ({ T, C, free, merged: false, ...own })),
 );
 
 type AttentionSizes = (typeof ATTENTION_CASES)[number];
@@ -51,19 +53,20 @@ export function attentionCase(c: AttentionSizes) {
   const slots = Float32Array.from({ length: B * groups * C }, (_, i) =>
     i % 5 === 3 || i % C >= C - free ? (reads ? EMPTY_SLOT : HIDDEN) : reads ? 9 - (i % C) : 0,
   );
+  const logTokens = noise([B, groups, C], 8).map((x) => (c.merged ? Math.round(24 * Math.abs(x)) / 8 : 0));
   const queryWeights = noise([B, sets, (H / G) * T], 6);
   // The last row ends earlier than the others.
   const queryMask = Float32Array.from({ length: B * T }, (_, i) => Number(B === 1 || i < B * T - T / 2));
   const eachQuery = Float32Array.from({ length: B * T * T }, (_, i) => Number((i % (T * T)) % (T + 1) === 0));
   const attributes = { scale: 0.3, softcap, window, chunk: null, alibi, buffer: 'float32', layerGroup: 'all' } as const;
   const wanted = reference({
-    ...{ q, k, v, keys, values, positions, slots, sizes, window, alibi, scale: 0.3, softcap },
+    ...{ q, k, v, keys, values, positions, slots, logTokens, sizes, window, alibi, scale: 0.3, softcap },
     ...{ queryWeights, queryMask, sets },
   });
   const echoed = noise([B, H, T, D], 7);
   const echoedPositions = positions.map((position) => position + T);
   const echoWanted = echoReference({
-    ...{ q, echoed, k, keys, positions, echoedPositions, slots, sizes, window, alibi, scale: 0.3, softcap },
+    ...{ q, echoed, k, keys, positions, echoedPositions, slots, logTokens, sizes, window, alibi, scale: 0.3, softcap },
     counted: queryMask,
   });
   const given = {
@@ -72,6 +75,7 @@ export function attentionCase(c: AttentionSizes) {
     v: [v, [B, G, T, Dv]],
     positions: [positions, [B, T]],
     slots: [slots, [B, groups, C]],
+    logTokens: [logTokens, [B, groups, C]],
     keys: [keys, [B, G, C, D]],
     values: [values, [B, G, C, Dv]],
     queryWeights: [queryWeights, [B, sets, (H / G) * T]],
@@ -94,6 +98,7 @@ function reference(p: {
   values: Float32Array;
   positions: Float32Array;
   slots: Float32Array;
+  logTokens: Float32Array;
   sizes: { B: number; H: number; G: number; T: number; C: number; D: number; Dv: number; groups: number };
   window: number | null;
   alibi: Float32Array | null;
@@ -116,7 +121,8 @@ function reference(p: {
         const gr = Math.floor(h / R);
         const position = p.positions[b * T + t];
         const scores = Array.from({ length: C + T }, (_, s) => {
-          const slot = p.slots[(b * groups + (groups === 1 ? 0 : gr)) * C + s];
+          const inSlots = (b * groups + (groups === 1 ? 0 : gr)) * C + s;
+          const slot = p.slots[inSlots];
           const key =
             s < C ? p.keys.subarray(((b * G + gr) * C + s) * D) : p.k.subarray(((b * G + gr) * T + s - C) * D);
           let dot = 0;
@@ -132,6 +138,7 @@ function reference(p: {
                 : slot === 0
               : at <= position && (p.window === null || at > position - p.window);
           if (!isSeen) return -Infinity;
+          if (s < C) score += p.logTokens[inSlots];
           return p.alibi ? score + p.alibi[h] * (at - position) : score;
         });
         const most = Math.max(...scores);
@@ -162,6 +169,7 @@ function echoReference(p: {
   positions: Float32Array;
   echoedPositions: Float32Array;
   slots: Float32Array;
+  logTokens: Float32Array;
   sizes: { B: number; H: number; G: number; T: number; C: number; D: number; groups: number };
   window: number | null;
   alibi: Float32Array | null;
@@ -189,9 +197,11 @@ function echoReference(p: {
         };
         const scores: number[] = [];
         for (let c = 0; c < C; c++) {
-          const slot = p.slots[(b * groups + (groups === 1 ? 0 : gr)) * C + c];
+          const inSlots = (b * groups + (groups === 1 ? 0 : gr)) * C + c;
+          const slot = p.slots[inSlots];
           const isFree = reads ? slot < 0 : slot !== 0;
-          scores.push(isFree ? -Infinity : score(p.echoed, p.keys, (b * G + gr) * C + c, slot));
+          const seen = () => score(p.echoed, p.keys, (b * G + gr) * C + c, slot) + p.logTokens[inSlots];
+          scores.push(isFree ? -Infinity : seen());
         }
         for (let s = 0; s < T; s++) {
           const isReal = p.counted[b * T + s] > 0;

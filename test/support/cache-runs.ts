@@ -219,7 +219,7 @@ export function cacheOptions(run: Run, policy: TestPolicy, more: Partial<AnyCach
     cacheLength,
     batch: rows,
     buffer,
-    ...(policy.safe ? { sinks, ...(policy.name === 'lastrec' ? {} : { recent }) } : {}),
+    ...(policy.safe ? { sinks, ...(['lastrec', 'merge'].includes(policy.name) ? {} : { recent }) } : {}),
     ...(snaps ? { window: Math.min(4, room), kernel: 3 } : {}),
     ...(/expected/.test(policy.name) ? { horizon: 5, refresh: 1 } : {}),
     ...(/leverage/.test(policy.name) ? { refresh: 1 } : {}),

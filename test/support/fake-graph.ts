@@ -108,7 +108,7 @@ export function fakeChunk(
         const columns = capacity + T;
         const slots = heldSlots(cache, l, row, g);
         for (const [t] of ids.entries())
-          slots.push({ position: first + t, key: keys[t], value: values[t], column: capacity + t });
+          slots.push({ position: first + t, key: keys[t], value: values[t], logTokens: 0, column: capacity + t });
         const { window } = shape.layers[l];
         const paid = new Float64Array(slots.length);
         const index = table.ragged ? row : (inTable * B + row) * G + g;
@@ -168,6 +168,8 @@ interface Candidate {
   readonly position: number;
   readonly key: Float32Array;
   readonly value: Float32Array;
+  /** The logarithm of how many tokens it stands for. */
+  readonly logTokens: number;
   /** Where its weights go. */
   readonly column: number;
 }
@@ -175,16 +177,18 @@ interface Candidate {
 /** What the graph would read of one layer, row and group. */
 function heldSlots(cache: KVCache, layer: number, row: number, group: number): Candidate[] {
   const table = cache.store.tableOf(layer)!;
-  const at = table.positions.at(row, table.groups === 1 ? 0 : group);
+  const inTable = table.groups === 1 ? 0 : group;
+  const at = table.positions.at(row, inTable);
   const { keySize, valueSize } = cache.shape.layers[layer];
   const slots: Candidate[] = [];
-  for (let slot = 0; slot < table.capacityOf(table.groups === 1 ? 0 : group); slot++) {
+  for (let slot = 0; slot < table.capacityOf(inTable); slot++) {
     if (table.positions.data[at + slot] === EMPTY_SLOT) continue;
     const key = new Float32Array(keySize);
     const value = new Float32Array(valueSize);
     cache.store.buffers[layer]!.readKey({ row, group, slot }, key);
     cache.store.buffers[layer]!.readValue({ row, group, slot }, value);
-    slots.push({ position: table.positions.data[at + slot], key, value, column: slot });
+    const logTokens = table.merges[inTable] ? table.slotState[0].data[at + slot] : 0;
+    slots.push({ position: table.positions.data[at + slot], key, value, logTokens, column: slot });
   }
   return slots;
 }
@@ -201,7 +205,7 @@ function payAttention(
   let max = Number.NEGATIVE_INFINITY;
   for (let j = 0; j < slots.length; j++) {
     const seen = slots[j].position <= position && slots[j].position > oldest;
-    paid[j] = seen ? dot(query, slots[j].key) * scale : Number.NEGATIVE_INFINITY;
+    paid[j] = seen ? dot(query, slots[j].key) * scale + slots[j].logTokens : Number.NEGATIVE_INFINITY;
     max = Math.max(max, paid[j]);
   }
   let sum = 0;
@@ -232,7 +236,9 @@ function echoInto(data: Float32Array, at: number, { slots, T, window, scale, que
     for (const [t, query] of ofHead.entries()) {
       const reader = chunk[t].position + T;
       const seen = (position: number) => window === null || position > reader - window;
-      const onSlots = slots.map(({ key, position }) => (seen(position) ? dot(query, key) * scale : -Infinity));
+      const onSlots = slots.map(({ key, position, logTokens }) =>
+        seen(position) ? dot(query, key) * scale + logTokens : -Infinity,
+      );
       const onCopy = chunk.map(({ key, position }, s) =>
         s <= t && seen(position + T) ? dot(copies[r][t], key) * scale : -Infinity,
       );

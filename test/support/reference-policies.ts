@@ -2,6 +2,7 @@
  * @file The cache policies once more, slow and plain: written from their definitions in docs/policies.md alone, with
  * lists of slots and whole matrices of attention. One row, any number of layers.
  */
+import { floatToHalf, halfToFloat } from '../../src/kvcache/buffers/float16.ts';
 import type { BufferKind } from '../../src/kvcache/buffers.ts';
 import type { ChunkOutputs } from '../../src/kvcache/rows/chunk.ts';
 import { range } from '../../src/util/numbers.ts';
@@ -19,6 +20,7 @@ export interface ReferenceOptions {
   readonly window?: number;
   readonly kernel?: number;
   readonly beta?: number;
+  readonly share?: number;
   readonly c?: number;
   readonly horizon?: number;
   /** The floor of `ada(…)`, where groups share. */
@@ -27,9 +29,11 @@ export interface ReferenceOptions {
 
 interface Slot {
   readonly position: number;
-  readonly key: Float32Array;
+  key: Float32Array;
   readonly exactKey: Float32Array;
-  readonly value: Float32Array;
+  value: Float32Array;
+  /** How many tokens it stands for. */
+  tokens: number;
   readonly error: number;
   score: number;
   /** Its scores under each policy of a mix. */
@@ -81,7 +85,7 @@ export class ReferenceCache {
     const withSinks = names.some((name) => !['h2o-orig', 'tova', 'knorm', 'keydiff'].includes(name));
     this.sinks = options.sinks ?? Math.min(withSinks ? 4 : 0, N - 1);
     const part = Math.min(...names.map((name) => ({ 'h2o-orig': 2, expected: 4 })[name] ?? 8));
-    const usual = ['tova', 'lastrec'].includes(policy) ? 1 : Math.floor(N / part);
+    const usual = ['tova', 'lastrec', 'merge'].includes(policy) ? 1 : Math.floor(N / part);
     this.recent = options.recent ?? Math.max(1, Math.min(usual, N - this.sinks));
     this.window = options.window ?? Math.min(32, N - this.sinks);
     this.#layers = range(nLayer).map(() => range(G).map(() => []));
@@ -138,8 +142,80 @@ export class ReferenceCache {
       ? alive.map((slots) => range(slots.length).filter((j) => slots[j]))
       : stays.call(this, layer, values, alive, budget);
     kept.forEach((indices, g) => {
-      groups[g] = indices.map((j) => groups[g][j]);
+      const [slots, isOver] = [groups[g], indices.length < sum(alive[g].map(Number))];
+      groups[g] = indices.map((j) => slots[j]);
+      if (this.options.policy === 'merge' && isOver && this.#merges(l)) {
+        const going = range(slots.length).filter((j) => alive[g][j] && !indices.includes(j));
+        this.#merge(layer, groups[g], values[g], slots, going);
+      }
     });
+  }
+
+  /** Whether slots of a layer are merged: it has no window, and 8 slots besides the sinks. */
+  #merges(l: number): boolean {
+    return this.model.shape.layers[l].window === null && this.options.cacheLength >= this.sinks + 8;
+  }
+
+  /** Slots of recent tokens. */
+  get #recentSlots(): number {
+    const free = this.options.cacheLength - this.sinks;
+    return free - Math.max(1, Math.floor((this.options.share ?? 0.25) * free));
+  }
+
+  /** 3: a sink, 2: recent, 1: others are merged into it, 0: it is merged if something must go. */
+  #mergeRoles({ groups, now, fresh }: Layer): number[][] {
+    const recent = this.#recentSlots;
+    const count = this.options.cacheLength - this.sinks - recent;
+    return groups.map((slots) => {
+      const roles: number[] = slots.map(({ position }) =>
+        position < this.sinks ? 3 : position > now - recent ? 2 : 0,
+      );
+      const between = range(slots.length).filter((j) => roles[j] === 0);
+      between.sort((a, b) => slots[a].position - slots[b].position);
+      const isOld = (j: number) => j < slots.length - fresh && slots[j].position <= now - recent - fresh;
+      const [old, added] = [between.filter(isOld), between.filter((j) => !isOld(j))];
+      const spread = (list: number[], n: number) =>
+        n <= 0
+          ? []
+          : n === 1
+            ? list.slice(0, 1)
+            : range(n).map((i) => list[Math.floor((i * (list.length - 1)) / (n - 1))]);
+      const chosen = old.length > count ? spread(old, count) : old;
+      const left = count - chosen.length;
+      for (const j of [...chosen, ...(added.length > left ? spread(added, left) : added)]) roles[j] = 1;
+      return roles;
+    });
+  }
+
+  /** Of a token that came alone the 16 oldest recent ones go together, a quarter of them at most. */
+  #merge({ now, fresh }: Layer, stays: Slot[], roles: number[], slots: readonly Slot[], going: number[]): void {
+    const more = fresh > 1 ? 0 : Math.min(16, Math.floor(this.#recentSlots / 4)) - 1;
+    const oldest = now - this.#recentSlots + more;
+    const also = range(slots.length).filter((j) => roles[j] === 2 && slots[j].position <= oldest && !going.includes(j));
+    for (const j of also) stays.splice(stays.indexOf(slots[j]), 1);
+    const into = new Map<Slot, Slot[]>();
+    const anchors = range(slots.length)
+      .filter((j) => roles[j] === 1)
+      .map((j) => slots[j]);
+    for (const j of [...going, ...also]) {
+      const order = [...anchors].sort((a, b) => distance(a.key, slots[j].key) - distance(b.key, slots[j].key));
+      const [first, second] = order.map(({ key }) => distance(key, slots[j].key));
+      if (second !== undefined) this.margin = Math.min(this.margin, (second - first) / Math.max(second, 1e-9));
+      into.set(order[0], [...(into.get(order[0]) ?? []), slots[j]]);
+    }
+    const { buffer = 'float32' } = this.options;
+    for (const [anchor, others] of into) {
+      const all = [anchor, ...others];
+      const tokens = sum(all.map((slot) => slot.tokens));
+      const mean = (half: 'key' | 'value') =>
+        Float32Array.from(anchor[half], (_, i) => sum(all.map((slot) => (slot.tokens / tokens) * slot[half][i])));
+      const blocks = this.model.shape.memory?.blocks;
+      anchor.key = referenceStore(buffer, 'key', mean('key'), blocks);
+      anchor.value = referenceStore(buffer, 'value', mean('value'), blocks);
+      // The logarithm is a number of float16.
+      anchor.score = halfToFloat(floatToHalf(Math.log(tokens)));
+      anchor.tokens = Math.exp(anchor.score);
+    }
   }
 
   /** The chunk's queries attend to the slots as they are stored, and to the chunk as it is. */
@@ -148,6 +224,7 @@ export class ReferenceCache {
     const { heads: nHead, groups: nQueryGroups, attentionScale } = model.shape.layers[l];
     const R = nHead / nQueryGroups;
     const keys = [...slots.map(({ key }) => key), ...tokens.map((token, t) => model.key(l, g, first + t, token))];
+    const counts = [...slots.map((slot) => slot.tokens), ...tokens.map(() => 1)];
     const positions = [...slots.map(({ position }) => position), ...tokens.map((_, t) => first + t)];
     return range(R).map((r) =>
       tokens.map((token, t) => {
@@ -155,7 +232,7 @@ export class ReferenceCache {
         const query = model.query(l, g * R + r, first + t, token);
         const logits = keys.map((key, j) =>
           positions[j] <= first + t && positions[j] > first + t - window
-            ? dot(query, key) * attentionScale
+            ? dot(query, key) * attentionScale + Math.log(counts[j])
             : Number.NEGATIVE_INFINITY,
         );
         return softmax(logits);
@@ -205,6 +282,7 @@ export class ReferenceCache {
       key,
       exactKey,
       value,
+      tokens: 1,
       error: distance(exactKey, key) + distance(exactValue, value),
       score: 0,
       parts: {},
@@ -220,6 +298,9 @@ export class ReferenceCache {
     const m = weights.map((A) => range(A[0][0].length).map((j) => sum(A.flatMap((head) => head.map((row) => row[j])))));
     const perQuery = (slot: Slot) => slot.score / (now - slot.position + 1);
     switch (policy) {
+      case 'merge':
+        if (this.#merges(layer.index)) return this.#mergeRoles(layer);
+        return groups.map((slots) => slots.map(({ position }) => position));
       case 'lastrec':
         return groups.map((slots) => slots.map(({ position }) => position));
       case 'h2o':

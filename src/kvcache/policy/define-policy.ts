@@ -73,6 +73,8 @@ const FUNCTIONS = [
   'rank',
   'countedQueries',
   'keep',
+  'merge',
+  'mergesOf',
   'recent',
   'recentOf',
   'budget',
@@ -120,6 +122,10 @@ function checkRules(name: string, rules: PolicyRules): void {
     throw new InputError(`the policy ${name} needs a window, so it must say promptTail, how long it is`);
   if (sharing !== 'none' && (needs.length > 0 || rules.needsQueries))
     throw new InputError(`the policy ${name} shares slots between layers, so it can't see the attention of each`);
+  if (rules.merge && (sharing !== 'none' || rules.perGroup === false || rules.slotStateType !== 'float32'))
+    throw new InputError(
+      `the policy ${name} merges slots, so each group must decide for itself, and slotStateType must be float32`,
+    );
   if (rules.needsAlongMean && (sharing !== 'none' || rules.perGroup === false))
     throw new InputError(`the policy ${name} needs the mean of a group's keys, so each group must decide for itself`);
 }

@@ -52,7 +52,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
   const floor = readAda(name, options.ada, rules);
   const ranks = Boolean(score ?? rules.rank ?? keep);
   const scoredByLater = rules.scoredByLater ?? (needs.length > 0 || Boolean(rules.needsQueries) || score !== undefined);
-  const { rank, observe, namesKept } = calls(name, rules);
+  const { rank, observe, namesKept, merge } = calls(name, rules);
 
   const safeTokens = (group: GroupView, layer: LayerView): SafeTokens => {
     const { budget } = group;
@@ -68,6 +68,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     if (floor !== null) {
       for (const group of groups) rank(group, layer);
       keepBestTogether(layer, safeOf, floor);
+      for (const group of groups) merge(group, layer);
       return;
     }
     for (const group of groups) {
@@ -80,6 +81,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
       if (!isBySums) rank(group, layer);
       const by = isBySums ? { sums: group.scores, counted: countedBy(rules, layer) } : {};
       keepBest(group, lastPosition, safeOf(group), by);
+      merge(group, layer);
     }
   };
 
@@ -123,7 +125,19 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
 function layoutOf(rules: PolicyRules): PolicyLayout {
   const { sharing = 'none', perGroup = true, slotState = 1, slotStateOf, slotStateType } = rules;
   const { rowState, layerState, budget, followsLength } = rules;
-  return { sharing, perGroup, slotState, slotStateOf, slotStateType, rowState, layerState, budget, followsLength };
+  const merges = rules.merge && (rules.mergesOf ?? (() => true));
+  return {
+    sharing,
+    perGroup,
+    slotState,
+    slotStateOf,
+    slotStateType,
+    rowState,
+    layerState,
+    budget,
+    merges,
+    followsLength,
+  };
 }
 
 /**
@@ -167,6 +181,14 @@ function calls(name: string, rules: PolicyRules) {
         return [...rules.keep!(group, layer)];
       } catch (cause) {
         throw failed(name, 'keep', layer, cause);
+      }
+    },
+    merge(group: GroupView, layer: LayerView): void {
+      if (!rules.merge || group.gone.length === 0) return;
+      try {
+        rules.merge(group, layer);
+      } catch (cause) {
+        throw failed(name, 'merge', layer, cause);
       }
     },
   };

@@ -33,7 +33,8 @@ function mixedRules(name: string, entries: readonly PolicyEntry[], setup: Policy
   for (const entry of entries) {
     const part = new PolicyPart(entry, setup, states.next);
     const { rules } = part;
-    if (rules.perGroup === false || rules.sharing === 'by-window' || rules.keep || rules.budget || rules.startsWhole)
+    const { perGroup, sharing, keep, budget, startsWhole, merge } = rules;
+    if (perGroup === false || sharing === 'by-window' || keep || budget || startsWhole || merge)
       throw new InputError(`${name}: the policy ${entry.name} has no scores of each group that could be mixed`);
     parts.push(part);
     states.add(part, (l) => layers[l].slots);

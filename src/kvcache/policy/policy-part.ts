@@ -122,12 +122,19 @@ export class PolicyPart {
     return group.values;
   }
 
+  /** Merges what was evicted of a group. @param nth which of the part's own groups it is. */
+  merge(layer: LayerView, nth: number): void {
+    const own = this.#viewOf(layer);
+    this.rules.merge?.(own.groups[nth], own);
+  }
+
   #groupOf(group: GroupView, index: number): GroupView {
     const { rules } = this;
     let view = this.#groups.get(group.index);
     if (!view || Object.getPrototypeOf(view) !== group) {
       view = Object.create(group, {
         kept: { get: () => group.kept },
+        gone: { get: () => group.gone },
         index: { value: index, writable: true },
         values: { value: new Float64Array(0), writable: true },
       }) as GroupView;

@@ -29,6 +29,8 @@ export interface PolicyLayout {
   readonly layerState?: (layer: number) => number;
   /** Slots of a layer's group. @default the cacheLength */
   readonly budget?: (layer: number, group: number) => number;
+  /** Whether slots of a layer's group may stand for several tokens. @default none do */
+  readonly merges?: (layer: number, group: number) => boolean;
   /**
    * Whether groups may hold more than their budgets while all groups of a row together do not (layers with a window
    * apart).
@@ -226,4 +228,12 @@ export interface PolicyRules {
    * `group.budget`. Where that is too much together, those named first stay.
    */
   readonly keep?: (group: GroupView, layer: LayerView) => Iterable<number>;
+  /**
+   * Called for each group of which candidates were evicted: it may merge them into slots that stay, by `group.merge`,
+   * and evict more. Attention counts a slot as often as the tokens that it stands for: `group.scores` holds the natural
+   * logarithm of their number, which is added to the slot's attention scores, so it is no score of the policy.
+   */
+  readonly merge?: (group: GroupView, layer: LayerView) => void;
+  /** Whether it merges in this group of a layer. @default true for a policy with `merge` */
+  readonly mergesOf?: (layer: number, group: number) => boolean;
 }

@@ -2,6 +2,7 @@
  * @file What a policy sees of one layer and row after a chunk: plain arrays, group by group.
  */
 import { InputError } from '../../util/errors.ts';
+import { floatToHalf, halfToFloat } from '../buffers/float16.ts';
 import type { SlotBuffer } from '../buffers/slot-buffer.ts';
 import { type ChunkOutputs, partOf } from '../rows/chunk.ts';
 import type { Row } from '../rows/row.ts';
@@ -43,6 +44,8 @@ export class GroupView {
   values = new Float64Array(0);
   /** @internal Candidates that later queries may see. */
   visible = 0;
+  /** @internal What was merged into candidates that stay. */
+  readonly merged: MergedSlot[] = [];
   /** @internal Whether {@link values} are those of this chunk. */
   ranked = false;
   readonly #layer: LayerView;
@@ -67,17 +70,17 @@ export class GroupView {
     return this.length - this.#goneCount;
   }
 
-  /** @internal Those that do not stay, in no order: a view, until the next call of {@link evict}. */
+  /** Those that do not stay, in no order: a view, until the next call of {@link evict}. */
   get gone(): Int32Array {
     return this.#gone.subarray(0, this.#goneCount);
   }
 
-  /** @internal Candidate `j` does not stay. */
-  evict(j: number): void {
+  /** Candidate `j` does not stay: for `merge` of a policy, which may free more slots than it must. */
+  readonly evict = (j: number): void => {
     if (this.keep[j] === 0) return;
     this.keep[j] = 0;
     this.#gone[this.#goneCount++] = j;
-  }
+  };
 
   /**
    * Reads the key of candidate `j`, as it is (or will be) stored, into an array of {@link LayerView.keySize} numbers. A
@@ -106,6 +109,23 @@ export class GroupView {
   /** The keys of all candidates, behind each other [length, keySize]; `out` may be longer. */
   readonly readKeys = (out: Float32Array): void => this.#layer.readKeys(this, out);
 
+  /**
+   * Replaces the key and the value of candidate `j`, which stays: it stands for `tokens` tokens from now on. For
+   * `merge` of a policy.
+   * @param key [keySize]. @param value [valueSize]. Both are copied.
+   * @throws InputError for a candidate that does not stay, or a number of tokens below 1.
+   */
+  readonly merge = (j: number, key: Float32Array, value: Float32Array, tokens: number): void => {
+    if (!(Number.isInteger(j) && j >= 0 && j < this.length && this.keep[j] === 1))
+      throw new InputError(`nothing can be merged into candidate ${j}, which does not stay`);
+    if (!(tokens >= 1)) throw new InputError(`a slot stands for at least one token, not ${tokens}`);
+    this.#checkSize('key', key);
+    this.#checkSize('value', value);
+    // As fused attention adds it: engines would differ by 0.2 % of a weight.
+    const logTokens = halfToFloat(floatToHalf(Math.log(tokens)));
+    this.merged.push({ candidate: j, key: key.slice(), value: value.slice(), logTokens });
+  };
+
   /** @internal Sizes the arrays for the candidates, and marks all of them as staying. */
   reset(held: number, newTokens: number, budget: number, needs: number): void {
     const length = held + newTokens;
@@ -124,6 +144,7 @@ export class GroupView {
     this.budget = budget;
     this.ranked = false;
     this.#goneCount = 0;
+    this.merged.length = 0;
     this.keep.fill(1, 0, length);
   }
 
@@ -150,11 +171,7 @@ export class GroupView {
 
   #read(j: number, half: Half, out: Float32Array, exact: boolean): void {
     const layer = this.#layer;
-    const size = half === 'key' ? layer.keySize : layer.valueSize;
-    if (out.length !== size)
-      throw new InputError(
-        `a ${half} of layer ${layer.layer} has ${size} numbers, but the array to fill has ${out.length}`,
-      );
+    this.#checkSize(half, out);
     if (!(Number.isInteger(j) && j >= (exact ? this.held : 0) && j < this.length))
       throw new InputError(
         `there is no candidate ${j}: ${exact ? 'new tokens' : 'they'} go from ${exact ? this.held : 0} to ${this.length - 1}`,
@@ -162,6 +179,22 @@ export class GroupView {
     if (exact) layer.readExact(this, j, half, out);
     else layer.read(this, j, half, out);
   }
+
+  #checkSize(half: Half, array: Float32Array): void {
+    const { layer, keySize, valueSize } = this.#layer;
+    const size = half === 'key' ? keySize : valueSize;
+    if (array.length !== size)
+      throw new InputError(`a ${half} of layer ${layer} has ${size} numbers, but the array has ${array.length}`);
+  }
+}
+
+/** A candidate that stays, and stands for several tokens. */
+export interface MergedSlot {
+  readonly candidate: number;
+  readonly key: Float32Array;
+  readonly value: Float32Array;
+  /** The natural logarithm of their number, a number of float16. */
+  readonly logTokens: number;
 }
 
 /** What of its cache a view reads. */

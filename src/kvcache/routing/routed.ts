@@ -131,6 +131,13 @@ function routedRules(
       const { part, members } = routeOfGroup(layer.layer, group.index);
       group.values.set(part.values(layer, members(layer.layer).indexOf(group.index)).subarray(0, group.length));
     },
+    ...(routed.some(({ part }) => part.rules.merge) && {
+      merge: (group, layer) => {
+        const { part, members } = routeOfGroup(layer.layer, group.index);
+        part.merge(layer, members(layer.layer).indexOf(group.index));
+      },
+      mergesOf: (layer, group) => routeOfGroup(layer, group).part.rules.merge !== undefined,
+    }),
   };
 }
 

@@ -87,6 +87,14 @@ export class LayerGroup {
     }
   }
 
+  /** Writes another key and value to a slot that is in use. The table has a group of its own for each of the buffers'. */
+  replace(row: number, g: number, slot: number, key: Float32Array, value: Float32Array): void {
+    for (const { keys, values } of this.buffers) {
+      keys.write(row, g, slot, 1, key, 0);
+      if (values.size > 0) values.write(row, g, slot, 1, value, 0);
+    }
+  }
+
   /** Keys and values that are in slots from `from` on, not before `slot`. */
   #takePlaced(row: number, g: number, slot: number, count: number, from: number): void {
     if (from === slot) return;

@@ -3,7 +3,8 @@
  * that are freed. The owner of the memory carries it out ({@link SlotStore.apply}: loops on the host). Each group's
  * survivors are always its first slots.
  */
-import type { GroupView, LayerView } from '../policy/view.ts';
+import { GraphError } from '../../util/errors.ts';
+import type { GroupView, LayerView, MergedSlot } from '../policy/view.ts';
 
 /** The plan of one group. Lists are kept from step to step: their lengths are counted apart. */
 class GroupPlan {
@@ -25,6 +26,8 @@ class GroupPlan {
   isInPlace = false;
   /** Candidates. */
   length = 0;
+  /** What is written to candidates that stay, after they have their slots. */
+  merged: readonly MergedSlot[] = [];
 
   constructor(group: number) {
     this.group = group;
@@ -34,12 +37,13 @@ class GroupPlan {
    * Plans the survivors' slots: those held stay where they are, as far as that is among the first; others fill the
    * gaps.
    */
-  make({ held, length, keep, kept, gone, slotState, isInPlace }: GroupView): void {
+  make({ held, length, keep, kept, gone, slotState, isInPlace, merged }: GroupView): void {
     this.held = held;
     this.length = length;
     this.isInPlace = isInPlace;
     this.kept = kept;
-    this.overwritten = Math.max(0, held - kept);
+    this.merged = merged;
+    this.overwritten = Math.max(0, held - kept) + merged.length;
     for (let i = 0; i < gone.length; i++) if (gone[i] < held && gone[i] < kept) this.overwritten++;
     this.moveCount = 0;
     this.writeCount = 0;
@@ -65,6 +69,18 @@ class GroupPlan {
       } while (j < length && keep[j] === 1 && (free >= held || keep[free] === 0));
       this.#write(slot, first - held, j - first);
     }
+  }
+
+  /** The slot that a candidate which stays has after the step. */
+  slotOf(candidate: number): number {
+    for (let i = 0; i < 2 * this.moveCount; i += 2) if (this.moves[i] === candidate) return this.moves[i + 1];
+    if (candidate < this.held) return candidate;
+    const token = candidate - this.held;
+    for (let i = 0; i < 3 * this.writeCount; i += 3) {
+      const from = this.writes[i + 1];
+      if (token >= from && token < from + this.writes[i + 2]) return this.writes[i] + token - from;
+    }
+    throw new GraphError(`candidate ${candidate} has no slot`);
   }
 
   #move(from: number, to: number): void {

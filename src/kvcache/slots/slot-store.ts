@@ -256,6 +256,13 @@ export class SlotStore {
         }
         stored.write(row, g, slot, count, chunk, token);
       }
+      for (const { candidate, key, value, logTokens } of group.merged) {
+        const slot = group.slotOf(candidate);
+        undo.save(row, g, slot);
+        stored.replace(row, g, slot, key, value);
+        const [state] = table.slotState;
+        state.data[state.at(row, g, slot)] = logTokens;
+      }
       if (kept < held) stored.free(row, g, kept);
       if (group.isInPlace) table.wipeState(row, g, Math.max(kept, held), length);
       table.filled[table.groupIndex(row, g)] = kept;
@@ -328,13 +335,16 @@ export class SlotStore {
     const [first] = layers;
     const { window } = shape.layers[first];
     const budgets = budgetsOf(layout, shape.layers[first], first, cacheLength);
-    const isUneven = this.spec.sharesBudget || budgets.some((budget) => budget !== budgets[0]);
+    const merges = budgets.map((_, g) => layout.merges?.(first, g) ?? false);
+    const differ = (each: readonly unknown[]) => each.some((one) => one !== each[0]);
+    const isUneven = this.spec.sharesBudget || differ(budgets) || differ(merges);
     return new SlotTable(this.#batch, {
       name,
       ragged: budgets.length > 1 && isUneven,
       layers,
       groups: budgets.length,
       budgets,
+      merges,
       window,
       slotStates: layout.slotStateOf?.(first) ?? layout.slotState,
       slotStateType: layout.slotStateType,

@@ -41,6 +41,8 @@ export interface TableSpec {
   readonly slotStates: number;
   /** @default 'float64' */
   readonly slotStateType?: SlotStateType;
+  /** Per group: whether its slots may stand for several tokens. @default none do */
+  readonly merges?: readonly boolean[];
   /** Whether each group has memory for its own slots, not for as many as the longest group. @default false */
   readonly ragged?: boolean;
 }
@@ -57,6 +59,7 @@ export class SlotTable implements TableSpec {
   readonly slotStates: number;
   readonly slotStateType: SlotStateType;
   readonly ragged: boolean;
+  readonly merges: readonly boolean[];
   batch: number;
   /** Token positions; {@link EMPTY_SLOT} where a slot is free. float32, as the graph reads it. */
   readonly positions: SlotArray<Float32Array>;
@@ -83,6 +86,7 @@ export class SlotTable implements TableSpec {
     this.slotStates = spec.slotStates;
     this.slotStateType = spec.slotStateType ?? 'float64';
     this.ragged = spec.ragged ?? false;
+    this.merges = spec.merges ?? spec.budgets.map(() => false);
     this.batch = batch;
     this.positions = new SlotArray(Float32Array, batch, spec.groups, 1, EMPTY_SLOT);
     this.slotState = this.makeSlotState();

@@ -162,12 +162,12 @@ export function attendSlots(
   const slotEchoed = echoed && (rotated.keys ? rotateRows(g, echoed) : echoed);
   const given = slotEchoed ? [slotQ, slotK, slotV, slotEchoed] : [slotQ, slotK, slotV];
   const parts = splitGroups(g, given, attributes.alibi, sinks, sources.length);
-  const attended = sources.map(({ layerGroup, slots, inputs: cached, keySums }, i) => {
+  const attended = sources.map(({ layerGroup, slots, logTokens, inputs: cached, keySums }, i) => {
     const { heads, alibi, sinks: own } = parts[i];
     const [partQ, partK, partV, partEchoed] = heads;
     const sums = keySums && (rotated.keys ? rotateRows(g, keySums()) : keySums());
     const along = sums && keyProducts(g, partK, sums, cached(), buffer);
-    const inputs = { q: partQ, k: partK, positions, slots, cached: cached(), sinks: own };
+    const inputs = { q: partQ, k: partK, positions, slots, logTokens, cached: cached(), sinks: own };
     const isReplayed = wantedMaxima?.replay.has(layerGroup) ?? false;
     const queryMask = wantedMaxima && (wantedMaxima.ofChunk || isReplayed) ? wantedMaxima.queryMask : null;
     const masksQueries = queryMask !== null && wantedMaxima!.replay.size > 0;

@@ -32,6 +32,8 @@ export interface SlotSource {
   readonly layerGroup: string;
   /** [B, 1 or G, C] */
   readonly slots: Value;
+  /** The logarithm of how many tokens each slot stands for [B, 1 or G, C]; null: for one. */
+  readonly logTokens: Value | null;
   /** Declares the inputs of the layer's slots. */
   readonly inputs: () => CachedKV;
   /** Declares the sums of the directions of the slots' keys [B, G, 1, D]; null: their products are not wanted. */

@@ -14,6 +14,7 @@ import {
   echoMask,
   type MaskSizes,
   readsPositions,
+  type StepMaskInputs,
   slotMask,
   slotsAndChunk,
   withAlibi,
@@ -46,6 +47,7 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'echo'>): Tensor {
   const names = {
     positions: need(positions, 'positions').name,
     slots: need(slots, 'slots').name,
+    logTokens: inputs[10]?.name ?? null,
     echoedPositions: need(echoed, 'positions of the echo').name,
     counted: need(mask, 'the mask of the echo').name,
   };
@@ -59,7 +61,7 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'echo'>): Tensor {
       ? echoMask(g, names, sizes, attributes)
       : slotsAndChunk(
           g,
-          slotsInUse(scope, names.slots, sizes),
+          slotsInUse(scope, names, sizes),
           [countedMask(scope, mask!), chunkMaskOf(scope, positions!)],
           T,
         ),
@@ -72,8 +74,8 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'echo'>): Tensor {
 }
 
 /** Which slots are in use, as a mask [B, groups, C]. */
-export function slotsInUse(scope: Scope, slots: string, sizes: MaskSizes): Tensor {
-  return scope.shared(`slots in use ${slots}`, () => slotMask(scope.g, slots, sizes));
+export function slotsInUse(scope: Scope, names: Omit<StepMaskInputs, 'positions'>, sizes: MaskSizes): Tensor {
+  return scope.shared(`slots in use ${names.slots}`, () => slotMask(scope.g, names, sizes));
 }
 
 /** Which tokens of its chunk a token sees. @param positions [B, T] */

@@ -14,6 +14,8 @@ export interface StepMaskInputs {
   readonly positions: string;
   /** [B, 1 or G, C] */
   readonly slots: string;
+  /** [B, 1 or G, C], added where a slot is seen; null: 0. */
+  readonly logTokens: string | null;
 }
 
 export interface MaskSizes {
@@ -33,17 +35,35 @@ function beforeFirst({ window, chunk }: MaskAttributes): ((position: number) => 
 
 const floats = (inputs: RunInputs, name: string): Float32Array => inputs[name].data as Float32Array;
 
+/** Fills what is added to the scores of the slots from index `from` on: those before `oldest` are hidden. */
+function fillSlots(
+  out: Float32Array,
+  to: number,
+  { cached, added }: { readonly cached: Float32Array; readonly added: Float32Array | null },
+  from: number,
+  count: number,
+  oldest: number,
+): void {
+  for (let c = 0; c < count; c++) out[to + c] = cached[from + c] > oldest ? 0 : HIDDEN;
+  if (added) for (let c = 0; c < count; c++) if (out[to + c] === 0) out[to + c] = added[from + c];
+}
+
+const slotsOf = (inputs: RunInputs, { slots, logTokens }: Pick<StepMaskInputs, 'slots' | 'logTokens'>) => ({
+  cached: floats(inputs, slots),
+  added: logTokens === null ? null : floats(inputs, logTokens),
+});
+
 /** The mask of slots and chunk [B, groups, T, C + T]: 0, or HIDDEN. */
 export function stepMask(
   g: GraphMaker,
-  { positions, slots }: StepMaskInputs,
+  names: StepMaskInputs,
   { B, T, C, groups }: MaskSizes,
   attributes: MaskAttributes,
 ): Tensor {
   const before = beforeFirst(attributes);
   return g.derive([B, groups, T, C + T], (inputs, out) => {
-    const at = floats(inputs, positions);
-    const cached = floats(inputs, slots);
+    const at = floats(inputs, names.positions);
+    const slots = slotsOf(inputs, names);
     const width = C + T;
     for (let b = 0; b < B; b++)
       for (let group = 0; group < groups; group++) {
@@ -55,7 +75,7 @@ export function stepMask(
           const oldest = before ? before(position) : -0.5;
           // Without a window all queries see the same slots.
           if (t > 0 && !before) out.copyWithin(line, to, to + C);
-          else for (let c = 0; c < C; c++) out[line + c] = cached[from + c] > oldest ? 0 : HIDDEN;
+          else fillSlots(out, line, slots, from, C, oldest);
           for (let s = 0; s < T; s++) {
             const key = at[b * T + s];
             const isSeen = key <= position && (before === null || key > before(position));
@@ -71,11 +91,14 @@ export function readsPositions({ window, chunk, alibi }: MaskAttributes): boolea
   return window !== null || chunk !== null || alibi !== null;
 }
 
-/** Which slots are in use [B, groups, C]: 0, or HIDDEN. */
-export function slotMask(g: GraphMaker, slots: string, { B, groups, C }: Omit<MaskSizes, 'T'>): Tensor {
+/** Which slots are in use [B, groups, C]: what is added to their scores, or HIDDEN. */
+export function slotMask(
+  g: GraphMaker,
+  names: Omit<StepMaskInputs, 'positions'>,
+  { B, groups, C }: Omit<MaskSizes, 'T'>,
+): Tensor {
   return g.derive([B, groups, C], (inputs, out) => {
-    const cached = floats(inputs, slots);
-    for (let i = 0; i < out.length; i++) out[i] = cached[i] > EMPTY_SLOT ? 0 : HIDDEN;
+    fillSlots(out, 0, slotsOf(inputs, names), 0, out.length, EMPTY_SLOT);
   });
 }
 
@@ -158,9 +181,9 @@ export function echoMask(g: GraphMaker, names: EchoMaskInputs, sizes: MaskSizes,
   const before = beforeFirst(attributes);
   return echoed(g, names, sizes, ({ t, position, chunk, slots, line }, out, inputs) => {
     const [at, again] = [floats(inputs, names.positions), floats(inputs, names.echoedPositions)];
-    const [cached, counts] = [floats(inputs, names.slots), floats(inputs, names.counted)];
+    const counts = floats(inputs, names.counted);
     const oldest = before ? before(position) : -0.5;
-    for (let c = 0; c < C; c++) out[line + c] = cached[slots + c] > oldest ? 0 : HIDDEN;
+    fillSlots(out, line, slotsOf(inputs, names), slots, C, oldest);
     for (let s = 0; s < T; s++) {
       out[line + C + s] = counts[chunk + s] > 0 && at[chunk + s] > oldest ? 0 : HIDDEN;
       out[line + C + T + s] = s <= t && again[chunk + s] > oldest ? 0 : HIDDEN;
@@ -192,23 +215,23 @@ export function echoDistances(g: GraphMaker, names: EchoMaskInputs, sizes: MaskS
  */
 export function joinedMask(
   g: GraphMaker,
-  { positions, slots }: StepMaskInputs,
+  names: StepMaskInputs,
   { B, T, C, S, groups }: MaskSizes & { readonly S: number },
   attributes: MaskAttributes,
 ): Tensor {
   const before = beforeFirst(attributes);
   return g.derive([B, 1, T, S], (inputs, out) => {
-    const at = floats(inputs, positions);
-    const cached = floats(inputs, slots);
+    const at = floats(inputs, names.positions);
+    const slots = slotsOf(inputs, names);
     out.fill(HIDDEN);
     for (let b = 0; b < B; b++) {
       const from = b * groups * C;
-      const filled = filledSlots(cached, from, C);
+      const filled = filledSlots(slots.cached, from, C);
       for (let t = 0; t < T; t++) {
         const line = (b * T + t) * S;
         const position = at[b * T + t];
         const oldest = before ? before(position) : EMPTY_SLOT;
-        for (let c = 0; c < filled; c++) out[line + c] = cached[from + c] > oldest ? 0 : HIDDEN;
+        fillSlots(out, line, slots, from, filled, oldest);
         for (let s = 0; s < T; s++) {
           const key = at[b * T + s];
           if (key <= position && key > oldest) out[line + filled + s] = 0;
@@ -231,7 +254,7 @@ export function chunkSlotIndex(g: GraphMaker, slots: string, { B, T, C, groups }
 /** How far behind the query each key is, as a negative number [B, groups, T, C + T]. */
 export function stepDistances(
   g: GraphMaker,
-  { positions, slots }: StepMaskInputs,
+  { positions, slots }: Pick<StepMaskInputs, 'positions' | 'slots'>,
   { B, T, C, groups }: MaskSizes,
 ): Tensor {
   return g.derive([B, groups, T, C + T], (inputs, out) => {

@@ -463,19 +463,20 @@ describe('layers', () => {
 
 describe('attention', () => {
   it.each(ATTENTION_CASES)(
-    'T $T, C $C ($free free), B $B, H $H, G $G, $groups groups of slots, window $window, alibi $alibi, cap $softcap',
+    'T $T, C $C ($free free), B $B, H $H, G $G, $groups groups of slots, window $window, alibi $alibi, cap $softcap, merged $merged',
     async (sizes) => {
       const { B, H, G, T, C, free, groups } = sizes;
       const { given, attributes, wanted, sets, Dv } = attentionCase(sizes);
       const r = await compute(given, (g, x) => {
         const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
         const { q, k, v, positions, slots, queryWeights, queryMask, eachQuery } = x;
-        const inputs = { q, k, v, positions, slots, cached, sinks: null };
+        const logTokens = sizes.merged ? x.logTokens : null;
+        const inputs = { q, k, v, positions, slots, logTokens, cached, sinks: null };
         const { y, sums, maxima } = attention.attend(g, { ...inputs, queryWeights, queryMask }, attributes);
         const bare = attention.attend(g, { ...inputs, queryWeights: null, queryMask: null }, attributes);
         const each = attention.attend(g, { ...inputs, queryWeights: null, queryMask: eachQuery }, attributes);
         const { echoed, echoedPositions, noEcho } = x;
-        const again = { q, k, positions, slots, cached, echoed, echoedPositions, sinks: null };
+        const again = { q, k, positions, slots, logTokens, cached, echoed, echoedPositions, sinks: null };
         return {
           ...{ y, sums: sums!, bare: bare.y, maxima: maxima!, each: each.maxima! },
           echo: attention.echo(g, { ...again, mask: queryMask }, attributes),

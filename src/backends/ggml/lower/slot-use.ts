@@ -53,7 +53,7 @@ export interface JoinableSlots {
   readonly slots: string;
   readonly positions: string;
   readonly isFloat32: boolean;
-  /** Whether a window hides some of the slots in use. */
+  /** Whether a window hides some of the slots in use, or some stand for several tokens: its mask is its own. */
   readonly hides: boolean;
 }
 
@@ -63,8 +63,9 @@ export function joinableSlots({ nodes }: OpGraph): JoinableSlots[] {
   for (const node of nodes) {
     if (node.op !== 'attend' || !canJoin(node as OpNode<'attend'>)) continue;
     const [positions, slots] = [node.inputs[3]!.name, node.inputs[4]!.name];
-    const hides =
-      (found.get(slots)?.hides ?? false) || node.attributes.window !== null || node.attributes.chunk !== null;
+    const { window, chunk } = node.attributes;
+    const isMerged = Boolean(node.inputs[12]);
+    const hides = (found.get(slots)?.hides ?? false) || window !== null || chunk !== null || isMerged;
     found.set(slots, { slots, positions, isFloat32: isFloat32(node as OpNode<'attend'>), hides });
   }
   return [...found.values()];

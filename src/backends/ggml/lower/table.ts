@@ -267,7 +267,7 @@ function joinedSlots(scope: Scope, node: OpNode<'attend'>): JoinedSlots | null {
   const use = scope.slotUse.get(slots.name);
   if (!use || !canJoin(node)) return null;
   const { g } = scope;
-  const names = { positions: need(inputs[3], 'positions').name, slots: use.like };
+  const names = { positions: need(inputs[3], 'positions').name, slots: use.like, logTokens: inputs[12]?.name ?? null };
   const [B, T] = scope.dimsOf(inputs[3]!);
   const [, groups, C] = scope.dimsOf(slots);
   const sizes = { B, T, C, groups };
@@ -298,7 +298,7 @@ function maximaOf(scope: Scope, mask: Value, { inputs, attributes }: OpNode<'att
 function maskOf(scope: Scope, { inputs, attributes }: OpNode<'attend'>): Tensor {
   const { g } = scope;
   const [positions, slots] = [need(inputs[3], 'positions'), need(inputs[4], 'slots')];
-  const names = { positions: positions.name, slots: slots.name };
+  const names = { positions: positions.name, slots: slots.name, logTokens: inputs[12]?.name ?? null };
   const [B, T] = scope.dimsOf(positions);
   const [, groups, C] = scope.dimsOf(slots);
   const sizes = { B, T, C, groups };
@@ -307,7 +307,7 @@ function maskOf(scope: Scope, { inputs, attributes }: OpNode<'attend'>): Tensor 
   const mask = scope.shared(key, () =>
     T === 1 || readsPositions(attributes)
       ? stepMask(g, names, sizes, attributes)
-      : slotsAndChunk(g, slotsInUse(scope, names.slots, sizes), [chunkMaskOf(scope, positions)], T),
+      : slotsAndChunk(g, slotsInUse(scope, names, sizes), [chunkMaskOf(scope, positions)], T),
   );
   if (!alibi) return mask;
   return scope.shared(`${key} ${alibi}`, () => {

@@ -83,6 +83,7 @@ describe.each([
         v: ['B', G, 'T', Dv],
         positions: ['B', 'T'],
         slots: ['B', groups === 1 ? 'G.all' : groups, 'C'],
+        logTokens: ['B', groups === 1 ? 'G.all' : groups, 'C'],
         keys: ['B', G, 'C', D],
         values: ['B', G, 'C', Dv],
         queryWeights: ['B', 'sets', `${H / G}*T`],
@@ -98,7 +99,8 @@ describe.each([
         run(target, given, shapes, (g, x) => {
           const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
           const { q, k, v, positions, slots } = x;
-          const inputs = { q, k, v, positions, slots, cached, sinks: null };
+          const logTokens = sizes.merged ? x.logTokens : null;
+          const inputs = { q, k, v, positions, slots, logTokens, cached, sinks: null };
           const queryWeights = by.queryWeights ? x[by.queryWeights] : null;
           const queryMask = by.queryMask ? x[by.queryMask] : null;
           const { y, sums, maxima } = attend(g, { ...inputs, queryWeights, queryMask }, attributes);
@@ -115,7 +117,8 @@ describe.each([
         run(target, given, { ...shapes, queryMask: ['B', 'echoSets', 'T'] }, (g, x) => {
           const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
           const { q, k, positions, slots, echoed, echoedPositions } = x;
-          const inputs = { q, k, positions, slots, cached, echoed, echoedPositions, sinks: null };
+          const logTokens = sizes.merged ? x.logTokens : null;
+          const inputs = { q, k, positions, slots, logTokens, cached, echoed, echoedPositions, sinks: null };
           return { echo: echo(g, { ...inputs, mask: x[mask] }, attributes) };
         });
       close((await echoBy('queryMask')).echo, wanted.echo, [B, G, 1, C + T], 1e-6);

@@ -4,7 +4,7 @@
  */
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { addDims, broadcast, type Dim } from '../../../ops/shapes.ts';
-import type { MaskAttributes, OpNode } from '../../../ops/types.ts';
+import type { MaskAttributes, OpNode, Value as OpValue } from '../../../ops/types.ts';
 import type { GraphBuilder, Value } from '../builder.ts';
 import { add, and, concat, div, floor, greater, mul, shapeOf, sub, transpose, where } from '../ops.ts';
 import type { LowerContext } from './context.ts';
@@ -35,7 +35,7 @@ export function stepMask(ctx: LowerContext, node: OpNode<'attend'>, isApart: Val
     const queries = ctx.shared('queryPositions', () => transpose(g, positions, [0, 1, 2, 4, 3])); // [B, 1, 1, T, 1]
     const scores = new Scores(ctx, node, queries);
     const chunk = ctx.shared(`mask.chunk.${window}.${span}.${alibi ?? ''}`, () => scores.chunk(positions));
-    const slots = scores.slots(slotPositions);
+    const slots = scores.slots(slotPositions, node.inputs[12]);
     const lengths = ctx.isStatic
       ? ctx.lengthsOf(layerGroup, [[node.inputs[4]!], [node.inputs[3]!]])
       : concat(g, [shapeOf(g, slotPositions, 4, 5), ctx.chunkLength(positions)], 0);
@@ -78,7 +78,7 @@ export function echoMask(ctx: LowerContext, node: OpNode<'echo'>): EchoMask {
     const queries = ctx.shared('echo.queries', () => transpose(g, echoed, [0, 1, 2, 4, 3]));
     const scores = new Scores(ctx, node, queries);
     return {
-      slots: scores.slots(slotPositions),
+      slots: scores.slots(slotPositions, node.inputs[10]),
       copy: ctx.shared(`echo.copy.${window}.${span}.${alibi ?? ''}`, () => scores.chunk(echoed)),
       chunk: (counted) => {
         const real = greater(g, transpose(g, counted, [0, 1, 2, 4, 3]), g.scalar(0.5)); // [B, 1, 1, 1, T]
@@ -103,14 +103,16 @@ export function sequenceMask(ctx: LowerContext, node: OpNode<'attendWithin'>): V
 }
 
 class Scores {
+  readonly #ctx: LowerContext;
   readonly #g: GraphBuilder;
   readonly #attributes: MaskAttributes;
   readonly #groups: number;
   /** [B, 1, 1, T, 1] */
   readonly #queries: Value;
 
-  constructor({ g }: LowerContext, node: OpNode<'attend' | 'attendWithin' | 'echo'>, queries: Value) {
-    this.#g = g;
+  constructor(ctx: LowerContext, node: OpNode<'attend' | 'attendWithin' | 'echo'>, queries: Value) {
+    this.#ctx = ctx;
+    this.#g = ctx.g;
     this.#attributes = node.attributes;
     this.#groups = node.inputs[1]!.shape[1] as number;
     this.#queries = queries;
@@ -132,10 +134,11 @@ class Scores {
   }
 
   /** For the slots. Those in use are always of the past, so only free ones and those before the window are hidden. */
-  slots(slots: Value): Value {
+  slots(slots: Value, logTokens: OpValue | null | undefined): Value {
     const g = this.#g;
     const oldest = beforeFirst(g, this.#queries, this.#attributes) ?? g.scalar(-0.5);
-    return this.withAlibi(where(g, greater(g, slots, oldest), g.scalar(0), g.scalar(HIDDEN)), slots);
+    const added = logTokens ? this.#ctx.input(logTokens, [2, 3]) : g.scalar(0);
+    return this.withAlibi(where(g, greater(g, slots, oldest), added, g.scalar(HIDDEN)), slots);
   }
 
   /**
