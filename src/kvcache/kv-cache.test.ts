@@ -228,7 +228,7 @@ describe('what a policy is given', () => {
   });
 
   it.each([
-    ['a key of layer 0 has 4 numbers, but the array to fill has 3', 0, 3],
+    ['a key of layer 0 has 4 numbers, but the array has 3', 0, 3],
     ['there is no candidate 9: they go from 0 to 1', 9, 4],
   ])('an error in a policy names it: %s', (message, index, size) => {
     const policy = definePolicy({

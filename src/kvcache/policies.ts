@@ -44,7 +44,6 @@ export interface PolicyOptions
 const ENTRIES: readonly PolicyEntry[] = [
   dense,
   lastRecent,
-  merge,
   h2o,
   h2oOriginal,
   h2oMax,
@@ -59,6 +58,7 @@ const ENTRIES: readonly PolicyEntry[] = [
   keyNorm,
   keyDiff,
   leverage,
+  merge,
   routed,
 ];
 
