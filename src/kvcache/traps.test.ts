@@ -31,7 +31,7 @@ import type { ChunkOutputs } from './rows/chunk.ts';
 
 // Those take other options than sinks and recent tokens.
 const named = EVICTING.filter(({ name }) => !name.startsWith('routed')).map((policy) => [policy.name, policy] as const);
-const scored = named.filter(([name]) => name !== 'lastrec');
+const scored = named.filter(([name]) => !['lastrec', 'merge'].includes(name));
 
 /** A cache of one layer and a model for it, with the tests' usual options. */
 function open(
