@@ -163,7 +163,7 @@ export class ReferenceCache {
   }
 
   /** 3: a sink, 2: recent, 1: others are merged into it, 0: it is merged if something must go. */
-  #mergeRoles({ groups, now, fresh }: Layer): number[][] {
+  #mergeRoles({ groups, now, fresh, phase }: Layer): number[][] {
     const recent = this.#recentSlots;
     const count = this.options.cacheLength - this.sinks - recent;
     return groups.map((slots) => {
@@ -172,7 +172,10 @@ export class ReferenceCache {
       );
       const between = range(slots.length).filter((j) => roles[j] === 0);
       between.sort((a, b) => slots[a].position - slots[b].position);
-      const isOld = (j: number) => j < slots.length - fresh && slots[j].position <= now - recent - fresh;
+      const isOld = (j: number) =>
+        phase === 'decode'
+          ? between.indexOf(j) < count
+          : j < slots.length - fresh && slots[j].position <= now - recent - fresh;
       const [old, added] = [between.filter(isOld), between.filter((j) => !isOld(j))];
       const spread = (list: number[], n: number) =>
         n <= 0
@@ -187,9 +190,9 @@ export class ReferenceCache {
     });
   }
 
-  /** Of a token that came alone the 16 oldest recent ones go together, a quarter of them at most. */
-  #merge({ now, fresh }: Layer, stays: Slot[], roles: number[], slots: readonly Slot[], going: number[]): void {
-    const more = fresh > 1 ? 0 : Math.min(16, Math.floor(this.#recentSlots / 4)) - 1;
+  /** In decode the 16 oldest recent ones go together, a quarter of them at most. */
+  #merge({ now, phase }: Layer, stays: Slot[], roles: number[], slots: readonly Slot[], going: number[]): void {
+    const more = phase !== 'decode' ? 0 : Math.min(16, Math.floor(this.#recentSlots / 4)) - 1;
     const oldest = now - this.#recentSlots + more;
     const also = range(slots.length).filter((j) => roles[j] === 2 && slots[j].position <= oldest && !going.includes(j));
     for (const j of also) stays.splice(stays.indexOf(slots[j]), 1);

@@ -77,7 +77,7 @@ describe('keyhold inspect', () => {
     expect((await keyhold(['inspect', '-m', './models/tiny'])).code).toBe(0);
     const { code, stderr } = await keyhold(['inspect', './models']);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^error: \.\/models: there is no config\.json/);
+    expect(stderr).toMatch(/^error: \.\/models: is no model: there is no config\.json/);
   });
 });
 

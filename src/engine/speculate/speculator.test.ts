@@ -193,6 +193,13 @@ describe('under a policy that evicts', () => {
     },
   );
 
+  it('merge: the text is the same, with a draft that is right', async () => {
+    const cache: AnyCacheOptions = { policy: 'merge', cacheLength: 40 };
+    const options = { cache, maxNewTokens: 60, eosTokenIds: [] };
+    const speculation = await compare(small, ids(28), options, { draft: small });
+    expect(speculation.accepted).toBeGreaterThan(0);
+  });
+
   it('waits as long as the budget is used up, unless it need not be exact', async () => {
     const options = {
       cache: { policy: 'h2o', cacheLength: 24 },

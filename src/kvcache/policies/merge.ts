@@ -22,7 +22,7 @@ const SHARE = 0.25;
 /** Below so many slots a group merges nothing: it keeps recent tokens. */
 const FEWEST_SLOTS = 8;
 
-/** Tokens that leave the recent ones at once where tokens come one by one: the keys that stay are read once for all. */
+/** Tokens that leave the recent ones at once in decode: the keys that stay are read once for all. */
 const AT_ONCE = 16;
 
 /** Values of candidates: those that are merged into others go first. */
@@ -67,7 +67,7 @@ export const merge = definePolicy<MergeOptions>({
       },
       merge: (group, layer) => {
         if (!mergesIn(group, layer)) return;
-        if (layer.newTokens === 1) freeMore(group, layer, recentOf(group));
+        if (layer.phase === 'decode') freeMore(group, layer, recentOf(group));
         mergeGone(group, layer, scratch);
       },
     };
@@ -81,8 +81,9 @@ function rank(
   sinks: number,
   recent: number,
 ) {
-  const { lastPosition, newTokens } = layer;
+  const { lastPosition, newTokens, phase } = layer;
   const oldest = lastPosition - recent;
+  const slots = Math.max(1, budget - sinks - recent);
   const between: number[] = [];
   for (let j = 0; j < length; j++) {
     const position = positions[j];
@@ -91,15 +92,11 @@ function rank(
   }
   // Slots do not lie in the order of their positions.
   between.sort((a, b) => positions[a] - positions[b]);
-  // Those that were no recent ones before this chunk.
-  let before = 0;
-  while (before < between.length && between[before] < held && positions[between[before]] <= oldest - newTokens)
-    before++;
-  const slots = Math.max(1, budget - sinks - recent);
-  const anchors = [
-    ...evenly(between.slice(0, before), slots),
-    ...evenly(between.slice(before), Math.max(0, slots - before)),
-  ];
+  // Those that were no recent ones before this chunk. In decode the newest go, so that drafts that come together give what
+  // they would one by one.
+  const isOld = (j: number) => j < held && positions[j] <= oldest - newTokens;
+  const old = phase === 'decode' ? between.slice(0, slots) : between.filter(isOld);
+  const anchors = [...evenly(old, slots), ...evenly(between.slice(old.length), Math.max(0, slots - old.length))];
   for (const j of anchors) values[j] = ANCHOR;
 }
 

@@ -8,7 +8,8 @@ import { type ChunkOutputs, partOf } from '../rows/chunk.ts';
 import type { Row } from '../rows/row.ts';
 import { type CacheShape, type LayerShape, turnKey } from '../shape.ts';
 import type { SlotTable } from '../slots/slots.ts';
-import { isOfChunks, type NeededSet, type Reduction } from './needs.ts';
+import { type Combine, copyColumns } from './columns.ts';
+import { isOfChunks, type NeededSet } from './needs.ts';
 
 type Half = 'key' | 'value';
 
@@ -388,19 +389,4 @@ export class LayerView {
         combine = reduction;
       }
   }
-}
-
-type Combine = 'set' | Reduction;
-
-function copyColumns(
-  out: Float32Array,
-  to: number,
-  data: Float32Array,
-  from: number,
-  count: number,
-  combine: Combine,
-): void {
-  if (combine === 'set') out.set(data.subarray(from, from + count), to);
-  else if (combine === 'sum') for (let j = 0; j < count; j++) out[to + j] += data[from + j];
-  else for (let j = 0; j < count; j++) out[to + j] = Math.max(out[to + j], data[from + j]);
 }
