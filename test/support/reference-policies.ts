@@ -146,7 +146,7 @@ export class ReferenceCache {
       groups[g] = indices.map((j) => slots[j]);
       if (this.options.policy === 'merge' && isOver && this.#merges(l)) {
         const going = range(slots.length).filter((j) => alive[g][j] && !indices.includes(j));
-        this.#merge(layer, groups[g], values[g], slots, going);
+        this.#merge(values[g], slots, going);
       }
     });
   }
@@ -190,17 +190,12 @@ export class ReferenceCache {
     });
   }
 
-  /** In decode the 16 oldest recent ones go together, a quarter of them at most. */
-  #merge({ now, phase }: Layer, stays: Slot[], roles: number[], slots: readonly Slot[], going: number[]): void {
-    const more = phase !== 'decode' ? 0 : Math.min(16, Math.floor(this.#recentSlots / 4)) - 1;
-    const oldest = now - this.#recentSlots + more;
-    const also = range(slots.length).filter((j) => roles[j] === 2 && slots[j].position <= oldest && !going.includes(j));
-    for (const j of also) stays.splice(stays.indexOf(slots[j]), 1);
+  #merge(roles: number[], slots: readonly Slot[], going: number[]): void {
     const into = new Map<Slot, Slot[]>();
     const anchors = range(slots.length)
       .filter((j) => roles[j] === 1)
       .map((j) => slots[j]);
-    for (const j of [...going, ...also]) {
+    for (const j of going) {
       const order = [...anchors].sort((a, b) => distance(a.key, slots[j].key) - distance(b.key, slots[j].key));
       const [first, second] = order.map(({ key }) => distance(key, slots[j].key));
       if (second !== undefined) this.margin = Math.min(this.margin, (second - first) / Math.max(second, 1e-9));

@@ -22,9 +22,6 @@ const SHARE = 0.25;
 /** Below so many slots a group merges nothing: it keeps recent tokens. */
 const FEWEST_SLOTS = 8;
 
-/** Tokens that leave the recent ones at once in decode: the keys that stay are read once for all. */
-const AT_ONCE = 16;
-
 /** Values of candidates: those that are merged into others go first. */
 const GOES = 0;
 const ANCHOR = 1;
@@ -66,9 +63,7 @@ export const merge = definePolicy<MergeOptions>({
         else rank(group, layer, sinks, recentOf(group));
       },
       merge: (group, layer) => {
-        if (!mergesIn(group, layer)) return;
-        if (layer.phase === 'decode') freeMore(group, layer, recentOf(group));
-        mergeGone(group, layer, scratch);
+        if (mergesIn(group, layer)) mergeGone(group, layer, scratch);
       },
     };
   },
@@ -105,17 +100,6 @@ function evenly(list: readonly number[], count: number): number[] {
   if (list.length <= count) return [...list];
   if (count === 1) return [list[0]];
   return Array.from({ length: count }, (_, i) => list[Math.floor((i * (list.length - 1)) / (count - 1))]);
-}
-
-/** Evicts the oldest of the recent tokens before they must go. */
-function freeMore({ values, positions, keep, length, evict }: GroupView, { lastPosition }: LayerView, recent: number) {
-  const more = Math.min(AT_ONCE, Math.floor(recent / 4)) - 1;
-  const oldest = lastPosition - recent + more;
-  for (let j = 0; j < length; j++) {
-    if (values[j] !== RECENT || keep[j] === 0 || positions[j] > oldest) continue;
-    values[j] = GOES;
-    evict(j);
-  }
 }
 
 /** Merges each candidate that goes into the nearest slot that is kept for it. */

@@ -76,12 +76,12 @@ export class GroupView {
     return this.#gone.subarray(0, this.#goneCount);
   }
 
-  /** Candidate `j` does not stay: for `merge` of a policy, which may free more slots than it must. */
-  readonly evict = (j: number): void => {
+  /** @internal Candidate `j` does not stay. */
+  evict(j: number): void {
     if (this.keep[j] === 0) return;
     this.keep[j] = 0;
     this.#gone[this.#goneCount++] = j;
-  };
+  }
 
   /**
    * Reads the key of candidate `j`, as it is (or will be) stored, into an array of {@link LayerView.keySize} numbers. A
