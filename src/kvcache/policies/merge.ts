@@ -1,7 +1,6 @@
 /**
  * @file `merge`: the first tokens and the most recent ones; those between are merged into fewer slots.
  */
-
 import { InputError } from '../../util/errors.ts';
 import type { CacheOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
