@@ -69,12 +69,15 @@ export const keydiff = choiceOf(keyDiff);
 /** Keeps tokens whose keys the others can't stand for. */
 export const leverage = choiceOf(leverageRow);
 /**
- * Gives most slots to the query groups that read the past, as a calibration of the model says: `routed()` is
- * `routed('echo', 'lastrec')`.
+ * Gives most slots to the query groups that read the past, as a calibration of the model says: the policy `echo` for
+ * them, and `lastrec` for the others.
+ */
+export function routed(options?: Partial<PolicyOptions>): PolicyChoice;
+/**
+ * The same with other policies.
  * @param retrieval the policy of groups that read the past: a name, one of your own, or one of these functions' results.
  * @param local the policy of the others.
  */
-export function routed(options?: Partial<PolicyOptions>): PolicyChoice;
 export function routed(retrieval: AnyPolicy, local: AnyPolicy, options?: Partial<PolicyOptions>): PolicyChoice;
 export function routed(
   first: AnyPolicy | Partial<PolicyOptions> = {},
