@@ -71,7 +71,7 @@ export class GroupView {
     return this.length - this.#goneCount;
   }
 
-  /** Those that do not stay, in no order: a view, until the next call of {@link evict}. */
+  /** Those that do not stay, in no order: a view, which later evictions change. */
   get gone(): Int32Array {
     return this.#gone.subarray(0, this.#goneCount);
   }
