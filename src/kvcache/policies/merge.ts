@@ -86,8 +86,8 @@ function rank(
   }
   // Slots do not lie in the order of their positions.
   between.sort((a, b) => positions[a] - positions[b]);
-  // Those that were no recent ones before this chunk. In decode the newest go, so that drafts that come together give what
-  // they would one by one.
+  // Those that were no recent ones before this chunk. In decode the newest go, so that drafts that come together give
+  // what they would one by one.
   const isOld = (j: number) => j < held && positions[j] <= oldest - newTokens;
   const old = phase === 'decode' ? between.slice(0, slots) : between.filter(isOld);
   const anchors = [...evenly(old, slots), ...evenly(between.slice(old.length), Math.max(0, slots - old.length))];
@@ -108,36 +108,39 @@ function mergeGone(group: GroupView, { keySize, valueSize }: LayerView, scratch:
   for (let j = 0; j < length; j++) if (values[j] === ANCHOR && keep[j] === 1) anchors.push(j);
   if (anchors.length === 0) return;
   const keys = scratch.growing(anchors.length * keySize);
-  const key = scratch.vector(keySize);
   anchors.forEach((j, a) => {
-    group.readKey(j, key);
-    keys.set(key, a * keySize);
+    group.readKey(j, keys.subarray(a * keySize, (a + 1) * keySize));
   });
-  const merged = new Map<number, number[]>();
+  const merged = new Map<number, Read[]>();
   for (const j of group.gone) {
     if (values[j] !== GOES) continue;
+    const key = new Float32Array(keySize);
     group.readKey(j, key);
     const a = nearest(keys, anchors.length, key);
     const others = merged.get(a);
-    if (others) others.push(j);
-    else merged.set(a, [j]);
+    if (others) others.push({ j, key });
+    else merged.set(a, [{ j, key }]);
   }
+  const value = new Float32Array(valueSize);
   for (const [a, others] of merged) {
-    const all = [anchors[a], ...others];
-    const counts = all.map((j) => Math.exp(scores[j]));
+    const all = [{ j: anchors[a], key: keys.subarray(a * keySize, (a + 1) * keySize) }, ...others];
+    const counts = all.map(({ j }) => Math.exp(scores[j]));
     const tokens = counts.reduce((sum, count) => sum + count, 0);
-    const mean = (size: number, read: GroupView['readKey']): Float32Array => {
-      const out = new Float32Array(size);
-      const one = new Float32Array(size);
-      all.forEach((j, n) => {
-        read(j, one);
-        const part = counts[n] / tokens;
-        for (let i = 0; i < size; i++) out[i] += part * one[i];
-      });
-      return out;
-    };
-    group.merge(anchors[a], mean(keySize, group.readKey), mean(valueSize, group.readValue), tokens);
+    const [meanKey, meanValue] = [new Float32Array(keySize), new Float32Array(valueSize)];
+    all.forEach(({ j, key }, n) => {
+      const part = counts[n] / tokens;
+      group.readValue(j, value);
+      for (let i = 0; i < keySize; i++) meanKey[i] += part * key[i];
+      for (let i = 0; i < valueSize; i++) meanValue[i] += part * value[i];
+    });
+    group.merge(anchors[a], meanKey, meanValue, tokens);
   }
+}
+
+/** A candidate whose key was read: to read one of a quantized buffer takes as long as many comparisons. */
+interface Read {
+  readonly j: number;
+  readonly key: Float32Array;
 }
 
 /** Which of `count` keys is the nearest to a key. */

@@ -230,8 +230,8 @@ export interface PolicyRules {
   readonly keep?: (group: GroupView, layer: LayerView) => Iterable<number>;
   /**
    * Called for each group of which candidates were evicted: it may merge them into slots that stay, by `group.merge`.
-   * Attention counts a slot as often as the tokens that it stands for: `group.scores` holds the natural
-   * logarithm of their number, which is added to the slot's attention scores, so it is no score of the policy.
+   * Attention counts a slot as often as the tokens that it stands for: `group.scores` holds the natural logarithm of
+   * their number, which is added to the slot's attention scores, so it is no score of the policy.
    */
   readonly merge?: (group: GroupView, layer: LayerView) => void;
   /** Whether it merges in this group of a layer. @default true for a policy with `merge` */
