@@ -1,5 +1,5 @@
 /**
- * Runs the examples of README and docs against the sources, as a reader would: in a folder with models/ and test/ in
+ * Runs the examples of README, docs and TSDoc against the sources, as a reader would: in a folder with models/ and test/ in
  * it, with a hub at hand (of this machine) that has the models that the docs name.
  */
 import { access, readdir, readFile } from 'node:fs/promises';
@@ -23,9 +23,16 @@ const FILES = [
 ];
 /** Ends the names of examples while their types are checked. */
 const EXAMPLE = '.example.ts';
-const BLOCKS = (await Promise.all(FILES.map((file) => docBlocks(ROOT, file)))).flat();
+const BLOCKS = (
+  await Promise.all([...FILES, ...(await sourcesWithExamples())].map((file) => docBlocks(ROOT, file)))
+).flat();
 function isPage(file: string): boolean {
   return file.endsWith('.md');
+}
+async function sourcesWithExamples(): Promise<string[]> {
+  const files = (await readdir(join(ROOT, 'src'), { recursive: true })).filter((file) => file.endsWith('.ts'));
+  const texts = await Promise.all(files.map((file) => readFile(join(ROOT, 'src', file), 'utf8')));
+  return files.filter((_, i) => /^ +\* @example$/m.test(texts[i])).map((file) => `src/${file}`);
 }
 
 let hub: HubServer;

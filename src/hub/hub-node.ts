@@ -31,10 +31,13 @@ import { diskError, incompletePath, transferBlob } from './transfer-node.ts';
 export interface HubProgress {
   /** The file that just grew. */
   readonly file: string;
+  /** Bytes of this file that are there. */
   readonly fileBytes: number;
+  /** Bytes that this file has when it is whole. */
   readonly fileTotal: number;
-  /** Over all files, those that were there before included. */
+  /** Bytes that are there, of all files, including those that were there before. */
   readonly bytes: number;
+  /** Bytes of all files when they are whole. */
   readonly total: number;
 }
 
@@ -102,9 +105,18 @@ const PROGRESS_EVERY_MS = 50;
  * `hf auth login` stored; with `HF_HUB_OFFLINE=1` only the cache is looked at. Proxies are those of `$HTTPS_PROXY`,
  * `$HTTP_PROXY` and `$NO_PROXY`.
  *
- * @param model - `org/name`, or `name` for the oldest models; a GGUF model as `hubGguf` reads it.
- * @throws HubError where the hub can't be reached, refuses, lacks something, or sends something wrong; and where the
- * disk is full. What `signal` is aborted with.
+ * @param model `org/name`, or `name` for the oldest models; of GGUF `org/name:Q4_K_M`, or `org/name/file.gguf`.
+ * @returns the folder.
+ * @throws InputError for an unknown option; HubError where the hub can't be reached, refuses, lacks something, or sends
+ * something wrong, and where the disk is full; the signal's reason.
+ * @example
+ * ```ts
+ * import { downloadFromHub, loadModel } from 'keyhold';
+ *
+ * const folder = await downloadFromHub('Qwen/Qwen3-0.6B', { onProgress: ({ bytes, total }) => console.log(bytes, total) });
+ * const model = await loadModel(folder);
+ * await model.dispose();
+ * ```
  */
 export async function downloadFromHub(model: string, options: HubDownloadOptions = {}): Promise<string> {
   checkOptionNames('the hub', options, OPTIONS, RENAMED);

@@ -10,7 +10,7 @@ import { assembleEncoder } from './load-encoder.ts';
 import { assembleFrom, LOAD_OPTIONS, type LoadOptions, RENAMED } from './load-model-node.ts';
 import { assembleReranker } from './load-reranker.ts';
 
-/** Options of {@link loadEncoder}. Adapters are merged into the weights. */
+/** Options of {@link loadEncoder} and {@link loadReranker}. Adapters are merged into the weights. */
 export type EncoderLoadOptions = Omit<LoadOptions, 'generationConfig'>;
 
 const { generationConfig: _, ...ENCODER_OPTIONS } = LOAD_OPTIONS;
@@ -20,6 +20,15 @@ const { generationConfig: _, ...ENCODER_OPTIONS } = LOAD_OPTIONS;
  * sentence-transformers beside its weights say how the states of its tokens become one vector.
  * @param model as for `loadModel`.
  * @throws as `loadModel` does; InputError for a model that can't embed.
+ * @example
+ * ```ts
+ * import { loadEncoder } from 'keyhold';
+ *
+ * const model = await loadEncoder(); // such as BAAI/bge-small-en-v1.5; without a name, the small model
+ * const [a, b] = await model.embed(['the fish of the sea', 'the fowl of the air']); // Float32Array [width] each
+ * console.log(model.similarity(a, b));
+ * await model.dispose();
+ * ```
  */
 export async function loadEncoder(
   model: string | Checkpoint = TINY_MODEL,

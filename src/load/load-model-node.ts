@@ -37,9 +37,9 @@ export type LoadProgress =
 /** Options of `loadModel` and `loadEncoder`. */
 export interface LoadOptions {
   /**
-   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, f16 up to 200M on ggml, else int8;
-   * on ggml, blocks of a GGUF file stay as they are where products with them are as exact. Names of ggml's formats,
-   * such as `q4_k`, need the ggml engine.
+   * How matrices are stored and multiplied. `auto`: on ggml float32 up to 100M parameters, f16 up to 200M, int8 above,
+   * and blocks of a GGUF file stay as they are where products with them are as exact; on onnx float32 up to 150M
+   * parameters, int8 above. Names of ggml's formats, such as `q4_k`, need the ggml engine.
    * @default 'auto'
    */
   readonly weights?: WeightChoice;
@@ -135,12 +135,22 @@ export interface AdapterSource {
 }
 
 /**
- * Loads a model.
+ * Loads a model that generates text.
  * @param model a folder, a .safetensors or .gguf file, a hub id (`org/name`, `org/name:Q4_K_M`), `keyhold/tiny` (the
- * small model that ships with the package), or an open checkpoint.
+ * small model that ships with the package), or an open checkpoint, which stays the caller's to close.
  * @default model `keyhold/tiny`
- * @throws ConfigError, CheckpointError, TokenizerError, AdapterError: what is wrong with the files; HubError;
- * WeightsError: prepared weights can't be stored; the signal's reason.
+ * @throws InputError for a wrong name or option; ConfigError, CheckpointError, TokenizerError, AdapterError: what is
+ * wrong with the files; HubError; EngineError where the engine or device can't be used on this machine; WeightsError:
+ * prepared weights can't be stored; the signal's reason.
+ * @example
+ * ```ts
+ * import { loadModel } from 'keyhold';
+ *
+ * const model = await loadModel('Qwen/Qwen3-0.6B', { weights: 'int8' });
+ * const cache = { policy: 'lastrec', cacheLength: 512 };
+ * for await (const { text } of model.generate('The sea is', { cache, maxNewTokens: 20 })) process.stdout.write(text);
+ * await model.dispose();
+ * ```
  */
 export async function loadModel(
   model: string | Checkpoint = TINY_MODEL,
@@ -270,8 +280,8 @@ export async function preparedFormats(model: string, options: LoadOptions = {}):
 
 /**
  * Opens a checkpoint by path, hub id or shipped name, as {@link loadModel} takes it. Downloads it if it is not there yet.
- * @param first what a download waits for.
- * @throws CheckpointError, HubError; what `first` is rejected with.
+ * @param first a promise that a download waits for, such as that of an engine: if it is rejected, nothing is downloaded.
+ * @throws InputError for a name that can't be one; CheckpointError, HubError; what `first` is rejected with.
  */
 export async function openCheckpoint(
   model: string = TINY_MODEL,
@@ -287,8 +297,16 @@ export async function openCheckpoint(
  * @param model as for {@link loadModel}.
  * @param out a folder that does not exist yet, or is empty.
  * @throws AdapterError for adapters that do not fit, or whose changes no checkpoint of the family can hold;
- * CheckpointError, ConfigError for damaged files; InputError if `out` is not empty; WeightsError if it can't be
- * written; HubError.
+ * CheckpointError, ConfigError for damaged files; InputError for no adapter, or an `out` that is not empty;
+ * WeightsError if it can't be written; HubError.
+ * @example
+ * ```ts
+ * import { TINY_ADAPTER, TINY_MODEL } from 'keyhold';
+ * import { mergeAdapters } from 'keyhold/adapters';
+ *
+ * const { folder, bytes } = await mergeAdapters(TINY_MODEL, [{ path: TINY_ADAPTER }], 'merged');
+ * console.log(folder, bytes);
+ * ```
  */
 export async function mergeAdapters(
   model: string | Checkpoint,

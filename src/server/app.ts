@@ -48,6 +48,7 @@ export interface AppOptions {
   readonly stallMs?: number;
   /** A line of the log, without anything of prompts and answers. */
   readonly log?: (entry: Readonly<Record<string, unknown>>) => void;
+  /** What `/version` gives. @default none */
   readonly version?: string;
   /** Files of the page at `/`. @default no page */
   readonly page?: PageFiles;

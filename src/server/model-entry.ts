@@ -7,16 +7,19 @@ import type { CacheClass, ServedModel } from './served-model.ts';
 
 /** The right of a request to use a model. While one is held, the model stays in memory. */
 export interface ModelLease {
+  /** The model, in memory. */
   readonly served: ServedModel;
   /** Gives the right back. A second call does nothing. */
   release(): void;
 }
 
-/** A name that clients call. */
+/** A model of a server, in memory or not. */
 export interface ModelEntry {
+  /** What clients call it: the field `model` of their requests. */
   readonly id: string;
   /** Seconds since 1970. */
   readonly created: number;
+  /** The classes of caches that requests choose from; the first is the default. */
   readonly cacheClasses: readonly CacheClass[];
   /** Names of its live adapters. */
   readonly adapters: readonly string[];
@@ -28,17 +31,19 @@ export interface ModelEntry {
   acquire(): Promise<ModelLease>;
 }
 
-/** A model that is loaded by its first request. */
+/** Options of an `OnDemandModel`. */
 export interface OnDemandOptions {
+  /** What clients call it: the field `model` of their requests. */
   readonly id: string;
+  /** The classes of caches that requests choose from; the first is the default. */
   readonly cacheClasses: readonly CacheClass[];
-  /** @default none */
+  /** Names of its live adapters, which are listed before it is loaded. @default none */
   readonly adapters?: readonly string[];
-  /** Loads the model. `dispose` of what it gives ends it. */
+  /** Loads the model. The server disposes of it when it leaves the memory. */
   readonly load: () => Promise<ServedModel>;
   /** Milliseconds without a request after which the model leaves the memory. @default it stays */
   readonly idleMs?: number;
-  /** @default all keys */
+  /** Whether requests with this key may use the model. @default all keys */
   readonly allows?: (key: string) => boolean;
   /** Told of a model that could not be loaded or ended. */
   readonly onFailure: (id: string, error: unknown) => void;

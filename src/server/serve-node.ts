@@ -12,11 +12,11 @@ import { readPageFiles } from './routes/page-node.ts';
 
 /** Options of `serve`. */
 export interface ServeOptions extends Omit<AppOptions, 'authorize'> {
-  /** @default '127.0.0.1' */
+  /** Address to listen on; `0.0.0.0` is every address of this machine. @default '127.0.0.1' */
   readonly host?: string;
-  /** 0: any that is free. @default 8080 */
+  /** Port to listen on; 0: any that is free. @default 8080 */
   readonly port?: number;
-  /** Keys of clients. @default anybody on this machine may ask */
+  /** The keys that clients may send. Without any, all programs of this machine may use the server. @default none */
   readonly apiKeys?: readonly string[];
   /** Serve without keys to other machines, too. @default false */
   readonly withoutKeys?: boolean;
@@ -24,22 +24,26 @@ export interface ServeOptions extends Omit<AppOptions, 'authorize'> {
 
 /** A server that listens. */
 export interface RunningServer {
+  /** Its address, such as `http://127.0.0.1:8080`. */
   readonly url: string;
   /**
-   * Refuses new requests, waits for those that are answered, and saves the sessions.
-   * @param timeoutMs after which connections are closed. @default 30000
+   * Refuses new requests, waits for those that are being answered, and saves the sessions.
+   * @param timeoutMs milliseconds after which open connections are closed. @default 30000
    */
   close(timeoutMs?: number): Promise<void>;
 }
 
 /**
- * Starts a server. The models stay the caller's: dispose of them afterwards.
+ * Starts an HTTP server with the protocols of OpenAI and Anthropic. The models stay the caller's: dispose of them
+ * afterwards.
  * @throws InputError for an address that other machines reach, without keys, and for one that can't be listened on.
  */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
   const { host = '127.0.0.1', port = 8080, apiKeys = [], withoutKeys = false } = options;
   if (!isLocal(host) && apiKeys.length === 0 && !withoutKeys)
-    throw new InputError(`other machines reach ${host}: give API keys, or say that none are wanted (--no-keys)`);
+    throw new InputError(
+      `other machines reach ${host}: give apiKeys, or allow requests without keys (option withoutKeys, --no-keys)`,
+    );
   wholeNumber('port', port, 0, 65535);
   const local = isLocal(host);
   const page = options.page ?? (await readPageFiles()) ?? undefined;

@@ -17,32 +17,38 @@ import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
 import { toolSchemas, turnFormatOf } from './turn-format.ts';
 import { promptOf, type TurnPrompt } from './turn-prompt.ts';
 
-/** Options of the caches of a class. */
+/** A kind of cache that requests can choose by its name: a policy, a budget, a format. */
 export interface CacheClass {
+  /** What requests call it. */
   readonly name: string;
+  /** Options of its caches, as `createCache` takes them. */
   readonly options: Partial<AnyCacheOptions>;
 }
 
 /** A model in memory, and how it is served. */
 export interface ServedModelOptions {
-  /** What clients call it. */
+  /** What clients call it: the field `model` of their requests. */
   readonly id: string;
-  /** The first is the default. */
+  /** The classes of caches that requests choose from; the first is the default. */
   readonly cacheClasses: readonly CacheClass[];
-  /** Most turns at once. */
+  /** Largest number of requests that are answered at the same time: rows of the batch. */
   readonly rows: number;
-  /** Most turns that wait. */
+  /** Largest number of requests that wait; the server refuses more with status 429. */
   readonly queue: number;
+  /** Milliseconds that a request waits at most; it is then refused with status 503. */
   readonly queueMs: number;
-  /** Most tokens of an answer, where a request does not say, and at most. */
+  /** Largest number of tokens of an answer. It is also the number for requests that give none. */
   readonly maxTokens: number;
   /**
-   * Most caches in memory that no turn has: those of sessions, and those of other turns, whose prompts may come again.
+   * Largest number of idle caches in memory: those of sessions, and those of other requests, whose prompts may come
+   * again.
    */
   readonly sessions: number;
-  /** Most bytes of all caches. Those that no turn has leave the memory first; then turns wait. @default any number */
+  /** Most bytes of all caches. Idle ones leave the memory first; then requests wait. @default any number */
   readonly cacheBytes?: number;
+  /** Where the caches of sessions go when they leave the memory; null: they are lost. */
   readonly store: SessionStore | null;
+  /** Told of a session's cache that could not be saved or read, and of an engine that could not be started again. */
   readonly onLoss: (name: string, error: unknown) => void;
   /** Whether requests with this key may use the model. @default all */
   readonly allows?: (key: string) => boolean;
@@ -50,12 +56,17 @@ export interface ServedModelOptions {
   readonly reload?: () => Promise<TextModel>;
 }
 
-/** It is a `ModelEntry` that is always in memory. */
+/** A model that a server answers with: a `ModelEntry` that is always in memory, with its queue and its sessions. */
 export class ServedModel {
+  /** What clients call it. */
   readonly id: string;
+  /** The options that it was made with. */
   readonly options: ServedModelOptions;
+  /** Requests that wait for a row. */
   readonly queue: FairQueue;
+  /** The caches of conversations between their requests. */
   readonly sessions: Sessions;
+  /** Seconds since 1970. */
   readonly created = Math.floor(Date.now() / 1000);
   readonly #format: AnswerFormat | null;
   #model: TextModel;
@@ -64,6 +75,7 @@ export class ServedModel {
   /** Most bytes of a cache, by its class. */
   readonly #limits = new Map<string, number>();
 
+  /** @param model stays the caller's: dispose of it after the server has closed. */
   constructor(model: TextModel, options: ServedModelOptions) {
     this.id = options.id;
     this.#model = model;
@@ -96,22 +108,27 @@ export class ServedModel {
     return this.#model;
   }
 
+  /** The classes of caches that requests choose from; the first is the default. */
   get cacheClasses(): readonly CacheClass[] {
     return this.options.cacheClasses;
   }
 
+  /** Names of its live adapters. */
   get adapters(): readonly string[] {
     return this.model.adapters.names;
   }
 
+  /** Itself: it is in memory. */
   get loaded(): ServedModel {
     return this;
   }
 
+  /** Whether requests with this key may use it. */
   allows(key: string): boolean {
     return this.options.allows?.(key) ?? true;
   }
 
+  /** The right to use it, which it always gives. */
   async acquire(): Promise<{ readonly served: ServedModel; release(): void }> {
     return { served: this, release: () => {} };
   }

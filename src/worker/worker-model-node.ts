@@ -35,16 +35,28 @@ export interface WorkerLoadOptions extends LoadOptions {
 }
 
 /**
- * Loads a model in a thread of its own.
- * @param model a folder or file, or a hub id.
+ * Loads a model in a thread of its own, so that the event loop stays free while it computes.
+ * @param model as for `loadModel`, but no open checkpoint.
+ * @default model `keyhold/tiny`
  * @throws what loadModel throws; WorkerError where the thread crashes.
+ * @example
+ * ```ts
+ * import { loadModelInWorker } from 'keyhold';
+ *
+ * const model = await loadModelInWorker();
+ * console.log(await model.generate('And it came to pass', { maxNewTokens: 20 }).text());
+ * await model.dispose(); // ends the thread
+ * ```
  */
 export async function loadModelInWorker(
   model: string = TINY_MODEL,
   options: WorkerLoadOptions = {},
 ): Promise<WorkerModel> {
   const { worker: threadOptions, signal, onProgress, ...rest } = options;
-  if (typeof model !== 'string') throw new InputError('a model in a worker is loaded by its path or name');
+  if (typeof model !== 'string')
+    throw new InputError(
+      "loadModelInWorker takes the path or name of a model: an open checkpoint can't go to another thread",
+    );
   signal?.throwIfAborted();
   const file = import.meta.url.endsWith('.ts') ? 'from-sources.mjs' : 'thread-node.js';
   const flags = exitFlags();

@@ -1,5 +1,5 @@
 /**
- * @file The examples in a Markdown file: its fenced blocks of `ts` and `sh`.
+ * @file The examples in a Markdown file, or in the comments of a source file: fenced blocks of `ts` and `sh`.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,7 +15,8 @@ export interface DocBlock {
 
 /** The blocks of a file, in their order. */
 export async function docBlocks(root: string, file: string): Promise<DocBlock[]> {
-  const lines = (await readFile(join(root, file), 'utf8')).split('\n');
+  const text = (await readFile(join(root, file), 'utf8')).split('\n');
+  const lines = file.endsWith('.ts') ? text.map((line) => /^\s*\* ?(.*)$/.exec(line)?.[1] ?? '') : text;
   const blocks: DocBlock[] = [];
   for (let i = 0; i < lines.length; i++) {
     const fence = /^```(\w*)$/.exec(lines[i]);

@@ -10,8 +10,9 @@ const END = '.khc';
 const DEFAULT_BYTES = 10 * 2 ** 30;
 
 /**
+ * Keeps sessions' caches in a folder, one file each.
  * @param folder is made where it is missing; only its owner may read it.
- * @param mostBytes of all files; those that were used least recently are removed.
+ * @param mostBytes largest size of all files together; those that were used least recently are removed. @default 10 GiB
  */
 export function folderStore(folder: string, mostBytes = DEFAULT_BYTES): SessionStore {
   const pathOf = (name: string) => join(folder, `${name}${END}`);

@@ -5,22 +5,25 @@ import type { AwsClient } from 'aws4fetch';
 import { InputError, SnapshotError } from '../../util/errors.ts';
 import type { SessionStore } from './sessions.ts';
 
-/** The keys of an account. */
+/** The keys of an account of S3. */
 export interface S3Credentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
+  /** Of temporary credentials. @default none */
   readonly sessionToken?: string;
 }
 
+/** Options of `s3Store`. */
 export interface S3StoreOptions {
+  /** Name of the bucket, which must exist. */
   readonly bucket: string;
   /** Names of objects begin with it. @default '' */
   readonly prefix?: string;
-  /** @default 'us-east-1' */
+  /** Region of the bucket. @default 'us-east-1' */
   readonly region?: string;
-  /** Address of another store than Amazon's, such as http://minio:9000. */
+  /** Address of another store than Amazon's, such as `http://minio:9000`. @default Amazon's, of the region */
   readonly endpoint?: string;
-  /** A function is asked for each request: it may renew them. */
+  /** The keys, or a function that is called before each request and may renew them. */
   readonly credentials: S3Credentials | (() => Promise<S3Credentials>);
   /** Milliseconds after which a request has failed. @default 120000 */
   readonly timeoutMs?: number;
@@ -31,9 +34,10 @@ const END = '.khc';
 const RETRIES = 3;
 
 /**
- * A store in S3. It needs the package aws4fetch. A session that another server has saved meanwhile is not replaced.
- * Objects are not removed: give the bucket a rule that removes old ones.
- * @throws InputError for an address that is none; later SnapshotError for what the store refuses.
+ * Keeps sessions' caches in S3, or in a store with its protocol. It needs the package aws4fetch. A session that another
+ * server has saved meanwhile is not replaced. Objects are not removed: give the bucket a rule that removes old ones.
+ * @throws InputError for an endpoint or a bucket that is none. The store itself throws SnapshotError for what S3
+ * refuses, and InputError where aws4fetch is not installed.
  */
 export function s3Store(options: S3StoreOptions): SessionStore {
   const { prefix = '', credentials, timeoutMs = 120_000, region = 'us-east-1' } = options;
