@@ -4,6 +4,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import * as policies from '../src/exports/policies.ts';
+import * as functions from '../src/kvcache/policy-functions.ts';
 import * as root from '../src/node.ts';
 import { ENTRANCES, ROOT } from './support/example-folder.ts';
 
@@ -46,6 +48,12 @@ describe('the root', () => {
       expect([error.name, error.code]).toEqual([name, (made as typeof root.InputError).code]);
       expect(error.code).toMatch(/^[a-z-]+$/);
     }
+  });
+});
+
+describe('keyhold/policies', () => {
+  it('has a function for each included policy', () => {
+    expect(policies).toMatchObject(functions);
   });
 });
 

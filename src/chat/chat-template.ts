@@ -16,6 +16,7 @@ export class ChatTemplate implements MessageTemplate {
   readonly #specials: Readonly<Record<string, unknown>>;
 
   /**
+   * Makes a template of its text. It is compiled when it is first rendered.
    * @param templates one, or several by their names.
    * @param tokenizerConfig the special tokens that templates may write.
    */
@@ -36,11 +37,12 @@ export class ChatTemplate implements MessageTemplate {
     return templates && new ChatTemplate(templates, sources.config);
   }
 
-  /** In Jinja, by name. */
+  /** The templates' texts in Jinja, by name. */
   get sources(): Readonly<Record<string, string>> {
     return Object.fromEntries(this.#sources);
   }
 
+  /** Names of the templates; a single one is called `default`. */
   get names(): readonly string[] {
     return [...this.#sources.keys()];
   }

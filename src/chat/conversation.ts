@@ -10,9 +10,9 @@ import { TextRun } from '../engine/text-run.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { InputError } from '../util/errors.ts';
 
-/** What holds for all answers; `cache` is the cache to use, or options for one. */
+/** Options of a {@link Conversation}, which hold for all answers. `cache` is a cache, or options for a new one. */
 export interface ConversationOptions<C = KVCache> extends Omit<GenerateOptions<C>, 'reusePrefix' | 'signal'> {
-  /** Messages to begin with, such as one of the `system`. */
+  /** Messages to begin with, such as a system message. @default none */
   readonly messages?: readonly ChatMessage[];
 }
 
@@ -28,8 +28,19 @@ export interface ConversationState {
  * The messages of a conversation, and a cache that has seen them. Each turn computes what is new; where the template
  * changes what was (by leaving thoughts out of past answers, say), it computes from there on, as far as the cache can
  * go back.
+ * @example
+ * ```ts
+ * import { Conversation, loadModel } from 'keyhold';
+ *
+ * const model = await loadModel('HuggingFaceTB/SmolLM2-360M-Instruct');
+ * const conversation = new Conversation(model, { cache: { policy: 'h2o', cacheLength: 1024 }, maxNewTokens: 20 });
+ * for await (const { text } of conversation.say('What is the capital of France?')) process.stdout.write(text);
+ * console.log(await conversation.say('And of Italy?').text());
+ * await model.dispose();
+ * ```
  */
 export class Conversation<C extends TextCache = KVCache> {
+  /** The cache that goes on from turn to turn. */
   readonly cache: C;
   readonly #model: TextModel<C>;
   readonly #options: ConversationOptions<C>;
@@ -66,10 +77,10 @@ export class Conversation<C extends TextCache = KVCache> {
   }
 
   /**
-   * Says something, and gives the answer as it comes. When it has ended, both are among the messages; an answer that
-   * was cut short as far as it came. Where there is none, nothing was said.
-   * @throws InputError for options out of range, and as long as another answer is being given; when it is read, where
-   * the conversation went on meanwhile.
+   * Sends a message, and gives the answer as it comes. When the answer has ended, both are added to `messages`; of an
+   * answer that was cut short, the part that came. Where no token came, nothing is added.
+   * @throws InputError for options out of range, and while another answer is being given; the answer throws it when it
+   * is read after the conversation went on without it.
    */
   say(
     message: string | ChatMessage | readonly ChatMessage[],

@@ -31,8 +31,9 @@ export interface ByteSource {
    */
   readonly isRemote?: boolean;
   /**
-   * Reads exactly `length` bytes at `offset`; throws a CheckpointError where there are fewer.
+   * Reads exactly `length` bytes at `offset`.
    * @param into memory of that length, which a source may use. @default new memory
+   * @throws CheckpointError where there are fewer.
    */
   read(offset: number, length: number, into?: Uint8Array): Promise<Uint8Array>;
   /**

@@ -89,7 +89,9 @@ export type OutputKind = 'logits' | 'masked-logits' | 'hidden' | 'pooled';
 export interface Config {
   /** model_type of config.json. */
   readonly name: string;
+  /** What a sequence is made of. */
   readonly input: InputKind;
+  /** What the model gives for it. */
   readonly output: OutputKind;
   /** Positions that the model was made for (max_position_embeddings). */
   readonly contextLength: number;
@@ -97,6 +99,7 @@ export interface Config {
   readonly vocabSize: number;
   /** Rows of the embedding, where they are more than the logits. */
   readonly embedRows: number;
+  /** L: number of layers. */
   readonly nLayer: number;
   /** E: width of the residual stream. */
   readonly nEmbd: number;

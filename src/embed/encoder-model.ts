@@ -79,6 +79,7 @@ interface EncodedText {
 export class EncoderModel {
   /** Folder, file or hub id. */
   readonly name: string;
+  /** What the model is: its layers, sizes and context. */
   readonly config: Config;
   /** Tokens of a text at most, special tokens included; the end of a longer text is left out. */
   readonly maxLength: number;
@@ -97,7 +98,7 @@ export class EncoderModel {
     this.maxLength = Math.min(parts.config.contextLength, parts.modules.maxLength ?? Number.POSITIVE_INFINITY);
   }
 
-  /** @throws InputError where the checkpoint came without one. */
+  /** The checkpoint's tokenizer. @throws InputError where it has none. */
   get tokenizer(): Tokenizer {
     if (!this.#tokenizer)
       throw new InputError(`${this.name} has no tokenizer.json: pass token ids to encode() instead, or add the file`);

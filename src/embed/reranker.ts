@@ -35,7 +35,7 @@ const RERANK_OPTIONS = {
   signal: 'signal',
 } satisfies OptionNames<RerankOptions>;
 
-/** A text of those that were given. */
+/** A text, by its place in the list that was given, and its score. */
 export interface RankedText {
   /** Its index in the list that was given. */
   readonly index: number;
@@ -73,6 +73,7 @@ interface EncodedPair {
 export class Reranker {
   /** Folder, file or hub id. */
   readonly name: string;
+  /** What the model is: its layers, sizes and context. */
   readonly config: Config;
   readonly #parts: RerankerParts;
   readonly #serial = new Serial();
@@ -83,6 +84,7 @@ export class Reranker {
     this.#parts = parts;
   }
 
+  /** The checkpoint's tokenizer. */
   get tokenizer(): Tokenizer {
     return this.#parts.tokenizer;
   }

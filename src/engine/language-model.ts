@@ -61,8 +61,11 @@ export interface LanguageModelParts {
 export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   /** Folder, file or hub id. */
   readonly name: string;
+  /** What the model is: its layers, sizes and context. */
   readonly config: Config;
+  /** The format of its matrices. */
   readonly weights: WeightFormat;
+  /** generation_config.json as it is; empty where there is none. */
   readonly generationConfig: Readonly<Record<string, unknown>>;
   /** The options of generation_config.json that count where none is given. */
   readonly defaults: GenerationDefaults;
@@ -102,7 +105,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     return this.#fingerprint + this.adapters.fingerprint;
   }
 
-  /** @throws InputError where the checkpoint came without one. */
+  /** The checkpoint's tokenizer. @throws InputError where it has none. */
   get tokenizer(): Tokenizer {
     if (!this.#tokenizer)
       throw new InputError(`${this.name} has no tokenizer.json: pass token ids instead of text, or add the file`);
@@ -119,6 +122,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     return this.renderer.template;
   }
 
+  /** Whether there is a tokenizer. */
   get hasTokenizer(): boolean {
     return this.#tokenizer !== null;
   }
@@ -149,8 +153,9 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   }
 
   /**
-   * Runs one chunk, one list of token ids a row.
-   * @throws InputError, CacheFullError
+   * Runs the model on one chunk: one list of token ids for each row of the cache.
+   * @throws InputError for token ids, rows or positions that do not fit; CacheFullError before anything is computed;
+   * CacheBusyError while a run has the cache.
    */
   step(
     cache: KVCache,

@@ -9,6 +9,7 @@ import { shown } from '../util/option-names.ts';
 export interface ChatMessage {
   /** `system`, `user`, `assistant`, `tool`, as the template knows them. */
   readonly role: string;
+  /** The text of the message. */
   readonly content: string;
   readonly [key: string]: unknown;
 }
@@ -33,11 +34,11 @@ export interface RenderOptions {
 
 /** Makes one text of messages. */
 export interface MessageTemplate {
-  /** Names, where there are several. */
+  /** Names of the templates, where there are several. */
   readonly names?: readonly string[];
-  /** In Jinja, by name, where it is. */
+  /** Its texts by name, where it is written in Jinja. */
   readonly sources?: Readonly<Record<string, string>>;
-  /** @throws InputError for messages that it does not take. */
+  /** Messages as one text. @throws InputError for messages that it does not take. */
   render(messages: readonly ChatMessage[], options?: RenderOptions): string;
 }
 

@@ -17,7 +17,7 @@ export interface TokenOptions extends SamplingOptions {
    * @default 256
    */
   readonly maxNewTokens?: number;
-  /** Generation ends where one of these appears; it is not part of the text. */
+  /** Generation ends where one of these appears; it is not part of the text. @default none */
   readonly stop?: string | readonly string[];
   /**
    * Names of special tokens that are part of the text, such as `[TOOL_CALLS]`.
@@ -37,6 +37,7 @@ export interface TokenOptions extends SamplingOptions {
   /**
    * What the text must be: JSON, JSON of a schema, or what a regular expression matches. Tokens that lead to anything
    * else are never chosen.
+   * @default any text
    */
   readonly format?: TextFormat;
 }
@@ -53,12 +54,13 @@ export interface GenerateOptions<Cache = KVCache> extends TokenOptions, Template
   readonly addSpecialTokens?: boolean;
   /**
    * A cache to go on with (its tokens come before the prompt), or options for a new one.
-   * @default a dense one
+   * @default a dense one, as long as the model's context
    */
   readonly cache?: Cache | Partial<AnyCacheOptions>;
   /**
    * The prompt is all of the text, from its beginning: what the given cache has seen of it is not computed again. Where
    * the cache has seen something else, it goes back as far as it can.
+   * @default false
    */
   readonly reusePrefix?: boolean;
   /**
@@ -77,11 +79,15 @@ export interface GenerateOptions<Cache = KVCache> extends TokenOptions, Template
    * @default the model's default adapters
    */
   readonly adapters?: AdapterChoice;
-  /** Propose tokens and check several at once: `true` looks for repetitions, a draft model guesses. @default false */
+  /**
+   * Speculation: draft tokens are proposed, and one step verifies several of them. `true` takes drafts from the text
+   * itself (prompt lookup); an object can name a draft model.
+   * @default false
+   */
   readonly speculate?: boolean | SpeculateOptions;
   /** Ends the generation; `finishReason` is `aborted` then. */
   readonly signal?: AbortSignal;
-  /** Called after each chunk of the prompt, with tokens that are read and that there are. */
+  /** Called after each chunk of the prompt, with the numbers of tokens that are computed and of all. */
   readonly onPrefill?: (done: number, total: number) => void;
 }
 
@@ -99,49 +105,57 @@ export interface GeneratedToken extends TokenLogprob {
   readonly top?: readonly TokenLogprob[];
 }
 
-/** The text that became certain, and the tokens it took. */
+/** A piece of text that can no longer change, and its tokens. */
 export interface TextChunk {
+  /** Whole characters; it may be empty. */
   readonly text: string;
   readonly tokens: readonly GeneratedToken[];
 }
 
 /**
- * `eos`: the model ended; `stop`: a stop string appeared; `length`: maxNewTokens were generated, or the
- * end of the context was reached; `aborted`: by the signal, or the
- * reader left the loop; `error`: something went wrong.
+ * Why a generation ended. `eos`: the model generated an end token; `stop`: a stop string appeared; `length`:
+ * maxNewTokens were generated, or the end of the context was reached; `aborted`: the signal was aborted, or the reader
+ * left the loop; `error`: something went wrong.
  */
 export type FinishReason = 'eos' | 'stop' | 'length' | 'aborted' | 'error';
 
 /** Numbers of tokens. */
 export interface Usage {
+  /** Of the prompt. */
   readonly promptTokens: number;
   /** Those of the prompt that the cache had seen already; see {@link GenerateOptions.reusePrefix}. */
   readonly cachedTokens: number;
+  /** That were generated. */
   readonly completionTokens: number;
 }
 
-/** Milliseconds. */
+/** How long a generation took. */
 export interface Timings {
-  /** Until the first token's logits. */
+  /** Milliseconds until the first token's logits. */
   readonly prefillMs: number;
-  /** For all tokens after the first. */
+  /** Milliseconds for all tokens after the first. */
   readonly decodeMs: number;
 }
 
-/** What a generation came to. */
+/** What a generation gave. */
 export interface GenerationResult {
   /** All text, without the prompt. */
   readonly text: string;
+  /** The tokens of the text, an end token included. */
   readonly tokens: readonly GeneratedToken[];
+  /** Why it ended. */
   readonly finishReason: FinishReason;
   /** The value of the text, where `format` is JSON and the text is complete. */
   readonly parsed?: unknown;
   /** The stop string that ended it. */
   readonly stopString?: string;
+  /** Numbers of tokens. */
   readonly usage: Usage;
+  /** Milliseconds of prompt and text. */
   readonly timings: Timings;
+  /** What the cache held at the end. */
   readonly cache: CacheStats;
-  /** Where it was asked for. */
+  /** How many drafts were proposed and accepted, where speculation was asked for. */
   readonly speculation?: SpeculationStats;
 }
 

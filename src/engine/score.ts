@@ -22,8 +22,9 @@ export interface ScoredToken {
 
 /** How likely a model finds a text. */
 export interface ScoreResult {
+  /** The tokens of the text, in their order. */
   readonly tokens: readonly ScoredToken[];
-  /** Sum of all that have a logprob: of the whole text. */
+  /** Sum of the logprobs of all tokens that have one: the log probability of the text. */
   readonly logprob: number;
   /** exp of the mean loss of a token; NaN where there is none. */
   readonly perplexity: number;

@@ -11,6 +11,18 @@ import { checkTextModel, type TextCache, type TextModel } from './text-model.ts'
  * Saves a cache, so that {@link loadCache} can go on with it. The file is written beside its place and renamed when it
  * is whole: a crash leaves the old file or the new one.
  * @throws SnapshotError where the file can't be written.
+ * @example
+ * ```ts
+ * import { loadCache, loadModel, saveCache } from 'keyhold';
+ *
+ * const model = await loadModel();
+ * const cache = model.createCache({ policy: 'lastrec', cacheLength: 128 });
+ * await model.generate('And it came to pass', { cache, maxNewTokens: 20 }).text();
+ * await saveCache(model, cache, 'story.cache');
+ * const same = await loadCache(model, 'story.cache');
+ * console.log(await model.generate(' And', { cache: same, maxNewTokens: 20 }).text());
+ * await model.dispose();
+ * ```
  */
 export async function saveCache<C extends TextCache>(model: TextModel<C>, cache: C, path: string): Promise<void> {
   checkTextModel('saveCache', model);
@@ -23,8 +35,8 @@ export async function saveCache<C extends TextCache>(model: TextModel<C>, cache:
 }
 
 /**
- * A cache that {@link saveCache} saved.
- * @param policy for a cache whose policy is not in the table.
+ * Opens a cache that {@link saveCache} saved, for the same model.
+ * @param policy the policy of a cache that was made with a policy of your own.
  * @throws SnapshotError for a file that is missing, torn, or of something else; it names the file.
  */
 export async function loadCache<C extends TextCache>(

@@ -32,7 +32,9 @@ export interface TextCache {
   tokens(row?: number): Awaitable<number[]>;
   /** Tokens that were generated and not computed yet; the next prompt goes on after them. */
   pending(row?: number): Awaitable<readonly number[]>;
+  /** What it holds, in numbers: tokens seen, held and evicted. */
   stats(): Awaitable<CacheStats>;
+  /** Its memory in bytes, by what it is for. */
   memory(): Awaitable<CacheMemory>;
   /** Positions of the tokens that a layer holds, ascending. */
   tokenPositions(layer: number, row?: number, group?: number): Awaitable<number[]>;
@@ -52,7 +54,9 @@ export interface TextCache {
 
 /** Text to token ids and back. Both are values here, and promises from a worker. */
 export interface TextTokenizer {
+  /** The token ids of a text. */
   encode(text: string, options?: EncodeOptions): Awaitable<number[]>;
+  /** The text of token ids. */
   decode(ids: readonly number[], options?: DecodeOptions): Awaitable<string>;
   /** What a token adds to a text, as bytes of UTF-8; null where it adds none by itself, such as a special token. */
   tokenBytes(id: number): Awaitable<Uint8Array | null>;
@@ -60,6 +64,7 @@ export interface TextTokenizer {
 
 /** The live adapters of a model. */
 export interface TextAdapters {
+  /** Names of those that are loaded. */
   readonly names: readonly string[];
   /** What requests use that choose nothing. */
   readonly default: readonly AdapterUse[];

@@ -15,14 +15,17 @@ import { EVAL_CHUNK } from './steps.ts';
 
 /** A policy to compare: its name, and options besides the budget. */
 export interface Contestant {
+  /** What results call it. */
   readonly name: string;
   /** As the option of a cache: a name, one made by `definePolicy`, or by a function of `keyhold/policies`. */
   readonly policy: NonNullable<AnyCacheOptions['policy']>;
+  /** Options of its caches besides the budget. @default none */
   readonly options?: Partial<AnyCacheOptions>;
 }
 
 /** Which policies are compared, under which budgets, and by what. */
 export interface CompareOptions {
+  /** The policies. A dense cache is measured before them. */
   readonly contestants: readonly Contestant[];
   /** Budgets as parts of the context, above 0 and up to 1. */
   readonly budgets: readonly number[];
@@ -40,6 +43,7 @@ export interface CompareOptions {
   readonly divergence?: boolean;
   /** Tokens of each window of the text, of which a budget is a part. @default as of `perplexity` */
   readonly windowLength?: number;
+  /** Windows to take from the start of the text. @default all */
   readonly windows?: number;
   /** Cases for recall, left out: not measured; a budget is a part of each case's own length. */
   readonly cases?: readonly RecallCase[];
@@ -55,11 +59,13 @@ export interface CompareOptions {
 
 /** One policy under one budget. */
 export interface CompareResult {
+  /** Name of the contestant. */
   readonly policy: string;
   /** Part of the context; 1 for the dense cache that all are measured against. */
   readonly budget: number;
   /** What the budget is a part of. @default 'slots' */
   readonly unit?: 'slots' | 'bytes';
+  /** Perplexity of the text; absent where there was none. */
   readonly perplexity?: number;
   /** The 95 % interval of the perplexity; absent where there are fewer than 5 chunks of text. */
   readonly perplexityInterval?: Interval;
@@ -74,10 +80,11 @@ export interface CompareResult {
   readonly recallIntervals?: Readonly<Partial<Record<QuestionPosition, Interval>>>;
   /** Cases that recall was measured on. */
   readonly cases?: number;
+  /** Milliseconds of a token. */
   readonly msPerToken: number;
-  /** Keys and values. */
+  /** Bytes of keys and values. */
   readonly cacheBytes: number;
-  /** All that the cache keeps. */
+  /** Bytes of all that the cache keeps. */
   readonly totalBytes?: number;
   /** The policy of an earlier result of the same budget whose results are all the same. */
   readonly sameAs?: string;
@@ -85,7 +92,23 @@ export interface CompareResult {
   readonly refused?: string;
 }
 
-/** Measures a dense cache, then every policy under every budget. */
+/**
+ * Measures a dense cache, then every policy under every budget.
+ * @throws InputError for options that hold for all of them and can't be meant; the signal's reason. What fails for one
+ * policy is in its result (`refused`).
+ * @example
+ * ```ts
+ * import { loadModel } from 'keyhold';
+ * import { compare, comparisonMarkdown } from 'keyhold/eval';
+ *
+ * const model = await loadModel();
+ * const text = 'And God said, Let there be light: and there was light. '.repeat(40);
+ * const contestants = ['lastrec', 'h2o'].map((policy) => ({ name: policy, policy }));
+ * const results = await compare(model, { contestants, budgets: [0.25], text, windowLength: 256, windows: 1 });
+ * console.log(comparisonMarkdown(results));
+ * await model.dispose();
+ * ```
+ */
 export async function compare(model: LanguageModel, options: CompareOptions): Promise<CompareResult[]> {
   const { contestants, budgets, onResult } = options;
   const total = 1 + contestants.length * budgets.length;

@@ -20,15 +20,17 @@ export interface DivergenceResult extends Cost {
   readonly divergence: number;
   /** Its 95 % interval, by chunks; null: there are fewer than 5. */
   readonly interval: Interval | null;
-  /** The same in each eighth of the window, from the first one on. */
+  /** The mean in each eighth of the window, from the first one on. */
   readonly byPart: readonly number[];
   /** Positions at which both find the same token the likeliest, as a part of all. */
   readonly sameTop: number;
-  /** Perplexity with the cache, and with the dense one. */
+  /** Perplexity with the cache. */
   readonly perplexity: number;
+  /** Perplexity with the dense cache. */
   readonly densePerplexity: number;
   /** Positions that were compared. */
   readonly tokens: number;
+  /** Windows of text that were read. */
   readonly windows: number;
 }
 

@@ -48,6 +48,7 @@ export interface PerplexityResult extends Cost {
   readonly loss: number;
   /** Tokens that were predicted. */
   readonly tokens: number;
+  /** Windows of text that were read. */
   readonly windows: number;
 }
 

@@ -16,8 +16,9 @@ import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 export interface RecallCase {
   /** Text with the lines to be remembered. */
   readonly context: string;
+  /** The question about one of the lines. */
   readonly question: string;
-  /** With its leading space. */
+  /** The answer, with its leading space. */
   readonly answer: string;
   /** Tokens of the whole. */
   readonly length: number;
@@ -43,6 +44,7 @@ export type QuestionPosition = 'last-window' | 'after';
 export interface RecallOptions {
   /** Options of the cache; each case gets a new one. @default a dense one */
   readonly cache?: Partial<AnyCacheOptions>;
+  /** Where the question is. @default 'after' */
   readonly question?: QuestionPosition;
   /**
    * Tokens of a chunk.
@@ -55,28 +57,31 @@ export interface RecallOptions {
   readonly onProgress?: (done: number, total: number, right: number) => void;
 }
 
-/** How many cases were answered rightly. */
+/** How many cases were answered correctly. */
 export interface RecallResult extends Cost {
-  /** Cases answered rightly, as a part of all. */
+  /** Cases that were answered correctly, as a part of all: 0 to 1. */
   readonly recall: number;
   /** The 95 % interval of the recall; null: there are fewer than 5 cases. */
   readonly interval: Interval | null;
+  /** Number of cases that were answered correctly. */
   readonly right: number;
+  /** Number of cases. */
   readonly cases: number;
-  /** By length and by depth (in quarters): the same. */
+  /** The recall of the cases of each length. */
   readonly byLength: Readonly<Record<string, number>>;
+  /** The recall by where the line stands, in quarters of the context. */
   readonly byDepth: Readonly<Record<string, number>>;
-  /** By the kinds that cases name; empty where none does. */
+  /** The recall of each kind that cases name; empty where none does. */
   readonly byKind: Readonly<Record<string, number>>;
 }
 
-/** @throws InputError for lines that are no cases. */
+/** Cases from lines of JSON. @throws InputError for lines that are none. */
 export function parseRecallCases(jsonl: string): RecallCase[] {
   return parseLines(jsonl, Case, 'recall case (context, question, answer, length, depth; kind, if there are several)');
 }
 
 /**
- * A case is right if every token of the answer is the most likely one, the true tokens before it given.
+ * Measures recall. A case is right if every token of the answer is the most likely one, the true tokens before it given.
  * @throws InputError where there are no cases.
  */
 export async function recall(

@@ -9,10 +9,13 @@ import { codeWords, digits, fillerSentence, lives, type Passage, sample, shuffle
 
 /** One case of a task of RULER. */
 export interface RulerCase {
+  /** Name of the task. */
   readonly task: RulerTask;
   /** What is in the cache before the question comes. */
   readonly context: string;
+  /** The question about the context. */
   readonly question: string;
+  /** The answers that are looked for in what the model writes. */
   readonly answers: readonly string[];
   /** Whether one of the answers is enough. */
   readonly any: boolean;
@@ -163,21 +166,21 @@ export const RULER_TASKS = Object.keys(TASKS) as readonly RulerTask[];
 
 /** What cases are made of. */
 export interface RulerCaseOptions {
-  /** @default all */
+  /** Which tasks. @default all */
   readonly tasks?: readonly RulerTask[];
   /** Tokens of context, question and answer together. */
   readonly length: number;
   /** Cases of each task. @default 10 */
   readonly count?: number;
-  /** @default 1 */
+  /** Of the random choices: the same seed gives the same cases. @default 1 */
   readonly seed?: number;
   /** Passages for `questions`. @default made-up lives */
   readonly passages?: readonly Passage[];
-  /** Tokens of a text. */
+  /** Tells how many tokens a text has. */
   readonly countTokens: (text: string) => number;
 }
 
-/** @throws InputError for a task that there is not, or a length that is too short for one. */
+/** Makes cases of tasks of RULER. @throws InputError for a task that there is not, or a length that is too short for one. */
 export function rulerCases(options: RulerCaseOptions): RulerCase[] {
   const { tasks = RULER_TASKS, count = 10, seed = 1 } = options;
   return tasks.flatMap((task) => {

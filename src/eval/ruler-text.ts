@@ -82,9 +82,11 @@ export function codeWords(random: Random, count: number): string[] {
 
 /** A passage, and a question that it answers. */
 export interface Passage {
+  /** The text. */
   readonly passage: string;
+  /** A question that the text answers. */
   readonly question: string;
-  /** Any of them is right. */
+  /** The right answers; any of them is enough. */
   readonly answers: readonly string[];
 }
 

@@ -18,13 +18,13 @@ import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 export interface RulerOptions {
   /** Options of the cache; each case gets a new one. @default a dense one */
   readonly cache?: Partial<AnyCacheOptions>;
-  /** @default all tasks */
+  /** Which tasks. @default all tasks */
   readonly tasks?: readonly RulerTask[];
   /** Tokens of context, question and answer together: no more than the model's context. @default 1024 */
   readonly length?: number;
   /** Cases of each task. @default 10 */
   readonly count?: number;
-  /** @default 1 */
+  /** Of the random choices of cases: the same seed gives the same cases. @default 1 */
   readonly seed?: number;
   /** Passages for the task `questions`. @default made-up lives */
   readonly passages?: readonly Passage[];
@@ -38,15 +38,19 @@ export interface RulerOptions {
 
 /** How many of the answers were found, as a part of all. */
 export interface RulerScore {
+  /** Mean over the cases: 0 to 1. */
   readonly score: number;
   /** The 95 % interval of the score; null: there are fewer than 5 cases. */
   readonly interval: Interval | null;
+  /** Number of cases. */
   readonly cases: number;
 }
 
 /** Scores of the tasks of RULER. */
 export interface RulerResult extends Cost, RulerScore {
+  /** Tokens of context, question and answer together. */
   readonly length: number;
+  /** The scores of the tasks that were run. */
   readonly tasks: Readonly<Partial<Record<RulerTask, RulerScore>>>;
 }
 
@@ -62,7 +66,7 @@ export function parsePassages(jsonl: string): Passage[] {
 }
 
 /**
- * The context goes through the cache chunk by chunk, then comes the question, and the model goes on with the likeliest
+ * Runs tasks of RULER. The context goes through the cache chunk by chunk, then comes the question, and the model goes on with the likeliest
  * tokens. The score of a case is the part of its answers that are in what it wrote; for `questions` one of them is
  * enough.
  * @throws InputError for a task that there is not, or a length that is too short for it or longer than the model's

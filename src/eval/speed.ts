@@ -45,17 +45,21 @@ export interface SpeedOptions {
 
 /** Medians of the rounds. */
 export interface SpeedResult {
+  /** Tokens of the prompt. */
   readonly promptTokens: number;
+  /** Tokens that were generated. */
   readonly newTokens: number;
+  /** Rounds that were counted. */
   readonly rounds: number;
+  /** Tokens of a chunk of the prompt. */
   readonly chunkLength: number;
-  /** Tokens a second of the prompt. */
+  /** Tokens of the prompt that were computed a second. */
   readonly prefillSpeed: number;
-  /** Tokens a second that are written, after the first. */
+  /** Tokens that were generated a second, after the first. */
   readonly decodeSpeed: number;
   /** Milliseconds from an empty cache to the first token. */
   readonly firstTokenMs: number;
-  /** Milliseconds for all of it. */
+  /** Milliseconds for the prompt and all new tokens. */
   readonly totalMs: number;
   /** Bytes of keys and values. */
   readonly cacheBytes: number;
@@ -122,16 +126,23 @@ export async function measureSpeed(model: LanguageModel, options: SpeedOptions =
 
 /** What a search varies. */
 export interface SpeedSettings {
+  /** Threads of the engine. */
   readonly threads: number;
+  /** Format of the weights. */
   readonly weights: WeightFormat;
+  /** Tokens of a chunk of the prompt. */
   readonly chunkLength: number;
+  /** Format of keys and values. */
   readonly buffer: BufferChoice;
 }
 
 /** One setting that was timed. */
 export interface SpeedTrial extends SpeedSettings {
+  /** Tokens of the prompt that were computed a second. */
   readonly prefillSpeed: number;
+  /** Tokens that were generated a second, after the first. */
   readonly decodeSpeed: number;
+  /** Milliseconds for the prompt and all new tokens. */
   readonly totalMs: number;
 }
 
@@ -140,8 +151,9 @@ export type SpeedChoices = { readonly [K in keyof SpeedSettings]: readonly Speed
 
 /** The settings that are tried, and the fastest. */
 export interface SpeedSearch {
-  /** All that was tried, that from which it began first. */
+  /** All settings that were timed; the first is the one that the search began with. */
   readonly trials: readonly SpeedTrial[];
+  /** The fastest of them. */
   readonly fastest: SpeedTrial;
 }
 

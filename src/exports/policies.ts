@@ -40,25 +40,7 @@ export type {
 } from '../kvcache/policy/policy.ts';
 export type { GroupView, LayerView } from '../kvcache/policy/view.ts';
 export { ada, mix } from '../kvcache/policy-combinations.ts';
-export {
-  dense,
-  echo,
-  expected,
-  h2o,
-  h2oEcho,
-  h2oMax,
-  h2oOrig,
-  h2oVlen,
-  keydiff,
-  knorm,
-  lastrec,
-  leverage,
-  pyramid,
-  qh2o,
-  routed,
-  snapkv,
-  tova,
-} from '../kvcache/policy-functions.ts';
+export * from '../kvcache/policy-functions.ts';
 export { type CalibrationTable, readCalibrationTable } from '../kvcache/routing/calibration-table.ts';
 export type { RoutedOptions } from '../kvcache/routing/routed.ts';
 export type { RouteOptions, Routes } from '../kvcache/routing/routes.ts';

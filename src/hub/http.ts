@@ -31,9 +31,11 @@ export interface HubHttpOptions {
 export interface HubRetry {
   /** Why it failed. */
   readonly reason: string;
+  /** Milliseconds until the next try. */
   readonly waitMs: number;
-  /** Failures in a row so far, and how many are allowed. */
+  /** Failures in a row so far. */
   readonly failures: number;
+  /** Failures in a row after which it ends. */
   readonly retries: number;
 }
 

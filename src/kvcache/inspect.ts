@@ -8,7 +8,9 @@ import type { SlotTable } from './slots/slots.ts';
 
 /** What a cache holds, in numbers. */
 export interface CacheStats {
+  /** Name of the policy. */
   readonly policy: string;
+  /** The budget: slots per layer, row and query group. */
   readonly cacheLength: number;
   /** Tokens seen, per row. */
   readonly seen: readonly number[];
@@ -44,7 +46,9 @@ export interface CacheMemory {
 export interface CacheContents {
   /** Tokens of the row, those evicted included. */
   readonly length: number;
+  /** Groups of layers that hold the same positions. */
   readonly layerGroups: readonly {
+    /** Indices of the layers. */
     readonly layers: readonly number[];
     /** Per query group; a single one where all groups hold the same. */
     readonly groups: readonly {

@@ -65,6 +65,7 @@ export class KVCache extends CacheReader {
   }
 
   /**
+   * Sets the tokens that belong to a row's sequence and are not computed yet.
    * @param ids replace what was pending: the last token of a sequence that has ended, say, which nothing was computed
    * for.
    */

@@ -13,7 +13,7 @@ export const MAX_BATCH = 4096;
 
 /** Options that caches of all policies take. */
 export interface CacheOptions {
-  /** Slots that are held after a step, per layer, row and query group: the budget, in tokens. */
+  /** The budget: the largest number of slots in use after a step, per layer, row and query group. */
   readonly cacheLength: number;
   /**
    * The budget in bytes, or as a text: `64MB`, `512KiB`, or `10%` of a dense float16 cache for the cacheLength (by

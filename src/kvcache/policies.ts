@@ -75,7 +75,7 @@ export interface AnyCacheOptions extends PolicyOptions {
   /**
    * Name of a policy of {@link POLICIES}, `ada(name)`, `mix(name, name)`, `routed(name, name)`, one made by
    * `definePolicy`, or by a function of `keyhold/policies`.
-   * @default 'dense'
+   * @default 'dense'; for a cache of a model `lastrec` where a `cacheLength` or `cacheBytes` is given
    */
   readonly policy?: AnyPolicy;
   /**

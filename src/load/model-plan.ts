@@ -32,12 +32,13 @@ export interface PrepareRequest {
   readonly source: (spec: Param) => RowSource;
 }
 
-/** What a plan of a model is made of, found once in a checkpoint. */
+/** What is known of a model before its weights are read: config, parameters, and where each of them comes from. */
 export interface ModelPlan extends BasePlan, ModelDefinition {
+  /** How its checkpoints are read. */
   readonly family: Family;
-  /** What the parameters are laid out for. */
+  /** The engine that the parameters are laid out for. */
   readonly target: GraphTarget;
-  /** How many. */
+  /** Number of parameters. */
   readonly parameters: number;
 }
 

@@ -53,6 +53,7 @@ export interface EncodeOptions {
 export interface EncodeResult {
   /** [rows, T, width], or [rows, width] where a row is `pooled`. Values of padding are undefined. */
   readonly data: Float32Array;
+  /** The dimensions of `data`. */
   readonly shape: readonly number[];
   /** Per row: how many of the T are its own. */
   readonly lengths: readonly number[];

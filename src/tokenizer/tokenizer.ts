@@ -23,13 +23,15 @@ import { type PreTokenizer, preTokenizer } from './pre-tokenizers.ts';
 import { tokenBytesOf } from './token-bytes.ts';
 import type { TokenModel } from './token-model.ts';
 
+/** Options of `encode`. */
 export interface EncodeOptions {
-  /** Add what the tokenizer puts around a text, such as `<s>` before it; @default true */
+  /** Add what the tokenizer puts around a text, such as `<s>` before it. @default true */
   readonly addSpecialTokens?: boolean;
   /** Tokens at most, special tokens included; the end of a longer text is left out. @default any number */
   readonly maxLength?: number;
 }
 
+/** Options of `decode`. */
 export interface DecodeOptions {
   /** Leave special tokens, such as `</s>`, out of the text. @default true */
   readonly skipSpecialTokens?: boolean;
@@ -92,6 +94,7 @@ export class Tokenizer {
   }
 
   /**
+   * Makes a tokenizer of the parsed files of a checkpoint.
    * @param tokenizerJson the content of tokenizer.json.
    * @param tokenizerConfig the content of tokenizer_config.json; `{}` where there is none.
    * @throws TokenizerError where a file is damaged, or asks for what is not supported.

@@ -24,6 +24,7 @@ export type LoadProgress =
    */
   | { readonly stage: 'weights'; readonly bytes: number; readonly total: number };
 
+/** Options of {@link loadModel}. */
 export interface LoadOptions {
   /**
    * URL of the folder that files of ONNX Runtime are served from: ort-wasm-simd-threaded.wasm and .mjs; for WebGPU the
@@ -86,7 +87,7 @@ export interface HubModelChoice {
   readonly hub: string;
   /** Branch, tag or commit. @default 'main' */
   readonly revision?: string;
-  /** @default 'https://huggingface.co' */
+  /** Address of the hub. @default 'https://huggingface.co' */
   readonly endpoint?: string;
   /** An access token, for models that need one. */
   readonly token?: string;

@@ -2,15 +2,17 @@
  * @file How far a download is, how fast it comes, and how long it will take.
  */
 
+/** How far the download of a model is. */
 export interface FetchProgress {
   /** Bytes that are there, those of an earlier download included. */
   readonly bytes: number;
   /** Bytes in all of the files that are known; of one whose server tells no length, those that have come. */
   readonly total: number;
+  /** The file that just grew. */
   readonly file: string;
   /** Bytes a second over the last seconds; 0: not known yet. */
   readonly rate: number;
-  /** null: not known yet. */
+  /** Seconds until the end at this rate; null: not known yet. */
   readonly secondsLeft: number | null;
 }
 

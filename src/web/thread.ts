@@ -23,7 +23,9 @@ export type Device = 'wasm' | 'webgpu';
 
 /** Options of `loadModel` as they go to the worker. */
 export interface ThreadLoadOptions {
+  /** Where the files of the model are. */
   readonly source: FileSource | HubSource;
+  /** URL of the folder with the files of ONNX Runtime. */
   readonly runtimeFiles: string;
   readonly device: Device;
   readonly threads: number;

@@ -21,8 +21,11 @@ export type WeightFormat = 'float32' | 'int8' | 'int4' | GgmlFormat;
 export interface ParamSpec {
   /** LitGPT's name, e.g. `h.0.attn.qkv.weight`. */
   readonly name: string;
+  /** `[rows, columns]` of a matrix. */
   readonly shape: readonly number[];
+  /** What it is used for. */
   readonly role: 'linear' | 'embedding' | 'plain';
+  /** How its matrix is stored; `plain` ones are float32. */
   readonly format: WeightFormat;
   /** Its rows are kept as the checkpoint stores them, in this format, instead of in `format`. */
   readonly stored?: BlockRows['format'];

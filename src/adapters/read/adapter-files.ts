@@ -20,6 +20,7 @@ const MAX_SETTINGS = 16 * 1024 * 1024;
 
 /** An adapter's files, opened: their text and tensors, not yet what they mean for a base. */
 export interface OpenAdapter {
+  /** Folder or file, for messages. */
   readonly name: string;
   /** Says which bytes these are. */
   readonly identity: string;

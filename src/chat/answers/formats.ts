@@ -5,16 +5,19 @@ import type { CallBody } from './bodies.ts';
 
 /** What a call begins with. */
 export interface CallStart {
+  /** The marker, as the model writes it. */
   readonly text: string;
-  /** It counts at the beginning of the answer only, and is a part of the call. */
+  /** The marker counts at the beginning of the answer only, and is a part of the call. @default false */
   readonly first?: boolean;
 }
 
 /** How a family writes calls. */
 export interface CallSyntax {
+  /** What calls begin with: any of these. */
   readonly starts: readonly CallStart[];
-  /** Empty: a call goes to the next start, or to the end of the answer. */
+  /** What calls end with. Empty: a call goes to the next start, or to the end of the answer. */
   readonly end: string;
+  /** How name and arguments are written between start and end. */
   readonly body: CallBody;
   /** How the server asks for calls where one is required; null: that can't be asked for. */
   readonly write: CallWriting | null;
@@ -35,6 +38,7 @@ export interface CallWriting {
 
 /** Markers of one family's answers. */
 export interface AnswerFormat {
+  /** Name of the format, which is that of a family of models. */
   readonly name: string;
   /** Texts of the chat templates that ask for this format, all of them. */
   readonly template: readonly string[];

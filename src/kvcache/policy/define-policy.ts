@@ -9,7 +9,9 @@ import type { PolicyEntry, PolicyRules, PolicySetup } from './policy.ts';
 
 /** What a policy says of itself. At least one of `score`, `rank` and `keep` must be there, or `setup`. */
 export interface PolicyDefinition<Options extends object = Readonly<Record<string, unknown>>> extends PolicyRules {
+  /** Its name, in messages and saved caches; not that of an included policy. */
   readonly name: string;
+  /** What it keeps, in a line. @default 'a policy of your own' */
   readonly summary?: string;
   /** Options of its own, and what they mean: `createCache` refuses others. Their values are in `setup`'s argument. */
   readonly options?: Readonly<Record<string, string>>;
@@ -26,6 +28,26 @@ export interface PolicyDefinition<Options extends object = Readonly<Record<strin
  * Makes a policy for `createCache({ policy })` of functions. Sinks, recent tokens, order, batches, chunks of any length
  * and quantized buffers are taken care of.
  * @throws InputError where the definition lacks something.
+ * @example
+ * ```ts
+ * import { definePolicy, loadModel } from 'keyhold';
+ *
+ * // Keeps the keys with the largest norms.
+ * const longest = definePolicy({
+ *   name: 'longest',
+ *   score(group, layer) {
+ *     const key = new Float32Array(layer.keySize);
+ *     return Array.from({ length: group.length }, (_, j) => {
+ *       group.readKey(j, key);
+ *       return Math.hypot(...key);
+ *     });
+ *   },
+ * });
+ * const model = await loadModel();
+ * const cache = { policy: longest, cacheLength: 64 };
+ * console.log(await model.generate('And it came to pass', { cache, maxNewTokens: 100 }).text());
+ * await model.dispose();
+ * ```
  */
 export function definePolicy<Options extends object = Readonly<Record<string, unknown>>>(
   definition: PolicyDefinition<Options>,

@@ -41,10 +41,13 @@ export interface PolicyLayout {
 
 /** The beginning of a chunk, for one row. */
 export interface ChunkStart {
+  /** Index of the row. */
   readonly row: number;
   /** Position of the chunk's first token. */
   readonly firstPosition: number;
+  /** Tokens of the chunk. */
   readonly newTokens: number;
+  /** Whether the chunk belongs to a prompt, and whether it is its last one. */
   readonly phase: ChunkOutputs['phase'];
   /** The policy's numbers of the row, to be changed here. */
   readonly rowState: Float64Array;
@@ -52,7 +55,9 @@ export interface ChunkStart {
 
 /** A policy, made for one cache. */
 export interface Policy {
+  /** How it wants its slots laid out. */
   readonly layout: PolicyLayout;
+  /** The attention weights that it asks for. */
   readonly needs: readonly Need[];
   /** Those of one group of a layer, where they are fewer. @default needs */
   needsOf?(layer: number, group: number): readonly Need[];
@@ -98,17 +103,23 @@ export interface Policy {
   queryRange?(need: Need, newTokens: number): readonly [from: number, to: number];
 }
 
-/** What a policy is made for. */
+/** The cache that a policy is made for. */
 export interface PolicySetup<Options extends object = Readonly<Record<string, unknown>>> {
+  /** Layers, groups and sizes of the model. */
   readonly shape: CacheShape;
+  /** The options of the cache, those of the policy included. */
   readonly options: Options;
+  /** The budget: slots per layer, row and query group. */
   readonly cacheLength: number;
+  /** How keys and values are stored. */
   readonly buffer: BufferChoice;
 }
 
 /** A policy as the table of policies holds it. */
 export interface PolicyEntry {
+  /** Its name. */
   readonly name: string;
+  /** What it keeps, in a line. */
   readonly summary: string;
   /** Options that it takes, and what they mean. Others are refused by name. */
   readonly options: Readonly<Record<string, string>>;
@@ -125,7 +136,9 @@ export interface PolicyEntry {
 
 /** A policy with options of its own, as the functions of `keyhold/policies` give it. */
 export interface PolicyChoice {
+  /** The policy. */
   readonly entry: PolicyEntry;
+  /** Its options. Those of the cache go first. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 

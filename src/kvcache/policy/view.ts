@@ -22,9 +22,11 @@ export class GroupView {
   readonly index: number;
   /** n + T: slots held, and new tokens. */
   length = 0;
+  /** n: slots held; the candidates from here on are new tokens. */
   held = 0;
   /** Slots that the group may hold. */
   budget = 0;
+  /** Position of each candidate in its sequence. */
   positions = new Float32Array(0);
   /** The policy's own numbers of each slot, which move with it; a new token starts with 0. */
   slotState: Float64Array[] = [];
@@ -39,7 +41,7 @@ export class GroupView {
    * asks for it (`needsAlongMean`). New tokens' keys count as the model made them.
    */
   alongMean = new Float64Array(0);
-  /** 1: stays. */
+  /** Of each candidate: 1: it stays, 0: it is evicted. */
   keep = new Uint8Array(0);
   /** Values by which slots are ranked: the higher stay. */
   values = new Float64Array(0);
@@ -95,6 +97,7 @@ export class GroupView {
   /** The key of a new token (`j` ≥ `held`) as the model made it. */
   readonly readExactKey = (j: number, out: Float32Array): void => this.#read(j, 'key', out, true);
 
+  /** The value of a new token as the model made it. */
   readonly readExactValue = (j: number, out: Float32Array): void => this.#read(j, 'value', out, true);
 
   /**
@@ -217,6 +220,7 @@ export interface ViewSource {
 export class LayerView {
   /** The first of the layers. */
   layer = 0;
+  /** Index of the row. */
   row = 0;
   /** Slots that a group may hold; the largest where groups differ (see {@link GroupView.budget}). */
   budget = 0;
@@ -232,6 +236,7 @@ export class LayerView {
   layerShape!: LayerShape;
   /** The chunk, for a policy that wants more of it than weights. */
   chunk!: ChunkOutputs;
+  /** Its query groups; a single one where all decide together. */
   groups: GroupView[] = [];
   /** The query heads whose weights were summed: those of a group, or of the layer where groups decide together. */
   heads = 1;
@@ -260,6 +265,7 @@ export class LayerView {
     return this.layerShape.keySize;
   }
 
+  /** Numbers of a value. */
   get valueSize(): number {
     return this.layerShape.valueSize;
   }

@@ -44,7 +44,7 @@ export interface CalibrationTable {
 
 export const CALIBRATION_VERSION = VERSION;
 
-/** @throws InputError for something else. */
+/** Checks a table that was parsed from JSON. @throws InputError for something else. */
 export function readCalibrationTable(given: unknown): CalibrationTable {
   const { version, model, texts, length, layers } = objectOf(given, 'it');
   if (version !== VERSION) refuse('version', `must be ${VERSION}`, version);

@@ -7,10 +7,13 @@ import type { ChunkOutputs } from './chunk.ts';
 
 /** What a step changed in one row and layer group. */
 export interface CacheStep {
+  /** Index of the row. */
   readonly row: number;
-  /** Name of the layer group, and its layers. */
+  /** Name of the layer group. */
   readonly layerGroup: string;
+  /** Indices of its layers. */
   readonly layers: readonly number[];
+  /** Whether the chunk belongs to a prompt, and whether it is its last one. */
   readonly phase: ChunkOutputs['phase'];
   /** Tokens of the row after the step. */
   readonly length: number;

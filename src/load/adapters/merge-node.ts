@@ -15,19 +15,19 @@ import { planModel } from '../plan.ts';
 
 /** An adapter to merge. */
 export interface MergeSource {
-  /** Its folder, or its .safetensors file with the settings beside. */
+  /** Its folder, or its .safetensors file with the settings beside it. */
   readonly path: string;
-  /** 0 leaves the base as it is, 1 (the default) is what was trained. */
+  /** 0 leaves the base as it is, 1 is what was trained. @default 1 */
   readonly weight?: number;
 }
 
 /** Options of `mergeAdapters`. */
 export interface MergeOptions {
-  /** Which of a checkpoint's models the adapters are for, as in loading. */
+  /** Which model of a checkpoint that holds several. @default the one that generates text, or else the first */
   readonly part?: string;
-  /** Most bytes of one file. @default 5 GB */
+  /** Largest number of bytes of one file of weights. @default 5e9 */
   readonly maxShardBytes?: number;
-  /** Told how many bytes are written. */
+  /** Told how many bytes of weights are written, and how many there are. */
   readonly onProgress?: (progress: { readonly bytes: number; readonly total: number }) => void;
   /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
@@ -35,9 +35,11 @@ export interface MergeOptions {
 
 /** What was written. */
 export interface MergeResult {
+  /** Full path of the folder. */
   readonly folder: string;
   /** Bytes of all tensors. */
   readonly bytes: number;
+  /** Number of tensors. */
   readonly tensors: number;
 }
 

@@ -29,9 +29,9 @@ export interface ConvertOptions {
   readonly weights?: WrittenFormat;
   /** Adapters to merge. @default none */
   readonly adapters?: readonly MergeSource[];
-  /** Which of a checkpoint's models is meant, as in loading. */
+  /** Which model of a checkpoint that holds several. @default the one that generates text, or else the first */
   readonly part?: string;
-  /** Told how many bytes are written. */
+  /** Told how many bytes are written, and how many there are. */
   readonly onProgress?: (progress: { readonly bytes: number; readonly total: number }) => void;
   /** Stops it: the call throws the signal's reason. */
   readonly signal?: AbortSignal;
@@ -39,8 +39,11 @@ export interface ConvertOptions {
 
 /** What was written. */
 export interface ConvertResult {
+  /** Path of the file, as it was given. */
   readonly file: string;
+  /** Bytes of the file. */
   readonly bytes: number;
+  /** Number of tensors. */
   readonly tensors: number;
 }
 
@@ -52,6 +55,15 @@ const FILE_TYPES: Readonly<Record<WrittenFormat, number>> = { f32: 0, f16: 1, q4
  * @param checkpoint stays open.
  * @throws ConfigError, TokenizerError for what can't be written; CheckpointError, AdapterError for what can't be read;
  * InputError where the file exists; WeightsError where it can't be written; the signal's reason.
+ * @example
+ * ```ts
+ * import { openCheckpoint, writeGguf } from 'keyhold/checkpoint';
+ *
+ * const checkpoint = await openCheckpoint('keyhold/tiny');
+ * const { file, bytes } = await writeGguf(checkpoint, 'tiny.gguf', { weights: 'q8_0' });
+ * await checkpoint.close();
+ * console.log(file, bytes);
+ * ```
  */
 export async function writeGguf(
   checkpoint: Checkpoint,

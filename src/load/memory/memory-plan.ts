@@ -65,6 +65,7 @@ export interface MemoryPlan {
   readonly weights: ByFormat<number>;
   /** Tokens that the plan is for. */
   readonly contextLength: number;
+  /** Name of the cache's policy. */
   readonly cachePolicy: string;
   /** Slots of the cache. */
   readonly cacheLength: number;
@@ -89,6 +90,7 @@ export interface MemoryPlan {
   readonly bookkeeping: number;
   /** What a step takes while it runs: all of {@link workspaceParts}. */
   readonly workspace: number;
+  /** The same, by what it is for. */
   readonly workspaceParts: Workspace;
   /** Node, the library, the engine, and the graph; the tokenizer. */
   readonly runtime: number;

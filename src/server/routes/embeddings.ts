@@ -10,25 +10,32 @@ import { FairQueue } from '../queue.ts';
 
 /** What embeds: an `EncoderModel`. */
 export interface Embedder {
+  /** Its name, and the tokens that a text may have. */
   readonly config: { readonly name: string; readonly contextLength: number };
   readonly tokenizer: TextTokenizer;
+  /** One vector for each text. */
   embed(texts: readonly string[], options?: EmbedOptions): Promise<Float32Array[]>;
 }
 
 /** A model that embeds texts, and how it is served. */
 export interface ServedEncoderOptions {
-  /** The model's name for clients. */
+  /** What clients call it: the field `model` of their requests. */
   readonly id: string;
-  /** Most requests that wait. */
+  /** Largest number of requests that wait; the server refuses more with status 429. */
   readonly queue: number;
+  /** Milliseconds that a request waits at most; it is then refused with status 503. */
   readonly queueMs: number;
 }
 
 /** A model that embeds texts, one request at a time. */
 export class ServedEncoder {
+  /** What clients call it. */
   readonly id: string;
+  /** What embeds. */
   readonly model: Embedder;
+  /** Requests that wait. */
   readonly queue: FairQueue;
+  /** Seconds since 1970. */
   readonly created = Math.floor(Date.now() / 1000);
 
   constructor(model: Embedder, { id, queue, queueMs }: ServedEncoderOptions) {

@@ -16,6 +16,7 @@ export interface SessionStore {
    * @returns the new version; null: the store has no versions.
    */
   save(name: string, bytes: Uint8Array, replaces: string | null | undefined): Promise<string | null>;
+  /** What was saved under a name; null: nothing. */
   load(name: string): Promise<Uint8Array | null>;
   /**
    * Changes with each save; null: nothing is saved. Without it, what other servers save in the same store is not seen.
