@@ -8,6 +8,7 @@ import { startHubOf } from '../support/hub-models.ts';
 import { checkContents, pack } from './contents.ts';
 import { Project } from './project.ts';
 import { type Check, command, ROOT, runChecks } from './run.ts';
+import { checkSize } from './size.ts';
 import { compilerChecks } from './types.ts';
 
 /** The small model has no chat template: the call must come as far as that. */
@@ -54,6 +55,7 @@ try {
     ['a model in a worker', () => esm.run('worker.mjs', IN_WORKER)],
     ['keyhold/ai-sdk with the AI SDK', () => esm.runWith(['ai@6.0.326'], 'ai-sdk.mjs', AI_SDK)],
     ['a CommonJS project', () => cjs.install('commonjs', [])],
+    ['the size of an installation', () => checkSize(join(cjs.folder, 'node_modules'))],
     [
       'require()',
       () =>
