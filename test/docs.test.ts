@@ -79,6 +79,12 @@ describe('examples', () => {
     expect(code, output).toBe(0);
   });
 
+  it('start no server with npx that they end by its id: a signal would end npx only', () => {
+    const shell = BLOCKS.filter(({ language }) => language === 'sh');
+    expect(shell.length).toBeGreaterThan(10);
+    for (const { name, code } of shell) expect(code, name).not.toMatch(/\bnpx\b.*[^&]&\s*(#.*)?$/m);
+  });
+
   it('of npm scripts name scripts that there are', async () => {
     const { scripts } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as { scripts: object };
     for (const file of FILES)

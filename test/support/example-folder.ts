@@ -42,12 +42,13 @@ export class ExampleFolder {
   static async create(env: Readonly<Record<string, string>> = {}): Promise<ExampleFolder> {
     const path = await mkdtemp(join(tmpdir(), 'keyhold-docs-'));
     for (const folder of ['models', 'test']) await symlink(join(ROOT, folder), join(path, folder));
-    await mkdir(join(path, 'node_modules'));
+    await mkdir(join(path, 'node_modules/.bin'), { recursive: true });
     await symlink(ROOT, join(path, 'node_modules/keyhold'));
     await mkdir(join(path, 'bin'));
     const command = `exec ${process.execPath} ${built(join(ROOT, 'src/cli/main.ts'))}`;
     const npx = `[ "$1" = keyhold ] && shift && ${command} "$@"`;
-    await writeFile(join(path, 'bin/keyhold'), `#!/bin/sh\n${command} "$@"\n`, { mode: 0o755 });
+    for (const bin of ['bin', 'node_modules/.bin'])
+      await writeFile(join(path, bin, 'keyhold'), `#!/bin/sh\n${command} "$@"\n`, { mode: 0o755 });
     await writeFile(join(path, 'bin/npx'), `#!/bin/sh\n${npx}\n`, { mode: 0o755 });
     return new ExampleFolder(path, {
       PATH: `${join(path, 'bin')}:${process.env.PATH}`,
