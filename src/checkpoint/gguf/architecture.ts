@@ -120,6 +120,11 @@ export function rotatedFraction({ own, headSize }: GgufModel): number {
   return own.int('rope.dimension_count', headSize, 1) / headSize;
 }
 
+/** The values of {@link baseConfig} and {@link rope}: a decoder whose keys are rotated. */
+export async function ropedConfig(model: GgufModel): Promise<Json> {
+  return { ...baseConfig(model), ...(await rope(model)) };
+}
+
 /** rope_theta and rope_scaling. */
 export async function rope(model: GgufModel): Promise<Json> {
   return { rope_theta: ropeTheta(model), rope_scaling: await ropeScaling(model) };

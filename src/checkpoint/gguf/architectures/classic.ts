@@ -10,6 +10,7 @@ import {
   LLAMA_NAMES,
   layerEps,
   rope,
+  ropedConfig,
   rotatedFraction,
   slidingWindow,
   tokens,
@@ -207,8 +208,7 @@ const FC = {
 export const starcoder2: Architecture = {
   names: ['starcoder2'],
   config: async (model) => ({
-    ...baseConfig(model),
-    ...(await rope(model)),
+    ...(await ropedConfig(model)),
     model_type: 'starcoder2',
     norm_epsilon: layerEps(model),
     use_bias: model.has('blk.0.attn_q.bias'),
@@ -220,8 +220,7 @@ export const starcoder2: Architecture = {
 export const phi2: Architecture = {
   names: ['phi2'],
   config: async (model) => ({
-    ...baseConfig(model),
-    ...(await rope(model)),
+    ...(await ropedConfig(model)),
     model_type: 'phi',
     layer_norm_eps: layerEps(model),
     partial_rotary_factor: rotatedFraction(model),
@@ -244,8 +243,7 @@ export const phi2: Architecture = {
 export const nemotron: Architecture = {
   names: ['nemotron'],
   config: async (model) => ({
-    ...baseConfig(model),
-    ...(await rope(model)),
+    ...(await ropedConfig(model)),
     model_type: 'nemotron',
     norm_eps: layerEps(model),
     partial_rotary_factor: rotatedFraction(model),

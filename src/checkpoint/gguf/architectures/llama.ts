@@ -3,14 +3,13 @@
  */
 import {
   type Architecture,
-  baseConfig,
   type GgufModel,
   type Json,
   LLAMA_NAMES,
   layerEps,
   QK_NORMS,
   rmsEps,
-  rope,
+  ropedConfig,
   rotatedFraction,
   slidingLayers,
   slidingWindow,
@@ -19,7 +18,7 @@ import { perHead, ROTATED } from '../rules.ts';
 
 /** Llama's config: what most rows begin with. */
 export async function llamaConfig(model: GgufModel): Promise<Json> {
-  return { ...baseConfig(model), ...(await rope(model)), rms_norm_eps: rmsEps(model) };
+  return { ...(await ropedConfig(model)), rms_norm_eps: rmsEps(model) };
 }
 
 /** Mixtral's names of experts, in one tensor for all or one for each. */
@@ -122,8 +121,7 @@ export const granite: Architecture = {
 export const olmo: Architecture = {
   names: ['olmo'],
   config: async (model) => ({
-    ...baseConfig(model),
-    ...(await rope(model)),
+    ...(await ropedConfig(model)),
     model_type: 'olmo',
     clip_qkv: model.own.floatOrNull('attention.clamp_kqv') || null,
   }),
@@ -149,8 +147,7 @@ export const olmo2: Architecture = {
 
 async function cohereConfig(model: GgufModel): Promise<Json> {
   return {
-    ...baseConfig(model),
-    ...(await rope(model)),
+    ...(await ropedConfig(model)),
     layer_norm_eps: layerEps(model),
     logit_scale: model.own.float('logit_scale'),
   };
@@ -181,8 +178,7 @@ export const cohere2: Architecture = {
 export const stablelm: Architecture = {
   names: ['stablelm'],
   config: async (model) => ({
-    ...baseConfig(model),
-    ...(await rope(model)),
+    ...(await ropedConfig(model)),
     model_type: 'stablelm',
     layer_norm_eps: layerEps(model),
     partial_rotary_factor: rotatedFraction(model),

@@ -4,12 +4,11 @@
 import { range } from '../../../util/numbers.ts';
 import {
   type Architecture,
-  baseConfig,
   type GgufModel,
   type Json,
   LLAMA_NAMES,
   QK_NORMS,
-  rope,
+  ropedConfig,
   type TensorRule,
 } from '../architecture.ts';
 import { mapped, stackedEntries } from '../rearrange.ts';
@@ -150,8 +149,7 @@ export const olmoe: Architecture = {
 export const phimoe: Architecture = {
   names: ['phimoe'],
   config: async (model) => ({
-    ...baseConfig(model),
-    ...(await rope(model)),
+    ...(await ropedConfig(model)),
     model_type: 'phimoe',
     // The converter names the layer norms' epsilon as one of RMS norms.
     rms_norm_eps: model.own.float(
