@@ -70,15 +70,15 @@ export function adaptNorm(ctx: ModelContext, y: Value, name: string, bias: boole
 }
 
 /**
- * The attention's result plus that on prefixes. @param q [B, H, T, D], rotated. @param y [B, T, H·D]. @param groups G
+ * The attention's result plus that on prefixes. @param q [B, H, T, D], rotated. @param y [B, T, H·D].
+ * @param attributes G and those of the scores.
  */
 export function adaptAttention(
   ctx: ModelContext,
   q: Value,
   y: Value,
   name: string,
-  groups: number,
-  attributes: ScoreAttributes,
+  { groups, ...attributes }: ScoreAttributes & { readonly groups: number },
 ): Value {
   const trace = ctx.adapters;
   if (!trace?.at('prefixes', name)) return y;

@@ -70,16 +70,17 @@ export function plainParam(
 /**
  * A matrix in the model's weight format, or in the one that the engine prefers to it.
  * @param parts its rows, in order.
- * @param uses see {@link ParamSpec.separable} and {@link ParamSpec.productsOnly}.
+ * @param options its own format, and how it is used: see {@link ParamSpec.separable} and {@link ParamSpec.productsOnly}.
  */
 export function matrixParam(
-  { g, format: modelFormat }: ModelContext,
+  ctx: ModelContext,
   name: string,
   role: Exclude<ParamSpec['role'], 'plain'>,
   parts: readonly ParamPart[],
-  format: WeightFormat = modelFormat,
-  uses: Pick<ParamSpec, 'separable' | 'productsOnly'> = {},
+  options: Partial<Pick<ParamSpec, 'format' | 'separable' | 'productsOnly'>> = {},
 ): Value {
+  const { g } = ctx;
+  const { format = ctx.format, ...uses } = options;
   const [{ cols }] = parts;
   if (parts.some((part) => part.cols !== cols)) throw new GraphError(`the parts of ${name} differ in width`);
   const rows = parts.reduce((sum, part) => sum + part.rows, 0);

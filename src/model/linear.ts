@@ -39,7 +39,7 @@ export function linear(
   const cols = x.shape.at(-1) as number;
   const weights = parts.map((part) => ({ name: `${part.name}.weight`, rows: part.out, cols }));
   const uses = { productsOnly: true, ...(parts.length > 1 ? { separable: true } : {}) };
-  const weight = matrixParam(ctx, `${name}.weight`, 'linear', weights, format, uses);
+  const weight = matrixParam(ctx, `${name}.weight`, 'linear', weights, { format, ...uses });
   const biases = parts.map((part) => ({ name: `${part.name}.bias`, rows: part.out, cols: 1 }));
   const b = bias ? plainParam(ctx, `${name}.bias`, [weight.shape[0] as number], biases) : null;
   return adaptLinear(ctx, x, product(ctx.g, x, weight, b), hook);

@@ -120,20 +120,24 @@ export function keyProducts(g: OpGraph, k: Value, sums: Value, cached: CachedKV,
   return g.add('keyProducts', [k, sums, keys, keyScales], { buffer }, [type])[0];
 }
 
-/** Attention to given keys and values [B, G, S, ·]. @param mask [B, Tc, S]. @returns [B, T, H·Dv] */
-export function attendTo(g: OpGraph, q: Value, k: Value, v: Value, mask: Value, attributes: ScoreAttributes): Value {
+/** Queries [B, H, T, D], and the keys and values [B, G, S, ·] that they attend to. */
+interface GivenHeads {
+  readonly q: Value;
+  readonly k: Value;
+  readonly v: Value;
+}
+
+/** Attention to given keys and values. @param mask [B, Tc, S]. @returns [B, T, H·Dv] */
+export function attendTo(g: OpGraph, { q, k, v }: GivenHeads, mask: Value, attributes: ScoreAttributes): Value {
   checkHeads(q, k);
   return g.add('attendTo', [q, k, v, mask], attributes, [mixed(q, v)])[0];
 }
 
-/** Attention within one whole sequence. @param mask [B, T]. @param order [B, T]. @returns [B, T, H·Dv] */
+/** Attention within one whole sequence. @param tokens mask and order [B, T]. @returns [B, T, H·Dv] */
 export function attendWithin(
   g: OpGraph,
-  q: Value,
-  k: Value,
-  v: Value,
-  mask: Value,
-  order: Value,
+  { q, k, v }: GivenHeads,
+  { mask, order }: { readonly mask: Value; readonly order: Value },
   attributes: OpAttributes['attendWithin'],
 ): Value {
   checkHeads(q, k);

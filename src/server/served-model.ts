@@ -215,7 +215,7 @@ export class ServedModel {
       const { cache } = taken;
       if (turn.answers === 1) {
         for await (const event of this.#answer(turn, prompt, cache, row.queueMs, signal)) yield { index: 0, event };
-      } else yield* this.#answers(turn, prompt, cache, row, key, signal);
+      } else yield* this.#answers({ turn, prompt, cache, row, key, signal });
       whole = true;
     } finally {
       try {
@@ -229,14 +229,8 @@ export class ServedModel {
   }
 
   /** The prompt is computed once, and each answer goes on from a copy of its cache. */
-  async *#answers(
-    turn: Turn,
-    prompt: TurnPrompt,
-    cache: TextCache,
-    row: Row,
-    key: string,
-    signal: AbortSignal,
-  ): AsyncGenerator<ChoiceEvent, void, undefined> {
+  async *#answers(admitted: AdmittedTurn): AsyncGenerator<ChoiceEvent, void, undefined> {
+    const { turn, prompt, cache, row, key, signal } = admitted;
     const { options, answers } = turn;
     // The last token gives the logits of each answer.
     const shared = prompt.tokens.slice(0, -1);
@@ -379,6 +373,16 @@ interface Row {
   readonly release: Release;
   /** How long it waited. */
   readonly queueMs: number;
+}
+
+/** A turn that has a row, and what it runs on. */
+interface AdmittedTurn {
+  readonly turn: Turn;
+  readonly prompt: TurnPrompt;
+  readonly cache: TextCache;
+  readonly row: Row;
+  readonly key: string;
+  readonly signal: AbortSignal;
 }
 
 /** What one of several answers counts: the tokens of the prompt are the first one's. */

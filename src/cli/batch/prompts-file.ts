@@ -50,7 +50,7 @@ export async function runBatch(
   let sink: Sink | null = null;
   try {
     sink = job.out === undefined ? stdoutSink(io) : await ResultFile.open(job.out, requests);
-    return await work(model, requests, sink, job, options, io, progress);
+    return await work(model, sink, { ...job, options, progress }, io);
   } finally {
     await sink?.close();
     await lock?.release();
@@ -70,12 +70,9 @@ async function lockOf(out: string, { quiet }: BatchJob, io: CliIo): Promise<File
 
 async function work(
   model: LanguageModel,
-  requests: readonly NamedRequest[],
   sink: Sink,
-  job: BatchJob,
-  options: BatchOptions,
+  { requests, quiet, options, progress }: BatchJob & { readonly options: BatchOptions; readonly progress: Progress },
   io: CliIo,
-  progress: Progress,
 ): Promise<number> {
   const { done } = sink;
   const open = requests
@@ -105,7 +102,7 @@ async function work(
     show();
   }
   progress.end();
-  if (!job.quiet) tellBatch(io, state, sink, performance.now() - begin);
+  if (!quiet) tellBatch(io, state, sink, performance.now() - begin);
   return sink.failed + state.failed;
 }
 

@@ -69,7 +69,7 @@ export function crossBlock(ctx: ModelContext, stream: Residual, layer: number, i
     const q = qkNorm ? norm(ctx, heads, qkNorm, `${name}.norm_q`) : heads;
     const k = g.input(INPUT.cross(`k.${layer}`), 'float32', ['B', G, 'S', D]);
     const v = g.input(INPUT.cross(`v.${layer}`), 'float32', ['B', G, 'S', Dv]);
-    const y = attendTo(g, q, k, v, inputs.mask, { scale, softcap });
+    const y = attendTo(g, { q, k, v }, inputs.mask, { scale, softcap });
     stream.add(gated(linearOf(ctx, y, `${name}.proj`, config.nEmbd), 'attn', inputs.attention));
   }
   const n = stream.normed(spec.norms.beforeMlp!, `${name}.norm_2`);

@@ -44,7 +44,7 @@ export function gatedDelta(
   const packed = linear(ctx, x, `${name}.beta_decay`, gates, { format: 'float32' });
   const [beta, decay] = split(g, packed, -1, [H, H]);
 
-  const [convolved, nextConv] = convolution(ctx, qkv, conv, false, `${name}.conv`, times);
+  const [convolved, nextConv] = convolution(ctx, qkv, `${name}.conv`, { state: conv, times, bias: false });
   const [q, k, v] = split(g, unary(g, 'silu', convolved), -1, [keys, keys, values]);
   const byHead = (part: Value, heads: number, size: number) =>
     reshape(g, part, [0, 0, heads, size], [B, T, heads, size]);

@@ -24,7 +24,7 @@ export function mamba(ctx: ModelContext, x: Value, layer: number, spec: Mamba, {
   const [conv, ssm] = mambaStates(spec, layer);
   const [B, T] = x.shape;
   const [u, z] = split(g, linearOf(ctx, x, `${name}.in`, 2 * I, { bias: bias.proj }), -1, [I, I]);
-  const [convolved, nextConv] = convolution(ctx, u, conv, bias.conv, `${name}.conv`, times);
+  const [convolved, nextConv] = convolution(ctx, u, `${name}.conv`, { state: conv, times, bias: bias.conv });
   const active = unary(g, 'silu', convolved);
   const parts = split(g, linearOf(ctx, active, `${name}.x`, R + 2 * N), -1, [R, N, N]);
   const [rank, b, c] = ['dt', 'b', 'c'].map((part, i) =>

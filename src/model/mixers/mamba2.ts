@@ -29,7 +29,7 @@ export function mamba2(ctx: ModelContext, x: Value, layer: number, spec: Mamba2,
     ? mul(g, projected, factors(ctx, spec.partScales, [I, I, shared, shared, H]))
     : projected;
   const [z, xbc, dt] = split(g, packed, -1, widths);
-  const [convolved, nextConv] = convolution(ctx, xbc, conv, bias.conv, `${name}.conv`, times);
+  const [convolved, nextConv] = convolution(ctx, xbc, `${name}.conv`, { state: conv, times, bias: bias.conv });
   const [u, b, c] = split(g, unary(g, 'silu', convolved), -1, [I, shared, shared]);
   const heads = reshape(g, u, [0, 0, H, P], [B, T, H, P]);
   const perGroup = (part: Value) => reshape(g, part, [0, 0, G, N], [B, T, G, N]);

@@ -23,7 +23,7 @@ export function rgLru(ctx: ModelContext, x: Value, layer: number, spec: RgLru, i
   const parts = ['y', 'x'].map((part) => ({ name: `${name}.${part}`, out: W }));
   const [gate, u] = split(g, linear(ctx, x, `${name}.yx`, parts, { bias: true }), -1, [W, W]);
 
-  const [convolved, nextConv] = convolution(ctx, u, conv, true, `${name}.conv`, inputs.times);
+  const [convolved, nextConv] = convolution(ctx, u, `${name}.conv`, { state: conv, times: inputs.times, bias: true });
   const { decay, input } = gates(ctx, convolved, inputs.positions, spec, name);
   const [states, nextH] = linearScan(g, stateInput(g, h), decay, input, inputs.times);
   const y = mul(g, states, unary(g, spec.activation, gate));

@@ -126,11 +126,11 @@ export function attendHeads(
   const attended =
     'mask' in source
       ? {
-          y: attendWithin(g, q, k, v, source.mask, source.order, { ...attributes, causal: config.causal }),
+          y: attendWithin(g, { q, k, v }, source, { ...attributes, causal: config.causal }),
           reduced: [],
         }
       : attendSlots(g, { q, k, v, echoed }, source, attributes, observed, sinks?.() ?? null);
-  const y = adaptAttention(ctx, q, attended.y, name, G, { scale, softcap });
+  const y = adaptAttention(ctx, q, attended.y, name, { groups: G, scale, softcap });
   return { y, k, v, reduced: attended.reduced, moments };
 }
 

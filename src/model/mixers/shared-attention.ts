@@ -20,8 +20,7 @@ export function sharedAttention(
   x: Value,
   layer: number,
   spec: SharedAttention,
-  { rotation }: Pick<AttentionInputs, 'rotation'>,
-  { source, k, v }: SharedKV,
+  { rotation, source, k, v }: SharedKV & Pick<AttentionInputs, 'rotation'>,
 ): { readonly y: Value } {
   const { g } = ctx;
   const { heads: H, keySize: D, scale, softcap, window, chunk, qkNorm, bias } = spec;

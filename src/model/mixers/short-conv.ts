@@ -25,7 +25,7 @@ export function shortConv(
   const name = `h.${layer}.conv`;
   const [conv] = shortConvStates(spec, layer);
   const [b, c, u] = split(g, linearOf(ctx, x, `${name}.in`, 3 * W, { bias }), -1, [W, W, W]);
-  const [convolved, next] = convolution(ctx, mul(g, b, u), conv, bias, `${name}.conv`, times);
+  const [convolved, next] = convolution(ctx, mul(g, b, u), `${name}.conv`, { state: conv, times, bias });
   return {
     y: linearOf(ctx, mul(g, c, convolved), `${name}.out`, ctx.config.nEmbd, { bias }),
     next: { [conv.name]: next },

@@ -29,10 +29,8 @@ export function stateInput(g: OpGraph, { name, dims }: StateShape): Value {
 export function convolution(
   ctx: ModelContext,
   x: Value,
-  state: StateShape,
-  hasBias: boolean,
   name: string,
-  times: Value,
+  { state, times, bias: hasBias }: { readonly state: StateShape; readonly times: Value; readonly bias: boolean },
 ): [y: Value, next: Value] {
   const [before, channels] = state.dims;
   const weight = plainParam(ctx, `${name}.weight`, [before + 1, channels]);

@@ -58,6 +58,17 @@ const RESERVE = 1.25;
 const LEAST_RESERVE = 64;
 const MOST_TENSORS = 400_000;
 
+/** What a {@link ConcreteGraph} is made of. */
+export interface GraphSource {
+  readonly ggml: Ggml;
+  readonly backend: CpuBackend;
+  readonly graph: OpGraph;
+  readonly weights: FindWeight;
+  /** The inputs of a run, whose shapes all runs of the graph have. */
+  readonly inputs: RunInputs;
+  readonly slots: SlotUse;
+}
+
 export class ConcreteGraph implements ComputeGraph {
   lastTook = Infinity;
   kind: object | undefined;
@@ -79,15 +90,8 @@ export class ConcreteGraph implements ComputeGraph {
    * @param expected tensors of a graph of other lengths. @default ten for each node
    * @throws GraphError for inputs that do not fit the graph; EngineError where there is no memory.
    */
-  static make(
-    ggml: Ggml,
-    backend: CpuBackend,
-    graph: OpGraph,
-    weights: FindWeight,
-    inputs: RunInputs,
-    slots: SlotUse,
-    expected?: number,
-  ): ConcreteGraph {
+  static make(source: GraphSource, expected?: number): ConcreteGraph {
+    const { ggml, backend, graph, inputs } = source;
     checkInputs(graph, inputs);
     const first =
       expected === undefined
@@ -96,7 +100,7 @@ export class ConcreteGraph implements ComputeGraph {
     for (let tensors = first; ; tensors *= 2) {
       const maker = new GraphMaker(ggml, tensors, backend.devicePointer !== null);
       try {
-        return new ConcreteGraph(ggml, backend, graph, weights, inputs, slots, maker);
+        return new ConcreteGraph(source, maker);
       } catch (error) {
         maker.context.dispose();
         if (maker.count <= tensors || tensors > MOST_TENSORS) throw error;
@@ -104,18 +108,11 @@ export class ConcreteGraph implements ComputeGraph {
     }
   }
 
-  private constructor(
-    ggml: Ggml,
-    backend: CpuBackend,
-    graph: OpGraph,
-    weights: FindWeight,
-    inputs: RunInputs,
-    slots: SlotUse,
-    maker: GraphMaker,
-  ) {
+  private constructor(source: GraphSource, maker: GraphMaker) {
+    const { ggml, backend } = source;
     this.#ggml = ggml;
     this.#maker = maker;
-    this.#lower(graph, weights, inputs, slots);
+    this.#lower(source);
     this.#sharedLength = this.#outputs.reduce((sum, { length }) => sum + (length <= SMALL_OUTPUT ? length : 0), 0);
     this.#memory = allocateGraph(ggml, backend, maker.graph, maker.context);
     const kept = maker.kept.reduce((sum, { byteLength }) => sum + byteLength, 0);
@@ -179,7 +176,7 @@ export class ConcreteGraph implements ComputeGraph {
     this.#maker.context.dispose();
   }
 
-  #lower(graph: OpGraph, weights: FindWeight, inputs: RunInputs, slotUse: SlotUse): void {
+  #lower({ graph, weights, inputs, slots: slotUse }: GraphSource): void {
     const g = this.#maker;
     const made = new Map<string, Tensor>();
     const fused = fusedNodes(graph);

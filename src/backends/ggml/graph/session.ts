@@ -101,9 +101,10 @@ export class GgmlSession {
       this.#compiled.set(key, known);
       return known;
     }
-    const find = (name: string, as: string): Tensor => this.#weights.get(`${as} ${name}`)!;
+    const weights = (name: string, as: string): Tensor => this.#weights.get(`${as} ${name}`)!;
     this.#forget();
-    const compiled = ConcreteGraph.make(this.#ggml, this.#backend, graph, find, inputs, slots, this.#tensors);
+    const source = { ggml: this.#ggml, backend: this.#backend, graph, weights, inputs, slots };
+    const compiled = ConcreteGraph.make(source, this.#tensors);
     this.#tensors = Math.max(this.#tensors ?? 0, compiled.tensors);
     compiled.kind = this.#kindOf(inputs);
     this.#compiled.set(key, compiled);

@@ -54,7 +54,7 @@ export function stepBytes(
     }),
   );
   const contexts: TensorContext[] = [];
-  const find: FindWeight = (name, as, experts) => {
+  const weights: FindWeight = (name, as, experts) => {
     const context = new TensorContext(ggml, 1);
     contexts.push(context);
     const [part] = ggmlCodec.parts(computed.params.get(name)!);
@@ -67,7 +67,7 @@ export function stepBytes(
   const placed = isPlaced(joinable, slots) ? placing : null;
   const backend = new CpuBackend(ggml, 1);
   try {
-    const compiled = ConcreteGraph.make(ggml, backend, placed ?? computed, find, inputs, slots);
+    const compiled = ConcreteGraph.make({ ggml, backend, graph: placed ?? computed, weights, inputs, slots });
     compiled.dispose();
     return { bytes: compiled.bytes, isPlaced: placed !== null };
   } finally {

@@ -523,8 +523,8 @@ describe('attention', () => {
       (g, x) => {
         const m = attention.queryMoments(g, x.q, x.w, G);
         return {
-          to: attention.attendTo(g, x.q, x.k, x.v, x.mask, { scale: 0.4, softcap: null }),
-          within: attention.attendWithin(g, x.q, x.k2, x.v2, x.padding, x.order, {
+          to: attention.attendTo(g, { q: x.q, k: x.k, v: x.v }, x.mask, { scale: 0.4, softcap: null }),
+          within: attention.attendWithin(g, { q: x.q, k: x.k2, v: x.v2 }, { mask: x.padding, order: x.order }, {
             scale: 0.4,
             softcap: null,
             window: 2,
