@@ -37,9 +37,9 @@ export type LoadProgress =
 /** Options of `loadModel` and `loadEncoder`. */
 export interface LoadOptions {
   /**
-   * How matrices are stored and multiplied. `auto`: on ggml float32 up to 100M parameters, f16 up to 200M, int8 above,
-   * and blocks of a GGUF file stay as they are where products with them are as exact; on onnx float32 up to 150M
-   * parameters, int8 above. Names of ggml's formats, such as `q4_k`, need the ggml engine.
+   * How matrices are stored and multiplied. `auto` is float32 up to 100M parameters, f16 up to 200M on ggml, else int8;
+   * on ggml, blocks of a GGUF file stay as they are where products with them are as exact. Names of ggml's formats,
+   * such as `q4_k`, need the ggml engine.
    * @default 'auto'
    */
   readonly weights?: WeightChoice;

@@ -34,8 +34,8 @@ export interface LoadOptions {
   /** What computes: the processor, by WebAssembly, or a GPU, by WebGPU. @default 'wasm' */
   readonly device?: Device;
   /**
-   * How matrices are stored and multiplied. `auto` is float32 up to 150M parameters, above that int8. int4 is 20 times
-   * slower here.
+   * How matrices are stored and multiplied. `auto` with WebAssembly is float32 up to 150M parameters, int8 above; with
+   * WebGPU float32 up to 100M, int8 up to 600M, int4 above. With WebAssembly int4 is 20 times slower than float32.
    * @default 'auto'
    */
   readonly weights?: WeightChoice;
