@@ -142,7 +142,10 @@ export class AdapterRegistry {
 
   #open(path: string): Promise<OpenAdapter> {
     const { openAdapter } = this.#parts;
-    if (!openAdapter) throw new InputError('adapters can not be opened by a path here: give an open adapter');
+    if (!openAdapter)
+      throw new InputError(
+        "adapters can't be opened by a path here: open the adapter first (adapterFromBlobs), and give it",
+      );
     return openAdapter(path);
   }
 
@@ -175,7 +178,8 @@ export class AdapterRegistry {
   #row(choice: AdapterChoice): RowUse {
     return listUses(choice).map((use) => {
       const weight = typeof use === 'string' ? 1 : (use.weight ?? 1);
-      if (!Number.isFinite(weight)) throw new InputError(`the weight of the adapter ${nameOfUse(use)} is ${weight}`);
+      if (!Number.isFinite(weight))
+        throw new InputError(`the weight of the adapter ${nameOfUse(use)} must be a finite number, but is ${weight}`);
       return { adapter: this.#find(nameOfUse(use)), weight };
     });
   }

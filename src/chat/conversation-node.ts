@@ -50,7 +50,7 @@ async function readSaved(path: string): Promise<v.InferOutput<typeof Saved>> {
     return v.parse(Saved, JSON.parse(await readFile(path, 'utf8')));
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT')
-      throw new SnapshotError(`${path}: does not exist`, { cause });
+      throw new SnapshotError(`${path}: does not exist; name the file of a saved conversation`, { cause });
     throw new SnapshotError(`${path}: this is not a saved conversation: ${(cause as Error).message}`, { cause });
   }
 }

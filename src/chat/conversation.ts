@@ -102,7 +102,8 @@ export class Conversation<C extends TextCache = KVCache> {
     };
     return new Answer(start, {
       begin: () => {
-        if (this.#busy) throw new InputError('another answer is being given');
+        if (this.#busy)
+          throw new InputError('another answer is being given; read it to its end, or end it by its signal');
         if (this.#messages !== before)
           throw new InputError(
             'the conversation went on after this was said and before its answer was read; say it again',

@@ -65,6 +65,8 @@ export function createProgram(io: CliIo): Command {
   addOfflineBatch(program, io);
   addDoctor(program, io, packageVersion());
   addHelp(program);
+  for (const command of program.commands)
+    if (command.commands.length > 0) command.helpCommand('help [command]', SHOW_HELP);
   for (const command of [program, ...program.commands])
     command.showHelpAfterError(`See ${command === program ? '' : 'keyhold '}${command.name()} --help.`);
   return addExamples(program, [
@@ -74,11 +76,13 @@ export function createProgram(io: CliIo): Command {
   ]);
 }
 
+const SHOW_HELP = 'show the help of a command';
+
 /** `keyhold help eval compare`: commander's own help command knows one level only. */
 function addHelp(program: Command): void {
   const help = program
     .command('help')
-    .summary('show the help of a command')
+    .summary(SHOW_HELP)
     .description('Shows the help of a command, such as `keyhold help eval compare`.')
     .argument('[command...]', 'the command')
     .action((path: readonly string[]) => {

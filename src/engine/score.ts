@@ -40,7 +40,8 @@ export async function scoreText(
   const { chunkLength, adapters, signal, onProgress } = options;
   const topLogprobs = wholeNumber('topLogprobs', options.topLogprobs ?? 0, 0);
   const cache = resolveCache(model, options.cache);
-  if (cache.batch !== 1) throw new InputError(`a text is one row, but the cache has ${cache.batch}`);
+  if (cache.batch !== 1)
+    throw new InputError(`a text is one row, but the cache has ${cache.batch}: make one with batch 1`);
   const ids = promptTokens(model, text, options, cache);
   const ranking = new TokenRanking();
   const width = model.config.vocabSize;

@@ -15,7 +15,7 @@ export function parseLines<T extends v.GenericSchema>(jsonl: string, schema: T, 
     try {
       return [v.parse(schema, JSON.parse(line))];
     } catch (cause) {
-      throw new InputError(`line ${i + 1} is no ${what}: ${(cause as Error).message}`);
+      throw new InputError(`line ${i + 1} is not a ${what}: ${(cause as Error).message}`);
     }
   });
 }

@@ -70,7 +70,7 @@ describe('rulerCases', () => {
     const [item] = of('questions', { passages, count: 1 });
     expect(item).toMatchObject({ answers: ['blue', 'azure'], any: true });
     expect(item.context).toContain('The kite is blue.');
-    expect(() => parsePassages('{"passage": 1}')).toThrow(/line 1 is no passage/);
+    expect(() => parsePassages('{"passage": 1}')).toThrow(/line 1 is not a passage/);
   });
 
   it('refuses what can not be made', () => {

@@ -34,7 +34,9 @@ function wholeNumbers(bits: SlotBits, format: BlockFormat): Omit<BufferEntry, 's
     bits,
     create: (shape, half) => {
       if (bits < 8 && shape.size % 2 !== 0)
-        throw new InputError(`the cache buffer int${bits} needs an even head size, but this model's is ${shape.size}`);
+        throw new InputError(
+          `the cache buffer int${bits} needs an even head size, but this model's is ${shape.size}: use float16`,
+        );
       return new PlaneCodec(shape, bits, scalesOf(shape.size, half));
     },
     blocks: (shape) => new BlockCodec(shape, format),

@@ -49,7 +49,7 @@ describe('options that can not be', () => {
     [{ policy: 'ada(ada(h2o))' }, /ada\(…\) goes around the whole/],
     [{ policy: 'mix(h2o, lastrec)' }, /mix\(h2o, lastrec\): the policy lastrec has no scores that could be mixed/],
     [{ policy: 'mix(h2o, tova)' }, /the policy tova has no scores of each group/],
-    [{ policy: 'mix(h2o)' }, /to mix takes two policies at least/],
+    [{ policy: 'mix(h2o)' }, /mix takes at least two policies/],
     [{ policy: 'mix(h2o, lru)' }, /there is no cache policy "lru"/],
     [{ policy: 'mix(h2o, knorm)', window: 3 }, /mix\(h2o, knorm\) has no option window/],
     [{ policy: 'ada(tova)' }, /decides for all groups of a layer at once/],

@@ -207,7 +207,9 @@ export class KVCache extends CacheReader {
   copyRow(source: KVCache, from: number, to: number, lease?: CacheLease): void {
     this.#guard.check('copyRow', lease);
     if (!this.fits(source))
-      throw new InputError(`a row of a ${source.policy} cache does not fit into this ${this.policy} cache`);
+      throw new InputError(
+        `a row of a ${source.policy} cache does not fit into this ${this.policy} cache: both must be of one model, with the same policy and options`,
+      );
     this.store.copyRow(source.store, from, to);
     this.rows[to] = source.rows[from].clone();
   }
@@ -221,7 +223,9 @@ export class KVCache extends CacheReader {
   rebase(row = 0, lease?: CacheLease): void {
     this.#guard.check('rebase', lease);
     if (!this.canRebase)
-      throw new InputError("this model's positions can't be moved: it has no rotary embedding that is fixed");
+      throw new InputError(
+        "this model's keys can't be moved to other positions: their rotation depends on the length (see canRebase)",
+      );
     this.rows[row].rebase(rebaseRow(this.shape, this.store, row, this.rules.sinks));
   }
 

@@ -119,7 +119,7 @@ export async function restoreCache(
   const { header, body, version } = await readFrame(bytes);
   if (header.model !== model)
     throw new SnapshotError(
-      'this cache was saved by another model (or other weights of it): its keys and values mean nothing here',
+      'this cache was saved by another model, other weights or other adapters: load what it was saved with',
     );
   const { blocks } = header;
   const isForeign = blocks !== hasBlocks(shape);
@@ -166,7 +166,7 @@ const hasBlocks = ({ memory }: CacheShape): boolean => memory?.blocks ?? false;
 async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uint8Array; version: number }> {
   const magic = new TextDecoder('latin1').decode(bytes.subarray(0, MAGIC.length));
   if (magic !== MAGIC) throw new SnapshotError('this is not a saved cache');
-  if (bytes.length < 16 + DIGEST) throw new SnapshotError('the saved cache is torn: it ends in its first bytes');
+  if (bytes.length < 16 + DIGEST) throw new SnapshotError('the saved cache is incomplete: it ends in its first bytes');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = view.getUint32(8, true);
   if (version < UNROTATED || version > VERSION)
@@ -177,9 +177,10 @@ async function readFrame(bytes: Uint8Array): Promise<{ header: Header; body: Uin
   const stated = bytes.subarray(end);
   const actual = await digest(bytes.subarray(0, end));
   if (actual.some((byte, i) => byte !== stated[i]))
-    throw new SnapshotError('the saved cache is torn or damaged: its checksum does not match');
+    throw new SnapshotError('the saved cache is incomplete or damaged: its checksum does not match');
   const length = view.getUint32(12, true);
-  if (length > MAX_HEADER || 16 + padded(length) > end) throw new SnapshotError('the saved cache has an absurd header');
+  if (length > MAX_HEADER || 16 + padded(length) > end)
+    throw new SnapshotError('the saved cache is damaged: its header has an impossible length');
   try {
     const given = v.parse(Header, JSON.parse(new TextDecoder().decode(bytes.subarray(16, 16 + length))));
     const header = version === UNROTATED ? withPlainBuffers(given) : given;

@@ -45,7 +45,11 @@ export function turnFormatOf(
   const write = answers?.call?.write;
   if (!write) {
     const param = choice !== 'auto' ? 'tool_choice' : asked ? 'response_format' : `tools.${strict}.function.strict`;
-    throw new HttpError(400, `${param}: the form in which this model calls tools can't be enforced`, { param });
+    throw new HttpError(
+      400,
+      `${param}: the tool calls of this model can't be enforced; leave it out, or use another model`,
+      { param },
+    );
   }
   const wanted = typeof choice === 'string' ? tools : tools.filter((tool) => tool.function.name === choice.name);
   if (wanted.length === 0)

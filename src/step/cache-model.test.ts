@@ -543,7 +543,7 @@ describe('rebase on the real graph', () => {
       await model.step(cache, [text(20)]);
       expect(cache.canRebase).toBe(false);
       expect(() => cache.rebase()).toThrow(InputError);
-      expect(() => cache.rebase()).toThrow(/this model's positions can't be moved/);
+      expect(() => cache.rebase()).toThrow(/this model's keys can't be moved/);
       expect(() => model.createCache({ policy: 'expected' })).toThrow(
         /needs rotations that don't depend on the length/,
       );

@@ -141,7 +141,7 @@ const readerOf = (file: File) => async (offset: number, length: number) => {
   try {
     return new Uint8Array(await file.slice(offset, offset + length).arrayBuffer());
   } catch (cause) {
-    throw new WeightsError('the prepared weights are not in the browser’s storage any more; load the model again', {
+    throw new WeightsError("the prepared weights are not in the browser's storage any more; load the model again", {
       cause,
     });
   }

@@ -70,7 +70,7 @@ export async function deleteStoredModel(hub: string): Promise<void> {
   const models = await openFolder(MODELS);
   const exclusive = async (lock: string, run: () => Promise<void>) =>
     navigator.locks.request(lock, { ifAvailable: true }, async (held) => {
-      if (!held) throw new InputError(`${hub} is in use, in this tab or another one; dispose of the model first`);
+      if (!held) throw new InputError(`${hub} is in use, in this tab or another one: dispose of the model first`);
       await run();
     });
   await exclusive(writeLock(hub), () =>

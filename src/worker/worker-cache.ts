@@ -24,7 +24,8 @@ export class WorkerCache implements TextCache {
 
   /** As {@link ref}, for the model that the cache belongs to. @throws InputError for another model. @internal */
   refFor(caller: Caller): CacheRef {
-    if (caller !== this.#caller) throw new InputError('this cache belongs to another model');
+    if (caller !== this.#caller)
+      throw new InputError('this cache belongs to another model: use it with the model that made it');
     return this.ref;
   }
 

@@ -28,8 +28,9 @@ export async function openAll(
   plan: BasePlan,
   requests: readonly AdapterToOpen[],
 ): Promise<OpenedAdapters> {
-  for (const { weight = 1 } of requests)
-    if (!Number.isFinite(weight)) throw new InputError(`the weight of an adapter is ${weight}`);
+  for (const [i, { weight = 1 }] of requests.entries())
+    if (!Number.isFinite(weight))
+      throw new InputError(`adapters[${i}]: weight must be a finite number, but is ${weight}`);
   const base = new BaseModel(checkpoint, plan);
   const opened: OpenAdapter[] = [];
   const close = async () => {

@@ -16,7 +16,8 @@ export class Pattern {
   /** @throws AdapterError for what is no pattern, or uses a construct that is not supported (back references, say). */
   constructor(source: string) {
     this.source = source;
-    if (source.length > MAX_LENGTH) throw new AdapterError(`a pattern of ${source.length} characters is too long`);
+    if (source.length > MAX_LENGTH)
+      throw new AdapterError(`a pattern has ${source.length} characters; at most ${MAX_LENGTH} are supported`);
     this.#start = this.#guarded(() => new Regex(source));
     this.#all = this.#guarded(() => new Regex(`(?:${source})\\z`));
   }

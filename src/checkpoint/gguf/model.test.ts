@@ -28,7 +28,11 @@ describe('a GGUF file that is no model', () => {
     ['one without a type', { [architecture]: 'clip' }, /that sees or hears/],
     ['statistics', { [architecture]: 'imatrix', [type]: 'imatrix' }, /imatrix\), not a model/],
     ['a control vector', { [architecture]: 'controlvector' }, /control vector, not a model/],
-    ['of another architecture', { [architecture]: 'rwkv7' }, /"rwkv7" is not run from GGUF; these are: llama, qwen2/],
+    [
+      'of another architecture',
+      { [architecture]: 'rwkv7' },
+      /architecture "rwkv7" are not supported; supported are llama, qwen2/,
+    ],
   ] as const)('%s is refused as what it is', async (_, metadata, message) => {
     expect(await refusal(metadata)).toMatch(message);
   });

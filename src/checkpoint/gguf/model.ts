@@ -50,7 +50,7 @@ export async function asHuggingFace(
   const architecture = ARCHITECTURES.find(({ names }) => names.includes(name));
   if (!architecture)
     throw new CheckpointError(
-      `${where}: the architecture ${show(name)} is not run from GGUF; these are: ` +
+      `${where}: GGUF files of the architecture ${show(name)} are not supported; supported are ` +
         `${ARCHITECTURES.flatMap(({ names }) => names).join(', ')}; use the safetensors version of the model`,
     );
   const model = modelOf(all, tensors, name, architecture.hasHeads ?? true);

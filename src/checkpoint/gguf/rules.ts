@@ -60,7 +60,7 @@ export const expertsOf = (to: string): TensorRule => ({
     const count = tensor.shape[0];
     if (count > MAX_ENTRIES)
       throw new CheckpointError(
-        `The tensor ${tensor.name} is of ${count} experts or heads; there may be ${MAX_ENTRIES}.`,
+        `the tensor ${tensor.name} is of ${count} experts or heads; at most ${MAX_ENTRIES} are supported`,
       );
     const name = (e: number) => filled(to, layer).replace('{e}', String(e)) + suffix;
     return Array.from({ length: count }, (_, e) => entry(tensor, name(e), e));

@@ -38,7 +38,7 @@ export function storedTensor(source: ByteSource, info: TensorInfo): StoredTensor
       )
     )
       throw new InputError(
-        `Elements ${start} to ${start + count} of tensor ${JSON.stringify(name)} were asked for; it has ${elements}.`,
+        `elements ${start} to ${start + count} of tensor ${JSON.stringify(name)} were asked for; it has ${elements}`,
       );
   };
   return {

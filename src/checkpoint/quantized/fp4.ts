@@ -22,7 +22,7 @@ function checkScale(packed: StoredTensor, scale: StoredTensor, block: number): r
   const [rows, half] = packed.shape;
   if (packed.shape.length !== 2 || scale.shape[0] !== rows || scale.shape[1] !== (half * 2) / block)
     throw new CheckpointError(
-      `The tensor ${scale.name} has the shape [${scale.shape}]; scales for ${block} values of [${packed.shape}] bytes are needed.`,
+      `the tensor ${scale.name} has the shape [${scale.shape}], but must have a scale for each ${block} of the values in [${packed.shape}] bytes`,
     );
   return [rows, half * 2];
 }
@@ -113,22 +113,22 @@ export function mxfp4Experts(): Method {
           { ...scales, shape: [all, groups] },
           `${module.name}.${name}`,
         );
-        return Array.from({ length: experts }, (_, e) => expertsOf(whole, module.name, name, e * rows, rows, e)).flat();
+        return Array.from({ length: experts }, (_, e) => expertsOf(whole, module.name, name, rows, e)).flat();
       });
       return { tensors, used: projections.flatMap((name) => [`${name}_blocks`, `${name}_scales`]) };
     },
   };
 }
 
-/** The matrices of one expert, whose rows are from `first` on. */
+/** The matrices of one expert, which has `rows` of all rows. */
 function expertsOf(
   whole: StoredTensor,
   module: string,
   projection: string,
-  first: number,
   rows: number,
   expert: number,
 ): StoredTensor[] {
+  const first = expert * rows;
   const name = (own: string) => `${module}.${expert}.${own}.weight`;
   if (projection === 'down_proj') return [slicedRows(whole, name('down_proj'), first, rows)];
   return ['gate_proj', 'up_proj'].map((own, turn) =>

@@ -147,7 +147,7 @@ function scaleBlocks(
   };
   if (shape.length !== 2 || Math.ceil(rows / blocks.rows) !== high || Math.ceil(cols / blocks.cols) !== wide)
     throw new CheckpointError(
-      `The tensor ${scale.name} has the shape [${scale.shape}], which does not fit [${rows}, ${cols}].`,
+      `the tensor ${scale.name} has the shape [${scale.shape}], which does not fit a matrix [${rows}, ${cols}]`,
     );
   return blocks;
 }

@@ -65,7 +65,7 @@ function requestOf(text: string, where: string): v.InferOutput<typeof Line> {
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;
   const path = v.getDotPath(issue);
-  throw new InputError(`${where} is no request of a batch: ${issueText(path ?? 'the line', issue)}`);
+  throw new InputError(`${where} is not a request of a batch: ${issueText(path ?? 'the line', issue)}`);
 }
 
 /** The ids of all requests. @throws InputError for a file without requests, and for an id that occurs twice. */

@@ -93,7 +93,7 @@ describe('keyhold batch', () => {
 
   it.each([
     ['no JSON', '{', /line 1 is not JSON/],
-    ['no id', JSON.stringify({ ...line(0), custom_id: undefined }), /line 1 is no request of a batch: custom_id/],
+    ['no id', JSON.stringify({ ...line(0), custom_id: undefined }), /line 1 is not a request of a batch: custom_id/],
     ['another route', JSON.stringify({ ...line(0), url: '/v1/images' }), /url/],
     ['a stream', JSON.stringify(line(0, { stream: true })), /body\.stream/],
     ['an id twice', `${JSON.stringify(line(0))}\n${JSON.stringify(line(0))}`, /two requests have the custom_id "r0"/],

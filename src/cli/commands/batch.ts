@@ -82,7 +82,7 @@ export function addOfflineBatch(program: Command, io: CliIo): void {
     if (flags.worker) return answerQueue(requests, flags, io);
     if (requests === undefined) throw new UsageError('name a file of requests');
     if (flags.out === undefined) throw new UsageError('name a file of results: -o FILE');
-    if (flags.untilEmpty) throw new UsageError('--until-empty is an option of a --worker');
+    if (flags.untilEmpty) throw new UsageError('--until-empty is an option of a worker: add --worker, or leave it out');
     return answerFile(requests, { ...flags, out: flags.out }, io);
   });
   addExamples(command, [
@@ -111,7 +111,7 @@ async function answerFile(path: string, flags: OfflineFlags & { readonly out: st
     });
     let failed: number;
     try {
-      failed = found.failed + (await answerAll(path, flags, ids, found.done, results, io));
+      failed = found.failed + (await answerAll({ path, ids, done: found.done, results }, flags, io));
       await results.sync();
     } finally {
       await results.close();
@@ -133,15 +133,17 @@ async function publish(partial: string, out: string): Promise<void> {
   await rm(partial);
 }
 
+/** A file of requests, and the results that are there. */
+interface OpenBatch {
+  readonly path: string;
+  readonly ids: ReadonlySet<string>;
+  readonly done: ReadonlySet<string>;
+  readonly results: LineFile;
+}
+
 /** @returns how many requests failed. */
-async function answerAll(
-  path: string,
-  flags: OfflineFlags,
-  ids: ReadonlySet<string>,
-  done: ReadonlySet<string>,
-  results: LineFile,
-  io: CliIo,
-): Promise<number> {
+async function answerAll(batch: OpenBatch, flags: OfflineFlags, io: CliIo): Promise<number> {
+  const { path, ids, done, results } = batch;
   if (done.size === ids.size) return 0;
   const tally = new Tally(io, done.size, ids.size);
   const onResult = (result: OfflineResult) => tally.add(result);
@@ -150,7 +152,7 @@ async function answerAll(
   try {
     if (flags.queue !== undefined) {
       tally.show();
-      await collectFromQueue({ path, url: flags.queue, seed, ids, done, results, signal, onResult });
+      await collectFromQueue({ ...batch, url: flags.queue, seed, signal, onResult });
     } else
       await withAnswer(flags, io, async (answer) => {
         tally.show();

@@ -37,7 +37,9 @@ export function addCalibrate(program: Command, io: CliIo): void {
       'Measures how much of the past each query group of a model reads. The policy routed distributes the slots of a cache by ' +
         'this table. A checkpoint is measured once: the table is kept beside the prepared weights.',
     )
-    .addOption(new Option('--text <file>', 'a text of the kind that the model is used for (default: shipped passages)'))
+    .addOption(
+      new Option('--text <file>', 'a text of the kind that the model is used for (default: texts of the package)'),
+    )
     .addOption(new Option('--length <n>', 'tokens of each part of the text (default: 512)').argParser(wholeFrom(1)))
     .option('--plot <file>', 'draw which groups get the slots, as an SVG or PNG file')
     .option('--json', 'print the table');

@@ -123,10 +123,11 @@ function readWeights(text: string): WeightChoice {
   return choice;
 }
 
-export function chunkLengthOption(): Option {
+/** @param byDefault the default, in words. */
+export function chunkLengthOption(byDefault = String(CHUNK_LENGTH)): Option {
   return new Option(
     '--chunk-length <n>',
-    `tokens of the prompt that one step computes (default: ${CHUNK_LENGTH})`,
+    `tokens of the prompt that one step computes (default: ${byDefault})`,
   ).argParser(wholeFrom(1));
 }
 
@@ -208,7 +209,8 @@ export function addCacheOptions(command: Command): Command {
     .addOption(
       new Option(
         '-p, --cache-policy <name>',
-        'which tokens stay when the cache is full: a name, ada(name), or a module that exports a policy ' +
+        'which tokens stay when the cache is full: a name, ada(…), mix(…) or routed(…) of names, or a module that ' +
+          'exports a policy ' +
           '(default: dense, or lastrec where a --cache-length or --cache-bytes is given)',
       ),
     )

@@ -216,7 +216,9 @@ function checkTokenIds(
       );
   const end = cache.length(row) + tokens.length;
   if (position === 'learned' && end > contextLength)
-    throw new InputError(`the model has learned ${contextLength} positions, and the sequence would reach ${end}`);
+    throw new InputError(
+      `the model has learned ${contextLength} positions, and the sequence would reach ${end}: shorten the prompt`,
+    );
   cache.reserve(Array.from({ length: cache.batch }, (_, r) => (r === row ? tokens.length : 0)));
 }
 

@@ -86,7 +86,8 @@ export class Sequence implements BatchMember {
     this.adapters = request.adapters;
     this.cache = resolveCache(model, request.cache);
     this.#keepsCache = reader.keepsCache || this.cache === request.cache;
-    if (this.cache.batch !== 1) throw new InputError(`a generation has one row, but the cache has ${this.cache.batch}`);
+    if (this.cache.batch !== 1)
+      throw new InputError(`a generation has one row, but the cache has ${this.cache.batch}: make one with batch 1`);
     if ((prompt === undefined) === (messages === undefined))
       throw new InputError('a request needs a prompt, or messages instead');
     const start = prompt !== undefined ? prompt : messagesPrompt(model, messages!, request).tokens;

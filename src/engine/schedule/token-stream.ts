@@ -131,6 +131,9 @@ export class TokenStream {
 
 /** The state of a format. @throws InputError, FormatError */
 function sessionOf(model: TextTokens, format: TextFormat, ends: readonly number[]): FormatSession {
-  if (!model.hasTokenizer) throw new InputError('format needs a tokenizer, and the model has none');
+  if (!model.hasTokenizer)
+    throw new InputError(
+      'format needs a tokenizer, and the model has none: add its tokenizer.json, or leave format out',
+    );
   return formatSession(format, model.tokenizer, ends);
 }

@@ -23,7 +23,10 @@ export class TextStream {
    * @throws InputError for stop strings without a tokenizer, or such as can't be found.
    */
   constructor(tokenizer: Tokenizer | null, stops: readonly string[], keepSpecialTokens: readonly string[] = []) {
-    if (stops.length > 0 && !tokenizer) throw new InputError('stop strings need a tokenizer, and the model has none');
+    if (stops.length > 0 && !tokenizer)
+      throw new InputError(
+        'stop strings need a tokenizer, and the model has none: add its tokenizer.json, or leave stop out',
+      );
     this.#tokenizer = tokenizer;
     this.#stopTokens = new Map(
       stops

@@ -141,7 +141,7 @@ export class Nodes implements NodeSource {
       (form.objects.length > 0 || form.arrays.length > 0 || form.contains.length > 0 || form.required.size > 0)
     )
       throw new FormatError(
-        'format.schema: enum or const with arrays or objects, and other keywords on them, can’t be enforced together',
+        "format.schema: enum or const with arrays or objects can't be enforced together with other keywords on them",
       );
     return terms.texts(wanted.map((value) => JSON.stringify(value)));
   }

@@ -156,7 +156,7 @@ function subsets(nodes: NodeSource, unnamed: Term, patterns: readonly Term[]) {
       return [within, without].filter(({ keys }) => keys.kind !== 'none');
     });
     if (sets.length > 2 ** MAX_PATTERNS)
-      throw new FormatError('format.schema: patternProperties that overlap in too many ways can’t be enforced');
+      throw new FormatError("format.schema: patternProperties that overlap in too many ways can't be enforced");
   }
   return sets;
 }

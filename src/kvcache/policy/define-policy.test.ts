@@ -31,7 +31,7 @@ describe('definePolicy', () => {
         { name: 'mine', score, needs: ['sum'] },
         /the policy mine needs "sum", but there are sums, chunk-sums, last-query, window/,
       ],
-      [{ name: 'mine', score, needs: ['window'] }, /the policy mine needs a window, so it must say promptTail/],
+      [{ name: 'mine', score, needs: ['window'] }, /the policy mine needs "window", so it must also state promptTail/],
     ];
     for (const [definition, message] of refused) {
       expect(() => definePolicy(definition as PolicyDefinition)).toThrow(InputError);

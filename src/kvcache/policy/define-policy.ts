@@ -53,7 +53,7 @@ export function definePolicy<Options extends object = Readonly<Record<string, un
   definition: PolicyDefinition<Options>,
 ): PolicyEntry {
   const { name, summary = 'a policy of your own', options = {}, frame = FRAME, setup } = definition;
-  if (typeof name !== 'string' || name === '') throw new InputError('a policy needs a name');
+  if (typeof name !== 'string' || name === '') throw new InputError("a policy needs a name, such as name: 'mine'");
   for (const field of Object.keys(definition))
     if (!FIELDS.includes(field as keyof PolicyDefinition))
       throw new InputError(
@@ -141,7 +141,9 @@ function checkRules(name: string, rules: PolicyRules): void {
     if (!NEEDS.includes(need))
       throw new InputError(`the policy ${name} needs "${need}", but there are ${NEEDS.join(', ')}`);
   if (needs.includes('window') && promptTail === 0)
-    throw new InputError(`the policy ${name} needs a window, so it must say promptTail, how long it is`);
+    throw new InputError(
+      `the policy ${name} needs "window", so it must also state promptTail, the number of queries in it`,
+    );
   if (sharing !== 'none' && (needs.length > 0 || rules.needsQueries))
     throw new InputError(`the policy ${name} shares slots between layers, so it can't see the attention of each`);
   if (rules.merge && (sharing !== 'none' || rules.perGroup === false || rules.slotStateType !== 'float32'))

@@ -14,7 +14,7 @@ import type { GroupView } from './view.ts';
  */
 export function mixPolicies(entries: readonly PolicyEntry[]): PolicyEntry {
   const name = `mix(${entries.map((entry) => entry.name).join(', ')})`;
-  if (entries.length < 2) throw new InputError(`${name}: to mix takes two policies at least`);
+  if (entries.length < 2) throw new InputError(`${name}: mix takes at least two policies`);
   for (const entry of entries)
     if (!entry.rules || !('ada' in entry.options))
       throw new InputError(`${name}: the policy ${entry.name} has no scores that could be mixed`);

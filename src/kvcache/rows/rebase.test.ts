@@ -178,7 +178,7 @@ describe('rebase', () => {
       const cache = createCache({ ...shape, layers }, { policy: 'lastrec', cacheLength: 8 });
       expect(cache.canRebase).toBe(false);
       expect(() => cache.rebase()).toThrow(InputError);
-      expect(() => cache.rebase()).toThrow(/this model's positions can't be moved/);
+      expect(() => cache.rebase()).toThrow(/this model's keys can't be moved/);
     }
   });
 

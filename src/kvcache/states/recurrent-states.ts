@@ -94,7 +94,7 @@ export class RecurrentStates {
     if (!this.isEmpty && !chunk.states?.times[row].includes(count))
       throw new InputError(
         "the model's recurrent states are known only at the end of the last chunk, so only the whole chunk can be taken back; " +
-          'run the step with eachQuery',
+          'take all of it back, or fork the cache before',
       );
   }
 

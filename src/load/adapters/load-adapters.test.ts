@@ -348,7 +348,9 @@ describe('while the model runs', () => {
   });
 
   it('weights must be numbers', async () => {
-    await expect(load([{ path: lora, weight: Number.NaN }])).rejects.toThrow(/weight of an adapter is NaN/);
+    await expect(load([{ path: lora, weight: Number.NaN }])).rejects.toThrow(
+      /adapters\[0\]: weight must be a finite number, but is NaN/,
+    );
     await expect(load([{ path: lora, weight: Number.NaN, live: true }])).rejects.toThrow(InputError);
   });
 });

@@ -46,7 +46,7 @@ export function heldFormat(format: WeightFormat, target: GraphTarget): WeightFor
   if (held === null) {
     const names = WEIGHT_CHOICES.filter((name) => name === 'auto' || target.held(name as WeightFormat) !== null);
     throw new InputError(
-      `this engine has no products with weights in "${format}"; it has ${names.join(', ')} (the ggml engine has all formats)`,
+      `this engine can't compute with weights in "${format}", only in ${names.join(', ')}; the ggml engine has all formats`,
     );
   }
   return held;

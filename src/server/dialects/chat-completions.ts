@@ -90,7 +90,7 @@ const Body = v.looseObject({
 const REFUSED = {
   ...REFUSED_FIELDS,
   continue_final_message: 'a message is answered, not continued; POST /v1/completions continues a text',
-  chat_template: 'templates are the model’s own; those of requests are not run',
+  chat_template: "only the model's own chat template is used; templates of requests are not run",
   functions: 'this field is gone; use tools',
   function_call: 'this field is gone; use tool_choice',
   audio: 'only text is written',

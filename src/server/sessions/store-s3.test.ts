@@ -70,8 +70,8 @@ describe('a store in S3', () => {
     await expect(wrong.save('a', bytes(1), null)).rejects.toThrow('refused PUT: 403');
     const gone = store({ endpoint: 'http://127.0.0.1:1', credentials: async () => S3_KEYS });
     await expect(gone.load('a')).rejects.toThrow("can't be reached: bad port");
-    expect(() => store({ bucket: 'No/Bucket' })).toThrow('no name of a bucket');
-    expect(() => store({ endpoint: 'ftp://x' })).toThrow('no address');
+    expect(() => store({ bucket: 'No/Bucket' })).toThrow('not the name of a bucket');
+    expect(() => store({ endpoint: 'ftp://x' })).toThrow('not the address of a store');
   });
 });
 

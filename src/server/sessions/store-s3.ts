@@ -108,10 +108,13 @@ async function check(response: Response, method: string, end = true): Promise<vo
 }
 
 function baseOf({ bucket, endpoint }: S3StoreOptions, region: string): string {
-  if (!/^[a-z0-9][a-z0-9.-]{1,62}$/.test(bucket)) throw new InputError(`"${bucket}" is no name of a bucket`);
+  if (!/^[a-z0-9][a-z0-9.-]{1,62}$/.test(bucket))
+    throw new InputError(
+      `"${bucket}" is not the name of a bucket: it has 3 to 63 lower-case letters, digits, dots and hyphens`,
+    );
   if (endpoint === undefined) return `https://${bucket}.s3.${region}.amazonaws.com`;
   if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol))
-    throw new InputError(`"${endpoint}" is no address of a store: it must be one such as https://minio.example:9000`);
+    throw new InputError(`"${endpoint}" is not the address of a store, such as https://minio.example:9000`);
   return `${endpoint.replace(/\/+$/, '')}/${bucket}`;
 }
 
