@@ -132,6 +132,16 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * it keeps the most recent tokens (`lastrec`), as with `cacheBytes`, which become a cacheLength and a buffer.
    * @throws InputError for options that the policy refuses, or `cacheBytes` that no cache keeps within; after
    * {@link dispose}.
+   * @example
+   * ```ts
+   * import { loadModel } from 'keyhold';
+   *
+   * const model = await loadModel();
+   * const cache = model.createCache({ policy: 'h2o', cacheLength: 128, buffer: 'int8' });
+   * await model.generate('And it came to pass', { cache, maxNewTokens: 200 }).text();
+   * console.log(cache.stats(), cache.memory());
+   * await model.dispose();
+   * ```
    */
   createCache(options: Partial<AnyCacheOptions> = {}): KVCache {
     this.#stepper.checkUsable();
@@ -263,6 +273,16 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * Generates text that goes on from a prompt, or that answers messages. Runs at the same time share their steps.
    * @param prompt text, token ids (which are taken as they are), or messages.
    * @throws InputError for options out of range, at once; other errors are thrown by the iteration.
+   * @example
+   * ```ts
+   * import { loadModel } from 'keyhold';
+   *
+   * const model = await loadModel();
+   * const run = model.generate('And it came to pass', { temperature: 0.8, seed: 4, maxNewTokens: 20 });
+   * for await (const { text } of run) process.stdout.write(text);
+   * console.log((await run.result()).finishReason);
+   * await model.dispose();
+   * ```
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
     return new Generation(this.#scheduler, this, requestOf(prompt, options));

@@ -60,6 +60,17 @@ const WINDOW_LENGTH = 1024;
  * chunk by chunk through the cache, and every next token counts. Each window begins with the tokenizer's special token,
  * if it has one.
  * @throws InputError for a text too short for one window of two tokens.
+ * @example
+ * ```ts
+ * import { loadModel } from 'keyhold';
+ * import { perplexity } from 'keyhold/eval';
+ *
+ * const model = await loadModel();
+ * const text = 'And God said, Let there be light: and there was light. '.repeat(20);
+ * const cache = { policy: 'h2o', cacheLength: 64 };
+ * console.log((await perplexity(model, text, { cache, windowLength: 128, windows: 1 })).perplexity);
+ * await model.dispose();
+ * ```
  */
 export async function perplexity(
   model: LanguageModel,

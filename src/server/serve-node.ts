@@ -37,6 +37,28 @@ export interface RunningServer {
  * Starts an HTTP server with the protocols of OpenAI and Anthropic. The models stay the caller's: dispose of them
  * afterwards.
  * @throws InputError for an address that other machines reach, without keys, and for one that can't be listened on.
+ * @example
+ * ```ts
+ * import { loadModelInWorker } from 'keyhold';
+ * import { ServedModel, serve } from 'keyhold/server';
+ *
+ * const model = await loadModelInWorker();
+ * const served = new ServedModel(model, {
+ *   id: 'tiny',
+ *   cacheClasses: [{ name: 'default', options: { policy: 'lastrec', cacheLength: 256 } }],
+ *   rows: 8,
+ *   queue: 64,
+ *   queueMs: 60_000,
+ *   maxTokens: 1024,
+ *   sessions: 16,
+ *   store: null,
+ *   onLoss: (name, error) => console.error(name, error),
+ * });
+ * const server = await serve({ models: [served], port: 0 });
+ * console.log(server.url);
+ * await server.close();
+ * await model.dispose();
+ * ```
  */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
   const { host = '127.0.0.1', port = 8080, apiKeys = [], withoutKeys = false } = options;

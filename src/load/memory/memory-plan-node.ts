@@ -40,6 +40,16 @@ export interface MemoryPlanOptions extends CommonOptions {
  * (`npm run bench:memory`), and are of Linux on x86-64.
  * @throws InputError for a contextLength or chunkLength that is not a whole number from 1 on, or cache options that the
  * policy refuses; EngineError where ggml is not installed: plan for `engine: 'onnx'` then.
+ * @example
+ * ```ts
+ * import { openCheckpoint, planMemory, planModel } from 'keyhold/checkpoint';
+ *
+ * const checkpoint = await openCheckpoint('keyhold/tiny');
+ * const { config } = planModel(checkpoint);
+ * const { total } = planMemory(config, { contextLength: 100_000, cache: { policy: 'lastrec', cacheLength: 512 } });
+ * console.log(total.int8); // bytes
+ * await checkpoint.close();
+ * ```
  */
 export function planMemory(config: Config, options: MemoryPlanOptions = {}): MemoryPlan {
   const { engine = defaultEngine(), checkpoint, ...common } = options;

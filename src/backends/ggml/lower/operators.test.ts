@@ -524,14 +524,19 @@ describe('attention', () => {
         const m = attention.queryMoments(g, x.q, x.w, G);
         return {
           to: attention.attendTo(g, { q: x.q, k: x.k, v: x.v }, x.mask, { scale: 0.4, softcap: null }),
-          within: attention.attendWithin(g, { q: x.q, k: x.k2, v: x.v2 }, { mask: x.padding, order: x.order }, {
-            scale: 0.4,
-            softcap: null,
-            window: 2,
-            chunk: null,
-            alibi: null,
-            causal: false,
-          }),
+          within: attention.attendWithin(
+            g,
+            { q: x.q, k: x.k2, v: x.v2 },
+            { mask: x.padding, order: x.order },
+            {
+              scale: 0.4,
+              softcap: null,
+              window: 2,
+              chunk: null,
+              alibi: null,
+              causal: false,
+            },
+          ),
           sum: m.sum,
           outer: m.outer,
         };
