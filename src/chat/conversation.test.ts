@@ -301,7 +301,9 @@ describe('a saved conversation', () => {
 
   it('is told from other files, and from those of other models', async () => {
     const path = join(folder, 'other.json');
-    await expect(loadConversation(tiny, path, OPTIONS)).rejects.toThrow(new SnapshotError(`${path}: does not exist`));
+    await expect(loadConversation(tiny, path, OPTIONS)).rejects.toThrow(
+      new SnapshotError(`${path}: does not exist; name the file of a saved conversation`),
+    );
     await writeFile(path, '{"messages": []}');
     await expect(loadConversation(tiny, path, OPTIONS)).rejects.toThrow(
       /other\.json: this is not a saved conversation/,
