@@ -89,7 +89,9 @@ describe('keyhold chat', () => {
     const flag = await chat(['Why?'], '-q', '-t', '0', '--load', file);
     expect(flag.stdout).toBe(loaded.stdout);
     const none = await chat(['/load', `/load ${join(folder, 'none')}`, '/save'], '-q');
-    expect(none.stderr).toMatch(/\/load needs the name of a file\nerror: .*none: does not exist; name the file of a saved conversation\n\/save needs/);
+    expect(none.stderr).toMatch(
+      /\/load needs the name of a file\nerror: .*none: does not exist; name the file of a saved conversation\n\/save needs/,
+    );
     expect(none.code).toBe(0);
     // Said before a model is opened: there is none of this name.
     const early = await chat([], '-m', join(folder, 'no-model'), '--load', join(folder, 'none'));
