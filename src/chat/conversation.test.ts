@@ -313,6 +313,6 @@ describe('a saved conversation', () => {
     await saveConversation(tiny, conversation, path);
     await using small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir, generationConfig: false });
     await expect(loadConversation(small, path, OPTIONS)).rejects.toThrow(/saved by another model/);
-    await expect(saveConversation(tiny, conversation, join(folder, 'saved.json', 'x'))).rejects.toThrow(SnapshotError);
+    await expect(saveConversation(tiny, conversation, join(path, 'x'))).rejects.toThrow(SnapshotError);
   });
 });
