@@ -2,6 +2,7 @@
 /**
  * @file A loaded model in this thread.
  */
+
 import type { AdapterChoice, AdapterOptions } from '../adapters/choice.ts';
 import type { AdapterRegistry } from '../adapters/registry.ts';
 import type { Config } from '../config/config.ts';
@@ -13,6 +14,7 @@ import type { StepAdapters, StepOptions, StepResult } from '../step/step-types.t
 import type { Stepper } from '../step/stepper.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
+import { INSPECT, inspected } from '../util/inspected.ts';
 import { checkOptionsObject } from '../util/option-names.ts';
 import { refuseRetired } from '../util/retired.ts';
 import { Serial } from '../util/serial.ts';
@@ -347,6 +349,12 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   /** @deprecated {@link dispose} */
   release(): never {
     return refuseRetired('release()', 'dispose()');
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    const { name, config, weights } = this;
+    return inspected('LanguageModel', { name, family: config.name, weights, contextLength: config.contextLength });
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -185,7 +185,12 @@ describe('the message', () => {
     [
       'an unknown model_type',
       { model_type: 'nonesuch' },
-      /model_type is "nonesuch", which is not a known family; known are llama, /,
+      /model_type is "nonesuch", which is not a known family; docs\/families\.md .* lists all/,
+    ],
+    [
+      'a model_type that is nearly one',
+      { model_type: 'lama' },
+      /model_type is "lama", which is not a known family; the nearest are llama(, [\w-]+){0,2}; docs/,
     ],
     ['an inherited model_type', { model_type: '__proto__' }, /model_type is "__proto__", which is not a known family/],
     [

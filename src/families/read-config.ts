@@ -3,10 +3,13 @@
  */
 import { ConfigReader, checkIsObject } from '../config/reader.ts';
 import { show } from '../util/json/show.ts';
+import { closestNames } from '../util/option-names.ts';
 import { configOf } from './layers.ts';
 import { type ReadConfig, type ReadFamilyConfig, readAs } from './read-as.ts';
 import { FAMILIES } from './table.ts';
 import { unwrap, WRAPPER_TYPES } from './wrappers.ts';
+
+const ALL_FAMILIES = 'docs/families.md of the package lists all that are';
 
 /**
  * Reads config.json.
@@ -33,7 +36,9 @@ export function readFamilyConfig(
   const known = FAMILIES.find((f) => f.modelTypes.includes(modelType));
   if (!known) {
     const types = [...new Set([...FAMILIES.flatMap((f) => f.modelTypes), ...WRAPPER_TYPES])];
-    return r.fail('model_type', `is ${show(modelType)}, which is not a known family; known are ${types.join(', ')}`);
+    const near = closestNames(modelType, types, 3);
+    const hint = near.length > 0 ? `; the nearest are ${near.join(', ')}` : '';
+    return r.fail('model_type', `is ${show(modelType)}, which is not a known family${hint}; ${ALL_FAMILIES}`);
   }
   const { moves, ignore = [] } = unwrapped.own;
   const family = { ...known, moves, ignore: [...(known.ignore ?? []), ...ignore] };

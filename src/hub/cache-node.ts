@@ -5,12 +5,12 @@
  * holds the commit that a branch or tag was last seen at.
  */
 import { constants } from 'node:fs';
-import { copyFile, link, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { copyFile, link, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { ggufFiles } from '../checkpoint/gguf/shards.ts';
 import { parseShardIndex, SHARD_INDEX_FILE } from '../checkpoint/shard-index.ts';
 import { HubError } from '../util/errors.ts';
-import { unfinishedName, writeWhole } from '../util/files/files-node.ts';
+import { makeFolder, unfinishedName, writeWhole } from '../util/files/files-node.ts';
 
 /** The folders of one repository in the cache. */
 export interface RepoCache {
@@ -63,7 +63,7 @@ export async function linkIntoSnapshot(
   pointer: string,
   linkers: readonly Linker[] = [symlink, hardLink, copy],
 ): Promise<void> {
-  await mkdir(dirname(pointer), { recursive: true });
+  await makeFolder(dirname(pointer));
   const temporary = unfinishedName(pointer);
   let lastError: unknown;
   for (const linker of linkers) {

@@ -1,11 +1,11 @@
 /**
  * @file The download of a model from the Hugging Face hub into the cache that Python's libraries use too.
  */
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HubError } from '../util/errors.ts';
 import { takeFileLock } from '../util/files/file-lock-node.ts';
-import { freeBytes } from '../util/files/files-node.ts';
+import { freeBytes, makeFolder } from '../util/files/files-node.ts';
 import { pathFlaw } from '../util/files/relative-path.ts';
 import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
 import {
@@ -280,7 +280,7 @@ async function checkSpace(cache: RepoCache, files: readonly HubFile[], id: strin
     const blob = join(cache.blobs, etag);
     if ((await fileSize(blob)) !== size) needed += size - Math.min(size, (await fileSize(incompletePath(blob))) ?? 0);
   }
-  await mkdir(cache.blobs, { recursive: true });
+  await makeFolder(cache.blobs);
   const free = await freeBytes(cache.blobs);
   if (needed > free) {
     const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;

@@ -3,10 +3,10 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { HubError, KeyholdError } from '../util/errors.ts';
-import { writeAt } from '../util/files/files-node.ts';
+import { makeFolder, writeAt } from '../util/files/files-node.ts';
 import { fileSize } from './cache-node.ts';
 import type { HubFile } from './files.ts';
 import type { HubHttp } from './http.ts';
@@ -35,7 +35,7 @@ export interface BlobTransfer extends Transfer {
 export async function transferBlob(http: HubHttp, transfer: BlobTransfer): Promise<void> {
   const partial = incompletePath(transfer.blob);
   try {
-    await mkdir(dirname(partial), { recursive: true });
+    await makeFolder(dirname(partial));
     const handle = await open(partial, constants.O_RDWR | constants.O_CREAT);
     let good: boolean;
     try {
@@ -127,6 +127,7 @@ export function diskError(error: unknown, path: string): unknown {
     EPERM: 'no permission to write there; choose another cache folder (HF_HUB_CACHE)',
     EROFS: 'the disk is read-only; choose another cache folder (HF_HUB_CACHE)',
     ENOTDIR: 'a part of the path is a file, not a folder; choose another cache folder (HF_HUB_CACHE)',
+    ENOENT: 'there can be no folder there; choose another cache folder (HF_HUB_CACHE)',
     EEXIST: 'a file is in the way; choose another cache folder (HF_HUB_CACHE)',
   };
   const reason = reasons[String(error.code)];

@@ -1,6 +1,7 @@
 /**
  * @file What a cache tells: lengths, tokens, positions, scores, memory. Nothing here changes it.
  */
+import { INSPECT, inspected } from '../util/inspected.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import type { BufferChoice } from './buffers.ts';
 import {
@@ -154,5 +155,11 @@ export abstract class CacheReader {
 
   stats(): CacheStats {
     return statsOf(this);
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    const { policy, cacheLength, seen, held } = this.stats();
+    return inspected('KVCache', { policy, cacheLength, buffer: this.buffer, seen, held });
   }
 }

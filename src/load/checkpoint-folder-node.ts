@@ -2,12 +2,12 @@
  * @file Writes a model as a folder that Hugging Face's libraries load: safetensors, config.json, and the files beside
  * them.
  */
-import { copyFile, mkdir, readdir, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import { type TensorToWrite, tensorBytes, writeSafetensors } from '../checkpoint/write-safetensors-node.ts';
 import { InputError, KeyholdError, WeightsError } from '../util/errors.ts';
-import { freeBytes, syncFolder, unfinishedName } from '../util/files/files-node.ts';
+import { freeBytes, makeFolder, syncFolder, unfinishedName } from '../util/files/files-node.ts';
 
 export const MAX_SHARD_BYTES = 5e9;
 /** Files that belong to the model besides its weights and its config.json. */
@@ -70,7 +70,7 @@ async function atomically(
 ): Promise<void> {
   const unfinished = unfinishedName(folder);
   try {
-    await mkdir(unfinished, { recursive: true });
+    await makeFolder(unfinished);
     const free = await freeBytes(unfinished);
     if (free < size)
       throw new WeightsError(

@@ -1,7 +1,9 @@
 /**
  * @file Text to token ids and back, by a checkpoint's tokenizer.json.
  */
+
 import { InputError, TokenizerError } from '../util/errors.ts';
+import { INSPECT, inspected } from '../util/inspected.ts';
 import { isObject } from '../util/json/is-object.ts';
 import { isList, shown } from '../util/option-names.ts';
 import { RegexError } from '../util/regex/regex.ts';
@@ -196,6 +198,11 @@ export class Tokenizer {
   /** The token as it is written in the vocabulary. */
   idToToken(id: number): string | undefined {
     return this.#tokenOf(id);
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    return inspected('Tokenizer', { vocabSize: this.vocabSize });
   }
 }
 

@@ -72,16 +72,19 @@ function hintOf(name: string, known: object, renamed: Readonly<Record<string, st
 }
 
 /** The name that differs least; undefined where all differ by more than a third of their letters. */
-export function closestName(name: string, names: readonly string[]): string | undefined {
-  let best: string | undefined;
-  let least = Number.POSITIVE_INFINITY;
-  for (const candidate of names) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
-    if (distance < least) [best, least] = [candidate, distance];
-  }
-  return best !== undefined && least <= Math.max(1, Math.ceil(Math.max(best.length, name.length) / 3))
-    ? best
-    : undefined;
+export const closestName = (name: string, names: readonly string[]): string | undefined =>
+  closestNames(name, names, 1)[0];
+
+/** The names that differ least, the nearest first, without those that differ by more than a third of their letters. */
+export function closestNames(name: string, names: readonly string[], most: number): string[] {
+  return names
+    .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .filter(
+      ({ candidate, distance }) => distance <= Math.max(1, Math.ceil(Math.max(candidate.length, name.length) / 3)),
+    )
+    .sort((a, b) => a.distance - b.distance)
+    .slice(0, most)
+    .map(({ candidate }) => candidate);
 }
 
 /** Letters to insert, remove or replace, and neighbours to swap (optimal string alignment). */

@@ -2,6 +2,7 @@
 /**
  * @file A model in a thread of its own, as the program holds it. It runs in Node and in browsers.
  */
+
 import type { Config } from '../config/config.ts';
 import type { Source } from '../engine/batch/request-queue.ts';
 import type { CalibrateOptions } from '../engine/calibration/calibrate.ts';
@@ -14,6 +15,7 @@ import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
 import { disposedError } from '../util/disposed.ts';
 import { InputError } from '../util/errors.ts';
+import { INSPECT, inspected } from '../util/inspected.ts';
 import { refuseRetired } from '../util/retired.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { moduleUrls, type PlainContext, plain } from './plain.ts';
@@ -162,6 +164,12 @@ export class WorkerModel implements TextModel<WorkerCache> {
   /** @deprecated {@link dispose} */
   release(): never {
     return refuseRetired('release()', 'dispose()');
+  }
+
+  /** @internal */
+  [INSPECT](): string {
+    const { name, config, weights } = this;
+    return inspected('WorkerModel', { name, family: config.name, weights, contextLength: config.contextLength });
   }
 
   [Symbol.asyncDispose](): Promise<void> {

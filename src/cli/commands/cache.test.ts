@@ -88,4 +88,18 @@ describe('keyhold doctor', () => {
     expect(stdout).toMatch(/^HTTPS_PROXY +http:\/\/…@proxy:1$/m);
     for (const secret of ['hf_secret', 'word']) expect(stdout + JSON.stringify(facts)).not.toContain(secret);
   });
+
+  it('tells the rest where there is no home folder', async () => {
+    vi.stubEnv('HOME', '');
+    const none = { HF_HOME: '', HF_HUB_CACHE: '', XDG_CACHE_HOME: '', KEYHOLD_CACHE: '' };
+    const { code, stdout } = await keyhold(['doctor'], { env: none });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^engine ggml +works/m);
+    expect(stdout).toMatch(
+      /^caches +not available: there is no home folder .* set HOME, or KEYHOLD_CACHE and HF_HOME/m,
+    );
+    const facts = JSON.parse((await keyhold(['doctor', '--json'], { env: none })).stdout);
+    expect(facts.caches.problem).toMatch(/no home folder/);
+    vi.unstubAllEnvs();
+  });
 });

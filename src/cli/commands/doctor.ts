@@ -4,6 +4,7 @@
 import { createRequire } from 'node:module';
 import { cpus, totalmem } from 'node:os';
 import type { Command } from 'commander';
+import { KeyholdError } from '../../util/errors.ts';
 import { usableCores, usableMemory } from '../../util/machine-node.ts';
 import { oneLine } from '../failure.ts';
 import { addExamples } from '../help.ts';
@@ -62,7 +63,7 @@ const VARIABLES = [
 ];
 
 async function doctor(json: boolean, version: string, io: CliIo): Promise<void> {
-  const { hubFolder, weightsFolder, entries } = await listCaches(io);
+  const { hubFolder, weightsFolder, entries, problem } = await cachesOf(io);
   const sizeOf = (kind: string) => entries.filter((e) => e.kind === kind).reduce((sum, e) => sum + e.bytes, 0);
   const env = { ...process.env, ...io.env };
   const facts = {
@@ -76,6 +77,7 @@ async function doctor(json: boolean, version: string, io: CliIo): Promise<void> 
     caches: {
       downloads: { folder: hubFolder, bytes: sizeOf('download') },
       weights: { folder: weightsFolder, bytes: sizeOf('weights') },
+      ...(problem === null ? {} : { problem }),
     },
     environment: Object.fromEntries([
       ...VARIABLES.flatMap((name) => (env[name] ? [[name, withoutPassword(env[name])]] : [])),
@@ -101,11 +103,25 @@ async function doctor(json: boolean, version: string, io: CliIo): Promise<void> 
       ),
       ...deviceProblems.map((problem) => row('no device', oneLine(problem))),
     ]),
-    row('downloads', `${bytes(facts.caches.downloads.bytes)} in ${hubFolder}`),
-    row('prepared weights', `${bytes(facts.caches.weights.bytes)} in ${weightsFolder}`),
+    ...(problem === null
+      ? [
+          row('downloads', `${bytes(facts.caches.downloads.bytes)} in ${hubFolder}`),
+          row('prepared weights', `${bytes(facts.caches.weights.bytes)} in ${weightsFolder}`),
+        ]
+      : [row('caches', `${yellow('not available')}: ${oneLine(problem)}`)]),
     ...Object.entries(facts.environment).map(([name, value]) => row(name, value)),
   ];
   await write(io, `${lines.join('\n')}\n`);
+}
+
+/** The caches, or why there are none: a report of that is what the command is for. */
+async function cachesOf(io: CliIo) {
+  try {
+    return { ...(await listCaches(io)), problem: null };
+  } catch (error) {
+    if (!(error instanceof KeyholdError)) throw error;
+    return { hubFolder: null, weightsFolder: null, entries: [], problem: error.message };
+  }
 }
 
 async function ggmlState(): Promise<EngineState> {

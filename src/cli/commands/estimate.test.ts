@@ -32,6 +32,13 @@ describe('keyhold estimate', () => {
     expect(plan.total.int4).toBeLessThan(plan.total.float32);
   });
 
+  it("says that a context is longer than the model's own, unless the cache evicts tokens", async () => {
+    const told = /more than the model's own context of 4,096 tokens\. .*--cache-length/;
+    expect((await keyhold(['estimate', '--context', '5000'])).stdout).toMatch(told);
+    for (const flags of [['--context', '4096'], ['--context', '5000', '-c', '512'], []])
+      expect((await keyhold(['estimate', ...flags])).stdout).not.toMatch(told);
+  });
+
   it('is part of inspect', async () => {
     const last = (text: string) =>
       text

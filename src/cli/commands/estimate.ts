@@ -71,7 +71,7 @@ async function estimate(flags: EstimateFlags, io: CliIo): Promise<void> {
   const load = { hub: hubOptions(flags, new Progress(io)), signal: io.signal };
   const { config, plan } = await inspectModel(model, load, memory);
   if (flags.json) return write(io, `${JSON.stringify({ model, ...plan })}\n`);
-  const { bold, dim } = styleOf(io.stdout, io.env);
+  const { bold, dim, yellow } = styleOf(io.stdout, io.env);
   const title = `${bold(model)}  ${config.name}, ${parameters(plan.parameters)} parameters in ${plan.format}`;
   const lines = [
     title,
@@ -79,5 +79,13 @@ async function estimate(flags: EstimateFlags, io: CliIo): Promise<void> {
     bold(`Memory at most, for ${counted(plan.contextLength, 'token')}`),
     ...peakLines(plan, dim),
   ];
+  if (Math.min(plan.contextLength, plan.cacheLength) > config.contextLength)
+    lines.push(
+      '',
+      yellow(
+        `That is more than the model's own context of ${counted(config.contextLength, 'token')}. ` +
+          'Longer texts need a cache that evicts tokens: --cache-length below it.',
+      ),
+    );
   await write(io, `${lines.join('\n')}\n`);
 }

@@ -1,7 +1,7 @@
 /**
  * @file Writes a model as a GGUF file.
  */
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { openAdapterFolder } from '../../adapters/read/open-node.ts';
 import { tensorType } from '../../checkpoint/gguf/blocks/block-formats.ts';
@@ -10,7 +10,7 @@ import { encodeValues, WRITTEN_FORMATS, type WrittenFormat } from '../../checkpo
 import { vocabularyEntries } from '../../checkpoint/gguf/write/vocabulary-entries.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
 import { InputError, KeyholdError, WeightsError } from '../../util/errors.ts';
-import { freeBytes, syncFolder, unfinishedName } from '../../util/files/files-node.ts';
+import { freeBytes, makeFolder, syncFolder, unfinishedName } from '../../util/files/files-node.ts';
 import { PIECE_VALUES } from '../../util/numbers.ts';
 import { adaptPlan } from '../adapters/load-adapters.ts';
 import type { MergeSource } from '../adapters/merge-node.ts';
@@ -125,7 +125,7 @@ async function writeFile(
   const unfinished = unfinishedName(path);
   let done = 0;
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     const free = await freeBytes(dirname(path));
     if (free < total)
       throw new WeightsError(

@@ -1,9 +1,9 @@
 /**
  * @file Sessions' caches in a folder, a file each. Several servers may share it.
  */
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeWhole } from '../../util/files/files-node.ts';
+import { makeFolder, writeWhole } from '../../util/files/files-node.ts';
 import type { SessionStore } from './sessions.ts';
 
 const END = '.khc';
@@ -23,7 +23,7 @@ export function folderStore(folder: string, mostBytes = DEFAULT_BYTES): SessionS
   return {
     version,
     async save(name, bytes) {
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await makeFolder(folder, 0o700);
       await writeWhole(pathOf(name), bytes);
       await limit(folder, mostBytes, `${name}${END}`);
       return version(name);

@@ -5,10 +5,10 @@
  * however long it stands still (Ctrl-Z, a debugger, a closed laptop). Of a holder on another machine only the age of
  * the file is known.
  */
-import { lstat, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
+import { lstat, open, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hostId, processRuns, processStart, randomName } from './files-node.ts';
+import { hostId, makeFolder, processRuns, processStart, randomName } from './files-node.ts';
 
 /** A lock that is held. */
 export interface FileLock {
@@ -26,7 +26,7 @@ const POLL_MS = 200;
  * lock can't be read or is no regular file.
  */
 export async function takeFileLock(path: string, signal?: AbortSignal): Promise<FileLock> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   const content = [process.pid, hostId(), await processStart(process.pid), randomName()].join(' ');
   for (;;) {
     signal?.throwIfAborted();

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:f
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { unfinishedName, writeWhole } from './files-node.ts';
+import { makeFolder, unfinishedName, writeWhole } from './files-node.ts';
 
 let folder: string;
 let path: string;
@@ -68,5 +68,22 @@ describe('writeWhole', () => {
     await writeFile(join(path, 'in the way'), '');
     await expect(writeWhole(path, 'new')).rejects.toThrow();
     expect(await names()).toEqual(['a+b.cache']);
+  });
+});
+
+describe('makeFolder', () => {
+  it('makes folders that are missing, and leaves those that are there', async () => {
+    const deep = join(folder, 'a/b/c');
+    await Promise.all([makeFolder(deep), makeFolder(deep), makeFolder(join(folder, 'a/d'))]);
+    await makeFolder(deep);
+    expect((await readdir(join(folder, 'a'))).sort()).toEqual(['b', 'd']);
+    expect(await readdir(deep)).toEqual([]);
+    await writeFile(join(folder, 'file'), '');
+    await expect(makeFolder(join(folder, 'file'))).rejects.toMatchObject({ code: 'EEXIST' });
+    await expect(makeFolder(join(folder, 'file/below'))).rejects.toMatchObject({ code: 'ENOTDIR' });
+  });
+
+  it.runIf(process.platform === 'linux')('is refused where there can be none', async () => {
+    await expect(makeFolder('/proc/keyhold/a')).rejects.toMatchObject({ code: 'ENOENT', path: '/proc/keyhold' });
   });
 });

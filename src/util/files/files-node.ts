@@ -11,13 +11,43 @@ import { sha256 } from '../sha256.ts';
 const STALE_MS = 60 * 60 * 1000;
 
 /**
+ * Makes a folder, and those above it that are missing. `mkdir` with `recursive` never returns where a folder that is
+ * there refuses a new one by ENOENT, as /proc does (Node 20.20).
+ * @param mode of the folders that are made.
+ * @throws what the file system refuses.
+ */
+export async function makeFolder(path: string, mode = 0o777): Promise<void> {
+  const make = async (): Promise<boolean> => {
+    try {
+      await mkdir(path, mode);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      // A folder that is there says EEXIST, on some systems and disks another code.
+      if (
+        await stat(path).then(
+          (found) => found.isDirectory(),
+          () => false,
+        )
+      )
+        return true;
+      throw error;
+    }
+  };
+  if (await make()) return;
+  if (dirname(path) !== path) await makeFolder(dirname(path), mode);
+  // Once more: now the folder above is there, and what is said is why there is none in it.
+  if (!(await make())) await mkdir(path, mode);
+}
+
+/**
  * Writes a file under a temporary name and renames it when it is complete: a crash leaves the old file or the new one.
  * Removes what killed writers left beside it.
  */
 export async function writeWhole(path: string, content: Uint8Array | string): Promise<void> {
   const unfinished = unfinishedName(path);
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     await clearLeftOvers(path);
     await writeSynced(unfinished, content);
     await rename(unfinished, path);

@@ -5,11 +5,11 @@
  * its own and renames it when it is complete. The manifest holds a hash of samples of every tensor, which is checked at
  * every open. Leftovers of writers that died are removed by the next one.
  */
-import { type FileHandle, mkdir, open, readFile, rename, rm, utimes } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KeyholdError, WeightsError } from '../../util/errors.ts';
 import { type FileLock, takeFileLock } from '../../util/files/file-lock-node.ts';
-import { clearLeftOvers, freeBytes, unfinishedName, writeSynced } from '../../util/files/files-node.ts';
+import { clearLeftOvers, freeBytes, makeFolder, unfinishedName, writeSynced } from '../../util/files/files-node.ts';
 import { cacheFolder } from '../../util/files/home-node.ts';
 import type { WeightCodec } from '../codec.ts';
 import type { ParamSpec, PreparedWeights, RowSource, WeightFormat } from '../types.ts';
@@ -127,7 +127,7 @@ async function write<S extends ParamSpec>(options: StoreOptions<S>, entry: Entry
   const unfinished = unfinishedName(folder);
   try {
     await clearLeftOvers(folder);
-    await mkdir(unfinished, { recursive: true });
+    await makeFolder(unfinished);
     await checkSpace(dirname(unfinished), layout.size);
     const file = await open(join(unfinished, WEIGHTS_FILE), 'w+');
     try {
@@ -181,7 +181,9 @@ function readable(cause: unknown, folder: string, size: number, signal: AbortSig
       ? `the disk is full (${megabytes(size)} are needed)`
       : code === 'EACCES' || code === 'EPERM' || code === 'EROFS'
         ? 'the folder can not be written'
-        : (cause as Error).message;
+        : code === 'ENOENT'
+          ? 'the folder can not be made'
+          : (cause as Error).message;
   return new WeightsError(
     `${dirname(folder)}: prepared weights can't be stored: ${why}; ` +
       'name another folder (option cacheDir, environment variable KEYHOLD_CACHE)',
