@@ -38,6 +38,7 @@ export function shown(value: unknown): string {
  * @param what the options belong to, for the message, such as `loadModel`.
  * @param known all names that there are, and what their values must be.
  * @param renamed names of before or of other libraries, and what they are called here.
+ * @param word what the message calls them.
  * @throws InputError for a name that is not known, whatever its value, and for a value of another type; undefined
  * counts as not given.
  */
@@ -46,12 +47,13 @@ export function checkOptionNames(
   options: object,
   known: Readonly<Record<string, OptionKind>>,
   renamed: Readonly<Record<string, string>> = {},
+  word = 'option',
 ): void {
   checkOptionsObject(what, options);
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
     if (!Object.hasOwn(known, name))
-      throw new InputError(`${what} has no option ${name}${hintOf(name, known, renamed)}`);
+      throw new InputError(`${what} has no ${word} ${name}${hintOf(name, known, renamed)}`);
     const kind = known[name];
     if (kind === true) continue;
     const [told, fits] = KINDS[kind];

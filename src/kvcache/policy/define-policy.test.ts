@@ -25,8 +25,11 @@ describe('definePolicy', () => {
       [{ name: '', score }, /a policy needs a name/],
       [{ name: 3, score }, /a policy needs a name/],
       [{ name: 'mine' }, /the policy mine needs a function score, or keep/],
-      [{ name: 'mine', score: 4 }, /the policy mine: score must be a function/],
-      [{ name: 'mine', score, keep: [] }, /the policy mine: keep must be a function/],
+      [{ name: 'mine', score: 4 }, /score of the policy mine must be a function, but is 4/],
+      [{ name: 'mine', score, keep: [] }, /keep of the policy mine must be a function, but is an array/],
+      [{ name: 'mine', score, slotStates: 2 }, /the policy mine has no field slotStates; did you mean slotState\?/],
+      [{ name: 'mine', score, perGroup: 'no' }, /perGroup of the policy mine must be true or false, but is "no"/],
+      [{ name: 'mine', score, frame: ['sink'] }, /the policy mine takes "sink" of the frame, but there are sinks, /],
       [
         { name: 'mine', score, needs: ['sum'] },
         /the policy mine needs "sum", but there are sums, chunk-sums, last-query, window/,
@@ -37,6 +40,52 @@ describe('definePolicy', () => {
       expect(() => definePolicy(definition as PolicyDefinition)).toThrow(InputError);
       expect(() => definePolicy(definition as PolicyDefinition)).toThrow(message);
     }
+  });
+
+  it('refuses what setup returns if it can not be meant', () => {
+    const score = () => undefined;
+    const refused: [unknown, RegExp][] = [
+      [
+        { score, slotStates: 2 },
+        /what setup of the policy mine returns has no field slotStates; did you mean slotState/,
+      ],
+      [{ score, name: 'mine' }, /what setup of the policy mine returns has no field name; there are/],
+      [{ keep: 3 }, /keep of what setup of the policy mine returns must be a function, but is 3/],
+      [undefined, /the policy mine needs a function score, or keep/],
+      [{}, /the policy mine needs a function score, or keep/],
+    ];
+    for (const [made, message] of refused) {
+      expect(() => open({ name: 'mine', setup: () => made as object })).toThrow(InputError);
+      expect(() => open({ name: 'mine', setup: () => made as object })).toThrow(message);
+    }
+  });
+
+  it('gets groups and layers that refuse fields which they do not have', () => {
+    type Loose = Record<string, never>;
+    const refused: [PolicyDefinition['score'], RegExp][] = [
+      // These returned undefined, and the newest tokens stayed.
+      [(group) => (group as never as Loose)['valeus'], /there is no field valeus; did you mean values\?/],
+      [(group) => (group as never as Loose)['scorse'], /there is no field scorse; did you mean scores\?/],
+      [(_, layer) => ((layer as never as Loose)['phaze'] === 'prompt' ? [] : undefined), /field phaze; .* phase\?/],
+      [(group) => void Object.assign(group, { socres: [1, 2] }), /there is no field socres; did you mean scores\?/],
+      [(group) => (group as never as Loose)['somethingElse'], /there is no field somethingElse$/],
+    ];
+    for (const [score, message] of refused) {
+      const cache = open({ name: 'mine', score });
+      expect(() => feed(cache, 3)).toThrow(PolicyError);
+      expect(() => feed(cache, 3)).toThrow(/the cache policy mine failed in score \(layer 0, row 0\)/);
+      expect(() => feed(cache, 3)).toThrow(new RegExp(message.source.replace(/\$$/, ' ')));
+    }
+    let text = '';
+    const cache = open({
+      name: 'mine',
+      score(group) {
+        text = `${group} ${JSON.stringify({ ...group, scores: 'scores' in group, score: 'score' in group })}`;
+        return undefined;
+      },
+    });
+    feed(cache, 3);
+    expect(text).toMatch(/^\[object Object\] .*"scores":true,"score":false/);
   });
 
   it('is not asked about a token alone that its scores take nothing from', () => {

@@ -2,7 +2,7 @@
  * @file Policies as plain objects: the built-in ones, and a user's own.
  */
 import { InputError } from '../../util/errors.ts';
-import { closestName } from '../../util/option-names.ts';
+import { checkOptionNames, type OptionNames } from '../../util/option-names.ts';
 import { FRAME_OPTIONS, type FrameOptions, framePolicy } from './frame.ts';
 import { type Need, REDUCTIONS } from './needs.ts';
 import type { PolicyEntry, PolicyRules, PolicySetup } from './policy.ts';
@@ -54,19 +54,17 @@ export function definePolicy<Options extends object = Readonly<Record<string, un
 ): PolicyEntry {
   const { name, summary = 'a policy of your own', options = {}, frame = FRAME, setup } = definition;
   if (typeof name !== 'string' || name === '') throw new InputError("a policy needs a name, such as name: 'mine'");
-  for (const field of Object.keys(definition))
-    if (!FIELDS.includes(field as keyof PolicyDefinition))
-      throw new InputError(
-        `the policy ${name} has a field ${field}, which no policy has; did you mean ${closestName(field, FIELDS) ?? 'score'}?`,
-      );
-  for (const field of FUNCTIONS)
-    if (definition[field] !== undefined && typeof definition[field] !== 'function')
-      throw new InputError(`the policy ${name}: ${field} must be a function`);
+  checkOptionNames(`the policy ${name}`, definition, DEFINITION, {}, 'field');
+  for (const option of frame)
+    if (!FRAME.includes(option))
+      throw new InputError(`the policy ${name} takes "${option}" of the frame, but there are ${FRAME.join(', ')}`);
   if (!setup) checkRules(name, definition);
   const taken = Object.fromEntries(frame.map((option) => [option, FRAME_OPTIONS[option]]));
   const rules = (given: PolicySetup): PolicyRules => {
     if (!setup) return definition;
-    const own = { ...definition, ...setup(given as PolicySetup<Options & FrameOptions>) };
+    const made = setup(given as PolicySetup<Options & FrameOptions>) ?? {};
+    checkOptionNames(`what setup of the policy ${name} returns`, made, RULES, {}, 'field');
+    const own = { ...definition, ...made };
     checkRules(name, own);
     return own;
   };
@@ -86,49 +84,51 @@ export function isPolicyEntry(value: unknown): value is PolicyEntry {
 
 const FRAME: readonly (keyof FrameOptions)[] = ['sinks', 'recent', 'ada'];
 
-const FUNCTIONS = [
-  'setup',
-  'beginChunk',
-  'keepsLayerState',
-  'observe',
-  'score',
-  'rank',
-  'countedQueries',
-  'keep',
-  'merge',
-  'mergesOf',
-  'recent',
-  'recentOf',
-  'budget',
-  'slotStateOf',
-  'layerState',
-  'needsOf',
-] as const;
+/** The fields of rules, and what they must be. */
+const RULES = {
+  needs: 'list',
+  needsOf: 'function',
+  needsQueries: 'boolean',
+  needsAlongMean: 'boolean',
+  reads: 'boolean',
+  sharing: 'string',
+  perGroup: 'boolean',
+  evicts: 'boolean',
+  startsWhole: 'boolean',
+  sinks: 'number',
+  recent: 'function',
+  recentOf: 'function',
+  budget: 'function',
+  followsLength: 'boolean',
+  slotState: 'number',
+  slotStateOf: 'function',
+  slotStateType: 'string',
+  rowState: 'number',
+  layerState: 'function',
+  promptTail: 'number',
+  scoredByLater: 'boolean',
+  scoresDecode: 'boolean',
+  refreshes: 'boolean',
+  beginChunk: 'function',
+  keepsLayerState: 'function',
+  mostKeptChunks: 'number',
+  observe: 'function',
+  score: 'function',
+  rank: 'function',
+  countedQueries: 'function',
+  keep: 'function',
+  merge: 'function',
+  mergesOf: 'function',
+} satisfies OptionNames<PolicyRules>;
 
-const FIELDS: readonly (keyof PolicyDefinition)[] = [
-  ...FUNCTIONS,
-  'name',
-  'summary',
-  'options',
-  'frame',
-  'needs',
-  'needsQueries',
-  'needsAlongMean',
-  'reads',
-  'sharing',
-  'perGroup',
-  'evicts',
-  'startsWhole',
-  'sinks',
-  'slotState',
-  'slotStateType',
-  'rowState',
-  'mostKeptChunks',
-  'promptTail',
-  'scoredByLater',
-  'scoresDecode',
-  'refreshes',
-];
+const DEFINITION = {
+  ...RULES,
+  name: 'string',
+  summary: 'string',
+  options: 'object',
+  frame: 'list',
+  setup: 'function',
+} satisfies OptionNames<PolicyDefinition>;
 
 const NEEDS = Object.keys(REDUCTIONS) as readonly Need[];
 

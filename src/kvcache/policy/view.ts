@@ -9,6 +9,7 @@ import type { Row } from '../rows/row.ts';
 import { type CacheShape, type LayerShape, turnKey } from '../shape.ts';
 import type { SlotTable } from '../slots/slots.ts';
 import { type Combine, copyColumns } from './columns.ts';
+import { KnownFields } from './known-fields.ts';
 import { isOfChunks, type NeededSet } from './needs.ts';
 
 type Half = 'key' | 'value';
@@ -17,7 +18,7 @@ type Half = 'key' | 'value';
  * One query group: the `held` slots, then the chunk's new tokens. The arrays may be longer than `length`, and belong to
  * the cache: they are overwritten by the next layer.
  */
-export class GroupView {
+export class GroupView extends KnownFields {
   /** Which of the layer's groups this is; 0 where all decide together. */
   readonly index: number;
   /** n + T: slots held, and new tokens. */
@@ -59,6 +60,7 @@ export class GroupView {
   #goneCount = 0;
 
   constructor(layer: LayerView, index: number) {
+    super();
     this.#layer = layer;
     this.index = index;
   }
@@ -217,7 +219,7 @@ export interface ViewSource {
 }
 
 /** One layer (or several that decide together) of one row. */
-export class LayerView {
+export class LayerView extends KnownFields {
   /** The first of the layers. */
   layer = 0;
   /** Index of the row. */
@@ -257,6 +259,7 @@ export class LayerView {
   #table!: SlotTable;
 
   constructor(source: ViewSource) {
+    super();
     this.#source = source;
   }
 
