@@ -139,6 +139,29 @@ describe('an encoder of texts', () => {
     expect(distance((await without.embed(['w4']))[0], own)).toBeLessThan(1e-6);
   });
 
+  it('takes token ids as they are', async () => {
+    const prompts = { prompts: { query: 'w8 w9 ' }, default_prompt_name: 'query' };
+    await using model = await load(await encoderFolder('bert', { 'config_sentence_transformers.json': prompts }));
+    const ids = [[CLS, 5, 6, SEP], [7, 3, 9], [...range(60).reverse()]];
+    const vectors = await model.embed([ids[0], 'w4', ids[1], Int32Array.from(ids[2]) as never], { prompt: '' });
+    const [text] = await model.embed(['w4'], { prompt: '' });
+    for (const [i, own] of [ids[0], [CLS, 4, SEP], ids[1], ids[2]].entries()) {
+      const { data } = await model.encode({ ids: [own] });
+      expect(distance(vectors[i], normalized(pool(data, 32, 'mean')))).toBeLessThan(1e-5);
+    }
+    expect(distance(vectors[1], text)).toBeLessThan(1e-5);
+    // The default prompt is for texts.
+    expect(distance((await model.embed([ids[1]]))[0], vectors[2])).toBeLessThan(1e-5);
+    for (const [wrong, message] of [
+      [[1, -1], /text 1: -1 is no token id: they are whole numbers below 97/],
+      [[99], /text 1: 99 is no token id/],
+      [['w1'], /text 1: "w1" is no token id/],
+      [[], /text 1 has no tokens/],
+      [range(200).map(() => 1), /text 1 has 200 tokens, but .* takes 128 at most/],
+    ] as const)
+      await expect(model.embed(['w1', wrong as never])).rejects.toThrow(message);
+  });
+
   it('is refused after its end', async () => {
     const model = await load(await encoderFolder('bert'));
     await model.dispose();
@@ -150,7 +173,7 @@ describe('an encoder of texts', () => {
     await using model = await load(await encoderFolder('bert'));
     const bad: [unknown, object, RegExp][] = [
       ['w1', {}, /must be a list/],
-      [[1], {}, /text 0 must be a string, but is a number/],
+      [[1], {}, /text 0 must be a string or a list of token ids, but is a number/],
       [['w1'], { pooling: 'sum' }, /no pooling "sum"/],
       [['w1'], { poling: 'cls' }, /did you mean pooling/],
       [['w1'], { batchSize: 0 }, /batchSize must be a whole number/],

@@ -8,7 +8,7 @@ import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../step
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
+import { checkOptionNames, isList, type OptionNames, shown } from '../util/option-names.ts';
 import { Serial } from '../util/serial.ts';
 import { DEFAULT_BATCH, lengthBatches } from './batches.ts';
 import type { EmbedModules, SimilarityName } from './modules.ts';
@@ -73,6 +73,8 @@ export interface EncoderModelParts {
 interface EncodedText {
   readonly index: number;
   readonly ids: readonly number[];
+  /** The first token that is pooled. */
+  readonly from: number;
 }
 
 /** A model that is ready to embed. Dispose of it (`await using`, or `dispose()`) to give its native memory back. */
@@ -138,15 +140,16 @@ export class EncoderModel {
 
   /**
    * One vector for each text. Texts of similar length are computed together; the result has the order of `texts`.
+   * @param texts strings, or token ids, which are computed as they are: without a prompt and further special tokens.
    * @throws InputError for options or texts that can't be meant; TokenizerError; the signal's reason.
    */
-  async embed(texts: readonly string[], options: EmbedOptions = {}): Promise<Float32Array[]> {
+  async embed(texts: readonly (string | readonly number[])[], options: EmbedOptions = {}): Promise<Float32Array[]> {
     checkOptionNames('embed', options, EMBED_OPTIONS);
     const { signal } = options;
     if (options.dimensions !== undefined) wholeNumber('dimensions', options.dimensions);
     const pooling = options.pooling === undefined ? this.pooling : checkPooling(options.pooling);
     const batchSize = wholeNumber('batchSize', options.batchSize ?? DEFAULT_BATCH);
-    if (!Array.isArray(texts)) throw new InputError('the texts to embed must be a list of strings');
+    if (!Array.isArray(texts)) throw new InputError('the texts to embed must be a list of strings, or of lists of ids');
     if (this.config.input !== 'tokens')
       throw new InputError(`${this.config.name} models take no text, so they can't embed it: use encode()`);
     const prompt = this.#prompt(options);
@@ -155,18 +158,18 @@ export class EncoderModel {
     const pools = this.config.output === 'pooled' && options.pooling === undefined && this.#modules.pooling === null;
     const output = pools ? 'pooled' : 'hidden';
     const vectors = new Array<Float32Array>(texts.length);
-    const encoded = texts.map((text, index) => this.#encodeText(text, index, prompt));
+    const encoded = texts.map((text, index) => this.#encodeText(text, index, prompt, from));
     for (const batch of lengthBatches(encoded, batchSize)) {
       signal?.throwIfAborted();
       const { data, shape, lengths } = await this.encode({ ids: batch.map(({ ids }) => ids) }, { output });
       const [T, width] = output === 'pooled' ? [1, shape[1]] : shape.slice(1);
-      batch.forEach(({ index }, b) => {
+      batch.forEach(({ index, from: first }, b) => {
         if (output === 'pooled') {
           vectors[index] = this.#finish(data.slice(b * width, (b + 1) * width), options);
           return;
         }
         const states = data.subarray(b * T * width, (b * T + lengths[b]) * width);
-        vectors[index] = this.#finish(pool(states, width, pooling, from), options);
+        vectors[index] = this.#finish(pool(states, width, pooling, first), options);
       });
     }
     return vectors;
@@ -197,14 +200,30 @@ export class EncoderModel {
     return Math.max(0, ids.indexOf(plain[0])) + plain.length;
   }
 
-  #encodeText(text: unknown, index: number, prompt: string): EncodedText {
-    if (typeof text !== 'string') throw new InputError(`text ${index} must be a string, but is a ${typeof text}`);
+  #encodeText(text: unknown, index: number, prompt: string, from: number): EncodedText {
+    if (isList(text)) return { index, ids: this.#checkIds(text as ArrayLike<unknown>, index), from: 0 };
+    if (typeof text !== 'string')
+      throw new InputError(`text ${index} must be a string or a list of token ids, but is a ${typeof text}`);
     const whole = prompt + text;
     const ids = this.tokenizer.encode(this.#modules.lowerCase ? whole.toLowerCase() : whole, {
       maxLength: this.maxLength,
     });
     if (ids.length === 0) throw new InputError(`text ${index} has no tokens`);
-    return { index, ids };
+    return { index, ids, from };
+  }
+
+  /** Ids are not cut: where a text could be is not known. */
+  #checkIds(given: ArrayLike<unknown>, index: number): number[] {
+    const { vocabSize } = this.config;
+    const ids = Array.from(given, (id) => {
+      if (!(typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < vocabSize))
+        throw new InputError(`text ${index}: ${shown(id)} is no token id: they are whole numbers below ${vocabSize}`);
+      return id;
+    });
+    if (ids.length === 0) throw new InputError(`text ${index} has no tokens`);
+    if (ids.length > this.maxLength)
+      throw new InputError(`text ${index} has ${ids.length} tokens, but ${this.name} takes ${this.maxLength} at most`);
+    return ids;
   }
 
   #finish(pooled: Float32Array, { normalize, dimensions }: EmbedOptions): Float32Array {

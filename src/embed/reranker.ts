@@ -41,6 +41,8 @@ export interface RankedText {
   readonly index: number;
   /** From 0 to 1: how likely the text answers the query. */
   readonly score: number;
+  /** Tokens that were computed for it, those of the query included. */
+  readonly tokens: number;
 }
 
 const INSTRUCTION = 'Given a web search query, retrieve relevant passages that answer the query';
@@ -146,7 +148,7 @@ export class Reranker {
     const [, T, width] = shape;
     return batch.map(({ index }, b) => {
       const states = data.subarray(b * T * width, (b * T + lengths[b]) * width);
-      return { index, score: 1 / (1 + Math.exp(-head(states, width))) };
+      return { index, score: 1 / (1 + Math.exp(-head(states, width))), tokens: lengths[b] };
     });
   }
 }

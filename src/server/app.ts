@@ -12,16 +12,19 @@ import { addResponseRoutes, responses } from './dialects/responses.ts';
 import type { Dialect } from './dialects/types.ts';
 import { HttpError, shuttingDown, toHttpError } from './http-error.ts';
 import { Metrics } from './metrics.ts';
-import { findNamed, type ModelEntry, namesOf } from './model-entry.ts';
+import type { ModelEntry } from './model-entry.ts';
 import { readOrigin } from './origins.ts';
 import { randomId } from './random-id.ts';
 import { SavedResponses } from './responses-store.ts';
 import { answerRoute } from './routes/answer-route.ts';
-import { readEmbeddings, type ServedEncoder } from './routes/embeddings.ts';
+import type { ServedEncoder } from './routes/embeddings.ts';
 import { addModelRoutes } from './routes/model-routes.ts';
 import { addCacheRoutes, addPageFiles } from './routes/page.ts';
 import type { PageFiles } from './routes/page-files.ts';
+import { findWriter } from './routes/queued-model.ts';
+import type { ServedReranker } from './routes/rerank.ts';
 import type { Routes } from './routes/routes.ts';
+import { addTaskRoutes, tasksOf } from './routes/task-routes.ts';
 import { addTokenRoutes } from './routes/token-routes.ts';
 
 /** What a server serves, and its limits. */
@@ -30,6 +33,8 @@ export interface AppOptions {
   readonly models: readonly ModelEntry[];
   /** Models that embed texts. */
   readonly encoders?: readonly ServedEncoder[];
+  /** Models that rank texts. */
+  readonly rerankers?: readonly ServedReranker[];
   /** The name of a key, for queues and sessions; null: the key is not known. @default all requests are accepted */
   readonly authorize?: (key: string | null) => string | null;
   /** `/metrics` needs no key. @default false */
@@ -67,16 +72,15 @@ export interface ServerApp {
  * @throws InputError for `cors` with a text that is no origin.
  */
 export function createApp(options: AppOptions): ServerApp {
-  const { models, encoders = [], bodyBytes = 8 * 2 ** 20, pingMs = 15_000, stallMs = 60_000, log = () => {} } = options;
+  const { models, encoders = [], rerankers = [], log = () => {} } = options;
+  const { bodyBytes = 8 * 2 ** 20, pingMs = 15_000, stallMs = 60_000 } = options;
   const app = new Hono() as Routes;
   const metrics = new Metrics();
   let draining = false;
 
-  const modelOf = (name: string, key: string) => {
-    if (encoders.some(({ id }) => id === name) && !models.some(({ id }) => id === name))
-      throw wrongModel(`the model "${name}" embeds texts: POST /v1/embeddings`);
-    return findNamed(namesOf(models, key), name);
-  };
+  const tasks = tasksOf(encoders, rerankers);
+  const others = [tasks.embeddings, tasks.reranking];
+  const modelOf = (name: string, key: string) => findWriter(models, others, name, key);
 
   const fail = (c: Context, error: unknown): Response => {
     const http = toHttpError(error);
@@ -113,19 +117,13 @@ export function createApp(options: AppOptions): ServerApp {
   app.post('/v1/responses', answer(responses(saved)));
   addResponseRoutes(app, saved);
   app.post('/v1/messages', answer(messages));
-  app.post('/v1/embeddings', async (c) => {
+  addTaskRoutes(app, models, tasks, (c) => {
     if (draining) throw shuttingDown(1);
-    const request = readEmbeddings(await readJson(c, bodyBytes));
-    const isOther = [...namesOf(models, c.get('key'))].some(({ id }) => id === request.model);
-    if (isOther && !encoders.some(({ id }) => id === request.model))
-      throw wrongModel(`the model "${request.model}" writes texts; ${EMBEDDING_MODELS}`);
-    return c.json(
-      await findNamed(encoders, request.model, EMBEDDING_MODELS).run(request, c.get('key'), c.req.raw.signal),
-    );
+    return readJson(c, bodyBytes);
   });
   addCacheRoutes(app, models);
 
-  addModelRoutes(app, models, encoders);
+  addModelRoutes(app, models, others);
   addTokenRoutes(app, models, bodyBytes);
 
   const ready = (c: Context) => (draining ? fail(c, shuttingDown()) : c.json({ status: 'ok' }));
@@ -141,14 +139,10 @@ export function createApp(options: AppOptions): ServerApp {
     drain() {
       draining = true;
       for (const { loaded } of models) loaded?.queue.refuseAll(shuttingDown(1));
-      for (const { queue } of encoders) queue.refuseAll(shuttingDown(1));
+      for (const { queue } of [...encoders, ...rerankers]) queue.refuseAll(shuttingDown(1));
     },
   };
 }
-
-const EMBEDDING_MODELS = 'models for embeddings are served with --embeddings';
-
-const wrongModel = (message: string) => new HttpError(404, message, { code: 'model_not_found', param: 'model' });
 
 /** No route: names the one of another method, or with or without /v1, where there is one. */
 function noRoute(app: Routes, c: Context): HttpError {

@@ -20,26 +20,33 @@ export const SESSION_ID = /^[A-Za-z0-9._-]{1,128}$/;
 /** What a tool may be called. */
 export const TOOL_NAME = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.-]{1,64}$/));
 
+/** A text or an object (or a list). Errors name the field of the object, which those of a union do not. */
+export const textOrObject = <Text extends v.GenericSchema, Object extends v.GenericSchema>(
+  text: Text,
+  object: Object,
+) => v.lazy((input: unknown): Text | Object => (typeof input === 'object' && input !== null ? object : text));
+
+const Stop = v.pipe(v.string(), v.maxLength(1000));
+
 /** How the text is chosen. */
 const SAMPLING_FIELDS = {
   temperature: between(0, 2),
   top_p: between(0, 1),
-  top_k: whole(0),
+  // -1 means all, as 0 does: vLLM's.
+  top_k: whole(-1),
   min_p: between(0, 1),
   repetition_penalty: v.nullish(v.pipe(v.number(), v.gtValue(0))),
+  // The name of llama-server.
+  repeat_penalty: v.nullish(v.pipe(v.number(), v.gtValue(0))),
   frequency_penalty: between(-2, 2),
   presence_penalty: between(-2, 2),
   seed: v.nullish(v.pipe(v.number(), v.integer())),
-  stop: v.nullish(
-    v.union([
-      v.pipe(v.string(), v.maxLength(1000)),
-      v.pipe(v.array(v.pipe(v.string(), v.maxLength(1000))), v.maxLength(64)),
-    ]),
-  ),
+  stop: v.nullish(textOrObject(Stop, v.pipe(v.array(Stop), v.maxLength(64)))),
   logit_bias: v.nullish(
     v.record(v.pipe(v.string(), v.regex(/^\d{1,8}$/)), v.pipe(v.number(), v.minValue(-100), v.maxValue(100))),
   ),
   ignore_eos: v.nullish(v.boolean()),
+  skip_special_tokens: v.nullish(v.literal(true, 'special tokens are no part of the text')),
 } as const;
 
 /** Which cache is used. No part of other servers' protocols. */
@@ -73,19 +80,29 @@ export function commonOf({ model, session_id, user, cache, n, stream, stream_opt
 /** A user by name. */
 export const userOf = (user: string | null | undefined): string | null => user || null;
 
-const AS_FORMAT = 'use response_format, of the type json_schema or regex';
+const NOT_SAMPLED = 'this way of sampling is not supported; there are temperature, top_k, top_p, min_p and penalties';
 
 /** Fields of other servers that would change the answer. */
 export const REFUSED_FIELDS = {
   min_tokens: 'an answer ends where the model ends it; ignore_eos goes on to max_tokens',
   stop_token_ids: 'an answer ends at texts; use stop',
-  structured_outputs: AS_FORMAT,
-  guided_json: AS_FORMAT,
-  guided_regex: AS_FORMAT,
-  guided_choice: AS_FORMAT,
-  guided_grammar: AS_FORMAT,
-  grammar: AS_FORMAT,
-  json_schema: AS_FORMAT,
+  include_stop_str_in_output: 'the text ends before the stop string, which keyhold.stop names',
+  bad_words: 'use logit_bias, with -100',
+  allowed_token_ids: 'use response_format, of the type regex',
+  use_beam_search: NOT_SAMPLED,
+  length_penalty: NOT_SAMPLED,
+  typical_p: NOT_SAMPLED,
+  top_n_sigma: NOT_SAMPLED,
+  mirostat: NOT_SAMPLED,
+  dynatemp_range: NOT_SAMPLED,
+  dry_multiplier: NOT_SAMPLED,
+  xtc_probability: NOT_SAMPLED,
+  prompt_logprobs: 'log probabilities are those of the answer',
+  n_probs: 'use logprobs',
+  truncate_prompt_tokens: 'nothing is left out of a prompt; use a class of caches that evicts',
+  n_keep: 'nothing is left out of a prompt; use a class of caches that evicts',
+  n_predict: 'use max_tokens',
+  lora: 'adapters are models of their own: NAME:ADAPTER',
 } as const;
 
 /** Seeds of the protocol are any 64 bits, also negative ones; those of several answers follow each other. */
@@ -100,9 +117,9 @@ export function samplingOptions(body: Partial<Sampling>, maxNewTokens: number | 
     temperature: body.temperature,
     // 1 means all in these protocols.
     topP: body.top_p === 0 ? 1e-6 : body.top_p,
-    topK: body.top_k,
+    topK: body.top_k === -1 ? 0 : body.top_k,
     minP: body.min_p,
-    repetitionPenalty: body.repetition_penalty,
+    repetitionPenalty: body.repetition_penalty ?? body.repeat_penalty,
     frequencyPenalty: body.frequency_penalty,
     presencePenalty: body.presence_penalty,
     seed: seedOf(body.seed),
@@ -117,12 +134,6 @@ export function samplingOptions(body: Partial<Sampling>, maxNewTokens: number | 
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null && value !== undefined));
 }
 
-/** A text or an object. Errors name the field of the object, which those of a union do not. */
-export const textOrObject = <Text extends v.GenericSchema, Object extends v.GenericSchema>(
-  text: Text,
-  object: Object,
-) => v.lazy((input: unknown): Text | Object => (typeof input === 'object' && input !== null ? object : text));
-
 /** @throws HttpError 400 that names the field. */
 export function readBody<T extends v.GenericSchema>(schema: T, body: unknown): v.InferOutput<T> {
   const result = v.safeParse(schema, body, { abortEarly: true });
@@ -132,13 +143,23 @@ export function readBody<T extends v.GenericSchema>(schema: T, body: unknown): v
   throw new HttpError(400, issueText(path ?? 'the body', issue), { param: path ?? undefined });
 }
 
-const SAYS_NOTHING: readonly unknown[] = [undefined, null, false, 0];
+const SAYS_NOTHING: readonly unknown[] = [undefined, null, false, 0, ''];
+/** Values with which other fields say nothing. */
+const NEUTRAL: Readonly<Record<string, number>> = { length_penalty: 1, typical_p: 1, top_n_sigma: -1, n_predict: -1 };
 
-/** @throws HttpError 400 for a field that is there and says something. */
-export function refuseFields(body: Readonly<Record<string, unknown>>, reasons: Readonly<Record<string, string>>): void {
+/**
+ * @param path of the body, where it is a part of one.
+ * @throws HttpError 400 for a field that is there and says something.
+ */
+export function refuseFields(
+  body: Readonly<Record<string, unknown>>,
+  reasons: Readonly<Record<string, string>>,
+  path = '',
+): void {
   for (const [field, reason] of Object.entries(reasons)) {
     const value = body[field];
-    if (!SAYS_NOTHING.includes(value) && !(Array.isArray(value) && value.length === 0))
-      throw new HttpError(400, `${field}: ${reason}`, { param: field });
+    const saysNothing = SAYS_NOTHING.includes(value) || (Array.isArray(value) && value.length === 0);
+    if (!saysNothing && value !== NEUTRAL[field])
+      throw new HttpError(400, `${path}${field}: ${reason}`, { param: path + field });
   }
 }

@@ -58,6 +58,7 @@ const REQUEST_FAULTS: Readonly<Record<string, string | undefined>> = {
   'cache-full': 'context_length_exceeded',
   tokenizer: undefined,
   adapter: undefined,
+  format: undefined,
 };
 
 /** The cache of a session has one request at a time. */
@@ -77,7 +78,6 @@ export function toHttpError(error: unknown): HttpError {
   if (error instanceof KeyholdError) {
     if (error.code in REQUEST_FAULTS) return new HttpError(400, error.message, { code: REQUEST_FAULTS[error.code] });
     if (error.code === 'cache-busy') return sessionBusy();
-    if (error.code === 'format') return new HttpError(400, error.message, { param: 'response_format' });
     if (error.code === 'worker')
       return new HttpError(503, 'the engine has failed while it answered; it is started again', {
         code: 'engine_failed',

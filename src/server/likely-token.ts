@@ -17,19 +17,25 @@ export function turnTokens(tokenizer: TextTokenizer, tokens: readonly GeneratedT
   );
 }
 
-/** A token as it stands within a text, with the space before it. */
 async function likelyToken(tokenizer: TextTokenizer, { token, logprob }: TokenLogprob): Promise<LikelyToken> {
+  const { text, bytes } = await tokenText(tokenizer, token);
+  return { text, bytes, logprob };
+}
+
+/** A token as it stands within a text, with the space before it; `isText`: it is no part of a character. */
+export async function tokenText(tokenizer: TextTokenizer, token: number) {
   const bytes = await tokenizer.tokenBytes(token);
-  if (bytes) return { text: textOf(bytes), bytes, logprob };
+  if (bytes) return { bytes, ...textOf(bytes) };
   const text = await tokenizer.decode([token], { skipSpecialTokens: false });
-  return { text, bytes: encoder.encode(text), logprob };
+  return { text, bytes: encoder.encode(text), isText: true };
 }
 
 /** A part of a character is written as OpenAI writes it, so that two of them are told apart. */
-function textOf(bytes: Uint8Array): string {
+function textOf(bytes: Uint8Array) {
   try {
-    return new TextDecoder('utf-8', UTF8).decode(bytes);
+    return { text: new TextDecoder('utf-8', UTF8).decode(bytes), isText: true };
   } catch {
-    return `bytes:${Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')}`;
+    const escaped = Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`);
+    return { text: `bytes:${escaped.join('')}`, isText: false };
   }
 }

@@ -72,7 +72,7 @@ describe('a model on demand', () => {
     expect(new Set(texts).size).toBe(1);
     expect(answers.map((each) => each.model)).toEqual(['second', 'tiny', 'second']);
     expect(state.loads).toBe(1);
-    expect((await list())[1].max_model_len).toBe(model.config.contextLength);
+    expect((await list())[1].max_model_len).toBe(512);
     const metrics = await (await app.fetch(new Request('http://localhost/metrics'))).text();
     expect(metrics).toContain('keyhold_model_loaded{model_name="second"} 1');
     await entry.dispose();

@@ -6,7 +6,7 @@ import { AnswerParser } from '../chat/answers/parser.ts';
 import type { Usage } from '../engine/options.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
-import { WorkerError } from '../util/errors.ts';
+import { FormatError, WorkerError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
 import { answerEvents } from './answer-events.ts';
 import { HttpError } from './http-error.ts';
@@ -14,7 +14,7 @@ import { merged } from './merge.ts';
 import { FairQueue, type Release, type RequestSize } from './queue.ts';
 import { type NamedSession, type SessionStore, Sessions, type TakenCache } from './sessions/sessions.ts';
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
-import { toolSchemas, turnFormatOf } from './turn-format.ts';
+import { refusedFormat, toolSchemas, turnFormatOf } from './turn-format.ts';
 import { promptOf, type TurnPrompt } from './turn-prompt.ts';
 
 /** A kind of cache that requests can choose by its name: a policy, a budget, a format. */
@@ -123,6 +123,14 @@ export class ServedModel {
     return this;
   }
 
+  /** Most tokens of a prompt and its answer in the first class: a dense cache ends at its length. */
+  get contextLength(): number {
+    const { contextLength } = this.model.config;
+    const { policy = 'dense', policyModule, cacheLength } = this.options.cacheClasses[0].options;
+    if (policyModule !== undefined || policy !== 'dense') return contextLength;
+    return Math.min(contextLength, cacheLength ?? contextLength);
+  }
+
   /** Whether requests with this key may use it. */
   allows(key: string): boolean {
     return this.options.allows?.(key) ?? true;
@@ -173,6 +181,7 @@ export class ServedModel {
       yield* this.#run(turn, key, signal);
     } catch (error) {
       if (error instanceof WorkerError && model === this.#model) this.#reload();
+      if (error instanceof FormatError) throw refusedFormat(turn, error);
       throw error;
     }
   }

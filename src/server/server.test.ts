@@ -5,8 +5,8 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CLASSES, chat, eventsOf, loadChatModel, post, servedModel } from '../../test/support/served.ts';
-import type { LanguageModel } from '../node.ts';
+import { CLASSES, chat, eventsOf, loadChatModel, post, servedModel, TEMPLATE } from '../../test/support/served.ts';
+import { type LanguageModel, loadModel } from '../node.ts';
 import { createApp } from './app.ts';
 import { serve } from './serve-node.ts';
 import type { ServedModelOptions } from './served-model.ts';
@@ -149,8 +149,12 @@ describe('requests', () => {
     ['sound', JSON.stringify(chat('a', { modalities: ['text', 'audio'] })), 400, /only text/, null],
     ['an end by ids', JSON.stringify(chat('a', { stop_token_ids: [5] })), 400, /stop_token_ids/, null],
     ['a least length', JSON.stringify(chat('a', { min_tokens: 5 })), 400, /min_tokens/, null],
-    ['a choice of texts', JSON.stringify(chat('a', { guided_choice: ['a', 'b'] })), 400, /use response_format/, null],
+    ['no choice of texts', JSON.stringify(chat('a', { guided_choice: [] })), 400, /guided_choice/, null],
     ['a grammar', JSON.stringify(chat('a', { grammar: 'root ::= "a"' })), 400, /use response_format/, null],
+    ['a way of sampling', JSON.stringify(chat('a', { xtc_probability: 0.5 })), 400, /xtc_probability/, null],
+    ['special tokens', JSON.stringify(chat('a', { skip_special_tokens: false })), 400, /special/, null],
+    ['a stop that is no text', JSON.stringify(chat('a', { stop: ['a', 5] })), 400, /stop\.1 must be a string/, null],
+    ['no text', JSON.stringify(chat([{ text: 'a' }] as never)), 400, /messages\.0\.content\.0\.type/, null],
     ['a message to go on with', JSON.stringify(chat('a', { continue_final_message: true })), 400, /continued/, null],
     ['a template', JSON.stringify(chat('a', { chat_template: '{{ 1 }}' })), 400, /templates/, null],
     ['a class that is not there', JSON.stringify(chat('a', { cache: 'none' })), 400, /there are default, short/, null],
@@ -169,7 +173,16 @@ describe('requests', () => {
   it('may have any seed of 64 bits, and neutral values of what is refused', async () => {
     const server = createApp({ models: [served().one] });
     for (const seed of [-1, 2 ** 53, -(2 ** 63)]) {
-      const more = { seed, temperature: 1, max_tokens: 4, min_tokens: 0, modalities: ['text'], n: 2 };
+      const more = {
+        seed,
+        temperature: 1,
+        max_tokens: 4,
+        min_tokens: 0,
+        modalities: ['text'],
+        n: 2,
+        typical_p: 1,
+        top_k: -1,
+      };
       const [one, again] = await Promise.all(
         [0, 1].map(async () => (await server.fetch(post('/v1/chat/completions', chat('And', more)))).json()),
       );
@@ -185,6 +198,33 @@ describe('requests', () => {
       expect(response.status).toBe(400);
       expect((await response.json()).error.code).toBe('context_length_exceeded');
     }
+  });
+
+  it('with messages need a chat template, and no path of this machine is told', async () => {
+    await using plain = await loadModel();
+    const bare = createApp({ models: [servedModel(plain).one] });
+    for (const path of ['/v1/chat/completions', '/apply-template', '/tokenize']) {
+      const response = await bare.fetch(post(path, chat('And')));
+      expect(response.status).toBe(400);
+      expect((await response.json()).error).toMatchObject({
+        message: 'messages: this model has no chat template; POST /v1/completions goes on with a text',
+        param: 'messages',
+      });
+    }
+  });
+
+  it('say the form of a completion, too', async () => {
+    const server = createApp({ models: [served().one] });
+    const ask = async (more: object) => {
+      const body = { model: 'tiny', prompt: 'Is it so?', temperature: 0, ...more };
+      return (await server.fetch(post('/v1/completions', body))).json();
+    };
+    expect((await ask({ structured_outputs: { choice: ['yes', 'no'] } })).choices[0].text).toMatch(/^(yes|no)$/);
+    expect((await ask({ response_format: { type: 'regex', pattern: '[ab]{3}' } })).choices[0].text).toMatch(
+      /^[ab]{3}$/,
+    );
+    const { error } = await ask({ guided_json: { contains: {}, minContains: 3 } });
+    expect([error.param, error.message]).toEqual(['guided_json', expect.stringContaining('minContains')]);
   });
 
   it('of another type than JSON are refused', async () => {
@@ -205,7 +245,7 @@ describe('other routes', () => {
   const app = () => createApp({ models: [served().one] });
   it('list the model with its cache classes', async () => {
     const list = await (await app().fetch(new Request('http://localhost/v1/models'))).json();
-    expect(list.data[0]).toMatchObject({ id: 'tiny', object: 'model', max_model_len: model.config.contextLength });
+    expect(list.data[0]).toMatchObject({ id: 'tiny', object: 'model', max_model_len: 512 });
     expect(list.data[0].keyhold.cache_classes[1]).toMatchObject({ name: 'short', policy: 'lastrec', cacheLength: 24 });
     expect((await app().fetch(new Request('http://localhost/v1/models/tiny'))).status).toBe(200);
     expect((await app().fetch(new Request('http://localhost/v1/models/a/b'))).status).toBe(404);
@@ -215,11 +255,47 @@ describe('other routes', () => {
     const { tokens, count } = await (await app().fetch(post('/tokenize', { prompt: 'And it came' }))).json();
     expect(tokens).toEqual(model.tokenizer.encode('And it came'));
     expect(count).toBe(tokens.length);
-    const { prompt } = await (await app().fetch(post('/detokenize', { tokens }))).json();
+    const { prompt, content } = await (await app().fetch(post('/detokenize', { tokens }))).json();
     expect(prompt).toContain('And it came');
-    // As another server calls the text.
-    const refused = await app().fetch(post('/tokenize', { content: 'And it came' }));
+    expect(content).toBe(prompt);
+    const refused = await app().fetch(post('/tokenize', { text: 'And it came' }));
     expect([refused.status, (await refused.json()).error.param]).toEqual([400, 'prompt']);
+  });
+
+  it('take the options of vLLM and of llama-server for tokens', async () => {
+    const one = app();
+    const ask = async (body: object) => (await one.fetch(post('/tokenize', body))).json();
+    const encode = (text: string, addSpecialTokens = false) => model.tokenizer.encode(text, { addSpecialTokens });
+    const text = 'And it came 🌍';
+    expect((await ask({ content: text })).tokens).toEqual(encode(text));
+    expect((await ask({ content: text, add_special: true })).tokens).toEqual(encode(text, true));
+    expect((await ask({ prompt: text, add_special_tokens: false })).tokens).toEqual(encode(text));
+    const { token_strs: strs, tokens } = await ask({ prompt: 'And it came', return_token_strs: true });
+    expect(strs).toHaveLength(tokens.length);
+    expect(strs.join('')).toContain('And it came');
+    const { tokens: pieces } = await ask({ content: text, with_pieces: true });
+    const bytes = pieces.map(({ piece }: { piece: string | number[] }) => Buffer.from(piece as string));
+    expect(Buffer.concat(bytes).toString()).toBe(text);
+    expect(pieces.map(({ id }: { id: number }) => id)).toEqual(encode(text));
+    const refused = await ask({ content: text, parse_special: false });
+    expect(refused.error).toMatchObject({ param: 'parse_special' });
+  });
+
+  it('show the prompt of messages, and what the server has', async () => {
+    const one = app();
+    const messages = [{ role: 'user', content: [{ type: 'text', text: 'And?' }] }];
+    const { prompt } = await (await one.fetch(post('/apply-template', { messages }))).json();
+    expect(prompt).toBe('user: And?\nassistant:');
+    const { tokens } = await (await one.fetch(post('/tokenize', { messages }))).json();
+    expect(tokens).toEqual(model.tokenizer.encode(prompt, { addSpecialTokens: false }));
+    const refused = await one.fetch(post('/apply-template', { messages, chat_template: '{{ 1 }}' }));
+    expect((await refused.json()).error).toMatchObject({ param: 'chat_template' });
+    expect(await (await one.fetch(new Request('http://localhost/props?model=tiny'))).json()).toMatchObject({
+      default_generation_settings: { n_ctx: 512 },
+      total_slots: 4,
+      model_alias: 'tiny',
+      chat_template: TEMPLATE,
+    });
   });
 
   it('that are not there name the one that was probably meant', async () => {
@@ -240,7 +316,7 @@ describe('other routes', () => {
       'there is no route POST /chat/completions; there is POST /v1/chat/completions',
     ]);
     expect((await messages(post('/v1/tokenize', {})))[2]).toContain('there is POST /tokenize');
-    expect((await messages(get('/props')))[2]).toBe('there is no route GET /props');
+    expect((await messages(get('/slots')))[2]).toBe('there is no route GET /slots');
   });
 
   it('count what was done', async () => {

@@ -144,12 +144,26 @@ describe('embeddings', () => {
       const difference = data[0].embedding.map((value: number, i: number) => Math.abs(value - expected[i]));
       expect(Math.max(...difference)).toBeLessThan(1e-4);
       expect(usage.prompt_tokens).toBeGreaterThan(3);
+      const ids = ['And it came', 'to pass'].map((text) => encoder.tokenizer.encode(text));
+      for (const [input, count] of [
+        [ids, 2],
+        [ids[0], 1],
+      ] as const) {
+        const same = await (await ask({ input })).json();
+        expect(same.data).toHaveLength(count);
+        expect(same.usage.prompt_tokens).toBe(ids.slice(0, count).flat().length);
+        for (const [i, { embedding }] of same.data.entries())
+          for (const [j, value] of embedding.entries()) expect(value).toBeCloseTo(data[i].embedding[j], 4);
+      }
       const packed = await (await ask({ encoding_format: 'base64' })).json();
       const bytes = Buffer.from(packed.data[0].embedding, 'base64');
       expect(Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readFloatLE(4 * i))).toEqual(data[0].embedding);
       for (const [more, status, message] of [
         [{ input: '' }, 400, /input/],
-        [{ input: [1, 2] }, 400, /Token ids/],
+        [{ input: [] }, 400, /input: wanted is a text, token ids, or a list/],
+        [{ input: [[1], 'a'] }, 400, /input: wanted is/],
+        [{ input: [[]] }, 400, /input: wanted is/],
+        [{ input: [999_999] }, 400, /999999 is no token id/],
         [{ dimensions: 3 }, 400, /dimensions/],
         [{ model: 'tiny' }, 404, /"tiny" writes texts; models for embeddings are served with --embeddings/],
         [{ model: 'none' }, 404, /there are vectors/],

@@ -5,6 +5,7 @@
 import type { ToolSchemas } from '../chat/answers/bodies.ts';
 import type { AnswerFormat, CallWriting } from '../chat/answers/formats.ts';
 import type { TextFormat } from '../grammar/format.ts';
+import type { FormatError } from '../util/errors.ts';
 import { HttpError } from './http-error.ts';
 import type { Turn, TurnTool } from './turn.ts';
 
@@ -102,3 +103,8 @@ function withThoughts(
 }
 
 const text = (value: string): TextFormat => ({ type: 'text', text: value });
+
+/** A form that can't be enforced, as an answer. */
+export function refusedFormat({ options, formatField }: Turn, { message }: FormatError): HttpError {
+  return new HttpError(400, message, { param: options.format ? (formatField ?? 'response_format') : 'tools' });
+}

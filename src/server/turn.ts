@@ -26,6 +26,8 @@ export interface Turn {
       }
     | { readonly prompt: string | readonly number[] };
   readonly options: TurnOptions;
+  /** The field of the request that says `options.format`, for errors. @default 'response_format' */
+  readonly formatField?: string;
   /** Names the cache of a conversation; null: none is kept. */
   readonly session: string | null;
   /** Names a session of its own, which no request waits for. @default none */

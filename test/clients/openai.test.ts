@@ -1,10 +1,13 @@
 /**
  * The server with the client of OpenAI.
  */
+import { join } from 'node:path';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ServedEncoder, serve } from '../../src/exports/server.ts';
-import { loadEncoder } from '../../src/node.ts';
+import { ServedEncoder, ServedReranker, serve } from '../../src/exports/server.ts';
+import { loadEncoder, loadReranker } from '../../src/node.ts';
+import { makeRanker } from '../support/ranker.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { ANSWERS, KEY, QUESTIONS, startServer, type TestServer } from './start.ts';
 
 let server: TestServer;
@@ -97,6 +100,16 @@ describe('the client of OpenAI', () => {
     expect([1, 2]).toContain(JSON.parse(parsed.choices[0].message.content!).number);
   });
 
+  it('asks for one of several texts, as vLLM has it', async () => {
+    const completion = { model: 'tiny', prompt: [3, 4, 5], temperature: 0 };
+    const choice = { ...completion, structured_outputs: { choice: ['yes', 'no'] } };
+    expect((await client.completions.create(choice)).choices[0].text).toMatch(/^(yes|no)$/);
+    const regex = { ...completion, structured_outputs: { regex: '[ab]{3}' } };
+    expect((await client.completions.create(regex)).choices[0].text).toMatch(/^[ab]{3}$/);
+    const refused = client.chat.completions.create({ ...ask('And'), structured_outputs: { grammar: 'a' } } as never);
+    await expect(refused).rejects.toMatchObject({ status: 400, param: 'structured_outputs.grammar' });
+  });
+
   it('leaves a stream, which frees the row', async () => {
     const left = await client.chat.completions.create({ ...ask('And', { max_tokens: 256 }), stream: true });
     for await (const _ of left) break;
@@ -111,6 +124,26 @@ describe('the client of OpenAI', () => {
     const wrong = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'wrong', maxRetries: 0 });
     await expect(wrong.models.list()).rejects.toMatchObject({ status: 401 });
   });
+});
+
+it('the client of OpenAI ranks texts by a route that it has no function for', async () => {
+  const folder = await tempFolder('client-rerank');
+  const ranker = await loadReranker(await makeRanker(join(folder, 'model')));
+  const rerankers = [new ServedReranker(ranker, { id: 'ranks', queue: 4, queueMs: 10_000 })];
+  const own = await serve({ models: [], rerankers, port: 0, apiKeys: [KEY] });
+  try {
+    const ranks = new OpenAI({ baseURL: `${own.url}/v1`, apiKey: KEY, maxRetries: 0 });
+    const documents = ['flood', 'raven ark', 'raven'];
+    const { results } = await ranks.post<{ results: { index: number }[] }>('/rerank', {
+      body: { model: 'ranks', query: 'ark', documents },
+    });
+    expect(results.map(({ index }) => index)).toEqual(
+      (await ranker.rerank('ark', documents)).map(({ index }) => index),
+    );
+  } finally {
+    await own.close();
+    await ranker.dispose();
+  }
 });
 
 it('the client of OpenAI gets vectors of texts', async () => {
@@ -131,6 +164,10 @@ it('the client of OpenAI gets vectors of texts', async () => {
       }
       expect(usage.prompt_tokens).toBeGreaterThan(4);
     }
+    const ids = input.map((text) => encoder.tokenizer.encode(text));
+    const { data } = await vectors.embeddings.create({ model: 'vectors', input: ids });
+    for (const [i, { embedding }] of data.entries())
+      for (const [j, value] of embedding.entries()) expect(value).toBeCloseTo(expected[i][j], 4);
     await expect(vectors.embeddings.create({ model: 'other', input })).rejects.toMatchObject({ status: 404 });
   } finally {
     await own.close();

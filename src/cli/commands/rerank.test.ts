@@ -1,30 +1,16 @@
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { keyhold } from '../../../test/support/cli.ts';
-import { MORE_CASES } from '../../../test/support/family-cases.ts';
+import { makeRanker } from '../../../test/support/ranker.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
 import { loadReranker } from '../../node.ts';
 
 const folder = await tempFolder('cli-rerank');
-await mkdir(join(folder, 'model'));
-for (const file of ['config.json', 'model.safetensors'])
-  await copyFile(join(MORE_CASES, 'bert-ranker', file), join(folder, 'model', file));
-const tokenizer = {
-  pre_tokenizer: { type: 'WhitespaceSplit' },
-  post_processor: { type: 'BertProcessing', cls: ['[CLS]', 90], sep: ['[SEP]', 91] },
-  model: {
-    type: 'WordPiece',
-    unk_token: '[UNK]',
-    continuing_subword_prefix: '##',
-    vocab: { ark: 1, flood: 2, raven: 3, '[CLS]': 90, '[SEP]': 91, '[UNK]': 92 },
-  },
-};
-await writeFile(join(folder, 'model', 'tokenizer.json'), JSON.stringify(tokenizer));
+const model = await makeRanker(join(folder, 'model'));
 
 describe('keyhold rerank', () => {
   it('writes the texts with their scores, the best first', async () => {
-    const model = join(folder, 'model');
     const texts = ['flood', 'raven ark', 'raven'];
     const { code, stdout } = await keyhold(['rerank', '-m', model, 'ark', ...texts]);
     expect(code).toBe(0);
@@ -34,7 +20,7 @@ describe('keyhold rerank', () => {
       .map((line) => JSON.parse(line));
     await using reranker = await loadReranker(model);
     expect(lines).toEqual(
-      (await reranker.rerank('ark', texts)).map((ranked) => ({ ...ranked, text: texts[ranked.index] })),
+      (await reranker.rerank('ark', texts)).map(({ index, score }) => ({ index, score, text: texts[index] })),
     );
     const file = join(folder, 'lines.txt');
     await writeFile(file, texts.join('\n'));

@@ -7,6 +7,7 @@ import type { OnDemandModel } from '../../server/model-entry.ts';
 import { readOrigin } from '../../server/origins.ts';
 import type { Log } from '../../server/routes/answer-route.ts';
 import type { ServedEncoder } from '../../server/routes/embeddings.ts';
+import type { ServedReranker } from '../../server/routes/rerank.ts';
 import type { CacheClass } from '../../server/served-model.ts';
 import type { SessionStore } from '../../server/sessions/sessions.ts';
 import { UsageError } from '../failure.ts';
@@ -26,7 +27,13 @@ import {
   withModel,
 } from '../input/options.ts';
 import { type CliIo, tell } from '../io.ts';
-import { type CommonSettings, onDemandModel, openEncoder, type ServerFlags } from '../models/model-entries.ts';
+import {
+  type CommonSettings,
+  onDemandModel,
+  openEncoder,
+  openReranker,
+  type ServerFlags,
+} from '../models/model-entries.ts';
 import {
   classOptions,
   type ModelsFlag,
@@ -40,6 +47,7 @@ interface ServeFlags extends ServerFlags, CacheFlags {
   readonly port: number;
   readonly name?: string;
   readonly embeddings?: string;
+  readonly rerank?: string;
   readonly models?: readonly ModelsFlag[];
   readonly apiKey?: readonly string[];
   /** false: --no-keys. */
@@ -57,7 +65,7 @@ export function addServe(program: Command, io: CliIo, version: string): void {
     .summary('serve a model over HTTP, in OpenAI’s and Anthropic’s protocols')
     .description(
       'Serves a model over HTTP. OpenAI’s protocol: /v1/chat/completions, /v1/responses, /v1/completions, /v1/embeddings, ' +
-        '/v1/models. Anthropic’s protocol: /v1/messages. Others: /tokenize, /metrics, /health. Requests share their steps. ' +
+        '/v1/models. Anthropic’s protocol: /v1/messages. Others: /v1/rerank, /tokenize, /metrics, /health. Requests share their steps. ' +
         'A request with the header X-Session-Id goes on from the cache of that session. After Ctrl-C, answers in progress are ' +
         'finished before the server ends.',
     )
@@ -70,6 +78,7 @@ export function addServe(program: Command, io: CliIo, version: string): void {
       ).argParser(readModels),
     )
     .option('--embeddings <model>', 'a model that embeds texts, for /v1/embeddings', notEmpty)
+    .option('--rerank <model>', 'a model that ranks texts, for /v1/rerank and /v1/score', notEmpty)
     .option('--name <name>', 'what clients call the model (default: its own name)', notEmpty)
     .addOption(
       new Option(
@@ -169,17 +178,24 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
   const log: Log = (entry) => {
     if (!flags.quiet) io.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
   };
-  const sharing = all.filter((each) => !each.embeddings).length;
+  const sharing = all.filter((each) => !each.embeddings && !each.rerank).length;
   const common: CommonSettings = { flags, io, cacheClasses, sharing, store, log };
   const models: OnDemandModel[] = [];
   const encoders: ServedEncoder[] = [];
+  const rerankers: ServedReranker[] = [];
   const loaded: { dispose(): Promise<void> }[] = [];
   try {
     for (const settings of all) {
       if (settings.embeddings) {
-        const { encoder, served } = await openEncoder(settings, common);
-        loaded.push(encoder);
+        const { model, served } = await openEncoder(settings, common);
+        loaded.push(model);
         encoders.push(served);
+        continue;
+      }
+      if (settings.rerank) {
+        const { model, served } = await openReranker(settings, common);
+        loaded.push(model);
+        rerankers.push(served);
         continue;
       }
       const model = await onDemandModel(settings, common);
@@ -189,7 +205,7 @@ async function serveModels(flags: ServeFlags, version: string, io: CliIo): Promi
     }
     const { host, port, openMetrics, cors } = flags;
     const access = { apiKeys: apiKeysOf(flags, all, io.env), withoutKeys: !flags.keys, openMetrics };
-    const server = await serve({ models, encoders, log, version, host, port, cors, ...access });
+    const server = await serve({ models, encoders, rerankers, log, version, host, port, cors, ...access });
     tell(io, `${all.map(({ name }) => name).join(', ')} ${all.length === 1 ? 'is' : 'are'} served at ${server.url}/v1`);
     await new Promise<void>((resolve) => {
       if (io.signal.aborted) resolve();
@@ -211,12 +227,13 @@ async function readClasses(flags: ServeFlags): Promise<CacheClass[]> {
   return classes;
 }
 
-/** All models of the server: those of --models or the one of the command line, then the one of --embeddings. */
-async function namedSettings({ models, embeddings, name, model }: ServeFlags, env: CliIo['env']) {
+/** All models of the server: those of --models or the one of the command line, then those of --embeddings and --rerank. */
+async function namedSettings({ models, embeddings, rerank, name, model }: ServeFlags, env: CliIo['env']) {
   const all: NamedSettings[] = models
     ? await modelSettings(models, env)
     : [{ name: name ?? clientName(model), path: model }];
   if (embeddings !== undefined) all.push({ name: clientName(embeddings), path: embeddings, embeddings: true });
+  if (rerank !== undefined) all.push({ name: clientName(rerank), path: rerank, rerank: true });
   return all;
 }
 

@@ -4,14 +4,13 @@
 import { readCacheBytes } from '../../exports/policies.ts';
 import type { OnDemandModel } from '../../server/model-entry.ts';
 import type { Log } from '../../server/routes/answer-route.ts';
-import type { ServedEncoder } from '../../server/routes/embeddings.ts';
 import type { CacheClass } from '../../server/served-model.ts';
 import type { SessionStore } from '../../server/sessions/sessions.ts';
 import { usableMemory } from '../../util/machine-node.ts';
 import type { LoadFlags } from '../input/options.ts';
 import type { CliIo } from '../io.ts';
 import { Progress } from '../output/progress.ts';
-import { loadEncoderForCommand, loadInWorkerForCommand } from './load.ts';
+import { loadEncoderForCommand, loadInWorkerForCommand, loadRerankerForCommand } from './load.ts';
 import { cacheClassesOf, type NamedSettings } from './served-models.ts';
 
 /** What the command line says of each model whose own settings do not. */
@@ -68,15 +67,25 @@ export async function onDemandModel(settings: NamedSettings, common: CommonSetti
   });
 }
 
-/** A model that embeds texts, loaded; `encoder` is to be disposed of. */
+/** A model that embeds texts, loaded; `model` is to be disposed of. */
 export async function openEncoder(settings: NamedSettings, { flags, io }: CommonSettings) {
   const { ServedEncoder } = await import('../../exports/server.ts');
-  // Adapters of the command line belong to the other model.
-  const encoderFlags = { ...loadFlags(settings, flags), adapter: undefined };
-  const encoder = await loadEncoderForCommand(encoderFlags, io, new Progress(io));
-  const served: ServedEncoder = new ServedEncoder(encoder, limitsOf(settings.name, flags));
-  return { encoder, served };
+  const model = await loadEncoderForCommand(taskFlags(settings, flags), io, new Progress(io));
+  return { model, served: new ServedEncoder(model, limitsOf(settings.name, flags)) };
 }
+
+/** A model that ranks texts, loaded; `model` is to be disposed of. */
+export async function openReranker(settings: NamedSettings, { flags, io }: CommonSettings) {
+  const { ServedReranker } = await import('../../exports/server.ts');
+  const model = await loadRerankerForCommand(taskFlags(settings, flags), io, new Progress(io));
+  return { model, served: new ServedReranker(model, limitsOf(settings.name, flags)) };
+}
+
+/** Adapters of the command line belong to the model that writes text. */
+const taskFlags = (settings: NamedSettings, flags: ServerFlags): LoadFlags => ({
+  ...loadFlags(settings, flags),
+  adapter: undefined,
+});
 
 const limitsOf = (id: string, { queue }: ServerFlags) => ({ id, queue, queueMs: QUEUE_MS });
 

@@ -38,6 +38,8 @@ const Model = v.strictObject({
   idleMinutes: v.optional(v.pipe(v.number(), v.minValue(0))),
   /** The model embeds texts. */
   embeddings: v.optional(v.boolean()),
+  /** The model ranks texts. */
+  rerank: v.optional(v.boolean()),
   revision: v.optional(v.string()),
   weights: v.optional(v.picklist(WEIGHT_CHOICES)),
   engine: v.optional(v.picklist(ENGINES)),
@@ -108,7 +110,9 @@ async function readModelsFile(
   }
   const near = (name: string) => (/^\.\.?[/\\]/.test(name) ? resolve(dirname(path), name) : name);
   const all: NamedSettings[] = [];
-  for (const [name, model] of Object.entries(parsed.output.models))
+  for (const [name, model] of Object.entries(parsed.output.models)) {
+    if (model.embeddings && model.rerank)
+      throw new UsageError(`${path}: models.${name}: a model embeds or ranks; for both, give it two names`);
     all.push({
       ...model,
       ...(await readCaches(model, `${path}: models.${name}`, near)),
@@ -117,6 +121,7 @@ async function readModelsFile(
       adapters: model.adapters?.map((each) => ({ ...each, path: near(each.path) })),
       apiKeys: model.apiKeys?.map((key) => keyOf(key, env, `${path}: models.${name}.apiKeys`)),
     });
+  }
   return all;
 }
 

@@ -2,7 +2,6 @@
  * @file OpenAI's chat completions (POST /v1/chat/completions).
  */
 import * as v from 'valibot';
-import type { TextFormat } from '../../grammar/format.ts';
 import {
   COMMON_FIELDS,
   commonOf,
@@ -15,15 +14,17 @@ import {
 } from '../fields.ts';
 import { event } from '../sse.ts';
 import type { TurnEnd, TurnMessage } from '../turn.ts';
+import type { MessagesInput } from '../turn-prompt.ts';
 import { type AnswerCall, answerOf } from './answer.ts';
 import { DONE, finishOf, headOf, keyholdOf, logprobsOf, openaiError, usageOf } from './openai.ts';
+import { FORM_FIELDS, formOf } from './text-form.ts';
 import { contentText, parsedArguments, toolsOf } from './tools.ts';
 import type { Dialect } from './types.ts';
 
 const Call = v.looseObject({ function: v.looseObject({ name: v.string(), arguments: v.nullish(v.string()) }) });
 const Message = v.looseObject({
   role: v.picklist(['system', 'developer', 'user', 'assistant', 'tool', 'function']),
-  content: v.nullish(v.union([v.string(), v.array(v.looseObject({ type: v.string() }))])),
+  content: v.nullish(textOrObject(v.string(), v.array(v.looseObject({ type: v.string() })))),
   tool_calls: v.nullish(v.array(Call)),
 });
 const Tool = v.looseObject({
@@ -52,16 +53,6 @@ const Choice = textOrObject(
     }),
   ]),
 );
-const Format = v.variant('type', [
-  v.looseObject({ type: v.literal('text') }),
-  v.looseObject({ type: v.literal('json_object') }),
-  v.looseObject({
-    type: v.literal('json_schema'),
-    json_schema: v.looseObject({ schema: v.union([v.boolean(), v.record(v.string(), v.unknown())]) }),
-  }),
-  // No part of OpenAI's protocol.
-  v.looseObject({ type: v.literal('regex'), pattern: v.string() }),
-]);
 /** What the other fields of a request say. */
 const OWN_VARIABLES = ['messages', 'tools', 'add_generation_prompt'];
 const TemplateVariable = v.pipe(
@@ -71,26 +62,41 @@ const TemplateVariable = v.pipe(
     ({ input }) => `the variable ${input} of the chat template can't be set; the request's other fields say it`,
   ),
 );
+/** What the prompt is made of. */
+const PROMPT_FIELDS = {
+  messages: v.pipe(v.array(Message), v.minLength(1)),
+  tools: v.nullish(v.pipe(v.array(Tool), v.maxLength(128))),
+  tool_choice: v.nullish(Choice),
+  reasoning_effort: v.nullish(v.string()),
+  chat_template_kwargs: v.nullish(v.record(TemplateVariable, v.unknown())),
+};
+const PromptBody = v.looseObject({
+  ...PROMPT_FIELDS,
+  model: v.nullish(v.string()),
+  add_generation_prompt: v.nullish(v.boolean()),
+});
 const Body = v.looseObject({
   ...COMMON_FIELDS,
-  messages: v.pipe(v.array(Message), v.minLength(1)),
+  ...FORM_FIELDS,
+  ...PROMPT_FIELDS,
   max_completion_tokens: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
   max_tokens: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
   logprobs: v.nullish(v.boolean()),
   top_logprobs: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(20))),
-  tools: v.nullish(v.pipe(v.array(Tool), v.maxLength(128))),
-  tool_choice: v.nullish(Choice),
   parallel_tool_calls: v.nullish(v.boolean()),
   modalities: v.nullish(v.array(v.literal('text', 'only text is written'))),
-  response_format: v.nullish(Format),
-  reasoning_effort: v.nullish(v.string()),
-  chat_template_kwargs: v.nullish(v.record(TemplateVariable, v.unknown())),
+  add_generation_prompt: v.nullish(v.literal(true, 'an answer needs its beginning; POST /v1/completions needs none')),
 });
 
-const REFUSED = {
-  ...REFUSED_FIELDS,
+const REFUSED_PROMPT = {
   continue_final_message: 'a message is answered, not continued; POST /v1/completions continues a text',
   chat_template: "only the model's own chat template is used; templates of requests are not run",
+};
+const REFUSED = {
+  ...REFUSED_FIELDS,
+  ...REFUSED_PROMPT,
+  documents: 'chat templates get messages and tools; put the documents into a message',
+  echo: 'the prompt is not repeated; POST /apply-template shows it',
   functions: 'this field is gone; use tools',
   function_call: 'this field is gone; use tool_choice',
   audio: 'only text is written',
@@ -121,17 +127,27 @@ function choiceOf(choice: v.InferOutput<typeof Choice>): Parameters<typeof tools
   return { mode, allowed: tools.map((tool) => tool.function.name) };
 }
 
-/** The form that a text must have; null: any. */
-function formatOf(format: v.InferOutput<typeof Format> | null | undefined): TextFormat | null {
-  switch (format?.type) {
-    case 'json_object':
-      return { type: 'json_schema', schema: { type: 'object' } };
-    case 'json_schema':
-      return { type: 'json_schema', schema: format.json_schema.schema };
-    case 'regex':
-      return { type: 'regex', pattern: format.pattern };
-  }
-  return null;
+function inputOf(body: v.InferOutput<typeof PromptBody>): MessagesInput {
+  const effort = body.reasoning_effort;
+  return {
+    messages: body.messages.map(messageOf),
+    ...toolsOf(body.tools, choiceOf(body.tool_choice ?? 'auto')),
+    variables: {
+      ...body.chat_template_kwargs,
+      ...(effort ? { reasoning_effort: effort, enable_thinking: effort !== 'none' } : {}),
+    },
+  };
+}
+
+/** The prompt of a body that asks for no answer. @throws HttpError names the field. */
+export function readChatPrompt(json: unknown) {
+  const body = readBody(PromptBody, json);
+  refuseFields(body, REFUSED_PROMPT);
+  return {
+    model: body.model ?? undefined,
+    input: inputOf(body),
+    addGenerationPrompt: body.add_generation_prompt ?? undefined,
+  };
 }
 
 export const chatCompletions: Dialect = {
@@ -139,23 +155,18 @@ export const chatCompletions: Dialect = {
   read(json) {
     const body = readBody(Body, json);
     refuseFields(body, REFUSED);
-    const tools = toolsOf(body.tools, choiceOf(body.tool_choice ?? 'auto'));
-    const effort = body.reasoning_effort;
-    const variables = {
-      ...body.chat_template_kwargs,
-      ...(effort ? { reasoning_effort: effort, enable_thinking: effort !== 'none' } : {}),
-    };
-    const format = formatOf(body.response_format);
+    const form = formOf(body);
     const options = {
       ...samplingOptions(body, body.max_completion_tokens ?? body.max_tokens),
-      ...(format ? { format } : {}),
+      ...(form && { format: form.format }),
     };
     const { turn, delivery } = commonOf(body);
     return {
       turns: [
         {
           ...turn,
-          input: { messages: body.messages.map(messageOf), ...tools, variables },
+          input: inputOf(body),
+          formatField: form?.field,
           options: body.logprobs ? { ...options, topLogprobs: body.top_logprobs ?? 0 } : options,
           singleCall: body.parallel_tool_calls === false,
         },

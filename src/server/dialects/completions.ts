@@ -8,6 +8,7 @@ import { event } from '../sse.ts';
 import type { TurnEnd, TurnToken } from '../turn.ts';
 import { answerOf } from './answer.ts';
 import { DONE, finishOf, headOf, keyholdOf, openaiError, usageOf } from './openai.ts';
+import { FORM_FIELDS, formOf } from './text-form.ts';
 import type { Dialect } from './types.ts';
 
 /** Most prompts of a request. */
@@ -18,7 +19,11 @@ const listOf = <T extends v.GenericSchema>(item: T) => v.pipe(v.array(item), v.m
 const Ids = v.pipe(v.array(v.pipe(v.number(), v.integer(), v.minValue(0))), v.minLength(1));
 const Body = v.looseObject({
   ...COMMON_FIELDS,
-  prompt: v.union([v.string(), Ids, listOf(v.string()), listOf(Ids)]),
+  ...FORM_FIELDS,
+  prompt: v.union(
+    [v.string(), Ids, listOf(v.string()), listOf(Ids)],
+    `wanted is a text, token ids, or a list of 1 to ${MAX_PROMPTS} of them`,
+  ),
   max_tokens: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
   logprobs: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(20))),
 });
@@ -57,7 +62,11 @@ export const completions: Dialect = {
     const { best_of: best } = body;
     if (best !== undefined && best !== null && best !== (body.n ?? 1))
       throw new HttpError(400, 'best_of: answers are not ranked; use n', { param: 'best_of' });
-    const options = samplingOptions(body, body.max_tokens ?? MAX_TOKENS);
+    const form = formOf(body);
+    const options = {
+      ...samplingOptions(body, body.max_tokens ?? MAX_TOKENS),
+      ...(form && { format: form.format }),
+    };
     const { turn, delivery } = commonOf(body);
     const { prompt, logprobs } = body;
     const isList = (given: typeof prompt): given is string[] | number[][] =>
@@ -69,6 +78,7 @@ export const completions: Dialect = {
       turns: prompts.map((each) => ({
         ...turn,
         input: { prompt: each },
+        formatField: form?.field,
         options: logprobs === null || logprobs === undefined ? options : { ...options, topLogprobs: logprobs },
         singleCall: false,
       })),

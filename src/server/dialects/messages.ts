@@ -3,7 +3,7 @@
  */
 import * as v from 'valibot';
 import type { TextFormat } from '../../grammar/format.ts';
-import { CACHE_FIELDS, readBody, samplingOptions, TOOL_NAME, userOf } from '../fields.ts';
+import { CACHE_FIELDS, readBody, refuseFields, samplingOptions, TOOL_NAME, textOrObject, userOf } from '../fields.ts';
 import { type ErrorBody, HttpError } from '../http-error.ts';
 import { event } from '../sse.ts';
 import type { Turn, TurnEnd, TurnMessage, TurnTool } from '../turn.ts';
@@ -13,7 +13,7 @@ import { contentText, parsedArguments, templateCall, toolsOf } from './tools.ts'
 import type { AnswerFacts, Dialect } from './types.ts';
 
 const Parts = v.array(v.looseObject({ type: v.string() }));
-const Content = v.union([v.string(), Parts]);
+const Content = textOrObject(v.string(), Parts);
 const Message = v.looseObject({ role: v.picklist(['user', 'assistant', 'system']), content: Content });
 const Tool = v.looseObject({
   type: v.nullish(v.literal('custom', 'only tools of the client (type "custom") are supported')),
@@ -55,6 +55,12 @@ const Body = v.looseObject({
 });
 const CountBody = v.looseObject(INPUT);
 type Input = v.InferOutput<typeof CountBody>;
+
+const REFUSED = {
+  output_format: 'use output_config.format',
+  mcp_servers: 'only tools of the client are supported',
+  container: 'only tools of the client are supported',
+};
 
 /** The messages that one of the protocol becomes: results of tools are messages of their own. */
 function messagesOf(
@@ -183,6 +189,7 @@ export const messages: Dialect = {
   idPrefix: 'msg_',
   read(json) {
     const body = readBody(Body, json);
+    refuseFields(body, REFUSED);
     if (body.tool_choice?.type === 'tool' && !body.tool_choice.name)
       throw new HttpError(400, 'tool_choice.name: it must name a tool', { param: 'tool_choice.name' });
     const { input, format } = inputOf(body);
@@ -194,6 +201,7 @@ export const messages: Dialect = {
           model: body.model,
           input,
           options: format ? { ...options, format } : options,
+          formatField: 'output_config.format',
           session: session ?? null,
           user: userOf(body.metadata?.user_id),
           cacheClass: cache ?? null,

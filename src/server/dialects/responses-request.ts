@@ -9,7 +9,7 @@ import type { TurnMessage, TurnTool } from '../turn.ts';
 import { contentText, parsedArguments, templateCall, toolsOf } from './tools.ts';
 import type { DialectRequest } from './types.ts';
 
-const Content = v.union([v.string(), v.array(v.looseObject({ type: v.string() }))]);
+const Content = textOrObject(v.string(), v.array(v.looseObject({ type: v.string() })));
 const Item = v.looseObject({ type: v.nullish(v.string()), role: v.nullish(v.string()), content: v.nullish(Content) });
 const Tool = v.looseObject({
   type: v.literal('function', 'only tools of the type "function" are supported'),
@@ -29,10 +29,18 @@ const Format = v.variant('type', [
 const Body = v.looseObject({
   ...CACHE_FIELDS,
   model: v.string(),
-  input: v.union([v.string(), v.pipe(v.array(Item), v.minLength(1))]),
+  input: textOrObject(v.string(), v.pipe(v.array(Item), v.minLength(1))),
   instructions: v.nullish(v.string()),
   previous_response_id: v.nullish(v.string()),
   user: v.nullish(v.string()),
+  include: v.nullish(
+    v.array(
+      v.pipe(
+        v.string(),
+        v.notValue('message.output_text.logprobs', 'log probabilities are given by /v1/chat/completions'),
+      ),
+    ),
+  ),
   stream: v.nullish(v.boolean()),
   store: v.nullish(v.boolean()),
   tools: v.nullish(v.pipe(v.array(Tool), v.maxLength(128))),
@@ -174,6 +182,7 @@ export function readResponses(json: unknown, key: string, saved: SavedResponses)
           ...toolsOf(tools, choiceOf(body.tool_choice ?? 'auto')),
           variables: effort ? { reasoning_effort: effort, enable_thinking: effort !== 'none' } : {},
         },
+        formatField: 'text.format',
         options: schema ? { ...options, format: { type: 'json_schema', schema } } : options,
         session: session_id ?? null,
         user: userOf(body.user),

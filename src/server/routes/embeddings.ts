@@ -3,56 +3,27 @@
  */
 import * as v from 'valibot';
 import type { EmbedOptions } from '../../embed/encoder-model.ts';
-import type { TextTokenizer } from '../../engine/text-model.ts';
-import { readBody } from '../fields.ts';
+import { readBody, refuseFields } from '../fields.ts';
 import { HttpError } from '../http-error.ts';
-import { FairQueue } from '../queue.ts';
+import { QueuedModel, type TaskModel } from './queued-model.ts';
 
 /** What embeds: an `EncoderModel`. */
-export interface Embedder {
-  /** Its name, and the tokens that a text may have. */
-  readonly config: { readonly name: string; readonly contextLength: number };
-  readonly tokenizer: TextTokenizer;
+export interface Embedder extends TaskModel {
   /** One vector for each text. */
-  embed(texts: readonly string[], options?: EmbedOptions): Promise<Float32Array[]>;
-}
-
-/** A model that embeds texts, and how it is served. */
-export interface ServedEncoderOptions {
-  /** What clients call it: the field `model` of their requests. */
-  readonly id: string;
-  /** Largest number of requests that wait; the server refuses more with status 429. */
-  readonly queue: number;
-  /** Milliseconds that a request waits at most; it is then refused with status 503. */
-  readonly queueMs: number;
+  embed(texts: readonly (string | readonly number[])[], options?: EmbedOptions): Promise<Float32Array[]>;
 }
 
 /** A model that embeds texts, one request at a time. */
-export class ServedEncoder {
-  /** What clients call it. */
-  readonly id: string;
-  /** What embeds. */
-  readonly model: Embedder;
-  /** Requests that wait. */
-  readonly queue: FairQueue;
-  /** Seconds since 1970. */
-  readonly created = Math.floor(Date.now() / 1000);
-
-  constructor(model: Embedder, { id, queue, queueMs }: ServedEncoderOptions) {
-    this.id = id;
-    this.model = model;
-    this.queue = new FairQueue(1, queue, queueMs);
-  }
-
+export class ServedEncoder extends QueuedModel<Embedder> {
   /**
    * Answers a request to `/v1/embeddings`.
    * @throws HttpError, and the library's errors; the signal's reason.
    */
-  async run({ texts, dimensions, encoding }: EmbeddingsRequest, key: string, signal: AbortSignal) {
-    const release = await this.queue.enter(key, signal);
-    try {
-      const { tokenizer } = this.model;
-      const lengths = await Promise.all(texts.map(async (text) => (await tokenizer.encode(text)).length));
+  run({ texts, dimensions, encoding }: EmbeddingsRequest, key: string, signal: AbortSignal) {
+    return this.inTurn(key, signal, async () => {
+      const lengths = await Promise.all(
+        texts.map(async (text) => (typeof text === 'string' ? await this.model.tokenizer.encode(text) : text).length),
+      );
       const tokens = lengths.reduce((sum, length) => sum + length, 0);
       const vectors = await this.model.embed(texts, { signal });
       const width = vectors[0].length;
@@ -70,15 +41,13 @@ export class ServedEncoder {
         model: this.id,
         usage: { prompt_tokens: tokens, total_tokens: tokens },
       };
-    } finally {
-      release();
-    }
+    });
   }
 }
 
 export interface EmbeddingsRequest {
   readonly model: string;
-  readonly texts: readonly string[];
+  readonly texts: readonly (string | readonly number[])[];
   readonly dimensions: number | null;
   readonly encoding: 'float' | 'base64';
 }
@@ -86,11 +55,13 @@ export interface EmbeddingsRequest {
 /** OpenAI's own limit. */
 const MAX_TEXTS = 2048;
 const Text = v.pipe(v.string(), v.minLength(1));
+const Ids = v.pipe(v.array(v.pipe(v.number(), v.integer(), v.minValue(0))), v.minLength(1));
+const listOf = <T extends v.GenericSchema>(item: T) => v.pipe(v.array(item), v.minLength(1), v.maxLength(MAX_TEXTS));
 const Body = v.looseObject({
   model: v.string(),
   input: v.union(
-    [Text, v.pipe(v.array(Text), v.minLength(1), v.maxLength(MAX_TEXTS))],
-    `wanted is a text, or a list of 1 to ${MAX_TEXTS} texts. Texts are not empty. Token ids are not supported`,
+    [Text, Ids, listOf(Text), listOf(Ids)],
+    `wanted is a text, token ids, or a list of 1 to ${MAX_TEXTS} of them; none of them is empty`,
   ),
   dimensions: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
   encoding_format: v.nullish(v.picklist(['float', 'base64'])),
@@ -98,10 +69,14 @@ const Body = v.looseObject({
 
 /** @throws HttpError names the field. */
 export function readEmbeddings(json: unknown): EmbeddingsRequest {
-  const { model, input, dimensions, encoding_format: encoding } = readBody(Body, json);
+  const body = readBody(Body, json);
+  refuseFields(body, { truncate_prompt_tokens: 'texts are cut only where they are longer than the model takes' });
+  const { model, input, dimensions, encoding_format: encoding } = body;
+  const isOne = (given: typeof input): given is string | number[] =>
+    typeof given === 'string' || typeof given[0] === 'number';
   return {
     model,
-    texts: typeof input === 'string' ? [input] : input,
+    texts: isOne(input) ? [input] : input,
     dimensions: dimensions ?? null,
     encoding: encoding ?? 'float',
   };

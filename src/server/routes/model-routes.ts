@@ -4,18 +4,18 @@
 import { renameModules } from '../../kvcache/policy/policy-names.ts';
 import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
 import type { CacheClass } from '../served-model.ts';
-import type { ServedEncoder } from './embeddings.ts';
+import type { QueuedModel, Task } from './queued-model.ts';
 import type { Routes } from './routes.ts';
 
 /** A key sees the models that it may use, and one entry for each of their adapters. */
-export function addModelRoutes(app: Routes, models: readonly ModelEntry[], encoders: readonly ServedEncoder[]): void {
+export function addModelRoutes(app: Routes, models: readonly ModelEntry[], tasks: readonly Task[]): void {
   const all = (key: string) => [
     ...[...namesOf(models, key)].map(({ id, entry, adapter }) => ({
       ...listedModel(entry),
       id,
       ...(adapter === null ? {} : { parent: entry.id }),
     })),
-    ...encoders.map(listedEncoder),
+    ...tasks.flatMap((task) => task.models.map((served) => listedTask(served, task))),
   ];
   app.get('/v1/models', (c) => c.json({ object: 'list', data: all(c.get('key')) }));
   // Ids may hold slashes.
@@ -28,7 +28,7 @@ const listedModel = ({ id, created, cacheClasses, adapters, loaded }: ModelEntry
   object: 'model',
   created,
   owned_by: 'keyhold',
-  ...(loaded ? { max_model_len: loaded.model.config.contextLength } : {}),
+  ...(loaded ? { max_model_len: loaded.contextLength } : {}),
   keyhold: {
     loaded: loaded !== null,
     ...(loaded
@@ -44,13 +44,13 @@ const listedModel = ({ id, created, cacheClasses, adapters, loaded }: ModelEntry
   },
 });
 
-const listedEncoder = ({ id, created, model: { config } }: ServedEncoder) => ({
+const listedTask = ({ id, created, model: { config } }: QueuedModel, { name }: Task) => ({
   id,
   object: 'model',
   created,
   owned_by: 'keyhold',
   max_model_len: config.contextLength,
-  keyhold: { family: config.name, embeddings: true },
+  keyhold: { family: config.name, [name]: true },
 });
 
 /** Options of caches with the name of their policy: clients see no functions, and no paths of this machine. */

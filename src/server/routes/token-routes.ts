@@ -1,23 +1,33 @@
 /**
- * @file Routes that turn text into tokens and back, and count the tokens of a prompt.
+ * @file Routes that turn text into tokens and back, count the tokens of a prompt, and show it, with the fields of vLLM
+ * and of llama-server.
  */
 import type { Context } from 'hono';
 import * as v from 'valibot';
-import { templateOf } from '../../engine/messages.ts';
+import type { TextTokenizer } from '../../engine/text-model.ts';
 import { readJson } from '../body.ts';
+import { readChatPrompt } from '../dialects/chat-completions.ts';
 import { readCount } from '../dialects/messages.ts';
 import { readBody } from '../fields.ts';
 import { HttpError } from '../http-error.ts';
+import { tokenText } from '../likely-token.ts';
 import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
 import type { ServedModel } from '../served-model.ts';
+import { renderedPrompt } from '../turn-prompt.ts';
 import type { Routes } from './routes.ts';
 
 const TokenizeBody = v.looseObject({
   model: v.optional(v.string()),
-  prompt: v.optional(v.string()),
-  messages: v.optional(v.array(v.looseObject({ role: v.string(), content: v.nullish(v.string()) }))),
-  add_special_tokens: v.optional(v.boolean()),
+  prompt: v.nullish(v.string()),
+  content: v.nullish(v.string()),
+  messages: v.nullish(v.array(v.unknown())),
+  add_special_tokens: v.nullish(v.boolean()),
+  add_special: v.nullish(v.boolean()),
+  parse_special: v.nullish(v.literal(true, 'special tokens in a text are always read as tokens')),
+  return_token_strs: v.nullish(v.boolean()),
+  with_pieces: v.nullish(v.boolean()),
 });
+type TokenizeBody = v.InferOutput<typeof TokenizeBody>;
 const DetokenizeBody = v.looseObject({
   model: v.optional(v.string()),
   tokens: v.array(v.pipe(v.number(), v.integer(), v.minValue(0))),
@@ -43,18 +53,19 @@ export function addTokenRoutes(app: Routes, models: readonly ModelEntry[], bodyB
     return c.json({ input_tokens: tokens.length });
   });
   app.post('/tokenize', async (c) => {
-    const body = readBody(TokenizeBody, await readJson(c, bodyBytes));
-    const { prompt } = body;
-    if (prompt === undefined && body.messages === undefined)
-      throw new HttpError(400, 'prompt is missing: give the text as prompt, or messages', { param: 'prompt' });
-    return using(c, body.model, async ({ model }) => {
-      const text =
-        body.messages === undefined
-          ? (prompt ?? '')
-          : templateOf(model, {}).render(body.messages.map((each) => ({ ...each, content: each.content ?? '' })));
-      const addSpecialTokens = body.add_special_tokens ?? body.messages === undefined;
-      const tokens = await model.tokenizer.encode(text, { addSpecialTokens });
-      return c.json({ count: tokens.length, max_model_len: model.config.contextLength, tokens });
+    const json = await readJson(c, bodyBytes);
+    const body = readBody(TokenizeBody, json);
+    return using(c, body.model, async ({ model, contextLength }) => {
+      const { text, addsSpecial } = textOf(body, json, model);
+      const addSpecialTokens = body.add_special_tokens ?? body.add_special ?? addsSpecial;
+      const ids = await model.tokenizer.encode(text, { addSpecialTokens });
+      const texts = body.with_pieces || body.return_token_strs ? await textsOf(model.tokenizer, ids) : [];
+      return c.json({
+        count: ids.length,
+        max_model_len: contextLength,
+        tokens: body.with_pieces ? ids.map((id, i) => ({ id, piece: pieceOf(texts[i]) })) : ids,
+        ...(body.return_token_strs ? { token_strs: texts.map((each) => each.text) } : {}),
+      });
     });
   });
   app.post('/detokenize', async (c) => {
@@ -62,6 +73,48 @@ export function addTokenRoutes(app: Routes, models: readonly ModelEntry[], bodyB
     const decoded = await using(c, body.model, ({ model }) =>
       model.tokenizer.decode(body.tokens, { skipSpecialTokens: false }),
     );
-    return c.json({ prompt: decoded });
+    // The names of vLLM and of llama-server.
+    return c.json({ prompt: decoded, content: decoded });
   });
+  app.post('/apply-template', async (c) => {
+    const { model: name, ...prompt } = readChatPrompt(await readJson(c, bodyBytes));
+    return c.json({ prompt: await using(c, name, ({ model }) => renderedPrompt(model, prompt)) });
+  });
+  app.get('/props', (c) =>
+    using(c, c.req.query('model'), ({ id, model, options, contextLength }) =>
+      c.json({
+        default_generation_settings: { n_ctx: contextLength },
+        total_slots: options.rows,
+        model_alias: id,
+        chat_template: model.chatTemplate?.sources?.['default'] ?? null,
+        modalities: { vision: false, audio: false },
+      }),
+    ),
+  );
 }
+
+/** The text of a request, and whether special tokens are added to it where the request does not say. */
+function textOf(body: TokenizeBody, json: unknown, model: ServedModel['model']) {
+  const { prompt, content, messages } = body;
+  if (messages) return { text: renderedPrompt(model, readChatPrompt(json)), addsSpecial: false };
+  if (typeof prompt === 'string') return { text: prompt, addsSpecial: true };
+  if (typeof content === 'string') return { text: content, addsSpecial: false };
+  throw new HttpError(400, 'prompt is missing: give the text as prompt (or content), or messages', { param: 'prompt' });
+}
+
+type TokenTexts = Awaited<ReturnType<typeof tokenText>>;
+
+/** The texts of tokens; each token is asked for once. */
+function textsOf(tokenizer: TextTokenizer, ids: readonly number[]): Promise<TokenTexts[]> {
+  const known = new Map<number, Promise<TokenTexts>>();
+  return Promise.all(
+    ids.map((id) => {
+      const text = known.get(id) ?? tokenText(tokenizer, id);
+      known.set(id, text);
+      return text;
+    }),
+  );
+}
+
+/** The text of a token, or its bytes where it is a part of a character. */
+const pieceOf = ({ text, bytes, isText }: TokenTexts): string | number[] => (isText ? text : Array.from(bytes));
