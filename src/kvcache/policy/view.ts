@@ -386,8 +386,7 @@ export class LayerView extends KnownFields {
     const chunkAt = isInSlots ? group.held : slots;
     const parts = this.#table.groups === 1 ? groups : 1;
     const range = each ? this.#source.queryRange(need, this.newTokens) : null;
-    const from = range ? range[0] : own;
-    const to = range ? range[1] : own + 1;
+    const [from, to] = range ?? [own, own + 1];
     let combine: Combine = 'set';
     for (let part = 0; part < parts; part++)
       for (let set = from; set < to; set++) {
