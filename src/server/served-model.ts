@@ -126,9 +126,8 @@ export class ServedModel {
   /** Most tokens of a prompt and its answer in the first class: a dense cache ends at its length. */
   get contextLength(): number {
     const { contextLength } = this.model.config;
-    const { policy = 'dense', policyModule, cacheLength } = this.options.cacheClasses[0].options;
-    if (policyModule !== undefined || policy !== 'dense') return contextLength;
-    return Math.min(contextLength, cacheLength ?? contextLength);
+    const { policy = 'dense', policyModule, cacheLength = contextLength } = this.options.cacheClasses[0].options;
+    return policyModule !== undefined || policy !== 'dense' ? contextLength : Math.min(contextLength, cacheLength);
   }
 
   /** Whether requests with this key may use it. */
