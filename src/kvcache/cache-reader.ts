@@ -35,6 +35,8 @@ export abstract class CacheReader {
   readonly replay: boolean;
   /** Whether the policy keeps no numbers, and no window hides a token. */
   readonly #isPlain: boolean;
+  /** Whether a window hides tokens of some layer. */
+  readonly #hasWindows: boolean;
   /** @internal The memory. */
   abstract readonly store: SlotStore;
   /** @internal One for each row of the batch. */
@@ -53,7 +55,8 @@ export abstract class CacheReader {
     this.replay = readReplay(entry, options, this.rules.needs);
     const { layout, beginChunk } = this.rules;
     const hasState = layout.slotState > 0 || (layout.rowState ?? 0) > 0 || layout.layerState !== undefined;
-    this.#isPlain = !hasState && !beginChunk && shape.layers.every(({ window }) => window === null);
+    this.#hasWindows = shape.layers.some(({ window }) => window !== null);
+    this.#isPlain = !hasState && !beginChunk && !this.#hasWindows;
   }
 
   /** Name of the policy. */
@@ -104,12 +107,20 @@ export abstract class CacheReader {
 
   /**
    * @internal Whether a chunk of so many tokens may come in the slots behind those in use alone: nothing here reads its
-   * keys and values, and a part of it that is taken back leaves the rest where it is.
+   * keys and values, and what of it can be taken back needs no copy of them.
+   * @param each whether every query is observed by itself: then a part of the chunk can be taken back.
    */
-  placesChunk(length: number): boolean {
-    const { reads, needsQueries, needsAlongMean } = this.rules;
+  placesChunk(length: number, each = false): boolean {
+    const { reads, needsQueries, needsAlongMean, needs } = this.rules;
     if (reads || needsQueries || needsAlongMean) return false;
-    return length === 1 || (this.#isPlain && this.rows.every((_, row) => this.headroom(row) >= length));
+    // Queries that were observed together are taken back together.
+    const isWhole = length === 1 || (needs.length > 0 && !each && !this.#hasWindows);
+    return isWhole || this.leavesRest(length);
+  }
+
+  /** @internal Whether a part of a chunk of so many tokens that is taken back leaves all other slots as they are. */
+  leavesRest(length: number): boolean {
+    return this.#isPlain && this.rows.every((_, row) => this.headroom(row) >= length);
   }
 
   /** Whether {@link rebase} is possible. */

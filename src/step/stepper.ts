@@ -101,11 +101,12 @@ export class Stepper {
     const inputs: Record<string, StepTensor> = { ...filled };
     inputs.logitRows = tensorOf(BigInt64Array.from(rows, BigInt), [rows.length]);
     const isPlain = given === null && replay === null && !isProbed && cache.store.states.isEmpty;
-    const placesChunk = isPlain && cache.placesChunk(length);
+    const each = options.eachQuery ?? false;
+    const placesChunk = isPlain && cache.placesChunk(length, each);
+    const leavesRest = placesChunk && cache.leavesRest(length);
     if (placesChunk) cache.store.own();
     this.#bound(cache).bind(inputs);
     for (const [name, { data, dims }] of adapters?.inputs ?? []) inputs[name] = this.#wrap(data, dims);
-    const each = options.eachQuery ?? false;
     const times = bindStates(cache, chunk, each, read, inputs);
     const mask = replay?.crossAttentionMask ?? options.crossAttentionMask;
     bindCrossAttention(this.config, cache, { tokens: read, length, mask }, inputs);
@@ -122,6 +123,7 @@ export class Stepper {
       length,
       ...slots,
       isPlaced: placesChunk && slots.keys.every((keys) => keys === null),
+      leavesRest,
       observed: observedOf(cache, sets, each, length, outputs),
       queries: queriesOf(this.config, cache, length, outputs),
       keyProducts: keyProductsOf(cache, outputs),

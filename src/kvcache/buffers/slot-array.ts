@@ -12,6 +12,7 @@ interface Numbers<T> {
   readonly byteLength: number;
   readonly length: number;
   set(source: ArrayLike<number>, at?: number): void;
+  copyWithin(target: number, start: number, end: number): T;
   fill(value: number, start?: number, end?: number): T;
   subarray(start: number, end: number): T;
 }
@@ -178,6 +179,13 @@ export class SlotArray<T extends SlotData> {
     if (width === 1) this.data[b] = from.data[a];
     else this.data.set(from.data.subarray(a, a + width) as T, b);
     this.#changes?.add(b, b + width);
+  }
+
+  /** Copies `count` slots behind each other to others of this array, which may overlap them. */
+  copySlots(row: number, group: number, source: number, target: number, count: number): void {
+    const a = this.at(row, group, source);
+    this.#storage.copyWithin(this.at(row, group, target), a, a + count * this.width);
+    this.wrote(row, group, target, count);
   }
 
   /** Makes slots what they were before they were ever written. */

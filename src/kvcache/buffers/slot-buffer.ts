@@ -97,6 +97,11 @@ export class SlotBuffer {
       this.inputs[i].array.copySlot(from.inputs[i].array, row, group, source, target);
   }
 
+  /** Copies `count` slots behind each other to others of this buffer, which may overlap them. */
+  copySlots(row: number, group: number, source: number, target: number, count: number): void {
+    for (let i = 0; i < this.inputs.length; i++) this.inputs[i].array.copySlots(row, group, source, target, count);
+  }
+
   /** Makes slots what they were before they were ever written. */
   wipe(row: number, group: number, start: number, end: number): void {
     for (const { array } of this.inputs) array.wipe(row, group, start, end);

@@ -66,6 +66,11 @@ export interface ChunkOutputs {
    * @default false
    */
   readonly isPlaced?: boolean;
+  /**
+   * Of a chunk that is placed: whether a part of it can be dropped from the slots, as nothing was evicted for it.
+   * @default false
+   */
+  readonly leavesRest?: boolean;
   /** By layer of the model (null where it holds no slots): the chunk's keys [B, G, T, keySize]. */
   readonly keys: readonly (Float32Array | null)[];
   /** The same of values [B, G, T, valueSize]. */

@@ -29,8 +29,7 @@ export function truncateRow(cache: Truncated, row: number, length: number): Chun
   if (length > tokens.length)
     throw new InputError(`the row has seen ${tokens.length} tokens, and can't be cut to ${length}`);
   let part: ChunkOutputs | null = null;
-  if (length < tokens.length && length > chunkStart && last?.isPlaced) {
-    // Nothing was evicted: see `placesChunk`.
+  if (length < tokens.length && length > chunkStart && last?.isPlaced && last.leavesRest) {
     store.dropFrom(row, length);
     state.shorten(length);
   } else if (length < tokens.length && length >= chunkStart && last) {

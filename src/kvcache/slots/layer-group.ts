@@ -7,6 +7,12 @@ import type { SlotBuffer } from '../buffers/slot-buffer.ts';
 import type { ChunkOutputs } from '../rows/chunk.ts';
 import type { SlotTable } from './slots.ts';
 
+/**
+ * Memory is made for so many slots of a group at once, as far as there may be as many: pages that were never written
+ * take none, and what is outgrown is garbage for a while. A cache of 1,024 slots left 24 MB so at 135M.
+ */
+const AHEAD = 2048;
+
 /** How a table grows. */
 export interface Growth {
   /** Slots by which memory grows. */
@@ -64,7 +70,7 @@ export class LayerGroup {
   move(row: number, g: number, from: number, to: number): void {
     this.table.move(row, g, from, to);
     for (const buffer of this.buffers)
-      for (const group of groupsOf(this.table, g, buffer)) buffer.copySlot(buffer, row, group, from, to);
+      for (const group of groupsOf(this.table, g, buffer)) buffer.copySlots(row, group, from, to, 1);
   }
 
   /** Writes keys and values of a chunk, from a token on, to slots that follow each other. */
@@ -99,8 +105,7 @@ export class LayerGroup {
   #takePlaced(row: number, g: number, slot: number, count: number, from: number): void {
     if (from === slot) return;
     for (const buffer of this.buffers)
-      for (const group of groupsOf(this.table, g, buffer))
-        for (let i = 0; i < count; i++) buffer.copySlot(buffer, row, group, from + i, slot + i);
+      for (const group of groupsOf(this.table, g, buffer)) buffer.copySlots(row, group, from, slot, count);
   }
 
   /** Copies a row from another layer group of the same layout, or from this one. There must be memory for it. */
@@ -134,7 +139,7 @@ export class LayerGroup {
     const capacity = Math.max(...wanted);
     // New memory has space for what is known to come, and a half more, but never for more than the budget and its spare
     // slots.
-    const reserve = Math.min(most, Math.max(expected, Math.ceil(1.5 * capacity)));
+    const reserve = Math.min(most, Math.max(expected, Math.ceil(1.5 * capacity), AHEAD));
     this.resize(table.batch, capacity, reserve);
   }
 

@@ -38,6 +38,18 @@ describe('spare slots', () => {
     });
   });
 
+  it('and all others are where the first ones were, as nothing is moved while a short budget fills up', () => {
+    const cache = createCache(shape, { policy: 'h2o', cacheLength: 1000 }, 8);
+    const { array } = cache.store.buffers[0]!.inputs[0];
+    cache.store.open(3);
+    const first = array.data.buffer;
+    for (let tokens = 100; tokens <= 1000; tokens += 100) {
+      cache.store.open(tokens);
+      expect(array.data.buffer).toBe(first);
+    }
+    expect(array.capacity).toBeGreaterThanOrEqual(1000);
+  });
+
   it('count as bookkeeping, not as keys and values', () => {
     const cache = createCache(shape, { policy: 'h2o', cacheLength: 20 }, 8);
     cache.store.open(20);

@@ -64,7 +64,8 @@ describe('the memory of a step in the ggml engine', () => {
     [true, { policy: 'lastrec', cacheLength: 400 }],
     [false, { policy: 'lastrec', cacheLength: 100 }],
     [false, { policy: 'dense', cacheLength: 400, buffer: 'int8' }],
-    [false, { policy: 'h2o', cacheLength: 400 }],
+    [true, { policy: 'h2o', cacheLength: 400 }],
+    [false, { policy: 'keydiff', cacheLength: 400 }],
   ])('has no copies of a chunk where the slots alone hold it: %s under %j', async (isPlaced, options) => {
     const model = await loadModel(TINY, { weights: 'float32', engine: 'ggml', cacheDir, threads: 1 });
     const cache = model.createCache(options);

@@ -119,6 +119,32 @@ describe('keys and values that only the engine writes', () => {
     expect(hadKeys.slice(-2)).toEqual([false, false]);
   });
 
+  it('of chunks whose queries a policy observes, while tokens go, and of one that is taken back', async () => {
+    for (const policy of ['h2o', 'h2o-max', 'tova', 'snapkv']) {
+      const hadKeys = await expectSame(async (model) => {
+        const cache = model.createCache({ policy, cacheLength: 40 });
+        await model.prefill(cache, text(90), { chunkLength: 16 });
+        for (const token of text(3)) await model.step(cache, [[token]]);
+        await model.step(cache, [text(12)]);
+        cache.truncate(93);
+        return held(cache, (await model.step(cache, [text(7)])).logits);
+      });
+      expect(hadKeys).toEqual(hadKeys.map(() => false));
+    }
+  });
+
+  it('of rows that a policy observes, and not of chunks of which a part may be taken back', async () => {
+    const hadKeys = await expectSame(async (model) => {
+      const cache = model.createCache({ policy: 'h2o', cacheLength: 24, batch: 2 });
+      await model.step(cache, [text(30), text(7)]);
+      await model.step(cache, [text(9), text(20)]);
+      await model.step(cache, [text(9), []], { eachQuery: true });
+      cache.truncate(42, 0);
+      return held(cache, (await model.step(cache, [[5], [6]])).logits);
+    });
+    expect(hadKeys.slice(-2)).toEqual([true, false]);
+  });
+
   it('of a fork, which leaves the original as it was', async () => {
     await expectSame(async (model) => {
       const cache = model.createCache({ policy: 'dense', cacheLength: 100 });
