@@ -2,7 +2,7 @@
  * @file What a backend is: it computes traced models. ONNX Runtime and ggml are backends.
  */
 import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
-import type { KeyForms } from '../kvcache/shape.ts';
+import type { KeyMath } from '../kvcache/shape.ts';
 import type { OpGraph } from '../ops/graph.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import type { WeightCodec } from '../weights/codec.ts';
@@ -70,6 +70,6 @@ export interface Backend {
    * @default all of them: they share the weights
    */
   keptGraphs?(weights: PreparedWeights): number;
-  /** What computes forms of keys for the policies of a model's caches. @default the host does */
-  keyForms?(options: BackendOptions): { readonly compute: KeyForms; dispose(): Promise<void> };
+  /** What computes with keys for the policies of a model's caches. @default the host does */
+  keyMath?(options: BackendOptions): KeyMath & { dispose(): Promise<void> };
 }

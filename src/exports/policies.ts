@@ -29,6 +29,7 @@ export type { LastRecentOptions } from '../kvcache/policies/last-recent.ts';
 export { type AnyCacheOptions, type AnyPolicy, checkCacheOptions, createCache, POLICIES } from '../kvcache/policies.ts';
 export { definePolicy, isPolicyEntry, type PolicyDefinition } from '../kvcache/policy/define-policy.ts';
 export type { FrameOptions } from '../kvcache/policy/frame.ts';
+export type { GroupView } from '../kvcache/policy/group-view.ts';
 export type { Need } from '../kvcache/policy/needs.ts';
 export type {
   ChunkStart,
@@ -38,7 +39,7 @@ export type {
   PolicyRules,
   PolicySetup,
 } from '../kvcache/policy/policy.ts';
-export type { GroupView, LayerView } from '../kvcache/policy/view.ts';
+export type { LayerView } from '../kvcache/policy/view.ts';
 export { ada, mix } from '../kvcache/policy-combinations.ts';
 export * from '../kvcache/policy-functions.ts';
 export { type CalibrationTable, readCalibrationTable } from '../kvcache/routing/calibration-table.ts';

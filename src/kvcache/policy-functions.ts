@@ -70,7 +70,7 @@ export const keydiff = choiceOf(keyDiff);
 export const leverage = choiceOf(leverageRow);
 /**
  * Gives most slots to the query groups that read the past, as a calibration of the model says: the policy `echo` for
- * them, and `lastrec` for the others.
+ * them, and `merge` for the others.
  */
 export function routed(options?: Partial<PolicyOptions>): PolicyChoice;
 /**

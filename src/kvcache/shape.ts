@@ -11,9 +11,21 @@ export interface CacheShape {
   readonly cross?: readonly CrossShape[];
   /** How the engine reads slots. */
   readonly memory?: SlotMemory;
-  /** Forms of keys as the engine computes them. @default the host computes them */
-  readonly keyForms?: KeyForms;
+  /** What the engine computes of keys for policies. @default the host computes it */
+  readonly keyMath?: KeyMath;
 }
+
+/** What policies want to know of many keys at once. */
+export interface KeyMath {
+  readonly forms: KeyForms;
+  readonly distances: KeyDistances;
+}
+
+/**
+ * Squared distances of keys from each other.
+ * @param keys [count, size]; it may be longer. @param out [count, count]; it may be longer.
+ */
+export type KeyDistances = (keys: Float32Array, count: number, size: number, out: Float64Array) => void;
 
 /**
  * Of each key x: max(0, xᵀ·A·x) + b·x, for some symmetric matrices A and vectors b.

@@ -45,7 +45,7 @@ export class Stepper {
   readonly #model: ModelDefinition;
   readonly #backend: Backend;
   readonly #graphs: CompiledGraphs;
-  readonly #keyForms: ReturnType<NonNullable<Backend['keyForms']>> | undefined;
+  readonly #keyMath: ReturnType<NonNullable<Backend['keyMath']>> | undefined;
   readonly #ropes: readonly RopeTable[];
   readonly #echo: EchoInputs;
   readonly #caches = new WeakMap<KVCache, BoundCache>();
@@ -56,8 +56,8 @@ export class Stepper {
   constructor(model: ModelDefinition, weights: PreparedWeights, backend: Backend, options: BackendOptions) {
     const { config } = model;
     this.config = config;
-    this.#keyForms = backend.keyForms?.(options);
-    this.cacheShape = { ...cacheShape(config, backend.target), keyForms: this.#keyForms?.compute };
+    this.#keyMath = backend.keyMath?.(options);
+    this.cacheShape = { ...cacheShape(config, backend.target), keyMath: this.#keyMath };
     this.#model = model;
     this.#backend = backend;
     this.#graphs = new CompiledGraphs(backend, weights, options);
@@ -167,7 +167,7 @@ export class Stepper {
 
   /** Frees native memory. */
   async dispose(): Promise<void> {
-    await this.#keyForms?.dispose();
+    await this.#keyMath?.dispose();
     await this.#graphs.dispose();
   }
 

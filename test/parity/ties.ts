@@ -6,9 +6,10 @@
  */
 import { POLICIES } from '../../src/kvcache/policies.ts';
 import type { FramedPolicy } from '../../src/kvcache/policy/frame.ts';
+import type { GroupView } from '../../src/kvcache/policy/group-view.ts';
 import type { PolicyEntry } from '../../src/kvcache/policy/policy.ts';
 import { isSafe } from '../../src/kvcache/policy/select.ts';
-import type { GroupView, LayerView } from '../../src/kvcache/policy/view.ts';
+import type { LayerView } from '../../src/kvcache/policy/view.ts';
 import { range } from '../../src/util/numbers.ts';
 
 /** Values that differ by less, in parts of their size, are equal. */

@@ -59,6 +59,16 @@ const norm = (x: ArrayLike<number>): number => Math.sqrt(dot(x, x));
 const sum = (x: readonly number[]): number => x.reduce((a, b) => a + b, 0);
 const distance = (a: Float32Array, b: Float32Array): number => norm(Array.from(a, (x, i) => x - b[i]));
 
+/** merge: slots that are to be one. */
+interface Cluster {
+  readonly first: Slot;
+  tokens: number;
+  mean: number[];
+  weight: number;
+}
+
+const squared = (a: readonly number[], b: readonly number[]): number => sum(a.map((x, i) => (x - b[i]) ** 2));
+
 export class ReferenceCache {
   readonly model: FakeModel;
   readonly options: ReferenceOptions;
@@ -69,6 +79,8 @@ export class ReferenceCache {
   /** The smallest distance, relative to the values' size, between one that went and one that stayed. */
   margin = Number.POSITIVE_INFINITY;
   readonly #layers: Slot[][][];
+  /** merge: which slots were joined into which others by the step. */
+  readonly #joined: [Slot, Slot][] = [];
   /** All queries seen [layer][head]. */
   readonly #queries: Float32Array[][][];
   /** leverage: all keys seen [layer][group], unrotated. */
@@ -144,10 +156,7 @@ export class ReferenceCache {
     kept.forEach((indices, g) => {
       const [slots, isOver] = [groups[g], indices.length < sum(alive[g].map(Number))];
       groups[g] = indices.map((j) => slots[j]);
-      if (this.options.policy === 'merge' && isOver && this.#merges(l)) {
-        const going = range(slots.length).filter((j) => alive[g][j] && !indices.includes(j));
-        this.#merge(values[g], slots, going);
-      }
+      if (this.options.policy === 'merge' && isOver && this.#merges(l)) this.#merge(slots);
     });
   }
 
@@ -162,57 +171,82 @@ export class ReferenceCache {
     return free - Math.max(1, Math.floor((this.options.share ?? 0.25) * free));
   }
 
-  /** 3: a sink, 2: recent, 1: others are merged into it, 0: it is merged if something must go. */
-  #mergeRoles({ groups, now, fresh, phase }: Layer): number[][] {
-    const recent = this.#recentSlots;
-    const count = this.options.cacheLength - this.sinks - recent;
-    return groups.map((slots) => {
+  /** 3: a sink, 2: recent, 1: between them, 0: it goes, into another one of these where `#joined` says so. */
+  #mergeRoles({ groups, weights, now, phase }: Layer): number[][] {
+    this.#joined.length = 0;
+    return groups.map((slots, g) => {
       const roles: number[] = slots.map(({ position }) =>
-        position < this.sinks ? 3 : position > now - recent ? 2 : 0,
+        position < this.sinks ? 3 : position > now - this.#recentSlots ? 2 : 1,
       );
-      const between = range(slots.length).filter((j) => roles[j] === 0);
+      const between = range(slots.length).filter((j) => roles[j] === 1);
       between.sort((a, b) => slots[a].position - slots[b].position);
-      const isOld = (j: number) =>
-        phase === 'decode'
-          ? between.indexOf(j) < count
-          : j < slots.length - fresh && slots[j].position <= now - recent - fresh;
-      const [old, added] = [between.filter(isOld), between.filter((j) => !isOld(j))];
-      const spread = (list: number[], n: number) =>
-        n <= 0
-          ? []
-          : n === 1
-            ? list.slice(0, 1)
-            : range(n).map((i) => list[Math.floor((i * (list.length - 1)) / (n - 1))]);
-      const chosen = old.length > count ? spread(old, count) : old;
-      const left = count - chosen.length;
-      for (const j of [...chosen, ...(added.length > left ? spread(added, left) : added)]) roles[j] = 1;
+      const paid = slots.map((_, j) => sum(weights[g].flatMap((head) => head.map((row) => row[j]))));
+      const all = sum(between.map((j) => paid[j]));
+      const tokens = sum(between.map((j) => slots[j].tokens));
+      const isChunk = weights[g][0].length > 1 && all > 0;
+      const clusters: Cluster[] = between.map((j) => ({
+        first: slots[j],
+        tokens: slots[j].tokens,
+        mean: [...slots[j].key],
+        weight: isChunk ? (0.3 * slots[j].tokens) / tokens + (0.7 * paid[j]) / all : slots[j].tokens / tokens,
+      }));
+      const joins = Math.min(slots.length - this.options.cacheLength, between.length - 1);
+      // In decode the newest are dropped.
+      if (phase === 'decode') clusters.splice(between.length - joins);
+      else for (let left = joins; left > 0; left--) this.#joinClosest(clusters);
+      const stay = new Set(clusters.map(({ first }) => first));
+      for (const j of between) if (!stay.has(slots[j])) roles[j] = 0;
       return roles;
     });
   }
 
-  #merge(roles: number[], slots: readonly Slot[], going: number[]): void {
-    const into = new Map<Slot, Slot[]>();
-    const anchors = range(slots.length)
-      .filter((j) => roles[j] === 1)
-      .map((j) => slots[j]);
-    for (const j of going) {
-      const order = [...anchors].sort((a, b) => distance(a.key, slots[j].key) - distance(b.key, slots[j].key));
-      const [first, second] = order.map(({ key }) => distance(key, slots[j].key));
-      if (second !== undefined) this.margin = Math.min(this.margin, (second - first) / Math.max(second, 1e-9));
-      into.set(order[0], [...(into.get(order[0]) ?? []), slots[j]]);
-    }
+  /** The two clusters that lose least by it become one. */
+  #joinClosest(clusters: Cluster[]): void {
+    const pairs = clusters.flatMap((a, i) =>
+      clusters.slice(0, i).map((b) => {
+        const [heavy, light] = a.weight >= b.weight ? [a, b] : [b, a];
+        const loss = ((a.weight * b.weight) / (a.weight + b.weight)) * squared(a.mean, b.mean);
+        return { heavy, light, loss };
+      }),
+    );
+    pairs.sort((a, b) => a.loss - b.loss);
+    const [{ heavy, light, loss }, next] = pairs;
+    if (next) this.#near(loss, next.loss);
+    this.#near(heavy.weight, light.weight);
+    this.#joinTwo(clusters, heavy, light);
+  }
+
+  #near(a: number, b: number): void {
+    this.margin = Math.min(this.margin, Math.abs(a - b) / Math.max(a, b, 1e-9));
+  }
+
+  #joinTwo(clusters: Cluster[], a: Cluster, b: Cluster): void {
+    const part = a.tokens / (a.tokens + b.tokens);
+    a.mean = a.mean.map((x, i) => part * x + (1 - part) * b.mean[i]);
+    a.tokens += b.tokens;
+    a.weight += b.weight;
+    clusters.splice(clusters.indexOf(b), 1);
+    this.#joined.push([b.first, a.first]);
+  }
+
+  /** Writes the means of the slots that were joined. */
+  #merge(slots: readonly Slot[]): void {
     const { buffer = 'float32' } = this.options;
-    for (const [anchor, others] of into) {
-      const all = [anchor, ...others];
-      const tokens = sum(all.map((slot) => slot.tokens));
+    const into = new Map(this.#joined);
+    const staysOf = (slot: Slot): Slot => (into.has(slot) ? staysOf(into.get(slot)!) : slot);
+    for (const slot of slots) {
+      const all = slots.filter((other) => staysOf(other) === slot);
+      if (all.length < 2) continue;
+      const tokens = sum(all.map((one) => one.tokens));
       const mean = (half: 'key' | 'value') =>
-        Float32Array.from(anchor[half], (_, i) => sum(all.map((slot) => (slot.tokens / tokens) * slot[half][i])));
+        Float32Array.from(slot[half], (_, i) => sum(all.map((one) => (one.tokens / tokens) * one[half][i])));
+      const [key, value] = [mean('key'), mean('value')];
       const blocks = this.model.shape.memory?.blocks;
-      anchor.key = referenceStore(buffer, 'key', mean('key'), blocks);
-      anchor.value = referenceStore(buffer, 'value', mean('value'), blocks);
+      slot.key = referenceStore(buffer, 'key', key, blocks);
+      slot.value = referenceStore(buffer, 'value', value, blocks);
       // The logarithm is a number of float16.
-      anchor.score = halfToFloat(floatToHalf(Math.log(tokens)));
-      anchor.tokens = Math.exp(anchor.score);
+      slot.score = halfToFloat(floatToHalf(Math.log(tokens)));
+      slot.tokens = Math.exp(slot.score);
     }
   }
 

@@ -9,7 +9,7 @@ import { beginGgml, openGgml } from './binding/binding.ts';
 import type { Pointer } from './binding/functions.ts';
 import { CpuBackend } from './devices/cpu-backend.ts';
 import { type DeviceName, openDevice } from './devices/devices.ts';
-import { GgmlKeyForms } from './graph/key-forms.ts';
+import { GgmlKeyMath } from './graph/key-math.ts';
 import { GgmlSession } from './graph/session.ts';
 import { canAttendInSlots } from './lower/slot-use.ts';
 import { ggmlCodec, matrixFormat, plainCodec } from './weights/weight-codec.ts';
@@ -112,7 +112,7 @@ export const ggmlBackend: Backend = {
   },
   codec: ggmlCodec,
   compile: (graph, prepared, options = {}) => compile(graph, prepared, options, null),
-  keyForms: ({ threads }) => new GgmlKeyForms(threads),
+  keyMath: ({ threads }) => new GgmlKeyMath(threads),
 };
 
 /**

@@ -77,9 +77,11 @@ export class BlockCodec implements SlotCodec {
   #load(bytes: Uint8Array, from: number, out: Float32Array, to: number): void {
     const size = BLOCK_BYTES[this.#format];
     const { load } = LAYOUTS[this.#format];
-    for (let i = 0; i < this.size; i++) {
-      const at = from + Math.floor(i / BLOCK_SIZE) * size;
-      out[to + i] = halfToFloat(bytes[at] | (bytes[at + 1] << 8)) * load(bytes, at + 2, i % BLOCK_SIZE);
+    for (let b = 0; b < this.#blocks; b++) {
+      const at = from + b * size;
+      const first = b * BLOCK_SIZE;
+      const count = Math.min(BLOCK_SIZE, this.size - first);
+      load(bytes, at + 2, count, halfToFloat(bytes[at] | (bytes[at + 1] << 8)), out, to + first);
     }
   }
 }
@@ -88,18 +90,31 @@ export class BlockCodec implements SlotCodec {
 interface BlockLayout {
   /** Writes `count` numbers from index `from` on as the block at `at`; those behind them are 0. */
   store(source: Float32Array, from: number, count: number, bytes: Uint8Array, at: number): void;
-  /** The whole number q of number n. @param at index behind the scale. */
-  load(bytes: Uint8Array, at: number, n: number): number;
+  /** Writes the first `count` numbers of a block. @param at index behind its scale. */
+  load(bytes: Uint8Array, at: number, count: number, scale: number, out: Float32Array, to: number): void;
 }
 
 const LAYOUTS: Readonly<Record<BlockFormat, BlockLayout>> = {
-  q8_0: { store: storeQ8, load: (bytes, at, n) => (bytes[at + n] << 24) >> 24 },
-  q5_0: {
-    store: storeQ5,
-    load: (bytes, at, n) => nibble(bytes, at + 4, n) + (((bytes[at + (n >> 3)] >> (n & 7)) & 1) << 4) - 16,
-  },
-  q4_0: { store: storeQ4, load: (bytes, at, n) => nibble(bytes, at, n) - 8 },
+  q8_0: { store: storeQ8, load: loadQ8 },
+  q5_0: { store: storeQ5, load: loadQ5 },
+  q4_0: { store: storeQ4, load: loadQ4 },
 };
+
+function loadQ8(bytes: Uint8Array, at: number, count: number, scale: number, out: Float32Array, to: number): void {
+  for (let n = 0; n < count; n++) out[to + n] = scale * ((bytes[at + n] << 24) >> 24);
+}
+
+function loadQ5(bytes: Uint8Array, at: number, count: number, scale: number, out: Float32Array, to: number): void {
+  for (let n = 0; n < count; n++) {
+    const high = (bytes[at + (n >> 3)] >> (n & 7)) & 1;
+    out[to + n] = scale * ((nibble(bytes, at + 4, n) | (high << 4)) - 16);
+  }
+}
+
+function loadQ4(bytes: Uint8Array, at: number, count: number, scale: number, out: Float32Array, to: number): void {
+  for (let n = 0; n < count && n < 16; n++) out[to + n] = scale * ((bytes[at + n] & 15) - 8);
+  for (let n = 16; n < count; n++) out[to + n] = scale * ((bytes[at + n - 16] >> 4) - 8);
+}
 
 const nibble = (bytes: Uint8Array, at: number, n: number): number =>
   n < 16 ? bytes[at + n] & 15 : bytes[at + n - 16] >> 4;

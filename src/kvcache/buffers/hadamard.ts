@@ -55,11 +55,11 @@ export class RotatedCodec implements SlotCodec {
   readonly size: number;
   readonly groups: number;
   readonly arrays: readonly CodecArray[];
-  readonly #inner: SlotCodec;
+  readonly rotated: SlotCodec;
   #rotated: Float32Array;
 
   constructor(inner: SlotCodec) {
-    this.#inner = inner;
+    this.rotated = inner;
     this.size = inner.size;
     this.groups = inner.groups;
     this.arrays = inner.arrays;
@@ -67,20 +67,20 @@ export class RotatedCodec implements SlotCodec {
   }
 
   create(): RotatedCodec {
-    return new RotatedCodec(this.#inner.create());
+    return new RotatedCodec(this.rotated.create());
   }
 
   write(row: number, group: number, slot: number, count: number, source: Float32Array, from: number): void {
-    this.#inner.write(row, group, slot, count, this.#rotate(source, from, count), 0);
+    this.rotated.write(row, group, slot, count, this.#rotate(source, from, count), 0);
   }
 
   read(row: number, group: number, slot: number, out: Float32Array, to = 0): void {
-    this.#inner.read(row, group, slot, out, to);
+    this.rotated.read(row, group, slot, out, to);
     hadamard(out, to, this.size);
   }
 
   preview(source: Float32Array, from: number, out: Float32Array, to = 0): void {
-    this.#inner.preview(this.#rotate(source, from, 1), 0, out, to);
+    this.rotated.preview(this.#rotate(source, from, 1), 0, out, to);
     hadamard(out, to, this.size);
   }
 

@@ -32,6 +32,8 @@ export interface SlotCodec {
   read(row: number, group: number, slot: number, out: Float32Array, to?: number): void;
   /** What a vector at `from` will be once it is stored and read again. */
   preview(source: Float32Array, from: number, out: Float32Array, to?: number): void;
+  /** Where vectors are stored rotated: what stores the rotated ones. Its vectors have the same lengths and products. */
+  readonly rotated?: SlotCodec;
   /** An empty codec of the same format and sizes. */
   create(): SlotCodec;
 }

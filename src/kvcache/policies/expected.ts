@@ -4,9 +4,10 @@
 import { wholeNumber } from '../../util/numbers.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
+import type { GroupView } from '../policy/group-view.ts';
 import { refreshing, refuseVaryingRotation, SINKS } from '../policy/refresh.ts';
 import { addOuter, hostForms, lengthOf, Scratch } from '../policy/vectors.ts';
-import type { GroupView, LayerView } from '../policy/view.ts';
+import type { LayerView } from '../policy/view.ts';
 import type { KeyForms, RotationShape } from '../shape.ts';
 
 export interface ExpectedOptions extends ScoredPolicyOptions {
@@ -65,7 +66,7 @@ export const expectedAttention = definePolicy<ExpectedOptions>({
         if (!isDue(layer.rowState)) return undefined;
         const { heads, valueSize } = layer;
         const { scores, length } = group;
-        const logits = expectedLogits(group, layer, horizon, scratch, shape.keyForms ?? hostForms);
+        const logits = expectedLogits(group, layer, horizon, scratch, shape.keyMath?.forms ?? hostForms);
         scores.fill(0, 0, length);
         for (let r = 0; r < heads; r++) addSoftmax(logits, r, heads, length, scores);
         const value = scratch.vector(valueSize);

@@ -27,16 +27,25 @@ const tokensOf = (cache: KVCache, layer: number, group: number): number =>
 
 describe('merge', () => {
   it.each(['float32', 'int4'] as const)('stands for all tokens within its budget (%s)', (buffer) => {
-    const cache = read({ buffer });
+    const cache = read({ buffer }, 96, 0);
     for (const layer of [0, 1])
       for (const group of [0, 1]) {
         const positions = cache.tokenPositions(layer, 0, group);
         expect(positions.length).toBeLessThanOrEqual(LENGTH);
         // Logarithms are numbers of float16.
-        expect(tokensOf(cache, layer, group) / 136).toBeCloseTo(1, 2);
-        expect(positions).toEqual(expect.arrayContaining([0, 1, 2, 3, 135]));
+        expect(tokensOf(cache, layer, group) / 96).toBeCloseTo(1, 2);
+        expect(positions).toEqual(expect.arrayContaining([0, 1, 2, 3, 95]));
         expect(Math.max(...cache.scores(layer, 0, group)!)).toBeGreaterThan(Math.log(3));
       }
+  });
+
+  it('drops what is not recent any more in decode, and keeps its clusters', () => {
+    const [before, after] = [read({}, 96, 0), read({}, 96, 40)];
+    const clusters = (cache: KVCache) => cache.scores(0, 0, 1)!.filter((logTokens) => logTokens > 0);
+    expect(clusters(after).sort()).toEqual(clusters(before).sort());
+    expect(tokensOf(after, 0, 1)).toBeCloseTo(tokensOf(before, 0, 1), 6);
+    const recent = range(27).map((i) => 109 + i);
+    expect(after.tokenPositions(0, 0, 1)).toEqual(expect.arrayContaining(recent));
   });
 
   it('keeps recent tokens in layers with a window, and where there are few slots', () => {
@@ -73,7 +82,7 @@ describe('merge', () => {
     const model = new FakeModel(SHAPE, 7);
     for (const cache of [fork, b]) fakeStep(model, cache, [range(16)]);
     expect(fork.scores(1, 0, 1)).toEqual(b.scores(1, 0, 1));
-    expect(tokensOf(a, 1, 1) / 136).toBeCloseTo(1, 2);
+    expect(tokensOf(a, 1, 1) / 96).toBeCloseTo(1, 2);
   });
 
   it('takes a share of the slots', () => {

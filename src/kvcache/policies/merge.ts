@@ -1,17 +1,19 @@
 /**
- * @file `merge`: the first tokens and the most recent ones; those between are merged into fewer slots.
+ * @file `merge`: the first tokens and the most recent ones; those of prompts between them are merged into fewer slots.
  */
 import { InputError } from '../../util/errors.ts';
 import type { CacheOptions } from '../options.ts';
+import { Clusters } from '../policy/clusters.ts';
 import { definePolicy } from '../policy/define-policy.ts';
-import { Scratch } from '../policy/vectors.ts';
-import type { GroupView, LayerView } from '../policy/view.ts';
+import type { GroupView } from '../policy/group-view.ts';
+import type { LayerView } from '../policy/view.ts';
+import type { KeyDistances } from '../shape.ts';
 
 /** Options of `merge`. */
 export interface MergeOptions extends CacheOptions {
   /** Tokens at the start of the sequence that always stay. @default 4 */
   readonly sinks?: number;
-  /** The part of a group's slots that merged tokens have. @default 0.25 */
+  /** The part of a group's slots that merged tokens have, 128 slots at most. @default 0.25 */
   readonly share?: number;
 }
 
@@ -20,144 +22,168 @@ const SHARE = 0.25;
 
 /** Below so many slots a group merges nothing: it keeps recent tokens. */
 const FEWEST_SLOTS = 8;
+/** Slots of merged tokens at most: a chunk takes time by the square of their number. */
+const MOST_MERGED = 128;
+/** How much tokens count by their number in the choice of what is merged; the rest is by the attention they receive. */
+const BY_NUMBER = 0.3;
 
 /** Values of candidates: those that are merged into others go first. */
 const GOES = 0;
-const ANCHOR = 1;
+const BETWEEN = 1;
 const RECENT = 2;
 const SINK = 3;
 
+const NONE = new Int32Array(0);
+
 /**
- * A token that is not recent any more is merged into the slot of another one, whose key is the nearest: key and value
- * of this slot become the means of all tokens that it stands for, and the logarithm of their number is added to its
- * attention scores. So a query finds about the sum of the weights that it would pay to them. Slots are merged with each
- * other where a group has too many of them. Layers with a window keep recent tokens only.
+ * After each chunk of a prompt, tokens that are not recent any more are merged into clusters: those first whose keys are
+ * near each other and which received little attention of the chunk (see {@link Clusters}). A cluster takes one slot: its
+ * key and value are the means of its tokens, and the logarithm of their number is added to its attention scores, so a
+ * query finds about the sum of the weights that it would pay to them. In decode a token that is not recent any more is
+ * dropped, and the clusters stay as they are. Layers with a window keep recent tokens only.
  */
 export const merge = definePolicy<MergeOptions>({
   name: 'merge',
   summary: 'the first tokens and the most recent ones; tokens between are merged',
   options: { share: 'the part of the slots that merged tokens have' },
   frame: ['sinks'],
+  needs: ['chunk-sums'],
   slotStateType: 'float32',
   sinks: SINKS,
   recent: () => 1,
   scoredByLater: true,
   // Only slots that change are written anew.
   scoresDecode: false,
-  setup: ({ options }) => {
+  setup: ({ options, shape }) => {
     const { sinks = SINKS, share = SHARE } = options;
     if (!(share > 0 && share < 1)) throw new InputError(`share must be a number between 0 and 1, but is ${share}`);
-    const scratch = new Scratch();
     const mergesIn = ({ budget }: GroupView, { layerShape }: LayerView) =>
       layerShape.window === null && budget >= sinks + FEWEST_SLOTS;
-    /** How many of the newest tokens have slots of their own. */
-    const recentOf = ({ budget }: GroupView): number => {
-      const free = budget - sinks;
-      return free - Math.max(1, Math.floor(share * free));
-    };
+    const merger = new Merger(sinks, share, shape.keyMath?.distances);
     return {
       rank: (group, layer) => {
         const { values, positions, length } = group;
         if (!mergesIn(group, layer)) for (let j = 0; j < length; j++) values[j] = positions[j];
-        else rank(group, layer, sinks, recentOf(group));
+        else merger.rank(group, layer);
       },
       merge: (group, layer) => {
-        if (mergesIn(group, layer)) mergeGone(group, layer, scratch);
+        if (mergesIn(group, layer)) merger.merge(group, layer);
       },
     };
   },
 });
 
-/** Values by which as many candidates as there are too many are merged into others. */
-function rank(
-  { values, positions, keep, length, budget, held }: GroupView,
-  layer: LayerView,
-  sinks: number,
-  recent: number,
-) {
-  const { lastPosition, newTokens, phase } = layer;
-  const oldest = lastPosition - recent;
-  const slots = Math.max(1, budget - sinks - recent);
-  const between: number[] = [];
-  for (let j = 0; j < length; j++) {
-    const position = positions[j];
-    values[j] = position < sinks ? SINK : position > oldest ? RECENT : GOES;
-    if (values[j] === GOES && keep[j] === 1) between.push(j);
+/** Decides what is merged with what. A group is merged right after it was ranked. */
+class Merger {
+  readonly #sinks: number;
+  readonly #share: number;
+  readonly #clusters: Clusters;
+  /** Candidates that are neither sinks nor recent, the oldest first … */
+  #between: number[] = [];
+  /** … and into which of them each is merged, by their indices here; −1: it stays. */
+  #into: Int32Array = new Int32Array(0);
+  /** Their keys [n, D] as they are stored, how many tokens they stand for, and how much it counts that they change. */
+  #keys = new Float32Array(0);
+  #tokens = new Float64Array(0);
+  #weights = new Float64Array(0);
+  #vector = new Float32Array(0);
+
+  constructor(sinks: number, share: number, distances?: KeyDistances) {
+    this.#sinks = sinks;
+    this.#share = share;
+    this.#clusters = new Clusters(distances);
   }
-  // Slots do not lie in the order of their positions.
-  between.sort((a, b) => positions[a] - positions[b]);
-  // Those that were no recent ones before this chunk. In decode the newest go, so that drafts that come together give
-  // what they would one by one.
-  const isOld = (j: number) => j < held && positions[j] <= oldest - newTokens;
-  const old = phase === 'decode' ? between.slice(0, slots) : between.filter(isOld);
-  const anchors = [...evenly(old, slots), ...evenly(between.slice(old.length), Math.max(0, slots - old.length))];
-  for (const j of anchors) values[j] = ANCHOR;
-}
 
-/** At most `count` of a list, at even distances. */
-function evenly(list: readonly number[], count: number): number[] {
-  if (list.length <= count) return [...list];
-  if (count === 1) return [list[0]];
-  return Array.from({ length: count }, (_, i) => list[Math.floor((i * (list.length - 1)) / (count - 1))]);
-}
-
-/** Merges each candidate that goes into the nearest slot that is kept for it. */
-function mergeGone(group: GroupView, { keySize, valueSize }: LayerView, scratch: Scratch) {
-  const { values, keep, length, scores } = group;
-  const anchors: number[] = [];
-  for (let j = 0; j < length; j++) if (values[j] === ANCHOR && keep[j] === 1) anchors.push(j);
-  if (anchors.length === 0) return;
-  const keys = scratch.growing(anchors.length * keySize);
-  anchors.forEach((j, a) => {
-    group.readKey(j, keys.subarray(a * keySize, (a + 1) * keySize));
-  });
-  const merged = new Map<number, Read[]>();
-  for (const j of group.gone) {
-    if (values[j] !== GOES) continue;
-    const key = new Float32Array(keySize);
-    group.readKey(j, key);
-    const a = nearest(keys, anchors.length, key);
-    const others = merged.get(a);
-    if (others) others.push({ j, key });
-    else merged.set(a, [{ j, key }]);
-  }
-  const value = new Float32Array(valueSize);
-  for (const [a, others] of merged) {
-    const all = [{ j: anchors[a], key: keys.subarray(a * keySize, (a + 1) * keySize) }, ...others];
-    const counts = all.map(({ j }) => Math.exp(scores[j]));
-    const tokens = counts.reduce((sum, count) => sum + count, 0);
-    const [meanKey, meanValue] = [new Float32Array(keySize), new Float32Array(valueSize)];
-    all.forEach(({ j, key }, n) => {
-      const part = counts[n] / tokens;
-      group.readValue(j, value);
-      for (let i = 0; i < keySize; i++) meanKey[i] += part * key[i];
-      for (let i = 0; i < valueSize; i++) meanValue[i] += part * value[i];
-    });
-    group.merge(anchors[a], meanKey, meanValue, tokens);
-  }
-}
-
-/** A candidate whose key was read: to read one of a quantized buffer takes as long as many comparisons. */
-interface Read {
-  readonly j: number;
-  readonly key: Float32Array;
-}
-
-/** Which of `count` keys is the nearest to a key. */
-function nearest(keys: Float32Array, count: number, key: Float32Array): number {
-  const D = key.length;
-  let best = 0;
-  let least = Number.POSITIVE_INFINITY;
-  for (let a = 0; a < count; a++) {
-    let distance = 0;
-    for (let i = 0, at = a * D; i < D; i++, at++) {
-      const difference = keys[at] - key[i];
-      distance += difference * difference;
+  /** Values by which as many candidates as there are too many are merged into others; in decode they are dropped. */
+  rank(group: GroupView, layer: LayerView): void {
+    this.#between = this.#findBetween(group, layer.lastPosition);
+    const n = this.#between.length;
+    const joins = Math.min(group.kept - group.budget, n - 1);
+    if (layer.phase === 'decode') {
+      // The newest, so that drafts that come together give what they would one by one.
+      for (let i = n - joins; i < n; i++) group.values[this.#between[i]] = GOES;
+      this.#into = NONE;
+      return;
     }
-    if (distance < least) {
-      least = distance;
-      best = a;
+    this.#read(group, layer.keySize);
+    this.#weigh(group);
+    this.#into = this.#clusters.join(
+      { count: n, size: layer.keySize, coordinates: this.#keys, shares: this.#tokens, weights: this.#weights },
+      joins,
+    );
+    for (const [i, j] of this.#between.entries()) if (this.#into[i] >= 0) group.values[j] = GOES;
+  }
+
+  #findBetween({ values, positions, keep, length, budget }: GroupView, lastPosition: number): number[] {
+    const free = budget - this.#sinks;
+    const merged = Math.min(MOST_MERGED, Math.max(1, Math.floor(this.#share * free)));
+    const oldest = lastPosition - (free - merged);
+    const between: number[] = [];
+    for (let j = 0; j < length; j++) {
+      const position = positions[j];
+      values[j] = position < this.#sinks ? SINK : position > oldest ? RECENT : BETWEEN;
+      if (values[j] === BETWEEN && keep[j] === 1) between.push(j);
+    }
+    // Slots do not lie in the order of their positions.
+    return between.sort((a, b) => positions[a] - positions[b]);
+  }
+
+  #read(group: GroupView, size: number): void {
+    const n = this.#between.length;
+    if (this.#tokens.length < n) {
+      this.#tokens = new Float64Array(2 * n);
+      this.#weights = new Float64Array(2 * n);
+    }
+    if (this.#keys.length < n * size) this.#keys = new Float32Array(2 * n * size);
+    group.readStoredKeys(this.#between, this.#keys);
+    for (let i = 0; i < n; i++) this.#tokens[i] = Math.exp(group.scores[this.#between[i]]);
+  }
+
+  /** By the chunk's attention, and by the number of tokens: the next chunk may look at others. */
+  #weigh({ weights: [attention] }: GroupView): void {
+    let [paid, tokens] = [0, 0];
+    for (const [i, j] of this.#between.entries()) {
+      paid += attention[j];
+      tokens += this.#tokens[i];
+    }
+    // A chunk that may be cut later has no sums.
+    const byNumber = paid > 0 ? BY_NUMBER : 1;
+    for (const [i, j] of this.#between.entries())
+      this.#weights[i] = (byNumber * this.#tokens[i]) / tokens + (1 - byNumber) * (attention[j] / (paid || 1));
+  }
+
+  /** Writes the means of what was merged. */
+  merge(group: GroupView, { keySize, valueSize }: LayerView): void {
+    const clusters = new Map<number, number[]>();
+    for (const [i, to] of this.#into.entries()) {
+      if (to < 0) continue;
+      let stays = to;
+      while (this.#into[stays] >= 0) stays = this.#into[stays];
+      const members = clusters.get(stays);
+      if (members) members.push(i);
+      else clusters.set(stays, [stays, i]);
+    }
+    for (const [stays, members] of clusters) {
+      const tokens = members.reduce((sum, i) => sum + this.#tokens[i], 0);
+      const key = this.#mean(members, tokens, keySize, group.readKey);
+      const value = this.#mean(members, tokens, valueSize, group.readValue);
+      group.merge(this.#between[stays], key, value, tokens);
     }
   }
-  return best;
+
+  #mean(members: readonly number[], tokens: number, size: number, read: GroupView['readKey']): Float32Array {
+    const mean = new Float32Array(size);
+    const vector = this.#vectorOf(size);
+    for (const i of members) {
+      read(this.#between[i], vector);
+      const part = this.#tokens[i] / tokens;
+      for (let d = 0; d < size; d++) mean[d] += part * vector[d];
+    }
+    return mean;
+  }
+
+  #vectorOf(size: number): Float32Array {
+    if (this.#vector.length !== size) this.#vector = new Float32Array(size);
+    return this.#vector;
+  }
 }

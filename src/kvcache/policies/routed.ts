@@ -3,7 +3,7 @@
  */
 import { routedPolicy } from '../routing/routed.ts';
 import { echo } from './echo.ts';
-import { lastRecent } from './last-recent.ts';
+import { merge } from './merge.ts';
 
-/** `routed(echo, lastrec)`, distributed by a calibration of the model. */
-export const routed = routedPolicy(echo, lastRecent, 'routed');
+/** `routed(echo, merge)`, distributed by a calibration of the model. */
+export const routed = routedPolicy(echo, merge, 'routed');

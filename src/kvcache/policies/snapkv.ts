@@ -5,10 +5,10 @@ import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import type { ScoredPolicyOptions } from '../options.ts';
 import { definePolicy } from '../policy/define-policy.ts';
+import type { GroupView } from '../policy/group-view.ts';
 import type { PolicyRules, PolicySetup } from '../policy/policy.ts';
 import { readSinks } from '../policy/safe-options.ts';
 import { addTo } from '../policy/vectors.ts';
-import type { GroupView } from '../policy/view.ts';
 
 export interface SnapKVOptions extends ScoredPolicyOptions {
   /** W: the prompt's last tokens, whose attention counts. @default 32 (fewer where the budget is small) */

@@ -2,8 +2,9 @@
  * @file `ada(…)`: the groups of a layer share its budget.
  */
 import { InputError } from '../../util/errors.ts';
+import type { GroupView } from './group-view.ts';
 import { isSafe, type SafeTokens, worstFirst } from './select.ts';
-import type { GroupView, LayerView } from './view.ts';
+import type { LayerView } from './view.ts';
 
 /** The part of the budget that each group's best have for themselves. */
 const ADA_FLOOR = 0.2;

@@ -5,11 +5,12 @@
 import { GraphError, InputError, PolicyError } from '../../util/errors.ts';
 import { locationOf } from '../../util/location.ts';
 import { floorSlots, keepBestTogether, readFloor } from './ada.ts';
+import type { GroupView } from './group-view.ts';
 import { isOfChunks } from './needs.ts';
 import type { Policy, PolicyLayout, PolicyRules, PolicySetup } from './policy.ts';
 import { readRecent, readSinks } from './safe-options.ts';
 import { fillMeans, keepBest, keepThese, type SafeTokens } from './select.ts';
-import type { GroupView, LayerView } from './view.ts';
+import type { LayerView } from './view.ts';
 
 /** The options that the frame takes. */
 export interface FrameOptions {

@@ -3,9 +3,9 @@
  */
 import { InputError } from '../../util/errors.ts';
 import { definePolicy } from './define-policy.ts';
+import type { GroupView } from './group-view.ts';
 import type { PolicyEntry, PolicyRules, PolicySetup } from './policy.ts';
 import { commonStateType, PartStates, PolicyPart, rulesOfAll } from './policy-part.ts';
-import type { GroupView } from './view.ts';
 
 /**
  * A policy that ranks slots by the sum of the ranks that others give them: the worst of a group's candidates has

@@ -4,9 +4,10 @@
  */
 import type { SlotStateType } from '../slots/slots.ts';
 import { checkValues, rankBy, rests } from './frame.ts';
+import type { GroupView } from './group-view.ts';
 import type { Need } from './needs.ts';
 import type { ChunkStart, PolicyEntry, PolicyRules, PolicySetup } from './policy.ts';
-import type { GroupView, LayerView } from './view.ts';
+import type { LayerView } from './view.ts';
 
 /** What a part is given of one layer, and of which. */
 interface OwnView {

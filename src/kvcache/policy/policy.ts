@@ -5,8 +5,9 @@ import type { BufferChoice } from '../buffers.ts';
 import type { ChunkOutputs } from '../rows/chunk.ts';
 import type { CacheShape } from '../shape.ts';
 import type { SlotSharing, SlotStateType } from '../slots/slots.ts';
+import type { GroupView } from './group-view.ts';
 import type { Need } from './needs.ts';
-import type { GroupView, LayerView } from './view.ts';
+import type { LayerView } from './view.ts';
 
 /** How a policy wants its slots laid out. */
 export interface PolicyLayout {

@@ -2,8 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { GraphError } from '../../util/errors.ts';
 import { range } from '../../util/numbers.ts';
+import { GroupView } from './group-view.ts';
 import { keepBest, type SafeTokens } from './select.ts';
-import { GroupView, type LayerView } from './view.ts';
+import type { LayerView } from './view.ts';
 
 /** A group with so many candidates, in any order of positions. */
 function group(

@@ -2,7 +2,8 @@
  * @file The order of eviction: which candidates stay, given a value for each.
  */
 import { GraphError, PolicyError } from '../../util/errors.ts';
-import type { GroupView, LayerView } from './view.ts';
+import type { GroupView } from './group-view.ts';
+import type { LayerView } from './view.ts';
 
 /** Tokens that stay whatever their value. */
 export interface SafeTokens {

@@ -1,207 +1,17 @@
 /**
- * @file What a policy sees of one layer and row after a chunk: plain arrays, group by group.
+ * @file What a policy sees of one layer and row after a chunk.
  */
 import { InputError } from '../../util/errors.ts';
-import { floatToHalf, halfToFloat } from '../buffers/float16.ts';
+import { hadamard } from '../buffers/hadamard.ts';
 import type { SlotBuffer } from '../buffers/slot-buffer.ts';
 import { type ChunkOutputs, partOf } from '../rows/chunk.ts';
 import type { Row } from '../rows/row.ts';
 import { type CacheShape, type LayerShape, turnKey } from '../shape.ts';
 import type { SlotTable } from '../slots/slots.ts';
 import { type Combine, copyColumns } from './columns.ts';
+import { GroupView, type Half } from './group-view.ts';
 import { KnownFields } from './known-fields.ts';
 import { isOfChunks, type NeededSet } from './needs.ts';
-
-type Half = 'key' | 'value';
-
-/**
- * One query group: the `held` slots, then the chunk's new tokens. The arrays may be longer than `length`, and belong to
- * the cache: they are overwritten by the next layer.
- */
-export class GroupView extends KnownFields {
-  /** Which of the layer's groups this is; 0 where all decide together. */
-  readonly index: number;
-  /** n + T: slots held, and new tokens. */
-  length = 0;
-  /** n: slots held; the candidates from here on are new tokens. */
-  held = 0;
-  /** Slots that the group may hold. */
-  budget = 0;
-  /** Position of each candidate in its sequence. */
-  positions = new Float32Array(0);
-  /** The policy's own numbers of each slot, which move with it; a new token starts with 0. */
-  slotState: Float64Array[] = [];
-  /** @internal Whether {@link slotState} is the memory of the slots itself. */
-  isInPlace = false;
-  /**
-   * One array for each of the policy's needs, in that order: weights on each slot, of all queries and heads together.
-   */
-  weights: Float32Array[] = [];
-  /**
-   * Each key's product with the unit vector along the mean of the directions k / ‖k‖ of all of them: where the policy
-   * asks for it (`needsAlongMean`). New tokens' keys count as the model made them.
-   */
-  alongMean = new Float64Array(0);
-  /** Of each candidate: 1: it stays, 0: it is evicted. */
-  keep = new Uint8Array(0);
-  /** Values by which slots are ranked: the higher stay. */
-  values = new Float64Array(0);
-  /** @internal Candidates that later queries may see. */
-  visible = 0;
-  /** @internal What was merged into candidates that stay. */
-  readonly merged: MergedSlot[] = [];
-  /** @internal Whether {@link values} are those of this chunk. */
-  ranked = false;
-  readonly #layer: LayerView;
-  /** {@link slotState}, where it is a copy. */
-  #copies: Float64Array[] = [];
-  /** Those that do not stay, so many: a search for them took a tenth of a step's bookkeeping. */
-  #gone = new Int32Array(0);
-  #goneCount = 0;
-
-  constructor(layer: LayerView, index: number) {
-    super();
-    this.#layer = layer;
-    this.index = index;
-  }
-
-  /** The first of {@link slotState}. */
-  get scores(): Float64Array {
-    return this.slotState[0];
-  }
-
-  /** How many stay. */
-  get kept(): number {
-    return this.length - this.#goneCount;
-  }
-
-  /** Those that do not stay, in no order: a view, which later evictions change. */
-  get gone(): Int32Array {
-    return this.#gone.subarray(0, this.#goneCount);
-  }
-
-  /** @internal Candidate `j` does not stay. */
-  evict(j: number): void {
-    if (this.keep[j] === 0) return;
-    this.keep[j] = 0;
-    this.#gone[this.#goneCount++] = j;
-  }
-
-  /**
-   * Reads the key of candidate `j`, as it is (or will be) stored, into an array of {@link LayerView.keySize} numbers. A
-   * function of its own: it may be destructured, as the other `read…` may.
-   */
-  readonly readKey = (j: number, out: Float32Array): void => this.#read(j, 'key', out, false);
-
-  /** The value of candidate `j`, an array of {@link LayerView.valueSize} numbers. */
-  readonly readValue = (j: number, out: Float32Array): void => this.#read(j, 'value', out, false);
-
-  /** The key of a new token (`j` ≥ `held`) as the model made it. */
-  readonly readExactKey = (j: number, out: Float32Array): void => this.#read(j, 'key', out, true);
-
-  /** The value of a new token as the model made it. */
-  readonly readExactValue = (j: number, out: Float32Array): void => this.#read(j, 'value', out, true);
-
-  /**
-   * The key of candidate `j` before it was rotated.
-   * @param exact of a new token: as the model made it, before it is stored.
-   * @throws InputError in models whose rotation depends on the length of the sequence.
-   */
-  readonly readPlainKey = (j: number, out: Float32Array, exact = false): void => {
-    this.#read(j, 'key', out, exact);
-    this.#layer.turnBack(this, j, out);
-  };
-
-  /** The keys of all candidates, behind each other [length, keySize]; `out` may be longer. */
-  readonly readKeys = (out: Float32Array): void => this.#layer.readKeys(this, out);
-
-  /**
-   * Replaces the key and the value of candidate `j`, which stays: it stands for `tokens` tokens from now on. For
-   * `merge` of a policy.
-   * @param key [keySize]. @param value [valueSize]. Both are copied.
-   * @throws InputError for a candidate that does not stay, or a number of tokens below 1.
-   */
-  readonly merge = (j: number, key: Float32Array, value: Float32Array, tokens: number): void => {
-    if (!(Number.isInteger(j) && j >= 0 && j < this.length && this.keep[j] === 1))
-      throw new InputError(`nothing can be merged into candidate ${j}, which does not stay`);
-    if (!(tokens >= 1)) throw new InputError(`a slot stands for at least one token, not ${tokens}`);
-    this.#checkSize('key', key);
-    this.#checkSize('value', value);
-    // As fused attention adds it: engines would differ by 0.2 % of a weight.
-    const logTokens = halfToFloat(floatToHalf(Math.log(tokens)));
-    this.merged.push({ candidate: j, key: key.slice(), value: value.slice(), logTokens });
-  };
-
-  /** @internal Sizes the arrays for the candidates, and marks all of them as staying. */
-  reset(held: number, newTokens: number, budget: number, needs: number): void {
-    const length = held + newTokens;
-    if (this.positions.length < length) {
-      const size = Math.ceil(length * 1.25);
-      this.positions = new Float32Array(size);
-      this.values = new Float64Array(size);
-      this.keep = new Uint8Array(size);
-      this.#gone = new Int32Array(size);
-      this.#copies = [];
-      this.weights = [];
-    }
-    while (this.weights.length < needs) this.weights.push(new Float32Array(this.positions.length));
-    this.held = held;
-    this.length = length;
-    this.budget = budget;
-    this.ranked = false;
-    this.#goneCount = 0;
-    this.merged.length = 0;
-    this.keep.fill(1, 0, length);
-  }
-
-  /**
-   * @internal Takes the policy's numbers of the slots held.
-   * @param inPlace the memory of the slots, as long as the candidates are many; null: they are copied.
-   */
-  loadState(table: SlotTable, row: number, inPlace: Float64Array[] | null): void {
-    const { held, length } = this;
-    this.isInPlace = inPlace !== null;
-    this.slotState = inPlace ?? this.#copyState(table, row);
-    for (const numbers of this.slotState) numbers.fill(0, held, length);
-  }
-
-  #copyState({ slotState }: SlotTable, row: number): Float64Array[] {
-    const copies = this.#copies;
-    while (copies.length < slotState.length) copies.push(new Float64Array(this.positions.length));
-    return slotState.map((array, c) => {
-      const at = array.at(row, this.index);
-      copies[c].set(array.data.subarray(at, at + this.held));
-      return copies[c];
-    });
-  }
-
-  #read(j: number, half: Half, out: Float32Array, exact: boolean): void {
-    const layer = this.#layer;
-    this.#checkSize(half, out);
-    if (!(Number.isInteger(j) && j >= (exact ? this.held : 0) && j < this.length))
-      throw new InputError(
-        `there is no candidate ${j}: ${exact ? 'new tokens' : 'they'} go from ${exact ? this.held : 0} to ${this.length - 1}`,
-      );
-    if (exact) layer.readExact(this, j, half, out);
-    else layer.read(this, j, half, out);
-  }
-
-  #checkSize(half: Half, array: Float32Array): void {
-    const { layer, keySize, valueSize } = this.#layer;
-    const size = half === 'key' ? keySize : valueSize;
-    if (array.length !== size)
-      throw new InputError(`a ${half} of layer ${layer} has ${size} numbers, but the array has ${array.length}`);
-  }
-}
-
-/** A candidate that stays, and stands for several tokens. */
-export interface MergedSlot {
-  readonly candidate: number;
-  readonly key: Float32Array;
-  readonly value: Float32Array;
-  /** The natural logarithm of their number, a number of float16. */
-  readonly logTokens: number;
-}
 
 /** What of its cache a view reads. */
 export interface ViewSource {
@@ -330,11 +140,30 @@ export class LayerView extends KnownFields {
   }
 
   /** @internal */
+  readStoredKeys(group: GroupView, candidates: readonly number[], out: Float32Array): void {
+    const D = this.keySize;
+    this.#checkRoom(candidates.length, out);
+    const { rotated } = this.#source.buffers[this.layer]!.keys;
+    for (let i = 0; i < candidates.length; i++) {
+      const j = candidates[i];
+      if (rotated && j < group.held) rotated.read(this.row, group.index, j, out, i * D);
+      else {
+        this.read(group, j, 'key', out, i * D);
+        if (rotated) hadamard(out, i * D, D);
+      }
+    }
+  }
+
+  /** @internal */
   readKeys(group: GroupView, out: Float32Array): void {
     const D = this.keySize;
-    if (out.length < group.length * D)
-      throw new InputError(`${group.length} keys of ${D} numbers do not fit into an array of ${out.length}`);
+    this.#checkRoom(group.length, out);
     for (let j = 0; j < group.length; j++) this.read(group, j, 'key', out, j * D);
+  }
+
+  #checkRoom(keys: number, out: Float32Array): void {
+    if (out.length < keys * this.keySize)
+      throw new InputError(`${keys} keys of ${this.keySize} numbers do not fit into an array of ${out.length}`);
   }
 
   /** @internal */

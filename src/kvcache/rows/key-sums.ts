@@ -3,8 +3,9 @@
  * come and go, so that a step reads those keys only.
  */
 import type { SlotBuffer } from '../buffers/slot-buffer.ts';
+import type { GroupView } from '../policy/group-view.ts';
 import { addDirection, dotAt, lengthOf, Scratch } from '../policy/vectors.ts';
-import type { GroupView, LayerView } from '../policy/view.ts';
+import type { LayerView } from '../policy/view.ts';
 import type { CacheShape } from '../shape.ts';
 import type { SlotTable } from '../slots/slots.ts';
 import { partOf } from './chunk.ts';

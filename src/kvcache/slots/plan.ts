@@ -4,7 +4,8 @@
  * survivors are always its first slots.
  */
 import { GraphError } from '../../util/errors.ts';
-import type { GroupView, LayerView, MergedSlot } from '../policy/view.ts';
+import type { GroupView, MergedSlot } from '../policy/group-view.ts';
+import type { LayerView } from '../policy/view.ts';
 
 /** The plan of one group. Lists are kept from step to step: their lengths are counted apart. */
 class GroupPlan {

@@ -3,10 +3,11 @@ import { tokensFrom } from '../../../../test/support/cache-runs.ts';
 import { fakeStep } from '../../../../test/support/fake-graph.ts';
 import { FakeModel, fakeRotation, fakeShape } from '../../../../test/support/fake-model.ts';
 import { createCache } from '../../../kvcache/policies.ts';
+import { hostDistances } from '../../../kvcache/policy/clusters.ts';
 import { hostForms } from '../../../kvcache/policy/vectors.ts';
 import { range } from '../../../util/numbers.ts';
 import { nativeCounts } from '../binding/native.ts';
-import { GgmlKeyForms } from './key-forms.ts';
+import { GgmlKeyMath } from './key-math.ts';
 
 /** Numbers of no pattern. */
 const wave = (length: number, seed: number) => Float64Array.from({ length }, (_, i) => Math.sin(seed + 1.7 * i * i));
@@ -18,11 +19,11 @@ function symmetric(count: number, D: number): Float64Array {
   return a;
 }
 
-describe('forms of keys by ggml', () => {
-  const forms = new GgmlKeyForms(2);
-  afterEach(() => forms.dispose());
+describe('what ggml computes with keys', () => {
+  const math = new GgmlKeyMath(2);
+  afterEach(() => math.dispose());
 
-  it('are those of the host, for any lengths in turns, and after what they took was given back', async () => {
+  it('has the forms of the host, for any lengths in turns, and after what they took was given back', async () => {
     const before = nativeCounts();
     for (const [count, M, D] of [
       [1, 1, 4],
@@ -35,21 +36,37 @@ describe('forms of keys by ggml', () => {
       const keys = Float32Array.from(wave(count * D + 5, 1));
       const [matrices, vectors] = [symmetric(M, D), wave(M * D, 2)];
       const wanted = hostForms(keys, count, D, matrices, vectors);
-      const given = forms.compute(keys, count, D, matrices, vectors);
+      const given = math.forms(keys, count, D, matrices, vectors);
       expect(given).toHaveLength(count * M);
       expect(wanted.filter((x) => x !== 0).length).toBeGreaterThan(0);
       for (const i of range(count * M)) expect(given[i]).toBeCloseTo(wanted[i], 3);
-      if (D === 85) await forms.dispose();
+      if (D === 85) await math.dispose();
     }
-    await forms.dispose();
+    await math.dispose();
     expect(nativeCounts()).toEqual(before);
   });
 
-  it('give a cache the scores that it has without them', () => {
+  it('measures distances as the host does, of keys as many as there are', async () => {
+    for (const [count, D] of [
+      [1, 4],
+      [33, 64],
+      [100, 85],
+      [40, 64],
+    ]) {
+      const keys = Float32Array.from(wave(count * D + 5, 1));
+      const [wanted, given] = [new Float64Array(count * count), new Float64Array(count * count + 3).fill(-1)];
+      hostDistances(keys, count, D, wanted);
+      math.distances(keys, count, D, given);
+      for (const i of range(count * count)) expect(given[i]).toBeCloseTo(wanted[i], 3);
+      expect([...given.subarray(count * count)]).toEqual([-1, -1, -1]);
+    }
+  });
+
+  it('gives a cache the scores that it has without them', () => {
     const shape = fakeShape({ windows: [null, 9], groups: 2, heads: 3, headSize: 8, rotation: fakeRotation(8) });
     const model = new FakeModel(shape, 5);
     const options = { policy: 'expected', cacheLength: 16, refresh: 2, horizon: 8 } as const;
-    const [cache, alone] = [{ ...shape, keyForms: forms.compute }, shape].map((one) => createCache(one, options));
+    const [cache, alone] = [{ ...shape, keyMath: math }, shape].map((one) => createCache(one, options));
     for (const [step, count] of [12, 9, 1, 1, 1, 1, 2, 1].entries()) {
       const phase = step < 2 ? 'prompt' : 'decode';
       for (const one of [cache, alone]) fakeStep(model, one, [tokensFrom(0, one.length(), count)], { phase });
