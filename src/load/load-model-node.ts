@@ -304,7 +304,7 @@ export async function openCheckpoint(
  * import { TINY_ADAPTER, TINY_MODEL } from 'keyhold';
  * import { mergeAdapters } from 'keyhold/adapters';
  *
- * const { folder, bytes } = await mergeAdapters(TINY_MODEL, [{ path: TINY_ADAPTER }], 'merged');
+ * const { folder, bytes } = await mergeAdapters(TINY_MODEL, [{ path: TINY_ADAPTER }], 'tiny-jargon-merged');
  * console.log(folder, bytes);
  * ```
  */

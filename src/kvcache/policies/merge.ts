@@ -96,36 +96,44 @@ class Merger {
 
   /** Values by which as many candidates as there are too many are merged into others; in decode they are dropped. */
   rank(group: GroupView, layer: LayerView): void {
-    this.#between = this.#findBetween(group, layer.lastPosition);
-    const n = this.#between.length;
+    const { values, positions } = group;
+    const n = this.#mark(group, layer.lastPosition);
     const joins = Math.min(group.kept - group.budget, n - 1);
     if (layer.phase === 'decode') {
-      // The newest, so that drafts that come together give what they would one by one.
-      for (let i = n - joins; i < n; i++) group.values[this.#between[i]] = GOES;
       this.#into = NONE;
+      for (let left = joins; left > 0; left--) dropNewest(group);
       return;
     }
+    this.#between = [];
+    for (let j = 0; j < group.length; j++) if (values[j] === BETWEEN && group.keep[j] === 1) this.#between.push(j);
+    // Slots do not lie in the order of their positions.
+    this.#between.sort((a, b) => positions[a] - positions[b]);
     this.#read(group, layer.keySize);
     this.#weigh(group);
     this.#into = this.#clusters.join(
       { count: n, size: layer.keySize, coordinates: this.#keys, shares: this.#tokens, weights: this.#weights },
       joins,
     );
-    for (const [i, j] of this.#between.entries()) if (this.#into[i] >= 0) group.values[j] = GOES;
+    for (const [i, j] of this.#between.entries()) if (this.#into[i] >= 0) values[j] = GOES;
   }
 
-  #findBetween({ values, positions, keep, length, budget }: GroupView, lastPosition: number): number[] {
-    const free = budget - this.#sinks;
+  /** Marks sinks and recent tokens. @returns how many others there are. */
+  #mark({ values, positions, keep, length, budget }: GroupView, lastPosition: number): number {
+    const sinks = this.#sinks;
+    const free = budget - sinks;
     const merged = Math.min(MOST_MERGED, Math.max(1, Math.floor(this.#share * free)));
     const oldest = lastPosition - (free - merged);
-    const between: number[] = [];
+    let between = 0;
     for (let j = 0; j < length; j++) {
       const position = positions[j];
-      values[j] = position < this.#sinks ? SINK : position > oldest ? RECENT : BETWEEN;
-      if (values[j] === BETWEEN && keep[j] === 1) between.push(j);
+      if (position > oldest) values[j] = position < sinks ? SINK : RECENT;
+      else if (position < sinks) values[j] = SINK;
+      else {
+        values[j] = BETWEEN;
+        between += keep[j];
+      }
     }
-    // Slots do not lie in the order of their positions.
-    return between.sort((a, b) => positions[a] - positions[b]);
+    return between;
   }
 
   #read(group: GroupView, size: number): void {
@@ -186,4 +194,12 @@ class Merger {
     if (this.#vector.length !== size) this.#vector = new Float32Array(size);
     return this.#vector;
   }
+}
+
+/** The newest token that is not recent goes, so that drafts that come together give what they would one by one. */
+function dropNewest({ values, positions, keep, length }: GroupView): void {
+  let newest = -1;
+  for (let j = 0; j < length; j++)
+    if (values[j] === BETWEEN && keep[j] === 1 && (newest < 0 || positions[j] > positions[newest])) newest = j;
+  values[newest] = GOES;
 }

@@ -8,8 +8,8 @@ import type { ChunkOutputs } from '../rows/chunk.ts';
 import type { SlotTable } from './slots.ts';
 
 /**
- * Memory is made for so many slots of a group at once, as far as there may be as many: pages that were never written
- * take none, and what is outgrown is garbage for a while. A cache of 1,024 slots left 24 MB so at 135M.
+ * Memory is made for so many slots of a group at once (all rows together), as far as there may be as many: pages that
+ * were never written take none, and what is outgrown is garbage for a while. A cache of 1,024 slots left 24 MB so at 135M.
  */
 const AHEAD = 2048;
 
@@ -139,7 +139,7 @@ export class LayerGroup {
     const capacity = Math.max(...wanted);
     // New memory has space for what is known to come, and a half more, but never for more than the budget and its spare
     // slots.
-    const reserve = Math.min(most, Math.max(expected, Math.ceil(1.5 * capacity), AHEAD));
+    const reserve = Math.min(most, Math.max(expected, Math.ceil(1.5 * capacity), Math.floor(AHEAD / table.batch)));
     this.resize(table.batch, capacity, reserve);
   }
 

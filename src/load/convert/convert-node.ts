@@ -60,7 +60,7 @@ const FILE_TYPES: Readonly<Record<WrittenFormat, number>> = { f32: 0, f16: 1, q4
  * import { openCheckpoint, writeGguf } from 'keyhold/checkpoint';
  *
  * const checkpoint = await openCheckpoint('keyhold/tiny');
- * const { file, bytes } = await writeGguf(checkpoint, 'tiny.gguf', { weights: 'q8_0' });
+ * const { file, bytes } = await writeGguf(checkpoint, 'tiny-q8_0.gguf', { weights: 'q8_0' });
  * await checkpoint.close();
  * console.log(file, bytes);
  * ```
