@@ -6,6 +6,7 @@ import type { CacheOptions } from '../options.ts';
 import { Clusters } from '../policy/clusters.ts';
 import { definePolicy } from '../policy/define-policy.ts';
 import type { GroupView } from '../policy/group-view.ts';
+import { Scratch } from '../policy/vectors.ts';
 import type { LayerView } from '../policy/view.ts';
 import type { KeyDistances } from '../shape.ts';
 
@@ -81,12 +82,10 @@ class Merger {
   /** Candidates that are neither sinks nor recent, the oldest first … */
   #between: number[] = [];
   /** … and into which of them each is merged, by their indices here; −1: it stays. */
-  #into: Int32Array = new Int32Array(0);
-  /** Their keys [n, D] as they are stored, how many tokens they stand for, and how much it counts that they change. */
-  #keys = new Float32Array(0);
+  #into: Int32Array = NONE;
+  /** How many tokens each of them stands for. */
   #tokens = new Float64Array(0);
-  #weights = new Float64Array(0);
-  #vector = new Float32Array(0);
+  readonly #scratch = new Scratch();
 
   constructor(sinks: number, share: number, distances?: KeyDistances) {
     this.#sinks = sinks;
@@ -108,12 +107,12 @@ class Merger {
     for (let j = 0; j < group.length; j++) if (values[j] === BETWEEN && group.keep[j] === 1) this.#between.push(j);
     // Slots do not lie in the order of their positions.
     this.#between.sort((a, b) => positions[a] - positions[b]);
-    this.#read(group, layer.keySize);
-    this.#weigh(group);
-    this.#into = this.#clusters.join(
-      { count: n, size: layer.keySize, coordinates: this.#keys, shares: this.#tokens, weights: this.#weights },
-      joins,
-    );
+    this.#tokens = Float64Array.from(this.#between, (j) => Math.exp(group.scores[j]));
+    const size = layer.keySize;
+    const coordinates = this.#scratch.growing(n * size);
+    group.readStoredKeys(this.#between, coordinates);
+    const weights = this.#weigh(group);
+    this.#into = this.#clusters.join({ count: n, size, coordinates, shares: this.#tokens, weights }, joins);
     for (const [i, j] of this.#between.entries()) if (this.#into[i] >= 0) values[j] = GOES;
   }
 
@@ -136,19 +135,11 @@ class Merger {
     return between;
   }
 
-  #read(group: GroupView, size: number): void {
-    const n = this.#between.length;
-    if (this.#tokens.length < n) {
-      this.#tokens = new Float64Array(2 * n);
-      this.#weights = new Float64Array(2 * n);
-    }
-    if (this.#keys.length < n * size) this.#keys = new Float32Array(2 * n * size);
-    group.readStoredKeys(this.#between, this.#keys);
-    for (let i = 0; i < n; i++) this.#tokens[i] = Math.exp(group.scores[this.#between[i]]);
-  }
-
-  /** By the chunk's attention, and by the number of tokens: the next chunk may look at others. */
-  #weigh({ weights: [attention] }: GroupView): void {
+  /**
+   * How much it counts that each changes: by the chunk's attention, and by the number of tokens, as the next chunk may
+   * look at others.
+   */
+  #weigh({ weights: [attention] }: GroupView): Float64Array {
     let [paid, tokens] = [0, 0];
     for (const [i, j] of this.#between.entries()) {
       paid += attention[j];
@@ -156,8 +147,10 @@ class Merger {
     }
     // A chunk that may be cut later has no sums.
     const byNumber = paid > 0 ? BY_NUMBER : 1;
-    for (const [i, j] of this.#between.entries())
-      this.#weights[i] = (byNumber * this.#tokens[i]) / tokens + (1 - byNumber) * (attention[j] / (paid || 1));
+    return Float64Array.from(
+      this.#between,
+      (j, i) => (byNumber * this.#tokens[i]) / tokens + (1 - byNumber) * (attention[j] / (paid || 1)),
+    );
   }
 
   /** Writes the means of what was merged. */
@@ -181,18 +174,13 @@ class Merger {
 
   #mean(members: readonly number[], tokens: number, size: number, read: GroupView['readKey']): Float32Array {
     const mean = new Float32Array(size);
-    const vector = this.#vectorOf(size);
+    const vector = this.#scratch.vector(size);
     for (const i of members) {
       read(this.#between[i], vector);
       const part = this.#tokens[i] / tokens;
       for (let d = 0; d < size; d++) mean[d] += part * vector[d];
     }
     return mean;
-  }
-
-  #vectorOf(size: number): Float32Array {
-    if (this.#vector.length !== size) this.#vector = new Float32Array(size);
-    return this.#vector;
   }
 }
 

@@ -2,6 +2,7 @@
  * @file Joins points two by two, those first that lose least by it: hierarchical clustering after Ward.
  */
 import type { KeyDistances } from '../shape.ts';
+import { hostDistances } from './vectors.ts';
 
 /** Points to be joined. The arrays may be longer. */
 export interface Points {
@@ -98,7 +99,7 @@ export class Clusters {
       const distance = Math.max(0, part * distances[a * n + x] + (1 - part) * distances[b * n + x] - inner);
       distances[x * n + a] = distance;
       distances[a * n + x] = distance;
-      const lost = (distance * own * weights[x]) / (own + weights[x]);
+      const lost = lossOf(distance, own, weights[x]);
       if (lost < loss[a]) {
         loss[a] = lost;
         partner[a] = x;
@@ -118,7 +119,7 @@ export class Clusters {
     for (let i = 0; i < this.#count; i++) {
       const b = alive[i];
       if (b === a) continue;
-      const lost = (distances[at + b] * own * weights[b]) / (own + weights[b]);
+      const lost = lossOf(distances[at + b], own, weights[b]);
       if (lost < least) {
         least = lost;
         best = b;
@@ -129,34 +130,5 @@ export class Clusters {
   }
 }
 
-/** Distances, in float64. */
-export const hostDistances: KeyDistances = (x, n, size, out) => {
-  for (let a = 0; a < n; a++) {
-    const own = a * size;
-    out[a * n + a] = 0;
-    let b = 0;
-    // Four at once: the numbers of a are read once for them, and no sum waits for itself.
-    for (; b + 4 <= a; b += 4) {
-      let at = b * size;
-      let [p, q, r, s] = [0, 0, 0, 0];
-      for (let i = own; i < own + size; i++, at++) {
-        const y = x[i];
-        const [d, e, f, g] = [y - x[at], y - x[at + size], y - x[at + 2 * size], y - x[at + 3 * size]];
-        p += d * d;
-        q += e * e;
-        r += f * f;
-        s += g * g;
-      }
-      out[a * n + b] = p;
-      out[a * n + b + 1] = q;
-      out[a * n + b + 2] = r;
-      out[a * n + b + 3] = s;
-    }
-    for (; b < a; b++) {
-      let sum = 0;
-      for (let i = 0; i < size; i++) sum += (x[own + i] - x[b * size + i]) ** 2;
-      out[a * n + b] = sum;
-    }
-    for (b = 0; b < a; b++) out[b * n + a] = out[a * n + b];
-  }
-};
+/** What is lost where two clusters of these weights become one. @param distance squared, of their means. */
+const lossOf = (distance: number, a: number, b: number): number => (distance * a * b) / (a + b);
