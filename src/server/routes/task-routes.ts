@@ -33,24 +33,22 @@ export function addTaskRoutes(
   readBody: (c: Context) => Promise<unknown>,
 ): void {
   const { embeddings, reranking } = tasks;
-  const find = <Served extends QueuedModel>(task: Task<Served>, name: string, key: string) =>
-    findForTask(task, namesOf(models, key), [embeddings, reranking], name);
-
-  app.post('/v1/embeddings', async (c) => {
-    const request = readEmbeddings(await readBody(c));
-    const key = c.get('key');
-    return c.json(await find(embeddings, request.model, key).run(request, key, c.req.raw.signal));
-  });
-  for (const path of ['/v1/rerank', '/v2/rerank', '/rerank'])
-    app.post(path, async (c) => {
-      const request = readRerank(await readBody(c));
-      const key = c.get('key');
-      return c.json(await find(reranking, request.model, key).run(request, key, c.req.raw.signal));
-    });
-  for (const path of ['/v1/score', '/score'])
-    app.post(path, async (c) => {
-      const request = readScore(await readBody(c));
-      const key = c.get('key');
-      return c.json(await find(reranking, request.model, key).score(request, key, c.req.raw.signal));
-    });
+  const all = [embeddings, reranking];
+  const post = <Served extends QueuedModel, Request extends { readonly model: string }>(
+    paths: readonly string[],
+    task: Task<Served>,
+    read: (json: unknown) => Request,
+    answer: (served: Served, request: Request, key: string, signal: AbortSignal) => Promise<object>,
+  ): void => {
+    for (const path of paths)
+      app.post(path, async (c) => {
+        const request = read(await readBody(c));
+        const key = c.get('key');
+        const served = findForTask(task, namesOf(models, key), all, request.model);
+        return c.json(await answer(served, request, key, c.req.raw.signal));
+      });
+  };
+  post(['/v1/embeddings'], embeddings, readEmbeddings, (served, ...given) => served.run(...given));
+  post(['/v1/rerank', '/v2/rerank', '/rerank'], reranking, readRerank, (served, ...given) => served.run(...given));
+  post(['/v1/score', '/score'], reranking, readScore, (served, ...given) => served.score(...given));
 }
