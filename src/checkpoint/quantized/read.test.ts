@@ -131,7 +131,7 @@ describe('checkpoints that are quantized already', () => {
     const fp8 = { model_type: 'llama', quantization_config: { quant_method: 'fp8', weight_block_size: [2, 2] } };
     const weight = f32([4, 4], new Array(16).fill(1));
     expect(await refusal(fp8, { 'a.weight': weight, 'a.weight_scale_inv': f32([3, 2], [1, 1, 1, 1, 1, 1]) })).toMatch(
-      /does not fit \[4, 4\]/,
+      /does not fit a matrix \[4, 4\]/,
     );
   });
 });
