@@ -4,6 +4,7 @@
 import type { Config } from '../config/config.ts';
 import type { StepAdapters } from '../step/step-types.ts';
 import { AdapterError, InputError } from '../util/errors.ts';
+import { shown } from '../util/option-names.ts';
 import { refuseRetired } from '../util/retired.ts';
 import type { BaseModel, BaseRows } from './base-model.ts';
 import { type AdapterChoice, type AdapterUse, listUses, nameOfUse } from './choice.ts';
@@ -82,9 +83,11 @@ export class AdapterRegistry {
    * @param source an open adapter, or its path.
    * @param name what requests call it by.
    * @throws AdapterError where it is damaged or does not fit the model, or the name is taken; CheckpointError where the
-   * model's own files are gone.
+   * model's own files are gone; InputError for what is no adapter.
    */
   async load(source: OpenAdapter | string, name: string): Promise<void> {
+    if (typeof source !== 'string' && typeof source?.readFor !== 'function')
+      throw new InputError(`an adapter must be a path or an open adapter, but is ${shown(source)}`);
     const open = typeof source === 'string' ? await this.#open(source) : source;
     try {
       const base = await this.#parts.openBase();

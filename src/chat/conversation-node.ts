@@ -5,11 +5,13 @@ import { access, readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import type { ChatMessage } from '../engine/messages.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
-import type { TextCache, TextModel } from '../engine/text-model.ts';
+import { checkTextModel, type TextCache, type TextModel } from '../engine/text-model.ts';
 import type { PolicyChoice, PolicyEntry } from '../kvcache/policy/policy.ts';
-import { SnapshotError } from '../util/errors.ts';
+import { checkPath } from '../util/arguments.ts';
+import { InputError, SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files/files-node.ts';
 import { isObject } from '../util/json/is-object.ts';
+import { shown } from '../util/option-names.ts';
 import { Conversation, type ConversationOptions } from './conversation.ts';
 
 const VERSION = 1;
@@ -29,13 +31,16 @@ const cacheFileOf = (path: string): string => `${path}.cache`;
 
 /**
  * Saves a conversation: its messages as JSON, and its cache in a file of that name with `.cache` behind it.
- * @throws SnapshotError where they can't be written.
+ * @throws SnapshotError where they can't be written; InputError for what is no path or no conversation.
  */
 export async function saveConversation<C extends TextCache>(
   model: TextModel<C>,
   conversation: Conversation<C>,
   path: string,
 ): Promise<void> {
+  checkPath('saveConversation', path);
+  if (typeof conversation?.state !== 'object')
+    throw new InputError(`saveConversation needs a Conversation, but got ${shown(conversation)}`);
   await saveCache(model, conversation.cache, cacheFileOf(path));
   const content = { keyhold: 'conversation', version: VERSION, ...conversation.state };
   try {
@@ -73,7 +78,7 @@ export async function checkSavedConversation(path: string): Promise<void> {
  * with the next turn.
  * @param options as when it began, without the cache.
  * @param policy for a cache whose policy is not in the table.
- * @throws SnapshotError for files that are missing, damaged, or of another model.
+ * @throws SnapshotError for files that are missing, damaged, or of another model; InputError for what is no path.
  */
 export async function loadConversation<C extends TextCache>(
   model: TextModel<C>,
@@ -81,6 +86,8 @@ export async function loadConversation<C extends TextCache>(
   options: Omit<ConversationOptions<C>, 'cache'> = {},
   policy?: PolicyEntry | PolicyChoice,
 ): Promise<Conversation<C>> {
+  checkTextModel('loadConversation', model);
+  checkPath('loadConversation', path);
   const state = await readSaved(path);
   const cache = await loadCache(model, cacheFileOf(path), policy);
   return new Conversation<C>(model, { ...options, cache }, state);

@@ -3,6 +3,7 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
+import { checkPath } from '../util/arguments.ts';
 import { CheckpointError } from '../util/errors.ts';
 import { closestName } from '../util/option-names.ts';
 import { type CheckpointFiles, isShardName, noSafetensors } from './checkpoint.ts';
@@ -17,9 +18,10 @@ const ENDING = /\.(gguf|safetensors)$/;
  * Opens a folder that holds a checkpoint (config.json and safetensors, or a GGUF file), a single .safetensors file with
  * its config.json beside it, or a GGUF file of any name. The caller closes it.
  * @param name of the checkpoint, for messages.
- * @throws CheckpointError where there is nothing to open, or what is there is damaged.
+ * @throws CheckpointError where there is nothing to open, or what is there is damaged; InputError for what is no path.
  */
 export async function openCheckpointFolder(path: string, name = path): Promise<Checkpoint> {
+  checkPath('openCheckpointFolder', path);
   const full = resolve(path);
   let isDirectory: boolean;
   try {

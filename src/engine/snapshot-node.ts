@@ -3,6 +3,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { PolicyChoice, PolicyEntry } from '../kvcache/policy/policy.ts';
+import { checkPath } from '../util/arguments.ts';
 import { SnapshotError } from '../util/errors.ts';
 import { writeWhole } from '../util/files/files-node.ts';
 import { checkTextModel, type TextCache, type TextModel } from './text-model.ts';
@@ -10,7 +11,7 @@ import { checkTextModel, type TextCache, type TextModel } from './text-model.ts'
 /**
  * Saves a cache, so that {@link loadCache} can go on with it. The file is written beside its place and renamed when it
  * is whole: a crash leaves the old file or the new one.
- * @throws SnapshotError where the file can't be written.
+ * @throws SnapshotError where the file can't be written; InputError for what is no path.
  * @example
  * ```ts
  * import { loadCache, loadModel, saveCache } from 'keyhold';
@@ -26,6 +27,7 @@ import { checkTextModel, type TextCache, type TextModel } from './text-model.ts'
  */
 export async function saveCache<C extends TextCache>(model: TextModel<C>, cache: C, path: string): Promise<void> {
   checkTextModel('saveCache', model);
+  checkPath('saveCache', path);
   const bytes = await model.snapshot(cache);
   try {
     await writeWhole(path, bytes);
@@ -37,7 +39,8 @@ export async function saveCache<C extends TextCache>(model: TextModel<C>, cache:
 /**
  * Opens a cache that {@link saveCache} saved, for the same model.
  * @param policy the policy of a cache that was made with a policy of your own.
- * @throws SnapshotError for a file that is missing, torn, or of something else; it names the file.
+ * @throws SnapshotError for a file that is missing, torn, or of something else; it names the file. InputError for what
+ * is no path.
  */
 export async function loadCache<C extends TextCache>(
   model: TextModel<C>,
@@ -45,6 +48,7 @@ export async function loadCache<C extends TextCache>(
   policy?: PolicyEntry | PolicyChoice,
 ): Promise<C> {
   checkTextModel('loadCache', model);
+  checkPath('loadCache', path);
   try {
     return await model.restore(await readFile(path), { policy, transfer: true });
   } catch (cause) {

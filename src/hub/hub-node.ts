@@ -3,11 +3,11 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HubError } from '../util/errors.ts';
+import { HubError, InputError } from '../util/errors.ts';
 import { takeFileLock } from '../util/files/file-lock-node.ts';
 import { freeBytes, makeFolder } from '../util/files/files-node.ts';
 import { pathFlaw } from '../util/files/relative-path.ts';
-import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
+import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';
 import {
   fileSize,
   ggufInSnapshot,
@@ -107,7 +107,7 @@ const PROGRESS_EVERY_MS = 50;
  *
  * @param model `org/name`, or `name` for the oldest models; of GGUF `org/name:Q4_K_M`, or `org/name/file.gguf`.
  * @returns the folder.
- * @throws InputError for an unknown option; HubError where the hub can't be reached, refuses, lacks something, or sends
+ * @throws InputError for an unknown option, or an id that is no text; HubError where the hub can't be reached, refuses, lacks something, or sends
  * something wrong, and where the disk is full; the signal's reason.
  * @example
  * ```ts
@@ -119,6 +119,8 @@ const PROGRESS_EVERY_MS = 50;
  * ```
  */
 export async function downloadFromHub(model: string, options: HubDownloadOptions = {}): Promise<string> {
+  if (typeof model !== 'string')
+    throw new InputError(`downloadFromHub needs the id of a model, such as Qwen/Qwen3-0.6B, but got ${shown(model)}`);
   checkOptionNames('the hub', options, OPTIONS, RENAMED);
   const named = hubGguf(model);
   return download(named?.id ?? model, named ? { gguf: named.gguf, ...options } : options);

@@ -4,6 +4,7 @@
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { EncoderModel } from '../embed/encoder-model.ts';
 import type { Reranker } from '../embed/reranker.ts';
+import { modelOrSmall } from '../util/arguments.ts';
 import { TINY_MODEL } from '../util/files/shipped-node.ts';
 import { checkOptionNames } from '../util/option-names.ts';
 import { assembleEncoder } from './load-encoder.ts';
@@ -15,6 +16,8 @@ export type EncoderLoadOptions = Omit<LoadOptions, 'generationConfig'>;
 
 const { generationConfig: _, ...ENCODER_OPTIONS } = LOAD_OPTIONS;
 
+/** Loads `keyhold/tiny`, the small model that ships with the package. */
+export function loadEncoder(): Promise<EncoderModel>;
 /**
  * Loads a model for embeddings: an encoder, or a decoder that is made of attention alone. The files of
  * sentence-transformers beside its weights say how the states of its tokens become one vector.
@@ -30,10 +33,12 @@ const { generationConfig: _, ...ENCODER_OPTIONS } = LOAD_OPTIONS;
  * await model.dispose();
  * ```
  */
+export function loadEncoder(model: string | Checkpoint, options?: EncoderLoadOptions): Promise<EncoderModel>;
 export async function loadEncoder(
-  model: string | Checkpoint = TINY_MODEL,
-  options: EncoderLoadOptions = {},
+  ...given: [model?: string | Checkpoint, options?: EncoderLoadOptions]
 ): Promise<EncoderModel> {
+  const model = modelOrSmall('loadEncoder', given, TINY_MODEL);
+  const [, options = {}] = given;
   checkOptionNames('loadEncoder', options, ENCODER_OPTIONS, RENAMED);
   return assembleFrom(model, options, assembleEncoder);
 }

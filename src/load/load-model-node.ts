@@ -6,6 +6,7 @@ import { openCheckpointFolder } from '../checkpoint/open-node.ts';
 import type { Checkpoint } from '../checkpoint/types.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { HubDownloadOptions, HubProgress } from '../hub/hub-node.ts';
+import { modelOrSmall } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
 import { TINY_MODEL } from '../util/files/shipped-node.ts';
 import { usableCores } from '../util/machine-node.ts';
@@ -134,12 +135,14 @@ export interface AdapterSource {
   readonly name?: string;
 }
 
+/** Loads `keyhold/tiny`, the small model that ships with the package. */
+export function loadModel(): Promise<LanguageModel>;
 /**
  * Loads a model that generates text.
  * @param model a folder, a .safetensors or .gguf file, a hub id (`org/name`, `org/name:Q4_K_M`), `keyhold/tiny` (the
  * small model that ships with the package), or an open checkpoint, which stays the caller's to close.
- * @default model `keyhold/tiny`
- * @throws InputError for a wrong name or option; ConfigError, CheckpointError, TokenizerError, AdapterError: what is
+ * Without arguments, the small one.
+ * @throws InputError for a wrong name or option, also for a name that is undefined; ConfigError, CheckpointError, TokenizerError, AdapterError: what is
  * wrong with the files; HubError; EngineError where the engine or device can't be used on this machine; WeightsError:
  * prepared weights can't be stored; the signal's reason.
  * @example
@@ -152,10 +155,12 @@ export interface AdapterSource {
  * await model.dispose();
  * ```
  */
+export function loadModel(model: string | Checkpoint, options?: LoadOptions): Promise<LanguageModel>;
 export async function loadModel(
-  model: string | Checkpoint = TINY_MODEL,
-  options: LoadOptions = {},
+  ...given: [model?: string | Checkpoint, options?: LoadOptions]
 ): Promise<LanguageModel> {
+  const model = modelOrSmall('loadModel', given, TINY_MODEL);
+  const [, options = {}] = given;
   checkOptionNames('loadModel', options, LOAD_OPTIONS, RENAMED);
   return assembleFrom(model, options, assembleModel);
 }
@@ -284,7 +289,7 @@ export async function preparedFormats(model: string, options: LoadOptions = {}):
  * @throws InputError for a name that can't be one; CheckpointError, HubError; what `first` is rejected with.
  */
 export async function openCheckpoint(
-  model: string = TINY_MODEL,
+  model: string,
   options: LoadOptions = {},
   first?: Promise<unknown>,
 ): Promise<Checkpoint> {
@@ -314,7 +319,7 @@ export async function mergeAdapters(
   out: string,
   options: MergeOptions & Pick<LoadOptions, 'hub'> = {},
 ): Promise<MergeResult> {
-  if (typeof model !== 'string') return mergeInto(model, null, adapters, out, options);
+  if (typeof model === 'object' && model !== null) return mergeInto(model, null, adapters, out, options);
   const { hub, signal } = options;
   const folder = await locateModel(model, { hub, signal });
   const checkpoint = await openCheckpointFolder(folder);

@@ -30,6 +30,8 @@ const MODEL_FILE = /^[^/]+\.(gguf|safetensors|onnx|bin|pt|pth|ckpt|h5|tflite|lla
  * @throws HubError, InputError; what `first` is rejected with.
  */
 export async function locateModel(model: string, options: LocateOptions, first?: Promise<unknown>): Promise<string> {
+  if (typeof model !== 'string')
+    throw new InputError(`the model must be a folder, a file or a hub id, but is ${shown(model)}`);
   if (model === '') throw new InputError('the name of the model is empty');
   const shipped = shippedFolder(model);
   if (shipped !== undefined) return shipped;

@@ -5,7 +5,7 @@ import { loadRenderer } from '../chat/renderer.ts';
 import { checkWeightChoice, type WeightChoice } from '../load/weights/weight-choice.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { checkOptionNames, type OptionNames } from '../util/option-names.ts';
+import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';
 import type { ModelFacts } from '../worker/protocol.ts';
 import { Caller, type CallOptions } from '../worker/rpc.ts';
 import type { Port, Request, Response } from '../worker/wire.ts';
@@ -186,6 +186,10 @@ function sourceOf(model: ModelChoice): FileSource | HubSource {
     if (model === '') throw new InputError('the address of the model is empty');
     return { kind: 'folder', url: absolute(model) };
   }
+  if (typeof model !== 'object' || model === null)
+    throw new InputError(
+      `the model must be a URL, files, or a name of the hub ({ hub: 'org/name' }), but is ${shown(model)}`,
+    );
   if ('hub' in model) {
     checkOptionNames('the model of loadModel', model, HUB_CHOICE);
     const { hub, revision = 'main', endpoint = HUB, token } = model;

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { loadRenderer } from '../chat/renderer.ts';
 import type { LoadOptions, LoadProgress } from '../load/load-model-node.ts';
+import { modelOrSmall } from '../util/arguments.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
 import { TINY_MODEL } from '../util/files/shipped-node.ts';
 import { exitFlags, waitForStep } from './exit-guard.ts';
@@ -34,10 +35,12 @@ export interface WorkerLoadOptions extends LoadOptions {
   readonly worker?: ThreadOptions;
 }
 
+/** Loads `keyhold/tiny`, the small model that ships with the package. */
+export function loadModelInWorker(): Promise<WorkerModel>;
 /**
  * Loads a model in a thread of its own, so that the event loop stays free while it computes.
  * @param model as for `loadModel`, but no open checkpoint.
- * @default model `keyhold/tiny`
+ * Without arguments, the small model.
  * @throws what loadModel throws; WorkerError where the thread crashes.
  * @example
  * ```ts
@@ -48,10 +51,10 @@ export interface WorkerLoadOptions extends LoadOptions {
  * await model.dispose(); // ends the thread
  * ```
  */
-export async function loadModelInWorker(
-  model: string = TINY_MODEL,
-  options: WorkerLoadOptions = {},
-): Promise<WorkerModel> {
+export function loadModelInWorker(model: string, options?: WorkerLoadOptions): Promise<WorkerModel>;
+export async function loadModelInWorker(...given: [model?: string, options?: WorkerLoadOptions]): Promise<WorkerModel> {
+  const model = modelOrSmall('loadModelInWorker', given, TINY_MODEL);
+  const [, options = {}] = given;
   const { worker: threadOptions, signal, onProgress, ...rest } = options;
   if (typeof model !== 'string')
     throw new InputError(

@@ -6,6 +6,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { fileError } from '../../checkpoint/file-source-node.ts';
 import { isGgufFile } from '../../checkpoint/open.ts';
 import { folderFiles } from '../../checkpoint/open-node.ts';
+import { checkPath } from '../../util/arguments.ts';
 import { AdapterError } from '../../util/errors.ts';
 import { shippedFolder } from '../../util/files/shipped-node.ts';
 import type { OpenAdapter } from './adapter-files.ts';
@@ -15,9 +16,11 @@ import { openAdapter } from './open-adapter.ts';
 /**
  * Opens a folder that holds an adapter of PEFT or LitGPT, its .safetensors file with the settings beside it, a LoRA in
  * a GGUF file, or the adapter that ships with the package (`keyhold/tiny-jargon`). The caller closes it.
- * @throws AdapterError where there is no adapter; CheckpointError where its files are damaged.
+ * @throws AdapterError where there is no adapter; CheckpointError where its files are damaged; InputError
+ * for what is no path.
  */
 export async function openAdapterFolder(path: string): Promise<OpenAdapter> {
+  checkPath('openAdapterFolder', path);
   const full = resolve(shippedFolder(path) ?? path);
   let isDirectory: boolean;
   try {

@@ -9,6 +9,7 @@ import { openAll } from '../../adapters/read/open-all.ts';
 import { openAdapterFolder } from '../../adapters/read/open-node.ts';
 import { openCheckpointFolder } from '../../checkpoint/open-node.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
+import { checkPath } from '../../util/arguments.ts';
 import { AdapterError, InputError } from '../../util/errors.ts';
 import { checkEmpty, MAX_SHARD_BYTES, writeCheckpointFolder } from '../checkpoint-folder-node.ts';
 import { planModel } from '../plan.ts';
@@ -60,6 +61,7 @@ export async function mergeInto(
   out: string,
   options: MergeOptions = {},
 ): Promise<MergeResult> {
+  checkPath('mergeAdapters', out);
   const { signal, maxShardBytes = MAX_SHARD_BYTES } = options;
   if (adapters.length === 0) throw new InputError('there is no adapter to merge');
   if (!(maxShardBytes > 0)) throw new InputError(`maxShardBytes must be above 0, but is ${maxShardBytes}`);

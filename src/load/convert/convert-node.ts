@@ -9,6 +9,7 @@ import { type Entry, headerBytes, padded, tensorBytes } from '../../checkpoint/g
 import { encodeValues, WRITTEN_FORMATS, type WrittenFormat } from '../../checkpoint/gguf/write/quantize.ts';
 import { vocabularyEntries } from '../../checkpoint/gguf/write/vocabulary-entries.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
+import { checkPath } from '../../util/arguments.ts';
 import { InputError, KeyholdError, WeightsError } from '../../util/errors.ts';
 import { freeBytes, makeFolder, syncFolder, unfinishedName } from '../../util/files/files-node.ts';
 import { PIECE_VALUES } from '../../util/numbers.ts';
@@ -70,6 +71,7 @@ export async function writeGguf(
   out: string,
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
+  checkPath('writeGguf', out);
   const { weights = 'f16', adapters = [], signal } = options;
   if (!WRITTEN_FORMATS.includes(weights))
     throw new InputError(`there is no format "${weights}" to write; there are ${WRITTEN_FORMATS.join(', ')}`);

@@ -3,6 +3,7 @@
  */
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { checkPath } from '../../util/arguments.ts';
 import { makeFolder, writeWhole } from '../../util/files/files-node.ts';
 import type { SessionStore } from './sessions.ts';
 
@@ -13,8 +14,10 @@ const DEFAULT_BYTES = 10 * 2 ** 30;
  * Keeps sessions' caches in a folder, one file each.
  * @param folder is made where it is missing; only its owner may read it.
  * @param mostBytes largest size of all files together; those that were used least recently are removed. @default 10 GiB
+ * @throws InputError for what is no path.
  */
 export function folderStore(folder: string, mostBytes = DEFAULT_BYTES): SessionStore {
+  checkPath('folderStore', folder);
   const pathOf = (name: string) => join(folder, `${name}${END}`);
   const version = async (name: string): Promise<string | null> => {
     const found = await orNull(stat(pathOf(name), { bigint: true }));
