@@ -244,6 +244,17 @@ describe('what a policy is given', () => {
     expect(cache.length()).toBe(0);
   });
 
+  it.each([2, -1, 0.5])('refuses candidate %s where it reads several keys at once', (index) => {
+    const policy = definePolicy({
+      name: 'wrong',
+      score: ({ readStoredKeys }) => {
+        readStoredKeys([0, index], new Float32Array(8));
+        return undefined;
+      },
+    });
+    expect(() => feed(open({ policy }), 2)).toThrow(`there is no candidate ${index}: they go from 0 to 1`);
+  });
+
   it('has options of its own, which are declared', () => {
     const policy = definePolicy<{ fade?: number }>({
       name: 'fading',

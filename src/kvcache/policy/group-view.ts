@@ -99,7 +99,7 @@ export class GroupView extends KnownFields {
    */
   readonly readKey = (j: number, out: Float32Array): void => this.#read(j, 'key', out, false);
 
-  /** The value of candidate `j`, an array of {@link LayerView.valueSize} numbers. */
+  /** The value of candidate `j`, into an array of `layer.valueSize` numbers. */
   readonly readValue = (j: number, out: Float32Array): void => this.#read(j, 'value', out, false);
 
   /** The key of a new token (`j` ≥ `held`) as the model made it. */
@@ -125,9 +125,12 @@ export class GroupView extends KnownFields {
    * The keys of some candidates, behind each other, as they are stored: rotated by one orthonormal matrix where the
    * buffer rotates them. So their lengths, products and distances are those of the keys, and they take a third of the
    * time.
+   * @throws InputError for a candidate that there is not.
    */
-  readonly readStoredKeys = (candidates: readonly number[], out: Float32Array): void =>
+  readonly readStoredKeys = (candidates: readonly number[], out: Float32Array): void => {
+    for (const j of candidates) this.#checkCandidate(j, 0);
     this.#layer.readStoredKeys(this, candidates, out);
+  };
 
   /**
    * Replaces the key and the value of candidate `j`, which stays: it stands for `tokens` tokens from now on. For
@@ -192,12 +195,16 @@ export class GroupView extends KnownFields {
   #read(j: number, half: Half, out: Float32Array, exact: boolean): void {
     const layer = this.#layer;
     this.#checkSize(half, out);
-    if (!(Number.isInteger(j) && j >= (exact ? this.held : 0) && j < this.length))
-      throw new InputError(
-        `there is no candidate ${j}: ${exact ? 'new tokens' : 'they'} go from ${exact ? this.held : 0} to ${this.length - 1}`,
-      );
+    this.#checkCandidate(j, exact ? this.held : 0);
     if (exact) layer.readExact(this, j, half, out);
     else layer.read(this, j, half, out);
+  }
+
+  /** @param first the first that may be read: 0, or that of the new tokens. */
+  #checkCandidate(j: number, first: number): void {
+    if (Number.isInteger(j) && j >= first && j < this.length) return;
+    const which = first === 0 ? 'they' : 'new tokens';
+    throw new InputError(`there is no candidate ${j}: ${which} go from ${first} to ${this.length - 1}`);
   }
 
   #checkSize(half: Half, array: Float32Array): void {
