@@ -117,10 +117,11 @@ export function createApp(options: AppOptions): ServerApp {
   app.post('/v1/responses', answer(responses(saved)));
   addResponseRoutes(app, saved);
   app.post('/v1/messages', answer(messages));
-  addTaskRoutes(app, models, tasks, (c) => {
+  const readBody = (c: Context) => {
     if (draining) throw shuttingDown(1);
     return readJson(c, bodyBytes);
-  });
+  };
+  addTaskRoutes(app, models, tasks, { readBody, log });
   addCacheRoutes(app, models);
 
   addModelRoutes(app, models, others);

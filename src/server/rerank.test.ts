@@ -26,6 +26,24 @@ const ask = async (path: string, body: object, server = app()) => {
   return { status: response.status, ...(await response.json()) };
 };
 
+describe('the log', () => {
+  it('has a line for each request, with its tokens and its end', async () => {
+    const lines: Readonly<Record<string, unknown>>[] = [];
+    const rerankers = [new ServedReranker(model, { id: 'ranks', queue: 4, queueMs: 10_000 })];
+    const server = createApp({ models: [], rerankers, log: (entry) => lines.push(entry) });
+    await ask('/v1/rerank', { query: 'ark', documents: TEXTS }, server);
+    await ask('/v1/score', { text_1: 'ark', text_2: TEXTS }, server);
+    await ask('/v1/rerank', { query: 'ark', documents: TEXTS, instruction: 'find it' }, server);
+    const line = { level: 'info', id: expect.any(String), model: 'ranks', seconds: expect.any(Number) };
+    expect(lines).toEqual([
+      { ...line, path: '/v1/rerank', finish: 'stop', promptTokens: 16 },
+      { ...line, path: '/v1/score', finish: 'stop', promptTokens: 16 },
+      { ...line, path: '/v1/rerank', finish: 'error', error: expect.any(String) },
+    ]);
+    expect(JSON.stringify(lines)).not.toContain('raven');
+  });
+});
+
 describe('rerank', () => {
   it('gives the texts in the order of their scores', async () => {
     const expected = await model.rerank('ark', TEXTS);

@@ -108,15 +108,20 @@ function report({ log, metrics }: RouteContext, c: Context, end: RequestEnd): vo
   for (const each of ends) metrics.onEnd(model, each, seconds);
   if (error !== undefined || ends.length === 0) metrics.onFailure(model, aborted ? 'abort' : 'error');
   log({
-    level: 'info',
-    id: c.get('id'),
-    path: c.req.path,
-    model,
-    seconds: Number(seconds.toFixed(3)),
+    ...entryOf(c, model, seconds),
     ...summaryOf(ends, error === undefined, aborted),
     ...(error === undefined || aborted ? {} : { error: toHttpError(error).message }),
   });
 }
+
+/** What a line of the log begins with. */
+export const entryOf = (c: Context, model: string, seconds: number) => ({
+  level: 'info',
+  id: c.get('id'),
+  path: c.req.path,
+  model,
+  seconds: Number(seconds.toFixed(3)),
+});
 
 /** All events of each answer. */
 async function choicesOf(turns: readonly Turn[], events: Events): Promise<TurnEvent[][]> {
