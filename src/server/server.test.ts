@@ -166,7 +166,8 @@ describe('requests', () => {
       expect(response.status).toBe(status);
       const { error } = await response.json();
       expect(error.message).toMatch(message);
-      expect(error.code).toBe(code);
+      // As OpenAI has it, also for status 404.
+      expect(error).toMatchObject({ code, type: 'invalid_request_error' });
     }
   });
 

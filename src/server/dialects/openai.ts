@@ -6,7 +6,14 @@ import { event } from '../sse.ts';
 import type { LikelyToken, TurnEnd, TurnToken } from '../turn.ts';
 import type { AnswerFacts } from './types.ts';
 
-export const openaiError = (error: ErrorBody) => ({ error });
+/** What OpenAI has no type of its own for: its codes (model_not_found, invalid_api_key) tell them apart. */
+const ERROR_TYPES: Readonly<Record<string, string>> = {
+  not_found_error: 'invalid_request_error',
+  authentication_error: 'invalid_request_error',
+};
+export const openaiError = (error: ErrorBody) => ({
+  error: { ...error, type: ERROR_TYPES[error.type] ?? error.type },
+});
 
 /** The last data of a stream. */
 export const DONE = event('[DONE]');
