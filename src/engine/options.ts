@@ -187,6 +187,12 @@ export interface ScoreOptions<Cache = KVCache>
     GenerateOptions<Cache>,
     'addSpecialTokens' | 'adapters' | 'cache' | 'chunkLength' | 'signal' | 'topLogprobs'
   > {
+  /**
+   * Whether the last token is left pending in the cache, uncomputed: a generation that goes on needs its logits, and
+   * computes it.
+   * @default false
+   */
+  readonly leavesLast?: boolean;
   /** Told how many tokens are done. */
   readonly onProgress?: (done: number, total: number) => void;
 }

@@ -49,6 +49,7 @@ const SCORE: OptionNames<ScoreOptions> = {
   chunkLength: 'number',
   signal: 'signal',
   topLogprobs: 'number',
+  leavesLast: 'boolean',
   onProgress: 'function',
 };
 

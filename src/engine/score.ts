@@ -37,7 +37,7 @@ export async function scoreText(
   options: ScoreOptions,
 ): Promise<ScoreResult> {
   checkScore(options);
-  const { chunkLength, adapters, signal, onProgress } = options;
+  const { chunkLength, adapters, signal, leavesLast = false, onProgress } = options;
   const topLogprobs = wholeNumber('topLogprobs', options.topLogprobs ?? 0, 0);
   const cache = resolveCache(model, options.cache);
   if (cache.batch !== 1)
@@ -47,17 +47,15 @@ export async function scoreText(
   const width = model.config.vocabSize;
   const tokens: ScoredToken[] = [{ token: ids[0], logprob: null }];
   let sum = 0;
-  for await (const { logits } of prefillSteps(model, cache, ids, {
-    chunkLength,
-    adapters,
-    signal,
-    onProgress,
-    logits: 'all',
-  }))
-    for (let at = 0; at < logits.length && tokens.length < ids.length; at += width) {
-      const scored = tokenLogprobs(logits.subarray(at, at + width), ids[tokens.length], topLogprobs, ranking);
-      sum += scored.logprob;
-      tokens.push(scored);
-    }
+  const read = leavesLast ? ids.slice(0, -1) : ids;
+  const steps = { chunkLength, adapters, signal, onProgress, logits: 'all' } as const;
+  if (read.length > 0)
+    for await (const { logits } of prefillSteps(model, cache, read, steps))
+      for (let at = 0; at < logits.length && tokens.length < ids.length; at += width) {
+        const scored = tokenLogprobs(logits.subarray(at, at + width), ids[tokens.length], topLogprobs, ranking);
+        sum += scored.logprob;
+        tokens.push(scored);
+      }
+  if (leavesLast) cache.setPending(0, [...cache.pending(), ids[ids.length - 1]]);
   return { tokens, logprob: sum, perplexity: Math.exp(-sum / (tokens.length - 1)) };
 }

@@ -11,6 +11,19 @@ import type { TurnOptions } from './turn.ts';
 const whole = (least: number) => v.nullish(v.pipe(v.number(), v.integer(), v.minValue(least)));
 const between = (low: number, high: number) => v.nullish(v.pipe(v.number(), v.minValue(low), v.maxValue(high)));
 
+/** A field with the largest number of tokens of an answer. -1 is the server's own, as in llama-server and LM Studio. */
+export const maxTokens = (least: number) =>
+  v.nullish(
+    v.pipe(
+      v.number(),
+      v.integer(),
+      v.check(
+        (tokens) => tokens === -1 || tokens >= least,
+        `must be at least ${least}, or -1: as many as the server allows`,
+      ),
+    ),
+  );
+
 /** Most answers to one prompt. */
 const MAX_ANSWERS = 16;
 
@@ -129,7 +142,7 @@ export function samplingOptions(body: Partial<Sampling>, maxNewTokens: number | 
         ? new Map(Object.entries(bias).map(([id, value]) => [Number(id), value]))
         : null,
     eosTokenIds: body.ignore_eos ? [] : null,
-    maxNewTokens,
+    maxNewTokens: maxNewTokens === -1 ? null : maxNewTokens,
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null && value !== undefined));
 }

@@ -22,12 +22,27 @@ async function likelyToken(tokenizer: TextTokenizer, { token, logprob }: TokenLo
   return { text, bytes, logprob };
 }
 
-/** A token as it stands within a text, with the space before it; `isText`: it is no part of a character. */
-export async function tokenText(tokenizer: TextTokenizer, token: number) {
+/**
+ * A token as it stands within a text, with the space before it; `isText`: it is no part of a character; `isSpecial`: it
+ * adds nothing to a text by itself.
+ */
+async function tokenText(tokenizer: TextTokenizer, token: number) {
   const bytes = await tokenizer.tokenBytes(token);
-  if (bytes) return { bytes, ...textOf(bytes) };
+  if (bytes) return { bytes, isSpecial: false, ...textOf(bytes) };
   const text = await tokenizer.decode([token], { skipSpecialTokens: false });
-  return { text, bytes: encoder.encode(text), isText: true };
+  return { text, bytes: encoder.encode(text), isSpecial: true, isText: true };
+}
+
+export type TokenTexts = Awaited<ReturnType<typeof tokenText>>;
+
+/** {@link tokenText}, which asks for each token once. */
+export function textsBy(tokenizer: TextTokenizer): (token: number) => Promise<TokenTexts> {
+  const known = new Map<number, Promise<TokenTexts>>();
+  return (token) => {
+    const text = known.get(token) ?? tokenText(tokenizer, token);
+    known.set(token, text);
+    return text;
+  };
 }
 
 /** A part of a character is written as OpenAI writes it, so that two of them are told apart. */

@@ -2,8 +2,10 @@
  * @file The models of a server by their names: those that are in memory, and those that are loaded when a request needs
  * them.
  */
+
+import type { CacheClass } from './cache-classes.ts';
 import { HttpError } from './http-error.ts';
-import type { CacheClass, ServedModel } from './served-model.ts';
+import type { ServedModel } from './served-model.ts';
 
 /** The right of a request to use a model. While one is held, the model stays in memory. */
 export interface ModelLease {

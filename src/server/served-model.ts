@@ -5,10 +5,11 @@ import { type AnswerFormat, answerFormatOf, markerTokens } from '../chat/answers
 import { AnswerParser } from '../chat/answers/parser.ts';
 import type { Usage } from '../engine/options.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
-import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { FormatError, WorkerError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
-import { answerEvents } from './answer-events.ts';
+import { type AnswerCounts, answerEvents } from './answer-events.ts';
+import { type CacheClass, CacheClasses } from './cache-classes.ts';
+import { echoOf } from './echo.ts';
 import { HttpError } from './http-error.ts';
 import { merged } from './merge.ts';
 import { FairQueue, type Release, type RequestSize } from './queue.ts';
@@ -16,14 +17,6 @@ import { type NamedSession, type SessionStore, Sessions, type TakenCache } from 
 import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
 import { refusedFormat, toolSchemas, turnFormatOf } from './turn-format.ts';
 import { promptOf, type TurnPrompt } from './turn-prompt.ts';
-
-/** A kind of cache that requests can choose by its name: a policy, a budget, a format. */
-export interface CacheClass {
-  /** What requests call it. */
-  readonly name: string;
-  /** Options of its caches, as `createCache` takes them. */
-  readonly options: Partial<AnyCacheOptions>;
-}
 
 /** A model in memory, and how it is served. */
 export interface ServedModelOptions {
@@ -72,19 +65,19 @@ export class ServedModel {
   #model: TextModel;
   #loading: Promise<void> | null = null;
   #restarts = 0;
-  /** Most bytes of a cache, by its class. */
-  readonly #limits = new Map<string, number>();
+  readonly #classes: CacheClasses;
 
   /** @param model stays the caller's: dispose of it after the server has closed. */
   constructor(model: TextModel, options: ServedModelOptions) {
     this.id = options.id;
     this.#model = model;
     this.options = options;
+    this.#classes = new CacheClasses(options.cacheClasses);
     this.queue = new FairQueue(options.rows, options.queue, options.queueMs, options.cacheBytes);
     const codec = {
       snapshot: (cache: TextCache) => this.#model.snapshot(cache),
       restore: (bytes: Uint8Array, cacheClass: string) => {
-        const { policy, policyModule } = this.#classOf(cacheClass).options;
+        const { policy, policyModule } = this.#classes.find(cacheClass).options;
         return this.#model.restore(bytes, typeof policy === 'object' ? { policy } : { policyModule });
       },
     };
@@ -153,7 +146,7 @@ export class ServedModel {
   /** @throws HttpError for a turn that this model can't answer. */
   check(turn: Turn): void {
     const { input, options, cacheClass } = turn;
-    this.#classOf(cacheClass);
+    this.#classes.find(cacheClass);
     if (!('messages' in input) || !input.tools) return;
     if (!this.#format?.call)
       throw new HttpError(
@@ -203,7 +196,7 @@ export class ServedModel {
   }
 
   async *#run(turn: Turn, key: string, signal: AbortSignal): AsyncGenerator<ChoiceEvent, void, undefined> {
-    const { options } = this.#classOf(turn.cacheClass);
+    const { options } = this.#classes.find(turn.cacheClass);
     const prompt = await this.promptOf(turn);
     const session = this.#sessionOf(turn, key);
     // A request that waits for its session has no row meanwhile.
@@ -215,15 +208,19 @@ export class ServedModel {
       row = await this.#enter(key, signal, await this.#sizeOf(turn, prompt.tokens.length));
       await this.sessions.trim();
       taken = await this.sessions.take({
-        space: JSON.stringify([key, this.#classOf(turn.cacheClass).name, turn.options.adapters]),
+        space: JSON.stringify([key, this.#classes.find(turn.cacheClass).name, turn.options.adapters]),
         session: unlock ? session : null,
         prompt: prompt.tokens,
         create: async () => this.model.createCache(options),
       });
       const { cache } = taken;
+      const echo = await echoOf(this.model, turn, prompt.tokens, cache, signal);
+      if (echo) for (let index = 0; index < turn.answers; index++) yield { index, event: echo.event };
+      const scoreMs = echo?.scoreMs ?? null;
       if (turn.answers === 1) {
-        for await (const event of this.#answer(turn, prompt, cache, row.queueMs, signal)) yield { index: 0, event };
-      } else yield* this.#answers({ turn, prompt, cache, row, key, signal });
+        const admitted = { turn, prompt, cache, queueMs: row.queueMs, scoreMs, signal };
+        for await (const event of this.#answer(admitted)) yield { index: 0, event };
+      } else yield* this.#answers({ turn, prompt, cache, row, key, scoreMs, signal });
       whole = true;
     } finally {
       try {
@@ -238,12 +235,14 @@ export class ServedModel {
 
   /** The prompt is computed once, and each answer goes on from a copy of its cache. */
   async *#answers(admitted: AdmittedTurn): AsyncGenerator<ChoiceEvent, void, undefined> {
-    const { turn, prompt, cache, row, key, signal } = admitted;
+    const { turn, prompt, cache, row, key, scoreMs, signal } = admitted;
     const { options, answers } = turn;
     // The last token gives the logits of each answer.
     const shared = prompt.tokens.slice(0, -1);
     const run = { cache, signal, reusePrefix: true, maxNewTokens: 1, eosTokenIds: [], adapters: options.adapters };
-    const usage = shared.length === 0 ? null : (await this.model.generate(shared, run).result()).usage;
+    // Where the prompt was scored, the cache has computed just that.
+    const isRead = shared.length === 0 || scoreMs !== null;
+    const usage = isRead ? null : (await this.model.generate(shared, run).result()).usage;
     const base = Math.floor(Math.random() * 2 ** 31);
     const size = await this.#sizeOf(turn, prompt.tokens.length);
     const source = (index: number) => {
@@ -255,13 +254,8 @@ export class ServedModel {
         const seed = (options.seed ?? base) + index;
         const fork = await cache.fork();
         try {
-          for await (const event of model.#answer(
-            { ...turn, options: { ...options, seed } },
-            prompt,
-            fork,
-            queueMs,
-            ends,
-          ))
+          const one = { ...turn, options: { ...options, seed } };
+          for await (const event of model.#answer({ turn: one, prompt, cache: fork, queueMs, scoreMs, signal: ends }))
             yield {
               index,
               event: event.type === 'end' ? { ...event, usage: sharedUsage(event, index, usage) } : event,
@@ -291,14 +285,9 @@ export class ServedModel {
     // Most answers are shorter than their limit.
     const tokens = prompt + Math.ceil(most / 4);
     if (this.options.cacheBytes === undefined) return { tokens, bytes: 0 };
-    const { name, options: cache } = this.#classOf(cacheClass);
-    let limit = this.#limits.get(name);
-    if (limit === undefined) {
-      const empty = await this.model.createCache(cache);
-      limit = (await empty.memory()).keysAndValuesLimit;
-      await empty.dispose();
-      this.#limits.set(name, limit);
-    }
+    const found = this.#classes.find(cacheClass);
+    const limit = await this.#classes.limitOf(found, this.model);
+    const cache = found.options;
     // A cache that is limited by bytes may take all of them.
     const slots = cache.cacheBytes === undefined ? (cache.cacheLength ?? this.model.config.contextLength) : 1;
     return { tokens, bytes: Math.ceil(limit * Math.min(1, (prompt + most) / slots)) };
@@ -308,7 +297,7 @@ export class ServedModel {
   #sessionOf({ session, user, cacheClass, options }: Turn, key: string): NamedSession | null {
     const id = session ?? user ?? null;
     if (id === null) return null;
-    const owner = { key, cacheClass: this.#classOf(cacheClass).name, id };
+    const owner = { key, cacheClass: this.#classes.find(cacheClass).name, id };
     // A user may have several conversations at once.
     const kind = session === null ? ['user'] : [];
     const adapters = options.adapters === undefined ? [] : [options.adapters];
@@ -316,63 +305,51 @@ export class ServedModel {
     return { name, owner, waits: session !== null };
   }
 
-  async *#answer(
-    turn: Turn,
-    { tokens: prompt, thinks }: TurnPrompt,
-    cache: TextCache,
-    queueMs: number,
-    signal: AbortSignal,
-  ): AsyncGenerator<TurnEvent, void, undefined> {
+  async *#answer(running: RunningTurn): AsyncGenerator<TurnEvent, void, undefined> {
+    const { turn, cache, queueMs, scoreMs, signal } = running;
+    const { tokens: prompt, thinks } = running.prompt;
     const { input, options, singleCall } = turn;
     const isChat = 'messages' in input;
     const tools = toolSchemas(isChat ? input.tools : undefined);
     const { format, enforcesCalls } = turnFormatOf(turn, this.#format, thinks);
     // Without tools, what looks like a call is text.
     const answers = isChat && this.#format ? { ...this.#format, call: tools ? this.#format.call : null } : null;
+    const most = Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens);
     const run = this.model.generate(prompt, {
       ...options,
       format: format ?? undefined,
       keepSpecialTokens: answers ? markerTokens(answers) : [],
       eosTokenIds: options.eosTokenIds ?? (isChat ? this.model.answerEnds : undefined),
-      maxNewTokens: Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens),
+      // Where no token is wanted, the prompt is computed, and what follows it is dropped.
+      maxNewTokens: Math.max(1, most),
       cache,
       reusePrefix: true,
       signal,
     });
     const parser =
       answers && new AnswerParser(answers, { startsInReasoning: thinks === 'begun', tools, enforced: enforcesCalls });
-    const { calls, reasoningTokens } = yield* answerEvents(run, {
+    const reading = {
       parser,
       endsAfterCall: singleCall && !enforcesCalls,
       singleCall,
       tokenizer: options.topLogprobs === undefined ? null : this.model.tokenizer,
-    });
+    };
+    if (most === 0) await run.result();
+    const { calls, reasoningTokens } = most === 0 ? NO_ANSWER : yield* answerEvents(run, reading);
     const result = run.partial!;
     const { held, evicted, bytes } = result.cache;
+    const { prefillMs, decodeMs } = result.timings;
+    const usage = most === 0 ? { ...result.usage, completionTokens: 0 } : result.usage;
     yield {
       type: 'end',
       // A call may be cut off where its form is enforced.
-      finish: result.finishReason === 'length' ? 'length' : calls > 0 ? 'tool-calls' : 'stop',
-      stopString: result.stopString ?? null,
-      usage: result.usage,
+      finish: most === 0 || result.finishReason === 'length' ? 'length' : calls > 0 ? 'tool-calls' : 'stop',
+      stopString: most === 0 ? null : (result.stopString ?? null),
+      usage: scoreMs === null ? usage : { ...usage, cachedTokens: 0 },
       reasoningTokens,
-      cache: { class: this.#classOf(turn.cacheClass).name, held: held[0], evicted: evicted[0], bytes },
-      timings: { queueMs, prefillMs: result.timings.prefillMs, decodeMs: result.timings.decodeMs },
+      cache: { class: this.#classes.find(turn.cacheClass).name, held: held[0], evicted: evicted[0], bytes },
+      timings: { queueMs, prefillMs: (scoreMs ?? 0) + prefillMs, decodeMs },
     };
-  }
-
-  #classOf(name: string | null): CacheClass {
-    const { cacheClasses } = this.options;
-    if (name === null) return cacheClasses[0];
-    const found = cacheClasses.find((each) => each.name === name);
-    if (found) return found;
-    throw new HttpError(
-      400,
-      `there is no cache class "${name}"; there are ${cacheClasses.map((each) => each.name).join(', ')}`,
-      {
-        param: 'cache',
-      },
-    );
   }
 }
 
@@ -383,15 +360,24 @@ interface Row {
   readonly queueMs: number;
 }
 
-/** A turn that has a row, and what it runs on. */
-interface AdmittedTurn {
+/** A turn, and what its answer goes on from. */
+interface RunningTurn {
   readonly turn: Turn;
   readonly prompt: TurnPrompt;
   readonly cache: TextCache;
-  readonly row: Row;
-  readonly key: string;
+  readonly queueMs: number;
+  /** Milliseconds of the prompt's log probabilities; null: none were asked for. */
+  readonly scoreMs: number | null;
   readonly signal: AbortSignal;
 }
+
+/** A turn that has a row. */
+interface AdmittedTurn extends Omit<RunningTurn, 'queueMs'> {
+  readonly row: Row;
+  readonly key: string;
+}
+
+const NO_ANSWER: AnswerCounts = { calls: 0, reasoningTokens: 0 };
 
 /** What one of several answers counts: the tokens of the prompt are the first one's. */
 function sharedUsage({ usage }: TurnEnd, index: number, prompt: Usage | null): Usage {

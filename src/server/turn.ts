@@ -36,6 +36,8 @@ export interface Turn {
   readonly cacheClass: string | null;
   /** Only the first call of a tool is wanted. */
   readonly singleCall: boolean;
+  /** The prompt is repeated before the answer, with its log probabilities where those of the answer are asked for. */
+  readonly echo?: boolean;
   /** Answers to the same prompt. The prompt is computed once. */
   readonly answers: number;
 }
@@ -65,12 +67,20 @@ export interface TurnToken extends LikelyToken {
   readonly top: readonly LikelyToken[];
 }
 
+/** A token of a prompt that is repeated. */
+export interface PromptToken extends LikelyToken<number | null> {
+  /** None for the first, before which there is none. */
+  readonly top: readonly LikelyToken[];
+  /** Characters of the text before it. */
+  readonly offset: number;
+}
+
 /** A token by its text: `bytes:\xf0\x9f` where it is a part of a character. */
-export interface LikelyToken {
+export interface LikelyToken<Logprob = number> {
   readonly text: string;
   /** In UTF-8. */
   readonly bytes: Uint8Array;
-  readonly logprob: number;
+  readonly logprob: Logprob;
 }
 
 /** An event of one of several answers. */
@@ -80,6 +90,8 @@ export interface ChoiceEvent {
 }
 
 export type TurnEvent =
+  /** The prompt, before all else, where it is to be repeated; `tokens` only where log probabilities were asked for. */
+  | { readonly type: 'prompt'; readonly text: string; readonly tokens?: readonly PromptToken[] }
   /** `tokens` only where log probabilities were asked for. */
   | { readonly type: 'text' | 'reasoning'; readonly text: string; readonly tokens?: readonly TurnToken[] }
   /** A call of a tool begins. */

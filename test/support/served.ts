@@ -3,7 +3,8 @@
  */
 import { ChatTemplate } from '../../src/exports/checkpoint.ts';
 import { type LanguageModel, loadModel } from '../../src/node.ts';
-import { type CacheClass, ServedModel, type ServedModelOptions } from '../../src/server/served-model.ts';
+import type { CacheClass } from '../../src/server/cache-classes.ts';
+import { ServedModel, type ServedModelOptions } from '../../src/server/served-model.ts';
 
 export const TEMPLATE =
   '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if tools %}<tool_call>{% endif %}assistant:';

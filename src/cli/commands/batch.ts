@@ -4,7 +4,7 @@
 import { link, rm, stat } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { InputError } from '../../index.ts';
-import type { CacheClass } from '../../server/served-model.ts';
+import type { CacheClass } from '../../server/cache-classes.ts';
 import { takeFileLock } from '../../util/files/file-lock-node.ts';
 import { LineFile } from '../batch/line-file.ts';
 import {

@@ -3,12 +3,12 @@
  */
 import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { CacheClass } from '../../server/cache-classes.ts';
 import type { OnDemandModel } from '../../server/model-entry.ts';
 import { readOrigin } from '../../server/origins.ts';
 import type { Log } from '../../server/routes/answer-route.ts';
 import type { ServedEncoder } from '../../server/routes/embeddings.ts';
 import type { ServedReranker } from '../../server/routes/rerank.ts';
-import type { CacheClass } from '../../server/served-model.ts';
 import type { SessionStore } from '../../server/sessions/sessions.ts';
 import { UsageError } from '../failure.ts';
 import { addExamples } from '../help.ts';

@@ -2,9 +2,9 @@
  * @file The models of `keyhold serve`: how each is loaded, and the limits and caches that it has.
  */
 import { readCacheBytes } from '../../exports/policies.ts';
+import type { CacheClass } from '../../server/cache-classes.ts';
 import type { OnDemandModel } from '../../server/model-entry.ts';
 import type { Log } from '../../server/routes/answer-route.ts';
-import type { CacheClass } from '../../server/served-model.ts';
 import type { SessionStore } from '../../server/sessions/sessions.ts';
 import { usableMemory } from '../../util/machine-node.ts';
 import type { LoadFlags } from '../input/options.ts';

@@ -8,7 +8,7 @@ import { WEIGHT_CHOICES } from '../../exports/checkpoint.ts';
 import { type AnyCacheOptions, checkCacheOptions, readCacheBytes } from '../../exports/policies.ts';
 import { renameModules } from '../../kvcache/policy/policy-names.ts';
 import { DEVICES, ENGINES } from '../../load/engines-node.ts';
-import type { CacheClass } from '../../server/served-model.ts';
+import type { CacheClass } from '../../server/cache-classes.ts';
 import { issueText } from '../../util/json/issue.ts';
 import { UsageError } from '../failure.ts';
 import { asUsage, findPolicy, optionsForWorker } from '../input/options.ts';

@@ -41,7 +41,7 @@ export async function* blocksOf(events: AsyncIterable<ChoiceEvent>): AsyncGenera
       yield* stop();
       yield start({ type: 'call', id: event.id, name: event.name, arguments: '' });
     } else if (event.type === 'arguments') yield add(event.text);
-    else {
+    else if (event.type !== 'prompt') {
       if ((part as AnswerPart | null)?.type !== event.type) {
         yield* stop();
         held += event.text;

@@ -5,6 +5,7 @@ import * as v from 'valibot';
 import {
   COMMON_FIELDS,
   commonOf,
+  maxTokens,
   REFUSED_FIELDS,
   readBody,
   refuseFields,
@@ -79,8 +80,8 @@ const Body = v.looseObject({
   ...COMMON_FIELDS,
   ...FORM_FIELDS,
   ...PROMPT_FIELDS,
-  max_completion_tokens: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
-  max_tokens: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
+  max_completion_tokens: maxTokens(1),
+  max_tokens: maxTokens(1),
   logprobs: v.nullish(v.boolean()),
   top_logprobs: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(20))),
   parallel_tool_calls: v.nullish(v.boolean()),

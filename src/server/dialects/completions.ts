@@ -2,10 +2,19 @@
  * @file OpenAI's completions of a text (POST /v1/completions).
  */
 import * as v from 'valibot';
-import { COMMON_FIELDS, commonOf, REFUSED_FIELDS, readBody, refuseFields, samplingOptions } from '../fields.ts';
+import { characters } from '../echo.ts';
+import {
+  COMMON_FIELDS,
+  commonOf,
+  maxTokens,
+  REFUSED_FIELDS,
+  readBody,
+  refuseFields,
+  samplingOptions,
+} from '../fields.ts';
 import { HttpError } from '../http-error.ts';
 import { event } from '../sse.ts';
-import type { TurnEnd, TurnToken } from '../turn.ts';
+import type { LikelyToken, PromptToken, TurnEnd, TurnEvent, TurnToken } from '../turn.ts';
 import { answerOf } from './answer.ts';
 import { DONE, finishOf, headOf, keyholdOf, openaiError, usageOf } from './openai.ts';
 import { FORM_FIELDS, formOf } from './text-form.ts';
@@ -24,33 +33,85 @@ const Body = v.looseObject({
     [v.string(), Ids, listOf(v.string()), listOf(Ids)],
     `wanted is a text, token ids, or a list of 1 to ${MAX_PROMPTS} of them`,
   ),
-  max_tokens: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
+  // 0: the prompt alone, such as for its log probabilities.
+  max_tokens: maxTokens(0),
+  echo: v.nullish(v.boolean()),
   logprobs: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(20))),
 });
 
 const REFUSED = {
   ...REFUSED_FIELDS,
   suffix: 'texts are only continued at their end',
-  echo: 'the prompt is not repeated; POST /tokenize gives its tokens',
+  prompt_logprobs: 'use logprobs, with echo',
 };
 
 /** OpenAI's own default. */
 const MAX_TOKENS = 16;
 
-/** Log probabilities as completions have them. @param offset characters before the first token. */
-function logprobsOf(tokens: readonly TurnToken[], offset: number) {
+/** Log probabilities as completions have them. */
+interface Logprobs {
+  readonly tokens: readonly string[];
+  readonly token_logprobs: readonly (number | null)[];
+  /** As in OpenAI's, the token itself is among them. */
+  readonly top_logprobs: readonly (Readonly<Record<string, number>> | null)[];
+  /** In characters of Unicode. */
+  readonly text_offset: readonly number[];
+}
+
+const topOf = (top: readonly LikelyToken[], { text, logprob }: LikelyToken) =>
+  Object.fromEntries([...top, { text, logprob }].map((each) => [each.text, each.logprob]));
+
+/** Those of an answer. @param offset characters before the first token. */
+function logprobsOf(tokens: readonly TurnToken[], offset: number): Logprobs {
   const offsets: number[] = [];
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   for (const { bytes } of tokens) {
     offsets.push(offset);
     // A part of a character counts when the character is whole.
-    offset += decoder.decode(bytes, { stream: true }).length;
+    offset += characters(decoder.decode(bytes, { stream: true }));
   }
   return {
     tokens: tokens.map(({ text }) => text),
     token_logprobs: tokens.map(({ logprob }) => logprob),
-    top_logprobs: tokens.map(({ top }) => Object.fromEntries(top.map(({ text, logprob }) => [text, logprob]))),
+    top_logprobs: tokens.map((token) => topOf(token.top, token)),
     text_offset: offsets,
+  };
+}
+
+/** Those of a prompt, whose first token has none. */
+const promptLogprobs = (tokens: readonly PromptToken[]): Logprobs => ({
+  tokens: tokens.map(({ text }) => text),
+  token_logprobs: tokens.map(({ logprob }) => logprob),
+  top_logprobs: tokens.map((token) =>
+    token.logprob === null ? null : topOf(token.top, { ...token, logprob: token.logprob }),
+  ),
+  text_offset: tokens.map(({ offset }) => offset),
+});
+
+const joined = (a: Logprobs, b: Logprobs): Logprobs => ({
+  tokens: [...a.tokens, ...b.tokens],
+  token_logprobs: [...a.token_logprobs, ...b.token_logprobs],
+  top_logprobs: [...a.top_logprobs, ...b.top_logprobs],
+  text_offset: [...a.text_offset, ...b.text_offset],
+});
+
+const streamedLogprobs = (event: TurnEvent, offset: number): Logprobs | null => {
+  if (event.type === 'prompt') return event.tokens ? promptLogprobs(event.tokens) : null;
+  return event.type === 'text' && event.tokens ? logprobsOf(event.tokens, offset) : null;
+};
+
+/** An answer, behind its prompt where that is repeated. */
+function choiceOf(events: readonly TurnEvent[], index: number) {
+  const [first] = events;
+  const { text, tokens, end } = answerOf(events);
+  const echo = first.type === 'prompt' ? first : { text: '', tokens: undefined };
+  const after = tokens.length > 0 ? logprobsOf(tokens, characters(echo.text)) : null;
+  const before = echo.tokens ? promptLogprobs(echo.tokens) : null;
+  return {
+    text: echo.text + text,
+    index,
+    logprobs: before && after ? joined(before, after) : (before ?? after),
+    finish_reason: finishOf(end),
   };
 }
 
@@ -81,21 +142,16 @@ export const completions: Dialect = {
         formatField: form?.field,
         options: logprobs === null || logprobs === undefined ? options : { ...options, topLogprobs: logprobs },
         singleCall: false,
+        echo: body.echo ?? false,
       })),
       ...delivery,
     };
   },
   whole(facts, choices) {
-    const answers = choices.map(answerOf);
-    const ends = answers.map(({ end }) => end);
+    const ends = choices.map((events) => answerOf(events).end);
     return {
       ...headOf(facts, OBJECT),
-      choices: answers.map(({ text, tokens, end }, index) => ({
-        text,
-        index,
-        logprobs: tokens.length > 0 ? logprobsOf(tokens, 0) : null,
-        finish_reason: finishOf(end),
-      })),
+      choices: choices.map(choiceOf),
       usage: usageOf(ends),
       keyhold: keyholdOf(ends),
     };
@@ -106,10 +162,10 @@ export const completions: Dialect = {
     const offsets = new Map<number, number>();
     const ends: TurnEnd[] = [];
     for await (const { index, event: each } of events) {
-      if (each.type === 'text') {
+      if (each.type === 'text' || each.type === 'prompt') {
         const offset = offsets.get(index) ?? 0;
-        const logprobs = each.tokens ? logprobsOf(each.tokens, offset) : null;
-        offsets.set(index, offset + each.text.length);
+        const logprobs = streamedLogprobs(each, offset);
+        offsets.set(index, offset + characters(each.text));
         yield event({ ...head, choices: [{ text: each.text, index, logprobs, finish_reason: null }] });
       } else if (each.type === 'end') {
         ends.push(each);

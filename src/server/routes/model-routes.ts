@@ -2,8 +2,8 @@
  * @file Routes that tell which models are served.
  */
 import { renameModules } from '../../kvcache/policy/policy-names.ts';
+import type { CacheClass } from '../cache-classes.ts';
 import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
-import type { CacheClass } from '../served-model.ts';
 import type { QueuedModel, Task } from './queued-model.ts';
 import type { Routes } from './routes.ts';
 

@@ -4,13 +4,12 @@
  */
 import type { Context } from 'hono';
 import * as v from 'valibot';
-import type { TextTokenizer } from '../../engine/text-model.ts';
 import { readJson } from '../body.ts';
 import { readChatPrompt } from '../dialects/chat-completions.ts';
 import { readCount } from '../dialects/messages.ts';
 import { readBody } from '../fields.ts';
 import { HttpError } from '../http-error.ts';
-import { tokenText } from '../likely-token.ts';
+import { type TokenTexts, textsBy } from '../likely-token.ts';
 import { findNamed, type ModelEntry, namesOf } from '../model-entry.ts';
 import type { ServedModel } from '../served-model.ts';
 import { renderedPrompt } from '../turn-prompt.ts';
@@ -59,7 +58,8 @@ export function addTokenRoutes(app: Routes, models: readonly ModelEntry[], bodyB
       const { text, addsSpecial } = textOf(body, json, model);
       const addSpecialTokens = body.add_special_tokens ?? body.add_special ?? addsSpecial;
       const ids = await model.tokenizer.encode(text, { addSpecialTokens });
-      const texts = body.with_pieces || body.return_token_strs ? await textsOf(model.tokenizer, ids) : [];
+      const texts =
+        body.with_pieces || body.return_token_strs ? await Promise.all(ids.map(textsBy(model.tokenizer))) : [];
       return c.json({
         count: ids.length,
         max_model_len: contextLength,
@@ -100,20 +100,6 @@ function textOf(body: TokenizeBody, json: unknown, model: ServedModel['model']) 
   if (typeof prompt === 'string') return { text: prompt, addsSpecial: true };
   if (typeof content === 'string') return { text: content, addsSpecial: false };
   throw new HttpError(400, 'prompt is missing: give the text as prompt (or content), or messages', { param: 'prompt' });
-}
-
-type TokenTexts = Awaited<ReturnType<typeof tokenText>>;
-
-/** The texts of tokens; each token is asked for once. */
-function textsOf(tokenizer: TextTokenizer, ids: readonly number[]): Promise<TokenTexts[]> {
-  const known = new Map<number, Promise<TokenTexts>>();
-  return Promise.all(
-    ids.map((id) => {
-      const text = known.get(id) ?? tokenText(tokenizer, id);
-      known.set(id, text);
-      return text;
-    }),
-  );
 }
 
 /** The text of a token, or its bytes where it is a part of a character. */
