@@ -16,7 +16,7 @@ export interface ReadLayer {
   read(group: GroupView, j: number, half: Half, out: Float32Array): void;
   readExact(group: GroupView, j: number, half: Half, out: Float32Array): void;
   readKeys(group: GroupView, out: Float32Array): void;
-  readStoredKeys(group: GroupView, candidates: readonly number[], out: Float32Array): void;
+  readStoredKeys(group: GroupView, candidates: ArrayLike<number>, out: Float32Array): void;
   turnBack(group: GroupView, j: number, key: Float32Array): void;
 }
 
@@ -127,8 +127,8 @@ export class GroupView extends KnownFields {
    * time.
    * @throws InputError for a candidate that there is not.
    */
-  readonly readStoredKeys = (candidates: readonly number[], out: Float32Array): void => {
-    for (const j of candidates) this.#checkCandidate(j, 0);
+  readonly readStoredKeys = (candidates: ArrayLike<number>, out: Float32Array): void => {
+    for (let i = 0; i < candidates.length; i++) this.#checkCandidate(candidates[i], 0);
     this.#layer.readStoredKeys(this, candidates, out);
   };
 

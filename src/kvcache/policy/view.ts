@@ -140,7 +140,7 @@ export class LayerView extends KnownFields {
   }
 
   /** @internal */
-  readStoredKeys(group: GroupView, candidates: readonly number[], out: Float32Array): void {
+  readStoredKeys(group: GroupView, candidates: ArrayLike<number>, out: Float32Array): void {
     const D = this.keySize;
     this.#checkRoom(candidates.length, out);
     const { rotated } = this.#source.buffers[this.layer]!.keys;

@@ -112,9 +112,15 @@ export class CpuBackend {
 
   /**
    * Runs a short graph at once, on the calling thread, where nothing else uses the backend.
+   * @param alone no other thread helps: to wake it and to measure it takes longer than some graphs.
    * @throws GraphError or EngineError where ggml fails.
    */
-  computeNow(work: ComputeGraph): void {
+  computeNow(work: ComputeGraph, alone = false): void {
+    if (alone) {
+      this.#ggml.ggml_backend_set_n_threads(this.pointer, 1);
+      check(this.#runHere(work));
+      return;
+    }
     this.#setThreads(work);
     const status = this.#runHere(work);
     this.#threads.done();

@@ -27,8 +27,11 @@ class SmallGraph {
   readonly #out: Float32Array;
   readonly #prepare: () => void;
 
+  /** Whether one thread computes it. */
+  readonly #alone: boolean;
+
   /** @param make the output of the graph, and how many numbers it has. */
-  constructor(ggml: Ggml, backend: CpuBackend, make: (maker: GraphMaker) => readonly [Tensor, number]) {
+  constructor(ggml: Ggml, backend: CpuBackend, alone: boolean, make: (maker: GraphMaker) => readonly [Tensor, number]) {
     const maker = new GraphMaker(ggml, TENSORS);
     const [result, numbers] = make(maker);
     ggml.ggml_set_output(result.pointer);
@@ -39,6 +42,7 @@ class SmallGraph {
     this.#result = result;
     this.#ggml = ggml;
     this.#backend = backend;
+    this.#alone = alone;
     this.#maker = maker;
   }
 
@@ -46,7 +50,7 @@ class SmallGraph {
   run(...inputs: readonly (Float32Array | Float64Array)[]): Float32Array {
     for (const [i, own] of this.#inputs.entries()) own.set(inputs[i].subarray(0, own.length));
     this.#prepare();
-    this.#backend.computeNow(this.#maker);
+    this.#backend.computeNow(this.#maker, this.#alone);
     this.#ggml.ggml_backend_tensor_get(this.#result.pointer, this.#out, 0, this.#out.byteLength);
     return this.#out;
   }
@@ -81,6 +85,8 @@ export class GgmlKeyMath implements KeyMath {
   #backend: CpuBackend | null = null;
   /** By what they compute, the latest last. */
   readonly #graphs = new Map<string, SmallGraph>();
+  /** Of each key with itself. */
+  #squares = new Float64Array(0);
 
   /** @param threads @default all cores that the process may use */
   constructor(threads?: number) {
@@ -89,27 +95,31 @@ export class GgmlKeyMath implements KeyMath {
 
   readonly forms: KeyForms = (keys, count, size, matrices, vectors) => {
     const M = vectors.length / size;
-    const graph = this.#graphFor(`forms/${count}/${M}/${size}`, (maker) => formsOf(maker, count, M, size));
+    const graph = this.#graphFor(`forms/${count}/${M}/${size}`, false, (maker) => formsOf(maker, count, M, size));
     return graph.run(keys, matrices, vectors);
   };
 
   readonly distances: KeyDistances = (keys, count, size, out) => {
     const n = Math.ceil(count / KEYS) * KEYS;
-    const graph = this.#graphFor(`products/${n}/${size}`, (maker) => productsOf(maker, n, size));
+    if (this.#squares.length < n) this.#squares = new Float64Array(n);
+    // 0.1 ms of one core.
+    const graph = this.#graphFor(`products/${n}/${size}`, true, (maker) => productsOf(maker, n, size));
     const products = graph.run(keys.subarray(0, count * size));
-    for (let a = 0; a < count; a++)
-      for (let b = 0; b < count; b++) {
-        const squares = products[a * n + a] + products[b * n + b];
-        out[a * count + b] = Math.max(0, squares - 2 * products[a * n + b]);
-      }
+    for (let a = 0; a < count; a++) this.#squares[a] = products[a * n + a];
+    const squares = this.#squares;
+    for (let a = 0, to = 0; a < count; a++) {
+      const own = squares[a];
+      for (let b = 0, at = a * n; b < count; b++, at++, to++)
+        out[to] = Math.max(0, own + squares[b] - 2 * products[at]);
+    }
   };
 
-  #graphFor(key: string, make: (maker: GraphMaker) => readonly [Tensor, number]): SmallGraph {
+  #graphFor(key: string, alone: boolean, make: (maker: GraphMaker) => readonly [Tensor, number]): SmallGraph {
     let graph = this.#graphs.get(key);
     if (!graph) {
       const ggml = openGgml();
       this.#backend ??= new CpuBackend(ggml, this.#threads);
-      graph = new SmallGraph(ggml, this.#backend, make);
+      graph = new SmallGraph(ggml, this.#backend, alone, make);
       const [oldest] = this.#graphs.keys();
       if (this.#graphs.size >= KEPT_GRAPHS) this.#drop(oldest);
     } else this.#graphs.delete(key);
