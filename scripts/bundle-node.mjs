@@ -1,19 +1,23 @@
 /**
  * @file Bundles programs for Node: `node scripts/bundle-node.mjs OUT BASE ENTRY…`. Modules that several entries share
  * are files of their own in OUT/chunks. Node takes about a millisecond to find, read and compile a module, and a model
- * needs 500 of them.
+ * needs 500 of them. Packages that package.json has for development only are in the bundles: of hono a part is used.
  */
-import { resolve } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+
+const MANIFEST = join(import.meta.dirname, '../package.json');
 
 /**
  * @param {string} out the folder of the bundles.
  * @param {string} base entries lie in `out` as they lie in this folder.
  * @param {readonly string[]} entries files of TypeScript.
- * @returns {Promise<readonly string[]>} absolute paths of what was written.
+ * @returns absolute paths of what was written, and of what was read.
  */
 export async function bundleForNode(out, base, entries) {
+  const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(await readFile(MANIFEST, 'utf8'));
   const { metafile } = await build({
     entryPoints: [...entries],
     outdir: out,
@@ -22,14 +26,17 @@ export async function bundleForNode(out, base, entries) {
     bundle: true,
     splitting: true,
     metafile: true,
-    packages: 'external',
+    external: Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies }),
     format: 'esm',
     platform: 'node',
     target: 'node20.19',
     charset: 'utf8',
     logLevel: 'warning',
   });
-  return Object.keys(metafile.outputs).map((path) => resolve(path));
+  const [written, read] = [metafile.outputs, metafile.inputs].map((files) =>
+    Object.keys(files).map((path) => resolve(path)),
+  );
+  return { written, read };
 }
 
 const [, self, out, base, ...entries] = process.argv;

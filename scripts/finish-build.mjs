@@ -3,6 +3,7 @@
  *
  * - Bundles of what package.json gives Node. Of the compiler's JavaScript only the modules of browsers stay, which
  *   bundlers of pages take apart. Their comments are left out: declarations have them, too.
+ * - The licences of packages that are in the bundles.
  * - Declarations that the entry points reach; the others are no part of the API.
  * - Declarations for TypeScript 5.4 to 5.6: typed arrays have a type parameter since 5.7 only, and the compiler writes
  *   it out where a type was inferred.
@@ -42,12 +43,27 @@ async function withoutComments(text) {
   return code;
 }
 
+/** The licences of the packages that these files are from. */
+async function licencesOf(files) {
+  const packages = new Set(files.map((path) => path.match(/^.*[\\/]node_modules[\\/](?:@[^\\/]+[\\/])?[^\\/]+/)?.[0]));
+  packages.delete(undefined);
+  const texts = [...packages].sort().map(async (folder) => {
+    const { name, version } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8'));
+    return `${name} ${version}\n\n${await readFile(join(folder, 'LICENSE'), 'utf8')}`;
+  });
+  return (await Promise.all(texts)).join('\n----\n\n');
+}
+
 const { bin, exports } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
 const targets = Object.entries(exports).filter(([, target]) => typeof target === 'object');
 const ofPages = targets.map(([name, target]) => target.browser ?? (name.startsWith('./web') ? target.default : null));
 const ofNode = targets.filter(([name]) => !name.startsWith('./web')).map(([, target]) => target.default);
 
-const written = await bundleForNode(DIST, SOURCES, [...[...ofNode, bin.keyhold].map(sourceOf), join(SOURCES, THREAD)]);
+const { written, read } = await bundleForNode(DIST, SOURCES, [
+  ...[...ofNode, bin.keyhold].map(sourceOf),
+  join(SOURCES, THREAD),
+]);
+await writeFile(join(DIST, 'LICENSES.txt'), await licencesOf(read));
 const { metafile } = await build({
   entryPoints: ofPages.filter((built) => built !== null).map(sourceOf),
   outdir: DIST,

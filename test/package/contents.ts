@@ -1,16 +1,13 @@
 /**
  * @file What is in the tarball.
  */
-import { join, posix } from 'node:path';
+import { posix } from 'node:path';
 import { command, ROOT } from './run.ts';
 
-/** Packs the package. @returns the path of the tarball. */
-export async function pack(folder: string): Promise<string> {
-  const out = await command('npm', ['pack', '--silent', '--pack-destination', folder], ROOT);
-  return join(folder, out.trim().split('\n').at(-1)!);
-}
-
-/** @throws for files that must not be in the tarball, and for pages that link to files that are not in it. */
+/**
+ * @throws for files that must not be in the tarball, for pages that link to files that are not in it, and where the
+ *   licence of a bundled package is missing.
+ */
 export async function checkContents(tarball: string): Promise<void> {
   const listed = await command('tar', ['-tzf', tarball], ROOT);
   const files = new Set(
@@ -29,5 +26,8 @@ export async function checkContents(tarball: string): Promise<void> {
         problems.push(`${page} links to ${path}`);
     }
   }
+  const licences = await command('tar', ['-xzOf', tarball, 'package/dist/LICENSES.txt'], ROOT);
+  for (const name of ['hono', '@hono/node-server'])
+    if (!new RegExp(`^${name} [\\d.]+\\n\\nMIT License`, 'm').test(licences)) problems.push(`no licence of ${name}`);
   if (problems.length > 0) throw new Error(problems.join('\n'));
 }

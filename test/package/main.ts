@@ -1,12 +1,15 @@
 /**
- * @file Packs the package, installs it into empty projects as a user does, and uses it there: `npm run check:package`.
+ * @file Packs a release, installs it into empty projects as a user does, and uses it there: `npm run check:package`.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { packPlain, packRelease } from '../../scripts/pack.ts';
 import { startHubOf } from '../support/hub-models.ts';
-import { checkContents, pack } from './contents.ts';
+import { checkContents } from './contents.ts';
+import { gateChecks } from './gates.ts';
 import { Project } from './project.ts';
+import { type Registry, startRegistry } from './registry.ts';
 import { type Check, command, ROOT, runChecks } from './run.ts';
 import { checkSize } from './size.ts';
 import { compilerChecks } from './types.ts';
@@ -33,10 +36,15 @@ await model.dispose();
 `;
 const work = await mkdtemp(join(tmpdir(), 'keyhold-package-'));
 const hub = await startHubOf('Qwen/Qwen3-0.6B', 'HuggingFaceTB/SmolLM2-360M-Instruct');
+let registry: Registry | undefined;
 try {
-  const tarball = await pack(work);
-  const esm = new Project(join(work, 'esm'), tarball, hub.endpoint);
-  const cjs = new Project(join(work, 'cjs'), tarball, hub.endpoint);
+  await mkdir(join(work, 'release'));
+  const plain = packPlain(work);
+  const release = packRelease(plain, join(work, 'release'));
+  const { tarball } = release.main;
+  registry = await startRegistry([...release.gates, release.main].map((packed) => packed.tarball));
+  const esm = new Project(join(work, 'esm'), 'keyhold', registry.url, hub.endpoint);
+  const cjs = new Project(join(work, 'cjs'), plain, registry.url, hub.endpoint);
   const bin = (name: string) => join(ROOT, 'node_modules/.bin', name);
   const checks: Check[] = [
     ['the tarball holds what its pages name, and nothing else', () => checkContents(tarball)],
@@ -54,8 +62,9 @@ try {
     ['the examples of README', () => esm.runExamples('README.md')],
     ['a model in a worker', () => esm.run('worker.mjs', IN_WORKER)],
     ['keyhold/ai-sdk with the AI SDK', () => esm.runWith(['ai@6.0.326'], 'ai-sdk.mjs', AI_SDK)],
-    ['a CommonJS project', () => cjs.install('commonjs', [])],
+    ['a CommonJS project, from a file', () => cjs.install('commonjs')],
     ['the size of an installation', () => checkSize(join(cjs.folder, 'node_modules'))],
+    ...gateChecks(plain, release, work, registry.url),
     [
       'require()',
       () =>
@@ -75,6 +84,7 @@ try {
   ];
   process.exitCode = (await runChecks(checks)) === 0 ? 0 : 1;
 } finally {
+  await registry?.close();
   await hub.close();
   await rm(work, { recursive: true, force: true });
 }

@@ -1,10 +1,12 @@
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, realpath, symlink, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { tempFolder } from '../../../../test/support/temp-folder.ts';
 import { EngineError } from '../../../util/errors.ts';
-import { findGpuLibrary, findLibraries, gpuPackage, PACKAGE_VERSION } from './platform.ts';
+import { findGpuLibrary, findLibraries, gates, gpuPackage, PACKAGE_VERSION } from './platform.ts';
 
+const ROOT = join(import.meta.dirname, '../../../..');
 const folder = await tempFolder('ggml-packages');
 
 /** A package on disk, as `require.resolve` finds it. */
@@ -56,6 +58,68 @@ describe('findLibraries', () => {
         llama,
       ]);
     }
+  });
+});
+
+describe('gates', () => {
+  const LIBRARIES = ['libggml-base.so', 'libggml.so'];
+
+  async function addPackage(root: string, name: string, files: readonly string[] = []) {
+    await mkdir(join(root, 'dist'), { recursive: true });
+    await mkdir(join(root, 'bins/linux-arm64'), { recursive: true });
+    const exports = name.startsWith('@') ? { '.': './dist/index.js' } : undefined;
+    await writeFile(join(root, 'package.json'), JSON.stringify({ name, version: PACKAGE_VERSION, exports }));
+    await writeFile(join(root, 'dist/index.js'), '');
+    for (const file of files) await writeFile(join(root, 'bins/linux-arm64', file), '');
+  }
+
+  /** `node_modules` as pnpm lays it out: this package's dependencies are links, and have theirs beside them. */
+  async function pnpmProject(behind: boolean) {
+    const store = join(await realpath(await mkdtemp(join(folder, 'pnpm-'))), 'node_modules/.pnpm');
+    const [own, ofGate] = ['keyhold@1.0.0', 'keyhold@1.0.0-linux-arm64'].map((name) =>
+      join(store, name, 'node_modules'),
+    );
+    await addPackage(join(own, 'keyhold'), 'keyhold');
+    await addPackage(join(ofGate, 'keyhold'), 'keyhold');
+    const root = join(ofGate, '@node-llama-cpp/linux-arm64');
+    if (behind) await addPackage(root, '@node-llama-cpp/linux-arm64', LIBRARIES);
+    await symlink(join(ofGate, 'keyhold'), join(own, 'keyhold-linux-arm64'), 'junction');
+    return { require: createRequire(join(own, 'keyhold/dist/node.js')), root };
+  }
+
+  it('are looked behind where the package is not found from here', async () => {
+    const { require, root } = await pnpmProject(true);
+    expect(() => require.resolve('@node-llama-cpp/linux-arm64')).toThrow(/Cannot find/);
+    expect(findLibraries('linux-arm64', undefined, require)).toMatchObject({
+      base: join(root, 'bins/linux-arm64/libggml-base.so'),
+    });
+  });
+
+  it('are not looked behind for packages that have none, such as builds for a GPU', async () => {
+    const { require } = await pnpmProject(true);
+    expect(() => findLibraries('linux-arm64', 'linux-arm64-other', require)).toThrow(/needs the package .*-other,/);
+  });
+
+  it('leave the command that installs the package where nothing is behind them', async () => {
+    const { require } = await pnpmProject(false);
+    const command = `npm install @node-llama-cpp/linux-arm64@${PACKAGE_VERSION},`;
+    expect(() => findLibraries('linux-arm64', undefined, require)).toThrow(command);
+  });
+
+  it('and dependencies have all packages of ggml, in the version of the function table', async () => {
+    const [direct, behind] = await Promise.all(
+      ['package.json', 'gates/package.json'].map(async (file) => {
+        const { optionalDependencies } = JSON.parse(await readFile(join(ROOT, file), 'utf8')) as {
+          optionalDependencies: Record<string, string>;
+        };
+        return Object.entries(optionalDependencies).filter(([name]) => name.startsWith('@node-llama-cpp/'));
+      }),
+    );
+    expect(behind.map(([name]) => name)).toEqual(gates().map((gate) => gate.package));
+    expect(direct.map(([name]) => name).sort()).toEqual(
+      ['linux-x64', 'mac-arm64-metal', 'mac-x64', 'win-x64'].map((name) => `@node-llama-cpp/${name}`),
+    );
+    for (const [name, version] of [...direct, ...behind]) expect(version, name).toBe(PACKAGE_VERSION);
   });
 });
 

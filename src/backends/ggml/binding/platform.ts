@@ -16,9 +16,12 @@ interface Platform {
   readonly package: string;
   /** The folder of `bins/`. */
   readonly folder: string;
+  /** A release has a {@link Gate} before the package, which says of itself that it is for x64, too. */
+  readonly gated: boolean;
 }
 
-const same = (name: string): Platform => ({ package: name, folder: name });
+const same = (name: string): Platform => ({ package: name, folder: name, gated: false });
+const gated = (name: string): Platform => ({ ...same(name), gated: true });
 
 /**
  * By `process.platform` and `process.arch`. The build for 32-bit ARM is left out: fields of tensors are read for
@@ -26,12 +29,39 @@ const same = (name: string): Platform => ({ package: name, folder: name });
  */
 const PLATFORMS: Readonly<Record<string, Platform>> = {
   'linux-x64': same('linux-x64'),
-  'linux-arm64': same('linux-arm64'),
+  'linux-arm64': gated('linux-arm64'),
   'darwin-arm64': same('mac-arm64-metal'),
   'darwin-x64': same('mac-x64'),
   'win32-x64': same('win-x64'),
-  'win32-arm64': same('win-arm64'),
+  'win32-arm64': gated('win-arm64'),
 };
+
+/**
+ * A package that only one platform installs, and that depends on ggml's package for it. It is published as a version of
+ * this package, under a name that package.json gives it (scripts/pack.ts).
+ */
+export interface Gate {
+  /** The name that this package's dependencies give it. */
+  readonly name: string;
+  /** `linux`, `win32`: of `process.platform`. */
+  readonly os: string;
+  /** `arm64`: of `process.arch`. */
+  readonly cpu: string;
+  /** What it depends on. */
+  readonly package: string;
+}
+
+const gateName = (packageName: string): string => `keyhold-${packageName}`;
+
+/** All gates of a release. */
+export function gates(): Gate[] {
+  return Object.entries(PLATFORMS)
+    .filter(([, known]) => known.gated)
+    .map(([platform, known]) => {
+      const [os, cpu] = platform.split('-');
+      return { name: gateName(known.package), os, cpu, package: `@node-llama-cpp/${known.package}` };
+    });
+}
 
 /** Kinds of GPU builds. */
 export type GpuKind = 'cuda' | 'metal' | 'vulkan';
@@ -139,7 +169,8 @@ export function findLibraries(
   const known = Object.hasOwn(PLATFORMS, platform) ? PLATFORMS[platform] : null;
   if (!known) throw new EngineError(`the ggml engine has no libraries for ${platform}; ${OTHER_ENGINE}`);
   const name = `@node-llama-cpp/${packageName ?? known.package}`;
-  const root = packageRoot(name, require);
+  const gate = known.gated && packageName === undefined ? gateName(known.package) : null;
+  const root = packageRoot(name, gate, require);
   const version = versionIn(root);
   if (version !== PACKAGE_VERSION)
     throw new EngineError(
@@ -149,15 +180,27 @@ export function findLibraries(
   return librariesIn(join(root, 'bins', packageName ?? known.folder), name);
 }
 
-function packageRoot(name: string, require: Resolver): string {
+/** @param gate the name of a package that depends on it: pnpm and Yarn let that one alone find it. */
+function packageRoot(name: string, gate: string | null, require: Resolver): string {
   try {
     return dirname(dirname(require.resolve(name)));
   } catch (cause) {
+    const behind = gate === null ? null : behindGate(name, gate, require);
+    if (behind !== null) return dirname(dirname(behind));
+    const why = gate === null ? 'an install with' : 'a package that is not from the registry, or';
     throw new EngineError(
-      `the ggml engine needs the package ${name}, which is not installed (an install with --omit=optional leaves it out): ` +
+      `the ggml engine needs the package ${name}, which is not installed (${why} --omit=optional leaves it out): ` +
         `npm install ${name}@${PACKAGE_VERSION}, ${OTHER_ENGINE}`,
       { cause },
     );
+  }
+}
+
+function behindGate(name: string, gate: string, require: Resolver): string | null {
+  try {
+    return createRequire(require.resolve(`${gate}/package.json`)).resolve(name);
+  } catch {
+    return null;
   }
 }
 
