@@ -1,23 +1,32 @@
 /**
  * @file Bundles programs for Node: `node scripts/bundle-node.mjs OUT BASE ENTRY…`. Modules that several entries share
  * are files of their own in OUT/chunks. Node takes about a millisecond to find, read and compile a module, and a model
- * needs 500 of them. Packages that package.json has for development only are in the bundles: of hono a part is used.
+ * needs 500 of them.
  */
-import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const MANIFEST = join(import.meta.dirname, '../package.json');
+/** Leaves imports of packages as they are, but for those that are to be `inside` the bundles. */
+const packagesOutside = (inside) => ({
+  name: 'packages-outside',
+  setup({ onResolve }) {
+    onResolve({ filter: /^[@\w]/ }, ({ path, kind }) =>
+      kind === 'entry-point' || inside.some((name) => path === name || path.startsWith(`${name}/`))
+        ? undefined
+        : { path, external: true },
+    );
+  },
+});
 
 /**
  * @param {string} out the folder of the bundles.
  * @param {string} base entries lie in `out` as they lie in this folder.
  * @param {readonly string[]} entries files of TypeScript.
+ * @param {readonly string[]} [inside] packages that are a part of the bundles.
  * @returns absolute paths of what was written, and of what was read.
  */
-export async function bundleForNode(out, base, entries) {
-  const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(await readFile(MANIFEST, 'utf8'));
+export async function bundleForNode(out, base, entries, inside = []) {
   const { metafile } = await build({
     entryPoints: [...entries],
     outdir: out,
@@ -26,7 +35,7 @@ export async function bundleForNode(out, base, entries) {
     bundle: true,
     splitting: true,
     metafile: true,
-    external: Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies }),
+    plugins: [packagesOutside(inside)],
     format: 'esm',
     platform: 'node',
     target: 'node20.19',
