@@ -111,8 +111,8 @@ export abstract class CacheReader {
    * @param each whether every query is observed by itself: then a part of the chunk can be taken back.
    */
   placesChunk(length: number, each = false): boolean {
-    const { reads, needsQueries, needsAlongMean, needs } = this.rules;
-    if (reads || needsQueries || needsAlongMean) return false;
+    const { reads, readsSingles, needsQueries, needsAlongMean, needs } = this.rules;
+    if ((length === 1 ? readsSingles : reads) || needsQueries || needsAlongMean) return false;
     // Queries that were observed together are taken back together.
     const isWhole = length === 1 || (needs.length > 0 && !each && !this.#hasWindows);
     return isWhole || this.leavesRest(length);

@@ -8,6 +8,7 @@ import { KVCache } from './kv-cache.ts';
 import { type CacheOptions, checkOptions, type ScoredPolicyOptions } from './options.ts';
 import { dense } from './policies/dense.ts';
 import { echo } from './policies/echo.ts';
+import { echoKeyDiff } from './policies/echo-keydiff.ts';
 import { type ExpectedOptions, expectedAttention } from './policies/expected.ts';
 import { type H2OOptions, h2o, h2oOriginal } from './policies/h2o.ts';
 import { h2oEcho } from './policies/h2o-echo.ts';
@@ -48,6 +49,7 @@ const ENTRIES: readonly PolicyEntry[] = [
   h2oOriginal,
   h2oMax,
   echo,
+  echoKeyDiff,
   h2oEcho,
   valueLengthH2O,
   quantizedH2O,

@@ -4,6 +4,7 @@
 import { checkOptionNames } from '../util/option-names.ts';
 import { dense as denseRow } from './policies/dense.ts';
 import { echo as echoRow } from './policies/echo.ts';
+import { echoKeyDiff as echoKeyDiffRow } from './policies/echo-keydiff.ts';
 import { expectedAttention } from './policies/expected.ts';
 import { h2oOriginal, h2o as h2oRow } from './policies/h2o.ts';
 import { h2oEcho as h2oEchoRow } from './policies/h2o-echo.ts';
@@ -54,6 +55,8 @@ export const h2oVlen = choiceOf(valueLengthH2O);
 export const qh2o = choiceOf(quantizedH2O);
 /** Keeps tokens that their chunk, or a later one, would attend to if it were read once more. */
 export const echo = choiceOf(echoRow);
+/** Keeps tokens that their chunk would attend to if it were read once more, and whose keys differ from the others. */
+export const echoKeydiff = choiceOf(echoKeyDiffRow);
 /** Keeps tokens that the last query attended to most. */
 export const tova = choiceOf(tovaRow);
 /** Keeps tokens that the end of the prompt attended to most. */

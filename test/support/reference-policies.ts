@@ -172,7 +172,7 @@ export class ReferenceCache {
   }
 
   /** 3: a sink, 2: recent, 1: between them, 0: it goes, into another one of these where `#joined` says so. */
-  #mergeRoles({ groups, weights, now, phase }: Layer): number[][] {
+  #mergeRoles({ groups, weights, now, phase, fresh }: Layer): number[][] {
     this.#joined.length = 0;
     return groups.map((slots, g) => {
       const roles: number[] = slots.map(({ position }) =>
@@ -191,8 +191,8 @@ export class ReferenceCache {
         weight: isChunk ? (0.3 * slots[j].tokens) / tokens + (0.7 * paid[j]) / all : slots[j].tokens / tokens,
       }));
       const joins = Math.min(slots.length - this.options.cacheLength, between.length - 1);
-      // In decode the newest are dropped.
-      if (phase === 'decode') clusters.splice(between.length - joins);
+      // Of tokens that come one by one the newest are dropped.
+      if (phase === 'decode' || fresh === 1) clusters.splice(between.length - joins);
       else for (let left = joins; left > 0; left--) this.#joinClosest(clusters);
       const stay = new Set(clusters.map(({ first }) => first));
       for (const j of between) if (!stay.has(slots[j])) roles[j] = 0;
@@ -368,6 +368,21 @@ export class ReferenceCache {
           });
         });
         break;
+      case 'echo-keydiff':
+        groups.forEach((slots, g) => {
+          if (layer.fresh < 2) return;
+          const chunk = slots
+            .slice(-layer.fresh)
+            .map(({ exactKey }) => Array.from(exactKey, (x) => x / norm(exactKey)));
+          chunk.forEach((direction, t) => {
+            const others = direction.map((_, i) => sum(chunk.map((x) => x[i])) - direction[i]);
+            const cosine = norm(others) > 0 ? dot(direction, others) / norm(others) : 0;
+            const j = slots.length - layer.fresh + t;
+            slots[j].score = layer.echoes[g][j] * Math.exp(-6 * cosine);
+          });
+        });
+        // In the same order, but products differ by rounding as their logarithms do.
+        return groups.map((slots) => slots.map(({ score }) => Math.log(score + 1e-30)));
       case 'h2o-echo':
         groups.forEach((slots, g) => {
           if (layer.fresh < 2) return;

@@ -40,8 +40,8 @@ const NONE = new Int32Array(0);
  * After each chunk of a prompt, tokens that are not recent any more are merged into clusters: those first whose keys are
  * near each other and which received little attention of the chunk (see {@link Clusters}). A cluster takes one slot: its
  * key and value are the means of its tokens, and the logarithm of their number is added to its attention scores, so a
- * query finds about the sum of the weights that it would pay to them. In decode a token that is not recent any more is
- * dropped, and the clusters stay as they are. Layers with a window keep recent tokens only.
+ * query finds about the sum of the weights that it would pay to them. Of tokens that come one by one, those that
+ * are not recent any more are dropped, and the clusters stay as they are. Layers with a window keep recent tokens only.
  */
 export const merge = definePolicy<MergeOptions>({
   name: 'merge',
@@ -49,6 +49,7 @@ export const merge = definePolicy<MergeOptions>({
   options: { share: 'the part of the slots that merged tokens have' },
   frame: ['sinks'],
   needs: ['chunk-sums'],
+  readsSingles: false,
   slotStateType: 'float32',
   sinks: SINKS,
   recent: () => 1,
@@ -102,7 +103,7 @@ class Merger {
     const { values } = group;
     const n = this.#mark(group, layer.lastPosition);
     const joins = Math.min(group.kept - group.budget, n - 1);
-    if (layer.phase === 'decode') {
+    if (layer.phase === 'decode' || layer.newTokens === 1) {
       this.#into = NONE;
       for (let left = joins; left > 0; left--) dropNewest(group);
       return;

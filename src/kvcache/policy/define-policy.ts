@@ -91,6 +91,7 @@ const RULES = {
   needsQueries: 'boolean',
   needsAlongMean: 'boolean',
   reads: 'boolean',
+  readsSingles: 'boolean',
   sharing: 'string',
   perGroup: 'boolean',
   evicts: 'boolean',

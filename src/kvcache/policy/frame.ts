@@ -52,6 +52,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
   const recent = evicts ? readRecent(options, N, sinks, rules.recent?.(N) ?? Math.floor(N / 8)) : 0;
   const floor = readAda(name, options.ada, rules);
   const ranks = Boolean(score ?? rules.rank ?? keep);
+  const reads = rules.reads ?? (ranks || rules.observe !== undefined);
   const scoredByLater = rules.scoredByLater ?? (needs.length > 0 || Boolean(rules.needsQueries) || score !== undefined);
   const { rank, observe, namesKept, merge } = calls(name, rules);
 
@@ -92,7 +93,8 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
     needsOf: rules.needsOf,
     needsQueries: rules.needsQueries ?? false,
     needsAlongMean: rules.needsAlongMean ?? false,
-    reads: rules.reads ?? (ranks || rules.observe !== undefined),
+    reads,
+    readsSingles: rules.readsSingles ?? reads,
     evicts,
     promptTail,
     sinks,
@@ -200,8 +202,8 @@ function calls(name: string, rules: PolicyRules) {
  * for single tokens.
  */
 export function rests(rules: PolicyRules, { newTokens, layer }: LayerView): boolean {
-  const { needs = [], scoresDecode, reads, layerState } = rules;
-  const isOfAttention = reads === false && needs.length > 0;
+  const { needs = [], scoresDecode = rules.scoredByLater, reads, readsSingles = reads, layerState } = rules;
+  const isOfAttention = readsSingles === false && needs.length > 0;
   return newTokens === 1 && scoresDecode === false && isOfAttention && needs.every(isOfChunks) && !layerState?.(layer);
 }
 

@@ -182,6 +182,7 @@ export function rulesOfAll(parts: readonly PolicyPart[], { rowState, layerState 
   return {
     needs,
     reads: all.some((rules) => rules.reads ?? true),
+    readsSingles: all.some((rules) => rules.readsSingles ?? rules.reads ?? true),
     needsAlongMean: all.some((rules) => rules.needsAlongMean),
     rowState,
     layerState: (layer) => layerState[layer],

@@ -68,6 +68,8 @@ export interface Policy {
   readonly needsAlongMean: boolean;
   /** Whether it reads keys or values of slots: then the host must have them. */
   readonly reads: boolean;
+  /** Whether it does so of a token that comes alone, too. */
+  readonly readsSingles: boolean;
   /** Whether it gives tokens up. If not, a full cache is an error. */
   readonly evicts: boolean;
   /** The last chunk of a prompt should have this many tokens; 0: any number. */
@@ -158,6 +160,8 @@ export interface PolicyRules {
    * `keep` or `observe`
    */
   readonly reads?: boolean;
+  /** Whether it does so of a token that comes alone, too. @default reads */
+  readonly readsSingles?: boolean;
   /** Which layers hold the same positions. @default 'none' */
   readonly sharing?: PolicyLayout['sharing'];
   /** Whether each query group decides for itself. @default true */
@@ -198,8 +202,8 @@ export interface PolicyRules {
   readonly scoredByLater?: boolean;
   /**
    * Whether scores of tokens that are held change while tokens come one by one. Where they do not, all that the policy
-   * needs are echoes and sums of chunks, and it `reads` no keys, neither `observe` nor `score` is called for a token
-   * that comes alone: it has the score 0. @default scoredByLater
+   * needs are echoes and sums of chunks, and it reads no keys of single tokens, neither `observe` nor `score` is called
+   * for a token that comes alone: it has the score 0. @default scoredByLater
    */
   readonly scoresDecode?: boolean;
   /**

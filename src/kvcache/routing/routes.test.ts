@@ -61,7 +61,7 @@ describe('routes', () => {
 
   it('give slots to the group that reads the past, and recent ones to the group that loses most', () => {
     const table = tableOf([0, 0.5, 0, 0], (g, window) => (g === 2 ? 1 / window : 1e-6 / window));
-    const { slots, retrieval } = routesOf(table, shape, 100, { length: 400 });
+    const { slots, retrieval } = routesOf(table, shape, 100, { length: 400, beta: 0.3 });
     expect(retrieval).toEqual([[0, 1], [], [0, 0]]);
     // Half of the past, and the floor.
     expect(slots[0][1]).toBeGreaterThan(190);

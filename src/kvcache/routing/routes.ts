@@ -24,7 +24,7 @@ export interface Routes {
 export interface RouteOptions {
   /** Tokens of the sequences that the cache is for. @default four times the cacheLength */
   readonly length?: number;
-  /** The part of all slots that goes to recent tokens by what groups lose without them. @default 0.3 */
+  /** The part of all slots that goes to recent tokens by what groups lose without them. @default 0.05 */
   readonly beta?: number;
   /** Slots that every group has at least. @default 8 */
   readonly floor?: number;
@@ -32,7 +32,7 @@ export interface RouteOptions {
   readonly threshold?: number;
 }
 
-const ROUTE_DEFAULTS = { beta: 0.3, floor: 8, threshold: 0.7 } as const;
+const ROUTE_DEFAULTS = { beta: 0.05, floor: 8, threshold: 0.7 } as const;
 /** Sequences are so many times as long as the cache where nothing is known of them. */
 const USUAL_RATIO = 4;
 /** Sinks, which every group keeps beside its recent tokens. */

@@ -95,7 +95,7 @@ describe('rebase', () => {
         expect(cache.ropePosition(row)).toBe(next + 6);
         cache.rebase(row);
         checkKeys(model, cache, row);
-        if (cache.rules.needs.length > 0) expect(() => cache.truncate(length, row)).toThrow(InputError);
+        if (cache.rules.scoredByLater) expect(() => cache.truncate(length, row)).toThrow(InputError);
       }),
       150,
     );
