@@ -1,8 +1,9 @@
 /**
  * @file A conversation at the terminal: messages and commands, turn by turn.
  */
-import type { AnyPolicy } from '../exports/policies.ts';
+import { type AnyPolicy, bufferName } from '../exports/policies.ts';
 import { Conversation, type ConversationOptions, KeyholdError, type KVCache, type LanguageModel } from '../index.ts';
+import { sameOptions } from '../kvcache/options.ts';
 import { loadConversation, saveConversation } from '../node.ts';
 import { oneLine } from './failure.ts';
 import { LineReader } from './input/line-reader.ts';
@@ -19,6 +20,8 @@ export interface SessionOptions {
   /** Of every answer. */
   readonly options: ConversationOptions;
   readonly cache: KVCache;
+  /** Whether the command says which cache: a saved conversation with another one gets it. */
+  readonly choosesCache: boolean;
   /** Of that cache. */
   readonly policy: AnyPolicy | undefined;
   readonly quiet: boolean;
@@ -37,6 +40,12 @@ const MORE_HELP = [
   'A line that ends with a backslash goes on in the next one; so does all between two lines of """.',
   'Ctrl-C stops an answer. A message that begins with a slash is written with two.',
 ];
+
+/** Such as `lastrec, 512 slots`. */
+function cacheWords({ policy, cacheLength, buffer }: KVCache): string {
+  const name = bufferName(buffer);
+  return `${policy}, ${counted(cacheLength, 'slot')}${name === 'float32' ? '' : `, ${name}`}`;
+}
 
 export class ChatSession {
   readonly #model: LanguageModel;
@@ -58,8 +67,22 @@ export class ChatSession {
   async load(path: string): Promise<void> {
     const { options, policy } = this.#session;
     const own = typeof policy === 'object' ? policy : undefined;
-    this.#conversation = await loadConversation(this.#model, path, options, own);
-    this.#say(`${counted(this.#conversation.messages.length, 'message')} from ${path}`);
+    const saved = await loadConversation(this.#model, path, options, own);
+    this.#say(`${counted(saved.messages.length, 'message')} from ${path}`);
+    this.#conversation = this.#withOwnCache(saved);
+  }
+
+  /** The conversation as it is, or with an empty cache where the command asks for another one than was saved. */
+  #withOwnCache(saved: Conversation): Conversation {
+    const { options, cache: wanted, choosesCache } = this.#session;
+    const before = saved.cache;
+    if (!choosesCache || (before.policy === wanted.policy && sameOptions(before.options, wanted.options))) return saved;
+    this.#tell([
+      `saved with another cache (${cacheWords(before)}) than this command asks for (${cacheWords(wanted)}): the next ` +
+        `message reads all ${counted(saved.state.ids.length, 'token')} anew; without options of the cache, none is`,
+    ]);
+    before.dispose();
+    return new Conversation(this.#model, { ...options, cache: wanted.recreate() }, saved.state);
   }
 
   /** Reads and answers until the end. @returns how many messages got no whole answer, because something went wrong. */

@@ -74,6 +74,24 @@ describe('keyhold chat', () => {
     expect(stderr).not.toContain('no command');
   });
 
+  it('goes on with a saved conversation in another cache, where the options ask for one', async () => {
+    const file = join(folder, 'other-cache.json');
+    await chat(['Hello', 'And then?', `/save ${file}`], '-q', '-t', '0', '-c', '64');
+    const same = await chat(['Why?', '/cache'], '-t', '0', '-c', '64', '--load', file);
+    const plain = await chat(['Why?', '/cache'], '-t', '0', '--load', file);
+    for (const { stdout, stderr } of [same, plain]) {
+      expect(stdout).toBe(plain.stdout);
+      expect(stderr).not.toContain('another cache');
+      expect(stderr).toContain('cache (lastrec)');
+    }
+    const other = await chat(['Why?', '/cache'], '-q', '-t', '0', '-c', '40', '-p', 'h2o', '--load', file);
+    expect(other.stderr).toMatch(
+      /saved with another cache \(lastrec, 64 slots\) than this command asks for \(h2o, 40 slots\): the next message reads all \d+ tokens anew/,
+    );
+    expect(other.stderr).toMatch(/cache \(h2o\): holds 40 of/);
+    expect(other.code).toBe(0);
+  });
+
   it('saves, loads, and goes on', async () => {
     const file = join(folder, 'saved.json');
     const whole = await chat(['Hello', 'And then?', 'Why?'], '-q', '-t', '0');
@@ -171,7 +189,13 @@ describe('keyhold chat', () => {
     await using model = await loadModel('models/tiny', { weights: 'float32', cacheDir, generationConfig: false });
     const io = testIo({ signal: AbortSignal.abort(new Interrupted(130)) });
     const options = { template: PLAIN };
-    const session = new ChatSession(model, io, { options, cache: model.createCache(), policy: undefined, quiet: true });
+    const session = new ChatSession(model, io, {
+      options,
+      cache: model.createCache(),
+      choosesCache: false,
+      policy: undefined,
+      quiet: true,
+    });
     await expect(session.run()).rejects.toThrow(Interrupted);
   });
 

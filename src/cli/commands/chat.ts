@@ -52,6 +52,8 @@ interface ChatFlags extends LoadFlags, CacheFlags, SamplingFlags, FormatFlags {
 /** Answers may be longer than what `generate` writes. */
 const MAX_NEW_TOKENS = 1024;
 
+const CACHE_FLAGS = ['cachePolicy', 'cacheLength', 'cacheBytes', 'cacheBuffer', 'sinks', 'cacheOption'] as const;
+
 export function addChat(program: Command, io: CliIo): void {
   const command = program
     .command('chat')
@@ -126,7 +128,13 @@ async function chat(flags: ChatFlags, io: CliIo): Promise<void> {
     const made = asUsage(() => model.createCache(cache));
     // It knows the native runtime, which other commands shall not wait for.
     const { ChatSession } = await import('../chat-session.ts');
-    const session = new ChatSession(model, io, { options, cache: made, policy: cache.policy, quiet });
+    const session = new ChatSession(model, io, {
+      options,
+      cache: made,
+      choosesCache: CACHE_FLAGS.some((flag) => flags[flag] !== undefined),
+      policy: cache.policy,
+      quiet,
+    });
     if (flags.load !== undefined) await session.load(flags.load);
     const failures = await session.run();
     if (failures > 0)
