@@ -51,6 +51,14 @@ describe('a prompt that is repeated', () => {
     expect(characters(text, logprobs.text_offset.at(-1))).toBe(without.choices[0].text);
   });
 
+  it('is followed by one token, also where that ends the text', async () => {
+    const bias = { [model.eosTokenIds[0]]: 100 };
+    const { choices } = await ask({ prompt: PROMPT, echo: true, logprobs: 1, max_tokens: 1, logit_bias: bias });
+    expect(choices[0].text).toBe(PROMPT);
+    expect(choices[0].logprobs.tokens).toHaveLength(model.tokenizer.encode(PROMPT).length + 1);
+    expect(choices[0].logprobs.tokens.at(-1)).toBe('</s>');
+  });
+
   it('has the place of each token, in characters', async () => {
     const { choices } = await ask({ prompt: PROMPT, echo: true, logprobs: 0, max_tokens: 4 });
     const { text, logprobs } = choices[0];

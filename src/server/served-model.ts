@@ -314,12 +314,14 @@ export class ServedModel {
     const { format, enforcesCalls } = turnFormatOf(turn, this.#format, thinks);
     // Without tools, what looks like a call is text.
     const answers = isChat && this.#format ? { ...this.#format, call: tools ? this.#format.call : null } : null;
+    const ends = isChat ? this.model.answerEnds : undefined;
     const most = Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens);
     const run = this.model.generate(prompt, {
       ...options,
       format: format ?? undefined,
       keepSpecialTokens: answers ? markerTokens(answers) : [],
-      eosTokenIds: options.eosTokenIds ?? (isChat ? this.model.answerEnds : undefined),
+      // Harnesses drop the one token behind a prompt that they score: it is there also where it is an end.
+      eosTokenIds: scoreMs !== null && most === 1 ? [] : (options.eosTokenIds ?? ends),
       // Where no token is wanted, the prompt is computed, and what follows it is dropped.
       maxNewTokens: Math.max(1, most),
       cache,
