@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { Conversation, loadModel } from 'keyhold';
 
 const [name] = process.argv.slice(2); // such as HuggingFaceTB/SmolLM2-360M-Instruct
-const model = await loadModel(name);
+const model = await loadModel(name ?? 'keyhold/tiny');
 // The model that ships has no chat template; models that are made for conversations have one.
 const template = name ? undefined : '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:';
 try {

@@ -79,7 +79,8 @@ describe('sessions', () => {
       const here = createApp({ models: [mine.one] });
       const there = servedModel(model, { store: folderStore(folder) });
       const first = await ask(here, TEXT, {}, inSession);
-      await expect.poll(() => readdir(folder)).toHaveLength(1);
+      // A file has another name until it is whole.
+      await expect.poll(async () => (await readdir(folder)).filter((name) => name.endsWith('.khc'))).toHaveLength(1);
       // Nobody has told the first server to end.
       const second = await ask(createApp({ models: [there.one] }), `${TEXT}${first.text} And`, {}, inSession);
       expect(second.cached).toBeGreaterThanOrEqual(first.prompt);

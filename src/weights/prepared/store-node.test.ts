@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { builtUrl } from '../../../test/support/built.ts';
 import { asNobody, openToAll } from '../../../test/support/unprivileged.ts';
 import { WeightsError } from '../../util/errors.ts';
@@ -141,7 +141,7 @@ describe('prepared weights', () => {
       }),
     );
     const lockOf = async () => (await readdir(join(cacheDir, 'weights'))).find((name) => name.endsWith('.lock'));
-    await vi.waitFor(async () => expect(await lockOf()).toBeDefined());
+    await expect.poll(lockOf).toBeDefined();
     // As if it were a holder on another machine that has not touched it for a minute.
     const lock = join(cacheDir, 'weights', (await lockOf())!);
     await writeFile(lock, '1 elsewhere - x');
