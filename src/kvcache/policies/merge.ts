@@ -45,7 +45,7 @@ const NONE = new Int32Array(0);
  */
 export const merge = definePolicy<MergeOptions>({
   name: 'merge',
-  summary: 'the first tokens and the most recent ones; tokens between are merged',
+  summary: 'the first and the newest tokens; those between are merged',
   options: { share: 'the part of the slots that merged tokens have' },
   frame: ['sinks'],
   needs: ['chunk-sums'],
