@@ -4,7 +4,7 @@
 import type { AnswerParser, AnswerPart } from '../chat/answers/parser.ts';
 import type { TextChunk } from '../engine/options.ts';
 import type { TextTokenizer } from '../engine/text-model.ts';
-import { turnTokens } from './likely-token.ts';
+import { likelyTokens } from './likely-token.ts';
 import { randomId } from './random-id.ts';
 import type { TurnEvent } from './turn.ts';
 
@@ -43,7 +43,7 @@ export async function* answerEvents(
   const isOver = () => endsAfterCall && calls > 0;
   for await (const { text, tokens } of run) {
     if (parser?.inReasoning) reasoningTokens += tokens.length;
-    if (tokenizer) yield { type: 'text', text, tokens: await turnTokens(tokenizer, tokens) };
+    if (tokenizer) yield { type: 'text', text, tokens: await likelyTokens(tokenizer, tokens) };
     else if (parser) yield* eventsOf(parser.push(text));
     else if (text !== '') yield { type: 'text', text };
     if (isOver()) break;

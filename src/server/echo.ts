@@ -2,8 +2,8 @@
  * @file The prompt of a completion, repeated before its answer, with the log probabilities of its tokens.
  */
 import type { TextCache, TextModel } from '../engine/text-model.ts';
-import { type TokenTexts, textsBy } from './likely-token.ts';
-import type { LikelyToken, Turn, TurnEvent } from './turn.ts';
+import { likelyTokens, type TokenTexts } from './likely-token.ts';
+import type { Turn, TurnEvent } from './turn.ts';
 
 /** What it took to repeat a prompt. */
 export interface Echo {
@@ -35,16 +35,7 @@ export async function echoOf(
   await cache.clear();
   const { tokens } = await model.score(ids, { cache, topLogprobs, adapters, leavesLast: true, signal });
   const scoreMs = performance.now() - started;
-  const textOf = textsBy(tokenizer);
-  const found = await Promise.all(
-    tokens.map(async ({ token, logprob, top = [] }) => ({
-      ...(await textOf(token)),
-      logprob,
-      top: await Promise.all(
-        top.map(async (each): Promise<LikelyToken> => ({ ...(await textOf(each.token)), logprob: each.logprob })),
-      ),
-    })),
-  );
+  const found = await likelyTokens(tokenizer, tokens);
   return { event: { type: 'prompt', text, tokens: placed(text, found) }, scoreMs };
 }
 

@@ -1,25 +1,37 @@
 /**
  * @file Tokens by their texts and bytes, for log probabilities.
  */
-import type { GeneratedToken } from '../engine/options.ts';
 import type { TokenLogprob } from '../engine/sampling/sampler.ts';
 import type { TextTokenizer } from '../engine/text-model.ts';
-import type { LikelyToken, TurnToken } from './turn.ts';
+import type { LikelyToken } from './turn.ts';
 
 const encoder = new TextEncoder();
 const UTF8 = { fatal: true, ignoreBOM: true };
 
-/** Tokens of an answer, with the most likely ones at the position of each. */
-export function turnTokens(tokenizer: TextTokenizer, tokens: readonly GeneratedToken[]): Promise<TurnToken[]> {
-  const likely = (each: TokenLogprob) => likelyToken(tokenizer, each);
-  return Promise.all(
-    tokens.map(async (each) => ({ ...(await likely(each)), top: await Promise.all((each.top ?? []).map(likely)) })),
-  );
+/** A token of an answer or a prompt; of the first token of a prompt there is no log probability. */
+interface ScoredToken<Logprob> {
+  readonly token: number;
+  readonly logprob: Logprob;
+  readonly top?: readonly TokenLogprob[];
 }
 
-async function likelyToken(tokenizer: TextTokenizer, { token, logprob }: TokenLogprob): Promise<LikelyToken> {
-  const { text, bytes } = await tokenText(tokenizer, token);
-  return { text, bytes, logprob };
+/** Tokens with their texts, and with the most likely ones at the position of each. */
+export function likelyTokens<Logprob extends number | null>(
+  tokenizer: TextTokenizer,
+  tokens: readonly ScoredToken<Logprob>[],
+) {
+  const textOf = textsBy(tokenizer);
+  const likely = async ({ token, logprob }: TokenLogprob): Promise<LikelyToken> => {
+    const { text, bytes } = await textOf(token);
+    return { text, bytes, logprob };
+  };
+  return Promise.all(
+    tokens.map(async ({ token, logprob, top = [] }) => ({
+      ...(await textOf(token)),
+      logprob,
+      top: await Promise.all(top.map(likely)),
+    })),
+  );
 }
 
 /**

@@ -2,7 +2,6 @@
  * @file The models of a server by their names: those that are in memory, and those that are loaded when a request needs
  * them.
  */
-
 import type { CacheClass } from './cache-classes.ts';
 import { HttpError } from './http-error.ts';
 import type { ServedModel } from './served-model.ts';
