@@ -107,8 +107,8 @@ const PROGRESS_EVERY_MS = 50;
  *
  * @param model `org/name`, or `name` for the oldest models; of GGUF `org/name:Q4_K_M`, or `org/name/file.gguf`.
  * @returns the folder.
- * @throws InputError for an unknown option, or an id that is no text; HubError where the hub can't be reached, refuses, lacks something, or sends
- * something wrong, and where the disk is full; the signal's reason.
+ * @throws InputError for an unknown option, or an id that is no text; HubError where the hub can't be reached, refuses,
+ * lacks something, or sends something wrong, and where the disk is full; the signal's reason.
  * @example
  * ```ts
  * import { downloadFromHub, loadModel } from 'keyhold';

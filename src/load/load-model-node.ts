@@ -142,8 +142,8 @@ export function loadModel(): Promise<LanguageModel>;
  * @param model a folder, a .safetensors or .gguf file, a hub id (`org/name`, `org/name:Q4_K_M`), `keyhold/tiny` (the
  * small model that ships with the package), or an open checkpoint, which stays the caller's to close.
  * Without arguments, the small one.
- * @throws InputError for a wrong name or option, also for a name that is undefined; ConfigError, CheckpointError, TokenizerError, AdapterError: what is
- * wrong with the files; HubError; EngineError where the engine or device can't be used on this machine; WeightsError:
+ * @throws InputError for a wrong name or option, also for a name that is undefined; ConfigError, CheckpointError,
+ * TokenizerError, AdapterError: what is wrong with the files; HubError; EngineError where the engine or device can't be used on this machine; WeightsError:
  * prepared weights can't be stored; the signal's reason.
  * @example
  * ```ts

@@ -9,7 +9,8 @@ import type { SlotTable } from './slots.ts';
 
 /**
  * Memory is made for so many slots of a group at once (all rows together), as far as there may be as many: pages that
- * were never written take none, and what is outgrown is garbage for a while. A cache of 1,024 slots left 24 MB so at 135M.
+ * were never written take none, and what is outgrown is garbage for a while. A cache of 1,024 slots left 24 MB so at
+ * 135M.
  */
 const AHEAD = 2048;
 
