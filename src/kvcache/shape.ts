@@ -18,14 +18,19 @@ export interface CacheShape {
 /** What policies want to know of many keys at once. */
 export interface KeyMath {
   readonly forms: KeyForms;
-  readonly distances: KeyDistances;
+  readonly products: KeyProducts;
 }
 
 /**
- * Squared distances of keys from each other.
- * @param keys [count, size]; it may be longer. @param out [count, count]; it may be longer.
+ * Products of keys with each other: that of keys a and b at `a * stride + b`. The caller may overwrite them; so may the
+ * next call.
+ * @param keys [count, size]; it may be longer.
  */
-export type KeyDistances = (keys: Float32Array, count: number, size: number, out: Float64Array) => void;
+export type KeyProducts = (
+  keys: Float32Array,
+  count: number,
+  size: number,
+) => { readonly products: Float32Array | Float64Array; readonly stride: number };
 
 /**
  * Of each key x: max(0, xᵀ·A·x) + b·x, for some symmetric matrices A and vectors b.

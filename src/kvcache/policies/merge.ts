@@ -8,7 +8,7 @@ import { definePolicy } from '../policy/define-policy.ts';
 import type { GroupView } from '../policy/group-view.ts';
 import { Scratch } from '../policy/vectors.ts';
 import type { LayerView } from '../policy/view.ts';
-import type { KeyDistances } from '../shape.ts';
+import type { KeyProducts } from '../shape.ts';
 
 /** Options of `merge`. */
 export interface MergeOptions extends CacheOptions {
@@ -27,6 +27,10 @@ const FEWEST_SLOTS = 8;
 const MOST_MERGED = 128;
 /** How much tokens count by their number in the choice of what is merged; the rest is by the attention they receive. */
 const BY_NUMBER = 0.3;
+
+/** Weights are sorted by so many levels up to the mean, and so many in all: {@link Clusters} wants the light ones first. */
+const LEVELS = 256;
+const MOST_LEVELS = 4096;
 
 /** Values of candidates: those that are merged into others go first. */
 const GOES = 0;
@@ -61,7 +65,7 @@ export const merge = definePolicy<MergeOptions>({
     if (!(share > 0 && share < 1)) throw new InputError(`share must be a number between 0 and 1, but is ${share}`);
     const mergesIn = ({ budget }: GroupView, { layerShape }: LayerView) =>
       layerShape.window === null && budget >= sinks + FEWEST_SLOTS;
-    const merger = new Merger(sinks, share, shape.keyMath?.distances);
+    const merger = new Merger(sinks, share, shape.keyMath?.products);
     return {
       rank: (group, layer) => {
         const { values, positions, length } = group;
@@ -80,7 +84,7 @@ class Merger {
   readonly #sinks: number;
   readonly #share: number;
   readonly #clusters: Clusters;
-  /** So many candidates that are neither sinks nor recent, the oldest first … */
+  /** So many candidates that are neither sinks nor recent, those that weigh least first … */
   #between: Int32Array = NONE;
   /** … and into which of them each is merged, by their indices here; −1: it stays. */
   #into: Int32Array = NONE;
@@ -88,14 +92,14 @@ class Merger {
   #tokens = new Float64Array(0);
   /** … and how much it counts that it changes. */
   #weights = new Float64Array(0);
-  /** Positions and indices of candidates, to be sorted. */
+  /** Weights, positions and indices of candidates, to be sorted. */
   #order = new Float64Array(0);
   readonly #scratch = new Scratch();
 
-  constructor(sinks: number, share: number, distances?: KeyDistances) {
+  constructor(sinks: number, share: number, products?: KeyProducts) {
     this.#sinks = sinks;
     this.#share = share;
-    this.#clusters = new Clusters(distances);
+    this.#clusters = new Clusters(products);
   }
 
   /** Values by which as many candidates as there are too many are merged into others; in decode they are dropped. */
@@ -108,36 +112,14 @@ class Merger {
       for (let left = joins; left > 0; left--) dropNewest(group);
       return;
     }
-    this.#sort(group, n);
+    this.#weigh(group, n, layer.lastPosition + 1);
     const between = this.#between;
-    for (let i = 0; i < n; i++) {
-      const logTokens = group.scores[between[i]];
-      this.#tokens[i] = logTokens === 0 ? 1 : Math.exp(logTokens);
-    }
     const size = layer.keySize;
     const coordinates = this.#scratch.growing(n * size);
     group.readStoredKeys(between, coordinates);
-    this.#weigh(group);
     const points = { count: n, size, coordinates, shares: this.#tokens, weights: this.#weights };
     this.#into = this.#clusters.join(points, joins);
     for (let i = 0; i < n; i++) if (this.#into[i] >= 0) values[between[i]] = GOES;
-  }
-
-  /** Lists the `n` candidates that stay between sinks and recent tokens: slots do not lie in the order of positions. */
-  #sort({ values, keep, positions, length }: GroupView, n: number): void {
-    if (this.#order.length < n) {
-      const size = Math.ceil(1.25 * n);
-      this.#order = new Float64Array(size);
-      this.#tokens = new Float64Array(size);
-      this.#weights = new Float64Array(size);
-    }
-    let count = 0;
-    for (let j = 0; j < length; j++)
-      if (values[j] === BETWEEN && keep[j] === 1) this.#order[count++] = positions[j] * length + j;
-    // Numbers alone are sorted in a tenth of the time that a function to compare them takes.
-    const sorted = this.#order.subarray(0, n).sort();
-    if (this.#between.length !== n) this.#between = new Int32Array(n);
-    for (let i = 0; i < n; i++) this.#between[i] = sorted[i] % length;
   }
 
   /** Marks sinks and recent tokens. @returns how many others there are. */
@@ -160,21 +142,46 @@ class Merger {
   }
 
   /**
-   * How much it counts that each changes: by the chunk's attention, and by the number of tokens, as the next chunk may
-   * look at others.
+   * Lists the `n` candidates that stay between sinks and recent tokens, and how much it counts that each changes: by the
+   * chunk's attention, and by the number of tokens, as the next chunk may look at others.
    */
-  #weigh({ weights: [attention] }: GroupView): void {
-    const [between, tokens, weights] = [this.#between, this.#tokens, this.#weights];
-    const n = between.length;
-    let [paid, all] = [0, 0];
-    for (let i = 0; i < n; i++) {
-      paid += attention[between[i]];
-      all += tokens[i];
+  #weigh({ values, keep, positions, length, scores, weights: [attention] }: GroupView, n: number, end: number): void {
+    this.#resize(n);
+    const [order, between, tokens, weights] = [this.#order, this.#between, this.#tokens, this.#weights];
+    let [count, paid, all] = [0, 0, 0];
+    for (let j = 0; j < length; j++) {
+      if (values[j] !== BETWEEN || keep[j] === 0) continue;
+      between[count++] = j;
+      paid += attention[j];
+      all += tokensOf(scores[j]);
     }
     // A chunk that may be cut later has no sums.
     const byNumber = paid > 0 ? BY_NUMBER : 1;
     const [one, other] = [byNumber / all, (1 - byNumber) / (paid || 1)];
-    for (let i = 0; i < n; i++) weights[i] = one * tokens[i] + other * attention[between[i]];
+    const weightOf = (j: number) => one * tokensOf(scores[j]) + other * attention[j];
+    for (let i = 0; i < n; i++) {
+      const j = between[i];
+      // Slots do not lie in the order of positions.
+      const level = Math.min(MOST_LEVELS, Math.floor(LEVELS * n * weightOf(j)));
+      order[i] = (level * end + positions[j]) * length + j;
+    }
+    // Numbers alone are sorted in a tenth of the time that a function to compare them takes.
+    const sorted = order.subarray(0, n).sort();
+    for (let i = 0; i < n; i++) {
+      const j = sorted[i] % length;
+      between[i] = j;
+      tokens[i] = tokensOf(scores[j]);
+      weights[i] = weightOf(j);
+    }
+  }
+
+  #resize(n: number): void {
+    if (this.#between.length !== n) this.#between = new Int32Array(n);
+    if (this.#order.length >= n) return;
+    const size = Math.ceil(1.25 * n);
+    this.#order = new Float64Array(size);
+    this.#tokens = new Float64Array(size);
+    this.#weights = new Float64Array(size);
   }
 
   /** Writes the means of what was merged. */
@@ -209,6 +216,8 @@ class Merger {
     }
   }
 }
+
+const tokensOf = (logTokens: number): number => (logTokens === 0 ? 1 : Math.exp(logTokens));
 
 /** The newest token that is not recent goes, so that drafts that come together give what they would one by one. */
 function dropNewest({ values, positions, keep, length }: GroupView): void {

@@ -1,10 +1,13 @@
 /**
  * @file Joins points two by two, those first that lose least by it: hierarchical clustering after Ward.
  */
-import type { KeyDistances } from '../shape.ts';
-import { hostDistances } from './vectors.ts';
+import type { KeyProducts } from '../shape.ts';
+import { hostProducts } from './vectors.ts';
 
-/** Points to be joined. The arrays may be longer. */
+/**
+ * Points to be joined. The arrays may be longer. It takes least where those that weigh less come first: a light point is
+ * the best partner of many, and all of them lose it once it is joined.
+ */
 export interface Points {
   readonly count: number;
   /** Coordinates of a point. */
@@ -19,20 +22,23 @@ export interface Points {
 
 /** Joins points to clusters. It keeps the memory that this takes. */
 export class Clusters {
-  /** Squared distances of the means [n, n]. */
-  #distances = new Float64Array(0);
+  /** Products of the means: row `a` begins at `a * #stride`. */
+  #products: Float32Array | Float64Array = new Float64Array(0);
+  #stride = 0;
+  /** Halves of the means' products with themselves: ‖m_a − m_b‖² / 2 = half_a + half_b − product. */
+  #halves = new Float64Array(0);
   #shares = new Float64Array(0);
-  /** NaN for one that was joined into another: so no loss with it is the least. */
-  #weights = new Float64Array(0);
+  /** 1 / weight; NaN for one that was joined into another: so no loss with it is the least. */
+  #inverses = new Float64Array(0);
   /** With which later cluster each would be joined for the least loss; −1: it is to be looked for … */
   #partner = new Int32Array(0);
   /** … and that loss; where the partner is to be looked for, a loss that it is not below. */
   #loss = new Float64Array(0);
-  readonly #measure: KeyDistances;
+  readonly #multiply: KeyProducts;
 
-  /** @param measure @default the host measures distances */
-  constructor(measure: KeyDistances = hostDistances) {
-    this.#measure = measure;
+  /** @param multiply @default the host multiplies points */
+  constructor(multiply: KeyProducts = hostProducts) {
+    this.#multiply = multiply;
   }
 
   /**
@@ -49,7 +55,7 @@ export class Clusters {
       const one = this.#closest(n);
       if (one < 0) break;
       const other = this.#partner[one];
-      const [stays, goes] = this.#weights[one] < this.#weights[other] ? [other, one] : [one, other];
+      const [stays, goes] = this.#inverses[one] > this.#inverses[other] ? [other, one] : [one, other];
       into[goes] = stays;
       this.#joinTwo(stays, goes, n);
     }
@@ -57,19 +63,22 @@ export class Clusters {
   }
 
   #start({ count: n, size, coordinates, shares, weights }: Points): void {
-    if (this.#distances.length < n * n) this.#distances = new Float64Array(Math.ceil(1.5 * n * n));
     if (this.#loss.length < n) {
       const length = Math.ceil(1.25 * n);
       this.#shares = new Float64Array(length);
-      this.#weights = new Float64Array(length);
+      this.#halves = new Float64Array(length);
+      this.#inverses = new Float64Array(length);
       this.#loss = new Float64Array(length);
       this.#partner = new Int32Array(length);
     }
+    const { products, stride } = this.#multiply(coordinates, n, size);
+    this.#products = products;
+    this.#stride = stride;
     for (let a = 0; a < n; a++) {
       this.#shares[a] = shares[a];
-      this.#weights[a] = weights[a];
+      this.#inverses[a] = 1 / weights[a];
+      this.#halves[a] = products[a * stride + a] / 2;
     }
-    this.#measure(coordinates, n, size, this.#distances);
     for (let a = 0; a < n; a++) this.#findPartner(a, n);
   }
 
@@ -92,41 +101,46 @@ export class Clusters {
 
   /** Joins cluster `b` into `a`. */
   #joinTwo(a: number, b: number, n: number): void {
-    const [shares, weights, distances, partner, loss] = [
-      this.#shares,
-      this.#weights,
-      this.#distances,
-      this.#partner,
-      this.#loss,
-    ];
-    // Distances from the mean of both follow from those of the two (Lance and Williams 1967).
+    const [products, halves, shares, stride] = [this.#products, this.#halves, this.#shares, this.#stride];
+    const [inverses, partner, loss] = [this.#inverses, this.#partner, this.#loss];
     const part = shares[a] / (shares[a] + shares[b]);
     const rest = 1 - part;
-    const inner = part * rest * distances[a * n + b];
-    const own = weights[a] + weights[b];
+    const inner = products[a * stride + b];
+    const half = part * part * halves[a] + rest * rest * halves[b] + part * rest * inner;
+    const own = 1 / (1 / inverses[a] + 1 / inverses[b]);
+    halves[a] = half;
     shares[a] += shares[b];
-    weights[a] = own;
-    weights[b] = Number.NaN;
+    inverses[a] = own;
+    inverses[b] = Number.NaN;
     loss[b] = Number.POSITIVE_INFINITY;
+    // Products with the mean of both are means of the products with the two.
+    for (let x = 0, [p, q, at] = [a * stride, b * stride, a]; x < a; x++, p++, q++, at += stride) {
+      const product = part * products[p] + rest * products[q];
+      products[p] = product;
+      products[at] = product;
+      const distance = half + halves[x] - product;
+      const factor = own + inverses[x];
+      if (distance < loss[x] * factor) {
+        loss[x] = distance / factor;
+        partner[x] = a;
+      } else if (partner[x] === a || partner[x] === b) partner[x] = -1;
+    }
     let [best, least] = [-1, Number.POSITIVE_INFINITY];
-    for (let x = 0, [p, q, at] = [a * n, b * n, a]; x < n; x++, p++, q++, at += n) {
-      const distance = Math.max(0, part * distances[p] + rest * distances[q] - inner);
-      distances[p] = distance;
-      distances[at] = distance;
-      const other = weights[x];
-      const lost = (distance * own * other) / (own + other);
-      if (x > a) {
-        if (lost < least) {
-          least = lost;
-          best = x;
-        }
-        if (partner[x] === b) partner[x] = -1;
-      } else if (x < a) {
-        if (lost < loss[x]) {
-          loss[x] = lost;
-          partner[x] = a;
-        } else if (partner[x] === a || partner[x] === b) partner[x] = -1;
+    for (
+      let x = a + 1, [p, q, at] = [a * stride + x, b * stride + x, a + x * stride];
+      x < n;
+      x++, p++, q++, at += stride
+    ) {
+      const product = part * products[p] + rest * products[q];
+      products[p] = product;
+      products[at] = product;
+      const distance = half + halves[x] - product;
+      const factor = own + inverses[x];
+      if (distance < least * factor) {
+        least = distance / factor;
+        best = x;
       }
+      if (partner[x] === b) partner[x] = -1;
     }
     partner[a] = best;
     loss[a] = least;
@@ -134,13 +148,15 @@ export class Clusters {
 
   /** Looks for the partner of a cluster among later ones: of each pair the earlier one knows. */
   #findPartner(a: number, n: number): void {
-    const [distances, weights] = [this.#distances, this.#weights];
-    const own = weights[a];
+    const [products, halves, inverses] = [this.#products, this.#halves, this.#inverses];
+    const [half, own] = [halves[a], inverses[a]];
     let [best, least] = [-1, Number.POSITIVE_INFINITY];
-    for (let b = a + 1, at = a * n + b; b < n; b++, at++) {
-      const lost = (distances[at] * own * weights[b]) / (own + weights[b]);
-      if (lost < least) {
-        least = lost;
+    for (let b = a + 1, at = a * this.#stride + b; b < n; b++, at++) {
+      const distance = half + halves[b] - products[at];
+      const factor = own + inverses[b];
+      // A division for each took most of the time.
+      if (distance < least * factor) {
+        least = distance / factor;
         best = b;
       }
     }

@@ -1,7 +1,7 @@
 /**
  * @file Arithmetic on single keys and values, in float64.
  */
-import type { KeyDistances, KeyForms } from '../shape.ts';
+import type { KeyForms, KeyProducts } from '../shape.ts';
 
 /** ‖x‖₂, or that of a part of it. */
 export function lengthOf(x: Float32Array | Float64Array, from = 0, count = x.length): number {
@@ -102,36 +102,36 @@ export const hostForms: KeyForms = (keys, count, size, matrices, vectors) => {
   return forms;
 };
 
-/** Distances of keys, in float64. */
-export const hostDistances: KeyDistances = (x, n, size, out) => {
+/** Products of keys, in float64. */
+export const hostProducts: KeyProducts = (x, n, size) => {
+  const products = new Float64Array(n * n);
   for (let a = 0; a < n; a++) {
     const own = a * size;
-    out[a * n + a] = 0;
     let b = 0;
     // Four at once: the numbers of a are read once for them, and no sum waits for itself.
-    for (; b + 4 <= a; b += 4) {
+    for (; b + 4 <= a + 1; b += 4) {
       let at = b * size;
       let [p, q, r, s] = [0, 0, 0, 0];
       for (let i = own; i < own + size; i++, at++) {
         const y = x[i];
-        const [d, e, f, g] = [y - x[at], y - x[at + size], y - x[at + 2 * size], y - x[at + 3 * size]];
-        p += d * d;
-        q += e * e;
-        r += f * f;
-        s += g * g;
+        p += y * x[at];
+        q += y * x[at + size];
+        r += y * x[at + 2 * size];
+        s += y * x[at + 3 * size];
       }
-      out[a * n + b] = p;
-      out[a * n + b + 1] = q;
-      out[a * n + b + 2] = r;
-      out[a * n + b + 3] = s;
+      products[a * n + b] = p;
+      products[a * n + b + 1] = q;
+      products[a * n + b + 2] = r;
+      products[a * n + b + 3] = s;
     }
-    for (; b < a; b++) {
+    for (; b <= a; b++) {
       let sum = 0;
-      for (let i = 0; i < size; i++) sum += (x[own + i] - x[b * size + i]) ** 2;
-      out[a * n + b] = sum;
+      for (let i = 0; i < size; i++) sum += x[own + i] * x[b * size + i];
+      products[a * n + b] = sum;
     }
-    for (b = 0; b < a; b++) out[b * n + a] = out[a * n + b];
+    for (b = 0; b < a; b++) products[b * n + a] = products[a * n + b];
   }
+  return { products, stride: n };
 };
 
 /** Adds Σ x xᵀ over `count` vectors x [count, D] to the upper half of a matrix [D, D] that begins at `from`. */

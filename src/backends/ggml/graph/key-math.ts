@@ -1,8 +1,8 @@
 /**
- * @file What policies of caches want to know of keys, their quadratic forms and their distances: graphs of few operators
+ * @file What policies of caches want to know of keys, their quadratic forms and their products: graphs of few operators
  * that run at once, apart from the graphs of steps.
  */
-import type { KeyDistances, KeyForms, KeyMath } from '../../../kvcache/shape.ts';
+import type { KeyForms, KeyMath, KeyProducts } from '../../../kvcache/shape.ts';
 import { openGgml } from '../binding/binding.ts';
 import type { Ggml } from '../binding/ggml.ts';
 import { CpuBackend } from '../devices/cpu-backend.ts';
@@ -13,9 +13,9 @@ import type { Tensor } from '../memory/tensor.ts';
 /** Tensors of the graph, its inputs included. */
 const TENSORS = 16;
 
-/** Keys that distances are computed of are filled up to a multiple, so that groups share their graphs. */
+/** Keys that are multiplied with each other are filled up to a multiple, so that groups share their graphs. */
 const KEYS = 32;
-const KEPT_GRAPHS = 8;
+const KEPT_GRAPHS = 16;
 
 /** A graph of float32 inputs and one output, which is computed at once. */
 class SmallGraph {
@@ -85,8 +85,6 @@ export class GgmlKeyMath implements KeyMath {
   #backend: CpuBackend | null = null;
   /** By what they compute, the latest last. */
   readonly #graphs = new Map<string, SmallGraph>();
-  /** Of each key with itself. */
-  #squares = new Float64Array(0);
 
   /** @param threads @default all cores that the process may use */
   constructor(threads?: number) {
@@ -99,19 +97,11 @@ export class GgmlKeyMath implements KeyMath {
     return graph.run(keys, matrices, vectors);
   };
 
-  readonly distances: KeyDistances = (keys, count, size, out) => {
-    const n = Math.ceil(count / KEYS) * KEYS;
-    if (this.#squares.length < n) this.#squares = new Float64Array(n);
+  readonly products: KeyProducts = (keys, count, size) => {
+    const stride = Math.ceil(count / KEYS) * KEYS;
     // 0.1 ms of one core.
-    const graph = this.#graphFor(`products/${n}/${size}`, true, (maker) => productsOf(maker, n, size));
-    const products = graph.run(keys.subarray(0, count * size));
-    for (let a = 0; a < count; a++) this.#squares[a] = products[a * n + a];
-    const squares = this.#squares;
-    for (let a = 0, to = 0; a < count; a++) {
-      const own = squares[a];
-      for (let b = 0, at = a * n; b < count; b++, at++, to++)
-        out[to] = Math.max(0, own + squares[b] - 2 * products[at]);
-    }
+    const graph = this.#graphFor(`products/${stride}/${size}`, true, (maker) => productsOf(maker, stride, size));
+    return { products: graph.run(keys.subarray(0, count * size)), stride };
   };
 
   #graphFor(key: string, alone: boolean, make: (maker: GraphMaker) => readonly [Tensor, number]): SmallGraph {
