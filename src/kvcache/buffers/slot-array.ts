@@ -41,6 +41,8 @@ export class SlotArray<T extends SlotData> {
   data: T;
   /** The memory that `data` is the beginning of. */
   #storage: T & Numbers<T>;
+  /** Numbers of the memory that were ever in use, where groups differ: the system has committed their pages. */
+  #used = 0;
   /** Per group: slots of the groups before it, in all rows; where groups differ. */
   #starts: readonly number[] = [];
   readonly #type: Maker<T>;
@@ -107,7 +109,7 @@ export class SlotArray<T extends SlotData> {
   /**
    * Changes the number of rows and slots; what lies within both sizes stays.
    * @param reserve slots to allocate where new memory is needed, so that growing up to them needs none. Spare slots are
-   * never written, so the system commits their pages lazily. Groups that differ have none.
+   * never written, so the system commits their pages lazily. Groups that differ have their own.
    */
   resize(batch: number, capacity: Capacity, reserve?: number): void {
     if (typeof capacity !== 'number' || this.capacities) this.#resizeEach(batch, capacity);
@@ -141,7 +143,10 @@ export class SlotArray<T extends SlotData> {
     this.capacity = capacity;
   }
 
-  /** The same where groups differ, before or after. The memory is always new, so no group overwrites another. */
+  /**
+   * The same where groups differ, before or after. There is space for half as much again, as limits that follow the
+   * length change with each chunk of a prompt; a quarter less gives memory back.
+   */
   #resizeEach(batch: number, capacity: Capacity): void {
     const { groups, width, batch: rows, data: old } = this;
     const capacities = typeof capacity === 'number' ? new Array<number>(groups).fill(capacity) : [...capacity];
@@ -152,17 +157,31 @@ export class SlotArray<T extends SlotData> {
       starts.push(total);
       total += batch * slots;
     }
-    const storage = new this.#type(total * width);
-    if (this.#empty !== 0) storage.fill(this.#empty);
-    for (let group = 0; group < groups; group++)
-      for (let row = 0; row < Math.min(batch, rows); row++) {
-        const from = this.at(row, group);
-        const kept = Math.min(this.capacityOf(group), capacities[group]) * width;
-        storage.set(old.subarray(from, from + kept) as T, (starts[group] + row * capacities[group]) * width);
-      }
-    this.#release();
+    const size = total * width;
+    const isAlone = this.capacities !== null && batch === 1 && rows === 1 && this.#users.count === 1;
+    const inPlace = isAlone && size <= this.#storage.length && 4 * size >= 3 * this.#used;
+    const storage = inPlace ? this.#storage : new this.#type(Math.ceil(1.5 * size));
+    const move = (group: number, row: number): void => {
+      const from = this.at(row, group);
+      const kept = row < rows ? Math.min(this.capacityOf(group), capacities[group]) * width : 0;
+      const to = (starts[group] + row * capacities[group]) * width;
+      if (inPlace) storage.copyWithin(to, from, from + kept);
+      else storage.set(old.subarray(from, from + kept) as T, to);
+      if (inPlace || this.#empty !== 0) storage.fill(this.#empty, to + kept, to + capacities[group] * width);
+    };
+    if (inPlace) {
+      // Those that move up from the last on, and then the others from the first on: so none overwrites one that has not
+      // moved yet.
+      const up = (group: number) => starts[group] * width > this.at(0, group);
+      for (let group = groups - 1; group >= 0; group--) if (up(group)) move(group, 0);
+      for (let group = 0; group < groups; group++) if (!up(group)) move(group, 0);
+    } else {
+      for (let group = 0; group < groups; group++) for (let row = 0; row < batch; row++) move(group, row);
+      this.#release();
+    }
+    this.#used = inPlace ? Math.max(this.#used, size) : size;
     this.#storage = storage;
-    this.data = storage.subarray(0, storage.length) as T;
+    this.data = storage.subarray(0, size) as T;
     this.#changes?.addAll();
     this.batch = batch;
     this.capacities = capacities;
@@ -221,6 +240,7 @@ export class SlotArray<T extends SlotData> {
     this.#starts = other.#starts;
     this.data = other.data;
     this.#storage = other.#storage;
+    this.#used = other.#used;
     this.#users = other.#users;
     this.#users.count++;
     this.#changes?.addAll();
@@ -232,6 +252,7 @@ export class SlotArray<T extends SlotData> {
     const copy = this.data.slice() as T & Numbers<T>;
     this.#release();
     this.#storage = copy;
+    this.#used = copy.length;
     this.data = copy;
   }
 

@@ -328,6 +328,50 @@ describe('SlotArray', () => {
     );
   });
 
+  it('keeps every slot where groups differ, in the memory it has or in new one', () => {
+    const size = fc.record({
+      batch: fc.constantFrom(1, 1, 1, 1, 0, 2),
+      capacities: fc.array(fc.nat(9), { minLength: 4, maxLength: 4 }),
+    });
+    let inPlace = 0;
+    fc.assert(
+      fc.property(fc.array(size, { maxLength: 12 }), fc.constantFrom(0, -1), (sizes, empty) => {
+        const array = new SlotArray(Float64Array, 1, 4, 3, empty);
+        let wanted: number[][][][] = [[], [], [], []];
+        for (const [n, { batch, capacities }] of sizes.entries()) {
+          const { buffer } = array.data;
+          array.resize(batch, capacities);
+          if (array.data.buffer === buffer) inPlace++;
+          wanted = capacities.map((capacity, group) =>
+            range(batch).map((row) =>
+              range(capacity).map((slot) => wanted[group][row]?.[slot] ?? new Array<number>(3).fill(empty)),
+            ),
+          );
+          expect([...array.data]).toEqual(wanted.flat(3));
+          array.data.forEach((_, i) => {
+            array.data[i] = 1000 * n + i;
+          });
+          let next = 1000 * n;
+          wanted = wanted.map((group) => group.map((row) => row.map((slot) => slot.map(() => next++))));
+        }
+      }),
+      { numRuns: 500, seed: 1 },
+    );
+    expect(inPlace).toBeGreaterThan(200);
+  });
+
+  it('gives memory back that groups which differ need no more', () => {
+    const array = new SlotArray(Float32Array, 1, 2, 4);
+    array.resize(1, [60, 40]);
+    const { buffer } = array.data;
+    array.resize(1, [100, 50]);
+    expect(array.data.buffer).toBe(buffer);
+    array.resize(1, [20, 100]);
+    expect(array.data.buffer).toBe(buffer);
+    array.resize(1, [20, 50]);
+    expect(array.data.buffer.byteLength).toBe(1.5 * 70 * 4 * 4);
+  });
+
   it('grows into what was reserved without new memory, and gives memory back that is more than twice what is needed', () => {
     const array = new SlotArray(Float32Array, 1, 2, 4);
     array.resize(1, 10, 100);
