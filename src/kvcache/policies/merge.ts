@@ -94,7 +94,11 @@ class Merger {
   #weights = new Float64Array(0);
   /** Weights, positions and indices of candidates, to be sorted. */
   #order = new Float64Array(0);
-  readonly #scratch = new Scratch();
+  /** How many the clusters stand for after that. */
+  #all = new Float64Array(0);
+  /** Keys and values of those between, as they are stored; then the means. */
+  readonly #keys = new Scratch();
+  readonly #values = new Scratch();
 
   constructor(sinks: number, share: number, products?: KeyProducts) {
     this.#sinks = sinks;
@@ -115,7 +119,7 @@ class Merger {
     this.#weigh(group, n, layer.lastPosition + 1);
     const between = this.#between;
     const size = layer.keySize;
-    const coordinates = this.#scratch.growing(n * size);
+    const coordinates = this.#keys.growing(n * size);
     group.readStoredKeys(between, coordinates);
     const points = { count: n, size, coordinates, shares: this.#tokens, weights: this.#weights };
     this.#into = this.#clusters.join(points, joins);
@@ -182,37 +186,48 @@ class Merger {
     this.#order = new Float64Array(size);
     this.#tokens = new Float64Array(size);
     this.#weights = new Float64Array(size);
+    this.#all = new Float64Array(size);
   }
 
   /** Writes the means of what was merged. */
   merge(group: GroupView, { keySize, valueSize }: LayerView): void {
-    const [into, between] = [this.#into, this.#between];
-    const clusters = new Map<number, number[]>();
-    for (let i = 0; i < into.length; i++) {
-      let stays = i;
+    const [into, between, tokens, all] = [this.#into, this.#between, this.#tokens, this.#all];
+    const n = into.length;
+    if (n === 0) return;
+    for (let i = 0; i < n; i++) all[i] = tokens[i];
+    for (let i = 0; i < n; i++) {
+      let stays = into[i];
+      if (stays < 0) continue;
       while (into[stays] >= 0) stays = into[stays];
-      if (stays === i) continue;
-      const members = clusters.get(stays);
-      if (members) members.push(i);
-      else clusters.set(stays, [stays, i]);
+      into[i] = stays;
+      all[stays] += tokens[i];
     }
-    const [key, value] = [this.#scratch.vector(keySize, 1), this.#scratch.vector(valueSize, 2)];
-    for (const [stays, members] of clusters) {
-      let tokens = 0;
-      for (const i of members) tokens += this.#tokens[i];
-      this.#fillMean(key, members, tokens, group.readKey);
-      this.#fillMean(value, members, tokens, group.readValue);
-      group.merge(between[stays], key, value, tokens);
+    const [keys, values] = [this.#keys.growing(n * keySize), this.#values.growing(n * valueSize)];
+    group.readStored('value', between, values);
+    this.#addUp(keys, keySize);
+    this.#addUp(values, valueSize);
+    for (let i = 0; i < n; i++) {
+      if (all[i] === tokens[i]) continue;
+      const key = keys.subarray(i * keySize, (i + 1) * keySize);
+      const value = values.subarray(i * valueSize, (i + 1) * valueSize);
+      group.turnStored('key', key);
+      group.turnStored('value', value);
+      group.merge(between[i], key, value, all[i]);
     }
   }
 
-  #fillMean(mean: Float32Array, members: readonly number[], tokens: number, read: GroupView['readKey']): void {
-    const vector = this.#scratch.vector(mean.length);
-    mean.fill(0);
-    for (const i of members) {
-      read(this.#between[i], vector);
-      const part = this.#tokens[i] / tokens;
-      for (let d = 0; d < mean.length; d++) mean[d] += part * vector[d];
+  /** Makes means of vectors, as they are stored, where those of clusters are that stay. */
+  #addUp(vectors: Float32Array, size: number): void {
+    const [into, tokens, all] = [this.#into, this.#tokens, this.#all];
+    for (let i = 0; i < into.length; i++) {
+      const part = tokens[i] / all[i];
+      if (part !== 1) for (let at = i * size; at < (i + 1) * size; at++) vectors[at] *= part;
+    }
+    for (let i = 0; i < into.length; i++) {
+      if (into[i] < 0) continue;
+      const part = tokens[i] / all[into[i]];
+      for (let from = i * size, to = into[i] * size; from < (i + 1) * size; from++, to++)
+        vectors[to] += part * vectors[from];
     }
   }
 }

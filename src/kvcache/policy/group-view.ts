@@ -16,7 +16,8 @@ export interface ReadLayer {
   read(group: GroupView, j: number, half: Half, out: Float32Array): void;
   readExact(group: GroupView, j: number, half: Half, out: Float32Array): void;
   readKeys(group: GroupView, out: Float32Array): void;
-  readStoredKeys(group: GroupView, candidates: ArrayLike<number>, out: Float32Array): void;
+  readStored(group: GroupView, half: Half, candidates: ArrayLike<number>, out: Float32Array): void;
+  turnStored(half: Half, vector: Float32Array): void;
   turnBack(group: GroupView, j: number, key: Float32Array): void;
 }
 
@@ -58,6 +59,8 @@ export class GroupView extends KnownFields {
   readonly merged: MergedSlot[] = [];
   /** @internal Whether {@link values} are those of this chunk. */
   ranked = false;
+  /** Of {@link merged}, kept from chunk to chunk: to make them anew took as long as to fill them. */
+  readonly #vectors: Float32Array[] = [];
   readonly #layer: ReadLayer;
   /** {@link slotState}, where it is a copy. */
   #copies: Float64Array[] = [];
@@ -127,10 +130,17 @@ export class GroupView extends KnownFields {
    * time.
    * @throws InputError for a candidate that there is not.
    */
-  readonly readStoredKeys = (candidates: ArrayLike<number>, out: Float32Array): void => {
+  readonly readStoredKeys = (candidates: ArrayLike<number>, out: Float32Array): void =>
+    this.readStored('key', candidates, out);
+
+  /** @internal The same of keys or values. */
+  readonly readStored = (half: Half, candidates: ArrayLike<number>, out: Float32Array): void => {
     for (let i = 0; i < candidates.length; i++) this.#checkCandidate(candidates[i], 0);
-    this.#layer.readStoredKeys(this, candidates, out);
+    this.#layer.readStored(this, half, candidates, out);
   };
+
+  /** @internal Makes of a vector as it is stored, or of a mean of such ones, the key or value that it stands for. */
+  readonly turnStored = (half: Half, vector: Float32Array): void => this.#layer.turnStored(half, vector);
 
   /**
    * Replaces the key and the value of candidate `j`, which stays: it stands for `tokens` tokens from now on. For
@@ -146,7 +156,11 @@ export class GroupView extends KnownFields {
     this.#checkSize('value', value);
     // As fused attention adds it: engines would differ by 0.2 % of a weight.
     const logTokens = halfToFloat(floatToHalf(Math.log(tokens)));
-    this.merged.push({ candidate: j, key: key.slice(), value: value.slice(), logTokens });
+    const vectors = this.#vectors;
+    const at = 2 * this.merged.length;
+    vectors[at] = copied(key, vectors[at]);
+    vectors[at + 1] = copied(value, vectors[at + 1]);
+    this.merged.push({ candidate: j, key: vectors[at], value: vectors[at + 1], logTokens });
   };
 
   /** @internal Sizes the arrays for the candidates, and marks all of them as staying. */
@@ -213,6 +227,13 @@ export class GroupView extends KnownFields {
     if (array.length !== size)
       throw new InputError(`a ${half} of layer ${layer} has ${size} numbers, but the array has ${array.length}`);
   }
+}
+
+/** A copy of a vector, in memory of a former one where that has the same size. */
+function copied(vector: Float32Array, memory: Float32Array | undefined): Float32Array {
+  if (memory?.length !== vector.length) return vector.slice();
+  memory.set(vector);
+  return memory;
 }
 
 /** A candidate that stays, and stands for several tokens. */

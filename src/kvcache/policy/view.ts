@@ -140,30 +140,37 @@ export class LayerView extends KnownFields {
   }
 
   /** @internal */
-  readStoredKeys(group: GroupView, candidates: ArrayLike<number>, out: Float32Array): void {
-    const D = this.keySize;
-    this.#checkRoom(candidates.length, out);
-    const { rotated } = this.#source.buffers[this.layer]!.keys;
+  readStored(group: GroupView, half: Half, candidates: ArrayLike<number>, out: Float32Array): void {
+    const buffer = this.#source.buffers[this.layer]!;
+    const { rotated, size } = half === 'key' ? buffer.keys : buffer.values;
+    this.#checkRoom(candidates.length, size, out);
     for (let i = 0; i < candidates.length; i++) {
       const j = candidates[i];
-      if (rotated && j < group.held) rotated.read(this.row, group.index, j, out, i * D);
+      if (rotated && j < group.held) rotated.read(this.row, group.index, j, out, i * size);
       else {
-        this.read(group, j, 'key', out, i * D);
-        if (rotated) hadamard(out, i * D, D);
+        this.read(group, j, half, out, i * size);
+        if (rotated) hadamard(out, i * size, size);
       }
     }
   }
 
   /** @internal */
+  turnStored(half: Half, vector: Float32Array): void {
+    const buffer = this.#source.buffers[this.layer]!;
+    const { rotated, size } = half === 'key' ? buffer.keys : buffer.values;
+    if (rotated) hadamard(vector, 0, size);
+  }
+
+  /** @internal */
   readKeys(group: GroupView, out: Float32Array): void {
     const D = this.keySize;
-    this.#checkRoom(group.length, out);
+    this.#checkRoom(group.length, D, out);
     for (let j = 0; j < group.length; j++) this.read(group, j, 'key', out, j * D);
   }
 
-  #checkRoom(keys: number, out: Float32Array): void {
-    if (out.length < keys * this.keySize)
-      throw new InputError(`${keys} keys of ${this.keySize} numbers do not fit into an array of ${out.length}`);
+  #checkRoom(count: number, size: number, out: Float32Array): void {
+    if (out.length < count * size)
+      throw new InputError(`${count} keys of ${size} numbers do not fit into an array of ${out.length}`);
   }
 
   /** @internal */
