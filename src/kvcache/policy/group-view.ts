@@ -26,8 +26,8 @@ export interface ReadLayer {
  * the cache: they are overwritten by the next layer.
  */
 export class GroupView extends KnownFields {
-  /** Which of the layer's groups this is; 0 where all decide together. */
-  readonly index: number;
+  /** Which of the layer's groups this is; 0 where all decide together. Of a part: which of its own groups. */
+  index: number;
   /** n + T: slots held, and new tokens. */
   length = 0;
   /** n: slots held; the candidates from here on are new tokens. */
@@ -56,22 +56,48 @@ export class GroupView extends KnownFields {
   /** @internal Candidates that later queries may see. */
   visible = 0;
   /** @internal What was merged into candidates that stay. */
-  readonly merged: MergedSlot[] = [];
+  readonly merged: MergedSlot[];
   /** @internal Whether {@link values} are those of this chunk. */
   ranked = false;
   /** Of {@link merged}, kept from chunk to chunk: to make them anew took as long as to fill them. */
   readonly #vectors: Float32Array[] = [];
   readonly #layer: ReadLayer;
+  /** The group whose slots these are: itself, but for views of parts. */
+  readonly #of: GroupView;
   /** {@link slotState}, where it is a copy. */
   #copies: Float64Array[] = [];
   /** Those that do not stay, so many: a search for them took a tenth of a step's bookkeeping. */
   #gone = new Int32Array(0);
   #goneCount = 0;
 
-  constructor(layer: ReadLayer, index: number) {
+  constructor(layer: ReadLayer, index: number, of?: GroupView) {
     super();
     this.#layer = layer;
+    this.#of = of ? of.#of : this;
     this.index = index;
+    this.merged = of?.merged ?? [];
+  }
+
+  /**
+   * @internal A view of the same group for a policy that is a part of another one, with an index, numbers, weights and
+   * values of its own. It has the same class, and not the group as its prototype: an object that is one has hidden
+   * classes of its own, which made each access to a group slow.
+   */
+  makePart(): GroupView {
+    return new GroupView(this.#layer, this.index, this);
+  }
+
+  /** @internal Brings the view of a part up to date with its group. */
+  follow(): void {
+    const of = this.#of;
+    this.length = of.length;
+    this.held = of.held;
+    this.budget = of.budget;
+    this.positions = of.positions;
+    this.alongMean = of.alongMean;
+    this.keep = of.keep;
+    this.isInPlace = of.isInPlace;
+    this.ranked = false;
   }
 
   /** The first of {@link slotState}. */
@@ -81,19 +107,20 @@ export class GroupView extends KnownFields {
 
   /** How many stay. */
   get kept(): number {
-    return this.length - this.#goneCount;
+    return this.length - this.#of.#goneCount;
   }
 
   /** Those that do not stay, in no order: a view, which later evictions change. */
   get gone(): Int32Array {
-    return this.#gone.subarray(0, this.#goneCount);
+    return this.#of.#gone.subarray(0, this.#of.#goneCount);
   }
 
   /** @internal Candidate `j` does not stay. */
   evict(j: number): void {
     if (this.keep[j] === 0) return;
     this.keep[j] = 0;
-    this.#gone[this.#goneCount++] = j;
+    const of = this.#of;
+    of.#gone[of.#goneCount++] = j;
   }
 
   /**
@@ -118,11 +145,11 @@ export class GroupView extends KnownFields {
    */
   readonly readPlainKey = (j: number, out: Float32Array, exact = false): void => {
     this.#read(j, 'key', out, exact);
-    this.#layer.turnBack(this, j, out);
+    this.#layer.turnBack(this.#of, j, out);
   };
 
   /** The keys of all candidates, behind each other [length, keySize]; `out` may be longer. */
-  readonly readKeys = (out: Float32Array): void => this.#layer.readKeys(this, out);
+  readonly readKeys = (out: Float32Array): void => this.#layer.readKeys(this.#of, out);
 
   /**
    * The keys of some candidates, behind each other, as they are stored: rotated by one orthonormal matrix where the
@@ -136,7 +163,7 @@ export class GroupView extends KnownFields {
   /** @internal The same of keys or values. */
   readonly readStored = (half: Half, candidates: ArrayLike<number>, out: Float32Array): void => {
     for (let i = 0; i < candidates.length; i++) this.#checkCandidate(candidates[i], 0);
-    this.#layer.readStored(this, half, candidates, out);
+    this.#layer.readStored(this.#of, half, candidates, out);
   };
 
   /** @internal Makes of a vector as it is stored, or of a mean of such ones, the key or value that it stands for. */
@@ -210,8 +237,8 @@ export class GroupView extends KnownFields {
     const layer = this.#layer;
     this.#checkSize(half, out);
     this.#checkCandidate(j, exact ? this.held : 0);
-    if (exact) layer.readExact(this, j, half, out);
-    else layer.read(this, j, half, out);
+    if (exact) layer.readExact(this.#of, j, half, out);
+    else layer.read(this.#of, j, half, out);
   }
 
   /** @param first the first that may be read: 0, or that of the new tokens. */

@@ -31,8 +31,8 @@ export class PolicyPart {
   readonly #offsets: PartOffsets;
   /** The groups of a layer that are its own, by their indices; null: all. */
   readonly #members: ((layer: number) => readonly number[]) | null;
-  /** What it is given in place of the groups, by their index. */
-  readonly #groups = new Map<number, GroupView>();
+  /** What it is given in place of the groups, and which of their weights. */
+  readonly #groups = new WeakMap<GroupView, { readonly view: GroupView; readonly weightsAt: readonly number[] }>();
   /**
    * Of the layer that was observed last: groups are ranked one by one, and making it for each took 0.6 ms of a step of
    * 128 groups.
@@ -115,7 +115,9 @@ export class PolicyPart {
     }
   }
 
-  /** The values by which the part ranks a group's candidates. @param nth which of the part's own groups it is. */
+  /**
+   * The values by which the part ranks a group's candidates: the group's own where the part has members.
+   * @param nth which of the part's own groups it is. */
   values(layer: LayerView, nth: number): Float64Array {
     const own = this.#viewOf(layer);
     const group = own.groups[nth];
@@ -131,22 +133,22 @@ export class PolicyPart {
 
   #groupOf(group: GroupView, index: number): GroupView {
     const { rules } = this;
-    let view = this.#groups.get(group.index);
-    if (!view || Object.getPrototypeOf(view) !== group) {
-      view = Object.create(group, {
-        kept: { get: () => group.kept },
-        gone: { get: () => group.gone },
-        index: { value: index, writable: true },
-        values: { value: new Float64Array(0), writable: true },
-      }) as GroupView;
-      this.#groups.set(group.index, view);
+    let own = this.#groups.get(group);
+    if (!own) {
+      own = { view: group.makePart(), weightsAt: (rules.needs ?? []).map((need) => this.#needs.indexOf(need)) };
+      this.#groups.set(group, own);
     }
-    (view as { index: number }).index = index;
-    view.ranked = false;
+    const { view, weightsAt } = own;
+    view.follow();
+    view.index = index;
+    // A group of a part that has members is ranked by no other.
+    if (this.#members) view.values = group.values;
+    else if (view.values.length < group.length) view.values = new Float64Array(group.values.length);
     const from = this.#offsets.slotState;
-    view.slotState = group.slotState.slice(from, from + (rules.slotState ?? 1));
-    view.weights = (rules.needs ?? []).map((need) => group.weights[this.#needs.indexOf(need)]);
-    if (view.values.length < group.length) view.values = new Float64Array(group.values.length);
+    const to = Math.min(from + (rules.slotState ?? 1), group.slotState.length);
+    view.slotState.length = 0;
+    for (let c = from; c < to; c++) view.slotState.push(group.slotState[c]);
+    for (let i = 0; i < weightsAt.length; i++) view.weights[i] = group.weights[weightsAt[i]];
     return view;
   }
 }

@@ -129,7 +129,7 @@ function routedRules(
     },
     rank: (group, layer) => {
       const { part, members } = routeOfGroup(layer.layer, group.index);
-      group.values.set(part.values(layer, members(layer.layer).indexOf(group.index)).subarray(0, group.length));
+      part.values(layer, members(layer.layer).indexOf(group.index));
     },
     ...(routed.some(({ part }) => part.rules.merge) && {
       merge: (group, layer) => {
