@@ -109,13 +109,14 @@ class Merger {
   /** Values by which as many candidates as there are too many are merged into others; in decode they are dropped. */
   rank(group: GroupView, layer: LayerView): void {
     const { values } = group;
-    const n = this.#mark(group, layer.lastPosition);
-    const joins = Math.min(group.kept - group.budget, n - 1);
+    const oldest = this.#oldestRecent(group, layer.lastPosition);
     if (layer.phase === 'decode' || layer.newTokens === 1) {
       this.#into = NONE;
-      for (let left = joins; left > 0; left--) dropNewest(group);
+      dropNewest(group, oldest, this.#sinks);
       return;
     }
+    const n = this.#mark(group, oldest);
+    const joins = Math.min(group.kept - group.budget, n - 1);
     this.#weigh(group, n, layer.lastPosition + 1);
     const between = this.#between;
     const size = layer.keySize;
@@ -126,12 +127,16 @@ class Merger {
     for (let i = 0; i < n; i++) if (this.#into[i] >= 0) values[between[i]] = GOES;
   }
 
-  /** Marks sinks and recent tokens. @returns how many others there are. */
-  #mark({ values, positions, keep, length, budget }: GroupView, lastPosition: number): number {
-    const sinks = this.#sinks;
-    const free = budget - sinks;
+  /** Tokens after this position are recent. */
+  #oldestRecent({ budget }: GroupView, lastPosition: number): number {
+    const free = budget - this.#sinks;
     const merged = Math.min(MOST_MERGED, Math.max(1, Math.floor(this.#share * free)));
-    const oldest = lastPosition - (free - merged);
+    return lastPosition - (free - merged);
+  }
+
+  /** Marks sinks and recent tokens. @returns how many others there are. */
+  #mark({ values, positions, keep, length }: GroupView, oldest: number): number {
+    const sinks = this.#sinks;
     let between = 0;
     for (let j = 0; j < length; j++) {
       const position = positions[j];
@@ -234,10 +239,13 @@ class Merger {
 
 const tokensOf = (logTokens: number): number => (logTokens === 0 ? 1 : Math.exp(logTokens));
 
-/** The newest token that is not recent goes, so that drafts that come together give what they would one by one. */
-function dropNewest({ values, positions, keep, length }: GroupView): void {
-  let newest = -1;
-  for (let j = 0; j < length; j++)
-    if (values[j] === BETWEEN && keep[j] === 1 && (newest < 0 || positions[j] > positions[newest])) newest = j;
-  values[newest] = GOES;
+/**
+ * Of tokens that are not recent the newest goes first, so that drafts that come together give what they would one by one.
+ */
+function dropNewest({ values, positions, length }: GroupView, oldest: number, sinks: number): void {
+  for (let j = 0; j < length; j++) {
+    const position = positions[j];
+    if (position > oldest) values[j] = position < sinks ? SINK : RECENT;
+    else values[j] = position < sinks ? SINK : -position;
+  }
 }
