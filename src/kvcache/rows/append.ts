@@ -119,8 +119,8 @@ export class Appender {
     const { tokens, ropePosition } = rows[row];
     const view = this.#view;
     view.load(table, row, chunk, rows[row], store.limits.at(table, tokens.length + chunk.tokens[row].length));
-    if (!rules.rests?.(view))
-      for (const group of view.groups) if (group.isInPlace) store.saveState(table, row, group.index);
+    const rests = rules.rests?.(view) ?? false;
+    if (!rests) for (const group of view.groups) if (group.isInPlace) store.saveState(table, row, group.index);
     keySums?.observe(view, table, rows[row].keySums);
     rules.observe?.(view);
     hideUnseen(view);
@@ -133,7 +133,7 @@ export class Appender {
         throw new GraphError(`the policy ${policy} leaves more than the budget of ${view.budget} slots`);
     }
     keySums?.settle(view, table, rows[row].keySums);
-    this.#plan.make(view);
+    this.#plan.make(view, rests);
     for (const { index, visible } of view.groups)
       table.evicted[table.groupIndex(row, index)] += visible - this.#plan.groups[index].kept;
     if (this.events.wanted) steps.push(this.events.describe(view, table));

@@ -102,8 +102,11 @@ class GroupPlan {
 /** The plan of one row and layer group. */
 export class StepPlan {
   readonly groups: GroupPlan[] = [];
+  /** Whether the policy's numbers of slots are what they were: they need no comparison. */
+  stateRests = false;
 
-  make(view: LayerView): void {
+  make(view: LayerView, stateRests: boolean): void {
+    this.stateRests = stateRests;
     while (this.groups.length < view.groups.length) this.groups.push(new GroupPlan(this.groups.length));
     this.groups.length = view.groups.length;
     for (let g = 0; g < view.groups.length; g++) this.groups[g].make(view.groups[g]);

@@ -232,7 +232,7 @@ export class SlotStore {
     const undo = this.#undo!.get(table)!;
     const stored = this.#stored.get(table.name)!;
     for (const { group: g, held, slotState, isInPlace } of plan.groups)
-      if (!isInPlace && !table.hasState(row, g, slotState, held)) {
+      if (!plan.stateRests && !isInPlace && !table.hasState(row, g, slotState, held)) {
         undo.saveState(row, g);
         table.setState(row, g, slotState, held);
       }
