@@ -25,17 +25,30 @@ export function hadamard(x: Float32Array, at: number, size: number): void {
   }
 }
 
-/** The fast transform of `n` numbers, a power of two. */
+/** The fast transform of `n` numbers, a power of two: two of its steps at once, which reads half as often. */
 function transform(x: Float32Array, at: number, n: number): void {
   const end = at + n;
-  for (let half = 1; half < n; half *= 2)
-    for (let start = at; start < end; start += 2 * half)
-      for (let i = start; i < start + half; i++) {
-        const a = x[i];
-        const b = x[i + half];
-        x[i] = a + b;
-        x[i + half] = a - b;
+  let step = 1;
+  for (; 4 * step <= n; step *= 4)
+    for (let start = at; start < end; start += 4 * step)
+      for (let i = start; i < start + step; i++) {
+        const [j, k, l] = [i + step, i + 2 * step, i + 3 * step];
+        const a = x[i] + x[j];
+        const b = x[i] - x[j];
+        const c = x[k] + x[l];
+        const d = x[k] - x[l];
+        x[i] = a + c;
+        x[j] = b + d;
+        x[k] = a - c;
+        x[l] = b - d;
       }
+  if (step < n)
+    for (let i = at; i < at + step; i++) {
+      const a = x[i];
+      const b = x[i + step];
+      x[i] = a + b;
+      x[i + step] = a - b;
+    }
   const factor = 1 / Math.sqrt(n);
   for (let i = at; i < end; i++) x[i] *= factor;
 }

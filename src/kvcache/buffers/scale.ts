@@ -23,31 +23,55 @@ export function bestScale(
   zero: number,
   isPositive: boolean,
 ): number {
-  let extreme = 0;
-  for (let i = from; i < from + count; i++) {
-    if (!Number.isFinite(source[i])) return Number.NaN;
-    if (Math.abs(source[i]) > Math.abs(extreme)) extreme = source[i];
-  }
+  const extreme = furthest(source, from, count);
+  if (!Number.isFinite(extreme)) return Number.NaN;
   if (extreme === 0) return 0;
   const unit = (isPositive ? zero : -zero) / (isPositive ? Math.abs(extreme) : extreme);
-  let [best, most] = [0, 0];
+  const top = 2 * zero - 1;
+  let best = 0;
+  let most = 0;
   // A scale that is not negative has one level less for positive numbers: then the largest is tried there, too.
   for (const stretch of isPositive ? [(zero - 1) / zero, ...STRETCHES] : STRETCHES) {
     const inverse = unit * stretch;
-    let [products, squares] = [0, 0];
+    let products = 0;
+    let squares = 0;
+    // As wholeCode: no number is below -zero by more than 1/20.
     for (let i = from; i < from + count; i++) {
-      const q = wholeCode(source[i] * inverse, zero) - zero;
-      products += source[i] * q;
+      const x = source[i];
+      const code = (x * inverse + zero + 0.5) | 0;
+      const q = Math.min(top, code) - zero;
+      products += x * q;
       squares += q * q;
     }
     // For these q the best scale is Σxq / Σq², which leaves Σx² less this.
     const gain = (products * products) / squares;
-    if (gain > most * (1 + TIE)) [best, most] = [products / squares, gain];
+    if (gain > most * (1 + TIE)) {
+      best = products / squares;
+      most = gain;
+    }
   }
   return best;
 }
 
-/** A number as a code from 0 to 2·zero − 1: rounded, and `zero` more. */
+/** The number that is furthest from 0; NaN or infinite where one is. */
+function furthest(source: Float32Array, from: number, count: number): number {
+  let extreme = 0;
+  let largest = 0;
+  let sum = 0;
+  for (let i = from; i < from + count; i++) {
+    const x = source[i];
+    const size = x < 0 ? -x : x;
+    sum += size;
+    if (size > largest) {
+      extreme = x;
+      largest = size;
+    }
+  }
+  return Number.isNaN(sum) ? sum : extreme;
+}
+
+/** A number, of some thousands at most, as a code from 0 to 2·zero − 1: rounded, and `zero` more. */
 export function wholeCode(x: number, zero: number): number {
-  return Math.max(0, Math.min(2 * zero - 1, Math.floor(x + zero + 0.5)));
+  const code = (x + zero + 0.5) | 0;
+  return Math.max(0, Math.min(2 * zero - 1, code));
 }
