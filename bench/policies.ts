@@ -6,7 +6,8 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
+import { BUFFERS, type BufferKind } from '../src/kvcache/buffers.ts';
 import { type CacheOptions, type KVCache, type LanguageModel, loadModel } from '../src/node.ts';
 import { promptTokens } from './protocol.ts';
 import { randomCheckpoint } from './random-checkpoint.ts';
@@ -24,6 +25,7 @@ const options = new Command('bench:policies')
   .option('--slots <n>', 'of each cache', '1024')
   .option('--steps <n>', 'of each cache', '64')
   .option('--threads <n>', 'of the runtime', String(availableParallelism()))
+  .addOption(new Option('--buffer <kind>', 'of all caches').choices(Object.keys(BUFFERS)).default('float32'))
   .option('--policies <names>', 'besides lastrec, between semicolons', POLICIES.join(';'))
   .option('--prompts <n>', 'how many prompts each cache reads, in turns', '0')
   .option('--keep <folder>', 'keep the prepared weights there, for further runs')
@@ -33,6 +35,7 @@ const options = new Command('bench:policies')
     slots: string;
     steps: string;
     threads: string;
+    buffer: BufferKind;
     policies: string;
     prompts: string;
     keep?: string;
@@ -105,14 +108,15 @@ await timePrompts(Number(options.prompts));
  * The cache of a policy. Random weights have nothing to measure for `routed`: every fourth group has half of all slots.
  */
 function optionsOf(policy: string, cacheLength: number): CacheOptions {
-  if (!policy.startsWith('routed')) return { policy, cacheLength };
+  const plain = { policy, cacheLength, buffer: options.buffer };
+  if (!policy.startsWith('routed')) return plain;
   const { num_hidden_layers: layers, num_key_value_heads: groups = config!.num_attention_heads } = config!;
   const all = Array.from({ length: layers * groups }, (_, i) => (i % 4 === 0 ? 1 : 0));
   const byLayer = <T>(numbers: readonly T[]) =>
     Array.from({ length: layers }, (_, l) => numbers.slice(l * groups, (l + 1) * groups));
   const slotsOf = (reads: number) => Math.floor(reads ? 2 * cacheLength : (2 / 3) * cacheLength);
   const routes = { slots: byLayer(all.map(slotsOf)), retrieval: byLayer(all) };
-  return { policy, cacheLength, routes };
+  return { ...plain, routes };
 }
 
 /** Prompts that make slots go, through all caches in turns. */
@@ -143,7 +147,7 @@ function report(): void {
   // Of one turn each, so that both were measured in the same moment.
   const more = (a: Case, b: Case) => median(a.graph.map((ms, i) => ms - b.graph[i]!));
   const attention = more(plain, few);
-  print(`${options.shape}, int4, ${slots} slots, medians of ${steps} steps`);
+  print(`${options.shape}, int4, ${slots} slots in ${options.buffer}, medians of ${steps} steps`);
   print(`attention itself: ${attention.toFixed(2)} ms a step (lastrec with ${slots} slots less lastrec with ${FEW})\n`);
   const rows = [
     ['policy', 'ms a step', 'bookkeeping', 'of the step', 'its mean', 'graph beyond lastrec', 'of attention'],
