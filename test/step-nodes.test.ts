@@ -9,6 +9,7 @@ import { onnxTarget } from '../src/backends/onnx/target.ts';
 import { readConfig } from '../src/families/read-config.ts';
 import { type StepGraphOptions, traceStep } from '../src/model/gpt.ts';
 import type { WeightFormat } from '../src/weights/types.ts';
+import { ALL_NAMES } from './support/all-names.ts';
 import { checkLowered } from './support/check-graph.ts';
 import { configJson } from './support/family-cases.ts';
 
@@ -19,7 +20,7 @@ const PLAIN: Traced = {
   format: 'float32',
   sharing: 'by-window',
   buffer: 'float32',
-  sums: false,
+  sums: null,
   moments: false,
 };
 
@@ -29,9 +30,9 @@ const NODES_PER_LAYER: readonly (readonly [what: string, own: Partial<Traced>, n
   ['int8', { format: 'int8' }, 31],
   ['int4', { format: 'int4' }, 31],
   ['float32, layers by themselves', { sharing: 'none' }, 35],
-  ['float32, sums of weights', { sums: true }, 35],
-  ['float32, sums of weights, layers by themselves', { sums: true, sharing: 'none' }, 39],
-  ['int4, sums of weights, layers by themselves', { format: 'int4', sums: true, sharing: 'none' }, 39],
+  ['float32, sums of weights', { sums: ALL_NAMES }, 35],
+  ['float32, sums of weights, layers by themselves', { sums: ALL_NAMES, sharing: 'none' }, 39],
+  ['int4, sums of weights, layers by themselves', { format: 'int4', sums: ALL_NAMES, sharing: 'none' }, 39],
   ['float32, moments of queries', { moments: true, sharing: 'none' }, 42],
   ['cache in float16', { buffer: 'float16' }, 33],
   ['cache in int8-plain', { buffer: 'int8-plain' }, 69],

@@ -8,7 +8,14 @@ import type { GraphTarget } from '../ops/target.ts';
 import type { WeightCodec } from '../weights/codec.ts';
 import type { PreparedWeights } from '../weights/types.ts';
 
-export type TensorData = Float32Array | Float64Array | Uint16Array | Uint8Array | Int8Array | BigInt64Array;
+export type TensorData =
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | Uint16Array
+  | Uint8Array
+  | Int8Array
+  | BigInt64Array;
 
 /** An input of a step, read where it is: the same array may be changed and given again. */
 export interface StepTensor {

@@ -95,6 +95,11 @@ export function createBuffer(
   return new SlotBuffer(codec(keys, keySize, 'key'), codec(values, valueSize, 'value'));
 }
 
+/** Whether an engine reads keys and values as blocks of numbers with a scale. */
+export function holdsBlocks(choice: BufferChoice, { blocks = false }: SlotMemory = {}): boolean {
+  return blocks && Object.values(buffersOf(choice)).every((kind) => BUFFERS[kind].blocks !== undefined);
+}
+
 function entryOf(kind: BufferKind): BufferEntry {
   if (!Object.hasOwn(BUFFERS, kind))
     throw new InputError(`there is no cache buffer "${kind}"; there are ${Object.keys(BUFFERS).join(', ')}`);

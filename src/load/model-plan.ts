@@ -112,7 +112,7 @@ export function paramsOf(model: ModelDefinition, target: GraphTarget = onnxTarge
   const options = {
     sharing: 'by-window',
     buffer: 'float32',
-    sums: false,
+    sums: null,
     moments: false,
     cross: true,
   } as const;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ALL_NAMES } from '../../test/support/all-names.ts';
 import { checkLowered, preparedFor } from '../../test/support/check-graph.ts';
 import { CASES, configJson, firstSlots } from '../../test/support/family-cases.ts';
 import { onnxTarget } from '../backends/onnx/target.ts';
@@ -24,7 +25,7 @@ const PLAIN: Traced = {
   format: 'float32',
   sharing: 'by-window',
   buffer: 'float32',
-  sums: false,
+  sums: null,
   moments: false,
 };
 /** What a cache may want to see, and which layers share their positions. */
@@ -34,7 +35,7 @@ const VARIANTS = (['by-window', 'none'] as const).flatMap((sharing) =>
     [true, false],
     [false, true],
     [true, true],
-  ].map(([sums, moments]) => ({ ...PLAIN, sharing, sums, moments })),
+  ].map(([isSummed, moments]) => ({ ...PLAIN, sharing, sums: isSummed ? ALL_NAMES : null, moments })),
 );
 /** Every format of the weights with each of them, and every storage of a cache. */
 const OPTIONS: readonly Traced[] = [
@@ -43,7 +44,7 @@ const OPTIONS: readonly Traced[] = [
     .filter((buffer) => buffer !== PLAIN.buffer)
     .flatMap((buffer) => [
       { ...PLAIN, buffer },
-      { ...PLAIN, buffer, sharing: 'none' as const, sums: true },
+      { ...PLAIN, buffer, sharing: 'none' as const, sums: ALL_NAMES },
       { ...PLAIN, buffer, sharing: 'none' as const, maxima: true },
     ]),
 ];

@@ -31,8 +31,9 @@
  */
 import { type SlotSpec, slotSpec } from '../config/layer-spec.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
-import { partOf } from '../kvcache/rows/chunk.ts';
+import type { LayerParts } from '../kvcache/slots/slot-store.ts';
 import { layerGroupOf, type SlotSharing } from '../kvcache/slots/slots.ts';
+import { partName } from '../kvcache/slots/table-parts.ts';
 import type { CachedKV, Rotation } from '../ops/attention.ts';
 import { concat, gatherRows, reshape } from '../ops/basic.ts';
 import { OpGraph } from '../ops/graph.ts';
@@ -40,14 +41,14 @@ import { type Dim, timesDim } from '../ops/shapes.ts';
 import { INPUT, LENGTH, OUTPUT } from '../ops/step-names.ts';
 import type { GraphTarget } from '../ops/target.ts';
 import type { Value } from '../ops/types.ts';
-import { range } from '../util/numbers.ts';
+
 import { type AdapterHooks, AdapterTrace } from './adapter-trace.ts';
 import { block } from './block.ts';
 import type { ModelContext, ModelDefinition } from './context.ts';
 import { echoedRotations, enterModel, rotations } from './embedding.ts';
 import { finish, head } from './head.ts';
 import { crossBlock, crossInputs } from './mixers/cross-attention.ts';
-import { slotInputs } from './mixers/self-attention.ts';
+import { slotInputs, storedSlots } from './mixers/self-attention.ts';
 import { statesOf } from './mixers/state-shapes.ts';
 import type { CachedTokens, EchoedChunk, ObservedInputs, SharedKV, SlotSource, StateInputs } from './mixers/types.ts';
 import { Residual } from './norm.ts';
@@ -58,12 +59,14 @@ export interface StepGraphOptions {
   readonly sharing: SlotSharing;
   /** How the cache stores keys and values. */
   readonly buffer: BufferChoice;
-  /** Output the attention weights summed over queries. */
-  readonly sums: boolean;
+  /** Layer groups, or parts of them, of which the attention weights summed over queries are output; null: of none. */
+  readonly sums: ReadonlySet<string> | null;
   /** Output the maxima of the attention weights over queries. @default false */
   readonly maxima?: boolean;
-  /** Layer groups, or groups of them ({@link partOf}), of which the echo is output; null: of none. @default null */
+  /** Layer groups, or parts of them, of which the echo is output; null: of none. @default null */
   readonly echo?: ReadonlySet<string> | null;
+  /** Those of which it is output for the slots, too, and not for the chunk alone. @default null */
+  readonly echoOfHeld?: ReadonlySet<string> | null;
   /**
    * The same, where the chunk has its copy behind it: the echo is what the copy's queries pay. In place of `echo`.
    * @default null
@@ -77,9 +80,9 @@ export interface StepGraphOptions {
   readonly adapters?: AdapterHooks | null;
   /** Whether the caller gave states to attend to. @default false */
   readonly cross?: boolean;
-  /** Layers whose groups differ in their slots. @default none */
-  readonly ragged?: ReadonlySet<number>;
-  /** Layer groups, or groups of them, whose slots may stand for several tokens; null: none. @default null */
+  /** Of layers whose groups differ in their slots: which of them are read together. @default none */
+  readonly parts?: ReadonlyMap<number, LayerParts>;
+  /** Layer groups, or parts of them, whose slots may stand for several tokens; null: none. @default null */
   readonly merged?: ReadonlySet<string> | null;
   /** Output the residual stream after each layer that holds slots. @default false */
   readonly residuals?: boolean;
@@ -164,7 +167,7 @@ export function traceStep(model: ModelDefinition, options: StepGraphOptions, tar
 
 /** Declares the inputs of a layer's slots; layers of one group share the input of their positions. */
 function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions: Value) {
-  const { sharing, buffer, ragged, merged, alongMean = false } = options;
+  const { sharing, buffer, parts, merged, alongMean = false } = options;
   const shared = new Map<string, Value>();
   const ofSlots = (name: string, group: string, groups: Dim): Value => {
     let value = shared.get(name);
@@ -174,30 +177,52 @@ function cachedTokens({ g }: ModelContext, options: StepGraphOptions, positions:
     }
     return value;
   };
+  const ofIndex = (part: string, groups: number): Value => {
+    const name = INPUT.slotIndex(part);
+    const value = shared.get(name) ?? g.input(name, 'int32', ['B', groups, LENGTH.slots(part)]);
+    shared.set(name, value);
+    return value;
+  };
   return (spec: SlotSpec, layer: number): CachedTokens => {
     const layerGroup = layerGroupOf(spec.window ?? spec.chunk, layer, sharing);
     const { groups, keySize, valueSize } = spec;
-    const source = (name: string, own: string, count: number, dim: Dim): SlotSource => {
+    const source = (name: string, of: readonly number[] | null, own: string, slots: () => CachedKV): SlotSource => {
+      const dim = of?.length ?? LENGTH.groups(name);
       let declared: CachedKV | null = null; // layers that share slots share their inputs
       return {
         layerGroup: name,
+        groups: of,
         slots: ofSlots(INPUT.slots(name), name, dim),
         logTokens: merged?.has(name) ? ofSlots(INPUT.logTokens(name), name, dim) : null,
-        inputs: () =>
-          (declared ??= slotInputs(g, { groups: count, keySize, valueSize }, own, buffer, LENGTH.slots(name))),
-        keySums: alongMean ? () => g.input(INPUT.keySums(own), 'float32', ['B', count, 1, keySize]) : null,
+        inputs: () => (declared ??= slots()),
+        keySums: alongMean
+          ? () => g.input(INPUT.keySums(own), 'float32', ['B', of?.length ?? groups, 1, keySize])
+          : null,
       };
     };
-    const sources = ragged?.has(layer)
-      ? range(groups).map((i) => source(partOf(layerGroup, i), `${layer}.${i}`, 1, 1))
-      : [source(layerGroup, `${layer}`, groups, LENGTH.groups(layerGroup))];
+    const inPlace = (name: string, own: string, count: number) => () =>
+      slotInputs(g, { groups: count, keySize, valueSize }, own, buffer, LENGTH.slots(name));
+    const layerParts = parts?.get(layer);
+    if (!layerParts)
+      return {
+        buffer,
+        layerGroup,
+        positions,
+        sources: [source(layerGroup, null, `${layer}`, inPlace(layerGroup, `${layer}`, groups))],
+      };
+    const stored = layerParts.gathers ? storedSlots(g, spec, layer, buffer, LENGTH.stored(layerGroup)) : null;
+    const sources = layerParts.parts.map(({ name, groups: of }, i) => {
+      const gathered = () => stored!(ofIndex(name, of.length));
+      const own = partName(`${layer}`, i);
+      return source(name, of, own, stored ? gathered : inPlace(name, own, of.length));
+    });
     return { buffer, layerGroup, positions, sources };
   };
 }
 
 function observedInputs(
   ctx: ModelContext,
-  { sums, maxima = false, moments, echo, replay }: StepGraphOptions,
+  { sums, maxima = false, moments, echo, echoOfHeld, replay }: StepGraphOptions,
   ropes: readonly Rotation[],
 ) {
   const { g } = ctx;
@@ -213,6 +238,7 @@ function observedInputs(
       : null;
   const queryWeights = new Map<number, Value>();
   const isWanted = (name: string) => echo?.has(name) ?? false;
+  const isSummed = (name: string) => sums?.has(name) ?? false;
   const echoed = echo && {
     positions: g.input(INPUT.echo('positions'), 'float32', ['B', 'T']),
     mask: g.input(INPUT.echo('mask'), 'float32', ['B', 'echoSets', 'T']),
@@ -221,7 +247,8 @@ function observedInputs(
   const echoOf = ({ sources }: CachedTokens, rope: number | null): EchoedChunk | null => {
     if (!echoed || !sources.some(({ layerGroup }) => isWanted(layerGroup))) return null;
     const { positions, mask } = echoed;
-    return { positions, mask, rotation: rope === null ? null : echoed.ropes[rope], isWanted };
+    const rotation = rope === null ? null : echoed.ropes[rope];
+    return { positions, mask, rotation, isWanted, isOfHeld: (name) => echoOfHeld?.has(name) ?? false };
   };
   /** @param R heads of a group. */
   return (R: number, source: CachedTokens, rope: number | null): ObservedInputs => {
@@ -230,6 +257,12 @@ function observedInputs(
       weights = g.input(INPUT.queryWeights(R), 'float32', ['B', `sets.${R}`, timesDim(R, 'T')]);
       queryWeights.set(R, weights);
     }
-    return { queryWeights: weights ?? null, maxima: observedMaxima, momentWeights, echo: echoOf(source, rope) };
+    return {
+      queryWeights: weights ?? null,
+      isSummed,
+      maxima: observedMaxima,
+      momentWeights,
+      echo: echoOf(source, rope),
+    };
   };
 }

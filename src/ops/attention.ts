@@ -2,7 +2,7 @@
  * @file Attention: rotation, the weights reduced over queries, moments of queries, prefixes.
  */
 import type { QueryTemperature } from '../config/layer-spec.ts';
-import type { BufferChoice } from '../kvcache/buffers.ts';
+import type { BufferChoice, BufferKind } from '../kvcache/buffers.ts';
 import { GraphError } from '../util/errors.ts';
 import type { OpGraph, ValueType } from './graph.ts';
 import { addDims } from './shapes.ts';
@@ -34,6 +34,12 @@ export interface CachedKV {
   /** [B, G, C, n]; null where the buffer has none. */
   readonly keyScales: Value | null;
   readonly valueScales: Value | null;
+}
+
+/** Slots of some groups of a layer as numbers. See {@link OpAttributes.gatherSlots}. */
+export function gatherSlots(g: OpGraph, stored: Value, index: Value, kind: BufferKind, size: number): Value {
+  const type: ValueType = { dtype: 'float32', shape: [...index.shape, size] };
+  return g.add('gatherSlots', [stored, index], { kind, size }, [type])[0];
 }
 
 export interface AttendInputs {
@@ -99,14 +105,15 @@ export interface EchoInputs
 }
 
 /**
- * The largest weights that the chunk would pay if it were read once more [B, G, E, C + T]. See
+ * The largest weights that the chunk would pay if it were read once more [B, G, E, C + T or T]. See
  * {@link OpAttributes.echo}.
  */
 export function echo(g: OpGraph, inputs: EchoInputs, attributes: OpAttributes['echo']): Value {
   const { q, k, echoed, positions, slots, logTokens, echoedPositions, cached, mask, sinks } = inputs;
   checkHeads(q, k);
   checkHeads(echoed, k);
-  const shape = [k.shape[0], k.shape[1], mask.shape[1], addDims(slots.shape[2], q.shape[2])];
+  const columns = attributes.isOfHeld ? addDims(slots.shape[2], q.shape[2]) : q.shape[2];
+  const shape = [k.shape[0], k.shape[1], mask.shape[1], columns];
   const { keys, keyScales } = cached;
   const list = [q, k, echoed, positions, slots, echoedPositions, keys, mask, keyScales, sinks, logTokens];
   return g.add('echo', list, attributes, [{ dtype: 'float32', shape }])[0];

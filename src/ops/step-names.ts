@@ -3,13 +3,15 @@
  * says what is in each), `step/` fills and reads them, and engines find the keys and values of a chunk by them.
  */
 
-/** A layer's number, or `L.I` for one of its groups. */
+/** A layer's number, or `L.I` for a part of its groups. */
 type Layer = number | string;
 
 export const INPUT = {
-  /** @param group a layer group, or a group of it. */
+  /** @param group a layer group, or a part of it. */
   slots: (group: string) => `slots.${group}`,
   logTokens: (group: string) => `logTokens.${group}`,
+  /** Where the slots of a part of a layer group are among those of all groups. */
+  slotIndex: (part: string) => `slotIndex.${part}`,
   /** @param part `k` or `v`, or the scales of one of them: `k.scale`. */
   held: (part: string, layer: Layer) => `${part}.${layer}`,
   keySums: (layer: Layer) => `keySums.${layer}`,
@@ -28,7 +30,7 @@ export const OUTPUT = {
   values: (layer: number) => `values.${layer}`,
   next: (state: string) => `next.${state}`,
   residual: (layer: number) => `residual.${layer}`,
-  /** @param group a layer group, or a group of it. */
+  /** @param group a layer group, or a part of it. */
   reduced: (kind: 'sum' | 'max' | 'echo' | 'along', group: string) => `${kind}.${group}`,
   moments: (kind: 'sum' | 'outer', layer: number) => `moments.${kind}.${layer}`,
 } as const;
@@ -36,6 +38,8 @@ export const OUTPUT = {
 export const LENGTH = {
   slots: (group: string) => `C.${group}`,
   groups: (group: string) => `G.${group}`,
+  /** Slots of all groups and rows. */
+  stored: (group: string) => `N.${group}`,
 } as const;
 
 /** The input that holds of earlier tokens what an output is of the chunk: `k.L` for `keys.L`. Null: there is none. */

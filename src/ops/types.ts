@@ -8,11 +8,11 @@
  */
 import type { QueryTemperature } from '../config/layer-spec.ts';
 import type { Activation, MoeMlp, RouterSpec } from '../config/mlp-spec.ts';
-import type { BufferChoice } from '../kvcache/buffers.ts';
+import type { BufferChoice, BufferKind } from '../kvcache/buffers.ts';
 import type { Dim } from './shapes.ts';
 
-/** Element types of values. Slots of a cache may be `float16` or packed in `uint8`. */
-export type Dtype = 'float32' | 'float16' | 'int64' | 'uint8';
+/** Element types of values. Slots of a cache may be `float16` or packed in `uint8`; `int32` are indices of slots. */
+export type Dtype = 'float32' | 'float16' | 'int32' | 'int64' | 'uint8';
 
 /** A tensor of the graph. */
 export interface Value {
@@ -88,6 +88,8 @@ export interface OpAttributes {
   readonly concat: { readonly axis: number };
   /** (table [rows, ...], index int64 [...]) → [...index, ...]: rows of the first axis */
   readonly gatherRows: Record<never, never>;
+  /** (slots uint8 [N, bytes], index int32 [B, G, C]) → [B, G, C, size]: the numbers of slots that are blocks. */
+  readonly gatherSlots: { readonly kind: BufferKind; readonly size: number };
   /** (x) → the sum over one axis, which stays with length 1. */
   readonly reduceSum: { readonly axis: number };
 
@@ -126,7 +128,7 @@ export interface OpAttributes {
   /**
    * (q [B, H, T, D], k [B, G, T, D], echoed q [B, H, T, D], positions [B, T], slots [B, 1 or G, C], echoed positions
    * [B, T], cached keys [B, G, C, D], mask [B, E, T], scales of the keys?, sinks? [H], logTokens? [B, 1 or G, C]) →
-   * [B, G, E, C + T]; E is 0 or 1.
+   * [B, G, E, C + T], or [B, G, E, T] of the chunk alone; E is 0 or 1.
    *
    * What the chunk's tokens would attend to if they were read once more: the queries, rotated to later positions, look
    * at the slots and at all of the chunk, and in the same softmax at a copy of the chunk, causally. The copy's scores
@@ -139,6 +141,8 @@ export interface OpAttributes {
       readonly buffer: BufferChoice;
       /** Echo nodes of one group read the same slots. */
       readonly layerGroup: string;
+      /** Whether the result has the slots, too. */
+      readonly isOfHeld: boolean;
     };
   /**
    * (k [B, G, T, D], sums [B, G, 1, D], cached keys [B, G, C, D], scales of the keys?) → [B, G, C + T]: the products of

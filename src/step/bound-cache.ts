@@ -4,22 +4,19 @@
  */
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { SlotArray, SlotData } from '../kvcache/buffers/slot-array.ts';
+import type { SlotBuffer } from '../kvcache/buffers/slot-buffer.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { partOf } from '../kvcache/rows/chunk.ts';
 import type { SlotTable } from '../kvcache/slots/slots.ts';
+import { partName, type TablePart } from '../kvcache/slots/table-parts.ts';
 import { INPUT } from '../ops/step-names.ts';
-import { range } from '../util/numbers.ts';
-import { echoedGroups } from './echo.ts';
-import { mergedGroups } from './group-names.ts';
+import { GatheredParts } from './gathered-parts.ts';
 import { KeySumInputs } from './key-sums.ts';
+import { type NamedParts, namedParts } from './part-names.ts';
 
 interface BoundArray {
   readonly name: string;
   readonly array: SlotArray<SlotData>;
-  /** The group that it is, where groups differ in their slots; null: all. */
-  readonly group: number | null;
-  /** Whether the numbers of a slot are an axis. */
-  readonly hasWidth: boolean;
+  readonly tensorOf: () => StepTensor;
   /** The memory that `tensor` is over; the array has another one once its layout has changed. */
   data: SlotData | null;
   tensor: StepTensor | null;
@@ -27,41 +24,43 @@ interface BoundArray {
 
 /** A cache's inputs by the names of ops/step-names.ts. */
 export class BoundCache {
-  /** Layer groups, or groups of them, whose echo the policy wants; null: it wants none, or no layer has slots. */
-  readonly echoed: ReadonlySet<string> | null;
-  /** Those whose slots may stand for several tokens; null: none. */
-  readonly merged: ReadonlySet<string> | null;
+  readonly parts: NamedParts;
   readonly #arrays: readonly BoundArray[];
+  readonly #gathered: readonly GatheredParts[];
   readonly #keySums: KeySumInputs;
 
   constructor(cache: KVCache) {
-    const bound = (name: string, array: SlotArray<SlotData>, table: SlotTable, hasWidth: boolean): BoundArray[] => {
-      const groups = table.ragged ? range(table.groups) : [null];
-      return groups.map((group) => ({
-        name: group === null ? name : partOf(name, group),
-        array,
-        group,
-        hasWidth,
-        data: null,
-        tensor: null,
-      }));
-    };
-    this.echoed = echoedGroups(cache);
-    this.merged = mergedGroups(cache);
+    const { store } = cache;
+    const bound = (name: string, array: SlotArray<SlotData>, makeTensor: () => StepTensor): BoundArray => ({
+      name,
+      array,
+      tensorOf: makeTensor,
+      data: null,
+      tensor: null,
+    });
+    this.parts = namedParts(cache);
     this.#keySums = new KeySumInputs(cache);
-    this.#arrays = [...cache.store.tables].flatMap(([name, table]) => {
-      const buffers = table.layers.flatMap((l) =>
-        cache.store.buffers[l]!.inputs.flatMap(({ name: part, array }) =>
-          bound(INPUT.held(part, l), array, table, true),
-        ),
-      );
-      const isMerged = (group: number | null) => this.merged?.has(group === null ? name : partOf(name, group));
-      const counts = this.merged ? bound(INPUT.logTokens(name), table.slotState[0], table, false) : [];
-      return [
-        ...bound(INPUT.slots(name), table.positions, table, false),
-        ...counts.filter(({ group }) => isMerged(group)),
-        ...buffers,
-      ];
+    const { merged } = this.parts;
+    const tables = [...store.tables.values()];
+    this.#gathered = tables.filter(({ gathers }) => gathers).map((table) => new GatheredParts(table, merged));
+    this.#arrays = tables.flatMap((table) => {
+      const buffers = table.layers.map((l) => [l, store.buffers[l]!] as const);
+      const each = (of: (layer: number, buffer: SlotBuffer['inputs'][number]) => BoundArray[]) =>
+        buffers.flatMap(([l, { inputs }]) => inputs.flatMap((input) => of(l, input)));
+      if (table.gathers)
+        return each((l, { name, array }) => [bound(INPUT.held(name, l), array, () => wholeTensor(array))]);
+      return table.parts.flatMap((part, i) => {
+        const ofTable = (name: string, array: SlotArray<SlotData>) =>
+          bound(name, array, () => partTensor(array, table, part, false));
+        const layerName = (l: number) => (table.ragged ? partName(`${l}`, i) : l);
+        return [
+          ofTable(INPUT.slots(part.name), table.positions),
+          ...(merged?.has(part.name) ? [ofTable(INPUT.logTokens(part.name), table.slotState[0])] : []),
+          ...each((l, { name, array }) => [
+            bound(INPUT.held(name, layerName(l)), array, () => partTensor(array, table, part, true)),
+          ]),
+        ];
+      });
     });
   }
 
@@ -71,17 +70,29 @@ export class BoundCache {
       const { array } = bound;
       if (bound.data !== array.data || !bound.tensor) {
         bound.data = array.data;
-        bound.tensor = tensorOfSlots(bound);
+        bound.tensor = bound.tensorOf();
       }
       inputs[bound.name] = bound.tensor;
     }
+    for (const gathered of this.#gathered) gathered.bind(inputs);
     this.#keySums.bind(inputs);
   }
 }
 
-function tensorOfSlots({ array, group, hasWidth }: BoundArray): StepTensor {
+/** Slots of all groups, or of the one group of a part. @param hasWidth whether the numbers of a slot are an axis. */
+function partTensor(
+  array: SlotArray<SlotData>,
+  { ragged }: SlotTable,
+  { groups: [group] }: TablePart,
+  hasWidth: boolean,
+): StepTensor {
   const { batch, groups, capacity, width } = array;
-  const dims = group === null ? [batch, groups, capacity] : [batch, 1, array.capacityOf(group)];
-  const tensor = tensorOf(group === null ? array.data : array.groupData(group), hasWidth ? [...dims, width] : dims);
-  return hasWidth && group === null ? { ...tensor, slots: array } : tensor;
+  const dims = ragged ? [batch, 1, array.capacityOf(group)] : [batch, groups, capacity];
+  const tensor = tensorOf(ragged ? array.groupData(group) : array.data, hasWidth ? [...dims, width] : dims);
+  return hasWidth && !ragged ? { ...tensor, slots: array } : tensor;
+}
+
+/** All slots behind each other. */
+function wholeTensor({ data, width }: SlotArray<SlotData>): StepTensor {
+  return tensorOf(data, [data.length / width, width]);
 }

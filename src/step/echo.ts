@@ -4,16 +4,8 @@
 import { type StepTensor, tensorOf } from '../backends/types.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { INPUT } from '../ops/step-names.ts';
-import { groupNames } from './group-names.ts';
 import { PositionInputs } from './position-inputs.ts';
 import type { RopeTable } from './rope.ts';
-
-/** See {@link BoundCache.echoed}, which is made of it once for a cache. */
-export function echoedGroups(cache: KVCache): ReadonlySet<string> | null {
-  const { needs, needsOf } = cache.rules;
-  if (!needs.includes('echo')) return null;
-  return groupNames(cache, ({ layers }, group) => (needsOf?.(layers[0], group) ?? needs).includes('echo'));
-}
 
 /** What the positions of a chunk are made of. */
 export interface EchoedChunk {

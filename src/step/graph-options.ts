@@ -3,9 +3,8 @@
  */
 import { buffersOf } from '../kvcache/buffers.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy } from '../kvcache/policy/needs.ts';
 import type { StepGraphOptions } from '../model/gpt.ts';
-import type { BoundCache } from './bound-cache.ts';
+import { type NamedParts, partNames } from './part-names.ts';
 
 /** What one step wants besides what its cache does. */
 export interface StepWants {
@@ -15,23 +14,25 @@ export interface StepWants {
   readonly isReplayed?: boolean;
 }
 
-/** @param groups see `BoundCache`: they are found once for a cache. */
+/** @param parts they are found once for a cache. */
 export function graphOptions(
-  { buffer, rules, store, replay }: KVCache,
-  { echoed, merged }: Pick<BoundCache, 'echoed' | 'merged'>,
+  cache: KVCache,
+  { summed, echoed, echoedWhole, merged }: NamedParts,
   { isProbed = false, isReplayed = false }: StepWants,
 ): StepGraphOptions {
+  const { buffer, rules, store, replay } = cache;
   return {
     sharing: rules.layout.sharing,
     buffer: buffersOf(buffer),
-    sums: isProbed || needsBy('sum', rules.needs).length > 0,
+    sums: isProbed ? partNames(cache, () => true) : summed,
     maxima: rules.needs.includes('max'),
     echo: replay ? null : echoed,
+    echoOfHeld: replay ? null : echoedWhole,
     replay: isReplayed ? echoed : null,
     moments: rules.needsQueries,
     alongMean: rules.needsAlongMean,
     cross: store.crossAttention.any,
-    ragged: store.raggedLayers,
+    parts: store.parts,
     merged,
     residuals: isProbed,
   };
@@ -39,5 +40,7 @@ export function graphOptions(
 
 /** Every option is in the key, also one that is new. Adapters are not: they have keys of their own. */
 export function graphKey(options: Omit<StepGraphOptions, 'adapters'>): string {
-  return JSON.stringify(options, (_, value: unknown) => (value instanceof Set ? [...value] : value));
+  return JSON.stringify(options, (_, value: unknown) =>
+    value instanceof Set || value instanceof Map ? [...value] : value,
+  );
 }

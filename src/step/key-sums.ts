@@ -3,12 +3,11 @@
  */
 import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { partOf } from '../kvcache/rows/chunk.ts';
 import type { SlotTable } from '../kvcache/slots/slots.ts';
+import { partName } from '../kvcache/slots/table-parts.ts';
 import { INPUT, OUTPUT } from '../ops/step-names.ts';
-import { range } from '../util/numbers.ts';
 
-/** One input: the sums of all groups of a layer, or of one where they differ in their slots. */
+/** One input: the sums of all groups of a layer, or of a part of them where they differ in their slots. */
 interface BoundSums {
   readonly name: string;
   readonly table: SlotTable;
@@ -28,14 +27,12 @@ export class KeySumInputs {
     this.#bound = tables.flatMap((table) => {
       const [layer] = table.layers;
       const size = cache.shape.layers[layer].keySize;
-      const groups = range(table.groups);
-      const parts = table.ragged ? groups.map((g) => [g]) : [groups];
-      return parts.map((part) => ({
-        name: INPUT.keySums(table.ragged ? `${layer}.${part[0]}` : layer),
+      return table.parts.map(({ groups }, i) => ({
+        name: INPUT.keySums(table.ragged ? partName(`${layer}`, i) : layer),
         table,
-        groups: part,
+        groups,
         size,
-        tensor: sumsOf(cache.batch, part.length, size),
+        tensor: sumsOf(cache.batch, groups.length, size),
       }));
     });
   }
@@ -68,8 +65,6 @@ export function keyProductsOf(
   outputs: StepOutputs,
 ): Map<string, Float32Array> | undefined {
   if (!keySums) return undefined;
-  const names = [...store.tables.values()].flatMap(({ name, ragged, groups }) =>
-    ragged ? range(groups).map((g) => partOf(name, g)) : [name],
-  );
+  const names = [...store.tables.values()].flatMap(({ parts }) => parts.map(({ name }) => name));
   return new Map(names.map((name) => [name, outputs[OUTPUT.reduced('along', name)].data]));
 }

@@ -6,10 +6,8 @@ import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.t
 import { type Config, headsPerGroup } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { isOfChunks, needsBy, type Reduction } from '../kvcache/policy/needs.ts';
-import { type ChunkOutputs, type ObservedWeights, partOf } from '../kvcache/rows/chunk.ts';
+import type { ChunkOutputs, ObservedWeights } from '../kvcache/rows/chunk.ts';
 import { INPUT, OUTPUT } from '../ops/step-names.ts';
-import { range } from '../util/numbers.ts';
-import { isInSlots } from './reduced.ts';
 import type { Replay } from './replay.ts';
 
 /** How many sets of weights a step is asked for, by how they are reduced. */
@@ -86,38 +84,35 @@ function bindWeights(
   }
 }
 
-/** The weights that the graph gave. @param sets what {@link bindObserved} gave. @param length of the longest row. */
+/** The weights that the graph gave. @param sets what {@link bindObserved} gave. */
 export function observedOf(
   cache: KVCache,
   sets: ObservedSets,
   each: boolean,
-  length: number,
   outputs: StepOutputs,
 ): ObservedWeights | undefined {
   const reductions = Object.entries(sets) as [Reduction, number][];
   if (reductions.length === 0) return undefined;
-  const parts = [...cache.store.tables].flatMap(([name, table]) =>
-    table.ragged
-      ? range(table.groups).map((g) => [partOf(name, g), table.capacityOf(g)] as const)
-      : [[name, table.capacity] as const],
+  const capacity = new Map(
+    [...cache.store.tables.values()].flatMap((table) =>
+      table.parts.map((part) => [part.name, table.slotsOfPart(part)] as const),
+    ),
   );
   const weightsOf = (reduction: Reduction) => {
     const weights = new Map<string, Float32Array>();
-    const inSlots = new Set<string>();
-    for (const [name, slots] of parts) {
-      // An echo is given of the groups that want it.
+    for (const [name] of capacity) {
+      // Weights are given of the parts that want them.
       const output = outputs[OUTPUT.reduced(reduction, name)];
       if (!output) continue;
       weights.set(name, output.data);
-      if (isInSlots(output, slots, length)) inSlots.add(name);
     }
-    return { weights, inSlots };
+    return weights;
   };
   return {
     each,
-    capacity: new Map(parts),
+    capacity,
     reduced: Object.fromEntries(
-      reductions.map(([reduction, count]) => [reduction, { sets: count, ...weightsOf(reduction) }]),
+      reductions.map(([reduction, count]) => [reduction, { sets: count, weights: weightsOf(reduction) }]),
     ),
   };
 }

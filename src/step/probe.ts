@@ -6,9 +6,9 @@ import { type Config, headsPerGroup } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import { needsBy } from '../kvcache/policy/needs.ts';
+import { chunkColumn } from '../kvcache/policy/view.ts';
 import { INPUT, OUTPUT } from '../ops/step-names.ts';
 import { InputError } from '../util/errors.ts';
-import { isInSlots } from './reduced.ts';
 
 /** Which of a chunk's queries are looked at. */
 export interface ProbeOptions {
@@ -65,7 +65,7 @@ export function probesOf(
     const table = cache.store.tableOf(l)!;
     const sum = outputs[OUTPUT.reduced('sum', `${l}`)];
     return {
-      chunkColumn: isInSlots(sum, table.capacity, length) ? table.filled[0] : table.capacity,
+      chunkColumn: chunkColumn(sum.dims.at(-1)!, { slots: table.capacity, held: table.filled[0], length }),
       weights: sum.data,
       residual: squares / stream.length,
       keys: outputs[OUTPUT.keys(l)].data,

@@ -56,13 +56,13 @@ describe.each([
   it('gives what a dense cache gives as long as all fits, whatever the buffer and the rows', async () => {
     const model = await loadModel(caseFolder(name), { weights: 'float32', engine, cacheDir });
     try {
-      const wide = heavy('wide', (layer, group) => 60 + slotsOf(layer, group));
+      const wide = heavy('wide', (layer, group) => 130 + slotsOf(layer, group));
       for (const [buffer, bound] of [
         ['float32', 1e-4],
         ['int4', 1e-3],
       ] as const) {
         const run = (options: Partial<AnyCacheOptions>) =>
-          logitsOf(model, model.createCache({ cacheLength: 60, buffer, batch: 2, ...options }), [17, 1, 9, 1]);
+          logitsOf(model, model.createCache({ cacheLength: 130, buffer, batch: 2, ...options }), [17, 1, 9, 70, 1]);
         expect(furthest(await run({ policy: wide }), await run({ policy: 'dense' }))).toBeLessThan(bound);
       }
     } finally {

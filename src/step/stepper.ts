@@ -11,6 +11,7 @@ import {
 } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
+import { needsBy } from '../kvcache/policy/needs.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import type { ModelDefinition } from '../model/context.ts';
 import { traceStep } from '../model/gpt.ts';
@@ -112,7 +113,7 @@ export class Stepper {
     bindCrossAttention(this.config, cache, { tokens: read, length, mask }, inputs);
     const observed = bindObserved(this.config, cache, { tokens: chunk, length, each, replay }, inputs);
     const sets =
-      cache.rules.needs.includes('echo') && !replay
+      needsBy('echo', cache.rules.needs).length > 0 && !replay
         ? { ...observed, echo: this.#echoSets(cache, { tokens: chunk, length, each, given, total }, inputs) }
         : observed;
     if (options.probe) bindProbe(this.config, cache, length, options.probe, inputs);
@@ -124,7 +125,7 @@ export class Stepper {
       ...slots,
       isPlaced: placesChunk && slots.keys.every((keys) => keys === null),
       leavesRest,
-      observed: observedOf(cache, sets, each, length, outputs),
+      observed: observedOf(cache, sets, each, outputs),
       queries: queriesOf(this.config, cache, length, outputs),
       keyProducts: keyProductsOf(cache, outputs),
       states: times ? statesOf(cache, times, outputs) : undefined,
@@ -154,7 +155,7 @@ export class Stepper {
     const options = {
       sharing: 'by-window',
       buffer: 'float32',
-      sums: false,
+      sums: null,
       moments: false,
     } as const;
     return traceStep(this.#model, { ...options, adapters: adapters.hooks }, this.#backend.target).unmetHooks;
@@ -215,7 +216,7 @@ export class Stepper {
   }
 
   #session(cache: KVCache, adapters: StepAdapters | null, wants: StepWants = {}): Promise<CompiledGraph> {
-    const options = graphOptions(cache, this.#bound(cache), wants);
+    const options = graphOptions(cache, this.#bound(cache).parts, wants);
     const key = graphKey(options);
     const trace = () => traceStep(this.#model, { ...options, adapters: adapters?.hooks }, this.#backend.target).graph;
     if (!adapters) return this.#graphs.get(key, trace);

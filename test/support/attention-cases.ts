@@ -220,3 +220,8 @@ function echoReference(p: {
       }
   return out;
 }
+
+/** The columns of the chunk. @param weights [..., C + T] */
+export function ofChunk(weights: Float32Array, C: number, T: number): Float32Array {
+  return weights.filter((_, i) => i % (C + T) >= C);
+}

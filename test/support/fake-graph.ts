@@ -5,13 +5,7 @@
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
 import { needsBy, type Reduction } from '../../src/kvcache/policy/needs.ts';
 import { addDirection, dotAt } from '../../src/kvcache/policy/vectors.ts';
-import {
-  type ChunkOutputs,
-  type ObservedQueries,
-  type ObservedWeights,
-  partOf,
-  type ReducedWeights,
-} from '../../src/kvcache/rows/chunk.ts';
+import type { ChunkOutputs, ObservedQueries, ObservedWeights, ReducedWeights } from '../../src/kvcache/rows/chunk.ts';
 import { EMPTY_SLOT } from '../../src/kvcache/slots/slots.ts';
 import { range } from '../../src/util/numbers.ts';
 import type { FakeModel } from './fake-model.ts';
@@ -61,21 +55,21 @@ export function fakeChunk(
     .map((kind) => [kind, needsBy(kind, cache.rules.needs).length] as const)
     .filter(([, count]) => count > 0)
     .map(([kind, count]) => [kind, eachQuery ? T : count] as const);
-  const wantsEcho = cache.rules.needs.includes('echo');
+  const wantsEcho = needsBy('echo', cache.rules.needs).length > 0;
   const isEchoed = wantsEcho && !eachQuery && T > 1;
   const reduced: Partial<Record<Reduction, ReducedWeights & { readonly weights: Map<string, Float32Array> }>> =
     Object.fromEntries(counts.map(([kind, sets]) => [kind, { sets, weights: new Map<string, Float32Array>() }]));
   if (wantsEcho) reduced.echo = { sets: Number(isEchoed), weights: new Map() };
   const capacities = new Map<string, number>();
-  for (const [name, table] of cache.store.tables) {
+  for (const table of cache.store.tables.values()) {
     const G = shape.layers[table.layers[0]].groups;
     const add = (part: string, count: number, capacity: number) => {
       capacities.set(part, capacity);
       for (const { sets, weights } of Object.values(reduced))
         weights.set(part, new Float32Array(count * B * sets * (capacity + T)).fill(Number.NaN));
     };
-    if (table.ragged) for (const g of range(G)) add(partOf(name, g), 1, table.capacityOf(g));
-    else add(name, table.layers.length * G, table.capacity);
+    for (const part of table.parts)
+      add(part.name, table.ragged ? part.groups.length : table.layers.length * G, table.slotsOfPart(part));
   }
   const outputs = withSlots.map((l) => range(B).map(() => range(shape.layers[l].heads).map((): Float64Array[] => [])));
 
@@ -103,25 +97,25 @@ export function fakeChunk(
           allKeys[l]!.set(keys[t], at * keySize);
           allValues[l]!.set(values[t], at * valueSize);
         }
-        const part = table.ragged ? partOf(name, g) : name;
-        const capacity = capacities.get(part)!;
+        const { part, index: line } = table.placeOf(table.groups === 1 ? 0 : g);
+        const capacity = capacities.get(part.name)!;
         const columns = capacity + T;
         const slots = heldSlots(cache, l, row, g);
         for (const [t] of ids.entries())
           slots.push({ position: first + t, key: keys[t], value: values[t], logTokens: 0, column: capacity + t });
         const { window } = shape.layers[l];
         const paid = new Float64Array(slots.length);
-        const index = table.ragged ? row : (inTable * B + row) * G + g;
+        const index = table.ragged ? row * part.groups.length + line : (inTable * B + row) * G + g;
         const targets = counts.map(([kind, sets]) => ({
           kind,
-          data: reduced[kind]!.weights.get(part)!,
+          data: reduced[kind]!.weights.get(part.name)!,
           at: (set: number) => (index * sets + set) * columns,
         }));
         for (const { kind, data, at } of targets)
           for (let set = 0; set < counted[kind].length; set++)
             for (const { column } of slots) data[at(set) + column] = 0;
-        if (isEchoed && ids.length > 1 && cache.rules.needsOf?.(l, g).includes('echo') !== false)
-          echoInto(reduced.echo!.weights.get(part)!, index * columns, {
+        if (isEchoed && ids.length > 1 && needsBy('echo', cache.rules.needsOf(l, g)).length > 0)
+          echoInto(reduced.echo!.weights.get(part.name)!, index * columns, {
             ...{ slots, T: ids.length, window, scale: attentionScale },
             queries: range(R).map((r) =>
               ids.map((id, t) => model.query(l, g * R + r, first + t, id, place + t + ids.length)),
@@ -286,7 +280,7 @@ function products(
   if (!keySums) return undefined;
   const T = Math.max(...tokens.map((row) => row.length));
   const all = new Map<string, Float32Array>();
-  for (const [name, table] of cache.store.tables) {
+  for (const table of cache.store.tables.values()) {
     const [l] = table.layers;
     const { keySize } = model.shape.layers[l];
     const lines = (groups: readonly number[], C: number) => {
@@ -305,9 +299,7 @@ function products(
         }
       return data;
     };
-    const groups = range(table.groups);
-    if (table.ragged) for (const g of groups) all.set(partOf(name, g), lines([g], table.capacityOf(g)));
-    else all.set(name, lines(groups, table.capacity));
+    for (const part of table.parts) all.set(part.name, lines(part.groups, table.slotsOfPart(part)));
   }
   return all;
 }

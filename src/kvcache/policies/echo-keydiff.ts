@@ -17,7 +17,7 @@ const CONTRAST = 6;
 export const echoKeyDiff = definePolicy({
   name: 'echo-keydiff',
   summary: 'echo in the own chunk, of keys unlike the others there',
-  needs: ['echo'],
+  needs: ['own-echo'],
   slotStateType: 'float32',
   sinks: 4,
   scoredByLater: false,

@@ -90,7 +90,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
   return {
     layout: layoutOf(rules),
     needs,
-    needsOf: rules.needsOf,
+    needsOf: (layer, group) => rules.needsOf?.(layer, group) ?? needs,
     needsQueries: rules.needsQueries ?? false,
     needsAlongMean: rules.needsAlongMean ?? false,
     reads,
@@ -127,7 +127,7 @@ export function framePolicy(name: string, rules: PolicyRules, setup: PolicySetup
 
 function layoutOf(rules: PolicyRules): PolicyLayout {
   const { sharing = 'none', perGroup = true, slotState = 1, slotStateOf, slotStateType } = rules;
-  const { rowState, layerState, budget, followsLength } = rules;
+  const { rowState, layerState, budget, followsLength, needsOf } = rules;
   const merges = rules.merge && (rules.mergesOf ?? (() => true));
   return {
     sharing,
@@ -139,6 +139,7 @@ function layoutOf(rules: PolicyRules): PolicyLayout {
     layerState,
     budget,
     merges,
+    needsOf,
     followsLength,
   };
 }

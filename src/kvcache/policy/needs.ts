@@ -13,10 +13,10 @@ export type Reduction = 'sum' | 'max' | 'echo';
  * Attention weights that a policy may ask the step for: `sums` over all of the chunk's queries; `chunk-sums`, the same;
  * of its `last-query`; summed over as many of its last queries as the policy's `window` is long; the `max` of all of
  * the chunk's queries; or their `echo`: the maximum of what they would pay if the chunk were read once more, right
- * behind itself. Sums are over the query heads of a group, too, and so are maxima. Of tokens that come one by one, or
+ * behind itself; or the `own-echo`: that of the chunk's own tokens alone, and 0 for those that are held. Sums are over the query heads of a group, too, and so are maxima. Of tokens that come one by one, or
  * that may be taken back, there is neither an echo nor a sum of a chunk: they are 0 then, and take no time.
  */
-export type Need = 'sums' | 'chunk-sums' | 'last-query' | 'window' | 'max' | 'echo';
+export type Need = 'sums' | 'chunk-sums' | 'last-query' | 'window' | 'max' | 'echo' | 'own-echo';
 
 export const REDUCTIONS: Readonly<Record<Need, Reduction>> = {
   sums: 'sum',
@@ -25,10 +25,11 @@ export const REDUCTIONS: Readonly<Record<Need, Reduction>> = {
   window: 'sum',
   max: 'max',
   echo: 'echo',
+  'own-echo': 'echo',
 };
 
 /** Needs that only chunks of several tokens have, which stay whole. */
-export const isOfChunks = (need: Need): boolean => need === 'chunk-sums' || need === 'echo';
+export const isOfChunks = (need: Need): boolean => need === 'chunk-sums' || REDUCTIONS[need] === 'echo';
 
 /** A need, and its index among those of its reduction. */
 export interface NeededSet {
@@ -41,7 +42,8 @@ export interface NeededSet {
 export function neededSets(needs: readonly Need[]): NeededSet[] {
   return needs.map((need) => {
     const reduction = REDUCTIONS[need];
-    return { need, reduction, index: needsBy(reduction, needs).indexOf(need) };
+    // One echo serves both needs for it.
+    return { need, reduction, index: reduction === 'echo' ? 0 : needsBy(reduction, needs).indexOf(need) };
   });
 }
 

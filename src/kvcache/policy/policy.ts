@@ -32,6 +32,8 @@ export interface PolicyLayout {
   readonly budget?: (layer: number, group: number) => number;
   /** Whether slots of a layer's group may stand for several tokens. @default none do */
   readonly merges?: (layer: number, group: number) => boolean;
+  /** What is wanted of a group's attention: a step reads groups together that want the same. @default all do */
+  readonly needsOf?: (layer: number, group: number) => readonly Need[];
   /**
    * Whether groups may hold more than their budgets while all groups of a row together do not (layers with a window
    * apart).
@@ -60,8 +62,8 @@ export interface Policy {
   readonly layout: PolicyLayout;
   /** The attention weights that it asks for. */
   readonly needs: readonly Need[];
-  /** Those of one group of a layer, where they are fewer. @default needs */
-  needsOf?(layer: number, group: number): readonly Need[];
+  /** Those of one group of a layer. */
+  needsOf(layer: number, group: number): readonly Need[];
   /** Whether it asks for the moments of the queries before they are rotated. */
   readonly needsQueries: boolean;
   /** Whether it asks for what each key has along the mean of all keys' directions. */

@@ -4,7 +4,7 @@
 import { InputError } from '../../util/errors.ts';
 import { hadamard } from '../buffers/hadamard.ts';
 import type { SlotBuffer } from '../buffers/slot-buffer.ts';
-import { type ChunkOutputs, partOf } from '../rows/chunk.ts';
+import type { ChunkOutputs } from '../rows/chunk.ts';
 import type { Row } from '../rows/row.ts';
 import { type CacheShape, type LayerShape, turnKey } from '../shape.ts';
 import type { SlotTable } from '../slots/slots.ts';
@@ -207,30 +207,42 @@ export class LayerView extends KnownFields {
   #loadWeights(group: GroupView, { need, reduction, index: own }: NeededSet, out: Float32Array): void {
     const { groups } = this.layerShape;
     const { each, capacity, reduced } = this.chunk.observed!;
-    const { sets, weights, inSlots } = reduced[reduction]!;
+    const { sets, weights } = reduced[reduction]!;
     if (sets === 0 || (isOfChunks(need) && (each || this.newTokens < 2))) return void out.fill(0, 0, group.length);
-    const { ragged } = this.#table;
-    const name = ragged ? partOf(this.#table.name, group.index) : this.#table.name;
+    const { part, index: place } = this.#table.placeOf(group.index);
+    const { name } = part;
+    // A table of one group has the weights of all.
+    const lines = this.#table.groups === 1 ? groups : part.groups.length;
     const slots = capacity.get(name)!;
     const data = weights.get(name);
     if (!data) return void out.fill(0, 0, group.length);
-    // The chunk comes behind all slots, or was written behind those in use.
-    const isInSlots = inSlots?.has(name) ?? false;
-    const columns = isInSlots
-      ? data.length / (this.chunk.tokens.length * (ragged ? 1 : groups) * sets)
-      : slots + this.chunk.length;
-    const chunkAt = isInSlots ? group.held : slots;
-    const parts = this.#table.groups === 1 ? groups : 1;
+    const columns = data.length / (this.chunk.tokens.length * lines * sets);
+    const chunkAt = chunkColumn(columns, { slots, held: group.held, length: this.chunk.length });
+    const held = need === 'own-echo' ? 0 : group.held;
+    const taken = this.#table.groups === 1 ? groups : 1;
     const range = each ? this.#source.queryRange(need, this.newTokens) : null;
     const [from, to] = range ?? [own, own + 1];
+    out.fill(0, held, group.held);
     let combine: Combine = 'set';
-    for (let part = 0; part < parts; part++)
+    for (let line = place; line < place + taken; line++)
       for (let set = from; set < to; set++) {
-        const index = ragged ? this.row : this.row * groups + group.index + part;
-        const at = (index * sets + set) * columns;
-        copyColumns(out, 0, data, at, group.held, combine);
+        const at = ((this.row * lines + line) * sets + set) * columns;
+        copyColumns(out, 0, data, at, held, combine);
         copyColumns(out, group.held, data, at + chunkAt, this.newTokens, combine);
         combine = reduction;
       }
   }
+}
+
+/**
+ * Where the chunk's columns begin among those of a set of weights: behind all slots; behind those in use, where the
+ * chunk was written to the slots first; or at the beginning, where there are no others.
+ * @param columns of a set: C + T, fewer, or T. @param of C, slots in use, and T.
+ */
+export function chunkColumn(
+  columns: number,
+  { slots, held, length }: { readonly slots: number; readonly held: number; readonly length: number },
+): number {
+  if (columns === length) return 0;
+  return columns < slots + length ? held : slots;
 }

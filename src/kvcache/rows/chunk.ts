@@ -3,11 +3,6 @@
  */
 import type { Reduction } from '../policy/needs.ts';
 
-/** The name of one group of a layer group, where groups differ in their slots. */
-export function partOf(layerGroup: string, group: number): string {
-  return `${layerGroup}.${group}`;
-}
-
 /** Attention weights of a chunk, reduced over queries. */
 export interface ReducedWeights {
   /**
@@ -16,22 +11,18 @@ export interface ReducedWeights {
    */
   readonly sets: number;
   /**
-   * By layer group (one layer each: policies that observe do not share tables), [B, G, sets, C + T].
-   * Where groups differ in their slots, by {@link partOf} the layer group, [B, 1, sets, C + T], as `capacity`.
+   * By part of a table (of one layer: policies that observe do not share tables), [B, G, sets, C + T]: G groups of the
+   * part, C as `capacity` says. [.., S] with S <= C where the chunk was written to the slots first, behind those in use;
+   * [.., T] where only those of the chunk are wanted.
    */
   readonly weights: ReadonlyMap<string, Float32Array>;
-  /**
-   * Those whose chunk was written to the slots first, behind those in use: [.., S] in place of [.., C + T], S <= C.
-   * @default none
-   */
-  readonly inSlots?: ReadonlySet<string>;
 }
 
 /** Attention weights on slots and chunk. */
 export interface ObservedWeights {
   /** Whether every query has a set of its own. */
   readonly each: boolean;
-  /** By layer group: C, the slots that there were when the graph ran. */
+  /** By part of a table: C, the slots that there were when the graph ran. */
   readonly capacity: ReadonlyMap<string, number>;
   /** What the policy needs. */
   readonly reduced: Readonly<Partial<Record<Reduction, ReducedWeights>>>;
@@ -90,9 +81,8 @@ export interface ChunkOutputs {
   readonly observed?: ObservedWeights;
   readonly queries?: ObservedQueries;
   /**
-   * By layer group (or {@link partOf} it), [B, G, C + T] (or [B, 1, C + T]): each key's product with the sum of the
-   * directions of all keys, padding included. The sums are those of {@link KeySums}, and the chunk's keys are as the
-   * model made them.
+   * By part of a table, [B, G, C + T]: each key's product with the sum of the directions of all keys, padding included.
+   * The sums are those of {@link KeySums}, and the chunk's keys are as the model made them.
    */
   readonly keyProducts?: ReadonlyMap<string, Float32Array>;
 }

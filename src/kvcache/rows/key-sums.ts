@@ -8,7 +8,6 @@ import { addDirection, dotAt, lengthOf, Scratch } from '../policy/vectors.ts';
 import type { LayerView } from '../policy/view.ts';
 import type { CacheShape } from '../shape.ts';
 import type { SlotTable } from '../slots/slots.ts';
-import { partOf } from './chunk.ts';
 
 export class KeySums {
   /** Numbers of a row: of each layer and group, for how many slots the sum stands, and the sum [keySize]. */
@@ -111,12 +110,12 @@ function takeProducts(
   group: GroupView,
   scale: number,
 ): boolean {
-  const { name, groups, ragged } = table;
-  const data = chunk.keyProducts?.get(ragged ? partOf(name, group.index) : name);
+  const { part, index } = table.placeOf(group.index);
+  const data = chunk.keyProducts?.get(part.name);
   if (!data || newTokens !== chunk.length) return false;
-  const lines = ragged ? 1 : groups;
+  const lines = part.groups.length;
   const columns = data.length / (chunk.tokens.length * lines);
-  const at = (ragged ? row : row * lines + group.index) * columns;
+  const at = (row * lines + index) * columns;
   const chunkAt = at + columns - newTokens - group.held;
   const { held, length, alongMean } = group;
   for (let j = 0; j < held; j++) alongMean[j] = data[at + j] * scale;

@@ -3,7 +3,7 @@
  */
 import { range } from '../../util/numbers.ts';
 import type { SlotBuffer } from '../buffers/slot-buffer.ts';
-import { type BufferChoice, createBuffer } from '../buffers.ts';
+import { type BufferChoice, createBuffer, holdsBlocks } from '../buffers.ts';
 import type { PolicyLayout } from '../policy/policy.ts';
 import type { ChunkOutputs } from '../rows/chunk.ts';
 import type { CacheShape } from '../shape.ts';
@@ -13,6 +13,7 @@ import { LayerGroup } from './layer-group.ts';
 import type { StepPlan } from './plan.ts';
 import { budgetsOf, SlotLimits } from './slot-limits.ts';
 import { layerGroupOf, SlotTable } from './slots.ts';
+import { groupedParts, partName, type TablePart } from './table-parts.ts';
 import { TableUndo } from './undo.ts';
 
 /** What a store is made for. */
@@ -29,6 +30,13 @@ export interface StoreSpec {
   readonly spare?: number;
   /** Whether the groups of a layer share its budget, so that they differ in their slots. @default false */
   readonly sharesBudget?: boolean;
+}
+
+/** How a step reads a layer whose groups differ in their slots. */
+export interface LayerParts {
+  readonly parts: readonly TablePart[];
+  /** See {@link SlotTable.gathers}. */
+  readonly gathers: boolean;
 }
 
 export class SlotStore {
@@ -100,9 +108,10 @@ export class SlotStore {
     return this.tables.get(this.layerGroups[layer]);
   }
 
-  /** Layers whose groups differ in their slots. */
-  get raggedLayers(): ReadonlySet<number> {
-    return new Set([...this.tables.values()].flatMap(({ ragged, layers }) => (ragged ? layers : [])));
+  /** Of layers whose groups differ in their slots: what a step reads together. */
+  get parts(): ReadonlyMap<number, LayerParts> {
+    const ragged = [...this.tables.values()].filter((table) => table.ragged);
+    return new Map(ragged.flatMap(({ layers, parts, gathers }) => layers.map((l) => [l, { parts, gathers }] as const)));
   }
 
   /** To be called before any write. */
@@ -330,7 +339,7 @@ export class SlotStore {
   }
 
   #makeTable(name: string): SlotTable {
-    const { shape, layout, cacheLength } = this.spec;
+    const { shape, layout, cacheLength, buffer } = this.spec;
     const layers = range(shape.layers.length).filter((l) => this.layerGroups[l] === name);
     const [first] = layers;
     const { window } = shape.layers[first];
@@ -338,9 +347,18 @@ export class SlotStore {
     const merges = budgets.map((_, g) => layout.merges?.(first, g) ?? false);
     const differ = (each: readonly unknown[]) => each.some((one) => one !== each[0]);
     const isUneven = this.spec.sharesBudget || differ(budgets) || differ(merges);
+    const ragged = budgets.length > 1 && isUneven;
+    // Groups that share a budget come to differ as tokens come.
+    const gathers = ragged && !this.spec.sharesBudget && holdsBlocks(buffer, shape.memory);
+    const kinds = budgets.map((_, g) => `${merges[g]} ${layout.needsOf?.(first, g)}`);
+    const parts = gathers ? groupedParts(budgets, kinds) : range(budgets.length).map((g) => [g]);
     return new SlotTable(this.#batch, {
       name,
-      ragged: budgets.length > 1 && isUneven,
+      ragged,
+      parts: ragged
+        ? parts.map((groups, i) => ({ name: partName(name, i), groups }))
+        : [{ name, groups: range(budgets.length) }],
+      gathers,
       layers,
       groups: budgets.length,
       budgets,

@@ -3,6 +3,7 @@
  */
 import { range } from '../../util/numbers.ts';
 import { type Capacity, SlotArray, type SlotData } from '../buffers/slot-array.ts';
+import { FILL, type TablePart } from './table-parts.ts';
 
 /** The position of a slot that holds nothing: negative, and before every window. */
 export const EMPTY_SLOT = -1e9;
@@ -45,6 +46,10 @@ export interface TableSpec {
   readonly merges?: readonly boolean[];
   /** Whether each group has memory for its own slots, not for as many as the longest group. @default false */
   readonly ragged?: boolean;
+  /** What a step reads together: all groups, or some of them where groups differ in their slots. */
+  readonly parts: readonly TablePart[];
+  /** Whether a step gathers the slots of a part's groups, filled up to as many each. @default false */
+  readonly gathers?: boolean;
 }
 
 /** The tokens held by one layer group. */
@@ -59,6 +64,8 @@ export class SlotTable implements TableSpec {
   readonly slotStates: number;
   readonly slotStateType: SlotStateType;
   readonly ragged: boolean;
+  readonly parts: readonly TablePart[];
+  readonly gathers: boolean;
   readonly merges: readonly boolean[];
   batch: number;
   /** Token positions; {@link EMPTY_SLOT} where a slot is free. float32, as the graph reads it. */
@@ -75,6 +82,8 @@ export class SlotTable implements TableSpec {
    */
   #ropePositions: SlotArray<Float32Array> | null = null;
   #arrays: readonly SlotArray<SlotData>[];
+  /** By group. */
+  readonly #places: readonly { readonly part: TablePart; readonly index: number }[];
 
   constructor(batch: number, spec: TableSpec) {
     this.name = spec.name;
@@ -86,11 +95,17 @@ export class SlotTable implements TableSpec {
     this.slotStates = spec.slotStates;
     this.slotStateType = spec.slotStateType ?? 'float64';
     this.ragged = spec.ragged ?? false;
+    this.parts = spec.parts;
+    this.gathers = spec.gathers ?? false;
     this.merges = spec.merges ?? spec.budgets.map(() => false);
     this.batch = batch;
     this.positions = new SlotArray(Float32Array, batch, spec.groups, 1, EMPTY_SLOT);
     this.slotState = this.makeSlotState();
     this.#arrays = [this.positions, ...this.slotState];
+    this.#places = range(spec.groups).map((group) => {
+      const part = spec.parts.find(({ groups }) => groups.includes(group))!;
+      return { part, index: part.groups.indexOf(group) };
+    });
     this.filled = new Int32Array(batch * spec.groups);
     this.evicted = new Int32Array(batch * spec.groups);
   }
@@ -134,6 +149,17 @@ export class SlotTable implements TableSpec {
   /** Slots that exist now in a group. */
   capacityOf(group: number): number {
     return this.positions.capacityOf(group);
+  }
+
+  /** Slots of each of a part's groups, as a step reads them. */
+  slotsOfPart({ groups }: TablePart): number {
+    const most = Math.max(...groups.map((g) => this.capacityOf(g)));
+    return this.gathers ? Math.ceil(most / FILL) * FILL : most;
+  }
+
+  /** The part that a group is of, and which of its groups it is. */
+  placeOf(group: number): { readonly part: TablePart; readonly index: number } {
+    return this.#places[group];
   }
 
   /** @param reserve slots to allocate where new memory is needed. */

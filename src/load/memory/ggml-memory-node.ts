@@ -6,9 +6,9 @@ import { ggmlBackend } from '../../backends/ggml/ggml-backend.ts';
 import { stepBytes } from '../../backends/ggml/graph/step-bytes.ts';
 import { ggmlCodec } from '../../backends/ggml/weights/weight-codec.ts';
 import { type Config, isEncoder } from '../../config/config.ts';
-import { partOf } from '../../kvcache/rows/chunk.ts';
+import { FILL } from '../../kvcache/slots/table-parts.ts';
 import { INPUT, LENGTH } from '../../ops/step-names.ts';
-import { product } from '../../util/numbers.ts';
+import { product, range } from '../../util/numbers.ts';
 import { MIX_BITS } from '../../weights/formats/mix.ts';
 import type { Param } from '../../weights/types.ts';
 import type { EngineMemory, PlannedChunk, PlannedStep, ResidentWeights } from './engine-memory.ts';
@@ -87,13 +87,19 @@ function step({ config, cache, graph, contextLength, tokens, length: T }: Planne
     for (const [name, table] of cache.store.tables) {
       lengths[LENGTH.groups(name)] = table.groups;
       const limits = cache.store.limits.memoryFor(table, before + T, cache.batch);
-      for (const [g, budget] of cache.store.limits.at(table, before).entries()) {
-        const part = table.ragged ? partOf(name, g) : name;
-        filled[INPUT.slots(part)] = Math.min(budget, before);
-        const wanted = filled[INPUT.slots(part)] + T;
+      const budgets = cache.store.limits.at(table, before);
+      const held = (g: number) => Math.min(budgets[g], before);
+      const slotsOf = (g: number) => {
+        const wanted = held(g) + T;
         const fitting = Math.min(limits[g], Math.ceil(wanted / GROWTH) * GROWTH);
-        lengths[LENGTH.slots(part)] = Math.max(1, fitting, cache.store.limits.withChunk(limits[g], wanted));
+        return Math.max(1, fitting, cache.store.limits.withChunk(limits[g], wanted));
+      };
+      const fill = table.gathers ? FILL : 1;
+      for (const part of table.parts) {
+        filled[INPUT.slots(part.name)] = Math.max(...part.groups.map(held));
+        lengths[LENGTH.slots(part.name)] = Math.ceil(Math.max(...part.groups.map(slotsOf)) / fill) * fill;
       }
+      lengths[LENGTH.stored(name)] = cache.batch * range(table.groups).reduce((sum, g) => sum + slotsOf(g), 0);
     }
   }
   // The cache is empty: nothing was evicted where all tokens so far fit at once.

@@ -14,9 +14,8 @@ import { traceStep } from '../../model/gpt.ts';
 import type { OpGraph } from '../../ops/graph.ts';
 import type { GraphTarget } from '../../ops/target.ts';
 import { cacheShape } from '../../step/cache-shape.ts';
-import { echoedGroups } from '../../step/echo.ts';
 import { graphOptions } from '../../step/graph-options.ts';
-import { mergedGroups } from '../../step/group-names.ts';
+import { namedParts } from '../../step/part-names.ts';
 import { readTokens } from '../../step/replay.ts';
 import { wholeNumber } from '../../util/numbers.ts';
 import { HALF_PARAMETERS, isGgmlFormat } from '../../weights/formats/ggml-formats.ts';
@@ -245,10 +244,6 @@ function traceOf(config: Config, cache: KVCache, asked: WeightFormat, target: Gr
   const format = target.held(asked) ?? (isGgmlFormat(asked) ? 'int4' : asked);
   const model = { config, format, parts: FURTHER };
   if (isEncoder(config)) return traceEncoder(model, config.output, target);
-  const options = graphOptions(
-    cache,
-    { echoed: echoedGroups(cache), merged: mergedGroups(cache) },
-    { isReplayed: cache.replay },
-  );
+  const options = graphOptions(cache, namedParts(cache), { isReplayed: cache.replay });
   return traceStep(model, options, target).graph;
 }

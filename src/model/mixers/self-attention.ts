@@ -10,6 +10,7 @@ import {
   attendWithin,
   type CachedKV,
   echo,
+  gatherSlots,
   keyProducts,
   queryMoments,
   type Rotation,
@@ -26,6 +27,7 @@ import { adaptAttention } from '../adapt.ts';
 import { type ModelContext, plainParam } from '../context.ts';
 import { linear, linearOf } from '../linear.ts';
 import { bareNorm, norm } from '../norm.ts';
+import { GroupOrder } from './group-order.ts';
 import { rotateBack, rotatedHalves, rotateRows } from './slot-rotation.ts';
 import type {
   AttentionInputs,
@@ -38,7 +40,13 @@ import type {
 } from './types.ts';
 
 /** Of attention that no policy observes. */
-export const UNOBSERVED: ObservedInputs = { queryWeights: null, maxima: null, momentWeights: null, echo: null };
+export const UNOBSERVED: ObservedInputs = {
+  queryWeights: null,
+  isSummed: () => false,
+  maxima: null,
+  momentWeights: null,
+  echo: null,
+};
 
 /** @param x [B, T, E], normalized. */
 export function selfAttention(
@@ -150,7 +158,7 @@ export function attendSlots(
   { q, k, v, echoed }: ChunkHeads,
   source: CachedTokens,
   attributes: ScoreAttributes & MaskAttributes,
-  { queryWeights, maxima: wantedMaxima, echo: echoInputs }: ObservedInputs,
+  { queryWeights: wantedSums, isSummed, maxima: wantedMaxima, echo: echoInputs }: ObservedInputs,
   sinks: Value | null,
 ): { readonly y: Value; readonly reduced: readonly ReducedOutput[] } {
   const { positions, buffer, sources } = source;
@@ -161,7 +169,12 @@ export function attendSlots(
   const slotV = latent ? slotK : rotatesValues ? rotateRows(g, v) : v;
   const slotEchoed = echoed && (rotated.keys ? rotateRows(g, echoed) : echoed);
   const given = slotEchoed ? [slotQ, slotK, slotV, slotEchoed] : [slotQ, slotK, slotV];
-  const parts = splitGroups(g, given, attributes.alibi, sinks, sources.length);
+  const groups = k.shape[1] as number;
+  const order = new GroupOrder(
+    g,
+    sources.map((part) => part.groups ?? range(groups)),
+  );
+  const parts = order.split(given, attributes.alibi, sinks);
   const attended = sources.map(({ layerGroup, slots, logTokens, inputs: cached, keySums }, i) => {
     const { heads, alibi, sinks: own } = parts[i];
     const [partQ, partK, partV, partEchoed] = heads;
@@ -170,6 +183,7 @@ export function attendSlots(
     const inputs = { q: partQ, k: partK, positions, slots, logTokens, cached: cached(), sinks: own };
     const isReplayed = wantedMaxima?.replay.has(layerGroup) ?? false;
     const queryMask = wantedMaxima && (wantedMaxima.ofChunk || isReplayed) ? wantedMaxima.queryMask : null;
+    const queryWeights = isSummed(layerGroup) ? wantedSums : null;
     const masksQueries = queryMask !== null && wantedMaxima!.replay.size > 0;
     const all = { ...attributes, alibi, buffer, layerGroup, ...(masksQueries && { masksQueries }) };
     const { maxima: sets, ...rest } = attend(g, { ...inputs, v: partV, queryWeights, queryMask }, all);
@@ -180,11 +194,11 @@ export function attendSlots(
     }
     if (!partEchoed || !echoInputs?.isWanted(layerGroup)) return { ...seen, maxima: sets, echoes: null };
     const { positions: echoedPositions, mask } = echoInputs;
-    const echoes = echo(g, { ...inputs, echoed: partEchoed, echoedPositions, mask }, all);
+    const echoed = { ...all, isOfHeld: echoInputs.isOfHeld(layerGroup) };
+    const echoes = echo(g, { ...inputs, echoed: partEchoed, echoedPositions, mask }, echoed);
     return { ...seen, maxima: sets, echoes };
   });
-  const y = concat(
-    g,
+  const y = order.join(
     attended.map((part) => part.y),
     2,
   );
@@ -196,28 +210,6 @@ export function attendSlots(
       return [...of('sum', sums), ...of('max', maxima), ...of('echo', echoes), ...of('along', along)];
     }),
   };
-}
-
-/** Heads, slopes and sinks for `count` parts of a layer: all groups together, or each by itself. */
-function splitGroups(
-  g: OpGraph,
-  heads: readonly Value[],
-  alibi: Float32Array | null,
-  sinks: Value | null,
-  count: number,
-): { heads: readonly Value[]; alibi: Float32Array | null; sinks: Value | null }[] {
-  if (count === 1) return [{ heads, alibi, sinks }];
-  const pieces = (x: Value, axis: number) => {
-    const length = (x.shape[axis] as number) / count;
-    return split(g, x, axis, new Array<number>(count).fill(length));
-  };
-  const apart = heads.map((x) => pieces(x, 1));
-  const ownSinks = sinks && pieces(sinks, 0);
-  return range(count).map((i) => ({
-    heads: apart.map((list) => list[i]),
-    alibi: alibi?.slice((i * alibi.length) / count, ((i + 1) * alibi.length) / count) ?? null,
-    sinks: ownSinks?.[i] ?? null,
-  }));
 }
 
 /** [B, T] */
@@ -280,8 +272,34 @@ function alibiSlopes(heads: number, factor = 1): Float32Array {
 }
 
 /**
+ * The slots of all groups of a layer behind each other, as its buffer stores them: the inputs `k.L` and `v.L`.
+ * @param count of the slots.
+ * @returns what gathers those of some groups.
+ */
+export function storedSlots(
+  g: OpGraph,
+  { keySize, valueSize }: Pick<SlotSpec, 'keySize' | 'valueSize'>,
+  layer: number,
+  buffer: BufferChoice,
+  count: Dim,
+): (index: Value) => CachedKV {
+  const kinds = buffersOf(buffer);
+  const stored = new Map<string, Value>();
+  const half = (name: 'k' | 'v', kind: BufferKind, size: number, index: Value): Value => {
+    const input = stored.get(name) ?? g.input(INPUT.held(name, `${layer}`), 'uint8', [count, `${name}.bytes`]);
+    stored.set(name, input);
+    return gatherSlots(g, input, index, kind, size);
+  };
+  return (index) => {
+    const keys = half('k', kinds.keys, keySize, index);
+    const values = valueSize === 0 ? keys : half('v', kinds.values, valueSize, index);
+    return { keys, values, keyScales: null, valueScales: null };
+  };
+}
+
+/**
  * The inputs `k.L`, `v.L` and their scales: the slots of one layer as its buffer stores them.
- * @param layer its number, or `L.G` for one of its groups.
+ * @param layer its number, or `L.I` for a part of its groups.
  */
 export function slotInputs(
   g: OpGraph,

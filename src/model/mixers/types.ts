@@ -29,7 +29,10 @@ export interface MixerOutputs extends Partial<Omit<AttentionOutputs, 'y'>> {
 
 /** Slots that are read together. */
 export interface SlotSource {
+  /** The layer group, or a part of it. */
   readonly layerGroup: string;
+  /** The layer's groups that they are of; null: all. */
+  readonly groups: readonly number[] | null;
   /** [B, 1 or G, C] */
   readonly slots: Value;
   /** The logarithm of how many tokens each slot stands for [B, 1 or G, C]; null: for one. */
@@ -46,7 +49,7 @@ export interface CachedTokens {
   readonly layerGroup: string;
   /** [B, T] */
   readonly positions: Value;
-  /** One for all groups; or one for each, where groups differ in their slots. */
+  /** One for all groups; or one for each part of them, where groups differ in their slots. */
   readonly sources: readonly SlotSource[];
 }
 
@@ -70,6 +73,8 @@ export interface AttentionInputs {
 export interface ObservedInputs {
   /** How much each query counts in sums of the weights [B, sets, R·T]; null: they are not wanted. */
   readonly queryWeights: Value | null;
+  /** Of which {@link SlotSource}s sums are wanted, by their names. */
+  readonly isSummed: (layerGroup: string) => boolean;
   /** Which queries count in maxima of the weights; null: they are not wanted. */
   readonly maxima: ObservedMaxima | null;
   /** The weight of each query in the moments of the queries [B, T]; null: they are not wanted. */
@@ -98,14 +103,16 @@ export interface EchoedChunk {
   readonly mask: Value;
   /** Whether it is wanted of a {@link SlotSource}, by its name. */
   readonly isWanted: (layerGroup: string) => boolean;
+  /** Whether it is wanted of the slots, too, and not of the chunk alone. */
+  readonly isOfHeld: (layerGroup: string) => boolean;
 }
 
 /** One number for each slot and token of the chunk: attention weights, reduced over queries, or products of keys. */
 export interface ReducedOutput {
   readonly kind: Reduction | 'along';
-  /** Whose slots they are: of the layer, or of one group. */
+  /** Whose slots they are: see {@link SlotSource}. */
   readonly layerGroup: string;
-  /** [B, G, sets, C + T], or [B, 1, sets, C + T] of one group; products have no sets. */
+  /** [B, G, sets, C + T] of the source's groups; products have no sets. */
   readonly value: Value;
 }
 

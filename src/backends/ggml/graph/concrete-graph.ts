@@ -10,7 +10,7 @@ import type { Ggml } from '../binding/ggml.ts';
 import type { ComputeGraph, CpuBackend } from '../devices/cpu-backend.ts';
 import { GraphMaker, type RunInputs } from '../lower/graph-maker.ts';
 import type { Lower, Scope } from '../lower/lowering.ts';
-import { type SlotFormat, slotFormats, slotLeaf, trimmed } from '../lower/slot-blocks.ts';
+import { graphDims, type SlotFormat, slotFormats, slotLeaf, trimmed } from '../lower/slot-blocks.ts';
 import type { SlotUse } from '../lower/slot-use.ts';
 import { LOWERINGS } from '../lower/table.ts';
 import { allocateGraph, type GraphMemory } from '../memory/graph-memory.ts';
@@ -57,6 +57,17 @@ const TENSORS_PER_NODE = 10;
 const RESERVE = 1.25;
 const LEAST_RESERVE = 64;
 const MOST_TENSORS = 400_000;
+
+/** What inputs are given as … */
+const ARRAYS = {
+  float32: Float32Array,
+  float16: Uint16Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  uint8: Uint8Array,
+} as const;
+/** … and read as where they are. */
+const LEAVES = { float32: 'f32', float16: 'f16', int32: 'i32' } as const;
 
 /** What a {@link ConcreteGraph} is made of. */
 export interface GraphSource {
@@ -276,7 +287,8 @@ export class ConcreteGraph implements ComputeGraph {
         const from = given[name].data as BigInt64Array;
         for (let i = 0; i < out.length; i++) out[i] = Number(from[i]);
       });
-    const tensor = dtype === 'uint8' ? slotLeaf(g, slots!, dims) : g.leaf(dtype === 'float16' ? 'f16' : 'f32', dims);
+    const tensor =
+      dtype === 'uint8' ? slotLeaf(g, slots!, graphDims({ dtype }, dims, g.packed)) : g.leaf(LEAVES[dtype], dims);
     const address = this.#ggml.addressOf(data as ArrayBufferView);
     g.setAddress(tensor, address);
     this.#inputs.push({ name, pointer: tensor.pointer, address, views: [] });
@@ -355,16 +367,8 @@ function checkInputs(graph: OpGraph, inputs: RunInputs): void {
       });
     if (!fits) throw new GraphError(`${name} has shape [${given.dims}], but the graph takes [${shape}]`);
     const { data } = given;
-    const isRight =
-      dtype === 'float32'
-        ? data instanceof Float32Array
-        : dtype === 'int64'
-          ? data instanceof BigInt64Array
-          : dtype === 'float16'
-            ? data instanceof Uint16Array
-            : data instanceof Uint8Array;
     const size = product(given.dims);
-    if (!isRight || (data as ArrayLike<number>).length < size)
+    if (!(data instanceof ARRAYS[dtype]) || (data as ArrayLike<number>).length < size)
       throw new GraphError(`${name} [${given.dims}] is not given as ${size} numbers of ${dtype}`);
   }
 }

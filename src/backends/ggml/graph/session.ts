@@ -9,6 +9,7 @@ import type { Ggml } from '../binding/ggml.ts';
 import type { CpuBackend } from '../devices/cpu-backend.ts';
 import type { RunInputs } from '../lower/graph-maker.ts';
 import { weightUses } from '../lower/lowering.ts';
+import { graphDims } from '../lower/slot-blocks.ts';
 import { isPlaced, type JoinableSlots, joinableSlots, placingGraph, slotUse } from '../lower/slot-use.ts';
 import type { Tensor } from '../memory/tensor.ts';
 import type { GgmlWeights } from '../weights/weights.ts';
@@ -94,7 +95,12 @@ export class GgmlSession {
     const placed = placesChunk && isPlaced(this.#joinable, slots) ? this.#placing : null;
     const graph = placed ?? this.#graph;
     const use = [...slots].map(([name, { length, like }]) => `${name},${length},${like}`);
-    const key = [...this.#graph.inputs.map(({ name }) => inputs[name]?.dims ?? '?'), ...use, placed !== null].join('/');
+    const isDevice = this.#backend.devicePointer !== null;
+    const lengths = this.#graph.inputs.map((value) => {
+      const dims = inputs[value.name]?.dims;
+      return dims ? graphDims(value, dims, isDevice) : '?';
+    });
+    const key = [...lengths, ...use, placed !== null].join('/');
     const known = this.#compiled.get(key);
     if (known) {
       this.#compiled.delete(key);

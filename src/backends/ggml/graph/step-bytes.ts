@@ -49,7 +49,7 @@ export function stepBytes(
     computed.inputs.map((value) => {
       const dims = value.shape.map((dim) => lengthOf(dim, lengths));
       const format = blocks.get(value.name);
-      if (value.dtype === 'uint8' && format) dims[3] = slotBytes(format);
+      if (value.dtype === 'uint8' && format) dims[dims.length - 1] = slotBytes(format);
       return [value.name, emptyInput(value, dims, filled[value.name])];
     }),
   );
@@ -87,5 +87,6 @@ function emptyInput({ dtype }: Value, dims: readonly number[], filled: number | 
 function emptyData(dtype: Value['dtype'], size: number): TensorData {
   if (dtype === 'float32') return new Float32Array(size);
   if (dtype === 'float16') return new Uint16Array(size);
+  if (dtype === 'int32') return new Int32Array(size);
   return dtype === 'int64' ? new BigInt64Array(size) : new Uint8Array(size);
 }

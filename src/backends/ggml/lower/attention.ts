@@ -133,9 +133,11 @@ export function attend(
     values: cached ? g.concat([widened(g, cached.values), v], 2) : v,
   });
   // In float16 a mask is exact only where it hides and does nothing else.
-  if (T >= LONG && !isWanted(wanted) && !sinks && mask.dims[1] === 1 && attributes.alibi === null) {
+  const isByGroup = mask.dims[1] === G && G > 1 && H !== G;
+  if (T >= LONG && !isWanted(wanted) && !sinks && (mask.dims[1] === 1 || isByGroup) && attributes.alibi === null) {
     const { keys, values } = joined();
-    const y = fused(g, [q, g.dense(keys), g.dense(values)], mask, attributes);
+    const heads = [q, g.dense(keys), g.dense(values)] as const;
+    const y = isByGroup ? fusedByGroup(g, heads, mask, attributes) : fused(g, heads, mask, attributes);
     return [y, ...unreadSums(g, wanted, queries.dims, mask)];
   }
   let weights: Tensor;
@@ -222,8 +224,23 @@ function fused(
   return g.reshape(whole, [B, T, H * D]);
 }
 
+/** The same where each group has a mask of its own [B, G, T, S]: groups are rows of a batch. */
+function fusedByGroup(
+  g: GraphMaker,
+  [q, k, v]: readonly [Tensor, Tensor, Tensor],
+  mask: Tensor,
+  attributes: ScoreAttributes,
+): Tensor {
+  const [B, , T] = q.dims;
+  const G = k.dims[1];
+  const apart = (x: Tensor): Tensor => g.reshape(x, [B * G, x.dims[1] / G, ...x.dims.slice(2)]);
+  const y = fused(g, [apart(q), apart(k), apart(v)], apart(mask), attributes); // [B·G, T, (H / G)·Dv]
+  const width = y.dims[2];
+  return g.reshape(g.transpose(g.reshape(y, [B, G, T, width]), [0, 2, 1, 3]), [B, T, G * width]);
+}
+
 /**
- * The largest weights of queries that read the chunk once more [B, G, 1, C + T].
+ * The largest weights of queries that read the chunk once more [B, G, 1, C + T or T].
  * @param q the queries as they are, then those that are rotated further [B, H, T, D]
  * @param k [B, G, T, D]
  * @param keys of the slots [B, G, C, D]; null: there are none.
@@ -238,15 +255,17 @@ export function echo(
   mask: Tensor,
   counted: Tensor | null,
   sinks: Tensor | null,
-  attributes: ScoreAttributes,
+  attributes: ScoreAttributes & { readonly isOfHeld: boolean },
 ): Tensor {
   const [, H, T] = q.dims;
   const G = k.dims[1];
+  const C = keys?.dims[2] ?? 0;
   const all = keys ? g.concat([widened(g, keys), k], 2) : k;
   const again = g.multiply(all, perGroup(g, echoed, G));
   const scores = g.concat([again, g.multiply(k, perGroup(g, q, G))], 3);
   const weights = weigh(g, scores, mask, [H, T], attributes, sinks);
-  return maximaOf(g, g.slice(weights, 3, 0, all.dims[2]), [counted], [H, T]);
+  const from = attributes.isOfHeld ? 0 : C;
+  return maximaOf(g, g.slice(weights, 3, from, C + T - from), [counted], [H, T]);
 }
 
 /** A step may want no sums though its graph gives them. */

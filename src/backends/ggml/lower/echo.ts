@@ -32,7 +32,8 @@ export function lowerEcho(scope: Scope, node: OpNode<'echo'>): [Tensor] {
   const [, , C] = scope.dimsOf(slots!);
   const [chunkKeys, queries] = [get(k!), get(q!)];
   const G = chunkKeys.dims[1];
-  if (sets === 0) return [g.derive([B, G, 0, C + T], () => {})];
+  const { isOfHeld } = node.attributes;
+  if (sets === 0) return [g.derive([B, G, 0, isOfHeld ? C + T : T], () => {})];
   const cached = C === 0 ? null : scope.slots(keys!);
   // A row alone has no padding.
   const counted = B === 1 || T === 1 ? null : countedQueries(scope, mask!, (queries.dims[1] / G) * T, G);

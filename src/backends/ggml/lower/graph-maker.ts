@@ -61,7 +61,8 @@ export class GraphMaker {
   /** Typed arrays that tensors lie in, which have to live as long as the graph. */
   readonly kept: (Float32Array | Int32Array)[] = [];
   readonly #most: number;
-  readonly #packed: boolean;
+  /** Whether a device computes: see the constructor. */
+  readonly packed: boolean;
   readonly #halves = new Map<Pointer, Tensor>();
   readonly #repeated = new Map<string, Tensor>();
   /** By the tensor that they are the terms of, and the length of blocks. */
@@ -74,7 +75,7 @@ export class GraphMaker {
    * 2e-4.
    */
   constructor(ggml: Ggml, tensors: number, packed = false) {
-    this.#packed = packed;
+    this.packed = packed;
     this.ggml = ggml;
     this.#most = tensors;
     this.context = new TensorContext(ggml, tensors, tensors);
@@ -145,7 +146,7 @@ export class GraphMaker {
    * transposed one.
    */
   #ordered(x: Tensor): Tensor {
-    if (this.#packed ? isPacked(x) : rowsFirst(x)) return x;
+    if (this.packed ? isPacked(x) : rowsFirst(x)) return x;
     if (!isDense(x)) return this.dense(x);
     return this.made(this.call('ggml_reshape_4d', x.pointer, ...reversed(x.dims)), x.dims, x.type);
   }
@@ -271,7 +272,7 @@ export class GraphMaker {
 
   /** Whether many parts of one shape are to be joined, as the groups of a layer whose slots differ. */
   #isSetInPlace(parts: readonly Tensor[]): boolean {
-    if (this.#packed || parts.length < 3) return false;
+    if (this.packed || parts.length < 3) return false;
     return parts.every(
       (part) => part.type === 'f32' && isDense(part) && part.dims.every((n, i) => n === parts[0].dims[i]),
     );
@@ -304,7 +305,7 @@ export class GraphMaker {
    * @param work of one index, in multiplications and additions. @param least pieces are multiples of so many indices.
    */
   pieces(length: number, work: number, least = 64): number[] {
-    const count = this.#packed ? 1 : Math.ceil((length * work) / MOST_WORK);
+    const count = this.packed ? 1 : Math.ceil((length * work) / MOST_WORK);
     const step = Math.ceil(length / count / least) * least;
     if (step >= length) return [length];
     return Array.from({ length: Math.ceil(length / step) }, (_, i) => Math.min(step, length - i * step));

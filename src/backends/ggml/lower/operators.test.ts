@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { ATTENTION_CASES, attentionCase, noise } from '../../../../test/support/attention-cases.ts';
+import { ATTENTION_CASES, attentionCase, noise, ofChunk } from '../../../../test/support/attention-cases.ts';
 import { gatedDeltaCase, STATE_TIMES, selectiveScanCase } from '../../../../test/support/recurrence-cases.ts';
 import type { RouterSpec } from '../../../config/mlp-spec.ts';
 import { floatToHalf, halfToFloat } from '../../../kvcache/buffers/float16.ts';
@@ -479,8 +479,9 @@ describe('attention', () => {
         const again = { q, k, positions, slots, logTokens, cached, echoed, echoedPositions, sinks: null };
         return {
           ...{ y, sums: sums!, bare: bare.y, maxima: maxima!, each: each.maxima! },
-          echo: attention.echo(g, { ...again, mask: queryMask }, attributes),
-          noEcho: attention.echo(g, { ...again, mask: noEcho }, attributes),
+          echo: attention.echo(g, { ...again, mask: queryMask }, { ...attributes, isOfHeld: true }),
+          ownEcho: attention.echo(g, { ...again, mask: queryMask }, { ...attributes, isOfHeld: false }),
+          noEcho: attention.echo(g, { ...again, mask: noEcho }, { ...attributes, isOfHeld: true }),
         };
       });
       close(r.y, wanted.y, [B, T, H * Dv]);
@@ -496,6 +497,7 @@ describe('attention', () => {
       close(behindSlots(r.maxima, filled, C, T), wanted.maxima, [B, G, 1, C + T], 1e-6);
       close(behindSlots(r.each, filled, C, T), wanted.eachMaxima, [B, G, T, C + T], 1e-6);
       close(r.echo, wanted.echo, [B, G, 1, C + T], 1e-6);
+      close(r.ownEcho, ofChunk(wanted.echo, C, T), [B, G, 1, T], 1e-6);
       expect(r.noEcho.data).toHaveLength(0);
     },
   );

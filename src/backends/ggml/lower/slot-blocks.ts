@@ -3,6 +3,7 @@
  */
 import { type BufferChoice, type BufferKind, buffersOf } from '../../../kvcache/buffers.ts';
 import type { OpGraph } from '../../../ops/graph.ts';
+import type { Value } from '../../../ops/types.ts';
 import { GraphError } from '../../../util/errors.ts';
 import { blockLength, type GgmlType, rowBytes } from '../binding/types.ts';
 import type { Tensor } from '../memory/tensor.ts';
@@ -35,6 +36,10 @@ export function slotTypes(buffer: BufferChoice): { readonly keys: GgmlType; read
 export function slotFormats({ nodes }: OpGraph): Map<string, SlotFormat> {
   const formats = new Map<string, SlotFormat>();
   for (const node of nodes) {
+    if (node.op === 'gatherSlots') {
+      const { kind, size } = node.attributes;
+      formats.set(node.inputs[0]!.name, { type: TYPES[kind], size });
+    }
     if (node.op !== 'attend') continue;
     const { keys, values } = slotTypes(node.attributes.buffer);
     const [q, , v] = node.inputs;
@@ -50,16 +55,30 @@ const slotWidth = ({ type, size }: SlotFormat): number => Math.ceil(size / block
 /** Bytes of a slot. */
 export const slotBytes = (format: SlotFormat): number => rowBytes(format.type, slotWidth(format));
 
-/** A tensor over an input of slots [B, G, C, bytes]: [B, G, C, size], filled up to whole blocks. */
+/**
+ * The lengths of an input as the graph has them. Slots that are gathered by index may be fewer than the graph is made
+ * for, which then serves other numbers of them. A device copies them, so all must be there.
+ */
+export function graphDims(
+  { dtype }: Pick<Value, 'dtype'>,
+  dims: readonly number[],
+  isDevice: boolean,
+): readonly number[] {
+  if (dtype !== 'uint8' || dims.length !== 2 || isDevice) return dims;
+  return [2 ** Math.ceil(Math.log2(dims[0])), dims[1]];
+}
+
+/** A tensor over an input of slots [..., bytes]: [..., size], filled up to whole blocks. */
 export function slotLeaf(g: GraphMaker, format: SlotFormat, dims: readonly number[]): Tensor {
-  if (dims[3] !== slotBytes(format))
-    throw new GraphError(`slots of ${dims[3]} bytes do not hold ${format.size} numbers in ${format.type}`);
-  return g.leaf(format.type, [...dims.slice(0, 3), slotWidth(format)]);
+  if (dims.at(-1) !== slotBytes(format))
+    throw new GraphError(`slots of ${dims.at(-1)} bytes do not hold ${format.size} numbers in ${format.type}`);
+  return g.leaf(format.type, [...dims.slice(0, -1), slotWidth(format)]);
 }
 
 /** Slots without what fills their last block up. */
 export function trimmed(g: GraphMaker, slots: Tensor, { type, size }: SlotFormat): Tensor {
   if (slots.dims[3] === size) return slots;
-  const wide = type === 'f32' ? slots : g.made(g.call('ggml_cast', slots.pointer, 0), slots.dims);
+  const wide =
+    type === 'f32' || slots.type === 'f32' ? slots : g.made(g.call('ggml_cast', slots.pointer, 0), slots.dims);
   return g.dense(g.slice(wide, 3, 0, size));
 }

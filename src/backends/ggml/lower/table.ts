@@ -100,6 +100,10 @@ export const LOWERINGS: { readonly [K in OpName]?: Lower<K> } = {
     ),
   ],
   gatherRows: ({ g, get }, { inputs: [table, index] }) => [g.rows(get(table!), get(index!))],
+  gatherSlots: ({ g, get }, { inputs: [stored, index], attributes: { size } }) => {
+    const slots = g.rows(get(stored!), get(index!));
+    return [g.slice(slots, 3, 0, size)];
+  },
   reduceSum: ({ g, get }, { inputs: [x], attributes }) => [reduceSum(g, get(x!), attributes.axis)],
   rotate: (scope, { inputs: [x, cos, sin, index], attributes: { interleave, scaled } }) => {
     const { g } = scope;

@@ -1,6 +1,6 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { ATTENTION_CASES, attentionCase } from '../../../../test/support/attention-cases.ts';
+import { ATTENTION_CASES, attentionCase, ofChunk } from '../../../../test/support/attention-cases.ts';
 import { checkGraph } from '../../../../test/support/check-graph.ts';
 import { attend, echo, keyProducts } from '../../../ops/attention.ts';
 import { OpGraph } from '../../../ops/graph.ts';
@@ -113,15 +113,16 @@ describe.each([
       const each = await outputs({ queryMask: 'eachQuery' });
       close(each.y, wanted.y, [B, T, H * Dv], 1e-5);
       close(each.maxima, wanted.eachMaxima, [B, G, T, C + T], 1e-6);
-      const echoBy = async (mask: 'queryMask' | 'noEcho' | 'noQuery') =>
+      const echoBy = async (mask: 'queryMask' | 'noEcho' | 'noQuery', isOfHeld = true) =>
         run(target, given, { ...shapes, queryMask: ['B', 'echoSets', 'T'] }, (g, x) => {
           const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
           const { q, k, positions, slots, echoed, echoedPositions } = x;
           const logTokens = sizes.merged ? x.logTokens : null;
           const inputs = { q, k, positions, slots, logTokens, cached, echoed, echoedPositions, sinks: null };
-          return { echo: echo(g, { ...inputs, mask: x[mask] }, attributes) };
+          return { echo: echo(g, { ...inputs, mask: x[mask] }, { ...attributes, isOfHeld }) };
         });
       close((await echoBy('queryMask')).echo, wanted.echo, [B, G, 1, C + T], 1e-6);
+      close((await echoBy('queryMask', false)).echo, ofChunk(wanted.echo, C, T), [B, G, 1, T], 1e-6);
       // A graph that decides nothing always computes an echo; queries that do not count have none.
       if (target.staticGraph)
         close(

@@ -118,9 +118,15 @@ function echo(ctx: LowerContext, node: OpNode<'echo'>): Value[] {
     return maximaOf(g, weights, counted, R);
   };
   const kept = node.outputs[0].shape[3];
+  const { isOfHeld, layerGroup } = node.attributes;
   if (ctx.isStatic) {
-    const lengths = ctx.lengthsOf(`echo.${node.attributes.layerGroup}`, [[slots!, positions!], [positions!]]);
-    return onnx.split(g, largest(), -1, [kept, positions!.shape[1]], lengths).slice(0, 1);
+    const T = positions!.shape[1];
+    if (!isOfHeld) {
+      const lengths = ctx.lengthsOf(`echo.own.${layerGroup}`, [[slots!], [positions!], [positions!]]);
+      return onnx.split(g, largest(), -1, [slots!.shape[2], T, T], lengths).slice(1, 2);
+    }
+    const lengths = ctx.lengthsOf(`echo.${layerGroup}`, [[slots!, positions!], [positions!]]);
+    return onnx.split(g, largest(), -1, [kept, T], lengths).slice(0, 1);
   }
   const chunkLength = ctx.chunkLength(ctx.positions(positions!));
   const isUnwanted = ctx.shared('echo.unwanted', () => {
@@ -133,7 +139,9 @@ function echo(ctx: LowerContext, node: OpNode<'echo'>): Value[] {
     () => {
       const all = largest();
       const shape = [...all.shape.slice(0, 3), kept];
-      return g.node('Slice', [all, g.ints(0), onnx.neg(g, chunkLength), g.ints(3)], [{ dtype: 'float32', shape }]);
+      const end = onnx.neg(g, chunkLength);
+      const start = isOfHeld ? g.ints(0) : onnx.add(g, end, end);
+      return g.node('Slice', [all, start, end, g.ints(3)], [{ dtype: 'float32', shape }]);
     },
   );
 }
