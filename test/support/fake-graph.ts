@@ -97,7 +97,7 @@ export function fakeChunk(
           allKeys[l]!.set(keys[t], at * keySize);
           allValues[l]!.set(values[t], at * valueSize);
         }
-        const { part, index: line } = table.placeOf(table.groups === 1 ? 0 : g);
+        const { part, index: line } = table.partOf(table.groups === 1 ? 0 : g);
         const capacity = capacities.get(part.name)!;
         const columns = capacity + T;
         const slots = heldSlots(cache, l, row, g);

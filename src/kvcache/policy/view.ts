@@ -209,7 +209,7 @@ export class LayerView extends KnownFields {
     const { each, capacity, reduced } = this.chunk.observed!;
     const { sets, weights } = reduced[reduction]!;
     if (sets === 0 || (isOfChunks(need) && (each || this.newTokens < 2))) return void out.fill(0, 0, group.length);
-    const { part, index: place } = this.#table.placeOf(group.index);
+    const { part, index: first } = this.#table.partOf(group.index);
     const { name } = part;
     // A table of one group has the weights of all.
     const lines = this.#table.groups === 1 ? groups : part.groups.length;
@@ -224,7 +224,7 @@ export class LayerView extends KnownFields {
     const [from, to] = range ?? [own, own + 1];
     out.fill(0, held, group.held);
     let combine: Combine = 'set';
-    for (let line = place; line < place + taken; line++)
+    for (let line = first; line < first + taken; line++)
       for (let set = from; set < to; set++) {
         const at = ((this.row * lines + line) * sets + set) * columns;
         copyColumns(out, 0, data, at, held, combine);

@@ -110,7 +110,7 @@ function takeProducts(
   group: GroupView,
   scale: number,
 ): boolean {
-  const { part, index } = table.placeOf(group.index);
+  const { part, index } = table.partOf(group.index);
   const data = chunk.keyProducts?.get(part.name);
   if (!data || newTokens !== chunk.length) return false;
   const lines = part.groups.length;

@@ -83,7 +83,7 @@ export class SlotTable implements TableSpec {
   #ropePositions: SlotArray<Float32Array> | null = null;
   #arrays: readonly SlotArray<SlotData>[];
   /** By group. */
-  readonly #places: readonly { readonly part: TablePart; readonly index: number }[];
+  readonly #partOfGroup: readonly { readonly part: TablePart; readonly index: number }[];
 
   constructor(batch: number, spec: TableSpec) {
     this.name = spec.name;
@@ -102,7 +102,7 @@ export class SlotTable implements TableSpec {
     this.positions = new SlotArray(Float32Array, batch, spec.groups, 1, EMPTY_SLOT);
     this.slotState = this.makeSlotState();
     this.#arrays = [this.positions, ...this.slotState];
-    this.#places = range(spec.groups).map((group) => {
+    this.#partOfGroup = range(spec.groups).map((group) => {
       const part = spec.parts.find(({ groups }) => groups.includes(group))!;
       return { part, index: part.groups.indexOf(group) };
     });
@@ -158,8 +158,8 @@ export class SlotTable implements TableSpec {
   }
 
   /** The part that a group is of, and which of its groups it is. */
-  placeOf(group: number): { readonly part: TablePart; readonly index: number } {
-    return this.#places[group];
+  partOf(group: number): { readonly part: TablePart; readonly index: number } {
+    return this.#partOfGroup[group];
   }
 
   /** @param reserve slots to allocate where new memory is needed. */
