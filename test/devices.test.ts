@@ -53,6 +53,14 @@ describe.skipIf(!isReady)('a Vulkan device', () => {
     300_000,
   );
 
+  it('reads the slots of groups that differ in parts, as the CPU does', async () => {
+    const { code, stdout, stderr } = await node(['test/support/device-routed.ts']);
+    expect(code, stderr).toBe(0);
+    const furthest = JSON.parse(stdout) as number[];
+    expect(furthest).toHaveLength(8);
+    expect(Math.max(...furthest)).toBeLessThan(2e-4);
+  }, 300_000);
+
   it('is listed by keyhold doctor', async () => {
     const { stdout } = await node(['src/cli/main.ts', 'doctor', '--json']);
     const { engines } = JSON.parse(stdout) as { engines: { name: string; devices?: { kind: string }[] }[] };
