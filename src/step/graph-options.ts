@@ -41,6 +41,18 @@ export function graphOptions(
 /** Every option is in the key, also one that is new. Adapters are not: they have keys of their own. */
 export function graphKey(options: Omit<StepGraphOptions, 'adapters'>): string {
   return JSON.stringify(options, (_, value: unknown) =>
-    value instanceof Set || value instanceof Map ? [...value] : value,
+    value instanceof Set || value instanceof Map ? textOf(value) : value,
   );
+}
+
+/** Of sets and maps that a cache keeps: each step asks for its key, and the parts of all layers are some KB. */
+const TEXTS = new WeakMap<object, string>();
+
+function textOf(value: ReadonlySet<unknown> | ReadonlyMap<unknown, unknown>): string {
+  let text = TEXTS.get(value);
+  if (text === undefined) {
+    text = JSON.stringify([...value]);
+    TEXTS.set(value, text);
+  }
+  return text;
 }

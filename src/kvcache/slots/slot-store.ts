@@ -45,6 +45,8 @@ export class SlotStore {
   readonly tables: ReadonlyMap<string, SlotTable>;
   /** Per layer: name of its layer group; empty where it holds no slots. */
   readonly layerGroups: readonly string[];
+  /** Of layers whose groups differ in their slots: what a step reads together. */
+  readonly parts: ReadonlyMap<number, LayerParts>;
   /** By layer. */
   readonly buffers: readonly (SlotBuffer | null)[];
   readonly states: RecurrentStates;
@@ -68,6 +70,10 @@ export class SlotStore {
     );
     const names = new Set(this.layerGroups.filter((name) => name !== ''));
     this.tables = new Map([...names].map((name) => [name, from?.tables.get(name)?.fork() ?? this.#makeTable(name)]));
+    const ragged = [...this.tables.values()].filter((table) => table.ragged);
+    this.parts = new Map(
+      ragged.flatMap(({ layers, parts, gathers }) => layers.map((l) => [l, { parts, gathers }] as const)),
+    );
     this.buffers = shape.layers.map((layer, l) => {
       if (!layer.slots) return null;
       return from?.buffers[l]?.fork() ?? createBuffer(buffer, batch, layer, shape.memory);
@@ -106,12 +112,6 @@ export class SlotStore {
   /** The table that a layer's slots are in; undefined where it has none. */
   tableOf(layer: number): SlotTable | undefined {
     return this.tables.get(this.layerGroups[layer]);
-  }
-
-  /** Of layers whose groups differ in their slots: what a step reads together. */
-  get parts(): ReadonlyMap<number, LayerParts> {
-    const ragged = [...this.tables.values()].filter((table) => table.ragged);
-    return new Map(ragged.flatMap(({ layers, parts, gathers }) => layers.map((l) => [l, { parts, gathers }] as const)));
   }
 
   /** To be called before any write. */
