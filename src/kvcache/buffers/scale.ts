@@ -27,7 +27,6 @@ export function bestScale(
   if (!Number.isFinite(extreme)) return Number.NaN;
   if (extreme === 0) return 0;
   const unit = (isPositive ? zero : -zero) / (isPositive ? Math.abs(extreme) : extreme);
-  const top = 2 * zero - 1;
   let best = 0;
   let most = 0;
   // A scale that is not negative has one level less for positive numbers: then the largest is tried there, too.
@@ -35,11 +34,9 @@ export function bestScale(
     const inverse = unit * stretch;
     let products = 0;
     let squares = 0;
-    // As wholeCode: no number is below -zero by more than 1/20.
     for (let i = from; i < from + count; i++) {
       const x = source[i];
-      const code = (x * inverse + zero + 0.5) | 0;
-      const q = Math.min(top, code) - zero;
+      const q = wholeCode(x * inverse, zero) - zero;
       products += x * q;
       squares += q * q;
     }
