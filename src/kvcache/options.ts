@@ -5,7 +5,7 @@ import { CacheFullError, InputError } from '../util/errors.ts';
 import { checkOptionNames, shown } from '../util/option-names.ts';
 import type { BufferChoice } from './buffers.ts';
 import type { FrameOptions } from './policy/frame.ts';
-import { type Need, needsBy } from './policy/needs.ts';
+import { asksFor, type Need } from './policy/needs.ts';
 import type { PolicyEntry } from './policy/policy.ts';
 
 /** Rows that a cache holds at most: each takes memory in JavaScript's heap, beside its slots. */
@@ -69,7 +69,7 @@ export function checkOptions({ name, options }: PolicyEntry, given: object): voi
  */
 export function readReplay({ name }: PolicyEntry, { replay = false }: CacheOptions, needs: readonly Need[]): boolean {
   if (typeof replay !== 'boolean') throw new InputError(`replay must be true or false, but is ${shown(replay)}`);
-  if (replay && needsBy('echo', needs).length === 0)
+  if (replay && !asksFor('echo', needs))
     throw new InputError(
       `replay is for policies that go by the echo of a chunk (echo, routed, and mixtures with echo), and ${name} does not`,
     );

@@ -2,7 +2,7 @@
  * @file Names of the layer groups of a cache, or of parts of them, that one thing is true of.
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy, type Reduction } from '../kvcache/policy/needs.ts';
+import { asksFor, type Reduction } from '../kvcache/policy/needs.ts';
 import type { SlotTable } from '../kvcache/slots/slots.ts';
 
 /**
@@ -34,7 +34,7 @@ export interface NamedParts {
 export function namedParts(cache: KVCache): NamedParts {
   const { needsOf } = cache.rules;
   const thatNeed = (reduction: Reduction) =>
-    partNames(cache, ({ layers }, group) => needsBy(reduction, needsOf(layers[0], group)).length > 0);
+    partNames(cache, ({ layers }, group) => asksFor(reduction, needsOf(layers[0], group)));
   return {
     summed: thatNeed('sum'),
     echoed: thatNeed('echo'),

@@ -5,7 +5,7 @@ import { type StepOutputs, type StepTensor, tensorOf } from '../backends/types.t
 import { type Config, headsPerGroup } from '../config/config.ts';
 import { slotSpec } from '../config/layer-spec.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy } from '../kvcache/policy/needs.ts';
+import { asksFor } from '../kvcache/policy/needs.ts';
 import { chunkColumn } from '../kvcache/policy/view.ts';
 import { INPUT, OUTPUT } from '../ops/step-names.ts';
 import { InputError } from '../util/errors.ts';
@@ -37,7 +37,7 @@ export function bindProbe(
   { queries }: ProbeOptions,
   inputs: Record<string, StepTensor>,
 ): void {
-  if (batch !== 1 || needsBy('sum', rules.needs).length > 0 || rules.layout.sharing !== 'none')
+  if (batch !== 1 || asksFor('sum', rules.needs) || rules.layout.sharing !== 'none')
     throw new InputError(
       'to look at single queries takes a cache of one row, whose policy wants no sums of weights and shares no slots',
     );

@@ -11,7 +11,7 @@ import {
 } from '../backends/types.ts';
 import type { Config } from '../config/config.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
-import { needsBy } from '../kvcache/policy/needs.ts';
+import { asksFor } from '../kvcache/policy/needs.ts';
 import type { CacheShape } from '../kvcache/shape.ts';
 import type { ModelDefinition } from '../model/context.ts';
 import { traceStep } from '../model/gpt.ts';
@@ -113,7 +113,7 @@ export class Stepper {
     bindCrossAttention(this.config, cache, { tokens: read, length, mask }, inputs);
     const observed = bindObserved(this.config, cache, { tokens: chunk, length, each, replay }, inputs);
     const sets =
-      needsBy('echo', cache.rules.needs).length > 0 && !replay
+      asksFor('echo', cache.rules.needs) && !replay
         ? { ...observed, echo: this.#echoSets(cache, { tokens: chunk, length, each, given, total }, inputs) }
         : observed;
     if (options.probe) bindProbe(this.config, cache, length, options.probe, inputs);

@@ -3,7 +3,7 @@
  * stepper would. What a cache must not look at (padding, columns of free slots) is not a number.
  */
 import type { KVCache } from '../../src/kvcache/kv-cache.ts';
-import { needsBy, type Reduction } from '../../src/kvcache/policy/needs.ts';
+import { asksFor, needsBy, type Reduction } from '../../src/kvcache/policy/needs.ts';
 import { addDirection, dotAt } from '../../src/kvcache/policy/vectors.ts';
 import type { ChunkOutputs, ObservedQueries, ObservedWeights, ReducedWeights } from '../../src/kvcache/rows/chunk.ts';
 import { EMPTY_SLOT } from '../../src/kvcache/slots/slots.ts';
@@ -55,7 +55,7 @@ export function fakeChunk(
     .map((kind) => [kind, needsBy(kind, cache.rules.needs).length] as const)
     .filter(([, count]) => count > 0)
     .map(([kind, count]) => [kind, eachQuery ? T : count] as const);
-  const wantsEcho = needsBy('echo', cache.rules.needs).length > 0;
+  const wantsEcho = asksFor('echo', cache.rules.needs);
   const isEchoed = wantsEcho && !eachQuery && T > 1;
   const reduced: Partial<Record<Reduction, ReducedWeights & { readonly weights: Map<string, Float32Array> }>> =
     Object.fromEntries(counts.map(([kind, sets]) => [kind, { sets, weights: new Map<string, Float32Array>() }]));
@@ -114,7 +114,7 @@ export function fakeChunk(
         for (const { kind, data, at } of targets)
           for (let set = 0; set < counted[kind].length; set++)
             for (const { column } of slots) data[at(set) + column] = 0;
-        if (isEchoed && ids.length > 1 && needsBy('echo', cache.rules.needsOf(l, g)).length > 0)
+        if (isEchoed && ids.length > 1 && asksFor('echo', cache.rules.needsOf(l, g)))
           echoInto(reduced.echo!.weights.get(part.name)!, index * columns, {
             ...{ slots, T: ids.length, window, scale: attentionScale },
             queries: range(R).map((r) =>

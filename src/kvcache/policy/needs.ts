@@ -47,6 +47,10 @@ export function neededSets(needs: readonly Need[]): NeededSet[] {
   });
 }
 
+/** Whether one of a policy's needs is made by this reduction. */
+export const asksFor = (reduction: Reduction, needs: readonly Need[]): boolean =>
+  needs.some((need) => REDUCTIONS[need] === reduction);
+
 /** Those of a policy's needs that are made by one reduction, in their order. */
 export function needsBy(reduction: Reduction, needs: readonly Need[]): Need[] {
   return needs.filter((need) => REDUCTIONS[need] === reduction);
