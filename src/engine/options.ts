@@ -183,10 +183,14 @@ export interface BatchOptions extends Omit<SequenceRequest, 'prompt' | 'messages
 
 /** Options of `score`. */
 export interface ScoreOptions<Cache = KVCache>
-  extends Pick<
-    GenerateOptions<Cache>,
-    'addSpecialTokens' | 'adapters' | 'cache' | 'chunkLength' | 'signal' | 'topLogprobs'
-  > {
+  extends Pick<GenerateOptions<Cache>, 'addSpecialTokens' | 'adapters' | 'cache' | 'signal' | 'topLogprobs'> {
+  /**
+   * Tokens that go through the graph at once. Where it is given, chunks have exactly this length. Each token of a chunk
+   * has a row of logits, 4 bytes for each token of the vocabulary.
+   * @default 256, and less where their logits take more than 16 MB, down to 64; 64 where the cache rounds its slots, or
+   * will evict tokens of the text
+   */
+  readonly chunkLength?: number;
   /**
    * Whether the last token is left pending in the cache, uncomputed: a generation that goes on needs its logits, and
    * computes it.

@@ -1,6 +1,9 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../test/support/family-cases.ts';
-import { ids } from '../../test/support/small-model.ts';
+import { floatsOf, readTensors, writeTensors } from '../../test/support/safetensors-file.ts';
+import { ids, watchSteps } from '../../test/support/small-model.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { perplexity } from '../eval/perplexity.ts';
 import { loadModel } from '../node.ts';
@@ -18,6 +21,21 @@ afterAll(async () => {
   await tiny.dispose();
   await small.dispose();
 });
+
+/** The model of the case `llama`, with its rows of embeddings and of the head once more until there are `vocabSize`. */
+async function writeWideModel(folder: string, vocabSize: number): Promise<void> {
+  const config = JSON.parse(await readFile(join(caseFolder('llama'), 'config.json'), 'utf8'));
+  const wide = { ...config, vocab_size: vocabSize, max_position_embeddings: 512 };
+  await writeFile(join(folder, 'config.json'), JSON.stringify(wide));
+  const tensors = await readTensors(join(caseFolder('llama'), 'model.safetensors'));
+  const widened = Object.entries(tensors).map(([name, tensor]) => {
+    if (tensor.shape[0] !== 97) return [name, tensor];
+    const rows = floatsOf(tensor);
+    const all = Float32Array.from({ length: vocabSize * tensor.shape[1] }, (_, i) => rows[i % rows.length]);
+    return [name, { ...tensor, shape: [vocabSize, tensor.shape[1]], bytes: new Uint8Array(all.buffer) }];
+  });
+  await writeTensors(join(folder, 'model.safetensors'), Object.fromEntries(widened));
+}
 
 const TEXT = 'In the beginning God created the heaven and the earth.';
 
@@ -79,6 +97,20 @@ describe('score', () => {
       expect(logprob).toBeCloseTo(dense.tokens[6 + i].logprob!, 3);
     });
     expect(cache.length()).toBe(dense.tokens.length);
+  });
+
+  it('holds the logits of fewer tokens at once where the vocabulary is large, with the same results', async () => {
+    const folder = await tempFolder('wide');
+    await writeWideModel(folder, 20_000);
+    await using wide = await loadModel(folder, { weights: 'float32', cacheDir });
+    const steps = watchSteps(wide);
+    const scored = await wide.score(ids(300), { topLogprobs: 2 });
+    expect(steps.splice(0)).toEqual([[192], [108]]);
+    expect(await wide.score(ids(300), { topLogprobs: 2, chunkLength: 300 })).toEqual(scored);
+    // What a caller asks for is kept, and what changes the result.
+    const evicts = { policy: 'lastrec', cacheLength: 100 } as const;
+    await wide.score(ids(150), { cache: evicts });
+    expect(steps.splice(0)).toEqual([[300], [64], [64], [22]]);
   });
 
   it('tells how far it is, and can be stopped', async () => {

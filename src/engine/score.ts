@@ -9,6 +9,7 @@ import { promptTokens, resolveCache } from './prompt.ts';
 import { checkScore } from './request-options.ts';
 import { type TokenLogprob, tokenLogprobs } from './sampling/sampler.ts';
 import { TokenRanking } from './sampling/token-ranking.ts';
+import { scoredAtOnce } from './schedule/chunk-schedule.ts';
 import { prefillSteps } from './schedule/prefill.ts';
 
 /** A token of the text. */
@@ -50,7 +51,7 @@ export async function scoreText(
   const read = leavesLast ? ids.slice(0, -1) : ids;
   const steps = { chunkLength, adapters, signal, onProgress, logits: 'all' } as const;
   if (read.length > 0)
-    for await (const { logits } of prefillSteps(model, cache, read, steps))
+    for await (const { logits } of prefillSteps(model, cache, read, steps, scoredAtOnce(width)))
       for (let at = 0; at < logits.length && tokens.length < ids.length; at += width) {
         const scored = tokenLogprobs(logits.subarray(at, at + width), ids[tokens.length], topLogprobs, ranking);
         sum += scored.logprob;

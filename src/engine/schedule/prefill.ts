@@ -141,6 +141,7 @@ export class PromptReader {
 
 /**
  * One chunk after the other; the next one runs when it is asked for.
+ * @param most as of {@link PromptReader.read}.
  * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
  */
 export async function* prefillSteps(
@@ -148,6 +149,7 @@ export async function* prefillSteps(
   cache: KVCache,
   tokens: ArrayLike<number>,
   options: PrefillOptions,
+  most?: number,
 ): AsyncGenerator<PrefillStep, void, undefined> {
   const { signal, onProgress } = options;
   signal?.throwIfAborted(); // before the reader may clear the cache
@@ -156,7 +158,7 @@ export async function* prefillSteps(
     const reader = new PromptReader(model, cache, tokens, { ...options, lease });
     while (reader.left > 0) {
       signal?.throwIfAborted();
-      const step = await reader.read();
+      const step = await reader.read(most);
       onProgress?.(step.done, step.total);
       yield step;
     }
