@@ -2,11 +2,12 @@
  * @file The text of a generation as the events of an answer: text, thoughts and calls of tools.
  */
 import type { AnswerParser, AnswerPart } from '../chat/answers/parser.ts';
-import type { TextChunk } from '../engine/options.ts';
+import type { GenerationResult } from '../engine/options.ts';
 import type { TextTokenizer } from '../engine/text-model.ts';
+import type { TextRun } from '../engine/text-run.ts';
 import { likelyTokens } from './likely-token.ts';
 import { randomId } from './random-id.ts';
-import type { TurnEvent } from './turn.ts';
+import type { TurnEnd, TurnEvent } from './turn.ts';
 
 /** How an answer is read. */
 export interface AnswerReading {
@@ -20,18 +21,19 @@ export interface AnswerReading {
   readonly tokenizer: TextTokenizer | null;
 }
 
-/** What an answer has. */
-export interface AnswerCounts {
-  /** Calls that began, those that are not wanted included. */
-  readonly calls: number;
+/** What came of an answer. */
+export interface AnswerOutcome {
+  readonly finish: TurnEnd['finish'];
   readonly reasoningTokens: number;
+  readonly result: GenerationResult;
 }
 
 /** The events of an answer, without its end. */
 export async function* answerEvents(
-  run: AsyncIterable<TextChunk>,
+  run: TextRun,
   { parser, singleCall, endsAfterCall, tokenizer }: AnswerReading,
-): AsyncGenerator<TurnEvent, AnswerCounts, undefined> {
+): AsyncGenerator<TurnEvent, AnswerOutcome, undefined> {
+  // Calls that began, those that are not wanted included.
   let [calls, reasoningTokens] = [0, 0];
   const eventsOf = function* (parts: readonly AnswerPart[]): Generator<TurnEvent> {
     for (const part of parts) {
@@ -49,5 +51,14 @@ export async function* answerEvents(
     if (isOver()) break;
   }
   if (parser && !tokenizer && !isOver()) yield* eventsOf(parser.end());
-  return { calls, reasoningTokens };
+  const result = run.partial!;
+  // A call may be cut off where its form is enforced.
+  const finish = result.finishReason === 'length' ? 'length' : calls > 0 ? 'tool-calls' : 'stop';
+  return { finish, reasoningTokens, result };
+}
+
+/** An answer of no token: of a run of one, which computes the prompt, nothing is told but that. */
+export async function emptyAnswer(run: TextRun): Promise<AnswerOutcome> {
+  const { stopString: _, usage, ...rest } = await run.result();
+  return { finish: 'length', reasoningTokens: 0, result: { ...rest, usage: { ...usage, completionTokens: 0 } } };
 }

@@ -7,7 +7,7 @@ import type { Usage } from '../engine/options.ts';
 import type { TextCache, TextModel } from '../engine/text-model.ts';
 import { FormatError, WorkerError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
-import { type AnswerCounts, answerEvents } from './answer-events.ts';
+import { answerEvents, emptyAnswer } from './answer-events.ts';
 import { type CacheClass, CacheClasses } from './cache-classes.ts';
 import { echoOf } from './echo.ts';
 import { HttpError } from './http-error.ts';
@@ -316,18 +316,18 @@ export class ServedModel {
     const answers = isChat && this.#format ? { ...this.#format, call: tools ? this.#format.call : null } : null;
     const ends = isChat ? this.model.answerEnds : undefined;
     const most = Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens);
-    const run = this.model.generate(prompt, {
-      ...options,
-      format: format ?? undefined,
-      keepSpecialTokens: answers ? markerTokens(answers) : [],
-      // Harnesses drop the one token behind a prompt that they score: it is there also where it is an end.
-      eosTokenIds: scoreMs !== null && most === 1 ? [] : (options.eosTokenIds ?? ends),
-      // Where no token is wanted, the prompt is computed, and what follows it is dropped.
-      maxNewTokens: Math.max(1, most),
-      cache,
-      reusePrefix: true,
-      signal,
-    });
+    const generate = (maxNewTokens: number) =>
+      this.model.generate(prompt, {
+        ...options,
+        format: format ?? undefined,
+        keepSpecialTokens: answers ? markerTokens(answers) : [],
+        // Harnesses drop the one token behind a prompt that they score: it is there also where it is an end.
+        eosTokenIds: scoreMs !== null && most === 1 ? [] : (options.eosTokenIds ?? ends),
+        maxNewTokens,
+        cache,
+        reusePrefix: true,
+        signal,
+      });
     const parser =
       answers && new AnswerParser(answers, { startsInReasoning: thinks === 'begun', tools, enforced: enforcesCalls });
     const reading = {
@@ -336,17 +336,15 @@ export class ServedModel {
       singleCall,
       tokenizer: options.topLogprobs === undefined ? null : this.model.tokenizer,
     };
-    if (most === 0) await run.result();
-    const { calls, reasoningTokens } = most === 0 ? NO_ANSWER : yield* answerEvents(run, reading);
-    const result = run.partial!;
-    const { held, evicted, bytes } = result.cache;
-    const { prefillMs, decodeMs } = result.timings;
-    const usage = most === 0 ? { ...result.usage, completionTokens: 0 } : result.usage;
+    const { finish, reasoningTokens, result } =
+      most === 0 ? await emptyAnswer(generate(1)) : yield* answerEvents(generate(most), reading);
+    const { stopString = null, usage, cache: filled, timings } = result;
+    const { held, evicted, bytes } = filled;
+    const { prefillMs, decodeMs } = timings;
     yield {
       type: 'end',
-      // A call may be cut off where its form is enforced.
-      finish: most === 0 || result.finishReason === 'length' ? 'length' : calls > 0 ? 'tool-calls' : 'stop',
-      stopString: most === 0 ? null : (result.stopString ?? null),
+      finish,
+      stopString,
       usage: scoreMs === null ? usage : { ...usage, cachedTokens: 0 },
       reasoningTokens,
       cache: { class: this.#classes.find(turn.cacheClass).name, held: held[0], evicted: evicted[0], bytes },
@@ -378,8 +376,6 @@ interface AdmittedTurn extends Omit<RunningTurn, 'queueMs'> {
   readonly row: Row;
   readonly key: string;
 }
-
-const NO_ANSWER: AnswerCounts = { calls: 0, reasoningTokens: 0 };
 
 /** What one of several answers counts: the tokens of the prompt are the first one's. */
 function sharedUsage({ usage }: TurnEnd, index: number, prompt: Usage | null): Usage {
