@@ -2,7 +2,14 @@
  * @file A conversation at the terminal: messages and commands, turn by turn.
  */
 import { type AnyPolicy, bufferName } from '../exports/policies.ts';
-import { Conversation, type ConversationOptions, KeyholdError, type KVCache, type LanguageModel } from '../index.ts';
+import {
+  type ChatMessage,
+  Conversation,
+  type ConversationOptions,
+  KeyholdError,
+  type KVCache,
+  type LanguageModel,
+} from '../index.ts';
 import { sameOptions } from '../kvcache/options.ts';
 import { loadConversation, saveConversation } from '../node.ts';
 import { oneLine } from './failure.ts';
@@ -69,7 +76,18 @@ export class ChatSession {
     const own = typeof policy === 'object' ? policy : undefined;
     const saved = await loadConversation(this.#model, path, options, own);
     this.#say(`${counted(saved.messages.length, 'message')} from ${path}`);
+    this.#tellSystem(saved);
     this.#conversation = this.#withOwnCache(saved);
+  }
+
+  /** What was answered under one system message is not put under another: the command's counts for what begins anew. */
+  #tellSystem({ messages }: Conversation): void {
+    const isSystem = ({ role }: ChatMessage) => role === 'system';
+    const wanted = this.#session.options.messages?.find(isSystem);
+    const own = messages.find(isSystem);
+    if (wanted === undefined || own?.content === wanted.content) return;
+    const saved = own ? 'with another system message than --system says, and keeps it' : 'without a system message';
+    this.#tell([`saved ${saved}: --system counts after /reset`]);
   }
 
   /** The conversation as it is, or with an empty cache where the command asks for another one than was saved. */

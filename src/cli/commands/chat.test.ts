@@ -119,6 +119,24 @@ describe('keyhold chat', () => {
     expect(half.stderr).toMatch(/^error: .*saved\.json\.cache: ENOENT/);
   });
 
+  it('keeps the system message of a saved conversation until /reset, and says so where --system is another', async () => {
+    const [plain, brief] = [join(folder, 'no-system.json'), join(folder, 'system.json')];
+    await chat(['Hello', `/save ${plain}`], '-q', '-t', '0');
+    await chat(['Hello', `/save ${brief}`], '-q', '-t', '0', '--system', 'Be brief.');
+    const lines = ['Why?', '/reset', 'Why?'];
+    const other = await chat(lines, '-q', '-t', '0', '--load', brief, '--system', 'Be kind.');
+    expect(other.stderr).toMatch(
+      /^saved with another system message than --system says, and keeps it: --system counts after \/reset\n/,
+    );
+    const going = await chat(['Why?'], '-q', '-t', '0', '--load', brief);
+    const anew = await chat(['Why?'], '-q', '-t', '0', '--system', 'Be kind.');
+    expect(other.stdout).toBe(going.stdout + anew.stdout);
+    const added = await chat([`/load ${plain}`], '-q', '--system', 'Be kind.');
+    expect(added.stderr).toBe('saved without a system message: --system counts after /reset\n');
+    for (const same of [[brief, '--system', 'Be brief.'], [brief], [plain]])
+      expect((await chat([], '-q', '--load', ...same)).stderr).toBe('');
+  });
+
   it('goes on after what goes wrong, and says so in the end', async () => {
     const { code, stdout, stderr } = await chat(['word '.repeat(60), 'Hi'], '-q', '-p', 'dense', '-c', '40');
     expect(stdout).not.toBe('');
