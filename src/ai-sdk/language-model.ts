@@ -2,7 +2,7 @@
  * @file A model of this process for the AI SDK (LanguageModelV3, which `ai` takes since version 6).
  */
 import type { LanguageModelV3, LanguageModelV3CallOptions, LanguageModelV3StreamPart } from '@ai-sdk/provider';
-import type { TextModel } from '../engine/text-model.ts';
+import { checkModelCall, type TextModel } from '../engine/text-model.ts';
 import { ServedModel, type ServedModelOptions } from '../server/served-model.ts';
 import type { TurnEvent } from '../server/turn.ts';
 import { partsOf, wholeOf } from './answer.ts';
@@ -25,6 +25,7 @@ const KEY = '';
  * tokens, 16 sessions.
  */
 export function aiSdkModel(model: TextModel | ServedModel, options: AiSdkModelOptions = {}): LanguageModelV3 {
+  if (!(model instanceof ServedModel)) checkModelCall('aiSdkModel', model, options);
   const served = model instanceof ServedModel ? model : new ServedModel(model, { ...defaults(model), ...options });
 
   const start = (call: LanguageModelV3CallOptions) => {

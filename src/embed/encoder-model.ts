@@ -8,7 +8,7 @@ import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../step
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { checkOptionNames, isList, type OptionNames, shown } from '../util/option-names.ts';
+import { checkOptionNames, checkOptionsObject, isList, type OptionNames, shown } from '../util/option-names.ts';
 import { Serial } from '../util/serial.ts';
 import { DEFAULT_BATCH, lengthBatches } from './batches.ts';
 import type { EmbedModules, SimilarityName } from './modules.ts';
@@ -134,7 +134,8 @@ export class EncoderModel {
    * Runs the model on whole sequences, and gives the states of all tokens.
    * @throws InputError for what does not fit the model.
    */
-  encode(input: EncoderInput, options?: EncodeOptions): Promise<EncodeResult> {
+  async encode(input: EncoderInput, options: EncodeOptions = {}): Promise<EncodeResult> {
+    checkOptionsObject('encode', options);
     return this.#serial.run(() => this.#encoder.run(input, options));
   }
 

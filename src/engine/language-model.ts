@@ -175,6 +175,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     options: StepOptions & AdapterOptions = {},
   ): Promise<StepResult> {
     return this.#serial.run(async () => {
+      checkOptionsObject('step', options);
       const lease = options.lease ?? cache.acquire('a step');
       try {
         return await this.#stepper.step(cache, chunk, { ...options, lease }, this.#adaptersOf(cache.batch, options));
@@ -205,19 +206,22 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws InputError for a model none of whose layers attends to the whole past, or texts that are too short; the
    * signal's reason.
    */
-  calibrate(options: CalibrateOptions = {}): Promise<CalibrationTable> {
+  async calibrate(options: CalibrateOptions = {}): Promise<CalibrationTable> {
+    checkOptionsObject('calibrate', options);
     return this.#calibrations.get(options);
   }
 
   /**
    * Makes sure that caches of these options can be made: the policy `routed` needs a calibration, which is measured
    * where there is none.
-   * @param start called before something is measured.
+   * @param given `start` is called before something is measured.
    */
   async calibrateFor(
     options: Partial<AnyCacheOptions> | undefined,
-    { start, ...calibrate }: CalibrateOptions & { readonly start?: () => void } = {},
+    given: CalibrateOptions & { readonly start?: () => void } = {},
   ): Promise<void> {
+    checkOptionsObject('calibrateFor', given);
+    const { start, ...calibrate } = given;
     if (!options || !this.#lacksTable(options)) return;
     await this.#calibrations.open(calibrate, start);
   }
@@ -228,7 +232,10 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
 
   /** Compiles what steps with this cache run on, so that the first step is not slower than the others. */
   prepare(cache: KVCache, options: AdapterOptions = {}): Promise<void> {
-    return this.#serial.run(() => this.#stepper.prepare(cache, this.#adaptersOf(cache.batch, options)));
+    return this.#serial.run(async () => {
+      checkOptionsObject('prepare', options);
+      await this.#stepper.prepare(cache, this.#adaptersOf(cache.batch, options));
+    });
   }
 
   /**
@@ -314,10 +321,10 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * texts, that is the first, and all of the text has a probability.
    * @throws InputError for an empty text; CacheFullError.
    */
-  score(text: string | readonly number[], options: ScoreOptions = {}): Promise<ScoreResult> {
-    return this.calibrateFor(optionsOf(options.cache), { signal: options.signal }).then(() =>
-      scoreText(this, text, options),
-    );
+  async score(text: string | readonly number[], options: ScoreOptions = {}): Promise<ScoreResult> {
+    checkOptionsObject('score', options);
+    await this.calibrateFor(optionsOf(options.cache), { signal: options.signal });
+    return scoreText(this, text, options);
   }
 
   /** A cache as bytes, for {@link restore}. */
@@ -331,6 +338,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws SnapshotError for bytes that are torn, or of something else; InputError after {@link dispose}.
    */
   async restore(bytes: Uint8Array, options: RestoreOptions = {}): Promise<KVCache> {
+    checkOptionsObject('restore', options);
     const { policy, policyModule } = options;
     if (policyModule !== undefined) throw new InputError(NO_MODULE);
     this.#stepper.checkUsable();

@@ -12,7 +12,7 @@ import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
 import type { StepListener } from '../kvcache/rows/events.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
 import { InputError } from '../util/errors.ts';
-import { shown } from '../util/option-names.ts';
+import { checkOptionsObject, shown } from '../util/option-names.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import type { BatchRun } from './batch/batch-run.ts';
 import type { Source } from './batch/request-queue.ts';
@@ -94,6 +94,20 @@ export interface RestoreOptions {
 export function checkTextModel(what: string, model: unknown): void {
   if (typeof model === 'object' && model !== null && 'renderer' in model && 'restore' in model) return;
   throw new InputError(`the model of ${what} must be one that loadModel gave, but is ${shown(model)}`);
+}
+
+/**
+ * Checks what a call with a model begins with.
+ * @throws InputError for what is no model, for options that are no object, or that lack a required one.
+ */
+export function checkModelCall<T>(
+  what: string,
+  model: unknown,
+  options: T,
+  required: readonly (keyof T & string)[] = [],
+): void {
+  checkTextModel(what, model);
+  checkOptionsObject(what, options, required);
 }
 
 /** A model that generates text: `LanguageModel` in this thread, `WorkerModel` in a worker. */

@@ -2,6 +2,7 @@
  * @file Policies side by side: what each of them is worth under each budget, and what it costs.
  */
 import type { LanguageModel } from '../engine/language-model.ts';
+import { checkModelCall } from '../engine/text-model.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { CacheFullError, InputError, PolicyError } from '../util/errors.ts';
@@ -110,6 +111,7 @@ export interface CompareResult {
  * ```
  */
 export async function compare(model: LanguageModel, options: CompareOptions): Promise<CompareResult[]> {
+  checkModelCall('compare', model, options, ['contestants', 'budgets']);
   const { contestants, budgets, onResult } = options;
   const total = 1 + contestants.length * budgets.length;
   const results: CompareResult[] = [];

@@ -4,6 +4,7 @@
  */
 import type { LanguageModel } from '../engine/language-model.ts';
 import { logSoftmaxAt, normalizer } from '../engine/sampling/sampler.ts';
+import { checkModelCall } from '../engine/text-model.ts';
 import { GraphError } from '../util/errors.ts';
 import { argmax } from '../util/numbers.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
@@ -44,6 +45,7 @@ export async function divergence(
   text: string,
   options: PerplexityOptions = {},
 ): Promise<DivergenceResult> {
+  checkModelCall('divergence', model, options);
   const { chunkLength = EVAL_CHUNK, signal, onProgress } = options;
   const { windows, total } = cutWindows(model, text, options);
   const [meter, denseMeter] = [new CostMeter(), new CostMeter()];

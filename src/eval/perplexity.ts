@@ -3,6 +3,7 @@
  */
 import type { LanguageModel } from '../engine/language-model.ts';
 import { logSoftmaxAt } from '../engine/sampling/sampler.ts';
+import { checkModelCall } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
@@ -77,6 +78,7 @@ export async function perplexity(
   text: string,
   options: PerplexityOptions = {},
 ): Promise<PerplexityResult> {
+  checkModelCall('perplexity', model, options);
   const { chunkLength = EVAL_CHUNK, signal, onProgress } = options;
   wholeNumber('chunkLength', chunkLength);
   const { windows, total } = cutWindows(model, text, options);

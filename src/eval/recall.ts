@@ -3,6 +3,7 @@
  */
 import * as v from 'valibot';
 import type { LanguageModel } from '../engine/language-model.ts';
+import { checkModelCall } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { argmax } from '../util/numbers.ts';
@@ -89,6 +90,7 @@ export async function recall(
   cases: readonly RecallCase[],
   options: RecallOptions = {},
 ): Promise<RecallResult> {
+  checkModelCall('recall', model, options);
   if (cases.length === 0) throw new InputError('there are no recall cases');
   await model.calibrateFor(options.cache, { signal: options.signal });
   const meter = new CostMeter();

@@ -4,6 +4,7 @@
  */
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
+import { checkOptionsObject } from '../util/option-names.ts';
 import { Random } from '../util/random.ts';
 import { codeWords, digits, fillerSentence, lives, type Passage, sample, shuffled, words } from './ruler-text.ts';
 
@@ -182,6 +183,7 @@ export interface RulerCaseOptions {
 
 /** Makes cases of tasks of RULER. @throws InputError for a task that there is not, or a length that is too short for one. */
 export function rulerCases(options: RulerCaseOptions): RulerCase[] {
+  checkOptionsObject('rulerCases', options, ['length', 'countTokens']);
   const { tasks = RULER_TASKS, count = 10, seed = 1 } = options;
   return tasks.flatMap((task) => {
     if (!Object.hasOwn(TASKS, task))

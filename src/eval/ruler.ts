@@ -3,6 +3,7 @@
  */
 import * as v from 'valibot';
 import type { LanguageModel } from '../engine/language-model.ts';
+import { checkModelCall } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
 import { argmax, wholeNumber } from '../util/numbers.ts';
@@ -73,6 +74,7 @@ export function parsePassages(jsonl: string): Passage[] {
  * context.
  */
 export async function ruler(model: LanguageModel, options: RulerOptions = {}): Promise<RulerResult> {
+  checkModelCall('ruler', model, options);
   const { tasks, count, seed, passages, onProgress, signal } = options;
   const length = wholeNumber('length', options.length ?? 1024);
   const { contextLength } = model.config;

@@ -3,6 +3,7 @@
  */
 import type { LanguageModel } from '../engine/language-model.ts';
 import { CHUNK_LENGTH } from '../engine/schedule/prefill.ts';
+import { checkModelCall } from '../engine/text-model.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import { InputError } from '../util/errors.ts';
@@ -73,6 +74,7 @@ const SPEED_DEFAULTS = { promptTokens: 512, newTokens: 32, rounds: 3 } as const;
  * signal's reason.
  */
 export async function measureSpeed(model: LanguageModel, options: SpeedOptions = {}): Promise<SpeedResult> {
+  checkModelCall('measureSpeed', model, options);
   const { chunkLength = CHUNK_LENGTH, signal, onRound } = options;
   const { vocabSize, contextLength } = model.config;
   const newTokens = wholeNumber('newTokens', options.newTokens ?? SPEED_DEFAULTS.newTokens);

@@ -3,7 +3,7 @@
  * of all that a cache keeps between two steps stays below.
  */
 import { InputError } from '../util/errors.ts';
-import { shown } from '../util/option-names.ts';
+import { checkOptionsObject, shown } from '../util/option-names.ts';
 import { type BufferChoice, bufferName } from './buffers.ts';
 import type { KVCache } from './kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from './policies.ts';
@@ -95,6 +95,7 @@ export function resolveCacheBytes<T extends Partial<AnyCacheOptions>>(
   options: T,
   contextLength: number,
 ): T & AnyCacheOptions {
+  checkOptionsObject('a cache', options);
   if (options.cacheBytes === undefined) return { cacheLength: contextLength, ...options };
   const given = readCacheBytes(options.cacheBytes);
   const context = options.cacheLength ?? contextLength;

@@ -3,7 +3,7 @@
  */
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { closestName, shown } from '../util/option-names.ts';
+import { checkOptionsObject, closestName, shown } from '../util/option-names.ts';
 import { KVCache } from './kv-cache.ts';
 import { type CacheOptions, checkOptions, type ScoredPolicyOptions } from './options.ts';
 import { dense } from './policies/dense.ts';
@@ -124,6 +124,7 @@ export function checkCacheOptions(options: Partial<AnyCacheOptions>): void {
 
 /** The policy that is asked for, and its options. */
 function resolvePolicy<T extends Partial<AnyCacheOptions>>(given: T): { entry: PolicyEntry; options: CacheOptions } {
+  checkOptionsObject('a cache', given);
   const { policy = 'dense', policyOptions, policyModule, ...rest } = given;
   if (policyModule !== undefined)
     throw new InputError('policyModule is for models in workers: import the policy here, and give it as policy');

@@ -11,7 +11,7 @@ import { InputError } from '../util/errors.ts';
 import { TINY_MODEL } from '../util/files/shipped-node.ts';
 import { usableCores } from '../util/machine-node.ts';
 import { wholeNumber } from '../util/numbers.ts';
-import { checkOptionNames, type OptionNames, shown } from '../util/option-names.ts';
+import { checkOptionNames, checkOptionsObject, type OptionNames, shown } from '../util/option-names.ts';
 import { keepStored } from '../weights/prepared/keep-stored.ts';
 import { mapStored, withMapped } from '../weights/prepared/map-stored.ts';
 import { hasPreparedWeights, openPreparedWeights } from '../weights/prepared/store-node.ts';
@@ -264,6 +264,7 @@ const reopener = (model: string, options: LoadOptions) => () => openCheckpoint(m
  * @throws as {@link openCheckpoint} and planModel do.
  */
 export async function preparedFormats(model: string, options: LoadOptions = {}): Promise<readonly WeightFormat[]> {
+  checkOptionsObject('preparedFormats', options);
   const { target, codec } = await openEngine(options.engine, 'cpu');
   const checkpoint = await openCheckpoint(model, options);
   try {
@@ -293,6 +294,7 @@ export async function openCheckpoint(
   options: LoadOptions = {},
   first?: Promise<unknown>,
 ): Promise<Checkpoint> {
+  checkOptionsObject('openCheckpoint', options);
   return openCheckpointFolder(await locateModel(model, options, first), model);
 }
 
@@ -319,6 +321,7 @@ export async function mergeAdapters(
   out: string,
   options: MergeOptions & Pick<LoadOptions, 'hub'> = {},
 ): Promise<MergeResult> {
+  checkOptionsObject('mergeAdapters', options);
   if (typeof model === 'object' && model !== null) return mergeInto(model, null, adapters, out, options);
   const { hub, signal } = options;
   const folder = await locateModel(model, { hub, signal });

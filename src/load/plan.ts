@@ -5,8 +5,7 @@ import type { Checkpoint } from '../checkpoint/types.ts';
 import { readConfig } from '../families/read-config.ts';
 import { FURTHER } from '../model/further.ts';
 import type { GraphTarget } from '../ops/target.ts';
-import { InputError } from '../util/errors.ts';
-import { shown } from '../util/option-names.ts';
+import { checkHas } from '../util/arguments.ts';
 import { configName, type ModelPlan, planOf } from './model-plan.ts';
 import { checkWeightChoice, type WeightChoice } from './weights/weight-choice.ts';
 
@@ -22,10 +21,7 @@ export function planModel(
   part?: string,
   target?: GraphTarget,
 ): ModelPlan {
-  if (typeof checkpoint?.tensors !== 'object')
-    throw new InputError(
-      `planModel needs an open checkpoint, as openCheckpoint gives it, but got ${shown(checkpoint as unknown)}`,
-    );
+  checkHas('planModel', 'an open checkpoint, as openCheckpoint gives it', checkpoint, 'tensors');
   checkWeightChoice(choice);
   const read = readConfig(checkpoint.config, configName(checkpoint), part);
   return planOf(read, FURTHER, checkpoint, { choice, target });

@@ -3,6 +3,7 @@
  */
 import { type Context, Hono } from 'hono';
 import { cors } from 'hono/cors';
+import { checkOptionsObject } from '../util/option-names.ts';
 import { readJson } from './body.ts';
 import { chatCompletions } from './dialects/chat-completions.ts';
 import { completions } from './dialects/completions.ts';
@@ -72,6 +73,7 @@ export interface ServerApp {
  * @throws InputError for `cors` with a text that is no origin.
  */
 export function createApp(options: AppOptions): ServerApp {
+  checkOptionsObject('createApp', options, ['models']);
   const { models, encoders = [], rerankers = [], log = () => {} } = options;
   const { bodyBytes = 8 * 2 ** 20, pingMs = 15_000, stallMs = 60_000 } = options;
   const app = new Hono() as Routes;

@@ -2,6 +2,8 @@
  * @file The models of a server by their names: those that are in memory, and those that are loaded when a request needs
  * them.
  */
+
+import { checkOptionsObject } from '../util/option-names.ts';
 import type { CacheClass } from './cache-classes.ts';
 import { HttpError } from './http-error.ts';
 import type { ServedModel } from './served-model.ts';
@@ -61,7 +63,9 @@ export class OnDemandModel implements ModelEntry {
   #leases = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
+  /** @throws InputError for options that are missing. */
   constructor(options: OnDemandOptions) {
+    checkOptionsObject('an OnDemandModel', options, ['id', 'cacheClasses', 'load', 'onFailure']);
     this.id = options.id;
     this.#options = options;
   }

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import { InputError } from '../util/errors.ts';
 import { wholeNumber } from '../util/numbers.ts';
+import { checkOptionsObject } from '../util/option-names.ts';
 import { type AppOptions, createApp, type ServerApp } from './app.ts';
 import { isLocal, keyCheck } from './keys-node.ts';
 import { readPageFiles } from './routes/page-node.ts';
@@ -61,6 +62,7 @@ export interface RunningServer {
  * ```
  */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
+  checkOptionsObject('serve', options, ['models']);
   const { host = '127.0.0.1', port = 8080, apiKeys = [], withoutKeys = false } = options;
   if (!isLocal(host) && apiKeys.length === 0 && !withoutKeys)
     throw new InputError(

@@ -4,7 +4,7 @@
 import { type AnswerFormat, answerFormatOf, markerTokens } from '../chat/answers/formats.ts';
 import { AnswerParser } from '../chat/answers/parser.ts';
 import type { Usage } from '../engine/options.ts';
-import type { TextCache, TextModel } from '../engine/text-model.ts';
+import { checkModelCall, type TextCache, type TextModel } from '../engine/text-model.ts';
 import { FormatError, WorkerError } from '../util/errors.ts';
 import { sha256 } from '../util/sha256.ts';
 import { answerEvents, emptyAnswer } from './answer-events.ts';
@@ -49,6 +49,18 @@ export interface ServedModelOptions {
   readonly reload?: () => Promise<TextModel>;
 }
 
+const REQUIRED = [
+  'id',
+  'cacheClasses',
+  'rows',
+  'queue',
+  'queueMs',
+  'maxTokens',
+  'sessions',
+  'store',
+  'onLoss',
+] as const;
+
 /** A model that a server answers with: a `ModelEntry` that is always in memory, with its queue and its sessions. */
 export class ServedModel {
   /** What clients call it. */
@@ -67,8 +79,12 @@ export class ServedModel {
   #restarts = 0;
   readonly #classes: CacheClasses;
 
-  /** @param model stays the caller's: dispose of it after the server has closed. */
+  /**
+   * @param model stays the caller's: dispose of it after the server has closed.
+   * @throws InputError for what is no model, and for options that are missing.
+   */
   constructor(model: TextModel, options: ServedModelOptions) {
+    checkModelCall('a ServedModel', model, options, REQUIRED);
     this.id = options.id;
     this.#model = model;
     this.options = options;

@@ -5,7 +5,7 @@
 import { InputError, TokenizerError } from '../util/errors.ts';
 import { INSPECT, inspected } from '../util/inspected.ts';
 import { isObject } from '../util/json/is-object.ts';
-import { isList, shown } from '../util/option-names.ts';
+import { checkOptionsObject, isList, shown } from '../util/option-names.ts';
 import { RegexError } from '../util/regex/regex.ts';
 import { AddedTokens } from './added-tokens.ts';
 import { checkTokenizerJson, type TokenTable, tokenText, tokenTexts } from './check-json.ts';
@@ -123,6 +123,7 @@ export class Tokenizer {
   encode(text: string, options: EncodeOptions = {}): number[] {
     if (typeof text !== 'string') throw new InputError(`the text to encode must be a string, but is ${shown(text)}`);
     const ids = this.#encode(text.replace(/\p{Surrogate}/gu, '\uFFFD'));
+    checkOptionsObject('encode', options);
     const { addSpecialTokens = true, maxLength = Number.POSITIVE_INFINITY } = options;
     const process = addSpecialTokens ? this.#postProcess : (kept: readonly number[]) => kept;
     return [...process(ids.slice(0, Math.max(0, maxLength - process([]).length)))];
@@ -165,6 +166,7 @@ export class Tokenizer {
    * @throws InputError for ids out of range.
    */
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
+    checkOptionsObject('decode', options);
     const skip = options.skipSpecialTokens ?? true;
     const kept: string[] = [];
     if (!isList(ids)) throw new InputError(`the token ids to decode must be an array, but are ${shown(ids)}`);

@@ -21,6 +21,16 @@ export function modelOrSmall<M>(what: string, given: readonly [model?: M, ...res
 }
 
 /**
+ * @param needed what the call needs, and what gives it, such as `an open checkpoint, as openCheckpoint gives it`.
+ * @param field what all of them have.
+ * @throws InputError for anything else: undefined, from a variable that is not set, too.
+ */
+export function checkHas(what: string, needed: string, value: unknown, field: string): void {
+  if (typeof value !== 'object' || value === null || typeof (value as Record<string, unknown>)[field] !== 'object')
+    throw new InputError(`${what} needs ${needed}, but got ${shown(value)}`);
+}
+
+/**
  * @param what the path belongs to, such as `loadCache`.
  * @throws InputError for what is no path: undefined, from a variable that is not set, and an empty one, too.
  */

@@ -61,10 +61,21 @@ export function checkOptionNames(
   }
 }
 
-/** @throws InputError for options that are no object. */
-export function checkOptionsObject(what: string, options: unknown): asserts options is object {
+/**
+ * @param required the options that have no default.
+ * @throws InputError for options that are no object (undefined, from a variable that is not set, is none either), or
+ * that lack one of those.
+ */
+export function checkOptionsObject<T>(
+  what: string,
+  options: T,
+  required: readonly (keyof T & string)[] = [],
+): asserts options is T & object {
+  const needed = required.length > 0 ? ` with ${required.join(', ')}` : '';
   if (!isObject(options) || isList(options))
-    throw new InputError(`the options of ${what} must be an object, but are ${shown(options)}`);
+    throw new InputError(`the options of ${what} must be an object${needed}, but are ${shown(options)}`);
+  const missing = required.find((name) => options[name] === undefined);
+  if (missing !== undefined) throw new InputError(`${what} needs the option ${missing}, which is not given`);
 }
 
 function hintOf(name: string, known: object, renamed: Readonly<Record<string, string>>): string {

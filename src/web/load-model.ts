@@ -117,7 +117,7 @@ export type ModelChoice = string | URL | ModelFiles | HubModelChoice;
  * can't be started or stops; the signal's reason.
  */
 export async function loadModel(model: ModelChoice, options: LoadOptions): Promise<WorkerModel> {
-  checkOptionNames('loadModel', options ?? {}, LOAD_OPTIONS, RENAMED);
+  checkOptionNames('loadModel', options, LOAD_OPTIONS, RENAMED);
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
   const request = threadOptions(model, options);

@@ -10,6 +10,7 @@ import type { LoadOptions, LoadProgress } from '../load/load-model-node.ts';
 import { modelOrSmall } from '../util/arguments.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
 import { TINY_MODEL } from '../util/files/shipped-node.ts';
+import { checkOptionsObject } from '../util/option-names.ts';
 import { exitFlags, waitForStep } from './exit-guard.ts';
 import type { ModelFacts } from './protocol.ts';
 import { Caller, type CallOptions } from './rpc.ts';
@@ -55,6 +56,7 @@ export function loadModelInWorker(model: string, options?: WorkerLoadOptions): P
 export async function loadModelInWorker(...given: [model?: string, options?: WorkerLoadOptions]): Promise<WorkerModel> {
   const model = modelOrSmall('loadModelInWorker', given, TINY_MODEL);
   const [, options = {}] = given;
+  checkOptionsObject('loadModelInWorker', options);
   const { worker: threadOptions, signal, onProgress, ...rest } = options;
   if (typeof model !== 'string')
     throw new InputError(

@@ -16,6 +16,7 @@ import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
 import { disposedError } from '../util/disposed.ts';
 import { InputError } from '../util/errors.ts';
 import { INSPECT, inspected } from '../util/inspected.ts';
+import { checkOptionsObject } from '../util/option-names.ts';
 import { refuseRetired } from '../util/retired.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { moduleUrls, type PlainContext, plain } from './plain.ts';
@@ -90,6 +91,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
    * @throws InputError for functions among the options, at once; all else by the iteration.
    */
   generate(prompt: Prompt, options: WorkerGenerateOptions = {}): WorkerGeneration {
+    checkOptionsObject('generate', options);
     const { signal, onPrefill, ...rest } = options;
     const args = { prompt, options: plain(rest, this.#context) };
     return new WorkerGeneration(this.#caller, args, signal, onPrefill);
@@ -101,18 +103,21 @@ export class WorkerModel implements TextModel<WorkerCache> {
 
   /** As `generateBatch` of `LanguageModel`; requests are taken from their source when they fit. */
   generateBatch(requests: Source<WorkerBatchRequest | string>, options: BatchOptions = {}): WorkerBatch {
+    checkOptionsObject('generateBatch', options);
     const { signal, ...rest } = options;
     return new WorkerBatch(this.#context, requests, plain(rest, this.#context), signal);
   }
 
-  score(text: string | readonly number[], options: WorkerScoreOptions = {}): Promise<ScoreResult> {
+  async score(text: string | readonly number[], options: WorkerScoreOptions = {}): Promise<ScoreResult> {
+    checkOptionsObject('score', options);
     const { signal, onProgress, ...rest } = options;
     const onEvent = ({ prefill }: { readonly prefill: [number, number] }) => onProgress?.(...prefill);
     const call = { signal, onEvent } as CallOptions;
     return this.#caller.call<ScoreResult>('score', { text, options: plain(rest, this.#context) }, call).done;
   }
 
-  calibrate(options: CalibrateOptions = {}): Promise<CalibrationTable> {
+  async calibrate(options: CalibrateOptions = {}): Promise<CalibrationTable> {
+    checkOptionsObject('calibrate', options);
     const { signal, onProgress, ...rest } = options;
     const onEvent = ({ prefill }: { readonly prefill: [number, number] }) => onProgress?.(...prefill);
     const call = { signal, onEvent } as CallOptions;
@@ -124,6 +129,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
    * @throws InputError for options that the policy refuses, and for a policy that is an object with functions.
    */
   async createCache(options: Partial<AnyCacheOptions> = {}): Promise<WorkerCache> {
+    checkOptionsObject('createCache', options);
     const { cache, made } = this.#create(options);
     await made;
     return cache;
@@ -143,6 +149,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
    * module.
    */
   async restore(bytes: Uint8Array, options: RestoreOptions = {}): Promise<WorkerCache> {
+    checkOptionsObject('restore', options);
     const { policy, policyModule, transfer = false } = options;
     if (policy !== undefined)
       throw new InputError("a policy's functions can't go to another thread: name its module with policyModule");

@@ -1,6 +1,8 @@
 /**
  * @file Takes an answer apart while it is being written: text, thoughts, and calls of tools.
  */
+
+import { checkOptionsObject } from '../../util/option-names.ts';
 import { readCalls, type ToolSchemas } from './bodies.ts';
 import type { AnswerFormat, CallStart } from './formats.ts';
 import { WrittenCalls } from './written-calls.ts';
@@ -52,7 +54,9 @@ export class AnswerParser {
   /** Nothing but white space came before. */
   #first = true;
 
+  /** @throws InputError for options that are no object. */
   constructor(format: AnswerFormat, options: AnswerParserOptions = {}) {
+    checkOptionsObject('an AnswerParser', options);
     this.#format = format;
     this.#tools = options.tools ?? null;
     this.#enforced = (options.enforced ?? false) && format.call?.write != null;

@@ -9,7 +9,7 @@ import type { CacheLease } from '../../kvcache/lease.ts';
 import type { TokenPositions } from '../../step/step-types.ts';
 import { InputError } from '../../util/errors.ts';
 import { wholeNumber } from '../../util/numbers.ts';
-import { isList, shown } from '../../util/option-names.ts';
+import { checkOptionsObject, isList, shown } from '../../util/option-names.ts';
 import type { PrefillModel } from '../model.ts';
 import { chunkEnd } from './chunk-schedule.ts';
 
@@ -151,6 +151,7 @@ export async function* prefillSteps(
   options: PrefillOptions,
   most?: number,
 ): AsyncGenerator<PrefillStep, void, undefined> {
+  checkOptionsObject('prefill', options);
   const { signal, onProgress } = options;
   signal?.throwIfAborted(); // before the reader may clear the cache
   const lease = options.lease ?? cache.acquire('a prompt');

@@ -2,7 +2,7 @@
  * @file Policies as plain objects: the built-in ones, and a user's own.
  */
 import { InputError } from '../../util/errors.ts';
-import { checkOptionNames, type OptionNames } from '../../util/option-names.ts';
+import { checkOptionNames, checkOptionsObject, type OptionNames } from '../../util/option-names.ts';
 import { FRAME_OPTIONS, type FrameOptions, framePolicy } from './frame.ts';
 import { type Need, REDUCTIONS } from './needs.ts';
 import type { PolicyEntry, PolicyRules, PolicySetup } from './policy.ts';
@@ -52,6 +52,7 @@ export interface PolicyDefinition<Options extends object = Readonly<Record<strin
 export function definePolicy<Options extends object = Readonly<Record<string, unknown>>>(
   definition: PolicyDefinition<Options>,
 ): PolicyEntry {
+  checkOptionsObject('definePolicy', definition);
   const { name, summary = 'a policy of your own', options = {}, frame = FRAME, setup } = definition;
   if (typeof name !== 'string' || name === '') throw new InputError("a policy needs a name, such as name: 'mine'");
   checkOptionNames(`the policy ${name}`, definition, DEFINITION, {}, 'field');

@@ -13,6 +13,7 @@ import { checkPath } from '../../util/arguments.ts';
 import { InputError, KeyholdError, WeightsError } from '../../util/errors.ts';
 import { freeBytes, makeFolder, syncFolder, unfinishedName } from '../../util/files/files-node.ts';
 import { PIECE_VALUES } from '../../util/numbers.ts';
+import { checkOptionsObject } from '../../util/option-names.ts';
 import { adaptPlan } from '../adapters/load-adapters.ts';
 import type { MergeSource } from '../adapters/merge-node.ts';
 import { planModel } from '../plan.ts';
@@ -72,6 +73,7 @@ export async function writeGguf(
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
   checkPath('writeGguf', out);
+  checkOptionsObject('writeGguf', options);
   const { weights = 'f16', adapters = [], signal } = options;
   if (!WRITTEN_FORMATS.includes(weights))
     throw new InputError(`there is no format "${weights}" to write; there are ${WRITTEN_FORMATS.join(', ')}`);

@@ -10,7 +10,12 @@ import { defaultEngine, type EngineName } from '../engines-node.ts';
 import { planModel } from '../plan.ts';
 import { keptFormats } from '../weights/kept-formats.ts';
 import { ggmlMemory } from './ggml-memory-node.ts';
-import { type MemoryPlanOptions as CommonOptions, type MemoryPlan, planMemoryOf } from './memory-plan.ts';
+import {
+  type MemoryPlanOptions as CommonOptions,
+  checkPlanCall,
+  type MemoryPlan,
+  planMemoryOf,
+} from './memory-plan.ts';
 import { onnxMemory } from './onnx-memory.ts';
 
 /** The options of the plan, and the engine that it is for. */
@@ -52,6 +57,7 @@ export interface MemoryPlanOptions extends CommonOptions {
  * ```
  */
 export function planMemory(config: Config, options: MemoryPlanOptions = {}): MemoryPlan {
+  checkPlanCall(config, options);
   const { engine = defaultEngine(), checkpoint, ...common } = options;
   if (engine === 'onnx') return planMemoryOf(onnxMemory, config, common);
   return planMemoryOf(ggmlMemory, config, common, keptOf(checkpoint, common.weights));

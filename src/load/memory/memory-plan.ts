@@ -17,7 +17,9 @@ import { cacheShape } from '../../step/cache-shape.ts';
 import { graphOptions } from '../../step/graph-options.ts';
 import { namedParts } from '../../step/part-names.ts';
 import { readTokens } from '../../step/replay.ts';
+import { checkHas } from '../../util/arguments.ts';
 import { wholeNumber } from '../../util/numbers.ts';
+import { checkOptionsObject } from '../../util/option-names.ts';
 import { HALF_PARAMETERS, isGgmlFormat } from '../../weights/formats/ggml-formats.ts';
 import type { Param, WeightFormat } from '../../weights/types.ts';
 import { chooseFormat, countParameters, paramsOf } from '../model-plan.ts';
@@ -124,7 +126,14 @@ function calibrated(shape: CacheShape, options: Partial<AnyCacheOptions>): Parti
  * policy refuses.
  */
 export function planMemory(config: Config, options: MemoryPlanOptions = {}): MemoryPlan {
+  checkPlanCall(config, options);
   return planMemoryOf(onnxMemory, config, options);
+}
+
+/** @throws InputError for what is no config, and options that are no object. */
+export function checkPlanCall(config: unknown, options: MemoryPlanOptions): void {
+  checkHas('planMemory', 'a config, as planModel and readConfig give it', config, 'layers');
+  checkOptionsObject('planMemory', options);
 }
 
 /**

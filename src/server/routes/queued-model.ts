@@ -2,6 +2,7 @@
  * @file Models that write no text: they embed texts, or rank them.
  */
 import type { TextTokenizer } from '../../engine/text-model.ts';
+import { checkOptionsObject } from '../../util/option-names.ts';
 import { HttpError } from '../http-error.ts';
 import { findNamed, type ModelEntry, type NamedModel, namesOf } from '../model-entry.ts';
 import { FairQueue } from '../queue.ts';
@@ -34,7 +35,10 @@ export class QueuedModel<Model extends TaskModel = TaskModel> {
   /** Seconds since 1970. */
   readonly created = Math.floor(Date.now() / 1000);
 
-  constructor(model: Model, { id, queue, queueMs }: QueuedModelOptions) {
+  /** @throws InputError for options that are missing. */
+  constructor(model: Model, options: QueuedModelOptions) {
+    checkOptionsObject('a ServedEncoder or ServedReranker', options, ['id', 'queue', 'queueMs']);
+    const { id, queue, queueMs } = options;
     this.id = id;
     this.model = model;
     this.queue = new FairQueue(1, queue, queueMs);

@@ -3,6 +3,7 @@
  */
 import type { AwsClient } from 'aws4fetch';
 import { InputError, SnapshotError } from '../../util/errors.ts';
+import { checkOptionsObject } from '../../util/option-names.ts';
 import type { SessionStore } from './sessions.ts';
 
 /** The keys of an account of S3. */
@@ -40,6 +41,7 @@ const RETRIES = 3;
  * refuses, and InputError where aws4fetch is not installed.
  */
 export function s3Store(options: S3StoreOptions): SessionStore {
+  checkOptionsObject('s3Store', options, ['bucket', 'credentials']);
   const { prefix = '', credentials, timeoutMs = 120_000, region = 'us-east-1' } = options;
   const base = baseOf(options, region);
   const urlOf = (name: string) => `${base}/${`${prefix}${name}${END}`.split('/').map(encodeURIComponent).join('/')}`;
