@@ -9,12 +9,15 @@ import { transform } from 'esbuild';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createProgram } from '../src/cli/program.ts';
+import { type RunningServer, serve } from '../src/exports/server.ts';
 import { POLICIES } from '../src/kvcache/policies.ts';
+import type { LanguageModel } from '../src/node.ts';
 import { testIo } from './support/cli.ts';
 import { type DocBlock, docBlocks } from './support/doc-blocks.ts';
-import { ENTRANCES, ExampleFolder, ROOT } from './support/example-folder.ts';
+import { ENTRANCES, ExampleFolder, type Outcome, ROOT } from './support/example-folder.ts';
 import { startHubOf } from './support/hub-models.ts';
 import type { HubServer } from './support/hub-server.ts';
+import { loadChatModel, servedModel } from './support/served.ts';
 
 const FILES = [
   'README.md',
@@ -35,20 +38,50 @@ async function sourcesWithExamples(): Promise<string[]> {
   return files.filter((_, i) => /^ +\* @example$/m.test(texts[i])).map((file) => `src/${file}`);
 }
 
+/** The model of most examples, and the address at which clients of the pages look for it. */
+const MODEL = 'Qwen/Qwen3-0.6B';
+const ADDRESS = 'http://127.0.0.1:8080';
+
 let hub: HubServer;
 let folder: ExampleFolder;
+let model: LanguageModel;
+let server: RunningServer;
 beforeAll(async () => {
-  hub = await startHubOf('Qwen/Qwen3-0.6B', 'HuggingFaceTB/SmolLM2-360M-Instruct');
+  hub = await startHubOf(MODEL, 'HuggingFaceTB/SmolLM2-360M-Instruct');
   folder = await ExampleFolder.create({ HF_ENDPOINT: hub.endpoint });
+  await folder.install(packagesOf(BLOCKS.filter(({ language }) => language === 'js')));
+  model = await loadChatModel();
+  server = await serve({ models: [servedModel(model, { id: MODEL }).one], port: 0 });
 });
 afterAll(async () => {
+  await server.close();
+  await model.dispose();
   await hub.close();
   await folder.remove();
 });
 
+/** What modules import besides Keyhold and Node. */
+function packagesOf(blocks: readonly DocBlock[]): Set<string> {
+  const imported = blocks.flatMap(({ code }) =>
+    [...code.matchAll(/ from '((?:@[^/']+\/)?[^/'.:]+)(?=['/])/g)].map(([, name]) => name),
+  );
+  return new Set(imported.filter((name) => name !== 'keyhold'));
+}
+
+const runExample = ({ language, code }: DocBlock): Promise<Outcome> => {
+  if (language === 'sh') return folder.runShell(code);
+  const reached = code.replaceAll(ADDRESS, server.url);
+  return folder.runModule(language === 'ts' ? 'example.mts' : 'example.mjs', reached);
+};
+
 describe('examples', () => {
   it('are there, and nearly all are run', () => {
-    expect(BLOCKS.length).toBeGreaterThan(20);
+    for (const [language, least] of [
+      ['ts', 40],
+      ['js', 5],
+      ['sh', 20],
+    ] as const)
+      expect(BLOCKS.filter((block) => block.language === language).length).toBeGreaterThan(least);
     // One of them needs a browser; test/web runs the same calls in Chromium.
     expect(BLOCKS.filter(({ notRun }) => notRun).length).toBeLessThan(7);
   });
@@ -74,8 +107,7 @@ describe('examples', () => {
 
   const run = BLOCKS.filter(({ notRun }) => notRun === undefined);
   it.each(run)('$name', async (block) => {
-    const { code, output } =
-      block.language === 'ts' ? await folder.runModule('example.mts', block.code) : await folder.runShell(block.code);
+    const { code, output } = await runExample(block);
     expect(code, output).toBe(0);
   });
 

@@ -3,9 +3,9 @@
  * has Keyhold installed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { transform } from 'esbuild';
 import { built } from './built.ts';
 
@@ -60,6 +60,15 @@ export class ExampleFolder {
       KEYHOLD_CACHE: join(path, 'keyhold'),
       ...env,
     });
+  }
+
+  /** Puts packages of this project beside Keyhold, as `npm install` does. */
+  async install(packages: Iterable<string>): Promise<void> {
+    for (const name of packages) {
+      const path = join(this.path, 'node_modules', name);
+      await mkdir(dirname(path), { recursive: true });
+      await symlink(await realpath(join(ROOT, 'node_modules', name)), path);
+    }
   }
 
   remove(): Promise<void> {

@@ -12,7 +12,8 @@ const TINY = join(import.meta.dirname, '../../models/tiny');
 const FILES = ['config.json', 'generation_config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
 
 /**
- * Starts a hub that has the small model under each of these names; those that end in `-Instruct` have a chat template.
+ * Starts a hub that has the small model under each of these names; those that end in `-Instruct` have a chat template,
+ * and so does Qwen3, whose models have one without saying so.
  */
 export async function startHubOf(...ids: string[]): Promise<HubServer> {
   const server = await HubServer.start();
@@ -23,7 +24,7 @@ export async function startHubOf(...ids: string[]): Promise<HubServer> {
   const withTemplate = { ...files, 'chat_template.jinja': { content: new TextEncoder().encode(template) } };
   for (const id of ids)
     server.repos.set(id, {
-      commits: { [TINY_COMMIT]: id.endsWith('-Instruct') ? withTemplate : files },
+      commits: { [TINY_COMMIT]: /-Instruct$|\/Qwen3-/.test(id) ? withTemplate : files },
       refs: { main: TINY_COMMIT },
     });
   return server;
