@@ -122,8 +122,8 @@ export class Tokenizer {
    */
   encode(text: string, options: EncodeOptions = {}): number[] {
     if (typeof text !== 'string') throw new InputError(`the text to encode must be a string, but is ${shown(text)}`);
-    const ids = this.#encode(text.replace(/\p{Surrogate}/gu, '\uFFFD'));
     checkOptionsObject('encode', options);
+    const ids = this.#encode(text.replace(/\p{Surrogate}/gu, '\uFFFD'));
     const { addSpecialTokens = true, maxLength = Number.POSITIVE_INFINITY } = options;
     const process = addSpecialTokens ? this.#postProcess : (kept: readonly number[]) => kept;
     return [...process(ids.slice(0, Math.max(0, maxLength - process([]).length)))];
