@@ -14,7 +14,7 @@ import { HttpError } from './http-error.ts';
 import { merged } from './merge.ts';
 import { FairQueue, type Release, type RequestSize } from './queue.ts';
 import { type NamedSession, type SessionStore, Sessions, type TakenCache } from './sessions/sessions.ts';
-import type { ChoiceEvent, Turn, TurnEnd, TurnEvent } from './turn.ts';
+import { type ChoiceEvent, mostTokens, type Turn, type TurnEnd, type TurnEvent } from './turn.ts';
 import { refusedFormat, toolSchemas, turnFormatOf } from './turn-format.ts';
 import { promptOf, type TurnPrompt } from './turn-prompt.ts';
 
@@ -297,7 +297,7 @@ export class ServedModel {
 
   /** @param prompt tokens of it. */
   async #sizeOf({ options, cacheClass }: Turn, prompt: number): Promise<RequestSize> {
-    const most = Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens);
+    const most = mostTokens(options, this.options.maxTokens);
     // Most answers are shorter than their limit.
     const tokens = prompt + Math.ceil(most / 4);
     if (this.options.cacheBytes === undefined) return { tokens, bytes: 0 };
@@ -331,7 +331,7 @@ export class ServedModel {
     // Without tools, what looks like a call is text.
     const answers = isChat && this.#format ? { ...this.#format, call: tools ? this.#format.call : null } : null;
     const ends = isChat ? this.model.answerEnds : undefined;
-    const most = Math.min(options.maxNewTokens ?? this.options.maxTokens, this.options.maxTokens);
+    const most = mostTokens(options, this.options.maxTokens);
     const generate = (maxNewTokens: number) =>
       this.model.generate(prompt, {
         ...options,

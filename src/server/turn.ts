@@ -10,6 +10,10 @@ export type TurnOptions = Omit<
   'cache' | 'reusePrefix' | 'signal' | 'onPrefill' | 'tools' | 'variables' | 'template' | 'templateName' | 'processors'
 >;
 
+/** Tokens of an answer at most. @param allowed by the server. */
+export const mostTokens = ({ maxNewTokens }: TurnOptions, allowed: number): number =>
+  Math.min(maxNewTokens ?? allowed, allowed);
+
 /** One request for text. */
 export interface Turn {
   /** Name of a served model. */
