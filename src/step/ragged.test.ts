@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { anyTable } from '../../test/support/calibration.ts';
 import { caseFolder } from '../../test/support/family-cases.ts';
+import { furthest } from '../../test/support/furthest.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import type { KVCache } from '../kvcache/kv-cache.ts';
@@ -27,7 +28,6 @@ const RAGGED = heavy('ragged', slotsOf);
 
 const cacheDir = await tempFolder('ragged');
 const text = (count: number, seed = 1) => range(count).map((i) => 3 + ((i * 7 + seed * 13) % 80));
-const furthest = (a: Float32Array, b: Float32Array) => a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0);
 
 async function logitsOf(model: LanguageModel, cache: KVCache, chunks: readonly number[]): Promise<Float32Array> {
   let last = new Float32Array(0);

@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadModel } from '../../src/node.ts';
+import { furthest } from './furthest.ts';
 
 const cacheDir = await mkdtemp(join(tmpdir(), 'keyhold-device-'));
 const ids = Array.from({ length: 150 }, (_, i) => (i * 131) % 4000);
@@ -26,6 +27,5 @@ async function logits(device: 'cpu' | 'vulkan'): Promise<Float32Array[]> {
 }
 
 const [device, cpu] = [await logits('vulkan'), await logits('cpu')];
-const furthest = device.map((own, i) => own.reduce((most, x, j) => Math.max(most, Math.abs(x - cpu[i][j])), 0));
-process.stdout.write(JSON.stringify(furthest));
+process.stdout.write(JSON.stringify(device.map((own, i) => furthest(own, cpu[i]))));
 await rm(cacheDir, { recursive: true });

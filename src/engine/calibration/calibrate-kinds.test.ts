@@ -3,6 +3,7 @@
  */
 import { afterAll, describe, expect, it } from 'vitest';
 import { caseFolder } from '../../../test/support/family-cases.ts';
+import { furthest } from '../../../test/support/furthest.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import {
@@ -51,7 +52,6 @@ const measure = (model: LanguageModel): Promise<CalibrationTable> =>
   );
 
 const tokens = (count: number, seed = 1) => range(count).map((t) => (7 * t + 3 * seed) % 50);
-const furthest = (a: Float32Array, b: Float32Array) => a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0);
 /** All slots of layers with slots, which have a budget. */
 const held = (cache: KVCache, layers: readonly number[], row = 0) =>
   layers.flatMap((l) => range(cache.shape.layers[l].groups).map((g) => cache.tokenPositions(l, row, g).length));

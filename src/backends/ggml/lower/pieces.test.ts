@@ -3,6 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { noise } from '../../../../test/support/attention-cases.ts';
+import { furthest } from '../../../../test/support/furthest.ts';
 import { HIDDEN } from '../../../kvcache/slots/slots.ts';
 import { product } from '../../../util/numbers.ts';
 import { openGgml } from '../binding/binding.ts';
@@ -78,9 +79,6 @@ function attention(isCut: boolean) {
   );
   return run(g, y);
 }
-
-const furthest = (a: Float32Array, b: Float32Array) =>
-  a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
 
 describe('operators in pieces', () => {
   it('give what one operator gives, in the same memory', async () => {

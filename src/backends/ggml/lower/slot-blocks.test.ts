@@ -3,6 +3,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { caseFolder } from '../../../../test/support/family-cases.ts';
+import { furthest } from '../../../../test/support/furthest.ts';
 import { tempFolder } from '../../../../test/support/temp-folder.ts';
 import type { BufferChoice } from '../../../kvcache/buffers.ts';
 import type { KVCache } from '../../../kvcache/kv-cache.ts';
@@ -13,7 +14,6 @@ const cacheDir = await tempFolder('slot-blocks');
 const open = (name: string, engine: 'ggml' | 'onnx') =>
   loadModel(caseFolder(name), { weights: 'float32', engine, cacheDir });
 const text = (count: number, seed = 1) => range(count).map((i) => 3 + ((i * 7 + seed * 13) % 80));
-const furthest = (a: Float32Array, b: Float32Array) => a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i])), 0);
 const spread = (x: Float32Array) => Math.max(...x) - Math.min(...x);
 
 // gpt_neox-head85 has heads of 85 numbers: two blocks of 32, and one that is filled up with zeros.
