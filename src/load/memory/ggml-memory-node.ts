@@ -32,8 +32,11 @@ const GARBAGE = 10 * MB;
  */
 const REARRANGED: ReadonlySet<string> = new Set(['q4_0', 'q4_k', 'iq4_nl', 'q2_k', 'mxfp4']);
 
-/** Around a row of the embedding that is read the system maps the pages of so many bytes, if they are in its cache. */
-const MAPPED_AROUND = 65_536;
+/**
+ * Around a row of the embedding that is read the system maps the pages of so many bytes, if they are in its cache: a
+ * large page, as Linux 6.18 has most of a prepared file in. Of 279 MB all were resident after 516 tokens.
+ */
+const MAPPED_AROUND = 2 << 20;
 
 /** Slots by which a cache grows. */
 const GROWTH = 64;
