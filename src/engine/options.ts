@@ -65,8 +65,7 @@ export interface GenerateOptions<Cache = KVCache> extends TokenOptions, Template
   readonly reusePrefix?: boolean;
   /**
    * Tokens of the prompt that go through the graph at once. Where it is given, chunks have exactly this length.
-   * @default 256, and less while other sequences decode; 64 where the cache rounds its slots, or will evict tokens of
-   * the prompt
+   * @default as `chunkLength` of `prefill`, and less while other sequences decode
    */
   readonly chunkLength?: number;
   /**
@@ -187,8 +186,7 @@ export interface ScoreOptions<Cache = KVCache>
   /**
    * Tokens that go through the graph at once. Where it is given, chunks have exactly this length. Each token of a chunk
    * has a row of logits, 4 bytes for each token of the vocabulary.
-   * @default 256, and less where their logits take more than 16 MB, down to 64; 64 where the cache rounds its slots, or
-   * will evict tokens of the text
+   * @default as `chunkLength` of `prefill`, and less where their logits take more than 16 MB, down to 64
    */
   readonly chunkLength?: number;
   /**

@@ -2,7 +2,7 @@
  * @file How fast a model reads and writes through a cache on this machine, and which settings are the fastest here.
  */
 import type { LanguageModel } from '../engine/language-model.ts';
-import { CHUNK_LENGTH } from '../engine/schedule/prefill.ts';
+import { defaultChunkLength } from '../engine/schedule/prefill.ts';
 import { checkModelCall } from '../engine/text-model.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
@@ -34,8 +34,8 @@ export interface SpeedOptions {
    */
   readonly rounds?: number;
   /**
-   * Tokens of a chunk of the prompt.
-   * @default 256
+   * Most tokens of a chunk of the prompt.
+   * @default as `chunkLength` of `prefill`
    */
   readonly chunkLength?: number;
   /** Stops it: the call throws the signal's reason. */
@@ -52,7 +52,7 @@ export interface SpeedResult {
   readonly newTokens: number;
   /** Rounds that were counted. */
   readonly rounds: number;
-  /** Tokens of a chunk of the prompt. */
+  /** Most tokens of a chunk of the prompt. */
   readonly chunkLength: number;
   /** Tokens of the prompt that were computed a second. */
   readonly prefillSpeed: number;
@@ -75,11 +75,11 @@ const SPEED_DEFAULTS = { promptTokens: 512, newTokens: 32, rounds: 3 } as const;
  */
 export async function measureSpeed(model: LanguageModel, options: SpeedOptions = {}): Promise<SpeedResult> {
   checkModelCall('measureSpeed', model, options);
-  const { chunkLength = CHUNK_LENGTH, signal, onRound } = options;
+  const { signal, onRound } = options;
   const { vocabSize, contextLength } = model.config;
   const newTokens = wholeNumber('newTokens', options.newTokens ?? SPEED_DEFAULTS.newTokens);
   const rounds = wholeNumber('rounds', options.rounds ?? SPEED_DEFAULTS.rounds);
-  wholeNumber('chunkLength', chunkLength);
+  if (options.chunkLength !== undefined) wholeNumber('chunkLength', options.chunkLength);
   const longest = Math.max(1, contextLength - newTokens);
   const promptTokens = wholeNumber(
     'promptTokens',
@@ -92,9 +92,12 @@ export async function measureSpeed(model: LanguageModel, options: SpeedOptions =
   const prompt = Array.from({ length: promptTokens }, (_, i) => (i * 7919 + 1) % vocabSize);
   const times: { read: number; write: number; bytes: number }[] = [];
   await model.calibrateFor(options.cache, { signal });
+  const newCache = () =>
+    model.createCache({ policy: 'dense', cacheLength: promptTokens + newTokens, ...options.cache });
+  const chunkLength = options.chunkLength ?? defaultChunkLength(newCache(), promptTokens);
   for (let round = 0; round <= rounds; round++) {
     signal?.throwIfAborted();
-    const cache = model.createCache({ policy: 'dense', cacheLength: promptTokens + newTokens, ...options.cache });
+    const cache = newCache();
     const [reading, writing] = [new CostMeter(), new CostMeter()];
     let token = await reading.time(promptTokens, async () =>
       argmax(await model.prefill(cache, prompt, { chunkLength, signal })),

@@ -11,6 +11,8 @@ export interface CacheShape {
   readonly cross?: readonly CrossShape[];
   /** How the engine reads slots. */
   readonly memory?: SlotMemory;
+  /** Tokens that the engine wants to read at once, where nothing depends on it but the speed. @default its caller's */
+  readonly chunkLength?: number;
   /** What the engine computes of keys for policies. @default the host computes it */
   readonly keyMath?: KeyMath;
 }

@@ -39,6 +39,8 @@ export interface GraphTarget {
    * @default never
    */
   attendsInSlots?(buffer: BufferChoice): boolean;
+  /** Tokens of a prompt that are read at once where nothing is evicted and no attention weights are wanted. @default 256 */
+  readonly chunkLength?: number;
   /** What a format is called here; null: the engine can't hold it. */
   held(format: WeightFormat): WeightFormat | null;
   /** The format of one matrix, where the model's is `format`. */

@@ -10,14 +10,17 @@ import type { GraphTarget } from '../ops/target.ts';
 import { ropeFrequencies } from './rope.ts';
 
 /** @param target what the engine reads: it decides how slots are stored. */
-export function cacheShape(config: Config, { slotBlocks: blocks }: Pick<GraphTarget, 'slotBlocks'>): CacheShape {
+export function cacheShape(
+  config: Config,
+  { slotBlocks: blocks, chunkLength }: Pick<GraphTarget, 'slotBlocks' | 'chunkLength'>,
+): CacheShape {
   const layers = config.layers.map(({ mixer }, l) => layerShape(config, mixer, l));
   const states = config.layers.flatMap(({ mixer }, l) => statesOf(mixer, l));
   const cross = crossLayers(config).map((layer) => {
     const { groups, keySize, valueSize } = crossOf(config.layers[layer])!;
     return { layer, groups, keySize, valueSize };
   });
-  return { layers, states, cross, memory: { blocks } };
+  return { layers, states, cross, memory: { blocks }, chunkLength };
 }
 
 function layerShape(config: Config, mixer: LayerSpec['mixer'], layer: number): LayerShape {

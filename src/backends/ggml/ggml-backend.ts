@@ -15,6 +15,12 @@ import { canAttendInSlots } from './lower/slot-use.ts';
 import { ggmlCodec, matrixFormat, plainCodec } from './weights/weight-codec.ts';
 import { GgmlWeights } from './weights/weights.ts';
 
+/**
+ * Chunks of 512 read a prompt of a 135M shape in 0.94 of the time of chunks of 256 (AMX; 9 heads of 512 tokens are whole
+ * tiles of the fused attention). llama.cpp reads as many at once.
+ */
+const CHUNK_LENGTH = 512;
+
 /** What the graphs of one model share: threads, and the weights in memory. Lives as long as any of the graphs. */
 class SharedModel {
   readonly backend: CpuBackend;
@@ -105,6 +111,7 @@ export const ggmlBackend: Backend = {
     slotBlocks: true,
     halfParameters: HALF_PARAMETERS,
     attendsInSlots: canAttendInSlots,
+    chunkLength: CHUNK_LENGTH,
     stacksHeadExperts: true,
     held: (format) => format,
     weightFormat: matrixFormat,

@@ -2,7 +2,6 @@
  * @file `keyhold bench`: how fast a model is on this machine, and with which settings it is fastest.
  */
 import { type Command, Option } from 'commander';
-import { CHUNK_LENGTH } from '../../engine/schedule/prefill.ts';
 import { settingsOf } from '../../eval/speed.ts';
 import { planMemory, type WeightFormat } from '../../exports/checkpoint-node.ts';
 import {
@@ -89,13 +88,14 @@ async function bench(flags: BenchFlags, io: CliIo): Promise<void> {
     const model = await desk.load(flags.threads, flags.weights);
     await calibrateForCommand(model, cache, io, progress);
     asUsage(() => model.createCache(cache));
-    const begin: SpeedSettings = {
+    const given = {
       threads: flags.threads ?? usableCores(),
       weights: model.weights,
-      chunkLength: flags.chunkLength ?? CHUNK_LENGTH,
+      chunkLength: flags.chunkLength,
       buffer: cache.buffer ?? 'float32',
     };
-    const asked = await desk.measure(begin, 'Measuring');
+    const asked = await desk.measure(given, 'Measuring');
+    const begin: SpeedSettings = { ...given, chunkLength: asked.chunkLength };
     // The peak of this process, before it tries anything else.
     const peakBytes = process.resourceUsage().maxRSS * 1024;
     const length = asked.promptTokens + asked.newTokens;
@@ -124,6 +124,9 @@ async function bench(flags: BenchFlags, io: CliIo): Promise<void> {
   }
 }
 
+/** Settings that are to be measured. */
+type Given = Omit<SpeedSettings, 'chunkLength'> & { readonly chunkLength?: number };
+
 /** Where models are measured, one at a time. */
 class Desk {
   readonly #flags: BenchFlags;
@@ -148,7 +151,8 @@ class Desk {
     return this.#model;
   }
 
-  async measure(settings: SpeedSettings, label: string | null): Promise<SpeedResult> {
+  /** @param settings without a length of chunks: what a prompt has by default. */
+  async measure(settings: Given, label: string | null): Promise<SpeedResult> {
     const { threads, weights, chunkLength, buffer } = settings;
     const model =
       this.#model && this.#key === keyOf(threads, weights) ? this.#model : await this.load(threads, weights);

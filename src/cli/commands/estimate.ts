@@ -50,7 +50,7 @@ export function addEstimate(program: Command, io: CliIo): void {
         "tokens of the prompt and the text together (default: the model's context)",
       ).argParser(wholeFrom(1)),
     )
-    .addOption(chunkLengthOption())
+    .addOption(chunkLengthOption('the most that a prompt has with this cache'))
     .option('--json', 'print the plan as one JSON object');
   addModelArgument(command);
   addCacheOptions(command);

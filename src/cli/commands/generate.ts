@@ -105,9 +105,7 @@ export function addGenerate(program: Command, io: CliIo): void {
       new Option('--batch-size <n>', 'prompts that run at the same time (default: 8)').argParser(wholeFrom(1)),
     );
   addLoadOptions(command);
-  addCacheOptions(command).addOption(
-    chunkLengthOption('256; 64 where the cache evicts tokens of the prompt or rounds its slots'),
-  );
+  addCacheOptions(command).addOption(chunkLengthOption());
   addSamplingOptions(command);
   addFormatOptions(command);
   addHubOptions(command);

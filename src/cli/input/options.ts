@@ -5,7 +5,6 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { CHUNK_LENGTH } from '../../engine/schedule/prefill.ts';
 import { WEIGHT_CHOICES } from '../../exports/checkpoint.ts';
 import {
   type AnyCacheOptions,
@@ -124,7 +123,9 @@ function readWeights(text: string): WeightChoice {
 }
 
 /** @param byDefault the default, in words. */
-export function chunkLengthOption(byDefault = String(CHUNK_LENGTH)): Option {
+export function chunkLengthOption(
+  byDefault = '256; 512 with ggml where the cache evicts nothing; 64 where it evicts tokens of the prompt or rounds its slots',
+): Option {
   return new Option(
     '--chunk-length <n>',
     `tokens of the prompt that one step computes (default: ${byDefault})`,

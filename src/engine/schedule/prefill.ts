@@ -13,7 +13,7 @@ import { checkOptionsObject, isList, shown } from '../../util/option-names.ts';
 import type { PrefillModel } from '../model.ts';
 import { chunkEnd } from './chunk-schedule.ts';
 
-/** Tokens of a prompt that go through the graph at once. */
+/** Tokens of a prompt that go through the graph at once, where neither cache nor engine decide it. */
 export const CHUNK_LENGTH = 256;
 /**
  * The same where the chunks change the result: tokens of one chunk see each other before slots are rounded or tokens
@@ -27,7 +27,8 @@ const LOGITS: readonly unknown[] = ['none', 'last', 'all'];
 export interface PrefillOptions {
   /**
    * Most tokens of one chunk.
-   * @default 256; 64 where the cache rounds its slots, or will evict tokens of the prompt
+   * @default 256; 512 with the ggml engine where the cache evicts nothing; 64 where the cache rounds its slots, or will
+   * evict tokens of the prompt
    */
   readonly chunkLength?: number;
   /** `last`: logits of the last token [1, V]; `all`: of every token [T, V]; `none`. @default 'last' */
@@ -46,6 +47,16 @@ export interface PrefillOptions {
   readonly lease?: CacheLease;
   /** Told after each chunk how many tokens are done. */
   readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** Most tokens of one chunk, of a prompt of so many tokens, where the caller does not say it. */
+export function defaultChunkLength(cache: KVCache, tokens: number): number {
+  const { buffer, rules, shape } = cache;
+  const isExact = bufferName(buffer) === 'float32' && (!rules.evicts || cache.headroom() >= tokens);
+  if (!isExact) return SENSITIVE_CHUNK_LENGTH;
+  // Attention weights of longer chunks would take more memory.
+  const isPlain = !rules.evicts && rules.needs.length === 0;
+  return (isPlain ? shape.chunkLength : undefined) ?? CHUNK_LENGTH;
 }
 
 /** A chunk is done. */
@@ -92,10 +103,9 @@ export class PromptReader {
     this.#again = this.#ids.length - tokens.length;
     this.#length = cache.length() + this.#ids.length;
     this.#tail = phase === 'prompt' ? cache.rules.promptTail : 0;
-    const exact =
-      bufferName(cache.buffer) === 'float32' && (!cache.rules.evicts || cache.headroom() >= this.#ids.length);
-    this.#flexible = exact && chunkLength === undefined;
-    this.#chunkLength = chunkLength ?? (exact ? CHUNK_LENGTH : SENSITIVE_CHUNK_LENGTH);
+    const byDefault = defaultChunkLength(cache, this.#ids.length);
+    this.#flexible = chunkLength === undefined && byDefault !== SENSITIVE_CHUNK_LENGTH;
+    this.#chunkLength = chunkLength ?? byDefault;
   }
 
   /** Tokens to come. */

@@ -2,7 +2,7 @@
  * @file How much memory a model and its cache take, told from the config alone.
  */
 import { type Config, isEncoder, slotLayers } from '../../config/config.ts';
-import { CHUNK_LENGTH } from '../../engine/schedule/prefill.ts';
+import { defaultChunkLength } from '../../engine/schedule/prefill.ts';
 import { resolveCacheBytes } from '../../kvcache/byte-budget.ts';
 import type { KVCache } from '../../kvcache/kv-cache.ts';
 import { type AnyCacheOptions, createCache, wantsTable } from '../../kvcache/policies.ts';
@@ -35,7 +35,7 @@ export interface MemoryPlanOptions {
   readonly cache?: Partial<AnyCacheOptions>;
   /** How weights are stored. @default `auto` */
   readonly weights?: WeightChoice;
-  /** Tokens of a prompt that are read at once. @default 256 */
+  /** Tokens of a prompt that are read at once. @default the most that a prompt's chunk has with this cache */
   readonly chunkLength?: number;
   /** Whether there is a tokenizer, which takes memory too. @default true */
   readonly tokenizer?: boolean;
@@ -147,12 +147,13 @@ export function planMemoryOf(
   kept: (params: readonly Param[], format: WeightFormat) => readonly Param[] = (params) => params,
 ): MemoryPlan {
   const { contextLength = config.contextLength, cache: wanted = {}, weights: choice = 'auto' } = options;
-  const chunkLength = wholeNumber('chunkLength', options.chunkLength ?? CHUNK_LENGTH);
   const { target } = engine;
   const shape = cacheShape(config, target);
   const limit = (cache: AnyCacheOptions): number => createCache(shape, cache).memory().keysAndValuesLimit;
   const { batch } = wanted;
   const cache = createCache(shape, resolveCacheBytes(shape, calibrated(shape, wanted), contextLength));
+  // A short prompt evicts nothing, so its chunks are the longest.
+  const chunkLength = wholeNumber('chunkLength', options.chunkLength ?? defaultChunkLength(cache, 1));
   const dense = (cacheLength: number): number => limit({ policy: 'dense', cacheLength, buffer: cache.buffer, batch });
   const paramsIn = (format: WeightFormat) => paramsOf({ config, format, parts: FURTHER }, target);
   const plain = paramsIn('float32');
