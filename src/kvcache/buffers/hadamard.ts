@@ -25,18 +25,27 @@ export function hadamard(x: Float32Array, at: number, size: number): void {
   }
 }
 
-/** The fast transform of `n` numbers, a power of two: two of its steps at once, which reads half as often. */
+/**
+ * The fast transform of `n` numbers, a power of two: two of its steps at once, which reads half as often. Names are given
+ * one by one, as those of an array took half as long again.
+ */
 function transform(x: Float32Array, at: number, n: number): void {
   const end = at + n;
   let step = 1;
   for (; 4 * step <= n; step *= 4)
     for (let start = at; start < end; start += 4 * step)
       for (let i = start; i < start + step; i++) {
-        const [j, k, l] = [i + step, i + 2 * step, i + 3 * step];
-        const a = x[i] + x[j];
-        const b = x[i] - x[j];
-        const c = x[k] + x[l];
-        const d = x[k] - x[l];
+        const j = i + step;
+        const k = j + step;
+        const l = k + step;
+        const p = x[i];
+        const q = x[j];
+        const r = x[k];
+        const s = x[l];
+        const a = p + q;
+        const b = p - q;
+        const c = r + s;
+        const d = r - s;
         x[i] = a + c;
         x[j] = b + d;
         x[k] = a - c;

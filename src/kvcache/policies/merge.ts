@@ -215,9 +215,7 @@ class Merger {
       if (all[i] === tokens[i]) continue;
       const key = keys.subarray(i * keySize, (i + 1) * keySize);
       const value = values.subarray(i * valueSize, (i + 1) * valueSize);
-      group.turnStored('key', key);
-      group.turnStored('value', value);
-      group.merge(between[i], key, value, all[i]);
+      group.mergeStored(between[i], key, value, all[i]);
     }
   }
 

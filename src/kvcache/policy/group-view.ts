@@ -17,7 +17,7 @@ export interface ReadLayer {
   readExact(group: GroupView, j: number, half: Half, out: Float32Array): void;
   readKeys(group: GroupView, out: Float32Array): void;
   readStored(group: GroupView, half: Half, candidates: ArrayLike<number>, out: Float32Array): void;
-  turnStored(half: Half, vector: Float32Array): void;
+  turn(half: Half, vector: Float32Array): void;
   turnBack(group: GroupView, j: number, key: Float32Array): void;
 }
 
@@ -166,9 +166,6 @@ export class GroupView extends KnownFields {
     this.#layer.readStored(this.#of, half, candidates, out);
   };
 
-  /** @internal Makes of a vector as it is stored, or of a mean of such ones, the key or value that it stands for. */
-  readonly turnStored = (half: Half, vector: Float32Array): void => this.#layer.turnStored(half, vector);
-
   /**
    * Replaces the key and the value of candidate `j`, which stays: it stands for `tokens` tokens from now on. For
    * `merge` of a policy.
@@ -176,6 +173,17 @@ export class GroupView extends KnownFields {
    * @throws InputError for a candidate that does not stay, or a number of tokens below 1.
    */
   readonly merge = (j: number, key: Float32Array, value: Float32Array, tokens: number): void => {
+    const merged = this.#merge(j, key, value, tokens);
+    this.#layer.turn('key', merged.key);
+    this.#layer.turn('value', merged.value);
+  };
+
+  /** @internal The same with vectors as they are stored, or means of such ones. */
+  readonly mergeStored = (j: number, key: Float32Array, value: Float32Array, tokens: number): void => {
+    this.#merge(j, key, value, tokens);
+  };
+
+  #merge(j: number, key: Float32Array, value: Float32Array, tokens: number): MergedSlot {
     if (!(Number.isInteger(j) && j >= 0 && j < this.length && this.keep[j] === 1))
       throw new InputError(`nothing can be merged into candidate ${j}, which does not stay`);
     if (!(tokens >= 1)) throw new InputError(`a slot stands for at least one token, not ${tokens}`);
@@ -187,8 +195,10 @@ export class GroupView extends KnownFields {
     const at = 2 * this.merged.length;
     vectors[at] = copied(key, vectors[at]);
     vectors[at + 1] = copied(value, vectors[at + 1]);
-    this.merged.push({ candidate: j, key: vectors[at], value: vectors[at + 1], logTokens });
-  };
+    const merged = { candidate: j, key: vectors[at], value: vectors[at + 1], logTokens };
+    this.merged.push(merged);
+    return merged;
+  }
 
   /** @internal Sizes the arrays for the candidates, and marks all of them as staying. */
   reset(held: number, newTokens: number, budget: number, needs: number): void {
@@ -266,6 +276,7 @@ function copied(vector: Float32Array, memory: Float32Array | undefined): Float32
 /** A candidate that stays, and stands for several tokens. */
 export interface MergedSlot {
   readonly candidate: number;
+  /** As it is stored: rotated where the buffer rotates keys. */
   readonly key: Float32Array;
   readonly value: Float32Array;
   /** The natural logarithm of their number, a number of float16. */

@@ -154,8 +154,8 @@ export class LayerView extends KnownFields {
     }
   }
 
-  /** @internal */
-  turnStored(half: Half, vector: Float32Array): void {
+  /** @internal Makes of a key or value what is stored of it, or the other way round. */
+  turn(half: Half, vector: Float32Array): void {
     const buffer = this.#source.buffers[this.layer]!;
     const { rotated, size } = half === 'key' ? buffer.keys : buffer.values;
     if (rotated) hadamard(vector, 0, size);

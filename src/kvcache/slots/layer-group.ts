@@ -94,11 +94,14 @@ export class LayerGroup {
     }
   }
 
-  /** Writes another key and value to a slot that is in use. The table has a group of its own for each of the buffers'. */
+  /**
+   * Writes another key and value, as they are stored, to a slot that is in use. The table has a group of its own for each
+   * of the buffers'.
+   */
   replace(row: number, g: number, slot: number, key: Float32Array, value: Float32Array): void {
     for (const { keys, values } of this.buffers) {
-      keys.write(row, g, slot, 1, key, 0);
-      if (values.size > 0) values.write(row, g, slot, 1, value, 0);
+      (keys.rotated ?? keys).write(row, g, slot, 1, key, 0);
+      if (values.size > 0) (values.rotated ?? values).write(row, g, slot, 1, value, 0);
     }
   }
 
