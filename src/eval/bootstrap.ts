@@ -1,6 +1,7 @@
 /**
  * @file How sure a mean is: bootstrap intervals.
  */
+import { checkList } from '../util/arguments.ts';
 import { Random } from '../util/random.ts';
 
 /** The ends of an interval. */
@@ -17,8 +18,10 @@ const TAIL = 0.025;
  * (1,000 of them, the same for the same values).
  * @param values independent of each other, as nearly as can be: cases, or chunks of text.
  * @returns null for fewer than 5 values.
+ * @throws InputError for what is no list of numbers.
  */
 export function meanInterval(values: readonly number[]): Interval | null {
+  checkList('meanInterval', 'a list of numbers', values, (value) => typeof value === 'number');
   const n = values.length;
   if (n < FEWEST) return null;
   const random = new Random(1);

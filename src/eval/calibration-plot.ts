@@ -2,7 +2,9 @@
  * @file A calibration as a picture: one square for each query group of each layer, darker where it gets more slots.
  */
 import { type CalibrationMap, calibrationMap } from '../kvcache/routing/calibration-map.ts';
-import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
+import { type CalibrationTable, readCalibrationTable } from '../kvcache/routing/calibration-table.ts';
+import { InputError } from '../util/errors.ts';
+import { shown } from '../util/option-names.ts';
 
 const SIZE = 18;
 const MARGIN = { left: 64, top: 34, bottom: 44, right: 16 };
@@ -13,9 +15,13 @@ const SHADES = ['#f1f5fa', '#c6dbef', '#9ecae1', '#6baed6', '#3182bd', '#08519c'
 
 /**
  * An SVG document: layers from left to right, query groups from top to bottom; a dot marks groups that read the past.
+ * @param part of a sequence's tokens that the cache keeps. @default 0.1
+ * @throws InputError for what is no calibration table.
  */
 export function plotCalibration(table: CalibrationTable, part = 0.1): string {
-  const map = calibrationMap(table, part);
+  if (!(part > 0 && part <= 1))
+    throw new InputError(`the part of plotCalibration must be above 0 and at most 1, but is ${shown(part)}`);
+  const map = calibrationMap(readCalibrationTable(table), part);
   const layers = map.shares.length;
   const groups = Math.max(1, ...map.shares.map((list) => list.length));
   const width = Math.max(LEAST_WIDTH, MARGIN.left + layers * SIZE + MARGIN.right);

@@ -2,7 +2,7 @@
  * @file A comparison as a table: cells for a terminal, and a Markdown document.
  */
 import type { Interval } from './bootstrap.ts';
-import { type CompareResult, resultNote } from './compare.ts';
+import { type CompareResult, checkResults, resultNote } from './compare.ts';
 import { measuredWords } from './plot.ts';
 
 interface Column {
@@ -54,8 +54,9 @@ const COLUMNS: readonly Column[] = [
   { title: 'note', cell: resultNote },
 ];
 
-/** Title and cells of all columns that some result has; the dense cache first. */
+/** Title and cells of all columns that some result has; the dense cache first. @throws InputError for no results. */
 export function comparisonCells(results: readonly CompareResult[]): string[][] {
+  checkResults('comparisonCells', results);
   const columns = COLUMNS.filter(({ cell }) => results.some((result) => (cell(result) ?? '') !== ''));
   return [
     columns.map(({ title }) => title),
@@ -63,8 +64,12 @@ export function comparisonCells(results: readonly CompareResult[]): string[][] {
   ];
 }
 
-/** A comparison as a Markdown table, with what it was measured on. Brackets hold 95 % intervals, if there are any. */
+/**
+ * A comparison as a Markdown table, with what it was measured on. Brackets hold 95 % intervals, if there are any.
+ * @throws InputError for no results.
+ */
 export function comparisonMarkdown(results: readonly CompareResult[]): string {
+  checkResults('comparisonMarkdown', results);
   const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   const [titles, ...cells] = comparisonCells(results);
   const note = measuredWords(results);

@@ -5,13 +5,15 @@ import type { LanguageModel } from '../engine/language-model.ts';
 import { checkModelCall } from '../engine/text-model.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { checkFilledList, checkList } from '../util/arguments.ts';
 import { CacheFullError, InputError, PolicyError } from '../util/errors.ts';
+import { isObject } from '../util/json/is-object.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import type { Cost } from './cost.ts';
 import { type DivergenceResult, divergence } from './divergence.ts';
 import { groupBy } from './group-by.ts';
 import { cutWindows, type PerplexityResult, perplexity } from './perplexity.ts';
-import { type QuestionPosition, type RecallCase, recall } from './recall.ts';
+import { checkCases, type QuestionPosition, type RecallCase, recall } from './recall.ts';
 import { EVAL_CHUNK } from './steps.ts';
 
 /** A policy to compare: its name, and options besides the budget. */
@@ -112,6 +114,7 @@ export interface CompareResult {
  */
 export async function compare(model: LanguageModel, options: CompareOptions): Promise<CompareResult[]> {
   checkModelCall('compare', model, options, ['contestants', 'budgets']);
+  checkLists(options);
   const { contestants, budgets, onResult } = options;
   const total = 1 + contestants.length * budgets.length;
   const results: CompareResult[] = [];
@@ -124,6 +127,22 @@ export async function compare(model: LanguageModel, options: CompareOptions): Pr
   await add({ name: 'dense', policy: 'dense' }, 1);
   for (const contestant of contestants) for (const budget of budgets) await add(contestant, budget);
   return results;
+}
+
+/** @throws InputError for lists that are none, or that have something else in them. */
+function checkLists({ contestants, budgets, cases }: CompareOptions): void {
+  const isContestant = (one: unknown) => isObject(one) && typeof one['name'] === 'string';
+  checkList('compare', 'contestants as a list of { name, policy }', contestants, isContestant);
+  const isPart = (budget: unknown) => typeof budget === 'number' && budget > 0 && budget <= 1;
+  checkList('compare', 'budgets as a list of numbers above 0 and up to 1', budgets, isPart);
+  if (cases !== undefined) checkCases('compare', cases);
+}
+
+/** @throws InputError for what is no list of results. */
+export function checkResults(what: string, results: readonly CompareResult[]): void {
+  const isResult = (one: unknown) =>
+    isObject(one) && typeof one['policy'] === 'string' && typeof one['budget'] === 'number' && isObject(one['recall']);
+  checkFilledList(what, 'a list of results, as compare gives it', results, isResult);
 }
 
 /** Says which earlier result is the same. */

@@ -2,7 +2,7 @@
  * @file A comparison as a picture: quality against budget, one panel a measure, one line a policy.
  */
 import type { Interval } from './bootstrap.ts';
-import type { CompareResult } from './compare.ts';
+import { type CompareResult, checkResults } from './compare.ts';
 import { niceTicks, seriesStyle, sharedDashes, textWidth } from './plot-style.ts';
 import type { QuestionPosition } from './recall.ts';
 
@@ -60,8 +60,10 @@ const LEGEND = { row: 20, gap: 24, mark: 34 };
 /**
  * A comparison as an SVG document. The dense cache is a dotted line; thin lines are 95 % intervals, as far
  * as a panel reaches; every axis begins at 0.
+ * @throws InputError for no results.
  */
 export function plotComparison(results: readonly CompareResult[]): string {
+  checkResults('plotComparison', results);
   const panels = PANELS.filter(({ value }) => results.some((result) => value(result) !== undefined));
   const names = [...new Set(results.map(({ policy }) => policy))].filter((name) => name !== 'dense');
   const columns = Math.max(1, Math.min(3, panels.length));

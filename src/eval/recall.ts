@@ -5,6 +5,7 @@ import * as v from 'valibot';
 import type { LanguageModel } from '../engine/language-model.ts';
 import { checkModelCall } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { checkList, checkText } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
 import { argmax } from '../util/numbers.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
@@ -76,14 +77,20 @@ export interface RecallResult extends Cost {
   readonly byKind: Readonly<Record<string, number>>;
 }
 
-/** Cases from lines of JSON. @throws InputError for lines that are none. */
+/** Cases from lines of JSON. @throws InputError for lines that are none, and for what is no text. */
 export function parseRecallCases(jsonl: string): RecallCase[] {
+  checkText('parseRecallCases', 'lines of JSON as a string', jsonl);
   return parseLines(jsonl, Case, 'recall case (context, question, answer, length, depth; kind, if there are several)');
+}
+
+/** @throws InputError for what is no list of cases. */
+export function checkCases(what: string, cases: readonly RecallCase[]): void {
+  checkList(what, 'a list of recall cases, as parseRecallCases gives it', cases, (item) => v.is(Case, item));
 }
 
 /**
  * Measures recall. A case is right if every token of the answer is the most likely one, the true tokens before it given.
- * @throws InputError where there are no cases.
+ * @throws InputError where there are no cases, and for what is none.
  */
 export async function recall(
   model: LanguageModel,
@@ -91,6 +98,7 @@ export async function recall(
   options: RecallOptions = {},
 ): Promise<RecallResult> {
   checkModelCall('recall', model, options);
+  checkCases('recall', cases);
   if (cases.length === 0) throw new InputError('there are no recall cases');
   await model.calibrateFor(options.cache, { signal: options.signal });
   const meter = new CostMeter();

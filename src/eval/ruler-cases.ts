@@ -2,6 +2,8 @@
  * @file Tasks after RULER (arXiv 2404.06654), written anew: what has to be found, followed or counted in a long
  * context. Cases are made from a seed, so that they are the same on every machine.
  */
+import * as v from 'valibot';
+import { checkFilledList } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
 import { range } from '../util/numbers.ts';
 import { checkOptionsObject } from '../util/option-names.ts';
@@ -181,9 +183,25 @@ export interface RulerCaseOptions {
   readonly countTokens: (text: string) => number;
 }
 
+/** What a passage of a file has. */
+export const PassageLine = v.object({
+  passage: v.string(),
+  question: v.string(),
+  answers: v.pipe(v.array(v.string()), v.minLength(1)),
+});
+
+/** @throws InputError for lists that are none, or that have something else in them. */
+export function checkCaseLists(what: string, { tasks, passages }: Pick<RulerCaseOptions, 'tasks' | 'passages'>): void {
+  if (tasks !== undefined)
+    checkFilledList(what, 'tasks as a list of their names', tasks, (task) => typeof task === 'string');
+  if (passages !== undefined)
+    checkFilledList(what, 'passages as parsePassages gives them', passages, (one) => v.is(PassageLine, one));
+}
+
 /** Makes cases of tasks of RULER. @throws InputError for a task that there is not, or a length that is too short for one. */
 export function rulerCases(options: RulerCaseOptions): RulerCase[] {
   checkOptionsObject('rulerCases', options, ['length', 'countTokens']);
+  checkCaseLists('rulerCases', options);
   const { tasks = RULER_TASKS, count = 10, seed = 1 } = options;
   return tasks.flatMap((task) => {
     if (!Object.hasOwn(TASKS, task))

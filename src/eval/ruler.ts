@@ -1,17 +1,17 @@
 /**
  * @file `eval ruler`: tasks on long contexts, with the question after the context is in the cache.
  */
-import * as v from 'valibot';
 import type { LanguageModel } from '../engine/language-model.ts';
 import { checkModelCall } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { checkText } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
 import { argmax, wholeNumber } from '../util/numbers.ts';
 import { type Interval, meanInterval } from './bootstrap.ts';
 import { type Cost, CostMeter } from './cost.ts';
 import { groupBy } from './group-by.ts';
 import { parseLines } from './json-lines.ts';
-import { type RulerCase, type RulerTask, rulerCases } from './ruler-cases.ts';
+import { checkCaseLists, PassageLine, type RulerCase, type RulerTask, rulerCases } from './ruler-cases.ts';
 import type { Passage } from './ruler-text.ts';
 import { EVAL_CHUNK, meteredSteps } from './steps.ts';
 
@@ -55,15 +55,10 @@ export interface RulerResult extends Cost, RulerScore {
   readonly tasks: Readonly<Partial<Record<RulerTask, RulerScore>>>;
 }
 
-const Line = v.object({
-  passage: v.string(),
-  question: v.string(),
-  answers: v.pipe(v.array(v.string()), v.minLength(1)),
-});
-
-/** Passages from lines of JSON. @throws InputError for lines that are none. */
+/** Passages from lines of JSON. @throws InputError for lines that are none, and for what is no text. */
 export function parsePassages(jsonl: string): Passage[] {
-  return parseLines(jsonl, Line, 'passage (passage, question, answers)');
+  checkText('parsePassages', 'lines of JSON as a string', jsonl);
+  return parseLines(jsonl, PassageLine, 'passage (passage, question, answers)');
 }
 
 /**
@@ -75,6 +70,7 @@ export function parsePassages(jsonl: string): Passage[] {
  */
 export async function ruler(model: LanguageModel, options: RulerOptions = {}): Promise<RulerResult> {
   checkModelCall('ruler', model, options);
+  checkCaseLists('ruler', options);
   const { tasks, count, seed, passages, onProgress, signal } = options;
   const length = wholeNumber('length', options.length ?? 1024);
   const { contextLength } = model.config;

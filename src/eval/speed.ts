@@ -6,7 +6,9 @@ import { defaultChunkLength } from '../engine/schedule/prefill.ts';
 import { checkModelCall } from '../engine/text-model.ts';
 import type { BufferChoice } from '../kvcache/buffers.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { checkArgument, checkList } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
+import { isObject } from '../util/json/is-object.ts';
 import { argmax, wholeNumber } from '../util/numbers.ts';
 import type { WeightFormat } from '../weights/types.ts';
 import { CostMeter } from './cost.ts';
@@ -170,6 +172,7 @@ const NOTABLE = 0.03;
  * the time for the prompt and the new tokens together.
  * @param begin where it begins, and what it gives up only for something notably faster.
  * @param measure measures settings once.
+ * @throws InputError for arguments that are none of these.
  */
 export async function searchSpeed(
   begin: SpeedSettings,
@@ -178,6 +181,11 @@ export async function searchSpeed(
   onTrial?: (done: number, total: number) => void,
 ): Promise<SpeedSearch> {
   const names = ['threads', 'weights', 'chunkLength', 'buffer'] as const;
+  checkArgument('searchSpeed', 'settings to begin with', begin, isObject(begin));
+  checkArgument('searchSpeed', 'an object of what to try of each setting', choices, isObject(choices));
+  for (const name of names)
+    checkList('searchSpeed', `${name} to try as a list`, choices[name], (value) => value !== undefined);
+  checkArgument('searchSpeed', 'a function that measures', measure, typeof measure === 'function');
   const others = names.flatMap((name) =>
     [...new Set<SpeedSettings[typeof name]>(choices[name])].filter((value) => value !== begin[name]),
   );

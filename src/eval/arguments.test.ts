@@ -1,0 +1,121 @@
+/**
+ * What the functions of keyhold/eval say of arguments that are none of what they take.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { LanguageModel } from '../engine/language-model.ts';
+import {
+  compare,
+  comparisonCells,
+  comparisonMarkdown,
+  meanInterval,
+  parsePassages,
+  parseRecallCases,
+  plotCalibration,
+  plotComparison,
+  plotPng,
+  recall,
+  ruler,
+  rulerCases,
+  searchSpeed,
+} from '../exports/eval-node.ts';
+import { loadModel } from '../load/load-model-node.ts';
+import { InputError } from '../util/errors.ts';
+
+let model: LanguageModel;
+beforeAll(async () => {
+  model = await loadModel('keyhold/tiny', { threads: 1 });
+});
+afterAll(() => model.dispose());
+
+const unset = undefined as never;
+const NO_CHOICES = { threads: [], weights: [], chunkLength: [], buffer: [] };
+const WRONG = [undefined, null, 5, {}] as const;
+const SHOWN = ['undefined', 'null', '5', 'an object'] as const;
+
+/** What is said of each of some values. */
+async function messages(call: (value: never) => unknown, values: readonly unknown[] = WRONG): Promise<string[]> {
+  return Promise.all(
+    values.map(async (value) => {
+      try {
+        await call(value as never);
+      } catch (error) {
+        expect(error).toBeInstanceOf(InputError);
+        return (error as Error).message;
+      }
+      return 'not refused';
+    }),
+  );
+}
+
+const refused = (needed: string) => SHOWN.map((told) => `${needed}, but got ${told}`);
+
+describe('a wrong argument is told with the function that it was given to', () => {
+  it.each<[string, (value: never) => unknown]>([
+    ['parseRecallCases needs lines of JSON as a string', (text) => parseRecallCases(text)],
+    ['parsePassages needs lines of JSON as a string', (text) => parsePassages(text)],
+    ['plotPng needs an SVG document as a string', (svg) => plotPng(svg)],
+    ['meanInterval needs a list of numbers', (values) => meanInterval(values)],
+    ['recall needs a list of recall cases, as parseRecallCases gives it', (cases) => recall(model, cases)],
+    ['comparisonCells needs a list of results, as compare gives it', (results) => comparisonCells(results)],
+    ['comparisonMarkdown needs a list of results, as compare gives it', (results) => comparisonMarkdown(results)],
+    ['plotComparison needs a list of results, as compare gives it', (results) => plotComparison(results)],
+    ['searchSpeed needs threads to try as a list', (threads) => searchSpeed({} as never, { threads } as never, unset)],
+    ['searchSpeed needs a function that measures', (measure) => searchSpeed({} as never, NO_CHOICES, measure)],
+  ])('%s', async (needed, call) => {
+    expect(await messages(call)).toEqual(refused(needed));
+  });
+
+  it('for options that are lists', async () => {
+    const options = { contestants: [], budgets: [0.5] };
+    const wrong = [null, 5, {}];
+    const told = (needed: string) => refused(needed).slice(1);
+    expect(await messages((contestants) => compare(model, { ...options, contestants }), wrong)).toEqual(
+      told('compare needs contestants as a list of { name, policy }'),
+    );
+    expect(await messages((budgets) => compare(model, { ...options, budgets }), [...wrong, [0]])).toEqual([
+      ...told('compare needs budgets as a list of numbers above 0 and up to 1'),
+      'compare needs budgets as a list of numbers above 0 and up to 1, but the one at index 0 is 0',
+    ]);
+    expect(await messages((cases) => compare(model, { ...options, cases }), wrong)).toEqual(
+      told('compare needs a list of recall cases, as parseRecallCases gives it'),
+    );
+    const passages = 'passages as parsePassages gives them';
+    expect(await messages((given) => ruler(model, { passages: given }), [...wrong, []])).toEqual([
+      ...told(`ruler needs ${passages}`),
+      `ruler needs ${passages}, but got an empty array`,
+    ]);
+    const cases = { length: 200, countTokens: (text: string) => text.length };
+    expect(await messages((tasks) => rulerCases({ ...cases, tasks }), wrong)).toEqual(
+      told('rulerCases needs tasks as a list of their names'),
+    );
+  });
+
+  it('and its index, where it is in a list', async () => {
+    expect(await messages((cases) => recall(model, cases), [[null], [{ context: 'a' }]])).toEqual([
+      'recall needs a list of recall cases, as parseRecallCases gives it, but the one at index 0 is null',
+      'recall needs a list of recall cases, as parseRecallCases gives it, but the one at index 0 is an object',
+    ]);
+    expect(await messages((results) => plotComparison(results), [[{ policy: 'dense' }], []])).toEqual([
+      'plotComparison needs a list of results, as compare gives it, but the one at index 0 is an object',
+      'plotComparison needs a list of results, as compare gives it, but got an empty array',
+    ]);
+    expect(await messages((values) => meanInterval(values), [[1, 2, '3']])).toEqual([
+      'meanInterval needs a list of numbers, but the one at index 2 is "3"',
+    ]);
+  });
+
+  it('also for what is no calibration table, or no SVG document', async () => {
+    for (const message of await messages((table) => plotCalibration(table)))
+      expect(message).toMatch(/^this is no calibration table: /);
+    expect(await messages((part) => plotCalibration({} as never, part), [0, 'x'])).toEqual([
+      'the part of plotCalibration must be above 0 and at most 1, but is 0',
+      'the part of plotCalibration must be above 0 and at most 1, but is "x"',
+    ]);
+    expect((await messages((svg) => plotPng(svg), ['picture']))[0]).toMatch(
+      /^plotPng needs an SVG document as a string, but got "picture": /,
+    );
+    expect(await messages((begin) => searchSpeed(begin, unset, unset), [undefined])).toEqual([
+      'searchSpeed needs settings to begin with, but got undefined',
+    ]);
+  });
+});
