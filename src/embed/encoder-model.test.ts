@@ -2,6 +2,7 @@ import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { caseFolder, MORE_CASES } from '../../test/support/family-cases.ts';
+import { furthest } from '../../test/support/furthest.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { openCheckpoint } from '../load/load-model-node.ts';
 import { type EncoderModel, InputError, loadEncoder, loadModel } from '../node.ts';
@@ -52,17 +53,12 @@ const modules = (...kinds: string[]) =>
 const words = (...ids: number[]) => ids.map((id) => `w${id}`).join(' ');
 const TEXTS = [words(5), words(...range(30)), words(7, 3, 9), '', words(...range(60).reverse()), words(1, 2)];
 
-const distance = (a: ArrayLike<number>, b: ArrayLike<number>) => {
-  expect(a.length).toBe(b.length);
-  return Math.max(...Array.from(a, (x, i) => Math.abs(x - b[i])));
-};
-
 async function expectSameAlone(model: EncoderModel, texts: readonly string[], options: EmbedOptions): Promise<void> {
   const together = await model.embed(texts, options);
   expect(together.length).toBe(texts.length);
   for (const [i, text] of texts.entries()) {
     const [alone] = await model.embed([text], options);
-    expect(distance(together[i], alone)).toBeLessThan(1e-5);
+    expect(furthest(together[i], alone)).toBeLessThan(1e-5);
   }
 }
 
@@ -75,13 +71,13 @@ describe('an encoder of texts', () => {
     const mean = range(32).map((i) => range(5).reduce((sum, t) => sum + data[t * 32 + i], 0) / 5);
     const length = Math.hypot(...mean);
     expect(
-      distance(
+      furthest(
         vector,
         mean.map((x) => x / length),
       ),
     ).toBeLessThan(1e-6);
     const [plain] = await model.embed([words(7, 3, 9)], { pooling: 'cls', normalize: false });
-    expect(distance(plain, data.slice(0, 32))).toBeLessThan(1e-6);
+    expect(furthest(plain, data.slice(0, 32))).toBeLessThan(1e-6);
     for (const batchSize of [2, 32]) await expectSameAlone(model, TEXTS, { normalize: false, batchSize });
   });
 
@@ -91,12 +87,12 @@ describe('an encoder of texts', () => {
     const ids = range(200).map((i) => (7 * i) % 90);
     const [long] = await model.embed([words(...ids)], { normalize: false });
     const { data } = await model.encode({ ids: [[CLS, ...ids.slice(0, 126), SEP]] });
-    expect(distance(long, pool(data, 32, 'mean'))).toBeLessThan(1e-6);
+    expect(furthest(long, pool(data, 32, 'mean'))).toBeLessThan(1e-6);
     const files = { 'sentence_bert_config.json': { max_seq_length: 16 } };
     await using short = await load(await encoderFolder('bert', files));
     expect(short.maxLength).toBe(16);
     expect(
-      distance((await short.embed([words(...ids)]))[0], (await model.embed([words(...ids.slice(0, 14))]))[0]),
+      furthest((await short.embed([words(...ids)]))[0], (await model.embed([words(...ids.slice(0, 14))]))[0]),
     ).toBeLessThan(1e-6);
   });
 
@@ -108,13 +104,13 @@ describe('an encoder of texts', () => {
     await using model = await load(await encoderFolder('bert', files));
     expect(model.pooling).toBe('cls');
     const { data } = await model.encode({ ids: [[CLS, 4, SEP]] });
-    expect(distance((await model.embed(['w4']))[0], data.slice(0, 32))).toBeLessThan(1e-6);
+    expect(furthest((await model.embed(['w4']))[0], data.slice(0, 32))).toBeLessThan(1e-6);
     const unit = normalized(data.slice(0, 32));
-    expect(distance((await model.embed(['w4'], { normalize: true }))[0], unit)).toBeLessThan(1e-6);
+    expect(furthest((await model.embed(['w4'], { normalize: true }))[0], unit)).toBeLessThan(1e-6);
     const withNorm = { ...files, 'modules.json': modules('Transformer', 'Pooling', 'Normalize') };
     await using normal = await load(await encoderFolder('bert', withNorm));
-    expect(distance((await normal.embed(['w4']))[0], unit)).toBeLessThan(1e-6);
-    expect(distance((await normal.embed(['w4'], { normalize: false }))[0], data.slice(0, 32))).toBeLessThan(1e-6);
+    expect(furthest((await normal.embed(['w4']))[0], unit)).toBeLessThan(1e-6);
+    expect(furthest((await normal.embed(['w4'], { normalize: false }))[0], data.slice(0, 32))).toBeLessThan(1e-6);
   });
 
   it('puts prompts before texts', async () => {
@@ -123,7 +119,7 @@ describe('an encoder of texts', () => {
     const [plain] = await model.embed(['w8 w9 w4']);
     expect((await model.embed(['w4'], { promptName: 'query' }))[0]).toEqual(plain);
     expect((await model.embed(['w4'], { prompt: 'w8 w9 ' }))[0]).toEqual(plain);
-    expect(distance((await model.embed(['w4']))[0], plain)).toBeGreaterThan(1e-3);
+    expect(furthest((await model.embed(['w4']))[0], plain)).toBeGreaterThan(1e-3);
     await expect(model.embed(['w4'], { promptName: 'passage' })).rejects.toThrow(
       /no prompt "passage"; there are query/,
     );
@@ -136,7 +132,7 @@ describe('an encoder of texts', () => {
     await using without = await load(await encoderFolder('bert', excluding));
     const { data } = await model.encode({ ids: [[CLS, 8, 9, 4, SEP]] });
     const own = pool(data.slice(3 * 32), 32, 'mean');
-    expect(distance((await without.embed(['w4']))[0], own)).toBeLessThan(1e-6);
+    expect(furthest((await without.embed(['w4']))[0], own)).toBeLessThan(1e-6);
   });
 
   it('takes token ids as they are', async () => {
@@ -147,11 +143,11 @@ describe('an encoder of texts', () => {
     const [text] = await model.embed(['w4'], { prompt: '' });
     for (const [i, own] of [ids[0], [CLS, 4, SEP], ids[1], ids[2]].entries()) {
       const { data } = await model.encode({ ids: [own] });
-      expect(distance(vectors[i], normalized(pool(data, 32, 'mean')))).toBeLessThan(1e-5);
+      expect(furthest(vectors[i], normalized(pool(data, 32, 'mean')))).toBeLessThan(1e-5);
     }
-    expect(distance(vectors[1], text)).toBeLessThan(1e-5);
+    expect(furthest(vectors[1], text)).toBeLessThan(1e-5);
     // The default prompt is for texts.
-    expect(distance((await model.embed([ids[1]]))[0], vectors[2])).toBeLessThan(1e-5);
+    expect(furthest((await model.embed([ids[1]]))[0], vectors[2])).toBeLessThan(1e-5);
     for (const [wrong, message] of [
       [[1, -1], /text 1: -1 is no token id: they are whole numbers below 97/],
       [[99], /text 1: 99 is no token id/],
@@ -201,7 +197,7 @@ describe('a decoder', () => {
     const ids = model.tokenizer.encode(texts[0]);
     const { data, shape } = await model.encode({ ids: [ids] }, { output: 'hidden' });
     expect(shape).toEqual([1, ids.length, 256]);
-    expect(distance(vector, normalized(data.slice(-256)))).toBeLessThan(1e-6);
+    expect(furthest(vector, normalized(data.slice(-256)))).toBeLessThan(1e-6);
     await expectSameAlone(model, texts, {});
   });
 
@@ -224,7 +220,7 @@ describe('a decoder', () => {
       for (let i = 0; i < width; i++) sum += weight[row * width + i] * data[t * width + i];
       return sum;
     });
-    expect(distance(made, logits)).toBeLessThan(2e-4);
+    expect(furthest(made, logits)).toBeLessThan(2e-4);
   });
 
   it('is refused by name where it has other layers than attention', async () => {

@@ -7,6 +7,7 @@ import { cp, mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { keyhold } from '../../test/support/cli.ts';
+import { furthest } from '../../test/support/furthest.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { InputError, loadEncoder } from '../node.ts';
 import { normalized } from './pooling.ts';
@@ -34,16 +35,11 @@ async function folderOf(name: string): Promise<string> {
   return folder;
 }
 
-const largest = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
-  expect(a.length).toBe(b.length);
-  return Math.max(...Array.from(a, (x, i) => Math.abs(x - b[i])));
-};
-
 async function expectVectors(folder: string, name: string): Promise<void> {
   const { texts, promptName, vectors, similarity } = expected(name);
   await using model = await load(folder);
   const made = await model.embed(texts, promptName === null ? {} : { promptName });
-  for (const [i, vector] of vectors.entries()) expect(largest(made[i], vector), texts[i]).toBeLessThan(2e-5);
+  for (const [i, vector] of vectors.entries()) expect(furthest(made[i], vector), texts[i]).toBeLessThan(2e-5);
   for (const [i, row] of similarity.entries())
     for (const [j, value] of row.entries())
       expect(Math.abs(model.similarity(made[i], made[j]) - value)).toBeLessThan(1e-4 * Math.max(1, Math.abs(value)));
@@ -62,7 +58,7 @@ describe('folders of sentence-transformers', () => {
     await using model = await load(await folderOf('without-prompt'));
     const { texts, vectors } = expected('without-prompt');
     expect(Object.keys(model.prompts).sort()).toEqual(['document', 'passage', 'query']);
-    expect(largest((await model.embed([texts[0]]))[0], vectors[0])).toBeLessThan(2e-5);
+    expect(furthest((await model.embed([texts[0]]))[0], vectors[0])).toBeLessThan(2e-5);
     expect(model.similarityName).toBe('cosine');
     expect(() => model.similarity([1, 2], [1])).toThrow(InputError);
   });
@@ -85,16 +81,16 @@ describe('folders of sentence-transformers', () => {
     const whole = await model.embed(texts);
     const cut = await model.embed(texts, { dimensions: 7 });
     for (const [i, vector] of cut.entries())
-      expect(largest(vector, normalized(whole[i].slice(0, 7)))).toBeLessThan(1e-6);
+      expect(furthest(vector, normalized(whole[i].slice(0, 7)))).toBeLessThan(1e-6);
     const [long] = await model.embed(texts, { dimensions: 7, normalize: false });
     const [plain] = await model.embed(texts, { normalize: false });
-    expect(largest(long, plain.slice(0, 7))).toBe(0);
+    expect(furthest(long, plain.slice(0, 7))).toBe(0);
     await expect(model.embed(texts, { dimensions: 49 })).rejects.toThrow(/dimensions is 49, but vectors of .* have 48/);
     await expect(model.embed(texts, { dimensions: 0 })).rejects.toThrow(InputError);
     // What is not normalized by its files is cut alone.
     await using mean = await load(await folderOf('mean'));
     const [uncut] = await mean.embed(texts);
-    expect(largest((await mean.embed(texts, { dimensions: 5 }))[0], uncut.slice(0, 5))).toBe(0);
+    expect(furthest((await mean.embed(texts, { dimensions: 5 }))[0], uncut.slice(0, 5))).toBe(0);
   });
 
   it('are embedded by the command, with one of their prompts', async () => {
@@ -106,7 +102,7 @@ describe('folders of sentence-transformers', () => {
     for (const [i, line] of stdout.trimEnd().split('\n').entries()) {
       const { index, embedding } = JSON.parse(line);
       expect(index).toBe(i);
-      expect(largest(embedding, vectors[i])).toBeLessThan(2e-5);
+      expect(furthest(embedding, vectors[i])).toBeLessThan(2e-5);
     }
   });
 });
