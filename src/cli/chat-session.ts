@@ -39,7 +39,7 @@ const COMMANDS: readonly (readonly [usage: string, what: string])[] = [
   ['/cache', 'what the cache holds, what it dropped, what memory it takes'],
   ['/save FILE', 'save the conversation, and its cache beside it'],
   ['/load FILE', 'go on with a saved one'],
-  ['/reset', 'begin anew'],
+  ['/reset', 'begin anew, with the same system message'],
   ['/help', 'this list'],
   ['/exit', 'leave; so does Ctrl-D'],
 ];
@@ -47,6 +47,8 @@ const MORE_HELP = [
   'A line that ends with a backslash goes on in the next one; so does all between two lines of """.',
   'Ctrl-C stops an answer. A message that begins with a slash is written with two.',
 ];
+
+const isSystem = ({ role }: ChatMessage): boolean => role === 'system';
 
 /** Such as `lastrec, 512 slots`. */
 function cacheWords({ policy, cacheLength, buffer }: KVCache): string {
@@ -77,12 +79,24 @@ export class ChatSession {
     const saved = await loadConversation(this.#model, path, options, own);
     this.#say(`${counted(saved.messages.length, 'message')} from ${path}`);
     this.#tellSystem(saved);
-    this.#conversation = this.#withOwnCache(saved);
+    const cache = this.#cacheFor(saved);
+    this.#conversation = new Conversation(
+      this.#model,
+      { ...options, messages: this.#firstOf(saved), cache },
+      saved.state,
+    );
+  }
+
+  /** What is left of a saved conversation after `/reset`: its system message, where the command has none. */
+  #firstOf({ messages }: Conversation): readonly ChatMessage[] {
+    const { messages: first = [] } = this.#session.options;
+    if (first.length > 0) return first;
+    const count = messages.findIndex((message) => !isSystem(message));
+    return messages.slice(0, count < 0 ? messages.length : count);
   }
 
   /** What was answered under one system message is not put under another: the command's counts for what begins anew. */
   #tellSystem({ messages }: Conversation): void {
-    const isSystem = ({ role }: ChatMessage) => role === 'system';
     const wanted = this.#session.options.messages?.find(isSystem);
     const own = messages.find(isSystem);
     if (wanted === undefined || own?.content === wanted.content) return;
@@ -90,17 +104,18 @@ export class ChatSession {
     this.#tell([`saved ${saved}: --system counts after /reset`]);
   }
 
-  /** The conversation as it is, or with an empty cache where the command asks for another one than was saved. */
-  #withOwnCache(saved: Conversation): Conversation {
-    const { options, cache: wanted, choosesCache } = this.#session;
+  /** The cache of the conversation, or an empty one where the command asks for another one than was saved. */
+  #cacheFor(saved: Conversation): KVCache {
+    const { cache: wanted, choosesCache } = this.#session;
     const before = saved.cache;
-    if (!choosesCache || (before.policy === wanted.policy && sameOptions(before.options, wanted.options))) return saved;
+    if (!choosesCache || (before.policy === wanted.policy && sameOptions(before.options, wanted.options)))
+      return before;
     this.#tell([
       `saved with another cache (${cacheWords(before)}) than this command asks for (${cacheWords(wanted)}): the next ` +
         `message reads all ${counted(saved.state.ids.length, 'token')} anew; without options of the cache, none is`,
     ]);
     before.dispose();
-    return new Conversation(this.#model, { ...options, cache: wanted.recreate() }, saved.state);
+    return wanted.recreate();
   }
 
   /** Reads and answers until the end. @returns how many messages got no whole answer, because something went wrong. */

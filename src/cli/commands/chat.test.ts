@@ -137,6 +137,29 @@ describe('keyhold chat', () => {
       expect((await chat([], '-q', '--load', ...same)).stderr).toBe('');
   });
 
+  it.each([
+    ['by --load', (file: string, lines: readonly string[]) => chat(lines, '-q', '-t', '0', '--load', file)],
+    ['by /load', (file: string, lines: readonly string[]) => chat([`/load ${file}`, ...lines], '-q', '-t', '0')],
+    [
+      'into another cache',
+      (file: string, lines: readonly string[]) => chat(lines, '-q', '-t', '0', '-c', '200', '--load', file),
+    ],
+  ])('keeps the system message of a conversation that was loaded %s after /reset, too', async (_, load) => {
+    const [brief, again, plain] = ['brief.json', 'again.json', 'plain.json'].map((name) => join(folder, name));
+    await chat(['Hello', `/save ${brief}`], '-q', '-t', '0', '--system', 'Be brief.');
+    await load(brief, ['Why?', '/reset', 'Why?', `/save ${again}`]);
+    const messagesOf = async (file: string) => JSON.parse(await readFile(file, 'utf8')).messages;
+    expect(await messagesOf(again)).toMatchObject([
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: 'Why?' },
+      { role: 'assistant' },
+    ]);
+    // One without a system message has none after it, either.
+    await chat(['Hello', `/save ${plain}`], '-q', '-t', '0');
+    await load(plain, ['/reset', 'Why?', `/save ${again}`]);
+    expect(await messagesOf(again)).toMatchObject([{ role: 'user' }, { role: 'assistant' }]);
+  });
+
   it('goes on after what goes wrong, and says so in the end', async () => {
     const { code, stdout, stderr } = await chat(['word '.repeat(60), 'Hi'], '-q', '-p', 'dense', '-c', '40');
     expect(stdout).not.toBe('');
