@@ -3,11 +3,15 @@
  */
 import type { ChatMessage, MessageTemplate, RenderOptions } from '../engine/messages.ts';
 import { tokenText, tokenTexts } from '../tokenizer/check-json.ts';
+import { checkArgument, checkText } from '../util/arguments.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
-import { shown } from '../util/option-names.ts';
+import { isObject } from '../util/json/is-object.ts';
+import { checkOptionNames, checkOptionsObject, type OptionNames, shown } from '../util/option-names.ts';
 import { JinjaError, RaisedError } from './jinja/errors.ts';
 import { Template } from './jinja/template.ts';
 import { namedTemplates, type TemplateSources } from './template-sources.ts';
+
+const SOURCES = { jinja: 'string', config: 'object', json: 'object' } as const satisfies OptionNames<TemplateSources>;
 
 /** The chat template of a checkpoint: from messages to a prompt. */
 export class ChatTemplate implements MessageTemplate {
@@ -19,20 +23,27 @@ export class ChatTemplate implements MessageTemplate {
    * Makes a template of its text. It is compiled when it is first rendered.
    * @param templates one, or several by their names.
    * @param tokenizerConfig the special tokens that templates may write.
+   * @throws InputError for what is no template.
    */
   constructor(
     templates: string | Readonly<Record<string, string>>,
     tokenizerConfig: Readonly<Record<string, unknown>> = {},
   ) {
-    this.#sources = new Map(Object.entries(typeof templates === 'string' ? { default: templates } : templates));
+    const needed = 'a template as a string, or several by their names';
+    const named: unknown = typeof templates === 'string' ? { default: templates } : templates;
+    checkArgument('a ChatTemplate', needed, templates, isObject(named));
+    for (const text of Object.values(named as object)) checkText('a ChatTemplate', needed, text);
+    checkArgument('a ChatTemplate', 'tokenizer_config.json as an object', tokenizerConfig, isObject(tokenizerConfig));
+    this.#sources = new Map(Object.entries(named as Readonly<Record<string, string>>));
     this.#specials = specialTokens(tokenizerConfig);
   }
 
   /**
    * The template of a checkpoint; null where it has none.
-   * @throws TokenizerError for what is no template.
+   * @throws TokenizerError for what is no template; InputError for sources of another type.
    */
   static of(sources: TemplateSources): ChatTemplate | null {
+    checkOptionNames('ChatTemplate.of', sources, SOURCES, {}, 'source');
     const templates = namedTemplates(sources);
     return templates && new ChatTemplate(templates, sources.config);
   }
@@ -52,6 +63,7 @@ export class ChatTemplate implements MessageTemplate {
    * @throws InputError where the template refuses the messages; TokenizerError where it can't be read.
    */
   render(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
+    checkOptionsObject('render', options);
     const { addGenerationPrompt = true, tools, variables } = options;
     checkMessages(messages);
     const template = this.#template(this.#choose(options));

@@ -1,8 +1,21 @@
 /**
  * @file Random access to a Blob or File: how a browser hands over what was dropped on the page or fetched.
  */
-import { CheckpointError } from '../util/errors.ts';
+import { checkArgument } from '../util/arguments.ts';
+import { CheckpointError, InputError } from '../util/errors.ts';
+import { shown } from '../util/option-names.ts';
 import type { ByteSource } from './types.ts';
+
+/**
+ * @param what the function that the files were given to.
+ * @throws InputError for what is no Map of Blobs, such as a FileList.
+ */
+export function checkBlobs(what: string, files: ReadonlyMap<string, Blob>): void {
+  const needed = 'a Map from names of files to Blobs';
+  checkArgument(what, needed, files, files instanceof Map);
+  for (const [name, blob] of files)
+    if (!(blob instanceof Blob)) throw new InputError(`${what} needs ${needed}, but ${name} is ${shown(blob)}`);
+}
 
 /**
  * A {@link ByteSource} over `blob`. Nothing is read before it is asked for.

@@ -1,7 +1,7 @@
 /**
  * @file A checkpoint from Blobs: files chosen, dropped or fetched in a browser.
  */
-import { blobSource } from './blob-source.ts';
+import { blobSource, checkBlobs } from './blob-source.ts';
 import { isGguf } from './gguf/shards.ts';
 import { checkpointFromFiles } from './open.ts';
 import type { Checkpoint } from './types.ts';
@@ -13,9 +13,10 @@ import type { Checkpoint } from './types.ts';
  * The identity follows names, sizes, headers and modification times (of Files): the bytes are not read for it.
  *
  * @param name - For messages.
- * @throws CheckpointError as `buildCheckpoint` does.
+ * @throws CheckpointError as `buildCheckpoint` does; InputError for what is no Map of Blobs.
  */
 export async function checkpointFromBlobs(files: ReadonlyMap<string, Blob>, name = 'files'): Promise<Checkpoint> {
+  checkBlobs('checkpointFromBlobs', files);
   const prefix = folderOfConfig([...files.keys()]);
   const names = [...files.keys()].filter((file) => file.startsWith(prefix)).map((file) => file.slice(prefix.length));
   return checkpointFromFiles({

@@ -1,6 +1,8 @@
 /**
  * @file What a checkpoint's own generation_config.json asks for.
  */
+import { checkArgument } from '../util/arguments.ts';
+import { isObject } from '../util/json/is-object.ts';
 import type { SamplingOptions } from './sampling/sampler.ts';
 
 /** The options that a checkpoint may state. */
@@ -16,8 +18,10 @@ export interface GenerationDefaults
  * range or not numbers are left out, as files in the wild have many of them (`top_k: -1` stands for "off").
  *
  * @param json the parsed file, e.g. `model.generationConfig`.
+ * @throws InputError for what is no object.
  */
 export function generationDefaults(json: Readonly<Record<string, unknown>>): GenerationDefaults {
+  checkArgument('generationDefaults', 'the parsed content of generation_config.json', json, isObject(json));
   const number = (key: string, fits: (value: number) => boolean): number | undefined => {
     const value = json[key];
     return typeof value === 'number' && Number.isFinite(value) && fits(value) ? value : undefined;

@@ -2,6 +2,7 @@
  * What the functions of keyhold/eval say of arguments that are none of what they take.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { refusals, refused, WRONG } from '../../test/support/refusals.ts';
 import type { LanguageModel } from '../engine/language-model.ts';
 import {
   compare,
@@ -19,7 +20,6 @@ import {
   searchSpeed,
 } from '../exports/eval-node.ts';
 import { loadModel } from '../load/load-model-node.ts';
-import { InputError } from '../util/errors.ts';
 
 let model: LanguageModel;
 beforeAll(async () => {
@@ -29,25 +29,6 @@ afterAll(() => model.dispose());
 
 const unset = undefined as never;
 const NO_CHOICES = { threads: [], weights: [], chunkLength: [], buffer: [] };
-const WRONG = [undefined, null, 5, {}] as const;
-const SHOWN = ['undefined', 'null', '5', 'an object'] as const;
-
-/** What is said of each of some values. */
-async function messages(call: (value: never) => unknown, values: readonly unknown[] = WRONG): Promise<string[]> {
-  return Promise.all(
-    values.map(async (value) => {
-      try {
-        await call(value as never);
-      } catch (error) {
-        expect(error).toBeInstanceOf(InputError);
-        return (error as Error).message;
-      }
-      return 'not refused';
-    }),
-  );
-}
-
-const refused = (needed: string) => SHOWN.map((told) => `${needed}, but got ${told}`);
 
 describe('a wrong argument is told with the function that it was given to', () => {
   it.each<[string, (value: never) => unknown]>([
@@ -62,59 +43,60 @@ describe('a wrong argument is told with the function that it was given to', () =
     ['searchSpeed needs threads to try as a list', (threads) => searchSpeed({} as never, { threads } as never, unset)],
     ['searchSpeed needs a function that measures', (measure) => searchSpeed({} as never, NO_CHOICES, measure)],
   ])('%s', async (needed, call) => {
-    expect(await messages(call)).toEqual(refused(needed));
+    expect(await refusals(call)).toEqual(refused(needed));
   });
 
   it('for options that are lists', async () => {
     const options = { contestants: [], budgets: [0.5] };
-    const wrong = [null, 5, {}];
-    const told = (needed: string) => refused(needed).slice(1);
-    expect(await messages((contestants) => compare(model, { ...options, contestants }), wrong)).toEqual(
+    const given = WRONG.slice(1);
+    const wrong = given.map(([value]) => value);
+    const told = (needed: string) => refused(needed, given);
+    expect(await refusals((contestants) => compare(model, { ...options, contestants }), wrong)).toEqual(
       told('compare needs contestants as a list of { name, policy }'),
     );
-    expect(await messages((budgets) => compare(model, { ...options, budgets }), [...wrong, [0]])).toEqual([
+    expect(await refusals((budgets) => compare(model, { ...options, budgets }), [...wrong, [0]])).toEqual([
       ...told('compare needs budgets as a list of numbers above 0 and up to 1'),
       'compare needs budgets as a list of numbers above 0 and up to 1, but the one at index 0 is 0',
     ]);
-    expect(await messages((cases) => compare(model, { ...options, cases }), wrong)).toEqual(
+    expect(await refusals((cases) => compare(model, { ...options, cases }), wrong)).toEqual(
       told('compare needs a list of recall cases, as parseRecallCases gives it'),
     );
     const passages = 'passages as parsePassages gives them';
-    expect(await messages((given) => ruler(model, { passages: given }), [...wrong, []])).toEqual([
+    expect(await refusals((list) => ruler(model, { passages: list }), [...wrong, []])).toEqual([
       ...told(`ruler needs ${passages}`),
       `ruler needs ${passages}, but got an empty array`,
     ]);
     const cases = { length: 200, countTokens: (text: string) => text.length };
-    expect(await messages((tasks) => rulerCases({ ...cases, tasks }), wrong)).toEqual(
+    expect(await refusals((tasks) => rulerCases({ ...cases, tasks }), wrong)).toEqual(
       told('rulerCases needs tasks as a list of their names'),
     );
   });
 
   it('and its index, where it is in a list', async () => {
-    expect(await messages((cases) => recall(model, cases), [[null], [{ context: 'a' }]])).toEqual([
+    expect(await refusals((cases) => recall(model, cases), [[null], [{ context: 'a' }]])).toEqual([
       'recall needs a list of recall cases, as parseRecallCases gives it, but the one at index 0 is null',
       'recall needs a list of recall cases, as parseRecallCases gives it, but the one at index 0 is an object',
     ]);
-    expect(await messages((results) => plotComparison(results), [[{ policy: 'dense' }], []])).toEqual([
+    expect(await refusals((results) => plotComparison(results), [[{ policy: 'dense' }], []])).toEqual([
       'plotComparison needs a list of results, as compare gives it, but the one at index 0 is an object',
       'plotComparison needs a list of results, as compare gives it, but got an empty array',
     ]);
-    expect(await messages((values) => meanInterval(values), [[1, 2, '3']])).toEqual([
+    expect(await refusals((values) => meanInterval(values), [[1, 2, '3']])).toEqual([
       'meanInterval needs a list of numbers, but the one at index 2 is "3"',
     ]);
   });
 
   it('also for what is no calibration table, or no SVG document', async () => {
-    for (const message of await messages((table) => plotCalibration(table)))
+    for (const message of await refusals((table) => plotCalibration(table)))
       expect(message).toMatch(/^this is no calibration table: /);
-    expect(await messages((part) => plotCalibration({} as never, part), [0, 'x'])).toEqual([
+    expect(await refusals((part) => plotCalibration({} as never, part), [0, 'x'])).toEqual([
       'the part of plotCalibration must be above 0 and at most 1, but is 0',
       'the part of plotCalibration must be above 0 and at most 1, but is "x"',
     ]);
-    expect((await messages((svg) => plotPng(svg), ['picture']))[0]).toMatch(
+    expect((await refusals((svg) => plotPng(svg), ['picture']))[0]).toMatch(
       /^plotPng needs an SVG document as a string, but got "picture": /,
     );
-    expect(await messages((begin) => searchSpeed(begin, unset, unset), [undefined])).toEqual([
+    expect(await refusals((begin) => searchSpeed(begin, unset, unset), [undefined])).toEqual([
       'searchSpeed needs settings to begin with, but got undefined',
     ]);
   });

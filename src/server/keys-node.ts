@@ -2,9 +2,13 @@
  * @file API keys: which are accepted, and the name of each.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { checkText } from '../util/arguments.ts';
 
-/** The name of a key: what `authorize` gives for it. */
-export const keyName = (key: string): string => nameOf(digest(key));
+/** The name of a key: what `authorize` gives for it. @throws InputError for what is no text. */
+export function keyName(key: string): string {
+  checkText('keyName', 'a key as a string', key);
+  return nameOf(digest(key));
+}
 
 const nameOf = (hash: Buffer): string => hash.toString('hex').slice(0, 16);
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();

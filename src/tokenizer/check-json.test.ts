@@ -7,7 +7,7 @@ import {
   unigramJson,
   wordPieceJson,
 } from '../../test/support/tokenizers.ts';
-import { TokenizerError } from '../util/errors.ts';
+import { InputError, TokenizerError } from '../util/errors.ts';
 import { Tokenizer } from './tokenizer.ts';
 
 /** The byte-level tokenizer with one part put in the place of another. */
@@ -173,12 +173,21 @@ describe('a damaged tokenizer_config.json', () => {
     [{ eos_token: { text: 'x' } }, 'tokenizer_config.json: eos_token must be a string'],
     [{ additional_special_tokens: 'x' }, 'additional_special_tokens must be a list, but is "x"'],
     [{ additional_special_tokens: ['x', 5] }, 'additional_special_tokens[1] must be a string'],
-    [null, 'tokenizerConfig must be an object'],
   ])('%j is refused', (config, message) => {
     expect(messageOf(byteLevelJson(), config)).toContain(message);
   });
 
   it('and what is no object at all', () => {
-    for (const json of [null, [], 'x']) expect(messageOf(json)).toContain('tokenizerJson must be an object');
+    const told = (file: string, value: string) =>
+      `Tokenizer.fromJson needs the parsed content of ${file}, but got ${value}`;
+    for (const [json, shown] of [
+      [undefined, 'undefined'],
+      [null, 'null'],
+      [[], 'an array'],
+      ['x', '"x"'],
+    ] as const) {
+      expect(() => Tokenizer.fromJson(json as never, {})).toThrow(new InputError(told('tokenizer.json', shown)));
+      expect(() => Tokenizer.fromJson({}, json as never)).toThrow(new InputError(told('tokenizer_config.json', shown)));
+    }
   });
 });

@@ -1,7 +1,7 @@
 /**
  * @file Text to token ids and back, by a checkpoint's tokenizer.json.
  */
-
+import { checkArgument } from '../util/arguments.ts';
 import { InputError, TokenizerError } from '../util/errors.ts';
 import { INSPECT, inspected } from '../util/inspected.ts';
 import { isObject } from '../util/json/is-object.ts';
@@ -70,6 +70,8 @@ export class Tokenizer {
   readonly #bytesOf: (token: string) => Uint8Array;
 
   private constructor(json: Json, config: Json) {
+    checkArgument('Tokenizer.fromJson', 'the parsed content of tokenizer.json', json, isObject(json));
+    checkArgument('Tokenizer.fromJson', 'the parsed content of tokenizer_config.json', config, isObject(config));
     const table = checkTokenizerJson(json);
     const normalize = normalizer(json['normalizer']);
     this.config = config;
@@ -99,14 +101,12 @@ export class Tokenizer {
    * Makes a tokenizer of the parsed files of a checkpoint.
    * @param tokenizerJson the content of tokenizer.json.
    * @param tokenizerConfig the content of tokenizer_config.json; `{}` where there is none.
-   * @throws TokenizerError where a file is damaged, or asks for what is not supported.
+   * @throws TokenizerError where a file is damaged, or asks for what is not supported; InputError for what is no object.
    */
   static fromJson(
     tokenizerJson: Readonly<Record<string, unknown>>,
     tokenizerConfig: Readonly<Record<string, unknown>>,
   ): Tokenizer {
-    for (const [name, value] of Object.entries({ tokenizerJson, tokenizerConfig }))
-      if (!isObject(value)) throw new TokenizerError(`${name} must be an object: the parsed content of its file`);
     try {
       return new Tokenizer(tokenizerJson, tokenizerConfig);
     } catch (error) {

@@ -1,6 +1,7 @@
 /**
  * @file Tells what kind of adapter some files are, and reads it.
  */
+import { checkArgument } from '../../util/arguments.ts';
 import { AdapterError } from '../../util/errors.ts';
 import { pathFlaw } from '../../util/files/relative-path.ts';
 import { type AdapterFiles, AdapterTensors, type OpenAdapter, openTensors, readSettings } from './adapter-files.ts';
@@ -11,9 +12,12 @@ import { PEFT_CONFIG, PEFT_TENSORS, readPeft } from './peft.ts';
  * Opens an adapter: PEFT's (adapter_config.json and adapter_model.safetensors), or LitGPT's (settings.json and
  * adapter.safetensors, or whatever the one safetensors file is called).
  * @param tensorFile a particular file instead.
- * @throws AdapterError where files are missing; CheckpointError where they are damaged.
+ * @throws AdapterError where files are missing; CheckpointError where they are damaged; InputError for what is no files.
  */
 export async function openAdapter(files: AdapterFiles, tensorFile?: string): Promise<OpenAdapter> {
+  const { list, open } = (files ?? {}) as Partial<AdapterFiles>;
+  const reads = typeof list === 'function' && typeof open === 'function';
+  checkArgument('openAdapter', 'files, as { name, list, open }', files, reads);
   const peft = await readSettings(files, PEFT_CONFIG);
   const litgpt = peft === undefined ? await readSettings(files, LITGPT_SETTINGS) : undefined;
   const settings = peft ?? litgpt;

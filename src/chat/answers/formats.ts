@@ -1,6 +1,7 @@
 /**
  * @file How models write thoughts and calls of tools into their answers, a row of data each.
  */
+import { checkText } from '../../util/arguments.ts';
 import type { CallBody } from './bodies.ts';
 
 /** What a call begins with. */
@@ -205,8 +206,9 @@ export const ANSWER_FORMATS: readonly AnswerFormat[] = [
   { name: 'think', template: ['</think>'], reasoning: THINK, call: null },
 ];
 
-/** The format that a chat template asks for; null where none is known. */
+/** The format that a chat template asks for; null where none is known. @throws InputError for what is no text. */
 export function answerFormatOf(template: string): AnswerFormat | null {
+  checkText('answerFormatOf', 'the text of a chat template', template);
   return ANSWER_FORMATS.find((format) => format.template.every((text) => template.includes(text))) ?? null;
 }
 

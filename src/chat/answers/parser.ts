@@ -2,6 +2,7 @@
  * @file Takes an answer apart while it is being written: text, thoughts, and calls of tools.
  */
 
+import { checkHas, checkText } from '../../util/arguments.ts';
 import { checkOptionsObject } from '../../util/option-names.ts';
 import { readCalls, type ToolSchemas } from './bodies.ts';
 import type { AnswerFormat, CallStart } from './formats.ts';
@@ -54,8 +55,9 @@ export class AnswerParser {
   /** Nothing but white space came before. */
   #first = true;
 
-  /** @throws InputError for options that are no object. */
+  /** @throws InputError for what is no format, such as the null of a template without one; options that are no object. */
   constructor(format: AnswerFormat, options: AnswerParserOptions = {}) {
+    checkHas('an AnswerParser', 'a format, as answerFormatOf gives it', format, 'template');
     checkOptionsObject('an AnswerParser', options);
     this.#format = format;
     this.#tools = options.tools ?? null;
@@ -68,8 +70,9 @@ export class AnswerParser {
     return this.#state === 'reasoning';
   }
 
-  /** The next piece of the answer. */
+  /** The next piece of the answer. @throws InputError for what is no text. */
   push(text: string): AnswerPart[] {
+    checkText('an AnswerParser', 'pieces of text', text);
     this.#held += text;
     const parts: AnswerPart[] = [];
     while (this.#step(parts));
