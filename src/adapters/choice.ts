@@ -1,6 +1,8 @@
 /**
  * @file How a request names the live adapters that it uses.
  */
+import { InputError } from '../util/errors.ts';
+import { shown } from '../util/option-names.ts';
 
 /** An adapter by its name, and how much it counts (default 1). */
 export type AdapterUse = string | { readonly name: string; readonly weight?: number };
@@ -15,9 +17,13 @@ export interface AdapterOptions {
   readonly rowAdapters?: readonly (AdapterChoice | undefined)[];
 }
 
-/** A choice as a list. */
+/** A choice as a list. @throws InputError for what is no choice. */
 export function listUses(choice: AdapterChoice): readonly AdapterUse[] {
-  return typeof choice === 'string' || 'name' in choice ? [choice] : choice;
+  const uses = (Array.isArray(choice) ? choice : [choice]) as readonly AdapterUse[];
+  for (const use of uses as readonly (AdapterUse | null | undefined)[])
+    if (typeof use !== 'string' && typeof use?.name !== 'string')
+      throw new InputError(`adapters must be names, or objects of name and weight, but one is ${shown(use)}`);
+  return uses;
 }
 
 export const nameOfUse = (use: AdapterUse): string => (typeof use === 'string' ? use : use.name);

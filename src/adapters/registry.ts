@@ -3,6 +3,7 @@
  */
 import type { Config } from '../config/config.ts';
 import type { StepAdapters } from '../step/step-types.ts';
+import { checkText } from '../util/arguments.ts';
 import { AdapterError, InputError } from '../util/errors.ts';
 import { shown } from '../util/option-names.ts';
 import { refuseRetired } from '../util/retired.ts';
@@ -88,6 +89,7 @@ export class AdapterRegistry {
   async load(source: OpenAdapter | string, name: string): Promise<void> {
     if (typeof source !== 'string' && typeof source?.readFor !== 'function')
       throw new InputError(`an adapter must be a path or an open adapter, but is ${shown(source)}`);
+    checkText('adapters.load', 'a name as a string', name);
     const open = typeof source === 'string' ? await this.#open(source) : source;
     try {
       const base = await this.#parts.openBase();

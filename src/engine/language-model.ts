@@ -13,9 +13,10 @@ import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
 import type { StepAdapters, StepOptions, StepResult } from '../step/step-types.ts';
 import type { Stepper } from '../step/stepper.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { checkList } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
 import { INSPECT, inspected } from '../util/inspected.ts';
-import { checkOptionsObject } from '../util/option-names.ts';
+import { checkOptionsObject, isList } from '../util/option-names.ts';
 import { refuseRetired } from '../util/retired.ts';
 import { Serial } from '../util/serial.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -28,11 +29,11 @@ import { Generation } from './generation.ts';
 import { answerEnds, type ChatMessage, checkChat, type MessageRenderer, type MessageTemplate } from './messages.ts';
 import type { DecoderModel } from './model.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from './options.ts';
-import { optionsOf, requestOf, resolveCache } from './prompt.ts';
+import { checkCache, optionsOf, requestOf, resolveCache } from './prompt.ts';
 import { type PrefillOptions, type PrefillStep, prefill, prefillSteps } from './schedule/prefill.ts';
 import { Scheduler } from './schedule/scheduler.ts';
 import { type ScoreResult, scoreText } from './score.ts';
-import type { RestoreOptions, TextModel } from './text-model.ts';
+import { checkSaved, type RestoreOptions, type TextModel } from './text-model.ts';
 
 const NO_MODULE = 'policyModule is for models in workers: import the policy here, and give it as policy';
 
@@ -175,6 +176,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     options: StepOptions & AdapterOptions = {},
   ): Promise<StepResult> {
     return this.#serial.run(async () => {
+      checkCache('step', cache);
+      checkList('step', 'a list of token ids for each row of the cache', chunk, isList);
       checkOptionsObject('step', options);
       const lease = options.lease ?? cache.acquire('a step');
       try {
@@ -192,7 +195,10 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws InputError where the model has no such layers, or the numbers do not fit.
    */
   setCrossAttentionStates(cache: KVCache, states: Float32Array, row = 0): Promise<void> {
-    return this.#serial.run(() => this.#stepper.setCrossAttentionStates(cache, states, row));
+    return this.#serial.run(async () => {
+      checkCache('setCrossAttentionStates', cache);
+      await this.#stepper.setCrossAttentionStates(cache, states, row);
+    });
   }
 
   /** The matrix that a layer's attention is projected with, transposed; null where it is no single matrix. @internal */
@@ -233,6 +239,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
   /** Compiles what steps with this cache run on, so that the first step is not slower than the others. */
   prepare(cache: KVCache, options: AdapterOptions = {}): Promise<void> {
     return this.#serial.run(async () => {
+      checkCache('prepare', cache);
       checkOptionsObject('prepare', options);
       await this.#stepper.prepare(cache, this.#adaptersOf(cache.batch, options));
     });
@@ -243,7 +250,8 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @returns the logits asked for, all chunks' behind each other.
    * @throws InputError for an empty prompt; CacheFullError before anything is computed where it can't fit.
    */
-  prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
+  async prefill(cache: KVCache, tokens: ArrayLike<number>, options: PrefillOptions = {}): Promise<Float32Array> {
+    checkCache('prefill', cache);
     return prefill(this, cache, tokens, options);
   }
 
@@ -253,6 +261,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     tokens: ArrayLike<number>,
     options: PrefillOptions = {},
   ): AsyncGenerator<PrefillStep, void, undefined> {
+    checkCache('prefillSteps', cache);
     return prefillSteps(this, cache, tokens, options);
   }
 
@@ -327,8 +336,9 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
     return scoreText(this, text, options);
   }
 
-  /** A cache as bytes, for {@link restore}. */
+  /** A cache as bytes, for {@link restore}. @throws InputError for what is no cache. */
   async snapshot(cache: KVCache): Promise<Uint8Array> {
+    checkCache('snapshot', cache);
     const { snapshotCache } = await import('../kvcache/snapshot.ts');
     return snapshotCache(cache, this.fingerprint);
   }
@@ -338,6 +348,7 @@ export class LanguageModel implements DecoderModel, TextModel<KVCache> {
    * @throws SnapshotError for bytes that are torn, or of something else; InputError after {@link dispose}.
    */
   async restore(bytes: Uint8Array, options: RestoreOptions = {}): Promise<KVCache> {
+    checkSaved(bytes);
     checkOptionsObject('restore', options);
     const { policy, policyModule } = options;
     if (policyModule !== undefined) throw new InputError(NO_MODULE);

@@ -3,7 +3,9 @@
  */
 import type { KVCache } from '../kvcache/kv-cache.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
+import { checkArgument } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
+import { isObject } from '../util/json/is-object.ts';
 import { checkOptionsObject, isList, shown } from '../util/option-names.ts';
 import type { ChatMessage } from './messages.ts';
 import type { DecoderModel } from './model.ts';
@@ -15,6 +17,11 @@ export function resolveCache(model: DecoderModel, cache: GenerateOptions['cache'
   if (cache !== undefined && !('append' in cache) && 'tokens' in cache)
     throw new InputError('this cache belongs to a model in a worker, and this model is not in one');
   return cache !== undefined && 'append' in cache ? cache : model.createCache(cache);
+}
+
+/** @throws InputError for what is no cache of a model in this thread. */
+export function checkCache(what: string, cache: unknown): void {
+  checkArgument(what, 'a cache, as createCache gives it', cache, isObject(cache) && 'append' in cache);
 }
 
 /** The options of a cache that is to be made; undefined where it is there already. */

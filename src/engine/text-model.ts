@@ -11,6 +11,7 @@ import type { PolicyChoice, PolicyEntry } from '../kvcache/policy/policy.ts';
 import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
 import type { StepListener } from '../kvcache/rows/events.ts';
 import type { DecodeOptions, EncodeOptions } from '../tokenizer/tokenizer.ts';
+import { checkArgument } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
 import { checkOptionsObject, shown } from '../util/option-names.ts';
 import type { WeightFormat } from '../weights/types.ts';
@@ -88,6 +89,12 @@ export interface RestoreOptions {
   readonly policyModule?: string | URL;
   /** Whether the bytes may be moved to the worker instead of copied; they are empty afterwards. @default false */
   readonly transfer?: boolean;
+}
+
+/** @throws InputError for what can't be a saved cache. */
+export function checkSaved(bytes: unknown): void {
+  const isBytes = ArrayBuffer.isView(bytes) && 'subarray' in bytes;
+  checkArgument('restore', 'a Uint8Array, as snapshot gives it', bytes, isBytes);
 }
 
 /** @throws InputError for what is no model, such as its name or a cache. */

@@ -2,7 +2,7 @@
  * @file Runs in the thread of a model, as the program follows them.
  */
 import { type BatchEvent, BatchRun } from '../engine/batch/batch-run.ts';
-import type { Source } from '../engine/batch/request-queue.ts';
+import { checkSource, type Source } from '../engine/batch/request-queue.ts';
 import type { BatchRequest, GenerationResult, TextChunk } from '../engine/options.ts';
 import { TextRun } from '../engine/text-run.ts';
 import { InputError } from '../util/errors.ts';
@@ -102,6 +102,7 @@ export class WorkerBatch extends BatchRun {
   /** @internal */
   constructor(context: PlainContext, requests: Source<Request>, options: unknown, signal: AbortSignal | undefined) {
     super();
+    checkSource(requests);
     this.#context = context;
     this.#requests = requests;
     this.#options = options;
@@ -149,7 +150,7 @@ export class WorkerBatch extends BatchRun {
     try {
       const { done, value } = await iterator.next();
       if (done) return { done: true };
-      const { signal, ...request } = typeof value === 'string' ? { prompt: value, signal: undefined } : value;
+      const { signal, ...request } = typeof value === 'string' ? { prompt: value, signal: undefined } : (value ?? {});
       const id = (request as BatchRequest).id ?? this.#count;
       this.#count++;
       const aborted = signal?.aborted ?? false;

@@ -10,9 +10,10 @@ import type { GenerationDefaults } from '../engine/defaults.ts';
 import { type ChatMessage, checkChat, type MessageRenderer, type MessageTemplate } from '../engine/messages.ts';
 import type { BatchOptions, BatchRequest, GenerateOptions, Prompt, ScoreOptions } from '../engine/options.ts';
 import type { ScoreResult } from '../engine/score.ts';
-import type { RestoreOptions, TextModel } from '../engine/text-model.ts';
+import { checkSaved, type RestoreOptions, type TextModel } from '../engine/text-model.ts';
 import type { AnyCacheOptions } from '../kvcache/policies.ts';
 import type { CalibrationTable } from '../kvcache/routing/calibration-table.ts';
+import { checkArgument } from '../util/arguments.ts';
 import { disposedError } from '../util/disposed.ts';
 import { InputError } from '../util/errors.ts';
 import { INSPECT, inspected } from '../util/inspected.ts';
@@ -141,6 +142,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
   }
 
   async snapshot(cache: WorkerCache): Promise<Uint8Array> {
+    checkArgument('snapshot', 'a cache, as createCache gives it', cache, cache instanceof WorkerCache);
     return this.#caller.call<Uint8Array>('snapshot', { cache: cache.refFor(this.#caller) }).done;
   }
 
@@ -149,6 +151,7 @@ export class WorkerModel implements TextModel<WorkerCache> {
    * module.
    */
   async restore(bytes: Uint8Array, options: RestoreOptions = {}): Promise<WorkerCache> {
+    checkSaved(bytes);
     checkOptionsObject('restore', options);
     const { policy, policyModule, transfer = false } = options;
     if (policy !== undefined)

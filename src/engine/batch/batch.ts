@@ -11,7 +11,7 @@ import { checkBatch } from '../request-options.ts';
 import type { Scheduler } from '../schedule/scheduler.ts';
 import { Sequence, type SequenceEnd, type SequenceReader } from '../schedule/sequence.ts';
 import { type BatchEvent, BatchRun } from './batch-run.ts';
-import { RequestQueue, type Source } from './request-queue.ts';
+import { checkSource, RequestQueue, type Source } from './request-queue.ts';
 
 const BATCH_SIZE = 8;
 
@@ -36,12 +36,7 @@ export class BatchGeneration extends BatchRun {
     options: BatchOptions,
   ) {
     super();
-    if (
-      typeof requests !== 'object' ||
-      requests === null ||
-      !(Symbol.iterator in requests || Symbol.asyncIterator in requests)
-    )
-      throw new InputError('generateBatch takes a list of requests, or something else to iterate over');
+    checkSource(requests);
     checkBatch(options);
     this.#scheduler = scheduler;
     this.#model = model;

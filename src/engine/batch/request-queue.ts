@@ -2,8 +2,19 @@
  * @file Requests as they come: from a list, or from a source that makes them while others are being worked on.
  */
 
+import { InputError } from '../../util/errors.ts';
+
 /** Something to iterate over, now or in time. */
 export type Source<T> = Iterable<T> | AsyncIterable<T>;
+
+/** @throws InputError for requests that can't be iterated over. */
+export function checkSource(requests: unknown): void {
+  const isSource =
+    typeof requests === 'object' &&
+    requests !== null &&
+    (Symbol.iterator in requests || Symbol.asyncIterator in requests);
+  if (!isSource) throw new InputError('generateBatch takes a list of requests, or something else to iterate over');
+}
 
 /** Takes one request at a time from a source, and only when another one fits. */
 export class RequestQueue<T> {

@@ -9,8 +9,9 @@ import { openAll } from '../../adapters/read/open-all.ts';
 import { openAdapterFolder } from '../../adapters/read/open-node.ts';
 import { openCheckpointFolder } from '../../checkpoint/open-node.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
-import { checkPath } from '../../util/arguments.ts';
+import { checkList, checkPath } from '../../util/arguments.ts';
 import { AdapterError, InputError } from '../../util/errors.ts';
+import { isObject } from '../../util/json/is-object.ts';
 import { checkEmpty, MAX_SHARD_BYTES, writeCheckpointFolder } from '../checkpoint-folder-node.ts';
 import { planModel } from '../plan.ts';
 
@@ -63,6 +64,8 @@ export async function mergeInto(
 ): Promise<MergeResult> {
   checkPath('mergeAdapters', out);
   const { signal, maxShardBytes = MAX_SHARD_BYTES } = options;
+  const isSource = (one: unknown) => isObject(one) && typeof one['path'] === 'string';
+  checkList('mergeAdapters', 'adapters as a list of { path, weight }', adapters, isSource);
   if (adapters.length === 0) throw new InputError('there is no adapter to merge');
   if (!(maxShardBytes > 0)) throw new InputError(`maxShardBytes must be above 0, but is ${maxShardBytes}`);
   signal?.throwIfAborted();
