@@ -11,12 +11,15 @@ const MAX_DEPTH = 64;
 /**
  * The body of a request.
  * @param most bytes.
- * @throws HttpError for another type than JSON, for what is no object of JSON, and for what is too large or nested too
+ * @throws HttpError for another type than JSON, for what is compressed or no UTF-8, for what is no object of JSON, and for what is too large or nested too
  * deep.
  */
 export async function readJson(c: Context, most: number): Promise<unknown> {
   if (!/^application\/json\b/i.test(c.req.header('content-type') ?? ''))
     throw new HttpError(415, 'send JSON, with "Content-Type: application/json"');
+  const encoding = c.req.header('content-encoding') || 'identity';
+  if (encoding.toLowerCase() !== 'identity')
+    throw new HttpError(415, `bodies are taken as they are: send it without "Content-Encoding: ${encoding}"`);
   const tooLarge = new HttpError(413, `the body is larger than ${most} bytes`, { code: 'request_too_large' });
   if (Number(c.req.header('content-length') ?? 0) > most) throw tooLarge;
   let size = 0;
@@ -32,7 +35,15 @@ export async function readJson(c: Context, most: number): Promise<unknown> {
     bytes.set(piece, offset);
     offset += piece.length;
   }
-  return parseBody(new TextDecoder().decode(bytes));
+  return parseBody(textOf(bytes));
+}
+
+function textOf(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new HttpError(400, 'the body is not UTF-8 text, which JSON must be');
+  }
 }
 
 function parseBody(text: string): unknown {

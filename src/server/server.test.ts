@@ -233,6 +233,25 @@ describe('requests', () => {
     expect(response.status).toBe(415);
   });
 
+  it('that are compressed, or are no UTF-8, are refused as such', async () => {
+    const send = async (body: string | Uint8Array<ArrayBuffer>, more: Record<string, string> = {}) => {
+      const headers = { 'content-type': 'application/json', ...more };
+      const request = new Request('http://localhost/v1/completions', { method: 'POST', body, headers });
+      const response = await app().fetch(request);
+      return [response.status, (await response.json()).error?.message];
+    };
+    const body = JSON.stringify({ model: 'tiny', prompt: 'é', max_tokens: 1 });
+    expect(await send(body, { 'content-encoding': 'gzip' })).toEqual([
+      415,
+      'bodies are taken as they are: send it without "Content-Encoding: gzip"',
+    ]);
+    expect(await send(new Uint8Array(Buffer.from(body, 'latin1')))).toEqual([
+      400,
+      'the body is not UTF-8 text, which JSON must be',
+    ]);
+    for (const encoding of ['identity', '']) expect((await send(body, { 'content-encoding': encoding }))[0]).toBe(200);
+  });
+
   it('need a key where there are keys', async () => {
     const keyed = createApp({ models: [served().one], authorize: (key) => (key === 'right' ? 'me' : null) });
     expect((await keyed.fetch(new Request('http://localhost/v1/models'))).status).toBe(401);
