@@ -10,6 +10,7 @@ import type { Log } from '../../server/routes/answer-route.ts';
 import type { ServedEncoder } from '../../server/routes/embeddings.ts';
 import type { ServedReranker } from '../../server/routes/rerank.ts';
 import type { SessionStore } from '../../server/sessions/sessions.ts';
+import { makeFolder } from '../../util/files/files-node.ts';
 import { UsageError } from '../failure.ts';
 import { addExamples } from '../help.ts';
 import {
@@ -243,11 +244,20 @@ function apiKeysOf({ apiKey = [] }: ServeFlags, all: readonly NamedSettings[], e
   return [...new Set([...apiKey, ...common, ...all.flatMap((each) => each.apiKeys ?? [])])];
 }
 
-/** A folder, or `s3://BUCKET/PREFIX` with the keys of the environment. @throws UsageError without them. */
+/**
+ * A folder, or `s3://BUCKET/PREFIX` with the keys of the environment.
+ * @throws UsageError without them, and for a folder that can't be made.
+ */
 async function sessionStore(name: string, env: CliIo['env']): Promise<SessionStore> {
   const { folderStore, s3Store } = await import('../../exports/server.ts');
   const [, bucket, prefix] = /^s3:\/\/([^/]+)\/?(.*)$/.exec(name) ?? [];
-  if (bucket === undefined) return folderStore(name);
+  if (bucket === undefined) {
+    // Said at once: sessions are saved when they leave the memory, maybe hours later.
+    await makeFolder(name, 0o700).catch((cause: Error) => {
+      throw new UsageError(`--session-dir ${name}: the folder can't be made: ${cause.message}`, { cause });
+    });
+    return folderStore(name);
+  }
   const {
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,

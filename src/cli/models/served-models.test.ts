@@ -193,6 +193,10 @@ it('sessions are kept in S3', async () => {
     expect([...s3.objects.keys()][0]).toMatch(/^\/caches\/chat\/[0-9a-f]{64}\.khc$/);
     const without = await keyhold(['serve', '--session-dir', 's3://caches']);
     expect(without).toMatchObject({ code: 2, stderr: expect.stringContaining('AWS_ACCESS_KEY_ID') });
+    const file = join(folder, 'no-folder');
+    await writeFile(file, '');
+    const wrong = await keyhold(['serve', '--port', '0', '--session-dir', file]);
+    expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining(`--session-dir ${file}: `) });
   } finally {
     server.child.kill('SIGKILL');
     await s3.close();
