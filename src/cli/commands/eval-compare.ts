@@ -9,8 +9,8 @@ import { addCommon, casesOption, type EvalFlags, lines, textOption, useModel } f
 import { UsageError } from '../failure.ts';
 import { addExamples } from '../help.ts';
 import {
-  checkFolder,
   checkPlot,
+  checkTarget,
   contestant,
   list,
   readBudgets,
@@ -107,7 +107,7 @@ export function addCompare(parent: Command, io: CliIo): void {
 /** @throws UsageError where nothing is left to measure, and for files that can't be read or written. */
 async function runCompare(flags: CompareFlags, io: CliIo): Promise<void> {
   if (flags.plot !== undefined) await checkPlot(flags.plot);
-  if (flags.markdown !== undefined) await checkFolder('--markdown', flags.markdown);
+  if (flags.markdown !== undefined) await checkTarget('--markdown', flags.markdown);
   const contestants = await Promise.all(flags.policies.map(contestant));
   const text = flags.text === false ? undefined : await readText(flags.text, flags.model);
   const cases = flags.cases === false ? undefined : await readCases(flags.cases, flags.model, flags);

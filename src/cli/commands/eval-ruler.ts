@@ -2,10 +2,10 @@
  * @file `keyhold eval ruler`: tasks on long contexts.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { parsePassages, RULER_TASKS, type RulerTask, ruler } from '../../exports/eval.ts';
+import { RULER_TASKS, type RulerTask, ruler } from '../../exports/eval.ts';
 import { addCommon, budgetOf, type EvalFlags, lines, useModel } from '../eval-common.ts';
 import { addExamples } from '../help.ts';
-import { readInput } from '../input/eval-inputs.ts';
+import { readPassages } from '../input/eval-inputs.ts';
 import {
   addCacheOptions,
   addHubOptions,
@@ -56,7 +56,7 @@ export function addRuler(parent: Command, io: CliIo): void {
   command.action(async (model: string | undefined, given: RulerFlags) => {
     const flags = withModel(command, model, given);
     const cache = await cacheOptions(flags);
-    const passages = flags.passages === undefined ? undefined : parsePassages(await readInput(flags.passages));
+    const passages = flags.passages === undefined ? undefined : await readPassages(flags.passages);
     await useModel(flags, io, async (loaded, progress) => {
       await calibrateForCommand(loaded, cache, io, progress);
       const result = await ruler(loaded, {

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { keyhold } from '../../../test/support/cli.ts';
@@ -111,6 +111,26 @@ describe('keyhold eval', () => {
       const { code, stderr } = await keyhold(['eval', 'compare', '--plot', file]);
       expect(code).toBe(2);
       expect(stderr).toMatch(why);
+    }
+    const table = await keyhold(['eval', 'compare', '--markdown', folder]);
+    expect(table).toMatchObject({ code: 2, stderr: `error: --markdown ${folder} is a folder: name a file\n` });
+    await mkdir(join(folder, 'folder.svg'));
+    const plot = await keyhold(['calibrate', '--plot', join(folder, 'folder.svg')]);
+    expect(plot).toMatchObject({ code: 2, stderr: expect.stringContaining('folder.svg is a folder: name a file') });
+  });
+
+  it('names the file that has no cases or passages', async () => {
+    const [empty, wrong] = [join(folder, 'empty.jsonl'), join(folder, 'wrong.jsonl')];
+    await writeFile(empty, '\n');
+    await writeFile(wrong, '{"context":"a"}\n');
+    for (const args of [
+      ['recall', '--cases'],
+      ['compare', '--no-text', '--cases'],
+      ['ruler', '--tasks', 'questions', '--passages'],
+    ]) {
+      const of = (file: string) => keyhold(['eval', ...args, file]);
+      expect(await of(empty)).toMatchObject({ code: 1, stderr: `error: ${empty}: there is nothing in it\n` });
+      expect((await of(wrong)).stderr).toMatch(/^error: .*wrong\.jsonl: line 1 is not a /);
     }
   });
 });

@@ -6,6 +6,8 @@ import { dirname, join, resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import {
   type Contestant,
+  type Passage,
+  parsePassages,
   parseRecallCases,
   plotPng,
   type QuestionPosition,
@@ -55,7 +57,7 @@ const isPng = (file: string): boolean => /\.png$/i.test(file);
 export async function checkPlot(file: string): Promise<void> {
   if (!isPng(file) && !/\.svg$/i.test(file))
     throw new UsageError(`--plot ${file}: plots are SVG or PNG files; name one that ends in .svg or .png`);
-  await checkFolder('--plot', file);
+  await checkTarget('--plot', file);
   if (isPng(file)) await plotPng(EMPTY);
 }
 
@@ -67,14 +69,13 @@ export async function writePlot(file: string, svg: string, io: CliIo): Promise<v
 }
 
 /** @throws UsageError where a file could not be written at the end. */
-export async function checkFolder(flag: string, file: string): Promise<void> {
+export async function checkTarget(flag: string, file: string): Promise<void> {
   const folder = dirname(resolve(file));
-  const isFolder = await stat(folder).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
-  if (!isFolder) throw new UsageError(`${flag} ${file}: there is no folder ${folder}`);
+  if (!(await isFolder(folder))) throw new UsageError(`${flag} ${file}: there is no folder ${folder}`);
+  if (await isFolder(file)) throw new UsageError(`${flag} ${file} is a folder: name a file`);
 }
+
+const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => null))?.isDirectory() ?? false;
 
 export async function writeResult(file: string, content: string | Uint8Array, io: CliIo): Promise<void> {
   await writeFile(file, content).catch((cause: Error) => {
@@ -95,7 +96,7 @@ export async function readCases(
 ): Promise<RecallCase[]> {
   if (path === undefined && !isSmallModel(model))
     throw new UsageError('name the recall cases to measure with: --cases FILE (docs/policies.md says what is in it)');
-  const all = parseRecallCases(await readInput(path ?? join(SMALL_MODEL, 'recall.jsonl')));
+  const all = await readLines(path ?? join(SMALL_MODEL, 'recall.jsonl'), parseRecallCases);
   const chosen = all
     .filter(({ length }) => flags.length === undefined || length === flags.length)
     .slice(0, flags.limit);
@@ -104,6 +105,21 @@ export async function readCases(
       `there are no cases of length ${flags.length}; there are ${[...new Set(all.map((c) => c.length))].join(', ')}`,
     );
   return chosen;
+}
+
+export const readPassages = (path: string): Promise<Passage[]> => readLines(path, parsePassages);
+
+/** @throws InputError that names the file, also for one without lines. */
+async function readLines<T>(path: string, parse: (text: string) => T[]): Promise<T[]> {
+  const text = await readInput(path);
+  let all: T[];
+  try {
+    all = parse(text);
+  } catch (cause) {
+    throw new InputError(`${path}: ${(cause as Error).message}`, { cause });
+  }
+  if (all.length === 0) throw new InputError(`${path}: there is nothing in it`);
+  return all;
 }
 
 export async function readInput(path: string): Promise<string> {
