@@ -1,5 +1,5 @@
 import { appendFile, readFile, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CliProcess, keyhold } from '../../../test/support/cli.ts';
 import { tempFolder } from '../../../test/support/temp-folder.ts';
@@ -54,6 +54,18 @@ describe('keyhold batch', () => {
     const { code: wrong, stderr: said } = await keyhold(['batch', requests, '-o', folder]);
     expect([wrong, said]).toEqual([2, `error: -o ${folder} is a folder: name a file\n`]);
     expect(await readFile(out, 'utf8')).toBe(bytes);
+  });
+
+  it('refuses results that could not be written, and those in the file of requests', async () => {
+    await save([line(0)]);
+    const within = join(requests, 'results.jsonl');
+    const below = await keyhold(['batch', requests, '-o', within]);
+    expect(below).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^error: -o .*results\.jsonl: the folder .*E/),
+    });
+    const same = await keyhold(['batch', requests, '-o', relative('.', requests)]);
+    expect(same).toMatchObject({ code: 2, stderr: expect.stringContaining('is the file of requests: name another') });
   });
 
   it('has refusals as results, and says that there are some', async () => {

@@ -2,10 +2,12 @@
  * @file `keyhold batch`: OpenAI's batch files without a server.
  */
 import { link, rm, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { InputError } from '../../index.ts';
 import type { CacheClass } from '../../server/cache-classes.ts';
 import { takeFileLock } from '../../util/files/file-lock-node.ts';
+import { makeFolder } from '../../util/files/files-node.ts';
 import { LineFile } from '../batch/line-file.ts';
 import {
   finishedIds,
@@ -97,7 +99,7 @@ export function addOfflineBatch(program: Command, io: CliIo): void {
 
 async function answerFile(path: string, flags: OfflineFlags & { readonly out: string }, io: CliIo): Promise<void> {
   const { out } = flags;
-  if ((await stat(out).catch(() => null))?.isDirectory()) throw new UsageError(`-o ${out} is a folder: name a file`);
+  await checkOut(out, path);
   if (await exists(out)) return tell(io, `${out} is there already`);
   const ids = await offlineIds(path);
   // Two processes that write the same file would answer some requests twice.
@@ -121,6 +123,15 @@ async function answerFile(path: string, flags: OfflineFlags & { readonly out: st
   } finally {
     await lock.release();
   }
+}
+
+/** @throws UsageError for results that could not be written, and for those in the file of requests. */
+async function checkOut(out: string, requests: string): Promise<void> {
+  if ((await stat(out).catch(() => null))?.isDirectory()) throw new UsageError(`-o ${out} is a folder: name a file`);
+  if (resolve(out) === resolve(requests)) throw new UsageError(`-o ${out} is the file of requests: name another`);
+  await makeFolder(dirname(out)).catch((cause: Error) => {
+    throw new UsageError(`-o ${out}: the folder can't be made: ${cause.message}`, { cause });
+  });
 }
 
 /** Gives the results their name, where no other file has it: `rename` would replace one. */
