@@ -1,7 +1,7 @@
 /**
  * @file Saved conversations: a file with the messages, and beside it one with the cache.
  */
-import { access, readFile } from 'node:fs/promises';
+import { access, readFile, stat } from 'node:fs/promises';
 import * as v from 'valibot';
 import type { ChatMessage } from '../engine/messages.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
@@ -41,6 +41,8 @@ export async function saveConversation<C extends TextCache>(
   checkPath('saveConversation', path);
   if (typeof conversation?.state !== 'object')
     throw new InputError(`saveConversation needs a Conversation, but got ${shown(conversation)}`);
+  // Before the cache is written, which would stay without its conversation.
+  if ((await stat(path).catch(() => null))?.isDirectory()) throw new SnapshotError(`${path} is a folder: name a file`);
   await saveCache(model, conversation.cache, cacheFileOf(path));
   const content = { keyhold: 'conversation', version: VERSION, ...conversation.state };
   try {

@@ -1,4 +1,4 @@
-import { cp, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PLAIN, THINKING } from '../../test/support/chat-templates.ts';
@@ -314,5 +314,14 @@ describe('a saved conversation', () => {
     await using small = await loadModel(caseFolder('llama'), { weights: 'float32', cacheDir, generationConfig: false });
     await expect(loadConversation(small, path, OPTIONS)).rejects.toThrow(/saved by another model/);
     await expect(saveConversation(tiny, conversation, join(path, 'x'))).rejects.toThrow(SnapshotError);
+  });
+
+  it('leaves no cache where the conversation can not be saved', async () => {
+    const path = join(folder, 'a-folder');
+    await mkdir(path);
+    await expect(saveConversation(tiny, new Conversation(tiny, OPTIONS), path)).rejects.toThrow(
+      new SnapshotError(`${path} is a folder: name a file`),
+    );
+    expect(await readdir(folder)).not.toContain('a-folder.cache');
   });
 });
