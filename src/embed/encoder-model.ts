@@ -6,7 +6,9 @@ import { type Config, isEncoder } from '../config/config.ts';
 import { keepsSlots } from '../config/layer-spec.ts';
 import type { EncodeOptions, EncodeResult, Encoder, EncoderInput } from '../step/encoder-runner.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import { checkArgument } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
+import { isObject } from '../util/json/is-object.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import { checkOptionNames, checkOptionsObject, isList, type OptionNames, shown } from '../util/option-names.ts';
 import { Serial } from '../util/serial.ts';
@@ -124,9 +126,10 @@ export class EncoderModel {
 
   /**
    * How similar two vectors are, the larger the more ({@link EncoderModel.similarityName}).
-   * @throws InputError for vectors of different lengths.
+   * @throws InputError for vectors of different lengths, and for what is none.
    */
   similarity(a: ArrayLike<number>, b: ArrayLike<number>): number {
+    for (const vector of [a, b]) checkArgument('similarity', 'two vectors as arrays', vector, isList(vector));
     return similarity(this.similarityName, a, b);
   }
 
@@ -135,6 +138,13 @@ export class EncoderModel {
    * @throws InputError for what does not fit the model.
    */
   async encode(input: EncoderInput, options: EncodeOptions = {}): Promise<EncodeResult> {
+    const { ids, vectors, images }: Record<string, unknown> = isObject(input) ? { ...input } : {};
+    checkArgument(
+      'encode',
+      'an object with a list of ids, vectors or images',
+      input,
+      [ids, vectors, images].some(isList),
+    );
     checkOptionsObject('encode', options);
     return this.#serial.run(() => this.#encoder.run(input, options));
   }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { keyhold } from '../../test/support/cli.ts';
 import { furthest } from '../../test/support/furthest.ts';
+import { refusals, refused } from '../../test/support/refusals.ts';
 import { tempFolder } from '../../test/support/temp-folder.ts';
 import { InputError, loadEncoder } from '../node.ts';
 import { normalized } from './pooling.ts';
@@ -61,6 +62,12 @@ describe('folders of sentence-transformers', () => {
     expect(furthest((await model.embed([texts[0]]))[0], vectors[0])).toBeLessThan(2e-5);
     expect(model.similarityName).toBe('cosine');
     expect(() => model.similarity([1, 2], [1])).toThrow(InputError);
+    expect(await refusals((vector) => model.similarity(vector, [1]))).toEqual(
+      refused('similarity needs two vectors as arrays'),
+    );
+    expect(await refusals((input) => model.encode(input))).toEqual(
+      refused('encode needs an object with a list of ids, vectors or images'),
+    );
   });
 
   it('of the layout before version 2 have the model in a folder of its own', async () => {
