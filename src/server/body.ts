@@ -11,8 +11,8 @@ const MAX_DEPTH = 64;
 /**
  * The body of a request.
  * @param most bytes.
- * @throws HttpError for another type than JSON, for what is compressed or no UTF-8, for what is no object of JSON, and for what is too large or nested too
- * deep.
+ * @throws HttpError for another type than JSON, for what is compressed or no UTF-8, for what is no object of JSON, and
+ * for what is too large or nested too deep.
  */
 export async function readJson(c: Context, most: number): Promise<unknown> {
   if (!/^application\/json\b/i.test(c.req.header('content-type') ?? ''))

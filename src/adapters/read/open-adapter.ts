@@ -12,7 +12,8 @@ import { PEFT_CONFIG, PEFT_TENSORS, readPeft } from './peft.ts';
  * Opens an adapter: PEFT's (adapter_config.json and adapter_model.safetensors), or LitGPT's (settings.json and
  * adapter.safetensors, or whatever the one safetensors file is called).
  * @param tensorFile a particular file instead.
- * @throws AdapterError where files are missing; CheckpointError where they are damaged; InputError for what is no files.
+ * @throws AdapterError where files are missing; CheckpointError where they are damaged; InputError for something else
+ * than files.
  */
 export async function openAdapter(files: AdapterFiles, tensorFile?: string): Promise<OpenAdapter> {
   const { list, open } = (files ?? {}) as Partial<AdapterFiles>;

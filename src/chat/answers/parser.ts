@@ -55,7 +55,7 @@ export class AnswerParser {
   /** Nothing but white space came before. */
   #first = true;
 
-  /** @throws InputError for what is no format, such as the null of a template without one; options that are no object. */
+  /** @throws InputError for what is no format, such as the null of a template without one, and for wrong options. */
   constructor(format: AnswerFormat, options: AnswerParserOptions = {}) {
     checkHas('an AnswerParser', 'a format, as answerFormatOf gives it', format, 'template');
     checkOptionsObject('an AnswerParser', options);
