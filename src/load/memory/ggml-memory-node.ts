@@ -2,8 +2,13 @@
  * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph
  * before it runs.
  */
+
+import { openGgml } from '../../backends/ggml/binding/binding.ts';
+import type { GgmlType } from '../../backends/ggml/binding/types.ts';
 import { ggmlBackend } from '../../backends/ggml/ggml-backend.ts';
 import { stepBytes } from '../../backends/ggml/graph/step-bytes.ts';
+import { fastBufferFor } from '../../backends/ggml/memory/fast-buffers.ts';
+import { layoutOf } from '../../backends/ggml/weights/processor-layout.ts';
 import { ggmlCodec } from '../../backends/ggml/weights/weight-codec.ts';
 import { type Config, isEncoder } from '../../config/config.ts';
 import { FILL } from '../../kvcache/slots/table-parts.ts';
@@ -27,16 +32,11 @@ const SMALL = 4 * MB;
 const GARBAGE = 10 * MB;
 
 /**
- * Formats that processors have a faster layout for. Prepared files hold such matrices in it; those of a GGUF file that
- * is used as it is, and experts, are copied once, and their pages of the file are given back.
+ * Around a row of the embedding that is read the system maps the pages of so many bytes, if they are in its cache: 2 MB
+ * where Linux 6.18 has a file that was just written in large pages, 64 KB otherwise. So this is between the two: of a
+ * table of 279 MB, 2,000 rows mapped all of it and 0.4 of it.
  */
-const REARRANGED: ReadonlySet<string> = new Set(['q4_0', 'q4_k', 'iq4_nl', 'q2_k', 'mxfp4']);
-
-/**
- * Around a row of the embedding that is read the system maps the pages of so many bytes, if they are in its cache: a
- * large page, as Linux 6.18 has most of a prepared file in. Of 279 MB all were resident after 516 tokens.
- */
-const MAPPED_AROUND = 2 << 20;
+const MAPPED_AROUND = 1 << 18;
 
 /** Slots by which a cache grows. */
 const GROWTH = 64;
@@ -65,15 +65,28 @@ function resident(config: Config, params: readonly Param[], tokens: number): Res
   const bytes = { private: 0, mapped: 0 };
   for (const param of params) {
     const [size, head] = bytesOf(param);
-    const isTable = param.role === 'embedding' && (!config.tieEmbeddings || head !== undefined);
-    const [{ dtype }] = ggmlCodec.parts(param);
-    const isFast = param.role === 'linear' && (REARRANGED.has(dtype) || param.format === 'int4');
-    const isPrepared = param.productsOnly === true && param.stored === undefined;
-    if (isTable) bytes.mapped += touched(size, tokens) + (head ?? 0);
-    else if (isFast && !isPrepared) bytes.private += size;
+    if (param.role === 'embedding') {
+      const isOwnHead = config.tieEmbeddings && head === undefined;
+      const isCopied = isOwnHead && copies(param);
+      if (isCopied) bytes.private += size;
+      bytes.mapped += (isOwnHead && !isCopied ? size : touched(size, tokens)) + (head ?? 0);
+    } else if (param.role === 'linear' && copies(param)) bytes.private += size;
     else bytes.mapped += size;
   }
   return bytes;
+}
+
+/**
+ * Whether a matrix is copied once into a layout of this processor's, after which its pages of the file are given back:
+ * matrices of a GGUF file that is used as it is, and experts. Prepared files hold the others in it.
+ */
+function copies(param: Param): boolean {
+  const [{ dtype, layout }] = ggmlCodec.parts(param);
+  if (layout !== undefined && param.stored === undefined) return false;
+  const ggml = openGgml();
+  const cols = param.shape[param.shape.length - 1];
+  const matrix = { type: dtype as GgmlType, rows: product(param.shape) / cols, cols };
+  return fastBufferFor(ggml, matrix) !== null && !layoutOf(ggml, matrix.type, matrix.rows, cols)?.keepsOrder;
 }
 
 /** What of a table is in memory after so many rows of it were read, each anywhere in it. */
