@@ -55,9 +55,9 @@ export const ggmlMemory: EngineMemory = {
 /** Of each tensor of a parameter. */
 function bytesOf(param: Param): number[] {
   const parts = ggmlCodec.parts(param);
-  // The formats of the mix are chosen by errors, so that they come near to this mean.
-  if (param.format === 'int4' && param.stored === undefined)
-    return parts.map(() => (product(param.shape) * MIX_BITS) / 8);
+  // The formats of the mix are chosen by errors, so that they come near to this mean. A head's is mostly none that a
+  // processor has an order of its own for.
+  if (param.format === 'int4' && param.stored === undefined) return [(product(param.shape) * MIX_BITS) / 8];
   return parts.map(({ length }) => length);
 }
 
