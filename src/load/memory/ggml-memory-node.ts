@@ -81,8 +81,9 @@ function resident(config: Config, params: readonly Param[], tokens: number): Res
  * matrices of a GGUF file that is used as it is, and experts. Prepared files hold the others in it.
  */
 function copies(param: Param): boolean {
-  const [{ dtype, layout }] = ggmlCodec.parts(param);
-  if (layout !== undefined && param.stored === undefined) return false;
+  const parts = ggmlCodec.parts(param);
+  if (param.stored === undefined && parts.some(({ layout }) => layout !== undefined)) return false;
+  const [{ dtype }] = parts;
   const ggml = openGgml();
   const cols = param.shape[param.shape.length - 1];
   const matrix = { type: dtype as GgmlType, rows: product(param.shape) / cols, cols };
