@@ -107,6 +107,5 @@ function furthest(source: Float32Array, from: number, count: number): number {
 /** A number, of some thousands at most, as a code from 0 to 2·zero − 1: rounded, and `zero` more. */
 export function wholeCode(x: number, zero: number): number {
   const code = (x + zero + 0.5) | 0;
-  const most = 2 * zero - 1;
-  return Math.max(0, Math.min(most, code));
+  return Math.max(0, Math.min(2 * zero - 1, code));
 }
