@@ -21,8 +21,12 @@ const MAX_STACKS = 2;
 export interface OpenBase {
   readonly base: BaseModel;
   readonly rows: BaseRows;
+  /** What makes an adapter live. It comes with the base, as it is loaded with the first adapter. */
+  readonly live: LiveMaker;
   close(): Promise<void>;
 }
+
+export type LiveMaker = Pick<typeof import('./live/live-adapter.ts'), 'makeLive'> & StepInputs;
 
 export interface AdapterRegistryParts {
   readonly config: Config;
@@ -104,11 +108,10 @@ export class AdapterRegistry {
   }
 
   /** As {@link load}, of a base that is open. @internal */
-  async loadFor({ base, rows }: Pick<OpenBase, 'base' | 'rows'>, open: OpenAdapter, name: string): Promise<void> {
+  async loadFor({ base, rows, live }: Omit<OpenBase, 'close'>, open: OpenAdapter, name: string): Promise<void> {
     this.#checkFree(name);
-    const { makeLive } = await import('./live/live-adapter.ts');
-    this.#inputs ??= await import('./live/row-inputs.ts');
-    this.#add(await makeLive(await open.readFor(base), rows, name, open.fingerprint), this.#inputs);
+    this.#inputs ??= live;
+    this.#add(await live.makeLive(await open.readFor(base), rows, name, open.fingerprint), this.#inputs);
   }
 
   /** Sets what requests use that choose nothing. @throws InputError for names that are unknown. */

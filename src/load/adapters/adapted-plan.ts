@@ -4,7 +4,7 @@
 import type { RowUse } from '../../adapters/live/row-inputs.ts';
 import type { OpenAdapter } from '../../adapters/read/adapter-files.ts';
 import type { AdapterToOpen } from '../../adapters/read/open-all.ts';
-import { AdapterRegistry, type AdapterRegistryParts } from '../../adapters/registry.ts';
+import { AdapterRegistry, type AdapterRegistryParts, type LiveMaker } from '../../adapters/registry.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
 import type { Config } from '../../config/config.ts';
 import type { Stepper } from '../../step/stepper.ts';
@@ -35,6 +35,11 @@ export interface AdaptedPlan {
   close(): Promise<void>;
 }
 
+/** What opens adapters. It is loaded with the first of them. */
+export interface AdapterTools extends Pick<typeof import('./open-merged.ts'), 'openMerged'> {
+  readonly live: LiveMaker;
+}
+
 /** What the adapters of a loaded model are put together from. */
 export interface LoadedAdaptersParts {
   readonly config: Config;
@@ -45,23 +50,25 @@ export interface LoadedAdaptersParts {
   readonly merged: readonly AdapterToOpen[];
   readonly stepper: Stepper;
   readonly reopen: ReopenBase;
+  /** One module for all that adapters take: with more of them a page loads more at its start. */
+  readonly load: () => Promise<AdapterTools>;
   readonly openAdapter?: OpenByPath;
 }
 
 export function loadedAdapters(parts: LoadedAdaptersParts): AdapterRegistry {
-  const { config, fixed, inputs, merged, stepper, reopen, openAdapter } = parts;
+  const { config, fixed, inputs, merged, stepper, reopen, load, openAdapter } = parts;
   return new AdapterRegistry({
     ...{ config, fixed, inputs, openAdapter },
     withoutHooks: (hooks) => stepper.withoutHooks(hooks),
     openBase: async () => {
-      const { openMerged } = await import('./open-merged.ts');
+      const { openMerged, live } = await load();
       const again = await reopen();
       const { base, rows, close } = await openMerged(again.checkpoint, again.plan, merged);
       const closeAll = async () => {
         await close();
         await again.checkpoint.close();
       };
-      return { base, rows, close: closeAll };
+      return { base, rows, live, close: closeAll };
     },
   });
 }

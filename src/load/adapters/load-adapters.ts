@@ -5,6 +5,8 @@ import type { Checkpoint } from '../../checkpoint/types.ts';
 import type { ModelPlan } from '../model-plan.ts';
 import { type AdaptedPlan, type AdapterRequest, loadedAdapters } from './adapted-plan.ts';
 
+const load = () => import('./merged-plan.ts');
+
 /** @throws AdapterError, CheckpointError, InputError: what is wrong with an adapter. */
 export async function adaptPlan(
   checkpoint: Checkpoint,
@@ -12,7 +14,7 @@ export async function adaptPlan(
   requests: readonly AdapterRequest[],
 ): Promise<AdaptedPlan> {
   if (requests.length > 0) {
-    const { mergedPlan } = await import('./merged-plan.ts');
+    const { mergedPlan } = await load();
     return mergedPlan(checkpoint, plan, requests);
   }
   const { config, params, format, resolver } = plan;
@@ -25,6 +27,6 @@ export async function adaptPlan(
     fingerprint: '',
     close: async () => {},
     adaptersFor: async (stepper, reopen, openAdapter) =>
-      loadedAdapters({ config, merged: [], stepper, reopen, openAdapter }),
+      loadedAdapters({ config, merged: [], stepper, reopen, load, openAdapter }),
   };
 }

@@ -2,8 +2,9 @@
  * @file A model that is loaded with adapters: some merged into the weights that are prepared, some live beside them.
  */
 import type { AdapterUse } from '../../adapters/choice.ts';
-import { makePrefixesLive } from '../../adapters/live/live-adapter.ts';
-import * as inputs from '../../adapters/live/row-inputs.ts';
+import { makeLive, makePrefixesLive } from '../../adapters/live/live-adapter.ts';
+import { batchAdapters, usedAdapters } from '../../adapters/live/row-inputs.ts';
+import type { LiveMaker } from '../../adapters/registry.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
 import { isEncoder } from '../../config/config.ts';
 import { AdapterError } from '../../util/errors.ts';
@@ -12,14 +13,18 @@ import { type ModelPlan, paramsOf } from '../model-plan.ts';
 import { type AdaptedPlan, type AdapterRequest, loadedAdapters } from './adapted-plan.ts';
 import { openMerged } from './open-merged.ts';
 
+export { openMerged };
+
+export const live: LiveMaker = { makeLive, batchAdapters, usedAdapters };
+
 /** @throws AdapterError, CheckpointError, InputError: what is wrong with an adapter. */
 export async function mergedPlan(
   checkpoint: Checkpoint,
   plan: ModelPlan,
   requests: readonly AdapterRequest[],
 ): Promise<AdaptedPlan> {
-  const mergedRequests = requests.filter(({ live }) => !live);
-  const liveRequests = requests.filter(({ live }) => live);
+  const mergedRequests = requests.filter((request) => !request.live);
+  const liveRequests = requests.filter((request) => request.live);
   const { base, rows: merged, adapters, fingerprints, close } = await openMerged(checkpoint, plan, mergedRequests);
   try {
     for (const { adapter } of adapters)
@@ -42,13 +47,15 @@ export async function mergedPlan(
         const prefixes = await Promise.all(adapters.map(({ adapter }) => makePrefixesLive(adapter, base)));
         const fixed = prefixes.flatMap((adapter, i) => (adapter ? [{ adapter, weight: adapters[i].weight }] : []));
         const { config } = merged;
-        const all = loadedAdapters({ config, fixed, inputs, merged: mergedRequests, stepper, reopen, openAdapter });
+        const load = async () => ({ openMerged, live });
+        const own = { config, fixed, inputs: live, merged: mergedRequests };
+        const all = loadedAdapters({ ...own, stepper, reopen, load, openAdapter });
         const uses: AdapterUse[] = [];
-        for (const { open, weight = 1, live } of liveRequests) {
-          const { name } = live!;
+        for (const { open, weight = 1, ...request } of liveRequests) {
+          const { name } = request.live!;
           const files = await open();
           try {
-            await all.loadFor({ base, rows: merged }, files, name);
+            await all.loadFor({ base, rows: merged, live }, files, name);
           } finally {
             await files.close();
           }
