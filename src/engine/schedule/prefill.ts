@@ -51,13 +51,16 @@ export interface PrefillOptions {
 
 /** Most tokens of one chunk, of a prompt of so many tokens, where the caller does not say it. */
 export function defaultChunkLength(cache: KVCache, tokens: number): number {
-  const { buffer, rules, shape } = cache;
-  const isExact = bufferName(buffer) === 'float32' && (!rules.evicts || cache.headroom() >= tokens);
-  if (!isExact) return SENSITIVE_CHUNK_LENGTH;
+  const { rules, shape } = cache;
+  if (isSensitive(cache, tokens)) return SENSITIVE_CHUNK_LENGTH;
   // Attention weights of longer chunks would take more memory.
   const isPlain = !rules.evicts && rules.needs.length === 0;
   return (isPlain ? shape.chunkLength : undefined) ?? CHUNK_LENGTH;
 }
+
+/** Whether the content of the cache depends on the chunks of so many tokens. */
+const isSensitive = (cache: KVCache, tokens: number): boolean =>
+  bufferName(cache.buffer) !== 'float32' || (cache.rules.evicts && cache.headroom() < tokens);
 
 /** A chunk is done. */
 export interface PrefillStep {
@@ -103,9 +106,8 @@ export class PromptReader {
     this.#again = this.#ids.length - tokens.length;
     this.#length = cache.length() + this.#ids.length;
     this.#tail = phase === 'prompt' ? cache.rules.promptTail : 0;
-    const byDefault = defaultChunkLength(cache, this.#ids.length);
-    this.#flexible = chunkLength === undefined && byDefault !== SENSITIVE_CHUNK_LENGTH;
-    this.#chunkLength = chunkLength ?? byDefault;
+    this.#flexible = chunkLength === undefined && !isSensitive(cache, this.#ids.length);
+    this.#chunkLength = chunkLength ?? defaultChunkLength(cache, this.#ids.length);
   }
 
   /** Tokens to come. */

@@ -2,7 +2,6 @@
  * @file What the ggml engine takes. What a chunk takes is asked of ggml itself, which plans the memory of a graph
  * before it runs.
  */
-
 import { openGgml } from '../../backends/ggml/binding/binding.ts';
 import type { GgmlType } from '../../backends/ggml/binding/types.ts';
 import { ggmlBackend } from '../../backends/ggml/ggml-backend.ts';
