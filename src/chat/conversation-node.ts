@@ -1,7 +1,7 @@
 /**
  * @file Saved conversations: a file with the messages, and beside it one with the cache.
  */
-import { access, readFile, stat } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import type { ChatMessage } from '../engine/messages.ts';
 import { loadCache, saveCache } from '../engine/snapshot-node.ts';
@@ -9,7 +9,7 @@ import { checkTextModel, type TextCache, type TextModel } from '../engine/text-m
 import type { PolicyChoice, PolicyEntry } from '../kvcache/policy/policy.ts';
 import { checkPath } from '../util/arguments.ts';
 import { InputError, SnapshotError } from '../util/errors.ts';
-import { writeWhole } from '../util/files/files-node.ts';
+import { isFolder, writeWhole } from '../util/files/files-node.ts';
 import { isObject } from '../util/json/is-object.ts';
 import { shown } from '../util/option-names.ts';
 import { Conversation, type ConversationOptions } from './conversation.ts';
@@ -42,7 +42,7 @@ export async function saveConversation<C extends TextCache>(
   if (typeof conversation?.state !== 'object')
     throw new InputError(`saveConversation needs a Conversation, but got ${shown(conversation)}`);
   // Before the cache is written, which would stay without its conversation.
-  if ((await stat(path).catch(() => null))?.isDirectory()) throw new SnapshotError(`${path} is a folder: name a file`);
+  if (await isFolder(path)) throw new SnapshotError(`${path} is a folder: name a file`);
   await saveCache(model, conversation.cache, cacheFileOf(path));
   const content = { keyhold: 'conversation', version: VERSION, ...conversation.state };
   try {

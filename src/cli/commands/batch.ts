@@ -7,7 +7,6 @@ import { type Command, Option } from 'commander';
 import { InputError } from '../../index.ts';
 import type { CacheClass } from '../../server/cache-classes.ts';
 import { takeFileLock } from '../../util/files/file-lock-node.ts';
-import { makeFolder } from '../../util/files/files-node.ts';
 import { LineFile } from '../batch/line-file.ts';
 import {
   finishedIds,
@@ -30,6 +29,7 @@ import {
   optionsForWorker,
   wholeFrom,
 } from '../input/options.ts';
+import { checkNoFolder, makeFolderFor } from '../input/targets.ts';
 import { type CliIo, tell } from '../io.ts';
 import { loadInWorkerForCommand } from '../models/load.ts';
 import { counted, duration } from '../output/format.ts';
@@ -127,11 +127,9 @@ async function answerFile(path: string, flags: OfflineFlags & { readonly out: st
 
 /** @throws UsageError for results that could not be written, and for those in the file of requests. */
 async function checkOut(out: string, requests: string): Promise<void> {
-  if ((await stat(out).catch(() => null))?.isDirectory()) throw new UsageError(`-o ${out} is a folder: name a file`);
+  await checkNoFolder('-o', out);
   if (resolve(out) === resolve(requests)) throw new UsageError(`-o ${out} is the file of requests: name another`);
-  await makeFolder(dirname(out)).catch((cause: Error) => {
-    throw new UsageError(`-o ${out}: the folder can't be made: ${cause.message}`, { cause });
-  });
+  await makeFolderFor(`-o ${out}`, dirname(out));
 }
 
 /** Gives the results their name, where no other file has it: `rename` would replace one. */

@@ -10,7 +10,6 @@ import { UsageError } from '../failure.ts';
 import { addExamples } from '../help.ts';
 import {
   checkPlot,
-  checkTarget,
   contestant,
   list,
   readBudgets,
@@ -22,6 +21,7 @@ import {
   writeResult,
 } from '../input/eval-inputs.ts';
 import { addHubOptions, bufferOption, wholeFrom, withModel } from '../input/options.ts';
+import { checkTarget } from '../input/targets.ts';
 import { type CliIo, tell, write } from '../io.ts';
 import { calibrateForCommand } from '../models/load.ts';
 import { comparisonTable } from '../output/eval-views.ts';

@@ -10,7 +10,6 @@ import type { Log } from '../../server/routes/answer-route.ts';
 import type { ServedEncoder } from '../../server/routes/embeddings.ts';
 import type { ServedReranker } from '../../server/routes/rerank.ts';
 import type { SessionStore } from '../../server/sessions/sessions.ts';
-import { makeFolder } from '../../util/files/files-node.ts';
 import { UsageError } from '../failure.ts';
 import { addExamples } from '../help.ts';
 import {
@@ -27,6 +26,7 @@ import {
   wholeFrom,
   withModel,
 } from '../input/options.ts';
+import { makeFolderFor } from '../input/targets.ts';
 import { type CliIo, tell } from '../io.ts';
 import {
   type CommonSettings,
@@ -253,9 +253,7 @@ async function sessionStore(name: string, env: CliIo['env']): Promise<SessionSto
   const [, bucket, prefix] = /^s3:\/\/([^/]+)\/?(.*)$/.exec(name) ?? [];
   if (bucket === undefined) {
     // Said at once: sessions are saved when they leave the memory, maybe hours later.
-    await makeFolder(name, 0o700).catch((cause: Error) => {
-      throw new UsageError(`--session-dir ${name}: the folder can't be made: ${cause.message}`, { cause });
-    });
+    await makeFolderFor(`--session-dir ${name}`, name, 0o700);
     return folderStore(name);
   }
   const {

@@ -1,8 +1,8 @@
 /**
  * @file What evaluations read and write: texts, cases, lists in flags, and files of results.
  */
-import { stat, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import {
   type Contestant,
@@ -19,6 +19,7 @@ import { splitNames } from '../../kvcache/policy/policy-names.ts';
 import { UsageError } from '../failure.ts';
 import { type CliIo, tell } from '../io.ts';
 import { asUsage, findPolicy, isSmallModel, readCacheOption, SMALL_MODEL } from './options.ts';
+import { checkTarget } from './targets.ts';
 import { readTextFile } from './text-file.ts';
 
 /**
@@ -67,15 +68,6 @@ const EMPTY = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>';
 export async function writePlot(file: string, svg: string, io: CliIo): Promise<void> {
   await writeResult(file, isPng(file) ? await plotPng(svg) : svg, io);
 }
-
-/** @throws UsageError where a file could not be written at the end. */
-export async function checkTarget(flag: string, file: string): Promise<void> {
-  const folder = dirname(resolve(file));
-  if (!(await isFolder(folder))) throw new UsageError(`${flag} ${file}: there is no folder ${folder}`);
-  if (await isFolder(file)) throw new UsageError(`${flag} ${file} is a folder: name a file`);
-}
-
-const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => null))?.isDirectory() ?? false;
 
 export async function writeResult(file: string, content: string | Uint8Array, io: CliIo): Promise<void> {
   await writeFile(file, content).catch((cause: Error) => {

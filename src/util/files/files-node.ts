@@ -10,6 +10,11 @@ import { sha256 } from '../sha256.ts';
 /** A file is written in less time than this: an older unfinished file was left by a writer that died. */
 const STALE_MS = 60 * 60 * 1000;
 
+/** Whether there is a folder of this path that can be looked at. */
+export async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => null))?.isDirectory() ?? false;
+}
+
 /**
  * Makes a folder, and those above it that are missing. `mkdir` with `recursive` never returns where a folder that is
  * there refuses a new one by ENOENT, as /proc does (Node 20.20).
@@ -24,13 +29,7 @@ export async function makeFolder(path: string, mode = 0o777): Promise<void> {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
       // A folder that is there says EEXIST, on some systems and disks another code.
-      if (
-        await stat(path).then(
-          (found) => found.isDirectory(),
-          () => false,
-        )
-      )
-        return true;
+      if (await isFolder(path)) return true;
       throw error;
     }
   };
