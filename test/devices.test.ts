@@ -1,7 +1,7 @@
 /**
  * @file Models on a Vulkan device. Runs where $KEYHOLD_GPU_PACKAGES names a folder in which the package with the Vulkan
  * library is installed, and the system has a device for it. Debian's software device will do: apt install
- * mesa-vulkan-drivers libvulkan1.
+ * libvulkan1 mesa-vulkan-drivers, of Mesa 25 or newer (Debian 12: -t bookworm-backports). Mesa 22.3.6 ends the process.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
