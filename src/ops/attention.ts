@@ -94,10 +94,9 @@ export function attend(
   return { y, sums: queryWeights && rest[0], maxima: queryMask && rest[rest.length - 1] };
 }
 
-export interface EchoInputs
-  extends Pick<AttendInputs, 'q' | 'k' | 'positions' | 'slots' | 'logTokens' | 'cached' | 'sinks'> {
-  /** The queries, rotated to `echoedPositions` [B, H, T, D]. */
-  readonly echoed: Value;
+export interface EchoInputs extends Pick<AttendInputs, 'k' | 'positions' | 'slots' | 'logTokens' | 'cached' | 'sinks'> {
+  /** Queries [B, H, T, D] and keys [B, G, T, D] of the chunk, rotated to `echoedPositions`. */
+  readonly echoed: readonly [Value, Value];
   /** [B, T] */
   readonly echoedPositions: Value;
   /** [B, E, T]; E is 0 where nothing is wanted of this step, else 1. */
@@ -109,13 +108,14 @@ export interface EchoInputs
  * {@link OpAttributes.echo}.
  */
 export function echo(g: OpGraph, inputs: EchoInputs, attributes: OpAttributes['echo']): Value {
-  const { q, k, echoed, positions, slots, logTokens, echoedPositions, cached, mask, sinks } = inputs;
+  const { k, echoed, positions, slots, logTokens, echoedPositions, cached, mask, sinks } = inputs;
+  const [q, copy] = echoed;
   checkHeads(q, k);
-  checkHeads(echoed, k);
+  checkHeads(q, copy);
   const columns = attributes.isOfHeld ? addDims(slots.shape[2], q.shape[2]) : q.shape[2];
   const shape = [k.shape[0], k.shape[1], mask.shape[1], columns];
   const { keys, keyScales } = cached;
-  const list = [q, k, echoed, positions, slots, echoedPositions, keys, mask, keyScales, sinks, logTokens];
+  const list = [q, k, copy, positions, slots, echoedPositions, keys, mask, keyScales, sinks, logTokens];
   return g.add('echo', list, attributes, [{ dtype: 'float32', shape }])[0];
 }
 

@@ -126,13 +126,13 @@ export interface OpAttributes {
       readonly masksQueries?: boolean;
     };
   /**
-   * (q [B, H, T, D], k [B, G, T, D], echoed q [B, H, T, D], positions [B, T], slots [B, 1 or G, C], echoed positions
-   * [B, T], cached keys [B, G, C, D], mask [B, E, T], scales of the keys?, sinks? [H], logTokens? [B, 1 or G, C]) →
+   * (echoed q [B, H, T, D], k [B, G, T, D], echoed k [B, G, T, D], positions [B, T], slots [B, 1 or G, C], echoed
+   * positions [B, T], cached keys [B, G, C, D], mask [B, E, T], scales of the keys?, sinks? [H], logTokens? [B, 1 or G, C]) →
    * [B, G, E, C + T], or [B, G, E, T] of the chunk alone; E is 0 or 1.
    *
    * What the chunk's tokens would attend to if they were read once more: the queries, rotated to later positions, look
-   * at the slots and at all of the chunk, and in the same softmax at a copy of the chunk, causally. The copy's scores
-   * are those of `q` and `k`. The result is the largest weight on each slot and token of any query and any head of the
+   * at the slots and at all of the chunk, and in the same softmax at a copy of the chunk, whose keys are rotated, too,
+   * causally. The result is the largest weight on each slot and token of any query and any head of the
    * group. Tokens with a 0 in the mask are padding: they are not looked at, and do not count as queries; a row of them
    * alone may give anything. Slots are given as {@link attend} takes them.
    */

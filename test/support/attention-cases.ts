@@ -63,11 +63,11 @@ export function attentionCase(c: AttentionSizes) {
     ...{ q, k, v, keys, values, positions, slots, logTokens, sizes, window, alibi, scale: 0.3, softcap },
     ...{ queryWeights, queryMask, sets },
   });
-  const echoed = noise([B, H, T, D], 7);
+  const [echoed, echoedKeys] = [noise([B, H, T, D], 7), noise([B, G, T, D], 9)];
   const echoedPositions = positions.map((position) => position + T);
   const echoWanted = echoReference({
-    ...{ q, echoed, k, keys, positions, echoedPositions, slots, logTokens, sizes, window, alibi, scale: 0.3, softcap },
-    counted: queryMask,
+    ...{ q: echoed, k, echoedKeys, keys, positions, echoedPositions, slots, logTokens, sizes, window, alibi },
+    ...{ scale: 0.3, softcap, counted: queryMask },
   });
   const given = {
     q: [q, [B, H, T, D]],
@@ -82,6 +82,7 @@ export function attentionCase(c: AttentionSizes) {
     queryMask: [queryMask, [B, 1, T]],
     eachQuery: [eachQuery, [B, T, T]],
     echoed: [echoed, [B, H, T, D]],
+    echoedKeys: [echoedKeys, [B, G, T, D]],
     echoedPositions: [echoedPositions, [B, T]],
     noEcho: [new Float32Array(0), [B, 0, T]],
     noQuery: [new Float32Array(B * T), [B, 1, T]],
@@ -163,8 +164,8 @@ function reference(p: {
 /** The largest weights of queries that read the chunk once more, by their definition [B, G, C + T]. */
 function echoReference(p: {
   q: Float32Array;
-  echoed: Float32Array;
   k: Float32Array;
+  echoedKeys: Float32Array;
   keys: Float32Array;
   positions: Float32Array;
   echoedPositions: Float32Array;
@@ -188,9 +189,9 @@ function echoReference(p: {
         if (p.counted[b * T + t] === 0) continue;
         const gr = Math.floor(h / R);
         const at = p.echoedPositions[b * T + t];
-        const score = (query: Float32Array, keys: Float32Array, row: number, position: number) => {
+        const score = (keys: Float32Array, row: number, position: number) => {
           let dot = 0;
-          for (let d = 0; d < D; d++) dot += query[((b * H + h) * T + t) * D + d] * keys[row * D + d];
+          for (let d = 0; d < D; d++) dot += p.q[((b * H + h) * T + t) * D + d] * keys[row * D + d];
           const capped = p.softcap === null ? dot * p.scale : p.softcap * Math.tanh((dot * p.scale) / p.softcap);
           if (p.window !== null && position <= at - p.window) return -Infinity;
           return p.alibi ? capped + p.alibi[h] * (position - at) : capped;
@@ -200,16 +201,16 @@ function echoReference(p: {
           const inSlots = (b * groups + (groups === 1 ? 0 : gr)) * C + c;
           const slot = p.slots[inSlots];
           const isFree = reads ? slot < 0 : slot !== 0;
-          const seen = () => score(p.echoed, p.keys, (b * G + gr) * C + c, slot) + p.logTokens[inSlots];
+          const seen = () => score(p.keys, (b * G + gr) * C + c, slot) + p.logTokens[inSlots];
           scores.push(isFree ? -Infinity : seen());
         }
         for (let s = 0; s < T; s++) {
           const isReal = p.counted[b * T + s] > 0;
-          scores.push(isReal ? score(p.echoed, p.k, (b * G + gr) * T + s, p.positions[b * T + s]) : -Infinity);
+          scores.push(isReal ? score(p.k, (b * G + gr) * T + s, p.positions[b * T + s]) : -Infinity);
         }
         // The copy of the chunk lies at the positions of the queries that read it.
         for (let s = 0; s < T; s++)
-          scores.push(s <= t ? score(p.q, p.k, (b * G + gr) * T + s, p.echoedPositions[b * T + s]) : -Infinity);
+          scores.push(s <= t ? score(p.echoedKeys, (b * G + gr) * T + s, p.echoedPositions[b * T + s]) : -Infinity);
         const most = Math.max(...scores);
         const weights = scores.map((x) => Math.exp(x - most));
         const total = weights.reduce((a, c) => a + c, 0);

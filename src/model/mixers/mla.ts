@@ -43,9 +43,12 @@ export function latentAttention(
   const { momentWeights } = observed;
   const moments = momentWeights && queryMoments(g, query, momentWeights, 1);
   const both = concat(g, [query, key], 1);
-  const turned = (by: Rotation | null) => split(g, by ? rotate(g, both, by) : both, 1, [H, 1]);
+  const turned = (by: Rotation | null): readonly [Value, Value] => {
+    const [q, k] = split(g, by ? rotate(g, both, by) : both, 1, [H, 1]);
+    return [q, k];
+  };
   const [q, k] = turned(rotation);
-  const echoed = observed.echo && turned(observed.echo.rotation)[0];
+  const echoed = observed.echo && turned(observed.echo.rotation);
   const mask = { window: null, chunk: null, alibi: null };
   const attributes = { scale: spec.scale, softcap: null, ...mask };
   const { y, reduced } = attendSlots(g, { q, k, v: k, echoed }, source, attributes, observed, null);

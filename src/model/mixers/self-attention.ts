@@ -127,7 +127,7 @@ export function attendHeads(
   const values = spec.valueNorm ? norm(ctx, projectedValues, bareNorm(spec.valueNorm), '') : projectedValues;
   const v = rotation && spec.rotateValues ? rotate(g, values, rotation) : values;
   const [q, k] = turned(rotation, positionsOf(source));
-  const echoed = observed.echo && turned(observed.echo.rotation, observed.echo.positions)[0];
+  const echoed = observed.echo && turned(observed.echo.rotation, observed.echo.positions);
   const alibi = config.position === 'alibi' ? alibiSlopes(H, config.alibiScaled ? scale : 1) : null;
   const attributes = { scale, softcap, window: spec.window, chunk: spec.chunk, alibi };
   const sinks = spec.sinks ? () => plainParam(ctx, `${name}.sinks`, [H]) : null;
@@ -148,8 +148,8 @@ export interface ChunkHeads {
   readonly k: Value;
   /** The keys where they are the values, too. */
   readonly v: Value;
-  /** The queries as {@link EchoedChunk} rotates them; null where no echo is wanted. */
-  readonly echoed: Value | null;
+  /** Queries and keys as {@link EchoedChunk} rotates them; null where no echo is wanted. */
+  readonly echoed: readonly [Value, Value] | null;
 }
 
 /** Attention to the slots of a layer and to the chunk. */
@@ -164,11 +164,11 @@ export function attendSlots(
   const { positions, buffer, sources } = source;
   const latent = v === k;
   const rotated = rotatedHalves(buffer);
-  const [slotQ, slotK] = rotated.keys ? [rotateRows(g, q), rotateRows(g, k)] : [q, k];
+  const asStored = (x: Value): Value => (rotated.keys ? rotateRows(g, x) : x);
+  const [slotQ, slotK] = [asStored(q), asStored(k)];
   const rotatesValues = latent ? rotated.keys : rotated.values;
   const slotV = latent ? slotK : rotatesValues ? rotateRows(g, v) : v;
-  const slotEchoed = echoed && (rotated.keys ? rotateRows(g, echoed) : echoed);
-  const given = slotEchoed ? [slotQ, slotK, slotV, slotEchoed] : [slotQ, slotK, slotV];
+  const given = [slotQ, slotK, slotV, ...(echoed ?? []).map(asStored)];
   const groups = k.shape[1] as number;
   const order = new GroupOrder(
     g,
@@ -177,25 +177,25 @@ export function attendSlots(
   const parts = order.split(given, attributes.alibi, sinks);
   const attended = sources.map(({ layerGroup, slots, logTokens, inputs: cached, keySums }, i) => {
     const { heads, alibi, sinks: own } = parts[i];
-    const [partQ, partK, partV, partEchoed] = heads;
-    const sums = keySums && (rotated.keys ? rotateRows(g, keySums()) : keySums());
+    const [partQ, partK, partV, echoedQ, echoedK] = heads;
+    const sums = keySums && asStored(keySums());
     const along = sums && keyProducts(g, partK, sums, cached(), buffer);
-    const inputs = { q: partQ, k: partK, positions, slots, logTokens, cached: cached(), sinks: own };
+    const inputs = { k: partK, positions, slots, logTokens, cached: cached(), sinks: own };
     const isReplayed = wantedMaxima?.replay.has(layerGroup) ?? false;
     const queryMask = wantedMaxima && (wantedMaxima.ofChunk || isReplayed) ? wantedMaxima.queryMask : null;
     const queryWeights = isSummed(layerGroup) ? wantedSums : null;
     const masksQueries = queryMask !== null && wantedMaxima!.replay.size > 0;
     const all = { ...attributes, alibi, buffer, layerGroup, ...(masksQueries && { masksQueries }) };
-    const { maxima: sets, ...rest } = attend(g, { ...inputs, v: partV, queryWeights, queryMask }, all);
+    const { maxima: sets, ...rest } = attend(g, { ...inputs, q: partQ, v: partV, queryWeights, queryMask }, all);
     const seen = { ...rest, along };
     if (masksQueries && sets) {
       const [maxima, echoes] = wantedMaxima!.ofChunk ? split(g, sets, 2, [1, 1]) : [null, sets];
       return { ...seen, maxima, echoes: isReplayed ? echoes : null };
     }
-    if (!partEchoed || !echoInputs?.isWanted(layerGroup)) return { ...seen, maxima: sets, echoes: null };
+    if (!echoedQ || !echoInputs?.isWanted(layerGroup)) return { ...seen, maxima: sets, echoes: null };
     const { positions: echoedPositions, mask } = echoInputs;
-    const echoed = { ...all, isOfHeld: echoInputs.isOfHeld(layerGroup) };
-    const echoes = echo(g, { ...inputs, echoed: partEchoed, echoedPositions, mask }, echoed);
+    const echoOfChunk = { ...all, isOfHeld: echoInputs.isOfHeld(layerGroup) };
+    const echoes = echo(g, { ...inputs, echoed: [echoedQ, echoedK], echoedPositions, mask }, echoOfChunk);
     return { ...seen, maxima: sets, echoes };
   });
   const y = order.join(

@@ -241,16 +241,16 @@ function fusedByGroup(
 
 /**
  * The largest weights of queries that read the chunk once more [B, G, 1, C + T or T].
- * @param q the queries as they are, then those that are rotated further [B, H, T, D]
- * @param k [B, G, T, D]
+ * @param q the queries of this reading [B, H, T, D]
+ * @param k the chunk's keys, and those of its copy [B, G, T, D]
  * @param keys of the slots [B, G, C, D]; null: there are none.
  * @param mask of slots, chunk and its copy [B, 1 or G or H, T, C + 2T]
  * @param counted queries that stand for padding, as a set of {@link WantedMaxima} has them.
  */
 export function echo(
   g: GraphMaker,
-  [q, echoed]: readonly [Tensor, Tensor],
-  k: Tensor,
+  q: Tensor,
+  k: readonly [Tensor, Tensor],
   keys: Tensor | null,
   mask: Tensor,
   counted: Tensor | null,
@@ -258,12 +258,10 @@ export function echo(
   attributes: ScoreAttributes & { readonly isOfHeld: boolean },
 ): Tensor {
   const [, H, T] = q.dims;
-  const G = k.dims[1];
   const C = keys?.dims[2] ?? 0;
-  const all = keys ? g.concat([widened(g, keys), k], 2) : k;
-  const again = g.multiply(all, perGroup(g, echoed, G));
-  const scores = g.concat([again, g.multiply(k, perGroup(g, q, G))], 3);
-  const weights = weigh(g, scores, mask, [H, T], attributes, sinks);
+  // One product: scores that are joined afterwards are as many numbers as all keys for each query.
+  const all = g.concat([...(keys ? [widened(g, keys)] : []), ...k], 2);
+  const weights = weigh(g, g.multiply(all, perGroup(g, q, all.dims[1])), mask, [H, T], attributes, sinks);
   const from = attributes.isOfHeld ? 0 : C;
   return maximaOf(g, g.slice(weights, 3, from, C + T - from), [counted], [H, T]);
 }

@@ -23,7 +23,7 @@ import {
 /** The largest weights of queries that read the chunk once more. */
 export function lowerEcho(scope: Scope, node: OpNode<'echo'>): [Tensor] {
   const { g, get, optional } = scope;
-  const [q, k, echoed, , slots, , keys, mask, keyScales, sinks] = node.inputs;
+  const [q, k, copy, , slots, , keys, mask, keyScales, sinks] = node.inputs;
   if (keyScales)
     throw new GraphError(
       `the ggml engine does not read slots of ${bufferName(node.attributes.buffer)} with scales apart`,
@@ -37,8 +37,8 @@ export function lowerEcho(scope: Scope, node: OpNode<'echo'>): [Tensor] {
   const cached = C === 0 ? null : scope.slots(keys!);
   // A row alone has no padding.
   const counted = B === 1 || T === 1 ? null : countedQueries(scope, mask!, (queries.dims[1] / G) * T, G);
-  const both = [queries, get(echoed!)] as const;
-  return [echo(g, both, chunkKeys, cached, maskOf(scope, node), counted, optional(sinks), node.attributes)];
+  const both = [chunkKeys, get(copy!)] as const;
+  return [echo(g, queries, both, cached, maskOf(scope, node), counted, optional(sinks), node.attributes)];
 }
 
 /** The mask of an echo, which layers that hide the same share. */

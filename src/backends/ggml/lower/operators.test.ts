@@ -475,8 +475,9 @@ describe('attention', () => {
         const { y, sums, maxima } = attention.attend(g, { ...inputs, queryWeights, queryMask }, attributes);
         const bare = attention.attend(g, { ...inputs, queryWeights: null, queryMask: null }, attributes);
         const each = attention.attend(g, { ...inputs, queryWeights: null, queryMask: eachQuery }, attributes);
-        const { echoed, echoedPositions, noEcho } = x;
-        const again = { q, k, positions, slots, logTokens, cached, echoed, echoedPositions, sinks: null };
+        const { echoedPositions, noEcho } = x;
+        const echoed = [x.echoed, x.echoedKeys] as const;
+        const again = { k, positions, slots, logTokens, cached, echoed, echoedPositions, sinks: null };
         return {
           ...{ y, sums: sums!, bare: bare.y, maxima: maxima!, each: each.maxima! },
           echo: attention.echo(g, { ...again, mask: queryMask }, { ...attributes, isOfHeld: true }),

@@ -90,6 +90,7 @@ describe.each([
         queryMask: ['B', 'maximaSets', 'T'],
         eachQuery: ['B', 'T', 'T'],
         echoed: ['B', H, 'T', D],
+        echoedKeys: ['B', G, 'T', D],
         echoedPositions: ['B', 'T'],
         noEcho: ['B', 'echoSets', 'T'],
         noQuery: ['B', 'echoSets', 'T'],
@@ -116,9 +117,10 @@ describe.each([
       const echoBy = async (mask: 'queryMask' | 'noEcho' | 'noQuery', isOfHeld = true) =>
         run(target, given, { ...shapes, queryMask: ['B', 'echoSets', 'T'] }, (g, x) => {
           const cached = { keys: x.keys, values: x.values, keyScales: null, valueScales: null };
-          const { q, k, positions, slots, echoed, echoedPositions } = x;
+          const { k, positions, slots, echoedPositions } = x;
+          const echoed = [x.echoed, x.echoedKeys] as const;
           const logTokens = sizes.merged ? x.logTokens : null;
-          const inputs = { q, k, positions, slots, logTokens, cached, echoed, echoedPositions, sinks: null };
+          const inputs = { k, positions, slots, logTokens, cached, echoed, echoedPositions, sinks: null };
           return { echo: echo(g, { ...inputs, mask: x[mask] }, { ...attributes, isOfHeld }) };
         });
       close((await echoBy('queryMask')).echo, wanted.echo, [B, G, 1, C + T], 1e-6);

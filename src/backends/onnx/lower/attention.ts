@@ -98,21 +98,21 @@ function maximaOf(g: GraphBuilder, weights: Value, mask: Value, R: number): Valu
 function echo(ctx: LowerContext, node: OpNode<'echo'>): Value[] {
   const { g } = ctx;
   const { scale, softcap } = node.attributes;
-  const [q, k, echoed, positions, slots, , cached, mask, scales, sinks] = node.inputs;
+  const [q, k, copy, positions, slots, , cached, mask, scales, sinks] = node.inputs;
   const G = k!.shape[1] as number;
   const R = (q!.shape[1] as number) / G;
   const counted = ctx.input(mask!, [1, 4]); // [B, 1, E, T, 1]
   const hidden = echoMask(ctx, node);
   const cachedKeys = wideKeys(ctx, { q: q!, k: k!, cached: cached!, scales }, node.attributes.buffer);
-  const [own, again, chunkKeys] = [q!, echoed!, k!].map((value) => ctx.value(value));
+  const [again, ...keysOf] = [q!, k!, copy!].map((value) => ctx.value(value));
   const sink = sinks && onnx.reshape(g, ctx.value(sinks), [1, G, R, 1, 1], [1, G, R, 1, 1]);
   /** [B, G, E, C + 2T] */
   const largest = (): Value => {
-    const keys = byGroup(g, chunkKeys, G);
+    const [chunkKeys, copyKeys] = keysOf.map((keys) => byGroup(g, keys, G));
     const queries = scaledQueries(ctx, again, G, scale);
     const onSlots = scoresOf(g, queries, cachedKeys(), hidden.slots, softcap);
-    const onChunk = scoresOf(g, queries, keys, hidden.chunk(counted), softcap);
-    const onCopy = scoresOf(g, scaledQueries(ctx, own, G, scale), keys, hidden.copy, softcap);
+    const onChunk = scoresOf(g, queries, chunkKeys, hidden.chunk(counted), softcap);
+    const onCopy = scoresOf(g, queries, copyKeys, hidden.copy, softcap);
     const scores = onnx.concat(g, [onSlots, onChunk, onCopy], -1);
     const weights = sink ? sinkSoftmax(g, scores, sink) : onnx.softmax(g, scores);
     return maximaOf(g, weights, counted, R);
