@@ -21,19 +21,17 @@ const MAX_STACKS = 2;
 export interface OpenBase {
   readonly base: BaseModel;
   readonly rows: BaseRows;
-  /** What makes an adapter live. It comes with the base, as it is loaded with the first adapter. */
-  readonly live: LiveMaker;
   close(): Promise<void>;
 }
 
-export type LiveMaker = Pick<typeof import('./live/live-adapter.ts'), 'makeLive'> & StepInputs;
+/** What makes an adapter live, and the inputs of steps that use some. */
+export type LiveMaker = Pick<typeof import('./live/live-adapter.ts'), 'makeLive'> &
+  Pick<typeof import('./live/row-inputs.ts'), 'batchAdapters' | 'usedAdapters'>;
 
 export interface AdapterRegistryParts {
   readonly config: Config;
-  /** Used by every row, whatever it asks for: what merged adapters have that is no weight. @default none */
-  readonly fixed?: RowUse;
-  /** What makes the inputs of steps. @default loaded with the first live adapter */
-  readonly inputs?: StepInputs;
+  /** Called with the first adapter. */
+  readonly load: () => Promise<LiveMaker>;
   /** Opens the checkpoint that the model was loaded from. */
   readonly openBase: () => Promise<OpenBase>;
   /** Opens an adapter by its path. */
@@ -42,13 +40,11 @@ export interface AdapterRegistryParts {
   readonly withoutHooks: (adapters: StepAdapters) => readonly string[];
 }
 
-type StepInputs = Pick<typeof import('./live/row-inputs.ts'), 'batchAdapters' | 'usedAdapters'>;
-
 /** The live adapters of a model: loaded, listed, chosen for a row, and taken away. */
 export class AdapterRegistry {
   readonly #parts: AdapterRegistryParts;
-  readonly #fixed: RowUse;
-  #inputs: StepInputs | null;
+  #fixed: RowUse = [];
+  #maker: LiveMaker | null = null;
   readonly #live = new Map<string, LiveAdapter>();
   #default: readonly AdapterUse[] = [];
   readonly #batches = new Map<string, StepAdapters | null>();
@@ -57,8 +53,6 @@ export class AdapterRegistry {
   /** @internal */
   constructor(parts: AdapterRegistryParts) {
     this.#parts = parts;
-    this.#fixed = parts.fixed ?? [];
-    this.#inputs = parts.inputs ?? null;
   }
 
   /** Names of the live adapters. */
@@ -108,10 +102,16 @@ export class AdapterRegistry {
   }
 
   /** As {@link load}, of a base that is open. @internal */
-  async loadFor({ base, rows, live }: Omit<OpenBase, 'close'>, open: OpenAdapter, name: string): Promise<void> {
+  async loadFor({ base, rows }: Omit<OpenBase, 'close'>, open: OpenAdapter, name: string): Promise<void> {
     this.#checkFree(name);
-    this.#inputs ??= live;
-    this.#add(await live.makeLive(await open.readFor(base), rows, name, open.fingerprint), this.#inputs);
+    this.#maker ??= await this.#parts.load();
+    this.#add(await this.#maker.makeLive(await open.readFor(base), rows, name, open.fingerprint), this.#maker);
+  }
+
+  /** Sets what every row uses, whatever it asks for: what merged adapters have that is no weight. @internal */
+  async fix(uses: RowUse): Promise<void> {
+    this.#maker ??= await this.#parts.load();
+    this.#fixed = uses;
   }
 
   /** Sets what requests use that choose nothing. @throws InputError for names that are unknown. */
@@ -142,8 +142,8 @@ export class AdapterRegistry {
     const known = this.#batches.get(key);
     if (known !== undefined) return known;
     // Without it there is no adapter that a row could use.
-    const adapters = this.#inputs?.usedAdapters(rows) ?? [];
-    const made = this.#inputs?.batchAdapters(this.#parts.config, rows, adapters, this.#stacksOf(adapters)) ?? null;
+    const adapters = this.#maker?.usedAdapters(rows) ?? [];
+    const made = this.#maker?.batchAdapters(this.#parts.config, rows, adapters, this.#stacksOf(adapters)) ?? null;
     keep(this.#batches, key, made, MAX_BATCHES);
     return made;
   }
@@ -162,7 +162,7 @@ export class AdapterRegistry {
       throw new AdapterError(`there is a live adapter named ${name} already; give another name`);
   }
 
-  #add(adapter: LiveAdapter, { batchAdapters }: StepInputs): void {
+  #add(adapter: LiveAdapter, { batchAdapters }: LiveMaker): void {
     this.#checkFree(adapter.name);
     // Half of it, as in batches whose rows differ: these reach the fewest hooks.
     const alone = batchAdapters(this.#parts.config, [[{ adapter, weight: 0.5 }]], [adapter], new Map());

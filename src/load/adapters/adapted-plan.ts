@@ -1,10 +1,9 @@
 /**
  * @file What adapters make of the plan of a model, and the adapters of a model that is loaded.
  */
-import type { RowUse } from '../../adapters/live/row-inputs.ts';
 import type { OpenAdapter } from '../../adapters/read/adapter-files.ts';
 import type { AdapterToOpen } from '../../adapters/read/open-all.ts';
-import { AdapterRegistry, type AdapterRegistryParts, type LiveMaker } from '../../adapters/registry.ts';
+import { AdapterRegistry, type LiveMaker } from '../../adapters/registry.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
 import type { Config } from '../../config/config.ts';
 import type { Stepper } from '../../step/stepper.ts';
@@ -36,16 +35,11 @@ export interface AdaptedPlan {
 }
 
 /** What opens adapters. It is loaded with the first of them. */
-export interface AdapterTools extends Pick<typeof import('./open-merged.ts'), 'openMerged'> {
-  readonly live: LiveMaker;
-}
+export type AdapterTools = Pick<typeof import('./open-merged.ts'), 'openMerged'> & LiveMaker;
 
 /** What the adapters of a loaded model are put together from. */
 export interface LoadedAdaptersParts {
   readonly config: Config;
-  /** Used by every row: see {@link AdapterRegistry}. */
-  readonly fixed?: RowUse;
-  readonly inputs?: AdapterRegistryParts['inputs'];
   /** Adapters that are part of the weights. */
   readonly merged: readonly AdapterToOpen[];
   readonly stepper: Stepper;
@@ -56,19 +50,19 @@ export interface LoadedAdaptersParts {
 }
 
 export function loadedAdapters(parts: LoadedAdaptersParts): AdapterRegistry {
-  const { config, fixed, inputs, merged, stepper, reopen, load, openAdapter } = parts;
+  const { config, merged, stepper, reopen, load, openAdapter } = parts;
   return new AdapterRegistry({
-    ...{ config, fixed, inputs, openAdapter },
+    ...{ config, load, openAdapter },
     withoutHooks: (hooks) => stepper.withoutHooks(hooks),
     openBase: async () => {
-      const { openMerged, live } = await load();
+      const { openMerged } = await load();
       const again = await reopen();
       const { base, rows, close } = await openMerged(again.checkpoint, again.plan, merged);
       const closeAll = async () => {
         await close();
         await again.checkpoint.close();
       };
-      return { base, rows, live, close: closeAll };
+      return { base, rows, close: closeAll };
     },
   });
 }

@@ -5,7 +5,8 @@ import type { Checkpoint } from '../../checkpoint/types.ts';
 import type { ModelPlan } from '../model-plan.ts';
 import { type AdaptedPlan, type AdapterRequest, loadedAdapters } from './adapted-plan.ts';
 
-const load = () => import('./merged-plan.ts');
+const loadPlan = () => import('./merged-plan.ts');
+const load = async () => (await loadPlan()).tools;
 
 /** @throws AdapterError, CheckpointError, InputError: what is wrong with an adapter. */
 export async function adaptPlan(
@@ -14,7 +15,7 @@ export async function adaptPlan(
   requests: readonly AdapterRequest[],
 ): Promise<AdaptedPlan> {
   if (requests.length > 0) {
-    const { mergedPlan } = await load();
+    const { mergedPlan } = await loadPlan();
     return mergedPlan(checkpoint, plan, requests);
   }
   const { config, params, format, resolver } = plan;

@@ -4,18 +4,15 @@
 import type { AdapterUse } from '../../adapters/choice.ts';
 import { makeLive, makePrefixesLive } from '../../adapters/live/live-adapter.ts';
 import { batchAdapters, usedAdapters } from '../../adapters/live/row-inputs.ts';
-import type { LiveMaker } from '../../adapters/registry.ts';
 import type { Checkpoint } from '../../checkpoint/types.ts';
 import { isEncoder } from '../../config/config.ts';
 import { AdapterError } from '../../util/errors.ts';
 import { sha256 } from '../../util/sha256.ts';
 import { type ModelPlan, paramsOf } from '../model-plan.ts';
-import { type AdaptedPlan, type AdapterRequest, loadedAdapters } from './adapted-plan.ts';
+import { type AdaptedPlan, type AdapterRequest, type AdapterTools, loadedAdapters } from './adapted-plan.ts';
 import { openMerged } from './open-merged.ts';
 
-export { openMerged };
-
-export const live: LiveMaker = { makeLive, batchAdapters, usedAdapters };
+export const tools: AdapterTools = { openMerged, makeLive, batchAdapters, usedAdapters };
 
 /** @throws AdapterError, CheckpointError, InputError: what is wrong with an adapter. */
 export async function mergedPlan(
@@ -47,15 +44,15 @@ export async function mergedPlan(
         const prefixes = await Promise.all(adapters.map(({ adapter }) => makePrefixesLive(adapter, base)));
         const fixed = prefixes.flatMap((adapter, i) => (adapter ? [{ adapter, weight: adapters[i].weight }] : []));
         const { config } = merged;
-        const load = async () => ({ openMerged, live });
-        const own = { config, fixed, inputs: live, merged: mergedRequests };
-        const all = loadedAdapters({ ...own, stepper, reopen, load, openAdapter });
+        const load = async () => tools;
+        const all = loadedAdapters({ config, merged: mergedRequests, stepper, reopen, load, openAdapter });
+        await all.fix(fixed);
         const uses: AdapterUse[] = [];
         for (const { open, weight = 1, ...request } of liveRequests) {
           const { name } = request.live!;
           const files = await open();
           try {
-            await all.loadFor({ base, rows: merged, live }, files, name);
+            await all.loadFor({ base, rows: merged }, files, name);
           } finally {
             await files.close();
           }
