@@ -8,11 +8,10 @@ import { add, mul, scale } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
 import { type ModelContext, plainParam } from './context.ts';
 import { feedForward } from './feed-forward.ts';
-import { addLaurel } from './laurel.ts';
 import { selfAttention } from './mixers/self-attention.ts';
 import type { MixerInputs, MixerOutputs } from './mixers/types.ts';
 import { norm, type Residual } from './norm.ts';
-import { mixFurther } from './parts.ts';
+import { furtherParts, mixFurther } from './parts.ts';
 
 /** Runs layer `layer` on the stream, which it changes. */
 export function block(ctx: ModelContext, stream: Residual, layer: number, inputs: MixerInputs): Partial<MixerOutputs> {
@@ -50,7 +49,7 @@ export function block(ctx: ModelContext, stream: Residual, layer: number, inputs
     return out;
   }
   stream.add(a);
-  if (spec.laurel) addLaurel(ctx, stream, n1, layer, spec.laurel.rank);
+  if (spec.laurel) furtherParts(ctx).addLaurel(ctx, stream, n1, layer, spec.laurel.rank);
   if (norms.afterMixerAdd) stream.replaceByNormed(norms.afterMixerAdd, `${name}.norm_1`);
   stream.add(mlp(before(norms.beforeMlp, 'norm_2'), spec.mlp));
   if (norms.afterMlpAdd) stream.replaceByNormed(norms.afterMlpAdd, `${name}.norm_2`);

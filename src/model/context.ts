@@ -43,6 +43,19 @@ export interface FurtherParts {
   readonly mixtureOfExperts: (ctx: ModelContext, x: Value, stream: () => Value, spec: MoeMlp, name: string) => Value;
   /** @param x [B, T, E], what enters the first layer. */
   readonly altUp: (ctx: ModelContext, x: Value, spec: NonNullable<Config['altUp']>) => AlternatingUpdates;
+  /** See per-layer.ts. @returns [B, T, P] of each layer. */
+  readonly perLayerInputs: (ctx: ModelContext, ids: Value, x: Value) => readonly Value[];
+  /** See per-layer.ts. @param input [B, T, P] of this layer. */
+  readonly endLayer: (ctx: ModelContext, stream: Stream, layer: number, input: Value | undefined) => void;
+  /** See laurel.ts. @param x [B, T, E], what the mixer read. */
+  readonly addLaurel: (ctx: ModelContext, stream: Stream, x: Value, layer: number, rank: number) => void;
+}
+
+/** What these parts need of the residual stream (norm.ts). */
+export interface Stream {
+  value(): Value;
+  add(value: Value): void;
+  replace(value: Value): void;
 }
 
 /** The streams of a model with alternating updates, from layer to layer: see alt-up.ts. */

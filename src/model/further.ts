@@ -3,6 +3,7 @@
  */
 import { AltUp } from './alt-up.ts';
 import type { FurtherParts } from './context.ts';
+import { addLaurel } from './laurel.ts';
 import { attentionMamba2 } from './mixers/attention-mamba2.ts';
 import { gatedDelta } from './mixers/gated-delta.ts';
 import { headExperts } from './mixers/head-experts.ts';
@@ -13,6 +14,7 @@ import { rgLru } from './mixers/rg-lru.ts';
 import { sharedAttention } from './mixers/shared-attention.ts';
 import { shortConv } from './mixers/short-conv.ts';
 import { mixtureOfExperts } from './moe.ts';
+import { endLayer, perLayerInputs } from './per-layer.ts';
 
 export const FURTHER: FurtherParts = {
   mixers: {
@@ -29,4 +31,7 @@ export const FURTHER: FurtherParts = {
   },
   mixtureOfExperts,
   altUp: (ctx, x, spec) => new AltUp(ctx, x, spec),
+  perLayerInputs,
+  endLayer,
+  addLaurel,
 };

@@ -53,7 +53,6 @@ import { statesOf } from './mixers/state-shapes.ts';
 import type { CachedTokens, EchoedChunk, ObservedInputs, SharedKV, SlotSource, StateInputs } from './mixers/types.ts';
 import { Residual } from './norm.ts';
 import { furtherParts } from './parts.ts';
-import { endLayer, perLayerInputs } from './per-layer.ts';
 
 export interface StepGraphOptions {
   readonly sharing: SlotSharing;
@@ -115,7 +114,9 @@ export function traceStep(model: ModelDefinition, options: StepGraphOptions, tar
   const cross = crossInputs(ctx, options.cross ?? false);
 
   const entered = g.scope('embed', () => enterModel(ctx, ids));
-  const ofLayers = g.scope('embed', () => perLayerInputs(ctx, ids, entered));
+  const ofLayers = config.perLayerInput
+    ? g.scope('embed', () => furtherParts(ctx).perLayerInputs(ctx, ids, entered))
+    : [];
   const altUp = config.altUp ? g.scope('embed', () => furtherParts(ctx).altUp(ctx, entered, config.altUp!)) : null;
   let stream = new Residual(ctx, entered);
   const shareable = new Map<number, SharedKV>();
@@ -139,9 +140,10 @@ export function traceStep(model: ModelDefinition, options: StepGraphOptions, tar
     const out = g.scope(`h.${l}`, () =>
       block(ctx, stream, l, { attention, states, shared: lent && { ...lent, rotation } }),
     );
-    g.scope(`h.${l}`, () =>
-      altUp ? altUp.leave(l, stream.value(), ofLayers[l]) : endLayer(ctx, stream, l, ofLayers[l]),
-    );
+    g.scope(`h.${l}`, () => {
+      if (altUp) altUp.leave(l, stream.value(), ofLayers[l]);
+      else if (ofLayers[l] || spec.outScale) furtherParts(ctx).endLayer(ctx, stream, l, ofLayers[l]);
+    });
     if (options.residuals && slots) g.output(stream.value(), OUTPUT.residual(l));
     if (source && out.k && out.v) shareable.set(l, { source, k: out.k, v: out.v });
     if (out.k) g.output(out.k, OUTPUT.keys(l));

@@ -4,14 +4,14 @@
  */
 import { add, scale } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
-import type { ModelContext } from './context.ts';
+import type { ModelContext, Stream } from './context.ts';
 import { linearOf } from './linear.ts';
-import { norm, type Residual } from './norm.ts';
+import { norm } from './norm.ts';
 
 /**
  * Adds the branch to a stream that has the mixer's result, and divides by √2. @param x [B, T, E], what the mixer read.
  */
-export function addLaurel(ctx: ModelContext, stream: Residual, x: Value, layer: number, rank: number): void {
+export function addLaurel(ctx: ModelContext, stream: Stream, x: Value, layer: number, rank: number): void {
   const { g, config } = ctx;
   const name = `h.${layer}.laurel`;
   const low = linearOf(ctx, x, `${name}.left`, rank);

@@ -3,7 +3,7 @@
  * whose models have none of them do without its code.
  */
 import type { Config } from '../config/config.ts';
-import type { MixerSpec } from '../config/layer-spec.ts';
+import type { LayerSpec, MixerSpec } from '../config/layer-spec.ts';
 import type { Value } from '../ops/types.ts';
 import { GraphError } from '../util/errors.ts';
 import type { FurtherParts, ModelContext } from './context.ts';
@@ -12,11 +12,12 @@ import type { FurtherMixer, MixerInputs, MixerOutputs, PlainMixer } from './mixe
 const PLAIN: Readonly<Record<PlainMixer, true>> = { 'self-attention': true, 'cross-attention': true };
 
 /** Whether a model has any of them. */
-export function hasFurtherParts({ layers, altUp }: Config): boolean {
-  return (
-    altUp !== undefined || layers.some(({ mixer, mlp }) => (mixer && !(mixer.kind in PLAIN)) || mlp?.kind === 'moe')
-  );
+export function hasFurtherParts({ layers, altUp, perLayerInput }: Config): boolean {
+  return !!(altUp || perLayerInput) || layers.some(isFurther);
 }
+
+const isFurther = ({ mixer, mlp, laurel, outScale }: LayerSpec): boolean =>
+  !!((mixer && !(mixer.kind in PLAIN)) || mlp?.kind === 'moe' || laurel || outScale);
 
 /** @throws GraphError where the model is traced without them. */
 export function furtherParts({ parts, config }: ModelContext): FurtherParts {

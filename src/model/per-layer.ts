@@ -7,19 +7,18 @@
  */
 import { add, mul, reshape, scale, split, unary } from '../ops/basic.ts';
 import type { Value } from '../ops/types.ts';
-import { type ModelContext, plainParam } from './context.ts';
+import { type ModelContext, plainParam, type Stream } from './context.ts';
 import { embedding, linearOf } from './linear.ts';
-import { norm, type Residual } from './norm.ts';
+import { norm } from './norm.ts';
 
 /**
- * The vectors [B, T, P] of each layer; none where the model has no such table.
+ * The vectors [B, T, P] of each layer, of a model that has a table of them.
  * @param x [B, T, E], what enters the first layer.
  */
 export function perLayerInputs(ctx: ModelContext, ids: Value, x: Value): readonly Value[] {
   const { g, config } = ctx;
-  const { perLayerInput, nLayer: L, nEmbd: E } = config;
-  if (!perLayerInput) return [];
-  const { rows, size: P } = perLayerInput;
+  const { nLayer: L, nEmbd: E } = config;
+  const { rows, size: P } = config.perLayerInput!;
   const [B, T] = x.shape;
   const table = scale(g, embedding(ctx, ids, 'wte_layers', rows, L * P), Math.sqrt(P));
   const projected = scale(g, linearOf(ctx, x, 'per_layer_in', L * P), E ** -0.5);
@@ -39,7 +38,7 @@ export function gatedInput(ctx: ModelContext, x: Value, layer: number, input: Va
 }
 
 /** @param input [B, T, P] of this layer. */
-export function endLayer(ctx: ModelContext, stream: Residual, layer: number, input: Value | undefined): void {
+export function endLayer(ctx: ModelContext, stream: Stream, layer: number, input: Value | undefined): void {
   const { g, config } = ctx;
   if (input) stream.add(gatedInput(ctx, stream.value(), layer, input));
   if (config.layers[layer].outScale)
