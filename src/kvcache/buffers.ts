@@ -2,6 +2,7 @@
  * @file The table of storage formats. A new one is a file in buffers/ and an entry here.
  */
 import { InputError } from '../util/errors.ts';
+import { shown } from '../util/option-names.ts';
 import { BlockCodec, type BlockFormat } from './buffers/blocks.ts';
 import { Float16Codec } from './buffers/float16.ts';
 import { Float32Codec } from './buffers/float32.ts';
@@ -62,12 +63,14 @@ export type BufferChoice = BufferKind | { readonly keys: BufferKind; readonly va
 
 /** The formats of keys and values. */
 export function buffersOf(choice: BufferChoice): { readonly keys: BufferKind; readonly values: BufferKind } {
-  return typeof choice === 'string' ? { keys: choice, values: choice } : choice;
+  return typeof choice === 'object' && choice !== null ? choice : { keys: choice, values: choice };
 }
 
-/** The formats in words: `int8`, or `int8,int4` for keys and values. */
+/** The formats in words: `int8`, or `int8,int4` for keys and values. @throws InputError for a format that does not exist. */
 export function bufferName(choice: BufferChoice): string {
   const { keys, values } = buffersOf(choice);
+  entryOf(keys);
+  entryOf(values);
   return keys === values ? keys : `${keys},${values}`;
 }
 
@@ -102,6 +105,6 @@ export function holdsBlocks(choice: BufferChoice, { blocks = false }: SlotMemory
 
 function entryOf(kind: BufferKind): BufferEntry {
   if (!Object.hasOwn(BUFFERS, kind))
-    throw new InputError(`there is no cache buffer "${kind}"; there are ${Object.keys(BUFFERS).join(', ')}`);
+    throw new InputError(`there is no cache buffer ${shown(kind)}; there are ${Object.keys(BUFFERS).join(', ')}`);
   return BUFFERS[kind];
 }

@@ -1,6 +1,7 @@
 /**
  * @file What a cache tells: lengths, tokens, positions, scores, memory. Nothing here changes it.
  */
+import { checkArgument, checkHas } from '../util/arguments.ts';
 import { INSPECT, inspected } from '../util/inspected.ts';
 import { wholeNumber } from '../util/numbers.ts';
 import type { BufferChoice } from './buffers.ts';
@@ -16,6 +17,7 @@ import {
   statsOf,
 } from './inspect.ts';
 import { type CacheOptions, checkOptions, readReplay, sameOptions } from './options.ts';
+import { isPolicyEntry } from './policy/define-policy.ts';
 import type { Policy, PolicyEntry } from './policy/policy.ts';
 import { headroomOf } from './rows/headroom.ts';
 import type { Row } from './rows/row.ts';
@@ -42,8 +44,13 @@ export abstract class CacheReader {
   /** @internal One for each row of the batch. */
   abstract readonly rows: readonly Row[];
 
-  /** @throws InputError for options that are out of range, or that the policy does not take. */
+  /**
+   * @throws InputError for what is no shape or no policy, and for options that are out of range, or that the policy does
+   * not take.
+   */
   constructor(shape: CacheShape, entry: PolicyEntry, options: CacheOptions) {
+    checkHas('a cache', "a model's shape, as { layers }", shape, 'layers');
+    checkArgument('a cache', 'a policy, as POLICIES has them', entry, isPolicyEntry(entry));
     checkOptions(entry, options);
     this.shape = shape;
     this.options = options;
@@ -69,14 +76,22 @@ export abstract class CacheReader {
     return this.rows.length;
   }
 
+  /** @throws InputError for a row that there is not. @internal */
+  rowOf(what: string, row: number): Row {
+    const { [row]: found, length } = this.rows;
+    // The text is made where it is needed only: steps ask for rows all the time.
+    if (!found) checkArgument(what, `a row of the cache, from 0 to ${length - 1}`, row, false);
+    return found;
+  }
+
   /** Number of tokens that a row has computed (pending ones excluded); the position of the next one. */
   length(row = 0): number {
-    return this.rows[row].tokens.length;
+    return this.rowOf('length', row).tokens.length;
   }
 
   /** The position that the next token's key is rotated to: {@link length}, until the row was rebased. */
   ropePosition(row = 0): number {
-    return this.rows[row].ropePosition;
+    return this.rowOf('ropePosition', row).ropePosition;
   }
 
   /**
@@ -84,17 +99,17 @@ export abstract class CacheReader {
    * stated.
    */
   rotatedFor(row = 0): number {
-    return this.rows[row].rotatedFor;
+    return this.rowOf('rotatedFor', row).rotatedFor;
   }
 
   /** The tokens that a row has computed, those evicted included, pending ones excluded. */
   tokens(row = 0): number[] {
-    return this.rows[row].tokens.toArray();
+    return this.rowOf('tokens', row).tokens.toArray();
   }
 
   /** Tokens that belong to a row's sequence, but were not computed: the next chunk of the row must begin with them. */
   pending(row = 0): readonly number[] {
-    return this.rows[row].pending;
+    return this.rowOf('pending', row).pending;
   }
 
   /**
@@ -102,6 +117,7 @@ export abstract class CacheReader {
    * where it never gives up what a later token could see. Of a cache that keeps everything: until it is full.
    */
   headroom(row = 0): number {
+    this.rowOf('headroom', row);
     return headroomOf(this, row);
   }
 
@@ -139,6 +155,7 @@ export abstract class CacheReader {
 
   /** Positions of the tokens that a layer holds for a row and group, ascending. */
   tokenPositions(layer: number, row = 0, group = 0): number[] {
+    this.rowOf('tokenPositions', row);
     return slotsInOrder(this.store, layer, row, group).map(({ position }) => position);
   }
 
@@ -147,16 +164,18 @@ export abstract class CacheReader {
    * none.
    */
   scores(layer: number, row = 0, group = 0): number[] | null {
+    this.rowOf('scores', row);
     return scoresOf(this.store, layer, row, group);
   }
 
   /** Positions and scores of all layers. */
   contents(row = 0): CacheContents {
-    return contentsOf(this.store, this.length(row), row);
+    return contentsOf(this.store, this.rowOf('contents', row).tokens.length, row);
   }
 
   /** The key and value that a layer holds for a position, as attention reads them; null where it holds none. */
   slot(layer: number, position: number, row = 0, group = 0): { key: Float32Array; value: Float32Array } | null {
+    this.rowOf('slot', row);
     return slotOf(this.store, layer, position, row, group);
   }
 

@@ -6,6 +6,7 @@
  * (the chunk's keys and values come in; the policy sees the weights, and says what stays where that is more than the
  * budget).
  */
+import { checkHas, checkList } from '../util/arguments.ts';
 import { InputError } from '../util/errors.ts';
 import { range, wholeNumber } from '../util/numbers.ts';
 import { CacheReader } from './cache-reader.ts';
@@ -71,7 +72,8 @@ export class KVCache extends CacheReader {
    */
   setPending(row: number, ids: readonly number[], lease?: CacheLease): void {
     this.#guard.check('setPending', lease);
-    this.rows[row].pending = [...ids];
+    checkList('setPending', 'a list of token ids', ids, Number.isSafeInteger);
+    this.rowOf('setPending', row).pending = [...ids];
   }
 
   /**
@@ -110,8 +112,9 @@ export class KVCache extends CacheReader {
    * @throws CacheFullError where the policy keeps everything and there is not enough left.
    */
   reserve(counts: readonly number[]): void {
+    checkList('reserve', 'a number of tokens for each row', counts, Number.isSafeInteger);
     counts.forEach((count, row) => {
-      const length = this.length(row);
+      const { length } = this.rowOf('reserve', row).tokens;
       if (!this.rules.evicts && length + count > this.cacheLength) throw cacheFull(this.cacheLength, length, count);
       this.store.expectedLength = Math.max(this.store.expectedLength, length + count);
     });
@@ -128,6 +131,7 @@ export class KVCache extends CacheReader {
    */
   append(chunk: ChunkOutputs, lease?: CacheLease): void {
     this.#guard.check('append', lease);
+    checkHas('append', "a step's chunk", chunk, 'tokens');
     chunk.tokens.forEach((tokens, row) => {
       if (tokens.length > 0) checkPending(this.pending(row), tokens, row);
     });
@@ -146,6 +150,7 @@ export class KVCache extends CacheReader {
    */
   truncate(length: number, row = 0, lease?: CacheLease): void {
     this.#guard.check('truncate', lease);
+    this.rowOf('truncate', row);
     const part = truncateRow(this, row, length);
     if (part) this.append(part, lease);
   }
@@ -179,8 +184,9 @@ export class KVCache extends CacheReader {
   /** Forgets a row. */
   clearRow(row: number, lease?: CacheLease): void {
     this.#guard.check('clearRow', lease);
+    const { sizes } = this.rowOf('clearRow', row);
     this.store.clearRow(row);
-    this.rows[row] = new Row(this.rows[row].sizes);
+    this.rows[row] = new Row(sizes);
   }
 
   /** Gives memory back that no row needs any more, as after long rows have left. */
@@ -206,12 +212,15 @@ export class KVCache extends CacheReader {
    */
   copyRow(source: KVCache, from: number, to: number, lease?: CacheLease): void {
     this.#guard.check('copyRow', lease);
+    checkHas('copyRow', 'a cache, as createCache gives it', source, 'rows');
     if (!this.fits(source))
       throw new InputError(
         `a row of a ${source.policy} cache does not fit into this ${this.policy} cache: both must be of one model, with the same policy and options`,
       );
+    const copied = source.rowOf('copyRow', from);
+    this.rowOf('copyRow', to);
     this.store.copyRow(source.store, from, to);
-    this.rows[to] = source.rows[from].clone();
+    this.rows[to] = copied.clone();
   }
 
   /**
@@ -226,7 +235,7 @@ export class KVCache extends CacheReader {
       throw new InputError(
         "this model's keys can't be moved to other positions: their rotation depends on the length (see canRebase)",
       );
-    this.rows[row].rebase(rebaseRow(this.shape, this.store, row, this.rules.sinks));
+    this.rowOf('rebase', row).rebase(rebaseRow(this.shape, this.store, row, this.rules.sinks));
   }
 
   /**
