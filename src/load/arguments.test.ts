@@ -159,6 +159,8 @@ describe('an argument that is undefined', () => {
   });
 
   it('is no model elsewhere', async () => {
+    for (const load of [loadModel, loadEncoder, loadModelInWorker])
+      expect(await refusal(() => load(null as never))).toMatch(/^the model must be a folder, a file.*, but is null$/);
     for (const open of [openCheckpoint, preparedFormats, loadReranker])
       expect(await refusal(() => open(unset))).toMatch(/^the model must be .*, but is undefined$/);
     expect(await refusal(() => mergeAdapters(unset, [{ path: TINY_ADAPTER }], 'out'))).toMatch(/, but is undefined$/);

@@ -10,7 +10,7 @@ import type { LoadOptions, LoadProgress } from '../load/load-model-node.ts';
 import { modelOrSmall } from '../util/arguments.ts';
 import { InputError, WorkerError } from '../util/errors.ts';
 import { TINY_MODEL } from '../util/files/shipped-node.ts';
-import { checkOptionsObject } from '../util/option-names.ts';
+import { checkOptionsObject, shown } from '../util/option-names.ts';
 import { exitFlags, waitForStep } from './exit-guard.ts';
 import type { ModelFacts } from './protocol.ts';
 import { Caller, type CallOptions } from './rpc.ts';
@@ -60,7 +60,7 @@ export async function loadModelInWorker(...given: [model?: string, options?: Wor
   const { worker: threadOptions, signal, onProgress, ...rest } = options;
   if (typeof model !== 'string')
     throw new InputError(
-      "loadModelInWorker takes the path or name of a model: an open checkpoint can't go to another thread",
+      `the model must be a folder, a file or a hub id (nothing else can go to another thread), but is ${shown(model)}`,
     );
   signal?.throwIfAborted();
   const file = import.meta.url.endsWith('.ts') ? 'from-sources.mjs' : 'thread-node.js';
