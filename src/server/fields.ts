@@ -29,9 +29,14 @@ const MAX_ANSWERS = 16;
 
 /** What names a session. */
 export const SESSION_ID = /^[A-Za-z0-9._-]{1,128}$/;
+/** {@link SESSION_ID} in words. */
+export const SESSION_RULE = 'must be 1 to 128 of the characters A-Z a-z 0-9 . _ -';
 
 /** What a tool may be called. */
-export const TOOL_NAME = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_.-]{1,64}$/));
+export const TOOL_NAME = v.pipe(
+  v.string(),
+  v.regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be 1 to 64 of the characters A-Z a-z 0-9 . _ -'),
+);
 
 /** A text or an object (or a list). Errors name the field of the object, which those of a union do not. */
 export const textOrObject = <Text extends v.GenericSchema, Object extends v.GenericSchema>(
@@ -56,7 +61,10 @@ const SAMPLING_FIELDS = {
   seed: v.nullish(v.pipe(v.number(), v.integer())),
   stop: v.nullish(textOrObject(Stop, v.pipe(v.array(Stop), v.maxLength(64)))),
   logit_bias: v.nullish(
-    v.record(v.pipe(v.string(), v.regex(/^\d{1,8}$/)), v.pipe(v.number(), v.minValue(-100), v.maxValue(100))),
+    v.record(
+      v.pipe(v.string(), v.regex(/^\d{1,8}$/, 'must be named by a token id, which is a whole number')),
+      v.pipe(v.number(), v.minValue(-100), v.maxValue(100)),
+    ),
   ),
   ignore_eos: v.nullish(v.boolean()),
   skip_special_tokens: v.nullish(v.literal(true, 'special tokens are no part of the text')),
@@ -64,7 +72,7 @@ const SAMPLING_FIELDS = {
 
 /** Which cache is used. No part of other servers' protocols. */
 export const CACHE_FIELDS = {
-  session_id: v.nullish(v.pipe(v.string(), v.regex(SESSION_ID))),
+  session_id: v.nullish(v.pipe(v.string(), v.regex(SESSION_ID, SESSION_RULE))),
   cache: v.nullish(v.string()),
 } as const;
 

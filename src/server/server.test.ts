@@ -158,6 +158,20 @@ describe('requests', () => {
     ['a message to go on with', JSON.stringify(chat('a', { continue_final_message: true })), 400, /continued/, null],
     ['a template', JSON.stringify(chat('a', { chat_template: '{{ 1 }}' })), 400, /templates/, null],
     ['a class that is not there', JSON.stringify(chat('a', { cache: 'none' })), 400, /there are default, short/, null],
+    [
+      'a bias of no token',
+      JSON.stringify(chat('a', { logit_bias: { a: 1 } })),
+      400,
+      /logit_bias\.a must be named by a token id, which is a whole number, but is "a"$/,
+      null,
+    ],
+    [
+      'a name of no session',
+      JSON.stringify(chat('a', { session_id: 'a b' })),
+      400,
+      /session_id must be 1 to 128 of the characters A-Z a-z 0-9 \. _ -, but is "a b"$/,
+      null,
+    ],
     ['a token beyond the vocabulary', JSON.stringify(chat('a', { logit_bias: { 9999999: 1 } })), 400, /9999999/, null],
   ])('are refused with a reason: %s', async (_, body, status, message, code) => {
     for (const stream of body.includes('"messages"') ? ['', ',"stream":true}'] : ['']) {

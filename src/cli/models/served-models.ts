@@ -52,7 +52,7 @@ const Model = v.strictObject({
     v.array(
       v.strictObject({
         path: v.pipe(v.string(), v.minLength(1)),
-        name: v.pipe(v.string(), v.regex(/^[\w.-]+$/)),
+        name: v.pipe(v.string(), v.regex(/^[\w.-]+$/, 'must be of the characters A-Z a-z 0-9 . _ -')),
         weight: v.optional(v.number()),
       }),
     ),

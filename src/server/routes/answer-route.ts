@@ -4,7 +4,7 @@
 import type { Context } from 'hono';
 import { readJson } from '../body.ts';
 import type { AnswerFacts, Dialect } from '../dialects/types.ts';
-import { SESSION_ID } from '../fields.ts';
+import { SESSION_ID, SESSION_RULE } from '../fields.ts';
 import { HttpError, shuttingDown, toHttpError } from '../http-error.ts';
 import { merged } from '../merge.ts';
 import type { Metrics } from '../metrics.ts';
@@ -140,10 +140,7 @@ async function settledWithin(promise: Promise<unknown>, ms: number): Promise<voi
 }
 
 function checkSession(session: string, turns: readonly Turn[]): void {
-  if (!SESSION_ID.test(session))
-    throw new HttpError(400, 'X-Session-Id: must be up to 128 of the characters A-Z a-z 0-9 . _ -', {
-      param: 'X-Session-Id',
-    });
+  if (!SESSION_ID.test(session)) throw new HttpError(400, `X-Session-Id: ${SESSION_RULE}`, { param: 'X-Session-Id' });
   if (turns.length > 1) throw new HttpError(400, 'prompt: a request of a session has one prompt', { param: 'prompt' });
 }
 

@@ -8,7 +8,7 @@ const Body = v.object({
   messages: v.nullish(v.pipe(v.array(v.object({ role: v.picklist(['user', 'assistant']) })), v.minLength(1))),
   name: v.nullish(v.pipe(v.string(), v.maxLength(3))),
   stop: v.nullish(v.union([v.string(), v.array(v.string())])),
-  id: v.nullish(v.pipe(v.string(), v.regex(/^\d+$/))),
+  id: v.nullish(v.pipe(v.string(), v.regex(/^\d+$/, 'must be a whole number'))),
   sound: v.nullish(v.literal('text', 'only text')),
   model: v.string(),
 });
@@ -28,7 +28,7 @@ describe('issueText', () => {
     [{ name: 'long' }, 'name must have at most 3 characters, but has 4'],
     [{ sound: 'audio' }, 'sound: only text'],
     [{ stop: 5 }, 'stop must be a string or an array, but is 5'],
-    [{ id: 'x' }, 'id must match /^\\d+$/, but is "x"'],
+    [{ id: 'x' }, 'id must be a whole number, but is "x"'],
   ])('%o', (body, told) => {
     const { issues } = v.safeParse(
       Body,

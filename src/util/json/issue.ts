@@ -29,6 +29,8 @@ const TYPES: Readonly<Record<string, string>> = {
 export function issueText(name: string, issue: BaseIssue<unknown>): string {
   const { type, input, expected } = issue;
   const { requirement } = issue as { readonly requirement?: unknown };
+  // A pattern is shown in the schema's own words, never as a regular expression.
+  if (type === 'regex') return `${name} ${issue.message}, but is ${shown(input)}`;
   if (!issue.message.startsWith('Invalid ')) return `${name}: ${issue.message}`; // a schema's own words
   if (input === undefined) return `${name} is missing`;
   if (type in BOUNDS) return `${name} must be ${BOUNDS[type]} ${String(requirement)}, but is ${shown(input)}`;
@@ -37,7 +39,6 @@ export function issueText(name: string, issue: BaseIssue<unknown>): string {
     const [unit, units] = typeof input === 'string' ? ['character', 'characters'] : ['item', 'items'];
     return `${name} must have ${LENGTHS[type]} ${String(requirement)} ${requirement === 1 ? unit : units}, but has ${length}`;
   }
-  if (type === 'regex') return `${name} must match ${String(requirement)}, but is ${shown(input)}`;
   if (type === 'integer') return `${name} must be a whole number, but is ${shown(input)}`;
   if (expected === null) return `${name}: ${issue.message}`;
   const allowed = expected.replace(/^\((.*)\)$/, '$1').split(' | ');
